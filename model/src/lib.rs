@@ -27,12 +27,12 @@ mod passes;
 pub mod weights;
 
 pub use backend::{
-    Activation, Attention, AttentionForm, AttentionPlan, AttentionSpan, Backend, BackendError, ColumnMap,
-    Compute, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Heads, LinearWeights, LoraPart, NormFactors, NormForm,
-    NormKind, NormWeights, Objective,
+    Activation, Attention, AttentionForm, AttentionPlan, AttentionSpan, Backend, BackendError, CacheSpan,
+    CachedAttention, ColumnMap, Compute, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Heads, LinearWeights,
+    LoraPart, NormFactors, NormForm, NormKind, NormWeights, Objective,
 };
 pub use device::{Device, UnknownDevice};
 pub use passes::{
-    Forward, Keep, LastRows, Layout, LoadError, LoraWeights, Merge, Model, PackedSample, Pass, Read,
-    Reduction, Sink, Slot, TableFactors,
+    Feed, Forward, Keep, KeyValues, LastRows, Layout, LoadError, LoraWeights, Merge, Model, PackedSample,
+    Pass, Read, Reduction, Sink, Slot, TableFactors,
 };

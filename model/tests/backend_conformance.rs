@@ -84,6 +84,24 @@ fn a_sample_has_the_same_bits_alone_and_packed() {
     }
 }
 
+/// Generation feeds a sequence token by token: that changes no bit of it.
+#[test]
+fn a_sequence_has_the_same_attention_in_parts_and_at_once() {
+    for seed in 0..SHAPES {
+        let shape = Shape::random(seed);
+        for cpu in cpus(Compute::F32) {
+            let [whole, parts] = backends::cached::both_ways(&cpu, &shape);
+            for (whole, parts) in whole.iter().flatten().zip(parts.iter().flatten()) {
+                assert_same_bits(parts, whole, &format!("at {:?}, {shape:?}", cpu.level()));
+            }
+        }
+        let [whole, parts] = backends::cached::both_ways(&Candle::cpu(), &shape);
+        for (whole, parts) in whole.iter().flatten().zip(parts.iter().flatten()) {
+            assert_close(parts, whole, F32, &format!("of candle, {shape:?}"));
+        }
+    }
+}
+
 #[test]
 fn fused_levels_give_the_same_bits_in_f32() {
     let fused: Vec<Cpu> = cpus(Compute::F32).into_iter().filter(|cpu| cpu.level() != Level::Scalar).collect();

@@ -102,6 +102,19 @@ pub struct AttentionForm {
     pub window: Option<usize>,
 }
 
+impl AttentionForm {
+    /// An error unless there are such heads, and the window and the cap leave something to see.
+    pub(crate) fn check(&self) -> Result<(), BackendError> {
+        let AttentionForm { heads, window, softcap, .. } = *self;
+        check(
+            heads.kv > 0 && heads.dim > 0 && heads.query > 0 && heads.query.is_multiple_of(heads.kv),
+            || format!("attention with {heads:?}"),
+        )?;
+        check(window != Some(0), || "attention with a window of no keys".to_owned())?;
+        check_cap(softcap)
+    }
+}
+
 /// One sequence of a packed batch as attention sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttentionSpan {
@@ -119,6 +132,17 @@ pub struct AttentionPlan {
     pub spans: Vec<AttentionSpan>,
     /// Position of each query row in its sequence.
     pub positions: Vec<u32>,
+}
+
+/// New rows of one sequence of a cache, and which of them are queries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheSpan {
+    /// Number of the sequence in the cache.
+    pub slot: usize,
+    /// Its new rows among the keys and values; they follow those that the cache has.
+    pub keys: Range<usize>,
+    /// Its queries: the last of its new rows, as many as this range has.
+    pub queries: Range<usize>,
 }
 
 /// What a norm subtracts and divides by.

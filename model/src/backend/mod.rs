@@ -8,13 +8,16 @@
 //! - an operation's result depends on its arguments only, not on threads or on earlier calls
 //! - operations that take a tensor by value may reuse its memory; the caller passes the only handle
 
+mod cached;
 mod forms;
 
 use std::ops::Range;
 
+pub use cached::CachedAttention;
+
 pub use forms::{
-    Activation, AttentionForm, AttentionPlan, AttentionSpan, BackendError, ColumnMap, Compute, Heads,
-    LinearWeights, NormForm, NormKind, NormWeights,
+    Activation, AttentionForm, AttentionPlan, AttentionSpan, BackendError, CacheSpan, ColumnMap, Compute,
+    Heads, LinearWeights, NormForm, NormKind, NormWeights,
 };
 pub(crate) use forms::{check, check_cap, check_rows, check_spans};
 
@@ -35,13 +38,9 @@ pub struct Attention<'a, T> {
 impl<T> Attention<'_, T> {
     /// An error unless the sizes fit the form and the plan.
     pub(crate) fn check(&self, size: impl Fn(&T) -> (usize, usize)) -> Result<(), BackendError> {
-        let Attention { form: AttentionForm { heads, window, softcap, .. }, plan, .. } = self;
-        check(
-            heads.kv > 0 && heads.dim > 0 && heads.query > 0 && heads.query.is_multiple_of(heads.kv),
-            || format!("attention with {heads:?}"),
-        )?;
-        check(*window != Some(0), || "attention with a window of no keys".to_owned())?;
-        check_cap(*softcap)?;
+        let Attention { form, plan, .. } = self;
+        let heads = form.heads;
+        form.check()?;
         let [q, k, v] = [self.q, self.k, self.v].map(size);
         let wide = |heads_of: usize| heads_of.saturating_mul(heads.dim);
         let fit = q == (plan.positions.len(), wide(heads.query)) && k.1 == wide(heads.kv) && k == v;
@@ -168,6 +167,8 @@ pub trait Backend: Send + Sync + 'static {
     type Linear: Send + Sync;
     /// One vector for each sample of a batch, all of one width, where gradients are added up.
     type Rows: Send;
+    /// Keys and values of one layer for sequences that grow; none at first.
+    type Cache: Default + Send;
 
     /// Makes a tensor of row-major values.
     fn tensor(&self, values: Vec<f32>, rows: usize, cols: usize) -> Result<Self::Tensor, BackendError>;
@@ -256,6 +257,15 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         of: &Attention<'_, Self::Tensor>,
     ) -> Result<(Self::Tensor, Self::Tensor), BackendError>;
+    /// Adds the new keys and values of each span to its sequence, and returns for the queries what
+    /// [`Backend::attention`] gives over all keys and values that the sequence then has.
+    fn attention_cached(
+        &self,
+        of: &CachedAttention<'_, Self::Tensor>,
+        cache: &mut Self::Cache,
+    ) -> Result<(Self::Tensor, Self::Tensor), BackendError>;
+    /// Forgets a sequence, whose slot may then begin another.
+    fn forget(&self, cache: &mut Self::Cache, slot: usize);
     /// Gradients of q, k and v from that of the outputs and from what [`Backend::attention`] returned. The
     /// probabilities are computed again, so memory stays linear in the rows.
     fn attention_backward(

@@ -10,17 +10,20 @@
 //! - sizes that disagree are an error, never a panic
 
 mod attention;
+mod cache;
 mod curve;
 mod head;
 mod norm;
 
 use std::ops::Range;
 
+pub use self::cache::CandleCache;
+
 use candle_core::{DType, Device, Tensor};
 
 use crate::backend::{
-    Activation, Attention, Backend, BackendError, ColumnMap, HeadOutput, HeadTap, HeadTask, LinearWeights,
-    LoraPart, NormFactors, NormForm, NormWeights, check, check_rows, check_spans,
+    Activation, Attention, Backend, BackendError, CachedAttention, ColumnMap, HeadOutput, HeadTap, HeadTask,
+    LinearWeights, LoraPart, NormFactors, NormForm, NormWeights, check, check_rows, check_spans,
 };
 
 type Result<T> = std::result::Result<T, BackendError>;
@@ -142,6 +145,7 @@ impl Backend for Candle {
     type Tensor = Tensor;
     type Linear = CandleLinear;
     type Rows = CandleRows;
+    type Cache = CandleCache;
 
     fn tensor(&self, values: Vec<f32>, rows: usize, cols: usize) -> Result<Tensor> {
         check(rows.checked_mul(cols) == Some(values.len()), || {
@@ -253,6 +257,18 @@ impl Backend for Candle {
 
     fn attention(&self, of: &Attention<'_, Tensor>) -> Result<(Tensor, Tensor)> {
         self.attend(of)
+    }
+
+    fn attention_cached(
+        &self,
+        of: &CachedAttention<'_, Tensor>,
+        cache: &mut CandleCache,
+    ) -> Result<(Tensor, Tensor)> {
+        self.attend_cached(of, cache)
+    }
+
+    fn forget(&self, cache: &mut CandleCache, slot: usize) {
+        cache.forget(slot);
     }
 
     fn attention_backward(

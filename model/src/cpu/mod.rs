@@ -31,6 +31,7 @@ mod rows;
 mod sample_rows;
 mod tensor;
 
+pub use self::attention::CpuCache;
 pub use self::level::Level;
 pub use self::linear::CpuLinear;
 pub use self::sample_rows::CpuRows;

@@ -2,16 +2,17 @@
 
 use std::ops::Range;
 
-use super::{Cpu, CpuLinear, CpuRows, CpuTensor};
+use super::{Cpu, CpuCache, CpuLinear, CpuRows, CpuTensor};
 use crate::backend::{
-    Activation, Attention, Backend, BackendError, ColumnMap, HeadOutput, HeadTap, HeadTask, LinearWeights,
-    LoraPart, NormFactors, NormForm, NormWeights,
+    Activation, Attention, Backend, BackendError, CachedAttention, ColumnMap, HeadOutput, HeadTap, HeadTask,
+    LinearWeights, LoraPart, NormFactors, NormForm, NormWeights,
 };
 
 impl Backend for Cpu {
     type Tensor = CpuTensor;
     type Linear = CpuLinear;
     type Rows = CpuRows;
+    type Cache = CpuCache;
 
     fn tensor(&self, values: Vec<f32>, rows: usize, cols: usize) -> Result<CpuTensor, BackendError> {
         CpuTensor::from_values(&values, rows, cols)
@@ -109,6 +110,18 @@ impl Backend for Cpu {
 
     fn attention(&self, of: &Attention<'_, CpuTensor>) -> Result<(CpuTensor, CpuTensor), BackendError> {
         self.attention_forward(of)
+    }
+
+    fn attention_cached(
+        &self,
+        of: &CachedAttention<'_, CpuTensor>,
+        cache: &mut CpuCache,
+    ) -> Result<(CpuTensor, CpuTensor), BackendError> {
+        self.attention_over_cache(of, cache)
+    }
+
+    fn forget(&self, cache: &mut CpuCache, slot: usize) {
+        cache.forget(slot);
     }
 
     fn attention_backward(

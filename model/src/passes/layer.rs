@@ -20,6 +20,20 @@ impl<B: Backend> Normed<B> {
     }
 }
 
+/// Keys and values of a layer, and what they were made of, at all rows.
+pub(super) struct Keys<B: Backend> {
+    /// Norm of attention's inputs.
+    pub before: Option<Normed<B>>,
+    /// Inputs of q, k and v.
+    pub inputs: B::Tensor,
+    /// Norm of the keys.
+    pub key_norm: Option<Normed<B>>,
+    /// Keys with positions.
+    pub k: B::Tensor,
+    /// Values.
+    pub v: B::Tensor,
+}
+
 /// What one layer keeps. Row counts differ only in the last layer.
 pub(super) struct Saved<B: Backend> {
     /// Norm of attention's inputs.
@@ -146,35 +160,49 @@ impl<B: Backend> Model<B> {
         rows: &QueryRows<'_, B>,
     ) -> Result<(B::Tensor, Saved<B>), BackendError> {
         let (b, layer) = (&self.backend, &self.layers[index]);
-        let (inputs, before) = self.normed(layer, NormPlace::BeforeAttention, x.clone())?;
-        let (k, key_norm) = self.normed(layer, NormPlace::Key, layer.k.forward(b, &inputs, None)?)?;
-        let k = self.turn(k, angles, false)?;
-        let v = layer.v.forward(b, &inputs, None)?;
+        let Keys { before, inputs, key_norm, k, v } = self.keys_forward(layer, x, angles)?;
+        let attend = |q: &B::Tensor| {
+            b.attention(&Attention { q, k: &k, v: &v, form: layer.attention, plan: rows.plan })
+        };
         let (out, tail) = match rows.subset {
             Some(subset) => {
                 let (x, inputs) = (b.gather(x, subset)?, b.gather(&inputs, subset)?);
-                self.tail_forward(layer, &x, inputs, &k, &v, rows)?
+                self.tail_forward(layer, &x, inputs, rows.angles, attend)?
             }
-            None => self.tail_forward(layer, x, inputs.clone(), &k, &v, rows)?,
+            None => self.tail_forward(layer, x, inputs.clone(), rows.angles, attend)?,
         };
         Ok((out, Saved { before, inputs, key_norm, k, v, tail }))
     }
 
+    /// The part of a layer that runs at all rows: keys and values.
+    pub(super) fn keys_forward(
+        &self,
+        layer: &Layer<B>,
+        x: &B::Tensor,
+        angles: Option<&Angles<B>>,
+    ) -> Result<Keys<B>, BackendError> {
+        let b = &self.backend;
+        let (inputs, before) = self.normed(layer, NormPlace::BeforeAttention, x.clone())?;
+        let (k, key_norm) = self.normed(layer, NormPlace::Key, layer.k.forward(b, &inputs, None)?)?;
+        let k = self.turn(k, angles, false)?;
+        let v = layer.v.forward(b, &inputs, None)?;
+        Ok(Keys { before, inputs, key_norm, k, v })
+    }
+
     /// The part of a layer that runs at the query rows: queries, attention, output projection and MLP.
-    fn tail_forward(
+    /// `attend` gives attention's outputs and log-sum-exps for the queries.
+    pub(super) fn tail_forward(
         &self,
         layer: &Layer<B>,
         x: &B::Tensor,
         inputs: B::Tensor,
-        k: &B::Tensor,
-        v: &B::Tensor,
-        rows: &QueryRows<'_, B>,
+        angles: Option<&Angles<B>>,
+        attend: impl FnOnce(&B::Tensor) -> Result<(B::Tensor, B::Tensor), BackendError>,
     ) -> Result<(B::Tensor, Tail<B>), BackendError> {
         let b = &self.backend;
         let (q, query_norm) = self.normed(layer, NormPlace::Query, layer.q.forward(b, &inputs, None)?)?;
-        let q = self.turn(q, rows.angles, false)?;
-        let (attention, log_sum) =
-            b.attention(&Attention { q: &q, k, v, form: layer.attention, plan: rows.plan })?;
+        let q = self.turn(q, angles, false)?;
+        let (attention, log_sum) = attend(&q)?;
         let (x2, after_attention) = self.joined(layer, NormPlace::AfterAttention, &layer.o, &attention, x)?;
         let source = match self.decoder.residual {
             Residual::Sequential => x2.clone(),

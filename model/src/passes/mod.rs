@@ -7,10 +7,12 @@
 //!   [`crate::Backend`] alone
 //! - samples are packed without padding; attention never crosses a sample
 //! - logits exist only for scored rows, and only a chunk of rows at a time
+//! - a sequence may be fed in parts of any size: keys and values are kept, and positions go on
 //! - nothing is saved and nothing is differentiated below the lowest slot that a sink wants
 
 mod backward;
 mod depth;
+mod extend;
 mod forward;
 mod layer;
 mod layer_backward;
@@ -20,6 +22,7 @@ mod model;
 mod rope;
 mod sink;
 
+pub use extend::{Feed, KeyValues};
 pub use forward::{Forward, Keep, LastRows, Pass};
 pub use layout::{Layout, PackedSample, Reduction};
 pub use map::LoraWeights;

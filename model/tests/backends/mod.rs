@@ -1,5 +1,6 @@
 //! Random shapes and batches, and comparisons, shared by tests of backends.
 
+pub mod cached;
 pub mod operations;
 pub mod refusals;
 

@@ -1,8 +1,9 @@
 //! Calls whose sizes do not fit each other.
 
 use gstore_model::{
-    Activation, Attention, AttentionForm, AttentionPlan, AttentionSpan, Backend, ColumnMap, HeadTask, Heads,
-    LinearWeights, LoraPart, NormFactors, NormForm, NormKind, NormWeights, Objective,
+    Activation, Attention, AttentionForm, AttentionPlan, AttentionSpan, Backend, CacheSpan, CachedAttention,
+    ColumnMap, HeadTask, Heads, LinearWeights, LoraPart, NormFactors, NormForm, NormKind, NormWeights,
+    Objective,
 };
 
 /// Panics unless every call is an error.
@@ -56,6 +57,17 @@ pub fn all<B: Backend>(b: &B) {
         b.attention(&Attention { q: &t(2, 8), k: &t(3, 4), v: &t(3, 4), form, plan: &plan }).is_err()
     };
     let heads = Heads { query: 2, kv: 1, dim: 4 };
+    let cached = |spans: &[CacheSpan]| {
+        let form = AttentionForm { heads, scale: 1.0, softcap: None, window: None };
+        let of = CachedAttention { q: &t(2, 8), k: &t(3, 4), v: &t(3, 4), form, spans };
+        b.attention_cached(&of, &mut B::Cache::default()).is_err()
+    };
+    let new = |slot, keys, queries| CacheSpan { slot, keys, queries };
+    assert!(!cached(&[new(0, 0..1, 0..1), new(2, 1..3, 1..2)]));
+    refused("new keys that are not there", cached(&[new(0, 1..4, 0..1)]));
+    refused("no new keys", cached(&[new(0, 1..1, 0..0)]));
+    refused("more queries than new keys", cached(&[new(0, 0..1, 0..2)]));
+    refused("a sequence twice", cached(&[new(1, 0..1, 0..1), new(1, 1..2, 1..2)]));
     assert!(!attention(heads, None, 0..3, vec![0, 2]));
     refused("a position beyond the keys", attention(heads, None, 0..3, vec![0, 3]));
     refused("positions out of order", attention(heads, None, 0..3, vec![1, 0]));

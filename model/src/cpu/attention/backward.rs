@@ -130,8 +130,8 @@ impl Cpu {
         let (mut scores, mut grads) = (Buffer::take(size), Buffer::take(size));
         let q = side_by_side(rows.q, width, count, dim);
         let grad = side_by_side(rows.grad, width, count, dim);
-        against_keys(kernel, &mut scores, block, &q, &keys.transposed, positions);
-        against_keys(kernel, &mut grads, block, &grad, values, positions);
+        against_keys(kernel, &mut scores, block, &q, keys.transposed.view(), positions);
+        against_keys(kernel, &mut grads, block, &grad, values.view(), positions);
         self.kernels.simd.run(
             #[inline(always)]
             || {
@@ -140,7 +140,7 @@ impl Cpu {
                 probabilities(&mut scores, &mut grads, block, positions, form, log_sum, along);
             },
         );
-        over_keys(kernel, dq, width, block, &grads, &keys.plain, positions);
+        over_keys(kernel, dq, width, block, &grads, keys.plain.view(), positions);
         let grad = Packed::rows(&grad, dim, count, dim);
         let q = Packed::rows(&q, dim, count, dim);
         add_over_rows(kernel, &mut key_grads.dv, dim, &scores, &grad, block, positions);
@@ -165,7 +165,7 @@ fn add_over_rows(
         let key = block.keys.start + tile.start;
         let first = positions.partition_point(|position| (*position as usize) < key);
         let left = Left::by_column(&weights[first * width + tile.start..], tile.len(), width);
-        for (column, cols, panel) in rows.panels() {
+        for (column, cols, panel) in rows.view().panels() {
             let to = Destination { data: &mut to[key * stride + column..], stride, cols };
             let part = Panel::packed(&panel[first * PANEL..]);
             kernel.panel(to, left, part, Extra { bias: None, add: Add::Destination });

@@ -1,7 +1,7 @@
 //! Outputs and log-sum-exps.
 
 use super::super::Cpu;
-use super::super::gemm::{Packed, cut};
+use super::super::gemm::{Packed, Panels, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
 use super::scores::{against_keys, over_keys, side_by_side, weigh};
@@ -39,7 +39,7 @@ impl Cpu {
                             &q.values()[at..],
                             &mut out_to[at..],
                             width,
-                            (&keys, &values),
+                            (keys.view(), values.view()),
                             &block,
                             positions,
                             &form,
@@ -54,12 +54,12 @@ impl Cpu {
 
     /// One head of a block of rows, `width` values apart.
     #[allow(clippy::too_many_arguments)]
-    fn attend(
+    pub(super) fn attend(
         &self,
         q: &[f32],
         out: &mut [f32],
         width: usize,
-        (keys, values): (&Packed, &Packed),
+        (keys, values): (Panels<'_>, Panels<'_>),
         block: &Block,
         positions: &[u32],
         form: &AttentionForm,

@@ -11,10 +11,13 @@
 //! - all of this is in f32 at every precision of the backend
 
 mod backward;
+mod cache;
 mod forward;
 mod scores;
 
 use std::ops::Range;
+
+pub use self::cache::CpuCache;
 
 use super::gemm::PANEL;
 use crate::backend::AttentionForm;

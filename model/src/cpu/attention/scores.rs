@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::gemm::{Destination, Extra, Kernel, Left, PANEL, Packed, Panel, cut};
+use super::super::gemm::{Destination, Extra, Kernel, Left, PANEL, Panel, Panels, cut};
 use super::super::math::{dot, exp, exp_sum, max, tanh};
 use super::super::pool::Buffer;
 use super::{Block, seen};
@@ -17,7 +17,7 @@ pub(super) fn against_keys(
     to: &mut [f32],
     block: &Block,
     left: &[f32],
-    right: &Packed,
+    right: Panels<'_>,
     positions: &[u32],
 ) {
     let (stride, dim) = (block.stride(), left.len() / block.rows.len());
@@ -45,7 +45,7 @@ pub(super) fn over_keys(
     width: usize,
     block: &Block,
     weights: &[f32],
-    right: &Packed,
+    right: Panels<'_>,
     positions: &[u32],
 ) {
     let stride = block.stride();

@@ -22,7 +22,7 @@ mod product;
 mod scalar;
 mod tile;
 
-pub(super) use self::pack::{Format, Packed, Weights};
+pub(super) use self::pack::{Format, Packed, Panels, Weights};
 pub(super) use self::product::{Output, Right, linear, multiply};
 
 use self::tile::{Run, Tile};

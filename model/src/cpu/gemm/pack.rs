@@ -156,16 +156,35 @@ impl Packed {
         Packed { values, k, n }
     }
 
+    /// The panels.
+    pub fn view(&self) -> Panels<'_> {
+        Panels { values: &self.values, k: self.k, n: self.n, apart: PANEL * self.k }
+    }
+}
+
+/// The panels of a matrix `[k, n]`, wherever they lie.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Panels<'a> {
+    /// The panels, one after the other.
+    pub values: &'a [f32],
+    /// Rows of the matrix.
+    pub k: usize,
+    /// Columns of the matrix.
+    pub n: usize,
+    /// Values from the start of a panel to that of the next; at least as many as a panel has.
+    pub apart: usize,
+}
+
+impl<'a> Panels<'a> {
     /// Panel `j`.
-    pub fn panel(&self, j: usize) -> &[f32] {
-        &self.values[j * PANEL * self.k..(j + 1) * PANEL * self.k]
+    pub fn panel(&self, j: usize) -> &'a [f32] {
+        &self.values[j * self.apart..][..PANEL * self.k]
     }
 
-    /// The panels in turn: their first column, how many of their columns belong to the
-    /// matrix, and their values.
-    pub fn panels(&self) -> impl Iterator<Item = (usize, usize, &[f32])> {
+    /// The panels in turn: their first column, how many of their columns belong to the matrix, and their values.
+    pub fn panels(self) -> impl Iterator<Item = (usize, usize, &'a [f32])> {
         let count = if self.k == 0 { 0 } else { self.n.div_ceil(PANEL) };
-        (0..count).map(|j| (j * PANEL, PANEL.min(self.n - j * PANEL), self.panel(j)))
+        (0..count).map(move |j| (j * PANEL, PANEL.min(self.n - j * PANEL), self.panel(j)))
     }
 }
 

@@ -1,0 +1,161 @@
+//! The forward pass of sequences that grow: only new tokens are computed, over keys and values that are kept.
+//!
+//! Invariants
+//! - the logits of a sequence do not depend on the parts in which it was fed; on the CPU backend they have
+//!   the bits of a forward pass over all of it, alone or with others
+//! - logits are computed at the last token of those parts alone that ask for them
+
+use super::layer::{Angles, Keys};
+use super::model::Model;
+use crate::backend::{Backend, BackendError, CacheSpan, CachedAttention, check};
+
+/// Keys and values of the sequences that a model goes on with, by slot.
+pub struct KeyValues<B: Backend> {
+    layers: Vec<B::Cache>,
+    /// Tokens of each sequence.
+    lengths: Vec<usize>,
+}
+
+/// The next tokens of a sequence.
+#[derive(Debug, Clone, Copy)]
+pub struct Feed<'a> {
+    /// Number of the sequence.
+    pub slot: usize,
+    /// Its next tokens, at least one.
+    pub ids: &'a [u32],
+    /// Whether the logits behind the last of them are asked for.
+    pub wanted: bool,
+}
+
+/// The rows of a step.
+#[derive(Default)]
+struct Rows {
+    ids: Vec<u32>,
+    positions: Vec<u32>,
+    /// Of the layers before the last, in which every row is a query.
+    all: Vec<CacheSpan>,
+    /// Of the last layer.
+    last: Vec<CacheSpan>,
+    /// Rows of the last layer's queries.
+    wanted: Vec<u32>,
+}
+
+/// The query rows of a layer, and where they belong.
+struct Queries<'a, B: Backend> {
+    /// Their row numbers where they are a part of all.
+    subset: Option<&'a [u32]>,
+    angles: Option<&'a Angles<B>>,
+    spans: &'a [CacheSpan],
+}
+
+impl<B: Backend> KeyValues<B> {
+    /// Tokens of a sequence so far.
+    pub fn tokens(&self, slot: usize) -> usize {
+        self.lengths.get(slot).copied().unwrap_or(0)
+    }
+
+    fn rows(&mut self, feeds: &[Feed<'_>]) -> Rows {
+        let mut rows = Rows::default();
+        for feed in feeds {
+            if feed.slot >= self.lengths.len() {
+                self.lengths.resize(feed.slot + 1, 0);
+            }
+            let (start, before) = (rows.ids.len(), self.lengths[feed.slot]);
+            rows.ids.extend_from_slice(feed.ids);
+            rows.positions.extend((before..before + feed.ids.len()).map(|position| position as u32));
+            let keys = start..rows.ids.len();
+            let first = rows.wanted.len();
+            if feed.wanted {
+                rows.wanted.push(keys.end.saturating_sub(1) as u32);
+            }
+            let queries = first..rows.wanted.len();
+            rows.all.push(CacheSpan { slot: feed.slot, keys: keys.clone(), queries: keys.clone() });
+            rows.last.push(CacheSpan { slot: feed.slot, keys, queries });
+            self.lengths[feed.slot] += feed.ids.len();
+        }
+        rows
+    }
+}
+
+impl<B: Backend> Model<B> {
+    /// Room for sequences; there are none yet.
+    pub fn key_values(&self) -> KeyValues<B> {
+        KeyValues { layers: self.layers.iter().map(|_| B::Cache::default()).collect(), lengths: Vec::new() }
+    }
+
+    /// Forgets a sequence, whose slot may then begin another.
+    pub fn forget(&self, cache: &mut KeyValues<B>, slot: usize) {
+        cache.layers.iter_mut().for_each(|layer| self.backend.forget(layer, slot));
+        if let Some(tokens) = cache.lengths.get_mut(slot) {
+            *tokens = 0;
+        }
+    }
+
+    /// Runs the model over new tokens of sequences, ascending by slot. Returns the logits that are asked for,
+    /// one row for each, in the order of the feeds.
+    ///
+    /// # Errors
+    /// A token or position that the model lacks, and what the backend refuses; the sequences cannot be gone
+    /// on with then.
+    pub fn extend(&self, cache: &mut KeyValues<B>, feeds: &[Feed<'_>]) -> Result<Vec<f32>, BackendError> {
+        let b = &self.backend;
+        check(cache.layers.len() == self.layers.len(), || "keys and values of another model".to_owned())?;
+        check(!feeds.is_empty() && feeds.iter().all(|feed| !feed.ids.is_empty()), || {
+            "a step without tokens".to_owned()
+        })?;
+        let mut rows = cache.rows(feeds);
+        let asked = !rows.wanted.is_empty();
+        if let (false, Some(span)) = (asked, rows.last.first_mut()) {
+            // One row is computed in vain, so that no operation is given a matrix without rows.
+            rows.wanted.push(span.keys.end.saturating_sub(1) as u32);
+            span.queries = 0..1;
+        }
+        let angles = self.angles(&rows.positions)?;
+        let wanted: Vec<u32> =
+            rows.wanted.iter().filter_map(|row| rows.positions.get(*row as usize)).copied().collect();
+        let last_angles = self.angles(&wanted)?;
+        let mut x = b.gather(&self.embedding, &rows.ids)?;
+        if let Some(positions) = &self.positions {
+            x = b.add(x, &b.gather(positions, &rows.positions)?)?;
+        }
+        for (index, kept) in cache.layers.iter_mut().enumerate() {
+            let queries = match index + 1 == self.layers.len() {
+                true => {
+                    Queries { subset: Some(&rows.wanted), angles: last_angles.as_ref(), spans: &rows.last }
+                }
+                false => Queries { subset: None, angles: angles.as_ref(), spans: &rows.all },
+            };
+            x = self.layer_extend(index, &x, angles.as_ref(), &queries, kept)?;
+        }
+        if !asked {
+            return Ok(Vec::new());
+        }
+        let (hidden, _) = b.norm(&x, &self.norm, self.norm_form())?;
+        self.logits(&hidden)
+    }
+
+    /// A layer over new rows: its outputs at the query rows.
+    fn layer_extend(
+        &self,
+        index: usize,
+        x: &B::Tensor,
+        angles: Option<&Angles<B>>,
+        queries: &Queries<'_, B>,
+        kept: &mut B::Cache,
+    ) -> Result<B::Tensor, BackendError> {
+        let (b, layer) = (&self.backend, &self.layers[index]);
+        let Keys { inputs, k, v, .. } = self.keys_forward(layer, x, angles)?;
+        let attend = |q: &B::Tensor| {
+            let of = CachedAttention { q, k: &k, v: &v, form: layer.attention, spans: queries.spans };
+            b.attention_cached(&of, kept)
+        };
+        let (out, _) = match queries.subset {
+            Some(subset) => {
+                let (x, inputs) = (b.gather(x, subset)?, b.gather(&inputs, subset)?);
+                self.tail_forward(layer, &x, inputs, queries.angles, attend)?
+            }
+            None => self.tail_forward(layer, x, inputs, queries.angles, attend)?,
+        };
+        Ok(out)
+    }
+}
