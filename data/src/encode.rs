@@ -19,6 +19,8 @@ use super::special::{TokenizerFiles, eos_id};
 use super::template::{ChatTemplate, Rendered, Template, TemplateKind};
 use super::tuned::{self, AddedToken};
 
+mod prompt;
+
 /// Label of a token that does not count.
 const IGNORED: i64 = -100;
 

@@ -181,17 +181,42 @@ impl FieldNames {
     /// # Errors
     /// As [`super::parse_record`]; a record without a key that was named for its text.
     pub fn read<'a>(&self, json: &'a [u8]) -> Result<(Cow<'a, [u8]>, Record), RecordError> {
+        let (text, object) = self.under_own_names(json)?;
+        let record = record_of(object, &text)?;
+        Ok((text, record))
+    }
+
+    /// The same of a record whose prompt may stand without a completion, which is empty then.
+    ///
+    /// # Errors
+    /// As [`FieldNames::read`].
+    pub fn read_prompt<'a>(&self, json: &'a [u8]) -> Result<(Cow<'a, [u8]>, Record), RecordError> {
+        let (text, mut object) = self.under_own_names(json)?;
+        let [prompt, completion, text_key, messages] =
+            [Field::Prompt, Field::Completion, Field::Text, Field::Messages].map(|f| f.name());
+        let others = [completion, text_key, messages];
+        if object.contains_key(prompt) && !others.iter().any(|key| object.contains_key(*key)) {
+            object.insert(completion.to_owned(), Value::String(String::new()));
+        }
+        let record = record_of(object, &text)?;
+        Ok((text, record))
+    }
+
+    /// A record's text and keys under gstore's names.
+    fn under_own_names<'a>(
+        &self,
+        json: &'a [u8],
+    ) -> Result<(Cow<'a, [u8]>, Map<String, Value>), RecordError> {
         let object = parse_object(json)?;
         if self.named.is_empty() {
-            return Ok((Cow::Borrowed(json), record_of(object, json)?));
+            return Ok((Cow::Borrowed(json), object));
         }
         let renamed = Value::Object(self.rename(object)?);
         let mut text = String::with_capacity(json.len());
         // A number is what its digits say; as a value it may have lost some.
         write_compact(&renamed, &String::from_utf8_lossy(json), |_, _| true, &mut text);
         let Value::Object(object) = renamed else { return Err(ContentError::Nothing.into()) };
-        let record = record_of(object, text.as_bytes())?;
-        Ok((Cow::Owned(text.into_bytes()), record))
+        Ok((Cow::Owned(text.into_bytes()), object))
     }
 
     fn rename(&self, object: Map<String, Value>) -> Result<Map<String, Value>, RecordError> {

@@ -45,25 +45,37 @@ impl TokenizerFiles {
 
     /// Text of the end-of-sequence token.
     pub(super) fn eos(&self) -> Option<&str> {
-        self.special.iter().find(|(name, _)| *name == "eos_token").map(|(_, text)| text.as_str())
+        self.named("eos_token")
+    }
+
+    /// Text of a special token.
+    pub(super) fn named(&self, name: &str) -> Option<&str> {
+        self.special.iter().find(|(own, _)| *own == name).map(|(_, text)| text.as_str())
     }
 }
 
 /// The id of the end-of-sequence token in the model's own configuration, for folders that
 /// do not name it as text.
 pub(super) fn eos_id(folder: &Path) -> Result<Option<u32>, EncodeError> {
+    Ok(eos_ids(folder)?.first().copied())
+}
+
+/// All tokens that end an answer, by the model's own configuration.
+pub(super) fn eos_ids(folder: &Path) -> Result<Vec<u32>, EncodeError> {
     for file in ["generation_config.json", "config.json"] {
         let config = read_object(&folder.join(file))?;
-        let id = match config.get("eos_token_id") {
-            Some(Value::Array(ids)) => ids.first().and_then(Value::as_u64),
-            Some(id) => id.as_u64(),
-            None => None,
+        let ids = match config.get("eos_token_id") {
+            Some(Value::Array(ids)) => ids.iter().collect(),
+            Some(id) => vec![id],
+            None => Vec::new(),
         };
-        if let Some(id) = id.and_then(|id| u32::try_from(id).ok()) {
-            return Ok(Some(id));
+        let ids: Vec<u32> =
+            ids.into_iter().filter_map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok())).collect();
+        if !ids.is_empty() {
+            return Ok(ids);
         }
     }
-    Ok(None)
+    Ok(Vec::new())
 }
 
 /// A token is written as its text or as an object with `content`.

@@ -100,3 +100,20 @@ fn refusals() {
     assert_eq!(error.to_string(), "no key \"body\", which was named as its text");
     assert_eq!(FieldNames::parse(&["role=from", "content=from"]), Err(FieldError::Twice("from".to_owned())));
 }
+
+#[test]
+fn a_prompt_may_stand_alone_where_prompts_are_read() {
+    let read = |names: &[&str], json: &str| {
+        let names = FieldNames::parse(names).unwrap();
+        names.read_prompt(json.as_bytes()).map(|(_, record)| record.content)
+    };
+    let pair = |prompt: &str, completion: &str| Content::PromptCompletion {
+        prompt: prompt.to_owned(),
+        completion: completion.to_owned(),
+    };
+    assert_eq!(read(&[], r#"{"prompt": "a", "n": 1}"#).unwrap(), pair("a", ""));
+    assert_eq!(read(&[], r#"{"prompt": "a", "completion": "b"}"#).unwrap(), pair("a", "b"));
+    assert_eq!(read(&["prompt=q"], r#"{"q": "a"}"#).unwrap(), pair("a", ""));
+    assert_eq!(read(&[], r#"{"prompt": "a", "text": "b"}"#).unwrap(), Content::Text("b".to_owned()));
+    assert!(read(&[], r#"{"completion": "b"}"#).is_err());
+}

@@ -44,6 +44,11 @@ impl ChatTemplate {
         }
     }
 
+    /// A conversation and what opens the assistant's turn.
+    pub(super) fn prompt(&self, before: &[Message]) -> Result<Rendered, EncodeError> {
+        Ok(Rendered { text: self.text(before, true)?, scored: Vec::new(), add_special: false })
+    }
+
     fn conversation(&self, messages: &[Message]) -> Result<Rendered, EncodeError> {
         let full = self.text(messages, false)?;
         let mut scored = Vec::new();
@@ -189,6 +194,13 @@ mod tests {
         assert_eq!(scored, ["a<|im_end|>\n", "b<|im_end|>\n"]);
         assert_eq!(render(CHATML, &[(User, "u")]).1, [""; 0]);
         assert_eq!(render(CHATML, &[(Assistant, "a")]).1, ["a<|im_end|>\n"]);
+    }
+
+    #[test]
+    fn a_prompt_opens_the_turn_of_the_assistant() {
+        let template = ChatTemplate::new(CHATML, &[], vec![]).unwrap();
+        let user = Message { role: User, content: "u".into() };
+        assert!(template.prompt(&[user]).unwrap().text.ends_with("u<|im_end|>\n<|im_start|>assistant\n"));
     }
 
     #[test]

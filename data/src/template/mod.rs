@@ -24,8 +24,8 @@ use std::str::FromStr;
 
 pub(super) use chat::ChatTemplate;
 
-use super::Content;
 use super::encode::EncodeError;
+use super::{Content, Message, Role};
 
 /// Which template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +111,32 @@ impl Template {
             (Template::Tulu { eos }, Content::Messages(messages)) => tulu::messages(messages, eos),
             (Template::Plain { eos }, Content::Messages(messages)) => plain::messages(messages, eos),
         })
+    }
+}
+
+impl Template {
+    /// The text before what the assistant says last, or before what it would say next; of a text as a whole
+    /// all of it.
+    pub(super) fn prompt(&self, content: &Content) -> Result<Rendered, EncodeError> {
+        Ok(match (self, content) {
+            (Template::Chat(template), Content::PromptCompletion { prompt, .. }) => {
+                template.prompt(&[Message { role: Role::User, content: prompt.clone() }])?
+            }
+            (_, Content::Text(text)) | (_, Content::PromptCompletion { prompt: text, .. }) => {
+                Rendered { text: text.clone(), ..Rendered::with_special() }
+            }
+            (Template::Chat(template), Content::Messages(messages)) => template.prompt(before(messages))?,
+            (Template::Tulu { eos }, Content::Messages(messages)) => tulu::prompt(before(messages), eos),
+            (Template::Plain { eos }, Content::Messages(messages)) => plain::prompt(before(messages), eos),
+        })
+    }
+}
+
+/// The messages before what the assistant says last.
+fn before(messages: &[Message]) -> &[Message] {
+    match messages.split_last() {
+        Some((Message { role: Role::Assistant, .. }, before)) => before,
+        _ => messages,
     }
 }
 

@@ -23,9 +23,8 @@ pub(super) fn pair(prompt: &str, completion: &str, eos: &str) -> Rendered {
 pub(super) fn messages(messages: &[Message], eos: &str) -> Rendered {
     let mut rendered = Rendered::with_special();
     for message in messages {
-        let blank = rendered.text.is_empty() || rendered.text.ends_with(BLANKS);
-        if !blank && !message.content.starts_with(BLANKS) {
-            rendered.push("\n");
+        if !message.content.starts_with(BLANKS) {
+            open(&mut rendered);
         }
         if message.role == Role::Assistant {
             rendered.push_scored(&[&message.content, eos]);
@@ -34,6 +33,20 @@ pub(super) fn messages(messages: &[Message], eos: &str) -> Rendered {
         }
     }
     rendered
+}
+
+/// A conversation, up to where the next message stands.
+pub(super) fn prompt(before: &[Message], eos: &str) -> Rendered {
+    let mut rendered = Rendered { scored: Vec::new(), ..messages(before, eos) };
+    open(&mut rendered);
+    rendered
+}
+
+/// Sets off what is to follow.
+fn open(rendered: &mut Rendered) {
+    if !rendered.text.is_empty() && !rendered.text.ends_with(BLANKS) {
+        rendered.push("\n");
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@
 use super::Rendered;
 use crate::{Message, Role};
 
+/// The assistant's tag line.
+const ASSISTANT: &str = "<|assistant|>\n";
+
 pub(super) fn messages(messages: &[Message], eos: &str) -> Rendered {
     let mut rendered = Rendered::with_special();
     for message in messages {
@@ -14,7 +17,7 @@ pub(super) fn messages(messages: &[Message], eos: &str) -> Rendered {
         match message.role {
             Role::System => rendered.push("<|system|>\n"),
             Role::User => rendered.push("<|user|>\n"),
-            Role::Assistant => rendered.push("<|assistant|>\n"),
+            Role::Assistant => rendered.push(ASSISTANT),
         }
         if message.role == Role::Assistant {
             rendered.push_scored(&[content, eos, "\n"]);
@@ -23,6 +26,13 @@ pub(super) fn messages(messages: &[Message], eos: &str) -> Rendered {
             rendered.push("\n");
         }
     }
+    rendered
+}
+
+/// A conversation and the tag line of the assistant who is to speak.
+pub(super) fn prompt(before: &[Message], eos: &str) -> Rendered {
+    let mut rendered = Rendered { scored: Vec::new(), ..messages(before, eos) };
+    rendered.push(ASSISTANT);
     rendered
 }
 
@@ -59,6 +69,13 @@ mod tests {
         assert_eq!(rendered.text, text);
         assert_eq!(scored(&rendered), ["hello</s>\n", "</s>\n"]);
         assert!(rendered.add_special);
+    }
+
+    #[test]
+    fn a_prompt_ends_with_the_header() {
+        let rendered = prompt(&[message(Role::User, " hi ")], "</s>");
+        assert_eq!(rendered.text, "<|user|>\nhi\n<|assistant|>\n");
+        assert!(rendered.scored.is_empty() && rendered.add_special);
     }
 
     #[test]
