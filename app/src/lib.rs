@@ -5,6 +5,8 @@
 //!   done and what stops it
 //! - [`select()`]: the rows that influence a target most, as their original lines; [`ask()`]: those that
 //!   influence the loss of samples that are given with the question
+//! - [`generate()`], [`add_answers`]: answers of a model to prompts, and a dataset of them;
+//!   [`perplexity_table`]: how likely a model finds texts
 //! - [`Prepared`]: rankings without SQL
 //! - [`VectorPut`]: vectors and losses that were computed elsewhere
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
@@ -38,6 +40,7 @@
 mod answer;
 mod ask;
 mod folders;
+mod generate;
 pub mod indexes;
 mod jobs;
 mod models;
@@ -49,6 +52,7 @@ mod work;
 pub use answer::AnswerError;
 pub use ask::{Asked, ExplainedRow, ask};
 pub use folders::{FolderError, Folders};
+pub use generate::{PerplexityRows, add_answers, perplexity_table};
 pub use jobs::{add, add_of, ingest, pretty, query};
 pub use models::Models;
 pub use put::{PutError, PutReport, Samples, SpaceSpec, VectorPut, VectorShape, VectorSpec};
@@ -59,6 +63,10 @@ pub use work::Work;
 pub use gstore_core::{
     Cancel, CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind,
     Granularity, Kind, Progress, Remedy, RowFlags, RowSet, Silent, Space, Unit, sha256_hex,
+};
+pub use gstore_generate::{
+    GenerateError, GenerateRequest, Outcome as Generated, PerplexityRequest, PromptSource, Sampling,
+    StopStrings, generate,
 };
 pub use gstore_ingest::pipeline::{
     AddClient, AddOutcome, AddReport, AddRequest, CheckpointArg, Ending, IngestError, IngestReport,

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use gstore::AnswerError;
+use gstore_generate::GenerateError;
 use gstore_ingest::pipeline::IngestError;
 use gstore_query::QueryError;
 use gstore_query::matrix::MatrixError;
@@ -62,6 +63,7 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
     let usage = error.chain().any(|cause| cause.is::<UsageError>())
         || error.downcast_ref::<IngestError>().is_some_and(IngestError::is_usage)
         || matches!(error.downcast_ref(), Some(TrainError::Option(_)))
+        || matches!(error.downcast_ref(), Some(GenerateError::Option(_)))
         || matches!(error.downcast_ref(), Some(AnswerError::Query(QueryError::Top { .. })));
     let code = match usage {
         true => USAGE,
@@ -93,6 +95,7 @@ fn is_stopped(error: &anyhow::Error) -> bool {
     by_sql
         || matches!(error.downcast_ref(), Some(IngestError::Stopped))
         || matches!(error.downcast_ref(), Some(TrainError::Stopped))
+        || matches!(error.downcast_ref(), Some(GenerateError::Stopped))
         || matches!(error.downcast_ref(), Some(QueryError::Cancelled))
         || matches!(error.downcast_ref(), Some(AnswerError::Query(QueryError::Cancelled)))
         || matches!(error.downcast_ref(), Some(MatrixError::Query(QueryError::Cancelled)))

@@ -7,6 +7,7 @@ mod commands;
 mod context;
 mod ending;
 mod failure;
+mod generating;
 mod models;
 mod output;
 mod progress;
@@ -50,6 +51,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Add(args) => commands::add::run(&context, &args),
         Command::Ingest(args) => commands::ingest::run(&context, &args),
         Command::Train(args) => commands::train::run(&context, &args),
+        Command::Generate(args) => commands::generate::run(&context, &args),
         Command::Attach(args) => commands::attach::run(&context, &args),
         Command::Query(args) => commands::query::run(&context, &args),
         Command::Select(args) => commands::select::run(&context, &args),

@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "demo",
     "add",
     "ingest",
+    "generate",
     "attach",
     "query",
     "select",

@@ -131,6 +131,15 @@ fn the_page_has_every_key_and_no_other() {
     // The run needs no paths.
     place.ok(&["ingest", "--dataset", "pool", "--run", "tuned", "--features", "loss"]);
 
+    for (heading, args) in [
+        ("generate", &["--prompt", "Is 7 odd?", "--max-new-tokens", "3", "--as", "answers", "--json"][..]),
+        ("generate --perplexity", &["--perplexity", "--text", "Is 7 odd?", "-o", "loss.csv", "--json"]),
+    ] {
+        let mut generate = place.gstore(&[&["generate"], args].concat());
+        generate.arg("--model").arg(world::demo().join("model"));
+        check(heading, &serde_json::from_str(&binary::ok(&mut generate)).expect("JSON"));
+    }
+
     let mut shard = place.gstore(&["ingest", "--dataset", "pool", "--features", "loss", "--dim", "256"]);
     shard.args(["--shard", "1/1", "--out", "shard", "--model"]).arg(world::demo().join("model"));
     binary::ok(shard.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*")));

@@ -3,6 +3,7 @@
 //! Flags parse into plain values here; the commands build objects from them.
 
 mod ask;
+mod generate;
 mod gradients;
 mod index;
 mod life;
@@ -16,6 +17,7 @@ mod train;
 use std::path::PathBuf;
 
 pub use ask::{AskArgs, ModelArgs};
+pub use generate::*;
 pub use gradients::*;
 pub use index::IndexArgs;
 pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, TagArgs};
@@ -95,6 +97,8 @@ pub enum Command {
     Ingest(IngestArgs),
     /// Train LoRA factors or a whole model, with checkpoints that PEFT, transformers and torch open
     Train(TrainArgs),
+    /// Let a model answer prompts, into a file or as a dataset; or score given texts
+    Generate(GenerateArgs),
     /// Take in the shards that `gstore ingest --shard` computed, all of them in one commit
     Attach(AttachArgs),
     /// Run one SQL statement, or an interactive shell

@@ -269,7 +269,11 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
 }
 
 /// Model and checkpoints of a run of the store, by where they were when it was registered.
-fn of_run(context: &Context, run: &str, others: &[String]) -> Result<(PathBuf, Vec<CheckpointArg>)> {
+pub(super) fn of_run(
+    context: &Context,
+    run: &str,
+    others: &[String],
+) -> Result<(PathBuf, Vec<CheckpointArg>)> {
     if !others.is_empty() {
         bail!(UsageError(
             "--checkpoints without --model: the checkpoints of the run are used then".to_owned()

@@ -10,6 +10,7 @@ pub mod delete;
 pub mod demo;
 pub mod drop;
 pub mod gc;
+pub mod generate;
 pub mod gradients;
 pub mod index;
 pub mod info;

@@ -1,0 +1,133 @@
+//! Answers of a model as a dataset, and perplexities as a table.
+
+use std::io::{BufWriter, Write};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow_schema::ArrowError;
+use gstore_generate::{
+    GenerateError, Journal, Perplexity, PerplexityRequest, TextScore, TokenScore, perplexity,
+};
+use gstore_ingest::pipeline::{self, AddReport, AddRequest, IngestError};
+use gstore_sql::SqlError;
+use gstore_sql::output::{Format, ResultWriter, TableStyle};
+use gstore_store::Store;
+
+use crate::work::Work;
+
+/// Registers answers as samples, by the same code as those of files; `request` names the dataset and what
+/// happens to an answer whose id is there already, its files are not looked at.
+///
+/// # Errors
+/// As [`crate::add`].
+pub fn add_answers(
+    store: &Store,
+    request: &AddRequest,
+    answers: &mut Journal,
+    work: &mut Work<'_>,
+) -> Result<AddReport, IngestError> {
+    let folder = tempfile::tempdir().map_err(IngestError::File)?;
+    let path = folder.path().join("answers.jsonl");
+    let write = |answers: &mut Journal| {
+        let mut file = BufWriter::new(fs_err::File::create(&path)?);
+        answers.write_to(&mut file)?;
+        file.flush()
+    };
+    write(answers).map_err(IngestError::File)?;
+    let request = AddRequest { data: vec![path.clone()], fields: Vec::new(), ..request.clone() };
+    pipeline::add_until(store, &request, None, work.progress, work.cancel)
+}
+
+/// What a row of a table of perplexities is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PerplexityRows {
+    /// A text.
+    Texts,
+    /// A token.
+    Tokens,
+}
+
+/// Scores texts and writes a table: of texts their mean losses, perplexities and entropies, of tokens their
+/// log-probabilities. Returns the sums over the scored tokens and over all tokens but the first of each text.
+///
+/// # Errors
+/// As [`gstore_generate::perplexity()`], and an output that fails.
+pub fn perplexity_table<W: Write + Send>(
+    request: &PerplexityRequest,
+    rows: PerplexityRows,
+    out: W,
+    format: Format,
+    work: &mut Work<'_>,
+) -> Result<[Perplexity; 2], GenerateError> {
+    let style = TableStyle { width: None, column: None };
+    let batch = |scores: &[TextScore]| match rows {
+        PerplexityRows::Texts => texts(scores),
+        PerplexityRows::Tokens => tokens(scores),
+    };
+    let failed = |error: SqlError| std::io::Error::other(error.to_string());
+    let of_arrow = |error: ArrowError| std::io::Error::other(error.to_string());
+    let schema = batch(&[]).map_err(of_arrow)?.schema();
+    let mut writer = ResultWriter::new(format, &schema, out, style).map_err(failed)?;
+    let mut waiting = Vec::new();
+    let mut take = |score: TextScore| {
+        waiting.push(score);
+        if waiting.len() < CHUNK {
+            return Ok(());
+        }
+        let full = batch(&std::mem::take(&mut waiting)).map_err(of_arrow)?;
+        writer.write(&full).map_err(failed)
+    };
+    let sums = perplexity(request, work.progress, work.cancel, &mut take)?;
+    if !waiting.is_empty() {
+        writer.write(&batch(&waiting).map_err(of_arrow)?).map_err(failed)?;
+    }
+    writer.finish().map_err(failed)?;
+    Ok(sums)
+}
+
+/// Texts whose rows are written together.
+const CHUNK: usize = 256;
+
+fn table(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch, ArrowError> {
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+}
+
+/// `id, row, tokens, truncated`, and of the scored tokens and of all but the first their number, mean loss,
+/// perplexity and mean entropy.
+fn texts(scores: &[TextScore]) -> Result<RecordBatch, ArrowError> {
+    let (scored, all): (Vec<Perplexity>, Vec<Perplexity>) =
+        scores.iter().map(|score| (score.scored(), score.all())).unzip();
+    let number = |of: &[Perplexity], value: fn(&Perplexity) -> Option<f64>| -> ArrayRef {
+        Arc::new(of.iter().map(value).collect::<Float64Array>())
+    };
+    let count = |values: Vec<u64>| -> ArrayRef { Arc::new(UInt64Array::from(values)) };
+    table(vec![
+        ("id", Arc::new(StringArray::from_iter_values(scores.iter().map(|score| &score.id)))),
+        ("row", count(scores.iter().map(|score| score.row).collect())),
+        ("tokens", count(scores.iter().map(|score| score.tokens as u64).collect())),
+        ("truncated", Arc::new(scores.iter().map(|score| Some(score.truncated)).collect::<BooleanArray>())),
+        ("scored_tokens", count(scored.iter().map(|sum| sum.tokens).collect())),
+        ("loss", number(&scored, Perplexity::mean)),
+        ("perplexity", number(&scored, Perplexity::perplexity)),
+        ("entropy", number(&scored, Perplexity::mean_entropy)),
+        ("loss_all", number(&all, Perplexity::mean)),
+        ("perplexity_all", number(&all, Perplexity::perplexity)),
+        ("entropy_all", number(&all, Perplexity::mean_entropy)),
+    ])
+}
+
+/// `id, row, pos, token, text, scored, logprob, entropy` of every token but the first of each text.
+fn tokens(scores: &[TextScore]) -> Result<RecordBatch, ArrowError> {
+    let all: Vec<(&TextScore, &TokenScore)> =
+        scores.iter().flat_map(|text| text.scores.iter().map(move |token| (text, token))).collect();
+    table(vec![
+        ("id", Arc::new(StringArray::from_iter_values(all.iter().map(|(text, _)| &text.id)))),
+        ("row", Arc::new(UInt64Array::from_iter_values(all.iter().map(|(text, _)| text.row)))),
+        ("pos", Arc::new(UInt32Array::from_iter_values(all.iter().map(|(_, t)| t.position as u32)))),
+        ("token", Arc::new(UInt32Array::from_iter_values(all.iter().map(|(_, t)| t.token)))),
+        ("text", Arc::new(StringArray::from_iter_values(all.iter().map(|(_, t)| &t.text)))),
+        ("scored", Arc::new(all.iter().map(|(_, t)| Some(t.scored)).collect::<BooleanArray>())),
+        ("logprob", Arc::new(Float64Array::from_iter_values(all.iter().map(|(_, t)| t.log_probability)))),
+        ("entropy", Arc::new(Float64Array::from_iter_values(all.iter().map(|(_, t)| t.entropy)))),
+    ])
+}

@@ -1,0 +1,165 @@
+//! Flags of `gstore generate`, under the names that transformers has for them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use gstore_data::TemplateKind;
+use gstore_generate::{Compute, Stopping, Weights};
+use gstore_model::Device;
+
+use super::{Format, IfChanged, Template, at_least};
+
+/// `gstore generate`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore generate --model llama --prompt \"What is 7*8?\" --chat\n  \
+    gstore generate --model llama --adapter warmup/checkpoint-224 --data gsm8k.jsonl --temperature 0.8 --top-p 0.95 -o answers.jsonl\n  \
+    gstore generate --store s --run warmup --dataset gsm8k --where \"subtask = 'test'\" --as answers\n  \
+    gstore generate --model llama --data texts.jsonl --perplexity -o perplexity.csv\n\n\
+    Without --temperature, --top-k or --top-p the most likely token is taken each time. An answer depends on its prompt, the options and the seed\n\
+    alone: not on threads or on what is answered beside it. Ctrl-C keeps the answers that are done; the same command goes on.\n\
+    Flags may be written with underscores, as transformers has them. More: docs/generate.md\n\n\
+    Memory: the weights, the prompts, and for each prompt of --batch-size the keys and values of its tokens and two rows of logits.")]
+pub struct GenerateArgs {
+    /// The model
+    #[command(flatten)]
+    pub weights: GenerateWeightArgs,
+    /// The prompts
+    #[command(flatten)]
+    pub prompts: PromptArgs,
+    /// How tokens are chosen
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Where answers go
+    #[command(flatten)]
+    pub answers: AnswerArgs,
+    /// Do not answer: write the loss, the perplexity and the entropy of each text, as a table
+    #[arg(long, help_heading = "Perplexity", conflicts_with_all = ["as", "max_new_tokens", "temperature", "top_k", "top_p", "stop"])]
+    pub perplexity: bool,
+    /// With --perplexity: one row for each token, with its log-probability
+    #[arg(long, help_heading = "Perplexity", requires = "perplexity")]
+    pub per_token: bool,
+    /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
+    pub backend: Device,
+    /// Precision of the factors of matrix products
+    #[arg(long, value_enum, default_value = "f32")]
+    pub compute: super::Compute,
+    /// Prompts that are answered at a time; changes speed and memory, not the answers
+    #[arg(long, value_name = "N", default_value_t = Compute::BATCH, value_parser = at_least::<usize>(1))]
+    pub batch_size: usize,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The model.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Model")]
+pub struct GenerateWeightArgs {
+    /// Model: a folder in Hugging Face layout, or org/name or org/name@revision on the Hugging Face Hub
+    /// [default: that of --run]
+    #[arg(long, alias = "model-name-or-path", value_name = "DIR|REPO", required_unless_present = "run")]
+    pub model: Option<String>,
+    /// LoRA adapter for it, or a whole fine-tune of it: a folder, org/name or org/name@revision on the Hub
+    #[arg(long, value_name = "DIR|REPO", requires = "model")]
+    pub adapter: Option<String>,
+    /// Model and adapter of this run of the store
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "adapter"])]
+    pub run: Option<String>,
+    /// Which checkpoint of the run, by its name [default: the last]
+    #[arg(long, value_name = "NAME", requires = "run")]
+    pub checkpoint: Option<String>,
+    /// How a conversation becomes text
+    #[arg(long, value_enum, default_value = TemplateKind::Tulu.name())]
+    pub template: Template,
+    /// Tokens of a prompt at most, more are refused; with --perplexity texts are cut after so many
+    #[arg(long, value_name = "N", default_value_t = Weights::MAX_LENGTH, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_length: u32,
+}
+
+/// What is answered, or scored.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Prompts")]
+pub struct PromptArgs {
+    /// Prompt as text without roles; may be repeated
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["data", "dataset", "text"])]
+    pub prompt: Vec<String>,
+    /// Give each --prompt as a user's message
+    #[arg(long, requires = "prompt")]
+    pub chat: bool,
+    /// Files, folders or patterns, as in `gstore add`; a prompt needs no completion, and one that is there is
+    /// not shown to the model
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = ["dataset", "text"])]
+    pub data: Vec<PathBuf>,
+    /// A dataset of the store
+    #[arg(long, value_name = "NAME", conflicts_with = "text")]
+    pub dataset: Option<String>,
+    /// With --perplexity: text that is scored as a whole; may be repeated
+    #[arg(long, value_name = "TEXT", requires = "perplexity")]
+    pub text: Vec<String>,
+    /// Key that holds what gstore calls text, prompt, completion, messages, role, content or id (may be
+    /// repeated)
+    #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',', requires = "data")]
+    pub fields: Vec<String>,
+    /// Only the rows of the dataset for which an SQL condition is true
+    #[arg(long = "where", value_name = "SQL", requires = "dataset")]
+    pub filter: Option<String>,
+}
+
+/// How tokens are chosen, and when an answer ends.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArgs {
+    /// Draw tokens, their logits divided by this; 0: take the most likely [default: 1 with --top-k or
+    /// --top-p, else 0]
+    #[arg(long, value_name = "X")]
+    pub temperature: Option<f64>,
+    /// Draw from the N most likely tokens
+    #[arg(long, value_name = "N")]
+    pub top_k: Option<usize>,
+    /// Draw from the most likely tokens that make up this share
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f64>,
+    /// Above 1: make tokens of the prompt and the answer less likely
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub repetition_penalty: f64,
+    /// Let no sequence of N tokens come twice, those of the prompt counted; 0: any may
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub no_repeat_ngram_size: usize,
+    /// Seed of the draws
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+    /// Tokens of an answer at most
+    #[arg(long, value_name = "N", default_value_t = Stopping::MAX_NEW_TOKENS, value_parser = at_least::<usize>(1))]
+    pub max_new_tokens: usize,
+    /// Text that ends an answer and is no part of it; may be repeated
+    #[arg(long, alias = "stop-strings", value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Go on after a token that ends answers
+    #[arg(long)]
+    pub ignore_eos: bool,
+}
+
+/// Where answers go.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Result")]
+pub struct AnswerArgs {
+    /// File for the answers: one JSON object a line, which `gstore add` takes; also with .gz or .zst. With
+    /// --perplexity a table: .csv, .tsv, .jsonl, .parquet or .arrow [default: standard output]
+    #[arg(long, short, alias = "out", value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// With --perplexity: format of the table [default: by the file's ending; without a file a table on a
+    /// terminal, else csv]
+    #[arg(long, value_enum, requires = "perplexity")]
+    pub format: Option<Format>,
+    /// Replace the file if it exists, and unfinished answers to another request beside it
+    #[arg(long)]
+    pub force: bool,
+    /// Register the answers as samples of this dataset of the store
+    #[arg(long = "as", id = "as", value_name = "NAME")]
+    pub dataset_as: Option<String>,
+    /// What to do with an answer that differs from the dataset's sample of the same id
+    #[arg(long, value_enum, default_value = "refuse", requires = "as")]
+    pub if_changed: IfChanged,
+}

@@ -1,0 +1,311 @@
+//! `gstore generate`: answers prompts, into a file or as a dataset; or scores given texts.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use gstore::{
+    AddReport, AddRequest, Folders, GenerateRequest, Generated, PerplexityRequest, PerplexityRows,
+    PromptSource, RowNames, Sampling, StopStrings, add_answers, find_rows, perplexity_table,
+};
+use gstore_core::Cancel;
+use gstore_data::{Content, Message, Role, TemplateKind};
+use gstore_generate::{Compute, Stopping, Weights};
+use gstore_ingest::pipeline::CheckpointArg;
+use serde_json::json;
+
+use super::gradients;
+use super::ingest::of_run;
+use crate::args::{
+    GenerateArgs, GenerateWeightArgs, IfChanged, OutputArgs, PromptArgs, SamplingArgs, Template,
+};
+use crate::context::{Context, command_line};
+use crate::ending::{format_of, format_of_name};
+use crate::failure::{STOPPED, UsageError};
+use crate::generating::Live;
+use crate::models::folder_error;
+use crate::output::{self, Output, Place, out};
+use crate::words::many;
+
+/// Answers the prompts, or scores the texts.
+pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
+    let path = args.answers.output.as_deref();
+    output::check(context, &[path], args.answers.force)?;
+    let Some(what) = wanted(&args.prompts) else {
+        bail!(UsageError("which prompts? give --prompt, --data or --dataset".to_owned()));
+    };
+    if args.json && path.is_none() && args.answers.dataset_as.is_none() {
+        bail!(UsageError(
+            "--json prints what was done, where the answers would be: give --output or --as".to_owned()
+        ));
+    }
+    if let Some(dataset) = &args.answers.dataset_as {
+        context.store_path()?;
+        gstore::DatasetName::try_from(dataset.as_str()).map_err(|error| UsageError(error.to_string()))?;
+    }
+    let message = "stopping after the token in work; once more to stop at once";
+    let cancel = context.cancel_on_interrupt(message)?;
+    let weights = weights(context, &args.weights)?;
+    let prompts = source(context, &args.prompts, what, &cancel)?;
+    let compute = Compute {
+        device: args.backend,
+        precision: gradients::precision(args.compute),
+        threads: context.threads,
+        batch: args.batch_size,
+    };
+    if args.perplexity {
+        return score(context, args, PerplexityRequest { weights, texts: prompts, compute }, &cancel);
+    }
+    if let Some(path) =
+        path.filter(|path| !matches!(format_of_name(path), Ok(None | Some(crate::args::Format::Json))))
+    {
+        bail!(UsageError(format!(
+            "{}: answers are JSON lines; a name ends in .jsonl, also with .gz or .zst",
+            path.display()
+        )));
+    }
+    let sampling = sampling(&args.sampling);
+    sampling.check()?;
+    let journal = journal(context, args)?;
+    let request = GenerateRequest {
+        weights,
+        prompts,
+        sampling,
+        stopping: Stopping {
+            max_new_tokens: args.sampling.max_new_tokens,
+            strings: StopStrings::new(args.sampling.stop.clone())?,
+            ignore_end: args.sampling.ignore_eos,
+        },
+        compute,
+        journal,
+        overwrite: args.answers.force,
+    };
+    let mut live = Live::new(context.quiet);
+    let generated = gstore::generate(&request, &mut live, &cancel);
+    live.finish();
+    finish(context, args, generated?, request.journal.is_some(), &cancel)
+}
+
+/// What a command line names.
+enum Wanted {
+    Given,
+    Files,
+    Dataset,
+}
+
+fn wanted(args: &PromptArgs) -> Option<Wanted> {
+    match args {
+        PromptArgs { dataset: Some(_), .. } => Some(Wanted::Dataset),
+        _ if !args.data.is_empty() => Some(Wanted::Files),
+        _ if !args.prompt.is_empty() || !args.text.is_empty() => Some(Wanted::Given),
+        _ => None,
+    }
+}
+
+/// Puts the answers where they are to go.
+fn finish(
+    context: &Context,
+    args: &GenerateArgs,
+    mut generated: Generated,
+    kept: bool,
+    cancel: &Cancel,
+) -> Result<ExitCode> {
+    let path = args.answers.output.as_deref();
+    if !generated.finished && kept {
+        context.say("stopped; the answers that are done are kept, and the same command goes on from there");
+        return Ok(ExitCode::from(STOPPED));
+    }
+    // First the store, which may refuse an answer: nothing is lost then.
+    let added = match &args.answers.dataset_as {
+        Some(dataset) => Some(register(context, args, dataset, &mut generated, cancel)?),
+        None => None,
+    };
+    if path.is_some() || added.is_none() {
+        let mut file = Output::create(path, args.answers.force)?;
+        output::noted(generated.answers.write_to(&mut file))?;
+        file.finish()?;
+    }
+    let Generated { finished, prompts, tokens, model, answers } = generated;
+    let answered = answers.answered();
+    answers.remove()?;
+    if args.json {
+        let report = json!({
+            "finished": finished,
+            "prompts": prompts,
+            "answers": answered,
+            "tokens": tokens,
+            "model": model.to_string(),
+            "dataset": args.answers.dataset_as,
+            "snapshot": added.and_then(|report| report.snapshot),
+        });
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    if let (Some(dataset), Some(report)) = (&args.answers.dataset_as, &added) {
+        let there = report.unchanged + report.kept;
+        let new = report.added + report.replaced;
+        context.say(&format!("{dataset}: {} added, {there} there already", many(new, "answer")));
+    }
+    Ok(if finished { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
+}
+
+/// The answers as samples of a dataset.
+fn register(
+    context: &Context,
+    args: &GenerateArgs,
+    dataset: &str,
+    generated: &mut Generated,
+    cancel: &Cancel,
+) -> Result<AddReport> {
+    let store = context.open_or_create(|| Ok(()))?;
+    let request = AddRequest {
+        if_changed: match args.answers.if_changed {
+            IfChanged::Refuse => gstore_store::IfChanged::Refuse,
+            IfChanged::Keep => gstore_store::IfChanged::Keep,
+            IfChanged::Replace => gstore_store::IfChanged::Replace,
+        },
+        command: command_line(),
+        ..AddRequest::new(dataset, [])
+    };
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let mut work = context.work(&command, &mut reporter, cancel);
+    Ok(add_answers(&store, &request, &mut generated.answers, &mut work)?)
+}
+
+/// File beside the result that keeps answers until all are there; none for a stream.
+fn journal(context: &Context, args: &GenerateArgs) -> Result<Option<PathBuf>> {
+    let beside = |path: &Path, ending: &str| {
+        let mut name = OsString::from(path.file_name().unwrap_or_default());
+        name.push(ending);
+        path.with_file_name(name)
+    };
+    if let Place::File(target) = Place::of(args.answers.output.as_deref()) {
+        return Ok(Some(beside(&target, ".part")));
+    }
+    let Some(dataset) = &args.answers.dataset_as else { return Ok(None) };
+    let store = std::path::absolute(context.store_path()?)?;
+    Ok(Some(beside(&store, &format!(".{dataset}.part"))))
+}
+
+fn sampling(args: &SamplingArgs) -> Sampling {
+    let draws = args.top_k.is_some() || args.top_p.is_some();
+    Sampling {
+        temperature: args.temperature.unwrap_or(if draws { 1.0 } else { 0.0 }),
+        top_k: args.top_k,
+        top_p: args.top_p,
+        repetition_penalty: args.repetition_penalty,
+        no_repeat_ngram: args.no_repeat_ngram_size,
+        seed: args.seed,
+    }
+}
+
+/// The folders of the model, its adapter and its tokenizer.
+fn weights(context: &Context, args: &GenerateWeightArgs) -> Result<Weights> {
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, false);
+    let (base, checkpoint) = match (&args.model, &args.run) {
+        (Some(model), _) => {
+            let base = folders.model(model).map_err(|error| folder_error("--model", error))?;
+            let given: Vec<String> = args.adapter.iter().cloned().collect();
+            let mut found = folders.checkpoints(&given).map_err(|error| folder_error("--adapter", error))?;
+            match (found.pop(), found.is_empty()) {
+                (Some(only), true) => (base, only),
+                _ => bail!(UsageError("--adapter names several folders; one model answers".to_owned())),
+            }
+        }
+        (None, Some(run)) => {
+            let (base, checkpoints) = of_run(context, run, &[])?;
+            (base, checkpoint_of(run, checkpoints, args.checkpoint.as_deref())?)
+        }
+        (None, None) => {
+            bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
+        }
+    };
+    let model = checkpoint.model(&base).to_owned();
+    let has_tokenizer = model.join("tokenizer.json").exists();
+    Ok(Weights {
+        adapter: checkpoint.adapter().map(Path::to_owned),
+        tokenizer: (!has_tokenizer).then_some(base),
+        template: match args.template {
+            Template::Tulu => TemplateKind::Tulu,
+            Template::Chat => TemplateKind::Chat,
+            Template::Plain => TemplateKind::Plain,
+        },
+        max_length: args.max_length,
+        model,
+    })
+}
+
+/// The checkpoint of a run that is named, else its last.
+fn checkpoint_of(
+    run: &str,
+    mut checkpoints: Vec<CheckpointArg>,
+    name: Option<&str>,
+) -> Result<CheckpointArg> {
+    let names: Vec<String> = checkpoints.iter().map(|checkpoint| checkpoint.name.clone()).collect();
+    let found = match name {
+        None => checkpoints.pop(),
+        Some(name) => checkpoints.into_iter().find(|checkpoint| checkpoint.name == name),
+    };
+    Ok(found.ok_or_else(|| {
+        UsageError(format!("run {run} has no such checkpoint; it has {}", names.join(", ")))
+    })?)
+}
+
+/// Prompts, or texts.
+fn source(context: &Context, args: &PromptArgs, what: Wanted, cancel: &Cancel) -> Result<PromptSource> {
+    Ok(match what {
+        Wanted::Files => PromptSource::Files { paths: args.data.clone(), fields: args.fields.clone() },
+        Wanted::Given => {
+            let prompt = |text: &String| match args.chat {
+                true => Content::Messages(vec![Message { role: Role::User, content: text.clone() }]),
+                false => Content::PromptCompletion { prompt: text.clone(), completion: String::new() },
+            };
+            let texts = args.text.iter().cloned().map(Content::Text);
+            PromptSource::Given(args.prompt.iter().map(prompt).chain(texts).collect())
+        }
+        Wanted::Dataset => {
+            let snapshot = context.open()?.snapshot()?;
+            let part = Arc::clone(snapshot.dataset(args.dataset.as_deref().unwrap_or_default())?);
+            let rows = match &args.filter {
+                None => None,
+                Some(condition) => {
+                    let names = RowNames { ids: HashSet::new(), condition: Some(condition.clone()) };
+                    Some(find_rows(&snapshot, &part, &names, context.threads, cancel)?.rows)
+                }
+            };
+            PromptSource::Dataset { snapshot, part, rows }
+        }
+    })
+}
+
+/// Scores the texts and says how likely all of them are.
+fn score(
+    context: &Context,
+    args: &GenerateArgs,
+    request: PerplexityRequest,
+    cancel: &Cancel,
+) -> Result<ExitCode> {
+    if !args.prompts.prompt.is_empty() {
+        bail!(UsageError("--perplexity scores texts, and --prompt is none yet: give --text".to_owned()));
+    }
+    let answers = &args.answers;
+    let output = OutputArgs { format: answers.format, output: answers.output.clone(), force: answers.force };
+    let format = format_of(&output)?;
+    let rows = if args.per_token { PerplexityRows::Tokens } else { PerplexityRows::Texts };
+    let mut file = Output::create(output.output.as_deref(), output.force)?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let mut work = context.work(&command, &mut reporter, cancel);
+    let [scored, all] = perplexity_table(&request, rows, &mut file, format.into(), &mut work)?;
+    file.finish()?;
+    if args.json {
+        let sums = |sum: gstore_generate::Perplexity| json!({ "tokens": sum.tokens, "loss": sum.mean(), "perplexity": sum.perplexity(), "entropy": sum.mean_entropy() });
+        out!("{}", serde_json::to_string_pretty(&json!({ "scored": sums(scored), "all": sums(all) }))?);
+    }
+    if let (Some(scored), Some(all)) = (scored.perplexity(), all.perplexity()) {
+        context.say(&format!("perplexity {scored:.4} of the scored tokens, {all:.4} of all"));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,94 @@
+//! A generation as it goes on: a bar on a terminal, a plain line every few seconds elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use gstore_generate::Observer;
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+
+/// Time between two plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// What the user sees of a generation.
+pub struct Live {
+    quiet: bool,
+    bar: Option<ProgressBar>,
+    begun: Instant,
+    last_line: Instant,
+    /// Answers that were there before, those that are now, and all.
+    first: u64,
+    answered: u64,
+    total: u64,
+    tokens: u64,
+}
+
+impl Live {
+    /// On standard error.
+    pub fn new(quiet: bool) -> Self {
+        let now = Instant::now();
+        Self { quiet, bar: None, begun: now, last_line: now, first: 0, answered: 0, total: 0, tokens: 0 }
+    }
+
+    /// The bar goes.
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn rate(&self) -> f64 {
+        self.tokens as f64 / self.begun.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    fn plain(&mut self) {
+        if self.quiet || self.last_line.elapsed() < LINE_EVERY {
+            return;
+        }
+        self.last_line = Instant::now();
+        let done = self.answered - self.first;
+        let left = match done {
+            0 => String::new(),
+            done => {
+                let seconds = self.begun.elapsed().as_secs_f64() / done as f64;
+                let left = seconds * self.total.saturating_sub(self.answered) as f64;
+                format!(", {} left", HumanDuration(Duration::from_secs_f64(left.min(1e9))))
+            }
+        };
+        let rate = HumanCount(self.rate() as u64);
+        eprintln!("answered {}/{}: {rate} tokens/s{left}", self.answered, self.total);
+    }
+}
+
+impl Observer for Live {
+    fn begin(&mut self, answered: u64, total: u64) {
+        (self.first, self.answered, self.total) = (answered, answered, total);
+        (self.begun, self.last_line) = (Instant::now(), Instant::now());
+        if answered > 0 && answered < total && !self.quiet {
+            eprintln!("going on after {answered} of {total} answers");
+        }
+        if self.quiet || !std::io::stderr().is_terminal() {
+            return;
+        }
+        let bar = ProgressBar::new(total).with_position(answered);
+        // A template that indicatif refuses costs the looks of the bar, not the run.
+        if let Ok(style) =
+            ProgressStyle::with_template("answered {human_pos}/{human_len} {msg} {wide_bar} {eta} left")
+        {
+            bar.set_style(style);
+        }
+        bar.reset_eta();
+        self.bar = Some(bar);
+    }
+
+    fn advance(&mut self, tokens: u64, answers: u64) {
+        self.tokens += tokens;
+        self.answered += answers;
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(format!("{} tokens/s", HumanCount(self.rate() as u64)));
+                bar.set_position(self.answered);
+            }
+            None => self.plain(),
+        }
+    }
+}

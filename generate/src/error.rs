@@ -1,0 +1,136 @@
+//! Why answers or scores could not be computed.
+
+use std::path::PathBuf;
+
+use gstore_core::{Cancelled, Remedy};
+use gstore_data::{DataError, EncodeError, FieldError, Place, RecordError};
+use gstore_model::weights::ModelError;
+use gstore_model::{BackendError, LoadError};
+
+/// Why answers or scores could not be computed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GenerateError {
+    /// Options that cannot be used, or not together.
+    #[error("{0}")]
+    Option(String),
+    /// The file system refused; the message names the path.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// A model or an adapter that cannot be used.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A model that could not be put on the backend.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The backend failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// A data file.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Names of fields.
+    #[error(transparent)]
+    Fields(#[from] FieldError),
+    /// A record of a data file.
+    #[error("{place}: {source}")]
+    Record {
+        /// Where it stands.
+        place: Place,
+        /// What is wrong with it.
+        source: RecordError,
+    },
+    /// The tokenizer or the template.
+    #[error(transparent)]
+    Encoder(#[from] EncodeError),
+    /// A sample that could not be encoded.
+    #[error("{sample}: {source}")]
+    Encode {
+        /// Which.
+        sample: String,
+        /// Why.
+        source: EncodeError,
+    },
+    /// The store.
+    #[error(transparent)]
+    Read(#[from] gstore_store::ReadError),
+    /// A sample of a dataset that has no text.
+    #[error("row {row} of {dataset}: {what}")]
+    Sample {
+        /// The dataset.
+        dataset: String,
+        /// Its row.
+        row: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Nothing to do.
+    #[error("there is nothing to run the model on: no sample was given")]
+    NoSamples,
+    /// One id for two prompts.
+    #[error("the id {0:?} is that of two prompts, and answers are known by it")]
+    RepeatedId(String),
+    /// A token that the model does not know.
+    #[error(
+        "{sample} holds token {token}, the model's vocabulary has {vocab}: the tokenizer belongs to another model"
+    )]
+    UnknownToken {
+        /// The sample.
+        sample: String,
+        /// The token.
+        token: u32,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
+    /// A prompt that is too long.
+    #[error("{sample} has {tokens} tokens, {most} are allowed{}", longer(.by_model))]
+    TooLong {
+        /// The sample.
+        sample: String,
+        /// Its tokens.
+        tokens: usize,
+        /// As many as there may be.
+        most: usize,
+        /// Whether it is the model that has no more positions.
+        by_model: bool,
+    },
+    /// Logits that are no numbers.
+    #[error("the model gives values that are no numbers")]
+    NotFinite,
+    /// The same, of a sample.
+    #[error("{sample}: the model gives values that are no numbers")]
+    NotFiniteAt {
+        /// The sample.
+        sample: String,
+    },
+    /// Answers to another request.
+    #[error(
+        "{path} holds answers to another request: {what}\n  give another file, remove it, or {}",
+        Remedy::Option("force", "")
+    )]
+    OtherRequest {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// Answers that another process writes.
+    #[error("{0} is being written by another process")]
+    Busy(PathBuf),
+    /// Told to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+fn longer(by_model: &bool) -> String {
+    match by_model {
+        true => ", as many as the model has positions".to_owned(),
+        false => format!("; {} allows more", Remedy::Option("max_length", "")),
+    }
+}
+
+impl From<Cancelled> for GenerateError {
+    fn from(_: Cancelled) -> Self {
+        GenerateError::Stopped
+    }
+}

@@ -1,0 +1,199 @@
+//! A whole generation: prompts, the answers that are there already, and those that are not.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc;
+
+use gstore_core::{Cancel, CheckpointId};
+use gstore_model::cpu::Cpu;
+use gstore_model::{Backend, Device, Model};
+use serde_json::{Value, json};
+
+use crate::batch::{Answer, Batch, Task};
+use crate::error::GenerateError;
+use crate::journal::Journal;
+use crate::load::{Opened, encoder};
+use crate::prompts::{Prompt, prompts};
+use crate::request::GenerateRequest;
+
+/// Hears how a generation goes on.
+pub trait Observer {
+    /// Prompts are about to be answered; `answered` of `total` were before.
+    fn begin(&mut self, _answered: u64, _total: u64) {}
+    /// So many tokens were chosen, and so many answers are done, since the last call.
+    fn advance(&mut self, _tokens: u64, _answers: u64) {}
+}
+
+/// Says nothing.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Quiet;
+
+impl Observer for Quiet {}
+
+/// How a generation ended.
+pub struct Outcome {
+    /// Whether every prompt has its answer; otherwise it was told to stop, and the same request goes on.
+    pub finished: bool,
+    /// Prompts.
+    pub prompts: usize,
+    /// Tokens that were chosen this time.
+    pub tokens: u64,
+    /// The weights.
+    pub model: CheckpointId,
+    /// The answers.
+    pub answers: Journal,
+}
+
+/// Answers prompts, or goes on where the same request was stopped.
+///
+/// Memory: the weights once, and for each prompt that is answered at a time its keys and values (8 bytes for
+/// each layer, key head, coordinate of a head and token, up to half of it more while it grows) and its
+/// logits; the prompts themselves.
+///
+/// # Errors
+/// A request, model or prompt that cannot be used, which shows before any prompt is answered; answers to
+/// another request in the journal; logits that are no numbers. Answers that were done stay in the journal.
+pub fn generate(
+    request: &GenerateRequest,
+    observer: &mut dyn Observer,
+    cancel: &Cancel,
+) -> Result<Outcome, GenerateError> {
+    request.check()?;
+    let (device, precision) = (request.compute.device, request.compute.precision);
+    device.check(precision)?;
+    match device {
+        Device::Cpu => run(request, Cpu::new(precision), observer, cancel),
+        other => run(request, other.candle()?, observer, cancel),
+    }
+}
+
+fn run<B: Backend>(
+    request: &GenerateRequest,
+    backend: B,
+    observer: &mut dyn Observer,
+    cancel: &Cancel,
+) -> Result<Outcome, GenerateError> {
+    let opened = Opened::new(&request.weights)?;
+    let encoder = encoder(&request.weights)?;
+    let (decoder, threads) = (opened.decoder(), request.compute.threads.max(1));
+    let most = request.weights.max_length as usize;
+    let prompts = prompts(&request.prompts, &encoder, most, decoder, (threads, cancel))?;
+    let ends = match request.stopping.ignore_end {
+        true => Vec::new(),
+        false => encoder.end_tokens(opened.path())?,
+    };
+    let model = opened.id()?;
+    let identity = json!({
+        "model": model.to_string(),
+        "options": request.options(),
+        "prompts": digest(&prompts, &ends),
+    });
+    let mut answers = Journal::open(request.journal.as_deref(), prompts.len(), &identity, request.overwrite)?;
+    let left: Vec<usize> = (0..prompts.len()).filter(|prompt| !answers.has(*prompt)).collect();
+    observer.begin(answers.answered() as u64, prompts.len() as u64);
+    let mut tokens = 0;
+    if !left.is_empty() {
+        cancel.check()?;
+        let task = Task {
+            prompts: &prompts,
+            left: &left,
+            begun: AtomicUsize::new(0),
+            encoder: &encoder,
+            sampling: &request.sampling,
+            stopping: &request.stopping,
+            ends: &ends,
+            cancel,
+            failed: Cancel::new(),
+        };
+        let loaded = opened.load(backend)?;
+        let options = request.options();
+        let take = |step: u64, done: Vec<Answer>| {
+            tokens += step;
+            for answer in &done {
+                answers.push(answer.prompt, &record(&prompts, answer, &model, &options))?;
+            }
+            observer.advance(step, done.len() as u64);
+            Ok(())
+        };
+        match answer(&task, &loaded, (threads, request.compute.batch), take) {
+            Ok(()) | Err(GenerateError::Stopped) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let finished = answers.answered() == prompts.len();
+    Ok(Outcome { finished, prompts: prompts.len(), tokens, model, answers })
+}
+
+/// An answer's record.
+fn record(prompts: &[Prompt], answer: &Answer, model: &CheckpointId, options: &Value) -> Value {
+    let more = [
+        ("finish", json!(answer.finish.name())),
+        ("new_tokens", json!(answer.ids.len())),
+        ("model", json!(model.to_string())),
+        ("generation", options.clone()),
+    ];
+    prompts.get(answer.prompt).map_or(Value::Null, |prompt| prompt.answered(&answer.text, &more))
+}
+
+/// What is asked, in a digest.
+fn digest(prompts: &[Prompt], ends: &[u32]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    let little = |ids: &[u32]| ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>();
+    add(&little(ends));
+    for prompt in prompts {
+        add(&prompt.row.to_le_bytes());
+        add(&little(&prompt.ids));
+        add(prompt.answered("", &[]).to_string().as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// What a thread says.
+enum Said {
+    Step(u64, Vec<Answer>),
+    Failed(GenerateError),
+}
+
+/// Answers the prompts that are left on threads; `take` hears of their steps on this one.
+fn answer<B: Backend>(
+    task: &Task<'_>,
+    model: &Model<B>,
+    (threads, batch): (usize, usize),
+    mut take: impl FnMut(u64, Vec<Answer>) -> Result<(), GenerateError>,
+) -> Result<(), GenerateError> {
+    let threads = threads.min(task.left.len()).max(1);
+    let slots = batch.div_ceil(threads);
+    std::thread::scope(|scope| {
+        let (send, said) = mpsc::channel();
+        for _ in 0..threads {
+            let send = send.clone();
+            scope.spawn(move || {
+                // Where no one listens any more the thread is told to stop, too.
+                let tell = |tokens, answers| drop(send.send(Said::Step(tokens, answers)));
+                if let Err(error) = Batch::new(task, model, slots).run(tell) {
+                    let _ = send.send(Said::Failed(error));
+                }
+            });
+        }
+        drop(send);
+        let mut first = Ok(());
+        for said in said {
+            let result = match said {
+                Said::Step(tokens, answers) if first.is_ok() => take(tokens, answers),
+                Said::Step(..) => Ok(()),
+                Said::Failed(error) => Err(error),
+            };
+            if let Err(error) = result {
+                task.failed.raise();
+                // What failed first makes others stop, and only the first says why.
+                if matches!(first, Ok(()) | Err(GenerateError::Stopped)) {
+                    first = Err(error);
+                }
+            }
+        }
+        first
+    })
+}

@@ -1,0 +1,251 @@
+//! Answers that are done, in the order in which they were, until all are there.
+//!
+//! Invariants
+//! - a line is an answer: the number of its prompt, a space, its record; the first line says to which request
+//! - a line that a crash cut short is worth nothing and is written over
+//! - one process at a time writes
+
+use std::fs::TryLockError;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use fs_err::{File, OpenOptions};
+use serde_json::{Value, json};
+
+use crate::error::GenerateError;
+
+/// Records of answers by the number of their prompt.
+pub struct Journal {
+    kept: Kept,
+    answered: usize,
+}
+
+enum Kept {
+    Memory(Vec<Option<String>>),
+    File { file: File, path: PathBuf, places: Vec<Option<(u64, usize)>>, end: u64 },
+}
+
+/// What the first line says beside the request.
+const VERSION: u64 = 1;
+
+impl Journal {
+    /// Answers to a request of so many prompts: those that the file has, or none.
+    pub(crate) fn open(
+        path: Option<&Path>,
+        prompts: usize,
+        identity: &Value,
+        overwrite: bool,
+    ) -> Result<Journal, GenerateError> {
+        let Some(path) = path else {
+            return Ok(Journal { kept: Kept::Memory(vec![None; prompts]), answered: 0 });
+        };
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.file().try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(GenerateError::Busy(path.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let lines = Lines::of(&bytes, prompts);
+        let same = lines.header.as_ref().map(|header| difference(header, identity));
+        let (places, end) = match same {
+            Some(None) => (lines.places, lines.end),
+            Some(Some(what)) if !overwrite => {
+                return Err(GenerateError::OtherRequest { path: path.to_owned(), what });
+            }
+            None if !bytes.is_empty() && bytes.contains(&b'\n') && !overwrite => {
+                let what = "it is no work of this command".to_owned();
+                return Err(GenerateError::OtherRequest { path: path.to_owned(), what });
+            }
+            _ => {
+                let header = json!({ "version": VERSION, "request": identity });
+                let line = format!("{header}\n");
+                file.set_len(0)?;
+                file.seek(SeekFrom::Start(0))?;
+                file.write_all(line.as_bytes())?;
+                (vec![None; prompts], line.len() as u64)
+            }
+        };
+        file.set_len(end)?;
+        let answered = places.iter().flatten().count();
+        Ok(Journal { kept: Kept::File { file, path: path.to_owned(), places, end }, answered })
+    }
+
+    /// Answers that are there.
+    pub fn answered(&self) -> usize {
+        self.answered
+    }
+
+    /// Whether a prompt was answered.
+    pub fn has(&self, prompt: usize) -> bool {
+        match &self.kept {
+            Kept::Memory(lines) => lines.get(prompt).is_some_and(Option::is_some),
+            Kept::File { places, .. } => places.get(prompt).is_some_and(Option::is_some),
+        }
+    }
+
+    /// Keeps the answer to a prompt.
+    pub(crate) fn push(&mut self, prompt: usize, record: &Value) -> Result<(), GenerateError> {
+        let record = record.to_string();
+        match &mut self.kept {
+            Kept::Memory(lines) => {
+                if let Some(line) = lines.get_mut(prompt) {
+                    *line = Some(record);
+                }
+            }
+            Kept::File { file, places, end, .. } => {
+                let number = format!("{prompt} ");
+                file.seek(SeekFrom::Start(*end))?;
+                file.write_all(format!("{number}{record}\n").as_bytes())?;
+                if let Some(place) = places.get_mut(prompt) {
+                    *place = Some((*end + number.len() as u64, record.len()));
+                }
+                *end += (number.len() + record.len() + 1) as u64;
+            }
+        }
+        self.answered += 1;
+        Ok(())
+    }
+
+    /// Writes the records that are there, in the order of the prompts, each ended by a line break.
+    ///
+    /// # Errors
+    /// An output that fails, and a file that cannot be read.
+    pub fn write_to(&mut self, out: &mut dyn Write) -> std::io::Result<()> {
+        match &mut self.kept {
+            Kept::Memory(lines) => {
+                for line in lines.iter().flatten() {
+                    writeln!(out, "{line}")?;
+                }
+            }
+            Kept::File { file, places, .. } => {
+                let mut line = Vec::new();
+                for (at, len) in places.iter().flatten() {
+                    line.resize(*len, 0);
+                    file.seek(SeekFrom::Start(*at))?;
+                    file.read_exact(&mut line)?;
+                    out.write_all(&line)?;
+                    out.write_all(b"\n")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the file: what it held is elsewhere.
+    ///
+    /// # Errors
+    /// A file that cannot be removed.
+    pub fn remove(self) -> std::io::Result<()> {
+        match self.kept {
+            Kept::Memory(_) => Ok(()),
+            Kept::File { path, .. } => fs_err::remove_file(path),
+        }
+    }
+}
+
+/// What the bytes of a file hold.
+struct Lines {
+    header: Option<Value>,
+    places: Vec<Option<(u64, usize)>>,
+    /// Where the last whole answer ends.
+    end: u64,
+}
+
+impl Lines {
+    fn of(bytes: &[u8], prompts: usize) -> Lines {
+        let mut lines = Lines { header: None, places: vec![None; prompts], end: 0 };
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let Some(text) = line.strip_suffix(b"\n").and_then(|text| std::str::from_utf8(text).ok()) else {
+                break;
+            };
+            if lines.header.is_none() {
+                let Ok(header) = serde_json::from_str::<Value>(text) else { break };
+                if header.get("version").and_then(Value::as_u64) != Some(VERSION) {
+                    break;
+                }
+                lines.header = Some(header["request"].clone());
+            } else {
+                let Some((number, record)) = text.split_once(' ') else { break };
+                let Ok(number) = number.parse::<usize>() else { break };
+                let whole = serde_json::from_str::<serde::de::IgnoredAny>(record).is_ok();
+                let Some(place) = lines.places.get_mut(number).filter(|_| whole) else { break };
+                *place = Some((lines.end + (text.len() - record.len()) as u64, record.len()));
+            }
+            lines.end += line.len() as u64;
+        }
+        lines
+    }
+}
+
+/// The first thing that differs between two requests.
+fn difference(stored: &Value, asked: &Value) -> Option<String> {
+    let entries = asked.as_object().into_iter().flatten();
+    let mut differing = entries.filter(|(key, value)| stored.get(*key) != Some(*value));
+    let (key, value) = differing.next()?;
+    match key.as_str() {
+        "model" | "prompts" => Some(format!("its {key} differ from those given")),
+        _ => Some(format!("its {key} are {}, not {value}", stored.get(key).unwrap_or(&Value::Null))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(journal: &mut Journal) -> String {
+        let mut out = Vec::new();
+        journal.write_to(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn answers_are_there_after_a_crash_and_in_the_order_of_the_prompts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answers.part");
+        let identity = json!({ "model": "m", "prompts": "p", "options": 1 });
+        let open = |identity: &Value, overwrite| Journal::open(Some(&path), 4, identity, overwrite);
+        let mut journal = open(&identity, false).unwrap();
+        for prompt in [2, 0] {
+            journal.push(prompt, &json!({ "id": prompt, "completion": "ä\n" })).unwrap();
+        }
+        assert!(matches!(open(&identity, false), Err(GenerateError::Busy(_))));
+        let all = "{\"id\":0,\"completion\":\"ä\\n\"}\n{\"id\":2,\"completion\":\"ä\\n\"}\n";
+        assert_eq!(text(&mut journal), all);
+        drop(journal);
+
+        // Every length that a crash can leave behind.
+        let bytes = fs_err::read(&path).unwrap();
+        for len in 0..bytes.len() {
+            fs_err::write(&path, &bytes[..len]).unwrap();
+            let mut journal = open(&identity, false).unwrap();
+            let before = journal.answered();
+            assert!(before <= 2 && (len < bytes.len() - 1 || before == 1), "{len}: {before}");
+            for prompt in (0..4).filter(|prompt| [0, 2].contains(prompt)) {
+                if !journal.has(prompt) {
+                    journal.push(prompt, &json!({ "id": prompt, "completion": "ä\n" })).unwrap();
+                }
+            }
+            assert_eq!(text(&mut journal), all, "{len}");
+        }
+
+        let other = json!({ "model": "m", "prompts": "p", "options": 2 });
+        let error = open(&other, false).err().expect("refused").to_string();
+        assert!(error.contains("options are 1, not 2"), "{error}");
+        assert_eq!(open(&other, true).unwrap().answered(), 0);
+        fs_err::write(&path, "my own notes\n").unwrap();
+        assert!(open(&identity, false).is_err());
+        open(&identity, true).unwrap().remove().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn without_a_file_answers_are_in_memory() {
+        let mut journal = Journal::open(None, 2, &json!({}), false).unwrap();
+        journal.push(1, &json!({ "id": 1 })).unwrap();
+        assert!(journal.has(1) && !journal.has(0));
+        assert_eq!((journal.answered(), text(&mut journal).as_str()), (1, "{\"id\":1}\n"));
+        journal.remove().unwrap();
+    }
+}

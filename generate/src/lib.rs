@@ -1,0 +1,38 @@
+//! Generation of answers by a decoder, and the perplexity of given texts.
+//!
+//! In layers, each of which uses those before it alone:
+//! - [`Sampler`] chooses a token from logits, [`StopStrings`] end an answer, `random` gives counter-based
+//!   numbers: no model, no files
+//! - [`PromptSource`]s are read and encoded; `batch` answers prompts, several at a time, over a cache of keys
+//!   and values
+//! - `journal` keeps answers that are done; [`generate()`] is the whole job: prompts, answers, resumption
+//! - [`perplexity()`] scores the tokens of texts
+//!
+//! Invariants
+//! - an answer depends on the request and its own prompt alone: on the CPU backend to the bit, whatever it is
+//!   batched with, on any number of threads, and wherever a run was stopped and went on
+//! - an answer that was told of is in the journal
+
+#![forbid(unsafe_code)]
+
+mod batch;
+mod error;
+mod job;
+mod journal;
+mod load;
+mod perplexity;
+mod prompts;
+mod random;
+mod request;
+mod sampling;
+mod stop;
+
+pub use error::GenerateError;
+pub use job::{Observer, Outcome, Quiet, generate};
+pub use journal::Journal;
+pub use perplexity::{Perplexity, PerplexityRequest, TextScore, TokenScore, perplexity};
+pub use prompts::{Prompt, PromptSource};
+pub use random::uniform;
+pub use request::{Compute, GenerateRequest, Stopping, Weights};
+pub use sampling::{Sampler, Sampling};
+pub use stop::{Finish, StopStrings};

@@ -1,0 +1,79 @@
+//! The model of a request, merged with its adapter, and its tokenizer.
+
+use std::path::Path;
+
+use gstore_core::CheckpointId;
+use gstore_data::TextEncoder;
+use gstore_model::architectures::{Decoder, Positions};
+use gstore_model::gradients::HostFactors;
+use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
+use gstore_model::{Backend, Model};
+
+use crate::error::GenerateError;
+use crate::request::Weights;
+
+/// A model folder and an adapter that fits it.
+pub(crate) struct Opened {
+    folder: ModelFolder,
+    adapter: Option<Adapter>,
+}
+
+impl Opened {
+    /// Opens the folders; reads no weights.
+    pub fn new(weights: &Weights) -> Result<Opened, GenerateError> {
+        let folder = ModelFolder::open(&weights.model)?;
+        let adapter = weights.adapter.as_deref().map(Adapter::open).transpose()?;
+        if let Some(adapter) = &adapter {
+            adapter.fit(&folder)?;
+        }
+        Ok(Opened { folder, adapter })
+    }
+
+    /// What the model computes.
+    pub fn decoder(&self) -> &Decoder {
+        self.folder.decoder()
+    }
+
+    /// The weights' digest.
+    pub fn id(&self) -> Result<CheckpointId, GenerateError> {
+        Ok(checkpoint_id(&self.folder, self.adapter.as_ref())?)
+    }
+
+    /// Reads the weights onto a backend.
+    pub fn load<B: Backend>(&self, backend: B) -> Result<Model<B>, GenerateError> {
+        let factors = match &self.adapter {
+            Some(adapter) => Some(HostFactors::read(adapter, &self.folder)?),
+            None => None,
+        };
+        Ok(Model::load(&self.folder, backend, &mut |module, weights| {
+            if let Some(factors) = &factors {
+                factors.merge(module, weights);
+            }
+            Ok(())
+        })?)
+    }
+
+    /// The folder of the model.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// The tokenizer of a request.
+pub(crate) fn encoder(weights: &Weights) -> Result<TextEncoder, GenerateError> {
+    Ok(TextEncoder::load(weights.tokenizer(), weights.template, weights.max_length)?)
+}
+
+/// Positions that a model has, if that is a limit.
+pub(crate) fn positions(decoder: &Decoder) -> Option<usize> {
+    (decoder.positions == Positions::Learned).then_some(decoder.max_positions)
+}
+
+/// An error unless the model knows every token.
+pub(crate) fn check_tokens(sample: &str, ids: &[u32], decoder: &Decoder) -> Result<(), GenerateError> {
+    let vocab = decoder.vocab_size;
+    match ids.iter().find(|id| **id as usize >= vocab) {
+        Some(token) => Err(GenerateError::UnknownToken { sample: sample.to_owned(), token: *token, vocab }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,278 @@
+//! Log-probabilities of the tokens of given texts, and their perplexity.
+//!
+//! Sums are in f64 over the model's logits in f32. A token is scored as in training: what the assistant says,
+//! a completion, a text as a whole.
+
+use std::ops::ControlFlow;
+
+use gstore_core::parallel::ordered;
+use gstore_core::{Cancel, Progress, Unit};
+use gstore_data::{Encoded, FieldNames, TextEncoder};
+use gstore_model::cpu::Cpu;
+use gstore_model::{
+    Backend, Device, HEAD_ROWS, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction,
+};
+
+use crate::error::GenerateError;
+use crate::load::{Opened, check_tokens, encoder, positions};
+use crate::prompts::{PromptSource, Sample, encoded, name, read};
+use crate::request::{Compute, Weights};
+
+/// Texts to score.
+#[derive(Clone)]
+pub struct PerplexityRequest {
+    /// The model.
+    pub weights: Weights,
+    /// The texts.
+    pub texts: PromptSource,
+    /// What computes.
+    pub compute: Compute,
+}
+
+/// A token behind the first of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenScore {
+    /// Its place in the text; the first token has none, nothing predicts it.
+    pub position: usize,
+    /// The token.
+    pub token: u32,
+    /// As the vocabulary writes it.
+    pub text: String,
+    /// Whether it counts for the loss.
+    pub scored: bool,
+    /// Natural logarithm of its probability.
+    pub log_probability: f64,
+    /// Entropy of the prediction that it was chosen from, in nats.
+    pub entropy: f64,
+}
+
+/// A text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextScore {
+    /// Row of the dataset, or place among the texts of the request, from 0.
+    pub row: u64,
+    /// Its id.
+    pub id: String,
+    /// Its tokens.
+    pub tokens: usize,
+    /// Whether tokens beyond the maximum length were left out.
+    pub truncated: bool,
+    /// The tokens but the first.
+    pub scores: Vec<TokenScore>,
+}
+
+/// Sums over tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Perplexity {
+    /// Tokens.
+    pub tokens: u64,
+    /// Sum of their losses.
+    pub loss: f64,
+    /// Sum of the entropies of their predictions.
+    pub entropy: f64,
+}
+
+impl Perplexity {
+    /// Mean loss; none without tokens.
+    pub fn mean(&self) -> Option<f64> {
+        (self.tokens > 0).then(|| self.loss / self.tokens as f64)
+    }
+
+    /// `e` to the mean loss; none without tokens.
+    pub fn perplexity(&self) -> Option<f64> {
+        self.mean().map(f64::exp)
+    }
+
+    /// Mean entropy; none without tokens.
+    pub fn mean_entropy(&self) -> Option<f64> {
+        (self.tokens > 0).then(|| self.entropy / self.tokens as f64)
+    }
+
+    fn add(&mut self, other: Perplexity) {
+        self.tokens += other.tokens;
+        self.loss += other.loss;
+        self.entropy += other.entropy;
+    }
+}
+
+impl TextScore {
+    /// Of the scored tokens.
+    pub fn scored(&self) -> Perplexity {
+        self.of(|score| score.scored)
+    }
+
+    /// Of all tokens but the first.
+    pub fn all(&self) -> Perplexity {
+        self.of(|_| true)
+    }
+
+    fn of(&self, counts: impl Fn(&TokenScore) -> bool) -> Perplexity {
+        let mut sum = Perplexity::default();
+        for score in self.scores.iter().filter(|score| counts(score)) {
+            sum.add(Perplexity { tokens: 1, loss: -score.log_probability, entropy: score.entropy });
+        }
+        sum
+    }
+}
+
+/// Tokens that a thread computes at a time, about.
+const PIECE_TOKENS: usize = 1024;
+
+/// Scores texts in their order; `take` gets each. Returns the sums over the scored tokens and over all tokens
+/// but the first of each text.
+///
+/// Memory: the weights once, the texts' tokens, and for each thread the activations of about a thousand
+/// tokens (at least one text).
+///
+/// # Errors
+/// A model or text that cannot be used, which shows before any is scored; logits that are no numbers; what
+/// `take` gives; being told to stop.
+pub fn perplexity(
+    request: &PerplexityRequest,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+    take: &mut dyn FnMut(TextScore) -> std::io::Result<()>,
+) -> Result<[Perplexity; 2], GenerateError> {
+    let Compute { device, precision, .. } = request.compute;
+    device.check(precision)?;
+    match device {
+        Device::Cpu => run(request, Cpu::new(precision), progress, cancel, take),
+        other => run(request, other.candle()?, progress, cancel, take),
+    }
+}
+
+fn run<B: Backend>(
+    request: &PerplexityRequest,
+    backend: B,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+    take: &mut dyn FnMut(TextScore) -> std::io::Result<()>,
+) -> Result<[Perplexity; 2], GenerateError> {
+    let opened = Opened::new(&request.weights)?;
+    let encoder = encoder(&request.weights)?;
+    let threads = request.compute.threads.max(1);
+    let samples = read(&request.texts, FieldNames::read, cancel)?;
+    let texts = encoded(&samples, |sample| encoder.encode(&sample.content), threads, cancel)?;
+    for (sample, text) in samples.iter().zip(&texts) {
+        check_tokens(&name(sample), &text.ids, opened.decoder())?;
+        if let Some(most) = positions(opened.decoder()).filter(|most| text.ids.len() > *most) {
+            let (sample, tokens) = (name(sample), text.ids.len());
+            return Err(GenerateError::TooLong { sample, tokens, most, by_model: true });
+        }
+    }
+    let model = opened.load(backend)?;
+    let texts: Vec<(&Sample, &Encoded)> = samples.iter().zip(&texts).collect();
+    let pieces = pieces(&texts);
+    progress.start("scoring", texts.iter().map(|(_, text)| text.ids.len() as u64).sum(), Unit::Tokens);
+    let mut sums = [Perplexity::default(); 2];
+    let of_piece = |(): &mut (), piece: usize| score(&model, &encoder, pieces[piece]);
+    ordered(
+        pieces.len(),
+        threads,
+        cancel,
+        || (),
+        of_piece,
+        |scores| {
+            for score in scores {
+                sums[0].add(score.scored());
+                sums[1].add(score.all());
+                progress.advance(score.tokens as u64);
+                take(score)?;
+            }
+            Ok(ControlFlow::Continue(()))
+        },
+    )?;
+    progress.finish();
+    Ok(sums)
+}
+
+/// Runs of texts of about as many tokens.
+fn pieces<'a, 't>(texts: &'a [(&'t Sample, &'t Encoded)]) -> Vec<&'a [(&'t Sample, &'t Encoded)]> {
+    let (mut pieces, mut start, mut tokens) = (Vec::new(), 0, 0);
+    for (i, (_, text)) in texts.iter().enumerate() {
+        if i > start && tokens + text.ids.len() > PIECE_TOKENS {
+            pieces.push(&texts[start..i]);
+            (start, tokens) = (i, 0);
+        }
+        tokens += text.ids.len();
+    }
+    pieces.push(&texts[start..]);
+    pieces
+}
+
+/// A piece's texts.
+fn score<B: Backend>(
+    model: &Model<B>,
+    encoder: &TextEncoder,
+    texts: &[(&Sample, &Encoded)],
+) -> Result<Vec<TextScore>, GenerateError> {
+    let packed: Vec<PackedSample<'_>> =
+        texts.iter().map(|(_, text)| PackedSample::new(&text.ids, &text.scored)).collect();
+    let layout = Layout::new(&packed, true, Reduction::Sum);
+    let spans = layout.spans.clone();
+    let predicting: Vec<u32> =
+        spans.iter().flat_map(|span| span.start..span.end.saturating_sub(1)).map(|row| row as u32).collect();
+    let targets: Vec<u32> =
+        predicting.iter().filter_map(|row| layout.ids.get(*row as usize + 1)).copied().collect();
+    let mut found = Vec::with_capacity(predicting.len());
+    if !predicting.is_empty() {
+        let pass = Pass { last_rows: LastRows::All, keep_from: None, keep: Keep::Inputs, tap: None };
+        let forward = model.forward(layout, pass)?;
+        let vocab = model.decoder().vocab_size;
+        for (rows, targets) in predicting.chunks(HEAD_ROWS).zip(targets.chunks(HEAD_ROWS)) {
+            let logits = model.logits(&model.backend().gather(&forward.hidden, rows)?)?;
+            found.extend(
+                logits.chunks_exact(vocab).zip(targets).map(|(logits, token)| of_row(logits, *token)),
+            );
+        }
+    }
+    let mut found = found.into_iter();
+    let of_text = |(sample, text): &(&Sample, &Encoded)| {
+        let scores = (1..text.ids.len()).zip(&mut found).map(|(position, (log_probability, entropy))| {
+            let token = text.ids[position];
+            TokenScore {
+                position,
+                token,
+                text: encoder.token(token).unwrap_or_default(),
+                scored: text.scored[position],
+                log_probability,
+                entropy,
+            }
+        });
+        let scores: Vec<TokenScore> = scores.collect();
+        if scores.iter().any(|score| !score.log_probability.is_finite()) {
+            return Err(GenerateError::NotFiniteAt { sample: name(sample) });
+        }
+        let (row, id, tokens) = (sample.row, sample.id.clone(), text.ids.len());
+        Ok(TextScore { row, id, tokens, truncated: text.truncated, scores })
+    };
+    texts.iter().map(of_text).collect()
+}
+
+/// Log-probability of a token, and the entropy of the distribution.
+fn of_row(logits: &[f32], token: u32) -> (f64, f64) {
+    let top = logits.iter().fold(f32::NEG_INFINITY, |top, z| top.max(*z));
+    let (mut total, mut mean) = (0.0, 0.0);
+    for z in logits {
+        let z = f64::from(*z) - f64::from(top);
+        let weight = z.exp();
+        total += weight;
+        mean += weight * z;
+    }
+    let at = logits.get(token as usize).map_or(f64::NAN, |z| f64::from(*z) - f64::from(top));
+    (at - total.ln(), total.ln() - mean / total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_equal_logits_is_uniform() {
+        let (log_probability, entropy) = of_row(&[3.0; 8], 5);
+        assert!((log_probability + 8f64.ln()).abs() < 1e-12 && (entropy - 8f64.ln()).abs() < 1e-12);
+        let (log_probability, entropy) = of_row(&[0.0, 100.0], 1);
+        assert!(log_probability.abs() < 1e-12 && entropy.abs() < 1e-12);
+        assert!(!of_row(&[f32::NAN, 1.0], 1).0.is_finite());
+    }
+}

@@ -1,0 +1,168 @@
+//! What the user asks for, as plain values.
+
+use std::path::PathBuf;
+
+use gstore_data::TemplateKind;
+use gstore_model::{Compute as Precision, Device};
+use serde_json::{Value, json};
+
+use crate::error::GenerateError;
+use crate::prompts::PromptSource;
+use crate::sampling::Sampling;
+use crate::stop::StopStrings;
+
+/// Where the weights are, and how texts become tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weights {
+    /// Folder of the model.
+    pub model: PathBuf,
+    /// A LoRA adapter for it.
+    pub adapter: Option<PathBuf>,
+    /// Folder of the tokenizer; none: the model's.
+    pub tokenizer: Option<PathBuf>,
+    /// How a conversation becomes text.
+    pub template: TemplateKind,
+    /// Tokens of a prompt, or of a text that is scored, at most.
+    pub max_length: u32,
+}
+
+/// When an answer ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stopping {
+    /// After so many tokens.
+    pub max_new_tokens: usize,
+    /// At one of these texts.
+    pub strings: StopStrings,
+    /// Whether tokens that end answers are taken as any other.
+    pub ignore_end: bool,
+}
+
+/// What computes, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compute {
+    /// The backend.
+    pub device: Device,
+    /// Precision of the factors of matrix products.
+    pub precision: Precision,
+    /// Threads; each answers prompts of its own.
+    pub threads: usize,
+    /// Prompts that are answered at a time, over all threads.
+    pub batch: usize,
+}
+
+/// Prompts to answer.
+#[derive(Clone)]
+pub struct GenerateRequest {
+    /// The model.
+    pub weights: Weights,
+    /// The prompts.
+    pub prompts: PromptSource,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// When answers end.
+    pub stopping: Stopping,
+    /// What computes.
+    pub compute: Compute,
+    /// File that keeps answers that are done, so that the same request goes on; none: they are kept in
+    /// memory.
+    pub journal: Option<PathBuf>,
+    /// Whether answers to another request in that file are thrown away.
+    pub overwrite: bool,
+}
+
+impl Weights {
+    /// Tokens at most, unless another number is asked for.
+    pub const MAX_LENGTH: u32 = 2048;
+
+    /// A model with everything as the command line has it by default.
+    pub fn new(model: impl Into<PathBuf>) -> Weights {
+        Weights {
+            model: model.into(),
+            adapter: None,
+            tokenizer: None,
+            template: TemplateKind::Tulu,
+            max_length: Self::MAX_LENGTH,
+        }
+    }
+
+    /// The folder of the tokenizer.
+    pub(crate) fn tokenizer(&self) -> &std::path::Path {
+        self.tokenizer.as_deref().unwrap_or(&self.model)
+    }
+}
+
+impl Stopping {
+    /// Tokens of an answer at most, unless another number is asked for.
+    pub const MAX_NEW_TOKENS: usize = 256;
+}
+
+impl Default for Stopping {
+    fn default() -> Self {
+        let strings = StopStrings::default();
+        Stopping { max_new_tokens: Self::MAX_NEW_TOKENS, strings, ignore_end: false }
+    }
+}
+
+impl Compute {
+    /// Prompts at a time, unless another number is asked for.
+    pub const BATCH: usize = 64;
+}
+
+impl Default for Compute {
+    fn default() -> Self {
+        Compute { device: Device::Cpu, precision: Precision::F32, threads: 1, batch: Self::BATCH }
+    }
+}
+
+impl GenerateRequest {
+    /// A request with everything as the command line has it by default.
+    pub fn new(model: impl Into<PathBuf>, prompts: PromptSource) -> GenerateRequest {
+        GenerateRequest {
+            weights: Weights::new(model),
+            prompts,
+            sampling: Sampling::default(),
+            stopping: Stopping::default(),
+            compute: Compute::default(),
+            journal: None,
+            overwrite: false,
+        }
+    }
+
+    /// An error unless the numbers can be used.
+    pub(crate) fn check(&self) -> Result<(), GenerateError> {
+        self.sampling.check()?;
+        if self.stopping.max_new_tokens == 0 || self.compute.batch == 0 {
+            return Err(GenerateError::Option("answers of no tokens, or none at a time".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// How answers are made, for their records.
+    pub(crate) fn options(&self) -> Value {
+        let Sampling { temperature, top_k, top_p, repetition_penalty, no_repeat_ngram, seed } =
+            &self.sampling;
+        let mut options = json!({
+            "temperature": temperature,
+            "max_new_tokens": self.stopping.max_new_tokens,
+            "template": self.weights.template.name(),
+        });
+        let draws = self.sampling.draws();
+        let others = [
+            ("top_k", json!(top_k), top_k.is_some()),
+            ("top_p", json!(top_p), top_p.is_some()),
+            ("seed", json!(seed), draws),
+            ("repetition_penalty", json!(repetition_penalty), *repetition_penalty != 1.0),
+            ("no_repeat_ngram", json!(no_repeat_ngram), *no_repeat_ngram != 0),
+            ("stop", json!(self.stopping.strings.texts()), !self.stopping.strings.texts().is_empty()),
+            ("ignore_end", json!(true), self.stopping.ignore_end),
+            ("compute", json!(self.compute.precision.name()), self.compute.precision != Precision::F32),
+            ("backend", json!(self.compute.device.to_string()), self.compute.device != Device::Cpu),
+        ];
+        for (name, value, said) in others {
+            if said {
+                options[name] = value;
+            }
+        }
+        options
+    }
+}

@@ -1,0 +1,188 @@
+//! Promise: an answer depends on its prompt and the request alone: on no batch, no thread, no stop and no
+//! crash.
+
+mod common;
+
+use std::path::Path;
+
+use common::demo;
+use gstore_core::Cancel;
+use gstore_data::{Content, Message, Role};
+use gstore_generate::{
+    Compute, Finish, GenerateError, GenerateRequest, Observer, Outcome, PromptSource, Quiet, Sampling,
+    StopStrings, Stopping, generate,
+};
+use gstore_model::Compute as Precision;
+
+/// Prompts of different lengths and kinds.
+fn prompts() -> Vec<Content> {
+    let message = |content: String| Message { role: Role::User, content };
+    let of = |i: usize| {
+        let text = format!("Is {i} odd? {}", "Say why. ".repeat(i * i % 17));
+        match i % 3 {
+            0 => Content::Messages(vec![message(text)]),
+            1 => Content::PromptCompletion { prompt: text, completion: "unused".into() },
+            _ => Content::Text(text),
+        }
+    };
+    (0..11).map(of).collect()
+}
+
+fn request() -> GenerateRequest {
+    let sampling = Sampling {
+        temperature: 0.9,
+        top_p: Some(0.95),
+        repetition_penalty: 1.1,
+        no_repeat_ngram: 4,
+        ..Sampling::default()
+    };
+    let stopping = Stopping { max_new_tokens: 24, ..Stopping::default() };
+    GenerateRequest { sampling, stopping, ..GenerateRequest::new(demo(), PromptSource::Given(prompts())) }
+}
+
+fn text(outcome: &mut Outcome) -> String {
+    let mut out = Vec::new();
+    outcome.answers.write_to(&mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn answers(request: &GenerateRequest) -> String {
+    let mut outcome = generate(request, &mut Quiet, &Cancel::new()).unwrap();
+    assert!(outcome.finished && outcome.tokens > 0);
+    text(&mut outcome)
+}
+
+#[test]
+fn batches_and_threads_change_no_answer() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let with = |threads, batch| {
+            let compute = Compute { threads, batch, precision, ..Compute::default() };
+            answers(&GenerateRequest { compute, ..request() })
+        };
+        let alone = with(1, 1);
+        assert_eq!(alone.lines().count(), prompts().len());
+        for (threads, batch) in [(1, 64), (1, 3), (2, 4), (3, 64)] {
+            assert_eq!(with(threads, batch), alone, "{threads} threads, {batch} at a time");
+        }
+    }
+    let other = GenerateRequest { sampling: Sampling { seed: 1, ..request().sampling }, ..request() };
+    assert_ne!(answers(&other), answers(&request()));
+}
+
+/// A prompt has the answer that it has alone, if it keeps its row.
+#[test]
+fn other_prompts_change_no_answer() {
+    let all = answers(&request());
+    let mut fewer = prompts();
+    fewer.truncate(4);
+    let some = answers(&GenerateRequest { prompts: PromptSource::Given(fewer), ..request() });
+    assert!(all.starts_with(&some), "{some}");
+}
+
+/// Stops after so many steps.
+struct StopAfter<'a> {
+    steps: u32,
+    cancel: &'a Cancel,
+    begun_with: u64,
+}
+
+impl Observer for StopAfter<'_> {
+    fn begin(&mut self, answered: u64, _: u64) {
+        self.begun_with = answered;
+    }
+
+    fn advance(&mut self, _: u64, _: u64) {
+        self.steps = self.steps.saturating_sub(1);
+        if self.steps == 0 {
+            self.cancel.raise();
+        }
+    }
+}
+
+#[test]
+fn a_stopped_run_goes_on_and_ends_with_the_same_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Some(folder.path().join("answers.part"));
+    let compute = Compute { threads: 2, batch: 4, ..Compute::default() };
+    let request = GenerateRequest { journal: journal.clone(), compute, ..request() };
+    let expected = answers(&GenerateRequest { journal: None, ..request.clone() });
+    let mut went_on = 0;
+    for steps in [5, 20, 40] {
+        let cancel = Cancel::new();
+        let mut stop = StopAfter { steps, cancel: &cancel, begun_with: 0 };
+        let outcome = generate(&request, &mut stop, &cancel).unwrap();
+        went_on = went_on.max(stop.begun_with);
+        assert!(!outcome.finished || steps == 40);
+        assert!(outcome.answers.answered() as u64 >= stop.begun_with);
+    }
+    let mut outcome = generate(&request, &mut Quiet, &Cancel::new()).unwrap();
+    assert_eq!(text(&mut outcome), expected);
+    drop(outcome);
+
+    let other = GenerateRequest { sampling: Sampling { seed: 7, ..request.sampling.clone() }, ..request };
+    match generate(&other, &mut Quiet, &Cancel::new()) {
+        Err(GenerateError::OtherRequest { what, .. }) => assert!(what.contains("options"), "{what}"),
+        _ => panic!("answers to another request were taken"),
+    }
+    let other = GenerateRequest { overwrite: true, ..other };
+    assert!(generate(&other, &mut Quiet, &Cancel::new()).unwrap().finished);
+}
+
+#[test]
+fn a_stop_string_ends_an_answer() {
+    let whole = answers(&request());
+    let record: serde_json::Value = serde_json::from_str(whole.lines().nth(1).unwrap()).unwrap();
+    let answer = record["completion"].as_str().unwrap();
+    // Some text in the middle of an answer, wherever its tokens end.
+    let middle: String = answer.chars().skip(answer.chars().count() / 2).take(3).collect();
+    assert!(!middle.is_empty(), "{answer:?}");
+    let strings = StopStrings::new(vec![middle.clone()]).unwrap();
+    let stopping = Stopping { strings, ..request().stopping };
+    let cut = answers(&GenerateRequest { stopping, ..request() });
+    let record: serde_json::Value = serde_json::from_str(cut.lines().nth(1).unwrap()).unwrap();
+    assert_eq!(record["finish"], Finish::StopString.name());
+    assert_eq!(record["completion"], answer[..answer.find(&middle).unwrap()]);
+}
+
+#[test]
+fn answers_are_records_that_can_be_read_again() {
+    let file = tempfile::Builder::new().suffix(".jsonl").tempfile().unwrap();
+    let lines = [
+        r#"{"id": "a", "prompt": "One?", "subtask": "x", "model": "mine"}"#,
+        r#"{"id": "b", "messages": [{"role": "user", "content": "Two?"}, {"role": "assistant", "content": "2"}]}"#,
+    ];
+    fs_err::write(file.path(), lines.join("\n")).unwrap();
+    let prompts = PromptSource::Files { paths: vec![file.path().to_owned()], fields: Vec::new() };
+    let answers = answers(&GenerateRequest { prompts, ..request() });
+    let records: Vec<serde_json::Value> =
+        answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&records[0]["id"], &records[0]["subtask"]), (&"a".into(), &"x".into()));
+    assert_eq!(records[0]["model"].as_str().map(str::len), Some(64));
+    assert_eq!(
+        (&records[1]["messages"][0]["content"], &records[1]["expected"]),
+        (&"Two?".into(), &"2".into())
+    );
+    assert_eq!(records[1]["messages"][1]["role"], "assistant");
+    assert_eq!(records[1]["generation"]["top_p"], 0.95);
+    for line in answers.lines() {
+        gstore_data::parse_record(line.as_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn what_cannot_be_answered_is_refused_before_any_answer() {
+    let refused = |request: GenerateRequest, words: &str| {
+        let error = generate(&request, &mut Quiet, &Cancel::new()).err().expect(words).to_string();
+        assert!(error.contains(words), "{error}");
+    };
+    let base = request();
+    let mut weights = base.weights.clone();
+    weights.max_length = 3;
+    refused(GenerateRequest { weights, ..request() }, "tokens, 3 are allowed");
+    refused(GenerateRequest { prompts: PromptSource::Given(Vec::new()), ..request() }, "no sample");
+    let mut weights = base.weights;
+    weights.adapter = Some(Path::new("nowhere").to_owned());
+    refused(GenerateRequest { weights, ..request() }, "adapter_config.json");
+    let stopping = Stopping { max_new_tokens: 0, ..Stopping::default() };
+    refused(GenerateRequest { stopping, ..request() }, "no tokens");
+}

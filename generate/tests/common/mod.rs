@@ -1,0 +1,91 @@
+//! Helpers of the tests: the reference results of generation, and models to answer with.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::path::{Path, PathBuf};
+
+use gstore_generate::Weights;
+use gstore_model::cpu::Cpu;
+use gstore_model::gradients::HostFactors;
+use gstore_model::weights::{Adapter, ModelFolder, TensorSet};
+use gstore_model::{Compute, Model};
+use serde_json::Value;
+
+#[path = "../../../data/tests/support/mod.rs"]
+pub mod support;
+
+/// `golden/generate`.
+pub struct Golden {
+    pub shared: PathBuf,
+    pub manifest: Value,
+    pub tensors: TensorSet,
+}
+
+impl Golden {
+    /// `None` where there is no folder of reference results.
+    pub fn read() -> Option<Golden> {
+        let shared = support::shared()?;
+        let folder = shared.join("golden/generate");
+        let manifest = support::json(&folder.join("generate.json"));
+        let tensors = TensorSet::open(&folder, "generate").unwrap();
+        Some(Golden { shared, manifest, tensors })
+    }
+
+    pub fn cases(&self, kind: &str) -> Vec<Case> {
+        let cases = self.manifest[kind].as_array().expect(kind);
+        assert!(!cases.is_empty(), "{kind}");
+        cases.iter().map(|value| Case(value.clone())).collect()
+    }
+
+    /// Values of a tensor, and its columns.
+    pub fn tensor(&self, name: &str) -> (Vec<f64>, usize) {
+        let entry = self.tensors.require(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let cols = entry.shape.last().copied().unwrap_or(1);
+        let values = self.tensors.read_f32(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+        (values.into_iter().map(f64::from).collect(), cols)
+    }
+
+    /// Where the weights of a case are: `model` or `model + adapter`.
+    pub fn weights(&self, case: &Case) -> Weights {
+        let mut folders = case.text("model").split(" + ").map(|name| self.shared.join(name));
+        let mut weights = Weights::new(folders.next().expect("a model"));
+        weights.adapter = folders.next();
+        weights
+    }
+}
+
+/// A case of the manifest.
+pub struct Case(pub Value);
+
+impl Case {
+    pub fn text(&self, key: &str) -> &str {
+        self.0[key].as_str().unwrap_or_else(|| panic!("{key} of {}", self.0["name"]))
+    }
+
+    pub fn number(&self, key: &str) -> f64 {
+        self.0[key].as_f64().unwrap_or_else(|| panic!("{key} of {}", self.0["name"]))
+    }
+
+    pub fn ids(&self, key: &str) -> Vec<u32> {
+        let list = self.0[key].as_array().unwrap_or_else(|| panic!("{key} of {}", self.0["name"]));
+        list.iter().map(|id| id.as_u64().expect("an id") as u32).collect()
+    }
+}
+
+/// A model with an adapter merged into it.
+pub fn load(weights: &Weights) -> Model<Cpu> {
+    let folder = ModelFolder::open(&weights.model).unwrap();
+    let adapter = weights.adapter.as_deref().map(|path| Adapter::open(path).unwrap());
+    let factors = adapter.map(|adapter| HostFactors::read(&adapter, &folder).unwrap());
+    let merge = &mut |module: &str, weights: &mut gstore_model::LinearWeights| {
+        if let Some(factors) = &factors {
+            factors.merge(module, weights);
+        }
+        Ok(())
+    };
+    Model::load(&folder, Cpu::new(Compute::F32), merge).unwrap()
+}
+
+/// The demo's model.
+pub fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model")
+}

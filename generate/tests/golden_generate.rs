@@ -1,0 +1,237 @@
+//! Promise: prompts, greedy tokens, logits, processed distributions, draws, log-probabilities and
+//! perplexities are those of transformers.
+//!
+//! Which cases there are comes from the manifest of `golden/generate`.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{Case, Golden, load};
+use gstore_core::{Cancel, Silent};
+use gstore_data::{FieldNames, TextEncoder, find};
+use gstore_generate::{
+    Compute, GenerateRequest, Outcome, PerplexityRequest, PromptSource, Quiet, Sampler, Sampling, Stopping,
+    TextScore, generate, perplexity,
+};
+use gstore_model::Feed;
+use serde_json::Value;
+
+/// Tolerance of logits.
+const LOGITS: f64 = 1e-4;
+
+/// Tolerance of probabilities.
+const PROBABILITIES: f64 = 1e-5;
+
+/// Tolerance of log-probabilities and mean losses: sums of terms in f32.
+const LOSSES: f64 = 1e-4;
+
+/// The rows of a target's file that cases name, by row.
+fn contents(golden: &Golden, file: &str) -> Vec<gstore_data::Content> {
+    let files = find(&[golden.shared.join("data").join(file)]).unwrap();
+    let mut source = files[0].open(&FieldNames::default()).unwrap();
+    let mut contents = Vec::new();
+    while let Some(record) = source.next_record() {
+        contents.push(gstore_data::parse_record(record.unwrap().json).unwrap().content);
+    }
+    contents
+}
+
+/// Cases by their model.
+fn by_model(cases: Vec<Case>) -> BTreeMap<String, Vec<Case>> {
+    let mut groups: BTreeMap<String, Vec<Case>> = BTreeMap::new();
+    for case in cases {
+        groups.entry(case.text("model").to_owned()).or_default().push(case);
+    }
+    groups
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_generate_prompts_and_greedy_tokens_by_the_job() {
+    let Some(golden) = Golden::read() else { return };
+    for cases in by_model(golden.cases("greedy")).into_values() {
+        let weights = golden.weights(&cases[0]);
+        let encoder = TextEncoder::load(&weights.model, weights.template, 2048).unwrap();
+        let mut prompts = Vec::new();
+        for case in &cases {
+            let file = format!("targets/{}.jsonl", case.text("target"));
+            let content = contents(&golden, &file).swap_remove(case.number("row") as usize);
+            let ids = encoder.encode_prompt(&content).unwrap();
+            assert_eq!(ids, case.ids("prompt_tokens"), "{}", case.text("name"));
+            prompts.push(content);
+        }
+        let request = GenerateRequest {
+            weights,
+            stopping: Stopping {
+                max_new_tokens: golden.manifest["max_new_tokens"].as_u64().unwrap() as usize,
+                ..Stopping::default()
+            },
+            compute: Compute { threads: 2, ..Compute::default() },
+            ..GenerateRequest::new("", PromptSource::Given(prompts))
+        };
+        let mut outcome = generate(&request, &mut Quiet, &Cancel::new()).unwrap();
+        assert!(outcome.finished);
+        for (case, record) in cases.iter().zip(records(&mut outcome)) {
+            let name = case.text("name");
+            assert_eq!(record["new_tokens"], case.ids("new_tokens").len(), "{name}");
+            let answer = record["messages"].as_array().unwrap().last().unwrap()["content"].clone();
+            assert_eq!(answer, case.text("text"), "{name}");
+        }
+    }
+}
+
+fn records(outcome: &mut Outcome) -> Vec<Value> {
+    let mut out = Vec::new();
+    outcome.answers.write_to(&mut out).unwrap();
+    String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_generate_logits_of_greedy_steps() {
+    let Some(golden) = Golden::read() else { return };
+    for cases in by_model(golden.cases("greedy")).into_values() {
+        let model = load(&golden.weights(&cases[0]));
+        let vocab = model.decoder().vocab_size;
+        let mut cache = model.key_values();
+        let answers: Vec<Vec<u32>> = cases.iter().map(|case| case.ids("new_tokens")).collect();
+        let prompts: Vec<Vec<u32>> = cases.iter().map(|case| case.ids("prompt_tokens")).collect();
+        let longest = answers.iter().map(Vec::len).max().unwrap();
+        let (mut worst, mut sampler) = (0f64, Sampler::new(Sampling::default()));
+        for step in 0..longest {
+            // Sequences that are over go on no more.
+            let going: Vec<usize> = (0..cases.len()).filter(|i| step < answers[*i].len()).collect();
+            let ids = |i: usize| if step == 0 { &prompts[i][..] } else { &answers[i][step - 1..step] };
+            let feeds: Vec<Feed<'_>> =
+                going.iter().map(|i| Feed { slot: *i, ids: ids(*i), wanted: true }).collect();
+            let mut logits = model.extend(&mut cache, &feeds).unwrap();
+            for (i, logits) in going.iter().zip(logits.chunks_exact_mut(vocab)) {
+                let name = cases[*i].text("name");
+                let (ids, cols) = golden.tensor(&format!("{name}.top_ids"));
+                let (expected, _) = golden.tensor(&format!("{name}.top_logits"));
+                for at in step * cols..(step + 1) * cols {
+                    let off = (f64::from(logits[ids[at] as usize]) - expected[at]).abs();
+                    worst = worst.max(off);
+                    assert!(off <= LOGITS, "{name} step {step}: {off}");
+                }
+                let top = logits.iter().fold(f32::NEG_INFINITY, |top, z| top.max(*z));
+                let sum: f64 = logits.iter().map(|z| (f64::from(*z) - f64::from(top)).exp()).sum();
+                let (log_sum, _) = golden.tensor(&format!("{name}.logsumexp"));
+                let off = (f64::from(top) + sum.ln() - log_sum[step]).abs();
+                assert!(off <= LOGITS, "{name} step {step}: log-sum-exp is off by {off}");
+                let next = sampler.next(logits, &[], || 0.0).unwrap();
+                assert_eq!(next, Some(answers[*i][step]), "{name} step {step}");
+            }
+        }
+        println!("{} cases: logits are off by {worst:.1e} at most", cases.len());
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_generate_distributions_and_draws() {
+    let Some(golden) = Golden::read() else { return };
+    let mut compared = 0;
+    for case in golden.cases("sampled") {
+        let name = case.text("name");
+        let model = load(&golden.weights(&case));
+        let some = |value: f64| (value > 0.0).then_some(value);
+        let mut sampler = Sampler::new(Sampling {
+            temperature: case.number("temperature"),
+            top_k: some(case.number("top_k")).map(|k| k as usize),
+            top_p: some(case.number("top_p")),
+            repetition_penalty: case.number("repetition_penalty"),
+            no_repeat_ngram: case.number("no_repeat_ngram_size") as usize,
+            seed: 0,
+        });
+        let answer = case.ids("new_tokens");
+        let uniform: Vec<f64> =
+            case.0["uniform"].as_array().unwrap().iter().filter_map(Value::as_f64).collect();
+        let mut context = case.ids("prompt_tokens");
+        let mut cache = model.key_values();
+        let mut fed = 0;
+        for (step, token) in answer.iter().enumerate() {
+            let feed = Feed { slot: 0, ids: &context[fed..], wanted: true };
+            let mut logits = model.extend(&mut cache, &[feed]).unwrap();
+            fed = context.len();
+            let stem = format!("{name}.{step}");
+            if golden.tensors.get(&format!("{stem}.ids")).is_some() {
+                let (ids, _) = golden.tensor(&format!("{stem}.ids"));
+                let (expected, _) = golden.tensor(&format!("{stem}.probabilities"));
+                let found = sampler.distribution(&mut logits.clone(), &context).unwrap();
+                check_distribution(&stem, found, &ids, &expected);
+                compared += 1;
+            }
+            let next = sampler.next(&mut logits, &context, || uniform[step]).unwrap();
+            assert_eq!(next, Some(*token), "{stem}");
+            context.push(*token);
+        }
+    }
+    assert!(compared > 0);
+}
+
+/// Tokens on the border of top-p may fall either side: what is in one alone is next to nothing.
+fn check_distribution(name: &str, found: &[(u32, f64)], ids: &[f64], expected: &[f64]) {
+    let mut all: BTreeMap<u32, [f64; 2]> = BTreeMap::new();
+    for (id, probability) in found {
+        all.entry(*id).or_default()[0] = *probability;
+    }
+    for (id, probability) in ids.iter().zip(expected) {
+        all.entry(*id as u32).or_default()[1] = *probability;
+    }
+    for (id, [found, expected]) in all {
+        let off = (found - expected).abs();
+        assert!(off <= PROBABILITIES, "{name}: token {id} has {found}, not {expected}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_generate_perplexity_of_given_texts() {
+    let Some(golden) = Golden::read() else { return };
+    let cases = golden.cases("perplexity");
+    let pool = contents(&golden, "pool.jsonl");
+    let texts = cases.iter().map(|case| pool[case.number("row") as usize].clone()).collect();
+    // The texts are those of the first greedy case's model.
+    let weights = golden.weights(&golden.cases("greedy")[0]);
+    let compute = Compute { threads: 2, ..Compute::default() };
+    let request = PerplexityRequest { weights, texts: PromptSource::Given(texts), compute };
+    let mut scores: Vec<TextScore> = Vec::new();
+    let mut take = |score| {
+        scores.push(score);
+        Ok(())
+    };
+    let [scored, all] = perplexity(&request, &mut Silent, &Cancel::new(), &mut take).unwrap();
+    assert_eq!(scores.len(), cases.len());
+    for (case, score) in cases.iter().zip(&scores) {
+        let row = case.number("row");
+        let (expected, _) = golden.tensor(&format!("logprob.{row}"));
+        assert_eq!(score.scores.len(), expected.len(), "row {row}");
+        for (found, expected) in score.scores.iter().zip(&expected) {
+            let off = (found.log_probability - expected).abs();
+            assert!(off <= LOSSES, "row {row} position {}: {off}", found.position);
+        }
+        assert_eq!(score.tokens as f64, case.number("tokens"), "row {row}");
+        assert_eq!(score.scored().tokens as f64, case.number("scored"), "row {row}");
+        let values = [
+            ("loss_scored", score.scored().mean()),
+            ("perplexity_scored", score.scored().perplexity()),
+            ("mean_entropy_scored", score.scored().mean_entropy()),
+            ("loss_all", score.all().mean()),
+            ("perplexity_all", score.all().perplexity()),
+        ];
+        for (key, found) in values {
+            near(found.unwrap(), case.number(key), &format!("row {row} {key}"));
+        }
+    }
+    let corpus = &golden.manifest["corpus"];
+    near(scored.perplexity().unwrap(), corpus["perplexity_scored"].as_f64().unwrap(), "scored");
+    near(all.perplexity().unwrap(), corpus["perplexity_all"].as_f64().unwrap(), "all");
+}
+
+#[track_caller]
+fn near(found: f64, expected: f64, name: &str) {
+    let off = (found - expected).abs() / expected.abs().max(1.0);
+    assert!(off <= LOSSES, "{name}: {found} instead of {expected}");
+}

@@ -1,0 +1,129 @@
+//! Promise: answers of a model become a file or a dataset that can be a target at once, and a stopped command
+//! goes on.
+
+use std::process::Command;
+
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+use serde_json::Value;
+
+fn generate(place: &Place, args: &[&str]) -> Command {
+    let short: &[&str] = if args.contains(&"--perplexity") { &[] } else { &["--max-new-tokens", "12"] };
+    let mut command = place.gstore(&["generate"]);
+    command.args(short).args(args).arg("--model").arg(world::demo().join("model"));
+    command
+}
+
+fn lines(place: &Place, name: &str) -> Vec<Value> {
+    let text = fs_err::read_to_string(place.path(name)).expect("written");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn answers_become_a_file() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 9);
+    binary::ok(&mut generate(&place, &["--data", "pool.jsonl", "-o", "answers.jsonl"]));
+    let answers = lines(&place, "answers.jsonl");
+    assert_eq!(answers.len(), 9);
+    for (i, answer) in answers.iter().enumerate() {
+        assert_eq!(answer["id"], format!("s{i}"));
+        assert_eq!(answer["source"], ["a", "b", "c"][i % 3]);
+        assert_eq!(answer["messages"].as_array().map(Vec::len), Some(2));
+    }
+    assert!(!place.path("answers.jsonl.part").exists());
+
+    // The same prompts on the other number of threads, printed.
+    let printed = binary::ok(&mut generate(&place, &["--data", "pool.jsonl", "--threads", "1"]));
+    assert_eq!(printed, fs_err::read_to_string(place.path("answers.jsonl")).expect("written"));
+
+    let again = binary::run(&mut generate(&place, &["--data", "pool.jsonl", "-o", "answers.jsonl"]));
+    assert!(again.code == 2 && again.stderr.contains("--force"), "{}", again.stderr);
+    let none = binary::run(&mut generate(&place, &["-o", "other.jsonl"]));
+    assert!(none.code == 2 && none.stderr.contains("--prompt"), "{}", none.stderr);
+    let csv = binary::run(&mut generate(&place, &["--prompt", "a", "-o", "answers.csv"]));
+    assert!(csv.code == 2 && csv.stderr.contains(".jsonl"), "{}", csv.stderr);
+    let cold = ["--prompt", "a", "--temperature", "0", "--top-k", "5"];
+    let cold = binary::run(&mut generate(&place, &cold));
+    assert!(cold.code == 2 && cold.stderr.contains("top-k"), "{}", cold.stderr);
+}
+
+#[test]
+fn answers_become_a_target() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 20);
+    assert_eq!(place.ingest("pool", Some(&place.path("pool.jsonl")), "grad-sgd").code, 0);
+    let ask = ["--dataset", "pool", "--where", "source = 'a'", "--as", "answers", "--temperature", "0.7"];
+    binary::ok(&mut generate(&place, &ask));
+    assert_eq!(place.value("SELECT count(*) FROM answers"), "7");
+    assert_eq!(place.value("SELECT count(DISTINCT model) FROM answers"), "1");
+    // The same command answers the same, so nothing is added.
+    let again = binary::run(&mut generate(&place, &ask));
+    assert!(again.code == 0 && again.stderr.contains("7 there already"), "{}", again.stderr);
+    let other = [&ask[..], &["--seed", "7"]].concat();
+    let refused = binary::run(&mut generate(&place, &other));
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    // Its answers were kept: nothing is computed again.
+    let kept = [&other[..], &["--if-changed", "keep"]].concat();
+    let kept = binary::run(&mut generate(&place, &kept));
+    assert!(kept.code == 0 && kept.stderr.contains("7 there already"), "{}", kept.stderr);
+
+    assert_eq!(place.ingest("answers", None, "grad-sgd").code, 0);
+    place.ok(&["select", "--pool", "pool", "--target", "answers", "--top", "3", "-o", "best.jsonl"]);
+    assert_eq!(lines(&place, "best.jsonl").len(), 3);
+}
+
+/// Unfinished work of a command that was killed, as it lies on the disk.
+#[test]
+fn a_killed_command_goes_on() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 12);
+    let ask = ["--data", "pool.jsonl", "-o", "answers.jsonl", "--batch-size", "2"];
+    binary::ok(&mut generate(&place, &ask));
+    let expected = fs_err::read_to_string(place.path("answers.jsonl")).expect("written");
+    fs_err::remove_file(place.path("answers.jsonl")).expect("removed");
+
+    let mut child = generate(&place, &ask).spawn().expect("started");
+    let part = place.path("answers.jsonl.part");
+    let answered = || fs_err::read_to_string(&part).map_or(0, |text| text.lines().count());
+    while answered() < 3 && child.try_wait().expect("asked").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    if !place.path("answers.jsonl").exists() {
+        let other = [&ask[..], &["--stop", "x"]].concat();
+        let refused = binary::run(&mut generate(&place, &other));
+        assert!(refused.code == 1 && refused.stderr.contains("another request"), "{}", refused.stderr);
+        let on = binary::run(&mut generate(&place, &ask));
+        assert!(on.code == 0 && on.stderr.contains("going on after"), "{}", on.stderr);
+    }
+    assert_eq!(fs_err::read_to_string(place.path("answers.jsonl")).expect("written"), expected);
+}
+
+#[test]
+fn perplexities_become_a_table() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 8);
+    binary::ok(&mut generate(&place, &["--data", "pool.jsonl", "--perplexity", "-o", "texts.jsonl"]));
+    binary::ok(&mut generate(
+        &place,
+        &["--data", "pool.jsonl", "--perplexity", "--per-token", "-o", "tokens.jsonl"],
+    ));
+    let (texts, tokens) = (lines(&place, "texts.jsonl"), lines(&place, "tokens.jsonl"));
+    for text in &texts {
+        let own = tokens.iter().filter(|token| token["id"] == text["id"] && token["scored"] == true);
+        let losses: Vec<f64> = own.filter_map(|token| Some(-token["logprob"].as_f64()?)).collect();
+        assert_eq!(losses.len() as u64, text["scored_tokens"].as_u64().expect("a count"));
+        let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+        assert!((mean - text["loss"].as_f64().expect("a loss")).abs() < 1e-9);
+        assert!((mean.exp() - text["perplexity"].as_f64().expect("one")).abs() < 1e-6 * mean.exp());
+    }
+    // The feature `loss` of the store is the same number.
+    let mut ingest =
+        place.gstore(&["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--features", "loss"]);
+    binary::ok(ingest.arg("--model").arg(world::demo().join("model")));
+    let printed =
+        binary::ok(&mut generate(&place, &["--dataset", "pool", "--perplexity", "--format", "csv"]));
+    assert_eq!(printed.lines().count(), texts.len() + 1);
+}
