@@ -31,19 +31,19 @@ use gstore_sql::SqlOptions;
 use gstore_store::Store;
 
 /// A server on the small store of the SQL tests, with a token for everything.
-pub struct Server {
-    pub address: SocketAddr,
-    pub http: Option<SocketAddr>,
-    pub store: Store,
-    pub token: String,
-    pub audit: PathBuf,
+struct Server {
+    address: SocketAddr,
+    http: Option<SocketAddr>,
+    store: Store,
+    token: String,
+    audit: PathBuf,
     stop: Arc<Cancel>,
     thread: Option<JoinHandle<Result<(), ServeError>>>,
     _folder: tempfile::TempDir,
 }
 
 /// Options of a server on a free port of this machine.
-pub fn options() -> ServeOptions {
+fn options() -> ServeOptions {
     ServeOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
         http: None,
@@ -58,7 +58,7 @@ pub fn options() -> ServeOptions {
 }
 
 impl Server {
-    pub fn start(options: ServeOptions) -> Self {
+    fn start(options: ServeOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store");
         fixture::store(&path);
@@ -68,11 +68,11 @@ impl Server {
     }
 
     /// Another server on the same store.
-    pub fn again(&self) -> Self {
+    fn again(&self) -> Self {
         Self::on(self.store.clone(), self.token.clone(), tempfile::tempdir().unwrap(), options())
     }
 
-    pub fn on(store: Store, token: String, folder: tempfile::TempDir, options: ServeOptions) -> Self {
+    fn on(store: Store, token: String, folder: tempfile::TempDir, options: ServeOptions) -> Self {
         let audit = folder.path().join("audit.jsonl");
         let stop = Arc::new(Cancel::new());
         let (send, receive) = std::sync::mpsc::channel();
@@ -86,7 +86,7 @@ impl Server {
     }
 
     /// Stops the server and waits until it has.
-    pub fn stop(&mut self) {
+    fn stop(&mut self) {
         self.stop.raise();
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap().unwrap();
@@ -94,7 +94,7 @@ impl Server {
     }
 
     /// Tells the server to stop, and does not wait.
-    pub fn tell_to_stop(&self) {
+    fn tell_to_stop(&self) {
         self.stop.raise();
     }
 }
@@ -106,7 +106,7 @@ impl Drop for Server {
 }
 
 /// A token that reads.
-pub fn token(store: &Store, name: &str, datasets: Option<&[&str]>) -> String {
+fn token(store: &Store, name: &str, datasets: Option<&[&str]>) -> String {
     let datasets = datasets.map(|names| names.iter().map(|n| (*n).to_owned()).collect());
     let new = NewToken { name: name.to_owned(), scope: Scope::Read, expires: None, datasets };
     Tokens::of(store).create(new).unwrap()

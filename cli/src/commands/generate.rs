@@ -11,7 +11,7 @@ use gstore::{
     AddReport, AddRequest, Folders, GenerateRequest, Generated, PerplexityRequest, PerplexityRows,
     PromptSource, RowNames, Sampling, StopStrings, add_answers, find_rows, perplexity_table,
 };
-use gstore_core::Cancel;
+use gstore_core::{Cancel, many};
 use gstore_data::{Content, Message, Role, TemplateKind};
 use gstore_generate::{Compute, Stopping, Weights};
 use gstore_ingest::pipeline::CheckpointArg;
@@ -28,7 +28,6 @@ use crate::failure::{STOPPED, UsageError};
 use crate::generating::Live;
 use crate::models::folder_error;
 use crate::output::{self, Output, Place, out};
-use crate::words::many;
 
 /// Answers the prompts, or scores the texts.
 pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {

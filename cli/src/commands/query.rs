@@ -74,7 +74,7 @@ fn ask_server(
     };
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let server = connect(&args.server, args.snapshot.as_ref())?;
-    let notes = Engine::Server(server).run_with(context, sql, values, &args.output, &cancel)?;
+    let notes = Engine::Server(Box::new(server)).run_with(context, sql, values, &args.output, &cancel)?;
     report(context, &notes);
     Ok(ExitCode::SUCCESS)
 }
@@ -132,7 +132,7 @@ pub enum Engine {
     Store(SqlRunner),
     /// On a server.
     #[cfg(feature = "serve")]
-    Server(gstore_server::Remote),
+    Server(Box<gstore_server::Remote>),
 }
 
 impl Engine {
