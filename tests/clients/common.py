@@ -33,7 +33,7 @@ STATEMENTS = [
     "SELECT created FROM gstore.snapshots ORDER BY number",
     "SELECT row FROM pool WHERE row > 100000",
     "SELECT value, repeat('x', 300) AS x FROM generate_series(1, 30000)",
-    "SHOW TABLES",
+    "DESCRIBE pool",
 ]
 
 

@@ -39,7 +39,7 @@ fn a_remote_query_prints_and_ends_as_a_local_one() {
             "SELECT row, vector FROM vectors('target', 'grad-sgd@checkpoint-26') ORDER BY row LIMIT 2",
             "SELECT label, dim FROM gstore.features ORDER BY number",
             "SELECT row FROM pool WHERE row > 1000",
-            "SHOW TABLES",
+            "DESCRIBE pool",
             "SELECT nothing FROM pool",
             "SELEC 1",
             "DELETE FROM pool",
