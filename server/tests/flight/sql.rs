@@ -24,14 +24,13 @@ fn command(message: &impl ProstMessageExt) -> FlightDescriptor {
     FlightDescriptor::new_cmd(message.as_any().encode_to_vec())
 }
 
-const STATEMENTS: [&str; 8] = [
+const STATEMENTS: [&str; 7] = [
     "SELECT * FROM pool ORDER BY row",
     "SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 5",
     "SELECT row, vector FROM vectors('pool', 'grad-adam@checkpoint-1') ORDER BY row",
     "SELECT * FROM gstore.features ORDER BY number",
     "SELECT repeat('x', 9) AS x, [1, 2] AS l, arrow_cast(0.5, 'Float16') AS h",
     "SELECT row FROM pool WHERE row > 100",
-    "SHOW TABLES",
     "DESCRIBE pool",
 ];
 
