@@ -102,16 +102,23 @@ impl VectorPut {
         if let Some(key) = key {
             check_key(key)?;
         }
-        let snapshot = store.snapshot()?;
-        let part = snapshot.dataset(&spec.dataset)?;
-        let known = key.and_then(|key| part.written(key)).is_some();
+        let mut snapshot = store.snapshot()?;
+        let known = |snapshot: &Snapshot| -> Result<bool, PutError> {
+            let part = snapshot.dataset(&spec.dataset)?;
+            Ok(key.and_then(|key| part.written(key)).is_some())
+        };
         let mut content = Xxh3::new();
         let described = serde_json::to_value(spec).unwrap_or(Value::Null);
         content.update(format!("{} {}", canonical_json(&described), shape.dim).as_bytes());
-        let work = match known {
-            true => None,
-            false => Some(Work::start(store, &snapshot, spec, shape, key, command)?),
-        };
+        let mut work = None;
+        if !known(&snapshot)? {
+            let started = Work::start(store, &snapshot, spec, shape, key, command)?;
+            // The same write may have been done before this one had the feature for itself.
+            snapshot = started.base(&snapshot);
+            if !known(&snapshot)? {
+                work = Some(started);
+            }
+        }
         let (spec, key) = (spec.clone(), key.map(str::to_owned));
         Ok(Self { spec, key, dim: shape.dim, content, work, snapshot, rows: 0, not_finite: 0 })
     }
@@ -242,6 +249,11 @@ impl Work {
             bytes: 0,
             files: 0,
         })
+    }
+
+    /// What the job begins with.
+    fn base(&self, otherwise: &Arc<Snapshot>) -> Arc<Snapshot> {
+        Arc::clone(self.job.as_ref().map_or(otherwise, Job::snapshot))
     }
 
     fn push(

@@ -100,7 +100,9 @@ fn leftovers(store: &Store) -> Vec<String> {
     };
     let mut all = names("tmp");
     all.extend(names("server/uploads"));
-    all.retain(|name| name != "lock");
+    all.retain(|name| {
+        ["job-", "append-"].iter().any(|start| name.starts_with(start)) || name.ends_with(".arrow")
+    });
     all
 }
 
