@@ -186,8 +186,12 @@ fn rows_come_in_the_formats_of_the_command() {
 
     let given = json!({"sql": "SELECT $1 + 1 AS n", "parameters": [41]});
     assert_eq!(ask(&server, &given).text(), "{\"n\":42}\n");
-    let first = ask(&server, &json!({"sql": "SELECT count(*) AS n FROM gstore.datasets", "snapshot": 1}));
-    assert_eq!(first.text(), "{\"n\":1}\n");
+    let older = server.store.snapshot().unwrap().history().unwrap();
+    let counts = "SELECT count(*) AS n FROM gstore.datasets";
+    let at = |snapshot: u64| ask(&server, &json!({"sql": counts, "snapshot": snapshot}));
+    assert_eq!(at(older[0].number).text(), ask(&server, &json!({"sql": counts})).text());
+    assert_eq!(at(older.last().unwrap().number).text(), "{\"n\":0}\n");
+    assert_eq!(at(999_999).code, 404);
     let wrong = ask(&server, &json!({"sql": "SELECT nothing FROM pool"}));
     assert_eq!((wrong.code, wrong.error().as_str()), (400, "invalid_argument"));
     assert!(wrong.text().contains("line 1, column 8"), "{}", wrong.text());
