@@ -135,7 +135,7 @@ fn the_page_has_every_key_and_no_other() {
         ("generate", &["--prompt", "Is 7 odd?", "--max-new-tokens", "3", "--as", "answers", "--json"][..]),
         ("generate --perplexity", &["--perplexity", "--text", "Is 7 odd?", "-o", "loss.csv", "--json"]),
     ] {
-        let mut generate = place.gstore(&[&["generate"], args].concat());
+        let mut generate = place.gstore(&[&["generate"][..], args].concat());
         generate.arg("--model").arg(world::demo().join("model"));
         check(heading, &serde_json::from_str(&binary::ok(&mut generate)).expect("JSON"));
     }

@@ -36,12 +36,17 @@ impl Golden {
         cases.iter().map(|value| Case(value.clone())).collect()
     }
 
-    /// Values of a tensor, and its columns.
+    /// Values of a tensor, and its columns. Ids are stored in 16 bits.
     pub fn tensor(&self, name: &str) -> (Vec<f64>, usize) {
         let entry = self.tensors.require(name).unwrap_or_else(|e| panic!("{name}: {e}"));
         let cols = entry.shape.last().copied().unwrap_or(1);
-        let values = self.tensors.read_f32(name).unwrap_or_else(|e| panic!("{name}: {e}"));
-        (values.into_iter().map(f64::from).collect(), cols)
+        let mut bytes = Vec::new();
+        self.tensors.stream(name, &mut |part| bytes.extend_from_slice(part)).unwrap();
+        let values = match bytes.len() / entry.shape.iter().product::<usize>().max(1) {
+            2 => bytes.as_chunks().0.iter().map(|b| f64::from(i16::from_le_bytes(*b))).collect(),
+            _ => bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+        };
+        (values, cols)
     }
 
     /// Where the weights of a case are: `model` or `model + adapter`.
