@@ -9,6 +9,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::HubRef;
 
@@ -72,18 +73,22 @@ impl Cache {
         is_whole(&self.blob(file), file) || is_whole(&self.snapshot(commit).join(&file.name), file)
     }
 
-    /// Puts a file into a snapshot, if no other process does so meanwhile.
+    /// Puts a file into a snapshot. The link gets its name by a rename: while others do the same, the file is
+    /// never missing once it was there.
     pub(super) fn link(&self, commit: &str, file: &Remote) -> io::Result<()> {
-        let link = self.snapshot(commit).join(&file.name);
+        static LINKS: AtomicU64 = AtomicU64::new(0);
+        let folder = self.snapshot(commit);
+        let link = folder.join(&file.name);
         if is_whole(&link, file) {
             return Ok(());
         }
-        fs_err::create_dir_all(self.snapshot(commit))?;
-        let _ = fs_err::remove_file(&link);
-        match fs_err::os::unix::fs::symlink(Path::new("../../blobs").join(&file.digest), link) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        }
+        fs_err::create_dir_all(&folder)?;
+        let number = LINKS.fetch_add(1, Ordering::Relaxed);
+        let part = folder.join(format!(".link-{}-{number}", std::process::id()));
+        // What a process of the same number left when it was killed.
+        let _ = fs_err::remove_file(&part);
+        fs_err::os::unix::fs::symlink(Path::new("../../blobs").join(&file.digest), &part)?;
+        fs_err::rename(&part, link).inspect_err(|_| drop(fs_err::remove_file(&part)))
     }
 
     /// The lock file of a download, held while it runs.
