@@ -123,6 +123,9 @@ pub struct FieldNames {
     named: Vec<(Field, String)>,
 }
 
+/// A record's text, and its keys with their values.
+type Renamed<'a> = (Cow<'a, [u8]>, Map<String, Value>);
+
 impl FieldNames {
     /// Reads `field=key` texts.
     ///
@@ -203,10 +206,7 @@ impl FieldNames {
     }
 
     /// A record's text and keys under gstore's names.
-    fn under_own_names<'a>(
-        &self,
-        json: &'a [u8],
-    ) -> Result<(Cow<'a, [u8]>, Map<String, Value>), RecordError> {
+    fn under_own_names<'a>(&self, json: &'a [u8]) -> Result<Renamed<'a>, RecordError> {
         let object = parse_object(json)?;
         if self.named.is_empty() {
             return Ok((Cow::Borrowed(json), object));
