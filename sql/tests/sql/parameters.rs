@@ -64,7 +64,7 @@ async fn a_value_in_any_place_gives_what_the_literal_gives() {
         (
             "SELECT $1, $2, $3, $2 AS again",
             vec![("", json!(0.1)), ("", json!(0.1)), ("", json!(true))],
-            "SELECT 0.1, 0.1 AS b, true, 0.1 AS again",
+            "SELECT 0.1 AS \"$1\", 0.1 AS \"$2\", true AS \"$3\", 0.1 AS again",
         ),
         ("SELECT $1 AS x", vec![("", json!([1, 2.5]))], "SELECT [1.0, 2.5] AS x"),
         ("SELECT $1 + 0", vec![("", json!(i64::MIN))], "SELECT -9223372036854775807 - 1"),
