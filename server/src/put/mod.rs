@@ -16,6 +16,7 @@ mod vectors;
 use std::sync::Arc;
 
 use arrow_flight::{FlightData, PutResult};
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use gstore_core::Cancel;
 use serde_json::{Map, Value};
@@ -96,6 +97,10 @@ async fn run(
             }
         }
     });
+    // tonic shows a stream that its client has cancelled as one that has ended well. The connection drops this
+    // future for that, but only when it waits; so it waits once before the end is believed.
+    let pause = futures::stream::once(tokio::task::yield_now()).filter_map(|()| std::future::ready(None));
+    let messages = messages.chain(pause).boxed();
     let both = async {
         let fed = incoming::feed(core, messages, &send, record).await;
         // Without the mark of its end, the stream is over for the worker.

@@ -371,7 +371,7 @@ async fn a_stream_that_breaks_off_leaves_nothing() {
     }
     assert_eq!(leftovers(&server.store), Vec::<String>::new());
     assert_eq!(server.store.snapshot().unwrap().number(), before);
-    // Neither does one that the server gives up, because nothing comes.
+    // What was left is sent once more, and is not there yet.
     let told = put(&client, samples, vec![texts(0..9)]).await.unwrap();
     assert_eq!((&told["added"], &told["repeated"]), (&json!(9), &json!(false)), "{told}");
     let told = put(&client, own, vec![vectors(&[0, 1, 3, 4], 2)]).await.unwrap();
