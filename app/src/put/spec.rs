@@ -20,7 +20,8 @@ const EXTERNAL: &str = "external:";
 pub struct VectorSpec {
     /// The dataset whose samples they are of.
     pub dataset: String,
-    /// The feature's label; that of the kind and checkpoint where none is given. Vectors are added to a feature that has it.
+    /// The feature's label; that of the kind and checkpoint where none is given. Vectors are added to a feature that has it, if it is of the
+    /// checkpoint that is named.
     pub feature: Option<String>,
     /// How they follow from the samples: `loss`, or a name that begins with `grad` or `embed`.
     pub kind: Option<String>,
@@ -76,8 +77,9 @@ impl VectorSpec {
         let dim = u32::try_from(shape.dim).map_err(|_| refused("a vector has at most 2^32 - 1 values"))?;
         if let Some(part) = self.existing(snapshot)? {
             self.check(&part, dim)?;
+            let run = self.same_weights(snapshot, &part)?;
             let feature = JobFeature { desc: part.desc.clone(), attrs: part.attrs.clone() };
-            return Ok(Resolved { feature, run: None });
+            return Ok(Resolved { feature, run });
         }
         let family = self.family()?;
         if family == Family::Loss && (dim != 1 || self.dtype.is_some_and(|dtype| dtype != DType::F32)) {
@@ -179,6 +181,22 @@ impl VectorSpec {
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether the weights that are named, if any, are those of a feature that is there: a label does not say of which run it is. What the
+    /// run is to know then.
+    fn same_weights(&self, snapshot: &Snapshot, part: &FeaturePart) -> Result<Option<RunUpdate>, PutError> {
+        if self.run.is_none() && self.checkpoint.is_none() {
+            return Ok(None);
+        }
+        let weights = self.weights(snapshot, &part.desc.space.projection)?;
+        if part.desc.checkpoint.as_ref() == Some(&weights.id) {
+            return Ok(weights.run);
+        }
+        Err(refused(&format!(
+            "feature {} of dataset `{}` has vectors of another checkpoint than the one that is named; give these a label of their own",
+            part.attrs.label, self.dataset
+        )))
     }
 
     fn family(&self) -> Result<Family, PutError> {

@@ -289,6 +289,17 @@ async fn losses_from_elsewhere_are_losses_of_the_store() {
     let sql = "SELECT sum(vector[1]) FROM vectors('target', 'loss@c9')";
     assert_eq!(value(&client, sql).await, "4.75");
     assert_eq!(value(&client, "SELECT kind FROM gstore.features WHERE label = 'loss@c9'").await, "loss");
+    // A checkpoint of the same name in another run is another one, and its losses are no part of these.
+    let sent = |row: i64| {
+        let rows: ArrayRef = Arc::new(Int64Array::from(vec![row]));
+        batch(vec![("row", rows), ("loss", Arc::new(Float64Array::from(vec![1.0])))])
+    };
+    let of = |run: &str| json!({"losses": {"dataset": "pool", "run": run, "checkpoint": "c9"}});
+    put(&client, of("theirs"), vec![sent(0)]).await.unwrap();
+    assert_eq!(refused(&client, of("ours"), sent(1)).await, Code::InvalidArgument);
+    put(&client, of("theirs"), vec![sent(1)]).await.unwrap();
+    let own = json!({"losses": {"dataset": "pool", "run": "ours", "checkpoint": "c9", "feature": "ours"}});
+    put(&client, own, vec![sent(1)]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
