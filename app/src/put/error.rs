@@ -11,6 +11,11 @@ pub enum PutError {
     /// What is said of the vectors cannot be, or contradicts what the store knows.
     #[error("{0}")]
     Spec(String),
+    /// A run or checkpoint that the store lacks, from somebody who may not add one.
+    #[error(
+        "a run and a checkpoint are of the whole store, so only those who may write all of it add one; name one that is there, or none"
+    )]
+    Run,
     /// There are no vectors.
     #[error("there are no vectors in it")]
     Empty,

@@ -88,7 +88,8 @@ struct Work {
 }
 
 impl VectorPut {
-    /// Starts to take vectors. With a key, sending the same once more changes nothing.
+    /// Starts to take vectors. With a key, sending the same once more changes nothing. Without `add_runs`, a run or checkpoint that the store
+    /// lacks is refused and not added.
     ///
     /// # Errors
     /// A description that cannot be, or does not fit to the feature that is there; a put of the same feature that is under way.
@@ -98,6 +99,7 @@ impl VectorPut {
         shape: VectorShape,
         key: Option<&str>,
         command: &str,
+        add_runs: bool,
     ) -> Result<Self, PutError> {
         if let Some(key) = key {
             check_key(key)?;
@@ -112,7 +114,11 @@ impl VectorPut {
         content.update(format!("{} {}", canonical_json(&described), shape.dim).as_bytes());
         let mut work = None;
         if !known(&snapshot)? {
-            let started = Work::start(store, &snapshot, spec, shape, key, command)?;
+            let resolved = spec.resolve(&snapshot, shape, key)?;
+            if resolved.run.is_some() && !add_runs {
+                return Err(PutError::Run);
+            }
+            let started = Work::start(store, &snapshot, &spec.dataset, resolved, command)?;
             // The same write may have been done before this one had the feature for itself.
             snapshot = started.base(&snapshot);
             if !known(&snapshot)? {
@@ -215,15 +221,13 @@ impl Work {
     fn start(
         store: &Store,
         snapshot: &Arc<Snapshot>,
-        spec: &VectorSpec,
-        shape: VectorShape,
-        key: Option<&str>,
+        dataset: &str,
+        resolved: Resolved,
         command: &str,
     ) -> Result<Self, PutError> {
-        let resolved = spec.resolve(snapshot, shape, key)?;
         let plan = JobPlan {
             command: command.to_owned(),
-            identity: json!({ "put": spec.dataset, "feature": resolved.feature.desc.key() }),
+            identity: json!({ "put": dataset, "feature": resolved.feature.desc.key() }),
             features: vec![resolved.feature.clone()],
             detail: Value::Null,
         };
@@ -234,7 +238,7 @@ impl Work {
             job = store.start_job(plan.clone())?;
         }
         let published = job.rows_done(0);
-        let live = snapshot.live_rows(snapshot.dataset(&spec.dataset)?)?;
+        let live = snapshot.live_rows(snapshot.dataset(dataset)?)?;
         let pushed = RowSet::new();
         Ok(Self {
             store: store.clone(),

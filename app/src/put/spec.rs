@@ -74,6 +74,9 @@ impl VectorSpec {
         key: Option<&str>,
     ) -> Result<Resolved, PutError> {
         let dataset = snapshot.dataset(&self.dataset)?;
+        if self.weight.is_some_and(|weight| !weight.is_finite() || weight < 0.0) {
+            return Err(refused("`weight` is a finite number, and not negative"));
+        }
         let dim = u32::try_from(shape.dim).map_err(|_| refused("a vector has at most 2^32 - 1 values"))?;
         if let Some(part) = self.existing(snapshot)? {
             self.check(&part, dim)?;

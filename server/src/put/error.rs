@@ -34,6 +34,7 @@ pub(super) fn of_put(error: &PutError, dataset: &str, root: &Path) -> Status {
         PutError::Lookup(_) | PutError::Commit(CommitError::Store(StoreError::Lookup(_))) => {
             return Status::not_found(format!("there is no dataset `{}`", dataset.escape_debug()));
         }
+        PutError::Run => Code::PermissionDenied,
         PutError::NoRow { .. } | PutError::NoId { .. } => Code::NotFound,
         PutError::There { .. } | PutError::Key(KeyError::Used { .. }) => Code::AlreadyExists,
         PutError::Job(JobError::Busy { .. }) => Code::Aborted,

@@ -1,7 +1,8 @@
 //! Uploads: samples, vectors and losses that clients add to the store, a stream at a time.
 //!
 //! Invariants
-//! - only tokens of the scope `write` add something, and only to the datasets that they see
+//! - only tokens of the scope `write` add something, and only to the datasets that they see; runs are of the whole store, so tokens for some
+//!   datasets add none
 //! - nothing is visible before a stream has ended well; one that breaks off leaves nothing behind
 //! - a stream with a key is done once, however often it is sent
 //! - memory: two batches that wait, and one that is worked on
@@ -86,12 +87,12 @@ async fn run(
     let _raises = Raises(Arc::clone(&cancel));
     let (send, events) = mpsc::channel(2);
     let deadline = Instant::now() + core.limits.time;
-    let (shared, who) = (Arc::clone(core), caller.name.clone());
+    let (shared, who) = (Arc::clone(core), caller.clone());
     let work = core.workers.spawn_blocking(move || {
         let _permit = permit;
         let incoming = Incoming::new(events, cancel);
         match &upload.what {
-            What::Samples(form) => samples::add(&shared, form, upload.key.as_deref(), &who, incoming),
+            What::Samples(form) => samples::add(&shared, form, upload.key.as_deref(), &who.name, incoming),
             What::Vectors { spec, losses } => {
                 vectors::put(&shared, spec, *losses, upload.key.as_deref(), &who, incoming)
             }

@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::error;
 use super::incoming::Incoming;
+use crate::access::Caller;
 use crate::core::Core;
 
 /// Flags that a client may set: no scored token, not finite, truncated, missing values.
@@ -22,19 +23,21 @@ pub(super) fn put(
     spec: &VectorSpec,
     losses: bool,
     key: Option<&str>,
-    who: &str,
+    caller: &Caller,
     mut incoming: Incoming,
 ) -> Result<Map<String, Value>, Status> {
     let failed = |e: PutError| error::of_put(&e, &spec.dataset, core.root());
     let what = if losses { "losses" } else { "vectors" };
-    let command = format!("put {what} of {} (token {who})", spec.dataset);
+    let command = format!("put {what} of {} (token {})", spec.dataset, caller.name);
+    let add_runs = caller.datasets.is_none();
     let mut put = None;
     while let Some(batch) = incoming.next()? {
         let columns = Columns::of(&batch, losses)?;
         let open = match &mut put {
             Some(open) => open,
             None => {
-                let started = VectorPut::start(core.sessions.store(), spec, columns.shape, key, &command);
+                let store = core.sessions.store();
+                let started = VectorPut::start(store, spec, columns.shape, key, &command, add_runs);
                 put.insert(started.map_err(failed)?)
             }
         };

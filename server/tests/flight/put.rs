@@ -10,14 +10,16 @@ use arrow_array::{
     Array, ArrayRef, FixedSizeListArray, Float32Array, Float64Array, Int64Array, PrimitiveArray, RecordBatch,
     StringArray, UInt64Array,
 };
-use arrow_flight::FlightDescriptor;
 use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::sql::{CommandPreparedStatementQuery, ProstMessageExt};
+use arrow_flight::{FlightData, FlightDescriptor};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::{DataType, Field, Fields};
 use futures::{StreamExt, TryStreamExt};
 use gstore_server::{ConnectionLimits, Limits, NewToken, Scope, ServeOptions, Tokens};
 use gstore_store::Store;
+use prost::Message;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
@@ -314,9 +316,12 @@ async fn only_those_who_may_write_add_something_and_only_what_can_be() {
     assert_eq!(refused(&narrow, what.clone(), texts(0..2)).await, Code::PermissionDenied);
     let there = json!({"vectors": {"dataset": "target", "kind": "embed-x"}});
     assert_eq!(refused(&narrow, there, vectors(&[0], 2)).await, Code::PermissionDenied);
+    let run = |weight: f64| json!({"vectors": {"dataset": "pool", "kind": "embed-x", "run": "fresh", "checkpoint": "c", "weight": weight}});
+    assert_eq!(refused(&narrow, run(1.0), vectors(&[0], 2)).await, Code::PermissionDenied, "runs are of all");
     let client = writing(&server).await;
     let nowhere = json!({"vectors": {"dataset": "nowhere", "kind": "embed-x"}});
     assert_eq!(refused(&client, nowhere, vectors(&[0], 2)).await, Code::NotFound);
+    assert_eq!(refused(&client, run(-1.0), vectors(&[0], 2)).await, Code::InvalidArgument);
     let vector = json!({"vectors": {"dataset": "pool", "kind": "embed-x"}});
     let floats: ArrayRef = Arc::new(Float32Array::from(vec![1.0]));
     let row: ArrayRef = Arc::new(Int64Array::from(vec![0]));
@@ -395,13 +400,20 @@ async fn a_stream_in_which_nothing_comes_is_given_up() {
     let limits = Limits { connections, ..Limits::default() };
     let server = Server::start(ServeOptions { limits, ..options() });
     let client = writing(&server).await;
-    let descriptor = json!({"put": {"samples": {"dataset": "fresh"}}}).to_string().into_bytes();
-    let encoder =
-        FlightDataEncoderBuilder::new().with_flight_descriptor(Some(FlightDescriptor::new_cmd(descriptor)));
-    let messages: Vec<_> =
-        encoder.build(futures::stream::iter([Ok(texts(0..3))])).try_collect().await.unwrap();
-    let open = futures::stream::iter(messages).chain(futures::stream::pending());
-    let status = client.inner.clone().do_put(client.request(open)).await.err().expect("given up");
+    let upload = json!({"put": {"samples": {"dataset": "fresh"}}}).to_string().into_bytes();
+    let handle = client.prepare("SELECT $1").await.unwrap().prepared_statement_handle;
+    let bind = CommandPreparedStatementQuery { prepared_statement_handle: handle }.as_any().encode_to_vec();
+    for command in [upload, bind] {
+        let encoder =
+            FlightDataEncoderBuilder::new().with_flight_descriptor(Some(FlightDescriptor::new_cmd(command)));
+        let messages: Vec<_> =
+            encoder.build(futures::stream::iter([Ok(texts(0..1))])).try_collect().await.unwrap();
+        let open = futures::stream::iter(messages).chain(futures::stream::pending());
+        let status = client.inner.clone().do_put(client.request(open)).await.err().expect("given up");
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    }
+    let silent = futures::stream::pending::<FlightData>();
+    let status = client.inner.clone().do_put(client.request(silent)).await.err().expect("given up");
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
 }
 
