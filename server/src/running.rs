@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gstore_core::Cancel;
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -114,6 +115,15 @@ impl Drop for Entered {
                 entries.1.remove(&self.key);
             }
         }
+    }
+}
+
+/// Raises a flag when whoever waits for a thread's work goes away.
+pub(crate) struct Raises(pub(crate) Arc<Cancel>);
+
+impl Drop for Raises {
+    fn drop(&mut self) {
+        self.0.raise();
     }
 }
 

@@ -51,9 +51,9 @@ fn spec(wanted: &Matrix) -> Result<InfluenceSpec, Status> {
 }
 
 /// Finds the rows and the target samples. Takes a while.
-pub(crate) fn open(snapshot: &Arc<Snapshot>, wanted: &Matrix) -> Result<MatrixRows, Status> {
+pub(crate) fn open(snapshot: &Arc<Snapshot>, wanted: &Matrix, cancel: &Cancel) -> Result<MatrixRows, Status> {
     let prepared = Prepared::new(snapshot, &spec(wanted)?).map_err(|e| of_matrix(&e.into()))?;
-    MatrixRows::new(prepared, MEMORY, &Cancel::new()).map_err(|e| of_matrix(&e))
+    MatrixRows::new(prepared, MEMORY, cancel).map_err(|e| of_matrix(&e))
 }
 
 /// Computes all and hands it over, in batches of about `bytes`; waits while the reader is behind, and ends when it is gone.
@@ -62,12 +62,13 @@ pub(crate) fn send_all(
     bytes: usize,
     threads: usize,
     to: &mpsc::Sender<RecordBatch>,
+    cancel: &Cancel,
 ) -> Result<(), Status> {
     let send = |batch| match to.blocking_send(batch) {
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     };
-    rows.each(bytes as u64, threads, &Cancel::new(), send).map_err(|e| of_matrix(&e))
+    rows.each(bytes as u64, threads, cancel, send).map_err(|e| of_matrix(&e))
 }
 
 fn of_matrix(error: &MatrixError) -> Status {

@@ -5,7 +5,8 @@
 //! - rows end with an outcome: a statement that breaks off, for whatever reason, is an error and never a
 //!   shorter result
 //! - a permit and a place among the running statements are held until the last batch is handed over, and not
-//!   longer than the limit of time
+//!   longer than the limit of time; a thread of its own that a statement has is told when it is over, and holds
+//!   the permit until it has ended
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,17 +15,21 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
+use gstore_core::Cancel;
 use gstore_query::matrix::MatrixRows;
 use gstore_sql::{Asked, Parameters, RunNotes, SqlError, Window};
 use gstore_store::SnapshotName;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tonic::Status;
 
 use super::{matrix, vectors};
 use crate::access::Caller;
+use crate::admission::Permit;
 use crate::audit::Record;
 use crate::core::Core;
 use crate::handle::{Handle, Matrix, Question, Statement};
+use crate::running::Raises;
 use crate::sessions::Held;
 use crate::status;
 
@@ -70,7 +75,7 @@ pub(crate) async fn start(
 ) -> Result<Rows, Status> {
     let deadline = tokio::time::Instant::now() + core.limits.time;
     let mut entered = core.running.enter(&caller.id, ticket)?;
-    let permit = core.admission.enter(&caller.id).await?;
+    let permit = Arc::new(core.admission.enter(&caller.id).await?);
     record.started();
     let (send, batches) = mpsc::channel(2);
     let (begin, begun) = oneshot::channel();
@@ -80,7 +85,7 @@ pub(crate) async fn start(
     let read = Arc::clone(&taken);
     let task = core.workers.clone().spawn(async move {
         let limit = core.limits.time;
-        let work = produce(&core, &caller, (handle, window), &send, begin);
+        let work = produce((&*core, &permit), &caller, (handle, window), &send, begin);
         let ended = tokio::select! {
             ended = work => ended,
             why = entered.ended() => Err(why),
@@ -127,7 +132,7 @@ async fn unread(to: &mpsc::Sender<RecordBatch>, taken: &AtomicU64, limit: Durati
 
 /// Runs a question to its end.
 async fn produce(
-    core: &Core,
+    (core, permit): (&Core, &Arc<Permit>),
     caller: &Caller,
     (handle, window): (Handle, Option<Window>),
     to: &mpsc::Sender<RecordBatch>,
@@ -152,7 +157,7 @@ async fn produce(
                 Ok((Begun { schema, notes: None }, Source::Vectors(reading), held))
             }
             Some(Question::Matrix(wanted)) => {
-                let rows = open_matrix(&held, wanted).await?;
+                let rows = open_matrix(&held, wanted, Some(permit)).await?;
                 let schema = Arc::clone(rows.schema());
                 Ok((Begun { schema, notes: None }, Source::Matrix(rows), held))
             }
@@ -169,7 +174,7 @@ async fn produce(
     if begin.send(Ok(start)).is_err() {
         return Err(Status::cancelled("nobody waits for the answer any more"));
     }
-    let ended = source.send_all(core, to).await;
+    let ended = source.send_all(core, permit, to).await;
     drop(held);
     ended
 }
@@ -181,7 +186,12 @@ enum Source {
 }
 
 impl Source {
-    async fn send_all(self, core: &Core, to: &mpsc::Sender<RecordBatch>) -> Result<(), Status> {
+    async fn send_all(
+        self,
+        core: &Core,
+        permit: &Arc<Permit>,
+        to: &mpsc::Sender<RecordBatch>,
+    ) -> Result<(), Status> {
         match self {
             Self::Statement(mut stream) => {
                 while let Some(batch) = stream.next().await {
@@ -192,10 +202,11 @@ impl Source {
                 }
                 Ok(())
             }
-            Self::Vectors(reading) => from_thread(to, move |to| reading.send_all(to)).await,
+            Self::Vectors(reading) => from_thread(permit, to, move |to, _| reading.send_all(to)).await,
             Self::Matrix(rows) => {
                 let (bytes, threads) = (core.limits.batch_bytes, core.workers.metrics().num_workers());
-                from_thread(to, move |to| matrix::send_all(&rows, bytes, threads, to)).await
+                from_thread(permit, to, move |to, cancel| matrix::send_all(&rows, bytes, threads, to, cancel))
+                    .await
             }
         }
     }
@@ -203,11 +214,12 @@ impl Source {
 
 /// Hands over what a thread of its own sends. It ends with this end of the channel, also while a reader lets it wait.
 async fn from_thread(
+    permit: &Arc<Permit>,
     to: &mpsc::Sender<RecordBatch>,
-    send_all: impl FnOnce(&mpsc::Sender<RecordBatch>) -> Result<(), Status> + Send + 'static,
+    send_all: impl FnOnce(&mpsc::Sender<RecordBatch>, &Cancel) -> Result<(), Status> + Send + 'static,
 ) -> Result<(), Status> {
     let (read_to, mut batches) = mpsc::channel(1);
-    let read = tokio::task::spawn_blocking(move || send_all(&read_to));
+    let (_raises, read) = on_thread(Some(permit), move |cancel| send_all(&read_to, cancel));
     while let Some(batch) = batches.recv().await {
         if to.send(batch).await.is_err() {
             return Err(Status::cancelled("nobody reads the rows any more"));
@@ -219,11 +231,30 @@ async fn from_thread(
     }
 }
 
+/// Does work on a thread of its own, which holds the permit until it ends, and is told to when the guard is dropped: a thread goes on when
+/// its handle is dropped.
+fn on_thread<T: Send + 'static>(
+    permit: Option<&Arc<Permit>>,
+    work: impl FnOnce(&Cancel) -> T + Send + 'static,
+) -> (Raises, JoinHandle<T>) {
+    let (permit, cancel) = (permit.cloned(), Arc::new(Cancel::new()));
+    let raises = Raises(Arc::clone(&cancel));
+    let task = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        work(&cancel)
+    });
+    (raises, task)
+}
+
 /// Finds out what a matrix is of, on a thread of its own.
-async fn open_matrix(held: &Held, wanted: Matrix) -> Result<MatrixRows, Status> {
+async fn open_matrix(
+    held: &Held,
+    wanted: Matrix,
+    permit: Option<&Arc<Permit>>,
+) -> Result<MatrixRows, Status> {
     let snapshot = Arc::clone(held.snapshot());
-    let opened = tokio::task::spawn_blocking(move || matrix::open(&snapshot, &wanted)).await;
-    opened.unwrap_or_else(|error| Err(status::internal("the matrix cannot be computed", &error)))
+    let (_raises, opened) = on_thread(permit, move |cancel| matrix::open(&snapshot, &wanted, cancel));
+    opened.await.unwrap_or_else(|error| Err(status::internal("the matrix cannot be computed", &error)))
 }
 
 /// The values that a statement's handle has.
@@ -260,13 +291,28 @@ pub(crate) async fn columns(core: &Core, held: &Held, question: &Question) -> Re
             columns.map_err(|e| status::of_sql(&e, core.root()))
         }
         Question::Vectors(wanted) => Ok(Arc::clone(vectors::open(held.snapshot(), wanted)?.schema())),
-        Question::Matrix(wanted) => Ok(Arc::clone(open_matrix(held, wanted.clone()).await?.schema())),
+        Question::Matrix(wanted) => Ok(Arc::clone(open_matrix(held, wanted.clone(), None).await?.schema())),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_thread_ends_with_whoever_waits_and_holds_its_permit_until_then() {
+        let admission = crate::admission::Admission::new(&crate::options::Limits::default());
+        let permit = Arc::new(admission.enter("a").await.unwrap());
+        let (raises, task) = on_thread(Some(&permit), |cancel| {
+            while !cancel.is_raised() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        assert_eq!(Arc::strong_count(&permit), 2);
+        drop(raises);
+        tokio::time::timeout(Duration::from_secs(60), task).await.unwrap().unwrap();
+        assert_eq!(Arc::strong_count(&permit), 1);
+    }
 
     #[tokio::test]
     async fn rows_that_nobody_reads_are_noticed() {

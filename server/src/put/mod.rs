@@ -29,19 +29,11 @@ use uuid::Uuid;
 use crate::access::{Caller, Scope};
 use crate::audit::Record;
 use crate::core::Core;
+use crate::running::Raises;
 use crate::status;
 
 pub(crate) use form::{Upload, What};
 use incoming::Incoming;
-
-/// Raises a flag when whoever waits goes away.
-struct Raises(Arc<Cancel>);
-
-impl Drop for Raises {
-    fn drop(&mut self) {
-        self.0.raise();
-    }
-}
 
 /// Refuses what only writers may do.
 pub(crate) fn may_write(caller: &Caller) -> Result<(), Status> {
