@@ -105,7 +105,7 @@ pub(super) async fn feed(
 }
 
 /// A compressed message says of itself how large it is, and can be much larger than what was sent.
-fn uncompressed(message: FlightData) -> Result<FlightData, Status> {
+pub(crate) fn uncompressed(message: FlightData) -> Result<FlightData, Status> {
     let header = gstore_store::caught(|| {
         let header = arrow_ipc::root_as_message(&message.data_header).ok()?;
         let batch = header.header_as_record_batch();

@@ -1,12 +1,15 @@
 //! What clients send: values for the parameters of prepared statements, and uploads. Statements that change
 //! something are refused here.
 
+use std::panic::AssertUnwindSafe;
+
+use arrow_array::RecordBatch;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::{Any, Command, DoPutPreparedStatementResult};
 use arrow_flight::{FlightData, PutResult};
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use gstore_sql::Parameters;
 use prost::Message;
 use tonic::Status;
@@ -16,6 +19,7 @@ use super::get;
 use crate::answer::ask::Asked;
 use crate::answer::rows::write_values;
 use crate::handle::{Handle, Question, Statement};
+use crate::put::Upload;
 
 /// Takes a stream in.
 pub(super) async fn put(
@@ -71,10 +75,32 @@ async fn bind(
     let Some(Question::Statement(Statement { sql, .. })) = handle.question else {
         return Err(Status::invalid_argument("only statements have parameters"));
     };
-    let messages = messages.map_err(|status| FlightError::Tonic(Box::new(status)));
+    let row = only_row(messages).await?;
+    let values = match row {
+        None => Vec::new(),
+        Some(row) => {
+            Parameters::of_row(&row).map_err(|e| Status::invalid_argument(e.to_string()))?;
+            write_values(&row)?
+        }
+    };
+    let bound = Handle::new(handle.snapshot, Question::Statement(Statement { sql, values }));
+    Ok(asking.core.signer.sign(&bound))
+}
+
+/// The only row that is sent; none where no batch has one.
+async fn only_row(
+    messages: BoxStream<'static, Result<FlightData, Status>>,
+) -> Result<Option<RecordBatch>, Status> {
+    let messages = messages.map(|message| {
+        message.and_then(Upload::plain).map_err(|status| FlightError::Tonic(Box::new(status)))
+    });
     let mut batches = FlightRecordBatchStream::new_from_flight_data(messages);
     let mut row = None;
-    while let Some(batch) = batches.try_next().await.map_err(of_sent)? {
+    loop {
+        // What a client sends decides what is decoded, and a library may not be ready for all of it.
+        let next = AssertUnwindSafe(batches.try_next()).catch_unwind().await;
+        let next = next.unwrap_or_else(|_| Err(FlightError::DecodeError("a malformed message".to_owned())));
+        let Some(batch) = next.map_err(of_sent)? else { return Ok(row) };
         if batch.num_rows() == 0 {
             continue;
         }
@@ -85,15 +111,6 @@ async fn bind(
         }
         row = Some(batch);
     }
-    let values = match row {
-        None => Vec::new(),
-        Some(row) => {
-            Parameters::of_row(&row).map_err(|e| Status::invalid_argument(e.to_string()))?;
-            write_values(&row)?
-        }
-    };
-    let bound = Handle::new(handle.snapshot, Question::Statement(Statement { sql, values }));
-    Ok(asking.core.signer.sign(&bound))
 }
 
 /// What is wrong with messages that were sent.

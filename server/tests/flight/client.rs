@@ -10,6 +10,7 @@ use arrow_flight::sql::{
     CommandPreparedStatementQuery, CommandStatementQuery, DoPutPreparedStatementResult, ProstMessageExt,
 };
 use arrow_flight::{Action, FlightData, FlightDescriptor, FlightInfo, Ticket};
+use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::Schema;
 use futures::{StreamExt, TryStreamExt};
 use prost::Message;
@@ -97,9 +98,19 @@ impl Client {
 
     /// Binds a row of values, and gives the handle with them.
     pub async fn bind(&self, handle: bytes::Bytes, row: RecordBatch) -> Result<bytes::Bytes, Status> {
+        self.bind_as(handle, row, IpcWriteOptions::default()).await
+    }
+
+    pub async fn bind_as(
+        &self,
+        handle: bytes::Bytes,
+        row: RecordBatch,
+        options: IpcWriteOptions,
+    ) -> Result<bytes::Bytes, Status> {
         let command = CommandPreparedStatementQuery { prepared_statement_handle: handle };
         let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
-        let encoder = FlightDataEncoderBuilder::new().with_flight_descriptor(Some(descriptor));
+        let encoder =
+            FlightDataEncoderBuilder::new().with_options(options).with_flight_descriptor(Some(descriptor));
         let messages: Vec<_> = encoder.build(futures::stream::iter([Ok(row)])).try_collect().await.unwrap();
         let put = self.inner.clone().do_put(self.request(futures::stream::iter(messages))).await?;
         let put = put.into_inner().message().await?.expect("a result");

@@ -10,6 +10,8 @@ use arrow_flight::sql::{
     SqlInfo,
 };
 use arrow_flight::{FlightDescriptor, IpcMessage};
+use arrow_ipc::CompressionType;
+use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::Schema;
 use gstore_core::Cancel;
 use gstore_server::{Remote, RemoteOptions};
@@ -122,6 +124,12 @@ async fn prepared_statements_take_values_also_in_the_arguments_of_functions() {
     assert_eq!(text(&rows), text(&direct));
     let many = arrow_select::concat::concat_batches(&row(1).schema(), [&row(1), &row(2)]);
     assert_eq!(client.bind(handle.clone(), many.unwrap()).await.unwrap_err().code(), Code::InvalidArgument);
+    let packed = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD));
+    if let Ok(packed) = packed {
+        let status = client.bind_as(handle.clone(), row(3), packed).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains("compressed"), "{status}");
+    }
     // Handles outlive the server, and are only taken as they were given.
     let mut changed = bound.to_vec();
     changed[40] ^= 1;
