@@ -72,7 +72,7 @@ pub struct ConnectionLimits {
     pub most: usize,
     /// How long one stays open over which nothing is asked.
     pub idle: Duration,
-    /// How long rows wait for a client that does not read them.
+    /// How long rows wait for a client that does not read them, and a request that has begun for its rest.
     pub reader: Duration,
 }
 

@@ -5,6 +5,7 @@
 //! - what only the server's owner can do something about goes to the log
 
 use std::path::Path;
+use std::time::Duration;
 
 use gstore_sql::{SqlError, SqlErrorKind};
 use gstore_store::OpenError;
@@ -60,6 +61,11 @@ pub(crate) fn of_read(error: &gstore_store::ReadError) -> Status {
 pub(crate) fn internal(what: &str, error: &dyn std::fmt::Display) -> Status {
     tracing::error!(%error, "{what}");
     Status::internal(format!("{what}; the log of the server says why"))
+}
+
+/// A request is given up that has begun and does not go on.
+pub(crate) fn silent(patience: Duration) -> Status {
+    Status::deadline_exceeded(format!("the request did not come within {} s", patience.as_secs_f64()))
 }
 
 pub(crate) fn damaged() -> Status {

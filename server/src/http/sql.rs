@@ -20,6 +20,7 @@ use crate::answer::rows;
 use crate::audit::Record;
 use crate::core::Core;
 use crate::handle::{Handle, Question, Statement};
+use crate::status;
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
@@ -111,7 +112,9 @@ async fn answered(core: &Arc<Core>, request: Request) -> Result<Response, Status
     }
     let most = core.limits.message_bytes;
     let too_large = |_| Status::out_of_range(format!("a request has at most {most} bytes"));
-    let bytes = to_bytes(request.into_body(), most).await.map_err(too_large)?;
+    let patience = core.limits.connections.reader;
+    let body = tokio::time::timeout(patience, to_bytes(request.into_body(), most)).await;
+    let bytes = body.map_err(|_| status::silent(patience))?.map_err(too_large)?;
     let form: Form = serde_json::from_slice(&bytes)
         .map_err(|e| Status::invalid_argument(format!("the request is not understood: {e}")))?;
     let mut record = Record::begin(&core.audit, "statement", &form.sql, &caller);

@@ -20,6 +20,7 @@ use crate::answer::ask::Asked;
 use crate::answer::rows::write_values;
 use crate::handle::{Handle, Question, Statement};
 use crate::put::Upload;
+use crate::status;
 
 /// Takes a stream in.
 pub(super) async fn put(
@@ -31,7 +32,9 @@ pub(super) async fn put(
             "the stream begins neither with a command of Flight SQL nor with an upload as JSON",
         )
     };
-    let first = messages.try_next().await?.ok_or_else(wrong)?;
+    let patience = asking.core.limits.connections.reader;
+    let first = tokio::time::timeout(patience, messages.try_next()).await;
+    let first = first.map_err(|_| status::silent(patience))??.ok_or_else(wrong)?;
     let command =
         first.flight_descriptor.as_ref().map(|descriptor| descriptor.cmd.clone()).ok_or_else(wrong)?;
     if command.first() == Some(&b'{') {
@@ -75,7 +78,9 @@ async fn bind(
     let Some(Question::Statement(Statement { sql, .. })) = handle.question else {
         return Err(Status::invalid_argument("only statements have parameters"));
     };
-    let row = only_row(messages).await?;
+    let patience = asking.core.limits.connections.reader;
+    let row =
+        tokio::time::timeout(patience, only_row(messages)).await.map_err(|_| status::silent(patience))??;
     let values = match row {
         None => Vec::new(),
         Some(row) => {

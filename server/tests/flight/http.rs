@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use gstore_server::{Limits, NewToken, Scope, ServeOptions, Tokens};
+use gstore_server::{ConnectionLimits, Limits, NewToken, Scope, ServeOptions, Tokens};
 use serde_json::{Value, json};
 
 use crate::{Server, options, token};
@@ -247,6 +247,25 @@ fn limits_hold_and_a_result_that_breaks_off_is_no_shorter_one() {
     drop(held);
     until_none_runs(&server);
     assert_eq!(ask(&server, &json!({"sql": "SELECT 1"})).code, 200);
+}
+
+#[test]
+fn a_request_whose_body_does_not_come_is_given_up() {
+    let connections = ConnectionLimits { reader: Duration::from_millis(200), ..ConnectionLimits::default() };
+    let limits = Limits { connections, ..Limits::default() };
+    let server = started(ServeOptions { limits, ..options() });
+    let mut socket = TcpStream::connect(server.http.unwrap()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let begins = format!(
+        "POST /sql HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         authorization: Bearer {}\r\ncontent-length: 100\r\n\r\n{{",
+        server.token
+    );
+    socket.write_all(begins.as_bytes()).unwrap();
+    let mut told = Vec::new();
+    let _ = socket.read_to_end(&mut told);
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.starts_with("HTTP/1.1 504"), "{told}");
 }
 
 #[test]
