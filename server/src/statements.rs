@@ -17,7 +17,7 @@ use crate::access::Caller;
 
 /// How many are remembered.
 const KEPT: usize = 1000;
-/// Longest part of a statement that is kept, in characters.
+/// Longest part of a statement, and of the message it ended with, that is kept, in characters.
 const SHOWN: usize = 4096;
 
 /// How far a request has come; times are milliseconds from its coming.
@@ -65,7 +65,7 @@ impl Entry {
         let mut progress = self.progress();
         if progress.outcome.is_none() {
             progress.outcome = Some(status.map_or_else(Status::code, |()| Code::Ok));
-            progress.message = status.err().map(|status| status.message().to_owned());
+            progress.message = status.err().map(|status| shown(status.message()).to_owned());
         }
     }
 }
@@ -83,14 +83,13 @@ pub(crate) struct Statements(Mutex<Ring>);
 impl Statements {
     /// A request that comes now.
     pub(crate) fn begin(&self, kind: &'static str, what: &str, caller: &Caller) -> Arc<Entry> {
-        let cut = what.char_indices().nth(SHOWN).map_or(what.len(), |(at, _)| at);
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         ring.last += 1;
         let entry = Arc::new(Entry {
             id: ring.last,
             kind,
-            what: what[..cut].to_owned(),
+            what: shown(what).to_owned(),
             token: caller.name.clone(),
             token_id: caller.id.clone(),
             peer: caller.peer.map(|peer| peer.to_string()),
@@ -112,6 +111,12 @@ impl Statements {
         let seen = ring.entries.iter().filter(|entry| asker.sees_all || entry.token_id == asker.id);
         seen.map(|entry| (Arc::clone(entry), entry.progress().clone())).collect()
     }
+}
+
+/// The part of a text that is kept: clients send texts of any length, and messages repeat them.
+fn shown(text: &str) -> &str {
+    let cut = text.char_indices().nth(SHOWN).map_or(text.len(), |(at, _)| at);
+    &text[..cut]
 }
 
 /// A code as tables and metrics have it.
@@ -238,5 +243,14 @@ mod tests {
         runs.outcome(Err(&Status::cancelled("stopped")));
         runs.outcome(Ok(()));
         assert_eq!(word(runs.progress().outcome), "cancelled", "the first counts");
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        let long = "ä".repeat(SHOWN + 1);
+        let entry = Statements::default().begin("statement", &long, &caller("a"));
+        entry.outcome(Err(&Status::invalid_argument(long.clone())));
+        assert_eq!(entry.what.chars().count(), SHOWN);
+        assert_eq!(entry.progress().message.as_ref().map(|message| message.chars().count()), Some(SHOWN));
     }
 }
