@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::error::SqlError;
+use super::parameters::short;
 
 /// A value as an expression of the statement.
 pub(crate) fn literal(value: &ScalarValue) -> Result<Ast, SqlError> {
@@ -23,6 +24,7 @@ pub(crate) fn literal(value: &ScalarValue) -> Result<Ast, SqlError> {
         _ => None,
     };
     if let Some(elements) = elements {
+        short(elements.len())?;
         let element = |i| ScalarValue::try_from_array(&elements, i);
         let elem = (0..elements.len())
             .map(|i| element(i).map_err(|e| SqlError::from_datafusion(e, &[])).and_then(|v| literal(&v)))

@@ -22,6 +22,8 @@ use super::literals::literal;
 
 /// Most parameters of a statement.
 pub const MAX_PARAMETERS: usize = 1000;
+/// Most elements of a list that is the value of a parameter.
+const MAX_ELEMENTS: usize = 1 << 18;
 
 /// Values for the parameters of one statement: by name, or by place.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,12 +35,13 @@ impl Parameters {
     /// The values of the only row of a batch, by place.
     ///
     /// # Errors
-    /// A batch of several rows or of none.
+    /// A batch of several rows or of none, and more than [`MAX_PARAMETERS`] columns.
     pub fn of_row(batch: &RecordBatch) -> Result<Self, SqlError> {
         if batch.num_rows() != 1 && batch.num_columns() > 0 {
             let why = format!("parameters are one row of values; there are {} rows", batch.num_rows());
             return Err(SqlError::invalid(why));
         }
+        few(batch.num_columns())?;
         let value = |column: &ArrayRef| {
             let value = ScalarValue::try_from_array(column, 0);
             value.map(|value| (None, value)).map_err(|e| SqlError::from_datafusion(e, &[]))
@@ -50,8 +53,10 @@ impl Parameters {
     /// Lists are of texts or of numbers.
     ///
     /// # Errors
-    /// An object, a list of mixed values, and a name that was given before.
+    /// An object, a list of mixed values or of more than a quarter of a million, a name that was given before,
+    /// and more than [`MAX_PARAMETERS`] values.
     pub fn add(&mut self, name: Option<&str>, value: &Value) -> Result<(), SqlError> {
+        few(self.values.len() + 1)?;
         let name = name.map(|name| name.strip_prefix('$').unwrap_or(name).to_owned());
         if name.is_some() && self.values.iter().any(|(other, _)| *other == name) {
             let name = name.unwrap_or_default();
@@ -69,8 +74,10 @@ impl Parameters {
     /// The values in the order of a statement's parameters, as the only row of a batch.
     ///
     /// # Errors
-    /// A parameter without a value, a value without a parameter, and a value that no array can hold.
+    /// More than [`MAX_PARAMETERS`] names, a parameter without a value, a value without a parameter, and a value
+    /// that no array can hold.
     pub fn to_row(&self, names: &[String]) -> Result<RecordBatch, SqlError> {
+        few(names.len())?;
         let mut fields = Vec::new();
         let mut columns = Vec::new();
         for (name, value) in names.iter().zip(self.in_order(names)?) {
@@ -109,6 +116,28 @@ impl Parameters {
     }
 }
 
+/// Refuses more values than any statement has parameters, before they are compared with its names.
+fn few(values: usize) -> Result<(), SqlError> {
+    match values <= MAX_PARAMETERS {
+        true => Ok(()),
+        false => {
+            let why =
+                format!("more values are given than the {MAX_PARAMETERS} parameters that a statement has");
+            Err(SqlError::refused(why))
+        }
+    }
+}
+
+/// Refuses lists of more than [`MAX_ELEMENTS`]: each element becomes an expression of the statement.
+pub(crate) fn short(elements: usize) -> Result<(), SqlError> {
+    match elements <= MAX_ELEMENTS {
+        true => Ok(()),
+        false => Err(SqlError::refused(format!(
+            "a parameter is a list of {elements} elements, more than the {MAX_ELEMENTS} allowed"
+        ))),
+    }
+}
+
 fn listed(names: &[String]) -> String {
     match names {
         [] => "it has no parameters; they are written $1, $name or ?".to_owned(),
@@ -128,6 +157,7 @@ fn scalar(value: &Value) -> Result<ScalarValue, SqlError> {
         },
         Value::String(text) => ScalarValue::Utf8(Some(text.clone())),
         Value::Array(elements) => {
+            short(elements.len())?;
             let mut values = elements.iter().map(scalar).collect::<Result<Vec<_>, _>>()?;
             let mut ty = values.first().map_or(DataType::Utf8, ScalarValue::data_type);
             if values.iter().all(|v| v.data_type().is_numeric()) && values.iter().any(|v| v.data_type() != ty)
@@ -137,13 +167,12 @@ fn scalar(value: &Value) -> Result<ScalarValue, SqlError> {
                 values = wider.map_err(|e| SqlError::from_datafusion(e, &[]))?;
             }
             if values.iter().any(|v| v.data_type() != ty) || ty.is_nested() {
-                return Err(SqlError::invalid(format!("a list is of texts or of numbers, not {value}")));
+                let why = "a list is of texts or of numbers, not of both or of other things";
+                return Err(SqlError::invalid(why.to_owned()));
             }
             ScalarValue::List(ScalarValue::new_list_nullable(&values, &ty))
         }
-        Value::Object(_) => {
-            return Err(SqlError::invalid(format!("a parameter cannot be an object: {value}")));
-        }
+        Value::Object(_) => return Err(SqlError::invalid("a parameter cannot be an object".to_owned())),
     })
 }
 

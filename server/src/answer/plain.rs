@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use gstore_sql::Parameters;
+use gstore_sql::{MAX_PARAMETERS, Parameters};
 use gstore_store::Snapshot;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -110,11 +110,7 @@ pub(crate) fn of_json(bytes: &[u8]) -> Result<Wanted, Status> {
             let feature = match wanted.feature {
                 Value::String(label) => label,
                 Value::Number(number) => number.to_string(),
-                other => {
-                    return Err(Status::invalid_argument(format!(
-                        "a feature is a label or a number, not {other}"
-                    )));
-                }
+                _ => return Err(Status::invalid_argument("a feature is a label or a number")),
             };
             let stored = wanted.r#type.unwrap_or(Type::Stored) == Type::Stored;
             let rows = wanted.rows.map(range).transpose()?;
@@ -153,6 +149,7 @@ pub(crate) fn of_json(bytes: &[u8]) -> Result<Wanted, Status> {
             match parameters {
                 None => {}
                 Some(Value::Array(list)) => {
+                    few(list.len())?;
                     for (i, value) in list.iter().enumerate() {
                         values.add(None, value).map_err(refused)?;
                         names.push((i + 1).to_string());
@@ -166,6 +163,16 @@ pub(crate) fn of_json(bytes: &[u8]) -> Result<Wanted, Status> {
     }
 }
 
+/// Refuses more values than any statement has parameters.
+fn few(values: usize) -> Result<(), Status> {
+    match values <= MAX_PARAMETERS {
+        true => Ok(()),
+        false => Err(Status::invalid_argument(format!(
+            "there are {values} values, more than the {MAX_PARAMETERS} parameters that a statement has"
+        ))),
+    }
+}
+
 fn range([first, end]: [u64; 2]) -> Result<Range<u64>, Status> {
     match first <= end {
         true => Ok(first..end),
@@ -175,6 +182,7 @@ fn range([first, end]: [u64; 2]) -> Result<Range<u64>, Status> {
 
 /// The question in SQL, with every value as a parameter.
 fn influence(options: &Map<String, Value>) -> Result<Statement, Status> {
+    few(options.len())?;
     let mut values = Parameters::default();
     let mut arguments = Vec::new();
     let mut names = Vec::new();
@@ -340,6 +348,9 @@ mod tests {
         ] {
             assert_eq!(of_json(bad.as_bytes()).unwrap_err().code(), tonic::Code::InvalidArgument, "{bad}");
         }
+        let many = serde_json::json!({"sql": "SELECT 1", "parameters": vec![1; MAX_PARAMETERS + 1]});
+        let error = of_json(many.to_string().as_bytes()).unwrap_err();
+        assert!(error.message().contains("1001 values"), "{error}");
         assert!(of_path(&["vectors".into(), "pool".into()]).is_err());
     }
 }

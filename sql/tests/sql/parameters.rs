@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray};
 use arrow_schema::DataType;
 use futures::StreamExt;
-use gstore_sql::{Parameters, SqlErrorKind, SqlSession};
+use gstore_sql::{MAX_PARAMETERS, Parameters, SqlErrorKind, SqlSession};
 use serde_json::{Value, json};
 
 use crate::session;
@@ -104,6 +104,24 @@ async fn values_that_do_not_fit_are_refused() {
     assert!(values.add(None, &json!([1, "a"])).is_err());
     values.add(Some("a"), &json!(1)).unwrap();
     assert!(values.add(Some("$a"), &json!(1)).is_err());
+}
+
+#[test]
+fn values_are_limited_before_a_statement_is_known() {
+    let mut values = Parameters::default();
+    for _ in 0..MAX_PARAMETERS {
+        values.add(None, &json!(1)).unwrap();
+    }
+    assert_eq!(values.add(None, &json!(1)).unwrap_err().kind(), SqlErrorKind::Refused);
+    let one: ArrayRef = Arc::new(Int32Array::from(vec![1]));
+    let many = (0..=MAX_PARAMETERS).map(|i| (i.to_string(), Arc::clone(&one)));
+    let many = RecordBatch::try_from_iter(many).unwrap();
+    assert_eq!(Parameters::of_row(&many).unwrap_err().kind(), SqlErrorKind::Refused);
+    let long = json!(vec![1; (1 << 18) + 1]);
+    assert_eq!(Parameters::default().add(None, &long).unwrap_err().kind(), SqlErrorKind::Refused);
+    let mixed = json!(["secret", 1]);
+    let error = Parameters::default().add(None, &mixed).unwrap_err().to_string();
+    assert!(!error.contains("secret"), "{error}");
 }
 
 #[test]
