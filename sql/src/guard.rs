@@ -8,6 +8,8 @@
 
 use std::ops::ControlFlow;
 
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
     Query, SetExpr, ShowStatementOptions, Statement as Sql, visit_relations,
@@ -204,4 +206,19 @@ const CHANGES: [&str; 11] = [
 pub(crate) fn is_show_tables(statement: &Statement) -> bool {
     matches!(statement, Statement::Statement(s) if matches!(&**s,
         Sql::ShowTables { show_options: ShowStatementOptions { filter_position: None, show_in: None, .. }, .. }))
+}
+
+/// Whether a plan reads the engine's settings, by their table or by SHOW. One of them is the folder of
+/// temporary files.
+pub(crate) fn reads_settings(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    let _ = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            let schema = scan.table_name.schema().unwrap_or_default();
+            found |= schema.eq_ignore_ascii_case("information_schema")
+                && scan.table_name.table().eq_ignore_ascii_case("df_settings");
+        }
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found
 }

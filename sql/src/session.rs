@@ -131,7 +131,7 @@ impl SqlSession {
             // limit from reaching them.
             .with_round_robin_repartition(false);
         config.options_mut().sql_parser.collect_spans = true;
-        let limits = Arc::new(Limits { threads });
+        let limits = Arc::new(Limits { threads, served: !live.is_empty() });
         config.set_extension(limits);
         let state = SessionStateBuilder::new()
             .with_default_features()
@@ -232,10 +232,12 @@ impl SqlSession {
     }
 }
 
-/// Limits the leaves read from the session's configuration.
+/// What leaves and the planner read from the session's configuration.
 #[derive(Debug)]
 pub(crate) struct Limits {
     pub(crate) threads: usize,
+    /// Whether others ask than the session's owner: then the program has tables of its own in it.
+    pub(crate) served: bool,
 }
 
 /// What `work` gives on a thread with a large stack.
@@ -286,6 +288,10 @@ pub(super) async fn logical(
     if logical.schema().fields().is_empty() {
         return Err(SqlError::invalid("the statement selects no column".into())
             .hint("write SELECT * FROM .. for all of them"));
+    }
+    let served = state.config().get_extension::<Limits>().is_some_and(|limits| limits.served);
+    if served && guard::reads_settings(&logical) {
+        return Err(SqlError::refused("the settings of a server are not shown".into()));
     }
     SQLOptions::new()
         .with_allow_ddl(false)

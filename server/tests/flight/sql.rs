@@ -169,6 +169,27 @@ async fn what_would_change_the_store_is_refused_with_what_does_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn settings_of_the_server_are_not_shown() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    for sql in [
+        "SHOW ALL",
+        "SHOW datafusion.runtime.temp_directory",
+        "SELECT value FROM information_schema.df_settings",
+        "SELECT (SELECT max(value) FROM store.information_schema.DF_SETTINGS) AS s",
+        "WITH s AS (SELECT * FROM information_schema.df_settings) SELECT a.value FROM s AS a",
+        "EXPLAIN ANALYZE VERBOSE SELECT value FROM information_schema.df_settings",
+    ] {
+        for status in [client.sql(sql).await.err(), client.prepare(sql).await.err()] {
+            let status = status.unwrap_or_else(|| panic!("{sql}"));
+            assert_eq!(status.code(), Code::InvalidArgument, "{sql}: {status}");
+            assert!(status.message().contains("settings of a server"), "{sql}: {status}");
+        }
+    }
+    assert!(client.sql("SELECT table_name FROM information_schema.tables").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_reads_one_snapshot_and_the_next_one_what_was_published() {
     let server = Server::start(options());
     let client = Client::of(&server).await;
