@@ -1,13 +1,15 @@
 //! A score matrix, rows by target samples, as it is computed.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use gstore_core::Cancel;
+use gstore_query::QueryError;
 use gstore_query::influence::{InfluenceSpec, Prepared};
 use gstore_query::matrix::{MatrixError, MatrixRows};
-use gstore_store::Snapshot;
+use gstore_store::{ReadError, Snapshot};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -50,10 +52,15 @@ fn spec(wanted: &Matrix) -> Result<InfluenceSpec, Status> {
     serde_json::from_str(&wanted.spec).map_err(|e| Status::invalid_argument(e.to_string()))
 }
 
-/// Finds the rows and the target samples. Takes a while.
-pub(crate) fn open(snapshot: &Arc<Snapshot>, wanted: &Matrix, cancel: &Cancel) -> Result<MatrixRows, Status> {
-    let prepared = Prepared::new(snapshot, &spec(wanted)?).map_err(|e| of_matrix(&e.into()))?;
-    MatrixRows::new(prepared, MEMORY, cancel).map_err(|e| of_matrix(&e))
+/// Finds the rows and the target samples. Takes a while. `root` is the folder of the store.
+pub(crate) fn open(
+    snapshot: &Arc<Snapshot>,
+    wanted: &Matrix,
+    root: &Path,
+    cancel: &Cancel,
+) -> Result<MatrixRows, Status> {
+    let prepared = Prepared::new(snapshot, &spec(wanted)?).map_err(|e| of_matrix(&e.into(), root))?;
+    MatrixRows::new(prepared, MEMORY, cancel).map_err(|e| of_matrix(&e, root))
 }
 
 /// Computes all and hands it over, in batches of about `bytes`; waits while the reader is behind, and ends when it is gone.
@@ -62,20 +69,53 @@ pub(crate) fn send_all(
     bytes: usize,
     threads: usize,
     to: &mpsc::Sender<RecordBatch>,
+    root: &Path,
     cancel: &Cancel,
 ) -> Result<(), Status> {
     let send = |batch| match to.blocking_send(batch) {
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     };
-    rows.each(bytes as u64, threads, cancel, send).map_err(|e| of_matrix(&e))
+    rows.each(bytes as u64, threads, cancel, send).map_err(|e| of_matrix(&e, root))
 }
 
-fn of_matrix(error: &MatrixError) -> Status {
+/// A matrix that cannot be computed, for whoever asked.
+fn of_matrix(error: &MatrixError, root: &Path) -> Status {
     match error {
-        error if error.is_damage() => status::damaged(),
-        MatrixError::Query(error) => Status::invalid_argument(error.to_string()),
+        MatrixError::Query(QueryError::Open(error)) => status::of_open(error),
+        // The other errors of reading say what is wrong with the question.
+        MatrixError::Query(QueryError::Read(error @ ReadError::Storage(_))) => status::of_read(error),
+        error if error.is_damage() => {
+            tracing::error!(%error, "a file of the store is damaged");
+            status::damaged()
+        }
+        MatrixError::Query(QueryError::Cancelled) => Status::cancelled("the matrix was stopped"),
+        MatrixError::Query(error @ (QueryError::Arrow(_) | QueryError::Index(_))) => {
+            status::internal("the matrix cannot be computed", error)
+        }
+        MatrixError::Query(error) => {
+            Status::invalid_argument(status::without_paths(&error.to_string(), root))
+        }
         MatrixError::Refused(why) => Status::resource_exhausted(why.clone()),
         error => status::internal("the matrix cannot be computed", error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gstore_store::OpenError;
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_question_is_told_apart_from_what_fails() {
+        let shown = |error: QueryError| of_matrix(&error.into(), Path::new("/srv/store"));
+        let wrong = shown(QueryError::Spec("no /srv/store/x/y".to_owned()));
+        assert_eq!((wrong.code(), wrong.message()), (Code::InvalidArgument, "no <store>/x/y"));
+        assert_eq!(shown(QueryError::Cancelled).code(), Code::Cancelled);
+        let failed = shown(OpenError::NotFound("/srv/store".to_owned()).into());
+        assert_eq!(failed.code(), Code::Unavailable);
+        assert!(!failed.message().contains('/'), "{failed}");
     }
 }

@@ -157,7 +157,7 @@ async fn produce(
                 Ok((Begun { schema, notes: None }, Source::Vectors(reading), held))
             }
             Some(Question::Matrix(wanted)) => {
-                let rows = open_matrix(&held, wanted, Some(permit)).await?;
+                let rows = open_matrix(core, &held, wanted, Some(permit)).await?;
                 let schema = Arc::clone(rows.schema());
                 Ok((Begun { schema, notes: None }, Source::Matrix(rows), held))
             }
@@ -205,8 +205,11 @@ impl Source {
             Self::Vectors(reading) => from_thread(permit, to, move |to, _| reading.send_all(to)).await,
             Self::Matrix(rows) => {
                 let (bytes, threads) = (core.limits.batch_bytes, core.workers.metrics().num_workers());
-                from_thread(permit, to, move |to, cancel| matrix::send_all(&rows, bytes, threads, to, cancel))
-                    .await
+                let root = core.root().to_owned();
+                from_thread(permit, to, move |to, cancel| {
+                    matrix::send_all(&rows, bytes, threads, to, &root, cancel)
+                })
+                .await
             }
         }
     }
@@ -248,12 +251,13 @@ fn on_thread<T: Send + 'static>(
 
 /// Finds out what a matrix is of, on a thread of its own.
 async fn open_matrix(
+    core: &Core,
     held: &Held,
     wanted: Matrix,
     permit: Option<&Arc<Permit>>,
 ) -> Result<MatrixRows, Status> {
-    let snapshot = Arc::clone(held.snapshot());
-    let (_raises, opened) = on_thread(permit, move |cancel| matrix::open(&snapshot, &wanted, cancel));
+    let (snapshot, root) = (Arc::clone(held.snapshot()), core.root().to_owned());
+    let (_raises, opened) = on_thread(permit, move |cancel| matrix::open(&snapshot, &wanted, &root, cancel));
     opened.await.unwrap_or_else(|error| Err(status::internal("the matrix cannot be computed", &error)))
 }
 
@@ -291,7 +295,9 @@ pub(crate) async fn columns(core: &Core, held: &Held, question: &Question) -> Re
             columns.map_err(|e| status::of_sql(&e, core.root()))
         }
         Question::Vectors(wanted) => Ok(Arc::clone(vectors::open(held.snapshot(), wanted)?.schema())),
-        Question::Matrix(wanted) => Ok(Arc::clone(open_matrix(held, wanted.clone(), None).await?.schema())),
+        Question::Matrix(wanted) => {
+            Ok(Arc::clone(open_matrix(core, held, wanted.clone(), None).await?.schema()))
+        }
     }
 }
 
