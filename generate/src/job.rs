@@ -164,16 +164,17 @@ fn answer<B: Backend>(
     (threads, batch): (usize, usize),
     mut take: impl FnMut(u64, Vec<Answer>) -> Result<(), GenerateError>,
 ) -> Result<(), GenerateError> {
-    let threads = threads.min(task.left.len()).max(1);
-    let slots = batch.div_ceil(threads);
+    let threads = threads.min(task.left.len()).min(batch).max(1);
+    // No more at a time than the batch has, which bounds the memory.
+    let slots = |thread: usize| batch / threads + usize::from(thread < batch % threads);
     std::thread::scope(|scope| {
         let (send, said) = mpsc::channel();
-        for _ in 0..threads {
+        for thread in 0..threads {
             let send = send.clone();
             scope.spawn(move || {
                 // Where no one listens any more the thread is told to stop, too.
                 let tell = |tokens, answers| drop(send.send(Said::Step(tokens, answers)));
-                if let Err(error) = Batch::new(task, model, slots).run(tell) {
+                if let Err(error) = Batch::new(task, model, slots(thread)).run(tell) {
                     let _ = send.send(Said::Failed(error));
                 }
             });
@@ -182,7 +183,10 @@ fn answer<B: Backend>(
         let mut first = Ok(());
         for said in said {
             let result = match said {
-                Said::Step(tokens, answers) if first.is_ok() => take(tokens, answers),
+                // After Ctrl-C the other threads still end the token in work, and answers with it.
+                Said::Step(tokens, answers) if matches!(first, Ok(()) | Err(GenerateError::Stopped)) => {
+                    take(tokens, answers)
+                }
                 Said::Step(..) => Ok(()),
                 Said::Failed(error) => Err(error),
             };

@@ -54,7 +54,7 @@ impl Journal {
             Some(Some(what)) if !overwrite => {
                 return Err(GenerateError::OtherRequest { path: path.to_owned(), what });
             }
-            None if !bytes.is_empty() && bytes.contains(&b'\n') && !overwrite => {
+            None if !is_cut_header(&bytes) && !overwrite => {
                 let what = "it is no work of this command".to_owned();
                 return Err(GenerateError::OtherRequest { path: path.to_owned(), what });
             }
@@ -143,6 +143,12 @@ impl Journal {
             Kept::File { path, .. } => fs_err::remove_file(path),
         }
     }
+}
+
+/// Whether a file is empty, or was left while its first line was written.
+fn is_cut_header(bytes: &[u8]) -> bool {
+    const START: &[u8] = br#"{"version":"#;
+    !bytes.contains(&b'\n') && bytes.iter().zip(START).all(|(a, b)| a == b)
 }
 
 /// What the bytes of a file hold.

@@ -48,8 +48,9 @@ impl Sampling {
     /// A temperature, share or penalty outside its range, and options of sampling without a temperature.
     pub fn check(&self) -> Result<(), GenerateError> {
         let refuse = |what: String| Err(GenerateError::Option(what));
-        let positive = |x: f64| x > 0.0 && x.is_finite();
-        if self.temperature != 0.0 && !positive(self.temperature) {
+        // As single precision computes with them.
+        let usable = |x: f64| (1e-30..1e30).contains(&x);
+        if self.temperature != 0.0 && !usable(self.temperature) {
             return refuse(format!("a temperature of {} cannot be used", self.temperature));
         }
         if let Some(p) = self.top_p.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
@@ -58,7 +59,7 @@ impl Sampling {
         if self.top_k == Some(0) {
             return refuse("a top-k of 0 leaves no token".to_owned());
         }
-        if !positive(self.repetition_penalty) {
+        if !usable(self.repetition_penalty) {
             return refuse(format!("a repetition penalty of {} cannot be used", self.repetition_penalty));
         }
         if self.temperature == 0.0 && (self.top_k.is_some() || self.top_p.is_some()) {

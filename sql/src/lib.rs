@@ -15,6 +15,7 @@
 mod args;
 mod blocking;
 mod catalog;
+mod cooperative;
 mod counts;
 mod describe;
 mod distinct;

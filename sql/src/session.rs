@@ -31,6 +31,7 @@ use gstore_query::influence::Encoder;
 use gstore_store::Snapshot;
 
 use super::catalog;
+use super::cooperative::cooperative;
 use super::describe::{self, Description};
 use super::error::{SqlError, SqlErrorKind};
 use super::from_first;
@@ -192,7 +193,8 @@ impl SqlSession {
         let context = state.task_ctx();
         let plan = self.plan_with(state, sql, &asked.values, asked.window).await?;
         let schema = plan.schema();
-        let stream = execute_stream(plan, context)
+        let stream = cooperative(plan)
+            .and_then(|plan| execute_stream(plan, context))
             .map_err(|e| SqlError::from_datafusion(e, &tables))?
             .map(move |batch| batch.map_err(|e| SqlError::from_datafusion(e, &tables)));
         Ok(SqlResult { schema, stream: Box::pin(stream), notes })

@@ -67,7 +67,7 @@ fn a_changed_sample_takes_the_place_of_the_old_one() {
     let old = before.0.samples(before.0.dataset("pool").unwrap()).unwrap();
     assert_eq!(old.get(&[3], &["record"]).unwrap().column(0).as_binary::<i32>().value(0), record(3));
     let text = store.history().unwrap()[0].changes.join(" ");
-    assert!(text.contains("1 samples added, 2 replaced"), "{text}");
+    assert!(text.contains("1 sample added, 2 replaced"), "{text}");
     assert!(verify(&store).is_sound(), "{:?}", verify(&store).problems);
 }
 

@@ -440,10 +440,7 @@ async fn the_same_key_at_the_same_time_is_done_once() {
     }
     assert!(all.iter().any(Result::is_ok));
     assert_eq!(own().await.unwrap()["repeated"], json!(true));
-    assert_eq!(
-        value(&client, "SELECT count(*) FROM vectors('fresh', 'embed-x', partial => true)").await,
-        "2"
-    );
+    assert_eq!(value(&client, "SELECT rows FROM gstore.features WHERE label = 'embed-x'").await, "2");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -95,6 +95,11 @@ impl Default for SketchMode {
 }
 
 impl SketchMode {
+    /// Whether no row can be missing.
+    pub(crate) fn is_certain(&self) -> bool {
+        self.certified && self.tolerance == 0.0
+    }
+
     /// Refuses values that promise nothing.
     pub(crate) fn check(&self) -> Result<(), QueryError> {
         if !(self.miss > 0.0 && self.miss < 0.5) {

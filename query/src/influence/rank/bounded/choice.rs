@@ -56,7 +56,7 @@ pub(super) fn plan<'a>(
     let sources: Vec<Source<'a>> = planes.iter().map(source).collect();
     let Sample { passing, expected } = sample(search, &sources, windows, rows)?;
     let pools = search.scan.pools;
-    let costs = Costs::of(pools, rows);
+    let costs = Costs::of(pools, rows, mode.is_certain());
     let exact = costs.exact(pools);
     let each: Vec<f64> = sources.iter().map(|source| costs.source(source, pools)).collect();
     let mut best: Option<(f64, Vec<Source<'a>>)> = None;

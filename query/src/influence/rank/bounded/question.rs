@@ -45,7 +45,11 @@ pub(in super::super) fn of_many_values(
     if prepared.spec().per_token || few || ask.k.saturating_mul(lists.len()) > MOST_WANTED {
         return Ok(None);
     }
-    let costs = Costs::of(&operands.pools, rows);
+    let certain = match &prepared.spec().mode {
+        Mode::Sketch(mode) => mode.is_certain(),
+        _ => true,
+    };
+    let costs = Costs::of(&operands.pools, rows, certain);
     if operands.queries() < costs.many() {
         return Ok(None);
     }

@@ -168,6 +168,7 @@ impl<'a> Run<'a> {
         let guessed = self.plan.expected.is_some() || !way.iter().all(|source| source.is_certain());
         let before = guessed.then(|| self.found.tops.clone());
         let mut again = false;
+        let mut asked: Vec<f32> = pass.lists.iter().map(|list| list.cut().limit).collect();
         loop {
             let refined = self.refine(pass)?;
             let known = self.known();
@@ -177,14 +178,18 @@ impl<'a> Run<'a> {
                 break;
             };
             // A cut that was not reached left out rows that may rank: the same again, with what is known by
-            // now.
+            // now. From the second time on cuts only fall, so that there is a last time also where bounds fail.
             self.found.totals.bytes_read += refined.totals.bytes_read;
             self.stages.iter_mut().zip(&refined.stages).for_each(|(all, stage)| all.bytes += stage.bytes);
             self.found.tops.clone_from(before);
-            let cut = |cut: Cut| Cut { moves: !again && cut.limit == f32::NEG_INFINITY, ..cut };
-            let cuts: Vec<Cut> = known.into_iter().map(cut).collect();
+            let cut = |(cut, asked): (Cut, &f32)| {
+                let limit = if again { cut.limit.min(*asked) } else { cut.limit };
+                Cut { limit, moves: !again && limit == f32::NEG_INFINITY }
+            };
+            let cuts: Vec<Cut> = known.into_iter().zip(&asked).map(cut).collect();
             again = true;
             pass = self.first_pass(self.waiting.clone(), &cuts)?;
+            asked = pass.lists.iter().map(|list| list.cut().limit).collect();
         }
         self.start(self.waiting.end);
         Ok(())
