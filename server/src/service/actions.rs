@@ -83,8 +83,10 @@ pub(super) async fn run(asking: &Asking, action: Action) -> Result<Vec<arrow_fli
             one(state.to_string().into_bytes())
         }
         "snapshots" => {
-            let history = asking.session(None)?.snapshot().history();
-            let history = history.map_err(|e| status::of_open(&e))?;
+            let held = asking.session(None)?;
+            // Reads the root of each.
+            let history = async move { held.snapshot().history().map_err(|e| status::of_open(&e)) };
+            let history = asking.apart(history).await?;
             let text = serde_json::to_vec(&history);
             one(text.map_err(|e| status::internal("the history cannot be sent", &e))?)
         }

@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::Asking;
 use crate::answer::ask::{self, Asked};
-use crate::answer::plain::{self, Parts};
+use crate::answer::plain::{self, Parts, Wanted};
 use crate::answer::{catalog, rows, stream};
 use crate::audit::Record;
 use crate::handle::{Handle, Question, Statement};
@@ -132,7 +132,7 @@ pub(super) async fn describe(asking: &Asking, asked: Asked) -> Result<Described,
         }
         Asked::Plain(wanted) => {
             let held = asking.session(None)?;
-            let parts = plain::parts(held.snapshot(), &wanted)?;
+            let parts = parts(asking, &held, wanted).await?;
             (held, parts)
         }
         Asked::About(_) => return Err(Status::internal("a list of tables is no statement")),
@@ -143,6 +143,12 @@ pub(super) async fn describe(asking: &Asking, asked: Asked) -> Result<Described,
     let snapshot = held.snapshot().number();
     let schema = asking.apart(async move { rows::columns(&core, &held, &first).await }).await?;
     Ok(Described { snapshot, parts, schema })
+}
+
+/// The parts of a plain answer; files are read for them.
+async fn parts(asking: &Asking, held: &Arc<Held>, wanted: Wanted) -> Result<Parts, Status> {
+    let held = Arc::clone(held);
+    asking.apart(async move { plain::parts(held.snapshot(), &wanted) }).await
 }
 
 /// The rows of a ticket.
@@ -160,7 +166,7 @@ pub(super) async fn rows(asking: &Asking, ticket: &[u8]) -> Result<stream::Messa
         }
         Asked::Plain(wanted) => {
             let held = asking.session(None)?;
-            let mut questions = plain::parts(held.snapshot(), &wanted)?.questions;
+            let mut questions = parts(asking, &held, wanted).await?.questions;
             let several = || {
                 Status::invalid_argument(
                     "this answer has several parts; call GetFlightInfo for their tickets",
