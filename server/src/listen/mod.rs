@@ -2,14 +2,17 @@
 //!
 //! Invariants
 //! - a connection counts from its first byte until both sides have closed it, handshakes included
-//! - no client waits for another one's handshake
+//! - no client waits for another one's bytes: a handshake has its turn from the client's first message until
+//!   the answer is computed, and not while it waits
 //! - one that is too many is told so in the protocol, where it can be: without TLS
 
 mod connection;
 mod lines;
 mod tls;
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
@@ -17,16 +20,21 @@ use std::time::{Duration, Instant};
 use futures::Stream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::options::ConnectionLimits;
 pub(crate) use connection::{Busy, Connection, Peer};
 use lines::Lines;
 pub(crate) use tls::Certificates;
 
-/// How long a client has for the handshake of TLS.
+/// How long a client has for the handshake of TLS, the wait for its turn included.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Handshakes at once; each is some milliseconds of a processor.
-const HANDSHAKES: usize = 64;
+/// Handshakes that compute at once. Each takes some milliseconds of a thread that requests need as well.
+const HANDSHAKES: usize = 1;
+/// Connections that wait to be served.
+const WAITING: usize = 64;
 /// How often connections are looked through.
 const LOOK: Duration = Duration::from_secs(1);
 /// What is waited for after a connection could not be taken: mostly there is no free descriptor.
@@ -57,7 +65,7 @@ pub(crate) fn incoming(
         handshakes: Semaphore::new(HANDSHAKES),
         farewells: Arc::new(Semaphore::new(FAREWELLS)),
     });
-    let (send, receive) = mpsc::channel(HANDSHAKES);
+    let (send, receive) = mpsc::channel(WAITING);
     tokio::spawn(take(listener, door, send));
     futures::stream::unfold(receive, |mut receive| async move {
         let connection = receive.recv().await?;
@@ -102,9 +110,7 @@ fn enter(door: &Arc<Door>, socket: TcpStream, address: SocketAddr, to: &mpsc::Se
         let connection = match &door.certificates {
             None => Connection::plain(socket, address, place),
             Some(certificates) => {
-                // Closed only with the door itself.
-                let Ok(_turn) = door.handshakes.acquire().await else { return };
-                let shaken = certificates.acceptor().accept(socket);
+                let shaken = shake(certificates, &door.handshakes, socket);
                 match tokio::time::timeout(HANDSHAKE, shaken).await {
                     Ok(Ok(stream)) => Connection::encrypted(stream, address, place),
                     Ok(Err(error)) => return tracing::debug!(%address, %error, "a handshake failed"),
@@ -115,6 +121,26 @@ fn enter(door: &Arc<Door>, socket: TcpStream, address: SocketAddr, to: &mpsc::Se
         // The server may have stopped meanwhile.
         let _ = to.send(connection).await;
     });
+}
+
+/// The handshake of TLS. A client that sends nothing, or stops halfway, keeps no turn from others.
+async fn shake(
+    certificates: &Certificates,
+    turns: &Semaphore,
+    socket: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+    // Closed only with the door itself.
+    let mut turn = Some(turns.acquire().await.map_err(io::Error::other)?);
+    let acceptor = certificates.acceptor();
+    let mut rest = pin!(hello.into_stream(Arc::clone(acceptor.config())));
+    std::future::poll_fn(|context| {
+        let polled = rest.as_mut().poll(context);
+        // The keys are agreed on and the signature is made in the first step; what follows is little.
+        drop(turn.take());
+        polled
+    })
+    .await
 }
 
 /// Says in HTTP/2 that there are too many connections, and waits until that was read: what has bytes left to
