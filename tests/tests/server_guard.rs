@@ -77,8 +77,14 @@ fn certificates_protect_both_sides() {
         args.extend(more);
         place.run(&args)
     };
+    // Those that connect and say nothing keep no others out; each has ten seconds.
+    let address = server.address.trim_start_matches("grpc+tls://");
+    let silent: Vec<_> = (0..100).map(|_| TcpStream::connect(address).expect("taken")).collect();
+    let began = Instant::now();
     let trusted = ask(&server.address, &["--tls-ca", "ca.pem"]);
     assert_eq!(trusted.code, 0, "{}", trusted.stderr);
+    assert!(began.elapsed() < Duration::from_secs(9), "it waited for the silent ones");
+    drop(silent);
     assert_eq!(ask(&server.address, &["--tls-ca", "stranger.pem"]).code, 1);
     assert_eq!(ask(&server.address, &[]).code, 1, "not trusted by the system");
     assert_eq!(
