@@ -168,7 +168,8 @@ fn a_server_killed_at_any_moment_of_an_upload_has_all_of_it_or_nothing() {
     for delay in [0, 2, 5, 10, 20, 40, 80] {
         let server = Served::start(&place, &[]);
         let sending = upload.send(&server.address, &token, None);
-        let _ = runtime.block_on(tokio::time::timeout(Duration::from_millis(delay), sending));
+        let limit = Duration::from_millis(delay);
+        let _ = runtime.block_on(async { tokio::time::timeout(limit, sending).await });
         drop(server);
         let there = place.run(&["query", "--format", "csv", "SELECT count(*) FROM sent"]);
         let rows = there.stdout.lines().nth(1).map(str::to_owned);

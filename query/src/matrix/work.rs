@@ -154,7 +154,10 @@ impl<'a> Work<'a> {
 pub(super) fn remove_leftover(place: &Place, question: &MatrixQuestion) -> Result<(), MatrixError> {
     let theirs = fs_err::read_to_string(place.hidden.join(QUESTION)).ok();
     let theirs: Option<MatrixQuestion> = theirs.and_then(|text| serde_json::from_str(&text).ok());
-    if theirs.is_none_or(|theirs| question.difference(&theirs).is_some()) {
+    // The lock goes last, so a run may have been killed when it alone was left.
+    let left =
+        fs_err::read_dir(&place.hidden).map(|entries| entries.flatten().any(|e| e.file_name() != LOCK));
+    if left.unwrap_or(true) && theirs.is_none_or(|theirs| question.difference(&theirs).is_some()) {
         return Ok(());
     }
     match lock(place)? {
