@@ -11,7 +11,7 @@ import json
 import statistics
 import subprocess
 
-MODES = ("exact", "certified", "sketch")
+MODES = ("exact", "certified", "cascade")
 
 
 class Build:
