@@ -159,7 +159,7 @@ async fn produce(
             Some(Question::Matrix(wanted)) => {
                 let rows = open_matrix(core, &held, wanted, Some(permit)).await?;
                 let schema = Arc::clone(rows.schema());
-                Ok((Begun { schema, notes: None }, Source::Matrix(rows), held))
+                Ok((Begun { schema, notes: None }, Source::Matrix(Box::new(rows)), held))
             }
             None => Err(Status::invalid_argument("the handle asks for nothing")),
         }
@@ -182,7 +182,7 @@ async fn produce(
 enum Source {
     Statement(gstore_sql::SqlStream),
     Vectors(vectors::Reading),
-    Matrix(MatrixRows),
+    Matrix(Box<MatrixRows>),
 }
 
 impl Source {

@@ -409,11 +409,11 @@ async fn a_stream_in_which_nothing_comes_is_given_up() {
         let messages: Vec<_> =
             encoder.build(futures::stream::iter([Ok(texts(0..1))])).try_collect().await.unwrap();
         let open = futures::stream::iter(messages).chain(futures::stream::pending());
-        let status = client.inner.clone().do_put(client.request(open)).await.err().expect("given up");
+        let status = client.inner.clone().do_put(client.request(open)).await.expect_err("given up");
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     }
     let silent = futures::stream::pending::<FlightData>();
-    let status = client.inner.clone().do_put(client.request(silent)).await.err().expect("given up");
+    let status = client.inner.clone().do_put(client.request(silent)).await.expect_err("given up");
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
 }
 
