@@ -25,7 +25,9 @@ async fn rows(session: &SqlSession, sql: &str, values: &Parameters) -> Result<St
         batches.push(batch?);
     }
     let text = arrow_cast::pretty::pretty_format_batches(&batches).unwrap().to_string();
-    Ok(text.lines().filter(|l| l.starts_with('|')).skip(1).collect::<Vec<_>>().join("\n"))
+    // Columns have the widths of their names.
+    let cells = |line: &str| line.split('|').map(str::trim).collect::<Vec<_>>().join("|");
+    Ok(text.lines().filter(|l| l.starts_with('|')).skip(1).map(cells).collect::<Vec<_>>().join("\n"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
