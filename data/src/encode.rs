@@ -314,8 +314,7 @@ fn tokenize(tokenizer: &Tokenizer, text: &str, add_special: bool) -> Result<Vec<
     .map_err(EncodeError::Tokenizer)
 }
 
-/// The tokenizer library takes some of what a file says on trust and panics where it is wrong; that
-/// must not end the process.
+/// A call into the tokenizer library, which panics on some invalid files; a panic must not end the process.
 fn guarded<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let message = "the tokenizer library gave up on what the file describes";
     gstore_store::caught(f).unwrap_or_else(|| Err(message.to_owned()))

@@ -1,4 +1,4 @@
-//! What vectors from elsewhere are: the feature that they make or extend.
+//! The feature that vectors computed elsewhere make or extend.
 
 use gstore_core::{
     CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, Kind, Space, sha256_hex,
@@ -239,7 +239,7 @@ impl VectorSpec {
         }
     }
 
-    /// The checkpoint that is named, or one that stands for weights nobody knows.
+    /// The named checkpoint, or one that stands for unknown weights.
     fn weights(&self, snapshot: &Snapshot, space: &str) -> Result<Weights, PutError> {
         let id_of = |text: &str| {
             let id = CheckpointId::try_from(sha256_hex(text.as_bytes()).as_str());

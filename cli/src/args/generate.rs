@@ -133,7 +133,7 @@ pub struct SamplingArgs {
     /// Tokens of an answer at most
     #[arg(long, value_name = "N", default_value_t = Stopping::MAX_NEW_TOKENS, value_parser = at_least::<usize>(1))]
     pub max_new_tokens: usize,
-    /// Text that ends an answer and is no part of it; may be repeated
+    /// Text that ends an answer and is not included in it; may be repeated
     #[arg(long, alias = "stop-strings", value_name = "TEXT")]
     pub stop: Vec<String>,
     /// Go on after a token that ends answers

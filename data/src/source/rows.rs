@@ -116,8 +116,7 @@ fn unfit_error(place: Place, unfit: Unfit) -> DataError {
     DataError::Value { place, column, message: unfit.message }
 }
 
-/// A call into a library that takes some of what a file says on trust and panics where it is wrong; then
-/// nothing of it is used again.
+/// A call into a library that panics on some invalid files; after a panic nothing of it is used again.
 pub(super) fn caught<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     gstore_store::caught(f).unwrap_or_else(|| Err("its parts do not fit together".to_owned()))
 }

@@ -6,8 +6,8 @@
 //! | `chat` | the tokenizer's own template | as a user and an assistant message | as it is |
 //! | `plain` | contents joined, no roles | joined, end token appended | as it is |
 //!
-//! Scored are: what the assistant says with the end token that closes it (`tulu`: and the newline after it;
-//! `chat`: what the template writes from the end of the generation prompt to the end of the turn), a
+//! Scored tokens: the assistant's messages with the end token that closes each (`tulu`: and the newline after
+//! it; `chat`: what the template writes from the end of the generation prompt to the end of the turn), a
 //! completion with its end token, a text as a whole. Role headers are never scored.
 //!
 //! Tokens that a tokenizer puts around every text (a start token, usually) are added by the tokenizer's own
@@ -115,8 +115,8 @@ impl Template {
 }
 
 impl Template {
-    /// The text before what the assistant says last, or before what it would say next; of a text as a whole
-    /// all of it.
+    /// The text before the assistant's last message, or before the one it would write next; all of a plain
+    /// text.
     pub(super) fn prompt(&self, content: &Content) -> Result<Rendered, EncodeError> {
         Ok(match (self, content) {
             (Template::Chat(template), Content::PromptCompletion { prompt, .. }) => {
@@ -132,7 +132,7 @@ impl Template {
     }
 }
 
-/// The messages before what the assistant says last.
+/// The messages before the assistant's last one.
 fn before(messages: &[Message]) -> &[Message] {
     match messages.split_last() {
         Some((Message { role: Role::Assistant, .. }, before)) => before,

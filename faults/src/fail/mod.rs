@@ -1,6 +1,6 @@
 //! Failure of the N-th file operation, for every N, in every step of a workload.
 //!
-//! What must hold: no panic; an error says what failed; the store opens and nothing that was acknowledged is
+//! Invariants: no panic; an error says what failed; the store opens and nothing that was acknowledged is
 //! lost, also after a loss of power at once; the same process does the step again and succeeds, and what it
 //! then acknowledges is safe.
 

@@ -1,4 +1,4 @@
-//! What clients send to a server: tickets, commands, paths, handles and headers.
+//! Requests of clients to a server: tickets, commands, paths, handles and headers.
 
 use super::MIB;
 use crate::Target;

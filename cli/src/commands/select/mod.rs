@@ -24,6 +24,31 @@ use crate::summary;
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping, if nothing is written yet; once more to stop at once";
 
+/// What the flags ask for, checked before anything is scored.
+struct Selection {
+    spec: InfluenceSpec,
+    rules: Diversity,
+    /// Where scores are written.
+    scores: Option<PathBuf>,
+    /// The format of the selected rows, if they are not written as lines.
+    table: Option<Format>,
+    /// Whether scores of every candidate are written.
+    every: bool,
+}
+
+impl Selection {
+    fn new(context: &Context, args: &SelectArgs) -> Result<Self> {
+        let spec = between(&args.pool, &args.target, scoring(&args.scoring)?);
+        let scores = scores_path(args);
+        let table = check_outputs(context, args, scores.as_deref())?;
+        let rules = rules(&args.rules)?;
+        check_terms(rules.round_robin, &spec)?;
+        let every = args.scores_of == ScoresOf::All && scores.is_some();
+        check_words(args, &spec, (every, &rules), scores.as_deref())?;
+        Ok(Self { spec, rules, scores, table, every })
+    }
+}
+
 /// Scores the pool and writes the selection.
 pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     #[cfg(feature = "serve")]
@@ -33,13 +58,7 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);
-    let spec = between(&args.pool, &args.target, scoring(&args.scoring)?);
-    let scores = scores_path(args);
-    let table = check_outputs(context, args, scores.as_deref())?;
-    let rules = rules(&args.rules)?;
-    check_terms(rules.round_robin, &spec)?;
-    let every = args.scores_of == ScoresOf::All && scores.is_some();
-    check_words(args, &spec, (every, &rules), scores.as_deref())?;
+    let Selection { spec, rules, scores, table, every } = Selection::new(context, args)?;
     let order = if args.worst { Order::Worst } else { Order::Best };
     let request = SelectionRequest { spec, top: args.top.clone(), order, rules, rank_all: every };
     let cancel = context.cancel_on_interrupt(STOPPING)?;

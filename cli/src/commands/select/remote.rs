@@ -18,14 +18,13 @@ use gstore_sql::output::{ResultWriter, TableStyle};
 use gstore_sql::{Notes, Parameters, SqlError};
 use serde_json::Value;
 
-use super::{Found, STOPPING, check_outputs, check_terms, check_words, scores_path, summarise};
-use crate::args::{ScoresOf, SelectArgs};
+use super::{Found, STOPPING, Selection, summarise};
+use crate::args::SelectArgs;
 use crate::commands::query::connect;
 use crate::context::Context;
 use crate::ending::format_of_scores;
 use crate::failure::UsageError;
 use crate::output::Output;
-use crate::question::{between, rules, scoring};
 
 /// Where rows are written as they come.
 struct To {
@@ -35,13 +34,7 @@ struct To {
 
 /// Asks the server and writes the selection.
 pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
-    let spec = between(&args.pool, &args.target, scoring(&args.scoring)?);
-    let scores = scores_path(args);
-    let table = check_outputs(context, args, scores.as_deref())?;
-    let rules = rules(&args.rules)?;
-    check_terms(rules.round_robin, &spec)?;
-    let every = args.scores_of == ScoresOf::All && scores.is_some();
-    check_words(args, &spec, (every, &rules), scores.as_deref())?;
+    let Selection { spec, rules, scores, table, every } = Selection::new(context, args)?;
     let ruled = rules != Diversity::default();
     for (given, what) in [
         (table.is_some(), "a table of the rows; end the name of --output in .jsonl for the original lines"),
