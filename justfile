@@ -13,7 +13,7 @@ test:
 
 # what a training writes, opened by torch, transformers and peft (GSTORE_PYTHON: a Python that has them)
 peft:
-    cargo test -p gstore-train --test jobs -- --ignored
+    cargo test -p gstore-train --test it -- --ignored
 
 # licences, advisories and sources of the dependencies (needs cargo-deny)
 deny:
@@ -52,4 +52,4 @@ fuzz target seconds="600":
 
 # every bit of every file of a small store flipped, every length cut
 flips:
-    GSTORE_FLIPS=full cargo test --release -p gstore-store --test flips -- --nocapture
+    GSTORE_FLIPS=full cargo test --release -p gstore-store --test it flips -- --nocapture

@@ -1,7 +1,5 @@
 //! Promise: token ids and labels are those of LESS and of transformers.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 
 use gstore_data::{Content, Encoded, JsonlReader, Message, Role, TemplateKind, TextEncoder, parse_record};
@@ -39,8 +37,8 @@ fn load(folder: &Path, template: TemplateKind, max_length: u32) -> TextEncoder {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn tokens_of_the_less_reference() {
-    let Some(shared) = support::shared() else { return };
-    let manifest = support::json(&shared.join("golden/less/manifest.json"));
+    let Some(shared) = crate::support::shared() else { return };
+    let manifest = crate::support::json(&shared.join("golden/less/manifest.json"));
     let number = |key: &str| manifest[key].as_u64().expect("a number") as usize;
     let file = manifest["train"].as_str().expect("the training file");
     let rows = contents(&shared.join("data").join(file), number("train_offset"), number("train_rows"));
@@ -79,8 +77,9 @@ fn case_content(case: &Value) -> Content {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn tokens_of_transformers() {
-    let Some(shared) = support::shared() else { return };
-    let fixture = support::json(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hf_tokens.json"));
+    let Some(shared) = crate::support::shared() else { return };
+    let fixture =
+        crate::support::json(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hf_tokens.json"));
     let folder = tokenizer_folder(&shared);
     if load(&folder, TemplateKind::Tulu, 1).spec().tokenizer != fixture["tokenizer"] {
         println!("skipped: the fixture was made with another tokenizer");
@@ -105,7 +104,7 @@ fn tokens_of_transformers() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn truncation_is_flagged() {
-    let Some(shared) = support::shared() else { return };
+    let Some(shared) = crate::support::shared() else { return };
     let folder = tokenizer_folder(&shared);
     let content = Content::PromptCompletion { prompt: "a long prompt ".repeat(30), completion: "x".into() };
     let whole = load(&folder, TemplateKind::Tulu, 4096).encode(&content).expect("tokens");
@@ -120,7 +119,7 @@ fn truncation_is_flagged() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn text_is_scored_as_a_whole() {
-    let Some(shared) = support::shared() else { return };
+    let Some(shared) = crate::support::shared() else { return };
     let folder = tokenizer_folder(&shared);
     for template in [TemplateKind::Tulu, TemplateKind::Chat, TemplateKind::Plain] {
         let encoder = load(&folder, template, 64);
@@ -134,7 +133,7 @@ fn text_is_scored_as_a_whole() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn encodings_of_different_templates_and_lengths_differ() {
-    let Some(shared) = support::shared() else { return };
+    let Some(shared) = crate::support::shared() else { return };
     let folder = tokenizer_folder(&shared);
     let spec = |template, length| load(&folder, template, length).spec();
     let tulu = spec(TemplateKind::Tulu, 8);
@@ -150,7 +149,7 @@ fn encodings_of_different_templates_and_lengths_differ() {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 #[ignore = "writes a file for the comparison with transformers"]
 fn dump() {
-    let shared = support::shared().expect("reference data");
+    let shared = crate::support::shared().expect("reference data");
     let folder = tokenizer_folder(&shared);
     let encoders = [TemplateKind::Tulu, TemplateKind::Chat].map(|t| (t, load(&folder, t, 2048)));
     let mut out = String::new();

@@ -1,7 +1,5 @@
 //! Promise: real files read line by line into records whose lines can be written back byte for byte.
 
-mod support;
-
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -20,7 +18,7 @@ fn files(shared: &std::path::Path) -> Vec<PathBuf> {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn reference_data_reads_and_writes_back() {
-    let Some(shared) = support::shared() else { return };
+    let Some(shared) = crate::support::shared() else { return };
     let files = files(&shared);
     assert!(!files.is_empty());
     for file in files {

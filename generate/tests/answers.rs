@@ -1,11 +1,9 @@
 //! Promise: an answer depends on its prompt and the request alone: on no batch, no thread, no stop and no
 //! crash.
 
-mod common;
-
 use std::path::Path;
 
-use common::demo;
+use crate::common::demo;
 use gstore_core::Cancel;
 use gstore_data::{Content, Message, Role};
 use gstore_generate::{

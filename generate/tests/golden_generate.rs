@@ -3,11 +3,9 @@
 //!
 //! Which cases there are comes from the manifest of `golden/generate`.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{Case, Golden, load};
+use crate::common::{Case, Golden, load};
 use gstore_core::{Cancel, Silent};
 use gstore_data::{FieldNames, TextEncoder, find};
 use gstore_generate::{

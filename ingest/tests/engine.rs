@@ -1,10 +1,8 @@
 //! Promise: gradients are the slopes of the losses, for every kind of adapted layer; samples of a batch
 //! do not touch each other.
 
-mod common;
-
-use common::tiny::{Tiny, TinyAdapter, VOCAB, noise};
-use common::{raw_engine, relative_error};
+use crate::common::tiny::{Tiny, TinyAdapter, VOCAB, noise};
+use crate::common::{raw_engine, relative_error};
 use gstore_ingest::gradient::{Engine, EngineError, Want};
 use gstore_model::PackedSample;
 use gstore_model::candle::Candle;

@@ -1,10 +1,8 @@
 //! Promise: gradients of LoRA factors of fused, interleaved and transposed modules agree with PEFT and
 //! automatic differentiation.
 
-mod common;
-
-use common::autograd::{Golden, Sample, adapted, adapter_features, packed};
-use common::{assert_near, relative_error};
+use crate::common::autograd::{Golden, Sample, adapted, adapter_features, packed};
+use crate::common::{assert_near, relative_error};
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradForm, GradientBackend, Projector, Want,
 };
@@ -80,7 +78,7 @@ fn projected_factors_do_not_depend_on_the_way() {
             Engine::load(&source, backend.clone(), EngineOptions::default(), Some(adapter_features(&source)));
         let raw = raw.unwrap();
         let batch = packed(&samples);
-        let gradients = common::autograd::gradients(&raw, &batch);
+        let gradients = crate::common::autograd::gradients(&raw, &batch);
         for kind in ["two_sided", "fact_mask", "fact_sjlt"] {
             let spec = ProjectionSpec::sized(kind.parse().unwrap(), 64);
             let modules = modules_of(raw.tensors());
@@ -94,10 +92,11 @@ fn projected_factors_do_not_depend_on_the_way() {
                 };
                 let engine =
                     Engine::load(&source, backend.clone(), EngineOptions::default(), Some(features)).unwrap();
-                let found = common::autograd::gradients(&engine, &batch);
+                let found = crate::common::autograd::gradients(&engine, &batch);
                 let projector = FactoredProjector::new(&spec, &modules, None).unwrap();
                 for (found, gradient) in found.iter().zip(&gradients) {
-                    let expected = common::autograd::project_modules(&projector, raw.tensors(), gradient);
+                    let expected =
+                        crate::common::autograd::project_modules(&projector, raw.tensors(), gradient);
                     assert!(expected.iter().any(|v| *v != 0.0));
                     assert_eq!(*found, expected, "{name}, {kind}, {way:?}");
                 }

@@ -1,10 +1,8 @@
 //! Promise: on real checkpoints, losses, embeddings, gradients, Adam features and their cosines agree with
 //! the reference implementation, and the checkpoint weights follow from the trainer's own log.
 
-mod common;
-
-use common::reference::{Row, Shared, WarmUp, shared, tensors};
-use common::{assert_near, raw_engine, relative_error};
+use crate::common::reference::{Row, Shared, WarmUp, shared, tensors};
+use crate::common::{assert_near, raw_engine, relative_error};
 use gstore_ingest::gradient::{AdamParams, Engine, Want, adam_feature};
 use gstore_model::PackedSample;
 use gstore_model::candle::Candle;

@@ -1,10 +1,10 @@
 //! Promise: every form of a loss, of the parts of its tokens, its gradient, and every kind of
 //! embedding agree with PyTorch.
 
-mod common;
-
-use common::autograd::{Golden, Sample, adapted, adapter_features, packed, plain, raw_features, whole};
-use common::{assert_near, relative_error};
+use crate::common::autograd::{
+    Golden, Sample, adapted, adapter_features, packed, plain, raw_features, whole,
+};
+use crate::common::{assert_near, relative_error};
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, GradientBackend, LossForm, SampleOutput, Want,
 };

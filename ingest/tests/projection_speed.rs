@@ -1,5 +1,5 @@
 //! Speed of the projections, for people:
-//! `cargo test --workspace --test projection_speed -- --ignored --nocapture`.
+//! `cargo test -p gstore-ingest --test it projection_speed -- --ignored --nocapture`.
 
 use std::time::Instant;
 

@@ -1,12 +1,10 @@
 //! Promise: logits, hidden states, losses and the gradients of every parameter of every model of the zoo
 //! agree with automatic differentiation, on every backend, however the pass is run.
 
-mod common;
-
 use std::path::Path;
 
-use common::reference::{shared, tensors};
-use common::{assert_near, relative_error};
+use crate::common::reference::{shared, tensors};
+use crate::common::{assert_near, relative_error};
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector, Want,
     tensor_specs,

@@ -1,10 +1,8 @@
 //! Promise: every backend computes the same operations; the CPU backend gives a sample the same bits
 //! whatever it is packed with.
 
-mod backends;
-
-use backends::operations::{Batch, Outcome, everything};
-use backends::{Shape, assert_close, assert_same_bits};
+use crate::backends::operations::{Batch, Outcome, everything};
+use crate::backends::{Shape, assert_close, assert_same_bits};
 use gstore_model::Compute;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::{Cpu, Level};
@@ -90,12 +88,12 @@ fn a_sequence_has_the_same_attention_in_parts_and_at_once() {
     for seed in 0..SHAPES {
         let shape = Shape::random(seed);
         for cpu in cpus(Compute::F32) {
-            let [whole, parts] = backends::cached::both_ways(&cpu, &shape);
+            let [whole, parts] = crate::backends::cached::both_ways(&cpu, &shape);
             for (whole, parts) in whole.iter().flatten().zip(parts.iter().flatten()) {
                 assert_same_bits(parts, whole, &format!("at {:?}, {shape:?}", cpu.level()));
             }
         }
-        let [whole, parts] = backends::cached::both_ways(&Candle::cpu(), &shape);
+        let [whole, parts] = crate::backends::cached::both_ways(&Candle::cpu(), &shape);
         for (whole, parts) in whole.iter().flatten().zip(parts.iter().flatten()) {
             assert_close(parts, whole, F32, &format!("of candle, {shape:?}"));
         }
@@ -125,9 +123,9 @@ fn fused_levels_give_the_same_bits_in_f32() {
 #[test]
 fn what_does_not_fit_is_refused() {
     for cpu in cpus(Compute::F32) {
-        backends::refusals::all(&cpu);
+        crate::backends::refusals::all(&cpu);
     }
-    backends::refusals::all(&Candle::cpu());
+    crate::backends::refusals::all(&Candle::cpu());
 }
 
 #[test]

@@ -1,12 +1,10 @@
 //! Promise: a checkpoint folder is either understood completely or refused with an error that names the
 //! place and the way out.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::assert_says;
-use common::tiny::{Tiny, TinyAdapter, Weights, noise, write_json, write_weights};
+use crate::common::assert_says;
+use crate::common::tiny::{Tiny, TinyAdapter, Weights, noise, write_json, write_weights};
 use gstore_model::architectures::Positions;
 use gstore_model::params::TensorSpec;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};

@@ -1,10 +1,8 @@
 //! Promise: no file of a checkpoint can cause a panic, whatever its bytes.
 
-mod common;
-
-use common::archive;
-use common::optimizer::{index_keyed, specs, state};
-use common::tiny::{Tiny, TinyAdapter};
+use crate::common::archive;
+use crate::common::optimizer::{index_keyed, specs, state};
+use crate::common::tiny::{Tiny, TinyAdapter};
 use gstore_model::weights::{Adapter, ModelFolder, Moments, TensorSet, peak_rate};
 use proptest::prelude::*;
 use tempfile::TempDir;

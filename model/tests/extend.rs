@@ -1,9 +1,7 @@
 //! Promise: fed in parts over kept keys and values, a sequence has the logits of one pass over all of it, in
 //! every family and beside any others; on the CPU backend the same bits.
 
-mod common;
-
-use common::zoo::zoo;
+use crate::common::zoo::zoo;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::ModelFolder;
@@ -110,7 +108,7 @@ fn every_family_is_the_same_in_parts_and_at_once() {
 #[test]
 fn a_step_that_cannot_be_taken_is_refused() {
     let folder = tempfile::TempDir::new().unwrap();
-    let path = common::tiny::Tiny::new().write(folder.path());
+    let path = crate::common::tiny::Tiny::new().write(folder.path());
     let model = Model::load(&ModelFolder::open(&path).unwrap(), Cpu::new(Compute::F32), &mut |_, _| Ok(()));
     let model = model.unwrap();
     let refused = |feeds: &[Feed<'_>]| model.extend(&mut model.key_values(), feeds).is_err();
@@ -118,6 +116,6 @@ fn a_step_that_cannot_be_taken_is_refused() {
     assert!(!refused(&[feed(0, &[1, 2]), feed(3, &[4])]));
     assert!(refused(&[]));
     assert!(refused(&[feed(0, &[])]));
-    assert!(refused(&[feed(0, &[common::tiny::VOCAB as u32])]));
+    assert!(refused(&[feed(0, &[crate::common::tiny::VOCAB as u32])]));
     assert!(refused(&[feed(1, &[1]), feed(0, &[2])]));
 }

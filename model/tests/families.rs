@@ -1,10 +1,8 @@
 //! Promise: every supported architecture is described as transformers builds it, and what is not
 //! implemented is refused by name.
 
-mod common;
-
-use common::assert_says;
-use common::zoo::{configs, fixture, read, zoo};
+use crate::common::assert_says;
+use crate::common::zoo::{configs, fixture, read, zoo};
 use gstore_model::architectures::{
     Decoder, HeadNorm, LinearId, LinearKind, Mlp, NormPlace, Param, Positions, Residual, Role, RopeScaling,
     Rows,

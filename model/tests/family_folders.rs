@@ -1,13 +1,11 @@
 //! Promise: a folder of any supported architecture is read in canonical names and orientation, and is
 //! known by what it computes.
 
-mod common;
-
 use std::path::Path;
 
-use common::assert_says;
-use common::tiny::{Weights, noise, write_json, write_weights};
-use common::zoo::{configs, fixture, write_model, zoo};
+use crate::common::assert_says;
+use crate::common::tiny::{Weights, noise, write_json, write_weights};
+use crate::common::zoo::{configs, fixture, write_model, zoo};
 use gstore_model::architectures::Param;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use safetensors::Dtype;

@@ -1,12 +1,10 @@
 //! Promise: moments of a full fine-tune reach the tensors that they belong to, whatever the optimizer's order
 //! and the file's orientation.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::archive::{self, Obj, dict, tensor};
-use common::assert_says;
+use crate::common::archive::{self, Obj, dict, tensor};
+use crate::common::assert_says;
 use gstore_model::architectures::Decoder;
 use gstore_model::params::TensorSpec;
 use gstore_model::weights::{Moments, MomentsFile, TensorSet, Trained};

@@ -1,12 +1,10 @@
 //! Promise: optimizer moments of either keying are read exactly or refused, trainer logs give the epoch's
 //! steps, and no pickle is executed.
 
-mod common;
-
-use common::archive::{self, Obj, dict, tensor, text};
-use common::assert_says;
-use common::optimizer::{index_keyed, name_keyed, specs, state};
-use common::tiny::{noise, write_json};
+use crate::common::archive::{self, Obj, dict, tensor, text};
+use crate::common::assert_says;
+use crate::common::optimizer::{index_keyed, name_keyed, specs, state};
+use crate::common::tiny::{noise, write_json};
 use gstore_model::params::total_len;
 use gstore_model::weights::{Moments, TorchArchive, TrainerState, peak_rate};
 use serde_json::json;

@@ -1,9 +1,7 @@
 //! Promise: every number of the acceptance example of LESS (specification, section 8) comes out of a real
 //! store, and its invariants hold.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use gstore_query::influence::*;
 
 const M: [[f64; 4]; 2] = [[0.010, -0.020, 0.005, 0.000], [0.008, -0.010, -0.004, 0.002]];

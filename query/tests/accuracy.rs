@@ -1,9 +1,7 @@
 //! Promise: a score agrees with float64 arithmetic on the stored values to the accuracy that
 //! docs/methods.md states.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use gstore_query::influence::*;
 use gstore_query::kernel::{Kernel, Queries};
 use gstore_store::{DType, Values};

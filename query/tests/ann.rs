@@ -2,9 +2,7 @@
 //! whatever a graph or its file holds; and they find nearly all of the nearest rows.
 #![cfg(feature = "ann")]
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::ann::{

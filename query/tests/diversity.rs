@@ -1,11 +1,9 @@
 //! Promise: a ranking under quotas, without near-duplicates or with subtasks in turn is what a greedy pass
 //! over the exact ranking gives, however many candidates are fetched at a time.
 
-mod common;
-
 use std::collections::HashMap;
 
-use common::*;
+use crate::common::*;
 use gstore_query::influence::*;
 
 const ROWS: usize = 6_000;

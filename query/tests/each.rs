@@ -1,10 +1,8 @@
 //! Promise: a ranking for each subtask, target or sample, made in one pass, is the ranking that
 //! asking for it alone gives.
 
-mod common;
-
-use common::world::*;
-use common::*;
+use crate::common::world::*;
+use crate::common::*;
 use gstore_query::QueryError;
 use gstore_query::influence::*;
 use gstore_store::DType;

@@ -1,10 +1,8 @@
 //! Promise: what is said to stand behind a score adds up to it, and the standard error and the noise floor
 //! are as large as the noise is.
 
-mod common;
-
-use common::world::*;
-use common::*;
+use crate::common::world::*;
+use crate::common::*;
 use gstore_core::Cancel;
 use gstore_query::influence::*;
 use gstore_store::DType;

@@ -1,13 +1,11 @@
 //! Promise: samples that are given with a question are scored as the same samples in a dataset, bit for bit,
 //! and pool rows that occur in the target are found.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::world::{questions, world};
-use common::*;
+use crate::common::world::{questions, world};
+use crate::common::*;
 use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::influence::*;

@@ -6,11 +6,9 @@
 //! are compared with by exact numbers of the question (weights, module weights, probabilities,
 //! tolerances, limits, percentages).
 
-mod common;
-
 use std::sync::Arc;
 
-use common::*;
+use crate::common::*;
 use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::influence::*;

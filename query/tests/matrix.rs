@@ -1,15 +1,13 @@
 //! Promise: a matrix has for every pool row and target sample the score that asking for this sample alone
 //! gives, to the bit, however it is cut and wherever making it was stopped.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::common::world::*;
+use crate::common::*;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
-use common::world::*;
-use common::*;
 use gstore_core::Cancel;
 use gstore_query::influence::*;
 use gstore_query::matrix::*;

@@ -1,8 +1,6 @@
 //! Promise: a question that cannot be answered as asked is refused with what is wrong and what would work.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use gstore_query::QueryError;
 use gstore_query::influence::*;
 use gstore_store::{DType, Preconditioned};

@@ -1,11 +1,9 @@
 //! Promise: whatever the terms, a score equals the form written down directly in float64.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::world::*;
-use common::*;
+use crate::common::world::*;
+use crate::common::*;
 use gstore_query::influence::*;
 use gstore_store::DType;
 use proptest::prelude::*;

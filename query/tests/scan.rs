@@ -1,11 +1,9 @@
 //! Promise: a score depends on the stored values and the question alone: not on threads, segments, blocks,
 //! filters or other pools.
 
-mod common;
-
 use std::ops::ControlFlow;
 
-use common::*;
+use crate::common::*;
 use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::influence::*;

@@ -1,11 +1,9 @@
 //! Promise: rankings by many values, of which most are only estimated, are those that asking for each
 //! alone gives, bit for bit.
 
-mod common;
-
-use common::sketches::{sketched, sketches};
-use common::trouble::adversarial;
-use common::*;
+use crate::common::sketches::{sketched, sketches};
+use crate::common::trouble::adversarial;
+use crate::common::*;
 use gstore_query::influence::*;
 use gstore_store::{DType, DeleteOptions, RowSet};
 

@@ -1,13 +1,11 @@
 //! Promise: a ranking by sketch is the exact one, bit for bit, and says where it could not be.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::sketches::{sketched, sketches};
-use common::trouble::adversarial;
-use common::world::*;
-use common::*;
+use crate::common::sketches::{sketched, sketches};
+use crate::common::trouble::adversarial;
+use crate::common::world::*;
+use crate::common::*;
 use gstore_query::influence::*;
 use gstore_query::sketch::{MemorySections, Section, Sketch, SketchHeader, padded_dim};
 use gstore_store::{DType, DeleteOptions, RowSet};

@@ -1,9 +1,7 @@
 //! Promise: a sketch in the store is a function of its segment and seed, is built once, goes on where it
 //! stopped, and is never used damaged.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::indexes::Found;

@@ -1,11 +1,9 @@
 //! Promise: what is not read because of its length, or because few rows of a block are wanted, changes
 //! neither the ranking nor its counts; and a damaged row that is wanted is an error.
 
-mod common;
-
 use std::ops::ControlFlow;
 
-use common::*;
+use crate::common::*;
 use gstore_query::influence::*;
 use gstore_store::{DType, Store};
 

@@ -2,13 +2,11 @@
 //! alone, and has the same bits whatever files, threads and windows it passes through; and vectors of tokens
 //! are never taken for those of samples.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use common::world::*;
-use common::*;
+use crate::common::world::*;
+use crate::common::*;
 use gstore_query::influence::*;
 use gstore_query::{QueryError, SideOf};
 use gstore_store::{DType, DeleteOptions, RowSet};

@@ -1,11 +1,9 @@
 //! Promise: a backup is a whole snapshot, every byte verified, or it is not there; an earlier backup stays
 //! usable until the new one is; what is restored from it is the store as it was.
 
-mod common;
-
-use common::crash::CrashVfs;
-use common::keep::*;
-use common::*;
+use crate::common::crash::CrashVfs;
+use crate::common::keep::*;
+use crate::common::*;
 use gstore_core::Cancel;
 use gstore_store::*;
 use std::collections::BTreeMap;

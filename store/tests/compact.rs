@@ -1,13 +1,11 @@
 //! Promise: compacting changes how rows lie in files and nothing that a snapshot shows,
 //! whatever happens concurrently.
 
-mod common;
-
+use crate::common::crash::CrashVfs;
+use crate::common::every::at_every_operation;
+use crate::common::*;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
-use common::crash::CrashVfs;
-use common::every::at_every_operation;
-use common::*;
 use gstore_core::Cancel;
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;

@@ -1,9 +1,7 @@
 //! Promise: nothing on disk can cause a panic or a wrong number; damage is an error, and `verify`
 //! finds every flipped byte.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use gstore_store::*;
 use std::path::Path;
 
@@ -276,7 +274,7 @@ fn a_creation_that_was_cut_short_is_completed() {
     for n in 0.. {
         let dir = tempdir().unwrap();
         let path = dir.path().join("s");
-        let vfs = common::crash::CrashVfs::new(n);
+        let vfs = crate::common::crash::CrashVfs::new(n);
         let result = Store::create_on(std::sync::Arc::new(vfs.clone()), &path);
         let store = Store::open_or_create(&path).unwrap_or_else(|e| panic!("after {n} operations: {e}"));
         assert!(verify(&store).is_sound());

@@ -1,11 +1,9 @@
 //! Promise: a deleted row is nowhere to be seen from the next snapshot on, an older snapshot still has it,
 //! its id can be added again, and a delete or drop happens as a whole or not at all.
 
-mod common;
-
+use crate::common::every::at_every_operation;
+use crate::common::*;
 use arrow_array::cast::AsArray;
-use common::every::at_every_operation;
-use common::*;
 use gstore_store::*;
 use std::path::PathBuf;
 

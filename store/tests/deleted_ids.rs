@@ -2,10 +2,8 @@
 //! was merged, collected, copied or lost meanwhile, unless it is asked for; and the list that
 //! remembers it does not hold ids.
 
-mod common;
-
-use common::every::at_every_operation;
-use common::*;
+use crate::common::every::at_every_operation;
+use crate::common::*;
 use gstore_core::Cancel;
 use gstore_store::*;
 use std::path::Path;

@@ -1,9 +1,7 @@
 //! Promise: what a segment writer was given comes back, from the buffer and from the map, in any cut of
 //! files.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use gstore_store::*;
 
 fn read_all(reader: &FeatureReader) -> Vec<(u64, Vec<f32>)> {

@@ -1,10 +1,8 @@
 //! Promise: a few rows of a block, each verified by its own check, are those of the whole block; a flipped
 //! bit in one of them is damage that names the row, and the others can still be read.
 
-mod common;
-
-use common::tokens::{filled_with_tokens, token_feature};
-use common::*;
+use crate::common::tokens::{filled_with_tokens, token_feature};
+use crate::common::*;
 use gstore_store::*;
 use std::path::{Path, PathBuf};
 

@@ -13,10 +13,8 @@
 //! so one that reads none of the flipped byte in a sound store reads the same bytes, and answers the
 //! same, in the faulty one.
 
-mod common;
-
-use common::overlay::{Fault, Overlay};
-use common::*;
+use crate::common::overlay::{Fault, Overlay};
+use crate::common::*;
 use gstore_store::*;
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -5,10 +5,8 @@
 //! `expected.json` is what [`rich::describe`] said of it then. `tests/formats/README.md` says
 //! how to make another one.
 
-mod common;
-
-use common::overlay::Overlay;
-use common::*;
+use crate::common::overlay::Overlay;
+use crate::common::*;
 use gstore_store::*;
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,9 @@
 //! Promise: `gc` removes what no kept snapshot, lease or job needs, and nothing else; whatever instant it
 //! dies at, the store is as good as before and the next one finishes the work.
 
-mod common;
-
-use common::crash::CrashVfs;
-use common::keep::*;
-use common::*;
+use crate::common::crash::CrashVfs;
+use crate::common::keep::*;
+use crate::common::*;
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
 use std::collections::BTreeSet;

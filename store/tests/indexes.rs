@@ -1,14 +1,12 @@
 //! Promise: an index is read back as it was written, or there is none, or an error says so; it lives as long
 //! as its segment and never longer than the rows of it may.
 
-mod common;
-
-use common::every::at_every_operation;
-use common::indexes::*;
-use common::keep::{assert_clean, gc};
-use common::readonly::ReadOnly;
-use common::tokens::{filled_with_tokens, token_feature};
-use common::*;
+use crate::common::every::at_every_operation;
+use crate::common::indexes::*;
+use crate::common::keep::{assert_clean, gc};
+use crate::common::readonly::ReadOnly;
+use crate::common::tokens::{filled_with_tokens, token_feature};
+use crate::common::*;
 use gstore_core::Cancel;
 use gstore_store::*;
 use serde_json::json;

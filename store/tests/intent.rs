@@ -1,11 +1,9 @@
 //! Promise: a command changes what its caller had found, or nothing, whatever another process did before
 //! it got the writer lock.
 
-mod common;
-
-use common::hook::HookVfs;
-use common::keep::{gc, tag_name};
-use common::*;
+use crate::common::hook::HookVfs;
+use crate::common::keep::{gc, tag_name};
+use crate::common::*;
 use gstore_core::Cancel;
 use gstore_store::*;
 use std::path::{Path, PathBuf};

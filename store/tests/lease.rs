@@ -1,11 +1,9 @@
 //! Promise: what a reader holds a lease of stays readable however often others collect, and a reader without
 //! one learns that its snapshot was collected, and never takes that for damage.
 
-mod common;
-
-use common::hook::HookVfs;
-use common::keep::*;
-use common::*;
+use crate::common::hook::HookVfs;
+use crate::common::keep::*;
+use crate::common::*;
 use gstore_store::*;
 use std::io::{self, ErrorKind};
 use std::path::Path;

@@ -1,10 +1,8 @@
 //! Promise: the ledger never gives a wrong row and never lets an id in twice, whatever became of its files;
 //! and opening it does not take longer for more ids.
 
-mod common;
-
-use common::crash::CrashVfs;
-use common::*;
+use crate::common::crash::CrashVfs;
+use crate::common::*;
 use gstore_store::vfs::*;
 use gstore_store::*;
 use std::collections::HashSet;

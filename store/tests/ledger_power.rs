@@ -1,9 +1,7 @@
 //! Promise: power lost at any instant, with any of the changes that were not flushed gone, leaves a ledger
 //! that is right or rebuilt, and never one that is called damaged.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use gstore_store::vfs::*;
 use gstore_store::*;
 use std::collections::HashSet;

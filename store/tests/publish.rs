@@ -1,11 +1,9 @@
 //! Promise: whatever instant a process dies at, the store holds a whole snapshot, and the same commands
 //! finish the work without computing sealed rows again.
 
-mod common;
-
-use common::crash::CrashVfs;
-use common::hook::HookVfs;
-use common::*;
+use crate::common::crash::CrashVfs;
+use crate::common::hook::HookVfs;
+use crate::common::*;
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
 use serde_json::json;

@@ -1,13 +1,11 @@
 //! Promise: after a purge no byte of a purged row is in any file of the store's folder,
 //! and nothing else is lost.
 
-mod common;
-
+use crate::common::every::at_every_operation;
+use crate::common::hook::HookVfs;
+use crate::common::*;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
-use common::every::at_every_operation;
-use common::hook::HookVfs;
-use common::*;
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;

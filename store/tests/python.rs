@@ -1,8 +1,6 @@
 //! Promise: pyarrow and polars open a segment as it is, and see its vectors without a conversion.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use gstore_store::*;
 use std::process::Command;
 

@@ -1,8 +1,6 @@
 //! Promise: readers see whole snapshots while a writer publishes, and take nothing from it.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use gstore_store::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -106,7 +104,7 @@ fn what_the_system_refuses_to_map_is_read() {
         "map" => Err(std::io::Error::from_raw_os_error(12)),
         _ => Ok(()),
     };
-    let store = Store::open_on(common::hook::HookVfs::new(no_memory), &path).unwrap();
+    let store = Store::open_on(crate::common::hook::HookVfs::new(no_memory), &path).unwrap();
     let (expected, snapshot) = (plain.snapshot().unwrap(), store.snapshot().unwrap());
     let expected = expected.open_feature(&expected.features()[0]).unwrap();
     for checks in [Checks::FirstTouch, Checks::Off] {

@@ -1,11 +1,9 @@
 //! Promise: a changed sample can take the place of the stored one, in one commit; an id is
 //! never on two live rows.
 
-mod common;
-
+use crate::common::*;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use common::*;
 use gstore_store::*;
 
 fn sample<'a>(id: &'a str, record: &'a [u8]) -> NewSample<'a> {

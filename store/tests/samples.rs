@@ -1,12 +1,10 @@
 //! Promise: samples keep their rows, ids and bytes; an append adds everything or nothing, and the
 //! same input adds nothing.
 
-mod common;
-
+use crate::common::*;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
 use arrow_array::{Array, RecordBatch};
-use common::*;
 use gstore_store::*;
 
 fn scan(store: &Store, columns: &[&str], rows: Option<std::ops::Range<u64>>) -> Vec<RecordBatch> {

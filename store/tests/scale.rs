@@ -1,11 +1,9 @@
 //! Promise: what a publish writes and what a reader reads again does not grow with the store, and a list
 //! whose parts are in many files is as safe as one in a single file.
 
-mod common;
-
-use common::count::CountVfs;
-use common::crash::CrashVfs;
-use common::*;
+use crate::common::count::CountVfs;
+use crate::common::crash::CrashVfs;
+use crate::common::*;
 use gstore_store::*;
 use std::ops::Range;
 use std::path::{Path, PathBuf};

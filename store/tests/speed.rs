@@ -1,9 +1,7 @@
 //! Figures, not promises: how fast segments are written, opened and read here. Run with
 //! `--ignored --nocapture`.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use gstore_store::*;
 use std::time::Instant;
 
@@ -125,7 +123,7 @@ fn cpu_of_writing() {
         (fields[12].parse::<f64>().unwrap()) / 100.0
     }
     for (dtype, rows) in [(DType::F16, 30_000u64), (DType::F32, 15_000), (DType::I8, 30_000)] {
-        let dir = common::tempdir().unwrap();
+        let dir = crate::common::tempdir().unwrap();
         let store = Store::create(dir.path().join("s")).unwrap();
         add(&store, 0..rows).unwrap();
         let f = feature("grad-sgd", 8192, dtype);

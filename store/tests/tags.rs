@@ -1,10 +1,8 @@
 //! Promise: a tagged snapshot can be read by its name for as long as it has the tag, whatever is collected.
 
-mod common;
-
-use common::crash::CrashVfs;
-use common::keep::*;
-use common::*;
+use crate::common::crash::CrashVfs;
+use crate::common::keep::*;
+use crate::common::*;
 use gstore_store::*;
 use std::sync::Arc;
 

@@ -1,10 +1,8 @@
 //! Promise: a feature may have a vector for each scored token of a row. A row's vectors stay together in
 //! every file, are deleted, saved and lost together, and everything above segments goes on counting rows.
 
-mod common;
-
-use common::tokens::*;
-use common::*;
+use crate::common::tokens::*;
+use crate::common::*;
 use gstore_store::*;
 use std::path::{Path, PathBuf};
 

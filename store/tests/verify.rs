@@ -1,9 +1,7 @@
 //! Promise: `verify` sees whatever readers can reach, and nothing else; one damaged part
 //! never hides the others.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
 use std::sync::Arc;

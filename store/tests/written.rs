@@ -1,8 +1,6 @@
 //! Promise: the key of a client's write is known exactly if what was written under it is there.
 
-mod common;
-
-use common::{add, columns, dataset, feature, options, plan, pool, seal, tempdir, verify};
+use crate::common::{add, columns, dataset, feature, options, plan, pool, seal, tempdir, verify};
 use gstore_store::*;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;

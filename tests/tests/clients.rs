@@ -1,14 +1,12 @@
 //! Promise: clients of other makers read a server unchanged, and get what the local command writes, bit for
 //! bit; what the page about them shows works as it stands there.
 
-mod served;
-
 use std::path::Path;
 use std::process::Command;
 
+use crate::served::{Served, place, token};
 use gstore_tests::binary;
 use gstore_tests::place::Place;
-use served::{Served, place, token};
 
 /// Each of them a script.
 const CLIENTS: &[&str] =

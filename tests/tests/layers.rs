@@ -21,21 +21,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("gstore-cli", FRONT_ENDS),
 ];
 
-/// The libraries, the front door among them, which does not use itself.
-const LIBRARIES: &[&str] = &[
-    "gstore-core",
-    "gstore-store",
-    "gstore-model",
-    "gstore-data",
-    "gstore-ingest",
-    "gstore-train",
-    "gstore-generate",
-    "gstore-query",
-    "gstore-sql",
-    "gstore",
-];
-
-/// The same with the server, which is for the command line alone.
+/// All crates below the command line.
 const FRONT_ENDS: &[&str] = &[
     "gstore-core",
     "gstore-store",
@@ -49,6 +35,9 @@ const FRONT_ENDS: &[&str] = &[
     "gstore",
     "gstore-server",
 ];
+
+/// The same without the server, which is for the command line alone.
+const LIBRARIES: &[&str] = FRONT_ENDS.split_last().unwrap().1;
 
 /// What is no part of the product may use all of it.
 const AROUND: &[&str] =
@@ -133,6 +122,22 @@ fn crates_use_only_those_below_them() {
         let used = dependencies.iter().filter_map(|line| line.split([' ', '.']).next());
         for used in used.filter(|used| *used == "gstore" || used.starts_with("gstore-")) {
             assert!(below.contains(&used), "{name} uses {used}, which is not below it");
+        }
+    }
+}
+
+/// A file that its crate's `tests/main.rs` leaves out would never run.
+#[test]
+fn every_test_file_is_part_of_a_program() {
+    for entry in fs_err::read_dir(root()).expect("the workspace") {
+        let tests = entry.expect("an entry").path().join("tests");
+        let Ok(main) = fs_err::read_to_string(tests.join("main.rs")) else { continue };
+        for file in fs_err::read_dir(&tests).expect("a folder of tests") {
+            let file = file.expect("an entry").path();
+            let name = file.file_stem().unwrap_or_default().to_string_lossy();
+            let module = file.extension().is_some_and(|e| e == "rs") || file.join("mod.rs").exists();
+            let declared = main.lines().any(|line| line == format!("mod {name};"));
+            assert!(!module || declared || name == "main", "tests/main.rs leaves out {}", file.display());
         }
     }
 }

@@ -1,13 +1,11 @@
 //! Promise: the page works in a browser, with the network cut and without an error on its console.
 
 #[allow(dead_code)]
-mod served;
-
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use served::{place, token};
+use crate::served::{place, token};
 
 /// What the test needs of this machine.
 struct Browser {

@@ -1,11 +1,9 @@
 //! Promise: `gstore query --remote` prints and ends as `gstore query` does, and a server is started, guarded
 //! and stopped as its help says.
 
-mod served;
-
+use crate::served::{Served, place, token};
 use gstore_tests::binary;
 use gstore_tests::place::Place;
-use served::{Served, place, token};
 
 /// The same statement here and there.
 struct Both<'a> {

@@ -2,15 +2,13 @@
 //! its connections or tries out tokens.
 
 #[allow(dead_code)] // its store with scores is for others
-mod served;
-
 use std::io::Read;
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::served::{Served, token};
 use gstore_tests::place::Place;
-use served::{Served, token};
 
 /// Whether certificates can be made; says so where they cannot.
 fn has_openssl() -> bool {

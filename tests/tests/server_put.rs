@@ -2,11 +2,10 @@
 //! with a disk that is full.
 
 #[allow(dead_code)]
-mod served;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::served::Served;
 use arrow_array::builder::{FixedSizeListBuilder, Float32Builder};
 use arrow_array::{Array, RecordBatch, StringArray, UInt64Array};
 use arrow_flight::encode::FlightDataEncoderBuilder;
@@ -17,7 +16,6 @@ use gstore_tests::disk::SmallDisk;
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::{Value, json};
-use served::Served;
 use tokio::runtime::Runtime;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};

@@ -2,12 +2,10 @@
 //!
 //! Which runs there are, their rows and their files come from the manifest of `golden/train`.
 
-mod common;
-
 use std::path::Path;
 
-use common::golden::{Golden, Run};
-use common::{assert_close, relative_l2};
+use crate::common::golden::{Golden, Run};
+use crate::common::{assert_close, relative_l2};
 use gstore_model::Compute;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet};

@@ -1,8 +1,6 @@
 //! Promise: a summed gradient is the derivative of the loss, tensor by tensor, for every family; threads
 //! change no bit of it.
 
-mod common;
-
 use gstore_core::Cancel;
 
 use gstore_model::Compute;
@@ -75,7 +73,7 @@ fn check(name: &str, parameters: Parameters<Cpu>) {
 
 /// The model folders of all families.
 fn families() -> Option<Vec<(String, ModelFolder)>> {
-    let zoo = common::support::shared()?.join("models/zoo");
+    let zoo = crate::common::support::shared()?.join("models/zoo");
     let mut found: Vec<_> = fs_err::read_dir(zoo).unwrap().map(|entry| entry.unwrap().path()).collect();
     found.sort();
     let name = |path: &std::path::Path| path.file_name().unwrap().to_string_lossy().into_owned();

@@ -1,8 +1,6 @@
 //! Promise: a training that was stopped goes on with the same bits, its checkpoints are complete, and what
 //! cannot be trained is refused.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,8 +21,8 @@ struct World {
 
 impl World {
     fn new() -> Option<World> {
-        let shared = common::support::shared()?;
-        let manifest = common::support::json(&shared.join("golden/train/manifest.json"));
+        let shared = crate::common::support::shared()?;
+        let manifest = crate::common::support::json(&shared.join("golden/train/manifest.json"));
         let model = shared.join(manifest["base"].as_str().unwrap());
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("pool.jsonl");
@@ -217,7 +215,7 @@ fn what_cannot_be_trained_is_refused() {
     rate.steps.learning_rate = f64::NAN;
     refused(&rate, "learning rate");
     // An adapter of another model.
-    let shared = common::support::shared().unwrap();
+    let shared = crate::common::support::shared().unwrap();
     let mut zoo = world.request("zoo", Method::Adapter(request.output.join("checkpoint-7")));
     zoo.model = shared.join("models/zoo/llama");
     assert!(go(&zoo).is_err());

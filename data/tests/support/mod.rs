@@ -1,6 +1,6 @@
 //! The folder of reference data that the tests compare with.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, reason = "the tests of each crate use a part")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,4 @@
 //! Helpers of the tests: the reference results of generation, and models to answer with.
-#![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::path::{Path, PathBuf};
 

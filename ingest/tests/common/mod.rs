@@ -1,5 +1,4 @@
 //! Helpers of the tests: the shared reference folder, and small models made on the spot.
-#![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod autograd;
 pub mod reference;
@@ -7,6 +6,7 @@ pub mod reference;
 pub mod support;
 #[path = "../../../model/tests/common/tiny.rs"]
 pub mod tiny;
+#[allow(dead_code, reason = "what the tests of the model use alone")]
 #[path = "../../../model/tests/common/zoo.rs"]
 pub mod zoo;
 

@@ -8,8 +8,8 @@ use gstore_model::weights::Moments;
 use gstore_model::{Keep, PackedSample};
 use tempfile::TempDir;
 
+use super::{Whole, each_model, finetune, levels};
 use crate::common::autograd::{Sample, gradients, packed, raw_features, samples};
-use crate::{Whole, each_model, finetune, levels};
 
 /// Makes the features of some forms.
 type Make<'a> = &'a dyn Fn(&[GradForm]) -> GradFeatures;

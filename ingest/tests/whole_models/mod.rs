@@ -1,18 +1,15 @@
 //! Promise: all features of a whole model's gradient come from the same gradient, and a row has the
 //! same bits in any batch.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod company;
 mod projections;
 mod selections;
 
 use std::path::Path;
 
-use common::autograd::{Sample, raw_features, samples, whole};
-use common::reference::shared;
-use common::tiny::noise;
+use crate::common::autograd::{Sample, raw_features, samples, whole};
+use crate::common::reference::shared;
+use crate::common::tiny::noise;
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
 };
@@ -95,8 +92,9 @@ fn levels(compute: Compute) -> impl Iterator<Item = Cpu> {
 /// A run whose optimizer state is among the fixtures, as a model of noise.
 fn finetune(folder: &TempDir, name: &str) -> (Whole, Option<Vec<f32>>, Vec<f32>) {
     let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures/finetunes").join(name);
-    let config = common::support::json(&run.join("config.json"));
-    let path = common::zoo::write_model(&folder.path().join(name), &config, |param| param.name.clone());
+    let config = crate::common::support::json(&run.join("config.json"));
+    let path =
+        crate::common::zoo::write_model(&folder.path().join(name), &config, |param| param.name.clone());
     let trained = Trained::all(&Decoder::read(&run.join("config.json")).unwrap());
     let file = MomentsFile::open(&Moments::find(&run).unwrap(), trained, |_| true).unwrap();
     let model = Whole::new(&path);

@@ -10,9 +10,9 @@ use gstore_model::weights::Moments;
 use gstore_model::{Keep, PackedSample};
 use tempfile::TempDir;
 
+use super::{Whole, each_model, finetune, levels};
 use crate::common::autograd::{gradients, packed, project_modules};
 use crate::common::relative_error;
-use crate::{Whole, each_model, finetune, levels};
 
 const TOLERANCE: f64 = 1e-5;
 const FACTORED: [&str; 3] = ["two_sided", "fact_mask", "fact_sjlt"];

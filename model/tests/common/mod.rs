@@ -1,10 +1,10 @@
 //! Helpers of the tests: small models made on the spot, and those of the zoo.
-#![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod archive;
 pub mod optimizer;
 #[path = "../../../data/tests/support/mod.rs"]
 pub mod support;
+#[allow(dead_code, reason = "what the tests of ingestion use alone")]
 pub mod tiny;
 pub mod zoo;
 

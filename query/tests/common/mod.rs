@@ -1,5 +1,4 @@
 //! Small stores made from arrays.
-#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

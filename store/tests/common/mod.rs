@@ -1,6 +1,5 @@
 //! Shared helpers of the tests: small datasets, features with known vectors, a file system that fails on
 //! demand.
-#![allow(dead_code)]
 
 pub mod count;
 pub mod crash;

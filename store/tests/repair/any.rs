@@ -1,7 +1,7 @@
 //! Every damage of every file, alone and in pairs.
 
+use super::support::*;
 use crate::common::*;
-use crate::support::*;
 use gstore_store::*;
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! Repairs that are interrupted or fail, and repairs of stores in which something else was interrupted.
 
+use super::support::*;
 use crate::common::crash::CrashVfs;
 use crate::common::*;
-use crate::support::*;
 use gstore_store::*;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Lost and damaged manifests, and what of them the data files still tell.
 
+use super::support::*;
 use crate::common::*;
-use crate::support::*;
 use gstore_store::*;
 use std::path::{Path, PathBuf};
 

@@ -3,8 +3,6 @@
 //! gives the original content again.
 
 mod any;
-#[path = "../common/mod.rs"]
-mod common;
 mod crash;
 mod manifests;
 mod refusals;

@@ -1,7 +1,7 @@
 //! What is not repaired: a store at work, a folder of something else, a newer format.
 
+use super::support::*;
 use crate::common::*;
-use crate::support::*;
 use gstore_store::*;
 
 #[test]

@@ -1,7 +1,7 @@
 //! Damaged sample files, and numbers of rows, which are never given out twice.
 
+use super::support::*;
 use crate::common::*;
-use crate::support::*;
 use arrow_array::cast::AsArray;
 use gstore_store::*;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! Damaged segments, and which segments belong to a feature whose part is lost.
 
+use super::support::*;
 use crate::common::*;
-use crate::support::*;
 use gstore_store::*;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Attached shards make what one process makes.
 
+use super::support::*;
 use crate::common::*;
-use crate::support::*;
 use gstore_store::*;
 use std::path::PathBuf;
 

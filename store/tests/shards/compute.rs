@@ -1,7 +1,7 @@
 //! Computing a shard: where it writes, what it leaves out, how it goes on.
 
+use super::support::*;
 use crate::common::*;
-use crate::support::*;
 use gstore_store::*;
 use serde_json::json;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! An attach that is interrupted or fails leaves all or nothing.
 
+use super::support::*;
 use crate::common::crash::CrashVfs;
 use crate::common::*;
-use crate::support::*;
 use gstore_store::*;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -2,8 +2,6 @@
 //! that one process would have made; whatever does not fit is refused, and then nothing has changed.
 
 mod attach;
-#[path = "../common/mod.rs"]
-mod common;
 mod compute;
 mod crash;
 mod receipt;

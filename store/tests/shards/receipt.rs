@@ -1,7 +1,7 @@
 //! The receipt of a shard as bytes from outside.
 
+use super::support::*;
 use crate::common::*;
-use crate::support::*;
 use gstore_store::*;
 
 #[test]

@@ -1,7 +1,7 @@
 //! What does not fit is refused by name, and the store stays as it was.
 
+use super::support::*;
 use crate::common::*;
-use crate::support::*;
 use gstore_store::*;
 use serde_json::json;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! An attach concurrent with other writers.
 
+use super::support::*;
 use crate::common::*;
-use crate::support::*;
 use gstore_store::*;
 use serde_json::json;
 use std::path::PathBuf;

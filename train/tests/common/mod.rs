@@ -1,5 +1,4 @@
 //! Helpers of the tests: the reference runs, and models made on the spot.
-#![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod golden;
 #[path = "../../../data/tests/support/mod.rs"]

@@ -1,0 +1,5 @@
+//! The tests of this crate's public interface in one program: linked once, run by name.
+
+mod encoding_golden;
+mod reading;
+mod support;

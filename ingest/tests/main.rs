@@ -1,0 +1,16 @@
+//! The tests of this crate's public interface in one program: linked once, run by name.
+
+mod common;
+mod data_formats;
+mod engine;
+mod fused_adapters;
+mod less_parity;
+mod objectives;
+mod projection_factored;
+mod projection_factored_noise;
+mod projection_golden;
+mod projection_properties;
+mod projection_speed;
+mod shards;
+mod whole_models;
+mod zoo;

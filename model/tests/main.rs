@@ -1,0 +1,15 @@
+//! The tests of this crate's public interface in one program: linked once, run by name.
+
+mod backend_conformance;
+mod backends;
+mod checkpoints;
+mod common;
+mod corruption;
+mod extend;
+mod families;
+mod family_folders;
+mod finetunes;
+#[cfg(feature = "hub")]
+mod hub;
+mod moments;
+mod oracle;

@@ -1,0 +1,21 @@
+//! The tests of this crate's public interface in one program: linked once, run by name.
+
+mod acceptance;
+mod accuracy;
+mod ann;
+mod common;
+mod diversity;
+mod each;
+mod explanation;
+mod given;
+mod golden;
+mod inputs;
+mod matrix;
+mod planning;
+mod reference;
+mod scan;
+mod shortlist;
+mod sketch;
+mod sketch_files;
+mod skipping;
+mod tokens;

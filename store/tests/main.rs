@@ -1,0 +1,32 @@
+//! The tests of this crate's public interface in one program: linked once, run by name.
+
+mod backup;
+mod common;
+mod compact;
+mod damage;
+mod delete;
+mod deleted_ids;
+mod features;
+mod few;
+mod flips;
+mod formats;
+mod gc;
+mod indexes;
+mod intent;
+mod lease;
+mod ledger;
+mod ledger_power;
+mod publish;
+mod purge;
+mod python;
+mod readers;
+mod repair;
+mod replace;
+mod samples;
+mod scale;
+mod shards;
+mod speed;
+mod tags;
+mod tokens;
+mod verify;
+mod written;

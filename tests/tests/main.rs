@@ -1,0 +1,33 @@
+//! The tests of this crate's public interface in one program: linked once, run by name.
+
+mod ask;
+mod backends;
+mod cli_errors;
+mod cli_flow;
+mod clients;
+mod forecast;
+mod full_disk;
+mod generate;
+mod golden_less;
+mod intents;
+mod json_keys;
+mod layers;
+mod life_cycle;
+mod matrix;
+mod nearest;
+mod outputs;
+mod page;
+mod per_token;
+mod pipes;
+mod projection_quality;
+mod python;
+mod resume;
+mod runs;
+mod served;
+mod server;
+mod server_guard;
+mod server_put;
+mod shards;
+mod sketch;
+mod sketch_ingest;
+mod whole_model;

@@ -1,0 +1,6 @@
+//! The tests of this crate's public interface in one program: linked once, run by name.
+
+mod common;
+mod golden_train;
+mod gradients;
+mod jobs;
