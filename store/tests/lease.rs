@@ -146,7 +146,7 @@ fn a_lease_of_another_process_holds_until_that_is_killed() {
     filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
     drop_features(&path);
     let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_that_reads", "--nocapture"])
+        .args(["--exact", "lease::child_that_reads", "--nocapture"])
         .env("GSTORE_TEST_LEASE", &path)
         .spawn()
         .unwrap();

@@ -8,25 +8,27 @@ use gstore_store::*;
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Once};
 
 const LEDGER: &str = "ledger.redb";
 const SUMS: &str = "ledger.sums";
 const PAGE: usize = 4096;
 
-static PANICS: AtomicU64 = AtomicU64::new(0);
-
-/// Counts the panics that reach the hook, from the first test on.
-fn count_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let other = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            PANICS.fetch_add(1, Ordering::SeqCst);
-            other(info);
-        }));
-    });
+/// Runs a test in a process of its own, where no other test's panic is printed, and asserts that none is.
+fn quietly(name: &str, test: impl FnOnce()) {
+    if std::env::var_os("GSTORE_LEDGER_TEST").is_some() {
+        return test();
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("ledger::{name}"), "--nocapture"])
+        .env("GSTORE_LEDGER_TEST", "1")
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{printed}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "no test of this name");
+    assert!(!printed.contains("panicked"), "a panic was printed: {printed}");
 }
 
 fn ids(store: &Store) -> Vec<String> {
@@ -71,79 +73,81 @@ impl Good {
 
 #[test]
 fn flipped_bits_of_the_ledger_are_found_and_it_is_made_anew() {
-    count_panics();
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
-    let store = Store::create(&path).unwrap();
-    let mut n = 600;
-    add(&store, 0..n).unwrap();
-    let mut good = Good::of(&path);
-    let mut random = 0x9e37_79b9_7f4a_7c15u64;
-    for page in 0..good.ledger.len() / PAGE {
-        let start = page * PAGE;
-        if good.ledger.len() < start + PAGE {
-            break;
-        }
-        // A page that was never written to is never read: one flip shows that.
-        let used = good.ledger[start..start + PAGE].iter().any(|b| *b != 0);
-        for flip in 0..if used { 10 } else { 1 } {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            let bit = random as usize % (PAGE * 8);
-            let what = format!("page {page} bit {bit}");
-            let mut bad = good.ledger.clone();
-            bad[start + bit / 8] ^= 1 << (bit % 8);
-            fs_err::write(path.join(LEDGER), &bad).unwrap();
-            let report = verify(&store);
-            assert!(report.problems.iter().any(|p| p.file == LEDGER), "{what}: verify found nothing");
-            assert_eq!(report.problems[0].offset, Some(start as u64), "{what}");
-            assert!(fs_err::read(path.join(LEDGER)).unwrap() == bad, "{what}: verify wrote to the ledger");
-            assert!(fs_err::read(path.join(SUMS)).unwrap() == good.sums, "{what}: verify wrote the sums");
-            if flip == 0 && used {
-                again(&store, n + 1, 1, &what);
-                n += 1;
-                again(&store, n, 0, &what);
-                each_once(&store, n, &what);
-                // What is left of the damage is in pages that are never read.
-                fs_err::remove_file(path.join(LEDGER)).unwrap();
-                again(&store, n, 0, &what);
-                good = Good::of(&path);
-            } else {
-                again(&store, n, 0, &what);
-                good.restore();
+    quietly("flipped_bits_of_the_ledger_are_found_and_it_is_made_anew", || {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("s");
+        let store = Store::create(&path).unwrap();
+        let mut n = 600;
+        add(&store, 0..n).unwrap();
+        let mut good = Good::of(&path);
+        let mut random = 0x9e37_79b9_7f4a_7c15u64;
+        for page in 0..good.ledger.len() / PAGE {
+            let start = page * PAGE;
+            if good.ledger.len() < start + PAGE {
+                break;
+            }
+            // A page that was never written to is never read: one flip shows that.
+            let used = good.ledger[start..start + PAGE].iter().any(|b| *b != 0);
+            for flip in 0..if used { 10 } else { 1 } {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                let bit = random as usize % (PAGE * 8);
+                let what = format!("page {page} bit {bit}");
+                let mut bad = good.ledger.clone();
+                bad[start + bit / 8] ^= 1 << (bit % 8);
+                fs_err::write(path.join(LEDGER), &bad).unwrap();
+                let report = verify(&store);
+                assert!(report.problems.iter().any(|p| p.file == LEDGER), "{what}: verify found nothing");
+                assert_eq!(report.problems[0].offset, Some(start as u64), "{what}");
+                assert!(
+                    fs_err::read(path.join(LEDGER)).unwrap() == bad,
+                    "{what}: verify wrote to the ledger"
+                );
+                assert!(fs_err::read(path.join(SUMS)).unwrap() == good.sums, "{what}: verify wrote the sums");
+                if flip == 0 && used {
+                    again(&store, n + 1, 1, &what);
+                    n += 1;
+                    again(&store, n, 0, &what);
+                    each_once(&store, n, &what);
+                    // What is left of the damage is in pages that are never read.
+                    fs_err::remove_file(path.join(LEDGER)).unwrap();
+                    again(&store, n, 0, &what);
+                    good = Good::of(&path);
+                } else {
+                    again(&store, n, 0, &what);
+                    good.restore();
+                }
             }
         }
-    }
-    assert!(verify(&store).is_sound());
-    assert_eq!(PANICS.load(Ordering::SeqCst), 0, "a panic was printed");
+        assert!(verify(&store).is_sound());
+    });
 }
 
 #[test]
 fn without_sums_everything_is_checked_once_and_nothing_panics_aloud() {
-    count_panics();
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..300).unwrap();
-    let good = Good::of(&path);
-    let used: Vec<usize> = (0..good.ledger.len()).filter(|i| good.ledger[*i] != 0).collect();
-    for i in used.iter().step_by((used.len() / 300).max(1)) {
-        let mut bad = good.ledger.clone();
-        bad[*i] ^= 0x41;
-        fs_err::write(path.join(LEDGER), &bad).unwrap();
-        let _ = fs_err::remove_file(path.join(SUMS));
-        assert!(verify(&store).is_sound(), "byte {i}: a crash may have left it so");
-        again(&store, 300, 0, &format!("byte {i}"));
-        assert!(path.join(SUMS).exists(), "byte {i}");
-        assert!(verify(&store).is_sound(), "byte {i}");
-    }
-    assert_eq!(PANICS.load(Ordering::SeqCst), 0, "a panic was printed");
+    quietly("without_sums_everything_is_checked_once_and_nothing_panics_aloud", || {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("s");
+        let store = Store::create(&path).unwrap();
+        add(&store, 0..300).unwrap();
+        let good = Good::of(&path);
+        let used: Vec<usize> = (0..good.ledger.len()).filter(|i| good.ledger[*i] != 0).collect();
+        for i in used.iter().step_by((used.len() / 300).max(1)) {
+            let mut bad = good.ledger.clone();
+            bad[*i] ^= 0x41;
+            fs_err::write(path.join(LEDGER), &bad).unwrap();
+            let _ = fs_err::remove_file(path.join(SUMS));
+            assert!(verify(&store).is_sound(), "byte {i}: a crash may have left it so");
+            again(&store, 300, 0, &format!("byte {i}"));
+            assert!(path.join(SUMS).exists(), "byte {i}");
+            assert!(verify(&store).is_sound(), "byte {i}");
+        }
+    });
 }
 
 #[test]
 fn flipped_bits_of_the_sums_are_found() {
-    count_panics();
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
     let store = Store::create(&path).unwrap();
@@ -166,7 +170,6 @@ fn flipped_bits_of_the_sums_are_found() {
 
 #[test]
 fn cut_and_longer_files_are_found() {
-    count_panics();
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
     let store = Store::create(&path).unwrap();
@@ -196,7 +199,6 @@ fn cut_and_longer_files_are_found() {
 
 #[test]
 fn what_a_crash_explains_is_a_note() {
-    count_panics();
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
     let store = Store::create(&path).unwrap();
@@ -219,7 +221,6 @@ fn what_a_crash_explains_is_a_note() {
 
 #[test]
 fn sums_are_there_only_while_nobody_writes() {
-    count_panics();
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
     let store = Store::create(&path).unwrap();
@@ -234,7 +235,6 @@ fn sums_are_there_only_while_nobody_writes() {
 
 #[test]
 fn a_crash_at_any_operation_leaves_a_ledger_that_is_right_or_made_anew() {
-    count_panics();
     let dir = tempdir().unwrap();
     let base = dir.path().join("base");
     add(&Store::create(&base).unwrap(), 0..20).unwrap();
@@ -344,7 +344,6 @@ impl Vfs for Counting {
 
 #[test]
 fn opening_reads_as_little_of_a_large_ledger_as_of_a_small_one() {
-    count_panics();
     let dir = tempdir().unwrap();
     for n in [1000, 100_000] {
         let path = dir.path().join(n.to_string());

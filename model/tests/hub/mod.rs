@@ -340,7 +340,7 @@ fn the_environment_means_what_it_means_elsewhere() {
     fs_err::write(path("other"), "hf_other\n").unwrap();
     let resolved = |variables: &[(&str, &str)]| {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "resolved_in_this_environment", "--nocapture"])
+            .args(["--exact", "hub::resolved_in_this_environment", "--nocapture"])
             .env_clear()
             .envs([("GSTORE_HUB_TEST", "1"), ("HF_ENDPOINT", &server.address()), ("HF_HOME", &path("home"))])
             .envs(variables.iter().copied())
