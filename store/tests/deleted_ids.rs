@@ -138,6 +138,37 @@ fn a_purge_takes_a_damaged_file_of_deleted_rows_and_counts_the_ids_that_it_hides
 }
 
 #[test]
+fn a_purge_remembers_what_can_be_read_of_a_damaged_file() {
+    const ROWS: u64 = 32_768;
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    // Ids that hardly compress, so that they fill several of the MiB that have a digest each.
+    let push = || {
+        let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
+        for row in 0..ROWS {
+            let id: String = (0..4).map(|i| sha256_hex(format!("{row} {i}").as_bytes())).collect();
+            append.push(NewSample { id: &id, record: Some(b"{}"), metadata: vec![] }).unwrap();
+        }
+        append.finish().unwrap()
+    };
+    assert_eq!(push().added, ROWS);
+    delete(&store, 0..ROWS, false);
+    let file = path.join(format!("samples/1/{}.parquet", pool(&store).files[0].uuid));
+    let mut bytes = fs_err::read(&file).unwrap();
+    assert!(bytes.len() > 3 << 20, "{} bytes", bytes.len());
+    bytes[3 << 19] ^= 1;
+    fs_err::write(&file, bytes).unwrap();
+    let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
+    let report = store.delete(&pool(&store), &RowSet::new(), options).unwrap();
+    let lost = report.unremembered;
+    assert_eq!((report.purged, lost % 8192), (ROWS, 0));
+    assert!((8192..=3 * 8192).contains(&lost), "{lost} of {ROWS}");
+    assert_eq!(counts(push()), (lost, 0, ROWS - lost));
+    assert_sound(&store);
+}
+
+#[test]
 fn a_copy_of_the_store_and_an_older_snapshot_remember_what_they_had() {
     let dir = tempdir().unwrap();
     let store = Store::create(dir.path().join("s")).unwrap();

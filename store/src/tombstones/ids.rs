@@ -31,6 +31,8 @@ const PAGE: usize = 256;
 const FENCE: usize = WIDTH + 8;
 /// What the tail ends in: salt, number of ids, [`MAGIC`], XXH3-128 of the tail before it.
 const END: usize = 16 + 8 + 8 + 16;
+/// Rows that are read at a time from a damaged file.
+const PIECE: usize = 8192;
 /// Format and version.
 const MAGIC: &[u8; 8] = b"GSDELID1";
 
@@ -54,8 +56,8 @@ pub(crate) fn salt_of(part: &DatasetPart) -> Uuid {
     part.deleted_ids.as_ref().map_or_else(Uuid::new_v4, |entry| entry.salt)
 }
 
-/// The digests of the ids that some rows of a dataset have, and the rows whose ids are lost because their file is
-/// damaged.
+/// The digests of the ids that some rows of a dataset have, and the rows whose ids cannot be read because their file is
+/// damaged there: a damaged file is read in pieces.
 pub(crate) fn readable_digests(
     env: &Env,
     part: &DatasetPart,
@@ -63,13 +65,25 @@ pub(crate) fn readable_digests(
     salt: Uuid,
 ) -> Result<(Vec<IdDigest>, RowSet), StorageError> {
     let (mut out, mut lost) = (Vec::new(), RowSet::new());
-    for file in &part.files {
+    let mut read = |file: &FileEntry, rows: &RowSet| -> Result<bool, StorageError> {
         match digests_of(env, part, std::slice::from_ref(file), rows, salt) {
             Ok(found) => out.extend(found.into_iter().map(|(_, id)| id)),
-            Err(e) if e.is_damage() => {
-                lost = lost.union(&rows.intersection(&RowSet::from_range(file.range())));
-            }
+            Err(e) if e.is_damage() => return Ok(false),
             Err(e) => return Err(e),
+        }
+        Ok(true)
+    };
+    for file in &part.files {
+        if read(file, rows)? {
+            continue;
+        }
+        let range = file.range();
+        for start in range.clone().step_by(PIECE) {
+            let end = start.saturating_add(PIECE as u64).min(range.end);
+            let piece = rows.intersection(&RowSet::from_range(start..end));
+            if !piece.is_empty() && !read(file, &piece)? {
+                lost = lost.union(&piece);
+            }
         }
     }
     Ok((out, lost))
