@@ -1,7 +1,7 @@
 //! Why vectors from elsewhere cannot be stored.
 
 use gstore_store::{
-    CommitError, JobError, KeyError, LookupError, OpenError, ReadError, StorageError, WriteError,
+    CommitError, JobError, KeyError, LookupError, OpenError, ReadError, StorageError, StoreError, WriteError,
 };
 
 /// Why vectors from elsewhere cannot be stored.
@@ -61,39 +61,36 @@ pub enum PutError {
     /// The key of the write.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A dataset, run or checkpoint that is not there.
-    #[error(transparent)]
-    Lookup(#[from] LookupError),
-    /// Opening the store.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// Reading it.
-    #[error(transparent)]
-    Read(#[from] ReadError),
     /// Starting the job.
     #[error(transparent)]
     Job(#[from] JobError),
-    /// Writing vectors.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// Publishing them.
+    /// Publishing vectors.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// A file or folder of the job.
+    /// The cause is what any operation can fail with.
     #[error(transparent)]
-    Storage(#[from] StorageError),
+    Store(StoreError),
 }
+
+macro_rules! through_store {
+    ($($cause:ident),*) => {$(
+        impl From<$cause> for PutError {
+            fn from(cause: $cause) -> Self {
+                Self::Store(cause.into())
+            }
+        }
+    )*};
+}
+
+through_store!(LookupError, OpenError, ReadError, WriteError, StorageError);
 
 impl PutError {
     /// Whether a damaged file of the store is behind it.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Open(e) => e.is_damage(),
-            Self::Read(e) => e.is_damage(),
             Self::Job(e) => e.is_damage(),
-            Self::Write(e) => e.is_damage(),
             Self::Commit(e) => e.is_damage(),
-            Self::Storage(e) => e.is_damage(),
+            Self::Store(e) => e.is_damage(),
             _ => false,
         }
     }

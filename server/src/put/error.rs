@@ -31,7 +31,8 @@ pub(super) fn of_put(error: &PutError, dataset: &str, root: &Path) -> Status {
     let code = match error {
         error if error.is_damage() => return status::damaged(),
         // Its own message names those that there are, which not everybody sees.
-        PutError::Lookup(_) | PutError::Commit(CommitError::Store(StoreError::Lookup(_))) => {
+        PutError::Store(StoreError::Lookup(_))
+        | PutError::Commit(CommitError::Store(StoreError::Lookup(_))) => {
             return Status::not_found(format!("there is no dataset `{}`", dataset.escape_debug()));
         }
         PutError::Run => Code::PermissionDenied,
