@@ -80,3 +80,38 @@ fn a_job_is_published_once_for_a_key_and_complete_with_all_rows() {
     assert_eq!(all.features()[0].state, FeatureState::Complete);
     assert!(verify(&store).problems.is_empty());
 }
+
+/// A feature of a space that was made elsewhere.
+fn elsewhere(space: &str) -> JobFeature {
+    let mut feature = feature("embed-mine", 4, DType::F32);
+    feature.desc.space.projection = space.to_owned();
+    feature
+}
+
+#[test]
+fn of_two_first_writes_of_a_label_the_second_is_refused_and_joins_when_it_is_done_again() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..6).unwrap();
+    let begin = |feature: JobFeature, rows: std::ops::Range<u64>| {
+        let mut job = store.start_job(plan(vec![feature])).unwrap();
+        seal(&mut job, 0, rows);
+        job
+    };
+    let publish = |job: Job, key: &str| job.publish_write(None, "pool", Some((write(key, key), Map::new())));
+    let (one, other) = (begin(elsewhere("external:one"), 0..3), begin(elsewhere("external:other"), 3..6));
+    let first = publish(one, "a").unwrap();
+    let refused = publish(other, "b").unwrap_err();
+    let CommitError::LabelTaken { label, dataset } = &refused else { panic!("{refused}") };
+    assert_eq!((label.as_str(), dataset.as_str()), ("embed-mine@checkpoint-7", "pool"));
+    let now = store.snapshot().unwrap();
+    assert_eq!((now.number(), now.features().len()), (first.number(), 1));
+    assert_eq!(pool(&store).written("b"), None);
+    // Whoever asks for the label finds the space that it has now.
+    let joined = publish(begin(elsewhere("external:one"), 3..6), "b").unwrap();
+    assert_eq!((joined.features().len(), joined.features()[0].state), (1, FeatureState::Complete));
+    // Features that are computed are known by what they are, and may share a label.
+    begin(elsewhere("external:computed"), 0..6).publish(None, true).unwrap();
+    assert_eq!(store.snapshot().unwrap().features().len(), 2);
+    assert!(verify(&store).problems.is_empty());
+}

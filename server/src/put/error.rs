@@ -51,7 +51,9 @@ fn of_commit(error: &CommitError) -> Code {
         CommitError::Key(KeyError::Used { .. }) | CommitError::Overlap { .. } => Code::AlreadyExists,
         CommitError::Key(_) => Code::InvalidArgument,
         CommitError::Store(StoreError::Lookup(_)) => Code::NotFound,
-        CommitError::BeyondDataset { .. } | CommitError::Mismatch { .. } => Code::Aborted,
+        CommitError::BeyondDataset { .. } | CommitError::Mismatch { .. } | CommitError::LabelTaken { .. } => {
+            Code::Aborted
+        }
         CommitError::RunConflict { .. } | CommitError::CheckpointTwice { .. } => Code::InvalidArgument,
         _ => Code::Internal,
     }

@@ -126,6 +126,16 @@ pub enum CommitError {
         /// What differs.
         detail: String,
     },
+    /// A new feature has the label of another one, which was published since the write began.
+    #[error(
+        "dataset {dataset:?} got another feature {label} meanwhile, in a space of its own, so nothing was changed; do the write again to add to that feature, or give this one another label"
+    )]
+    LabelTaken {
+        /// The label that both have.
+        label: String,
+        /// Their dataset.
+        dataset: String,
+    },
     /// The medium reported an error at the commit point itself.
     #[error("snapshot {snapshot} was written, but whether it survives a loss of power is not known: {source}\n  {}", if *.visible {"it is the current one"} else {"it is not the current one"})]
     Unclear {

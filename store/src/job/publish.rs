@@ -29,6 +29,8 @@ pub(crate) const ATTACHED: &str = "attached";
 pub(crate) struct Finish {
     pub runs: Vec<RunUpdate>,
     pub completion: Completion,
+    /// A new feature needs a label that no other one of its dataset has.
+    pub own_labels: bool,
     /// Digests of the receipts that the rows came with, by key of the feature.
     pub receipts: BTreeMap<String, Vec<String>>,
     /// The write of a client that this is, with the dataset that it is of and what the client is told.
@@ -82,7 +84,8 @@ impl Job {
     /// noted in `dataset` with `told`. Where that was done before, nothing is published and the files go.
     ///
     /// # Errors
-    /// As [`Job::publish`]; a key that was used for other content.
+    /// As [`Job::publish`]; a key that was used for other content; a new feature whose label another one has. Clients name features by label, so
+    /// of two first writes the one that publishes second is refused, and joins the feature when it is done again.
     pub fn publish_write(
         self,
         run: Option<RunUpdate>,
@@ -92,6 +95,7 @@ impl Job {
         let finish = Finish {
             runs: run.into_iter().collect(),
             completion: Completion::WithAllRows,
+            own_labels: true,
             write: write.map(|(write, told)| (dataset.to_owned(), write, told)),
             ..Finish::default()
         };
@@ -212,6 +216,11 @@ impl Job {
         let mut part = match old {
             Some(part) => FeaturePart::clone(part),
             None => {
+                let named = |other: &&Arc<FeaturePart>| other.attrs.label == feature.attrs.label;
+                if finish.own_labels && now.features_of(&feature.desc.dataset).iter().any(named) {
+                    let (label, dataset) = (feature.attrs.label.clone(), feature.desc.dataset.clone());
+                    return Err(CommitError::LabelTaken { label, dataset });
+                }
                 next.feature += 1;
                 FeaturePart::new(next.feature - 1, feature.desc.clone(), feature.attrs.clone())
             }
