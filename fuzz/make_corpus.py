@@ -218,3 +218,39 @@ put("samples", "messages", b'{"id": "a1", "messages": [{"role": "user", "content
 put("samples", "others", b'\xef\xbb\xbf{"prompt": "a", "completion": "b", "id": 7, "big": 18446744073709551615}\n{"text": "all of it", "meta": {"a": {"b": null}}, "big": -1}')
 put("config", "full", b'store = "my.gstore"\n\n[ingest]\nmodel = "llama"\ncheckpoints = ["run/checkpoint-*"]\nfeatures = ["grad-adam", "loss"]\ndim = 64\n\n[select]\ntop = "5%"\n')
 put("config", "values", b'[ingest]\nmodel = \'m\'\nseed = 0x10\nbatch-tokens = 1_000\ndataset = """\na"""\ndry-run = true\n')
+
+
+# Uploads: the command, then for each message its header and its body, with four bytes in between. Needs pyarrow.
+def upload(name, command, table, cut=None, **options):
+    out = pa.BufferOutputStream()
+    with pa.ipc.new_stream(out, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        for batch in table.to_batches(max_chunksize=3):
+            writer.write_batch(batch)
+    parts = [text({"put": command})]
+    for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(out.getvalue())):
+        header, body = message.metadata.to_pybytes(), message.body.to_pybytes() if message.body else b""
+        parts += [header, body[:cut]]
+    put("upload", name, b"\xf1\xf2\xf3\xf4".join(parts))
+
+
+try:
+    import pyarrow as pa
+except ImportError:
+    raise SystemExit("without pyarrow, no uploads")
+ids, rows = [f"n{i}" for i in range(5)], pa.array(range(5), pa.uint64())
+lists = lambda ty, dim: pa.FixedSizeListArray.from_arrays(pa.array([0.5] * 5 * dim, ty), dim)
+samples, vectors = {"samples": {"dataset": "d"}, "key": "k"}, {"vectors": {"dataset": "d", "kind": "embed-x"}}
+losses = {"losses": {"dataset": "d"}}
+message = pa.struct([("role", pa.string()), ("content", pa.string())])
+chats = pa.array([[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]] * 5, pa.list_(message))
+plain = pa.table({"id": ids, "text": ["a text"] * 4 + [None], "n": pa.array([1, 2, None, 4, 5], pa.int32())})
+upload("samples", samples, plain)
+upload("samples-chat", samples, pa.table({"messages": chats, "year": pa.array([1] * 5, pa.date32())}))
+upload("samples-dictionary", samples, pa.table({"text": pa.array(ids).dictionary_encode(), "tag": pa.array(["x"] * 5).dictionary_encode()}))
+upload("samples-views", samples, pa.table({"text": pa.array(["a text of more than twelve bytes"] * 5, pa.string_view())}))
+upload("vectors-rows", vectors, pa.table({"row": rows, "vector": lists(pa.float32(), 3), "flags": pa.array([0, 1, 2, 3, 4], pa.uint8())}))
+upload("vectors-ids", vectors, pa.table({"id": ids, "vector": lists(pa.float16(), 2)}))
+upload("vectors-views", vectors, pa.table({"id": pa.array(["an id of more than twelve bytes"] * 5, pa.string_view()), "vector": lists(pa.float32(), 1)}))
+upload("losses", losses, pa.table({"row": pa.array(range(5), pa.int8()), "loss": pa.array([1.5] * 5, pa.float64())}))
+upload("bad-cut", samples, plain, cut=8)
+upload("bad-compressed", samples, pa.table({"text": ["x" * 300] * 5}), compression="zstd")

@@ -13,7 +13,7 @@ export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=16"
 features=""
 [ "$target" = config ] && features=config # for which the whole program is built
-[ "$target" = request ] && features=server # for which all of SQL is
+{ [ "$target" = request ] || [ "$target" = upload ]; } && features=server # for which all of SQL is
 cargo build --quiet --release --features "$features" --manifest-path libfuzzer/Cargo.toml --target "$host" --bin any
 program=${CARGO_TARGET_DIR:-libfuzzer/target}/$host/release/any
 mkdir -p "found/$target" failed

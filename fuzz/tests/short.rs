@@ -84,6 +84,20 @@ fn a_sound_graph_is_searched() {
     }
 }
 
+/// The kept streams get as far as the store, so their changes do.
+#[test]
+fn sound_uploads_are_read() {
+    let mut sound = 0;
+    for (file, data) in corpus(gstore_fuzz::target("upload").unwrap()) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        if !name.starts_with("bad-") {
+            assert_eq!(gstore_fuzz::targets::upload::rows(&data), 5, "{name}");
+            sound += 1;
+        }
+    }
+    assert!(sound >= 5, "{sound}");
+}
+
 #[test]
 #[ignore = "writes the kept input"]
 fn write_a_sound_sketch() {
@@ -128,4 +142,5 @@ targets!(
     samples,
     config,
     request,
+    upload,
 );

@@ -31,6 +31,18 @@ pub fn request(bytes: &[u8]) {
     headers(bytes);
 }
 
+/// Reads the bytes as the stream of an upload: its command, then for each message its header and its body, parted by the bytes f1 f2 f3 f4. The
+/// rows that come out.
+///
+/// # Panics
+/// Where something does not hold that must hold for all bytes.
+pub fn upload(bytes: &[u8]) -> u64 {
+    let read = crate::put::fuzzing::rows(bytes);
+    let rows = read.as_ref().copied().unwrap_or(0);
+    check(read.err());
+    rows
+}
+
 /// No bytes are a handle that were not signed; what is signed comes back as it was.
 fn handle(bytes: &[u8]) {
     static SIGNER: LazyLock<Option<Signer>> = LazyLock::new(|| Signer::new(b"a key of this test").ok());

@@ -14,6 +14,8 @@ mod samples;
 mod segment;
 pub mod sketch;
 mod tokenizer;
+#[cfg(feature = "server")]
+pub mod upload;
 
 use crate::Target;
 
@@ -41,6 +43,8 @@ pub const ALL: &[Target] = &[
     command::CONFIG,
     #[cfg(feature = "server")]
     request::REQUEST,
+    #[cfg(feature = "server")]
+    upload::UPLOAD,
 ];
 
 const KIB: usize = 1 << 10;

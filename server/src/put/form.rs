@@ -1,6 +1,5 @@
 //! What an upload is, as its descriptor says in JSON.
 
-use arrow_flight::FlightData;
 use gstore::VectorSpec;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -82,11 +81,6 @@ impl Upload {
             _ => return Err(Status::invalid_argument("put one of samples, vectors and losses")),
         };
         Ok(Self { what, key })
-    }
-
-    /// A message as every stream of a client has to have it: not compressed.
-    pub(crate) fn plain(message: FlightData) -> Result<FlightData, Status> {
-        super::incoming::uncompressed(message)
     }
 
     /// The dataset that it is for.

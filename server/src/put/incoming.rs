@@ -1,19 +1,17 @@
 //! The batches of an upload on their way from the connection to the thread that stores them.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::RecordBatch;
 use arrow_flight::FlightData;
-use arrow_flight::decode::FlightRecordBatchStream;
-use arrow_flight::error::FlightError;
+use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt};
 use gstore_core::Cancel;
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use super::decode::Batches;
 use crate::audit::Record;
 use crate::core::Core;
 
@@ -67,27 +65,19 @@ pub(super) async fn feed(
 ) -> Result<(), Status> {
     let bytes = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&bytes);
-    let messages = messages.map(move |message| {
-        let message = message.and_then(uncompressed);
-        if let Ok(message) = &message {
-            counter
-                .fetch_add((message.data_header.len() + message.data_body.len()) as u64, Ordering::Relaxed);
-        }
-        message.map_err(|status| FlightError::Tonic(Box::new(status)))
-    });
-    let mut batches = FlightRecordBatchStream::new_from_flight_data(messages);
+    let mut batches = Batches::of(messages.inspect_ok(move |message| {
+        let length = message.data_header.len() + message.data_body.len();
+        counter.fetch_add(length as u64, Ordering::Relaxed);
+    }));
     let patience = core.limits.connections.reader;
-    let mut rows = 0;
+    let mut rows = 0u64;
     loop {
-        // What a client sends decides what is decoded, and a library may not be ready for all of it.
-        let next = AssertUnwindSafe(batches.try_next()).catch_unwind();
-        let next = tokio::time::timeout(patience, next).await.map_err(|_| {
+        let next = tokio::time::timeout(patience, batches.next()).await.map_err(|_| {
             let seconds = patience.as_secs_f64();
             Status::deadline_exceeded(format!("nothing was sent for {seconds} s; nothing was stored"))
         })?;
-        let next = next.unwrap_or_else(|_| Err(FlightError::DecodeError("a malformed message".to_owned())));
-        let Some(batch) = next.map_err(of_sent)? else { break };
-        rows += batch.num_rows() as u64;
+        let Some(batch) = next? else { break };
+        rows = rows.saturating_add(batch.num_rows() as u64);
         let limits = &core.limits;
         if rows > limits.put_rows || bytes.load(Ordering::Relaxed) > limits.put_bytes {
             let (most, size) = (limits.put_rows, limits.put_bytes);
@@ -102,31 +92,4 @@ pub(super) async fn feed(
     }
     let _ = to.send(Event::End).await;
     Ok(())
-}
-
-/// A compressed message says of itself how large it is, and can be much larger than what was sent.
-pub(crate) fn uncompressed(message: FlightData) -> Result<FlightData, Status> {
-    let header = gstore_store::caught(|| {
-        let header = arrow_ipc::root_as_message(&message.data_header).ok()?;
-        let batch = header.header_as_record_batch();
-        let batch = batch.or_else(|| header.header_as_dictionary_batch().and_then(|d| d.data()));
-        Some(batch.is_some_and(|batch| batch.compression().is_some()))
-    });
-    match header {
-        Some(Some(true)) => {
-            Err(Status::invalid_argument("compressed batches are not taken; send them plain"))
-        }
-        Some(Some(false)) => Ok(message),
-        // Metadata alone.
-        _ if message.data_header.is_empty() => Ok(message),
-        _ => Err(Status::invalid_argument("a malformed message")),
-    }
-}
-
-/// What is wrong with messages that were sent.
-fn of_sent(error: FlightError) -> Status {
-    match error {
-        FlightError::Tonic(status) => *status,
-        error => Status::invalid_argument(format!("the stream is not understood: {error}")),
-    }
 }

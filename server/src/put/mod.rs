@@ -7,8 +7,11 @@
 //! - a stream with a key is done once, however often it is sent
 //! - memory: two batches that wait, and one that is worked on
 
+mod decode;
 mod error;
 mod form;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod incoming;
 mod samples;
 mod spool;
@@ -32,6 +35,7 @@ use crate::core::Core;
 use crate::running::Raises;
 use crate::status;
 
+pub(crate) use decode::plain;
 pub(crate) use form::{Upload, What};
 use incoming::Incoming;
 

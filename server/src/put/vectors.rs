@@ -14,6 +14,8 @@ use super::incoming::Incoming;
 use crate::access::Caller;
 use crate::core::Core;
 
+/// Bytes of the ids of a batch, which texts that share bytes can have many of.
+const IDS: u64 = 64 << 20;
 /// Flags that a client may set: no scored token, not finite, truncated, missing values.
 const FLAGS: u8 = 0b1111;
 
@@ -50,7 +52,7 @@ pub(super) fn put(
 }
 
 /// A batch as plain values.
-struct Columns {
+pub(super) struct Columns {
     shape: VectorShape,
     samples: Named,
     values: Vec<f32>,
@@ -66,7 +68,7 @@ enum Named {
 
 impl Columns {
     /// Takes a batch apart.
-    fn of(batch: &RecordBatch, losses: bool) -> Result<Self, Status> {
+    pub(super) fn of(batch: &RecordBatch, losses: bool) -> Result<Self, Status> {
         let value = if losses { "loss" } else { "vector" };
         let (mut samples, mut vectors, mut flags) = (None, None, None);
         for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
@@ -83,6 +85,13 @@ impl Columns {
                     samples = Some(Named::Rows(rows.as_primitive::<UInt64Type>().values().to_vec()));
                 }
                 "id" if is_text(column.data_type()) => {
+                    let length =
+                        column.as_string_view_opt().map(|ids| ids.lengths().map(u64::from).sum::<u64>());
+                    if length.is_some_and(|length| length > IDS) {
+                        return Err(refused(
+                            "the ids of a batch have at most 64 MiB; send fewer rows in one",
+                        ));
+                    }
                     samples = Some(Named::Ids(converted(column, &DataType::Utf8)?));
                 }
                 "flags" if *column.data_type() == DataType::UInt8 => {
@@ -103,6 +112,16 @@ impl Columns {
             return Err(refused("flags are bits of 0 to 15"));
         }
         Ok(Self { shape, samples, values, flags })
+    }
+
+    /// Whether there is a vector for each of so many samples.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn fits(&self, rows: usize) -> bool {
+        let samples = match &self.samples {
+            Named::Rows(rows) => rows.len(),
+            Named::Ids(ids) => ids.len(),
+        };
+        samples == rows && rows.checked_mul(self.shape.dim) == Some(self.values.len())
     }
 
     fn push_to(&self, put: &mut VectorPut) -> Result<(), PutError> {

@@ -19,7 +19,6 @@ use super::get;
 use crate::answer::ask::Asked;
 use crate::answer::rows::write_values;
 use crate::handle::{Handle, Question, Statement};
-use crate::put::Upload;
 use crate::status;
 
 /// Takes a stream in.
@@ -97,7 +96,7 @@ async fn only_row(
     messages: BoxStream<'static, Result<FlightData, Status>>,
 ) -> Result<Option<RecordBatch>, Status> {
     let messages = messages.map(|message| {
-        message.and_then(Upload::plain).map_err(|status| FlightError::Tonic(Box::new(status)))
+        message.and_then(crate::put::plain).map_err(|status| FlightError::Tonic(Box::new(status)))
     });
     let mut batches = FlightRecordBatchStream::new_from_flight_data(messages);
     let mut row = None;

@@ -42,13 +42,20 @@ async fn put_as(
     batches: Vec<RecordBatch>,
     options: IpcWriteOptions,
 ) -> Result<Value, Status> {
+    sent(client, encoded(what, batches, options).await).await
+}
+
+async fn encoded(what: &Value, batches: Vec<RecordBatch>, options: IpcWriteOptions) -> Vec<FlightData> {
     let descriptor = FlightDescriptor::new_cmd(json!({ "put": what }).to_string().into_bytes());
     let encoder = FlightDataEncoderBuilder::new()
         .with_schema(batches[0].schema())
         .with_options(options)
         .with_flight_descriptor(Some(descriptor));
     let batches = futures::stream::iter(batches.into_iter().map(Ok));
-    let messages: Vec<_> = encoder.build(batches).try_collect().await.unwrap();
+    encoder.build(batches).try_collect().await.unwrap()
+}
+
+async fn sent(client: &Client, messages: Vec<FlightData>) -> Result<Value, Status> {
     let put = client.inner.clone().do_put(client.request(futures::stream::iter(messages))).await?;
     let result = put.into_inner().message().await?.expect("a result");
     Ok(serde_json::from_slice(&result.app_metadata).unwrap())
@@ -513,4 +520,45 @@ async fn tags_are_made_and_removed_by_those_who_may_write_all() {
     }
     act(&client, "delete_tag", json!({"name": "before"})).await.unwrap();
     assert_eq!(act(&client, "tags", json!({})).await.unwrap(), json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_first_uploads_of_a_label_make_one_feature() {
+    let server = Server::start(options());
+    let client = writing(&server).await;
+    let what = |key: &str| json!({"vectors": {"dataset": "pool", "kind": "embed-both"}, "key": key});
+    let (send, open) = futures::channel::mpsc::unbounded();
+    for message in encoded(&what("a"), vec![vectors(&[0, 1], 2)], IpcWriteOptions::default()).await {
+        send.unbounded_send(message).unwrap();
+    }
+    let (mut inner, request) = (client.inner.clone(), client.request(open));
+    let first = tokio::spawn(async move { inner.do_put(request).await?.into_inner().message().await });
+    while leftovers(&server.store).is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    put(&client, what("b"), vec![vectors(&[2, 3], 2)]).await.unwrap();
+    drop(send);
+    let refused = first.await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), Code::Aborted, "{refused}");
+    // The same once more finds the feature.
+    let told = put(&client, what("a"), vec![vectors(&[0, 1], 2)]).await.unwrap();
+    assert_eq!((&told["rows"], &told["repeated"]), (&json!(2), &json!(false)), "{told}");
+    let label = "SELECT count(*) FROM gstore.features WHERE label = 'embed-both'";
+    assert_eq!(value(&client, label).await, "1");
+    assert_eq!(value(&client, "SELECT count(*) FROM vectors('pool', 'embed-both')").await, "4");
+    assert_eq!(leftovers(&server.store), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_claim_more_than_was_sent_are_refused() {
+    let server = Server::start(options());
+    let client = writing(&server).await;
+    let what = json!({"samples": {"dataset": "fresh"}});
+    let mut messages = encoded(&what, vec![texts(0..3)], IpcWriteOptions::default()).await;
+    let last = messages.last_mut().unwrap();
+    last.data_body = last.data_body.slice(..8);
+    let refused = sent(&client, messages).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    assert!(refused.message().contains("more bytes than its body"), "{refused}");
+    put(&client, what, vec![texts(0..3)]).await.unwrap();
 }

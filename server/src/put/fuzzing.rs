@@ -1,0 +1,66 @@
+//! Streams of uploads read up to where the store would be changed: for random input.
+
+use arrow_flight::FlightData;
+use arrow_ipc::writer::StreamWriter;
+use futures::FutureExt;
+use tonic::Status;
+
+use super::decode::Batches;
+use super::form::{Upload, What};
+use super::vectors::Columns;
+use crate::options::Limits;
+
+/// What stands between the parts of a stream.
+const BETWEEN: &[u8] = b"\xf1\xf2\xf3\xf4";
+
+/// Reads a stream: the command, then for each message its header and its body. The rows that come out.
+pub(crate) fn rows(bytes: &[u8]) -> Result<u64, Status> {
+    let mut parts = parts(bytes);
+    let upload = Upload::read(parts.next().unwrap_or_default())?;
+    let mut messages = Vec::new();
+    while let Some(header) = parts.next() {
+        let body = parts.next().unwrap_or_default();
+        let message = FlightData::new().with_data_header(header.to_vec()).with_data_body(body.to_vec());
+        messages.push(Ok(message));
+    }
+    let (mut batches, most) = (Batches::of(futures::stream::iter(messages)), Limits::default().put_rows);
+    let (mut rows, mut kept) = (0u64, None);
+    // Everything is there, so nothing has to be waited for.
+    while let Some(batch) = batches.next().now_or_never().unwrap_or(Ok(None))? {
+        rows = rows.saturating_add(batch.num_rows() as u64);
+        if rows > most {
+            break;
+        }
+        match upload.what {
+            _ if batch.num_rows() == 0 => {}
+            What::Vectors { losses, .. } => {
+                let columns = Columns::of(&batch, losses)?;
+                assert!(columns.fits(batch.num_rows()), "as many samples as vectors");
+            }
+            What::Samples(_) => {
+                let mut writer = match kept.take() {
+                    Some(writer) => writer,
+                    None => StreamWriter::try_new(std::io::sink(), &batch.schema()).map_err(of_writing)?,
+                };
+                writer.write(&batch).map_err(of_writing)?;
+                kept = Some(writer);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn of_writing(error: arrow_schema::ArrowError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn parts(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(bytes);
+    std::iter::from_fn(move || {
+        let all = rest?;
+        let at = all.windows(BETWEEN.len()).position(|window| window == BETWEEN);
+        let (part, after) = all.split_at(at.unwrap_or(all.len()));
+        rest = at.and_then(|_| after.get(BETWEEN.len()..));
+        Some(part)
+    })
+}
