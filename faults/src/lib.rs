@@ -13,6 +13,7 @@ pub mod power;
 pub mod process;
 mod random;
 mod report;
+pub mod serve;
 pub mod sim;
 pub mod soak;
 pub mod suite;

@@ -1,7 +1,7 @@
 //! `faults`: crashes and failures of every kind against a store, and checks of what is left.
 //!
 //! ```text
-//! faults sim | fail | intent | kill | power | soak | all
+//! faults sim | fail | intent | kill | power | serve | soak | all
 //!        [--full] [--seed N] [--json] [--page FILE] [--keep FOLDER]
 //!   sim    loss of power on a simulated disk     --seeds --steps --images --onward
 //!                                                one image: --seed --at --image
@@ -10,6 +10,7 @@
 //!   intent two commands at once, in all pairs    --seeds
 //!   kill   kill -9                               --cycles --steps
 //!   power  loss of power on ext4                 --cycles --steps
+//!   serve  kill -9 and a failing disk of a server   --cycles
 //!   soak   readers and writers at once           --seconds
 //! ```
 //!
@@ -65,6 +66,11 @@ fn run(kind: &str, args: &Args) -> Result<bool, Failure> {
         process::child_main(Path::new(dir), seed.unwrap_or(0), steps, from, args.get("--die-at")?)?;
         return Ok(true);
     }
+    if kind == "server" {
+        let dir = args.text("--dir").ok_or("--dir is missing")?;
+        serve::server_main(Path::new(dir), fault(args)?)?;
+        return Ok(true);
+    }
     ctrlc::set_handler(Stop::interrupt)?;
     let suite = suite(args, seed)?;
     if let Some(done) = replay(kind, args, &suite)? {
@@ -87,6 +93,16 @@ fn run(kind: &str, args: &Args) -> Result<bool, Failure> {
     Ok(reports.iter().all(Report::is_good) && !Stop::interrupted())
 }
 
+/// What is to happen to the disk of a server.
+fn fault(args: &Args) -> Result<Option<process::Fault>, Failure> {
+    if let Some(at) = args.get("--die-at")? {
+        return Ok(Some(process::Fault::Die { at, after: args.has("--after") }));
+    }
+    let Some(at) = args.get("--fail-at")? else { return Ok(None) };
+    let changes = args.get("--changes")?.unwrap_or(1);
+    Ok(Some(process::Fault::Fail { at, changes, full: args.has("--no-space") }))
+}
+
 fn suite(args: &Args, seed: Option<u64>) -> Result<Suite, Failure> {
     let keep = args.text("--keep").map(PathBuf::from);
     let seed = seed.unwrap_or(1);
@@ -99,7 +115,7 @@ fn suite(args: &Args, seed: Option<u64>) -> Result<Suite, Failure> {
         (s.sim.steps, s.fail.steps, s.kill.steps, s.power.steps) = (n, n, n, n);
     }
     if let Some(n) = args.get("--cycles")? {
-        (s.kill.cycles, s.power.cycles) = (n, n);
+        (s.kill.cycles, s.power.cycles, s.serve.cycles) = (n, n, n);
     }
     s.sim.images = args.get("--images")?.unwrap_or(s.sim.images);
     s.sim.onward = args.get("--onward")?.unwrap_or(s.sim.onward);

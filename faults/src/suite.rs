@@ -4,9 +4,10 @@ use crate::fail::FailOptions;
 use crate::intent::IntentOptions;
 use crate::kill::KillOptions;
 use crate::power::PowerOptions;
+use crate::serve::ServerOptions;
 use crate::sim::SimOptions;
 use crate::soak::SoakOptions;
-use crate::{Report, Stop, fail, intent, kill, power, sim, soak};
+use crate::{Report, Stop, fail, intent, kill, power, serve, sim, soak};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub struct Suite {
     pub kill: KillOptions,
     /// Losses of power.
     pub power: PowerOptions,
+    /// Servers under clients.
+    pub serve: ServerOptions,
     /// Concurrent processes.
     pub soak: SoakOptions,
 }
@@ -49,7 +52,14 @@ impl Suite {
             fail: FailOptions { steps: 9, stride: 5 },
             intent: IntentOptions { seeds: 1, threads: threads() },
             kill: KillOptions { cycles: 25, steps: 14, program: program.clone(), keep: keep.clone() },
-            power: PowerOptions { cycles: 20, steps: 10, mebibytes: 64, program, keep },
+            power: PowerOptions {
+                cycles: 20,
+                steps: 10,
+                mebibytes: 64,
+                program: program.clone(),
+                keep: keep.clone(),
+            },
+            serve: ServerOptions { cycles: 12, pieces: 90, clients: 3, program, keep },
             soak: SoakOptions { time: Duration::from_secs(8), readers: 8 },
         }
     }
@@ -64,7 +74,14 @@ impl Suite {
             fail: FailOptions { steps: 18, stride: 1 },
             intent: IntentOptions { seeds: 50, threads: threads() },
             kill: KillOptions { cycles: 1_000, steps: 20, program: program.clone(), keep: keep.clone() },
-            power: PowerOptions { cycles: 1_000, steps: 20, mebibytes: 128, program, keep },
+            power: PowerOptions {
+                cycles: 1_000,
+                steps: 20,
+                mebibytes: 128,
+                program: program.clone(),
+                keep: keep.clone(),
+            },
+            serve: ServerOptions { cycles: 500, pieces: 300, clients: 4, program, keep },
             soak: SoakOptions { time: Duration::from_secs(600), readers: 8 },
         }
     }
@@ -101,6 +118,7 @@ impl Suite {
             "intent" => Some(intent::run(self.seed, &self.intent, stop)),
             "kill" => Some(kill::run(self.seed, &self.kill, stop)),
             "power" => Some(power::run(self.seed, &self.power, stop)),
+            "serve" => Some(serve::run(self.seed, &self.serve, stop)),
             "soak" => Some(soak::run(self.seed, &self.soak, stop)),
             _ => None,
         }
@@ -108,7 +126,7 @@ impl Suite {
 }
 
 /// The kinds, in the order in which they run.
-pub const KINDS: [&str; 6] = ["sim", "fail", "intent", "kill", "power", "soak"];
+pub const KINDS: [&str; 7] = ["sim", "fail", "intent", "kill", "power", "serve", "soak"];
 
 /// Figures and anomalies as a page.
 pub fn page(title: &str, reports: &[Report]) -> String {

@@ -59,3 +59,8 @@ fn the_process_is_killed() {
 fn power_is_lost_on_ext4() {
     good(&gstore_faults::power::run(1, &suite().power, &Stop::after(None)));
 }
+
+#[test]
+fn a_server_is_killed_and_its_disk_fails() {
+    good(&gstore_faults::serve::run(1, &suite().serve, &Stop::after(None)));
+}

@@ -1,7 +1,7 @@
 //! Child processes, and their handles in the parent.
 
 use super::Bench;
-use super::vfs::DyingVfs;
+use super::vfs::{Fault, FaultyVfs};
 use crate::work::{Context, Plan};
 use crate::{Failure, Random};
 use std::io::{BufRead, BufReader, Read};
@@ -116,7 +116,8 @@ impl Drop for Child {
 /// The child's work.
 pub fn main(path: &Path, seed: u64, length: usize, from: usize, die: Option<u64>) -> Result<(), Failure> {
     let plan = Plan::new(seed, length);
-    let vfs = Arc::new(DyingVfs::new(die, Random::of(&[seed, die.unwrap_or(0)]).chance(50)));
+    let fault = die.map(|at| Fault::Die { at, after: Random::of(&[seed, at]).chance(50) });
+    let vfs = Arc::new(FaultyVfs::new(fault));
     let mut context = Context::new(vfs, path);
     for (i, step) in plan.steps.iter().enumerate().skip(from) {
         println!("begin {i}");

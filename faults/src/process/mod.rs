@@ -4,6 +4,8 @@ mod child;
 mod vfs;
 
 pub use child::{Child, Line, main as child_main};
+pub use vfs::Fault;
+pub(crate) use vfs::FaultyVfs;
 
 use crate::check::{self, Depth, guarded};
 use crate::work::Plan;

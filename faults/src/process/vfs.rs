@@ -1,37 +1,83 @@
-//! The operating system's file system, on which the process dies at a chosen change.
+//! The operating system's file system with a fault: the process dies at a chosen change, or changes fail for a while.
 
 use gstore_store::FileMap;
 use gstore_store::vfs::*;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts changes, and kills the process with SIGKILL at one of them.
-#[derive(Debug, Clone)]
-pub(super) struct DyingVfs {
-    os: OsVfs,
-    left: Option<Arc<AtomicU64>>,
-    /// After the change instead of before it.
-    after: bool,
+/// What happens to changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The process kills itself with SIGKILL at the n-th change.
+    Die {
+        /// Which one, from 1.
+        at: u64,
+        /// When it is done, instead of before it.
+        after: bool,
+    },
+    /// Some changes fail.
+    Fail {
+        /// The first of them, from 1.
+        at: u64,
+        /// How many.
+        changes: u64,
+        /// Those that need space, because there is none; else all of them, with an error of the device.
+        full: bool,
+    },
 }
 
-impl DyingVfs {
-    pub(super) fn new(at: Option<u64>, after: bool) -> Self {
-        DyingVfs { os: OsVfs, left: at.map(|n| Arc::new(AtomicU64::new(n))), after }
+/// Counts changes, and has a fault at some of them.
+#[derive(Debug, Clone)]
+pub(crate) struct FaultyVfs {
+    os: OsVfs,
+    fault: Option<Fault>,
+    done: Arc<AtomicU64>,
+}
+
+/// What a change is to the medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It needs space.
+    Space,
+    /// It needs none.
+    Other,
+    /// It never reaches the medium.
+    Lock,
+}
+
+impl FaultyVfs {
+    pub(crate) fn new(fault: Option<Fault>) -> Self {
+        FaultyVfs { os: OsVfs, fault, done: Arc::default() }
     }
 
-    fn step<T>(&self, change: impl FnOnce() -> T) -> T {
-        let now = self.left.as_ref().is_some_and(|left| left.fetch_sub(1, Ordering::SeqCst) == 1);
-        if now && !self.after {
-            die();
+    fn step<T>(&self, kind: Kind, change: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let now = self.done.fetch_add(1, Ordering::SeqCst) + 1;
+        match self.fault {
+            Some(Fault::Die { at, after }) if now == at => {
+                if after {
+                    drop(change());
+                }
+                die()
+            }
+            Some(Fault::Fail { at, changes, full: true })
+                if kind == Kind::Space && within(now, at, changes) =>
+            {
+                Err(io::Error::new(ErrorKind::StorageFull, "injected: no space left on device"))
+            }
+            Some(Fault::Fail { at, changes, full: false })
+                if kind != Kind::Lock && within(now, at, changes) =>
+            {
+                Err(io::Error::other("injected: input/output error"))
+            }
+            _ => change(),
         }
-        let out = change();
-        if now {
-            die();
-        }
-        out
     }
+}
+
+fn within(now: u64, at: u64, changes: u64) -> bool {
+    now.checked_sub(at).is_some_and(|since| since < changes)
 }
 
 fn die() -> ! {
@@ -39,11 +85,11 @@ fn die() -> ! {
     std::process::abort()
 }
 
-struct File(Box<dyn VfsFile>, DyingVfs);
+struct File(Box<dyn VfsFile>, FaultyVfs);
 
 impl Write for File {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.1.step(|| self.0.write(buf))
+        self.1.step(Kind::Space, || self.0.write(buf))
     }
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
@@ -52,12 +98,12 @@ impl Write for File {
 
 impl VfsFile for File {
     fn sync(&mut self) -> io::Result<()> {
-        self.1.step(|| self.0.sync())
+        self.1.step(Kind::Other, || self.0.sync())
     }
 }
 
 #[derive(Debug)]
-struct Changing(Box<dyn VfsRandom>, DyingVfs);
+struct Changing(Box<dyn VfsRandom>, FaultyVfs);
 
 impl VfsRead for Changing {
     fn len(&self) -> io::Result<u64> {
@@ -70,53 +116,53 @@ impl VfsRead for Changing {
 
 impl VfsRandom for Changing {
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.1.step(|| self.0.write_at(data, offset))
+        self.1.step(Kind::Space, || self.0.write_at(data, offset))
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.1.step(|| self.0.set_len(len))
+        self.1.step(Kind::Space, || self.0.set_len(len))
     }
     fn sync_data(&self) -> io::Result<()> {
-        self.1.step(|| self.0.sync_data())
+        self.1.step(Kind::Other, || self.0.sync_data())
     }
 }
 
-impl Vfs for DyingVfs {
+impl Vfs for FaultyVfs {
     fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        let file = self.step(|| self.os.create(path))?;
+        let file = self.step(Kind::Space, || self.os.create(path))?;
         Ok(Box::new(File(file, self.clone())))
     }
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
         self.os.open(path)
     }
     fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
-        let file = self.step(|| self.os.open_random(path))?;
+        let file = self.step(Kind::Space, || self.os.open_random(path))?;
         Ok(Box::new(Changing(file, self.clone())))
     }
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
         self.os.map(path, len)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step(|| self.os.rename(from, to))
+        self.step(Kind::Space, || self.os.rename(from, to))
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.step(|| self.os.remove(path))
+        self.step(Kind::Other, || self.os.remove(path))
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.step(|| self.os.create_dir(path))
+        self.step(Kind::Space, || self.os.create_dir(path))
     }
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.step(|| self.os.remove_dir(path))
+        self.step(Kind::Other, || self.os.remove_dir(path))
     }
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         self.os.list(path)
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.step(|| self.os.sync_dir(path))
+        self.step(Kind::Other, || self.os.sync_dir(path))
     }
     fn exists(&self, path: &Path) -> io::Result<bool> {
         self.os.exists(path)
     }
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
-        self.step(|| self.os.lock(path, wait))
+        self.step(Kind::Lock, || self.os.lock(path, wait))
     }
 }

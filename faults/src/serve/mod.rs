@@ -1,0 +1,197 @@
+//! A server under clients that put and read, killed cycle after cycle on the same store, also on a disk that fails.
+//!
+//! - an upload that was acknowledged is there as it was sent, once; one that was not is absent or whole, and
+//!   sending it again with its key makes it whole once
+//! - every answer is of one snapshot, which has what was acknowledged before it was asked for
+//! - a disk without space disturbs no reader, and one that fails no upload that comes after
+//! - features of one label are one feature, also where two clients begin it at once
+
+mod check;
+mod client;
+mod clients;
+mod model;
+mod readers;
+mod server;
+
+pub use server::server_main;
+
+use crate::check::{guarded, sound};
+use crate::process::Fault;
+use crate::{Failure, Random, Report, Stop};
+use clients::{Disk, Life};
+use gstore_server::{NewToken, Scope, Tokens};
+use gstore_store::Store;
+use model::Model;
+use server::Server;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
+
+/// How much is done.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Lives of servers.
+    pub cycles: u64,
+    /// Pieces that clients send to a store: samples, their vectors and their losses.
+    pub pieces: u64,
+    /// Clients that put, and as many that read.
+    pub clients: u64,
+    /// The `faults` program, for the servers.
+    pub program: PathBuf,
+    /// Where bad stores are kept.
+    pub keep: Option<PathBuf>,
+}
+
+/// How long clients have to notice that their server is gone.
+const NOTICE: Duration = Duration::from_secs(30);
+/// How long a server lives that does not kill itself, at most, in milliseconds.
+const LIFE: u64 = 700;
+
+/// A store, and what its clients know.
+struct Bench {
+    path: PathBuf,
+    token: String,
+    model: Arc<Model>,
+}
+
+/// The lives.
+pub fn run(seed: u64, options: &ServerOptions, stop: &Stop) -> Report {
+    let mut report = Report::new("serve");
+    if let Err(e) = lives(seed, options, stop, &mut report) {
+        report.anomaly(format!("it cannot be done here: {e}"));
+    }
+    report.finish()
+}
+
+fn lives(seed: u64, options: &ServerOptions, stop: &Stop, report: &mut Report) -> Result<(), Failure> {
+    let folder = crate::kill::temporary()?;
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut random = Random::of(&[seed, 11]);
+    let (mut stores, mut bench) = (seed, None);
+    for cycle in 0..options.cycles {
+        if stop.now() {
+            break;
+        }
+        let now = match bench.take() {
+            Some(bench) => bench,
+            None => {
+                stores += 1;
+                Bench::new(folder.path(), stores, options.pieces)?
+            }
+        };
+        let fault = fault(&mut random);
+        match guarded(|| now.live(fault, options, &runtime, &mut random, report)) {
+            Ok(false) => bench = Some(now),
+            Ok(true) => {
+                report.count("stores finished", 1);
+                now.remove(None);
+            }
+            Err(e) => {
+                report.anomaly(format!("cycle {cycle} ({fault:?}), store of seed {stores}: {e}"));
+                now.remove(options.keep.as_deref());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What happens to a server, which is killed at last in any case.
+fn fault(random: &mut Random) -> Option<Fault> {
+    match random.below(5) {
+        0 | 1 => Some(Fault::Die { at: 3 + random.below(300), after: random.chance(50) }),
+        2 | 3 => {
+            let (at, changes) = (3 + random.below(150), 1 + random.below(60));
+            Some(Fault::Fail { at, changes, full: random.chance(50) })
+        }
+        _ => None,
+    }
+}
+
+impl Bench {
+    fn new(folder: &Path, seed: u64, pieces: u64) -> Result<Self, Failure> {
+        let path = folder.join(format!("served-{seed}"));
+        let store = Store::create(&path)?;
+        let new = NewToken { name: "writer".into(), scope: Scope::Write, expires: None, datasets: None };
+        let token = Tokens::of(&store).create(new)?;
+        Ok(Bench { path, token, model: Arc::new(Model::new(seed, pieces)) })
+    }
+
+    /// One life of a server, and a look at what is left. Whether all work is done.
+    fn live(
+        &self,
+        fault: Option<Fault>,
+        options: &ServerOptions,
+        runtime: &Runtime,
+        random: &mut Random,
+        report: &mut Report,
+    ) -> Result<bool, Failure> {
+        let mut server = Server::start(&options.program, &self.path, fault)?;
+        let disk = match fault {
+            Some(Fault::Fail { full: true, .. }) => Disk::Full,
+            Some(Fault::Fail { full: false, .. }) => Disk::Failing,
+            _ => Disk::Sound,
+        };
+        let life = Arc::new(Life::new(server.address.clone(), self.token.clone(), disk));
+        let mut tasks = Vec::new();
+        for client in 0..options.clients {
+            let (seed, clients) = (random.next(), options.clients);
+            let (own, model) = (Arc::clone(&life), Arc::clone(&self.model));
+            tasks.push(runtime.spawn(async move { clients::write(&own, &model, client, clients).await }));
+            let (own, model) = (Arc::clone(&life), Arc::clone(&self.model));
+            tasks.push(runtime.spawn(async move { readers::read(&own, &model, seed).await }));
+        }
+        let time = match fault {
+            Some(Fault::Die { .. }) => LIFE,
+            Some(Fault::Fail { .. }) => LIFE / 2 + random.below(LIFE / 2),
+            None => random.below(LIFE),
+        };
+        let end = Instant::now() + Duration::from_millis(time);
+        let mut died = false;
+        while !died && Instant::now() < end && life.wrong().is_empty() && !self.model.is_complete() {
+            std::thread::sleep(Duration::from_millis(1));
+            died = server.has_ended()?;
+        }
+        // Killed before the clients know: what breaks from here on may.
+        life.gone.store(true, Ordering::SeqCst);
+        let said = server.kill()?;
+        let joined =
+            runtime.block_on(async { tokio::time::timeout(NOTICE, futures::future::join_all(tasks)).await });
+        report.count("servers", 1);
+        report.count(if died { "died at a change" } else { "killed" }, 1);
+        life.counts().into_iter().for_each(|(what, n)| report.count(what, n));
+        if let Some(wrong) = life.wrong().first() {
+            return Err(format!("{wrong}; the server said: {said}").into());
+        }
+        if said.contains("panicked") || (died && !matches!(fault, Some(Fault::Die { .. }))) {
+            return Err(format!("the server failed: {said}").into());
+        }
+        let ended = joined.map_err(|_| "clients hang after their server is gone")?;
+        if let Some(Err(e)) = ended.into_iter().find(Result::is_err) {
+            return Err(format!("a client failed: {e}").into());
+        }
+        self.examine(random)
+    }
+
+    /// Looks at what is left, from outside.
+    fn examine(&self, random: &mut Random) -> Result<bool, Failure> {
+        let store = Store::open(&self.path)?;
+        check::look(&self.model, &store)?;
+        let done = self.model.is_complete();
+        if done || random.chance(25) {
+            sound(&store)?;
+        }
+        Ok(done)
+    }
+
+    /// Removes the store, or keeps a bad one.
+    fn remove(&self, keep: Option<&Path>) {
+        if let (Some(folder), Some(name)) = (keep, self.path.file_name()) {
+            let target = folder.join(format!("bad-{}", name.to_string_lossy()));
+            let _ = std::process::Command::new("cp").arg("-r").arg(&self.path).arg(&target).status();
+            eprintln!("the store is kept in {}", target.display());
+        }
+        let _ = fs_err::remove_dir_all(&self.path);
+    }
+}
