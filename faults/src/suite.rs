@@ -59,7 +59,7 @@ impl Suite {
                 program: program.clone(),
                 keep: keep.clone(),
             },
-            serve: ServerOptions { cycles: 12, pieces: 90, clients: 3, program, keep },
+            serve: ServerOptions { cycles: 12, pieces: 45, clients: 3, program, keep },
             soak: SoakOptions { time: Duration::from_secs(8), readers: 8 },
         }
     }

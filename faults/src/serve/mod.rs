@@ -48,6 +48,8 @@ pub struct ServerOptions {
 const NOTICE: Duration = Duration::from_secs(30);
 /// How long a server lives that does not kill itself, at most, in milliseconds.
 const LIFE: u64 = 700;
+/// How long the last server of a store has for all that is left.
+const END: Duration = Duration::from_secs(180);
 
 /// A store, and what its clients know.
 struct Bench {
@@ -70,26 +72,32 @@ fn lives(seed: u64, options: &ServerOptions, stop: &Stop, report: &mut Report) -
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut random = Random::of(&[seed, 11]);
     let (mut stores, mut bench) = (seed, None);
-    for cycle in 0..options.cycles {
+    // The last one has no fault, and ends when all is there.
+    for cycle in 0..=options.cycles {
         if stop.now() {
             break;
         }
+        let last = cycle == options.cycles;
         let now = match bench.take() {
             Some(bench) => bench,
+            None if last => break,
             None => {
                 stores += 1;
                 Bench::new(folder.path(), stores, options.pieces)?
             }
         };
-        let fault = fault(&mut random);
-        match guarded(|| now.live(fault, options, &runtime, &mut random, report)) {
-            Ok(false) => bench = Some(now),
+        let fate = if last { Fate { fault: None, time: END } } else { Fate::new(&mut random) };
+        let lived = guarded(|| now.live(fate, options, &runtime, &mut random, report));
+        match lived {
             Ok(true) => {
                 report.count("stores finished", 1);
                 now.remove(None);
             }
-            Err(e) => {
-                report.anomaly(format!("cycle {cycle} ({fault:?}), store of seed {stores}: {e}"));
+            Ok(false) if !last => bench = Some(now),
+            other => {
+                let why =
+                    other.err().map_or_else(|| "uploads are left at the end".to_owned(), |e| e.to_string());
+                report.anomaly(format!("cycle {cycle} ({fate:?}), store of seed {stores}: {why}"));
                 now.remove(options.keep.as_deref());
             }
         }
@@ -98,14 +106,25 @@ fn lives(seed: u64, options: &ServerOptions, stop: &Stop, report: &mut Report) -
 }
 
 /// What happens to a server, which is killed at last in any case.
-fn fault(random: &mut Random) -> Option<Fault> {
-    match random.below(5) {
-        0 | 1 => Some(Fault::Die { at: 3 + random.below(300), after: random.chance(50) }),
-        2 | 3 => {
-            let (at, changes) = (3 + random.below(150), 1 + random.below(60));
-            Some(Fault::Fail { at, changes, full: random.chance(50) })
-        }
-        _ => None,
+#[derive(Debug, Clone, Copy)]
+struct Fate {
+    fault: Option<Fault>,
+    /// How long it lives, at most.
+    time: Duration,
+}
+
+impl Fate {
+    fn new(random: &mut Random) -> Self {
+        let (fault, time) = match random.below(5) {
+            0 | 1 => (Some(Fault::Die { at: 3 + random.below(300), after: random.chance(50) }), LIFE),
+            2 | 3 => {
+                let (at, changes) = (3 + random.below(150), 1 + random.below(60));
+                let fault = Fault::Fail { at, changes, full: random.chance(50) };
+                (Some(fault), LIFE / 2 + random.below(LIFE / 2))
+            }
+            _ => (None, random.below(LIFE)),
+        };
+        Fate { fault, time: Duration::from_millis(time) }
     }
 }
 
@@ -121,14 +140,14 @@ impl Bench {
     /// One life of a server, and a look at what is left. Whether all work is done.
     fn live(
         &self,
-        fault: Option<Fault>,
+        fate: Fate,
         options: &ServerOptions,
         runtime: &Runtime,
         random: &mut Random,
         report: &mut Report,
     ) -> Result<bool, Failure> {
-        let mut server = Server::start(&options.program, &self.path, fault)?;
-        let disk = match fault {
+        let mut server = Server::start(&options.program, &self.path, fate.fault)?;
+        let disk = match fate.fault {
             Some(Fault::Fail { full: true, .. }) => Disk::Full,
             Some(Fault::Fail { full: false, .. }) => Disk::Failing,
             _ => Disk::Sound,
@@ -142,12 +161,7 @@ impl Bench {
             let (own, model) = (Arc::clone(&life), Arc::clone(&self.model));
             tasks.push(runtime.spawn(async move { readers::read(&own, &model, seed).await }));
         }
-        let time = match fault {
-            Some(Fault::Die { .. }) => LIFE,
-            Some(Fault::Fail { .. }) => LIFE / 2 + random.below(LIFE / 2),
-            None => random.below(LIFE),
-        };
-        let end = Instant::now() + Duration::from_millis(time);
+        let end = Instant::now() + fate.time;
         let mut died = false;
         while !died && Instant::now() < end && life.wrong().is_empty() && !self.model.is_complete() {
             std::thread::sleep(Duration::from_millis(1));
@@ -164,7 +178,7 @@ impl Bench {
         if let Some(wrong) = life.wrong().first() {
             return Err(format!("{wrong}; the server said: {said}").into());
         }
-        if said.contains("panicked") || (died && !matches!(fault, Some(Fault::Die { .. }))) {
+        if said.contains("panicked") || (died && !matches!(fate.fault, Some(Fault::Die { .. }))) {
             return Err(format!("the server failed: {said}").into());
         }
         let ended = joined.map_err(|_| "clients hang after their server is gone")?;

@@ -1,12 +1,12 @@
 //! Streams of uploads read up to where the store would be changed: for random input.
 
 use arrow_flight::FlightData;
-use arrow_ipc::writer::StreamWriter;
 use futures::FutureExt;
 use tonic::Status;
 
 use super::decode::Batches;
 use super::form::{Upload, What};
+use super::samples;
 use super::vectors::Columns;
 use crate::options::Limits;
 
@@ -37,21 +37,10 @@ pub(crate) fn rows(bytes: &[u8]) -> Result<u64, Status> {
                 let columns = Columns::of(&batch, losses)?;
                 assert!(columns.fits(batch.num_rows()), "as many samples as vectors");
             }
-            What::Samples(_) => {
-                let mut writer = match kept.take() {
-                    Some(writer) => writer,
-                    None => StreamWriter::try_new(std::io::sink(), &batch.schema()).map_err(of_writing)?,
-                };
-                writer.write(&batch).map_err(of_writing)?;
-                kept = Some(writer);
-            }
+            What::Samples(_) => samples::keep(&mut kept, std::io::sink, &batch)?,
         }
     }
     Ok(rows)
-}
-
-fn of_writing(error: arrow_schema::ArrowError) -> Status {
-    Status::invalid_argument(error.to_string())
 }
 
 fn parts(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -2,6 +2,7 @@
 
 use std::io::{BufWriter, Write};
 
+use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 use gstore::{AddClient, AddOutcome, AddReport, AddRequest, IfChanged, Work};
@@ -75,20 +76,37 @@ fn request(form: &SampleForm, command: String) -> Result<AddRequest, Status> {
 
 /// Writes the stream to a file, as it comes.
 fn copy(incoming: &mut Incoming, spool: &Spool) -> Result<(), Status> {
-    let failed = |error: ArrowError| match error {
-        ArrowError::IoError(_, error) => error::of_io(&error),
-        error => Status::invalid_argument(format!("the stream cannot be kept: {error}")),
-    };
-    let mut writer = None;
+    let mut copy = None;
     while let Some(batch) = incoming.next()? {
-        let mut open = match writer.take() {
-            Some(open) => open,
-            None => StreamWriter::try_new(BufWriter::new(spool.file()), &batch.schema()).map_err(failed)?,
-        };
-        open.write(&batch).map_err(failed)?;
-        writer = Some(open);
+        keep(&mut copy, || BufWriter::new(spool.file()), &batch)?;
     }
-    let Some(writer) = writer else { return Err(Status::invalid_argument("there are no samples in it")) };
+    let Some(writer) = copy else { return Err(Status::invalid_argument("there are no samples in it")) };
     let mut file = writer.into_inner().map_err(failed)?;
     file.flush().map_err(|e| error::of_io(&e))
+}
+
+/// Adds a batch to a copy, which begins with its first one.
+pub(super) fn keep<W: Write>(
+    copy: &mut Option<StreamWriter<W>>,
+    begin: impl FnOnce() -> W,
+    batch: &RecordBatch,
+) -> Result<(), Status> {
+    // Arrays that are sound may still be none that the writer is ready for.
+    let written = gstore_store::caught(|| -> Result<(), ArrowError> {
+        let mut writer = match copy.take() {
+            Some(writer) => writer,
+            None => StreamWriter::try_new(begin(), &batch.schema())?,
+        };
+        writer.write(batch)?;
+        *copy = Some(writer);
+        Ok(())
+    });
+    written.unwrap_or_else(|| Err(ArrowError::IpcError("a malformed batch".to_owned()))).map_err(failed)
+}
+
+fn failed(error: ArrowError) -> Status {
+    match error {
+        ArrowError::IoError(_, error) => error::of_io(&error),
+        error => Status::invalid_argument(format!("the stream cannot be kept: {error}")),
+    }
 }
