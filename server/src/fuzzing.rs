@@ -31,8 +31,8 @@ pub fn request(bytes: &[u8]) {
     headers(bytes);
 }
 
-/// Reads the bytes as the stream of an upload: its command, then for each message its header and its body, parted by the bytes f1 f2 f3 f4. The
-/// rows that come out.
+/// Reads the bytes as the stream of an upload: its command, then for each message its header and its body,
+/// parted by the bytes f1 f2 f3 f4. The rows that come out.
 ///
 /// # Panics
 /// Where something does not hold that must hold for all bytes.

@@ -1,4 +1,5 @@
-//! The operating system's file system with a fault: the process dies at a chosen change, or changes fail for a while.
+//! The operating system's file system with a fault: the process dies at a chosen change, or changes fail for
+//! a while.
 
 use gstore_store::FileMap;
 use gstore_store::vfs::*;

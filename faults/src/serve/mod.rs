@@ -1,4 +1,5 @@
-//! A server under clients that put and read, killed cycle after cycle on the same store, also on a disk that fails.
+//! A server under clients that put and read, killed cycle after cycle on the same store, also on a disk that
+//! fails.
 //!
 //! - an upload that was acknowledged is there as it was sent, once; one that was not is absent or whole, and
 //!   sending it again with its key makes it whole once

@@ -1,4 +1,5 @@
-//! What clients send to a server, and what they know of it: expected content of the store while it is written to.
+//! What clients send to a server, and what they know of it: expected content of the store while it is written
+//! to.
 
 use crate::Random;
 use arrow_array::builder::{FixedSizeListBuilder, Float32Builder};

@@ -1,4 +1,5 @@
-//! Clients that read, in every way, and check that an answer is of one snapshot with all that was acknowledged.
+//! Clients that read, in every way, and check that an answer is of one snapshot with all that was
+//! acknowledged.
 
 use super::client::Client;
 use super::clients::{Disk, Life, Stopped};

@@ -7,7 +7,8 @@ use crate::Target;
 pub const UPLOAD: Target = Target {
     name: "upload",
     run,
-    // A field of 40 bytes and more in the header becomes a type, an array and fields of the copy that is kept; values are converted.
+    // A field of 40 bytes and more in the header becomes a type, an array and fields of the copy that is
+    // kept; values are converted.
     per_byte: 400,
     constant: 2 * MIB,
     words: &[

@@ -1,9 +1,11 @@
 //! Messages of an upload as batches; what claims to have more than was sent is refused before it is decoded.
 //!
 //! Invariants
-//! - parts of a message that share bytes do not multiply them: tables and texts of a header have a few times its bytes in all, the buffers of
-//!   a batch have those of its body, and no two columns have a dictionary in common
-//! - memory: a message, its batch, and the dictionaries of the stream, which have at most [`DICTIONARIES`] bytes
+//! - parts of a message that share bytes do not multiply them: tables and texts of a header have a few times
+//!   its bytes in all, the buffers of a batch have those of its body, and no two columns have a dictionary in
+//!   common
+//! - memory: a message, its batch, and the dictionaries of the stream, which have at most [`DICTIONARIES`]
+//!   bytes
 //! - a library that panics at what was sent ends the stream and nothing else
 
 use std::collections::{HashMap, HashSet};
@@ -59,7 +61,8 @@ fn refused(why: &str) -> Status {
     Status::invalid_argument(why)
 }
 
-/// A message that has what it says, and no more; `dictionaries` has the bytes of those that came before, by their numbers.
+/// A message that has what it says, and no more; `dictionaries` has the bytes of those that came before, by
+/// their numbers.
 fn checked(message: FlightData, dictionaries: &mut HashMap<i64, usize>) -> Result<FlightData, Status> {
     let message = plain(message)?;
     let header = gstore_store::caught(|| {
@@ -76,8 +79,8 @@ fn checked(message: FlightData, dictionaries: &mut HashMap<i64, usize>) -> Resul
     Ok(message)
 }
 
-/// A message as every stream of a client has to have it: not compressed, because a compressed one says of itself how large it is and can be
-/// much larger than what was sent, and without parts that share bytes.
+/// A message as every stream of a client has to have it: not compressed, because a compressed one says of
+/// itself how large it is and can be much larger than what was sent, and without parts that share bytes.
 pub(crate) fn plain(message: FlightData) -> Result<FlightData, Status> {
     // Metadata alone.
     if message.data_header.is_empty() {

@@ -84,8 +84,9 @@ impl Job {
     /// noted in `dataset` with `told`. Where that was done before, nothing is published and the files go.
     ///
     /// # Errors
-    /// As [`Job::publish`]; a key that was used for other content; a new feature whose label another one has. Clients name features by label, so
-    /// of two first writes the one that publishes second is refused, and joins the feature when it is done again.
+    /// As [`Job::publish`]; a key that was used for other content; a new feature whose label another one has.
+    /// Clients name features by label, so of two first writes the one that publishes second is refused, and
+    /// joins the feature when it is done again.
     pub fn publish_write(
         self,
         run: Option<RunUpdate>,

@@ -56,8 +56,8 @@ pub(crate) fn salt_of(part: &DatasetPart) -> Uuid {
     part.deleted_ids.as_ref().map_or_else(Uuid::new_v4, |entry| entry.salt)
 }
 
-/// The digests of the ids that some rows of a dataset have, and the rows whose ids cannot be read because their file is
-/// damaged there: a damaged file is read in pieces.
+/// The digests of the ids that some rows of a dataset have, and the rows whose ids cannot be read because
+/// their file is damaged there: a damaged file is read in pieces.
 pub(crate) fn readable_digests(
     env: &Env,
     part: &DatasetPart,
