@@ -36,7 +36,7 @@ serve-bench store minutes="30" *more="":
     cargo build --release -p gstore-cli -p gstore-benches --bin gstore --bin statement
     "${GSTORE_PYTHON:-python3}" benches/serve.py target/release/gstore --statement target/release/statement --store {{store}} --minutes {{minutes}} {{more}}
 
-# crashes, failing disks and concurrent processes in full form; the figures go to a page, for example docs/faults/2026-01-31.md
+# crashes, failing disks, concurrent processes and servers under clients in full form; the figures go to a page, for example docs/faults/2026-01-31.md
 crash page="target/faults.md":
     cargo run --release -p gstore-faults -- all --full --page {{page}}
 

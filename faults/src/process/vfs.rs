@@ -166,4 +166,7 @@ impl Vfs for FaultyVfs {
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
         self.step(Kind::Lock, || self.os.lock(path, wait))
     }
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        self.os.is_locked(path)
+    }
 }
