@@ -5,7 +5,7 @@ use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
-use arrow_flight::{FlightDescriptor, Ticket};
+use arrow_flight::{FlightData, FlightDescriptor, Ticket};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 use tonic::metadata::AsciiMetadataValue;
@@ -45,7 +45,7 @@ impl Client {
         let encoder = FlightDataEncoderBuilder::new()
             .with_flight_descriptor(Some(FlightDescriptor::new_cmd(command)))
             .build(futures::stream::iter(batches.into_iter().map(Ok)));
-        let messages: Vec<_> = encoder.try_collect().await.map_err(Status::from)?;
+        let messages: Vec<FlightData> = encoder.try_collect().await.map_err(Status::from)?;
         let sent = self.inner.clone().do_put(self.request(futures::stream::iter(messages))).await?;
         let result = sent.into_inner().message().await?;
         let result = result.ok_or_else(|| Status::unavailable("the stream ended without a result"))?;

@@ -151,7 +151,7 @@ impl Model {
                 return Err(format!("{what:?} of piece {piece} are there, which were never sent"));
             }
         }
-        match least.iter().find(|piece| !found.contains_key(piece)) {
+        match least.iter().find(|piece| !found.contains_key(*piece)) {
             Some(piece) => Err(format!("{what:?} of piece {piece} were acknowledged and are not there")),
             None => Ok(()),
         }
