@@ -114,16 +114,6 @@ impl Columns {
         Ok(Self { shape, samples, values, flags })
     }
 
-    /// Whether there is a vector for each of so many samples.
-    #[cfg(feature = "fuzzing")]
-    pub(super) fn fits(&self, rows: usize) -> bool {
-        let samples = match &self.samples {
-            Named::Rows(rows) => rows.len(),
-            Named::Ids(ids) => ids.len(),
-        };
-        samples == rows && rows.checked_mul(self.shape.dim) == Some(self.values.len())
-    }
-
     fn push_to(&self, put: &mut VectorPut) -> Result<(), PutError> {
         match &self.samples {
             Named::Rows(rows) => put.push(Samples::Rows(rows), &self.values, self.flags.as_deref()),
