@@ -5,7 +5,7 @@
 //!   datasets add none
 //! - nothing is visible before a stream has ended well; one that breaks off leaves nothing behind
 //! - a stream with a key is done once, however often it is sent
-//! - memory: two batches that wait, and one that is worked on
+//! - memory: two batches that wait, one that is worked on, and the dictionaries of the stream, 64 MiB at most
 
 mod decode;
 mod error;
