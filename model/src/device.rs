@@ -45,6 +45,15 @@ impl Device {
         Ok(Candle::new(device.map_err(missing)?))
     }
 
+    /// The feature of a build that this device needs, and whether this build has it.
+    fn feature(self) -> Option<(&'static str, bool)> {
+        match self {
+            Device::Cpu | Device::Candle => None,
+            Device::CandleCuda(_) => Some(("cuda", cfg!(feature = "cuda"))),
+            Device::CandleMetal(_) => Some(("metal", cfg!(feature = "metal"))),
+        }
+    }
+
     /// An error unless the backend computes in this precision.
     pub fn check(self, compute: Compute) -> Result<(), BackendError> {
         match (self, compute) {
@@ -69,31 +78,47 @@ impl fmt::Display for Device {
     }
 }
 
-/// No name of a backend.
+/// A name that is no backend, or one that this build does not have.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "no backend `{0}`; there are cpu, candle, candle:cuda, candle:metal, and candle:cuda:1 for the second device"
-)]
-pub struct UnknownDevice(String);
+pub enum DeviceError {
+    /// No name of a backend.
+    #[error(
+        "no backend `{0}`; there are cpu, candle, candle:cuda, candle:metal, and candle:cuda:1 for the second device"
+    )]
+    Unknown(String),
+    /// A device that this build cannot compute on.
+    #[error("the backend `{device}` is not in this build, which was made without the feature `{feature}`")]
+    NotBuilt {
+        /// The device.
+        device: Device,
+        /// The feature of the build.
+        feature: &'static str,
+    },
+}
 
+/// A device that this build cannot use is refused here, before any work.
 impl FromStr for Device {
-    type Err = UnknownDevice;
+    type Err = DeviceError;
 
-    fn from_str(name: &str) -> Result<Device, UnknownDevice> {
-        let unknown = || UnknownDevice(name.to_owned());
+    fn from_str(name: &str) -> Result<Device, DeviceError> {
+        let unknown = || DeviceError::Unknown(name.to_owned());
         let number = |rest: &str| match rest.strip_prefix(':') {
             None if rest.is_empty() => Ok(0),
             Some(digits) => digits.parse().map_err(|_| unknown()),
             None => Err(unknown()),
         };
-        match name {
-            "cpu" => Ok(Device::Cpu),
-            "candle" => Ok(Device::Candle),
+        let device = match name {
+            "cpu" => Device::Cpu,
+            "candle" => Device::Candle,
             _ => match (name.strip_prefix("candle:cuda"), name.strip_prefix("candle:metal")) {
-                (Some(rest), _) => number(rest).map(Device::CandleCuda),
-                (_, Some(rest)) => number(rest).map(Device::CandleMetal),
-                _ => Err(unknown()),
+                (Some(rest), _) => Device::CandleCuda(number(rest)?),
+                (_, Some(rest)) => Device::CandleMetal(number(rest)?),
+                _ => return Err(unknown()),
             },
+        };
+        match device.feature() {
+            Some((feature, false)) => Err(DeviceError::NotBuilt { device, feature }),
+            _ => Ok(device),
         }
     }
 }
@@ -105,12 +130,28 @@ mod tests {
     #[test]
     fn names_are_read_as_they_are_written() {
         for device in [Device::Cpu, Device::Candle, Device::CandleCuda(0), Device::CandleMetal(3)] {
-            assert_eq!(device.to_string().parse::<Device>().unwrap(), device);
+            match device.to_string().parse::<Device>() {
+                Ok(read) => assert_eq!(read, device),
+                Err(DeviceError::NotBuilt { device: refused, feature }) => {
+                    assert_eq!(refused, device);
+                    assert_eq!(device.feature(), Some((feature, false)));
+                }
+                Err(other) => panic!("{other}"),
+            }
         }
-        assert_eq!("candle:cuda".parse::<Device>().unwrap(), Device::CandleCuda(0));
         for name in ["", "gpu", "cuda", "candle:", "candle:cuda:", "candle:cuda1", "candle:metal:x"] {
-            assert!(name.parse::<Device>().is_err(), "{name}");
+            assert!(matches!(name.parse::<Device>(), Err(DeviceError::Unknown(_))), "{name}");
         }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_device_that_this_build_lacks_is_refused_by_its_feature() {
+        let error = "candle:cuda".parse::<Device>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the backend `candle:cuda:0` is not in this build, which was made without the feature `cuda`"
+        );
     }
 
     #[test]

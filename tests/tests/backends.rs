@@ -103,7 +103,7 @@ fn what_a_backend_cannot_do_is_refused_by_name() {
     };
     for (flags, code, says) in [
         (vec!["--backend", "candle", "--compute", "bf16"], 1, "computes in f32 alone"),
-        (vec!["--backend", "candle:cuda"], 1, "candle:cuda:0"),
+        (vec!["--backend", "candle:cuda"], 2, "made without the feature `cuda`"),
         (vec!["--backend", "gpu"], 2, "no backend `gpu`"),
     ] {
         let finished = ingest(&flags);
@@ -112,4 +112,6 @@ fn what_a_backend_cannot_do_is_refused_by_name() {
     }
     // What scripts have said so far.
     assert_eq!(ingest(&["--device", "cpu"]).code, 0);
+    // Nor is it accepted where nothing is left to compute.
+    assert_eq!(ingest(&["--backend", "candle:cuda"]).code, 2);
 }
