@@ -14,8 +14,7 @@
 //! - [`Models`]: loaded models for samples that are given with a question
 //! - [`indexes`]: sketches that follow the vectors
 //!
-//! Errors that have a way out name it as a [`Remedy`]; [`Remedy::word_with`] words it in the program's own
-//! terms. [`Cancel`] stops a job from another thread, [`Progress`] reports it.
+//! [`Cancel`] stops a job from another thread, [`Progress`] reports it.
 //!
 //! ```
 //! use gstore::{AppendOptions, DatasetName, NewSample, Store, Work};
@@ -34,6 +33,23 @@
 //! assert_eq!(gstore::pretty(&batches)?.lines().nth(3), Some("| a  |"));
 //! # Ok(())
 //! # }
+//! ```
+//!
+//! Errors that have a way out name it as a [`Remedy`]: [`Remedy::word_with`] words it in messages in the
+//! program's own terms, and [`Remedy::named_in`] gives it to a program that acts on it.
+//!
+//! ```
+//! use gstore::{Remedy, Store};
+//!
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let path = folder.path().join("none");
+//! let Err(error) = Store::open(&path) else { unreachable!("nothing is there") };
+//! let buttons = Remedy::named_in(&error, |remedy| match remedy {
+//!     Remedy::Ingest => "Compute features",
+//!     Remedy::Add => "Add samples",
+//!     _ => "Help",
+//! });
+//! assert_eq!(buttons, ["Compute features", "Add samples"]);
 //! ```
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,13 @@
 //! Remedies of errors as values: a library names one, the front end of the program words it.
 //!
 //! A message contains its remedies where its sentences need them: where a command, a function or an option is
-//! named. Until the front end has said how it words them ([`Remedy::word_with`]), they are plain nouns.
+//! named. Until the front end has said how it words them ([`Remedy::word_with`]), they are plain nouns. A
+//! program that does more with them than print them asks the error ([`Remedy::named_in`]).
 
+use std::cell::RefCell;
+use std::error::Error;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 /// A way out of an error. Front ends match it in full, so that a new one is worded everywhere.
@@ -60,6 +64,14 @@ pub type Wording = fn(&Remedy<'_>) -> String;
 
 static WORDING: OnceLock<Wording> = OnceLock::new();
 
+/// Is told of each remedy of a message that is written.
+type Listener = Box<dyn FnMut(&Remedy<'_>)>;
+
+thread_local! {
+    /// That of the question that this thread asks; see [`Remedy::named_in`].
+    static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
+}
+
 impl Remedy<'_> {
     /// Build the index that the message speaks of.
     pub const INDEX: Remedy<'static> = Remedy::Index { kind: "", feature: "", rebuild: false };
@@ -69,6 +81,36 @@ impl Remedy<'_> {
     pub fn word_with(wording: Wording) {
         // A program has one front end.
         let _ = WORDING.set(wording);
+    }
+
+    /// The remedies that the message of an error and those of its sources name, as `read` takes them, in the
+    /// order of the message and each once.
+    ///
+    /// The messages themselves are read, so every error has an answer and none has a second list of its
+    /// remedies. A remedy within a text that was composed before the error (of a refused statement, of a
+    /// damage's consequences) is words alone and is not found.
+    pub fn named_in<T: PartialEq + 'static>(
+        error: &(dyn Error + 'static),
+        read: fn(&Remedy<'_>) -> T,
+    ) -> Vec<T> {
+        let found = Rc::new(RefCell::new(Vec::new()));
+        let into = Rc::clone(&found);
+        let listener: Listener = Box::new(move |remedy| {
+            let value = read(remedy);
+            let mut found = into.borrow_mut();
+            if !found.contains(&value) {
+                found.push(value);
+            }
+        });
+        let before = LISTENER.replace(Some(listener));
+        let mut next = Some(error);
+        while let Some(error) = next {
+            // Its words are not of interest, only what they name.
+            drop(error.to_string());
+            next = error.source();
+        }
+        LISTENER.set(before);
+        found.take()
     }
 
     /// Nouns, for programs without commands.
@@ -100,6 +142,14 @@ impl Remedy<'_> {
 
 impl fmt::Display for Remedy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        LISTENER.with(|listener| {
+            // Busy where the listener writes a remedy itself.
+            if let Ok(mut listener) = listener.try_borrow_mut()
+                && let Some(tell) = listener.as_mut()
+            {
+                tell(self);
+            }
+        });
         f.write_str(&WORDING.get().map_or_else(|| self.plain(), |wording| wording(self)))
     }
 }
@@ -118,5 +168,45 @@ mod tests {
             Remedy::IngestKind { kind: "loss", per_token: true }.to_string(),
             "an ingest of loss per token"
         );
+    }
+    #[derive(Debug)]
+    struct Outer(Inner);
+
+    #[derive(Debug)]
+    struct Inner;
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}; {} and {} help", self.0, Remedy::Option("max_length", "32"), Remedy::Verify)
+        }
+    }
+
+    impl fmt::Display for Inner {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "run {} or {}", Remedy::Ingest, Remedy::Verify)
+        }
+    }
+
+    impl Error for Inner {}
+
+    impl Error for Outer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn an_error_is_asked_for_the_remedies_of_its_message_each_once() {
+        let names = Remedy::named_in(&Outer(Inner), |remedy| match *remedy {
+            Remedy::Option(name, value) => format!("{name} {value}"),
+            Remedy::Ingest => "ingest".to_owned(),
+            // A listener may write remedies.
+            ref other => other.to_string(),
+        });
+        assert_eq!(names, ["ingest", "a verification", "max_length 32"]);
+        assert!(Remedy::named_in(&fmt::Error, |remedy| remedy.to_string()).is_empty());
+        // Messages stay what they are.
+        assert_eq!(Outer(Inner).to_string().matches("a verification").count(), 2);
+        assert_eq!(Remedy::named_in(&Inner, |remedy| remedy.to_string()).len(), 2);
     }
 }

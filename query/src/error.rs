@@ -13,6 +13,21 @@ pub enum SideOf {
     Target,
 }
 
+/// Features that an ingest would have to compute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToCompute {
+    /// Their kind; empty: any.
+    pub kind: String,
+    /// A vector for each token.
+    pub per_token: bool,
+}
+
+fn with(compute: Option<&ToCompute>) -> String {
+    compute.map_or_else(String::new, |ToCompute { kind, per_token }| {
+        format!(" with {}", Remedy::IngestKind { kind, per_token: *per_token })
+    })
+}
+
 /// Errors of planning and answering a query.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -31,7 +46,7 @@ pub enum QueryError {
     #[error("{0}")]
     Spec(String),
     /// A dataset has no feature of the kind that the question needs.
-    #[error("dataset `{dataset}` has no `{kind}` feature{place}; {hint}")]
+    #[error("dataset `{dataset}` has no `{kind}` feature{place}; {hint}{}", with(.compute.as_ref()))]
     NoFeature {
         /// Which side of the comparison lacks it.
         side: SideOf,
@@ -43,6 +58,8 @@ pub enum QueryError {
         place: String,
         /// What it has, or how to get it.
         hint: String,
+        /// What an ingest would have to compute, where `hint` ends in that.
+        compute: Option<ToCompute>,
     },
     /// Several features fit.
     #[error("{what} is ambiguous: {candidates}; name one of each with `features`")]

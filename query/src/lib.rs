@@ -21,5 +21,5 @@ mod size;
 pub mod sketch;
 pub mod topk;
 
-pub use error::{QueryError, SideOf};
+pub use error::{QueryError, SideOf, ToCompute};
 pub use influence::{InfluenceSpec, Plan, Prepared};

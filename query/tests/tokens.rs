@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 
 use crate::common::world::*;
 use crate::common::*;
+use gstore_core::Remedy;
 use gstore_query::influence::*;
 use gstore_query::{QueryError, SideOf};
 use gstore_store::{DType, DeleteOptions, RowSet};
@@ -345,6 +346,11 @@ fn what_lacks_the_feature_is_what_is_named() {
     let error = Prepared::new(&store.snapshot(), &both).err().unwrap();
     assert!(matches!(error, QueryError::NoFeature { side: SideOf::Target, .. }), "{error}");
     assert!(!error.to_string().contains("per_token"), "{error}");
+    let kinds = Remedy::named_in(&error, |remedy| match *remedy {
+        Remedy::IngestKind { kind, per_token } => (kind.to_owned(), per_token),
+        _ => panic!("{remedy}"),
+    });
+    assert_eq!(kinds, [("grad-sgd".to_owned(), false)]);
 
     store.features(&[Feature::new("words", "grad-sgd", 0, present(&n.vectors(1, 3)))], None);
     let named = |per_token, target| {

@@ -156,6 +156,7 @@ fn named(names: &[String], known: &[Entry], sides: &[Side]) -> Result<Vec<usize>
                 kind: side.kind.clone(),
                 place: format!(" at {}", known[at].name),
                 hint: "leave the checkpoint out, or ingest the feature".into(),
+                compute: None,
             });
         }
         used.push(at);

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gstore_core::{Kind, Remedy};
+use gstore_core::Kind;
 use gstore_store::{
     CheckpointId, DatasetPart, Family, FeaturePart, FeatureState, Granularity, Preconditioned, Snapshot,
 };
 
-use crate::error::{QueryError, SideOf};
+use crate::error::{QueryError, SideOf, ToCompute};
 use crate::influence::spec::modules;
 use crate::influence::spec::{InfluenceSpec, Sim, TargetRef};
 
@@ -198,14 +198,11 @@ fn no_kind(
     let has = kinds(granularity);
     let of_tokens = kinds(Granularity::Token);
     let listed = Vec::from_iter(has.iter().copied()).join(", ");
-    let compute = |kind, per_token| Remedy::IngestKind { kind, per_token };
-    let (place, hint) = match granularity {
+    let (place, hint, compute) = match granularity {
         Granularity::Token if has.is_empty() => {
-            (OF_TOKENS, format!("it has none of tokens at all; compute some with {}", compute("", true)))
+            (OF_TOKENS, "it has none of tokens at all; compute some".to_owned(), "")
         }
-        Granularity::Token => {
-            (OF_TOKENS, format!("of tokens it has {listed}; compute others with {}", compute(kind, true)))
-        }
+        Granularity::Token => (OF_TOKENS, format!("of tokens it has {listed}; compute others"), kind),
         Granularity::Sample if !of_tokens.is_empty() && (has.is_empty() || of_tokens.contains(kind)) => {
             let tokens = Vec::from_iter(of_tokens.iter().copied()).join(", ");
             let has = match has.is_empty() {
@@ -216,15 +213,10 @@ fn no_kind(
                 SideOf::Pool => SCORES_TOKENS,
                 SideOf::Target => "a target is always one of samples",
             };
-            (
-                " of samples",
-                format!("{has}; {scores}; compute those of samples with {}", compute(kind, false)),
-            )
+            (" of samples", format!("{has}; {scores}; compute those of samples"), kind)
         }
-        Granularity::Sample if has.is_empty() => {
-            ("", format!("it has no features yet: compute some with {}", Remedy::Ingest))
-        }
-        Granularity::Sample => ("", format!("it has {listed}; compute others with {}", compute(kind, false))),
+        Granularity::Sample if has.is_empty() => ("", "it has no features yet: compute some".to_owned(), ""),
+        Granularity::Sample => ("", format!("it has {listed}; compute others"), kind),
     };
     QueryError::NoFeature {
         side: of,
@@ -232,6 +224,7 @@ fn no_kind(
         kind: kind.to_owned(),
         place: place.to_owned(),
         hint,
+        compute: Some(ToCompute { kind: compute.to_owned(), per_token: granularity == Granularity::Token }),
     }
 }
 
@@ -257,6 +250,7 @@ pub(super) fn fit(
             kind: sides[at].kind.clone(),
             place: format!(" at {place}"),
             hint: "the other side has one".into(),
+            compute: None,
         });
     }
     let spaces =
