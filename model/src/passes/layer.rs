@@ -36,17 +36,9 @@ pub(super) struct Keys<B: Backend> {
 
 /// What one layer keeps. Row counts differ only in the last layer.
 pub(super) struct Saved<B: Backend> {
-    /// Norm of attention's inputs.
-    pub before: Option<Normed<B>>,
-    /// Inputs of q, k and v, all rows.
-    pub inputs: B::Tensor,
-    /// Norm of the keys.
-    pub key_norm: Option<Normed<B>>,
-    /// Keys with positions, all rows.
-    pub k: B::Tensor,
-    /// Values, all rows.
-    pub v: B::Tensor,
-    /// The rest, at the query rows.
+    /// At all rows.
+    pub keys: Keys<B>,
+    /// At the query rows.
     pub tail: Tail<B>,
 }
 
@@ -64,10 +56,16 @@ pub(super) struct Tail<B: Backend> {
     pub log_sum: B::Tensor,
     /// Norm of the output projection's results.
     pub after_attention: Option<Normed<B>>,
-    /// Norm of the MLP's inputs.
-    pub before_mlp: Option<Normed<B>>,
+    /// The MLP.
+    pub mlp: SavedMlp<B>,
+}
+
+/// What an MLP keeps.
+pub(super) struct SavedMlp<B: Backend> {
+    /// Norm of its inputs.
+    pub before: Option<Normed<B>>,
     /// Inputs of gate and up.
-    pub mlp: B::Tensor,
+    pub inputs: B::Tensor,
     /// Gate before its activation, where there is one.
     pub gate: Option<B::Tensor>,
     /// Up projection.
@@ -75,7 +73,7 @@ pub(super) struct Tail<B: Backend> {
     /// Inputs of the down projection.
     pub product: B::Tensor,
     /// Norm of the down projection's results.
-    pub after_mlp: Option<Normed<B>>,
+    pub after: Option<Normed<B>>,
 }
 
 impl<B: Backend> Tail<B> {
@@ -83,6 +81,7 @@ impl<B: Backend> Tail<B> {
     pub fn gather(&self, backend: &B, rows: &[u32]) -> Result<Tail<B>, BackendError> {
         let at = |x: &B::Tensor| backend.gather(x, rows);
         let norm = |n: &Option<Normed<B>>| n.as_ref().map(|n| n.gather(backend, rows)).transpose();
+        let mlp = &self.mlp;
         Ok(Tail {
             inputs: at(&self.inputs)?,
             query_norm: norm(&self.query_norm)?,
@@ -90,12 +89,14 @@ impl<B: Backend> Tail<B> {
             attention: at(&self.attention)?,
             log_sum: at(&self.log_sum)?,
             after_attention: norm(&self.after_attention)?,
-            before_mlp: norm(&self.before_mlp)?,
-            mlp: at(&self.mlp)?,
-            gate: self.gate.as_ref().map(at).transpose()?,
-            up: at(&self.up)?,
-            product: at(&self.product)?,
-            after_mlp: norm(&self.after_mlp)?,
+            mlp: SavedMlp {
+                before: norm(&mlp.before)?,
+                inputs: at(&mlp.inputs)?,
+                gate: mlp.gate.as_ref().map(at).transpose()?,
+                up: at(&mlp.up)?,
+                product: at(&mlp.product)?,
+                after: norm(&mlp.after)?,
+            },
         })
     }
 }
@@ -160,18 +161,18 @@ impl<B: Backend> Model<B> {
         rows: &QueryRows<'_, B>,
     ) -> Result<(B::Tensor, Saved<B>), BackendError> {
         let (b, layer) = (&self.backend, &self.layers[index]);
-        let Keys { before, inputs, key_norm, k, v } = self.keys_forward(layer, x, angles)?;
+        let keys = self.keys_forward(layer, x, angles)?;
         let attend = |q: &B::Tensor| {
-            b.attention(&Attention { q, k: &k, v: &v, form: layer.attention, plan: rows.plan })
+            b.attention(&Attention { q, k: &keys.k, v: &keys.v, form: layer.attention, plan: rows.plan })
         };
         let (out, tail) = match rows.subset {
             Some(subset) => {
-                let (x, inputs) = (b.gather(x, subset)?, b.gather(&inputs, subset)?);
+                let (x, inputs) = (b.gather(x, subset)?, b.gather(&keys.inputs, subset)?);
                 self.tail_forward(layer, &x, inputs, rows.angles, attend)?
             }
-            None => self.tail_forward(layer, x, inputs.clone(), rows.angles, attend)?,
+            None => self.tail_forward(layer, x, keys.inputs.clone(), rows.angles, attend)?,
         };
-        Ok((out, Saved { before, inputs, key_norm, k, v, tail }))
+        Ok((out, Saved { keys, tail }))
     }
 
     /// The part of a layer that runs at all rows: keys and values.
@@ -208,29 +209,27 @@ impl<B: Backend> Model<B> {
             Residual::Sequential => x2.clone(),
             Residual::Parallel => x.clone(),
         };
-        let (mlp, before_mlp) = self.normed(layer, NormPlace::BeforeMlp, source)?;
-        let up = layer.up.forward(b, &mlp, None)?;
-        let gate = layer.gate.as_ref().map(|gate| gate.forward(b, &mlp, None)).transpose()?;
+        let (out, mlp) = self.mlp_forward(layer, source, &x2)?;
+        Ok((out, Tail { inputs, query_norm, q, attention, log_sum, after_attention, mlp }))
+    }
+
+    /// The MLP of `x`, added to the residual stream.
+    fn mlp_forward(
+        &self,
+        layer: &Layer<B>,
+        x: B::Tensor,
+        residual: &B::Tensor,
+    ) -> Result<(B::Tensor, SavedMlp<B>), BackendError> {
+        let b = &self.backend;
+        let (inputs, before) = self.normed(layer, NormPlace::BeforeMlp, x)?;
+        let up = layer.up.forward(b, &inputs, None)?;
+        let gate = layer.gate.as_ref().map(|gate| gate.forward(b, &inputs, None)).transpose()?;
         let product = match (self.decoder.mlp, &gate) {
             (Mlp::Gated(act), Some(gate)) => b.gated(act, gate, &up)?,
             (Mlp::Gated(act) | Mlp::Plain(act), _) => b.activate(act, &up)?,
         };
-        let (out, after_mlp) = self.joined(layer, NormPlace::AfterMlp, &layer.down, &product, &x2)?;
-        let tail = Tail {
-            inputs,
-            query_norm,
-            q,
-            attention,
-            log_sum,
-            after_attention,
-            before_mlp,
-            mlp,
-            gate,
-            up,
-            product,
-            after_mlp,
-        };
-        Ok((out, tail))
+        let (out, after) = self.joined(layer, NormPlace::AfterMlp, &layer.down, &product, residual)?;
+        Ok((out, SavedMlp { before, inputs, gate, up, product, after }))
     }
 
     /// A linear map's results, normed if the layer does that, added to the residual stream.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::depth::Depth;
 use super::forward::Rows;
-use super::layer::{Normed, QueryRows, Saved, Tail};
+use super::layer::{Keys, Normed, QueryRows, Saved, SavedMlp, Tail};
 use super::model::{Layer, Model};
 use super::sink::{Sink, Slot};
 use crate::architectures::{LinearId, LinearKind, Mlp, NormId, NormPlace, Residual};
@@ -84,10 +84,11 @@ impl<B: Backend> Model<B> {
     ) -> Result<Option<B::Tensor>, BackendError> {
         let (b, layer) = (&self.backend, &self.layers[index]);
         let sink = &mut LayerSink { backend: b, layer: index, sink };
-        let Saved { before, inputs, key_norm, k, v, tail } = saved;
+        let Saved { keys: Keys { before, inputs, key_norm, k, v }, tail } = saved;
         let step = |place, kept, spans| NormStep { layer, place, kept, spans };
 
-        let Some((dattended, dresidual)) = self.mlp_backward(layer, &tail, dx, spans, depth, sink)? else {
+        let Some((dattended, dresidual)) = self.mlp_backward(layer, &tail.mlp, dx, spans, depth, sink)?
+        else {
             return Ok(None);
         };
         let after = step(NormPlace::AfterAttention, &tail.after_attention, spans);
@@ -137,7 +138,7 @@ impl<B: Backend> Model<B> {
     fn mlp_backward(
         &self,
         layer: &Layer<B>,
-        tail: &Tail<B>,
+        saved: &SavedMlp<B>,
         dx: B::Tensor,
         spans: &[Range<usize>],
         depth: Depth,
@@ -145,33 +146,33 @@ impl<B: Backend> Model<B> {
     ) -> Result<Option<Branches<B>>, BackendError> {
         let b = &self.backend;
         let step = |place, kept| NormStep { layer, place, kept, spans };
-        let ddown = self.norm_step(step(NormPlace::AfterMlp, &tail.after_mlp), dx.clone(), None, sink)?;
-        sink.linear(&tail.product, &[(LinearKind::Down, &ddown)], spans)?;
+        let ddown = self.norm_step(step(NormPlace::AfterMlp, &saved.after), dx.clone(), None, sink)?;
+        sink.linear(&saved.product, &[(LinearKind::Down, &ddown)], spans)?;
         if depth <= Depth::Down {
             return Ok(None);
         }
         let dproduct = layer.down.backward(b, &ddown, None)?;
         // Without a norm in between it shares the memory of `dx`, which is added to below.
         drop(ddown);
-        let dmlp = match (self.decoder.mlp, &tail.gate, &layer.gate) {
+        let dmlp = match (self.decoder.mlp, &saved.gate, &layer.gate) {
             (Mlp::Gated(act), Some(gate), Some(gate_weights)) => {
-                let [dgate, dup] = b.gated_backward(act, &dproduct, gate, &tail.up)?;
-                sink.linear(&tail.mlp, &[(LinearKind::Gate, &dgate), (LinearKind::Up, &dup)], spans)?;
+                let [dgate, dup] = b.gated_backward(act, &dproduct, gate, &saved.up)?;
+                sink.linear(&saved.inputs, &[(LinearKind::Gate, &dgate), (LinearKind::Up, &dup)], spans)?;
                 if depth <= Depth::GateUp {
                     return Ok(None);
                 }
                 layer.up.backward(b, &dup, Some(gate_weights.backward(b, &dgate, None)?))?
             }
             (Mlp::Gated(act) | Mlp::Plain(act), ..) => {
-                let dup = b.activate_backward(act, dproduct, &tail.up)?;
-                sink.linear(&tail.mlp, &[(LinearKind::Up, &dup)], spans)?;
+                let dup = b.activate_backward(act, dproduct, &saved.up)?;
+                sink.linear(&saved.inputs, &[(LinearKind::Up, &dup)], spans)?;
                 if depth <= Depth::GateUp {
                     return Ok(None);
                 }
                 layer.up.backward(b, &dup, None)?
             }
         };
-        let before = step(NormPlace::BeforeMlp, &tail.before_mlp);
+        let before = step(NormPlace::BeforeMlp, &saved.before);
         Ok(Some(match self.decoder.residual {
             Residual::Sequential => {
                 let dx2 = self.norm_step(before, dmlp, Some(dx), sink)?;
