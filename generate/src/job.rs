@@ -62,7 +62,7 @@ pub fn generate(
     device.check(precision)?;
     match device {
         Device::Cpu => run(request, Cpu::new(precision), observer, cancel),
-        other => run(request, other.candle()?, observer, cancel),
+        Device::Candle(on) => run(request, on.open()?, observer, cancel),
     }
 }
 

@@ -137,7 +137,7 @@ pub fn perplexity(
     device.check(precision)?;
     match device {
         Device::Cpu => run(request, Cpu::new(precision), progress, cancel, take),
-        other => run(request, other.candle()?, progress, cancel, take),
+        Device::Candle(on) => run(request, on.open()?, progress, cancel, take),
     }
 }
 

@@ -7,18 +7,53 @@ use crate::backend::{BackendError, Compute};
 use crate::candle::Candle;
 use crate::cpu::Cpu;
 
-/// A backend and where it computes.
+/// A backend and where it computes. Who runs one matches all of them, so that the compiler names the places
+/// that a new one has to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Device {
     /// [`crate::cpu`]
     #[default]
     Cpu,
-    /// [`crate::candle`] on the CPU.
-    Candle,
-    /// [`crate::candle`] on the CUDA device of this number, where candle is built with its feature `cuda`.
-    CandleCuda(usize),
-    /// [`crate::candle`] on the Metal device of this number, where candle is built with its feature `metal`.
-    CandleMetal(usize),
+    /// [`crate::candle`]
+    Candle(CandleDevice),
+}
+
+/// Where the candle backend computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CandleDevice {
+    /// On the CPU.
+    Host,
+    /// On the CUDA device of this number, where candle is built with its feature `cuda`.
+    Cuda(usize),
+    /// On the Metal device of this number, where candle is built with its feature `metal`.
+    Metal(usize),
+}
+
+impl CandleDevice {
+    /// The candle backend on this device.
+    ///
+    /// # Errors
+    /// A device that is not there, or that candle is not built for.
+    pub fn open(self) -> Result<Candle, BackendError> {
+        let missing = |error: candle_core::Error| {
+            BackendError(format!("no device for `{}`: {error}", Device::Candle(self)))
+        };
+        let device = match self {
+            CandleDevice::Host => return Ok(Candle::cpu()),
+            CandleDevice::Cuda(number) => candle_core::Device::new_cuda(number),
+            CandleDevice::Metal(number) => candle_core::Device::new_metal(number),
+        };
+        Ok(Candle::new(device.map_err(missing)?))
+    }
+
+    /// The feature of a build that this device needs, and whether this build has it.
+    fn feature(self) -> Option<(&'static str, bool)> {
+        match self {
+            CandleDevice::Host => None,
+            CandleDevice::Cuda(_) => Some(("cuda", cfg!(feature = "cuda"))),
+            CandleDevice::Metal(_) => Some(("metal", cfg!(feature = "metal"))),
+        }
+    }
 }
 
 impl Device {
@@ -27,30 +62,7 @@ impl Device {
         match self {
             // Panels for the forward pass and for the backward.
             Device::Cpu => 2 * Cpu::new(compute).bytes_per_weight(),
-            _ => 4,
-        }
-    }
-
-    /// The candle backend on this device; on the CPU for [`Device::Cpu`].
-    ///
-    /// # Errors
-    /// A device that is not there, or that candle is not built for.
-    pub fn candle(self) -> Result<Candle, BackendError> {
-        let missing = |error: candle_core::Error| BackendError(format!("no device for `{self}`: {error}"));
-        let device = match self {
-            Device::Cpu | Device::Candle => return Ok(Candle::cpu()),
-            Device::CandleCuda(number) => candle_core::Device::new_cuda(number),
-            Device::CandleMetal(number) => candle_core::Device::new_metal(number),
-        };
-        Ok(Candle::new(device.map_err(missing)?))
-    }
-
-    /// The feature of a build that this device needs, and whether this build has it.
-    fn feature(self) -> Option<(&'static str, bool)> {
-        match self {
-            Device::Cpu | Device::Candle => None,
-            Device::CandleCuda(_) => Some(("cuda", cfg!(feature = "cuda"))),
-            Device::CandleMetal(_) => Some(("metal", cfg!(feature = "metal"))),
+            Device::Candle(_) => 4,
         }
     }
 
@@ -71,9 +83,9 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Device::Cpu => f.write_str("cpu"),
-            Device::Candle => f.write_str("candle"),
-            Device::CandleCuda(number) => write!(f, "candle:cuda:{number}"),
-            Device::CandleMetal(number) => write!(f, "candle:metal:{number}"),
+            Device::Candle(CandleDevice::Host) => f.write_str("candle"),
+            Device::Candle(CandleDevice::Cuda(number)) => write!(f, "candle:cuda:{number}"),
+            Device::Candle(CandleDevice::Metal(number)) => write!(f, "candle:metal:{number}"),
         }
     }
 }
@@ -107,16 +119,17 @@ impl FromStr for Device {
             Some(digits) => digits.parse().map_err(|_| unknown()),
             None => Err(unknown()),
         };
-        let device = match name {
-            "cpu" => Device::Cpu,
-            "candle" => Device::Candle,
+        let candle = match name {
+            "cpu" => return Ok(Device::Cpu),
+            "candle" => CandleDevice::Host,
             _ => match (name.strip_prefix("candle:cuda"), name.strip_prefix("candle:metal")) {
-                (Some(rest), _) => Device::CandleCuda(number(rest)?),
-                (_, Some(rest)) => Device::CandleMetal(number(rest)?),
+                (Some(rest), _) => CandleDevice::Cuda(number(rest)?),
+                (_, Some(rest)) => CandleDevice::Metal(number(rest)?),
                 _ => return Err(unknown()),
             },
         };
-        match device.feature() {
+        let device = Device::Candle(candle);
+        match candle.feature() {
             Some((feature, false)) => Err(DeviceError::NotBuilt { device, feature }),
             _ => Ok(device),
         }
@@ -129,12 +142,14 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        for device in [Device::Cpu, Device::Candle, Device::CandleCuda(0), Device::CandleMetal(3)] {
+        assert_eq!("cpu".parse::<Device>().unwrap(), Device::Cpu);
+        for candle in [CandleDevice::Host, CandleDevice::Cuda(0), CandleDevice::Metal(3)] {
+            let device = Device::Candle(candle);
             match device.to_string().parse::<Device>() {
                 Ok(read) => assert_eq!(read, device),
                 Err(DeviceError::NotBuilt { device: refused, feature }) => {
                     assert_eq!(refused, device);
-                    assert_eq!(device.feature(), Some((feature, false)));
+                    assert_eq!(candle.feature(), Some((feature, false)));
                 }
                 Err(other) => panic!("{other}"),
             }
@@ -157,7 +172,8 @@ mod tests {
     #[test]
     fn only_the_cpu_backend_rounds_factors() {
         assert!(Device::Cpu.check(Compute::Bf16).is_ok());
-        assert!(Device::Candle.check(Compute::F32).is_ok());
-        assert!(Device::Candle.check(Compute::Bf16).unwrap_err().0.contains("candle"));
+        let candle = Device::Candle(CandleDevice::Host);
+        assert!(candle.check(Compute::F32).is_ok());
+        assert!(candle.check(Compute::Bf16).unwrap_err().0.contains("candle"));
     }
 }

@@ -31,7 +31,7 @@ pub use backend::{
     CachedAttention, ColumnMap, Compute, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Heads, LinearWeights,
     LoraPart, NormFactors, NormForm, NormKind, NormWeights, Objective,
 };
-pub use device::{Device, DeviceError};
+pub use device::{CandleDevice, Device, DeviceError};
 pub use passes::{
     Feed, Forward, Keep, KeyValues, LastRows, Layout, LoadError, LoraWeights, Merge, Model, PackedSample,
     Pass, Read, Reduction, Sink, Slot, TableFactors,

@@ -72,7 +72,7 @@ pub fn run(
     device.check(request.compute.precision)?;
     match device {
         Device::Cpu => Job::new(request, Cpu::new(request.compute.precision), observer, cancel)?.run(),
-        other => Job::<Candle>::new(request, other.candle()?, observer, cancel)?.run(),
+        Device::Candle(on) => Job::<Candle>::new(request, on.open()?, observer, cancel)?.run(),
     }
 }
 

@@ -221,10 +221,7 @@ fn computer(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Comp
     let features = projector::features(checkpoint, request.adam)?;
     let engine = match request.device {
         Device::Cpu => Engine::load(&source, Cpu::new(request.compute), options, features)?,
-        device => {
-            let candle = device.candle().map_err(LoadError::from)?;
-            Engine::load(&source, candle, options, features)?
-        }
+        Device::Candle(on) => Engine::load(&source, on.open().map_err(LoadError::from)?, options, features)?,
     };
     if *engine.checkpoint_id() != checkpoint.id {
         return Err(IngestError::WeightsChanged { checkpoint: checkpoint.arg.name.clone() });
