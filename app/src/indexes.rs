@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use gstore_core::Unit;
 use gstore_query::QueryError;
-use gstore_query::sketch::build::check;
-use gstore_query::sketch::files::{KIND, SketchOptions, build};
+use gstore_query::sketch::{KIND, SketchOptions, build, check};
 use gstore_store::{FeaturePart, FeatureReader, OpenError, ReadError, Snapshot, Store};
 
 use crate::work::Work;

@@ -1,10 +1,9 @@
 //! Promise: the factored projections are the published definitions, and a module's vector is the same
 //! from factors and formed.
 
-use gstore_ingest::projection::factored::kurtosis::{LIMIT, kurtosis};
-use gstore_ingest::projection::factored::{ModuleShape, OutFactors, Shape, SideEntries};
 use gstore_ingest::projection::{
-    FactoredProjector, FlatProjector, ProjectionError, ProjectionKind, ProjectionSpec, TensorSpec,
+    FactoredProjector, FlatProjector, KURTOSIS_LIMIT, ModuleShape, OutFactors, ProjectionError,
+    ProjectionKind, ProjectionSpec, Shape, SideEntries, TensorSpec, kurtosis,
 };
 use proptest::prelude::*;
 
@@ -419,5 +418,5 @@ fn outlier_channels_are_told() {
         .collect();
     let tokens: Vec<&[f32]> = tokens.iter().map(|t| &t[..]).collect();
     let got = kurtosis(&tokens, &[0..96, 0..40]);
-    assert!(got[0] > LIMIT && got[1] < LIMIT, "{got:?}");
+    assert!(got[0] > KURTOSIS_LIMIT && got[1] < KURTOSIS_LIMIT, "{got:?}");
 }

@@ -1,9 +1,9 @@
 //! Promise: factored projections are unbiased and as noisy as documented, and `fact_sjlt`
 //! withstands outlier channels.
 
-use gstore_ingest::projection::factored::noise::noise;
-use gstore_ingest::projection::factored::{ModuleShape, OutFactors, Shape};
-use gstore_ingest::projection::{FactoredProjector, ProjectionKind, ProjectionSpec};
+use gstore_ingest::projection::{
+    FactoredProjector, ModuleShape, OutFactors, ProjectionKind, ProjectionSpec, Shape, noise,
+};
 
 const D: usize = 96;
 const DIM: u32 = 256;

@@ -5,7 +5,7 @@ pub(crate) const CHUNK: u64 = 64 << 10;
 
 /// State of a segment's index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum IndexStatus {
     /// A file that fits, by its footer; its sections were not read.
     Usable,
     /// A file that is damaged, or of another state of the segment: a build replaces it.

@@ -1,25 +1,25 @@
 //! Questions to a store: the influence of training samples on a target, and rankings of them.
 //!
 //! - [`ann`]: graphs of neighbours, which propose the rows nearest to a vector
-//! - [`indexes`]: state of a segment's sketch or graph
 //! - [`influence`]: what is asked ([`InfluenceSpec`]), what its names are in a snapshot ([`Plan`]), and what
 //!   answers it ([`Prepared`])
 //! - [`matrix`]: every pool row with every target sample, as Parquet files
 //! - [`kernel`]: dot products of stored rows with query vectors, the same bits on every instruction set
 //! - [`sketch`]: short codes of vectors that tell which rows need not be read
-//! - [`topk`]: bounded selection of the best or worst scores
+//! - [`hint`]: names in messages
 #![deny(unsafe_code)]
 
 pub mod ann;
 mod error;
 pub mod hint;
-pub mod indexes;
+mod indexes;
 pub mod influence;
 pub mod kernel;
 pub mod matrix;
 mod size;
 pub mod sketch;
-pub mod topk;
+mod topk;
 
 pub use error::{QueryError, SideOf, ToCompute};
+pub use indexes::IndexStatus;
 pub use influence::{InfluenceSpec, Plan, Prepared};

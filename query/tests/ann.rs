@@ -4,12 +4,11 @@
 
 use crate::common::*;
 use gstore_core::Cancel;
-use gstore_query::QueryError;
 use gstore_query::ann::{
-    self, GraphOptions, GraphProgress, Graphs, KIND, NearestOptions, Way, evaluate, evaluate::EvaluateOptions,
+    self, EvaluateOptions, GraphOptions, GraphProgress, Graphs, KIND, NearestOptions, Way,
 };
-use gstore_query::indexes::Found;
 use gstore_query::influence::*;
+use gstore_query::{IndexStatus, QueryError};
 use gstore_store::*;
 
 const GRAPH: NearestOptions = NearestOptions { ef: None, exact: Some(false) };
@@ -292,7 +291,7 @@ fn rows_that_came_after_the_graph_are_scanned_and_a_stopped_build_goes_on() {
     assert_eq!((rest.kept, rest.done), (1_000, 2_000));
     let summary = row(&store, 2_500).nearest(20, None, &GRAPH, &Graphs::new(), (2, &GO)).unwrap().0.summary;
     assert_eq!((summary.scanned, summary.eligible, summary.excluded.total()), (2_999, 2_999, 0));
-    let found = evaluate::evaluate(
+    let found = ann::evaluate(
         &store.snapshot(),
         store.snapshot().features_of("pool")[0],
         &EvaluateOptions { queries: 12, seed: 4, ef: None, threads: 2 },
@@ -313,35 +312,35 @@ fn an_evaluation_draws_each_row_once_and_can_be_stopped() {
     let evaluate = |stop: &Cancel| {
         let options = EvaluateOptions { queries: usize::MAX, seed: 1, ef: None, threads: 1 };
         let snapshot = store.snapshot();
-        evaluate::evaluate(&snapshot, snapshot.features_of("pool")[0], &options, |_| {}, stop)
+        ann::evaluate(&snapshot, snapshot.features_of("pool")[0], &options, |_| {}, stop)
     };
     assert_eq!(evaluate(&GO).unwrap().queries, 58, "all that have a direction");
     assert!(matches!(evaluate(&Cancel::raised()), Err(QueryError::Cancelled)));
 }
 
-fn found(store: &TestStore) -> Found {
+fn found(store: &TestStore) -> IndexStatus {
     let reader = reader(store);
-    ann::files::found(&reader, &reader.segments()[0])
+    ann::found(&reader, &reader.segments()[0])
 }
 
 #[test]
 fn a_graph_that_cannot_be_used_is_not_counted_as_one() {
     let store = store(clustered(80, 6, 4), usize::MAX);
-    assert_eq!(found(&store), Found::Missing);
+    assert_eq!(found(&store), IndexStatus::Missing);
     make(&store);
-    assert_eq!(found(&store), Found::Usable);
+    assert_eq!(found(&store), IndexStatus::Usable);
     let sound = fs_err::read(index_path(&store)).unwrap();
     let mut other =
         reader(&store).index(&reader(&store).segments()[0], KIND).unwrap().unwrap().header().clone();
     other["space"] = "another".into();
     forge(&store, other, &[], &[]);
-    assert_eq!(found(&store), Found::Unusable);
+    assert_eq!(found(&store), IndexStatus::Unusable);
     assert!(answer(&store).is_err());
     fs_err::remove_file(index_path(&store)).unwrap();
     fs_err::write(index_path(&store), &sound[..sound.len() - 40]).unwrap();
-    assert_eq!(found(&store), Found::Unusable);
+    assert_eq!(found(&store), IndexStatus::Unusable);
     assert_eq!(make(&store).done, 80, "what is not counted is rebuilt");
-    assert_eq!(found(&store), Found::Usable);
+    assert_eq!(found(&store), IndexStatus::Usable);
 }
 
 /// The kept input of the fuzz target: a graph without its last 32 bytes.

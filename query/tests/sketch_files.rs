@@ -3,10 +3,9 @@
 
 use crate::common::*;
 use gstore_core::Cancel;
-use gstore_query::QueryError;
-use gstore_query::indexes::Found;
 use gstore_query::influence::*;
-use gstore_query::sketch::files::{self, SketchOptions, SketchProgress};
+use gstore_query::sketch::{self, SketchOptions, SketchProgress};
+use gstore_query::{IndexStatus, QueryError};
 use gstore_store::FeatureReader;
 
 const ROWS: usize = 3_000;
@@ -28,7 +27,7 @@ fn reader(store: &TestStore) -> FeatureReader {
 }
 
 fn build(store: &TestStore, options: &SketchOptions) -> SketchProgress {
-    files::build(&store.store, &reader(store), options, |_| {}, &GO).unwrap()
+    sketch::build(&store.store, &reader(store), options, |_| {}, &GO).unwrap()
 }
 
 fn sketch_mode() -> InfluenceSpec {
@@ -52,12 +51,12 @@ fn a_ranking_uses_the_sketch_of_its_files() {
     assert!(before.summary.notes[0].contains("a build of the sketch index"), "{:?}", before.summary.notes);
     let state = || {
         let reader = reader(&store);
-        reader.segments().iter().map(|segment| files::found(&reader, segment)).collect::<Vec<_>>()
+        reader.segments().iter().map(|segment| sketch::found(&reader, segment)).collect::<Vec<_>>()
     };
-    assert_eq!(state(), [Found::Missing; 3]);
+    assert_eq!(state(), [IndexStatus::Missing; 3]);
     let done = build(&store, &SketchOptions::default());
     assert_eq!((done.coded, done.kept, done.vectors), (ROWS as u64, 0, ROWS as u64));
-    assert_eq!(state(), [Found::Usable; 3]);
+    assert_eq!(state(), [IndexStatus::Usable; 3]);
     let again = build(&store, &SketchOptions::default());
     assert_eq!((again.coded, again.kept), (0, ROWS as u64));
     let plan = plan(&store, &sketch_mode());
@@ -79,11 +78,11 @@ fn a_build_that_was_stopped_goes_on_with_the_same_seed() {
             stop.raise()
         }
     };
-    let stopped = files::build(&store.store, &reader(&store), &options, progress, &stop);
+    let stopped = sketch::build(&store.store, &reader(&store), &options, progress, &stop);
     assert!(matches!(stopped, Err(QueryError::Cancelled)), "{stopped:?}");
     let rest = build(&store, &options);
     assert!(rest.kept >= 500 && rest.kept + rest.coded == ROWS as u64, "{rest:?}");
-    assert_eq!(files::open(&reader(&store)).unwrap().rotations().len(), 1);
+    assert_eq!(sketch::open(&reader(&store)).unwrap().rotations().len(), 1);
 }
 
 #[test]
@@ -214,10 +213,10 @@ fn a_file_of_the_right_name_is_a_sketch_only_if_it_fits() {
         fs_err::remove_file(&path).unwrap();
         fs_err::write(&path, bytes).unwrap();
         let reader = reader(&store);
-        assert_eq!(files::found(&reader, &reader.segments()[0]), Found::Unusable);
+        assert_eq!(sketch::found(&reader, &reader.segments()[0]), IndexStatus::Unusable);
     }
     let done = build(&store, &SketchOptions::default());
     assert_eq!(done.coded, ROWS as u64);
     let reader = reader(&store);
-    assert_eq!(files::found(&reader, &reader.segments()[0]), Found::Usable);
+    assert_eq!(sketch::found(&reader, &reader.segments()[0]), IndexStatus::Usable);
 }

@@ -173,6 +173,23 @@ fn folders_use_only_those_below_them() {
     }
 }
 
+/// What a crate shows is read in `lib.rs`: names, and public modules whose own files are private.
+#[test]
+fn public_modules_are_declared_at_the_top_of_a_crate() {
+    for krate in FRONT_ENDS {
+        let folder = if *krate == "gstore" { "app" } else { krate.trim_start_matches("gstore-") };
+        for (name, source) in sources(&root().join(folder).join("src")) {
+            for line in code(&source).into_iter().filter(|line| line.trim_start().starts_with("pub mod ")) {
+                let for_tests = line.ends_with(" testing;");
+                assert!(
+                    name == "lib.rs" || for_tests,
+                    "{folder}/src/{name} has `{line}`; make it private and name what is used in `pub use`"
+                );
+            }
+        }
+    }
+}
+
 /// Which folders (or files) at the top of a crate use which others, with one file that does.
 fn arrows(src: &Path) -> BTreeMap<(String, String), String> {
     let mut found = BTreeMap::new();

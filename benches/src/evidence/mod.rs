@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Prepared, RowFilter, Scored, TargetRef};
-use gstore_query::sketch::{Sketch, build};
+use gstore_query::sketch::{self, Sketch};
 use gstore_store::{Cancel, Snapshot};
 
 /// These programs are never cancelled.
@@ -43,7 +43,7 @@ pub fn sketches(snapshot: &Snapshot, seed: u64, threads: usize) -> Result<Sketch
     for feature in snapshot.features_of("pool") {
         let reader = snapshot.open_feature(feature)?;
         let seed = seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ (u64::from(feature.number) << 48);
-        all.push((feature.number, Arc::new(build::in_memory(&reader, seed, threads, &NEVER)?)));
+        all.push((feature.number, Arc::new(sketch::in_memory(&reader, seed, threads, &NEVER)?)));
     }
     Ok(all)
 }

@@ -1,10 +1,9 @@
 //! Indexes of the workload: checks of vectors in two sections, and sketches as `gstore index` makes them.
 
 use crate::Failure;
+use gstore_query::IndexStatus;
 use gstore_query::QueryError;
-use gstore_query::sketch::build::{check as can_have, encode_block};
-use gstore_query::sketch::files::{self, SketchOptions};
-use gstore_query::sketch::{Rotation, Section};
+use gstore_query::sketch::{self, Rotation, Section, SketchOptions, check as can_have, encode_block};
 use gstore_store::Cancel;
 use gstore_store::*;
 use serde_json::json;
@@ -40,7 +39,7 @@ fn build_sketch(store: &Store, reader: &FeatureReader) -> Result<(), Failure> {
         return Ok(());
     }
     let options = SketchOptions { seed: Some(SEED), rebuild: false, threads: 1 };
-    match files::build(store, reader, &options, |_| {}, &Cancel::new()) {
+    match sketch::build(store, reader, &options, |_| {}, &Cancel::new()) {
         Ok(_) | Err(QueryError::Index(IndexError::Gone { .. })) => Ok(()),
         Err(e) => Err(e.into()),
     }
@@ -51,7 +50,7 @@ fn check_sketches(reader: &FeatureReader) -> Result<(), Failure> {
     let mut scratch = BlockBuffer::new();
     let rotation = Rotation::new(reader.part().desc.dim() as usize, SEED);
     for segment in reader.segments() {
-        let Some(index) = reader.index(segment, files::KIND)? else { continue };
+        let Some(index) = reader.index(segment, sketch::KIND)? else { continue };
         let mut codes = Vec::new();
         for block in reader.blocks_of(segment)? {
             codes.push(encode_block(reader, block, &rotation, &mut scratch)?);
@@ -65,7 +64,7 @@ fn check_sketches(reader: &FeatureReader) -> Result<(), Failure> {
                 );
             }
         }
-        if files::found(reader, segment) != gstore_query::indexes::Found::Usable {
+        if sketch::found(reader, segment) != IndexStatus::Usable {
             return Err(format!("{} is not a sketch that can be used", index.file()).into());
         }
     }

@@ -11,7 +11,7 @@ use gstore_core::Cancel;
 use gstore_query::influence::{
     InfluenceSpec, Mode, Order, Plane, Prepared, Scored, Sim, SketchMode, TargetRef,
 };
-use gstore_query::sketch::{Sketch, SketchHeader, files};
+use gstore_query::sketch::{self, FileSections, Sketch, SketchHeader, SketchOptions};
 use gstore_store::*;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -80,7 +80,7 @@ pub fn rankings(data: &[u8]) -> usize {
     let Ok(Some((file, _))) = fuzzing::index(vfs, Path::new("sketch")) else { return 0 };
     let Ok(header) = serde_json::from_value::<SketchHeader>(file.header().clone()) else { return 0 };
     let mut sketch = Sketch::new(DIM);
-    let sections = files::FileSections::new(file, "pool/grad-sgd".to_owned());
+    let sections = FileSections::new(file, "pool/grad-sgd".to_owned());
     if sketch.add(&header, known.reader.blocks(), Box::new(sections)).is_err() {
         return 0;
     }
@@ -106,8 +106,8 @@ pub fn sound() -> Vec<u8> {
     let known = known();
     let snapshot = known.store.snapshot().expect("a snapshot");
     let reader = snapshot.open_feature(snapshot.features_of("pool")[0]).expect("a reader");
-    let options = files::SketchOptions { seed: Some(7), threads: 1, ..files::SketchOptions::default() };
-    files::build(&known.store, &reader, &options, |_| {}, &NEVER).expect("a sketch");
+    let options = SketchOptions { seed: Some(7), threads: 1, ..SketchOptions::default() };
+    sketch::build(&known.store, &reader, &options, |_| {}, &NEVER).expect("a sketch");
     let folder = known.store.path().join("indexes");
     let file = fs_err::read_dir(folder).expect("indexes").next().expect("an index").expect("an entry");
     let mut bytes = fs_err::read(file.path()).expect("an index");

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::features::Projector;
-use crate::projection::kurtosis::kurtosis;
+use crate::projection::kurtosis;
 use gstore_model::{Backend, BackendError};
 
 /// Rows of a batch's factors that are looked at.

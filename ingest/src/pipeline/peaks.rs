@@ -8,7 +8,7 @@ use super::compute::Computer;
 use super::plan::CheckpointPlan;
 use super::prepare::{PreparedRow, Preparer};
 use super::window::cut_batches;
-use crate::projection::{ProjectionKind, kurtosis::LIMIT};
+use crate::projection::{KURTOSIS_LIMIT, ProjectionKind};
 use gstore_model::PackedSample;
 
 /// Rows whose gradients are looked at.
@@ -63,14 +63,14 @@ fn text(checkpoint: &CheckpointPlan, kurtosis: &[f64]) -> Option<String> {
 
 /// How many tensors are above the limit, and the largest value; none if no tensor is.
 fn peaked(seen: &[(&str, f64)]) -> Option<String> {
-    let above = seen.iter().filter(|(_, kurtosis)| *kurtosis > LIMIT);
+    let above = seen.iter().filter(|(_, kurtosis)| *kurtosis > KURTOSIS_LIMIT);
     let count = above.clone().count();
     let (worst, most) = above.max_by(|a, b| a.1.total_cmp(&b.1))?;
     // Rounded up: a value above the limit must not be shown as the limit.
     let most = if *most < 100.0 { (most * 10.0).ceil() / 10.0 } else { most.ceil() };
     let them = if seen.len() == 1 { "tensor lies" } else { "tensors lie" };
     Some(format!(
-        "the gradients of {count} of {} {them} in few coordinates: kurtosis above {LIMIT}, up to {most} in {worst} (3 for normal values)",
+        "the gradients of {count} of {} {them} in few coordinates: kurtosis above {KURTOSIS_LIMIT}, up to {most} in {worst} (3 for normal values)",
         seen.len()
     ))
 }

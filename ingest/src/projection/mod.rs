@@ -8,12 +8,12 @@
 //! - sub-seeds are derived by hashing (`key`), never by arithmetic
 //! - the flat kinds take the concatenated gradient ([`FlatProjector`]); the factored kinds take each
 //!   module's gradient as the factors that it is a sum of, or formed, with the same result up to
-//!   rounding ([`factored`])
+//!   rounding ([`FactoredProjector`])
 //! - a matrix is known by its [`ProjectionSpec::fingerprint`]; only vectors of one
 //!   fingerprint may be compared
 
 mod error;
-pub mod factored;
+mod factored;
 mod flat;
 mod gaussian;
 mod groups;
@@ -28,12 +28,11 @@ mod spec;
 mod summed;
 
 pub use error::ProjectionError;
-pub(crate) use factored::cost::NOMINAL_TOKENS;
-pub use factored::cost::{Way, choose, table_bytes};
 pub use factored::{
-    Explanation, FactoredProjector, ModuleShape, Shape, SideEntries, explain, kurtosis, modules_of,
+    Explanation, FactoredProjector, KURTOSIS_LIMIT, ModuleShape, Noise, OutFactors, Shape, SideEntries, Way,
+    choose, explain, kurtosis, modules_of, noise, table_bytes,
 };
-pub(crate) use factored::{SideMatrix, tensor_modules};
+pub(crate) use factored::{NOMINAL_TOKENS, SideMatrix, tensor_modules};
 pub use flat::FlatProjector;
 pub(crate) use flat::TABLE_BUDGET;
 pub use kind::{DEFAULT_MODULE_DIM, ProjectionKind};

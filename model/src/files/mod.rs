@@ -7,7 +7,7 @@
 mod error;
 pub(crate) mod json;
 pub(crate) mod names;
-pub mod pickle;
+pub(crate) mod pickle;
 mod tensor_writer;
 mod tensors;
 mod torch;

@@ -9,7 +9,7 @@ use gstore_store::{Family, FeaturePart, FeatureReader, Granularity, IndexFile, I
 use super::format::{GRAPH, GraphHeader, VECTORS};
 use super::graph::Graph;
 use crate::error::QueryError;
-use crate::indexes::Found;
+use crate::indexes::IndexStatus;
 
 /// The kind of such indexes.
 pub const KIND: &str = "hnsw";
@@ -93,18 +93,18 @@ pub fn check(part: &FeaturePart) -> Result<(), QueryError> {
 }
 
 /// State of a segment's graph; a build replaces one that cannot be used. Reads the file's footer.
-pub fn found(reader: &FeatureReader, segment: &SegmentRef) -> Found {
+pub fn found(reader: &FeatureReader, segment: &SegmentRef) -> IndexStatus {
     let file = match reader.index_state(segment, KIND) {
         Ok(IndexState::Ready(file)) => file,
-        Ok(IndexState::Missing) => return Found::Missing,
-        _ => return Found::Unusable,
+        Ok(IndexState::Missing) => return IndexStatus::Missing,
+        _ => return IndexStatus::Unusable,
     };
     let desc = &reader.part().desc;
     let (space, dim) = (desc.space.id(), desc.dim() as usize);
     let fits = GraphHeader::read(file.header(), (&space, dim), segment.vectors()).is_ok();
     match fits && [VECTORS, GRAPH].iter().all(|name| file.section(name).is_ok()) {
-        true => Found::Usable,
-        false => Found::Unusable,
+        true => IndexStatus::Usable,
+        false => IndexStatus::Unusable,
     }
 }
 

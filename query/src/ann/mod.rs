@@ -1,7 +1,7 @@
 //! HNSW graphs of neighbours over normalised vectors: nearest rows without a full comparison.
 //!
 //! A graph is made by usearch ([`build()`], feature `ann`) for each segment and kept as an index of it
-//! ([`files`]). Searching it is our own code ([`Graph`]), over verified bytes of the map and without
+//! ([`Graphs`]). Searching it is our own code ([`Graph`]), over verified bytes of the map and without
 //! `unsafe`: whatever a file holds, the worst is an error.
 //!
 //! Invariants
@@ -13,8 +13,8 @@
 
 #[cfg(feature = "ann")]
 mod build;
-pub mod evaluate;
-pub mod files;
+mod evaluate;
+mod files;
 mod format;
 mod graph;
 #[cfg(feature = "ann")]
@@ -24,7 +24,8 @@ mod segments;
 
 #[cfg(feature = "ann")]
 pub use build::{GraphOptions, build};
-pub use files::{Estimate, GraphProgress, Graphs, KIND, check, estimate};
+pub use evaluate::{EvaluateOptions, Evaluation, evaluate};
+pub use files::{Estimate, GraphProgress, Graphs, KIND, check, estimate, found};
 pub use format::{GraphHeader, LeftOut};
 pub use graph::{Found, Graph};
 pub use search::{NearestOptions, Way};

@@ -42,7 +42,7 @@ pub use prepare::encoder::{EncodeRequest, Encoder, EncoderError, TokenRequest};
 pub use prepare::target_rows::TargetRow;
 pub use prepare::target_samples::TargetSamples;
 pub use prepare::{Prepared, PreparedSide};
-pub use rank::collect::{Collector, small_bytes};
+pub use rank::collect::{Collector, ranking_bytes, small_bytes};
 pub use rank::diverse::{Diversity, Quota, SelectRequest, Selection};
 pub use rank::each::{EachRanking, EachRequest, Rankings};
 pub use rank::summary::EXACT;

@@ -17,7 +17,7 @@ use super::random::draw_seed;
 use super::rotation::Rotation;
 use super::source::{Sections, Sketch};
 use crate::error::QueryError;
-use crate::indexes::{CHUNK, Found};
+use crate::indexes::{CHUNK, IndexStatus};
 
 /// The kind of such indexes.
 pub const KIND: &str = "sketch";
@@ -159,15 +159,19 @@ impl<'a> Writing<'a> {
 }
 
 /// State of a segment's sketch; [`build`] replaces one that cannot be used. Reads the file's footer.
-pub fn found(reader: &FeatureReader, segment: &SegmentRef) -> Found {
+pub fn found(reader: &FeatureReader, segment: &SegmentRef) -> IndexStatus {
     let file = match reader.index_state(segment, KIND) {
         Ok(IndexState::Ready(file)) => file,
-        Ok(IndexState::Missing) => return Found::Missing,
-        _ => return Found::Unusable,
+        Ok(IndexState::Missing) => return IndexStatus::Missing,
+        _ => return IndexStatus::Unusable,
     };
     let dim = reader.part().desc.dim() as usize;
     let fits = |header: &SketchHeader| header.vectors == segment.vectors() && header.check(dim).is_ok();
-    if header_of(&file).is_ok_and(|header| fits(&header)) { Found::Usable } else { Found::Unusable }
+    if header_of(&file).is_ok_and(|header| fits(&header)) {
+        IndexStatus::Usable
+    } else {
+        IndexStatus::Unusable
+    }
 }
 
 fn header_of(file: &IndexFile) -> Result<SketchHeader, String> {

@@ -8,17 +8,19 @@
 //! - a sketch is a function of the stored vectors and its seed
 //! - codes never give a score: they only tell which rows need not be read
 
-pub mod build;
+mod build;
 mod encode;
-pub mod files;
+mod files;
 mod format;
 mod query;
 mod random;
 mod rotation;
 mod source;
-pub(crate) mod tail;
+mod tail;
 
+pub use build::{BlockCodes, check, encode_block, in_memory};
 pub use encode::{Encoder, Factor, Residual, RowCodes};
+pub use files::{FileSections, KIND, SketchOptions, SketchProgress, build, found, open};
 pub use format::{ByteFactors, Class, RowRecord, Section, SketchHeader, can_sketch, vector_bytes};
 pub use query::{Query, SketchQueries};
 pub use rotation::{Rotation, padded_dim};
@@ -27,3 +29,4 @@ pub use source::{MemorySections, Sections, Sketch};
 pub(crate) use encode::tail_excess;
 pub(crate) use query::QUERY_NORMS;
 pub(crate) use random::split_mix;
+pub(crate) use tail::upper_quantile;

@@ -12,8 +12,8 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder};
 use gstore_query::influence::{
     Collector, Diversity, Order, Ranking, RowFilter, RowMask, ScanSummary, Scored, SelectRequest,
+    ranking_bytes,
 };
-use gstore_query::topk::{CANDIDATE_BYTES, held};
 
 use super::nearest::Search;
 use super::table::{Question, Relation};
@@ -119,10 +119,7 @@ impl Job {
     fn ranked(&self, order: Order, rows: &RowFilter, sink: &Sink) -> Result<(), SqlError> {
         let most = usize::try_from(self.question.plan.most_results()).unwrap_or(usize::MAX);
         let k = self.cut.unwrap_or(usize::MAX).min(most);
-        // Of each thread, and of all together; no more than there are results.
-        let candidates = held(k).saturating_mul(self.threads.max(1) + 1).min(most.max(k));
-        let bytes = candidates
-            .saturating_mul(CANDIDATE_BYTES)
+        let bytes = ranking_bytes(k, most, self.threads.max(1))
             .saturating_add(k.saturating_mul(2 * size_of::<Scored>()));
         self.memory.try_grow(bytes).map_err(|e| SqlError::from_datafusion(e, &[]))?;
         let best = match self.after.is_empty() {

@@ -8,11 +8,10 @@ use arrow_array::types::UInt64Type;
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
 use gstore_core::Kind;
-use gstore_query::QueryError;
 use gstore_query::ann::{self, Graphs, NearestOptions};
 use gstore_query::hint::nearest;
-use gstore_query::indexes::Found;
 use gstore_query::influence::{AtHandVector, Function, InfluenceSpec, Missing, Options, Prepared};
+use gstore_query::{IndexStatus, QueryError};
 use gstore_store::{ReadError, Snapshot};
 
 use super::columns::{Besides, InfluenceColumns};
@@ -174,11 +173,13 @@ fn covered(plan: &Prepared, least: Option<usize>) -> Result<Covered, ReadError> 
     for feature in plan.pools().iter().flat_map(|pool| &pool.features) {
         let reader = plan.snapshot().open_feature_shared(feature)?;
         for segment in reader.segments() {
-            match ann::files::found(&reader, segment) {
-                Found::Usable if least.is_some_and(|ef| !ann::pays(segment.rows(), ef)) => covered.small += 1,
-                Found::Usable => covered.usable += 1,
-                Found::Unusable => covered.unusable += 1,
-                Found::Missing => {}
+            match ann::found(&reader, segment) {
+                IndexStatus::Usable if least.is_some_and(|ef| !ann::pays(segment.rows(), ef)) => {
+                    covered.small += 1
+                }
+                IndexStatus::Usable => covered.usable += 1,
+                IndexStatus::Unusable => covered.unusable += 1,
+                IndexStatus::Missing => {}
             }
             covered.segments += 1;
         }

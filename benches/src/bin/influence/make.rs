@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 use gstore_benches::pool::{self, Features};
-use gstore_query::sketch::files::{self, SketchOptions};
+use gstore_query::sketch::{self, SketchOptions};
 use gstore_store::{Cancel, Store};
 use half::f16;
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ pub fn run(args: &MakeArgs) -> Result<()> {
         let options = SketchOptions { seed: Some(7), rebuild: false, threads: args.threads };
         for part in snapshot.features().iter().filter(|part| part.desc.dataset == "pool") {
             let reader = snapshot.open_feature(part)?;
-            bytes += files::build(&store, &reader, &options, |_| (), &Cancel::new())?.bytes;
+            bytes += sketch::build(&store, &reader, &options, |_| (), &Cancel::new())?.bytes;
         }
     }
     println!(

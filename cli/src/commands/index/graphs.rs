@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use gstore_core::{Cancel, Progress, Unit, many};
 use gstore_query::QueryError;
-use gstore_query::ann::{self, evaluate};
+use gstore_query::ann;
 use gstore_store::{FeaturePart, Snapshot, Store};
 use indicatif::HumanBytes;
 
@@ -142,8 +142,8 @@ fn evaluate(
     snapshot: &Arc<Snapshot>,
     part: &FeaturePart,
     cancel: &Cancel,
-) -> Result<evaluate::Evaluation> {
-    let options = evaluate::EvaluateOptions {
+) -> Result<ann::Evaluation> {
+    let options = ann::EvaluateOptions {
         queries: args.queries,
         seed: args.seed,
         ef: args.ef.map(|ef| usize::try_from(ef).unwrap_or(usize::MAX)),
@@ -154,7 +154,7 @@ fn evaluate(
     let queries = rows.min(args.queries as u64);
     reporter.start(&format!("evaluating {}", part.display_name()), queries, Unit::Rows);
     let mut seen = 0;
-    let found = evaluate::evaluate(
+    let found = ann::evaluate(
         snapshot,
         part,
         &options,

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use gstore::indexes::sketch;
 use gstore_core::many;
+use gstore_query::IndexStatus;
 use gstore_query::QueryError;
-use gstore_query::ann::{self, evaluate::Evaluation};
-use gstore_query::indexes::Found;
-use gstore_query::sketch::build::check;
-use gstore_query::sketch::files::{KIND, found};
+use gstore_query::ann::{self, Evaluation};
+use gstore_query::sketch::{KIND, check, found};
 use gstore_store::{FeaturePart, Snapshot};
 use indicatif::HumanBytes;
 use serde::Serialize;
@@ -176,20 +175,20 @@ fn line(snapshot: &Snapshot, part: &FeaturePart, done: Done) -> Result<Line> {
             own.map_or(0, |note| note.bytes)
         };
         match found(&reader, segment) {
-            Found::Usable => {
+            IndexStatus::Usable => {
                 line.sketched += 1;
                 line.sketch_bytes += bytes(KIND);
             }
-            Found::Unusable => line.unusable += 1,
-            Found::Missing => {}
+            IndexStatus::Unusable => line.unusable += 1,
+            IndexStatus::Missing => {}
         }
-        match ann::files::found(&reader, segment) {
-            Found::Usable => {
+        match ann::found(&reader, segment) {
+            IndexStatus::Usable => {
                 line.graphed += 1;
                 line.graph_bytes += bytes(ann::KIND);
             }
-            Found::Unusable => line.unusable_graphs += 1,
-            Found::Missing => {}
+            IndexStatus::Unusable => line.unusable_graphs += 1,
+            IndexStatus::Missing => {}
         }
     }
     Ok(line)

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Above this, a mask is warned about.
-pub const LIMIT: f64 = 10.0;
+pub const KURTOSIS_LIMIT: f64 = 10.0;
 
 /// Kurtosis of the coordinates of each part of some sampled vectors: `d sum x^4 / (sum x^2)^2`, the
 /// mean over the samples.
@@ -45,7 +45,7 @@ mod tests {
         let got = kurtosis(&[&even], &whole);
         assert!(got.iter().all(|k| (k - 1.0).abs() < 1e-12));
         let got = kurtosis(&[&spiky, &zero, &spiky], &whole);
-        assert!(got[0] > LIMIT && (got[1] - 1.0).abs() < 1e-12, "{got:?}");
+        assert!(got[0] > KURTOSIS_LIMIT && (got[1] - 1.0).abs() < 1e-12, "{got:?}");
         assert_eq!(kurtosis(&[&zero], &whole), [0.0, 0.0]);
         assert_eq!(kurtosis(&[], &whole), [0.0, 0.0]);
     }

@@ -6,7 +6,7 @@
 //!
 //! Invariants
 //! - the factors and the formed gradient give the same vector up to rounding; which way is taken depends on
-//!   shapes and a nominal number of tokens only ([`cost::choose`]), so bits never depend on a batch
+//!   shapes and a nominal number of tokens only ([`choose`]), so bits never depend on a batch
 //! - C is row-major, the output side first; `two_sided` stores it, the fact kinds project it once more
 //!   (side `post`, s = 1)
 //! - every module has the same number of coordinates, whatever its size, and they follow each other
@@ -14,19 +14,22 @@
 //! - a bias is the last column of G: its input is a constant 1
 //! - a tensor of one axis has no factors; it is projected by `sjlt` with s = 1
 
-pub mod cost;
-pub mod explain;
+mod cost;
+mod explain;
 mod fact_mask;
 mod fact_sjlt;
-pub mod kurtosis;
+mod kurtosis;
 mod module;
-pub mod noise;
+mod noise;
 mod projector;
 mod side;
 mod sparse;
 mod two_sided;
 
+pub use cost::{NOMINAL_TOKENS, Way, choose, table_bytes};
 pub use explain::{Explanation, explain};
+pub use kurtosis::{KURTOSIS_LIMIT, kurtosis};
 pub use module::{ModuleShape, Shape, modules_of, tensor_modules};
+pub use noise::{Noise, noise};
 pub use projector::{FactoredProjector, OutFactors, Sides};
 pub use side::{SideEntries, SideEntry, SideMatrix};

@@ -16,7 +16,7 @@ use crate::influence::scan::{Scan, ScanPool, pruning, query_count};
 use crate::influence::spec::mode::Mode;
 use crate::influence::spec::{InfluenceSpec, Sim, modules};
 use crate::kernel::{Kernel, Queries};
-use crate::sketch::{Sketch, files};
+use crate::sketch::{self, Sketch};
 
 /// The pools, open, with the queries of a question.
 pub(crate) struct Operands {
@@ -128,7 +128,7 @@ impl Operands {
 fn find_sketch(prepared: &Prepared, reader: &FeatureReader) -> Result<Arc<Sketch>, String> {
     match prepared.sketches.get(&reader.part().number) {
         Some(given) => Ok(given.clone()),
-        None => Ok(Arc::new(files::open(reader)?)),
+        None => Ok(Arc::new(sketch::open(reader)?)),
     }
 }
 

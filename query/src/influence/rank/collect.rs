@@ -3,7 +3,7 @@
 use crate::influence::result::Scored;
 use crate::influence::scan::Totals;
 use crate::influence::spec::Order;
-use crate::topk::{CANDIDATE_BYTES, TopK, most_held};
+use crate::topk::{CANDIDATE_BYTES, TopK, held, most_held};
 
 /// Candidates that a collector with little room holds beyond its k, or a quarter of k if that is more.
 const SMALL_ROOM: usize = 64;
@@ -11,6 +11,13 @@ const SMALL_ROOM: usize = 64;
 /// Bytes that the candidates of a ranking of `k` take in a collector with little room for each thread, and in one that takes them all over.
 pub fn small_bytes(k: usize, threads: usize) -> usize {
     most_held(k, SMALL_ROOM).saturating_mul(CANDIDATE_BYTES).saturating_mul(threads + 1)
+}
+
+/// Bytes that the candidates of a ranking of `k` out of `results` take in a collector for each thread, and in
+/// one that takes them all over.
+pub fn ranking_bytes(k: usize, results: usize, threads: usize) -> usize {
+    let candidates = held(k).saturating_mul(threads + 1).min(results.max(k));
+    candidates.saturating_mul(CANDIDATE_BYTES)
 }
 
 /// Keeps the first k results of an order: by score, then pool, row and position.

@@ -17,7 +17,7 @@ use crate::influence::scan::terms::Terms;
 use crate::influence::scan::windows::windows;
 use crate::influence::spec::mode::{Mode, Plane, SketchMode};
 use crate::influence::spec::{Across, Order, Within};
-use crate::sketch::{tail::upper_quantile, tail_excess};
+use crate::sketch::{tail_excess, upper_quantile};
 
 /// Fewer rows than this for each that is wanted are scanned: too many would be candidates.
 const LEAST_ROWS: u64 = 32;

@@ -5,8 +5,7 @@
 
 use super::bounds::{CodeFactors, Measure};
 use crate::kernel::{Codes, Kernel};
-use crate::sketch::tail::upper_quantile;
-use crate::sketch::{Encoder, Factor, Rotation, RowRecord, SketchQueries, tail_excess};
+use crate::sketch::{Encoder, Factor, Rotation, RowRecord, SketchQueries, tail_excess, upper_quantile};
 
 /// Numbers in -1..1.
 struct Numbers(u64);
