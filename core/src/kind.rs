@@ -38,6 +38,17 @@ pub enum Pooling {
     Weighted,
 }
 
+impl Pooling {
+    /// The name in a feature's space.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Last => "last",
+            Self::Weighted => "weighted_mean",
+        }
+    }
+}
+
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal from $source:expr;)*) => {
         /// A feature kind that the engine computes.

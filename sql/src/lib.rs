@@ -78,13 +78,9 @@ fn table_functions(
 /// The options of a table function, by the names they can be given with.
 fn options_of(function: &str) -> Vec<&'static str> {
     use gstore_query::influence::Function;
-    let asked = match function {
-        "influence" => Function::Influence,
-        "self_influence" => Function::SelfInfluence,
-        "excluded" => Function::Excluded,
-        "nearest" => Function::Nearest,
-        "vectors" => return vectors::OPTIONS.to_vec(),
-        _ => return Vec::new(),
-    };
-    asked.options().map(|option| option.name).collect()
+    if function == "vectors" {
+        return vectors::OPTIONS.to_vec();
+    }
+    let asked = Function::ALL.into_iter().find(|known| known.name().strip_suffix("()") == Some(function));
+    asked.into_iter().flat_map(Function::options).map(|option| option.name).collect()
 }

@@ -3,7 +3,7 @@
 //! What enters the identity is frozen: see `docs/design.md`, "Identity". Two kinds that may be compared
 //! (`grad-adam` of a pool with `grad-sgd` of a target) share their space and differ in their kind.
 
-use gstore_core::{GradientForm, Kind, KindSource, Pooling};
+use gstore_core::{GradientForm, Kind, KindSource};
 use gstore_store::{
     CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup, Space,
     key_of,
@@ -119,10 +119,8 @@ impl Setting<'_> {
             layer,
             loss: if family == Family::Embedding { String::new() } else { loss_name(self.loss) },
             reduction: match kind.source() {
-                KindSource::Embedding(Pooling::Mean) => "mean",
-                KindSource::Embedding(Pooling::Last) => "last",
-                KindSource::Embedding(Pooling::Weighted) => "weighted_mean",
-                _ => self.reduction.name(),
+                KindSource::Embedding(pooling) => pooling.name(),
+                KindSource::Gradient(_) | KindSource::Loss => self.reduction.name(),
             }
             .to_owned(),
             dim,
@@ -148,7 +146,9 @@ impl Setting<'_> {
             KindSource::Embedding(_) if self.embedding.unit => {
                 params.insert("unit".to_owned(), json!(true));
             }
-            _ => {}
+            KindSource::Gradient(GradientForm::Plain | GradientForm::Sign)
+            | KindSource::Embedding(_)
+            | KindSource::Loss => {}
         }
         params
     }

@@ -63,6 +63,10 @@ pub enum Function {
 }
 
 impl Function {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Influence, Self::Excluded, Self::SelfInfluence, Self::Nearest, Self::Question];
+
     /// Its name in SQL, as messages show it.
     pub fn name(self) -> &'static str {
         match self {
