@@ -19,6 +19,7 @@ pub mod matrix;
 mod size;
 pub mod sketch;
 mod topk;
+mod values;
 
 pub use error::{QueryError, SideOf, ToCompute};
 pub use indexes::IndexStatus;

@@ -51,7 +51,22 @@ struct Folders {
     up: &'static [(&'static str, &'static str)],
 }
 
-const FOLDERS: &[Folders] = &[STORE, MODEL];
+const FOLDERS: &[Folders] = &[STORE, MODEL, INGEST, QUERY];
+
+const INGEST: Folders =
+    Folders { krate: "ingest", layers: &[&["projection"], &["gradient"], &["pipeline"]], up: &[] };
+
+const QUERY: Folders = Folders {
+    krate: "query",
+    layers: &[
+        &["error", "hint", "indexes", "kernel", "size", "topk"],
+        &["values"],
+        &["sketch"],
+        &["influence"],
+        &["ann", "matrix"],
+    ],
+    up: &[],
+};
 
 const MODEL: Folders = Folders {
     krate: "model",

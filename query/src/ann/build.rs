@@ -23,11 +23,10 @@ use super::files::{CONNECTIVITY, EXPANSION, GraphProgress, KIND, check, open};
 use super::format::{GRAPH, GraphHeader, HEAD, LeftOut, VECTORS};
 use super::graph::Graph;
 use super::mend::{Links, NEAR, NOBODY};
-use super::search::{NoDirection, unit};
 use crate::error::QueryError;
 use crate::indexes::CHUNK;
-use crate::influence::scan::values::{groups, vector};
 use crate::kernel::usearch_metric;
+use crate::values::{NoDirection, groups, unit, vector};
 
 /// Bytes that are copied at a time.
 const COPY: usize = 1 << 20;

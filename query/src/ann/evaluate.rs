@@ -9,10 +9,11 @@ use gstore_store::{CheckpointId, FeaturePart, RowFlags, RowSet, Snapshot};
 use serde::Serialize;
 
 use super::files::Graphs;
-use super::search::{NearestOptions, Way, unit};
+use super::search::{NearestOptions, Way};
 use crate::error::QueryError;
 use crate::influence::{AtHandVector, InfluenceSpec, Missing, Prepared};
 use crate::sketch::split_mix;
+use crate::values::unit;
 
 /// Rows that are drawn for one that can be asked about, before the feature counts as having none.
 const TRIES: u64 = 1000;

@@ -29,9 +29,6 @@ pub use files::{Estimate, GraphProgress, Graphs, KIND, check, estimate, found};
 pub use format::{GraphHeader, LeftOut};
 pub use graph::{Found, Graph};
 pub use search::{NearestOptions, Way};
-pub(crate) use search::{NoDirection, unit};
 pub use segments::pays;
 
-/// Why graphs never use raw inner products.
-pub const NO_DOT: &str = "a graph is built from cosines: with raw dot products a few long vectors take all edges and most rows cannot be reached; \
-    a scan of dot products is exact, and faster than a graph that finds as much";
+pub use crate::influence::NO_DOT;

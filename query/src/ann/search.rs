@@ -7,7 +7,6 @@
 
 use gstore_core::{Cancel, Remedy, many, many_of};
 use gstore_store::{FeatureReader, RowSet};
-use half::f16;
 use serde::Serialize;
 
 use super::files::Graphs;
@@ -125,26 +124,4 @@ impl Prepared {
     pub fn nearest_ef(k: usize, options: &NearestOptions) -> usize {
         options.ef.unwrap_or_else(|| LEAST_EF.max(k.saturating_mul(2))).max(k).max(1)
     }
-}
-
-/// Why a vector has no direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoDirection {
-    /// Its length is zero.
-    Zero,
-    /// It is not finite.
-    NotFinite,
-}
-
-/// The vector of length 1 in f16.
-pub(crate) fn unit(vector: &[f32]) -> Result<impl Iterator<Item = f16> + '_, NoDirection> {
-    // Squares of f32 do not overflow in f64, nor do those of the smallest vanish.
-    let length = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-    if length == 0.0 {
-        return Err(NoDirection::Zero);
-    }
-    if !length.is_finite() {
-        return Err(NoDirection::NotFinite);
-    }
-    Ok(vector.iter().map(move |x| f16::from_f64(f64::from(*x) / length)))
 }

@@ -26,7 +26,7 @@ mod plan;
 mod prepare;
 mod rank;
 mod result;
-pub(crate) mod scan;
+mod scan;
 mod spec;
 #[doc(hidden)]
 pub mod testing;
@@ -36,7 +36,7 @@ pub use explain::pair::{Pair, PairCheckpoint, PairModule};
 pub use explain::{RowExplanation, TargetNames};
 pub use methods::tiles::{Tile, TileWorker, Tiles};
 pub use plan::checkpoints::PlanCheckpoint;
-pub use plan::vector::AtHandVector;
+pub use plan::vector::{AtHandVector, NO_DOT};
 pub use plan::{Plan, PlanSide, PlanSnapshot, PlanTarget};
 pub use prepare::encoder::{EncodeRequest, Encoder, EncoderError, TokenRequest};
 pub use prepare::target_rows::TargetRow;

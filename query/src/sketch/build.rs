@@ -10,7 +10,7 @@ use super::format::{ByteFactors, Class, RowRecord, Section, SketchHeader, can_sk
 use super::rotation::Rotation;
 use super::source::{MemorySections, Sketch};
 use crate::error::QueryError;
-use crate::influence::scan::values::{groups, norm, vector};
+use crate::values::{groups, norm, vector};
 
 /// Lengths of vectors that are coded: within them and [`super::query::QUERY_NORMS`] nothing overflows, and
 /// what underflow does is bounded.

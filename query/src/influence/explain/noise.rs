@@ -10,8 +10,8 @@ use gstore_store::Family;
 use super::pattern::Pattern;
 use super::rows::{Line, coordinate_weights};
 use super::{Prepared, Values};
-use crate::influence::scan::values::groups;
 use crate::influence::spec::Sim;
+use crate::values::groups;
 
 /// Classes of coordinates. Their spread is the mean over the 15 balanced ways to split them into halves.
 pub(super) const CLASSES: usize = 16;

@@ -14,8 +14,8 @@ use crate::influence::prepare::Prepared;
 use crate::influence::prepare::target_vectors::Shape;
 use crate::influence::result::{NO_SUBTASK, Scored};
 use crate::influence::scan::filter::{RowFilter, RowMask};
-use crate::influence::scan::values::{MIN_NORM, groups, norm};
 use crate::influence::spec::{Order, Sim, Within};
+use crate::values::{MIN_NORM, groups, norm};
 
 /// One pool row against the target.
 #[derive(Debug, Clone, PartialEq, Serialize)]

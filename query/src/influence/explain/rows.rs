@@ -3,9 +3,9 @@
 use super::{Prepared, Scored};
 use crate::error::QueryError;
 use crate::influence::prepare::operands::Operands;
-use crate::influence::scan::values::{MIN_NORM, norm};
 use crate::influence::spec::modules;
 use crate::influence::spec::{Missing, Sim};
+use crate::values::{MIN_NORM, norm};
 
 /// One row at all checkpoints.
 pub(super) struct Line {

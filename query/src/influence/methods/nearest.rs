@@ -4,11 +4,11 @@ use gstore_core::Cancel;
 use gstore_store::{FeatureReader, RowSet};
 use half::f16;
 
-use crate::ann::{NoDirection, unit};
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::prepare::target_vectors::Shape;
+use crate::values::{NoDirection, unit};
 
 /// What a search for neighbours needs of a question.
 pub(crate) struct Neighbours<'a> {

@@ -20,10 +20,10 @@ use crate::influence::result::{NO_SUBTASK, Ranking, Reason, ScanSummary, Scored}
 use crate::influence::scan::filter::{RowFilter, RowMask};
 use crate::influence::scan::slots::{Selection, Slots};
 use crate::influence::scan::terms::Terms;
-use crate::influence::scan::values::{groups, norm, vector};
 use crate::influence::scan::windows::{Window, passing, windows};
 use crate::influence::scan::{Scan, ScanPool, Totals, block_bytes};
 use crate::influence::spec::{Missing, Order, Sim};
+use crate::values::{groups, norm, vector};
 
 /// A thread's memory.
 #[derive(Default)]

@@ -4,9 +4,12 @@ use gstore_store::Snapshot;
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
-use crate::ann::NO_DOT;
 use crate::error::QueryError;
 use crate::influence::spec::{InfluenceSpec, Sim};
+
+/// Why graphs never use raw inner products.
+pub const NO_DOT: &str = "a graph is built from cosines: with raw dot products a few long vectors take all edges and most rows cannot be reached; \
+    a scan of dot products is exact, and faster than a graph that finds as much";
 
 /// A given vector.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -11,12 +11,12 @@ use super::target_vectors::TargetVectors;
 use crate::error::QueryError;
 use crate::influence::rank::bounded::{Parts, Sides, SketchSide, sides};
 use crate::influence::scan::filter::RowFilter;
-use crate::influence::scan::values::groups;
 use crate::influence::scan::{Scan, ScanPool, pruning, query_count};
 use crate::influence::spec::mode::Mode;
 use crate::influence::spec::{InfluenceSpec, Sim, modules};
 use crate::kernel::{Kernel, Queries};
 use crate::sketch::{self, Sketch};
+use crate::values::groups;
 
 /// The pools, open, with the queries of a question.
 pub(crate) struct Operands {

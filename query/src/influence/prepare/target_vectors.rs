@@ -14,9 +14,9 @@ use crate::error::QueryError;
 use crate::influence::plan::checkpoints::PlanCheckpoint;
 use crate::influence::result::{ExcludedCounts, Reason};
 use crate::influence::scan::terms::Terms;
-use crate::influence::scan::values::{MIN_NORM, groups, norm, vector};
 use crate::influence::spec::modules;
 use crate::influence::spec::{Fold, InfluenceSpec, Missing, Sim, Within};
+use crate::values::{MIN_NORM, groups, norm, vector};
 
 /// Query vectors of a question.
 pub(crate) struct TargetVectors {

@@ -10,7 +10,6 @@ mod products;
 pub(super) mod pruning;
 pub(super) mod slots;
 pub(super) mod terms;
-pub(crate) mod values;
 pub(super) mod windows;
 
 use std::sync::Arc;

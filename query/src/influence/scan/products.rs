@@ -5,11 +5,11 @@ use std::ops::Range;
 use gstore_store::{Block, FeatureReader, RowFlags};
 
 use super::slots::Slots;
-use super::values::{MIN_NORM, norm};
 use super::{Scan, Slate};
 use crate::influence::spec::Sim;
 use crate::influence::spec::modules::used_groups;
 use crate::kernel::{Queries, rows_of};
+use crate::values::{MIN_NORM, norm};
 
 impl Scan<'_> {
     /// Adds one checkpoint's share for the vectors of a block that have a slot.

@@ -6,11 +6,11 @@ use gstore_store::{BlockBuffer, CELL_ROWS};
 
 use crate::error::QueryError;
 use crate::influence::scan::slots::Slots;
-use crate::influence::scan::values::groups;
 use crate::influence::scan::windows::Window;
 use crate::influence::scan::{Scan, ScanPool, block_bytes};
 use crate::influence::spec::modules::used_groups;
 use crate::kernel::{Queries, Scratch, rows_of};
+use crate::values::groups;
 
 /// Each query vector packed by itself, by pool and checkpoint.
 pub(super) type Singles = Vec<Vec<Arc<Vec<Queries>>>>;

@@ -6,10 +6,10 @@ use gstore_store::Values;
 
 use super::{Operands, Prepared, Scored};
 use crate::error::QueryError;
-use crate::influence::scan::values::MIN_NORM;
 use crate::influence::spec::modules;
 use crate::kernel::{Kernel, Queries};
 use crate::size::needed_and_allowed;
+use crate::values::MIN_NORM;
 
 /// From this cosine on two vectors are the same: products and sums are of 32-bit floats, so that of two copies it may be a little less than 1.
 const SAME: f64 = 1.0 - 1e-5;

@@ -7,10 +7,10 @@ use gstore_store::{BlockBuffer, CELL_ROWS, RowFlags};
 use super::found::Found;
 use super::{Estimates, Rows};
 use crate::error::QueryError;
-use crate::influence::scan::values::groups;
 use crate::influence::scan::{Scan, ScanPool, block_bytes};
 use crate::influence::spec::modules::used_groups;
 use crate::kernel::{Filter, FilterBound, FilterQueries, RowNorms, Scratch, rows_of};
+use crate::values::groups;
 
 /// The queries of one pool at one checkpoint.
 pub(in super::super) struct Bf16Side {

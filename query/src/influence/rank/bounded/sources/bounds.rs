@@ -4,8 +4,8 @@
 //! certain of theirs plus z times the root of the summed variances: rotations of different features are drawn
 //! apart.
 
-use crate::influence::scan::values::MIN_NORM;
 use crate::sketch::{ByteFactors, Factor, Residual, RowRecord};
+use crate::values::MIN_NORM;
 
 /// Covers the rounding of a value that is computed in few steps of single precision, relative to it.
 pub(super) const ROUNDED: f32 = 1.0 / (1 << 20) as f32;

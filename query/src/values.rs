@@ -1,8 +1,9 @@
-//! Stored values as numbers: widening, scales, norms.
+//! Stored values as numbers: widening, scales, norms, directions.
 
 use std::ops::Range;
 
 use gstore_store::{Block, FeaturePart, Values};
+use half::f16;
 
 use crate::kernel::rows_of;
 
@@ -33,4 +34,26 @@ pub(crate) fn norm(groups: &[f32], weights: &[f64]) -> f64 {
         ([only], [1.0]) => f64::from(*only),
         _ => groups.iter().zip(weights).map(|(&n, w)| w * f64::from(n) * f64::from(n)).sum::<f64>().sqrt(),
     }
+}
+
+/// Why a vector has no direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoDirection {
+    /// Its length is zero.
+    Zero,
+    /// It is not finite.
+    NotFinite,
+}
+
+/// The vector of length 1 in f16.
+pub(crate) fn unit(vector: &[f32]) -> Result<impl Iterator<Item = f16> + '_, NoDirection> {
+    // Squares of f32 do not overflow in f64, nor do those of the smallest vanish.
+    let length = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+    if length == 0.0 {
+        return Err(NoDirection::Zero);
+    }
+    if !length.is_finite() {
+        return Err(NoDirection::NotFinite);
+    }
+    Ok(vector.iter().map(move |x| f16::from_f64(f64::from(*x) / length)))
 }
