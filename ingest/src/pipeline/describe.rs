@@ -5,94 +5,72 @@
 
 use gstore_core::{GradientForm, Kind, KindSource};
 use gstore_store::{
-    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup, Space,
-    key_of,
+    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, Space, key_of,
 };
 use serde_json::{Map, Value, json};
 
-use super::request::EmbeddingForm;
+use super::request::IngestRequest;
+use super::tracked::{Measure, Tracked};
 use crate::gradient::{AdamParams, BiasCorrection, EpsPlacement, LossForm};
+use gstore_model::Device;
 use gstore_model::params::TensorSpec;
-use gstore_model::{Device, Reduction};
 
 /// What the features of one checkpoint have in common.
-#[derive(Debug, Clone)]
-pub struct Setting<'a> {
-    /// Name of the dataset.
-    pub dataset: &'a str,
+pub(super) struct Setting<'a> {
+    /// What is asked for.
+    pub request: &'a IngestRequest,
     /// Key of the encoding.
     pub encoding: &'a str,
     /// The checkpoint.
     pub checkpoint: &'a CheckpointId,
     /// Its name in the run.
     pub checkpoint_name: &'a str,
-    /// Differentiated tensors in order; empty without gradients.
-    pub params: &'a [TensorSpec],
+    /// What is differentiated there, and how it is projected.
+    pub tracked: &'a Tracked,
+    /// Sizes of the gradients.
+    pub measure: &'a Measure,
     /// Width of the hidden state.
     pub hidden: u32,
-    /// Fingerprint of the projection, `none` without one.
-    pub projection: String,
-    /// The projection for people, who cannot read a fingerprint.
-    pub projection_text: String,
-    /// The same of the selection of a model's own modules; empty with an adapter, and for the usual ones.
-    pub modules_text: String,
-    /// Dimension of projected gradients.
-    pub gradient_dim: u32,
-    /// Groups of projected gradients.
-    pub gradient_groups: Vec<ModuleGroup>,
-    /// Type of the stored vectors.
-    pub dtype: DType,
-    /// Constants of `grad-adam`.
-    pub adam: &'a AdamParams,
     /// Digest of the optimizer moments.
     pub moments: Option<&'a str>,
-    /// What the loss of a token is.
-    pub loss: LossForm,
-    /// How a sample's losses become one.
-    pub reduction: Reduction,
-    /// What a vector belongs to.
-    pub granularity: Granularity,
-    /// The hidden states that embeddings are taken from.
-    pub embedding: EmbeddingForm,
-    /// What computes.
-    pub device: Device,
-    /// Precision of the products.
-    pub compute: &'a str,
 }
 
 impl Setting<'_> {
     /// Identity and attributes of one kind.
     pub fn describe(&self, kind: Kind) -> (FeatureDesc, FeatureAttrs) {
+        let request = self.request;
         let space = self.space(kind);
         let dim = space.dim;
         let desc = FeatureDesc {
-            dataset: self.dataset.to_owned(),
+            dataset: request.dataset.clone(),
             encoding: self.encoding.to_owned(),
             checkpoint: Some(self.checkpoint.clone()),
             ensemble: None,
             kind: FeatureKind { name: kind.name().to_owned(), params: self.params_of(kind) },
             space,
-            dtype: if kind == Kind::Loss { DType::F32 } else { self.dtype },
-            compute: self.compute.to_owned(),
-            granularity: self.granularity,
+            dtype: if kind == Kind::Loss { DType::F32 } else { request.dtype },
+            compute: request.compute.name().to_owned(),
+            granularity: request.granularity,
         };
-        let variant = match self.granularity {
+        let variant = match request.granularity {
             Granularity::Sample => "",
             Granularity::Token => ":token",
         };
         let label = format!("{}@{}{variant}", kind.name(), self.checkpoint_name);
         let mut attrs = FeatureAttrs::new(label, dim);
         if kind.is_embedding() {
-            attrs.unit = self.embedding.unit;
+            attrs.unit = request.embedding.unit;
         }
-        if self.device != Device::default() {
-            attrs.provenance.insert("backend".to_owned(), json!(self.device.to_string()));
+        if request.device != Device::default() {
+            attrs.provenance.insert("backend".to_owned(), json!(request.device.to_string()));
         }
         if kind.is_gradient() {
-            attrs.groups.clone_from(&self.gradient_groups);
-            attrs.provenance.insert("projection".to_owned(), json!(self.projection_text));
-            if !self.modules_text.is_empty() {
-                attrs.provenance.insert("modules".to_owned(), json!(self.modules_text));
+            attrs.groups.clone_from(&self.measure.gradient_groups);
+            attrs.provenance.insert("projection".to_owned(), json!(self.tracked.projection.to_string()));
+            // Empty with an adapter, and for the usual ones.
+            let modules = request.modules.to_string();
+            if !modules.is_empty() {
+                attrs.provenance.insert("modules".to_owned(), json!(modules));
             }
         }
         (desc, attrs)
@@ -101,9 +79,9 @@ impl Setting<'_> {
     fn space(&self, kind: Kind) -> Space {
         let gradient = kind.is_gradient();
         let (family, layer, dim) = match kind.source() {
-            KindSource::Gradient(_) => (Family::Gradient, None, self.gradient_dim),
+            KindSource::Gradient(_) => (Family::Gradient, None, self.measure.gradient_dim),
             KindSource::Embedding(_) => {
-                let layer = match self.embedding.layer {
+                let layer = match self.request.embedding.layer {
                     None => "final_norm".to_owned(),
                     Some(layer) => format!("layer_{layer}"),
                 };
@@ -114,13 +92,13 @@ impl Setting<'_> {
         Space {
             family,
             checkpoint: Some(self.checkpoint.clone()),
-            modules: if gradient { module_map_digest(self.params) } else { String::new() },
-            projection: if gradient { self.projection.clone() } else { "none".to_owned() },
+            modules: if gradient { module_map_digest(&self.tracked.tensors) } else { String::new() },
+            projection: if gradient { self.tracked.projection.fingerprint() } else { "none".to_owned() },
             layer,
-            loss: if family == Family::Embedding { String::new() } else { loss_name(self.loss) },
+            loss: if family == Family::Embedding { String::new() } else { loss_name(self.request.loss) },
             reduction: match kind.source() {
                 KindSource::Embedding(pooling) => pooling.name(),
-                KindSource::Gradient(_) | KindSource::Loss => self.reduction.name(),
+                KindSource::Gradient(_) | KindSource::Loss => self.request.reduction.name(),
             }
             .to_owned(),
             dim,
@@ -130,20 +108,20 @@ impl Setting<'_> {
     fn params_of(&self, kind: Kind) -> Map<String, Value> {
         let mut params = Map::new();
         if !kind.is_embedding() {
-            params.insert("objective".to_owned(), json!(loss_name(self.loss)));
+            params.insert("objective".to_owned(), json!(loss_name(self.request.loss)));
             // Positive: a proponent's gradient points where the target's loss falls.
             params.insert("sign".to_owned(), json!(1));
         }
         match kind.source() {
             KindSource::Gradient(GradientForm::Adam) => {
-                params.extend(adam_identity(self.adam));
+                params.extend(adam_identity(&self.request.adam));
                 params.insert("moments".to_owned(), json!(self.moments));
             }
             KindSource::Gradient(GradientForm::Normalised) => {
-                params.insert("eps".to_owned(), json!(self.adam.eps));
+                params.insert("eps".to_owned(), json!(self.request.adam.eps));
                 params.insert("moments".to_owned(), json!(self.moments));
             }
-            KindSource::Embedding(_) if self.embedding.unit => {
+            KindSource::Embedding(_) if self.request.embedding.unit => {
                 params.insert("unit".to_owned(), json!(true));
             }
             KindSource::Gradient(GradientForm::Plain | GradientForm::Sign)

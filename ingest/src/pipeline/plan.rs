@@ -349,30 +349,17 @@ pub(super) fn describe_checkpoint(
     encoding: &str,
 ) -> Result<CheckpointPlan, IngestError> {
     let moments = tracked.moments(request, arg)?.map(|file| file.digest()).transpose()?;
-    let Measure { gradient_dim, gradient_groups, limits, memory } = tracked.measure(request, arg, &id)?;
-    let Tracked { folder, indices, tensors, projection, .. } = tracked;
-    let decoder = folder.decoder().clone();
+    let measure = tracked.measure(request, arg, &id)?;
+    let decoder = tracked.folder.decoder().clone();
     let setting = Setting {
-        dataset: &request.dataset,
+        request,
         encoding,
         checkpoint: &id,
         checkpoint_name: &arg.name,
-        params: &tensors,
+        tracked: &tracked,
+        measure: &measure,
         hidden: u32::try_from(decoder.hidden_size).map_err(|_| IngestError::TooWide)?,
-        projection: projection.fingerprint(),
-        projection_text: projection.to_string(),
-        modules_text: request.modules.to_string(),
-        gradient_dim,
-        gradient_groups,
-        dtype: request.dtype,
-        adam: &request.adam,
         moments: moments.as_deref(),
-        loss: request.loss,
-        reduction: request.reduction,
-        granularity: request.granularity,
-        embedding: request.embedding,
-        device: request.device,
-        compute: request.compute.name(),
     };
     let features = request
         .kinds
@@ -382,6 +369,8 @@ pub(super) fn describe_checkpoint(
             PlannedFeature { kind: *kind, desc, attrs, published: RowSet::new(), complete: false }
         })
         .collect();
+    let Tracked { indices, tensors, projection, .. } = tracked;
+    let Measure { limits, memory, .. } = measure;
     Ok(CheckpointPlan {
         arg: arg.clone(),
         id,
