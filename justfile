@@ -27,6 +27,10 @@ dist:
 demo:
     cargo run --release -p gstore-cli -- demo
 
+# sizes, long functions, wide structs, circles of modules, public names without users; several roots are set side by side
+counts *roots=".":
+    python3 benches/counts.py --list {{roots}}
+
 # benchmarks with their peers; see benches/README.md
 bench:
     benches/run.sh
