@@ -37,7 +37,8 @@ use std::ops::Range;
 use gstore_store::Values;
 use half::f16;
 
-pub use codes::{CODE_STEP, CodeKind, CodeQueries, Codes, MAX_CODE_DIM};
+pub(crate) use codes::MAX_CODE_DIM;
+pub use codes::{CODE_STEP, CodeKind, CodeQueries, Codes};
 pub use filter::{Filter, FilterBound, FilterQueries, RowNorms};
 #[cfg(feature = "ann")]
 pub(crate) use half_dot::usearch_metric;

@@ -62,17 +62,17 @@ pub struct ByteFactors {
 /// A part of a sketch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Section {
-    /// A [`RowRecord`] for each vector.
+    /// A `RowRecord` for each vector.
     Rows,
-    /// A [`Factor`] for each vector's signs.
+    /// A `Factor` for each vector's signs.
     SignFactors,
     /// Sign bits.
     Signs,
-    /// A [`Factor`] for each vector's nibbles.
+    /// A `Factor` for each vector's nibbles.
     NibbleFactors,
     /// Nibbles.
     Nibbles,
-    /// [`ByteFactors`] for each vector.
+    /// `ByteFactors` for each vector.
     ByteFactors,
     /// Signed bytes.
     Bytes,

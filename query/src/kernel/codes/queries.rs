@@ -40,7 +40,7 @@ impl CodeQueries {
     /// `vectors` holds any number of vectors of `dim` values.
     ///
     /// # Panics
-    /// When `dim` is not a multiple of [`CODE_STEP`] up to [`MAX_CODE_DIM`], the lengths
+    /// When `dim` is not a multiple of [`CODE_STEP`] up to `MAX_CODE_DIM`, the lengths
     /// disagree, or a value is -128.
     pub fn new(vectors: &[i8], dim: usize) -> Self {
         assert!(
