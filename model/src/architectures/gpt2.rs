@@ -2,8 +2,8 @@
 
 use super::blocks::{self, Tensors};
 use super::decoder::{Decoder, LinearKind, Mlp, NormId, NormPlace, Param, Positions, Role, Rows};
+use super::family::Family;
 use super::options::{self, Sizes};
-use super::registry::Family;
 use crate::backend::{Heads, NormKind};
 use crate::files::ModelError;
 use crate::files::json::Object;

@@ -4,8 +4,8 @@
 
 use super::blocks::{self, Tensors};
 use super::decoder::{Decoder, LinearKind, Mlp, NormId, NormPlace, Residual, Rows};
+use super::family::Family;
 use super::options::{self, Defaults, Sizes};
-use super::registry::Family;
 use super::rope::{self, Rope};
 use crate::backend::NormKind;
 use crate::files::ModelError;

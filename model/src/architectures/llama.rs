@@ -2,8 +2,8 @@
 
 use super::blocks::{self, ATTENTION, PRE_NORMS};
 use super::decoder::{Decoder, Mlp};
+use super::family::Family;
 use super::options::{self, Defaults, Sizes};
-use super::registry::Family;
 use super::rope::{self, Rope};
 use crate::backend::NormKind;
 use crate::files::ModelError;

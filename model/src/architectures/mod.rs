@@ -9,6 +9,7 @@
 
 mod blocks;
 mod decoder;
+mod family;
 mod gemma2;
 mod gpt2;
 mod gpt_neox;

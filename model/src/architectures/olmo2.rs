@@ -2,8 +2,8 @@
 
 use super::blocks::{self, ATTENTION};
 use super::decoder::{Decoder, HeadNorm, Mlp, NormPlace};
+use super::family::Family;
 use super::options::{self, Defaults, Sizes};
-use super::registry::Family;
 use super::rope::{self, Rope};
 use crate::backend::NormKind;
 use crate::files::ModelError;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::registry::Family;
+use super::family::Family;
 use crate::backend::{Activation, Heads, NormForm, NormKind};
 use crate::files::ModelError;
 use crate::files::json::Object;

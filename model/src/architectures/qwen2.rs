@@ -2,8 +2,8 @@
 
 use super::blocks::{self, PRE_NORMS};
 use super::decoder::{Decoder, LinearKind, Mlp};
+use super::family::Family;
 use super::options::{self, Defaults, Sizes};
-use super::registry::Family;
 use super::rope::{self, Rope};
 use super::windows;
 use crate::backend::NormKind;

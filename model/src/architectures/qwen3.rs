@@ -2,9 +2,9 @@
 
 use super::blocks::{self, ATTENTION, PRE_NORMS};
 use super::decoder::{Decoder, HeadNorm, Mlp};
+use super::family::Family;
 use super::options::{self, Defaults, Sizes};
 use super::qwen2;
-use super::registry::Family;
 use super::rope::{self, Rope};
 use crate::backend::NormKind;
 use crate::files::ModelError;

@@ -3,22 +3,10 @@
 use std::path::Path;
 
 use super::decoder::Decoder;
+use super::family::Family;
 use super::{gemma2, gpt_neox, gpt2, llama, mistral, olmo2, options, phi3, qwen2, qwen3, windows};
 use crate::files::ModelError;
 use crate::files::json::{self, Object};
-
-/// How one family is found and read.
-pub(super) struct Family {
-    /// Its name in `architectures`.
-    pub architecture: &'static str,
-    /// Its `model_type`.
-    pub model_type: &'static str,
-    /// The settings that it understands among those by which some architecture changes its mathematics; the
-    /// others must be neutral.
-    pub settings: &'static [&'static str],
-    /// Fills in the description.
-    pub read: fn(Object<'_>) -> Result<Decoder, ModelError>,
-}
 
 const FAMILIES: [&Family; 9] = [
     &llama::FAMILY,

@@ -1,7 +1,7 @@
 //! Sliding windows: which layers have one.
 
+use super::family::Family;
 use super::options::unsupported;
-use super::registry::Family;
 use crate::files::ModelError;
 use crate::files::json::Object;
 
