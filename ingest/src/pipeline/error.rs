@@ -208,7 +208,8 @@ pub enum IngestError {
     },
     /// Texts that a fine-tune would read as other tokens than its base.
     #[error(
-        "{count} of {looked} samples contain a token that only a fine-tune's tokenizer has: {places}\n  {source}\n  {way_out}"
+        "{count} of {looked} samples contain a token that only a fine-tune's tokenizer has: {places}\n  {source}\n  {}",
+        leave_out(.registered.as_deref())
     )]
     TokensOfFineTune {
         /// How many.
@@ -217,8 +218,8 @@ pub enum IngestError {
         looked: u64,
         /// Where the first of them stand, or their ids.
         places: String,
-        /// How they are left out.
-        way_out: String,
+        /// The dataset, where they are registered already.
+        registered: Option<String>,
         /// What the first of them contains.
         source: EncodeError,
     },
@@ -406,6 +407,13 @@ pub enum IngestError {
         /// Why.
         source: OpenError,
     },
+}
+
+fn leave_out(registered: Option<&str>) -> String {
+    match registered {
+        Some(dataset) => format!("leave them out with {}", Remedy::Delete(dataset)),
+        None => "nothing was registered; leave them out".to_owned(),
+    }
 }
 
 fn mib(bytes: u64) -> String {

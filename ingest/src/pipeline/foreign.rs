@@ -5,7 +5,7 @@
 //! Where a fine-tune brings such tokens, every text is looked through before anything is registered or
 //! computed, so that all of them are named at once. Memory: the places that are shown.
 
-use gstore_core::{Cancel, Remedy};
+use gstore_core::Cancel;
 use gstore_store::{DatasetPart, RowSet, Snapshot};
 
 use super::plan::encoder;
@@ -40,7 +40,7 @@ pub fn check_texts(
             found.look(&encoder, &record.content, || format!("{}, {place}", place.file.display()));
         }
     })?;
-    found.result("nothing was registered; leave them out")
+    found.result(None)
 }
 
 /// Looks through samples that are registered.
@@ -74,8 +74,7 @@ pub(super) fn check_stored(
         }
     }
     progress.finish();
-    let way_out = format!("leave them out with {}", Remedy::Delete(&dataset.name));
-    found.result(&way_out)
+    found.result(Some(dataset.name.clone()))
 }
 
 /// The texts that were looked through, and those with such a token.
@@ -98,7 +97,7 @@ impl Found {
         self.first.get_or_insert(error);
     }
 
-    fn result(mut self, way_out: &str) -> Result<(), IngestError> {
+    fn result(mut self, registered: Option<String>) -> Result<(), IngestError> {
         let Some(source) = self.first else { return Ok(()) };
         if self.count > self.places.len() as u64 {
             self.places.push("...".to_owned());
@@ -107,7 +106,7 @@ impl Found {
             count: self.count,
             looked: self.looked,
             places: self.places.join("; "),
-            way_out: way_out.to_owned(),
+            registered,
             source,
         })
     }
