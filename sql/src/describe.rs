@@ -22,7 +22,7 @@ use gstore_store::Snapshot;
 use super::error::{SqlError, SqlErrorKind};
 use super::literals::literal;
 use super::parameters::{self, placeholder};
-use super::session;
+use super::planning;
 
 /// How many stand-ins are tried.
 const MOST_TRIES: usize = 64;
@@ -54,7 +54,7 @@ pub(super) async fn describe(
     let mut statement = super::guard::parse(sql)?;
     let names = parameters::names(&mut statement)?;
     if names.is_empty() {
-        let planned = session::plan(state, statement, None, tables).await?;
+        let planned = planning::plan(state, statement, None, tables).await?;
         return Ok(Description { schema: Some(planned.schema()), parameters: Arc::new(Schema::empty()) });
     }
     let Calls { inside, counts } = Calls::of(&statement);
@@ -101,7 +101,7 @@ async fn standing_in(
             };
             Some(literal(&ScalarValue::Utf8(value)))
         })?;
-        match session::logical(state, tried.clone(), tables).await {
+        match planning::logical(state, tried.clone(), tables).await {
             Ok(plan) => return Ok(Some((tried, plan))),
             // A table or a column that is not there will not be there later.
             Err(error) if inside.is_empty() && error.kind() == SqlErrorKind::Unknown => return Err(error),
@@ -135,7 +135,7 @@ async fn physical(
         Some(literal(&value(field.data_type())))
     });
     if filled.is_ok()
-        && let Ok(plan) = session::plan(state, statement, None, tables).await
+        && let Ok(plan) = planning::plan(state, statement, None, tables).await
     {
         return plan.schema();
     }

@@ -14,11 +14,13 @@
 
 mod args;
 mod blocking;
+mod bounds;
 mod catalog;
 mod cooperative;
 mod counts;
 mod describe;
 mod distinct;
+mod engine;
 mod error;
 mod filter;
 mod from_first;
@@ -32,6 +34,7 @@ mod notes;
 mod ordinals;
 pub mod output;
 mod parameters;
+mod planning;
 mod runner;
 mod samples;
 mod scan;

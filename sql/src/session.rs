@@ -4,8 +4,6 @@
 //! - the snapshot never changes under a session; a newer one needs another session, which
 //!   costs a few milliseconds
 //! - nothing is read from the store before a query needs it
-//! - a statement is parsed, checked and planned on a separate thread with a large stack, because planning
-//!   recurses over the statement
 //! - no object store is registered, so no plan can reach a file by its name
 
 use std::collections::HashMap;
@@ -16,36 +14,25 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::execution::SessionState;
-use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry, ObjectStoreUrl};
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_optimizer::limit_pushdown::LimitPushdown;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
-use datafusion::sql::parser::Statement;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::{Stream, StreamExt};
 use gstore_query::influence::Encoder;
 use gstore_store::Snapshot;
 
+use super::bounds;
 use super::catalog;
-use super::cooperative::cooperative;
 use super::describe::{self, Description};
-use super::error::{SqlError, SqlErrorKind};
-use super::from_first;
+use super::engine::{physical_rules, plain, runtime_env};
+use super::error::SqlError;
 use super::function;
 use super::guard;
 use super::live::{Asker, LiveTable};
 use super::notes::{Notes, RunNotes};
-use super::ordinals;
 use super::parameters::{self, Parameters};
+use super::planning::{apart, plan};
 use super::window::Window;
-
-/// Planning a statement of [`guard::MAX_OPERATORS`] operators stays far below this, also without
-/// optimisation.
-const PLANNING_STACK: usize = 256 << 20;
 
 /// What a session may use.
 #[derive(Debug, Clone)]
@@ -184,7 +171,7 @@ impl SqlSession {
     /// The same with all that can be said of it.
     pub async fn run_asked(&self, sql: &str, asked: Asked) -> Result<SqlResult, SqlError> {
         let notes = Arc::new(RunNotes::default());
-        let mut state = self.context.state();
+        let mut state = self.state()?;
         state.config_mut().set_extension(Arc::clone(&notes));
         if let Some(asker) = asked.asker {
             state.config_mut().set_extension(Arc::new(asker));
@@ -193,8 +180,7 @@ impl SqlSession {
         let context = state.task_ctx();
         let plan = self.plan_with(state, sql, &asked.values, asked.window).await?;
         let schema = plan.schema();
-        let stream = cooperative(plan)
-            .and_then(|plan| execute_stream(plan, context))
+        let stream = execute_stream(plan, context)
             .map_err(|e| SqlError::from_datafusion(e, &tables))?
             .map(move |batch| batch.map_err(|e| SqlError::from_datafusion(e, &tables)));
         Ok(SqlResult { schema, stream: Box::pin(stream), notes })
@@ -202,14 +188,21 @@ impl SqlSession {
 
     /// The columns that a statement with these values gives, without running it.
     pub async fn columns(&self, sql: &str, values: &Parameters) -> Result<SchemaRef, SqlError> {
-        Ok(self.plan_with(self.context.state(), sql, values, None).await?.schema())
+        Ok(self.plan_with(self.state()?, sql, values, None).await?.schema())
     }
 
     /// What a statement takes and gives, before its parameters have values.
     pub async fn describe(&self, sql: &str) -> Result<Description, SqlError> {
-        let (state, tables) = (self.context.state(), self.table_names());
+        let (state, tables) = (self.state()?, self.table_names());
         let (sql, snapshot) = (sql.to_owned(), Arc::clone(&self.snapshot));
         apart(move |runtime| runtime.block_on(describe::describe(&state, &sql, &tables, &snapshot))).await
+    }
+
+    /// What one statement is planned with: functions that have limits for it.
+    fn state(&self) -> Result<SessionState, SqlError> {
+        let mut state = self.context.state();
+        bounds::limit(&mut state).map_err(plain)?;
+        Ok(state)
     }
 
     async fn plan_with(
@@ -240,95 +233,4 @@ pub(crate) struct Limits {
     pub(crate) threads: usize,
     /// Whether others ask than the session's owner: then the program has tables of its own in it.
     pub(crate) served: bool,
-}
-
-/// What `work` gives on a thread with a large stack.
-async fn apart<T: Send + 'static>(
-    work: impl FnOnce(&tokio::runtime::Handle) -> Result<T, SqlError> + Send + 'static,
-) -> Result<T, SqlError> {
-    let (send, receive) = tokio::sync::oneshot::channel();
-    let runtime = tokio::runtime::Handle::current();
-    std::thread::Builder::new()
-        .name("gstore-plan".into())
-        .stack_size(PLANNING_STACK)
-        .spawn(move || {
-            // The receiver is gone when the caller was cancelled; then the plan is not wanted.
-            let _ = send.send(work(&runtime));
-        })
-        .map_err(|e| SqlError::new(SqlErrorKind::Failed, format!("no thread for planning: {e}")))?;
-    receive.await.map_err(|_| SqlError::new(SqlErrorKind::Failed, "planning the statement failed".into()))?
-}
-
-/// Plans a parsed statement whose parameters have values.
-pub(super) async fn plan(
-    state: &SessionState,
-    statement: Statement,
-    window: Option<&Window>,
-    tables: &[String],
-) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
-    let logical = logical(state, statement, tables).await?;
-    let logical = match window {
-        Some(window) => window.of(logical)?,
-        None => logical,
-    };
-    state.create_physical_plan(&logical).await.map_err(|e| SqlError::from_datafusion(e, tables))
-}
-
-/// What a parsed statement means.
-pub(super) async fn logical(
-    state: &SessionState,
-    mut statement: Statement,
-    tables: &[String],
-) -> Result<LogicalPlan, SqlError> {
-    let translate = |e| SqlError::from_datafusion(e, tables);
-    if guard::is_show_tables(&statement) {
-        statement = guard::parse(catalog::SHOW_TABLES)?;
-    }
-    from_first::resolve(&mut statement);
-    ordinals::resolve(&mut statement);
-    let logical = state.statement_to_plan(statement).await.map_err(translate)?;
-    if logical.schema().fields().is_empty() {
-        return Err(SqlError::invalid("the statement selects no column".into())
-            .hint("write SELECT * FROM .. for all of them"));
-    }
-    let served = state.config().get_extension::<Limits>().is_some_and(|limits| limits.served);
-    if served && guard::reads_settings(&logical) {
-        return Err(SqlError::refused("the settings of a server are not shown".into()));
-    }
-    SQLOptions::new()
-        .with_allow_ddl(false)
-        .with_allow_dml(false)
-        .with_allow_statements(false)
-        .verify_plan(&logical)
-        .map_err(translate)?;
-    Ok(logical)
-}
-
-fn runtime_env(options: &SqlOptions) -> Result<Arc<RuntimeEnv>, SqlError> {
-    let stores = DefaultObjectStoreRegistry::new();
-    stores.deregister_store(ObjectStoreUrl::local_filesystem().as_ref()).map_err(plain)?;
-    let disk = match &options.spill {
-        Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
-        None => DiskManagerMode::Disabled,
-    };
-    RuntimeEnvBuilder::new()
-        .with_memory_limit(options.memory_limit, 1.0)
-        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
-        .with_object_store_registry(Arc::new(stores))
-        .build_arc()
-        .map_err(plain)
-}
-
-/// The engine's rules, and the limit pushed once more after sorts have gone into the leaves: a limit above a
-/// computed projection reaches them only then.
-fn physical_rules() -> Vec<Arc<dyn datafusion::physical_optimizer::PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules = PhysicalOptimizer::new().rules;
-    if let Some(sort) = rules.iter().position(|r| r.name() == "PushdownSort") {
-        rules.insert(sort + 1, Arc::new(LimitPushdown::new()));
-    }
-    rules
-}
-
-fn plain(error: datafusion::error::DataFusionError) -> SqlError {
-    SqlError::from_datafusion(error, &[])
 }

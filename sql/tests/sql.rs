@@ -7,6 +7,8 @@ mod behaviour;
 mod each;
 #[path = "sql/fixture.rs"]
 mod fixture;
+#[path = "sql/growth.rs"]
+mod growth;
 #[path = "sql/long.rs"]
 mod long;
 #[path = "sql/parameters.rs"]

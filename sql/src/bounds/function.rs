@@ -1,0 +1,161 @@
+//! A function of the engine with a limit on what it makes.
+
+use std::hash::{Hash, Hasher};
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::{DataType, FieldRef};
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature,
+};
+
+use super::charge::charged;
+use super::growth::Growth;
+use super::{Budget, MAX_VALUE};
+use crate::error::SqlError;
+
+/// Bytes that are made at a time, by the estimate, which may be far above what is made.
+const PIECE: u64 = MAX_VALUE;
+
+/// A function that refuses to make too much.
+#[derive(Debug)]
+pub(super) struct Limited {
+    inner: Arc<ScalarUDF>,
+    growth: Growth,
+    budget: Arc<Budget>,
+}
+
+// Which statement a function belongs to makes no other function of it.
+impl PartialEq for Limited {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
+}
+
+impl Eq for Limited {}
+
+impl Hash for Limited {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.hash(state);
+    }
+}
+
+/// The function with the limits of a statement.
+pub(super) fn limited(inner: Arc<ScalarUDF>, growth: Growth, budget: &Arc<Budget>) -> ScalarUDF {
+    ScalarUDF::from(Limited { inner, growth, budget: Arc::clone(budget) })
+}
+
+// Not handed on: `simplify`, which may put the engine's own function in place of this one.
+impl ScalarUDFImpl for Limited {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
+        self.inner.schema_name(args)
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        self.inner.return_type(types)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
+        self.inner.return_field_from_args(args)
+    }
+
+    fn is_strict(&self) -> bool {
+        self.inner.is_strict()
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        self.inner.coerce_types(types)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        if args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
+            let bytes = self.growth.bytes(&args.args, 1)?.into_iter().max().unwrap_or(0);
+            self.budget.constant(self.name(), bytes)?;
+            return self.inner.invoke_with_args(args);
+        }
+        let mut bytes = self.growth.bytes(&args.args, args.number_rows)?;
+        bytes.resize(args.number_rows, 0);
+        if let Some(most) = bytes.iter().max().filter(|most| **most > MAX_VALUE) {
+            let (name, limit) = (self.name(), MAX_VALUE >> 20);
+            let why = format!("{name}() would make a value of up to {most} bytes, more than {limit} MiB");
+            return Err(SqlError::refused(why).into());
+        }
+        let mut made = Vec::new();
+        for piece in pieces(&bytes) {
+            let expected: u64 = piece.clone().filter_map(|row| bytes.get(row)).sum();
+            made.push(self.piece(&args, piece, expected)?);
+        }
+        match <[ArrayRef; 1]>::try_from(made) {
+            Ok([only]) => Ok(ColumnarValue::Array(only)),
+            Err(parts) => {
+                let all: u64 = parts.iter().map(|part| part.get_array_memory_size() as u64).sum();
+                let memory = self.budget.reserve(all)?;
+                let parts: Vec<&dyn Array> = parts.iter().map(|part| &**part).collect();
+                Ok(ColumnarValue::Array(charged(&arrow_select::concat::concat(&parts)?, memory)?))
+            }
+        }
+    }
+}
+
+impl Limited {
+    /// What the function makes of some rows.
+    fn piece(&self, args: &ScalarFunctionArgs, rows: Range<usize>, expected: u64) -> DfResult<ArrayRef> {
+        let memory = self.budget.reserve(expected)?;
+        let mut args = args.clone();
+        args.number_rows = rows.len();
+        for arg in &mut args.args {
+            if let ColumnarValue::Array(array) = arg {
+                *array = array.slice(rows.start, rows.len());
+            }
+        }
+        let made = self.inner.invoke_with_args(args)?.into_array(rows.len())?;
+        memory.try_resize(made.get_array_memory_size())?;
+        Ok(charged(&made, memory)?)
+    }
+}
+
+/// The rows in runs of at most [`PIECE`] bytes, at least one.
+fn pieces(bytes: &[u64]) -> Vec<Range<usize>> {
+    let mut runs = Vec::new();
+    let (mut start, mut held) = (0, 0u64);
+    for (row, bytes) in bytes.iter().enumerate() {
+        if row > start && held.saturating_add(*bytes) > PIECE {
+            runs.push(start..row);
+            (start, held) = (row, 0);
+        }
+        held = held.saturating_add(*bytes);
+    }
+    runs.push(start..bytes.len());
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_made_in_runs_that_are_not_too_large() {
+        assert_eq!(pieces(&[]), [0..0]);
+        assert_eq!(pieces(&[1, 2, 3]), [0..3]);
+        assert_eq!(pieces(&[PIECE, 1, PIECE - 1, 1]), [0..1, 1..3, 3..4]);
+    }
+}

@@ -1,0 +1,226 @@
+//! What functions make of their arguments, at most: an estimate for each row, before anything is made.
+
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::ColumnarValue;
+
+use super::sizes::{bytes, counts, instants, leaves, numbers, of_scalar, spans};
+
+/// How the result of a function grows with its arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// The first argument, as often as the second says.
+    Repeat,
+    /// As many characters as the second argument says.
+    Pad,
+    /// A list with the first argument, as often as the second says.
+    Elements,
+    /// The list, filled up to as many elements as the second argument says.
+    Resize,
+    /// The numbers or instants from one to another.
+    Range,
+    /// All arguments, this many times.
+    Sum(u64),
+    /// All arguments but the first, with the first between them.
+    Joined,
+    /// The elements of a list as text, with the other arguments between them.
+    Text,
+    /// The first argument with the third in the place of each occurrence of the second.
+    Replace,
+    /// The first argument with the third, which may repeat parts of it, in the place of each match.
+    Matches,
+    /// The first argument once for each group of the second, a pattern.
+    Groups,
+    /// The list with the last argument in the place of elements.
+    Exchange,
+}
+
+/// The functions that can make much of little, or twice of what they are given: such calls can be nested.
+pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
+    ("repeat", Growth::Repeat),
+    ("lpad", Growth::Pad),
+    ("rpad", Growth::Pad),
+    ("array_repeat", Growth::Elements),
+    ("array_resize", Growth::Resize),
+    ("range", Growth::Range),
+    ("generate_series", Growth::Range),
+    ("concat", Growth::Sum(1)),
+    ("concat_ws", Growth::Joined),
+    ("overlay", Growth::Sum(1)),
+    ("translate", Growth::Sum(4)),
+    ("encode", Growth::Sum(2)),
+    ("to_char", Growth::Sum(32)),
+    ("string_to_array", Growth::Sum(6)),
+    ("replace", Growth::Replace),
+    ("regexp_replace", Growth::Matches),
+    ("regexp_match", Growth::Groups),
+    ("make_array", Growth::Sum(1)),
+    ("array_append", Growth::Sum(1)),
+    ("array_prepend", Growth::Sum(1)),
+    ("array_concat", Growth::Sum(1)),
+    ("array_union", Growth::Sum(1)),
+    ("arrays_zip", Growth::Sum(1)),
+    ("map", Growth::Sum(1)),
+    ("array_to_string", Growth::Text),
+    ("array_replace", Growth::Exchange),
+    ("array_replace_n", Growth::Exchange),
+    ("array_replace_all", Growth::Exchange),
+];
+
+/// Bytes of an element of a list, beside those of its value.
+const ELEMENT: u64 = 16;
+/// The longest text of a number.
+const NUMBER: u64 = 26;
+
+/// How a function of this name grows.
+pub(super) fn of(function: &str) -> Option<Growth> {
+    FUNCTIONS.iter().find(|(name, _)| *name == function).map(|(_, growth)| *growth)
+}
+
+impl Growth {
+    /// Most bytes that a call makes for each of its rows. Calls with too few arguments, which the function
+    /// refuses, make none.
+    pub(super) fn bytes(self, args: &[ColumnarValue], rows: usize) -> DfResult<Vec<u64>> {
+        let arg = |place: usize| args.get(place);
+        let sizes: Vec<_> = args.iter().map(bytes).collect();
+        let at = |place: usize, row: usize| sizes.get(place).map_or(0, |sizes| sizes.at(row));
+        let total = |row: usize| sizes.iter().fold(0u64, |sum, s| sum.saturating_add(s.at(row)));
+        let of_rows = |bytes: &dyn Fn(usize) -> u64| (0..rows).map(bytes).collect::<Vec<u64>>();
+        Ok(match self {
+            Self::Sum(times) => {
+                let frame = ELEMENT * args.len() as u64;
+                of_rows(&|row| total(row).saturating_add(frame).saturating_mul(times))
+            }
+            Self::Joined => {
+                let more = args.len().saturating_sub(2) as u64;
+                of_rows(&|row| total(row).saturating_add(at(0, row).saturating_mul(more)))
+            }
+            Self::Replace => of_rows(&|row| {
+                let found = match at(1, row) {
+                    0 => at(0, row).saturating_add(1),
+                    part => at(0, row) / part,
+                };
+                at(0, row).saturating_add(found.saturating_mul(at(2, row)))
+            }),
+            Self::Matches => {
+                let all = args.len() > 3;
+                of_rows(&|row| {
+                    let (text, new) = (at(0, row), at(2, row));
+                    let found = if all { text.saturating_add(1) } else { 1 };
+                    let repeated = text.saturating_mul(new / 2);
+                    text.saturating_add(found.saturating_mul(new)).saturating_add(repeated)
+                })
+            }
+            Self::Groups => {
+                let groups = arg(1).map_or(1, groups);
+                of_rows(&|row| at(0, row).saturating_add(ELEMENT).saturating_mul(groups))
+            }
+            Self::Repeat | Self::Pad | Self::Elements | Self::Resize => {
+                let Some(wanted) = arg(1) else { return Ok(Vec::new()) };
+                let wanted = counts(wanted)?;
+                of_rows(&|row| match self {
+                    Self::Repeat => wanted.at(row).saturating_mul(at(0, row)),
+                    Self::Pad => wanted.at(row).saturating_mul(4),
+                    Self::Elements => wanted.at(row).saturating_mul(at(0, row).saturating_add(ELEMENT / 2)),
+                    _ => {
+                        let filled = wanted.at(row).saturating_mul(at(2, row).saturating_add(ELEMENT));
+                        filled.saturating_add(at(0, row))
+                    }
+                })
+            }
+            Self::Text | Self::Exchange => {
+                let Some(list) = arg(0) else { return Ok(Vec::new()) };
+                let leaves = leaves(list)?;
+                let number = if self == Self::Text { NUMBER } else { ELEMENT };
+                of_rows(&|row| {
+                    let each = (1..args.len()).fold(number, |sum, place| sum.saturating_add(at(place, row)));
+                    at(0, row).saturating_add(leaves.at(row).saturating_mul(each))
+                })
+            }
+            Self::Range => range(args, rows)?,
+        })
+    }
+}
+
+/// Groups of a pattern, and itself; a pattern that is a column is taken for one of nothing but groups.
+fn groups(pattern: &ColumnarValue) -> u64 {
+    match pattern {
+        ColumnarValue::Scalar(scalar) => match scalar.try_as_str() {
+            Some(Some(text)) => 1 + text.matches('(').count() as u64,
+            _ => 1 + of_scalar(scalar),
+        },
+        ColumnarValue::Array(array) => {
+            let sizes = bytes(pattern);
+            1 + (0..array.len()).map(|row| sizes.at(row)).max().unwrap_or(0)
+        }
+    }
+}
+
+/// Bytes of a list of numbers, dates or instants, 8 for each.
+fn range(args: &[ColumnarValue], rows: usize) -> DfResult<Vec<u64>> {
+    let [first, rest @ ..] = args else { return Ok(Vec::new()) };
+    let ty = first.data_type();
+    if ty.is_integer() || ty.is_null() {
+        let (from, to) = match rest.first() {
+            Some(to) => (Some(numbers(first)?), numbers(to)?),
+            None => (None, numbers(first)?),
+        };
+        let step = rest.get(1).map(numbers).transpose()?;
+        return Ok((0..rows)
+            .map(|row| {
+                let from = from.as_ref().map_or(0, |from| from.at(row));
+                let step = step.as_ref().map_or(1, |step| step.at(row));
+                let down = (step < 0) != (to.at(row) < from);
+                let steps = from.abs_diff(to.at(row)) / step.unsigned_abs().max(1);
+                if down { 8 } else { steps.saturating_add(1).saturating_mul(8) }
+            })
+            .collect());
+    }
+    let [to, step] = rest else { return Ok(Vec::new()) };
+    let (from, to, step) = (instants(first)?, instants(to)?, spans(step)?);
+    // A step of nothing is refused by the function; the shortest is a nanosecond. `as` saturates.
+    let steps = |row: usize| ((to.at(row) - from.at(row)).abs() / step.at(row).max(1e-6)) as u64;
+    Ok((0..rows).map(|row| steps(row).saturating_add(1).saturating_mul(8)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int64Array, StringArray};
+    use datafusion::scalar::ScalarValue;
+
+    use super::*;
+
+    fn text(value: &str) -> ColumnarValue {
+        ColumnarValue::Scalar(ScalarValue::Utf8(Some(value.to_owned())))
+    }
+
+    fn number(value: i64) -> ColumnarValue {
+        ColumnarValue::Scalar(ScalarValue::Int64(Some(value)))
+    }
+
+    #[test]
+    fn estimates_are_not_below_what_is_made() {
+        let of = |growth: Growth, args: &[ColumnarValue]| growth.bytes(args, 1).unwrap()[0];
+        assert_eq!(of(Growth::Repeat, &[text("ab"), number(1000)]), 2000);
+        assert_eq!(of(Growth::Repeat, &[text("ab"), number(-1)]), 0);
+        assert_eq!(of(Growth::Repeat, &[text("abc"), number(i64::MAX)]), u64::MAX);
+        assert_eq!(of(Growth::Pad, &[text("ab"), number(1000)]), 4000);
+        assert_eq!(of(Growth::Replace, &[text("aaaa"), text("a"), text("123")]), 16);
+        assert_eq!(of(Growth::Replace, &[text("aaaa"), text(""), text("123")]), 19);
+        assert_eq!(of(Growth::Range, &[number(10)]), 88);
+        assert_eq!(of(Growth::Range, &[number(5), number(-5), number(-5)]), 24);
+        assert_eq!(of(Growth::Range, &[number(5), number(1)]), 8);
+        assert!(of(Growth::Range, &[number(i64::MIN), number(i64::MAX)]) > 1 << 62);
+        assert_eq!(of(Growth::Groups, &[text("aa"), text("((a)(a))")]), 72);
+        assert_eq!(of(Growth::Joined, &[text("--"), text("a"), text("b"), text("c")]), 9);
+    }
+
+    #[test]
+    fn each_row_has_its_own() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some("ccc")]));
+        let counts: ArrayRef = Arc::new(Int64Array::from(vec![Some(10), Some(10), None]));
+        let args = [ColumnarValue::Array(texts), ColumnarValue::Array(counts)];
+        assert_eq!(Growth::Repeat.bytes(&args, 3).unwrap(), [10, 0, 0]);
+    }
+}

@@ -1,0 +1,89 @@
+//! Limits on the values that functions make: no statement takes memory outside the limit of its session.
+//!
+//! The engine's functions allocate what their arguments ask for, while a statement is planned (constants are
+//! folded then) and while it runs. `repeat('x', 1e9)` is a statement of twenty bytes.
+//!
+//! Invariants
+//! - a call is refused by what its arguments would make, before anything is allocated for it
+//! - the constants of one statement have at most [`MAX_CONSTANTS`] bytes in all: a plan holds them several times
+//! - arrays that functions made count against the memory of the session for as long as anything holds them
+
+mod charge;
+mod function;
+mod growth;
+mod join;
+mod plan;
+mod sizes;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use datafusion::error::Result as DfResult;
+use datafusion::execution::SessionState;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use datafusion::logical_expr::registry::FunctionRegistry;
+
+use super::error::SqlError;
+
+pub(super) use plan::{check_constants, rewrite};
+
+/// Most bytes of one value that a function makes.
+pub(super) const MAX_VALUE: u64 = 64 << 20;
+/// Most bytes of the constants that the functions of one statement make.
+pub(super) const MAX_CONSTANTS: u64 = 16 << 20;
+
+/// What the functions of one statement may still make.
+#[derive(Debug)]
+pub(super) struct Budget {
+    pool: Arc<dyn MemoryPool>,
+    /// Bytes of the constants made so far.
+    constants: AtomicU64,
+    planned: AtomicBool,
+}
+
+impl Budget {
+    /// Takes note that the statement is planned: a constant that is computed from now on is not kept by the plan.
+    pub(super) fn planned(&self) {
+        self.planned.store(true, Ordering::Relaxed);
+    }
+
+    /// Refuses a constant that is too large, alone or with those made before.
+    fn constant(&self, function: &str, bytes: u64) -> DfResult<()> {
+        let made = self.constants.load(Ordering::Relaxed).saturating_add(bytes);
+        if made > MAX_CONSTANTS {
+            let why = format!(
+                "{function}() would make a constant of up to {bytes} bytes; those of a statement have at most {} MiB \
+                 together",
+                MAX_CONSTANTS >> 20
+            );
+            return Err(SqlError::refused(why).into());
+        }
+        if !self.planned.load(Ordering::Relaxed) {
+            self.constants.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Memory of the session for what a function is about to make.
+    fn reserve(&self, bytes: u64) -> DfResult<MemoryReservation> {
+        let reservation = MemoryConsumer::new("values of functions").register(&self.pool);
+        reservation.try_grow(usize::try_from(bytes).unwrap_or(usize::MAX))?;
+        Ok(reservation)
+    }
+}
+
+/// Puts limits on the functions of a statement's own state.
+pub(super) fn limit(state: &mut SessionState) -> DfResult<Arc<Budget>> {
+    let budget = Arc::new(Budget {
+        pool: Arc::clone(&state.runtime_env().memory_pool),
+        constants: AtomicU64::new(0),
+        planned: AtomicBool::new(false),
+    });
+    for (name, growth) in growth::FUNCTIONS {
+        if let Some(udf) = state.scalar_functions().get(*name).cloned() {
+            state.register_udf(Arc::new(function::limited(udf, *growth, &budget)))?;
+        }
+    }
+    state.config_mut().set_extension(Arc::clone(&budget));
+    Ok(budget)
+}

@@ -1,0 +1,98 @@
+//! From the text of a statement to a plan that may run: parsed, checked, limited.
+//!
+//! Planning recurses over the statement, so it has a thread with a large stack.
+
+use std::sync::Arc;
+
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SQLOptions;
+use datafusion::sql::parser::Statement;
+
+use super::bounds::{self, Budget};
+use super::catalog;
+use super::cooperative::cooperative;
+use super::error::{SqlError, SqlErrorKind};
+use super::from_first;
+use super::guard;
+use super::ordinals;
+use super::session::Limits;
+use super::window::Window;
+
+/// Planning a statement of [`guard::MAX_OPERATORS`] operators stays far below this, also without
+/// optimisation.
+const PLANNING_STACK: usize = 256 << 20;
+
+/// What `work` gives on a thread with a large stack.
+pub(super) async fn apart<T: Send + 'static>(
+    work: impl FnOnce(&tokio::runtime::Handle) -> Result<T, SqlError> + Send + 'static,
+) -> Result<T, SqlError> {
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::Builder::new()
+        .name("gstore-plan".into())
+        .stack_size(PLANNING_STACK)
+        .spawn(move || {
+            // The receiver is gone when the caller was cancelled; then the plan is not wanted.
+            let _ = send.send(work(&runtime));
+        })
+        .map_err(|e| SqlError::new(SqlErrorKind::Failed, format!("no thread for planning: {e}")))?;
+    receive.await.map_err(|_| SqlError::new(SqlErrorKind::Failed, "planning the statement failed".into()))?
+}
+
+/// Plans a parsed statement whose parameters have values.
+pub(super) async fn plan(
+    state: &SessionState,
+    statement: Statement,
+    window: Option<&Window>,
+    tables: &[String],
+) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
+    let logical = logical(state, statement, tables).await?;
+    let logical = match window {
+        Some(window) => window.of(logical)?,
+        None => logical,
+    };
+    let translate = |e| SqlError::from_datafusion(e, tables);
+    let plan = state.create_physical_plan(&logical).await.map_err(translate)?;
+    let batch = state.config().batch_size();
+    let plan = bounds::check_constants(&plan, batch).and_then(|()| cooperative(plan)).map_err(translate)?;
+    if let Some(budget) = state.config().get_extension::<Budget>() {
+        budget.planned();
+    }
+    Ok(plan)
+}
+
+/// What a parsed statement means.
+pub(super) async fn logical(
+    state: &SessionState,
+    mut statement: Statement,
+    tables: &[String],
+) -> Result<LogicalPlan, SqlError> {
+    let translate = |e| SqlError::from_datafusion(e, tables);
+    if guard::is_show_tables(&statement) {
+        statement = guard::parse(catalog::SHOW_TABLES)?;
+    }
+    from_first::resolve(&mut statement);
+    ordinals::resolve(&mut statement);
+    let logical = state.statement_to_plan(statement).await.map_err(translate)?;
+    let logical = match state.config().get_extension::<Budget>() {
+        Some(budget) => bounds::rewrite(logical, &budget).map_err(translate)?,
+        None => logical,
+    };
+    if logical.schema().fields().is_empty() {
+        return Err(SqlError::invalid("the statement selects no column".into())
+            .hint("write SELECT * FROM .. for all of them"));
+    }
+    let served = state.config().get_extension::<Limits>().is_some_and(|limits| limits.served);
+    if served && guard::reads_settings(&logical) {
+        return Err(SqlError::refused("the settings of a server are not shown".into()));
+    }
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(&logical)
+        .map_err(translate)?;
+    Ok(logical)
+}

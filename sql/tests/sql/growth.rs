@@ -1,0 +1,112 @@
+//! What functions make of short statements: refused before memory is taken, and counted while it is held.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gstore_sql::{SqlErrorKind, SqlOptions, SqlSession};
+
+use crate::{session, slt, small_store};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_would_make_too_much_are_refused() {
+    let (_store, session) = session(1);
+    let columns: Vec<String> = (0..100).map(|i| format!("repeat('x', 1000000) AS c{i}")).collect();
+    let columns = columns.join(", ");
+    let doubled = |step: &str| {
+        let steps: Vec<String> =
+            (1..40).map(|i| format!("t{i} AS (SELECT {step} AS v FROM t{})", i - 1)).collect();
+        format!("WITH t0 AS (SELECT 'xxxxxxxx' AS v), {} SELECT length(v) FROM t39", steps.join(", "))
+    };
+    for sql in [
+        "SELECT repeat('x', 1000000000)".to_owned(),
+        "SELECT length(repeat('x', 1000000000))".to_owned(),
+        "SELECT row FROM pool WHERE id = repeat('x', 1000000000)".to_owned(),
+        "SELECT lpad('x', 1000000000)".to_owned(),
+        "SELECT rpad('x', 1000000000, 'yz')".to_owned(),
+        "SELECT array_repeat(1, 1000000000)".to_owned(),
+        "SELECT list_repeat('x', 1000000000)".to_owned(),
+        "SELECT array_resize([1], 1000000000, 0)".to_owned(),
+        "SELECT range(1, 10000000000)".to_owned(),
+        "SELECT generate_series(1, 10000000000, 3)".to_owned(),
+        "SELECT generate_series(TIMESTAMP '2020-01-01', TIMESTAMP '2021-01-01', INTERVAL '1 nanosecond')"
+            .to_owned(),
+        "SELECT replace(repeat('a', 100000), 'a', repeat('b', 100000))".to_owned(),
+        "SELECT arrow_cast(NULL, 'FixedSizeBinary(2000000000)')".to_owned(),
+        format!("SELECT {columns}"),
+        doubled("v || v"),
+        doubled("concat(v, v)"),
+        doubled("replace(v, 'x', 'xx')"),
+        "SELECT repeat(id, 1000000000) FROM pool".to_owned(),
+        "SELECT lpad(id, 1000000000 + CAST(row AS BIGINT)) FROM pool".to_owned(),
+        "SELECT array_repeat(row, 1000000000) FROM pool".to_owned(),
+        "SELECT range(1, 10000000000 + CAST(row AS BIGINT)) FROM pool".to_owned(),
+    ] {
+        let start = Instant::now();
+        let Err(error) = slt::run(&session, &sql).await else { panic!("{sql}") };
+        assert_eq!(error.kind(), SqlErrorKind::Refused, "{sql}: {error}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{sql}: {:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_with_limits_give_what_they_gave() {
+    let (_store, session) = session(2);
+    for (sql, expected) in [
+        ("SELECT lpad('7', 3, '0'), rpad('7', 3), repeat('ab', 2)", "007|7  |abab"),
+        ("SELECT lpad(id, 4, '-') FROM pool WHERE row = 3", "--p3"),
+        ("SELECT repeat(id, row) FROM pool WHERE row = 2", "p2p2"),
+        ("SELECT id || '/' || row FROM pool WHERE row = 1", "p1/1"),
+        ("SELECT concat_ws('-', id, source) FROM pool WHERE row = 0", "p0-math"),
+        ("SELECT replace(source, 'a', 'oo') FROM pool WHERE row = 0", "mooth"),
+        ("SELECT regexp_replace(source, '(a)(t)', '\\2\\1', 'g') FROM pool WHERE row = 0", "mtah"),
+        ("SELECT array_to_string(range(1, 4) || [9], ',')", "1,2,3,9"),
+        (
+            "SELECT array_to_string(array_append([1, 2], CAST(row AS BIGINT)), ',') FROM pool WHERE row = 3",
+            "1,2,3",
+        ),
+        ("SELECT cardinality(array_resize([1], CAST(row AS BIGINT), 0)) FROM pool WHERE row = 5", "5"),
+        ("SELECT count(*) FROM generate_series(1, 3000000)", "3000000"),
+        ("SELECT count(*) FROM pool WHERE (id || NULL) IS NULL", "12"),
+        ("SELECT sum(length(repeat('x', 1000000))) FROM pool", "12000000"),
+        ("SELECT max(length(repeat('x', value * 200))) FROM generate_series(1, 1000)", "200000"),
+    ] {
+        let (_, rows) = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        assert_eq!(rows.join("\n").replace([' ', '\t'], "").replace('|', ""), plain(expected), "{sql}");
+    }
+    let (_, rows) =
+        slt::run(&session, "SELECT sum(row) AS s FROM pool GROUP BY source || 'x'").await.unwrap();
+    assert_eq!(rows.len(), 3);
+}
+
+fn plain(text: &str) -> String {
+    text.replace([' ', '|'], "")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_functions_make_counts_against_the_memory_while_it_is_held() {
+    let store = small_store();
+    let options = SqlOptions { threads: 1, memory_limit: 96 << 20, ..SqlOptions::default() };
+    let session = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
+    let error =
+        slt::run(&session, "SELECT length(repeat('x', value % 7 + 1000000)) FROM generate_series(1, 4000)")
+            .await
+            .unwrap_err();
+    assert_eq!(error.kind(), SqlErrorKind::Memory, "{error}");
+    // What the first has held is free again, each time.
+    for _ in 0..8 {
+        let sql = "SELECT sum(length(repeat(id, 1000000))) FROM pool";
+        assert_eq!(slt::run(&session, sql).await.unwrap().1.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_constants_are_not_repeated_for_many_rows() {
+    let (_store, session) = session(1);
+    let long = "x".repeat(100_000);
+    let rows = slt::run(&session, &format!("SELECT '{long}' AS a")).await.unwrap().1;
+    assert_eq!(rows.len(), 1);
+    let error = slt::run(&session, &format!("SELECT '{long}' AS a, value FROM generate_series(1, 1000000)"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), SqlErrorKind::Refused, "{error}");
+}
