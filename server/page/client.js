@@ -1,5 +1,7 @@
 // Questions to the server: the token of this tab, statements and their rows.
 
+import { Exact } from './dom.js';
+
 const KEY = 'gstore-token';
 
 export const token = {
@@ -56,6 +58,9 @@ function post(body, signal) {
   }));
 }
 
+// Numbers that JSON would change come as `{"$number": "9007199254740993"}`.
+const exact = (key, value) => (typeof value?.$number === 'string' ? new Exact(value.$number) : value);
+
 // Rows of a statement: `{ columns, rows, notes, statement, milliseconds }`. `asked` may have parameters, order, skip, limit,
 // snapshot, and `onRows`, which hears how many have come.
 export async function ask(sql, { signal, onRows, ...asked } = {}) {
@@ -83,7 +88,7 @@ export async function ask(sql, { signal, onRows, ...asked } = {}) {
   const end = JSON.parse(lines.pop());
   if (end.error) throw new Failure(end.error.code, end.error.message);
   if (end.rows !== lines.length) throw new Failure('unavailable', 'The answer broke off.');
-  const rows = lines.map((text) => JSON.parse(text));
+  const rows = lines.map((text) => (text.includes('{"$number":') ? JSON.parse(text, exact) : JSON.parse(text)));
   return { ...head, rows, notes: end.notes, milliseconds: performance.now() - began };
 }
 

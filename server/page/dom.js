@@ -37,8 +37,22 @@ export function say(text) {
 
 export const number = new Intl.NumberFormat('en', { maximumFractionDigits: 6 });
 
-export function score(value) {
-  if (value === null || value === undefined) return '';
+// A number that is no number of this language: beyond 2^53, or with more digits than those have. Calculates as the nearest
+// that is one, and is shown as it is.
+export class Exact {
+  constructor(text) { this.text = text; }
+
+  valueOf() { return Number(this.text.replace('inf', 'Infinity')); }
+
+  toString() { return this.text; }
+
+  toJSON() { return this.valueOf(); }
+}
+
+export function score(given) {
+  if (given === null || given === undefined) return '';
+  const value = Number(given);
+  if (!Number.isFinite(value)) return String(given);
   return Math.abs(value) >= 1e-3 || value === 0 ? value.toFixed(4) : value.toExponential(2);
 }
 
@@ -65,7 +79,10 @@ export function shown(value, most = 200) {
 // A value with nothing left out.
 export function whole(value) {
   if (value === null || value === undefined) return '';
-  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+  if (typeof value !== 'object' || value instanceof Exact) return String(value);
+  // Marked while it is text among others, so that it has no quotes.
+  const marked = JSON.stringify(value, function mark(key, plain) { return this[key] instanceof Exact ? `\u0001${this[key]}\u0001` : plain; });
+  return marked.replace(/"\\u0001([^"\\]*)\\u0001"/g, '$1');
 }
 
 export function field(label, control, hint) {

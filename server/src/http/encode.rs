@@ -31,25 +31,19 @@ use crate::status;
 pub(super) enum Shape {
     /// As a file of this format.
     File(Format),
-    /// As the page reads them: a line with the columns, rows as lines of JSON, and a line with the end.
+    /// As the page reads them: a line with the columns, rows as lines of JSON without a changed number, and a line
+    /// with the end.
     Page,
 }
 
 impl Shape {
-    fn format(self) -> Format {
-        match self {
-            Self::File(format) => format,
-            Self::Page => Format::Json,
-        }
-    }
-
     fn content_type(self) -> &'static str {
-        match self.format() {
-            Format::Csv => "text/csv; charset=utf-8",
-            Format::Tsv => "text/tab-separated-values; charset=utf-8",
-            Format::Parquet => "application/vnd.apache.parquet",
-            Format::Arrow => "application/vnd.apache.arrow.file",
-            Format::Json | Format::Table => "application/x-ndjson",
+        match self {
+            Self::File(Format::Csv) => "text/csv; charset=utf-8",
+            Self::File(Format::Tsv) => "text/tab-separated-values; charset=utf-8",
+            Self::File(Format::Parquet) => "application/vnd.apache.parquet",
+            Self::File(Format::Arrow) => "application/vnd.apache.arrow.file",
+            Self::File(Format::Json | Format::Table) | Self::Page => "application/x-ndjson",
         }
     }
 }
@@ -120,8 +114,13 @@ async fn send_all(
     if shape == Shape::Page {
         buffer.add(&columns(rows, record));
     }
-    let mut writer = ResultWriter::new(shape.format(), &rows.schema, buffer.clone(), TableStyle::default())
-        .map_err(failed)?;
+    let mut writer = match shape {
+        // The numbers of a browser are doubles.
+        Shape::Page => ResultWriter::exact_json(&rows.schema, buffer.clone()),
+        Shape::File(format) => {
+            ResultWriter::new(format, &rows.schema, buffer.clone(), TableStyle::default()).map_err(failed)?
+        }
+    };
     hand_over(core, &buffer, record, to).await?;
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(End::Failed)?;

@@ -184,6 +184,16 @@ fn rows_come_in_the_formats_of_the_command() {
     assert_eq!(page[0]["columns"][0], json!({"name": "row", "type": "UInt64"}));
     assert_eq!((page.len(), &page[3]["rows"], &page[2]["id"]), (4, &json!(2), &json!("p1")));
 
+    let sql = "SELECT 9007199254740993 AS n, CAST('NaN' AS DOUBLE) AS f, 2 AS two";
+    let exact = json!({"n": {"$number": "9007199254740993"}, "f": {"$number": "NaN"}, "two": 2});
+    assert_eq!(lines(&ask(&server, &json!({"sql": sql, "format": "page"})))[1], exact);
+    let ranked = json!({
+        "sql": "SELECT 9007199254740993 + value AS n FROM generate_series(-9007199254740990, 0, 9007199254740990)",
+        "format": "page", "order": [{"column": 0, "descending": true}],
+    });
+    let ranked = lines(&ask(&server, &ranked));
+    assert_eq!((&ranked[1]["n"]["$number"], &ranked[2]["n"]), (&json!("9007199254740993"), &json!(3)));
+
     let given = json!({"sql": "SELECT $1 + 1 AS n", "parameters": [41]});
     assert_eq!(ask(&server, &given).text(), "{\"n\":42}\n");
     let older = server.store.snapshot().unwrap().history().unwrap();

@@ -100,6 +100,13 @@ await picture('query-light-wide');
 await page.keyboard.press('Escape');
 assert.ok(await page.locator('.detail').isHidden());
 
+// Numbers that are none of the browser's are shown as they are.
+if (!process.env.GSTORE_MOCK) {
+  await run("SELECT 9007199254740993 AS n, CAST('NaN' AS DOUBLE) AS f");
+  assert.equal(await cell(0, 0).textContent(), '9007199254740993');
+  assert.equal(await cell(0, 1).textContent(), 'NaN');
+}
+
 // An error names its place, which is then selected.
 await run('SELECT nothing FROM pool');
 assert.match(await page.textContent('pre.error'), /nothing/);

@@ -1,0 +1,147 @@
+//! JSON for readers whose numbers are doubles: what such a reader would change comes as `{"$number":"..."}`.
+//!
+//! These are whole numbers beyond 2^53, decimals of more than 15 digits, and numbers that are not finite, which
+//! JSON has no words for.
+
+use std::io::Write;
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int64Type, UInt64Type,
+};
+use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder};
+use arrow_schema::{ArrowError, DataType, FieldRef};
+
+/// The largest whole number up to which doubles have all.
+const MOST: u64 = (1 << 53) - 1;
+/// Digits that a double keeps.
+const DIGITS: usize = 15;
+
+/// Writes numbers so that none is changed.
+#[derive(Debug)]
+pub(super) struct Exact;
+
+impl EncoderFactory for Exact {
+    fn make_default_encoder<'a>(
+        &self,
+        _field: &'a FieldRef,
+        array: &'a dyn Array,
+        _options: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        Ok(match array.data_type() {
+            DataType::Int64 => {
+                let values = array.as_primitive::<Int64Type>();
+                each(array, move |row, out| {
+                    let value = values.value(row);
+                    put(out, value.unsigned_abs() <= MOST, value);
+                })
+            }
+            DataType::UInt64 => {
+                let values = array.as_primitive::<UInt64Type>();
+                each(array, move |row, out| put(out, values.value(row) <= MOST, values.value(row)))
+            }
+            DataType::Float16 => {
+                let values = array.as_primitive::<Float16Type>();
+                each(array, move |row, out| {
+                    let value = values.value(row).to_f32();
+                    put(out, value.is_finite(), Digits(value));
+                })
+            }
+            DataType::Float32 => {
+                let values = array.as_primitive::<Float32Type>();
+                each(array, move |row, out| {
+                    put(out, values.value(row).is_finite(), Digits(values.value(row)))
+                })
+            }
+            DataType::Float64 => {
+                let values = array.as_primitive::<Float64Type>();
+                each(array, move |row, out| {
+                    put(out, values.value(row).is_finite(), Digits(values.value(row)))
+                })
+            }
+            DataType::Decimal128(..) => {
+                let values = array.as_primitive::<Decimal128Type>();
+                each(array, move |row, out| decimal(out, &values.value_as_string(row)))
+            }
+            DataType::Decimal256(..) => {
+                let values = array.as_primitive::<Decimal256Type>();
+                each(array, move |row, out| decimal(out, &values.value_as_string(row)))
+            }
+            _ => None,
+        })
+    }
+}
+
+/// A float with the fewest digits that tell it from its neighbours, with an exponent where it is long.
+struct Digits<T>(T);
+
+impl<T: std::fmt::Debug> std::fmt::Display for Digits<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+struct Each<F>(F);
+
+impl<F: Fn(usize, &mut Vec<u8>)> Encoder for Each<F> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        (self.0)(row, out);
+    }
+}
+
+fn each<'a>(array: &dyn Array, write: impl Fn(usize, &mut Vec<u8>) + 'a) -> Option<NullableEncoder<'a>> {
+    Some(NullableEncoder::new(Box::new(Each(write)), array.nulls().cloned()))
+}
+
+fn put(out: &mut Vec<u8>, as_number: bool, value: impl std::fmt::Display) {
+    // Writing to memory does not fail.
+    let _ = match as_number {
+        true => write!(out, "{value}"),
+        false => write!(out, "{{\"$number\":\"{value}\"}}"),
+    };
+}
+
+fn decimal(out: &mut Vec<u8>, value: &str) {
+    put(out, value.bytes().filter(u8::is_ascii_digit).count() <= DIGITS, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{
+        ArrayRef, Decimal128Array, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch,
+    };
+
+    use crate::output::ResultWriter;
+
+    #[test]
+    fn no_number_is_changed() {
+        let columns: [(&str, ArrayRef); 5] = [
+            ("i", Arc::new(Int64Array::from(vec![Some(9_007_199_254_740_993), Some(-5), None]))),
+            ("f", Arc::new(Float64Array::from(vec![0.1, f64::NAN, f64::NEG_INFINITY]))),
+            ("g", Arc::new(Float32Array::from(vec![0.1, 1e20, -0.0]))),
+            ("d", {
+                let values = Decimal128Array::from(vec![12345, 1234567890123456789, 0]);
+                Arc::new(values.with_precision_and_scale(38, 2).unwrap())
+            }),
+            ("l", {
+                let lists = [Some(vec![Some(1.5), Some(f64::INFINITY), None]), None, Some(vec![])];
+                Arc::new(ListArray::from_iter_primitive::<super::Float64Type, _, _>(lists))
+            }),
+        ];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap();
+        let mut out = Vec::new();
+        let mut writer = ResultWriter::exact_json(&batch.schema(), &mut out);
+        writer.write(&batch).unwrap();
+        assert_eq!(writer.finish().unwrap(), 3);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{\"i\":{\"$number\":\"9007199254740993\"},\"f\":0.1,\"g\":0.1,\"d\":123.45,\
+             \"l\":[1.5,{\"$number\":\"inf\"},null]}\n\
+             {\"i\":-5,\"f\":{\"$number\":\"NaN\"},\"g\":1e20,\"d\":{\"$number\":\"12345678901234567.89\"},\"l\":null}\n\
+             {\"i\":null,\"f\":{\"$number\":\"-inf\"},\"g\":-0.0,\"d\":0.00,\"l\":[]}\n"
+        );
+    }
+}

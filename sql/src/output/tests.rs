@@ -1,0 +1,110 @@
+//! Each format, written and read back.
+
+use super::*;
+use arrow_array::builder::{FixedSizeListBuilder, Float16Builder};
+use arrow_array::{ArrayRef, BinaryArray, Float32Array, Int64Array, StringArray};
+use half::f16;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+fn sample() -> RecordBatch {
+    let mut vectors = FixedSizeListBuilder::new(Float16Builder::new(), 2);
+    for v in [0.5, -3.0] {
+        vectors.values().append_value(f16::from_f32(v));
+        vectors.values().append_value(f16::from_f32(0.0));
+        vectors.append(true);
+    }
+    let columns: [(&str, ArrayRef); 6] = [
+        ("row", Arc::new(Int64Array::from(vec![0, 1]))),
+        ("row", Arc::new(Int64Array::from(vec![7, 8]))),
+        ("score", Arc::new(Float32Array::from(vec![0.1, f32::NAN]))),
+        ("text", Arc::new(StringArray::from(vec![Some("a,\"b\"\nc"), None]))),
+        ("raw", Arc::new(BinaryArray::from(vec![&b"\x00\xff"[..], b""]))),
+        ("vector", Arc::new(vectors.finish())),
+    ];
+    RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap()
+}
+
+fn written(format: Format, batches: &[RecordBatch]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = ResultWriter::new(format, &sample().schema(), &mut out, TableStyle::default()).unwrap();
+    batches.iter().for_each(|b| writer.write(b).unwrap());
+    assert_eq!(writer.finish().unwrap(), batches.iter().map(|b| b.num_rows() as u64).sum::<u64>());
+    out
+}
+
+fn text(format: Format) -> String {
+    String::from_utf8(written(format, &[sample()])).unwrap()
+}
+
+#[test]
+fn csv_has_a_place_for_lists_and_bytes() {
+    assert_eq!(
+        text(Format::Csv),
+        "row,row,score,text,raw,vector\n0,7,0.1,\"a,\"\"b\"\"\nc\",00ff,\"[0.5,0.0]\"\n1,8,NaN,,,\"[-3.0,0.0]\"\n"
+    );
+}
+
+#[test]
+fn tabs_take_the_place_of_commas() {
+    assert_eq!(
+        text(Format::Tsv),
+        "row\trow\tscore\ttext\traw\tvector\n0\t7\t0.1\t\"a,\"\"b\"\"\nc\"\t00ff\t[0.5,0.0]\n1\t8\tNaN\t\t\t[-3.0,0.0]\n"
+    );
+}
+
+#[test]
+fn json_is_one_object_a_line_with_every_name_once() {
+    assert_eq!(
+        text(Format::Json),
+        "{\"row\":0,\"row_2\":7,\"score\":0.1,\"text\":\"a,\\\"b\\\"\\nc\",\"raw\":\"00ff\",\"vector\":[0.5,0.0]}\n\
+         {\"row\":1,\"row_2\":8,\"score\":null,\"text\":null,\"raw\":\"\",\"vector\":[-3.0,0.0]}\n"
+    );
+}
+
+#[test]
+fn a_table_is_for_reading() {
+    assert_eq!(
+        text(Format::Table),
+        "row  row  score  text      raw   vector\n---  ---  -----  --------  ----  ----------\n  \
+         0    7    0.1  a,\"b\"\\nc  00ff  [0.5,0.0]\n  1    8    NaN                  [-3.0,0.0]\n"
+    );
+}
+
+#[test]
+fn arrow_and_parquet_keep_the_values_and_the_types() {
+    let bytes = written(Format::Arrow, &[sample(), sample()]);
+    let reader =
+        datafusion::arrow::ipc::reader::FileReader::try_new(std::io::Cursor::new(bytes), None).unwrap();
+    let back: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
+    assert_eq!(back.len(), 2);
+    assert_eq!(back[0].columns()[3..], sample().columns()[3..]);
+    assert_eq!(back[0].schema().field(1).name(), "row_2");
+
+    let bytes = written(Format::Parquet, &[sample()]);
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap().build().unwrap();
+    let back: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
+    assert_eq!(back[0].columns()[3..], sample().columns()[3..]);
+}
+
+#[test]
+fn an_empty_result_is_a_valid_file() {
+    assert_eq!(written(Format::Csv, &[]), b"row,row,score,text,raw,vector\n");
+    assert_eq!(written(Format::Json, &[]), b"");
+    assert!(String::from_utf8(written(Format::Table, &[])).unwrap().starts_with("row  row  score"));
+    let reader = std::io::Cursor::new(written(Format::Arrow, &[]));
+    assert_eq!(datafusion::arrow::ipc::reader::FileReader::try_new(reader, None).unwrap().num_batches(), 0);
+    let bytes = bytes::Bytes::from(written(Format::Parquet, &[]));
+    assert_eq!(ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().metadata().num_row_groups(), 0);
+}
+
+#[test]
+fn formats_are_known_by_their_words() {
+    for word in Format::WORDS {
+        word.parse::<Format>().unwrap();
+    }
+    assert_eq!(
+        "exel".parse::<Format>().unwrap_err(),
+        "format cannot be `exel`: it is one of table, csv, tsv, json, parquet, arrow"
+    );
+}
