@@ -1,0 +1,140 @@
+//! Tables as they are printed.
+
+use super::*;
+use arrow_array::{Float32Array, Int64Array, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+
+fn sample() -> RecordBatch {
+    let schema = Schema::new(vec![
+        Field::new("row", DataType::Int64, false),
+        Field::new("text", DataType::Utf8, true),
+        Field::new("score", DataType::Float32, false),
+    ]);
+    RecordBatch::try_new(
+        Arc::new(schema),
+        vec![
+            Arc::new(Int64Array::from(vec![7, 12345])),
+            Arc::new(StringArray::from(vec![Some("two\nlines and then some"), None])),
+            Arc::new(Float32Array::from(vec![0.125, -1.0 / 3.0])),
+        ],
+    )
+    .unwrap()
+}
+
+#[test]
+fn columns_are_aligned_and_text_is_cut() {
+    let batch = sample();
+    let style = TableStyle { width: None, column: Some(12) };
+    let mut table = TableWriter::new(&batch.schema(), Vec::new(), style);
+    table.write(&batch).unwrap();
+    let text = String::from_utf8(table.finish().unwrap()).unwrap();
+    assert_eq!(
+        text,
+        "  row  text              score\n\
+         -----  ------------  ---------\n    7  two\\nlines …      0.125\n12345                -0.333333\n"
+    );
+}
+
+/// The lines that a column of `values` gives, row by row in batches of one column.
+fn lines(values: &[ArrayRef], style: TableStyle) -> Vec<String> {
+    let schema = Arc::new(Schema::new(vec![Field::new("v", values[0].data_type().clone(), true)]));
+    let mut table = TableWriter::new(&schema, Vec::new(), style);
+    for values in values {
+        table.write(&RecordBatch::try_new(Arc::clone(&schema), vec![Arc::clone(values)]).unwrap()).unwrap();
+    }
+    let text = String::from_utf8(table.finish().unwrap()).unwrap();
+    text.lines().skip(2).map(|line| line.trim().to_owned()).collect()
+}
+
+fn styles() -> [TableStyle; 3] {
+    [
+        TableStyle::default(),
+        TableStyle { width: Some(20), column: Some(6) },
+        TableStyle { width: None, column: None },
+    ]
+}
+
+#[test]
+fn a_number_that_comes_late_is_whole() {
+    use arrow_array::{BooleanArray, Decimal128Array, Float64Array, TimestampMicrosecondArray};
+    let late: [(ArrayRef, &str); 7] = [
+        (Arc::new(Int64Array::from(vec![2_039_000_014_273])), "2039000014273"),
+        (Arc::new(Int64Array::from(vec![i64::MIN])), "-9223372036854775808"),
+        (Arc::new(Float32Array::from(vec![-0.002_526_31])), "-0.00252631"),
+        (Arc::new(Float64Array::from(vec![-1.234_56e-300])), "-1.23456e-300"),
+        (Arc::new(Decimal128Array::from(vec![-i128::MAX / 10])), "-1701411834604692317316873037158841057.2"),
+        (
+            Arc::new(TimestampMicrosecondArray::from(vec![1_700_000_000_123_456])),
+            "2023-11-14T22:13:20.123456",
+        ),
+        (Arc::new(BooleanArray::from(vec![false])), "false"),
+    ];
+    for (value, text) in late {
+        let value = match value.data_type() {
+            DataType::Decimal128(..) => {
+                let decimals = value.as_any().downcast_ref::<Decimal128Array>().unwrap().clone();
+                Arc::new(decimals.with_precision_and_scale(38, 1).unwrap()) as ArrayRef
+            }
+            _ => value,
+        };
+        let empty = arrow_array::new_null_array(value.data_type(), SAMPLE);
+        for style in styles() {
+            let lines = lines(&[Arc::clone(&empty), Arc::clone(&value)], style);
+            assert_eq!(lines.last().unwrap(), text, "{style:?}");
+        }
+    }
+}
+
+#[test]
+fn a_list_ends_between_two_numbers_and_a_file_gets_whole_texts() {
+    use arrow_array::ListArray;
+    use arrow_array::types::Int64Type;
+    let numbers = [Some(vec![Some(12), Some(-3_456), Some(789_012_345)])];
+    let list: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(numbers));
+    let whole = "[12,-3456,789012345]";
+    for (column, text) in [(20, whole), (19, "[12,-3456,…"), (10, "[12,-3456…"), (9, "[12,…"), (2, "[…")]
+    {
+        let style = TableStyle { width: None, column: Some(column) };
+        assert_eq!(lines(&[Arc::clone(&list)], style), [text], "{column}");
+    }
+    let short: ArrayRef = Arc::new(StringArray::from(vec!["a"; SAMPLE]));
+    let long: ArrayRef = Arc::new(StringArray::from(vec!["a longer one"]));
+    let [cut, _, file] = styles();
+    assert_eq!(lines(&[Arc::clone(&short), Arc::clone(&long)], cut).last().unwrap(), "…");
+    assert_eq!(lines(&[short, long], file).last().unwrap(), "a longer one");
+}
+
+#[test]
+fn text_gives_way_to_a_number_that_becomes_wider() {
+    let schema =
+        Schema::new(vec![Field::new("n", DataType::Int64, false), Field::new("text", DataType::Utf8, false)]);
+    let batch = |n: i64, rows: usize| {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(vec![n; rows])),
+            Arc::new(StringArray::from(vec!["a text of some thirty letters"; rows])),
+        ];
+        RecordBatch::try_new(Arc::new(schema.clone()), columns).unwrap()
+    };
+    let style = TableStyle { width: Some(30), column: Some(60) };
+    let mut table = TableWriter::new(&Arc::new(schema.clone()), Vec::new(), style);
+    table.write(&batch(1, SAMPLE)).unwrap();
+    table.write(&batch(1_234_567_890, 1)).unwrap();
+    let text = String::from_utf8(table.finish().unwrap()).unwrap();
+    assert_eq!(text.lines().nth(2).unwrap(), "1  a text of some thirty lett…");
+    assert_eq!(text.lines().last().unwrap(), "1234567890  a text of some th…");
+}
+
+#[test]
+fn a_narrow_terminal_takes_from_text_only() {
+    let mut widths = [5, 60, 40, 9];
+    let [number, text] = [&DataType::Int64, &DataType::Utf8].map(Layout::of);
+    shrink(&mut widths, &[number, text, text, number], 60);
+    assert!(widths.iter().sum::<usize>() + 6 <= 60, "{widths:?}");
+    assert_eq!((widths[0], widths[3]), (5, 9));
+}
+
+#[test]
+fn wide_characters_count_double() {
+    assert_eq!(cut("日本語日本語", 7, Cut::Anywhere), "日本語…");
+    assert_eq!(visible("a\u{1b}[31m"), "a\\u{1b}[31m");
+}
