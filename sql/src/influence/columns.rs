@@ -55,19 +55,35 @@ pub(super) struct ExplainedColumns {
     pub(super) checkpoint_scores: usize,
     pub(super) target_dataset: usize,
     pub(super) target_id: usize,
+    pub(super) target_row: usize,
     pub(super) target_score: usize,
     pub(super) stderr: usize,
     pub(super) noise_floor: usize,
 }
 
 /// Names of these columns.
-const EXPLAINED: [&str; 6] =
-    ["checkpoint_scores", "target_dataset", "target_id", "target_score", "stderr", "noise_floor"];
+const EXPLAINED: [&str; 7] = [
+    "checkpoint_scores",
+    "target_dataset",
+    "target_id",
+    "target_row",
+    "target_score",
+    "stderr",
+    "noise_floor",
+];
 
 impl ExplainedColumns {
-    fn all(&self) -> [usize; 6] {
-        let Self { checkpoint_scores, target_dataset, target_id, target_score, stderr, noise_floor } = *self;
-        [checkpoint_scores, target_dataset, target_id, target_score, stderr, noise_floor]
+    fn all(&self) -> [usize; 7] {
+        let Self {
+            checkpoint_scores,
+            target_dataset,
+            target_id,
+            target_row,
+            target_score,
+            stderr,
+            noise_floor,
+        } = *self;
+        [checkpoint_scores, target_dataset, target_id, target_row, target_score, stderr, noise_floor]
     }
 
     /// Whether a column is one of them.
@@ -118,11 +134,12 @@ impl InfluenceColumns {
         let explained = besides.explanation.then(|| {
             let list = DataType::List(Arc::new(Field::new("item", DataType::Float32, true)));
             let text = || DataType::Utf8;
-            let [scores, dataset, id, score, stderr, floor] = EXPLAINED;
+            let [scores, dataset, id, row, score, stderr, floor] = EXPLAINED;
             ExplainedColumns {
                 checkpoint_scores: b.add(scores, list, false, absent()),
                 target_dataset: b.add(dataset, text(), false, absent()),
                 target_id: b.add(id, text(), true, absent()),
+                target_row: b.add(row, DataType::UInt64, false, absent()),
                 target_score: b.add(score, DataType::Float32, false, absent()),
                 stderr: b.add(stderr, DataType::Float32, true, absent()),
                 noise_floor: b.add(floor, DataType::Float32, true, absent()),

@@ -50,10 +50,11 @@ impl EachOptions {
         let order = options.word("order").map_err(SqlError::option)?;
         let Some(each) = options.each("each").map_err(SqlError::option)? else {
             return match order {
-                None => Ok(None),
-                Some(_) => {
-                    refuse("`order` is an option of `each`; elsewhere ORDER BY score says it", "order")
-                }
+                Some(_) if *rules == Diversity::default() => refuse(
+                    "`order` is an option of `each` and of the rules of a ranking; elsewhere ORDER BY score says it",
+                    "order",
+                ),
+                _ => Ok(None),
             };
         };
         let Some(k) = k else {

@@ -62,7 +62,7 @@ impl InfluenceExec {
         let columns = &question.columns;
         let (after, before) =
             filters.into_iter().partition(|f| columns_of(f).iter().any(|c| columns.is_result(*c)));
-        let order = question.relation.is_ranked().then_some(Order::Best);
+        let order = question.relation.order();
         let schema = Arc::new(columns.schema().project(&projection)?);
         let properties = properties(&question, &projection, schema, order);
         let metrics = ExecutionPlanMetricsSet::new();

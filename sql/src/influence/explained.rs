@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{Float32Builder, ListBuilder};
-use arrow_array::{ArrayRef, Float32Array, StringArray};
+use arrow_array::{ArrayRef, Float32Array, StringArray, UInt64Array};
 use gstore_core::Cancel;
 use gstore_query::influence::{RowExplanation, Scored, TargetNames};
 
@@ -41,6 +41,8 @@ impl<'a> Explanations<'a> {
         } else if column == at.target_id {
             let names = TargetNames::new(&self.question.plan).map_err(SqlError::query)?;
             Arc::new(StringArray::from(names.ids(&self.rows).map_err(SqlError::query)?))
+        } else if column == at.target_row {
+            Arc::new(UInt64Array::from_iter_values(self.rows.iter().map(|row| row.nearest.row)))
         } else if column == at.target_score {
             floats(|row| Some(row.nearest_score))
         } else if column == at.stderr {

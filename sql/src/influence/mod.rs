@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
-use gstore_query::influence::{Diversity, Encoder, Function, InfluenceSpec, Mode, Options, Prepared};
+use gstore_query::influence::{Diversity, Encoder, Function, InfluenceSpec, Mode, Options, Order, Prepared};
 use gstore_query::{QueryError, SideOf};
 use gstore_store::{LookupError, Snapshot};
 
@@ -80,6 +80,7 @@ impl TableFunctionImpl for InfluenceFunction {
             ..Besides::default()
         };
         let each = EachOptions::read(&options, k, &rules, besides)?;
+        let order = options.word("order").map_err(SqlError::option)?;
         let plan = resolve(&self.0, &spec)?;
         plan.check_rules(&rules).map_err(|error| {
             let named = if options.has("quota_by") { "quota_by" } else { "quota" };
@@ -87,7 +88,7 @@ impl TableFunctionImpl for InfluenceFunction {
         })?;
         let columns = InfluenceColumns::new(&plan, Besides { each: each.is_some(), ..besides });
         let relation = match k {
-            Some(k) => Relation::Best { k, rules },
+            Some(k) => Relation::Best { k, rules, order: order.unwrap_or(Order::Best) },
             None => Relation::All,
         };
         Ok(match each {

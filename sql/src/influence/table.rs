@@ -11,7 +11,7 @@ use datafusion::common::stats::Precision;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use gstore_query::influence::{Diversity, Prepared};
+use gstore_query::influence::{Diversity, Order, Prepared};
 
 use super::columns::InfluenceColumns;
 use super::exec::InfluenceExec;
@@ -36,8 +36,8 @@ pub(super) struct Question {
 pub(super) enum Relation {
     /// All rows that have a score.
     All,
-    /// The best `k` rows that the rules let stand side by side, and no others.
-    Best { k: usize, rules: Diversity },
+    /// The `k` rows at one end of the ranking that the rules let stand side by side, and no others.
+    Best { k: usize, rules: Diversity, order: Order },
     /// Rows are scored for themselves; the target plays no part.
     SelfInfluence { k: Option<usize> },
     /// The rows nearest to a vector, nearest first.
@@ -54,9 +54,13 @@ impl Relation {
         }
     }
 
-    /// Whether the rows come in the order of the ranking.
-    pub(super) fn is_ranked(&self) -> bool {
-        self.k().is_some() || matches!(self, Self::Nearest { .. })
+    /// The order of the ranking, where the rows come in it.
+    pub(super) fn order(&self) -> Option<Order> {
+        match self {
+            Self::Best { order, .. } => Some(*order),
+            Self::Nearest { .. } => Some(Order::Best),
+            _ => self.k().map(|_| Order::Best),
+        }
     }
 }
 

@@ -6,13 +6,14 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::types::{Float32Type, UInt64Type};
+use arrow_array::{ArrayRef, Float32Array, RecordBatch};
 use gstore_core::Cancel;
-use gstore_query::influence::{Diversity, Function, InfluenceSpec, ScanSummary, resolve_top};
+use gstore_query::influence::{Diversity, Function, InfluenceSpec, Order, ScanSummary, resolve_top};
 use gstore_server::Remote;
 use gstore_sql::output::{ResultWriter, TableStyle};
 use gstore_sql::{Notes, Parameters, SqlError};
@@ -36,14 +37,11 @@ struct To {
 pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let Selection { spec, rules, scores, table, every } = Selection::new(context, args)?;
     let ruled = rules != Diversity::default();
-    for (given, what) in [
-        (table.is_some(), "a table of the rows; end the name of --output in .jsonl for the original lines"),
-        (args.explain, "--explain; `gstore query --remote` has it as explain => true"),
-        (args.worst && ruled, "--worst with rules of the selection"),
-    ] {
-        if given {
-            bail!(UsageError(format!("a selection that a server makes has not {what}")));
-        }
+    if table.is_some() {
+        bail!(UsageError(
+            "a server sends rows as their original lines, without the types that the columns of a table need; end the name of --output in .jsonl"
+                .to_owned()
+        ));
     }
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let mut server = connect(&args.server, args.snapshot.as_ref())?;
@@ -52,26 +50,31 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         server.pin(newest);
     }
     let k = wanted(&server, args, &cancel)?;
-    let asked = Asked::new(args, &spec, ruled.then_some(k))?;
+    let asked = Asked::new(args, &spec, ruled.then_some(k), None)?;
     let open = |path, force| Output::create(Some(path), force);
     let scores_to = match &scores {
         Some(path) => Some((format_of_scores(path)?.into(), open(path, args.force)?)),
         None => None,
     };
-    let (first, rest) = if every { (None, scores_to) } else { (scores_to, None) };
+    let apart = every || args.explain;
+    let (first, rest) = if apart { (None, scores_to) } else { (scores_to, None) };
     let mut to = To { lines: Some(open(&args.output, args.force)?), scores: first };
     let order = if args.worst { "score" } else { "score DESC" };
     let cut = if ruled { String::new() } else { format!(" ORDER BY {order} LIMIT {k}") };
     let (selected, notes) = asked.write(&server, &cut, &mut to, &cancel)?;
+    let note = notes.influence.into_iter().next();
     let mut all = To { lines: None, scores: rest };
-    if every {
-        asked.write(&server, &format!(" ORDER BY {order}"), &mut all, &cancel)?;
+    if apart {
+        // The checkpoints that were used are known once a question is answered.
+        let used = note.iter().flat_map(|note| &note.checkpoints).map(|(name, _)| name.clone()).collect();
+        let asked = Asked::new(args, &spec, ruled.then_some(k), args.explain.then_some(used))?;
+        let cut = if every { format!(" ORDER BY {order}") } else { cut };
+        asked.write(&server, &cut, &mut all, &cancel)?;
     }
     // Both files appear, or neither.
     cancel.check().map_err(gstore_query::QueryError::from)?;
     let outputs = [to.scores, all.scores].into_iter().flatten().map(|(_, output)| output).chain(to.lines);
     outputs.into_iter().try_for_each(Output::finish)?;
-    let note = notes.influence.into_iter().next();
     note.iter().flat_map(|note| &note.resolution).for_each(|line| context.say(&format!("note: {line}")));
     let summary = note.map_or_else(ScanSummary::default, |note| note.summary);
     let found = Found {
@@ -119,13 +122,20 @@ fn number(server: &Remote, sql: &str, cancel: &Cancel) -> Result<u64> {
 
 /// The question in SQL, with every value as a parameter.
 struct Asked {
-    columns: &'static str,
+    columns: String,
     call: String,
     values: Parameters,
+    /// The checkpoints that were used, where the scores are explained.
+    explained: Option<Vec<String>>,
 }
 
 impl Asked {
-    fn new(args: &SelectArgs, spec: &InfluenceSpec, k: Option<usize>) -> Result<Self, SqlError> {
+    fn new(
+        args: &SelectArgs,
+        spec: &InfluenceSpec,
+        k: Option<usize>,
+        explained: Option<Vec<String>>,
+    ) -> Result<Self, SqlError> {
         let given = &args.scoring.0;
         let options =
             Function::Influence.options().filter_map(|o| Some((o.name, given.value(o.name)?.clone())));
@@ -140,18 +150,23 @@ impl Asked {
             }
             options.extend(args.rules.distinct.map(|cosine| ("distinct", cosine.into())));
             options.extend(args.rules.round_robin.as_deref().map(|word| ("round_robin", word.into())));
+            options.extend(args.worst.then(|| ("order", Order::Worst.word().into())));
         }
+        options.extend(explained.is_some().then(|| ("explain", true.into())));
         let mut values = Parameters::default();
         let mut arguments = Vec::new();
         for (name, value) in &options {
             values.add(Some(name), value)?;
             arguments.push(format!("{name} => ${name}"));
         }
-        let columns = match spec.pools.len() {
-            1 => "id, row, score, subtask",
-            _ => "pool, id, row, score, subtask",
+        let mut columns = match spec.pools.len() {
+            1 => "id, row, score, subtask".to_owned(),
+            _ => "pool, id, row, score, subtask".to_owned(),
         };
-        Ok(Self { columns, call: format!("influence({})", arguments.join(", ")), values })
+        if explained.is_some() {
+            columns += ", checkpoint_scores, target_dataset AS target, target_id, target_row, target_score, stderr, noise_floor";
+        }
+        Ok(Self { columns, call: format!("influence({})", arguments.join(", ")), values, explained })
     }
 
     /// Writes the rows of the question; how many there were, and what is to be known beside them.
@@ -161,8 +176,8 @@ impl Asked {
         let mut rows = server.run(&sql, &self.values, cancel)?;
         let width = self.columns.split(", ").count();
         let schema = rows.schema().project(&(0..width).collect::<Vec<_>>())?;
-        let schema = RecordBatch::new_empty(std::sync::Arc::new(schema));
-        let schema = scores(&schema)?.schema();
+        let schema = RecordBatch::new_empty(Arc::new(schema));
+        let schema = self.scores(&schema)?.schema();
         let style = TableStyle { width: None, column: None };
         let mut writer = match &mut to.scores {
             Some((format, output)) => Some(ResultWriter::new(*format, &schema, output, style)?),
@@ -176,20 +191,39 @@ impl Asked {
                 write_lines(lines, &batch)?;
             }
             if let Some(writer) = &mut writer {
-                writer.write(&scores(&batch.project(&(0..width).collect::<Vec<_>>())?)?)?;
+                writer.write(&self.scores(&batch.project(&(0..width).collect::<Vec<_>>())?)?)?;
             }
         }
         writer.map(ResultWriter::finish).transpose()?;
         Ok((count, rows.notes()))
     }
+
+    /// The columns as the command writes them here: all may lack values, and each checkpoint's part has its own.
+    fn scores(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let schema = batch.schema();
+        let mut columns: Vec<(String, ArrayRef, bool)> = Vec::new();
+        for (field, column) in schema.fields().iter().zip(batch.columns()) {
+            match column.as_list_opt::<i32>() {
+                Some(parts) => {
+                    for (place, name) in self.explained.iter().flatten().enumerate() {
+                        let part = parts.iter().map(|of_row| part(of_row.as_ref()?, place));
+                        columns.push((
+                            format!("part_{name}"),
+                            Arc::new(part.collect::<Float32Array>()),
+                            true,
+                        ));
+                    }
+                }
+                None => columns.push((field.name().clone(), ArrayRef::clone(column), true)),
+            }
+        }
+        Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+    }
 }
 
-/// The columns as the command writes them here: all may lack values.
-fn scores(batch: &RecordBatch) -> Result<RecordBatch> {
-    let schema = batch.schema();
-    let names = schema.fields().iter().map(|field| field.name().as_str());
-    let columns = names.zip(batch.columns()).map(|(name, column)| (name, ArrayRef::clone(column), true));
-    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+/// The value of a list at a place.
+fn part(of_row: &ArrayRef, place: usize) -> Option<f32> {
+    of_row.as_primitive_opt::<Float32Type>()?.iter().nth(place).flatten()
 }
 
 /// The original lines.
