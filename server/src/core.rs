@@ -3,15 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use gstore_store::SnapshotName;
 use tokio::runtime::Handle;
+use tonic::Status;
 
-use crate::access::Access;
+use crate::access::{Access, Caller};
 use crate::admission::Admission;
 use crate::audit::Audit;
 use crate::handle::Signer;
 use crate::options::Limits;
 use crate::running::Running;
-use crate::sessions::Sessions;
+use crate::sessions::{Held, Sessions};
+use crate::status;
 
 /// What all handlers share.
 pub(crate) struct Core {
@@ -31,4 +34,28 @@ impl Core {
     pub(crate) fn root(&self) -> &Path {
         self.sessions.store().path()
     }
+
+    /// A session on the snapshot of this name, the newest for none, as the caller sees it.
+    pub(crate) async fn session(
+        self: &Arc<Self>,
+        name: Option<SnapshotName>,
+        caller: &Caller,
+    ) -> Result<Arc<Held>, Status> {
+        let (core, caller) = (Arc::clone(self), caller.clone());
+        on_disk(move || core.sessions.open(name.as_ref(), &caller)).await
+    }
+
+    /// The number of the newest snapshot.
+    pub(crate) async fn newest(self: &Arc<Self>) -> Result<u64, Status> {
+        let core = Arc::clone(self);
+        on_disk(move || core.sessions.newest()).await
+    }
+}
+
+/// What work on files gives, on a thread that may wait for a disk: the few that serve connections may not.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Status> + Send + 'static,
+) -> Result<T, Status> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|e| Err(status::internal("the store cannot be opened", &e)))
 }

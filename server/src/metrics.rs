@@ -109,8 +109,8 @@ impl Page {
     }
 }
 
-/// All counts, as a scraper reads them.
-pub(crate) fn page(core: &Core) -> String {
+/// All counts, as a scraper reads them; without the number of the newest snapshot where it cannot be read.
+pub(crate) fn page(core: &Core, newest: Option<u64>) -> String {
     let metrics = &core.audit.metrics;
     let mut out = Page(String::new());
     metrics.requests(&mut out);
@@ -125,7 +125,7 @@ pub(crate) fn page(core: &Core) -> String {
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
     out.one("gstore_rows_total", "counter", "Rows of results.", read(&metrics.rows));
     out.one("gstore_bytes_total", "counter", "Bytes of results.", read(&metrics.bytes));
-    if let Ok(snapshot) = core.sessions.newest() {
+    if let Some(snapshot) = newest {
         out.one("gstore_snapshot", "gauge", "Number of the newest snapshot.", snapshot as f64);
     }
     let uptime = metrics.since.elapsed().as_secs_f64();

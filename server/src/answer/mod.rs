@@ -1,6 +1,7 @@
 //! Answers: what is asked becomes rows.
 //!
-//! - [`ask`] reads what a client sends: commands of Flight SQL, and those of plain Flight
+//! - [`ask`] reads what a client sends: commands of Flight SQL, and those of plain Flight, which [`plain`] knows
+//! - [`parts`] cuts large answers; [`values`] are those of parameters
 //! - [`rows`] runs a statement apart from the connection and hands its batches over one by one
 //! - [`stream`] makes messages of them
 //! - [`catalog`], [`info`], [`types`]: the tables about tables
@@ -11,8 +12,10 @@ pub(crate) mod ask;
 pub(crate) mod catalog;
 pub(crate) mod info;
 pub(crate) mod matrix;
+pub(crate) mod parts;
 pub(crate) mod plain;
 pub(crate) mod rows;
 pub(crate) mod stream;
 pub(crate) mod types;
+pub(crate) mod values;
 pub(crate) mod vectors;

@@ -17,18 +17,19 @@ use arrow_schema::SchemaRef;
 use futures::StreamExt;
 use gstore_core::Cancel;
 use gstore_query::matrix::MatrixRows;
-use gstore_sql::{Asked, Parameters, RunNotes, SqlError, Window};
+use gstore_sql::{Asked, RunNotes, SqlError, Window};
 use gstore_store::SnapshotName;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tonic::Status;
 
+use super::values::read_values;
 use super::{matrix, vectors};
 use crate::access::Caller;
 use crate::admission::Permit;
 use crate::audit::Record;
 use crate::core::Core;
-use crate::handle::{Handle, Matrix, Question, Statement};
+use crate::handle::{Handle, Matrix, Question};
 use crate::running::Raises;
 use crate::sessions::Held;
 use crate::status;
@@ -85,7 +86,7 @@ pub(crate) async fn start(
     let read = Arc::clone(&taken);
     let task = core.workers.clone().spawn(async move {
         let limit = core.limits.time;
-        let work = produce((&*core, &permit), &caller, (handle, window), &send, begin);
+        let work = produce((&core, &permit), &caller, (handle, window), &send, begin);
         let ended = tokio::select! {
             ended = work => ended,
             why = entered.ended() => Err(why),
@@ -132,16 +133,15 @@ async fn unread(to: &mpsc::Sender<RecordBatch>, taken: &AtomicU64, limit: Durati
 
 /// Runs a question to its end.
 async fn produce(
-    (core, permit): (&Core, &Arc<Permit>),
+    (core, permit): (&Arc<Core>, &Arc<Permit>),
     caller: &Caller,
     (handle, window): (Handle, Option<Window>),
     to: &mpsc::Sender<RecordBatch>,
     begin: oneshot::Sender<Result<Begun, Status>>,
 ) -> Result<(), Status> {
     let name = handle.snapshot.map(SnapshotName::Number);
-    let held = core.sessions.open(name.as_ref(), caller);
     let begun = async {
-        let held = held?;
+        let held = core.session(name, caller).await?;
         match handle.question {
             Some(Question::Statement(statement)) => {
                 let values = read_values(&statement)?;
@@ -259,31 +259,6 @@ async fn open_matrix(
     let (snapshot, root) = (Arc::clone(held.snapshot()), core.root().to_owned());
     let (_raises, opened) = on_thread(permit, move |cancel| matrix::open(&snapshot, &wanted, &root, cancel));
     opened.await.unwrap_or_else(|error| Err(status::internal("the matrix cannot be computed", &error)))
-}
-
-/// The values that a statement's handle has.
-pub(crate) fn read_values(statement: &Statement) -> Result<Parameters, Status> {
-    if statement.values.is_empty() {
-        return Ok(Parameters::default());
-    }
-    let wrong =
-        |error: &dyn std::fmt::Display| status::internal("the parameters of a handle cannot be read", error);
-    let mut reader =
-        arrow_ipc::reader::StreamReader::try_new(statement.values.as_slice(), None).map_err(|e| wrong(&e))?;
-    match reader.next() {
-        Some(Ok(batch)) => Parameters::of_row(&batch).map_err(|e| wrong(&e)),
-        Some(Err(error)) => Err(wrong(&error)),
-        None => Ok(Parameters::default()),
-    }
-}
-
-/// Values as a handle keeps them.
-pub(crate) fn write_values(batch: &RecordBatch) -> Result<Vec<u8>, Status> {
-    let mut bytes = Vec::new();
-    let written = arrow_ipc::writer::StreamWriter::try_new(&mut bytes, &batch.schema())
-        .and_then(|mut writer| writer.write(batch).and_then(|()| writer.finish()));
-    written.map_err(|e| Status::invalid_argument(format!("the parameters cannot be kept: {e}")))?;
-    Ok(bytes)
 }
 
 /// The columns that a question gives, without answering it.

@@ -132,7 +132,7 @@ async fn session(State(core): State<Arc<Core>>, request: Request) -> Response {
 }
 
 async fn metrics(State(core): State<Arc<Core>>) -> Response {
-    let page = metrics::page(&core);
+    let page = metrics::page(&core, core.newest().await.ok());
     reply::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page.into())
 }
 
@@ -141,7 +141,7 @@ async fn ready(State(core): State<Arc<Core>>) -> Response {
     if core.running.is_closed() {
         return reply::text(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n");
     }
-    match core.sessions.newest() {
+    match core.newest().await {
         Ok(_) => reply::text(StatusCode::OK, "ready\n"),
         Err(_) => reply::text(StatusCode::SERVICE_UNAVAILABLE, "the store cannot be opened\n"),
     }

@@ -138,7 +138,7 @@ async fn begin(
     let snapshot = match form.snapshot()? {
         None => None,
         Some(SnapshotName::Number(number)) => Some(number),
-        Some(tag) => Some(core.sessions.open(Some(&tag), caller)?.snapshot().number()),
+        Some(tag) => Some(core.session(Some(tag), caller).await?.snapshot().number()),
     };
     let handle = Handle::new(snapshot, Question::Statement(statement));
     let ticket = handle.nonce.to_le_bytes();

@@ -73,7 +73,7 @@ pub(super) async fn run(asking: &Asking, action: Action) -> Result<Vec<arrow_fli
         // The message CloseSessionResult with its field 1, the status, at 1: closed.
         "CloseSession" => one(vec![0x08, 0x01]),
         "health" => {
-            let held = asking.session(None)?;
+            let held = asking.session(None).await?;
             let state = json!({
                 "status": "serving",
                 "snapshot": held.snapshot().number(),
@@ -83,7 +83,7 @@ pub(super) async fn run(asking: &Asking, action: Action) -> Result<Vec<arrow_fli
             one(state.to_string().into_bytes())
         }
         "snapshots" => {
-            let held = asking.session(None)?;
+            let held = asking.session(None).await?;
             // Reads the root of each.
             let history = async move { held.snapshot().history().map_err(|e| status::of_open(&e)) };
             let history = asking.apart(history).await?;
@@ -91,7 +91,8 @@ pub(super) async fn run(asking: &Asking, action: Action) -> Result<Vec<arrow_fli
             one(text.map_err(|e| status::internal("the history cannot be sent", &e))?)
         }
         "tags" => {
-            let tags: Vec<_> = asking.session(None)?.snapshot().tags().iter().map(tags::shown).collect();
+            let tags: Vec<_> =
+                asking.session(None).await?.snapshot().tags().iter().map(tags::shown).collect();
             one(serde_json::Value::from(tags).to_string().into_bytes())
         }
         "create_tag" => one(tags::create(asking, &action.body).await?),
@@ -117,7 +118,7 @@ fn unpacked<M: ProstMessageExt>(body: &[u8]) -> Result<M, Status> {
 async fn prepare(asking: &Asking, sql: String) -> Result<ActionCreatePreparedStatementResult, Status> {
     let mut record = Record::begin(&asking.core.audit, "prepare", &sql, &asking.caller);
     let core = std::sync::Arc::clone(&asking.core);
-    let held = asking.session(None)?;
+    let held = asking.session(None).await?;
     let text = sql.clone();
     let described = asking
         .apart(async move { held.session.describe(&text).await.map_err(|e| status::of_sql(&e, core.root())) })
@@ -126,7 +127,7 @@ async fn prepare(asking: &Asking, sql: String) -> Result<ActionCreatePreparedSta
     let described = described?;
     // A statement sees the newest snapshot each time that it runs, unless one was named.
     let snapshot = match &asking.snapshot {
-        Some(_) => Some(asking.session(None)?.snapshot().number()),
+        Some(_) => Some(asking.session(None).await?.snapshot().number()),
         None => None,
     };
     let handle = Handle::new(snapshot, Question::Statement(Statement { sql, values: Vec::new() }));

@@ -11,7 +11,8 @@ use tonic::Status;
 
 use super::Asking;
 use crate::answer::ask::{self, Asked};
-use crate::answer::plain::{self, Parts, Wanted};
+use crate::answer::parts::{self, Parts};
+use crate::answer::plain::Wanted;
 use crate::answer::{catalog, rows, stream};
 use crate::audit::Record;
 use crate::handle::{Handle, Question, Statement};
@@ -21,9 +22,9 @@ use crate::status;
 impl Asking {
     /// The session that answers: on the snapshot of a handle, else on the one of the headers, else on the
     /// newest.
-    pub(super) fn session(&self, handle: Option<u64>) -> Result<Arc<Held>, Status> {
+    pub(super) async fn session(&self, handle: Option<u64>) -> Result<Arc<Held>, Status> {
         let name = handle.map(SnapshotName::Number).or_else(|| self.snapshot.clone());
-        self.core.sessions.open(name.as_ref(), &self.caller)
+        self.core.session(name, &self.caller).await
     }
 
     /// Work that may take a while, on the workers.
@@ -47,7 +48,7 @@ pub(super) async fn flight_info(asking: &Asking, descriptor: FlightDescriptor) -
     let (schema, info) = match ask::of_descriptor(&descriptor)? {
         Asked::About(about) => {
             let core = Arc::clone(&asking.core);
-            let held = asking.session(None)?;
+            let held = asking.session(None).await?;
             let batch = asking.apart(async move { catalog::batch(&core, &held, about).await }).await?;
             // The command itself asks for the rows.
             let endpoint = FlightEndpoint::new().with_ticket(Ticket::new(descriptor.cmd.clone()));
@@ -73,7 +74,7 @@ pub(super) async fn schema(asking: &Asking, descriptor: &FlightDescriptor) -> Re
     let schema = match ask::of_descriptor(descriptor)? {
         Asked::About(about) => {
             let core = Arc::clone(&asking.core);
-            let held = asking.session(None)?;
+            let held = asking.session(None).await?;
             asking.apart(async move { catalog::batch(&core, &held, about).await }).await?.schema()
         }
         asked => describe(asking, asked).await?.schema,
@@ -122,16 +123,16 @@ pub(super) async fn describe(asking: &Asking, asked: Asked) -> Result<Described,
     let one = |question| Parts { questions: vec![question], rows: None, bytes: None };
     let (held, parts) = match asked {
         Asked::Statement(sql) => {
-            (asking.session(None)?, one(Question::Statement(Statement { sql, values: Vec::new() })))
+            (asking.session(None).await?, one(Question::Statement(Statement { sql, values: Vec::new() })))
         }
         Asked::Handle(bytes) => {
             let handle = core.signer.open(&bytes)?;
             let question =
                 handle.question.ok_or_else(|| Status::invalid_argument("the handle asks for nothing"))?;
-            (asking.session(handle.snapshot)?, one(question))
+            (asking.session(handle.snapshot).await?, one(question))
         }
         Asked::Plain(wanted) => {
-            let held = asking.session(None)?;
+            let held = asking.session(None).await?;
             let parts = parts(asking, &held, wanted).await?;
             (held, parts)
         }
@@ -148,7 +149,7 @@ pub(super) async fn describe(asking: &Asking, asked: Asked) -> Result<Described,
 /// The parts of a plain answer; files are read for them.
 async fn parts(asking: &Asking, held: &Arc<Held>, wanted: Wanted) -> Result<Parts, Status> {
     let held = Arc::clone(held);
-    asking.apart(async move { plain::parts(held.snapshot(), &wanted) }).await
+    asking.apart(async move { parts::of(held.snapshot(), &wanted) }).await
 }
 
 /// The rows of a ticket.
@@ -156,7 +157,7 @@ pub(super) async fn rows(asking: &Asking, ticket: &[u8]) -> Result<stream::Messa
     let core = &asking.core;
     let handle = match ask::of_ticket(ticket)? {
         Asked::About(about) => {
-            let (shared, held) = (Arc::clone(core), asking.session(None)?);
+            let (shared, held) = (Arc::clone(core), asking.session(None).await?);
             let batch = asking.apart(async move { catalog::batch(&shared, &held, about).await }).await?;
             return Ok(stream::of_batch(batch));
         }
@@ -165,7 +166,7 @@ pub(super) async fn rows(asking: &Asking, ticket: &[u8]) -> Result<stream::Messa
             Handle::new(None, Question::Statement(Statement { sql, values: Vec::new() }))
         }
         Asked::Plain(wanted) => {
-            let held = asking.session(None)?;
+            let held = asking.session(None).await?;
             let mut questions = parts(asking, &held, wanted).await?.questions;
             let several = || {
                 Status::invalid_argument(
@@ -177,7 +178,9 @@ pub(super) async fn rows(asking: &Asking, ticket: &[u8]) -> Result<stream::Messa
         }
     };
     let handle = match (&handle.snapshot, &asking.snapshot) {
-        (None, Some(_)) => Handle { snapshot: Some(asking.session(None)?.snapshot().number()), ..handle },
+        (None, Some(_)) => {
+            Handle { snapshot: Some(asking.session(None).await?.snapshot().number()), ..handle }
+        }
         _ => handle,
     };
     let (kind, what) = match &handle.question {

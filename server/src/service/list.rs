@@ -16,7 +16,7 @@ use crate::status;
 pub(super) async fn flights(asking: &Asking, text: &[u8]) -> Result<Vec<FlightInfo>, Status> {
     let text = std::str::from_utf8(text);
     let text = text.map_err(|_| Status::invalid_argument("the criteria are a part of a path, as text"))?;
-    let held = asking.session(None)?;
+    let held = asking.session(None).await?;
     let snapshot = Arc::clone(held.snapshot());
     let mut found = Vec::new();
     for dataset in snapshot.datasets() {

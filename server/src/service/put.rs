@@ -17,7 +17,7 @@ use tonic::Status;
 use super::Asking;
 use super::get;
 use crate::answer::ask::Asked;
-use crate::answer::rows::write_values;
+use crate::answer::values::write_values;
 use crate::handle::{Handle, Question, Statement};
 use crate::status;
 

@@ -1,0 +1,128 @@
+//! The parts of a large answer: ranges of its rows, each with a ticket of its own, which can be read in parallel.
+
+use std::ops::Range;
+
+use gstore_store::Snapshot;
+use tonic::Status;
+
+use super::plain::Wanted;
+use super::vectors;
+use crate::handle::{Question, Statement, Vectors};
+
+/// Bytes that one part of a large answer has, about.
+const PART_BYTES: u64 = 64 << 20;
+/// Most parts of an answer.
+const MOST_PARTS: u64 = 16;
+
+/// An answer in parts that can be read beside each other, in the order of their rows.
+pub(crate) struct Parts {
+    pub(crate) questions: Vec<Question>,
+    pub(crate) rows: Option<u64>,
+    pub(crate) bytes: Option<u64>,
+}
+
+/// The questions whose answers, one after the other, are what is wanted.
+pub(crate) fn of(snapshot: &Snapshot, wanted: &Wanted) -> Result<Parts, Status> {
+    match wanted {
+        Wanted::Statement(statement) => {
+            Ok(Parts { questions: vec![Question::Statement(statement.clone())], rows: None, bytes: None })
+        }
+        Wanted::Matrix(wanted) => {
+            Ok(Parts { questions: vec![Question::Matrix(wanted.clone())], rows: None, bytes: None })
+        }
+        Wanted::Dataset { name, rows } => {
+            let part = snapshot.dataset(name).map_err(|e| Status::not_found(e.to_string()))?;
+            let bytes = part.files.iter().map(|f| f.len).sum();
+            let table = quoted(name);
+            let question = |rows: Range<u64>, whole: bool| {
+                let sql = match whole {
+                    true => format!("SELECT * FROM {table}"),
+                    false => format!(
+                        "SELECT * FROM {table} WHERE \"row\" >= {} AND \"row\" < {}",
+                        rows.start, rows.end
+                    ),
+                };
+                Question::Statement(Statement { sql, values: Vec::new() })
+            };
+            let questions = cut(rows.as_ref(), part.next_row, bytes, question);
+            let counted = rows.is_none();
+            Ok(Parts { questions, rows: counted.then_some(part.rows), bytes: counted.then_some(bytes) })
+        }
+        Wanted::Vectors { dataset, feature, rows, stored } => {
+            let part = vectors::find(snapshot, dataset, feature)?;
+            let next = snapshot.dataset(dataset).map_err(|e| Status::not_found(e.to_string()))?.next_row;
+            let number = part.number.to_string();
+            let question = |rows: Range<u64>, whole: bool| match stored {
+                true => Question::Vectors(Vectors {
+                    dataset: dataset.clone(),
+                    feature: number.clone(),
+                    first: rows.start,
+                    end: rows.end,
+                }),
+                false => {
+                    let call =
+                        format!("SELECT * FROM vectors('{}', '{number}')", dataset.replace('\'', "''"));
+                    let sql = match whole {
+                        true => call,
+                        false => format!("{call} WHERE \"row\" >= {} AND \"row\" < {}", rows.start, rows.end),
+                    };
+                    Question::Statement(Statement { sql, values: Vec::new() })
+                }
+            };
+            let questions = cut(rows.as_ref(), next, part.bytes(), question);
+            let rows = rows.is_none().then(|| snapshot.coverage(part).ok().map(|c| c.rows)).flatten();
+            Ok(Parts { questions, rows, bytes: rows.is_some().then(|| part.bytes()) })
+        }
+    }
+}
+
+/// A name as SQL takes it literally.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Cuts all rows into ranges of like size, as many as there are parts of a good length; a range that is asked
+/// for stays one.
+fn cut(
+    asked: Option<&Range<u64>>,
+    next_row: u64,
+    bytes: u64,
+    question: impl Fn(Range<u64>, bool) -> Question,
+) -> Vec<Question> {
+    if let Some(rows) = asked {
+        return vec![question(rows.clone(), false)];
+    }
+    let parts = (bytes / PART_BYTES).clamp(1, MOST_PARTS).min(next_row.max(1));
+    let at = |i: u64| (u128::from(next_row) * u128::from(i) / u128::from(parts)) as u64;
+    match parts {
+        1 => vec![question(0..u64::MAX, true)],
+        parts => (0..parts).map(|i| question(at(i)..at(i + 1), false)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_answer_is_cut_into_ranges_without_gaps() {
+        let rows = |asked: Option<&Range<u64>>, next, bytes| {
+            let question = |rows: Range<u64>, _| {
+                let (first, end) = (rows.start, rows.end);
+                Question::Vectors(Vectors { dataset: String::new(), feature: String::new(), first, end })
+            };
+            let ranges = cut(asked, next, bytes, question).into_iter().map(|q| match q {
+                Question::Vectors(v) => v.rows(),
+                _ => unreachable!(),
+            });
+            ranges.collect::<Vec<_>>()
+        };
+        assert_eq!(rows(None, 1000, 1 << 20), vec![0..u64::MAX]);
+        assert_eq!(rows(Some(&(3..7)), 1000, 1 << 40), vec![3..7]);
+        assert_eq!(rows(None, 10, 200 << 20), vec![0..3, 3..6, 6..10]);
+        let many = rows(None, 1001, 1 << 40);
+        assert_eq!((many.len(), many[0].start, many[15].end), (16, 0, 1001));
+        assert!(many.windows(2).all(|w| w[0].end == w[1].start));
+        assert_eq!(rows(None, 0, 1 << 40), vec![0..u64::MAX]);
+    }
+}
