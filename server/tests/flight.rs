@@ -8,6 +8,8 @@ mod client;
 #[path = "../../sql/tests/sql/fixture.rs"]
 #[allow(dead_code)]
 mod fixture;
+#[path = "flight/hostile.rs"]
+mod hostile;
 #[path = "flight/http.rs"]
 mod http;
 #[path = "flight/limits.rs"]

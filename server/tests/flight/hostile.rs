@@ -1,0 +1,180 @@
+//! What a client may try that means no good: each is refused with its code, and the server goes on.
+
+use std::time::{Duration, Instant};
+
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::{FlightDescriptor, HandshakeRequest, Ticket};
+use gstore_server::{ConnectionLimits, Limits, ServeOptions};
+use serde_json::json;
+use tonic::{Code, Request};
+
+use crate::client::{Client, channel, statement};
+use crate::{Server, options};
+
+/// The code of a refusal that says nothing of the disk.
+async fn refused(client: &Client, sql: &str) -> Code {
+    let status = client.sql(sql).await.expect_err(sql);
+    for inside in ["/tmp/", "root:", "panicked", ".rs:"] {
+        assert!(!status.message().contains(inside), "{sql}: {status}");
+    }
+    status.code()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_statement_reads_a_file_of_the_server() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    let secret = server.audit.with_file_name("secret.csv");
+    fs_err::write(&secret, "a\nsecret\n").unwrap();
+    let (path, folder) = (secret.display().to_string(), secret.parent().unwrap().display().to_string());
+    for sql in [
+        format!("SELECT * FROM '{path}'"),
+        format!("SELECT * FROM \"{path}\""),
+        format!("SELECT * FROM 'file://{path}'"),
+        format!("SELECT * FROM read_csv('{path}')"),
+        format!("SELECT * FROM read_parquet('{path}')"),
+        format!("SELECT * FROM glob('{folder}/*')"),
+        format!("SELECT read_text('{path}')"),
+        format!("COPY (SELECT 1) TO '{folder}/out.csv'"),
+        format!("CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '{path}'"),
+        format!("EXPLAIN ANALYZE SELECT * FROM '{path}'"),
+        format!("SELECT * FROM influence('{path}', 'target')"),
+        format!("SELECT * FROM vectors('../{path}', 'x')"),
+        format!("LOAD '{path}'"),
+        format!("ATTACH '{path}' AS x"),
+    ] {
+        let status = client.sql(&sql).await.expect_err(&sql);
+        assert_eq!(status.code(), Code::InvalidArgument, "{sql}: {status}");
+        assert!(!status.message().contains("secret\n"), "{sql}: {status}");
+    }
+    assert!(!secret.with_file_name("out.csv").exists());
+    assert!(client.sql("SELECT 1").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_are_paths_lead_nowhere() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    for name in ["..", "../../etc/passwd", "/etc/passwd", "pool/../../x", "pool\0", "C:\\x", "%2e%2e%2f", ""]
+    {
+        for path in
+            [vec!["dataset", name], vec!["vectors", "pool", name], vec!["vectors", name, "1"], vec![name]]
+        {
+            let descriptor = FlightDescriptor::new_path(path.into_iter().map(str::to_owned).collect());
+            let code = client.info(descriptor).await.expect_err(name).code();
+            assert!(matches!(code, Code::NotFound | Code::InvalidArgument), "{name:?}: {code:?}");
+        }
+        for asked in [
+            json!({"dataset": name}),
+            json!({"vectors": {"dataset": name, "feature": name}}),
+            json!({"influence": {"pool": name, "target": name}}),
+            json!({"matrix": {"pool": name, "target": name}}),
+        ] {
+            let ticket = Ticket::new(asked.to_string().into_bytes());
+            let code = client.get(ticket).await.expect_err(name).code();
+            assert!(matches!(code, Code::NotFound | Code::InvalidArgument), "{asked}: {code:?}");
+        }
+    }
+    for header in ["../../etc/passwd", "..", "a/b", "18446744073709551616", "-1"] {
+        let mut other = client.clone();
+        other.headers.push(("gstore-snapshot", header.to_owned()));
+        let code = other.sql("SELECT 1").await.expect_err(header).code();
+        assert!(matches!(code, Code::NotFound | Code::InvalidArgument), "{header}: {code:?}");
+    }
+    assert!(client.sql("SELECT 1").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_terms_are_refused() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    let many = |term: &str, between: &str, times: usize| vec![term; times].join(between);
+    for sql in [
+        format!("SELECT row FROM pool WHERE {}", many("row = 1", " OR ", 5000)),
+        format!("SELECT row FROM pool WHERE {}", many("id LIKE '%x%'", " AND ", 5000)),
+        many("SELECT 1", " UNION ALL ", 5000),
+        format!("SELECT 1 FROM {}", many("pool", ", ", 5000)),
+        format!("SELECT {}1{}", "(".repeat(5000), ")".repeat(5000)),
+        format!("SELECT {}1{}", "abs(".repeat(5000), ")".repeat(5000)),
+        format!("SELECT {}", many("?", ", ", 5000)),
+        format!("SELECT '{}'", "x".repeat(2 << 20)),
+    ] {
+        assert_eq!(refused(&client, &sql).await, Code::InvalidArgument, "{}", &sql[..60]);
+    }
+    assert!(client.sql("SELECT 1").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_statements_do_not_take_the_memory() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    for sql in [
+        "SELECT repeat('x', 2000000000)",
+        "SELECT repeat(id, 2000000000) FROM pool",
+        "SELECT array_repeat(1, 2000000000)",
+        "SELECT range(0, 20000000000)",
+        "SELECT lpad(id, 2000000000) FROM pool",
+    ] {
+        let begun = Instant::now();
+        assert_eq!(refused(&client, sql).await, Code::InvalidArgument, "{sql}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{sql}: {:?}", begun.elapsed());
+    }
+    assert!(client.sql("SELECT repeat(id, 3) FROM pool").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_never_reads_loses_its_statement() {
+    let connections = ConnectionLimits { reader: Duration::from_millis(300), ..ConnectionLimits::default() };
+    let limits = Limits { connections, batch_bytes: 10_000, ..Limits::default() };
+    let server = Server::start(ServeOptions { limits, ..options() });
+    let client = Client::of(&server).await;
+    let sql = "SELECT a.value FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+    let mut unread = Vec::new();
+    for _ in 0..3 {
+        let info = client.info(statement(sql)).await.unwrap();
+        unread.push(client.stream(info.endpoint[0].ticket.clone().unwrap()).await.unwrap());
+    }
+    let other = Client::of(&server).await;
+    let begun = Instant::now();
+    while other.running().await > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "a statement goes on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for mut stream in unread {
+        let told = loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("a shorter result"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!(told.code(), Code::DeadlineExceeded, "{told}");
+    }
+    assert!(other.sql("SELECT 1").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_handshakes_has_to_wait_and_others_have_not() {
+    let server = Server::start(options());
+    let known = Client::of(&server).await;
+    assert!(known.sql("SELECT 1").await.is_ok());
+    let mut flood = tokio::task::JoinSet::new();
+    let channel = channel(&server).await;
+    for i in 0..200 {
+        let mut client = FlightServiceClient::new(channel.clone());
+        flood.spawn(async move {
+            use base64::Engine;
+            let text = base64::engine::general_purpose::STANDARD.encode(format!("me:gst_{i}"));
+            let hello = HandshakeRequest { protocol_version: 0, payload: Vec::new().into() };
+            let mut request = Request::new(futures::stream::iter([hello]));
+            request.metadata_mut().insert("authorization", format!("Basic {text}").parse().unwrap());
+            client.handshake(request).await.err().map(|status| status.code())
+        });
+    }
+    let codes = flood.join_all().await;
+    let count = |code| codes.iter().filter(|found| **found == Some(code)).count();
+    let (wrong, later) = (count(Code::Unauthenticated), count(Code::ResourceExhausted));
+    assert_eq!(wrong + later, codes.len(), "{codes:?}");
+    assert!(wrong < 60 && later > 100, "{wrong} were looked at, {later} had to wait");
+    assert!(known.sql("SELECT 1").await.is_ok(), "a token that was good before");
+}
