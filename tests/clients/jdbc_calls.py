@@ -1,6 +1,6 @@
 """The calls of the Flight SQL JDBC driver, as its source makes them, sent through pyarrow.
 
-The jar is in no registry that tests may use. What is checked here is what the driver takes its answers from: columns of
+The jar is in no registry that tests can reach. What is checked here is what the driver takes its answers from: columns of
 the metadata commands by place and type, schemas in prepared statements, one endpoint at least, and its order of calls.
 """
 
