@@ -34,6 +34,23 @@ async fn the_result_says_what_it_guarantees_and_what_it_left_out() {
     assert!(summary.bytes_read > 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_choose_from_the_other_end_too() {
+    let (_store, session) = session(2);
+    let rows = async |sql: &str| slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}")).1;
+    let ruled =
+        "SELECT row, score FROM influence('pool', 'target', k => 5, quota => '*=12', order => 'worst')";
+    let plain = "SELECT row, score FROM influence('pool', 'target') ORDER BY score LIMIT 5";
+    assert_eq!(rows(ruled).await, rows(plain).await);
+    let best = ruled.replace("'worst'", "'best'");
+    assert_eq!(rows(&best).await, rows(&plain.replace("score LIMIT", "score DESC LIMIT")).await);
+    let explained = "SELECT count(*) FROM influence('pool', 'target', explain => true, k => 3) i JOIN target t ON i.target_row = t.row AND i.target_id = t.id";
+    assert_eq!(rows(explained).await, ["3"]);
+    let error =
+        slt::run(&session, "SELECT row FROM influence('pool', 'target', k => 5, order => 'worst')").await;
+    assert!(error.unwrap_err().to_string().contains("ORDER BY score"));
+}
+
 /// A counter of the scoring node in EXPLAIN ANALYZE.
 async fn counter(session: &SqlSession, sql: &str, name: &str) -> u64 {
     let (_, rows) = slt::run(session, &format!("EXPLAIN ANALYZE {sql}")).await.unwrap();
