@@ -32,7 +32,7 @@ proptest! {
     #[test]
     fn random_pickles_do_not_panic(bytes in prop::collection::vec(prop_oneof![
         prop::sample::select(b"\x80.(0N\x88\x89KMJ\x8aGX\x8cBC]})\x85\x86\x87taesuqrhjc\x93RbQ\x94\x95".to_vec()), any::<u8>()], 0..80)) {
-        let _ = gstore_model::weights::pickle::parse(&bytes, Default::default());
+        let _ = gstore_model::weights::parse_pickle(&bytes, Default::default());
     }
 
     #[test]

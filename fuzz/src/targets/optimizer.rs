@@ -2,8 +2,7 @@
 
 use super::{KIB, MIB};
 use crate::{Target, folder};
-use gstore_model::weights::TorchArchive;
-use gstore_model::weights::pickle::{Limits, Value, parse};
+use gstore_model::weights::{PickleLimits, PickleValue, TorchArchive, parse_pickle};
 
 /// A pickle.
 pub const PICKLE: Target = Target {
@@ -31,16 +30,20 @@ pub const PICKLE: Target = Target {
 };
 
 fn pickle(data: &[u8]) {
-    let limits = Limits::default();
-    if let Ok(value) = parse(data, limits) {
+    let limits = PickleLimits::default();
+    if let Ok(value) = parse_pickle(data, limits) {
         assert!(depth(&value) <= limits.depth + 1);
     }
 }
 
-fn depth(value: &Value) -> usize {
+fn depth(value: &PickleValue) -> usize {
     match value {
-        Value::List(items) | Value::Tuple(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Dict(entries) => 1 + entries.iter().map(|(k, v)| depth(k).max(depth(v))).max().unwrap_or(0),
+        PickleValue::List(items) | PickleValue::Tuple(items) => {
+            1 + items.iter().map(depth).max().unwrap_or(0)
+        }
+        PickleValue::Dict(entries) => {
+            1 + entries.iter().map(|(k, v)| depth(k).max(depth(v))).max().unwrap_or(0)
+        }
         _ => 1,
     }
 }
@@ -71,16 +74,18 @@ fn torch(data: &[u8]) {
     read(&archive, archive.root(), &mut tensors);
 }
 
-fn read(archive: &TorchArchive, value: &Value, left: &mut usize) {
+fn read(archive: &TorchArchive, value: &PickleValue, left: &mut usize) {
     match value {
-        Value::Tensor(tensor) if *left > 0 => {
+        PickleValue::Tensor(tensor) if *left > 0 => {
             *left -= 1;
             if let Ok(values) = archive.read_f32(tensor) {
                 assert_eq!(values.len(), tensor.shape.iter().product::<usize>());
             }
         }
-        Value::List(items) | Value::Tuple(items) => items.iter().for_each(|v| read(archive, v, left)),
-        Value::Dict(entries) => entries.iter().for_each(|(_, v)| read(archive, v, left)),
+        PickleValue::List(items) | PickleValue::Tuple(items) => {
+            items.iter().for_each(|v| read(archive, v, left))
+        }
+        PickleValue::Dict(entries) => entries.iter().for_each(|(_, v)| read(archive, v, left)),
         _ => {}
     }
 }

@@ -15,6 +15,7 @@ mod torch_writer;
 
 pub use error::ModelError;
 pub use names::canonical;
+pub use pickle::{Limits as PickleLimits, Value as PickleValue, parse as parse_pickle};
 pub use tensor_writer::write_tensors;
 pub use tensors::{TensorEntry, TensorSet};
 pub use torch::{TorchArchive, TorchError};

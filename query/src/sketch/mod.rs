@@ -1,7 +1,7 @@
 //! Sketches: short codes of vectors that rule out most rows of a ranking, so that few are read in full.
 //!
 //! A vector is rotated at random ([`Rotation`]) and coded three times: a sign bit, a nibble and a signed byte
-//! for each coordinate (`Encoder`). Queries are rotated and rounded likewise (`SketchQueries`).
+//! for each coordinate (`build`). Queries are rotated and rounded likewise (`SketchQueries`).
 //! `influence` makes estimates and bounds of scores from them; the mathematics is in `docs/methods.md`.
 //!
 //! Invariants
@@ -24,7 +24,9 @@ pub use format::{Section, SketchHeader, can_sketch, vector_bytes};
 pub use rotation::{Rotation, padded_dim};
 pub use source::{MemorySections, Sections, Sketch};
 
-pub(crate) use encode::{Encoder, Factor, Residual, tail_excess};
+#[cfg(test)]
+pub(crate) use encode::Encoder;
+pub(crate) use encode::{Factor, Residual, tail_excess};
 pub(crate) use format::{ByteFactors, Class, RowRecord};
 pub(crate) use query::{QUERY_NORMS, Query, SketchQueries};
 pub(crate) use random::split_mix;

@@ -12,6 +12,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 
 use super::function::{Limited, limited};
 use super::growth::{self, Growth};
@@ -107,7 +108,8 @@ pub(crate) fn check_constants(plan: &Arc<dyn ExecutionPlan>, batch: usize) -> Df
             let constants = projection.expr().iter().filter_map(|e| e.expr.downcast_ref::<Literal>());
             let bytes: u64 = constants.map(|constant| of_scalar(constant.value())).sum();
             if bytes.saturating_mul(batch as u64) > MAX_REPEATED {
-                let statistics = projection.input().partition_statistics(None)?;
+                let statistics =
+                    StatisticsContext::new().compute(projection.input().as_ref(), &StatisticsArgs::new())?;
                 let most = &statistics.num_rows;
                 let rows = most.get_value().filter(|_| most.is_exact() == Some(true));
                 let rows = rows.map_or(batch, |rows| batch.min(*rows));

@@ -182,5 +182,5 @@ fn finish(shards: &[Shard], choice: &Choice, job: &Job) -> Finish {
     }
     let keys = job.features().into_iter().map(|f| f.desc.key());
     let receipts = keys.map(|key| (key.clone(), choice.receipts_of(&key, shards))).collect();
-    Finish { runs, completion: Completion::WithAllRows, receipts, write: None }
+    Finish { runs, receipts, completion: Completion::WithAllRows, ..Finish::default() }
 }
