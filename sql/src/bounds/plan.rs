@@ -108,8 +108,8 @@ pub(crate) fn check_constants(plan: &Arc<dyn ExecutionPlan>, batch: usize) -> Df
             let constants = projection.expr().iter().filter_map(|e| e.expr.downcast_ref::<Literal>());
             let bytes: u64 = constants.map(|constant| of_scalar(constant.value())).sum();
             if bytes.saturating_mul(batch as u64) > MAX_REPEATED {
-                let statistics =
-                    StatisticsContext::new().compute(projection.input().as_ref(), &StatisticsArgs::new())?;
+                let input = projection.input().as_ref();
+                let statistics = StatisticsContext::new().compute(input, &StatisticsArgs::new())?;
                 let most = &statistics.num_rows;
                 let rows = most.get_value().filter(|_| most.is_exact() == Some(true));
                 let rows = rows.map_or(batch, |rows| batch.min(*rows));
