@@ -24,7 +24,7 @@ use clap::FromArgMatches;
 
 use args::{Cli, Command};
 use context::Context;
-use gstore_cli::{args, config};
+use gstore_cli::{args, config, pipeline};
 
 fn main() -> ExitCode {
     gstore_core::Remedy::word_with(remedy::words);
@@ -52,6 +52,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ingest(args) => commands::ingest::run(&context, &args),
         Command::Train(args) => commands::train::run(&context, &args),
         Command::Generate(args) => commands::generate::run(&context, &args),
+        Command::Run(args) => commands::run::run(&context, &args),
         Command::Attach(args) => commands::attach::run(&context, &args),
         Command::Query(args) => commands::query::run(&context, &args),
         Command::Select(args) => commands::select::run(&context, &args),

@@ -2,11 +2,12 @@
 
 use std::process::Command;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "demo",
     "add",
     "ingest",
     "generate",
+    "run",
     "attach",
     "query",
     "select",

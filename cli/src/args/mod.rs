@@ -9,6 +9,7 @@ mod index;
 mod life;
 mod matrix;
 mod negative;
+mod run;
 mod scoring;
 #[cfg(feature = "serve")]
 mod serve;
@@ -23,6 +24,7 @@ pub use index::IndexArgs;
 pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, TagArgs};
 pub use matrix::MatrixArgs;
 pub use negative::{command, join_negative};
+pub use run::RunArgs;
 pub use scoring::{PairArgs, ScoringArgs};
 #[cfg(feature = "serve")]
 pub use serve::{LogForm, RemoteArgs, ServeArgs, TokenArgs, TokenScope, TokenWhat};
@@ -99,6 +101,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Let a model answer prompts, into a file or as a dataset; or score given texts
     Generate(GenerateArgs),
+    /// Run a pipeline: commands in one TOML file, those that are up to date left out
+    Run(RunArgs),
     /// Take in the shards that `gstore ingest --shard` computed, all of them in one commit
     Attach(AttachArgs),
     /// Run one SQL statement, or an interactive shell

@@ -18,6 +18,7 @@ pub mod ingest;
 pub mod ls;
 pub mod matrix;
 pub mod query;
+pub mod run;
 pub mod select;
 #[cfg(feature = "serve")]
 pub mod serve;

@@ -1,0 +1,103 @@
+//! A stage's process: what it says goes into its log and, as it comes, to standard error.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::Result;
+use gstore_core::Cancel;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Bytes that are looked at for the last line that a stage said, and of a summary.
+const LAST: u64 = 1 << 16;
+const SUMMARY: u64 = 16 << 20;
+
+/// A command line and where it runs.
+pub struct Task<'a> {
+    /// The words behind the program's name.
+    pub argv: &'a [OsString],
+    /// The folder that it runs in.
+    pub base: &'a Path,
+    /// File for what it says; it is appended to.
+    pub log: &'a Path,
+    /// File for what it prints.
+    pub printed: &'a Path,
+    /// Its standard input.
+    pub lock: &'a File,
+    /// Whether what it says is passed on.
+    pub quiet: bool,
+}
+
+impl Task<'_> {
+    /// Runs it to its end; where `cancel` is raised, it is told to stop. `started` gets its process.
+    pub fn run(&self, cancel: &Cancel, started: impl FnOnce(u32) -> Result<()>) -> Result<ExitStatus> {
+        let log = fs_err::OpenOptions::new().create(true).append(true).open(self.log)?;
+        let printed = fs_err::File::create(self.printed)?;
+        let mut said = fs_err::File::open(self.log)?;
+        said.seek(SeekFrom::End(0))?;
+        // Its own group: Ctrl-C on the terminal reaches this process alone, which tells the stage once.
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(self.argv)
+            .current_dir(self.base)
+            .env_remove("GSTORE_STORE")
+            .stdin(Stdio::from(self.lock.try_clone()?))
+            .stdout(Stdio::from(printed.into_file()))
+            .stderr(Stdio::from(log.into_file()))
+            .process_group(0)
+            .spawn()?;
+        let ended = started(child.id()).and_then(|()| self.wait(&mut child, &mut said, cancel));
+        if ended.is_err() {
+            // The stage must not go on without anyone who notes its end.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        ended
+    }
+
+    fn wait(&self, child: &mut Child, said: &mut impl Read, cancel: &Cancel) -> Result<ExitStatus> {
+        let mut told = false;
+        loop {
+            let ended = child.try_wait()?;
+            let mut bytes = Vec::new();
+            said.read_to_end(&mut bytes)?;
+            if !self.quiet {
+                // Without a reader of messages the work goes on.
+                let _ = std::io::stderr().write_all(&bytes);
+            }
+            if let Some(status) = ended {
+                return Ok(status);
+            }
+            if cancel.is_raised() && !told {
+                let _ = kill_process(Pid::from_child(child), Signal::TERM);
+                told = true;
+            }
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// What it printed, if that is one JSON value.
+    pub fn summary(&self) -> Result<Option<serde_json::Value>> {
+        let file = fs_err::File::open(self.printed)?;
+        if file.metadata()?.len() > SUMMARY {
+            return Ok(None);
+        }
+        Ok(serde_json::from_reader(std::io::BufReader::new(file)).ok())
+    }
+
+    /// The last line that it said.
+    pub fn last_line(&self) -> Result<Option<String>> {
+        let mut file = fs_err::File::open(self.log)?;
+        let len = file.metadata()?.len();
+        file.seek(SeekFrom::Start(len.saturating_sub(LAST)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let lines =
+            text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("# gstore "));
+        Ok(lines.last().map(|line| line.chars().take(300).collect()))
+    }
+}

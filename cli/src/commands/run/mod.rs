@@ -1,0 +1,154 @@
+//! `gstore run`: runs the stages of a pipeline that are not up to date, each as a process of this program.
+
+mod child;
+mod runner;
+mod show;
+mod state;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use serde_json::json;
+
+use crate::args::{self, RunArgs};
+use crate::context::Context;
+use crate::failure::{STOPPED, UsageError};
+use crate::output::out;
+use crate::pipeline::{Journal, PipelineFile, Plan, Variables, Versions};
+use runner::{Outcome, Runner};
+use state::StateFolder;
+
+/// Plans the pipeline, then shows the plan or runs it.
+pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
+    let path = fs_err::canonicalize(&args.pipeline)?;
+    let base = path.parent().unwrap_or(Path::new("/")).to_owned();
+    let at = |error: crate::pipeline::PipelineError| {
+        UsageError(format!("{}:{}: {}", args.pipeline.display(), error.line, error.message))
+    };
+    let text = fs_err::read_to_string(&path)?;
+    let file = PipelineFile::parse(&text).map_err(at)?;
+    let store = store(context, file.store.is_some())?;
+    let plan = Plan::new(&args::command(), &file, &base, &set(&args.set)?, store.as_deref()).map_err(at)?;
+    let chosen = chosen(&plan, args)?;
+    let forced = places(&plan, &args.force)?;
+    let state = StateFolder::of(&path);
+    let journal = Journal::read(&state.journal())?;
+    let mut versions = Versions::new(base);
+    versions.files = journal.files.clone();
+    let threads = threads(context, &file);
+    if args.dry_run {
+        return show::plan(context, args, &plan, show::Known { journal, versions, chosen, forced, threads });
+    }
+    if let Some(place) = forced.iter().find(|place| !chosen.contains(place)) {
+        let name = plan.stages[*place].name();
+        bail!(UsageError(format!("--force {name}: the stage is not among those that --only or --from name")));
+    }
+    let cancel = context.cancel_on_interrupt("stopping the stage at work; what it has done is kept")?;
+    let locks = state.lock(context, &cancel)?;
+    // What another run noted meanwhile.
+    let journal = Journal::read(&state.journal())?;
+    let mut runner =
+        Runner { context, plan: &plan, state, locks, cancel, journal, versions, threads, forced };
+    let outcomes = runner.run(&chosen, args.keep_going)?;
+    let title = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let report = runner.report(&title, &outcomes)?;
+    end(context, args, &plan, &outcomes, &report)
+}
+
+/// Says how it went.
+fn end(
+    context: &Context,
+    args: &RunArgs,
+    plan: &Plan,
+    outcomes: &[Outcome],
+    report: &Path,
+) -> Result<ExitCode> {
+    let count = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
+    let (done, skipped) = (count(Outcome::is_done), count(|o| *o == Outcome::UpToDate));
+    let failed: Vec<usize> =
+        (0..outcomes.len()).filter(|i| matches!(outcomes[*i], Outcome::Failed(_))).collect();
+    let stopped = outcomes.contains(&Outcome::Stopped);
+    if args.json {
+        let stages = plan.stages.iter().zip(outcomes);
+        let stages = stages.map(|(stage, o)| json!({ "name": stage.name(), "outcome": o.to_string() }));
+        let finished = failed.is_empty() && !stopped;
+        let summary = json!({ "finished": finished, "stages": stages.collect::<Vec<_>>(), "report": report });
+        out!("{}", serde_json::to_string_pretty(&summary)?);
+    }
+    context.say(&format!("{done} run, {skipped} up to date; report: {}", report.display()));
+    if stopped {
+        context.say("stopped; what was done is kept, and the same command goes on from there");
+        return Ok(ExitCode::from(STOPPED));
+    }
+    match failed.as_slice() {
+        [] => Ok(ExitCode::SUCCESS),
+        several => {
+            let names: Vec<String> = several
+                .iter()
+                .map(|i| format!("stage {} failed: {}", plan.stages[*i].name(), outcomes[*i].why()))
+                .collect();
+            bail!("{}\nthe same command goes on from there", names.join("\n"))
+        }
+    }
+}
+
+/// The store of the command line, which goes before the file's; that of the environment does not.
+fn store(context: &Context, in_file: bool) -> Result<Option<String>> {
+    let Some(named) = context.named_store() else { return Ok(None) };
+    let of_environment = std::env::var_os("GSTORE_STORE").is_some_and(|value| Path::new(&value) == named);
+    if of_environment && in_file {
+        return Ok(None);
+    }
+    let path = std::path::absolute(named)?;
+    match path.to_str() {
+        Some(text) => Ok(Some(text.to_owned())),
+        None => bail!(UsageError(format!("--store {}: a stage takes names in UTF-8", path.display()))),
+    }
+}
+
+/// The threads of each stage: those of the command line, else the file's.
+fn threads(context: &Context, file: &PipelineFile) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    match file.threads {
+        Some(threads) if context.threads == cores => threads.get(),
+        _ => context.threads,
+    }
+}
+
+fn set(given: &[String]) -> Result<Variables> {
+    let pair = |text: &String| {
+        let (name, value) =
+            text.split_once('=').ok_or_else(|| UsageError(format!("--set {text}: NAME=VALUE is wanted")))?;
+        Ok((name.trim().to_owned(), value.to_owned()))
+    };
+    given.iter().map(pair).collect()
+}
+
+fn places(plan: &Plan, names: &[String]) -> Result<BTreeSet<usize>> {
+    let mut found = BTreeSet::new();
+    for name in names {
+        found.extend(plan.named(name).map_err(UsageError)?);
+    }
+    Ok(found)
+}
+
+/// The stages that are looked at.
+fn chosen(plan: &Plan, args: &RunArgs) -> Result<BTreeSet<usize>> {
+    if let Some(from) = &args.from {
+        let first = plan.named(from).map_err(UsageError)?;
+        return Ok(plan.with_dependents(&first));
+    }
+    match args.only.is_empty() {
+        true => Ok((0..plan.stages.len()).collect()),
+        false => places(plan, &args.only),
+    }
+}
+
+/// What is left of a path in front of its ending, with another ending.
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    path.with_file_name(name)
+}

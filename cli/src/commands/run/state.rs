@@ -1,0 +1,109 @@
+//! The folder that a pipeline keeps: journal, logs, report, and two locks.
+//!
+//! Invariants
+//! - one process at a time runs a pipeline: it holds `lock`
+//! - a stage has `stage.lock` as its standard input, and so holds it for as long as it lives, also when the
+//!   process that started it was killed
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use gstore_core::Cancel;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::context::Context;
+use crate::pipeline::{Journal, State};
+
+/// The folder.
+#[derive(Debug, Clone)]
+pub struct StateFolder(PathBuf);
+
+/// The locks of a run, released when they are dropped.
+#[derive(Debug)]
+pub struct Locks {
+    _run: File,
+    /// What stages get as their standard input; nothing is in it.
+    pub stage: File,
+}
+
+impl StateFolder {
+    /// `NAME.state` for `NAME.toml`.
+    pub fn of(pipeline: &Path) -> Self {
+        Self(super::with_ending(&pipeline.with_extension(""), ".state"))
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> PathBuf {
+        self.0.join("journal.json")
+    }
+
+    /// What a stage says.
+    pub fn log(&self, stage: &str) -> PathBuf {
+        self.0.join("logs").join(format!("{stage}.log"))
+    }
+
+    /// What a stage prints.
+    pub fn printed(&self, stage: &str) -> PathBuf {
+        self.0.join("logs").join(format!("{stage}.out"))
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes the folder, and takes the locks once no stage of a killed run is at work any more.
+    ///
+    /// # Errors
+    /// Another process runs the pipeline.
+    pub fn lock(&self, context: &Context, cancel: &Cancel) -> Result<Locks> {
+        fs_err::create_dir_all(self.0.join("logs"))?;
+        let run = self.open("lock")?;
+        match run.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                bail!("another process runs this pipeline; {} is locked", self.0.join("lock").display())
+            }
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        let stage = self.open("stage.lock")?;
+        let mut told = false;
+        loop {
+            match stage.try_lock() {
+                Ok(()) => return Ok(Locks { _run: run, stage }),
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if !told {
+                self.stop_orphan(context)?;
+                told = true;
+            }
+            if cancel.is_raised() {
+                bail!("a stage of a run that was killed is still at work");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Tells the stage of a run that was killed to stop. It holds its lock, so the process that the journal
+    /// names is still that stage.
+    fn stop_orphan(&self, context: &Context) -> Result<()> {
+        let journal = Journal::read(&self.journal())?;
+        for (name, record) in journal.stages.iter().filter(|(_, record)| record.state == State::Running) {
+            let process = record.process.and_then(|number| Pid::from_raw(i32::try_from(number).ok()?));
+            let Some(process) = process else { continue };
+            context.say(&format!("stage {name} of a run that was killed is still at work; stopping it"));
+            if let Err(error) = kill_process(process, Signal::TERM) {
+                context.say(&format!("it could not be told: {}", std::io::Error::from(error)));
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self, name: &str) -> Result<File> {
+        let mut options = fs_err::OpenOptions::new();
+        Ok(options.create(true).truncate(false).read(true).write(true).open(self.0.join(name))?.into_file())
+    }
+}

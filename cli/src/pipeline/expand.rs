@@ -1,0 +1,190 @@
+//! Variables, and stages that are repeated for several values.
+
+use std::collections::BTreeMap;
+
+use gstore_store::nearest;
+
+use super::{Given, PipelineError, PipelineFile, Setting, StageTable};
+
+type Result<T> = std::result::Result<T, PipelineError>;
+
+/// Values by name.
+pub type Variables = BTreeMap<String, String>;
+
+/// One stage, its variables put in.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// Its name, which no other stage has.
+    pub name: String,
+    /// Name of its table, which all stages of `each` share.
+    pub table: String,
+    /// What the table says.
+    pub says: StageTable,
+}
+
+impl Stage {
+    /// Whether a name means this stage.
+    pub fn is(&self, name: &str) -> bool {
+        self.name == name || self.table == name
+    }
+}
+
+/// The stages of a file, in its order; of a table with `each` the last variable changes fastest. `set` goes
+/// before the file's variables.
+///
+/// # Errors
+/// Variables that are not there, two stages with one name, names that cannot be those of files.
+pub fn expand(file: &PipelineFile, set: &Variables) -> Result<Vec<Stage>> {
+    let mut variables = Variables::new();
+    for variable in &file.variables {
+        let value = match set.get(&variable.name) {
+            Some(value) => value.clone(),
+            None => substitute(&variable.value, &variables, variable.line)?,
+        };
+        if variables.insert(variable.name.clone(), value).is_some() {
+            return Err(PipelineError::new(variable.line, format!("`{}` comes twice", variable.name)));
+        }
+    }
+    if let Some(name) = set.keys().find(|name| !variables.contains_key(*name)) {
+        return Err(PipelineError::new(1, format!("the pipeline has no variable `{name}` to set")));
+    }
+    let mut stages: Vec<Stage> = Vec::new();
+    for table in &file.stages {
+        for values in combinations(&table.each) {
+            let stage = instance(table, &variables, &values)?;
+            if let Some(other) = stages.iter().find(|other| other.name == stage.name) {
+                let message =
+                    format!("the stage of line {} is called {} as well", other.says.line, stage.name);
+                return Err(PipelineError::new(table.line, message));
+            }
+            stages.push(stage);
+        }
+    }
+    Ok(stages)
+}
+
+/// All combinations of the values.
+fn combinations(each: &[(String, Vec<String>)]) -> Vec<Vec<(String, String)>> {
+    each.iter().fold(vec![Vec::new()], |found, (name, values)| {
+        let mut longer = Vec::new();
+        for known in &found {
+            for value in values {
+                let mut known: Vec<(String, String)> = known.clone();
+                known.push((name.clone(), value.clone()));
+                longer.push(known);
+            }
+        }
+        longer
+    })
+}
+
+fn instance(table: &StageTable, variables: &Variables, values: &[(String, String)]) -> Result<Stage> {
+    let mut variables = variables.clone();
+    for (name, value) in values {
+        let value = substitute(value, &variables, table.line)?;
+        variables.insert(name.clone(), value);
+    }
+    let put = |text: &String, line| substitute(text, &variables, line);
+    let puts = |texts: &[String]| texts.iter().map(|text| put(text, table.line)).collect::<Result<Vec<_>>>();
+    let name = match values.is_empty() || table.name.contains("${") {
+        true => put(&table.name, table.line)?,
+        false => values.iter().fold(table.name.clone(), |name, (_, value)| format!("{name}-{value}")),
+    };
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.starts_with('.') || name.len() > 200 || !name.chars().all(fits) {
+        let message =
+            format!("stage {name:?}: a name has letters, digits, `.`, `_` and `-`, and no `.` first");
+        return Err(PipelineError::new(table.line, message));
+    }
+    let mut settings = Vec::new();
+    for setting in &table.settings {
+        let given = match &setting.given {
+            Given::Flag(on) => Given::Flag(*on),
+            Given::Values(texts) => {
+                let texts: Result<Vec<String>> = texts.iter().map(|text| put(text, setting.line)).collect();
+                Given::Values(texts?)
+            }
+        };
+        settings.push(Setting { given, ..setting.clone() });
+    }
+    let says = StageTable {
+        command: put(&table.command, table.line)?,
+        after: puts(&table.after)?,
+        reads: puts(&table.reads)?,
+        writes: puts(&table.writes)?,
+        args: puts(&table.args)?,
+        settings,
+        ..table.clone()
+    };
+    Ok(Stage { name, table: table.name.clone(), says })
+}
+
+/// A text with the values of `${name}` put in; `$${` stands for `${` itself.
+///
+/// # Errors
+/// A variable that is not there, or a brace that is not closed.
+pub fn substitute(text: &str, variables: &Variables, line: usize) -> Result<String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        if rest[..at].ends_with('$') {
+            out.push_str(&rest[..at]);
+            out.push('{');
+            rest = &rest[at + 2..];
+            continue;
+        }
+        out.push_str(&rest[..at]);
+        let Some(end) = rest[at..].find('}') else {
+            return Err(PipelineError::new(line, format!("`{text}` has a `${{` without its `}}`")));
+        };
+        let name = &rest[at + 2..at + end];
+        let Some(value) = variables.get(name) else {
+            let hint = nearest(name, variables.keys().map(String::as_str))
+                .map_or(String::new(), |known| format!(", did you mean `{known}`?"));
+            return Err(PipelineError::new(line, format!("there is no variable `{name}`{hint}")));
+        };
+        out.push_str(value);
+        rest = &rest[at + end + 1..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stages(text: &str, set: &[(&str, &str)]) -> Result<Vec<Stage>> {
+        let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        expand(&PipelineFile::parse(text).expect("a pipeline"), &set)
+    }
+
+    const FILE: &str = "[variables]\nruns = 'out'\nwarm = '${runs}/warm'\n[[stage]]\nname = 'w'\ncommand = 'train'\n\
+        each = {target = ['a', 'b'], seed = [1, 2]}\noutput = '${warm}-${target}-${seed}'\n\
+        [[stage]]\nname = 'sql'\ncommand = 'query'\nargs = ['SELECT $k, $${x}']\nafter = ['w']\n";
+
+    #[test]
+    fn stages_are_repeated_for_every_value() {
+        let found = stages(FILE, &[("runs", "other")]).expect("stages");
+        let names: Vec<&str> = found.iter().map(|stage| stage.name.as_str()).collect();
+        assert_eq!(names, ["w-a-1", "w-a-2", "w-b-1", "w-b-2", "sql"]);
+        assert_eq!(found[2].says.settings[0].given, Given::Values(vec!["other/warm-b-1".into()]));
+        assert_eq!(found[4].says.args, ["SELECT $k, ${x}"]);
+        assert!(found[1].is("w") && found[1].is("w-a-2") && !found[1].is("w-a-1"));
+    }
+
+    #[test]
+    fn wrong_variables_and_names_are_refused() {
+        for (text, line, says) in [
+            (FILE.replace("${warm}", "${wram}"), 8, "did you mean `warm`"),
+            (FILE.replace("${warm}", "${warm"), 8, ""),
+            (FILE.replace("'sql'", "'w-a-2'"), 9, "line 4"),
+            (FILE.replace("'sql'", "'a/b'"), 9, "letters"),
+        ] {
+            let error = stages(&text, &[]).expect_err(&text);
+            assert_eq!(error.line, line, "{error}");
+            assert!(error.message.contains(says), "{error}");
+        }
+        assert!(stages(FILE, &[("rusn", "x")]).is_err());
+    }
+}

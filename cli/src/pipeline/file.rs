@@ -1,0 +1,252 @@
+//! A pipeline file as it was written: options, variables and tables of stages, with their lines.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+use gstore_store::nearest;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::PipelineError;
+
+type Result<T> = std::result::Result<T, PipelineError>;
+
+/// What a file says.
+#[derive(Debug, Default)]
+pub struct PipelineFile {
+    /// Folder of the store of all stages.
+    pub store: Option<String>,
+    /// Threads of each stage.
+    pub threads: Option<NonZeroUsize>,
+    /// Names and values, in the order of the file.
+    pub variables: Vec<Variable>,
+    /// The stages, in the order of the file.
+    pub stages: Vec<StageTable>,
+}
+
+/// A name with a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Its value, in which earlier variables may stand.
+    pub value: String,
+    /// Its line.
+    pub line: usize,
+}
+
+/// A table `[[stage]]`.
+#[derive(Debug, Clone, Default)]
+pub struct StageTable {
+    /// Line of its header.
+    pub line: usize,
+    /// Its name.
+    pub name: String,
+    /// The words of its command.
+    pub command: String,
+    /// Variables whose values the stage is repeated for.
+    pub each: Vec<(String, Vec<String>)>,
+    /// Stages that come before it.
+    pub after: Vec<String>,
+    /// What it reads besides what its options name.
+    pub reads: Vec<String>,
+    /// What it writes besides.
+    pub writes: Vec<String>,
+    /// Values without an option, as they stand behind the command.
+    pub args: Vec<String>,
+    /// Its options.
+    pub settings: Vec<Setting>,
+}
+
+/// An option of a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The key.
+    pub key: String,
+    /// Its line.
+    pub line: usize,
+    /// What it is set to.
+    pub given: Given,
+}
+
+/// What an option is set to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Given {
+    /// A switch.
+    Flag(bool),
+    /// One value or a list.
+    Values(Vec<String>),
+}
+
+/// Keys of a stage that are no options of its command.
+pub(super) const KEYS: [&str; 7] = ["name", "command", "each", "after", "reads", "writes", "args"];
+
+impl PipelineFile {
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    /// No TOML, keys that mean nothing, values of another type, stages without a name or a command.
+    pub fn parse(text: &str) -> Result<Self> {
+        let document = DeTable::parse(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| line_of(text, &span));
+            PipelineError::new(line, error.message().trim())
+        })?;
+        let mut file = Self::default();
+        for (key, line, value) in entries(text, document.get_ref()) {
+            match key.as_str() {
+                "store" => file.store = Some(one(value, line)?),
+                "threads" => {
+                    let threads = one(value, line)?.parse::<NonZeroUsize>().ok();
+                    let wrong =
+                        || PipelineError::new(line, "threads: a whole number of at least 1 is wanted");
+                    file.threads = Some(threads.ok_or_else(wrong)?);
+                }
+                "variables" => {
+                    for (name, line, value) in entries(text, table(value, line)?) {
+                        let value = one(value, line)?;
+                        file.variables.push(Variable { name, value, line });
+                    }
+                }
+                "stage" => {
+                    let DeValue::Array(stages) = value else {
+                        return Err(PipelineError::new(
+                            line,
+                            "a stage begins with [[stage]], in two brackets",
+                        ));
+                    };
+                    for stage in stages.iter() {
+                        let line = line_of(text, &stage.span());
+                        file.stages.push(StageTable::read(text, table(stage.get_ref(), line)?, line)?);
+                    }
+                }
+                key => {
+                    let hint = nearest(key, ["store", "threads", "variables", "stage"])
+                        .map_or(String::new(), |known| format!(", did you mean `{known}`?"));
+                    return Err(PipelineError::new(line, format!("there is no `{key}` in a pipeline{hint}")));
+                }
+            }
+        }
+        if file.stages.is_empty() {
+            return Err(PipelineError::new(1, "there is no [[stage]]"));
+        }
+        Ok(file)
+    }
+}
+
+impl StageTable {
+    fn read(text: &str, table_of: &DeTable<'_>, line: usize) -> Result<Self> {
+        let mut stage = Self { line, ..Self::default() };
+        for (key, line, value) in entries(text, table_of) {
+            match key.as_str() {
+                "name" => stage.name = one(value, line)?,
+                "command" => stage.command = one(value, line)?,
+                "after" => stage.after = many(value, line)?,
+                "reads" => stage.reads = many(value, line)?,
+                "writes" => stage.writes = many(value, line)?,
+                "args" => stage.args = many(value, line)?,
+                "each" => {
+                    for (name, line, value) in entries(text, table(value, line)?) {
+                        let values = many(value, line)?;
+                        if values.is_empty() {
+                            return Err(PipelineError::new(line, format!("each: `{name}` has no values")));
+                        }
+                        stage.each.push((name, values));
+                    }
+                }
+                _ => {
+                    let given = match value {
+                        DeValue::Boolean(on) => Given::Flag(*on),
+                        value => Given::Values(many(value, line)?),
+                    };
+                    stage.settings.push(Setting { key, line, given });
+                }
+            }
+        }
+        for (key, value) in [("name", &stage.name), ("command", &stage.command)] {
+            if value.trim().is_empty() {
+                return Err(PipelineError::new(line, format!("this stage has no `{key}`")));
+            }
+        }
+        Ok(stage)
+    }
+}
+
+/// Keys, lines and values of a table, in the order of the file.
+fn entries<'t, 'i>(text: &str, table: &'t DeTable<'i>) -> Vec<(String, usize, &'t DeValue<'i>)> {
+    let mut found: Vec<(&Spanned<_>, &Spanned<DeValue<'i>>)> = table.iter().collect();
+    found.sort_by_key(|(key, _)| key.span().start);
+    let entry = |(key, value): (&Spanned<toml::de::DeString<'i>>, &'t Spanned<DeValue<'i>>)| {
+        (key.get_ref().to_string(), line_of(text, &key.span()), value.get_ref())
+    };
+    found.into_iter().map(entry).collect()
+}
+
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count()
+}
+
+fn table<'t, 'i>(value: &'t DeValue<'i>, line: usize) -> Result<&'t DeTable<'i>> {
+    match value {
+        DeValue::Table(table) => Ok(table),
+        _ => Err(PipelineError::new(line, "a table is wanted here")),
+    }
+}
+
+/// A text or a number, as it stands in the file.
+fn one(value: &DeValue<'_>, line: usize) -> Result<String> {
+    match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Integer(number) => Ok(number.to_string()),
+        DeValue::Float(number) => Ok(number.as_str().to_owned()),
+        DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+            Err(PipelineError::new(line, "a text or a number is wanted here"))
+        }
+    }
+}
+
+/// The same, or a list of them.
+fn many(value: &DeValue<'_>, line: usize) -> Result<Vec<String>> {
+    match value {
+        DeValue::Array(items) => items.iter().map(|item| one(item.get_ref(), line)).collect(),
+        value => Ok(vec![one(value, line)?]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_with_its_lines() {
+        let file = PipelineFile::parse(
+            "store = 's'\nthreads = 2\n[variables]\nrate = 2e-5\n\n[[stage]]\nname = 'warm'\ncommand = 'train'\n\
+             each = {seed = [1, 2]}\nlearning-rate = '${rate}'\nfull = true\ndata = ['a', 'b']\n",
+        )
+        .expect("a pipeline");
+        assert_eq!((file.store.as_deref(), file.threads.map(NonZeroUsize::get)), (Some("s"), Some(2)));
+        assert_eq!(file.variables[0].value, "2e-5");
+        let stage = &file.stages[0];
+        assert_eq!((stage.line, stage.name.as_str(), stage.command.as_str()), (6, "warm", "train"));
+        assert_eq!(stage.each, [("seed".to_owned(), vec!["1".to_owned(), "2".to_owned()])]);
+        let keys: Vec<(&str, usize)> = stage.settings.iter().map(|s| (s.key.as_str(), s.line)).collect();
+        assert_eq!(keys, [("learning-rate", 10), ("full", 11), ("data", 12)]);
+        assert_eq!(stage.settings[1].given, Given::Flag(true));
+    }
+
+    #[test]
+    fn mistakes_have_lines() {
+        for (text, line, says) in [
+            ("", 1, "no [[stage]]"),
+            ("stor = 's'\n[[stage]]\nname = 'a'\ncommand = 'ls'\n", 1, "did you mean `store`"),
+            ("[[stage]]\nname = 'a'\n\n[[stage]]\ncommand = 'ls'\n", 1, "no `command`"),
+            ("[[stage]]\nname = 'a'\ncommand = 'ls'\nformat = 1979-05-27\n", 4, "text or a number"),
+            ("[[stage]]\nname = 'a'\ncommand = = 'ls'\n", 3, ""),
+            ("[stage]\nname = 'a'\n", 1, "[[stage]]"),
+            ("[[stage]]\nname = 'a'\ncommand = 'ls'\neach = {seed = []}\n", 4, "no values"),
+        ] {
+            let error = PipelineFile::parse(text).expect_err(text);
+            assert_eq!(error.line, line, "{text}: {error}");
+            assert!(error.message.contains(says), "{error}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The journal of a pipeline: what each stage was asked, what it read and wrote, and how it ended.
+//!
+//! Invariants
+//! - the file under its name is always a whole journal: it is written under another name, flushed and renamed
+//! - a stage is noted as running before it starts, so that one that was killed is never taken for done
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Layout of the journal. One that is read by another version of gstore and has the same number means the
+/// same.
+const FORMAT: u32 = 1;
+
+/// What is known of a pipeline's stages.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Journal {
+    format: u32,
+    /// Number of the last ending of a stage.
+    last: u64,
+    /// By name.
+    pub stages: BTreeMap<String, Record>,
+    /// Versions of resources after the last stage that could change them.
+    pub current: BTreeMap<String, String>,
+    /// Digests of files, by path.
+    pub files: BTreeMap<String, FileNote>,
+}
+
+/// A stage's last run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// How it stands.
+    pub state: State,
+    /// What it was asked.
+    pub asked: Asked,
+    /// Versions of what it wrote.
+    pub outputs: BTreeMap<String, String>,
+    /// Versions of what the run before, which was asked something else, had written.
+    pub before: BTreeMap<String, String>,
+    /// Number of its ending; a stage that ended later has a higher one.
+    pub number: u64,
+    /// Its process, while it runs.
+    pub process: Option<u32>,
+    /// How it went.
+    pub ran: Ran,
+}
+
+/// How a stage stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It was started, and nothing is known of its end.
+    Running,
+    /// It ended well.
+    Done,
+    /// It failed.
+    Failed,
+    /// It was told to stop.
+    Stopped,
+}
+
+/// What a stage was asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Words of its command line.
+    pub arguments: Vec<String>,
+    /// Versions of what it read.
+    pub inputs: BTreeMap<String, String>,
+}
+
+/// How a stage's run went.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ran {
+    /// When it began, in seconds since 1970.
+    pub began: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Its exit code; none where a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed, if that is JSON.
+    pub summary: Option<Value>,
+    /// The last line that it said.
+    pub said: Option<String>,
+}
+
+/// A file as it was when it was read last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileNote {
+    /// Its length in bytes.
+    pub len: u64,
+    /// Its inode.
+    pub inode: u64,
+    /// When it was changed, in nanoseconds since 1970.
+    pub changed: String,
+    /// Digest of its bytes.
+    pub digest: String,
+}
+
+impl Journal {
+    /// Reads a journal; one that is not there is empty.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no journal of this version.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = match fs_err::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::empty()),
+            Err(error) => return Err(error.into()),
+        };
+        let about =
+            || format!("{} is no journal of a pipeline; without it every stage runs again", path.display());
+        let value: Value = serde_json::from_str(&text).with_context(about)?;
+        let format = value.get("format").and_then(Value::as_u64);
+        if format != Some(FORMAT.into()) {
+            bail!("{}: format {format:?}, and this version of gstore reads {FORMAT}", path.display());
+        }
+        serde_json::from_value(value).with_context(about)
+    }
+
+    fn empty() -> Self {
+        Self { format: FORMAT, ..Self::default() }
+    }
+
+    /// Writes it in one step.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut bytes = serde_json::to_vec_pretty(self)?;
+        bytes.push(b'\n');
+        write_whole(path, &bytes)
+    }
+
+    /// The number of an ending.
+    pub fn next_number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+}
+
+/// Writes a file in one step: under its name there is the old one or the new one.
+///
+/// # Errors
+/// A folder that cannot be written.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".part-").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error).with_context(|| path.display().to_string())?;
+    fs_err::File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_is_read_as_it_was_written() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("journal.json");
+        let mut journal = Journal::read(&path).expect("none yet");
+        let record = Record {
+            state: State::Done,
+            asked: Asked { arguments: vec!["ls".into()], inputs: BTreeMap::new() },
+            outputs: BTreeMap::new(),
+            before: BTreeMap::new(),
+            number: journal.next_number(),
+            process: Some(1),
+            ran: Ran { seconds: 0.1, summary: Some(serde_json::json!({"x": 1.5})), ..Ran::default() },
+        };
+        journal.stages.insert("a".into(), record);
+        journal.write(&path).expect("written");
+        assert_eq!(Journal::read(&path).expect("read"), journal);
+        assert_eq!(fs_err::read_dir(dir.path()).expect("a folder").count(), 1);
+        for bad in ["", "{}", "{\"format\": 2}", "[1]"] {
+            fs_err::write(&path, bad).expect("written");
+            assert!(Journal::read(&path).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! A look at a stage: whether it is up to date, and if not why.
+//!
+//! A version that differs from the noted one is no change where later stages of the pipeline made it: a
+//! selection is still that of its pool when a later stage computes further features of the pool. So a
+//! difference counts unless the version is the one that the pipeline itself left, a later stage writes the
+//! resource, and no earlier one has since.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use super::{Asked, Journal, Plan, Record, Resource, State, Versions};
+
+/// What is to be done with a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// It is up to date.
+    Skip,
+    /// It runs.
+    Run(Why),
+}
+
+/// Why a stage runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// It never did.
+    Never,
+    /// Nothing is known of its last end.
+    Killed,
+    /// It was told to stop.
+    Stopped,
+    /// It failed.
+    Failed,
+    /// Its command line is another one.
+    Arguments,
+    /// Something that it reads has changed.
+    Input(String),
+    /// Something that it wrote has changed or is gone.
+    Output(String),
+    /// A stage that it comes after has run.
+    After(String),
+    /// It was asked for.
+    Forced,
+    /// A stage that it needs will run, which may change what it reads.
+    Upstream(String),
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Never => f.write_str("it has not run yet"),
+            Self::Killed => f.write_str("its last run was killed"),
+            Self::Stopped => f.write_str("its last run was stopped"),
+            Self::Failed => f.write_str("its last run failed"),
+            Self::Arguments => f.write_str("its options have changed"),
+            Self::Input(what) => write!(f, "{what} has changed"),
+            Self::Output(what) => write!(f, "its result has changed: {what}"),
+            Self::After(stage) => write!(f, "{stage} has run since"),
+            Self::Forced => f.write_str("it was asked for"),
+            Self::Upstream(stage) => write!(f, "{stage} runs before; skipped if that changes nothing"),
+        }
+    }
+}
+
+/// What decisions are made by.
+#[derive(Debug)]
+pub struct Look<'a> {
+    /// The stages.
+    pub plan: &'a Plan,
+    /// What is known of them.
+    pub journal: &'a Journal,
+    /// What there is now.
+    pub versions: &'a mut Versions,
+}
+
+impl Look<'_> {
+    /// Whether the stage at a place is up to date.
+    ///
+    /// # Errors
+    /// Files and stores that cannot be read.
+    pub fn decide(&mut self, place: usize, forced: bool) -> Result<Decision> {
+        let stage = &self.plan.stages[place];
+        let run = |why| Ok(Decision::Run(why));
+        let Some(record) = self.journal.stages.get(stage.name()) else { return run(Why::Never) };
+        if forced {
+            return run(Why::Forced);
+        }
+        if record.asked.arguments != stage.call.arguments() {
+            return run(Why::Arguments);
+        }
+        match record.state {
+            State::Running => return run(Why::Killed),
+            State::Stopped => return run(Why::Stopped),
+            State::Failed => return run(Why::Failed),
+            State::Done => {}
+        }
+        for &other in &stage.after {
+            if self.number(other) > record.number {
+                return run(Why::After(self.plan.stages[other].name().to_owned()));
+            }
+        }
+        for read in &stage.reads {
+            if !self.is_as(place, record, read, record.asked.inputs.get(&read.to_string()))? {
+                return run(Why::Input(read.to_string()));
+            }
+        }
+        for written in &stage.writes {
+            if !self.is_as(place, record, written, record.outputs.get(&written.to_string()))? {
+                return run(Why::Output(written.to_string()));
+            }
+        }
+        Ok(Decision::Skip)
+    }
+
+    /// What a stage would be asked now.
+    ///
+    /// # Errors
+    /// Files and stores that cannot be read.
+    pub fn asked(&mut self, place: usize) -> Result<Asked> {
+        let stage = &self.plan.stages[place];
+        let inputs = versions(self.versions, &stage.reads)?;
+        Ok(Asked { arguments: stage.call.arguments(), inputs })
+    }
+
+    /// Whether a resource has the noted version, or one that only later stages gave it.
+    fn is_as(
+        &mut self,
+        place: usize,
+        record: &Record,
+        resource: &Resource,
+        noted: Option<&String>,
+    ) -> Result<bool> {
+        let now = self.versions.of(resource)?;
+        if now.as_ref() == noted {
+            return Ok(true);
+        }
+        let (Some(now), Some(_)) = (now, noted) else { return Ok(false) };
+        let writes = |i: &usize| self.plan.stages[*i].writes.iter().any(|written| written.overlaps(resource));
+        let by_later = (place + 1..self.plan.stages.len()).any(|i| writes(&i));
+        let since = (0..place).filter(writes).any(|i| self.number(i) > record.number);
+        Ok(by_later && !since && self.journal.current.get(&resource.to_string()) == Some(&now))
+    }
+
+    fn number(&self, place: usize) -> u64 {
+        self.journal.stages.get(self.plan.stages[place].name()).map_or(0, |record| record.number)
+    }
+}
+
+/// Versions of those resources that are there.
+pub(super) fn versions(versions: &mut Versions, of: &[Resource]) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for resource in of {
+        if let Some(version) = versions.of(resource)? {
+            found.insert(resource.to_string(), version);
+        }
+    }
+    Ok(found)
+}
+
+impl Plan {
+    /// Notes in a journal what a stage left, and what there is now of all that it may have changed.
+    ///
+    /// # Errors
+    /// Files and stores that cannot be read.
+    pub fn note(&self, place: usize, journal: &mut Journal, now: &mut Versions) -> Result<()> {
+        let stage = &self.stages[place];
+        let outputs = versions(now, &stage.writes)?;
+        let number = journal.next_number();
+        if let Some(record) = journal.stages.get_mut(stage.name()) {
+            (record.outputs, record.number, record.process) = (outputs, number, None);
+        }
+        for resource in self.resources() {
+            if stage.writes.iter().any(|written| written.overlaps(resource)) {
+                match now.of(resource)? {
+                    Some(version) => journal.current.insert(resource.to_string(), version),
+                    None => journal.current.remove(&resource.to_string()),
+                };
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

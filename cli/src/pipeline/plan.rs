@@ -1,0 +1,249 @@
+//! The stages of a pipeline in an order in which each comes after those that it needs.
+//!
+//! A stage needs those above it in the file that write what it reads; where none does, those below it. Two
+//! stages that write the same, and one that reads what a later one changes, keep the order of the file.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::Command;
+use gstore_store::{Store, nearest};
+
+use super::{Call, PipelineError, PipelineFile, Resource, Stage, Uses, Variables, Versions, expand};
+
+type Result<T> = std::result::Result<T, PipelineError>;
+
+/// A stage in its place.
+#[derive(Debug, Clone)]
+pub struct PlannedStage {
+    /// What the file says.
+    pub stage: Stage,
+    /// Its command line.
+    pub call: Call,
+    /// What it reads.
+    pub reads: Vec<Resource>,
+    /// What it writes.
+    pub writes: Vec<Resource>,
+    /// Places of the stages that must be done before.
+    pub needs: Vec<usize>,
+    /// Those of them that its `after` names.
+    pub after: Vec<usize>,
+}
+
+impl PlannedStage {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.stage.name
+    }
+}
+
+/// The stages in their order.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Folder that they run in.
+    pub base: PathBuf,
+    /// The stages.
+    pub stages: Vec<PlannedStage>,
+}
+
+impl Plan {
+    /// Plans a file's stages, which run in the folder `base`. `set` goes before the file's variables and
+    /// `store` before its store.
+    ///
+    /// # Errors
+    /// Everything that can be known to be wrong before a stage runs.
+    pub fn new(
+        root: &Command,
+        file: &PipelineFile,
+        base: &Path,
+        set: &Variables,
+        store: Option<&str>,
+    ) -> Result<Self> {
+        let stages = expand(file, set)?;
+        let store = store.or(file.store.as_deref());
+        let calls: Result<Vec<Call>> = stages.iter().map(|stage| Call::new(root, stage, store)).collect();
+        let calls = calls?;
+        let uses = uses(&stages, &calls, base, store)?;
+        check_there(&stages, &uses, base)?;
+        let after: Result<Vec<BTreeSet<usize>>> = (0..stages.len()).map(|i| after(&stages, i)).collect();
+        let after = after?;
+        let needs: Vec<BTreeSet<usize>> = (0..stages.len()).map(|i| &needs(&uses, i) | &after[i]).collect();
+        let order = order(&stages, &needs)?;
+        let place = |i: &usize| order.iter().position(|at| at == i).unwrap_or_default();
+        let planned = order.iter().map(|&i| PlannedStage {
+            stage: stages[i].clone(),
+            call: calls[i].clone(),
+            reads: uses[i].reads.clone(),
+            writes: uses[i].writes.clone(),
+            needs: needs[i].iter().map(place).collect(),
+            after: after[i].iter().map(place).collect(),
+        });
+        Ok(Self { base: base.to_owned(), stages: planned.collect() })
+    }
+
+    /// Places of the stages that a name means; none is an error in words.
+    ///
+    /// # Errors
+    /// A name that no stage has.
+    pub fn named(&self, name: &str) -> std::result::Result<Vec<usize>, String> {
+        let places = (0..self.stages.len()).filter(|i| self.stages[*i].stage.is(name));
+        let places: Vec<usize> = places.collect();
+        if places.is_empty() {
+            let hint = nearest(name, self.stages.iter().map(PlannedStage::name))
+                .map_or(String::new(), |known| format!(", did you mean `{known}`?"));
+            return Err(format!("there is no stage `{name}`{hint}"));
+        }
+        Ok(places)
+    }
+
+    /// Places of stages, and of all that need one of them.
+    pub fn with_dependents(&self, places: &[usize]) -> BTreeSet<usize> {
+        let mut found: BTreeSet<usize> = places.iter().copied().collect();
+        for (i, stage) in self.stages.iter().enumerate() {
+            if stage.needs.iter().any(|need| found.contains(need)) {
+                found.insert(i);
+            }
+        }
+        found
+    }
+
+    /// Everything that a stage reads or writes.
+    pub fn resources(&self) -> BTreeSet<&Resource> {
+        self.stages.iter().flat_map(|stage| stage.reads.iter().chain(&stage.writes)).collect()
+    }
+}
+
+/// What the stages read and write.
+fn uses(stages: &[Stage], calls: &[Call], base: &Path, store: Option<&str>) -> Result<Vec<Uses>> {
+    let all = |is_dataset: &dyn Fn(&str) -> bool| -> Result<Vec<Uses>> {
+        stages.iter().zip(calls).map(|(stage, call)| Uses::of(stage, call, base, is_dataset)).collect()
+    };
+    let first = all(&|_| false)?;
+    let mut datasets: BTreeSet<String> = BTreeSet::new();
+    for resource in first.iter().flat_map(|uses| &uses.writes) {
+        if let Resource::Samples { dataset, .. } = resource {
+            datasets.insert(dataset.clone());
+        }
+    }
+    let snapshot = store.and_then(|store| Store::open(base.join(store)).ok()?.snapshot().ok());
+    datasets.extend(snapshot.iter().flat_map(|s| s.datasets()).map(|part| part.name.clone()));
+    let mut uses = all(&|word| datasets.contains(word))?;
+    let written: Vec<Vec<Resource>> = uses.iter().map(|uses| uses.writes.clone()).collect();
+    for (i, uses) in uses.iter_mut().enumerate() {
+        let is_made = |path: &Resource| {
+            written.iter().enumerate().any(|(j, w)| j != i && w.iter().any(|w| w.overlaps(path)))
+        };
+        let may_read = std::mem::take(&mut uses.may_read);
+        let is_read = |path: &Resource| is_made(path) || is_there(path, base);
+        let reads: Vec<Resource> = may_read.into_iter().filter(is_read).collect();
+        uses.reads.extend(reads.into_iter().filter(|read| !written[i].contains(read)));
+        uses.reads.sort();
+        uses.reads.dedup();
+    }
+    Ok(uses)
+}
+
+fn is_there(resource: &Resource, base: &Path) -> bool {
+    resource.as_path().is_none_or(|path| !Versions::found(base, path).is_empty())
+}
+
+/// Refuses what is read and neither there nor made, and what two stages write.
+fn check_there(stages: &[Stage], uses: &[Uses], base: &Path) -> Result<()> {
+    let mut versions = Versions::new(base.to_owned());
+    for (i, (stage, used)) in stages.iter().zip(uses).enumerate() {
+        let error = |resource: &Resource, says: String| {
+            let named = stage.says.settings.iter().find(|setting| match &setting.given {
+                super::Given::Values(values) => values.iter().any(|value| names(resource, value, base)),
+                super::Given::Flag(_) => false,
+            });
+            let line = named.map_or(stage.says.line, |setting| setting.line);
+            Err(PipelineError::new(line, format!("stage {}: {says}", stage.name)))
+        };
+        for read in &used.reads {
+            let made =
+                uses.iter().enumerate().any(|(j, u)| j != i && u.writes.iter().any(|w| w.overlaps(read)));
+            let there = match read {
+                Resource::Path(_) => is_there(read, base),
+                Resource::Samples { .. } | Resource::Run { .. } => {
+                    made || !matches!(versions.of(read), Ok(None))
+                }
+                Resource::Features { .. } => true,
+            };
+            if !made && !there {
+                return error(read, format!("{read} is not there, and no stage makes it"));
+            }
+        }
+        for written in used.writes.iter().filter(|written| written.as_path().is_some()) {
+            if let Some(j) = (0..i).find(|j| uses[*j].writes.contains(written)) {
+                return error(written, format!("{written} is written by stage {} as well", stages[j].name));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn names(resource: &Resource, value: &str, base: &Path) -> bool {
+    match resource {
+        Resource::Path(_) => Resource::path(base, value) == *resource,
+        Resource::Samples { dataset, .. } | Resource::Features { dataset, .. } => {
+            value.split(',').any(|part| part.split(':').next() == Some(dataset.as_str()))
+        }
+        Resource::Run { run, .. } => value == run,
+    }
+}
+
+/// The stages that the `after` of a stage names.
+fn after(stages: &[Stage], i: usize) -> Result<BTreeSet<usize>> {
+    let mut found = BTreeSet::new();
+    let says = &stages[i].says;
+    for name in &says.after {
+        let named = (0..stages.len()).filter(|j| stages[*j].is(name));
+        let before = found.len();
+        found.extend(named);
+        if found.len() == before {
+            let hint = nearest(name, stages.iter().map(|stage| stage.name.as_str()))
+                .map_or(String::new(), |known| format!(", did you mean `{known}`?"));
+            let message =
+                format!("stage {}: after `{name}`, and there is no such stage{hint}", stages[i].name);
+            return Err(PipelineError::new(says.line, message));
+        }
+    }
+    Ok(found)
+}
+
+/// The stages that one needs by what they read and write.
+fn needs(uses: &[Uses], i: usize) -> BTreeSet<usize> {
+    let writers = |read: &Resource, among: std::ops::Range<usize>| -> Vec<usize> {
+        among.filter(|j| uses[*j].writes.iter().any(|written| written.overlaps(read))).collect()
+    };
+    let mut found = BTreeSet::new();
+    for read in &uses[i].reads {
+        let above = writers(read, 0..i);
+        found.extend(if above.is_empty() { writers(read, i + 1..uses.len()) } else { above });
+    }
+    for written in &uses[i].writes {
+        found.extend(writers(written, 0..i));
+        let reads_before = |j: &usize| {
+            uses[*j].reads.iter().any(|read| read.overlaps(written) && !writers(read, 0..*j).is_empty())
+        };
+        found.extend((0..i).filter(reads_before));
+    }
+    found
+}
+
+/// An order that keeps that of the file where it can.
+fn order(stages: &[Stage], needs: &[BTreeSet<usize>]) -> Result<Vec<usize>> {
+    let mut order: Vec<usize> = Vec::new();
+    let mut waiting: BTreeSet<usize> = (0..stages.len()).collect();
+    while let Some(&first) = waiting.first() {
+        let ready = waiting.iter().copied().find(|i| needs[*i].iter().all(|need| !waiting.contains(need)));
+        let Some(ready) = ready else {
+            let names: Vec<&str> = waiting.iter().map(|i| stages[*i].name.as_str()).collect();
+            let message = format!("these stages need each other in a circle: {}", names.join(", "));
+            return Err(PipelineError::new(stages[first].says.line, message));
+        };
+        waiting.remove(&ready);
+        order.push(ready);
+    }
+    Ok(order)
+}

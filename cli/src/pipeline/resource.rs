@@ -1,0 +1,158 @@
+//! Resources of a pipeline: files and folders, and samples, features and runs of a store.
+
+use std::path::{Component, Path, PathBuf};
+
+/// Something that a stage reads or writes. Paths are below the pipeline's folder where they can be, so that
+/// a folder that is moved keeps its journal.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resource {
+    /// A file, a folder with all in it, or what a pattern of paths finds.
+    Path(PathBuf),
+    /// The live samples of a dataset.
+    Samples {
+        /// The store.
+        store: PathBuf,
+        /// The dataset.
+        dataset: String,
+    },
+    /// The features of a dataset.
+    Features {
+        /// The store.
+        store: PathBuf,
+        /// The dataset.
+        dataset: String,
+        /// Only those of this run's checkpoints.
+        run: Option<String>,
+    },
+    /// The checkpoints of a run.
+    Run {
+        /// The store.
+        store: PathBuf,
+        /// The run.
+        run: String,
+    },
+}
+
+impl Resource {
+    /// A path as a stage names it: relative ones begin at the pipeline's folder.
+    pub fn path(base: &Path, text: &str) -> Self {
+        Self::Path(below(base, text))
+    }
+
+    /// Whether a change of one may be a change of the other.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Path(a), Self::Path(b)) => may_meet(a, b),
+            (
+                Self::Features { store: a, dataset: d, run: r },
+                Self::Features { store: b, dataset: e, run: s },
+            ) => a == b && d == e && (r == s || r.is_none() || s.is_none()),
+            (a, b) => a == b,
+        }
+    }
+
+    /// The path, if it is one.
+    pub fn as_path(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) => Some(path),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Resource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path(path) if path.as_os_str().is_empty() => f.write_str("."),
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Samples { store, dataset } => write!(f, "samples of {dataset} in {}", store.display()),
+            Self::Features { store, dataset, run: None } => {
+                write!(f, "features of {dataset} in {}", store.display())
+            }
+            Self::Features { store, dataset, run: Some(run) } => {
+                write!(f, "features of {dataset} for run {run} in {}", store.display())
+            }
+            Self::Run { store, run } => write!(f, "run {run} in {}", store.display()),
+        }
+    }
+}
+
+/// A path without `.` and `..`, below `base` where it can be.
+pub(super) fn below(base: &Path, text: &str) -> PathBuf {
+    let mut path = PathBuf::new();
+    for part in base.join(text).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                path.pop();
+            }
+            part => path.push(part),
+        }
+    }
+    path.strip_prefix(base).map(Path::to_owned).unwrap_or(path)
+}
+
+/// Whether a path is a pattern of paths.
+pub(super) fn is_pattern(path: &Path) -> bool {
+    path.to_string_lossy().contains(['*', '?', '['])
+}
+
+/// Whether one path may be the other, or lie in it.
+fn may_meet(a: &Path, b: &Path) -> bool {
+    for (a, b) in a.components().zip(b.components()) {
+        let (a, b) = (a.as_os_str().to_string_lossy(), b.as_os_str().to_string_lossy());
+        if a == "**" || b == "**" {
+            return true;
+        }
+        let fits = |pattern: &str, name: &str| {
+            let pattern = glob::Pattern::new(pattern);
+            is_pattern(Path::new(name)) || pattern.map_or(true, |pattern| pattern.matches(name))
+        };
+        if a != b
+            && !(is_pattern(Path::new(&*a)) && fits(&a, &b) || is_pattern(Path::new(&*b)) && fits(&b, &a))
+        {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_overlap_where_one_is_in_the_other() {
+        let base = Path::new("/home/p");
+        let path = |text| Resource::path(base, text);
+        assert_eq!(path("/home/p/a/../b"), path("b"));
+        assert_eq!(path("../other/x").to_string(), "/home/other/x");
+        for (a, b, overlap) in [
+            ("out", "out/checkpoint-1", true),
+            ("out/checkpoint-*", "out", true),
+            ("runs/*/x", "runs/a", true),
+            ("output", "out", false),
+            ("a/b", "a/c", false),
+            ("*.jsonl", "a/c", false),
+            ("*.jsonl", "a.jsonl", true),
+            ("**/x", "a/c", true),
+        ] {
+            assert_eq!(path(a).overlaps(&path(b)), overlap, "{a} {b}");
+            assert_eq!(path(b).overlaps(&path(a)), overlap, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn features_of_different_runs_do_not_overlap() {
+        let features = |dataset: &str, run: Option<&str>| Resource::Features {
+            store: "s".into(),
+            dataset: dataset.into(),
+            run: run.map(str::to_owned),
+        };
+        assert!(features("pool", Some("a")).overlaps(&features("pool", None)));
+        assert!(!features("pool", Some("a")).overlaps(&features("pool", Some("b"))));
+        assert!(!features("pool", None).overlaps(&features("gsm8k", None)));
+        let samples = Resource::Samples { store: "s".into(), dataset: "pool".into() };
+        assert!(!samples.overlaps(&features("pool", None)) && samples.overlaps(&samples.clone()));
+    }
+}

@@ -1,0 +1,234 @@
+//! Plans and decisions over a small pipeline of files.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::args;
+use crate::pipeline::{PipelineError, PipelineFile, Ran, Variables};
+
+/// Two chains: a selection of texts that is scored, and a table that depends on nothing.
+const FILE: &str = r#"
+[[stage]]
+name = "score"
+command = "generate"
+model = "model"
+data = "answers.jsonl"
+perplexity = true
+output = "scores.csv"
+
+[[stage]]
+name = "answer"
+command = "generate"
+model = "model"
+data = "prompts.jsonl"
+output = "answers.jsonl"
+
+[[stage]]
+name = "other"
+command = "generate"
+model = "model"
+data = "texts.jsonl"
+perplexity = true
+output = "other.csv"
+"#;
+
+fn plan_of(text: &str, base: &Path) -> std::result::Result<Plan, PipelineError> {
+    Plan::new(&args::command(), &PipelineFile::parse(text)?, base, &Variables::new(), None)
+}
+
+/// A folder with the pipeline's inputs.
+struct World {
+    dir: TempDir,
+    journal: Journal,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs_err::create_dir(dir.path().join("model")).expect("made");
+        let world = Self { dir, journal: Journal::default() };
+        for name in ["model/config.json", "prompts.jsonl", "texts.jsonl"] {
+            world.write(name, "1");
+        }
+        world
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs_err::write(self.dir.path().join(name), text).expect("written");
+    }
+
+    fn plan(&self, text: &str) -> Plan {
+        plan_of(text, self.dir.path()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn decide(&self, plan: &Plan, name: &str, forced: bool) -> Decision {
+        let mut versions = Versions::new(self.dir.path().to_owned());
+        let mut look = Look { plan, journal: &self.journal, versions: &mut versions };
+        look.decide(plan.named(name).expect("a stage")[0], forced).expect("readable")
+    }
+
+    /// What a stage leaves: a file whose text follows from what it read.
+    fn run(&mut self, plan: &Plan, name: &str) {
+        let place = plan.named(name).expect("a stage")[0];
+        let mut versions = Versions::new(self.dir.path().to_owned());
+        let look = &mut Look { plan, journal: &self.journal, versions: &mut versions };
+        let asked = look.asked(place).expect("readable");
+        let output = plan.stages[place].call.value("output").expect("an output");
+        self.write(output, &format!("{:?}", asked.inputs.values()));
+        let record = Record {
+            state: State::Done,
+            asked,
+            outputs: BTreeMap::new(),
+            before: BTreeMap::new(),
+            number: 0,
+            process: None,
+            ran: Ran::default(),
+        };
+        self.journal.stages.insert(name.to_owned(), record);
+        plan.note(place, &mut self.journal, &mut versions).expect("noted");
+    }
+
+    /// Runs what is not up to date, as the command does; returns the names.
+    fn go(&mut self, plan: &Plan) -> Vec<String> {
+        let mut ran = Vec::new();
+        for stage in &plan.stages {
+            if self.decide(plan, stage.name(), false) != Decision::Skip {
+                self.run(plan, stage.name());
+                ran.push(stage.name().to_owned());
+            }
+        }
+        ran
+    }
+}
+
+#[test]
+fn stages_come_after_those_that_make_what_they_read() {
+    let world = World::new();
+    let plan = world.plan(FILE);
+    let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name()).collect();
+    assert_eq!(names, ["answer", "score", "other"]);
+    assert_eq!(plan.stages[1].needs, [0]);
+    assert_eq!(plan.with_dependents(&[0]).into_iter().collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn only_what_depends_on_a_change_runs_again() {
+    let mut world = World::new();
+    let plan = world.plan(FILE);
+    assert_eq!(world.go(&plan), ["answer", "score", "other"]);
+    assert!(world.go(&plan).is_empty());
+
+    world.write("texts.jsonl", "2");
+    assert_eq!(world.decide(&plan, "other", false), Decision::Run(Why::Input("texts.jsonl".into())));
+    assert_eq!(world.go(&plan), ["other"]);
+    world.write("prompts.jsonl", "2");
+    assert_eq!(world.go(&plan), ["answer", "score"]);
+    world.write("scores.csv", "by hand");
+    assert_eq!(world.decide(&plan, "score", false), Decision::Run(Why::Output("scores.csv".into())));
+    assert_eq!(world.go(&plan), ["score"]);
+    // The model is a folder, and the file in it is read by all.
+    world.write("model/config.json", "2");
+    assert_eq!(world.go(&plan).len(), 3);
+
+    let other =
+        world.plan(&FILE.replace("output = \"other.csv\"", "output = \"other.csv\"\ncompute = \"bf16\""));
+    assert_eq!(world.decide(&other, "other", false), Decision::Run(Why::Arguments));
+    assert_eq!(world.decide(&other, "score", true), Decision::Run(Why::Forced));
+    assert_eq!(world.go(&other), ["other"]);
+}
+
+#[test]
+fn what_did_not_end_well_runs_again() {
+    let mut world = World::new();
+    let plan = world.plan(FILE);
+    world.go(&plan);
+    for (state, why) in
+        [(State::Running, Why::Killed), (State::Stopped, Why::Stopped), (State::Failed, Why::Failed)]
+    {
+        world.journal.stages.get_mut("other").expect("ran").state = state;
+        assert_eq!(world.decide(&plan, "other", false), Decision::Run(why));
+    }
+}
+
+#[test]
+fn an_order_without_files_is_kept_and_passed_on() {
+    let mut world = World::new();
+    let plan = world.plan(&FILE.replace("name = \"score\"", "name = \"score\"\nafter = \"other\""));
+    let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name()).collect();
+    assert_eq!(names, ["answer", "other", "score"]);
+    world.go(&plan);
+    world.write("texts.jsonl", "2");
+    assert_eq!(world.go(&plan), ["other", "score"]);
+    assert!(world.go(&plan).is_empty());
+}
+
+#[test]
+fn plans_that_cannot_run_are_refused_with_a_line() {
+    let world = World::new();
+    let base = world.dir.path();
+    let missing = FILE.replace("texts.jsonl", "text.jsonl");
+    let circle = FILE.replace("prompts.jsonl", "scores.csv");
+    let twice = FILE.replace("other.csv", "scores.csv");
+    let unknown = FILE.replace("name = \"other\"", "name = \"other\"\nafter = \"scroe\"");
+    let no_store = FILE.replace("data = \"texts.jsonl\"", "dataset = \"pool\"");
+    for (text, line, says) in [
+        (missing, 21, "text.jsonl is not there, and no stage makes it"),
+        (circle, 2, "circle: score, answer"),
+        (twice, 23, "written by stage score as well"),
+        (unknown, 17, "did you mean `score`"),
+        (no_store, 17, "which store?"),
+    ] {
+        let error = plan_of(&text, base).expect_err(&text);
+        assert!(error.line == line && error.message.contains(says), "{line}: {error}");
+    }
+}
+
+#[test]
+fn stages_of_a_store_are_ordered_by_samples_features_and_runs() {
+    let world = World::new();
+    let text = r#"
+store = "st"
+[[stage]]
+name = "warm"
+command = "train"
+each = {seed = [1, 2]}
+model = "model"
+data = "texts.jsonl"
+seed = "${seed}"
+output = "warm-${seed}"
+[[stage]]
+name = "pool"
+command = "add"
+dataset = "pool"
+data = "texts.jsonl"
+[[stage]]
+name = "features"
+command = "ingest"
+each = {seed = [1, 2]}
+dataset = "pool"
+run = "warm-${seed}"
+features = "grad-sgd"
+[[stage]]
+name = "best-1"
+command = "select"
+pool = "pool"
+target = "pool:a"
+run = "warm-1"
+top = "5%"
+output = "best.jsonl"
+[[stage]]
+name = "count"
+command = "query"
+args = "SELECT count(*) FROM pool"
+"#;
+    let plan = world.plan(text);
+    let needs = |name: &str| -> Vec<&str> {
+        let stage = &plan.stages[plan.named(name).expect("a stage")[0]];
+        stage.needs.iter().map(|i| plan.stages[*i].name()).collect()
+    };
+    assert_eq!(needs("features-2"), ["warm-2", "pool"]);
+    assert_eq!(needs("best-1"), ["pool", "features-1"]);
+    assert_eq!(needs("count"), ["pool", "features-1", "features-2"]);
+}

@@ -1,0 +1,220 @@
+//! Versions of resources: digests of files, and of what a store holds now.
+//!
+//! Invariants
+//! - the version of samples depends on their rows alone, which are never changed in place: merging files of
+//!   the store changes no version
+//! - a file's digest is taken from an earlier look only where length, inode and time of change are the same
+//!   and the change was over when it was looked at
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use gstore_core::{Digest, RowSet};
+use gstore_store::{OpenError, Snapshot, Store};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::resource::is_pattern;
+use super::{FileNote, Resource};
+
+/// Folders below one another that are looked into.
+const DEPTH: usize = 64;
+
+/// A file that was changed less than so many nanoseconds before a look may be changed again at the same time.
+const SETTLED: u128 = 2_000_000_000;
+
+/// Finds versions, and remembers those of files.
+#[derive(Debug, Default)]
+pub struct Versions {
+    base: PathBuf,
+    /// Digests of files, by path.
+    pub files: BTreeMap<String, FileNote>,
+}
+
+impl Versions {
+    /// Of resources whose paths begin at `base`.
+    pub fn new(base: PathBuf) -> Self {
+        Self { base, files: BTreeMap::new() }
+    }
+
+    /// The version of a resource now; `None` if it is not there.
+    ///
+    /// # Errors
+    /// Files and stores that cannot be read.
+    pub fn of(&mut self, resource: &Resource) -> Result<Option<String>> {
+        match resource {
+            Resource::Path(path) => self.of_path(path),
+            Resource::Samples { store, dataset } => {
+                let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
+                let Ok(part) = snapshot.dataset(dataset) else { return Ok(None) };
+                let mut hash = Xxh3::new();
+                hash.update(snapshot.info().store.as_bytes());
+                hash.update(&part.number.to_le_bytes());
+                update_rows(&mut hash, &snapshot.live_rows(part)?);
+                Ok(Some(Digest::of_hashed(&hash).to_string()))
+            }
+            Resource::Features { store, dataset, run } => {
+                let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
+                Ok(features(&snapshot, dataset, run.as_deref()))
+            }
+            Resource::Run { store, run } => {
+                let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
+                let Ok(part) = snapshot.run(run) else { return Ok(None) };
+                let mut hash = Xxh3::new();
+                for c in &part.checkpoints {
+                    let line = format!("{} {:?} {:?} {}\n", c.name, c.step, c.weight, c.checkpoint);
+                    hash.update(line.as_bytes());
+                }
+                Ok(Some(Digest::of_hashed(&hash).to_string()))
+            }
+        }
+    }
+
+    fn snapshot(&self, store: &Path) -> Result<Option<std::sync::Arc<Snapshot>>> {
+        match Store::open(self.base.join(store)) {
+            Ok(store) => Ok(Some(store.snapshot()?)),
+            Err(OpenError::NotFound(_) | OpenError::NotAStore(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The paths that a path or a pattern means and that are there.
+    pub fn found(base: &Path, path: &Path) -> Vec<PathBuf> {
+        let whole = base.join(path);
+        if whole.exists() {
+            return vec![whole];
+        }
+        if !is_pattern(path) {
+            return Vec::new();
+        }
+        let matches = glob::glob(&whole.to_string_lossy());
+        matches.map_or_else(|_| Vec::new(), |matches| matches.flatten().collect())
+    }
+
+    fn of_path(&mut self, path: &Path) -> Result<Option<String>> {
+        let mut found = Self::found(&self.base, path);
+        found.sort();
+        if found.is_empty() {
+            return Ok(None);
+        }
+        if let [file] = found.as_slice()
+            && fs_err::metadata(file)?.is_file()
+        {
+            return Ok(Some(self.of_file(file)?));
+        }
+        let mut files = Vec::new();
+        for path in &found {
+            list(path, 0, &mut files)?;
+        }
+        let mut hash = Xxh3::new();
+        for file in files {
+            let name = file.strip_prefix(&self.base).unwrap_or(&file).to_string_lossy().into_owned();
+            hash.update(format!("{}:{name}", name.len()).as_bytes());
+            hash.update(self.of_file(&file)?.as_bytes());
+        }
+        Ok(Some(Digest::of_hashed(&hash).to_string()))
+    }
+
+    fn of_file(&mut self, path: &Path) -> Result<String> {
+        let found = fs_err::metadata(path)?;
+        let changed = found.mtime() as i128 * 1_000_000_000 + i128::from(found.mtime_nsec());
+        let (len, inode, changed) = (found.len(), found.ino(), changed.to_string());
+        let key = path.strip_prefix(&self.base).unwrap_or(path).to_string_lossy().into_owned();
+        if let Some(note) = self.files.get(&key)
+            && (note.len, note.inode, &note.changed) == (len, inode, &changed)
+        {
+            return Ok(note.digest.clone());
+        }
+        let mut hash = Xxh3::new();
+        let mut file = fs_err::File::open(path)?;
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                read => hash.update(&buffer[..read]),
+            }
+        }
+        let digest = Digest::of_hashed(&hash).to_string();
+        let settled = found.modified().ok().and_then(|at| at.elapsed().ok());
+        if settled.is_some_and(|age| age.as_nanos() > SETTLED) {
+            self.files.insert(key, FileNote { len, inode, changed, digest: digest.clone() });
+        } else {
+            self.files.remove(&key);
+        }
+        Ok(digest)
+    }
+}
+
+fn update_rows(hash: &mut Xxh3, rows: &RowSet) {
+    for range in rows.ranges() {
+        hash.update(&range.start.to_le_bytes());
+        hash.update(&range.end.to_le_bytes());
+    }
+}
+
+/// The features of a dataset: what they are and which rows they have.
+fn features(snapshot: &Snapshot, dataset: &str, run: Option<&str>) -> Option<String> {
+    let checkpoints = run.and_then(|run| snapshot.run(run).ok()).map(|run| &run.checkpoints);
+    let of_run = |desc: &gstore_core::FeatureDesc| match (run, checkpoints) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(_), Some(own)) => own.iter().any(|c| desc.checkpoint.as_ref() == Some(&c.checkpoint)),
+    };
+    let mut parts: Vec<_> = snapshot.features_of(dataset).into_iter().filter(|p| of_run(&p.desc)).collect();
+    if parts.is_empty() {
+        return None;
+    }
+    parts.sort_by(|a, b| a.key.cmp(&b.key));
+    let mut hash = Xxh3::new();
+    hash.update(snapshot.info().store.as_bytes());
+    for part in parts {
+        hash.update(part.key.as_bytes());
+        hash.update(&part.number.to_le_bytes());
+        let ranges = part.segments.iter().map(|segment| segment.first_row..segment.end_row);
+        update_rows(&mut hash, &RowSet::from_ranges(ranges));
+    }
+    Some(Digest::of_hashed(&hash).to_string())
+}
+
+/// The files in a folder and in those below it, by name.
+fn list(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
+    if depth > DEPTH {
+        bail!("{}: more than {DEPTH} folders below one another", path.display());
+    }
+    if !fs_err::metadata(path)?.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let entries: std::io::Result<Vec<_>> = fs_err::read_dir(path)?.collect();
+    let mut paths: Vec<PathBuf> = entries?.into_iter().map(|entry| entry.path()).collect();
+    paths.sort();
+    paths.iter().try_for_each(|path| list(path, depth + 1, files))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_follow_the_bytes() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut versions = Versions::new(dir.path().to_owned());
+        let path = |text| Resource::path(dir.path(), text);
+        let mut of = |text: &str| versions.of(&path(text)).expect("readable");
+        assert_eq!((of("a.txt"), of("*.txt"), of("in")), (None, None, None));
+        fs_err::create_dir(dir.path().join("in")).expect("made");
+        for (name, text) in [("a.txt", "1"), ("b.txt", "2"), ("in/c", "3")] {
+            fs_err::write(dir.path().join(name), text).expect("written");
+        }
+        let before = [of("a.txt"), of("*.txt"), of("in"), of("in/c")];
+        assert!(before.iter().all(Option::is_some));
+        assert_eq!([of("a.txt"), of("*.txt"), of("in"), of("in/c")], before);
+        fs_err::write(dir.path().join("in/c"), "4").expect("written");
+        fs_err::write(dir.path().join("b.txt"), "5").expect("written");
+        let after = [of("a.txt"), of("*.txt"), of("in"), of("in/c")];
+        assert_eq!(after[0], before[0]);
+        assert!((1..4).all(|i| after[i] != before[i]));
+    }
+}
