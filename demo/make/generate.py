@@ -10,9 +10,11 @@ Invariants
 - the pool answers each skill in one form; the base model's corpus answers in several
 - `quality` is "wrong" for the few rows whose answer was made wrong on purpose, else "ok"
 
-    python demo/make/generate.py            # rewrites demo/data
+    python demo/make/generate.py                        # rewrites demo/data
+    python demo/make/generate.py --corpus corpus.jsonl  # writes what the base model is trained on
 """
 
+import argparse
 import json
 import pathlib
 
@@ -545,6 +547,14 @@ def write(path, rows):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=pathlib.Path, help="file for the base model's conversations, in place of demo/data")
+    parser.add_argument("--count", type=int, default=48000, help="how many of them")
+    args = parser.parse_args()
+    if args.corpus:
+        rows = enumerate(corpus(args.count))
+        write(args.corpus, ({"id": f"corpus_{n}", "messages": row} for n, row in rows))
+        return
     data = pathlib.Path(__file__).resolve().parent.parent / "data"
     taken = set()
     for skill, rows in targets(taken).items():

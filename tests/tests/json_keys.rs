@@ -140,6 +140,11 @@ fn the_page_has_every_key_and_no_other() {
         check(heading, &serde_json::from_str(&binary::ok(&mut generate)).expect("JSON"));
     }
 
+    let pipeline = "[[stage]]\nname = 'add'\ncommand = 'add'\ndataset = 'pool'\ndata = 'pool.jsonl'\n";
+    fs_err::write(place.path("p.toml"), pipeline).expect("written");
+    check("run --dry-run", &place.json(&["run", "p.toml", "--dry-run", "--json"]));
+    check("run", &place.json(&["run", "p.toml", "--json"]));
+
     let mut shard = place.gstore(&["ingest", "--dataset", "pool", "--features", "loss", "--dim", "256"]);
     shard.args(["--shard", "1/1", "--out", "shard", "--model"]).arg(world::demo().join("model"));
     binary::ok(shard.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*")));

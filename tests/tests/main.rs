@@ -18,6 +18,7 @@ mod nearest;
 mod outputs;
 mod page;
 mod per_token;
+mod pipeline;
 mod pipes;
 mod projection_quality;
 mod python;

@@ -50,7 +50,8 @@ pub fn expand(file: &PipelineFile, set: &Variables) -> Result<Vec<Stage>> {
     }
     let mut stages: Vec<Stage> = Vec::new();
     for table in &file.stages {
-        for values in combinations(&table.each) {
+        let each: Result<Vec<_>> = table.each.iter().map(|each| several(each, &variables, table)).collect();
+        for values in combinations(&each?) {
             let stage = instance(table, &variables, &values)?;
             if let Some(other) = stages.iter().find(|other| other.name == stage.name) {
                 let message =
@@ -61,6 +62,23 @@ pub fn expand(file: &PipelineFile, set: &Variables) -> Result<Vec<Stage>> {
         }
     }
     Ok(stages)
+}
+
+/// The values of a variable of `each`, cut at commas.
+fn several(
+    (name, texts): &(String, Vec<String>),
+    variables: &Variables,
+    table: &StageTable,
+) -> Result<(String, Vec<String>)> {
+    let mut values = Vec::new();
+    for text in texts {
+        let text = substitute(text, variables, table.line)?;
+        values.extend(text.split(',').map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()));
+    }
+    match values.is_empty() {
+        true => Err(PipelineError::new(table.line, format!("each: `{name}` has no values"))),
+        false => Ok((name.clone(), values)),
+    }
 }
 
 /// All combinations of the values.
@@ -81,8 +99,7 @@ fn combinations(each: &[(String, Vec<String>)]) -> Vec<Vec<(String, String)>> {
 fn instance(table: &StageTable, variables: &Variables, values: &[(String, String)]) -> Result<Stage> {
     let mut variables = variables.clone();
     for (name, value) in values {
-        let value = substitute(value, &variables, table.line)?;
-        variables.insert(name.clone(), value);
+        variables.insert(name.clone(), value.clone());
     }
     let put = |text: &String, line| substitute(text, &variables, line);
     let puts = |texts: &[String]| texts.iter().map(|text| put(text, table.line)).collect::<Result<Vec<_>>>();
@@ -159,8 +176,8 @@ mod tests {
         expand(&PipelineFile::parse(text).expect("a pipeline"), &set)
     }
 
-    const FILE: &str = "[variables]\nruns = 'out'\nwarm = '${runs}/warm'\n[[stage]]\nname = 'w'\ncommand = 'train'\n\
-        each = {target = ['a', 'b'], seed = [1, 2]}\noutput = '${warm}-${target}-${seed}'\n\
+    const FILE: &str = "[variables]\nseeds = [1, 2]\nruns = 'out'\nwarm = '${runs}/warm'\n[[stage]]\nname = 'w'\ncommand = 'train'\n\
+        each = {target = ['a', 'b'], seed = '${seeds}'}\noutput = '${warm}-${target}-${seed}'\n\
         [[stage]]\nname = 'sql'\ncommand = 'query'\nargs = ['SELECT $k, $${x}']\nafter = ['w']\n";
 
     #[test]
@@ -176,10 +193,10 @@ mod tests {
     #[test]
     fn wrong_variables_and_names_are_refused() {
         for (text, line, says) in [
-            (FILE.replace("${warm}", "${wram}"), 8, "did you mean `warm`"),
-            (FILE.replace("${warm}", "${warm"), 8, ""),
-            (FILE.replace("'sql'", "'w-a-2'"), 9, "line 4"),
-            (FILE.replace("'sql'", "'a/b'"), 9, "letters"),
+            (FILE.replace("${warm}", "${wram}"), 9, "did you mean `warm`"),
+            (FILE.replace("${warm}", "${warm"), 9, ""),
+            (FILE.replace("'sql'", "'w-a-2'"), 10, "line 5"),
+            (FILE.replace("'sql'", "'a/b'"), 10, "letters"),
         ] {
             let error = stages(&text, &[]).expect_err(&text);
             assert_eq!(error.line, line, "{error}");

@@ -29,7 +29,7 @@ pub struct PipelineFile {
 pub struct Variable {
     /// Its name.
     pub name: String,
-    /// Its value, in which earlier variables may stand.
+    /// Its value, in which earlier variables may stand; of a list the values with commas between them.
     pub value: String,
     /// Its line.
     pub line: usize,
@@ -44,7 +44,7 @@ pub struct StageTable {
     pub name: String,
     /// The words of its command.
     pub command: String,
-    /// Variables whose values the stage is repeated for.
+    /// Variables whose values the stage is repeated for; a comma in one begins the next.
     pub each: Vec<(String, Vec<String>)>,
     /// Stages that come before it.
     pub after: Vec<String>,
@@ -103,7 +103,7 @@ impl PipelineFile {
                 }
                 "variables" => {
                     for (name, line, value) in entries(text, table(value, line)?) {
-                        let value = one(value, line)?;
+                        let value = many(value, line)?.join(",");
                         file.variables.push(Variable { name, value, line });
                     }
                 }

@@ -1,0 +1,316 @@
+//! Promise: a pipeline runs what is not up to date and nothing else, and goes on after a failure, Ctrl-C or
+//! kill -9.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+use serde_json::Value;
+
+/// A training whose run gives features of two datasets, a selection, and its perplexity.
+const FILE: &str = r#"
+[variables]
+steps = 2
+
+[[stage]]
+name = "add"
+command = "add"
+each = {set = ["pool", "target"]}
+dataset = "${set}"
+data = "${set}.jsonl"
+
+[[stage]]
+name = "warm"
+command = "train"
+model = "MODEL"
+data = "pool.jsonl"
+lora_rank = 2
+max-steps = "${steps}"
+save-steps = 2
+max-length = 64
+output = "out/warm"
+
+[[stage]]
+name = "features"
+command = "ingest"
+each = {set = ["pool", "target"]}
+dataset = "${set}"
+run = "warm"
+features = "grad-sgd"
+dim = 256
+
+[[stage]]
+name = "best"
+command = "select"
+pool = "pool"
+target = "target"
+run = "warm"
+top = 3
+output = "out/best.jsonl"
+
+[[stage]]
+name = "score"
+command = "generate"
+run = "warm"
+data = "out/best.jsonl"
+perplexity = true
+output = "out/scores.csv"
+"#;
+
+fn place() -> Place {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 40);
+    write_target(&place, 5);
+    write(&place, FILE);
+    place
+}
+
+fn write(place: &Place, text: &str) {
+    let model = world::demo().join("model").canonicalize().expect("the demo");
+    fs_err::write(place.path("p.toml"), text.replace("MODEL", &model.display().to_string()))
+        .expect("written");
+}
+
+/// Samples that are not in the pool.
+fn write_target(place: &Place, count: usize) {
+    world::write_samples(&place.path("target.jsonl"), count);
+    let text = fs_err::read_to_string(place.path("target.jsonl")).expect("written");
+    fs_err::write(place.path("target.jsonl"), text.replace("odd?", "odd or even?")).expect("written");
+}
+
+/// Runs the pipeline; outcomes by stage.
+fn go(place: &Place, more: &[&str]) -> BTreeMap<String, String> {
+    let summary = place.json(&[&["run", "p.toml", "--json"][..], more].concat());
+    assert_eq!(summary["finished"], true, "{summary}");
+    let stages = summary["stages"].as_array().expect("stages");
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    stages.iter().map(|stage| (text(&stage["name"]), text(&stage["outcome"]))).collect()
+}
+
+/// Names of the stages that ran.
+fn ran(outcomes: &BTreeMap<String, String>) -> Vec<&str> {
+    outcomes.iter().filter(|(_, outcome)| *outcome == "done").map(|(name, _)| name.as_str()).collect()
+}
+
+#[test]
+fn only_what_has_changed_runs_again() {
+    let place = place();
+    let all = ["add-pool", "add-target", "best", "features-pool", "features-target", "score", "warm"];
+    assert_eq!(ran(&go(&place, &[])), all);
+    let report = fs_err::read_to_string(place.path("p.state/report.html")).expect("a report");
+    assert!(report.contains("total_steps") && !report.contains("<script"), "{report}");
+    assert!(place.path("p.state/report.md").exists() && place.path("p.state/logs/warm.log").exists());
+    assert_eq!(place.value("SELECT count(*) FROM pool"), "40");
+
+    let again = go(&place, &[]);
+    assert!(again.values().all(|outcome| outcome == "up to date"), "{again:?}");
+    // Files of the store that were merged are no change.
+    place.ok(&["compact"]);
+    assert!(ran(&go(&place, &[])).is_empty());
+
+    write_target(&place, 6);
+    let changed = go(&place, &[]);
+    for (stage, runs) in [
+        ("add-target", true),
+        ("features-target", true),
+        ("best", true),
+        ("add-pool", false),
+        ("warm", false),
+    ] {
+        assert_eq!(changed[stage] == "done", runs, "{stage}: {changed:?}");
+    }
+    assert!(ran(&go(&place, &[])).is_empty());
+
+    fs_err::remove_file(place.path("out/scores.csv")).expect("it was there");
+    assert_eq!(ran(&go(&place, &[])), ["score"]);
+    assert_eq!(ran(&go(&place, &["--force", "score", "--only", "score"])), ["score"]);
+
+    // Another training takes the place of the one before, and all that came of it follows.
+    let other = go(&place, &["--set", "steps=3"]);
+    assert_eq!(ran(&other), ["best", "features-pool", "features-target", "score", "warm"]);
+    assert!(ran(&go(&place, &["--set", "steps=3"])).is_empty());
+    assert!(place.path("out/warm/checkpoint-3").exists());
+}
+
+/// Names and lengths of all files in a folder.
+fn files(folder: &Path) -> BTreeMap<String, u64> {
+    let mut found = BTreeMap::new();
+    for entry in fs_err::read_dir(folder).expect("a folder") {
+        let entry = entry.expect("an entry");
+        match entry.path().is_dir() {
+            true => found.extend(files(&entry.path())),
+            false => {
+                let len = entry.metadata().expect("readable").len();
+                found.insert(entry.path().display().to_string(), len);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_dry_run_shows_the_plan_and_touches_nothing() {
+    let place = place();
+    let folder = place.path("");
+    let before = files(&folder);
+    let plan = place.run(&["run", "p.toml", "--dry-run"]);
+    assert_eq!(plan.code, 0, "{}", plan.stderr);
+    assert!(plan.stdout.contains("run   add-pool, since it has not run yet"), "{}", plan.stdout);
+    assert!(plan.stderr.contains("7 of 7 stages"), "{}", plan.stderr);
+    assert_eq!(files(&folder), before);
+
+    go(&place, &[]);
+    write_target(&place, 6);
+    let before = files(&folder);
+    let plan = place.json(&["run", "p.toml", "--dry-run", "--json"]);
+    assert_eq!(files(&folder), before);
+    let stage = |name: &str| {
+        let stages = plan["stages"].as_array().expect("stages");
+        stages.iter().find(|stage| stage["name"] == name).expect("planned").clone()
+    };
+    assert_eq!(stage("add-target")["why"], "target.jsonl has changed");
+    assert!(stage("best")["why"].as_str().expect("text").contains("runs before"));
+    assert_eq!(stage("warm")["action"], "skip");
+    assert!(stage("add-target")["seconds"].is_number());
+}
+
+#[test]
+fn mistakes_are_refused_before_anything_runs() {
+    let place = place();
+    for (from, to, says) in [
+        ("max-length = 64", "max-lenght = 64", "p.toml:20: `gstore train` has no option `max-lenght`"),
+        ("\"pool.jsonl\"", "\"pol.jsonl\"", "p.toml:16: stage warm: pol.jsonl is not there"),
+        ("top = 3", "", "p.toml:32: stage best"),
+        ("${steps}", "${step}", "did you mean `steps`"),
+        ("data = \"out/best.jsonl\"", "data = \"out/best.jsonl\"\nafter = \"nothing\"", "no such stage"),
+        ("data = \"${set}.jsonl\"", "data = \"${set}.jsonl\"\nafter = \"score\"", "circle"),
+    ] {
+        write(&place, &FILE.replace(from, to));
+        let refused = place.run(&["run", "p.toml"]);
+        assert!(refused.code == 2 && refused.stderr.contains(says), "{says}: {}", refused.stderr);
+    }
+    let names: Vec<String> = files(&place.path("")).into_keys().collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    write(&place, FILE);
+    let refused = place.run(&["run", "p.toml", "--only", "wram"]);
+    assert!(refused.code == 2 && refused.stderr.contains("did you mean `warm`"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_failure_ends_the_run_and_the_same_command_goes_on() {
+    let place = place();
+    fs_err::write(place.path("target.jsonl"), "{\"id\": \"a\"\n").expect("written");
+    let failed = place.run(&["run", "p.toml"]);
+    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    assert!(failed.stderr.contains("stage add-target failed: exit code"), "{}", failed.stderr);
+    assert!(!place.path("out").exists());
+
+    // What does not need it can go on.
+    let others = place.run(&["run", "p.toml", "--keep-going", "--json"]);
+    assert_eq!(others.code, 1, "{}", others.stderr);
+    let summary: Value = serde_json::from_str(&others.stdout).expect("JSON");
+    let outcome = |name: &str| {
+        let stages = summary["stages"].as_array().expect("stages").iter();
+        stages.into_iter().find(|stage| stage["name"] == name).expect("there")["outcome"].clone()
+    };
+    assert_eq!(outcome("add-pool"), "up to date");
+    assert_eq!(outcome("features-pool"), "done");
+    assert_eq!(outcome("best"), "not run, since it needs add-target");
+
+    write_target(&place, 5);
+    assert_eq!(ran(&go(&place, &[])), ["add-target", "best", "features-target", "score"]);
+}
+
+/// The pipeline's training alone, long enough to be interrupted.
+fn long() -> Place {
+    let place = place();
+    write(&place, &FILE.replace("steps = 2", "steps = 60"));
+    place
+}
+
+/// Starts the pipeline, and waits until its training has written a checkpoint.
+fn started(place: &Place) -> Child {
+    let mut command = place.gstore(&["run", "p.toml", "--only", "warm"]);
+    let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("started");
+    let begun = Instant::now();
+    while !place.path("out/warm/checkpoint-2").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "no checkpoint");
+        if child.try_wait().expect("a state").is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+/// What the training gives that nothing interrupts.
+fn uninterrupted(place: &Place) -> Vec<u8> {
+    let mut train: Command = place.gstore(&["train", "--data", "pool.jsonl", "--lora-rank", "2"]);
+    train.args(["--max-steps", "60", "--save-steps", "2", "--max-length", "64", "--output", "whole"]);
+    train.args(["--run", "whole", "--model"]).arg(world::demo().join("model"));
+    binary::ok(&mut train);
+    fs_err::read(place.path("whole/checkpoint-60/adapter_model.safetensors")).expect("written")
+}
+
+#[test]
+fn a_killed_pipeline_goes_on() {
+    let place = long();
+    let mut child = started(&place);
+    child.kill().expect("killed");
+    child.wait().expect("gone");
+    let again = place.run(&["run", "p.toml", "--only", "warm"]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    let trained = fs_err::read(place.path("out/warm/checkpoint-60/adapter_model.safetensors"));
+    assert_eq!(trained.expect("written"), uninterrupted(&place));
+    assert!(ran(&go(&place, &["--only", "warm"])).is_empty());
+}
+
+#[test]
+fn an_interrupted_pipeline_goes_on() {
+    let place = long();
+    let child = started(&place);
+    let pid = rustix::process::Pid::from_child(&child);
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+    let stopped: binary::Finished = child.wait_with_output().expect("ends").into();
+    // On a machine so fast that the training was over before it could be told there is nothing to go on with.
+    if !place.path("out/warm/checkpoint-60").exists() {
+        assert_eq!(stopped.code, 130, "{}", stopped.stderr);
+        let plan = place.ok(&["run", "p.toml", "--only", "warm", "--dry-run"]);
+        assert!(plan.contains("since its last run was stopped"), "{plan}");
+    }
+    assert_eq!(place.run(&["run", "p.toml", "--only", "warm"]).code, 0);
+    let trained = fs_err::read(place.path("out/warm/checkpoint-60/adapter_model.safetensors"));
+    assert_eq!(trained.expect("written"), uninterrupted(&place));
+}
+
+#[test]
+fn the_pipelines_of_the_project_can_be_planned() {
+    let place = Place::new();
+    fs_err::create_dir_all(place.path("data/targets")).expect("made");
+    world::write_samples(&place.path("data/pool.jsonl"), 20);
+    world::write_samples(&place.path("corpus.jsonl"), 20);
+    for target in ["gsm8k", "sentiment", "commongen", "paraphrase", "socialqa", "headline", "science"] {
+        world::write_samples(&place.path(&format!("data/targets/{target}.jsonl")), 3);
+    }
+    let set = |name: &str, path: &Path| format!("{name}={}", path.canonicalize().expect("there").display());
+    let demo = set("demo", &world::demo());
+    let (model, data) = (set("model", &world::demo().join("model")), set("data", &place.path("data")));
+    let corpus = set("corpus", &place.path("corpus.jsonl"));
+    for (name, variables, stages) in
+        [("less.toml", [model, data], "143 of 143"), ("demo-model.toml", [demo, corpus], "8 of 8")]
+    {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines").join(name);
+        fs_err::copy(file, place.path(name)).expect("copied");
+        let mut plan = Command::new(binary::path());
+        plan.args(["run", name, "--dry-run"]).current_dir(place.path("")).env_remove("GSTORE_STORE");
+        for variable in variables {
+            plan.arg("--set").arg(variable);
+        }
+        let planned = binary::run(&mut plan);
+        assert_eq!(planned.code, 0, "{name}: {}", planned.stderr);
+        assert!(planned.stderr.contains(stages), "{name}: {}", planned.stderr);
+    }
+}
