@@ -168,6 +168,9 @@ impl Call {
             Given::Values(_) if !takes_values => return wrong("is a switch: true or false"),
             Given::Flag(false) => {}
             Given::Flag(true) => options.push(format!("--{long}")),
+            Given::Values(values) if arg.get_value_delimiter() == Some(',') => {
+                options.push(format!("--{long}={}", values.join(",")));
+            }
             Given::Values(values) => options.extend(values.iter().map(|value| format!("--{long}={value}"))),
         }
         Ok(())
@@ -284,7 +287,7 @@ mod tests {
         .expect("fits");
         assert_eq!(
             select.line(),
-            "gstore select --store=st --pool=a --pool=b --target=x,y:z --top=5% --output=o.jsonl --pool-kind=grad-sgd --worst"
+            "gstore select --store=st --pool=a,b --target=x,y:z --top=5% --output=o.jsonl --pool-kind=grad-sgd --worst"
         );
         assert_eq!(select.values("target"), ["x", "y:z"]);
         assert_eq!(select.values("pool"), ["a", "b"]);

@@ -118,7 +118,7 @@ fn threads(context: &Context, file: &PipelineFile) -> usize {
 }
 
 fn set(given: &[String]) -> Result<Variables> {
-    let pair = |text: &String| {
+    let pair = |text: &String| -> Result<(String, String)> {
         let (name, value) =
             text.split_once('=').ok_or_else(|| UsageError(format!("--set {text}: NAME=VALUE is wanted")))?;
         Ok((name.trim().to_owned(), value.to_owned()))

@@ -192,6 +192,7 @@ impl Runner<'_> {
         let outcome = match status.code() {
             Some(0) => self.check(stage),
             Some(code) if code == i32::from(STOPPED) => Outcome::Stopped,
+            None if self.cancel.is_raised() => Outcome::Stopped,
             code => {
                 let how = code.map_or("a signal ended it".to_owned(), |code| format!("exit code {code}"));
                 let said = ran.said.as_deref().unwrap_or("it said nothing");
@@ -260,9 +261,8 @@ impl Runner<'_> {
     /// fails.
     fn drop_run(&mut self, stage: &PlannedStage) -> Result<Option<Outcome>> {
         let is_run = |written: &&Resource| matches!(written, Resource::Run { .. });
-        let Some(written @ Resource::Run { run, store }) = stage.writes.iter().find(is_run) else {
-            return Ok(None);
-        };
+        let Some(written) = stage.writes.iter().find(is_run) else { return Ok(None) };
+        let Resource::Run { run, store } = written else { return Ok(None) };
         if stage.call.words[0] != "train" || self.versions.of(written)?.is_none() {
             return Ok(None);
         }
