@@ -45,7 +45,7 @@ impl Uses {
         let store = call.store().map(|store| super::resource::below(base, store));
         match &store {
             Some(store) => uses.of_store(call, store, is_dataset),
-            None if call.value("dataset").is_some() || call.value("run").is_some() => {
+            None if needs_store(call) => {
                 let message =
                     format!("stage {}: which store? give the pipeline `store = \"DIR\"`", stage.name);
                 return Err(PipelineError::new(stage.says.line, message));
@@ -164,6 +164,13 @@ impl Uses {
             }
         }
     }
+}
+
+/// Whether a command cannot do without a store.
+fn needs_store(call: &Call) -> bool {
+    const OF_STORES: [&str; 8] = ["add", "ingest", "select", "matrix", "query", "ask", "delete", "drop"];
+    let of_stores = OF_STORES.contains(&call.words[0].as_str()) && !call.has("remote");
+    of_stores || call.has("dataset") || call.has("run")
 }
 
 /// `dataset:NAME`, `features:NAME`, `run:NAME` or a path.

@@ -251,7 +251,11 @@ impl Runner<'_> {
             if is_there && (again || is_of_before) {
                 more.push(OVERWRITE.to_owned());
             }
-        } else if is_there && call.knows("force") && !call.has("force") && call.words[0] != "ingest" {
+        } else if (is_there || again)
+            && call.knows("force")
+            && !call.has("force")
+            && call.words[0] != "ingest"
+        {
             more.push("--force".to_owned());
         }
         Ok(more)
