@@ -20,6 +20,7 @@ use crate::args::{DemoArgs, Projection};
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
 use crate::output::{Output, out};
+use crate::pipeline::shell_word;
 
 include!(concat!(env!("OUT_DIR"), "/demo_files.rs"));
 
@@ -282,13 +283,4 @@ fn print_next_steps(store: &Path, target: &str) -> Result<()> {
     out!("   gstore ls --store {store}");
     out!("   gstore query --store {store}");
     Ok(())
-}
-
-/// A word as a shell reads it.
-fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
 }

@@ -259,7 +259,7 @@ fn values(matches: &ArgMatches, known: &[&Arg], depth: usize) -> BTreeMap<String
 }
 
 /// A word as a shell reads it.
-fn shell_word(text: &str) -> String {
+pub fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
     match !text.is_empty() && text.chars().all(plain) {
         true => text.to_owned(),

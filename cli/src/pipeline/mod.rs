@@ -23,7 +23,7 @@ mod resource;
 mod roles;
 mod versions;
 
-pub use call::Call;
+pub use call::{Call, shell_word};
 pub use error::PipelineError;
 pub use expand::{Stage, Variables, expand, substitute};
 pub use file::{Given, PipelineFile, Setting, StageTable, Variable};
