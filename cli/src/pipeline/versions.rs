@@ -201,7 +201,7 @@ mod tests {
     fn versions_follow_the_bytes() {
         let dir = tempfile::tempdir().expect("a folder");
         let mut versions = Versions::new(dir.path().to_owned());
-        let path = |text| Resource::path(dir.path(), text);
+        let path = |text: &str| Resource::path(dir.path(), text);
         let mut of = |text: &str| versions.of(&path(text)).expect("readable");
         assert_eq!((of("a.txt"), of("*.txt"), of("in")), (None, None, None));
         fs_err::create_dir(dir.path().join("in")).expect("made");

@@ -1,6 +1,7 @@
 //! `gstore run`: runs the stages of a pipeline that are not up to date, each as a process of this program.
 
 mod child;
+mod outcome;
 mod runner;
 mod show;
 mod state;
@@ -17,7 +18,8 @@ use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
 use crate::output::out;
 use crate::pipeline::{Journal, PipelineFile, Plan, Variables, Versions};
-use runner::{Outcome, Runner};
+use outcome::Outcome;
+use runner::Runner;
 use state::StateFolder;
 
 /// Plans the pipeline, then shows the plan or runs it.
