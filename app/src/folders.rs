@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::Progress;
 use gstore_ingest::pipeline::CheckpointArg;
-use gstore_model::hub::{HubError, HubOrigin, HubRef, resolve_adapter, resolve_model};
+use gstore_model::hub::{HubError, HubOrigin, HubRef, resolve_adapter, resolve_model, resolve_tokenizer};
 
 /// Why the folders of checkpoints could not be found.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,16 @@ impl<'a> Folders<'a> {
     /// Neither a folder nor a repository that can be had.
     pub fn model(&mut self, text: &str) -> Result<PathBuf, FolderError> {
         let found = resolve_model(text, self.progress)?;
+        self.origins.extend(found.origin.map(|origin| (found.folder.clone(), origin)));
+        Ok(found.folder)
+    }
+
+    /// The folder of a tokenizer: a path, or a repository of the Hub.
+    ///
+    /// # Errors
+    /// Neither a folder nor a repository that can be had.
+    pub fn tokenizer(&mut self, text: &str) -> Result<PathBuf, FolderError> {
+        let found = resolve_tokenizer(text, self.progress)?;
         self.origins.extend(found.origin.map(|origin| (found.folder.clone(), origin)));
         Ok(found.folder)
     }

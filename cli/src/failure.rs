@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use gstore::AnswerError;
+use gstore_data::{CutError, SampleError};
 use gstore_generate::GenerateError;
 use gstore_ingest::pipeline::IngestError;
 use gstore_query::QueryError;
@@ -96,6 +97,7 @@ fn is_stopped(error: &anyhow::Error) -> bool {
         || matches!(error.downcast_ref(), Some(IngestError::Stopped))
         || matches!(error.downcast_ref(), Some(TrainError::Stopped))
         || matches!(error.downcast_ref(), Some(GenerateError::Stopped))
+        || matches!(error.downcast_ref(), Some(CutError::Samples(SampleError::Stopped)))
         || matches!(error.downcast_ref(), Some(QueryError::Cancelled))
         || matches!(error.downcast_ref(), Some(AnswerError::Query(QueryError::Cancelled)))
         || matches!(error.downcast_ref(), Some(MatrixError::Query(QueryError::Cancelled)))

@@ -16,6 +16,7 @@ mod remedy;
 mod shell;
 mod sketches;
 mod summary;
+mod texts;
 mod training;
 
 use std::process::ExitCode;

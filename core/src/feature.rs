@@ -142,8 +142,14 @@ pub struct FeatureKind {
 pub struct EncodingSpec {
     /// SHA-256 of `tokenizer.json`.
     pub tokenizer: String,
-    /// `tulu`, `chat` or `plain`.
+    /// `tulu`, `chat`, `plain`, another named template, or `jinja`.
     pub template: String,
+    /// The template itself, of `jinja`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_source: Option<String>,
+    /// The system message of conversations that have none of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
     /// SHA-256 of the canonical JSON of what the template takes from the model folder, such as its end token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_digest: Option<String>,

@@ -7,6 +7,7 @@
 //! - position 0 is never scored: nothing predicts it
 //! - at most `max_length` tokens, the first ones
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use gstore_core::Remedy;
@@ -15,10 +16,12 @@ use serde_json::json;
 use tokenizers::Tokenizer;
 
 use super::Content;
+use super::options::TextOptions;
 use super::special::{TokenizerFiles, eos_id};
 use super::template::{ChatTemplate, Rendered, Template, TemplateKind};
 use super::tuned::{self, AddedToken};
 
+mod blocks;
 mod prompt;
 
 /// Label of a token that does not count.
@@ -29,11 +32,30 @@ const IGNORED: i64 = -100;
 #[non_exhaustive]
 pub enum EncodeError {
     /// Not a template.
-    #[error("there is no template {0:?}: use tulu, chat or plain")]
+    #[error("there is no template {:?}: there are {}, and files in Jinja", .0, TemplateKind::names().join(", "))]
     UnknownTemplate(String),
     /// A maximum length of zero.
     #[error("the maximum length must be at least 1 token")]
     NoLength,
+    /// A block that samples cannot hold.
+    #[error(
+        "blocks of {block} tokens are longer than samples of {max_length}: also give {}",
+        Remedy::Option("max_length", &block.to_string())
+    )]
+    BlockTooLong {
+        /// Tokens of a block.
+        block: u32,
+        /// Tokens of a sample at most.
+        max_length: u32,
+    },
+    /// A block that holds no token of a text.
+    #[error("blocks of {block} tokens are too short: the tokenizer puts {added} around every text")]
+    BlockTooShort {
+        /// Tokens of a block.
+        block: usize,
+        /// Those that the tokenizer adds.
+        added: usize,
+    },
     /// A file cannot be read; the error names it.
     #[error(transparent)]
     Read(std::io::Error),
@@ -151,6 +173,8 @@ pub struct TextEncoder {
     template: Template,
     spec: EncodingSpec,
     max_length: usize,
+    /// Tokens of the samples that long texts are cut into.
+    block: Option<usize>,
     /// Tokens that the tokenizer adds after every text.
     trailing: usize,
     files: TokenizerFiles,
@@ -160,9 +184,21 @@ pub struct TextEncoder {
 
 impl TextEncoder {
     /// Reads the tokenizer of a Hugging Face model folder.
+    ///
+    /// # Errors
+    /// As [`TextOptions::encoder`].
     pub fn load(folder: &Path, template: TemplateKind, max_length: u32) -> Result<Self, EncodeError> {
-        if max_length == 0 {
+        Self::open(folder, &TextOptions::new(template, max_length))
+    }
+
+    /// The encoder of options whose tokenizer is in `folder`.
+    pub(crate) fn open(folder: &Path, options: &TextOptions) -> Result<Self, EncodeError> {
+        let TextOptions { template, system, max_length, block, .. } = options;
+        if *max_length == 0 {
             return Err(EncodeError::NoLength);
+        }
+        if let Some(block) = block.filter(|block| block > max_length) {
+            return Err(EncodeError::BlockTooLong { block, max_length: *max_length });
         }
         let path = folder.join("tokenizer.json");
         let bytes = match fs_err::read(&path) {
@@ -176,12 +212,24 @@ impl TextEncoder {
         let spec = EncodingSpec {
             tokenizer: sha256_hex(&bytes),
             template: template.name().to_owned(),
+            template_source: match template {
+                TemplateKind::Jinja(source) => Some(source.clone()),
+                _ => None,
+            },
+            system: system.clone(),
             template_digest: Some(digest),
-            max_length,
+            max_length: *max_length,
         };
-        let trailing = trailing_tokens(&tokenizer)?;
-        let max_length = max_length as usize;
-        Ok(Self { tokenizer, template: prepared, spec, max_length, trailing, files, foreign: Vec::new() })
+        Ok(Self {
+            trailing: trailing_tokens(&tokenizer)?,
+            tokenizer,
+            template: prepared,
+            spec,
+            max_length: *max_length as usize,
+            block: block.map(|block| block as usize),
+            files,
+            foreign: Vec::new(),
+        })
     }
 
     /// Takes a fine-tune's folder for one more model of this encoding. What its folder lacks of a
@@ -207,13 +255,26 @@ impl TextEncoder {
     /// What is wrong with a record whose text has a token that only a fine-tune has. What else may be wrong
     /// with it, [`Self::encode`] says.
     pub fn foreign_token(&self, content: &Content) -> Option<EncodeError> {
-        let rendered = self.template.render(content).ok()?;
+        let rendered = self.template.render(&self.with_system(content)).ok()?;
         self.foreign_in(&rendered.text)
+    }
+
+    /// The content with the system message that was asked for, where it lacks one.
+    fn with_system<'a>(&self, content: &'a Content) -> Cow<'a, Content> {
+        match &self.spec.system {
+            Some(system) => self.template.with_system(content, system),
+            None => Cow::Borrowed(content),
+        }
     }
 
     fn foreign_in(&self, text: &str) -> Option<EncodeError> {
         let token = self.foreign.iter().find(|token| text.contains(&token.text))?;
         Some(EncodeError::TokenOfFineTune { token: token.text.clone(), of: token.of.clone() })
+    }
+
+    /// Tokens of the samples that long texts are cut into; none: they are not.
+    pub fn block(&self) -> Option<usize> {
+        self.block
     }
 
     /// What identifies the encoding. The template's digest covers the chat template and the special tokens
@@ -224,7 +285,7 @@ impl TextEncoder {
 
     /// Encodes one record. An empty text has no tokens at all.
     pub fn encode(&self, content: &Content) -> Result<Encoded, EncodeError> {
-        let rendered = self.template.render(content)?;
+        let rendered = self.template.render(&self.with_system(content))?;
         if let Some(error) = self.foreign_in(&rendered.text) {
             return Err(error);
         }
@@ -330,17 +391,22 @@ fn trailing_tokens(tokenizer: &Tokenizer) -> Result<usize, EncodeError> {
 
 /// The template and the digest of the text that it adds to the record's own.
 fn prepare(
-    kind: TemplateKind,
+    kind: &TemplateKind,
     files: &TokenizerFiles,
     tokenizer: &Tokenizer,
     folder: &Path,
 ) -> Result<(Template, String), EncodeError> {
     let digest = |description| sha256_hex(canonical_json(&description).as_bytes());
-    if kind == TemplateKind::Chat {
-        let source = files
-            .chat_template
-            .as_deref()
-            .ok_or_else(|| EncodeError::NoChatTemplate { folder: folder.to_owned() })?;
+    let source = match kind {
+        TemplateKind::Chat => Some(
+            files
+                .chat_template
+                .as_deref()
+                .ok_or_else(|| EncodeError::NoChatTemplate { folder: folder.to_owned() })?,
+        ),
+        kind => kind.source(),
+    };
+    if let Some(source) = source {
         let special: serde_json::Map<String, serde_json::Value> =
             files.special.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
         let atoms = tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content);

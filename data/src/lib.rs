@@ -3,28 +3,34 @@
 //! The way of a sample: a [`RecordSource`] gives its JSON text, whatever the format of the file
 //! ([`JsonlReader`]: the exact bytes of a line), [`FieldNames::read`] or [`parse_record`] its id,
 //! content and metadata, [`Schema`] the metadata in column order, [`TextEncoder`] the token ids and
-//! which of them count for the loss.
+//! which of them count for the loss, as [`TextOptions`] say. [`SampleSource`] reads all of a source at once.
 
 #![forbid(unsafe_code)]
 
+mod cut;
 mod encode;
 mod fields;
 mod ids;
 mod json;
 mod jsonl;
+mod options;
 mod record;
+mod samples;
 mod schema;
 mod source;
 mod special;
 mod template;
 mod tuned;
 
+pub use cut::{CutError, cut_records};
 pub use encode::{EncodeError, Encoded, TextEncoder};
 pub use fields::{Field, FieldError, FieldNames};
 pub use gstore_core::content::{Content, Message, Role};
 pub use ids::IdAllocator;
 pub use jsonl::{JsonlReader, Line, ReadError};
+pub use options::TextOptions;
 pub use record::{Record, RecordError, parse_record};
+pub use samples::{Reading, SampleError, SampleSource, TextSample, each_record, encode_each, in_blocks};
 pub use schema::{ColumnOverride, FixedBy, Schema, SchemaBuilder, SchemaError};
 pub use source::{DataError, DataFile, Place, RawRecord, RecordSource, Unit, find};
 pub use template::TemplateKind;

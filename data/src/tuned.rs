@@ -86,14 +86,20 @@ pub(super) fn check_template(
 ) -> Result<(), EncodeError> {
     let own = TokenizerFiles::read(tuned)?;
     let differs = |what: String| Err(EncodeError::OtherTemplate { folder: tuned.to_owned(), what });
-    if let Template::Plain { eos } | Template::Tulu { eos } = template {
-        return match own.eos() {
-            Some(own) if own != eos => differs(format!("names {own:?} as eos_token, the base has {eos:?}")),
-            _ => Ok(()),
-        };
-    }
-    let source = base.chat_template.as_deref().unwrap_or_default();
-    if own.chat_template.as_deref().is_some_and(|own| own != source) {
+    let source = match template {
+        Template::Plain { eos } | Template::Tulu { eos } => {
+            return match own.eos() {
+                Some(own) if own != eos => {
+                    differs(format!("names {own:?} as eos_token, the base has {eos:?}"))
+                }
+                _ => Ok(()),
+            };
+        }
+        Template::Chat(chat) => chat.source.as_str(),
+    };
+    // A template that the user gives goes before those of the folders.
+    let is_of_base = base.chat_template.as_deref() == Some(source);
+    if is_of_base && own.chat_template.as_deref().is_some_and(|own| own != source) {
         return differs("has a chat template that differs from the base's".to_owned());
     }
     for (name, own) in own.special.iter().filter(|(name, _)| source.contains(name)) {

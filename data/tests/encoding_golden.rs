@@ -88,7 +88,8 @@ fn tokens_of_transformers() {
     for case in fixture["cases"].as_array().expect("cases") {
         let max_length = case["max_length"].as_u64().expect("a length") as u32;
         for template in [TemplateKind::Tulu, TemplateKind::Chat] {
-            let got = load(&folder, template, max_length).encode(&case_content(case)).expect("tokens");
+            let got =
+                load(&folder, template.clone(), max_length).encode(&case_content(case)).expect("tokens");
             let want = &case[template.name()];
             assert_eq!(got.ids, list::<u32>(&want["ids"]), "{template} {}", case["content"]);
             let mut labels = list::<i64>(&want["labels"]);
@@ -151,7 +152,7 @@ fn encodings_of_different_templates_and_lengths_differ() {
 fn dump() {
     let shared = crate::support::shared().expect("reference data");
     let folder = tokenizer_folder(&shared);
-    let encoders = [TemplateKind::Tulu, TemplateKind::Chat].map(|t| (t, load(&folder, t, 2048)));
+    let encoders = [TemplateKind::Tulu, TemplateKind::Chat].map(|t| (t.clone(), load(&folder, t, 2048)));
     let mut out = String::new();
     for content in contents(&shared.join("data/pool.jsonl"), 0, usize::MAX) {
         let mut row = json!({});

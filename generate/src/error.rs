@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use gstore_core::{Cancelled, Remedy};
-use gstore_data::{DataError, EncodeError, FieldError, Place, RecordError};
+use gstore_data::{EncodeError, SampleError};
 use gstore_model::weights::ModelError;
 use gstore_model::{BackendError, LoadError};
 
@@ -26,44 +26,12 @@ pub enum GenerateError {
     /// The backend failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// A data file.
+    /// The samples.
     #[error(transparent)]
-    Data(#[from] DataError),
-    /// Names of fields.
-    #[error(transparent)]
-    Fields(#[from] FieldError),
-    /// A record of a data file.
-    #[error("{place}: {source}")]
-    Record {
-        /// Where it stands.
-        place: Place,
-        /// What is wrong with it.
-        source: RecordError,
-    },
+    Samples(SampleError),
     /// The tokenizer or the template.
     #[error(transparent)]
     Encoder(#[from] EncodeError),
-    /// A sample that could not be encoded.
-    #[error("{sample}: {source}")]
-    Encode {
-        /// Which.
-        sample: String,
-        /// Why.
-        source: EncodeError,
-    },
-    /// The store.
-    #[error(transparent)]
-    Read(#[from] gstore_store::ReadError),
-    /// A sample of a dataset that has no text.
-    #[error("row {row} of {dataset}: {what}")]
-    Sample {
-        /// The dataset.
-        dataset: String,
-        /// Its row.
-        row: u64,
-        /// What is wrong with it.
-        what: String,
-    },
     /// Nothing to do.
     #[error("there is nothing to run the model on: no sample was given")]
     NoSamples,
@@ -132,5 +100,14 @@ fn longer(by_model: &bool) -> String {
 impl From<Cancelled> for GenerateError {
     fn from(_: Cancelled) -> Self {
         GenerateError::Stopped
+    }
+}
+
+impl From<SampleError> for GenerateError {
+    fn from(error: SampleError) -> Self {
+        match error {
+            SampleError::Stopped => GenerateError::Stopped,
+            error => GenerateError::Samples(error),
+        }
     }
 }

@@ -75,7 +75,7 @@ fn run<B: Backend>(
     let opened = Opened::new(&request.weights)?;
     let encoder = encoder(&request.weights)?;
     let (decoder, threads) = (opened.decoder(), request.compute.threads.max(1));
-    let most = request.weights.max_length as usize;
+    let most = request.weights.text.max_length as usize;
     let prompts = prompts(&request.prompts, &encoder, most, decoder, (threads, cancel))?;
     let ends = match request.stopping.ignore_end {
         true => Vec::new(),

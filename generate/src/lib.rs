@@ -3,7 +3,7 @@
 //! In layers, each of which uses those before it alone:
 //! - [`Sampler`] chooses a token from logits, [`StopStrings`] end an answer, `random` gives counter-based
 //!   numbers: no model, no files
-//! - [`PromptSource`]s are read and encoded; `batch` answers prompts, several at a time, over a cache of keys
+//! - prompts are read and encoded; `batch` answers prompts, several at a time, over a cache of keys
 //!   and values
 //! - `journal` keeps answers that are done; [`generate()`] is the whole job: prompts, answers, resumption
 //! - [`perplexity()`] scores the tokens of texts
@@ -28,10 +28,11 @@ mod sampling;
 mod stop;
 
 pub use error::GenerateError;
+pub use gstore_data::SampleSource as PromptSource;
 pub use job::{Observer, Outcome, Quiet, generate};
 pub use journal::Journal;
 pub use perplexity::{Perplexity, PerplexityRequest, TextScore, TokenScore, perplexity};
-pub use prompts::{Prompt, PromptSource};
+pub use prompts::Prompt;
 pub use random::uniform;
 pub use request::{Compute, GenerateRequest, Stopping, Weights};
 pub use sampling::{Sampler, Sampling};

@@ -61,7 +61,7 @@ impl Opened {
 
 /// The tokenizer of a request.
 pub(crate) fn encoder(weights: &Weights) -> Result<TextEncoder, GenerateError> {
-    Ok(TextEncoder::load(weights.tokenizer(), weights.template, weights.max_length)?)
+    Ok(weights.text.encoder(&weights.model)?)
 }
 
 /// Positions that a model has, if that is a limit.

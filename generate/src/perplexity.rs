@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use gstore_core::parallel::ordered;
 use gstore_core::{Cancel, Progress, Unit};
-use gstore_data::{Encoded, FieldNames, TextEncoder};
+use gstore_data::{Encoded, Reading, SampleSource, TextEncoder, TextSample, encode_each};
 use gstore_model::cpu::Cpu;
 use gstore_model::{
     Backend, Device, HEAD_ROWS, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction,
@@ -15,7 +15,7 @@ use gstore_model::{
 
 use crate::error::GenerateError;
 use crate::load::{Opened, check_tokens, encoder, positions};
-use crate::prompts::{PromptSource, Sample, encoded, name, read};
+use crate::prompts::read;
 use crate::request::{Compute, Weights};
 
 /// Texts to score.
@@ -24,7 +24,7 @@ pub struct PerplexityRequest {
     /// The model.
     pub weights: Weights,
     /// The texts.
-    pub texts: PromptSource,
+    pub texts: SampleSource,
     /// What computes.
     pub compute: Compute,
 }
@@ -151,17 +151,17 @@ fn run<B: Backend>(
     let opened = Opened::new(&request.weights)?;
     let encoder = encoder(&request.weights)?;
     let threads = request.compute.threads.max(1);
-    let samples = read(&request.texts, FieldNames::read, cancel)?;
-    let texts = encoded(&samples, |sample| encoder.encode(&sample.content), threads, cancel)?;
+    let samples = read(&request.texts, Reading::Whole, &encoder, (threads, cancel))?;
+    let texts = encode_each(&samples, |sample| encoder.encode(&sample.content), threads, cancel)?;
     for (sample, text) in samples.iter().zip(&texts) {
-        check_tokens(&name(sample), &text.ids, opened.decoder())?;
+        check_tokens(&sample.to_string(), &text.ids, opened.decoder())?;
         if let Some(most) = positions(opened.decoder()).filter(|most| text.ids.len() > *most) {
-            let (sample, tokens) = (name(sample), text.ids.len());
+            let (sample, tokens) = (sample.to_string(), text.ids.len());
             return Err(GenerateError::TooLong { sample, tokens, most, by_model: true });
         }
     }
     let model = opened.load(backend)?;
-    let texts: Vec<(&Sample, &Encoded)> = samples.iter().zip(&texts).collect();
+    let texts: Vec<(&TextSample, &Encoded)> = samples.iter().zip(&texts).collect();
     let pieces = pieces(&texts);
     progress.start("scoring", texts.iter().map(|(_, text)| text.ids.len() as u64).sum(), Unit::Tokens);
     let mut sums = [Perplexity::default(); 2];
@@ -187,7 +187,7 @@ fn run<B: Backend>(
 }
 
 /// Runs of texts of about as many tokens.
-fn pieces<'a, 't>(texts: &'a [(&'t Sample, &'t Encoded)]) -> Vec<&'a [(&'t Sample, &'t Encoded)]> {
+fn pieces<'a, 't>(texts: &'a [(&'t TextSample, &'t Encoded)]) -> Vec<&'a [(&'t TextSample, &'t Encoded)]> {
     let (mut pieces, mut start, mut tokens) = (Vec::new(), 0, 0);
     for (i, (_, text)) in texts.iter().enumerate() {
         if i > start && tokens + text.ids.len() > PIECE_TOKENS {
@@ -204,7 +204,7 @@ fn pieces<'a, 't>(texts: &'a [(&'t Sample, &'t Encoded)]) -> Vec<&'a [(&'t Sampl
 fn score<B: Backend>(
     model: &Model<B>,
     encoder: &TextEncoder,
-    texts: &[(&Sample, &Encoded)],
+    texts: &[(&TextSample, &Encoded)],
 ) -> Result<Vec<TextScore>, GenerateError> {
     let packed: Vec<PackedSample<'_>> =
         texts.iter().map(|(_, text)| PackedSample::new(&text.ids, &text.scored)).collect();
@@ -227,7 +227,7 @@ fn score<B: Backend>(
         }
     }
     let mut found = found.into_iter();
-    let of_text = |(sample, text): &(&Sample, &Encoded)| {
+    let of_text = |(sample, text): &(&TextSample, &Encoded)| {
         let scores = (1..text.ids.len()).zip(&mut found).map(|(position, (log_probability, entropy))| {
             let token = text.ids[position];
             TokenScore {
@@ -241,7 +241,7 @@ fn score<B: Backend>(
         });
         let scores: Vec<TokenScore> = scores.collect();
         if scores.iter().any(|score| !score.log_probability.is_finite()) {
-            return Err(GenerateError::NotFiniteAt { sample: name(sample) });
+            return Err(GenerateError::NotFiniteAt { sample: sample.to_string() });
         }
         let (row, id, tokens) = (sample.row, sample.id.clone(), text.ids.len());
         Ok(TextScore { row, id, tokens, truncated: text.truncated, scores })

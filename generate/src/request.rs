@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use gstore_data::TemplateKind;
+use gstore_data::{SampleSource, TextOptions};
 use gstore_model::{Compute as Precision, Device};
 use serde_json::{Value, json};
 
 use crate::error::GenerateError;
-use crate::prompts::PromptSource;
 use crate::sampling::Sampling;
 use crate::stop::StopStrings;
 
@@ -18,12 +17,9 @@ pub struct Weights {
     pub model: PathBuf,
     /// A LoRA adapter for it.
     pub adapter: Option<PathBuf>,
-    /// Folder of the tokenizer; none: the model's.
-    pub tokenizer: Option<PathBuf>,
-    /// How a conversation becomes text.
-    pub template: TemplateKind,
-    /// Tokens of a prompt, or of a text that is scored, at most.
-    pub max_length: u32,
+    /// How records become tokens; a prompt that is longer than its maximum length is refused, a text that is
+    /// scored is cut off.
+    pub text: TextOptions,
 }
 
 /// When an answer ends.
@@ -56,7 +52,7 @@ pub struct GenerateRequest {
     /// The model.
     pub weights: Weights,
     /// The prompts.
-    pub prompts: PromptSource,
+    pub prompts: SampleSource,
     /// How tokens are chosen.
     pub sampling: Sampling,
     /// When answers end.
@@ -71,23 +67,9 @@ pub struct GenerateRequest {
 }
 
 impl Weights {
-    /// Tokens at most, unless another number is asked for.
-    pub const MAX_LENGTH: u32 = 2048;
-
     /// A model with everything as the command line has it by default.
     pub fn new(model: impl Into<PathBuf>) -> Weights {
-        Weights {
-            model: model.into(),
-            adapter: None,
-            tokenizer: None,
-            template: TemplateKind::Tulu,
-            max_length: Self::MAX_LENGTH,
-        }
-    }
-
-    /// The folder of the tokenizer.
-    pub(crate) fn tokenizer(&self) -> &std::path::Path {
-        self.tokenizer.as_deref().unwrap_or(&self.model)
+        Weights { model: model.into(), adapter: None, text: TextOptions::default() }
     }
 }
 
@@ -116,7 +98,7 @@ impl Default for Compute {
 
 impl GenerateRequest {
     /// A request with everything as the command line has it by default.
-    pub fn new(model: impl Into<PathBuf>, prompts: PromptSource) -> GenerateRequest {
+    pub fn new(model: impl Into<PathBuf>, prompts: SampleSource) -> GenerateRequest {
         GenerateRequest {
             weights: Weights::new(model),
             prompts,
@@ -144,10 +126,12 @@ impl GenerateRequest {
         let mut options = json!({
             "temperature": temperature,
             "max_new_tokens": self.stopping.max_new_tokens,
-            "template": self.weights.template.name(),
+            "template": self.weights.text.template.name(),
         });
         let draws = self.sampling.draws();
+        let text = &self.weights.text;
         let others = [
+            ("system", json!(text.system), text.system.is_some()),
             ("top_k", json!(top_k), top_k.is_some()),
             ("top_p", json!(top_p), top_p.is_some()),
             ("seed", json!(seed), draws),

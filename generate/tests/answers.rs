@@ -175,7 +175,7 @@ fn what_cannot_be_answered_is_refused_before_any_answer() {
     };
     let base = request();
     let mut weights = base.weights.clone();
-    weights.max_length = 3;
+    weights.text.max_length = 3;
     refused(GenerateRequest { weights, ..request() }, "tokens, 3 are allowed");
     refused(GenerateRequest { prompts: PromptSource::Given(Vec::new()), ..request() }, "no sample");
     let mut weights = base.weights;

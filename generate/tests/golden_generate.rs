@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::common::{Case, Golden, load};
 use gstore_core::{Cancel, Silent};
-use gstore_data::{FieldNames, TextEncoder, find};
+use gstore_data::{FieldNames, find};
 use gstore_generate::{
     Compute, GenerateRequest, Outcome, PerplexityRequest, PromptSource, Quiet, Sampler, Sampling, Stopping,
     TextScore, generate, perplexity,
@@ -50,7 +50,7 @@ fn golden_generate_prompts_and_greedy_tokens_by_the_job() {
     let Some(golden) = Golden::read() else { return };
     for cases in by_model(golden.cases("greedy")).into_values() {
         let weights = golden.weights(&cases[0]);
-        let encoder = TextEncoder::load(&weights.model, weights.template, 2048).unwrap();
+        let encoder = weights.text.encoder(&weights.model).unwrap();
         let mut prompts = Vec::new();
         for case in &cases {
             let file = format!("targets/{}.jsonl", case.text("target"));

@@ -9,7 +9,7 @@
 use std::error::Error;
 
 use gstore_core::Cancel;
-use gstore_data::TemplateKind;
+use gstore_data::{TemplateKind, TextOptions};
 use gstore_ingest::pipeline::{AddRequest, IngestPlan, IngestRequest, Kind, Silent, add, ingest};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_model::Compute;
@@ -41,8 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         dtype: DType::F32,
         compute: if compute == "bf16" { Compute::Bf16 } else { Compute::F32 },
         threads: more.first().map_or(Ok(2), |threads| threads.parse())?,
-        template: TemplateKind::Chat,
-        max_length: 512,
+        text: TextOptions::new(TemplateKind::Chat, 512),
         ..IngestRequest::new("pool", model)
     };
     let plan = IngestPlan::new(&store, request, &mut Silent)?;

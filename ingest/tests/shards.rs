@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use gstore_core::Cancel;
-use gstore_data::TemplateKind;
+use gstore_data::{TemplateKind, TextOptions};
 use gstore_ingest::pipeline::{
     AddRequest, CheckpointArg, Ending, IngestError, IngestPlan, IngestRequest, Kind, Progress, ShardReport,
     ShardRequest, Silent, Unit, add, ingest, ingest_shard,
@@ -57,8 +57,7 @@ fn request() -> IngestRequest {
         checkpoints: vec![CheckpointArg::of_folder(name, folder)],
         kinds: vec![Kind::GradSgd, Kind::Loss],
         projection: ProjectionSpec { dim: 32, ..ProjectionSpec::default() }.into(),
-        template: TemplateKind::Plain,
-        max_length: 64,
+        text: TextOptions::new(TemplateKind::Plain, 64),
         batch_tokens: 512,
         threads: 2,
         run: "warmup".to_owned(),

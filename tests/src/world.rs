@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use gstore_data::TextOptions;
 use gstore_ingest::pipeline::{
     AddReport, AddRequest, CheckpointArg, IngestError, IngestPlan, IngestReport, IngestRequest, Kind, Silent,
     add, ingest,
@@ -63,7 +64,7 @@ pub fn request(dataset: &str, kinds: &[Kind]) -> IngestRequest {
         checkpoints: demo_checkpoints().into_iter().take(2).collect(),
         kinds: kinds.to_vec(),
         projection: ProjectionSpec { dim: 256, ..ProjectionSpec::default() }.into(),
-        max_length: 512,
+        text: TextOptions { max_length: 512, ..TextOptions::default() },
         batch_tokens: 512,
         threads: 2,
         run: "warmup".to_owned(),

@@ -386,7 +386,7 @@ fn a_pair_is_asked_of_conversations_as_one() {
 fn every_form_of_a_vector_is_made_again() {
     let adapters = world::demo().join("warmup/checkpoint-52").display().to_string();
     let lora = ["--checkpoints", adapters.as_str()];
-    let cases: [(&str, &str, Vec<&str>); 8] = [
+    let cases: [(&str, &str, Vec<&str>); 9] = [
         (
             "grad-sgd",
             "",
@@ -404,6 +404,7 @@ fn every_form_of_a_vector_is_made_again() {
             ],
         ),
         ("grad-sgd", "", vec!["--biases", "--projection", "two_sided", "--module-dim", "64", "--seed", "7"]),
+        ("grad-sgd", "", [&lora[..], &["--template", "qwen2_5", "--system", "Be brief."]].concat()),
         (
             "grad-sgd",
             "",

@@ -127,3 +127,54 @@ fn perplexities_become_a_table() {
         binary::ok(&mut generate(&place, &["--dataset", "pool", "--perplexity", "--format", "csv"]));
     assert_eq!(printed.lines().count(), texts.len() + 1);
 }
+
+#[test]
+fn an_empty_prompt_is_answered_freely() {
+    let place = Place::new();
+    binary::ok(&mut generate(&place, &["--prompt", "", "--ignore-eos", "-o", "free.jsonl"]));
+    let answers = lines(&place, "free.jsonl");
+    assert_eq!((answers.len(), answers[0]["new_tokens"].as_u64()), (1, Some(12)));
+}
+
+#[test]
+fn templates_come_by_name_or_from_a_file() {
+    let place = Place::new();
+    let turns = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}\
+                 {% if add_generation_prompt %}<assistant>{% endif %}";
+    fs_err::write(place.path("mine.jinja"), turns).expect("written");
+    let answer = |more: &[&str]| {
+        let ask = [&["--prompt", "Is 7 odd?", "--chat", "--temperature", "1"], more].concat();
+        let text = binary::ok(&mut generate(&place, &ask));
+        let line: Value = serde_json::from_str(&text).expect("JSON");
+        (line["messages"][1]["content"].clone(), line["generation"]["template"].clone())
+    };
+    let (mine, name) = answer(&["--template", "mine.jinja"]);
+    assert_eq!(name, "jinja");
+    assert_ne!(answer(&["--template", "llama3"]).0, mine);
+    assert_ne!(answer(&["--template", "mine.jinja", "--system", "Be brief."]).0, mine);
+    let unknown = binary::run(&mut generate(&place, &["--prompt", "a", "--template", "lama3"]));
+    assert!(unknown.code == 2 && unknown.stderr.contains("llama3"), "{}", unknown.stderr);
+}
+
+#[test]
+fn long_texts_are_cut_into_blocks() {
+    let place = Place::new();
+    let long = "The river runs to the sea. ".repeat(40);
+    let records =
+        [serde_json::json!({ "id": "a", "text": long }), serde_json::json!({ "id": "b", "text": "Short." })];
+    let text: String = records.iter().map(|record| format!("{record}\n")).collect();
+    fs_err::write(place.path("texts.jsonl"), text).expect("written");
+    let blocks = ["--data", "texts.jsonl", "--block", "32"];
+    binary::ok(&mut generate(&place, &[&blocks[..], &["--perplexity", "-o", "scores.jsonl"]].concat()));
+    let scores = lines(&place, "scores.jsonl");
+    assert!(scores.len() > 5 && scores[0]["id"] == "a#0" && scores[1]["id"] == "a#1", "{scores:?}");
+    assert!(scores.iter().all(|score| score["tokens"].as_u64().expect("a count") <= 32));
+    let refused = binary::run(&mut generate(&place, &blocks));
+    assert!(refused.code == 2 && refused.stderr.contains("--perplexity"), "{}", refused.stderr);
+
+    // An ingest registers the same samples.
+    let mut ingest = place.gstore(&["ingest", "--dataset", "texts", "--features", "loss"]);
+    binary::ok(ingest.args(blocks).arg("--model").arg(world::demo().join("model")));
+    assert_eq!(place.value("SELECT count(*) FROM texts"), scores.len().to_string());
+    assert_eq!(place.value("SELECT count(*) FROM texts WHERE id = 'a#1'"), "1");
+}

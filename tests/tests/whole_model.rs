@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use gstore_data::TextOptions;
 use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
 use gstore_model::Compute;
 use gstore_model::Reduction;
@@ -125,7 +126,7 @@ fn a_label_says_what_is_unlike_the_plain_one() {
         kinds: vec![Kind::Loss],
         compute,
         reduction,
-        max_length,
+        text: TextOptions { max_length, ..TextOptions::default() },
         ..request("pool")
     };
     // The variant comes first and gets the plain name.

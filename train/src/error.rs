@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use gstore_core::{Cancelled, Remedy};
-use gstore_data::{DataError, EncodeError, FieldError, Place, RecordError};
+use gstore_data::{EncodeError, SampleError};
 use gstore_model::weights::{ModelError, MomentsError, TorchError, TrainerError};
 use gstore_model::{BackendError, LoadError};
 
@@ -35,50 +35,18 @@ pub enum TrainError {
     /// The state of a trainer.
     #[error(transparent)]
     State(#[from] TrainerError),
-    /// A data file.
+    /// The samples.
     #[error(transparent)]
-    Data(#[from] DataError),
-    /// Names of fields.
-    #[error(transparent)]
-    Fields(#[from] FieldError),
-    /// A record of a data file.
-    #[error("{place}: {source}")]
-    Record {
-        /// Where it stands.
-        place: Place,
-        /// What is wrong with it.
-        source: RecordError,
-    },
+    Samples(SampleError),
     /// The tokenizer or the template.
     #[error(transparent)]
     Encoder(#[from] EncodeError),
-    /// A sample that could not be encoded.
-    #[error("{sample}: {source}")]
-    Encode {
-        /// Which.
-        sample: String,
-        /// Why.
-        source: EncodeError,
-    },
-    /// The store.
-    #[error(transparent)]
-    Read(#[from] gstore_store::ReadError),
     /// A job of the store could not begin.
     #[error(transparent)]
     Job(#[from] gstore_store::JobError),
     /// The store refused the run.
     #[error(transparent)]
     Commit(#[from] gstore_store::CommitError),
-    /// A sample of a dataset that has no text.
-    #[error("row {row} of {dataset}: {what}")]
-    Sample {
-        /// The dataset.
-        dataset: String,
-        /// Its row.
-        row: u64,
-        /// What is wrong with it.
-        what: String,
-    },
     /// A token that the model does not know.
     #[error(
         "sample {sample} holds token {token}, the model's vocabulary has {vocab}: the tokenizer belongs to another model"
@@ -154,5 +122,14 @@ pub enum TrainError {
 impl From<Cancelled> for TrainError {
     fn from(_: Cancelled) -> Self {
         TrainError::Stopped
+    }
+}
+
+impl From<SampleError> for TrainError {
+    fn from(error: SampleError) -> Self {
+        match error {
+            SampleError::Stopped => TrainError::Stopped,
+            error => TrainError::Samples(error),
+        }
     }
 }

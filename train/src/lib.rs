@@ -34,9 +34,10 @@ mod trainer;
 mod turns;
 
 pub use checkpoint::{Checkpoint, LogLine, last_checkpoint};
-pub use data::{DataSource, Subset};
+pub use data::Subset;
 pub use error::TrainError;
 pub use gradient::Sample;
+pub use gstore_data::SampleSource as DataSource;
 pub use job::{Observer, Outcome, Quiet, run};
 pub use lora::LoraChoice;
 pub use optimizer::{AdamW, Optimizer, OptimizerKind, Sgd, TensorState};

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use gstore_data::TemplateKind;
+use gstore_data::{SampleSource, TextOptions};
 use gstore_model::{Compute as Precision, Device, Keep};
 use serde_json::{Value, json};
 
-use crate::data::{DataSource, Subset};
+use crate::data::Subset;
 use crate::error::TrainError;
 use crate::lora::LoraChoice;
 use crate::optimizer::OptimizerKind;
@@ -25,7 +25,7 @@ pub struct TrainRequest {
     /// What is trained.
     pub method: Method,
     /// What it is trained on.
-    pub data: DataSource,
+    pub data: SampleSource,
     /// Which of that.
     pub subset: Subset,
     /// How samples become tokens and steps.
@@ -54,10 +54,8 @@ pub enum Method {
 /// How samples become tokens and steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batching {
-    /// Template of the encoding.
-    pub template: TemplateKind,
-    /// Maximum length in tokens.
-    pub max_length: u32,
+    /// How records become tokens.
+    pub text: TextOptions,
     /// Samples of a micro-batch.
     pub micro: usize,
     /// Micro-batches of a step.
@@ -121,11 +119,6 @@ pub struct Compute {
     pub keep: Keep,
 }
 
-impl Batching {
-    /// Maximum length unless another is asked for, in tokens.
-    pub const MAX_LENGTH: u32 = 2048;
-}
-
 impl Compute {
     /// Tokens of a piece unless others are asked for.
     pub const PIECE_TOKENS: usize = 1024;
@@ -134,8 +127,7 @@ impl Compute {
 impl Default for Batching {
     fn default() -> Self {
         Batching {
-            template: TemplateKind::Tulu,
-            max_length: Self::MAX_LENGTH,
+            text: TextOptions::default(),
             micro: 8,
             accumulate: 1,
             epochs: 3.0,
@@ -184,7 +176,7 @@ impl TrainRequest {
         model: impl Into<PathBuf>,
         output: impl Into<PathBuf>,
         method: Method,
-        data: DataSource,
+        data: SampleSource,
     ) -> Self {
         TrainRequest {
             model: model.into(),

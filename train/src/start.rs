@@ -1,7 +1,6 @@
 //! Starting point of a training: samples, settings that decide its bits, and its last checkpoint.
 
 use gstore_core::{Cancel, many};
-use gstore_data::TextEncoder;
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
@@ -23,7 +22,7 @@ pub(crate) fn samples(
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<Vec<Sample>, TrainError> {
-    let encoder = TextEncoder::load(&request.model, request.batching.template, request.batching.max_length)?;
+    let encoder = request.batching.text.encoder(&request.model)?;
     let threads = request.compute.threads;
     let loaded = load(&request.data, &request.subset, &encoder, threads, cancel)?;
     for (number, sample) in loaded.samples.iter().enumerate() {
@@ -36,7 +35,7 @@ pub(crate) fn samples(
         ));
     }
     if loaded.truncated > 0 {
-        let most = request.batching.max_length;
+        let most = request.batching.text.max_length;
         observer.note(&format!("{} are cut to {most} tokens", many(loaded.truncated as u64, "sample")));
     }
     Ok(loaded.samples)

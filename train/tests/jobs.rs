@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use gstore_core::Cancel;
+use gstore_data::TextOptions;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet, TrainerState};
 use gstore_train::{
     AdamW, Batching, DataSource, LoraChoice, Method, Observer, OptimizerKind, Outcome, Quiet, Saving, Sgd,
@@ -43,7 +44,7 @@ impl World {
                 micro: 3,
                 accumulate: 2,
                 max_steps: Some(7),
-                max_length: 96,
+                text: TextOptions { max_length: 96, ..TextOptions::default() },
                 ..Batching::default()
             },
             steps: StepOptions {
@@ -206,7 +207,7 @@ fn what_cannot_be_trained_is_refused() {
     let none = LoraChoice { rank: 0, alpha: 8.0, targets: Vec::new() };
     refused(&world.request("none", Method::Lora(none)), "rank");
     let mut empty = world.request("empty", lora());
-    empty.batching.max_length = 1;
+    empty.batching.text.max_length = 1;
     refused(&empty, "no sample with a scored token");
     let mut ids = world.request("ids", lora());
     ids.subset.ids = Some(["no such id".to_owned()].into());

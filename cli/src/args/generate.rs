@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use gstore_data::TemplateKind;
-use gstore_generate::{Compute, Stopping, Weights};
+use gstore_generate::{Compute, Stopping};
 use gstore_model::Device;
 
-use super::{Format, IfChanged, Template, at_least};
+use super::{Format, IfChanged, TextArgs, at_least};
 
 /// `gstore generate`
 #[derive(Args, Debug)]
@@ -24,6 +23,9 @@ pub struct GenerateArgs {
     /// The model
     #[command(flatten)]
     pub weights: GenerateWeightArgs,
+    /// How records become tokens
+    #[command(flatten)]
+    pub text: TextArgs,
     /// The prompts
     #[command(flatten)]
     pub prompts: PromptArgs,
@@ -70,12 +72,6 @@ pub struct GenerateWeightArgs {
     /// Which checkpoint of the run, by its name [default: the last]
     #[arg(long, value_name = "NAME", requires = "run")]
     pub checkpoint: Option<String>,
-    /// How a conversation becomes text
-    #[arg(long, value_enum, default_value = TemplateKind::Tulu.name())]
-    pub template: Template,
-    /// Tokens of a prompt at most, more are refused; with --perplexity texts are cut after so many
-    #[arg(long, value_name = "N", default_value_t = Weights::MAX_LENGTH, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_length: u32,
 }
 
 /// What is answered, or scored.

@@ -13,6 +13,7 @@ mod run;
 mod scoring;
 #[cfg(feature = "serve")]
 mod serve;
+mod text;
 mod train;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub use run::RunArgs;
 pub use scoring::{PairArgs, ScoringArgs};
 #[cfg(feature = "serve")]
 pub use serve::{LogForm, RemoteArgs, ServeArgs, TokenArgs, TokenScope, TokenWhat};
+pub use text::TextArgs;
 pub use train::*;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -256,12 +258,9 @@ pub struct IngestArgs {
     /// Type of the stored vectors (losses are always f32)
     #[arg(long, value_enum, default_value = IngestRequest::DTYPE.name())]
     pub dtype: DType,
-    /// How a conversation becomes text
-    #[arg(long, value_enum, default_value = IngestRequest::TEMPLATE.name())]
-    pub template: Template,
-    /// Samples are cut after this many tokens
-    #[arg(long, value_name = "N", default_value_t = IngestRequest::MAX_LENGTH, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_length: u32,
+    /// How records become tokens
+    #[command(flatten)]
+    pub text: TextArgs,
     /// Tokens in one batch of whole rows; changes speed and memory, not the results
     #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,
@@ -322,17 +321,6 @@ pub enum DType {
     F16,
     /// Single precision
     F32,
-}
-
-/// How a conversation becomes text.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Template {
-    /// The template of LESS and open-instruct
-    Tulu,
-    /// The tokenizer's own chat template
-    Chat,
-    /// No markup
-    Plain,
 }
 
 /// `gstore query`

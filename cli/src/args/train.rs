@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use gstore_data::TemplateKind;
 use gstore_model::Device;
-use gstore_train::{Batching, Compute, ScheduleKind};
+use gstore_train::{Compute, ScheduleKind};
 
-use super::{Template, at_least};
+use super::{TextArgs, at_least};
 
 /// `gstore train`
 #[derive(Args, Debug)]
@@ -29,6 +28,9 @@ pub struct TrainArgs {
     /// What it is trained on
     #[command(flatten)]
     pub data: TrainDataArgs,
+    /// How records become tokens
+    #[command(flatten)]
+    pub text: TextArgs,
     /// Which weights
     #[command(flatten)]
     pub weights: TrainWeightArgs,
@@ -85,12 +87,6 @@ pub struct TrainDataArgs {
     /// Seed of the random share
     #[arg(long, alias = "sample-data-seed", value_name = "N", default_value_t = 42)]
     pub data_seed: u64,
-    /// How a conversation becomes text
-    #[arg(long, value_enum, default_value = TemplateKind::Tulu.name())]
-    pub template: Template,
-    /// Samples are cut after this many tokens
-    #[arg(long, alias = "max-seq-length", value_name = "N", default_value_t = Batching::MAX_LENGTH, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_length: u32,
 }
 
 /// Which weights are trained.

@@ -1,6 +1,6 @@
 //! `gstore add`: registers the samples of data files.
 
-use std::io::Read;
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use gstore_core::{Cancel, many, many_of};
+use gstore_data::cut_records;
 use gstore_ingest::pipeline::{
     AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
 };
@@ -39,7 +40,7 @@ pub struct Samples {
     /// Raised by Ctrl-C.
     cancel: Arc<Cancel>,
     /// Copies of what can be read only once; they go with this.
-    _copies: Vec<NamedTempFile>,
+    copies: Vec<NamedTempFile>,
 }
 
 impl Samples {
@@ -69,7 +70,21 @@ impl Samples {
             },
             command: command_line(),
         };
-        Ok(Self { request, cancel, _copies: copies })
+        Ok(Self { request, cancel, copies })
+    }
+
+    /// The same with each long text cut into samples of its own, in a copy of the files.
+    pub fn in_blocks(mut self, context: &Context, request: &IngestRequest) -> Result<Self> {
+        let encoder = request.text.encoder(&request.model).map_err(IngestError::from)?;
+        let copy = tempfile::Builder::new().prefix("gstore-blocks-").suffix(".jsonl").tempfile()?;
+        let mut out = BufWriter::new(copy.reopen()?);
+        let AddRequest { data, fields, .. } = &self.request;
+        let (read, written) = cut_records(data, fields, &encoder, &mut out, &self.cancel)?;
+        out.flush()?;
+        context.say(&format!("{} cut into {}", many(read, "record"), many(written, "sample")));
+        (self.request.data, self.request.fields) = (vec![copy.path().to_owned()], Vec::new());
+        self.copies.push(copy);
+        Ok(self)
     }
 
     /// An error once Ctrl-C was pressed.

@@ -10,6 +10,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use gstore::Folders;
 use gstore_core::{Cancel, many};
+use gstore_data::TextOptions;
 use gstore_ingest::pipeline::{AddRequest, Ending, IngestPlan, IngestRequest, Kind, add, ingest};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, TargetRef};
@@ -149,7 +150,7 @@ fn step(
         kinds: kinds.to_vec(),
         projection: projection(args.projection).into(),
         dtype: if args.projection == Projection::None { DType::F32 } else { DType::F16 },
-        max_length: 512,
+        text: TextOptions { max_length: 512, ..TextOptions::default() },
         threads: context.threads,
         run: "warmup".to_owned(),
         command,

@@ -12,22 +12,21 @@ use gstore::{
     PromptSource, RowNames, Sampling, StopStrings, add_answers, find_rows, perplexity_table,
 };
 use gstore_core::{Cancel, many};
-use gstore_data::{Content, Message, Role, TemplateKind};
+use gstore_data::{Content, Message, Role};
 use gstore_generate::{Compute, Stopping, Weights};
 use gstore_ingest::pipeline::CheckpointArg;
 use serde_json::json;
 
 use super::gradients;
 use super::ingest::of_run;
-use crate::args::{
-    GenerateArgs, GenerateWeightArgs, IfChanged, OutputArgs, PromptArgs, SamplingArgs, Template,
-};
+use crate::args::{GenerateArgs, IfChanged, OutputArgs, PromptArgs, SamplingArgs};
 use crate::context::{Context, command_line};
 use crate::ending::{format_of, format_of_name};
 use crate::failure::{STOPPED, UsageError};
 use crate::generating::Live;
 use crate::models::folder_error;
 use crate::output::{self, Output, Place, out};
+use crate::texts;
 
 /// Answers the prompts, or scores the texts.
 pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
@@ -36,6 +35,9 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let Some(what) = wanted(&args.prompts) else {
         bail!(UsageError("which prompts? give --prompt, --data or --dataset".to_owned()));
     };
+    if args.text.block.is_some() && !args.perplexity {
+        bail!(UsageError("--block cuts texts that are scored: it goes with --perplexity".to_owned()));
+    }
     if args.json && path.is_none() && args.answers.dataset_as.is_none() {
         bail!(UsageError(
             "--json prints what was done, where the answers would be: give --output or --as".to_owned()
@@ -47,7 +49,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     }
     let message = "stopping after the token in work; once more to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
-    let weights = weights(context, &args.weights)?;
+    let weights = weights(context, args)?;
     let prompts = source(context, &args.prompts, what, &cancel)?;
     let compute = Compute {
         device: args.backend,
@@ -201,7 +203,8 @@ fn sampling(args: &SamplingArgs) -> Sampling {
 }
 
 /// The folders of the model, its adapter and its tokenizer.
-fn weights(context: &Context, args: &GenerateWeightArgs) -> Result<Weights> {
+fn weights(context: &Context, args: &GenerateArgs) -> Result<Weights> {
+    let (text, args) = (&args.text, &args.weights);
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let (base, checkpoint) = match (&args.model, &args.run) {
@@ -223,18 +226,11 @@ fn weights(context: &Context, args: &GenerateWeightArgs) -> Result<Weights> {
         }
     };
     let model = checkpoint.model(&base).to_owned();
-    let has_tokenizer = model.join("tokenizer.json").exists();
-    Ok(Weights {
-        adapter: checkpoint.adapter().map(Path::to_owned),
-        tokenizer: (!has_tokenizer).then_some(base),
-        template: match args.template {
-            Template::Tulu => TemplateKind::Tulu,
-            Template::Chat => TemplateKind::Chat,
-            Template::Plain => TemplateKind::Plain,
-        },
-        max_length: args.max_length,
-        model,
-    })
+    let mut text = texts::options(&mut folders, text)?;
+    if text.tokenizer.is_none() && !model.join("tokenizer.json").exists() {
+        text.tokenizer = Some(base);
+    }
+    Ok(Weights { adapter: checkpoint.adapter().map(Path::to_owned), text, model })
 }
 
 /// The checkpoint of a run that is named, else its last.

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore_core::{UnknownKind, many};
-use gstore_data::TemplateKind;
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
     AddReport, CheckpointArg, CheckpointWeights, Ending, IngestError, IngestPlan, IngestRequest, Preview,
@@ -20,16 +19,19 @@ use indicatif::{HumanBytes, HumanDuration};
 
 use super::add::Samples;
 use super::gradients;
-use crate::args::{DType, IngestArgs, Template};
+use crate::args::{DType, IngestArgs};
 use crate::context::{Context, command_line};
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
 use crate::output::out;
-use crate::sketches;
+use crate::{sketches, texts};
 
 /// Registers samples if data is given, then computes what is missing.
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     let shard = shard(args)?;
+    if args.text.block.is_some() && args.data.is_empty() {
+        bail!(UsageError("--block cuts texts before they are registered: give them with --data".to_owned()));
+    }
     let request = request(context, args)?;
     if args.dry_run || args.gradients.explain {
         return dry_run(context, args, request, shard.as_ref());
@@ -44,7 +46,7 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     } else {
         // Before a pipe is read to its end.
         context.store_path()?;
-        let samples = Samples::new(context, &args.dataset, &args.data, &args.samples)?;
+        let samples = samples(context, args, &request)?;
         samples.check_texts(context, &request)?;
         let (store, report) = samples.register(context, Some(&request))?;
         samples.tell(context, &report);
@@ -80,6 +82,15 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
             ));
             sketch(context, args, &store, &plan)
         }
+    }
+}
+
+/// The samples of `--data`, long texts in blocks.
+fn samples(context: &Context, args: &IngestArgs, request: &IngestRequest) -> Result<Samples> {
+    let samples = Samples::new(context, &args.dataset, &args.data, &args.samples)?;
+    match args.text.block {
+        Some(_) => samples.in_blocks(context, request),
+        None => Ok(samples),
     }
 }
 
@@ -176,7 +187,7 @@ fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestReque
     let store = context.open_if_there()?;
     let folder = tempfile::tempdir()?;
     let scratch = Store::create(folder.path().join("store"))?;
-    let samples = Samples::new(context, &args.dataset, &args.data, &args.samples)?;
+    let samples = samples(context, args, request)?;
     samples.read(context, &scratch, None)?;
     let exceptions = samples.exceptions();
     let preview = Preview::new(store.as_ref(), &scratch, request, exceptions, &mut context.reporter())?;
@@ -232,6 +243,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
             bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
         }
     };
+    let text = texts::options(&mut folders, &args.text)?;
     Ok(IngestRequest {
         dataset: args.dataset.clone(),
         run: args.run.clone().unwrap_or_else(|| folders.run_name(&model, &checkpoints)),
@@ -251,12 +263,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
             DType::F16 => gstore_store::DType::F16,
             DType::F32 => gstore_store::DType::F32,
         },
-        template: match args.template {
-            Template::Tulu => TemplateKind::Tulu,
-            Template::Chat => TemplateKind::Chat,
-            Template::Plain => TemplateKind::Plain,
-        },
-        max_length: args.max_length,
+        text,
         adam: AdamParams::default(),
         batch_tokens: args.batch_tokens as usize,
         threads: context.threads,

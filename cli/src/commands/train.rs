@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use gstore::{Folders, RowNames, find_rows};
 use gstore_core::{Cancel, many};
-use gstore_data::TemplateKind;
+use gstore_data::TextOptions;
 use gstore_model::Keep;
 use gstore_store::{RunCheckpoint, Store};
 use gstore_train::{
@@ -21,13 +21,14 @@ use serde_json::{Value, json};
 use super::gradients;
 use super::ingest::folder_of;
 use crate::args::{
-    LossMean, SaveStrategy, Template, TrainArgs, TrainBatchArgs, TrainDataArgs, TrainOptimizerArgs,
-    TrainSavingArgs, TrainWeightArgs,
+    LossMean, SaveStrategy, TrainArgs, TrainBatchArgs, TrainDataArgs, TrainOptimizerArgs, TrainSavingArgs,
+    TrainWeightArgs,
 };
 use crate::context::{Context, command_line};
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
 use crate::output::out;
+use crate::texts;
 use crate::training::Live;
 
 /// Trains, and registers what was trained.
@@ -48,12 +49,13 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let model = folders.model(&args.model).map_err(|error| folder_error("--model", error))?;
+    let text = texts::options(&mut folders, &args.text)?;
     let base = folders.origins().get(&model).cloned();
     let request = TrainRequest {
         method: method(&args.weights),
         data: data(&args.data, store.as_ref())?,
         subset: subset(context, &args.data, store.as_ref(), &cancel)?,
-        batching: batching(&args.batches, &args.data),
+        batching: batching(&args.batches, text),
         steps: steps(&args.optimizer, &args.batches)?,
         saving: saving(&args.saving)?,
         compute: Compute {
@@ -102,7 +104,7 @@ fn data(args: &TrainDataArgs, store: Option<&Store>) -> Result<DataSource> {
     };
     let snapshot = store.snapshot()?;
     let part = Arc::clone(snapshot.dataset(name)?);
-    Ok(DataSource::Dataset { snapshot, part })
+    Ok(DataSource::Dataset { snapshot, part, rows: None })
 }
 
 fn subset(context: &Context, args: &TrainDataArgs, store: Option<&Store>, cancel: &Cancel) -> Result<Subset> {
@@ -142,14 +144,9 @@ fn ids(path: &Path) -> Result<HashSet<String>> {
     Ok(ids)
 }
 
-fn batching(args: &TrainBatchArgs, data: &TrainDataArgs) -> Batching {
+fn batching(args: &TrainBatchArgs, text: TextOptions) -> Batching {
     Batching {
-        template: match data.template {
-            Template::Tulu => TemplateKind::Tulu,
-            Template::Chat => TemplateKind::Chat,
-            Template::Plain => TemplateKind::Plain,
-        },
-        max_length: data.max_length,
+        text,
         micro: args.per_device_train_batch_size,
         accumulate: args.gradient_accumulation_steps,
         epochs: args.num_train_epochs,

@@ -16,7 +16,7 @@ impl TextEncoder {
     /// # Errors
     /// A template that refuses the conversation, a tokenizer that fails, an empty prompt without such tokens.
     pub fn encode_prompt(&self, content: &Content) -> Result<Vec<u32>, EncodeError> {
-        let rendered = self.template.prompt(content)?;
+        let rendered = self.template.prompt(&self.with_system(content))?;
         let mut ids = self.ids(&rendered.text, rendered.add_special)?;
         let trailing = if rendered.add_special { self.trailing } else { 0 };
         ids.truncate(ids.len().saturating_sub(trailing));

@@ -1,4 +1,4 @@
-//! The tokenizer's own chat template.
+//! Chat templates in Jinja: the tokenizer's own, or one that the user gives.
 //!
 //! An assistant turn is found by rendering the conversation up to it with the generation prompt, and
 //! up to its end without: what lies between is scored. Where a template writes an earlier turn
@@ -15,6 +15,8 @@ use crate::{Content, Message, Role};
 /// A compiled template and the special tokens that it may write.
 pub(crate) struct ChatTemplate {
     env: ChatEnvironment,
+    /// As it was written.
+    pub(crate) source: String,
     special: Vec<(&'static str, Value)>,
     /// Texts that are one token each, wherever they stand.
     atoms: Vec<String>,
@@ -30,7 +32,7 @@ impl ChatTemplate {
         let env =
             ChatEnvironment::new(source).map_err(|error| EncodeError::TemplateSyntax(reason(&error)))?;
         let special = special.iter().map(|(name, text)| (*name, Value::from(text.as_str()))).collect();
-        Ok(Self { env, special, atoms })
+        Ok(Self { env, source: source.to_owned(), special, atoms })
     }
 
     pub(super) fn render(&self, content: &Content) -> Result<Rendered, EncodeError> {

@@ -5,6 +5,7 @@
 //! | `tulu` | role tag lines, as LESS | joined, end token appended | as it is |
 //! | `chat` | the tokenizer's own template | as a user and an assistant message | as it is |
 //! | `plain` | contents joined, no roles | joined, end token appended | as it is |
+//! | another name, or a file in Jinja | that template | as a user and an assistant message | as it is |
 //!
 //! Scored tokens: the assistant's messages with the end token that closes each (`tulu`: and the newline after
 //! it; `chat`: what the template writes from the end of the generation prompt to the end of the turn), a
@@ -16,35 +17,61 @@
 mod chat;
 mod jinja;
 mod plain;
+mod presets;
 mod tulu;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
 pub(super) use chat::ChatTemplate;
+use presets::PRESETS;
 
 use super::encode::EncodeError;
 use super::{Content, Message, Role};
 
 /// Which template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TemplateKind {
     /// That of LESS.
+    #[default]
     Tulu,
     /// The tokenizer's own.
     Chat,
     /// No roles.
     Plain,
+    /// One of [`TemplateKind::names`], a format of a model family.
+    Named(&'static str),
+    /// This one, in Jinja as chat templates are.
+    Jinja(String),
 }
 
 impl TemplateKind {
     /// Name on the command line and in encodings.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             TemplateKind::Tulu => "tulu",
             TemplateKind::Chat => "chat",
             TemplateKind::Plain => "plain",
+            TemplateKind::Named(name) => name,
+            TemplateKind::Jinja(_) => "jinja",
+        }
+    }
+
+    /// Every name that stands for a template.
+    pub fn names() -> Vec<&'static str> {
+        ["tulu", "chat", "plain"].into_iter().chain(PRESETS.iter().map(|(name, _)| *name)).collect()
+    }
+
+    /// Its Jinja, where that is not the tokenizer's.
+    pub(super) fn source(&self) -> Option<&str> {
+        match self {
+            TemplateKind::Tulu | TemplateKind::Chat | TemplateKind::Plain => None,
+            TemplateKind::Named(name) => {
+                PRESETS.iter().find(|(known, _)| known == name).map(|(_, source)| *source)
+            }
+            TemplateKind::Jinja(source) => Some(source),
         }
     }
 }
@@ -59,10 +86,15 @@ impl FromStr for TemplateKind {
     type Err = EncodeError;
 
     fn from_str(text: &str) -> Result<Self, EncodeError> {
-        [TemplateKind::Tulu, TemplateKind::Chat, TemplateKind::Plain]
-            .into_iter()
-            .find(|kind| kind.name() == text)
-            .ok_or_else(|| EncodeError::UnknownTemplate(text.to_owned()))
+        match text {
+            "tulu" => Ok(TemplateKind::Tulu),
+            "chat" => Ok(TemplateKind::Chat),
+            "plain" => Ok(TemplateKind::Plain),
+            name => match PRESETS.iter().find(|(known, _)| *known == name) {
+                Some((name, _)) => Ok(TemplateKind::Named(name)),
+                None => Err(EncodeError::UnknownTemplate(text.to_owned())),
+            },
+        }
     }
 }
 
@@ -100,6 +132,26 @@ pub(super) enum Template {
 }
 
 impl Template {
+    /// A conversation that begins with a system message, `system` where it has none. With a template in Jinja
+    /// a prompt with its completion is a conversation too.
+    pub(super) fn with_system<'a>(&self, content: &'a Content, system: &str) -> Cow<'a, Content> {
+        let turn = |role: Role, content: &str| Message { role, content: content.to_owned() };
+        match (self, content) {
+            (_, Content::Messages(turns)) if turns.first().is_none_or(|m| m.role != Role::System) => {
+                let first = std::iter::once(turn(Role::System, system));
+                Cow::Owned(Content::Messages(first.chain(turns.iter().cloned()).collect()))
+            }
+            (Template::Chat(_), Content::PromptCompletion { prompt, completion }) => {
+                Cow::Owned(Content::Messages(vec![
+                    turn(Role::System, system),
+                    turn(Role::User, prompt),
+                    turn(Role::Assistant, completion),
+                ]))
+            }
+            _ => Cow::Borrowed(content),
+        }
+    }
+
     pub(super) fn render(&self, content: &Content) -> Result<Rendered, EncodeError> {
         Ok(match (self, content) {
             (_, Content::Text(text)) => whole(text),

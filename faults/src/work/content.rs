@@ -98,6 +98,8 @@ pub fn encoding() -> EncodingSpec {
     EncodingSpec {
         tokenizer: sha256_hex(b"tokenizer"),
         template: "tulu".into(),
+        template_source: None,
+        system: None,
         template_digest: None,
         max_length: 2048,
     }

@@ -11,6 +11,7 @@ use gstore_store::{FeatureDesc, FeaturePart, Snapshot};
 use super::request::{IngestRequest, ProjectionChoice};
 use crate::gradient::{LossForm, ModuleSelection};
 use crate::projection::{ProjectionKind, ProjectionSpec};
+use gstore_data::{TemplateKind, TextOptions};
 use gstore_model::Compute;
 use gstore_model::Reduction;
 
@@ -154,13 +155,18 @@ impl Word {
         }
         words.extend([
             Word {
-                text: request.template.name().to_owned(),
-                usual: request.template == IngestRequest::TEMPLATE,
+                text: request.text.template.name().to_owned(),
+                usual: request.text.template == TemplateKind::default(),
                 differs: |a, b| a.encoding != b.encoding,
             },
             Word {
-                text: format!("length_{}", request.max_length),
-                usual: request.max_length == IngestRequest::MAX_LENGTH,
+                text: "system".to_owned(),
+                usual: request.text.system.is_none(),
+                differs: |a, b| a.encoding != b.encoding,
+            },
+            Word {
+                text: format!("length_{}", request.text.max_length),
+                usual: request.text.max_length == TextOptions::MAX_LENGTH,
                 differs: |a, b| a.encoding != b.encoding,
             },
         ]);

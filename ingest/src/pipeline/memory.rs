@@ -154,7 +154,7 @@ pub fn plan(request: &IngestRequest, sizes: &Sizes<'_>) -> Result<MemoryPlan, In
         worker: sizes.worker(request, keep),
         // One window: the next is read when all batches of this one are on their way. A token
         // takes its id and its flag.
-        waiting: CELL_ROWS * (TEXT + ENCODED + 5 * u64::from(request.max_length).min(512)),
+        waiting: CELL_ROWS * (TEXT + ENCODED + 5 * u64::from(request.text.max_length).min(512)),
         finished: sizes.finished(request),
         stored: sizes.stored(request),
         largest: sizes.largest(request),
@@ -246,7 +246,7 @@ impl Sizes<'_> {
     /// A row of more tokens than a batch is one of its own; few are longer than what the model was made for.
     /// A segment is of one cell.
     fn largest(&self, request: &IngestRequest) -> Extent {
-        let longest = u64::from(request.max_length).min(self.decoder.max_positions as u64);
+        let longest = u64::from(request.text.max_length).min(self.decoder.max_positions as u64);
         let sample_vectors = match request.granularity {
             Granularity::Token => longest,
             Granularity::Sample => 1,

@@ -228,6 +228,9 @@ impl IngestPlan {
                 if let Some(origin) = origin(&self.request.model) {
                     provenance.insert("model_origin".to_owned(), json!(origin));
                 }
+                if let Some(tokenizer) = &self.request.text.tokenizer {
+                    provenance.insert("tokenizer".to_owned(), place(tokenizer));
+                }
                 match &checkpoint.arg.weights {
                     CheckpointWeights::Base => {}
                     CheckpointWeights::Adapter(folder) => {
@@ -278,7 +281,7 @@ pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
 
 /// The base's tokenizer and template, which all checkpoints share.
 pub(super) fn encoder(request: &IngestRequest) -> Result<TextEncoder, IngestError> {
-    let mut encoder = TextEncoder::load(&request.model, request.template, request.max_length)?;
+    let mut encoder = request.text.encoder(&request.model)?;
     for arg in &request.checkpoints {
         if let CheckpointWeights::Model(folder) = &arg.weights {
             encoder.share_with(folder).map_err(|source| IngestError::OtherTokens {

@@ -8,7 +8,7 @@ use gstore_store::{DType, Granularity};
 
 use crate::gradient::{AdamParams, GradForm, LossForm, ModuleSelection};
 use crate::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
-use gstore_data::TemplateKind;
+use gstore_data::TextOptions;
 use gstore_model::{Compute, Device, Reduction};
 
 /// One ingest: the features of one dataset at some checkpoints.
@@ -43,10 +43,8 @@ pub struct IngestRequest {
     pub max_memory: Option<u64>,
     /// Type of the stored vectors; losses are always f32.
     pub dtype: DType,
-    /// Template of the encoding.
-    pub template: TemplateKind,
-    /// Maximum length of the encoding, in tokens.
-    pub max_length: u32,
+    /// How records become tokens.
+    pub text: TextOptions,
     /// Constants of `grad-adam`.
     pub adam: AdamParams,
     /// Tokens in one batch.
@@ -71,12 +69,6 @@ impl IngestRequest {
     /// Type of the stored vectors unless another is asked for.
     pub const DTYPE: DType = DType::F16;
 
-    /// Template of the encoding unless another is asked for.
-    pub const TEMPLATE: TemplateKind = TemplateKind::Tulu;
-
-    /// Maximum length of the encoding unless another is asked for, in tokens.
-    pub const MAX_LENGTH: u32 = 2048;
-
     /// Tokens in one batch unless others are asked for.
     pub const BATCH_TOKENS: u32 = 512;
 
@@ -98,8 +90,7 @@ impl IngestRequest {
             compute: Compute::default(),
             max_memory: None,
             dtype: Self::DTYPE,
-            template: Self::TEMPLATE,
-            max_length: Self::MAX_LENGTH,
+            text: TextOptions::default(),
             adam: AdamParams::default(),
             batch_tokens: Self::BATCH_TOKENS as usize,
             threads: 1,

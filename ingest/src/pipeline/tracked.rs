@@ -142,8 +142,8 @@ fn check_request(request: &IngestRequest, decoder: &Decoder) -> Result<(), Inges
         return Err(IngestError::NoLayer { layer, layers });
     }
     let positions = decoder.max_positions;
-    if decoder.positions == Positions::Learned && request.max_length as usize > positions {
-        return Err(IngestError::TooLong { max_length: request.max_length, positions });
+    if decoder.positions == Positions::Learned && request.text.max_length as usize > positions {
+        return Err(IngestError::TooLong { max_length: request.text.max_length, positions });
     }
     Ok(())
 }

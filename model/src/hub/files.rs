@@ -14,24 +14,27 @@ pub enum Need {
         /// With the state of its optimizer.
         moments: bool,
     },
+    /// A tokenizer.
+    Tokenizer,
 }
+
+/// Files of a tokenizer, and the configurations that name its end tokens.
+const TOKENIZER: &[&str] = &[
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "config.json",
+];
 
 impl Need {
     /// Whether a file of a repository is read; `*` stands for any characters.
     #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
     pub(super) fn reads(self, name: &str) -> bool {
         let patterns: &[&str] = match self {
-            Self::Model => &[
-                "config.json",
-                "generation_config.json",
-                "model.safetensors",
-                "model.safetensors.index.json",
-                "model-*-of-*.safetensors",
-                "tokenizer.json",
-                "tokenizer_config.json",
-                "special_tokens_map.json",
-                "chat_template.jinja",
-            ],
+            Self::Tokenizer => &[],
+            Self::Model => &["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"],
             Self::Adapter { .. } => &[
                 "adapter_config.json",
                 "adapter_model.safetensors",
@@ -45,7 +48,8 @@ impl Need {
         // No other character has a meaning in an address.
         let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
         let optimizer = moments && matches!(name, "optimizer.pt" | "optimizer.bin");
-        plain && (optimizer || patterns.iter().any(|pattern| fits(pattern, name)))
+        let tokenizer = !matches!(self, Self::Adapter { .. }) && TOKENIZER.contains(&name);
+        plain && (optimizer || tokenizer || patterns.iter().any(|pattern| fits(pattern, name)))
     }
 
     /// A file that has to be in the folder and is not, if any.
@@ -55,6 +59,7 @@ impl Need {
         let (first, stem) = match self {
             Self::Model => (&["config.json", "tokenizer.json"][..], "model"),
             Self::Adapter { .. } => (&["adapter_config.json"][..], "adapter_model"),
+            Self::Tokenizer => (&["tokenizer.json"][..], ""),
         };
         if let Some(name) = first.iter().find(|name| !is_there(name)) {
             return Some((*name).to_owned());
@@ -64,6 +69,9 @@ impl Need {
             && !is_there("optimizer.bin")
         {
             return Some("optimizer.pt".to_owned());
+        }
+        if self == Self::Tokenizer {
+            return None;
         }
         let single = format!("{stem}.safetensors");
         if is_there(&single) {
@@ -101,6 +109,7 @@ mod tests {
         let adapter = Need::Adapter { moments: false };
         assert!(Need::Model.reads("model-00001-of-00002.safetensors") && Need::Model.reads("config.json"));
         assert!(!adapter.reads("optimizer.pt") && Need::Adapter { moments: true }.reads("optimizer.pt"));
+        assert!(Need::Tokenizer.reads("tokenizer.json") && !Need::Tokenizer.reads("model.safetensors"));
         for name in
             ["model-1.safetensors", "a/config.json", "model-a/b-of-2.safetensors", "model-1-of-?.safetensors"]
         {

@@ -86,6 +86,14 @@ pub fn resolve_model(text: &str, progress: &mut dyn Progress) -> Result<Resolved
     resolve(text, Need::Model, &HubConfig::from_env(), progress)
 }
 
+/// Finds the folder of a tokenizer, with the environment's configuration.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_tokenizer(text: &str, progress: &mut dyn Progress) -> Result<Resolved, HubError> {
+    resolve(text, Need::Tokenizer, &HubConfig::from_env(), progress)
+}
+
 /// Finds the folder of an adapter, with the environment's configuration; `moments`: also its optimizer state.
 ///
 /// # Errors

@@ -122,6 +122,8 @@ fn encoding(template: &str) -> EncodingSpec {
     EncodingSpec {
         tokenizer: "0".repeat(64),
         template: template.into(),
+        template_source: None,
+        system: None,
         template_digest: None,
         max_length: 2048,
     }

@@ -47,6 +47,8 @@ fn encoding() -> EncodingSpec {
     EncodingSpec {
         tokenizer: sha256_hex(b"t"),
         template: "plain".into(),
+        template_source: None,
+        system: None,
         template_digest: None,
         max_length: 8,
     }

@@ -96,6 +96,8 @@ pub fn encoding_spec() -> EncodingSpec {
     EncodingSpec {
         tokenizer: sha256_hex(b"tokenizer"),
         template: "tulu".into(),
+        template_source: None,
+        system: None,
         template_digest: None,
         max_length: 2048,
     }

@@ -18,6 +18,8 @@ pub(super) struct Located {
     pub model: PathBuf,
     /// The checkpoint.
     pub arg: CheckpointArg,
+    /// The folder of the tokenizer, where it is not the model's.
+    pub tokenizer: Option<PathBuf>,
 }
 
 /// Where the user says that weights are, and what is known of these folders.
@@ -51,8 +53,9 @@ impl Places {
         let model = self.model.clone().or_else(|| noted("model"));
         let Some(model) = model else { return Err(GivenError::Unknown { checkpoint: name }) };
         present(&name, &model)?;
+        let tokenizer = noted("tokenizer");
         if let Some(arg) = self.of_user(&name, &model, id)? {
-            return Ok(Located { model, arg });
+            return Ok(Located { model, arg, tokenizer });
         }
         let weights = match (noted("adapter"), noted("weights")) {
             (Some(folder), _) => CheckpointWeights::Adapter(folder),
@@ -75,7 +78,7 @@ impl Places {
         } else if let Some(folder) = arg.folder() {
             present(&arg.name, folder)?;
         }
-        Ok(Located { model, arg })
+        Ok(Located { model, arg, tokenizer })
     }
 
     /// That of the user's checkpoints which has the weights; one of the same name is looked at first.

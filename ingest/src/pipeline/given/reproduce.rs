@@ -14,6 +14,7 @@ use crate::pipeline::describe::{parse_adam, parse_loss};
 use crate::pipeline::plan::CheckpointPlan;
 use crate::pipeline::request::{EmbeddingForm, IngestRequest, ProjectionChoice};
 use crate::projection::ProjectionSpec;
+use gstore_data::TextOptions;
 use gstore_model::{Compute, Device, Reduction};
 
 /// What a message calls the dataset of given samples.
@@ -68,10 +69,8 @@ pub(super) fn request(
     if part.attrs.dot_scale != 1.0 {
         return Err(refuse(format!("their dot products are to be multiplied by {}", part.attrs.dot_scale)));
     }
-    let template = encoding
-        .template
-        .parse()
-        .map_err(|_| refuse(format!("their template is `{}`, which is not known here", encoding.template)))?;
+    let unknown = || refuse(format!("their template is `{}`, which is not known here", encoding.template));
+    let options = TextOptions::of_spec(encoding).ok_or_else(unknown)?;
     Ok(IngestRequest {
         checkpoints: vec![located.arg.clone()],
         kinds: vec![kind],
@@ -84,8 +83,7 @@ pub(super) fn request(
         device,
         compute,
         dtype: desc.dtype,
-        template,
-        max_length: encoding.max_length,
+        text: TextOptions { tokenizer: located.tokenizer.clone(), ..options },
         adam: if kind.needs_moments() { parse_adam(&desc.kind.params) } else { AdamParams::default() },
         ..IngestRequest::new(DATASET, &located.model)
     })

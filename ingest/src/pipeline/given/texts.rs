@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gstore_data::{EncodeError, TextEncoder, parse_record};
+use gstore_data::{EncodeError, TextEncoder, TextOptions, parse_record};
 use gstore_store::{EncodingSpec, Snapshot};
 
 use super::GivenError;
@@ -28,12 +28,13 @@ impl Tokenizers {
         if let Some((_, kept)) = self.0.iter().find(|(of, _)| of == encoding) {
             return Some(Arc::clone(kept));
         }
-        let template = encoding.template.parse().ok()?;
-        let load = |folder: &PathBuf| TextEncoder::load(folder, template, encoding.max_length).ok();
+        let options = TextOptions::of_spec(encoding)?;
+        let load = |folder: &PathBuf| options.encoder(folder).ok();
         let mut folders: Vec<PathBuf> = given.map(Path::to_owned).into_iter().collect();
         for checkpoint in snapshot.runs().iter().flat_map(|run| &run.checkpoints) {
             let noted = |key| checkpoint.provenance.get(key).and_then(|folder| folder.as_str());
-            folders.extend(["model", "weights"].into_iter().filter_map(noted).map(PathBuf::from));
+            folders
+                .extend(["tokenizer", "model", "weights"].into_iter().filter_map(noted).map(PathBuf::from));
         }
         folders.dedup();
         let found = folders.iter().filter_map(load).find(|tokenizer| tokenizer.spec() == *encoding);

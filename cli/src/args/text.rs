@@ -1,0 +1,61 @@
+//! Text flags of `gstore ingest`, `gstore train` and `gstore generate`: how records become tokens.
+
+use std::path::Path;
+
+use clap::Args;
+use gstore_data::{TemplateKind, TextOptions};
+
+/// How records become tokens.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Text and tokens")]
+pub struct TextArgs {
+    /// How a conversation becomes text: tulu (LESS, open-instruct), chat (the tokenizer's own template),
+    /// plain (no markup), a model family's format by its name in LMFlow, or a file in Jinja
+    #[arg(long, alias = "conversation-template", value_name = "NAME|FILE.jinja", default_value = TemplateKind::default().name(),
+        value_parser = template,
+        help = format!("How a conversation becomes text, by a name or a file in Jinja (.jinja). Names: {}", TemplateKind::names().join(", ")))]
+    pub template: TemplateKind,
+    /// System message of conversations that have none
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Tokenizer in place of the model's own: a folder, or org/name or org/name@revision on the Hugging Face
+    /// Hub
+    #[arg(long, alias = "tokenizer-name", value_name = "DIR|REPO")]
+    pub tokenizer: Option<String>,
+    /// Samples are cut off after this many tokens; prompts that are longer are refused
+    #[arg(long, alias = "max-seq-length", value_name = "N", default_value_t = TextOptions::MAX_LENGTH,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_length: u32,
+    /// Cut each long `text` into samples of N tokens in place of cutting it off
+    #[arg(long, alias = "block-size", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub block: Option<u32>,
+}
+
+/// A template by its name, or a file.
+fn template(text: &str) -> Result<TemplateKind, String> {
+    let path = Path::new(text);
+    let is_file =
+        path.extension().is_some_and(|ending| ["jinja", "jinja2", "j2"].iter().any(|e| ending == *e));
+    if !is_file {
+        return text.parse().map_err(|error: gstore_data::EncodeError| error.to_string());
+    }
+    fs_err::read_to_string(path).map(TemplateKind::Jinja).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_is_a_name_or_a_file() {
+        assert_eq!(template("tulu"), Ok(TemplateKind::Tulu));
+        assert_eq!(template("llama3"), Ok(TemplateKind::Named("llama3")));
+        assert!(template("lama3").unwrap_err().contains("llama3"));
+        assert!(template("missing.jinja").unwrap_err().contains("missing.jinja"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.jinja");
+        fs_err::write(&path, "{{ messages }}").unwrap();
+        let read = template(&path.display().to_string());
+        assert_eq!(read, Ok(TemplateKind::Jinja("{{ messages }}".to_owned())));
+    }
+}
