@@ -7,6 +7,7 @@ mod commands;
 mod context;
 mod ending;
 mod failure;
+mod forecast;
 mod generating;
 mod models;
 mod output;
@@ -52,6 +53,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Add(args) => commands::add::run(&context, &args),
         Command::Ingest(args) => commands::ingest::run(&context, &args),
         Command::Train(args) => commands::train::run(&context, &args),
+        Command::Merge(args) => commands::merge::run(&context, &args),
         Command::Generate(args) => commands::generate::run(&context, &args),
         Command::Run(args) => commands::run::run(&context, &args),
         Command::Attach(args) => commands::attach::run(&context, &args),

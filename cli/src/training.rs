@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use gstore_train::{Checkpoint, Observer, StepReport};
+use gstore_train::{Checkpoint, Evaluated, Observer, StepReport};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 
 /// Time between two plain lines.
@@ -92,6 +92,11 @@ impl Observer for Live {
             }
             None => self.plain(step, &numbers),
         }
+    }
+
+    fn evaluated(&mut self, evaluated: &Evaluated) {
+        let Evaluated { step, loss, .. } = evaluated;
+        self.line(&format!("step {step}: loss of the held-out samples {loss:.4}"));
     }
 
     fn saved(&mut self, checkpoint: &Checkpoint) {

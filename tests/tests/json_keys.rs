@@ -128,6 +128,8 @@ fn the_page_has_every_key_and_no_other() {
     ]);
     train.args(["--output", "tuned", "--json", "--model"]).arg(world::demo().join("model"));
     check("train", &serde_json::from_str(&binary::ok(&mut train)).expect("JSON"));
+    train.args(["--dry-run", "--overwrite-output-dir", "--run", "other"]);
+    check("train --dry-run", &serde_json::from_str(&binary::ok(&mut train)).expect("JSON"));
     // The run needs no paths.
     place.ok(&["ingest", "--dataset", "pool", "--run", "tuned", "--features", "loss"]);
 

@@ -31,4 +31,5 @@ mod server_put;
 mod shards;
 mod sketch;
 mod sketch_ingest;
+mod train;
 mod whole_model;

@@ -74,6 +74,9 @@ pub enum TrainError {
     /// Nothing to train on.
     #[error("there is no sample with a scored token to train on")]
     NoSamples,
+    /// Nothing to watch the loss on.
+    #[error("there is no sample with a scored token to watch the loss on")]
+    NothingHeldOut,
     /// A step without a scored token.
     #[error("none of the samples of step {step} has a scored token, so there is nothing to learn from it")]
     NothingScored {

@@ -1,8 +1,10 @@
 //! Loss and gradient of a step's samples, summed in an order that threads do not change.
 
+use std::ops::{ControlFlow, Range};
 use std::sync::{Mutex, PoisonError};
 
-use gstore_core::{Cancel, Cancelled, parallel::unordered};
+use gstore_core::parallel::{ordered, unordered};
+use gstore_core::{Cancel, Cancelled};
 use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::gradients::{LoraSink, Summed};
 use gstore_model::{
@@ -10,8 +12,10 @@ use gstore_model::{
 };
 
 use crate::cut::cut;
+use crate::dropout::DropoutRates;
 use crate::error::TrainError;
 use crate::parameters::{Form, Parameters};
+use crate::random::Stream;
 use crate::sums::{PieceSink, Scratch, Sums};
 use crate::turns::{StopOnDrop, Turns};
 
@@ -66,6 +70,8 @@ pub(crate) struct Computing<'a> {
     /// About as many tokens as a piece has at most.
     pub piece_tokens: usize,
     pub keep: Keep,
+    /// Shares that are dropped, and the step's stream of random numbers.
+    pub dropout: Option<(DropoutRates, Stream)>,
     pub cancel: &'a Cancel,
 }
 
@@ -90,7 +96,7 @@ impl<B: Backend + Clone> Parameters<B> {
         let failure = Mutex::new(None);
         let work = |scratch: &mut Scratch<B>, piece: usize| {
             let mut guard = StopOnDrop { turns: &sums.turns, done: false };
-            match self.piece(piece, &samples[pieces[piece].clone()], computing.keep, &sums, scratch) {
+            match self.piece(piece, (samples, &pieces[piece]), computing, &sums, scratch) {
                 Ok(loss) => *losses[piece].lock().unwrap_or_else(PoisonError::into_inner) = loss,
                 Err(error) => {
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -124,17 +130,18 @@ impl<B: Backend + Clone> Parameters<B> {
     fn piece(
         &self,
         piece: usize,
-        samples: &[Weighted<'_>],
-        keep: Keep,
+        (samples, range): (&[Weighted<'_>], &Range<usize>),
+        Computing { keep, dropout, .. }: Computing<'_>,
         sums: &Sums,
         scratch: &mut Scratch<B>,
     ) -> Result<f64, TrainError> {
-        let model = self.model()?;
+        let (model, samples) = (self.model()?, &samples[range.clone()]);
         let packed: Vec<PackedSample<'_>> = samples.iter().map(|w| w.sample.packed()).collect();
         let mut layout = Layout::new(&packed, false, Reduction::Sum);
         for (span, weighted) in layout.scored_spans.iter().zip(samples) {
             layout.weights[span.clone()].fill(weighted.weight);
         }
+        layout.dropout = dropout.map(|(rates, stream)| rates.of_rows(&layout, range.start, stream));
         if layout.scored_rows.is_empty() {
             (0..sums.places.len()).for_each(|sum| sums.pass(sum, piece));
             return Ok(0.0);
@@ -158,6 +165,34 @@ impl<B: Backend + Clone> Parameters<B> {
         let weighted =
             losses.iter().zip(&weights).map(|(loss, weight)| f64::from(*loss) * f64::from(*weight));
         Ok(weighted.fold(0.0, |sum, loss| sum + loss))
+    }
+}
+
+impl<B: Backend + Clone> Parameters<B> {
+    /// The losses of all scored tokens of samples, summed, without dropout.
+    pub(crate) fn losses(&self, samples: &[Sample], computing: Computing<'_>) -> Result<f64, TrainError> {
+        let model = self.model()?;
+        let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
+        let pieces = cut(&lengths, computing.piece_tokens);
+        let of_piece = |(): &mut (), piece: usize| -> Result<f64, TrainError> {
+            let packed: Vec<PackedSample<'_>> =
+                samples[pieces[piece].clone()].iter().map(Sample::packed).collect();
+            let layout = Layout::new(&packed, false, Reduction::Sum);
+            if layout.scored_rows.is_empty() {
+                return Ok(0.0);
+            }
+            let pass = Pass { last_rows: LastRows::Scored, keep_from: None, keep: Keep::Inputs, tap: None };
+            let forward = model.forward(layout, pass)?;
+            let losses = model.losses(&forward, Objective::CrossEntropy { smoothing: 0.0 })?;
+            Ok(losses.iter().map(|loss| f64::from(*loss)).sum())
+        };
+        let mut sum = 0.0;
+        let take = |loss: f64| {
+            sum += loss;
+            Ok(ControlFlow::Continue(()))
+        };
+        ordered(pieces.len(), computing.threads, computing.cancel, || (), of_piece, take)?;
+        Ok(sum)
     }
 }
 

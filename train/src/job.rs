@@ -1,23 +1,21 @@
 //! Training jobs: start, steps, and checkpoints.
 
 use gstore_core::Cancel;
-use gstore_model::architectures::Decoder;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
-use gstore_model::weights::ModelFolder;
 use gstore_model::{Backend, Device};
 use serde_json::Value;
 
 use crate::checkpoint::{
-    Checkpoint, LogLine, Resumed, TrainingState, checkpoints, is_adapter, last_checkpoint, remove_all,
+    Checkpoint, Evaluated, LogLine, Resumed, TrainingState, checkpoints, last_checkpoint, remove_all,
     remove_interim, write,
 };
 use crate::error::TrainError;
 use crate::gradient::Sample;
-use crate::order::Steps;
-use crate::request::{Method, TrainRequest};
+use crate::prepare::Prepared;
+use crate::request::TrainRequest;
 use crate::schedule::Schedule;
-use crate::start::{identity, samples, start};
+use crate::start::{identity, start};
 use crate::trainer::{StepReport, Trainer, TrainerOptions};
 
 /// Hears how a training goes on.
@@ -28,6 +26,8 @@ pub trait Observer {
     fn begin(&mut self, _taken: u64, _total: u64) {}
     /// A step was taken, counted from 1.
     fn step(&mut self, _step: u64, _report: &StepReport) {}
+    /// The loss of the samples that no step is taken on was computed.
+    fn evaluated(&mut self, _evaluated: &Evaluated) {}
     /// A checkpoint was written.
     fn saved(&mut self, _checkpoint: &Checkpoint) {}
 }
@@ -53,6 +53,8 @@ pub struct Outcome {
     pub parameters: usize,
     /// The last entry of the log.
     pub last: Option<LogLine>,
+    /// Losses of the samples that no step is taken on.
+    pub evaluations: Vec<Evaluated>,
     /// Its checkpoints, by step.
     pub checkpoints: Vec<Checkpoint>,
 }
@@ -67,7 +69,6 @@ pub fn run(
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<Outcome, TrainError> {
-    request.check()?;
     let device = request.compute.device;
     device.check(request.compute.precision)?;
     match device {
@@ -76,17 +77,29 @@ pub fn run(
     }
 }
 
+/// How the steps of a request are computed.
+pub(crate) fn options(request: &TrainRequest) -> TrainerOptions {
+    TrainerOptions {
+        mean: request.steps.mean,
+        max_grad_norm: request.steps.max_grad_norm.filter(|norm| *norm > 0.0),
+        threads: request.compute.threads,
+        piece_tokens: request.compute.piece_tokens,
+        keep: request.compute.keep,
+        dropout: request.steps.dropout,
+        seed: request.batching.seed,
+    }
+}
+
 /// A training that is about to take steps.
 struct Job<'a, B: Backend> {
-    request: TrainRequest,
+    prepared: Prepared,
     observer: &'a mut dyn Observer,
     cancel: &'a Cancel,
-    samples: Vec<Sample>,
-    steps: Steps,
     schedule: Schedule,
     identity: Value,
     trainer: Trainer<B>,
     log: Vec<LogLine>,
+    evaluations: Vec<Evaluated>,
     /// Losses since the last entry of the log.
     pending: Vec<f64>,
 }
@@ -98,49 +111,26 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         observer: &'a mut dyn Observer,
         cancel: &'a Cancel,
     ) -> Result<Job<'a, B>, TrainError> {
-        let mut request = request.clone();
-        // An adapter that is gone on from keeps its configuration.
-        if let Some(from) = request.saving.resume_from.clone() {
-            request.method = if is_adapter(&from) { Method::Adapter(from) } else { Method::Full };
-        }
-        let base = match request.method {
-            Method::FromScratch => None,
-            _ => Some(ModelFolder::open(&request.model)?),
-        };
-        let decoder = match &base {
-            Some(base) => base.decoder().clone(),
-            None => Decoder::read(&request.model.join("config.json"))?,
-        };
-        let samples = samples(&request, &decoder, observer, cancel)?;
-        let batching = &request.batching;
-        let size = (batching.micro, batching.accumulate);
-        let steps = Steps::new(request.plan(), samples.len(), size, batching.epochs, batching.max_steps)?;
-        let identity = identity(&request, base.as_ref(), &samples, steps.total())?;
-        let start = start(&request, base.as_ref(), &decoder, &identity, backend)?;
-        let options = TrainerOptions {
-            mean: request.steps.mean,
-            max_grad_norm: request.steps.max_grad_norm.filter(|norm| *norm > 0.0),
-            threads: request.compute.threads,
-            piece_tokens: request.compute.piece_tokens,
-            keep: request.compute.keep,
-        };
-        let Resumed { parameters, optimizer, log, pending, .. } = start;
+        let prepared = Prepared::new(request, observer, cancel)?;
+        let Prepared { request, base, decoder, samples, steps, .. } = &prepared;
+        let identity = identity(request, base.as_ref(), samples, steps.total())?;
+        let start = start(request, base.as_ref(), decoder, &identity, backend)?;
+        let Resumed { parameters, optimizer, log, evaluations, pending } = start;
         Ok(Job {
             schedule: request.schedule(steps.total()),
-            trainer: Trainer::new(parameters, optimizer, options),
-            request,
+            trainer: Trainer::new(parameters, optimizer, options(request)),
+            prepared,
             observer,
             cancel,
-            samples,
-            steps,
             identity,
             log,
+            evaluations,
             pending,
         })
     }
 
     fn run(mut self) -> Result<Outcome, TrainError> {
-        let (mut taken, total) = (self.trainer.optimizer.steps(), self.steps.total());
+        let (mut taken, total) = (self.trainer.optimizer.steps(), self.prepared.steps.total());
         let mut saved = taken;
         self.observer.begin(taken, total);
         while taken < total && !self.cancel.is_raised() {
@@ -149,7 +139,10 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
                 Err(TrainError::Stopped) => break,
                 Err(error) => return Err(self.with_last(error)),
             }
-            let every = self.request.saving.every.unwrap_or(self.steps.per_epoch());
+            if let Err(error) = self.evaluate(taken) {
+                return Err(self.with_last(error));
+            }
+            let every = self.prepared.request.saving.every.unwrap_or(self.prepared.steps.per_epoch());
             if taken.is_multiple_of(every) || taken == total {
                 self.save(taken, false)?;
                 saved = taken;
@@ -162,27 +155,30 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
             finished: taken >= total,
             steps: taken,
             total,
-            samples: self.samples.len(),
+            samples: self.prepared.samples.len(),
             parameters: self.trainer.parameters.store().values().len(),
             last: self.log.last().copied(),
-            checkpoints: checkpoints(&self.request.output)?,
+            evaluations: self.evaluations,
+            checkpoints: checkpoints(&self.prepared.request.output)?,
         })
     }
 
     /// Step `taken`, counted from 0.
     fn step(&mut self, taken: u64) -> Result<(), TrainError> {
-        let batch = self.steps.batch(taken);
+        let batch = self.prepared.batch(taken);
+        let samples = &self.prepared.samples;
         let batch: Vec<Vec<&Sample>> =
-            batch.iter().map(|micro| micro.iter().filter_map(|i| self.samples.get(*i)).collect()).collect();
+            batch.iter().map(|micro| micro.iter().filter_map(|i| samples.get(*i)).collect()).collect();
         let report = self.trainer.step(&batch, self.schedule.rate(taken), self.cancel)?;
         let step = taken + 1;
         self.pending.push(report.loss);
-        if step.is_multiple_of(self.request.saving.log_every) || step == self.steps.total() {
+        if step.is_multiple_of(self.prepared.request.saving.log_every) || step == self.prepared.steps.total()
+        {
             let loss = self.pending.iter().sum::<f64>() / self.pending.len() as f64;
             self.pending.clear();
             self.log.push(LogLine {
                 step,
-                epoch: self.steps.epoch(step),
+                epoch: self.prepared.steps.epoch(step),
                 loss,
                 grad_norm: report.grad_norm,
                 learning_rate: report.learning_rate,
@@ -192,27 +188,49 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         Ok(())
     }
 
+    /// Computes the loss of the samples that no step is taken on, if it is due after `taken` steps. Ctrl-C
+    /// waits for it: a checkpoint has the evaluations of all its steps.
+    fn evaluate(&mut self, taken: u64) -> Result<(), TrainError> {
+        let Prepared { request, held_out, steps, .. } = &self.prepared;
+        let Some(evaluation) = &request.evaluation else { return Ok(()) };
+        let every = evaluation.every.unwrap_or(steps.per_epoch());
+        if !taken.is_multiple_of(every) && taken != steps.total() {
+            return Ok(());
+        }
+        let Some(loss) = self.trainer.evaluate(held_out, &Cancel::new())? else { return Ok(()) };
+        if !loss.is_finite() {
+            let what = "loss of the held-out samples";
+            return Err(TrainError::NotFinite { step: taken, what, value: loss, last: String::new() });
+        }
+        let line = Evaluated { step: taken, epoch: steps.epoch(taken), loss };
+        self.evaluations.push(line);
+        self.observer.evaluated(&line);
+        Ok(())
+    }
+
     /// Writes a checkpoint; one in between, which only keeps what was done when the training was told to
     /// stop, goes with the next.
     fn save(&mut self, taken: u64, interim: bool) -> Result<(), TrainError> {
+        let Prepared { request, steps, .. } = &self.prepared;
         let training = TrainingState {
             step: taken,
-            epoch: self.steps.epoch(taken),
-            epochs: self.steps.epoch(self.steps.total()),
-            micro: self.request.batching.micro,
-            save_every: self.request.saving.every,
-            log_every: self.request.saving.log_every,
+            epoch: steps.epoch(taken),
+            epochs: steps.epoch(steps.total()),
+            micro: request.batching.micro,
+            save_every: request.saving.every,
+            log_every: request.saving.log_every,
             log: self.log.clone(),
+            evaluations: self.evaluations.clone(),
             pending: self.pending.clone(),
             schedule: self.schedule,
             identity: self.identity.clone(),
             interim,
         };
-        let checkpoint = write(&self.request, &self.trainer, &training)?;
+        let checkpoint = write(request, &self.trainer, &training)?;
         if !interim {
-            remove_interim(&self.request.output, taken)?;
-            if let Some(limit) = self.request.saving.limit {
-                remove_all(&self.request.output, limit)?;
+            remove_interim(&request.output, taken)?;
+            if let Some(limit) = request.saving.limit {
+                remove_all(&request.output, limit)?;
             }
         }
         self.observer.saved(&checkpoint);
@@ -222,7 +240,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
     /// Says of a loss that is no number which checkpoint is there.
     fn with_last(&self, error: TrainError) -> TrainError {
         let TrainError::NotFinite { step, what, value, .. } = error else { return error };
-        let last = match last_checkpoint(&self.request.output) {
+        let last = match last_checkpoint(&self.prepared.request.output) {
             Ok(Some(checkpoint)) => format!("the last checkpoint is {}", checkpoint.folder.display()),
             _ => "no checkpoint was written yet".to_owned(),
         };

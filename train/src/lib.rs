@@ -5,7 +5,8 @@
 //! - [`Parameters`] are what is trained, with the model that computes with them; [`Sample`]s are what is
 //!   trained on
 //! - [`Trainer`] takes steps; `checkpoint` writes what torch, PEFT and transformers open, and reads it again
-//! - [`run`] is the whole job: [`TrainRequest`], data, steps, checkpoints, resumption
+//! - [`run`] is the whole job: [`TrainRequest`], data, steps, checkpoints, resumption; [`forecast`] tells what
+//!   it takes, [`merge`] makes a model of an adapter and its base
 //!
 //! Invariants
 //! - bits depend on the request and the data alone: not on threads, nor on where a run was stopped and went
@@ -17,13 +18,19 @@
 mod checkpoint;
 mod cut;
 mod data;
+mod dropout;
 mod error;
+mod forecast;
 mod gradient;
 mod job;
 mod lora;
+mod memory;
+mod merge;
 mod optimizer;
 mod order;
+mod packing;
 mod parameters;
+mod prepare;
 mod random;
 mod register;
 mod request;
@@ -33,17 +40,20 @@ mod sums;
 mod trainer;
 mod turns;
 
-pub use checkpoint::{Checkpoint, LogLine, last_checkpoint};
+pub use checkpoint::{Checkpoint, Evaluated, LogLine, last_checkpoint};
 pub use data::Subset;
+pub use dropout::DropoutRates;
 pub use error::TrainError;
+pub use forecast::{Forecast, forecast};
 pub use gradient::Sample;
 pub use gstore_data::SampleSource as DataSource;
 pub use job::{Observer, Outcome, Quiet, run};
 pub use lora::LoraChoice;
+pub use merge::{base_of, merge};
 pub use optimizer::{AdamW, Optimizer, OptimizerKind, Sgd, TensorState};
 pub use order::{Plan, Steps};
 pub use parameters::Parameters;
 pub use register::register;
-pub use request::{Batching, Compute, Method, Saving, StepOptions, TrainRequest};
+pub use request::{Batching, Compute, Evaluation, Method, Saving, StepOptions, TrainRequest};
 pub use schedule::{Schedule, ScheduleKind};
 pub use trainer::{LossMean, StepReport, Trainer, TrainerOptions};

@@ -7,6 +7,7 @@ use gstore_model::{Compute as Precision, Device, Keep};
 use serde_json::{Value, json};
 
 use crate::data::Subset;
+use crate::dropout::DropoutRates;
 use crate::error::TrainError;
 use crate::lora::LoraChoice;
 use crate::optimizer::OptimizerKind;
@@ -32,10 +33,21 @@ pub struct TrainRequest {
     pub batching: Batching,
     /// What a step does.
     pub steps: StepOptions,
+    /// What the loss is watched on; none: nothing.
+    pub evaluation: Option<Evaluation>,
     /// Which checkpoints are written.
     pub saving: Saving,
     /// What computes, and how.
     pub compute: Compute,
+}
+
+/// Samples that no step is taken on, and when their loss is computed.
+#[derive(Clone)]
+pub struct Evaluation {
+    /// The samples, encoded as those that are trained on.
+    pub data: SampleSource,
+    /// After so many steps, and after the last; none: after each epoch.
+    pub every: Option<u64>,
 }
 
 /// What is trained.
@@ -56,7 +68,7 @@ pub enum Method {
 pub struct Batching {
     /// How records become tokens.
     pub text: TextOptions,
-    /// Samples of a micro-batch.
+    /// Samples of a micro-batch; with packing sequences.
     pub micro: usize,
     /// Micro-batches of a step.
     pub accumulate: usize,
@@ -68,6 +80,9 @@ pub struct Batching {
     pub seed: u64,
     /// Whether each epoch has its own order.
     pub shuffle: bool,
+    /// Whether samples are put together into sequences of about the maximum length, which are what a
+    /// micro-batch counts.
+    pub packing: bool,
 }
 
 /// What a step does.
@@ -87,6 +102,8 @@ pub struct StepOptions {
     pub max_grad_norm: Option<f64>,
     /// How losses become one.
     pub mean: LossMean,
+    /// Shares of values that are dropped.
+    pub dropout: DropoutRates,
 }
 
 /// Which checkpoints are written, and what is logged.
@@ -117,6 +134,9 @@ pub struct Compute {
     pub piece_tokens: usize,
     /// What layers keep for their backward; changes no bit.
     pub keep: Keep,
+    /// Bytes of memory to stay below where that is possible without changing a bit: layers are computed twice
+    /// then, and fewer threads run.
+    pub max_memory: Option<u64>,
 }
 
 impl Compute {
@@ -134,6 +154,7 @@ impl Default for Batching {
             max_steps: None,
             seed: 42,
             shuffle: true,
+            packing: false,
         }
     }
 }
@@ -148,6 +169,7 @@ impl Default for StepOptions {
             warmup_ratio: 0.0,
             max_grad_norm: Some(1.0),
             mean: LossMean::Tokens,
+            dropout: DropoutRates::default(),
         }
     }
 }
@@ -166,6 +188,7 @@ impl Default for Compute {
             threads: 1,
             piece_tokens: Self::PIECE_TOKENS,
             keep: Keep::All,
+            max_memory: None,
         }
     }
 }
@@ -186,6 +209,7 @@ impl TrainRequest {
             subset: Subset::default(),
             batching: Batching::default(),
             steps: StepOptions::default(),
+            evaluation: None,
             saving: Saving::default(),
             compute: Compute::default(),
         }
@@ -232,7 +256,8 @@ impl TrainRequest {
             OptimizerKind::Sgd(s) if !is_size(s.weight_decay) => refuse("a weight decay", &s.weight_decay),
             _ if self.saving.every == Some(0)
                 || self.saving.log_every == 0
-                || self.saving.limit == Some(0) =>
+                || self.saving.limit == Some(0)
+                || self.evaluation.as_ref().is_some_and(|evaluation| evaluation.every == Some(0)) =>
             {
                 refuse("an interval", &0)
             }
@@ -242,8 +267,8 @@ impl TrainRequest {
 
     /// Settings that decide the bits of the checkpoints, in addition to the model and the data.
     pub(crate) fn identity(&self, total: u64) -> Value {
-        let Batching { micro, accumulate, seed, shuffle, .. } = &self.batching;
-        let StepOptions { optimizer, max_grad_norm, mean, .. } = &self.steps;
+        let Batching { micro, accumulate, seed, shuffle, packing, text, .. } = &self.batching;
+        let StepOptions { optimizer, max_grad_norm, mean, dropout, .. } = &self.steps;
         let schedule = self.schedule(total);
         let (method, lora) = match &self.method {
             Method::Lora(choice) => ("lora".to_owned(), Some(choice)),
@@ -270,6 +295,8 @@ impl TrainRequest {
             "micro-batches of a step": accumulate,
             "seed": seed,
             "shuffle": shuffle,
+            "tokens of a packed sequence": packing.then_some(text.max_length),
+            "dropout": (!dropout.is_none()).then(|| json!({ "lora": dropout.lora, "hidden": dropout.hidden })),
             "steps": total,
             "optimizer": optimizer.name(),
             "rates of the optimizer": rates,

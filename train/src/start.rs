@@ -1,45 +1,16 @@
-//! Starting point of a training: samples, settings that decide its bits, and its last checkpoint.
+//! Starting point of a training: settings that decide its bits, and its last checkpoint.
 
-use gstore_core::{Cancel, many};
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{Resumed, checkpoints, identity_of, remove_all, remove_unfinished, resume};
-use crate::data::load;
 use crate::error::TrainError;
 use crate::gradient::Sample;
-use crate::job::Observer;
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::request::{Method, TrainRequest};
-
-/// The samples that are trained on, checked against the model.
-pub(crate) fn samples(
-    request: &TrainRequest,
-    decoder: &Decoder,
-    observer: &mut dyn Observer,
-    cancel: &Cancel,
-) -> Result<Vec<Sample>, TrainError> {
-    let encoder = request.batching.text.encoder(&request.model)?;
-    let threads = request.compute.threads;
-    let loaded = load(&request.data, &request.subset, &encoder, threads, cancel)?;
-    for (number, sample) in loaded.samples.iter().enumerate() {
-        sample.check(number, decoder)?;
-    }
-    if loaded.without_scored > 0 {
-        observer.note(&format!(
-            "{} without a scored token are left out",
-            many(loaded.without_scored as u64, "sample")
-        ));
-    }
-    if loaded.truncated > 0 {
-        let most = request.batching.text.max_length;
-        observer.note(&format!("{} are cut to {most} tokens", many(loaded.truncated as u64, "sample")));
-    }
-    Ok(loaded.samples)
-}
 
 /// What decides the bits of the checkpoints.
 pub(crate) fn identity(
@@ -102,17 +73,27 @@ pub(crate) fn start<B: Backend + Clone>(
     if let Some(from) = &request.saving.resume_from {
         return resume(from, base, kind, backend);
     }
-    let seed = request.batching.seed;
-    let parameters = match (&request.method, base) {
-        (Method::Lora(choice), Some(base)) => Parameters::new_lora(base, choice, seed, backend)?,
-        (Method::Adapter(folder), Some(base)) => {
-            Parameters::from_adapter(base, &Adapter::open(folder)?, backend)?
-        }
-        (Method::Full, Some(base)) => Parameters::full(base, backend)?,
-        _ => Parameters::random(decoder, deviation(request)?, seed, backend)?,
-    };
+    let parameters = fresh(request, base, decoder, backend)?;
     let optimizer = Optimizer::new(kind, parameters.trained().len());
-    Ok(Resumed { parameters, optimizer, log: Vec::new(), pending: Vec::new() })
+    Ok(Resumed { parameters, optimizer, log: Vec::new(), evaluations: Vec::new(), pending: Vec::new() })
+}
+
+/// The parameters of a training that has taken no step.
+pub(crate) fn fresh<B: Backend + Clone>(
+    request: &TrainRequest,
+    base: Option<&ModelFolder>,
+    decoder: &Decoder,
+    backend: B,
+) -> Result<Parameters<B>, TrainError> {
+    let seed = request.batching.seed;
+    match (&request.method, base) {
+        (Method::Lora(choice), Some(base)) => Parameters::new_lora(base, choice, seed, backend),
+        (Method::Adapter(folder), Some(base)) => {
+            Parameters::from_adapter(base, &Adapter::open(folder)?, backend)
+        }
+        (Method::Full, Some(base)) => Parameters::full(base, backend),
+        _ => Parameters::random(decoder, deviation(request)?, seed, backend),
+    }
 }
 
 /// Deviation of new weights, as the configuration says it.

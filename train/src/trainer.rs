@@ -4,10 +4,12 @@ use gstore_core::Cancel;
 use gstore_model::weights::Decay;
 use gstore_model::{Backend, Keep};
 
+use crate::dropout::DropoutRates;
 use crate::error::TrainError;
 use crate::gradient::{Computing, Sample, Weighted};
 use crate::optimizer::{Optimizer, Part};
 use crate::parameters::Parameters;
+use crate::random::Stream;
 use crate::request::Compute;
 
 /// How the losses of a step's tokens become one.
@@ -33,6 +35,10 @@ pub struct TrainerOptions {
     pub piece_tokens: usize,
     /// What layers keep for their backward.
     pub keep: Keep,
+    /// Shares of values that are dropped.
+    pub dropout: DropoutRates,
+    /// Seed of what is dropped.
+    pub seed: u64,
 }
 
 impl Default for TrainerOptions {
@@ -43,6 +49,8 @@ impl Default for TrainerOptions {
             threads: 1,
             piece_tokens: Compute::PIECE_TOKENS,
             keep: Keep::All,
+            dropout: DropoutRates::default(),
+            seed: 0,
         }
     }
 }
@@ -91,8 +99,8 @@ impl<B: Backend + Clone> Trainer<B> {
     ) -> Result<StepReport, TrainError> {
         let step = self.optimizer.steps() + 1;
         let samples = weighted(batch, self.options.mean).ok_or(TrainError::NothingScored { step })?;
-        let TrainerOptions { threads, piece_tokens, keep, max_grad_norm, .. } = self.options;
-        let computing = Computing { threads, piece_tokens, keep, cancel };
+        let TrainerOptions { threads, max_grad_norm, .. } = self.options;
+        let computing = self.computing(cancel);
         let old = std::mem::take(&mut self.gradient);
         let (loss, mut gradient) = self.parameters.gradient(&samples, computing, old)?;
         let norm = norm(&gradient);
@@ -134,8 +142,25 @@ impl<B: Backend + Clone> Trainer<B> {
     ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
         let step = self.optimizer.steps() + 1;
         let samples = weighted(batch, self.options.mean).ok_or(TrainError::NothingScored { step })?;
-        let TrainerOptions { threads, piece_tokens, keep, .. } = self.options;
-        self.parameters.gradient(&samples, Computing { threads, piece_tokens, keep, cancel }, Vec::new())
+        self.parameters.gradient(&samples, self.computing(cancel), Vec::new())
+    }
+
+    /// Mean loss over the scored tokens of samples, without dropout; none if nothing is scored.
+    ///
+    /// # Errors
+    /// What the backend refuses; the flag raised.
+    pub fn evaluate(&self, samples: &[Sample], cancel: &Cancel) -> Result<Option<f64>, TrainError> {
+        let scored: usize = samples.iter().map(Sample::scored_tokens).sum();
+        let sum = self.parameters.losses(samples, self.computing(cancel))?;
+        Ok((scored > 0).then(|| sum / scored as f64))
+    }
+
+    /// How the next step is computed.
+    fn computing<'a>(&self, cancel: &'a Cancel) -> Computing<'a> {
+        let TrainerOptions { threads, piece_tokens, keep, dropout, seed, .. } = self.options;
+        let stream = || Stream::new(seed, "dropout", self.optimizer.steps());
+        let dropout = (!dropout.is_none()).then(|| (dropout, stream()));
+        Computing { threads, piece_tokens, keep, dropout, cancel }
     }
 }
 

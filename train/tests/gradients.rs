@@ -3,10 +3,12 @@
 
 use gstore_core::Cancel;
 
-use gstore_model::Compute;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::ModelFolder;
-use gstore_train::{LoraChoice, Optimizer, OptimizerKind, Parameters, Sample, Trainer, TrainerOptions};
+use gstore_model::{Compute, Keep};
+use gstore_train::{
+    DropoutRates, LoraChoice, Optimizer, OptimizerKind, Parameters, Sample, Trainer, TrainerOptions,
+};
 
 /// Relative error of a central difference in f32 along a tensor's own gradient.
 const TOLERANCE: f64 = 0.03;
@@ -36,9 +38,10 @@ fn gradient(trainer: &Trainer<Cpu>, samples: &[Sample]) -> (f64, Vec<Vec<f32>>) 
 }
 
 /// The derivative along each tensor's gradient, by a central difference.
-fn check(name: &str, parameters: Parameters<Cpu>) {
+fn check(name: &str, parameters: Parameters<Cpu>, dropout: DropoutRates) {
     let samples = samples(parameters.decoder().vocab_size);
     let mut trainer = trainer(parameters, 1);
+    trainer.options.dropout = dropout;
     let (_, gradient_here) = gradient(&trainer, &samples);
     let places: Vec<_> = trainer.parameters.store().places().map(|(s, r)| (s.name.clone(), r)).collect();
     let mut checked = 0;
@@ -85,25 +88,68 @@ fn families() -> Option<Vec<(String, ModelFolder)>> {
 fn finite_differences_of_whole_models() {
     let Some(families) = families() else { return };
     for (name, folder) in families {
-        check(&name, Parameters::full(&folder, Cpu::new(Compute::F32)).unwrap());
+        check(&name, Parameters::full(&folder, Cpu::new(Compute::F32)).unwrap(), DropoutRates::default());
     }
+}
+
+/// What is dropped is the same for the losses whose difference is taken.
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn finite_differences_with_dropout() {
+    let Some(families) = families() else { return };
+    for (name, folder) in families {
+        let hidden = DropoutRates { lora: 0.0, hidden: 0.2 };
+        check(&name, Parameters::full(&folder, Cpu::new(Compute::F32)).unwrap(), hidden);
+        check(&name, adapted(&folder), DropoutRates { lora: 0.3, hidden: 0.1 });
+    }
+}
+
+/// A layer that is computed twice drops the same values, and the pieces of a step do not matter.
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn dropout_is_that_of_the_step() {
+    let Some(families) = families() else { return };
+    for (name, folder) in families {
+        let samples = samples(folder.decoder().vocab_size);
+        let mut trainer = trainer(adapted(&folder), 2);
+        trainer.options.dropout = DropoutRates { lora: 0.3, hidden: 0.2 };
+        let (loss, kept) = gradient(&trainer, &samples);
+        trainer.options.keep = Keep::Inputs;
+        assert_eq!(gradient(&trainer, &samples).1, kept, "{name}");
+        trainer.options.piece_tokens = 4096;
+        let whole = gradient(&trainer, &samples).0;
+        assert!((whole - loss).abs() < 1e-5 * loss, "{name}: {whole} and {loss}");
+        trainer.options.seed += 1;
+        assert!((gradient(&trainer, &samples).0 - loss).abs() > 1e-6 * loss, "{name}");
+        // Held-out samples lose nothing.
+        let plain = trainer.evaluate(&samples, &Cancel::new()).unwrap();
+        trainer.options.dropout = DropoutRates::default();
+        assert_eq!(trainer.evaluate(&samples, &Cancel::new()).unwrap(), plain, "{name}");
+        let (of_step, plain) = (gradient(&trainer, &samples).0, plain.unwrap());
+        assert!((of_step - plain).abs() < 1e-5 * plain, "{name}: {of_step} and {plain}");
+    }
+}
+
+/// Factors on all maps of a model, none of them zero.
+fn adapted(folder: &ModelFolder) -> Parameters<Cpu> {
+    let choice = LoraChoice { rank: 3, alpha: 6.0, targets: vec!["all-linear".to_owned()] };
+    let mut parameters = Parameters::new_lora(folder, &choice, 1, Cpu::new(Compute::F32)).unwrap();
+    // B is zero at the start, and A has no gradient then.
+    parameters
+        .change(|store| {
+            let values = store.values_mut();
+            values.iter_mut().enumerate().for_each(|(i, v)| *v += 0.05 * (i as f32 * 0.37).sin());
+        })
+        .unwrap();
+    parameters
 }
 
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn finite_differences_of_adapters() {
     let Some(families) = families() else { return };
-    let choice = LoraChoice { rank: 3, alpha: 6.0, targets: vec!["all-linear".to_owned()] };
     for (name, folder) in families {
-        let mut parameters = Parameters::new_lora(&folder, &choice, 1, Cpu::new(Compute::F32)).unwrap();
-        // B is zero at the start, and A has no gradient then.
-        parameters
-            .change(|store| {
-                let values = store.values_mut();
-                values.iter_mut().enumerate().for_each(|(i, v)| *v += 0.05 * (i as f32 * 0.37).sin());
-            })
-            .unwrap();
-        check(&name, parameters);
+        check(&name, adapted(&folder), DropoutRates::default());
     }
 }
 

@@ -14,14 +14,14 @@ use gstore_train::{
 };
 
 /// A model with a tokenizer, and data for it.
-struct World {
+pub(crate) struct World {
     folder: tempfile::TempDir,
-    model: PathBuf,
-    data: PathBuf,
+    pub model: PathBuf,
+    pub data: PathBuf,
 }
 
 impl World {
-    fn new() -> Option<World> {
+    pub fn new() -> Option<World> {
         let shared = crate::common::support::shared()?;
         let manifest = crate::common::support::json(&shared.join("golden/train/manifest.json"));
         let model = shared.join(manifest["base"].as_str().unwrap());
@@ -33,11 +33,11 @@ impl World {
         Some(World { folder, model, data })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn request(&self, output: &str, method: Method) -> TrainRequest {
+    pub fn request(&self, output: &str, method: Method) -> TrainRequest {
         let data = DataSource::Files { paths: vec![self.data.clone()], fields: Vec::new() };
         TrainRequest {
             batching: Batching {
@@ -59,11 +59,11 @@ impl World {
     }
 }
 
-fn lora() -> Method {
+pub(crate) fn lora() -> Method {
     Method::Lora(LoraChoice { rank: 4, alpha: 8.0, targets: vec!["q_proj".into(), "v_proj".into()] })
 }
 
-fn go(request: &TrainRequest) -> Result<Outcome, TrainError> {
+pub(crate) fn go(request: &TrainRequest) -> Result<Outcome, TrainError> {
     run(request, &mut Quiet, &Cancel::new())
 }
 
@@ -82,13 +82,13 @@ impl Observer for StopAfter<'_> {
     }
 }
 
-fn go_for(request: &TrainRequest, steps: u64) -> Outcome {
+pub(crate) fn go_for(request: &TrainRequest, steps: u64) -> Outcome {
     let cancel = Cancel::new();
     run(request, &mut StopAfter { steps, cancel: &cancel }, &cancel).unwrap()
 }
 
 /// Every file below a folder with its bytes.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs_err::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -4,3 +4,4 @@ mod common;
 mod golden_train;
 mod gradients;
 mod jobs;
+mod options;

@@ -101,6 +101,8 @@ pub enum Command {
     Ingest(IngestArgs),
     /// Train LoRA factors or a whole model, with checkpoints that PEFT, transformers and torch open
     Train(TrainArgs),
+    /// Add a LoRA adapter into the weights of its base, as a model of its own
+    Merge(MergeArgs),
     /// Let a model answer prompts, into a file or as a dataset; or score given texts
     Generate(GenerateArgs),
     /// Run a pipeline: commands in one TOML file, those that are up to date left out

@@ -55,9 +55,35 @@ pub struct TrainArgs {
     /// Compute layers twice rather than keep what they computed: less memory, the same bits
     #[arg(long)]
     pub gradient_checkpointing: bool,
+    /// Bytes of memory to stay below where that is possible, e.g. 2GB: layers are then computed twice, and fewer
+    /// threads run; the same bits
+    #[arg(long, value_name = "SIZE", value_parser = super::gradients::size)]
+    pub max_memory: Option<u64>,
+    /// Show samples, steps, tokens, time, memory and disk, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Print what was done as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `gstore merge`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore merge warmup/checkpoint-224 -o merged\n  \
+    gstore merge org/adapter --model org/base -o merged\n\n\
+    The folder opens in transformers, and in every command that takes a model. Memory: the weights in f32.")]
+pub struct MergeArgs {
+    /// LoRA adapter: a folder, org/name or org/name@revision on the Hugging Face Hub
+    #[arg(value_name = "ADAPTER")]
+    pub adapter: String,
+    /// Its base model: a folder, org/name or org/name@revision on the Hub [default: the one that the adapter
+    /// names]
+    #[arg(long, alias = "model-name-or-path", value_name = "DIR|REPO")]
+    pub model: Option<String>,
+    /// Folder of the new model; it must not be there yet
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
 }
 
 /// What is trained on.
@@ -87,6 +113,15 @@ pub struct TrainDataArgs {
     /// Seed of the random share
     #[arg(long, alias = "sample-data-seed", value_name = "N", default_value_t = 42)]
     pub data_seed: u64,
+    /// Files of samples that are not trained on: their loss is computed during the training
+    #[arg(long, alias = "validation-files", value_name = "PATH", num_args = 1.., conflicts_with = "eval_dataset")]
+    pub eval_data: Vec<PathBuf>,
+    /// A dataset of the store for that
+    #[arg(long, value_name = "NAME")]
+    pub eval_dataset: Option<String>,
+    /// Steps between two such losses [default: an epoch]
+    #[arg(long, alias = "eval-steps", value_name = "N", value_parser = at_least::<u64>(1))]
+    pub eval_every: Option<u64>,
 }
 
 /// Which weights are trained.
@@ -102,6 +137,13 @@ pub struct TrainWeightArgs {
     /// Ends of the names of adapted modules, or all-linear [default: the maps of attention]
     #[arg(long, alias = "lora-target-modules", value_name = "NAME", value_delimiter = ',', num_args = 1..)]
     pub lora_targets: Vec<String>,
+    /// Share of the inputs of LoRA factors that is dropped in training
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub lora_dropout: f64,
+    /// Share of what embedding, attention and MLP add to the hidden states that is dropped in training;
+    /// GPT-2, GPT-NeoX and Phi-3 have it
+    #[arg(long, alias = "hidden-dropout", value_name = "SHARE", default_value_t = 0.0)]
+    pub dropout: f64,
     /// Go on training the adapter in this folder, with a new optimizer
     #[arg(long, value_name = "DIR", conflicts_with_all = ["lora_rank", "lora_alpha", "lora_targets"])]
     pub adapter: Option<PathBuf>,
@@ -117,7 +159,7 @@ pub struct TrainWeightArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Batches")]
 pub struct TrainBatchArgs {
-    /// Samples of a micro-batch
+    /// Samples of a micro-batch; with --packing sequences
     #[arg(long, alias = "batch-size", value_name = "N", default_value_t = 8, value_parser = at_least::<usize>(1))]
     pub per_device_train_batch_size: usize,
     /// Micro-batches of a step
@@ -132,6 +174,10 @@ pub struct TrainBatchArgs {
     /// Seed of the order of the samples, and of new weights
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,
+    /// Put short samples together into sequences of about --max-length tokens, which are what a micro-batch
+    /// counts; attention does not cross from one sample to the next
+    #[arg(long)]
+    pub packing: bool,
     /// Train in the order of the data
     #[arg(long)]
     pub no_shuffle: bool,

@@ -17,6 +17,7 @@ pub mod info;
 pub mod ingest;
 pub mod ls;
 pub mod matrix;
+pub mod merge;
 pub mod query;
 pub mod run;
 pub mod select;

@@ -13,8 +13,8 @@ use gstore_data::TextOptions;
 use gstore_model::Keep;
 use gstore_store::{RunCheckpoint, Store};
 use gstore_train::{
-    AdamW, Batching, Compute, DataSource, LoraChoice, Method, OptimizerKind, Outcome, Saving, ScheduleKind,
-    Sgd, StepOptions, Subset, TrainRequest,
+    AdamW, Batching, Compute, DataSource, DropoutRates, Evaluation, LoraChoice, Method, OptimizerKind,
+    Outcome, Saving, ScheduleKind, Sgd, StepOptions, Subset, TrainRequest,
 };
 use serde_json::{Value, json};
 
@@ -28,8 +28,8 @@ use crate::context::{Context, command_line};
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
 use crate::output::out;
-use crate::texts;
 use crate::training::Live;
+use crate::{forecast, texts};
 
 /// Trains, and registers what was trained.
 pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
@@ -37,8 +37,10 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         bail!(UsageError("--run registers checkpoints in a store: give --store as well".to_owned()));
     }
     let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
-    let store = match (&args.data.dataset, context.named_store()) {
+    let of_store = args.data.dataset.as_ref().or(args.data.eval_dataset.as_ref());
+    let store = match (of_store, context.named_store()) {
         (Some(_), _) => Some(context.open()?),
+        (None, Some(_)) if args.dry_run => context.open_if_there()?,
         (None, Some(_)) => Some(context.open_or_create(|| Ok(()))?),
         (None, None) => None,
     };
@@ -56,7 +58,11 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         data: data(&args.data, store.as_ref())?,
         subset: subset(context, &args.data, store.as_ref(), &cancel)?,
         batching: batching(&args.batches, text),
-        steps: steps(&args.optimizer, &args.batches)?,
+        steps: StepOptions {
+            dropout: DropoutRates { lora: args.weights.lora_dropout, hidden: args.weights.dropout },
+            ..steps(&args.optimizer, &args.batches)?
+        },
+        evaluation: evaluation(&args.data, store.as_ref())?,
         saving: saving(&args.saving)?,
         compute: Compute {
             device: args.backend,
@@ -64,11 +70,18 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
             threads: context.threads,
             piece_tokens: args.batch_tokens,
             keep: if args.gradient_checkpointing { Keep::Inputs } else { Keep::All },
+            max_memory: args.max_memory,
         },
         model,
         output: args.output.clone(),
     };
     let mut live = Live::new(context.quiet);
+    if args.dry_run {
+        let told = gstore_train::forecast(&request, &mut live, &cancel);
+        live.finish();
+        forecast::print(&told?, &args.output, args.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let outcome = gstore_train::run(&request, &mut live, &cancel);
     live.finish();
     let outcome = outcome?;
@@ -105,6 +118,25 @@ fn data(args: &TrainDataArgs, store: Option<&Store>) -> Result<DataSource> {
     let snapshot = store.snapshot()?;
     let part = Arc::clone(snapshot.dataset(name)?);
     Ok(DataSource::Dataset { snapshot, part, rows: None })
+}
+
+/// What the loss is watched on.
+fn evaluation(args: &TrainDataArgs, store: Option<&Store>) -> Result<Option<Evaluation>> {
+    let data = match (&args.eval_dataset, store) {
+        (Some(name), Some(store)) => {
+            let snapshot = store.snapshot()?;
+            let part = Arc::clone(snapshot.dataset(name)?);
+            DataSource::Dataset { snapshot, part, rows: None }
+        }
+        _ if !args.eval_data.is_empty() => {
+            DataSource::Files { paths: args.eval_data.clone(), fields: args.fields.clone() }
+        }
+        _ if args.eval_every.is_some() => {
+            bail!(UsageError("--eval-every: of which samples? give --eval-data or --eval-dataset".to_owned()))
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Evaluation { data, every: args.eval_every }))
 }
 
 fn subset(context: &Context, args: &TrainDataArgs, store: Option<&Store>, cancel: &Cancel) -> Result<Subset> {
@@ -153,6 +185,7 @@ fn batching(args: &TrainBatchArgs, text: TextOptions) -> Batching {
         max_steps: args.max_steps,
         seed: args.seed,
         shuffle: !args.no_shuffle,
+        packing: args.packing,
     }
 }
 
@@ -192,6 +225,7 @@ fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<StepOpti
             LossMean::Tokens => gstore_train::LossMean::Tokens,
             LossMean::MicroBatches => gstore_train::LossMean::MicroBatches,
         },
+        dropout: DropoutRates::default(),
     })
 }
 
@@ -240,7 +274,7 @@ fn name_of(folder: &Path) -> String {
 }
 
 fn tell(context: &Context, args: &TrainArgs, outcome: &Outcome, run: Option<&str>) -> Result<()> {
-    let Outcome { finished, steps, total, samples, parameters, last, checkpoints } = outcome;
+    let Outcome { finished, steps, total, samples, parameters, last, evaluations, checkpoints } = outcome;
     let folder = args.output.display();
     match (finished, run) {
         (false, _) => context.say("stopped; what was done is kept, and the same command goes on from there"),
@@ -260,6 +294,7 @@ fn tell(context: &Context, args: &TrainArgs, outcome: &Outcome, run: Option<&str
             "samples": samples,
             "parameters": parameters,
             "loss": last.map(|line| line.loss),
+            "eval_loss": evaluations.last().map(|line| line.loss),
             "checkpoints": folders,
             "run": run,
         });

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::depth::{Depth, lowest_wanted, wanted_depth};
+use super::dropout::{Place, dropped};
 use super::forward::{Forward, Kept, LastRows, Rows};
 use super::layout::Layout;
 use super::model::Model;
@@ -82,7 +83,7 @@ impl<B: Backend> Model<B> {
         let rows = Rows::new(self, layout, true)?;
         for index in (lowest..self.layers.len()).rev() {
             let last = index + 1 == self.layers.len();
-            let query = rows.of_layer(last, layout);
+            let query = rows.of_layer((index, last), layout);
             let mut saved = match forward.kept.pop() {
                 Some(Kept::All(saved)) => *saved,
                 Some(Kept::Inputs(x)) => self.layer_forward(index, &x, rows.angles.as_ref(), &query)?.1,
@@ -113,6 +114,8 @@ impl<B: Backend> Model<B> {
         dx: &B::Tensor,
         sink: &mut dyn Sink<B>,
     ) -> Result<(), BackendError> {
+        let dropout = layout.dropout.as_ref().map(|dropout| dropout.of(&dropout.keys, 0));
+        let dx = &dropped(&self.backend, dropout, Place::Embedding, dx.clone())?;
         for (slot, ids, scale) in [
             (Slot::Embedding, &layout.ids, self.decoder.embedding_scale),
             (Slot::Positions, &layout.positions, 1.0),

@@ -144,7 +144,7 @@ impl<B: Backend> Model<B> {
         kept: &mut B::Cache,
     ) -> Result<B::Tensor, BackendError> {
         let (b, layer) = (&self.backend, &self.layers[index]);
-        let Keys { inputs, k, v, .. } = self.keys_forward(layer, x, angles)?;
+        let Keys { inputs, k, v, .. } = self.keys_forward(layer, x, angles, None)?;
         let attend = |q: &B::Tensor| {
             let of = CachedAttention { q, k: &k, v: &v, form: layer.attention, spans: queries.spans };
             b.attention_cached(&of, kept)
@@ -152,9 +152,9 @@ impl<B: Backend> Model<B> {
         let (out, _) = match queries.subset {
             Some(subset) => {
                 let (x, inputs) = (b.gather(x, subset)?, b.gather(&inputs, subset)?);
-                self.tail_forward(layer, &x, inputs, queries.angles, attend)?
+                self.tail_forward(layer, &x, inputs, (queries.angles, None), attend)?
             }
-            None => self.tail_forward(layer, x, inputs, queries.angles, attend)?,
+            None => self.tail_forward(layer, x, inputs, (queries.angles, None), attend)?,
         };
         Ok(out)
     }

@@ -1,5 +1,6 @@
 //! The forward pass.
 
+use super::dropout::{Place, dropped};
 use super::layer::{Angles, QueryRows, Saved};
 use super::layout::Layout;
 use super::model::Model;
@@ -70,6 +71,8 @@ pub(super) struct Rows<B: Backend> {
     pub angles: Option<Angles<B>>,
     /// Plan and angles of the scored rows, if the last layer runs at them alone.
     scored: Option<(AttentionPlan, Option<Angles<B>>)>,
+    /// Keys of dropout of the scored rows.
+    scored_keys: Vec<u64>,
 }
 
 impl<B: Backend> Rows<B> {
@@ -83,16 +86,33 @@ impl<B: Backend> Rows<B> {
                 Some((plan, angles))
             }
         };
-        Ok(Rows { plan: layout.full_plan(), angles: model.angles(&layout.positions)?, scored })
+        let keys = layout.dropout.as_ref().map_or(&[][..], |dropout| &dropout.keys);
+        let scored_keys = layout.scored_rows.iter().filter_map(|row| keys.get(*row as usize)).copied();
+        Ok(Rows {
+            plan: layout.full_plan(),
+            angles: model.angles(&layout.positions)?,
+            scored,
+            scored_keys: scored_keys.collect(),
+        })
     }
 
-    /// The query rows of a layer.
-    pub fn of_layer<'a>(&'a self, last: bool, layout: &'a Layout) -> QueryRows<'a, B> {
+    /// The query rows of a layer, which is the last one or not.
+    pub fn of_layer<'a>(&'a self, (layer, last): (usize, bool), layout: &'a Layout) -> QueryRows<'a, B> {
+        let dropout = layout.dropout.as_ref();
+        let all = dropout.map(|dropout| dropout.of(&dropout.keys, layer));
         match &self.scored {
-            Some((plan, angles)) if last => {
-                QueryRows { subset: Some(&layout.scored_rows), plan, angles: angles.as_ref() }
-            }
-            _ => QueryRows { subset: None, plan: &self.plan, angles: self.angles.as_ref() },
+            Some((plan, angles)) if last => QueryRows {
+                subset: Some(&layout.scored_rows),
+                plan,
+                angles: angles.as_ref(),
+                dropout: [dropout.map(|dropout| dropout.of(&self.scored_keys, layer)), all],
+            },
+            _ => QueryRows {
+                subset: None,
+                plan: &self.plan,
+                angles: self.angles.as_ref(),
+                dropout: [all, all],
+            },
         }
     }
 }
@@ -109,11 +129,13 @@ impl<B: Backend> Model<B> {
         if let Some(positions) = &self.positions {
             x = b.add(x, &b.gather(positions, &layout.positions)?)?;
         }
+        let dropout = layout.dropout.as_ref().map(|dropout| dropout.of(&dropout.keys, 0));
+        x = dropped(b, dropout, Place::Embedding, x)?;
         for index in 0..self.layers.len() {
             if pass.tap == Some(index) {
                 tapped = Some(x.clone());
             }
-            let query = rows.of_layer(index + 1 == self.layers.len(), &layout);
+            let query = rows.of_layer((index, index + 1 == self.layers.len()), &layout);
             let (out, saved) = self.layer_forward(index, &x, rows.angles.as_ref(), &query)?;
             if index >= first_kept {
                 kept.push(match pass.keep {

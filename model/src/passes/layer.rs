@@ -3,6 +3,7 @@
 //! A layer's keys and values are computed at all rows; the rest, its *tail*, at the query rows, which in the
 //! last layer may be the scored rows only.
 
+use super::dropout::{Place, RowDropout, dropped, drops};
 use super::map::Map;
 use super::model::{Layer, Model};
 use crate::architectures::{Mlp, NormPlace, Residual};
@@ -113,6 +114,8 @@ pub(super) struct QueryRows<'a, B: Backend> {
     pub subset: Option<&'a [u32]>,
     pub plan: &'a AttentionPlan,
     pub angles: Option<&'a Angles<B>>,
+    /// Dropout of these rows, and of all rows.
+    pub dropout: [Option<RowDropout<'a>>; 2],
 }
 
 impl<B: Backend> Model<B> {
@@ -161,16 +164,17 @@ impl<B: Backend> Model<B> {
         rows: &QueryRows<'_, B>,
     ) -> Result<(B::Tensor, Saved<B>), BackendError> {
         let (b, layer) = (&self.backend, &self.layers[index]);
-        let keys = self.keys_forward(layer, x, angles)?;
+        let [own, all] = rows.dropout;
+        let keys = self.keys_forward(layer, x, angles, all)?;
         let attend = |q: &B::Tensor| {
             b.attention(&Attention { q, k: &keys.k, v: &keys.v, form: layer.attention, plan: rows.plan })
         };
         let (out, tail) = match rows.subset {
             Some(subset) => {
                 let (x, inputs) = (b.gather(x, subset)?, b.gather(&keys.inputs, subset)?);
-                self.tail_forward(layer, &x, inputs, rows.angles, attend)?
+                self.tail_forward(layer, &x, inputs, (rows.angles, own), attend)?
             }
-            None => self.tail_forward(layer, x, keys.inputs.clone(), rows.angles, attend)?,
+            None => self.tail_forward(layer, x, keys.inputs.clone(), (rows.angles, own), attend)?,
         };
         Ok((out, Saved { keys, tail }))
     }
@@ -181,12 +185,14 @@ impl<B: Backend> Model<B> {
         layer: &Layer<B>,
         x: &B::Tensor,
         angles: Option<&Angles<B>>,
+        dropout: Option<RowDropout<'_>>,
     ) -> Result<Keys<B>, BackendError> {
         let b = &self.backend;
         let (inputs, before) = self.normed(layer, NormPlace::BeforeAttention, x.clone())?;
-        let (k, key_norm) = self.normed(layer, NormPlace::Key, layer.k.forward(b, &inputs, None)?)?;
+        let (k, key_norm) =
+            self.normed(layer, NormPlace::Key, layer.k.forward(b, &inputs, None, dropout)?)?;
         let k = self.turn(k, angles, false)?;
-        let v = layer.v.forward(b, &inputs, None)?;
+        let v = layer.v.forward(b, &inputs, None, dropout)?;
         Ok(Keys { before, inputs, key_norm, k, v })
     }
 
@@ -197,55 +203,59 @@ impl<B: Backend> Model<B> {
         layer: &Layer<B>,
         x: &B::Tensor,
         inputs: B::Tensor,
-        angles: Option<&Angles<B>>,
+        (angles, dropout): (Option<&Angles<B>>, Option<RowDropout<'_>>),
         attend: impl FnOnce(&B::Tensor) -> Result<(B::Tensor, B::Tensor), BackendError>,
     ) -> Result<(B::Tensor, Tail<B>), BackendError> {
         let b = &self.backend;
-        let (q, query_norm) = self.normed(layer, NormPlace::Query, layer.q.forward(b, &inputs, None)?)?;
+        let (q, query_norm) =
+            self.normed(layer, NormPlace::Query, layer.q.forward(b, &inputs, None, dropout)?)?;
         let q = self.turn(q, angles, false)?;
         let (attention, log_sum) = attend(&q)?;
-        let (x2, after_attention) = self.joined(layer, NormPlace::AfterAttention, &layer.o, &attention, x)?;
+        let of = (layer, dropout);
+        let (x2, after_attention) = self.joined(of, NormPlace::AfterAttention, &layer.o, &attention, x)?;
         let source = match self.decoder.residual {
             Residual::Sequential => x2.clone(),
             Residual::Parallel => x.clone(),
         };
-        let (out, mlp) = self.mlp_forward(layer, source, &x2)?;
+        let (out, mlp) = self.mlp_forward(of, source, &x2)?;
         Ok((out, Tail { inputs, query_norm, q, attention, log_sum, after_attention, mlp }))
     }
 
     /// The MLP of `x`, added to the residual stream.
     fn mlp_forward(
         &self,
-        layer: &Layer<B>,
+        of: (&Layer<B>, Option<RowDropout<'_>>),
         x: B::Tensor,
         residual: &B::Tensor,
     ) -> Result<(B::Tensor, SavedMlp<B>), BackendError> {
-        let b = &self.backend;
+        let (b, (layer, dropout)) = (&self.backend, of);
         let (inputs, before) = self.normed(layer, NormPlace::BeforeMlp, x)?;
-        let up = layer.up.forward(b, &inputs, None)?;
-        let gate = layer.gate.as_ref().map(|gate| gate.forward(b, &inputs, None)).transpose()?;
+        let up = layer.up.forward(b, &inputs, None, dropout)?;
+        let gate = layer.gate.as_ref().map(|gate| gate.forward(b, &inputs, None, dropout)).transpose()?;
         let product = match (self.decoder.mlp, &gate) {
             (Mlp::Gated(act), Some(gate)) => b.gated(act, gate, &up)?,
             (Mlp::Gated(act) | Mlp::Plain(act), _) => b.activate(act, &up)?,
         };
-        let (out, after) = self.joined(layer, NormPlace::AfterMlp, &layer.down, &product, residual)?;
+        let (out, after) = self.joined(of, NormPlace::AfterMlp, &layer.down, &product, residual)?;
         Ok((out, SavedMlp { before, inputs, gate, up, product, after }))
     }
 
     /// A linear map's results, normed if the layer does that, added to the residual stream.
     fn joined(
         &self,
-        layer: &Layer<B>,
+        (layer, dropout): (&Layer<B>, Option<RowDropout<'_>>),
         place: NormPlace,
         map: &Map<B>,
         x: &B::Tensor,
         residual: &B::Tensor,
     ) -> Result<(B::Tensor, Option<Normed<B>>), BackendError> {
         let b = &self.backend;
-        if !layer.norms.contains_key(&place) {
-            return Ok((map.forward(b, x, Some(residual))?, None));
+        let branch = if place == NormPlace::AfterMlp { Place::Mlp } else { Place::Attention };
+        if !layer.norms.contains_key(&place) && !drops(dropout, branch) {
+            return Ok((map.forward(b, x, Some(residual), dropout)?, None));
         }
-        let (out, norm) = self.normed(layer, place, map.forward(b, x, None)?)?;
+        let (out, norm) = self.normed(layer, place, map.forward(b, x, None, dropout)?)?;
+        let out = dropped(b, dropout, branch, out)?;
         Ok((b.add(out, residual)?, norm))
     }
 }

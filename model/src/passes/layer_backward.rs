@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::depth::Depth;
+use super::dropout::{Place, RowDropout, dropped};
 use super::forward::Rows;
 use super::layer::{Keys, Normed, QueryRows, Saved, SavedMlp, Tail};
 use super::model::{Layer, Model};
@@ -14,6 +15,7 @@ use crate::backend::{Attention, Backend, BackendError, NormFactors};
 struct LayerSink<'a, B: Backend> {
     backend: &'a B,
     layer: usize,
+    weights: &'a Layer<B>,
     sink: &'a mut dyn Sink<B>,
 }
 
@@ -23,12 +25,24 @@ impl<B: Backend> LayerSink<'_, B> {
         &mut self,
         x: &B::Tensor,
         grads: &[(LinearKind, &B::Tensor)],
-        spans: &[Range<usize>],
+        (spans, dropout): (&[Range<usize>], Option<RowDropout<'_>>),
     ) -> Result<(), BackendError> {
-        let ids =
-            grads.iter().map(|(kind, grad)| (LinearId::Layer { layer: self.layer, kind: *kind }, *grad));
-        let wanted: Vec<_> = ids.filter(|(id, _)| self.sink.wants(Slot::Linear(*id))).collect();
-        if wanted.is_empty() { Ok(()) } else { self.sink.linear(self.backend, x, &wanted, spans) }
+        let mut shared = Vec::with_capacity(grads.len());
+        for (kind, grad) in grads {
+            let id = LinearId::Layer { layer: self.layer, kind: *kind };
+            if !self.sink.wants(Slot::Linear(id)) {
+                continue;
+            }
+            let own = match self.weights.map(*kind) {
+                Some(map) => map.dropped_inputs(self.backend, x, dropout)?,
+                None => None,
+            };
+            match own {
+                Some(x) => self.sink.linear(self.backend, &x, &[(id, *grad)], spans)?,
+                None => shared.push((id, *grad)),
+            }
+        }
+        if shared.is_empty() { Ok(()) } else { self.sink.linear(self.backend, x, &shared, spans) }
     }
 }
 
@@ -83,21 +97,24 @@ impl<B: Backend> Model<B> {
         sink: &mut dyn Sink<B>,
     ) -> Result<Option<B::Tensor>, BackendError> {
         let (b, layer) = (&self.backend, &self.layers[index]);
-        let sink = &mut LayerSink { backend: b, layer: index, sink };
+        let sink = &mut LayerSink { backend: b, layer: index, weights: layer, sink };
+        let [own, every] = query.dropout;
         let Saved { keys: Keys { before, inputs, key_norm, k, v }, tail } = saved;
         let step = |place, kept, spans| NormStep { layer, place, kept, spans };
 
-        let Some((dattended, dresidual)) = self.mlp_backward(layer, &tail.mlp, dx, spans, depth, sink)?
+        let Some((dattended, dresidual)) =
+            self.mlp_backward(layer, &tail.mlp, dx, (spans, own), depth, sink)?
         else {
             return Ok(None);
         };
         let after = step(NormPlace::AfterAttention, &tail.after_attention, spans);
+        let dattended = dropped(b, own, Place::Attention, dattended)?;
         let dout = self.norm_step(after, dattended, None, sink)?;
-        sink.linear(&tail.attention, &[(LinearKind::O, &dout)], spans)?;
+        sink.linear(&tail.attention, &[(LinearKind::O, &dout)], (spans, own))?;
         if depth <= Depth::Output {
             return Ok(None);
         }
-        let grad = layer.o.backward(b, &dout, None)?;
+        let grad = layer.o.backward(b, &dout, None, own)?;
         drop(dout);
         let Tail { q, attention, log_sum, .. } = &tail;
         let of = Attention { q, k: &k, v: &v, form: layer.attention, plan: query.plan };
@@ -108,26 +125,26 @@ impl<B: Backend> Model<B> {
         let dk = self.norm_step(step(NormPlace::Key, &key_norm, key_spans), dk, None, sink)?;
         let (of_q, of_k, of_v) = ((LinearKind::Q, &dq), (LinearKind::K, &dk), (LinearKind::V, &dv));
         match query.subset {
-            None => sink.linear(&inputs, &[of_q, of_k, of_v], key_spans)?,
+            None => sink.linear(&inputs, &[of_q, of_k, of_v], (key_spans, every))?,
             Some(_) => {
-                sink.linear(&tail.inputs, &[of_q], spans)?;
-                sink.linear(&inputs, &[of_k, of_v], key_spans)?;
+                sink.linear(&tail.inputs, &[of_q], (spans, own))?;
+                sink.linear(&inputs, &[of_k, of_v], (key_spans, every))?;
             }
         }
         if depth <= Depth::Attention {
             return Ok(None);
         }
 
-        let dinputs = layer.k.backward(b, &dk, None)?;
-        let dinputs = layer.v.backward(b, &dv, Some(dinputs))?;
+        let dinputs = layer.k.backward(b, &dk, None, every)?;
+        let dinputs = layer.v.backward(b, &dv, Some(dinputs), every)?;
         let before = step(NormPlace::BeforeAttention, &before, key_spans);
         Ok(Some(match query.subset {
             None => {
-                let dinputs = layer.q.backward(b, &dq, Some(dinputs))?;
+                let dinputs = layer.q.backward(b, &dq, Some(dinputs), every)?;
                 self.norm_step(before, dinputs, Some(dresidual), sink)?
             }
             Some(rows) => {
-                let dinputs = b.scatter_add(dinputs, rows, &layer.q.backward(b, &dq, None)?)?;
+                let dinputs = b.scatter_add(dinputs, rows, &layer.q.backward(b, &dq, None, own)?)?;
                 b.scatter_add(self.norm_step(before, dinputs, None, sink)?, rows, &dresidual)?
             }
         }))
@@ -140,36 +157,42 @@ impl<B: Backend> Model<B> {
         layer: &Layer<B>,
         saved: &SavedMlp<B>,
         dx: B::Tensor,
-        spans: &[Range<usize>],
+        (spans, dropout): (&[Range<usize>], Option<RowDropout<'_>>),
         depth: Depth,
         sink: &mut LayerSink<'_, B>,
     ) -> Result<Option<Branches<B>>, BackendError> {
         let b = &self.backend;
         let step = |place, kept| NormStep { layer, place, kept, spans };
-        let ddown = self.norm_step(step(NormPlace::AfterMlp, &saved.after), dx.clone(), None, sink)?;
-        sink.linear(&saved.product, &[(LinearKind::Down, &ddown)], spans)?;
+        let dbranch = dropped(b, dropout, Place::Mlp, dx.clone())?;
+        let ddown = self.norm_step(step(NormPlace::AfterMlp, &saved.after), dbranch, None, sink)?;
+        sink.linear(&saved.product, &[(LinearKind::Down, &ddown)], (spans, dropout))?;
         if depth <= Depth::Down {
             return Ok(None);
         }
-        let dproduct = layer.down.backward(b, &ddown, None)?;
+        let dproduct = layer.down.backward(b, &ddown, None, dropout)?;
         // Without a norm in between it shares the memory of `dx`, which is added to below.
         drop(ddown);
         let dmlp = match (self.decoder.mlp, &saved.gate, &layer.gate) {
             (Mlp::Gated(act), Some(gate), Some(gate_weights)) => {
                 let [dgate, dup] = b.gated_backward(act, &dproduct, gate, &saved.up)?;
-                sink.linear(&saved.inputs, &[(LinearKind::Gate, &dgate), (LinearKind::Up, &dup)], spans)?;
+                sink.linear(
+                    &saved.inputs,
+                    &[(LinearKind::Gate, &dgate), (LinearKind::Up, &dup)],
+                    (spans, dropout),
+                )?;
                 if depth <= Depth::GateUp {
                     return Ok(None);
                 }
-                layer.up.backward(b, &dup, Some(gate_weights.backward(b, &dgate, None)?))?
+                let dmlp = gate_weights.backward(b, &dgate, None, dropout)?;
+                layer.up.backward(b, &dup, Some(dmlp), dropout)?
             }
             (Mlp::Gated(act) | Mlp::Plain(act), ..) => {
                 let dup = b.activate_backward(act, dproduct, &saved.up)?;
-                sink.linear(&saved.inputs, &[(LinearKind::Up, &dup)], spans)?;
+                sink.linear(&saved.inputs, &[(LinearKind::Up, &dup)], (spans, dropout))?;
                 if depth <= Depth::GateUp {
                     return Ok(None);
                 }
-                layer.up.backward(b, &dup, None)?
+                layer.up.backward(b, &dup, None, dropout)?
             }
         };
         let before = step(NormPlace::BeforeMlp, &saved.before);

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::dropout::Dropout;
 use crate::backend::{AttentionPlan, AttentionSpan};
 
 /// One tokenised sample: the tokens, and which of them are scored (predicted by the position before them).
@@ -92,6 +93,8 @@ pub struct Layout {
     pub weights: Vec<f32>,
     /// Each sample's range of `scored_rows`.
     pub scored_spans: Vec<Range<usize>>,
+    /// Dropout, with a key for each row; none but in training.
+    pub dropout: Option<Dropout>,
 }
 
 impl Layout {

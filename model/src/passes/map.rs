@@ -1,8 +1,9 @@
 //! A linear map of a layer: its packed weight, and LoRA factors that are trained next to it.
 
-use crate::architectures::{LinearId, LinearKind};
+use crate::architectures::{LinearId, LinearKind, Param, Role};
 use crate::backend::{Backend, BackendError, LinearWeights, check};
 
+use super::dropout::{Place, RowDropout, dropped, drops};
 use super::model::{Layer, Model};
 
 /// A packed weight with the factors that are not merged into it, if it has some.
@@ -15,6 +16,8 @@ pub(super) struct Map<B: Backend> {
 struct Factors<B: Backend> {
     a: B::Linear,
     b: B::Linear,
+    /// Number of the module that they adapt; fused maps share it, and with it what is dropped.
+    module: usize,
 }
 
 /// LoRA factors of one linear map: the update is `scaling * B A`.
@@ -41,11 +44,29 @@ impl<B: Backend> Map<B> {
         backend: &B,
         x: &B::Tensor,
         residual: Option<&B::Tensor>,
+        dropout: Option<RowDropout<'_>>,
     ) -> Result<B::Tensor, BackendError> {
         let out = backend.linear(&self.weight, x, residual)?;
         match &self.factors {
             None => Ok(out),
-            Some(Factors { a, b }) => backend.linear(b, &backend.linear(a, x, None)?, Some(&out)),
+            Some(Factors { a, b, module }) => {
+                let x = dropped(backend, dropout, Place::Lora(*module), x.clone())?;
+                backend.linear(b, &backend.linear(a, &x, None)?, Some(&out))
+            }
+        }
+    }
+
+    /// What the map's factors multiply where values of `x` are dropped for them; none: `x` itself.
+    pub fn dropped_inputs(
+        &self,
+        backend: &B,
+        x: &B::Tensor,
+        dropout: Option<RowDropout<'_>>,
+    ) -> Result<Option<B::Tensor>, BackendError> {
+        let place = self.factors.as_ref().map(|factors| Place::Lora(factors.module));
+        match place.filter(|place| drops(dropout, *place)) {
+            Some(place) => dropped(backend, dropout, place, x.clone()).map(Some),
+            None => Ok(None),
         }
     }
 
@@ -55,14 +76,16 @@ impl<B: Backend> Map<B> {
         backend: &B,
         grad: &B::Tensor,
         acc: Option<B::Tensor>,
+        dropout: Option<RowDropout<'_>>,
     ) -> Result<B::Tensor, BackendError> {
         let acc = backend.linear_backward(&self.weight, grad, acc)?;
-        match &self.factors {
-            None => Ok(acc),
-            Some(Factors { a, b }) => {
-                backend.linear_backward(a, &backend.linear_backward(b, grad, None)?, Some(acc))
-            }
+        let Some(Factors { a, b, module }) = &self.factors else { return Ok(acc) };
+        let (inner, place) = (backend.linear_backward(b, grad, None)?, Place::Lora(*module));
+        if !drops(dropout, place) {
+            return backend.linear_backward(a, &inner, Some(acc));
         }
+        let through = backend.linear_backward(a, &inner, None)?;
+        backend.add(acc, &dropped(backend, dropout, place, through)?)
     }
 }
 
@@ -79,7 +102,12 @@ impl<B: Backend> Model<B> {
         })?;
         b.iter_mut().for_each(|b| *b = (scaling * f64::from(*b)) as f32);
         let pack = |weight, out, input| self.backend.pack(LinearWeights { weight, out, input, bias: None });
-        let factors = Factors { a: pack(a, rank, input)?, b: pack(b, out, rank)? };
+        let is_of = |param: &Param| match &param.role {
+            Role::Weight(pieces) => pieces.iter().any(|piece| piece.linear == id),
+            _ => false,
+        };
+        let module = self.decoder.params.iter().position(is_of).unwrap_or(0);
+        let factors = Factors { a: pack(a, rank, input)?, b: pack(b, out, rank)?, module };
         let map = match id {
             LinearId::Layer { layer, kind } => self.layers.get_mut(layer).and_then(|l| l.map_mut(kind)),
             LinearId::Head => None,
@@ -91,6 +119,19 @@ impl<B: Backend> Model<B> {
 }
 
 impl<B: Backend> Layer<B> {
+    /// A map, where the layer has it.
+    pub(super) fn map(&self, kind: LinearKind) -> Option<&Map<B>> {
+        Some(match kind {
+            LinearKind::Q => &self.q,
+            LinearKind::K => &self.k,
+            LinearKind::V => &self.v,
+            LinearKind::O => &self.o,
+            LinearKind::Gate => return self.gate.as_ref(),
+            LinearKind::Up => &self.up,
+            LinearKind::Down => &self.down,
+        })
+    }
+
     fn map_mut(&mut self, kind: LinearKind) -> Option<&mut Map<B>> {
         Some(match kind {
             LinearKind::Q => &mut self.q,

@@ -12,6 +12,7 @@
 
 mod backward;
 mod depth;
+mod dropout;
 mod extend;
 mod forward;
 mod layer;
@@ -22,6 +23,7 @@ mod model;
 mod rope;
 mod sink;
 
+pub use dropout::Dropout;
 pub use extend::{Feed, KeyValues};
 pub use forward::{Forward, Keep, LastRows, Pass};
 pub use layout::{Layout, PackedSample, Reduction};

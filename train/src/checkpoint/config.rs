@@ -9,7 +9,12 @@ use crate::error::TrainError;
 use crate::lora::LoraChoice;
 
 /// The configuration of a new adapter, as PEFT reads it.
-pub(super) fn adapter(choice: &LoraChoice, base: &Path, decoder: &Decoder) -> Result<Value, TrainError> {
+pub(super) fn adapter(
+    choice: &LoraChoice,
+    dropout: f64,
+    base: &Path,
+    decoder: &Decoder,
+) -> Result<Value, TrainError> {
     let transposed = choice.resolve(decoder)?.iter().any(|param| param.transposed);
     Ok(json!({
         "alpha_pattern": {},
@@ -24,7 +29,7 @@ pub(super) fn adapter(choice: &LoraChoice, base: &Path, decoder: &Decoder) -> Re
         "layers_pattern": null,
         "layers_to_transform": null,
         "lora_alpha": number(choice.alpha),
-        "lora_dropout": 0.0,
+        "lora_dropout": dropout,
         "modules_to_save": null,
         "peft_type": "LORA",
         "r": choice.rank,
@@ -82,7 +87,7 @@ const COPIED: [&str; 7] = [
 ];
 
 /// Copies configuration and tokenizer of a model; the configuration says that weights are f32.
-pub(super) fn copy_model_files(model: &Path, folder: &Path) -> Result<(), TrainError> {
+pub(crate) fn copy_model_files(model: &Path, folder: &Path) -> Result<(), TrainError> {
     let path = model.join("config.json");
     let invalid = |error: serde_json::Error| TrainError::Checkpoint {
         folder: model.to_owned(),

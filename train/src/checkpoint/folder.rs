@@ -10,7 +10,7 @@ use crate::error::TrainError;
 const UNFINISHED: &str = ".unfinished-";
 
 /// Makes `output/name` by `fill`, which flushes what it writes. What has that name already is replaced.
-pub(super) fn make(
+pub(crate) fn make(
     output: &Path,
     name: &str,
     fill: impl FnOnce(&Path) -> Result<(), TrainError>,

@@ -16,7 +16,8 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use folder::{remove_all, remove_interim, remove_unfinished};
+pub(crate) use config::copy_model_files;
+pub(crate) use folder::{make, remove_all, remove_interim, remove_unfinished};
 pub(crate) use read::{Resumed, identity_of, resume};
 pub(crate) use state::TrainingState;
 pub(crate) use write::write;
@@ -45,6 +46,17 @@ pub struct LogLine {
     pub grad_norm: f64,
     /// Rate of the step.
     pub learning_rate: f64,
+}
+
+/// The loss of samples that no step is taken on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluated {
+    /// Steps taken before.
+    pub step: u64,
+    /// Epochs that end with them.
+    pub epoch: f64,
+    /// Mean over their scored tokens.
+    pub loss: f64,
 }
 
 /// Whether a checkpoint holds LoRA factors; otherwise it holds all tensors.

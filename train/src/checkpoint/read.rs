@@ -6,7 +6,7 @@ use gstore_model::Backend;
 use gstore_model::weights::{Adapter, ModelFolder, Moments, MomentsFile, TrainerState, read_momentum};
 use serde_json::Value;
 
-use super::{LogLine, is_adapter};
+use super::{Evaluated, LogLine, is_adapter};
 use crate::error::TrainError;
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
 use crate::parameters::Parameters;
@@ -17,6 +17,8 @@ pub(crate) struct Resumed<B: Backend> {
     pub parameters: Parameters<B>,
     pub optimizer: Optimizer,
     pub log: Vec<LogLine>,
+    /// Losses of the samples that no step is taken on.
+    pub evaluations: Vec<Evaluated>,
     /// Losses since the last entry of the log.
     pub pending: Vec<f64>,
 }
@@ -52,7 +54,8 @@ pub(crate) fn resume<B: Backend + Clone>(
     let pending = own_state(folder)?.and_then(|own| {
         Some(own.get("losses_to_log")?.as_array()?.iter().filter_map(Value::as_f64).collect())
     });
-    Ok(Resumed { parameters, optimizer, log: read_log(folder)?, pending: pending.unwrap_or_default() })
+    let (log, evaluations) = read_log(folder)?;
+    Ok(Resumed { parameters, optimizer, log, evaluations, pending: pending.unwrap_or_default() })
 }
 
 /// Steps, where they are said, and the state of each tensor; none for an optimizer that keeps nothing.
@@ -102,8 +105,8 @@ fn own_state(folder: &Path) -> Result<Option<Value>, TrainError> {
     if path.is_file() { json(&path, folder).map(Some) } else { Ok(None) }
 }
 
-/// The log of a checkpoint, every digit of it.
-fn read_log(folder: &Path) -> Result<Vec<LogLine>, TrainError> {
+/// The log of a checkpoint, every digit of it, and its evaluations.
+fn read_log(folder: &Path) -> Result<(Vec<LogLine>, Vec<Evaluated>), TrainError> {
     let value = json(&folder.join("trainer_state.json"), folder)?;
     let line = |entry: &Value| {
         let number = |key: &str| entry.get(key).and_then(Value::as_f64);
@@ -115,7 +118,13 @@ fn read_log(folder: &Path) -> Result<Vec<LogLine>, TrainError> {
             learning_rate: number("learning_rate")?,
         })
     };
-    Ok(value.get("log_history").and_then(Value::as_array).into_iter().flatten().filter_map(line).collect())
+    let evaluated = |entry: &Value| {
+        let number = |key: &str| entry.get(key).and_then(Value::as_f64);
+        let step = entry.get("step")?.as_u64()?;
+        Some(Evaluated { step, epoch: number("epoch")?, loss: number("eval_loss")? })
+    };
+    let entries = || value.get("log_history").and_then(Value::as_array).into_iter().flatten();
+    Ok((entries().filter_map(line).collect(), entries().filter_map(evaluated).collect()))
 }
 
 fn json(path: &Path, folder: &Path) -> Result<Value, TrainError> {

@@ -3,7 +3,7 @@
 use gstore_model::weights::{Decay, Object, Trained};
 use serde_json::{Value, json};
 
-use super::LogLine;
+use super::{Evaluated, LogLine};
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
 use crate::schedule::Schedule;
 
@@ -24,6 +24,8 @@ pub(crate) struct TrainingState {
     pub log_every: u64,
     /// The log.
     pub log: Vec<LogLine>,
+    /// Losses of the samples that no step is taken on.
+    pub evaluations: Vec<Evaluated>,
     /// The rates.
     pub schedule: Schedule,
     /// Losses since the last entry of the log.
@@ -153,6 +155,12 @@ impl TrainingState {
                 "step": line.step,
             })
         };
+        let evaluated =
+            |line: &Evaluated| json!({ "epoch": line.epoch, "eval_loss": line.loss, "step": line.step });
+        let mut history: Vec<Value> = self.log.iter().map(line).collect();
+        history.extend(self.evaluations.iter().map(evaluated));
+        // Stable: the loss of a step stands before its evaluation.
+        history.sort_by_key(|entry| entry["step"].as_u64());
         let ends = self.step >= self.schedule.total;
         json!({
             "best_global_step": null,
@@ -164,7 +172,7 @@ impl TrainingState {
             "is_hyper_param_search": false,
             "is_local_process_zero": true,
             "is_world_process_zero": true,
-            "log_history": self.log.iter().map(line).collect::<Vec<_>>(),
+            "log_history": history,
             "logging_steps": self.log_every,
             "max_steps": self.schedule.total,
             "num_input_tokens_seen": 0,

@@ -34,7 +34,8 @@ fn fill<B: Backend + Clone>(
     let parameters = &trainer.parameters;
     match &request.method {
         Method::Lora(choice) => {
-            let config = config::adapter(choice, &request.model, parameters.decoder())?;
+            let config =
+                config::adapter(choice, request.steps.dropout.lora, &request.model, parameters.decoder())?;
             json(&folder.join("adapter_config.json"), &config)?;
             weights(&folder.join("adapter_model.safetensors"), parameters, "base_model.model.")?;
         }

@@ -1,0 +1,131 @@
+//! Dropout by counters: which values are dropped depends on a row's key, the place and the column alone.
+//!
+//! A pass that runs again, in its backward or after a stop, therefore drops the same values, whatever it is
+//! batched with.
+
+use crate::backend::{Backend, BackendError};
+
+/// Dropout of a forward pass and its backward.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Dropout {
+    /// Share of the inputs of LoRA factors that are dropped, in [0, 1).
+    pub lora: f32,
+    /// Share of the values that embedding, attention and MLP add to the residual stream, in [0, 1).
+    pub hidden: f32,
+    /// A key for each row of the layout.
+    pub keys: Vec<u64>,
+}
+
+/// The dropout of some rows in a layer.
+#[derive(Clone, Copy)]
+pub(super) struct RowDropout<'a> {
+    pub rates: &'a Dropout,
+    pub keys: &'a [u64],
+    pub layer: usize,
+}
+
+/// Where values are dropped.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    /// Before the factor A of the module of this number.
+    Lora(usize),
+    Embedding,
+    Attention,
+    Mlp,
+}
+
+impl Place {
+    /// Tells places apart in the stream of a row.
+    fn salt(self, layer: usize) -> u64 {
+        let (kind, number) = match self {
+            Place::Lora(module) => (0, module),
+            Place::Embedding => (1, 0),
+            Place::Attention => (2, layer),
+            Place::Mlp => (3, layer),
+        };
+        mixed((number as u64) << 2 | kind)
+    }
+}
+
+impl Dropout {
+    /// The dropout of all rows, or of those whose keys are given, in a layer.
+    pub(super) fn of<'a>(&'a self, keys: &'a [u64], layer: usize) -> RowDropout<'a> {
+        RowDropout { rates: self, keys, layer }
+    }
+}
+
+impl RowDropout<'_> {
+    fn rate(&self, place: Place) -> f32 {
+        match place {
+            Place::Lora(_) => self.rates.lora,
+            Place::Embedding | Place::Attention | Place::Mlp => self.rates.hidden,
+        }
+    }
+}
+
+/// Whether values are dropped there.
+pub(super) fn drops(dropout: Option<RowDropout<'_>>, place: Place) -> bool {
+    dropout.is_some_and(|dropout| dropout.rate(place) > 0.0)
+}
+
+/// `x` with values dropped and the others scaled up, or as it is. The backward is the same of the gradient.
+pub(super) fn dropped<B: Backend>(
+    backend: &B,
+    dropout: Option<RowDropout<'_>>,
+    place: Place,
+    x: B::Tensor,
+) -> Result<B::Tensor, BackendError> {
+    let Some(dropout) = dropout.filter(|dropout| dropout.rate(place) > 0.0) else { return Ok(x) };
+    let (rows, cols) = backend.size(&x);
+    if dropout.keys.len() != rows {
+        return Err(BackendError(format!("{} keys of dropout for {rows} rows", dropout.keys.len())));
+    }
+    let rate = f64::from(dropout.rate(place));
+    let (limit, scale) = ((rate * 2f64.powi(32)) as u64, (1.0 / (1.0 - rate)) as f32);
+    let salt = place.salt(dropout.layer);
+    let mut values = backend.to_host(&x)?;
+    for (row, key) in values.chunks_exact_mut(cols.max(1)).zip(dropout.keys) {
+        let key = mixed(key ^ salt);
+        for (column, value) in (0u64..).zip(row) {
+            let is_dropped = (mixed(key.wrapping_add(column)) >> 32) < limit;
+            *value = if is_dropped { 0.0 } else { *value * scale };
+        }
+    }
+    backend.tensor(values, rows, cols)
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+fn mixed(x: u64) -> u64 {
+    let mut x = x.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Compute;
+    use crate::cpu::Cpu;
+
+    #[test]
+    fn a_share_is_dropped_and_the_mean_stays() {
+        let (rows, cols, backend) = (64, 200, Cpu::new(Compute::F32));
+        let keys: Vec<u64> = (0..rows as u64).collect();
+        let dropout = Dropout { lora: 0.25, hidden: 0.0, keys: keys.clone() };
+        let ones = backend.tensor(vec![1.0; rows * cols], rows, cols).unwrap();
+        let at = |keys: &[u64], place| {
+            let x = backend.gather(&ones, &(0..keys.len() as u32).collect::<Vec<_>>()).unwrap();
+            let out = dropped(&backend, Some(dropout.of(keys, 3)), place, x).unwrap();
+            backend.to_host(&out).unwrap()
+        };
+        let all = at(&keys, Place::Lora(1));
+        let zeros = all.iter().filter(|v| **v == 0.0).count() as f64 / all.len() as f64;
+        assert!((zeros - 0.25).abs() < 0.02, "{zeros}");
+        assert!(all.iter().all(|v| *v == 0.0 || (*v - 4.0 / 3.0).abs() < 1e-6));
+        // A row has its values wherever it stands.
+        assert_eq!(at(&keys[7..9], Place::Lora(1)), all[7 * cols..9 * cols]);
+        assert_ne!(at(&keys, Place::Lora(2)), all);
+        assert!(at(&keys, Place::Mlp).iter().all(|v| *v == 1.0));
+    }
+}

@@ -1,0 +1,77 @@
+//! Promise: what is trained on the command line can be merged, generated with and ingested, and a dry run
+//! writes nothing.
+
+use std::process::Command;
+
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+use serde_json::Value;
+
+fn train(place: &Place, args: &[&str]) -> Command {
+    let mut command = place.gstore(&["train", "--data", "pool.jsonl", "--output", "tuned"]);
+    command.args(["--max-length", "64", "--max-steps", "3"]).args(args);
+    command.arg("--model").arg(world::demo().join("model"));
+    command
+}
+
+fn place() -> Place {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 12);
+    place
+}
+
+#[test]
+fn a_dry_run_writes_nothing() {
+    let place = place();
+    let told = binary::ok(&mut train(&place, &["--dry-run", "--packing", "--max-memory", "1GB"]));
+    for word in ["samples", "sequences", "tokens", "steps        3", "time", "memory", "disk"] {
+        assert!(told.contains(word), "no {word} in {told}");
+    }
+    assert!(!place.path("tuned").exists() && !place.path("store").exists());
+}
+
+#[test]
+fn a_merged_adapter_answers_as_base_and_adapter() {
+    let place = place();
+    let rate = ["--learning-rate", "0.01", "--lora-dropout", "0.1", "--lora-targets", "all-linear"];
+    binary::ok(&mut train(&place, &rate));
+    let checkpoint = "tuned/checkpoint-3";
+    place.ok(&["merge", checkpoint, "-o", "merged"]);
+    let again = place.run(&["merge", checkpoint, "-o", "merged"]);
+    assert!(again.code == 2 && again.stderr.contains("there already"), "{}", again.stderr);
+
+    let losses = |more: &[&str]| -> Vec<f64> {
+        let ask = ["generate", "--perplexity", "--data", "pool.jsonl", "--format", "json"];
+        let text = place.ok(&[&ask[..], more].concat());
+        let loss = |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["loss"].as_f64();
+        text.lines().filter_map(loss).collect()
+    };
+    let model = world::demo().join("model").display().to_string();
+    let apart = losses(&["--model", &model, "--adapter", checkpoint]);
+    let (merged, base) = (losses(&["--model", "merged"]), losses(&["--model", &model]));
+    assert_eq!(merged.len(), 12);
+    for ((merged, apart), base) in merged.iter().zip(&apart).zip(&base) {
+        assert!((merged - apart).abs() < 1e-4 * apart && merged != base, "{merged} {apart} {base}");
+    }
+    let whole = place.run(&["merge", "merged", "-o", "twice"]);
+    assert!(whole.code == 2 && whole.stderr.contains("nothing to merge"), "{}", whole.stderr);
+}
+
+#[test]
+fn the_loss_of_held_out_samples_is_in_the_log() {
+    let place = place();
+    let watch = ["--eval-data", "pool.jsonl", "--eval-every", "1", "--json"];
+    let report: Value = serde_json::from_str(&binary::ok(&mut train(&place, &watch))).expect("JSON");
+    let state = fs_err::read(place.path("tuned/checkpoint-3/trainer_state.json")).expect("written");
+    let state: Value = serde_json::from_slice(&state).expect("JSON");
+    let history = state["log_history"].as_array().expect("a list");
+    let watched: Vec<f64> = history.iter().filter_map(|entry| entry["eval_loss"].as_f64()).collect();
+    assert_eq!((watched.len(), history.len()), (3, 6));
+    assert_eq!(report["eval_loss"].as_f64(), watched.last().copied());
+    for key in ["step", "loss", "grad_norm", "learning_rate"] {
+        assert_eq!(history.iter().filter(|entry| entry.get(key).is_some()).count() % 3, 0, "{key}");
+    }
+
+    let none = binary::run(&mut train(&place, &["--eval-every", "1", "--output", "other"]));
+    assert!(none.code == 2 && none.stderr.contains("--eval-data"), "{}", none.stderr);
+}

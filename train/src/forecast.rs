@@ -1,0 +1,114 @@
+//! Forecast of a training: steps, tokens, time, memory and disk, without taking a step.
+
+use std::time::Instant;
+
+use gstore_core::Cancel;
+use gstore_model::candle::Candle;
+use gstore_model::cpu::Cpu;
+use gstore_model::{Backend, Device};
+
+use crate::error::TrainError;
+use crate::gradient::Sample;
+use crate::job::{Observer, options};
+use crate::optimizer::{Optimizer, OptimizerKind};
+use crate::prepare::Prepared;
+use crate::request::TrainRequest;
+use crate::start::fresh;
+use crate::trainer::Trainer;
+
+/// What a training will take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forecast {
+    /// Samples that it trains on.
+    pub samples: usize,
+    /// Sequences that they are packed into; none: they are not.
+    pub sequences: Option<usize>,
+    /// Tokens of an epoch.
+    pub tokens: u64,
+    /// Of these, scored ones.
+    pub scored: u64,
+    /// Steps of an epoch.
+    pub steps_of_epoch: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// Values that are trained.
+    pub parameters: u64,
+    /// Checkpoints that will be there at its end.
+    pub checkpoints: u64,
+    /// Bytes of all of them, about.
+    pub disk: u64,
+    /// Bytes of memory at the peak, about.
+    pub memory: u64,
+    /// Threads, and whether layers are computed twice: what the memory is for.
+    pub threads: usize,
+    /// Whether layers are computed twice rather than kept.
+    pub recomputes: bool,
+    /// Seconds of the steps, by the time that a gradient took here.
+    pub seconds: f64,
+}
+
+/// Reads what a training reads, computes the gradient of some samples, and tells what all of it will take.
+/// Nothing is written.
+///
+/// # Errors
+/// As [`crate::run`], before its first step.
+pub fn forecast(
+    request: &TrainRequest,
+    observer: &mut dyn Observer,
+    cancel: &Cancel,
+) -> Result<Forecast, TrainError> {
+    let (device, precision) = (request.compute.device, request.compute.precision);
+    device.check(precision)?;
+    let prepared = Prepared::new(request, observer, cancel)?;
+    match device {
+        Device::Cpu => measure(prepared, Cpu::new(precision), cancel),
+        other => measure::<Candle>(prepared, other.candle()?, cancel),
+    }
+}
+
+fn measure<B: Backend + Clone>(
+    prepared: Prepared,
+    backend: B,
+    cancel: &Cancel,
+) -> Result<Forecast, TrainError> {
+    let Prepared { request, base, decoder, samples, sequences, steps, memory, .. } = prepared;
+    let parameters = fresh(&request, base.as_ref(), &decoder, backend)?;
+    let values = parameters.store().values().len() as u64;
+    let optimizer = Optimizer::new(request.steps.optimizer, parameters.trained().len());
+    let trainer = Trainer::new(parameters, optimizer, options(&request));
+    let tokens = |samples: &[Sample]| samples.iter().map(|sample| sample.ids.len() as u64).sum::<u64>();
+    let wanted = (request.compute.piece_tokens * request.compute.threads) as u64;
+    let mut some = Vec::new();
+    let mut measured = 0;
+    for sample in samples.iter().take_while(|_| measured < wanted) {
+        measured += sample.ids.len() as u64;
+        some.push(sample);
+    }
+    let begun = Instant::now();
+    trainer.gradient(&[some], cancel)?;
+    let of_token = begun.elapsed().as_secs_f64() / measured.max(1) as f64;
+    let (per_epoch, total) = (steps.per_epoch(), steps.total());
+    let of_epoch = tokens(&samples);
+    let every = request.saving.every.unwrap_or(per_epoch);
+    let checkpoints = total.div_ceil(every).min(request.saving.limit.map_or(u64::MAX, |limit| limit as u64));
+    let of_state = match request.steps.optimizer {
+        OptimizerKind::AdamW(_) => 8,
+        OptimizerKind::Sgd(sgd) if sgd.momentum == 0.0 => 0,
+        OptimizerKind::Sgd(_) => 4,
+    };
+    Ok(Forecast {
+        samples: samples.len(),
+        sequences: sequences.map(|sequences| sequences.len()),
+        tokens: of_epoch,
+        scored: samples.iter().map(|sample| sample.scored_tokens() as u64).sum(),
+        steps_of_epoch: per_epoch,
+        steps: total,
+        parameters: values,
+        checkpoints,
+        disk: checkpoints * values * (4 + of_state),
+        memory: memory.bytes,
+        threads: memory.threads,
+        recomputes: memory.keep == gstore_model::Keep::Inputs,
+        seconds: of_token * of_epoch as f64 * total as f64 / per_epoch.max(1) as f64,
+    })
+}

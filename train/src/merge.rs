@@ -1,0 +1,64 @@
+//! Merging: a LoRA adapter added into the weights of its base, as a model folder of its own.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use gstore_model::LinearWeights;
+use gstore_model::architectures::Role;
+use gstore_model::gradients::HostFactors;
+use gstore_model::weights::{Adapter, ModelFolder, Trained, write_tensors};
+use serde_json::Value;
+
+use crate::checkpoint::{copy_model_files, make};
+use crate::error::TrainError;
+
+/// Writes `W + scaling B A` of every adapted weight, and all others as they are, in f32 under the names of
+/// transformers, with the base's configuration and tokenizer. The folder appears when it is complete.
+///
+/// Memory: the weights in f32.
+///
+/// # Errors
+/// An adapter that does not fit the model, an output that is there already, a full disk.
+pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainError> {
+    if output.exists() {
+        return Err(TrainError::Option(format!("{} is there already", output.display())));
+    }
+    let base = ModelFolder::open(model)?;
+    let adapter = Adapter::open(adapter)?;
+    let factors = HostFactors::read(&adapter, &base)?;
+    let decoder = base.decoder();
+    let mut tensors = Vec::with_capacity(decoder.params.len());
+    for (param, trained) in decoder.params.iter().zip(Trained::all(decoder)) {
+        let mut values = base.read(param)?;
+        if let (Role::Weight(_), [out, input]) = (&param.role, &param.shape[..]) {
+            let mut weights = LinearWeights { weight: values, out: *out, input: *input, bias: None };
+            factors.merge(param.module(), &mut weights);
+            values = weights.weight;
+        }
+        let stored = trained.stored(&values).into_owned();
+        tensors.push((param.name.clone(), trained.stored_shape(), Cow::Owned(stored)));
+    }
+    let folder = output.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let name = output
+        .file_name()
+        .and_then(|name| name.to_str())
+        .ok_or_else(|| TrainError::Option(format!("{} cannot be the name of a folder", output.display())))?;
+    make(folder.unwrap_or(Path::new(".")), name, |folder| {
+        copy_model_files(model, folder)?;
+        Ok(write_tensors(&folder.join("model.safetensors"), tensors)?)
+    })
+}
+
+/// The base that an adapter names in its configuration.
+///
+/// # Errors
+/// A configuration that cannot be read, or names none.
+pub fn base_of(adapter: &Path) -> Result<String, TrainError> {
+    let path: PathBuf = adapter.join("adapter_config.json");
+    let bad = |what: String| TrainError::Checkpoint { folder: adapter.to_owned(), what };
+    let config: Value =
+        serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| bad(error.to_string()))?;
+    let base = config.get("base_model_name_or_path").and_then(Value::as_str);
+    let base = base.filter(|base| !base.is_empty()).map(str::to_owned);
+    base.ok_or_else(|| bad("adapter_config.json names no base model".to_owned()))
+}

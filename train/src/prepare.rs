@@ -1,0 +1,182 @@
+//! Preparation of a training: model, samples and steps, checked before anything is computed.
+
+use gstore_core::{Cancel, many};
+use gstore_data::{Reading, SampleSource, TextEncoder, encode_each, in_blocks};
+use gstore_model::architectures::Decoder;
+use gstore_model::weights::{Adapter, ModelFolder};
+
+use crate::checkpoint::is_adapter;
+use crate::data::load;
+use crate::error::TrainError;
+use crate::gradient::Sample;
+use crate::job::Observer;
+use crate::memory::{MemoryPlan, Sizes, trained_values};
+use crate::order::Steps;
+use crate::packing::sequences;
+use crate::request::{Method, TrainRequest};
+
+/// A training before its weights are read.
+pub(crate) struct Prepared {
+    /// With what follows from the folders: the method of a checkpoint that is gone on from, what is given up
+    /// for the memory.
+    pub request: TrainRequest,
+    /// The model that it starts from; none from scratch.
+    pub base: Option<ModelFolder>,
+    pub decoder: Decoder,
+    pub samples: Vec<Sample>,
+    /// Samples that no step is taken on.
+    pub held_out: Vec<Sample>,
+    /// The samples of each sequence; none: each is its own.
+    pub sequences: Option<Vec<Vec<usize>>>,
+    pub steps: Steps,
+    pub memory: MemoryPlan,
+}
+
+impl Prepared {
+    /// Reads the data, and of the model all but its weights.
+    pub fn new(
+        request: &TrainRequest,
+        observer: &mut dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<Prepared, TrainError> {
+        request.check()?;
+        let mut request = request.clone();
+        // An adapter that is gone on from keeps its configuration.
+        if let Some(from) = request.saving.resume_from.clone() {
+            request.method = if is_adapter(&from) { Method::Adapter(from) } else { Method::Full };
+        }
+        let base = match request.method {
+            Method::FromScratch => None,
+            _ => Some(ModelFolder::open(&request.model)?),
+        };
+        let decoder = match &base {
+            Some(base) => base.decoder().clone(),
+            None => Decoder::read(&request.model.join("config.json"))?,
+        };
+        let has_factors = matches!(request.method, Method::Lora(_) | Method::Adapter(_));
+        request.steps.dropout.check(&decoder, has_factors)?;
+        let encoder = request.batching.text.encoder(&request.model)?;
+        let samples = samples(&request, &encoder, &decoder, observer, cancel)?;
+        let held_out = held_out(&request, &encoder, &decoder, cancel)?;
+        let batching = &request.batching;
+        let sequences = batching.packing.then(|| {
+            let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
+            sequences(&lengths, batching.text.max_length as usize)
+        });
+        let units = sequences.as_ref().map_or(samples.len(), Vec::len);
+        if sequences.is_some() {
+            let (samples, sequences) = (many(samples.len() as u64, "sample"), many(units as u64, "sequence"));
+            observer.note(&format!("{samples} in {sequences}"));
+        }
+        let size = (batching.micro, batching.accumulate);
+        let steps = Steps::new(request.plan(), units, size, batching.epochs, batching.max_steps)?;
+        let mut prepared = Prepared {
+            memory: MemoryPlan { keep: request.compute.keep, threads: request.compute.threads, bytes: 0 },
+            request,
+            base,
+            decoder,
+            samples,
+            held_out,
+            sequences,
+            steps,
+        };
+        prepared.plan_memory(observer)?;
+        Ok(prepared)
+    }
+
+    /// The samples of the micro-batches of step `step`, counted from 0.
+    pub fn batch(&mut self, step: u64) -> Vec<Vec<usize>> {
+        let batch = self.steps.batch(step);
+        match &self.sequences {
+            None => batch,
+            Some(sequences) => {
+                let of = |micro: Vec<usize>| micro.into_iter().flat_map(|i| sequences[i].clone()).collect();
+                batch.into_iter().map(of).collect()
+            }
+        }
+    }
+
+    /// Chooses what is kept and how many threads run.
+    fn plan_memory(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let trained = match (&self.request.method, &self.base) {
+            (Method::Adapter(folder), Some(base)) => {
+                let adapter = Adapter::open(folder)?;
+                let fitted = adapter.fit(base)?;
+                let size = |weight: &gstore_model::weights::AdaptedWeight| {
+                    (weight.lora.rank * weight.param.shape.iter().sum::<usize>()) as u64
+                };
+                fitted.iter().map(size).sum()
+            }
+            (method, _) => trained_values(method, &self.decoder).unwrap_or(0),
+        };
+        let lengths = || self.samples.iter().map(|sample| sample.ids.len());
+        let (longest, tokens) = (lengths().max().unwrap_or(0), lengths().sum::<usize>());
+        let compute = &mut self.request.compute;
+        let sizes = Sizes {
+            decoder: &self.decoder,
+            trained,
+            is_full: matches!(self.request.method, Method::Full | Method::FromScratch),
+            piece: compute.piece_tokens.max(longest) as u64,
+            samples: 5 * tokens as u64,
+        };
+        let most = compute.max_memory;
+        self.memory = sizes.plan(compute.keep, compute.threads, most);
+        if most.is_some_and(|most| self.memory.bytes > most) {
+            observer.note(&format!(
+                "about {} MB are needed, more than was allowed; nothing more can be given up without changing the result",
+                self.memory.bytes / 1_000_000
+            ));
+        }
+        (compute.keep, compute.threads) = (self.memory.keep, self.memory.threads);
+        Ok(())
+    }
+}
+
+/// The samples that are trained on, checked against the model.
+fn samples(
+    request: &TrainRequest,
+    encoder: &TextEncoder,
+    decoder: &Decoder,
+    observer: &mut dyn Observer,
+    cancel: &Cancel,
+) -> Result<Vec<Sample>, TrainError> {
+    let threads = request.compute.threads;
+    let loaded = load(&request.data, &request.subset, encoder, threads, cancel)?;
+    for (number, sample) in loaded.samples.iter().enumerate() {
+        sample.check(number, decoder)?;
+    }
+    if loaded.without_scored > 0 {
+        observer.note(&format!(
+            "{} without a scored token are left out",
+            many(loaded.without_scored as u64, "sample")
+        ));
+    }
+    if loaded.truncated > 0 {
+        let most = request.batching.text.max_length;
+        observer.note(&format!("{} are cut to {most} tokens", many(loaded.truncated as u64, "sample")));
+    }
+    Ok(loaded.samples)
+}
+
+/// The samples that the loss is watched on.
+fn held_out(
+    request: &TrainRequest,
+    encoder: &TextEncoder,
+    decoder: &Decoder,
+    cancel: &Cancel,
+) -> Result<Vec<Sample>, TrainError> {
+    let Some(evaluation) = &request.evaluation else { return Ok(Vec::new()) };
+    let (source, threads): (&SampleSource, _) = (&evaluation.data, request.compute.threads);
+    let (read, _) = source.read(Reading::Whole, &|_, _| true, cancel)?;
+    let read = in_blocks(read, encoder, threads, cancel)?;
+    let encoded = encode_each(&read, |sample| encoder.encode(&sample.content), threads, cancel)?;
+    let samples = encoded.into_iter().map(|text| Sample { ids: text.ids, scored: text.scored });
+    let samples: Vec<Sample> = samples.filter(|sample| sample.scored_tokens() > 0).collect();
+    if samples.is_empty() {
+        return Err(TrainError::NothingHeldOut);
+    }
+    for (number, sample) in samples.iter().enumerate() {
+        sample.check(number, decoder)?;
+    }
+    Ok(samples)
+}

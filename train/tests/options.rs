@@ -1,0 +1,149 @@
+//! Promise: packing, dropout, held-out losses, a limit of memory, forecasts and merged adapters are what they
+//! say.
+
+use gstore_core::Cancel;
+use gstore_data::{SampleSource, TextOptions};
+use gstore_model::Compute;
+use gstore_model::cpu::Cpu;
+use gstore_model::weights::{Adapter, ModelFolder, TensorSet, TrainerState};
+use gstore_train::{
+    Batching, DropoutRates, Evaluation, Method, Optimizer, OptimizerKind, Parameters, Quiet, Sample, Saving,
+    StepOptions, TrainRequest, Trainer, TrainerOptions, base_of, forecast, merge,
+};
+
+use crate::jobs::{World, files, go, go_for, lora};
+
+/// A request with dropout, packing, and a loss that is watched.
+fn everything(world: &World, output: &str) -> TrainRequest {
+    let request = world.request(output, lora());
+    let data = SampleSource::Files { paths: vec![world.data.clone()], fields: Vec::new() };
+    TrainRequest {
+        batching: Batching {
+            text: TextOptions { max_length: 512, ..request.batching.text },
+            packing: true,
+            micro: 1,
+            ..request.batching
+        },
+        steps: StepOptions { dropout: DropoutRates { lora: 0.2, hidden: 0.0 }, ..request.steps },
+        evaluation: Some(Evaluation { data, every: Some(2) }),
+        ..request
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn a_stopped_training_drops_and_evaluates_as_one_that_was_not() {
+    let Some(world) = World::new() else { return };
+    let whole = everything(&world, "whole");
+    let outcome = go(&whole).unwrap();
+    assert!(outcome.finished);
+    let steps: Vec<u64> = outcome.evaluations.iter().map(|line| line.step).collect();
+    assert_eq!(steps, [2, 4, 6, 7]);
+    let mut parts = everything(&world, "parts");
+    parts.compute.threads = 3;
+    parts.compute.max_memory = Some(1);
+    assert_eq!((go_for(&parts, 2).steps, go_for(&parts, 2).steps), (2, 4));
+    assert!(go(&parts).unwrap().finished);
+    assert_eq!(files(&whole.output), files(&parts.output));
+    // The log has both losses, and transformers' names for them.
+    let last = &outcome.checkpoints.last().unwrap().folder;
+    let text = fs_err::read_to_string(last.join("trainer_state.json")).unwrap();
+    assert_eq!(text.matches("eval_loss").count(), 4);
+    assert!(TrainerState::read(last).unwrap().is_some());
+    let config = fs_err::read_to_string(last.join("adapter_config.json")).unwrap();
+    assert!(config.contains("\"lora_dropout\": 0.2"), "{config}");
+
+    let mut other = everything(&world, "whole");
+    other.steps.dropout.lora = 0.1;
+    assert!(go(&other).unwrap_err().to_string().contains("dropout"));
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn packed_samples_have_the_loss_that_they_have_alone() {
+    let Some(world) = World::new() else { return };
+    // One step over all samples: only their places in the batch differ.
+    let step = |name: &str, packing: bool| {
+        let mut request = world.request(name, Method::Full);
+        request.batching =
+            Batching { micro: 64, accumulate: 1, max_steps: Some(1), packing, ..request.batching };
+        request.saving = Saving { log_every: 1, ..Saving::default() };
+        go(&request).unwrap().last.unwrap()
+    };
+    let (packed, plain) = (step("packed", true), step("plain", false));
+    assert!((packed.loss - plain.loss).abs() < 1e-6 * plain.loss, "{packed:?} {plain:?}");
+    assert!((packed.grad_norm - plain.grad_norm).abs() < 1e-5 * plain.grad_norm, "{packed:?} {plain:?}");
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn a_forecast_writes_nothing_and_counts_what_the_training_has() {
+    let Some(world) = World::new() else { return };
+    let request = everything(&world, "planned");
+    let told = forecast(&request, &mut Quiet, &Cancel::new()).unwrap();
+    assert!(!request.output.exists());
+    let outcome = go(&request).unwrap();
+    assert_eq!(
+        (told.samples, told.steps, told.parameters),
+        (outcome.samples, outcome.total, outcome.parameters as u64)
+    );
+    assert_eq!(told.checkpoints, outcome.checkpoints.len() as u64);
+    assert!(told.sequences.is_some_and(|sequences| sequences < told.samples), "{told:?}");
+    assert!(told.seconds > 0.0 && told.tokens >= told.scored && told.memory > 0, "{told:?}");
+    let written: usize = files(&request.output).values().map(Vec::len).sum();
+    assert!((told.disk as usize) < written && written < 2 * told.disk as usize + 1_000_000, "{told:?}");
+
+    let mut small = request.clone();
+    (small.compute.threads, small.compute.max_memory) = (4, Some(1));
+    let small = forecast(&small, &mut Quiet, &Cancel::new()).unwrap();
+    assert!(small.recomputes && small.threads == 1 && small.memory < told.memory, "{small:?}");
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn a_merged_adapter_has_the_losses_of_base_and_adapter() {
+    let Some(world) = World::new() else { return };
+    let outcome = go(&world.request("lora", lora())).unwrap();
+    let adapter = &outcome.checkpoints.last().unwrap().folder;
+    assert!(std::path::Path::new(&base_of(adapter).unwrap()).ends_with(world.model.file_name().unwrap()));
+    let merged = world.path("merged");
+    merge(&world.model, adapter, &merged).unwrap();
+    assert!(merge(&world.model, adapter, &merged).unwrap_err().to_string().contains("there already"));
+
+    let base = ModelFolder::open(&world.model).unwrap();
+    let of = |parameters: Parameters<Cpu>| {
+        let kind: OptimizerKind = "sgd".parse().unwrap();
+        let optimizer = Optimizer::new(kind, parameters.trained().len());
+        let trainer = Trainer::new(parameters, optimizer, TrainerOptions::default());
+        let sample = Sample { ids: (1..40).collect(), scored: vec![true; 39] };
+        trainer.evaluate(&[sample], &Cancel::new()).unwrap().unwrap()
+    };
+    let backend = || Cpu::new(Compute::F32);
+    let adapter = Adapter::open(adapter).unwrap();
+    let apart = of(Parameters::from_adapter(&base, &adapter, backend()).unwrap());
+    let whole = of(Parameters::full(&ModelFolder::open(&merged).unwrap(), backend()).unwrap());
+    let plain = of(Parameters::full(&base, backend()).unwrap());
+    assert!((whole - apart).abs() < 1e-5 * apart && (whole - plain).abs() > 1e-5 * plain);
+    TensorSet::open(&merged, "model").unwrap();
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn options_that_mean_nothing_are_refused() {
+    let Some(world) = World::new() else { return };
+    let refused = |request: &TrainRequest, says: &str| {
+        let error = go(request).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    };
+    let dropping = |lora: f64, hidden: f64, method: Method| {
+        let request = world.request("dropping", method);
+        let steps = StepOptions { dropout: DropoutRates { lora, hidden }, ..request.steps };
+        TrainRequest { steps, ..request }
+    };
+    refused(&dropping(1.0, 0.0, lora()), "dropout of 1");
+    refused(&dropping(0.1, 0.0, Method::Full), "LoRA");
+    refused(&dropping(0.0, 0.1, lora()), "hidden states");
+    let mut blocks = world.request("blocks", lora());
+    blocks.batching.text = TextOptions { block: Some(200), ..blocks.batching.text };
+    refused(&blocks, "200 tokens");
+}
