@@ -6,7 +6,7 @@
 //! - one process at a time writes
 
 use std::fs::TryLockError;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use fs_err::{File, OpenOptions};
@@ -45,16 +45,14 @@ impl Journal {
             Err(TryLockError::WouldBlock) => return Err(GenerateError::Busy(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let lines = Lines::of(&bytes, prompts);
+        let lines = Lines::read(&mut file, prompts)?;
         let same = lines.header.as_ref().map(|header| difference(header, identity));
         let (places, end) = match same {
             Some(None) => (lines.places, lines.end),
             Some(Some(what)) if !overwrite => {
                 return Err(GenerateError::OtherRequest { path: path.to_owned(), what });
             }
-            None if !is_cut_header(&bytes) && !overwrite => {
+            None if !lines.cut_header && !overwrite => {
                 let what = "it is no work of this command".to_owned();
                 return Err(GenerateError::OtherRequest { path: path.to_owned(), what });
             }
@@ -145,44 +143,63 @@ impl Journal {
     }
 }
 
-/// Whether a file is empty, or was left while its first line was written.
-fn is_cut_header(bytes: &[u8]) -> bool {
+/// Bytes of a first line at most; that of another program's file may go on for gigabytes.
+const LONGEST_HEADER: u64 = 1 << 20;
+
+/// Whether a file whose first line this is, is empty or was left while that line was written.
+fn is_cut_header(line: &[u8]) -> bool {
     const START: &[u8] = br#"{"version":"#;
-    !bytes.contains(&b'\n') && bytes.iter().zip(START).all(|(a, b)| a == b)
+    !line.contains(&b'\n') && line.iter().zip(START).all(|(a, b)| a == b)
 }
 
-/// What the bytes of a file hold.
+/// What a file holds.
 struct Lines {
     header: Option<Value>,
+    /// Whether the file ends within its first line.
+    cut_header: bool,
     places: Vec<Option<(u64, usize)>>,
     /// Where the last whole answer ends.
     end: u64,
 }
 
 impl Lines {
-    fn of(bytes: &[u8], prompts: usize) -> Lines {
-        let mut lines = Lines { header: None, places: vec![None; prompts], end: 0 };
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let Some(text) = line.strip_suffix(b"\n").and_then(|text| std::str::from_utf8(text).ok()) else {
-                break;
-            };
-            if lines.header.is_none() {
-                let Ok(header) = serde_json::from_str::<Value>(text) else { break };
-                if header.get("version").and_then(Value::as_u64) != Some(VERSION) {
-                    break;
-                }
-                lines.header = Some(header["request"].clone());
-            } else {
-                let Some((number, record)) = text.split_once(' ') else { break };
-                let Ok(number) = number.parse::<usize>() else { break };
-                let whole = serde_json::from_str::<serde::de::IgnoredAny>(record).is_ok();
-                let Some(place) = lines.places.get_mut(number).filter(|_| whole) else { break };
-                *place = Some((lines.end + (text.len() - record.len()) as u64, record.len()));
-            }
+    /// Reads a file from its start, one line at a time.
+    fn read(file: &mut File, prompts: usize) -> std::io::Result<Lines> {
+        let mut lines = Lines { header: None, cut_header: false, places: vec![None; prompts], end: 0 };
+        file.seek(SeekFrom::Start(0))?;
+        let mut reader = BufReader::new(file);
+        let mut line = Vec::new();
+        reader.by_ref().take(LONGEST_HEADER).read_until(b'\n', &mut line)?;
+        lines.cut_header = is_cut_header(&line);
+        let header = whole(&line).and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let Some(header) =
+            header.filter(|header| header.get("version").and_then(Value::as_u64) == Some(VERSION))
+        else {
+            return Ok(lines);
+        };
+        lines.header = Some(header["request"].clone());
+        lines.end = line.len() as u64;
+        loop {
+            line.clear();
+            reader.read_until(b'\n', &mut line)?;
+            let Some((number, text, record)) = whole(&line).and_then(answer) else { return Ok(lines) };
+            let Some(place) = lines.places.get_mut(number) else { return Ok(lines) };
+            *place = Some((lines.end + (text.len() - record.len()) as u64, record.len()));
             lines.end += line.len() as u64;
         }
-        lines
     }
+}
+
+/// The text of a line that is ended.
+fn whole(line: &[u8]) -> Option<&str> {
+    std::str::from_utf8(line.strip_suffix(b"\n")?).ok()
+}
+
+/// The number of a line's prompt, the line, and its record, if that is complete.
+fn answer(text: &str) -> Option<(usize, &str, &str)> {
+    let (number, record) = text.split_once(' ')?;
+    serde_json::from_str::<serde::de::IgnoredAny>(record).ok()?;
+    Some((number.parse().ok()?, text, record))
 }
 
 /// The first thing that differs between two requests.
@@ -240,8 +257,10 @@ mod tests {
         let error = open(&other, false).err().expect("refused").to_string();
         assert!(error.contains("options are 1, not 2"), "{error}");
         assert_eq!(open(&other, true).unwrap().answered(), 0);
-        fs_err::write(&path, "my own notes\n").unwrap();
-        assert!(open(&identity, false).is_err());
+        for foreign in ["my own notes\n", "no line at all", "{\"version\":9}\n"] {
+            fs_err::write(&path, foreign).unwrap();
+            assert!(open(&identity, false).is_err(), "{foreign}");
+        }
         open(&identity, true).unwrap().remove().unwrap();
         assert!(!path.exists());
     }

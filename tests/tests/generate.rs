@@ -178,3 +178,31 @@ fn long_texts_are_cut_into_blocks() {
     assert_eq!(place.value("SELECT count(*) FROM texts"), scores.len().to_string());
     assert_eq!(place.value("SELECT count(*) FROM texts WHERE id = 'a#1'"), "1");
 }
+
+#[test]
+fn perplexities_become_features() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 9);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let ask = ["--dataset", "pool", "--perplexity", "--per-token", "--as-features", "-o", "tokens.jsonl"];
+    let said = binary::run(&mut generate(&place, &ask));
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let label = |token: bool| {
+        let labels = said.stderr.lines().filter_map(|line| line.strip_prefix("feature ")?.split(' ').next());
+        labels.into_iter().find(|label| label.contains("token") == token).expect("a feature").to_owned()
+    };
+    let tokens = lines(&place, "tokens.jsonl");
+    let scored: Vec<f64> =
+        tokens.iter().filter(|t| t["scored"] == true).filter_map(|t| t["logprob"].as_f64()).collect();
+    let sql = format!("SELECT vector[1] FROM vectors('pool', '{}') ORDER BY row, pos", label(true));
+    let stored = place.ok(&["query", "--format", "csv", &sql]);
+    let stored: Vec<f64> = stored.lines().skip(1).filter_map(|line| line.parse().ok()).collect();
+    assert_eq!(stored.len(), scored.len());
+    for (loss, logprob) in stored.iter().zip(&scored) {
+        assert!((loss + logprob).abs() < 1e-4 * (1.0 + loss), "{loss} {logprob}");
+    }
+    let sql = format!("SELECT count(*) FROM vectors('pool', '{}')", label(false));
+    assert_eq!(place.value(&sql), "9");
+    let files = ["--data", "pool.jsonl", "--perplexity", "--as-features"];
+    assert_eq!(binary::run(&mut generate(&place, &files)).code, 2);
+}

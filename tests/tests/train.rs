@@ -72,6 +72,6 @@ fn the_loss_of_held_out_samples_is_in_the_log() {
         assert_eq!(history.iter().filter(|entry| entry.get(key).is_some()).count() % 3, 0, "{key}");
     }
 
-    let none = binary::run(&mut train(&place, &["--eval-every", "1", "--output", "other"]));
+    let none = binary::run(&mut train(&place, &["--eval-every", "1"]));
     assert!(none.code == 2 && none.stderr.contains("--eval-data"), "{}", none.stderr);
 }

@@ -41,6 +41,10 @@ pub struct GenerateArgs {
     /// With --perplexity: one row for each token, with its log-probability
     #[arg(long, help_heading = "Perplexity", requires = "perplexity")]
     pub per_token: bool,
+    /// With --perplexity of a --dataset: also store the feature `loss` of its rows, and with --per-token the
+    /// loss of each scored token
+    #[arg(long, help_heading = "Perplexity", requires_all = ["perplexity", "dataset"], conflicts_with = "filter")]
+    pub as_features: bool,
     /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
     #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
     pub backend: Device,

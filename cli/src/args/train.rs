@@ -286,3 +286,33 @@ pub fn with_underscores(command: clap::Command) -> clap::Command {
         names.into_iter().fold(arg, clap::Arg::alias)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    /// The words of a line of a shell.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        for (part, text) in line.split(['\'', '"']).enumerate() {
+            match part % 2 {
+                0 => words.extend(text.split_whitespace().map(str::to_owned)),
+                _ => words.push(text.to_owned()),
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn the_commands_of_the_warm_up_exist() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/warmup.md");
+        let text = fs_err::read_to_string(page).unwrap().replace("\\\n", " ");
+        let commands = text.lines().filter_map(|line| line.strip_prefix("$ gstore "));
+        let mut found = 0;
+        for command in commands {
+            let argv = words(&format!("gstore --store s {command}"));
+            let parsed = crate::args::command().try_get_matches_from(&argv);
+            assert!(parsed.is_ok(), "{command}: {}", parsed.err().unwrap());
+            found += 1;
+        }
+        assert!(found > 10, "{found} commands");
+    }
+}

@@ -1,6 +1,6 @@
 //! `gstore generate`: answers prompts, into a file or as a dataset; or scores given texts.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,20 +8,20 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use gstore::{
-    AddReport, AddRequest, Folders, GenerateRequest, Generated, PerplexityRequest, PerplexityRows,
-    PromptSource, RowNames, Sampling, StopStrings, add_answers, find_rows, perplexity_table,
+    AddReport, AddRequest, Folders, GenerateRequest, Generated, PerplexityRequest, PromptSource, RowNames,
+    Sampling, StopStrings, add_answers, find_rows,
 };
 use gstore_core::{Cancel, many};
 use gstore_data::{Content, Message, Role};
 use gstore_generate::{Compute, Stopping, Weights};
-use gstore_ingest::pipeline::CheckpointArg;
+use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
 use serde_json::json;
 
-use super::gradients;
 use super::ingest::of_run;
-use crate::args::{GenerateArgs, IfChanged, OutputArgs, PromptArgs, SamplingArgs};
+use super::{gradients, perplexity};
+use crate::args::{GenerateArgs, IfChanged, PromptArgs, SamplingArgs};
 use crate::context::{Context, command_line};
-use crate::ending::{format_of, format_of_name};
+use crate::ending::format_of_name;
 use crate::failure::{STOPPED, UsageError};
 use crate::generating::Live;
 use crate::models::folder_error;
@@ -49,7 +49,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     }
     let message = "stopping after the token in work; once more to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
-    let weights = weights(context, args)?;
+    let Chosen { weights, base, checkpoint, run, origins } = chosen(context, args)?;
     let prompts = source(context, &args.prompts, what, &cancel)?;
     let compute = Compute {
         device: args.backend,
@@ -58,7 +58,15 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         batch: args.batch_size,
     };
     if args.perplexity {
-        return score(context, args, PerplexityRequest { weights, texts: prompts, compute }, &cancel);
+        let stored = IngestRequest {
+            run,
+            checkpoints: vec![checkpoint],
+            text: weights.text.clone(),
+            origins,
+            ..IngestRequest::new(args.prompts.dataset.as_deref().unwrap_or_default(), base)
+        };
+        let scored = PerplexityRequest { weights, texts: prompts, compute };
+        return perplexity::run(context, args, scored, stored, &cancel);
     }
     if let Some(path) =
         path.filter(|path| !matches!(format_of_name(path), Ok(None | Some(crate::args::Format::Json))))
@@ -202,8 +210,18 @@ fn sampling(args: &SamplingArgs) -> Sampling {
     }
 }
 
+/// The model that was named.
+struct Chosen {
+    weights: Weights,
+    base: PathBuf,
+    checkpoint: CheckpointArg,
+    /// The run that its features belong to.
+    run: String,
+    origins: BTreeMap<PathBuf, String>,
+}
+
 /// The folders of the model, its adapter and its tokenizer.
-fn weights(context: &Context, args: &GenerateArgs) -> Result<Weights> {
+fn chosen(context: &Context, args: &GenerateArgs) -> Result<Chosen> {
     let (text, args) = (&args.text, &args.weights);
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
@@ -228,9 +246,12 @@ fn weights(context: &Context, args: &GenerateArgs) -> Result<Weights> {
     let model = checkpoint.model(&base).to_owned();
     let mut text = texts::options(&mut folders, text)?;
     if text.tokenizer.is_none() && !model.join("tokenizer.json").exists() {
-        text.tokenizer = Some(base);
+        text.tokenizer = Some(base.clone());
     }
-    Ok(Weights { adapter: checkpoint.adapter().map(Path::to_owned), text, model })
+    let weights = Weights { adapter: checkpoint.adapter().map(Path::to_owned), text, model };
+    let named = std::slice::from_ref(&checkpoint);
+    let run = args.run.clone().unwrap_or_else(|| folders.run_name(&base, named));
+    Ok(Chosen { weights, run, origins: folders.origins(), base, checkpoint })
 }
 
 /// The checkpoint of a run that is named, else its last.
@@ -274,33 +295,4 @@ fn source(context: &Context, args: &PromptArgs, what: Wanted, cancel: &Cancel) -
             PromptSource::Dataset { snapshot, part, rows }
         }
     })
-}
-
-/// Scores the texts and says how likely all of them are.
-fn score(
-    context: &Context,
-    args: &GenerateArgs,
-    request: PerplexityRequest,
-    cancel: &Cancel,
-) -> Result<ExitCode> {
-    if !args.prompts.prompt.is_empty() {
-        bail!(UsageError("--perplexity scores texts, and --prompt is none yet: give --text".to_owned()));
-    }
-    let answers = &args.answers;
-    let output = OutputArgs { format: answers.format, output: answers.output.clone(), force: answers.force };
-    let format = format_of(&output)?;
-    let rows = if args.per_token { PerplexityRows::Tokens } else { PerplexityRows::Texts };
-    let mut file = Output::create(output.output.as_deref(), output.force)?;
-    let (command, mut reporter) = (command_line(), context.reporter());
-    let mut work = context.work(&command, &mut reporter, cancel);
-    let [scored, all] = perplexity_table(&request, rows, &mut file, format.into(), &mut work)?;
-    file.finish()?;
-    if args.json {
-        let sums = |sum: gstore_generate::Perplexity| json!({ "tokens": sum.tokens, "loss": sum.mean(), "perplexity": sum.perplexity(), "entropy": sum.mean_entropy() });
-        out!("{}", serde_json::to_string_pretty(&json!({ "scored": sums(scored), "all": sums(all) }))?);
-    }
-    if let (Some(scored), Some(all)) = (scored.perplexity(), all.perplexity()) {
-        context.say(&format!("perplexity {scored:.4} of the scored tokens, {all:.4} of all"));
-    }
-    Ok(ExitCode::SUCCESS)
 }

@@ -18,6 +18,7 @@ pub mod ingest;
 pub mod ls;
 pub mod matrix;
 pub mod merge;
+pub mod perplexity;
 pub mod query;
 pub mod run;
 pub mod select;

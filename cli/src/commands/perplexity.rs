@@ -1,0 +1,91 @@
+//! `gstore generate --perplexity`: scores given texts, as a table and as features of the store.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use gstore::{PerplexityRequest, PerplexityRows, perplexity_table};
+use gstore_core::{Cancel, Kind};
+use gstore_generate::Perplexity;
+use gstore_ingest::pipeline::{Ending, IngestPlan, IngestRequest, ingest};
+use gstore_model::Reduction;
+use gstore_store::Granularity;
+use serde_json::json;
+
+use crate::args::{GenerateArgs, OutputArgs};
+use crate::context::{Context, command_line};
+use crate::ending::format_of;
+use crate::failure::{STOPPED, UsageError};
+use crate::output::{Output, out};
+
+/// Scores the texts and says how likely all of them are. `stored` is the ingest that makes features of them.
+pub fn run(
+    context: &Context,
+    args: &GenerateArgs,
+    request: PerplexityRequest,
+    stored: IngestRequest,
+    cancel: &Cancel,
+) -> Result<ExitCode> {
+    if !args.prompts.prompt.is_empty() {
+        bail!(UsageError("--perplexity scores texts, and --prompt is none yet: give --text".to_owned()));
+    }
+    if args.as_features {
+        let stored = IngestRequest {
+            kinds: vec![Kind::Loss],
+            device: request.compute.device,
+            compute: request.compute.precision,
+            threads: request.compute.threads,
+            command: command_line(),
+            ..stored
+        };
+        if !store(context, stored, args.per_token, cancel)? {
+            context.say("stopped; what was sealed is kept, and the same command goes on from there");
+            return Ok(ExitCode::from(STOPPED));
+        }
+    }
+    let answers = &args.answers;
+    let output = OutputArgs { format: answers.format, output: answers.output.clone(), force: answers.force };
+    let format = format_of(&output)?;
+    let rows = if args.per_token { PerplexityRows::Tokens } else { PerplexityRows::Texts };
+    let mut file = Output::create(output.output.as_deref(), output.force)?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let mut work = context.work(&command, &mut reporter, cancel);
+    let [scored, all] = perplexity_table(&request, rows, &mut file, format.into(), &mut work)?;
+    file.finish()?;
+    if args.json {
+        let sums = |sum: Perplexity| {
+            json!({
+                "tokens": sum.tokens,
+                "loss": sum.mean(),
+                "perplexity": sum.perplexity(),
+                "entropy": sum.mean_entropy(),
+            })
+        };
+        out!("{}", serde_json::to_string_pretty(&json!({ "scored": sums(scored), "all": sums(all) }))?);
+    }
+    if let (Some(scored), Some(all)) = (scored.perplexity(), all.perplexity()) {
+        context.say(&format!("perplexity {scored:.4} of the scored tokens, {all:.4} of all"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the feature `loss` of the dataset, its rows' mean losses, and with `per_token` also the loss of each
+/// scored token; false if it was told to stop.
+fn store(context: &Context, request: IngestRequest, per_token: bool, cancel: &Cancel) -> Result<bool> {
+    let mut forms = vec![(Granularity::Sample, Reduction::Mean)];
+    if per_token {
+        forms.push((Granularity::Token, Reduction::Sum));
+    }
+    let store = context.open()?;
+    for (granularity, reduction) in forms {
+        let request = IngestRequest { granularity, reduction, ..request.clone() };
+        let mut reporter = context.reporter();
+        let plan = IngestPlan::new(&store, request, &mut reporter)?;
+        if ingest(&store, &plan, &mut reporter, cancel)?.ending == Ending::Stopped {
+            return Ok(false);
+        }
+        for feature in plan.features() {
+            context.say(&format!("feature {} of the store", feature.attrs.label));
+        }
+    }
+    Ok(true)
+}
