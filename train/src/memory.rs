@@ -72,8 +72,7 @@ impl Sizes<'_> {
         let gradients = match self.is_full {
             false => self.trained,
             true => {
-                let size = |p: &&gstore_model::architectures::Param| !p.is_map_of_layer();
-                let loose = decoder.params.iter().filter(size);
+                let loose = decoder.params.iter().filter(|param| !param.is_map_of_layer());
                 let loose: u64 = loose.map(|p| p.shape.iter().product::<usize>() as u64).sum();
                 loose + self.trained.saturating_sub(loose) / layers.max(1)
             }

@@ -3,7 +3,7 @@
 use gstore_core::{Cancel, many};
 use gstore_data::{Reading, SampleSource, TextEncoder, encode_each, in_blocks};
 use gstore_model::architectures::Decoder;
-use gstore_model::weights::{Adapter, ModelFolder};
+use gstore_model::weights::{AdaptedWeight, Adapter, ModelFolder};
 
 use crate::checkpoint::is_adapter;
 use crate::data::load;
@@ -98,11 +98,11 @@ impl Prepared {
 
     /// Chooses what is kept and how many threads run.
     fn plan_memory(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let trained = match (&self.request.method, &self.base) {
+        let trained: u64 = match (&self.request.method, &self.base) {
             (Method::Adapter(folder), Some(base)) => {
                 let adapter = Adapter::open(folder)?;
                 let fitted = adapter.fit(base)?;
-                let size = |weight: &gstore_model::weights::AdaptedWeight| {
+                let size = |weight: &AdaptedWeight<'_>| {
                     (weight.lora.rank * weight.param.shape.iter().sum::<usize>()) as u64
                 };
                 fitted.iter().map(size).sum()

@@ -153,15 +153,14 @@ impl Word {
                 differs: |a, b| a.dtype != b.dtype,
             });
         }
+        if request.text.system.is_some() {
+            let differs = |a: &FeatureDesc, b: &FeatureDesc| a.encoding != b.encoding;
+            words.push(Word { text: "system".to_owned(), usual: false, differs });
+        }
         words.extend([
             Word {
                 text: request.text.template.name().to_owned(),
                 usual: request.text.template == TemplateKind::default(),
-                differs: |a, b| a.encoding != b.encoding,
-            },
-            Word {
-                text: "system".to_owned(),
-                usual: request.text.system.is_none(),
                 differs: |a, b| a.encoding != b.encoding,
             },
             Word {

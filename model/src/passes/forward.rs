@@ -86,7 +86,7 @@ impl<B: Backend> Rows<B> {
                 Some((plan, angles))
             }
         };
-        let keys = layout.dropout.as_ref().map_or(&[][..], |dropout| &dropout.keys);
+        let keys = layout.dropout.as_ref().map_or(&[][..], |dropout| dropout.keys.as_slice());
         let scored_keys = layout.scored_rows.iter().filter_map(|row| keys.get(*row as usize)).copied();
         Ok(Rows {
             plan: layout.full_plan(),
