@@ -4,10 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use gstore_core::Cancel;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::encode::TextEncoder;
 use crate::fields::FieldNames;
+use crate::json::parts;
 use crate::samples::{Reading, SampleError, each_record, part_id};
 
 /// Why files could not be cut.
@@ -37,23 +38,30 @@ pub fn cut_records(
 ) -> Result<(u64, u64), CutError> {
     let fields = FieldNames::parse(fields).map_err(SampleError::from)?;
     let (mut read, mut written) = (0, 0);
-    each_record(paths, &fields, Reading::Whole, cancel, &mut |id, record, json| {
-        let cut = encoder.cut(&record.content);
-        let parts = cut.map_err(|source| SampleError::Encode { sample: format!("sample {id:?}"), source })?;
+    each_record(paths, &fields, Reading::Whole, cancel, &mut |id, record, bytes| {
+        let failed = |source| SampleError::Encode { sample: format!("sample {id:?}"), source };
+        let cut = encoder.cut(&record.content).map_err(failed)?;
         read += 1;
-        if parts.is_empty() {
+        if cut.is_empty() {
             written += 1;
-            out.write_all(json)?;
+            out.write_all(bytes)?;
             out.write_all(b"\n")?;
             return Ok::<(), CutError>(());
         }
-        let whole: Map<String, Value> = serde_json::from_slice(json).map_err(std::io::Error::from)?;
-        for (part, text) in parts.into_iter().enumerate() {
-            let mut record = whole.clone();
-            record.insert("id".to_owned(), Value::String(part_id(&id, part)));
-            record.insert("text".to_owned(), Value::String(text));
-            serde_json::to_writer(&mut *out, &record).map_err(std::io::Error::from)?;
-            out.write_all(b"\n")?;
+        let whole: Map<String, Value> = serde_json::from_slice(bytes).map_err(std::io::Error::from)?;
+        let text = String::from_utf8_lossy(bytes);
+        let values = parts(&text);
+        for (number, part) in cut.into_iter().enumerate() {
+            let mut line = format!("{{\"id\":{}", json!(part_id(&id, number)));
+            // Values as they stand: a number is what its digits say.
+            for (key, value) in whole.keys().zip(&values) {
+                match key.as_str() {
+                    "id" => {}
+                    "text" => line.push_str(&format!(",\"text\":{}", json!(part))),
+                    _ => line.push_str(&format!(",{}:{value}", json!(key))),
+                }
+            }
+            writeln!(out, "{line}}}")?;
             written += 1;
         }
         Ok(())
@@ -63,6 +71,8 @@ pub fn cut_records(
 
 #[cfg(test)]
 mod tests {
+    use gstore_store::MetaValue;
+
     use super::*;
     use crate::{TemplateKind, TextOptions, parse_record};
 
@@ -72,7 +82,7 @@ mod tests {
         let path = folder.path().join("texts.jsonl");
         let long = "one two three four five ".repeat(30);
         let lines = format!(
-            "{{\"id\": \"a\", \"body\": \"{long}\", \"source\": \"x\"}}\n{{\"id\": \"b\", \"body\": \"short\"}}\n"
+            "{{\"id\": \"a\", \"body\": \"{long}\", \"source\": 123456789012345678901234567890}}\n{{\"id\": \"b\", \"body\": \"short\"}}\n"
         );
         fs_err::write(&path, lines).unwrap();
         let model = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../demo/model"));
@@ -92,7 +102,8 @@ mod tests {
         for record in records.iter().filter(|record| record.id.as_deref() != Some("b")) {
             let crate::Content::Text(text) = &record.content else { panic!("{record:?}") };
             assert!(encoder.encode(&record.content).unwrap().ids.len() <= 40);
-            assert_eq!(record.metadata[0].0, "source");
+            let digits = MetaValue::Text("123456789012345678901234567890".to_owned());
+            assert_eq!(record.metadata, [("source".to_owned(), digits)]);
             joined.push_str(text);
         }
         assert_eq!(joined, long);
