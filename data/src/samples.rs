@@ -1,23 +1,23 @@
 //! Samples with their places: given ones, those of files, or those of a dataset of a store.
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
-use arrow_array::{Array, RecordBatch};
 use gstore_core::parallel::ordered;
 use gstore_core::{Cancel, Cancelled, RowSet};
 use gstore_store::{DatasetPart, MetaValue, ReadError, Snapshot};
-use serde_json::json;
 
+use crate::Content;
 use crate::encode::{EncodeError, TextEncoder};
-use crate::fields::{FieldError, FieldNames};
-use crate::record::{Record, RecordError, parse_record};
-use crate::source::{DataError, Place, find};
-use crate::{Content, IdAllocator};
+use crate::fields::FieldError;
+use crate::record::RecordError;
+use crate::source::{DataError, Place};
+
+mod read;
+
+pub use read::each_record;
+use read::{given, of_dataset, of_files};
 
 /// Where samples come from.
 #[derive(Clone)]
@@ -149,114 +149,6 @@ impl SampleSource {
         }
         Ok((kept, all))
     }
-}
-
-/// Ids are made as for a file's lines, so that the same prompts have the same ids.
-fn given(contents: &[Content]) -> impl Iterator<Item = TextSample> {
-    let mut ids = IdAllocator::new();
-    contents.iter().enumerate().map(move |(row, content)| {
-        let line = match content {
-            Content::Text(text) => json!({ "text": text }),
-            Content::PromptCompletion { prompt, .. } => json!({ "prompt": prompt }),
-            Content::Messages(messages) => json!({
-                "messages": messages.iter().map(|m| json!([m.role.name(), m.content])).collect::<Vec<_>>(),
-            }),
-        };
-        let record = Record { id: None, content: content.clone(), metadata: Vec::new() };
-        let id = ids.id_of(&record, line.to_string().as_bytes());
-        TextSample { row: row as u64, id, content: record.content, metadata: record.metadata }
-    })
-}
-
-fn of_files(
-    paths: &[PathBuf],
-    fields: &[String],
-    reading: Reading,
-    cancel: &Cancel,
-    take: &mut dyn FnMut(TextSample),
-) -> Result<(), SampleError> {
-    let fields = FieldNames::parse(fields)?;
-    let mut row = 0;
-    each_record(paths, &fields, reading, cancel, &mut |id, record, _| {
-        take(TextSample { row, id, content: record.content, metadata: record.metadata });
-        row += 1;
-        Ok(())
-    })
-}
-
-/// Reads the records of files one after the other; `take` gets the id, the record, and its text as it is
-/// stored.
-///
-/// # Errors
-/// A file or record that cannot be read; the flag raised; what `take` gives.
-pub fn each_record<E: From<SampleError>>(
-    paths: &[PathBuf],
-    fields: &FieldNames,
-    reading: Reading,
-    cancel: &Cancel,
-    take: &mut dyn FnMut(String, Record, &[u8]) -> Result<(), E>,
-) -> Result<(), E> {
-    let failed = |error: DataError| E::from(SampleError::from(error));
-    let mut ids = IdAllocator::new();
-    for file in find(paths).map_err(failed)? {
-        let mut source = file.open(fields).map_err(failed)?;
-        loop {
-            if cancel.is_raised() {
-                return Err(SampleError::Stopped.into());
-            }
-            let Some(raw) = source.next_record().transpose().map_err(failed)? else { break };
-            let place = raw.place;
-            let read: Result<(Cow<'_, [u8]>, Record), RecordError> = match reading {
-                Reading::Whole => fields.read(raw.json),
-                Reading::Prompt => fields.read_prompt(raw.json),
-            };
-            let (json, record) = match read {
-                Ok(read) => read,
-                Err(error) => {
-                    let source = error.with_nulls(&source.nulls());
-                    return Err(SampleError::Record { place, source }.into());
-                }
-            };
-            let id = ids.id_of(&record, &json);
-            take(id, record, &json)?;
-        }
-    }
-    Ok(())
-}
-
-fn of_dataset(
-    snapshot: &Snapshot,
-    part: &DatasetPart,
-    wanted: Option<&RowSet>,
-    cancel: &Cancel,
-    take: &mut dyn FnMut(TextSample),
-) -> Result<(), SampleError> {
-    let bad = |row: u64, what: String| SampleError::NoText { dataset: part.name.clone(), row, what };
-    for batch in snapshot.samples(part)?.scan(&["row", "id", "record"], None) {
-        cancel.check()?;
-        let batch: RecordBatch = batch?;
-        let columns = (
-            batch.column(0).as_primitive_opt::<UInt64Type>(),
-            batch.column(1).as_string_opt::<i32>(),
-            batch.column(2).as_binary_opt::<i32>(),
-        );
-        let (Some(rows), Some(ids), Some(records)) = columns else {
-            return Err(bad(0, "its samples have other columns than row, id and record".into()));
-        };
-        for at in 0..batch.num_rows() {
-            let row = rows.value(at);
-            if wanted.is_some_and(|wanted| !wanted.contains(row)) {
-                continue;
-            }
-            if !records.is_valid(at) {
-                return Err(bad(row, "it was registered without its text".into()));
-            }
-            let record = parse_record(records.value(at)).map_err(|error| bad(row, error.to_string()))?;
-            let id = ids.value(at).to_owned();
-            take(TextSample { row, id, content: record.content, metadata: record.metadata });
-        }
-    }
-    Ok(())
 }
 
 /// Samples that a thread encodes at a time.
