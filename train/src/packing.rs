@@ -46,7 +46,7 @@ mod tests {
         assert_eq!(all, (0..lengths.len()).collect::<Vec<_>>());
         let tokens = |sequence: &Vec<usize>| sequence.iter().map(|s| lengths[*s]).sum::<usize>();
         assert!(packed.iter().all(|sequence| tokens(sequence) <= 10), "{packed:?}");
-        // 41 tokens: four full sequences and one more.
+        // 41 tokens need five sequences.
         assert_eq!(packed.len(), 5, "{packed:?}");
         assert!(packed.is_sorted());
         assert_eq!(sequences(&[20], 10), [[0]]);
