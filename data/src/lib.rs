@@ -30,7 +30,9 @@ pub use ids::IdAllocator;
 pub use jsonl::{JsonlReader, Line, ReadError};
 pub use options::TextOptions;
 pub use record::{Record, RecordError, parse_record};
-pub use samples::{Reading, SampleError, SampleSource, TextSample, each_record, encode_each, in_blocks};
+pub use samples::{
+    Begun, Reading, SampleError, SampleSource, TextSample, each_record, encode_each, in_blocks,
+};
 pub use schema::{ColumnOverride, FixedBy, Schema, SchemaBuilder, SchemaError};
 pub use source::{DataError, DataFile, Place, RawRecord, RecordSource, Unit, find};
 pub use template::TemplateKind;

@@ -17,7 +17,7 @@ use crate::source::{DataError, Place};
 mod read;
 
 pub use read::each_record;
-use read::{given, of_dataset, of_files};
+use read::{begun, given, of_dataset, of_files};
 
 /// Where samples come from.
 #[derive(Clone)]
@@ -40,6 +40,19 @@ pub enum SampleSource {
         /// Only these rows.
         rows: Option<RowSet>,
     },
+    /// Prompts whose answers begin with texts that are given.
+    Begun(Vec<Begun>),
+}
+
+/// A prompt, and what its answer begins with.
+#[derive(Debug, Clone)]
+pub struct Begun {
+    /// Its id.
+    pub id: String,
+    /// The prompt.
+    pub content: Content,
+    /// The first words of the answer, which are none of its text; may be empty.
+    pub begun: String,
 }
 
 /// A record with its place.
@@ -51,6 +64,8 @@ pub struct TextSample {
     pub id: String,
     /// Its text.
     pub content: Content,
+    /// What an answer to it begins with; as a rule nothing.
+    pub begun: String,
     /// Its other keys.
     pub metadata: Vec<(String, MetaValue)>,
 }
@@ -142,6 +157,7 @@ impl SampleSource {
         };
         match self {
             SampleSource::Given(contents) => given(contents).for_each(take),
+            SampleSource::Begun(prompts) => begun(prompts).for_each(take),
             SampleSource::Files { paths, fields } => of_files(paths, fields, reading, cancel, &mut take)?,
             SampleSource::Dataset { snapshot, part, rows } => {
                 of_dataset(snapshot, part, rows.as_ref(), cancel, &mut take)?;

@@ -6,7 +6,7 @@
 //! - prompts are read and encoded; `batch` answers prompts, several at a time, over a cache of keys
 //!   and values
 //! - `journal` keeps answers that are done; [`generate()`] is the whole job: prompts, answers, resumption
-//! - [`perplexity()`] scores the tokens of texts
+//! - [`perplexity()`] scores the tokens of texts, [`choices()`] those of given continuations of prompts
 //!
 //! Invariants
 //! - an answer depends on the request and its own prompt alone: on the CPU backend to the bit, whatever it is
@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod choices;
 mod error;
 mod job;
 mod journal;
@@ -27,8 +28,9 @@ mod request;
 mod sampling;
 mod stop;
 
+pub use choices::{Choice, ChoiceRequest, Likelihoods, choices};
 pub use error::GenerateError;
-pub use gstore_data::SampleSource as PromptSource;
+pub use gstore_data::{Begun, SampleSource as PromptSource};
 pub use job::{Observer, Outcome, Quiet, generate};
 pub use journal::Journal;
 pub use perplexity::{Perplexity, PerplexityRequest, TextScore, TokenScore, perplexity};

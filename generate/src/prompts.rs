@@ -107,7 +107,8 @@ pub(crate) fn prompts(
     if let Some(twice) = samples.iter().find(|sample| !ids.insert(sample.id.as_str())) {
         return Err(GenerateError::RepeatedId(twice.id.clone()));
     }
-    let tokens = encode_each(&samples, |sample| encoder.encode_prompt(&sample.content), threads, cancel)?;
+    let encode = |sample: &TextSample| encoder.encode_begun(&sample.content, &sample.begun);
+    let tokens = encode_each(&samples, encode, threads, cancel)?;
     let prompts = samples.into_iter().zip(tokens).map(|(sample, ids)| {
         let name = sample.to_string();
         check_tokens(&name, &ids, decoder)?;
@@ -118,7 +119,7 @@ pub(crate) fn prompts(
         if let Some((most, by_model)) = over {
             return Err(GenerateError::TooLong { sample: name, tokens, most, by_model });
         }
-        let TextSample { row, id, content, metadata } = sample;
+        let TextSample { row, id, content, metadata, .. } = sample;
         let (question, expected) = question(content);
         Ok(Prompt { row, id, ids, question, expected, metadata })
     });

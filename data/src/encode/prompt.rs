@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{EncodeError, TextEncoder, guarded};
 use crate::Content;
 use crate::special::eos_ids;
+use crate::template::Rendered;
 
 impl TextEncoder {
     /// Tokens up to where the assistant is to speak: of a conversation without what it says last, of a prompt
@@ -16,15 +17,66 @@ impl TextEncoder {
     /// # Errors
     /// A template that refuses the conversation, a tokenizer that fails, an empty prompt without such tokens.
     pub fn encode_prompt(&self, content: &Content) -> Result<Vec<u32>, EncodeError> {
-        let rendered = self.template.prompt(&self.with_system(content))?;
-        let mut ids = self.ids(&rendered.text, rendered.add_special)?;
-        let trailing = if rendered.add_special { self.trailing } else { 0 };
-        ids.truncate(ids.len().saturating_sub(trailing));
+        self.encode_begun(content, "")
+    }
+
+    /// The same where the answer begins with a text that is given, after a space unless the prompt ends with
+    /// white space.
+    ///
+    /// # Errors
+    /// As [`Self::encode_prompt`].
+    pub fn encode_begun(&self, content: &Content, begun: &str) -> Result<Vec<u32>, EncodeError> {
+        let (text, add_special) = self.begun(content, begun)?;
+        let mut ids = self.prompt_ids(&text, add_special)?;
         if ids.is_empty() {
-            let first = ["bos_token", "eos_token"].into_iter().find_map(|name| self.special_token(name));
-            ids.push(first.ok_or_else(|| EncodeError::Tokenizer("an empty prompt has no token".into()))?);
+            ids.push(self.first_token()?);
         }
         Ok(ids)
+    }
+
+    /// Tokens of a prompt as [`Self::encode_begun`] has it, with what the answer goes on with; and how many
+    /// of them stand before that. White space at the end of the prompt counts with what follows, which is
+    /// where most tokenizers put it.
+    ///
+    /// # Errors
+    /// As [`Self::encode_prompt`].
+    pub fn encode_answer(
+        &self,
+        content: &Content,
+        begun: &str,
+        answer: &str,
+    ) -> Result<(Vec<u32>, usize), EncodeError> {
+        let (mut text, add_special) = self.begun(content, begun)?;
+        let mut before = self.prompt_ids(text.trim_end(), add_special)?.len();
+        text.push_str(answer);
+        let mut ids = self.prompt_ids(&text, add_special)?;
+        if before == 0 {
+            ids.insert(0, self.first_token()?);
+            before = 1;
+        }
+        Ok((ids, before))
+    }
+
+    fn begun(&self, content: &Content, begun: &str) -> Result<(String, bool), EncodeError> {
+        let Rendered { mut text, add_special, .. } = self.template.prompt(&self.with_system(content))?;
+        if !begun.is_empty() && !text.is_empty() && !text.ends_with([' ', '\n']) {
+            text.push(' ');
+        }
+        text.push_str(begun);
+        Ok((text, add_special))
+    }
+
+    /// Tokens of a text that something is to follow.
+    fn prompt_ids(&self, text: &str, add_special: bool) -> Result<Vec<u32>, EncodeError> {
+        let mut ids = self.ids(text, add_special)?;
+        let trailing = if add_special { self.trailing } else { 0 };
+        ids.truncate(ids.len().saturating_sub(trailing));
+        Ok(ids)
+    }
+
+    fn first_token(&self) -> Result<u32, EncodeError> {
+        let first = ["bos_token", "eos_token"].into_iter().find_map(|name| self.special_token(name));
+        first.ok_or_else(|| EncodeError::Tokenizer("an empty prompt has no token".into()))
     }
 
     /// The text of tokens, without special ones.

@@ -10,7 +10,7 @@ use gstore_core::{Cancel, RowSet};
 use gstore_store::{DatasetPart, Snapshot};
 use serde_json::json;
 
-use super::{Reading, SampleError, TextSample};
+use super::{Begun, Reading, SampleError, TextSample};
 use crate::fields::FieldNames;
 use crate::record::{Record, RecordError, parse_record};
 use crate::source::{DataError, find};
@@ -29,7 +29,13 @@ pub(super) fn given(contents: &[Content]) -> impl Iterator<Item = TextSample> {
         };
         let record = Record { id: None, content: content.clone(), metadata: Vec::new() };
         let id = ids.id_of(&record, line.to_string().as_bytes());
-        TextSample { row: row as u64, id, content: record.content, metadata: record.metadata }
+        TextSample {
+            row: row as u64,
+            id,
+            content: record.content,
+            begun: String::new(),
+            metadata: record.metadata,
+        }
     })
 }
 
@@ -43,9 +49,25 @@ pub(super) fn of_files(
     let fields = FieldNames::parse(fields)?;
     let mut row = 0;
     each_record(paths, &fields, reading, cancel, &mut |id, record, _| {
-        take(TextSample { row, id, content: record.content, metadata: record.metadata });
+        take(TextSample {
+            row,
+            id,
+            content: record.content,
+            begun: String::new(),
+            metadata: record.metadata,
+        });
         row += 1;
         Ok(())
+    })
+}
+
+pub(super) fn begun(prompts: &[Begun]) -> impl Iterator<Item = TextSample> {
+    prompts.iter().enumerate().map(|(row, prompt)| TextSample {
+        row: row as u64,
+        id: prompt.id.clone(),
+        content: prompt.content.clone(),
+        begun: prompt.begun.clone(),
+        metadata: Vec::new(),
     })
 }
 
@@ -118,7 +140,13 @@ pub(super) fn of_dataset(
             }
             let record = parse_record(records.value(at)).map_err(|error| bad(row, error.to_string()))?;
             let id = ids.value(at).to_owned();
-            take(TextSample { row, id, content: record.content, metadata: record.metadata });
+            take(TextSample {
+                row,
+                id,
+                content: record.content,
+                begun: String::new(),
+                metadata: record.metadata,
+            });
         }
     }
     Ok(())

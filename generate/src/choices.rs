@@ -1,0 +1,152 @@
+//! Log-likelihoods of given continuations of prompts: what multiple-choice questions are answered by.
+//!
+//! Invariants
+//! - a continuation's value is the sum, in f64 and in the order of its tokens, of their log-probabilities
+//! - continuations that are fed the same tokens share a sequence: choices of one token each cost one pass over
+//!   their prompt
+//! - on the CPU backend a value has the same bits on any number of threads and after any stop
+
+mod encode;
+mod score;
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use gstore_core::parallel::ordered;
+use gstore_core::{Cancel, CheckpointId, Progress, Unit};
+use gstore_data::Content;
+use gstore_model::cpu::Cpu;
+use gstore_model::{Backend, Device};
+use serde_json::{Value, json};
+
+use self::encode::{Asked, digest, encoded};
+use self::score::score;
+use crate::error::GenerateError;
+use crate::journal::Journal;
+use crate::load::{Opened, encoder};
+use crate::request::{Compute, Weights};
+
+/// A prompt and what may follow it.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// Its id.
+    pub id: String,
+    /// The prompt.
+    pub content: Content,
+    /// What every answer begins with, which is not scored; may be empty.
+    pub begun: String,
+    /// The continuations, with the space before them if there is one.
+    pub options: Vec<String>,
+}
+
+/// Continuations to score.
+#[derive(Debug, Clone)]
+pub struct ChoiceRequest {
+    /// The model.
+    pub weights: Weights,
+    /// The prompts.
+    pub questions: Vec<Choice>,
+    /// What computes.
+    pub compute: Compute,
+    /// File that keeps what is done, so that the same request goes on; none: it is kept in memory.
+    pub journal: Option<PathBuf>,
+    /// Whether results of another request in that file are thrown away.
+    pub overwrite: bool,
+}
+
+/// How far the scoring came.
+pub struct Likelihoods {
+    /// Whether every question has its values; otherwise it was told to stop, and the same request goes on.
+    pub finished: bool,
+    /// The weights.
+    pub model: CheckpointId,
+    /// Records of `id`, `log_likelihoods` and `tokens` of the options, in the order of the questions.
+    pub answers: Journal,
+}
+
+/// Tokens that a thread computes at a time, about.
+const PIECE_TOKENS: usize = 1024;
+
+/// Scores the continuations of prompts, or goes on where the same request was stopped.
+///
+/// Memory: the weights once, the tokens of the questions, and for each thread the activations of about a
+/// thousand tokens (at least one question).
+///
+/// # Errors
+/// A model or question that cannot be used, which shows before any is scored; results of another request in
+/// the journal; logits that are no numbers.
+pub fn choices(
+    request: &ChoiceRequest,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+) -> Result<Likelihoods, GenerateError> {
+    let Compute { device, precision, .. } = request.compute;
+    device.check(precision)?;
+    match device {
+        Device::Cpu => run(request, Cpu::new(precision), progress, cancel),
+        other => run(request, other.candle()?, progress, cancel),
+    }
+}
+
+fn run<B: Backend>(
+    request: &ChoiceRequest,
+    backend: B,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+) -> Result<Likelihoods, GenerateError> {
+    let opened = Opened::new(&request.weights)?;
+    let encoder = encoder(&request.weights)?;
+    let threads = request.compute.threads.max(1);
+    let asked = encoded(request, &encoder, opened.decoder(), (threads, cancel))?;
+    let (questions, model) = (&request.questions, opened.id()?);
+    let options = json!({
+        "compute": request.compute.precision.name(),
+        "backend": request.compute.device.to_string(),
+    });
+    let identity = json!({ "model": model.to_string(), "options": options, "prompts": digest(&asked) });
+    let mut answers = Journal::open(request.journal.as_deref(), asked.len(), &identity, request.overwrite)?;
+    let left: Vec<usize> = (0..asked.len()).filter(|question| !answers.has(*question)).collect();
+    let mut scored = Ok(());
+    if !left.is_empty() {
+        let loaded = opened.load(backend)?;
+        progress.start("scoring choices", left.len() as u64, Unit::Rows);
+        let pieces = pieces(&asked, &left);
+        let of_piece = |(): &mut (), piece: usize| score(&loaded, questions, &asked, pieces[piece]);
+        scored = ordered(
+            pieces.len(),
+            threads,
+            cancel,
+            || (),
+            of_piece,
+            |records: Vec<(usize, Value)>| {
+                for (question, record) in records {
+                    answers.push(question, &record)?;
+                    progress.advance(1);
+                }
+                Ok(ControlFlow::Continue(()))
+            },
+        );
+        progress.finish();
+    }
+    match scored {
+        Ok(()) | Err(GenerateError::Stopped) => {}
+        Err(error) => return Err(error),
+    }
+    let finished = answers.answered() == asked.len();
+    Ok(Likelihoods { finished, model, answers })
+}
+
+/// Runs of questions of about as many tokens.
+fn pieces<'a>(asked: &[Asked], left: &'a [usize]) -> Vec<&'a [usize]> {
+    let (mut pieces, mut start, mut tokens) = (Vec::new(), 0, 0);
+    for (i, question) in left.iter().enumerate() {
+        let own: usize = asked[*question].sequences.iter().map(Vec::len).sum();
+        if i > start && tokens + own > PIECE_TOKENS {
+            pieces.push(&left[start..i]);
+            (start, tokens) = (i, 0);
+        }
+        tokens += own;
+    }
+    pieces.push(&left[start..]);
+    pieces
+}
