@@ -1,7 +1,7 @@
 //! The config file: the same options as the flags, in TOML.
 //!
 //! Keys outside of any table are options common to all commands; a table named after a command holds that
-//! command's. What stands on the command line goes before the file, and the file before defaults:
+//! command's, one in it those of its own commands (`[evaluate.tasks]`). What stands on the command line goes before the file, and the file before defaults:
 //!
 //! ```toml
 //! store = "my.gstore"
@@ -27,12 +27,19 @@ use gstore_store::nearest;
 pub fn expand(root: &Command, argv: Vec<OsString>) -> Result<Vec<OsString>> {
     // Required flags may stand in the file, so this first look takes whatever it can read.
     let Ok(seen) = root.clone().ignore_errors(true).try_get_matches_from(&argv) else { return Ok(argv) };
-    let Some((name, given)) = seen.subcommand() else { return Ok(argv) };
+    let Some((first, mut given)) = seen.subcommand() else { return Ok(argv) };
     let Some(path) = given.get_one::<PathBuf>("config") else { return Ok(argv) };
-    let Some(command) = root.find_subcommand(name) else { return Ok(argv) };
+    let Some(mut command) = root.find_subcommand(first) else { return Ok(argv) };
+    let mut names = vec![first];
+    while let Some((inner, of_inner)) = given.subcommand() {
+        let Some(found) = command.find_subcommand(inner) else { break };
+        (command, given) = (found, of_inner);
+        names.push(inner);
+    }
+    let name = names.join(" ");
 
     let mut flags = Vec::new();
-    for (key, value) in options(root, path, name)? {
+    for (key, value) in options(root, path, &names)? {
         let id = key.replace('-', "_");
         let Some(arg) =
             command.get_arguments().chain(root.get_arguments()).find(|a| a.get_id() == id.as_str())
@@ -49,35 +56,47 @@ pub fn expand(root: &Command, argv: Vec<OsString>) -> Result<Vec<OsString>> {
         };
         push_flag(&mut flags, long, &value).with_context(|| format!("{}: option `{key}`", path.display()))?;
     }
-    Ok(insert_after_subcommand(argv, name, flags))
+    Ok(insert_after_subcommand(argv, &names, flags))
 }
 
 fn on_command_line(given: &ArgMatches, id: &str) -> bool {
     given.try_contains_id(id).unwrap_or(false) && given.value_source(id) == Some(ValueSource::CommandLine)
 }
 
-/// Options of the file that concern this command.
-fn options(root: &Command, path: &Path, command: &str) -> Result<Vec<(String, toml::Value)>> {
+/// Options of the file that concern this command, which `names` lead to.
+fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, toml::Value)>> {
     let text = fs_err::read_to_string(path)?;
-    let table: toml::Table = text.parse().with_context(|| format!("{} is not valid TOML", path.display()))?;
-    let mut found = Vec::new();
-    for (key, value) in table {
-        match value {
-            toml::Value::Table(inner) => {
-                if root.find_subcommand(&key).is_none() {
-                    let known = root.get_subcommands().map(Command::get_name);
-                    let hint =
-                        nearest(&key, known).map_or(String::new(), |n| format!(", did you mean [{n}]?"));
-                    bail!("{}: there is no command [{key}]{hint}", path.display());
+    let mut table: toml::Table =
+        text.parse().with_context(|| format!("{} is not valid TOML", path.display()))?;
+    let (mut found, mut command) = (Vec::new(), Some(root));
+    for name in names.iter().map(Some).chain([None]) {
+        let mut next = toml::Table::new();
+        let has_commands = command.is_some_and(Command::has_subcommands);
+        for (key, value) in table {
+            match value {
+                toml::Value::Table(inner) if has_commands => {
+                    check_command(command, path, &key)?;
+                    if name.is_some_and(|name| *name == key) {
+                        next = inner;
+                    }
                 }
-                if key == command {
-                    found.extend(inner);
-                }
+                value => found.push((key, value)),
             }
-            value => found.push((key, value)),
         }
+        table = next;
+        command = command.zip(name).and_then(|(command, name)| command.find_subcommand(name));
     }
     Ok(found)
+}
+
+/// An error unless a table is named after a command.
+fn check_command(parent: Option<&Command>, path: &Path, key: &str) -> Result<()> {
+    if parent.is_none_or(|parent| parent.find_subcommand(key).is_some()) {
+        return Ok(());
+    }
+    let known = parent.into_iter().flat_map(Command::get_subcommands).map(Command::get_name);
+    let hint = nearest(key, known).map_or(String::new(), |n| format!(", did you mean [{n}]?"));
+    bail!("{}: there is no command [{key}]{hint}", path.display());
 }
 
 fn push_flag(flags: &mut Vec<OsString>, long: &str, value: &toml::Value) -> Result<()> {
@@ -103,8 +122,11 @@ fn scalar(value: &toml::Value) -> Result<String> {
     })
 }
 
-fn insert_after_subcommand(mut argv: Vec<OsString>, name: &str, flags: Vec<OsString>) -> Vec<OsString> {
-    let at = argv.iter().skip(1).position(|arg| arg == name).map_or(argv.len(), |i| i + 2);
+fn insert_after_subcommand(mut argv: Vec<OsString>, names: &[&str], flags: Vec<OsString>) -> Vec<OsString> {
+    let behind = |from: usize, name: &&str| {
+        argv.iter().skip(from).position(|arg| arg == *name).map_or(argv.len(), |i| from + i + 1)
+    };
+    let at = names.iter().fold(1, behind);
     argv.splice(at..at, flags);
     argv
 }
@@ -139,6 +161,16 @@ mod tests {
             assert!(text.contains(part), "no {part} in {text}");
         }
         assert!(!text.contains("--dim=64") && !text.contains("--top"), "{text}");
+    }
+
+    #[test]
+    fn a_table_in_a_table_is_of_a_command_of_a_command() {
+        let file = "[evaluate.tasks]\nmodel = 'm'\n[evaluate.text]\nseed = 3\n[ingest]\ndim = 3\n";
+        let argv = run(file, &["evaluate", "tasks", "--config", "FILE", "--data", "tasks"]).expect("valid");
+        assert!(argv.join(" ").starts_with("gstore evaluate tasks --model=m --config"), "{argv:?}");
+        let error = run("[evaluate.task]\nx = 1\n", &["evaluate", "tasks", "--config", "FILE"]);
+        let error = error.expect_err("unknown command").to_string();
+        assert!(error.contains("did you mean [tasks]"), "{error}");
     }
 
     #[test]

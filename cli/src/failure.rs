@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use gstore::AnswerError;
 use gstore_data::{CutError, SampleError};
+use gstore_evaluate::EvaluateError;
 use gstore_generate::GenerateError;
 use gstore_ingest::pipeline::IngestError;
 use gstore_query::QueryError;
@@ -65,6 +66,7 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
         || error.downcast_ref::<IngestError>().is_some_and(IngestError::is_usage)
         || matches!(error.downcast_ref(), Some(TrainError::Option(_)))
         || matches!(error.downcast_ref(), Some(GenerateError::Option(_)))
+        || error.downcast_ref::<EvaluateError>().is_some_and(EvaluateError::is_usage)
         || matches!(error.downcast_ref(), Some(AnswerError::Query(QueryError::Top { .. })));
     let code = match usage {
         true => USAGE,
@@ -98,6 +100,7 @@ fn is_stopped(error: &anyhow::Error) -> bool {
         || matches!(error.downcast_ref(), Some(TrainError::Stopped))
         || matches!(error.downcast_ref(), Some(GenerateError::Stopped))
         || matches!(error.downcast_ref(), Some(CutError::Samples(SampleError::Stopped)))
+        || matches!(error.downcast_ref(), Some(EvaluateError::Stopped))
         || matches!(error.downcast_ref(), Some(QueryError::Cancelled))
         || matches!(error.downcast_ref(), Some(AnswerError::Query(QueryError::Cancelled)))
         || matches!(error.downcast_ref(), Some(MatrixError::Query(QueryError::Cancelled)))
@@ -123,6 +126,7 @@ fn is_damage(error: &anyhow::Error) -> bool {
         gstore_store::OpenError,
         gstore_store::ReadError,
         gstore_store::VerifyError,
+        EvaluateError,
         IngestError,
         MatrixError,
         QueryError,

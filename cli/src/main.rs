@@ -56,6 +56,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Merge(args) => commands::merge::run(&context, &args),
         Command::Generate(args) => commands::generate::run(&context, &args),
         Command::Run(args) => commands::run::run(&context, &args),
+        Command::Evaluate(args) => commands::evaluate::run(&context, &args),
         Command::Attach(args) => commands::attach::run(&context, &args),
         Command::Query(args) => commands::query::run(&context, &args),
         Command::Select(args) => commands::select::run(&context, &args),

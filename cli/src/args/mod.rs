@@ -3,6 +3,7 @@
 //! Flags parse into plain values here; the commands build objects from them.
 
 mod ask;
+mod evaluate;
 mod generate;
 mod gradients;
 mod index;
@@ -20,6 +21,7 @@ mod train;
 use std::path::PathBuf;
 
 pub use ask::{AskArgs, ModelArgs};
+pub use evaluate::*;
 pub use generate::*;
 pub use gradients::*;
 pub use index::IndexArgs;
@@ -109,6 +111,8 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Run a pipeline: commands in one TOML file, those that are up to date left out
     Run(RunArgs),
+    /// Compare models by text metrics, or by tasks: multiple choice and generated answers
+    Evaluate(EvaluateArgs),
     /// Take in the shards that `gstore ingest --shard` computed, all of them in one commit
     Attach(AttachArgs),
     /// Run one SQL statement, or an interactive shell

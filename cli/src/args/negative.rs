@@ -20,6 +20,7 @@ pub fn command() -> clap::Command {
     with_negative_numbers(Cli::command())
         .mut_subcommand("train", super::train::with_underscores)
         .mut_subcommand("generate", super::train::with_underscores)
+        .mut_subcommand("evaluate", |evaluate| evaluate.mut_subcommands(super::train::with_underscores))
 }
 
 /// Puts an option and a value such as `-1GB` or `-5%` into one word, so that the message is about the value:

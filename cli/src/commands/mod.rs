@@ -9,6 +9,7 @@ pub mod completions;
 pub mod delete;
 pub mod demo;
 pub mod drop;
+pub mod evaluate;
 pub mod gc;
 pub mod generate;
 pub mod gradients;

@@ -1,0 +1,243 @@
+//! Flags of `gstore evaluate`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use gstore_data::TemplateKind;
+use gstore_evaluate::statistics::Bootstrap;
+use gstore_generate::{Compute, Weights};
+use gstore_model::Device;
+
+use super::{Template, at_least};
+
+/// `gstore evaluate`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore evaluate text --data base=base.jsonl tuned=tuned.jsonl -o report.md\n  \
+    gstore evaluate tasks --model llama --checkpoints 'run/checkpoint-*' --layout mmlu --data mmlu -o mmlu.json\n\n\
+    More: docs/evaluate.md")]
+pub struct EvaluateArgs {
+    /// What to evaluate
+    #[command(subcommand)]
+    pub what: EvaluateWhat,
+}
+
+/// What is evaluated.
+#[derive(Subcommand, Debug)]
+#[allow(clippy::large_enum_variant)] // there is one in a process
+pub enum EvaluateWhat {
+    /// Compare texts with references: BLEU, ROUGE, exact match, F1
+    Text(EvaluateTextArgs),
+    /// Let models do tasks, and compare how many answers are right
+    Tasks(EvaluateTasksArgs),
+}
+
+/// `gstore evaluate text`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore evaluate text --data generated_answers.json --report comparison\n  \
+    gstore evaluate text --data base=base.jsonl tuned=tuned.jsonl --references gsm8k.jsonl -o report.json\n  \
+    gstore evaluate text --store s --dataset base=answers_base tuned=answers_tuned --reference-dataset gsm8k\n\n\
+    Several systems are compared over the same rows, joined by their ids; each difference comes with its paired bootstrap.\n\n\
+    Memory: all texts, 56 bytes for each row and system, and 8 bytes for each resample and system.")]
+pub struct EvaluateTextArgs {
+    /// Files of predictions, as in `gstore add`; NAME= calls a system so. One record may hold the predictions of
+    /// several: `expected_completion` with others that end in _completion
+    #[arg(long, value_name = "[NAME=]PATH", num_args = 1.., required_unless_present = "dataset")]
+    pub data: Vec<String>,
+    /// Datasets of answers in the store
+    #[arg(long, value_name = "[NAME=]DATASET", num_args = 1..)]
+    pub dataset: Vec<String>,
+    /// Files with the references, joined by id [default: those in the records of the predictions]
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with = "reference_dataset")]
+    pub references: Vec<PathBuf>,
+    /// Dataset of the store with the references, joined by id
+    #[arg(long, value_name = "DATASET")]
+    pub reference_dataset: Option<String>,
+    /// Key of the predictions; several are several systems [default: prediction, completion, or the last
+    /// message]
+    #[arg(long, value_name = "[NAME=]KEY")]
+    pub prediction: Vec<String>,
+    /// Key of the references [default: reference, references, expected, expected_completion or answers]
+    #[arg(long, value_name = "KEY")]
+    pub reference: Option<String>,
+    /// How systems are compared
+    #[command(flatten)]
+    pub comparison: ComparisonArgs,
+    /// Where the result goes
+    #[command(flatten)]
+    pub result: ReportArgs,
+}
+
+/// `gstore evaluate tasks`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore evaluate tasks --model llama --checkpoints tuned=run/checkpoint-224 --data questions.jsonl --shots dev.jsonl --few-shot 5\n  \
+    gstore evaluate tasks --store s --run warmup --layout bbh --data eval/bbh --report bbh-report\n  \
+    gstore evaluate tasks --layout mmlu --data eval/mmlu --targets mmlu-target.jsonl\n\n\
+    The base and all checkpoints answer the same prompts. Ctrl-C keeps what is done where the result is a file; the same command goes on.\n\n\
+    Memory: one model's weights, the questions with their tokens, and what `gstore generate` takes.")]
+pub struct EvaluateTasksArgs {
+    /// The models
+    #[command(flatten)]
+    pub models: EvaluateModelArgs,
+    /// The questions
+    #[command(flatten)]
+    pub tasks: TaskArgs,
+    /// How models are compared
+    #[command(flatten)]
+    pub comparison: ComparisonArgs,
+    /// Where the result goes
+    #[command(flatten)]
+    pub result: ReportArgs,
+    /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
+    pub backend: Device,
+    /// Precision of the factors of matrix products
+    #[arg(long, value_enum, default_value = "f32")]
+    pub compute: super::Compute,
+    /// Answers that are generated at a time; changes speed and memory, not the answers
+    #[arg(long, value_name = "N", default_value_t = Compute::BATCH, value_parser = at_least::<usize>(1))]
+    pub batch_size: usize,
+}
+
+/// The models of an evaluation.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Models")]
+pub struct EvaluateModelArgs {
+    /// Base model: a folder in Hugging Face layout, or org/name or org/name@revision on the Hugging Face Hub
+    /// [default: that of --run]
+    #[arg(long, alias = "model-name-or-path", value_name = "DIR|REPO", required_unless_present_any = ["run", "targets"])]
+    pub model: Option<String>,
+    /// Checkpoints to compare with it: folders of LoRA adapters or of whole models, globs of them, repositories
+    /// of the Hub, or name=one of them
+    #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1.., requires = "model")]
+    pub checkpoints: Vec<String>,
+    /// Base model and checkpoints of this run of the store
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "checkpoints"])]
+    pub run: Option<String>,
+    /// Leave out the base model
+    #[arg(long)]
+    pub no_base: bool,
+    /// How a question becomes text: as a user's message, or with plain as it is
+    #[arg(long, value_enum, default_value = TemplateKind::Tulu.name())]
+    pub template: Template,
+    /// Tokens of a prompt at most; examples that do not fit are left out, the last first
+    #[arg(long, value_name = "N", default_value_t = Weights::MAX_LENGTH, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_length: u32,
+}
+
+/// The questions of an evaluation.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Tasks")]
+pub struct TaskArgs {
+    /// Files of questions; for mmlu, bbh and tydiqa the folder of the published files
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    pub data: Vec<PathBuf>,
+    /// How the files are laid out
+    #[arg(long, value_enum, default_value = "own")]
+    pub layout: TaskLayout,
+    /// Name of the benchmark in the report [default: the layout, of own the first file's name]
+    #[arg(long, value_name = "NAME")]
+    pub benchmark: Option<String>,
+    /// Files of examples for questions in our own layout
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub shots: Vec<PathBuf>,
+    /// Examples before each question [default: mmlu 5, bbh 3, tydiqa 1; own 5 with --shots]
+    #[arg(long, alias = "ntrain", value_name = "N")]
+    pub few_shot: Option<usize>,
+    /// How choices of our own layout are put to the model
+    #[arg(long, value_enum, default_value = "text")]
+    pub choices: TaskChoices,
+    /// Text that ends a generated answer; may be repeated [default: that of the layout]
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Tokens of a generated answer at most [default: that of the layout]
+    #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
+    pub max_new_tokens: Option<usize>,
+    /// Regular expression: what of a generated answer counts is its first group in the first match
+    #[arg(long, value_name = "REGEX")]
+    pub pattern: Option<String>,
+    /// Of bbh: examples without chains of thought
+    #[arg(long)]
+    pub no_cot: bool,
+    /// Only the first N questions of each task
+    #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
+    pub limit: Option<usize>,
+    /// Run no model: write the target samples that LESS makes of mmlu, bbh or tydiqa, for `gstore ingest`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "run", "output", "report", "rows"])]
+    pub targets: Option<PathBuf>,
+}
+
+/// How systems are compared.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Comparison")]
+pub struct ComparisonArgs {
+    /// The system that the others are compared with [default: the first]
+    #[arg(long, value_name = "NAME")]
+    pub against: Option<String>,
+    /// Resamples of the paired bootstrap
+    #[arg(long, value_name = "N", default_value_t = Bootstrap::RESAMPLES, value_parser = at_least::<usize>(100))]
+    pub resamples: usize,
+    /// Seed of the resamples
+    #[arg(long, value_name = "N", default_value_t = Bootstrap::SEED)]
+    pub seed: u64,
+}
+
+/// Where a report goes.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Result")]
+pub struct ReportArgs {
+    /// Format of the report [default: by the file's ending; without a file text]
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
+    /// File for the report: .json, .csv, .md or .txt, also with .gz or .zst [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// File for every row's values and answers, as CSV
+    #[arg(long, value_name = "FILE")]
+    pub rows: Option<PathBuf>,
+    /// Folder for the report in all formats, with the files that Kronfluence pipelines and DeepEval write
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// Replace files and the folder if they exist, and unfinished work for another request next to them
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Format of a report.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportFormat {
+    /// Columns for reading
+    Text,
+    /// One object with everything, the series of charts too
+    Json,
+    /// One line for each group, metric and system
+    Csv,
+    /// Tables and findings
+    Markdown,
+}
+
+/// Layout of questions.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskLayout {
+    /// Records of `question`, with `choices` and `answer`, or with `answers`
+    Own,
+    /// Samples that lm-evaluation-harness writes
+    Harness,
+    /// MMLU: dev/*_dev.csv and test/*_test.csv
+    Mmlu,
+    /// BIG-Bench Hard: bbh/*.json and cot-prompts/*.txt
+    Bbh,
+    /// TyDi QA: tydiqa-goldp-v1.1-dev.json and LESS's tydiqa-one-shot.json
+    Tydiqa,
+}
+
+/// How choices are put to the model.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskChoices {
+    /// The likelihood of each choice's text
+    Text,
+    /// Choices are listed behind letters, and the likelihood is that of the letter
+    Letters,
+}

@@ -1,0 +1,35 @@
+//! `gstore evaluate`: compares systems by text metrics, or models by tasks.
+
+mod result;
+mod tasks;
+mod text;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use gstore_evaluate::statistics::Bootstrap;
+
+use crate::args::{ComparisonArgs, EvaluateArgs, EvaluateWhat};
+use crate::context::Context;
+use crate::failure::UsageError;
+
+/// Does what the flags say.
+pub fn run(context: &Context, args: &EvaluateArgs) -> Result<ExitCode> {
+    match &args.what {
+        EvaluateWhat::Text(args) => text::run(context, args),
+        EvaluateWhat::Tasks(args) => tasks::run(context, args),
+    }
+}
+
+fn bootstrap(args: &ComparisonArgs) -> Bootstrap {
+    Bootstrap { resamples: args.resamples, seed: args.seed }
+}
+
+/// The number of the system that others are compared with.
+fn base(args: &ComparisonArgs, systems: &[&str]) -> Result<usize> {
+    let Some(name) = &args.against else { return Ok(0) };
+    let found = systems.iter().position(|system| system == name);
+    Ok(found.ok_or_else(|| {
+        UsageError(format!("--against {name}: there is no such system; there are {}", systems.join(", ")))
+    })?)
+}

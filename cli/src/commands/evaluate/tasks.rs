@@ -1,0 +1,175 @@
+//! `gstore evaluate tasks`: models answer questions and are compared.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use gstore::Folders;
+use gstore_core::many;
+use gstore_data::TemplateKind;
+use gstore_evaluate::tasks::{AnswerRule, Choices, Layout, TasksSource, pattern, read, targets};
+use gstore_evaluate::{EvaluateError, System, TasksRequest, evaluate_tasks};
+use gstore_generate::{Compute, Weights};
+use gstore_ingest::pipeline::CheckpointArg;
+
+use super::result::{self, Kept};
+use super::{base, bootstrap};
+use crate::args::{EvaluateModelArgs, EvaluateTasksArgs, TaskArgs, TaskChoices, TaskLayout, Template};
+use crate::commands::gradients;
+use crate::commands::ingest::of_run;
+use crate::context::Context;
+use crate::failure::UsageError;
+use crate::models::folder_error;
+use crate::output::{self, Output};
+
+/// Lets the models answer, or writes target samples.
+pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
+    if let Some(path) = &args.tasks.targets {
+        return write_targets(context, args, path);
+    }
+    let format = result::check(context, &args.result)?;
+    let message = "stopping after what is in work; once more to stop at once";
+    let cancel = context.cancel_on_interrupt(message)?;
+    let questions = read(&source(&args.tasks)?, &cancel)?;
+    let systems = systems(context, &args.models)?;
+    let names: Vec<&str> = systems.iter().map(|system| system.name.as_str()).collect();
+    let base = base(&args.comparison, &names)?;
+    context.say(&format!("{} for {}", many(questions.len() as u64, "question"), names.join(", ")));
+    let kept = Kept::next_to(&args.result)?;
+    let request = TasksRequest {
+        benchmark: benchmark(&args.tasks),
+        questions,
+        systems,
+        base,
+        bootstrap: bootstrap(&args.comparison),
+        compute: Compute {
+            device: args.backend,
+            precision: gradients::precision(args.compute),
+            threads: context.threads,
+            batch: args.batch_size,
+        },
+        journal: kept.0.clone(),
+        overwrite: args.result.force,
+    };
+    let found = match evaluate_tasks(request, &mut context.reporter(), &cancel) {
+        Err(EvaluateError::Stopped) if kept.0.is_some() => {
+            context.say("what is done is kept, and the same command goes on from there");
+            return Err(EvaluateError::Stopped.into());
+        }
+        found => found?,
+    };
+    result::write(context, &args.result, format, &found.report, || found.rows(), || found.files())?;
+    kept.remove()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Result<ExitCode> {
+    output::check(context, &[Some(path)], args.result.force)?;
+    let [folder] = args.tasks.data.as_slice() else {
+        bail!(UsageError("--targets takes one folder as --data".to_owned()));
+    };
+    let records = targets(layout(args.tasks.layout), folder, args.models.template != Template::Plain)?;
+    let mut file = Output::create(Some(path), args.result.force)?;
+    for record in &records {
+        output::noted(writeln!(file, "{record}"))?;
+    }
+    file.finish()?;
+    context.say(&many(records.len() as u64, "target sample"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn layout(layout: TaskLayout) -> Layout {
+    match layout {
+        TaskLayout::Own => Layout::Own,
+        TaskLayout::Harness => Layout::Harness,
+        TaskLayout::Mmlu => Layout::Mmlu,
+        TaskLayout::Bbh => Layout::Bbh,
+        TaskLayout::Tydiqa => Layout::Tydiqa,
+    }
+}
+
+fn source(args: &TaskArgs) -> Result<TasksSource> {
+    let pattern = args.pattern.as_deref().map(pattern).transpose()?;
+    Ok(TasksSource {
+        shots: args.shots.clone(),
+        few_shot: args.few_shot,
+        choices: match args.choices {
+            TaskChoices::Text => Choices::Text,
+            TaskChoices::Letters => Choices::Letters,
+        },
+        rule: AnswerRule {
+            stop: (!args.stop.is_empty()).then(|| args.stop.clone()),
+            max_new_tokens: args.max_new_tokens,
+            pattern,
+        },
+        without_thoughts: args.no_cot,
+        limit: args.limit,
+        ..TasksSource::new(layout(args.layout), args.data.clone())
+    })
+}
+
+fn benchmark(args: &TaskArgs) -> String {
+    let of_file = || args.data.first().and_then(|path| path.file_stem());
+    let named = match args.layout {
+        TaskLayout::Own | TaskLayout::Harness => of_file().map(|name| name.to_string_lossy().into_owned()),
+        other => Some(layout(other).name().to_owned()),
+    };
+    args.benchmark.clone().or(named).unwrap_or_else(|| "tasks".to_owned())
+}
+
+/// The base model, unless it is left out, and the checkpoints.
+fn systems(context: &Context, args: &EvaluateModelArgs) -> Result<Vec<System>> {
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, false);
+    let (base, mut checkpoints): (PathBuf, Vec<CheckpointArg>) = match (&args.model, &args.run) {
+        (Some(model), _) => {
+            let base = folders.model(model).map_err(|error| folder_error("--model", error))?;
+            let found = match args.checkpoints.is_empty() {
+                true => Vec::new(),
+                false => folders
+                    .checkpoints(&args.checkpoints)
+                    .map_err(|error| folder_error("--checkpoints", error))?,
+            };
+            (base, found)
+        }
+        (None, Some(run)) => of_run(context, run, &[])?,
+        (None, None) => {
+            bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
+        }
+    };
+    let of_base = CheckpointArg::base();
+    checkpoints.retain(|checkpoint| checkpoint.weights != of_base.weights);
+    if !args.no_base {
+        checkpoints.insert(0, of_base);
+    }
+    if checkpoints.is_empty() {
+        bail!(UsageError("--no-base leaves no model: give --checkpoints".to_owned()));
+    }
+    let mut names = std::collections::HashSet::new();
+    if let Some(twice) = checkpoints.iter().find(|checkpoint| !names.insert(checkpoint.name.as_str())) {
+        bail!(UsageError(format!(
+            "two models are called {}: give names, as in --checkpoints first=DIR second=DIR",
+            twice.name
+        )));
+    }
+    checkpoints.iter().map(|checkpoint| system(&base, checkpoint, args)).collect()
+}
+
+fn system(base: &Path, checkpoint: &CheckpointArg, args: &EvaluateModelArgs) -> Result<System> {
+    let model = checkpoint.model(base).to_owned();
+    let own = model.join("tokenizer.json");
+    let has_tokenizer = own.try_exists().with_context(|| own.display().to_string())?;
+    let weights = Weights {
+        adapter: checkpoint.adapter().map(Path::to_owned),
+        tokenizer: (!has_tokenizer).then(|| base.to_owned()),
+        template: match args.template {
+            Template::Tulu => TemplateKind::Tulu,
+            Template::Chat => TemplateKind::Chat,
+            Template::Plain => TemplateKind::Plain,
+        },
+        max_length: args.max_length,
+        model,
+    };
+    Ok(System { name: checkpoint.name.clone(), weights })
+}

@@ -1,0 +1,76 @@
+//! `gstore evaluate text`: text metrics of predictions.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use gstore_core::many;
+use gstore_evaluate::{PairSource, PairsRequest, SystemSource, evaluate_texts, read_pairs};
+
+use super::{base, bootstrap, result};
+use crate::args::EvaluateTextArgs;
+use crate::context::Context;
+use crate::failure::UsageError;
+
+/// Compares the predictions with their references.
+pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<ExitCode> {
+    let format = result::check(context, &args.result)?;
+    let cancel = context.cancel_on_interrupt("stopping; nothing was written")?;
+    let request = request(context, args)?;
+    let pairs = read_pairs(&request, &cancel)?;
+    let names: Vec<&str> = pairs.systems.iter().map(String::as_str).collect();
+    let base = base(&args.comparison, &names)?;
+    context.say(&format!("{} of {}", many(pairs.rows.len() as u64, "row"), names.join(", ")));
+    let (mut reporter, threads) = (context.reporter(), context.threads);
+    let run = (threads, &*cancel);
+    let found = evaluate_texts(pairs, base, bootstrap(&args.comparison), &mut reporter, run)?;
+    result::write(context, &args.result, format, &found.report, || found.rows(), || found.files())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn request(context: &Context, args: &EvaluateTextArgs) -> Result<PairsRequest> {
+    let mut systems = Vec::new();
+    for text in &args.data {
+        let (name, path) = named(text);
+        // A file whose name has `=` in it is no name and path.
+        let (name, path) = if Path::new(text).exists() { (None, text.as_str()) } else { (name, path) };
+        systems.push(SystemSource { name, source: PairSource::Files(vec![PathBuf::from(path)]) });
+    }
+    for text in &args.dataset {
+        let (name, dataset) = named(text);
+        systems.push(SystemSource { name, source: dataset_of(context, dataset)? });
+    }
+    if systems.is_empty() {
+        bail!(UsageError("which predictions? give --data or --dataset".to_owned()));
+    }
+    let references = match &args.reference_dataset {
+        Some(dataset) => Some(dataset_of(context, dataset)?),
+        None if args.references.is_empty() => None,
+        None => Some(PairSource::Files(args.references.clone())),
+    };
+    let key = |text: &String| {
+        let (name, key) = named(text);
+        (name, key.to_owned())
+    };
+    Ok(PairsRequest {
+        systems,
+        references,
+        predictions: args.prediction.iter().map(key).collect(),
+        reference: args.reference.clone(),
+    })
+}
+
+/// `NAME=VALUE`, or a value alone.
+fn named(text: &str) -> (Option<String>, &str) {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !name.contains('/') => (Some(name.to_owned()), value),
+        _ => (None, text),
+    }
+}
+
+fn dataset_of(context: &Context, name: &str) -> Result<PairSource> {
+    let snapshot = context.open()?.snapshot()?;
+    let part = Arc::clone(snapshot.dataset(name)?);
+    Ok(PairSource::Dataset { snapshot, part })
+}

@@ -1,0 +1,118 @@
+//! Why an evaluation could not be done.
+
+use std::path::PathBuf;
+
+use gstore_core::{Cancelled, Remedy};
+use gstore_data::{DataError, EncodeError, FieldError, Place};
+use gstore_generate::GenerateError;
+
+/// Why an evaluation could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvaluateError {
+    /// Options that cannot be used, or not together.
+    #[error("{0}")]
+    Option(String),
+    /// The file system refused; the message names the path.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// A data file.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Names of fields.
+    #[error(transparent)]
+    Fields(#[from] FieldError),
+    /// A record of a file.
+    #[error("{}: {place}: {what}", place.file.display())]
+    Record {
+        /// Where it stands.
+        place: Place,
+        /// What is wrong with it, and what to do.
+        what: String,
+    },
+    /// A sample of a dataset.
+    #[error("row {row} of {dataset}: {what}")]
+    Sample {
+        /// The dataset.
+        dataset: String,
+        /// Its row.
+        row: u64,
+        /// What is wrong with it, and what to do.
+        what: String,
+    },
+    /// A file that is not what it should be.
+    #[error("{}: {what}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Systems that do not answer the same.
+    #[error(
+        "{system} has no prediction for {id:?}, which {base} has: systems are compared over the same rows"
+    )]
+    Missing {
+        /// The system.
+        system: String,
+        /// The row.
+        id: String,
+        /// The system that has it.
+        base: String,
+    },
+    /// No reference for a prediction.
+    #[error(
+        "there is no reference for {0:?}: give records that have one, or {} that do",
+        Remedy::Option("references", "")
+    )]
+    NoReference(String),
+    /// One id twice.
+    #[error("the id {id:?} comes twice in {of}, and rows are joined by it")]
+    RepeatedId {
+        /// The id.
+        id: String,
+        /// Where.
+        of: String,
+    },
+    /// Nothing to do.
+    #[error("there is nothing to evaluate in {0}")]
+    Nothing(String),
+    /// The store.
+    #[error(transparent)]
+    Read(#[from] gstore_store::ReadError),
+    /// The tokenizer or the template.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The model.
+    #[error("{system}: {source}")]
+    Model {
+        /// Whose.
+        system: String,
+        /// Why.
+        source: GenerateError,
+    },
+    /// Told to stop; what is done is kept where there is a place for it.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl EvaluateError {
+    /// Whether a damaged file of the store is behind it.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, EvaluateError::Read(error) if error.is_damage())
+    }
+
+    /// Whether what was asked for cannot be done as it was asked.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            EvaluateError::Option(_) | EvaluateError::Model { source: GenerateError::Option(_), .. }
+        )
+    }
+}
+
+impl From<Cancelled> for EvaluateError {
+    fn from(_: Cancelled) -> Self {
+        EvaluateError::Stopped
+    }
+}

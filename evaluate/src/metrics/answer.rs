@@ -1,0 +1,110 @@
+//! Exact match and F1 of short answers, as the SQuAD scripts compare them (Rajpurkar et al. 2016, 2018).
+
+use std::collections::HashMap;
+
+/// What is left out of answers before they are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Normal {
+    /// Case, ASCII punctuation, the articles `a`, `an` and `the`, and the amount of white space.
+    Squad,
+    /// The same with the articles kept: where `(A)` is an answer.
+    WithArticles,
+}
+
+impl Normal {
+    /// The words of an answer.
+    fn words(self, text: &str) -> Vec<String> {
+        let lower = text.to_lowercase();
+        let kept: String = lower.chars().filter(|c| !c.is_ascii_punctuation()).collect();
+        let kept = match self {
+            Normal::Squad => without_articles(&kept),
+            Normal::WithArticles => kept,
+        };
+        super::bleu::words(&kept).into_iter().map(str::to_owned).collect()
+    }
+
+    /// 1 if an answer is one of those that are right, else 0.
+    pub fn exact_match(self, answer: &str, right: &[&str]) -> f64 {
+        let words = self.words(answer);
+        f64::from(u8::from(right.iter().any(|right| self.words(right) == words)))
+    }
+}
+
+/// F1 of the words that an answer has in common with the right one that is nearest to it. Where one of the two
+/// has no words, it is 1 if neither has.
+pub fn f1(answer: &str, right: &[&str]) -> f64 {
+    let words = Normal::Squad.words(answer);
+    right.iter().map(|right| f1_of(&words, &Normal::Squad.words(right))).fold(0.0, f64::max)
+}
+
+fn f1_of(words: &[String], right: &[String]) -> f64 {
+    if words.is_empty() || right.is_empty() {
+        return f64::from(u8::from(words.is_empty() && right.is_empty()));
+    }
+    let mut left: HashMap<&str, u64> = HashMap::new();
+    for word in right {
+        *left.entry(word).or_default() += 1;
+    }
+    let common = words.iter().filter(|word| match left.get_mut(word.as_str()) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            true
+        }
+        _ => false,
+    });
+    let common = common.count() as f64;
+    if common == 0.0 {
+        return 0.0;
+    }
+    let (precision, recall) = (common / words.len() as f64, common / right.len() as f64);
+    2.0 * precision * recall / (precision + recall)
+}
+
+/// The text with a space in the place of each article that stands alone.
+fn without_articles(text: &str) -> String {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let inside = is_word(first);
+        let end = rest.find(|c: char| is_word(c) != inside).unwrap_or(rest.len());
+        let (part, after) = rest.split_at(end);
+        out.push_str(if ["a", "an", "the"].contains(&part) { " " } else { part });
+        rest = after;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_compared_without_what_does_not_matter() {
+        let squad = |a, b: &str| Normal::Squad.exact_match(a, &[b]);
+        assert_eq!(squad("The  Eiffel Tower!", "eiffel tower"), 1.0);
+        assert_eq!(squad("another", "other"), 0.0);
+        assert_eq!(squad("A-b", "ab"), 1.0);
+        assert_eq!(squad("(A)", "(B)"), 0.0);
+        assert_eq!(Normal::WithArticles.exact_match("(A)", &["a"]), 1.0);
+        assert_eq!(Normal::WithArticles.exact_match("the cat", &["cat"]), 0.0);
+        assert_eq!(Normal::Squad.exact_match("x", &["y", "X."]), 1.0);
+        assert_eq!(Normal::Squad.exact_match("x", &[]), 0.0);
+    }
+
+    #[test]
+    fn f1_by_hand() {
+        for (answer, right, expected) in [
+            ("the cat sat", &["cat sat down"][..], 0.8),
+            ("a b", &["c"], 0.0),
+            ("the", &["a"], 1.0),
+            ("", &["x"], 0.0),
+            ("x x y", &["x"], 0.5),
+            ("x", &["z", "x y"], 2.0 / 3.0),
+        ] {
+            assert!((f1(answer, right) - expected).abs() < 1e-12, "{answer}: {}", f1(answer, right));
+        }
+        assert_eq!(without_articles("the theatre an a-b"), "  theatre    -b");
+    }
+}

@@ -1,0 +1,119 @@
+//! Metrics of texts and answers.
+//!
+//! Where there are several references, BLEU clips by all of them, the others take the nearest one.
+
+mod answer;
+mod bleu;
+mod rouge;
+mod stem;
+
+pub use answer::{Normal, f1};
+pub use bleu::BleuCounts;
+pub use rouge::{Overlap, RougeWords};
+pub use stem::stem;
+
+/// What a model is measured by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Metric {
+    /// BLEU of words.
+    Bleu1,
+    /// BLEU of words and pairs of words.
+    Bleu2,
+    /// F1 of ROUGE-1.
+    Rouge1,
+    /// F1 of ROUGE-2.
+    Rouge2,
+    /// F1 of ROUGE-L.
+    RougeL,
+    /// Exact match of answers.
+    ExactMatch,
+    /// F1 of the words of answers.
+    F1,
+    /// Share of questions whose likeliest choice is the right one.
+    Acc,
+    /// The same by log-likelihood for each character of a choice.
+    AccNorm,
+}
+
+impl Metric {
+    /// Those of texts, in the order of [`TextScores`].
+    pub const OF_TEXTS: [Metric; 7] = [
+        Metric::Bleu1,
+        Metric::Bleu2,
+        Metric::Rouge1,
+        Metric::Rouge2,
+        Metric::RougeL,
+        Metric::ExactMatch,
+        Metric::F1,
+    ];
+
+    /// Its name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::Bleu1 => "bleu1",
+            Metric::Bleu2 => "bleu2",
+            Metric::Rouge1 => "rouge1",
+            Metric::Rouge2 => "rouge2",
+            Metric::RougeL => "rougeL",
+            Metric::ExactMatch => "exact_match",
+            Metric::F1 => "f1",
+            Metric::Acc => "acc",
+            Metric::AccNorm => "acc_norm",
+        }
+    }
+
+    /// Its name in tables.
+    pub fn label(self) -> &'static str {
+        match self {
+            Metric::Bleu1 => "BLEU1",
+            Metric::Bleu2 => "BLEU2",
+            Metric::Rouge1 => "ROUGE1",
+            Metric::Rouge2 => "ROUGE2",
+            Metric::RougeL => "ROUGEL",
+            Metric::ExactMatch => "Exact match",
+            Metric::F1 => "F1",
+            Metric::Acc => "Accuracy",
+            Metric::AccNorm => "Accuracy (normalised)",
+        }
+    }
+
+    /// Whether a row's value is 0 or 1.
+    pub fn is_share(self) -> bool {
+        matches!(self, Metric::ExactMatch | Metric::Acc | Metric::AccNorm)
+    }
+}
+
+impl serde::Serialize for Metric {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// A text's values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TextScores {
+    /// In the order of [`Metric::OF_TEXTS`], each in [0, 1].
+    pub values: [f64; 7],
+    /// What BLEU of a corpus is computed from.
+    pub bleu: BleuCounts,
+}
+
+/// Compares a text with its references.
+pub fn text_scores(text: &str, references: &[&str]) -> TextScores {
+    let bleu = BleuCounts::of(text, references);
+    let words = RougeWords::of(text);
+    let references_words: Vec<RougeWords> = references.iter().map(|text| RougeWords::of(text)).collect();
+    let nearest = |of: &dyn Fn(&RougeWords) -> Overlap| {
+        references_words.iter().map(|reference| of(reference).f1).fold(0.0, f64::max)
+    };
+    let values = [
+        bleu.score(1),
+        bleu.score(2),
+        nearest(&|reference| words.rouge_n(reference, 1)),
+        nearest(&|reference| words.rouge_n(reference, 2)),
+        nearest(&|reference| words.rouge_l(reference)),
+        Normal::Squad.exact_match(text, references),
+        f1(text, references),
+    ];
+    TextScores { values, bleu }
+}

@@ -1,0 +1,261 @@
+//! Predictions of one system or several, joined with their references: from files or from datasets of a store.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gstore_core::Cancel;
+use gstore_store::{DatasetPart, Snapshot};
+use serde_json::Value;
+
+use crate::error::EvaluateError;
+use crate::records::{At, each_record};
+
+/// Where records come from.
+#[derive(Clone)]
+pub enum PairSource {
+    /// Files of any format that `gstore_data` reads.
+    Files(Vec<PathBuf>),
+    /// A dataset of a store, its answers for example.
+    Dataset {
+        /// The state of the store.
+        snapshot: Arc<Snapshot>,
+        /// The dataset.
+        part: Arc<DatasetPart>,
+    },
+}
+
+/// A system whose predictions are compared with references.
+#[derive(Clone)]
+pub struct SystemSource {
+    /// Its name; none: that of what is read.
+    pub name: Option<String>,
+    /// Its predictions.
+    pub source: PairSource,
+}
+
+/// What is to be compared.
+#[derive(Clone)]
+pub struct PairsRequest {
+    /// The systems; a single source may hold the predictions of several.
+    pub systems: Vec<SystemSource>,
+    /// Where the references are, by the ids of the predictions; none: in the records of the predictions.
+    pub references: Option<PairSource>,
+    /// Key of the predictions, or several as system and key; empty: see [`read_pairs`].
+    pub predictions: Vec<(Option<String>, String)>,
+    /// Key of the references.
+    pub reference: Option<String>,
+}
+
+/// A row: what each system says, and what is right.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
+    /// Its id, or its number from 0.
+    pub id: String,
+    /// What was asked, where the record says it.
+    pub prompt: Option<String>,
+    /// At least one.
+    pub references: Vec<String>,
+    /// One for each system.
+    pub predictions: Vec<String>,
+}
+
+/// The rows, and the names of the systems.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pairs {
+    /// Names, in the order of the predictions.
+    pub systems: Vec<String>,
+    /// The rows, in the order of the first source.
+    pub rows: Vec<Pair>,
+}
+
+/// Keys of a prediction where none is named, the first that a record has; then what the assistant says last.
+const PREDICTION: [&str; 2] = ["prediction", "completion"];
+
+/// Keys of a reference.
+const REFERENCE: [&str; 5] = ["reference", "references", "expected", "expected_completion", "answers"];
+
+/// Ending of the keys under which one record has the answers of several models.
+const COMPLETION: &str = "_completion";
+
+/// Reads the rows.
+///
+/// Without named keys a prediction is what a record has as `prediction`, `completion` or the assistant's last
+/// message; a record with `expected_completion` has a system for each other key that ends in `_completion`.
+/// A reference is `reference`, `references`, `expected`, `expected_completion` or `answers`, a text or a list
+/// of texts; in a source of references also what a prediction would be.
+///
+/// Memory: all texts.
+///
+/// # Errors
+/// Records that lack one of them, systems with other rows, an id that comes twice.
+pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, EvaluateError> {
+    let references = match &request.references {
+        Some(source) => Some(references_of(source, request.reference.as_deref(), cancel)?),
+        None => None,
+    };
+    let mut pairs = Pairs { systems: Vec::new(), rows: Vec::new() };
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for system in &request.systems {
+        let first = pairs.systems.is_empty();
+        let mut seen: HashSet<String> = HashSet::new();
+        let mut names: Vec<String> = Vec::new();
+        let before = pairs.systems.len();
+        each_record(&system.source, cancel, &mut |at, mut record| {
+            let own = record.get("id").map(text_of_id);
+            let id = own.unwrap_or_else(|| at.number.to_string());
+            if !seen.insert(id.clone()) {
+                return Err(EvaluateError::RepeatedId { id, of: at.source() });
+            }
+            let said = predictions(&record, &request.predictions, system.name.as_deref(), &at)?;
+            if names.is_empty() {
+                names = said.iter().map(|(name, _)| name.clone()).collect();
+            }
+            let texts: Vec<String> = said.into_iter().map(|(_, text)| text).collect();
+            if texts.len() != names.len() {
+                return Err(at.error("it has other completions than the first record"));
+            }
+            if first {
+                let expected = match &references {
+                    Some(references) => references.get(&id).cloned().unwrap_or_default(),
+                    None => reference(&record, request.reference.as_deref()).unwrap_or_default(),
+                };
+                if expected.is_empty() {
+                    return Err(EvaluateError::NoReference(id));
+                }
+                places.insert(id.clone(), pairs.rows.len());
+                let prompt = prompt(&mut record);
+                pairs.rows.push(Pair { id, prompt, references: expected, predictions: texts });
+            } else if let Some(row) = places.get(&id).and_then(|place| pairs.rows.get_mut(*place)) {
+                row.predictions.extend(texts);
+            } else {
+                let (system, base) = (pairs.systems[0].clone(), at.source());
+                return Err(EvaluateError::Missing { system, id, base });
+            }
+            Ok(())
+        })?;
+        pairs.systems.extend(names);
+        let short = pairs.rows.iter().find(|row| row.predictions.len() < pairs.systems.len());
+        if let Some(row) = short {
+            let (system, base) = (pairs.systems[before].clone(), pairs.systems[0].clone());
+            return Err(EvaluateError::Missing { system, id: row.id.clone(), base });
+        }
+    }
+    check(pairs)
+}
+
+fn check(pairs: Pairs) -> Result<Pairs, EvaluateError> {
+    if pairs.rows.is_empty() {
+        return Err(EvaluateError::Nothing("what was given: it has no rows".to_owned()));
+    }
+    let mut names = HashSet::new();
+    match pairs.systems.iter().find(|name| !names.insert(name.as_str())) {
+        Some(name) => Err(EvaluateError::Option(format!(
+            "two systems are called {name}: give each source a name, as in name=file"
+        ))),
+        None => Ok(pairs),
+    }
+}
+
+/// What each system says in a record, with its name.
+fn predictions(
+    record: &Value,
+    keys: &[(Option<String>, String)],
+    name: Option<&str>,
+    at: &At<'_>,
+) -> Result<Vec<(String, String)>, EvaluateError> {
+    let text = |key: &str| record.get(key).and_then(Value::as_str).map(str::to_owned);
+    let of_source = || name.map_or_else(|| at.name(), str::to_owned);
+    if !keys.is_empty() {
+        let of = |(system, key): &(Option<String>, String)| {
+            let text = text(key).ok_or_else(|| at.error(&format!("there is no text under {key:?}")))?;
+            let alone = keys.len() == 1;
+            let system = system.clone().unwrap_or_else(|| if alone { of_source() } else { key.clone() });
+            Ok((system, text))
+        };
+        return keys.iter().map(of).collect();
+    }
+    if let (Some(entries), Some(_)) = (record.as_object(), record.get("expected_completion")) {
+        let several = entries.iter().filter_map(|(key, value)| {
+            let system = key.strip_suffix(COMPLETION).filter(|system| *system != "expected")?;
+            Some((system.to_owned(), value.as_str()?.to_owned()))
+        });
+        let several: Vec<(String, String)> = several.collect();
+        if !several.is_empty() {
+            return Ok(several);
+        }
+    }
+    let said = PREDICTION.iter().find_map(|key| text(key)).or_else(|| last_said(record));
+    match said {
+        Some(said) => Ok(vec![(of_source(), said)]),
+        None => {
+            Err(at.error("there is no prediction: a text under `prediction` or `completion`, or `messages`"))
+        }
+    }
+}
+
+/// What is right according to a record.
+fn reference(record: &Value, key: Option<&str>) -> Option<Vec<String>> {
+    match key {
+        Some(key) => texts(record.get(key)?),
+        None => REFERENCE.iter().find_map(|key| texts(record.get(*key)?)),
+    }
+}
+
+/// A text, or a list of them; of SQuAD's lists the texts of the answers.
+fn texts(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| item.as_str().or_else(|| item.get("text")?.as_str()).map(str::to_owned))
+            .collect(),
+        Value::Object(_) => texts(value.get("text")?),
+        _ => None,
+    }
+}
+
+/// What the assistant says last.
+fn last_said(record: &Value) -> Option<String> {
+    let last = record.get("messages")?.as_array()?.last()?;
+    (last.get("role")?.as_str()? == "assistant").then(|| last.get("content")?.as_str().map(str::to_owned))?
+}
+
+/// What was asked: the prompt, or what a user says last.
+fn prompt(record: &mut Value) -> Option<String> {
+    if let Some(Value::String(prompt)) = record.get_mut("prompt").map(Value::take) {
+        return Some(prompt);
+    }
+    let messages = record.get("messages")?.as_array()?;
+    let asked =
+        messages.iter().rev().find(|message| message.get("role").is_some_and(|role| role == "user"))?;
+    asked.get("content")?.as_str().map(str::to_owned)
+}
+
+fn text_of_id(id: &Value) -> String {
+    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+}
+
+/// References by id.
+fn references_of(
+    source: &PairSource,
+    key: Option<&str>,
+    cancel: &Cancel,
+) -> Result<HashMap<String, Vec<String>>, EvaluateError> {
+    let mut found = HashMap::new();
+    each_record(source, cancel, &mut |at, record| {
+        let id = record.get("id").map_or_else(|| at.number.to_string(), text_of_id);
+        let said = || PREDICTION.iter().find_map(|key| texts(record.get(*key)?));
+        let texts = reference(&record, key).or_else(|| match key {
+            Some(_) => None,
+            None => said().or_else(|| last_said(&record).map(|text| vec![text])),
+        });
+        let texts = texts.filter(|texts| !texts.is_empty());
+        let texts = texts.ok_or_else(|| at.error("there is no reference"))?;
+        match found.insert(id.clone(), texts) {
+            None => Ok(()),
+            Some(_) => Err(EvaluateError::RepeatedId { id, of: at.source() }),
+        }
+    })?;
+    Ok(found)
+}

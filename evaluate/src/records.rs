@@ -1,0 +1,158 @@
+//! Records of files and of datasets as JSON, with their places.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{Array, RecordBatch};
+use gstore_core::Cancel;
+use gstore_data::{FieldNames, Place, Unit, find};
+use gstore_store::{DatasetPart, Snapshot};
+use serde_json::Value;
+
+use crate::error::EvaluateError;
+use crate::pairs::PairSource;
+
+/// Where a record stands.
+pub(crate) struct At<'a> {
+    /// How many records there are before it.
+    pub number: u64,
+    place: Stands<'a>,
+}
+
+enum Stands<'a> {
+    File(Place),
+    Dataset { name: &'a str, row: u64 },
+}
+
+impl<'a> At<'a> {
+    /// The place again if an object stands there.
+    fn of_object(self, value: &Value) -> Result<At<'a>, EvaluateError> {
+        if value.is_object() { Ok(self) } else { Err(self.error("a record is a JSON object")) }
+    }
+
+    /// What is wrong with it.
+    pub fn error(&self, what: &str) -> EvaluateError {
+        let what = what.to_owned();
+        match &self.place {
+            Stands::File(place) => EvaluateError::Record { place: place.clone(), what },
+            Stands::Dataset { name, row } => {
+                EvaluateError::Sample { dataset: (*name).to_owned(), row: *row, what }
+            }
+        }
+    }
+
+    /// The file or dataset.
+    pub fn source(&self) -> String {
+        match &self.place {
+            Stands::File(place) => place.file.display().to_string(),
+            Stands::Dataset { name, .. } => (*name).to_owned(),
+        }
+    }
+
+    /// The name of the file without its endings, or of the dataset.
+    pub fn name(&self) -> String {
+        match &self.place {
+            Stands::File(place) => stem(&place.file),
+            Stands::Dataset { name, .. } => (*name).to_owned(),
+        }
+    }
+}
+
+/// A file's name without its endings.
+pub(crate) fn stem(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut name = name.as_ref();
+    for ending in [".gz", ".zst", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt"]
+    {
+        name = name.strip_suffix(ending).unwrap_or(name);
+    }
+    name.to_owned()
+}
+
+/// The elements of a file that is one JSON list, as `json.dump` writes it; none if it is anything else.
+fn list_of(path: &Path) -> Result<Option<Vec<Value>>, EvaluateError> {
+    if path.extension().is_none_or(|ending| ending != "json") {
+        return Ok(None);
+    }
+    let text = fs_err::read(path)?;
+    if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
+        return Ok(None);
+    }
+    let list = serde_json::from_slice(&text);
+    list.map(Some).map_err(|error| EvaluateError::File { path: path.to_owned(), what: error.to_string() })
+}
+
+/// Hands on the records of a source, one by one.
+pub(crate) fn each_record(
+    source: &PairSource,
+    cancel: &Cancel,
+    take: &mut dyn FnMut(At<'_>, Value) -> Result<(), EvaluateError>,
+) -> Result<(), EvaluateError> {
+    match source {
+        PairSource::Files(paths) => {
+            let mut number = 0;
+            for file in find(paths)? {
+                if let Some(list) = list_of(file.path())? {
+                    let file: Arc<Path> = Arc::from(file.path());
+                    for (own, value) in (1..).zip(list) {
+                        let place = Place { file: Arc::clone(&file), unit: Unit::Row, number: own };
+                        take(At { number, place: Stands::File(place) }.of_object(&value)?, value)?;
+                        number += 1;
+                    }
+                    continue;
+                }
+                let mut source = file.open(&FieldNames::default())?;
+                while let Some(raw) = source.next_record() {
+                    cancel.check()?;
+                    let raw = raw?;
+                    let at = At { number, place: Stands::File(raw.place) };
+                    let value = serde_json::from_slice::<Value>(raw.json);
+                    let value = value.map_err(|error| at.error(&format!("malformed JSON: {error}")))?;
+                    take(at.of_object(&value)?, value)?;
+                    number += 1;
+                }
+            }
+            Ok(())
+        }
+        PairSource::Dataset { snapshot, part } => of_dataset(snapshot, part, cancel, take),
+    }
+}
+
+fn of_dataset(
+    snapshot: &Snapshot,
+    part: &DatasetPart,
+    cancel: &Cancel,
+    take: &mut dyn FnMut(At<'_>, Value) -> Result<(), EvaluateError>,
+) -> Result<(), EvaluateError> {
+    let at = |number, row| At { number, place: Stands::Dataset { name: &part.name, row } };
+    let mut number = 0;
+    for batch in snapshot.samples(part)?.scan(&["row", "id", "record"], None) {
+        cancel.check()?;
+        let batch: RecordBatch = batch?;
+        let columns = (
+            batch.column(0).as_primitive_opt::<UInt64Type>(),
+            batch.column(1).as_string_opt::<i32>(),
+            batch.column(2).as_binary_opt::<i32>(),
+        );
+        let (Some(rows), Some(ids), Some(records)) = columns else {
+            return Err(at(number, 0).error("its samples have other columns than row, id and record"));
+        };
+        for place in 0..batch.num_rows() {
+            let at = at(number, rows.value(place));
+            if !records.is_valid(place) {
+                return Err(at.error("it was registered without its text"));
+            }
+            let value = serde_json::from_slice::<Value>(records.value(place));
+            let mut value = value.map_err(|error| at.error(&error.to_string()))?;
+            // A record without an id has the one that it was registered under.
+            if let Some(object) = value.as_object_mut() {
+                object.insert("id".to_owned(), Value::from(ids.value(place)));
+            }
+            take(at, value)?;
+            number += 1;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Series of charts, under the names that evaluation pipelines of Kronfluence give to their pictures.
+
+use serde::Serialize;
+
+use super::{Difference, Measure, Report};
+
+/// A picture's data.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Chart {
+    /// Name of the picture's file, without its ending.
+    pub name: &'static str,
+    /// `grouped_bars` or `bars`.
+    pub form: &'static str,
+    /// Axes next to each other.
+    pub panels: Vec<Panel>,
+}
+
+/// One pair of axes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Panel {
+    /// What it shows.
+    pub title: String,
+    /// Groups of bars.
+    pub labels: Vec<String>,
+    /// Bars in each group.
+    pub series: Vec<Series>,
+}
+
+/// A value for each label of a panel.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Series {
+    /// The system.
+    pub name: String,
+    /// Heights.
+    pub values: Vec<f64>,
+    /// Lower ends of the intervals.
+    pub low: Vec<f64>,
+    /// Upper ends.
+    pub high: Vec<f64>,
+}
+
+/// The charts of a report.
+pub(super) fn of(report: &Report) -> Vec<Chart> {
+    let is_text = report.kind == "text";
+    let (comparison, title) = match is_text {
+        true => ("model_comparison_chart", "Text metrics"),
+        false => ("benchmark_comparison_chart", "Benchmarks"),
+    };
+    // Of tasks a bar for each, unless there is one alone.
+    let single = report.measures.iter().all(|measure| measure.group == Report::ALL);
+    let shown: Vec<&Measure> = match is_text || single {
+        true => report.overall().collect(),
+        false => report.measures.iter().filter(|m| m.group != Report::ALL).collect(),
+    };
+    let labels: Vec<String> = shown.iter().map(|measure| label(measure)).collect();
+    let means = (0..report.systems.len()).map(|system| {
+        let values: Vec<_> = shown.iter().filter_map(|measure| measure.values.get(system)).collect();
+        Series {
+            name: report.systems[system].name.clone(),
+            values: values.iter().map(|value| value.mean).collect(),
+            low: values.iter().map(|value| value.low).collect(),
+            high: values.iter().map(|value| value.high).collect(),
+        }
+    });
+    let others = report.systems.iter().filter(|system| system.name != report.base);
+    let improvements = others.map(|system| {
+        let found = shown.iter().flat_map(|measure| &measure.differences);
+        let found: Vec<&Difference> = found.filter(|found| found.system == system.name).collect();
+        Series {
+            name: system.name.clone(),
+            values: found.iter().map(|difference| difference.difference).collect(),
+            low: found.iter().map(|difference| difference.low).collect(),
+            high: found.iter().map(|difference| difference.high).collect(),
+        }
+    });
+    let panel = |title: String, series: Vec<Series>| Panel { title, labels: labels.clone(), series };
+    let (means, improvements): (Vec<Series>, Vec<Series>) = (means.collect(), improvements.collect());
+    let chart = |name, form, panel| Chart { name, form, panels: vec![panel] };
+    let mut charts = vec![chart(comparison, "grouped_bars", panel(title.to_owned(), means))];
+    if !improvements.is_empty() {
+        let title = format!("{title}: improvement over {}", report.base);
+        charts.push(chart("combined_improvements", "bars", panel(title, improvements)));
+    }
+    charts
+}
+
+fn label(measure: &Measure) -> String {
+    match measure.group.as_str() {
+        Report::ALL => measure.metric.label().to_owned(),
+        group => format!("{group}: {}", measure.metric.label()),
+    }
+}

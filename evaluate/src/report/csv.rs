@@ -1,0 +1,83 @@
+//! Reports as CSV: one line for each group, metric and system.
+
+use super::Report;
+use crate::error::EvaluateError;
+
+/// Lines of CSV in memory.
+pub(crate) struct Csv(csv::Writer<Vec<u8>>);
+
+impl Csv {
+    /// A table with these columns.
+    pub fn new<T: AsRef<[u8]>>(header: impl IntoIterator<Item = T>) -> Result<Csv, EvaluateError> {
+        let mut table = Csv(csv::Writer::from_writer(Vec::new()));
+        table.line(header)?;
+        Ok(table)
+    }
+
+    /// One more line.
+    pub fn line<T: AsRef<[u8]>>(&mut self, cells: impl IntoIterator<Item = T>) -> Result<(), EvaluateError> {
+        self.0.write_record(cells).map_err(failed)
+    }
+
+    /// The bytes.
+    pub fn finish(self) -> Result<Vec<u8>, EvaluateError> {
+        self.0.into_inner().map_err(|error| failed(error.into_error().into()))
+    }
+}
+
+fn failed(error: csv::Error) -> EvaluateError {
+    EvaluateError::Io(std::io::Error::other(error.to_string()))
+}
+
+const HEADER: [&str; 15] = [
+    "group",
+    "metric",
+    "system",
+    "rows",
+    "mean",
+    "low",
+    "high",
+    "interval",
+    "corpus",
+    "against",
+    "difference",
+    "relative_percent",
+    "difference_low",
+    "difference_high",
+    "p",
+];
+
+impl Report {
+    /// The report as CSV; numbers have all their digits.
+    ///
+    /// # Errors
+    /// None that can be expected: it is written to memory.
+    pub fn csv(&self) -> Result<Vec<u8>, EvaluateError> {
+        let mut table = Csv::new(HEADER)?;
+        let optional = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+        for measure in &self.measures {
+            for value in &measure.values {
+                let compared = measure.differences.iter().find(|d| d.system == value.system);
+                let number = |of: fn(&super::Difference) -> f64| optional(compared.map(of));
+                table.line([
+                    measure.group.clone(),
+                    measure.metric.name().to_owned(),
+                    value.system.clone(),
+                    measure.rows.to_string(),
+                    value.mean.to_string(),
+                    value.low.to_string(),
+                    value.high.to_string(),
+                    value.interval.to_owned(),
+                    optional(value.corpus),
+                    compared.map(|difference| difference.against.clone()).unwrap_or_default(),
+                    number(|difference| difference.difference),
+                    optional(compared.and_then(|difference| difference.relative_percent)),
+                    number(|difference| difference.low),
+                    number(|difference| difference.high),
+                    number(|difference| difference.p),
+                ])?;
+            }
+        }
+        table.finish()
+    }
+}

@@ -1,0 +1,272 @@
+//! Reports: means with their intervals, differences with theirs, findings, and the series of charts.
+
+mod charts;
+mod csv;
+mod table;
+
+use std::ops::Range;
+
+use gstore_core::Cancel;
+use serde::Serialize;
+
+use crate::error::EvaluateError;
+use crate::metrics::Metric;
+use crate::statistics::{Bootstrap, CONFIDENCE, Interval, Means, resample, wilson};
+
+pub(crate) use self::csv::Csv;
+pub use charts::{Chart, Panel, Series};
+
+/// What an evaluation found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// `text` or `tasks`.
+    pub kind: &'static str,
+    /// What was evaluated.
+    pub systems: Vec<SystemInfo>,
+    /// The system that the others are compared with.
+    pub base: String,
+    /// Rows or questions.
+    pub rows: usize,
+    /// How intervals were found.
+    pub intervals: Intervals,
+    /// Means and differences, the groups in their order, all rows and the mean of groups at the end.
+    pub measures: Vec<Measure>,
+    /// What follows from the differences, in words.
+    pub findings: Vec<String>,
+    /// Series to draw.
+    pub charts: Vec<Chart>,
+}
+
+/// A system and its weights.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SystemInfo {
+    /// Its name.
+    pub name: String,
+    /// Digest of its weights, where they were run.
+    pub model: Option<String>,
+}
+
+/// How intervals were found.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Intervals {
+    /// Their confidence.
+    pub confidence: f64,
+    /// Resamples of the paired bootstrap.
+    pub resamples: usize,
+    /// Seed of its draws.
+    pub seed: u64,
+}
+
+/// A metric over a group of rows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measure {
+    /// A task, [`Report::ALL`] or [`Report::OF_GROUPS`].
+    pub group: String,
+    /// The metric.
+    pub metric: Metric,
+    /// Rows; of the mean of groups the groups' rows.
+    pub rows: usize,
+    /// One for each system.
+    pub values: Vec<Value>,
+    /// One for each system but the base.
+    pub differences: Vec<Difference>,
+}
+
+/// A mean.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Value {
+    /// The system.
+    pub system: String,
+    /// The mean over the rows.
+    pub mean: f64,
+    /// Lower end of its interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// `wilson` or `bootstrap`.
+    pub interval: &'static str,
+    /// Of BLEU, the value of all texts as one corpus.
+    pub corpus: Option<f64>,
+}
+
+/// A difference of two systems over the same rows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Difference {
+    /// The system.
+    pub system: String,
+    /// The system whose mean is subtracted.
+    pub against: String,
+    /// The difference.
+    pub difference: f64,
+    /// The same as a percentage of the base's mean; none if that is 0.
+    pub relative_percent: Option<f64>,
+    /// Lower end of its interval, by the paired bootstrap.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Two-sided.
+    pub p: f64,
+}
+
+/// A file of a report's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Its path in the folder.
+    pub path: String,
+    /// Its bytes.
+    pub content: Vec<u8>,
+}
+
+/// Values of a metric, by system and row, over groups of adjacent rows.
+pub(crate) struct Column {
+    pub metric: Metric,
+    pub values: Vec<Vec<f64>>,
+    pub groups: Vec<(String, Range<usize>)>,
+    /// Values of all rows as one corpus, by system.
+    pub corpus: Option<Vec<f64>>,
+}
+
+/// How the systems are compared.
+pub(crate) struct Comparing<'a> {
+    pub kind: &'static str,
+    pub systems: Vec<SystemInfo>,
+    /// Number of the system that others are compared with.
+    pub base: usize,
+    pub rows: usize,
+    pub bootstrap: Bootstrap,
+    pub threads: usize,
+    pub cancel: &'a Cancel,
+}
+
+impl Report {
+    /// The group of all rows.
+    pub const ALL: &'static str = "all";
+    /// The mean of the groups' means.
+    pub const OF_GROUPS: &'static str = "mean of tasks";
+
+    /// Compares the systems by every column.
+    pub(crate) fn new(comparing: &Comparing<'_>, columns: &[Column]) -> Result<Report, EvaluateError> {
+        let Bootstrap { resamples, seed } = comparing.bootstrap;
+        let mut measures = Vec::new();
+        for column in columns {
+            measures.extend(comparing.measures(column)?);
+        }
+        let mut report = Report {
+            kind: comparing.kind,
+            systems: comparing.systems.clone(),
+            base: comparing.name(comparing.base),
+            rows: comparing.rows,
+            intervals: Intervals { confidence: CONFIDENCE, resamples, seed },
+            measures,
+            findings: Vec::new(),
+            charts: Vec::new(),
+        };
+        report.findings = report.find();
+        report.charts = charts::of(&report);
+        Ok(report)
+    }
+
+    /// The measures of all rows together.
+    pub fn overall(&self) -> impl Iterator<Item = &Measure> {
+        self.measures.iter().filter(|measure| measure.group == Self::ALL)
+    }
+
+    /// The report as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!(self)
+    }
+
+    /// What the differences over all rows say. A metric improved if its interval lies above 0.
+    fn find(&self) -> Vec<String> {
+        let others = self.systems.iter().filter(|system| system.name != self.base);
+        others.map(|system| self.finding(&system.name)).collect()
+    }
+
+    fn finding(&self, system: &str) -> String {
+        let (mut better, mut worse, mut higher) = (Vec::new(), Vec::new(), Vec::new());
+        for measure in self.overall() {
+            let metric = measure.metric.label();
+            for found in measure.differences.iter().filter(|found| found.system == system) {
+                for (list, fits) in [
+                    (&mut better, found.low > 0.0),
+                    (&mut worse, found.high < 0.0),
+                    (&mut higher, found.difference > 0.0),
+                ] {
+                    list.extend(fits.then_some(metric));
+                }
+            }
+        }
+        let against = format!("{system} against {}", self.base);
+        let mut said = match (better.is_empty(), higher.is_empty()) {
+            (true, true) => format!("{against}: No metric improved."),
+            (true, false) => format!(
+                "{against}: No metric improved by more than chance: the interval of each difference reaches down to 0 (higher: {}).",
+                higher.join(", ")
+            ),
+            _ => format!("{against}: improved: {}.", better.join(", ")),
+        };
+        if !worse.is_empty() {
+            said.push_str(&format!(" Worse: {}.", worse.join(", ")));
+        }
+        said
+    }
+}
+
+impl Comparing<'_> {
+    fn name(&self, system: usize) -> String {
+        self.systems.get(system).map(|system| system.name.clone()).unwrap_or_default()
+    }
+
+    fn measures(&self, column: &Column) -> Result<Vec<Measure>, EvaluateError> {
+        let ranges: Vec<Range<usize>> = column.groups.iter().map(|(_, rows)| rows.clone()).collect();
+        let run = (self.threads, self.cancel);
+        let found = resample(&column.values, &ranges, self.base, &self.bootstrap, run)?;
+        let mut measures = Vec::new();
+        let several = column.groups.len() > 1;
+        if several {
+            for ((name, _), means) in column.groups.iter().zip(&found.groups) {
+                measures.push(self.measure(column, name, means, true));
+            }
+        }
+        measures.push(self.measure(column, Report::ALL, &found.all, true));
+        if several {
+            measures.push(self.measure(column, Report::OF_GROUPS, &found.of_groups, false));
+        }
+        Ok(measures)
+    }
+
+    /// `of_rows`: the mean is that of rows, and of 0 and 1 the share of 1.
+    fn measure(&self, column: &Column, group: &str, means: &Means, of_rows: bool) -> Measure {
+        let by_wilson = of_rows && column.metric.is_share();
+        let value = |(system, (mean, interval)): (usize, &(f64, Interval))| {
+            let share = || wilson(mean * means.rows as f64, means.rows);
+            let interval = if by_wilson { share() } else { *interval };
+            let corpus = column.corpus.as_ref().filter(|_| group == Report::ALL);
+            Value {
+                system: self.name(system),
+                mean: *mean,
+                low: interval.low,
+                high: interval.high,
+                interval: if by_wilson { "wilson" } else { "bootstrap" },
+                corpus: corpus.and_then(|corpus| corpus.get(system).copied()),
+            }
+        };
+        let base = means.means.get(self.base).map_or(0.0, |(mean, _)| *mean);
+        let differences = means.differences.iter().map(|(system, paired)| Difference {
+            system: self.name(*system),
+            against: self.name(self.base),
+            difference: paired.difference,
+            relative_percent: (base != 0.0).then(|| 100.0 * paired.difference / base),
+            low: paired.interval.low,
+            high: paired.interval.high,
+            p: paired.p,
+        });
+        Measure {
+            group: group.to_owned(),
+            metric: column.metric,
+            rows: means.rows,
+            values: means.means.iter().enumerate().map(value).collect(),
+            differences: differences.collect(),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Reports for reading: a table for a terminal, and Markdown.
+
+use super::{Difference, Measure, Report};
+
+impl Report {
+    /// The report as text in columns.
+    pub fn text(&self) -> String {
+        let (header, lines) = self.cells();
+        let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
+        for line in &lines {
+            for (width, cell) in widths.iter_mut().zip(line) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let mut out = String::new();
+        for line in std::iter::once(&header).chain(&lines) {
+            let cells =
+                line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width));
+            out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+            out.push('\n');
+        }
+        out.push('\n');
+        out.push_str(&self.note());
+        out.push('\n');
+        for finding in &self.findings {
+            out.push_str(finding);
+            out.push('\n');
+        }
+        out
+    }
+
+    /// The report as Markdown.
+    pub fn markdown(&self) -> String {
+        let title = match self.kind {
+            "text" => "Text metrics",
+            _ => "Benchmarks",
+        };
+        let mut out = format!("# Evaluation report\n\n## {title}\n\n");
+        let (header, lines) = self.cells();
+        let mut line = |cells: &[String]| {
+            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            out.push_str(&format!("| {} |\n", cells.join(" | ")));
+        };
+        line(&header);
+        line(&vec!["---".to_owned(); header.len()]);
+        lines.iter().for_each(|cells| line(cells));
+        out.push_str(&format!("\n{}\n\n## Findings\n\n", self.note()));
+        for finding in &self.findings {
+            out.push_str(&format!("- {finding}\n"));
+        }
+        let models = self.systems.iter().filter_map(|system| Some((&system.name, system.model.as_ref()?)));
+        let models: Vec<String> = models.map(|(name, model)| format!("| {name} | `{model}` |\n")).collect();
+        if !models.is_empty() {
+            out.push_str(&format!("\n## Models\n\n| name | weights |\n|---|---|\n{}", models.concat()));
+        }
+        out
+    }
+
+    fn note(&self) -> String {
+        let intervals = self.intervals;
+        format!(
+            "In brackets: {:.0} % intervals; of shares Wilson's, else and of differences by a paired bootstrap ({} resamples, seed {}). \
+             {} rows; differences are from {}.",
+            100.0 * intervals.confidence,
+            intervals.resamples,
+            intervals.seed,
+            self.rows,
+            self.base
+        )
+    }
+
+    fn cells(&self) -> (Vec<String>, Vec<Vec<String>>) {
+        let grouped = self.measures.iter().any(|measure| measure.group != Self::ALL);
+        let corpus = self.measures.iter().any(|m| m.values.iter().any(|value| value.corpus.is_some()));
+        let mut header: Vec<String> = Vec::new();
+        header.extend(grouped.then(|| "task".to_owned()));
+        header.extend(["metric".to_owned(), "rows".to_owned()]);
+        for system in &self.systems {
+            header.push(system.name.clone());
+            header.extend(corpus.then(|| format!("{} (corpus)", system.name)));
+        }
+        for system in self.systems.iter().filter(|system| system.name != self.base) {
+            header.extend([
+                format!("{} - {}", system.name, self.base),
+                "relative".to_owned(),
+                "p".to_owned(),
+            ]);
+        }
+        let line = |measure: &Measure| {
+            let mut line: Vec<String> = Vec::new();
+            line.extend(grouped.then(|| measure.group.clone()));
+            line.extend([measure.metric.label().to_owned(), measure.rows.to_string()]);
+            for value in &measure.values {
+                line.push(format!("{:.4} [{:.4}, {:.4}]", value.mean, value.low, value.high));
+                line.extend(corpus.then(|| value.corpus.map_or_else(String::new, |c| format!("{c:.4}"))));
+            }
+            line.extend(measure.differences.iter().flat_map(difference));
+            line
+        };
+        (header, self.measures.iter().map(line).collect())
+    }
+}
+
+fn difference(of: &Difference) -> [String; 3] {
+    let relative = of.relative_percent.map_or_else(|| "inf".to_owned(), |percent| format!("{percent:+.2} %"));
+    let relative = if of.difference == 0.0 { "0".to_owned() } else { relative };
+    [format!("{:+.4} [{:+.4}, {:+.4}]", of.difference, of.low, of.high), relative, format!("{:.4}", of.p)]
+}

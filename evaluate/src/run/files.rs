@@ -1,0 +1,139 @@
+//! Files of an evaluation of tasks, under the names that Kronfluence pipelines and DeepEval give them.
+
+use gstore_data::Content;
+use serde_json::{Map, Value, json};
+
+use super::{Answered, TaskOutcome};
+use crate::error::EvaluateError;
+use crate::metrics::Metric;
+use crate::report::{Csv, File, Report};
+use crate::tasks::{Ask, Question};
+use crate::text::in_file_names;
+
+impl TaskOutcome {
+    /// The answers of every model to every question, as CSV.
+    ///
+    /// # Errors
+    /// None that can be expected: it is written to memory.
+    pub fn rows(&self) -> Result<Vec<u8>, EvaluateError> {
+        let header =
+            ["task", "id", "system", "prediction", "expected", "acc", "acc_norm", "exact_match", "f1", "raw"];
+        let mut table = Csv::new(header)?;
+        for (row, question) in self.questions.iter().enumerate() {
+            for (system, answers) in self.report.systems.iter().zip(&self.answers) {
+                let Answered { prediction, raw, values } = &answers[row];
+                let [first, second] = values.map(|value| value.to_string());
+                let none = String::new;
+                let values = match question.ask {
+                    Ask::Choose { .. } => [first, second, none(), none()],
+                    Ask::Answer { .. } => [none(), none(), first, second],
+                };
+                let mut line = vec![question.task.to_string(), question.id.clone(), system.name.clone()];
+                line.extend([prediction.clone(), expected(question)]);
+                line.extend(values);
+                line.push(raw.clone());
+                table.line(line)?;
+            }
+        }
+        table.finish()
+    }
+
+    /// The files of a report's folder.
+    ///
+    /// # Errors
+    /// None that can be expected: they are written to memory.
+    pub fn files(&self) -> Result<Vec<File>, EvaluateError> {
+        let file = |path: String, content: Vec<u8>| File { path, content };
+        let pretty = |value: &Value| format!("{value:#}\n").into_bytes();
+        let mut files = vec![
+            file("evaluation.json".to_owned(), pretty(&self.report.json())),
+            file("evaluation.csv".to_owned(), self.report.csv()?),
+            file("evaluation_report.md".to_owned(), self.report.markdown().into_bytes()),
+            file("rows.csv".to_owned(), self.rows()?),
+        ];
+        let (mut scores, mut overall) = (Vec::new(), Map::new());
+        let benchmark = in_file_names(&self.benchmark);
+        for (number, system) in self.report.systems.iter().enumerate() {
+            let model = self.model_id(number);
+            let tasks = self.tasks(&system.name);
+            for (task, score) in &tasks {
+                scores.push(json!({ "task_name": task, "model_id": model, "score": score }));
+            }
+            let score = self.overall(&system.name);
+            overall.insert(model.clone(), json!(score));
+            let path = |end: &str| format!("deepeval/{benchmark}/{}_{end}", in_file_names(&model));
+            let value = json!({ "benchmark": self.benchmark, "model_id": model, "overall_score": score });
+            files.push(file(path("overall_score.json"), pretty(&value)));
+            let mut table = Csv::new(["Task", "Score"])?;
+            for (task, score) in tasks {
+                table.line([task, score.to_string()])?;
+            }
+            files.push(file(path("task_scores.csv"), table.finish()?));
+            files.push(file(path("predictions.csv"), self.predictions(number)?));
+        }
+        let summary = json!({ self.benchmark.as_str(): overall });
+        files.push(file("deepeval/benchmark_summary.json".to_owned(), pretty(&summary)));
+        let name = "deepeval_results/run_1/task_model_scores.json".to_owned();
+        files.push(file(name, pretty(&Value::Array(scores))));
+        Ok(files)
+    }
+
+    /// The name of a model in these files.
+    fn model_id(&self, number: usize) -> String {
+        match (number == self.base, self.report.systems.len()) {
+            (true, _) => "base_model".to_owned(),
+            (false, 2) => "finetuned_model".to_owned(),
+            _ => self.report.systems[number].name.clone(),
+        }
+    }
+
+    /// Each task's share of right answers.
+    fn tasks(&self, system: &str) -> Vec<(String, f64)> {
+        let shown = |metric: Metric| matches!(metric, Metric::Acc | Metric::ExactMatch);
+        let measures = self.report.measures.iter().filter(|measure| shown(measure.metric));
+        let single = !self.report.measures.iter().any(|measure| measure.group == Report::OF_GROUPS);
+        let of = measures.filter(|m| match m.group.as_str() {
+            Report::ALL => single,
+            group => group != Report::OF_GROUPS,
+        });
+        let value = |measure: &crate::report::Measure| {
+            let value = measure.values.iter().find(|value| value.system == system)?;
+            let task = if single { self.benchmark.clone() } else { measure.group.clone() };
+            Some((task, value.mean))
+        };
+        of.filter_map(value).collect()
+    }
+
+    /// The share of right answers to all questions.
+    fn overall(&self, system: &str) -> f64 {
+        let of = self.report.systems.iter().position(|own| own.name == system).map(|at| &self.answers[at]);
+        let answers = of.map(Vec::as_slice).unwrap_or_default();
+        answers.iter().map(|answer| answer.values[0]).sum::<f64>() / answers.len().max(1) as f64
+    }
+
+    fn predictions(&self, number: usize) -> Result<Vec<u8>, EvaluateError> {
+        let mut table = Csv::new(["Task", "Input", "Prediction", "Expected", "Correct"])?;
+        for ((question, prompt), answer) in
+            self.questions.iter().zip(&self.prompts).zip(&self.answers[number])
+        {
+            let input = match &prompt.content {
+                Content::Messages(messages) => messages.last().map_or("", |message| &message.content),
+                Content::PromptCompletion { prompt, .. } | Content::Text(prompt) => prompt,
+            };
+            let correct = (answer.values[0] as u8).to_string();
+            let task = question.task.to_string();
+            table.line([task, input.to_owned(), answer.prediction.clone(), expected(question), correct])?;
+        }
+        table.finish()
+    }
+}
+
+/// What is right.
+fn expected(question: &Question) -> String {
+    match &question.ask {
+        Ask::Choose { options, answer } => {
+            options.get(*answer).map(|option| option.trim_start().to_owned()).unwrap_or_default()
+        }
+        Ask::Answer { expected, .. } => expected.join("\n"),
+    }
+}

@@ -1,0 +1,193 @@
+//! Text metrics of several systems over the same rows.
+
+use std::ops::ControlFlow;
+
+use gstore_core::parallel::ordered;
+use gstore_core::{Cancel, Cancelled, Progress, Unit};
+
+use crate::error::EvaluateError;
+use crate::metrics::{BleuCounts, Metric, TextScores, text_scores};
+use crate::pairs::{Pair, Pairs};
+use crate::report::{Column, Comparing, Csv, File, Report, SystemInfo};
+use crate::statistics::Bootstrap;
+
+/// What was found of texts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextOutcome {
+    /// Means and differences.
+    pub report: Report,
+    /// The rows.
+    pub pairs: Pairs,
+    /// Their values, by system and row, in the order of [`Metric::OF_TEXTS`].
+    pub scores: Vec<Vec<[f64; 7]>>,
+}
+
+/// Rows that a thread scores at a time.
+const SHARE: usize = 64;
+
+/// Scores the predictions and compares each system with system number `base`.
+///
+/// Memory: the rows, 56 bytes for each row and system, and those of the bootstrap.
+///
+/// # Errors
+/// A `base` that there is none of; being told to stop.
+pub fn evaluate_texts(
+    pairs: Pairs,
+    base: usize,
+    bootstrap: Bootstrap,
+    progress: &mut dyn Progress,
+    (threads, cancel): (usize, &Cancel),
+) -> Result<TextOutcome, EvaluateError> {
+    if base >= pairs.systems.len() || pairs.rows.is_empty() {
+        return Err(EvaluateError::Option(
+            "the base is none of the systems, or there are no rows".to_owned(),
+        ));
+    }
+    let systems = pairs.systems.len();
+    let mut scores: Vec<Vec<[f64; 7]>> = vec![Vec::with_capacity(pairs.rows.len()); systems];
+    let mut corpora = vec![BleuCounts::default(); systems];
+    let shares: Vec<&[Pair]> = pairs.rows.chunks(SHARE).collect();
+    let of_share = |(): &mut (), share: usize| -> Result<Vec<Vec<TextScores>>, Cancelled> {
+        Ok(shares[share].iter().map(of_row).collect())
+    };
+    progress.start("comparing texts", pairs.rows.len() as u64, Unit::Rows);
+    ordered(
+        shares.len(),
+        threads,
+        cancel,
+        || (),
+        of_share,
+        |rows| {
+            progress.advance(rows.len() as u64);
+            for row in rows {
+                for (system, found) in row.into_iter().enumerate() {
+                    scores[system].push(found.values);
+                    corpora[system].add(&found.bleu);
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        },
+    )?;
+    progress.finish();
+    let comparing = Comparing {
+        kind: "text",
+        systems: pairs.systems.iter().map(|name| SystemInfo { name: name.clone(), model: None }).collect(),
+        base,
+        rows: pairs.rows.len(),
+        bootstrap,
+        threads,
+        cancel,
+    };
+    let column = |(at, metric): (usize, Metric)| Column {
+        metric,
+        values: scores.iter().map(|rows| rows.iter().map(|row| row[at]).collect()).collect(),
+        groups: vec![(Report::ALL.to_owned(), 0..pairs.rows.len())],
+        corpus: match metric {
+            Metric::Bleu1 => Some(corpora.iter().map(|corpus| corpus.score(1)).collect()),
+            Metric::Bleu2 => Some(corpora.iter().map(|corpus| corpus.score(2)).collect()),
+            _ => None,
+        },
+    };
+    let columns: Vec<Column> = Metric::OF_TEXTS.into_iter().enumerate().map(column).collect();
+    let report = Report::new(&comparing, &columns)?;
+    Ok(TextOutcome { report, pairs, scores })
+}
+
+fn of_row(pair: &Pair) -> Vec<TextScores> {
+    let references: Vec<&str> = pair.references.iter().map(String::as_str).collect();
+    pair.predictions.iter().map(|prediction| text_scores(prediction, &references)).collect()
+}
+
+/// Metrics of the tables that Kronfluence pipelines write.
+const OF_COMPARISON: usize = 5;
+
+impl TextOutcome {
+    /// Every value of every row, as CSV.
+    ///
+    /// # Errors
+    /// None that can be expected: it is written to memory.
+    pub fn rows(&self) -> Result<Vec<u8>, EvaluateError> {
+        let header = ["id", "system"].into_iter().chain(Metric::OF_TEXTS.into_iter().map(Metric::name));
+        let mut table = Csv::new(header)?;
+        for (row, pair) in self.pairs.rows.iter().enumerate() {
+            for (system, scores) in self.pairs.systems.iter().zip(&self.scores) {
+                let values = scores[row].iter().map(f64::to_string);
+                table.line([pair.id.clone(), system.clone()].into_iter().chain(values))?;
+            }
+        }
+        table.finish()
+    }
+
+    /// The files of a report's folder.
+    ///
+    /// # Errors
+    /// None that can be expected: they are written to memory.
+    pub fn files(&self) -> Result<Vec<File>, EvaluateError> {
+        let file = |path: &str, content: Vec<u8>| File { path: path.to_owned(), content };
+        let mut files = vec![
+            file("evaluation.json", format!("{:#}\n", self.report.json()).into_bytes()),
+            file("evaluation.csv", self.report.csv()?),
+            file("evaluation_report.md", self.report.markdown().into_bytes()),
+            file("rows.csv", self.rows()?),
+            file("model_comparison.csv", self.comparison()?),
+        ];
+        let others: Vec<&String> =
+            self.pairs.systems.iter().filter(|system| **system != self.report.base).collect();
+        for system in &others {
+            let name = match others.len() {
+                1 => "model_comparison_summary.csv".to_owned(),
+                _ => format!("model_comparison_summary_{}.csv", in_file_names(system)),
+            };
+            files.push(file(&name, self.summary(system)?));
+        }
+        Ok(files)
+    }
+
+    fn comparison(&self) -> Result<Vec<u8>, EvaluateError> {
+        let systems = &self.pairs.systems;
+        let metrics = &Metric::OF_TEXTS[..OF_COMPARISON];
+        let mut header = vec!["prompt_idx".to_owned(), "prompt".to_owned(), "expected".to_owned()];
+        header.extend(systems.iter().map(|system| format!("{system}_completion")));
+        for system in systems {
+            header.extend(metrics.iter().map(|metric| format!("{system}_{}", metric.name())));
+        }
+        let mut table = Csv::new(header)?;
+        for (row, pair) in self.pairs.rows.iter().enumerate() {
+            let prompt = pair.prompt.clone().unwrap_or_default();
+            let mut line = vec![row.to_string(), prompt, pair.references.join("\n")];
+            line.extend(pair.predictions.iter().cloned());
+            for scores in &self.scores {
+                line.extend(scores[row][..OF_COMPARISON].iter().map(f64::to_string));
+            }
+            table.line(line)?;
+        }
+        table.finish()
+    }
+
+    fn summary(&self, system: &str) -> Result<Vec<u8>, EvaluateError> {
+        let header = ["Metric", "Base Model", "Fine-tuned Model", "Improvement", "Relative Improvement (%)"];
+        let mut table = Csv::new(header)?;
+        for measure in self.report.overall().take(OF_COMPARISON) {
+            let mean = |name: &str| measure.values.iter().find(|value| value.system == name);
+            let difference = measure.differences.iter().find(|difference| difference.system == system);
+            let (Some(base), Some(own), Some(difference)) =
+                (mean(&self.report.base), mean(system), difference)
+            else {
+                continue;
+            };
+            table.line([
+                measure.metric.label().to_owned(),
+                base.mean.to_string(),
+                own.mean.to_string(),
+                difference.difference.to_string(),
+                difference.relative_percent.unwrap_or(f64::INFINITY).to_string(),
+            ])?;
+        }
+        table.finish()
+    }
+}
+
+/// A name as a part of names of files.
+pub(crate) fn in_file_names(name: &str) -> String {
+    name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
+}

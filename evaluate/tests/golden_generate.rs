@@ -1,0 +1,63 @@
+//! Promise: BLEU is nltk's, ROUGE and stems are those of rouge-score, to 1e-6.
+//!
+//! Pairs and words come from `golden/generate/metrics.json`.
+
+use crate::common::support;
+use gstore_evaluate::metrics::{BleuCounts, Overlap, RougeWords, stem, text_scores};
+use serde_json::Value;
+
+/// Tolerance of every value.
+const TOLERANCE: f64 = 1e-6;
+
+fn golden() -> Option<Value> {
+    Some(support::json(&support::shared()?.join("golden/generate/metrics.json")))
+}
+
+fn assert_near(found: f64, expected: &Value, of: &str) {
+    let expected = expected.as_f64().unwrap_or_else(|| panic!("{of} is no number"));
+    assert!((found - expected).abs() <= TOLERANCE, "{of}: {found} is not {expected}");
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_generate_bleu_and_rouge_of_pairs() {
+    let Some(golden) = golden() else { return };
+    let pairs = golden["pairs"].as_array().expect("pairs");
+    assert!(!pairs.is_empty());
+    for pair in pairs {
+        let text = |key: &str| pair[key].as_str().unwrap_or_else(|| panic!("{key} of {pair}"));
+        let (text, reference) = (text("hypothesis"), text("reference"));
+        let bleu = BleuCounts::of(text, &[reference]);
+        let scores = text_scores(text, &[reference]);
+        assert_near(bleu.score(1), &pair["bleu1"], text);
+        assert_near(bleu.score(2), &pair["bleu2"], text);
+        assert_eq!(scores.values[..2], [bleu.score(1), bleu.score(2)]);
+        let stemmed = (RougeWords::of(text), RougeWords::of(reference));
+        let plain = (RougeWords::without_stemming(text), RougeWords::without_stemming(reference));
+        let of = |words: &(RougeWords, RougeWords), kind: usize| -> Overlap {
+            match kind {
+                2 => words.0.rouge_l(&words.1),
+                n => words.0.rouge_n(&words.1, n + 1),
+            }
+        };
+        for (kind, name) in ["rouge1", "rouge2", "rougeL"].into_iter().enumerate() {
+            let found = of(&stemmed, kind);
+            assert_near(found.precision, &pair[name]["precision"], text);
+            assert_near(found.recall, &pair[name]["recall"], text);
+            assert_near(found.f1, &pair[name]["f1"], text);
+            assert_near(scores.values[2 + kind], &pair[name]["f1"], text);
+            assert_near(of(&plain, kind).f1, &pair["f1_without_stemming"][name], text);
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_generate_stems_of_words() {
+    let Some(golden) = golden() else { return };
+    let stems = golden["stems"].as_object().expect("stems by word");
+    assert!(!stems.is_empty());
+    for (word, expected) in stems {
+        assert_eq!(Some(stem(word).as_str()), expected.as_str(), "{word}");
+    }
+}

@@ -1,0 +1,8 @@
+//! The tests of this crate's public interface in one program: linked once, run by name.
+
+mod common;
+mod golden_generate;
+mod likelihoods;
+mod metrics;
+mod pairs;
+mod tasks;

@@ -1,0 +1,131 @@
+//! Promise: predictions are joined with their references by id, whatever layout they are in, and systems are
+//! compared over the same rows.
+
+use std::path::Path;
+
+use crate::common::folder;
+use gstore_core::{Cancel, Silent};
+use gstore_evaluate::statistics::Bootstrap;
+use gstore_evaluate::{PairSource, Pairs, PairsRequest, SystemSource, evaluate_texts, read_pairs};
+
+fn files(folder: &Path, names: &[&str]) -> PairSource {
+    PairSource::Files(names.iter().map(|name| folder.join(name)).collect())
+}
+
+fn request(folder: &Path, names: &[&str]) -> PairsRequest {
+    let system = |name: &&str| SystemSource { name: None, source: files(folder, &[name]) };
+    PairsRequest {
+        systems: names.iter().map(system).collect(),
+        references: None,
+        predictions: Vec::new(),
+        reference: None,
+    }
+}
+
+fn read(request: &PairsRequest) -> Result<Pairs, String> {
+    read_pairs(request, &Cancel::new()).map_err(|error| error.to_string())
+}
+
+const BASE: &str = r#"{"id": "a", "prompt": "p?", "completion": "x y", "expected": "x z"}
+{"id": "b", "messages": [{"role": "user", "content": "q?"}, {"role": "assistant", "content": "u"}], "expected": ["u", "v"]}
+"#;
+
+const TUNED: &str = r#"{"id": "b", "prediction": "v"}
+{"id": "a", "prediction": "x z"}
+"#;
+
+#[test]
+fn answers_of_two_models_are_joined() {
+    let folder = folder(&[
+        ("base.jsonl", BASE),
+        ("tuned.jsonl", TUNED),
+        ("short.jsonl", "{\"id\":\"a\",\"prediction\":\"\"}\n"),
+    ]);
+    let pairs = read(&request(folder.path(), &["base.jsonl", "tuned.jsonl"])).expect("joined");
+    assert_eq!(pairs.systems, ["base", "tuned"]);
+    assert_eq!(pairs.rows[0].predictions, ["x y", "x z"]);
+    assert_eq!(pairs.rows[1].references, ["u", "v"]);
+    assert_eq!(pairs.rows[1].prompt.as_deref(), Some("q?"));
+
+    let short = read(&request(folder.path(), &["base.jsonl", "short.jsonl"])).expect_err("a row is missing");
+    assert!(short.contains("short has no prediction for \"b\""), "{short}");
+    let alone = read(&request(folder.path(), &["tuned.jsonl"])).expect_err("no reference");
+    assert!(alone.contains("no reference for \"b\""), "{alone}");
+    let with = PairsRequest {
+        references: Some(files(folder.path(), &["base.jsonl"])),
+        ..request(folder.path(), &["tuned.jsonl"])
+    };
+    assert_eq!(read(&with).expect("joined").rows[0].references, ["u", "v"]);
+}
+
+#[test]
+fn a_list_of_answers_of_several_models_is_read() {
+    let list = r#"[
+      {"prompt": "p", "expected_completion": " e f", "base_completion": " e", "finetuned_completion": " e f"},
+      {"prompt": "q", "expected_completion": "g", "base_completion": "h", "finetuned_completion": "g"}
+    ]"#;
+    let folder = folder(&[("generated_answers.json", list)]);
+    let pairs = read(&request(folder.path(), &["generated_answers.json"])).expect("read");
+    assert_eq!(pairs.systems, ["base", "finetuned"]);
+    assert_eq!((pairs.rows.len(), pairs.rows[1].references[0].as_str()), (2, "g"));
+
+    let bootstrap = Bootstrap { resamples: 200, seed: 1 };
+    let found = evaluate_texts(pairs, 0, bootstrap, &mut Silent, (2, &Cancel::new())).expect("compared");
+    let text = found.report.markdown();
+    assert!(text.contains("| ROUGEL | 2 |") && text.contains("finetuned - base"), "{text}");
+    let files = found.files().expect("files");
+    let of = |name: &str| {
+        let file = files.iter().find(|file| file.path == name).expect(name);
+        String::from_utf8(file.content.clone()).expect("text")
+    };
+    let header = "prompt_idx,prompt,expected,base_completion,finetuned_completion,base_bleu1,base_bleu2,base_rouge1,base_rouge2,base_rougeL,finetuned_bleu1,finetuned_bleu2,finetuned_rouge1,finetuned_rouge2,finetuned_rougeL";
+    assert_eq!(of("model_comparison.csv").lines().next(), Some(header));
+    let summary = of("model_comparison_summary.csv");
+    let header = "Metric,Base Model,Fine-tuned Model,Improvement,Relative Improvement (%)";
+    assert_eq!(summary.lines().next(), Some(header));
+    assert_eq!(summary.lines().count(), 6);
+    let json: serde_json::Value = serde_json::from_str(&of("evaluation.json")).expect("JSON");
+    let names: Vec<&str> = json["charts"]
+        .as_array()
+        .expect("charts")
+        .iter()
+        .filter_map(|chart| chart["name"].as_str())
+        .collect();
+    assert_eq!(names, ["model_comparison_chart", "combined_improvements"]);
+}
+
+#[test]
+fn no_improvement_is_said() {
+    let folder = folder(&[("base.jsonl", BASE)]);
+    let two = PairsRequest {
+        systems: ["one", "two"]
+            .map(|name| SystemSource {
+                name: Some(name.to_owned()),
+                source: files(folder.path(), &["base.jsonl"]),
+            })
+            .to_vec(),
+        ..request(folder.path(), &[])
+    };
+    let pairs = read(&two).expect("joined");
+    let bootstrap = Bootstrap { resamples: 100, seed: 1 };
+    let found = evaluate_texts(pairs, 0, bootstrap, &mut Silent, (1, &Cancel::new())).expect("compared");
+    assert_eq!(found.report.findings, ["two against one: No metric improved."]);
+    assert!(found.report.text().contains("No metric improved"));
+}
+
+#[test]
+fn records_that_cannot_be_used_are_named() {
+    for (text, words) in [
+        ("{\"id\": 1, \"expected\": \"x\"}\n", "line 1: there is no prediction"),
+        ("{\"prediction\": \"x\", \"expected\": \"y\"}\n[1]\n", "line 2: a record is a JSON object"),
+        (
+            "{\"id\": 1, \"prediction\": \"x\", \"expected\": \"y\"}\n{\"id\": 1, \"prediction\": \"x\", \"expected\": \"y\"}\n",
+            "comes twice",
+        ),
+        ("{\"prediction\": \"x\"", "malformed JSON"),
+    ] {
+        let folder = folder(&[("rows.jsonl", text)]);
+        let error = read(&request(folder.path(), &["rows.jsonl"])).expect_err(words);
+        assert!(error.contains(words), "{error}");
+    }
+}

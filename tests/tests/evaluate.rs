@@ -1,0 +1,151 @@
+//! Promise: systems and models are compared by one command, whose report comes in every format, and whose work goes
+//! on after a stop.
+
+use std::process::Command;
+
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+use serde_json::Value;
+
+const BASE: &str = r#"{"id": "a", "completion": "the cat is on mat", "expected": "the cat sat on the mat"}
+{"id": "b", "completion": "no", "expected": "yes"}
+"#;
+
+const TUNED: &str = r#"{"id": "a", "completion": "the cat sat on the mat"}
+{"id": "b", "completion": "yes"}
+"#;
+
+const QUESTIONS: &str = r#"{"id": "a", "task": "odd", "question": "Is 7 odd?", "choices": ["yes", "no"], "answer": 0}
+{"id": "b", "task": "odd", "question": "Is 8 odd?", "choices": ["yes", "no"], "answer": 1}
+{"id": "c", "task": "words", "question": "Say yes", "answers": ["yes"]}
+"#;
+
+fn write(place: &Place, name: &str, text: &str) {
+    let path = place.path(name);
+    fs_err::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+    fs_err::write(path, text).expect("written");
+}
+
+fn read(place: &Place, name: &str) -> String {
+    fs_err::read_to_string(place.path(name)).expect("written")
+}
+
+fn tasks(place: &Place, args: &[&str]) -> Command {
+    let mut command = place.gstore(&["evaluate", "tasks", "--data", "questions.jsonl", "--resamples", "200"]);
+    command.args(["--max-new-tokens", "8", "--model"]).arg(world::demo().join("model"));
+    command.arg("--checkpoints");
+    command.arg(format!("tuned={}", world::demo().join("warmup/checkpoint-104").display()));
+    command.args(args);
+    command
+}
+
+#[test]
+fn texts_of_two_systems_are_compared() {
+    let place = Place::new();
+    write(&place, "base.jsonl", BASE);
+    write(&place, "tuned.jsonl", TUNED);
+    let text = ["evaluate", "text", "--data", "base.jsonl", "better=tuned.jsonl", "--resamples", "200"];
+    let with = |more: &[&str]| place.ok(&[&text[..], more].concat());
+    let printed = with(&[]);
+    assert!(printed.contains("BLEU1") && printed.contains("better - base"), "{printed}");
+    with(&["-o", "report.json", "--rows", "rows.csv", "--report", "report"]);
+    let report: Value = serde_json::from_str(&read(&place, "report.json")).expect("JSON");
+    let bleu = &report["measures"][0];
+    assert_eq!((&bleu["metric"], &bleu["rows"]), (&"bleu1".into(), &2.into()));
+    // The first of base is 0.654985, the second has no word in common.
+    let mean = bleu["values"][0]["mean"].as_f64().expect("a number");
+    assert!((mean - 0.654985 / 2.0).abs() < 1e-6, "{mean}");
+    assert_eq!(bleu["values"][1]["mean"], 1.0);
+    assert_eq!(report["charts"][0]["name"], "model_comparison_chart");
+    assert_eq!(read(&place, "rows.csv").lines().count(), 5);
+    for name in ["evaluation_report.md", "model_comparison.csv", "model_comparison_summary.csv"] {
+        assert!(place.path("report").join(name).exists(), "{name}");
+    }
+
+    let again = place.run(&[&text[..], &["-o", "report.json"]].concat());
+    assert!(again.code == 2 && again.stderr.contains("--force"), "{}", again.stderr);
+    let again = place.run(&[&text[..], &["--report", "report"]].concat());
+    assert!(again.code == 2 && again.stderr.contains("--force"), "{}", again.stderr);
+    with(&["--report", "report", "--force"]);
+    let worse = with(&["--against", "better", "--format", "markdown"]);
+    assert!(worse.contains("No metric improved"), "{worse}");
+    let csv = with(&["--format", "csv"]);
+    assert!(csv.starts_with("group,metric,system,rows,mean,"), "{csv}");
+
+    let other = place.run(&[&text[..], &["--against", "third"]].concat());
+    assert!(other.code == 2 && other.stderr.contains("base, better"), "{}", other.stderr);
+    let ending = place.run(&[&text[..], &["-o", "report.pdf"]].concat());
+    assert!(ending.code == 2 && ending.stderr.contains(".json"), "{}", ending.stderr);
+    write(&place, "bad.jsonl", "{\"id\": \"a\"}\n");
+    let bad = place.run(&["evaluate", "text", "--data", "bad.jsonl"]);
+    assert!(bad.code == 1 && bad.stderr.contains("bad.jsonl: line 1"), "{}", bad.stderr);
+}
+
+#[test]
+fn answers_in_the_store_are_compared_with_a_dataset() {
+    let place = Place::new();
+    write(&place, "gold.jsonl", "{\"id\": \"a\", \"prompt\": \"p\", \"completion\": \"one two\"}\n");
+    write(&place, "answers.jsonl", "{\"id\": \"a\", \"prompt\": \"p\", \"completion\": \"one three\"}\n");
+    for name in ["gold", "answers"] {
+        place.ok(&["add", "--dataset", name, "--data", &format!("{name}.jsonl")]);
+    }
+    let text =
+        ["evaluate", "text", "--dataset", "answers", "--reference-dataset", "gold", "--format", "json"];
+    let report: Value = serde_json::from_str(&place.ok(&text)).expect("JSON");
+    assert_eq!(report["systems"][0]["name"], "answers");
+    let mean = report["measures"][0]["values"][0]["mean"].as_f64().expect("a number");
+    assert!((mean - 0.5).abs() < 1e-12, "{mean}");
+}
+
+#[test]
+fn models_do_tasks_and_go_on_after_a_stop() {
+    let place = Place::new();
+    write(&place, "questions.jsonl", QUESTIONS);
+    let printed = binary::ok(&mut tasks(&place, &["--format", "json", "--threads", "1"]));
+    let report: Value = serde_json::from_str(&printed).expect("JSON");
+    let measures = report["measures"].as_array().expect("measures");
+    let metrics: Vec<&str> = measures.iter().filter_map(|measure| measure["metric"].as_str()).collect();
+    assert_eq!(metrics, ["acc", "acc_norm", "exact_match", "f1"]);
+    for value in measures.iter().flat_map(|measure| measure["values"].as_array().expect("values")) {
+        let [low, mean, high] = ["low", "mean", "high"].map(|key| value[key].as_f64().expect("a number"));
+        assert!(low <= mean && mean <= high, "{value}");
+    }
+    binary::ok(&mut tasks(&place, &["-o", "report.json", "--report", "report", "--threads", "2"]));
+    let written: Value = serde_json::from_str(&read(&place, "report.json")).expect("JSON");
+    assert_eq!(written, report);
+    assert!(!place.path("report.json.part").exists());
+    let scores = place.path("report/deepeval_results/run_1/task_model_scores.json");
+    assert!(scores.exists());
+
+    // What a stop leaves is gone on with; another request is refused.
+    let mut killed = tasks(&place, &["-o", "other.json"]).spawn().expect("started");
+    let part = place.path("other.json.part");
+    while !part.join("0/choices").exists() && killed.try_wait().expect("asked").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    killed.kill().expect("killed");
+    killed.wait().expect("ended");
+    if !place.path("other.json").exists() {
+        binary::ok(&mut tasks(&place, &["-o", "other.json"]));
+    }
+    let other: Value = serde_json::from_str(&read(&place, "other.json")).expect("JSON");
+    assert_eq!(other, report);
+    assert!(!part.exists());
+}
+
+#[test]
+fn targets_of_less_become_a_dataset() {
+    let place = Place::new();
+    write(&place, "mmlu/dev/zoo_dev.csv", "Lion?,yes,no,so,la,D\n");
+    write(&place, "mmlu/test/zoo_test.csv", "Bear?,1,2,3,4,A\n");
+    let targets = ["evaluate", "tasks", "--layout", "mmlu", "--data", "mmlu", "--targets", "target.jsonl"];
+    place.ok(&targets);
+    place.ok(&["add", "--dataset", "target", "--data", "target.jsonl"]);
+    assert_eq!(place.value("SELECT subtask FROM target"), "zoo");
+    let again = place.run(&targets);
+    assert!(again.code == 2 && again.stderr.contains("--force"), "{}", again.stderr);
+    let own = place.run(&["evaluate", "tasks", "--data", "mmlu", "--targets", "t.jsonl"]);
+    assert!(own.code == 2 && own.stderr.contains("mmlu, bbh or tydiqa"), "{}", own.stderr);
+    let none = place.run(&["evaluate", "tasks", "--layout", "bbh", "--data", "mmlu", "--model", "nowhere"]);
+    assert!(none.code == 1 && none.stderr.contains("tasks of BBH"), "{}", none.stderr);
+}
