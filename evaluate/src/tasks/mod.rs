@@ -8,9 +8,10 @@ mod fit;
 mod harness;
 mod mmlu;
 mod own;
+mod source;
 mod tydiqa;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
@@ -22,100 +23,8 @@ use crate::error::EvaluateError;
 use crate::metrics::Normal;
 
 pub use fit::{Fitted, fit};
-
-/// How the files of a benchmark are laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// Records of `question` with `choices` and `answer`, or with `answers`.
-    Own,
-    /// Samples that lm-evaluation-harness writes.
-    Harness,
-    /// A folder of MMLU: `dev/*_dev.csv` and `test/*_test.csv`.
-    Mmlu,
-    /// A folder of BIG-Bench Hard: `bbh/*.json` and `cot-prompts/*.txt`; of LESS also `bbh-three-shot.json`.
-    Bbh,
-    /// A folder of TyDi QA: `tydiqa-goldp-v1.1-dev.json` and LESS's `tydiqa-one-shot.json`.
-    Tydiqa,
-}
-
-impl Layout {
-    /// Its name in messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Layout::Own => "own",
-            Layout::Harness => "harness",
-            Layout::Mmlu => "mmlu",
-            Layout::Bbh => "bbh",
-            Layout::Tydiqa => "tydiqa",
-        }
-    }
-}
-
-/// How choices are put to the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Choices {
-    /// The likelihood of each choice's text.
-    #[default]
-    Text,
-    /// Choices are listed behind letters, and the likelihood is that of the letter.
-    Letters,
-}
-
-/// Files to read, and how.
-#[derive(Debug, Clone)]
-pub struct TasksSource {
-    /// The layout.
-    pub layout: Layout,
-    /// Files, folders and patterns; of MMLU, BBH and TyDi QA one folder.
-    pub paths: Vec<PathBuf>,
-    /// Records of the own layout that examples are taken from.
-    pub shots: Vec<PathBuf>,
-    /// Examples before a question, at most; none: as many as the layout has (of our own, none).
-    pub few_shot: Option<usize>,
-    /// How choices are put.
-    pub choices: Choices,
-    /// How generated answers end and are read; of a published layout what differs from its own rule.
-    pub rule: AnswerRule,
-    /// Of BBH: examples without their chains of thought.
-    pub without_thoughts: bool,
-    /// Questions of each task at most, the first ones.
-    pub limit: Option<usize>,
-}
-
-impl TasksSource {
-    /// A source with everything as the command line has it by default.
-    pub fn new(layout: Layout, paths: Vec<PathBuf>) -> TasksSource {
-        TasksSource {
-            layout,
-            paths,
-            shots: Vec::new(),
-            few_shot: None,
-            choices: Choices::default(),
-            rule: AnswerRule::default(),
-            without_thoughts: false,
-            limit: None,
-        }
-    }
-}
-
-/// What is asked for of generated answers, where it is not left to the layout.
-#[derive(Debug, Clone, Default)]
-pub struct AnswerRule {
-    /// Texts that end an answer.
-    pub stop: Option<Vec<String>>,
-    /// Tokens at most.
-    pub max_new_tokens: Option<usize>,
-    /// What of an answer counts: the first group of the first match, or all of it.
-    pub pattern: Option<Regex>,
-}
-
-/// A regular expression for [`AnswerRule::pattern`].
-///
-/// # Errors
-/// What is none.
-pub fn pattern(text: &str) -> Result<Regex, EvaluateError> {
-    Regex::new(text).map_err(|error| EvaluateError::Option(format!("the pattern of answers: {error}")))
-}
+pub use source::{AnswerRule, Choices, Layout, TasksSource, pattern};
+use source::{folder, place};
 
 /// How a generated answer ends and is read.
 #[derive(Debug, Clone)]
@@ -245,7 +154,7 @@ pub fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question>, Eval
 ///
 /// # Errors
 /// A layout that LESS has none for, and files that are not there or not of it.
-pub fn targets(layout: Layout, folder: &std::path::Path, chat: bool) -> Result<Vec<Value>, EvaluateError> {
+pub fn targets(layout: Layout, folder: &Path, chat: bool) -> Result<Vec<Value>, EvaluateError> {
     match layout {
         Layout::Mmlu => mmlu::targets(folder, chat),
         Layout::Bbh => bbh::targets(folder, chat),
@@ -276,22 +185,5 @@ fn target(
         "subtask": subtask,
         "prompt": prompt,
         "completion": completion,
-    })
-}
-
-/// The only folder that was given.
-fn folder(source: &TasksSource) -> Result<&std::path::Path, EvaluateError> {
-    match source.paths.as_slice() {
-        [folder] => Ok(folder),
-        _ => Err(EvaluateError::Option(format!("layout {} takes one folder", source.layout.name()))),
-    }
-}
-
-/// The first of these places below a folder that is there.
-fn place(folder: &std::path::Path, places: &[&str], what: &str) -> Result<PathBuf, EvaluateError> {
-    let found = places.iter().map(|place| folder.join(place)).find(|path| path.exists());
-    found.ok_or_else(|| EvaluateError::File {
-        path: folder.to_owned(),
-        what: format!("there is no {what} here (looked for {})", places.join(", ")),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -99,7 +100,11 @@ pub fn write(
 fn write_folder(folder: &Path, files: &[File], force: bool) -> Result<()> {
     let target = std::path::absolute(folder)?;
     let parent = target.parent().unwrap_or(Path::new("/"));
-    let made = tempfile::Builder::new().prefix(".evaluation.").suffix(".part").tempdir_in(parent)?;
+    let made = tempfile::Builder::new()
+        .prefix(".evaluation.")
+        .suffix(".part")
+        .permissions(std::fs::Permissions::from_mode(0o777))
+        .tempdir_in(parent)?;
     for file in files {
         let path = made.path().join(&file.path);
         if let Some(folder) = path.parent() {

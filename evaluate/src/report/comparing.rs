@@ -1,0 +1,90 @@
+//! Means and differences of systems by one metric.
+
+use std::ops::Range;
+
+use gstore_core::Cancel;
+
+use super::{Difference, Measure, Report, SystemInfo, Value};
+use crate::error::EvaluateError;
+use crate::metrics::Metric;
+use crate::statistics::{Bootstrap, Interval, Means, resample, wilson};
+
+/// Values of a metric, by system and row, over groups of adjacent rows.
+pub(crate) struct Column {
+    pub metric: Metric,
+    pub values: Vec<Vec<f64>>,
+    pub groups: Vec<(String, Range<usize>)>,
+    /// Values of all rows as one corpus, by system.
+    pub corpus: Option<Vec<f64>>,
+}
+
+/// How the systems are compared.
+pub(crate) struct Comparing<'a> {
+    pub kind: &'static str,
+    pub systems: Vec<SystemInfo>,
+    /// Number of the system that others are compared with.
+    pub base: usize,
+    pub rows: usize,
+    pub bootstrap: Bootstrap,
+    pub threads: usize,
+    pub cancel: &'a Cancel,
+}
+
+impl Comparing<'_> {
+    pub fn name(&self, system: usize) -> String {
+        self.systems.get(system).map(|system| system.name.clone()).unwrap_or_default()
+    }
+
+    pub fn measures(&self, column: &Column) -> Result<Vec<Measure>, EvaluateError> {
+        let ranges: Vec<Range<usize>> = column.groups.iter().map(|(_, rows)| rows.clone()).collect();
+        let run = (self.threads, self.cancel);
+        let found = resample(&column.values, &ranges, self.base, &self.bootstrap, run)?;
+        let mut measures = Vec::new();
+        let several = column.groups.len() > 1;
+        if several {
+            for ((name, _), means) in column.groups.iter().zip(&found.groups) {
+                measures.push(self.measure(column, name, means, true));
+            }
+        }
+        measures.push(self.measure(column, Report::ALL, &found.all, true));
+        if several {
+            measures.push(self.measure(column, Report::OF_GROUPS, &found.of_groups, false));
+        }
+        Ok(measures)
+    }
+
+    /// `of_rows`: the mean is that of rows, and of 0 and 1 the share of 1.
+    fn measure(&self, column: &Column, group: &str, means: &Means, of_rows: bool) -> Measure {
+        let by_wilson = of_rows && column.metric.is_share();
+        let value = |(system, (mean, interval)): (usize, &(f64, Interval))| {
+            let share = || wilson(mean * means.rows as f64, means.rows);
+            let interval = if by_wilson { share() } else { *interval };
+            let corpus = column.corpus.as_ref().filter(|_| group == Report::ALL);
+            Value {
+                system: self.name(system),
+                mean: *mean,
+                low: interval.low,
+                high: interval.high,
+                interval: if by_wilson { "wilson" } else { "bootstrap" },
+                corpus: corpus.and_then(|corpus| corpus.get(system).copied()),
+            }
+        };
+        let base = means.means.get(self.base).map_or(0.0, |(mean, _)| *mean);
+        let differences = means.differences.iter().map(|(system, paired)| Difference {
+            system: self.name(*system),
+            against: self.name(self.base),
+            difference: paired.difference,
+            relative_percent: (base != 0.0).then(|| 100.0 * paired.difference / base),
+            low: paired.interval.low,
+            high: paired.interval.high,
+            p: paired.p,
+        });
+        Measure {
+            group: group.to_owned(),
+            metric: column.metric,
+            rows: means.rows,
+            values: means.means.iter().enumerate().map(value).collect(),
+            differences: differences.collect(),
+        }
+    }
+}
