@@ -121,7 +121,7 @@ impl Running<'_> {
             journal: self.folder.map(|folder| folder.join(format!("answers-{number}"))),
             overwrite: self.request.overwrite,
         };
-        let mut observer = Reported(progress);
+        let mut observer = Reported(&mut *progress);
         let generated = generate(&request, &mut observer, cancel);
         progress.finish();
         let mut generated = generated.map_err(|error| self.failed(error))?;

@@ -117,8 +117,8 @@ impl TaskOutcome {
             self.questions.iter().zip(&self.prompts).zip(&self.answers[number])
         {
             let input = match &prompt.content {
-                Content::Messages(messages) => messages.last().map_or("", |message| &message.content),
-                Content::PromptCompletion { prompt, .. } | Content::Text(prompt) => prompt,
+                Content::Messages(messages) => messages.last().map_or("", |message| message.content.as_str()),
+                Content::PromptCompletion { prompt, .. } | Content::Text(prompt) => prompt.as_str(),
             };
             let correct = (answer.values[0] as u8).to_string();
             let task = question.task.to_string();

@@ -121,7 +121,9 @@ pub(super) fn digest(asked: &[Asked]) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut add = |ids: &[u32]| {
         hasher.update(&(ids.len() as u64).to_le_bytes());
-        ids.iter().for_each(|id| drop(hasher.update(&id.to_le_bytes())));
+        for id in ids {
+            hasher.update(&id.to_le_bytes());
+        }
     };
     for question in asked {
         question.sequences.iter().for_each(|ids| add(ids));
