@@ -13,7 +13,7 @@ fn files(folder: &Path, names: &[&str]) -> PairSource {
 }
 
 fn request(folder: &Path, names: &[&str]) -> PairsRequest {
-    let system = |name: &&str| SystemSource { name: None, source: files(folder, &[name]) };
+    let system = |name: &&str| SystemSource { name: None, source: files(folder, &[*name]) };
     PairsRequest {
         systems: names.iter().map(system).collect(),
         references: None,

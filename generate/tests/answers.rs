@@ -7,7 +7,7 @@ use crate::common::demo;
 use gstore_core::Cancel;
 use gstore_data::{Content, Message, Role};
 use gstore_generate::{
-    Compute, Finish, GenerateError, GenerateRequest, Observer, Outcome, PromptSource, Quiet, Sampling,
+    Begun, Compute, Finish, GenerateError, GenerateRequest, Observer, Outcome, PromptSource, Quiet, Sampling,
     StopStrings, Stopping, generate,
 };
 use gstore_model::Compute as Precision;
@@ -140,6 +140,22 @@ fn a_stop_string_ends_an_answer() {
     let record: serde_json::Value = serde_json::from_str(cut.lines().nth(1).unwrap()).unwrap();
     assert_eq!(record["finish"], Finish::StopString.name());
     assert_eq!(record["completion"], answer[..answer.find(&middle).unwrap()]);
+}
+
+/// What is begun is part of the prompt, in the assistant's turn.
+#[test]
+fn an_answer_goes_on_after_what_it_begins_with() {
+    let answer = |prompts: PromptSource| -> serde_json::Value {
+        serde_json::from_str(&answers(&GenerateRequest { prompts, ..request() })).unwrap()
+    };
+    let message = Message { role: Role::User, content: "Is 7 odd?".to_owned() };
+    let content = Content::Messages(vec![message]);
+    let begun = Begun { id: "a".to_owned(), content, begun: "The answer is:".to_owned() };
+    let begun = answer(PromptSource::Begun(vec![begun]));
+    let whole = "<|user|>\nIs 7 odd?\n<|assistant|>\nThe answer is:".to_owned();
+    let whole = answer(PromptSource::Given(vec![Content::Text(whole)]));
+    assert_eq!(begun["id"], "a");
+    assert_eq!(begun["messages"][1]["content"], whole["completion"]);
 }
 
 #[test]
