@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use gstore_core::{Cancelled, Remedy};
-use gstore_data::{DataError, EncodeError, FieldError, Place};
+use gstore_data::{DataError, EncodeError, Place};
 use gstore_generate::GenerateError;
 
 /// Why an evaluation could not be done.
@@ -19,9 +19,6 @@ pub enum EvaluateError {
     /// A data file.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// Names of fields.
-    #[error(transparent)]
-    Fields(#[from] FieldError),
     /// A record of a file.
     #[error("{}: {place}: {what}", place.file.display())]
     Record {
