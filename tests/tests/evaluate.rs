@@ -117,6 +117,17 @@ fn models_do_tasks_and_go_on_after_a_stop() {
     let scores = place.path("report/deepeval_results/run_1/task_model_scores.json");
     assert!(scores.exists());
 
+    // Both kinds in one report, text metrics first.
+    write(&place, "base.jsonl", BASE);
+    let text = ["evaluate", "text", "--data", "base.jsonl", "--report", "both", "--with"];
+    place.ok(&[&text[..], &["report"]].concat());
+    let both = read(&place, "both/combined_evaluation_report.md");
+    let (texts, benchmarks) = (both.find("## Text metrics"), both.find("## Benchmarks"));
+    assert!(texts.is_some() && texts < benchmarks, "{both}");
+    let none =
+        place.run(&["evaluate", "text", "--data", "base.jsonl", "--report", "more", "--with", "both/none"]);
+    assert!(none.code == 2 && none.stderr.contains("evaluation.json"), "{}", none.stderr);
+
     // What a stop leaves is gone on with; another request is refused.
     let mut killed = tasks(&place, &["-o", "other.json"]).spawn().expect("started");
     let part = place.path("other.json.part");

@@ -200,6 +200,9 @@ pub struct ReportArgs {
     /// Folder for the report in all formats, with the files that Kronfluence pipelines and DeepEval write
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
+    /// Folder of a report of the other kind: the folder then has a combined report too
+    #[arg(long, value_name = "DIR", requires = "report")]
+    pub with: Option<PathBuf>,
     /// Replace files and the folder if they exist, and unfinished work for another request next to them
     #[arg(long)]
     pub force: bool,

@@ -1,6 +1,7 @@
 //! Reports: means with their intervals, differences with theirs, findings, and the series of charts.
 
 mod charts;
+mod combined;
 mod comparing;
 mod csv;
 mod table;

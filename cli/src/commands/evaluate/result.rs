@@ -29,6 +29,9 @@ pub fn check(context: &Context, args: &ReportArgs) -> Result<ReportFormat> {
             bail!(UsageError(format!("{} holds no report; name another folder", folder.display())));
         }
     }
+    if let Some(other) = args.with.as_ref().filter(|other| !other.join(REPORT).exists()) {
+        bail!(UsageError(format!("--with {}: there is no {REPORT} in it", other.display())));
+    }
     let Some(path) = args.output.as_deref() else { return Ok(args.format.unwrap_or(ReportFormat::Text)) };
     let named = by_name(path);
     match (named, args.format) {
@@ -78,7 +81,11 @@ pub fn write(
         file.finish()?;
     }
     if let Some(folder) = &args.report {
-        write_folder(folder, &files()?, args.force)?;
+        let mut files = files()?;
+        if let Some(other) = &args.with {
+            files.extend(report.combined_with(other)?);
+        }
+        write_folder(folder, &files, args.force)?;
     }
     let text = match format {
         ReportFormat::Text => report.text().into_bytes(),
