@@ -1,4 +1,4 @@
-//! Predictions of one system or several, joined with their references: from files or from datasets of a store.
+//! Predictions of one or several systems, joined with their references: from files or datasets of a store.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;

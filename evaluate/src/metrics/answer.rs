@@ -31,8 +31,8 @@ impl Normal {
     }
 }
 
-/// F1 of the words that an answer has in common with the right one that is nearest to it. Where one of the two
-/// has no words, it is 1 if neither has.
+/// F1 of the words that an answer has in common with the right one that is nearest to it. Where one of the
+/// two has no words, it is 1 if neither has.
 pub fn f1(answer: &str, right: &[&str]) -> f64 {
     let words = Normal::Squad.words(answer);
     right.iter().map(|right| f1_of(&words, &Normal::Squad.words(right))).fold(0.0, f64::max)

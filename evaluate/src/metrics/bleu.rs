@@ -1,7 +1,7 @@
 //! BLEU: clipped n-gram precisions with a brevity penalty (Papineni et al. 2002), as nltk computes it.
 //!
-//! Words are what white space separates. A precision of zero becomes 0.1 over its total (smoothing method 1 of
-//! Chen and Cherry 2014); without a common word the value is 0.
+//! Words are what white space separates. A precision of zero becomes 0.1 over its total (smoothing method 1
+//! of Chen and Cherry 2014); without a common word the value is 0.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,7 @@
 //! ROUGE-1, ROUGE-2 and ROUGE-L (Lin 2004), as Google's rouge-score computes them with stemming.
 //!
-//! Letters are small ones, all but `a` to `z` and digits separates words, words of more than three letters are
-//! stemmed.
+//! Letters are small ones, all but `a` to `z` and digits separates words, words of more than three letters
+//! are stemmed.
 
 use std::collections::HashMap;
 

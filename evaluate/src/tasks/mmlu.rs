@@ -1,5 +1,5 @@
-//! MMLU's published files (Hendrycks et al. 2021): one CSV without a header for each subject, of question, choices and the
-//! right letter.
+//! MMLU's published files (Hendrycks et al. 2021): for each subject a CSV without a header, of question,
+//! choices and the right letter.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `question` or `input` | what is asked |
 //! | `choices` | a list of texts, or ARC's `text` and `label` lists |
-//! | `answer` or `answerKey` | of choices the number of the right one from 0, its letter or label, or its text |
+//! | `answer` or `answerKey` | of choices the number of the right one from 0, its letter, label or text |
 //! | `answers`, `answer` or `target` | without choices: a text or a list of texts, any of which is right |
 //! | `task` or `subject` | the task [default: the file's name] |
 //! | `instruction` | what stands before all examples |
