@@ -1,5 +1,5 @@
-//! Promise: metrics of texts have the values of the packages that define them, and hold what they must for any
-//! text.
+//! Promise: metrics of texts have the values of the packages that define them, and hold what they must for
+//! any text.
 
 use crate::common::{fixture, numbers, texts};
 use gstore_evaluate::metrics::{BleuCounts, Metric, RougeWords, TextScores, stem, text_scores};

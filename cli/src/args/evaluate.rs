@@ -41,7 +41,7 @@ pub enum EvaluateWhat {
     Several systems are compared over the same rows, joined by their ids; each difference comes with its paired bootstrap.\n\n\
     Memory: all texts, 56 bytes for each row and system, and 8 bytes for each resample and system.")]
 pub struct EvaluateTextArgs {
-    /// Files of predictions, as in `gstore add`; NAME= calls a system so. One record may hold the predictions of
+    /// Files of predictions, as in `gstore add`; NAME= calls a system so. One record may hold those of
     /// several: `expected_completion` with others that end in _completion
     #[arg(long, value_name = "[NAME=]PATH", num_args = 1.., required_unless_present = "dataset")]
     pub data: Vec<String>,
@@ -109,8 +109,8 @@ pub struct EvaluateModelArgs {
     /// [default: that of --run]
     #[arg(long, alias = "model-name-or-path", value_name = "DIR|REPO", required_unless_present_any = ["run", "targets"])]
     pub model: Option<String>,
-    /// Checkpoints to compare with it: folders of LoRA adapters or of whole models, globs of them, repositories
-    /// of the Hub, or name=one of them
+    /// Checkpoints to compare with it: folders of LoRA adapters or of whole models, globs of them,
+    /// repositories of the Hub, or name=one of them
     #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1.., requires = "model")]
     pub checkpoints: Vec<String>,
     /// Base model and checkpoints of this run of the store

@@ -1,5 +1,5 @@
-//! TyDi QA's gold passages (Clark et al. 2020) in the layout of SQuAD, with the instructions that open-instruct
-//! and LESS give in each language.
+//! TyDi QA's gold passages (Clark et al. 2020) in the layout of SQuAD, with the instructions that
+//! open-instruct and LESS give in each language.
 
 use std::collections::HashMap;
 use std::path::Path;
