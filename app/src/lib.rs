@@ -10,6 +10,7 @@
 //! - [`Prepared`]: rankings without SQL
 //! - [`VectorPut`]: vectors and losses that were computed elsewhere
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
+//! - [`picture`]: pictures of scores, rankings and trainings, as files and for a terminal
 //! - [`Folders`]: models and checkpoints, by path, pattern or name on the Hugging Face Hub
 //! - [`Models`]: loaded models for samples that are given with a question
 //! - [`indexes`]: sketches that follow the vectors
@@ -60,6 +61,7 @@ mod generate;
 pub mod indexes;
 mod jobs;
 mod models;
+pub mod picture;
 mod put;
 mod rows;
 mod select;

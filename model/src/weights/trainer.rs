@@ -41,6 +41,10 @@ pub struct LogEntry {
     pub learning_rate: Option<f64>,
     /// Mean training loss since the previous entry.
     pub loss: Option<f64>,
+    /// Norm of this step's gradient before it was clipped.
+    pub grad_norm: Option<f64>,
+    /// Loss of samples that are not trained on, where this is an entry of an evaluation.
+    pub eval_loss: Option<f64>,
 }
 
 /// The state of the Hugging Face Trainer when it saved a checkpoint.
@@ -130,6 +134,8 @@ fn log_entry(value: &Value) -> Option<LogEntry> {
         epoch: number("epoch"),
         learning_rate: number("learning_rate"),
         loss: number("loss"),
+        grad_norm: number("grad_norm"),
+        eval_loss: number("eval_loss"),
     })
 }
 

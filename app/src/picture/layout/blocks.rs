@@ -1,0 +1,125 @@
+//! Bars by label, and texts whose tokens are coloured.
+
+use super::super::scale::{Scale, number};
+use super::super::scene::{Anchor, Role, Scene, Set};
+use super::super::{Token, font};
+use super::{EDGE, TEXT, WIDTH, legend, named, tick};
+
+/// Height of a bar, and of a line of tokens.
+const BAR: f64 = 11.0;
+const LINE: f64 = 22.0;
+
+/// Size of the characters of tokens.
+const TOKEN: f64 = 12.5;
+
+/// Widest label of bars.
+const LABEL: f64 = 200.0;
+
+/// A value of a bar as text.
+pub(in super::super) fn value(value: f64, shares: bool) -> String {
+    if !shares {
+        return number(value);
+    }
+    if value > 0.0 && value < 0.001 { "< 0.1 %".to_owned() } else { format!("{:.1} %", value * 100.0) }
+}
+
+/// Horizontal bars; returns the lower end.
+pub(super) fn bars(
+    scene: &mut Scene,
+    rows: &[(String, Vec<f64>)],
+    series: &[String],
+    shares: bool,
+    top: f64,
+) -> f64 {
+    let entries = named(series.iter().enumerate().map(|(i, name)| (name.as_str(), i)));
+    let top = legend(scene, &entries, top) + 4.0;
+    let labels: Vec<String> = rows.iter().map(|(label, _)| fitting(label, TEXT, LABEL)).collect();
+    let left = EDGE + labels.iter().map(|label| font::width(label) * TEXT).fold(20.0, f64::max) + 10.0;
+    // Room for the values behind the bars.
+    let width = WIDTH - EDGE - left - 60.0;
+    let all = rows.iter().flat_map(|(_, values)| values.iter().copied());
+    let scale = Scale::of(all.chain([0.0]), false, 0.0, 5);
+    let zero = left + scale.place(0.0).unwrap_or(0.0) * width;
+    let mut y = top;
+    for ((label, values), shown) in rows.iter().zip(&labels) {
+        let high = values.len() as f64 * (BAR + 1.0);
+        tick(scene, [left - 10.0, y + high / 2.0 + 4.0], shown, Anchor::End);
+        for (i, v) in values.iter().enumerate() {
+            let Some(place) = scale.place(*v) else { continue };
+            let end = left + place * width;
+            let about = format!("{label}: {}", value(*v, shares));
+            let at = [zero.min(end), y + i as f64 * (BAR + 1.0), (end - zero).abs(), BAR];
+            scene.block(at, Role::Series(i), 0.85, about);
+            tick(scene, [end.max(zero) + 5.0, at[1] + BAR - 1.5], &value(*v, shares), Anchor::Start);
+        }
+        y += high + 8.0;
+    }
+    scene.rule([zero, top - 2.0], [zero, y - 6.0], Role::Muted);
+    y
+}
+
+/// A text with its end cut off where it is wider than `most` points.
+fn fitting(label: &str, size: f64, most: f64) -> String {
+    if font::width(label) * size <= most {
+        return label.to_owned();
+    }
+    let (mut out, mut wide) = (String::new(), font::advance('…'));
+    for c in label.chars() {
+        wide += font::advance(c);
+        if wide * size > most {
+            break;
+        }
+        out.push(c);
+    }
+    out + "…"
+}
+
+/// A text of coloured tokens; returns the lower end.
+pub(super) fn tokens(scene: &mut Scene, tokens: &[Token], top: f64) -> f64 {
+    let most = largest(tokens);
+    let entries = [("above zero".to_owned(), Role::Series(0)), ("below zero".to_owned(), Role::Series(1))];
+    let signed = tokens.iter().any(|t| t.value.is_some_and(|v| v < 0.0));
+    let top = if signed { legend(scene, &entries, top) } else { top };
+    let right = WIDTH - EDGE;
+    let (mut x, mut y) = (EDGE, top + 4.0);
+    for token in tokens {
+        let text = fitting(&visible(&token.text), TOKEN, right - EDGE - 4.0);
+        let wide = font::width(&text) * TOKEN + 3.0;
+        if x > EDGE && x + wide > right {
+            (x, y) = (EDGE, y + LINE);
+        }
+        if let Some(v) = token.value.filter(|v| v.is_finite()) {
+            let role = Role::Series(usize::from(v < 0.0));
+            let about = format!("{text}: {}", number(v));
+            // Where nothing differs from zero, nothing is coloured.
+            let strength = if most > 0.0 { 0.65 * v.abs() / most } else { 0.0 };
+            scene.block([x, y, wide, LINE - 4.0], role, strength, about);
+        }
+        let role = if token.value.is_some() { Role::Ink } else { Role::Muted };
+        scene.text([x + 1.5, y + 13.0], &text, role, Set { fitted: true, ..Set::plain(TOKEN) });
+        x += wide + 1.0;
+        if token.text.ends_with('\n') {
+            (x, y) = (EDGE, y + LINE);
+        }
+    }
+    y + LINE
+}
+
+/// The largest distance of a value from zero.
+pub(in super::super) fn largest(tokens: &[Token]) -> f64 {
+    tokens.iter().filter_map(|t| t.value).filter(|v| v.is_finite()).fold(0.0, |most, v| most.max(v.abs()))
+}
+
+/// A token with signs for what has no shape.
+pub(in super::super) fn visible(text: &str) -> String {
+    let sign = |c: char| match c {
+        '\n' => '↵',
+        '\t' => '→',
+        c if c.is_control() => '␣',
+        c => c,
+    };
+    match text {
+        "" => "·".to_owned(),
+        text => text.chars().map(sign).collect(),
+    }
+}

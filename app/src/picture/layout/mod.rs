@@ -1,0 +1,105 @@
+//! Places of everything in a picture, in points.
+
+mod axes;
+mod blocks;
+
+pub(super) use blocks::{largest, value as value_of_bar, visible};
+
+use super::font;
+use super::scene::{Anchor, Role, Scene, Set};
+use super::{Body, Panel, Picture};
+
+/// Width of a picture.
+const WIDTH: f64 = 720.0;
+
+/// Room at the edges.
+const EDGE: f64 = 20.0;
+
+/// Sizes of the title, of headings, and of all other text.
+const TITLE: f64 = 16.0;
+const HEADING: f64 = 13.0;
+const TEXT: f64 = 11.0;
+
+/// Height of the plot of one among several panels, and of a single one.
+const PLOT: [f64; 2] = [170.0, 260.0];
+
+/// A picture with everything in its place.
+pub(super) fn scene(picture: &Picture) -> Scene {
+    let mut scene = Scene { width: WIDTH, ..Scene::default() };
+    let mut y = EDGE + TITLE;
+    let bold = Set { bold: true, ..Set::plain(TITLE) };
+    for line in wrapped(&picture.title, TITLE * 1.08, WIDTH - 2.0 * EDGE) {
+        scene.text([EDGE, y], &line, Role::Ink, bold);
+        y += TITLE * 1.3;
+    }
+    let height = PLOT[usize::from(picture.panels.len() == 1)];
+    for panel in &picture.panels {
+        y = panel_at(&mut scene, panel, y + 10.0, height);
+    }
+    scene.height = (y + EDGE).ceil();
+    scene
+}
+
+/// Draws a panel whose top is at `y`; returns its lower end.
+fn panel_at(scene: &mut Scene, panel: &Panel, y: f64, height: f64) -> f64 {
+    let heading = y + HEADING;
+    scene.text([EDGE, heading], &panel.heading, Role::Ink, Set { bold: true, ..Set::plain(HEADING) });
+    let top = heading + 8.0;
+    let mut y = match &panel.body {
+        Body::Lines { x, y, series } => axes::lines(scene, (x, y), series, (top, height)),
+        Body::Histogram(histogram) => axes::histogram(scene, histogram, (top, height)),
+        Body::Bars { rows, series, shares } => blocks::bars(scene, rows, series, *shares, top),
+        Body::Tokens(tokens) => blocks::tokens(scene, tokens, top),
+    };
+    for line in panel.notes.iter().flat_map(|note| wrapped(note, TEXT, WIDTH - 2.0 * EDGE)) {
+        y += TEXT * 1.5;
+        scene.text([EDGE, y], &line, Role::Muted, Set::plain(TEXT));
+    }
+    y + 8.0
+}
+
+/// Entries of a legend, in as many lines as they need; returns where the plot may begin.
+fn legend(scene: &mut Scene, entries: &[(String, Role)], top: f64) -> f64 {
+    let (mut x, mut y) = (EDGE, top + TEXT);
+    for (name, role) in entries {
+        let wide = 18.0 + font::width(name) * TEXT + 16.0;
+        if x > EDGE && x + wide > WIDTH - EDGE {
+            (x, y) = (EDGE, y + TEXT * 1.6);
+        }
+        scene.block([x, y - 6.5, 12.0, 4.0], *role, 1.0, String::new());
+        scene.text([x + 18.0, y], name, Role::Ink, Set::plain(TEXT));
+        x += wide;
+    }
+    if entries.is_empty() { top } else { y + 8.0 }
+}
+
+/// The series that a legend names, each colour once; none where there is only one.
+pub(super) fn named<'a>(series: impl Iterator<Item = (&'a str, usize)>) -> Vec<(String, Role)> {
+    let mut entries: Vec<(String, Role)> = Vec::new();
+    for (name, colour) in series {
+        if !name.is_empty() && !entries.iter().any(|(_, known)| *known == Role::Series(colour)) {
+            entries.push((name.to_owned(), Role::Series(colour)));
+        }
+    }
+    if entries.len() > 1 { entries } else { Vec::new() }
+}
+
+/// The text at the end of a rule.
+fn tick(scene: &mut Scene, at: [f64; 2], text: &str, anchor: Anchor) {
+    scene.text(at, text, Role::Muted, Set::plain(TEXT).anchored(anchor));
+}
+
+/// A text in lines of at most `most` points; a word that is longer stands alone.
+fn wrapped(text: &str, size: f64, most: f64) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if font::width(&format!("{line} {word}")) * size <= most => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}

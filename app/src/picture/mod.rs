@@ -1,0 +1,187 @@
+//! Pictures of numbers as SVG, PNG, HTML and text for a terminal.
+//!
+//! A [`Picture`] is data: panels, each with its numbers and names. What it looks like is decided here, in one
+//! place for all commands:
+//! - `scale` chooses ranges and ticks; `layout` puts lines, boxes and texts in their places, as a `scene`
+//! - `svg`, `html` and `png` write a scene; `terminal` draws panels in cells of text instead
+//! - `of` makes pictures from a store, and from the logs of trainings
+//!
+//! Invariants
+//! - equal pictures have equal bytes, on every machine
+//! - HTML and SVG stand alone: no script, no font and no file from elsewhere
+//! - values that are not finite leave a gap and never stretch an axis
+
+mod colour;
+mod font;
+mod html;
+mod layout;
+mod of;
+mod png;
+mod raster;
+mod scale;
+mod scene;
+mod spark;
+mod svg;
+mod terminal;
+#[cfg(test)]
+mod tests;
+
+pub use of::*;
+pub use spark::Spark;
+
+/// A title, and panels below each other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Picture {
+    /// Title, of one line.
+    pub title: String,
+    /// What it shows, in words, for those who do not see it.
+    pub about: String,
+    /// Panels from top to bottom.
+    pub panels: Vec<Panel>,
+}
+
+/// One plot with its own axes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Panel {
+    /// What is shown, with its unit.
+    pub heading: String,
+    /// The numbers.
+    pub body: Body,
+    /// Sentences below the plot.
+    pub notes: Vec<String>,
+}
+
+/// The numbers of a panel.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// Lines over two axes.
+    Lines {
+        /// Horizontal axis.
+        x: Axis,
+        /// Vertical axis; its name is the heading.
+        y: Axis,
+        /// Lines in the order in which they are drawn.
+        series: Vec<Series>,
+    },
+    /// Counts of equal intervals.
+    Histogram(Histogram),
+    /// Horizontal bars, grouped by label.
+    Bars {
+        /// A label and the bars of each series.
+        rows: Vec<(String, Vec<f64>)>,
+        /// Names of the series.
+        series: Vec<String>,
+        /// Whether values are shares of one, shown in percent.
+        shares: bool,
+    },
+    /// A text whose tokens are coloured by their values.
+    Tokens(Vec<Token>),
+}
+
+/// An axis.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Axis {
+    /// What it measures.
+    pub name: String,
+    /// Whether equal distances are equal ratios; values that are not positive then have no place.
+    pub log: bool,
+}
+
+impl Axis {
+    /// An axis of equal steps.
+    pub fn linear(name: &str) -> Self {
+        Self { name: name.to_owned(), log: false }
+    }
+
+    /// An axis of equal ratios.
+    pub fn log(name: &str) -> Self {
+        Self { name: name.to_owned(), log: true }
+    }
+}
+
+/// A line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// Name in the legend; lines of one colour share an entry.
+    pub name: String,
+    /// Which colour it has, counted from 0.
+    pub colour: usize,
+    /// Whether it stands behind the others.
+    pub faint: bool,
+    /// Points, x ascending.
+    pub points: Vec<[f64; 2]>,
+}
+
+/// Counts of equal intervals.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram {
+    /// What is counted over.
+    pub x: String,
+    /// Lower end of the first interval.
+    pub first: f64,
+    /// Width of an interval.
+    pub width: f64,
+    /// Counts.
+    pub counts: Vec<u64>,
+    /// A range that is set apart, such as that of noise, with its name.
+    pub band: Option<(f64, f64, String)>,
+    /// Single values that are marked, with their names.
+    pub marks: Vec<(f64, String)>,
+}
+
+/// A token of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Token {
+    /// Its text.
+    pub text: String,
+    /// Its value; none: it has none.
+    pub value: Option<f64>,
+}
+
+/// How a picture is drawn in a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TerminalStyle {
+    /// Columns; no line is longer.
+    pub width: usize,
+    /// Lines of a plot, without its axes.
+    pub height: usize,
+    /// Whether colours may be used.
+    pub colour: bool,
+}
+
+/// Why a picture cannot be drawn.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the picture would be {width} x {height} points, which is too large for PNG; SVG and HTML have no such limit"
+)]
+pub struct TooLarge {
+    /// Width in points.
+    pub width: usize,
+    /// Height in points.
+    pub height: usize,
+}
+
+impl Picture {
+    /// An SVG document, light or dark as the reader's system is.
+    pub fn svg(&self) -> String {
+        svg::document(self, &layout::scene(self))
+    }
+
+    /// A page of HTML with the picture in it and no script.
+    pub fn html(&self) -> String {
+        html::page(self, &layout::scene(self))
+    }
+
+    /// A PNG of two pixels a point.
+    ///
+    /// # Errors
+    /// A picture of too many points.
+    pub fn png(&self) -> Result<Vec<u8>, TooLarge> {
+        png::image(&layout::scene(self))
+    }
+
+    /// Lines of text, each ended by a line break.
+    pub fn terminal(&self, style: TerminalStyle) -> String {
+        terminal::text(self, style)
+    }
+}

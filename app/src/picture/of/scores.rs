@@ -1,0 +1,124 @@
+//! The distribution of a target's scores over a pool, with the noise floor.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use gstore_query::influence::{InfluenceSpec, Order, Prepared, Scored, resolve_top};
+use gstore_store::Snapshot;
+
+use super::super::scale::number;
+use super::super::{Body, Histogram, Panel, Picture};
+use super::bins::Bins;
+use super::{count, question};
+use crate::answer::{AnswerError, tell_notes};
+use crate::work::Work;
+
+/// Intervals of the histogram, about.
+const INTERVALS: usize = 60;
+
+/// Rows whose noise floor is computed, about.
+const SAMPLE: usize = 256;
+
+/// What is drawn.
+#[derive(Debug, Clone)]
+pub struct ScoresRequest {
+    /// Pools, targets and how they are scored.
+    pub spec: InfluenceSpec,
+    /// Rows of a selection whose lowest score is marked: a number, or a part of the live rows such as `5%`.
+    pub top: Option<String>,
+}
+
+/// A histogram of all scores. Where vectors were projected, the noise floor is that of the median of some rows
+/// spread over the pool.
+///
+/// # Errors
+/// A question that cannot be answered, damage, and being told to stop.
+pub fn scores(
+    snapshot: &Arc<Snapshot>,
+    request: &ScoresRequest,
+    work: &mut Work<'_>,
+) -> Result<Picture, AnswerError> {
+    let prepared = Prepared::new(snapshot, &request.spec)?;
+    tell_notes(&prepared, work);
+    let (mut bins, mut spread) = (Bins::default(), Spread::default());
+    let summary = prepared.scores(None, work.threads, work.cancel, |rows| {
+        for row in rows {
+            bins.add(f64::from(row.score));
+            spread.add(row);
+        }
+        ControlFlow::Continue(())
+    })?;
+    if bins.total() == 0 {
+        return Err(AnswerError::Refused("no row has a score, so there is nothing to draw".to_owned()));
+    }
+    let (first, width, counts) = bins.intervals(INTERVALS);
+    let mut notes = Vec::new();
+    let floor = match request.spec.per_token {
+        true => None,
+        false => noise_floor(&prepared, &spread.rows, work)?,
+    };
+    if let Some(floor) = floor {
+        let share = bins.within(floor) as f64 / bins.total() as f64;
+        notes.push(format!(
+            "The noise floor is {}: the standard deviation of the score of a row that has nothing to do with the target \
+             (median of {} rows). {:.1} % of the scores lie within it.",
+            number(floor),
+            count(spread.rows.len() as u64),
+            share * 100.0
+        ));
+    }
+    if summary.excluded.total() > 0 {
+        notes.push(format!("{} without a score are not counted.", count(summary.excluded.total())));
+    }
+    let marks = match &request.top {
+        Some(top) => mark(&prepared, top, work)?.into_iter().collect(),
+        None => Vec::new(),
+    };
+    let what = question(&request.spec, &prepared);
+    let unit = if request.spec.per_token { "tokens" } else { "rows" };
+    let heading = format!("scores of {} {unit}", count(bins.total()));
+    let about = format!("Histogram of the scores of {what}. {}", notes.join(" "));
+    let band = floor.map(|floor| (-floor, floor, "noise floor".to_owned()));
+    let body = Body::Histogram(Histogram { x: "score".to_owned(), first, width, counts, band, marks });
+    Ok(Picture { title: format!("Scores of {what}"), about, panels: vec![Panel { heading, body, notes }] })
+}
+
+/// The lowest score of a selection.
+fn mark(prepared: &Prepared, top: &str, work: &Work<'_>) -> Result<Option<(f64, String)>, AnswerError> {
+    let k = resolve_top(top, prepared.live())?;
+    let ranking = prepared.top_k(Order::Best, k, None, work.threads, work.cancel)?;
+    Ok(ranking.rows.last().map(|row| (f64::from(row.score), format!("best {}", top.trim()))))
+}
+
+/// The median noise floor of some rows; none where nothing was projected.
+fn noise_floor(prepared: &Prepared, rows: &[Scored], work: &Work<'_>) -> Result<Option<f64>, AnswerError> {
+    let explained = prepared.explain_rows(rows, work.cancel)?;
+    let mut floors: Vec<f32> = explained.iter().filter_map(|row| row.noise_floor).collect();
+    floors.sort_unstable_by(f32::total_cmp);
+    Ok(floors.get(floors.len() / 2).map(|floor| f64::from(*floor)))
+}
+
+/// Rows at equal distances, whose number stays bounded.
+#[derive(Default)]
+struct Spread {
+    rows: Vec<Scored>,
+    seen: usize,
+    every: usize,
+}
+
+impl Spread {
+    fn add(&mut self, row: &Scored) {
+        if self.seen.is_multiple_of(self.every.max(1)) {
+            self.rows.push(*row);
+        }
+        self.seen += 1;
+        if self.rows.len() == 2 * SAMPLE {
+            let mut number = 0;
+            self.rows.retain(|_| {
+                number += 1;
+                number % 2 == 1
+            });
+            self.every = self.every.max(1) * 2;
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Sources of the best rows against those of the pool.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::Array;
+use arrow_cast::display::array_value_to_string;
+use gstore_query::influence::{InfluenceSpec, Order, Prepared, resolve_top};
+use gstore_store::Snapshot;
+
+use super::super::{Body, Panel, Picture};
+use super::{count, question};
+use crate::answer::{AnswerError, CHUNK, Pool, column, open_pools, tell_notes};
+use crate::work::Work;
+
+/// Values with bars of their own.
+const SHOWN: usize = 20;
+
+/// Different values of a column, at most.
+const VALUES: usize = 10_000;
+
+/// What a row without a value is counted under.
+const NONE: &str = "(none)";
+
+/// What is drawn.
+#[derive(Debug, Clone)]
+pub struct SourcesRequest {
+    /// Pools, targets and how they are scored.
+    pub spec: InfluenceSpec,
+    /// How many rows are the best: a number, or a part of the live rows such as `5%`.
+    pub top: String,
+    /// The metadata column whose values are the sources.
+    pub by: String,
+}
+
+/// Rows by value, among the best and in the pool.
+type Counts = BTreeMap<String, [u64; 2]>;
+
+/// Bars of the share that each source has of the best rows, and of the pool.
+///
+/// # Errors
+/// A question that cannot be answered, a column that the pools lack or that has too many values, damage, and
+/// being told to stop.
+pub fn sources(
+    snapshot: &Arc<Snapshot>,
+    request: &SourcesRequest,
+    work: &mut Work<'_>,
+) -> Result<Picture, AnswerError> {
+    let prepared = Prepared::new(snapshot, &request.spec)?;
+    tell_notes(&prepared, work);
+    let pools = open_pools(snapshot, &request.spec.pools)?;
+    let mut counts = Counts::new();
+    count_pools(&mut counts, &pools, &request.by, work)?;
+    let k = resolve_top(&request.top, prepared.live())?;
+    let best = prepared.top_k(Order::Best, k, None, work.threads, work.cancel)?.rows;
+    if best.is_empty() {
+        return Err(AnswerError::Refused("no row has a score, so there is nothing to draw".to_owned()));
+    }
+    for chunk in best.chunks(CHUNK) {
+        for value in column(chunk, &pools, &request.by)? {
+            let text = if value.is_null(0) { NONE.to_owned() } else { array_value_to_string(&value, 0)? };
+            counts.entry(text).or_default()[0] += 1;
+        }
+    }
+    let all = counts.values().map(|count| count[1]).sum::<u64>();
+    let rows = shares(counts, [best.len() as u64, all]);
+    let (what, best) = (question(&request.spec, &prepared), count(best.len() as u64));
+    let leading = rows.first().map_or_else(String::new, |(name, values)| {
+        format!(
+            " {name} has {:.1} % of the best rows and {:.1} % of the pool.",
+            values[0] * 100.0,
+            values[1] * 100.0
+        )
+    });
+    let series = vec![format!("best {best}"), format!("pool of {}", count(all))];
+    Ok(Picture {
+        title: format!("Sources of {what}"),
+        about: format!("Shares of {} among the best {best} rows and in the pool.{leading}", request.by),
+        panels: vec![Panel {
+            heading: format!("share of rows by {}", request.by),
+            body: Body::Bars { rows, series, shares: true },
+            notes: Vec::new(),
+        }],
+    })
+}
+
+/// Counts the values of a column of all live rows.
+fn count_pools(counts: &mut Counts, pools: &[Pool], by: &str, work: &Work<'_>) -> Result<(), AnswerError> {
+    for pool in pools {
+        for batch in pool.samples.scan(&[by], None) {
+            work.cancel.check().map_err(gstore_query::QueryError::from)?;
+            let batch = batch?;
+            let values = batch.column(0);
+            for i in 0..batch.num_rows() {
+                let text =
+                    if values.is_null(i) { NONE.to_owned() } else { array_value_to_string(values, i)? };
+                counts.entry(text).or_default()[1] += 1;
+            }
+            if counts.len() > VALUES {
+                return Err(AnswerError::Refused(format!(
+                    "column {by} of `{}` has more than {} different values, which are too many for bars",
+                    pool.name,
+                    count(VALUES as u64)
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Shares by value, the largest first, with one entry for those that have no bars of their own.
+fn shares(counts: Counts, all: [u64; 2]) -> Vec<(String, Vec<f64>)> {
+    let mut rows: Vec<(String, [u64; 2])> = counts.into_iter().collect();
+    // Values come in the order of their names, which the sort keeps among equals.
+    rows.sort_by(|(_, a), (_, b)| b.cmp(a));
+    let mut rest = [0u64; 2];
+    let others = rows.len().saturating_sub(SHOWN);
+    if others > 1 {
+        for (_, own) in rows.drain(SHOWN..) {
+            rest = [rest[0] + own[0], rest[1] + own[1]];
+        }
+        rows.push((format!("{} others", count(others as u64)), rest));
+    }
+    let share = |own: [u64; 2]| (0..2).map(|i| own[i] as f64 / all[i].max(1) as f64).collect();
+    rows.into_iter().map(|(name, own)| (name, share(own))).collect()
+}

@@ -1,0 +1,186 @@
+//! Loss, learning rate and gradient norm of trainings, from their logs.
+
+use std::path::{Path, PathBuf};
+
+use gstore_model::weights::{LogEntry, TrainerError, TrainerState};
+
+use super::super::scale::number;
+use super::super::{Axis, Body, Panel, Picture, Series};
+use super::count;
+
+/// Points of a line; of more, the lowest and the highest of each stretch are kept.
+const POINTS: usize = 1000;
+
+/// Steps from which on single losses stand behind their running mean.
+const MANY: usize = 40;
+
+/// Why a training has no log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// Neither the folder nor a checkpoint in it has one.
+    #[error(
+        "{0} has no log of a training: neither it nor a folder checkpoint-N in it has a trainer_state.json with losses"
+    )]
+    None(PathBuf),
+    /// A log that cannot be read.
+    #[error(transparent)]
+    Trainer(#[from] TrainerError),
+    /// A folder that cannot be read.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// The log of a training, of gstore or of the Hugging Face Trainer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainingLog {
+    /// Name of its folder.
+    pub name: String,
+    /// Steps that were taken.
+    pub steps: u64,
+    /// Steps in all, where the log says it.
+    pub total: Option<u64>,
+    entries: Vec<LogEntry>,
+}
+
+impl TrainingLog {
+    /// Reads the log of a checkpoint, or of the newest checkpoint in a folder.
+    ///
+    /// # Errors
+    /// A folder without a log, and a log that cannot be read.
+    pub fn read(folder: &Path) -> Result<Self, LogError> {
+        let none = || LogError::None(folder.to_owned());
+        let state = match TrainerState::read(folder)? {
+            Some(state) => state,
+            None => TrainerState::read(&newest(folder)?.ok_or_else(none)?)?.ok_or_else(none)?,
+        };
+        if state.log_history.iter().all(|entry| entry.loss.is_none() && entry.eval_loss.is_none()) {
+            return Err(none());
+        }
+        let whole = fs_err::canonicalize(folder)?;
+        let name = whole.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let total = state.max_steps.filter(|total| *total > 0);
+        Ok(Self { name, steps: state.global_step, total, entries: state.log_history })
+    }
+
+    fn points(&self, value: impl Fn(&LogEntry) -> Option<f64>) -> Vec<[f64; 2]> {
+        self.entries.iter().filter_map(|entry| Some([entry.step as f64, value(entry)?])).collect()
+    }
+
+    /// What the log says of the loss, in a sentence.
+    fn sentence(&self) -> Option<String> {
+        let losses = self.points(|entry| entry.loss);
+        let (first, last) = (losses.first()?, losses.last()?);
+        let lowest = losses.iter().copied().reduce(|a, b| if b[1] < a[1] { b } else { a })?;
+        let of = self.total.map_or_else(String::new, |total| format!(" of {}", count(total)));
+        Some(format!(
+            "{}: {}{of} steps, loss {} at first, {} at last, lowest {} at step {}.",
+            self.name,
+            count(self.steps),
+            number(first[1]),
+            number(last[1]),
+            number(lowest[1]),
+            number(lowest[0])
+        ))
+    }
+}
+
+/// The checkpoint with the highest step.
+fn newest(folder: &Path) -> Result<Option<PathBuf>, std::io::Error> {
+    let mut found: Option<(u64, PathBuf)> = None;
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        let step = path.file_name().and_then(|name| name.to_str()?.strip_prefix("checkpoint-")?.parse().ok());
+        let Some(step) = step.filter(|_| path.join("trainer_state.json").is_file()) else { continue };
+        if found.as_ref().is_none_or(|(best, _)| *best < step) {
+            found = Some((step, path));
+        }
+    }
+    Ok(found.map(|(_, path)| path))
+}
+
+/// Loss, learning rate and gradient norm by step, of all trainings in the same axes.
+pub fn training(logs: &[TrainingLog]) -> Picture {
+    let mut losses = Vec::new();
+    for (colour, log) in logs.iter().enumerate() {
+        losses.extend(with_mean(&log.name, colour, log.points(|entry| entry.loss)));
+        let held_out = log.points(|entry| entry.eval_loss);
+        if !held_out.is_empty() {
+            let name = format!("{}, held out", log.name);
+            losses.push(line(&name, logs.len() + colour, held_out));
+        }
+    }
+    let notes: Vec<String> = logs.iter().filter_map(TrainingLog::sentence).collect();
+    let names: Vec<&str> = logs.iter().map(|log| log.name.as_str()).collect();
+    let about = format!("Loss, learning rate and gradient norm by step. {}", notes.join(" "));
+    let mut panels = vec![panel("loss", Axis::linear("loss"), losses, notes)];
+    for (name, value) in [
+        ("learning rate", (|entry| entry.learning_rate) as fn(&LogEntry) -> Option<f64>),
+        ("gradient norm", |entry| entry.grad_norm),
+    ] {
+        let lines: Vec<Series> = logs
+            .iter()
+            .enumerate()
+            .map(|(colour, log)| line(&log.name, colour, log.points(value)))
+            .filter(|line| !line.points.is_empty())
+            .collect();
+        if !lines.is_empty() {
+            let axis = Axis { name: name.to_owned(), log: name == "gradient norm" && is_wide(&lines) };
+            panels.push(panel(name, axis, lines, Vec::new()));
+        }
+    }
+    Picture { title: format!("Training {}", names.join(", ")), about, panels }
+}
+
+fn panel(heading: &str, y: Axis, series: Vec<Series>, notes: Vec<String>) -> Panel {
+    Panel { heading: heading.to_owned(), body: Body::Lines { x: Axis::linear("step"), y, series }, notes }
+}
+
+fn line(name: &str, colour: usize, points: Vec<[f64; 2]>) -> Series {
+    Series { name: name.to_owned(), colour, faint: false, points: thinned(points) }
+}
+
+/// The values, where there are many of them behind their running mean.
+fn with_mean(name: &str, colour: usize, points: Vec<[f64; 2]>) -> Vec<Series> {
+    if points.len() < MANY {
+        return if points.is_empty() { Vec::new() } else { vec![line(name, colour, points)] };
+    }
+    let reach = (points.len() / 40).max(2);
+    let mut sums = vec![0.0];
+    for [_, v] in &points {
+        sums.push(sums[sums.len() - 1] + v);
+    }
+    let mean = |i: usize| {
+        let (from, to) = (i.saturating_sub(reach), (i + reach + 1).min(points.len()));
+        [points[i][0], (sums[to] - sums[from]) / (to - from) as f64]
+    };
+    let means = (0..points.len()).map(mean).collect();
+    let behind = Series { faint: true, ..line(name, colour, points.clone()) };
+    vec![behind, line(name, colour, means)]
+}
+
+/// Whether values differ so much that equal ratios show more than equal steps.
+fn is_wide(lines: &[Series]) -> bool {
+    let values = || lines.iter().flat_map(|line| line.points.iter().map(|point| point[1]));
+    let low = values().fold(f64::INFINITY, f64::min);
+    low > 0.0 && values().fold(0.0, f64::max) / low > 30.0
+}
+
+/// At most [`POINTS`] points, with the lowest and the highest of each stretch.
+fn thinned(points: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
+    if points.len() <= POINTS {
+        return points;
+    }
+    let mut kept = Vec::with_capacity(POINTS);
+    for part in points.chunks(points.len().div_ceil(POINTS / 2)) {
+        let by = |better: fn(f64, f64) -> bool| {
+            (1..part.len()).fold(0, |best, i| if better(part[i][1], part[best][1]) { i } else { best })
+        };
+        let (low, high) = (by(|a, b| a < b), by(|a, b| a > b));
+        kept.push(part[low.min(high)]);
+        if low != high {
+            kept.push(part[low.max(high)]);
+        }
+    }
+    kept
+}

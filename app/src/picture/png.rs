@@ -1,0 +1,99 @@
+//! PNG of a scene, on light ground.
+
+use std::io::Write;
+
+use flate2::write::ZlibEncoder;
+use flate2::{Compression, Crc};
+
+use super::TooLarge;
+use super::colour::{ground, of};
+use super::font;
+use super::raster::{Paint, Raster};
+use super::scene::{Anchor, Item, Scene, Set};
+
+/// Pixels of a point.
+const SCALE: f64 = 2.0;
+
+/// Most pixels of an image: 300 MB of memory.
+const MOST: usize = 100_000_000;
+
+/// The file.
+pub(super) fn image(scene: &Scene) -> Result<Vec<u8>, TooLarge> {
+    let (width, height) = ((scene.width * SCALE).ceil() as usize, (scene.height * SCALE).ceil() as usize);
+    if width.saturating_mul(height) > MOST {
+        return Err(TooLarge { width: scene.width as usize, height: scene.height as usize });
+    }
+    let mut raster = Raster::new(width, height, ground(false));
+    scene.items.iter().for_each(|item| draw(&mut raster, item));
+    Ok(file(&raster))
+}
+
+fn draw(raster: &mut Raster, item: &Item) {
+    match item {
+        Item::Line { points, role, width, opacity } => {
+            let points: Vec<[f64; 2]> = points.iter().map(|point| point.map(|v| v * SCALE)).collect();
+            let paint = Paint { colour: of(*role, false), opacity: *opacity };
+            raster.line(&points, width * SCALE, paint);
+        }
+        Item::Box { at, role, opacity, .. } => {
+            raster.fill(at.map(|v| v * SCALE), Paint { colour: of(*role, false), opacity: *opacity });
+        }
+        Item::Text { at, text, role, set } => {
+            set_text(raster, *at, text, *set, Paint { colour: of(*role, false), opacity: 1.0 });
+        }
+    }
+}
+
+fn set_text(raster: &mut Raster, [x, y]: [f64; 2], text: &str, set: Set, paint: Paint) {
+    let size = set.size * SCALE;
+    let wide = size * font::width(text);
+    let mut x = x * SCALE
+        - match set.anchor {
+            Anchor::Start => 0.0,
+            Anchor::Middle => wide / 2.0,
+            Anchor::End => wide,
+        };
+    for character in text.chars() {
+        let (glyph, advance) = (font::glyph(character), font::advance(character));
+        // The sign for a character without a shape stands in the middle of its place.
+        let left = x + (advance - glyph.advance) / 2.0 * size;
+        raster.glyph(glyph, [left, y * SCALE], size, paint);
+        if set.bold {
+            raster.glyph(glyph, [left + size / 28.0, y * SCALE], size, paint);
+        }
+        x += advance * size;
+    }
+}
+
+fn file(raster: &Raster) -> Vec<u8> {
+    let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
+    let side = |v: usize| u32::try_from(v).unwrap_or(u32::MAX).to_be_bytes();
+    let mut header = [side(raster.width), side(raster.height)].concat();
+    // 8 bits, red green blue, no interlacing.
+    header.extend([8, 2, 0, 0, 0]);
+    chunk(&mut out, b"IHDR", &header);
+    let mut packed = ZlibEncoder::new(Vec::new(), Compression::default());
+    let line = raster.width * 3;
+    let mut before = vec![0u8; line];
+    for row in raster.pixels.chunks(line.max(1)) {
+        // Differences from the line above: nearly all of them are zero.
+        let mut filtered = vec![2u8];
+        filtered.extend(row.iter().zip(&before).map(|(own, above)| own.wrapping_sub(*above)));
+        // Writing to memory cannot fail.
+        let _ = packed.write_all(&filtered);
+        before.copy_from_slice(row);
+    }
+    chunk(&mut out, b"IDAT", &packed.finish().unwrap_or_default());
+    chunk(&mut out, b"IEND", &[]);
+    out
+}
+
+fn chunk(out: &mut Vec<u8>, kind: &[u8; 4], bytes: &[u8]) {
+    out.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+    let from = out.len();
+    out.extend(kind);
+    out.extend(bytes);
+    let mut sum = Crc::new();
+    sum.update(&out[from..]);
+    out.extend(sum.sum().to_be_bytes());
+}

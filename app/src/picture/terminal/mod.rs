@@ -1,0 +1,202 @@
+//! Pictures as text: braille for lines, blocks for counts, in as many columns as there are.
+//!
+//! Without colours, lines are told apart by their signs and tokens have bars.
+
+mod plot;
+
+use super::font::{cells, cut};
+use super::layout::{largest, named, value_of_bar, visible};
+use super::scale::{Scale, number};
+use super::scene::Role;
+use super::{Body, Picture, TerminalStyle, Token};
+
+/// What is drawn in a cell for each eighth of its width.
+const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+
+/// Colours of the series.
+const COLOURS: [u8; 6] = [34, 33, 32, 35, 31, 36];
+
+/// Grey.
+const MUTED: u8 = 90;
+
+/// Signs of the series where there are no colours.
+const SIGNS: [char; 6] = ['*', 'o', '+', 'x', '#', '@'];
+
+/// Fillings of bars there.
+const FILLS: [char; 3] = ['█', '▒', '░'];
+
+/// Fewest columns that anything is drawn in.
+const NARROW: usize = 20;
+
+/// The picture.
+pub(super) fn text(picture: &Picture, style: TerminalStyle) -> String {
+    let style = TerminalStyle { width: style.width.max(NARROW), height: style.height.clamp(3, 60), ..style };
+    let mut out = String::new();
+    wrap(&mut out, &picture.title, style.width, |line| bold(line, style));
+    for panel in &picture.panels {
+        out.push('\n');
+        if panel.heading != picture.title {
+            wrap(&mut out, &panel.heading, style.width, |line| bold(line, style));
+        }
+        match &panel.body {
+            Body::Lines { x, y, series } => {
+                legend(&mut out, named(series.iter().map(|s| (s.name.as_str(), s.colour))), &SIGNS, style);
+                plot::lines(&mut out, (x, y), series, style);
+            }
+            Body::Histogram(histogram) => plot::histogram(&mut out, histogram, style),
+            Body::Bars { rows, series, shares } => {
+                let entries = named(series.iter().enumerate().map(|(i, s)| (s.as_str(), i)));
+                legend(&mut out, entries, &FILLS, style);
+                bars(&mut out, rows, *shares, style);
+            }
+            Body::Tokens(tokens) if style.colour => heat(&mut out, tokens, style.width),
+            Body::Tokens(tokens) => listed(&mut out, tokens, style),
+        }
+        for note in &panel.notes {
+            wrap(&mut out, note, style.width, |line| painted(line, MUTED, style));
+        }
+    }
+    out
+}
+
+fn painted(text: &str, colour: u8, style: TerminalStyle) -> String {
+    if style.colour { format!("\u{1b}[{colour}m{text}\u{1b}[0m") } else { text.to_owned() }
+}
+
+fn bold(text: &str, style: TerminalStyle) -> String {
+    painted(text, 1, style)
+}
+
+/// Adds a text in lines that fit.
+fn wrap(out: &mut String, text: &str, width: usize, paint: impl Fn(&str) -> String) {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && cells(&line) + 1 + cells(word) > width {
+            *out += &paint(&line);
+            out.push('\n');
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line += &cut(word, width);
+    }
+    *out += &paint(&line);
+    out.push('\n');
+}
+
+fn legend(out: &mut String, entries: Vec<(String, Role)>, signs: &[char], style: TerminalStyle) {
+    let mut used = 0;
+    for (name, role) in &entries {
+        let Role::Series(n) = role else { continue };
+        let sign = if style.colour { '━' } else { signs[n % signs.len()] };
+        let name = cut(name, style.width.saturating_sub(2));
+        let wide = cells(&name) + 2;
+        if used > 0 {
+            let fits = used + 3 + wide <= style.width;
+            *out += if fits { "   " } else { "\n" };
+            used = if fits { used + 3 } else { 0 };
+        }
+        *out += &format!("{} {name}", painted(&sign.to_string(), COLOURS[n % COLOURS.len()], style));
+        used += wide;
+    }
+    if used > 0 {
+        out.push('\n');
+    }
+}
+
+/// A bar of a length in cells, to an eighth of one.
+fn bar(length: f64) -> String {
+    let eighths = (length.max(0.0) * 8.0).round() as usize;
+    let mut out = "█".repeat(eighths / 8);
+    if eighths % 8 > 0 {
+        out.push(EIGHTHS[eighths % 8]);
+    }
+    out
+}
+
+fn bars(out: &mut String, rows: &[(String, Vec<f64>)], shares: bool, style: TerminalStyle) {
+    let most = rows.iter().map(|(label, _)| cells(label)).max().unwrap_or(0).min(style.width / 3);
+    let values = rows.iter().flat_map(|(_, values)| values.iter().copied());
+    let longest = values.clone().map(|v| cells(&value_of_bar(v, shares))).max().unwrap_or(0);
+    let room = style.width.saturating_sub(most + longest + 2).max(1);
+    let largest = values.filter(|v| v.is_finite()).fold(0.0, |most: f64, v| most.max(v.abs()));
+    for (label, values) in rows {
+        for (i, v) in values.iter().enumerate() {
+            let label = if i == 0 { cut(label, most) } else { String::new() };
+            let length = if largest > 0.0 { v.abs() / largest * room as f64 } else { 0.0 };
+            let drawn = match style.colour {
+                true => painted(&bar(length), COLOURS[i % COLOURS.len()], style),
+                false => bar(length).replace('█', &FILLS[i % FILLS.len()].to_string()),
+            };
+            let space = " ".repeat(most - cells(&label));
+            *out += &format!("{space}{label} {drawn} {}\n", value_of_bar(*v, shares));
+        }
+    }
+}
+
+/// Tokens on coloured ground: five shades of blue above zero, of orange below.
+fn heat(out: &mut String, tokens: &[Token], width: usize) {
+    // Light grounds have black letters, dark ones white.
+    const ABOVE: [(u8, u8); 5] = [(189, 16), (153, 16), (111, 16), (69, 231), (27, 231)];
+    const BELOW: [(u8, u8); 5] = [(230, 16), (223, 16), (216, 16), (208, 16), (166, 231)];
+    let (most, mut used) = (largest(tokens), 0);
+    for token in tokens {
+        let text = cut(&visible(&token.text), width);
+        let wide = cells(&text);
+        if used > 0 && used + wide > width {
+            out.push('\n');
+            used = 0;
+        }
+        match token.value.filter(|v| v.is_finite() && most > 0.0) {
+            Some(v) => {
+                let shade = ((v.abs() / most * 5.0) as usize).min(4);
+                let (ground, ink) = if v < 0.0 { BELOW[shade] } else { ABOVE[shade] };
+                *out += &format!("\u{1b}[48;5;{ground};38;5;{ink}m{text}\u{1b}[0m");
+            }
+            None => *out += &format!("\u{1b}[{MUTED}m{text}\u{1b}[0m"),
+        }
+        used += wide;
+        if token.text.ends_with('\n') {
+            out.push('\n');
+            used = 0;
+        }
+    }
+    if used > 0 {
+        out.push('\n');
+    }
+}
+
+/// Tokens below each other, with bars.
+fn listed(out: &mut String, tokens: &[Token], style: TerminalStyle) {
+    let valued: Vec<(String, f64)> =
+        tokens.iter().filter_map(|t| Some((visible(&t.text), t.value.filter(|v| v.is_finite())?))).collect();
+    let most = valued.iter().map(|(text, _)| cells(text)).max().unwrap_or(0).min(style.width / 3);
+    let longest = valued.iter().map(|(_, v)| cells(&number(*v))).max().unwrap_or(0);
+    let room = style.width.saturating_sub(most + longest + 2).max(1);
+    let scale = largest(tokens);
+    for (text, v) in &valued {
+        let (text, shown) = (cut(text, most), number(*v));
+        let length = if scale > 0.0 { v.abs() / scale * room as f64 } else { 0.0 };
+        let (left, right) = (" ".repeat(most - cells(&text)), " ".repeat(longest - cells(&shown)));
+        *out += format!("{text}{left} {right}{shown} {}", bar(length)).trim_end();
+        out.push('\n');
+    }
+}
+
+/// Labels of an axis from left to right in `width` cells, each in the middle below its place, without those
+/// that would touch the one before.
+fn labels(scale: &Scale, width: usize) -> String {
+    let mut line = String::new();
+    for tick in &scale.ticks {
+        let (Some(place), label) = (scale.place(*tick), scale.label(*tick)) else { continue };
+        let middle = (place * width.saturating_sub(1) as f64).round() as usize;
+        let from = middle.saturating_sub(cells(&label) / 2).min(width.saturating_sub(cells(&label)));
+        let used = cells(&line);
+        if from >= used + usize::from(used > 0) && from + cells(&label) <= width {
+            line += &" ".repeat(from - used);
+            line += &label;
+        }
+    }
+    line
+}

@@ -1,0 +1,193 @@
+use std::io::Read;
+
+use super::*;
+
+fn lines() -> Body {
+    let points = |times: f64| (1..=20).map(|i| [f64::from(i), times / f64::from(i)]).collect();
+    let series = |name: &str, colour, faint, times| Series {
+        name: name.to_owned(),
+        colour,
+        faint,
+        points: points(times),
+    };
+    let mut gap = series("two & more", 1, false, 4.0);
+    gap.points[9][1] = f64::NAN;
+    let series = vec![series("one", 0, true, 2.2), series("one", 0, false, 2.0), gap];
+    Body::Lines { x: Axis::linear("step"), y: Axis::log("loss"), series }
+}
+
+fn histogram() -> Body {
+    Body::Histogram(Histogram {
+        x: "score".to_owned(),
+        first: -0.04,
+        width: 0.01,
+        counts: vec![1, 30, 200, 940, 1210, 400, 20, 0, 2],
+        band: Some((-0.012, 0.012, "noise floor".to_owned())),
+        marks: vec![(0.035, "best 1%".to_owned())],
+    })
+}
+
+fn bars() -> Body {
+    Body::Bars {
+        rows: vec![
+            ("math".to_owned(), vec![0.61, 0.25]),
+            ("a label that is much longer than there is room for".to_owned(), vec![0.39, 0.75]),
+            ("none".to_owned(), vec![0.0, 0.0004]),
+        ],
+        series: vec!["best 100".to_owned(), "pool of 2,000".to_owned()],
+        shares: true,
+    }
+}
+
+fn tokens() -> Body {
+    let texts = ["Is", " 7", " <odd>", "?\n", "Yes", ",", " 7", " is", " odd", ".", " Größe", " 漢字", ""];
+    let token = |(i, text): (usize, &&str)| Token {
+        text: (*text).to_owned(),
+        value: (i > 3).then(|| [0.5, -0.25, 0.0, 1.0][i % 4]),
+    };
+    Body::Tokens(texts.iter().enumerate().map(token).collect())
+}
+
+fn picture(body: Body) -> Picture {
+    let notes = vec!["A sentence below the plot that says what <it> means.".to_owned()];
+    let panel = Panel { heading: "A heading".to_owned(), body, notes };
+    Picture { title: "A & B".to_owned(), about: "What it \"shows\".".to_owned(), panels: vec![panel] }
+}
+
+fn all() -> [(&'static str, Picture, &'static str); 4] {
+    [
+        ("lines", picture(lines()), include_str!("golden/lines.svg")),
+        ("histogram", picture(histogram()), include_str!("golden/histogram.svg")),
+        ("bars", picture(bars()), include_str!("golden/bars.svg")),
+        ("tokens", picture(tokens()), include_str!("golden/tokens.svg")),
+    ]
+}
+
+#[test]
+fn svg_has_the_bytes_that_it_had() {
+    for (name, picture, golden) in all() {
+        assert!(picture.svg() == golden, "{name}.svg is now\n{}", picture.svg());
+    }
+}
+
+#[test]
+fn files_stand_alone() {
+    for (name, picture, _) in all() {
+        for text in [picture.svg(), picture.html()] {
+            assert!(!text.contains("<script") && !text.contains("@import"), "{name}");
+            // The only address is the name of the format.
+            let addresses = text.matches("http").count() - text.matches("http://www.w3.org/2000/svg").count();
+            assert_eq!(addresses, 0, "{name}");
+            assert!(text.contains("<title id=\"title\">A &amp; B</title>"), "{name}");
+            assert!(text.contains("<desc id=\"about\">What it &quot;shows&quot;.</desc>"), "{name}");
+            assert!(text.contains("prefers-color-scheme:dark") && !text.contains("<odd>"), "{name}");
+        }
+        assert!(picture.html().starts_with("<!DOCTYPE html>"), "{name}");
+    }
+}
+
+/// Width, height and pixels of a PNG that this module wrote.
+fn decoded(png: &[u8]) -> (usize, usize, Vec<u8>) {
+    assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
+    let number = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap()) as usize;
+    let (mut at, mut chunks) = (8, Vec::new());
+    while at < png.len() {
+        let (kind, bytes) = (&png[at + 4..at + 8], &png[at + 8..at + 8 + number(at)]);
+        let mut sum = flate2::Crc::new();
+        sum.update(&png[at + 4..at + 8 + bytes.len()]);
+        assert_eq!(sum.sum() as usize, number(at + 8 + bytes.len()));
+        chunks.push((kind, bytes));
+        at += 12 + bytes.len();
+    }
+    let kinds: Vec<&[u8]> = chunks.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [b"IHDR", b"IDAT", b"IEND"]);
+    assert_eq!(chunks[0].1[8..], [8, 2, 0, 0, 0]);
+    let (width, height) = (number(16), number(20));
+    let mut rows = Vec::new();
+    flate2::read::ZlibDecoder::new(chunks[1].1).read_to_end(&mut rows).unwrap();
+    assert_eq!(rows.len(), height * (1 + width * 3));
+    let (mut pixels, mut before) = (Vec::new(), vec![0u8; width * 3]);
+    for row in rows.chunks(1 + width * 3) {
+        assert_eq!(row[0], 2);
+        before.iter_mut().zip(&row[1..]).for_each(|(above, own)| *above = above.wrapping_add(*own));
+        pixels.extend_from_slice(&before);
+    }
+    (width, height, pixels)
+}
+
+#[test]
+fn png_shows_what_svg_has() {
+    for (name, picture, _) in all() {
+        let svg = picture.svg();
+        let side = |key: &str| -> usize {
+            let text = svg.split(&format!(" {key}=\"")).nth(1).and_then(|rest| rest.split('"').next());
+            text.and_then(|text| text.parse().ok()).unwrap()
+        };
+        let png = picture.png().unwrap();
+        assert!(name != "lines" || png == picture.png().unwrap());
+        let (width, height, pixels) = decoded(&png);
+        assert_eq!((width, height), (2 * side("width"), 2 * side("height")), "{name}");
+        let painted = pixels.chunks(3).filter(|pixel| **pixel != [255, 255, 255]).count();
+        assert!(painted > 1000 && painted < width * height / 2, "{name}: {painted}");
+    }
+}
+
+#[test]
+fn a_picture_that_is_too_large_is_refused() {
+    let row = |i: usize| (i.to_string(), vec![1.0]);
+    let body = Body::Bars { rows: (0..4000).map(row).collect(), series: vec![String::new()], shares: false };
+    let error = picture(body).png().unwrap_err().to_string();
+    assert!(error.contains("too large for PNG"), "{error}");
+}
+
+/// A text without the marks of colours.
+fn plain(text: &str) -> String {
+    let mut out = String::new();
+    for (i, part) in text.split("\u{1b}[").enumerate() {
+        out += if i == 0 { part } else { part.split_once('m').map_or("", |(_, rest)| rest) };
+    }
+    out
+}
+
+#[test]
+fn text_fits_its_columns() {
+    for (name, picture, _) in all() {
+        for width in [20, 33, 80, 200] {
+            let text = |colour| picture.terminal(TerminalStyle { width, height: 8, colour });
+            assert!(!text(false).contains('\u{1b}'), "{name}");
+            let coloured = plain(&text(true));
+            for line in text(false).lines().chain(coloured.lines()) {
+                assert!(font::cells(line) <= width, "{name} in {width}: {line:?}");
+            }
+            if name == "lines" || name == "histogram" {
+                let longest = text(false).lines().map(font::cells).max();
+                assert_eq!(longest, Some(width), "{name}");
+            }
+            assert!(text(false).ends_with('\n') && text(true).contains('\u{1b}'), "{name}");
+        }
+    }
+}
+
+#[test]
+fn empty_pictures_are_drawn() {
+    let bodies = [
+        Body::Lines { x: Axis::log("x"), y: Axis::linear("y"), series: Vec::new() },
+        Body::Histogram(Histogram {
+            x: "x".to_owned(),
+            first: 0.0,
+            width: 1.0,
+            counts: Vec::new(),
+            band: None,
+            marks: Vec::new(),
+        }),
+        Body::Bars { rows: Vec::new(), series: Vec::new(), shares: false },
+        Body::Tokens(Vec::new()),
+    ];
+    for body in bodies {
+        let picture = picture(body);
+        assert!(picture.svg().ends_with("</svg>\n") && picture.png().is_ok());
+        for colour in [false, true] {
+            assert!(picture.terminal(TerminalStyle { width: 5, height: 0, colour }).contains("A heading"));
+        }
+    }
+}
