@@ -1,7 +1,7 @@
 //! Outlines of a font for labels of PNG pictures, and widths of texts.
 //!
-//! The outlines are those of DejaVu Sans for Latin, Greek and Cyrillic (`font/make.py` says how they are stored,
-//! `font/LICENSE` is theirs).
+//! The outlines are those of DejaVu Sans for Latin, Greek and Cyrillic; `font/make.py` says how they are
+//! stored, `font/LICENSE` is theirs.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

@@ -21,7 +21,7 @@ impl Bins {
         let (low, high) = match self.range {
             Some((low, high)) => (low.min(value), high.max(value)),
             None => {
-                // Fine enough to tell neighbours of the first value apart, with room in the numbers of intervals.
+                // Fine enough to tell neighbours of the first value apart, in numbers of intervals that fit.
                 self.power = if value == 0.0 { -60 } else { value.abs().log2().floor() as i32 - 24 };
                 (value, value)
             }

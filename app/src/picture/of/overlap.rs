@@ -20,8 +20,8 @@ pub struct OverlapRequest {
     pub top: String,
 }
 
-/// The share of rows that both rankings have among their best k, for each k, against that of rankings that have
-/// nothing to do with each other.
+/// The share of rows that both rankings have among their best k, for each k, against that of rankings that
+/// have nothing to do with each other.
 ///
 /// # Errors
 /// Questions that cannot be answered or have other pools, damage, and being told to stop.
@@ -70,7 +70,8 @@ pub fn overlap(
     })
 }
 
-/// `k` and the share of rows that both have among their first k; of many k about a hundred for each power of ten.
+/// `k` and the share of rows that both have among their first k; of many k about a hundred for each power of
+/// ten.
 fn shares(one: &[Scored], other: &[Scored]) -> Vec<[f64; 2]> {
     let key = |row: &Scored| (row.pool, row.row, row.pos);
     let (mut seen, mut both) = (HashSet::new(), 0u64);

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use gstore_core::many_of;
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Scored, resolve_top};
 use gstore_store::Snapshot;
 
@@ -28,8 +29,8 @@ pub struct ScoresRequest {
     pub top: Option<String>,
 }
 
-/// A histogram of all scores. Where vectors were projected, the noise floor is that of the median of some rows
-/// spread over the pool.
+/// A histogram of all scores. Where vectors were projected, the noise floor is the median of those of rows
+/// that are spread over the pool.
 ///
 /// # Errors
 /// A question that cannot be answered, damage, and being told to stop.
@@ -68,7 +69,11 @@ pub fn scores(
         ));
     }
     if summary.excluded.total() > 0 {
-        notes.push(format!("{} without a score are not counted.", count(summary.excluded.total())));
+        let left_out = summary.excluded.total();
+        notes.push(format!(
+            "{} not counted.",
+            many_of(left_out, "row without a score is", "rows without a score are")
+        ));
     }
     let marks = match &request.top {
         Some(top) => mark(&prepared, top, work)?.into_iter().collect(),

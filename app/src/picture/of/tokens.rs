@@ -35,8 +35,8 @@ pub struct TokensRequest {
 /// What the values of tokens are.
 #[derive(Debug, Clone)]
 pub enum TokenValues {
-    /// What a feature of tokens has: a loss, or the length of a vector. Its label or number; none: the loss, else
-    /// the first there is.
+    /// What a feature of tokens has: a loss, or the length of a vector. Its label or number; none: the loss,
+    /// else the first there is.
     Feature(Option<String>),
     /// The influence of each token on targets, with these options of `influence()`.
     Target(Vec<String>, Vec<(&'static str, Value)>),
@@ -45,8 +45,8 @@ pub enum TokenValues {
 /// The text of a sample, each token coloured by its value; `models` find the tokenizer.
 ///
 /// # Errors
-/// A dataset, sample or feature that is not there, a sample whose tokens have no values, damage, and being told
-/// to stop.
+/// A dataset, sample or feature that is not there, a sample whose tokens have no values, damage, and being
+/// told to stop.
 pub fn tokens(
     snapshot: &Arc<Snapshot>,
     request: &TokensRequest,
