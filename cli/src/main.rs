@@ -5,6 +5,7 @@
 
 mod commands;
 mod context;
+mod drawing;
 mod ending;
 mod failure;
 mod forecast;
@@ -62,6 +63,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Select(args) => commands::select::run(&context, &args),
         Command::Matrix(args) => commands::matrix::run(&context, &args),
         Command::Ask(args) => commands::ask::run(&context, &args),
+        Command::Plot(args) => commands::plot::run(&context, &args),
         Command::Ls(args) => commands::ls::run(&context, &args),
         Command::Info(args) => commands::info::run(&context, &args),
         Command::Snapshots(args) => commands::snapshots::run(&context, &args),

@@ -3,8 +3,12 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use gstore::picture::Spark;
 use gstore_train::{Checkpoint, Evaluated, Observer, StepReport};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+
+/// Columns of the curve of losses, at most.
+const CURVE: usize = 60;
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -19,12 +23,23 @@ pub struct Live {
     first: u64,
     total: u64,
     tokens: u64,
+    /// The losses so far, as the bar shows them.
+    curve: Spark,
 }
 
 impl Live {
     /// On standard error.
     pub fn new(quiet: bool) -> Self {
-        Self { quiet, bar: None, begun: Instant::now(), last_line: None, first: 0, total: 0, tokens: 0 }
+        Self {
+            quiet,
+            bar: None,
+            begun: Instant::now(),
+            last_line: None,
+            first: 0,
+            total: 0,
+            tokens: 0,
+            curve: Spark::default(),
+        }
     }
 
     /// The bar goes.
@@ -70,8 +85,8 @@ impl Observer for Live {
         }
         let bar = ProgressBar::new(total).with_position(taken);
         // A template that indicatif refuses costs the looks of the bar, not the run.
-        if let Ok(style) = ProgressStyle::with_template("{human_pos}/{human_len} {msg} {wide_bar} {eta} left")
-        {
+        let lines = "{human_pos}/{human_len} {msg} {wide_bar} {eta} left\nloss {prefix}";
+        if let Ok(style) = ProgressStyle::with_template(lines) {
             bar.set_style(style);
         }
         bar.reset_eta();
@@ -87,6 +102,9 @@ impl Observer for Live {
             format!("loss {loss:.4}, gradient {grad_norm:.3}, rate {learning_rate:.2e}, {rate} tokens/s");
         match &self.bar {
             Some(bar) => {
+                let columns = usize::from(console::Term::stderr().size().1);
+                self.curve.push(*loss);
+                bar.set_prefix(self.curve.line(columns.saturating_sub(8).min(CURVE)));
                 bar.set_message(numbers);
                 bar.set_position(step);
             }

@@ -11,6 +11,7 @@ const COMMANDS: [&str; 15] = [
     "attach",
     "query",
     "select",
+    "plot",
     "ls",
     "info",
     "snapshots",

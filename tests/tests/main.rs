@@ -21,6 +21,7 @@ mod page;
 mod per_token;
 mod pipeline;
 mod pipes;
+mod plot;
 mod projection_quality;
 mod python;
 mod resume;

@@ -35,6 +35,7 @@ const COMMANDS: &[&[&str]] = &[
     &["info"],
     &["info", "--json"],
     &["snapshots"],
+    &["plot", "scores", "--pool", "pool", "--target", "target"],
     &["verify"],
     &["verify", "--json"],
     &["completions", "bash"],

@@ -11,6 +11,7 @@ mod life;
 mod matrix;
 mod merge;
 mod negative;
+mod plot;
 mod run;
 mod scoring;
 #[cfg(feature = "serve")]
@@ -29,6 +30,7 @@ pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, 
 pub use matrix::MatrixArgs;
 pub use merge::MergeArgs;
 pub use negative::{command, join_negative};
+pub use plot::*;
 pub use run::RunArgs;
 pub use scoring::{PairArgs, ScoringArgs};
 #[cfg(feature = "serve")]
@@ -123,6 +125,8 @@ pub enum Command {
     Matrix(MatrixArgs),
     /// Rank a pool by its influence on a sample that is given here, and show the texts
     Ask(AskArgs),
+    /// Draw trainings, scores, sources, overlaps of rankings, or tokens
+    Plot(PlotArgs),
     /// List the datasets, runs and features of the store
     Ls(ListArgs),
     /// Describe the store, a dataset, a run or a feature

@@ -242,6 +242,10 @@ pub struct TrainSavingArgs {
     /// Go on from this checkpoint, of gstore or of the Hugging Face Trainer, with its optimizer
     #[arg(long, value_name = "DIR", conflicts_with_all = ["adapter", "lora_rank", "lora_alpha", "lora_targets", "from_scratch"])]
     pub resume_from_checkpoint: Option<PathBuf>,
+    /// Also draw the curves of the training here: .svg, .png, .html, or .txt; replaced if it exists. OUTPUT/loss.svg
+    /// is always drawn
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
     /// With --store: register the checkpoints as this run of the store, where `gstore ingest --run NAME`
     /// finds them [default: the output folder's name]
     #[arg(long, value_name = "NAME")]

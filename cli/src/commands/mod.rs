@@ -20,6 +20,7 @@ pub mod ls;
 pub mod matrix;
 pub mod merge;
 pub mod perplexity;
+pub mod plot;
 pub mod query;
 pub mod run;
 pub mod select;

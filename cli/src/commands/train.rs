@@ -25,6 +25,7 @@ use crate::args::{
     TrainWeightArgs,
 };
 use crate::context::{Context, command_line};
+use crate::drawing;
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
 use crate::output::out;
@@ -36,6 +37,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     if args.saving.run.is_some() && context.named_store().is_none() {
         bail!(UsageError("--run registers checkpoints in a store: give --store as well".to_owned()));
     }
+    drawing::check_file(context, args.saving.plot.as_deref(), true)?;
     let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
     let of_store = args.data.dataset.as_ref().or(args.data.eval_dataset.as_ref());
     let store = match (of_store, context.named_store()) {
@@ -85,6 +87,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     let outcome = gstore_train::run(&request, &mut live, &cancel);
     live.finish();
     let outcome = outcome?;
+    drawing::training(context, &args.output, args.saving.plot.as_deref())?;
     let run = match &store {
         Some(store) if outcome.finished => {
             let base = base.unwrap_or_else(|| name_of(&request.model));

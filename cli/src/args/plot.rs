@@ -1,0 +1,145 @@
+//! Flags of `gstore plot`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use gstore_store::SnapshotName;
+
+use super::{ModelArgs, ScoringArgs, at_least};
+
+/// `gstore plot`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore plot train warmup -o warmup.html\n  \
+    gstore plot scores --store s --pool pool --target gsm8k --top 5%\n  \
+    gstore plot sources --store s --pool pool --target gsm8k --top 5% -o sources.svg\n  \
+    gstore plot overlap --store s --pool pool --target gsm8k --with bbh --top 1000\n  \
+    gstore plot tokens --store s --dataset pool --id x17\n\n\
+    Pictures are drawn in the terminal, or with -o into a file by its ending. docs/plot.md shows them.")]
+pub struct PlotArgs {
+    /// What is drawn
+    #[command(subcommand)]
+    pub what: PlotWhat,
+}
+
+/// What is drawn.
+#[derive(Subcommand, Debug)]
+#[allow(clippy::large_enum_variant)] // there is one in a process
+pub enum PlotWhat {
+    /// Loss, learning rate and gradient norm of trainings, in the same axes
+    Train {
+        /// Output folders of trainings, or checkpoints, of gstore or of the Hugging Face Trainer
+        #[arg(value_name = "DIR", required = true)]
+        folders: Vec<PathBuf>,
+        /// Where it is drawn
+        #[command(flatten)]
+        picture: PictureArgs,
+    },
+    /// How the scores of a pool are distributed, with the noise floor
+    Scores {
+        /// Pool and target
+        #[command(flatten)]
+        ranking: RankingArgs,
+        /// Mark the lowest score of so many best rows: a number, or a share of the live rows such as 5%
+        #[arg(long, value_name = "N|P%")]
+        top: Option<String>,
+        /// Where it is drawn
+        #[command(flatten)]
+        picture: PictureArgs,
+    },
+    /// Which share each source has of the best rows, and of the pool
+    Sources {
+        /// Pool and target
+        #[command(flatten)]
+        ranking: RankingArgs,
+        /// How many rows are the best: a number, or a share of the live rows such as 5%
+        #[arg(long, value_name = "N|P%", default_value = "5%")]
+        top: String,
+        /// The metadata column whose values are the sources
+        #[arg(long, value_name = "COLUMN", default_value = "source")]
+        column: String,
+        /// Where it is drawn
+        #[command(flatten)]
+        picture: PictureArgs,
+    },
+    /// How many rows two rankings of a pool have in common, by the number of rows taken
+    Overlap {
+        /// Pool, and target of the first ranking
+        #[command(flatten)]
+        ranking: RankingArgs,
+        /// Targets of the second ranking [default: those of the first]
+        #[arg(long = "with", value_name = "NAME", value_delimiter = ',', num_args = 1..)]
+        other: Vec<String>,
+        /// What is different in the second ranking: an option of influence() in docs/sql.md, as
+        /// kind=grad-sgd or checkpoints=a,b (may be repeated)
+        #[arg(long = "with-option", value_name = "NAME=VALUE")]
+        options: Vec<String>,
+        /// How many rows are compared at most: a number, or a share of the live rows such as 5%
+        #[arg(long, value_name = "N|P%", default_value = "10%")]
+        top: String,
+        /// Where it is drawn
+        #[command(flatten)]
+        picture: PictureArgs,
+    },
+    /// The tokens of a sample, coloured by their loss or influence; needs what `gstore ingest --per-token`
+    /// computes
+    Tokens {
+        /// Dataset of the sample
+        #[arg(long, value_name = "NAME")]
+        dataset: String,
+        /// Its id
+        #[arg(long, value_name = "ID")]
+        id: String,
+        /// Feature whose values are shown, by label or number [default: the loss, else the first feature
+        /// of tokens]
+        #[arg(long, value_name = "LABEL", conflicts_with = "target")]
+        feature: Option<String>,
+        /// Show the influence on these targets instead
+        #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
+        target: Vec<String>,
+        /// The state of the store to read: a number or a tag [default: the current one]
+        #[arg(long, value_name = "N|TAG")]
+        snapshot: Option<SnapshotName>,
+        /// Where it is drawn
+        #[command(flatten)]
+        picture: PictureArgs,
+        /// How tokens are scored for targets
+        #[command(flatten)]
+        scoring: ScoringArgs,
+        /// Where the tokenizer is
+        #[command(flatten)]
+        models: ModelArgs,
+    },
+}
+
+/// A pool, a target, and how they are compared.
+#[derive(Args, Debug)]
+pub struct RankingArgs {
+    /// Datasets whose rows are scored
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
+    pub pool: Vec<String>,
+    /// Target samples: a dataset, or dataset:subtask; several are allowed, with commas between them
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
+    pub target: Vec<String>,
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+    /// How to score
+    #[command(flatten)]
+    pub scoring: ScoringArgs,
+}
+
+/// Where a picture is drawn.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Picture")]
+pub struct PictureArgs {
+    /// File to write: .svg, .png, .html, or .txt for text [default: standard output, as text]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub force: bool,
+    /// Columns of a picture of text [default: those of the terminal, else 80]
+    #[arg(long, value_name = "N", value_parser = at_least::<usize>(20))]
+    pub width: Option<usize>,
+}

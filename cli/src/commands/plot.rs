@@ -1,0 +1,160 @@
+//! `gstore plot`: trainings, scores, sources, overlaps of rankings and tokens as pictures.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use gstore::picture::{
+    OverlapRequest, Picture, ScoresRequest, SourcesRequest, TokenValues, TokensRequest, TrainingLog, overlap,
+    scores, sources, tokens, training,
+};
+use gstore::{AnswerError, Snapshot, Work};
+use gstore_query::influence::{Function, InfluenceSpec, OptionError, Options, Takes};
+use serde_json::Value;
+
+use crate::args::{ModelArgs, PictureArgs, PlotArgs, PlotWhat, RankingArgs, ScoringArgs};
+use crate::context::{Context, command_line};
+use crate::drawing::{check_file, draw};
+use crate::failure::UsageError;
+use crate::models::encoder;
+use crate::question::{between, scoring};
+
+/// What Ctrl-C says.
+const STOPPING: &str = "stopping; once more to stop at once";
+
+/// Draws what the flags ask for.
+pub fn run(context: &Context, args: &PlotArgs) -> Result<ExitCode> {
+    let picture = match &args.what {
+        PlotWhat::Train { picture, .. }
+        | PlotWhat::Scores { picture, .. }
+        | PlotWhat::Sources { picture, .. }
+        | PlotWhat::Overlap { picture, .. }
+        | PlotWhat::Tokens { picture, .. } => picture,
+    };
+    check(context, picture)?;
+    let drawn = match &args.what {
+        PlotWhat::Train { folders, .. } => trainings(folders)?,
+        PlotWhat::Scores { ranking, top, .. } => {
+            let request = ScoresRequest { spec: spec(ranking)?, top: top.clone() };
+            answered(context, ranking, |snapshot, work| scores(snapshot, &request, work))?
+        }
+        PlotWhat::Sources { ranking, top, column, .. } => {
+            let request = SourcesRequest { spec: spec(ranking)?, top: top.clone(), by: column.clone() };
+            answered(context, ranking, |snapshot, work| sources(snapshot, &request, work))?
+        }
+        PlotWhat::Overlap { ranking, other, options, top, .. } => {
+            let specs = [spec(ranking)?, second(ranking, other, options)?];
+            let request = OverlapRequest { specs, top: top.clone() };
+            answered(context, ranking, |snapshot, work| overlap(snapshot, &request, work))?
+        }
+        PlotWhat::Tokens { dataset, id, feature, target, snapshot, scoring, models, .. } => {
+            let values = token_values(feature.as_ref(), target, scoring)?;
+            let request = TokensRequest { dataset: dataset.clone(), id: id.clone(), values };
+            of_sample(context, &request, snapshot.as_ref(), models)?
+        }
+    };
+    draw(picture, &drawn)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(context: &Context, args: &PictureArgs) -> Result<()> {
+    check_file(context, args.output.as_deref(), args.force)
+}
+
+fn trainings(folders: &[PathBuf]) -> Result<Picture> {
+    let mut logs: Vec<TrainingLog> = Vec::new();
+    for folder in folders {
+        let mut log = TrainingLog::read(folder)?;
+        // Checkpoints of several runs may have the same name; paths tell them apart.
+        if logs.iter().any(|other| other.name == log.name) {
+            log.name = folder.display().to_string();
+        }
+        logs.push(log);
+    }
+    Ok(training(&logs))
+}
+
+fn spec(ranking: &RankingArgs) -> Result<InfluenceSpec> {
+    Ok(between(&ranking.pool, &ranking.target, scoring(&ranking.scoring)?))
+}
+
+/// The second ranking: like the first but for its targets and some options.
+fn second(ranking: &RankingArgs, other: &[String], changed: &[String]) -> Result<InfluenceSpec> {
+    if other.is_empty() && changed.is_empty() {
+        bail!(UsageError(
+            "what is the second ranking? give its targets with --with, or what is different with --with-option"
+                .to_owned()
+        ));
+    }
+    let mut options = Options::new(Function::Influence);
+    for text in changed {
+        set(&mut options, text)
+            .map_err(|error| UsageError(format!("--with-option {text}: {}", error.message)))?;
+    }
+    let first = &ranking.scoring.0;
+    for option in Function::Influence.options() {
+        if let Some(value) = first.value(option.name).filter(|_| !options.has(option.name)) {
+            options.set(option.name, value.clone()).map_err(|error| UsageError(error.message))?;
+        }
+    }
+    let targets = if other.is_empty() { &ranking.target } else { other };
+    Ok(between(&ranking.pool, targets, scoring(&ScoringArgs(options))?))
+}
+
+/// Sets an option that is written as NAME=VALUE.
+fn set(options: &mut Options, text: &str) -> Result<(), OptionError> {
+    let (name, value) = text.split_once('=').unwrap_or((text, "true"));
+    let name = name.replace('-', "_");
+    let takes = Function::Influence.options().find(|option| option.name == name).map(|option| option.takes);
+    let value = match takes {
+        Some(Takes::Flag) => Value::Bool(value == "true"),
+        Some(Takes::Texts | Takes::Numbers) => value.split(',').map(Value::from).collect(),
+        _ => Value::from(value),
+    };
+    options.set(&name, value)
+}
+
+/// A picture of an answer of the store.
+fn answered(
+    context: &Context,
+    ranking: &RankingArgs,
+    picture: impl FnOnce(&Arc<Snapshot>, &mut Work<'_>) -> Result<Picture, AnswerError>,
+) -> Result<Picture> {
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, ranking.snapshot.as_ref())?;
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    Ok(picture(&snapshot, &mut context.work(&command, &mut reporter, &cancel))?)
+}
+
+fn token_values(feature: Option<&String>, target: &[String], scoring: &ScoringArgs) -> Result<TokenValues> {
+    let given = &scoring.0;
+    let options: Vec<(&'static str, Value)> = Function::Influence
+        .options()
+        .filter_map(|option| Some((option.name, given.value(option.name)?.clone())))
+        .collect();
+    match (target, options.first()) {
+        ([], None) => Ok(TokenValues::Feature(feature.cloned())),
+        ([], Some((name, _))) => bail!(UsageError(format!(
+            "--{} says how tokens are scored for a target; name one with --target",
+            name.replace('_', "-")
+        ))),
+        (target, _) => Ok(TokenValues::Target(target.to_vec(), options)),
+    }
+}
+
+fn of_sample(
+    context: &Context,
+    request: &TokensRequest,
+    snapshot: Option<&gstore_store::SnapshotName>,
+    models: &ModelArgs,
+) -> Result<Picture> {
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, snapshot)?;
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let encoder = encoder(context, models)?;
+    let work = context.work(&command, &mut reporter, &cancel);
+    Ok(tokens(&snapshot, request, Some(encoder), &work)?)
+}

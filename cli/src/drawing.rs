@@ -1,0 +1,119 @@
+//! Pictures in the terminal and as files.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use gstore::picture::{self, LogError, Picture, TerminalStyle, TrainingLog};
+
+use crate::args::PictureArgs;
+use crate::context::Context;
+use crate::failure::UsageError;
+use crate::output::{Output, Place, check, out};
+
+/// Columns where no terminal says how many it has.
+const COLUMNS: usize = 80;
+
+/// Lines of a plot in a terminal.
+const LINES: usize = 12;
+
+/// The curves that every training leaves in its folder.
+const CURVES: &str = "loss.svg";
+
+/// A form of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Svg,
+    Png,
+    Html,
+    Text,
+}
+
+/// The form that a name says.
+fn form(path: &Path) -> Result<Form> {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    Ok(match ending.as_deref() {
+        Some("svg") => Form::Svg,
+        Some("png") => Form::Png,
+        Some("html" | "htm") => Form::Html,
+        Some("txt") => Form::Text,
+        _ => bail!(UsageError(format!(
+            "{}: a picture is written as .svg, .png, .html or .txt, by the ending of its name",
+            path.display()
+        ))),
+    })
+}
+
+/// Refuses a file that cannot be written or has no form, before the work whose picture it is to hold.
+pub fn check_file(context: &Context, path: Option<&Path>, force: bool) -> Result<()> {
+    match path.filter(|path| Place::of(Some(path)) != Place::Stdout) {
+        Some(path) => {
+            form(path)?;
+            check(context, &[Some(path)], force)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Draws a picture where the flags say.
+pub fn draw(args: &PictureArgs, picture: &Picture) -> Result<()> {
+    match args.output.as_deref().filter(|path| Place::of(Some(path)) != Place::Stdout) {
+        Some(path) => write(picture, path, args.width, args.force),
+        None => {
+            let (columns, colour) = terminal();
+            let width = args.width.or(columns).unwrap_or(COLUMNS);
+            let text = picture.terminal(TerminalStyle { width, height: LINES, colour });
+            out!("{}", text.trim_end());
+            Ok(())
+        }
+    }
+}
+
+/// Columns of the terminal that results go to, and whether it shows colours.
+fn terminal() -> (Option<usize>, bool) {
+    if !std::io::stdout().is_terminal() {
+        return (None, false);
+    }
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+    let columns = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    (columns, !plain)
+}
+
+fn write(picture: &Picture, path: &Path, width: Option<usize>, force: bool) -> Result<()> {
+    let bytes = match form(path)? {
+        Form::Svg => picture.svg().into_bytes(),
+        Form::Png => picture.png()?,
+        Form::Html => picture.html().into_bytes(),
+        Form::Text => {
+            let style = TerminalStyle { width: width.unwrap_or(COLUMNS), height: LINES, colour: false };
+            picture.terminal(style).into_bytes()
+        }
+    };
+    let mut output = Output::create(Some(path), force)?;
+    output.write_all(&bytes)?;
+    output.finish()
+}
+
+/// Draws the curves of a training into its folder, and where they were asked for.
+///
+/// # Errors
+/// What was asked for and cannot be drawn. A training without its picture is no failure.
+pub fn training(context: &Context, folder: &Path, asked: Option<&Path>) -> Result<()> {
+    let log = match TrainingLog::read(folder) {
+        Ok(log) => log,
+        Err(LogError::None(_)) if asked.is_none() => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let picture = picture::training(&[log]);
+    let own = folder.join(CURVES);
+    if let Err(error) = write(&picture, &own, None, true) {
+        context.say(&format!("note: {} could not be written: {error}", own.display()));
+    }
+    match asked {
+        Some(path) => {
+            draw(&PictureArgs { output: Some(path.to_owned()), force: true, width: None }, &picture)
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,181 @@
+//! Promise: pictures show what the store and the logs hold, the same bytes each time, in files that stand alone
+//! and in text that fits.
+
+use std::path::Path;
+use std::process::Command;
+
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+
+fn warmup() -> String {
+    world::demo().join("warmup").display().to_string()
+}
+
+/// A pool of 60 samples and a target of 9, with projected gradients of the demo's model.
+fn filled() -> Place {
+    let place = Place::new();
+    for (dataset, rows) in [("pool", 60), ("target", 9)] {
+        let data = place.path(&format!("{dataset}.jsonl"));
+        world::write_samples(&data, rows);
+        let done = place.ingest(dataset, Some(&data), "grad-sgd");
+        assert_eq!(done.code, 0, "{}", done.stderr);
+    }
+    place
+}
+
+/// Refuses lines of more than 80 characters.
+fn fits(text: &str) {
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line:?}");
+    }
+    assert!(!text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn the_curves_of_the_documentation_are_those_of_the_command() {
+    let place = Place::new();
+    place.ok(&["plot", "train", &warmup(), "-o", "curves.svg"]);
+    let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plots/training.svg");
+    let drawn = fs_err::read_to_string(place.path("curves.svg")).expect("drawn");
+    assert!(
+        drawn == fs_err::read_to_string(shown).expect("documented"),
+        "docs/plots/training.svg is now\n{drawn}"
+    );
+}
+
+#[test]
+fn trainings_are_drawn_in_every_form() {
+    let place = Place::new();
+    let text = place.ok(&["plot", "train", &warmup()]);
+    fits(&text);
+    for part in ["Training warmup", "learning rate", "gradient norm", "104 of 104 steps", "step"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let narrow = place.ok(&["plot", "train", &warmup(), "--width", "40"]);
+    assert_eq!(narrow.lines().map(|line| line.chars().count()).max(), Some(40), "{narrow}");
+
+    // Two checkpoints of one training have curves of their own.
+    let checkpoints = [26, 104].map(|step| format!("{}/checkpoint-{step}", warmup()));
+    place.ok(&["plot", "train", &checkpoints[0], &checkpoints[1], "-o", "two.html"]);
+    let page = fs_err::read_to_string(place.path("two.html")).expect("drawn");
+    assert!(page.contains("checkpoint-26") && page.contains("checkpoint-104"), "{page}");
+    assert!(page.starts_with("<!DOCTYPE html>") && !page.contains("<script"), "{page}");
+
+    place.ok(&["plot", "train", &warmup(), "-o", "curves.png"]);
+    let png = fs_err::read(place.path("curves.png")).expect("drawn");
+    assert_eq!((&png[..8], &png[12..16]), (&b"\x89PNG\r\n\x1a\n"[..], &b"IHDR"[..]));
+    assert_eq!(u32::from_be_bytes(png[16..20].try_into().expect("four")), 1440);
+
+    place.ok(&["plot", "train", &warmup(), "-o", "curves.txt"]);
+    assert_eq!(fs_err::read_to_string(place.path("curves.txt")).expect("drawn"), text);
+}
+
+#[test]
+fn what_cannot_be_drawn_is_refused() {
+    let place = Place::new();
+    let refused = |args: &[&str], code: i32, words: &str| {
+        let finished = place.run(args);
+        assert!(finished.code == code && finished.stderr.contains(words), "{args:?}: {finished:?}");
+    };
+    fs_err::write(place.path("there.svg"), "mine").expect("written");
+    refused(&["plot", "train", &warmup(), "-o", "there.svg"], 2, "--force");
+    assert_eq!(fs_err::read_to_string(place.path("there.svg")).expect("kept"), "mine");
+    place.ok(&["plot", "train", &warmup(), "-o", "there.svg", "--force"]);
+    refused(&["plot", "train", &warmup(), "-o", "curves.pdf"], 2, ".svg");
+    fs_err::create_dir_all(place.path("empty")).expect("made");
+    refused(&["plot", "train", "empty"], 1, "no log of a training");
+    fs_err::create_dir_all(place.path("broken")).expect("made");
+    fs_err::write(place.path("broken/trainer_state.json"), "{").expect("written");
+    refused(&["plot", "train", "broken"], 1, "trainer_state.json");
+    refused(&["plot", "scores", "--pool", "pool", "--target", "target"], 1, "store");
+}
+
+#[test]
+fn scores_sources_and_overlap_are_drawn() {
+    let place = filled();
+    let of = ["--pool", "pool", "--target", "target"];
+    let drawn = |what: &str, more: &[&str]| place.ok(&[&["plot", what][..], &of[..], more].concat());
+
+    let scores = drawn("scores", &["--top", "10%"]);
+    fits(&scores);
+    let scored = place.value("SELECT count(*) FROM influence('pool', 'target')");
+    assert!(scores.contains(&format!("scores of {scored} rows")), "{scores}");
+    assert!(scores.contains("noise floor") && scores.contains("best 10%"), "{scores}");
+    drawn("scores", &["-o", "scores.svg"]);
+    let bytes = fs_err::read(place.path("scores.svg")).expect("drawn");
+    drawn("scores", &["-o", "scores.svg", "--force", "--threads", "1"]);
+    assert_eq!(fs_err::read(place.path("scores.svg")).expect("drawn"), bytes);
+
+    let sources = drawn("sources", &["--top", "12"]);
+    fits(&sources);
+    assert!(sources.matches("33.3 %").count() >= 3, "{sources}");
+    let best = "SELECT count(*) FROM (SELECT source FROM influence('pool', 'target') ORDER BY score DESC LIMIT 12) WHERE source = 'a'";
+    let share: f64 = place.value(best).parse::<f64>().expect("a number") / 12.0 * 100.0;
+    assert!(sources.contains(&format!("{share:.1} %")), "{share}: {sources}");
+    let unknown = place.run(&[&["plot", "sources"][..], &of[..], &["--column", "sauce"]].concat());
+    assert!(unknown.code == 1 && unknown.stderr.contains("sauce"), "{unknown:?}");
+
+    let same = drawn("overlap", &["--with", "target", "--top", "20"]);
+    fits(&same);
+    assert!(same.contains("100.0 % of the best 20 rows are the same"), "{same}");
+    let other = drawn("overlap", &["--with-option", "sim=dot", "--top", "20"]);
+    assert!(other.contains("of the best 20 rows are the same"), "{other}");
+    for (more, words) in [(&[][..], "--with"), (&["--with-option", "simm=dot"][..], "simm")] {
+        let refused = place.run(&[&["plot", "overlap"][..], &of[..], more].concat());
+        assert!(refused.code == 2 && refused.stderr.contains(words), "{refused:?}");
+    }
+}
+
+#[test]
+fn tokens_are_drawn_with_their_losses() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 12);
+    let mut ingest = place.gstore(&["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--per-token"]);
+    ingest.args(["--features", "loss", "--max-length", "256", "--model"]).arg(world::demo().join("model"));
+    binary::ok(&mut ingest);
+    let text = place.ok(&["plot", "tokens", "--dataset", "pool", "--id", "s3"]);
+    fits(&text);
+    assert!(text.contains("Tokens of s3 in pool") && text.contains("loss@base:token"), "{text}");
+    let sql = "SELECT count(*) FROM vectors('pool', 'loss@base:token') WHERE row = 3";
+    let bars = text.lines().filter(|line| line.contains('█') || line.contains('▏')).count();
+    assert!(bars > 0 && bars <= place.value(sql).parse().expect("a number"), "{text}");
+    place.ok(&["plot", "tokens", "--dataset", "pool", "--id", "s3", "-o", "tokens.svg"]);
+    for (args, words) in [
+        (&["--id", "nobody"][..], "nobody"),
+        (&["--id", "s3", "--feature", "grad"][..], "loss@base:token"),
+        (&["--id", "s3", "--sim", "dot"][..], "--target"),
+    ] {
+        let refused = place.run(&[&["plot", "tokens", "--dataset", "pool"][..], args].concat());
+        assert!(refused.code != 0 && refused.stderr.contains(words), "{args:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_training_leaves_its_curves() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 8);
+    let train = |more: &[&str]| {
+        let mut command = Command::new(binary::path());
+        command.current_dir(place.path("")).env_remove("GSTORE_STORE");
+        command.args(["train", "--data", "pool.jsonl", "--output", "out", "--lora-rank", "2"]);
+        command.args(["--learning-rate", "1e-3", "--max-length", "256", "--num-train-epochs", "1"]);
+        command.args(["--per-device-train-batch-size", "2", "--model"]).arg(world::demo().join("model"));
+        command.args(more);
+        command
+    };
+    let wrong = binary::run(&mut train(&["--plot", "curves.pdf"]));
+    assert!(wrong.code == 2 && wrong.stderr.contains(".svg"), "{wrong:?}");
+    assert!(!place.path("out").exists());
+    binary::ok(&mut train(&["--plot", "curves.html"]));
+    let read = |name: &str| fs_err::read_to_string(place.path(name)).expect("drawn");
+    let (curves, page) = (read("out/loss.svg"), read("curves.html"));
+    for part in ["Training out", "learning rate", "gradient norm", "4 of 4 steps"] {
+        assert!(curves.contains(part) && page.contains(part), "{part}: {curves}");
+    }
+    place.ok(&["plot", "train", "out", "-o", "later.svg"]);
+    assert_eq!(read("later.svg"), curves);
+    // The same command finds all done, and its picture is drawn once more.
+    fs_err::remove_file(place.path("curves.html")).expect("removed");
+    binary::ok(&mut train(&["--plot", "curves.html"]));
+    assert_eq!(read("curves.html"), page);
+}
