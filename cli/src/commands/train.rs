@@ -14,7 +14,7 @@ use gstore_model::Keep;
 use gstore_store::{RunCheckpoint, Store};
 use gstore_train::{
     AdamW, Batching, Compute, DataSource, DropoutRates, Evaluation, LoraChoice, Method, OptimizerKind,
-    Outcome, Saving, ScheduleKind, Sgd, StepOptions, Subset, TrainRequest,
+    Outcome, Saving, ScheduleKind, Sgd, StepOptions, Subset, TrainError, TrainRequest,
 };
 use serde_json::{Value, json};
 
@@ -86,8 +86,15 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     }
     let outcome = gstore_train::run(&request, &mut live, &cancel);
     live.finish();
+    // A picture that cannot be drawn keeps no run from being registered, and a loss that is no number is the one
+    // whose curve is wanted most.
+    let drawn = match &outcome {
+        Ok(_) | Err(TrainError::NotFinite { .. }) => {
+            drawing::training(context, &args.output, args.saving.plot.as_deref())
+        }
+        Err(_) => Ok(()),
+    };
     let outcome = outcome?;
-    drawing::training(context, &args.output, args.saving.plot.as_deref())?;
     let run = match &store {
         Some(store) if outcome.finished => {
             let base = base.unwrap_or_else(|| name_of(&request.model));
@@ -98,6 +105,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         _ => None,
     };
     tell(context, args, &outcome, run.as_deref())?;
+    drawn?;
     Ok(if outcome.finished { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
 }
 
