@@ -7,7 +7,7 @@
 //! - `of` makes pictures from a store, and from the logs of trainings
 //!
 //! Invariants
-//! - equal pictures have equal bytes, on every machine
+//! - equal pictures have equal bytes
 //! - HTML and SVG stand alone: no script, no font and no file from elsewhere
 //! - values that are not finite leave a gap and never stretch an axis
 

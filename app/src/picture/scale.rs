@@ -3,6 +3,9 @@
 /// Values beyond this are left out, so that no range overflows.
 const LARGEST: f64 = 1e300;
 
+/// Smallest step, whose power of ten is a normal number.
+const SMALLEST: f64 = 1e-300;
+
 /// A mapping of values to 0..1, with its ticks.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Scale {
@@ -87,6 +90,7 @@ pub(super) fn round_step(least: f64) -> f64 {
 
 /// A step of 1, 2 or 5 times a power of ten, not below `least`, and the power.
 fn step(least: f64) -> (f64, i32) {
+    let least = least.max(SMALLEST);
     let power = least.log10().floor() as i32;
     let base = |power: i32| if power < 0 { 1.0 / 10f64.powi(-power) } else { 10f64.powi(power) };
     for times in [1.0, 2.0, 5.0] {
@@ -163,6 +167,8 @@ mod tests {
         assert_eq!((scale.place(1.0), scale.place(3.0), scale.place(f64::NAN)), (Some(0.0), Some(1.0), None));
         let log = Scale::of([0.0, 1.0, 100.0].into_iter(), true, 0.0, 5);
         assert_eq!((log.place(0.0), log.place(10.0)), (None, Some(0.5)));
+        let tiny = Scale::of([0.0, f64::from_bits(1)].into_iter(), false, 0.0, 5);
+        assert!(tiny.ticks.len() == 1, "{tiny:?}");
         for none in [Scale::of([].into_iter(), false, 0.1, 5), Scale::of([2.0].into_iter(), true, 0.1, 5)] {
             assert!(!none.ticks.is_empty(), "{none:?}");
         }

