@@ -59,10 +59,13 @@ pub enum EvaluateError {
     },
     /// No reference for a prediction.
     #[error(
-        "there is no reference for {0:?}: give records that have one, or {} that do",
+        "there is no reference for {id:?}: give records that have one, or {} that do",
         Remedy::Option("references", "")
     )]
-    NoReference(String),
+    NoReference {
+        /// The prediction.
+        id: String,
+    },
     /// One id twice.
     #[error("the id {id:?} comes twice in {of}, and rows are joined by it")]
     RepeatedId {

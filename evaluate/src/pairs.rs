@@ -121,7 +121,7 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
                     None => reference(&record, request.reference.as_deref()).unwrap_or_default(),
                 };
                 if expected.is_empty() {
-                    return Err(EvaluateError::NoReference(id));
+                    return Err(EvaluateError::NoReference { id });
                 }
                 places.insert(id.clone(), pairs.rows.len());
                 let prompt = prompt(&mut record);

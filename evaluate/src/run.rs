@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use gstore_core::{Cancel, Progress};
-use gstore_data::{TemplateKind, TextEncoder};
+use gstore_data::TemplateKind;
 use gstore_generate::{Compute, Weights};
 
 use self::answers::Running;
@@ -93,9 +93,8 @@ pub fn evaluate_tasks(
     };
     let metrics = metrics(&request.questions)?;
     let weights = &first.weights;
-    let tokenizer = weights.tokenizer.as_deref().unwrap_or(&weights.model);
-    let encoder = TextEncoder::load(tokenizer, weights.template, weights.max_length)?;
-    let form = (weights.max_length as usize, weights.template != TemplateKind::Plain);
+    let encoder = weights.text.encoder(&weights.model)?;
+    let form = (weights.text.max_length as usize, weights.text.template != TemplateKind::Plain);
     let threads = request.compute.threads.max(1);
     let prompts = fit(&request.questions, &encoder, form, (threads, cancel))?;
     let left_out = prompts.iter().filter(|prompt| prompt.left_out > 0).count();

@@ -92,6 +92,6 @@ fn what_cannot_be_scored_is_refused() {
     refused(&|request| request.questions.clear(), "no sample");
     refused(&|request| request.questions[0].options[1].clear(), "has no token");
     refused(&|request| request.questions[0].options.clear(), "no choices");
-    refused(&|request| request.weights.max_length = 4, "tokens, 4 are allowed");
+    refused(&|request| request.weights.text.max_length = 4, "tokens, 4 are allowed");
     refused(&|request| request.questions[1].id = "0".to_owned(), "two prompts");
 }

@@ -84,7 +84,7 @@ pub fn choices(
     device.check(precision)?;
     match device {
         Device::Cpu => run(request, Cpu::new(precision), progress, cancel),
-        other => run(request, other.candle()?, progress, cancel),
+        Device::Candle(on) => run(request, on.open()?, progress, cancel),
     }
 }
 

@@ -62,7 +62,7 @@ pub fn forecast(
     let prepared = Prepared::new(request, observer, cancel)?;
     match device {
         Device::Cpu => measure(prepared, Cpu::new(precision), cancel),
-        other => measure::<Candle>(prepared, other.candle()?, cancel),
+        Device::Candle(on) => measure::<Candle>(prepared, on.open()?, cancel),
     }
 }
 
@@ -80,7 +80,10 @@ fn measure<B: Backend + Clone>(
     let wanted = (request.compute.piece_tokens * request.compute.threads) as u64;
     let mut some = Vec::new();
     let mut measured = 0;
-    for sample in samples.iter().take_while(|_| measured < wanted) {
+    for sample in &samples {
+        if measured >= wanted {
+            break;
+        }
         measured += sample.ids.len() as u64;
         some.push(sample);
     }

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use gstore_data::TemplateKind;
 use gstore_evaluate::statistics::Bootstrap;
-use gstore_generate::{Compute, Weights};
+use gstore_generate::Compute;
 use gstore_model::Device;
 
-use super::{Template, at_least};
+use super::{TextArgs, at_least};
 
 /// `gstore evaluate`
 #[derive(Args, Debug)]
@@ -81,6 +80,10 @@ pub struct EvaluateTasksArgs {
     /// The models
     #[command(flatten)]
     pub models: EvaluateModelArgs,
+    /// How questions become tokens: of one that is longer than --max-length examples are left out, the last
+    /// first; with --template plain it stands as it is, else as a user's message
+    #[command(flatten)]
+    pub text: TextArgs,
     /// The questions
     #[command(flatten)]
     pub tasks: TaskArgs,
@@ -119,12 +122,6 @@ pub struct EvaluateModelArgs {
     /// Leave out the base model
     #[arg(long)]
     pub no_base: bool,
-    /// How a question becomes text: as a user's message, or with plain as it is
-    #[arg(long, value_enum, default_value = TemplateKind::Tulu.name())]
-    pub template: Template,
-    /// Tokens of a prompt at most; examples that do not fit are left out, the last first
-    #[arg(long, value_name = "N", default_value_t = Weights::MAX_LENGTH, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_length: u32,
 }
 
 /// The questions of an evaluation.

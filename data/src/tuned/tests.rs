@@ -57,7 +57,7 @@ fn the_same_tokens_in_another_spelling_are_the_same() {
         }
     });
     for template in [TemplateKind::Tulu, TemplateKind::Chat, TemplateKind::Plain] {
-        share(&same, template).unwrap();
+        share(&same, template.clone()).unwrap();
         share(&TempDir::new().unwrap(), template).unwrap();
     }
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use gstore_core::Cancel;
 use gstore_core::parallel::ordered;
-use gstore_data::TextEncoder;
+use gstore_data::{SampleError, TextEncoder};
 use gstore_model::architectures::Decoder;
 
 use super::{Choice, ChoiceRequest};
@@ -46,7 +46,7 @@ pub(super) fn encoded(
         return Err(GenerateError::NoSamples);
     }
     let shares: Vec<&[Choice]> = request.questions.chunks(SHARE).collect();
-    let limits = [(Some(request.weights.max_length as usize), false), (positions(decoder), true)];
+    let limits = [(Some(request.weights.text.max_length as usize), false), (positions(decoder), true)];
     let mut all = Vec::with_capacity(request.questions.len());
     let of_share = |(): &mut (), share: usize| -> Result<Vec<Asked>, GenerateError> {
         shares[share].iter().map(|question| of_question(question, encoder, decoder, limits)).collect()
@@ -74,7 +74,7 @@ fn of_question(
     let name = || format!("question {:?}", question.id);
     let encode = |option: &String| {
         let encoded = encoder.encode_answer(&question.content, &question.begun, option);
-        let (ids, before) = encoded.map_err(|source| GenerateError::Encode { sample: name(), source })?;
+        let (ids, before) = encoded.map_err(|source| SampleError::Encode { sample: name(), source })?;
         check_tokens(&name(), &ids, decoder)?;
         if ids.len() <= before {
             return Err(GenerateError::Option(format!("{}: the choice {option:?} has no token", name())));

@@ -151,25 +151,30 @@ fn feature_of(
     let of_tokens = |part: &&Arc<FeaturePart>| part.desc.granularity == Granularity::Token;
     let features: Vec<&Arc<FeaturePart>> =
         snapshot.features_of(dataset).into_iter().filter(of_tokens).collect();
-    let found = match label {
-        Some(label) => {
-            features.iter().find(|part| part.attrs.label == label || part.number.to_string() == label)
-        }
-        None => {
-            let loss = features.iter().find(|part| part.desc.space.family == Family::Loss);
-            loss.or(features.first())
-        }
+    let known = || features.iter().map(|part| part.attrs.label.as_str()).collect::<Vec<_>>().join(", ");
+    let fits = |part: &&&Arc<FeaturePart>| {
+        label.is_none_or(|label| part.attrs.label == label || part.number.to_string() == label)
     };
-    found.map(|part| Arc::clone(part)).ok_or_else(|| {
-        let known: Vec<&str> = features.iter().map(|part| part.attrs.label.as_str()).collect();
-        AnswerError::Refused(match (label, known.is_empty()) {
-            (_, true) => format!("dataset `{dataset}` has no feature with a vector for each token"),
-            (Some(label), false) => {
-                format!("dataset `{dataset}` has no feature of tokens `{label}`; it has {}", known.join(", "))
-            }
-            (None, false) => format!("dataset `{dataset}` has no feature of tokens"),
-        })
-    })
+    let found: Vec<&&Arc<FeaturePart>> = features.iter().filter(fits).collect();
+    let loss = found.iter().find(|part| part.desc.space.family == Family::Loss);
+    match (label, found.as_slice()) {
+        (None, [first, ..]) => Ok(Arc::clone(loss.unwrap_or(first))),
+        (Some(_), [one]) => Ok(Arc::clone(one)),
+        (Some(label), [_, ..]) => {
+            let numbers: Vec<String> = found.iter().map(|part| part.number.to_string()).collect();
+            Err(AnswerError::Refused(format!(
+                "dataset `{dataset}` has several features `{label}`; name one by its number: {}",
+                numbers.join(", ")
+            )))
+        }
+        (Some(label), []) if !features.is_empty() => Err(AnswerError::Refused(format!(
+            "dataset `{dataset}` has no feature of tokens `{label}`; it has {}",
+            known()
+        ))),
+        (_, []) => Err(AnswerError::Refused(format!(
+            "dataset `{dataset}` has no feature with a vector for each token"
+        ))),
+    }
 }
 
 fn picture(request: &TokensRequest, mut found: Found, what: &str) -> Picture {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use gstore::Folders;
 use gstore_core::many;
-use gstore_data::TemplateKind;
+use gstore_data::{TemplateKind, TextOptions};
 use gstore_evaluate::tasks::{AnswerRule, Choices, Layout, TasksSource, pattern, read, targets};
 use gstore_evaluate::{EvaluateError, System, TasksRequest, evaluate_tasks};
 use gstore_generate::{Compute, Weights};
@@ -15,13 +15,14 @@ use gstore_ingest::pipeline::CheckpointArg;
 
 use super::result::{self, Kept};
 use super::{base, bootstrap};
-use crate::args::{EvaluateModelArgs, EvaluateTasksArgs, TaskArgs, TaskChoices, TaskLayout, Template};
+use crate::args::{EvaluateTasksArgs, TaskArgs, TaskChoices, TaskLayout};
 use crate::commands::gradients;
 use crate::commands::ingest::of_run;
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::models::folder_error;
 use crate::output::{self, Output};
+use crate::texts;
 
 /// Lets the models answer, or writes target samples.
 pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
@@ -32,7 +33,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
     let message = "stopping after what is in work; once more to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
     let questions = read(&source(&args.tasks)?, &cancel)?;
-    let systems = systems(context, &args.models)?;
+    let systems = systems(context, args)?;
     let names: Vec<&str> = systems.iter().map(|system| system.name.as_str()).collect();
     let base = base(&args.comparison, &names)?;
     context.say(&format!("{} for {}", many(questions.len() as u64, "question"), names.join(", ")));
@@ -69,7 +70,7 @@ fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Re
     let [folder] = args.tasks.data.as_slice() else {
         bail!(UsageError("--targets takes one folder as --data".to_owned()));
     };
-    let records = targets(layout(args.tasks.layout), folder, args.models.template != Template::Plain)?;
+    let records = targets(layout(args.tasks.layout), folder, args.text.template != TemplateKind::Plain)?;
     let mut file = Output::create(Some(path), args.result.force)?;
     for record in &records {
         output::noted(writeln!(file, "{record}"))?;
@@ -119,7 +120,11 @@ fn benchmark(args: &TaskArgs) -> String {
 }
 
 /// The base model, unless it is left out, and the checkpoints.
-fn systems(context: &Context, args: &EvaluateModelArgs) -> Result<Vec<System>> {
+fn systems(context: &Context, args: &EvaluateTasksArgs) -> Result<Vec<System>> {
+    if args.text.block.is_some() {
+        bail!(UsageError("--block cuts texts to train on; a question is one text".to_owned()));
+    }
+    let (text, args) = (&args.text, &args.models);
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let (base, mut checkpoints): (PathBuf, Vec<CheckpointArg>) = match (&args.model, &args.run) {
@@ -138,6 +143,7 @@ fn systems(context: &Context, args: &EvaluateModelArgs) -> Result<Vec<System>> {
             bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
         }
     };
+    let text = texts::options(&mut folders, text)?;
     let of_base = CheckpointArg::base();
     checkpoints.retain(|checkpoint| checkpoint.weights != of_base.weights);
     if !args.no_base {
@@ -153,23 +159,16 @@ fn systems(context: &Context, args: &EvaluateModelArgs) -> Result<Vec<System>> {
             twice.name
         )));
     }
-    checkpoints.iter().map(|checkpoint| system(&base, checkpoint, args)).collect()
+    checkpoints.iter().map(|checkpoint| system(&base, checkpoint, text.clone())).collect()
 }
 
-fn system(base: &Path, checkpoint: &CheckpointArg, args: &EvaluateModelArgs) -> Result<System> {
+fn system(base: &Path, checkpoint: &CheckpointArg, mut text: TextOptions) -> Result<System> {
     let model = checkpoint.model(base).to_owned();
     let own = model.join("tokenizer.json");
     let has_tokenizer = own.try_exists().with_context(|| own.display().to_string())?;
-    let weights = Weights {
-        adapter: checkpoint.adapter().map(Path::to_owned),
-        tokenizer: (!has_tokenizer).then(|| base.to_owned()),
-        template: match args.template {
-            Template::Tulu => TemplateKind::Tulu,
-            Template::Chat => TemplateKind::Chat,
-            Template::Plain => TemplateKind::Plain,
-        },
-        max_length: args.max_length,
-        model,
-    };
+    if text.tokenizer.is_none() && !has_tokenizer {
+        text.tokenizer = Some(base.to_owned());
+    }
+    let weights = Weights { adapter: checkpoint.adapter().map(Path::to_owned), text, model };
     Ok(System { name: checkpoint.name.clone(), weights })
 }
