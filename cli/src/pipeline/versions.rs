@@ -52,7 +52,7 @@ impl Versions {
                 let mut hash = Xxh3::new();
                 hash.update(snapshot.info().store.as_bytes());
                 hash.update(&part.number.to_le_bytes());
-                update_rows(&mut hash, &snapshot.live_rows(part)?);
+                update_rows(&mut hash, snapshot.live_rows(part)?.as_ref());
                 Ok(Some(Digest::of_hashed(&hash).to_string()))
             }
             Resource::Features { store, dataset, run } => {
