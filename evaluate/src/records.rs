@@ -63,7 +63,7 @@ impl<'a> At<'a> {
 /// A file's name without its endings.
 pub(crate) fn stem(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let mut name = name.as_ref();
+    let mut name = &*name;
     for ending in [".gz", ".zst", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt"]
     {
         name = name.strip_suffix(ending).unwrap_or(name);
