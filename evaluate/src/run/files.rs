@@ -5,8 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Answered, TaskOutcome};
 use crate::error::EvaluateError;
-use crate::metrics::Metric;
-use crate::report::{Csv, File, Report};
+use crate::report::{Csv, File};
 use crate::tasks::{Ask, Question};
 use crate::text::in_file_names;
 
@@ -53,13 +52,13 @@ impl TaskOutcome {
         ];
         let (mut scores, mut overall) = (Vec::new(), Map::new());
         let benchmark = in_file_names(&self.benchmark);
-        for (number, system) in self.report.systems.iter().enumerate() {
+        for number in 0..self.answers.len() {
             let model = self.model_id(number);
-            let tasks = self.tasks(&system.name);
+            let tasks = self.tasks(number);
             for (task, score) in &tasks {
                 scores.push(json!({ "task_name": task, "model_id": model, "score": score }));
             }
-            let score = self.overall(&system.name);
+            let score = share(&self.answers[number]);
             overall.insert(model.clone(), json!(score));
             let path = |end: &str| format!("deepeval/{benchmark}/{}_{end}", in_file_names(&model));
             let value = json!({ "benchmark": self.benchmark, "model_id": model, "overall_score": score });
@@ -88,27 +87,14 @@ impl TaskOutcome {
     }
 
     /// Each task's share of right answers.
-    fn tasks(&self, system: &str) -> Vec<(String, f64)> {
-        let shown = |metric: Metric| matches!(metric, Metric::Acc | Metric::ExactMatch);
-        let measures = self.report.measures.iter().filter(|measure| shown(measure.metric));
-        let single = !self.report.measures.iter().any(|measure| measure.group == Report::OF_GROUPS);
-        let of = measures.filter(|m| match m.group.as_str() {
-            Report::ALL => single,
-            group => group != Report::OF_GROUPS,
-        });
-        let value = |measure: &crate::report::Measure| {
-            let value = measure.values.iter().find(|value| value.system == system)?;
-            let task = if single { self.benchmark.clone() } else { measure.group.clone() };
-            Some((task, value.mean))
-        };
-        of.filter_map(value).collect()
-    }
-
-    /// The share of right answers to all questions.
-    fn overall(&self, system: &str) -> f64 {
-        let of = self.report.systems.iter().position(|own| own.name == system).map(|at| &self.answers[at]);
-        let answers = of.map(Vec::as_slice).unwrap_or_default();
-        answers.iter().map(|answer| answer.values[0]).sum::<f64>() / answers.len().max(1) as f64
+    fn tasks(&self, number: usize) -> Vec<(String, f64)> {
+        let (mut found, mut start) = (Vec::new(), 0);
+        for task in self.questions.chunk_by(|a, b| a.task == b.task) {
+            let answers = &self.answers[number][start..start + task.len()];
+            found.push((task[0].task.to_string(), share(answers)));
+            start += task.len();
+        }
+        found
     }
 
     fn predictions(&self, number: usize) -> Result<Vec<u8>, EvaluateError> {
@@ -126,6 +112,11 @@ impl TaskOutcome {
         }
         table.finish()
     }
+}
+
+/// The share of right answers.
+fn share(answers: &[Answered]) -> f64 {
+    answers.iter().map(|answer| answer.values[0]).sum::<f64>() / answers.len().max(1) as f64
 }
 
 /// What is right.
