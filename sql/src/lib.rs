@@ -16,6 +16,7 @@ mod args;
 mod blocking;
 mod bounds;
 mod catalog;
+mod caught;
 mod cooperative;
 mod counts;
 mod describe;

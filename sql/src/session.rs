@@ -23,6 +23,7 @@ use gstore_store::Snapshot;
 
 use super::bounds;
 use super::catalog;
+use super::caught::Caught;
 use super::describe::{self, Description};
 use super::engine::{physical_rules, plain, runtime_env};
 use super::error::SqlError;
@@ -183,7 +184,7 @@ impl SqlSession {
         let stream = execute_stream(plan, context)
             .map_err(|e| SqlError::from_datafusion(e, &tables))?
             .map(move |batch| batch.map_err(|e| SqlError::from_datafusion(e, &tables)));
-        Ok(SqlResult { schema, stream: Box::pin(stream), notes })
+        Ok(SqlResult { schema, stream: Box::pin(Caught::new(stream)), notes })
     }
 
     /// The columns that a statement with these values gives, without running it.
