@@ -1,0 +1,157 @@
+"""Training and generation beside PyTorch, in turn, in one run.
+
+    python benches/models.py GSTORE --shared ../shared [--rounds 3] [--out FILE.jsonl] [--only train,generate]
+
+GSTORE is a release build; this Python has torch, transformers and peft. Two threads each. Our clock covers the whole
+process, with loading and encoding; the peers' only their steps. The peer's best is taken: eager with micro-batches of
+1, 2, 4 and 8, torch.compile with the best of them.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+STEP = 8
+STEPS = {"tiny-llama": 60, "1,024 wide": 6}
+NEW = 128
+
+
+def ours(command):
+    """Wall seconds and peak memory (MB) of a command, which must succeed."""
+    code = (
+        "import resource,subprocess,sys,time\n"
+        "t=time.monotonic();r=subprocess.run(sys.argv[1:],capture_output=True,text=True)\n"
+        "assert r.returncode==0,r.stderr\n"
+        "print(time.monotonic()-t,resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}\n{done.stderr}")
+    seconds, peak = map(float, done.stdout.split())
+    return seconds, round(peak, 1)
+
+
+def peer(script, *more):
+    done = subprocess.run([sys.executable, HERE / "peers" / script, *map(str, more)], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{script} {more}\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+class Bench:
+    def __init__(self, options, work):
+        self.options, self.work = options, work
+        self.out = open(options.out, "a") if options.out else None
+
+    def note(self, **line):
+        print(json.dumps(line), flush=True)
+        if self.out:
+            self.out.write(json.dumps(line) + "\n")
+            self.out.flush()
+
+    def train(self, name, model, rows):
+        steps = STEPS[name]
+        # the same rows in the same order: what the peer counts as tokens is what is read here
+        part = self.work / f"{name}.jsonl"
+        part.write_text("".join(rows.read_text().splitlines(True)[: steps * STEP]))
+        for kind, flags, more in [
+            ("LoRA of rank 8", ["--lora-rank", "8", "--lora-alpha", "32"], ["--lora", 8]),
+            ("all weights", ["--full"], []),
+        ]:
+            peers = [
+                peer("pytorch_train.py", model, part, *more, "--steps", max(steps // 4, 2), "--warmup", 1, "--micro", micro)
+                for micro in (1, 2, 4, 8)
+            ]
+            for line in peers:
+                self.note(what=f"train {name}, {kind}", who="torch, choice of the micro-batch", **line)
+            best = max(peers, key=lambda line: line["tokens_per_second"])["micro"]
+            compiled = []
+            if not self.options.no_compile:
+                compiled = [["--compile"]]
+            ratios = {}
+            for _ in range(self.options.rounds):
+                fastest = None
+                for flags_of_peer in [[], *compiled]:
+                    line = peer("pytorch_train.py", model, part, *more, "--steps", steps, "--micro", best, *flags_of_peer)
+                    self.note(what=f"train {name}, {kind}", who="torch", **line)
+                    fastest = max(fastest or 0, line["tokens_per_second"])
+                for compute in ("f32", "bf16"):
+                    folder = self.work / "trained"
+                    command = [self.options.gstore, "train", "--model", model, "--data", part, "--output", folder, *flags,
+                               "--per-device-train-batch-size", STEP, "--num-train-epochs", 1, "--learning-rate", "1e-4",
+                               "--save-strategy", "no", "--compute", compute, "--threads", 2, "--no-shuffle",
+                               "--overwrite-output-dir"]
+                    seconds, peak = ours(list(map(str, command)))
+                    tokens = self.tokens(model, part)
+                    rate = tokens / seconds
+                    self.note(what=f"train {name}, {kind}", who=f"gstore {compute}", tokens=tokens,
+                              seconds=round(seconds, 3), tokens_per_second=round(rate, 1), peak_rss_mb=peak)
+                    ratios.setdefault(compute, []).append(rate / fastest)
+            for compute, all_of_them in ratios.items():
+                self.note(what=f"train {name}, {kind}", ratio=f"gstore {compute} / torch",
+                          median=round(statistics.median(all_of_them), 2), all=[round(r, 2) for r in all_of_them])
+
+    def tokens(self, model, rows):
+        sys.path.insert(0, str(HERE / "peers"))
+        import tokenizers
+        from pytorch_loop import encode
+
+        tokenizer = tokenizers.Tokenizer.from_file(str(Path(model) / "tokenizer.json"))
+        return sum(len(encode(tokenizer, json.loads(line)["messages"], 2048)[0]) for line in rows.open())
+
+    def generate(self, name, model, rows):
+        prompts = self.work / "prompts.jsonl"
+        texts = [json.loads(line)["messages"][0]["content"][:400] for line in rows.open()][:64]
+        prompts.write_text("".join(json.dumps({"id": str(n), "prompt": text}) + "\n" for n, text in enumerate(texts)))
+        ratios = {}
+        for _ in range(self.options.rounds):
+            line = max((peer("transformers_generate.py", model, prompts, "--new", NEW, "--batch", batch) for batch in (16, 64)),
+                       key=lambda line: line["tokens_per_second"])
+            self.note(what=f"generate {name}", who="transformers", **line)
+            for compute in ("f32", "bf16"):
+                command = [self.options.gstore, "generate", "--model", model, "--data", prompts, "--batch-size", 64,
+                           "--max-new-tokens", NEW, "--ignore-eos", "--compute", compute, "--threads", 2,
+                           "-o", self.work / "answers.jsonl", "--force"]
+                seconds, peak = ours(list(map(str, command)))
+                rate = 64 * NEW / seconds
+                self.note(what=f"generate {name}", who=f"gstore {compute}", new_tokens=64 * NEW, seconds=round(seconds, 3),
+                          tokens_per_second=round(rate, 1), peak_rss_mb=peak)
+                ratios.setdefault(compute, []).append(rate / line["tokens_per_second"])
+        for compute, all_of_them in ratios.items():
+            self.note(what=f"generate {name}", ratio=f"gstore {compute} / transformers",
+                      median=round(statistics.median(all_of_them), 2), all=[round(r, 2) for r in all_of_them])
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("gstore")
+    arguments.add_argument("--shared", type=Path, default=HERE / "../../shared")
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--only", default="train,generate")
+    arguments.add_argument("--models", default="tiny-llama,1,024 wide", help="one of the two, or both")
+    arguments.add_argument("--no-compile", action="store_true")
+    arguments.add_argument("--out")
+    options = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        work = Path(work)
+        tiny, pool = options.shared / "models/tiny-llama", options.shared / "data/pool.jsonl"
+        made = [sys.executable, HERE / "peers/make_large.py", tiny, pool, work / "large", "--rows", str(STEPS["1,024 wide"] * STEP)]
+        (work / "large").mkdir()
+        subprocess.run(made, check=True, capture_output=True)
+        bench = Bench(options, work)
+        shapes = {"tiny-llama": (tiny, pool), "1,024 wide": (work / "large/model", work / "large/rows.jsonl")}
+        for name, (model, rows) in shapes.items():
+            if name in options.models:
+                if "train" in options.only:
+                    bench.train(name, model, rows)
+                if "generate" in options.only:
+                    bench.generate(name, model, pool)
+
+
+if __name__ == "__main__":
+    main()
