@@ -39,6 +39,12 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     place.ok(&["merge", checkpoint, "-o", "merged"]);
     let again = place.run(&["merge", checkpoint, "-o", "merged"]);
     assert!(again.code == 2 && again.stderr.contains("there already"), "{}", again.stderr);
+    let weights = || fs_err::read(place.path("merged/model.safetensors")).expect("written");
+    let first = weights();
+    place.ok(&["merge", checkpoint, "-o", "merged", "--force"]);
+    assert_eq!(weights(), first);
+    let other = place.run(&["merge", checkpoint, "-o", ".", "--force"]);
+    assert!(other.code == 2 && other.stderr.contains("does not replace it"), "{}", other.stderr);
 
     let losses = |more: &[&str]| -> Vec<f64> {
         let ask = ["generate", "--perplexity", "--data", "pool.jsonl", "--format", "json"];

@@ -18,7 +18,10 @@ pub struct MergeArgs {
     /// names]
     #[arg(long, alias = "model-name-or-path", value_name = "DIR|REPO")]
     pub model: Option<String>,
-    /// Folder of the new model; it must not be there yet
+    /// Folder of the new model
     #[arg(long, short, value_name = "DIR")]
     pub output: PathBuf,
+    /// Replace the folder if a merged model is in it
+    #[arg(long)]
+    pub force: bool,
 }

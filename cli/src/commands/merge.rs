@@ -1,5 +1,6 @@
 //! `gstore merge`: a LoRA adapter and its base as one model folder.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -29,7 +30,11 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
         None => gstore_train::base_of(adapter)?,
     };
     let base = folders.model(&base).map_err(|error| folder_error("--model", error))?;
-    gstore_train::merge(&base, adapter, &args.output)?;
+    if args.force && args.output.exists() {
+        replace(&base, adapter, &args.output)?;
+    } else {
+        gstore_train::merge(&base, adapter, &args.output)?;
+    }
     context.say(&format!(
         "{}: the weights of {} with {}",
         args.output.display(),
@@ -37,4 +42,37 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
         adapter.display()
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the model next to the one in `output`, then puts it into its place.
+fn replace(base: &Path, adapter: &Path, output: &Path) -> Result<()> {
+    let old = check_replaced(base, adapter, output)?;
+    let folder = old.parent().unwrap_or(Path::new("/"));
+    let place = tempfile::Builder::new().prefix(".merge-").tempdir_in(folder)?;
+    let (new, aside) = (place.path().join("new"), place.path().join("old"));
+    gstore_train::merge(base, adapter, &new)?;
+    fs_err::rename(&old, &aside)?;
+    fs_err::rename(&new, &old)?;
+    fs_err::File::open(folder)?.sync_all()?;
+    Ok(place.close()?)
+}
+
+/// The folder that is replaced: one with the files of a model and nothing else, and not one that is read.
+fn check_replaced(base: &Path, adapter: &Path, output: &Path) -> Result<PathBuf> {
+    let refused = |why: &str| UsageError(format!("{}: {why}; --force does not replace it", output.display()));
+    let old = fs_err::canonicalize(output)?;
+    for read in [base, adapter] {
+        if fs_err::canonicalize(read)?.starts_with(&old) {
+            return Err(refused("the model or the adapter is in it").into());
+        }
+    }
+    if !["config.json", "model.safetensors"].iter().all(|name| old.join(name).is_file()) {
+        return Err(refused("it has no merged model").into());
+    }
+    for entry in fs_err::read_dir(&old)? {
+        if entry?.file_type()?.is_dir() {
+            return Err(refused("it has folders in it").into());
+        }
+    }
+    Ok(old)
 }
