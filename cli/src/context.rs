@@ -15,8 +15,12 @@ use crate::progress::Reporter;
 /// Common options, as objects.
 pub struct Context {
     store: Option<PathBuf>,
+    /// Whether the store is that of the environment, not of the command line.
+    pub store_of_environment: bool,
     /// Threads to use.
     pub threads: usize,
+    /// Whether their number was given.
+    pub threads_given: bool,
     /// Say nothing but results and errors.
     pub quiet: bool,
     interrupt: OnceLock<Interrupt>,
@@ -30,11 +34,13 @@ struct Interrupt {
 }
 
 impl Context {
-    /// Reads the common options.
-    pub fn new(common: Common) -> Result<Self> {
+    /// Reads the common options; `store_of_environment` says where the store's comes from.
+    pub fn new(common: Common, store_of_environment: bool) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         Ok(Self {
             store: common.store,
+            store_of_environment,
+            threads_given: common.threads.is_some(),
             threads: common.threads.map_or(cores, std::num::NonZeroUsize::get),
             quiet: common.quiet,
             interrupt: OnceLock::new(),

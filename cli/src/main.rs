@@ -24,6 +24,7 @@ mod training;
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
+use clap::parser::ValueSource;
 
 use args::{Cli, Command};
 use context::Context;
@@ -37,18 +38,22 @@ fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     let argv = args::join_negative(&root, argv);
-    let cli = match root.try_get_matches_from(argv).and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
+    let parsed = root.try_get_matches_from(argv).and_then(|matches| {
+        let of_environment = matches.value_source("store") == Some(ValueSource::EnvVariable);
+        Ok((Cli::from_arg_matches(&matches)?, of_environment))
+    });
+    let (cli, store_of_environment) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => error.exit(),
     };
-    match run(cli) {
+    match run(cli, store_of_environment) {
         Ok(code) => code,
         Err(error) => failure::report(&error),
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let context = Context::new(cli.common)?;
+fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
+    let context = Context::new(cli.common, store_of_environment)?;
     match cli.command {
         Command::Demo(args) => commands::demo::run(&context, &args),
         Command::Add(args) => commands::add::run(&context, &args),

@@ -133,6 +133,122 @@ fn only_what_has_changed_runs_again() {
     assert_eq!(ran(&other), ["best", "features-pool", "features-target", "score", "warm"]);
     assert!(ran(&go(&place, &["--set", "steps=3"])).is_empty());
     assert!(place.path("out/warm/checkpoint-3").exists());
+
+    // A training goes on from what is in its folder: not from what others left of it.
+    fs_err::remove_dir_all(place.path("out/warm/checkpoint-2")).expect("it was there");
+    let changed = place.run(&["run", "p.toml", "--set", "steps=3"]);
+    assert!(
+        changed.code == 1 && changed.stderr.contains("--force warm trains it again"),
+        "{}",
+        changed.stderr
+    );
+    assert_eq!(go(&place, &["--set", "steps=3", "--force", "warm"])["warm"], "done");
+    assert!(ran(&go(&place, &["--set", "steps=3"])).is_empty());
+}
+
+#[test]
+fn what_others_made_is_never_replaced() {
+    let place = place();
+    let warm = |rank: &str| {
+        format!(
+            "[[stage]]\nname = 'warm'\ncommand = 'train'\nmodel = 'MODEL'\ndata = 'target.jsonl'\nlora-rank = {rank}\n\
+         max-steps = 1\nmax-length = 64\noutput = 'warm'\n"
+        )
+    };
+    let score = "[[stage]]\nname = 'score'\ncommand = 'generate'\nmodel = 'MODEL'\ndata = 'target.jsonl'\n\
+        perplexity = true\noutput = 'mine.csv'\n";
+    write(&place, &warm("2"));
+    go(&place, &[]);
+    let weights =
+        || fs_err::read(place.path("warm/checkpoint-1/adapter_model.safetensors")).expect("written");
+    let mine = || fs_err::read_to_string(place.path("mine.csv")).expect("written");
+    // Another pipeline with the same names, and a file that was there before it.
+    fs_err::remove_dir_all(place.path("p.state")).expect("a journal");
+    fs_err::write(place.path("mine.csv"), "by hand").expect("written");
+    write(&place, &[score, &warm("4")].concat());
+    let before = weights();
+    for _ in 0..2 {
+        let refused = place.run(&["run", "p.toml", "--keep-going"]);
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("stage score failed") && refused.stderr.contains("stage warm failed")
+        );
+        assert_eq!((mine(), weights()), ("by hand".to_owned(), before.clone()));
+    }
+    let forced = place.run(&["run", "p.toml", "--keep-going", "--force", "score", "--force", "warm"]);
+    assert_eq!((forced.code, mine(), weights()), (1, "by hand".to_owned(), before));
+    fs_err::remove_file(place.path("mine.csv")).expect("it was there");
+    assert_eq!(ran(&go(&place, &["--only", "score"])), ["score"]);
+    assert_eq!(ran(&go(&place, &["--only", "score", "--force", "score"])), ["score"]);
+}
+
+#[test]
+fn evaluations_are_stages_and_run_once() {
+    let place = place();
+    let file = r#"
+[[stage]]
+name = "tasks"
+command = "evaluate tasks"
+model = "MODEL"
+data = "questions.jsonl"
+resamples = 200
+max-new-tokens = 4
+output = "tasks.json"
+rows = "tasks.csv"
+
+[[stage]]
+name = "text"
+command = "evaluate text"
+data = ["base=base.jsonl", "tuned=tuned.jsonl"]
+resamples = 200
+output = "text.json"
+rows = "rows.csv"
+report = "report"
+"#;
+    for (name, text) in [
+        (
+            "questions.jsonl",
+            "{\"id\": \"c\", \"question\": \"Say yes\", \"answers\": [\"yes\"]}\n{\"id\": \"d\", \"question\": \"Say no\", \"answers\": [\"no\"]}\n",
+        ),
+        ("base.jsonl", "{\"id\": \"a\", \"completion\": \"a cat\", \"expected\": \"the cat\"}\n"),
+        ("tuned.jsonl", "{\"id\": \"a\", \"completion\": \"the cat\"}\n"),
+    ] {
+        fs_err::write(place.path(name), text).expect("written");
+    }
+    write(&place, file);
+    assert_eq!(ran(&go(&place, &[])), ["tasks", "text"]);
+    assert!(ran(&go(&place, &[])).is_empty());
+    fs_err::write(place.path("tuned.jsonl"), "{\"id\": \"a\", \"completion\": \"the dog\"}\n")
+        .expect("written");
+    assert_eq!(ran(&go(&place, &[])), ["text"]);
+    write(&place, &file.replace("max-new-tokens = 4", "max-new-tokens = 5"));
+    assert_eq!(ran(&go(&place, &[])), ["tasks"]);
+}
+
+#[test]
+fn a_merge_and_a_backup_run_again_when_their_inputs_change() {
+    let place = place();
+    let end = "\n[[stage]]\nname = \"merged\"\ncommand = \"merge\"\nargs = \"out/warm/checkpoint-2\"\noutput = \"merged\"\n\
+        \n[[stage]]\nname = \"copy\"\ncommand = \"backup\"\nto = \"copy\"\n";
+    write(&place, &[FILE, end].concat());
+    go(&place, &[]);
+    assert!(ran(&go(&place, &[])).is_empty());
+    place.ok(&["add", "--dataset", "other", "--data", "target.jsonl"]);
+    assert!(ran(&go(&place, &["--only", "copy"])).contains(&"copy"));
+    let again = go(&place, &["--set", "steps=3"]);
+    assert_eq!((again["warm"].as_str(), again["merged"].as_str()), ("done", "done"));
+}
+
+#[test]
+fn a_pipeline_runs_from_any_folder() {
+    let place = place();
+    fs_err::create_dir(place.path("sub")).expect("made");
+    fs_err::write(place.path("sub/c.jinja"), "{{ messages }}").expect("written");
+    let text = "[[stage]]\nname = 'score'\ncommand = 'generate'\nmodel = 'org/model'\ndata = '../target.jsonl'\n\
+        template = 'c.jinja'\nperplexity = true\noutput = 'o.csv'\n";
+    fs_err::write(place.path("sub/p.toml"), text).expect("written");
+    let plan = place.run(&["run", "sub/p.toml", "--dry-run"]);
+    assert!(plan.code == 0 && plan.stdout.contains("run   score"), "{}{}", plan.stdout, plan.stderr);
 }
 
 /// Names and lengths of all files in a folder.
@@ -261,8 +377,18 @@ fn a_killed_pipeline_goes_on() {
     let mut child = started(&place);
     child.kill().expect("killed");
     child.wait().expect("gone");
+    assert!(place.path("out/warm/checkpoint-2").exists(), "no checkpoint before the kill");
+    let ended = place.path("out/warm/checkpoint-60").exists();
     let again = place.run(&["run", "p.toml", "--only", "warm"]);
     assert_eq!(again.code, 0, "{}", again.stderr);
+    // On a machine so fast that the training was over before it could be told there is nothing to go on with.
+    if !ended {
+        let told = "stage warm of a run that was killed is still at work; stopping it";
+        assert!(again.stderr.contains(told), "{}", again.stderr);
+        let log = fs_err::read_to_string(place.path("p.state/logs/warm.log")).expect("a log");
+        let (_, second) = log[1..].split_once("# gstore ").expect("two runs");
+        assert!(second.contains("going on after step"), "{log}");
+    }
     let trained = fs_err::read(place.path("out/warm/checkpoint-60/adapter_model.safetensors"));
     assert_eq!(trained.expect("written"), uninterrupted(&place));
     assert!(ran(&go(&place, &["--only", "warm"])).is_empty());

@@ -15,7 +15,7 @@ use crate::args::Cli;
 type Result<T> = std::result::Result<T, PipelineError>;
 
 /// Commands that cannot be stages, and why.
-const REFUSED: [(&str, &str); 3] = [
+pub(super) const REFUSED: [(&str, &str); 3] = [
     ("run", "a pipeline is no stage of another one"),
     ("serve", "a server does not end"),
     ("completions", "a script for a shell is no result"),
@@ -115,9 +115,12 @@ impl Call {
         argv
     }
 
-    /// What it does, without where the store is and how many threads there are.
+    /// What it does, without where the store is and how many threads there are. Options are in the order of
+    /// their names; of one that comes several times the order is kept.
     pub fn arguments(&self) -> Vec<String> {
-        [&self.words[..], &self.options, &self.args].concat()
+        let mut options = self.options.clone();
+        options.sort_by(|a, b| a.split('=').next().cmp(&b.split('=').next()));
+        [&self.words[..], &options, &self.args].concat()
     }
 
     /// The command line for people.
@@ -294,6 +297,12 @@ mod tests {
         assert!(
             select.has("worst") && !select.has("force") && select.knows("force") && !select.knows("json")
         );
+
+        let turned = "command = 'add'\ndataset = 'd'\ndata = ['b', 'a']\nfield = 'text=x'\n";
+        let straight = "command = 'add'\ndata = ['b', 'a']\nfield = 'text=x'\ndataset = 'd'\n";
+        let arguments = |stage| call(stage).expect("fits").arguments();
+        assert_eq!(arguments(turned), arguments(straight));
+        assert_ne!(arguments(turned), arguments(&turned.replace("'b', 'a'", "'a', 'b'")));
 
         let query = call("command = 'query'\nargs = [\"SELECT 'a b'\"]\nstore = 'other'\n").expect("fits");
         assert_eq!(query.line(), r"gstore query --store=other -- 'SELECT '\''a b'\'''");

@@ -8,6 +8,9 @@ use super::{Given, PipelineError, PipelineFile, Setting, StageTable};
 
 type Result<T> = std::result::Result<T, PipelineError>;
 
+/// Stages of a file at most.
+const STAGES: usize = 10_000;
+
 /// Values by name.
 pub type Variables = BTreeMap<String, String>;
 
@@ -51,7 +54,12 @@ pub fn expand(file: &PipelineFile, set: &Variables) -> Result<Vec<Stage>> {
     let mut stages: Vec<Stage> = Vec::new();
     for table in &file.stages {
         let each: Result<Vec<_>> = table.each.iter().map(|each| several(each, &variables, table)).collect();
-        for values in combinations(&each?) {
+        let each = each?;
+        let count = each.iter().try_fold(1usize, |count, (_, values)| count.checked_mul(values.len()));
+        if count.is_none_or(|count| count > STAGES.saturating_sub(stages.len())) {
+            return Err(PipelineError::new(table.line, format!("each: more than {STAGES} stages")));
+        }
+        for values in combinations(&each) {
             let stage = instance(table, &variables, &values)?;
             if let Some(other) = stages.iter().find(|other| other.name == stage.name) {
                 let message =
@@ -197,6 +205,11 @@ mod tests {
             (FILE.replace("${warm}", "${warm"), 9, ""),
             (FILE.replace("'sql'", "'w-a-2'"), 10, "line 5"),
             (FILE.replace("'sql'", "'a/b'"), 10, "letters"),
+            (
+                FILE.replace("seeds = [1, 2]", &format!("seeds = '{}1'", "1,".repeat(6_000))),
+                5,
+                "10000 stages",
+            ),
         ] {
             let error = stages(&text, &[]).expect_err(&text);
             assert_eq!(error.line, line, "{error}");

@@ -4,7 +4,7 @@
 //! - the file under its name is always a whole journal: it is written under another name, flushed and renamed
 //! - a stage is noted as running before it starts, so that one that was killed is never taken for done
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// Layout of the journal. One that is read by another version of gstore and has the same number means the
 /// same.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What is known of a pipeline's stages.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct Record {
     pub outputs: BTreeMap<String, String>,
     /// Versions of what the run before, which was asked something else, had written.
     pub before: BTreeMap<String, String>,
+    /// Names of files and runs that it may replace: it made them, or they were not there when it began. What
+    /// others had put there is never among them.
+    pub own: BTreeSet<String>,
     /// Number of its ending; a stage that ended later has a higher one.
     pub number: u64,
     /// Its process, while it runs.
@@ -94,7 +97,8 @@ pub struct FileNote {
     pub len: u64,
     /// Its inode.
     pub inode: u64,
-    /// When it was changed, in nanoseconds since 1970.
+    /// When its bytes and when its inode were changed, in nanoseconds since 1970: a program may set the former
+    /// to what it was before, not the latter.
     pub changed: String,
     /// Digest of its bytes.
     pub digest: String,
@@ -112,7 +116,7 @@ impl Journal {
             Err(error) => return Err(error.into()),
         };
         let about =
-            || format!("{} is no journal of a pipeline; without it every stage runs again", path.display());
+            || format!("{} is no journal of a pipeline; without it no stage is up to date", path.display());
         let value: Value = serde_json::from_str(&text).with_context(about)?;
         let format = value.get("format").and_then(Value::as_u64);
         if format != Some(FORMAT.into()) {
@@ -170,6 +174,7 @@ mod tests {
             asked: Asked { arguments: vec!["ls".into()], inputs: BTreeMap::new() },
             outputs: BTreeMap::new(),
             before: BTreeMap::new(),
+            own: BTreeSet::from(["x".into()]),
             number: journal.next_number(),
             process: Some(1),
             ran: Ran { seconds: 0.1, summary: Some(serde_json::json!({"x": 1.5})), ..Ran::default() },
@@ -178,7 +183,7 @@ mod tests {
         journal.write(&path).expect("written");
         assert_eq!(Journal::read(&path).expect("read"), journal);
         assert_eq!(fs_err::read_dir(dir.path()).expect("a folder").count(), 1);
-        for bad in ["", "{}", "{\"format\": 2}", "[1]"] {
+        for bad in ["", "{}", "{\"format\": 1}", "[1]"] {
             fs_err::write(&path, bad).expect("written");
             assert!(Journal::read(&path).is_err(), "{bad}");
         }

@@ -2,7 +2,7 @@
 //!
 //! - [`PipelineFile`] is what a file says, with lines; [`expand()`] puts variables in and repeats stages
 //! - [`Call`] is a stage as a command line that the parser of the command line has checked
-//! - [`Resource`] is what stages read and write: files, and samples, features and runs of a store
+//! - [`Resource`] is what stages read and write: files, a store, and its samples, features and runs
 //! - [`Plan`] has the stages in an order in which each comes after those that it needs
 //! - [`Journal`] remembers what ran with which inputs and gave which outputs; [`Look`] decides by it
 //!
@@ -21,6 +21,7 @@ mod plan;
 pub mod report;
 mod resource;
 mod roles;
+mod store_uses;
 mod versions;
 
 pub use call::{Call, shell_word};
@@ -32,4 +33,5 @@ pub use look::{Decision, Look, Why};
 pub use plan::{Plan, PlannedStage};
 pub use resource::Resource;
 pub use roles::Uses;
+pub use store_uses::Known;
 pub use versions::Versions;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use clap::Command;
 use gstore_store::{Store, nearest};
 
-use super::{Call, PipelineError, PipelineFile, Resource, Stage, Uses, Variables, Versions, expand};
+use super::roles::unnamed;
+use super::{Call, Known, PipelineError, PipelineFile, Resource, Stage, Uses, Variables, Versions, expand};
 
 type Result<T> = std::result::Result<T, PipelineError>;
 
@@ -115,19 +116,21 @@ impl Plan {
 
 /// What the stages read and write.
 fn uses(stages: &[Stage], calls: &[Call], base: &Path, store: Option<&str>) -> Result<Vec<Uses>> {
-    let all = |is_dataset: &dyn Fn(&str) -> bool| -> Result<Vec<Uses>> {
-        stages.iter().zip(calls).map(|(stage, call)| Uses::of(stage, call, base, is_dataset)).collect()
+    let all = |known: &Known| -> Result<Vec<Uses>> {
+        stages.iter().zip(calls).map(|(stage, call)| Uses::of(stage, call, base, known)).collect()
     };
-    let first = all(&|_| false)?;
-    let mut datasets: BTreeSet<String> = BTreeSet::new();
-    for resource in first.iter().flat_map(|uses| &uses.writes) {
-        if let Resource::Samples { dataset, .. } = resource {
-            datasets.insert(dataset.clone());
-        }
+    let mut known = Known::default();
+    for resource in all(&known)?.into_iter().flat_map(|uses| uses.writes) {
+        match resource {
+            Resource::Samples { dataset, .. } => known.datasets.insert(dataset),
+            Resource::Run { run, .. } => known.runs.insert(run),
+            _ => false,
+        };
     }
     let snapshot = store.and_then(|store| Store::open(base.join(store)).ok()?.snapshot().ok());
-    datasets.extend(snapshot.iter().flat_map(|s| s.datasets()).map(|part| part.name.clone()));
-    let mut uses = all(&|word| datasets.contains(word))?;
+    known.datasets.extend(snapshot.iter().flat_map(|s| s.datasets()).map(|part| part.name.clone()));
+    known.runs.extend(snapshot.iter().flat_map(|s| s.runs()).map(|part| part.name.clone()));
+    let mut uses = all(&known)?;
     let written: Vec<Vec<Resource>> = uses.iter().map(|uses| uses.writes.clone()).collect();
     for (i, uses) in uses.iter_mut().enumerate() {
         let is_made = |path: &Resource| {
@@ -167,7 +170,7 @@ fn check_there(stages: &[Stage], uses: &[Uses], base: &Path) -> Result<()> {
                 Resource::Samples { .. } | Resource::Run { .. } => {
                     made || !matches!(versions.of(read), Ok(None))
                 }
-                Resource::Features { .. } => true,
+                Resource::Features { .. } | Resource::Store { .. } => true,
             };
             if !made && !there {
                 return error(read, format!("{read} is not there, and no stage makes it"));
@@ -184,9 +187,10 @@ fn check_there(stages: &[Stage], uses: &[Uses], base: &Path) -> Result<()> {
 
 fn names(resource: &Resource, value: &str, base: &Path) -> bool {
     match resource {
-        Resource::Path(_) => Resource::path(base, value) == *resource,
+        Resource::Path(_) => [value, unnamed(value)].iter().any(|v| Resource::path(base, v) == *resource),
+        Resource::Store { .. } => false,
         Resource::Samples { dataset, .. } | Resource::Features { dataset, .. } => {
-            value.split(',').any(|part| part.split(':').next() == Some(dataset.as_str()))
+            unnamed(value).split(',').any(|part| part.split(':').next() == Some(dataset.as_str()))
         }
         Resource::Run { run, .. } => value == run,
     }
@@ -219,7 +223,9 @@ fn needs(uses: &[Uses], i: usize) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
     for read in &uses[i].reads {
         let above = writers(read, 0..i);
-        found.extend(if above.is_empty() { writers(read, i + 1..uses.len()) } else { above });
+        // What reads a whole store stays where it stands in the file.
+        let below = above.is_empty() && !matches!(read, Resource::Store { .. });
+        found.extend(if below { writers(read, i + 1..uses.len()) } else { above });
     }
     for written in &uses[i].writes {
         found.extend(writers(written, 0..i));

@@ -1,4 +1,4 @@
-//! Resources of a pipeline: files and folders, and samples, features and runs of a store.
+//! Resources of a pipeline: files and folders, a store, and its samples, features and runs.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -8,6 +8,11 @@ use std::path::{Component, Path, PathBuf};
 pub enum Resource {
     /// A file, a folder with all in it, or what a pattern of paths finds.
     Path(PathBuf),
+    /// All that a store has.
+    Store {
+        /// The store.
+        store: PathBuf,
+    },
     /// The live samples of a dataset.
     Samples {
         /// The store.
@@ -47,7 +52,18 @@ impl Resource {
                 Self::Features { store: a, dataset: d, run: r },
                 Self::Features { store: b, dataset: e, run: s },
             ) => a == b && d == e && (r == s || r.is_none() || s.is_none()),
+            (Self::Store { store }, other) | (other, Self::Store { store }) => other.store() == Some(store),
             (a, b) => a == b,
+        }
+    }
+
+    fn store(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Path(_) => None,
+            Self::Store { store }
+            | Self::Samples { store, .. }
+            | Self::Features { store, .. }
+            | Self::Run { store, .. } => Some(store),
         }
     }
 
@@ -65,6 +81,7 @@ impl std::fmt::Display for Resource {
         match self {
             Self::Path(path) if path.as_os_str().is_empty() => f.write_str("."),
             Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Store { store } => write!(f, "the store {}", store.display()),
             Self::Samples { store, dataset } => write!(f, "samples of {dataset} in {}", store.display()),
             Self::Features { store, dataset, run: None } => {
                 write!(f, "features of {dataset} in {}", store.display())
@@ -154,5 +171,8 @@ mod tests {
         assert!(!features("pool", None).overlaps(&features("gsm8k", None)));
         let samples = Resource::Samples { store: "s".into(), dataset: "pool".into() };
         assert!(!samples.overlaps(&features("pool", None)) && samples.overlaps(&samples.clone()));
+        let whole = |store: &str| Resource::Store { store: store.into() };
+        assert!(whole("s").overlaps(&samples) && samples.overlaps(&whole("s")));
+        assert!(!whole("t").overlaps(&samples) && !whole("s").overlaps(&Resource::Path("s".into())));
     }
 }

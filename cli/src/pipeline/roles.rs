@@ -1,50 +1,97 @@
 //! What a command reads and writes, from its arguments.
 //!
-//! Arguments are known by the parser's names for them, which commands share: `data` is read and `output` is
-//! written wherever they stand. A value of any other argument counts as read if it looks like a path and is
-//! one.
+//! Each argument that names a file or a folder has its role in one table, by the parser's name for it. Whether
+//! a value looks like a path says nothing: a text may, and a file that a stage makes itself is no input of it.
 
 use std::path::{Path, PathBuf};
 
 use super::resource::is_pattern;
+use super::store_uses::{Known, OfStore};
 use super::{Call, PipelineError, Resource, Stage};
 
-/// Arguments whose values are files, folders or patterns that must be there.
-const READ: [&str; 5] = ["data", "rows", "ids", "resume_from_checkpoint", "from"];
+/// What a value of an argument is to its stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// A file, a folder or a pattern that must be there.
+    Read,
+    /// The same, which a name and `=` may stand before.
+    NamedRead,
+    /// A folder or a pattern that must be there, or a repository of the Hub.
+    Model,
+    /// The same, which a name and `=` may stand before.
+    NamedModel,
+    /// A file of a template, or the name of one.
+    Template,
+    /// A file or a folder that is written.
+    Written,
+    /// No file of a stage.
+    Aside,
+}
 
-/// The same; they may also name a repository of the Hub.
-const MODELS: [&str; 5] = ["model", "adapter", "checkpoints", "checkpoint_folders", "tokenizer"];
+/// Roles by the first words of a command and an argument; the first that fits is the one.
+const ROLES: [(&str, &str, Role); 32] = [
+    ("", "store", Role::Aside),
+    ("", "config", Role::Aside),
+    ("evaluate text", "data", Role::NamedRead),
+    ("evaluate", "rows", Role::Written),
+    ("evaluate", "report", Role::Written),
+    ("evaluate", "with", Role::Read),
+    ("evaluate", "references", Role::Read),
+    ("evaluate", "shots", Role::Read),
+    ("evaluate", "targets", Role::Written),
+    ("evaluate", "checkpoints", Role::NamedModel),
+    ("ingest", "checkpoints", Role::Model),
+    ("ingest", "out", Role::Written),
+    ("attach", "folders", Role::Read),
+    ("plot train", "folders", Role::Read),
+    ("train", "eval_data", Role::Read),
+    ("train", "resume_from_checkpoint", Role::Read),
+    ("train", "plot", Role::Written),
+    ("train", "rows", Role::Read),
+    ("delete", "ids", Role::Read),
+    ("select", "scores", Role::Written),
+    ("backup", "to", Role::Written),
+    ("restore", "from", Role::Read),
+    ("", "data", Role::Read),
+    ("", "output", Role::Written),
+    ("", "model", Role::Model),
+    ("", "adapter", Role::Model),
+    ("", "checkpoint_folders", Role::Model),
+    ("", "tokenizer", Role::Model),
+    ("", "template", Role::Template),
+    ("", "tls_ca", Role::Read),
+    ("", "tls_cert", Role::Read),
+    ("", "tls_key", Role::Read),
+];
 
-/// Arguments whose values are files or folders that are written.
-const WRITTEN: [&str; 4] = ["output", "scores", "out", "to"];
+fn role(words: &[String], id: &str) -> Option<Role> {
+    let fits = |first: &str| first.split(' ').zip(words).all(|(first, word)| first == word);
+    let found = ROLES.iter().find(|(first, known, _)| *known == id && (first.is_empty() || fits(first)));
+    found.map(|(_, _, role)| *role)
+}
 
 /// What a stage reads and writes.
 #[derive(Debug, Clone, Default)]
 pub struct Uses {
     /// What it reads, of the store too.
     pub reads: Vec<Resource>,
-    /// Paths that it may read: values that look like one.
+    /// Folders that it reads, if they are none of the Hub.
     pub may_read: Vec<Resource>,
     /// What it writes.
     pub writes: Vec<Resource>,
 }
 
 impl Uses {
-    /// Of a stage that runs in the folder `base`. `is_dataset` says which words of a statement are datasets.
+    /// Of a stage that runs in the folder `base`. `known` says which words of a statement are datasets and runs.
     ///
     /// # Errors
     /// A command that needs a store where none is named.
-    pub fn of(
-        stage: &Stage,
-        call: &Call,
-        base: &Path,
-        is_dataset: &dyn Fn(&str) -> bool,
-    ) -> Result<Self, PipelineError> {
+    pub fn of(stage: &Stage, call: &Call, base: &Path, known: &Known) -> Result<Self, PipelineError> {
         let mut uses = Self::default();
         uses.paths(call, base);
         let store = call.store().map(|store| super::resource::below(base, store));
         match &store {
-            Some(store) => uses.of_store(call, store, is_dataset),
+            Some(store) => OfStore { store, known }.add(call, &mut uses),
             None if needs_store(call) => {
                 let message =
                     format!("stage {}: which store? give the pipeline `store = \"DIR\"`", stage.name);
@@ -70,107 +117,81 @@ impl Uses {
     }
 
     fn paths(&mut self, call: &Call, base: &Path) {
+        let path = |value: &str| Resource::path(base, value);
         for (id, values) in call.given() {
-            let paths = values.iter().map(|value| Resource::path(base, value));
-            match id {
-                "store" | "threads" => {}
-                id if READ.contains(&id) => self.reads.extend(paths),
-                id if MODELS.contains(&id) => {
-                    for value in values {
-                        let path = value.split_once('=').map_or(value.as_str(), |(name, path)| {
-                            if name.is_empty() || name.contains('/') { value.as_str() } else { path }
-                        });
-                        match may_be_of_the_hub(path, base) {
-                            true => self.may_read.push(Resource::path(base, path)),
-                            false => self.reads.push(Resource::path(base, path)),
-                        }
-                    }
-                }
-                id if WRITTEN.contains(&id) => {
-                    let files = values.iter().filter(|value| *value != "-" && !value.starts_with("/dev/"));
-                    self.writes.extend(files.map(|value| Resource::path(base, value)));
-                }
-                "folders" => self.reads.extend(paths),
-                _ => {
-                    let looks = |value: &&String| value.contains(['/', '.']) && !value.contains(['\n', ' ']);
-                    let paths = values.iter().filter(looks).map(|value| Resource::path(base, value));
-                    self.may_read.extend(paths);
+            let Some(role) = role(&call.words, id) else { continue };
+            for value in values {
+                match role {
+                    Role::Aside => {}
+                    Role::Read => self.reads.push(path(value)),
+                    Role::NamedRead => self.reads.push(path(unnamed(value))),
+                    Role::Model => self.model(value, base),
+                    Role::NamedModel => self.model(unnamed(value), base),
+                    Role::Template if is_template_file(value) => self.reads.push(path(value)),
+                    Role::Template => {}
+                    Role::Written if is_stream(value) => {}
+                    Role::Written => self.writes.push(path(value)),
                 }
             }
         }
-        let output = call.value("output").filter(|output| *output != "-" && !output.starts_with("/dev/"));
+        let output = call.value("output").filter(|output| !is_stream(output));
         if let (Some(output), "select", None) = (output, call.words[0].as_str(), call.value("scores")) {
-            self.writes.push(Resource::path(base, &format!("{output}.scores.csv")));
+            self.writes.push(path(&format!("{output}.scores.csv")));
         }
     }
 
-    fn of_store(&mut self, call: &Call, store: &Path, is_dataset: &dyn Fn(&str) -> bool) {
-        let store = || store.to_owned();
-        let samples = |dataset: &str| Resource::Samples { store: store(), dataset: dataset.to_owned() };
-        let features = |dataset: &str, run: Option<&str>| Resource::Features {
-            store: store(),
-            dataset: dataset.to_owned(),
-            run: run.map(str::to_owned),
-        };
-        let of_run = |run: &str| Resource::Run { store: store(), run: run.to_owned() };
-        let (dataset, run) = (call.value("dataset"), call.value("run"));
-        let has = |id| !call.values(id).is_empty();
-        match call.words[0].as_str() {
-            "add" | "delete" => self.writes.extend(dataset.map(samples)),
-            "ingest" => {
-                let samples = dataset.map(samples);
-                if has("data") {
-                    self.writes.extend(samples)
-                } else {
-                    self.reads.extend(samples)
-                }
-                if !has("out") {
-                    self.writes.extend(dataset.map(|dataset| features(dataset, run)));
-                }
-                let run = run.map(of_run);
-                if has("model") && !has("out") { self.writes.extend(run) } else { self.reads.extend(run) }
-            }
-            "train" => {
-                self.reads.extend(dataset.map(samples));
-                let output = call.value("output").and_then(|output| Path::new(output).file_name());
-                let folder = output.map(|name| name.to_string_lossy().into_owned());
-                self.writes.extend(run.or(folder.as_deref()).map(of_run));
-            }
-            "select" | "matrix" | "ask" => {
-                let targets = call.values("target").iter().filter_map(|target| target.split(':').next());
-                for dataset in call.values("pool").iter().map(String::as_str).chain(targets) {
-                    self.reads.extend([samples(dataset), features(dataset, run)]);
-                }
-            }
-            "query" => {
-                let words = call.value("sql").unwrap_or_default();
-                let words = words.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-                for dataset in words.filter(|word| is_dataset(word)) {
-                    self.reads.extend([samples(dataset), features(dataset, None)]);
-                }
-            }
-            "drop" => {
-                let name = call.value("name").unwrap_or_default();
-                match call.words.get(1).map(String::as_str) {
-                    Some("dataset") => self.writes.extend([samples(name), features(name, None)]),
-                    Some("run") => self.writes.push(of_run(name)),
-                    _ => self.writes.extend(name.split_once('/').map(|(dataset, _)| features(dataset, None))),
-                }
-            }
-            "index" => self.reads.extend(dataset.map(|dataset| features(dataset, None))),
-            _ => {
-                self.reads.extend(dataset.map(samples).into_iter().chain(run.map(of_run)));
-                self.writes.extend(call.value("as").map(samples));
-            }
+    fn model(&mut self, value: &str, base: &Path) {
+        match may_be_of_the_hub(value, base) {
+            true => self.may_read.push(Resource::path(base, value)),
+            false => self.reads.push(Resource::path(base, value)),
         }
     }
 }
 
+/// The value of `NAME=VALUE`, or a value alone.
+pub(super) fn unnamed(text: &str) -> &str {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !name.contains('/') => value,
+        _ => text,
+    }
+}
+
+fn is_stream(text: &str) -> bool {
+    text == "-" || text.starts_with("/dev/")
+}
+
+/// Whether the command line takes a template for a file.
+fn is_template_file(text: &str) -> bool {
+    Path::new(text).extension().is_some_and(|ending| ["jinja", "jinja2", "j2"].iter().any(|e| ending == *e))
+}
+
 /// Whether a command cannot do without a store.
 fn needs_store(call: &Call) -> bool {
-    const OF_STORES: [&str; 8] = ["add", "ingest", "select", "matrix", "query", "ask", "delete", "drop"];
-    let of_stores = OF_STORES.contains(&call.words[0].as_str()) && !call.has("remote");
-    of_stores || call.has("dataset") || call.has("run")
+    const OF_STORES: [&str; 19] = [
+        "add",
+        "ingest",
+        "select",
+        "matrix",
+        "query",
+        "ask",
+        "delete",
+        "drop",
+        "attach",
+        "index",
+        "compact",
+        "gc",
+        "backup",
+        "restore",
+        "verify",
+        "ls",
+        "info",
+        "snapshots",
+        "tag",
+    ];
+    let word = call.words[0].as_str();
+    let of_stores = OF_STORES.contains(&word) || (word == "plot" && call.has("pool"));
+    of_stores && !call.has("remote")
+        || ["dataset", "reference_dataset", "eval_dataset", "run"].iter().any(|id| call.has(id))
 }
 
 /// `dataset:NAME`, `features:NAME`, `run:NAME` or a path.
@@ -190,4 +211,39 @@ fn may_be_of_the_hub(text: &str, base: &Path) -> bool {
     let Some((org, name)) = text.split_once('/') else { return false };
     let plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains('/');
     plain(org) && plain(name) && !is_pattern(Path::new(text)) && !base.join(org).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::TypeId;
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::args;
+    use crate::pipeline::call::REFUSED;
+
+    #[test]
+    fn every_argument_that_is_a_path_has_a_role() {
+        let mut open = vec![(Vec::<String>::new(), args::command())];
+        let mut met: BTreeSet<&str> = BTreeSet::new();
+        while let Some((words, command)) = open.pop() {
+            for arg in command.get_arguments() {
+                let id = arg.get_id().as_str();
+                let role = role(&words, id);
+                let is_path = arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+                assert!(!is_path || role.is_some(), "{id} of {words:?} is a path without a role");
+                met.extend(
+                    ROLES.iter().map(|(_, known, _)| *known).filter(|known| *known == id && role.is_some()),
+                );
+            }
+            for inner in command
+                .get_subcommands()
+                .filter(|inner| !REFUSED.iter().any(|(name, _)| inner.get_name() == *name))
+            {
+                open.push(([&words[..], &[inner.get_name().to_owned()]].concat(), inner.clone()));
+            }
+        }
+        let missing = ROLES.iter().filter(|(_, id, _)| !met.contains(id) && !id.starts_with("tls_"));
+        assert_eq!(missing.count(), 0);
+    }
 }

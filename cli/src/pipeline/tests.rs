@@ -1,5 +1,6 @@
 //! Plans and decisions over a small pipeline of files.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -82,6 +83,7 @@ impl World {
             asked,
             outputs: BTreeMap::new(),
             before: BTreeMap::new(),
+            own: BTreeSet::new(),
             number: 0,
             process: None,
             ran: Ran::default(),
@@ -229,6 +231,105 @@ args = "SELECT count(*) FROM pool"
         stage.needs.iter().map(|i| plan.stages[*i].name()).collect()
     };
     assert_eq!(needs("features-2"), ["warm-2", "pool"]);
-    assert_eq!(needs("best-1"), ["pool", "features-1"]);
+    assert_eq!(needs("best-1"), ["warm-1", "pool", "features-1"]);
     assert_eq!(needs("count"), ["pool", "features-1", "features-2"]);
+}
+
+/// What a stage reads and writes, in words.
+fn uses(plan: &Plan, name: &str) -> (Vec<String>, Vec<String>) {
+    let stage = &plan.stages[plan.named(name).expect("a stage")[0]];
+    let words = |resources: &[Resource]| resources.iter().map(Resource::to_string).collect();
+    (words(&stage.reads), words(&stage.writes))
+}
+
+#[test]
+fn what_a_stage_reads_and_writes_follows_from_its_arguments() {
+    let world = World::new();
+    for name in ["base.jsonl", "my data.jsonl", "c.jinja", "held.jsonl"] {
+        world.write(name, "1");
+    }
+    let text = r#"
+store = "st"
+[[stage]]
+name = "text"
+command = "evaluate text"
+data = ["b=base.jsonl", "texts.jsonl"]
+rows = "rows.csv"
+report = "report"
+[[stage]]
+name = "answers"
+command = "generate"
+model = "model"
+data = "my data.jsonl"
+stop = "."
+template = "BASE/c.jinja"
+output = "out.jsonl"
+[[stage]]
+name = "warm"
+command = "train"
+model = "model"
+data = "texts.jsonl"
+eval_data = "held.jsonl"
+plot = "loss.svg"
+output = "warm"
+"#
+    .replace("BASE", &world.dir.path().display().to_string());
+    let plan = world.plan(&text);
+    for (stage, reads, writes) in [
+        ("text", &["base.jsonl", "texts.jsonl"][..], &["report", "rows.csv"][..]),
+        ("answers", &["c.jinja", "model", "my data.jsonl"][..], &["out.jsonl"][..]),
+        ("warm", &["held.jsonl", "model", "texts.jsonl"][..], &["loss.svg", "warm", "run warm in st"][..]),
+    ] {
+        let words = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        assert_eq!(uses(&plan, stage), (words(reads), words(writes)), "{stage}");
+    }
+    // What a stage made itself, and texts that happen to be paths, are no inputs of the next run.
+    world.write("loss.svg", "1");
+    world.write("out.jsonl", "1");
+    assert_eq!(uses(&world.plan(&text), "warm"), uses(&plan, "warm"));
+    let error = plan_of(&text.replace("held.jsonl", "hold.jsonl"), world.dir.path()).expect_err("missing");
+    assert!(error.message.contains("hold.jsonl is not there"), "{error}");
+}
+
+#[test]
+fn what_reads_a_store_comes_after_what_writes_it() {
+    let world = World::new();
+    let text = r#"
+store = "st"
+[[stage]]
+name = "check"
+command = "verify"
+[[stage]]
+name = "pool"
+command = "add"
+dataset = "pool"
+data = "texts.jsonl"
+[[stage]]
+name = "copy"
+command = "backup"
+to = "copy"
+[[stage]]
+name = "text"
+command = "evaluate text"
+dataset = "one=pool"
+reference_dataset = "pool"
+[[stage]]
+name = "count"
+command = "query"
+args = "SELECT count(*) FROM POOL"
+[[stage]]
+name = "picture"
+command = "plot overlap"
+pool = "pool"
+target = "pool:a"
+with = "pool"
+output = "picture.svg"
+"#;
+    let plan = world.plan(text);
+    let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name()).collect();
+    assert_eq!(names, ["check", "pool", "copy", "text", "count", "picture"]);
+    let needs = plan.stages.iter().map(|stage| stage.needs.len());
+    assert_eq!(needs.collect::<Vec<_>>(), [0, 0, 1, 1, 1, 1]);
+    assert_eq!(uses(&plan, "copy").0, ["the store st"]);
+    assert_eq!(uses(&plan, "count").0, ["samples of pool in st", "features of pool in st"]);
 }

@@ -3,13 +3,14 @@
 //! Invariants
 //! - the version of samples depends on their rows alone, which are never changed in place: merging files of
 //!   the store changes no version
-//! - a file's digest is taken from an earlier look only where length, inode and time of change are the same
+//! - a file's digest is taken from an earlier look only where length, inode and times of change are the same
 //!   and the change was over when it was looked at
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use gstore_core::{Digest, RowSet};
@@ -23,7 +24,7 @@ use super::{FileNote, Resource};
 const DEPTH: usize = 64;
 
 /// A file that was changed less than so many nanoseconds before a look may be changed again at the same time.
-const SETTLED: u128 = 2_000_000_000;
+const SETTLED: i128 = 2_000_000_000;
 
 /// Finds versions, and remembers those of files.
 #[derive(Debug, Default)]
@@ -46,6 +47,10 @@ impl Versions {
     pub fn of(&mut self, resource: &Resource) -> Result<Option<String>> {
         match resource {
             Resource::Path(path) => self.of_path(path),
+            Resource::Store { store } => {
+                let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
+                Ok(Some(format!("{} {}", snapshot.info().store, snapshot.number())))
+            }
             Resource::Samples { store, dataset } => {
                 let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
                 let Ok(part) = snapshot.dataset(dataset) else { return Ok(None) };
@@ -118,9 +123,19 @@ impl Versions {
     }
 
     fn of_file(&mut self, path: &Path) -> Result<String> {
-        let found = fs_err::metadata(path)?;
-        let changed = found.mtime() as i128 * 1_000_000_000 + i128::from(found.mtime_nsec());
-        let (len, inode, changed) = (found.len(), found.ino(), changed.to_string());
+        let found = match fs_err::metadata(path) {
+            Ok(found) if found.is_file() => found,
+            // Pipes and the like have no bytes of their own.
+            Ok(_) => return Ok("no file".to_owned()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(format!("link to {}", fs_err::read_link(path)?.display()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        let touched = nanoseconds(found.ctime(), found.ctime_nsec());
+        let changed = format!("{} {touched}", nanoseconds(found.mtime(), found.mtime_nsec()));
+        let (len, inode) = (found.len(), found.ino());
         let key = path.strip_prefix(&self.base).unwrap_or(path).to_string_lossy().into_owned();
         if let Some(note) = self.files.get(&key)
             && (note.len, note.inode, &note.changed) == (len, inode, &changed)
@@ -137,8 +152,9 @@ impl Versions {
             }
         }
         let digest = Digest::of_hashed(&hash).to_string();
-        let settled = found.modified().ok().and_then(|at| at.elapsed().ok());
-        if settled.is_some_and(|age| age.as_nanos() > SETTLED) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+        let settled = now.and_then(|now| i128::try_from(now.as_nanos()).ok()).map(|now| now - touched);
+        if settled.is_some_and(|age| age > SETTLED) {
             self.files.insert(key, FileNote { len, inode, changed, digest: digest.clone() });
         } else {
             self.files.remove(&key);
@@ -183,9 +199,13 @@ fn list(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
     if depth > DEPTH {
         bail!("{}: more than {DEPTH} folders below one another", path.display());
     }
-    if !fs_err::metadata(path)?.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
+    match fs_err::metadata(path) {
+        Ok(found) if found.is_dir() => {}
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => {
+            files.push(path.to_owned());
+            return Ok(());
+        }
     }
     let entries: std::io::Result<Vec<_>> = fs_err::read_dir(path)?.collect();
     let mut paths: Vec<PathBuf> = entries?.into_iter().map(|entry| entry.path()).collect();
@@ -216,5 +236,47 @@ mod tests {
         let after = [of("a.txt"), of("*.txt"), of("in"), of("in/c")];
         assert_eq!(after[0], before[0]);
         assert!((1..4).all(|i| after[i] != before[i]));
+    }
+
+    #[test]
+    fn links_that_lead_nowhere_and_pipes_are_no_errors() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| dir.path().join(name);
+        std::os::unix::fs::symlink("nowhere", path("link")).expect("made");
+        let socket = std::os::unix::net::UnixListener::bind(path("socket")).expect("made");
+        let mut versions = Versions::new(dir.path().to_owned());
+        let mut of = |text: &str| versions.of(&Resource::path(dir.path(), text)).expect("readable");
+        let before = of(".");
+        assert!(before.is_some() && of("socket").is_some() && of("link").is_none());
+        fs_err::remove_file(path("link")).expect("removed");
+        assert_ne!(of("."), before);
+        drop(socket);
+    }
+
+    #[test]
+    fn an_edit_that_keeps_length_and_time_is_seen() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a");
+        fs_err::write(&path, "1").expect("written");
+        let found = fs_err::metadata(&path).expect("there");
+        let (resource, mut versions) =
+            (Resource::path(dir.path(), "a"), Versions::new(dir.path().to_owned()));
+        let before = versions.of(&resource).expect("readable");
+        // As if the digest had been taken long after the file was written.
+        let time = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        let [changed, touched] =
+            [time(found.mtime(), found.mtime_nsec()), time(found.ctime(), found.ctime_nsec())];
+        let note = FileNote {
+            len: 1,
+            inode: found.ino(),
+            changed: format!("{changed} {touched}"),
+            digest: before.clone().expect("there"),
+        };
+        versions.files.insert("a".into(), note);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs_err::write(&path, "2").expect("written");
+        let file = std::fs::File::options().write(true).open(&path).expect("opened");
+        file.set_modified(found.modified().expect("a time")).expect("set");
+        assert_ne!(versions.of(&resource).expect("readable"), before);
     }
 }

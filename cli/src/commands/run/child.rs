@@ -12,9 +12,9 @@ use anyhow::Result;
 use gstore_core::Cancel;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Bytes that are looked at for the last line that a stage said, and of a summary.
+/// Bytes that are looked at for the last line that a stage said, and of a summary: the journal has them all.
 const LAST: u64 = 1 << 16;
-const SUMMARY: u64 = 16 << 20;
+const SUMMARY: u64 = 1 << 16;
 
 /// A command line and where it runs.
 pub struct Task<'a> {
@@ -24,6 +24,8 @@ pub struct Task<'a> {
     pub base: &'a Path,
     /// File for what it says; it is appended to.
     pub log: &'a Path,
+    /// Length of that file before it begins.
+    pub said_before: u64,
     /// File for what it prints.
     pub printed: &'a Path,
     /// Its standard input.
@@ -92,7 +94,7 @@ impl Task<'_> {
     pub fn last_line(&self) -> Result<Option<String>> {
         let mut file = fs_err::File::open(self.log)?;
         let len = file.metadata()?.len();
-        file.seek(SeekFrom::Start(len.saturating_sub(LAST)))?;
+        file.seek(SeekFrom::Start(len.saturating_sub(LAST).max(self.said_before)))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -2,6 +2,7 @@
 
 mod child;
 mod outcome;
+mod replacing;
 mod runner;
 mod show;
 mod state;
@@ -32,6 +33,8 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
     let text = fs_err::read_to_string(&path)?;
     let file = PipelineFile::parse(&text).map_err(at)?;
     let store = store(context, file.store.is_some())?;
+    // The parser reads the files of some options, whose paths begin here as in the stages.
+    std::env::set_current_dir(&base)?;
     let plan = Plan::new(&args::command(), &file, &base, &set(&args.set)?, store.as_deref()).map_err(at)?;
     let chosen = chosen(&plan, args)?;
     let forced = places(&plan, &args.force)?;
@@ -50,7 +53,12 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt("stopping the stage at work; what it has done is kept")?;
     let locks = state.lock(context, &cancel)?;
     // What another run noted meanwhile.
-    let journal = Journal::read(&state.journal())?;
+    let mut journal = Journal::read(&state.journal())?;
+    // No stage is at work now, and the numbers of processes that have ended are given to others in time.
+    if journal.stages.values().any(|record| record.process.is_some()) {
+        journal.stages.values_mut().for_each(|record| record.process = None);
+        journal.write(&state.journal())?;
+    }
     let mut runner =
         Runner { context, plan: &plan, state, locks, cancel, journal, versions, threads, forced };
     let outcomes = runner.run(&chosen, args.keep_going)?;
@@ -99,8 +107,7 @@ fn end(
 /// The store of the command line, which goes before the file's; that of the environment does not.
 fn store(context: &Context, in_file: bool) -> Result<Option<String>> {
     let Some(named) = context.named_store() else { return Ok(None) };
-    let of_environment = std::env::var_os("GSTORE_STORE").is_some_and(|value| Path::new(&value) == named);
-    if of_environment && in_file {
+    if context.store_of_environment && in_file {
         return Ok(None);
     }
     let path = std::path::absolute(named)?;
@@ -112,9 +119,8 @@ fn store(context: &Context, in_file: bool) -> Result<Option<String>> {
 
 /// The threads of each stage: those of the command line, else the file's.
 fn threads(context: &Context, file: &PipelineFile) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     match file.threads {
-        Some(threads) if context.threads == cores => threads.get(),
+        Some(threads) if !context.threads_given => threads.get(),
         _ => context.threads,
     }
 }

@@ -12,16 +12,14 @@ use gstore_core::Cancel;
 
 use super::child::Task;
 use super::outcome::Outcome;
+use super::replacing::{OVERWRITE, replaced};
 use super::state::{Locks, StateFolder};
 use crate::context::Context;
 use crate::failure::STOPPED;
 use crate::pipeline::report::{self, StageReport};
 use crate::pipeline::{
-    Asked, Decision, Journal, Look, Plan, PlannedStage, Ran, Record, Resource, State, Versions,
+    Asked, Decision, Journal, Look, Plan, PlannedStage, Ran, Record, Resource, State, Versions, Why,
 };
-
-/// Lets a training take the folder of another one.
-const OVERWRITE: &str = "--overwrite-output-dir";
 
 /// What a run has.
 pub struct Runner<'a> {
@@ -61,7 +59,7 @@ impl Runner<'_> {
                 }
                 Decision::Run(why) => {
                     self.context.say(&format!("{at} {name}, since {why}: {}", stage.call.line()));
-                    self.stage(place)?
+                    self.stage(place, &why)?
                 }
             };
             let ends = match outcomes[place] {
@@ -79,8 +77,14 @@ impl Runner<'_> {
     }
 
     /// Runs a stage, noted before and after.
-    fn stage(&mut self, place: usize) -> Result<Outcome> {
+    fn stage(&mut self, place: usize, why: &Why) -> Result<Outcome> {
         let stage = &self.plan.stages[place];
+        if let Some(changed) = self.changed_training(stage, why) {
+            return Ok(Outcome::Failed(format!(
+                "{changed} was changed by others; --force {} trains it again",
+                stage.name()
+            )));
+        }
         let mut look = Look { plan: self.plan, journal: &self.journal, versions: &mut self.versions };
         let asked = look.asked(place)?;
         let is_missing =
@@ -96,7 +100,8 @@ impl Runner<'_> {
         let old = self.journal.stages.get(stage.name()).cloned();
         let again =
             old.is_some() && (self.forced.contains(&place) || old.as_ref().is_some_and(|r| r.asked != asked));
-        let more = self.options(stage, old.as_ref(), again)?;
+        let (own, ours) = self.own(stage, old.as_ref())?;
+        let more = self.options(stage, old.as_ref().filter(|_| ours), again)?;
         let before = match old {
             Some(old) if again && !old.outputs.is_empty() => old.outputs,
             Some(old) => old.before,
@@ -109,6 +114,7 @@ impl Runner<'_> {
             asked,
             outputs: BTreeMap::new(),
             before,
+            own,
             number: 0,
             process: None,
             ran,
@@ -116,7 +122,10 @@ impl Runner<'_> {
         self.journal.stages.insert(stage.name().to_owned(), record);
         self.journal.write(&self.state.journal())?;
         let is_anew = again || more.iter().any(|option| option == OVERWRITE);
-        if is_anew && let Some(outcome) = self.drop_run(stage)? {
+        if ours
+            && is_anew
+            && let Some(outcome) = self.drop_run(stage)?
+        {
             return self.note(place, outcome, Ran { began, ..Ran::default() });
         }
         self.process(place, began, &more)
@@ -169,7 +178,8 @@ impl Runner<'_> {
 
     /// Notes an ending.
     fn note(&mut self, place: usize, outcome: Outcome, ran: Ran) -> Result<Outcome> {
-        if let Some(record) = self.journal.stages.get_mut(self.plan.stages[place].name()) {
+        let stage = &self.plan.stages[place];
+        if let Some(record) = self.journal.stages.get_mut(stage.name()) {
             record.state = match outcome {
                 Outcome::Done => State::Done,
                 Outcome::Stopped => State::Stopped,
@@ -178,66 +188,24 @@ impl Runner<'_> {
             record.ran = ran;
         }
         self.plan.note(place, &mut self.journal, &mut self.versions)?;
+        if let Some(record) = self.journal.stages.get_mut(stage.name()) {
+            let written: BTreeSet<String> = replaced(stage).map(Resource::to_string).collect();
+            if record.state == State::Done {
+                record.own.extend(written);
+            } else {
+                // What it did not make, others may make before it runs again.
+                record.own.retain(|name| record.outputs.contains_key(name) || !written.contains(name));
+            }
+        }
         self.journal.files = self.versions.files.clone();
         self.journal.write(&self.state.journal())?;
         Ok(outcome)
     }
 
-    /// Options that the file does not say: threads, a summary, and leave to replace own results.
-    fn options(&mut self, stage: &PlannedStage, old: Option<&Record>, again: bool) -> Result<Vec<String>> {
-        let call = &stage.call;
-        let mut more = Vec::new();
-        if !call.common.iter().any(|option| option.starts_with("--threads=")) {
-            more.push(format!("--threads={}", self.threads));
-        }
-        let prints = !(call.words[0] == "generate" && !call.has("output") && !call.has("as"));
-        if call.knows("json") && prints {
-            more.push("--json".to_owned());
-        }
-        let Some(old) = old else { return Ok(more) };
-        let mut is_there = false;
-        let mut is_of_before = false;
-        for written in stage.writes.iter().filter(|written| written.as_path().is_some()) {
-            let version = self.versions.of(written)?;
-            is_there |= version.is_some();
-            is_of_before |= version.is_some() && version.as_ref() == old.before.get(&written.to_string());
-        }
-        // A training that was begun with other options goes on only if it is still the old one that is there.
-        if call.knows("overwrite_output_dir") && !call.has("overwrite_output_dir") {
-            if is_there && (again || is_of_before) {
-                more.push(OVERWRITE.to_owned());
-            }
-        } else if (is_there || again)
-            && call.knows("force")
-            && !call.has("force")
-            && call.words[0] != "ingest"
-        {
-            more.push("--force".to_owned());
-        }
-        Ok(more)
-    }
-
-    /// A training that is another one takes the name of its run from the one before. The outcome, if that
-    /// fails.
-    fn drop_run(&mut self, stage: &PlannedStage) -> Result<Option<Outcome>> {
-        let is_run = |written: &&Resource| matches!(written, Resource::Run { .. });
-        let Some(written) = stage.writes.iter().find(is_run) else { return Ok(None) };
-        let Resource::Run { run, store } = written else { return Ok(None) };
-        if stage.call.words[0] != "train" || self.versions.of(written)?.is_none() {
-            return Ok(None);
-        }
-        let store = format!("--store={}", store.display());
-        let argv: Vec<OsString> =
-            ["drop", "run", store.as_str(), "--", run.as_str()].iter().map(OsString::from).collect();
-        let (log, printed) = (self.state.log(stage.name()), self.state.printed(stage.name()));
-        header(&log, 0, &argv)?;
-        let status = self.task(&argv, &log, &printed).run(&self.cancel, |_| Ok(()))?;
-        Ok((!status.success()).then(|| Outcome::Failed(format!("run {run} could not be dropped"))))
-    }
-
-    fn task<'t>(&'t self, argv: &'t [OsString], log: &'t Path, printed: &'t Path) -> Task<'t> {
+    pub(super) fn task<'t>(&'t self, argv: &'t [OsString], log: &'t Path, printed: &'t Path) -> Task<'t> {
         let (base, lock, quiet) = (self.plan.base.as_path(), &self.locks.stage, self.context.quiet);
-        Task { argv, base, log, printed, lock, quiet }
+        let said_before = fs_err::metadata(log).map_or(0, |found| found.len());
+        Task { argv, base, log, said_before, printed, lock, quiet }
     }
 
     /// Writes the report; returns its path.
@@ -262,7 +230,7 @@ impl Runner<'_> {
 }
 
 /// A line in the log above what the command says.
-fn header(log: &Path, began: u64, argv: &[OsString]) -> Result<()> {
+pub(super) fn header(log: &Path, began: u64, argv: &[OsString]) -> Result<()> {
     let words: Vec<String> = argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let mut file = fs_err::OpenOptions::new().create(true).append(true).open(log)?;
     let words = words.join(" ");

@@ -88,16 +88,20 @@ impl StateFolder {
     }
 
     /// Tells the stage of a run that was killed to stop. It holds its lock, so the process that the journal
-    /// names is still that stage.
+    /// names for the stage that was started last is still that stage. The process of any other one that is
+    /// noted as running is over, and its number may be that of another program.
     fn stop_orphan(&self, context: &Context) -> Result<()> {
         let journal = Journal::read(&self.journal())?;
-        for (name, record) in journal.stages.iter().filter(|(_, record)| record.state == State::Running) {
-            let process = record.process.and_then(|number| Pid::from_raw(i32::try_from(number).ok()?));
-            let Some(process) = process else { continue };
-            context.say(&format!("stage {name} of a run that was killed is still at work; stopping it"));
-            if let Err(error) = kill_process(process, Signal::TERM) {
-                context.say(&format!("it could not be told: {}", std::io::Error::from(error)));
-            }
+        let running = journal.stages.iter().filter(|(_, record)| record.state == State::Running);
+        let last = running.max_by_key(|(_, record)| record.ran.began);
+        let process = |number: u32| Pid::from_raw(i32::try_from(number).ok()?);
+        let Some((name, process)) = last.and_then(|(name, r)| Some((name, process(r.process?)?))) else {
+            context.say("waiting for the end of a stage of a run that was killed");
+            return Ok(());
+        };
+        context.say(&format!("stage {name} of a run that was killed is still at work; stopping it"));
+        if let Err(error) = kill_process(process, Signal::TERM) {
+            context.say(&format!("it could not be told: {}", std::io::Error::from(error)));
         }
         Ok(())
     }

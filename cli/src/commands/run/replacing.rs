@@ -1,0 +1,103 @@
+//! What a stage may replace: results of its own runs before, and nothing that others put there.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use anyhow::Result;
+
+use super::outcome::Outcome;
+use super::runner::{Runner, header};
+use crate::pipeline::{PlannedStage, Record, Resource, Versions, Why};
+
+/// Lets a training take the folder of another one.
+pub(super) const OVERWRITE: &str = "--overwrite-output-dir";
+
+/// Commands whose `--force` replaces more than what they wrote: all features, and the tags of others.
+const KEEPING: [&str; 2] = ["ingest", "tag"];
+
+impl Runner<'_> {
+    /// Options that the file does not say: threads, a summary, and leave to replace own results.
+    pub(super) fn options(
+        &mut self,
+        stage: &PlannedStage,
+        old: Option<&Record>,
+        again: bool,
+    ) -> Result<Vec<String>> {
+        let call = &stage.call;
+        let mut more = Vec::new();
+        if !call.common.iter().any(|option| option.starts_with("--threads=")) {
+            more.push(format!("--threads={}", self.threads));
+        }
+        let prints = !(call.words[0] == "generate" && !call.has("output") && !call.has("as"));
+        if call.knows("json") && prints {
+            more.push("--json".to_owned());
+        }
+        let Some(old) = old else { return Ok(more) };
+        if call.knows("overwrite_output_dir") {
+            if !call.has("overwrite_output_dir") && self.is_former_training(stage, old, again)? {
+                more.push(OVERWRITE.to_owned());
+            }
+        } else if call.knows("force") && !call.has("force") && !KEEPING.contains(&call.words[0].as_str()) {
+            more.push("--force".to_owned());
+        }
+        Ok(more)
+    }
+
+    /// Whether a stage's folder has a training that is to be replaced: one that was begun with other options
+    /// goes on only if it is still the old one that is there.
+    fn is_former_training(&mut self, stage: &PlannedStage, old: &Record, again: bool) -> Result<bool> {
+        let Some(output) = stage.call.value("output") else { return Ok(false) };
+        let output = Resource::path(&self.plan.base, output);
+        let version = self.versions.of(&output)?;
+        Ok(version.is_some() && (again || version.as_ref() == old.before.get(&output.to_string())))
+    }
+
+    /// The names of what a stage may replace, and whether all that it would replace is among them.
+    pub(super) fn own(
+        &mut self,
+        stage: &PlannedStage,
+        old: Option<&Record>,
+    ) -> Result<(BTreeSet<String>, bool)> {
+        let mut own = old.map_or_else(BTreeSet::new, |old| old.own.clone());
+        let mut ours = true;
+        for written in replaced(stage) {
+            if self.versions.of(written)?.is_none() {
+                own.insert(written.to_string());
+            }
+            ours &= own.contains(&written.to_string());
+        }
+        Ok((own, ours))
+    }
+
+    /// What others changed of a training, which would go on from what they left of it.
+    pub(super) fn changed_training<'w>(&self, stage: &PlannedStage, why: &'w Why) -> Option<&'w str> {
+        let Why::Output(what) = why else { return None };
+        let path = stage.writes.iter().find(|written| written.to_string() == *what)?.as_path()?;
+        let is_there = !Versions::found(&self.plan.base, path).is_empty();
+        (stage.call.words[0] == "train" && is_there).then_some(what.as_str())
+    }
+
+    /// A training that is another one takes the name of its run from the one before. The outcome, if that
+    /// fails.
+    pub(super) fn drop_run(&mut self, stage: &PlannedStage) -> Result<Option<Outcome>> {
+        let is_run = |written: &&Resource| matches!(written, Resource::Run { .. });
+        let Some(written) = stage.writes.iter().find(is_run) else { return Ok(None) };
+        let Resource::Run { run, store } = written else { return Ok(None) };
+        if stage.call.words[0] != "train" || self.versions.of(written)?.is_none() {
+            return Ok(None);
+        }
+        let store = format!("--store={}", store.display());
+        let argv: Vec<OsString> =
+            ["drop", "run", store.as_str(), "--", run.as_str()].iter().map(OsString::from).collect();
+        let (log, printed) = (self.state.log(stage.name()), self.state.printed(stage.name()));
+        header(&log, 0, &argv)?;
+        let status = self.task(&argv, &log, &printed).run(&self.cancel, |_| Ok(()))?;
+        Ok((!status.success()).then(|| Outcome::Failed(format!("run {run} could not be dropped"))))
+    }
+}
+
+/// What a stage replaces where it is there: files, folders and runs. Of datasets and features it adds to
+/// those that are there.
+pub(super) fn replaced(stage: &PlannedStage) -> impl Iterator<Item = &Resource> {
+    stage.writes.iter().filter(|written| matches!(written, Resource::Path(_) | Resource::Run { .. }))
+}

@@ -1,0 +1,147 @@
+//! What a command reads and writes of a store.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::roles::unnamed;
+use super::{Call, Resource, Uses};
+
+/// Datasets and runs that there are, or that stages make.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Names of datasets.
+    pub datasets: BTreeSet<String>,
+    /// Names of runs.
+    pub runs: BTreeSet<String>,
+}
+
+/// The store of a stage.
+pub(super) struct OfStore<'a> {
+    pub store: &'a Path,
+    pub known: &'a Known,
+}
+
+impl OfStore<'_> {
+    /// Adds what a command reads and writes. One whose reads are not known reads the whole store: any change of it
+    /// makes that stage run again.
+    pub fn add(&self, call: &Call, uses: &mut Uses) {
+        let (dataset, run) = (call.value("dataset"), call.value("run"));
+        let samples = dataset.map(|dataset| self.samples(dataset));
+        let has = |id| !call.values(id).is_empty();
+        match call.words[0].as_str() {
+            "demo" | "merge" | "tag" | "token" => {}
+            "add" | "delete" => uses.writes.extend(samples),
+            "ingest" => {
+                if has("data") {
+                    uses.writes.extend(samples)
+                } else {
+                    uses.reads.extend(samples)
+                }
+                if !has("out") {
+                    uses.writes.extend(dataset.map(|dataset| self.features(dataset, run)));
+                }
+                let run = run.map(|run| self.run(run));
+                if has("model") && !has("out") { uses.writes.extend(run) } else { uses.reads.extend(run) }
+            }
+            "train" => {
+                uses.reads.extend(samples);
+                uses.reads.extend(call.value("eval_dataset").map(|dataset| self.samples(dataset)));
+                let output = call.value("output").and_then(|output| Path::new(output).file_name());
+                let folder = output.map(|name| name.to_string_lossy().into_owned());
+                uses.writes.extend(run.or(folder.as_deref()).map(|run| self.run(run)));
+            }
+            "generate" => {
+                uses.reads.extend(samples.into_iter().chain(run.map(|run| self.run(run))));
+                uses.writes.extend(call.value("as").map(|dataset| self.samples(dataset)));
+                let values = dataset.filter(|_| call.has("as_features"));
+                uses.writes.extend(values.map(|dataset| self.features(dataset, None)));
+            }
+            "evaluate" => {
+                let datasets = call.values("dataset").iter().chain(call.values("reference_dataset"));
+                uses.reads.extend(datasets.map(|dataset| self.samples(unnamed(dataset))));
+                uses.reads.extend(run.map(|run| self.run(run)));
+            }
+            "plot" if call.words.get(1).is_some_and(|word| word == "train") => {}
+            "select" | "matrix" | "ask" | "plot" => self.ranking(call, uses),
+            "query" => self.query(call, uses),
+            "drop" => self.drop(call, uses),
+            "index" => {
+                let of_features =
+                    call.values("features").iter().filter_map(|name| Some(name.split_once('/')?.0));
+                let before = uses.reads.len();
+                let datasets = of_features.chain(dataset);
+                uses.reads.extend(datasets.map(|dataset| self.features(dataset, None)));
+                if uses.reads.len() == before {
+                    uses.reads.push(self.whole());
+                }
+            }
+            "attach" | "compact" | "restore" => uses.writes.push(self.whole()),
+            "verify" if call.has("repair") => uses.writes.push(self.whole()),
+            _ => uses.reads.push(self.whole()),
+        }
+    }
+
+    /// A ranking of pools for targets; a second one may have other targets and options.
+    fn ranking(&self, call: &Call, uses: &mut Uses) {
+        let run = call.value("run");
+        let run_of_all = if call.has("options") { None } else { run };
+        let targets = call.values("target").iter().chain(call.values("other"));
+        let targets = targets.filter_map(|target| target.split(':').next());
+        let own = call.values("pool").iter().chain(call.values("dataset")).map(String::as_str);
+        for dataset in own.chain(targets) {
+            uses.reads.extend([self.samples(dataset), self.features(dataset, run_of_all)]);
+        }
+        uses.reads.extend(run.map(|run| self.run(run)));
+    }
+
+    /// Datasets and runs whose names stand in a statement or in its parameters.
+    fn query(&self, call: &Call, uses: &mut Uses) {
+        let texts = call.values("sql").iter().chain(call.values("parameters"));
+        let words =
+            texts.flat_map(|text| text.split(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c))));
+        // SQL takes names without quotes in small letters, and a hyphen for a minus.
+        let parts = |word: &str| -> Vec<String> {
+            let inner = word.split(['-', '.']).map(str::to_owned);
+            inner.chain([word.to_owned()]).flat_map(|word| [word.to_lowercase(), word]).collect()
+        };
+        let words: BTreeSet<String> = words.flat_map(parts).collect();
+        let before = uses.reads.len();
+        for dataset in words.intersection(&self.known.datasets) {
+            uses.reads.extend([self.samples(dataset), self.features(dataset, None)]);
+        }
+        uses.reads.extend(words.intersection(&self.known.runs).map(|run| self.run(run)));
+        // Tables such as gstore.samples are of the whole store.
+        if uses.reads.len() == before || words.contains("gstore") {
+            uses.reads.push(self.whole());
+        }
+    }
+
+    fn drop(&self, call: &Call, uses: &mut Uses) {
+        let name = call.value("name").unwrap_or_default();
+        match call.words.get(1).map(String::as_str) {
+            Some("dataset") => uses.writes.extend([self.samples(name), self.features(name, None)]),
+            Some("run") => uses.writes.push(self.run(name)),
+            _ => uses.writes.extend(name.split_once('/').map(|(dataset, _)| self.features(dataset, None))),
+        }
+    }
+
+    fn whole(&self) -> Resource {
+        Resource::Store { store: self.store.to_owned() }
+    }
+
+    fn samples(&self, dataset: &str) -> Resource {
+        Resource::Samples { store: self.store.to_owned(), dataset: dataset.to_owned() }
+    }
+
+    fn features(&self, dataset: &str, run: Option<&str>) -> Resource {
+        Resource::Features {
+            store: self.store.to_owned(),
+            dataset: dataset.to_owned(),
+            run: run.map(str::to_owned),
+        }
+    }
+
+    fn run(&self, run: &str) -> Resource {
+        Resource::Run { store: self.store.to_owned(), run: run.to_owned() }
+    }
+}
