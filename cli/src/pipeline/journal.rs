@@ -97,8 +97,8 @@ pub struct FileNote {
     pub len: u64,
     /// Its inode.
     pub inode: u64,
-    /// When its bytes and when its inode were changed, in nanoseconds since 1970: a program may set the former
-    /// to what it was before, not the latter.
+    /// When its bytes and when its inode were changed, in nanoseconds since 1970: a program may set the
+    /// former to what it was before, not the latter.
     pub changed: String,
     /// Digest of its bytes.
     pub digest: String,

@@ -1,7 +1,8 @@
 //! What a command reads and writes, from its arguments.
 //!
-//! Each argument that names a file or a folder has its role in one table, by the parser's name for it. Whether
-//! a value looks like a path says nothing: a text may, and a file that a stage makes itself is no input of it.
+//! Each argument that names a file or a folder has its role in one table, by the parser's name for it.
+//! Whether a value looks like a path says nothing: a text may, and a file that a stage makes itself is no
+//! input of it.
 
 use std::path::{Path, PathBuf};
 
@@ -82,7 +83,8 @@ pub struct Uses {
 }
 
 impl Uses {
-    /// Of a stage that runs in the folder `base`. `known` says which words of a statement are datasets and runs.
+    /// Of a stage that runs in the folder `base`. `known` says which words of a statement are datasets and
+    /// runs.
     ///
     /// # Errors
     /// A command that needs a store where none is named.

@@ -22,8 +22,8 @@ pub(super) struct OfStore<'a> {
 }
 
 impl OfStore<'_> {
-    /// Adds what a command reads and writes. One whose reads are not known reads the whole store: any change of it
-    /// makes that stage run again.
+    /// Adds what a command reads and writes. One whose reads are not known reads the whole store: any change
+    /// of it makes that stage run again.
     pub fn add(&self, call: &Call, uses: &mut Uses) {
         let (dataset, run) = (call.value("dataset"), call.value("run"));
         let samples = dataset.map(|dataset| self.samples(dataset));
