@@ -300,7 +300,7 @@ mod tests {
 
         let turned = "command = 'add'\ndataset = 'd'\ndata = ['b', 'a']\nfield = 'text=x'\n";
         let straight = "command = 'add'\ndata = ['b', 'a']\nfield = 'text=x'\ndataset = 'd'\n";
-        let arguments = |stage| call(stage).expect("fits").arguments();
+        let arguments = |stage: &str| call(stage).expect("fits").arguments();
         assert_eq!(arguments(turned), arguments(straight));
         assert_ne!(arguments(turned), arguments(&turned.replace("'b', 'a'", "'a', 'b'")));
 
