@@ -208,7 +208,7 @@ report = "report"
     for (name, text) in [
         (
             "questions.jsonl",
-            "{\"id\": \"c\", \"question\": \"Say yes\", \"answers\": [\"yes\"]}\n{\"id\": \"d\", \"question\": \"Say no\", \"answers\": [\"no\"]}\n",
+            "{\"id\": \"c\", \"task\": \"t\", \"question\": \"Say yes\", \"answers\": [\"yes\"]}\n{\"id\": \"d\", \"task\": \"t\", \"question\": \"Say no\", \"answers\": [\"no\"]}\n",
         ),
         ("base.jsonl", "{\"id\": \"a\", \"completion\": \"a cat\", \"expected\": \"the cat\"}\n"),
         ("tuned.jsonl", "{\"id\": \"a\", \"completion\": \"the cat\"}\n"),

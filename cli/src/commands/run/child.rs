@@ -103,3 +103,31 @@ impl Task<'_> {
         Ok(lines.last().map(|line| line.chars().take(300).collect()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_is_one_of_this_run() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (log, printed) = (dir.path().join("log"), dir.path().join("out"));
+        fs_err::write(&log, "of the run before\n# gstore ls\n").expect("written");
+        let lock = tempfile::tempfile().expect("a file");
+        let said_before = fs_err::metadata(&log).expect("there").len();
+        let task = Task {
+            argv: &[],
+            base: dir.path(),
+            log: &log,
+            said_before,
+            printed: &printed,
+            lock: &lock,
+            quiet: true,
+        };
+        assert_eq!(task.last_line().expect("readable"), None);
+        fs_err::write(&log, "of the run before\n# gstore ls\nnow\n\n").expect("written");
+        assert_eq!(task.last_line().expect("readable").as_deref(), Some("now"));
+        fs_err::write(&printed, format!("\"{}\"", "x".repeat(1 << 16))).expect("written");
+        assert_eq!(task.summary().expect("readable"), None);
+    }
+}
