@@ -69,12 +69,20 @@ impl Runner<'_> {
         Ok((own, ours))
     }
 
-    /// What others changed of a training, which would go on from what they left of it.
-    pub(super) fn changed_training<'w>(&self, stage: &PlannedStage, why: &'w Why) -> Option<&'w str> {
+    /// Why a stage cannot run whose result others have changed: a training would go on from what they left of
+    /// it, and a matrix takes the folder for whole.
+    pub(super) fn changed_by_others(&self, stage: &PlannedStage, why: &Why) -> Option<String> {
         let Why::Output(what) = why else { return None };
         let path = stage.writes.iter().find(|written| written.to_string() == *what)?.as_path()?;
-        let is_there = !Versions::found(&self.plan.base, path).is_empty();
-        (stage.call.words[0] == "train" && is_there).then_some(what.as_str())
+        if Versions::found(&self.plan.base, path).is_empty() {
+            return None;
+        }
+        let remedy = match stage.call.words[0].as_str() {
+            "train" => format!("--force {} trains it again", stage.name()),
+            "matrix" => "without it the same command makes it again".to_owned(),
+            _ => return None,
+        };
+        Some(format!("{what} was changed by others; {remedy}"))
     }
 
     /// A training that is another one takes the name of its run from the one before. The outcome, if that
