@@ -10,6 +10,7 @@ async function distribution(host, { pool, target }, signal) {
   const values = { parameters: [pool, target], signal };
   const [all] = await rows('SELECT count(score) AS n, min(score) AS low, max(score) AS high, avg(score) AS mean, stddev(score) AS deviation FROM influence($1, $2)', values);
   if (all.n === 0) throw new Error('No row has a score.');
+  if (![all.low, all.high].every((end) => Number.isFinite(Number(end)))) throw new Error('Some scores are not finite, so they have no classes.');
   const width = Math.max((all.high - all.low) / CLASSES, 1e-12);
   const counted = await rows(`SELECT CAST(least(${CLASSES - 1}, greatest(0, floor((score - $3) / $4))) AS INT) AS class, count(*) AS n
 FROM influence($1, $2) GROUP BY 1`, { parameters: [pool, target, all.low, width], signal });

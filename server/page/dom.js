@@ -49,6 +49,14 @@ export class Exact {
   toJSON() { return this.valueOf(); }
 }
 
+// How large a number is; 0 for what has no size to draw.
+export function size(given) {
+  const value = Number(given ?? 0);
+  return Number.isFinite(value) ? Math.abs(value) : 0;
+}
+
+const isNumber = (value) => typeof value === 'number' || value instanceof Exact;
+
 export function score(given) {
   if (given === null || given === undefined) return '';
   const value = Number(given);
@@ -102,13 +110,13 @@ export function select(options, value, attributes) {
 
 // A small table with a caption; cells may be elements.
 export function table(caption, columns, rows) {
-  const numeric = (i) => rows.length > 0 && rows.every((row) => typeof row[i] === 'number' || row[i] === null);
+  const numeric = (i) => rows.length > 0 && rows.every((row) => isNumber(row[i]) || row[i] === null);
   return h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption },
     h('table', {}, h('caption', {}, caption),
       h('thead', {}, h('tr', {}, columns.map((name, i) => h('th', { scope: 'col', class: numeric(i) ? 'n' : undefined }, name)))),
       h('tbody', {}, rows.map((row) => h('tr', {}, row.map((cell) =>
-        h('td', { class: typeof cell === 'number' ? 'n' : undefined },
-          typeof cell === 'number' ? number.format(cell) : cell ?? '')))))));
+        h('td', { class: isNumber(cell) ? 'n' : undefined },
+          typeof cell === 'number' ? number.format(cell) : cell instanceof Exact ? String(cell) : cell ?? '')))))));
 }
 
 // Text that is cut, with a button for the rest.

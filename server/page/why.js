@@ -1,6 +1,6 @@
 // Why a row has its score, and which rows help or hurt a target: proponents and opponents side by side.
 
-import { cut, field, fill, h, number, score, select } from './dom.js';
+import { cut, field, fill, h, number, score, select, size } from './dom.js';
 import { ask, literal, name, rows } from './client.js';
 
 // The text of a sample's line: its messages, its prompt and completion, its text, or the line itself.
@@ -63,11 +63,11 @@ async function tokens(question, id, host, signal) {
   const sql = `SELECT * FROM ${question.call(', per_token => true')} WHERE id = ${literal(id)} ORDER BY pos`;
   try {
     const found = (await ask(sql, { parameters: question.values, signal, limit: 5000 })).rows;
-    const most = Math.max(...found.map((t) => Math.abs(t.score)), 1e-30);
+    const most = Math.max(...found.map((t) => size(t.score)), 1e-30);
     fill(host, h('p', { class: 'tokens' }, found.map((t) => {
       const text = typeof t.token === 'string' ? t.token : `${t.pos}`;
       const element = h('span', { class: `token ${t.score < 0 ? 'minus' : 'plus'}${typeof t.token === 'string' ? '' : ' bare'}`, title: `token ${t.pos}: ${score(t.score)}` }, text);
-      element.style.setProperty('--share', `${Math.round((55 * Math.abs(t.score)) / most)}%`);
+      element.style.setProperty('--share', `${Math.round((55 * size(t.score)) / most)}%`);
       return element;
     })), found.length === 0 && h('p', {}, 'No token of this row is scored.'));
   } catch (error) {
@@ -120,10 +120,10 @@ async function explained(main, question, id, withTokens, signal) {
   }
   const used = answer.notes?.influence?.[0]?.checkpoints ?? [];
   const parts = row.checkpoint_scores ?? [];
-  const most = Math.max(...parts.map((p) => Math.abs(p ?? 0)), 1e-30);
+  const most = Math.max(...parts.map(size), 1e-30);
   const bars = parts.map((part, i) => {
     const bar = h('span', { class: `bar-of ${part < 0 ? 'minus' : 'best'}` });
-    bar.style.width = `${(100 * Math.abs(part ?? 0)) / most}%`;
+    bar.style.width = `${(100 * size(part)) / most}%`;
     const weight = used[i] ? ` (weight ${number.format(Number(used[i][1].toFixed(3)))})` : '';
     return h('tr', {}, h('th', { scope: 'row' }, (used[i]?.[0] ?? `checkpoint ${i + 1}`) + weight), h('td', { class: 'n' }, part === null ? 'missing' : score(part)),
       h('td', {}, h('div', { class: 'bars' }, bar)));

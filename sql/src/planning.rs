@@ -54,9 +54,10 @@ pub(super) async fn plan(
         None => logical,
     };
     let translate = |e| SqlError::from_datafusion(e, tables);
-    let plan = state.create_physical_plan(&logical).await.map_err(translate)?;
-    let batch = state.config().batch_size();
-    let plan = bounds::check_constants(&plan, batch).and_then(|()| cooperative(plan)).map_err(translate)?;
+    let logical = state.optimize(&logical).map_err(translate)?;
+    bounds::check(&logical).map_err(translate)?;
+    let plan = state.query_planner().create_physical_plan(&logical, state).await.map_err(translate)?;
+    let plan = bounds::counted(plan).and_then(cooperative).map_err(translate)?;
     if let Some(budget) = state.config().get_extension::<Budget>() {
         budget.planned();
     }

@@ -1,4 +1,4 @@
-//! Messages of an upload as batches; what claims to have more than was sent is refused before it is decoded.
+//! Messages of a client as batches; what claims to have more than was sent is refused before it is decoded.
 //!
 //! Invariants
 //! - parts of a message that share bytes do not multiply them: tables and texts of a header have a few times
@@ -26,10 +26,10 @@ const DICTIONARIES: usize = 64 << 20;
 const TABLES: usize = 200_000;
 
 /// The batches of a stream.
-pub(super) struct Batches(FlightRecordBatchStream);
+pub(crate) struct Batches(FlightRecordBatchStream);
 
 impl Batches {
-    pub(super) fn of(messages: impl Stream<Item = Result<FlightData, Status>> + Send + 'static) -> Self {
+    pub(crate) fn of(messages: impl Stream<Item = Result<FlightData, Status>> + Send + 'static) -> Self {
         let mut dictionaries = HashMap::new();
         let messages = messages.map(move |message| {
             let sound = message.and_then(|message| checked(message, &mut dictionaries));
@@ -39,7 +39,7 @@ impl Batches {
     }
 
     /// The next batch; `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>, Status> {
+    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, Status> {
         let malformed = || Poll::Ready(Some(Err(FlightError::DecodeError("a malformed message".to_owned()))));
         // What a client sends decides what is decoded, and a library may not be ready for all of it.
         let next = std::future::poll_fn(|cx| {
@@ -81,7 +81,7 @@ fn checked(message: FlightData, dictionaries: &mut HashMap<i64, usize>) -> Resul
 
 /// A message as every stream of a client has to have it: not compressed, because a compressed one says of
 /// itself how large it is and can be much larger than what was sent, and without parts that share bytes.
-pub(crate) fn plain(message: FlightData) -> Result<FlightData, Status> {
+fn plain(message: FlightData) -> Result<FlightData, Status> {
     // Metadata alone.
     if message.data_header.is_empty() {
         return Ok(message);

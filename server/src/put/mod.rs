@@ -35,7 +35,7 @@ use crate::core::Core;
 use crate::running::Raises;
 use crate::status;
 
-pub(crate) use decode::plain;
+pub(crate) use decode::Batches;
 pub(crate) use form::{Upload, What};
 use incoming::Incoming;
 

@@ -1,15 +1,11 @@
 //! What clients send: values for the parameters of prepared statements, and uploads. Statements that change
 //! something are refused here.
 
-use std::panic::AssertUnwindSafe;
-
 use arrow_array::RecordBatch;
-use arrow_flight::decode::FlightRecordBatchStream;
-use arrow_flight::error::FlightError;
 use arrow_flight::sql::{Any, Command, DoPutPreparedStatementResult};
 use arrow_flight::{FlightData, PutResult};
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt};
 use gstore_sql::Parameters;
 use prost::Message;
 use tonic::Status;
@@ -19,7 +15,11 @@ use super::get;
 use crate::answer::ask::Asked;
 use crate::answer::values::write_values;
 use crate::handle::{Handle, Question, Statement};
+use crate::put::Batches;
 use crate::status;
+
+/// Most bytes of the values of a statement, with all that is sent around them.
+const MAX_VALUES: usize = 16 << 20;
 
 /// Takes a stream in.
 pub(super) async fn put(
@@ -95,16 +95,20 @@ async fn bind(
 async fn only_row(
     messages: BoxStream<'static, Result<FlightData, Status>>,
 ) -> Result<Option<RecordBatch>, Status> {
-    let messages = messages.map(|message| {
-        message.and_then(crate::put::plain).map_err(|status| FlightError::Tonic(Box::new(status)))
-    });
-    let mut batches = FlightRecordBatchStream::new_from_flight_data(messages);
+    let mut bytes = 0usize;
+    let mut batches = Batches::of(messages.map(move |message| {
+        let message = message?;
+        bytes = bytes.saturating_add(message.data_header.len()).saturating_add(message.data_body.len());
+        match bytes > MAX_VALUES {
+            true => Err(Status::invalid_argument(format!(
+                "the values of a statement have at most {} MiB",
+                MAX_VALUES >> 20
+            ))),
+            false => Ok(message),
+        }
+    }));
     let mut row = None;
-    loop {
-        // What a client sends decides what is decoded, and a library may not be ready for all of it.
-        let next = AssertUnwindSafe(batches.try_next()).catch_unwind().await;
-        let next = next.unwrap_or_else(|_| Err(FlightError::DecodeError("a malformed message".to_owned())));
-        let Some(batch) = next.map_err(of_sent)? else { return Ok(row) };
+    while let Some(batch) = batches.next().await? {
         if batch.num_rows() == 0 {
             continue;
         }
@@ -115,14 +119,7 @@ async fn only_row(
         }
         row = Some(batch);
     }
-}
-
-/// What is wrong with messages that were sent.
-fn of_sent(error: FlightError) -> Status {
-    match error {
-        FlightError::Tonic(status) => *status,
-        error => Status::invalid_argument(format!("the values are not understood: {error}")),
-    }
+    Ok(row)
 }
 
 /// Why a statement that is to change something is refused, with the command to use.

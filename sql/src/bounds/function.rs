@@ -19,6 +19,8 @@ use crate::error::SqlError;
 
 /// Bytes that are made at a time, by the estimate, which may be far above what is made.
 const PIECE: u64 = MAX_VALUE;
+/// Bytes of a batch that count for nothing: the operators count what they keep.
+const ORDINARY: u64 = 4 << 20;
 
 /// A function that refuses to make too much.
 #[derive(Debug)]
@@ -89,7 +91,7 @@ impl ScalarUDFImpl for Limited {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         if args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
             let bytes = self.growth.bytes(&args.args, 1)?.into_iter().max().unwrap_or(0);
-            self.budget.constant(self.name(), bytes)?;
+            self.budget.constant(self.name(), self.growth, bytes)?;
             return self.inner.invoke_with_args(args);
         }
         let mut bytes = self.growth.bytes(&args.args, args.number_rows)?;
@@ -98,6 +100,10 @@ impl ScalarUDFImpl for Limited {
             let (name, limit) = (self.name(), MAX_VALUE >> 20);
             let why = format!("{name}() would make a value of up to {most} bytes, more than {limit} MiB");
             return Err(SqlError::refused(why).into());
+        }
+        let total = bytes.iter().fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
+        if total <= ORDINARY {
+            return self.inner.invoke_with_args(args);
         }
         let mut made = Vec::new();
         for piece in pieces(&bytes) {
@@ -120,7 +126,7 @@ impl Limited {
     /// What the function makes of some rows.
     fn piece(&self, args: &ScalarFunctionArgs, rows: Range<usize>, expected: u64) -> DfResult<ArrayRef> {
         let memory = self.budget.reserve(expected)?;
-        let mut args = args.clone();
+        let (mut args, number) = (args.clone(), args.number_rows);
         args.number_rows = rows.len();
         for arg in &mut args.args {
             if let ColumnarValue::Array(array) = arg {
@@ -128,7 +134,11 @@ impl Limited {
             }
         }
         let made = self.inner.invoke_with_args(args)?.into_array(rows.len())?;
-        memory.try_resize(made.get_array_memory_size())?;
+        let size = made.get_array_memory_size() as u64;
+        if rows.len() == number && size <= ORDINARY {
+            return Ok(made);
+        }
+        self.budget.resize(&memory, size)?;
         Ok(charged(&made, memory)?)
     }
 }

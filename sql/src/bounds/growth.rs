@@ -3,7 +3,7 @@
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ColumnarValue;
 
-use super::sizes::{bytes, counts, instants, leaves, numbers, of_scalar, spans};
+use super::sizes::{PerRow, bytes, counts, instants, leaves, numbers, of_scalar, spans};
 
 /// How the result of a function grows with its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,11 +77,19 @@ pub(super) fn of(function: &str) -> Option<Growth> {
 }
 
 impl Growth {
-    /// Most bytes that a call makes for each of its rows. Calls with too few arguments, which the function
-    /// refuses, make none.
+    /// Most bytes that a call makes for each of its rows, which are at least those of its arguments: functions
+    /// may repeat constants. Calls with too few arguments, which the function refuses, make none.
     pub(super) fn bytes(self, args: &[ColumnarValue], rows: usize) -> DfResult<Vec<u64>> {
-        let arg = |place: usize| args.get(place);
         let sizes: Vec<_> = args.iter().map(bytes).collect();
+        let mut made = self.made(args, &sizes, rows)?;
+        for (row, made) in made.iter_mut().enumerate() {
+            *made = (*made).max(sizes.iter().fold(0u64, |sum, sizes| sum.saturating_add(sizes.at(row))));
+        }
+        Ok(made)
+    }
+
+    fn made(self, args: &[ColumnarValue], sizes: &[PerRow<u64>], rows: usize) -> DfResult<Vec<u64>> {
+        let arg = |place: usize| args.get(place);
         let at = |place: usize, row: usize| sizes.get(place).map_or(0, |sizes| sizes.at(row));
         let total = |row: usize| sizes.iter().fold(0u64, |sum, s| sum.saturating_add(s.at(row)));
         let of_rows = |bytes: &dyn Fn(usize) -> u64| (0..rows).map(bytes).collect::<Vec<u64>>();
@@ -103,10 +111,11 @@ impl Growth {
             }),
             Self::Matches => {
                 let all = args.len() > 3;
+                let parts = arg(2).and_then(references);
                 of_rows(&|row| {
                     let (text, new) = (at(0, row), at(2, row));
                     let found = if all { text.saturating_add(1) } else { 1 };
-                    let repeated = text.saturating_mul(new / 2);
+                    let repeated = text.saturating_mul(parts.unwrap_or(new / 2));
                     text.saturating_add(found.saturating_mul(new)).saturating_add(repeated)
                 })
             }
@@ -138,6 +147,17 @@ impl Growth {
             }
             Self::Range => range(args, rows)?,
         })
+    }
+}
+
+/// How often a replacement that is a constant refers to parts of its match.
+fn references(new: &ColumnarValue) -> Option<u64> {
+    match new {
+        ColumnarValue::Scalar(scalar) => {
+            let text = scalar.try_as_str()?.unwrap_or_default();
+            Some(text.bytes().filter(|byte| matches!(byte, b'\\' | b'$')).count() as u64)
+        }
+        ColumnarValue::Array(_) => None,
     }
 }
 
@@ -203,14 +223,16 @@ mod tests {
     fn estimates_are_not_below_what_is_made() {
         let of = |growth: Growth, args: &[ColumnarValue]| growth.bytes(args, 1).unwrap()[0];
         assert_eq!(of(Growth::Repeat, &[text("ab"), number(1000)]), 2000);
-        assert_eq!(of(Growth::Repeat, &[text("ab"), number(-1)]), 0);
+        assert_eq!(of(Growth::Repeat, &[text("ab"), number(-1)]), 10);
         assert_eq!(of(Growth::Repeat, &[text("abc"), number(i64::MAX)]), u64::MAX);
         assert_eq!(of(Growth::Pad, &[text("ab"), number(1000)]), 4000);
+        assert_eq!(of(Growth::Matches, &[text("aaaa"), text("a"), text("bcd"), text("g")]), 19);
+        assert_eq!(of(Growth::Matches, &[text("aaaa"), text("a"), text("\\1\\1"), text("g")]), 32);
         assert_eq!(of(Growth::Replace, &[text("aaaa"), text("a"), text("123")]), 16);
         assert_eq!(of(Growth::Replace, &[text("aaaa"), text(""), text("123")]), 19);
         assert_eq!(of(Growth::Range, &[number(10)]), 88);
-        assert_eq!(of(Growth::Range, &[number(5), number(-5), number(-5)]), 24);
-        assert_eq!(of(Growth::Range, &[number(5), number(1)]), 8);
+        assert_eq!(of(Growth::Range, &[number(5), number(-55), number(-5)]), 104);
+        assert_eq!(of(Growth::Range, &[number(5), number(1)]), 16);
         assert!(of(Growth::Range, &[number(i64::MIN), number(i64::MAX)]) > 1 << 62);
         assert_eq!(of(Growth::Groups, &[text("aa"), text("((a)(a))")]), 72);
         assert_eq!(of(Growth::Joined, &[text("--"), text("a"), text("b"), text("c")]), 9);
@@ -221,6 +243,6 @@ mod tests {
         let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some("ccc")]));
         let counts: ArrayRef = Arc::new(Int64Array::from(vec![Some(10), Some(10), None]));
         let args = [ColumnarValue::Array(texts), ColumnarValue::Array(counts)];
-        assert_eq!(Growth::Repeat.bytes(&args, 3).unwrap(), [10, 0, 0]);
+        assert_eq!(Growth::Repeat.bytes(&args, 3).unwrap(), [10, 8, 11]);
     }
 }

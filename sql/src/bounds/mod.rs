@@ -6,12 +6,14 @@
 //! Invariants
 //! - a call is refused by what its arguments would make, before anything is allocated for it
 //! - the constants of one statement have at most [`MAX_CONSTANTS`] bytes in all: a plan holds them several times
-//! - arrays that functions made count against the memory of the session for as long as anything holds them
+//! - large arrays that functions made count against the memory of the session for as long as anything holds them
+//! - a long constant is only where the engine does not repeat it for each row, or where its rows are counted
 
 mod charge;
 mod function;
 mod growth;
 mod join;
+mod literal;
 mod plan;
 mod sizes;
 
@@ -20,17 +22,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use datafusion::error::Result as DfResult;
 use datafusion::execution::SessionState;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use datafusion::logical_expr::registry::FunctionRegistry;
 
 use super::error::SqlError;
+use growth::Growth;
 
-pub(super) use plan::{check_constants, rewrite};
+pub(super) use literal::{check, counted};
+pub(super) use plan::rewrite;
 
 /// Most bytes of one value that a function makes.
 pub(super) const MAX_VALUE: u64 = 64 << 20;
 /// Most bytes of the constants that the functions of one statement make.
 pub(super) const MAX_CONSTANTS: u64 = 16 << 20;
+/// Most bytes of one of them, unless it is a list of numbers.
+const MAX_CONSTANT: u64 = 4 << 20;
 
 /// What the functions of one statement may still make.
 #[derive(Debug)]
@@ -48,7 +54,20 @@ impl Budget {
     }
 
     /// Refuses a constant that is too large, alone or with those made before.
-    fn constant(&self, function: &str, bytes: u64) -> DfResult<()> {
+    fn constant(&self, function: &str, growth: Growth, bytes: u64) -> DfResult<()> {
+        // A list of numbers is made for its rows, and nothing else can take it for a value of many.
+        let most = if growth == Growth::Range { MAX_CONSTANTS } else { MAX_CONSTANT };
+        if bytes > most {
+            let why = format!(
+                "{function}() would make a constant of up to {bytes} bytes, more than {} MiB",
+                most >> 20
+            );
+            let refused = SqlError::refused(why);
+            return Err(match growth {
+                Growth::Range => refused.hint("write FROM generate_series(..) for that many rows").into(),
+                _ => refused.into(),
+            });
+        }
         let made = self.constants.load(Ordering::Relaxed).saturating_add(bytes);
         if made > MAX_CONSTANTS {
             let why = format!(
@@ -67,8 +86,25 @@ impl Budget {
     /// Memory of the session for what a function is about to make.
     fn reserve(&self, bytes: u64) -> DfResult<MemoryReservation> {
         let reservation = MemoryConsumer::new("values of functions").register(&self.pool);
-        reservation.try_grow(usize::try_from(bytes).unwrap_or(usize::MAX))?;
+        self.resize(&reservation, bytes)?;
         Ok(reservation)
+    }
+
+    /// Takes a little more than there is: a sort under way may hold all, and spills when it is asked for
+    /// more, which a function cannot make it do.
+    fn resize(&self, reservation: &MemoryReservation, bytes: u64) -> DfResult<()> {
+        let left = match self.pool.memory_limit() {
+            MemoryLimit::Finite(limit) => self.pool.reserved() <= limit.saturating_add(limit / 4),
+            _ => true,
+        };
+        let size = usize::try_from(bytes).unwrap_or(usize::MAX);
+        match left && bytes <= MAX_VALUE {
+            true => {
+                reservation.resize(size);
+                Ok(())
+            }
+            false => reservation.try_resize(size),
+        }
     }
 }
 

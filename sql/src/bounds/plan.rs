@@ -1,33 +1,32 @@
-//! Limits of a plan: functions that the planner took past the session's own, wide types, long constants.
+//! Limits of a plan: functions that the planner took past the session's own, wide types, types of many parts.
 
 use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow_schema::DataType;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
-use datafusion::physical_expr::expressions::Literal;
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::projection::ProjectionExec;
-use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 
 use super::function::{Limited, limited};
 use super::growth::{self, Growth};
-use super::sizes::of_scalar;
 use super::{Budget, join};
 use crate::error::SqlError;
 
 /// Most bytes that one value of a type may take, whatever it is: a NULL of such a type takes as much.
 const MAX_WIDTH: u64 = 1 << 20;
-/// Most bytes that the constants of a statement's columns take in a batch.
-const MAX_REPEATED: u64 = 256 << 20;
+/// Most types that one is made of.
+const MAX_PARTS: usize = 2000;
 
 /// Puts limits on what the planner has made of operators and brackets, and refuses types that are too wide.
 pub(crate) fn rewrite(plan: LogicalPlan, budget: &Arc<Budget>) -> DfResult<LogicalPlan> {
     plan.transform_down_with_subqueries(|node| {
+        // Types are shared while a statement is read, and walked by all that comes after.
+        if !matches!(node, LogicalPlan::TableScan(_)) {
+            node.schema().fields().iter().try_for_each(|field| few(field.data_type()))?;
+        }
         let names = NamePreserver::new(&node);
         node.map_expressions(|expr| {
             let name = names.save(&expr);
@@ -75,8 +74,35 @@ fn with_limit(expr: Expr, budget: &Arc<Budget>) -> DfResult<Transformed<Expr>> {
     }
 }
 
+/// Refuses a type of more than [`MAX_PARTS`] types. Twenty lines that double a type make a million of it.
+fn few(ty: &DataType) -> DfResult<()> {
+    fn counted(ty: &DataType, left: &mut usize) -> bool {
+        let Some(rest) = left.checked_sub(1) else { return false };
+        *left = rest;
+        match ty {
+            DataType::List(field)
+            | DataType::LargeList(field)
+            | DataType::ListView(field)
+            | DataType::LargeListView(field)
+            | DataType::FixedSizeList(field, _)
+            | DataType::Map(field, _) => counted(field.data_type(), left),
+            DataType::Struct(fields) => fields.iter().all(|field| counted(field.data_type(), left)),
+            DataType::Union(fields, _) => fields.iter().all(|(_, field)| counted(field.data_type(), left)),
+            DataType::Dictionary(_, values) => counted(values, left),
+            DataType::RunEndEncoded(_, values) => counted(values.data_type(), left),
+            _ => true,
+        }
+    }
+    let mut left = MAX_PARTS;
+    match counted(ty, &mut left) {
+        true => Ok(()),
+        false => Err(SqlError::refused(format!("a type of more than {MAX_PARTS} parts")).into()),
+    }
+}
+
 /// Refuses a type of more than [`MAX_WIDTH`] bytes.
 fn narrow(ty: &DataType) -> DfResult<()> {
+    few(ty)?;
     match width(ty) {
         wide if wide > MAX_WIDTH => {
             let why =
@@ -99,32 +125,6 @@ fn width(ty: &DataType) -> u64 {
         }
         other => other.primitive_width().unwrap_or(1) as u64,
     }
-}
-
-/// Refuses long constants as columns of many rows: the engine repeats them for each row of a batch.
-pub(crate) fn check_constants(plan: &Arc<dyn ExecutionPlan>, batch: usize) -> DfResult<()> {
-    plan.apply(|node| {
-        if let Some(projection) = node.downcast_ref::<ProjectionExec>() {
-            let constants = projection.expr().iter().filter_map(|e| e.expr.downcast_ref::<Literal>());
-            let bytes: u64 = constants.map(|constant| of_scalar(constant.value())).sum();
-            if bytes.saturating_mul(batch as u64) > MAX_REPEATED {
-                let input = projection.input().as_ref();
-                let statistics = StatisticsContext::new().compute(input, &StatisticsArgs::new())?;
-                let most = &statistics.num_rows;
-                let rows = most.get_value().filter(|_| most.is_exact() == Some(true));
-                let rows = rows.map_or(batch, |rows| batch.min(*rows));
-                if bytes.saturating_mul(rows as u64) > MAX_REPEATED {
-                    let why =
-                        format!("constants of {bytes} bytes would be repeated for each row of the result");
-                    return Err(SqlError::refused(why)
-                        .hint("select them in a statement of their own")
-                        .into());
-                }
-            }
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })
-    .map(|_| ())
 }
 
 #[cfg(test)]

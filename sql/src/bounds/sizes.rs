@@ -1,7 +1,7 @@
 //! Sizes of the arguments of a function, row by row.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type, IntervalMonthDayNanoType};
+use arrow_array::types::{Float64Type, Int64Type, IntervalMonthDayNanoType, UInt64Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
 use datafusion::error::Result as DfResult;
@@ -30,8 +30,8 @@ pub(super) fn bytes(value: &ColumnarValue) -> PerRow<u64> {
 /// Elements of an argument that is a list; those of the innermost lists.
 pub(super) fn leaves(value: &ColumnarValue) -> DfResult<PerRow<u64>> {
     Ok(PerRow(match value {
-        ColumnarValue::Scalar(scalar) => vec![count(&*scalar.to_array()?)],
-        ColumnarValue::Array(array) => (0..array.len()).map(|row| count(&*array.slice(row, 1))).collect(),
+        ColumnarValue::Scalar(scalar) => counted(&scalar.to_array()?),
+        ColumnarValue::Array(array) => counted(array),
     }))
 }
 
@@ -92,59 +92,141 @@ pub(super) fn of_scalar(scalar: &ScalarValue) -> u64 {
 
 /// Bytes of each value of an array.
 fn each(array: &ArrayRef) -> Vec<u64> {
+    // The low half of a view is the length of its text.
+    let views = |views: &[u128]| views.iter().map(|view| u64::from(*view as u32) + 16).collect();
     match array.data_type() {
         DataType::Utf8 => array.as_string::<i32>().offsets().lengths().map(|n| n as u64).collect(),
         DataType::LargeUtf8 => array.as_string::<i64>().offsets().lengths().map(|n| n as u64).collect(),
-        // The values of a dictionary would be counted for each row.
-        DataType::Dictionary(_, values) => match arrow_cast::cast(array, values) {
-            Ok(plain) => each(&plain),
-            Err(_) => vec![array.get_array_memory_size() as u64; array.len()],
-        },
-        ty => match ty.primitive_width() {
-            Some(width) => vec![width as u64; array.len()],
-            None => (0..array.len()).map(|row| size(&*array.slice(row, 1))).collect(),
-        },
-    }
-}
-
-/// Bytes of an array's values, of this part of its buffers only.
-fn size(array: &dyn Array) -> u64 {
-    // The low half of a view is the length of its text.
-    let views = |views: &[u128]| -> u64 { views.iter().map(|view| u64::from(*view as u32) + 16).sum() };
-    match array.data_type() {
+        DataType::Binary => array.as_binary::<i32>().offsets().lengths().map(|n| n as u64).collect(),
+        DataType::LargeBinary => array.as_binary::<i64>().offsets().lengths().map(|n| n as u64).collect(),
         DataType::Utf8View => views(array.as_string_view().views()),
         DataType::BinaryView => views(array.as_binary_view().views()),
-        DataType::Struct(_) => array.as_struct().columns().iter().map(|column| size(&**column)).sum(),
-        _ => match inside(array) {
-            Some(values) => size(&*values).saturating_add(8 * (array.len() as u64 + 1)),
-            None => {
-                let data = array.to_data();
-                data.get_slice_memory_size().unwrap_or_else(|_| array.get_buffer_memory_size()) as u64
+        DataType::Boolean | DataType::Null => vec![1; array.len()],
+        DataType::FixedSizeBinary(n) => vec![u64::try_from(*n).unwrap_or(0); array.len()],
+        DataType::Dictionary(_, _) => of_dictionary(array),
+        DataType::Struct(_) => array.as_struct().columns().iter().map(each).fold(
+            vec![0; array.len()],
+            |mut sums: Vec<u64>, column| {
+                sums.iter_mut().zip(column).for_each(|(sum, bytes)| *sum = sum.saturating_add(bytes));
+                sums
+            },
+        ),
+        ty => match (ty.primitive_width(), inside(array)) {
+            (Some(width), _) => vec![width as u64; array.len()],
+            (None, Some(lists)) => {
+                let sums = match lists.values.data_type().primitive_width() {
+                    Some(width) => lists.ends.iter().map(|end| *end as u64 * width as u64).collect(),
+                    None => lists.sums(&each(&lists.values)),
+                };
+                differences(&sums).map(|bytes| bytes.saturating_add(16)).collect()
             }
+            (None, None) => (0..array.len()).map(|row| slow(&*array.slice(row, 1))).collect(),
         },
     }
 }
 
-/// Elements of the innermost lists of an array.
-fn count(array: &dyn Array) -> u64 {
-    inside(array).map_or(array.len() as u64, |values| count(&*values))
+/// Bytes of the values that the keys of a dictionary stand for.
+fn of_dictionary(array: &ArrayRef) -> Vec<u64> {
+    let dictionary = array.as_any_dictionary();
+    let sizes = each(dictionary.values());
+    match arrow_cast::cast(dictionary.keys(), &DataType::UInt64) {
+        Ok(keys) => {
+            let size = |key: Option<u64>| key.and_then(|key| sizes.get(usize::try_from(key).ok()?).copied());
+            keys.as_primitive::<UInt64Type>().iter().map(|key| size(key).unwrap_or(0)).collect()
+        }
+        Err(_) => vec![sizes.into_iter().max().unwrap_or(0); array.len()],
+    }
+}
+
+/// Bytes of an array of a rare type, of this part of its buffers only.
+fn slow(array: &dyn Array) -> u64 {
+    let data = array.to_data();
+    data.get_slice_memory_size().unwrap_or_else(|_| array.get_buffer_memory_size()) as u64
+}
+
+/// Elements of the innermost lists in each value of an array.
+fn counted(array: &ArrayRef) -> Vec<u64> {
+    let Some(lists) = inside(array) else { return vec![1; array.len()] };
+    let sums = match inside(&lists.values) {
+        Some(_) => lists.sums(&counted(&lists.values)),
+        None => lists.ends.iter().map(|end| *end as u64).collect(),
+    };
+    differences(&sums).collect()
 }
 
 /// The elements of the lists of an array.
-fn inside(array: &dyn Array) -> Option<ArrayRef> {
-    let part = |values: &ArrayRef, from: usize, to: usize| values.slice(from, to.saturating_sub(from));
+struct Lists {
+    values: ArrayRef,
+    /// Where each list ends in the values, after a 0.
+    ends: Vec<usize>,
+}
+
+impl Lists {
+    /// At each end, the sum of what the elements before it have.
+    fn sums(&self, each: &[u64]) -> Vec<u64> {
+        let mut sums = vec![0u64];
+        for (place, bytes) in each.iter().enumerate() {
+            sums.push(sums.get(place).map_or(0, |sum| sum.saturating_add(*bytes)));
+        }
+        self.ends.iter().map(|end| sums.get(*end).copied().unwrap_or(0)).collect()
+    }
+}
+
+fn differences(sums: &[u64]) -> impl Iterator<Item = u64> {
+    sums.iter().zip(sums.iter().skip(1)).map(|(before, after)| after.saturating_sub(*before))
+}
+
+fn inside(array: &ArrayRef) -> Option<Lists> {
+    let of = |values: &ArrayRef, offsets: Vec<usize>| {
+        let (first, last) = (*offsets.first()?, *offsets.last()?);
+        let ends = offsets.into_iter().map(|end| end.saturating_sub(first)).collect();
+        Some(Lists { values: values.slice(first, last.saturating_sub(first)), ends })
+    };
+    let long = |offsets: &[i64]| offsets.iter().map(|n| usize::try_from(*n).unwrap_or(0)).collect();
+    let short = |offsets: &[i32]| offsets.iter().map(|n| usize::try_from(*n).unwrap_or(0)).collect();
     match array.data_type() {
         DataType::List(_) => {
             let lists = array.as_list::<i32>();
-            let (from, to) = (lists.value_offsets().first()?, lists.value_offsets().last()?);
-            Some(part(lists.values(), usize::try_from(*from).ok()?, usize::try_from(*to).ok()?))
+            of(lists.values(), short(lists.value_offsets()))
         }
         DataType::LargeList(_) => {
             let lists = array.as_list::<i64>();
-            let (from, to) = (lists.value_offsets().first()?, lists.value_offsets().last()?);
-            Some(part(lists.values(), usize::try_from(*from).ok()?, usize::try_from(*to).ok()?))
+            of(lists.values(), long(lists.value_offsets()))
         }
-        DataType::FixedSizeList(_, _) => Some(ArrayRef::clone(array.as_fixed_size_list().values())),
+        DataType::FixedSizeList(_, n) => {
+            let (values, n) = (array.as_fixed_size_list().values(), usize::try_from(*n).unwrap_or(0));
+            of(values, (0..=array.len()).map(|row| row * n).collect())
+        }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::types::Int32Type;
+    use arrow_array::{DictionaryArray, ListArray, StringArray, StringViewArray};
+
+    use super::*;
+
+    fn all(array: ArrayRef) -> Vec<u64> {
+        each(&array)
+    }
+
+    #[test]
+    fn each_value_has_its_bytes() {
+        let texts = StringArray::from(vec![Some("a"), None, Some("ccc")]);
+        assert_eq!(all(Arc::new(texts)), [1, 0, 3]);
+        assert_eq!(all(Arc::new(StringViewArray::from(vec!["a", "ccc"]))), [17, 19]);
+        let words: DictionaryArray<Int32Type> =
+            vec![Some("ab"), None, Some("ab"), Some("c")].into_iter().collect();
+        assert_eq!(all(Arc::new(words)), [2, 0, 2, 1]);
+        let lists = vec![Some(vec![Some(1), Some(2)]), None, Some(vec![]), Some(vec![Some(3)])];
+        let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists));
+        assert_eq!(each(&lists), [24, 16, 16, 20]);
+        assert_eq!(each(&lists.slice(2, 2)), [16, 20]);
+        assert_eq!(counted(&lists), [2, 0, 0, 1]);
+        assert_eq!(counted(&lists.slice(3, 1)), [1]);
     }
 }

@@ -103,10 +103,78 @@ async fn what_functions_make_counts_against_the_memory_while_it_is_held() {
 async fn long_constants_are_not_repeated_for_many_rows() {
     let (_store, session) = session(1);
     let long = "x".repeat(100_000);
-    let rows = slt::run(&session, &format!("SELECT '{long}' AS a")).await.unwrap().1;
-    assert_eq!(rows.len(), 1);
-    let error = slt::run(&session, &format!("SELECT '{long}' AS a, value FROM generate_series(1, 1000000)"))
-        .await
-        .unwrap_err();
+    let many = "FROM generate_series(1, 1000000)";
+    for sql in [
+        format!("SELECT '{long}' AS a, value {many}"),
+        format!("SELECT min(arrow_cast(repeat('x', 3000000), 'LargeUtf8')) {many}"),
+        format!("SELECT min(repeat('x', 250000)) {many}"),
+        format!("SELECT min('{long}') {many}"),
+        format!(
+            "SELECT count(*) {many} WHERE named_struct('a', repeat('x', 3000000), 'b', value) IS NOT NULL"
+        ),
+        format!("SELECT count(*) {many} WHERE nullif('{long}', CAST(value AS VARCHAR)) IS NULL"),
+        format!("SELECT max(coalesce(CAST(nullif(value, 7) AS VARCHAR), '{long}')) {many}"),
+        format!("SELECT max(CASE WHEN value > 7 THEN '{long}' ELSE 'a' END) {many}"),
+        format!("SELECT lag('{long}') OVER (ORDER BY value) {many}"),
+        format!("SELECT first_value('{long}') OVER (ORDER BY value) {many}"),
+        format!("SELECT string_agg(CAST(value AS VARCHAR), '{long}') {many}"),
+    ] {
+        let start = Instant::now();
+        let shown: String = sql.chars().take(80).collect();
+        let Err(error) = slt::run(&session, &sql).await else { panic!("{shown}") };
+        assert_eq!(error.kind(), SqlErrorKind::Refused, "{shown}: {error}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{shown}: {:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_constants_stand_where_they_are_not_repeated_for_many_rows() {
+    let (_store, session) = session(1);
+    let long = "x".repeat(100_000);
+    for (sql, rows) in [
+        (format!("SELECT '{long}' AS a"), 1),
+        (format!("SELECT '{long}' AS a, row FROM pool WHERE source = 'math' AND row < 20"), 4),
+        (format!("SELECT '{long}' AS a, row FROM pool ORDER BY id DESC LIMIT 3"), 3),
+        (format!("SELECT '{long}' AS a, source, count(*) FROM pool GROUP BY source"), 3),
+        (format!("SELECT '{long}' AS a, l.row FROM pool l JOIN pool r ON l.row = r.row"), 12),
+        (format!("SELECT row FROM pool WHERE id <> '{long}'"), 12),
+        (format!("SELECT row FROM pool WHERE id IN ('p1', '{long}', 'p2', 'p3', 'p4')"), 4),
+        (format!("SELECT row FROM pool WHERE id NOT LIKE '%{long}%'"), 12),
+        (format!("SELECT length(id || '{long}') FROM pool"), 12),
+    ] {
+        let shown: String = sql.chars().take(20).chain(sql.chars().skip(100_000)).collect();
+        let found = slt::run(&session, &sql).await.unwrap_or_else(|e| panic!("{shown}: {e}")).1;
+        assert_eq!(found.len(), rows, "{shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn types_that_double_with_each_line_are_refused_at_once() {
+    let (_store, session) = session(1);
+    let steps: Vec<String> =
+        (1..20).map(|i| format!("t{i} AS (SELECT struct(v, v) AS v FROM t{})", i - 1)).collect();
+    let sql = format!("WITH t0 AS (SELECT 1 AS v), {} SELECT v FROM t19", steps.join(", "));
+    let start = Instant::now();
+    let error = slt::run(&session, &sql).await.unwrap_err();
     assert_eq!(error.kind(), SqlErrorKind::Refused, "{error}");
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sorts_of_what_functions_make_spill() {
+    let store = small_store();
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqlOptions {
+        threads: 1,
+        memory_limit: 48 << 20,
+        spill: Some(folder.path().to_owned()),
+        ..SqlOptions::default()
+    };
+    let session = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
+    let sql = "SELECT max(r) AS r, max(k) AS k FROM (SELECT k, row_number() OVER (ORDER BY k DESC) AS r FROM \
+               (SELECT 'abcdefghijklmnopqrstuvwxyz0123456789' || (value * 7919 % 1000003) AS k \
+               FROM generate_series(1, 600000)))";
+    let rows = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{e}")).1;
+    assert_eq!(rows.len(), 1);
+    assert!(rows[0].contains("600000"), "{rows:?}");
 }

@@ -151,7 +151,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option("distinct", Number, SHOWN, "", "Pass over rows whose cosine with a row taken before is above this"),
     option("round_robin", Word(Each::WORDS), SHOWN, "", "What takes rows in turn: subtask, target or sample"),
     option("each", Word(Each::WORDS), SHOWN, "", "What has a ranking of its own: subtask, target or sample"),
-    option("order", Word(Order::WORDS), SHOWN, "best", "Which end of the rankings of each"),
+    option("order", Word(Order::WORDS), SHOWN, "best", "Which end of the rankings, with each, a quota, distinct or round_robin"),
     option("id", Text, NEAREST, "", "The sample of the pool whose neighbours are wanted"),
     option("vector", Numbers, NEAREST, "", "The vector whose neighbours are wanted"),
     option("checkpoint", Text, NEAREST, "", "The checkpoint whose vectors are compared, by name or step"),
