@@ -14,7 +14,7 @@ use datafusion::logical_expr::{
 
 use super::charge::charged;
 use super::growth::Growth;
-use super::{Budget, MAX_VALUE};
+use super::{Budget, MAX_REPEATED, MAX_VALUE};
 use crate::error::SqlError;
 
 /// Bytes that are made at a time, by the estimate, which may be far above what is made.
@@ -92,6 +92,10 @@ impl ScalarUDFImpl for Limited {
         if args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
             let bytes = self.growth.bytes(&args.args, 1)?.into_iter().max().unwrap_or(0);
             self.budget.constant(self.name(), self.growth, bytes)?;
+            if bytes.saturating_mul(args.number_rows as u64) > MAX_REPEATED {
+                let why = format!("{}() would make {bytes} bytes for each row", self.name());
+                return Err(SqlError::refused(why).into());
+            }
             return self.inner.invoke_with_args(args);
         }
         let mut bytes = self.growth.bytes(&args.args, args.number_rows)?;

@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::FieldRef;
-use arrow_schema::Schema;
+use arrow_schema::{FieldRef, Schema};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{BinaryExpr, ColumnarValue, Expr, LogicalPlan, Operator};
@@ -14,6 +13,7 @@ use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
+use super::MAX_REPEATED;
 use super::function::Limited;
 use super::sizes::of_scalar;
 use crate::error::SqlError;
@@ -22,8 +22,6 @@ use crate::error::SqlError;
 const MAX_LITERAL: u64 = 32 << 10;
 /// Most bytes of a constant that is put between the texts of rows.
 const MAX_DELIMITER: u64 = 4 << 10;
-/// Most bytes that the constants among the columns of a batch take.
-const MAX_REPEATED: u64 = 256 << 20;
 
 /// Refuses long constants in an optimised plan, except where they are not repeated for each row: in comparisons
 /// and in functions that have limits. As columns of their own they are counted while the statement runs.

@@ -37,6 +37,8 @@ pub(super) const MAX_VALUE: u64 = 64 << 20;
 pub(super) const MAX_CONSTANTS: u64 = 16 << 20;
 /// Most bytes of one of them, unless it is a list of numbers.
 const MAX_CONSTANT: u64 = 4 << 20;
+/// Most bytes that constants take when they are repeated for each row of a batch.
+const MAX_REPEATED: u64 = 256 << 20;
 
 /// What the functions of one statement may still make.
 #[derive(Debug)]
@@ -55,7 +57,7 @@ impl Budget {
 
     /// Refuses a constant that is too large, alone or with those made before.
     fn constant(&self, function: &str, growth: Growth, bytes: u64) -> DfResult<()> {
-        // A list of numbers is made for its rows, and nothing else can take it for a value of many.
+        // A list of numbers may be meant as rows, by `unnest`.
         let most = if growth == Growth::Range { MAX_CONSTANTS } else { MAX_CONSTANT };
         if bytes > most {
             let why = format!(
