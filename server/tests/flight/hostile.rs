@@ -1,10 +1,16 @@
 //! What a client may try that means no good: each is refused with its code, and the server goes on.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::flight_service_client::FlightServiceClient;
-use arrow_flight::{FlightDescriptor, HandshakeRequest, Ticket};
+use arrow_flight::sql::{CommandPreparedStatementQuery, ProstMessageExt};
+use arrow_flight::{FlightData, FlightDescriptor, HandshakeRequest, Ticket};
+use futures::TryStreamExt;
 use gstore_server::{ConnectionLimits, Limits, ServeOptions};
+use prost::Message;
 use serde_json::json;
 use tonic::{Code, Request};
 
@@ -177,4 +183,22 @@ async fn a_flood_of_handshakes_has_to_wait_and_others_have_not() {
     assert_eq!(wrong + later, codes.len(), "{codes:?}");
     assert!(wrong < 60 && later > 100, "{wrong} were looked at, {later} had to wait");
     assert!(known.sql("SELECT 1").await.is_ok(), "a token that was good before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_values_of_a_statement_are_bounded_together() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    let handle = client.prepare("SELECT length($1)").await.unwrap().prepared_statement_handle;
+    let command = CommandPreparedStatementQuery { prepared_statement_handle: handle };
+    let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
+    let value: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(9 << 20)]));
+    let row = RecordBatch::try_from_iter([("1", value)]).unwrap();
+    let encoder = FlightDataEncoderBuilder::new().with_flight_descriptor(Some(descriptor));
+    let rows = futures::stream::iter([Ok(row.slice(0, 0)), Ok(row.clone()), Ok(row)]);
+    let messages: Vec<FlightData> = encoder.build(rows).try_collect().await.unwrap();
+    let put = client.inner.clone().do_put(client.request(futures::stream::iter(messages)));
+    let status = put.await.expect_err("too large");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().contains("16 MiB"), "{status}");
 }
