@@ -23,8 +23,9 @@ const MAX_LITERAL: u64 = 32 << 10;
 /// Most bytes of a constant that is put between the texts of rows.
 const MAX_DELIMITER: u64 = 4 << 10;
 
-/// Refuses long constants in an optimised plan, except where they are not repeated for each row: in comparisons
-/// and in functions that have limits. As columns of their own they are counted while the statement runs.
+/// Refuses long constants in an optimised plan, except where they are not repeated for each row: in
+/// comparisons and in functions that have limits. As columns of their own they are counted while the
+/// statement runs.
 pub(crate) fn check(plan: &LogicalPlan) -> DfResult<()> {
     plan.apply_with_subqueries(|node| {
         if matches!(node, LogicalPlan::Values(_)) {

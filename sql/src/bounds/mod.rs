@@ -5,9 +5,12 @@
 //!
 //! Invariants
 //! - a call is refused by what its arguments would make, before anything is allocated for it
-//! - the constants of one statement have at most [`MAX_CONSTANTS`] bytes in all: a plan holds them several times
-//! - large arrays that functions made count against the memory of the session for as long as anything holds them
+//! - the constants of one statement have at most [`MAX_CONSTANTS`] bytes in all: a plan holds them several
+//!   times
+//! - large arrays that functions made count against the memory of the session for as long as anything holds
+//!   them
 //! - a long constant is only where the engine does not repeat it for each row, or where its rows are counted
+//! - not bounded: what `unnest`, a join or a subquery in place of a value repeats for many rows
 
 mod charge;
 mod function;
