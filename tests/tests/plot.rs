@@ -82,6 +82,8 @@ fn what_cannot_be_drawn_is_refused() {
     assert_eq!(fs_err::read_to_string(place.path("there.svg")).expect("kept"), "mine");
     place.ok(&["plot", "train", &warmup(), "-o", "there.svg", "--force"]);
     refused(&["plot", "train", &warmup(), "-o", "curves.pdf"], 2, ".svg");
+    refused(&["plot", "train", &warmup(), "--width", "100000000000"], 2, "1000");
+    refused(&["plot", "train", "missing"], 1, "no log of a training");
     fs_err::create_dir_all(place.path("empty")).expect("made");
     refused(&["plot", "train", "empty"], 1, "no log of a training");
     fs_err::create_dir_all(place.path("broken")).expect("made");
@@ -120,7 +122,11 @@ fn scores_sources_and_overlap_are_drawn() {
     assert!(same.contains("100.0 % of the best 20 rows are the same"), "{same}");
     let other = drawn("overlap", &["--with-option", "sim=dot", "--top", "20"]);
     assert!(other.contains("of the best 20 rows are the same"), "{other}");
-    for (more, words) in [(&[][..], "--with"), (&["--with-option", "simm=dot"][..], "simm")] {
+    for (more, words) in [
+        (&[][..], "--with"),
+        (&["--with-option", "simm=dot"][..], "simm"),
+        (&["--with-option", "partial=yes"][..], "true or false"),
+    ] {
         let refused = place.run(&[&["plot", "overlap"][..], &of[..], more].concat());
         assert!(refused.code == 2 && refused.stderr.contains(words), "{refused:?}");
     }

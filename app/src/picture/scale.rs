@@ -21,7 +21,7 @@ pub(super) struct Scale {
 impl Scale {
     /// A scale over values, of about `most` ticks at most; `margin` is a share of the range on both sides.
     pub(super) fn of(values: impl Iterator<Item = f64>, log: bool, margin: f64, most: usize) -> Self {
-        let fits = |v: &f64| v.is_finite() && v.abs() <= LARGEST && (!log || *v > 0.0);
+        let fits = |v: &f64| v.is_finite() && v.abs() <= LARGEST && (!log || *v >= f64::MIN_POSITIVE);
         let (low, high) = values
             .filter(fits)
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
@@ -35,6 +35,8 @@ impl Scale {
             _ if low == 0.0 => (0.0, 1.0),
             _ => (low - 0.5 * low.abs(), low + 0.5 * low.abs()),
         };
+        // Half of the smallest number is no number.
+        let (low, high) = if high - low >= f64::MIN_POSITIVE { (low, high) } else { (0.0, 1.0) };
         let (step, power) = step((high - low) / most.max(1) as f64);
         let (from, to) = ((low / step).ceil(), (high / step).floor());
         // Adding zero turns -0.0 into 0.0.
@@ -63,7 +65,7 @@ impl Scale {
 
     /// The place of a value, 0 at the lower end and 1 at the upper.
     pub(super) fn place(&self, value: f64) -> Option<f64> {
-        if !value.is_finite() || value.abs() > LARGEST || (self.log && value <= 0.0) {
+        if !value.is_finite() || value.abs() > LARGEST || (self.log && value < f64::MIN_POSITIVE) {
             return None;
         }
         Some(match self.log {
@@ -168,7 +170,7 @@ mod tests {
         let log = Scale::of([0.0, 1.0, 100.0].into_iter(), true, 0.0, 5);
         assert_eq!((log.place(0.0), log.place(10.0)), (None, Some(0.5)));
         let tiny = Scale::of([0.0, f64::from_bits(1)].into_iter(), false, 0.0, 5);
-        assert!(tiny.ticks.len() == 1, "{tiny:?}");
+        assert_eq!(tiny.place(f64::from_bits(1)), Some(f64::from_bits(1)), "{tiny:?}");
         for none in [Scale::of([].into_iter(), false, 0.1, 5), Scale::of([2.0].into_iter(), true, 0.1, 5)] {
             assert!(!none.ticks.is_empty(), "{none:?}");
         }

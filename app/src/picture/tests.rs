@@ -191,3 +191,30 @@ fn empty_pictures_are_drawn() {
         }
     }
 }
+
+#[test]
+fn terminals_obey_nothing_that_is_data() {
+    let evil = "\u{1b}[2Jx\u{9b}31m\ry\u{7}".to_owned();
+    let bars = Body::Bars {
+        rows: vec![(evil.clone(), vec![f64::INFINITY, 1.0]), ("b".to_owned(), vec![f64::NAN, 2.0])],
+        series: vec![evil.clone(), "other".to_owned()],
+        shares: false,
+    };
+    let panel = Panel { heading: evil.clone(), body: bars, notes: vec![evil.clone()] };
+    let picture = Picture { title: evil.clone(), about: evil, panels: vec![panel] };
+    let text = picture.terminal(TerminalStyle { width: 60, height: 8, colour: false });
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+}
+
+#[test]
+fn values_of_the_smallest_size_have_places() {
+    for values in [vec![5e-324], vec![0.0, 5e-324], vec![5e-324, 1e-323]] {
+        let points = values.iter().enumerate().map(|(i, v)| [i as f64, *v]).collect();
+        let series = vec![Series { name: "a".to_owned(), colour: 0, faint: false, points }];
+        for y in [Axis::linear("loss"), Axis::log("loss")] {
+            let body = Body::Lines { x: Axis::linear("step"), y, series: series.clone() };
+            let svg = picture(body).svg();
+            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{values:?}: {svg}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use gstore_store::SnapshotName;
 
-use super::{ModelArgs, ScoringArgs, at_least};
+use super::{ModelArgs, ScoringArgs};
 
 /// `gstore plot`
 #[derive(Args, Debug)]
@@ -140,6 +140,12 @@ pub struct PictureArgs {
     #[arg(long)]
     pub force: bool,
     /// Columns of a picture of text [default: those of the terminal, else 80]
-    #[arg(long, value_name = "N", value_parser = at_least::<usize>(20))]
+    #[arg(long, value_name = "N", value_parser = width)]
     pub width: Option<usize>,
+}
+
+/// Columns of a picture of text.
+fn width(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (20..=1000).contains(n));
+    number.ok_or_else(|| "a whole number from 20 to 1000 is wanted".to_owned())
 }

@@ -108,7 +108,17 @@ fn set(options: &mut Options, text: &str) -> Result<(), OptionError> {
     let name = name.replace('-', "_");
     let takes = Function::Influence.options().find(|option| option.name == name).map(|option| option.takes);
     let value = match takes {
-        Some(Takes::Flag) => Value::Bool(value == "true"),
+        Some(Takes::Flag) => match value {
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            other => {
+                return Err(OptionError {
+                    option: None,
+                    message: format!("`{name}` is true or false, not `{other}`"),
+                    hint: None,
+                });
+            }
+        },
         Some(Takes::Texts | Takes::Numbers) => value.split(',').map(Value::from).collect(),
         _ => Value::from(value),
     };

@@ -85,10 +85,14 @@ impl TrainingLog {
     }
 }
 
-/// The checkpoint with the highest step.
+/// The checkpoint with the highest step; none of a folder that is not there.
 fn newest(folder: &Path) -> Result<Option<PathBuf>, std::io::Error> {
     let mut found: Option<(u64, PathBuf)> = None;
-    for entry in fs_err::read_dir(folder)? {
+    let entries = match fs_err::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    for entry in entries {
         let path = entry?.path();
         let step = path.file_name().and_then(|name| name.to_str()?.strip_prefix("checkpoint-")?.parse().ok());
         let Some(step) = step.filter(|_| path.join("trainer_state.json").is_file()) else { continue };
@@ -146,15 +150,14 @@ fn with_mean(name: &str, colour: usize, points: Vec<[f64; 2]>) -> Vec<Series> {
         return if points.is_empty() { Vec::new() } else { vec![line(name, colour, points)] };
     }
     let reach = (points.len() / 40).max(2);
-    let mut sums = vec![0.0];
-    for [_, v] in &points {
-        sums.push(sums[sums.len() - 1] + v);
-    }
+    // Each sum by itself: the difference of two running ones would lose all values behind a very large one.
     let mean = |i: usize| {
-        let (from, to) = (i.saturating_sub(reach), (i + reach + 1).min(points.len()));
-        [points[i][0], (sums[to] - sums[from]) / (to - from) as f64]
+        let window = &points[i.saturating_sub(reach)..(i + reach + 1).min(points.len())];
+        [points[i][0], window.iter().map(|point| point[1]).sum::<f64>() / window.len() as f64]
     };
-    let means = (0..points.len()).map(mean).collect();
+    // The mean changes little over a small part of its window, so that not every one of many is needed.
+    let (last, every) = (points.len() - 1, points.len().div_ceil(POINTS - 1));
+    let means = (0..last).step_by(every).chain([last]).map(mean).collect();
     let behind = Series { faint: true, ..line(name, colour, points.clone()) };
     vec![behind, line(name, colour, means)]
 }
@@ -183,4 +186,26 @@ fn thinned(points: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
         }
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_there_has_no_log() {
+        let missing = TrainingLog::read(Path::new("no such folder"));
+        assert!(matches!(missing, Err(LogError::None(_))), "{missing:?}");
+    }
+
+    #[test]
+    fn one_very_large_loss_spoils_no_mean_far_from_it() {
+        for n in [100, 5000] {
+            let mut points: Vec<[f64; 2]> = (0..n).map(|i| [f64::from(i), 1.0]).collect();
+            points[10][1] = 1e30;
+            let mean = &with_mean("a", 0, points)[1].points;
+            assert_eq!(mean.last(), Some(&[f64::from(n - 1), 1.0]));
+            assert!(mean.iter().filter(|point| point[1] == 1.0).count() > mean.len() / 2, "{n}");
+        }
+    }
 }

@@ -70,8 +70,8 @@ fn bold(text: &str, style: TerminalStyle) -> String {
 /// Adds a text in lines that fit.
 fn wrap(out: &mut String, text: &str, width: usize, paint: impl Fn(&str) -> String) {
     let mut line = String::new();
-    for word in text.split_whitespace() {
-        if !line.is_empty() && cells(&line) + 1 + cells(word) > width {
+    for word in text.split_whitespace().map(visible) {
+        if !line.is_empty() && cells(&line) + 1 + cells(&word) > width {
             *out += &paint(&line);
             out.push('\n');
             line.clear();
@@ -79,7 +79,7 @@ fn wrap(out: &mut String, text: &str, width: usize, paint: impl Fn(&str) -> Stri
         if !line.is_empty() {
             line.push(' ');
         }
-        line += &cut(word, width);
+        line += &cut(&word, width);
     }
     *out += &paint(&line);
     out.push('\n');
@@ -90,7 +90,7 @@ fn legend(out: &mut String, entries: Vec<(String, Role)>, signs: &[char], style:
     for (name, role) in &entries {
         let Role::Series(n) = role else { continue };
         let sign = if style.colour { '━' } else { signs[n % signs.len()] };
-        let name = cut(name, style.width.saturating_sub(2));
+        let name = cut(&visible(name), style.width.saturating_sub(2));
         let wide = cells(&name) + 2;
         if used > 0 {
             let fits = used + 3 + wide <= style.width;
@@ -116,15 +116,17 @@ fn bar(length: f64) -> String {
 }
 
 fn bars(out: &mut String, rows: &[(String, Vec<f64>)], shares: bool, style: TerminalStyle) {
-    let most = rows.iter().map(|(label, _)| cells(label)).max().unwrap_or(0).min(style.width / 3);
+    // Labels are values of the data, which may hold what a terminal obeys.
+    let labels: Vec<String> = rows.iter().map(|(label, _)| visible(label)).collect();
+    let most = labels.iter().map(|label| cells(label)).max().unwrap_or(0).min(style.width / 3);
     let values = rows.iter().flat_map(|(_, values)| values.iter().copied());
     let longest = values.clone().map(|v| cells(&value_of_bar(v, shares))).max().unwrap_or(0);
     let room = style.width.saturating_sub(most + longest + 2).max(1);
     let largest = values.filter(|v| v.is_finite()).fold(0.0, |most: f64, v| most.max(v.abs()));
-    for (label, values) in rows {
+    for ((_, values), label) in rows.iter().zip(&labels) {
         for (i, v) in values.iter().enumerate() {
             let label = if i == 0 { cut(label, most) } else { String::new() };
-            let length = if largest > 0.0 { v.abs() / largest * room as f64 } else { 0.0 };
+            let length = if largest > 0.0 && v.is_finite() { v.abs() / largest * room as f64 } else { 0.0 };
             let drawn = match style.colour {
                 true => painted(&bar(length), COLOURS[i % COLOURS.len()], style),
                 false => bar(length).replace('█', &FILLS[i % FILLS.len()].to_string()),
