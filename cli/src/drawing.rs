@@ -55,6 +55,15 @@ pub fn check_file(context: &Context, path: Option<&Path>, force: bool) -> Result
     }
 }
 
+/// The same of a picture of a training: its folder may come with the first checkpoint.
+pub fn check_curves(context: &Context, path: Option<&Path>, output: &Path) -> Result<()> {
+    let folder = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match path.filter(|path| !output.exists() && folder(path).parent() == Some(folder(output).as_path())) {
+        Some(path) => form(path).map(drop),
+        None => check_file(context, path, true),
+    }
+}
+
 /// Draws a picture where the flags say.
 pub fn draw(args: &PictureArgs, picture: &Picture) -> Result<()> {
     match args.output.as_deref().filter(|path| Place::of(Some(path)) != Place::Stdout) {
@@ -95,14 +104,15 @@ fn write(picture: &Picture, path: &Path, width: Option<usize>, force: bool) -> R
     output.finish()
 }
 
-/// Draws the curves of a training into its folder, and where they were asked for.
+/// Draws the curves of a training into its folder, and where they were asked for. One that is not `finished`
+/// may have none yet.
 ///
 /// # Errors
 /// What was asked for and cannot be drawn. A training without its picture is no failure.
-pub fn training(context: &Context, folder: &Path, asked: Option<&Path>) -> Result<()> {
+pub fn training(context: &Context, folder: &Path, asked: Option<&Path>, finished: bool) -> Result<()> {
     let log = match TrainingLog::read(folder) {
         Ok(log) => log,
-        Err(LogError::None(_)) if asked.is_none() => return Ok(()),
+        Err(LogError::None(_)) if asked.is_none() || !finished => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     let picture = picture::training(&[log]);

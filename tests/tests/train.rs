@@ -64,6 +64,15 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
 }
 
 #[test]
+fn curves_are_drawn_into_the_folder_of_the_training() {
+    let place = place();
+    binary::ok(&mut train(&place, &["--plot", "tuned/curve.html"]));
+    assert!(place.path("tuned/curve.html").is_file() && place.path("tuned/loss.svg").is_file());
+    let elsewhere = binary::run(&mut train(&place, &["--plot", "missing/curve.html"]));
+    assert!(elsewhere.code == 2 && elsewhere.stderr.contains("no such folder"), "{}", elsewhere.stderr);
+}
+
+#[test]
 fn the_loss_of_held_out_samples_is_in_the_log() {
     let place = place();
     let watch = ["--eval-data", "pool.jsonl", "--eval-every", "1", "--json"];

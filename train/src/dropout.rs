@@ -11,12 +11,16 @@ use crate::random::Stream;
 pub struct DropoutRates {
     /// Of the inputs of LoRA factors.
     pub lora: f64,
-    /// Of what embedding, attention and MLP add to the residual stream, in the families that have it.
+    /// Of what embedding, attention and MLP add to the residual stream, in the families that have it; Phi-3
+    /// keeps its embedding.
     pub hidden: f64,
 }
 
 /// Architectures whose implementation in transformers drops hidden states.
-const WITH_HIDDEN: [&str; 3] = ["GPT2LMHeadModel", "GPTNeoXForCausalLM", "Phi3ForCausalLM"];
+const WITH_HIDDEN: [&str; 3] = ["GPT2LMHeadModel", "GPTNeoXForCausalLM", PHI3];
+
+/// Has a rate for its embedding in its configuration, which transformers never applies.
+const PHI3: &str = "Phi3ForCausalLM";
 
 impl DropoutRates {
     /// Whether nothing is dropped.
@@ -45,11 +49,19 @@ impl DropoutRates {
     }
 
     /// The dropout of a layout whose first sample is number `first` of its step; `stream` is the step's.
-    pub(crate) fn of_rows(&self, layout: &Layout, first: usize, stream: Stream) -> Dropout {
+    pub(crate) fn of_rows(
+        &self,
+        decoder: &Decoder,
+        layout: &Layout,
+        first: usize,
+        stream: Stream,
+    ) -> Dropout {
         let mut keys = Vec::with_capacity(layout.rows());
         for (sample, span) in (first as u64..).zip(&layout.spans) {
             keys.extend((0..span.len() as u64).map(|position| stream.bits((sample << 32) | position)));
         }
-        Dropout { lora: self.lora as f32, hidden: self.hidden as f32, keys }
+        let hidden = self.hidden as f32;
+        let embedding = if decoder.architecture == PHI3 { 0.0 } else { hidden };
+        Dropout { lora: self.lora as f32, embedding, hidden, keys }
     }
 }

@@ -13,7 +13,7 @@ use crate::job::{Observer, options};
 use crate::optimizer::{Optimizer, OptimizerKind};
 use crate::prepare::Prepared;
 use crate::request::TrainRequest;
-use crate::start::fresh;
+use crate::start::{check_output, fresh, identity};
 use crate::trainer::Trainer;
 
 /// What a training will take.
@@ -71,7 +71,9 @@ fn measure<B: Backend + Clone>(
     backend: B,
     cancel: &Cancel,
 ) -> Result<Forecast, TrainError> {
-    let Prepared { request, base, decoder, samples, sequences, steps, memory, .. } = prepared;
+    let Prepared { request, base, decoder, samples, held_out, sequences, steps, memory } = prepared;
+    let identity = identity(&request, base.as_ref(), (&samples, &held_out), steps.total())?;
+    check_output(&request, &identity)?;
     let parameters = fresh(&request, base.as_ref(), &decoder, backend)?;
     let values = parameters.store().values().len() as u64;
     let optimizer = Optimizer::new(request.steps.optimizer, parameters.trained().len());

@@ -141,7 +141,8 @@ impl<B: Backend + Clone> Parameters<B> {
         for (span, weighted) in layout.scored_spans.iter().zip(samples) {
             layout.weights[span.clone()].fill(weighted.weight);
         }
-        layout.dropout = dropout.map(|(rates, stream)| rates.of_rows(&layout, range.start, stream));
+        layout.dropout =
+            dropout.map(|(rates, stream)| rates.of_rows(self.decoder(), &layout, range.start, stream));
         if layout.scored_rows.is_empty() {
             (0..sums.places.len()).for_each(|sum| sums.pass(sum, piece));
             return Ok(0.0);

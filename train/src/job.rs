@@ -112,8 +112,8 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         cancel: &'a Cancel,
     ) -> Result<Job<'a, B>, TrainError> {
         let prepared = Prepared::new(request, observer, cancel)?;
-        let Prepared { request, base, decoder, samples, steps, .. } = &prepared;
-        let identity = identity(request, base.as_ref(), samples, steps.total())?;
+        let Prepared { request, base, decoder, samples, held_out, steps, .. } = &prepared;
+        let identity = identity(request, base.as_ref(), (samples, held_out), steps.total())?;
         let start = start(request, base.as_ref(), decoder, &identity, backend)?;
         let Resumed { parameters, optimizer, log, evaluations, pending } = start;
         Ok(Job {

@@ -44,7 +44,7 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
         .and_then(|name| name.to_str())
         .ok_or_else(|| TrainError::Option(format!("{} cannot be the name of a folder", output.display())))?;
     make(folder.unwrap_or(Path::new(".")), name, |folder| {
-        copy_model_files(model, folder)?;
+        copy_model_files(model, model, folder)?;
         Ok(write_tensors(&folder.join("model.safetensors"), tensors)?)
     })
 }

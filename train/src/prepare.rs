@@ -5,7 +5,7 @@ use gstore_data::{Reading, SampleSource, TextEncoder, encode_each, in_blocks};
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{AdaptedWeight, Adapter, ModelFolder};
 
-use crate::checkpoint::is_adapter;
+use crate::checkpoint::{is_adapter, lora_dropout};
 use crate::data::load;
 use crate::error::TrainError;
 use crate::gradient::Sample;
@@ -55,6 +55,14 @@ impl Prepared {
         };
         let has_factors = matches!(request.method, Method::Lora(_) | Method::Adapter(_));
         request.steps.dropout.check(&decoder, has_factors)?;
+        if let Method::Adapter(from) = &request.method {
+            let own = request.steps.dropout.lora;
+            if let Some(was) = lora_dropout(from)?.filter(|was| *was != own) {
+                observer.note(&format!(
+                    "the adapter was trained with a dropout of {was} of the inputs of its factors; it goes on with {own}"
+                ));
+            }
+        }
         let encoder = request.batching.text.encoder(&request.model)?;
         let samples = samples(&request, &encoder, &decoder, observer, cancel)?;
         let held_out = held_out(&request, &encoder, &decoder, cancel)?;

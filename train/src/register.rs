@@ -10,14 +10,14 @@ use crate::checkpoint::{Checkpoint, is_adapter};
 use crate::error::TrainError;
 
 /// Registers the checkpoints of a training as a run of the store. `base` names the base model, `model` is its
-/// folder.
+/// folder, `tokenizer` that of a tokenizer in place of its own.
 ///
 /// # Errors
 /// A checkpoint that cannot be read, and a run of this name that means other weights.
 pub fn register(
     store: &Store,
     name: &str,
-    (base, model): (&str, &Path),
+    (base, model, tokenizer): (&str, &Path, Option<&Path>),
     checkpoints: &[Checkpoint],
     command: &str,
 ) -> Result<(), TrainError> {
@@ -26,7 +26,13 @@ pub fn register(
         false => None,
     };
     let base = (base, model, base_model.as_ref());
-    let registered = checkpoints.iter().map(|checkpoint| described(checkpoint, base));
+    let registered = checkpoints.iter().map(|checkpoint| {
+        let mut described = described(checkpoint, base)?;
+        if let Some(tokenizer) = tokenizer {
+            described.provenance.insert("tokenizer".to_owned(), place(tokenizer));
+        }
+        Ok::<_, TrainError>(described)
+    });
     let update = RunUpdate {
         name: name.to_owned(),
         checkpoints: registered.collect::<Result<_, _>>()?,

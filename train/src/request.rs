@@ -1,6 +1,6 @@
 //! Training requests, as plain values.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gstore_data::{SampleSource, TextOptions};
 use gstore_model::{Compute as Precision, Device, Keep};
@@ -213,6 +213,11 @@ impl TrainRequest {
             saving: Saving::default(),
             compute: Compute::default(),
         }
+    }
+
+    /// Folder of the tokenizer.
+    pub(crate) fn tokenizer(&self) -> &Path {
+        self.batching.text.tokenizer.as_deref().unwrap_or(&self.model)
     }
 
     /// The order of the samples.

@@ -16,17 +16,9 @@ use crate::request::{Method, TrainRequest};
 pub(crate) fn identity(
     request: &TrainRequest,
     base: Option<&ModelFolder>,
-    samples: &[Sample],
+    (samples, held_out): (&[Sample], &[Sample]),
     total: u64,
 ) -> Result<Value, TrainError> {
-    let mut hasher = blake3::Hasher::new();
-    for Sample { ids, scored } in samples {
-        hasher.update(&(ids.len() as u64).to_le_bytes());
-        for (id, scored) in ids.iter().zip(scored) {
-            hasher.update(&id.to_le_bytes());
-            hasher.update(&[u8::from(*scored)]);
-        }
-    }
     let model = match base {
         Some(base) => {
             let adapter = match &request.method {
@@ -39,9 +31,40 @@ pub(crate) fn identity(
     };
     let mut identity = request.identity(total);
     identity["model"] = json!(model);
-    identity["samples"] = json!(hasher.finalize().to_hex().to_string());
+    identity["samples"] = json!(digest(samples));
+    // None where there are none, which is also what checkpoints say that know of no held-out samples.
+    let evaluation = request.evaluation.as_ref();
+    identity["held-out samples"] = json!(evaluation.map(|_| digest(held_out)));
+    identity["steps between two losses of held-out samples"] = json!(evaluation.and_then(|e| e.every));
     identity["resumed from"] = json!(request.saving.resume_from);
     Ok(identity)
+}
+
+fn digest(samples: &[Sample]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for Sample { ids, scored } in samples {
+        hasher.update(&(ids.len() as u64).to_le_bytes());
+        for (id, scored) in ids.iter().zip(scored) {
+            hasher.update(&id.to_le_bytes());
+            hasher.update(&[u8::from(*scored)]);
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// An error if the output folder has checkpoints of another training that are not to be removed.
+pub(crate) fn check_output(request: &TrainRequest, identity: &Value) -> Result<(), TrainError> {
+    for checkpoint in checkpoints(&request.output)? {
+        let difference = match identity_of(&checkpoint.folder)? {
+            None => Some("another program wrote it".to_owned()),
+            Some(_) if request.saving.overwrite => None,
+            Some(stored) => difference(&stored, identity),
+        };
+        if let Some(what) = difference {
+            return Err(TrainError::OtherTraining { folder: checkpoint.folder, what });
+        }
+    }
+    Ok(())
 }
 
 /// What the training starts from: its own last checkpoint, else what the request says.
@@ -54,16 +77,7 @@ pub(crate) fn start<B: Backend + Clone>(
 ) -> Result<Resumed<B>, TrainError> {
     let (output, kind) = (&request.output, request.steps.optimizer);
     remove_unfinished(output)?;
-    for checkpoint in checkpoints(output)? {
-        let difference = match identity_of(&checkpoint.folder)? {
-            None => Some("another program wrote it".to_owned()),
-            Some(_) if request.saving.overwrite => None,
-            Some(stored) => difference(&stored, identity),
-        };
-        if let Some(what) = difference {
-            return Err(TrainError::OtherTraining { folder: checkpoint.folder, what });
-        }
-    }
+    check_output(request, identity)?;
     if request.saving.overwrite {
         remove_all(output, 0)?;
     }
@@ -110,7 +124,7 @@ fn difference(stored: &Value, asked: &Value) -> Option<String> {
     let other = |key: &String| stored.get(key).cloned().unwrap_or(Value::Null);
     let (key, value) = entries.into_iter().find(|(key, value)| other(key) != **value)?;
     match key.as_str() {
-        "model" | "samples" => Some(format!("its {key} differ from those given")),
+        "model" | "samples" | "held-out samples" => Some(format!("its {key} differ from those given")),
         _ => Some(format!("its {key} is {}, not {value}", other(key))),
     }
 }

@@ -7,8 +7,8 @@ use gstore_model::Compute;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet, TrainerState};
 use gstore_train::{
-    Batching, DropoutRates, Evaluation, Method, Optimizer, OptimizerKind, Parameters, Quiet, Sample, Saving,
-    StepOptions, TrainRequest, Trainer, TrainerOptions, base_of, forecast, merge,
+    Batching, DropoutRates, Evaluation, Method, Observer, Optimizer, OptimizerKind, Parameters, Quiet,
+    Sample, Saving, StepOptions, TrainRequest, Trainer, TrainerOptions, base_of, forecast, merge, run,
 };
 
 use crate::jobs::{World, files, go, go_for, lora};
@@ -146,4 +146,80 @@ fn options_that_mean_nothing_are_refused() {
     let mut blocks = world.request("blocks", lora());
     blocks.batching.text = TextOptions { block: Some(200), ..blocks.batching.text };
     refused(&blocks, "200 tokens");
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn whole_weights_have_the_tokenizer_that_they_were_trained_with() {
+    let Some(world) = World::new() else { return };
+    let tokenizer = world.path("tokenizer");
+    fs_err::create_dir(&tokenizer).unwrap();
+    for entry in fs_err::read_dir(&world.model).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name.contains("token") || name.contains("template") {
+            fs_err::copy(&path, tokenizer.join(name)).unwrap();
+        }
+    }
+    // The same tokens from other bytes.
+    let file = tokenizer.join("tokenizer.json");
+    let bytes = [fs_err::read(&file).unwrap(), b"\n".to_vec()].concat();
+    fs_err::write(&file, &bytes).unwrap();
+    for (name, method) in [("full", Method::Full), ("scratch", Method::FromScratch)] {
+        let mut request = world.request(name, method);
+        request.batching.max_steps = Some(1);
+        request.batching.text.tokenizer = Some(tokenizer.clone());
+        let outcome = go(&request).unwrap();
+        let folder = &outcome.checkpoints.last().unwrap().folder;
+        assert!(fs_err::read(folder.join("tokenizer.json")).unwrap() == bytes, "{name}");
+        assert!(folder.join("config.json").is_file(), "{name}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn other_held_out_samples_are_another_training() {
+    let Some(world) = World::new() else { return };
+    let mut request = everything(&world, "watched");
+    go_for(&request, 2);
+    let other = world.path("other.jsonl");
+    let text = fs_err::read_to_string(&world.data).unwrap();
+    fs_err::write(&other, text.lines().take(3).collect::<Vec<_>>().join("\n")).unwrap();
+    let watch = |path: &std::path::Path, every| {
+        let data = SampleSource::Files { paths: vec![path.to_owned()], fields: Vec::new() };
+        Some(Evaluation { data, every })
+    };
+    for evaluation in [watch(&other, Some(2)), watch(&world.data, Some(3)), None] {
+        request.evaluation = evaluation;
+        let error = go(&request).unwrap_err().to_string();
+        assert!(error.contains("held-out samples"), "{error}");
+        // A dry run says so too.
+        let told = forecast(&request, &mut Quiet, &Cancel::new()).unwrap_err().to_string();
+        assert_eq!(told, error);
+    }
+    request.evaluation = watch(&world.data, Some(2));
+    assert!(go(&request).unwrap().finished);
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn an_adapter_that_is_gone_on_from_says_its_new_dropout() {
+    struct Notes(Vec<String>);
+    impl Observer for Notes {
+        fn note(&mut self, message: &str) {
+            self.0.push(message.to_owned());
+        }
+    }
+    let Some(world) = World::new() else { return };
+    let first = go(&everything(&world, "first")).unwrap();
+    let from = first.checkpoints.last().unwrap().folder.clone();
+    let mut on = world.request("on", Method::Adapter(from));
+    on.batching.max_steps = Some(1);
+    on.steps.dropout.lora = 0.1;
+    let mut notes = Notes(Vec::new());
+    let outcome = run(&on, &mut notes, &Cancel::new()).unwrap();
+    assert!(notes.0.iter().any(|note| note.contains("0.2") && note.contains("0.1")), "{:?}", notes.0);
+    let config = outcome.checkpoints.last().unwrap().folder.join("adapter_config.json");
+    let config = fs_err::read_to_string(config).unwrap();
+    assert!(config.contains("\"lora_dropout\": 0.1") && config.contains("\"r\": 4"), "{config}");
 }

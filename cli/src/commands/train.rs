@@ -37,7 +37,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     if args.saving.run.is_some() && context.named_store().is_none() {
         bail!(UsageError("--run registers checkpoints in a store: give --store as well".to_owned()));
     }
-    drawing::check_file(context, args.saving.plot.as_deref(), true)?;
+    drawing::check_curves(context, args.saving.plot.as_deref(), &args.output)?;
     let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
     let of_store = args.data.dataset.as_ref().or(args.data.eval_dataset.as_ref());
     let store = match (of_store, context.named_store()) {
@@ -90,7 +90,8 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     // whose curve is wanted most.
     let drawn = match &outcome {
         Ok(_) | Err(TrainError::NotFinite { .. }) => {
-            drawing::training(context, &args.output, args.saving.plot.as_deref())
+            let finished = outcome.as_ref().is_ok_and(|outcome| outcome.finished);
+            drawing::training(context, &args.output, args.saving.plot.as_deref(), finished)
         }
         Err(_) => Ok(()),
     };
@@ -98,7 +99,8 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     let run = match &store {
         Some(store) if outcome.finished => {
             let base = base.unwrap_or_else(|| name_of(&request.model));
-            let base = (base.as_str(), request.model.as_path());
+            let tokenizer = request.batching.text.tokenizer.as_deref();
+            let base = (base.as_str(), request.model.as_path(), tokenizer);
             gstore_train::register(store, &run, base, &outcome.checkpoints, &command_line())?;
             Some(run)
         }

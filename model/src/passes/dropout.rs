@@ -10,7 +10,9 @@ use crate::backend::{Backend, BackendError};
 pub struct Dropout {
     /// Share of the inputs of LoRA factors that are dropped, in [0, 1).
     pub lora: f32,
-    /// Share of the values that embedding, attention and MLP add to the residual stream, in [0, 1).
+    /// Share of the values that the residual stream begins with, in [0, 1).
+    pub embedding: f32,
+    /// Share of the values that attention and MLP add to it, in [0, 1).
     pub hidden: f32,
     /// A key for each row of the layout.
     pub keys: Vec<u64>,
@@ -58,7 +60,8 @@ impl RowDropout<'_> {
     fn rate(&self, place: Place) -> f32 {
         match place {
             Place::Lora(_) => self.rates.lora,
-            Place::Embedding | Place::Attention | Place::Mlp => self.rates.hidden,
+            Place::Embedding => self.rates.embedding,
+            Place::Attention | Place::Mlp => self.rates.hidden,
         }
     }
 }
@@ -112,7 +115,7 @@ mod tests {
     fn a_share_is_dropped_and_the_mean_stays() {
         let (rows, cols, backend) = (64, 200, Cpu::new(Compute::F32));
         let keys: Vec<u64> = (0..rows as u64).collect();
-        let dropout = Dropout { lora: 0.25, hidden: 0.0, keys: keys.clone() };
+        let dropout = Dropout { lora: 0.25, embedding: 0.5, hidden: 0.0, keys: keys.clone() };
         let ones = backend.tensor(vec![1.0; rows * cols], rows, cols).unwrap();
         let at = |keys: &[u64], place| {
             let x = backend.gather(&ones, &(0..keys.len() as u32).collect::<Vec<_>>()).unwrap();
@@ -127,5 +130,6 @@ mod tests {
         assert_eq!(at(&keys[7..9], Place::Lora(1)), all[7 * cols..9 * cols]);
         assert_ne!(at(&keys, Place::Lora(2)), all);
         assert!(at(&keys, Place::Mlp).iter().all(|v| *v == 1.0));
+        assert!(at(&keys, Place::Embedding).contains(&2.0));
     }
 }

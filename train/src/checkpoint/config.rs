@@ -75,9 +75,8 @@ fn targets(choice: &LoraChoice, decoder: &Decoder) -> Result<Vec<String>, TrainE
     Ok(chosen.into_iter().map(str::to_owned).collect())
 }
 
-/// Files of a model folder that a checkpoint of all tensors has too, where they are there.
-const COPIED: [&str; 7] = [
-    "generation_config.json",
+/// Files of a tokenizer that a checkpoint of all tensors has too, where they are there.
+const OF_TOKENIZER: [&str; 6] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -86,26 +85,47 @@ const COPIED: [&str; 7] = [
     "vocab.json",
 ];
 
-/// Copies configuration and tokenizer of a model; the configuration says that weights are f32.
-pub(crate) fn copy_model_files(model: &Path, folder: &Path) -> Result<(), TrainError> {
-    let path = model.join("config.json");
-    let invalid = |error: serde_json::Error| TrainError::Checkpoint {
-        folder: model.to_owned(),
-        what: format!("config.json: {error}"),
-    };
-    let mut config: Value = serde_json::from_slice(&fs_err::read(&path)?).map_err(invalid)?;
+/// Copies the configuration of a model, which then says that weights are f32, and the files of a tokenizer.
+pub(crate) fn copy_model_files(model: &Path, tokenizer: &Path, folder: &Path) -> Result<(), TrainError> {
+    let mut config = read(model, "config.json")?;
     for key in ["dtype", "torch_dtype"] {
         if let Some(dtype) = config.get_mut(key) {
             *dtype = json!("float32");
         }
     }
     super::write::json(&folder.join("config.json"), &config)?;
-    for name in COPIED {
-        let (from, to) = (model.join(name), folder.join(name));
+    let of_tokenizer = OF_TOKENIZER.map(|name| (tokenizer, name));
+    for (of, name) in [(model, "generation_config.json")].into_iter().chain(of_tokenizer) {
+        let (from, to) = (of.join(name), folder.join(name));
         if from.is_file() {
             fs_err::copy(from, &to)?;
             fs_err::File::open(&to)?.sync_all()?;
         }
     }
     Ok(())
+}
+
+/// The dropout of LoRA factors that the configuration of an adapter says.
+pub(crate) fn lora_dropout(adapter: &Path) -> Result<Option<f64>, TrainError> {
+    Ok(read(adapter, ADAPTER)?.get("lora_dropout").and_then(Value::as_f64))
+}
+
+/// Copies the configuration of an adapter, with the dropout that it is trained with.
+pub(super) fn copy_adapter(from: &Path, dropout: f64, folder: &Path) -> Result<(), TrainError> {
+    let mut config = read(from, ADAPTER)?;
+    if let Some(config) = config.as_object_mut() {
+        config.insert("lora_dropout".to_owned(), json!(dropout));
+    }
+    super::write::json(&folder.join(ADAPTER), &config)
+}
+
+/// Configuration of an adapter.
+const ADAPTER: &str = "adapter_config.json";
+
+fn read(folder: &Path, name: &str) -> Result<Value, TrainError> {
+    let invalid = |error: serde_json::Error| TrainError::Checkpoint {
+        folder: folder.to_owned(),
+        what: format!("{name}: {error}"),
+    };
+    serde_json::from_slice(&fs_err::read(folder.join(name))?).map_err(invalid)
 }

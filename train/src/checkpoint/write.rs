@@ -40,13 +40,11 @@ fn fill<B: Backend + Clone>(
             weights(&folder.join("adapter_model.safetensors"), parameters, "base_model.model.")?;
         }
         Method::Adapter(from) => {
-            let to = folder.join("adapter_config.json");
-            fs_err::copy(from.join("adapter_config.json"), &to)?;
-            fs_err::File::open(&to)?.sync_all()?;
+            config::copy_adapter(from, request.steps.dropout.lora, folder)?;
             weights(&folder.join("adapter_model.safetensors"), parameters, "base_model.model.")?;
         }
         Method::Full | Method::FromScratch => {
-            config::copy_model_files(&request.model, folder)?;
+            config::copy_model_files(&request.model, request.tokenizer(), folder)?;
             weights(&folder.join("model.safetensors"), parameters, "")?;
         }
     }
