@@ -145,6 +145,29 @@ fn a_label_says_what_is_unlike_the_plain_one() {
 }
 
 #[test]
+fn a_label_names_the_part_of_the_encoding_that_differs() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (data, tokenizer) = (dir.path().join("pool.jsonl"), dir.path().join("tokenizer"));
+    world::write_samples(&data, 5);
+    fs_err::create_dir(&tokenizer).expect("created");
+    for file in ["tokenizer_config.json", "chat_template.jinja", "tokenizer.json"] {
+        fs_err::copy(world::demo().join("model").join(file), tokenizer.join(file)).expect("copied");
+    }
+    let file = tokenizer.join("tokenizer.json");
+    let text = fs_err::read_to_string(&file).expect("read");
+    fs_err::write(&file, text + "\n").expect("written");
+    let loss = |tokenizer| IngestRequest {
+        kinds: vec![Kind::Loss],
+        text: TextOptions { max_length: 128, tokenizer, ..TextOptions::default() },
+        ..request("pool")
+    };
+    let store = ingested(dir.path(), "store", &data, loss(None));
+    world::run(&store, loss(Some(tokenizer))).expect("ingested");
+    let labels: Vec<String> = world::digests(&store).into_keys().collect();
+    assert_eq!(labels, ["pool/loss@base", "pool/loss@base:tokenizer"]);
+}
+
+#[test]
 fn a_fine_tune_with_another_tokenizer_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("pool.jsonl");

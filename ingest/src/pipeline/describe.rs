@@ -64,6 +64,11 @@ impl Setting<'_> {
         if request.device != Device::default() {
             attrs.provenance.insert("backend".to_owned(), json!(request.device.to_string()));
         }
+        if let Some(tokenizer) = &request.text.tokenizer {
+            // A later search for it may start in another folder.
+            let folder = std::path::absolute(tokenizer).unwrap_or_else(|_| tokenizer.clone());
+            attrs.provenance.insert("tokenizer".to_owned(), json!(folder));
+        }
         if kind.is_gradient() {
             attrs.groups.clone_from(&self.measure.gradient_groups);
             attrs.provenance.insert("projection".to_owned(), json!(self.tracked.projection.to_string()));

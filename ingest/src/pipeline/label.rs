@@ -6,7 +6,7 @@
 //! A label is for people and never part of an identity; a feature keeps the one that it was given.
 
 use gstore_core::Kind;
-use gstore_store::{FeatureDesc, FeaturePart, Snapshot};
+use gstore_store::{EncodingSpec, FeatureDesc, FeaturePart, Snapshot};
 
 use super::request::{IngestRequest, ProjectionChoice};
 use crate::gradient::{LossForm, ModuleSelection};
@@ -25,7 +25,7 @@ pub(super) fn label(
     request: &IngestRequest,
     kind: Kind,
     projection: &ProjectionSpec,
-    desc: &FeatureDesc,
+    (desc, encoding): (&FeatureDesc, &EncodingSpec),
     plain: &str,
 ) -> String {
     if let Some(part) = snapshot.feature_by_key(&desc.key()) {
@@ -40,12 +40,21 @@ pub(super) fn label(
         words.push(Word {
             text: request.run.clone(),
             usual: false,
+            in_encoding: None,
             differs: |a, b| a.checkpoint != b.checkpoint,
         });
     }
     // A comma or a space would end the label where a query names it.
     words.retain(|word| word.text.chars().all(is_plain));
-    free_label(plain, desc, holder, &words, taken)
+    let stored_encoding = |rival: &FeatureDesc| {
+        let dataset = snapshot.dataset(&rival.dataset).ok()?;
+        Some(&dataset.encoding(&rival.encoding)?.spec)
+    };
+    let differs = |word: &Word, rival: &FeatureDesc| {
+        let of_encoding = word.in_encoding.zip(stored_encoding(rival));
+        (word.differs)(desc, rival) && of_encoding.is_none_or(|(differs, other)| differs(encoding, other))
+    };
+    free_label(plain, desc, holder, &words, (taken, differs))
 }
 
 fn free_label<'a>(
@@ -53,13 +62,13 @@ fn free_label<'a>(
     desc: &FeatureDesc,
     holder: &'a FeaturePart,
     words: &[Word],
-    taken: impl Fn(&str) -> Option<&'a FeaturePart>,
+    (taken, differs): (impl Fn(&str) -> Option<&'a FeaturePart>, impl Fn(&Word, &FeatureDesc) -> bool),
 ) -> String {
     // Those that have a label which this feature could have: a word stands in the label if it tells the
     // feature from one of them.
     let mut rivals = vec![holder];
     loop {
-        let differs = |word: &&Word| rivals.iter().any(|rival| (word.differs)(desc, &rival.desc));
+        let differs = |word: &&Word| rivals.iter().any(|rival| differs(word, &rival.desc));
         let named = |words: &[&Word]| {
             let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
             if texts.is_empty() { plain.to_owned() } else { format!("{plain}:{}", texts.join("+")) }
@@ -91,6 +100,8 @@ struct Word {
     usual: bool,
     /// Whether two features differ in it.
     differs: fn(&FeatureDesc, &FeatureDesc) -> bool,
+    /// Of a part of the encoding: whether two encodings differ in that part.
+    in_encoding: Option<fn(&EncodingSpec, &EncodingSpec) -> bool>,
 }
 
 impl Word {
@@ -103,6 +114,7 @@ impl Word {
                 other => other.name().to_owned(),
             },
             usual: request.compute == Compute::default(),
+            in_encoding: None,
             differs: |a, b| a.compute != b.compute,
         }];
         if kind.is_embedding() {
@@ -110,11 +122,13 @@ impl Word {
                 Word {
                     text: request.embedding.layer.map_or("final_norm".to_owned(), |n| format!("layer_{n}")),
                     usual: request.embedding.layer.is_none(),
+                    in_encoding: None,
                     differs: |a, b| a.space.layer != b.space.layer,
                 },
                 Word {
                     text: if request.embedding.unit { "unit" } else { "unscaled" }.to_owned(),
                     usual: !request.embedding.unit,
+                    in_encoding: None,
                     differs: |a, b| a.kind.params.get("unit") != b.kind.params.get("unit"),
                 },
             ]);
@@ -123,11 +137,13 @@ impl Word {
                 Word {
                     text: loss(request.loss),
                     usual: request.loss == LossForm::default(),
+                    in_encoding: None,
                     differs: |a, b| a.space.loss != b.space.loss,
                 },
                 Word {
                     text: request.reduction.name().to_owned(),
                     usual: request.reduction == Reduction::default(),
+                    in_encoding: None,
                     differs: |a, b| a.space.reduction != b.space.reduction,
                 },
             ]);
@@ -137,11 +153,13 @@ impl Word {
                 Word {
                     text: modules(&request.modules),
                     usual: request.modules == ModuleSelection::default(),
+                    in_encoding: None,
                     differs: |a, b| a.space.modules != b.space.modules,
                 },
                 Word {
                     text: projected(projection),
                     usual: is_usual(projection),
+                    in_encoding: None,
                     differs: |a, b| a.space.projection != b.space.projection,
                 },
             ]);
@@ -150,26 +168,41 @@ impl Word {
             words.push(Word {
                 text: request.dtype.name().to_owned(),
                 usual: request.dtype == IngestRequest::DTYPE,
+                in_encoding: None,
                 differs: |a, b| a.dtype != b.dtype,
             });
         }
-        if request.text.system.is_some() {
-            let differs = |a: &FeatureDesc, b: &FeatureDesc| a.encoding != b.encoding;
-            words.push(Word { text: "system".to_owned(), usual: false, differs });
-        }
-        words.extend([
-            Word {
-                text: request.text.template.name().to_owned(),
-                usual: request.text.template == TemplateKind::default(),
-                differs: |a, b| a.encoding != b.encoding,
-            },
-            Word {
-                text: format!("length_{}", request.text.max_length),
-                usual: request.text.max_length == TextOptions::MAX_LENGTH,
-                differs: |a, b| a.encoding != b.encoding,
-            },
-        ]);
+        words.extend(Word::of_text(&request.text));
         words
+    }
+
+    /// What tells encodings apart.
+    fn of_text(text: &TextOptions) -> [Word; 4] {
+        let word = |text: String, usual, differs: fn(&EncodingSpec, &EncodingSpec) -> bool| Word {
+            text,
+            usual,
+            differs: |a, b| a.encoding != b.encoding,
+            in_encoding: Some(differs),
+        };
+        let (own_system, own_tokenizer) = (text.system.is_none(), text.tokenizer.is_none());
+        [
+            word(if own_system { "no_system" } else { "system" }.to_owned(), own_system, |a, b| {
+                a.system != b.system
+            }),
+            word(
+                if own_tokenizer { "own_tokenizer" } else { "tokenizer" }.to_owned(),
+                own_tokenizer,
+                |a, b| a.tokenizer != b.tokenizer,
+            ),
+            word(text.template.name().to_owned(), text.template == TemplateKind::default(), |a, b| {
+                (&a.template, &a.template_source) != (&b.template, &b.template_source)
+            }),
+            word(
+                format!("length_{}", text.max_length),
+                text.max_length == TextOptions::MAX_LENGTH,
+                |a, b| a.max_length != b.max_length,
+            ),
+        ]
     }
 }
 

@@ -150,7 +150,7 @@ impl IngestPlan {
         progress.start("reading weights", request.checkpoints.len() as u64, Unit::Checkpoints);
         for (i, arg) in request.checkpoints.iter().enumerate() {
             let weight = request.weights.get(i).copied();
-            checkpoints.push(plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding.key())?);
+            checkpoints.push(plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding)?);
             progress.advance(1);
         }
         progress.finish();
@@ -323,18 +323,19 @@ fn plan_checkpoint(
     base: &ModelFolder,
     arg: &CheckpointArg,
     weight: Option<f64>,
-    encoding: &str,
+    encoding: &EncodingSpec,
 ) -> Result<CheckpointPlan, IngestError> {
     let tracked = Tracked::find(request, base, arg)?;
     let id = checkpoint_id(&tracked.folder, tracked.adapter.as_ref())?;
     check_run(snapshot, &request.run, &arg.name, &id)?;
     let (step, derived) = arg.folder().map_or(Ok((None, None)), step_and_weight)?;
-    let mut plan = describe_checkpoint(request, tracked, arg, id, encoding)?;
+    let mut plan = describe_checkpoint(request, tracked, arg, id, &encoding.key())?;
     (plan.step, plan.weight) = (step, weight.or(derived));
     for feature in &mut plan.features {
         let part = snapshot.feature_by_key(&feature.desc.key());
         let plain = &feature.attrs.label;
-        feature.attrs.label = label(snapshot, request, feature.kind, &plan.projection, &feature.desc, plain);
+        feature.attrs.label =
+            label(snapshot, request, feature.kind, &plan.projection, (&feature.desc, encoding), plain);
         if let Some(part) = part {
             feature.published = snapshot.open_feature(part)?.row_set()?;
             feature.complete = part.state == FeatureState::Complete;

@@ -18,8 +18,8 @@ pub(super) struct Located {
     pub model: PathBuf,
     /// The checkpoint.
     pub arg: CheckpointArg,
-    /// The folder of the tokenizer, where it is not the model's.
-    pub tokenizer: Option<PathBuf>,
+    /// Folders that may have the tokenizer of the feature; which has it, its digest says.
+    pub tokenizers: Vec<PathBuf>,
 }
 
 /// Where the user says that weights are, and what is known of these folders.
@@ -53,9 +53,12 @@ impl Places {
         let model = self.model.clone().or_else(|| noted("model"));
         let Some(model) = model else { return Err(GivenError::Unknown { checkpoint: name }) };
         present(&name, &model)?;
-        let tokenizer = noted("tokenizer");
+        let of_feature = wanted.pool.attrs.provenance.get("tokenizer").and_then(|v| v.as_str());
+        let tokenizers =
+            [of_feature.map(PathBuf::from), Some(model.clone()), noted("tokenizer"), noted("weights")];
+        let tokenizers: Vec<PathBuf> = tokenizers.into_iter().flatten().collect();
         if let Some(arg) = self.of_user(&name, &model, id)? {
-            return Ok(Located { model, arg, tokenizer });
+            return Ok(Located { model, arg, tokenizers });
         }
         let weights = match (noted("adapter"), noted("weights")) {
             (Some(folder), _) => CheckpointWeights::Adapter(folder),
@@ -78,7 +81,7 @@ impl Places {
         } else if let Some(folder) = arg.folder() {
             present(&arg.name, folder)?;
         }
-        Ok(Located { model, arg, tokenizer })
+        Ok(Located { model, arg, tokenizers })
     }
 
     /// That of the user's checkpoints which has the weights; one of the same name is looked at first.

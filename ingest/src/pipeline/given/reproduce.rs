@@ -3,6 +3,8 @@
 //! A description holds digests; what they are digests of is read from what the feature's provenance says in
 //! words. Whether that is right shows when the description is made again: it must be the same.
 
+use std::path::PathBuf;
+
 use gstore_core::Kind;
 use gstore_store::{EncodingSpec, FeaturePart, Granularity};
 use serde_json::Value;
@@ -71,6 +73,8 @@ pub(super) fn request(
     }
     let unknown = || refuse(format!("their template is `{}`, which is not known here", encoding.template));
     let options = TextOptions::of_spec(encoding).ok_or_else(unknown)?;
+    let has_it = |folder: &&PathBuf| options.encoder(folder).is_ok_and(|encoder| encoder.spec() == *encoding);
+    let tokenizer = located.tokenizers.iter().find(has_it).or(located.tokenizers.first()).cloned();
     Ok(IngestRequest {
         checkpoints: vec![located.arg.clone()],
         kinds: vec![kind],
@@ -83,7 +87,7 @@ pub(super) fn request(
         device,
         compute,
         dtype: desc.dtype,
-        text: TextOptions { tokenizer: located.tokenizer.clone(), ..options },
+        text: TextOptions { tokenizer: tokenizer.filter(|folder| *folder != located.model), ..options },
         adam: if kind.needs_moments() { parse_adam(&desc.kind.params) } else { AdamParams::default() },
         ..IngestRequest::new(DATASET, &located.model)
     })

@@ -1,5 +1,6 @@
 //! Tokens as text: the tokenizer of an encoding, found again by its digest.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,7 +37,11 @@ impl Tokenizers {
             folders
                 .extend(["tokenizer", "model", "weights"].into_iter().filter_map(noted).map(PathBuf::from));
         }
-        folders.dedup();
+        let of_features =
+            snapshot.features().iter().filter_map(|part| part.attrs.provenance.get("tokenizer"));
+        folders.extend(of_features.filter_map(|folder| folder.as_str()).map(PathBuf::from));
+        let mut seen = HashSet::new();
+        folders.retain(|folder| seen.insert(folder.clone()));
         let found = folders.iter().filter_map(load).find(|tokenizer| tokenizer.spec() == *encoding);
         let found = Arc::new(found?);
         if self.0.len() >= KEPT {
