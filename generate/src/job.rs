@@ -82,9 +82,14 @@ fn run<B: Backend>(
         false => encoder.end_tokens(opened.path())?,
     };
     let model = opened.id()?;
+    let encoding = encoder.spec();
+    let options = request.options(&encoding);
     let identity = json!({
         "model": model.to_string(),
-        "options": request.options(),
+        "options": options,
+        // The encoding decides where answers end too, and how they are written.
+        "tokenizer": encoding.tokenizer,
+        "template_digest": encoding.template_digest,
         "prompts": digest(&prompts, &ends),
     });
     let mut answers = Journal::open(request.journal.as_deref(), prompts.len(), &identity, request.overwrite)?;
@@ -105,7 +110,6 @@ fn run<B: Backend>(
             failed: Cancel::new(),
         };
         let loaded = opened.load(backend)?;
-        let options = request.options();
         let take = |step: u64, done: Vec<Answer>| {
             tokens += step;
             for answer in &done {

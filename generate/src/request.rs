@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use gstore_data::{SampleSource, TextOptions};
+use gstore_data::{SampleSource, TemplateKind, TextOptions};
 use gstore_model::{Compute as Precision, Device};
+use gstore_store::EncodingSpec;
 use serde_json::{Value, json};
 
 use crate::error::GenerateError;
@@ -119,8 +120,8 @@ impl GenerateRequest {
         Ok(())
     }
 
-    /// How answers are made, for their records.
-    pub(crate) fn options(&self) -> Value {
+    /// How answers are made, for their records; `encoding` is what their prompts were encoded by.
+    pub(crate) fn options(&self, encoding: &EncodingSpec) -> Value {
         let Sampling { temperature, top_k, top_p, repetition_penalty, no_repeat_ngram, seed } =
             &self.sampling;
         let mut options = json!({
@@ -130,7 +131,11 @@ impl GenerateRequest {
         });
         let draws = self.sampling.draws();
         let text = &self.weights.text;
+        let EncodingSpec { tokenizer, template_digest, .. } = encoding;
+        let is_named = text.template != TemplateKind::default();
         let others = [
+            ("template_digest", json!(template_digest), is_named && template_digest.is_some()),
+            ("tokenizer", json!(tokenizer), text.tokenizer.is_some()),
             ("system", json!(text.system), text.system.is_some()),
             ("top_k", json!(top_k), top_k.is_some()),
             ("top_p", json!(top_p), top_p.is_some()),

@@ -123,6 +123,14 @@ fn perplexities_become_a_table() {
     let mut ingest =
         place.gstore(&["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--features", "loss"]);
     binary::ok(ingest.arg("--model").arg(world::demo().join("model")));
+    let sql = "SELECT vector[1] FROM vectors('pool', 'loss@base') ORDER BY row";
+    let stored = place.ok(&["query", "--format", "csv", sql]);
+    let stored: Vec<f64> = stored.lines().skip(1).filter_map(|line| line.parse().ok()).collect();
+    assert_eq!((stored.len(), texts.len()), (8, 8));
+    for (stored, text) in stored.iter().zip(&texts) {
+        let loss = text["loss"].as_f64().expect("a loss");
+        assert!((stored - loss).abs() < 1e-4 * (1.0 + loss), "{stored} {text}");
+    }
     let printed =
         binary::ok(&mut generate(&place, &["--dataset", "pool", "--perplexity", "--format", "csv"]));
     assert_eq!(printed.lines().count(), texts.len() + 1);
@@ -205,4 +213,7 @@ fn perplexities_become_features() {
     assert_eq!(place.value(&sql), "9");
     let files = ["--data", "pool.jsonl", "--perplexity", "--as-features"];
     assert_eq!(binary::run(&mut generate(&place, &files)).code, 2);
+    // The rows of the dataset are no blocks.
+    let blocks = ["--dataset", "pool", "--perplexity", "--as-features", "--block", "32"];
+    assert_eq!(binary::run(&mut generate(&place, &blocks)).code, 2);
 }

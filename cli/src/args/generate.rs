@@ -43,7 +43,7 @@ pub struct GenerateArgs {
     pub per_token: bool,
     /// With --perplexity of a --dataset: also store the feature `loss` of its rows, and with --per-token the
     /// loss of each scored token
-    #[arg(long, help_heading = "Perplexity", requires_all = ["perplexity", "dataset"], conflicts_with_all = ["filter", "data", "prompt", "text"])]
+    #[arg(long, help_heading = "Perplexity", requires_all = ["perplexity", "dataset"], conflicts_with_all = ["filter", "block", "data", "prompt", "text"])]
     pub as_features: bool,
     /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
     #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]

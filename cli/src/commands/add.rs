@@ -13,7 +13,9 @@ use gstore_data::cut_records;
 use gstore_ingest::pipeline::{
     AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
 };
+use gstore_store::vfs::free_space;
 use gstore_store::{IfDeleted, Store};
+use indicatif::HumanBytes;
 use tempfile::NamedTempFile;
 
 use crate::args::{AddArgs, IfChanged, SampleArgs};
@@ -76,9 +78,14 @@ impl Samples {
     /// The same with each long text cut into samples of its own, in a copy of the files.
     pub fn in_blocks(mut self, context: &Context, request: &IngestRequest) -> Result<Self> {
         let encoder = request.text.encoder(&request.model).map_err(IngestError::from)?;
-        let copy = tempfile::Builder::new().prefix("gstore-blocks-").suffix(".jsonl").tempfile()?;
-        let mut out = BufWriter::new(copy.reopen()?);
         let AddRequest { data, fields, .. } = &self.request;
+        // Beside the store, which will hold as much: the folder for temporary files may be small.
+        let store = std::path::absolute(context.store_path()?)?;
+        let folder = store.ancestors().skip(1).find(|folder| folder.is_dir());
+        let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
+        check_room(&folder, data)?;
+        let copy = tempfile::Builder::new().prefix("gstore-blocks-").suffix(".jsonl").tempfile_in(&folder)?;
+        let mut out = BufWriter::new(copy.reopen()?);
         let (read, written) = cut_records(data, fields, &encoder, &mut out, &self.cancel)?;
         out.flush()?;
         context.say(&format!("{} cut into {}", many(read, "record"), many(written, "sample")));
@@ -145,6 +152,21 @@ impl Samples {
             text.push_str(&format!("; {kept} skipped, as stored samples are kept"));
         }
         context.say(&text);
+    }
+}
+
+/// Refuses, before hours of work, a folder without room for the texts of files.
+fn check_room(folder: &Path, data: &[PathBuf]) -> Result<()> {
+    let size = |path: &PathBuf| fs_err::metadata(path).ok().filter(|found| found.is_file()).map(|m| m.len());
+    let bytes: u64 = data.iter().filter_map(size).sum();
+    match free_space(folder) {
+        Some(free) if free < bytes => bail!(
+            "the texts are cut into a copy of {}, and {} has {} left",
+            HumanBytes(bytes),
+            folder.display(),
+            HumanBytes(free)
+        ),
+        _ => Ok(()),
     }
 }
 

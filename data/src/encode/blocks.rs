@@ -30,8 +30,12 @@ impl TextEncoder {
                 let end = starts.get(next).copied().unwrap_or(text.len());
                 // By itself it may have more tokens than as a part of the whole.
                 let length = self.ids(&text[start..end], true)?.len();
-                if length <= tokens || size == 1 {
+                if length <= tokens {
                     break (next, end);
+                }
+                if size == 1 {
+                    // What cannot be cut further, such as the bytes of one character, has more tokens.
+                    return Err(EncodeError::PartTooLong { block: tokens, length });
                 }
                 size = size.saturating_sub(length - tokens).max(1);
             };

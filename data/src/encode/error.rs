@@ -27,6 +27,14 @@ pub enum EncodeError {
         /// Tokens of a sample at most.
         max_length: u32,
     },
+    /// A part of a text that cannot be cut and has more tokens than a block.
+    #[error("blocks of {block} tokens are too short: a part of the text that cannot be cut has {length}")]
+    PartTooLong {
+        /// Tokens of a block.
+        block: usize,
+        /// Those of the part.
+        length: usize,
+    },
     /// A block that holds no token of a text.
     #[error("blocks of {block} tokens are too short: the tokenizer puts {added} around every text")]
     BlockTooShort {
