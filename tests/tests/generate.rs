@@ -160,6 +160,14 @@ fn templates_come_by_name_or_from_a_file() {
     assert_eq!(name, "jinja");
     assert_ne!(answer(&["--template", "llama3"]).0, mine);
     assert_ne!(answer(&["--template", "mine.jinja", "--system", "Be brief."]).0, mine);
+    // A record says which tokenizer was given.
+    let model = world::demo().join("model").display().to_string();
+    let tokenizer = |more: &[&str]| {
+        let text = binary::ok(&mut generate(&place, &[&["--prompt", "Is 7 odd?"], more].concat()));
+        let line: Value = serde_json::from_str(&text).expect("JSON");
+        line["generation"]["tokenizer"].as_str().map(str::len)
+    };
+    assert_eq!((tokenizer(&["--tokenizer", &model]), tokenizer(&[])), (Some(64), None));
     let unknown = binary::run(&mut generate(&place, &["--prompt", "a", "--template", "lama3"]));
     assert!(unknown.code == 2 && unknown.stderr.contains("llama3"), "{}", unknown.stderr);
 }
@@ -185,6 +193,9 @@ fn long_texts_are_cut_into_blocks() {
     binary::ok(ingest.args(blocks).arg("--model").arg(world::demo().join("model")));
     assert_eq!(place.value("SELECT count(*) FROM texts"), scores.len().to_string());
     assert_eq!(place.value("SELECT count(*) FROM texts WHERE id = 'a#1'"), "1");
+    // The copy that was cut is gone.
+    let left = fs_err::read_dir(place.path("")).expect("listed").flatten();
+    assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("gstore-blocks")));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use gstore_ingest::pipeline::{
 use gstore_store::vfs::free_space;
 use gstore_store::{IfDeleted, Store};
 use indicatif::HumanBytes;
+use rustix::fs::{Access, access};
 use tempfile::NamedTempFile;
 
 use crate::args::{AddArgs, IfChanged, SampleArgs};
@@ -82,6 +83,7 @@ impl Samples {
         // Beside the store, which will hold as much: the folder for temporary files may be small.
         let store = std::path::absolute(context.store_path()?)?;
         let folder = store.ancestors().skip(1).find(|folder| folder.is_dir());
+        let folder = folder.filter(|folder| access(*folder, Access::WRITE_OK | Access::EXEC_OK).is_ok());
         let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
         check_room(&folder, data)?;
         let copy = tempfile::Builder::new().prefix("gstore-blocks-").suffix(".jsonl").tempfile_in(&folder)?;
