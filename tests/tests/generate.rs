@@ -193,6 +193,17 @@ fn long_texts_are_cut_into_blocks() {
     binary::ok(ingest.args(blocks).arg("--model").arg(world::demo().join("model")));
     assert_eq!(place.value("SELECT count(*) FROM texts"), scores.len().to_string());
     assert_eq!(place.value("SELECT count(*) FROM texts WHERE id = 'a#1'"), "1");
+    // An id that a part has too is refused, by the name of the file that was given.
+    let clash = serde_json::json!({ "id": "a#1", "text": "Short, but called as a part." });
+    fs_err::write(place.path("clash.jsonl"), format!("{}\n{clash}\n", records[0])).expect("written");
+    let mut ingest = place.gstore(&["ingest", "--dataset", "clash", "--features", "loss"]);
+    ingest.args(["--data", "clash.jsonl", "--block", "32", "--model"]).arg(world::demo().join("model"));
+    let refused = binary::run(&mut ingest);
+    assert!(
+        refused.code != 0 && refused.stderr.contains("clash.jsonl, its long texts cut"),
+        "{}",
+        refused.stderr
+    );
     // The copy that was cut is gone.
     let left = fs_err::read_dir(place.path("")).expect("listed").flatten();
     assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("gstore-blocks")));

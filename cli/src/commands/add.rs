@@ -44,6 +44,8 @@ pub struct Samples {
     cancel: Arc<Cancel>,
     /// Copies of what can be read only once; they go with this.
     copies: Vec<NamedTempFile>,
+    /// The files whose texts were cut, where the request names a copy.
+    cut: Option<String>,
 }
 
 impl Samples {
@@ -73,7 +75,7 @@ impl Samples {
             },
             command: command_line(),
         };
-        Ok(Self { request, cancel, copies })
+        Ok(Self { request, cancel, copies, cut: None })
     }
 
     /// The same with each long text cut into samples of its own, in a copy of the files.
@@ -91,6 +93,8 @@ impl Samples {
         let (read, written) = cut_records(data, fields, &encoder, &mut out, &self.cancel)?;
         out.flush()?;
         context.say(&format!("{} cut into {}", many(read, "record"), many(written, "sample")));
+        let files: Vec<String> = data.iter().map(|path| path.display().to_string()).collect();
+        self.cut = Some(files.join(", "));
         (self.request.data, self.request.fields) = (vec![copy.path().to_owned()], Vec::new());
         self.copies.push(copy);
         Ok(self)
@@ -108,18 +112,31 @@ impl Samples {
 
     /// Checks that the models of an ingest read their texts alike.
     pub fn check_texts(&self, context: &Context, request: &IngestRequest) -> Result<()> {
-        Ok(check_texts(&self.request, request, &mut context.reporter(), &self.cancel)?)
+        let checked = check_texts(&self.request, request, &mut context.reporter(), &self.cancel);
+        checked.map_err(|error| self.named(error))
     }
 
     /// Registers them in a store, if the ingest that follows fits on the disk with them.
     pub fn read(&self, context: &Context, store: &Store, then: Option<&IngestRequest>) -> Result<AddReport> {
-        Ok(add_until(store, &self.request, then, &mut context.reporter(), &self.cancel)?)
+        let added = add_until(store, &self.request, then, &mut context.reporter(), &self.cancel);
+        added.map_err(|error| self.named(error))
+    }
+
+    /// An error that may name a line of a copy, with the files that it is a copy of.
+    fn named(&self, error: IngestError) -> anyhow::Error {
+        match &self.cut {
+            Some(files) if !matches!(error, IngestError::Stopped) => {
+                anyhow::Error::from(error).context(format!("{files}, its long texts cut"))
+            }
+            _ => error.into(),
+        }
     }
 
     /// Registers them in the store of the command line. Where there is none yet, common
     /// mistakes leave none behind.
     pub fn register(&self, context: &Context, then: Option<&IngestRequest>) -> Result<(Store, AddReport)> {
-        let store = context.open_or_create(|| Ok(check_data(&self.request)?))?;
+        let store =
+            context.open_or_create(|| check_data(&self.request).map_err(|error| self.named(error)))?;
         let report = self.read(context, &store, then)?;
         Ok((store, report))
     }
