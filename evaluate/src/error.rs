@@ -74,6 +74,15 @@ pub enum EvaluateError {
         /// Where.
         of: String,
     },
+    /// Two systems of one name.
+    #[error(
+        "two systems are called {name}, and each needs a name of its own, as with {}",
+        Remedy::Option("data", "NAME=PATH")
+    )]
+    SameName {
+        /// The name.
+        name: String,
+    },
     /// Nothing to do.
     #[error("there is nothing to evaluate in {0}")]
     Nothing(String),
@@ -106,7 +115,9 @@ impl EvaluateError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            EvaluateError::Option(_) | EvaluateError::Model { source: GenerateError::Option(_), .. }
+            EvaluateError::Option(_)
+                | EvaluateError::SameName { .. }
+                | EvaluateError::Model { source: GenerateError::Option(_), .. }
         )
     }
 }

@@ -100,6 +100,8 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
         let first = pairs.systems.is_empty();
         let mut seen: HashSet<String> = HashSet::new();
         let mut names: Vec<String> = Vec::new();
+        // A source of several files is one system, called after the first.
+        let mut source_name = system.name.clone();
         let before = pairs.systems.len();
         each_record(&system.source, cancel, &mut |at, mut record| {
             let own = record.get("id").map(text_of_id);
@@ -107,14 +109,13 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
             if !seen.insert(id.clone()) {
                 return Err(EvaluateError::RepeatedId { id, of: at.source() });
             }
-            let said = predictions(&record, &request.predictions, system.name.as_deref(), &at)?;
+            let of_source = source_name.get_or_insert_with(|| at.name());
+            let said = predictions(&record, &request.predictions, of_source, &at)?;
             if names.is_empty() {
                 names = said.iter().map(|(name, _)| name.clone()).collect();
             }
-            let texts: Vec<String> = said.into_iter().map(|(_, text)| text).collect();
-            if texts.len() != names.len() {
-                return Err(at.error("it has other completions than the first record"));
-            }
+            let texts = in_order_of(&names, said)
+                .ok_or_else(|| at.error("it has other completions than the first record"))?;
             if first {
                 let expected = match &references {
                     Some(references) => references.get(&id).cloned().unwrap_or_default(),
@@ -150,27 +151,35 @@ fn check(pairs: Pairs) -> Result<Pairs, EvaluateError> {
     }
     let mut names = HashSet::new();
     match pairs.systems.iter().find(|name| !names.insert(name.as_str())) {
-        Some(name) => Err(EvaluateError::Option(format!(
-            "two systems are called {name}: give each source a name, as in name=file"
-        ))),
+        Some(name) => Err(EvaluateError::SameName { name: name.clone() }),
         None => Ok(pairs),
     }
+}
+
+/// The texts in the order of the names, which a record may have in another; none unless it has these names.
+fn in_order_of(names: &[String], mut said: Vec<(String, String)>) -> Option<Vec<String>> {
+    let of = |name: &String| {
+        let place = said.iter().position(|(other, _)| other == name)?;
+        Some(said.swap_remove(place).1)
+    };
+    let texts: Option<Vec<String>> = names.iter().map(of).collect();
+    texts.filter(|_| said.is_empty())
 }
 
 /// What each system says in a record, with its name.
 fn predictions(
     record: &Value,
     keys: &[(Option<String>, String)],
-    name: Option<&str>,
+    of_source: &str,
     at: &At<'_>,
 ) -> Result<Vec<(String, String)>, EvaluateError> {
     let text = |key: &str| record.get(key).and_then(Value::as_str).map(str::to_owned);
-    let of_source = || name.map_or_else(|| at.name(), str::to_owned);
     if !keys.is_empty() {
         let of = |(system, key): &(Option<String>, String)| {
             let text = text(key).ok_or_else(|| at.error(&format!("there is no text under {key:?}")))?;
             let alone = keys.len() == 1;
-            let system = system.clone().unwrap_or_else(|| if alone { of_source() } else { key.clone() });
+            let system =
+                system.clone().unwrap_or_else(|| if alone { of_source.to_owned() } else { key.clone() });
             Ok((system, text))
         };
         return keys.iter().map(of).collect();
@@ -187,7 +196,7 @@ fn predictions(
     }
     let said = PREDICTION.iter().find_map(|key| text(key)).or_else(|| last_said(record));
     match said {
-        Some(said) => Ok(vec![(of_source(), said)]),
+        Some(said) => Ok(vec![(of_source.to_owned(), said)]),
         None => {
             Err(at.error("there is no prediction: a text under `prediction` or `completion`, or `messages`"))
         }

@@ -95,6 +95,39 @@ fn a_list_of_answers_of_several_models_is_read() {
 }
 
 #[test]
+fn completions_belong_to_the_model_that_their_key_names() {
+    let list = r#"{"expected_completion": "x", "base_completion": "b0", "finetuned_completion": "f0"}
+{"finetuned_completion": "f1", "expected_completion": "x", "base_completion": "b1"}
+"#;
+    let folder = folder(&[
+        ("pairs.jsonl", list),
+        ("other.jsonl", &list.replace("\"base_completion\": \"b1\"", "\"third_completion\": \"b1\"")),
+        ("same.jsonl", "{\"id\": 0, \"prediction\": \"a\", \"expected\": \"a\"}\n"),
+    ]);
+    let pairs = read(&request(folder.path(), &["pairs.jsonl"])).expect("read");
+    let second: Vec<(&str, &str)> = pairs
+        .systems
+        .iter()
+        .map(String::as_str)
+        .zip(pairs.rows[1].predictions.iter().map(String::as_str))
+        .collect();
+    assert!(second.contains(&("base", "b1")) && second.contains(&("finetuned", "f1")), "{second:?}");
+    let other = read(&request(folder.path(), &["other.jsonl"])).expect_err("another model");
+    assert!(other.contains("line 2: it has other completions than the first record"), "{other}");
+    let same = read(&request(folder.path(), &["same.jsonl", "same.jsonl"])).expect_err("one name");
+    assert!(same.contains("two systems are called same") && !same.contains("name=file"), "{same}");
+}
+
+#[test]
+fn the_files_of_a_source_are_one_system() {
+    let line = |id: &str| format!("{{\"id\": \"{id}\", \"prediction\": \"a\", \"expected\": \"a\"}}\n");
+    let folder = folder(&[("one.jsonl", &line("a")), ("two.jsonl", &line("b"))]);
+    let system = SystemSource { name: None, source: files(folder.path(), &["one.jsonl", "two.jsonl"]) };
+    let pairs = read(&PairsRequest { systems: vec![system], ..request(folder.path(), &[]) }).expect("read");
+    assert_eq!((pairs.systems.as_slice(), pairs.rows.len()), (&["one".to_owned()][..], 2));
+}
+
+#[test]
 fn no_improvement_is_said() {
     let folder = folder(&[("base.jsonl", BASE)]);
     let two = PairsRequest {
