@@ -52,6 +52,8 @@ pub struct Bootstrap {
 impl Bootstrap {
     /// Resamples, unless another number is asked for.
     pub const RESAMPLES: usize = 10_000;
+    /// Resamples at most: 80 MB for each group and system.
+    pub const MOST: usize = 10_000_000;
     /// Seed, unless another is asked for.
     pub const SEED: u64 = 42;
 }
@@ -118,7 +120,7 @@ pub fn resample(
     };
     // Of each part (the groups, all rows, the mean of groups) and system a value for each resample.
     let parts = groups.len() + 2;
-    let mut drawn: Vec<Vec<f64>> = vec![Vec::with_capacity(bootstrap.resamples); parts * values.len()];
+    let mut drawn: Vec<Vec<f64>> = vec![Vec::new(); parts * values.len()];
     let shares = bootstrap.resamples.div_ceil(SHARE);
     let of_share = |(): &mut (), share: usize| -> Result<Vec<Vec<f64>>, Cancelled> {
         let numbers = share * SHARE..((share + 1) * SHARE).min(bootstrap.resamples);

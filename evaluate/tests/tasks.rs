@@ -8,8 +8,10 @@ use gstore_core::{Cancel, Silent};
 use gstore_data::Content;
 use gstore_evaluate::metrics::Metric;
 use gstore_evaluate::statistics::Bootstrap;
-use gstore_evaluate::tasks::{Ask, Choices, Layout, Question, TasksSource, pattern, read, targets};
-use gstore_evaluate::{System, TaskOutcome, TasksRequest, evaluate_tasks};
+use gstore_evaluate::tasks::{
+    Ask, Choices, Layout, Question, TasksSource, pattern, read, targets, too_few_examples,
+};
+use gstore_evaluate::{EvaluateError, System, TaskOutcome, TasksRequest, evaluate_tasks};
 use gstore_generate::{Compute, Weights};
 
 fn questions(source: &TasksSource) -> Vec<Question> {
@@ -129,6 +131,55 @@ fn samples_of_the_harness_keep_their_prompts() {
     assert!(matches!(&all[2].ask, Ask::Answer { rule, .. } if rule.max_new_tokens == 9));
 }
 
+#[test]
+fn a_question_of_the_harness_counts_once_and_its_conclusion_is_its_answer() {
+    let record = |filter: &str, context: &str| {
+        format!(
+            r###"{{"doc_id": 0, "target": "2 and 2 make 4.\n#### 1,004", "filter": "{filter}", "arguments": [["{context}", {{"until": ["Q:"]}}]]}}"###
+        )
+    };
+    let twice = format!("{}\n{}\n", record("strict", "S:"), record("flexible", "S:"));
+    let other = format!("{}\n{}\n", record("strict", "S:"), record("strict", "T:"));
+    let folder = folder(&[("samples_gsm8k.jsonl", &twice), ("samples_other.jsonl", &other)]);
+    let of = |name: &str| source(Layout::Harness, &folder.path().join(name));
+    let all = questions(&of("samples_gsm8k.jsonl"));
+    let [Question { ask: Ask::Answer { expected, rule }, .. }] = all.as_slice() else {
+        panic!("one question: {all:?}");
+    };
+    assert_eq!(expected, &["1,004"]);
+    let right: Vec<&str> = expected.iter().map(String::as_str).collect();
+    let matches = |answer: &str| rule.normal.exact_match(&rule.read(answer), &right);
+    assert_eq!((matches("So 1000 + 4.\n#### 1004\nMore"), matches("#### 4")), (1.0, 0.0));
+    let error = read(&of("samples_other.jsonl"), &Cancel::new()).expect_err("two prompts").to_string();
+    assert!(error.contains("line 2") && error.contains("other `arguments`"), "{error}");
+}
+
+#[test]
+fn examples_are_of_the_same_task() {
+    let line = |task: &str| format!("{{{task}\"question\": \"q\", \"answers\": [\"a\"]}}\n");
+    let folder = folder(&[
+        ("questions.jsonl", OWN),
+        ("sums.jsonl", &line("\"task\": \"sums\", ")),
+        ("any.jsonl", &line("")),
+        ("all.jsonl", &line("\"task\": \"all\", ")),
+    ]);
+    let with = |shots: &str| TasksSource {
+        shots: vec![folder.path().join(shots)],
+        ..source(Layout::Own, &folder.path().join("questions.jsonl"))
+    };
+    let error = read(&with("sums.jsonl"), &Cancel::new()).expect_err("another task").to_string();
+    assert!(error.contains("line 3: there are no examples of its task, words"), "{error}");
+    let any = with("any.jsonl");
+    let all = questions(&any);
+    assert!(all.iter().all(|question| question.shots.len() == 1));
+    let note = too_few_examples(&any, &all).expect("fewer than five");
+    assert!(note.contains("fewer than 5 examples for sums (1), words (1)"), "{note}");
+    assert_eq!(too_few_examples(&TasksSource { few_shot: Some(1), ..any }, &all), None);
+    let total = source(Layout::Own, &folder.path().join("all.jsonl"));
+    let error = read(&total, &Cancel::new()).expect_err("a total").to_string();
+    assert!(error.contains("a task cannot be called all"), "{error}");
+}
+
 const OWN: &str = r#"{"id": "a", "task": "sums", "question": "1+1?", "choices": ["2", "3"], "answer": "A"}
 {"id": "b", "task": "sums", "question": "2+2?", "choices": {"text": ["5", "4"], "label": ["1", "2"]}, "answerKey": "2"}
 {"id": "c", "task": "words", "question": "Say yes", "answers": ["yes"]}
@@ -137,7 +188,7 @@ const OWN: &str = r#"{"id": "a", "task": "sums", "question": "1+1?", "choices": 
 #[test]
 fn our_own_layout_takes_examples_from_another_file() {
     let folder = folder(&[
-        ("questions.jsonl", OWN),
+        ("questions.jsonl", &OWN.lines().take(2).collect::<Vec<_>>().join("\n")),
         (
             "shots.jsonl",
             "{\"task\": \"sums\", \"question\": \"0+1?\", \"choices\": [\"0\", \"1\"], \"answer\": 1}\n",
@@ -168,6 +219,16 @@ fn our_own_layout_takes_examples_from_another_file() {
 }
 
 fn run(folder: &Path, threads: usize, journal: bool) -> TaskOutcome {
+    attempt(folder, threads, journal, |_| ()).expect("evaluated")
+}
+
+/// The same with changed questions.
+fn attempt(
+    folder: &Path,
+    threads: usize,
+    journal: bool,
+    change: impl FnOnce(&mut [Question]),
+) -> Result<TaskOutcome, EvaluateError> {
     let source = TasksSource {
         rule: gstore_evaluate::tasks::AnswerRule {
             max_new_tokens: Some(6),
@@ -178,9 +239,11 @@ fn run(folder: &Path, threads: usize, journal: bool) -> TaskOutcome {
     };
     let weights = Weights::new(demo());
     let tuned = demo().join("../warmup/checkpoint-104");
+    let mut questions = questions(&source);
+    change(&mut questions);
     let request = TasksRequest {
         benchmark: "small".to_owned(),
-        questions: questions(&source),
+        questions,
         systems: vec![
             System { name: "base".to_owned(), weights: weights.clone() },
             System { name: "tuned".to_owned(), weights: Weights { adapter: Some(tuned), ..weights } },
@@ -191,7 +254,7 @@ fn run(folder: &Path, threads: usize, journal: bool) -> TaskOutcome {
         journal: journal.then(|| folder.join("work")),
         overwrite: false,
     };
-    evaluate_tasks(request, &mut Silent, &Cancel::new()).expect("evaluated")
+    evaluate_tasks(request, &mut Silent, &Cancel::new())
 }
 
 #[test]
@@ -204,9 +267,19 @@ fn models_are_compared_over_the_same_questions() {
         found.report.overall().map(|measure| (measure.metric, measure.rows)).collect();
     assert_eq!(overall, [(Metric::Acc, 2), (Metric::AccNorm, 2), (Metric::ExactMatch, 1), (Metric::F1, 1)]);
     assert_eq!(found.report.findings.len(), 1);
+    // Each task has a metric of its own, and both are named.
+    let groups: Vec<&str> = found.report.measures.iter().map(|measure| measure.group.as_str()).collect();
+    assert_eq!(groups, ["sums", "all", "sums", "all", "words", "all", "words", "all"]);
+    let labels = &found.report.charts[0].panels[0].labels;
+    let expected = ["sums: Accuracy", "sums: Accuracy (normalised)", "words: Exact match", "words: F1"]
+        .map(str::to_owned);
+    assert_eq!(labels, &expected);
 
     let again = run(folder.path(), 3, true);
     assert_eq!((&again.answers, &again.report), (&found.answers, &found.report));
+    let error = attempt(folder.path(), 1, true, |questions| questions[0].text.push('?')).err();
+    let error = error.expect("another request in the same folder").to_string();
+    assert!(error.contains("another request"), "{error}");
     let alone = run(folder.path(), 2, false);
     assert_eq!(alone.answers, found.answers);
 

@@ -1,8 +1,9 @@
 //! Series of charts, under the names that evaluation pipelines of Kronfluence give to their pictures.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Difference, Measure, Report};
+use crate::metrics::Metric;
 
 /// A picture's data.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -16,7 +17,7 @@ pub struct Chart {
 }
 
 /// One pair of axes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Panel {
     /// What it shows.
     pub title: String,
@@ -27,7 +28,7 @@ pub struct Panel {
 }
 
 /// A value for each label of a panel.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     /// The system.
     pub name: String,
@@ -39,6 +40,9 @@ pub struct Series {
     pub high: Vec<f64>,
 }
 
+/// The chart of differences.
+pub(super) const IMPROVEMENTS: &str = "combined_improvements";
+
 /// The charts of a report.
 pub(super) fn of(report: &Report) -> Vec<Chart> {
     let is_text = report.kind == "text";
@@ -46,12 +50,11 @@ pub(super) fn of(report: &Report) -> Vec<Chart> {
         true => ("model_comparison_chart", "Text metrics"),
         false => ("benchmark_comparison_chart", "Benchmarks"),
     };
-    // Of tasks a bar for each, unless there is one alone.
-    let single = report.measures.iter().all(|measure| measure.group == Report::ALL);
-    let shown: Vec<&Measure> = match is_text || single {
-        true => report.overall().collect(),
-        false => report.measures.iter().filter(|m| m.group != Report::ALL).collect(),
-    };
+    // Of each metric a bar for each task, or one for all rows where no task is named.
+    let by_task =
+        |metric: Metric| report.measures.iter().any(|m| m.metric == metric && m.group != Report::ALL);
+    let shown = |measure: &&Measure| (measure.group != Report::ALL) == by_task(measure.metric);
+    let shown: Vec<&Measure> = report.measures.iter().filter(shown).collect();
     let labels: Vec<String> = shown.iter().map(|measure| label(measure)).collect();
     let means = (0..report.systems.len()).map(|system| {
         let values: Vec<_> = shown.iter().filter_map(|measure| measure.values.get(system)).collect();
@@ -79,7 +82,7 @@ pub(super) fn of(report: &Report) -> Vec<Chart> {
     let mut charts = vec![chart(comparison, "grouped_bars", panel(title.to_owned(), means))];
     if !improvements.is_empty() {
         let title = format!("{title}: improvement over {}", report.base);
-        charts.push(chart("combined_improvements", "bars", panel(title, improvements)));
+        charts.push(chart(IMPROVEMENTS, "bars", panel(title, improvements)));
     }
     charts
 }

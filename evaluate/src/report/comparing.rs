@@ -35,19 +35,19 @@ impl Comparing<'_> {
         self.systems.get(system).map(|system| system.name.clone()).unwrap_or_default()
     }
 
-    pub fn measures(&self, column: &Column) -> Result<Vec<Measure>, EvaluateError> {
+    /// The measures of a column: those of its groups if the report has `several`, then of all rows.
+    pub fn measures(&self, column: &Column, several: bool) -> Result<Vec<Measure>, EvaluateError> {
         let ranges: Vec<Range<usize>> = column.groups.iter().map(|(_, rows)| rows.clone()).collect();
         let run = (self.threads, self.cancel);
         let found = resample(&column.values, &ranges, self.base, &self.bootstrap, run)?;
         let mut measures = Vec::new();
-        let several = column.groups.len() > 1;
         if several {
             for ((name, _), means) in column.groups.iter().zip(&found.groups) {
                 measures.push(self.measure(column, name, means, true));
             }
         }
         measures.push(self.measure(column, Report::ALL, &found.all, true));
-        if several {
+        if column.groups.len() > 1 {
             measures.push(self.measure(column, Report::OF_GROUPS, &found.of_groups, false));
         }
         Ok(measures)

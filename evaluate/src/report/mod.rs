@@ -122,13 +122,19 @@ impl Report {
     pub const ALL: &'static str = "all";
     /// The mean of the groups' means.
     pub const OF_GROUPS: &'static str = "mean of tasks";
+    /// Groups that no task can be called.
+    pub const NAMES: [&'static str; 2] = [Self::ALL, Self::OF_GROUPS];
 
     /// Compares the systems by every column.
     pub(crate) fn new(comparing: &Comparing<'_>, columns: &[Column]) -> Result<Report, EvaluateError> {
         let Bootstrap { resamples, seed } = comparing.bootstrap;
+        // Where there are several, a metric that only one has is that one's too.
+        let mut groups = columns.iter().flat_map(|column| &column.groups).map(|(name, _)| name);
+        let first = groups.next();
+        let several = groups.any(|name| Some(name) != first);
         let mut measures = Vec::new();
         for column in columns {
-            measures.extend(comparing.measures(column)?);
+            measures.extend(comparing.measures(column, several)?);
         }
         let mut report = Report {
             kind: comparing.kind,

@@ -1,11 +1,15 @@
 //! Samples that lm-evaluation-harness writes (`samples_TASK_TIME.jsonl`): its prompts, as they are.
 //!
 //! A record has `arguments`: for each choice its context and continuation, or one context and the settings of
-//! a generation; and `target`, the number of the right choice or the answer.
+//! a generation; and `target`, the number of the right choice or the answer. The harness writes a record for
+//! each filter of a task, which differ in what it reads of the answers of its own model: they are one question.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
+use regex::Regex;
 use serde_json::Value;
 
 use super::{Ask, Question, Rule, TasksSource};
@@ -17,6 +21,12 @@ use crate::records::{At, each_record};
 /// Tokens of an answer where the settings name none, as in the harness.
 const MAX_NEW_TOKENS: usize = 256;
 
+/// What stands before the last words of a worked-out answer, as in GSM8K.
+const CONCLUSION: &str = "#### ";
+
+/// What counts of the answers to a question whose own answer has a conclusion.
+const CONCLUDED: &str = r"####\s*(\S[^\n]*)";
+
 /// The questions of the files.
 pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question>, EvaluateError> {
     if source.few_shot.is_some() || !source.shots.is_empty() {
@@ -26,7 +36,9 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
     }
     let mut questions = Vec::new();
     let empty: Arc<str> = Arc::from("");
-    each_record(&PairSource::Files(source.paths.clone()), cancel, &mut |at, record| {
+    let concluded = Regex::new(CONCLUDED).ok();
+    let mut arguments: HashMap<(String, String), Value> = HashMap::new();
+    each_record(&PairSource::Files(source.paths.clone()), cancel, &mut |at, mut record| {
         let requests = requests(&record).ok_or_else(|| {
             at.error("`arguments` is no list of a context and a continuation for each choice, as the harness writes it")
         })?;
@@ -38,12 +50,26 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
         }
         let ask = match &requests[0].1 {
             Value::String(_) => choose(&at, &record, &requests)?,
-            settings => answer(&at, &record, settings, source)?,
+            settings => answer(&at, &record, settings, (source, concluded.as_ref()))?,
         };
-        let id = record.get("doc_id").map_or_else(|| at.number.to_string(), Value::to_string);
+        let name = at.name();
+        let task = task(&name);
+        let own = record.get("doc_id").map(Value::to_string);
+        if let Some(id) = &own {
+            let asked = record.get_mut("arguments").map(Value::take).unwrap_or_default();
+            match arguments.entry((task.to_owned(), id.clone())) {
+                Entry::Occupied(before) if *before.get() == asked => return Ok(()),
+                Entry::Occupied(_) => {
+                    return Err(at.error(&format!(
+                        "`doc_id` {id} of task {task} came before with other `arguments`: give the samples of one run"
+                    )));
+                }
+                Entry::Vacant(place) => place.insert(asked),
+            };
+        }
         questions.push(Question {
-            id,
-            task: Arc::from(task(&at.name())),
+            id: own.unwrap_or_else(|| at.number.to_string()),
+            task: Arc::from(task),
             header: Arc::clone(&empty),
             shots: Arc::from(Vec::new()),
             text: context.clone(),
@@ -87,8 +113,13 @@ fn choose(at: &At<'_>, record: &Value, requests: &[(String, Value)]) -> Result<A
     }
 }
 
-fn answer(at: &At<'_>, record: &Value, settings: &Value, source: &TasksSource) -> Result<Ask, EvaluateError> {
-    let expected = match record.get("target") {
+fn answer(
+    at: &At<'_>,
+    record: &Value,
+    settings: &Value,
+    (source, concluded): (&TasksSource, Option<&Regex>),
+) -> Result<Ask, EvaluateError> {
+    let expected: Vec<String> = match record.get("target") {
         Some(Value::String(text)) => vec![text.clone()],
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         Some(Value::Number(number)) => vec![number.to_string()],
@@ -106,10 +137,17 @@ fn answer(at: &At<'_>, record: &Value, settings: &Value, source: &TasksSource) -
     let rule = Rule {
         stop: stop.into_iter().filter(|text| !text.is_empty()).collect(),
         max_new_tokens: most.and_then(|most| usize::try_from(most).ok()).unwrap_or(MAX_NEW_TOKENS),
-        pattern: None,
+        pattern: concluded.filter(|_| expected.iter().any(|text| text.contains(CONCLUSION))).cloned(),
         normal: Normal::WithArticles,
     };
-    Ok(Ask::Answer { expected, rule: rule.with(&source.rule) })
+    let rule = rule.with(&source.rule);
+    // What is right is read as answers are. A conclusion comes first: a pattern may match in the working-out.
+    let read = |text: &String| match text.rsplit_once(CONCLUSION) {
+        Some((_, end)) => end.trim().to_owned(),
+        None => rule.read(text),
+    };
+    let expected = expected.iter().map(read).collect();
+    Ok(Ask::Answer { expected, rule })
 }
 
 /// The task in the name of a file: without `samples_` and the time at its end.

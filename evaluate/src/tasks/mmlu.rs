@@ -16,7 +16,7 @@ pub(super) const LETTERS: [&str; 10] = ["A", "B", "C", "D", "E", "F", "G", "H", 
 pub(super) const BEGUN: &str = "The answer is:";
 
 /// Examples before a question, and target samples of a subject.
-const SHOTS: usize = 5;
+pub(super) const SHOTS: usize = 5;
 
 /// A line of a file.
 struct Row {

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::error::EvaluateError;
 use crate::metrics::Normal;
+use crate::report::Report;
 
 pub use fit::{Fitted, fit};
 pub use source::{AnswerRule, Choices, Layout, TasksSource, pattern};
@@ -130,6 +131,12 @@ pub fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question>, Eval
         Layout::Bbh => bbh::read(source)?,
         Layout::Tydiqa => tydiqa::read(source)?,
     };
+    if let Some(question) = questions.iter().find(|question| Report::NAMES.contains(&&*question.task)) {
+        return Err(EvaluateError::Option(format!(
+            "a task cannot be called {}, which reports call their totals: give it another name",
+            question.task
+        )));
+    }
     // Stable: the questions of a task stay in their order.
     questions.sort_by(|a, b| a.task.cmp(&b.task));
     if let Some(limit) = source.limit {
@@ -147,6 +154,21 @@ pub fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question>, Eval
         return Err(EvaluateError::Nothing("what was given: it has no questions".to_owned()));
     }
     Ok(questions)
+}
+
+/// Which tasks have fewer examples than are asked for, in words; none if all have them.
+pub fn too_few_examples(source: &TasksSource, questions: &[Question]) -> Option<String> {
+    let asked = match source.layout {
+        Layout::Own if !source.shots.is_empty() => source.few_shot.unwrap_or(own::SHOTS),
+        Layout::Mmlu => source.few_shot.unwrap_or(mmlu::SHOTS),
+        Layout::Tydiqa => source.few_shot.unwrap_or(tydiqa::SHOTS),
+        Layout::Own | Layout::Harness | Layout::Bbh => source.few_shot.unwrap_or(0),
+    };
+    let tasks = questions.chunk_by(|a, b| a.task == b.task).filter_map(|questions| questions.first());
+    let short = tasks.filter(|question| question.shots.len() < asked);
+    let short: Vec<String> =
+        short.map(|question| format!("{} ({})", question.task, question.shots.len())).collect();
+    (!short.is_empty()).then(|| format!("there are fewer than {asked} examples for {}", short.join(", ")))
 }
 
 /// The target samples that LESS makes of a benchmark, as records of `id`, `dataset`, `subtask`, `prompt` and

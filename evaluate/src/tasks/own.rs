@@ -27,6 +27,8 @@ use crate::records::{At, each_record};
 struct Entry {
     id: Option<String>,
     task: String,
+    /// Whether the record names its task, which otherwise is the file's name.
+    names_task: bool,
     question: String,
     instruction: Option<String>,
     right: Right,
@@ -39,7 +41,7 @@ enum Right {
 
 /// The questions of the files.
 pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question>, EvaluateError> {
-    let few_shot = source.few_shot.unwrap_or(if source.shots.is_empty() { 0 } else { 5 });
+    let few_shot = source.few_shot.unwrap_or(if source.shots.is_empty() { 0 } else { SHOTS });
     if few_shot > 0 && source.shots.is_empty() {
         return Err(EvaluateError::Option(
             "examples before a question, but no file of examples; questions that are asked are not shown"
@@ -47,22 +49,7 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
         ));
     }
     let letters = source.choices == Choices::Letters;
-    let mut shots: HashMap<String, Vec<String>> = HashMap::new();
-    if few_shot > 0 {
-        each_record(&PairSource::Files(source.shots.clone()), cancel, &mut |at, record| {
-            let entry = entry(&at, &record)?;
-            let shots = shots.entry(entry.task.clone()).or_default();
-            if shots.len() < few_shot {
-                shots.push(format!("{}{}\n\n", text(&entry, letters), answered(&entry, letters)));
-            }
-            Ok(())
-        })?;
-    }
-    // A single file of examples need not have the name of the file of questions.
-    let any: Option<Vec<String>> = (shots.len() == 1).then(|| shots.values().next().cloned()).flatten();
-    let shots: HashMap<String, Arc<[String]>> =
-        shots.into_iter().map(|(task, shots)| (task, Arc::from(shots))).collect();
-    let any: Arc<[String]> = any.unwrap_or_default().into();
+    let shots = Shots::read(source, few_shot, letters, cancel)?;
     let rule = Rule {
         stop: vec!["\n".to_owned()],
         max_new_tokens: 256,
@@ -86,10 +73,13 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
             }
             Right::Texts(expected) => Ask::Answer { expected, rule: Arc::clone(&rule) },
         };
+        let Some(shots) = shots.of(&entry.task) else {
+            return Err(at.error(&format!("there are no examples of its task, {}", entry.task)));
+        };
         questions.push(Question {
             id: entry.id.unwrap_or_else(|| at.number.to_string()),
             header: Arc::from(entry.instruction.map(|text| format!("{text}\n\n")).unwrap_or_default()),
-            shots: Arc::clone(shots.get(&entry.task).unwrap_or(&any)),
+            shots,
             task: Arc::from(entry.task),
             text,
             begun: Arc::from(if letters && choose { BEGUN } else { "" }),
@@ -100,6 +90,50 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
         Ok(())
     })?;
     Ok(questions)
+}
+
+/// Examples before a question where no number is asked for.
+pub(super) const SHOTS: usize = 5;
+
+/// The examples of each task.
+struct Shots {
+    by_task: HashMap<String, Arc<[String]>>,
+    /// What a task without its own has.
+    any: Option<Arc<[String]>>,
+}
+
+impl Shots {
+    fn read(
+        source: &TasksSource,
+        few_shot: usize,
+        letters: bool,
+        cancel: &Cancel,
+    ) -> Result<Shots, EvaluateError> {
+        if few_shot == 0 {
+            return Ok(Shots { by_task: HashMap::new(), any: Some(Arc::from(Vec::new())) });
+        }
+        let mut shots: HashMap<String, Vec<String>> = HashMap::new();
+        let mut named = false;
+        each_record(&PairSource::Files(source.shots.clone()), cancel, &mut |at, record| {
+            let entry = entry(&at, &record)?;
+            named |= entry.names_task;
+            let shots = shots.entry(entry.task.clone()).or_default();
+            if shots.len() < few_shot {
+                shots.push(format!("{}{}\n\n", text(&entry, letters), answered(&entry, letters)));
+            }
+            Ok(())
+        })?;
+        let by_task: HashMap<String, Arc<[String]>> =
+            shots.into_iter().map(|(task, shots)| (task, Arc::from(shots))).collect();
+        // A single file of examples without tasks need not have the name of the file of questions.
+        let single = by_task.len() == 1 && !named;
+        let any = by_task.values().next().filter(|_| single).cloned();
+        Ok(Shots { by_task, any })
+    }
+
+    fn of(&self, task: &str) -> Option<Arc<[String]>> {
+        self.by_task.get(task).or(self.any.as_ref()).cloned()
+    }
 }
 
 /// A question up to where its answer stands.
@@ -134,9 +168,11 @@ fn entry(at: &At<'_>, record: &Value) -> Result<Entry, EvaluateError> {
         }
     };
     let id = record.get("id").filter(|id| !id.is_null());
+    let task = text(&["task", "subject"]);
     Ok(Entry {
         id: id.map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned)),
-        task: text(&["task", "subject"]).unwrap_or_else(|| at.name()),
+        names_task: task.is_some(),
+        task: task.unwrap_or_else(|| at.name()),
         question,
         instruction: text(&["instruction"]),
         right,

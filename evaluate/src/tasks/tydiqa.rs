@@ -11,6 +11,9 @@ use super::{Ask, Question, Rule, TasksSource, folder, place, target};
 use crate::error::EvaluateError;
 use crate::metrics::Normal;
 
+/// Examples before a question where no number is asked for.
+pub(super) const SHOTS: usize = 1;
+
 /// What a language's prompts are made of.
 struct Words {
     language: &'static str,
@@ -115,7 +118,7 @@ pub(super) fn read(source: &TasksSource) -> Result<Vec<Question>, EvaluateError>
     let path = place(folder, &places, name)?;
     let rule = Rule { stop: vec!["\n".to_owned()], max_new_tokens: 50, pattern: None, normal: Normal::Squad };
     let rule = rule.with(&source.rule);
-    let few_shot = source.few_shot.unwrap_or(1);
+    let few_shot = source.few_shot.unwrap_or(SHOTS);
     let shots = if few_shot > 0 { one_shot(folder)?.1 } else { Vec::new() };
     let shots: HashMap<String, Vec<Example>> = shots.into_iter().collect();
     let mut questions = Vec::new();
