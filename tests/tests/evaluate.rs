@@ -67,6 +67,26 @@ fn texts_of_two_systems_are_compared() {
     let again = place.run(&[&text[..], &["--report", "report"]].concat());
     assert!(again.code == 2 && again.stderr.contains("--force"), "{}", again.stderr);
     with(&["--report", "report", "--force"]);
+    for picture in ["model_comparison_chart", "combined_improvements"] {
+        let png = fs_err::read(place.path("report").join(picture).with_extension("png")).expect("a picture");
+        assert!(png.starts_with(b"\x89PNG"), "{picture}");
+        assert!(read(&place, &format!("report/{picture}.svg")).contains("<svg"), "{picture}");
+    }
+    // What somebody else put there is not thrown away.
+    write(&place, "report/notes.txt", "mine\n");
+    let again = place.run(&[&text[..], &["--report", "report", "--force"]].concat());
+    assert!(again.code == 2 && again.stderr.contains("notes.txt"), "{}", again.stderr);
+    assert!(place.path("report/evaluation.json").exists());
+    fs_err::remove_file(place.path("report/notes.txt")).expect("removed");
+    for (more, words) in [
+        (["--report", "none/report", "--seed", "1"], "no such folder"),
+        (["--report", "new", "--with", "report"], "other kind"),
+        (["--report", "report", "--force", "-oreport/own.json"], "would be in"),
+        (["--resamples", "10000001", "--seed", "1"], "at most 10000000"),
+    ] {
+        let wrong = place.run(&[&text[..5], &more[..]].concat());
+        assert!(wrong.code == 2 && wrong.stderr.contains(words), "{words}: {}", wrong.stderr);
+    }
     let worse = with(&["--against", "better", "--format", "markdown"]);
     assert!(worse.contains("No metric improved"), "{worse}");
     let csv = with(&["--format", "csv"]);
@@ -105,7 +125,8 @@ fn models_do_tasks_and_go_on_after_a_stop() {
     let report: Value = serde_json::from_str(&printed).expect("JSON");
     let measures = report["measures"].as_array().expect("measures");
     let metrics: Vec<&str> = measures.iter().filter_map(|measure| measure["metric"].as_str()).collect();
-    assert_eq!(metrics, ["acc", "acc_norm", "exact_match", "f1"]);
+    assert_eq!(metrics, ["acc", "acc_norm", "exact_match", "f1"].map(|metric| [metric; 2]).concat());
+    assert_eq!((&measures[0]["group"], &measures[1]["group"]), (&"odd".into(), &"all".into()));
     for value in measures.iter().flat_map(|measure| measure["values"].as_array().expect("values")) {
         let [low, mean, high] = ["low", "mean", "high"].map(|key| value[key].as_f64().expect("a number"));
         assert!(low <= mean && mean <= high, "{value}");
@@ -124,6 +145,13 @@ fn models_do_tasks_and_go_on_after_a_stop() {
     let both = read(&place, "both/combined_evaluation_report.md");
     let (texts, benchmarks) = (both.find("## Text metrics"), both.find("## Benchmarks"));
     assert!(texts.is_some() && texts < benchmarks, "{both}");
+    for picture in [
+        "report/benchmark_comparison_chart.png",
+        "report/combined_improvements.png",
+        "both/combined_improvements.png",
+    ] {
+        assert!(place.path(picture).exists(), "{picture}");
+    }
     let none =
         place.run(&["evaluate", "text", "--data", "base.jsonl", "--report", "more", "--with", "both/none"]);
     assert!(none.code == 2 && none.stderr.contains("evaluation.json"), "{}", none.stderr);
@@ -131,12 +159,18 @@ fn models_do_tasks_and_go_on_after_a_stop() {
     // What a stop leaves is gone on with; another request is refused.
     let mut killed = tasks(&place, &["-o", "other.json"]).spawn().expect("started");
     let part = place.path("other.json.part");
-    while !part.join("0/choices").exists() && killed.try_wait().expect("asked").is_none() {
+    while !part.join("0/answers-0").exists() && killed.try_wait().expect("asked").is_none() {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     killed.kill().expect("killed");
     killed.wait().expect("ended");
     if !place.path("other.json").exists() {
+        write(&place, "questions.jsonl", &QUESTIONS.replace("7 odd", "9 odd"));
+        let refused = tasks(&place, &["-o", "other.json"]).output().expect("run");
+        let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && stderr.contains("another request"), "{stderr}");
+        assert!(part.exists() && !place.path("other.json").exists());
+        write(&place, "questions.jsonl", QUESTIONS);
         binary::ok(&mut tasks(&place, &["-o", "other.json"]));
         assert!(!part.exists());
     }
@@ -155,6 +189,17 @@ fn targets_of_less_become_a_dataset() {
     assert_eq!(place.value("SELECT subtask FROM target"), "zoo");
     let again = place.run(&targets);
     assert!(again.code == 2 && again.stderr.contains("--force"), "{}", again.stderr);
+    for more in [["--limit", "1"], ["--few-shot", "2"], ["--choices", "letters"], ["--pattern", "x"]] {
+        let path = ["--targets", "other.jsonl"];
+        let none = place.run(&[&targets[..6], &path, &more].concat());
+        assert!(none.code == 2 && none.stderr.contains(more[0]), "{}", none.stderr);
+        assert!(!place.path("other.jsonl").exists());
+    }
+    for more in [["--shots", "target.jsonl"], ["--pattern", "x"], ["--choices", "letters"]] {
+        let none = place.run(&[&targets[..6], &["--model", "nowhere"], &more].concat());
+        let said = none.stderr.contains(more[0]) && none.stderr.contains("--layout mmlu");
+        assert!(none.code == 2 && said, "{}", none.stderr);
+    }
     let own = place.run(&["evaluate", "tasks", "--data", "mmlu", "--targets", "t.jsonl"]);
     assert!(own.code == 2 && own.stderr.contains("mmlu, bbh or tydiqa"), "{}", own.stderr);
     let none = place.run(&["evaluate", "tasks", "--layout", "bbh", "--data", "mmlu", "--model", "nowhere"]);

@@ -162,9 +162,36 @@ pub struct TaskArgs {
     #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
     pub limit: Option<usize>,
     /// Run no model: write the target samples that LESS makes of mmlu, bbh or tydiqa, for `gstore ingest`
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "run", "output", "report", "rows"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = NOT_OF_TARGETS)]
     pub targets: Option<PathBuf>,
 }
+
+/// Options that say something of models or questions, of which target samples have none.
+const NOT_OF_TARGETS: [&str; 23] = [
+    "model",
+    "run",
+    "no_base",
+    "output",
+    "report",
+    "rows",
+    "format",
+    "against",
+    "resamples",
+    "seed",
+    "shots",
+    "few_shot",
+    "choices",
+    "stop",
+    "max_new_tokens",
+    "pattern",
+    "no_cot",
+    "limit",
+    "benchmark",
+    "batch_size",
+    "backend",
+    "compute",
+    "checkpoints",
+];
 
 /// How systems are compared.
 #[derive(Args, Debug, Clone)]
@@ -174,11 +201,20 @@ pub struct ComparisonArgs {
     #[arg(long, value_name = "NAME")]
     pub against: Option<String>,
     /// Resamples of the paired bootstrap
-    #[arg(long, value_name = "N", default_value_t = Bootstrap::RESAMPLES, value_parser = at_least::<usize>(100))]
+    #[arg(long, value_name = "N", default_value_t = Bootstrap::RESAMPLES, value_parser = resamples)]
     pub resamples: usize,
     /// Seed of the resamples
     #[arg(long, value_name = "N", default_value_t = Bootstrap::SEED)]
     pub seed: u64,
+}
+
+/// A number of resamples that memory has room for.
+fn resamples(text: &str) -> Result<usize, String> {
+    let number = at_least::<usize>(100)(text)?;
+    match number <= Bootstrap::MOST {
+        true => Ok(number),
+        false => Err(format!("a whole number of at most {} is wanted", Bootstrap::MOST)),
+    }
 }
 
 /// Where a report goes.

@@ -1,5 +1,8 @@
 //! `gstore evaluate`: compares systems by text metrics, or models by tasks.
 
+mod folder;
+mod kept;
+mod pictures;
 mod result;
 mod tasks;
 mod text;

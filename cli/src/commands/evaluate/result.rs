@@ -1,36 +1,36 @@
-//! Where a report goes: a file or standard output, a file of rows, a folder that appears when it is whole.
+//! Where a report goes: a file or standard output, a file of rows, a folder.
 
-use std::ffi::OsString;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use gstore_evaluate::{EvaluateError, File, Report};
 
+use super::folder::{self, Folder};
+use super::pictures;
 use crate::args::{ReportArgs, ReportFormat};
 use crate::context::Context;
 use crate::ending::{Packing, packing_of};
 use crate::failure::UsageError;
 use crate::output::{self, Output, Place};
 
-/// Refuses places that cannot be written, before any work; the report's format.
-pub fn check(context: &Context, args: &ReportArgs) -> Result<ReportFormat> {
+/// Refuses places that cannot be written and a report that this `kind` cannot be combined with, before any
+/// work; the report's format.
+pub fn check(context: &Context, args: &ReportArgs, kind: &str) -> Result<ReportFormat> {
     let mut outputs = vec![args.output.as_deref()];
     outputs.extend(args.rows.as_deref().map(Some));
     output::check(context, &outputs, args.force)?;
     if let Some(folder) = &args.report {
-        output::check_outside(context, folder)?;
-        if folder.exists() && !(args.force && folder.is_dir()) {
-            let remedy = if folder.is_dir() { "exists; --force replaces it" } else { "is no folder" };
-            bail!(UsageError(format!("{} {remedy}", folder.display())));
-        }
-        if folder.exists() && !folder.join(REPORT).exists() && fs_err::read_dir(folder)?.next().is_some() {
-            bail!(UsageError(format!("{} holds no report; name another folder", folder.display())));
+        folder::check(context, folder, args.force)?;
+        let own = std::path::absolute(folder)?;
+        let inside = |path: &&PathBuf| std::path::absolute(path).is_ok_and(|path| path.starts_with(&own));
+        if let Some(path) = [&args.output, &args.rows].into_iter().flatten().find(inside) {
+            let (path, folder) = (path.display(), folder.display());
+            bail!(UsageError(format!("{path} would be in {folder}, which holds the report's own files")));
         }
     }
-    if let Some(other) = args.with.as_ref().filter(|other| !other.join(REPORT).exists()) {
-        bail!(UsageError(format!("--with {}: there is no {REPORT} in it", other.display())));
+    if let Some(other) = &args.with {
+        Report::check_other(kind, other).map_err(|error| UsageError(format!("--with: {error}")))?;
     }
     let Some(path) = args.output.as_deref() else { return Ok(args.format.unwrap_or(ReportFormat::Text)) };
     let named = by_name(path);
@@ -63,10 +63,7 @@ fn by_name(path: &Path) -> Option<ReportFormat> {
     }
 }
 
-/// The file that tells a folder with a report.
-const REPORT: &str = "evaluation.json";
-
-/// Writes everything that was asked for, the report itself last.
+/// Writes everything that was asked for: all of it is whole before the first of it appears.
 pub fn write(
     context: &Context,
     args: &ReportArgs,
@@ -75,17 +72,16 @@ pub fn write(
     rows: impl FnOnce() -> Result<Vec<u8>, EvaluateError>,
     files: impl FnOnce() -> Result<Vec<File>, EvaluateError>,
 ) -> Result<()> {
+    let mut rows_file = None;
     if let Some(path) = &args.rows {
-        let mut file = Output::create(Some(path), args.force)?;
+        let file = rows_file.insert(Output::create(Some(path), args.force)?);
         output::noted(file.write_all(&rows()?))?;
-        file.finish()?;
     }
-    if let Some(folder) = &args.report {
+    let mut folder = None;
+    if let Some(path) = &args.report {
         let mut files = files()?;
-        if let Some(other) = &args.with {
-            files.extend(report.combined_with(other)?);
-        }
-        write_folder(folder, &files, args.force)?;
+        files.extend(of_folder(context, args, report)?);
+        folder = Some(Folder::create(path, &files, args.force)?);
     }
     let text = match format {
         ReportFormat::Text => report.text().into_bytes(),
@@ -94,7 +90,16 @@ pub fn write(
         ReportFormat::Markdown => report.markdown().into_bytes(),
     };
     let mut file = Output::create(args.output.as_deref(), args.force)?;
-    output::noted(file.write_all(&text))?;
+    // The reader of a stream may leave, and the files are there all the same.
+    let is_file = Place::of(args.output.as_deref()).is_file();
+    if is_file {
+        file.write_all(&text)?;
+    }
+    rows_file.map_or(Ok(()), Output::finish)?;
+    folder.map_or(Ok(()), Folder::publish)?;
+    if !is_file {
+        output::noted(file.write_all(&text))?;
+    }
     file.finish()?;
     // On standard output the report says it itself, unless it is a table for programs.
     if args.output.is_some() || format == ReportFormat::Csv {
@@ -103,72 +108,11 @@ pub fn write(
     Ok(())
 }
 
-/// Writes a folder next to its place and renames it.
-fn write_folder(folder: &Path, files: &[File], force: bool) -> Result<()> {
-    let target = std::path::absolute(folder)?;
-    let parent = target.parent().unwrap_or(Path::new("/"));
-    let made = tempfile::Builder::new()
-        .prefix(".evaluation.")
-        .suffix(".part")
-        .permissions(std::fs::Permissions::from_mode(0o777))
-        .tempdir_in(parent)?;
-    for file in files {
-        let path = made.path().join(&file.path);
-        if let Some(folder) = path.parent() {
-            fs_err::create_dir_all(folder)?;
-        }
-        let mut written = fs_err::File::create(&path)?;
-        written.write_all(&file.content)?;
-        written.sync_all()?;
-    }
-    if target.exists() {
-        if !force {
-            bail!("{} appeared meanwhile and stays", folder.display());
-        }
-        let old = tempfile::Builder::new().prefix(".evaluation.").suffix(".old").tempdir_in(parent)?;
-        fs_err::rename(&target, old.path().join("report"))?;
-    }
-    fs_err::rename(made.keep(), &target)?;
-    Ok(())
-}
-
-/// A folder next to the result that keeps work until all of it is done; none for a stream.
-pub struct Kept(pub Option<PathBuf>);
-
-/// The file that tells such a folder.
-const MARK: &str = "evaluation-in-work";
-
-impl Kept {
-    /// Next to the file of the report, else next to its folder.
-    pub fn next_to(args: &ReportArgs) -> Result<Kept> {
-        let place = match (Place::of(args.output.as_deref()), &args.report) {
-            (Place::File(path), _) => Some(path),
-            (_, Some(folder)) => Some(std::path::absolute(folder)?),
-            _ => None,
-        };
-        let Some(place) = place else { return Ok(Kept(None)) };
-        let mut name = OsString::from(place.file_name().unwrap_or_default());
-        name.push(".part");
-        let folder = place.with_file_name(name);
-        let is_ours = |folder: &Path| -> Result<bool> {
-            Ok(folder.join(MARK).exists() || fs_err::read_dir(folder)?.next().is_none())
-        };
-        if folder.exists() && !(folder.is_dir() && is_ours(&folder)?) {
-            bail!(UsageError(format!(
-                "{} is in the way: unfinished work is kept there; move it, or name another result",
-                folder.display()
-            )));
-        }
-        fs_err::create_dir_all(&folder)?;
-        fs_err::write(folder.join(MARK), "")?;
-        Ok(Kept(Some(folder)))
-    }
-
-    /// Removes what the report has made useless.
-    pub fn remove(self) -> Result<()> {
-        match self.0 {
-            Some(folder) => Ok(fs_err::remove_dir_all(folder)?),
-            None => Ok(()),
-        }
-    }
+/// What the folder has beyond the files of a report: its pictures, and what combines it with another one.
+fn of_folder(context: &Context, args: &ReportArgs, report: &Report) -> Result<Vec<File>> {
+    let Some(other) = &args.with else { return Ok(pictures::files(context, &report.charts)) };
+    let (mut files, combined) = report.combined_with(other)?;
+    let own = report.charts.iter().filter(|chart| chart.name != combined.name);
+    files.extend(pictures::files(context, own.chain([&combined])));
+    Ok(files)
 }

@@ -8,13 +8,15 @@ use anyhow::{Context as _, Result, bail};
 use gstore::Folders;
 use gstore_core::many;
 use gstore_data::{TemplateKind, TextOptions};
-use gstore_evaluate::tasks::{AnswerRule, Choices, Layout, TasksSource, pattern, read, targets};
+use gstore_evaluate::tasks::{
+    AnswerRule, Choices, Layout, TasksSource, pattern, read, targets, too_few_examples,
+};
 use gstore_evaluate::{EvaluateError, System, TasksRequest, evaluate_tasks};
 use gstore_generate::{Compute, Weights};
 use gstore_ingest::pipeline::CheckpointArg;
 
-use super::result::{self, Kept};
-use super::{base, bootstrap};
+use super::kept::Kept;
+use super::{base, bootstrap, result};
 use crate::args::{EvaluateTasksArgs, TaskArgs, TaskChoices, TaskLayout};
 use crate::commands::gradients;
 use crate::commands::ingest::of_run;
@@ -29,10 +31,15 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
     if let Some(path) = &args.tasks.targets {
         return write_targets(context, args, path);
     }
-    let format = result::check(context, &args.result)?;
+    check_options(&args.tasks)?;
+    let format = result::check(context, &args.result, "tasks")?;
     let message = "stopping after what is in work; once more to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
-    let questions = read(&source(&args.tasks)?, &cancel)?;
+    let source = source(&args.tasks)?;
+    let questions = read(&source, &cancel)?;
+    if let Some(note) = too_few_examples(&source, &questions) {
+        context.say(&format!("note: {note}"));
+    }
     let systems = systems(context, args)?;
     let names: Vec<&str> = systems.iter().map(|system| system.name.as_str()).collect();
     let base = base(&args.comparison, &names)?;
@@ -60,7 +67,12 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
         }
         found => found?,
     };
-    result::write(context, &args.result, format, &found.report, || found.rows(), || found.files())?;
+    let written =
+        result::write(context, &args.result, format, &found.report, || found.rows(), || found.files());
+    if let (Err(_), Some(folder)) = (&written, &kept.0) {
+        context.say(&format!("the answers are kept in {}", folder.display()));
+    }
+    written?;
     kept.remove()?;
     Ok(ExitCode::SUCCESS)
 }
@@ -78,6 +90,29 @@ fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Re
     file.finish()?;
     context.say(&many(records.len() as u64, "target sample"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses options that the layout has no use for.
+fn check_options(args: &TaskArgs) -> Result<()> {
+    use TaskLayout::{Bbh, Harness, Mmlu, Own, Tydiqa};
+    const GENERATED: &[TaskLayout] = &[Own, Harness, Bbh, Tydiqa];
+    let options: [(&str, bool, &[TaskLayout]); 7] = [
+        ("--shots", !args.shots.is_empty(), &[Own]),
+        ("--choices letters", args.choices == TaskChoices::Letters, &[Own]),
+        ("--few-shot", args.few_shot.is_some(), &[Own, Mmlu, Bbh, Tydiqa]),
+        ("--no-cot", args.no_cot, &[Bbh]),
+        ("--stop", !args.stop.is_empty(), GENERATED),
+        ("--max-new-tokens", args.max_new_tokens.is_some(), GENERATED),
+        ("--pattern", args.pattern.is_some(), GENERATED),
+    ];
+    for (option, given, layouts) in options {
+        if given && !layouts.contains(&args.layout) {
+            let names: Vec<&str> = layouts.iter().map(|of| layout(*of).name()).collect();
+            let (layout, names) = (layout(args.layout).name(), names.join(", "));
+            bail!(UsageError(format!("{option} says nothing of --layout {layout}; it is for {names}")));
+        }
+    }
+    Ok(())
 }
 
 fn layout(layout: TaskLayout) -> Layout {

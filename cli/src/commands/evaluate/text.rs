@@ -15,7 +15,7 @@ use crate::failure::UsageError;
 
 /// Compares the predictions with their references.
 pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<ExitCode> {
-    let format = result::check(context, &args.result)?;
+    let format = result::check(context, &args.result, "text")?;
     let cancel = context.cancel_on_interrupt("stopping; nothing was written")?;
     let request = request(context, args)?;
     let pairs = read_pairs(&request, &cancel)?;

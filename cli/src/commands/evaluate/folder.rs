@@ -1,0 +1,175 @@
+//! The folder of a report: it appears when it is whole, and takes the place of an older report only.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use gstore_evaluate::File;
+use rustix::fs::{Access, CWD, RenameFlags, access, renameat_with};
+use rustix::io::Errno;
+use tempfile::TempDir;
+
+use crate::context::Context;
+use crate::failure::UsageError;
+use crate::output;
+
+/// Names the files of the folder, one on each line: what else is there is its user's.
+const LIST: &str = ".report-files";
+
+/// A folder that is written and has no name yet.
+pub struct Folder {
+    /// Removed when it is dropped.
+    made: TempDir,
+    target: PathBuf,
+    force: bool,
+}
+
+/// Refuses a folder that cannot be made, or that is there and may not be replaced.
+pub fn check(context: &Context, folder: &Path, force: bool) -> Result<()> {
+    output::check_outside(context, folder)?;
+    let refuse = |why: String| -> Result<()> { bail!(UsageError(format!("{} {why}", folder.display()))) };
+    if folder.exists() {
+        if !folder.is_dir() {
+            return refuse("is no folder".to_owned());
+        }
+        if !force {
+            return refuse("exists; --force replaces it".to_owned());
+        }
+        if let Some(file) = foreign(folder)? {
+            return refuse(format!(
+                "holds {}, which no report put there; name another folder",
+                file.display()
+            ));
+        }
+    }
+    let target = place(folder)?;
+    let parent = parent(&target);
+    if !parent.is_dir() {
+        return refuse(format!("would be in {}, and there is no such folder", parent.display()));
+    }
+    let writable = access(parent, Access::WRITE_OK | Access::EXEC_OK).map_err(std::io::Error::from);
+    writable.with_context(|| format!("{} cannot be written: {}", folder.display(), parent.display()))
+}
+
+impl Folder {
+    /// Writes the files next to the folder's place.
+    pub fn create(folder: &Path, files: &[File], force: bool) -> Result<Folder> {
+        let target = place(folder)?;
+        let made = tempfile::Builder::new()
+            .prefix(".evaluation.")
+            .suffix(".part")
+            .permissions(std::fs::Permissions::from_mode(0o777))
+            .tempdir_in(parent(&target))?;
+        let names: String = files.iter().map(|file| format!("{}\n", file.path)).collect();
+        let list = File { path: LIST.to_owned(), content: names.into_bytes() };
+        let mut folders: BTreeSet<PathBuf> = BTreeSet::new();
+        for file in files.iter().chain([&list]) {
+            let path = made.path().join(&file.path);
+            if let Some(folder) = path.parent() {
+                fs_err::create_dir_all(folder)?;
+                let own = folder.ancestors().take_while(|folder| folder.starts_with(made.path()));
+                folders.extend(own.map(Path::to_owned));
+            }
+            let mut written = fs_err::File::create(&path)?;
+            written.write_all(&file.content)?;
+            written.sync_all()?;
+        }
+        folders.iter().try_for_each(|folder| sync(folder))?;
+        Ok(Folder { made, target, force })
+    }
+
+    /// Gives it its name. A folder that had it is removed after that, or stays if that fails.
+    pub fn publish(self) -> Result<()> {
+        let Folder { made, target, force } = self;
+        if target.exists() {
+            if !force {
+                bail!("{} appeared meanwhile and stays", target.display());
+            }
+            if let Some(file) = foreign(&target)? {
+                bail!("{} now holds {}, which no report put there", target.display(), file.display());
+            }
+            replace(made, &target)?;
+        } else {
+            renamed(made, &target)?;
+        }
+        sync(parent(&target))
+    }
+}
+
+/// Exchanges both folders, and removes the old one.
+fn replace(made: TempDir, target: &Path) -> Result<()> {
+    match renameat_with(CWD, made.path(), CWD, target, RenameFlags::EXCHANGE) {
+        Ok(()) => {
+            // What the temporary name leads to is the old folder now.
+            drop(made);
+            Ok(())
+        }
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => replace_by_two(made, target),
+        Err(error) => Err(std::io::Error::from(error)).with_context(|| target.display().to_string()),
+    }
+}
+
+/// The same where the file system cannot exchange names.
+fn replace_by_two(made: TempDir, target: &Path) -> Result<()> {
+    let old = tempfile::Builder::new().prefix(".evaluation.").suffix(".old").tempdir_in(parent(target))?;
+    let aside = old.path().join("report");
+    fs_err::rename(target, &aside)?;
+    let Err(error) = renamed(made, target) else { return Ok(()) };
+    // From here on it is the only report that there is, so that nothing may remove it.
+    let old = old.keep();
+    fs_err::rename(&aside, target).with_context(|| format!("the old report is in {}", aside.display()))?;
+    fs_err::remove_dir(old)?;
+    Err(error)
+}
+
+fn renamed(made: TempDir, target: &Path) -> Result<()> {
+    fs_err::rename(made.path(), target)?;
+    // There is nothing left to remove.
+    let _gone = made.keep();
+    Ok(())
+}
+
+/// A file of a folder that no report put there.
+fn foreign(folder: &Path) -> Result<Option<PathBuf>> {
+    let list = match fs_err::read_to_string(folder.join(LIST)) {
+        Ok(list) => list,
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let own: HashSet<&Path> = list.lines().chain([LIST]).map(Path::new).collect();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(at) = folders.pop() {
+        for entry in fs_err::read_dir(&at)? {
+            let entry = entry?;
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(folder).unwrap_or(&path);
+            if !own.contains(name) {
+                return Ok(Some(name.to_owned()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The folder itself, behind the symlinks that lead to it.
+fn place(folder: &Path) -> Result<PathBuf> {
+    match folder.exists() {
+        true => Ok(fs_err::canonicalize(folder)?),
+        false => Ok(std::path::absolute(folder)?),
+    }
+}
+
+fn parent(target: &Path) -> &Path {
+    target.parent().unwrap_or(Path::new("/"))
+}
+
+/// Puts the names in a folder on the medium.
+fn sync(folder: &Path) -> Result<()> {
+    Ok(fs_err::File::open(folder)?.sync_all()?)
+}

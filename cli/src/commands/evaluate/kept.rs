@@ -1,0 +1,59 @@
+//! Unfinished work of an evaluation, kept next to its result.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::args::ReportArgs;
+use crate::failure::UsageError;
+use crate::output::Place;
+
+/// A folder next to the result that keeps work until all of it is done; none for a stream.
+pub struct Kept(pub Option<PathBuf>);
+
+/// The file that tells such a folder.
+const MARK: &str = "evaluation-in-work";
+
+impl Kept {
+    /// Next to the file of the report, else next to its folder.
+    pub fn next_to(args: &ReportArgs) -> Result<Kept> {
+        let place = match (Place::of(args.output.as_deref()), &args.report) {
+            (Place::File(path), _) => Some(path),
+            (_, Some(folder)) => Some(std::path::absolute(folder)?),
+            _ => None,
+        };
+        let Some(place) = place else { return Ok(Kept(None)) };
+        let mut name = OsString::from(place.file_name().unwrap_or_default());
+        name.push(".part");
+        let folder = place.with_file_name(name);
+        let is_ours = |folder: &Path| -> Result<bool> {
+            Ok(folder.join(MARK).exists() || fs_err::read_dir(folder)?.next().is_none())
+        };
+        if folder.exists() && !(folder.is_dir() && is_ours(&folder)?) {
+            bail!(UsageError(format!(
+                "{} is in the way: unfinished work is kept there; move it, or name another result",
+                folder.display()
+            )));
+        }
+        fs_err::create_dir_all(&folder)?;
+        fs_err::write(folder.join(MARK), "")?;
+        Ok(Kept(Some(folder)))
+    }
+
+    /// Removes what the report has made useless.
+    pub fn remove(self) -> Result<()> {
+        let Some(folder) = self.0 else { return Ok(()) };
+        for entry in fs_err::read_dir(&folder)? {
+            let entry = entry?;
+            match entry.file_type()?.is_dir() {
+                _ if entry.file_name() == MARK => {}
+                true => fs_err::remove_dir_all(entry.path())?,
+                false => fs_err::remove_file(entry.path())?,
+            }
+        }
+        // Last, so that what a stop leaves here is still known for what it is.
+        fs_err::remove_file(folder.join(MARK))?;
+        Ok(fs_err::remove_dir(folder)?)
+    }
+}
