@@ -197,8 +197,9 @@ async fn the_values_of_a_statement_are_bounded_together() {
     let encoder = FlightDataEncoderBuilder::new().with_flight_descriptor(Some(descriptor));
     let rows = futures::stream::iter([Ok(row.slice(0, 0)), Ok(row.clone()), Ok(row)]);
     let messages: Vec<FlightData> = encoder.build(rows).try_collect().await.unwrap();
-    let put = client.inner.clone().do_put(client.request(futures::stream::iter(messages)));
-    let status = put.await.expect_err("too large");
+    let mut inner = client.inner.clone();
+    let put = inner.do_put(client.request(futures::stream::iter(messages))).await;
+    let status = put.expect_err("too large");
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     assert!(status.message().contains("16 MiB"), "{status}");
 }
