@@ -173,3 +173,30 @@ fn parent(target: &Path) -> &Path {
 fn sync(folder: &Path) -> Result<()> {
     Ok(fs_err::File::open(folder)?.sync_all()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_report_comes_back_where_the_new_one_cannot_take_its_place() {
+        let around = tempfile::tempdir().expect("a folder");
+        let target = around.path().join("report");
+        let make = |text: &str| {
+            let files = [File { path: "evaluation.json".to_owned(), content: text.as_bytes().to_vec() }];
+            Folder::create(&target, &files, true).expect("written")
+        };
+        let now = || fs_err::read_to_string(target.join("evaluation.json")).expect("a report");
+        make("one").publish().expect("named");
+        make("two").publish().expect("exchanged");
+        assert_eq!(now(), "two");
+        replace_by_two(make("three").made, &target).expect("replaced");
+        assert_eq!(now(), "three");
+        let lost = make("four").made;
+        fs_err::remove_dir_all(lost.path()).expect("removed");
+        assert!(replace_by_two(lost, &target).is_err());
+        assert_eq!(now(), "three");
+        // Nothing is left next to it.
+        assert_eq!(fs_err::read_dir(around.path()).expect("a folder").count(), 1);
+    }
+}
