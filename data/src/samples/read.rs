@@ -71,6 +71,9 @@ pub(super) fn begun(prompts: &[Begun]) -> impl Iterator<Item = TextSample> {
     })
 }
 
+/// What is done with the id of a record, the record, and its text as it is stored.
+type TakeRecord<'a, E> = dyn FnMut(String, Record, &[u8]) -> Result<(), E> + 'a;
+
 /// Reads the records of files one after the other; `take` gets the id, the record, and its text as it is
 /// stored.
 ///
@@ -81,7 +84,7 @@ pub fn each_record<E: From<SampleError>>(
     fields: &FieldNames,
     reading: Reading,
     cancel: &Cancel,
-    take: &mut dyn FnMut(String, Record, &[u8]) -> Result<(), E>,
+    take: &mut TakeRecord<'_, E>,
 ) -> Result<(), E> {
     let failed = |error: DataError| E::from(SampleError::from(error));
     let mut ids = IdAllocator::new();

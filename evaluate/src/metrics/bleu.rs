@@ -92,7 +92,7 @@ pub(super) fn words(text: &str) -> Vec<&str> {
 }
 
 /// Sequences of words and how often they come.
-pub(super) fn ngrams<'a, W: Eq + std::hash::Hash>(words: &'a [W], order: usize) -> HashMap<&'a [W], u64> {
+pub(super) fn ngrams<W: Eq + std::hash::Hash>(words: &[W], order: usize) -> HashMap<&[W], u64> {
     let mut counts = HashMap::new();
     for gram in words.windows(order) {
         *counts.entry(gram).or_default() += 1;

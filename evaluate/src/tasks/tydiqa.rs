@@ -173,8 +173,11 @@ pub(super) fn targets(folder: &Path, chat: bool) -> Result<Vec<Value>, EvaluateE
     Ok(found)
 }
 
+/// The examples of each language.
+type ByLanguage = Vec<(String, Vec<Example>)>;
+
 /// Whether LESS's file of examples is the one in Chinese, and the examples of each language in its order.
-fn one_shot(folder: &Path) -> Result<(bool, Vec<(String, Vec<Example>)>), EvaluateError> {
+fn one_shot(folder: &Path) -> Result<(bool, ByLanguage), EvaluateError> {
     let names = ["tydiqa-one-shot.json", "tydiqa-one-shot-zh.json"];
     let places: Vec<String> = ["", "tydiqa/", "eval/tydiqa/", "../"]
         .iter()

@@ -98,9 +98,9 @@ impl Task<'_> {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let lines =
+        let mut lines =
             text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("# gstore "));
-        Ok(lines.last().map(|line| line.chars().take(300).collect()))
+        Ok(lines.next_back().map(|line| line.chars().take(300).collect()))
     }
 }
 
