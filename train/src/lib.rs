@@ -5,8 +5,8 @@
 //! - [`Parameters`] are what is trained, with the model that computes with them; [`Sample`]s are what is
 //!   trained on
 //! - [`Trainer`] takes steps; `checkpoint` writes what torch, PEFT and transformers open, and reads it again
-//! - [`run`] is the whole job: [`TrainRequest`], data, steps, checkpoints, resumption; [`forecast`] tells what
-//!   it takes, [`merge`] makes a model of an adapter and its base
+//! - [`run`] is the whole job: [`TrainRequest`], data, steps, checkpoints, resumption; [`forecast()`] tells
+//!   what it takes, [`merge()`] makes a model of an adapter and its base
 //!
 //! Invariants
 //! - bits depend on the request and the data alone: not on threads, nor on where a run was stopped and went

@@ -3,7 +3,7 @@
 //! The shape is that of FactGraSS, arXiv 2505.18976.
 //!
 //! Reads the fewest values of all, and loses quality silently where a few channels carry the gradient: opt-in
-//! only ([`super::kurtosis`]).
+//! only ([`super::kurtosis()`]).
 
 use super::side::{SideEntry, SideMatrix};
 use crate::projection::mask;
