@@ -343,7 +343,7 @@ fn a_failure_ends_the_run_and_the_same_command_goes_on() {
 /// The pipeline's training alone, long enough to be interrupted.
 fn long() -> Place {
     let place = place();
-    write(&place, &FILE.replace("steps = 2", "steps = 60"));
+    write(&place, &FILE.replace("\nsteps = 2", "\nsteps = 60"));
     place
 }
 
