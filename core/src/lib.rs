@@ -13,6 +13,7 @@ mod digest;
 mod feature;
 mod kind;
 mod memory;
+mod mix;
 mod names;
 mod nearest;
 pub mod parallel;
@@ -30,6 +31,7 @@ pub use feature::{
 };
 pub use kind::{GradientForm, Kind, KindSource, Pooling, UnknownKind};
 pub use memory::{available_memory, total_memory};
+pub use mix::{MIX_STEP, mix};
 pub use names::{CheckpointId, DatasetName, NameError};
 pub use nearest::nearest;
 pub use progress::{Progress, Silent, Unit};

@@ -224,6 +224,34 @@ fn take_in_order<T, E>(
     Ok(())
 }
 
+/// What `work` gives for each item, in their order; a thread takes `share` items at a time.
+///
+/// # Errors
+/// The first of an item in their order, and [`Cancelled`].
+pub fn map<I: Sync, T: Send, E: From<Cancelled> + Send>(
+    items: &[I],
+    share: usize,
+    threads: usize,
+    cancel: &Cancel,
+    work: impl Fn(&I) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, E> {
+    let shares: Vec<&[I]> = items.chunks(share.max(1)).collect();
+    let of_share = |(): &mut (), at: usize| shares[at].iter().map(&work).collect::<Result<Vec<T>, E>>();
+    let mut all = Vec::with_capacity(items.len());
+    ordered(
+        shares.len(),
+        threads,
+        cancel,
+        || (),
+        of_share,
+        |found| {
+            all.extend(found);
+            Ok(ControlFlow::Continue(()))
+        },
+    )?;
+    Ok(all)
+}
+
 /// Runs units on threads, each with its own state, and hands their results to `take` on this thread, in the
 /// order of the units. At most a few results per thread exist at a time; a break ends the loop early.
 ///

@@ -1,11 +1,9 @@
 //! Samples with their places: given ones, those of files, or those of a dataset of a store.
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gstore_core::parallel::ordered;
-use gstore_core::{Cancel, Cancelled, RowSet};
+use gstore_core::{Cancel, Cancelled, RowSet, parallel};
 use gstore_store::{DatasetPart, MetaValue, ReadError, Snapshot};
 
 use crate::Content;
@@ -180,27 +178,9 @@ pub fn encode_each<T: Send>(
     threads: usize,
     cancel: &Cancel,
 ) -> Result<Vec<T>, SampleError> {
-    let shares: Vec<&[TextSample]> = samples.chunks(SHARE).collect();
-    let of_share = |(): &mut (), share: usize| {
-        let encoded = shares[share].iter().map(|sample| {
-            let failed = |source| SampleError::Encode { sample: sample.to_string(), source };
-            encode(sample).map_err(failed)
-        });
-        encoded.collect::<Result<Vec<T>, SampleError>>()
-    };
-    let mut all = Vec::with_capacity(samples.len());
-    ordered(
-        shares.len(),
-        threads,
-        cancel,
-        || (),
-        of_share,
-        |encoded| {
-            all.extend(encoded);
-            Ok(ControlFlow::Continue(()))
-        },
-    )?;
-    Ok(all)
+    parallel::map(samples, SHARE, threads, cancel, |sample| {
+        encode(sample).map_err(|source| SampleError::Encode { sample: sample.to_string(), source })
+    })
 }
 
 /// Cuts each text that is longer than the encoder's blocks into samples of its own; without blocks nothing.

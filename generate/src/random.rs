@@ -1,23 +1,19 @@
 //! Counter-based uniform numbers: one depends on the seed, the row and the position alone.
 
-/// The golden ratio in 64 bits, by which counters are spread.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+use gstore_core::{MIX_STEP, mix};
 
 /// The number in [0, 1) that draws the token at `position` of the answer to prompt `row`.
 pub fn uniform(seed: u64, row: u64, position: u64) -> f64 {
     let mut bits = 0x67_73_74_6f_72_65_2e_31;
     for counter in [seed, row, position] {
-        bits = mixed(bits ^ mixed(counter.wrapping_add(STEP)));
+        bits = spread(bits ^ spread(counter.wrapping_add(MIX_STEP)));
     }
     (bits >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
-fn mixed(x: u64) -> u64 {
-    let mut x = x.wrapping_add(STEP);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+/// What SplitMix64 gives after a state.
+fn spread(state: u64) -> u64 {
+    mix(state.wrapping_add(MIX_STEP))
 }
 
 #[cfg(test)]

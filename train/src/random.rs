@@ -1,13 +1,12 @@
 //! Counter-based random numbers: a value depends on seed, purpose and index alone.
 
+use gstore_core::{MIX_STEP, mix};
+
 /// A stream of numbers that can be asked for in any order.
 #[derive(Debug, Clone, Copy)]
 pub struct Stream {
     key: u64,
 }
-
-/// The golden ratio in 64 bits, by which counters are spread.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Stream {
     /// The stream of a seed for one use; `number` tells apart what has one use, epochs for example.
@@ -22,12 +21,9 @@ impl Stream {
         Stream { key: u64::from_le_bytes(key) }
     }
 
-    /// The number at an index. The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+    /// The number at an index: that of SplitMix64, seeded with the key.
     pub fn bits(&self, index: u64) -> u64 {
-        let mut x = self.key.wrapping_add(STEP.wrapping_mul(index.wrapping_add(1)));
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
+        mix(self.key.wrapping_add(MIX_STEP.wrapping_mul(index.wrapping_add(1))))
     }
 
     /// A number in [0, 1).

@@ -1,4 +1,4 @@
-//! What a command reads and writes, from its arguments.
+//! Inputs and outputs of a command, by its arguments.
 //!
 //! Each argument that names a file or a folder has its role in one table, by the parser's name for it.
 //! Whether a value looks like a path says nothing: a text may, and a file that a stage makes itself is no

@@ -1,9 +1,6 @@
 //! As many examples as fit before a question, and its prompt with them.
 
-use std::ops::ControlFlow;
-
-use gstore_core::Cancel;
-use gstore_core::parallel::ordered;
+use gstore_core::{Cancel, parallel};
 use gstore_data::{Content, TextEncoder};
 
 use super::{Ask, Question};
@@ -34,23 +31,8 @@ pub fn fit(
     (max_length, chat): (usize, bool),
     (threads, cancel): (usize, &Cancel),
 ) -> Result<Vec<Fitted>, EvaluateError> {
-    let shares: Vec<&[Question]> = questions.chunks(SHARE).collect();
-    let of_share = |(): &mut (), share: usize| -> Result<Vec<Fitted>, EvaluateError> {
-        shares[share].iter().map(|question| of(question, encoder, max_length, chat)).collect()
-    };
-    let mut all = Vec::with_capacity(questions.len());
-    ordered(
-        shares.len(),
-        threads,
-        cancel,
-        || (),
-        of_share,
-        |share| {
-            all.extend(share);
-            Ok(ControlFlow::Continue(()))
-        },
-    )?;
-    Ok(all)
+    let fitted = |question: &Question| of(question, encoder, max_length, chat);
+    parallel::map(questions, SHARE, threads, cancel, fitted)
 }
 
 fn of(

@@ -2,10 +2,8 @@
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 
-use gstore_core::Cancel;
-use gstore_core::parallel::ordered;
+use gstore_core::{Cancel, parallel};
 use gstore_data::{SampleError, TextEncoder};
 use gstore_model::architectures::Decoder;
 
@@ -45,24 +43,9 @@ pub(super) fn encoded(
     if request.questions.is_empty() {
         return Err(GenerateError::NoSamples);
     }
-    let shares: Vec<&[Choice]> = request.questions.chunks(SHARE).collect();
     let limits = [(Some(request.weights.text.max_length as usize), false), (positions(decoder), true)];
-    let mut all = Vec::with_capacity(request.questions.len());
-    let of_share = |(): &mut (), share: usize| -> Result<Vec<Asked>, GenerateError> {
-        shares[share].iter().map(|question| of_question(question, encoder, decoder, limits)).collect()
-    };
-    ordered(
-        shares.len(),
-        threads,
-        cancel,
-        || (),
-        of_share,
-        |share| {
-            all.extend(share);
-            Ok(ControlFlow::Continue(()))
-        },
-    )?;
-    Ok(all)
+    let asked = |question: &Choice| of_question(question, encoder, decoder, limits);
+    parallel::map(&request.questions, SHARE, threads, cancel, asked)
 }
 
 fn of_question(

@@ -3,6 +3,8 @@
 //! A pass that runs again, in its backward or after a stop, therefore drops the same values, whatever it is
 //! batched with.
 
+use gstore_core::{MIX_STEP, mix};
+
 use crate::backend::{Backend, BackendError};
 
 /// Dropout of a forward pass and its backward.
@@ -97,12 +99,9 @@ pub(super) fn dropped<B: Backend>(
     backend.tensor(values, rows, cols)
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
-fn mixed(x: u64) -> u64 {
-    let mut x = x.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+/// The number of SplitMix64, seeded with 0, at a counter.
+fn mixed(counter: u64) -> u64 {
+    mix(counter.wrapping_add(1).wrapping_mul(MIX_STEP))
 }
 
 #[cfg(test)]

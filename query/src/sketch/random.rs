@@ -5,6 +5,8 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use gstore_core::{MIX_STEP, mix};
+
 /// A stream of random numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct Stream([u64; 4]);
@@ -12,7 +14,7 @@ pub(crate) struct Stream([u64; 4]);
 impl Stream {
     /// The stream of a seed and a number that keeps streams of one seed apart.
     pub(crate) fn new(seed: u64, number: u64) -> Self {
-        let mut state = seed ^ mix(number.wrapping_add(0x9e37_79b9_7f4a_7c15));
+        let mut state = seed ^ mix(number.wrapping_add(MIX_STEP));
         Self(std::array::from_fn(|_| split_mix(&mut state)))
     }
 
@@ -36,17 +38,10 @@ impl Stream {
     }
 }
 
-/// The next number of splitmix64 (Steele et al. 2014).
+/// The next number of splitmix64.
 pub(crate) fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    *state = state.wrapping_add(MIX_STEP);
     mix(*state)
-}
-
-/// Its output function.
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// An unpredictable seed: the standard library keys its hash maps from the operating system's entropy.

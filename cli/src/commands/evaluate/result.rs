@@ -1,4 +1,4 @@
-//! Where a report goes: a file or standard output, a file of rows, a folder.
+//! Outputs of an evaluation: a file or standard output, a file of rows, a folder.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What a stage may replace: results of its own runs before, and nothing that others put there.
+//! Ownership of results: a stage replaces those of its own earlier runs, and nothing that others put there.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

@@ -118,9 +118,9 @@ impl Runner<'_> {
         };
         self.journal.stages.insert(stage.name().to_owned(), record);
         self.journal.write(&self.state.journal())?;
-        let is_anew = again || more.iter().any(|option| option == OVERWRITE);
+        let overwrites = again || more.iter().any(|option| option == OVERWRITE);
         if ours
-            && is_anew
+            && overwrites
             && let Some(outcome) = self.drop_run(stage)?
         {
             return self.note(place, outcome, Ran { began, ..Ran::default() });

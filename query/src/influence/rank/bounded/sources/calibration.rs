@@ -5,18 +5,16 @@
 
 use super::bounds::{CodeFactors, Measure};
 use crate::kernel::{Codes, Kernel};
-use crate::sketch::{Encoder, Factor, Rotation, RowRecord, SketchQueries, tail_excess, upper_quantile};
+use crate::sketch::{
+    Encoder, Factor, Rotation, RowRecord, SketchQueries, split_mix, tail_excess, upper_quantile,
+};
 
 /// Numbers in -1..1.
 struct Numbers(u64);
 
 impl Numbers {
     fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+        (split_mix(&mut self.0) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 
     fn normal(&mut self) -> f64 {
