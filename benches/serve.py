@@ -271,7 +271,8 @@ def main():
     arguments.add_argument("--out")
     options = arguments.parse_args()
     server = Server(options)
-    lines = [{"machine": os.uname().nodename, "cores": os.cpu_count(), "store": options.store}]
+    model = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    lines = [{"machine": model.split(":")[1].strip(), "cores": os.cpu_count()}]
 
     def report(what, **figures):
         lines.append({"what": what, **figures})
@@ -279,11 +280,12 @@ def main():
         print(f"{what:10} {', '.join(shown)}", flush=True)
 
     if not (options.dataset and options.feature):
-        sql = "SELECT dataset, number FROM gstore.features ORDER BY vectors * dim DESC LIMIT 1"
+        sql = "SELECT dataset, number, vectors, dim, dtype FROM gstore.features ORDER BY vectors * dim DESC LIMIT 1"
         descriptor = flight.FlightDescriptor.for_command(json.dumps({"sql": sql}).encode())
         info = server.client().get_flight_info(descriptor, server.options)
         [largest] = server.client().do_get(info.endpoints[0].ticket, server.options).read_all().to_pylist()
         options.dataset, options.feature = largest["dataset"], str(largest["number"])
+        lines[0].update({name: largest[name] for name in ("vectors", "dim", "dtype")})
     try:
         import resource
 

@@ -35,6 +35,7 @@ mod service;
 mod sessions;
 mod statements;
 mod status;
+mod wire;
 
 pub use access::{NewToken, Scope, TokenError, TokenInfo, Tokens};
 pub use client::{Remote, RemoteOptions, RemoteRows};

@@ -27,6 +27,7 @@ use crate::options::{ServeOptions, Tls};
 use crate::running::Running;
 use crate::service::Service;
 use crate::sessions::Sessions;
+use crate::wire::Direct;
 
 /// Operators recurse over the expressions that the planner accepted.
 const WORKER_STACK: usize = 16 << 20;
@@ -172,9 +173,7 @@ async fn answer(
     };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<FlightServiceServer<Service>>().await;
-    let flight = FlightServiceServer::new(Service(Arc::clone(core)))
-        .max_decoding_message_size(options.limits.message_bytes)
-        .max_encoding_message_size(usize::MAX);
+    let flight = Direct::new(Service(Arc::clone(core)), options.limits.message_bytes);
     let mut server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))

@@ -55,7 +55,7 @@ pub(super) async fn describe(
     let names = parameters::names(&mut statement)?;
     if names.is_empty() {
         let planned = planning::plan(state, statement, None, tables).await?;
-        return Ok(Description { schema: Some(planned.schema()), parameters: Arc::new(Schema::empty()) });
+        return Ok(Description { schema: Some(planned.plan.schema()), parameters: Arc::new(Schema::empty()) });
     }
     let Calls { inside, counts } = Calls::of(&statement);
     let found = standing_in(state, &statement, tables, snapshot, &inside).await?;
@@ -135,9 +135,9 @@ async fn physical(
         Some(literal(&value(field.data_type())))
     });
     if filled.is_ok()
-        && let Ok(plan) = planning::plan(state, statement, None, tables).await
+        && let Ok(planned) = planning::plan(state, statement, None, tables).await
     {
-        return plan.schema();
+        return planned.plan.schema();
     }
     Arc::new(logical.schema().as_arrow().clone())
 }

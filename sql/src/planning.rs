@@ -5,12 +5,13 @@
 use std::sync::Arc;
 
 use datafusion::execution::SessionState;
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement;
 
-use super::bounds::{self, Budget};
+use super::bounds::{self, Asking, Budget};
 use super::catalog;
 use super::cooperative::cooperative;
 use super::error::{SqlError, SqlErrorKind};
@@ -41,13 +42,20 @@ pub(super) async fn apart<T: Send + 'static>(
     receive.await.map_err(|_| SqlError::new(SqlErrorKind::Failed, "planning the statement failed".into()))?
 }
 
+/// A plan that may run.
+pub(super) struct Planned {
+    pub(super) plan: Arc<dyn ExecutionPlan>,
+    /// Rows of a batch, if they are fewer than the session's.
+    pub(super) rows: Option<usize>,
+}
+
 /// Plans a parsed statement whose parameters have values.
 pub(super) async fn plan(
     state: &SessionState,
     statement: Statement,
     window: Option<&Window>,
     tables: &[String],
-) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
+) -> Result<Planned, SqlError> {
     let logical = logical(state, statement, tables).await?;
     let logical = match window {
         Some(window) => window.of(logical)?,
@@ -57,11 +65,23 @@ pub(super) async fn plan(
     let logical = state.optimize(&logical).map_err(translate)?;
     bounds::check(&logical).map_err(translate)?;
     let plan = state.query_planner().create_physical_plan(&logical, state).await.map_err(translate)?;
-    let plan = bounds::counted(plan).and_then(cooperative).map_err(translate)?;
+    let asking = asking(state);
+    let (plan, rows) =
+        bounds::counted(plan).and_then(|plan| bounds::repeated(plan, asking)).map_err(translate)?;
+    let plan = cooperative(plan).map_err(translate)?;
     if let Some(budget) = state.config().get_extension::<Budget>() {
         budget.planned();
     }
-    Ok(plan)
+    Ok(Planned { plan, rows })
+}
+
+fn asking(state: &SessionState) -> Asking {
+    let served = state.config().get_extension::<Limits>().is_some_and(|limits| limits.served);
+    let memory = match state.runtime_env().memory_pool.memory_limit() {
+        MemoryLimit::Finite(bytes) => bytes as u64,
+        _ => u64::MAX,
+    };
+    Asking { served, memory }
 }
 
 /// What a parsed statement means.

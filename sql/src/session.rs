@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::execution::{SessionState, TaskContext};
+use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::{Stream, StreamExt};
 use gstore_query::influence::Encoder;
@@ -32,7 +32,7 @@ use super::guard;
 use super::live::{Asker, LiveTable};
 use super::notes::{Notes, RunNotes};
 use super::parameters::{self, Parameters};
-use super::planning::{apart, plan};
+use super::planning::{Planned, apart, plan};
 use super::window::Window;
 
 /// What a session may use.
@@ -178,10 +178,14 @@ impl SqlSession {
             state.config_mut().set_extension(Arc::new(asker));
         }
         let tables = self.table_names();
-        let context = state.task_ctx();
-        let plan = self.plan_with(state, sql, &asked.values, asked.window).await?;
+        let (context, config) = (TaskContext::from(&state), state.config().clone());
+        let Planned { plan, rows } = self.plan_with(state, sql, &asked.values, asked.window).await?;
+        let context = match rows {
+            Some(rows) => context.with_session_config(config.with_batch_size(rows)),
+            None => context,
+        };
         let schema = plan.schema();
-        let stream = execute_stream(plan, context)
+        let stream = execute_stream(plan, Arc::new(context))
             .map_err(|e| SqlError::from_datafusion(e, &tables))?
             .map(move |batch| batch.map_err(|e| SqlError::from_datafusion(e, &tables)));
         Ok(SqlResult { schema, stream: Box::pin(Caught::new(stream)), notes })
@@ -189,7 +193,7 @@ impl SqlSession {
 
     /// The columns that a statement with these values gives, without running it.
     pub async fn columns(&self, sql: &str, values: &Parameters) -> Result<SchemaRef, SqlError> {
-        Ok(self.plan_with(self.state()?, sql, values, None).await?.schema())
+        Ok(self.plan_with(self.state()?, sql, values, None).await?.plan.schema())
     }
 
     /// What a statement takes and gives, before its parameters have values.
@@ -212,7 +216,7 @@ impl SqlSession {
         sql: &str,
         values: &Parameters,
         window: Option<Window>,
-    ) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
+    ) -> Result<Planned, SqlError> {
         let (sql, values, tables) = (sql.to_owned(), values.clone(), self.table_names());
         apart(move |runtime| {
             let mut statement = guard::parse(&sql)?;

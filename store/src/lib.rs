@@ -68,7 +68,7 @@ pub use repair::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
 pub use samples::{ColumnSpec, MetaValue, NewSample, SampleReader};
 pub use segment::{
     BLOCK_BYTES, Block, BlockBounds, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentRef,
-    SegmentWriter, StoredRow, Values,
+    SegmentWriter, SharedBlock, SharedColumn, StoredRow, Values,
 };
 pub use shard::{
     AttachOptions, AttachProgress, AttachReport, AttachedFeature, AttachedShard, Receipt, ReceiptEncoding,

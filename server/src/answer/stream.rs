@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use arrow_array::RecordBatch;
-use arrow_flight::encode::{FlightDataEncoder, FlightDataEncoderBuilder};
+use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
-use arrow_flight::{FlightData, IpcMessage, SchemaAsIpc};
+use arrow_flight::{IpcMessage, SchemaAsIpc};
 use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::{Schema, SchemaRef};
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use gstore_sql::RunNotes;
 use tonic::Status;
@@ -22,9 +23,10 @@ use tonic::Status;
 use super::rows::Rows;
 use crate::audit::Record;
 use crate::core::Core;
+use crate::wire::{self, Message};
 
 /// Messages of an answer.
-pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send>>;
+pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<Message, Status>> + Send>>;
 
 /// The columns as a client sees them in the stream.
 pub(crate) fn told(schema: &SchemaRef) -> SchemaRef {
@@ -56,24 +58,20 @@ pub(crate) fn of_rows(core: &Core, rows: Rows, record: Record, notes: bool) -> M
             Some((batch.map_err(|status| FlightError::Tonic(Box::new(status))), rows))
         }
     });
-    let encoded = FlightDataEncoderBuilder::new()
-        .with_schema(schema)
-        .with_max_flight_data_size(core.limits.batch_bytes.max(1))
-        .build(batches);
+    let encoded = wire::messages(schema, core.limits.batch_bytes, batches);
     Box::pin(Outgoing { encoded, read, record, most: core.limits.result_bytes, notes, over: false })
 }
 
 /// One batch that is at hand.
 pub(crate) fn of_batch(batch: RecordBatch) -> Messages {
     let schema = batch.schema();
-    let batches = futures::stream::iter([Ok(batch)]);
-    let encoded = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
+    let encoded = wire::messages(schema, usize::MAX, futures::stream::iter([Ok(batch)]));
     Box::pin(encoded.map(|message| message.map_err(Status::from)))
 }
 
 /// Messages on their way out, counted.
 struct Outgoing {
-    encoded: FlightDataEncoder,
+    encoded: BoxStream<'static, Result<Message, FlightError>>,
     /// Rows that were read and are not in the record yet.
     read: Arc<AtomicUsize>,
     record: Record,
@@ -83,7 +81,7 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    fn ends_with(&mut self, status: Status) -> Poll<Option<Result<FlightData, Status>>> {
+    fn ends_with(&mut self, status: Status) -> Poll<Option<Result<Message, Status>>> {
         self.over = true;
         self.record.ended(Err(&status));
         Poll::Ready(Some(Err(status)))
@@ -91,7 +89,7 @@ impl Outgoing {
 }
 
 impl Stream for Outgoing {
-    type Item = Result<FlightData, Status>;
+    type Item = Result<Message, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.over {
@@ -104,9 +102,8 @@ impl Stream for Outgoing {
         }
         match next {
             Some(Ok(message)) => {
-                let bytes = message.data_header.len() + message.data_body.len();
                 let most = self.most;
-                match self.record.bytes(bytes) > most {
+                match self.record.bytes(message.len()) > most {
                     true => {
                         let why = format!("the result has more than {most} bytes, the most that is allowed");
                         self.ends_with(Status::resource_exhausted(why))
@@ -126,6 +123,6 @@ impl Stream for Outgoing {
 }
 
 /// Metadata in a message without rows.
-fn note_message(json: Vec<u8>) -> FlightData {
-    FlightData::new().with_app_metadata(json)
+fn note_message(json: Vec<u8>) -> Message {
+    Message { metadata: json.into(), ..Message::default() }
 }

@@ -3,13 +3,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::types::{Float16Type, Float32Type, Int8Type};
-use arrow_array::{
-    ArrayRef, ArrowPrimitiveType, FixedSizeListArray, PrimitiveArray, RecordBatch, UInt8Array, UInt32Array,
-    UInt64Array,
+use arrow_array::types::{Float16Type, Float32Type, Int8Type, UInt8Type, UInt32Type, UInt64Type};
+use arrow_array::{ArrayRef, ArrowPrimitiveType, FixedSizeListArray, PrimitiveArray, RecordBatch};
+use arrow_buffer::Buffer;
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use bytes::Bytes;
+use gstore_store::{
+    Block, BlockBuffer, DType, FeaturePart, FeatureReader, Granularity, SharedBlock, SharedColumn, Snapshot,
+    Values,
 };
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use gstore_store::{Block, BlockBuffer, DType, FeaturePart, FeatureReader, Granularity, Snapshot, Values};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -95,22 +97,25 @@ impl Reading {
                 if range.end <= self.rows.start || range.start >= self.rows.end {
                     continue;
                 }
-                let block = self.reader.read_block(place, &mut buffer).map_err(|e| status::of_read(&e))?;
                 let inside = self.rows.start <= range.start && range.end <= self.rows.end;
-                let kept = match inside && live.covers(range) {
-                    true => Kept::All(block.len()),
-                    false => Kept::These(
-                        (0..block.len())
-                            .filter(|i| self.rows.contains(&block.rows[*i]) && live.contains(block.rows[*i]))
-                            .collect(),
-                    ),
+                let batch = match inside && live.covers(range) {
+                    true => self.whole(&self.reader.share_block(place).map_err(|e| status::of_read(&e))?),
+                    false => {
+                        let block = self.reader.read_block(place, &mut buffer);
+                        let block = block.map_err(|e| status::of_read(&e))?;
+                        let wanted = |row: &u64| self.rows.contains(row) && live.contains(*row);
+                        let kept: Vec<usize> = block
+                            .rows
+                            .iter()
+                            .enumerate()
+                            .filter(|(_, row)| wanted(row))
+                            .map(|(i, _)| i)
+                            .collect();
+                        self.some(&block, &kept)
+                    }
                 };
-                if kept.len() == 0 {
-                    continue;
-                }
-                let batch = self.batch(&block, &kept);
                 let batch = batch.map_err(|e| status::internal("vectors cannot be sent", &e))?;
-                if to.blocking_send(batch).is_err() {
+                if batch.num_rows() > 0 && to.blocking_send(batch).is_err() {
                     return Err(Status::cancelled("nobody reads the rows any more"));
                 }
             }
@@ -118,56 +123,69 @@ impl Reading {
         Ok(())
     }
 
-    fn batch(&self, block: &Block<'_>, kept: &Kept) -> Result<RecordBatch, arrow_schema::ArrowError> {
+    /// All vectors of a block, as parts of the map.
+    fn whole(&self, block: &SharedBlock) -> Result<RecordBatch, ArrowError> {
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
+        for field in self.schema.fields() {
+            columns.push(match (field.name().as_str(), field.data_type()) {
+                ("row", _) => Arc::new(shared::<UInt64Type>(block.rows())),
+                ("pos", _) => Arc::new(shared::<UInt32Type>(block.pos())),
+                ("flags", _) => Arc::new(shared::<UInt8Type>(block.flags())),
+                ("scale", _) => list(field, shared::<Float32Type>(block.scale()))?,
+                ("norm", _) => list(field, shared::<Float32Type>(block.norm()))?,
+                (_, DataType::FixedSizeList(item, _)) => match item.data_type() {
+                    DataType::Float16 => list(field, shared::<Float16Type>(block.values()))?,
+                    DataType::Float32 => list(field, shared::<Float32Type>(block.values()))?,
+                    _ => list(field, shared::<Int8Type>(block.values()))?,
+                },
+                (name, _) => return Err(ArrowError::SchemaError(format!("no column `{name}` is stored"))),
+            });
+        }
+        RecordBatch::try_new(Arc::clone(&self.schema), columns)
+    }
+
+    /// Some vectors of a block, copied.
+    fn some(&self, block: &Block<'_>, kept: &[usize]) -> Result<RecordBatch, ArrowError> {
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
         for field in self.schema.fields() {
             columns.push(match (field.name().as_str(), block.values) {
-                ("row", _) => Arc::new(UInt64Array::from(kept.of(block.rows, 1))),
-                ("pos", _) => Arc::new(UInt32Array::from(kept.of(block.pos, 1))),
-                ("flags", _) => Arc::new(UInt8Array::from(kept.of(block.flags, 1))),
-                ("scale", _) => list::<Float32Type>(field, |length| kept.of(block.scale, length))?,
-                ("norm", _) => list::<Float32Type>(field, |length| kept.of(block.norm, length))?,
-                (_, Values::F16(v)) => list::<Float16Type>(field, |length| kept.of(v, length))?,
-                (_, Values::F32(v)) => list::<Float32Type>(field, |length| kept.of(v, length))?,
-                (_, Values::I8(v)) => list::<Int8Type>(field, |length| kept.of(v, length))?,
+                ("row", _) => Arc::new(copied::<UInt64Type>(block.rows, 1, kept)),
+                ("pos", _) => Arc::new(copied::<UInt32Type>(block.pos, 1, kept)),
+                ("flags", _) => Arc::new(copied::<UInt8Type>(block.flags, 1, kept)),
+                ("scale", _) => list(field, copied::<Float32Type>(block.scale, length(field), kept))?,
+                ("norm", _) => list(field, copied::<Float32Type>(block.norm, length(field), kept))?,
+                (_, Values::F16(v)) => list(field, copied::<Float16Type>(v, length(field), kept))?,
+                (_, Values::F32(v)) => list(field, copied::<Float32Type>(v, length(field), kept))?,
+                (_, Values::I8(v)) => list(field, copied::<Int8Type>(v, length(field), kept))?,
             });
         }
         RecordBatch::try_new(Arc::clone(&self.schema), columns)
     }
 }
 
-fn list<T: ArrowPrimitiveType>(
-    field: &Field,
-    values: impl FnOnce(usize) -> Vec<T::Native>,
-) -> Result<ArrayRef, arrow_schema::ArrowError> {
+/// Items of each list of a column.
+fn length(field: &Field) -> usize {
+    match field.data_type() {
+        DataType::FixedSizeList(_, length) => usize::try_from(*length).unwrap_or(0),
+        _ => 1,
+    }
+}
+
+fn list<T: ArrowPrimitiveType>(field: &Field, values: PrimitiveArray<T>) -> Result<ArrayRef, ArrowError> {
     let DataType::FixedSizeList(item, length) = field.data_type() else {
-        return Err(arrow_schema::ArrowError::SchemaError("a vector that is no list".to_owned()));
+        return Err(ArrowError::SchemaError("a vector that is no list".to_owned()));
     };
-    let values = PrimitiveArray::<T>::new(values(usize::try_from(*length).unwrap_or(0)).into(), None);
     Ok(Arc::new(FixedSizeListArray::try_new(Arc::clone(item), *length, Arc::new(values), None)?))
 }
 
-/// Places of a block that are sent.
-enum Kept {
-    All(usize),
-    These(Vec<usize>),
+/// A column of a block, which stays where it is.
+fn shared<T: ArrowPrimitiveType>(column: SharedColumn) -> PrimitiveArray<T> {
+    let values = Buffer::from(Bytes::from_owner(column));
+    PrimitiveArray::new(values.into(), None)
 }
 
-impl Kept {
-    fn len(&self) -> usize {
-        match self {
-            Self::All(len) => *len,
-            Self::These(places) => places.len(),
-        }
-    }
-
-    /// The values of these places, `each` of them a place.
-    fn of<T: Copy>(&self, values: &[T], each: usize) -> Vec<T> {
-        match self {
-            Self::All(_) => values.to_vec(),
-            Self::These(places) => {
-                places.iter().flat_map(|i| values[i * each..(i + 1) * each].iter().copied()).collect()
-            }
-        }
-    }
+/// The values of these places, `each` of them a place.
+fn copied<T: ArrowPrimitiveType>(values: &[T::Native], each: usize, places: &[usize]) -> PrimitiveArray<T> {
+    let all = places.iter().flat_map(|i| values.iter().skip(i * each).take(each).copied());
+    PrimitiveArray::from_iter_values(all)
 }

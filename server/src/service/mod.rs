@@ -14,7 +14,7 @@ use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest,
     HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use gstore_store::SnapshotName;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Request, Response, Status, Streaming};
@@ -56,6 +56,19 @@ impl Service {
     }
 }
 
+impl Service {
+    /// The messages of an answer; both ways in which `DoGet` is served begin here.
+    pub(crate) async fn rows(&self, request: Request<Ticket>) -> Result<Messages, Status> {
+        let mut asking = self.asking(&request)?;
+        let rows = get::rows(&asking, &request.get_ref().ticket).await?;
+        let busy = asking.busy.take();
+        // The connection is in use until the last row is taken.
+        Ok(Box::pin(rows.inspect(move |_| {
+            let _ = &busy;
+        })))
+    }
+}
+
 /// The snapshot that the headers name.
 pub(crate) fn snapshot(headers: &MetadataMap) -> Result<Option<SnapshotName>, Status> {
     let Some(value) = headers.get(SNAPSHOT) else { return Ok(None) };
@@ -72,7 +85,7 @@ fn once<T: Send + 'static>(item: T) -> Many<T> {
 impl FlightService for Service {
     type HandshakeStream = Many<HandshakeResponse>;
     type ListFlightsStream = Many<FlightInfo>;
-    type DoGetStream = Messages;
+    type DoGetStream = Many<FlightData>;
     type DoPutStream = Many<PutResult>;
     type DoExchangeStream = Many<FlightData>;
     type DoActionStream = Many<arrow_flight::Result>;
@@ -126,14 +139,8 @@ impl FlightService for Service {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        let mut asking = self.asking(&request)?;
-        let rows = get::rows(&asking, &request.get_ref().ticket).await?;
-        let busy = asking.busy.take();
-        // The connection is in use until the last row is taken.
-        let rows = rows.inspect(move |_| {
-            let _ = &busy;
-        });
-        Ok(Response::new(Box::pin(rows)))
+        let messages = self.rows(request).await?;
+        Ok(Response::new(Box::pin(messages.map_ok(FlightData::from))))
     }
 
     async fn do_put(

@@ -10,7 +10,7 @@
 //! - large arrays that functions made count against the memory of the session for as long as anything holds
 //!   them
 //! - a long constant is only where the engine does not repeat it for each row, or where its rows are counted
-//! - not bounded: what `unnest`, a join or a subquery in place of a value repeats for many rows
+//! - what joins, `unnest`, subqueries in place of values and windows repeat is in small batches ([`repeated`])
 
 mod charge;
 mod function;
@@ -18,6 +18,7 @@ mod growth;
 mod join;
 mod literal;
 mod plan;
+mod repeated;
 mod sizes;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use growth::Growth;
 
 pub(super) use literal::{check, counted};
 pub(super) use plan::rewrite;
+pub(super) use repeated::{Asking, repeated};
 
 /// Most bytes of one value that a function makes.
 pub(super) const MAX_VALUE: u64 = 64 << 20;

@@ -91,7 +91,7 @@ pub(super) fn of_scalar(scalar: &ScalarValue) -> u64 {
 }
 
 /// Bytes of each value of an array.
-fn each(array: &ArrayRef) -> Vec<u64> {
+pub(super) fn each(array: &ArrayRef) -> Vec<u64> {
     // The low half of a view is the length of its text.
     let views = |views: &[u128]| views.iter().map(|view| u64::from(*view as u32) + 16).collect();
     match array.data_type() {
@@ -144,8 +144,15 @@ fn slow(array: &dyn Array) -> u64 {
     data.get_slice_memory_size().unwrap_or_else(|_| array.get_buffer_memory_size()) as u64
 }
 
+/// Elements of each list of an array.
+pub(super) fn lengths(array: &ArrayRef) -> Vec<u64> {
+    let Some(lists) = inside(array) else { return vec![1; array.len()] };
+    let ends: Vec<u64> = lists.ends.iter().map(|end| *end as u64).collect();
+    differences(&ends).collect()
+}
+
 /// Elements of the innermost lists in each value of an array.
-fn counted(array: &ArrayRef) -> Vec<u64> {
+pub(super) fn counted(array: &ArrayRef) -> Vec<u64> {
     let Some(lists) = inside(array) else { return vec![1; array.len()] };
     let sums = match inside(&lists.values) {
         Some(_) => lists.sums(&counted(&lists.values)),

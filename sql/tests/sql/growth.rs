@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use gstore_sql::{SqlErrorKind, SqlOptions, SqlSession};
 
 use crate::{session, slt, small_store};
@@ -177,4 +178,27 @@ async fn sorts_of_what_functions_make_spill() {
     let rows = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{e}")).1;
     assert_eq!(rows.len(), 1);
     assert!(rows[0].contains("600000"), "{rows:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_repeats_text_works_on_few_rows_at_a_time() {
+    let (_store, session) = session(2);
+    for (sql, rows, most) in [
+        ("SELECT a.id, b.row FROM pool a CROSS JOIN pool b", 144, 1024),
+        ("SELECT a.id, b.value FROM pool a CROSS JOIN generate_series(1, 3000) b", 36_000, 1024),
+        ("SELECT (SELECT max(id) FROM pool) AS id, value FROM generate_series(1, 3000)", 3000, 1024),
+        ("SELECT id, unnest(range(0, 3000)) AS n FROM pool WHERE row = 1", 3000, 1024),
+        ("SELECT value FROM generate_series(1, 10000)", 10_000, 8192),
+    ] {
+        let mut result = session.run(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let (mut all, mut largest) = (0, 0);
+        while let Some(batch) = result.stream.next().await {
+            let n = batch.unwrap_or_else(|e| panic!("{sql}: {e}")).num_rows();
+            (all, largest) = (all + n, largest.max(n));
+        }
+        assert_eq!(all, rows, "{sql}");
+        assert!(largest <= most && (most == 1024 || largest > 1024), "{sql}: {largest}");
+    }
+    let error = slt::run(&session, "SELECT id, repeat(id, 1000), unnest(range(0, 1000000)) FROM pool").await;
+    assert_eq!(error.unwrap_err().kind(), SqlErrorKind::Refused);
 }

@@ -7,6 +7,7 @@ use super::file::{SegmentBlock, SegmentFile};
 use super::footer::BlockInfo;
 use super::layout::Shape;
 use super::refs::SegmentRef;
+use super::shared::SharedBlock;
 use crate::error::ReadError;
 use crate::layout::{Env, segment_file};
 use crate::manifest::FeaturePart;
@@ -179,9 +180,9 @@ impl FeatureReader {
         &self.index
     }
 
-    pub(super) fn own_block(&self, block: BlockRef) -> Result<(&SegmentFile, &SegmentBlock), ReadError> {
+    pub(super) fn own_block(&self, block: BlockRef) -> Result<(&Arc<SegmentFile>, &SegmentBlock), ReadError> {
         let segment = self.segments.get(block.segment());
-        let own = segment.and_then(|segment| Some((&**segment, segment.blocks.get(block.place())?)));
+        let own = segment.and_then(|segment| Some((segment, segment.blocks.get(block.place())?)));
         own.ok_or(ReadError::NoBlock { segment: block.segment, block: block.block })
     }
 
@@ -196,6 +197,16 @@ impl FeatureReader {
             Checks::FirstTouch => segment.read_block(block, scratch)?,
             Checks::Off => segment.read_unchecked(block, scratch)?,
         })
+    }
+
+    /// A block that outlives this reader. The first touch reads it and compares its digest, later ones are
+    /// parts of the map.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn share_block(&self, block: BlockRef) -> Result<SharedBlock, ReadError> {
+        let (segment, block) = self.own_block(block)?;
+        Ok(segment.share(block)?)
     }
 
     /// Bounds of the lengths and flags of a block's vectors; `None` if it was written before segments did.

@@ -106,7 +106,7 @@ impl SegmentFile {
     }
 
     /// Bytes of the map; `None` if the system refuses to map the file.
-    fn mapped_if_possible(&self, block: &BlockInfo) -> Result<Option<&[u8]>, StorageError> {
+    pub(super) fn mapped_if_possible(&self, block: &BlockInfo) -> Result<Option<&[u8]>, StorageError> {
         match self.mapped(block) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(e) if e.is_damage() => Err(e),
@@ -116,7 +116,7 @@ impl SegmentFile {
     }
 
     /// Reads a block into `scratch` and checks it there.
-    fn read_checked<'a>(
+    pub(super) fn read_checked<'a>(
         &self,
         block: &SegmentBlock,
         scratch: &'a mut BlockBuffer,

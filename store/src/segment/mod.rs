@@ -23,6 +23,7 @@ mod quantize;
 mod refs;
 mod regions;
 mod salvage;
+mod shared;
 mod sink;
 mod verify;
 mod writer;
@@ -32,6 +33,7 @@ pub use bounds::BlockBounds;
 pub use feature::{BlockRef, Checks, FeatureReader};
 pub use layout::BLOCK_BYTES;
 pub use refs::SegmentRef;
+pub use shared::{SharedBlock, SharedColumn};
 pub use writer::{SealedSegment, SegmentWriter};
 
 /// Aligned memory for blocks that are read rather than mapped. One per thread, used again for every block.

@@ -1,0 +1,314 @@
+//! Limits on wide values that joins, `unnest`, scalar subqueries and windows repeat for many rows.
+//!
+//! The engine copies a value into each row that it stands in, and counts batches by rows: one document of a
+//! megabyte, joined with a table, makes batches of gigabytes.
+//!
+//! Invariants
+//! - a statement that may repeat values of any length has batches of few rows from its leaves on
+//! - a server refuses a row that would be too wide even for those, before it is repeated
+//! - one row with a long list is refused before `unnest` repeats what stands by the list
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Schema};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::error::Result as DfResult;
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::unnest::UnnestExec;
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream, WindowExpr,
+};
+use futures::{StreamExt, stream};
+
+use super::MAX_REPEATED;
+use super::sizes;
+use crate::error::SqlError;
+
+/// Rows of a batch that repeats values of any length, where the session's owner asks.
+const OWN_ROWS: usize = 1024;
+/// The same on a server.
+const SERVED_ROWS: usize = 64;
+
+/// Who asks, and what the session may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asking {
+    /// Whether others ask than the session's owner.
+    pub(crate) served: bool,
+    /// Bytes that a session may hold.
+    pub(crate) memory: u64,
+}
+
+/// The plan with limits below what repeats values, and the rows of its batches if they are fewer than the
+/// engine's.
+pub(crate) fn repeated(
+    plan: Arc<dyn ExecutionPlan>,
+    asking: Asking,
+) -> DfResult<(Arc<dyn ExecutionPlan>, Option<usize>)> {
+    let mut rows: Option<usize> = None;
+    let plan = plan
+        .transform_up(|node| {
+            let Some(repeats) = Repeats::of(&node, asking) else { return Ok(Transformed::no(node)) };
+            let children: Vec<_> = node.children().into_iter().cloned().collect();
+            for child in &children {
+                let most = rows_at_once(&child.schema(), asking);
+                rows = rows.map_or(most, |rows| Some(most.map_or(rows, |most| most.min(rows))));
+            }
+            let limit = |child| Arc::new(WideExec::new(child, repeats.clone())) as Arc<dyn ExecutionPlan>;
+            let limited = children.into_iter().map(limit).collect();
+            Ok(Transformed::yes(replace_children_if_necessary(node, limited)?))
+        })
+        .data()?;
+    if rows.is_none() {
+        return Ok((plan, None));
+    }
+    // Some leaves know no size of batches, and a scalar subquery stands in any operator above one.
+    let plan = plan.transform_up(|node| {
+        Ok(match node.children().is_empty() {
+            true => Transformed::yes(Arc::new(WideExec::new(node, Repeats::default())) as _),
+            false => Transformed::no(node),
+        })
+    });
+    Ok((plan.data()?, rows))
+}
+
+/// Rows of which repeated values stay small; `None` for as many as the engine takes.
+fn rows_at_once(schema: &Schema, asking: Asking) -> Option<usize> {
+    let mut fixed = 0u64;
+    for field in schema.fields() {
+        match fixed_width(field.data_type()) {
+            Some(width) => fixed = fixed.saturating_add(width),
+            None => return Some(if asking.served { SERVED_ROWS } else { OWN_ROWS }),
+        }
+    }
+    let rows = usize::try_from(MAX_REPEATED / fixed.max(1)).unwrap_or(usize::MAX).max(1);
+    (rows < OWN_ROWS * 8).then_some(rows)
+}
+
+/// Bytes of every value of a type; `None` where values have their own lengths.
+fn fixed_width(ty: &DataType) -> Option<u64> {
+    match ty {
+        DataType::Boolean | DataType::Null => Some(1),
+        DataType::FixedSizeBinary(n) => u64::try_from(*n).ok(),
+        DataType::FixedSizeList(element, n) => {
+            Some(fixed_width(element.data_type())?.saturating_mul(u64::try_from(*n).ok()?))
+        }
+        DataType::Struct(fields) => {
+            fields.iter().try_fold(0u64, |sum, f| Some(sum.saturating_add(fixed_width(f.data_type())?)))
+        }
+        DataType::Dictionary(key, _) => fixed_width(key),
+        other => other.primitive_width().map(|width| width as u64),
+    }
+}
+
+/// How an operator repeats the values of its input.
+#[derive(Debug, Clone, Default)]
+struct Repeats {
+    /// Most bytes of a row.
+    row: Option<u64>,
+    /// The columns of lists that become rows, and how many levels of them do.
+    lists: Vec<(usize, usize)>,
+    /// The columns that a window may repeat for all rows, and the bytes that they may have then.
+    window: Option<(Vec<usize>, u64)>,
+}
+
+impl Repeats {
+    /// `None` for an operator that repeats nothing.
+    fn of(node: &Arc<dyn ExecutionPlan>, asking: Asking) -> Option<Self> {
+        let row = asking.served.then_some(MAX_REPEATED / SERVED_ROWS as u64);
+        if let Some(unnest) = node.downcast_ref::<UnnestExec>() {
+            let lists = unnest.list_column_indices().iter();
+            let lists = lists.map(|list| (list.index_in_input_schema, list.depth)).collect();
+            return Some(Self { row, lists, window: None });
+        }
+        let windows = node.downcast_ref::<WindowAggExec>().map(WindowAggExec::window_expr);
+        let windows =
+            windows.or_else(|| node.downcast_ref::<BoundedWindowAggExec>().map(|node| node.window_expr()));
+        if let Some(windows) = windows {
+            let columns = widening(windows);
+            let window = (asking.served && !columns.is_empty()).then_some((columns, asking.memory));
+            return window.map(|window| Self { window: Some(window), ..Self::default() });
+        }
+        let name = node.name();
+        (name.ends_with("JoinExec") || name == "ScalarSubqueryExec").then(|| Self { row, ..Self::default() })
+    }
+}
+
+/// The columns of which windows make values of any length.
+fn widening(windows: &[Arc<dyn WindowExpr>]) -> Vec<usize> {
+    let wide = windows
+        .iter()
+        .filter(|window| window.field().is_ok_and(|field| fixed_width(field.data_type()).is_none()));
+    let columns = wide.flat_map(|window| window.expressions());
+    let mut columns: Vec<usize> = columns
+        .flat_map(|expr: Arc<dyn PhysicalExpr>| collect_columns(&expr))
+        .map(|column| column.index())
+        .collect();
+    columns.sort_unstable();
+    columns.dedup();
+    columns
+}
+
+/// An operator's input in batches of few rows, of which none is too wide to be repeated.
+#[derive(Debug)]
+struct WideExec {
+    input: Arc<dyn ExecutionPlan>,
+    repeats: Repeats,
+}
+
+impl WideExec {
+    fn new(input: Arc<dyn ExecutionPlan>, repeats: Repeats) -> Self {
+        Self { input, repeats }
+    }
+}
+
+impl DisplayAs for WideExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WideExec")
+    }
+}
+
+impl ExecutionPlan for WideExec {
+    fn name(&self) -> &str {
+        "WideExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
+    ) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        match <[_; 1]>::try_from(children) {
+            Ok([input]) => Ok(Arc::new(Self::new(input, self.repeats.clone()))),
+            Err(_) => Err(SqlError::internal("an operator with one input has another number").into()),
+        }
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let most = context.session_config().batch_size().max(1);
+        let mut seen = Seen { repeats: self.repeats.clone(), rows: 0, widest: 0 };
+        let pieces = self.input.execute(partition, context)?.flat_map(move |batch| {
+            let pieces: Vec<DfResult<RecordBatch>> = match batch {
+                Ok(batch) => match seen.check(&batch) {
+                    Ok(()) => pieces(&batch, most).map(Ok).collect(),
+                    Err(error) => vec![Err(error.into())],
+                },
+                Err(error) => vec![Err(error)],
+            };
+            stream::iter(pieces)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), pieces)))
+    }
+}
+
+/// A batch in parts of some rows, which share its memory.
+fn pieces(batch: &RecordBatch, most: usize) -> impl Iterator<Item = RecordBatch> + '_ {
+    (0..batch.num_rows()).step_by(most).map(move |at| batch.slice(at, most.min(batch.num_rows() - at)))
+}
+
+/// What went through so far.
+struct Seen {
+    repeats: Repeats,
+    rows: u64,
+    widest: u64,
+}
+
+impl Seen {
+    fn check(&mut self, batch: &RecordBatch) -> Result<(), SqlError> {
+        let Repeats { row, lists, window } = &self.repeats;
+        if row.is_none() && lists.is_empty() && window.is_none() {
+            return Ok(());
+        }
+        let all: Vec<usize> = (0..batch.num_columns()).collect();
+        let wide = |columns: &[usize]| {
+            let mut sums = vec![0u64; batch.num_rows()];
+            for column in columns.iter().filter_map(|column| batch.columns().get(*column)) {
+                for (sum, bytes) in sums.iter_mut().zip(sizes::each(column)) {
+                    *sum = sum.saturating_add(bytes);
+                }
+            }
+            sums
+        };
+        if let Some(most) = *row
+            && let Some(bytes) = wide(&all).into_iter().find(|bytes| *bytes > most)
+        {
+            return Err(too_wide(&format!(
+                "a row of {bytes} bytes would be repeated, more than {} MiB",
+                most >> 20
+            )));
+        }
+        if !lists.is_empty() {
+            let is_list = |column: &usize| lists.iter().any(|(list, _)| list == column);
+            let others: Vec<usize> = all.into_iter().filter(|column| !is_list(column)).collect();
+            let mut longest = vec![0u64; batch.num_rows()];
+            for (column, depth) in lists {
+                let Some(list) = batch.columns().get(*column) else { continue };
+                let elements = if *depth == 1 { sizes::lengths(list) } else { sizes::counted(list) };
+                longest.iter_mut().zip(elements).for_each(|(most, n)| *most = n.max(*most));
+            }
+            let made = wide(&others).into_iter().zip(longest).map(|(bytes, n)| bytes.saturating_mul(n));
+            if let Some(bytes) = made.into_iter().find(|bytes| *bytes > MAX_REPEATED) {
+                return Err(too_wide(&format!("unnest would make {bytes} bytes of one row")));
+            }
+        }
+        if let Some((columns, memory)) = window {
+            self.rows = self.rows.saturating_add(batch.num_rows() as u64);
+            self.widest = wide(columns).into_iter().fold(self.widest, u64::max);
+            let bytes = self.rows.saturating_mul(self.widest);
+            if bytes > *memory {
+                return Err(too_wide(&format!("a window would make up to {bytes} bytes")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn too_wide(why: &str) -> SqlError {
+    SqlError::refused(why.to_owned()).hint("select wide columns by their rows, in a statement of their own")
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_schema::Field;
+
+    use super::*;
+
+    fn rows(ty: DataType, served: bool) -> Option<usize> {
+        let schema = Schema::new(vec![Field::new("a", DataType::UInt64, false), Field::new("b", ty, true)]);
+        rows_at_once(&schema, Asking { served, memory: 1 << 30 })
+    }
+
+    #[test]
+    fn wide_and_growing_columns_make_small_batches() {
+        let vector = |n| DataType::new_fixed_size_list(DataType::Float32, n, false);
+        assert_eq!(rows(DataType::Float64, true), None);
+        assert_eq!(rows(vector(4096), true), None);
+        assert_eq!(rows(vector(65_536), true), Some(1023));
+        assert_eq!(rows(DataType::Utf8, true), Some(SERVED_ROWS));
+        assert_eq!(rows(DataType::Utf8, false), Some(OWN_ROWS));
+    }
+}
