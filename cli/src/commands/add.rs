@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use gstore_core::{Cancel, many, many_of};
 use gstore_data::cut_records;
 use gstore_ingest::pipeline::{
-    AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
+    self, AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
 };
 use gstore_store::vfs::free_space;
 use gstore_store::{IfDeleted, Store};
@@ -19,8 +19,9 @@ use indicatif::HumanBytes;
 use rustix::fs::{Access, access};
 use tempfile::NamedTempFile;
 
-use crate::args::{AddArgs, IfChanged, SampleArgs};
+use crate::args::{AddArgs, Duplicates, IfChanged, SampleArgs};
 use crate::context::{Context, command_line};
+use crate::new_store::NewStore;
 use crate::output::out;
 
 /// Registers the samples.
@@ -63,7 +64,13 @@ impl Samples {
             dataset: dataset.to_owned(),
             data: paths,
             fields: samples.fields.clone(),
+            layout: samples.layout,
             columns: samples.columns.clone(),
+            skip_bad: samples.skip_bad,
+            duplicates: match samples.duplicates {
+                Duplicates::Refuse => pipeline::Duplicates::Refuse,
+                Duplicates::First => pipeline::Duplicates::First,
+            },
             if_changed: match samples.if_changed {
                 IfChanged::Refuse => gstore_store::IfChanged::Refuse,
                 IfChanged::Keep => gstore_store::IfChanged::Keep,
@@ -132,12 +139,18 @@ impl Samples {
         }
     }
 
-    /// Registers them in the store of the command line. Where there is none yet, common
-    /// mistakes leave none behind.
+    /// Registers them in the store of the command line. Where there is none yet, one is made at the first
+    /// commit: a failure leaves none behind.
     pub fn register(&self, context: &Context, then: Option<&IngestRequest>) -> Result<(Store, AddReport)> {
-        let store =
-            context.open_or_create(|| check_data(&self.request).map_err(|error| self.named(error)))?;
-        let report = self.read(context, &store, then)?;
+        if let Some(store) = context.open_if_there()? {
+            let report = self.read(context, &store, then)?;
+            return Ok((store, report));
+        }
+        check_data(&self.request).map_err(|error| self.named(error))?;
+        let new = NewStore::at(context.store_path()?)?;
+        let report = self.read(context, &new.store, then)?;
+        let store = new.keep()?;
+        context.say(&format!("new store {}", store.path().display()));
         Ok((store, report))
     }
 
@@ -166,12 +179,23 @@ impl Samples {
         if report.replaced > 0 {
             text.push_str(&format!(", {} replaced", report.replaced));
         }
+        if report.duplicates > 0 {
+            let left_out = many_of(report.duplicates, "repeats", "repeat");
+            text.push_str(&format!(", {left_out} an earlier id and {} left out", was(report.duplicates)));
+        }
+        if report.skipped > 0 {
+            text.push_str(&format!(", {} that cannot be read", many(report.skipped, "record")));
+        }
         if report.kept > 0 {
             let kept = many(report.kept, "changed line");
             text.push_str(&format!("; {kept} skipped, as stored samples are kept"));
         }
         context.say(&text);
     }
+}
+
+fn was(n: u64) -> &'static str {
+    if n == 1 { "was" } else { "were" }
 }
 
 /// Refuses, before hours of work, a folder without room for the texts of files.

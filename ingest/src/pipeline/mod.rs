@@ -4,6 +4,7 @@
 //! by window, and publishes everything in one commit at the end. Stopped or killed, the same request goes on
 //! from what is sealed and ends with the same content.
 
+mod bad;
 mod compute;
 mod describe;
 mod error;
@@ -41,7 +42,9 @@ pub use gstore_core::{Kind, Progress, Silent, Unit};
 pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
 pub use preview::Preview;
-pub use register::{AddClient, AddOutcome, AddReport, AddRequest, add, add_of, add_until, check_data};
+pub use register::{
+    AddClient, AddOutcome, AddReport, AddRequest, Duplicates, add, add_of, add_until, check_data,
+};
 pub use request::{CheckpointArg, CheckpointWeights, EmbeddingForm, IngestRequest, ProjectionChoice};
 pub use run::Ending;
 pub use shard::{ShardReport, ShardRequest, ingest_shard};
