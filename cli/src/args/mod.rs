@@ -26,7 +26,9 @@ pub use evaluate::*;
 pub use generate::*;
 pub use gradients::*;
 pub use index::IndexArgs;
-pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, TagArgs};
+pub use life::{
+    BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, RevertArgs, TagArgs,
+};
 pub use matrix::MatrixArgs;
 pub use merge::MergeArgs;
 pub use negative::{command, join_negative};
@@ -39,6 +41,7 @@ pub use text::TextArgs;
 pub use train::*;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use gstore_data::Layout;
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_model::Device;
 use gstore_store::SnapshotName;
@@ -139,6 +142,8 @@ pub enum Command {
     Delete(DeleteArgs),
     /// Drop a feature, a dataset or a run
     Drop(DropArgs),
+    /// Go back to an older snapshot, as a new one
+    Revert(RevertArgs),
     /// Make sketches for faster rankings, or list the indexes there are
     Index(IndexArgs),
     /// Merge small files and leave out deleted rows
@@ -176,11 +181,11 @@ pub struct DemoArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore add --store s --dataset pool --data pool.jsonl extra.parquet 'more/*.csv.gz'\n  \
-    gstore add --store s --dataset pool --data saved/train --field messages=conversations,role=from,content=value\n\n\
-    A record has `messages`, or `prompt` and `completion`, or `text`; `id`; any other key becomes a column. Formats and rules: docs/data.md\n\n\
+    gstore add --store s --dataset pool --data alpaca.json --skip-bad 20 --duplicates first\n\n\
+    A record has `messages`, or `prompt` and `completion`, or `text`; `id`; any other key becomes a column. Alpaca, ShareGPT, OpenAI, preference and FLAN data is recognised. Formats and rules: docs/data.md\n\n\
     Memory: one line, or one batch of rows of the file, and about 100 bytes for each new sample.")]
 pub struct AddArgs {
-    /// Name of the dataset: small letters, digits and _
+    /// Name of the dataset: lower-case letters, digits and _
     #[arg(long, value_name = "NAME")]
     pub dataset: String,
     /// Files, folders or patterns: .jsonl, .parquet, .arrow, .csv or .tsv, also .gz or .zst, saved Hugging
@@ -205,6 +210,15 @@ pub struct SampleArgs {
     /// subtask (may be repeated)
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
     pub fields: Vec<String>,
+    /// Layout of the records: openai, sharegpt, alpaca, preference or flan [default: found by their keys]
+    #[arg(long, value_name = "LAYOUT")]
+    pub layout: Option<Layout>,
+    /// Leave out up to N records that cannot be read; with more of them nothing is added
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip_bad: u64,
+    /// What to do with a record whose id an earlier one of the same files has
+    #[arg(long, value_enum, default_value = "refuse")]
+    pub duplicates: Duplicates,
     /// What to do with a line that differs from the stored sample of the same id
     #[arg(long, value_enum, default_value = "refuse")]
     pub if_changed: IfChanged,
@@ -212,6 +226,15 @@ pub struct SampleArgs {
     /// whatever they hold now
     #[arg(long)]
     pub restore_deleted: bool,
+}
+
+/// What to do with records of one id.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duplicates {
+    /// Stop with an error; nothing is added
+    Refuse,
+    /// Keep the first one, leave out and count the others
+    First,
 }
 
 /// What to do with a changed line.
@@ -234,7 +257,7 @@ pub enum IfChanged {
     Ctrl-C stops cleanly; the same command goes on where it stopped.\n\n\
     Memory: the weights, plus for each thread the activations of one batch and the gradients of its rows; it does not grow with the number of rows.")]
 pub struct IngestArgs {
-    /// Name of the dataset: small letters, digits and _
+    /// Name of the dataset: lower-case letters, digits and _
     #[arg(long, value_name = "NAME")]
     pub dataset: String,
     /// Data to register first, as in `gstore add`; without it the samples already in the dataset are used

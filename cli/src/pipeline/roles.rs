@@ -169,7 +169,7 @@ fn is_template_file(text: &str) -> bool {
 
 /// Whether a command cannot do without a store.
 fn needs_store(call: &Call) -> bool {
-    const OF_STORES: [&str; 19] = [
+    const OF_STORES: [&str; 20] = [
         "add",
         "ingest",
         "select",
@@ -184,6 +184,7 @@ fn needs_store(call: &Call) -> bool {
         "gc",
         "backup",
         "restore",
+        "revert",
         "verify",
         "ls",
         "info",

@@ -75,7 +75,7 @@ impl OfStore<'_> {
                     uses.reads.push(self.whole());
                 }
             }
-            "attach" | "compact" | "restore" => uses.writes.push(self.whole()),
+            "attach" | "compact" | "restore" | "revert" => uses.writes.push(self.whole()),
             "verify" if call.has("repair") => uses.writes.push(self.whole()),
             _ => uses.reads.push(self.whole()),
         }

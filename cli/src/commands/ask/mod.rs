@@ -82,7 +82,7 @@ fn messages(text: &str) -> Result<Value> {
             bail!(refuse(format!("{} is none", shown(text))))
         }
         Err(error) => {
-            bail!(refuse(format!("this is no JSON from line {}, column {} on", error.line(), error.column())))
+            bail!(refuse(format!("not valid JSON at line {}, column {}", error.line(), error.column())))
         }
     }
 }
