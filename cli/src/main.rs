@@ -5,6 +5,7 @@
 
 mod commands;
 mod context;
+mod datasets;
 mod drawing;
 mod ending;
 mod failure;

@@ -13,14 +13,17 @@ use gstore_data::cut_records;
 use gstore_ingest::pipeline::{
     self, AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
 };
+use gstore_model::hub::{DATA_PREFIX, HubConfig, resolve_data};
 use gstore_store::vfs::free_space;
 use gstore_store::{IfDeleted, Store};
 use indicatif::HumanBytes;
 use rustix::fs::{Access, access};
+use serde_json::{Map, Value};
 use tempfile::NamedTempFile;
 
 use crate::args::{AddArgs, Duplicates, IfChanged, SampleArgs};
 use crate::context::{Context, command_line};
+use crate::datasets;
 use crate::new_store::NewStore;
 use crate::output::out;
 
@@ -28,12 +31,22 @@ use crate::output::out;
 pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
     // Before a pipe is read to its end.
     context.store_path()?;
-    let samples = Samples::new(context, &args.dataset, &args.data, &args.samples)?;
-    let (_, report) = samples.register(context, None)?;
+    let mut reports = Map::new();
+    for (dataset, data) in datasets::each(args.dataset.as_deref(), &args.data)? {
+        let samples = Samples::new(context, &dataset, &data, &args.samples)?;
+        let (_, report) = samples.register(context, None)?;
+        if args.json {
+            reports.insert(dataset, serde_json::to_value(report)?);
+        } else {
+            samples.tell(context, &report);
+        }
+    }
     if args.json {
+        let report = match (args.dataset.as_ref(), reports.len()) {
+            (Some(_), 1) => reports.into_iter().next().map(|(_, report)| report).unwrap_or_default(),
+            _ => Value::Object(reports),
+        };
         out!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        samples.tell(context, &report);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -56,6 +69,14 @@ impl Samples {
         let mut copies = Vec::new();
         let mut paths = Vec::with_capacity(data.len());
         for path in data {
+            if let Some(name) = path.to_str().filter(|text| text.starts_with(DATA_PREFIX)) {
+                let mut reporter = context.reporter();
+                let found = resolve_data(name, &HubConfig::from_env(), &mut reporter)?;
+                let from = found.origin.map_or_else(String::new, |origin| format!(" of {origin}"));
+                context.say(&format!("{name}: {}{from}", many(found.files.len() as u64, "file")));
+                paths.extend(found.files);
+                continue;
+            }
             let copy = spool(path, &cancel)?;
             paths.push(copy.as_ref().map_or(path.as_path(), |copy| copy.path()).to_owned());
             copies.extend(copy);
