@@ -481,9 +481,7 @@ impl IngestError {
 
     /// Whether one record is at fault, and others may be good.
     pub(super) fn is_of_record(&self) -> bool {
-        let changed =
-            matches!(self, Self::Append { source, .. } if matches!(source, AppendError::Changed { .. }));
-        changed || self.is_of_text() || self.is_repeated_id()
+        self.is_of_text() || self.is_repeated_id()
     }
 
     /// Whether the request itself was wrong, whatever the files and the store hold.
