@@ -205,7 +205,7 @@ impl Samples {
             text.push_str(&format!(", {left_out} an earlier id and {} left out", was(report.duplicates)));
         }
         if report.skipped > 0 {
-            text.push_str(&format!(", {} that cannot be read", many(report.skipped, "record")));
+            text.push_str(&format!(", {} that cannot be read left out", many(report.skipped, "record")));
         }
         if report.kept > 0 {
             let kept = many(report.kept, "changed line");

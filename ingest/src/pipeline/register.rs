@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gstore_core::{Cancel, Remedy, many_of, sha256_hex};
+use gstore_core::{Cancel, Remedy, sha256_hex};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -292,12 +292,6 @@ fn fill(
     bad.check(0)?;
     if records == 0 {
         return Err(no_samples(request));
-    }
-    if found.duplicates > 0 {
-        found.notes.push(format!(
-            "{} left out, because earlier ones have their ids",
-            many_of(found.duplicates, "record was", "records were")
-        ));
     }
     Ok(texts)
 }
