@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use gstore_core::{Cancel, many, many_of};
-use gstore_data::cut_records;
+use gstore_data::{FieldNames, cut_records};
 use gstore_ingest::pipeline::{
     self, AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
 };
@@ -109,7 +109,9 @@ impl Samples {
     /// The same with each long text cut into samples of its own, in a copy of the files.
     pub fn in_blocks(mut self, context: &Context, request: &IngestRequest) -> Result<Self> {
         let encoder = request.text.encoder(&request.model).map_err(IngestError::from)?;
-        let AddRequest { data, fields, .. } = &self.request;
+        let AddRequest { data, fields, layout, .. } = &self.request;
+        let fields = FieldNames::parse(fields).and_then(|fields| fields.with_layout(*layout));
+        let fields = fields.map_err(|source| IngestError::FieldOption { source })?;
         // Beside the store, which will hold as much: the folder for temporary files may be small.
         let store = std::path::absolute(context.store_path()?)?;
         let folder = store.ancestors().skip(1).find(|folder| folder.is_dir());
@@ -118,12 +120,13 @@ impl Samples {
         check_room(&folder, data)?;
         let copy = tempfile::Builder::new().prefix("gstore-blocks-").suffix(".jsonl").tempfile_in(&folder)?;
         let mut out = BufWriter::new(copy.reopen()?);
-        let (read, written) = cut_records(data, fields, &encoder, &mut out, &self.cancel)?;
+        let (read, written) = cut_records(data, &fields, &encoder, &mut out, &self.cancel)?;
         out.flush()?;
         context.say(&format!("{} cut into {}", many(read, "record"), many(written, "sample")));
         let files: Vec<String> = data.iter().map(|path| path.display().to_string()).collect();
         self.cut = Some(files.join(", "));
         (self.request.data, self.request.fields) = (vec![copy.path().to_owned()], Vec::new());
+        self.request.layout = None;
         self.copies.push(copy);
         Ok(self)
     }
