@@ -37,7 +37,10 @@ pub enum FindError {
     /// Its samples could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The condition could not be evaluated.
+    /// The condition is not one.
+    #[error("the condition {0}")]
+    Form(&'static str),
+    /// The condition could not be evaluated; places count from the line before it.
     #[error(transparent)]
     Condition(#[from] SqlError),
 }
@@ -81,6 +84,7 @@ fn matching(
     threads: usize,
     cancel: &Cancel,
 ) -> Result<RowSet, FindError> {
+    check_form(condition).map_err(FindError::Form)?;
     let name = DatasetName::try_from(dataset)?;
     let runner = SqlRunner::new(Arc::clone(snapshot), SqlOptions { threads, ..SqlOptions::default() })?;
     // A separate line, so that a comment at the end of the condition hides nothing.
@@ -90,4 +94,56 @@ fn matching(
         rows.extend_from_slice(batch?.column(0).as_primitive::<UInt64Type>().values());
     }
     Ok(RowSet::from_rows(rows))
+}
+
+/// Refuses what is no expression of its own: text that closes the parentheses around it would ask for other
+/// rows than it says.
+fn check_form(condition: &str) -> Result<(), &'static str> {
+    if condition.trim().is_empty() {
+        return Err("is empty: write one, such as source = 'scraped'");
+    }
+    let (mut depth, mut rest) = (0_usize, condition);
+    while let Some(first) = rest.chars().next() {
+        let after = &rest[first.len_utf8()..];
+        // To the end of a text, a quoted name or a comment; one that has no end is left to the parser.
+        let skipped = match first {
+            '\'' | '"' => after.split_once(first),
+            '-' if after.starts_with('-') => after.split_once('\n'),
+            '/' if after.starts_with('*') => after[1..].split_once("*/"),
+            _ => Some(("", after)),
+        };
+        match first {
+            '(' => depth += 1,
+            ')' if depth == 0 => return Err("closes a parenthesis that it does not open"),
+            ')' => depth -= 1,
+            ';' if depth == 0 => return Err("ends at its `;`: leave that out"),
+            _ => {}
+        }
+        let Some((_, after)) = skipped else { break };
+        rest = after;
+    }
+    if depth > 0 { Err("opens a parenthesis that it does not close") } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_form;
+
+    #[test]
+    fn a_condition_is_an_expression_of_its_own() {
+        for good in
+            ["a = 1", "(a = ')') OR \")\" = 'it''s ('", "a -- )\n = 1", "a /* ) */ = (1)", "f('x', (2))"]
+        {
+            assert_eq!(check_form(good), Ok(()), "{good}");
+        }
+        for (bad, why) in [
+            ("", "empty"),
+            (" \n", "empty"),
+            ("1=1) or (1=1", "closes"),
+            ("(a = 1", "does not close"),
+            ("a = 1; DROP TABLE x", "ends at"),
+        ] {
+            assert!(check_form(bad).is_err_and(|found| found.contains(why)), "{bad}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use gstore_ingest::pipeline::{
 };
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_model::Compute;
-use gstore_store::{Cancel, DType, IfChanged, IfDeleted, Store};
+use gstore_store::{Cancel, DType, Store};
 
 /// Where the inputs are.
 #[derive(Debug, Clone)]
@@ -59,15 +59,8 @@ impl Inputs {
         how: &How,
     ) -> Result<(IngestReport, f64)> {
         let begun = std::time::Instant::now();
-        let request = AddRequest {
-            dataset: dataset.to_owned(),
-            data: vec![data.to_owned()],
-            fields: Vec::new(),
-            columns: Vec::new(),
-            if_changed: IfChanged::Refuse,
-            if_deleted: IfDeleted::LeaveOut,
-            command: "benchmark".to_owned(),
-        };
+        let request =
+            AddRequest { command: "benchmark".to_owned(), ..AddRequest::new(dataset, [data.to_owned()]) };
         add(store, &request, &mut Silent)?;
         let request = IngestRequest {
             checkpoints: self.checkpoints.clone(),

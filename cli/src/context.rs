@@ -64,15 +64,9 @@ impl Context {
         Ok(Store::open(self.store_path()?)?)
     }
 
-    /// The store; an empty or missing folder becomes one, once `check` has found nothing wrong
-    /// with what is to go in.
-    pub fn open_or_create(&self, check: impl FnOnce() -> Result<()>) -> Result<Store> {
-        let path = self.store_path()?;
-        if let Some(store) = self.open_if_there()? {
-            return Ok(store);
-        }
-        check()?;
-        Ok(Store::open_or_create(path)?)
+    /// The store; an empty or missing folder becomes one.
+    pub fn open_or_create(&self) -> Result<Store> {
+        Ok(Store::open_or_create(self.store_path()?)?)
     }
 
     /// The store, if one was named and there is one in its folder.

@@ -90,7 +90,42 @@ fn text(error: &anyhow::Error) -> String {
             text.push_str(&cause);
         }
     }
-    text
+    match error.downcast_ref::<SqlError>() {
+        Some(_) => text,
+        None => in_flags(&text),
+    }
+}
+
+/// Options as statements have them (`partial => true`), in the words of the command line (`--partial`).
+fn in_flags(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(" => ") {
+        let start = before
+            .rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+        let name = &before[start..];
+        let (value, next) = match after.strip_prefix('\'') {
+            Some(quoted) => quoted.split_once('\'').unwrap_or((quoted, "")),
+            None => {
+                let end = after.find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c)));
+                after.split_at(end.unwrap_or(after.len()))
+            }
+        };
+        if name.is_empty() {
+            out.push_str(before);
+            out.push_str(" => ");
+            rest = after;
+            continue;
+        }
+        out.push_str(&before[..start]);
+        out.push_str(&format!("--{}", name.replace('_', "-")));
+        if value != "true" {
+            out.push_str(&format!(" {value}"));
+        }
+        rest = next;
+    }
+    out + rest
 }
 
 fn is_stopped(error: &anyhow::Error) -> bool {
@@ -158,5 +193,23 @@ mod tests {
         assert_eq!((line.as_deref(), code), (Some("error: no"), FAILED));
         let (line, code) = ending(&UsageError("which?".into()).into());
         assert_eq!((line.as_deref(), code), (Some("error: which?"), USAGE));
+    }
+
+    #[test]
+    fn options_are_named_as_flags_unless_a_statement_is_at_fault() {
+        for (said, says) in [
+            ("ask with `partial => true` to use it", "ask with `--partial` to use it"),
+            ("quota => 'math': write value=rows", "--quota math: write value=rows"),
+            (
+                "`missing => 'exclude'` or `target_kind => grad-sgd`",
+                "`--missing exclude` or `--target-kind grad-sgd`",
+            ),
+            ("a => b: x => 'y", "--a b: --x y"),
+            (" => it", " => it"),
+        ] {
+            assert_eq!(in_flags(said), says);
+        }
+        let statement = SqlError::new(SqlErrorKind::Failed, "partial => true".into());
+        assert_eq!(text(&statement.into()), "partial => true");
     }
 }

@@ -5,12 +5,14 @@
 
 mod commands;
 mod context;
+mod datasets;
 mod drawing;
 mod ending;
 mod failure;
 mod forecast;
 mod generating;
 mod models;
+mod new_store;
 mod output;
 mod progress;
 mod question;
@@ -75,6 +77,7 @@ fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
         Command::Tag(args) => commands::tag::run(&context, &args),
         Command::Delete(args) => commands::delete::run(&context, &args),
         Command::Drop(args) => commands::drop::run(&context, &args),
+        Command::Revert(args) => commands::revert::run(&context, &args),
         Command::Index(args) => commands::index::run(&context, &args),
         Command::Compact(args) => commands::compact::run(&context, &args),
         Command::Gc(args) => commands::gc::run(&context, &args),

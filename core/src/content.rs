@@ -2,7 +2,10 @@
 //!
 //! A record is a JSON object with exactly one of `messages` (a list of `{role, content}`), `prompt` with
 //! `completion`, or `text`. Every other key is metadata, one of `prompt` and `completion` without the other
-//! too. Keys of a message other than `role` and `content` are not used.
+//! too. Of a message `role`, `content` and the calls of tools (`tool_calls`, `function_call`) are used.
+//!
+//! Calls of tools and what tools answer are text that is read and not scored: a call is a message of its own,
+//! with the role of a tool, after what the assistant says in the same message.
 
 use std::fmt;
 
@@ -18,6 +21,8 @@ pub enum Role {
     User,
     /// The model; its words are what is scored.
     Assistant,
+    /// A call of a tool, or what the tool answers; never scored.
+    Tool,
 }
 
 impl Role {
@@ -27,11 +32,18 @@ impl Role {
             Role::System => "system",
             Role::User => "user",
             Role::Assistant => "assistant",
+            Role::Tool => "tool",
         }
     }
 
     fn parse(name: &str) -> Option<Self> {
-        [Role::System, Role::User, Role::Assistant].into_iter().find(|role| role.name() == name)
+        Some(match name {
+            "system" | "developer" => Role::System,
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            "tool" | "function" => Role::Tool,
+            _ => return None,
+        })
     }
 }
 
@@ -116,7 +128,7 @@ pub enum ContentError {
     #[error("the conversation is empty: `messages` has no element")]
     EmptyMessages,
     /// A role that has no meaning.
-    #[error("message {index} has the role {role:?}; known roles are system, user and assistant")]
+    #[error("message {index} has the role {role:?}; known roles are system, user, assistant and tool")]
     UnknownRole {
         /// Index of the message, from 0.
         index: usize,
@@ -212,20 +224,55 @@ fn parse_messages(value: Value) -> Result<Vec<Message>, ContentError> {
     if items.is_empty() {
         return Err(ContentError::EmptyMessages);
     }
-    items.into_iter().enumerate().map(|(index, item)| parse_message(index, item)).collect()
+    let mut messages = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        parse_message(index, item, &mut messages)?;
+    }
+    Ok(messages)
 }
 
-fn parse_message(index: usize, value: Value) -> Result<Message, ContentError> {
+/// Keys of a message that hold calls of tools: the one of today, and the one before it.
+const CALLS: [&str; 2] = ["tool_calls", "function_call"];
+
+/// Appends a message, and the calls of tools that it makes as one of their own.
+fn parse_message(index: usize, value: Value, messages: &mut Vec<Message>) -> Result<(), ContentError> {
     let Value::Object(mut object) = value else {
         return Err(wrong_type(format!("messages[{index}]"), "an object with `role` and `content`", &value));
     };
-    let mut part = |key: &'static str| {
-        let value = object.shift_remove(key).ok_or(ContentError::MissingKey { index, key })?;
-        text(format!("messages[{index}].{key}"), value)
+    let is_call = |calls: &Value| match calls {
+        Value::Null => false,
+        Value::Array(calls) => !calls.is_empty(),
+        _ => true,
     };
-    let name = part("role")?;
+    let calls = CALLS.iter().filter_map(|key| object.shift_remove(*key)).find(is_call);
+    let key = "role";
+    let name = object.shift_remove(key).ok_or(ContentError::MissingKey { index, key })?;
+    let name = text(format!("messages[{index}].role"), name)?;
     let role = Role::parse(&name).ok_or(ContentError::UnknownRole { index, role: name })?;
-    Ok(Message { role, content: part("content")? })
+    let said = match (object.shift_remove("content"), &calls) {
+        (None | Some(Value::Null), Some(_)) => None,
+        (None, None) => return Err(ContentError::MissingKey { index, key: "content" }),
+        (Some(Value::Array(parts)), _) => Some(text_parts(index, parts)?),
+        (Some(content), _) => Some(text(format!("messages[{index}].content"), content)?),
+    };
+    // What is empty next to a call says nothing, and an end token after it would be scored.
+    let said = said.filter(|said| calls.is_none() || !said.is_empty());
+    messages.extend(said.map(|content| Message { role, content }));
+    messages.extend(calls.map(|calls| Message { role: Role::Tool, content: calls.to_string() }));
+    Ok(())
+}
+
+/// The text of a content that is a list of parts, as some interfaces write it.
+fn text_parts(index: usize, parts: Vec<Value>) -> Result<String, ContentError> {
+    let mut all = String::new();
+    for (at, part) in parts.into_iter().enumerate() {
+        let Value::Object(mut part) = part else {
+            return Err(wrong_type(format!("messages[{index}].content[{at}]"), "a part with `text`", &part));
+        };
+        let found = part.shift_remove("text").unwrap_or(Value::Null);
+        all.push_str(&text(format!("messages[{index}].content[{at}].text"), found)?);
+    }
+    Ok(all)
 }
 
 fn text(at: String, value: Value) -> Result<String, ContentError> {
@@ -280,5 +327,46 @@ mod tests {
         for bad in ["", "{", "[]", "3", "{\"text\":\"a\"} x"] {
             assert!(matches!(Content::read(bad.as_bytes()), Err(ContentError::Json(_))), "{bad}");
         }
+    }
+
+    fn messages(json: &str) -> Result<Vec<(Role, String)>, ContentError> {
+        match Content::read(format!("{{\"messages\":[{json}]}}").as_bytes())? {
+            Content::Messages(messages) => Ok(messages.into_iter().map(|m| (m.role, m.content)).collect()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn calls_and_answers_of_tools_are_messages_of_a_tool() {
+        let call = r#"[{"id":"1","function":{"name":"add","arguments":"{}"}}]"#;
+        let said = |role: Role, text: &str| (role, text.to_owned());
+        let json = format!(
+            r#"{{"role":"developer","content":"d"}},{{"role":"assistant","content":null,"tool_calls":{call}}},
+            {{"role":"tool","content":"3","tool_call_id":"1"}},{{"role":"assistant","content":"a","tool_calls":[]}},
+            {{"role":"assistant","content":"b","function_call":{{"name":"f"}}}},{{"role":"function","content":"4"}}"#
+        );
+        let want = [
+            said(Role::System, "d"),
+            said(Role::Tool, call),
+            said(Role::Tool, "3"),
+            said(Role::Assistant, "a"),
+            said(Role::Assistant, "b"),
+            said(Role::Tool, r#"{"name":"f"}"#),
+            said(Role::Tool, "4"),
+        ];
+        assert_eq!(messages(&json).unwrap(), want);
+        let missing = messages(r#"{"role":"assistant","tool_calls":null}"#).unwrap_err();
+        assert!(missing.to_string().contains("message 0 has no `content`"), "{missing}");
+        let null = messages(r#"{"role":"assistant","content":null}"#).unwrap_err();
+        assert!(null.to_string().contains("must be a string, found null"), "{null}");
+    }
+
+    #[test]
+    fn parts_of_text_are_one_text() {
+        let parts = r#"{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}"#;
+        assert_eq!(messages(parts).unwrap(), [(Role::User, "ab".to_owned())]);
+        let image = r#"{"role":"user","content":[{"type":"image_url","image_url":{}}]}"#;
+        let error = messages(image).unwrap_err().to_string();
+        assert!(error.contains("messages[0].content[0].text"), "{error}");
     }
 }

@@ -31,14 +31,13 @@ pub enum CutError {
 /// A file or record that cannot be read, an output that fails, the flag raised.
 pub fn cut_records(
     paths: &[PathBuf],
-    fields: &[String],
+    fields: &FieldNames,
     encoder: &TextEncoder,
     out: &mut dyn Write,
     cancel: &Cancel,
 ) -> Result<(u64, u64), CutError> {
-    let fields = FieldNames::parse(fields).map_err(SampleError::from)?;
     let (mut read, mut written) = (0, 0);
-    each_record(paths, &fields, Reading::Whole, cancel, &mut |id, record, bytes| {
+    each_record(paths, fields, Reading::Whole, cancel, &mut |id, record, bytes| {
         let failed = |source| SampleError::Encode { sample: format!("sample {id:?}"), source };
         let cut = encoder.cut(&record.content).map_err(failed)?;
         read += 1;
@@ -90,7 +89,7 @@ mod tests {
         let options = TextOptions { block, ..TextOptions::new(TemplateKind::Plain, 64) };
         let encoder = options.encoder(model).unwrap();
         let mut out = Vec::new();
-        let fields = ["text=body".to_owned()];
+        let fields = FieldNames::parse(&["text=body"]).unwrap();
         let (read, written) =
             cut_records(std::slice::from_ref(&path), &fields, &encoder, &mut out, &Cancel::new()).unwrap();
         assert!(read == 2 && written > 3, "{written}");

@@ -158,6 +158,11 @@ impl TextEncoder {
         Some(EncodeError::TokenOfFineTune { token: token.text.clone(), of: token.of.clone() })
     }
 
+    /// How many tokens the tokenizer was made with; those that were added later come after them.
+    pub fn vocabulary(&self) -> usize {
+        self.tokenizer.get_vocab_size(false)
+    }
+
     /// Tokens of the samples that long texts are cut into; none: they are not.
     pub fn block(&self) -> Option<usize> {
         self.block

@@ -12,6 +12,7 @@ use gstore_store::nearest;
 use serde_json::{Map, Value};
 
 use super::json::write_compact;
+use super::layout::Layout;
 use super::record::{Record, RecordError, parse_object, record_of};
 
 /// What gstore looks for in a record.
@@ -111,6 +112,14 @@ pub enum FieldError {
         /// The other.
         second: Field,
     },
+    /// A name for text next to a layout.
+    #[error("{field} cannot be named for records in the {layout} layout, which says where their text is")]
+    Layout {
+        /// The field.
+        field: Field,
+        /// The layout.
+        layout: Layout,
+    },
 }
 
 fn did_you_mean(nearest: &Option<&'static str>) -> String {
@@ -121,10 +130,23 @@ fn did_you_mean(nearest: &Option<&'static str>) -> String {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldNames {
     named: Vec<(Field, String)>,
+    /// The layout of all records; without one each record's own.
+    layout: Option<Layout>,
 }
 
-/// A record's text, and its keys with their values.
-type Renamed<'a> = (Cow<'a, [u8]>, Map<String, Value>);
+/// A record's text under gstore's names.
+struct Renamed<'a> {
+    text: Cow<'a, [u8]>,
+    object: Map<String, Value>,
+    layout: Option<Layout>,
+}
+
+impl<'a> Renamed<'a> {
+    fn read(self) -> Result<(Cow<'a, [u8]>, Record), RecordError> {
+        let record = record_of(self.object, &self.text)?;
+        Ok((self.text, Record { layout: self.layout, ..record }))
+    }
+}
 
 impl FieldNames {
     /// Reads `field=key` texts.
@@ -158,6 +180,23 @@ impl FieldNames {
         Ok(names)
     }
 
+    /// The same for records that are all in one layout; `None`: each in the one that its keys show.
+    ///
+    /// # Errors
+    /// A name for text or for parts of messages, of which the layout decides.
+    pub fn with_layout(mut self, layout: Option<Layout>) -> Result<Self, FieldError> {
+        if let (Some(layout), Some((field, _))) = (layout, self.of_text()) {
+            return Err(FieldError::Layout { field: *field, layout });
+        }
+        self.layout = layout;
+        Ok(self)
+    }
+
+    /// A name that says where text is.
+    fn of_text(&self) -> Option<&(Field, String)> {
+        self.named.iter().find(|(field, _)| field.shape().is_some() || field.is_of_message())
+    }
+
     /// The key that was named for a field.
     pub fn key_of(&self, field: Field) -> Option<&str> {
         self.named.iter().find(|(named, _)| *named == field).map(|(_, key)| key.as_str())
@@ -184,9 +223,7 @@ impl FieldNames {
     /// # Errors
     /// As [`super::parse_record`]; a record without a key that was named for its text.
     pub fn read<'a>(&self, json: &'a [u8]) -> Result<(Cow<'a, [u8]>, Record), RecordError> {
-        let (text, object) = self.under_own_names(json)?;
-        let record = record_of(object, &text)?;
-        Ok((text, record))
+        self.under_own_names(json)?.read()
     }
 
     /// The same of a record whose prompt may stand without a completion, which is empty then.
@@ -194,29 +231,37 @@ impl FieldNames {
     /// # Errors
     /// As [`FieldNames::read`].
     pub fn read_prompt<'a>(&self, json: &'a [u8]) -> Result<(Cow<'a, [u8]>, Record), RecordError> {
-        let (text, mut object) = self.under_own_names(json)?;
+        let mut renamed = self.under_own_names(json)?;
+        let object = &mut renamed.object;
         let [prompt, completion, text_key, messages] =
             [Field::Prompt, Field::Completion, Field::Text, Field::Messages].map(|f| f.name());
         let others = [completion, text_key, messages];
         if object.contains_key(prompt) && !others.iter().any(|key| object.contains_key(*key)) {
             object.insert(completion.to_owned(), Value::String(String::new()));
         }
-        let record = record_of(object, &text)?;
-        Ok((text, record))
+        renamed.read()
     }
 
     /// A record's text and keys under gstore's names.
     fn under_own_names<'a>(&self, json: &'a [u8]) -> Result<Renamed<'a>, RecordError> {
-        let object = parse_object(json)?;
+        let mut object = parse_object(json)?;
+        let mut text = Cow::Borrowed(json);
+        // Where text has a name, the keys of a layout are keys like others.
+        let found = || Layout::of(&object).filter(|_| self.of_text().is_none());
+        let layout = self.layout.or_else(found);
+        if let Some(layout) = layout {
+            let (line, renamed) = layout.convert(&object, &String::from_utf8_lossy(json))?;
+            (text, object) = (Cow::Owned(line.into_bytes()), renamed);
+        }
         if self.named.is_empty() {
-            return Ok((Cow::Borrowed(json), object));
+            return Ok(Renamed { text, object, layout });
         }
         let renamed = Value::Object(self.rename(object)?);
-        let mut text = String::with_capacity(json.len());
+        let mut line = String::with_capacity(text.len());
         // A number is what its digits say; as a value it may have lost some.
-        write_compact(&renamed, &String::from_utf8_lossy(json), |_, _| true, &mut text);
+        write_compact(&renamed, &String::from_utf8_lossy(&text), |_, _| true, &mut line);
         let Value::Object(object) = renamed else { return Err(ContentError::Nothing.into()) };
-        Ok((Cow::Owned(text.into_bytes()), object))
+        Ok(Renamed { text: Cow::Owned(line.into_bytes()), object, layout })
     }
 
     fn rename(&self, object: Map<String, Value>) -> Result<Map<String, Value>, RecordError> {

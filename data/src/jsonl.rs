@@ -7,7 +7,7 @@
 //!   editor shows, from 1
 //! - a byte order mark at the start of the file belongs to the file, not to the first record
 //! - memory is bounded by the longest line, which has a limit
-//! - after an error there are no more lines
+//! - after an error there are no more lines, except after a line that is not UTF-8
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -72,6 +72,13 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// Whether one line is not text and the next may be.
+    pub fn is_of_line(&self) -> bool {
+        matches!(self, ReadError::NotUtf8 { utf16: false, .. })
+    }
+}
+
 fn utf16_hint(utf16: bool) -> &'static str {
     if utf16 { "; the file looks like UTF-16: convert it to UTF-8 first" } else { "" }
 }
@@ -129,7 +136,7 @@ impl JsonlReader {
                 Ok(true) if self.line.trim_ascii().is_empty() => {}
                 Ok(true) => return Some(Ok(Line { number: self.number, bytes: &self.line })),
                 Err(error) => {
-                    self.failed = true;
+                    self.failed = !error.is_of_line();
                     return Some(Err(error));
                 }
             }
@@ -228,9 +235,11 @@ mod tests {
         assert!(reader.next_line().unwrap().is_ok());
         let message = reader.next_line().unwrap().unwrap_err().to_string();
         assert_eq!(message, "f.jsonl: line 2 is not valid UTF-8 (byte 7 of the line)");
+        assert_eq!(reader.next_line().unwrap().unwrap().number, 3);
         assert!(reader.next_line().is_none());
         let mut reader = JsonlReader::from_reader("f.jsonl", &b"\xFF\xFE{\0}\0\n\0"[..]);
         assert!(reader.next_line().unwrap().unwrap_err().to_string().contains("UTF-16"));
+        assert!(reader.next_line().is_none());
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod fields;
 mod ids;
 mod json;
 mod jsonl;
+mod layout;
 mod options;
 mod record;
 mod samples;
@@ -28,6 +29,7 @@ pub use fields::{Field, FieldError, FieldNames};
 pub use gstore_core::content::{Content, Message, Role};
 pub use ids::IdAllocator;
 pub use jsonl::{JsonlReader, Line, ReadError};
+pub use layout::{Layout, LayoutError};
 pub use options::TextOptions;
 pub use record::{Record, RecordError, parse_record};
 pub use samples::{

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::fields::Field;
 use super::json::{Unique, is_long_integer, may_have_long_integers, parts, write_compact};
+use super::layout::{Layout, LayoutError};
 
 /// One record.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +23,8 @@ pub struct Record {
     /// The other keys in order of appearance. Lists and objects are their compact JSON text; an integer
     /// beyond 64 signed bits is its digits as text, and keeps them inside of lists and objects.
     pub metadata: Vec<(String, MetaValue)>,
+    /// The layout that it was read from, where that is not gstore's own.
+    pub layout: Option<Layout>,
 }
 
 /// Why a line is not a record. The caller adds file and line.
@@ -43,8 +46,23 @@ pub enum RecordError {
         found: &'static str,
     },
     /// No content, or none that can be read.
-    #[error("{}{}", .0, hint(.0))]
+    #[error(transparent)]
     Content(#[from] ContentError),
+    /// None of the three shapes.
+    #[error(
+        "{}; it has {}; if they have other names, give them with {}, for example {}",
+        ContentError::Nothing,
+        listed(keys),
+        Remedy::Option("field", ""),
+        Remedy::Option("field", "text=content")
+    )]
+    Nothing {
+        /// The keys that it has.
+        keys: Vec<String>,
+    },
+    /// Not of the layout that was named, or not in all of its parts.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// Not there under the name that was given.
     #[error("no key {key:?}, which was named as its {field}")]
     NoField {
@@ -72,15 +90,17 @@ pub enum RecordError {
     EmptyId,
 }
 
-fn hint(error: &ContentError) -> String {
-    match error {
-        ContentError::Nothing => format!(
-            "; if they have other names, give them with {}, for example {}",
-            Remedy::Option("field", ""),
-            Remedy::Option("field", "text=content")
-        ),
-        _ => String::new(),
+/// Keys that an error lists of a record without text.
+const KEYS_SHOWN: usize = 8;
+
+fn listed(keys: &[String]) -> String {
+    if keys.is_empty() {
+        return "no key".to_owned();
     }
+    let shown: Vec<String> = keys.iter().take(KEYS_SHOWN).map(|key| format!("`{key}`")).collect();
+    let more = keys.len().saturating_sub(KEYS_SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", shown.join(", "))
 }
 
 impl RecordError {
@@ -89,7 +109,7 @@ impl RecordError {
     #[must_use]
     pub fn with_nulls(self, nulls: &[String]) -> Self {
         let wanted: &[&str] = match &self {
-            Self::Content(ContentError::Nothing) => &["messages", "text", "prompt", "completion"],
+            Self::Nothing { .. } => &["messages", "text", "prompt", "completion"],
             Self::Content(ContentError::HalfPair { missing, .. }) => &[missing],
             Self::NoField { key, .. } => &[key],
             _ => &[],
@@ -122,14 +142,17 @@ pub(super) fn record_of(mut object: Map<String, Value>, line: &[u8]) -> Result<R
         object["id"] = Value::from(digits.as_str());
     }
     let id = object.shift_remove("id").map(id_text).transpose()?;
-    let content = Content::take(&mut object)?;
+    let content = Content::take(&mut object).map_err(|error| match error {
+        ContentError::Nothing => RecordError::Nothing { keys: object.keys().cloned().collect() },
+        error => error.into(),
+    })?;
     for (key, text) in long {
         if let Some(value) = object.get_mut(&key) {
             *value = Value::from(text);
         }
     }
     let metadata = object.into_iter().map(|(key, value)| (key, meta_value(value))).collect();
-    Ok(Record { id, content, metadata })
+    Ok(Record { id, content, metadata, layout: None })
 }
 
 /// The texts of those values of an object that hold integers beyond 64 bits, by their keys.

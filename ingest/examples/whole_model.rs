@@ -13,7 +13,7 @@ use gstore_data::{TemplateKind, TextOptions};
 use gstore_ingest::pipeline::{AddRequest, IngestPlan, IngestRequest, Kind, Silent, add, ingest};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_model::Compute;
-use gstore_store::{DType, IfChanged, IfDeleted, Store};
+use gstore_store::{DType, Store};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -21,15 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("STORE ROWS.jsonl MODEL f32|bf16 [THREADS [fact_sjlt]]".into());
     };
     let store = Store::create(store)?;
-    let rows = AddRequest {
-        dataset: "pool".to_owned(),
-        data: vec![rows.into()],
-        fields: Vec::new(),
-        columns: Vec::new(),
-        if_changed: IfChanged::Refuse,
-        if_deleted: IfDeleted::LeaveOut,
-        command: "whole_model".to_owned(),
-    };
+    let rows = AddRequest::new("pool", [rows.into()]);
     add(&store, &rows, &mut Silent)?;
     let sides = match more.get(1).map(String::as_str) {
         Some("fact_sjlt") => ProjectionKind::FactSjlt { k_out: 0, k_in: 0 },

@@ -10,7 +10,7 @@ use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{DataType, Field, Fields, Schema};
 use gstore_data::{Content, parse_record};
 use gstore_ingest::pipeline::{AddRequest, IngestError, Silent, add};
-use gstore_store::{IfChanged, IfDeleted, Store};
+use gstore_store::Store;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
@@ -149,13 +149,8 @@ fn a_column_that_is_null_is_called_so() {
 
 fn request(data: &[PathBuf], fields: &[&str]) -> AddRequest {
     AddRequest {
-        dataset: "pool".to_owned(),
-        data: data.to_vec(),
         fields: fields.iter().map(|field| (*field).to_owned()).collect(),
-        columns: Vec::new(),
-        if_changed: IfChanged::Refuse,
-        if_deleted: IfDeleted::LeaveOut,
-        command: "add".to_owned(),
+        ..AddRequest::new("pool", data.to_vec())
     }
 }
 

@@ -11,8 +11,7 @@ use gstore_ingest::pipeline::{
 };
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_store::{
-    AttachError, AttachOptions, CELL_ROWS, FeatureState, IfChanged, IfDeleted, ShardOutcome, SnapshotName,
-    Store, TokenCount,
+    AttachError, AttachOptions, CELL_ROWS, FeatureState, ShardOutcome, SnapshotName, Store, TokenCount,
 };
 
 const ROWS: u64 = 2 * CELL_ROWS + 40;
@@ -32,15 +31,7 @@ fn register(store: &Store, folder: &Path, range: std::ops::Range<u64>) {
     }
     let data = folder.join("pool.jsonl");
     fs_err::write(&data, text).unwrap();
-    let request = AddRequest {
-        dataset: "pool".to_owned(),
-        data: vec![data],
-        fields: Vec::new(),
-        columns: Vec::new(),
-        if_changed: IfChanged::Refuse,
-        if_deleted: IfDeleted::LeaveOut,
-        command: "add".to_owned(),
-    };
+    let request = AddRequest::new("pool", [data]);
     add(store, &request, &mut Silent).unwrap();
 }
 

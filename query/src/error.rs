@@ -81,7 +81,8 @@ pub enum QueryError {
     },
     /// A feature is still being built.
     #[error(
-        "feature {label} of dataset `{dataset}` is still being built; ask with `partial => true` to use the rows it has"
+        "feature {label} of dataset `{dataset}` is still being built, or lost rows in a repair; {} computes what it lacks, or ask with `partial => true` to use the rows it has",
+        Remedy::Ingest
     )]
     Building {
         /// The dataset.

@@ -56,7 +56,7 @@ pub use index::{IndexFile, IndexNote, IndexState, IndexWriter, Section, SectionI
 pub use job::{Job, JobFeature, JobPlan};
 pub use layout::FileKind;
 pub use lease::{HeldLease, Lease};
-pub use life::{DeleteOptions, DeleteReport, DropReport};
+pub use life::{DeleteOptions, DeleteReport, DropReport, RevertOptions, RevertReport};
 pub use manifest::{
     ClientWrite, ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, Extra, FeaturePart,
     FeatureState, FileEntry, RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,

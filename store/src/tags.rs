@@ -4,10 +4,10 @@
 //! - setting or removing a tag is a separate publish; nothing of the tagged snapshot changes
 //! - a tagged snapshot stays readable, also when it is older than the history; only a purge takes it away
 
-use crate::error::TagError;
+use crate::error::{OpenError, TagError};
 use crate::layout::now;
-use crate::manifest::{Extra, Tag};
-use crate::store::{Snapshot, Store, TagInfo, TagName, WriterLock, change_of, publish};
+use crate::manifest::{Extra, Root, Tag};
+use crate::store::{Chain, Snapshot, Store, TagInfo, TagName, WriterLock, change_of, publish};
 use std::sync::Arc;
 
 /// How a tag is set.
@@ -20,6 +20,27 @@ pub struct TagOptions {
 }
 
 impl Store {
+    /// The snapshot that made what is in the store: the current one, or an earlier one where all that came
+    /// after it are tags. So names that are given one after the other are names of the same state.
+    ///
+    /// # Errors
+    /// A root of the history that cannot be read.
+    pub fn last_change(&self) -> Result<Arc<Snapshot>, OpenError> {
+        let current = self.snapshot()?;
+        let parts = |root: &Root| (root.datasets.clone(), root.runs.clone(), root.features.clone());
+        let same = parts(current.root());
+        let mut number = current.number();
+        for root in Chain::new(self.env(), &current) {
+            let (_, root) = root?;
+            // The first snapshot is empty, and a name for it would be one for nothing.
+            if parts(&root) != same || root.parent.is_none() {
+                break;
+            }
+            number = root.snapshot;
+        }
+        if number == current.number() { Ok(current) } else { self.snapshot_at(number) }
+    }
+
     /// Gives a snapshot a name and keeps it, whichever is current by then. Returns the snapshot that records
     /// this, or the current one if nothing changes.
     ///

@@ -213,7 +213,7 @@ fn what_a_crash_explains_is_a_note() {
     assert!(verify(&store).is_sound());
     fs_err::remove_file(path.join(LEDGER)).unwrap();
     let report = verify(&store);
-    assert!(report.is_sound() && report.notes.iter().any(|n| n.contains("no ledger")), "{report:?}");
+    assert!(report.is_sound() && report.notes.iter().any(|n| n.contains("no index of ids")), "{report:?}");
     assert!(!path.join(LEDGER).exists());
     again(&store, 60, 0, "made anew");
     assert!(verify(&store).notes.is_empty());

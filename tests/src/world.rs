@@ -9,7 +9,7 @@ use gstore_ingest::pipeline::{
     add, ingest,
 };
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_store::{Cancel, IfChanged, IfDeleted, Store};
+use gstore_store::{Cancel, Store};
 
 /// The folder of the demo's model, checkpoints and data.
 pub fn demo() -> PathBuf {
@@ -78,15 +78,7 @@ pub fn request(dataset: &str, kinds: &[Kind]) -> IngestRequest {
 /// # Errors
 /// As [`add`].
 pub fn register(store: &Store, dataset: &str, data: &Path) -> Result<AddReport, IngestError> {
-    let request = AddRequest {
-        dataset: dataset.to_owned(),
-        data: vec![data.to_owned()],
-        fields: Vec::new(),
-        columns: Vec::new(),
-        if_changed: IfChanged::Refuse,
-        if_deleted: IfDeleted::LeaveOut,
-        command: "test".to_owned(),
-    };
+    let request = AddRequest { command: "test".to_owned(), ..AddRequest::new(dataset, [data.to_owned()]) };
     add(store, &request, &mut Silent)
 }
 

@@ -156,6 +156,7 @@ fn the_page_has_every_key_and_no_other() {
     let delete = ["delete", "--dataset", "pool", "--id", "s1", "--id", "nobody", "--json", "--dry-run"];
     check("delete --dry-run", &place.json(&delete));
     check("delete", &place.json(&delete[..delete.len() - 1]));
+    check("revert", &place.json(&["revert", "--to", "early", "--dry-run", "--json"]));
     check("compact", &place.json(&["compact", "--max-deleted", "0", "--json"]));
     check("gc", &place.json(&["gc", "--keep", "1", "--keep-within", "0d", "--json"]));
     check("backup", &place.json(&["backup", "--to", "copy", "--json"]));

@@ -208,8 +208,8 @@ fn places_that_a_matrix_cannot_have_are_refused_before_the_work() {
     std::os::unix::fs::symlink(place.path("store"), place.path("link")).expect("linked");
     for (output, says) in [
         ("-", "standard output"),
-        ("m.csv", "a matrix is no .csv file"),
-        ("m.PARQUET", "in .parquet"),
+        ("m.csv", "a matrix is not written as .csv: name it m.parquet"),
+        ("m.PARQUET", "name it m.parquet"),
         ("store/m", "is inside the store"),
         ("store/m.parquet", "is inside the store"),
         ("new/../store/m", "is inside the store"),

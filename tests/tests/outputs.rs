@@ -271,7 +271,8 @@ fn two_results_need_two_places() {
     refused(&place, &[&SELECT[..], &["store"]].concat(), &["inside the store"]);
     fs_err::create_dir(place.path("folder")).expect("made");
     refused(&place, &[&SELECT[..], &["folder"]].concat(), &["folder is a folder"]);
-    refused(&place, &[&SELECT[..], &["folder/"]].concat(), &["folder/ is"]);
+    fs_err::write(place.path("folder/notes.txt"), "mine").expect("written");
+    refused(&place, &[&SELECT[..], &["folder/"]].concat(), &["folder/ holds something else"]);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::work::Work;
 
 mod explained;
 mod records;
+mod saved;
 
 /// Bytes that the vectors of selected rows may take, where near-duplicates are passed over.
 const MEMORY: usize = 2 << 30;

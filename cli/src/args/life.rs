@@ -1,4 +1,4 @@
-//! Flags of the commands that keep a store in order: delete, drop, tag, compact, gc, backup, restore.
+//! Flags of the commands that keep a store in order: delete, drop, tag, revert, compact, gc, backup, restore.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -90,10 +90,10 @@ pub enum DropWhat {
     mut_arg("force", |force| force.conflicts_with("delete").help("Move a tag that exists; without a name, replace the file if it exists"))
 )]
 pub struct TagArgs {
-    /// The tag: small letters, digits, `.`, `_` and `-`
+    /// The tag: lower-case letters, digits, `.`, `_` and `-`
     #[arg(value_name = "NAME")]
     pub name: Option<TagName>,
-    /// The snapshot to tag [default: the current one]
+    /// The snapshot to tag [default: the current state, as the last change other than a tag made it]
     #[arg(long, value_name = "N|TAG", requires = "name", conflicts_with = "delete")]
     pub snapshot: Option<SnapshotName>,
     /// Remove the tag
@@ -102,6 +102,26 @@ pub struct TagArgs {
     /// Where and how to write the list
     #[command(flatten)]
     pub output: super::OutputArgs,
+}
+
+/// `gstore revert`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  gstore revert --store s --to before-cleanup --dry-run\n  gstore revert --store s --to 12\n\n\
+    Publishes a new snapshot with the datasets, runs and features of an older one. Nothing is lost by it: the state before is in the history,\n\
+    and `gstore revert` goes back to that too. Refused if files of the snapshot are gone, or while an ingest is at work.\n\n\
+    Memory: 16 bytes for each run of deleted rows."
+)]
+pub struct RevertArgs {
+    /// The snapshot to go back to: a number or a tag
+    #[arg(long, value_name = "N|TAG")]
+    pub to: SnapshotName,
+    /// Say what would change, and leave the store alone
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `gstore compact`

@@ -26,7 +26,9 @@ pub use evaluate::*;
 pub use generate::*;
 pub use gradients::*;
 pub use index::IndexArgs;
-pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, TagArgs};
+pub use life::{
+    BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, RevertArgs, TagArgs,
+};
 pub use matrix::MatrixArgs;
 pub use merge::MergeArgs;
 pub use negative::{command, join_negative};
@@ -39,6 +41,7 @@ pub use text::TextArgs;
 pub use train::*;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use gstore_data::Layout;
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_model::Device;
 use gstore_store::SnapshotName;
@@ -139,6 +142,8 @@ pub enum Command {
     Delete(DeleteArgs),
     /// Drop a feature, a dataset or a run
     Drop(DropArgs),
+    /// Go back to an older snapshot, as a new one
+    Revert(RevertArgs),
     /// Make sketches for faster rankings, or list the indexes there are
     Index(IndexArgs),
     /// Merge small files and leave out deleted rows
@@ -173,18 +178,19 @@ pub struct DemoArgs {
 }
 
 /// `gstore add`
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  \
     gstore add --store s --dataset pool --data pool.jsonl extra.parquet 'more/*.csv.gz'\n  \
-    gstore add --store s --dataset pool --data saved/train --field messages=conversations,role=from,content=value\n\n\
-    A record has `messages`, or `prompt` and `completion`, or `text`; `id`; any other key becomes a column. Formats and rules: docs/data.md\n\n\
+    gstore add --store s --dataset pool --data alpaca.json --skip-bad 20 --duplicates first\n\n\
+    A record has `messages`, or `prompt` and `completion`, or `text`; `id`; any other key becomes a column. Alpaca, ShareGPT, OpenAI, preference and FLAN data is recognised. Formats and rules: docs/data.md\n\n\
     Memory: one line, or one batch of rows of the file, and about 100 bytes for each new sample.")]
 pub struct AddArgs {
-    /// Name of the dataset: small letters, digits and _
+    /// Name of the dataset: lower-case letters, digits and _ [default: each file of --data is a dataset,
+    /// called after it]
     #[arg(long, value_name = "NAME")]
-    pub dataset: String,
+    pub dataset: Option<String>,
     /// Files, folders or patterns: .jsonl, .parquet, .arrow, .csv or .tsv, also .gz or .zst, saved Hugging
-    /// Face datasets; `-` for JSON lines from standard input
+    /// Face datasets; hf://org/name#split for one of the Hub; `-` for JSON lines from standard input
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     pub data: Vec<PathBuf>,
     /// How to read the samples
@@ -193,6 +199,13 @@ pub struct AddArgs {
     /// Print what was done as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+impl IngestArgs {
+    /// The dataset's name, where there is one for the whole command.
+    pub fn dataset(&self) -> &str {
+        self.dataset.as_deref().unwrap_or_default()
+    }
 }
 
 /// How sample files are read.
@@ -205,6 +218,15 @@ pub struct SampleArgs {
     /// subtask (may be repeated)
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
     pub fields: Vec<String>,
+    /// Layout of the records: openai, sharegpt, alpaca, preference or flan [default: found by their keys]
+    #[arg(long, value_name = "LAYOUT")]
+    pub layout: Option<Layout>,
+    /// Leave out up to N records that cannot be read; with more of them nothing is added
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip_bad: u64,
+    /// What to do with a record whose id an earlier one of the same files has
+    #[arg(long, value_enum, default_value = "refuse")]
+    pub duplicates: Duplicates,
     /// What to do with a line that differs from the stored sample of the same id
     #[arg(long, value_enum, default_value = "refuse")]
     pub if_changed: IfChanged,
@@ -212,6 +234,15 @@ pub struct SampleArgs {
     /// whatever they hold now
     #[arg(long)]
     pub restore_deleted: bool,
+}
+
+/// What to do with records of one id.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duplicates {
+    /// Stop with an error; nothing is added
+    Refuse,
+    /// Keep the first one, leave out and count the others
+    First,
 }
 
 /// What to do with a changed line.
@@ -226,17 +257,18 @@ pub enum IfChanged {
 }
 
 /// `gstore ingest`
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Clone)]
 #[command(after_help = "Examples:\n  \
     gstore ingest --store s --dataset pool --data pool.jsonl --model llama --checkpoints 'run/checkpoint-*' --features grad-adam,embed-mean,loss\n  \
-    gstore ingest --store s --dataset gsm8k --data gsm8k.jsonl --model llama --checkpoints 'run/checkpoint-*' --features grad-sgd\n\n\
+    gstore ingest --store s --data 'targets/*.jsonl' --model llama --checkpoints 'run/checkpoint-*' --features grad-sgd\n\n\
     The training set takes grad-adam (what an optimizer step on the row would do), the target takes grad-sgd.\n\
     Ctrl-C stops cleanly; the same command goes on where it stopped.\n\n\
     Memory: the weights, plus for each thread the activations of one batch and the gradients of its rows; it does not grow with the number of rows.")]
 pub struct IngestArgs {
-    /// Name of the dataset: small letters, digits and _
+    /// Name of the dataset: lower-case letters, digits and _ [default: each file of --data is a dataset,
+    /// called after it]
     #[arg(long, value_name = "NAME")]
-    pub dataset: String,
+    pub dataset: Option<String>,
     /// Data to register first, as in `gstore add`; without it the samples already in the dataset are used
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub data: Vec<PathBuf>,
@@ -445,7 +477,7 @@ impl Format {
 }
 
 /// `gstore select`
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Clone)]
 #[command(
     after_help = "Examples:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n  \
     gstore select --remote grpc://127.0.0.1:8815 --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
@@ -464,6 +496,10 @@ pub struct SelectArgs {
     /// How many rows: a number, or a share of the live rows such as 5%
     #[arg(long, value_name = "N|P%")]
     pub top: String,
+    /// Make a selection for each target by itself; its name is put into those of the files, before the ending
+    /// or in place of {target}
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub each: Option<EachSelection>,
     /// Take the rows that oppose the target most instead
     #[arg(long)]
     pub worst: bool,
@@ -475,7 +511,8 @@ pub struct SelectArgs {
     #[arg(long)]
     pub explain: bool,
     /// File for the selected rows, best first; `-` for standard output. They are the original lines, byte for
-    /// byte; under a name in .csv, .tsv, .parquet or .arrow a table of them; under .gz or .zst packed
+    /// byte; under a name in .csv, .tsv, .parquet or .arrow a table of them; under .gz or .zst packed; under a
+    /// name with a slash at its end a saved Hugging Face dataset
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
     /// File for id, row, score and subtask: .csv, .tsv, .json, .parquet or .arrow [default:
@@ -501,6 +538,13 @@ pub struct SelectArgs {
     #[cfg(feature = "serve")]
     #[command(flatten)]
     pub server: RemoteArgs,
+}
+
+/// What has a selection of its own.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EachSelection {
+    /// Each target
+    Target,
 }
 
 /// Rules of a selection.

@@ -9,30 +9,44 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use gstore_core::{Cancel, many, many_of};
-use gstore_data::cut_records;
+use gstore_data::{FieldNames, cut_records};
 use gstore_ingest::pipeline::{
-    AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
+    self, AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
 };
+use gstore_model::hub::{DATA_PREFIX, HubConfig, resolve_data};
 use gstore_store::vfs::free_space;
 use gstore_store::{IfDeleted, Store};
 use indicatif::HumanBytes;
 use rustix::fs::{Access, access};
+use serde_json::{Map, Value};
 use tempfile::NamedTempFile;
 
-use crate::args::{AddArgs, IfChanged, SampleArgs};
+use crate::args::{AddArgs, Duplicates, IfChanged, SampleArgs};
 use crate::context::{Context, command_line};
+use crate::datasets;
+use crate::new_store::NewStore;
 use crate::output::out;
 
 /// Registers the samples.
 pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
     // Before a pipe is read to its end.
     context.store_path()?;
-    let samples = Samples::new(context, &args.dataset, &args.data, &args.samples)?;
-    let (_, report) = samples.register(context, None)?;
+    let mut reports = Map::new();
+    for (dataset, data) in datasets::each(args.dataset.as_deref(), &args.data)? {
+        let samples = Samples::new(context, &dataset, &data, &args.samples)?;
+        let (_, report) = samples.register(context, None)?;
+        if args.json {
+            reports.insert(dataset, serde_json::to_value(report)?);
+        } else {
+            samples.tell(context, &report);
+        }
+    }
     if args.json {
+        let report = match (args.dataset.as_ref(), reports.len()) {
+            (Some(_), 1) => reports.into_iter().next().map(|(_, report)| report).unwrap_or_default(),
+            _ => Value::Object(reports),
+        };
         out!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        samples.tell(context, &report);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -55,6 +69,14 @@ impl Samples {
         let mut copies = Vec::new();
         let mut paths = Vec::with_capacity(data.len());
         for path in data {
+            if let Some(name) = path.to_str().filter(|text| text.starts_with(DATA_PREFIX)) {
+                let mut reporter = context.reporter();
+                let found = resolve_data(name, &HubConfig::from_env(), &mut reporter)?;
+                let from = found.origin.map_or_else(String::new, |origin| format!(" of {origin}"));
+                context.say(&format!("{name}: {}{from}", many(found.files.len() as u64, "file")));
+                paths.extend(found.files);
+                continue;
+            }
             let copy = spool(path, &cancel)?;
             paths.push(copy.as_ref().map_or(path.as_path(), |copy| copy.path()).to_owned());
             copies.extend(copy);
@@ -63,7 +85,13 @@ impl Samples {
             dataset: dataset.to_owned(),
             data: paths,
             fields: samples.fields.clone(),
+            layout: samples.layout,
             columns: samples.columns.clone(),
+            skip_bad: samples.skip_bad,
+            duplicates: match samples.duplicates {
+                Duplicates::Refuse => pipeline::Duplicates::Refuse,
+                Duplicates::First => pipeline::Duplicates::First,
+            },
             if_changed: match samples.if_changed {
                 IfChanged::Refuse => gstore_store::IfChanged::Refuse,
                 IfChanged::Keep => gstore_store::IfChanged::Keep,
@@ -81,7 +109,9 @@ impl Samples {
     /// The same with each long text cut into samples of its own, in a copy of the files.
     pub fn in_blocks(mut self, context: &Context, request: &IngestRequest) -> Result<Self> {
         let encoder = request.text.encoder(&request.model).map_err(IngestError::from)?;
-        let AddRequest { data, fields, .. } = &self.request;
+        let AddRequest { data, fields, layout, .. } = &self.request;
+        let fields = FieldNames::parse(fields).and_then(|fields| fields.with_layout(*layout));
+        let fields = fields.map_err(|source| IngestError::FieldOption { source })?;
         // Beside the store, which will hold as much: the folder for temporary files may be small.
         let store = std::path::absolute(context.store_path()?)?;
         let folder = store.ancestors().skip(1).find(|folder| folder.is_dir());
@@ -90,12 +120,13 @@ impl Samples {
         check_room(&folder, data)?;
         let copy = tempfile::Builder::new().prefix("gstore-blocks-").suffix(".jsonl").tempfile_in(&folder)?;
         let mut out = BufWriter::new(copy.reopen()?);
-        let (read, written) = cut_records(data, fields, &encoder, &mut out, &self.cancel)?;
+        let (read, written) = cut_records(data, &fields, &encoder, &mut out, &self.cancel)?;
         out.flush()?;
         context.say(&format!("{} cut into {}", many(read, "record"), many(written, "sample")));
         let files: Vec<String> = data.iter().map(|path| path.display().to_string()).collect();
         self.cut = Some(files.join(", "));
         (self.request.data, self.request.fields) = (vec![copy.path().to_owned()], Vec::new());
+        self.request.layout = None;
         self.copies.push(copy);
         Ok(self)
     }
@@ -132,12 +163,18 @@ impl Samples {
         }
     }
 
-    /// Registers them in the store of the command line. Where there is none yet, common
-    /// mistakes leave none behind.
+    /// Registers them in the store of the command line. Where there is none yet, one is made at the first
+    /// commit: a failure leaves none behind.
     pub fn register(&self, context: &Context, then: Option<&IngestRequest>) -> Result<(Store, AddReport)> {
-        let store =
-            context.open_or_create(|| check_data(&self.request).map_err(|error| self.named(error)))?;
-        let report = self.read(context, &store, then)?;
+        if let Some(store) = context.open_if_there()? {
+            let report = self.read(context, &store, then)?;
+            return Ok((store, report));
+        }
+        check_data(&self.request).map_err(|error| self.named(error))?;
+        let new = NewStore::at(context.store_path()?)?;
+        let report = self.read(context, &new.store, then)?;
+        let store = new.keep()?;
+        context.say(&format!("new store {}", store.path().display()));
         Ok((store, report))
     }
 
@@ -166,12 +203,23 @@ impl Samples {
         if report.replaced > 0 {
             text.push_str(&format!(", {} replaced", report.replaced));
         }
+        if report.duplicates > 0 {
+            let left_out = many_of(report.duplicates, "repeats", "repeat");
+            text.push_str(&format!(", {left_out} an earlier id and {} left out", was(report.duplicates)));
+        }
+        if report.skipped > 0 {
+            text.push_str(&format!(", {} that cannot be read left out", many(report.skipped, "record")));
+        }
         if report.kept > 0 {
             let kept = many(report.kept, "changed line");
             text.push_str(&format!("; {kept} skipped, as stored samples are kept"));
         }
         context.say(&text);
     }
+}
+
+fn was(n: u64) -> &'static str {
+    if n == 1 { "was" } else { "were" }
 }
 
 /// Refuses, before hours of work, a folder without room for the texts of files.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 use gstore::indexes::Before;
 use gstore::{FindError, NamedRows, RowNames, find_rows};
 use gstore_core::{Cancel, many, many_of};
@@ -24,6 +24,12 @@ const LISTED: usize = 5;
 
 /// Times that rows are found and deleted, where other processes change the store in between.
 const ATTEMPTS: usize = 10;
+
+/// How a change that made a snapshot is undone.
+pub(super) fn way_back(snapshot: u64) -> String {
+    let before = snapshot.saturating_sub(1);
+    format!("snapshot {before} has what is gone: `gstore revert --to {before}` brings it back")
+}
 
 /// Deletes the rows.
 pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
@@ -52,7 +58,7 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
     }
     let before = if args.purge { Some(Before::new(&found.snapshot)?) } else { None };
     let (found, report) = request.delete(found)?;
-    print(args, &found, &report)?;
+    print(context, args, &found, &report)?;
     let Some(before) = before else { return Ok(ExitCode::SUCCESS) };
     // What Ctrl-C could have kept from happening has happened.
     let cancel = context.cancel_on_interrupt(STOPPING)?;
@@ -152,7 +158,16 @@ fn find_error(error: FindError) -> Error {
     match error {
         FindError::Name(error) => error.into(),
         FindError::Read(error) => error.into(),
-        FindError::Condition(error) => error.into(),
+        FindError::Form(why) => UsageError(format!("--where: the condition {why}")).into(),
+        FindError::Condition(error) => match error.position() {
+            // The condition stands on a line of its own, after one that is not the user's.
+            Some((line, column)) if !error.is_damage() => {
+                let place = |line: u64| format!("(line {line}, column {column})");
+                let text = error.to_string().replace(&place(line), &place(line.saturating_sub(1).max(1)));
+                anyhow!("--where: {text}")
+            }
+            _ => error.into(),
+        },
         error => error.into(),
     }
 }
@@ -187,7 +202,7 @@ fn dry_run(args: &DeleteArgs, found: &Found) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(args: &DeleteArgs, found: &Found, report: &DeleteReport) -> Result<()> {
+fn print(context: &Context, args: &DeleteArgs, found: &Found, report: &DeleteReport) -> Result<()> {
     if args.json {
         let mut value = serde_json::to_value(report)?;
         if let Some(object) = value.as_object_mut() {
@@ -209,7 +224,8 @@ fn print(args: &DeleteArgs, found: &Found, report: &DeleteReport) -> Result<()> 
             }
         }
         Some(snapshot) => {
-            out!("{}: {} deleted in snapshot {snapshot}", args.dataset, many(report.deleted, "row"))
+            out!("{}: {} deleted in snapshot {snapshot}", args.dataset, many(report.deleted, "row"));
+            context.say(&way_back(snapshot));
         }
     }
     Ok(())

@@ -134,15 +134,7 @@ fn step(
     let begun = Instant::now();
     let mut reporter = context.reporter();
     let command = format!("gstore demo ({dataset})");
-    let request = AddRequest {
-        dataset: dataset.to_owned(),
-        data: vec![data.to_owned()],
-        fields: Vec::new(),
-        columns: Vec::new(),
-        if_changed: gstore_store::IfChanged::Refuse,
-        if_deleted: gstore_store::IfDeleted::LeaveOut,
-        command: command.clone(),
-    };
+    let request = AddRequest { command: command.clone(), ..AddRequest::new(dataset, [data.to_owned()]) };
     add(store, &request, &mut reporter)?;
     let pattern = input.join("warmup/checkpoint-*").display().to_string();
     let request = IngestRequest {

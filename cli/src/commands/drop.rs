@@ -31,6 +31,7 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
             many(report.features.len() as u64, "feature"),
             HumanBytes(report.bytes)
         );
+        context.say(&super::delete::way_back(report.snapshot));
         for feature in &report.unnamed {
             out!("the checkpoint of {feature} has no name any more");
         }

@@ -168,7 +168,7 @@ fn register(
     generated: &mut Generated,
     cancel: &Cancel,
 ) -> Result<AddReport> {
-    let store = context.open_or_create(|| Ok(()))?;
+    let store = context.open_or_create()?;
     let request = AddRequest {
         if_changed: match args.answers.if_changed {
             IfChanged::Refuse => gstore_store::IfChanged::Refuse,

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use gstore_store::{DatasetPart, FeaturePart, RunPart, Snapshot, Store, nearest};
+use gstore_store::{ColumnDef, DatasetPart, FeaturePart, RunPart, Snapshot, Store, nearest};
 use serde_json::{Value, json};
 
 use crate::args::InfoArgs;
@@ -39,6 +39,7 @@ fn named(snapshot: &Snapshot, name: &str) -> Result<Value> {
         .map(AsRef::as_ref)
         .filter(|f| {
             f.attrs.label == name
+                || f.display_name() == name
                 || f.number.to_string() == name
                 || f.key.starts_with(name) && name.len() >= 8
         })
@@ -74,8 +75,8 @@ fn whole(store: &Store, snapshot: &Snapshot) -> Value {
         "datasets": snapshot.datasets().iter().map(|d| d.name.clone()).collect::<Vec<_>>(),
         "runs": snapshot.runs().iter().map(|r| r.name.clone()).collect::<Vec<_>>(),
         "features": snapshot.features().len(),
-        "bytes of vectors": bytes,
-        "bytes of samples": samples,
+        "bytes_of_vectors": bytes,
+        "bytes_of_samples": samples,
     })
 }
 
@@ -89,12 +90,16 @@ fn dataset(snapshot: &Snapshot, part: &DatasetPart) -> Result<Value> {
     Ok(json!({
         "dataset": part.name,
         "rows": part.rows,
-        "columns": part.columns.iter().map(|c| format!("{} {}", c.name, c.ty)).collect::<Vec<_>>(),
+        "columns": part.columns.iter().map(column).collect::<Vec<_>>(),
         "encodings": part.encodings.iter().map(|e| json!({
-            "label": e.label, "template": e.spec.template, "max length": e.spec.max_length, "rows": e.rows().intersection(&live).len(),
+            "label": e.label, "template": e.spec.template, "max_length": e.spec.max_length, "rows": e.rows().intersection(&live).len(),
         })).collect::<Vec<_>>(),
         "features": features,
     }))
+}
+
+fn column(column: &ColumnDef) -> Value {
+    json!({ "name": column.name, "type": column.ty.to_string() })
 }
 
 fn run_of(part: &RunPart) -> Value {
@@ -125,7 +130,7 @@ fn feature(snapshot: &Snapshot, part: &FeaturePart, whole: bool) -> Result<Value
     });
     if whole && let Some(object) = value.as_object_mut() {
         object.insert("segments".to_owned(), json!(part.segments.len()));
-        object.insert("module groups".to_owned(), json!(part.attrs.groups.len()));
+        object.insert("module_groups".to_owned(), json!(part.attrs.groups.len()));
         object.insert("parameters".to_owned(), Value::Object(part.desc.kind.params.clone()));
         object.insert("space".to_owned(), json!(part.desc.space));
         object.insert("encoding".to_owned(), json!(part.desc.encoding));
@@ -141,8 +146,11 @@ fn print(value: &Value, indent: usize) -> Result<()> {
     let blank = " ".repeat(indent);
     let width = fields.keys().map(String::len).max().unwrap_or(0);
     for (key, value) in fields {
+        let key = heading(key);
         match value {
-            Value::Array(items) if items.iter().any(Value::is_object) => {
+            Value::Array(items)
+                if items.iter().any(|item| item.is_object() && column_text(item).is_none()) =>
+            {
                 out!("{blank}{key}");
                 for (i, item) in items.iter().enumerate() {
                     if i > 0 && item.as_object().is_some_and(|o| o.len() > 4) {
@@ -165,7 +173,26 @@ fn print(value: &Value, indent: usize) -> Result<()> {
     Ok(())
 }
 
+/// A key of ours as people read it; keys that users gave stay as they are.
+fn heading(key: &str) -> String {
+    match key {
+        "bytes_of_vectors" | "bytes_of_samples" | "max_length" | "module_groups" => key.replace('_', " "),
+        key => key.to_owned(),
+    }
+}
+
+/// A column in one piece: its name and its type.
+fn column_text(value: &Value) -> Option<String> {
+    match (value.get("name")?.as_str()?, value.get("type")?.as_str()?) {
+        (name, ty) if value.as_object()?.len() == 2 => Some(format!("{name} {ty}")),
+        _ => None,
+    }
+}
+
 fn text(value: &Value) -> String {
+    if let Some(column) = column_text(value) {
+        return column;
+    }
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore_core::{UnknownKind, many};
+use gstore_data::TextOptions;
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
-    AddReport, CheckpointArg, CheckpointWeights, Ending, IngestError, IngestPlan, IngestRequest, Preview,
-    ShardRequest, check_inputs, estimate, ingest, ingest_shard,
+    AddReport, CheckpointArg, CheckpointWeights, Ending, IngestError, IngestPlan, IngestReport,
+    IngestRequest, Preview, ShardRequest, check_inputs, estimate, ingest, ingest_shard, positions,
 };
 use gstore_query::sketch::{can_sketch, vector_bytes};
 use gstore_store::vfs::free_space;
@@ -21,13 +22,26 @@ use super::add::Samples;
 use super::gradients;
 use crate::args::{DType, IngestArgs};
 use crate::context::{Context, command_line};
+use crate::datasets;
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
 use crate::output::out;
 use crate::{sketches, texts};
 
-/// Registers samples if data is given, then computes what is missing.
+/// Does it for each dataset of the command line, as long as nothing stops it.
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for (dataset, data) in datasets::each(args.dataset.as_deref(), &args.data)? {
+        code = one(context, &IngestArgs { dataset: Some(dataset), data, ..args.clone() })?;
+        if code != ExitCode::SUCCESS {
+            break;
+        }
+    }
+    Ok(code)
+}
+
+/// Registers samples if data is given, then computes what is missing.
+fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     let shard = shard(args)?;
     if args.text.block.is_some() && args.data.is_empty() {
         bail!(UsageError("--block cuts texts before they are registered: give them with --data".to_owned()));
@@ -65,7 +79,7 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     let report = ingest(&store, &plan, &mut reporter, &cancel)?;
     match (report.ending, report.snapshot) {
         (Ending::Stopped, _) => {
-            context.say("stopped; what was sealed is kept, and the same command goes on from there");
+            context.say(&stopped(&report));
             Ok(ExitCode::from(STOPPED))
         }
         (Ending::Finished, None) => {
@@ -85,9 +99,25 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     }
 }
 
+/// What a run that was stopped leaves.
+fn stopped(report: &IngestReport) -> String {
+    match (report.computed, report.resumed) {
+        (0, 0) => "stopped before the first vector was computed; the same command begins again".to_owned(),
+        (0, _) => {
+            "stopped; what earlier runs computed is kept, and the same command goes on from there".to_owned()
+        }
+        (rows, _) => {
+            format!(
+                "stopped; vectors of {} are kept, and the same command goes on from there",
+                many(rows, "row")
+            )
+        }
+    }
+}
+
 /// The samples of `--data`, long texts in blocks.
 fn samples(context: &Context, args: &IngestArgs, request: &IngestRequest) -> Result<Samples> {
-    let samples = Samples::new(context, &args.dataset, &args.data, &args.samples)?;
+    let samples = Samples::new(context, args.dataset(), &args.data, &args.samples)?;
     match args.text.block {
         Some(_) => samples.in_blocks(context, request),
         None => Ok(samples),
@@ -147,7 +177,7 @@ fn run_shard(context: &Context, request: IngestRequest, shard: &ShardRequest) ->
     }
     let report = ingest_shard(&store, &plan, part, &mut reporter, &cancel)?;
     if report.receipt.is_none() {
-        context.say("stopped; what was sealed is kept, and the same command goes on from there");
+        context.say(&stopped(&report.work));
         return Ok(ExitCode::from(STOPPED));
     }
     if report.already {
@@ -195,7 +225,7 @@ fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestReque
     let AddReport { added, unchanged, replaced, kept, left_out, .. } = preview.report;
     let mut text = format!(
         "{}: {} to add, {unchanged} there already, {replaced} to replace, {} to skip",
-        args.dataset,
+        args.dataset(),
         many(added, "sample"),
         many(kept, "changed line")
     );
@@ -243,9 +273,17 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
             bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
         }
     };
-    let text = texts::options(&mut folders, &args.text)?;
+    let mut text = texts::options(&mut folders, &args.text)?;
+    if let Some(most) = positions(&model)?.filter(|most| *most < text.max_length)
+        && text.max_length == TextOptions::MAX_LENGTH
+    {
+        context.say(&format!(
+            "the model has {most} positions: samples are cut off after {most} tokens (--max-length {most})"
+        ));
+        text.max_length = most;
+    }
     Ok(IngestRequest {
-        dataset: args.dataset.clone(),
+        dataset: args.dataset().to_owned(),
         run: args.run.clone().unwrap_or_else(|| folders.run_name(&model, &checkpoints)),
         model,
         projection: gradients::projection(&args.gradients, &checkpoints, &kinds)?,
@@ -269,6 +307,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         threads: context.threads,
         limit: args.limit,
         check_room: !args.force,
+        seal_after: IngestRequest::SEAL_AFTER,
         weights: args.weights.clone(),
         origins: folders.origins(),
         command: command_line(),

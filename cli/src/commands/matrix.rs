@@ -106,9 +106,9 @@ fn output(path: &Path) -> Result<MatrixOutput<'_>> {
         },
         Some(_) if path.is_dir() => Ok(MatrixOutput::Folder(path)),
         Some(ending) => bail!(UsageError(format!(
-            "a matrix is no .{} file: end the name of {} in .parquet for one file, or in a slash for a folder",
+            "a matrix is not written as .{}: name it {}, or with a slash at the end for a folder",
             ending.display(),
-            path.display()
+            path.with_extension("parquet").display()
         ))),
     }
 }

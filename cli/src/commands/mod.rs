@@ -22,6 +22,7 @@ pub mod merge;
 pub mod perplexity;
 pub mod plot;
 pub mod query;
+pub mod revert;
 pub mod run;
 pub mod select;
 #[cfg(feature = "serve")]

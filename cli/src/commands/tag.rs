@@ -31,7 +31,7 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {
     } else {
         let target = match &args.snapshot {
             Some(at) => store.snapshot_named(at)?,
-            None => store.snapshot()?,
+            None => store.last_change()?,
         };
         store.tag(name, &target, TagOptions { command, move_there: args.output.force })?;
         out!("{name}: snapshot {}", target.number());

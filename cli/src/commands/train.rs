@@ -43,7 +43,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     let store = match (of_store, context.named_store()) {
         (Some(_), _) => Some(context.open()?),
         (None, Some(_)) if args.dry_run => context.open_if_there()?,
-        (None, Some(_)) => Some(context.open_or_create(|| Ok(()))?),
+        (None, Some(_)) => Some(context.open_or_create()?),
         (None, None) => None,
     };
     let run = args.saving.run.clone().unwrap_or_else(|| name_of(&args.output));

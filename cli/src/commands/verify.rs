@@ -130,7 +130,7 @@ fn print_repair(args: &VerifyArgs, report: &RepairReport) -> Result<()> {
         out!("note: {note}");
     }
     if let Some(first) = report.history_from {
-        out!("the history before snapshot {first} cannot be read and is given up");
+        out!("of the snapshots before {first} only tagged ones can still be read: the others are given up");
     }
     match report.snapshot {
         _ if report.is_sound() => out!("nothing to repair"),

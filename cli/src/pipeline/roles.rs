@@ -125,6 +125,7 @@ impl Uses {
             for value in values {
                 match role {
                     Role::Aside => {}
+                    Role::Read if value.starts_with(gstore_model::hub::DATA_PREFIX) => {}
                     Role::Read => self.reads.push(path(value)),
                     Role::NamedRead => self.reads.push(path(unnamed(value))),
                     Role::Model => self.model(value, base),
@@ -138,7 +139,7 @@ impl Uses {
         }
         let output = call.value("output").filter(|output| !is_stream(output));
         if let (Some(output), "select", None) = (output, call.words[0].as_str(), call.value("scores")) {
-            self.writes.push(path(&format!("{output}.scores.csv")));
+            self.writes.push(path(&format!("{}.scores.csv", output.trim_end_matches('/'))));
         }
     }
 
@@ -169,7 +170,7 @@ fn is_template_file(text: &str) -> bool {
 
 /// Whether a command cannot do without a store.
 fn needs_store(call: &Call) -> bool {
-    const OF_STORES: [&str; 19] = [
+    const OF_STORES: [&str; 20] = [
         "add",
         "ingest",
         "select",
@@ -184,6 +185,7 @@ fn needs_store(call: &Call) -> bool {
         "gc",
         "backup",
         "restore",
+        "revert",
         "verify",
         "ls",
         "info",

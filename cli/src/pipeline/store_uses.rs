@@ -30,6 +30,8 @@ impl OfStore<'_> {
         let has = |id| !call.values(id).is_empty();
         match call.words[0].as_str() {
             "demo" | "merge" | "tag" | "token" => {}
+            // Without a name its data are datasets of their own.
+            "add" | "ingest" if dataset.is_none() => uses.writes.push(self.whole()),
             "add" | "delete" => uses.writes.extend(samples),
             "ingest" => {
                 if has("data") {
@@ -75,7 +77,7 @@ impl OfStore<'_> {
                     uses.reads.push(self.whole());
                 }
             }
-            "attach" | "compact" | "restore" => uses.writes.push(self.whole()),
+            "attach" | "compact" | "restore" | "revert" => uses.writes.push(self.whole()),
             "verify" if call.has("repair") => uses.writes.push(self.whole()),
             _ => uses.reads.push(self.whole()),
         }

@@ -106,13 +106,13 @@ fn refusals_say_what_and_where() {
     }
     let cases = [
         (
-            r#"{"role": "tool", "content": "x"}"#,
-            "message 1 has the role \"tool\"; known roles are system, user and assistant",
+            r#"{"role": "robot", "content": "x"}"#,
+            "message 1 has the role \"robot\"; known roles are system, user, assistant and tool",
         ),
         (r#"{"role": "user", "content": null}"#, "`messages[1].content` must be a string, found null"),
         (
             r#"{"role": "user", "content": [{"type": "text"}]}"#,
-            "`messages[1].content` must be a string, found a list",
+            "`messages[1].content[0].text` must be a string, found null",
         ),
         (r#"{"role": 1, "content": "x"}"#, "`messages[1].role` must be a string, found a number"),
         (r#"{"role": "user"}"#, "message 1 has no `content`"),

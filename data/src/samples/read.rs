@@ -27,7 +27,7 @@ pub(super) fn given(contents: &[Content]) -> impl Iterator<Item = TextSample> {
                 "messages": messages.iter().map(|m| json!([m.role.name(), m.content])).collect::<Vec<_>>(),
             }),
         };
-        let record = Record { id: None, content: content.clone(), metadata: Vec::new() };
+        let record = Record { id: None, content: content.clone(), metadata: Vec::new(), layout: None };
         let id = ids.id_of(&record, line.to_string().as_bytes());
         TextSample {
             row: row as u64,

@@ -6,7 +6,7 @@ use super::super::jsonl::ReadError;
 use super::Place;
 
 /// What is understood, for errors and help.
-pub(crate) const UNDERSTOOD: &str = ".jsonl .ndjson .json (one object a line), .parquet, .arrow .feather .ipc, .csv .tsv, each also with .gz or .zst; \
+pub(crate) const UNDERSTOOD: &str = ".jsonl .ndjson .json (one object a line, or one list), .parquet, .arrow .feather .ipc, .csv .tsv, each also with .gz or .zst; \
      folders of them; datasets saved by save_to_disk";
 
 /// Why training data cannot be read.
@@ -30,13 +30,13 @@ pub enum DataError {
         message: String,
     },
     /// A folder without data.
-    #[error("{}: the folder has no data files; understood are {UNDERSTOOD}", path.display())]
+    #[error("{}: the folder has no data files; supported: {UNDERSTOOD}", path.display())]
     EmptyFolder {
         /// The folder.
         path: PathBuf,
     },
     /// A name that says nothing.
-    #[error("{}: what is this? understood are {UNDERSTOOD}", path.display())]
+    #[error("{}: unknown format; supported: {UNDERSTOOD}", path.display())]
     Unknown {
         /// The file.
         path: PathBuf,
@@ -72,15 +72,6 @@ pub enum DataError {
     /// Reading lines.
     #[error(transparent)]
     Lines(#[from] ReadError),
-    /// A list in place of lines.
-    #[error(
-        "{}: the file is one JSON list, and one object a line is expected; convert it with  jq -c '.[]' {0} > {0}l",
-        path.display()
-    )]
-    List {
-        /// The file.
-        path: PathBuf,
-    },
     /// Something in the file is not as it should be.
     #[error("{}{}: {message}", path.display(), place.as_ref().map(|p| format!(", {p}")).unwrap_or_default())]
     Damaged {

@@ -2,7 +2,7 @@
 //!
 //! Paths are read in the order of the arguments. A folder gives every data file below it, a pattern every file
 //! that it matches, both sorted by path, byte by byte; hidden files and files of no known ending are left out
-//! of folders. A folder that `save_to_disk` wrote gives its files in the order that it lists.
+//! of folders, as are stores. A folder that `save_to_disk` wrote gives its files in the order that it lists.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -67,6 +67,9 @@ fn folder(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Dat
             format!("folders are nested more than {DEPTH} deep; is there a link to a folder above?");
         return Err(DataError::Damaged { path: path.to_owned(), place: None, message });
     }
+    if is_store(path) {
+        return Ok(());
+    }
     if let Some(splits) = splits(path)? {
         return Err(DataError::Splits { path: path.to_owned(), splits });
     }
@@ -90,6 +93,11 @@ fn folder(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Dat
         }
     }
     Ok(())
+}
+
+/// Whether a folder is a store: its files are no samples.
+fn is_store(folder: &Path) -> bool {
+    folder.join("CURRENT").is_file() && folder.join("manifests").is_dir()
 }
 
 /// The splits of a saved `DatasetDict`.

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::jsonl::JsonlReader;
-use super::unpack::{Count, Input};
+use super::list::Bytes;
+use super::unpack::Count;
 use super::{DataError, Place, RawRecord, RecordSource, Unit};
 
 pub(super) struct LineSource {
@@ -14,9 +15,9 @@ pub(super) struct LineSource {
 }
 
 impl LineSource {
-    pub(super) fn new(path: Arc<Path>, input: Input) -> Self {
-        let reader = JsonlReader::from_reader(&*path, input.bytes);
-        Self { path, reader, count: input.count }
+    pub(super) fn new(path: Arc<Path>, bytes: Bytes, count: Count) -> Self {
+        let reader = JsonlReader::from_reader(&*path, bytes);
+        Self { path, reader, count }
     }
 }
 
@@ -26,11 +27,6 @@ impl RecordSource for LineSource {
             Ok(line) => line,
             Err(error) => return Some(Err(error.into())),
         };
-        // A list spread over lines would fail as an invalid object; the message should say what to do
-        // instead.
-        if line.number == 1 && line.bytes.trim_ascii_start().starts_with(b"[") {
-            return Some(Err(DataError::List { path: self.path.to_path_buf() }));
-        }
         let place = Place { file: Arc::clone(&self.path), unit: Unit::Line, number: line.number };
         Some(Ok(RawRecord { place, json: line.bytes }))
     }

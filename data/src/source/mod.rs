@@ -1,8 +1,9 @@
 //! Files of training data, whatever their format: each gives its records one by one as JSON text.
 //!
 //! Invariants
-//! - a file of JSON lines gives the bytes of each line exactly as they stand; every other format gives
-//!   compact JSON that is made from the row, in the order of its columns and without those that are null
+//! - a file of JSON lines gives the bytes of each line exactly as they stand, one that is a JSON list its
+//!   items without the white space between their parts; every other format gives compact JSON that is made
+//!   from the row, in the order of its columns and without those that are null
 //! - memory is bounded by what the writer of the file chose to keep together (a line, a page and a batch of
 //!   rows of a Parquet file, a record batch of an Arrow file), never by the length of the file
 //! - a file that ends too early is an error, also where the cut falls between two records
@@ -16,6 +17,7 @@ mod error;
 mod find;
 mod format;
 mod lines;
+mod list;
 mod parquet;
 mod place;
 mod quotes;
@@ -66,7 +68,15 @@ impl DataFile {
     pub fn open(&self, fields: &FieldNames) -> Result<Box<dyn RecordSource>, DataError> {
         let path: Arc<std::path::Path> = Arc::from(self.path());
         Ok(match self.format() {
-            Format::Lines => Box::new(lines::LineSource::new(path, Input::open(self)?)),
+            Format::Lines => {
+                let (is_list, bytes, count) = list::is_list(Input::open(self)?).map_err(|error| {
+                    DataError::Damaged { path: path.to_path_buf(), place: None, message: error.to_string() }
+                })?;
+                match is_list {
+                    true => Box::new(list::ListSource::new(path, bytes, count)),
+                    false => Box::new(lines::LineSource::new(path, bytes, count)),
+                }
+            }
             Format::Csv { delimiter } => {
                 Box::new(csv::CsvSource::new(path, Input::open(self)?, self, delimiter, fields)?)
             }

@@ -11,6 +11,19 @@ pub enum Unit {
     Line,
     /// Rows of a table.
     Row,
+    /// Items of a list.
+    Item,
+}
+
+impl Unit {
+    /// What one of them is called.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Unit::Line => "line",
+            Unit::Row => "row",
+            Unit::Item => "item",
+        }
+    }
 }
 
 /// A line or row of a file; both count from 1.
@@ -37,11 +50,7 @@ impl Place {
 /// `line 3` or `row 3`, without the file.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = match self.unit {
-            Unit::Line => "line",
-            Unit::Row => "row",
-        };
-        write!(f, "{unit} {}", self.number)
+        write!(f, "{} {}", self.unit.noun(), self.number)
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) fn messages(messages: &[Message], eos: &str) -> Rendered {
             Role::System => rendered.push("<|system|>\n"),
             Role::User => rendered.push("<|user|>\n"),
             Role::Assistant => rendered.push(ASSISTANT),
+            Role::Tool => rendered.push("<|tool|>\n"),
         }
         if message.role == Role::Assistant {
             rendered.push_scored(&[content, eos, "\n"]);
@@ -61,11 +62,12 @@ mod tests {
                 message(Role::User, "\x1f hi \u{a0}"),
                 message(Role::Assistant, "\thello "),
                 message(Role::User, "bye"),
+                message(Role::Tool, "3"),
                 message(Role::Assistant, ""),
             ],
             "</s>",
         );
-        let text = "<|system|>\nbe brief\n<|user|>\nhi\n<|assistant|>\nhello</s>\n<|user|>\nbye\n<|assistant|>\n</s>\n";
+        let text = "<|system|>\nbe brief\n<|user|>\nhi\n<|assistant|>\nhello</s>\n<|user|>\nbye\n<|tool|>\n3\n<|assistant|>\n</s>\n";
         assert_eq!(rendered.text, text);
         assert_eq!(scored(&rendered), ["hello</s>\n", "</s>\n"]);
         assert!(rendered.add_special);

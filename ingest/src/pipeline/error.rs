@@ -147,6 +147,17 @@ pub enum IngestError {
         /// Positions that the model has.
         positions: usize,
     },
+    /// A tokenizer that is larger than the model.
+    #[error(
+        "the tokenizer has {tokens} tokens, up to token {}, and the model's vocabulary has {vocabulary}: the tokenizer belongs to another model",
+        tokens - 1
+    )]
+    OtherVocabulary {
+        /// Tokens that the tokenizer was made with.
+        tokens: usize,
+        /// Tokens that the model knows.
+        vocabulary: usize,
+    },
     /// Checkpoints of different architectures or modules in one run.
     #[error(
         "{} cannot be used with the adapter of checkpoint `{checkpoint}`: its factors are what is differentiated",
@@ -246,13 +257,26 @@ pub enum IngestError {
         source: AppendError,
     },
     /// An id that an earlier record of the same registration has.
-    #[error("{file}, {place}: id {id:?} stands on an earlier {} too; ids are unique in a dataset",
-        if matches!(place.unit, gstore_data::Unit::Line) { "line" } else { "row" }, file = place.file.display())]
+    #[error("{file}, {place}: id {id:?} stands on an earlier {} too; ids are unique in a dataset ({} keeps the first of each)",
+        place.unit.noun(), Remedy::Option("duplicates", "first"), file = place.file.display())]
     RepeatedId {
         /// Where it stands.
         place: Place,
         /// The id.
         id: String,
+    },
+    /// Several records that are no samples, or that the store does not take.
+    #[error("{}{count} records cannot be {}:{list}{}", if *enough { "at least " } else { "" },
+        if *of_text { "read" } else { "added" }, skip_bad(*of_text && !enough, *count))]
+    BadRecords {
+        /// How many.
+        count: u64,
+        /// The first of them with what is wrong, a line each.
+        list: String,
+        /// Whether none of them can be read.
+        of_text: bool,
+        /// Whether there are so many that the rest were not read.
+        enough: bool,
     },
     /// Data that cannot be read.
     #[error(transparent)]
@@ -409,6 +433,13 @@ pub enum IngestError {
     },
 }
 
+fn skip_bad(possible: bool, count: u64) -> String {
+    match possible {
+        true => format!("\n  {} leaves them out", Remedy::Option("skip_bad", &count.to_string())),
+        false => String::new(),
+    }
+}
+
 fn leave_out(registered: Option<&str>) -> String {
     match registered {
         Some(dataset) => format!("leave them out with {}", Remedy::Delete(dataset)),
@@ -428,6 +459,29 @@ impl IngestError {
             | Self::Job(JobError::Store(StoreError::Storage(error))) => error.is_full(),
             _ => false,
         }
+    }
+
+    /// Whether a record's text is no sample.
+    pub(super) fn is_of_text(&self) -> bool {
+        match self {
+            Self::Record { .. } => true,
+            Self::Data(DataError::Lines(error)) => error.is_of_line(),
+            _ => false,
+        }
+    }
+
+    /// Whether an earlier record of the same files has a record's id.
+    pub(super) fn is_repeated_id(&self) -> bool {
+        match self {
+            Self::RepeatedId { .. } => true,
+            Self::Append { source, .. } => matches!(source, AppendError::DuplicateId { .. }),
+            _ => false,
+        }
+    }
+
+    /// Whether one record is at fault, and others may be good.
+    pub(super) fn is_of_record(&self) -> bool {
+        self.is_of_text() || self.is_repeated_id()
     }
 
     /// Whether the request itself was wrong, whatever the files and the store hold.

@@ -4,6 +4,7 @@
 //! by window, and publishes everything in one commit at the end. Stopped or killed, the same request goes on
 //! from what is sealed and ends with the same content.
 
+mod bad;
 mod compute;
 mod describe;
 mod error;
@@ -41,10 +42,13 @@ pub use gstore_core::{Kind, Progress, Silent, Unit};
 pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
 pub use preview::Preview;
-pub use register::{AddClient, AddOutcome, AddReport, AddRequest, add, add_of, add_until, check_data};
+pub use register::{
+    AddClient, AddOutcome, AddReport, AddRequest, Duplicates, add, add_of, add_until, check_data,
+};
 pub use request::{CheckpointArg, CheckpointWeights, EmbeddingForm, IngestRequest, ProjectionChoice};
 pub use run::Ending;
 pub use shard::{ShardReport, ShardRequest, ingest_shard};
+pub use tracked::positions;
 
 use compute::Computer;
 use prepare::Preparer;
@@ -71,7 +75,7 @@ pub struct IngestReport {
 
 /// Computes and publishes what a plan says is missing.
 ///
-/// `cancel` stops the run after the current batch; sealed windows are kept for the next
+/// `cancel` stops the run after the current batch; what is computed is sealed and kept for the next
 /// run of the same request.
 ///
 /// # Errors
@@ -137,6 +141,9 @@ fn compute_and_seal(
     let works = remaining(job, plan, &mut done);
     room::check_work(plan, &works, &samples, place)?;
     let counts = tokens::count(job, plan, &samples, progress, cancel)?;
+    if !cancel.is_raised() {
+        counts.notes(plan.request.text.max_length).iter().for_each(|note| progress.note(note));
+    }
     let total: u64 = works.iter().map(|work| counts.tokens_of(&work.rows())).sum();
     if done.resumed > 0 {
         progress
@@ -165,11 +172,13 @@ fn compute_and_seal(
             progress.note(&warning);
         }
         let threads = checkpoint.memory.threads;
-        done.ending = run::run_checkpoint(job, work, &preparer, &computer, threads, progress, cancel)?;
+        let both = (&preparer, &computer);
+        let (ending, rows) = run::run_checkpoint(job, work, both, &plan.request, threads, progress, cancel)?;
+        done.ending = ending;
+        done.computed += rows;
         if done.ending == Ending::Stopped {
             break;
         }
-        done.computed += work.rows().len();
         done.tokens += counts.tokens_of(&work.rows());
     }
     progress.finish();

@@ -143,6 +143,7 @@ impl IngestPlan {
         // The model goes first: of a folder of another architecture that is what the user should hear.
         let base = ModelFolder::open(&request.model)?;
         let encoder = encoder(&request)?;
+        check_vocabulary(&encoder, base.decoder())?;
         let encoding = encoder.spec();
         let rows = first_rows(&*snapshot.live_rows(&dataset)?, request.limit);
         check_stored(&encoder, &snapshot, &dataset, &rows, progress)?;
@@ -265,7 +266,7 @@ impl IngestPlan {
 pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
     check_request(request)?;
     let base = ModelFolder::open(&request.model)?;
-    encoder(request)?;
+    check_vocabulary(&encoder(request)?, base.decoder())?;
     for arg in &request.checkpoints {
         let tracked = Tracked::find(request, &base, arg)?;
         tracked.projection.check()?;
@@ -277,6 +278,13 @@ pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
         }
     }
     Ok(())
+}
+
+/// Refuses a tokenizer with tokens that the model has no row for. Tokens that were added to it later may lack
+/// one: a text that has such a token is refused when it is read.
+fn check_vocabulary(encoder: &TextEncoder, decoder: &Decoder) -> Result<(), IngestError> {
+    let (tokens, vocabulary) = (encoder.vocabulary(), decoder.vocab_size);
+    if tokens > vocabulary { Err(IngestError::OtherVocabulary { tokens, vocabulary }) } else { Ok(()) }
 }
 
 /// The base's tokenizer and template, which all checkpoints share.

@@ -83,7 +83,7 @@ impl Preview {
             replaced,
             kept: found.kept.len(),
             left_out: left_out.len(),
-            snapshot: None,
+            ..AddReport::default()
         };
         Ok(Self { report, stored, added })
     }

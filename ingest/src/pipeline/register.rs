@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gstore_core::{Cancel, sha256_hex};
+use gstore_core::{Cancel, Remedy, sha256_hex};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -16,12 +16,13 @@ use gstore_store::{
     NewSample, Pushed, SampleAppend, Store, WriteNote,
 };
 
+use super::bad::{Bad, Unscorable};
 use super::request::IngestRequest;
 use super::room::{SAMPLE_ROWS, check_new};
 use super::{IngestError, Progress, Unit};
 use gstore_data::{
-    ColumnOverride, DataFile, Field, FieldNames, IdAllocator, Place, Record, RecordSource, Schema,
-    SchemaBuilder, find,
+    ColumnOverride, Content, DataFile, Field, FieldNames, IdAllocator, Layout, Place, Record, RecordSource,
+    Schema, SchemaBuilder, find,
 };
 
 /// Data to register.
@@ -33,14 +34,30 @@ pub struct AddRequest {
     pub data: Vec<PathBuf>,
     /// Names under which the records keep what is looked for, as `field=key`; none if they use gstore's own.
     pub fields: Vec<String>,
+    /// The layout of the records; without one each record's own, as its keys show it.
+    pub layout: Option<Layout>,
     /// Types of columns, as `name:type`.
     pub columns: Vec<String>,
+    /// How many records that cannot be read are left out; with more of them nothing is added.
+    pub skip_bad: u64,
+    /// What happens to a record whose id an earlier one of the same files has.
+    pub duplicates: Duplicates,
     /// What happens to a line that differs from the stored sample of its id.
     pub if_changed: IfChanged,
     /// What happens to a line whose id was deleted.
     pub if_deleted: IfDeleted,
     /// The command as the history shows it.
     pub command: String,
+}
+
+/// What happens to a record whose id an earlier one of the same registration has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Duplicates {
+    /// Nothing is added.
+    #[default]
+    Refuse,
+    /// The first one stays, and the others are counted.
+    First,
 }
 
 impl AddRequest {
@@ -50,7 +67,10 @@ impl AddRequest {
             dataset: dataset.into(),
             data: data.into_iter().collect(),
             fields: Vec::new(),
+            layout: None,
             columns: Vec::new(),
+            skip_bad: 0,
+            duplicates: Duplicates::Refuse,
             if_changed: IfChanged::Refuse,
             if_deleted: IfDeleted::default(),
             command: String::new(),
@@ -59,7 +79,7 @@ impl AddRequest {
 }
 
 /// What a registration did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct AddReport {
     /// New samples.
     pub added: u64,
@@ -71,6 +91,14 @@ pub struct AddReport {
     pub kept: u64,
     /// Lines whose ids were deleted before, which were left out.
     pub left_out: u64,
+    /// Records that could not be read and were left out.
+    pub skipped: u64,
+    /// Records that were left out because an earlier one has their id.
+    pub duplicates: u64,
+    /// Records without a token that could be scored, whatever the tokenizer.
+    pub unscorable: u64,
+    /// The layout of the first record that has none of gstore's own.
+    pub layout: Option<Layout>,
     /// The published snapshot, if anything was added.
     pub snapshot: Option<u64>,
 }
@@ -154,7 +182,7 @@ fn add_named(
     progress.start("reading samples", 2 * input.bytes()?, Unit::Bytes);
     let key = client.and_then(|client| client.key.as_deref());
     let mut content = key.map(|_| Sha256::new());
-    let schema = find_columns(request, &input, columns, content.as_mut(), progress, cancel)?;
+    let (schema, mut found) = find_columns(request, &input, columns, content.as_mut(), progress, cancel)?;
     let digest = content.map(|content| sha256_hex(content.finalize().as_slice()));
     let write = key.zip(digest).map(|(key, digest)| ClientWrite::new(key, digest)).transpose();
     let write = write.map_err(CommitError::from)?;
@@ -177,26 +205,10 @@ fn add_named(
         // Reading takes a while, and the lock may.
         append.base().same_dataset(before)?;
     }
-    let first_new = append.first_row();
-    let mut ids = IdAllocator::new();
-    let mut records = 0u64;
-    let mut texts = Vec::new();
-    let wanted = then.map_or(0, |_| SAMPLE_ROWS);
-    input.each(progress, cancel, |place, json, record| {
-        if records < wanted {
-            texts.push(record.content.clone());
-        }
-        records += 1;
-        let id = ids.id_of(&record, json);
-        let file = place.file.to_path_buf();
-        let metadata = schema
-            .row(place.clone(), record.metadata)
-            .map_err(|source| IngestError::Schema { path: file, source })?;
-        push(&mut append, first_new, &place, NewSample { id: &id, record: Some(json), metadata })
-    })?;
+    let texts = fill(&mut append, request, &input, &schema, then, &mut found, progress, cancel)?;
     progress.finish();
-    if records == 0 {
-        return Err(no_samples(request));
+    for note in &found.notes {
+        progress.note(note);
     }
     if let Some(then) = then {
         let new = append.report();
@@ -209,20 +221,87 @@ fn add_named(
     let report = append.finish()?;
     Ok(AddOutcome::Done(AddReport {
         added: report.added,
-        unchanged: report.unchanged,
+        // Equal records of these very files are not there already.
+        unchanged: report.unchanged.saturating_sub(found.equal),
         replaced: report.replaced,
         kept: report.kept,
         left_out: report.left_out,
+        skipped: found.skipped,
+        duplicates: found.duplicates,
+        unscorable: found.unscorable,
+        layout: found.layout,
         snapshot: report.snapshot,
     }))
 }
 
-/// Opens every file and reads the first record, without a store: what is wrong with the request, or with the
-/// data from its start, shows before a store is made for it.
+/// What was found in the records.
+#[derive(Default)]
+struct Found {
+    skipped: u64,
+    duplicates: u64,
+    /// Duplicates that are equal to the first of their id.
+    equal: u64,
+    unscorable: u64,
+    layout: Option<Layout>,
+    /// What people are told of it.
+    notes: Vec<String>,
+}
+
+/// Stores the rows of the records; gives the texts of the first ones, as many as an ingest that follows asks
+/// for.
+#[allow(clippy::too_many_arguments)] // one step of a longer function
+fn fill(
+    append: &mut SampleAppend,
+    request: &AddRequest,
+    input: &Input,
+    schema: &Schema,
+    then: Option<&IngestRequest>,
+    found: &mut Found,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+) -> Result<Vec<Content>, IngestError> {
+    let first_new = append.first_row();
+    let mut ids = IdAllocator::new();
+    let mut records = 0u64;
+    let mut texts = Vec::new();
+    let wanted = then.map_or(0, |_| SAMPLE_ROWS);
+    let mut bad = Bad::default();
+    let add = |place: Place, json: &[u8], record: Record| {
+        if records < wanted {
+            texts.push(record.content.clone());
+        }
+        records += 1;
+        let id = ids.id_of(&record, json);
+        let file = place.file.to_path_buf();
+        let metadata = schema
+            .row(place.clone(), record.metadata)
+            .map_err(|source| IngestError::Schema { path: file, source })?;
+        let sample = NewSample { id: &id, record: Some(json), metadata };
+        match (push(append, first_new, &place, sample), request.duplicates) {
+            (Err(error), Duplicates::First) if error.is_repeated_id() => {
+                found.duplicates += 1;
+                found.equal += u64::from(matches!(error, IngestError::RepeatedId { .. }));
+                Ok(())
+            }
+            (pushed, _) => pushed,
+        }
+    };
+    // What cannot be read was counted before.
+    let mut left_out = |error: IngestError| if error.is_of_text() { Ok(()) } else { bad.note(error) };
+    input.each(progress, cancel, &mut left_out, add)?;
+    bad.check(0)?;
+    if records == 0 {
+        return Err(no_samples(request));
+    }
+    Ok(texts)
+}
+
+/// Opens every file and reads up to the first record, without a store: what is wrong with the request or the
+/// files shows before anything is done. Records that are no samples are left to [`add`], which names several.
 ///
 /// # Errors
-/// A name or option that cannot be used, a file that is missing, unreadable or of another format; a first
-/// record that is no sample, or none at all.
+/// A name or option that cannot be used, a file that is missing, unreadable or of another format; no record
+/// at all.
 pub fn check_data(request: &AddRequest) -> Result<(), IngestError> {
     dataset(request)?;
     overrides(request)?;
@@ -230,7 +309,11 @@ pub fn check_data(request: &AddRequest) -> Result<(), IngestError> {
     let mut found = false;
     for file in &input.files {
         let mut source = file.open(&input.fields)?;
-        found = found || input.next(source.as_mut(), |_, _, _| Ok(()))?;
+        found = found
+            || match input.next(source.as_mut(), |_, _, _| Ok(())) {
+                Err(error) if error.is_of_text() => true,
+                read => read?,
+            };
     }
     if found { Ok(()) } else { Err(no_samples(request)) }
 }
@@ -245,12 +328,13 @@ pub(super) fn each_record(
 ) -> Result<(), IngestError> {
     let input = Input::find(request)?;
     progress.start(stage, input.bytes()?, Unit::Bytes);
-    input.each(progress, cancel, |place, _, record| {
+    let mut bad = Bad::default();
+    input.each(progress, cancel, &mut |error| bad.note(error), |place, _, record| {
         f(&place, &record);
         Ok(())
     })?;
     progress.finish();
-    Ok(())
+    bad.check(request.skip_bad)
 }
 
 fn dataset(request: &AddRequest) -> Result<DatasetName, IngestError> {
@@ -297,14 +381,24 @@ fn find_columns(
     mut content: Option<&mut Sha256>,
     progress: &mut dyn Progress,
     cancel: &Cancel,
-) -> Result<Schema, IngestError> {
+) -> Result<(Schema, Found), IngestError> {
     let mut builder = SchemaBuilder::new(overrides(request)?, &existing);
     let mut has_id = false;
+    let (mut found, mut bad, mut unscorable) = (Found::default(), Bad::default(), Unscorable::default());
+    let mut records = 0u64;
     if let Some(content) = &mut content {
         let AddRequest { fields, columns, if_changed, if_deleted, .. } = request;
         content.update(format!("{fields:?} {columns:?} {if_changed:?} {if_deleted:?}"));
+        let AddRequest { layout, skip_bad, duplicates, .. } = request;
+        // Keys of writes that knew nothing of these stay what they were.
+        if layout.is_some() || *skip_bad > 0 || *duplicates != Duplicates::Refuse {
+            content.update(format!(" {layout:?} {skip_bad} {duplicates:?}"));
+        }
     }
-    input.each(progress, cancel, |place, json, record| {
+    input.each(progress, cancel, &mut |error| bad.note(error), |place, json, record| {
+        records += 1;
+        found.layout = found.layout.or(record.layout);
+        unscorable.look(&place, &record.content);
         if let Some(content) = &mut content {
             // With its length, so that nothing can be cut elsewhere.
             content.update((json.len() as u64).to_le_bytes());
@@ -314,13 +408,23 @@ fn find_columns(
         let path = place.file.to_path_buf();
         builder.observe(place, &record).map_err(|source| IngestError::Schema { path, source })
     })?;
+    found.notes.extend(bad.told());
+    found.skipped = bad.count();
+    bad.check(request.skip_bad)?;
+    if let (Some(layout), None) = (found.layout, request.layout) {
+        let option = Remedy::Option("layout", layout.name());
+        found.notes.push(format!("the records are read as {layout} data ({option})"));
+    }
+    found.unscorable = unscorable.count();
+    found.notes.extend(unscorable.told(records));
     let path = request.data.first().cloned().unwrap_or_default();
     for (field, seen) in [(Field::Id, has_id), (Field::Subtask, builder.has_seen(Field::Subtask.name()))] {
         if let (Some(key), false) = (input.fields.key_of(field), seen) {
             return Err(IngestError::FieldNever { path, field, key: key.to_owned() });
         }
     }
-    builder.finish().map_err(|source| IngestError::Schema { path, source })
+    let schema = builder.finish().map_err(|source| IngestError::Schema { path, source })?;
+    Ok((schema, found))
 }
 
 /// Files, and how their records are read.
@@ -333,6 +437,7 @@ impl Input {
     fn find(request: &AddRequest) -> Result<Self, IngestError> {
         Ok(Self {
             fields: FieldNames::parse(&request.fields)
+                .and_then(|fields| fields.with_layout(request.layout))
                 .map_err(|source| IngestError::FieldOption { source })?,
             files: find(&request.data)?,
         })
@@ -352,18 +457,25 @@ impl Input {
         })
     }
 
-    /// Calls `f` with place, stored text and content of every record; errors name the file and the line or
-    /// row.
+    /// Calls `f` with place, stored text and content of every record. Errors of a single record, which name
+    /// the file and the line or row, go to `bad`, which says whether to go on.
     fn each(
         &self,
         progress: &mut dyn Progress,
         cancel: &Cancel,
+        bad: &mut dyn FnMut(IngestError) -> Result<(), IngestError>,
         mut f: impl FnMut(Place, &[u8], Record) -> Result<(), IngestError>,
     ) -> Result<(), IngestError> {
         for file in &self.files {
             let mut source = file.open(&self.fields)?;
             let mut done = 0;
-            while self.next(source.as_mut(), &mut f)? {
+            loop {
+                match self.next(source.as_mut(), &mut f) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) if error.is_of_record() => bad(error)?,
+                    Err(error) => return Err(error),
+                }
                 let read = source.bytes_read();
                 progress.advance(read.saturating_sub(done));
                 done = done.max(read);

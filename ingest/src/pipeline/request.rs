@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use gstore_core::{GradientForm, Kind, KindSource};
 use gstore_store::{DType, Granularity};
@@ -59,6 +60,8 @@ pub struct IngestRequest {
     pub weights: Vec<f64>,
     /// Whether vectors that do not fit on the disk are refused before they are computed.
     pub check_room: bool,
+    /// How long what is computed of a window may wait to be sealed: so much work is lost by a crash.
+    pub seal_after: Duration,
     /// Where the folders above come from, if that is not the folder itself: `org/name@revision(commit)`.
     pub origins: BTreeMap<PathBuf, String>,
     /// The command as the history shows it.
@@ -71,6 +74,9 @@ impl IngestRequest {
 
     /// Tokens in one batch unless others are asked for.
     pub const BATCH_TOKENS: u32 = 512;
+
+    /// How long what is computed waits to be sealed unless told otherwise.
+    pub const SEAL_AFTER: Duration = Duration::from_secs(300);
 
     /// A request with everything as the command line has it by default: the base model, one
     /// thread, and no kind yet.
@@ -98,6 +104,7 @@ impl IngestRequest {
             run: "run".to_owned(),
             weights: Vec::new(),
             check_room: true,
+            seal_after: Self::SEAL_AFTER,
             origins: BTreeMap::new(),
             command: String::new(),
         }

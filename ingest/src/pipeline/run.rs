@@ -2,19 +2,22 @@
 //!
 //! One thread prepares batches, workers run the model, the calling thread writes. Every batch is computed by
 //! one worker alone and written in row order, so the result does not depend on the number of workers. Windows
-//! are sealed one after the other: what is sealed is never computed again.
+//! are sealed one after the other, and what is there of a window every few minutes and when the run is stopped:
+//! what is sealed is never computed again. How often that happens changes files and no value.
 //!
 //! Memory: the weights, for each worker one batch of activations and gradients, at most [`ahead`] finished
 //! batches that wait for their turn, and one window of tokens with the text that is being read.
 
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use gstore_core::Cancel;
 use gstore_core::parallel::{self, Give};
-use gstore_store::{Job, RowSet, SegmentWriter};
+use gstore_store::{Granularity, Job, RowSet, SegmentWriter};
 
 use super::compute::{Computed, Computer};
 use super::prepare::{Prepared, Preparer};
+use super::request::IngestRequest;
 use super::work::{CheckpointWork, WindowWork};
 use super::{IngestError, Progress};
 
@@ -50,49 +53,60 @@ pub enum Ending {
     Stopped,
 }
 
-/// Computes and seals every missing window of one checkpoint.
+/// Computes and seals every missing window of one checkpoint. Returns how many rows were sealed, too.
 ///
 /// # Errors
-/// The first failure in the order of the batches; windows sealed before it stay.
+/// The first failure in the order of the batches; what was sealed before it stays.
 pub fn run_checkpoint(
     job: &mut Job,
     work: &CheckpointWork,
-    preparer: &Preparer<'_>,
-    computer: &Computer,
+    (preparer, computer): (&Preparer<'_>, &Computer),
+    request: &IngestRequest,
     threads: usize,
     progress: &mut dyn Progress,
     cancel: &Cancel,
-) -> Result<Ending, IngestError> {
+) -> Result<(Ending, u64), IngestError> {
     let compute = |task: Task| -> Result<Done, IngestError> {
         let Task { window, last_of_window, tokens, batch } = task;
         Ok(Done { window, last_of_window, tokens, rows: computer.compute(&batch)? })
     };
     let mut open: Option<OpenWindow> = None;
-    let mut sealed = 0;
+    let (mut windows, mut rows) = (0, 0);
     let write = |done: Done| -> Result<ControlFlow<()>, IngestError> {
         if cancel.is_raised() {
             return Ok(ControlFlow::Break(()));
         }
-        let window = match &mut open {
-            Some(window) => window,
-            None => open.insert(OpenWindow::begin(job, work, &work.windows[done.window])?),
-        };
+        // A row's tokens may lie in two batches, and are never in two segments.
+        let next = done.rows.first().map(|computed| computed.row);
+        if let Some(window) = open.take_if(|window| {
+            window.begun.elapsed() >= request.seal_after && window.last.is_some() && window.last != next
+        }) {
+            rows += window.seal(job)?;
+        }
+        let window = open.get_or_insert_with(|| OpenWindow::begin(work, &work.windows[done.window]));
         for computed in &done.rows {
-            window.push(computed)?;
+            window.push(job, computed)?;
         }
         progress.advance(done.tokens);
         if done.last_of_window {
             if let Some(window) = open.take() {
-                window.seal(job)?;
+                rows += window.seal(job)?;
             }
-            sealed += 1;
+            windows += 1;
         }
         Ok(ControlFlow::Continue(()))
     };
     let threads = threads.max(1);
     let prepare = |give: Give<'_, Task>| produce(work, preparer, give, cancel);
     parallel::pipeline(threads, ahead(threads) as usize, prepare, compute, write)?;
-    Ok(if sealed == work.windows.len() { Ending::Finished } else { Ending::Stopped })
+    if windows == work.windows.len() {
+        return Ok((Ending::Finished, rows));
+    }
+    // Of a row with a vector for each token, the last ones may be missing.
+    if let Some(window) = open.filter(|_| request.granularity == Granularity::Sample) {
+        rows += window.seal(job)?;
+    }
+    Ok((Ending::Stopped, rows))
 }
 
 /// Prepares the batches of every missing window, in order.
@@ -116,9 +130,14 @@ fn produce(
     Ok(())
 }
 
-/// The segments of the window that is being written, one for each feature that lacks it.
+/// The segments of the window that is being written, one for each feature that lacks some of it.
 struct OpenWindow {
     writers: Vec<FeatureWindow>,
+    begun: Instant,
+    /// The last row that was written.
+    last: Option<u64>,
+    /// Rows that were written.
+    rows: u64,
 }
 
 struct FeatureWindow {
@@ -128,41 +147,53 @@ struct FeatureWindow {
     vector: usize,
     /// Rows that the feature lacks.
     rows: RowSet,
-    writer: SegmentWriter,
+    /// Begun with the first row: a segment has at least one.
+    writer: Option<SegmentWriter>,
 }
 
 impl OpenWindow {
-    fn begin(job: &mut Job, work: &CheckpointWork, window: &WindowWork) -> Result<Self, IngestError> {
+    fn begin(work: &CheckpointWork, window: &WindowWork) -> Self {
         let mut writers = Vec::new();
         for (vector, feature) in work.features.iter().enumerate() {
             let rows = window.missing_of(vector);
             if !rows.is_empty() {
-                let writer = job.segment_writer(*feature)?;
-                writers.push(FeatureWindow { feature: *feature, vector, rows: rows.clone(), writer });
+                writers.push(FeatureWindow { feature: *feature, vector, rows: rows.clone(), writer: None });
             }
         }
-        Ok(Self { writers })
+        Self { writers, begun: Instant::now(), last: None, rows: 0 }
     }
 
-    fn push(&mut self, computed: &Computed) -> Result<(), IngestError> {
+    fn push(&mut self, job: &mut Job, computed: &Computed) -> Result<(), IngestError> {
         let Computed { row, pos, flags, vectors } = computed;
+        let mut wanted = false;
         for window in &mut self.writers {
             if window.rows.contains(*row) {
+                wanted = true;
                 let vector = vectors.get(window.vector);
                 let flags = flags.union(vectors.flags(window.vector));
+                let writer = match &mut window.writer {
+                    Some(writer) => writer,
+                    None => window.writer.insert(job.segment_writer(window.feature)?),
+                };
                 match pos {
-                    Some(pos) => window.writer.push_token((*row, *pos), vector, flags)?,
-                    None => window.writer.push(*row, vector, flags)?,
+                    Some(pos) => writer.push_token((*row, *pos), vector, flags)?,
+                    None => writer.push(*row, vector, flags)?,
                 }
             }
         }
+        if wanted && self.last != Some(*row) {
+            (self.last, self.rows) = (Some(*row), self.rows + 1);
+        }
         Ok(())
     }
 
-    fn seal(self, job: &mut Job) -> Result<(), IngestError> {
+    /// Seals what was written; returns how many rows that are.
+    fn seal(self, job: &mut Job) -> Result<u64, IngestError> {
         for window in self.writers {
-            job.seal(window.feature, window.writer)?;
+            if let Some(writer) = window.writer {
+                job.seal(window.feature, writer)?;
+            }
         }
-        Ok(())
+        Ok(self.rows)
     }
 }

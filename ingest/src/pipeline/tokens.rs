@@ -1,6 +1,6 @@
 //! Token counts of the samples: they are the encoding's part of the store, and tell how long a run will take.
 
-use gstore_core::Cancel;
+use gstore_core::{Cancel, Remedy, many};
 use gstore_store::{CELL_ROWS, EncodingWriter, Granularity, Job, RowSet, SampleReader, TokenCount};
 
 use super::plan::IngestPlan;
@@ -11,10 +11,16 @@ use super::{IngestError, Progress, Unit};
 #[derive(Debug, Default)]
 pub struct Counts {
     cells: Vec<(u64, u64, u64)>,
+    rows: u64,
+    truncated: u64,
+    unscored: u64,
 }
 
 impl Counts {
     fn add(&mut self, count: &TokenCount) {
+        self.rows += 1;
+        self.truncated += u64::from(count.truncated);
+        self.unscored += u64::from(count.scored == 0);
         let cell = count.row / CELL_ROWS;
         match self.cells.last_mut() {
             Some((last, rows, tokens)) if *last == cell => {
@@ -23,6 +29,25 @@ impl Counts {
             }
             _ => self.cells.push((cell, 1, u64::from(count.tokens))),
         }
+    }
+
+    /// What people should know of the rows, whose texts end after `max_length` tokens.
+    pub fn notes(&self, max_length: u32) -> Vec<String> {
+        let of = |n: u64| format!("{n} of {}", many(self.rows, "row"));
+        let mut notes = Vec::new();
+        if self.truncated > 0 {
+            let (verb, them) = if self.truncated == 1 { ("is", "its") } else { ("are", "their") };
+            notes.push(format!(
+                "{} {verb} longer than {max_length} tokens: {them} rest is not read ({})",
+                of(self.truncated),
+                Remedy::Option("max_length", "N")
+            ));
+        }
+        if self.unscored > 0 {
+            let verb = if self.unscored == 1 { "has" } else { "have" };
+            notes.push(format!("{} {verb} no scored token, and will have no score", of(self.unscored)));
+        }
+        notes
     }
 
     /// Tokens of some rows; of a part of a cell, its share.

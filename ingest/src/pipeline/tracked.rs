@@ -1,5 +1,7 @@
 //! Differentiated tensors of a checkpoint, and the sizes that follow.
 
+use std::path::Path;
+
 use gstore_core::Kind;
 use gstore_store::ModuleGroup;
 
@@ -133,6 +135,17 @@ impl Tracked {
 fn is_same_shape(tuned: &Decoder, base: &Decoder) -> bool {
     let sizes = |d: &Decoder| (d.architecture, d.layers, d.hidden_size, d.intermediate_size, d.heads);
     sizes(tuned) == sizes(base)
+}
+
+/// How many positions a model has a table of; none if it can go on as far as one likes.
+///
+/// # Errors
+/// A folder that is no model.
+pub fn positions(model: &Path) -> Result<Option<u32>, IngestError> {
+    let folder = ModelFolder::open(model)?;
+    let decoder = folder.decoder();
+    let learned = decoder.positions == Positions::Learned;
+    Ok(learned.then(|| u32::try_from(decoder.max_positions).unwrap_or(u32::MAX)))
 }
 
 /// Refuses layers and lengths that the model lacks.

@@ -36,9 +36,7 @@ pub enum ModelError {
         message: String,
     },
     /// The architecture is not one that gstore can differentiate.
-    #[error(
-        "{path}: architecture {found} is not supported, what is missing: {missing}; supported: {supported}"
-    )]
+    #[error("{path}: architecture {found} is not supported yet ({missing}); supported: {supported}")]
     UnsupportedArchitecture {
         /// The configuration file.
         path: PathBuf,

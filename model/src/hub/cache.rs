@@ -6,12 +6,14 @@
 //! models--org--name/refs/REVISION            the commit of a branch or tag
 //! .locks/models--org--name/DIGEST.lock       locked by who downloads the file
 //! ```
+//! Those of datasets begin with `datasets--`.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::HubRef;
+use super::files::Kind;
 
 /// A file of a commit.
 pub(super) struct Remote {
@@ -35,8 +37,9 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    pub(super) fn new(root: PathBuf, reference: &HubRef) -> Self {
-        Self { root, repository: format!("models--{}--{}", reference.org(), reference.name()) }
+    pub(super) fn new(root: PathBuf, kind: Kind, reference: &HubRef) -> Self {
+        let (kind, org, name) = (kind.plural(), reference.org(), reference.name());
+        Self { root, repository: format!("{kind}--{org}--{name}") }
     }
 
     pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
@@ -77,18 +80,19 @@ impl Cache {
     /// never missing once it was there.
     pub(super) fn link(&self, commit: &str, file: &Remote) -> io::Result<()> {
         static LINKS: AtomicU64 = AtomicU64::new(0);
-        let folder = self.snapshot(commit);
-        let link = folder.join(&file.name);
+        let link = self.snapshot(commit).join(&file.name);
         if is_whole(&link, file) {
             return Ok(());
         }
+        let folder = link.parent().map_or_else(|| self.snapshot(commit), Path::to_owned);
         fs_err::create_dir_all(&folder)?;
         let number = LINKS.fetch_add(1, Ordering::Relaxed);
         let part = folder.join(format!(".link-{}-{number}", std::process::id()));
         // What a process of the same number left when it was killed.
         let _ = fs_err::remove_file(&part);
-        fs_err::os::unix::fs::symlink(Path::new("../../blobs").join(&file.digest), &part)?;
-        fs_err::rename(&part, link).inspect_err(|_| drop(fs_err::remove_file(&part)))
+        let up = "../".repeat(2 + file.name.matches('/').count());
+        fs_err::os::unix::fs::symlink(Path::new(&up).join("blobs").join(&file.digest), &part)?;
+        fs_err::rename(&part, &link).inspect_err(|_| drop(fs_err::remove_file(&part)))
     }
 
     /// The lock file of a download, held while it runs.

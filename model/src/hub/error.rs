@@ -1,4 +1,4 @@
-//! Errors of finding or fetching a model or adapter.
+//! Errors of finding or fetching a model, an adapter or a dataset.
 
 use std::path::PathBuf;
 
@@ -59,6 +59,22 @@ pub enum HubError {
         commit: String,
         /// What is missing.
         file: String,
+    },
+    /// Not the name of a dataset.
+    #[error(
+        "{text:?} is no dataset of the Hub: write hf://org/name, with /configuration, @revision or #split"
+    )]
+    DataName {
+        /// What was given.
+        text: String,
+    },
+    /// A dataset without what was asked for.
+    #[error("{reference}: the dataset has {message}")]
+    Data {
+        /// What was given.
+        reference: String,
+        /// What is wrong.
+        message: String,
     },
     /// No room for the download.
     #[error(

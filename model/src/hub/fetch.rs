@@ -14,8 +14,9 @@ use sha2::{Digest, Sha256};
 use ureq::http::header::CONTENT_RANGE;
 
 use super::cache::{Cache, Remote, is_hex};
+use super::files::Want;
 use super::http::{Client, Trouble, retried};
-use super::{HubConfig, HubError, HubOrigin, HubRef, Need, Resolved, environment};
+use super::{HubConfig, HubError, HubOrigin, HubRef, Resolved, environment};
 use gstore_core::{Progress, Unit};
 
 /// The longest listing that is read.
@@ -24,7 +25,7 @@ const LISTING: u64 = 64 << 20;
 /// One repository, and who asks for it.
 struct Fetch<'a> {
     reference: &'a HubRef,
-    need: Need,
+    want: &'a dyn Want,
     cache: &'a Cache,
     client: Client,
 }
@@ -32,13 +33,13 @@ struct Fetch<'a> {
 /// The folder of a repository in the cache, with everything that is needed in it.
 pub(super) fn download(
     reference: &HubRef,
-    need: Need,
+    want: &dyn Want,
     config: &HubConfig,
     progress: &mut dyn Progress,
 ) -> Result<Resolved, HubError> {
-    let cache = Cache::new(config.cache.clone().unwrap_or_else(environment::cache), reference);
+    let cache = Cache::new(config.cache.clone().unwrap_or_else(environment::cache), want.kind(), reference);
     let found = cache.find(reference.revision()).ok_or_else(|| "everything".to_owned());
-    let folder = match found.and_then(|folder| need.lacking(&folder).map_or(Ok(folder), Err)) {
+    let folder = match found.and_then(|folder| want.lacking(&folder).map_or(Ok(folder), Err)) {
         // A commit never changes, so there is nothing to ask.
         Ok(folder) if config.offline || is_hex(reference.revision(), 40) => folder,
         Err(lacking) if config.offline => {
@@ -48,7 +49,7 @@ pub(super) fn download(
             let endpoint = config.endpoint.clone().or_else(|| environment::text("HF_ENDPOINT"));
             let endpoint = endpoint.as_deref().unwrap_or("https://huggingface.co");
             let client = Client::new(endpoint, config.token.clone().or_else(environment::token));
-            match (Fetch { reference, need, cache: &cache, client }.download(progress), cached) {
+            match (Fetch { reference, want, cache: &cache, client }.download(progress), cached) {
                 (Err(HubError::Failed { message, .. }), Ok(folder)) => {
                     progress.note(&format!(
                         "{reference}: the Hub cannot be asked ({message}); taking what is in the cache"
@@ -80,7 +81,7 @@ impl Fetch<'_> {
         let linked = files.iter().try_for_each(|file| self.cache.link(&commit, file));
         linked.map_err(|error| failed(error.into()))?;
         let folder = self.cache.snapshot(&commit);
-        if let Some(file) = self.need.lacking(&folder) {
+        if let Some(file) = self.want.lacking(&folder) {
             return Err(HubError::Lacking { reference: self.reference.clone(), commit, file });
         }
         self.cache.note(self.reference.revision(), &commit).map_err(|error| failed(error.into()))?;
@@ -90,18 +91,21 @@ impl Fetch<'_> {
     /// The commit, and those of its files that are read.
     fn listing(&self) -> Result<(String, Vec<Remote>), Trouble> {
         let revision = self.reference.revision().replace('/', "%2F").replace('+', "%2B");
-        let path = format!("api/models/{}/revision/{revision}?blobs=true", self.reference.repo());
+        let (kind, repo) = (self.want.kind().plural(), self.reference.repo());
+        let path = format!("api/{kind}/{repo}/revision/{revision}?blobs=true");
         let body = self.client.get(&path, 0)?.into_body().into_with_config().limit(LISTING).read_to_vec();
         let listing = serde_json::from_slice(&body.map_err(|error| Trouble::Passing(error.to_string()))?);
-        let is_read = |file: &&Value| {
-            file.get("rfilename").and_then(Value::as_str).is_some_and(|name| self.need.reads(name))
-        };
-        let read = listing.ok().and_then(|listing: Value| {
-            let files = listing.get("siblings")?.as_array()?.iter().filter(is_read).map(remote);
-            Some((hex(&listing, "/sha", 40)?, files.collect::<Option<Vec<Remote>>>()?))
-        });
-        let message = "the answer is no listing of files with sizes and digests";
-        read.ok_or_else(|| Trouble::Other(message.to_owned()))
+        let odd = || Trouble::Other("the answer is no listing of files with sizes and digests".to_owned());
+        let listing: Value = listing.map_err(|_| odd())?;
+        let commit = hex(&listing, "/sha", 40).ok_or_else(odd)?;
+        let all = listing.get("siblings").and_then(Value::as_array).ok_or_else(odd)?;
+        let name =
+            |file: &Value| file.get("rfilename").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let names: Vec<String> = all.iter().map(name).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let chosen = self.want.chosen(&names).map_err(Trouble::Unfit)?;
+        let files = chosen.into_iter().filter_map(|at| all.get(at)).map(remote).collect::<Option<_>>();
+        Ok((commit, files.ok_or_else(odd)?))
     }
 
     /// Brings a file into the cache, unless another process does so meanwhile.
@@ -128,7 +132,8 @@ impl Fetch<'_> {
             // Without a digest there is no way to tell whether what an earlier run left is sound.
             fs_err::remove_file(&part)?;
         }
-        let url = format!("{}/resolve/{commit}/{}", self.reference.repo(), file.name);
+        let url =
+            format!("{}{}/resolve/{commit}/{}", self.want.kind().prefix(), self.reference.repo(), file.name);
         loop {
             let before = fs_err::metadata(&part).map_or(0, |part| part.len());
             match retried(|| self.receive(&url, file.size, &part, &mut tell)) {
@@ -179,6 +184,7 @@ impl Fetch<'_> {
         let reference = self.reference.clone();
         match trouble {
             Trouble::Refused(message) => HubError::Refused { reference, message },
+            Trouble::Unfit(message) => HubError::Data { reference: reference.to_string(), message },
             Trouble::Damaged { file, message } => HubError::Damaged { reference, file, message },
             Trouble::Disk(error)
                 if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>

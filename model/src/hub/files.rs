@@ -4,6 +4,60 @@ use std::path::Path;
 
 use serde_json::Value;
 
+/// What a repository is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
+pub(super) enum Kind {
+    Model,
+    Dataset,
+}
+
+#[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
+impl Kind {
+    /// What stands for it in addresses and in the names of folders of the cache.
+    pub(super) fn plural(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Dataset => "datasets",
+        }
+    }
+
+    /// What stands before a repository's name in the address of a file.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Self::Model => "",
+            Self::Dataset => "datasets/",
+        }
+    }
+}
+
+/// Which files of a repository are wanted.
+#[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
+pub(super) trait Want {
+    /// What the repository is of.
+    fn kind(&self) -> Kind;
+
+    /// Places of the files that are read among the names of all; or why there are none.
+    fn chosen(&self, names: &[&str]) -> Result<Vec<usize>, String>;
+
+    /// What has to be in the folder of a commit and is not, if anything.
+    fn lacking(&self, folder: &Path) -> Option<String>;
+}
+
+impl Want for Need {
+    fn kind(&self) -> Kind {
+        Kind::Model
+    }
+
+    fn chosen(&self, names: &[&str]) -> Result<Vec<usize>, String> {
+        Ok((0..names.len()).filter(|at| self.reads(names[*at])).collect())
+    }
+
+    fn lacking(&self, folder: &Path) -> Option<String> {
+        Need::lacking(*self, folder)
+    }
+}
+
 /// What a folder is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {

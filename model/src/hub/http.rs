@@ -25,6 +25,8 @@ pub(super) enum Trouble {
         message: String,
     },
     Disk(std::io::Error),
+    /// The repository is there and has other files than are wanted.
+    Unfit(String),
     Other(String),
 }
 

@@ -1,4 +1,4 @@
-//! Model and adapter folders: on this machine, or on the Hugging Face Hub.
+//! Folders of models, adapters and datasets: on this machine, or on the Hugging Face Hub.
 //!
 //! Rules
 //! - a folder that exists is meant, whatever its name looks like; nothing is asked of the network then
@@ -10,6 +10,7 @@
 
 #[cfg(feature = "hub")]
 mod cache;
+mod data;
 #[cfg(feature = "hub")]
 mod environment;
 mod error;
@@ -22,6 +23,7 @@ mod reference;
 
 use std::path::{Path, PathBuf};
 
+pub use data::{DATA_PREFIX, DataRef, FoundData, resolve_data};
 pub use error::HubError;
 pub use files::Need;
 pub use reference::HubRef;
@@ -117,14 +119,19 @@ pub fn resolve(
         return Ok(Resolved { folder: path.to_owned(), origin: None });
     }
     let reference = HubRef::parse(text).ok_or_else(|| HubError::NoFolder { path: path.to_owned() })?;
-    download(&reference, need, config, progress)
+    download(&reference, &need, config, progress)
 }
 
 #[cfg(feature = "hub")]
 use fetch::download;
 
 #[cfg(not(feature = "hub"))]
-fn download(reference: &HubRef, _: Need, _: &HubConfig, _: &mut dyn Progress) -> Result<Resolved, HubError> {
+fn download(
+    reference: &HubRef,
+    _: &dyn files::Want,
+    _: &HubConfig,
+    _: &mut dyn Progress,
+) -> Result<Resolved, HubError> {
     Err(HubError::NotBuilt { reference: reference.clone() })
 }
 

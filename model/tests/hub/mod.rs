@@ -2,6 +2,7 @@
 //! without a network afterwards.
 #![cfg(feature = "hub")]
 
+mod data;
 mod server;
 
 use std::path::{Path, PathBuf};

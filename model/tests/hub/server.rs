@@ -15,6 +15,8 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 struct State {
     address: String,
     files: Vec<(String, String)>,
+    /// What the Hub made of a dataset.
+    tables: Option<Vec<(String, String)>>,
     damaged: HashMap<String, String>,
     faults: Faults,
     requests: Vec<String>,
@@ -33,7 +35,7 @@ pub struct Faults {
     pub slow: u64,
 }
 
-/// Serves `org/tiny`, and the listing of `org/gated`; `org/private` refuses, any other repository is missing.
+/// Serves `org/tiny` as a model and as a dataset, and the listing of `org/gated`; `org/private` refuses, any other repository is missing.
 /// Large files come from another host, as those of the Hub do.
 pub struct Server {
     state: Arc<Mutex<State>>,
@@ -68,6 +70,12 @@ impl Server {
     /// Sends another body for a file from now on.
     pub fn damage(&self, file: &str, body: &str) {
         self.state.lock().unwrap().damaged.insert(file.to_owned(), body.to_owned());
+    }
+
+    /// Serves these files of the dataset `org/tiny` on the branch of the Hub's own tables.
+    pub fn convert(&self, files: &[(&str, &str)]) {
+        let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        self.state.lock().unwrap().tables = Some(files);
     }
 
     pub fn fail(&self, faults: Faults) {
@@ -163,6 +171,17 @@ fn reply(state: &mut State, request: &str) -> Reply {
             _ => refuse("404 Not Found", "Invalid rev id"),
         };
     }
+    if let Some(revision) = path.strip_prefix("/api/datasets/org/tiny/revision/") {
+        return match (revision, state.tables.clone()) {
+            ("main", _) => listing(state),
+            ("refs%2Fconvert%2Fparquet", Some(tables)) => {
+                state.files = tables;
+                listing(state)
+            }
+            _ => refuse("404 Not Found", "Invalid rev id"),
+        };
+    }
+    let path = path.strip_prefix("/datasets").unwrap_or(path);
     let resolved = path.strip_prefix(&format!("/org/tiny/resolve/{COMMIT}/"));
     if let Some(name) = resolved.filter(|name| is_large(name)) {
         let port = state.address.rsplit(':').next().unwrap_or_default();

@@ -70,6 +70,25 @@ pub(super) fn of(snapshot: &Snapshot) -> Files<'_> {
     Files { folders: data.iter().filter_map(folder).collect(), data, manifests }
 }
 
+/// Names of the data files of a snapshot that are not there, or are of another length.
+pub(crate) fn missing_files(env: &Env, snapshot: &Snapshot) -> Result<Vec<String>, StorageError> {
+    let mut missing = Vec::new();
+    for file in of(snapshot).data {
+        let path = env.at(&file.name);
+        let found = match env.vfs().exists(&path).map_err(Env::io("look for", &file.name))? {
+            true => {
+                let len = env.vfs().open(&path).and_then(|found| found.len());
+                Some(len.map_err(Env::io("look at", &file.name))?)
+            }
+            false => None,
+        };
+        if found != Some(file.len) {
+            missing.push(file.name);
+        }
+    }
+    Ok(missing)
+}
+
 impl DataFile<'_> {
     /// All its bytes, with their digests. Of a segment the tail is read, which has those of the blocks.
     pub(super) fn regions(&self, env: &Env) -> Result<Vec<Region>, StorageError> {

@@ -127,7 +127,7 @@ fn is_full(e: &io::Error) -> bool {
 /// What to do about an error of the operating system, where that is always the same.
 fn way_out(e: &io::Error) -> &'static str {
     if is_full(e) {
-        "\n  the disk is full; what was acknowledged stands: make room there, then give the same command again"
+        "\n  the disk is full; completed work is safe: free some space there and run the same command again"
     } else {
         ""
     }

@@ -93,7 +93,7 @@ impl ReadError {
 pub enum BackupError {
     /// The folder has something else in it.
     #[error(
-        "{path} is not empty (it holds {found:?}) and no backup of this store; give a missing or empty folder"
+        "{path} is not empty (it holds {found:?}) and is not a backup of this store; give a missing or empty folder"
     )]
     NotEmpty {
         /// The folder.

@@ -1,7 +1,7 @@
 //! Errors of deleting, dropping, purging, tagging and compacting.
 
 use super::{CommitError, ReadError, StorageError, StoreError, WriteError};
-use gstore_core::{Remedy, RowSet};
+use gstore_core::{Remedy, RowSet, many};
 
 /// What a change was decided on is not as it was: another process was faster. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +104,19 @@ pub enum ChangeError {
         snapshot: u64,
         /// Snapshot, process and command of each.
         readers: Vec<String>,
+    },
+    /// A snapshot that the store was to go back to is not whole.
+    #[error(
+        "snapshot {snapshot} lacks {} that it needs ({first}{}), so there is no way back to it; nothing was changed",
+        many(*count as u64, "file"), if *count > 1 { ", ..." } else { "" }
+    )]
+    FilesGone {
+        /// The snapshot.
+        snapshot: u64,
+        /// How many files are missing.
+        count: usize,
+        /// The first of them.
+        first: String,
     },
     /// It was asked to end.
     #[error("stopped; nothing was changed")]

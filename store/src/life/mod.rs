@@ -1,4 +1,4 @@
-//! Deletion from a store: rows, features, datasets, runs.
+//! Deletion from a store: rows, features, datasets, runs; and going back to an older state.
 //!
 //! Invariants
 //! - what is taken away is what the caller had found, by number, and not what has its name at the
@@ -13,9 +13,11 @@ use gstore_core::Cancel;
 mod delete;
 mod drop;
 mod purge;
+mod revert;
 
 pub use delete::{DeleteOptions, DeleteReport};
 pub use drop::DropReport;
+pub use revert::{RevertOptions, RevertReport};
 
 use crate::error::{ChangeError, StorageError};
 use crate::job::{JobFile, held_jobs};

@@ -18,6 +18,7 @@ use crate::manifest::{
     Counters, Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION,
 };
 use crate::vfs::VfsLock;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 /// Held by the one writer that may change `CURRENT`.
@@ -44,7 +45,16 @@ impl WriterLock {
 
     /// Takes the lock if it is free.
     pub(crate) fn attempt(store: &Store, wait: bool) -> Result<Option<WriterLock>, StorageError> {
-        let lock = store.env().vfs().lock(&store.env().at(LOCK), wait).map_err(Env::io("lock", LOCK))?;
+        let lock = store.env().vfs().lock(&store.env().at(LOCK), wait).map_err(|e| {
+            // What is missing is not the lock.
+            let action = match e.kind() {
+                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+                    "change the store, which is read-only here".to_owned()
+                }
+                _ => format!("lock {LOCK}"),
+            };
+            StorageError::io(action, e)
+        })?;
         Ok(lock.map(|lock| WriterLock { lock }))
     }
 }

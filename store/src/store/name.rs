@@ -7,10 +7,17 @@ use std::str::FromStr;
 
 /// Not the name of a snapshot or a tag.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} names no snapshot: use a number, or a tag of 1 to 64 of the characters a-z, 0-9, `.`, `_` and `-` that begins with a letter or digit and is not a number"
-)]
+#[error("{}", why(.0))]
 pub struct SnapshotNameError(String);
+
+fn why(text: &str) -> String {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return format!("{text} is a number, and a tag must not be one: it would be taken for a snapshot");
+    }
+    format!(
+        "{text:?} names no snapshot: use a number, or a tag of 1 to 64 of the characters a-z, 0-9, `.`, `_` and `-` that begins with a letter or digit"
+    )
+}
 
 /// A tag: 1 to 64 of `a-z`, `0-9`, `.`, `_`, `-`, beginning with a letter or digit, and not a number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -104,5 +111,7 @@ mod tests {
         for bad in ["", "-x", ".x", "X", "a b", "a/b", "99999999999999999999999", &"x".repeat(65)] {
             assert!(bad.parse::<SnapshotName>().is_err(), "{bad}");
         }
+        let number = "5".parse::<TagName>().unwrap_err().to_string();
+        assert!(number.contains("a tag must not be one"), "{number}");
     }
 }

@@ -27,7 +27,7 @@ impl Snapshot {
     /// contents are the same then.
     pub(crate) fn same_rows(&self, seen: &DatasetPart) -> Result<&Arc<DatasetPart>, Changed> {
         let now = self.same_dataset(seen)?;
-        // A row never comes back under its number, so equal counts mean equal sets.
+        // Where rows come back (`life::revert`), a number is passed over: equal counts mean equal sets.
         if (now.next_row, now.rows) == (seen.next_row, seen.rows) {
             return Ok(now);
         }

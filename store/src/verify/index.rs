@@ -21,11 +21,11 @@ use std::sync::Arc;
 pub(crate) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut Tally<'_>) {
     let before = match state(store) {
         Ok(Some(state)) => state,
-        Ok(None) => return tally.notes.push("the ledger was not compared: a writer is at work".into()),
-        Err(e) => return tally.notes.push(format!("the ledger was not compared: {e}")),
+        Ok(None) => return tally.notes.push("the index of ids was not compared: a writer is at work".into()),
+        Err(e) => return tally.notes.push(format!("the index of ids was not compared: {e}")),
     };
     if Current::parse(&before.current).is_ok_and(|c| c.snapshot != catalog.current.snapshot) {
-        return tally.notes.push("the ledger was not compared: a writer came meanwhile".into());
+        return tally.notes.push("the index of ids was not compared: a writer came meanwhile".into());
     }
     let mut quiet = |_| {};
     let mut found = Tally::new(&mut quiet, None);
@@ -34,7 +34,7 @@ pub(crate) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, 
     if silent || state(store).is_ok_and(|after| after.as_ref() == Some(&before)) {
         tally.take_in(found);
     } else {
-        tally.notes.push("the ledger was not compared: a writer came meanwhile".into());
+        tally.notes.push("the index of ids was not compared: a writer came meanwhile".into());
     }
 }
 
@@ -62,9 +62,11 @@ fn look(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut T
             if let Err(e) = Ledger::inspect_sums(store.env().vfs(), store.path(), id) {
                 damaged(tally, &e);
             }
-            return tally.notes.push("there is no ledger; the next append makes one from the samples".into());
+            return tally
+                .notes
+                .push("there is no index of ids; the next append makes one from the samples".into());
         }
-        Err(e) => return tally.notes.push(format!("the ledger was not compared: {e}")),
+        Err(e) => return tally.notes.push(format!("the index of ids was not compared: {e}")),
     }
     let ledger = match Ledger::inspect(&store.env().shared_vfs(), store.path(), id) {
         Ok(ledger) => ledger,
@@ -72,7 +74,7 @@ fn look(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut T
         // A crash while it is written leaves one that cannot be opened, so this alone is no damage.
         Err(Flaw::Unusable(e)) => {
             return tally.notes.push(format!(
-                "the ledger cannot be used ({e}); the next append makes one from the samples"
+                "the index of ids cannot be used ({e}); the next append makes one from the samples"
             ));
         }
     };
@@ -85,7 +87,7 @@ fn look(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut T
                 }
             }
             Ok(false) => tally.notes.push(format!(
-                "the ledger is behind dataset {}; the next append brings it up from the samples",
+                "the index of ids is behind dataset {}; the next append brings it up from the samples",
                 part.name
             )),
             Err(e) => {
@@ -99,7 +101,7 @@ fn look(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut T
 fn damaged(tally: &mut Tally<'_>, e: &StorageError) {
     tally.problem(LEDGER, e, None);
     tally.notes.push(
-        "the ledger is an index: the next append finds the damage and makes it anew from the samples".into(),
+        "the index of ids: the next append finds the damage and builds it again from the samples".into(),
     );
 }
 
@@ -107,8 +109,7 @@ fn report(tally: &mut Tally<'_>, what: &str, expected: &str, found: &str) {
     let e: StorageError = Damage::new(LEDGER, what, expected, found).into();
     tally.problem(LEDGER, &e, None);
     tally.notes.push(
-        "the ledger is an index: remove ledger.redb, and the next append makes it anew from the samples"
-            .into(),
+        "the index of ids: remove ledger.redb, and the next append builds it again from the samples".into(),
     );
 }
 

@@ -82,7 +82,7 @@ fn messages(text: &str) -> Result<Value> {
             bail!(refuse(format!("{} is none", shown(text))))
         }
         Err(error) => {
-            bail!(refuse(format!("this is no JSON from line {}, column {} on", error.line(), error.column())))
+            bail!(refuse(format!("not valid JSON at line {}, column {}", error.line(), error.column())))
         }
     }
 }
@@ -173,7 +173,10 @@ fn summarise(context: &Context, rankings: &[Ranking]) {
             many_of(last.summary.in_target, "occurs in the target and was", "occur in the target and were");
         line.push_str(&format!("; {occur} left out"));
     }
-    context.say(&line);
+    // That all is as it should be needs no line.
+    if last.eligible < last.live || last.summary.in_target > 0 {
+        context.say(&line);
+    }
     // Proponents and opponents are two rankings, and a sketch may do for one what it cannot for the other.
     let same = rankings.windows(2).all(|two| match two {
         [a, b] => {

@@ -1,5 +1,7 @@
 //! `gstore select`: the rows of a pool that influence a target most, as the original lines.
 
+mod each;
+mod folder;
 #[cfg(feature = "serve")]
 mod remote;
 
@@ -12,12 +14,13 @@ use gstore_core::{many, many_of};
 use gstore_query::QueryError;
 use gstore_query::influence::{Diversity, Each, ExcludedCounts, InfluenceSpec, Mode, Order, ScanSummary};
 
+use self::folder::NewFolder;
 use super::query::checked;
-use crate::args::{Format, ScoresOf, SelectArgs};
+use crate::args::{EachSelection, Format, ScoresOf, SelectArgs};
 use crate::context::{Context, command_line};
 use crate::ending::{format_of_name, format_of_scores};
 use crate::failure::UsageError;
-use crate::output::{Output, Place, check};
+use crate::output::{Output, Place, check, check_outside};
 use crate::question::{between, rules, scoring};
 use crate::summary;
 
@@ -30,27 +33,54 @@ struct Selection {
     rules: Diversity,
     /// Where scores are written.
     scores: Option<PathBuf>,
-    /// The format of the selected rows, if they are not written as lines.
-    table: Option<Format>,
+    /// How the selected rows are written.
+    form: Form,
     /// Whether scores of every candidate are written.
     every: bool,
+}
+
+/// How selected rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As their original lines.
+    Lines,
+    /// As a table.
+    Table(Format),
+    /// As a saved dataset, in a folder.
+    Folder,
 }
 
 impl Selection {
     fn new(context: &Context, args: &SelectArgs) -> Result<Self> {
         let spec = between(&args.pool, &args.target, scoring(&args.scoring)?);
         let scores = scores_path(args);
-        let table = check_outputs(context, args, scores.as_deref())?;
+        let form = check_outputs(context, args, scores.as_deref())?;
         let rules = rules(&args.rules)?;
         check_terms(rules.round_robin, &spec)?;
         let every = args.scores_of == ScoresOf::All && scores.is_some();
         check_words(args, &spec, (every, &rules), scores.as_deref())?;
-        Ok(Self { spec, rules, scores, table, every })
+        Ok(Self { spec, rules, scores, form, every })
+    }
+}
+
+/// Makes the selection, or one for each target.
+pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
+    match args.each {
+        None => one(context, args),
+        Some(EachSelection::Target) => {
+            let all = each::targets(args)?;
+            // Before the first is scored, as for a single one.
+            all.iter().try_for_each(|args| Selection::new(context, args).map(drop))?;
+            for args in &all {
+                one(context, args)?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
 /// Scores the pool and writes the selection.
-pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
+fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
         return remote::run(context, args);
@@ -58,7 +88,7 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);
-    let Selection { spec, rules, scores, table, every } = Selection::new(context, args)?;
+    let Selection { spec, rules, scores, form, every } = Selection::new(context, args)?;
     let order = if args.worst { Order::Worst } else { Order::Best };
     let request = SelectionRequest { spec, top: args.top.clone(), order, rules, rank_all: every };
     let cancel = context.cancel_on_interrupt(STOPPING)?;
@@ -72,14 +102,22 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         found.write_scores(&mut output, format_of_scores(path)?.into(), args.explain, &cancel)?;
         outputs.push(output);
     }
-    let mut output = Output::create(Some(&args.output), args.force)?;
-    match table {
-        Some(format) => found.write_table(&mut output, format.into(), &cancel)?,
-        None => found.write_lines(&mut output, &cancel)?,
+    let mut folder = None;
+    if form == Form::Folder {
+        let begun = NewFolder::begin(&args.output, args.force)?;
+        found.write_dataset(begun.path(), &cancel)?;
+        folder = Some(begun);
+    } else {
+        let mut output = Output::create(Some(&args.output), args.force)?;
+        match form {
+            Form::Table(format) => found.write_table(&mut output, format.into(), &cancel)?,
+            _ => found.write_lines(&mut output, &cancel)?,
+        }
+        outputs.push(output);
     }
-    outputs.push(output);
     // Both files appear, or neither.
     cancel.check().map_err(QueryError::from)?;
+    folder.map_or(Ok(()), NewFolder::finish)?;
     outputs.into_iter().try_for_each(Output::finish)?;
     let ranking = &found.ranking;
     let found = Found {
@@ -111,9 +149,17 @@ fn tell_passed_over(context: &Context, args: &SelectArgs, found: &Selected) {
     }
 }
 
-/// Refuses a wrong place or ending before the scan, not after it. Returns the format of the selected rows, if
-/// they are not written as lines.
-fn check_outputs(context: &Context, args: &SelectArgs, scores: Option<&Path>) -> Result<Option<Format>> {
+/// Refuses a wrong place or ending before the scan, not after it. Returns how the rows are written.
+fn check_outputs(context: &Context, args: &SelectArgs, scores: Option<&Path>) -> Result<Form> {
+    if folder::is_folder(&args.output) {
+        check_outside(context, &args.output)?;
+        folder::check(&args.output, args.force)?;
+        if let Some(scores) = scores {
+            check(context, &[Some(scores)], args.force)?;
+            format_of_scores(scores)?;
+        }
+        return Ok(Form::Folder);
+    }
     let outputs = [Some(args.output.as_path()), scores];
     check(context, if scores.is_some() { &outputs } else { &outputs[..1] }, args.force)?;
     scores.map(format_of_scores).transpose()?;
@@ -122,8 +168,8 @@ fn check_outputs(context: &Context, args: &SelectArgs, scores: Option<&Path>) ->
             "{}: rows are not written as .txt; end the name in .jsonl for the original lines, or in .csv, .tsv, .parquet or .arrow for a table",
             args.output.display()
         ))),
-        Some(Format::Json) | None => Ok(None),
-        table => Ok(table),
+        Some(Format::Json) | None => Ok(Form::Lines),
+        Some(table) => Ok(Form::Table(table)),
     }
 }
 
@@ -173,7 +219,9 @@ fn scores_path(args: &SelectArgs) -> Option<PathBuf> {
     if args.scores.is_some() || !Place::of(Some(&args.output)).is_file() {
         return args.scores.clone();
     }
-    let mut name = args.output.clone().into_os_string();
+    // Of a folder without the slash at its end: next to it, not in it.
+    let output: PathBuf = args.output.components().collect();
+    let mut name = output.into_os_string();
     name.push(".scores.csv");
     Some(name.into())
 }

@@ -19,7 +19,7 @@ use gstore_sql::output::{ResultWriter, TableStyle};
 use gstore_sql::{Notes, Parameters, SqlError};
 use serde_json::Value;
 
-use super::{Found, STOPPING, Selection, summarise};
+use super::{Form, Found, STOPPING, Selection, summarise};
 use crate::args::SelectArgs;
 use crate::commands::query::connect;
 use crate::context::Context;
@@ -35,9 +35,9 @@ struct To {
 
 /// Asks the server and writes the selection.
 pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
-    let Selection { spec, rules, scores, table, every } = Selection::new(context, args)?;
+    let Selection { spec, rules, scores, form, every } = Selection::new(context, args)?;
     let ruled = rules != Diversity::default();
-    if table.is_some() {
+    if form != Form::Lines {
         bail!(UsageError(
             "a server sends rows as their original lines, without the types that the columns of a table need; end the name of --output in .jsonl"
                 .to_owned()

@@ -98,8 +98,20 @@ fn packed_files_that_are_cut_are_refused() {
 }
 
 #[test]
-fn a_list_is_no_file_of_lines() {
+fn a_list_gives_its_items_whatever_its_name() {
     let dir = Dir::new();
-    let message = refusal(&dir.put("alpaca.json", "[\n  {\"text\": \"a\"}\n]\n"));
-    assert!(message.contains("one JSON list") && message.contains("jq -c"), "{message}");
+    let list = "[\n  {\"text\": \"a b\", \"n\": 1.50}\n, {\"text\":\"c\"} ]\n";
+    let want = [r#"{"text":"a b","n":1.50}"#, r#"{"text":"c"}"#];
+    for path in
+        [dir.put("alpaca.json", list), dir.put("a.jsonl", list), dir.put("b.json.gz", gzip(list.as_bytes()))]
+    {
+        let mut source = DataFile::detect(&path).unwrap().open(&FieldNames::default()).unwrap();
+        for item in want {
+            let found = source.next_record().unwrap().unwrap();
+            assert_eq!(std::str::from_utf8(found.json).unwrap(), item);
+        }
+        assert!(source.next_record().is_none());
+    }
+    let message = refusal(&dir.put("cut.json", "[{\"text\": \"a\"},"));
+    assert!(message.contains("cut.json, line 1: the file ends inside of its list"), "{message}");
 }

@@ -73,7 +73,7 @@ pub enum GivenError {
         checkpoint: String,
     },
     /// The weights are not where they were.
-    #[error("the weights of checkpoint `{checkpoint}` were in {}, which is no folder now; {}", folder.display(), give())]
+    #[error("the weights of checkpoint `{checkpoint}` were in {}, which no longer exists; {}", folder.display(), give())]
     Gone {
         /// The checkpoint.
         checkpoint: String,

@@ -1,0 +1,35 @@
+//! `gstore revert`: goes back to an older snapshot, as a new one.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use gstore_store::RevertOptions;
+
+use crate::args::RevertArgs;
+use crate::context::{Context, command_line};
+use crate::output::out;
+
+/// Goes back, or says what that would change.
+pub fn run(context: &Context, args: &RevertArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    let (target, _lease) = context.snapshot(&store, Some(&args.to))?;
+    let before = store.snapshot()?.number();
+    let options = RevertOptions { command: command_line(), dry_run: args.dry_run };
+    let report = store.revert(&target, &options)?;
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(&report)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    for change in &report.changes {
+        out!("{change}");
+    }
+    match report.snapshot {
+        Some(snapshot) => out!(
+            "snapshot {snapshot} has the content of snapshot {}; `gstore revert --to {before}` undoes this",
+            report.to
+        ),
+        None if report.changes.is_empty() => out!("nothing differs from snapshot {}", report.to),
+        None => out!("nothing was changed: this was a dry run"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,95 @@
+//! A folder as an output: it appears when it is complete, like a file.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use crate::failure::UsageError;
+
+/// Whether an output is a folder: a slash says so, or a saved dataset that is there.
+pub(super) fn is_folder(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b"/") || is_saved(path)
+}
+
+/// Refuses a folder that cannot be made, or that is there and may not be replaced.
+pub(super) fn check(path: &Path, force: bool) -> Result<()> {
+    let refuse = |why: String| Err(UsageError(format!("{} {why}", path.display())).into());
+    let target: PathBuf = path.components().collect();
+    if target.is_file() {
+        return refuse("is a file; leave out the slash at its end".to_owned());
+    }
+    let parent = parent(&target);
+    if !parent.is_dir() {
+        return refuse(format!("would be in {}, and there is no such folder", parent.display()));
+    }
+    if is_empty(&target)? || (force && is_saved(&target)) {
+        return Ok(());
+    }
+    match is_saved(&target) {
+        true => refuse("exists; --force replaces it".to_owned()),
+        false => refuse("holds something else than a saved dataset; name a new or empty folder".to_owned()),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+}
+
+/// Whether nothing is there, or an empty folder.
+fn is_empty(path: &Path) -> Result<bool> {
+    Ok(!path.exists() || fs_err::read_dir(path)?.next().is_none())
+}
+
+/// Whether a folder is a saved dataset and nothing else.
+fn is_saved(path: &Path) -> bool {
+    let known = |name: &str| ["state.json", "dataset_info.json"].contains(&name) || name.ends_with(".arrow");
+    path.join("state.json").is_file()
+        && fs_err::read_dir(path)
+            .is_ok_and(|mut all| all.all(|e| e.is_ok_and(|e| known(&e.file_name().to_string_lossy()))))
+}
+
+/// A folder under another name, until it is complete.
+pub(super) struct NewFolder {
+    made: TempDir,
+    target: PathBuf,
+    force: bool,
+}
+
+impl NewFolder {
+    /// Begins one next to its place, which [`check`] found right.
+    pub(super) fn begin(path: &Path, force: bool) -> Result<Self> {
+        let target: PathBuf = path.components().collect();
+        let hidden = format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy());
+        let made = tempfile::Builder::new()
+            .prefix(&hidden)
+            .suffix(".part")
+            .permissions(std::fs::Permissions::from_mode(0o777))
+            .tempdir_in(parent(&target))?;
+        Ok(Self { made, target, force })
+    }
+
+    /// The folder to write into.
+    pub(super) fn path(&self) -> &Path {
+        self.made.path()
+    }
+
+    /// Lets it appear under its name.
+    pub(super) fn finish(self) -> Result<()> {
+        let Self { made, target, force } = self;
+        check(&target, force)?;
+        if target.exists() {
+            for entry in fs_err::read_dir(&target)? {
+                fs_err::remove_file(entry?.path())?;
+            }
+            fs_err::remove_dir(&target)?;
+        }
+        let made = made.keep();
+        fs_err::rename(&made, &target).with_context(|| format!("the result is in {}", made.display()))?;
+        if !target.is_dir() {
+            bail!("{} did not become a folder", target.display());
+        }
+        Ok(())
+    }
+}

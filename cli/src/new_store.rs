@@ -1,0 +1,53 @@
+//! A store that appears with its first commit: it is made under another name and renamed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use gstore_store::Store;
+use tempfile::TempDir;
+
+/// A store that is to be at a place. Where nothing was there and it is dropped, nothing is left.
+pub struct NewStore {
+    /// The store, for the time being maybe under another name.
+    pub store: Store,
+    /// What it is in until it has its name.
+    folder: Option<TempDir>,
+    place: PathBuf,
+}
+
+impl NewStore {
+    /// Makes one. A folder that is there, which may be the root of a file system, becomes it at once.
+    ///
+    /// # Errors
+    /// A place that holds something else, and a folder that cannot be written to.
+    pub fn at(place: &Path) -> Result<Self> {
+        let place = std::path::absolute(place)?;
+        let parent = match place.parent() {
+            Some(parent) if !place.exists() => parent,
+            _ => return Ok(Self { store: Store::open_or_create(&place)?, folder: None, place }),
+        };
+        fs_err::create_dir_all(parent)?;
+        let folder = tempfile::Builder::new().prefix(".gstore-new-").tempdir_in(parent)?;
+        let store = Store::create(folder.path().join("store"))?;
+        Ok(Self { store, folder: Some(folder), place })
+    }
+
+    /// Gives it its name.
+    ///
+    /// # Errors
+    /// A store that another process made there meanwhile.
+    pub fn keep(self) -> Result<Store> {
+        let Self { store, folder, place } = self;
+        let Some(folder) = folder else { return Ok(store) };
+        let from = store.path().to_owned();
+        drop(store);
+        fs_err::rename(&from, &place).with_context(|| {
+            format!("{} was made by another process; run the command again", place.display())
+        })?;
+        if let Some(parent) = place.parent() {
+            fs_err::File::open(parent)?.sync_all()?;
+        }
+        drop(folder);
+        Ok(Store::open(&place)?)
+    }
+}

@@ -1,0 +1,283 @@
+//! Layouts: the shapes in which well-known instruction data comes, read as gstore's own.
+//!
+//! | layout | keys | becomes |
+//! |---|---|---|
+//! | `openai` | `messages`, with calls of tools | as it is |
+//! | `sharegpt` | `conversations` of `from` and `value`, `system` | `messages` |
+//! | `alpaca` | `instruction`, `input` or `context`, `output` or `response`, `system` | `messages` |
+//! | `preference` | `chosen`, `rejected`, `prompt` | what was chosen; `rejected` stays a column |
+//! | `flan` | `inputs`, `targets` | `prompt` and `completion` |
+//!
+//! A record that has one of gstore's own shapes is never taken for another, so a layout is found only where
+//! there would be an error. Other keys stay as they are, and every number keeps its digits.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::json::{parts, write_compact};
+
+/// A shape of records that is not gstore's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// Conversations under `messages`, whatever other shape the record has too.
+    OpenAi,
+    /// Conversations of `from` and `value`.
+    ShareGpt,
+    /// An instruction with its input and the answer.
+    Alpaca,
+    /// An answer that was preferred to another.
+    Preference,
+    /// The inputs and targets of a collection of tasks.
+    Flan,
+}
+
+/// Why a record is not of the layout that was named.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// Not a layout.
+    #[error("there is no layout {0:?}; layouts are {names}", names = Layout::ALL.map(Layout::name).join(", "))]
+    Unknown(String),
+    /// A key that is missing, or holds something else.
+    #[error("{layout} records have {expected}")]
+    Keys {
+        /// The layout.
+        layout: Layout,
+        /// What they have and this record does not.
+        expected: &'static str,
+    },
+    /// A turn that is no turn.
+    #[error(
+        "{layout} records have `conversations` of objects with the texts `from` and `value`; turn {turn} is none"
+    )]
+    Turn {
+        /// The layout.
+        layout: Layout,
+        /// Its number, from 0.
+        turn: usize,
+    },
+    /// Who speaks is not known.
+    #[error("turn {turn} is by {from:?}; known are system, human, gpt, tool, function_call and observation")]
+    Speaker {
+        /// The turn, from 0.
+        turn: usize,
+        /// What it says.
+        from: String,
+    },
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Layout {
+    type Err = LayoutError;
+
+    fn from_str(text: &str) -> Result<Self, LayoutError> {
+        let found = Self::ALL.into_iter().find(|layout| layout.name() == text);
+        found.ok_or_else(|| LayoutError::Unknown(text.to_owned()))
+    }
+}
+
+/// The keys of a record that its text is made of, and what is made of them.
+struct Made {
+    from: Vec<&'static str>,
+    keys: Vec<(&'static str, Value)>,
+}
+
+impl Layout {
+    /// All of them, in the order in which they are tried.
+    pub const ALL: [Self; 5] = [Self::OpenAi, Self::ShareGpt, Self::Alpaca, Self::Preference, Self::Flan];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::ShareGpt => "sharegpt",
+            Self::Alpaca => "alpaca",
+            Self::Preference => "preference",
+            Self::Flan => "flan",
+        }
+    }
+
+    /// The layout of a record that has none of gstore's own shapes.
+    pub(crate) fn of(object: &Map<String, Value>) -> Option<Self> {
+        let has = |key: &str| object.contains_key(key);
+        if has("messages") || has("text") || (has("prompt") && has("completion")) {
+            return None;
+        }
+        Self::ALL.into_iter().skip(1).find(|layout| match layout {
+            Self::OpenAi => false,
+            Self::ShareGpt => object.get("conversations").is_some_and(Value::is_array),
+            Self::Alpaca => has("instruction") && (has("output") || has("response")),
+            Self::Preference => has("chosen") && has("rejected"),
+            Self::Flan => has("inputs") && has("targets"),
+        })
+    }
+
+    /// A record's compact JSON text under gstore's own names, and the same as an object. `text` is the JSON
+    /// that `object` was read from.
+    pub(crate) fn convert(
+        self,
+        object: &Map<String, Value>,
+        text: &str,
+    ) -> Result<(String, Map<String, Value>), LayoutError> {
+        let Made { from, mut keys } = match self {
+            Self::OpenAi => messages(object),
+            Self::ShareGpt => conversation(object),
+            Self::Alpaca => instruction(object),
+            Self::Preference => preference(object),
+            Self::Flan => task(object),
+        }?;
+        let mut renamed = Map::new();
+        let mut line = String::with_capacity(text.len());
+        let mut write = |key: String, value: Value, text: &str| {
+            line.push(if line.is_empty() { '{' } else { ',' });
+            line.push_str(&Value::from(key.as_str()).to_string());
+            line.push(':');
+            // A number is what its digits say; as a value it may have lost some.
+            write_compact(&value, text, |_, _| true, &mut line);
+            renamed.insert(key, value);
+        };
+        for ((key, value), text) in object.iter().zip(parts(text)) {
+            if from.contains(&key.as_str()) {
+                // The text stands where the first of its keys stood.
+                for (key, made) in keys.drain(..) {
+                    write(key.to_owned(), made.clone(), &made.to_string());
+                }
+                continue;
+            }
+            let mut name = key.clone();
+            while is_content(&name) || (name != *key && object.contains_key(&name)) {
+                name.push('_');
+            }
+            write(name, value.clone(), text);
+        }
+        line.push('}');
+        Ok((line, renamed))
+    }
+}
+
+/// Whether a key could be read as text to train on.
+fn is_content(key: &str) -> bool {
+    matches!(key, "messages" | "text" | "prompt" | "completion")
+}
+
+fn wrong(layout: Layout, expected: &'static str) -> LayoutError {
+    LayoutError::Keys { layout, expected }
+}
+
+fn turn(role: &str, text: &str) -> Value {
+    json!({ "role": role, "content": text })
+}
+
+/// A conversation as it stands; only what else could be taken for text gets another name.
+fn messages(object: &Map<String, Value>) -> Result<Made, LayoutError> {
+    let list = object.get("messages").filter(|list| list.is_array());
+    let list = list.ok_or_else(|| wrong(Layout::OpenAi, "a list of `messages`"))?;
+    Ok(Made { from: vec!["messages"], keys: vec![("messages", list.clone())] })
+}
+
+fn conversation(object: &Map<String, Value>) -> Result<Made, LayoutError> {
+    let layout = Layout::ShareGpt;
+    let turns = object.get("conversations").and_then(Value::as_array);
+    let turns = turns.ok_or_else(|| wrong(layout, "a list of `conversations`"))?;
+    let mut all = Vec::with_capacity(turns.len() + 1);
+    for (at, value) in turns.iter().enumerate() {
+        let part = |key: &str| value.get(key).and_then(Value::as_str);
+        let (Some(from), Some(said)) = (part("from"), part("value")) else {
+            return Err(LayoutError::Turn { layout, turn: at });
+        };
+        let role = match from {
+            "system" => "system",
+            "human" | "user" => "user",
+            "gpt" | "assistant" | "chatgpt" | "bing" | "bard" | "model" => "assistant",
+            "tool" | "function" | "function_call" | "function_response" | "observation" => "tool",
+            _ => return Err(LayoutError::Speaker { turn: at, from: from.to_owned() }),
+        };
+        all.push(turn(role, said));
+    }
+    let mut from = vec!["conversations"];
+    let begins = all.first().is_some_and(|first| first["role"] == "system");
+    if let Some(system) = system(object).filter(|_| !begins) {
+        all.insert(0, turn("system", system));
+        from.push("system");
+    }
+    Ok(Made { from, keys: vec![("messages", Value::Array(all))] })
+}
+
+fn instruction(object: &Map<String, Value>) -> Result<Made, LayoutError> {
+    let layout = Layout::Alpaca;
+    let text = |key: &'static str| object.get(key).and_then(Value::as_str).map(|text| (key, text));
+    let asked = text("instruction").ok_or_else(|| wrong(layout, "a text `instruction`"))?;
+    let answer = text("output").or_else(|| text("response"));
+    let answer = answer.ok_or_else(|| wrong(layout, "a text `output` or `response`"))?;
+    let mut from = vec![asked.0, answer.0];
+    let mut question = asked.1.to_owned();
+    let is_text = |key: &str| object.get(key).is_some_and(|value| value.is_null() || value.is_string());
+    if let Some(key) = ["input", "context"].into_iter().find(|key| is_text(key)) {
+        from.push(key);
+        let more = text(key).map_or("", |(_, text)| text);
+        if !more.trim().is_empty() {
+            question.push_str("\n\n");
+            question.push_str(more);
+        }
+    }
+    let mut all = vec![turn("user", &question), turn("assistant", answer.1)];
+    if let Some(system) = system(object) {
+        all.insert(0, turn("system", system));
+        from.push("system");
+    }
+    Ok(Made { from, keys: vec![("messages", Value::Array(all))] })
+}
+
+/// What was chosen, after the prompt where it does not begin with it.
+fn preference(object: &Map<String, Value>) -> Result<Made, LayoutError> {
+    let layout = Layout::Preference;
+    let (chosen, prompt) = (object.get("chosen"), object.get("prompt"));
+    match (chosen, prompt) {
+        (Some(Value::Array(chosen)), prompt) => {
+            let answers = chosen.first().is_some_and(|first| first["role"] == "assistant");
+            let mut all = match prompt {
+                Some(Value::Array(prompt)) => prompt.clone(),
+                Some(Value::String(prompt)) if answers => vec![turn("user", prompt)],
+                _ => Vec::new(),
+            };
+            all.extend(chosen.iter().cloned());
+            Ok(Made { from: vec!["prompt", "chosen"], keys: vec![("messages", Value::Array(all))] })
+        }
+        (Some(Value::String(chosen)), Some(Value::String(prompt))) => Ok(Made {
+            from: vec!["prompt", "chosen"],
+            keys: vec![("prompt", json!(prompt)), ("completion", json!(chosen))],
+        }),
+        (Some(Value::String(chosen)), None | Some(Value::Null)) => {
+            Ok(Made { from: vec!["prompt", "chosen"], keys: vec![("text", json!(chosen))] })
+        }
+        _ => Err(wrong(
+            layout,
+            "`chosen`, a text or a list of messages, with `prompt` of the same kind or none",
+        )),
+    }
+}
+
+fn task(object: &Map<String, Value>) -> Result<Made, LayoutError> {
+    let text = |key: &str| object.get(key).filter(|value| value.is_string()).cloned();
+    let (Some(inputs), Some(targets)) = (text("inputs"), text("targets")) else {
+        return Err(wrong(Layout::Flan, "the texts `inputs` and `targets`"));
+    };
+    Ok(Made { from: vec!["inputs", "targets"], keys: vec![("prompt", inputs), ("completion", targets)] })
+}
+
+/// The instructions for the whole conversation, if there are any.
+fn system(object: &Map<String, Value>) -> Option<&str> {
+    object.get("system").and_then(Value::as_str).filter(|text| !text.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! Tests of layouts.
+
+use serde_json::{Value, json};
+
+use crate::{Content, FieldNames, Layout, Role};
+
+fn read(json: &str, layout: Option<Layout>) -> Result<(String, crate::Record), String> {
+    let fields = FieldNames::parse::<&str>(&[]).unwrap().with_layout(layout).unwrap();
+    let (text, record) = fields.read(json.as_bytes()).map_err(|error| error.to_string())?;
+    Ok((String::from_utf8(text.into_owned()).unwrap(), record))
+}
+
+fn turns(content: &Content) -> Vec<(Role, &str)> {
+    match content {
+        Content::Messages(messages) => messages.iter().map(|m| (m.role, m.content.as_str())).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn layouts_are_found_by_their_keys() {
+    let cases = [
+        (r#"{"instruction":"Add","input":"1 2","output":"3"}"#, Layout::Alpaca),
+        (r#"{"instruction":"Add","context":"","response":"3","category":"qa"}"#, Layout::Alpaca),
+        (r#"{"conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}]}"#, Layout::ShareGpt),
+        (r#"{"prompt":"q","chosen":"a","rejected":"b"}"#, Layout::Preference),
+        (r#"{"inputs":"q","targets":"a","task":"cola"}"#, Layout::Flan),
+    ];
+    for (json, layout) in cases {
+        let (_, record) = read(json, None).unwrap();
+        assert_eq!(record.layout, Some(layout), "{json}");
+        assert_eq!(read(json, Some(layout)).unwrap().1.content, record.content);
+    }
+    // What is gstore's own stays so, whatever else it holds.
+    let own = r#"{"text":"t","instruction":"Add","output":"3"}"#;
+    let (text, record) = read(own, None).unwrap();
+    assert!(text == own && record.layout.is_none() && record.content == Content::Text("t".to_owned()));
+    let (text, record) = read(own, Some(Layout::Alpaca)).unwrap();
+    assert_eq!(turns(&record.content), [(Role::User, "Add"), (Role::Assistant, "3")]);
+    assert!(text.starts_with(r#"{"text_":"t","messages":[{"#), "{text}");
+}
+
+#[test]
+fn text_stands_in_the_place_of_its_keys_and_numbers_keep_their_digits() {
+    let json = r#"{ "n" : 123456789012345678901, "instruction":"Add", "input":"1 2", "output":"3", "x": [1.50, 1e3] }"#;
+    let (text, record) = read(json, None).unwrap();
+    let want = r#"{"n":123456789012345678901,"messages":[{"role":"user","content":"Add\n\n1 2"},{"role":"assistant","content":"3"}],"x":[1.50,1e3]}"#;
+    assert_eq!(text, want);
+    // What is stored is read again as it is, without a layout.
+    let (again, same) = read(&text, None).unwrap();
+    assert_eq!((again, same.content, same.metadata), (text, record.content, record.metadata));
+}
+
+#[test]
+fn conversations_have_systems_and_tools() {
+    let json = r#"{"system":"brief","conversations":[{"from":"human","value":"q"},{"from":"function_call","value":"f()"},
+        {"from":"observation","value":"3"},{"from":"gpt","value":"a"}],"id":"c1"}"#;
+    let (_, record) = read(json, None).unwrap();
+    let want = [
+        (Role::System, "brief"),
+        (Role::User, "q"),
+        (Role::Tool, "f()"),
+        (Role::Tool, "3"),
+        (Role::Assistant, "a"),
+    ];
+    assert_eq!(turns(&record.content), want);
+    assert!(record.id.as_deref() == Some("c1") && record.metadata.is_empty(), "{record:?}");
+    let unknown = read(r#"{"conversations":[{"from":"alien","value":"q"}]}"#, None).unwrap_err();
+    assert!(unknown.contains("turn 0 is by \"alien\""), "{unknown}");
+    let none = read(r#"{"conversations":[3]}"#, None).unwrap_err();
+    assert!(none.contains("turn 0 is none"), "{none}");
+}
+
+#[test]
+fn what_was_chosen_is_trained_on() {
+    let message = |role: &str, text: &str| json!({ "role": role, "content": text });
+    let lists = json!({
+        "prompt": "q", "chosen": [message("user", "q"), message("assistant", "a")],
+        "rejected": [message("user", "q"), message("assistant", "b")], "score_chosen": 7.5
+    });
+    let (_, record) = read(&lists.to_string(), None).unwrap();
+    assert_eq!(turns(&record.content), [(Role::User, "q"), (Role::Assistant, "a")]);
+    let keys: Vec<&str> = record.metadata.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["rejected", "score_chosen"]);
+    let split =
+        json!({ "prompt": [message("user", "q")], "chosen": [message("assistant", "a")], "rejected": [] });
+    assert_eq!(read(&split.to_string(), None).unwrap().1.content, record.content);
+    let dialogue = read(r#"{"chosen":"Human: q Assistant: a","rejected":"b"}"#, None).unwrap().1;
+    assert_eq!(dialogue.content, Content::Text("Human: q Assistant: a".to_owned()));
+    let odd = read(&json!({ "chosen": 3, "rejected": Value::Null }).to_string(), None).unwrap_err();
+    assert!(odd.contains("preference records have `chosen`"), "{odd}");
+}
+
+#[test]
+fn a_record_of_no_layout_is_named_with_its_keys() {
+    let error = read(r#"{"question":"q","answer":"a"}"#, None).unwrap_err();
+    assert!(error.contains("it has `question`, `answer`"), "{error}");
+    let error = read(r#"{"question":"q"}"#, Some(Layout::Flan)).unwrap_err();
+    assert!(error.contains("flan records have the texts `inputs` and `targets`"), "{error}");
+    assert!("llama".parse::<Layout>().unwrap_err().to_string().contains("openai, sharegpt, alpaca"));
+}
+
+#[test]
+fn layouts_and_names_of_text_exclude_each_other() {
+    let named = FieldNames::parse(&["text=content"]).unwrap();
+    assert!(named.clone().with_layout(Some(Layout::Flan)).is_err());
+    // An id may have any name.
+    let fields = FieldNames::parse(&["id=uuid"]).unwrap().with_layout(Some(Layout::Flan)).unwrap();
+    let (text, record) = fields.read(br#"{"uuid":"u1","inputs":"q","targets":"a"}"#).unwrap();
+    assert_eq!(record.id.as_deref(), Some("u1"));
+    assert_eq!(text.as_ref(), br#"{"id":"u1","prompt":"q","completion":"a"}"#);
+}

@@ -1,0 +1,164 @@
+//! Records that cannot be used: how many there are, and the first of them in full.
+
+use std::collections::BTreeMap;
+
+use gstore_core::many;
+use gstore_data::{Content, Place, Role};
+
+use super::IngestError;
+
+/// Records that are named.
+const SHOWN: usize = 10;
+
+/// Records beyond those that may be left out, after which reading ends: the file is of another kind.
+const ENOUGH: u64 = 10_000;
+
+/// Records that cannot be read or added, as they are found.
+#[derive(Default)]
+pub(super) struct Bad {
+    first: Vec<IngestError>,
+    count: u64,
+}
+
+impl Bad {
+    /// Takes one. There is an error when there are so many that the rest need not be read.
+    pub(super) fn note(&mut self, error: IngestError) -> Result<(), IngestError> {
+        self.count += 1;
+        if self.first.len() < SHOWN {
+            self.first.push(error);
+        }
+        if self.count < ENOUGH { Ok(()) } else { std::mem::take(self).check(0) }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// What people are told where they are left out.
+    pub(super) fn told(&self) -> Option<String> {
+        let count = many(self.count, "record");
+        (self.count > 0).then(|| format!("left out {count} that cannot be read:{}", self.list()))
+    }
+
+    /// Up to `allowed` are left out.
+    pub(super) fn check(mut self, allowed: u64) -> Result<(), IngestError> {
+        if self.count <= allowed {
+            return Ok(());
+        }
+        match (self.count, self.first.pop()) {
+            (1, Some(only)) => Err(only),
+            (_, last) => {
+                self.first.extend(last);
+                let (list, count) = (self.list(), self.count);
+                let of_text = self.first.iter().all(IngestError::is_of_text);
+                Err(IngestError::BadRecords { count, list, of_text, enough: count >= ENOUGH })
+            }
+        }
+    }
+
+    /// The first ones, a line each.
+    fn list(&self) -> String {
+        let mut list: String = self.first.iter().map(|error| format!("\n  {error}")).collect();
+        let more = self.count.saturating_sub(self.first.len() as u64);
+        if more > 0 {
+            list.push_str(&format!("\n  and {more} more"));
+        }
+        list
+    }
+}
+
+/// Records without a token that could be scored, by why that is.
+#[derive(Default)]
+pub(super) struct Unscorable {
+    why: BTreeMap<&'static str, Vec<String>>,
+    count: u64,
+}
+
+impl Unscorable {
+    /// Looks at a record.
+    pub(super) fn look(&mut self, place: &Place, content: &Content) {
+        let why = match content {
+            Content::Text(text) if text.is_empty() => "empty text",
+            Content::Messages(messages) if messages.iter().all(|m| m.role != Role::Assistant) => {
+                "no message of the assistant"
+            }
+            _ => return,
+        };
+        self.count += 1;
+        let places = self.why.entry(why).or_default();
+        if places.len() <= SHOWN {
+            places.push(place.to_string());
+        }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// What people are told of them.
+    pub(super) fn told(&self, records: u64) -> Option<String> {
+        let why = self.why.iter().map(|(why, places)| {
+            let more = if places.len() > SHOWN { ", ..." } else { "" };
+            let places: Vec<&str> = places.iter().take(SHOWN).map(String::as_str).collect();
+            format!("{why}: {}{more}", places.join(", "))
+        });
+        let why: Vec<String> = why.collect();
+        let (of, verb) = (many(records, "record"), if self.count == 1 { "has" } else { "have" });
+        (self.count > 0).then(|| {
+            let count = self.count;
+            format!("{count} of {of} {verb} nothing to score and will have no score ({})", why.join("; "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gstore_data::Message;
+
+    fn missing(row: u64) -> IngestError {
+        IngestError::NoRecord { row }
+    }
+
+    #[test]
+    fn ten_are_named_and_the_others_counted() {
+        let mut bad = Bad::default();
+        bad.note(missing(0)).unwrap();
+        assert_eq!(std::mem::take(&mut bad).check(0).unwrap_err().to_string(), missing(0).to_string());
+        for row in 0..12 {
+            bad.note(missing(row)).unwrap();
+        }
+        let told = bad.told().unwrap();
+        assert!(
+            told.contains("row 9 ") && !told.contains("row 10 ") && told.ends_with("and 2 more"),
+            "{told}"
+        );
+        assert!(Bad { first: Vec::new(), count: 12 }.check(12).is_ok());
+        let error = bad.check(11).unwrap_err().to_string();
+        assert!(error.starts_with("12 records cannot be added:") && error.contains("row 9 "), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_not_read_to_its_end() {
+        let mut bad = Bad::default();
+        let ended = (0..2 * ENOUGH).position(|row| bad.note(missing(row)).is_err());
+        assert_eq!(ended, Some(ENOUGH as usize - 1));
+    }
+
+    #[test]
+    fn what_can_never_be_scored_is_counted_by_its_reason() {
+        let mut found = Unscorable::default();
+        let message = |role| Message { role, content: "x".to_owned() };
+        for (line, content) in [
+            (1, Content::Text("x".to_owned())),
+            (2, Content::Text(String::new())),
+            (3, Content::Messages(vec![message(Role::User), message(Role::Tool)])),
+            (4, Content::Messages(vec![message(Role::User), message(Role::Assistant)])),
+        ] {
+            found.look(&Place::from(line), &content);
+        }
+        let want = "2 of 4 records have nothing to score and will have no score \
+                    (empty text: line 2; no message of the assistant: line 3)";
+        assert_eq!(found.told(4).as_deref(), Some(want));
+    }
+}

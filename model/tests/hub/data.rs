@@ -1,0 +1,63 @@
+//! Promise: a split of a dataset of the Hub is fetched once, without the others, and is there offline.
+
+use gstore_core::Silent;
+use gstore_model::hub::{HubError, resolve_data};
+
+use super::server::{COMMIT, Server};
+use super::{config, offline};
+
+const FILES: [(&str, &str); 4] = [
+    ("README.md", "read me"),
+    ("data/train-00000-of-00002.jsonl", "{\"text\": \"a\"}\n"),
+    ("data/train-00001-of-00002.jsonl", "{\"text\": \"b\"}\n"),
+    ("data/test-00000-of-00001.jsonl", "{\"text\": \"c\"}\n"),
+];
+
+#[test]
+fn a_split_is_fetched_once_and_is_there_offline() {
+    let server = Server::start(&FILES);
+    let cache = tempfile::tempdir().unwrap();
+    let online = config(&server, cache.path());
+    let found = resolve_data("hf://org/tiny#train", &online, &mut Silent).unwrap();
+    let folder = cache.path().join(format!("datasets--org--tiny/snapshots/{COMMIT}/data"));
+    assert_eq!(found.files, [1, 2].map(|at: usize| folder.join(FILES[at].0.rsplit('/').next().unwrap())));
+    assert_eq!(fs_err::read_to_string(&found.files[1]).unwrap(), FILES[2].1);
+    let bodies =
+        || server.requests().iter().filter(|r| r.starts_with("GET /datasets/org/tiny/resolve/")).count();
+    assert_eq!(bodies(), 2);
+    assert_eq!(
+        resolve_data("hf://org/tiny", &offline(cache.path()), &mut Silent).unwrap().files,
+        found.files
+    );
+    let error = resolve_data("hf://org/tiny#test", &offline(cache.path()), &mut Silent).unwrap_err();
+    assert!(matches!(error, HubError::Offline { .. }), "{error}");
+    assert_eq!(resolve_data("hf://org/tiny#test", &online, &mut Silent).unwrap().files.len(), 1);
+    assert_eq!(bodies(), 3);
+    // A part that is gone is noticed without a network.
+    fs_err::remove_file(&found.files[0]).unwrap();
+    let error = resolve_data("hf://org/tiny", &offline(cache.path()), &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("1 of 00002 parts of data/train"), "{error}");
+}
+
+#[test]
+fn what_the_hub_has_not_is_named_with_what_it_has() {
+    let server = Server::start(&FILES);
+    let cache = tempfile::tempdir().unwrap();
+    let online = config(&server, cache.path());
+    let refused = |text: &str| resolve_data(text, &online, &mut Silent).unwrap_err().to_string();
+    assert!(refused("hf://org/tiny#validation").contains("no split validation; there are train, test"));
+    assert!(refused("hf://org/tiny/other").contains("no file of samples in other"));
+    assert!(refused("hf://tiny").contains("write hf://org/name"));
+    assert!(refused("hf://org/missing").contains("HF_TOKEN"));
+}
+
+#[test]
+fn tables_of_the_hub_stand_in_for_files_of_other_kinds() {
+    let server = Server::start(&[("script.py", "print()")]);
+    server.convert(&[("default/train/0000.parquet", "rows"), ("default/test/0000.parquet", "others")]);
+    let cache = tempfile::tempdir().unwrap();
+    let found = resolve_data("hf://org/tiny", &config(&server, cache.path()), &mut Silent).unwrap();
+    assert!(found.files.len() == 1 && found.files[0].ends_with("default/train/0000.parquet"), "{found:?}");
+    let again = resolve_data("hf://org/tiny", &offline(cache.path()), &mut Silent).unwrap();
+    assert_eq!(again.files, found.files);
+}

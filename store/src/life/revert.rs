@@ -1,0 +1,270 @@
+//! Going back: a new snapshot whose content is that of an older one.
+//!
+//! Invariants
+//! - the history stays: what the store was before is the parent, so going back can be undone like any change
+//! - numbers go on: a row, dataset, run or feature that is made later never gets the number of one that was
+//!   ever there
+//! - a dataset whose rows change this way passes over one row number, so that no two sets of its rows have
+//!   the same next row and count
+
+use super::{has_tmp, refuse_live_jobs};
+use crate::backup::missing_files;
+use crate::error::{ChangeError, OpenError};
+use crate::manifest::{DatasetPart, FeaturePart, RunPart};
+use crate::rewrite::lock_compact;
+use crate::store::{Chain, Change, Snapshot, Store, WriterLock, change_of, publish};
+use gstore_core::many;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// How a store goes back.
+#[derive(Debug, Clone, Default)]
+pub struct RevertOptions {
+    /// The command, for the history.
+    pub command: String,
+    /// Only say what would change.
+    pub dry_run: bool,
+}
+
+/// What going back changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RevertReport {
+    /// The snapshot whose content the store has again.
+    pub to: u64,
+    /// The new snapshot; none if nothing differs, or nothing was to be done.
+    pub snapshot: Option<u64>,
+    /// What differs, in words.
+    pub changes: Vec<String>,
+}
+
+impl Store {
+    /// Publishes the datasets, runs and features of an older snapshot again. Tags and the history stay.
+    ///
+    /// # Errors
+    /// The snapshot was collected or lacks files; a live job or a compaction, which go by what is there now.
+    pub fn revert(&self, target: &Snapshot, options: &RevertOptions) -> Result<RevertReport, ChangeError> {
+        let env = self.env();
+        let Some(_only) = lock_compact(env)? else { return Err(ChangeError::Compacting) };
+        let lock = WriterLock::take(self)?;
+        let base = self.snapshot()?;
+        base.keeps(target)?;
+        let missing = missing_files(env, target)?;
+        if let Some(first) = missing.first() {
+            let (snapshot, count) = (target.number(), missing.len());
+            return Err(ChangeError::FilesGone { snapshot, count, first: first.clone() });
+        }
+        let _starting = match has_tmp(env)? {
+            true => {
+                let starting = env.lock_start()?;
+                refuse_live_jobs(env, "a feature", |_| true)?;
+                Some(starting)
+            }
+            false => None,
+        };
+        let mut change = change_of(&base, &options.command);
+        let mut changes = datasets(self, &base, target, &mut change)?;
+        changes.extend(runs(&base, target, &mut change));
+        changes.extend(features(&base, target, &mut change));
+        let mut report = RevertReport { to: target.number(), snapshot: None, changes };
+        if report.changes.is_empty() || options.dry_run {
+            return Ok(report);
+        }
+        change.changes.push(format!("back to the content of snapshot {}", report.to));
+        change.changes.extend(report.changes.iter().cloned());
+        report.snapshot = Some(publish(self, &lock, &base, change)?.number());
+        Ok(report)
+    }
+}
+
+/// Puts the datasets of `target` into a change.
+fn datasets(
+    store: &Store,
+    base: &Snapshot,
+    target: &Snapshot,
+    change: &mut Change,
+) -> Result<Vec<String>, ChangeError> {
+    let mut told = Vec::new();
+    for gone in base.datasets().iter().filter(|d| target.datasets().iter().all(|t| t.number != d.number)) {
+        change.removed.datasets.push(gone.number);
+        told.push(format!("dataset {} goes, with {}", gone.name, many(gone.rows, "row")));
+    }
+    for old in target.datasets() {
+        let now = base.datasets().iter().find(|now| now.number == old.number);
+        let text = match now {
+            // Row numbers go on, whatever the rows are.
+            Some(now) if DatasetPart { next_row: now.next_row, ..DatasetPart::clone(old) } == **now => {
+                continue;
+            }
+            Some(now) => differing(base, now, target, old)?,
+            None => format!("dataset {} comes back, with {}", old.name, many(old.rows, "row")),
+        };
+        told.push(text);
+        let mut part = DatasetPart::clone(old);
+        part.next_row = next_row(store, base, target, old)?.saturating_add(1);
+        change.datasets.push(part);
+    }
+    Ok(told)
+}
+
+/// What is different about a dataset.
+fn differing(
+    base: &Snapshot,
+    now: &DatasetPart,
+    target: &Snapshot,
+    old: &DatasetPart,
+) -> Result<String, ChangeError> {
+    let (here, there) = (base.live_rows(now)?, target.live_rows(old)?);
+    let (back, gone) = (there.difference(&here).len(), here.difference(&there).len());
+    let name = &old.name;
+    Ok(match (back, gone) {
+        (0, 0) => format!("dataset {name} has its earlier columns, encodings and files"),
+        (back, 0) => format!("dataset {name}: {} back", comes(back)),
+        (0, gone) => format!("dataset {name}: {}", goes(gone)),
+        (back, gone) => format!("dataset {name}: {} back, {}", comes(back), goes(gone)),
+    })
+}
+
+fn comes(rows: u64) -> String {
+    format!("{} {}", many(rows, "row"), if rows == 1 { "comes" } else { "come" })
+}
+
+fn goes(rows: u64) -> String {
+    format!("{} {}", many(rows, "row"), if rows == 1 { "goes" } else { "go" })
+}
+
+/// The first row number that no snapshot from the target on has given out, also where the dataset was dropped
+/// meanwhile.
+fn next_row(store: &Store, base: &Snapshot, target: &Snapshot, old: &DatasetPart) -> Result<u64, OpenError> {
+    let of = |rows: &BTreeMap<u32, u64>| rows.get(&old.number).copied().unwrap_or(0);
+    let mut next = old.next_row.max(of(&base.root().next_rows));
+    for root in Chain::new(store.env(), base) {
+        let (_, root) = root?;
+        if root.snapshot <= target.number() {
+            break;
+        }
+        next = next.max(of(&root.next_rows));
+    }
+    Ok(next)
+}
+
+/// Puts the runs of `target` into a change.
+fn runs(base: &Snapshot, target: &Snapshot, change: &mut Change) -> Vec<String> {
+    let mut told = Vec::new();
+    for gone in base.runs().iter().filter(|r| target.runs().iter().all(|t| t.number != r.number)) {
+        change.removed.runs.push(gone.number);
+        told.push(format!("run {} goes", gone.name));
+    }
+    for old in target.runs() {
+        told.push(match base.runs().iter().find(|now| now.number == old.number) {
+            Some(now) if now == old => continue,
+            Some(_) => format!("run {} has its earlier checkpoints", old.name),
+            None => format!("run {} comes back", old.name),
+        });
+        change.runs.push(RunPart::clone(old));
+    }
+    told
+}
+
+/// Puts the features of `target` into a change.
+fn features(base: &Snapshot, target: &Snapshot, change: &mut Change) -> Vec<String> {
+    let mut told = Vec::new();
+    for gone in base.features().iter().filter(|f| target.features().iter().all(|t| t.number != f.number)) {
+        change.removed.features.push(gone.number);
+        told.push(format!("feature {} goes", gone.display_name()));
+    }
+    for old in target.features() {
+        told.push(match base.features().iter().find(|now| now.number == old.number) {
+            Some(now) if now == old => continue,
+            Some(_) => format!("feature {} has its earlier vectors", old.display_name()),
+            None => format!("feature {} comes back", old.display_name()),
+        });
+        change.features.push(FeaturePart::clone(old));
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AppendOptions, DeleteOptions, NewSample, Pushed};
+    use gstore_core::{DatasetName, RowSet};
+
+    fn push(store: &Store, ids: &[&str]) -> Vec<Pushed> {
+        let name = DatasetName::try_from("pool").unwrap();
+        let mut append = store.append(&name, vec![], AppendOptions::default()).unwrap();
+        let sample = |id| NewSample { id, record: Some(b"{}".as_slice()), metadata: vec![] };
+        let pushed = ids.iter().map(|id| append.push(sample(id)).unwrap()).collect();
+        append.finish().unwrap();
+        pushed
+    }
+
+    fn back(store: &Store, to: u64) -> Result<RevertReport, ChangeError> {
+        let target = store.snapshot_at(to).unwrap();
+        store.revert(&target, &RevertOptions { command: "revert".to_owned(), dry_run: false })
+    }
+
+    fn is_sound(store: &Store) -> bool {
+        store.verify(Default::default(), &mut |_| {}).unwrap().is_sound()
+    }
+
+    #[test]
+    fn rows_come_back_under_their_numbers_and_new_ones_get_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path().join("s")).unwrap();
+        push(&store, &["a", "b"]);
+        let seen = store.snapshot().unwrap();
+        let part = seen.dataset("pool").unwrap();
+        let delete = DeleteOptions { command: "delete".to_owned(), ..DeleteOptions::default() };
+        store.delete(part, &RowSet::from_rows([0]), delete).unwrap();
+        push(&store, &["c", "d"]);
+        let dry = RevertOptions { dry_run: true, ..RevertOptions::default() };
+        let report = store.revert(&store.snapshot_at(1).unwrap(), &dry).unwrap();
+        assert_eq!(report.changes, ["dataset pool: 1 row comes back, 2 rows go"]);
+        assert_eq!(store.snapshot().unwrap().number(), 3);
+        let report = back(&store, 1).unwrap();
+        assert_eq!((report.to, report.snapshot), (1, Some(4)));
+        let now = store.snapshot().unwrap();
+        let part = now.dataset("pool").unwrap();
+        assert_eq!(*now.live_rows(part).unwrap(), RowSet::from_rows([0, 1]));
+        assert!(is_sound(&store));
+        // Rows 2 and 3 were given out once.
+        assert_eq!(push(&store, &["a", "c"]), [Pushed::Unchanged(0), Pushed::Added(5)]);
+        // And forth again.
+        back(&store, 3).unwrap();
+        let now = store.snapshot().unwrap();
+        assert_eq!(*now.live_rows(now.dataset("pool").unwrap()).unwrap(), RowSet::from_rows([1, 2, 3]));
+        assert!(is_sound(&store));
+        assert!([3, 6].iter().all(|to| back(&store, *to).unwrap().snapshot.is_none()));
+    }
+
+    #[test]
+    fn what_was_dropped_comes_back_and_what_was_made_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path().join("s")).unwrap();
+        push(&store, &["a"]);
+        push(&store, &["b"]);
+        let seen = store.snapshot().unwrap();
+        store.drop_dataset(seen.dataset("pool").unwrap(), "drop").unwrap();
+        assert_eq!(back(&store, 1).unwrap().changes, ["dataset pool comes back, with 1 row"]);
+        assert_eq!(push(&store, &["a", "x"]), [Pushed::Unchanged(0), Pushed::Added(3)]);
+        assert_eq!(back(&store, 0).unwrap().changes, ["dataset pool goes, with 2 rows"]);
+        assert!(is_sound(&store));
+    }
+
+    #[test]
+    fn a_snapshot_without_its_files_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path().join("s")).unwrap();
+        push(&store, &["a"]);
+        let target = store.snapshot().unwrap();
+        store.drop_dataset(target.dataset("pool").unwrap(), "drop").unwrap();
+        let folder = dir.path().join("s/samples");
+        let number = fs_err::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+        let file = fs_err::read_dir(&number).unwrap().next().unwrap().unwrap().path();
+        fs_err::remove_file(file).unwrap();
+        let error = store.revert(&target, &RevertOptions::default()).unwrap_err();
+        assert!(matches!(error, ChangeError::FilesGone { snapshot: 1, count: 1, .. }), "{error}");
+        assert_eq!(store.snapshot().unwrap().number(), 2);
+    }
+}
