@@ -151,12 +151,21 @@ impl Engine {
         Ok(Self::Store(SqlRunner::new(snapshot, options)?))
     }
 
-    /// Runs one statement and writes its result.
-    pub fn run(&self, context: &Context, sql: &str, to: &OutputArgs, cancel: &Cancel) -> Result<Notes> {
-        self.run_with(context, sql, &Parameters::default(), to, cancel)
+    /// The session on a store here.
+    pub fn runner(&self) -> Option<&SqlRunner> {
+        match self {
+            Self::Store(runner) => Some(runner),
+            #[cfg(feature = "serve")]
+            Self::Server(_) => None,
+        }
     }
 
-    /// The same with values for the statement's parameters.
+    /// Runs a statement of the program and writes its result as a list, in which nulls are blank.
+    pub fn run(&self, context: &Context, sql: &str, to: &OutputArgs, cancel: &Cancel) -> Result<Notes> {
+        self.print(context, (sql, &Parameters::default()), (to, BLANK), cancel)
+    }
+
+    /// Runs a statement of the user, with values for its parameters, and writes its result.
     pub fn run_with(
         &self,
         context: &Context,
@@ -165,19 +174,29 @@ impl Engine {
         to: &OutputArgs,
         cancel: &Cancel,
     ) -> Result<Notes> {
+        self.print(context, (sql, values), (to, NULL), cancel)
+    }
+
+    fn print(
+        &self,
+        context: &Context,
+        (sql, values): (&str, &Parameters),
+        (to, null): (&OutputArgs, &'static str),
+        cancel: &Cancel,
+    ) -> Result<Notes> {
         check_place(context, to)?;
         match self {
             Self::Store(runner) => {
                 let mut rows = runner.run_with(sql, values, cancel)?;
                 let schema = Arc::clone(rows.schema());
-                write(context, to, &schema, &mut rows)?;
+                put(context, (to, null), &schema, &mut rows)?;
                 Ok(rows.notes())
             }
             #[cfg(feature = "serve")]
             Self::Server(server) => {
                 let mut rows = server.run(sql, values, cancel)?;
                 let schema = Arc::clone(rows.schema());
-                write(context, to, &schema, &mut rows)?;
+                put(context, (to, null), &schema, &mut rows)?;
                 Ok(rows.notes())
             }
         }
@@ -195,10 +214,23 @@ fn check_place(context: &Context, to: &OutputArgs) -> Result<()> {
     Ok(())
 }
 
-/// Writes a result to the place and in the format that the flags say.
+/// What stands for null in a table.
+const NULL: &str = "NULL";
+const BLANK: &str = "";
+
+/// Writes a list to the place and in the format that the flags say.
 pub fn write(
     context: &Context,
     to: &OutputArgs,
+    schema: &SchemaRef,
+    rows: &mut dyn Iterator<Item = Result<RecordBatch, SqlError>>,
+) -> Result<()> {
+    put(context, (to, BLANK), schema, rows)
+}
+
+fn put(
+    context: &Context,
+    (to, null): (&OutputArgs, &'static str),
     schema: &SchemaRef,
     rows: &mut dyn Iterator<Item = Result<RecordBatch, SqlError>>,
 ) -> Result<()> {
@@ -206,7 +238,8 @@ pub fn write(
     // What fails before its first rows prints no header either.
     let first = rows.next().transpose()?;
     let mut output = Output::create(to.output.as_deref(), to.force)?;
-    let mut writer = ResultWriter::new(format_of(to)?.into(), schema, &mut output, style())?;
+    let writer = ResultWriter::new(format_of(to)?.into(), schema, &mut output, style())?;
+    let mut writer = writer.with_null(null);
     for batch in first.into_iter().map(Ok).chain(rows) {
         writer.write(&batch?)?;
     }
