@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod completing;
 mod context;
 mod drawing;
 mod ending;
@@ -32,6 +33,7 @@ use gstore_cli::{args, config, pipeline};
 
 fn main() -> ExitCode {
     gstore_core::Remedy::word_with(remedy::words);
+    completing::answer();
     let root = args::command();
     let argv = match config::expand(&root, std::env::args_os().collect()) {
         Ok(argv) => argv,

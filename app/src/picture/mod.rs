@@ -26,6 +26,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use of::{Ranked, ranked};
 pub use of::*;
 pub use spark::Spark;
 

@@ -90,7 +90,7 @@ pub enum DropWhat {
     mut_arg("force", |force| force.conflicts_with("delete").help("Move a tag that exists; without a name, replace the file if it exists"))
 )]
 pub struct TagArgs {
-    /// The tag: small letters, digits, `.`, `_` and `-`
+    /// The tag: lower-case letters, digits, `.`, `_` and `-`
     #[arg(value_name = "NAME")]
     pub name: Option<TagName>,
     /// The snapshot to tag [default: the current one]

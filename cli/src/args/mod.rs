@@ -6,6 +6,7 @@ mod ask;
 mod evaluate;
 mod generate;
 mod gradients;
+mod help;
 mod index;
 mod life;
 mod matrix;
@@ -84,7 +85,8 @@ pub struct Common {
     /// Folder of the store
     #[arg(long, global = true, env = "GSTORE_STORE", value_name = "DIR", help_heading = "Common options")]
     pub store: Option<PathBuf>,
-    /// TOML file with options: names are those of the flags, one table for each command
+    /// TOML file with options: names are those of the flags, one table for each command [default:
+    /// GSTORE_CONFIG, else gstore.toml in the working folder]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
     pub config: Option<PathBuf>,
     /// Threads to use [default: all cores]
@@ -180,7 +182,7 @@ pub struct DemoArgs {
     A record has `messages`, or `prompt` and `completion`, or `text`; `id`; any other key becomes a column. Formats and rules: docs/data.md\n\n\
     Memory: one line, or one batch of rows of the file, and about 100 bytes for each new sample.")]
 pub struct AddArgs {
-    /// Name of the dataset: small letters, digits and _
+    /// Name of the dataset: lower-case letters, digits and _
     #[arg(long, value_name = "NAME")]
     pub dataset: String,
     /// Files, folders or patterns: .jsonl, .parquet, .arrow, .csv or .tsv, also .gz or .zst, saved Hugging
@@ -234,7 +236,7 @@ pub enum IfChanged {
     Ctrl-C stops cleanly; the same command goes on where it stopped.\n\n\
     Memory: the weights, plus for each thread the activations of one batch and the gradients of its rows; it does not grow with the number of rows.")]
 pub struct IngestArgs {
-    /// Name of the dataset: small letters, digits and _
+    /// Name of the dataset: lower-case letters, digits and _
     #[arg(long, value_name = "NAME")]
     pub dataset: String,
     /// Data to register first, as in `gstore add`; without it the samples already in the dataset are used
@@ -362,6 +364,9 @@ pub struct QueryArgs {
     /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,
+    /// The picture of it
+    #[command(flatten)]
+    pub draw: DrawArgs,
     /// Where the models are that compute given samples
     #[command(flatten)]
     pub models: ModelArgs,
@@ -485,6 +490,9 @@ pub struct SelectArgs {
     /// Replace the files if they exist
     #[arg(long)]
     pub force: bool,
+    /// The picture of it
+    #[command(flatten)]
+    pub draw: DrawArgs,
     /// Which rows the score file lists
     #[arg(long, value_enum, default_value = "selected")]
     pub scores_of: ScoresOf,

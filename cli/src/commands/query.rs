@@ -23,6 +23,9 @@ use crate::{shell, summary};
 
 /// Runs the statement, or the shell.
 pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
+    if args.draw.plot.is_some() {
+        return super::plotted::run(context, args);
+    }
     let sql = match args.sql.as_deref() {
         Some("-") => Some(read_stdin()?),
         Some(sql) => Some(sql.to_owned()),
@@ -59,7 +62,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
 }
 
 /// What Ctrl-C says.
-const STOPPING: &str = "stopping the query; once more to stop at once";
+pub const STOPPING: &str = "stopping the query; once more to stop at once";
 
 /// The same, asked of a server.
 #[cfg(feature = "serve")]
@@ -95,7 +98,7 @@ pub fn connect(
 }
 
 /// `NAME=VALUE`: a value that is JSON is taken as that, all else as text.
-fn parameters(given: &[String]) -> Result<Parameters> {
+pub fn parameters(given: &[String]) -> Result<Parameters> {
     let mut values = Parameters::default();
     for text in given {
         let wrong = || UsageError(format!("a parameter is given as NAME=VALUE or 1=VALUE, not `{text}`"));
@@ -215,7 +218,7 @@ fn check_place(context: &Context, to: &OutputArgs) -> Result<()> {
 }
 
 /// What stands for null in a table.
-const NULL: &str = "NULL";
+pub const NULL: &str = "NULL";
 const BLANK: &str = "";
 
 /// Writes a list to the place and in the format that the flags say.
@@ -228,7 +231,8 @@ pub fn write(
     put(context, (to, BLANK), schema, rows)
 }
 
-fn put(
+/// Writes a result with this word for null to the place and in the format that the flags say.
+pub fn put(
     context: &Context,
     (to, null): (&OutputArgs, &'static str),
     schema: &SchemaRef,

@@ -143,8 +143,8 @@ fn options(function: &str) -> impl Iterator<Item = &'static str> {
 
 /// What an option takes.
 fn takes(option: &str) -> Option<Takes> {
-    let all = Function::ALL.into_iter().flat_map(Function::options);
-    all.filter(|known| known.name == option).map(|known| known.takes).next()
+    let mut all = Function::ALL.into_iter().flat_map(Function::options);
+    all.find(|known| known.name == option).map(|known| known.takes)
 }
 
 /// The values that an argument may have.

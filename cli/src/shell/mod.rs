@@ -37,6 +37,7 @@ use dot::Dot;
 use editor::{Editor, Read};
 use settings::Settings;
 use show::show;
+pub use words::texts;
 use words::{Names, Table};
 
 /// Files that may read each other.

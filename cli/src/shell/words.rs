@@ -120,7 +120,7 @@ fn words_of(runner: &SqlRunner) -> Result<Words> {
 }
 
 /// The rows of a statement whose columns are texts.
-fn texts<const N: usize>(runner: &SqlRunner, sql: &str) -> Result<Vec<[String; N]>> {
+pub fn texts<const N: usize>(runner: &SqlRunner, sql: &str) -> Result<Vec<[String; N]>> {
     let cancel = Cancel::new();
     let mut found = Vec::new();
     for batch in runner.run(sql, &cancel)? {
