@@ -22,9 +22,11 @@ mod summary;
 mod texts;
 mod training;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 
 use args::{Cli, Command};
@@ -40,7 +42,8 @@ fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     let argv = args::join_negative(&root, argv);
-    let parsed = root.try_get_matches_from(argv).and_then(|matches| {
+    let asked = asked_for_help(&root, &argv);
+    let parsed = asked.map_or_else(|| root.try_get_matches_from(argv), Err).and_then(|matches| {
         let of_environment = matches.value_source("store") == Some(ValueSource::EnvVariable);
         Ok((Cli::from_arg_matches(&matches)?, of_environment))
     });
@@ -52,6 +55,16 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => failure::report(&error),
     }
+}
+
+/// `gstore help selec` is as wrong as `gstore selec`, whose message knows a similar command.
+fn asked_for_help(root: &clap::Command, argv: &[OsString]) -> Option<clap::Error> {
+    let (program, word) = match argv {
+        [program, help, word] if help == "help" => (program, word),
+        _ => return None,
+    };
+    let error = root.clone().try_get_matches_from([program, word]).err()?;
+    (error.kind() == ErrorKind::InvalidSubcommand).then_some(error)
 }
 
 fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {

@@ -99,7 +99,7 @@ fn look(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut T
 fn damaged(tally: &mut Tally<'_>, e: &StorageError) {
     tally.problem(LEDGER, e, None);
     tally.notes.push(
-        "the ledger is an index: the next append finds the damage and makes it anew from the samples".into(),
+        "the ledger is an index: the next append finds the damage and rebuilds it from the samples".into(),
     );
 }
 
@@ -107,7 +107,7 @@ fn report(tally: &mut Tally<'_>, what: &str, expected: &str, found: &str) {
     let e: StorageError = Damage::new(LEDGER, what, expected, found).into();
     tally.problem(LEDGER, &e, None);
     tally.notes.push(
-        "the ledger is an index: remove ledger.redb, and the next append makes it anew from the samples"
+        "the ledger is an index: remove ledger.redb, and the next append rebuilds it from the samples"
             .into(),
     );
 }
