@@ -29,117 +29,137 @@ fn at_home(place: &Place, args: &[&str]) -> Command {
     command
 }
 
-/// The shell in a terminal of 100 columns and 60 lines.
-fn shell(place: &Place) -> Option<Terminal> {
-    let mut terminal = Terminal::run(&at_home(place, &["query"]), 100, 60)?;
-    terminal.until("gstore> ");
-    terminal.line(".timer off", "gstore> ");
-    Some(terminal)
+const PROMPT: &str = "gstore> ";
+
+/// The shell in a terminal.
+struct Shell(Terminal);
+
+impl Shell {
+    /// One of 100 columns and 60 lines, without times.
+    fn new(place: &Place) -> Option<Self> {
+        let mut shell = Self(Terminal::run(&at_home(place, &["query"]), 100, 60)?);
+        shell.line(".timer off");
+        Some(shell)
+    }
+
+    /// Types a line; returns what is shown up to the next prompt.
+    fn line(&mut self, line: &str) -> String {
+        self.0.answer(line, PROMPT)
+    }
+
+    /// Leaves by Ctrl-D.
+    fn leave(mut self) {
+        self.0.ready(PROMPT);
+        self.0.keys("\u{4}");
+        assert_eq!(self.0.end(), 0);
+    }
+}
+
+/// A check of several words in what was shown.
+fn has(shown: &str, words: &[&str]) {
+    for word in words {
+        assert!(shown.contains(word), "no {word:?} in {shown}");
+    }
 }
 
 #[test]
 fn rows_are_counted_and_the_first_are_shown() {
     let place = place();
-    let Some(mut shell) = shell(&place) else { return };
-    let shown = shell.line("SELECT id FROM pool;", "(2040 rows, 40 shown)");
-    assert!(shown.contains("pool39") && !shown.contains("pool40"), "{shown}");
-    shell.line(".maxrows 2", "gstore> ");
-    let shown = shell.line("SELECT id FROM pool;", "(2040 rows, 2 shown)");
-    assert!(shown.contains("pool1") && !shown.contains("pool2"), "{shown}");
-    shell.line("SELECT NULL AS a, '' AS b;", "NULL");
-    shell.until("(1 row)");
-    shell.line(".mode line", "gstore> ");
-    shell.line("SELECT row, id FROM pool LIMIT 1;", "row = 0");
-    shell.until(" id = pool0");
-    shell.line(".mode", "mode line, maxrows 2, timer off");
-    shell.keys("\u{4}");
-    assert_eq!(shell.end(), 0);
+    let Some(mut shell) = Shell::new(&place) else { return };
+    let shown = shell.line("SELECT id FROM pool;");
+    has(&shown, &["pool39", "(2040 rows, 40 shown)"]);
+    assert!(!shown.contains("pool40"), "{shown}");
+    shell.line(".maxrows 2");
+    let shown = shell.line("SELECT id FROM pool;");
+    has(&shown, &["pool1", "(2040 rows, 2 shown)"]);
+    assert!(!shown.contains("pool2"), "{shown}");
+    let shown = shell.line("SELECT NULL AS a, '' AS b;");
+    assert!(shown.lines().any(|line| line.trim() == "NULL") && shown.contains("(1 row)"), "{shown}");
+    shell.line(".mode line");
+    has(&shell.line("SELECT row, id FROM pool LIMIT 1;"), &["row = 0\n", " id = pool0\n", "(1 row)"]);
+    has(&shell.line(".mode"), &["mode line, maxrows 2, timer off"]);
+    shell.line(".timer on");
+    has(&shell.line("SELECT 1 AS one;"), &["(1 row) 0."]);
+    shell.leave();
 }
 
 #[test]
 fn a_line_that_is_no_command_is_an_error_at_once() {
     let place = place();
-    let Some(mut shell) = shell(&place) else { return };
-    shell.line(".tabels", "did you mean `.tables`?");
-    shell.line("\\zz", "there is no command `\\zz`");
-    let tables = shell.line(".tables t", "target\n");
-    assert!(!tables.contains("pool"), "{tables}");
-    shell.line("\\d pool", "record");
-    shell.line(".help", ".maxrows");
+    let Some(mut shell) = Shell::new(&place) else { return };
+    has(&shell.line(".tabels"), &["did you mean `.tables`?"]);
+    has(&shell.line("\\zz"), &["there is no command `\\zz`"]);
+    let tables = shell.line(".tables targ");
+    assert!(tables.contains("target\n") && !tables.contains("pool"), "{tables}");
+    has(&shell.line("\\d pool"), &["record"]);
+    has(&shell.line(".schema poool"), &["did you mean `pool`?"]);
+    has(&shell.line(".help"), &[".maxrows", "Ctrl-C"]);
     // What is typed may have several lines, and Ctrl-C gives it up.
-    shell.line("SELECT 41", "\n");
-    shell.line("+ 1 AS answer;", "42");
-    shell.keys("SELECT 'half a text;\r\u{3}");
-    shell.line("SELECT 6 * 9 AS answer;", "54");
-    shell.line("exit", "exit");
-    assert_eq!(shell.end(), 0);
+    has(&shell.line("SELECT 41\r+ 1 AS answer;"), &["42", "(1 row)"]);
+    shell.0.ready(PROMPT);
+    shell.0.keys("SELECT 'half a text;\r\u{3}");
+    has(&shell.line("SELECT 6 * 9 AS answer; SELECT 5 * 5 AS more;"), &["54", "25"]);
+    has(&shell.line("SELECT nothing;"), &["error: "]);
+    shell.leave();
 }
 
 #[test]
 fn tab_completes_tables_options_and_values() {
     let place = place();
-    let Some(mut shell) = shell(&place) else { return };
-    shell.line("SELECT count(*) AS n FROM po\t;", "2040");
-    shell.until("(1 row)");
+    let Some(mut shell) = Shell::new(&place) else { return };
+    has(&shell.line("SELECT count(*) AS n FROM po\t;"), &["2040", "(1 row)"]);
     let call = "SELECT count(*) + 5 AS n FROM influence('p\t', 'tar\t', wit\t'mea\t', si\t'do\t');";
-    let shown = shell.line(call, "2045");
-    assert!(shown.contains("influence('pool', 'target', within => 'mean', sim => 'dot')"), "{shown}");
-    shell.line(".mo\tli\t", "gstore> ");
-    shell.line("SELECT 1 AS one;", "one = 1");
-    shell.keys("\u{4}");
-    assert_eq!(shell.end(), 0);
+    let whole = "influence('pool', 'target', within => 'mean', sim => 'dot')";
+    has(&shell.line(call), &["2045", whole]);
+    shell.line(".mo\tli\t");
+    has(&shell.line("SELECT 1 AS one;"), &["one = 1"]);
+    shell.leave();
 }
 
 #[test]
 fn the_history_lasts_from_one_run_to_the_next() {
     let place = place();
-    let Some(mut first) = shell(&place) else { return };
-    first.line("SELECT 123000 + 456 AS kept;", "123456");
-    first.keys("\u{4}");
-    assert_eq!(first.end(), 0);
+    let Some(mut first) = Shell::new(&place) else { return };
+    has(&first.line("SELECT 123000 + 456\rAS kept;"), &["123456"]);
+    first.leave();
     assert!(place.path("state/gstore/history").is_file());
-    let Some(mut second) = Terminal::run(&at_home(&place, &["query"]), 100, 60) else { return };
-    second.until("gstore> ");
-    second.keys("\u{1b}[A");
-    second.until("SELECT 123000 + 456 AS kept;");
-    second.line("", "123456");
-    second.keys("\u{4}");
-    assert_eq!(second.end(), 0);
+    let Some(second) = Terminal::run(&at_home(&place, &["query"]), 100, 60) else { return };
+    let mut second = Shell(second);
+    has(&second.line("\u{1b}[A"), &["SELECT 123000 + 456\nAS kept;", "123456"]);
+    second.leave();
 }
 
 #[test]
 fn ctrl_c_ends_the_statement_and_not_the_shell() {
     let place = place();
-    let Some(mut shell) = shell(&place) else { return };
-    shell.keys("SELECT count(*) FROM pool a, pool b, pool c WHERE a.row + b.row + c.row = 1000000;\r");
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    shell.keys("\u{3}");
-    shell.until("the query was cancelled");
-    shell.line("SELECT 6 * 9 AS answer;", "54");
-    shell.keys("\u{4}");
-    assert_eq!(shell.end(), 0);
+    let Some(mut shell) = Shell::new(&place) else { return };
+    shell.0.ready(PROMPT);
+    shell.0.keys("SELECT count(*) FROM pool a, pool b, pool c WHERE a.row + b.row + c.row = 1000000;\r");
+    std::thread::sleep(std::time::Duration::from_millis(2000));
+    shell.0.keys("\u{3}");
+    shell.0.until("the query was cancelled");
+    has(&shell.line("SELECT 6 * 9 AS answer;"), &["54"]);
+    shell.leave();
 }
 
 #[test]
 fn tables_and_plans_fit_the_terminal_that_there_is() {
     let place = place();
-    let Some(mut shell) = shell(&place) else { return };
+    let Some(mut shell) = Shell::new(&place) else { return };
     let label = place.value("SELECT label FROM gstore.features LIMIT 1");
-    let shown = shell.line("SELECT * FROM gstore.features;", "columns: ");
-    assert!(shown.contains(&label) && shown.contains("… stands for"), "{shown}");
-    let table = shown.split("number").last().unwrap_or_default();
-    assert!(table.lines().take(4).all(|line| line.chars().count() <= 100), "{shown}");
-    shell.resize(60, 60);
-    let plan = shell
-        .line("EXPLAIN SELECT id FROM influence('pool', 'target') ORDER BY score DESC LIMIT 3;", "gstore> ");
+    let shown = shell.line("SELECT * FROM gstore.features;");
+    has(&shown, &[&label, "… stands for", "columns: "]);
+    let table: Vec<&str> = shown.lines().skip_while(|line| !line.starts_with("number")).take(4).collect();
+    assert!(table.len() == 4 && table.iter().all(|line| line.chars().count() <= 100), "{shown}");
+    shell.0.resize(60, 60);
+    let plan = shell.line("EXPLAIN SELECT id FROM influence('pool', 'target') ORDER BY score DESC LIMIT 3;");
     let physical = plan.split("physical_plan:").nth(1).unwrap_or_default();
-    assert!(physical.contains("InfluenceExec\n") && physical.contains("sim=cosine"), "{plan}");
+    has(physical, &["InfluenceExec\n", "sim=cosine"]);
     assert!(physical.lines().all(|line| line.chars().count() <= 60), "{plan}");
-    shell.resize(1000, 60);
-    let whole = shell.line("SELECT * FROM gstore.features;", "(2 rows)");
-    assert!(!whole.contains("stands for"), "{whole}");
-    shell.keys("\u{4}");
-    assert_eq!(shell.end(), 0);
+    shell.0.resize(1000, 60);
+    let whole = shell.line("SELECT * FROM gstore.features;");
+    assert!(whole.contains("(2 rows)") && !whole.contains("stands for"), "{whole}");
+    shell.leave();
 }
 
 #[test]
@@ -147,39 +167,33 @@ fn a_long_result_goes_through_the_pager() {
     let place = place();
     let mut command = at_home(&place, &["query"]);
     command.env("PAGER", "sed s/^/paged:/");
-    let Some(mut shell) = Terminal::run(&command, 100, 20) else { return };
-    shell.until("gstore> ");
-    shell.line("SELECT id FROM pool;", "paged:pool39");
-    shell.until("(2040 rows, 40 shown)");
-    shell.line(".pager off", "gstore> ");
-    let shown = shell.line("SELECT id FROM pool;", "(2040 rows, 40 shown)");
-    assert!(!shown.contains("paged:"), "{shown}");
-    shell.keys("\u{4}");
-    assert_eq!(shell.end(), 0);
+    let Some(terminal) = Terminal::run(&command, 100, 20) else { return };
+    let mut shell = Shell(terminal);
+    has(&shell.line("SELECT id FROM pool;"), &["paged:pool39", "(2040 rows, 40 shown)"]);
+    shell.line(".pager off");
+    let shown = shell.line("SELECT id FROM pool;");
+    assert!(shown.contains("pool39") && !shown.contains("paged:"), "{shown}");
+    shell.leave();
 }
 
 #[test]
 fn results_go_to_files_and_statements_come_from_files() {
     let place = place();
-    fs_err::write(
-        place.path("script.sql"),
-        "-- two statements\n.mode csv\nSELECT 1 AS a\n;\nSELECT 2 AS b; SELECT 3 AS c\n",
-    )
-    .expect("written");
+    let script = "-- two statements\n.mode csv\nSELECT 1 AS a\n;\nSELECT 2 AS b; SELECT 3 AS c\n";
+    fs_err::write(place.path("script.sql"), script).expect("written");
     fs_err::write(place.path("bad.sql"), "SELECT 1 AS fine;\n\nSELECT nothing;\n").expect("written");
     fs_err::write(place.path("there.csv"), "mine").expect("written");
-    let Some(mut shell) = shell(&place) else { return };
-    shell.line(".output rows.csv", "gstore> ");
-    shell.line("SELECT id FROM pool;", "(2040 rows to rows.csv)");
-    shell.line(".output", "gstore> ");
+    let Some(mut shell) = Shell::new(&place) else { return };
+    shell.line(".output rows.csv");
+    has(&shell.line("SELECT id FROM pool;"), &["(2040 rows to rows.csv)"]);
+    shell.line(".output");
     let rows = fs_err::read_to_string(place.path("rows.csv")).expect("written");
     assert_eq!((rows.lines().count(), rows.lines().last()), (2041, Some("pool2039")));
-    shell.line(".output there.csv", "exists");
-    shell.line(".output rows.parquet", "the shell writes text");
-    shell.line(".read script.sql", "c\n3\n");
-    shell.line(".read bad.sql", "bad.sql, line 3");
-    shell.keys("\u{4}");
-    assert_eq!(shell.end(), 0);
+    has(&shell.line(".output there.csv"), &["exists"]);
+    has(&shell.line(".output rows.parquet"), &["the shell writes text"]);
+    has(&shell.line(".read script.sql"), &["a\n1\n", "b\n2\n", "c\n3\n"]);
+    has(&shell.line(".read bad.sql"), &["fine", "bad.sql, line 3"]);
+    shell.leave();
     assert_eq!(fs_err::read_to_string(place.path("there.csv")).expect("kept"), "mine");
 }
 

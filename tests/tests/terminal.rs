@@ -90,11 +90,31 @@ impl Terminal {
         }
     }
 
-    /// Types a line and waits for a text of its answer.
-    pub fn line(&mut self, line: &str, text: &str) -> String {
+    /// Waits until the program asks for the next line.
+    pub fn ready(&mut self, prompt: &str) {
+        let (begun, mut before) = (Instant::now(), String::new());
+        loop {
+            let shown = self.text();
+            if shown.ends_with(prompt) && shown == before {
+                self.seen = shown.len();
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no {prompt:?} at the end of {:?}", &shown[self.seen..]);
+            before = shown;
+            std::thread::sleep(Duration::from_millis(150));
+        }
+    }
+
+    /// Types a line; returns what is shown up to the next prompt.
+    pub fn answer(&mut self, line: &str, prompt: &str) -> String {
+        self.ready(prompt);
+        let from = self.seen;
         self.keys(line);
         self.keys("\r");
-        self.until(text)
+        // The line is taken once its end is echoed.
+        self.until("\n");
+        self.ready(prompt);
+        self.text()[from..].to_owned()
     }
 
     /// Waits for the end of the program; returns its exit code.
