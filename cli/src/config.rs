@@ -1,6 +1,7 @@
 //! The config file: the same options as the flags, in TOML.
 //!
-//! It is the file of `--config`, else that of `GSTORE_CONFIG` (empty: none), else `gstore.toml` in the working folder. Paths in it count from its folder.
+//! It is the file of `--config`, else that of `GSTORE_CONFIG` (empty: none), else `gstore.toml` in the working
+//! folder. Paths in it count from its folder.
 //!
 //! Keys outside of any table are options common to all commands; a table named after a command holds that
 //! command's, one in it those of its own commands (`[evaluate.tasks]`). What stands on the command line goes before the file, and the file before defaults:

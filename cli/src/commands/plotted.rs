@@ -60,16 +60,13 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
 fn asked(args: &QueryArgs) -> Result<(String, PictureArgs)> {
     let force = args.output.force;
     let given = args.draw.picture(force).unwrap_or(PictureArgs { output: None, force, width: None });
-    let words = given
-        .output
-        .as_deref()
-        .and_then(|path| path.to_str())
-        .filter(|text| text.contains(char::is_whitespace));
+    let words = given.output.as_deref().and_then(std::path::Path::to_str).map(str::to_owned);
+    let words = words.filter(|text| text.contains(char::is_whitespace));
     match (&args.sql, words) {
         (Some(sql), _) if sql != "-" => Ok((sql.clone(), given)),
         (None, Some(sql)) => {
             let terminal = DrawArgs { plot: Some("-".into()) };
-            Ok((sql.to_owned(), terminal.picture(force).unwrap_or(given.clone())))
+            Ok((sql, terminal.picture(force).unwrap_or(given)))
         }
         _ => bail!(UsageError("--plot draws the result of one statement; give it as an argument".to_owned())),
     }

@@ -166,8 +166,8 @@ fn pair(text: String) -> Pair {
 
 /// Where a word of a dot command begins, and what it may become.
 fn of_dot(typed: &str, words: impl Fn() -> Option<std::rc::Rc<Words>>) -> (usize, Vec<String>) {
-    let from =
-        typed.rfind(char::is_whitespace).map_or(typed.len() - typed.trim_start().len(), |blank| blank + 1);
+    let blank = typed.char_indices().rev().find(|(_, c)| c.is_whitespace());
+    let from = blank.map_or(0, |(at, c)| at + c.len_utf8());
     let command = typed.split_whitespace().next().unwrap_or_default();
     let mut found: Vec<String> = match command {
         _ if typed[..from].trim().is_empty() => {

@@ -184,7 +184,7 @@ impl Shell<'_> {
     fn direct(&mut self, path: Option<PathBuf>) -> Result<()> {
         self.settings.output = None;
         let Some(path) = path else { return Ok(()) };
-        check(self.context, &[Some(&path)], false)?;
+        check(self.context, &[Some(path.as_path())], false)?;
         let binary = format_of_name(&path)?.is_some_and(|format| format.is_binary());
         if binary || packing_of(&path) != Packing::None {
             bail!("{}: the shell writes text; `gstore query -o FILE` writes any format", path.display());
