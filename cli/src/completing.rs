@@ -1,7 +1,7 @@
 //! Completion of a command line in the user's shell: names of the store that it asks, and words of options.
 //!
-//! The script of `gstore completions` calls this program with the words so far; what cannot be read then is not
-//! offered, and nothing is printed.
+//! The script of `gstore completions` calls this program with the words so far; what cannot be read then is
+//! not offered, and nothing is printed.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Promise: people can stay in the shell; the help, the config file, completions and pictures do what they say.
+//! Promise: people can stay in the shell; help, config file, completions and pictures do what they say.
 
 use std::process::Command;
 

@@ -21,8 +21,8 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Runs a command in a terminal of this size; none where the machine has no `setsid`, which makes the terminal
-    /// that of the command.
+    /// Runs a command in a terminal of this size; none where the machine has no `setsid`, which makes the
+    /// terminal that of the command.
     pub fn run(command: &Command, columns: u16, rows: u16) -> Option<Self> {
         if !["/usr/bin/setsid", "/bin/setsid"].iter().any(|path| std::path::Path::new(path).exists()) {
             eprintln!("skipped: there is no setsid");

@@ -1,7 +1,7 @@
 //! The help of commands: options in groups, and examples that can be pasted.
 //!
-//! A heading of a flattened struct would also stand above every option that follows it, so the headings of the
-//! commands that have such structs are set here.
+//! A heading of a flattened struct would also stand above every option that follows it, so the headings of
+//! the commands that have such structs are set here.
 
 use clap::{Args, Command};
 

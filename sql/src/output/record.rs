@@ -13,8 +13,8 @@ use crate::error::SqlError;
 
 /// Writes rows as `column = value`, with a blank line between two rows.
 ///
-/// Nothing is cut. A value of several lines goes on below its beginning; other control characters are shown as
-/// escapes.
+/// Nothing is cut. A value of several lines goes on below its beginning; other control characters are shown
+/// as escapes.
 pub struct RecordWriter<W: Write> {
     out: W,
     names: Vec<String>,

@@ -3,8 +3,8 @@
 //! Invariants
 //! - widths come from the first rows, so a result of any length is written in constant memory; a later value
 //!   that may not be cut widens its column
-//! - only text with blanks is cut, or of more than [`WORD`] columns: a number, a date, a boolean, a label, an id
-//!   and the name of a column are complete, and of a list as many elements are complete as there is room for
+//! - only text with blanks is cut, or of more than [`WORD`] columns: a number, a date, a boolean, a label, an
+//!   id and the name of a column are complete, and of a list as many elements as there is room for
 //! - what does not fit a terminal even then loses columns in its middle, and says which
 
 use std::io::Write;

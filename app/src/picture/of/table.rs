@@ -30,8 +30,8 @@ struct Column {
     values: Vec<f64>,
 }
 
-/// A result: tokens with their values as a text in colours; one text and some numbers as bars; numbers over an
-/// ascending one as lines; else the distribution of one column of numbers, that of `score` first.
+/// A result: tokens with their values as a text in colours; one text and some numbers as bars; numbers over
+/// an ascending one as lines; else the distribution of one column of numbers, that of `score` first.
 ///
 /// # Errors
 /// A result without a row or without a number.
