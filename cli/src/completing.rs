@@ -13,7 +13,7 @@ use gstore_sql::{SqlOptions, SqlRunner};
 use gstore_store::Store;
 
 use crate::args;
-use crate::shell::texts;
+use crate::terminal::texts;
 
 /// The variable by which a shell says that it asks for completions.
 pub const VARIABLE: &str = "COMPLETE";

@@ -16,9 +16,9 @@ mod output;
 mod progress;
 mod question;
 mod remedy;
-mod shell;
 mod sketches;
 mod summary;
+mod terminal;
 mod texts;
 mod training;
 
@@ -31,7 +31,7 @@ use clap::parser::ValueSource;
 
 use args::{Cli, Command};
 use context::Context;
-use gstore_cli::{args, config, pipeline};
+use gstore_cli::{args, config, pipeline, shell};
 
 fn main() -> ExitCode {
     gstore_core::Remedy::word_with(remedy::words);

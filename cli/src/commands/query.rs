@@ -19,7 +19,7 @@ use crate::ending::format_of;
 use crate::failure::UsageError;
 use crate::models::encoder;
 use crate::output::{Output, Place, check};
-use crate::{shell, summary};
+use crate::{summary, terminal};
 
 /// Runs the statement, or the shell.
 pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
@@ -55,7 +55,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
         None => {
             // An idle shell keeps nothing: each statement takes the newest snapshot.
             drop(lease);
-            shell::run(context, &store, args, &cancel)?;
+            terminal::run(context, &store, args, &cancel)?;
         }
     }
     Ok(ExitCode::SUCCESS)

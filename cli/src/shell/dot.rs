@@ -6,6 +6,9 @@ use gstore_core::nearest;
 
 use super::settings::Mode;
 
+/// Words that are commands of the shell where they stand alone.
+pub const WORDS: [&str; 3] = ["help", "quit", "exit"];
+
 /// A dot command: its name, what it takes, and what it does.
 pub struct Known {
     /// Its name with the dot.
@@ -157,6 +160,26 @@ pub fn help() -> String {
     text
 }
 
+/// Where a word of a dot command begins that is being typed, and what it may become; `tables` are the names of
+/// tables.
+pub fn completed(typed: &str, tables: impl Fn() -> Option<Vec<String>>) -> (usize, Vec<String>) {
+    let blank = typed.char_indices().rev().find(|(_, c)| c.is_whitespace());
+    let from = blank.map_or(0, |(at, c)| at + c.len_utf8());
+    let command = typed.split_whitespace().next().unwrap_or_default();
+    let mut found: Vec<String> = match command {
+        _ if typed[..from].trim().is_empty() => {
+            COMMANDS.iter().map(|known| format!("{} ", known.name).replace(".help ", ".help")).collect()
+        }
+        ".mode" => Mode::words().map(str::to_owned).collect(),
+        ".timer" | ".pager" | "\\timing" => vec!["on".to_owned(), "off".to_owned()],
+        ".maxrows" => vec!["all".to_owned()],
+        ".schema" | ".tables" | "\\d" => tables().unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    found.retain(|word| word.starts_with(&typed[from..]));
+    (from, found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,5 +222,14 @@ mod tests {
             assert!(!parse(&words).is_err_and(|error| error.contains("there is no command")), "{words}");
             assert!(help().contains(known.name));
         }
+    }
+
+    #[test]
+    fn dot_commands_and_their_words_are_completed() {
+        let none = || Some(vec!["pool".to_owned()]);
+        assert_eq!(completed(".ti", none), (0, vec![".timer ".to_owned()]));
+        assert_eq!(completed(".mode l", none), (6, vec!["line".to_owned()]));
+        assert_eq!(completed(".timer ", none), (7, vec!["on".to_owned(), "off".to_owned()]));
+        assert_eq!(completed(".", none).1.len(), COMMANDS.len());
     }
 }

@@ -5,40 +5,15 @@ use std::io::Write;
 use anyhow::Result;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use gstore_core::{Cancel, many};
+use gstore_core::Cancel;
 use gstore_sql::SqlError;
 use gstore_sql::output::{RecordWriter, ResultWriter, TableStyle};
 
 use super::screen::Screen;
-use super::settings::{Mode, Settings};
 use crate::commands::query::style;
 use crate::ending::format_of_name;
-
-/// What was shown of a result.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Shown {
-    /// Rows of the result.
-    pub rows: u64,
-    /// Those that were shown.
-    pub shown: u64,
-    /// Whether it is the plan of a statement, whose rows are its lines.
-    pub plan: bool,
-}
-
-impl Shown {
-    /// The line below a result.
-    pub fn line(self, settings: &Settings, seconds: f64) -> String {
-        let time = settings.timer.then(|| format!("{seconds:.3} s"));
-        let rows = many(self.rows, "row");
-        let counted = match (self.plan, &settings.output) {
-            (true, _) => None,
-            (false, Some(path)) => Some(format!("({rows} to {})", path.display())),
-            (false, None) if self.shown < self.rows => Some(format!("({rows}, {} shown)", self.shown)),
-            (false, None) => Some(format!("({rows})")),
-        };
-        counted.into_iter().chain(time).collect::<Vec<_>>().join(" ")
-    }
-}
+use crate::shell::settings::{Mode, Settings};
+use crate::shell::shown::Shown;
 
 /// Batches as they come.
 type Batches<'a> = dyn Iterator<Item = Result<RecordBatch, SqlError>> + 'a;
@@ -91,7 +66,7 @@ fn fill(
 ) -> Result<()> {
     let mut writer = match mode {
         Mode::Line => Writer::Records(RecordWriter::new(schema, out)),
-        Mode::Format(format) => Writer::Format(ResultWriter::new(format, schema, out, style)?),
+        Mode::Format(format) => Writer::Format(Box::new(ResultWriter::new(format, schema, out, style)?)),
     };
     while most.is_none_or(|most| shown.shown < most) {
         let Some(batch) = rows.next().transpose()? else { break };
@@ -107,7 +82,7 @@ fn fill(
 /// A way to write batches.
 enum Writer<W: Write + Send> {
     Records(RecordWriter<W>),
-    Format(ResultWriter<W>),
+    Format(Box<ResultWriter<W>>),
 }
 
 impl<W: Write + Send> Writer<W> {
@@ -125,22 +100,5 @@ impl<W: Write + Send> Writer<W> {
             Self::Format(out) => out.finish()?,
         };
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_line_below_a_result_counts_its_rows() {
-        let quiet = Settings { timer: false, ..Settings::default() };
-        let shown = Shown { rows: 2040, shown: 40, plan: false };
-        assert_eq!(shown.line(&quiet, 1.0), "(2040 rows, 40 shown)");
-        assert_eq!(Shown { shown: 2040, ..shown }.line(&Settings::default(), 1.0), "(2040 rows) 1.000 s");
-        assert_eq!(Shown { rows: 1, shown: 1, plan: false }.line(&quiet, 0.0), "(1 row)");
-        assert_eq!(Shown { plan: true, ..shown }.line(&quiet, 0.0), "");
-        let file = Settings { output: Some("x.csv".into()), ..quiet };
-        assert_eq!(shown.line(&file, 0.0), "(2040 rows to x.csv)");
     }
 }

@@ -12,18 +12,14 @@ use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{ColorMode, CompletionType, Config, Helper};
 
-use super::colour::coloured;
-use super::complete::complete;
-use super::dot::{COMMANDS, is_dot};
-use super::lexer::is_complete;
-use super::settings::Mode;
-use super::words::{Names, Words};
+use super::names::Names;
+use crate::shell::colour::coloured;
+use crate::shell::complete::complete;
+use crate::shell::dot::{WORDS, completed, is_dot};
+use crate::shell::lexer::is_complete;
 
 /// Statements that the history keeps.
 const KEPT: usize = 10_000;
-
-/// Words that are commands of the shell where they stand alone.
-pub const WORDS: [&str; 3] = ["help", "quit", "exit"];
 
 /// Reads statements and dot commands.
 pub struct Editor<'a> {
@@ -150,7 +146,11 @@ impl Completer for Help<'_> {
             if path {
                 return self.files.complete(line, at, context);
             }
-            let (from, found) = of_dot(typed, || self.names.words().ok());
+            let names = || {
+                let words = self.names.words().ok()?;
+                Some(words.tables.iter().map(|table| table.name.clone()).collect())
+            };
+            let (from, found) = completed(typed, names);
             return Ok((from, found.into_iter().map(pair).collect()));
         }
         // What cannot be read now is reported by the statement that reads it.
@@ -162,38 +162,4 @@ impl Completer for Help<'_> {
 
 fn pair(text: String) -> Pair {
     Pair { display: text.trim_end().to_owned(), replacement: text }
-}
-
-/// Where a word of a dot command begins, and what it may become.
-fn of_dot(typed: &str, words: impl Fn() -> Option<std::rc::Rc<Words>>) -> (usize, Vec<String>) {
-    let blank = typed.char_indices().rev().find(|(_, c)| c.is_whitespace());
-    let from = blank.map_or(0, |(at, c)| at + c.len_utf8());
-    let command = typed.split_whitespace().next().unwrap_or_default();
-    let mut found: Vec<String> = match command {
-        _ if typed[..from].trim().is_empty() => {
-            COMMANDS.iter().map(|known| format!("{} ", known.name).replace(".help ", ".help")).collect()
-        }
-        ".mode" => Mode::words().map(str::to_owned).collect(),
-        ".timer" | ".pager" | "\\timing" => vec!["on".to_owned(), "off".to_owned()],
-        ".maxrows" => vec!["all".to_owned()],
-        ".schema" | ".tables" | "\\d" => words()
-            .map_or_else(Vec::new, |words| words.tables.iter().map(|table| table.name.clone()).collect()),
-        _ => Vec::new(),
-    };
-    found.retain(|word| word.starts_with(&typed[from..]));
-    (from, found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dot_commands_and_their_words_are_completed() {
-        let none = || None;
-        assert_eq!(of_dot(".ti", none), (0, vec![".timer ".to_owned()]));
-        assert_eq!(of_dot(".mode l", none), (6, vec!["line".to_owned()]));
-        assert_eq!(of_dot(".timer ", none), (7, vec!["on".to_owned(), "off".to_owned()]));
-        assert_eq!(of_dot(".", none).1.len(), COMMANDS.len());
-    }
 }
