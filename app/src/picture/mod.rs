@@ -26,8 +26,8 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use of::{Ranked, ranked};
 pub use of::*;
+pub(crate) use of::{Ranked, ranked};
 pub use spark::Spark;
 
 /// A title, and panels below each other.

@@ -107,8 +107,7 @@ fn report(tally: &mut Tally<'_>, what: &str, expected: &str, found: &str) {
     let e: StorageError = Damage::new(LEDGER, what, expected, found).into();
     tally.problem(LEDGER, &e, None);
     tally.notes.push(
-        "the ledger is an index: remove ledger.redb, and the next append rebuilds it from the samples"
-            .into(),
+        "the ledger is an index: remove ledger.redb, and the next append rebuilds it from the samples".into(),
     );
 }
 
