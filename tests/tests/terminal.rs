@@ -139,7 +139,7 @@ impl Terminal {
         while let Some(c) = chars.next() {
             match c {
                 '\u{1b}' if chars.clone().next() == Some('[') => {
-                    chars.by_ref().skip(1).find(|c| c.is_ascii_alphabetic());
+                    let _ = chars.by_ref().skip(1).find(|c| c.is_ascii_alphabetic());
                 }
                 '\u{1b}' | '\r' | '\u{7}' => {}
                 c => plain.push(c),

@@ -148,7 +148,7 @@ impl Completer for Help<'_> {
             }
             let names = || {
                 let words = self.names.words().ok()?;
-                Some(words.tables.iter().map(|table| table.name.clone()).collect())
+                Some(words.tables.iter().map(|table| table.name.clone()).collect::<Vec<String>>())
             };
             let (from, found) = completed(typed, names);
             return Ok((from, found.into_iter().map(pair).collect()));
