@@ -7,6 +7,7 @@
 
 mod cell;
 mod exact;
+mod layout;
 mod plan;
 mod record;
 mod table;
