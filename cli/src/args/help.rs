@@ -183,7 +183,7 @@ fn example(line: &str, width: usize) -> Vec<String> {
 fn last_break(line: &str, most: usize, inside: bool) -> Option<(usize, bool)> {
     let begin = line.len() - line.trim_start().len();
     let (mut single, mut double, mut found) = (false, inside, None);
-    for (count, (at, c)) in line.char_indices().enumerate().take_while(|(count, _)| *count <= most) {
+    for (at, c) in line.char_indices().take(most + 1) {
         match c {
             '\'' => single = !single,
             '"' if !single => double = !double,
