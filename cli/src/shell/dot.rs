@@ -228,7 +228,7 @@ mod tests {
     fn dot_commands_and_their_words_are_completed() {
         let none = || Some(vec!["pool".to_owned()]);
         assert_eq!(completed(".ti", none), (0, vec![".timer ".to_owned()]));
-        assert_eq!(completed(".mode l", none), (6, vec!["line".to_owned()]));
+        assert_eq!(completed(".mode j", none), (6, vec!["json".to_owned()]));
         assert_eq!(completed(".timer ", none), (7, vec!["on".to_owned(), "off".to_owned()]));
         assert_eq!(completed(".", none).1.len(), COMMANDS.len());
     }
