@@ -32,9 +32,9 @@ pub fn expand(root: &Command, argv: Vec<OsString>) -> Result<Vec<OsString>> {
     // Required flags may stand in the file, so this first look takes whatever it can read.
     let Ok(seen) = root.clone().ignore_errors(true).try_get_matches_from(&argv) else { return Ok(argv) };
     let Some((first, mut given)) = seen.subcommand() else { return Ok(argv) };
-    let Some(path) = given.get_one::<PathBuf>("config").cloned().or_else(|| found(first)) else {
-        return Ok(argv);
-    };
+    let named = given.get_one::<PathBuf>("config").cloned();
+    let is_named = named.is_some();
+    let Some(path) = named.or_else(|| found(first)) else { return Ok(argv) };
     let path = path.as_path();
     let Some(mut command) = root.find_subcommand(first) else { return Ok(argv) };
     let mut names = vec![first];
@@ -55,7 +55,7 @@ pub fn expand(root: &Command, argv: Vec<OsString>) -> Result<Vec<OsString>> {
             let hint = nearest(&key, known).map_or(String::new(), |n| format!(", did you mean `{n}`?"));
             bail!("{}: `gstore {name}` has no option `{key}`{hint}", path.display());
         };
-        if on_command_line(given, &id) {
+        if goes_before(given, &id, is_named) {
             continue;
         }
         let Some(long) = arg.get_long() else {
@@ -110,8 +110,15 @@ fn is_there(folder: &Path, path: &str) -> bool {
     !first.is_empty() && (first.contains(['*', '?', '[']) || folder.join(first).exists())
 }
 
-fn on_command_line(given: &ArgMatches, id: &str) -> bool {
-    given.try_contains_id(id).unwrap_or(false) && given.value_source(id) == Some(ValueSource::CommandLine)
+/// Whether an option is set by what goes before the file: the command line, and before a file that was only
+/// found also the environment.
+fn goes_before(given: &ArgMatches, id: &str, is_named: bool) -> bool {
+    let source = given.try_contains_id(id).ok().and_then(|_| given.value_source(id));
+    match source {
+        Some(ValueSource::CommandLine) => true,
+        Some(ValueSource::EnvVariable) => !is_named,
+        _ => false,
+    }
 }
 
 /// Options of the file that concern this command, which `names` lead to.

@@ -222,6 +222,14 @@ fn the_config_file_of_the_working_folder_is_found() {
     fs_err::create_dir_all(place.path("elsewhere")).expect("made");
     let (code, shown, says) = listed(run("elsewhere").env("GSTORE_CONFIG", "../gstore.toml"));
     assert!(code == 0 && shown.contains("2040"), "{says}");
+    // The environment goes before a file that was only found, and behind one that is named.
+    let elsewhere = |more: &[&str]| {
+        let mut command = run("");
+        let finished = binary::run(command.args(more).env("GSTORE_STORE", place.path("nothing")));
+        (finished.code, finished.stderr)
+    };
+    assert_eq!(elsewhere(&[]).0, 1, "{}", elsewhere(&[]).1);
+    assert_eq!(elsewhere(&["--config", "gstore.toml"]).0, 0);
     let (code, _, says) = listed(run("").env("GSTORE_CONFIG", ""));
     assert!(code == 2 && says.contains("which store?"), "{says}");
     let (code, _, says) = listed(run("").env("GSTORE_CONFIG", "missing.toml"));
