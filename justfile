@@ -19,9 +19,9 @@ peft:
 deny:
     cargo deny check
 
-# the binary that is handed out: thin LTO, no symbols
+# the binary that is handed out, target/dist/gstore: thin LTO, no symbols, every feature that needs no accelerator
 dist:
-    cargo build --profile dist -p gstore-cli
+    cargo build --locked --profile dist -p gstore-cli --features ann,hub,serve
 
 # the main job on bundled input
 demo:

@@ -13,6 +13,7 @@ use gstore_query::influence::{
 use gstore_store::{Snapshot, TokenCount};
 
 use crate::answer::{AnswerError, Pool, column, ids, open_pools, pool_names, record, tell_notes};
+use crate::picture::{Picture, Ranked, ranked};
 use crate::work::Work;
 
 /// A question whose given samples can be ranked for.
@@ -104,6 +105,15 @@ impl Asked {
         // Both sides must have one schema, whichever of them has a null.
         let columns = columns.into_iter().map(|(name, array)| (name, array, matches!(name, "id" | "text")));
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+    }
+
+    /// A picture of ranked rows: the distribution of the scores of all rows, and the shares of the values of a
+    /// metadata column among these and in the pool, where the pools have it.
+    ///
+    /// # Errors
+    /// Damage, and being told to stop.
+    pub fn picture(&self, rows: &[Scored], by: &str, work: &Work<'_>) -> Result<Picture, AnswerError> {
+        ranked(&Ranked { prepared: &self.prepared, pools: &self.pools, rows, called: "best" }, by, work)
     }
 
     /// Where the score of the row with this id comes from.

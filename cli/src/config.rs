@@ -1,5 +1,8 @@
 //! The config file: the same options as the flags, in TOML.
 //!
+//! It is the file of `--config`, else that of `GSTORE_CONFIG` (empty: none), else `gstore.toml` in the working
+//! folder. Paths in it count from its folder.
+//!
 //! Keys outside of any table are options common to all commands; a table named after a command holds that
 //! command's, one in it those of its own commands (`[evaluate.tasks]`). What stands on the command line goes before the file, and the file before defaults:
 //!
@@ -12,12 +15,13 @@
 //! features = ["grad-adam", "loss"]
 //! ```
 
+use std::any::TypeId;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use gstore_store::nearest;
 
 /// The command line with the file's options put in where the command line is silent.
@@ -28,7 +32,10 @@ pub fn expand(root: &Command, argv: Vec<OsString>) -> Result<Vec<OsString>> {
     // Required flags may stand in the file, so this first look takes whatever it can read.
     let Ok(seen) = root.clone().ignore_errors(true).try_get_matches_from(&argv) else { return Ok(argv) };
     let Some((first, mut given)) = seen.subcommand() else { return Ok(argv) };
-    let Some(path) = given.get_one::<PathBuf>("config") else { return Ok(argv) };
+    let named = given.get_one::<PathBuf>("config").cloned();
+    let is_named = named.is_some();
+    let Some(path) = named.or_else(|| found(first)) else { return Ok(argv) };
+    let path = path.as_path();
     let Some(mut command) = root.find_subcommand(first) else { return Ok(argv) };
     let mut names = vec![first];
     while let Some((inner, of_inner)) = given.subcommand() {
@@ -44,23 +51,74 @@ pub fn expand(root: &Command, argv: Vec<OsString>) -> Result<Vec<OsString>> {
         let Some(arg) =
             command.get_arguments().chain(root.get_arguments()).find(|a| a.get_id() == id.as_str())
         else {
-            let known = command.get_arguments().chain(root.get_arguments()).filter_map(clap::Arg::get_long);
+            let known = command.get_arguments().chain(root.get_arguments()).filter_map(Arg::get_long);
             let hint = nearest(&key, known).map_or(String::new(), |n| format!(", did you mean `{n}`?"));
             bail!("{}: `gstore {name}` has no option `{key}`{hint}", path.display());
         };
-        if on_command_line(given, &id) {
+        if goes_before(given, &id, is_named) {
             continue;
         }
         let Some(long) = arg.get_long() else {
             bail!("{}: `{key}` cannot stand in a config file", path.display())
         };
+        let value = located(path, arg, value);
         push_flag(&mut flags, long, &value).with_context(|| format!("{}: option `{key}`", path.display()))?;
     }
     Ok(insert_after_subcommand(argv, &names, flags))
 }
 
-fn on_command_line(given: &ArgMatches, id: &str) -> bool {
-    given.try_contains_id(id).unwrap_or(false) && given.value_source(id) == Some(ValueSource::CommandLine)
+/// The config file where none is named.
+fn found(command: &str) -> Option<PathBuf> {
+    // The demo has a store of its own, and a completion script none.
+    if matches!(command, "demo" | "completions") {
+        return None;
+    }
+    match std::env::var_os("GSTORE_CONFIG") {
+        Some(path) => (!path.is_empty()).then(|| path.into()),
+        None => Some(PathBuf::from(DEFAULT)).filter(|path| path.is_file()),
+    }
+}
+
+/// The config file in the working folder.
+const DEFAULT: &str = "gstore.toml";
+
+/// The same value with paths that count from the folder of the file.
+fn located(file: &Path, arg: &Arg, value: toml::Value) -> toml::Value {
+    let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) else { return value };
+    let is_path = arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+    let may_be = matches!(arg.get_id().as_str(), "model" | "checkpoints" | "checkpoint_folders" | "adapter");
+    let of_one = |text: String| match text.split_once('=') {
+        _ if text == "-" || text.contains("://") => text,
+        _ if is_path => folder.join(&text).display().to_string(),
+        // A name of the Hub stays one where no such folder is beside the file.
+        Some((name, path)) if is_there(folder, path) => format!("{name}={}", folder.join(path).display()),
+        _ if may_be && is_there(folder, &text) => folder.join(&text).display().to_string(),
+        _ => text,
+    };
+    match value {
+        toml::Value::String(text) if is_path || may_be => toml::Value::String(of_one(text)),
+        toml::Value::Array(items) if is_path || may_be => {
+            toml::Value::Array(items.into_iter().map(|item| located(file, arg, item)).collect())
+        }
+        other => other,
+    }
+}
+
+/// Whether the first part of a path or pattern is in a folder.
+fn is_there(folder: &Path, path: &str) -> bool {
+    let first = path.split('/').next().unwrap_or_default();
+    !first.is_empty() && (first.contains(['*', '?', '[']) || folder.join(first).exists())
+}
+
+/// Whether an option is set by what goes before the file: the command line, and before a file that was only
+/// found also the environment.
+fn goes_before(given: &ArgMatches, id: &str, is_named: bool) -> bool {
+    let source = given.try_contains_id(id).ok().and_then(|_| given.value_source(id));
+    match source {
+        Some(ValueSource::CommandLine) => true,
+        Some(ValueSource::EnvVariable) => !is_named,
+        _ => false,
+    }
 }
 
 /// Options of the file that concern this command, which `names` lead to.
@@ -171,6 +229,36 @@ mod tests {
         let error = run("[evaluate.task]\nx = 1\n", &["evaluate", "tasks", "--config", "FILE"]);
         let error = error.expect_err("unknown command").to_string();
         assert!(error.contains("did you mean [tasks]"), "{error}");
+    }
+
+    #[test]
+    fn paths_count_from_the_folder_of_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs_err::create_dir_all(folder.path().join("llama")).expect("made");
+        let file = folder.path().join("c.toml");
+        fs_err::write(
+            &file,
+            "store = 's'\n[ingest]\nmodel = 'llama'\ncheckpoints = ['w/c-*', 'a=llama', 'org/name']\ndata = ['x.jsonl', '-', '/y']\nrun = 'llama'\n",
+        )
+        .expect("written");
+        let argv: Vec<OsString> =
+            ["gstore", "ingest", "--config", &file.display().to_string()].map(OsString::from).into();
+        let argv = expand(&Cli::command(), argv).expect("valid");
+        let argv: Vec<String> = argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let here = |name: &str| folder.path().join(name).display().to_string();
+        for flag in [
+            format!("--store={}", here("s")),
+            format!("--model={}", here("llama")),
+            "--checkpoints=w/c-*".to_owned(),
+            format!("--checkpoints=a={}", here("llama")),
+            "--checkpoints=org/name".to_owned(),
+            format!("--data={}", here("x.jsonl")),
+            "--data=-".to_owned(),
+            "--data=/y".to_owned(),
+            "--run=llama".to_owned(),
+        ] {
+            assert!(argv.contains(&flag), "no {flag} in {argv:?}");
+        }
     }
 
     #[test]

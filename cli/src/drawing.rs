@@ -83,10 +83,15 @@ fn terminal() -> (Option<usize>, bool) {
     if !std::io::stdout().is_terminal() {
         return (None, false);
     }
+    let columns = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    (columns, colours())
+}
+
+/// Whether a terminal may be given colours.
+pub fn colours() -> bool {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
         || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    let columns = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
-    (columns, !plain)
+    !plain
 }
 
 fn write(picture: &Picture, path: &Path, width: Option<usize>, force: bool) -> Result<()> {

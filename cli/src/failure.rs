@@ -81,7 +81,7 @@ fn print(error: &anyhow::Error) {
 }
 
 /// An error and those causes that it does not already repeat.
-fn text(error: &anyhow::Error) -> String {
+pub fn text(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();

@@ -1,7 +1,8 @@
-//! The arguments of the command line, its config file, and pipelines of its commands, for the program and for
-//! tests.
+//! The arguments of the command line, its config file, pipelines of its commands, and what is typed into its
+//! shell, for the program and for tests.
 #![forbid(unsafe_code)]
 
 pub mod args;
 pub mod config;
 pub mod pipeline;
+pub mod shell;

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod completing;
 mod context;
 mod datasets;
 mod drawing;
@@ -17,30 +18,34 @@ mod output;
 mod progress;
 mod question;
 mod remedy;
-mod shell;
 mod sketches;
 mod summary;
+mod terminal;
 mod texts;
 mod training;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 
 use args::{Cli, Command};
 use context::Context;
-use gstore_cli::{args, config, pipeline};
+use gstore_cli::{args, config, pipeline, shell};
 
 fn main() -> ExitCode {
     gstore_core::Remedy::word_with(remedy::words);
+    completing::answer();
     let root = args::command();
     let argv = match config::expand(&root, std::env::args_os().collect()) {
         Ok(argv) => argv,
         Err(error) => return failure::usage(&error),
     };
     let argv = args::join_negative(&root, argv);
-    let parsed = root.try_get_matches_from(argv).and_then(|matches| {
+    let asked = asked_for_help(&root, &argv);
+    let parsed = asked.map_or_else(|| root.try_get_matches_from(argv), Err).and_then(|matches| {
         let of_environment = matches.value_source("store") == Some(ValueSource::EnvVariable);
         Ok((Cli::from_arg_matches(&matches)?, of_environment))
     });
@@ -52,6 +57,16 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => failure::report(&error),
     }
+}
+
+/// `gstore help selec` is as wrong as `gstore selec`, whose message knows a similar command.
+fn asked_for_help(root: &clap::Command, argv: &[OsString]) -> Option<clap::Error> {
+    let (program, word) = match argv {
+        [program, help, word] if help == "help" => (program, word),
+        _ => return None,
+    };
+    let error = root.clone().try_get_matches_from([program, word]).err()?;
+    (error.kind() == ErrorKind::InvalidSubcommand).then_some(error)
 }
 
 fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {

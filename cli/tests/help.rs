@@ -40,8 +40,13 @@ fn help_names_every_command() {
 fn completions_know_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let script = ok(&["completions", shell]);
+        assert!(script.contains("COMPLETE") && script.contains("gstore"), "{shell}: {script}");
+        let mut ask = Command::new(env!("CARGO_BIN_EXE_gstore"));
+        ask.args(["--", "gstore", ""]).env("COMPLETE", shell).env("_CLAP_COMPLETE_INDEX", "1");
+        let output = ask.env("_CLAP_IFS", "\n").output().expect("gstore runs");
+        let offered = String::from_utf8_lossy(&output.stdout);
         for command in COMMANDS {
-            assert!(script.contains(command), "{shell}: {command}");
+            assert!(offered.contains(command), "{shell}: {command} in {offered}");
         }
     }
 }

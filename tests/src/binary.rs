@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 /// If the binary cannot be built.
 pub fn gstore(store: &Path) -> Command {
     let mut command = Command::new(path());
-    command.arg("--store").arg(store).env_remove("GSTORE_STORE");
+    command.arg("--store").arg(store).env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG");
     command
 }
 

@@ -65,8 +65,8 @@ fn an_ingest_makes_the_sketches_of_what_it_wrote() {
 
     // A config file says it too. Rows that come later have sketches of their own.
     world::write_samples(&place.path("pool.jsonl"), 55);
-    fs_err::write(place.path("gstore.toml"), "[ingest]\nsketch = true\n").expect("written");
-    let more = ["--features", "grad-sgd,embed-mean", "--data", &pool, "--config", "gstore.toml"];
+    fs_err::write(place.path("options.toml"), "[ingest]\nsketch = true\n").expect("written");
+    let more = ["--features", "grad-sgd,embed-mean", "--data", &pool, "--config", "options.toml"];
     let later = done(ingest(&place, "pool", &more));
     assert!(later.stderr.contains("sketches: 30 vectors"), "{}", later.stderr);
     let both = sketches(&place, "pool");

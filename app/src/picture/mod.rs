@@ -27,6 +27,7 @@ mod terminal;
 mod tests;
 
 pub use of::*;
+pub(crate) use of::{Ranked, ranked};
 pub use spark::Spark;
 
 /// A title, and panels below each other.

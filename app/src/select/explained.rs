@@ -13,14 +13,14 @@ pub(super) struct Explained<'a> {
     plan: &'a Prepared,
     cancel: &'a Cancel,
     targets: TargetNames<'a>,
-    /// `part_NAME` of each checkpoint.
+    /// `checkpoint_score_NAME` of each checkpoint.
     parts: Vec<String>,
 }
 
 impl<'a> Explained<'a> {
     pub(super) fn new(plan: &'a Prepared, cancel: &'a Cancel) -> Result<Self, AnswerError> {
         let targets = TargetNames::new(plan)?;
-        let parts = plan.checkpoints().iter().map(|c| format!("part_{}", c.name)).collect();
+        let parts = plan.checkpoints().iter().map(|c| format!("checkpoint_score_{}", c.name)).collect();
         Ok(Self { plan, cancel, targets, parts })
     }
 
@@ -36,7 +36,7 @@ impl<'a> Explained<'a> {
             Arc::new(found.iter().map(of).collect::<Float32Array>())
         };
         let dataset = found.iter().map(|row| self.targets.dataset(row));
-        columns.push(("target", Arc::new(StringArray::from_iter_values(dataset))));
+        columns.push(("target_dataset", Arc::new(StringArray::from_iter_values(dataset))));
         columns.push(("target_id", Arc::new(StringArray::from(self.targets.ids(&found)?))));
         let number = UInt64Array::from_iter_values(found.iter().map(|row| row.nearest.row));
         columns.push(("target_row", Arc::new(number)));

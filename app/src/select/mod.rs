@@ -14,6 +14,7 @@ use gstore_store::Snapshot;
 use self::explained::Explained;
 use self::records::{Records, bytes};
 use crate::answer::{AnswerError, CHUNK, Pool, column, ids, open_pools, pool_names, tell_notes};
+use crate::picture::{Picture, Ranked, ranked};
 use crate::work::Work;
 
 mod explained;
@@ -82,6 +83,16 @@ impl Selected {
     /// The selected rows.
     pub fn rows(&self) -> &[Scored] {
         &self.ranking.rows[..self.ranking.rows.len().min(self.wanted)]
+    }
+
+    /// A picture of the selected rows: the distribution of the scores of all rows, and the shares of the values
+    /// of a metadata column among these and in the pool, where the pools have it.
+    ///
+    /// # Errors
+    /// Damage, and being told to stop.
+    pub fn picture(&self, by: &str, work: &Work<'_>) -> Result<Picture, AnswerError> {
+        let rows = self.rows();
+        ranked(&Ranked { prepared: &self.prepared, pools: &self.pools, rows, called: "selected" }, by, work)
     }
 
     /// Writes the original lines, each ended by a line break, byte for byte.

@@ -6,6 +6,7 @@ mod ask;
 mod evaluate;
 mod generate;
 mod gradients;
+mod help;
 mod index;
 mod life;
 mod matrix;
@@ -87,7 +88,8 @@ pub struct Common {
     /// Folder of the store
     #[arg(long, global = true, env = "GSTORE_STORE", value_name = "DIR", help_heading = "Common options")]
     pub store: Option<PathBuf>,
-    /// TOML file with options: names are those of the flags, one table for each command
+    /// TOML file with options: names are those of the flags, one table for each command [default:
+    /// GSTORE_CONFIG, else gstore.toml in the working folder]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
     pub config: Option<PathBuf>,
     /// Threads to use [default: all cores]
@@ -394,6 +396,9 @@ pub struct QueryArgs {
     /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,
+    /// The picture of it
+    #[command(flatten)]
+    pub draw: DrawArgs,
     /// Where the models are that compute given samples
     #[command(flatten)]
     pub models: ModelArgs,
@@ -522,6 +527,9 @@ pub struct SelectArgs {
     /// Replace the files if they exist
     #[arg(long)]
     pub force: bool,
+    /// The picture of it
+    #[command(flatten)]
+    pub draw: DrawArgs,
     /// Which rows the score file lists
     #[arg(long, value_enum, default_value = "selected")]
     pub scores_of: ScoresOf,

@@ -6,7 +6,7 @@ use clap::CommandFactory;
 
 use super::Cli;
 
-/// The command line as clap parses it. `-1` after an option is its value, so that the message is about the
+/// The command line as clap parses it, with its help arranged. `-1` after an option is its value, so that the message is about the
 /// value and not about an option `-1`.
 pub fn command() -> clap::Command {
     fn with_negative_numbers(command: clap::Command) -> clap::Command {
@@ -17,7 +17,7 @@ pub fn command() -> clap::Command {
             })
             .mut_subcommands(with_negative_numbers)
     }
-    with_negative_numbers(Cli::command())
+    super::help::arranged(with_negative_numbers(Cli::command()))
         .mut_subcommand("train", super::train::with_underscores)
         .mut_subcommand("generate", super::train::with_underscores)
         .mut_subcommand("evaluate", |evaluate| evaluate.mut_subcommands(super::train::with_underscores))

@@ -144,6 +144,23 @@ pub struct PictureArgs {
     pub width: Option<usize>,
 }
 
+/// A picture that goes with an answer.
+#[derive(Args, Debug, Clone, Default)]
+pub struct DrawArgs {
+    /// Also draw a picture of the answer: into this file (.svg, .png, .html or .txt), or without a name in
+    /// the terminal
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub plot: Option<PathBuf>,
+}
+
+impl DrawArgs {
+    /// Where the picture is drawn, if one is wanted.
+    pub fn picture(&self, force: bool) -> Option<PictureArgs> {
+        let output = self.plot.clone()?;
+        Some(PictureArgs { output: Some(output), force, width: None })
+    }
+}
+
 /// Columns of a picture of text.
 fn width(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|n| (20..=1000).contains(n));

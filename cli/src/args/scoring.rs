@@ -7,7 +7,7 @@ use gstore_query::influence::{Function, OptionInfo, Options, Takes};
 use serde_json::Value;
 
 /// Which vectors are compared, and how.
-const PAIRS: &[&str] = &[
+pub(super) const PAIRS: &[&str] = &[
     "checkpoints",
     "run",
     "weights",
@@ -23,7 +23,8 @@ const PAIRS: &[&str] = &[
 ];
 
 /// How the similarities become scores, and how rankings are found.
-const TERMS: &[&str] = &["within", "across", "fold", "by", "mode", "miss", "tolerance", "certified"];
+pub(super) const TERMS: &[&str] =
+    &["within", "across", "fold", "by", "mode", "miss", "tolerance", "certified"];
 
 /// How to score.
 #[derive(Debug, Clone)]

@@ -1,18 +1,31 @@
-//! `gstore completions`: the completion script of a shell.
+//! `gstore completions`: the script that lets a shell ask this program for completions.
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
-use clap::CommandFactory;
+use anyhow::{Context, Result};
+use clap_complete::env::Shells;
 
-use crate::args::{Cli, CompletionsArgs};
+use crate::args::CompletionsArgs;
+use crate::completing::VARIABLE;
 use crate::output::noted;
 
 /// Prints the script on standard output.
 pub fn run(args: &CompletionsArgs) -> Result<ExitCode> {
+    let shells = Shells::builtins();
+    let shell = shells.completer(&args.shell.to_string()).context("this shell has no completions")?;
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "gstore", &mut script);
+    shell.write_registration(VARIABLE, "gstore", "gstore", &program(), &mut script)?;
     noted(std::io::stdout().write_all(&script))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// This program as a shell finds it from any folder.
+fn program() -> String {
+    let given = std::env::args_os().next().unwrap_or_else(|| OsString::from("gstore"));
+    let path = Path::new(&given);
+    let found = if path.components().count() > 1 { std::path::absolute(path).ok() } else { None };
+    found.as_deref().unwrap_or(path).display().to_string()
 }

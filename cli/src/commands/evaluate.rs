@@ -33,6 +33,6 @@ fn base(args: &ComparisonArgs, systems: &[&str]) -> Result<usize> {
     let Some(name) = &args.against else { return Ok(0) };
     let found = systems.iter().position(|system| system == name);
     Ok(found.ok_or_else(|| {
-        UsageError(format!("--against {name}: there is no such system; there are {}", systems.join(", ")))
+        UsageError(format!("--against {name}: there is no such system; available: {}", systems.join(", ")))
     })?)
 }

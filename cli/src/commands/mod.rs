@@ -21,6 +21,7 @@ pub mod matrix;
 pub mod merge;
 pub mod perplexity;
 pub mod plot;
+mod plotted;
 pub mod query;
 pub mod revert;
 pub mod run;

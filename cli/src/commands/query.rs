@@ -19,10 +19,13 @@ use crate::ending::format_of;
 use crate::failure::UsageError;
 use crate::models::encoder;
 use crate::output::{Output, Place, check};
-use crate::{shell, summary};
+use crate::{summary, terminal};
 
 /// Runs the statement, or the shell.
 pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
+    if args.draw.plot.is_some() {
+        return super::plotted::run(context, args);
+    }
     let sql = match args.sql.as_deref() {
         Some("-") => Some(read_stdin()?),
         Some(sql) => Some(sql.to_owned()),
@@ -52,14 +55,14 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
         None => {
             // An idle shell keeps nothing: each statement takes the newest snapshot.
             drop(lease);
-            shell::run(context, &store, args, &cancel)?;
+            terminal::run(context, &store, args, &cancel)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What Ctrl-C says.
-const STOPPING: &str = "stopping the query; once more to stop at once";
+pub const STOPPING: &str = "stopping the query; once more to stop at once";
 
 /// The same, asked of a server.
 #[cfg(feature = "serve")]
@@ -95,7 +98,7 @@ pub fn connect(
 }
 
 /// `NAME=VALUE`: a value that is JSON is taken as that, all else as text.
-fn parameters(given: &[String]) -> Result<Parameters> {
+pub fn parameters(given: &[String]) -> Result<Parameters> {
     let mut values = Parameters::default();
     for text in given {
         let wrong = || UsageError(format!("a parameter is given as NAME=VALUE or 1=VALUE, not `{text}`"));
@@ -151,12 +154,21 @@ impl Engine {
         Ok(Self::Store(SqlRunner::new(snapshot, options)?))
     }
 
-    /// Runs one statement and writes its result.
-    pub fn run(&self, context: &Context, sql: &str, to: &OutputArgs, cancel: &Cancel) -> Result<Notes> {
-        self.run_with(context, sql, &Parameters::default(), to, cancel)
+    /// The session on a store here.
+    pub fn runner(&self) -> Option<&SqlRunner> {
+        match self {
+            Self::Store(runner) => Some(runner),
+            #[cfg(feature = "serve")]
+            Self::Server(_) => None,
+        }
     }
 
-    /// The same with values for the statement's parameters.
+    /// Runs a statement of the program and writes its result as a list, in which nulls are blank.
+    pub fn run(&self, context: &Context, sql: &str, to: &OutputArgs, cancel: &Cancel) -> Result<Notes> {
+        self.print(context, (sql, &Parameters::default()), (to, BLANK), cancel)
+    }
+
+    /// Runs a statement of the user, with values for its parameters, and writes its result.
     pub fn run_with(
         &self,
         context: &Context,
@@ -165,19 +177,29 @@ impl Engine {
         to: &OutputArgs,
         cancel: &Cancel,
     ) -> Result<Notes> {
+        self.print(context, (sql, values), (to, NULL), cancel)
+    }
+
+    fn print(
+        &self,
+        context: &Context,
+        (sql, values): (&str, &Parameters),
+        (to, null): (&OutputArgs, &'static str),
+        cancel: &Cancel,
+    ) -> Result<Notes> {
         check_place(context, to)?;
         match self {
             Self::Store(runner) => {
                 let mut rows = runner.run_with(sql, values, cancel)?;
                 let schema = Arc::clone(rows.schema());
-                write(context, to, &schema, &mut rows)?;
+                put(context, (to, null), &schema, &mut rows)?;
                 Ok(rows.notes())
             }
             #[cfg(feature = "serve")]
             Self::Server(server) => {
                 let mut rows = server.run(sql, values, cancel)?;
                 let schema = Arc::clone(rows.schema());
-                write(context, to, &schema, &mut rows)?;
+                put(context, (to, null), &schema, &mut rows)?;
                 Ok(rows.notes())
             }
         }
@@ -195,10 +217,24 @@ fn check_place(context: &Context, to: &OutputArgs) -> Result<()> {
     Ok(())
 }
 
-/// Writes a result to the place and in the format that the flags say.
+/// What stands for null in a table.
+pub const NULL: &str = "NULL";
+const BLANK: &str = "";
+
+/// Writes a list to the place and in the format that the flags say.
 pub fn write(
     context: &Context,
     to: &OutputArgs,
+    schema: &SchemaRef,
+    rows: &mut dyn Iterator<Item = Result<RecordBatch, SqlError>>,
+) -> Result<()> {
+    put(context, (to, BLANK), schema, rows)
+}
+
+/// Writes a result with this word for null to the place and in the format that the flags say.
+pub fn put(
+    context: &Context,
+    (to, null): (&OutputArgs, &'static str),
     schema: &SchemaRef,
     rows: &mut dyn Iterator<Item = Result<RecordBatch, SqlError>>,
 ) -> Result<()> {
@@ -206,7 +242,8 @@ pub fn write(
     // What fails before its first rows prints no header either.
     let first = rows.next().transpose()?;
     let mut output = Output::create(to.output.as_deref(), to.force)?;
-    let mut writer = ResultWriter::new(format_of(to)?.into(), schema, &mut output, style())?;
+    let writer = ResultWriter::new(format_of(to)?.into(), schema, &mut output, style())?;
+    let mut writer = writer.with_null(null);
     for batch in first.into_iter().map(Ok).chain(rows) {
         writer.write(&batch?)?;
     }

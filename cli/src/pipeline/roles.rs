@@ -47,7 +47,7 @@ const ROLES: [(&str, &str, Role); 32] = [
     ("plot train", "folders", Role::Read),
     ("train", "eval_data", Role::Read),
     ("train", "resume_from_checkpoint", Role::Read),
-    ("train", "plot", Role::Written),
+    ("", "plot", Role::Written),
     ("train", "rows", Role::Read),
     ("delete", "ids", Role::Read),
     ("select", "scores", Role::Written),

@@ -7,6 +7,9 @@
 
 mod cell;
 mod exact;
+mod layout;
+mod plan;
+mod record;
 mod table;
 
 use std::io::Write;
@@ -20,6 +23,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
+pub use record::RecordWriter;
 pub use table::TableStyle;
 use table::TableWriter;
 
@@ -128,6 +132,14 @@ impl<W: Write + Send> ResultWriter<W> {
         let builder = arrow_json::WriterBuilder::new().with_explicit_nulls(true);
         let out = builder.with_encoder_factory(Arc::new(exact::Exact)).build(out);
         Self { inner: Inner::Json { out, schema: unique_names(schema) }, rows: 0 }
+    }
+
+    /// The same with another word for null in a table; the other formats have their own.
+    pub fn with_null(self, null: &'static str) -> Self {
+        match self.inner {
+            Inner::Table(out) => Self { inner: Inner::Table(out.with_null(null)), ..self },
+            inner => Self { inner, ..self },
+        }
     }
 
     /// Adds a batch of the result.

@@ -3,23 +3,24 @@
 //! Invariants
 //! - widths come from the first rows, so a result of any length is written in constant memory; a later value
 //!   that may not be cut widens its column
-//! - only text is cut: a number, a date or a boolean is complete, and of a list as many elements are complete
-//!   as there is room for
+//! - only text with blanks is cut, or of more than [`WORD`] columns: a number, a date, a boolean, a label, an
+//!   id and the name of a column are complete, and of a list as many elements as there is room for
+//! - what does not fit a terminal even then loses columns in its middle, and says which
 
 use std::io::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use arrow_schema::{ArrowError, DataType, SchemaRef};
+use arrow_schema::{ArrowError, SchemaRef};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::cell;
-use super::is_plain;
+use super::layout::{Cut, GAP, LEFT_OUT, Layout, WORD, names_things, no_room, shrink, unbroken, widen};
+use super::{cell, is_plain, plan};
 
 /// Rows that decide the widths.
 const SAMPLE: usize = 1000;
-const GAP: &str = "  ";
 
 /// How wide a table may be.
 #[derive(Debug, Clone, Copy)]
@@ -43,48 +44,23 @@ pub(super) struct TableWriter<W: Write> {
     /// A plan is text of many lines and is written as it is.
     plan: bool,
     layout: Vec<Layout>,
+    /// What stands for null.
+    null: &'static str,
     /// Rows kept until the widths are known.
     head: Vec<Vec<String>>,
     widths: Option<Vec<usize>>,
-}
-
-/// How the cells of a column are written.
-#[derive(Debug, Clone, Copy)]
-struct Layout {
-    /// Whether they stand to the right.
-    right: bool,
-    cut: Cut,
-}
-
-/// Where a cell that is wider than its column ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cut {
-    /// Nowhere: the column becomes wider.
-    Never,
-    /// Anywhere: it is text.
-    Anywhere,
-    /// Anywhere but in a number: it is a list or a struct.
-    OutsideNumbers,
-}
-
-impl Layout {
-    fn of(data_type: &DataType) -> Self {
-        let cut = match data_type {
-            DataType::Dictionary(_, values) => return Self { right: false, ..Self::of(values) },
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Cut::Anywhere,
-            nested if nested.is_nested() => Cut::OutsideNumbers,
-            other if is_plain(other) => Cut::Never,
-            _ => Cut::Anywhere,
-        };
-        Self { right: data_type.is_numeric(), cut }
-    }
+    /// The columns for which there is no room.
+    left_out: Range<usize>,
 }
 
 impl<W: Write> TableWriter<W> {
     pub(super) fn new(schema: &SchemaRef, out: W, style: TableStyle) -> Self {
         let mut layout: Vec<Layout> = schema.fields().iter().map(|f| Layout::of(f.data_type())).collect();
-        if let TableStyle { width: None, column: None } = style {
-            layout.iter_mut().for_each(|l| l.cut = Cut::Never);
+        let whole = matches!(style, TableStyle { width: None, column: None });
+        for (layout, field) in layout.iter_mut().zip(schema.fields()) {
+            if whole || layout.cut == Cut::Anywhere && names_things(field.name()) {
+                layout.cut = Cut::Never;
+            }
         }
         Self {
             out,
@@ -92,9 +68,16 @@ impl<W: Write> TableWriter<W> {
             plan: schema.fields().iter().map(|f| f.name().as_str()).eq(["plan_type", "plan"]),
             names: schema.fields().iter().map(|f| visible(f.name())).collect(),
             layout,
+            null: "NULL",
             head: Vec::new(),
             widths: None,
+            left_out: 0..0,
         }
+    }
+
+    /// The same with another word for null.
+    pub(super) fn with_null(self, null: &'static str) -> Self {
+        Self { null, ..self }
     }
 
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
@@ -104,19 +87,24 @@ impl<W: Write> TableWriter<W> {
         for row in 0..batch.num_rows() {
             if let (true, [kind, text]) = (self.plan, columns.as_slice()) {
                 let (kind, text) = (kind.formatter.value(row), text.formatter.value(row).to_string());
-                writeln!(self.out, "{kind}:\n{}", text.trim_end())?;
+                let text = text.trim_end();
+                match self.style.width {
+                    Some(width) => writeln!(self.out, "{kind}:\n{}", plan::tree(text, width))?,
+                    None => writeln!(self.out, "{kind}:\n{text}")?,
+                }
                 continue;
             }
             let most = |layout: &Layout| self.style.column.filter(|_| layout.cut != Cut::Never);
-            let cells =
-                columns.iter().zip(&self.layout).map(|(column, layout)| column.cell(row, most(layout)));
-            let cells: Vec<String> = cells.collect::<Result<_, _>>()?;
+            let cells = columns.iter().zip(&self.layout).map(|(column, layout)| {
+                Ok(column.cell(row, most(layout))?.unwrap_or_else(|| self.null.to_owned()))
+            });
+            let cells: Vec<String> = cells.collect::<Result<_, ArrowError>>()?;
             match &mut self.widths {
                 Some(widths) => {
-                    if widen(widths, &cells, &self.layout) {
+                    if widen(widths, &cells, &mut self.layout) && self.left_out.is_empty() {
                         self.style.width.into_iter().for_each(|total| shrink(widths, &self.layout, total));
                     }
-                    line(&mut self.out, &cells, widths, &self.layout)?;
+                    line(&mut self.out, &cells, (widths.as_slice(), &self.left_out), &self.layout)?;
                 }
                 None => self.head.push(cells),
             }
@@ -131,58 +119,52 @@ impl<W: Write> TableWriter<W> {
         if self.widths.is_none() && !self.plan {
             self.settle()?;
         }
+        if !self.left_out.is_empty() {
+            let names = self.names[self.left_out.clone()].join(", ");
+            let (few, all) = (self.left_out.len(), self.names.len());
+            writeln!(self.out, "{LEFT_OUT} stands for {few} of {all} columns: {names}")?;
+        }
         Ok(self.out)
     }
 
     /// Fixes the widths and writes what was kept.
     fn settle(&mut self) -> Result<(), ArrowError> {
         let mut widths: Vec<usize> = self.names.iter().map(|n| n.width()).collect();
+        for (layout, width) in self.layout.iter_mut().zip(&widths) {
+            layout.least = *width;
+        }
         for cells in &self.head {
-            for (width, cell) in widths.iter_mut().zip(cells) {
+            for ((width, layout), cell) in widths.iter_mut().zip(&mut self.layout).zip(cells) {
                 *width = (*width).max(cell.width());
+                layout.least = layout.least.max(unbroken(cell, layout.cut));
             }
         }
         if let Some(limit) = self.style.column {
-            widths.iter_mut().for_each(|w| *w = (*w).min(limit.max(1)));
+            for (width, layout) in widths.iter_mut().zip(&self.layout) {
+                *width = (*width).min(limit).max(layout.least);
+            }
         }
-        // Names were limited with the text.
-        self.head.iter().for_each(|cells| {
-            widen(&mut widths, cells, &self.layout);
-        });
         if let Some(total) = self.style.width {
+            let wide = widths.clone();
             shrink(&mut widths, &self.layout, total);
+            self.left_out = no_room(&widths, total);
+            if !self.left_out.is_empty() {
+                // Where columns are left out, the texts of the others may have their room.
+                widths = wide;
+                let kept = |i: &usize| !self.left_out.contains(i);
+                let places: Vec<usize> = (0..widths.len()).filter(kept).collect();
+                let mut own: Vec<usize> = places.iter().map(|i| widths[*i]).collect();
+                let layout: Vec<Layout> = places.iter().map(|i| self.layout[*i]).collect();
+                shrink(&mut own, &layout, total.saturating_sub(LEFT_OUT.width() + GAP.len()));
+                places.into_iter().zip(own).for_each(|(i, width)| widths[i] = width);
+            }
         }
-        header(&mut self.out, &self.names, &widths, &self.layout)?;
+        header(&mut self.out, &self.names, (widths.as_slice(), &self.left_out), &self.layout)?;
         for cells in std::mem::take(&mut self.head) {
-            line(&mut self.out, &cells, &widths, &self.layout)?;
+            line(&mut self.out, &cells, (widths.as_slice(), &self.left_out), &self.layout)?;
         }
         self.widths = Some(widths);
         Ok(())
-    }
-}
-
-/// Makes the columns wider that must hold these cells whole; whether there was one.
-fn widen(widths: &mut [usize], cells: &[String], layout: &[Layout]) -> bool {
-    let mut wider = false;
-    for ((width, cell), _) in widths.iter_mut().zip(cells).zip(layout).filter(|(_, l)| l.cut == Cut::Never) {
-        wider |= cell.width() > *width;
-        *width = (*width).max(cell.width());
-    }
-    wider
-}
-
-/// Takes from the widest text column until the line fits or every column is at its least.
-fn shrink(widths: &mut [usize], layout: &[Layout], total: usize) {
-    const LEAST: usize = 12;
-    loop {
-        let now: usize = widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1);
-        let may = |width: usize, layout: &Layout| layout.cut != Cut::Never && width > LEAST;
-        let widest =
-            widths.iter_mut().zip(layout).filter(|(w, layout)| may(**w, layout)).map(|(w, _)| w).max();
-        match widest {
-            Some(w) if now > total => *w -= (now - total).min(*w - LEAST).min((*w / 4).max(1)),
-            _ => return,
-        }
     }
 }
 
@@ -190,25 +172,28 @@ fn shrink(widths: &mut [usize], layout: &[Layout], total: usize) {
 fn header(
     out: &mut impl Write,
     names: &[String],
-    widths: &[usize],
+    (widths, left_out): (&[usize], &Range<usize>),
     layout: &[Layout],
 ) -> Result<(), ArrowError> {
-    let layout: Vec<Layout> = layout.iter().map(|l| Layout { cut: Cut::Anywhere, ..*l }).collect();
-    line(out, names, widths, &layout)?;
+    line(out, names, (widths, left_out), layout)?;
     let rule: Vec<String> = widths.iter().map(|w| "-".repeat(*w)).collect();
-    line(out, &rule, widths, &layout)
+    line(out, &rule, (widths, left_out), layout)
 }
 
 fn line(
     out: &mut impl Write,
     cells: &[String],
-    widths: &[usize],
+    (widths, left_out): (&[usize], &Range<usize>),
     layout: &[Layout],
 ) -> Result<(), ArrowError> {
     let mut text = String::new();
     for (i, ((cell, width), layout)) in cells.iter().zip(widths).zip(layout).enumerate() {
-        if i > 0 {
+        if i > 0 && (!left_out.contains(&i) || i == left_out.start) {
             text.push_str(GAP);
+        }
+        if left_out.contains(&i) {
+            text.push_str(if i == left_out.start { LEFT_OUT } else { "" });
+            continue;
         }
         let cell = cut(cell, *width, layout.cut);
         let blank = " ".repeat(width.saturating_sub(cell.width()));
@@ -245,7 +230,7 @@ fn cut(text: &str, width: usize, how: Cut) -> String {
 
 /// Line breaks and other control characters as escapes, so that a cell stays on its line and
 /// cannot drive the terminal.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     if !text.chars().any(char::is_control) {
         return text.to_string();
     }
@@ -258,7 +243,7 @@ fn visible(text: &str) -> String {
 }
 
 /// The column itself, or its text where a cell is not one value.
-fn readable(values: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+pub(super) fn readable(values: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     match is_plain(values.data_type()) {
         true => Ok(Arc::clone(values)),
         false => cell::as_text(values),
@@ -275,21 +260,22 @@ impl<'a> Column<'a> {
         Ok(Self { values, formatter: ArrayFormatter::try_new(values.as_ref(), options)? })
     }
 
-    fn cell(&self, row: usize, most: Option<usize>) -> Result<String, ArrowError> {
+    /// The text of a cell; none: it is null.
+    fn cell(&self, row: usize, most: Option<usize>) -> Result<Option<String>, ArrowError> {
         if self.values.is_null(row) {
-            return Ok(String::new());
+            return Ok(None);
         }
         if let Some(value) = cell::float(self.values, row) {
-            return Ok(cell::short_float(value));
+            return Ok(Some(cell::short_float(value)));
         }
         let text = self.formatter.value(row).try_to_string()?;
         // A few characters more than fit are enough to see that it must be cut.
-        Ok(match most {
-            Some(most) if text.len() > 4 * most + 8 => {
-                visible(&text.chars().take(most + 1).collect::<String>())
+        Ok(Some(match most {
+            Some(most) if text.len() > 4 * most.max(WORD) + 8 => {
+                visible(&text.chars().take(most.max(WORD) + 1).collect::<String>())
             }
             _ => visible(&text),
-        })
+        }))
     }
 }
 

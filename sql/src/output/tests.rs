@@ -66,7 +66,7 @@ fn a_table_is_for_reading() {
     assert_eq!(
         text(Format::Table),
         "row  row  score  text      raw   vector\n---  ---  -----  --------  ----  ----------\n  \
-         0    7    0.1  a,\"b\"\\nc  00ff  [0.5,0.0]\n  1    8    NaN                  [-3.0,0.0]\n"
+         0    7    0.1  a,\"b\"\\nc  00ff  [0.5,0.0]\n  1    8    NaN  NULL            [-3.0,0.0]\n"
     );
 }
 

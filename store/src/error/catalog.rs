@@ -96,7 +96,7 @@ pub(super) fn did_you_mean(nearest: &Option<String>, known: &[String]) -> String
     match nearest {
         Some(n) => format!("; did you mean {n:?}?"),
         None if known.is_empty() => "; there are none yet".to_owned(),
-        None => format!("; there are {}", known.join(", ")),
+        None => format!("; available: {}", known.join(", ")),
     }
 }
 

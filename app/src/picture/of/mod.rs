@@ -2,14 +2,18 @@
 
 mod bins;
 mod overlap;
+mod ranked;
 mod scores;
 mod sources;
+mod table;
 mod tokens;
 mod training;
 
 pub use overlap::{OverlapRequest, overlap};
+pub(crate) use ranked::{Ranked, ranked};
 pub use scores::{ScoresRequest, scores};
 pub use sources::{SourcesRequest, sources};
+pub use table::table;
 pub use tokens::{TokenValues, TokensRequest, tokens};
 pub use training::{LogError, TrainingLog, training};
 
@@ -24,6 +28,10 @@ fn count(n: u64) -> String {
 
 /// `pool for gsm8k` of a question.
 fn question(spec: &InfluenceSpec, prepared: &Prepared) -> String {
-    let targets: Vec<String> = spec.targets.iter().map(ToString::to_string).collect();
+    let mut targets: Vec<String> = spec.targets.iter().map(ToString::to_string).collect();
+    if targets.is_empty() {
+        let given = spec.given.len();
+        targets.push(if given == 1 { "a given sample".to_owned() } else { format!("{given} given samples") });
+    }
     format!("{} for {} ({})", spec.pools.join(", "), targets.join(", "), prepared.target_kind())
 }

@@ -41,6 +41,20 @@ pub fn scores(
 ) -> Result<Picture, AnswerError> {
     let prepared = Prepared::new(snapshot, &request.spec)?;
     tell_notes(&prepared, work);
+    let marks = match &request.top {
+        Some(top) => mark(&prepared, top, work)?.into_iter().collect(),
+        None => Vec::new(),
+    };
+    distribution(&prepared, marks, work)
+}
+
+/// The same of a question that is prepared, with these values marked.
+pub(super) fn distribution(
+    prepared: &Prepared,
+    marks: Vec<(f64, String)>,
+    work: &Work<'_>,
+) -> Result<Picture, AnswerError> {
+    let spec = prepared.spec();
     let (mut bins, mut spread) = (Bins::default(), Spread::default());
     let summary = prepared.scores(None, work.threads, work.cancel, |rows| {
         for row in rows {
@@ -54,9 +68,9 @@ pub fn scores(
     }
     let (first, width, counts) = bins.intervals(INTERVALS);
     let mut notes = Vec::new();
-    let floor = match request.spec.per_token {
+    let floor = match spec.per_token {
         true => None,
-        false => noise_floor(&prepared, &spread.rows, work)?,
+        false => noise_floor(prepared, &spread.rows, work)?,
     };
     if let Some(floor) = floor {
         let share = bins.within(floor) as f64 / bins.total() as f64;
@@ -75,12 +89,8 @@ pub fn scores(
             many_of(left_out, "row without a score is", "rows without a score are")
         ));
     }
-    let marks = match &request.top {
-        Some(top) => mark(&prepared, top, work)?.into_iter().collect(),
-        None => Vec::new(),
-    };
-    let what = question(&request.spec, &prepared);
-    let unit = if request.spec.per_token { "tokens" } else { "rows" };
+    let what = question(spec, prepared);
+    let unit = if spec.per_token { "tokens" } else { "rows" };
     let heading = format!("scores of {} {unit}", count(bins.total()));
     let about = format!("Histogram of the scores of {what}. {}", notes.join(" "));
     let band = floor.map(|floor| (-floor, floor, "noise floor".to_owned()));

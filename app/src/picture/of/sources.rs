@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::Array;
 use arrow_cast::display::array_value_to_string;
-use gstore_query::influence::{InfluenceSpec, Order, Prepared, resolve_top};
+use gstore_query::influence::{InfluenceSpec, Order, Prepared, Scored, resolve_top};
 use gstore_store::Snapshot;
 
 use super::super::{Body, Panel, Picture};
@@ -49,36 +49,48 @@ pub fn sources(
     let prepared = Prepared::new(snapshot, &request.spec)?;
     tell_notes(&prepared, work);
     let pools = open_pools(snapshot, &request.spec.pools)?;
-    let mut counts = Counts::new();
-    count_pools(&mut counts, &pools, &request.by, work)?;
     let k = resolve_top(&request.top, prepared.live())?;
     let best = prepared.top_k(Order::Best, k, None, work.threads, work.cancel)?.rows;
     if best.is_empty() {
         return Err(AnswerError::Refused("no row has a score, so there is nothing to draw".to_owned()));
     }
-    for chunk in best.chunks(CHUNK) {
-        for value in column(chunk, &pools, &request.by)? {
+    shares_of(&prepared, &pools, (best.as_slice(), "best"), &request.by, work)
+}
+
+/// The same of rows that are ranked, by what they are called.
+pub(super) fn shares_of(
+    prepared: &Prepared,
+    pools: &[Pool],
+    (rows, called): (&[Scored], &str),
+    by: &str,
+    work: &Work<'_>,
+) -> Result<Picture, AnswerError> {
+    let mut counts = Counts::new();
+    count_pools(&mut counts, pools, by, work)?;
+    for chunk in rows.chunks(CHUNK) {
+        for value in column(chunk, pools, by)? {
             let text = if value.is_null(0) { NONE.to_owned() } else { array_value_to_string(&value, 0)? };
             counts.entry(text).or_default()[0] += 1;
         }
     }
     let all = counts.values().map(|count| count[1]).sum::<u64>();
-    let rows = shares(counts, [best.len() as u64, all]);
-    let (what, best) = (question(&request.spec, &prepared), count(best.len() as u64));
-    let leading = rows.first().map_or_else(String::new, |(name, values)| {
+    let number = rows.len() as u64;
+    let bars = shares(counts, [number, all]);
+    let (what, number) = (question(prepared.spec(), prepared), count(number));
+    let leading = bars.first().map_or_else(String::new, |(name, values)| {
         format!(
-            " {name} has {:.1} % of the best rows and {:.1} % of the pool.",
+            " {name} has {:.1} % of the {called} rows and {:.1} % of the pool.",
             values[0] * 100.0,
             values[1] * 100.0
         )
     });
-    let series = vec![format!("best {best}"), format!("pool of {}", count(all))];
+    let series = vec![format!("{called} {number}"), format!("pool of {}", count(all))];
     Ok(Picture {
         title: format!("Sources of {what}"),
-        about: format!("Shares of {} among the best {best} rows and in the pool.{leading}", request.by),
+        about: format!("Shares of {by} among the {called} {number} rows and in the pool.{leading}"),
         panels: vec![Panel {
-            heading: format!("share of rows by {}", request.by),
-            body: Body::Bars { rows, series, shares: true },
+            heading: format!("share of rows by {by}"),
+            body: Body::Bars { rows: bars, series, shares: true },
             notes: Vec::new(),
         }],
     })

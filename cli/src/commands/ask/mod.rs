@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::query::{checked, style};
 use crate::args::{AskArgs, Format};
 use crate::context::{Context, command_line};
+use crate::drawing::{check_file, draw};
 use crate::ending::format_of;
 use crate::failure::UsageError;
 use crate::models::encoder;
@@ -23,12 +24,22 @@ use crate::output::{Output, Place, check};
 use crate::question::scoring;
 use crate::summary;
 
+/// The metadata column whose values a picture shows.
+const SOURCE: &str = "source";
+
 /// Runs the model over the sample, then ranks the pool by it.
 pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
     check_words(args)?;
     let given = records(args)?;
     let format = format(args)?;
     check(context, &[args.output.output.as_deref()], args.output.force)?;
+    let picture = args.draw.picture(args.output.force);
+    if let Some(picture) = &picture {
+        if args.explain.is_some() {
+            bail!(UsageError("--plot draws a ranking, and --explain shows one row".to_owned()));
+        }
+        check_file(context, picture.output.as_deref(), picture.force)?;
+    }
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);
@@ -45,6 +56,11 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
     match &args.explain {
         Some(id) => explain::run(args, asked.explain(id, &work)?, (id, format))?,
         None => rank(context, args, &asked, format, &work)?,
+    }
+    if let Some(picture) = &picture {
+        let order = if args.opponents { Order::Worst } else { Order::Best };
+        let rows = asked.rank(order, args.top, &work)?.rows;
+        draw(picture, &asked.picture(&rows, SOURCE, &work)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }

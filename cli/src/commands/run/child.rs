@@ -46,6 +46,8 @@ impl Task<'_> {
             .args(self.argv)
             .current_dir(self.base)
             .env_remove("GSTORE_STORE")
+            // The words of a stage are all of it: what a config file adds would not be in the journal.
+            .env("GSTORE_CONFIG", "")
             .stdin(Stdio::from(self.lock.try_clone()?))
             .stdout(Stdio::from(printed.into_file()))
             .stderr(Stdio::from(log.into_file()))

@@ -16,8 +16,9 @@ use gstore_query::influence::{Diversity, Each, ExcludedCounts, InfluenceSpec, Mo
 
 use self::folder::NewFolder;
 use super::query::checked;
-use crate::args::{EachSelection, Format, ScoresOf, SelectArgs};
+use crate::args::{EachSelection, Format, PictureArgs, ScoresOf, SelectArgs};
 use crate::context::{Context, command_line};
+use crate::drawing::{check_file, draw};
 use crate::ending::{format_of_name, format_of_scores};
 use crate::failure::UsageError;
 use crate::output::{Output, Place, check, check_outside};
@@ -81,6 +82,8 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
 
 /// Scores the pool and writes the selection.
 fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
+    let picture = args.draw.picture(args.force);
+    check_picture(context, args, picture.as_ref())?;
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
         return remote::run(context, args);
@@ -119,6 +122,10 @@ fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     cancel.check().map_err(QueryError::from)?;
     folder.map_or(Ok(()), NewFolder::finish)?;
     outputs.into_iter().try_for_each(Output::finish)?;
+    if let Some(picture) = &picture {
+        let drawn = found.picture(&args.rules.quota_by, &context.work(&command, &mut reporter, &cancel))?;
+        draw(picture, &drawn)?;
+    }
     let ranking = &found.ranking;
     let found = Found {
         selected: found.rows().len(),
@@ -131,6 +138,20 @@ fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     };
     summarise(context, args, &found, scores.as_deref());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses a picture that cannot be drawn before the scan.
+fn check_picture(context: &Context, args: &SelectArgs, picture: Option<&PictureArgs>) -> Result<()> {
+    let Some(picture) = picture else { return Ok(()) };
+    #[cfg(feature = "serve")]
+    if args.server.remote.is_some() {
+        bail!(UsageError("--plot draws the scores of a store here, not of a server".to_owned()));
+    }
+    let path = picture.output.as_deref();
+    if Place::of(path) == Place::of(Some(&args.output)) {
+        bail!(UsageError("the rows and --plot need different places".to_owned()));
+    }
+    check_file(context, path, picture.force)
 }
 
 /// Says how many candidates rules of the selection kept out.

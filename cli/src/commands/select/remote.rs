@@ -164,7 +164,7 @@ impl Asked {
             _ => "pool, id, row, score, subtask".to_owned(),
         };
         if explained.is_some() {
-            columns += ", checkpoint_scores, target_dataset AS target, target_id, target_row, target_score, stderr, noise_floor";
+            columns += ", checkpoint_scores, target_dataset, target_id, target_row, target_score, stderr, noise_floor";
         }
         Ok(Self { columns, call: format!("influence({})", arguments.join(", ")), values, explained })
     }
@@ -208,7 +208,7 @@ impl Asked {
                     for (place, name) in self.explained.iter().flatten().enumerate() {
                         let part = parts.iter().map(|of_row| part(of_row.as_ref()?, place));
                         columns.push((
-                            format!("part_{name}"),
+                            format!("checkpoint_score_{name}"),
                             Arc::new(part.collect::<Float32Array>()),
                             true,
                         ));

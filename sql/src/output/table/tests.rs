@@ -31,7 +31,7 @@ fn columns_are_aligned_and_text_is_cut() {
     assert_eq!(
         text,
         "  row  text              score\n\
-         -----  ------------  ---------\n    7  two\\nlines …      0.125\n12345                -0.333333\n"
+         -----  ------------  ---------\n    7  two\\nlines …      0.125\n12345  NULL          -0.333333\n"
     );
 }
 
@@ -137,4 +137,56 @@ fn a_narrow_terminal_takes_from_text_only() {
 fn wide_characters_count_double() {
     assert_eq!(cut("日本語日本語", 7, Cut::Anywhere), "日本語…");
     assert_eq!(visible("a\u{1b}[31m"), "a\\u{1b}[31m");
+}
+
+/// The lines of a table of one row with these cells.
+fn drawn(cells: &[(&str, &str)], width: usize) -> Vec<String> {
+    let fields: Vec<Field> = cells.iter().map(|(name, _)| Field::new(*name, DataType::Utf8, true)).collect();
+    let values = cells.iter().map(|(_, cell)| Arc::new(StringArray::from(vec![*cell])) as ArrayRef);
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), values.collect()).unwrap();
+    let style = TableStyle { width: Some(width), ..TableStyle::default() };
+    let mut table = TableWriter::new(&batch.schema(), Vec::new(), style);
+    table.write(&batch).unwrap();
+    String::from_utf8(table.finish().unwrap()).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn labels_and_names_are_whole_and_columns_in_the_middle_are_left_out() {
+    let label = "grad-adam@checkpoint-1234567";
+    let text = "a text with blanks that may be cut where room is short";
+    let cells = [
+        ("number", "1"),
+        ("label", label),
+        ("dataset", "pool"),
+        ("first", "aaaaaaaaaaaaaaa"),
+        ("second", "bbbbbbbbbbbbbbb"),
+        ("text", text),
+        ("state", "complete"),
+    ];
+    let lines = drawn(&cells, 70);
+    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["number", "label", "…", "text", "state"]);
+    assert!(lines[2].contains(label) && lines[2].contains(" a text") && lines[2].contains("complete"));
+    assert_eq!(lines[3], "… stands for 3 of 7 columns: dataset, first, second");
+    assert!(lines[..3].iter().all(|line| line.width() <= 70), "{lines:#?}");
+    let all = drawn(&cells, 200);
+    assert!(all.len() == 3 && all[2].contains(text), "{all:#?}");
+    // A heading is never cut, nor is one of two columns left out.
+    let long =
+        [("a_very_long_heading_of_a_column", "x"), ("id", "an id with blanks that is longer than all")];
+    assert!(drawn(&long, 20)[0].starts_with("a_very_long_heading_of_a_column  id"));
+    assert!(drawn(&long, 20)[2].ends_with("an id with blanks that is longer than all"));
+}
+
+#[test]
+fn null_and_an_empty_text_differ() {
+    let schema = Arc::new(Schema::new(vec![Field::new("v", DataType::Utf8, true)]));
+    let values: ArrayRef = Arc::new(StringArray::from(vec![None, Some("")]));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![values]).unwrap();
+    let drawn = |null| {
+        let mut table = TableWriter::new(&schema, Vec::new(), TableStyle::default()).with_null(null);
+        table.write(&batch).unwrap();
+        String::from_utf8(table.finish().unwrap()).unwrap()
+    };
+    assert_eq!(drawn("NULL"), "v\n----\nNULL\n\n");
+    assert_eq!(drawn(""), "v\n-\n\n\n");
 }

@@ -1,0 +1,35 @@
+//! Rows that were ranked or selected: where they stand among all scores, and which sources they are of.
+
+use gstore_query::influence::{Prepared, Scored};
+
+use super::super::Picture;
+use super::scores::distribution;
+use super::sources::shares_of;
+use crate::answer::{AnswerError, Pool};
+use crate::work::Work;
+
+/// Rows of an answer.
+pub(crate) struct Ranked<'a> {
+    /// The question.
+    pub(crate) prepared: &'a Prepared,
+    /// Its pools.
+    pub(crate) pools: &'a [Pool],
+    /// The rows.
+    pub(crate) rows: &'a [Scored],
+    /// What they are called: `best`, `selected`.
+    pub(crate) called: &'a str,
+}
+
+/// The distribution of all scores with the last row's marked, and the shares of the values of a metadata
+/// column, where all pools have it.
+pub(crate) fn ranked(of: &Ranked<'_>, by: &str, work: &Work<'_>) -> Result<Picture, AnswerError> {
+    let mark = of.rows.last().map(|row| (f64::from(row.score), format!("{} {}", of.called, of.rows.len())));
+    let mut picture = distribution(of.prepared, mark.into_iter().collect(), work)?;
+    let has = |pool: &Pool| pool.samples.schema().column_with_name(by).is_some();
+    if !of.rows.is_empty() && of.pools.iter().all(has) {
+        let sources = shares_of(of.prepared, of.pools, (of.rows, of.called), by, work)?;
+        picture.about = format!("{} {}", picture.about, sources.about);
+        picture.panels.extend(sources.panels);
+    }
+    Ok(picture)
+}

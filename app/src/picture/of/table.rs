@@ -1,0 +1,186 @@
+//! A picture of the result of a statement, by the types of its columns.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_cast::cast;
+use arrow_cast::display::array_value_to_string;
+use arrow_schema::DataType;
+
+use super::super::{Axis, Body, Histogram, Panel, Picture, Series, Token};
+use super::bins::Bins;
+use super::count;
+use crate::answer::AnswerError;
+
+/// Intervals of a histogram, about.
+const INTERVALS: usize = 60;
+
+/// Rows that have bars of their own, at most.
+const BARS: usize = 60;
+
+/// Tokens that are drawn, at most.
+const TOKENS: usize = 4096;
+
+/// Columns that are numbers and mean nothing in a picture.
+const KEYS: [&str; 3] = ["row", "pos", "target_row"];
+
+/// A column by its name.
+struct Column {
+    name: String,
+    values: Vec<f64>,
+}
+
+/// A result: tokens with their values as a text in colours; one text and some numbers as bars; numbers over
+/// an ascending one as lines; else the distribution of one column of numbers, that of `score` first.
+///
+/// # Errors
+/// A result without a row or without a number.
+pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let Some(first) = batches.first().filter(|_| rows > 0) else {
+        return Err(AnswerError::Refused("the result has no rows, so there is nothing to draw".to_owned()));
+    };
+    let schema = first.schema();
+    let (mut numbers, mut texts) = (Vec::new(), Vec::new());
+    for (i, field) in schema.fields().iter().enumerate() {
+        if field.data_type().is_numeric() && !KEYS.contains(&field.name().as_str()) {
+            let mut values = Vec::with_capacity(rows);
+            for batch in batches {
+                values.extend(floats(batch.column(i))?);
+            }
+            numbers.push(Column { name: field.name().clone(), values });
+        } else if is_text(field.data_type()) {
+            texts.push((i, field.name().as_str()));
+        }
+    }
+    let score = numbers.iter().position(|column| column.name == "score").or(numbers.len().checked_sub(1));
+    let Some(score) = score else {
+        return Err(AnswerError::Refused(
+            "no column of the result is a number, so there is nothing to draw".to_owned(),
+        ));
+    };
+    let body = match (texts.as_slice(), &numbers[0].values) {
+        (texts, _) if texts.iter().any(|(_, name)| *name == "token") && rows <= TOKENS => {
+            let at = texts.iter().find(|(_, name)| *name == "token").map_or(0, |(i, _)| *i);
+            let tokens = cells(batches, at)?.into_iter().zip(&numbers[score].values);
+            Body::Tokens(tokens.map(|(text, value)| Token { text, value: Some(*value) }).collect())
+        }
+        ([(at, _)], _) if rows <= BARS => bars(cells(batches, *at)?, &numbers),
+        ([], x) if numbers.len() > 1 && x.is_sorted_by(|a, b| a < b) => lines(&numbers),
+        _ => histogram(&numbers, score),
+    };
+    let names: Vec<&str> = numbers.iter().map(|column| column.name.as_str()).collect();
+    let heading = match &body {
+        Body::Histogram(_) | Body::Tokens(_) => numbers[score].name.clone(),
+        Body::Lines { .. } => names[1..].join(", "),
+        Body::Bars { .. } => names.join(", "),
+    };
+    let title = format!("{heading} of {} rows", count(rows as u64));
+    let about = format!("A picture of {} rows with the columns {}.", count(rows as u64), names.join(", "));
+    Ok(Picture { title, about, panels: vec![Panel { heading, body, notes: Vec::new() }] })
+}
+
+fn is_text(kind: &DataType) -> bool {
+    match kind {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, values) => is_text(values),
+        _ => false,
+    }
+}
+
+fn floats(column: &ArrayRef) -> Result<Vec<f64>, AnswerError> {
+    let column = cast(column, &DataType::Float64)?;
+    Ok(column.as_primitive::<Float64Type>().iter().map(|value| value.unwrap_or(f64::NAN)).collect())
+}
+
+fn cells(batches: &[RecordBatch], at: usize) -> Result<Vec<String>, AnswerError> {
+    let mut found = Vec::new();
+    for batch in batches {
+        let column = batch.column(at);
+        for row in 0..batch.num_rows() {
+            let text =
+                if column.is_null(row) { "(none)".to_owned() } else { array_value_to_string(column, row)? };
+            found.push(text);
+        }
+    }
+    Ok(found)
+}
+
+fn bars(labels: Vec<String>, numbers: &[Column]) -> Body {
+    let rows = labels.into_iter().enumerate();
+    let rows = rows.map(|(i, label)| (label, numbers.iter().map(|column| column.values[i]).collect()));
+    let series = numbers.iter().map(|column| column.name.clone()).collect();
+    Body::Bars { rows: rows.collect(), series, shares: false }
+}
+
+fn lines(numbers: &[Column]) -> Body {
+    let Some((x, others)) = numbers.split_first() else {
+        return Body::Lines { x: Axis::default(), y: Axis::default(), series: Vec::new() };
+    };
+    let points = |column: &Column| x.values.iter().zip(&column.values).map(|(x, y)| [*x, *y]).collect();
+    let series = others.iter().enumerate().map(|(colour, column)| Series {
+        name: column.name.clone(),
+        colour,
+        faint: false,
+        points: points(column),
+    });
+    let name = others.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+    Body::Lines { x: Axis::linear(&x.name), y: Axis::linear(&name), series: series.collect() }
+}
+
+/// The distribution of a column, with the noise floor where the result has it.
+fn histogram(numbers: &[Column], at: usize) -> Body {
+    let mut bins = Bins::default();
+    numbers[at].values.iter().filter(|value| value.is_finite()).for_each(|value| bins.add(*value));
+    let (first, width, counts) = bins.intervals(INTERVALS);
+    let floors = numbers.iter().find(|column| column.name == "noise_floor" && numbers[at].name == "score");
+    let band = floors.and_then(|column| {
+        let mut known: Vec<f64> = column.values.iter().copied().filter(|value| value.is_finite()).collect();
+        known.sort_unstable_by(f64::total_cmp);
+        known.get(known.len() / 2).map(|floor| (-floor, *floor, "noise floor".to_owned()))
+    });
+    Body::Histogram(Histogram { x: numbers[at].name.clone(), first, width, counts, band, marks: Vec::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{Float32Array, Int64Array, StringArray};
+
+    use super::*;
+
+    fn drawn(columns: &[(&str, ArrayRef)]) -> Result<Body, String> {
+        let batch = RecordBatch::try_from_iter(columns.iter().map(|(n, c)| (*n, Arc::clone(c)))).unwrap();
+        let picture = table(&[batch.slice(0, 1), batch.slice(1, batch.num_rows() - 1)]);
+        picture.map_err(|error| error.to_string()).map(|mut picture| picture.panels.remove(0).body)
+    }
+
+    #[test]
+    fn the_types_of_the_columns_choose_the_picture() {
+        let text: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some("c")]));
+        let step: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 5]));
+        let score: ArrayRef = Arc::new(Float32Array::from(vec![Some(0.5), None, Some(-0.25)]));
+        let floor: ArrayRef = Arc::new(Float32Array::from(vec![0.1, 0.2, 0.3]));
+        let body = drawn(&[("source", Arc::clone(&text)), ("n", Arc::clone(&step))]).unwrap();
+        let Body::Bars { rows, series, .. } = body else { panic!("{body:?}") };
+        assert_eq!((rows[1].clone(), series), (("(none)".to_owned(), vec![2.0]), vec!["n".to_owned()]));
+
+        let body = drawn(&[("step", Arc::clone(&step)), ("loss", Arc::clone(&floor))]).unwrap();
+        let Body::Lines { x, series, .. } = body else { panic!("{body:?}") };
+        assert_eq!((x.name.as_str(), series[0].points[2][0]), ("step", 5.0));
+
+        let both =
+            [("row", Arc::clone(&step)), ("score", Arc::clone(&score)), ("noise_floor", Arc::clone(&floor))];
+        let body = drawn(&both).unwrap();
+        let Body::Histogram(histogram) = body else { panic!("{body:?}") };
+        assert_eq!((histogram.x.as_str(), histogram.counts.iter().sum::<u64>()), ("score", 2));
+        assert!(histogram.band.is_some_and(|(_, high, _)| (high - 0.2).abs() < 1e-6));
+
+        let body = drawn(&[("pos", step), ("token", Arc::clone(&text)), ("score", score)]).unwrap();
+        let Body::Tokens(tokens) = body else { panic!("{body:?}") };
+        assert_eq!((tokens.len(), tokens[0].value), (3, Some(0.5)));
+        assert!(drawn(&[("a", text)]).unwrap_err().contains("no column of the result is a number"));
+        assert!(table(&[]).is_err());
+    }
+}

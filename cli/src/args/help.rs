@@ -1,0 +1,259 @@
+//! The help of commands: options in groups, and examples that can be pasted.
+//!
+//! A heading of a flattened struct would also stand above every option that follows it, so the headings of
+//! the commands that have such structs are set here.
+
+use clap::{Args, Command};
+
+use super::gradients::GradientArgs;
+use super::scoring::{PAIRS, TERMS};
+#[cfg(feature = "serve")]
+use super::serve::RemoteArgs;
+use super::text::TextArgs;
+use super::{ModelArgs, PictureArgs, RuleArgs};
+
+/// Widest line of a help.
+const WIDEST: usize = 100;
+
+/// Options under a heading.
+struct Group {
+    heading: &'static str,
+    options: Vec<String>,
+}
+
+/// Options by their names.
+fn named(heading: &'static str, options: &[&str]) -> Group {
+    Group { heading, options: options.iter().map(|option| (*option).to_owned()).collect() }
+}
+
+/// The options of a struct.
+fn own<A: Args>(heading: &'static str) -> Group {
+    let of_struct = A::augment_args(Command::new("group"));
+    Group { heading, options: of_struct.get_arguments().map(|arg| arg.get_id().to_string()).collect() }
+}
+
+/// The command line with its options in groups and its texts as wide as the terminal.
+pub(super) fn arranged(root: Command) -> Command {
+    let width = console::Term::stdout().size_checked().map_or(WIDEST, |(_, columns)| usize::from(columns));
+    fitted(grouped(root), width.min(WIDEST))
+}
+
+fn grouped(root: Command) -> Command {
+    let samples = || {
+        named(
+            "Samples",
+            &["columns", "fields", "layout", "if_changed", "restore_deleted", "skip_bad", "duplicates"],
+        )
+    };
+    root.mut_subcommand("add", |add| with(add, vec![samples()]))
+        .mut_subcommand("ingest", |ingest| {
+            let speed = named("Speed and memory", &["backend", "batch_tokens", "compute", "max_memory"]);
+            let part = named("Parts of the work", &["limit", "shard", "out", "snapshot"]);
+            let run = named("Before and after", &["dry_run", "explain", "force", "sketch"]);
+            let gradients = own::<GradientArgs>("Gradients and embeddings");
+            with(ingest, vec![samples(), speed, part, run, gradients, own::<TextArgs>("Text and tokens")])
+        })
+        .mut_subcommand("select", |select| {
+            with(
+                select,
+                [vec![own::<RuleArgs>("Rules of the selection")], questions(), writing()]
+                    .into_iter()
+                    .flatten()
+                    .collect(),
+            )
+        })
+        .mut_subcommand("ask", |ask| {
+            with(ask, [questions(), writing(), models()].into_iter().flatten().collect())
+        })
+        .mut_subcommand("query", |query| {
+            with(query, [writing(), models(), reading()].into_iter().flatten().collect())
+        })
+        .mut_subcommand("matrix", |matrix| {
+            let pairs = named("Which vectors are compared", PAIRS);
+            with(matrix, [vec![pairs], writing(), reading()].into_iter().flatten().collect())
+        })
+        .mut_subcommand("plot", |plot| {
+            plot.mut_subcommands(|what| {
+                let picture = own::<PictureArgs>("Picture");
+                with(what, [vec![picture], questions(), models(), reading()].into_iter().flatten().collect())
+            })
+        })
+}
+
+/// How rows are scored, and who does it.
+fn questions() -> Vec<Group> {
+    let (sketches, terms): (Vec<&str>, Vec<&str>) =
+        TERMS.iter().copied().partition(|name| matches!(*name, "mode" | "miss" | "tolerance" | "certified"));
+    let mut groups = vec![
+        named("Which vectors are compared", PAIRS),
+        named("How similarities become scores", &terms),
+        named("Sketches", &sketches),
+    ];
+    groups.extend(reading());
+    #[cfg(feature = "serve")]
+    groups.push(own::<RemoteArgs>("Server"));
+    groups
+}
+
+fn reading() -> Vec<Group> {
+    let mut groups = vec![named("State of the store", &["snapshot", "checks"])];
+    #[cfg(feature = "serve")]
+    groups.push(own::<RemoteArgs>("Server"));
+    groups
+}
+
+fn writing() -> Vec<Group> {
+    let options = [
+        "output",
+        "format",
+        "scores",
+        "scores_of",
+        "explain",
+        "full",
+        "plot",
+        "force",
+        "memory",
+        "dry_run",
+        "json",
+    ];
+    vec![named("Output", &options)]
+}
+
+fn models() -> Vec<Group> {
+    vec![own::<ModelArgs>("Models of given samples")]
+}
+
+/// The command with each option under the heading of its group; one of no group is a plain option.
+fn with(command: Command, groups: Vec<Group>) -> Command {
+    command.mut_args(|arg| {
+        let id = arg.get_id().as_str();
+        let group = groups.iter().find(|group| group.options.iter().any(|option| option == id));
+        let heading = group.map(|group| group.heading);
+        arg.help_heading(heading)
+    })
+}
+
+/// All commands with texts of this width.
+fn fitted(command: Command, width: usize) -> Command {
+    let command = match command.get_after_help().map(ToString::to_string) {
+        Some(text) => command.after_help(laid_out(&text, width)),
+        None => command,
+    };
+    command.term_width(width).mut_subcommands(|inner| fitted(inner, width))
+}
+
+/// Paragraphs in full lines, and examples in lines that a shell takes.
+fn laid_out(text: &str, width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let mut open = false;
+    for line in text.lines() {
+        let is_example = line.starts_with(' ');
+        if is_example {
+            lines.extend(example(line, width));
+        } else {
+            match lines.last_mut().filter(|_| open && !line.is_empty()) {
+                Some(last) => last.extend([" ", line]),
+                None => lines.push(line.to_owned()),
+            }
+        }
+        open = !is_example && !line.is_empty() && !line.ends_with(':');
+    }
+    lines.join("\n")
+}
+
+/// A command over as many lines as it takes, broken where it stays the same command.
+fn example(line: &str, width: usize) -> Vec<String> {
+    const INDENT: &str = "      ";
+    let mut lines = Vec::new();
+    let mut rest = line.trim_end().to_owned();
+    let mut inside = false;
+    while rest.chars().count() > width && line.trim_start().starts_with("gstore ") {
+        let Some((at, in_text)) = last_break(&rest, width.saturating_sub(2), inside) else { break };
+        let (head, tail) = rest.split_at(at);
+        lines.push(format!("{}{}", head.trim_end(), if in_text { "" } else { " \\" }));
+        rest = format!("{INDENT}{}", tail.trim_start());
+        inside = in_text;
+    }
+    lines.push(rest);
+    lines
+}
+
+/// The last blank within `most` characters where a line may end, and whether it is inside of double quotes,
+/// where SQL takes a line break for a blank; `inside` says whether the line begins there.
+fn last_break(line: &str, most: usize, inside: bool) -> Option<(usize, bool)> {
+    let begin = line.len() - line.trim_start().len();
+    let (mut single, mut double, mut found) = (false, inside, None);
+    for (at, c) in line.char_indices().take(most + 1) {
+        match c {
+            '\'' => single = !single,
+            '"' if !single => double = !double,
+            ' ' if !single && at > begin => found = Some((at, double)),
+            _ => {}
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::command;
+
+    #[test]
+    fn examples_stay_commands() {
+        let line = "  gstore query --store s \"SELECT id, score FROM influence('a pool', 'gsm8k') LIMIT 10\" -o out.csv --force";
+        let lines = example(line, 60);
+        assert_eq!(
+            lines,
+            [
+                "  gstore query --store s \"SELECT id, score FROM",
+                "      influence('a pool', 'gsm8k') LIMIT 10\" -o out.csv \\",
+                "      --force",
+            ]
+        );
+        assert_eq!(example("  gstore ls", 60), ["  gstore ls"]);
+        assert_eq!(
+            laid_out("Examples:\n  gstore ls\n\nOne\nparagraph.\n\nAnother.", 60),
+            "Examples:\n  gstore ls\n\nOne paragraph.\n\nAnother."
+        );
+    }
+
+    #[test]
+    fn no_line_of_an_example_is_wrapped() {
+        fn check(command: &Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in text.lines().filter(|line| line.starts_with(' ')) {
+                assert!(line.chars().count() <= WIDEST, "{path}: {line}");
+            }
+            command.get_subcommands().for_each(|inner| check(inner, &path));
+        }
+        check(&command(), "");
+    }
+
+    #[test]
+    fn options_stand_in_their_groups() {
+        let root = command();
+        let heading = |name: &str, option: &str| {
+            let command = root.find_subcommand(name).expect("a command");
+            let arg = command.get_arguments().find(|arg| arg.get_id() == option).expect("an option");
+            arg.get_help_heading().map(str::to_owned)
+        };
+        for (command, option, group) in [
+            ("select", "output", Some("Output")),
+            ("select", "quota", Some("Rules of the selection")),
+            ("select", "sim", Some("Which vectors are compared")),
+            ("select", "pool", None),
+            ("select", "snapshot", Some("State of the store")),
+            ("ingest", "checkpoints", None),
+            ("ingest", "dim", Some("Gradients and embeddings")),
+            ("ingest", "backend", Some("Speed and memory")),
+            ("ingest", "shard", Some("Parts of the work")),
+            ("ask", "prompt", None),
+            ("ask", "model", Some("Models of given samples")),
+            ("query", "format", Some("Output")),
+        ] {
+            assert_eq!(heading(command, option).as_deref(), group, "{command} {option}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `gstore query --plot`: the result of a statement as a picture.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use arrow_array::RecordBatch;
+use gstore::picture;
+
+use super::query::{Engine, NULL, STOPPING, checked, parameters, put, report};
+use crate::args::{DrawArgs, PictureArgs, QueryArgs};
+use crate::context::Context;
+use crate::drawing::{check_file, draw};
+use crate::failure::UsageError;
+use crate::models::encoder;
+use crate::output::Place;
+
+/// Rows of a result that is drawn, at most.
+const MOST: usize = 10_000_000;
+
+/// Runs the statement, writes its result where that has a place of its own, and draws it.
+pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
+    let (sql, picture) = asked(args)?;
+    #[cfg(feature = "serve")]
+    if args.server.remote.is_some() {
+        bail!(UsageError("--plot draws the result of a store here, not of a server".to_owned()));
+    }
+    let place = picture.output.as_deref();
+    check_file(context, place, picture.force)?;
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let models = encoder(context, &args.models)?;
+    let engine = Engine::with_encoder(context, checked(snapshot, args.checks), Some(models))?;
+    let runner = engine.runner().context("the statement runs on a store here")?;
+    let mut rows = runner.run_with(&sql, &parameters(&args.parameters)?, &cancel)?;
+    let schema = Arc::clone(rows.schema());
+    let mut batches: Vec<RecordBatch> = Vec::new();
+    let mut held = 0;
+    for batch in rows.by_ref() {
+        let batch = batch?;
+        held += batch.num_rows();
+        if held > MOST {
+            bail!(
+                "the result has more than {MOST} rows, which are too many for a picture; draw a sample or a count of them"
+            );
+        }
+        batches.push(batch);
+    }
+    // A picture in the terminal takes the place of the rows there.
+    if args.output.output.is_some() || Place::of(place) != Place::Stdout {
+        put(context, (&args.output, NULL), &schema, &mut batches.iter().cloned().map(Ok))?;
+    }
+    draw(&picture, &picture::table(&batches)?)?;
+    report(context, &rows.notes());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The statement, and where the picture goes. A statement behind `--plot` is parsed as its file.
+fn asked(args: &QueryArgs) -> Result<(String, PictureArgs)> {
+    let force = args.output.force;
+    let given = args.draw.picture(force).unwrap_or(PictureArgs { output: None, force, width: None });
+    let words = given.output.as_deref().and_then(std::path::Path::to_str).map(str::to_owned);
+    let words = words.filter(|text| text.contains(char::is_whitespace));
+    match (&args.sql, words) {
+        (Some(sql), _) if sql != "-" => Ok((sql.clone(), given)),
+        (None, Some(sql)) => {
+            let terminal = DrawArgs { plot: Some("-".into()) };
+            Ok((sql, terminal.picture(force).unwrap_or(given)))
+        }
+        _ => bail!(UsageError("--plot draws the result of one statement; give it as an argument".to_owned())),
+    }
+}

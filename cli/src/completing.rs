@@ -1,0 +1,103 @@
+//! Completion of a command line in the user's shell: names of the store that it asks, and words of options.
+//!
+//! The script of `gstore completions` calls this program with the words so far; what cannot be read then is
+//! not offered, and nothing is printed.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, Command};
+use clap_complete::{ArgValueCompleter, CompleteEnv, CompletionCandidate};
+use gstore_query::influence::{Function, Takes};
+use gstore_sql::{SqlOptions, SqlRunner};
+use gstore_store::Store;
+
+use crate::args;
+use crate::terminal::texts;
+
+/// The variable by which a shell says that it asks for completions.
+pub const VARIABLE: &str = "COMPLETE";
+
+/// Answers a shell that asks for completions and ends; returns where none asks.
+pub fn answer() {
+    CompleteEnv::with_factory(|| with_values(args::command())).var(VARIABLE).complete();
+}
+
+/// The commands with what their options may be.
+fn with_values(command: Command) -> Command {
+    let name = command.get_name().to_owned();
+    command.mut_args(|arg| completed(&name, arg)).mut_subcommands(with_values)
+}
+
+fn completed(command: &str, arg: Arg) -> Arg {
+    const DATASETS: &str = "SELECT dataset FROM gstore.datasets ORDER BY 1";
+    const LABELS: &str = "SELECT DISTINCT label FROM gstore.features ORDER BY 1";
+    let id = arg.get_id().to_string();
+    let sql = match (command, id.as_str()) {
+        ("ingest", "features") | (_, "kind" | "pool_kind" | "target_kind") => {
+            let kinds = gstore_core::Kind::names();
+            return arg.add(ArgValueCompleter::new(move |typed: &OsStr| begun(kinds.split(", "), typed)));
+        }
+        ("ingest" | "train" | "generate" | "evaluate" | "serve", "checkpoints" | "run") => return arg,
+        (_, "pool" | "target" | "dataset") => DATASETS,
+        (_, "features" | "feature") => LABELS,
+        (_, "snapshot") => "SELECT tag FROM gstore.tags ORDER BY 1",
+        (_, "checkpoints") => "SELECT DISTINCT name FROM gstore.checkpoints ORDER BY 1",
+        (_, "run") => "SELECT DISTINCT run FROM gstore.checkpoints ORDER BY 1",
+        ("info", "name") => {
+            "SELECT dataset FROM gstore.datasets UNION SELECT label FROM gstore.features UNION SELECT run FROM gstore.checkpoints ORDER BY 1"
+        }
+        (_, option) => {
+            let all = Function::Influence.options();
+            let words = all.filter(|known| known.name == option).find_map(|known| match known.takes {
+                Takes::Word(words) => Some(words),
+                _ => None,
+            });
+            return match words {
+                Some(words) => {
+                    arg.add(ArgValueCompleter::new(move |typed: &OsStr| begun(words.iter().copied(), typed)))
+                }
+                None => arg,
+            };
+        }
+    };
+    arg.add(ArgValueCompleter::new(move |typed: &OsStr| {
+        let names = of_store(sql).unwrap_or_default();
+        begun(names.iter().map(String::as_str), typed)
+    }))
+}
+
+/// Those that begin with what is typed.
+fn begun<'a>(words: impl Iterator<Item = &'a str>, typed: &OsStr) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy();
+    words.filter(|word| word.starts_with(&*typed)).map(CompletionCandidate::new).collect()
+}
+
+/// The first column of a statement on the store that the command line names.
+fn of_store(sql: &str) -> Option<Vec<String>> {
+    let store = Store::open(store_path()?).ok()?;
+    let options = SqlOptions { threads: 1, ..SqlOptions::default() };
+    let runner = SqlRunner::new(store.snapshot().ok()?, options).ok()?;
+    Some(texts::<1>(&runner, sql).ok()?.into_iter().map(|[name]| name).collect())
+}
+
+/// The store of the words so far, else of the environment, else of the config file.
+fn store_path() -> Option<PathBuf> {
+    let words: Vec<OsString> = std::env::args_os().skip_while(|word| word != "--").skip(1).collect();
+    let joined: Option<PathBuf> =
+        words.iter().find_map(|word| Some(word.to_str()?.strip_prefix("--store=")?.into()));
+    let next = || {
+        let at = words.iter().position(|word| word == "--store")?;
+        words.get(at + 1).map(PathBuf::from)
+    };
+    let named = joined.or_else(next).or_else(|| std::env::var_os("GSTORE_STORE").map(PathBuf::from));
+    named.filter(|path| path != Path::new("")).or_else(|| {
+        let argv = args_of_config()?;
+        argv.iter().find_map(|word| Some(word.to_str()?.strip_prefix("--store=")?.into()))
+    })
+}
+
+/// What the config file adds to a plain command.
+fn args_of_config() -> Option<Vec<OsString>> {
+    crate::config::expand(&args::command(), vec!["gstore".into(), "ls".into()]).ok()
+}

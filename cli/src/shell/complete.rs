@@ -1,0 +1,332 @@
+//! Completion of SQL: what may stand where the cursor is.
+
+use gstore_core::Kind as FeatureKind;
+use gstore_query::influence::{Function, Takes};
+
+use super::lexer::{Kind, Piece, pieces};
+use super::words::Words;
+
+/// Functions that give tables.
+pub const TABLE_FUNCTIONS: [&str; 5] = ["influence", "self_influence", "excluded", "nearest", "vectors"];
+
+/// Keywords that are offered and coloured.
+#[rustfmt::skip]
+pub const KEYWORDS: &[&str] = &[
+    "ALL", "AND", "ANTI", "AS", "ASC", "BETWEEN", "BY", "CASE", "CAST", "CROSS", "DESC", "DESCRIBE", "DISTINCT", "ELSE",
+    "END", "EXCEPT", "EXCLUDE", "EXISTS", "EXPLAIN", "FALSE", "FILTER", "FROM", "FULL", "GROUP", "HAVING", "ILIKE", "IN",
+    "INNER", "INTERSECT", "IS", "JOIN", "LEFT", "LIKE", "LIMIT", "NOT", "NULL", "NULLS", "OFFSET", "ON", "OR", "ORDER",
+    "OUTER", "OVER", "PARTITION", "QUALIFY", "RECURSIVE", "RIGHT", "ROLLUP", "SELECT", "SEMI", "SHOW", "TABLES", "THEN",
+    "TRUE", "UNION", "USING", "VALUES", "WHEN", "WHERE", "WINDOW", "WITH",
+];
+
+/// Keywords behind which a relation stands.
+const BEFORE_RELATIONS: [&str; 4] = ["FROM", "JOIN", "DESCRIBE", "SUMMARIZE"];
+
+/// Where a word begins that is being typed, and what it may become.
+pub fn complete(words: &Words, line: &str, at: usize) -> (usize, Vec<String>) {
+    let before = &line[..at];
+    let all = pieces(before);
+    let begin = all.iter().rposition(|piece| piece.kind == Kind::End).map_or(0, |end| end + 1);
+    let mut head = &all[begin..];
+    let typed = match head.split_last() {
+        Some((last, _)) if last.kind == Kind::Comment && !last.closed => return (at, Vec::new()),
+        Some((last, rest)) if !last.closed || last.to == at && last.kind == Kind::Word => {
+            head = rest;
+            Some(*last)
+        }
+        _ => None,
+    };
+    let from = typed.map_or(at, |piece| piece.from);
+    if let Some(text) = typed.filter(|piece| piece.kind == Kind::Text) {
+        // A list in one text has its names between commas.
+        let inside = text.from + 1;
+        let from = before[inside..].rfind(',').map_or(inside, |comma| inside + comma + 1);
+        let values = call(line, head).map_or_else(Vec::new, |call| values(words, line, &call));
+        return (from, matching(values, before[from..].trim_start()));
+    }
+    let found = names(words, line, head, &before[from..]);
+    (from, matching(found, &before[from..]))
+}
+
+/// What begins as typed, whatever its case, in order and once.
+fn matching(mut candidates: Vec<String>, typed: &str) -> Vec<String> {
+    let begins = |text: &String| {
+        text.get(..typed.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(typed)) && text != typed
+    };
+    candidates.retain(begins);
+    let mut seen = std::collections::HashSet::new();
+    candidates.retain(|text| seen.insert(text.clone()));
+    candidates
+}
+
+/// What may stand outside of a text.
+fn names(words: &Words, line: &str, head: &[Piece], typed: &str) -> Vec<String> {
+    let texts: Vec<&str> = head.iter().map(|piece| piece.of(line)).collect();
+    if let [.., of, "."] = texts.as_slice() {
+        return members(words, line, of);
+    }
+    if let Some(call) = call(line, head) {
+        let asked = values(words, line, &call);
+        if call.option.is_some() || (call.position == 0 && typed.is_empty()) {
+            return asked.iter().map(|value| as_value(value, &call)).collect();
+        }
+        return options(call.function).map(|name| format!("{name} => ")).collect();
+    }
+    let last = texts.last().map(|word| word.to_uppercase()).unwrap_or_default();
+    if BEFORE_RELATIONS.contains(&last.as_str()) {
+        let tables = words.tables.iter().map(|table| shown_table(&table.name));
+        return tables.chain(TABLE_FUNCTIONS.map(|function| format!("{function}("))).collect();
+    }
+    let lower = typed.chars().next().is_some_and(char::is_lowercase);
+    let keyword = |word: &&str| if lower { word.to_lowercase() } else { (*word).to_owned() };
+    let mut found: Vec<String> =
+        relations(words, line).into_iter().flat_map(|relation| relation.columns).collect();
+    found.extend(words.functions.iter().map(|function| format!("{function}(")));
+    found.extend(KEYWORDS.iter().map(keyword));
+    found.extend(words.tables.iter().map(|table| shown_table(&table.name)));
+    found
+}
+
+/// Columns of what stands before a dot, or the tables of a schema.
+fn members(words: &Words, line: &str, of: &str) -> Vec<String> {
+    let schema = format!("{of}.");
+    let tables = words.tables.iter().filter_map(|table| table.name.strip_prefix(&schema));
+    let mut found: Vec<String> = tables.map(str::to_owned).collect();
+    let named = |relation: &Relation| {
+        relation.alias.as_deref().unwrap_or(&relation.name).eq_ignore_ascii_case(of) || relation.name == of
+    };
+    found.extend(relations(words, line).into_iter().filter(named).flat_map(|relation| relation.columns));
+    found
+}
+
+/// A call of a table function around the cursor.
+struct Call<'a> {
+    function: &'a str,
+    /// Commas before the argument.
+    position: usize,
+    /// The option whose value it is.
+    option: Option<&'a str>,
+    /// The first argument, where it is a text.
+    first: Option<&'a str>,
+}
+
+fn call<'a>(line: &'a str, head: &[Piece]) -> Option<Call<'a>> {
+    let (mut depth, mut position, mut option) = (0usize, 0, None);
+    for (i, piece) in head.iter().enumerate().rev() {
+        match piece.of(line) {
+            ")" | "]" => depth += 1,
+            // A list that is still open is part of its argument.
+            "[" if depth == 0 => position = 0,
+            "[" => depth -= 1,
+            "(" if depth > 0 => depth -= 1,
+            "(" => {
+                let function = head[..i].last()?.of(line);
+                let known = TABLE_FUNCTIONS.iter().find(|known| known.eq_ignore_ascii_case(function))?;
+                let first = head.get(i + 1).filter(|piece| piece.kind == Kind::Text && piece.closed);
+                let first = first.map(|piece| piece.of(line).trim_matches('\''));
+                return Some(Call { function: known, position, option, first });
+            }
+            "," if depth == 0 => position += 1,
+            "=>" if depth == 0 && position == 0 => option = head[..i].last().map(|name| name.of(line)),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The options of a table function.
+fn options(function: &str) -> impl Iterator<Item = &'static str> {
+    let asked = Function::ALL.into_iter().find(|known| known.name().strip_suffix("()") == Some(function));
+    let own = asked.into_iter().flat_map(Function::options).map(|option| option.name);
+    own.filter(|name| !matches!(*name, "pool" | "target"))
+}
+
+/// What an option takes.
+fn takes(option: &str) -> Option<Takes> {
+    let mut all = Function::ALL.into_iter().flat_map(Function::options);
+    all.find(|known| known.name == option).map(|known| known.takes)
+}
+
+/// The values that an argument may have.
+fn values(words: &Words, line: &str, call: &Call<'_>) -> Vec<String> {
+    let datasets = || words.datasets().map(str::to_owned).collect::<Vec<_>>();
+    let labels = || words.features.iter().map(|(_, label)| label.clone()).collect::<Vec<_>>();
+    match (call.option, call.function, call.position) {
+        (None, _, 0) | (None, "influence" | "excluded", 1) => datasets(),
+        (None, "vectors", 1) => {
+            let own =
+                words.features.iter().filter(|(dataset, _)| call.first.is_none_or(|first| first == dataset));
+            own.map(|(_, label)| label.clone()).collect()
+        }
+        (None, ..) => Vec::new(),
+        (Some("pool" | "target"), ..) => datasets(),
+        (Some("checkpoints" | "checkpoint"), ..) => words.checkpoints.clone(),
+        (Some("run"), ..) => words.runs.clone(),
+        (Some("features"), ..) => labels(),
+        (Some("kind" | "pool_kind" | "target_kind"), ..) => {
+            FeatureKind::names().split(',').map(|name| name.trim().to_owned()).collect()
+        }
+        (Some("quota_by"), ..) => {
+            relations(words, line).into_iter().flat_map(|relation| relation.columns).collect()
+        }
+        (Some(option), ..) => match takes(option) {
+            Some(Takes::Word(known)) => known.iter().map(|word| (*word).to_owned()).collect(),
+            Some(Takes::Flag) => vec!["true".to_owned(), "false".to_owned()],
+            _ => Vec::new(),
+        },
+    }
+}
+
+/// A value as it is written outside of a text.
+fn as_value(value: &str, call: &Call<'_>) -> String {
+    match call.option.and_then(takes) {
+        Some(Takes::Flag) => value.to_owned(),
+        _ => format!("'{value}'"),
+    }
+}
+
+/// A relation that the statement names.
+struct Relation {
+    name: String,
+    alias: Option<String>,
+    columns: Vec<String>,
+}
+
+/// The relations of a text: what stands behind FROM and JOIN.
+fn relations(words: &Words, line: &str) -> Vec<Relation> {
+    let all = pieces(line);
+    let texts: Vec<&str> = all.iter().map(|piece| piece.of(line)).collect();
+    let mut found = Vec::new();
+    for (i, text) in texts.iter().enumerate() {
+        if !matches!(text.to_uppercase().as_str(), "FROM" | "JOIN") {
+            continue;
+        }
+        let (relation, mut next) = match &texts[i + 1..] {
+            [schema, ".", table, ..] => (columns(words, &format!("{schema}.{table}")), i + 4),
+            [function, "(", rest @ ..] if TABLE_FUNCTIONS.contains(&function.to_lowercase().as_str()) => {
+                let end = rest.iter().position(|text| *text == ")").unwrap_or(rest.len());
+                (scored(words, function, rest.first().copied()), i + 4 + end)
+            }
+            [table, ..] => (columns(words, table.trim_matches('"')), i + 2),
+            [] => continue,
+        };
+        if texts.get(next).is_some_and(|word| word.eq_ignore_ascii_case("AS")) {
+            next += 1;
+        }
+        let is_alias = |piece: &&Piece| {
+            piece.kind == Kind::Word && !KEYWORDS.contains(&piece.of(line).to_uppercase().as_str())
+        };
+        let alias = all.get(next).filter(is_alias).map(|piece| piece.of(line).to_owned());
+        found.push(Relation { alias, ..relation });
+    }
+    found
+}
+
+fn columns(words: &Words, name: &str) -> Relation {
+    let table = words.table(name);
+    let columns =
+        table.map_or_else(Vec::new, |table| table.columns.iter().map(|(name, _)| shown(name)).collect());
+    Relation { name: name.to_owned(), alias: None, columns }
+}
+
+/// The columns that a function gives: its own and those of its pool.
+fn scored(words: &Words, function: &str, pool: Option<&str>) -> Relation {
+    let own: &[&str] = match function.to_lowercase().as_str() {
+        "influence" => &["score", "subtask"],
+        "self_influence" | "nearest" => &["score"],
+        "excluded" => &["reason"],
+        _ => &["row", "id", "checkpoint", "vector"],
+    };
+    let pool = columns(words, pool.unwrap_or_default().trim_matches('\''));
+    let columns = own.iter().map(|name| (*name).to_owned()).chain(pool.columns).collect();
+    Relation { name: function.to_owned(), alias: None, columns }
+}
+
+/// A name as a statement must write it.
+fn shown(name: &str) -> String {
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !name.starts_with(|c: char| c.is_ascii_digit());
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// The name of a table, whose schema stays as it is.
+fn shown_table(name: &str) -> String {
+    match name.split_once('.') {
+        Some((schema, table)) => format!("{schema}.{}", shown(table)),
+        None => shown(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::Table;
+    use super::*;
+
+    fn words() -> Words {
+        let table = |name: &str, columns: &[&str]| Table {
+            name: name.to_owned(),
+            is_dataset: !name.contains('.'),
+            columns: columns.iter().map(|name| ((*name).to_owned(), "Utf8".to_owned())).collect(),
+        };
+        Words {
+            tables: vec![
+                table("pool", &["row", "id", "source", "Topic Name", "record"]),
+                table("gsm8k", &["row", "id"]),
+                table("gstore.features", &["label", "state"]),
+                table("gstore.columns", &["dataset"]),
+            ],
+            functions: vec!["avg".into(), "count".into()],
+            features: vec![("pool".into(), "loss@c1".into()), ("gsm8k".into(), "grad-sgd@c1".into())],
+            checkpoints: vec!["c1".into(), "c2".into()],
+            runs: vec!["warmup".into()],
+        }
+    }
+
+    /// The line with a bar for the cursor, what is replaced, and what is offered.
+    fn check(line: &str, replaced: &str, offered: &[&str]) {
+        let at = line.find('|').expect("a cursor");
+        let line = line.replacen('|', "", 1);
+        let (from, found) = complete(&words(), &line, at);
+        assert_eq!(
+            (&line[from..at], found.iter().map(String::as_str).collect::<Vec<_>>()),
+            (replaced, offered.to_vec())
+        );
+    }
+
+    #[test]
+    fn relations_columns_and_keywords() {
+        check("SELECT * FROM po|", "po", &["pool"]);
+        check("SELECT * FROM infl|", "infl", &["influence("]);
+        check("SELECT * FROM gstore.|", "", &["features", "columns"]);
+        check("SELECT * FROM gst|", "gst", &["gstore.features", "gstore.columns"]);
+        check("SELECT sou| FROM pool", "sou", &["source"]);
+        check("SELECT sc| FROM influence('pool', 'gsm8k')", "sc", &["score"]);
+        check("SELECT p.| FROM pool AS p", "", &["row", "id", "source", "\"Topic Name\"", "record"]);
+        check(
+            "SELECT i.sc| FROM influence('pool', 'gsm8k', k => 3) i JOIN pool p USING (row)",
+            "sc",
+            &["score"],
+        );
+        check("sele|", "sele", &["select"]);
+        check("SELE|", "SELE", &["SELECT"]);
+        check("SELECT av|", "av", &["avg("]);
+        check("SELECT 1; DESCRIBE gs|", "gs", &["gsm8k", "gstore.features", "gstore.columns"]);
+        check("SELECT 1 -- po|", "", &[]);
+    }
+
+    #[test]
+    fn arguments_options_and_values() {
+        check("SELECT * FROM influence(|", "", &["'pool'", "'gsm8k'"]);
+        check("SELECT * FROM influence('p|", "p", &["pool"]);
+        check("SELECT * FROM influence('pool', 'g|", "g", &["gsm8k"]);
+        check("SELECT * FROM influence('pool', ['pool', 'g|", "g", &["gsm8k"]);
+        check("SELECT * FROM influence('pool', 'pool,g|", "g", &["gsm8k"]);
+        check("SELECT * FROM influence('pool', 'gsm8k', wit|", "wit", &["within => "]);
+        check("SELECT * FROM influence('pool', 'gsm8k', sim => |", "", &["'cosine'", "'dot'"]);
+        check("SELECT * FROM influence('pool', 'gsm8k', sim => 'd|", "d", &["dot"]);
+        check("SELECT * FROM influence('pool', 'gsm8k', partial => t|", "t", &["true"]);
+        check("SELECT * FROM influence('pool', 'gsm8k', checkpoints => ['c1', '|", "", &["c1", "c2"]);
+        check("SELECT * FROM vectors('pool', '|", "", &["loss@c1"]);
+        check("SELECT count(sou| FROM pool", "sou", &["source"]);
+    }
+}

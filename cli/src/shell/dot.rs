@@ -1,0 +1,235 @@
+//! Dot commands of the shell, and the backslash commands that stand for some of them.
+
+use std::path::PathBuf;
+
+use gstore_core::nearest;
+
+use super::settings::Mode;
+
+/// Words that are commands of the shell where they stand alone.
+pub const WORDS: [&str; 3] = ["help", "quit", "exit"];
+
+/// A dot command: its name, what it takes, and what it does.
+pub struct Known {
+    /// Its name with the dot.
+    pub name: &'static str,
+    /// What follows it.
+    pub takes: &'static str,
+    /// What it does.
+    pub about: &'static str,
+}
+
+const fn known(name: &'static str, takes: &'static str, about: &'static str) -> Known {
+    Known { name, takes, about }
+}
+
+/// All of them, in the order in which help lists them.
+#[rustfmt::skip]
+pub const COMMANDS: &[Known] = &[
+    known(".tables", "[TEXT]", "the tables, or those whose name contains a text"),
+    known(".schema", "[TABLE]", "the columns of a table, or of every dataset"),
+    known(".mode", "[MODE]", "how results look: table, line (a record below the other), csv, tsv or json"),
+    known(".maxrows", "[N|all]", "how many rows of a result are shown"),
+    known(".timer", "[on|off]", "whether the time of each statement is shown"),
+    known(".pager", "[on|off]", "whether a result longer than the screen goes through a pager"),
+    known(".output", "[FILE]", "write all rows of what follows to a file; without one, show them again"),
+    known(".read", "FILE", "run the statements and dot commands of a file"),
+    known(".help", "", "this list"),
+    known(".quit", "", "leave, as Ctrl-D does"),
+];
+
+/// Backslash commands that people bring from elsewhere.
+const ALIASES: &[(&str, &str)] = &[
+    ("\\?", ".help"),
+    ("\\h", ".help"),
+    ("\\d", ".schema"),
+    ("\\dt", ".tables"),
+    ("\\i", ".read"),
+    ("\\o", ".output"),
+    ("\\timing", ".timer"),
+    ("\\pset", ".mode"),
+    ("\\q", ".quit"),
+    (".exit", ".quit"),
+    (".once", ".output"),
+    (".columns", ".schema"),
+    (".show", ".mode"),
+];
+
+/// What a line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Dot {
+    /// The list of commands.
+    Help,
+    /// Tables whose name contains a text.
+    Tables(String),
+    /// Columns of a table.
+    Schema(Option<String>),
+    /// The way to show results; none: say what is set.
+    Mode(Option<Mode>),
+    /// Whether times are shown; none: the other way round.
+    Timer(Option<bool>),
+    /// Rows that are shown; none: all.
+    MaxRows(Option<u64>),
+    /// Whether there is a pager; none: the other way round.
+    Pager(Option<bool>),
+    /// Where results go; none: to the screen.
+    Output(Option<PathBuf>),
+    /// A file to run.
+    Read(PathBuf),
+    /// The end.
+    Quit,
+}
+
+/// Whether a line is a dot or backslash command, and no SQL.
+pub fn is_dot(line: &str) -> bool {
+    line.trim_start().starts_with(['.', '\\'])
+}
+
+/// Reads a dot or backslash command.
+///
+/// # Errors
+/// A command that there is not, and words that it does not take.
+pub fn parse(line: &str) -> Result<Dot, String> {
+    let line = line.trim().trim_end_matches(';').trim_end();
+    let (given, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let rest = rest.trim();
+    if given == "\\x" {
+        return Ok(Dot::Mode(Some(Mode::Line)));
+    }
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == given).map(|(_, name)| *name);
+    let name = match (alias, rest) {
+        // Without a name `\d` lists the tables.
+        (Some(".schema"), "") if given == "\\d" => ".tables",
+        (Some(name), _) => name,
+        (None, _) => given,
+    };
+    let path = || PathBuf::from(rest.trim_matches(['\'', '"']));
+    Ok(match name {
+        ".help" => Dot::Help,
+        ".quit" => Dot::Quit,
+        ".tables" => Dot::Tables(rest.to_owned()),
+        ".schema" => Dot::Schema((!rest.is_empty()).then(|| rest.to_owned())),
+        ".mode" if rest.is_empty() => Dot::Mode(None),
+        ".mode" => Dot::Mode(Some(rest.parse()?)),
+        ".timer" => Dot::Timer(on(name, rest)?),
+        ".pager" => Dot::Pager(on(name, rest)?),
+        ".maxrows" => match rest {
+            "all" | "0" => Dot::MaxRows(None),
+            number => Dot::MaxRows(Some(
+                number
+                    .parse()
+                    .map_err(|_| format!(".maxrows takes a number of rows, or `all`, not `{number}`"))?,
+            )),
+        },
+        ".output" => Dot::Output((!rest.is_empty()).then(path)),
+        ".read" if rest.is_empty() => return Err(".read takes a file of statements".to_owned()),
+        ".read" => Dot::Read(path()),
+        other => return Err(unknown(other)),
+    })
+}
+
+fn on(name: &str, word: &str) -> Result<Option<bool>, String> {
+    match word {
+        "" => Ok(None),
+        "on" => Ok(Some(true)),
+        "off" => Ok(Some(false)),
+        other => Err(format!("{name} is on or off, not `{other}`")),
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let hint = nearest(name, COMMANDS.iter().map(|known| known.name));
+    let hint = hint.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+    format!("there is no command `{name}`; {hint}.help lists them")
+}
+
+/// The list of commands.
+pub fn help() -> String {
+    let mut text = String::from(
+        "Statements end with `;` and may have several lines. Tab completes names, options and values.\n\
+         Ctrl-C leaves what is typed or stops what runs, Ctrl-R searches earlier statements, Ctrl-D leaves.\n\n",
+    );
+    for known in COMMANDS {
+        let left = format!("{} {}", known.name, known.takes);
+        text.push_str(&format!("  {left:<18} {}\n", known.about));
+    }
+    text.push_str(
+        "\n  SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 10;\n  \
+         DESCRIBE pool;  SELECT * FROM gstore.features;  EXPLAIN SELECT ...;",
+    );
+    text
+}
+
+/// Where a word of a dot command begins that is being typed, and what it may become; `tables` are the names of
+/// tables.
+pub fn completed(typed: &str, tables: impl Fn() -> Option<Vec<String>>) -> (usize, Vec<String>) {
+    let blank = typed.char_indices().rev().find(|(_, c)| c.is_whitespace());
+    let from = blank.map_or(0, |(at, c)| at + c.len_utf8());
+    let command = typed.split_whitespace().next().unwrap_or_default();
+    let mut found: Vec<String> = match command {
+        _ if typed[..from].trim().is_empty() => {
+            COMMANDS.iter().map(|known| format!("{} ", known.name).replace(".help ", ".help")).collect()
+        }
+        ".mode" => Mode::words().map(str::to_owned).collect(),
+        ".timer" | ".pager" | "\\timing" => vec!["on".to_owned(), "off".to_owned()],
+        ".maxrows" => vec!["all".to_owned()],
+        ".schema" | ".tables" | "\\d" => tables().unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    found.retain(|word| word.starts_with(&typed[from..]));
+    (from, found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_and_their_other_names() {
+        for (line, dot) in [
+            (".help", Dot::Help),
+            ("\\?", Dot::Help),
+            (".quit;", Dot::Quit),
+            ("\\q", Dot::Quit),
+            ("\\d", Dot::Tables(String::new())),
+            ("\\d pool", Dot::Schema(Some("pool".into()))),
+            (".schema", Dot::Schema(None)),
+            (".tables po", Dot::Tables("po".into())),
+            (".mode line", Dot::Mode(Some(Mode::Line))),
+            ("\\x", Dot::Mode(Some(Mode::Line))),
+            (".maxrows 7", Dot::MaxRows(Some(7))),
+            (".maxrows all", Dot::MaxRows(None)),
+            (".timer off", Dot::Timer(Some(false))),
+            (".timer", Dot::Timer(None)),
+            (".output 'a b.csv'", Dot::Output(Some("a b.csv".into()))),
+            (".output", Dot::Output(None)),
+            (".read x.sql ;", Dot::Read("x.sql".into())),
+        ] {
+            assert_eq!(parse(line), Ok(dot), "{line}");
+        }
+        for (line, says) in [
+            (".tabels", "did you mean `.tables`?"),
+            ("\\zz", ".help lists them"),
+            (".mode tabel", "table, line"),
+            (".maxrows few", "`few`"),
+            (".timer yes", "on or off"),
+            (".read", "a file"),
+        ] {
+            assert!(parse(line).is_err_and(|error| error.contains(says)), "{line}");
+        }
+        for known in COMMANDS {
+            let words = format!("{} 1", known.name);
+            assert!(!parse(&words).is_err_and(|error| error.contains("there is no command")), "{words}");
+            assert!(help().contains(known.name));
+        }
+    }
+
+    #[test]
+    fn dot_commands_and_their_words_are_completed() {
+        let none = || Some(vec!["pool".to_owned()]);
+        assert_eq!(completed(".ti", none), (0, vec![".timer ".to_owned()]));
+        assert_eq!(completed(".mode j", none), (6, vec!["json".to_owned()]));
+        assert_eq!(completed(".timer ", none), (7, vec!["on".to_owned(), "off".to_owned()]));
+        assert_eq!(completed(".", none).1.len(), COMMANDS.len());
+    }
+}

@@ -1,0 +1,172 @@
+//! The pieces of SQL text as an editor needs them: where texts, comments and statements end.
+
+/// What a piece is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A name or a keyword.
+    Word,
+    /// A name in double quotes.
+    Name,
+    /// A text in single quotes.
+    Text,
+    /// A number.
+    Number,
+    /// A comment.
+    Comment,
+    /// `=>`, or one other character.
+    Sign,
+    /// The end of a statement.
+    End,
+}
+
+/// A piece of a text, from a byte up to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// What it is.
+    pub kind: Kind,
+    /// Its first byte.
+    pub from: usize,
+    /// The byte behind it.
+    pub to: usize,
+    /// Whether its end is in the text; an open text or comment reaches to the end of all.
+    pub closed: bool,
+}
+
+impl Piece {
+    /// Its text.
+    pub fn of<'a>(&self, text: &'a str) -> &'a str {
+        &text[self.from..self.to]
+    }
+}
+
+/// The pieces of a text, without the blanks between them.
+pub fn pieces(text: &str) -> Vec<Piece> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(c) = text[at..].chars().next() {
+        if c.is_whitespace() {
+            at += c.len_utf8();
+            continue;
+        }
+        let (kind, length, closed) = first(c, &text[at..]);
+        found.push(Piece { kind, from: at, to: at + length, closed });
+        at += length;
+    }
+    found
+}
+
+/// Kind and length of the piece that a text begins with, and whether it is closed.
+fn first(c: char, rest: &str) -> (Kind, usize, bool) {
+    match c {
+        '\'' => quoted(rest, c, Kind::Text),
+        '"' => quoted(rest, c, Kind::Name),
+        '-' if rest.starts_with("--") => match rest.find('\n') {
+            Some(end) => (Kind::Comment, end, true),
+            None => (Kind::Comment, rest.len(), false),
+        },
+        '/' if rest.starts_with("/*") => match rest[2..].find("*/") {
+            Some(end) => (Kind::Comment, end + 4, true),
+            None => (Kind::Comment, rest.len(), false),
+        },
+        ';' => (Kind::End, 1, true),
+        '=' if rest.starts_with("=>") => (Kind::Sign, 2, true),
+        c if c.is_ascii_digit() => (Kind::Number, run(rest, |c| is_word(c) || c == '.'), true),
+        c if is_word(c) => (Kind::Word, run(rest, is_word), true),
+        c => (Kind::Sign, c.len_utf8(), true),
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+fn run(rest: &str, belongs: impl Fn(char) -> bool) -> usize {
+    rest.find(|c| !belongs(c)).unwrap_or(rest.len())
+}
+
+/// A quotation, in which a doubled quote stands for one.
+fn quoted(rest: &str, quote: char, kind: Kind) -> (Kind, usize, bool) {
+    let mut chars = rest.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        if c == quote && chars.next_if(|(_, next)| *next == quote).is_none() {
+            return (kind, at + 1, true);
+        }
+    }
+    (kind, rest.len(), false)
+}
+
+/// Whether a text ends with the end of a statement, or holds nothing but comments.
+pub fn is_complete(text: &str) -> bool {
+    let pieces = pieces(text);
+    let open = |piece: &Piece| !piece.closed && !piece.of(text).starts_with("--");
+    if pieces.last().is_some_and(open) {
+        return false;
+    }
+    pieces.iter().rev().find(|piece| piece.kind != Kind::Comment).is_none_or(|last| last.kind == Kind::End)
+}
+
+/// The statements of a text with their ends; the last may have none.
+pub fn statements(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let (mut from, mut any) = (0, false);
+    for piece in pieces(text) {
+        match piece.kind {
+            Kind::End => {
+                if any {
+                    found.push(text[from..piece.to].trim());
+                }
+                (from, any) = (piece.to, false);
+            }
+            Kind::Comment => {}
+            _ => any = true,
+        }
+    }
+    if any {
+        found.push(text[from..].trim());
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_and_comments_hide_what_is_in_them() {
+        let text = "SELECT 'it''s;', \"a;b\" -- no; end\n/* ; */ FROM f(k => 1.5);";
+        let kinds: Vec<(Kind, &str)> = pieces(text).iter().map(|p| (p.kind, p.of(text))).collect();
+        assert_eq!(
+            kinds,
+            [
+                (Kind::Word, "SELECT"),
+                (Kind::Text, "'it''s;'"),
+                (Kind::Sign, ","),
+                (Kind::Name, "\"a;b\""),
+                (Kind::Comment, "-- no; end"),
+                (Kind::Comment, "/* ; */"),
+                (Kind::Word, "FROM"),
+                (Kind::Word, "f"),
+                (Kind::Sign, "("),
+                (Kind::Word, "k"),
+                (Kind::Sign, "=>"),
+                (Kind::Number, "1.5"),
+                (Kind::Sign, ")"),
+                (Kind::End, ";"),
+            ]
+        );
+        assert_eq!(statements(text), [text]);
+    }
+
+    #[test]
+    fn a_statement_ends_at_its_semicolon() {
+        for complete in
+            ["SELECT 1;", "SELECT ';' ;\n", "SELECT 1; -- done", "", "  ", "-- nothing", "SELECT 'é';"]
+        {
+            assert!(is_complete(complete), "{complete:?}");
+        }
+        for open in ["SELECT 1", "SELECT ';", "SELECT 1; SELECT", "SELECT 1 -- ;", "SELECT 1; /* ", "\";"] {
+            assert!(!is_complete(open), "{open:?}");
+        }
+        assert_eq!(statements(";; SELECT 1; -- two\nSELECT 2"), ["SELECT 1;", "-- two\nSELECT 2"]);
+    }
+}

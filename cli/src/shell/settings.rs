@@ -1,0 +1,92 @@
+//! Settings of the shell: how results look and where they go.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use gstore_sql::output::Format;
+
+/// Rows that are shown of a result unless told otherwise.
+const MOST: u64 = 40;
+
+/// How results look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A record below the other, a line for each column.
+    Line,
+    /// A format of text.
+    Format(Format),
+}
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        if matches!(word, "line" | "record" | "vertical") {
+            return Ok(Self::Line);
+        }
+        let known = || {
+            let words = Mode::words().collect::<Vec<_>>().join(", ");
+            format!(
+                "there is no mode `{word}`: it is one of {words}; `gstore query -o FILE` writes Parquet and Arrow"
+            )
+        };
+        match word.parse::<Format>() {
+            Ok(format) if !format.is_binary() => Ok(Self::Format(format)),
+            _ => Err(known()),
+        }
+    }
+}
+
+impl Mode {
+    /// The words that name the modes.
+    pub fn words() -> impl Iterator<Item = &'static str> {
+        let text = |word: &&str| word.parse().is_ok_and(|format: Format| !format.is_binary());
+        let formats = Format::WORDS.into_iter().filter(text);
+        formats.clone().take(1).chain(["line"]).chain(formats.skip(1))
+    }
+
+    /// Its word.
+    pub fn word(self) -> String {
+        match self {
+            Self::Line => "line".to_owned(),
+            Self::Format(format) => format!("{format:?}").to_lowercase(),
+        }
+    }
+}
+
+/// How results look and where they go.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How they look.
+    pub mode: Mode,
+    /// Rows that are shown; none: all.
+    pub most: Option<u64>,
+    /// Whether the time of a statement is shown.
+    pub timer: bool,
+    /// Whether what is longer than the screen goes through a pager.
+    pub pager: bool,
+    /// The file that results are added to.
+    pub output: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { mode: Mode::Format(Format::Table), most: Some(MOST), timer: true, pager: true, output: None }
+    }
+}
+
+impl Settings {
+    /// What is set, in one line.
+    pub fn shown(&self) -> String {
+        let switch = |on| if on { "on" } else { "off" };
+        let most = self.most.map_or_else(|| "all".to_owned(), |most| most.to_string());
+        let output =
+            self.output.as_ref().map_or_else(|| "the screen".to_owned(), |path| path.display().to_string());
+        format!(
+            "mode {}, maxrows {most}, timer {}, pager {}, output to {output}",
+            self.mode.word(),
+            switch(self.timer),
+            switch(self.pager)
+        )
+    }
+}

@@ -1,0 +1,39 @@
+//! The names that completion offers: tables, columns, functions, features, checkpoints and runs.
+
+/// The names of a snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Words {
+    /// Tables, those of the datasets by their names alone.
+    pub tables: Vec<Table>,
+    /// Functions of one value or of an aggregate.
+    pub functions: Vec<String>,
+    /// Dataset and label of each feature.
+    pub features: Vec<(String, String)>,
+    /// Names of checkpoints.
+    pub checkpoints: Vec<String>,
+    /// Names of runs.
+    pub runs: Vec<String>,
+}
+
+/// A table and its columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its name as a statement has it.
+    pub name: String,
+    /// Whether it holds samples.
+    pub is_dataset: bool,
+    /// Names and types of its columns.
+    pub columns: Vec<(String, String)>,
+}
+
+impl Words {
+    /// The table of a name.
+    pub fn table(&self, name: &str) -> Option<&Table> {
+        self.tables.iter().find(|table| table.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The names of the datasets.
+    pub fn datasets(&self) -> impl Iterator<Item = &str> {
+        self.tables.iter().filter(|table| table.is_dataset).map(|table| table.name.as_str())
+    }
+}

@@ -1,0 +1,165 @@
+//! The line editor of the shell: history across runs, completion, colours, and statements of several lines.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use rustyline::error::ReadlineError;
+use rustyline::highlight::{CmdKind, Highlighter};
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{ColorMode, CompletionType, Config, Helper};
+
+use super::names::Names;
+use crate::shell::colour::coloured;
+use crate::shell::complete::complete;
+use crate::shell::dot::{WORDS, completed, is_dot};
+use crate::shell::lexer::is_complete;
+
+/// Statements that the history keeps.
+const KEPT: usize = 10_000;
+
+/// Reads statements and dot commands.
+pub struct Editor<'a> {
+    editor: rustyline::Editor<Help<'a>, FileHistory>,
+    /// The file of the history, if there is a place for it.
+    history: Option<PathBuf>,
+}
+
+/// What is read next.
+pub enum Read {
+    /// A statement, several, or a dot command.
+    Input(String),
+    /// Nothing: what was typed was given up.
+    GivenUp,
+    /// The end of the input.
+    End,
+}
+
+impl<'a> Editor<'a> {
+    /// An editor with the history of earlier runs.
+    ///
+    /// # Errors
+    /// A terminal that cannot be used.
+    pub fn new(names: &'a Names<'a>, colour: bool) -> Result<Self> {
+        let config = Config::builder()
+            .max_history_size(KEPT)?
+            .history_ignore_dups(true)?
+            .completion_type(CompletionType::List)
+            .color_mode(if colour { ColorMode::Enabled } else { ColorMode::Disabled })
+            .build();
+        let mut editor = rustyline::Editor::with_config(config)?;
+        editor.set_helper(Some(Help { names, files: FilenameCompleter::new() }));
+        let history = history_file();
+        if let Some(file) = &history {
+            // The first run has none yet, and a shell without its history is better than none.
+            let _ = editor.load_history(file);
+        }
+        Ok(Self { editor, history })
+    }
+
+    /// The next statement or dot command.
+    ///
+    /// # Errors
+    /// A terminal that cannot be read.
+    pub fn read(&mut self) -> Result<Read> {
+        match self.editor.readline("gstore> ") {
+            Ok(input) => {
+                self.remember(&input);
+                Ok(Read::Input(input))
+            }
+            Err(ReadlineError::Interrupted) => Ok(Read::GivenUp),
+            Err(ReadlineError::Eof) => Ok(Read::End),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Adds to the history and its file at once: a shell may end at any time.
+    fn remember(&mut self, input: &str) {
+        let input = input.trim();
+        if input.is_empty() || !self.editor.add_history_entry(input).unwrap_or(false) {
+            return;
+        }
+        if let Some(file) = &self.history {
+            let made = file.parent().map_or(Ok(()), fs_err::create_dir_all);
+            if made.is_err() || self.editor.append_history(file).is_err() {
+                self.history = None;
+            }
+        }
+    }
+}
+
+/// `gstore/history` in the folder that the desktop's rules have for states of programs.
+fn history_file() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
+    let state = folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")))?;
+    Some(state.join("gstore/history"))
+}
+
+/// What the line editor asks while it edits.
+struct Help<'a> {
+    names: &'a Names<'a>,
+    files: FilenameCompleter,
+}
+
+impl Helper for Help<'_> {}
+
+impl Hinter for Help<'_> {
+    type Hint = String;
+}
+
+impl Validator for Help<'_> {
+    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        let input = context.input();
+        let word = input.trim();
+        let whole = is_dot(input) || WORDS.contains(&word) || is_complete(input);
+        Ok(if whole { ValidationResult::Valid(None) } else { ValidationResult::Incomplete })
+    }
+}
+
+impl Highlighter for Help<'_> {
+    fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
+        Cow::Owned(coloured(line))
+    }
+
+    fn highlight_char(&self, _: &str, _: usize, kind: CmdKind) -> bool {
+        kind != CmdKind::MoveCursor
+    }
+}
+
+impl Completer for Help<'_> {
+    type Candidate = Pair;
+
+    fn complete(
+        &self,
+        line: &str,
+        at: usize,
+        context: &rustyline::Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        if is_dot(line) {
+            let typed = &line[..at];
+            let path = [".read ", ".output ", "\\i ", "\\o "]
+                .iter()
+                .any(|name| typed.trim_start().starts_with(name));
+            if path {
+                return self.files.complete(line, at, context);
+            }
+            let names = || {
+                let words = self.names.words().ok()?;
+                Some(words.tables.iter().map(|table| table.name.clone()).collect::<Vec<String>>())
+            };
+            let (from, found) = completed(typed, names);
+            return Ok((from, found.into_iter().map(pair).collect()));
+        }
+        // What cannot be read now is reported by the statement that reads it.
+        let Ok(words) = self.names.words() else { return Ok((at, Vec::new())) };
+        let (from, found) = complete(&words, line, at);
+        Ok((from, found.into_iter().map(pair).collect()))
+    }
+}
+
+fn pair(text: String) -> Pair {
+    Pair { display: text.trim_end().to_owned(), replacement: text }
+}

@@ -1,0 +1,218 @@
+//! The interactive shell of `gstore query` in a terminal.
+//!
+//! - `editor`, `names`: what is typed, with history, and the names of the store that are completed
+//! - `show`, `screen`: what is shown of a result, and the pager
+//! - `shell` of the library: the words of SQL and of dot commands
+//!
+//! Statements end with `;`, and every statement sees the newest snapshot. An idle shell holds no snapshot.
+
+mod editor;
+mod names;
+mod screen;
+mod show;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use gstore_core::{Cancel, nearest};
+use gstore_query::influence::Encoder;
+use gstore_store::Store;
+
+use crate::args::QueryArgs;
+use crate::commands::query::{Engine, checked, report};
+use crate::context::Context;
+use crate::drawing::colours;
+use crate::ending::{Packing, format_of_name, packing_of};
+use crate::failure::text;
+use crate::models::encoder;
+use crate::output::{Place, check, is_closed, out};
+use crate::shell::dot::{self, Dot};
+use crate::shell::lexer;
+use crate::shell::settings::Settings;
+use crate::shell::words::Table;
+use editor::{Editor, Read};
+use names::Names;
+pub use names::texts;
+use show::show;
+
+/// Files that may read each other.
+const NESTED: usize = 16;
+
+/// Reads and runs statements until the end of input.
+pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &Cancel) -> Result<()> {
+    let names = Names::new(context, store, args.snapshot.as_ref());
+    let mut editor = Editor::new(&names, colours())?;
+    // Models stay loaded from one statement to the next, whatever the snapshot.
+    let encoder = encoder(context, &args.models)?;
+    let settings = Settings::default();
+    let mut shell = Shell { context, store, args, cancel, names: &names, encoder, settings, engine: None };
+    context.say("gstore shell; .help shows how, .quit leaves");
+    loop {
+        let input = match editor.read()? {
+            Read::Input(input) => input,
+            Read::GivenUp => continue,
+            Read::End => return Ok(()),
+        };
+        cancel.lower();
+        match shell.take(&input, 0) {
+            Ok(Flow::Go) => {}
+            Ok(Flow::Quit) => return Ok(()),
+            Err(error) if is_closed() => return Err(error),
+            Err(error) => eprintln!("error: {}", text(&error)),
+        }
+    }
+}
+
+/// What follows an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Go,
+    Quit,
+}
+
+struct Shell<'a> {
+    context: &'a Context,
+    store: &'a Store,
+    args: &'a QueryArgs,
+    cancel: &'a Cancel,
+    names: &'a Names<'a>,
+    encoder: Arc<dyn Encoder>,
+    settings: Settings,
+    /// The session of the snapshot that was read last.
+    engine: Option<(u64, Engine)>,
+}
+
+impl Shell<'_> {
+    /// Runs what was typed, or read from a file of this depth.
+    fn take(&mut self, input: &str, depth: usize) -> Result<Flow> {
+        if dot::is_dot(input) {
+            return self.obey(dot::parse(input).map_err(|error| anyhow!(error))?, depth);
+        }
+        match input.trim().trim_end_matches(';').trim_end() {
+            "help" => return self.obey(Dot::Help, depth),
+            "quit" | "exit" => return Ok(Flow::Quit),
+            _ => {}
+        }
+        for statement in lexer::statements(input) {
+            self.answer(statement)?;
+        }
+        Ok(Flow::Go)
+    }
+
+    fn obey(&mut self, dot: Dot, depth: usize) -> Result<Flow> {
+        let settings = &mut self.settings;
+        let turned = |now: bool, to: Option<bool>| to.unwrap_or(!now);
+        match dot {
+            Dot::Help => out!("{}", dot::help()),
+            Dot::Quit => return Ok(Flow::Quit),
+            Dot::Tables(part) => self.list_tables(&part)?,
+            Dot::Schema(name) => self.list_columns(name.as_deref())?,
+            Dot::Mode(None) => out!("{}", settings.shown()),
+            Dot::Mode(Some(mode)) => settings.mode = mode,
+            Dot::MaxRows(most) => settings.most = most,
+            Dot::Timer(to) => settings.timer = turned(settings.timer, to),
+            Dot::Pager(to) => settings.pager = turned(settings.pager, to),
+            Dot::Output(path) => self.direct(path)?,
+            Dot::Read(_) if depth >= NESTED => bail!("more than {NESTED} files read each other"),
+            Dot::Read(path) => return self.read(&path, depth + 1),
+        }
+        Ok(Flow::Go)
+    }
+
+    /// Runs one statement and shows its result.
+    fn answer(&mut self, sql: &str) -> Result<()> {
+        let (snapshot, _lease) = self.context.snapshot(self.store, self.args.snapshot.as_ref())?;
+        let snapshot = checked(snapshot, self.args.checks);
+        let number = snapshot.number();
+        let engine = match &mut self.engine {
+            Some((n, engine)) if *n == number => engine,
+            slot => {
+                let engine = Engine::with_encoder(self.context, snapshot, Some(Arc::clone(&self.encoder)))?;
+                &mut slot.insert((number, engine)).1
+            }
+        };
+        let runner = engine.runner().context("the shell is for a store on this machine")?;
+        let begun = Instant::now();
+        let mut rows = runner.run(sql, self.cancel)?;
+        let schema = Arc::clone(rows.schema());
+        let shown = show(&self.settings, &schema, &mut rows, self.cancel)?;
+        report(self.context, &rows.notes());
+        let line = shown.line(&self.settings, begun.elapsed().as_secs_f64());
+        if !line.is_empty() {
+            self.context.say(&line);
+        }
+        Ok(())
+    }
+
+    fn list_tables(&self, part: &str) -> Result<()> {
+        let words = self.names.words()?;
+        for table in words.tables.iter().filter(|table| table.name.contains(part)) {
+            out!("{}", table.name);
+        }
+        Ok(())
+    }
+
+    fn list_columns(&self, name: Option<&str>) -> Result<()> {
+        let words = self.names.words()?;
+        let tables: Vec<&Table> = match name {
+            None => words.tables.iter().filter(|table| table.is_dataset).collect(),
+            Some(name) => vec![words.table(name.trim_matches('"')).ok_or_else(|| {
+                let near = nearest(name, words.tables.iter().map(|table| table.name.as_str()));
+                let hint = near.map_or_else(
+                    || ".tables lists them".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                anyhow!("there is no table `{name}`; {hint}")
+            })?],
+        };
+        for table in tables {
+            out!("{}", table.name);
+            let width = table.columns.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+            for (name, kind) in &table.columns {
+                out!("  {name:width$}  {kind}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends results to a new file, or to the screen again.
+    fn direct(&mut self, path: Option<PathBuf>) -> Result<()> {
+        self.settings.output = None;
+        let Some(path) = path else { return Ok(()) };
+        check(self.context, &[Some(path.as_path())], false)?;
+        let binary = format_of_name(&path)?.is_some_and(|format| format.is_binary());
+        if binary || packing_of(&path) != Packing::None {
+            bail!("{}: the shell writes text; `gstore query -o FILE` writes any format", path.display());
+        }
+        if Place::of(Some(&path)).is_file() {
+            fs_err::OpenOptions::new().write(true).create_new(true).open(&path)?;
+        }
+        self.settings.output = Some(path);
+        Ok(())
+    }
+
+    /// Runs the statements and dot commands of a file up to the first that fails.
+    fn read(&mut self, path: &Path, depth: usize) -> Result<Flow> {
+        let file = fs_err::read_to_string(path)?;
+        let (mut held, mut begun) = (String::new(), 1);
+        for (number, line) in file.lines().enumerate() {
+            if held.trim().is_empty() {
+                begun = number + 1;
+            }
+            held.push_str(line);
+            held.push('\n');
+            let ends = dot::is_dot(&held) || lexer::is_complete(&held);
+            if ends && self.take_line(path, begun, &mut held, depth)? == Flow::Quit {
+                return Ok(Flow::Quit);
+            }
+        }
+        self.take_line(path, begun, &mut held, depth)
+    }
+
+    fn take_line(&mut self, path: &Path, line: usize, held: &mut String, depth: usize) -> Result<Flow> {
+        let input = std::mem::take(held);
+        self.take(&input, depth).with_context(|| format!("{}, line {line}", path.display()))
+    }
+}

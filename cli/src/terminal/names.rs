@@ -1,0 +1,105 @@
+//! The names of a store for completion, read when they are first needed.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use anyhow::Result;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef};
+use gstore_core::Cancel;
+use gstore_sql::{DATA, SqlRunner};
+use gstore_store::{SnapshotName, Store};
+
+use crate::commands::query::Engine;
+use crate::context::Context;
+use crate::shell::words::{Table, Words};
+
+/// The names of the newest snapshot, read when they are first needed.
+pub struct Names<'a> {
+    context: &'a Context,
+    store: &'a Store,
+    snapshot: Option<&'a SnapshotName>,
+    read: RefCell<Option<(u64, Rc<Words>)>>,
+}
+
+impl<'a> Names<'a> {
+    /// Reads nothing yet.
+    pub fn new(context: &'a Context, store: &'a Store, snapshot: Option<&'a SnapshotName>) -> Self {
+        Self { context, store, snapshot, read: RefCell::new(None) }
+    }
+
+    /// The names of the snapshot that the next statement reads.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub fn words(&self) -> Result<Rc<Words>> {
+        let (snapshot, _lease) = self.context.snapshot(self.store, self.snapshot)?;
+        let number = snapshot.number();
+        if let Some((read, words)) = self.read.borrow().as_ref()
+            && *read == number
+        {
+            return Ok(Rc::clone(words));
+        }
+        let engine = Engine::new(self.context, snapshot)?;
+        let words = Rc::new(engine.runner().map(words_of).transpose()?.unwrap_or_default());
+        *self.read.borrow_mut() = Some((number, Rc::clone(&words)));
+        Ok(words)
+    }
+}
+
+const COLUMNS: &str =
+    "SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns";
+const FUNCTIONS: &str = "SELECT DISTINCT routine_name FROM information_schema.routines ORDER BY 1";
+const FEATURES: &str = "SELECT DISTINCT dataset, label FROM gstore.features ORDER BY 1, 2";
+const CHECKPOINTS: &str = "SELECT run, name FROM gstore.checkpoints ORDER BY 1, 2";
+
+fn words_of(runner: &SqlRunner) -> Result<Words> {
+    let mut words = Words::default();
+    for [schema, table, column, kind] in texts::<4>(runner, COLUMNS)? {
+        if schema == "information_schema" {
+            continue;
+        }
+        let is_dataset = schema == DATA;
+        let name = if is_dataset { table } else { format!("{schema}.{table}") };
+        let column = (column, kind);
+        match words.tables.iter_mut().rfind(|known| known.name == name) {
+            Some(known) => known.columns.push(column),
+            None => words.tables.push(Table { name, is_dataset, columns: vec![column] }),
+        }
+    }
+    let is_name = |name: &String| name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    words.functions = texts::<1>(runner, FUNCTIONS)?.into_iter().map(|[name]| name).filter(is_name).collect();
+    words.features =
+        texts::<2>(runner, FEATURES)?.into_iter().map(|[dataset, label]| (dataset, label)).collect();
+    for [run, name] in texts::<2>(runner, CHECKPOINTS)? {
+        words.checkpoints.push(name);
+        if words.runs.last() != Some(&run) {
+            words.runs.push(run);
+        }
+    }
+    words.checkpoints.sort();
+    words.checkpoints.dedup();
+    Ok(words)
+}
+
+/// The rows of a statement whose columns are texts.
+pub fn texts<const N: usize>(runner: &SqlRunner, sql: &str) -> Result<Vec<[String; N]>> {
+    let cancel = Cancel::new();
+    let mut found = Vec::new();
+    for batch in runner.run(sql, &cancel)? {
+        let batch = batch?;
+        for row in 0..batch.num_rows() {
+            let cell = |i: usize| batch.columns().get(i).map(|column| text(column, row)).unwrap_or_default();
+            found.push(std::array::from_fn(cell));
+        }
+    }
+    Ok(found)
+}
+
+fn text(column: &ArrayRef, row: usize) -> String {
+    if column.is_null(row) {
+        return String::new();
+    }
+    let plain = column.as_string_opt::<i32>().map(|texts| texts.value(row));
+    plain.or_else(|| column.as_string_view_opt().map(|texts| texts.value(row))).unwrap_or_default().to_owned()
+}

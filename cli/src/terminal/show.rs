@@ -1,0 +1,104 @@
+//! One result as the shell shows it: the first rows, and how many there are.
+
+use std::io::Write;
+
+use anyhow::Result;
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use gstore_core::Cancel;
+use gstore_sql::SqlError;
+use gstore_sql::output::{RecordWriter, ResultWriter, TableStyle};
+
+use super::screen::Screen;
+use crate::commands::query::style;
+use crate::ending::format_of_name;
+use crate::shell::settings::{Mode, Settings};
+use crate::shell::shown::Shown;
+
+/// Batches as they come.
+type Batches<'a> = dyn Iterator<Item = Result<RecordBatch, SqlError>> + 'a;
+
+/// Shows the first rows of a result and counts the others; a file gets all.
+///
+/// # Errors
+/// Those of the statement, and a place that cannot be written to.
+pub fn show(
+    settings: &Settings,
+    schema: &SchemaRef,
+    rows: &mut Batches<'_>,
+    cancel: &Cancel,
+) -> Result<Shown> {
+    // What fails before its first rows prints no header either.
+    let first = rows.next().transpose()?;
+    let mut rows = first.into_iter().map(Ok).chain(rows);
+    let plan = schema.fields().iter().map(|field| field.name().as_str()).eq(["plan_type", "plan"]);
+    let mut shown = Shown { plan, ..Shown::default() };
+    match &settings.output {
+        Some(path) => {
+            let mode = match format_of_name(path)? {
+                Some(format) => Mode::Format(format.into()),
+                None => settings.mode,
+            };
+            let file = fs_err::OpenOptions::new().append(true).open(path)?;
+            let whole = TableStyle { width: None, column: None };
+            fill((mode, whole, None), schema, &mut rows, std::io::BufWriter::new(file), &mut shown)?;
+        }
+        None => {
+            let mut screen = Screen::new(settings.pager);
+            let most = settings.most.filter(|_| !plan);
+            fill((settings.mode, style(), most), schema, &mut rows, &mut screen, &mut shown)?;
+            screen.finish(cancel)?;
+        }
+    }
+    for batch in rows {
+        shown.rows += batch?.num_rows() as u64;
+    }
+    Ok(shown)
+}
+
+/// Writes the first rows in a mode.
+fn fill(
+    (mode, style, most): (Mode, TableStyle, Option<u64>),
+    schema: &SchemaRef,
+    rows: &mut Batches<'_>,
+    out: impl Write + Send,
+    shown: &mut Shown,
+) -> Result<()> {
+    let mut writer = match mode {
+        Mode::Line => Writer::Records(RecordWriter::new(schema, out)),
+        Mode::Format(format) => Writer::Format(Box::new(ResultWriter::new(format, schema, out, style)?)),
+    };
+    while most.is_none_or(|most| shown.shown < most) {
+        let Some(batch) = rows.next().transpose()? else { break };
+        let left = most.map_or(u64::MAX, |most| most - shown.shown);
+        let count = batch.num_rows().min(usize::try_from(left).unwrap_or(usize::MAX));
+        shown.rows += batch.num_rows() as u64;
+        shown.shown += count as u64;
+        writer.write(&batch.slice(0, count))?;
+    }
+    writer.finish()
+}
+
+/// A way to write batches.
+enum Writer<W: Write + Send> {
+    Records(RecordWriter<W>),
+    Format(Box<ResultWriter<W>>),
+}
+
+impl<W: Write + Send> Writer<W> {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        match self {
+            Self::Records(out) => out.write(batch)?,
+            Self::Format(out) => out.write(batch)?,
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<()> {
+        match self {
+            Self::Records(out) => out.finish()?,
+            Self::Format(out) => out.finish()?,
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! Widths of the columns of a table: what may be cut, what may not, and what there is no room for.
+
+use std::ops::Range;
+
+use arrow_schema::DataType;
+use unicode_width::UnicodeWidthStr;
+
+use super::is_plain;
+
+/// Blanks between two columns.
+pub(super) const GAP: &str = "  ";
+
+/// Columns of the terminal up to which a text without blanks is a label, and is never cut.
+pub(super) const WORD: usize = 40;
+
+/// What stands for the columns that are left out.
+pub(super) const LEFT_OUT: &str = "…";
+
+/// How the cells of a column are written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layout {
+    /// Whether they stand to the right.
+    pub(super) right: bool,
+    /// Where they are cut.
+    pub(super) cut: Cut,
+    /// What the column is never narrower than: its name and its labels.
+    pub(super) least: usize,
+}
+
+/// Where a cell that is wider than its column ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Nowhere: the column becomes wider.
+    Never,
+    /// Anywhere: it is text.
+    Anywhere,
+    /// Anywhere but in a number: it is a list or a struct.
+    OutsideNumbers,
+}
+
+impl Layout {
+    pub(super) fn of(data_type: &DataType) -> Self {
+        let cut = match data_type {
+            DataType::Dictionary(_, values) => return Self { right: false, ..Self::of(values) },
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Cut::Anywhere,
+            nested if nested.is_nested() => Cut::OutsideNumbers,
+            other if is_plain(other) => Cut::Never,
+            _ => Cut::Anywhere,
+        };
+        Self { right: data_type.is_numeric(), cut, least: 0 }
+    }
+}
+
+/// Whether the texts of a column are names of things, which are typed into the next statement.
+pub(super) fn names_things(column: &str) -> bool {
+    matches!(column, "id" | "label" | "dataset" | "checkpoint" | "run" | "feature" | "tag")
+        || column.ends_with("_id")
+}
+
+/// The width that a cell needs because it may not be cut.
+pub(super) fn unbroken(cell: &str, cut: Cut) -> usize {
+    let width = cell.width();
+    match cut {
+        Cut::Never => width,
+        Cut::Anywhere if width <= WORD && !cell.contains(char::is_whitespace) => width,
+        _ => 0,
+    }
+}
+
+/// Makes the columns wider that must hold these cells whole; whether there was one.
+pub(super) fn widen(widths: &mut [usize], cells: &[String], layout: &mut [Layout]) -> bool {
+    let mut wider = false;
+    for ((width, cell), layout) in widths.iter_mut().zip(cells).zip(layout) {
+        let needed = unbroken(cell, layout.cut);
+        wider |= needed > *width;
+        *width = (*width).max(needed);
+        layout.least = layout.least.max(needed);
+    }
+    wider
+}
+
+/// Takes from the widest text column until the line fits or every column is at its least.
+pub(super) fn shrink(widths: &mut [usize], layout: &[Layout], total: usize) {
+    const LEAST: usize = 12;
+    loop {
+        let now = line_width(widths.iter().copied());
+        let least = |layout: &Layout| layout.least.max(LEAST);
+        let may = |width: usize, layout: &Layout| layout.cut != Cut::Never && width > least(layout);
+        let widest =
+            widths.iter_mut().zip(layout).filter(|(w, layout)| may(**w, layout)).max_by_key(|(w, _)| **w);
+        match widest {
+            Some((w, layout)) if now > total => {
+                *w -= (now - total).min(*w - least(layout)).min((*w / 4).max(1));
+            }
+            _ => return,
+        }
+    }
+}
+
+/// Columns of the terminal that a line takes.
+pub(super) fn line_width(widths: impl Iterator<Item = usize>) -> usize {
+    let (number, sum) = widths.fold((0, 0), |(number, sum), width| (number + 1, sum + width));
+    sum + GAP.len() * usize::saturating_sub(number, 1)
+}
+
+/// The columns in the middle without which the others fit.
+pub(super) fn no_room(widths: &[usize], total: usize) -> Range<usize> {
+    let count = widths.len();
+    if count <= 2 || line_width(widths.iter().copied()) <= total {
+        return 0..0;
+    }
+    let fits = |left: usize, right: usize| {
+        let ends = widths[..left].iter().chain(&widths[count - right..]).copied();
+        left + right < count && line_width(ends.chain([LEFT_OUT.width()])) <= total
+    };
+    let (mut left, mut right) = (1, 1);
+    loop {
+        match (fits(left + 1, right), fits(left, right + 1)) {
+            (true, _) if left <= right => left += 1,
+            (_, true) => right += 1,
+            (true, false) => left += 1,
+            (false, false) => return left..count - right,
+        }
+    }
+}

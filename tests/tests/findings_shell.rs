@@ -1,0 +1,332 @@
+//! Promise: people can stay in the shell; help, config file, completions and pictures do what they say.
+
+use std::process::Command;
+
+use gstore_store::Store;
+use gstore_tests::binary;
+use gstore_tests::made::{Numbers, append, gradients};
+use gstore_tests::place::Place;
+
+use crate::terminal::Terminal;
+
+/// A pool of 2,040 rows and a target of 3, with vectors.
+fn place() -> Place {
+    let place = Place::new();
+    let store = Store::create(place.path("store")).expect("a store");
+    for (dataset, rows) in [("pool", 2040), ("target", 3)] {
+        append(&store, dataset, rows);
+        let mut numbers = Numbers(rows);
+        gradients(&store, dataset, rows, 8, |_| numbers.vector(8));
+    }
+    place
+}
+
+/// A command whose home is the folder of the test.
+fn at_home(place: &Place, args: &[&str]) -> Command {
+    let mut command = place.gstore(args);
+    command.env("XDG_STATE_HOME", place.path("state")).env_remove("PAGER").env_remove("GSTORE_PAGER");
+    command.env_remove("GSTORE_CONFIG");
+    command
+}
+
+const PROMPT: &str = "gstore> ";
+
+/// The shell in a terminal.
+struct Shell(Terminal);
+
+impl Shell {
+    /// One of 100 columns and 60 lines, without times.
+    fn new(place: &Place) -> Option<Self> {
+        let mut shell = Self(Terminal::run(&at_home(place, &["query"]), 100, 60)?);
+        shell.line(".timer off");
+        Some(shell)
+    }
+
+    /// Types a line; returns what is shown up to the next prompt.
+    fn line(&mut self, line: &str) -> String {
+        self.0.answer(line, PROMPT)
+    }
+
+    /// Leaves by Ctrl-D.
+    fn leave(mut self) {
+        self.0.ready(PROMPT);
+        self.0.keys("\u{4}");
+        assert_eq!(self.0.end(), 0);
+    }
+}
+
+/// A check of several words in what was shown.
+fn has(shown: &str, words: &[&str]) {
+    for word in words {
+        assert!(shown.contains(word), "no {word:?} in {shown}");
+    }
+}
+
+#[test]
+fn rows_are_counted_and_the_first_are_shown() {
+    let place = place();
+    let Some(mut shell) = Shell::new(&place) else { return };
+    let shown = shell.line("SELECT id FROM pool;");
+    has(&shown, &["pool39", "(2040 rows, 40 shown)"]);
+    assert!(!shown.contains("pool40"), "{shown}");
+    shell.line(".maxrows 2");
+    let shown = shell.line("SELECT id FROM pool;");
+    has(&shown, &["pool1", "(2040 rows, 2 shown)"]);
+    assert!(!shown.contains("pool2"), "{shown}");
+    let shown = shell.line("SELECT NULL AS a, '' AS b;");
+    assert!(shown.lines().any(|line| line.trim() == "NULL") && shown.contains("(1 row)"), "{shown}");
+    shell.line(".mode line");
+    has(&shell.line("SELECT row, id FROM pool LIMIT 1;"), &["row = 0\n", " id = pool0\n", "(1 row)"]);
+    has(&shell.line(".mode"), &["mode line, maxrows 2, timer off"]);
+    shell.line(".timer on");
+    has(&shell.line("SELECT 1 AS one;"), &["(1 row) 0."]);
+    shell.leave();
+}
+
+#[test]
+fn a_line_that_is_no_command_is_an_error_at_once() {
+    let place = place();
+    let Some(mut shell) = Shell::new(&place) else { return };
+    has(&shell.line(".tabels"), &["did you mean `.tables`?"]);
+    has(&shell.line("\\zz"), &["there is no command `\\zz`"]);
+    let tables = shell.line(".tables targ");
+    assert!(tables.contains("target\n") && !tables.contains("pool"), "{tables}");
+    has(&shell.line("\\d pool"), &["record"]);
+    has(&shell.line(".schema poool"), &["did you mean `pool`?"]);
+    has(&shell.line(".help"), &[".maxrows", "Ctrl-C"]);
+    // What is typed may have several lines, and Ctrl-C gives it up.
+    has(&shell.line("SELECT 41\r+ 1 AS answer;"), &["42", "(1 row)"]);
+    shell.0.ready(PROMPT);
+    shell.0.keys("SELECT 'half a text;\r\u{3}");
+    has(&shell.line("SELECT 6 * 9 AS answer; SELECT 5 * 5 AS more;"), &["54", "25"]);
+    has(&shell.line("SELECT nothing;"), &["error: "]);
+    shell.leave();
+}
+
+#[test]
+fn tab_completes_tables_options_and_values() {
+    let place = place();
+    let Some(mut shell) = Shell::new(&place) else { return };
+    has(&shell.line("SELECT count(*) AS n FROM po\t;"), &["2040", "(1 row)"]);
+    let call = "SELECT count(*) + 5 AS n FROM influence('p\t', 'tar\t', wit\t'mea\t', si\t'do\t');";
+    let whole = "influence('pool', 'target', within => 'mean', sim => 'dot')";
+    has(&shell.line(call), &["2045", whole]);
+    shell.line(".mo\tli\t");
+    has(&shell.line("SELECT 1 AS one;"), &["one = 1"]);
+    shell.leave();
+}
+
+#[test]
+fn the_history_lasts_from_one_run_to_the_next() {
+    let place = place();
+    let Some(mut first) = Shell::new(&place) else { return };
+    has(&first.line("SELECT 123000 + 456\rAS kept;"), &["123456"]);
+    first.leave();
+    assert!(place.path("state/gstore/history").is_file());
+    let Some(second) = Terminal::run(&at_home(&place, &["query"]), 100, 60) else { return };
+    let mut second = Shell(second);
+    has(&second.line("\u{1b}[A"), &["SELECT 123000 + 456\nAS kept;", "123456"]);
+    second.leave();
+}
+
+#[test]
+fn ctrl_c_ends_the_statement_and_not_the_shell() {
+    let place = place();
+    let Some(mut shell) = Shell::new(&place) else { return };
+    shell.0.ready(PROMPT);
+    shell.0.keys("SELECT count(*) FROM pool a, pool b, pool c WHERE a.row + b.row + c.row = 1000000;\r");
+    std::thread::sleep(std::time::Duration::from_millis(2000));
+    shell.0.keys("\u{3}");
+    shell.0.until("the query was cancelled");
+    has(&shell.line("SELECT 6 * 9 AS answer;"), &["54"]);
+    shell.leave();
+}
+
+#[test]
+fn tables_and_plans_fit_the_terminal_that_there_is() {
+    let place = place();
+    let Some(mut shell) = Shell::new(&place) else { return };
+    let label = place.value("SELECT label FROM gstore.features LIMIT 1");
+    let shown = shell.line("SELECT * FROM gstore.features;");
+    has(&shown, &[&label, "… stands for", "columns: "]);
+    let table: Vec<&str> = shown.lines().skip_while(|line| !line.starts_with("number")).take(4).collect();
+    assert!(table.len() == 4 && table.iter().all(|line| line.chars().count() <= 100), "{shown}");
+    shell.0.resize(60, 60);
+    let plan = shell.line("EXPLAIN SELECT id FROM influence('pool', 'target') ORDER BY score DESC LIMIT 3;");
+    let physical = plan.split("physical_plan:").nth(1).unwrap_or_default();
+    has(physical, &["InfluenceExec\n", "sim=cosine"]);
+    assert!(physical.lines().all(|line| line.chars().count() <= 60), "{plan}");
+    shell.0.resize(1000, 60);
+    let whole = shell.line("SELECT * FROM gstore.features;");
+    assert!(whole.contains("(2 rows)") && !whole.contains("stands for"), "{whole}");
+    shell.leave();
+}
+
+#[test]
+fn a_long_result_goes_through_the_pager() {
+    let place = place();
+    let mut command = at_home(&place, &["query"]);
+    command.env("PAGER", "sed s/^/paged:/");
+    let Some(terminal) = Terminal::run(&command, 100, 20) else { return };
+    let mut shell = Shell(terminal);
+    has(&shell.line("SELECT id FROM pool;"), &["paged:pool39", "(2040 rows, 40 shown)"]);
+    shell.line(".pager off");
+    let shown = shell.line("SELECT id FROM pool;");
+    assert!(shown.contains("pool39") && !shown.contains("paged:"), "{shown}");
+    shell.leave();
+}
+
+#[test]
+fn results_go_to_files_and_statements_come_from_files() {
+    let place = place();
+    let script = "-- two statements\n.mode csv\nSELECT 1 AS a\n;\nSELECT 2 AS b; SELECT 3 AS c\n";
+    fs_err::write(place.path("script.sql"), script).expect("written");
+    fs_err::write(place.path("bad.sql"), "SELECT 1 AS fine;\n\nSELECT nothing;\n").expect("written");
+    fs_err::write(place.path("there.csv"), "mine").expect("written");
+    let Some(mut shell) = Shell::new(&place) else { return };
+    shell.line(".output rows.csv");
+    has(&shell.line("SELECT id FROM pool;"), &["(2040 rows to rows.csv)"]);
+    shell.line(".output");
+    let rows = fs_err::read_to_string(place.path("rows.csv")).expect("written");
+    assert_eq!((rows.lines().count(), rows.lines().last()), (2041, Some("pool2039")));
+    has(&shell.line(".output there.csv"), &["exists"]);
+    has(&shell.line(".output rows.parquet"), &["the shell writes text"]);
+    has(&shell.line(".read script.sql"), &["a\n1\n", "b\n2\n", "c\n3\n"]);
+    has(&shell.line(".read bad.sql"), &["fine", "bad.sql, line 3"]);
+    shell.leave();
+    assert_eq!(fs_err::read_to_string(place.path("there.csv")).expect("kept"), "mine");
+}
+
+#[test]
+fn the_config_file_of_the_working_folder_is_found() {
+    let place = place();
+    let listed = |command: &mut Command| {
+        let finished = binary::run(command.env_remove("GSTORE_STORE"));
+        (finished.code, finished.stdout, finished.stderr)
+    };
+    let run = |folder: &str| {
+        let mut command = Command::new(binary::path());
+        command
+            .args(["query", "SELECT count(*) FROM pool"])
+            .current_dir(place.path(folder))
+            .env_remove("GSTORE_CONFIG");
+        command
+    };
+    let (code, _, says) = listed(&mut run(""));
+    assert!(code == 2 && says.contains("which store?"), "{says}");
+    fs_err::write(place.path("gstore.toml"), "store = \"store\"\n[query]\nformat = \"json\"\n")
+        .expect("written");
+    let (code, shown, says) = listed(&mut run(""));
+    assert!(code == 0 && shown.contains("{\"count(*)\":2040}"), "{shown}{says}");
+    // Paths count from the folder of the file.
+    fs_err::create_dir_all(place.path("elsewhere")).expect("made");
+    let (code, shown, says) = listed(run("elsewhere").env("GSTORE_CONFIG", "../gstore.toml"));
+    assert!(code == 0 && shown.contains("2040"), "{says}");
+    // The environment goes before a file that was only found, and behind one that is named.
+    let elsewhere = |more: &[&str]| {
+        let mut command = run("");
+        let finished = binary::run(command.args(more).env("GSTORE_STORE", place.path("nothing")));
+        (finished.code, finished.stderr)
+    };
+    assert_eq!(elsewhere(&[]).0, 1, "{}", elsewhere(&[]).1);
+    assert_eq!(elsewhere(&["--config", "gstore.toml"]).0, 0);
+    let (code, _, says) = listed(run("").env("GSTORE_CONFIG", ""));
+    assert!(code == 2 && says.contains("which store?"), "{says}");
+    let (code, _, says) = listed(run("").env("GSTORE_CONFIG", "missing.toml"));
+    assert!(code == 2 && says.contains("missing.toml"), "{says}");
+}
+
+#[test]
+fn the_shell_of_the_user_completes_names_of_the_store() {
+    let place = place();
+    let offered = |words: &[&str]| {
+        let mut command = Command::new(binary::path());
+        command.arg("--").arg("gstore").args(words).current_dir(place.path("")).env_remove("GSTORE_CONFIG");
+        command.env("COMPLETE", "fish").env("GSTORE_STORE", place.path("store"));
+        binary::ok(&mut command)
+    };
+    let pools = offered(&["select", "--pool", ""]);
+    assert!(pools.contains("pool") && pools.contains("target"), "{pools}");
+    assert_eq!(offered(&["select", "--pool", "tar"]).trim(), "target");
+    let sims = offered(&["select", "--sim", ""]);
+    assert!(sims.contains("cosine") && sims.contains("dot"), "{sims}");
+    assert!(offered(&["ingest", "--features", "grad-s"]).contains("grad-sgd"));
+    assert!(offered(&["sel"]).contains("select"));
+    let other = offered(&["select", "--store", "nothing", "--pool", ""]);
+    assert!(!other.contains("target"), "{other}");
+}
+
+#[test]
+fn help_has_true_groups_and_examples_that_paste() {
+    let place = Place::new();
+    let help = place.ok(&["select", "--help"]);
+    let group = |heading: &str| {
+        let after =
+            help.split(&format!("\n{heading}:\n")).nth(1).unwrap_or_else(|| panic!("{heading} in {help}"));
+        after.split("\n\n").take_while(|part| part.starts_with("  ")).collect::<Vec<_>>().join("\n")
+    };
+    assert!(group("Output").contains("--output <FILE>"));
+    assert!(!group("Rules of the selection").contains("--output"));
+    assert!(group("Sketches").contains("--certified"));
+    for command in ["attach", "matrix", "ask", "delete", "index", "compact", "gc", "backup", "verify"] {
+        let help = place.ok(&[command, "--help"]);
+        let text = help.rsplit("Common options:").next().unwrap_or_default();
+        // Paragraphs are full lines: none that ends early is followed by a word that had room in it.
+        let lines: Vec<&str> = text.lines().collect();
+        let prose = |line: &&str| line.starts_with(char::is_alphanumeric) && !line.ends_with(':');
+        for pair in lines.windows(2).filter(|pair| pair.iter().all(|line| prose(line))) {
+            let next = pair[1].split(' ').next().unwrap_or_default();
+            let room = pair[0].chars().count() + 1 + next.chars().count() <= 100;
+            assert!(!room, "{command}: {pair:?}");
+        }
+    }
+    let similar = place.run(&["help", "selec"]);
+    assert!(similar.code == 2 && similar.stderr.contains("'select'"), "{}", similar.stderr);
+}
+
+#[test]
+fn answers_are_drawn_with_the_flag() {
+    let place = place();
+    let sql = "SELECT score FROM influence('pool', 'target')";
+    let histogram = place.ok(&["query", sql, "--plot"]);
+    assert!(histogram.contains("score of 2,040 rows"), "{histogram}");
+    assert_eq!(place.ok(&["query", "--plot", sql]), histogram);
+    let bars =
+        place.ok(&["query", "--plot=bars.svg", "SELECT id, row AS place, 1.5 AS part FROM pool LIMIT 3"]);
+    assert!(bars.starts_with("id,place,part\n"), "{bars}");
+    assert!(fs_err::read_to_string(place.path("bars.svg")).expect("drawn").contains("pool2"));
+    let select = ["select", "--pool", "pool", "--target", "target", "--top", "5%"];
+    place.ok(&[&select[..], &["-o", "best.jsonl", "--plot", "best.html"]].concat());
+    let page = fs_err::read_to_string(place.path("best.html")).expect("drawn");
+    assert!(page.contains("selected 102") && page.contains("scores of 2,040 rows"), "{page}");
+    assert!(!page.contains("<script") && !page.contains("src="), "{page}");
+    for (args, words) in [
+        (&["-o", "x.jsonl", "--plot", "x.pdf"][..], ".svg"),
+        (&["-o", "-", "--plot"][..], "different places"),
+        (&["-o", "x.jsonl", "--plot", "best.html"][..], "--force"),
+    ] {
+        let refused = place.run(&[&select[..], args].concat());
+        assert!(refused.code == 2 && refused.stderr.contains(words), "{args:?}: {}", refused.stderr);
+    }
+    assert!(!place.path("x.jsonl").exists());
+    let none = place.run(&["query", "SELECT id FROM pool WHERE row < 0", "--plot"]);
+    assert!(none.code == 1 && none.stderr.contains("nothing to draw"), "{}", none.stderr);
+}
+
+#[test]
+fn explanations_have_the_names_of_sql() {
+    let place = place();
+    let select =
+        ["select", "--pool", "pool", "--target", "target", "--top", "3", "--explain", "-o", "x.jsonl"];
+    place.ok(&select);
+    let scores = fs_err::read_to_string(place.path("x.jsonl.scores.csv")).expect("written");
+    let sql = place.ok(&[
+        "query",
+        "--format",
+        "csv",
+        "SELECT * FROM influence('pool', 'target', explain => true) LIMIT 1",
+    ]);
+    let names = scores.lines().next().unwrap_or_default();
+    assert!(names.contains("target_dataset,target_id,target_row"), "{names}");
+    assert!(sql.contains("target_dataset,target_id,target_row"), "{sql}");
+}
