@@ -142,6 +142,11 @@ impl SqlError {
         }
     }
 
+    /// The message, without its place and its hint.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// What sort of failure this is.
     pub fn kind(&self) -> SqlErrorKind {
         self.kind

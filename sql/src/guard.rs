@@ -19,6 +19,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use gstore_core::Remedy;
 
+use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
 
 /// Longest statement, in bytes. Long lists of ids fit; a megabyte of text is a mistake.
@@ -36,8 +37,8 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
             sql.len()
         )));
     }
-    let dialect = GenericDialect {};
-    let tokens = Tokenizer::new(&dialect, sql)
+    let generic = GenericDialect {};
+    let tokens = Tokenizer::new(&generic, sql)
         .tokenize_with_location()
         .map_err(|e| SqlError::new(SqlErrorKind::Syntax, e.message).at(e.location.line, e.location.column))?;
     let operators = tokens.iter().filter(|t| is_operator(&t.token)).count();
@@ -47,15 +48,15 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
         ))
         .hint("a long chain of `= .. OR = ..` is better written as `IN (..)`"));
     }
-    let mut statements = DFParserBuilder::new(sql)
-        .with_dialect(&dialect)
+    let mut statements = DFParserBuilder::new(dialect::understood(tokens)?)
+        .with_dialect(&generic)
         .build()
         .and_then(|mut p| p.parse_statements())
         .map_err(|e| SqlError::from_datafusion(e, &[]))?;
     let statement = match (statements.pop_front(), statements.is_empty()) {
         (Some(one), true) => one,
         (None, _) => return Err(SqlError::new(SqlErrorKind::Syntax, "there is no statement".into())),
-        (Some(_), false) => return Err(SqlError::refused("one statement at a time, please".into())),
+        (Some(_), false) => return Err(SqlError::refused("only one statement is allowed here".into())),
     };
     check(&statement)?;
     Ok(statement)
@@ -150,7 +151,8 @@ fn check_query(query: &Query) -> Result<(), SqlError> {
     body(&query.body)
 }
 
-fn check_relations(sql: &Sql) -> Result<(), SqlError> {
+/// Refuses a statement that names too many tables.
+pub(crate) fn check_relations(sql: &Sql) -> Result<(), SqlError> {
     let mut named = 0usize;
     let _ = visit_relations(sql, |_| {
         named += 1;
@@ -188,7 +190,7 @@ fn written(what: &str) -> SqlError {
 }
 
 /// Statements for which there is a job.
-const CHANGES: [&str; 11] = [
+const CHANGES: [&str; 13] = [
     "INSERT",
     "UPDATE",
     "MERGE",
@@ -199,6 +201,8 @@ const CHANGES: [&str; 11] = [
     "DROP TABLE",
     "ALTER TABLE",
     "CREATE INDEX",
+    "CREATE VIEW",
+    "DROP VIEW",
     "VACUUM",
 ];
 

@@ -6,6 +6,7 @@ mod cli_errors;
 mod cli_flow;
 mod clients;
 mod evaluate;
+mod findings_sql;
 mod forecast;
 mod full_disk;
 mod generate;

@@ -18,6 +18,7 @@ mod scoring;
 mod serve;
 mod text;
 mod train;
+mod view;
 
 use std::path::PathBuf;
 
@@ -37,6 +38,7 @@ pub use scoring::{PairArgs, ScoringArgs};
 pub use serve::{LogForm, RemoteArgs, ServeArgs, TokenArgs, TokenScope, TokenWhat};
 pub use text::TextArgs;
 pub use train::*;
+pub use view::{ViewArgs, ViewWhat};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gstore_ingest::pipeline::IngestRequest;
@@ -117,7 +119,7 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Take in the shards that `gstore ingest --shard` computed, all of them in one commit
     Attach(AttachArgs),
-    /// Run one SQL statement, or an interactive shell
+    /// Run SQL statements, or an interactive shell
     Query(QueryArgs),
     /// Write the rows of a pool that influence a target most, as the original lines
     Select(SelectArgs),
@@ -135,6 +137,8 @@ pub enum Command {
     Snapshots(SnapshotsArgs),
     /// Name a snapshot, so that it is kept and can be asked for by name
     Tag(TagArgs),
+    /// Save SQL statements as views of the store, list them, or drop them
+    View(ViewArgs),
     /// Delete rows of a dataset, by id or by an SQL condition
     Delete(DeleteArgs),
     /// Drop a feature, a dataset or a run
@@ -339,19 +343,28 @@ pub enum DType {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k') ORDER BY score DESC LIMIT 10\"\n  \
-    gstore query --store s \"SELECT id FROM influence($pool, 'gsm8k', k => $k)\" --param pool=pool --param k=10\n\n\
+    gstore query --store s \"SELECT id FROM influence($pool, 'gsm8k', k => $k)\" --param pool=pool --param k=10\n  \
+    gstore query --store s --with labels=labels.csv \"SELECT source, avg(ok) FROM pool JOIN labels USING (id) GROUP BY source\"\n  \
+    gstore query --store s -f report.sql\n\n\
     Tables, functions and options: docs/sql.md")]
 #[cfg_attr(
     feature = "serve",
-    command(mut_arg("remote", |remote| remote.conflicts_with_all(["model", "checkpoint_folders", "backend"])))
+    command(mut_arg("remote", |remote| remote.conflicts_with_all(["model", "checkpoint_folders", "backend", "with"])))
 )]
 pub struct QueryArgs {
-    /// One SQL statement; `-` reads it from standard input; without it an interactive shell
+    /// SQL statements, with `;` between them; `-` reads them from standard input; without any an interactive
+    /// shell
     #[arg(value_name = "SQL")]
     pub sql: Option<String>,
+    /// File with the SQL statements
+    #[arg(long, short, value_name = "FILE", conflicts_with = "sql")]
+    pub file: Option<PathBuf>,
+    /// A file of your own as a table of this name: .parquet, .csv, .tsv or .jsonl (may be repeated)
+    #[arg(long = "with", value_name = "NAME=FILE")]
+    pub with: Vec<String>,
     /// Value of a parameter, $NAME or $1 in the statement; the first ? is 1. Numbers, true, false, null and
     /// lists as in JSON, all else is text (may be repeated)
-    #[arg(long = "param", value_name = "NAME=VALUE", requires = "sql")]
+    #[arg(long = "param", value_name = "NAME=VALUE")]
     pub parameters: Vec<String>,
     /// The state of the store to read: a number or a tag [default: the current one]
     #[arg(long, value_name = "N|TAG")]
@@ -410,6 +423,8 @@ pub enum Format {
     Parquet,
     /// Arrow IPC
     Arrow,
+    /// The only column as it is, one value a line
+    Lines,
 }
 
 impl From<Format> for gstore_sql::output::Format {
@@ -421,6 +436,7 @@ impl From<Format> for gstore_sql::output::Format {
             Format::Json => Self::Json,
             Format::Parquet => Self::Parquet,
             Format::Arrow => Self::Arrow,
+            Format::Lines => Self::Lines,
         }
     }
 }
@@ -435,6 +451,7 @@ impl Format {
             Self::Json => "json",
             Self::Parquet => "parquet",
             Self::Arrow => "arrow",
+            Self::Lines => "lines",
         }
     }
 

@@ -32,3 +32,4 @@ pub mod tag;
 pub mod token;
 pub mod train;
 pub mod verify;
+pub mod view;
