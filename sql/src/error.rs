@@ -121,6 +121,14 @@ impl SqlError {
         self
     }
 
+    /// The same for a text that has fewer lines before it than the statement that ran.
+    pub fn further_up(mut self, lines: u64) -> Self {
+        if let Some((line, _)) = &mut self.position {
+            *line = line.saturating_sub(lines).max(1);
+        }
+        self
+    }
+
     fn at_span(self, span: Option<Span>) -> Self {
         match span {
             Some(s) => self.at(s.start.line, s.start.column),

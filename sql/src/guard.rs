@@ -16,7 +16,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use gstore_core::Remedy;
 
 use super::dialect;
@@ -26,29 +27,16 @@ use super::error::{SqlError, SqlErrorKind};
 pub const MAX_SQL_BYTES: usize = 1 << 20;
 /// Most operators (arithmetic, comparison, AND, OR, UNION, JOIN, casts) of one statement.
 pub const MAX_OPERATORS: usize = 600;
+/// Most levels of nesting, as the parser of statements has it.
+const NESTING: usize = 50;
 /// Most tables and table functions one statement may name.
 pub const MAX_RELATIONS: usize = 100;
 
 /// Parses one statement and refuses what is not a small read-only query.
 pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
-    if sql.len() > MAX_SQL_BYTES {
-        return Err(SqlError::refused(format!(
-            "the statement has {} bytes, more than the {MAX_SQL_BYTES} allowed",
-            sql.len()
-        )));
-    }
     let generic = GenericDialect {};
-    let tokens = Tokenizer::new(&generic, sql)
-        .tokenize_with_location()
-        .map_err(|e| SqlError::new(SqlErrorKind::Syntax, e.message).at(e.location.line, e.location.column))?;
-    let operators = tokens.iter().filter(|t| is_operator(&t.token)).count();
-    if operators > MAX_OPERATORS {
-        return Err(SqlError::refused(format!(
-            "the statement has {operators} operators, more than the {MAX_OPERATORS} allowed"
-        ))
-        .hint("a long chain of `= .. OR = ..` is better written as `IN (..)`"));
-    }
-    let mut statements = DFParserBuilder::new(dialect::understood(tokens)?)
+    let tokens = tokens(sql)?;
+    let mut statements = DFParserBuilder::new(tokens)
         .with_dialect(&generic)
         .build()
         .and_then(|mut p| p.parse_statements())
@@ -60,6 +48,47 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
     };
     check(&statement)?;
     Ok(statement)
+}
+
+/// The tokens of a text of bearable size.
+fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
+    if sql.len() > MAX_SQL_BYTES {
+        return Err(SqlError::refused(format!(
+            "the statement has {} bytes, more than the {MAX_SQL_BYTES} allowed",
+            sql.len()
+        )));
+    }
+    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+        .tokenize_with_location()
+        .map_err(|e| SqlError::new(SqlErrorKind::Syntax, e.message).at(e.location.line, e.location.column))?;
+    let operators = tokens.iter().filter(|t| is_operator(&t.token)).count();
+    if operators > MAX_OPERATORS {
+        return Err(SqlError::refused(format!(
+            "the statement has {operators} operators, more than the {MAX_OPERATORS} allowed"
+        ))
+        .hint("a long chain of `= .. OR = ..` is better written as `IN (..)`"));
+    }
+    dialect::understood(tokens)
+}
+
+/// Whether a text is one expression, as it can stand after WHERE.
+///
+/// # Errors
+/// Any other text: one that ends the expression early would mean something else inside a statement.
+pub fn check_condition(text: &str) -> Result<(), SqlError> {
+    let mut parser = Parser::new(&GenericDialect {})
+        .with_recursion_limit(NESTING)
+        .with_tokens_with_locations(tokens(text)?);
+    parser.parse_expr().map_err(|e| SqlError::from_datafusion(e.into(), &[]))?;
+    let after = parser.peek_token();
+    match after.token {
+        Token::EOF => Ok(()),
+        token => {
+            let place = after.span.start;
+            let why = format!("syntax error at {token}: the condition ends before it");
+            Err(SqlError::new(SqlErrorKind::Syntax, why).at(place.line, place.column))
+        }
+    }
 }
 
 fn is_operator(token: &Token) -> bool {

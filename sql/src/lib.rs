@@ -64,7 +64,7 @@ use gstore_store::Snapshot;
 pub use catalog::{CATALOG, DATA, SYSTEM};
 pub use describe::Description;
 pub use error::{SqlError, SqlErrorKind};
-pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES};
+pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES, check_condition};
 pub use live::{Asker, LiveTable};
 pub use notes::{InfluenceNote, Notes, RunNotes};
 pub use own::OwnTable;

@@ -7,7 +7,7 @@ use gstore_tests::world;
 fn place() -> Place {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 24);
-    let done = place.ingest("pool", Some(&place.path("pool.jsonl")), "grad-sgd,loss");
+    let done = place.ingest("pool", Some(&place.path("pool.jsonl")), "grad-adam,grad-sgd,loss");
     assert_eq!(done.code, 0, "{}", done.stderr);
     place
 }
@@ -125,4 +125,42 @@ fn headings_and_errors_are_in_the_words_of_the_statement() {
     for sql in ["SELECT count(*) FROM pool p ANTI JOIN pool q ON p.row = q.row", "SUMMARIZE pool"] {
         place.ok(&["query", "--format", "csv", sql]);
     }
+}
+
+#[test]
+fn conditions_choose_the_candidates_of_a_selection() {
+    let place = place();
+    let select = |condition: &str, output: &str| {
+        place.run(&[
+            "select",
+            "--pool",
+            "pool",
+            "--target",
+            "pool",
+            "--top",
+            "5",
+            "--where",
+            condition,
+            "-o",
+            output,
+            "--scores",
+            "none.csv",
+            "--force",
+        ])
+    };
+    let done = select("source = 'b' AND prompt LIKE 'Is 1%'", "b.jsonl");
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let written = fs_err::read_to_string(place.path("b.jsonl")).expect("written");
+    assert!(!written.is_empty() && written.lines().all(|line| line.contains(r#""source":"b""#)), "{written}");
+    for (condition, says) in [
+        ("sorce = 'b'", "line 1, column 1"),
+        ("1 = 1) or (1 = 1", "ends before it"),
+        ("", "syntax error at the end"),
+    ] {
+        let done = select(condition, "x.jsonl");
+        assert!(done.code != 0 && done.stderr.contains(says), "{condition}: {}", done.stderr);
+        let done = place.run(&["delete", "--dataset", "pool", "--where", condition, "--dry-run"]);
+        assert!(done.code != 0 && done.stderr.contains(says), "{condition}: {}", done.stderr);
+    }
+    assert_eq!(place.value("SELECT count(*) FROM pool"), "24");
 }

@@ -484,6 +484,9 @@ pub struct SelectArgs {
     /// Take the rows that oppose the target most instead
     #[arg(long)]
     pub worst: bool,
+    /// Only rows for which this SQL condition on the pools' columns is true
+    #[arg(long = "where", value_name = "SQL")]
+    pub filter: Option<String>,
     /// Rules of the selection
     #[command(flatten)]
     pub rules: RuleArgs,
