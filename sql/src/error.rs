@@ -155,6 +155,11 @@ impl SqlError {
         &self.message
     }
 
+    /// Whether the hint names what was probably meant.
+    pub(crate) fn has_guess(&self) -> bool {
+        self.hint.as_ref().is_some_and(|hint| hint.starts_with("did you mean"))
+    }
+
     /// What sort of failure this is.
     pub fn kind(&self) -> SqlErrorKind {
         self.kind

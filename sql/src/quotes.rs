@@ -28,7 +28,7 @@ pub(super) fn quoted(statement: &mut Statement) -> Vec<String> {
 pub(super) fn explained(error: SqlError, quoted: &[String]) -> SqlError {
     let missing = |name: &&String| error.message() == format!("there is no column `{name}`");
     match quoted.iter().find(missing) {
-        Some(name) if error.kind() == SqlErrorKind::Unknown => {
+        Some(name) if error.kind() == SqlErrorKind::Unknown && !error.has_guess() => {
             let text = name.replace('\'', "''");
             error.hint(format!("double quotes are for names; text stands in single quotes: '{text}'"))
         }

@@ -27,7 +27,6 @@ const NAMES: &[(&str, &str)] = &[
     ("list_value", "make_array"),
     ("listagg", "string_agg"),
     ("prefix", "starts_with"),
-    ("regexp_full_match", "regexp_like"),
     ("regexp_matches", "regexp_like"),
     ("split", "string_to_array"),
     ("str_split", "string_to_array"),

@@ -135,7 +135,7 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
             "SELECT p.source, label FROM pool p JOIN labels USING (id) ORDER BY p.row",
             "code | good\nchat | bad",
         ),
-        ("SELECT id FROM pool JOIN labels USING (id) JOIN marks USING (id)", "p2"),
+        ("SELECT p.id FROM pool p JOIN labels l ON p.id = l.id JOIN marks m ON m.id = p.id", "p2"),
         ("SELECT count(*) FROM labels", "2"),
         ("SELECT sum(weight) FROM labels WHERE label = 'good'", "0.5"),
         ("SELECT tags[1] FROM marks WHERE id = 'p2'", "x"),
