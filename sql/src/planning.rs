@@ -19,7 +19,7 @@ use super::error::{SqlError, SqlErrorKind};
 use super::from_first;
 use super::guard;
 use super::ordinals;
-use super::quotes;
+use super::quotes::Names;
 use super::session::Limits;
 use super::views;
 use super::virtuals::Asked;
@@ -95,9 +95,9 @@ pub(super) async fn logical(
     dialect::expand_columns(&state, &mut statement, &translate).await?;
     dialect::expand_summary(&state, &mut statement, &translate).await?;
     ordinals::resolve(&mut statement);
-    let quoted = quotes::quoted(&mut statement);
+    let names = Names::of(&mut statement);
     let logical = state.statement_to_plan(statement).await;
-    let logical = logical.map_err(|error| quotes::explained(translate(error), &quoted))?;
+    let logical = logical.map_err(|error| names.explain(translate(error)))?;
     let logical = match state.config().get_extension::<Budget>() {
         Some(budget) => bounds::rewrite(logical, &budget).map_err(translate)?,
         None => logical,

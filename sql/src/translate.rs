@@ -103,6 +103,9 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
     if let Some(name) = between(&text, "Placeholder '", "' was not provided a value") {
         return SqlError::invalid(format!("the parameter {name} has no value"));
     }
+    if let Some(misused) = misused(&text) {
+        return misused;
+    }
     match error {
         DataFusionError::SQL(..) => {
             let text = text
@@ -125,7 +128,10 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
         }
         DataFusionError::Plan(_) => plan_error(&text, tables),
         DataFusionError::NotImplemented(_) => {
-            SqlError::invalid(format!("not supported: {}", lower_first(without_tree(&text))))
+            let text = without_tree(&text);
+            let count = text.starts_with("FETCH") || text.starts_with("TOP");
+            SqlError::invalid(format!("not supported: {}", lower_first(text)))
+                .maybe_hint(count.then(|| "write LIMIT n".to_owned()))
         }
         DataFusionError::ExecutionJoin(_) | DataFusionError::Internal(_) => {
             SqlError::new(SqlErrorKind::Failed, format!("the query engine failed: {text}"))
@@ -164,6 +170,25 @@ fn plan_error(text: &str, tables: &[String]) -> SqlError {
         return unknown.maybe_hint(guess.map(|g| format!("did you mean `{g}`?")));
     }
     SqlError::invalid(text.to_string())
+}
+
+/// Columns outside of a grouping, and values of types that a function does not take.
+fn misused(text: &str) -> Option<SqlError> {
+    if let Some(column) = between(text, "column \"", "\" must appear in the GROUP BY clause") {
+        let column = column.rsplit_once('.').map_or(column, |(_, name)| name);
+        let misused = SqlError::invalid(format!(
+            "column `{column}` is neither in GROUP BY nor in an aggregate function"
+        ));
+        return Some(misused.hint(format!("add it to GROUP BY, write any_value({column}), or GROUP BY ALL")));
+    }
+    if let Some(call) = between(text, "given name and argument types '", "'") {
+        let name = call.split('(').next().unwrap_or(call);
+        let misused = SqlError::invalid(format!("{name}() does not take these types: {call}"));
+        return Some(
+            misused.hint("CAST(x AS DOUBLE) makes a number of text, CAST(x AS VARCHAR) text of a number"),
+        );
+    }
+    None
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
@@ -231,7 +256,10 @@ fn tidy(text: &str) -> String {
     while let Some(shorter) = PREFIXES.iter().find_map(|p| rest.strip_prefix(p)) {
         rest = shorter.trim_start();
     }
-    rest.trim_end_matches("\nThis issue was likely caused by a bug in DataFusion's code. Please help us to resolve this by filing a bug report in our issue tracker: https://github.com/apache/datafusion/issues").to_string()
+    rest.split("\nThis issue was likely caused by a bug in DataFusion's code.")
+        .next()
+        .unwrap_or(rest)
+        .to_string()
 }
 
 fn lower_first(text: &str) -> String {

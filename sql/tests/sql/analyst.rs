@@ -180,6 +180,10 @@ async fn errors_are_one_line_that_says_how_to_write_it() {
         ("SELECT \"Topi\" FROM pool", "\"Topic\""),
         ("SELECT * FROM pool p, extra e USING SAMPLE 3", "TABLESAMPLE"),
         ("selec id from pool", "syntax error at selec"),
+        ("SELECT source, id FROM pool GROUP BY source", "any_value(id)"),
+        ("SELECT sum(source) FROM pool", "sum() does not take these types: sum(Utf8)"),
+        ("SELECT row AS r, r + 1 FROM pool", "given with AS"),
+        ("SELECT TOP 5 id FROM pool", "write LIMIT n"),
     ] {
         let error = slt::run(&session, sql).await.unwrap_err().to_string();
         assert!(error.contains(says), "{sql}: {error}");
