@@ -160,7 +160,7 @@ mod tests {
         let values = Arc::new(Float64Array::from(vec![-0.1, 0.0, 0.5, 0.999, 1.0])) as ArrayRef;
         let parts = Arc::new(Int64Array::from(vec![4; 5])) as ArrayRef;
         let found = buckets(&[values, column(0.0), column(1.0), parts]).unwrap();
-        assert_eq!(found.as_primitive::<Int64Type>().values(), &[0, 1, 3, 4, 5]);
+        assert_eq!(found.as_primitive::<Int64Type>().values().to_vec(), [0, 1, 3, 4, 5]);
     }
 
     #[test]
