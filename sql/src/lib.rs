@@ -35,6 +35,7 @@ mod influence;
 mod leaf;
 mod literals;
 mod live;
+mod measured;
 mod notes;
 mod ordinals;
 pub mod output;

@@ -24,8 +24,9 @@ use super::counts::{self, Counted};
 use super::distinct::Distinct;
 use super::error::SqlError;
 use super::leaf::{Each, Fetch, Rows, Want, keep};
+use super::measured::{self, Measured};
 use super::union::Source;
-use super::virtuals::{self, Asked, Measured, Virtual};
+use super::virtuals::{self, Asked, Virtual};
 
 /// Where the values of a column come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +128,7 @@ impl SampleTable {
         add(Cell::Record, "record".into(), DataType::Utf8, true);
         for column in asked.columns().filter(|column| !taken.iter().any(|name| name == column.name())) {
             if !column.is_of_record() {
-                let feature = virtuals::feature(&table.snapshot, &table.dataset.name, column);
+                let feature = measured::feature(&table.snapshot, &table.dataset.name, column);
                 let Some(feature) = feature else { continue };
                 table.measured.push(Measured::new(column, feature));
             }

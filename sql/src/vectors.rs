@@ -17,10 +17,11 @@ use super::blocking::Demand;
 use super::error::SqlError;
 use super::influence::Source;
 use super::leaf::{Each, Fetch, Rows, RowsTable, Want};
+use super::measured::norm;
 use super::samples::{Cell, SampleTable, arrow};
 use super::tokens::{TokenTexts, distinct};
 use super::union;
-use super::virtuals::{Asked, norm};
+use super::virtuals::Asked;
 use gstore_query::hint::{listing, nearest};
 
 /// Options of `vectors()`: its two arguments by name.

@@ -132,20 +132,8 @@ fn conditions_choose_the_candidates_of_a_selection() {
     let place = place();
     let select = |condition: &str, output: &str| {
         place.run(&[
-            "select",
-            "--pool",
-            "pool",
-            "--target",
-            "pool",
-            "--top",
-            "5",
-            "--where",
-            condition,
-            "-o",
-            output,
-            "--scores",
-            "none.csv",
-            "--force",
+            "select", "--pool", "pool", "--target", "pool", "--top", "5", "--where", condition, "-o", output,
+            "--scores", "none.csv", "--force",
         ])
     };
     let done = select("source = 'b' AND prompt LIKE 'Is 1%'", "b.jsonl");
