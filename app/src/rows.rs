@@ -77,7 +77,7 @@ pub fn find_rows(
 }
 
 /// Live rows for which a condition is true.
-fn matching(
+pub(crate) fn matching(
     snapshot: &Arc<Snapshot>,
     dataset: &str,
     condition: &str,
@@ -86,11 +86,12 @@ fn matching(
 ) -> Result<RowSet, FindError> {
     check_form(condition).map_err(FindError::Form)?;
     let name = DatasetName::try_from(dataset)?;
+    gstore_sql::check_condition(condition)?;
     let runner = SqlRunner::new(Arc::clone(snapshot), SqlOptions { threads, ..SqlOptions::default() })?;
     // A separate line, so that a comment at the end of the condition hides nothing.
     let sql = format!("SELECT \"row\" FROM \"{name}\" WHERE (\n{condition}\n)");
     let mut rows = Vec::new();
-    for batch in runner.run(&sql, cancel)? {
+    for batch in runner.run(&sql, cancel).map_err(|error| error.further_up(1))? {
         rows.extend_from_slice(batch?.column(0).as_primitive::<UInt64Type>().values());
     }
     Ok(RowSet::from_rows(rows))

@@ -45,6 +45,7 @@ fn a_pool_is_ingested_and_asked() {
         top,
         order,
         rules,
+        condition: None,
         rank_all: false,
     };
     let mut work = Work::silent("test");

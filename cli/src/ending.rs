@@ -73,6 +73,10 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
         _ => None,
     };
     Ok(match (named, args.format) {
+        // Lines may be of any kind of text: records as they were added are JSON lines.
+        (Some((_, Format::Table | Format::Csv | Format::Tsv | Format::Json)), Some(Format::Lines)) => {
+            Format::Lines
+        }
         // Any text may be called .txt.
         (Some((_, Format::Table)), Some(asked @ (Format::Csv | Format::Tsv | Format::Json))) => asked,
         (Some((path, named)), Some(asked)) if named != asked => bail!(UsageError(format!(

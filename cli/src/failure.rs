@@ -157,6 +157,7 @@ fn is_damage(error: &anyhow::Error) -> bool {
         gstore_store::CompactError,
         gstore_store::GcError,
         gstore_store::TagError,
+        gstore_store::ViewError,
         gstore_store::CreateError,
         gstore_store::OpenError,
         gstore_store::ReadError,

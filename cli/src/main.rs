@@ -90,6 +90,7 @@ fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
         Command::Info(args) => commands::info::run(&context, &args),
         Command::Snapshots(args) => commands::snapshots::run(&context, &args),
         Command::Tag(args) => commands::tag::run(&context, &args),
+        Command::View(args) => commands::view::run(&context, &args),
         Command::Delete(args) => commands::delete::run(&context, &args),
         Command::Drop(args) => commands::drop::run(&context, &args),
         Command::Revert(args) => commands::revert::run(&context, &args),

@@ -40,6 +40,8 @@ pub fn words(remedy: &Remedy<'_>) -> String {
             "DELETE" | "TRUNCATE" => "delete",
             "DROP TABLE" => "drop",
             "CREATE INDEX" => "index",
+            "CREATE VIEW" => "view create",
+            "DROP VIEW" => "view drop",
             "VACUUM" => "compact",
             _ => "add",
         }
@@ -98,6 +100,7 @@ mod tests {
             (Remedy::InsteadOf("DELETE"), "`gstore delete`"),
             (Remedy::InsteadOf("DROP TABLE"), "`gstore drop`"),
             (Remedy::InsteadOf("CREATE INDEX"), "`gstore index`"),
+            (Remedy::InsteadOf("CREATE VIEW"), "`gstore view create`"),
             (Remedy::InsteadOf("VACUUM"), "`gstore compact`"),
         ] {
             assert_eq!(words(&remedy), expected);

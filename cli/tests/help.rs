@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "demo",
     "add",
     "ingest",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 16] = [
     "info",
     "snapshots",
     "verify",
+    "view",
     "serve",
     "token",
     "completions",

@@ -1,7 +1,7 @@
 //! The names a query can use: a table for each dataset, and the system tables in the schema `gstore`.
 //!
 //! Tables are made when a statement names them, so a session over thousands of datasets opens as
-//! fast as one over none.
+//! fast as one over none. Views are no tables here: a statement that names one has its text put in (`views`).
 
 use std::sync::Arc;
 
@@ -12,10 +12,13 @@ use datafusion::catalog::{
 use datafusion::error::Result as DfResult;
 use gstore_store::Snapshot;
 
+use super::error::SqlError;
 use super::leaf::RowsTable;
 use super::live::{Live, LiveTable};
+use super::own::OwnTable;
 use super::samples::SampleTable;
 use super::system;
+use super::virtuals::Asked;
 
 /// The one catalog.
 pub const CATALOG: &str = "store";
@@ -26,36 +29,65 @@ pub const SYSTEM: &str = "gstore";
 
 /// What `SHOW TABLES` asks: the engine's own answer lists its information schema too.
 pub(crate) const SHOW_TABLES: &str = "SELECT table_schema AS schema, table_name AS name FROM information_schema.tables \
-     WHERE table_schema <> 'information_schema' ORDER BY table_schema, table_name";
+     WHERE table_schema <> 'information_schema' UNION ALL SELECT 'view', name FROM gstore.views ORDER BY 1, 2";
 
-/// Every table by the name a query would use, for hints.
-pub(crate) fn table_names(snapshot: &Snapshot, live: &[Arc<dyn LiveTable>]) -> Vec<String> {
-    let qualified = |(schema, name): (&str, String)| match schema {
-        DATA => name,
-        _ => format!("{schema}.{name}"),
-    };
-    tables(snapshot, live).into_iter().map(qualified).collect()
+/// What the tables of a session are made from.
+#[derive(Clone)]
+pub(crate) struct Tables {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) live: Vec<Arc<dyn LiveTable>>,
+    /// Files of whoever opened the session.
+    pub(crate) own: Vec<OwnTable>,
 }
 
-/// Every table by the name of its schema and its own.
-pub(crate) fn tables(snapshot: &Snapshot, live: &[Arc<dyn LiveTable>]) -> Vec<(&'static str, String)> {
-    let datasets = snapshot.datasets().iter().map(|d| (DATA, d.name.clone()));
-    datasets.chain(system_names(live).map(|name| (SYSTEM, name.to_owned()))).collect()
+impl Tables {
+    /// Refuses names that two tables have.
+    pub(crate) fn check(&self) -> Result<(), SqlError> {
+        for (i, own) in self.own.iter().enumerate() {
+            let name = own.name();
+            let known = self.snapshot.datasets().iter().any(|d| d.name == name)
+                || self.snapshot.views().iter().any(|v| v.name == name)
+                || self.own.iter().take(i).any(|other| other.name() == name);
+            if known {
+                let why = format!("the name `{name}` of {} is taken", own.path().display());
+                return Err(SqlError::invalid(why).hint("give the file another name"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every table and view by the name a query would use, for hints.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let qualified = |(schema, name): (&str, String)| match schema {
+            DATA => name,
+            _ => format!("{schema}.{name}"),
+        };
+        let views = self.snapshot.views().iter().map(|view| view.name.clone());
+        self.all().into_iter().map(qualified).chain(views).collect()
+    }
+
+    /// Every table by the name of its schema and its own.
+    pub(crate) fn all(&self) -> Vec<(&'static str, String)> {
+        let datasets = self.snapshot.datasets().iter().map(|d| (DATA, d.name.clone()));
+        let own = self.own.iter().map(|own| (DATA, own.name().to_owned()));
+        datasets.chain(own).chain(system_names(&self.live).map(|name| (SYSTEM, name.to_owned()))).collect()
+    }
+
+    /// The catalogs of a session, or of a statement that names virtual columns.
+    pub(crate) fn catalogs(&self, asked: Asked) -> Arc<dyn CatalogProviderList> {
+        let list = MemoryCatalogProviderList::new();
+        let Self { snapshot, live, own } = self.clone();
+        let catalog = StoreCatalog {
+            data: Arc::new(DataSchema { snapshot: Arc::clone(&snapshot), own, asked }),
+            system: Arc::new(SystemSchema { snapshot, live }),
+        };
+        list.register_catalog(CATALOG.to_string(), Arc::new(catalog));
+        Arc::new(list)
+    }
 }
 
 fn system_names(live: &[Arc<dyn LiveTable>]) -> impl Iterator<Item = &'static str> {
     system::NAMES.into_iter().chain(live.iter().map(|table| table.name()))
-}
-
-/// The catalogs of a session.
-pub(crate) fn list(snapshot: Arc<Snapshot>, live: Vec<Arc<dyn LiveTable>>) -> Arc<dyn CatalogProviderList> {
-    let list = MemoryCatalogProviderList::new();
-    let catalog = StoreCatalog {
-        data: Arc::new(DataSchema { snapshot: Arc::clone(&snapshot) }),
-        system: Arc::new(SystemSchema { snapshot, live }),
-    };
-    list.register_catalog(CATALOG.to_string(), Arc::new(catalog));
-    Arc::new(list)
 }
 
 #[derive(Debug)]
@@ -80,6 +112,8 @@ impl CatalogProvider for StoreCatalog {
 
 struct DataSchema {
     snapshot: Arc<Snapshot>,
+    own: Vec<OwnTable>,
+    asked: Asked,
 }
 
 struct SystemSchema {
@@ -102,19 +136,23 @@ impl std::fmt::Debug for SystemSchema {
 #[async_trait]
 impl SchemaProvider for DataSchema {
     fn table_names(&self) -> Vec<String> {
-        self.snapshot.datasets().iter().map(|d| d.name.clone()).collect()
+        let own = self.own.iter().map(|own| own.name().to_owned());
+        self.snapshot.datasets().iter().map(|d| d.name.clone()).chain(own).collect()
     }
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        if let Some(own) = self.own.iter().find(|own| own.name() == name) {
+            return Ok(Some(Arc::new(RowsTable(Arc::new(own.clone())))));
+        }
         let dataset = self.snapshot.datasets().iter().find(|d| d.name == name);
         Ok(dataset.map(|dataset| {
-            let table = SampleTable::of_dataset(Arc::clone(&self.snapshot), Arc::clone(dataset));
+            let table = SampleTable::of_dataset(Arc::clone(&self.snapshot), Arc::clone(dataset), self.asked);
             Arc::new(RowsTable(Arc::new(table))) as _
         }))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.snapshot.datasets().iter().any(|d| d.name == name)
+        self.snapshot.datasets().iter().any(|d| d.name == name) || self.own.iter().any(|o| o.name() == name)
     }
 }
 

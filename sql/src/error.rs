@@ -121,6 +121,14 @@ impl SqlError {
         self
     }
 
+    /// The same for a text that has fewer lines before it than the statement that ran.
+    pub fn further_up(mut self, lines: u64) -> Self {
+        if let Some((line, _)) = &mut self.position {
+            *line = line.saturating_sub(lines).max(1);
+        }
+        self
+    }
+
     fn at_span(self, span: Option<Span>) -> Self {
         match span {
             Some(s) => self.at(s.start.line, s.start.column),
@@ -140,6 +148,16 @@ impl SqlError {
             DataFusionError::External(inner) => inner.downcast_ref::<Self>()?.argument,
             _ => None,
         }
+    }
+
+    /// The message, without its place and its hint.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Whether the hint names what was probably meant.
+    pub(crate) fn has_guess(&self) -> bool {
+        self.hint.as_ref().is_some_and(|hint| hint.starts_with("did you mean"))
     }
 
     /// What sort of failure this is.

@@ -15,10 +15,12 @@ use datafusion::logical_expr::planner::{
 };
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{
-    Expr as Ast, FunctionArg, FunctionArgExpr, ObjectName, Spanned, TableAlias, TableFactor, Value,
+    BinaryOperator, Expr as Ast, FunctionArg, FunctionArgExpr, ObjectName, Spanned, TableAlias, TableFactor,
+    Value,
 };
 
 use super::args::check_name;
+use super::dialect;
 use super::error::SqlError;
 
 /// Table functions of a session, those of the engine included.
@@ -44,6 +46,10 @@ impl RelationPlanner for FunctionPlanner {
         relation: TableFactor,
         cx: &mut dyn RelationPlannerContext,
     ) -> Result<RelationPlanning> {
+        let relation = match dialect::sampled(relation, cx)? {
+            RelationPlanning::Original(relation) => *relation,
+            planned => return Ok(planned),
+        };
         let call = match refuse_ignored(relation)? {
             TableFactor::Table { name, args: Some(args), alias, .. } => Call { name, args: args.args, alias },
             TableFactor::Function { name, args, alias, .. } => Call { name, args, alias },
@@ -66,9 +72,6 @@ impl RelationPlanner for FunctionPlanner {
 /// than the one asked for.
 fn refuse_ignored(relation: TableFactor) -> Result<TableFactor> {
     let ignored = match &relation {
-        TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
-            "TABLESAMPLE"
-        }
         TableFactor::Table { version: Some(_), .. } => "a version of a table",
         TableFactor::Table { with_ordinality: true, .. }
         | TableFactor::Function { with_ordinality: true, .. } => "WITH ORDINALITY",
@@ -144,6 +147,13 @@ fn constant(
             _ => column,
         };
         return Err(placed(column.into(), place));
+    }
+    if let Ast::BinaryOp { left, op: BinaryOperator::Eq, right } = &ast
+        && let Ast::Identifier(name) = &**left
+    {
+        let option =
+            SqlError::invalid(format!("options are written {name} => {right}, not {name} = {right}"));
+        return Err(placed(option.into(), place));
     }
     if let Some(number) = number_beside_text(&ast) {
         let mixed = SqlError::invalid(format!(

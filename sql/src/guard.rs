@@ -16,28 +16,49 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use gstore_core::Remedy;
 
+use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
 
 /// Longest statement, in bytes. Long lists of ids fit; a megabyte of text is a mistake.
 pub const MAX_SQL_BYTES: usize = 1 << 20;
 /// Most operators (arithmetic, comparison, AND, OR, UNION, JOIN, casts) of one statement.
 pub const MAX_OPERATORS: usize = 600;
+/// Most levels of nesting, as the parser of statements has it.
+const NESTING: usize = 50;
 /// Most tables and table functions one statement may name.
 pub const MAX_RELATIONS: usize = 100;
 
 /// Parses one statement and refuses what is not a small read-only query.
 pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
+    let generic = GenericDialect {};
+    let tokens = tokens(sql)?;
+    let mut statements = DFParserBuilder::new(tokens)
+        .with_dialect(&generic)
+        .build()
+        .and_then(|mut p| p.parse_statements())
+        .map_err(|e| SqlError::from_datafusion(e, &[]))?;
+    let statement = match (statements.pop_front(), statements.is_empty()) {
+        (Some(one), true) => one,
+        (None, _) => return Err(SqlError::new(SqlErrorKind::Syntax, "there is no statement".into())),
+        (Some(_), false) => return Err(SqlError::refused("only one statement is allowed here".into())),
+    };
+    check(&statement)?;
+    Ok(statement)
+}
+
+/// The tokens of a text of bearable size.
+fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
     if sql.len() > MAX_SQL_BYTES {
         return Err(SqlError::refused(format!(
             "the statement has {} bytes, more than the {MAX_SQL_BYTES} allowed",
             sql.len()
         )));
     }
-    let dialect = GenericDialect {};
-    let tokens = Tokenizer::new(&dialect, sql)
+    let tokens = Tokenizer::new(&GenericDialect {}, sql)
         .tokenize_with_location()
         .map_err(|e| SqlError::new(SqlErrorKind::Syntax, e.message).at(e.location.line, e.location.column))?;
     let operators = tokens.iter().filter(|t| is_operator(&t.token)).count();
@@ -47,18 +68,27 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
         ))
         .hint("a long chain of `= .. OR = ..` is better written as `IN (..)`"));
     }
-    let mut statements = DFParserBuilder::new(sql)
-        .with_dialect(&dialect)
-        .build()
-        .and_then(|mut p| p.parse_statements())
-        .map_err(|e| SqlError::from_datafusion(e, &[]))?;
-    let statement = match (statements.pop_front(), statements.is_empty()) {
-        (Some(one), true) => one,
-        (None, _) => return Err(SqlError::new(SqlErrorKind::Syntax, "there is no statement".into())),
-        (Some(_), false) => return Err(SqlError::refused("one statement at a time, please".into())),
-    };
-    check(&statement)?;
-    Ok(statement)
+    dialect::understood(tokens)
+}
+
+/// Whether a text is one expression, as it can stand after WHERE.
+///
+/// # Errors
+/// Any other text: one that ends the expression early would mean something else inside a statement.
+pub fn check_condition(text: &str) -> Result<(), SqlError> {
+    let mut parser = Parser::new(&GenericDialect {})
+        .with_recursion_limit(NESTING)
+        .with_tokens_with_locations(tokens(text)?);
+    parser.parse_expr().map_err(|e| SqlError::from_datafusion(e.into(), &[]))?;
+    let after = parser.peek_token();
+    match after.token {
+        Token::EOF => Ok(()),
+        token => {
+            let place = after.span.start;
+            let why = format!("syntax error at {token}: the condition ends before it");
+            Err(SqlError::new(SqlErrorKind::Syntax, why).at(place.line, place.column))
+        }
+    }
 }
 
 fn is_operator(token: &Token) -> bool {
@@ -150,7 +180,8 @@ fn check_query(query: &Query) -> Result<(), SqlError> {
     body(&query.body)
 }
 
-fn check_relations(sql: &Sql) -> Result<(), SqlError> {
+/// Refuses a statement that names too many tables.
+pub(crate) fn check_relations(sql: &Sql) -> Result<(), SqlError> {
     let mut named = 0usize;
     let _ = visit_relations(sql, |_| {
         named += 1;
@@ -188,7 +219,7 @@ fn written(what: &str) -> SqlError {
 }
 
 /// Statements for which there is a job.
-const CHANGES: [&str; 11] = [
+const CHANGES: [&str; 13] = [
     "INSERT",
     "UPDATE",
     "MERGE",
@@ -199,6 +230,8 @@ const CHANGES: [&str; 11] = [
     "DROP TABLE",
     "ALTER TABLE",
     "CREATE INDEX",
+    "CREATE VIEW",
+    "DROP VIEW",
     "VACUUM",
 ];
 

@@ -3,6 +3,8 @@
 //! - [`SqlSession`]: one snapshot, read by SQL; [`SqlSession::run`] plans and starts one statement
 //! - [`Parameters`]: values for the parameters of a statement
 //! - [`SqlRunner`]: the same for a program without an async runtime
+//! - [`OwnTable`]: a file of the caller's as a table, which no statement can name by itself
+//! - [`statements`]: the statements of a text; [`check_view`]: whether one can be saved as a view
 //! - [`output`]: a result as a table, CSV, JSON lines, Parquet or Arrow
 //!
 //! Invariants
@@ -20,22 +22,27 @@ mod caught;
 mod cooperative;
 mod counts;
 mod describe;
+mod dialect;
 mod distinct;
 mod engine;
 mod error;
 mod filter;
 mod from_first;
 mod function;
+mod functions;
 mod guard;
 mod influence;
 mod leaf;
 mod literals;
 mod live;
+mod measured;
 mod notes;
 mod ordinals;
 pub mod output;
+mod own;
 mod parameters;
 mod planning;
+mod quotes;
 mod runner;
 mod samples;
 mod scan;
@@ -45,6 +52,8 @@ mod tokens;
 mod translate;
 mod union;
 mod vectors;
+mod views;
+mod virtuals;
 mod window;
 
 use std::sync::Arc;
@@ -56,13 +65,27 @@ use gstore_store::Snapshot;
 pub use catalog::{CATALOG, DATA, SYSTEM};
 pub use describe::Description;
 pub use error::{SqlError, SqlErrorKind};
-pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES};
+pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES, check_condition};
 pub use live::{Asker, LiveTable};
 pub use notes::{InfluenceNote, Notes, RunNotes};
+pub use own::OwnTable;
 pub use parameters::{MAX_PARAMETERS, Parameters};
 pub use runner::{SqlRows, SqlRunner};
 pub use session::{Asked, SqlOptions, SqlResult, SqlSession, SqlStream};
 pub use window::Window;
+
+/// The statements of a text, in their places; empty ones are left out.
+pub fn statements(text: &str) -> Vec<String> {
+    dialect::statements(text)
+}
+
+/// Whether a text can be saved as a view: one query without parameters.
+///
+/// # Errors
+/// Any other text.
+pub fn check_view(sql: &str) -> Result<(), SqlError> {
+    views::check(sql)
+}
 
 /// The table functions of a session.
 fn table_functions(

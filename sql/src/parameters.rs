@@ -297,7 +297,8 @@ pub(crate) fn placeholder(expr: &Ast) -> Option<&str> {
     }
 }
 
-fn inner(statement: &mut Statement) -> Option<&mut Sql> {
+/// The statement that a parsed text holds, of one that is explained too.
+pub(crate) fn inner(statement: &mut Statement) -> Option<&mut Sql> {
     match statement {
         Statement::Statement(sql) => Some(sql),
         Statement::Explain(explain) => inner(&mut explain.statement),

@@ -2,6 +2,7 @@
 //!
 //! Planning recurses over the statement, so it has a thread with a large stack.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::execution::SessionState;
@@ -12,13 +13,17 @@ use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement;
 
 use super::bounds::{self, Asking, Budget};
-use super::catalog;
+use super::catalog::{self, Tables};
 use super::cooperative::cooperative;
+use super::dialect::{self, Headings};
 use super::error::{SqlError, SqlErrorKind};
 use super::from_first;
 use super::guard;
 use super::ordinals;
+use super::quotes::Names;
 use super::session::Limits;
+use super::views;
+use super::virtuals::Asked;
 use super::window::Window;
 
 /// Planning a statement of [`guard::MAX_OPERATORS`] operators stays far below this, also without
@@ -56,6 +61,7 @@ pub(super) async fn plan(
     window: Option<&Window>,
     tables: &[String],
 ) -> Result<Planned, SqlError> {
+    let headings = Headings::of(&statement);
     let logical = logical(state, statement, tables).await?;
     let logical = match window {
         Some(window) => window.of(logical)?,
@@ -68,7 +74,7 @@ pub(super) async fn plan(
     let asking = asking(state);
     let (plan, rows) =
         bounds::counted(plan).and_then(|plan| bounds::repeated(plan, asking)).map_err(translate)?;
-    let plan = cooperative(plan).map_err(translate)?;
+    let plan = cooperative(plan).and_then(|plan| dialect::renamed(plan, &headings)).map_err(translate)?;
     if let Some(budget) = state.config().get_extension::<Budget>() {
         budget.planned();
     }
@@ -94,9 +100,23 @@ pub(super) async fn logical(
     if guard::is_show_tables(&statement) {
         statement = guard::parse(catalog::SHOW_TABLES)?;
     }
+    let all = state.config().get_extension::<Tables>();
+    if let Some(all) = &all {
+        views::expand(&mut statement, &all.snapshot)?;
+    }
     from_first::resolve(&mut statement);
+    dialect::resolve(&mut statement);
+    let asked = Asked::of(&mut statement);
+    let state = match all.filter(|_| !asked.is_empty()) {
+        Some(all) => Cow::Owned(with_columns(state, &all, asked)),
+        None => Cow::Borrowed(state),
+    };
+    dialect::expand_columns(&state, &mut statement, &translate).await?;
+    dialect::expand_summary(&state, &mut statement, &translate).await?;
     ordinals::resolve(&mut statement);
-    let logical = state.statement_to_plan(statement).await.map_err(translate)?;
+    let names = Names::of(&mut statement);
+    let logical = state.statement_to_plan(statement).await;
+    let logical = logical.map_err(|error| names.explain(translate(error)))?;
     let logical = match state.config().get_extension::<Budget>() {
         Some(budget) => bounds::rewrite(logical, &budget).map_err(translate)?,
         None => logical,
@@ -116,4 +136,12 @@ pub(super) async fn logical(
         .verify_plan(&logical)
         .map_err(translate)?;
     Ok(logical)
+}
+
+/// The state with tables that have these virtual columns.
+fn with_columns(state: &SessionState, tables: &Tables, asked: Asked) -> SessionState {
+    let mut state = state.clone();
+    state.register_catalog_list(tables.catalogs(asked));
+    state.config_mut().set_extension(Arc::new(asked));
+    state
 }

@@ -49,6 +49,16 @@ impl SqlRunner {
         &self.session
     }
 
+    /// The columns that a statement without parameters gives. It is planned and not run.
+    ///
+    /// # Errors
+    /// A statement that cannot be planned.
+    pub fn columns(&self, sql: &str, cancel: &Cancel) -> Result<SchemaRef, SqlError> {
+        let runtime = self.runtime.as_ref().ok_or_else(|| SqlError::internal("the runner is gone"))?;
+        let _inside = runtime.enter();
+        unless(cancel, self.session.columns(sql, &Parameters::default()))?
+    }
+
     /// Starts one statement. Raising `cancel` ends it and its rows with an error of the kind
     /// [`SqlErrorKind::Cancelled`].
     pub fn run<'a>(&'a self, sql: &str, cancel: &'a Cancel) -> Result<SqlRows<'a>, SqlError> {

@@ -24,7 +24,9 @@ use super::counts::{self, Counted};
 use super::distinct::Distinct;
 use super::error::SqlError;
 use super::leaf::{Each, Fetch, Rows, Want, keep};
+use super::measured::{self, Measured};
 use super::union::Source;
+use super::virtuals::{self, Asked, Virtual};
 
 /// Where the values of a column come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(crate) enum Cell {
     Tokens,
     ScoredTokens,
     Truncated,
+    /// A column that is there because the statement names it.
+    Virtual(Virtual),
 }
 
 impl Cell {
@@ -47,8 +51,14 @@ impl Cell {
             Self::Id => Some("id"),
             Self::Record => Some("record"),
             Self::Metadata(name) => Some(name),
+            Self::Virtual(column) => column.is_of_record().then_some("record"),
             Self::Tokens | Self::ScoredTokens | Self::Truncated => None,
         }
+    }
+
+    /// Whether it is counted by an encoding.
+    fn is_counted(&self) -> bool {
+        matches!(self, Self::Tokens | Self::ScoredTokens | Self::Truncated)
     }
 }
 
@@ -62,6 +72,8 @@ pub(crate) struct SampleTable {
     /// Kept open: rows are fetched in many small requests, and each file's metadata is read once.
     samples: OnceLock<SampleReader>,
     counts: OnceLock<EncodingReader>,
+    /// The features that columns are read from.
+    measured: Vec<Measured>,
 }
 
 impl fmt::Debug for SampleTable {
@@ -71,8 +83,14 @@ impl fmt::Debug for SampleTable {
 }
 
 impl SampleTable {
-    /// All columns of a dataset. `encoding` is the key of the encoding whose counts are shown.
-    pub(crate) fn new(snapshot: Arc<Snapshot>, dataset: Arc<DatasetPart>, encoding: Option<&str>) -> Self {
+    /// All columns of a dataset, and of the virtual ones those that are asked for. `encoding` is the key of the
+    /// encoding whose counts are shown.
+    pub(crate) fn new(
+        snapshot: Arc<Snapshot>,
+        dataset: Arc<DatasetPart>,
+        encoding: Option<&str>,
+        asked: Asked,
+    ) -> Self {
         let encoding = encoding.and_then(|key| dataset.encoding(key)).cloned();
         let mut table = Self {
             snapshot,
@@ -82,6 +100,7 @@ impl SampleTable {
             schema: Arc::new(Schema::empty()),
             samples: OnceLock::new(),
             counts: OnceLock::new(),
+            measured: Vec::new(),
         };
         let mut fields = Vec::new();
         let mut add = |cell: Cell, name: String, ty: DataType, nullable: bool| {
@@ -107,17 +126,26 @@ impl SampleTable {
             }
         }
         add(Cell::Record, "record".into(), DataType::Utf8, true);
+        for column in asked.columns().filter(|column| !taken.iter().any(|name| name == column.name())) {
+            if !column.is_of_record() {
+                let feature = measured::feature(&table.snapshot, &table.dataset.name, column);
+                let Some(feature) = feature else { continue };
+                table.measured.push(Measured::new(column, feature));
+            }
+            table.cells.push(Cell::Virtual(column));
+            fields.push(Field::new(column.name(), column.data_type(), true));
+        }
         table.schema = Arc::new(Schema::new(fields));
         table
     }
 
     /// The table of a dataset as a query sees it: with token counts where only one encoding has any.
-    pub(crate) fn of_dataset(snapshot: Arc<Snapshot>, dataset: Arc<DatasetPart>) -> Self {
+    pub(crate) fn of_dataset(snapshot: Arc<Snapshot>, dataset: Arc<DatasetPart>, asked: Asked) -> Self {
         let only = match dataset.encodings.as_slice() {
             [only] => Some(only.key.clone()),
             _ => None,
         };
-        Self::new(snapshot, dataset, only.as_deref())
+        Self::new(snapshot, dataset, only.as_deref(), asked)
     }
 
     pub(crate) fn cells(&self) -> &[Cell] {
@@ -143,7 +171,7 @@ impl SampleTable {
 
     /// The counts, if a column needs them.
     fn counts(&self, columns: &[usize]) -> Result<Option<&EncodingReader>, SqlError> {
-        let wanted = columns.iter().any(|c| self.cells.get(*c).is_some_and(|cell| cell.stored().is_none()));
+        let wanted = columns.iter().any(|c| self.cells.get(*c).is_some_and(Cell::is_counted));
         let Some(encoding) = self.encoding.as_ref().filter(|_| wanted) else { return Ok(None) };
         if let Some(open) = self.counts.get() {
             return Ok(Some(open));
@@ -204,19 +232,27 @@ impl SampleTable {
                 Cell::Tokens => counted.number(|c| c.tokens),
                 Cell::ScoredTokens => counted.number(|c| c.scored),
                 Cell::Truncated => counted.flag(|c| c.truncated),
-                stored_cell => {
-                    let name = stored_cell.stored().unwrap_or_default();
-                    let array = stored
-                        .column_by_name(name)
-                        .ok_or_else(|| SqlError::internal(&format!("column `{name}` was not read")))?;
-                    as_type(array, field.data_type())?
+                Cell::Virtual(column) if column.is_of_record() => {
+                    virtuals::of_records(*column, &stored_column(stored, "record", &DataType::Utf8)?)?
                 }
+                Cell::Virtual(column) => {
+                    let measured = self.measured.iter().find(|measured| measured.column == *column);
+                    let measured = measured.ok_or_else(|| SqlError::internal("a feature is lost"))?;
+                    measured.of_rows(&self.snapshot, row_numbers(stored)?)?
+                }
+                cell => stored_column(stored, cell.stored().unwrap_or_default(), field.data_type())?,
             };
             values.push(array);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(stored.num_rows()));
         RecordBatch::try_new_with_options(Arc::new(schema), values, &options).map_err(arrow)
     }
+}
+
+/// A column of the sample files in the type of the table.
+fn stored_column(stored: &RecordBatch, name: &str, ty: &DataType) -> Result<ArrayRef, SqlError> {
+    let array = stored.column_by_name(name);
+    as_type(array.ok_or_else(|| SqlError::internal(&format!("column `{name}` was not read")))?, ty)
 }
 
 fn missing(dataset: &str) -> SqlError {

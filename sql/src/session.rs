@@ -22,17 +22,20 @@ use gstore_query::influence::Encoder;
 use gstore_store::Snapshot;
 
 use super::bounds;
-use super::catalog;
+use super::catalog::{self, Tables};
 use super::caught::Caught;
 use super::describe::{self, Description};
 use super::engine::{physical_rules, plain, runtime_env};
 use super::error::SqlError;
 use super::function;
+use super::functions;
 use super::guard;
 use super::live::{Asker, LiveTable};
 use super::notes::{Notes, RunNotes};
+use super::own::OwnTable;
 use super::parameters::{self, Parameters};
 use super::planning::{Planned, apart, plan};
+use super::virtuals::Asked as AskedColumns;
 use super::window::Window;
 
 /// What a session may use.
@@ -47,12 +50,14 @@ pub struct SqlOptions {
     /// Who computes the vectors of samples that a question gives as text; without it, such
     /// a question is refused.
     pub encoder: Option<Arc<dyn Encoder>>,
+    /// Files that statements may read as tables. A program that answers others has none.
+    pub own: Vec<OwnTable>,
 }
 
 impl Default for SqlOptions {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Self { threads, memory_limit: 2 << 30, spill: None, encoder: None }
+        Self { threads, memory_limit: 2 << 30, spill: None, encoder: None, own: Vec::new() }
     }
 }
 
@@ -82,9 +87,8 @@ impl SqlResult {
 
 /// One snapshot of a store, read by SQL.
 pub struct SqlSession {
-    snapshot: Arc<Snapshot>,
+    tables: Arc<Tables>,
     context: SessionContext,
-    live: Vec<Arc<dyn LiveTable>>,
 }
 
 /// How a statement is asked, beside its text.
@@ -122,11 +126,14 @@ impl SqlSession {
         config.options_mut().sql_parser.collect_spans = true;
         let limits = Arc::new(Limits { threads, served: !live.is_empty() });
         config.set_extension(limits);
+        let tables = Arc::new(Tables { snapshot: Arc::clone(&snapshot), live, own: options.own.clone() });
+        tables.check()?;
+        config.set_extension(Arc::clone(&tables));
         let state = SessionStateBuilder::new()
             .with_default_features()
             .with_config(config)
             .with_runtime_env(runtime_env(&options)?)
-            .with_catalog_list(catalog::list(Arc::clone(&snapshot), live.clone()))
+            .with_catalog_list(tables.catalogs(AskedColumns::default()))
             .with_table_factories(HashMap::new())
             .with_physical_optimizer_rules(physical_rules())
             .build();
@@ -134,18 +141,19 @@ impl SqlSession {
         for (name, table) in super::table_functions(&snapshot, options.encoder.as_ref()) {
             context.register_udtf(name, table);
         }
+        functions::register(&context);
         context.register_relation_planner(function::planner()).map_err(plain)?;
-        Ok(Self { snapshot, context, live })
+        Ok(Self { tables, context })
     }
 
     /// The snapshot this session reads.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.snapshot
+        &self.tables.snapshot
     }
 
     /// The tables by the names of their schemas and their own, those of the datasets first.
     pub fn tables(&self) -> Vec<(&'static str, String)> {
-        catalog::tables(&self.snapshot, &self.live)
+        self.tables.all()
     }
 
     /// The columns of a table, as `SELECT *` gives them.
@@ -199,7 +207,7 @@ impl SqlSession {
     /// What a statement takes and gives, before its parameters have values.
     pub async fn describe(&self, sql: &str) -> Result<Description, SqlError> {
         let (state, tables) = (self.state()?, self.table_names());
-        let (sql, snapshot) = (sql.to_owned(), Arc::clone(&self.snapshot));
+        let (sql, snapshot) = (sql.to_owned(), Arc::clone(self.snapshot()));
         apart(move |runtime| runtime.block_on(describe::describe(&state, &sql, &tables, &snapshot))).await
     }
 
@@ -228,7 +236,7 @@ impl SqlSession {
 
     /// Every table by the name a statement would use, for hints.
     fn table_names(&self) -> Vec<String> {
-        catalog::table_names(&self.snapshot, &self.live)
+        self.tables.names()
     }
 }
 

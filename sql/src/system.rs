@@ -17,10 +17,11 @@ use super::error::SqlError;
 use super::leaf::{Rows, RowsTable};
 use super::samples::{Cell, SampleTable, arrow};
 use super::union::{Part, SampleUnion, Source};
+use super::virtuals::Asked;
 
 /// Names of the system tables.
-pub(crate) const NAMES: [&str; 8] =
-    ["checkpoints", "columns", "datasets", "features", "samples", "segments", "snapshots", "tags"];
+pub(crate) const NAMES: [&str; 9] =
+    ["checkpoints", "columns", "datasets", "features", "samples", "segments", "snapshots", "tags", "views"];
 
 /// The system table of a name.
 pub(crate) fn table(
@@ -35,6 +36,7 @@ pub(crate) fn table(
         "segments" => segments(snapshot.features()),
         "snapshots" => snapshots(snapshot)?,
         "tags" => tags(snapshot),
+        "views" => views(snapshot),
         "samples" => {
             return Ok(Some(Arc::new(RowsTable(Arc::new(all_samples(snapshot))))));
         }
@@ -98,7 +100,7 @@ fn columns(snapshot: &Arc<Snapshot>) -> Result<Batch, SqlError> {
     }
     let mut lines = Vec::new();
     for dataset in snapshot.datasets() {
-        let table = SampleTable::of_dataset(Arc::clone(snapshot), Arc::clone(dataset));
+        let table = SampleTable::of_dataset(Arc::clone(snapshot), Arc::clone(dataset), Asked::default());
         for (i, (cell, field)) in table.cells().iter().zip(table.schema().fields()).enumerate() {
             let key = match cell {
                 Cell::Metadata(name) => {
@@ -268,6 +270,15 @@ fn tags(snapshot: &Snapshot) -> Batch {
     ])
 }
 
+fn views(snapshot: &Snapshot) -> Batch {
+    let views = snapshot.views();
+    batch([
+        ("name", text(views.iter().map(|v| v.name.as_str())), Null::No),
+        ("statement", text(views.iter().map(|v| v.sql.as_str())), Null::No),
+        ("created", time(views.iter().map(|v| v.created)), Null::No),
+    ])
+}
+
 /// Milliseconds since 1970 as a time.
 fn time(values: impl IntoIterator<Item = u64>) -> ArrayRef {
     let values = values.into_iter().map(|t| i64::try_from(t).unwrap_or(i64::MAX));
@@ -287,7 +298,7 @@ fn all_samples(snapshot: &Arc<Snapshot>) -> SampleUnion {
     ]);
     let part = |dataset: &Arc<DatasetPart>, encoding: Option<&EncodingEntry>| {
         let key = encoding.map(|e| e.key.as_str());
-        let samples = SampleTable::new(Arc::clone(snapshot), Arc::clone(dataset), key);
+        let samples = SampleTable::new(Arc::clone(snapshot), Arc::clone(dataset), key, Asked::default());
         let sources = vec![
             samples.source(&Cell::Row),
             samples.source(&Cell::Id),

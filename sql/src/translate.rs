@@ -9,6 +9,7 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
 use super::error::{SqlError, SqlErrorKind};
+use gstore_core::Remedy;
 use gstore_query::hint::{listing, nearest};
 
 pub(super) fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
@@ -74,8 +75,12 @@ fn schema_error(error: SchemaError) -> SqlError {
                 }
             }
             let guess = nearest(&field.name, names.iter().copied());
+            if let Some(hint) = computed(&field.name) {
+                return unknown.hint(hint);
+            }
             unknown.hint(match guess {
-                Some(name) => format!("did you mean `{name}`?"),
+                Some(name) if is_plain(name) => format!("did you mean `{name}`?"),
+                Some(name) => format!("did you mean \"{name}\"? Such a name stands in double quotes"),
                 None => format!("there are {}", listing(names.iter().copied().take(40))),
             })
         }
@@ -98,6 +103,9 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
     if let Some(name) = between(&text, "Placeholder '", "' was not provided a value") {
         return SqlError::invalid(format!("the parameter {name} has no value"));
     }
+    if let Some(misused) = misused(&text) {
+        return misused;
+    }
     match error {
         DataFusionError::SQL(..) => {
             let text = text
@@ -108,10 +116,9 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
                 Some((message, place)) => {
                     let mut numbers = place.split(", Column: ").map(|n| n.trim().parse::<u64>().unwrap_or(0));
                     let (line, column) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-                    SqlError::new(SqlErrorKind::Syntax, format!("not understood: {}", lower_first(message)))
-                        .at(line, column)
+                    SqlError::new(SqlErrorKind::Syntax, syntax(message)).at(line, column)
                 }
-                None => SqlError::new(SqlErrorKind::Syntax, format!("not understood: {}", lower_first(text))),
+                None => SqlError::new(SqlErrorKind::Syntax, syntax(text)),
             }
         }
         DataFusionError::ResourcesExhausted(_) => {
@@ -121,7 +128,10 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
         }
         DataFusionError::Plan(_) => plan_error(&text, tables),
         DataFusionError::NotImplemented(_) => {
-            SqlError::invalid(format!("not supported: {}", lower_first(&text)))
+            let text = without_tree(&text);
+            let count = text.starts_with("FETCH") || text.starts_with("TOP");
+            SqlError::invalid(format!("not supported: {}", lower_first(text)))
+                .maybe_hint(count.then(|| "write LIMIT n".to_owned()))
         }
         DataFusionError::ExecutionJoin(_) | DataFusionError::Internal(_) => {
             SqlError::new(SqlErrorKind::Failed, format!("the query engine failed: {text}"))
@@ -152,19 +162,78 @@ fn plan_error(text: &str, tables: &[String]) -> SqlError {
     }
     if let Some(rest) = text.strip_prefix("Invalid function '") {
         let (name, help) = rest.split_once("'.").unwrap_or((rest, ""));
-        if name == "mod" {
-            return SqlError::unknown("there is no function `mod`".to_owned())
-                .hint("write `a % b` for the remainder");
+        let unknown = SqlError::unknown(format!("there is no function `{name}`"));
+        if let Some(table) = super::function::NAMES.into_iter().find(|table| *table == name) {
+            return unknown.hint(format!("it makes a table: write FROM {table}(..)"));
         }
-        let guess = between(help, "Did you mean '", "'?");
-        return SqlError::unknown(format!("there is no function `{name}`"))
-            .maybe_hint(guess.map(|g| format!("did you mean `{g}`?")));
+        let guess = between(help, "Did you mean '", "'?").filter(|guess| is_slip(name, guess));
+        return unknown.maybe_hint(guess.map(|g| format!("did you mean `{g}`?")));
     }
     SqlError::invalid(text.to_string())
 }
 
+/// Columns outside of a grouping, and values of types that a function does not take.
+fn misused(text: &str) -> Option<SqlError> {
+    if let Some(column) = between(text, "column \"", "\" must appear in the GROUP BY clause") {
+        let column = column.rsplit_once('.').map_or(column, |(_, name)| name);
+        let misused = SqlError::invalid(format!(
+            "column `{column}` is neither in GROUP BY nor in an aggregate function"
+        ));
+        return Some(misused.hint(format!("add it to GROUP BY, write any_value({column}), or GROUP BY ALL")));
+    }
+    if let Some(call) = between(text, "given name and argument types '", "'") {
+        let name = call.split('(').next().unwrap_or(call);
+        let misused = SqlError::invalid(format!("{name}() does not take these types: {call}"));
+        return Some(
+            misused.hint("CAST(x AS DOUBLE) makes a number of text, CAST(x AS VARCHAR) text of a number"),
+        );
+    }
+    None
+}
+
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     text.split_once(before)?.1.split_once(after).map(|(inside, _)| inside)
+}
+
+/// The parser's `Expected: this, found: that`.
+fn syntax(message: &str) -> String {
+    match message.strip_prefix("Expected: ").and_then(|rest| rest.rsplit_once(", found: ")) {
+        Some((expected, found)) => format!("syntax error at {found}: expected {expected}"),
+        None => format!("syntax error: {}", lower_first(message)),
+    }
+}
+
+/// How a column that is computed comes to be there.
+fn computed(column: &str) -> Option<String> {
+    let kind = match column {
+        "loss" => "loss",
+        "norm" => "grad-sgd",
+        _ => return None,
+    };
+    Some(format!(
+        "`{column}` is there once {} has computed it",
+        Remedy::IngestKind { kind, per_token: false }
+    ))
+}
+
+/// Whether a name needs no quotes.
+fn is_plain(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// Whether a name is another one mistyped: at most two slips, and at most one in a short name.
+fn is_slip(name: &str, meant: &str) -> bool {
+    let (name, meant) = (name.to_lowercase(), meant.to_lowercase());
+    let begins = name.chars().next() == meant.chars().next();
+    let lengths = name.chars().count().abs_diff(meant.chars().count());
+    begins && lengths <= 2 && (name.len() > 4 || lengths == 0) && nearest(&name, [meant.as_str()]).is_some()
+}
+
+/// The engine's message up to where it prints the parser's tree.
+fn without_tree(text: &str) -> &str {
+    let tree =
+        ["(On(", "(Using(", " { ", "([", "(Ident", "Some("].iter().filter_map(|mark| text.find(mark)).min();
+    text.get(..tree.unwrap_or(text.len())).unwrap_or(text).trim_end_matches([' ', ':', ','])
 }
 
 /// Drops the engine's prefixes, which say where in the engine it happened.
@@ -187,7 +256,10 @@ fn tidy(text: &str) -> String {
     while let Some(shorter) = PREFIXES.iter().find_map(|p| rest.strip_prefix(p)) {
         rest = shorter.trim_start();
     }
-    rest.trim_end_matches("\nThis issue was likely caused by a bug in DataFusion's code. Please help us to resolve this by filing a bug report in our issue tracker: https://github.com/apache/datafusion/issues").to_string()
+    rest.split("\nThis issue was likely caused by a bug in DataFusion's code.")
+        .next()
+        .unwrap_or(rest)
+        .to_string()
 }
 
 fn lower_first(text: &str) -> String {

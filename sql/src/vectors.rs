@@ -17,9 +17,11 @@ use super::blocking::Demand;
 use super::error::SqlError;
 use super::influence::Source;
 use super::leaf::{Each, Fetch, Rows, RowsTable, Want};
+use super::measured::norm;
 use super::samples::{Cell, SampleTable, arrow};
 use super::tokens::{TokenTexts, distinct};
 use super::union;
+use super::virtuals::Asked;
 use gstore_query::hint::{listing, nearest};
 
 /// Options of `vectors()`: its two arguments by name.
@@ -35,6 +37,8 @@ enum Shown {
     Token,
     Id,
     Vector,
+    /// Its L2 norm before it was rounded.
+    Norm,
     Flags,
 }
 
@@ -102,7 +106,7 @@ impl Vectors {
     fn new(source: &Source, dataset: &str, feature: Arc<FeaturePart>) -> Result<Self, SqlError> {
         let snapshot = &source.snapshot;
         let part = snapshot.dataset(dataset).map_err(SqlError::lookup)?;
-        let samples = SampleTable::new(Arc::clone(snapshot), Arc::clone(part), None);
+        let samples = SampleTable::new(Arc::clone(snapshot), Arc::clone(part), None, Asked::default());
         let dim = i32::try_from(feature.desc.dim()).map_err(|_| SqlError::internal("dimension"))?;
         let value = Arc::new(Field::new("item", DataType::Float32, false));
         let mut shown = vec![
@@ -110,6 +114,7 @@ impl Vectors {
             (Shown::Id, Field::new("id", DataType::Utf8, false)),
             (Shown::Vector, Field::new("vector", DataType::FixedSizeList(value, dim), false)),
             (Shown::Flags, Field::new("flags", DataType::UInt8, false)),
+            (Shown::Norm, Field::new("norm", DataType::Float32, false)),
         ];
         if feature.desc.granularity == Granularity::Token {
             shown.insert(1, (Shown::Pos, Field::new("pos", DataType::UInt32, false)));
@@ -133,6 +138,10 @@ impl Vectors {
                 Shown::Token => self.tokens(block, kept)?,
                 Shown::Id => self.of_samples(&rows, &Cell::Id)?,
                 Shown::Vector => self.vectors(block, kept, field.data_type())?,
+                Shown::Norm => {
+                    let groups = self.feature.attrs.groups.len();
+                    Arc::new(Float32Array::from_iter_values(kept.iter().map(|i| norm(block, *i, groups))))
+                }
                 Shown::Flags => Arc::new(UInt8Array::from_iter_values(kept.iter().map(|i| block.flags[*i]))),
             });
         }

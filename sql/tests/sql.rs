@@ -1,6 +1,8 @@
 //! Promise: SQL gives the same rows whatever of a statement is pushed into the scans, says clearly what it
 //! cannot do, and changes nothing.
 
+#[path = "sql/analyst.rs"]
+mod analyst;
 #[path = "sql/behaviour.rs"]
 mod behaviour;
 #[path = "sql/each.rs"]
@@ -57,7 +59,7 @@ fn session(threads: usize) -> (Arc<SmallStore>, SqlSession) {
 async fn statements_give_what_the_files_say() {
     let (_store, session) = session(2);
     let slt = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slt");
-    for file in ["tables", "influence", "rules", "tokens", "errors", "readonly"] {
+    for file in ["tables", "influence", "rules", "tokens", "errors", "readonly", "analyst"] {
         slt::check(&slt.join(file).with_extension("slt"), &session).await;
     }
 }

@@ -39,6 +39,7 @@ mod tags;
 mod tombstones;
 mod verify;
 pub mod vfs;
+mod views;
 
 pub use append::{AppendOptions, AppendReport, IfChanged, IfDeleted, Pushed, SampleAppend};
 pub use backup::{BackupOptions, CopyProgress, CopyReport};
@@ -60,7 +61,7 @@ pub use life::{DeleteOptions, DeleteReport, DropReport, RevertOptions, RevertRep
 pub use manifest::{
     ClientWrite, ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, Extra, FeaturePart,
     FeatureState, FileEntry, RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,
-    WriteNote, check_key,
+    View, WriteNote, check_key,
 };
 pub use map::FileMap;
 pub use panics::caught;
@@ -81,3 +82,4 @@ pub use store::{
 pub use tags::TagOptions;
 pub use tombstones::DeletedIdLookup;
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};
+pub use views::ViewOptions;

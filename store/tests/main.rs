@@ -29,4 +29,5 @@ mod speed;
 mod tags;
 mod tokens;
 mod verify;
+mod views;
 mod written;

@@ -96,7 +96,7 @@ const STORE: Folders = Folders {
         &["table", "segment", "samples", "encodings", "tombstones", "ledger", "index", "lease", "encoded"],
         &["store"],
         &["append", "job", "shard"],
-        &["life", "rewrite", "compact", "gc", "backup", "verify", "repair", "tags"],
+        &["life", "rewrite", "compact", "gc", "backup", "verify", "repair", "tags", "views"],
         &["fuzzing"],
     ],
     up: &[],

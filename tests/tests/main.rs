@@ -8,6 +8,7 @@ mod clients;
 mod evaluate;
 mod findings_data;
 mod findings_shell;
+mod findings_sql;
 mod forecast;
 mod full_disk;
 mod generate;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
 use gstore_core::Cancel;
 use gstore_query::influence::{
-    Diversity, InfluenceSpec, NO_SUBTASK, Order, Prepared, Ranking, Scored, SelectRequest, resolve_top,
+    Diversity, InfluenceSpec, NO_SUBTASK, Order, Prepared, Ranking, RowFilter, Scored, SelectRequest,
+    resolve_top,
 };
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_store::Snapshot;
@@ -15,6 +16,7 @@ use self::explained::Explained;
 use self::records::{Records, bytes};
 use crate::answer::{AnswerError, CHUNK, Pool, column, ids, open_pools, pool_names, tell_notes};
 use crate::picture::{Picture, Ranked, ranked};
+use crate::rows::{FindError, matching};
 use crate::work::Work;
 
 mod explained;
@@ -35,6 +37,8 @@ pub struct SelectionRequest {
     pub order: Order,
     /// Rules that keep rows out.
     pub rules: Diversity,
+    /// An SQL condition over the columns of each pool: rows for which it is not true are no candidates.
+    pub condition: Option<String>,
     /// Rank every row, so that all scores can be written; not with rules.
     pub rank_all: bool,
 }
@@ -65,18 +69,48 @@ pub fn select(
     prepared.check_rules(rules)?;
     tell_notes(&prepared, work);
     let k = resolve_top(&request.top, prepared.live())?;
+    let filter = match &request.condition {
+        Some(condition) => Some(candidates(snapshot, &spec.pools, condition, work)?),
+        None => None,
+    };
     let (ranking, passed_over) = if *rules == Diversity::default() {
         let wanted = if request.rank_all { usize::MAX } else { k };
-        (prepared.top_k(*order, wanted, None, work.threads, work.cancel)?, None)
+        (prepared.top_k(*order, wanted, filter.as_ref(), work.threads, work.cancel)?, None)
     } else {
         let threads = work.threads;
-        let rules =
-            SelectRequest { order: *order, k, filter: None, diversity: rules, threads, memory: MEMORY };
+        let rules = SelectRequest {
+            order: *order,
+            k,
+            filter: filter.as_ref(),
+            diversity: rules,
+            threads,
+            memory: MEMORY,
+        };
         let found = prepared.select(&rules, work.cancel)?;
         (found.ranking, Some((found.over_quota, found.near_duplicates)))
     };
     let pools = open_pools(snapshot, &spec.pools)?;
     Ok(Selected { prepared, pools, ranking, wanted: k, passed_over })
+}
+
+/// The rows of each pool for which a condition is true.
+fn candidates(
+    snapshot: &Arc<Snapshot>,
+    pools: &[String],
+    condition: &str,
+    work: &Work<'_>,
+) -> Result<RowFilter, AnswerError> {
+    let mut filter = RowFilter::new();
+    for (place, pool) in pools.iter().enumerate() {
+        let found = matching(snapshot, pool, condition, work.threads, work.cancel);
+        let rows = found.map_err(|error| match error {
+            FindError::Condition(error) => AnswerError::Table(error),
+            FindError::Read(error) => error.into(),
+            FindError::Name(error) => AnswerError::Refused(error.to_string()),
+        })?;
+        filter = filter.with(place, rows.iter().collect());
+    }
+    Ok(filter)
 }
 
 impl Selected {

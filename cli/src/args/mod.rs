@@ -19,6 +19,7 @@ mod scoring;
 mod serve;
 mod text;
 mod train;
+mod view;
 
 use std::path::PathBuf;
 
@@ -40,6 +41,7 @@ pub use scoring::{PairArgs, ScoringArgs};
 pub use serve::{LogForm, RemoteArgs, ServeArgs, TokenArgs, TokenScope, TokenWhat};
 pub use text::TextArgs;
 pub use train::*;
+pub use view::{ViewArgs, ViewWhat};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gstore_data::Layout;
@@ -122,7 +124,7 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Take in the shards that `gstore ingest --shard` computed, all of them in one commit
     Attach(AttachArgs),
-    /// Run one SQL statement, or an interactive shell
+    /// Run SQL statements, or an interactive shell
     Query(QueryArgs),
     /// Write the rows of a pool that influence a target most, as the original lines
     Select(SelectArgs),
@@ -140,6 +142,8 @@ pub enum Command {
     Snapshots(SnapshotsArgs),
     /// Name a snapshot, so that it is kept and can be asked for by name
     Tag(TagArgs),
+    /// Save SQL statements as views of the store, list them, or drop them
+    View(ViewArgs),
     /// Delete rows of a dataset, by id or by an SQL condition
     Delete(DeleteArgs),
     /// Drop a feature, a dataset or a run
@@ -373,19 +377,28 @@ pub enum DType {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k') ORDER BY score DESC LIMIT 10\"\n  \
-    gstore query --store s \"SELECT id FROM influence($pool, 'gsm8k', k => $k)\" --param pool=pool --param k=10\n\n\
+    gstore query --store s \"SELECT id FROM influence($pool, 'gsm8k', k => $k)\" --param pool=pool --param k=10\n  \
+    gstore query --store s --with labels=labels.csv \"SELECT source, avg(ok) FROM pool JOIN labels USING (id) GROUP BY source\"\n  \
+    gstore query --store s -f report.sql\n\n\
     Tables, functions and options: docs/sql.md")]
 #[cfg_attr(
     feature = "serve",
-    command(mut_arg("remote", |remote| remote.conflicts_with_all(["model", "checkpoint_folders", "backend"])))
+    command(mut_arg("remote", |remote| remote.conflicts_with_all(["model", "checkpoint_folders", "backend", "with"])))
 )]
 pub struct QueryArgs {
-    /// One SQL statement; `-` reads it from standard input; without it an interactive shell
+    /// SQL statements, with `;` between them; `-` reads them from standard input; without any an interactive
+    /// shell
     #[arg(value_name = "SQL")]
     pub sql: Option<String>,
+    /// File with the SQL statements
+    #[arg(long, short, value_name = "FILE", conflicts_with = "sql")]
+    pub file: Option<PathBuf>,
+    /// A file of your own as a table of this name: .parquet, .csv, .tsv or .jsonl (may be repeated)
+    #[arg(long = "with", value_name = "NAME=FILE")]
+    pub with: Vec<String>,
     /// Value of a parameter, $NAME or $1 in the statement; the first ? is 1. Numbers, true, false, null and
     /// lists as in JSON, all else is text (may be repeated)
-    #[arg(long = "param", value_name = "NAME=VALUE", requires = "sql")]
+    #[arg(long = "param", value_name = "NAME=VALUE")]
     pub parameters: Vec<String>,
     /// The state of the store to read: a number or a tag [default: the current one]
     #[arg(long, value_name = "N|TAG")]
@@ -447,6 +460,8 @@ pub enum Format {
     Parquet,
     /// Arrow IPC
     Arrow,
+    /// The only column as it is, one value a line
+    Lines,
 }
 
 impl From<Format> for gstore_sql::output::Format {
@@ -458,6 +473,7 @@ impl From<Format> for gstore_sql::output::Format {
             Format::Json => Self::Json,
             Format::Parquet => Self::Parquet,
             Format::Arrow => Self::Arrow,
+            Format::Lines => Self::Lines,
         }
     }
 }
@@ -472,6 +488,7 @@ impl Format {
             Self::Json => "json",
             Self::Parquet => "parquet",
             Self::Arrow => "arrow",
+            Self::Lines => "lines",
         }
     }
 
@@ -508,6 +525,9 @@ pub struct SelectArgs {
     /// Take the rows that oppose the target most instead
     #[arg(long)]
     pub worst: bool,
+    /// Only rows for which this SQL condition on the pools' columns is true
+    #[arg(long = "where", value_name = "SQL")]
+    pub filter: Option<String>,
     /// Rules of the selection
     #[command(flatten)]
     pub rules: RuleArgs,

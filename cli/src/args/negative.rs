@@ -1,4 +1,4 @@
-//! Negative values: `-1` after an option is its value.
+//! Values that look like options: `-1` after an option, and a statement that begins with a comment.
 
 use std::ffi::{OsStr, OsString};
 
@@ -24,7 +24,7 @@ pub fn command() -> clap::Command {
 }
 
 /// Puts an option and a value such as `-1GB` or `-5%` into one word, so that the message is about the value:
-/// alone, it would be taken for an option `-1`.
+/// alone, it would be taken for an option `-1`. A statement that begins with a comment gets a blank before it.
 pub fn join_negative(root: &clap::Command, argv: Vec<OsString>) -> Vec<OsString> {
     let mut joined: Vec<OsString> = Vec::with_capacity(argv.len());
     let mut ended = false;
@@ -38,10 +38,23 @@ pub fn join_negative(root: &clap::Command, argv: Vec<OsString>) -> Vec<OsString>
                     last.push(word);
                 }
             }
+            _ if !ended && is_comment(&word) && joined.iter().any(|w| w == "query" || w == "view") => {
+                let mut statement = OsString::from(" ");
+                statement.push(word);
+                joined.push(statement);
+            }
             _ => joined.push(word),
         }
     }
     joined
+}
+
+/// Whether it is a text that begins with a comment of SQL. No option has a blank in its name.
+fn is_comment(word: &OsStr) -> bool {
+    let text = word.to_str().unwrap_or_default();
+    let rest = text.strip_prefix("--").unwrap_or_default();
+    rest.starts_with(char::is_whitespace)
+        || (rest.lines().count() > 1 && rest.lines().next().is_some_and(|line| line.contains(' ')))
 }
 
 /// Whether it is `-` and a digit, and then something that makes it no number.
@@ -76,6 +89,10 @@ mod tests {
         assert_eq!(
             joined(&["gstore", "ingest", "--max-memory", "-1GB"]),
             ["gstore", "ingest", "--max-memory=-1GB"]
+        );
+        assert_eq!(
+            joined(&["gstore", "query", "-- why\nSELECT 1"]),
+            ["gstore", "query", " -- why\nSELECT 1"]
         );
         for same in [
             &["gstore", "--top", "--worst"][..],

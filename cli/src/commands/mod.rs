@@ -34,3 +34,4 @@ pub mod tag;
 pub mod token;
 pub mod train;
 pub mod verify;
+pub mod view;

@@ -1,6 +1,7 @@
-//! `gstore query`: one statement, or an interactive shell.
+//! `gstore query`: statements, or an interactive shell.
 
 use std::io::{IsTerminal, Read};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,28 +11,33 @@ use arrow_schema::SchemaRef;
 use gstore_core::{Cancel, many, many_of};
 use gstore_query::influence::Encoder;
 use gstore_sql::output::{ResultWriter, TableStyle};
-use gstore_sql::{Notes, Parameters, SqlError, SqlOptions, SqlRunner};
+use gstore_sql::{Notes, OwnTable, Parameters, SqlError, SqlOptions, SqlRunner};
 use gstore_store::Snapshot;
 
-use crate::args::{Checks, OutputArgs, QueryArgs};
+use crate::args::{Checks, Format, OutputArgs, QueryArgs};
 use crate::context::Context;
 use crate::ending::format_of;
 use crate::failure::UsageError;
 use crate::models::encoder;
-use crate::output::{Output, Place, check};
-use crate::{summary, terminal};
+use crate::output::{Output, Place, check, out};
+use crate::{shell, summary, terminal};
 
-/// Runs the statement, or the shell.
+/// Runs the statements, or the shell.
 pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     if args.draw.plot.is_some() {
         return super::plotted::run(context, args);
     }
-    let sql = match args.sql.as_deref() {
-        Some("-") => Some(read_stdin()?),
-        Some(sql) => Some(sql.to_owned()),
-        None if !std::io::stdin().is_terminal() => Some(read_stdin()?),
-        None => None,
+    let sql = match (args.sql.as_deref(), &args.file) {
+        (Some("-"), _) => Some(read_stdin()?),
+        (Some(sql), _) => Some(sql.to_owned()),
+        (None, Some(file)) if file == Path::new("-") => Some(read_stdin()?),
+        (None, Some(file)) => Some(fs_err::read_to_string(file)?),
+        (None, None) if !std::io::stdin().is_terminal() => Some(read_stdin()?),
+        (None, None) => None,
     };
+    if sql.is_none() && !args.parameters.is_empty() {
+        bail!(UsageError("--param is for a statement, and there is none".to_owned()));
+    }
     let values = parameters(&args.parameters)?;
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
@@ -44,9 +50,8 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     match sql {
         Some(sql) => {
             let encoder = encoder(context, &args.models)?;
-            let engine = Engine::with_encoder(context, snapshot, Some(encoder))?;
-            let notes = engine.run_with(context, &sql, &values, &args.output, &cancel)?;
-            report(context, &notes);
+            let engine = Engine::with_own(context, snapshot, Some(encoder), own_tables(&args.with)?)?;
+            run_all(context, &engine, &sql, &values, &args.output, &cancel)?;
             drop(lease);
         }
         None if args.output.output.is_some() => {
@@ -77,8 +82,7 @@ fn ask_server(
     };
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let server = connect(&args.server, args.snapshot.as_ref())?;
-    let notes = Engine::Server(Box::new(server)).run_with(context, sql, values, &args.output, &cancel)?;
-    report(context, &notes);
+    run_all(context, &Engine::Server(Box::new(server)), sql, values, &args.output, &cancel)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -95,6 +99,49 @@ pub fn connect(
         identity: server.tls_cert.clone().zip(server.tls_key.clone()),
         snapshot: snapshot.map(ToString::to_string),
     })?)
+}
+
+/// Runs statements one after the other, up to the first that fails. Their results follow each other; one that
+/// goes into a file is alone.
+fn run_all(
+    context: &Context,
+    engine: &Engine,
+    sql: &str,
+    values: &Parameters,
+    to: &OutputArgs,
+    cancel: &Cancel,
+) -> Result<()> {
+    let statements = gstore_sql::statements(sql);
+    if statements.len() > 1 {
+        let format = format_of(to)?;
+        if to.output.is_some() || format.is_binary() {
+            let why = "several statements have several results; write one of them to a file, or all as text";
+            bail!(UsageError(why.to_owned()));
+        }
+    }
+    let spaced = statements.len() > 1 && !matches!(format_of(to)?, Format::Json | Format::Lines);
+    for (i, statement) in statements.iter().enumerate() {
+        if spaced && i > 0 {
+            out!("");
+        }
+        report(context, &engine.run_with(context, statement, values, to, cancel)?);
+    }
+    if statements.is_empty() {
+        // What is no statement says so.
+        report(context, &engine.run_with(context, sql, values, to, cancel)?);
+    }
+    Ok(())
+}
+
+/// `NAME=FILE`: files of the user's own as tables.
+pub fn own_tables(given: &[String]) -> Result<Vec<OwnTable>> {
+    let table = |text: &String| {
+        let wrong = || UsageError(format!("a table is given as NAME=FILE, not `{text}`"));
+        let (name, file) = text.split_once('=').filter(|(_, file)| !file.is_empty()).ok_or_else(wrong)?;
+        OwnTable::open(name, Path::new(file))
+            .map_err(|error| anyhow::Error::from(UsageError(error.to_string())))
+    };
+    given.iter().map(table).collect()
 }
 
 /// `NAME=VALUE`: a value that is JSON is taken as that, all else as text.
@@ -150,7 +197,17 @@ impl Engine {
         snapshot: Arc<Snapshot>,
         encoder: Option<Arc<dyn Encoder>>,
     ) -> Result<Self> {
-        let options = SqlOptions { threads: context.threads, encoder, ..SqlOptions::default() };
+        Self::with_own(context, snapshot, encoder, Vec::new())
+    }
+
+    /// The same with files of the user's own as tables.
+    pub fn with_own(
+        context: &Context,
+        snapshot: Arc<Snapshot>,
+        encoder: Option<Arc<dyn Encoder>>,
+        own: Vec<OwnTable>,
+    ) -> Result<Self> {
+        let options = SqlOptions { threads: context.threads, encoder, own, ..SqlOptions::default() };
         Ok(Self::Store(SqlRunner::new(snapshot, options)?))
     }
 

@@ -86,6 +86,7 @@ fn options(context: &Context, args: &ServeArgs) -> Result<ServeOptions> {
             memory_limit: bytes(limits.memory),
             spill: limits.spill.clone(),
             encoder,
+            own: Vec::new(),
         },
         drain: args.drain,
         audit: args.audit_log.clone(),

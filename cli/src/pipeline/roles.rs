@@ -30,7 +30,7 @@ enum Role {
 }
 
 /// Roles by the first words of a command and an argument; the first that fits is the one.
-const ROLES: [(&str, &str, Role); 32] = [
+const ROLES: [(&str, &str, Role); 34] = [
     ("", "store", Role::Aside),
     ("", "config", Role::Aside),
     ("evaluate text", "data", Role::NamedRead),
@@ -51,6 +51,8 @@ const ROLES: [(&str, &str, Role); 32] = [
     ("train", "rows", Role::Read),
     ("delete", "ids", Role::Read),
     ("select", "scores", Role::Written),
+    ("query", "file", Role::Read),
+    ("query", "with", Role::NamedRead),
     ("backup", "to", Role::Written),
     ("restore", "from", Role::Read),
     ("", "data", Role::Read),
@@ -191,6 +193,7 @@ fn needs_store(call: &Call) -> bool {
         "info",
         "snapshots",
         "tag",
+        "view",
     ];
     let word = call.words[0].as_str();
     let of_stores = OF_STORES.contains(&word) || (word == "plot" && call.has("pool"));

@@ -43,7 +43,7 @@ impl Shape {
             Self::File(Format::Tsv) => "text/tab-separated-values; charset=utf-8",
             Self::File(Format::Parquet) => "application/vnd.apache.parquet",
             Self::File(Format::Arrow) => "application/vnd.apache.arrow.file",
-            Self::File(Format::Json | Format::Table) | Self::Page => "application/x-ndjson",
+            Self::File(Format::Json | Format::Table | Format::Lines) | Self::Page => "application/x-ndjson",
         }
     }
 }

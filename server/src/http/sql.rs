@@ -61,7 +61,7 @@ impl Form {
         let word = self.format.as_deref().unwrap_or("json");
         Ok(match word.parse() {
             _ if word == "page" => Shape::Page,
-            Ok(Format::Table) | Err(_) => {
+            Ok(Format::Table | Format::Lines) | Err(_) => {
                 let known = "json, csv, tsv, parquet and arrow";
                 return Err(Status::invalid_argument(format!(
                     "the formats are {known}, not `{}`",

@@ -155,7 +155,7 @@ async fn what_would_change_the_store_is_refused_with_what_does_it() {
         ("CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'", "a job of the store does that"),
         ("SET datafusion.execution.batch_size = 1", "not allowed"),
         ("SELECT * FROM '/etc/passwd'", "there is no table"),
-        ("SELECT 1; SELECT 2", "one statement at a time"),
+        ("SELECT 1; SELECT 2", "only one statement is allowed"),
     ] {
         for status in [client.sql(sql).await.err(), client.prepare(sql).await.err()] {
             let status = status.unwrap_or_else(|| panic!("{sql}"));

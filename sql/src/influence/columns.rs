@@ -7,6 +7,7 @@ use gstore_query::influence::{Prepared, PreparedSide};
 
 use crate::samples::{Cell, SampleTable, free_name};
 use crate::union::{Part, SampleUnion, Source};
+use crate::virtuals::Asked;
 
 /// The schema of `influence()` and where its sample columns come from.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub(super) struct Besides {
     pub(super) own: bool,
     /// There are rankings for each of something: `target` and `rank` stand before these columns.
     pub(super) each: bool,
+    /// The virtual columns that the statement names.
+    pub(super) asked: Asked,
 }
 
 /// Indexes of the columns that explain a score.
@@ -112,7 +115,8 @@ impl InfluenceColumns {
     /// The columns of a question's answer, with the additional ones that were asked for.
     pub(super) fn new(plan: &Prepared, besides: Besides) -> Self {
         let table = |side: &PreparedSide| {
-            SampleTable::new(Arc::clone(plan.snapshot()), Arc::clone(&side.dataset), side.encoding())
+            let dataset = Arc::clone(&side.dataset);
+            SampleTable::new(Arc::clone(plan.snapshot()), dataset, side.encoding(), besides.asked)
         };
         let tables: Vec<SampleTable> = plan.pools().iter().map(table).collect();
         let n = tables.len();
@@ -172,6 +176,12 @@ impl InfluenceColumns {
             b.add(name, ty, true, of(cell));
         }
         let record = b.add("record", DataType::Utf8, true, of(Cell::Record));
+        for column in besides.asked.columns().filter(|column| !taken.iter().any(|n| n == column.name())) {
+            let sources = of(Cell::Virtual(column));
+            if sources.iter().any(|source| matches!(source, Source::Sample(_))) {
+                b.add(column.name(), column.data_type(), true, sources);
+            }
+        }
         let parts = tables.into_iter().zip(b.sources).map(|(samples, sources)| Part { samples, sources });
         let samples = SampleUnion { schema: Arc::new(Schema::new(b.fields)), parts: parts.collect() };
         Self { samples, pool, row, pos, token, id, score, subtask, in_target, record, explained }

@@ -34,6 +34,7 @@ use self::table::{InfluenceTable, Relation};
 use super::args::Arguments;
 use super::error::SqlError;
 use super::leaf::RowsTable;
+use super::virtuals::Asked;
 
 /// The table function `influence`.
 #[derive(Debug)]
@@ -77,6 +78,7 @@ impl TableFunctionImpl for InfluenceFunction {
         let besides = Besides {
             in_target: flag("in_target")?.unwrap_or(!spec.given.is_empty()),
             explanation: flag("explain")?.unwrap_or(false),
+            asked: asked(&args),
             ..Besides::default()
         };
         let each = EachOptions::read(&options, k, &rules, besides)?;
@@ -104,6 +106,11 @@ impl TableFunctionImpl for ExcludedFunction {
         let spec = InfluenceSpec::from_options(&options).map_err(SqlError::option)?;
         Ok(Arc::new(RowsTable(Arc::new(ExcludedRows::new(resolve(&self.0, &spec)?)))))
     }
+}
+
+/// The virtual columns that the statement of a call names.
+fn asked(args: &TableFunctionArgs) -> Asked {
+    args.session().config().get_extension::<Asked>().map_or_else(Asked::default, |asked| *asked)
 }
 
 /// The options of a call about a target, which is a dataset or given as text.

@@ -16,7 +16,7 @@ use gstore_store::{ReadError, Snapshot};
 
 use super::columns::{Besides, InfluenceColumns};
 use super::table::{InfluenceTable, Relation};
-use super::{Source, blamed, resolve};
+use super::{Source, asked, blamed, resolve};
 use crate::args::Arguments;
 use crate::error::SqlError;
 
@@ -80,6 +80,7 @@ impl Search {
 
 impl TableFunctionImpl for NearestFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
+        let asked = asked(&args);
         let args = Arguments::read("nearest", args.exprs())?;
         let given = args.options(Function::Nearest, ["pool"])?;
         let mut spec = InfluenceSpec::from_options(&given).map_err(SqlError::option)?;
@@ -99,7 +100,7 @@ impl TableFunctionImpl for NearestFunction {
             return Err(SqlError::invalid("`ef` is at least 1".to_owned()).about("ef").into());
         }
         let k = count("k")?;
-        let columns = InfluenceColumns::new(&plan, Besides { neighbours: true, ..Besides::default() });
+        let columns = InfluenceColumns::new(&plan, Besides { neighbours: true, asked, ..Besides::default() });
         let search = Search { options, graphs: Arc::clone(&self.graphs), about };
         Ok(Arc::new(InfluenceTable::new(plan, columns, Relation::Nearest { k, search })))
     }

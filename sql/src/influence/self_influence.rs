@@ -8,7 +8,7 @@ use gstore_query::influence::{Function, InfluenceSpec, Options, Sim, TargetRef};
 
 use super::columns::{Besides, InfluenceColumns};
 use super::table::{InfluenceTable, Relation};
-use super::{Source, resolve};
+use super::{Source, asked, resolve};
 use crate::args::Arguments;
 use crate::error::SqlError;
 
@@ -18,11 +18,12 @@ pub(crate) struct SelfInfluenceFunction(pub(crate) Source);
 
 impl TableFunctionImpl for SelfInfluenceFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
+        let asked = asked(&args);
         let args = Arguments::read("self_influence", args.exprs())?;
         let options = args.options(Function::SelfInfluence, ["pool"])?;
         let k = options.count("k").map_err(SqlError::option)?;
         let plan = resolve(&self.0, &spec(&options)?)?;
-        let columns = InfluenceColumns::new(&plan, Besides { own: true, ..Besides::default() });
+        let columns = InfluenceColumns::new(&plan, Besides { own: true, asked, ..Besides::default() });
         Ok(Arc::new(InfluenceTable::new(plan, columns, Relation::SelfInfluence { k })))
     }
 }

@@ -17,6 +17,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::ipc::writer::FileWriter;
 use parquet::arrow::ArrowWriter;
@@ -49,11 +50,13 @@ pub enum Format {
     Parquet,
     /// An Arrow IPC file.
     Arrow,
+    /// The only column as it is, each value followed by the end of a line; null as an empty one.
+    Lines,
 }
 
 impl Format {
     /// The words that name the formats.
-    pub const WORDS: [&'static str; 6] = ["table", "csv", "tsv", "json", "parquet", "arrow"];
+    pub const WORDS: [&'static str; 7] = ["table", "csv", "tsv", "json", "parquet", "arrow", "lines"];
 
     /// Whether the output is bytes that do not belong on a terminal.
     pub fn is_binary(self) -> bool {
@@ -71,6 +74,7 @@ impl FromStr for Format {
             "json" | "jsonl" | "ndjson" => Ok(Self::Json),
             "parquet" => Ok(Self::Parquet),
             "arrow" | "ipc" | "feather" => Ok(Self::Arrow),
+            "lines" => Ok(Self::Lines),
             _ => Err(format!("format cannot be `{word}`: it is one of {}", Self::WORDS.join(", "))),
         }
     }
@@ -82,6 +86,7 @@ enum Inner<W: Write + Send> {
     Json { out: arrow_json::LineDelimitedWriter<W>, schema: SchemaRef },
     Parquet { out: ArrowWriter<W>, schema: SchemaRef },
     Arrow { out: FileWriter<W>, schema: SchemaRef },
+    Lines { out: W },
 }
 
 /// Writes the batches of one result.
@@ -122,6 +127,12 @@ impl<W: Write + Send> ResultWriter<W> {
                 let schema = unique_names(schema);
                 Inner::Arrow { out: FileWriter::try_new(out, &schema).map_err(failed)?, schema }
             }
+            Format::Lines if schema.fields().len() == 1 => Inner::Lines { out },
+            Format::Lines => {
+                let n = schema.fields().len();
+                let why = format!("the format lines is for one column, and the result has {n}");
+                return Err(SqlError::invalid(why).hint("select the one that is meant, for example record"));
+            }
         };
         Ok(Self { inner, rows: 0 })
     }
@@ -158,6 +169,7 @@ impl<W: Write + Send> ResultWriter<W> {
             Inner::Arrow { out, schema } => {
                 renamed(batch, schema).and_then(|b| out.write(&b)).map_err(failed)
             }
+            Inner::Lines { out } => lines(batch, out).map_err(failed),
         }
     }
 
@@ -170,6 +182,7 @@ impl<W: Write + Send> ResultWriter<W> {
                 out.finish().map_err(failed)?;
                 Box::new(out.into_inner())
             }
+            Inner::Lines { out } => Box::new(out),
             Inner::Parquet { out, .. } => Box::new(out.into_inner().map_err(|e| failed(e.into()))?),
             Inner::Arrow { mut out, .. } => {
                 out.finish().map_err(failed)?;
@@ -179,6 +192,20 @@ impl<W: Write + Send> ResultWriter<W> {
         out.flush().map_err(|e| failed(e.into()))?;
         Ok(self.rows)
     }
+}
+
+/// The values of the first column, one a line.
+fn lines(batch: &RecordBatch, out: &mut impl Write) -> Result<(), ArrowError> {
+    let Some(column) = batch.columns().first() else { return Ok(()) };
+    let texts = match is_plain(column.data_type()) {
+        true => arrow_cast::cast(column, &DataType::Utf8)?,
+        false => cell::as_text(column)?,
+    };
+    let texts = texts.as_string_opt::<i32>().into_iter().flatten();
+    for text in texts {
+        writeln!(out, "{}", text.unwrap_or_default())?;
+    }
+    Ok(())
 }
 
 fn failed(error: ArrowError) -> SqlError {

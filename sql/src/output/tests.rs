@@ -99,12 +99,28 @@ fn an_empty_result_is_a_valid_file() {
 }
 
 #[test]
+fn lines_are_the_values_of_the_only_column() {
+    let mut out = Vec::new();
+    let text = sample().project(&[3]).unwrap();
+    let mut writer =
+        ResultWriter::new(Format::Lines, &text.schema(), &mut out, TableStyle::default()).unwrap();
+    writer.write(&text).unwrap();
+    assert_eq!(writer.finish().unwrap(), 2);
+    assert_eq!(out, b"a,\"b\"\nc\n\n");
+    let Err(error) = ResultWriter::new(Format::Lines, &sample().schema(), Vec::new(), TableStyle::default())
+    else {
+        panic!("six columns as lines")
+    };
+    assert!(error.to_string().contains("6 columns") || error.to_string().contains("has 6"), "{error}");
+}
+
+#[test]
 fn formats_are_known_by_their_words() {
     for word in Format::WORDS {
         word.parse::<Format>().unwrap();
     }
     assert_eq!(
         "exel".parse::<Format>().unwrap_err(),
-        "format cannot be `exel`: it is one of table, csv, tsv, json, parquet, arrow"
+        "format cannot be `exel`: it is one of table, csv, tsv, json, parquet, arrow, lines"
     );
 }

@@ -14,7 +14,8 @@
 //! there is no column `nothing` (line 1, column 8)
 //! ```
 //!
-//! `query rowsort` sorts the rows first; `query plan` shows the physical plan alone. `GSTORE_SLT_UPDATE=1`
+//! `query rowsort` sorts the rows first; `query plan` shows the physical plan alone, `query shape` how many rows
+//! there are. `GSTORE_SLT_UPDATE=1`
 //! writes what the statements give into the file.
 
 use std::fmt::Write as _;
@@ -90,6 +91,7 @@ async fn answer(session: &SqlSession, kind: &str, sql: &str) -> String {
             let physical = rows.iter().filter_map(|r| r.strip_prefix("physical_plan | "));
             physical.map(str::trim_end).collect::<Vec<_>>().join("\n")
         }
+        ("query shape", Ok((header, rows))) => format!("{header}\n{} rows", rows.len()),
         (kind, Ok((header, mut rows))) => {
             if kind == "query rowsort" {
                 rows.sort();

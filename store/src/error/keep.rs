@@ -1,6 +1,6 @@
 //! Errors of keeping and collecting: tags, `gc`, backups.
 
-use super::{Changed, CommitError, ReadError, StorageError, StoreError};
+use super::{Changed, CommitError, LookupError, ReadError, StorageError, StoreError};
 use gstore_core::Remedy;
 use uuid::Uuid;
 
@@ -43,6 +43,36 @@ pub enum TagError {
     /// The snapshot or the tag is not there any more.
     #[error(transparent)]
     Changed(#[from] Changed),
+    /// The change could not be published.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The cause is what any operation can fail with.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+/// A query could not be saved, or its name not be removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ViewError {
+    /// Another query has the name.
+    #[error(
+        "there is a view {name:?} already, with another statement\n  to replace it: {}",
+        Remedy::Option("force", "")
+    )]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// A dataset has the name.
+    #[error("{name:?} is the name of a dataset; a view needs another one")]
+    Dataset {
+        /// The name.
+        name: String,
+    },
+    /// There is no such view.
+    #[error(transparent)]
+    Lookup(LookupError),
     /// The change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),

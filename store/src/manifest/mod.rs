@@ -23,6 +23,7 @@ pub use dataset::{
     ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, FileEntry, SourceNote, TombstoneEntry,
 };
 pub use feature::{FeaturePart, FeatureState, SegmentEntry};
+pub use root::View;
 pub use run::{RunCheckpoint, RunPart, RunUpdate};
 pub use written::{ClientWrite, WriteNote, check_key};
 

@@ -29,6 +29,9 @@ pub(crate) struct Root {
     /// Names of snapshots, by name. A tagged snapshot is kept, also when it is older than the history.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
+    /// Saved queries, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<View>,
     /// The next numbers of folders.
     pub next: Counters,
     /// The next row of each dataset, by its number, as the dataset's part says it too: a repair without that
@@ -52,6 +55,20 @@ pub(crate) struct Tag {
     pub root: Link,
     /// When it was tagged, in milliseconds since 1970.
     pub created: u64,
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// A query that is saved under a name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct View {
+    /// Its name, of the kind that datasets have.
+    pub name: String,
+    /// The statement.
+    pub sql: String,
+    /// When it was saved, in milliseconds since 1970.
+    pub created: u64,
+    /// Unknown fields.
     #[serde(flatten)]
     pub extra: Extra,
 }
@@ -99,6 +116,7 @@ impl Root {
             parent: None,
             oldest: 0,
             tags: Vec::new(),
+            views: Vec::new(),
             next: Counters { dataset: 1, encoding: 1, run: 1, feature: 1 },
             next_rows: BTreeMap::new(),
             datasets: Vec::new(),
@@ -129,6 +147,13 @@ impl Part for Root {
                 && a.name >= b.name
             {
                 return Some(("tags".into(), format!("names after {:?}", a.name), format!("{:?}", b.name)));
+            }
+        }
+        for pair in self.views.windows(2) {
+            if let [a, b] = pair
+                && a.name >= b.name
+            {
+                return Some(("views".into(), format!("names after {:?}", a.name), format!("{:?}", b.name)));
             }
         }
         if let Some(tag) = self.tags.iter().find(|t| t.snapshot >= self.snapshot) {

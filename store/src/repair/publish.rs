@@ -50,6 +50,7 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(
         parent: base.link.clone(),
         oldest: outcome.oldest,
         tags: outcome.tags,
+        views: base.root.views.clone(),
         next: base.root.next.clone(),
         next_rows,
         datasets: links(env, outcome.datasets, |p| (p.number, p.name.clone()))?,

@@ -15,7 +15,7 @@ use crate::error::{CommitError, StorageError};
 use crate::layout::names::LOCK;
 use crate::layout::{Env, now};
 use crate::manifest::{
-    Counters, Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION,
+    Counters, Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION, View,
 };
 use crate::vfs::VfsLock;
 use std::io::ErrorKind;
@@ -88,6 +88,8 @@ pub(crate) struct Change {
     pub removed: Removed,
     /// The tags from now on; `None` leaves them as they are.
     pub tags: Option<Vec<Tag>>,
+    /// The views from now on; `None` leaves them as they are.
+    pub views: Option<Vec<View>>,
     pub history: History,
     pub next: Counters,
     pub command: String,
@@ -121,6 +123,7 @@ pub(crate) fn change_of(base: &Snapshot, command: &str) -> Change {
         features: Vec::new(),
         removed: Removed::default(),
         tags: None,
+        views: None,
         history: History::Keep,
         next: base.root().next.clone(),
         command: command.to_owned(),
@@ -159,6 +162,7 @@ pub(crate) fn publish(
         parent,
         oldest,
         tags,
+        views: change.views.unwrap_or_else(|| base.root().views.clone()),
         next: change.next,
         next_rows: base.root().next_rows.clone(),
         datasets: base.root().datasets.clone(),
@@ -296,6 +300,7 @@ impl Change {
             && runs.is_empty()
             && features.is_empty()
             && self.tags.is_none()
+            && self.views.is_none()
             && self.history == History::Keep
     }
 }

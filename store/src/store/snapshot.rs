@@ -8,7 +8,8 @@ use crate::encodings::EncodingReader;
 use crate::error::{Damage, LookupError, OpenError, ReadError, StorageError};
 use crate::index::{self, IndexNote};
 use crate::manifest::{
-    DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Root, RunPart, SegmentEntry, Tag, root_number,
+    DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Root, RunPart, SegmentEntry, Tag, View,
+    root_number,
 };
 use crate::samples::SampleReader;
 use crate::segment::{Checks, FeatureReader, SegmentFile, open_all};
@@ -218,6 +219,17 @@ impl Snapshot {
 
     pub(crate) fn all_tags(&self) -> &[Tag] {
         &self.parts.tags
+    }
+
+    /// The saved queries, by name.
+    pub fn views(&self) -> &[View] {
+        &self.root.views
+    }
+
+    /// The saved query of a name.
+    pub fn view(&self, name: &str) -> Result<&View, LookupError> {
+        let names = || self.views().iter().map(|view| view.name.as_str());
+        self.views().iter().find(|v| v.name == name).ok_or_else(|| unknown("view", name, names().collect()))
     }
 
     /// The tag of a name.

@@ -93,7 +93,14 @@ fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let snapshot = checked(snapshot, args.checks);
     let Selection { spec, rules, scores, form, every } = Selection::new(context, args)?;
     let order = if args.worst { Order::Worst } else { Order::Best };
-    let request = SelectionRequest { spec, top: args.top.clone(), order, rules, rank_all: every };
+    let request = SelectionRequest {
+        spec,
+        top: args.top.clone(),
+        order,
+        rules,
+        condition: args.filter.clone(),
+        rank_all: every,
+    };
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let found = gstore::select(&snapshot, &request, &mut context.work(&command, &mut reporter, &cancel))?;

@@ -43,6 +43,10 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
                 .to_owned()
         ));
     }
+    if ruled && args.filter.is_some() {
+        let why = "with rules of the selection a server cannot take --where: it would filter what the rules have chosen";
+        bail!(UsageError(why.to_owned()));
+    }
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let mut server = connect(&args.server, args.snapshot.as_ref())?;
     if args.snapshot.is_none() {
@@ -166,7 +170,16 @@ impl Asked {
         if explained.is_some() {
             columns += ", checkpoint_scores, target_dataset, target_id, target_row, target_score, stderr, noise_floor";
         }
-        Ok(Self { columns, call: format!("influence({})", arguments.join(", ")), values, explained })
+        let condition = match &args.filter {
+            Some(condition) => {
+                gstore_sql::check_condition(condition)?;
+                // A separate line, so that a comment at the end of the condition hides nothing.
+                format!(" WHERE (\n{condition}\n)")
+            }
+            None => String::new(),
+        };
+        let call = format!("influence({}){condition}", arguments.join(", "));
+        Ok(Self { columns, call, values, explained })
     }
 
     /// Writes the rows of the question; how many there were, and what is to be known beside them.

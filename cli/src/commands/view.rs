@@ -1,0 +1,46 @@
+//! `gstore view`: saves statements under names, lists them, or drops them.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use gstore_core::Cancel;
+use gstore_sql::{SqlOptions, SqlRunner};
+use gstore_store::{DatasetName, ViewOptions};
+
+use super::query::Engine;
+use crate::args::{ViewArgs, ViewWhat};
+use crate::context::{Context, command_line};
+use crate::failure::UsageError;
+use crate::output::out;
+
+/// Does what the flags say.
+pub fn run(context: &Context, args: &ViewArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    match &args.what {
+        ViewWhat::Create { name, sql, force } => {
+            let name = DatasetName::try_from(name.as_str())?;
+            let statements = gstore_sql::statements(sql);
+            let [sql] = statements.as_slice() else {
+                bail!(UsageError(format!("a view is one statement; there are {}", statements.len())));
+            };
+            let sql = sql.trim();
+            gstore_sql::check_view(sql)?;
+            // What cannot be planned now is refused now, by the place in it.
+            let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
+            SqlRunner::new(store.snapshot()?, options)?.columns(sql, &Cancel::new())?;
+            let options = ViewOptions { command: command_line(), replace: *force };
+            let snapshot = store.create_view(&name, sql, options)?;
+            out!("{name}: saved in snapshot {}; write SELECT * FROM {name}", snapshot.number());
+        }
+        ViewWhat::List { output } => {
+            let cancel = context.cancel_on_interrupt("stopping")?;
+            let sql = "SELECT name, statement, created FROM gstore.views ORDER BY name";
+            Engine::new(context, store.snapshot()?)?.run(context, sql, output, &cancel)?;
+        }
+        ViewWhat::Drop { name } => {
+            let snapshot = store.drop_view(name, &command_line())?;
+            out!("{name}: dropped in snapshot {}", snapshot.number());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

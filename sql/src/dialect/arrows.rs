@@ -1,0 +1,92 @@
+//! The arrows `->` and `->>` among other operators.
+
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
+
+/// `record->>'a' = 'b'` as `(record->>'a') = 'b'`, and `'b' = record->>'a'` likewise: the parser lets arrows bind
+/// less than comparisons, so that the key would be `'a' = 'b'`.
+pub(super) fn tighten(expr: &mut Expr) {
+    let Expr::BinaryOp { left, op: op @ (BinaryOperator::Arrow | BinaryOperator::LongArrow), right } = expr
+    else {
+        return;
+    };
+    let op = op.clone();
+    // The operator that binds least goes around the others.
+    let left_first =
+        last_of(left).is_some() && (!is_operation(right) || (is_comparison(left) && !is_comparison(right)));
+    if left_first {
+        let Some(document) = last_of(left) else { return };
+        let part = Expr::BinaryOp { left: Box::new(taken(document)), op, right: Box::new(taken(right)) };
+        *document = part;
+        *expr = taken(left);
+    } else {
+        let Some(key) = first_of(right) else { return };
+        let part = Expr::BinaryOp { left: Box::new(taken(left)), op, right: Box::new(taken(key)) };
+        *key = part;
+        *expr = taken(right);
+    }
+}
+
+fn taken(expr: &mut Expr) -> Expr {
+    std::mem::replace(expr, Expr::value(Value::Null))
+}
+
+/// The first operand of operators that were read as part of a key.
+fn first_of(expr: &mut Expr) -> Option<&mut Expr> {
+    let inner = match expr {
+        Expr::BinaryOp { left, .. } => left,
+        Expr::Like { expr, .. } | Expr::ILike { expr, .. } | Expr::SimilarTo { expr, .. } => expr,
+        Expr::Between { expr, .. } | Expr::InList { expr, .. } | Expr::InSubquery { expr, .. } => expr,
+        Expr::IsNull(expr) | Expr::IsNotNull(expr) | Expr::IsTrue(expr) | Expr::IsFalse(expr) => expr,
+        Expr::IsDistinctFrom(expr, _) | Expr::IsNotDistinctFrom(expr, _) => expr,
+        _ => return None,
+    };
+    match is_operation(inner) {
+        true => first_of(inner),
+        false => Some(&mut **inner),
+    }
+}
+
+/// The last operand of operators that were read as part of a document.
+fn last_of(expr: &mut Expr) -> Option<&mut Expr> {
+    let inner = match expr {
+        Expr::BinaryOp { op: BinaryOperator::Arrow | BinaryOperator::LongArrow, .. } => return None,
+        Expr::BinaryOp { right, .. } => right,
+        Expr::Like { pattern, .. } | Expr::ILike { pattern, .. } | Expr::SimilarTo { pattern, .. } => pattern,
+        Expr::Between { high, .. } => high,
+        Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right) => right,
+        _ => return None,
+    };
+    match is_operation(inner) {
+        true => last_of(inner),
+        false => Some(&mut **inner),
+    }
+}
+
+/// Whether an operation is a comparison, as opposed to one that gives what is compared.
+fn is_comparison(expr: &Expr) -> bool {
+    use BinaryOperator as Op;
+    match expr {
+        Expr::BinaryOp { op, .. } => matches!(op, Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq),
+        expr => is_operation(expr),
+    }
+}
+
+/// Whether an expression is one of operators that is not in parentheses.
+fn is_operation(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::BinaryOp { .. }
+            | Expr::Like { .. }
+            | Expr::ILike { .. }
+            | Expr::SimilarTo { .. }
+            | Expr::Between { .. }
+            | Expr::InList { .. }
+            | Expr::InSubquery { .. }
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_)
+            | Expr::IsTrue(_)
+            | Expr::IsFalse(_)
+            | Expr::IsDistinctFrom(..)
+            | Expr::IsNotDistinctFrom(..)
+    )
+}

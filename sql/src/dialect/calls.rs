@@ -1,0 +1,276 @@
+//! Functions, operators and joins under the names that they have here.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, ObjectName, OrderByKind, Query, Select,
+    SelectItem, SetExpr, TableFactor, Value, VisitMut, VisitorMut,
+};
+
+use super::arrows::tighten;
+use crate::parameters::inner;
+
+/// Names of other databases, and those of the same functions here.
+const NAMES: &[(&str, &str)] = &[
+    ("approx_count_distinct", "approx_distinct"),
+    ("approx_quantile", "approx_percentile_cont"),
+    ("arbitrary", "any_value"),
+    ("countif", "count_if"),
+    ("first", "first_value"),
+    ("group_concat", "string_agg"),
+    ("ifnull", "coalesce"),
+    ("json_extract_path_string", "json_extract_string"),
+    ("last", "last_value"),
+    ("lcase", "lower"),
+    ("list", "array_agg"),
+    ("list_value", "make_array"),
+    ("listagg", "string_agg"),
+    ("prefix", "starts_with"),
+    ("regexp_matches", "regexp_like"),
+    ("split", "string_to_array"),
+    ("str_split", "string_to_array"),
+    ("string_split", "string_to_array"),
+    ("strlen", "octet_length"),
+    ("suffix", "ends_with"),
+    ("ucase", "upper"),
+    ("list_unique", "list_distinct"),
+    ("typeof", "arrow_typeof"),
+];
+
+/// Puts a statement into the words of the engine.
+pub(crate) fn resolve(statement: &mut Statement) {
+    if let Some(sql) = inner(statement) {
+        let _ = sql.visit(&mut Words);
+    }
+}
+
+struct Words;
+
+impl VisitorMut for Words {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        tighten(expr);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::BinaryOp { left, op: op @ (BinaryOperator::Arrow | BinaryOperator::LongArrow), right } => {
+                let name = if *op == BinaryOperator::Arrow { "json_extract" } else { "json_extract_string" };
+                *expr = call(name, vec![(**left).clone(), (**right).clone()]);
+            }
+            Expr::BinaryOp { left, op: BinaryOperator::DuckIntegerDivide, right } => {
+                let one = Expr::value(Value::Number("1.0".to_owned(), false));
+                let left = Expr::BinaryOp {
+                    left: Box::new(one),
+                    op: BinaryOperator::Multiply,
+                    right: nested((**left).clone()),
+                };
+                let right = nested((**right).clone());
+                let quotient = Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::Divide, right };
+                *expr = Expr::Cast {
+                    kind: CastKind::Cast,
+                    expr: Box::new(call("floor", vec![quotient])),
+                    data_type: DataType::BigInt(None),
+                    array: false,
+                    format: None,
+                };
+            }
+            Expr::Function(function) => {
+                if let Some(other) = renamed(function) {
+                    *expr = other;
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        select.from.iter_mut().flat_map(|table| &mut table.joins).for_each(one_side);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::NestedJoin { table_with_joins, .. } = table {
+            table_with_joins.joins.iter_mut().for_each(one_side);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// `ORDER BY ALL`: by each column of the result.
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let Query { body, order_by, .. } = query;
+        let (SetExpr::Select(select), Some(order)) = (&**body, order_by.as_mut()) else {
+            return ControlFlow::Continue(());
+        };
+        let OrderByKind::Expressions(keys) = &mut order.kind else { return ControlFlow::Continue(()) };
+        let plain =
+            |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
+        if let [only] = keys.as_slice()
+            && matches!(&only.expr, Expr::Identifier(name) if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all"))
+            && select.projection.iter().all(plain)
+        {
+            let key = only.clone();
+            let place = |n: usize| {
+                let mut key = key.clone();
+                key.expr = Expr::value(Value::Number(n.to_string(), false));
+                key
+            };
+            *keys = (1..=select.projection.len()).map(place).collect();
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn nested(expr: Expr) -> Box<Expr> {
+    Box::new(Expr::Nested(Box::new(expr)))
+}
+
+/// `ANTI JOIN` and `SEMI JOIN` are of the rows on the left.
+fn one_side(join: &mut Join) {
+    let none = JoinOperator::CrossJoin(JoinConstraint::None);
+    join.join_operator = match std::mem::replace(&mut join.join_operator, none) {
+        JoinOperator::Anti(on) => JoinOperator::LeftAnti(on),
+        JoinOperator::Semi(on) => JoinOperator::LeftSemi(on),
+        other => other,
+    };
+}
+
+/// Gives a function its name here; returns what takes its place where it is no function here.
+fn renamed(function: &mut Function) -> Option<Expr> {
+    let name = match function.name.0.as_slice() {
+        [only] => only.as_ident().filter(|ident| ident.quote_style.is_none())?.clone(),
+        _ => return None,
+    };
+    let lower = name.value.to_ascii_lowercase();
+    let known = NAMES.iter().find(|(other, _)| *other == lower).map_or(lower.as_str(), |(_, known)| known);
+    match known {
+        "count_if" => {
+            let [condition]: [Expr; 1] = plain_args(function)?.try_into().ok()?;
+            // False counts as little as null.
+            let flag = call("nullif", vec![condition, Expr::value(Value::Boolean(false))]);
+            set_args(function, vec![flag]);
+            set_name(function, &name, "count");
+            None
+        }
+        "mod" => {
+            let [left, right]: [Expr; 2] = plain_args(function)?.try_into().ok()?;
+            let rest =
+                Expr::BinaryOp { left: nested(left), op: BinaryOperator::Modulo, right: nested(right) };
+            Some(Expr::Nested(Box::new(rest)))
+        }
+        "regexp_extract" => extracted(function),
+        known => {
+            if known != lower {
+                set_name(function, &name, known);
+            }
+            None
+        }
+    }
+}
+
+/// `regexp_extract(text, 'pattern', group)`: the group, 0 for the whole match; empty without one.
+fn extracted(function: &Function) -> Option<Expr> {
+    let args = plain_args(function)?;
+    let text = |expr: &Expr| match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => Some(text.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let pattern = text(args.get(1)?)?;
+    let group: u32 = match args.get(2) {
+        None => 0,
+        Some(Expr::Value(value)) => match &value.value {
+            Value::Number(digits, _) => digits.to_string().parse().ok()?,
+            _ => return None,
+        },
+        Some(_) => return None,
+    };
+    let pattern = Expr::value(Value::SingleQuotedString(format!("({pattern})")));
+    let groups = call("regexp_match", vec![args.first()?.clone(), pattern]);
+    let place = Expr::value(Value::Number((group + 1).to_string(), false));
+    let found = call("array_element", vec![groups, place]);
+    Some(call("coalesce", vec![found, Expr::value(Value::SingleQuotedString(String::new()))]))
+}
+
+/// The arguments of a call, if they are nothing but expressions.
+fn plain_args(function: &Function) -> Option<Vec<Expr>> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let plain = |arg: &FunctionArg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    list.args.iter().map(plain).collect()
+}
+
+fn arguments(args: Vec<Expr>) -> Vec<FunctionArg> {
+    args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect()
+}
+
+fn set_args(function: &mut Function, args: Vec<Expr>) {
+    if let FunctionArguments::List(list) = &mut function.args {
+        list.args = arguments(args);
+    }
+}
+
+/// Another name in the same place of the text.
+fn set_name(function: &mut Function, old: &Ident, name: &str) {
+    function.name = ObjectName::from(vec![Ident { value: name.to_owned(), ..old.clone() }]);
+}
+
+/// A call of a function.
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let list = FunctionArgumentList { duplicate_treatment: None, args: arguments(args), clauses: Vec::new() };
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_are_put_into_the_words_of_the_engine() {
+        for (sql, expected) in [
+            ("SELECT record->>'a' FROM t", "SELECT json_extract_string(record, 'a') FROM t"),
+            ("SELECT record->'a'->0 FROM t", "SELECT json_extract(json_extract(record, 'a'), 0) FROM t"),
+            (
+                "SELECT 1 FROM t WHERE record->>'a' = 'x' AND 'y' < record->>'b' || 'z'",
+                "SELECT 1 FROM t WHERE json_extract_string(record, 'a') = 'x' AND 'y' < json_extract_string(record, 'b') || 'z'",
+            ),
+            (
+                "SELECT 1 FROM t WHERE x + record->>'a' > 3",
+                "SELECT 1 FROM t WHERE x + json_extract_string(record, 'a') > 3",
+            ),
+            (
+                "SELECT 1 FROM t WHERE record->'a'->>'b' LIKE '%x' AND (record->>'c')::INT > 1",
+                "SELECT 1 FROM t WHERE json_extract_string(json_extract(record, 'a'), 'b') LIKE '%x' AND (json_extract_string(record, 'c'))::INT > 1",
+            ),
+            ("SELECT list(a ORDER BY b) FROM t", "SELECT array_agg(a ORDER BY b) FROM t"),
+            ("SELECT count_if(a > 1) FROM t", "SELECT count(nullif(a > 1, false)) FROM t"),
+            ("SELECT mod(a, 2) FROM t", "SELECT ((a) % (2)) FROM t"),
+            ("SELECT * FROM a ANTI JOIN b USING(row)", "SELECT * FROM a LEFT ANTI JOIN b USING(row)"),
+            ("SELECT * FROM a SEMI JOIN b ON a.x = b.x", "SELECT * FROM a LEFT SEMI JOIN b ON a.x = b.x"),
+            ("SELECT a, b FROM t ORDER BY ALL", "SELECT a, b FROM t ORDER BY 1, 2"),
+            ("SELECT \"list\"(a) FROM t", "SELECT \"list\"(a) FROM t"),
+        ] {
+            let mut statement = crate::guard::parse(sql).unwrap();
+            resolve(&mut statement);
+            assert_eq!(statement.to_string(), expected);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! `COLUMNS(*)` and `COLUMNS('pattern')`: one expression for each column that is meant.
+
+use std::ops::ControlFlow;
+
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Select, SelectItem,
+    SetExpr, Statement as Sql, Value, WildcardAdditionalOptions, visit_expressions, visit_expressions_mut,
+};
+use regex::Regex;
+
+use crate::error::SqlError;
+use crate::parameters::inner;
+
+/// Most columns of a result that COLUMNS makes.
+const MOST_COLUMNS: usize = 1000;
+
+/// Which columns are meant.
+enum Meant {
+    All,
+    Like(Box<Regex>),
+}
+
+/// Puts the columns in the place of COLUMNS in the result of the statement.
+pub(crate) async fn expand(
+    state: &SessionState,
+    statement: &mut Statement,
+    translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
+) -> Result<(), SqlError> {
+    let Some(Sql::Query(query)) = inner(statement) else { return Ok(()) };
+    let SetExpr::Select(select) = &*query.body else { return Ok(()) };
+    let mut exprs = select.projection.iter().filter_map(of_item);
+    if !exprs.any(|expr| calls(expr).next().is_some()) {
+        return Ok(());
+    }
+    let plan = state.statement_to_plan(probe(query, select)).await.map_err(translate)?;
+    let names: Vec<String> = plan.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let SetExpr::Select(select) = &mut *query.body else { return Ok(()) };
+    let mut made = Vec::new();
+    for item in std::mem::take(&mut select.projection) {
+        match meant(&item)? {
+            None => made.push(item),
+            Some(meant) => {
+                let fits = |name: &&String| match &meant {
+                    Meant::All => true,
+                    Meant::Like(pattern) => pattern.is_match(name),
+                };
+                let before = made.len();
+                made.extend(names.iter().filter(fits).map(|name| for_column(&item, name)));
+                if made.len() == before {
+                    return Err(SqlError::unknown(format!("`{item}` means no column")));
+                }
+            }
+        }
+        if made.len() > MOST_COLUMNS {
+            return Err(SqlError::refused(format!("COLUMNS would make more than {MOST_COLUMNS} columns")));
+        }
+    }
+    select.projection = made;
+    Ok(())
+}
+
+/// The same query with nothing but all of its columns.
+fn probe(query: &Query, select: &Select) -> Statement {
+    let mut probe = query.clone();
+    let mut all = select.clone();
+    all.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
+    all.distinct = None;
+    all.group_by = datafusion::sql::sqlparser::ast::GroupByExpr::Expressions(Vec::new(), Vec::new());
+    all.having = None;
+    all.qualify = None;
+    all.selection = None;
+    probe.body = Box::new(SetExpr::Select(Box::new(all)));
+    probe.order_by = None;
+    probe.limit_clause = None;
+    Statement::Statement(Box::new(Sql::Query(Box::new(probe))))
+}
+
+fn of_item(item: &SelectItem) -> Option<&Expr> {
+    match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
+    }
+}
+
+fn is_columns(function: &Function) -> bool {
+    function.name.to_string().eq_ignore_ascii_case("columns")
+}
+
+/// The calls of COLUMNS in an expression.
+fn calls(expr: &Expr) -> std::vec::IntoIter<Function> {
+    let mut found = Vec::new();
+    let _ = visit_expressions(expr, |e: &Expr| {
+        if let Expr::Function(function) = e
+            && is_columns(function)
+        {
+            found.push(function.clone());
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    found.into_iter()
+}
+
+/// The columns that an item of the result means by its COLUMNS; `None` without one.
+fn meant(item: &SelectItem) -> Result<Option<Meant>, SqlError> {
+    let Some(function) = of_item(item).and_then(|expr| calls(expr).next()) else { return Ok(None) };
+    let wrong = || {
+        SqlError::invalid(format!("`{function}` is not understood"))
+            .hint("write COLUMNS(*) or COLUMNS('pattern')")
+    };
+    let FunctionArguments::List(list) = &function.args else { return Err(wrong()) };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)] => Ok(Some(Meant::All)),
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] => match &value.value {
+            Value::SingleQuotedString(pattern) => {
+                let pattern = Regex::new(pattern).map_err(|_| {
+                    SqlError::invalid(format!("COLUMNS('{pattern}') is no regular expression"))
+                        .hint("any number of any characters is written .*")
+                })?;
+                Ok(Some(Meant::Like(Box::new(pattern))))
+            }
+            _ => Err(wrong()),
+        },
+        _ => Err(wrong()),
+    }
+}
+
+/// The item for one column, under the name that the expression has with it.
+fn for_column(item: &SelectItem, name: &str) -> SelectItem {
+    let column = Ident::with_quote('"', name);
+    let put = |expr: &Expr| {
+        let mut expr = expr.clone();
+        let _ = visit_expressions_mut(&mut expr, |e: &mut Expr| {
+            if matches!(e, Expr::Function(function) if is_columns(function)) {
+                *e = Expr::Identifier(column.clone());
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        expr
+    };
+    match item {
+        SelectItem::UnnamedExpr(Expr::Function(function)) if is_columns(function) => {
+            SelectItem::UnnamedExpr(Expr::Identifier(column))
+        }
+        SelectItem::UnnamedExpr(expr) => {
+            let expr = put(expr);
+            let heading = expr.to_string().replace(&column.to_string(), name);
+            SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', heading) }
+        }
+        SelectItem::ExprWithAlias { expr, alias } => {
+            let alias = Ident::with_quote('"', alias.value.replace("\\0", name));
+            SelectItem::ExprWithAlias { expr: put(expr), alias }
+        }
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,124 @@
+//! Headings of a result as the statement has them: `avg(score)`, and not the engine's `avg(influence.score)`.
+//!
+//! The plan keeps the engine's names; a projection on top of it gives the others, so no plan changes by this.
+
+use std::sync::Arc;
+
+use datafusion::error::Result as DfResult;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{Expr, Query, Select, SelectItem, SetExpr, Statement as Sql};
+
+/// What the columns of a result are called, as far as the statement says it.
+#[derive(Debug, Default)]
+pub(crate) struct Headings {
+    /// Of the columns before the first item that may stand for several.
+    first: Vec<Option<String>>,
+    /// Of those after the last such item; without any such item there are none.
+    last: Vec<Option<String>>,
+    /// Whether there is such an item.
+    open: bool,
+}
+
+impl Headings {
+    pub(crate) fn of(statement: &Statement) -> Self {
+        let Statement::Statement(sql) = statement else { return Self::default() };
+        let Sql::Query(query) = &**sql else { return Self::default() };
+        let mut found = Self::default();
+        let Some(select) = select(query) else { return Self { open: true, ..found } };
+        for item in &select.projection {
+            let name = match item {
+                SelectItem::UnnamedExpr(expr) if is_many(expr) => None,
+                SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => Some(None),
+                SelectItem::UnnamedExpr(expr) => Some(Some(expr.to_string())),
+                SelectItem::ExprWithAlias { expr, .. } if is_many(expr) => None,
+                SelectItem::ExprWithAlias { .. } => Some(None),
+                _ => None,
+            };
+            match name {
+                Some(name) if found.open => found.last.push(name),
+                Some(name) => found.first.push(name),
+                None => {
+                    found.open = true;
+                    found.last.clear();
+                }
+            }
+        }
+        found
+    }
+
+    /// The name of a column out of `n`, if it is another than the engine's.
+    fn get(&self, column: usize, n: usize) -> Option<&str> {
+        let named = self.first.len() + self.last.len();
+        if named > n || (!self.open && named != n) {
+            return None;
+        }
+        let name = match self.first.get(column) {
+            Some(name) => name,
+            None => self.last.get((column + self.last.len()).checked_sub(n)?)?,
+        };
+        name.as_deref()
+    }
+}
+
+/// The query whose columns name those of the result.
+fn select(query: &Query) -> Option<&Select> {
+    let mut body = &*query.body;
+    loop {
+        body = match body {
+            SetExpr::Select(select) => return Some(select),
+            SetExpr::SetOperation { left, .. } => &**left,
+            SetExpr::Query(query) => &*query.body,
+            _ => return None,
+        };
+    }
+}
+
+/// Whether an expression may stand for several columns, or gives its column a name by itself.
+fn is_many(expr: &Expr) -> bool {
+    let text = expr.to_string().to_ascii_lowercase();
+    text.contains("columns(") || text.contains("unnest(")
+}
+
+/// The plan with these headings.
+pub(crate) fn renamed(plan: Arc<dyn ExecutionPlan>, headings: &Headings) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let schema = plan.schema();
+    let n = schema.fields().len();
+    let name = |(i, field): (usize, &Arc<arrow_schema::Field>)| {
+        headings.get(i, n).map_or_else(|| field.name().clone(), str::to_owned)
+    };
+    let names: Vec<String> = schema.fields().iter().enumerate().map(name).collect();
+    if names.iter().zip(schema.fields()).all(|(name, field)| name == field.name()) {
+        return Ok(plan);
+    }
+    let columns = schema.fields().iter().zip(names).enumerate();
+    let columns = columns
+        .map(|(i, (field, alias))| ProjectionExpr { expr: Arc::new(Column::new(field.name(), i)), alias });
+    Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), plan)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headings(sql: &str, n: usize) -> Vec<Option<String>> {
+        let headings = Headings::of(&crate::guard::parse(sql).unwrap());
+        (0..n).map(|i| headings.get(i, n).map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn headings_are_those_of_the_statement() {
+        let name = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            headings("SELECT a, avg(b), 1, c AS d FROM t", 4),
+            [None, name("avg(b)"), name("1"), None]
+        );
+        assert_eq!(headings("SELECT 1, *, a + b FROM t", 5), [name("1"), None, None, None, name("a + b")]);
+        assert_eq!(headings("SELECT 1 + 1 UNION SELECT 2", 1), [name("1 + 1")]);
+        assert_eq!(headings("SELECT unnest(a), b + 1 FROM t", 3), [None, None, name("b + 1")]);
+        assert_eq!(headings("SELECT 1, 2", 3), [None, None, None]);
+        assert_eq!(headings("VALUES (1)", 1), [None]);
+    }
+}

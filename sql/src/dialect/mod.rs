@@ -1,0 +1,31 @@
+//! What analysts write for DuckDB or PostgreSQL, put into what the engine understands.
+//!
+//! Forms that the parser does not know are changed in the token stream, where each token keeps its place in the
+//! text; the rest in the parsed statement, before it is planned. What has no meaning here is refused in one line
+//! that says how to write it.
+
+mod arrows;
+mod calls;
+mod columns;
+mod headings;
+mod refused;
+mod sample;
+mod summarize;
+mod tokens;
+
+pub(crate) use calls::resolve;
+pub(crate) use columns::expand as expand_columns;
+pub(crate) use headings::{Headings, renamed};
+pub(crate) use sample::sampled;
+pub(crate) use summarize::expand as expand_summary;
+pub(crate) use tokens::statements;
+
+use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
+
+use super::error::SqlError;
+
+/// The tokens of a statement as the parser understands them.
+pub(crate) fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
+    refused::check(&tokens)?;
+    Ok(summarize::tokens(sample::tokens(tokens::plain(tokens))?))
+}

@@ -1,0 +1,100 @@
+//! Forms of other databases that have no meaning here, refused in one line that says how to write them.
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::tokens::{is_word, next};
+use crate::error::{SqlError, SqlErrorKind};
+
+/// Words that begin such a form, those that follow, and what is said of it.
+const FORMS: [(&str, &[&str], &str); 12] = [
+    ("PIVOT", &[], PIVOT),
+    ("PIVOT_WIDER", &[], PIVOT),
+    ("UNPIVOT", &[], UNPIVOT),
+    ("PIVOT_LONGER", &[], UNPIVOT),
+    ("ASOF", &["JOIN"], ASOF),
+    ("ASOF", &["LEFT", "JOIN"], ASOF),
+    ("POSITIONAL", &["JOIN"], "POSITIONAL JOIN is written JOIN .. USING (row), or over row_number() of both"),
+    (
+        "MATCH_RECOGNIZE",
+        &[],
+        "MATCH_RECOGNIZE is not supported; windows with lag() and lead() see the rows around one",
+    ),
+    ("LATERAL", &["VIEW"], "LATERAL VIEW is written SELECT .., unnest(list)"),
+    ("CONNECT", &["BY"], "CONNECT BY is written WITH RECURSIVE"),
+    ("GLOB", &[], "GLOB is written LIKE with % and _, or ~ with a regular expression"),
+    ("SUMMARIZE", &[], "SUMMARIZE stands at the beginning of a statement"),
+];
+
+const PIVOT: &str =
+    "PIVOT is written count(*) FILTER (WHERE column = 'value') AS value for each value, with GROUP BY";
+const ASOF: &str = "ASOF JOIN is written as a join with `<=` and QUALIFY row_number() OVER (PARTITION BY .. ORDER BY ..) = 1";
+const UNPIVOT: &str = "UNPIVOT is written as one SELECT for each column, with UNION ALL between them";
+
+/// Functions over the elements of a list, which take a function.
+const OF_ELEMENTS: [&str; 8] = [
+    "list_transform",
+    "list_apply",
+    "array_transform",
+    "array_apply",
+    "list_filter",
+    "array_filter",
+    "list_reduce",
+    "array_reduce",
+];
+
+/// Refuses such a form where it stands.
+pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
+    let mut before: Option<&TokenWithSpan> = None;
+    for (i, token) in tokens.iter().enumerate() {
+        if matches!(token.token, Token::Whitespace(_) | Token::EOF) {
+            continue;
+        }
+        if let Token::Word(word) = &token.token
+            && word.quote_style.is_none()
+            && let Some(says) = refused(tokens, i, before)
+        {
+            let place = token.span.start;
+            return Err(SqlError::new(SqlErrorKind::Invalid, says.to_owned()).at(place.line, place.column));
+        }
+        before = Some(token);
+    }
+    Ok(())
+}
+
+fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) -> Option<&'static str> {
+    let token = tokens.get(at)?;
+    let called = next(tokens, at + 1).is_some_and(|(_, after)| after.token == Token::LParen);
+    if called && OF_ELEMENTS.iter().any(|name| is_word(token, name)) {
+        return Some(
+            "a function of each element is written SELECT list(f(x)) FROM (SELECT unnest(list) AS x)",
+        );
+    }
+    let (first, follow, says) = FORMS.into_iter().find(|(first, follow, _)| {
+        let mut place = at;
+        is_word(token, first)
+            && follow.iter().all(|word| match next(tokens, place + 1) {
+                Some((i, token)) if is_word(token, word) => {
+                    place = i;
+                    true
+                }
+                _ => false,
+            })
+    })?;
+    if !follow.is_empty() {
+        return Some(says);
+    }
+    // A column may have such a name: the form has something after it that a column has not.
+    let after = next(tokens, at + 1).map(|(_, token)| &token.token);
+    let named = before.is_none_or(|t| matches!(t.token, Token::Word(_) | Token::RParen | Token::LParen));
+    let clause =
+        named && !before.is_some_and(|t| is_word(t, "SELECT") || is_word(t, "BY") || is_word(t, "AS"));
+    match first {
+        "SUMMARIZE" => {
+            let inside = before.is_some_and(|t| t.token == Token::LParen);
+            (inside && matches!(after, Some(Token::Word(_) | Token::LParen))).then_some(says)
+        }
+        "GLOB" => (clause && matches!(after, Some(Token::SingleQuotedString(_)))).then_some(says),
+        _ if before.is_none() => Some(says),
+        _ => (clause && matches!(after, Some(Token::LParen))).then_some(says),
+    }
+}

@@ -1,0 +1,147 @@
+//! `SUMMARIZE table` and `SUMMARIZE SELECT ..`: one row for each column, from one pass over the rows.
+
+use arrow_schema::{DataType, Field};
+use datafusion::execution::SessionState;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{Query, Statement as Sql};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::tokens::{is, is_word, made, next};
+use crate::error::SqlError;
+use crate::parameters::inner;
+
+/// The name that the summarized rows have in the statement, which no table has by chance.
+const ROWS: &str = "summarize()";
+/// Most columns that are summarized at a time.
+const MOST_COLUMNS: usize = 100;
+
+/// A statement that begins with SUMMARIZE, as `WITH "summarize()" AS (..) SELECT * FROM "summarize()"`.
+pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let Some((at, first)) = next(&tokens, 0).filter(|(_, token)| is_word(token, "SUMMARIZE")) else {
+        return tokens;
+    };
+    let span = first.span;
+    let queries = [Keyword::SELECT, Keyword::WITH, Keyword::FROM, Keyword::VALUES];
+    let query = next(&tokens, at + 1)
+        .is_some_and(|(_, t)| t.token == Token::LParen || queries.iter().any(|word| is(t, *word)));
+    let quoted = format!("\"{ROWS}\"");
+    let mut all = made(&["WITH", &quoted, "AS", "("], span);
+    if !query {
+        all.extend(made(&["SELECT", "*", "FROM"], span));
+    }
+    let rest = tokens.into_iter().skip(at + 1);
+    all.extend(rest.filter(|token| !matches!(token.token, Token::SemiColon | Token::EOF)));
+    all.extend(made(&[")", "SELECT", "*", "FROM", &quoted], span));
+    all
+}
+
+/// Puts the summary in the place of the rows, now that their columns can be known.
+pub(crate) async fn expand(
+    state: &SessionState,
+    statement: &mut Statement,
+    translate: &(dyn Fn(datafusion::error::DataFusionError) -> SqlError + Sync),
+) -> Result<(), SqlError> {
+    let Some(Sql::Query(query)) = inner(statement) else { return Ok(()) };
+    let rows =
+        query.with.as_ref().and_then(|with| with.cte_tables.iter().find(|cte| cte.alias.name.value == ROWS));
+    let Some(rows) = rows else { return Ok(()) };
+    // Tables of the statement, views among them, may stand in the query too.
+    let mut alone: Query = (*rows.query).clone();
+    if alone.with.is_none() {
+        alone.with = query.with.clone().map(|mut with| {
+            with.cte_tables.retain(|cte| cte.alias.name.value != ROWS);
+            with
+        });
+        alone.with = alone.with.filter(|with| !with.cte_tables.is_empty());
+    }
+    let probe = Statement::Statement(Box::new(Sql::Query(Box::new(alone))));
+    let plan = state.statement_to_plan(probe).await.map_err(translate)?;
+    let fields: Vec<&Field> = plan.schema().fields().iter().map(|field| field.as_ref()).collect();
+    if fields.len() > MOST_COLUMNS {
+        let why = format!("SUMMARIZE of {} columns, more than {MOST_COLUMNS}", fields.len());
+        return Err(SqlError::refused(why).hint("write SUMMARIZE SELECT with the columns that are meant"));
+    }
+    let summary = Parser::new(&GenericDialect {})
+        .with_recursion_limit(200)
+        .try_with_sql(&summary(&fields))
+        .and_then(|mut parser| parser.parse_query())
+        .map_err(|_| SqlError::internal("the summary is not understood"))?;
+    query.body = summary.body;
+    Ok(())
+}
+
+/// The statement that summarizes rows with these columns.
+fn summary(fields: &[&Field]) -> String {
+    let columns: Vec<String> = fields.iter().map(|field| of_column(field)).collect();
+    let shown: Vec<String> = COLUMNS.iter().map(|name| format!("c['{name}'] AS {name}")).collect();
+    format!(
+        "SELECT {} FROM (SELECT unnest(c) AS c FROM (SELECT [{}] AS c FROM \"{ROWS}\") AS one) AS each_one",
+        shown.join(", "),
+        columns.join(", ")
+    )
+}
+
+const COLUMNS: [&str; 12] = [
+    "column_name",
+    "column_type",
+    "min",
+    "max",
+    "approx_unique",
+    "avg",
+    "std",
+    "q25",
+    "q50",
+    "q75",
+    "count",
+    "null_percentage",
+];
+
+/// The values of [`COLUMNS`] for a column, each of one type.
+fn of_column(field: &Field) -> String {
+    let name = format!("\"{}\"", field.name().replace('"', "\"\""));
+    let ty = field.data_type();
+    let ordered = !ty.is_nested() && *ty != DataType::Null;
+    let number = ty.is_integer() || matches!(ty, DataType::Float16 | DataType::Float32 | DataType::Float64);
+    let if_some = |some: bool, what: String, ty: &str| match some {
+        true => format!("CAST({what} AS {ty})"),
+        false => format!("CAST(NULL AS {ty})"),
+    };
+    let double = format!("CAST({name} AS DOUBLE)");
+    // Floats are counted by their text.
+    let distinct = if ty.is_floating() { format!("CAST({name} AS VARCHAR)") } else { name.clone() };
+    let quantile = |q: &str| if_some(number, format!("approx_percentile_cont({double}, {q})"), "DOUBLE");
+    let values = [
+        format!("'{}'", field.name().replace('\'', "''")),
+        format!("'{}'", ty.to_string().replace('\'', "''")),
+        if_some(ordered, format!("min({name})"), "VARCHAR"),
+        if_some(ordered, format!("max({name})"), "VARCHAR"),
+        if_some(ordered, format!("approx_distinct({distinct})"), "BIGINT"),
+        if_some(number, format!("avg({double})"), "DOUBLE"),
+        if_some(number, format!("stddev({double})"), "DOUBLE"),
+        quantile("0.25"),
+        quantile("0.5"),
+        quantile("0.75"),
+        "CAST(count(*) AS BIGINT)".to_owned(),
+        format!("CAST(100.0 * (count(*) - count({name})) / nullif(count(*), 0) AS DOUBLE)"),
+    ];
+    let pairs: Vec<String> =
+        COLUMNS.iter().zip(values).map(|(name, value)| format!("'{name}', {value}")).collect();
+    format!("named_struct({})", pairs.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_is_a_query_whatever_the_names_of_columns_are() {
+        let fields = [Field::new("a\"b'c", DataType::Utf8, true), Field::new("n", DataType::Float32, true)];
+        let text = summary(&fields.iter().collect::<Vec<_>>());
+        let parsed = Parser::new(&GenericDialect {}).try_with_sql(&text).unwrap().parse_query();
+        assert!(parsed.is_ok(), "{text}");
+        assert!(text.contains("min(\"a\"\"b'c\")") && text.contains("avg(CAST(\"n\" AS DOUBLE))"), "{text}");
+    }
+}

@@ -1,0 +1,112 @@
+//! The token stream of a text: statements apart, and small liberties of DuckDB taken out.
+
+use std::ops::Range;
+
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
+
+/// The statements of a text, without those that are empty. Each has as many lines and blanks before it as the
+/// text has, so that places in messages are those of the text. Text that cannot be cut into tokens is one
+/// statement, which says why when it runs.
+pub(crate) fn statements(text: &str) -> Vec<String> {
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location() else {
+        return vec![text.to_owned()];
+    };
+    let mut found = Vec::new();
+    let mut open: Option<(Location, Location)> = None;
+    for token in &tokens {
+        match &token.token {
+            Token::SemiColon => found.extend(open.take()),
+            Token::Whitespace(_) | Token::EOF => {}
+            _ => open = Some((open.map_or(token.span.start, |(start, _)| start), token.span.end)),
+        }
+    }
+    found.extend(open);
+    let places = Places::new(text);
+    found.into_iter().map(|(start, end)| places.statement(text, start, end)).collect()
+}
+
+/// Where the lines of a text begin.
+struct Places(Vec<usize>);
+
+impl Places {
+    fn new(text: &str) -> Self {
+        let after = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self(std::iter::once(0).chain(after).collect())
+    }
+
+    /// The byte at a place; lines and columns count from 1, columns in characters.
+    fn byte(&self, text: &str, place: Location) -> usize {
+        let number = |n: u64| usize::try_from(n.saturating_sub(1)).unwrap_or(usize::MAX);
+        let start = self.0.get(number(place.line)).copied().unwrap_or(text.len());
+        let rest = text.get(start..).unwrap_or_default();
+        rest.char_indices().nth(number(place.column)).map_or(text.len(), |(at, _)| start + at)
+    }
+
+    fn statement(&self, text: &str, start: Location, end: Location) -> String {
+        let Range { start: from, end: to } = self.byte(text, start)..self.byte(text, end);
+        let repeated = |what: &str, n: u64| what.repeat(usize::try_from(n.saturating_sub(1)).unwrap_or(0));
+        let body = text.get(from..to).unwrap_or_default();
+        format!("{}{}{body}", repeated("\n", start.line), repeated(" ", start.column))
+    }
+}
+
+/// The tokens without a comma that ends a list before FROM.
+pub(super) fn plain(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let ends: Vec<bool> = (0..tokens.len())
+        .map(|i| {
+            let comma = tokens.get(i).is_some_and(|t| t.token == Token::Comma);
+            comma && next(&tokens, i + 1).is_some_and(|(_, t)| is(t, Keyword::FROM))
+        })
+        .collect();
+    tokens.into_iter().zip(ends).filter(|(_, ends)| !ends).map(|(token, _)| token).collect()
+}
+
+/// The first token from a place on that is not white space, and its place.
+pub(super) fn next(tokens: &[TokenWithSpan], from: usize) -> Option<(usize, &TokenWithSpan)> {
+    let written =
+        |(_, token): &(usize, &TokenWithSpan)| !matches!(token.token, Token::Whitespace(_) | Token::EOF);
+    tokens.iter().enumerate().skip(from).find(written)
+}
+
+/// Whether a token is this keyword.
+pub(super) fn is(token: &TokenWithSpan, keyword: Keyword) -> bool {
+    matches!(&token.token, Token::Word(Word { keyword: found, quote_style: None, .. }) if *found == keyword)
+}
+
+/// Whether a token is this word, whatever its case.
+pub(super) fn is_word(token: &TokenWithSpan, word: &str) -> bool {
+    matches!(&token.token, Token::Word(found) if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word))
+}
+
+/// Words and signs as tokens at the place of another. Words that begin with a digit are numbers.
+pub(super) fn made(words: &[&str], span: Span) -> Vec<TokenWithSpan> {
+    let token = |word: &str| match word {
+        "(" => Token::LParen,
+        ")" => Token::RParen,
+        "*" => Token::Mul,
+        word if word.starts_with(|c: char| c.is_ascii_digit()) => Token::Number(word.to_owned(), false),
+        word => match word.strip_prefix('"').and_then(|quoted| quoted.strip_suffix('"')) {
+            Some(quoted) => Token::make_word(quoted, Some('"')),
+            None => Token::make_word(word, None),
+        },
+    };
+    let space = || Token::Whitespace(datafusion::sql::sqlparser::tokenizer::Whitespace::Space);
+    let spaced = words.iter().flat_map(|word| [token(word), space()]);
+    spaced.map(|token| TokenWithSpan { token, span }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_keep_their_places() {
+        let text = "-- first; comment\nSELECT 'a;b';\n;; SELECT \"x;\" /* ; */ FROM t -- end";
+        assert_eq!(statements(text), ["\nSELECT 'a;b'", "\n\n   SELECT \"x;\" /* ; */ FROM t"]);
+        assert_eq!(statements(" \n-- nothing\n"), Vec::<String>::new());
+        assert_eq!(statements("SELECT 'open"), ["SELECT 'open"]);
+        assert_eq!(statements("SELECT 'é'; SELECT 2"), ["SELECT 'é'", "            SELECT 2"]);
+    }
+}

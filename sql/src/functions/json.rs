@@ -1,0 +1,270 @@
+//! Functions on JSON text: `json_extract`, `json_extract_string` and their relatives, `->` and `->>` among them.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow_array::builder::{ListBuilder, StringBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
+use arrow_schema::{DataType, Field};
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::scalar::ScalarValue;
+
+use super::path::{Step, find, parts, steps, text};
+use crate::error::SqlError;
+
+/// What is made of the part of a document that a path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Gives {
+    /// The part, as JSON.
+    Part,
+    /// The part as text: strings without quotes.
+    Text,
+    Int,
+    Float,
+    Bool,
+    /// Whether there is one.
+    Exists,
+    /// How many elements it has.
+    Length,
+    /// The keys of an object.
+    Keys,
+    /// The name of its type.
+    Kind,
+    /// Whether the document is JSON.
+    Valid,
+}
+
+const FUNCTIONS: [(&str, &[&str], Gives); 10] = [
+    ("json_extract", &["json_get", "json_get_json", "json_extract_path"], Gives::Part),
+    ("json_extract_string", &["json_get_str", "json_as_text", "json_extract_path_text"], Gives::Text),
+    ("json_get_int", &[], Gives::Int),
+    ("json_get_float", &[], Gives::Float),
+    ("json_get_bool", &[], Gives::Bool),
+    ("json_exists", &[], Gives::Exists),
+    ("json_array_length", &["json_length"], Gives::Length),
+    ("json_keys", &["json_object_keys"], Gives::Keys),
+    ("json_type", &["json_typeof"], Gives::Kind),
+    ("json_valid", &[], Gives::Valid),
+];
+
+/// The functions.
+pub(super) fn functions() -> impl Iterator<Item = ScalarUDF> {
+    FUNCTIONS.into_iter().map(|(name, aliases, gives)| {
+        let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
+        let signature = Signature::user_defined(Volatility::Immutable);
+        ScalarUDF::from(Json { name, aliases, gives, signature })
+    })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Json {
+    name: &'static str,
+    aliases: Vec<String>,
+    gives: Gives,
+    signature: Signature,
+}
+
+impl Gives {
+    fn data_type(self) -> DataType {
+        match self {
+            Self::Part | Self::Text | Self::Kind => DataType::Utf8,
+            Self::Int | Self::Length => DataType::Int64,
+            Self::Float => DataType::Float64,
+            Self::Bool | Self::Exists | Self::Valid => DataType::Boolean,
+            Self::Keys => DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
+        }
+    }
+
+    /// Whether it takes a path, and whether it must.
+    fn path(self) -> (bool, bool) {
+        match self {
+            Self::Valid => (false, false),
+            Self::Length | Self::Keys | Self::Kind => (true, false),
+            _ => (true, true),
+        }
+    }
+}
+
+/// The steps of one argument.
+enum Place {
+    /// The same in each row.
+    Fixed(Vec<Step>),
+    OfRows(ArrayRef),
+}
+
+impl ScalarUDFImpl for Json {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
+        Ok(self.gives.data_type())
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        let (takes, must) = self.gives.path();
+        let paths = types.len().saturating_sub(1);
+        if types.is_empty() || (must && paths == 0) || (!takes && paths > 0) {
+            let example = if takes { "record, '$.key'" } else { "record" };
+            let why = format!("{}() is written {}({example})", self.name, self.name);
+            return Err(SqlError::invalid(why).into());
+        }
+        let coerced = types.iter().enumerate().map(|(place, ty)| match ty {
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => Ok(DataType::Utf8),
+            DataType::Dictionary(_, values) if values.is_string() => Ok(DataType::Utf8),
+            ty if place > 0 && ty.is_integer() => Ok(DataType::Int64),
+            _ => {
+                let what = if place == 0 { "JSON text" } else { "a path, a key or a place" };
+                Err(SqlError::invalid(format!("{}() takes {what}, not {ty}", self.name)).into())
+            }
+        });
+        coerced.collect()
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if constant { 1 } else { args.number_rows };
+        let mut args = args.args.into_iter();
+        let Some(documents) = args.next() else { return Err(SqlError::internal("no document").into()) };
+        let documents = documents.into_array(rows)?;
+        let documents = documents.as_string_opt::<i32>().ok_or_else(|| SqlError::internal("type of JSON"))?;
+        let places = args.map(|arg| place(arg, rows)).collect::<DfResult<Vec<_>>>()?;
+        let found = self.all(documents, &places)?;
+        Ok(match constant {
+            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&found, 0)?),
+            false => ColumnarValue::Array(found),
+        })
+    }
+}
+
+fn place(arg: ColumnarValue, rows: usize) -> DfResult<Place> {
+    let ColumnarValue::Scalar(scalar) = &arg else { return Ok(Place::OfRows(arg.into_array(rows)?)) };
+    Ok(match scalar {
+        ScalarValue::Int64(Some(index)) => Place::Fixed(vec![Step::Index(*index)]),
+        scalar => match scalar.try_as_str().flatten() {
+            Some(path) => Place::Fixed(steps(path).ok_or_else(|| no_path(path))?),
+            None => Place::OfRows(arg.into_array(rows)?),
+        },
+    })
+}
+
+fn no_path(path: &str) -> SqlError {
+    SqlError::invalid(format!("`{path}` is not a path"))
+        .hint("paths are written $.key.list[0] or $.list[*].key")
+}
+
+/// The steps of a row; `None` where an argument is null.
+fn steps_of<'a>(places: &'a [Place], row: usize) -> Result<Option<Cow<'a, [Step]>>, SqlError> {
+    if let [Place::Fixed(only)] = places {
+        return Ok(Some(Cow::Borrowed(only)));
+    }
+    let mut all = Vec::new();
+    for place in places {
+        match place {
+            Place::Fixed(fixed) => all.extend_from_slice(fixed),
+            Place::OfRows(array) if array.is_null(row) => return Ok(None),
+            Place::OfRows(array) => {
+                match (array.as_string_opt::<i32>(), array.as_primitive_opt::<Int64Type>()) {
+                    (Some(texts), _) => {
+                        let path = texts.value(row);
+                        all.extend(steps(path).ok_or_else(|| no_path(path))?);
+                    }
+                    (_, Some(numbers)) => all.push(Step::Index(numbers.value(row))),
+                    _ => return Err(SqlError::internal("type of a path")),
+                }
+            }
+        }
+    }
+    Ok(Some(Cow::Owned(all)))
+}
+
+impl Json {
+    fn all(&self, documents: &StringArray, places: &[Place]) -> DfResult<ArrayRef> {
+        let mut found: Vec<Option<Cow<'_, str>>> = Vec::with_capacity(documents.len());
+        let mut known = Vec::with_capacity(documents.len());
+        for (row, document) in documents.iter().enumerate() {
+            let steps = steps_of(places, row)?;
+            known.push(document.is_some() && steps.is_some());
+            found.push(match (document, steps) {
+                (Some(document), _) if self.gives == Gives::Valid => Some(Cow::Borrowed(document)),
+                (Some(document), Some(steps)) => find(document, &steps),
+                _ => None,
+            });
+        }
+        let values = found.iter().map(Option::as_deref);
+        Ok(match self.gives {
+            Gives::Part => Arc::new(values.collect::<StringArray>()),
+            Gives::Text => {
+                let texts: Vec<_> = values.map(|value| text(value?)).collect();
+                Arc::new(texts.iter().map(Option::as_deref).collect::<StringArray>())
+            }
+            Gives::Int => {
+                Arc::new(values.map(|value| text(value?)?.parse::<i64>().ok()).collect::<Int64Array>())
+            }
+            Gives::Float => {
+                Arc::new(values.map(|value| text(value?)?.parse::<f64>().ok()).collect::<Float64Array>())
+            }
+            Gives::Bool => {
+                Arc::new(values.map(|value| value?.parse::<bool>().ok()).collect::<BooleanArray>())
+            }
+            Gives::Exists => {
+                let exists = values.zip(known).map(|(value, known)| known.then_some(value.is_some()));
+                Arc::new(exists.collect::<BooleanArray>())
+            }
+            Gives::Length => Arc::new(values.map(|value| length(value?)).collect::<Int64Array>()),
+            Gives::Keys => keys(values),
+            Gives::Kind => Arc::new(values.map(|value| value.map(kind)).collect::<StringArray>()),
+            Gives::Valid => {
+                let valid = |value| serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok();
+                Arc::new(values.map(|value| value.map(valid)).collect::<BooleanArray>())
+            }
+        })
+    }
+}
+
+/// Elements of a list; a value that is none has 0, as in DuckDB.
+fn length(value: &str) -> Option<i64> {
+    let elements = if value.starts_with('[') { parts(value).count() } else { 0 };
+    i64::try_from(elements).ok()
+}
+
+/// The name of a type, as DuckDB gives it.
+fn kind(value: &str) -> &'static str {
+    match value.as_bytes().first() {
+        Some(b'{') => "OBJECT",
+        Some(b'[') => "ARRAY",
+        Some(b'"') => "VARCHAR",
+        Some(b't' | b'f') => "BOOLEAN",
+        Some(b'n') => "NULL",
+        _ if value.contains(['.', 'e', 'E']) => "DOUBLE",
+        Some(b'-') => "BIGINT",
+        _ => "UBIGINT",
+    }
+}
+
+fn keys<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    for value in values {
+        let object = value.filter(|value| value.starts_with('{'));
+        if let Some(object) = object {
+            for name in parts(object).filter_map(|(name, _)| name) {
+                lists.values().append_option(text(name));
+            }
+        }
+        lists.append(object.is_some());
+    }
+    Arc::new(lists.finish())
+}

@@ -1,0 +1,174 @@
+//! `width_bucket`, `hash` and `len`.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{Array, ArrayRef, Int64Array, UInt64Array};
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_schema::DataType;
+use datafusion::common::utils::take_function_args;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::scalar::ScalarValue;
+use gstore_core::{MIX_STEP, mix};
+
+use crate::error::SqlError;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Gives {
+    Bucket,
+    Hash,
+    Length,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Number {
+    gives: Gives,
+    signature: Signature,
+}
+
+/// The functions.
+pub(super) fn functions() -> [ScalarUDF; 3] {
+    let double = || DataType::Float64;
+    let bucket = Signature::exact(vec![double(), double(), double(), DataType::Int64], Volatility::Immutable);
+    [
+        ScalarUDF::from(Number { gives: Gives::Bucket, signature: bucket }),
+        hash(),
+        ScalarUDF::from(Number { gives: Gives::Length, signature: Signature::any(1, Volatility::Immutable) }),
+    ]
+}
+
+/// `hash(..)`: the same number for the same values, on every machine and in every version.
+pub(crate) fn hash() -> ScalarUDF {
+    ScalarUDF::from(Number { gives: Gives::Hash, signature: Signature::variadic_any(Volatility::Immutable) })
+}
+
+impl ScalarUDFImpl for Number {
+    fn name(&self) -> &str {
+        match self.gives {
+            Gives::Bucket => "width_bucket",
+            Gives::Hash => "hash",
+            Gives::Length => "len",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
+        Ok(if self.gives == Gives::Hash { DataType::UInt64 } else { DataType::Int64 })
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if constant { 1 } else { args.number_rows };
+        let arrays = args.args.into_iter().map(|arg| arg.into_array(rows)).collect::<DfResult<Vec<_>>>()?;
+        let made = match self.gives {
+            Gives::Bucket => buckets(&arrays)?,
+            Gives::Hash => hashes(&arrays, rows)?,
+            Gives::Length => {
+                let [values] = take_function_args("len", &arrays)?;
+                lengths(values)?
+            }
+        };
+        Ok(match constant {
+            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?),
+            false => ColumnarValue::Array(made),
+        })
+    }
+}
+
+/// In which of equal parts of a range each value is, from 1; 0 below it, one more than there are above it.
+fn buckets(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
+    let [values, low, high, parts] = take_function_args("width_bucket", arrays)?;
+    let float = |array: &ArrayRef| array.as_primitive_opt::<Float64Type>().cloned();
+    let (Some(values), Some(low), Some(high), Some(parts)) =
+        (float(values), float(low), float(high), parts.as_primitive_opt::<Int64Type>())
+    else {
+        return Err(SqlError::internal("types of width_bucket()").into());
+    };
+    let mut found = Vec::with_capacity(values.len());
+    for (((value, low), high), parts) in values.iter().zip(&low).zip(&high).zip(parts) {
+        let (Some(value), Some(low), Some(high), Some(parts)) = (value, low, high, parts) else {
+            found.push(None);
+            continue;
+        };
+        if parts < 1 || !low.is_finite() || !high.is_finite() || low == high || value.is_nan() {
+            let why = "width_bucket(x, low, high, n) takes numbers, two different ends and n of at least 1";
+            return Err(SqlError::invalid(why.to_owned()).into());
+        }
+        // Descending ends are counted from the high one, as PostgreSQL does.
+        let at = (value - low) / (high - low);
+        found.push(Some(match at {
+            at if at < 0.0 => 0,
+            at if at >= 1.0 => parts.saturating_add(1),
+            at => ((at * parts as f64) as i64).min(parts - 1) + 1,
+        }));
+    }
+    Ok(Arc::new(Int64Array::from(found)))
+}
+
+/// A number for each row: of the text of its values, so that it depends on nothing but them.
+fn hashes(arrays: &[ArrayRef], rows: usize) -> DfResult<ArrayRef> {
+    let mut state = vec![MIX_STEP; rows];
+    let options = FormatOptions::default();
+    for array in arrays {
+        let texts = ArrayFormatter::try_new(array, &options)?;
+        for (row, state) in state.iter_mut().enumerate() {
+            let value = match array.is_null(row) {
+                true => u64::MAX,
+                false => fnv(texts.value(row).to_string().as_bytes()),
+            };
+            *state = mix(state.wrapping_add(MIX_STEP) ^ value);
+        }
+    }
+    Ok(Arc::new(UInt64Array::from(state)))
+}
+
+/// FNV-1a in 64 bits.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Characters of a text, elements of a list.
+fn lengths(values: &ArrayRef) -> DfResult<ArrayRef> {
+    if values.data_type().is_nested() {
+        let lengths = datafusion::arrow::compute::kernels::length::length(values)?;
+        return Ok(arrow_cast::cast(&lengths, &DataType::Int64)?);
+    }
+    let texts = arrow_cast::cast(values, &DataType::Utf8)?;
+    let Some(texts) = texts.as_string_opt::<i32>() else {
+        return Err(SqlError::internal("type of a text").into());
+    };
+    let length = |text: &str| i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
+    Ok(Arc::new(texts.iter().map(|text| text.map(length)).collect::<Int64Array>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{Float64Array, StringArray};
+
+    use super::*;
+
+    #[test]
+    fn buckets_count_from_one() {
+        let column = |x: f64| Arc::new(Float64Array::from(vec![x; 5])) as ArrayRef;
+        let values = Arc::new(Float64Array::from(vec![-0.1, 0.0, 0.5, 0.999, 1.0])) as ArrayRef;
+        let parts = Arc::new(Int64Array::from(vec![4; 5])) as ArrayRef;
+        let found = buckets(&[values, column(0.0), column(1.0), parts]).unwrap();
+        assert_eq!(found.as_primitive::<Int64Type>().values().to_vec(), [0, 1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_hash_is_of_the_values_alone() {
+        let texts = Arc::new(StringArray::from(vec![Some("a"), None, Some("a")])) as ArrayRef;
+        let found = hashes(&[texts], 3).unwrap();
+        let found = found.as_primitive::<arrow_array::types::UInt64Type>();
+        assert_eq!(found.value(0), found.value(2));
+        assert_ne!(found.value(0), found.value(1));
+    }
+}

@@ -1,0 +1,106 @@
+//! Numbers of samples that are read from features: losses and norms, for the columns of these names.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use arrow_array::{ArrayRef, Float32Array};
+use gstore_core::Kind;
+use gstore_store::{Block, BlockBuffer, FeaturePart, FeatureReader, Granularity, RowFlags, Snapshot, Values};
+
+use super::error::SqlError;
+use super::virtuals::Virtual;
+
+/// The feature that `loss` or `norm` is of: that of the newest checkpoint, by the steps of the runs; without
+/// steps the one that was made last. For `norm` plain gradients go before preconditioned ones.
+pub(crate) fn feature(snapshot: &Snapshot, dataset: &str, column: Virtual) -> Option<Arc<FeaturePart>> {
+    let kinds = [Kind::GradSgd.name(), Kind::GradAdam.name()];
+    let fits = |feature: &&Arc<FeaturePart>| {
+        let kind = feature.desc.kind.name.as_str();
+        let wanted = match column {
+            Virtual::Loss => kind == Kind::Loss.name(),
+            _ => kinds.contains(&kind),
+        };
+        wanted && feature.desc.granularity == Granularity::Sample && feature.desc.dataset == dataset
+    };
+    let step = |feature: &FeaturePart| {
+        let id = feature.desc.checkpoint.as_ref()?;
+        let checkpoints = snapshot.runs().iter().flat_map(|run| &run.checkpoints);
+        checkpoints.filter(|c| c.checkpoint == *id).filter_map(|c| c.step).max()
+    };
+    let plain = |feature: &FeaturePart| feature.desc.kind.name == Kind::GradSgd.name();
+    snapshot.features().iter().filter(fits).max_by_key(|f| (step(f), plain(f), f.number)).cloned()
+}
+
+/// A number of each row, read from a feature.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) column: Virtual,
+    feature: Arc<FeaturePart>,
+    /// Kept open: rows are asked for in many small requests.
+    reader: OnceLock<FeatureReader>,
+}
+
+impl Measured {
+    pub(crate) fn new(column: Virtual, feature: Arc<FeaturePart>) -> Self {
+        Self { column, feature, reader: OnceLock::new() }
+    }
+
+    /// The numbers of some rows; null for a row that the feature lacks or that has nothing to score.
+    pub(crate) fn of_rows(&self, snapshot: &Snapshot, rows: &[u64]) -> Result<ArrayRef, SqlError> {
+        let reader = match self.reader.get() {
+            Some(open) => open,
+            None => {
+                let reader = snapshot.open_feature(&self.feature).map_err(SqlError::read)?;
+                self.reader.get_or_init(|| reader)
+            }
+        };
+        let mut wanted = rows.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut found: HashMap<u64, f32> = HashMap::with_capacity(wanted.len());
+        let mut buffer = BlockBuffer::default();
+        for place in reader.blocks() {
+            let range = place.range();
+            let first = wanted.partition_point(|row| *row < range.start);
+            if wanted.get(first).is_none_or(|row| *row >= range.end) {
+                continue;
+            }
+            let block = reader.read_block(*place, &mut buffer).map_err(SqlError::read)?;
+            for (i, row) in block.rows.iter().enumerate() {
+                if wanted.binary_search(row).is_ok()
+                    && reader.live().contains(*row)
+                    && let Some(value) = self.value(&block, i)
+                {
+                    found.insert(*row, value);
+                }
+            }
+        }
+        Ok(Arc::new(rows.iter().map(|row| found.get(row).copied()).collect::<Float32Array>()))
+    }
+
+    fn value(&self, block: &Block<'_>, i: usize) -> Option<f32> {
+        if RowFlags::from_bits(*block.flags.get(i)?).contains(RowFlags::NO_SCORED) {
+            return None;
+        }
+        Some(match self.column {
+            Virtual::Norm => norm(block, i, self.feature.attrs.groups.len()),
+            _ => {
+                let dim = self.feature.desc.dim() as usize;
+                let scale = block.scale.get(i * self.feature.attrs.groups.len()).copied().unwrap_or(1.0);
+                let value = match &block.values {
+                    Values::F16(values) => values.get(i * dim)?.to_f32(),
+                    Values::F32(values) => *values.get(i * dim)?,
+                    Values::I8(values) => f32::from(*values.get(i * dim)?),
+                };
+                value * scale
+            }
+        })
+    }
+}
+
+/// The L2 norm of a vector before it was rounded, over all its groups.
+pub(crate) fn norm(block: &Block<'_>, i: usize, groups: usize) -> f32 {
+    let norms = block.norm.get(i * groups..(i + 1) * groups).unwrap_or_default();
+    let squared: f64 = norms.iter().map(|norm| f64::from(*norm) * f64::from(*norm)).sum();
+    squared.sqrt() as f32
+}

@@ -1,0 +1,172 @@
+//! A file of the user's own as a table: Parquet, CSV or JSON lines, to be joined with those of the store.
+//!
+//! Invariants
+//! - the program names the file, never a statement
+//! - nothing but a batch is in memory: a table is read from its file each time that a statement reads it
+
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{ArrowError, Schema, SchemaRef};
+use datafusion::common::stats::Precision;
+use gstore_core::DatasetName;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::blocking::Demand;
+use super::error::{SqlError, SqlErrorKind};
+use super::leaf::{Each, Rows, Want};
+
+/// Rows that are read at a time.
+const BATCH: usize = 4096;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Parquet,
+    Separated(u8),
+    Json,
+}
+
+impl Format {
+    fn of(path: &Path) -> Option<Self> {
+        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+        Some(match ending.as_str() {
+            "parquet" => Self::Parquet,
+            "csv" => Self::Separated(b','),
+            "tsv" => Self::Separated(b'\t'),
+            "jsonl" | "ndjson" | "json" => Self::Json,
+            _ => return None,
+        })
+    }
+}
+
+/// A file that statements read as a table.
+#[derive(Debug, Clone)]
+pub struct OwnTable {
+    name: String,
+    path: PathBuf,
+    format: Format,
+    schema: SchemaRef,
+}
+
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
+
+impl OwnTable {
+    /// A file under a name. Of CSV and JSON lines the whole file is read for the types of its columns.
+    ///
+    /// # Errors
+    /// A name that no table can have, an ending that says no format, and a file that cannot be read.
+    pub fn open(name: &str, path: &Path) -> Result<Self, SqlError> {
+        DatasetName::try_from(name).map_err(|error| SqlError::invalid(error.to_string()))?;
+        let format = Format::of(path).ok_or_else(|| {
+            let why = format!(
+                "{}: a table is read from a file ending in .parquet, .csv, .tsv or .jsonl",
+                path.display()
+            );
+            SqlError::invalid(why)
+        })?;
+        let mut table =
+            Self { name: name.to_owned(), path: path.to_owned(), format, schema: Arc::new(Schema::empty()) };
+        let schema = match format {
+            Format::Parquet => table.parquet()?.schema().as_ref().clone(),
+            Format::Separated(delimiter) => {
+                let format = arrow_csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
+                format.infer_schema(BufReader::new(table.file()?), None).map_err(|e| table.failed(e))?.0
+            }
+            Format::Json => {
+                let lines = BufReader::new(table.file()?);
+                arrow_json::reader::infer_json_schema(lines, None).map_err(|e| table.failed(e))?.0
+            }
+        };
+        if schema.fields().is_empty() {
+            return Err(table.failed("it has no columns"));
+        }
+        table.schema = Arc::new(schema);
+        Ok(table)
+    }
+
+    /// The name in statements.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn file(&self) -> Result<std::fs::File, SqlError> {
+        let file =
+            fs_err::File::open(&self.path).map_err(|e| SqlError::new(SqlErrorKind::Failed, e.to_string()))?;
+        Ok(file.into_parts().0)
+    }
+
+    fn parquet(&self) -> Result<ParquetRecordBatchReaderBuilder<std::fs::File>, SqlError> {
+        ParquetRecordBatchReaderBuilder::try_new(self.file()?).map_err(|e| self.failed(e))
+    }
+
+    fn failed(&self, why: impl std::fmt::Display) -> SqlError {
+        SqlError::new(
+            SqlErrorKind::Failed,
+            format!("{} cannot be read as a table: {why}", self.path.display()),
+        )
+    }
+
+    /// Some columns of the file.
+    fn batches(&self, columns: &[usize]) -> Result<Batches, SqlError> {
+        Ok(match self.format {
+            Format::Parquet => {
+                let file = self.parquet()?;
+                let mask = ProjectionMask::roots(file.parquet_schema(), columns.iter().copied());
+                let reader = file.with_projection(mask).with_batch_size(BATCH).build();
+                Box::new(reader.map_err(|e| self.failed(e))?)
+            }
+            Format::Separated(delimiter) => {
+                let reader = arrow_csv::ReaderBuilder::new(Arc::clone(&self.schema))
+                    .with_header(true)
+                    .with_delimiter(delimiter)
+                    .with_projection(columns.to_vec())
+                    .with_batch_size(BATCH)
+                    .build(self.file()?);
+                Box::new(reader.map_err(|e| self.failed(e))?)
+            }
+            Format::Json => {
+                let schema = self.schema.project(columns).map_err(|e| self.failed(e))?;
+                let reader = arrow_json::ReaderBuilder::new(Arc::new(schema)).with_batch_size(BATCH);
+                Box::new(reader.build(BufReader::new(self.file()?)).map_err(|e| self.failed(e))?)
+            }
+        })
+    }
+}
+
+impl Rows for OwnTable {
+    fn describe(&self) -> (&'static str, String) {
+        ("FileExec", format!("table={}", self.name))
+    }
+
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn count(&self) -> Precision<usize> {
+        Precision::Absent
+    }
+
+    fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
+        // Rows are counted by a column where none is wanted.
+        let columns = if want.columns.is_empty() { vec![0] } else { want.columns.clone() };
+        let schema = Arc::new(self.schema.project(&want.columns).map_err(|e| self.failed(e))?);
+        for batch in self.batches(&columns)? {
+            let batch = batch.map_err(|e| self.failed(e))?;
+            let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            let values = if want.columns.is_empty() { Vec::new() } else { batch.columns().to_vec() };
+            let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), values, &options);
+            if each(batch.map_err(|e| self.failed(e))?)? == Demand::Enough {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

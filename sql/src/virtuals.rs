@@ -1,0 +1,243 @@
+//! Columns that are computed only where a statement names them: `prompt`, `completion` and `text` of a record,
+//! and `loss` and `norm` of stored features.
+//!
+//! A table has such a column where the statement names it and the samples have no column of that name. So
+//! `SELECT *` is what it always was, and nothing is read for columns that are not asked for.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{ArrayRef, StringArray};
+use arrow_schema::DataType;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    ExcludeSelectItem, Expr, Ident, ObjectName, Select, SelectItem, VisitMut, VisitorMut,
+};
+
+use super::error::SqlError;
+use super::functions::path::{Step, find, parts, text};
+use super::parameters::inner;
+
+/// A column that is made of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Virtual {
+    Prompt,
+    Completion,
+    Text,
+    Loss,
+    Norm,
+}
+
+impl Virtual {
+    pub(crate) const ALL: [Self; 5] = [Self::Prompt, Self::Completion, Self::Text, Self::Loss, Self::Norm];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Prompt => "prompt",
+            Self::Completion => "completion",
+            Self::Text => "text",
+            Self::Loss => "loss",
+            Self::Norm => "norm",
+        }
+    }
+
+    /// Whether it is made of a record, as opposed to a feature.
+    pub(crate) fn is_of_record(self) -> bool {
+        !matches!(self, Self::Loss | Self::Norm)
+    }
+
+    pub(crate) fn data_type(self) -> DataType {
+        if self.is_of_record() { DataType::Utf8 } else { DataType::Float32 }
+    }
+
+    fn of_name(name: &Ident) -> Option<Self> {
+        let same = |known: &str| match name.quote_style {
+            Some(_) => name.value == known,
+            None => name.value.eq_ignore_ascii_case(known),
+        };
+        Self::ALL.into_iter().find(|column| same(column.name()))
+    }
+}
+
+/// The virtual columns that a statement names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Asked([bool; 5]);
+
+impl Asked {
+    /// Those of a statement. A name that the statement itself gives to something is not one. Where a column is
+    /// named next to `*`, it is taken out of that.
+    pub(crate) fn of(statement: &mut Statement) -> Self {
+        let mut names = Names::default();
+        if let Some(sql) = inner(statement) {
+            let _ = sql.visit(&mut names);
+        }
+        Self(
+            Virtual::ALL
+                .map(|column| names.used.contains(column.name()) && !names.given.contains(column.name())),
+        )
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    pub(crate) fn columns(self) -> impl Iterator<Item = Virtual> {
+        Virtual::ALL.into_iter().zip(self.0).filter(|(_, asked)| *asked).map(|(column, _)| column)
+    }
+}
+
+#[derive(Default)]
+struct Names {
+    used: HashSet<&'static str>,
+    /// Names that columns of the statement are given with AS.
+    given: HashSet<&'static str>,
+}
+
+impl VisitorMut for Names {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        self.used.extend(virtual_of(expr).map(Virtual::name));
+        ControlFlow::Continue(())
+    }
+
+    /// `SELECT *, prompt`: the table has the column where it is named, and `*` is to leave it out.
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let mut named = Vec::new();
+        for item in &select.projection {
+            match item {
+                SelectItem::ExprWithAlias { alias, .. } => {
+                    self.given.extend(Virtual::of_name(alias).map(Virtual::name));
+                }
+                SelectItem::UnnamedExpr(expr) => named.extend(virtual_of(expr)),
+                _ => {}
+            }
+        }
+        if named.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        for item in &mut select.projection {
+            if let SelectItem::Wildcard(options) = item
+                && options.opt_exclude.is_none()
+                && options.opt_except.is_none()
+            {
+                let name = |column: &Virtual| ObjectName::from(vec![Ident::new(column.name())]);
+                options.opt_exclude = Some(ExcludeSelectItem::Multiple(named.iter().map(name).collect()));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The virtual column that an expression is, if it is nothing more.
+fn virtual_of(expr: &Expr) -> Option<Virtual> {
+    match expr {
+        Expr::Identifier(name) => Virtual::of_name(name),
+        Expr::CompoundIdentifier(parts) => parts.last().and_then(Virtual::of_name),
+        _ => None,
+    }
+}
+
+/// A column of texts, one for each record; null where the record has none.
+pub(crate) fn of_records(column: Virtual, records: &ArrayRef) -> Result<ArrayRef, SqlError> {
+    let records = records.as_string_opt::<i32>().ok_or_else(|| SqlError::internal("type of a record"))?;
+    let texts: Vec<Option<String>> = records.iter().map(|record| of_record(column, record?)).collect();
+    Ok(Arc::new(StringArray::from(texts)))
+}
+
+fn of_record(column: Virtual, record: &str) -> Option<String> {
+    let key = |key: &str| find(record, &[Step::Key(key.to_owned())]);
+    let messages = || key("messages").map(|list| messages(&list)).filter(|all| !all.is_empty());
+    match column {
+        Virtual::Prompt => match key("prompt") {
+            Some(prompt) => content(&prompt),
+            None => {
+                let all = messages()?;
+                let last = all.iter().rposition(|(role, _)| role == "assistant")?;
+                let (before, _) = all.split_at(last);
+                match before {
+                    [] => None,
+                    [(_, only)] => Some(only.clone()),
+                    several => Some(written(several)),
+                }
+            }
+        },
+        Virtual::Completion => match key("completion") {
+            Some(completion) => content(&completion),
+            None => messages()?.into_iter().rfind(|(role, _)| role == "assistant").map(|(_, text)| text),
+        },
+        _ => match key("text") {
+            Some(whole) => content(&whole),
+            None => match messages() {
+                Some(all) => Some(written(&all)),
+                None => {
+                    let prompt = key("prompt").and_then(|part| content(&part));
+                    let completion = key("completion").and_then(|part| content(&part));
+                    match (prompt, completion) {
+                        (Some(prompt), Some(completion)) => Some(format!("{prompt}\n{completion}")),
+                        (one, other) => one.or(other),
+                    }
+                }
+            },
+        },
+    }
+}
+
+/// Messages one a line, each after its role.
+fn written(messages: &[(String, String)]) -> String {
+    let lines: Vec<String> = messages.iter().map(|(role, text)| format!("{role}: {text}")).collect();
+    lines.join("\n")
+}
+
+/// Role and text of each message.
+fn messages(list: &str) -> Vec<(String, String)> {
+    let of = |message: &str, key: &str| {
+        find(message, &[Step::Key(key.to_owned())]).and_then(|value| content(&value)).unwrap_or_default()
+    };
+    parts(list).map(|(_, message)| (of(message, "role"), of(message, "content"))).collect()
+}
+
+/// A text as it is, or the texts of its parts where it is a list of them.
+fn content(value: &str) -> Option<String> {
+    match value.starts_with('[') {
+        true => {
+            let part = |part: &str| match part.starts_with('{') {
+                true => {
+                    find(part, &[Step::Key("text".to_owned())]).and_then(|t| text(&t).map(|t| t.into_owned()))
+                }
+                false => text(part).map(|text| text.into_owned()),
+            };
+            Some(parts(value).filter_map(|(_, p)| part(p)).collect())
+        }
+        false => text(value).map(|text| text.into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_record_are_found_in_each_layout() {
+        let pair = r#"{"prompt": "Q\"?", "completion": "A"}"#;
+        let chat = r#"{"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "U"},
+            {"role": "assistant", "content": [{"type": "text", "text": "A"}, "B"]}]}"#;
+        let short =
+            r#"{"messages": [{"role": "user", "content": "U"}, {"role": "assistant", "content": "A"}]}"#;
+        for (record, prompt, completion, text) in [
+            (pair, Some("Q\"?"), Some("A"), Some("Q\"?\nA")),
+            (chat, Some("system: S\nuser: U"), Some("AB"), Some("system: S\nuser: U\nassistant: AB")),
+            (short, Some("U"), Some("A"), Some("user: U\nassistant: A")),
+            (r#"{"text": "T"}"#, None, None, Some("T")),
+            (r#"{"messages": []}"#, None, None, None),
+            ("no JSON", None, None, None),
+        ] {
+            let get = |column| of_record(column, record);
+            assert_eq!(get(Virtual::Prompt).as_deref(), prompt, "{record}");
+            assert_eq!(get(Virtual::Completion).as_deref(), completion, "{record}");
+            assert_eq!(get(Virtual::Text).as_deref(), text, "{record}");
+        }
+    }
+}

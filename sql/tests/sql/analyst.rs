@@ -1,0 +1,197 @@
+//! What analysts reach for beyond single statements: views, files of their own, samples, scripts.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use gstore_sql::{OwnTable, SqlError, SqlErrorKind, SqlOptions, SqlSession, check_view};
+use gstore_store::{DatasetName, Store, ViewOptions};
+
+use crate::{fixture, session, slt, small_store};
+
+#[test]
+fn of_72_statements_at_least_68_run_as_written() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slt/analyst.slt");
+    let text = fs_err::read_to_string(file).unwrap();
+    let begins = |word: &str| text.lines().filter(|line| line.starts_with(word)).count();
+    let (run, refused) = (begins("query"), begins("error"));
+    assert!(run >= 68 && run + refused == 72, "{run} run, {refused} are refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_is_the_same_each_time_and_another_for_another_number() {
+    let mut samples = BTreeSet::new();
+    for seed in 0..20 {
+        let sql = format!("SELECT id FROM pool USING SAMPLE 4 ROWS REPEATABLE ({seed})");
+        let mut of_threads = BTreeSet::new();
+        for threads in [1, 3] {
+            let (_store, session) = session(threads);
+            let (_, mut rows) = slt::run(&session, &sql).await.unwrap();
+            assert_eq!(rows.len(), 4, "{sql}");
+            rows.sort();
+            of_threads.insert(rows);
+        }
+        assert_eq!(of_threads.len(), 1, "{sql}");
+        samples.extend(of_threads);
+    }
+    assert!(samples.len() > 5, "{samples:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_of_a_part_in_a_hundred_goes_into_the_scan() {
+    let (_store, session) = session(1);
+    let (_, plan) = slt::run(&session, "EXPLAIN SELECT id FROM pool USING SAMPLE 30%").await.unwrap();
+    let plan = plan.join("\n");
+    assert!(plan.contains("SampleExec") && !plan.contains("FilterExec"), "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn virtual_columns_are_read_only_where_they_are_named() {
+    let (_store, session) = session(1);
+    let (header, _) = slt::run(&session, "SELECT * FROM pool LIMIT 1").await.unwrap();
+    assert!(!header.contains("norm") && !header.contains("text"), "{header}");
+    let (_, rows) = slt::run(&session, "SELECT count(*) FROM pool WHERE prompt IS NULL").await.unwrap();
+    assert_eq!(rows, ["12"]);
+    let sql = "SELECT count(*) FROM influence('pool', 'target') WHERE text = 'pool 3' AND norm > 0";
+    assert_eq!(slt::run(&session, sql).await.unwrap().1, ["1"]);
+    let error = slt::run(&session, "SELECT loss FROM pool").await.unwrap_err();
+    assert!(error.to_string().contains("an ingest of loss"), "{error}");
+    // A name that the statement gives is its own.
+    let (_, rows) =
+        slt::run(&session, "SELECT source AS text, count(*) FROM pool GROUP BY text ORDER BY text")
+            .await
+            .unwrap();
+    assert_eq!(rows, ["chat | 4", "code | 4", "math | 4"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let before = fixture::store(&path);
+    let store = Store::open(&path).unwrap();
+    let save = |name: &str, sql: &str| {
+        check_view(sql).unwrap();
+        store.create_view(&DatasetName::try_from(name).unwrap(), sql, ViewOptions::default()).unwrap();
+    };
+    save("good", "SELECT id, source, text FROM pool WHERE ok");
+    save("few", "FROM good ORDER BY id LIMIT 3");
+    save("twisted", "SELECT * FROM other_twisted");
+    save("other_twisted", "SELECT * FROM twisted");
+    let open = |snapshot| SqlSession::new(snapshot, SqlOptions::default()).unwrap();
+    let session = open(store.snapshot().unwrap());
+    for (sql, expected) in [
+        ("SELECT count(*) FROM good", "6"),
+        ("SELECT id, text FROM few ORDER BY id LIMIT 1", "p0 | pool 0"),
+        ("SELECT count(*) FROM good g JOIN few f ON g.id = f.id", "3"),
+        ("WITH good AS (SELECT 1 AS x) SELECT x FROM good", "1"),
+        ("SELECT count(*) FROM (SELECT * FROM few) WHERE id IN (SELECT id FROM good)", "3"),
+    ] {
+        let (_, rows) = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        assert_eq!(rows, [expected], "{sql}");
+    }
+    assert_eq!(slt::run(&session, "DESCRIBE few").await.unwrap().1.len(), 3);
+    assert!(slt::run(&session, "SHOW TABLES").await.unwrap().1.contains(&"view | few".to_owned()));
+    let error = slt::run(&session, "SELECT * FROM twisted").await.unwrap_err();
+    assert!(error.to_string().contains("names itself"), "{error}");
+    let error = slt::run(&session, "SELECT * FROM fews").await.unwrap_err();
+    assert!(error.to_string().contains("did you mean `few`"), "{error}");
+    let error = slt::run(&open(before), "SELECT * FROM good").await.unwrap_err();
+    assert_eq!(error.kind(), SqlErrorKind::Unknown, "{error}");
+    for (sql, says) in [
+        ("DELETE FROM pool", "not allowed"),
+        ("SELECT $1", "no parameters"),
+        ("SHOW TABLES", "a view is a query"),
+        ("SELECT 1; SELECT 2", "only one statement"),
+    ] {
+        let error = check_view(sql).unwrap_err().to_string();
+        assert!(error.contains(says), "{sql}: {error}");
+    }
+}
+
+/// A session with files as tables.
+fn with_files(files: &[(&str, &str, &str)]) -> Result<SqlSession, SqlError> {
+    let folder = tempfile::tempdir().unwrap().keep();
+    let mut own = Vec::new();
+    for (name, file, text) in files {
+        let path = folder.join(file);
+        fs_err::write(&path, text).unwrap();
+        own.push(OwnTable::open(name, &path)?);
+    }
+    let snapshot = Arc::clone(&small_store().snapshot);
+    SqlSession::new(snapshot, SqlOptions { threads: 1, own, ..SqlOptions::default() })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
+    let _store = small_store();
+    let session = with_files(&[
+        ("labels", "labels.csv", "id,label,weight\np1,good,0.5\np2,bad,1\n"),
+        ("marks", "marks.jsonl", "{\"id\": \"p2\", \"tags\": [\"x\"]}\n{\"id\": \"p9\", \"tags\": []}\n"),
+    ])
+    .unwrap();
+    for (sql, expected) in [
+        (
+            "SELECT p.source, label FROM pool p JOIN labels USING (id) ORDER BY p.row",
+            "code | good\nchat | bad",
+        ),
+        ("SELECT p.id FROM pool p JOIN labels l ON p.id = l.id JOIN marks m ON m.id = p.id", "p2"),
+        ("SELECT count(*) FROM labels", "2"),
+        ("SELECT sum(weight) FROM labels WHERE label = 'good'", "0.5"),
+        ("SELECT tags[1] FROM marks WHERE id = 'p2'", "x"),
+        ("SELECT count(*) FROM pool ANTI JOIN labels USING (id)", "10"),
+    ] {
+        let (_, rows) = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        assert_eq!(rows.join("\n"), expected, "{sql}");
+    }
+    assert!(slt::run(&session, "SELECT * FROM 'labels.csv'").await.is_err());
+    for (name, file, text, says) in [
+        ("pool", "a.csv", "a\n1\n", "is taken"),
+        ("Labels", "a.csv", "a\n1\n", "a-z"),
+        ("labels", "a.txt", "a\n1\n", "ending in .parquet"),
+        ("labels", "a.jsonl", "no JSON\n", "cannot be read as a table"),
+    ] {
+        let Err(error) = with_files(&[(name, file, text)]) else { panic!("{name} {file}") };
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_take_too_much_is_refused() {
+    let (_store, session) = session(1);
+    let many = "FROM generate_series(1, 3000000)";
+    for sql in [
+        format!("SELECT histogram(CAST(value AS VARCHAR) || repeat('x', 100)) {many}"),
+        format!("SELECT mode(CAST(value AS VARCHAR) || repeat('x', 100)) {many}"),
+        "SELECT json_extract('[[]]', '$' || repeat('[*]', 200))".to_owned(),
+    ] {
+        let Err(error) = slt::run(&session, &sql).await else { panic!("{sql}") };
+        assert!(matches!(error.kind(), SqlErrorKind::Refused | SqlErrorKind::Invalid), "{sql}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_are_one_line_that_says_how_to_write_it() {
+    let (_store, session) = session(1);
+    for (sql, says) in [
+        ("SELECT id FROM pool WHERE source = \"dates\"", "single quotes: 'dates'"),
+        ("SELECT influence('pool', 'target')", "write FROM influence(..)"),
+        ("SELECT * FROM influence('pool', 'target', sim = 'dot')", "sim => 'dot'"),
+        ("SELECT \"Topi\" FROM pool", "\"Topic\""),
+        ("SELECT * FROM pool p, extra e USING SAMPLE 3", "TABLESAMPLE"),
+        ("selec id from pool", "syntax error at selec"),
+        ("SELECT source, id FROM pool GROUP BY source", "any_value(id)"),
+        ("SELECT sum(source) FROM pool", "sum() does not take these types: sum(Utf8)"),
+        ("SELECT row AS r, r + 1 FROM pool", "given with AS"),
+        ("SELECT TOP 5 id FROM pool", "write LIMIT n"),
+    ] {
+        let error = slt::run(&session, sql).await.unwrap_err().to_string();
+        assert!(error.contains(says), "{sql}: {error}");
+        assert!(!error.contains("Ident") && !error.contains("Span"), "{sql}: {error}");
+    }
+    for sql in ["SELECT mode2(id) FROM pool", "SELECT liszt(id) FROM pool", "SELECT frobnicate(id) FROM pool"]
+    {
+        let error = slt::run(&session, sql).await.unwrap_err().to_string();
+        assert!(!error.contains("union_extract") && !error.contains("cosh"), "{sql}: {error}");
+    }
+}

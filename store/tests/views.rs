@@ -1,0 +1,34 @@
+//! Promise: a saved query is there in each snapshot from the one that saved it to the one that removed it.
+
+use crate::common::keep::*;
+use crate::common::*;
+use gstore_store::*;
+
+fn view(name: &str) -> DatasetName {
+    DatasetName::try_from(name).unwrap()
+}
+
+#[test]
+fn views_are_versioned() {
+    let dir = tempdir().unwrap();
+    let store = filled(&dir.path().join("s"), 20, &feature("grad-sgd", 6, DType::F16), 5);
+    let begun = store.snapshot().unwrap().number();
+    let options = |replace| ViewOptions { command: "view".into(), replace };
+    let saved = store.create_view(&view("best"), "SELECT 1", options(false)).unwrap();
+    assert_eq!((saved.number(), saved.view("best").unwrap().sql.as_str()), (begun + 1, "SELECT 1"));
+    assert_eq!(store.create_view(&view("best"), "SELECT 1", options(false)).unwrap().number(), begun + 1);
+    let e = store.create_view(&view("best"), "SELECT 2", options(false)).unwrap_err();
+    assert!(matches!(e, ViewError::Exists { .. }), "{e}");
+    let e = store.create_view(&dataset(), "SELECT 2", options(true)).unwrap_err();
+    assert!(matches!(e, ViewError::Dataset { .. }), "{e}");
+    store.create_view(&view("best"), "SELECT 2", options(true)).unwrap();
+    store.create_view(&view("a"), "SELECT 3", options(false)).unwrap();
+    let names: Vec<String> = store.snapshot().unwrap().views().iter().map(|v| v.name.clone()).collect();
+    assert_eq!(names, ["a", "best"]);
+    let dropped = store.drop_view("best", "view").unwrap();
+    assert_eq!(dropped.views().len(), 1);
+    assert!(store.drop_view("best", "view").is_err());
+    assert_eq!(store.snapshot_at(begun + 1).unwrap().view("best").unwrap().sql, "SELECT 1");
+    assert!(store.snapshot_at(begun).unwrap().views().is_empty());
+    assert_clean(&store);
+}

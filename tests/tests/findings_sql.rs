@@ -1,0 +1,154 @@
+//! Promise: what a new user tried in SQL and was refused, or answered in other words, works as it was written.
+
+use gstore_tests::place::Place;
+use gstore_tests::world;
+
+/// A store with a pool of conversations and their losses.
+fn place() -> Place {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 24);
+    let done = place.ingest("pool", Some(&place.path("pool.jsonl")), "grad-adam,grad-sgd,loss");
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    place
+}
+
+#[test]
+fn records_are_read_by_key_and_columns_are_made_of_them() {
+    let place = place();
+    for (sql, expected) in [
+        ("SELECT record->>'source' FROM pool WHERE row = 0", "a"),
+        ("SELECT json_extract_string(record, '$.messages[0].content') FROM pool WHERE row = 3", "Is 3 odd?"),
+        ("SELECT prompt FROM pool WHERE row = 3", "Is 3 odd?"),
+        ("SELECT completion FROM pool WHERE row = 3", "3 is odd"),
+        ("SELECT count(*) FROM pool WHERE text ILIKE '%odd?%'", "24"),
+        // A row without an answer has nothing to score.
+        ("SELECT count(loss), count(*) - count(loss) FROM pool", "23,1"),
+        ("SELECT count(*) FROM pool WHERE loss > 0 AND norm > 0", "23"),
+    ] {
+        assert_eq!(place.value(sql), expected, "{sql}");
+    }
+    // The loss is that of the newest checkpoint.
+    let label = place.value(
+        "SELECT label FROM gstore.features f JOIN gstore.checkpoints c ON f.checkpoint = c.name \
+         WHERE kind = 'loss' ORDER BY step DESC LIMIT 1",
+    );
+    let sql = format!(
+        "SELECT max(abs(p.loss - v.vector[1])) FROM pool p JOIN vectors('pool', '{label}') v ON p.row = v.row \
+         WHERE p.loss IS NOT NULL"
+    );
+    assert_eq!(place.value(&sql).parse::<f64>().ok(), Some(0.0), "{sql}");
+    let sql = format!("SELECT count(norm) > 0 FROM vectors('pool', '{label}')");
+    assert_eq!(place.value(&sql), "true", "{sql}");
+}
+
+#[test]
+fn scripts_run_statement_by_statement() {
+    let place = place();
+    let script = "-- two; statements\nSELECT count(*) AS n FROM pool;\n\nSELECT 'a;b' AS t;\n";
+    fs_err::write(place.path("two.sql"), script).expect("written");
+    let expected = "n\n24\n\nt\na;b\n";
+    assert_eq!(place.ok(&["query", "--format", "csv", "-f", "two.sql"]), expected);
+    assert_eq!(place.ok(&["query", "--format", "csv", script]), expected);
+    let done = place.run(&["query", "--format", "csv", "SELECT 1 AS a;\nSELECT nothing FROM pool"]);
+    assert!(done.stdout.starts_with("a\n1\n") && done.stderr.contains("line 2, column 8"), "{}", done.stderr);
+    let done = place.run(&["query", script, "-o", "x.csv"]);
+    assert!(done.code != 0 && done.stderr.contains("several statements"), "{}", done.stderr);
+}
+
+#[test]
+fn a_filtered_selection_is_written_as_it_came() {
+    let place = place();
+    let sql = "SELECT record FROM pool WHERE source = 'b' ORDER BY row";
+    place.ok(&["query", sql, "--format", "lines", "-o", "b.jsonl"]);
+    let written = fs_err::read_to_string(place.path("b.jsonl")).expect("written");
+    let given = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
+    let wanted: Vec<&str> = given.lines().filter(|line| line.contains(r#""source":"b""#)).collect();
+    assert_eq!(written.lines().collect::<Vec<_>>(), wanted);
+    let done = place.run(&["query", "SELECT id, record FROM pool", "--format", "lines"]);
+    assert!(done.code != 0 && done.stderr.contains("one column"), "{}", done.stderr);
+}
+
+#[test]
+fn files_of_ones_own_are_joined_by_name() {
+    let place = place();
+    fs_err::write(place.path("labels.csv"), "id,good\ns1,true\ns2,false\n").expect("written");
+    let sql = "SELECT count(*) FROM pool JOIN labels USING (id) WHERE good";
+    let answer = place.ok(&["query", "--format", "csv", "--with", "labels=labels.csv", sql]);
+    assert_eq!(answer.lines().nth(1), Some("1"));
+    for (with, says) in
+        [("pool=labels.csv", "taken"), ("labels", "NAME=FILE"), ("labels=none.csv", "none.csv")]
+    {
+        let done = place.run(&["query", "--with", with, sql]);
+        assert!(done.code != 0 && done.stderr.contains(says), "{with}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn views_are_saved_listed_read_and_dropped() {
+    let place = place();
+    place.ok(&["view", "create", "odd", "SELECT id, prompt FROM pool WHERE completion LIKE '% odd'"]);
+    assert_eq!(place.value("SELECT count(*) > 0 FROM odd"), "true");
+    assert!(place.ok(&["view", "list", "--format", "csv"]).contains("odd,"));
+    let done = place.run(&["view", "create", "odd", "SELECT 1"]);
+    assert!(done.code != 0 && done.stderr.contains("--force"), "{}", done.stderr);
+    for (sql, says) in [
+        ("SELECT nothing FROM pool", "no column"),
+        ("DELETE FROM pool", "not allowed"),
+        ("SELECT $1", "no parameters"),
+    ] {
+        let done = place.run(&["view", "create", "bad", sql]);
+        assert!(done.code != 0 && done.stderr.contains(says), "{sql}: {}", done.stderr);
+    }
+    place.ok(&["view", "drop", "odd"]);
+    let done = place.run(&["query", "SELECT * FROM odd"]);
+    assert!(done.code != 0 && done.stderr.contains("no table"), "{}", done.stderr);
+    let done = place.run(&["query", "CREATE VIEW v AS SELECT 1"]);
+    assert!(done.code != 0 && done.stderr.contains("`gstore view create`"), "{}", done.stderr);
+}
+
+#[test]
+fn headings_and_errors_are_in_the_words_of_the_statement() {
+    let place = place();
+    let sql = "SELECT source, avg(row), 1, count(*) FROM pool GROUP BY source ORDER BY source LIMIT 1";
+    let text = place.ok(&["query", "--format", "csv", sql]);
+    assert_eq!(text.lines().next(), Some("source,avg(row),1,count(*)"));
+    for (sql, says) in [
+        ("SELECT id FROM pool WHERE source = \"dates\"", "single quotes: 'dates'"),
+        ("SELECT influence('pool', 'pool')", "write FROM influence(..)"),
+        ("SELECT * FROM pool PIVOT (count(*) FOR source IN ('a'))", "FILTER (WHERE column = 'value')"),
+        ("SELEC 1", "syntax error at SELEC"),
+    ] {
+        let done = place.run(&["query", sql]);
+        assert!(done.code != 0 && done.stderr.contains(says), "{sql}: {}", done.stderr);
+        assert!(done.stderr.lines().count() <= 2 && !done.stderr.contains("Ident"), "{}", done.stderr);
+    }
+    for sql in ["SELECT count(*) FROM pool p ANTI JOIN pool q ON p.row = q.row", "SUMMARIZE pool"] {
+        place.ok(&["query", "--format", "csv", sql]);
+    }
+}
+
+#[test]
+fn conditions_choose_the_candidates_of_a_selection() {
+    let place = place();
+    let select = |condition: &str, output: &str| {
+        place.run(&[
+            "select", "--pool", "pool", "--target", "pool", "--top", "5", "--where", condition, "-o", output,
+            "--scores", "none.csv", "--force",
+        ])
+    };
+    let done = select("source = 'b' AND prompt LIKE 'Is 1%'", "b.jsonl");
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let written = fs_err::read_to_string(place.path("b.jsonl")).expect("written");
+    assert!(!written.is_empty() && written.lines().all(|line| line.contains(r#""source":"b""#)), "{written}");
+    for (condition, says) in [
+        ("sorce = 'b'", "line 1, column 1"),
+        ("1 = 1) or (1 = 1", "ends before it"),
+        ("", "syntax error at the end"),
+    ] {
+        let done = select(condition, "x.jsonl");
+        assert!(done.code != 0 && done.stderr.contains(says), "{condition}: {}", done.stderr);
+        let done = place.run(&["delete", "--dataset", "pool", "--where", condition, "--dry-run"]);
+        assert!(done.code != 0 && done.stderr.contains(says), "{condition}: {}", done.stderr);
+    }
+    assert_eq!(place.value("SELECT count(*) FROM pool"), "24");
+}
