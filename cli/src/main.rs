@@ -5,6 +5,7 @@
 
 mod commands;
 mod context;
+mod copies;
 mod drawing;
 mod ending;
 mod failure;
@@ -59,6 +60,7 @@ fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
         Command::Add(args) => commands::add::run(&context, &args),
         Command::Ingest(args) => commands::ingest::run(&context, &args),
         Command::Train(args) => commands::train::run(&context, &args),
+        Command::Daunce(args) => commands::daunce::run(&context, &args),
         Command::Merge(args) => commands::merge::run(&context, &args),
         Command::Generate(args) => commands::generate::run(&context, &args),
         Command::Run(args) => commands::run::run(&context, &args),

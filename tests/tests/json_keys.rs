@@ -130,6 +130,16 @@ fn the_page_has_every_key_and_no_other() {
     check("train", &serde_json::from_str(&binary::ok(&mut train)).expect("JSON"));
     train.args(["--dry-run", "--overwrite-output-dir", "--run", "other"]);
     check("train --dry-run", &serde_json::from_str(&binary::ok(&mut train)).expect("JSON"));
+    let copies = ["--dataset", "pool", "--max-length", "64", "--output"];
+    for (heading, more) in [
+        ("daunce prepare", &["prepare", "start.states"][..]),
+        ("daunce train", &["train", "copies", "--models", "2", "--steps", "1", "--lora-rank", "2"]),
+    ] {
+        let mut daunce = place.gstore(&["daunce", more[0]]);
+        daunce.args(copies).args(&more[1..]).args(["--json", "--model"]).arg(world::demo().join("model"));
+        check(heading, &serde_json::from_str(&binary::ok(&mut daunce)).expect("JSON"));
+    }
+    check("daunce attach", &place.json(&["daunce", "attach", "--ensemble", "copies", "copies", "--json"]));
     // The run needs no paths.
     place.ok(&["ingest", "--dataset", "pool", "--run", "tuned", "--features", "loss"]);
 

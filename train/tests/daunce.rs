@@ -243,6 +243,7 @@ fn request(world: &World, output: &str, models: Range<u64>) -> EnsembleRequest {
         round: 2,
         at_once: None,
         states: BaseStates::Auto,
+        states_file: None,
         first_rate: FirstRate::Rising,
     }
 }
@@ -422,7 +423,7 @@ fn what_cannot_be_trained_is_refused() {
 
     // One that diverges is named and noted, and not tried again.
     let mut wild = request(&world, "wild", 0..2);
-    wild.training.steps.learning_rate = 1e30;
+    wild.training.steps.learning_rate = 1e38;
     wild.training.batching.max_steps = Some(4);
     for _ in 0..2 {
         for trained in go(&wild).unwrap().models {

@@ -3,6 +3,8 @@
 //! Flags parse into plain values here; the commands build objects from them.
 
 mod ask;
+mod copies;
+mod daunce;
 mod evaluate;
 mod generate;
 mod gradients;
@@ -22,6 +24,12 @@ mod train;
 use std::path::PathBuf;
 
 pub use ask::{AskArgs, ModelArgs};
+pub use copies::{
+    BaseStates, DaunceAttachArgs, DaunceDataArgs, DaunceKeepArgs, DaunceModelsArgs, DaunceObjectiveArgs,
+    DaunceOfArgs, DauncePrepareArgs, DaunceRateArgs, DaunceTrainArgs, DaunceWeightArgs, Keep, Models,
+    Normalizer, Subset, Variant,
+};
+pub use daunce::{DaunceArgs, DaunceWhat};
 pub use evaluate::*;
 pub use generate::*;
 pub use gradients::*;
@@ -107,6 +115,8 @@ pub enum Command {
     Ingest(IngestArgs),
     /// Train LoRA factors or a whole model, with checkpoints that PEFT, transformers and torch open
     Train(TrainArgs),
+    /// Train perturbed copies of a model, and tell from their losses which rows influence which
+    Daunce(DaunceArgs),
     /// Add a LoRA adapter into the weights of its base, as a model of its own
     Merge(MergeArgs),
     /// Let a model answer prompts, into a file or as a dataset; or score given texts

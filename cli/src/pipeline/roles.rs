@@ -30,7 +30,7 @@ enum Role {
 }
 
 /// Roles by the first words of a command and an argument; the first that fits is the one.
-const ROLES: [(&str, &str, Role); 32] = [
+const ROLES: [(&str, &str, Role); 35] = [
     ("", "store", Role::Aside),
     ("", "config", Role::Aside),
     ("evaluate text", "data", Role::NamedRead),
@@ -44,6 +44,9 @@ const ROLES: [(&str, &str, Role); 32] = [
     ("ingest", "checkpoints", Role::Model),
     ("ingest", "out", Role::Written),
     ("attach", "folders", Role::Read),
+    ("daunce attach", "folders", Role::Read),
+    ("daunce", "hidden_states", Role::Read),
+    ("daunce", "rows", Role::Read),
     ("plot train", "folders", Role::Read),
     ("train", "eval_data", Role::Read),
     ("train", "resume_from_checkpoint", Role::Read),
@@ -192,7 +195,9 @@ fn needs_store(call: &Call) -> bool {
     ];
     let word = call.words[0].as_str();
     let of_stores = OF_STORES.contains(&word) || (word == "plot" && call.has("pool"));
+    let of_ensembles = call.words.get(1).is_some_and(|word| word != "train" && word != "prepare");
     of_stores && !call.has("remote")
+        || word == "daunce" && of_ensembles
         || ["dataset", "reference_dataset", "eval_dataset", "run"].iter().any(|id| call.has(id))
 }
 

@@ -50,6 +50,7 @@ impl OfStore<'_> {
                 let folder = output.map(|name| name.to_string_lossy().into_owned());
                 uses.writes.extend(run.or(folder.as_deref()).map(|run| self.run(run)));
             }
+            "daunce" => self.daunce(call, uses),
             "generate" => {
                 uses.reads.extend(samples.into_iter().chain(run.map(|run| self.run(run))));
                 uses.writes.extend(call.value("as").map(|dataset| self.samples(dataset)));
@@ -78,6 +79,27 @@ impl OfStore<'_> {
             "attach" | "compact" | "restore" => uses.writes.push(self.whole()),
             "verify" if call.has("repair") => uses.writes.push(self.whole()),
             _ => uses.reads.push(self.whole()),
+        }
+    }
+
+    /// Copies are in folders, their losses are features of a dataset.
+    fn daunce(&self, call: &Call, uses: &mut Uses) {
+        let dataset = call.value("dataset");
+        match call.words.get(1).map(String::as_str) {
+            Some("prepare" | "train") => {
+                let target = call.value("target");
+                uses.reads.extend(dataset.into_iter().chain(target).map(|dataset| self.samples(dataset)));
+                let of_until = dataset.into_iter().chain(target).filter(|_| call.value("until").is_some());
+                let computed = call.values("losses").iter().map(String::as_str).chain(of_until);
+                uses.writes.extend(computed.map(|dataset| self.features(dataset, None)));
+            }
+            Some("losses") => {
+                let datasets = || call.values("dataset").iter();
+                uses.reads.extend(datasets().map(|dataset| self.samples(dataset)));
+                uses.writes.extend(datasets().map(|dataset| self.features(dataset, None)));
+            }
+            Some("attach") => uses.writes.push(self.whole()),
+            _ => self.ranking(call, uses),
         }
     }
 

@@ -7,16 +7,16 @@ use gstore_core::parallel::ordered;
 use gstore_core::{Cancel, CheckpointId};
 use gstore_model::weights::{Adapter, BaseDigest, ModelFolder};
 use gstore_model::{Backend, Model};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::head::{PerturbedHead, PerturbedRow};
 use super::job::{EnsembleObserver, EnsembleOutcome, PreparedStates};
-use super::member::{Member, Refused, Trained, name, remove_all};
+use super::member::{Member, NOTE, Refused, Trained, name, remove_all};
 use super::noise::Draw;
 use super::request::{BaseStates, EnsembleRequest};
 use super::start::Start;
 use super::states::StatesOf;
-use crate::checkpoint::write_weights;
+use crate::checkpoint::{make_json, write_weights};
 use crate::error::TrainError;
 use crate::job::{Observer, options};
 use crate::optimizer::Optimizer;
@@ -158,6 +158,7 @@ impl<B: Backend + Clone> Ensemble<B> {
             rows: self.training.samples.len(),
             steps: self.steps.total(),
         };
+        self.note_start()?;
         // Another ensemble in the folder is refused before a step is taken.
         let mut done = 0;
         for model in range.clone() {
@@ -189,6 +190,22 @@ impl<B: Backend + Clone> Ensemble<B> {
             }
         }
         Ok(outcome)
+    }
+
+    /// Notes where the starting point is, for those who look at the models later.
+    fn note_start(&self) -> Result<(), TrainError> {
+        let training = &self.request.training;
+        let adapter = match &training.method {
+            Method::Adapter(folder) => Some(std::path::absolute(folder)?),
+            _ => None,
+        };
+        let model = std::path::absolute(&training.model)?;
+        let note = json!({ "version": 1, "start": self.asked["model"], "model": model, "adapter": adapter });
+        match make_json(&training.output, NOTE, &note) {
+            // Another process may be writing the same.
+            Err(_) if training.output.join(NOTE).is_file() => Ok(()),
+            written => written,
+        }
     }
 
     /// A model: the one on record, or a new one.

@@ -142,6 +142,38 @@ pub fn forget_weights(output: &Path, member: &Member) -> Result<Member, TrainErr
     Ok(without)
 }
 
+/// Name of the file that says where the starting point of an ensemble is.
+pub(super) const NOTE: &str = "ensemble.json";
+
+/// The starting point of a folder's models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartNote {
+    /// Identity of its weights.
+    pub checkpoint: String,
+    /// Folder of the base model, as it was when the models were trained.
+    pub model: String,
+    /// Folder of its adapter; none: the base model itself.
+    pub adapter: Option<String>,
+}
+
+/// Where the models of a folder started from.
+///
+/// # Errors
+/// A folder that no ensemble was trained in.
+pub fn read_start(output: &Path) -> Result<StartNote, TrainError> {
+    let path = output.join(NOTE);
+    let bad = |what: String| TrainError::Checkpoint { folder: output.to_owned(), what };
+    if !path.is_file() {
+        return Err(bad(format!("no models were trained here: there is no {NOTE}")));
+    }
+    let note: Value =
+        serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| bad(error.to_string()))?;
+    let text = |key: &str| note[key].as_str().map(str::to_owned);
+    let start = text("start").zip(text("model"));
+    let (checkpoint, model) = start.ok_or_else(|| bad(format!("{NOTE} names no starting point")))?;
+    Ok(StartNote { checkpoint, model, adapter: text("adapter") })
+}
+
 /// The models of a folder by number, which all have to be of one ensemble.
 ///
 /// # Errors

@@ -26,7 +26,7 @@ mod states;
 pub use head::{PerturbedHead, PerturbedRow};
 pub(crate) use head::{PieceHead, Term, weighted};
 pub use job::{EnsembleObserver, EnsembleOutcome, PreparedStates, prepare, train};
-pub use member::{Member, Refused, Trained, forget_weights, read_members};
+pub use member::{Member, Refused, StartNote, Trained, forget_weights, read_members, read_start};
 pub use noise::Draw;
 pub use objective::{Normalizer, Perturbation, RowTerms, Variant};
 pub use request::{BaseStates, EnsembleRequest, FirstRate, SubsetSize};

@@ -31,6 +31,8 @@ pub struct EnsembleRequest {
     pub at_once: Option<usize>,
     /// Where the starting point's logits come from.
     pub states: BaseStates,
+    /// File of hidden states; none: one in the ensemble's folder.
+    pub states_file: Option<PathBuf>,
     /// Rate of the first step.
     pub first_rate: FirstRate,
 }
@@ -98,7 +100,8 @@ impl EnsembleRequest {
 
     /// The file of hidden states.
     pub(super) fn states_file(&self) -> PathBuf {
-        self.training.output.join("base").join("hidden.states")
+        let own = || self.training.output.join("base").join("hidden.states");
+        self.states_file.clone().unwrap_or_else(own)
     }
 
     /// An error unless it can be trained.
