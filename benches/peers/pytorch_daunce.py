@@ -110,6 +110,7 @@ class Copies:
 
 
 def work(args, threads, numbers, ready, go, results):
+    """Copies of one process; the value of the last step of each, and the peak of memory."""
     copies = Copies(args, threads)
     copies.copy(0)  # compiles, and fills caches
     ready.put(None)
@@ -118,8 +119,15 @@ def work(args, threads, numbers, ready, go, results):
     results.put((values, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 
-def main():
-    args = parser.parse_args()
+def alone(args):
+    copies = Copies(args, args.threads)
+    copies.copy(0)
+    started = time.perf_counter()
+    values = [copies.copy(number) for number in range(args.models)]
+    return time.perf_counter() - started, [(values, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)]
+
+
+def together(args):
     context = multiprocessing.get_context("spawn")
     ready, results, go = context.Queue(), context.Queue(), context.Event()
     threads = max(args.threads // args.processes, 1)
@@ -130,11 +138,16 @@ def main():
     for worker in workers:
         worker.start()
     for _ in workers:
-        ready.get()
+        ready.get(timeout=600)
     started = time.perf_counter()
     go.set()
     done = [results.get() for _ in workers]
-    seconds = time.perf_counter() - started
+    return time.perf_counter() - started, done
+
+
+def main():
+    args = parser.parse_args()
+    seconds, done = alone(args) if args.processes == 1 else together(args)
     import torch
 
     print(json.dumps({
