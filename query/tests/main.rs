@@ -4,6 +4,8 @@ mod acceptance;
 mod accuracy;
 mod ann;
 mod common;
+mod daunce;
+mod daunce_truth;
 mod diversity;
 mod each;
 mod explanation;

@@ -62,7 +62,7 @@ const QUERY: Folders = Folders {
     krate: "query",
     layers: &[
         &["error", "hint", "indexes", "kernel", "size", "topk"],
-        &["values"],
+        &["values", "daunce"],
         &["sketch"],
         &["influence"],
         &["ann", "matrix"],
