@@ -5,6 +5,7 @@ mod accuracy;
 mod ann;
 mod common;
 mod daunce;
+mod daunce_store;
 mod daunce_truth;
 mod diversity;
 mod each;

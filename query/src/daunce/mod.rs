@@ -24,6 +24,7 @@ mod noise;
 mod pair;
 mod products;
 mod ranks;
+mod stored;
 
 pub use agreement::{Agreement, AgreementAsk, AgreementAt, agreement};
 pub use centring::{Centring, Models};
@@ -34,3 +35,4 @@ pub use noise::{largest_of, noise_of_correlations};
 pub use pair::Pair;
 pub use products::{Products, Work};
 pub use ranks::{best, spearman};
+pub use stored::diagnose_stored;
