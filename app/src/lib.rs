@@ -5,6 +5,7 @@
 //!   done and what stops it
 //! - [`select()`]: the rows that influence a target most, as their original lines; [`ask()`]: those that
 //!   influence the loss of samples that are given with the question
+//! - [`daunce`]: rankings by the covariance of losses, their reports, and what is wrong with an ensemble
 //! - [`generate()`], [`add_answers`]: answers of a model to prompts, and a dataset of them;
 //!   [`perplexity_table`]: how likely a model finds texts
 //! - [`Prepared`]: rankings without SQL
@@ -56,6 +57,7 @@
 
 mod answer;
 mod ask;
+pub mod daunce;
 mod folders;
 mod generate;
 pub mod indexes;

@@ -68,6 +68,7 @@ fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
         Command::Select(args) => commands::select::run(&context, &args),
         Command::Matrix(args) => commands::matrix::run(&context, &args),
         Command::Ask(args) => commands::ask::run(&context, &args),
+        Command::Daunce(args) => commands::daunce::run(&context, &args),
         Command::Plot(args) => commands::plot::run(&context, &args),
         Command::Ls(args) => commands::ls::run(&context, &args),
         Command::Info(args) => commands::info::run(&context, &args),

@@ -5,6 +5,7 @@ mod backends;
 mod cli_errors;
 mod cli_flow;
 mod clients;
+mod daunce_scores;
 mod evaluate;
 mod forecast;
 mod full_disk;

@@ -3,6 +3,7 @@
 //! Flags parse into plain values here; the commands build objects from them.
 
 mod ask;
+mod daunce;
 mod evaluate;
 mod generate;
 mod gradients;
@@ -22,6 +23,7 @@ mod train;
 use std::path::PathBuf;
 
 pub use ask::{AskArgs, ModelArgs};
+pub use daunce::*;
 pub use evaluate::*;
 pub use generate::*;
 pub use gradients::*;
@@ -32,7 +34,7 @@ pub use merge::MergeArgs;
 pub use negative::{command, join_negative};
 pub use plot::*;
 pub use run::RunArgs;
-pub use scoring::{PairArgs, ScoringArgs};
+pub use scoring::{CovarianceArgs, PairArgs, ScoringArgs};
 #[cfg(feature = "serve")]
 pub use serve::{LogForm, RemoteArgs, ServeArgs, TokenArgs, TokenScope, TokenWhat};
 pub use text::TextArgs;
@@ -125,6 +127,8 @@ pub enum Command {
     Matrix(MatrixArgs),
     /// Rank a pool by its influence on a sample that is given here, and show the texts
     Ask(AskArgs),
+    /// Rank by the covariance of losses over an ensemble of models, and see whether it can be trusted
+    Daunce(DaunceArgs),
     /// Draw trainings, scores, sources, overlaps of rankings, or tokens
     Plot(PlotArgs),
     /// List the datasets, runs and features of the store

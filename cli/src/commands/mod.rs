@@ -6,6 +6,7 @@ pub mod attach;
 pub mod backup;
 pub mod compact;
 pub mod completions;
+pub mod daunce;
 pub mod delete;
 pub mod demo;
 pub mod drop;

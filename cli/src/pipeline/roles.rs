@@ -169,13 +169,14 @@ fn is_template_file(text: &str) -> bool {
 
 /// Whether a command cannot do without a store.
 fn needs_store(call: &Call) -> bool {
-    const OF_STORES: [&str; 19] = [
+    const OF_STORES: [&str; 20] = [
         "add",
         "ingest",
         "select",
         "matrix",
         "query",
         "ask",
+        "daunce",
         "delete",
         "drop",
         "attach",

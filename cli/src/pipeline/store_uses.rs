@@ -63,6 +63,7 @@ impl OfStore<'_> {
             }
             "plot" if call.words.get(1).is_some_and(|word| word == "train") => {}
             "select" | "matrix" | "ask" | "plot" => self.ranking(call, uses),
+            "daunce" if call.has("pool") => self.ranking(call, uses),
             "query" => self.query(call, uses),
             "drop" => self.drop(call, uses),
             "index" => {
