@@ -382,3 +382,50 @@ fn the_losses_of_a_store_are_diagnosed() {
     assert_eq!(found.findings[0].models, ["m2", "m5"]);
     assert_eq!((found.rows, found.constant_rows), (60, 1));
 }
+
+/// Time of 100 rankings of 100,000 rows under 256 models: `cargo test --release -- --ignored --nocapture daunce_store`.
+#[test]
+#[ignore = "measures; needs --release to mean anything"]
+fn speed() {
+    let models = 256;
+    let store = TestStore::new();
+    store.dataset("pool", 100_000).dataset("target", 100);
+    let update = EnsembleUpdate {
+        name: "e".into(),
+        base: EnsembleBase { id: "theta".into(), name: None, adapter: None },
+        members: (0..models).map(|k| Member::new(format!("m{k}"), "theta")).collect(),
+    };
+    store.store.update_ensemble(&update, "test").unwrap();
+    let mut numbers = Numbers(3);
+    for (name, rows) in [("pool", 100_000), ("target", 100)] {
+        write(&store, name, &[0..models], &numbers.vectors(rows, models));
+    }
+    for score in [Score::Cov, Score::Corr] {
+        for threads in [1, 2] {
+            let covariance = Covariance { how: How { score, ..How::default() }, ..Covariance::default() };
+            let spec = InfluenceSpec {
+                pools: vec!["pool".into()],
+                targets: vec![TargetRef::parse("target")],
+                covariance: Some(covariance),
+                ..InfluenceSpec::default()
+            };
+            let plan = Prepared::new(&store.snapshot(), &spec).unwrap();
+            let request = EachRequest {
+                each: Each::Sample,
+                order: Order::Best,
+                k: 100,
+                filter: None,
+                threads,
+                memory: 1 << 30,
+            };
+            let laps: Vec<String> = (0..3)
+                .map(|_| {
+                    let start = std::time::Instant::now();
+                    plan.top_k_each(&request, &GO).unwrap();
+                    format!("{:.3}", start.elapsed().as_secs_f64())
+                })
+                .collect();
+            println!("{score}, {threads} threads: {} s", laps.join(", "));
+        }
+    }
+}
