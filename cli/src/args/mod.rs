@@ -3,9 +3,11 @@
 //! Flags parse into plain values here; the commands build objects from them.
 
 mod ask;
+mod daunce;
 mod evaluate;
 mod generate;
 mod gradients;
+mod import;
 mod index;
 mod life;
 mod matrix;
@@ -22,9 +24,11 @@ mod train;
 use std::path::PathBuf;
 
 pub use ask::{AskArgs, ModelArgs};
+pub use daunce::*;
 pub use evaluate::*;
 pub use generate::*;
 pub use gradients::*;
+pub use import::{ImportArgs, ImportFrom};
 pub use index::IndexArgs;
 pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, TagArgs};
 pub use matrix::MatrixArgs;
@@ -115,6 +119,10 @@ pub enum Command {
     Run(RunArgs),
     /// Compare models by text metrics, or by tasks: multiple choice and generated answers
     Evaluate(EvaluateArgs),
+    /// Attribution from the covariance of losses over perturbed models: their losses
+    Daunce(DaunceArgs),
+    /// Take in what was computed elsewhere: losses of the models of an ensemble
+    Import(ImportArgs),
     /// Take in the shards that `gstore ingest --shard` computed, all of them in one commit
     Attach(AttachArgs),
     /// Run one SQL statement, or an interactive shell
@@ -137,7 +145,7 @@ pub enum Command {
     Tag(TagArgs),
     /// Delete rows of a dataset, by id or by an SQL condition
     Delete(DeleteArgs),
-    /// Drop a feature, a dataset or a run
+    /// Drop a feature, a dataset, a run or an ensemble
     Drop(DropArgs),
     /// Make sketches for faster rankings, or list the indexes there are
     Index(IndexArgs),
