@@ -5,11 +5,12 @@
 //!   done and what stops it
 //! - [`select()`]: the rows that influence a target most, as their original lines; [`ask()`]: those that
 //!   influence the loss of samples that are given with the question
-//! - [`daunce`]: rankings by the covariance of losses, their reports, and what is wrong with an ensemble
 //! - [`generate()`], [`add_answers`]: answers of a model to prompts, and a dataset of them;
 //!   [`perplexity_table`]: how likely a model finds texts
 //! - [`Prepared`]: rankings without SQL
 //! - [`VectorPut`]: vectors and losses that were computed elsewhere
+//! - [`daunce`]: losses under each model of an ensemble, computed here or elsewhere; rankings by their
+//!   covariance, reports of them, and what is wrong with an ensemble
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
 //! - [`picture`]: pictures of scores, rankings and trainings, as files and for a terminal
 //! - [`Folders`]: models and checkpoints, by path, pattern or name on the Hugging Face Hub

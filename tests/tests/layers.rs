@@ -95,7 +95,7 @@ const STORE: Folders = Folders {
         &["manifest"],
         &["table", "segment", "samples", "encodings", "tombstones", "ledger", "index", "lease", "encoded"],
         &["store"],
-        &["append", "job", "shard"],
+        &["append", "job", "shard", "ensemble"],
         &["life", "rewrite", "compact", "gc", "backup", "verify", "repair", "tags"],
         &["fuzzing"],
     ],

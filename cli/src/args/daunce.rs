@@ -1,11 +1,12 @@
-//! Flags of `gstore daunce`.
-
-use std::path::PathBuf;
+//! Flags of `gstore daunce`: attribution from the covariance of losses over an ensemble.
 
 use clap::{Args, Subcommand};
-use gstore_store::SnapshotName;
+use gstore_ingest::pipeline::IngestRequest;
+use gstore_model::Device;
 
-use super::{CovarianceArgs, OutputArgs, PictureArgs};
+use super::{
+    DaunceAgreementArgs, DaunceDiagnoseArgs, DaunceQueryArgs, DaunceReportArgs, TextArgs, at_least,
+};
 
 /// `gstore daunce`
 #[derive(Args, Debug)]
@@ -22,10 +23,12 @@ pub struct DaunceArgs {
     pub what: DaunceWhat,
 }
 
-/// What to do.
+/// What to do with an ensemble.
 #[derive(Subcommand, Debug)]
 #[allow(clippy::large_enum_variant)] // there is one in a process
 pub enum DaunceWhat {
+    /// Compute the losses of a dataset under each model of an ensemble, by forward passes alone
+    Losses(DaunceLossesArgs),
     /// The best and the worst rows of a pool for a target, with the errors of their scores
     Query(DaunceQueryArgs),
     /// For each target sample its best and worst rows with text, score and error: Markdown, HTML or JSON
@@ -37,93 +40,73 @@ pub enum DaunceWhat {
     Diagnose(DaunceDiagnoseArgs),
 }
 
-/// A pool, a target, and how their losses are compared.
+/// `gstore daunce losses`
 #[derive(Args, Debug)]
-pub struct LossRankingArgs {
-    /// Datasets whose rows are scored
-    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
-    pub pool: Vec<String>,
-    /// Target samples: a dataset, or dataset:subtask; several are allowed, with commas between them
-    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
-    pub target: Vec<String>,
-    /// The state of the store to read: a number or a tag [default: the current one]
-    #[arg(long, value_name = "N|TAG")]
-    pub snapshot: Option<SnapshotName>,
-    /// How losses are compared
-    #[command(flatten)]
-    pub covariance: CovarianceArgs,
-}
-
-/// `gstore daunce query`
-#[derive(Args, Debug)]
-pub struct DaunceQueryArgs {
-    /// Pool and target
-    #[command(flatten)]
-    pub ranking: LossRankingArgs,
-    /// How many rows at each end
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = super::at_least::<usize>(1))]
-    pub top: usize,
-    /// Whole texts instead of their beginnings
-    #[arg(long)]
-    pub full: bool,
-    /// Where and how to write the result
-    #[command(flatten)]
-    pub output: OutputArgs,
-}
-
-/// `gstore daunce report`
-#[derive(Args, Debug)]
-pub struct DaunceReportArgs {
-    /// Pool and target
-    #[command(flatten)]
-    pub ranking: LossRankingArgs,
-    /// How many rows at each end
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = super::at_least::<usize>(1))]
-    pub top: usize,
-    /// How many target samples at most
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = super::at_least::<usize>(1))]
-    pub queries: usize,
-    /// Whole texts instead of their beginnings
-    #[arg(long)]
-    pub full: bool,
-    /// File to write: .md, .html or .json [default: standard output, as Markdown]
-    #[arg(long, short, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// Replace the file if it exists
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// `gstore daunce agreement`
-#[derive(Args, Debug)]
-pub struct DaunceAgreementArgs {
-    /// Pool and target
-    #[command(flatten)]
-    pub ranking: LossRankingArgs,
-    /// Rows at the top of the rankings whose overlap is counted
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = super::at_least::<usize>(1))]
-    pub top: usize,
-    /// Print the numbers as JSON
-    #[arg(long, conflicts_with = "output")]
-    pub json: bool,
-    /// Where the picture is drawn
-    #[command(flatten)]
-    pub picture: PictureArgs,
-}
-
-/// `gstore daunce diagnose`
-#[derive(Args, Debug)]
-pub struct DaunceDiagnoseArgs {
+#[command(after_help = "Examples:\n  \
+    gstore daunce losses --store s --ensemble e --model llama --dataset pool\n  \
+    gstore daunce losses --store s --ensemble mine --model llama --adapter theta0 --adapters 'tuned/model-*' --dataset pool\n\n\
+    First the losses of theta_0, then a column for each model whose weights are here; each is published when it is whole, and what is there is\n\
+    not computed again. Ctrl-C keeps what was sealed, and the same command goes on from there. More: docs/daunce.md\n\n\
+    Memory: the weights, and for each thread the activations of one batch.")]
+pub struct DaunceLossesArgs {
     /// The ensemble
-    #[arg(long, value_name = "NAME", required = true)]
+    #[arg(long, value_name = "NAME")]
     pub ensemble: String,
-    /// Datasets whose losses are looked at [default: all]
-    #[arg(long = "of", value_name = "NAME", value_delimiter = ',', num_args = 1..)]
-    pub datasets: Vec<String>,
-    /// Print what was found as JSON
+    /// Dataset whose registered samples are used
+    #[arg(long, value_name = "NAME")]
+    pub dataset: String,
+    /// The base model: a folder in Hugging Face layout, or org/name or org/name@revision on the Hugging Face Hub
+    /// [default: the folder that the ensemble was made from]
+    #[arg(long, alias = "model-name-or-path", value_name = "DIR|REPO")]
+    pub model: Option<String>,
+    /// With --adapters: the adapter that theta_0 is; without, theta_0 is the base model itself
+    #[arg(long, value_name = "DIR", requires = "adapters")]
+    pub adapter: Option<String>,
+    /// Adapters or models to add to the ensemble first, as folders or patterns, also as name=folder; it is made if
+    /// there is none
+    #[arg(long, value_name = "DIR", num_args = 1.., requires = "model")]
+    pub adapters: Vec<String>,
+    /// Only these members, by their places from 0: a..b without b [default: all]
+    #[arg(long, value_name = "A..B", value_parser = range)]
+    pub members: Option<(usize, usize)>,
+    /// How records become tokens
+    #[command(flatten)]
+    pub text: TextArgs,
+    /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
+    pub backend: Device,
+    /// Precision of the factors of matrix products
+    #[arg(long, value_enum, default_value = "f32")]
+    pub compute: super::Compute,
+    /// Tokens that a thread computes at a time, about; changes speed and memory, not the losses
+    #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = at_least::<u32>(1))]
+    pub batch_tokens: u32,
+    /// Print what was done as JSON
     #[arg(long)]
     pub json: bool,
-    /// The state of the store to read: a number or a tag [default: the current one]
-    #[arg(long, value_name = "N|TAG")]
-    pub snapshot: Option<SnapshotName>,
+}
+
+/// Places of members: `a..b`, or one.
+fn range(text: &str) -> Result<(usize, usize), String> {
+    let wrong = || format!("{text:?} is no range of members: a..b, from a up to b without b itself");
+    let number = |text: &str| text.trim().parse::<usize>().map_err(|_| wrong());
+    let (from, to) = match text.split_once("..") {
+        Some((from, to)) => (number(from)?, number(to)?),
+        None => (number(text)?, number(text)?.saturating_add(1)),
+    };
+    if from < to { Ok((from, to)) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_a_range_or_one() {
+        assert_eq!(range("3..7"), Ok((3, 7)));
+        assert_eq!(range("5"), Ok((5, 6)));
+        for wrong in ["", "7..3", "4..4", "a..b", "..3"] {
+            assert!(range(wrong).is_err(), "{wrong}");
+        }
+    }
 }

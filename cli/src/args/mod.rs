@@ -3,10 +3,12 @@
 //! Flags parse into plain values here; the commands build objects from them.
 
 mod ask;
+mod covariance;
 mod daunce;
 mod evaluate;
 mod generate;
 mod gradients;
+mod import;
 mod index;
 mod life;
 mod matrix;
@@ -23,10 +25,12 @@ mod train;
 use std::path::PathBuf;
 
 pub use ask::{AskArgs, ModelArgs};
+pub use covariance::*;
 pub use daunce::*;
 pub use evaluate::*;
 pub use generate::*;
 pub use gradients::*;
+pub use import::{ImportArgs, ImportFrom};
 pub use index::IndexArgs;
 pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, TagArgs};
 pub use matrix::MatrixArgs;
@@ -117,6 +121,10 @@ pub enum Command {
     Run(RunArgs),
     /// Compare models by text metrics, or by tasks: multiple choice and generated answers
     Evaluate(EvaluateArgs),
+    /// Attribution from the covariance of losses over perturbed models: their losses
+    Daunce(DaunceArgs),
+    /// Take in what was computed elsewhere: losses of the models of an ensemble
+    Import(ImportArgs),
     /// Take in the shards that `gstore ingest --shard` computed, all of them in one commit
     Attach(AttachArgs),
     /// Run one SQL statement, or an interactive shell
@@ -127,8 +135,6 @@ pub enum Command {
     Matrix(MatrixArgs),
     /// Rank a pool by its influence on a sample that is given here, and show the texts
     Ask(AskArgs),
-    /// Rank by the covariance of losses over an ensemble of models, and see whether it can be trusted
-    Daunce(DaunceArgs),
     /// Draw trainings, scores, sources, overlaps of rankings, or tokens
     Plot(PlotArgs),
     /// List the datasets, runs and features of the store
@@ -141,7 +147,7 @@ pub enum Command {
     Tag(TagArgs),
     /// Delete rows of a dataset, by id or by an SQL condition
     Delete(DeleteArgs),
-    /// Drop a feature, a dataset or a run
+    /// Drop a feature, a dataset, a run or an ensemble
     Drop(DropArgs),
     /// Make sketches for faster rankings, or list the indexes there are
     Index(IndexArgs),

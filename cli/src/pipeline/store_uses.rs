@@ -50,6 +50,14 @@ impl OfStore<'_> {
                 let folder = output.map(|name| name.to_string_lossy().into_owned());
                 uses.writes.extend(run.or(folder.as_deref()).map(|run| self.run(run)));
             }
+            "daunce" if call.has("pool") => self.ranking(call, uses),
+            "daunce" | "import" => {
+                uses.reads.extend(samples);
+                match dataset {
+                    Some(dataset) => uses.writes.push(self.features(dataset, None)),
+                    None => uses.writes.push(self.whole()),
+                }
+            }
             "generate" => {
                 uses.reads.extend(samples.into_iter().chain(run.map(|run| self.run(run))));
                 uses.writes.extend(call.value("as").map(|dataset| self.samples(dataset)));
@@ -63,7 +71,6 @@ impl OfStore<'_> {
             }
             "plot" if call.words.get(1).is_some_and(|word| word == "train") => {}
             "select" | "matrix" | "ask" | "plot" => self.ranking(call, uses),
-            "daunce" if call.has("pool") => self.ranking(call, uses),
             "query" => self.query(call, uses),
             "drop" => self.drop(call, uses),
             "index" => {
@@ -122,6 +129,7 @@ impl OfStore<'_> {
         match call.words.get(1).map(String::as_str) {
             Some("dataset") => uses.writes.extend([self.samples(name), self.features(name, None)]),
             Some("run") => uses.writes.push(self.run(name)),
+            Some("ensemble") => uses.writes.push(self.whole()),
             _ => uses.writes.extend(name.split_once('/').map(|(dataset, _)| self.features(dataset, None))),
         }
     }

@@ -1,7 +1,8 @@
-//! `gstore daunce`: rankings by the covariance of losses over an ensemble, and whether it can be trusted.
+//! `gstore daunce`: ensembles of perturbed models, one file for each of its commands.
 
 mod agreement;
 mod diagnose;
+mod losses;
 mod query;
 mod report;
 
@@ -22,6 +23,7 @@ const STOPPING: &str = "stopping; once more to stop at once";
 /// Does what the flags ask for.
 pub fn run(context: &Context, args: &DaunceArgs) -> Result<ExitCode> {
     match &args.what {
+        DaunceWhat::Losses(args) => losses::run(context, args),
         DaunceWhat::Query(args) => query::run(context, args),
         DaunceWhat::Report(args) => report::run(context, args),
         DaunceWhat::Agreement(args) => agreement::run(context, args),
