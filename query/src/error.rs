@@ -193,6 +193,7 @@ impl QueryError {
             Self::Open(error) => error.is_damage(),
             Self::Read(error) => error.is_damage(),
             Self::Index(error) => error.is_damage(),
+            Self::Losses(LossError::Read(error)) => error.is_damage(),
             _ => false,
         }
     }

@@ -15,4 +15,4 @@ pub use import::{ImportReport, ImportRequest, TableReport, import};
 pub use losses::{GivenModels, LossesReport, LossesRequest, losses};
 pub(crate) use query::errors;
 pub use query::{LossRankings, rank_losses};
-pub use report::{QueryReport, Report, ReportRequest, ReportRow, report};
+pub use report::{Hub, QueryReport, Report, ReportRequest, ReportRow, report};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::report::{QueryReport, Report, ReportRow};
+use super::report::{Hub, QueryReport, Report, ReportRow};
 use crate::picture;
 
 /// Style of a page: no script, no font and no file from elsewhere.
@@ -113,7 +113,7 @@ impl Report {
 
     fn hubs(&self) -> String {
         let hub =
-            |hub: &super::report::Hub| format!("{} ({})", hub.id.as_deref().unwrap_or("?"), hub.queries);
+            |hub: &Hub| format!("{} ({})", hub.id.as_deref().unwrap_or("?"), hub.queries);
         self.hubs.iter().map(hub).collect::<Vec<_>>().join(", ")
     }
 }

@@ -77,6 +77,11 @@ fn read(matches: &ArgMatches, names: &[&[&str]]) -> Result<Options, Error> {
         let value = match option.takes {
             Takes::Flag => Value::Bool(true),
             Takes::Texts | Takes::Numbers => words().map(|word| Value::from(word.as_str())).collect(),
+            Takes::Count => match words().next() {
+                // What is no number is refused with the name of the option.
+                Some(word) => word.parse::<u64>().map_or_else(|_| Value::from(word.as_str()), Value::from),
+                None => Value::Null,
+            },
             _ => words().next().map(|word| Value::from(word.as_str())).unwrap_or_default(),
         };
         let set = options.set(option.name, value);

@@ -51,6 +51,9 @@ impl OfStore<'_> {
                 uses.writes.extend(run.or(folder.as_deref()).map(|run| self.run(run)));
             }
             "daunce" if call.has("pool") => self.ranking(call, uses),
+            "daunce" if call.words.get(1).is_some_and(|word| word == "diagnose") => {
+                uses.reads.push(self.whole());
+            }
             "daunce" | "import" => {
                 uses.reads.extend(samples);
                 match dataset {

@@ -110,7 +110,7 @@ fn scores(rows: &[f64], queries: &[f64], models: &Models, places: &[usize], how:
     let means = means(&rows, places.len());
     let products = Products::new(Centring::new(models.some(places), how, means), queries, 2);
     let mut out = vec![0.0; rows.len() / places.len() * products.len()];
-    products.scores((&rows, places.len()), None, &mut Work::default(), &mut out);
+    products.scores((&rows[..], places.len()), None, &mut Work::default(), &mut out);
     (0..products.len()).map(|q| out.iter().skip(q).step_by(products.len()).copied().collect()).collect()
 }
 
