@@ -125,13 +125,11 @@ fn the_agreement_of_halves_is_a_table_json_and_a_picture() {
 fn copies_among_the_models_are_found() {
     let place = place();
     let found = place.json(&["daunce", "diagnose", "--ensemble", "gpt", "--json"]);
-    for dataset in ["pool", "queries"] {
-        let what: Vec<&str> = found[dataset]["findings"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .filter_map(|f| f["what"].as_str())
-            .collect();
+    for (at, dataset) in ["pool", "queries"].into_iter().enumerate() {
+        let found = &found["losses"][at];
+        assert_eq!(found["of"], dataset);
+        let findings = found["findings"].as_array().expect("a list");
+        let what: Vec<&str> = findings.iter().filter_map(|finding| finding["what"].as_str()).collect();
         assert_eq!(what, ["identical", "few_models"], "{found}");
     }
     let text = place.ok(&["daunce", "diagnose", "--ensemble", "gpt", "--of", "pool"]);

@@ -159,6 +159,9 @@ fn the_page_has_every_key_and_no_other() {
     fs_err::write(place.path("losses.csv"), "id,a,b\ns0,1.5,1.25\ns1,2,2.5\n").expect("written");
     let import = ["import", "--from", "daunce", "--ensemble", "given", "--base", "b", "--dataset", "pool"];
     check("import", &place.json(&[&import[..], &["--losses", "losses.csv", "--json"][..]].concat()));
+    check("daunce diagnose", &place.json(&["daunce", "diagnose", "--ensemble", "given", "--json"]));
+    let agreement = ["daunce", "agreement", "--pool", "pool", "--target", "pool", "--ensemble", "given"];
+    check("daunce agreement", &place.json(&[&agreement[..], &["--min-models", "2", "--json"][..]].concat()));
     check("info ENSEMBLE", &place.json(&["info", "own", "--json"]));
 
     place.ok(&["tag", "early", "--snapshot", "1"]);

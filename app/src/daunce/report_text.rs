@@ -112,8 +112,7 @@ impl Report {
     }
 
     fn hubs(&self) -> String {
-        let hub =
-            |hub: &Hub| format!("{} ({})", hub.id.as_deref().unwrap_or("?"), hub.queries);
+        let hub = |hub: &Hub| format!("{} ({})", hub.id.as_deref().unwrap_or("?"), hub.queries);
         self.hubs.iter().map(hub).collect::<Vec<_>>().join(", ")
     }
 }

@@ -4,9 +4,7 @@ use clap::{Args, Subcommand};
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_model::Device;
 
-use super::{
-    DaunceAgreementArgs, DaunceDiagnoseArgs, DaunceQueryArgs, DaunceReportArgs, TextArgs, at_least,
-};
+use super::{DaunceAgreementArgs, DaunceDiagnoseArgs, DaunceQueryArgs, DaunceReportArgs, TextArgs, at_least};
 
 /// `gstore daunce`
 #[derive(Args, Debug)]

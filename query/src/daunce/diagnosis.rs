@@ -73,8 +73,6 @@ pub struct ModelNotes {
     #[serde(skip)]
     squares: f64,
     #[serde(skip)]
-    largest: f64,
-    #[serde(skip)]
     present: u64,
 }
 
@@ -139,7 +137,6 @@ impl Diagnosing {
             missing: 0,
             digest: 0,
             squares: 0.0,
-            largest: 0.0,
             present: 0,
         });
         Self {
@@ -178,7 +175,6 @@ impl Diagnosing {
                 let value = f64::from(*value);
                 model.present += 1;
                 model.squares += value * value;
-                model.largest = model.largest.max(value.abs());
             } else {
                 model.missing += 1;
             }

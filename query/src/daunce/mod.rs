@@ -4,7 +4,7 @@
 //! training on the row lowers the query's loss. The score is their covariance, or their correlation.
 //!
 //! - [`How`], [`Models`], [`Centring`]: what is taken over which models, and what is subtracted first
-//! - [`Pair`]: a row and a query; [`estimate`]: the score of a row with its standard error
+//! - [`Pair`]: a row and a query; [`estimate()`]: the score of a row with its standard error
 //! - [`Products`]: the scores of many rows with many queries
 //! - [`agreement()`]: how far K models rank alike, by which one knows when to stop
 //! - [`Diagnosing`], [`Diagnosis`]: what is wrong with the models or the losses

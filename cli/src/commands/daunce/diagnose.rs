@@ -5,12 +5,22 @@ use std::process::ExitCode;
 use anyhow::Result;
 use gstore_core::many;
 use gstore_query::daunce::{Diagnosis, Severity};
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::json;
 
 use super::STOPPING;
 use crate::args::DaunceDiagnoseArgs;
 use crate::context::Context;
 use crate::output::out;
+
+/// What was found of one table of losses.
+#[derive(Serialize)]
+struct Losses<'a> {
+    /// Its dataset.
+    of: &'a str,
+    #[serde(flatten)]
+    found: &'a Diagnosis,
+}
 
 /// Looks at the losses of each dataset.
 pub fn run(context: &Context, args: &DaunceDiagnoseArgs) -> Result<ExitCode> {
@@ -19,11 +29,8 @@ pub fn run(context: &Context, args: &DaunceDiagnoseArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let found = gstore::daunce::diagnose(&snapshot, &args.ensemble, &args.datasets, &cancel)?;
     if args.json {
-        let all: Result<Map<String, Value>, serde_json::Error> = found
-            .iter()
-            .map(|(name, diagnosis)| Ok((name.clone(), serde_json::to_value(diagnosis)?)))
-            .collect();
-        out!("{}", serde_json::to_string_pretty(&all?)?);
+        let losses: Vec<Losses<'_>> = found.iter().map(|(of, found)| Losses { of, found }).collect();
+        out!("{}", serde_json::to_string_pretty(&json!({ "ensemble": args.ensemble, "losses": losses }))?);
         return Ok(ExitCode::SUCCESS);
     }
     if found.is_empty() {
