@@ -1,6 +1,7 @@
 //! Promise: losses of an ensemble are rows x members, appended member by member without touching a file that is
 //! there, and everything that keeps a store in order keeps them.
 
+use crate::common::every::at_every_operation;
 use crate::common::*;
 use gstore_core::Cancel;
 use gstore_store::*;
@@ -71,13 +72,17 @@ fn append(store: &Store, range: Range<usize>, rows: Range<u64>) {
 
 /// A store with 5,000 rows, offsets, and the losses of three members: two together, one alone.
 fn filled(path: &Path) -> Store {
+    filled_with(path, ROWS)
+}
+
+fn filled_with(path: &Path, rows: u64) -> Store {
     let store = Store::create(path).unwrap();
-    add(&store, 0..ROWS).unwrap();
+    add(&store, 0..rows).unwrap();
     store.update_ensemble(&update(0..2), "train").unwrap();
     let offset = columns(&store).offset(OffsetOf::Base);
-    write(&store, offset, 0..ROWS, |row| vec![2.0 + row as f32]).unwrap();
-    append(&store, 0..2, 0..ROWS);
-    append(&store, 2..3, 0..ROWS);
+    write(&store, offset, 0..rows, |row| vec![2.0 + row as f32]).unwrap();
+    append(&store, 0..2, 0..rows);
+    append(&store, 2..3, 0..rows);
     store
 }
 
@@ -288,7 +293,37 @@ fn a_lost_manifest_of_an_ensemble_comes_back_as_far_as_it_is_known() {
     let (table, _) = read(&store.snapshot().unwrap());
     assert_eq!(table.members, [0, 1], "{report:#?}");
     assert!(report.unrepaired.iter().any(|line| line.contains("left out")), "{report:#?}");
-    fs_err::remove_file(path.join(&manifests[0])).ok();
+}
+
+#[test]
+fn at_every_operation_a_member_is_there_with_its_column_or_not_at_all() {
+    let dir = tempdir().unwrap();
+    let prepared = dir.path().join("prepared");
+    let before = bits(&read(&filled_with(&prepared, 20).snapshot().unwrap()).1);
+    let append = |store: &Store| -> Result<(), String> {
+        let text = |e: &dyn std::fmt::Display| e.to_string();
+        let snapshot = store.update_ensemble(&update(3..4), "train").map_err(|e| text(&e))?;
+        let part = snapshot.ensemble("e").map_err(|e| text(&e))?;
+        let feature = LossColumns::new(part, "pool", encoding_spec().key()).members(3..4, 0);
+        let mut job = store.start_job(plan(vec![feature])).map_err(|e| text(&e))?;
+        if job.rows_done(0).is_empty() {
+            let mut writer = job.segment_writer(0).map_err(|e| text(&e))?;
+            for row in 0..20 {
+                writer.push(row, &[delta(row, 3)], RowFlags::empty()).map_err(|e| text(&e))?;
+            }
+            job.seal(0, writer).map_err(|e| text(&e))?;
+        }
+        job.publish(None, true).map(drop).map_err(|e| text(&e))
+    };
+    at_every_operation(&prepared, append, |store, done| {
+        let (table, rows) = read(&store.snapshot().unwrap());
+        assert!(ensemble(store).members.len() >= table.members.len());
+        assert!(!done || table.members.len() == 4);
+        let width = table.members.len();
+        assert!(rows.iter().all(|(row, (_, v))| v.len() == width && (width < 4 || v[3] == delta(*row, 3))));
+        let first: BTreeMap<_, _> = rows.iter().map(|(row, (o, v))| (*row, (*o, v[..3].to_vec()))).collect();
+        assert_eq!(bits(&first), before);
+    });
 }
 
 #[test]

@@ -105,9 +105,16 @@ fn register(
 ) -> Result<(), DaunceError> {
     let model = &request.ingest.model;
     let folder = ModelFolder::open(model)?;
+    let snapshot = store.snapshot()?;
+    let known = snapshot.ensembles().iter().find(|e| e.name == request.ensemble);
     let base = id_of(&folder, given.base.as_deref())?;
     let mut members = Vec::with_capacity(given.members.len());
     for arg in &given.members {
+        let there = known.and_then(|e| e.member(&arg.name)).and_then(|(_, member)| member.weights.as_ref());
+        if there.is_some_and(|weights| weights.folder == arg.folder().map(place)) {
+            // Whether they are still the same is looked at when they are used.
+            continue;
+        }
         let checkpoint = match &arg.weights {
             CheckpointWeights::Base => base.clone(),
             CheckpointWeights::Adapter(adapter) => id_of(&folder, Some(adapter))?,

@@ -84,6 +84,9 @@ pub struct Member {
     /// Anything more, for people.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub provenance: Map<String, Value>,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub extra: Extra,
 }
 
 impl Member {
@@ -98,6 +101,7 @@ impl Member {
             subset: None,
             weights: None,
             provenance: Map::new(),
+            extra: Extra::new(),
         }
     }
 
@@ -250,7 +254,9 @@ mod tests {
         assert!(part.problem().is_none());
         part.members.push(Member::new("a", "x"));
         assert!(part.problem().is_some_and(|p| p.0.contains("\"a\"")));
+        part.members[1].settings.lr = Some(3e-4);
+        part.members[2].extra.insert("later".into(), 7.into());
         let text = serde_json::to_string(&part).unwrap();
-        assert_eq!(serde_json::from_str::<EnsemblePart>(&text).unwrap(), part);
+        assert_eq!(serde_json::from_str::<EnsemblePart>(&text).unwrap(), part, "{text}");
     }
 }
