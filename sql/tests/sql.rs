@@ -3,6 +3,8 @@
 
 #[path = "sql/behaviour.rs"]
 mod behaviour;
+#[path = "sql/daunce.rs"]
+mod daunce;
 #[path = "sql/each.rs"]
 mod each;
 #[path = "sql/fixture.rs"]

@@ -4,10 +4,12 @@
 
 mod ask;
 mod copies;
+mod covariance;
 mod daunce;
 mod evaluate;
 mod generate;
 mod gradients;
+mod import;
 mod index;
 mod life;
 mod matrix;
@@ -29,10 +31,12 @@ pub use copies::{
     DaunceOfArgs, DauncePrepareArgs, DaunceRateArgs, DaunceTrainArgs, DaunceWeightArgs, Keep, Models,
     Normalizer, Subset, Variant,
 };
-pub use daunce::{DaunceArgs, DaunceWhat};
+pub use covariance::*;
+pub use daunce::*;
 pub use evaluate::*;
 pub use generate::*;
 pub use gradients::*;
+pub use import::{ImportArgs, ImportFrom};
 pub use index::IndexArgs;
 pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, TagArgs};
 pub use matrix::MatrixArgs;
@@ -40,7 +44,7 @@ pub use merge::MergeArgs;
 pub use negative::{command, join_negative};
 pub use plot::*;
 pub use run::RunArgs;
-pub use scoring::{PairArgs, ScoringArgs};
+pub use scoring::{CovarianceArgs, PairArgs, ScoringArgs};
 #[cfg(feature = "serve")]
 pub use serve::{LogForm, RemoteArgs, ServeArgs, TokenArgs, TokenScope, TokenWhat};
 pub use text::TextArgs;
@@ -115,8 +119,6 @@ pub enum Command {
     Ingest(IngestArgs),
     /// Train LoRA factors or a whole model, with checkpoints that PEFT, transformers and torch open
     Train(TrainArgs),
-    /// Train perturbed copies of a model, and tell from their losses which rows influence which
-    Daunce(DaunceArgs),
     /// Add a LoRA adapter into the weights of its base, as a model of its own
     Merge(MergeArgs),
     /// Let a model answer prompts, into a file or as a dataset; or score given texts
@@ -125,6 +127,10 @@ pub enum Command {
     Run(RunArgs),
     /// Compare models by text metrics, or by tasks: multiple choice and generated answers
     Evaluate(EvaluateArgs),
+    /// Attribution from the covariance of losses over perturbed models: their losses
+    Daunce(DaunceArgs),
+    /// Take in what was computed elsewhere: losses of the models of an ensemble
+    Import(ImportArgs),
     /// Take in the shards that `gstore ingest --shard` computed, all of them in one commit
     Attach(AttachArgs),
     /// Run one SQL statement, or an interactive shell
@@ -147,7 +153,7 @@ pub enum Command {
     Tag(TagArgs),
     /// Delete rows of a dataset, by id or by an SQL condition
     Delete(DeleteArgs),
-    /// Drop a feature, a dataset or a run
+    /// Drop a feature, a dataset, a run or an ensemble
     Drop(DropArgs),
     /// Make sketches for faster rankings, or list the indexes there are
     Index(IndexArgs),

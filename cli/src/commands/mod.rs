@@ -14,6 +14,7 @@ pub mod evaluate;
 pub mod gc;
 pub mod generate;
 pub mod gradients;
+pub mod import;
 pub mod index;
 pub mod info;
 pub mod ingest;

@@ -30,7 +30,7 @@ enum Role {
 }
 
 /// Roles by the first words of a command and an argument; the first that fits is the one.
-const ROLES: [(&str, &str, Role); 35] = [
+const ROLES: [(&str, &str, Role); 38] = [
     ("", "store", Role::Aside),
     ("", "config", Role::Aside),
     ("evaluate text", "data", Role::NamedRead),
@@ -42,6 +42,9 @@ const ROLES: [(&str, &str, Role); 35] = [
     ("evaluate", "targets", Role::Written),
     ("evaluate", "checkpoints", Role::NamedModel),
     ("ingest", "checkpoints", Role::Model),
+    ("daunce", "adapters", Role::NamedModel),
+    ("import", "manifest", Role::Read),
+    ("import", "losses", Role::Read),
     ("ingest", "out", Role::Written),
     ("attach", "folders", Role::Read),
     ("daunce attach", "folders", Role::Read),
@@ -172,8 +175,9 @@ fn is_template_file(text: &str) -> bool {
 
 /// Whether a command cannot do without a store.
 fn needs_store(call: &Call) -> bool {
-    const OF_STORES: [&str; 19] = [
+    const OF_STORES: [&str; 20] = [
         "add",
+        "import",
         "ingest",
         "select",
         "matrix",

@@ -51,6 +51,13 @@ impl OfStore<'_> {
                 uses.writes.extend(run.or(folder.as_deref()).map(|run| self.run(run)));
             }
             "daunce" => self.daunce(call, uses),
+            "import" => {
+                uses.reads.extend(samples);
+                match dataset {
+                    Some(dataset) => uses.writes.push(self.features(dataset, None)),
+                    None => uses.writes.push(self.whole()),
+                }
+            }
             "generate" => {
                 uses.reads.extend(samples.into_iter().chain(run.map(|run| self.run(run))));
                 uses.writes.extend(call.value("as").map(|dataset| self.samples(dataset)));
@@ -99,7 +106,8 @@ impl OfStore<'_> {
                 uses.writes.extend(datasets().map(|dataset| self.features(dataset, None)));
             }
             Some("attach") => uses.writes.push(self.whole()),
-            _ => self.ranking(call, uses),
+            _ if call.has("pool") => self.ranking(call, uses),
+            _ => uses.reads.push(self.whole()),
         }
     }
 
@@ -143,6 +151,7 @@ impl OfStore<'_> {
         match call.words.get(1).map(String::as_str) {
             Some("dataset") => uses.writes.extend([self.samples(name), self.features(name, None)]),
             Some("run") => uses.writes.push(self.run(name)),
+            Some("ensemble") => uses.writes.push(self.whole()),
             _ => uses.writes.extend(name.split_once('/').map(|(dataset, _)| self.features(dataset, None))),
         }
     }

@@ -13,6 +13,7 @@ use gstore_core::Cancel;
 use gstore_core::parallel::{self, Give};
 use gstore_store::{Job, RowSet, SegmentWriter};
 
+use super::column::Offsets;
 use super::compute::{Computed, Computer};
 use super::prepare::{Prepared, Preparer};
 use super::work::{CheckpointWork, WindowWork};
@@ -129,6 +130,8 @@ struct FeatureWindow {
     /// Rows that the feature lacks.
     rows: RowSet,
     writer: SegmentWriter,
+    /// What the losses of its rows are relative to, where it is a column of an ensemble.
+    offsets: Option<Offsets>,
 }
 
 impl OpenWindow {
@@ -138,7 +141,9 @@ impl OpenWindow {
             let rows = window.missing_of(vector);
             if !rows.is_empty() {
                 let writer = job.segment_writer(*feature)?;
-                writers.push(FeatureWindow { feature: *feature, vector, rows: rows.clone(), writer });
+                let offsets = work.column.as_ref().map(|column| column.offsets(window.cell_rows()));
+                let (rows, offsets) = (rows.clone(), offsets.transpose()?);
+                writers.push(FeatureWindow { feature: *feature, vector, rows, writer, offsets });
             }
         }
         Ok(Self { writers })
@@ -150,6 +155,11 @@ impl OpenWindow {
             if window.rows.contains(*row) {
                 let vector = vectors.get(window.vector);
                 let flags = flags.union(vectors.flags(window.vector));
+                let delta = match (&window.offsets, vector) {
+                    (Some(offsets), [loss]) => Some([offsets.delta(*row, *loss, flags)?]),
+                    _ => None,
+                };
+                let vector = delta.as_ref().map_or(vector, |delta| delta.as_slice());
                 match pos {
                     Some(pos) => window.writer.push_token((*row, *pos), vector, flags)?,
                     None => window.writer.push(*row, vector, flags)?,

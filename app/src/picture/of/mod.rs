@@ -1,5 +1,6 @@
 //! Pictures of what a store, and of what the logs of trainings hold.
 
+mod agreement;
 mod bins;
 mod overlap;
 mod scores;
@@ -7,6 +8,7 @@ mod sources;
 mod tokens;
 mod training;
 
+pub use agreement::agreement;
 pub use overlap::{OverlapRequest, overlap};
 pub use scores::{ScoresRequest, scores};
 pub use sources::{SourcesRequest, sources};

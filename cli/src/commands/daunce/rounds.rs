@@ -3,15 +3,19 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use gstore::daunce::{LossesRequest, losses};
+use gstore::daunce::{LossesRequest, losses, rank_losses};
 use gstore_core::Cancel;
 use gstore_ingest::pipeline::IngestRequest;
-use gstore_query::daunce::{AgreementAsk, How, Models, agreement};
-use gstore_store::{LossBlock, LossReader, LossWanted, Store};
+use gstore_query::influence::{Function, Options};
+use gstore_store::Store;
 use gstore_train::TrainRequest;
+use serde_json::json;
 
-use crate::args::DaunceTrainArgs;
+use crate::args::{DaunceTrainArgs, ScoringArgs};
 use crate::context::{Context, command_line};
+use crate::failure::UsageError;
+use crate::progress::Reporter;
+use crate::question::{between, scoring};
 
 /// Rows at the top whose overlap is counted; the rank correlation is what ends a training.
 const TOP: usize = 20;
@@ -82,37 +86,22 @@ impl<'a> Rounds<'a> {
             return Ok(None);
         };
         let snapshot = store.snapshot()?;
-        let part = snapshot.ensemble(self.ensemble)?;
-        let [rows, queries] = [
-            snapshot.open_losses(part, &LossWanted::of(pool))?,
-            snapshot.open_losses(part, &LossWanted::of(target))?,
-        ];
-        // Columns by member: the two may have been computed for different ones.
-        let members: Vec<usize> = rows.table().members.clone();
-        let common: Vec<usize> =
-            members.into_iter().filter(|member| queries.table().members.contains(member)).collect();
-        if common.len() < 4 {
+        // Two halves of at least two.
+        if snapshot.ensemble(self.ensemble)?.members.len() < 4 {
             return Ok(None);
         }
-        let models = Models::one(common.len());
-        let ask = AgreementAsk { how: How::default(), top: TOP, at: vec![common.len()] };
-        let (rows, queries) = (values(&rows, &common)?, values(&queries, &common)?);
-        Ok(agreement(&rows, &queries, &models, &ask).last())
-    }
-}
-
-/// Differences from the start, rows x members, of the members that are given.
-fn values(reader: &LossReader, members: &[usize]) -> Result<Vec<f64>> {
-    let of = &reader.table().members;
-    let places: Vec<usize> =
-        members.iter().filter_map(|member| of.iter().position(|m| m == member)).collect();
-    let (mut block, mut values) = (LossBlock::default(), Vec::new());
-    for cell in reader.cells() {
-        reader.read_cell(cell, None, &mut block)?;
-        for row in 0..block.len() {
-            let losses = block.row(row);
-            values.extend(places.iter().map(|place| f64::from(losses[*place])));
+        let mut options = Options::new(Function::Influence);
+        for (name, value) in [("method", "daunce"), ("ensemble", self.ensemble)] {
+            options.set(name, json!(value)).map_err(|error| UsageError(error.message))?;
         }
+        let spec = between(
+            std::slice::from_ref(pool),
+            std::slice::from_ref(target),
+            scoring(&ScoringArgs(options))?,
+        );
+        // What there is to note of so few models is told of the finished ensemble.
+        let (command, mut reporter) = (command_line(), Reporter::new(true));
+        let mut work = self.context.work(&command, &mut reporter, self.cancel);
+        Ok(rank_losses(&snapshot, &spec, &mut work)?.agreement(TOP, &work)?.last())
     }
-    Ok(values)
 }
