@@ -95,6 +95,50 @@ fn copies_are_trained_and_go_on_after_a_kill() {
     assert_eq!(attach(&of_whole)["registered"], 12);
 }
 
+/// Losses come with the copies, whose weights are then gone, and end the training where they agree.
+#[test]
+fn losses_are_computed_round_by_round() {
+    let place = place();
+    world::write_samples(&place.path("target.jsonl"), 5);
+    let target = fs_err::read_to_string(place.path("target.jsonl")).expect("written");
+    fs_err::write(place.path("target.jsonl"), target.replace("odd?", "odd or even?")).expect("written");
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place.ok(&["add", "--dataset", "target", "--data", "target.jsonl"]);
+    let run = |more: &[&str]| {
+        let mut command =
+            place.gstore(&["daunce", "train", "--dataset", "pool", "--steps", "2", "--batch-size", "4"]);
+        command.args([
+            "--max-length",
+            "64",
+            "--lora-rank",
+            "2",
+            "--learning-rate",
+            "1e-2",
+            "--round",
+            "2",
+            "--json",
+        ]);
+        command.arg("--model").arg(world::demo().join("model")).args(more);
+        serde_json::from_str::<Value>(&binary::ok(&mut command)).expect("JSON")
+    };
+    let report = run(&["--models", "4", "--losses", "pool,target", "--keep", "none", "--output", "gone"]);
+    assert_eq!((&report["models"], &report["ensemble"]), (&4.into(), &"gone".into()));
+    assert!(weights(&place.path("gone")).is_empty() && place.path("gone/members/00003.json").is_file());
+    let query = ["daunce", "query", "--ensemble", "gone", "--pool", "pool", "--target", "target"];
+    place.ok(&query);
+    // The same again trains and computes nothing.
+    let again = run(&["--models", "4", "--losses", "pool,target", "--keep", "none", "--output", "gone"]);
+    assert_eq!(again["models"], 4);
+    assert!(weights(&place.path("gone")).is_empty());
+
+    let until = ["--until", "agreement=1", "--target", "target", "--max-models", "6", "--output", "enough"];
+    let report = run(&until);
+    assert_eq!(report["finished"], true);
+    let (models, agreement) = (report["models"].as_u64().expect("a number"), report["agreement"].as_f64());
+    assert!(agreement.is_some_and(|found| found >= 1.0 || models == 6), "{report}");
+    assert_eq!(weights(&place.path("enough")).len() as u64, models);
+}
+
 #[test]
 fn hidden_states_are_made_once() {
     let place = place();

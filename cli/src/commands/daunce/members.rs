@@ -44,6 +44,7 @@ fn as_member(copy: &daunce::Member, start: &StartNote) -> Member {
     provenance.insert("number".to_owned(), json!(copy.model));
     provenance.insert("noise".to_owned(), json!(copy.noise_digest));
     provenance.insert("objective".to_owned(), json!(copy.objective.last()));
+    provenance.insert("weights kept".to_owned(), json!(copy.folder.is_some()));
     Member {
         seed: Some(copy.seed),
         variant: asked("variant").and_then(Value::as_str).map(str::to_owned),

@@ -43,7 +43,13 @@ pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
         if let Some(store) = &store {
             members::register(store, &ensemble, &read_start(output)?, copies)?;
             enough = rounds.losses_and_agreement(store)?;
+            if rounds.stopped {
+                // Weights go when their losses are there.
+                kept.extend_from_slice(copies);
+                return Ok(ControlFlow::Break(()));
+            }
         }
+        let before = kept.len();
         for copy in copies {
             kept.push(match copy {
                 Trained::Complete(member) if args.keeping.keep == Keep::None && member.folder.is_some() => {
@@ -51,6 +57,9 @@ pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
                 }
                 copy => copy.clone(),
             });
+        }
+        if let (Some(store), Keep::None) = (&store, args.keeping.keep) {
+            members::register(store, &ensemble, &read_start(output)?, &kept[before..])?;
         }
         Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };
