@@ -170,6 +170,7 @@ impl Asked {
             Some(Reason::NonFinite) => "its vector has values that are not finite",
             Some(Reason::Missing) => "it has no vector at one of the checkpoints, or at none",
             Some(Reason::Overflow) => "its score is beyond the range of numbers",
+            Some(Reason::Constant) => "its losses do not vary over the models",
             None => "it is left out",
         };
         Ok(why.to_owned())

@@ -9,6 +9,8 @@
 //!   [`perplexity_table`]: how likely a model finds texts
 //! - [`Prepared`]: rankings without SQL
 //! - [`VectorPut`]: vectors and losses that were computed elsewhere
+//! - [`daunce`]: losses under each model of an ensemble, computed here or elsewhere; rankings by their
+//!   covariance, reports of them, and what is wrong with an ensemble
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
 //! - [`picture`]: pictures of scores, rankings and trainings, as files and for a terminal
 //! - [`Folders`]: models and checkpoints, by path, pattern or name on the Hugging Face Hub
@@ -56,6 +58,7 @@
 
 mod answer;
 mod ask;
+pub mod daunce;
 mod folders;
 mod generate;
 pub mod indexes;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use gstore::AnswerError;
+use gstore::daunce::DaunceError;
 use gstore_data::{CutError, SampleError};
 use gstore_evaluate::EvaluateError;
 use gstore_generate::GenerateError;
@@ -64,6 +65,7 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
     }
     let usage = error.chain().any(|cause| cause.is::<UsageError>())
         || error.downcast_ref::<IngestError>().is_some_and(IngestError::is_usage)
+        || error.downcast_ref::<DaunceError>().is_some_and(DaunceError::is_usage)
         || matches!(error.downcast_ref(), Some(TrainError::Option(_)))
         || matches!(error.downcast_ref(), Some(GenerateError::Option(_)))
         || error.downcast_ref::<EvaluateError>().is_some_and(EvaluateError::is_usage)
@@ -132,6 +134,7 @@ fn is_stopped(error: &anyhow::Error) -> bool {
     let by_sql = error.downcast_ref::<SqlError>().is_some_and(|e| e.kind() == SqlErrorKind::Cancelled);
     by_sql
         || matches!(error.downcast_ref(), Some(IngestError::Stopped))
+        || matches!(error.downcast_ref(), Some(DaunceError::Stopped))
         || matches!(error.downcast_ref(), Some(TrainError::Stopped))
         || matches!(error.downcast_ref(), Some(GenerateError::Stopped))
         || matches!(error.downcast_ref(), Some(CutError::Samples(SampleError::Stopped)))
@@ -162,6 +165,7 @@ fn is_damage(error: &anyhow::Error) -> bool {
         gstore_store::OpenError,
         gstore_store::ReadError,
         gstore_store::VerifyError,
+        DaunceError,
         EvaluateError,
         IngestError,
         MatrixError,

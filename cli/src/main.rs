@@ -6,6 +6,7 @@
 mod commands;
 mod completing;
 mod context;
+mod copies;
 mod datasets;
 mod drawing;
 mod ending;
@@ -80,6 +81,8 @@ fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
         Command::Generate(args) => commands::generate::run(&context, &args),
         Command::Run(args) => commands::run::run(&context, &args),
         Command::Evaluate(args) => commands::evaluate::run(&context, &args),
+        Command::Daunce(args) => commands::daunce::run(&context, &args),
+        Command::Import(args) => commands::import::run(&context, &args),
         Command::Attach(args) => commands::attach::run(&context, &args),
         Command::Query(args) => commands::query::run(&context, &args),
         Command::Select(args) => commands::select::run(&context, &args),

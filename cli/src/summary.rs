@@ -27,8 +27,12 @@ pub fn tell(context: &Context, summary: &ScanSummary) {
 /// Tells how many rows have no score, and why: what is said of one row, and of several.
 pub fn tell_excluded(context: &Context, excluded: &ExcludedCounts, (one, several): (&str, &str)) {
     if excluded.total() > 0 {
+        let constant = match excluded.constant {
+            0 => String::new(),
+            n => format!(", {n} whose losses do not vary"),
+        };
         context.say(&format!(
-            "{}: {} without a scored token, {} not finite, {} without a vector",
+            "{}: {} without a scored token, {} not finite, {} without a vector{constant}",
             many_of(excluded.total(), &format!("row {one}"), &format!("rows {several}")),
             excluded.no_scored,
             excluded.non_finite + excluded.overflow,

@@ -34,5 +34,5 @@ pub use backend::{
 pub use device::{CandleDevice, Device, DeviceError};
 pub use passes::{
     Dropout, Feed, Forward, Keep, KeyValues, LastRows, Layout, LoadError, LoraWeights, Merge, Model,
-    PackedSample, Pass, Read, Reduction, Sink, Slot, TableFactors,
+    PackedSample, Pass, Read, Reduction, Sink, Slot, StartingPoint, TableFactors,
 };

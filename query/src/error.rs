@@ -2,7 +2,7 @@
 
 use gstore_core::content::ContentError;
 use gstore_core::{Cancelled, Remedy};
-use gstore_store::{IndexError, LookupError, OpenError, ReadError};
+use gstore_store::{IndexError, LookupError, LossError, OpenError, ReadError};
 
 /// A side of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +103,19 @@ pub enum QueryError {
         /// Count per dataset and checkpoint.
         detail: String,
     },
+    /// Rows lack the losses of some models and nothing was said of that.
+    #[error(
+        "{rows} of {scanned} rows of {dataset} lack the losses of some models; record them, or ask with `missing => 'pairwise'` \
+         (each score over the models that have both losses) or `missing => 'drop_model'` (without the models that lack any)"
+    )]
+    MissingLosses {
+        /// Rows that lack at least one.
+        rows: u64,
+        /// Rows asked about.
+        scanned: u64,
+        /// Their datasets.
+        dataset: String,
+    },
     /// No target row can be compared.
     #[error("target {target} has no row that can be compared: {why}")]
     EmptyTarget {
@@ -148,6 +161,9 @@ pub enum QueryError {
     /// Stored data could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Losses of an ensemble that are not there, or not told apart.
+    #[error(transparent)]
+    Losses(#[from] LossError),
     /// A column could not be converted.
     #[error("could not convert a column: {0}")]
     Arrow(#[from] arrow_schema::ArrowError),
@@ -178,6 +194,7 @@ impl QueryError {
             Self::Open(error) => error.is_damage(),
             Self::Read(error) => error.is_damage(),
             Self::Index(error) => error.is_damage(),
+            Self::Losses(LossError::Read(error)) => error.is_damage(),
             _ => false,
         }
     }

@@ -1,6 +1,7 @@
 //! Questions to a store: the influence of training samples on a target, and rankings of them.
 //!
 //! - [`ann`]: graphs of neighbours, which propose the rows nearest to a vector
+//! - [`daunce`]: covariances of losses over the models of an ensemble, from numbers in memory
 //! - [`influence`]: what is asked ([`InfluenceSpec`]), what its names are in a snapshot ([`Plan`]), and what
 //!   answers it ([`Prepared`])
 //! - [`matrix`]: every pool row with every target sample, as Parquet files
@@ -10,6 +11,7 @@
 #![deny(unsafe_code)]
 
 pub mod ann;
+pub mod daunce;
 mod error;
 pub mod hint;
 mod indexes;

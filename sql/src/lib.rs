@@ -91,10 +91,11 @@ pub fn check_view(sql: &str) -> Result<(), SqlError> {
 fn table_functions(
     snapshot: &Arc<Snapshot>,
     encoder: Option<&Arc<dyn Encoder>>,
-) -> [(&'static str, Arc<dyn TableFunctionImpl>); 5] {
+) -> [(&'static str, Arc<dyn TableFunctionImpl>); 6] {
     let source = || influence::Source { snapshot: Arc::clone(snapshot), encoder: encoder.map(Arc::clone) };
     [
         ("influence", Arc::new(influence::InfluenceFunction(source()))),
+        ("daunce", Arc::new(influence::DaunceFunction(source()))),
         ("self_influence", Arc::new(influence::SelfInfluenceFunction(source()))),
         ("excluded", Arc::new(influence::ExcludedFunction(source()))),
         ("nearest", Arc::new(influence::NearestFunction::new(source()))),

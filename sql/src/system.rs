@@ -11,7 +11,9 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema};
 use datafusion::catalog::{MemTable, TableProvider};
-use gstore_store::{Coverage, DatasetPart, EncodingEntry, FeaturePart, RunPart, Snapshot};
+use gstore_store::{
+    Coverage, DatasetPart, EncodingEntry, EnsemblePart, FeaturePart, Member, RunPart, Snapshot,
+};
 
 use super::error::SqlError;
 use super::leaf::{Rows, RowsTable};
@@ -20,8 +22,8 @@ use super::union::{Part, SampleUnion, Source};
 use super::virtuals::Asked;
 
 /// Names of the system tables.
-pub(crate) const NAMES: [&str; 9] =
-    ["checkpoints", "columns", "datasets", "features", "samples", "segments", "snapshots", "tags", "views"];
+pub(crate) const NAMES: [&str; 10] =
+    ["checkpoints", "columns", "datasets", "features", "members", "samples", "segments", "snapshots", "tags", "views"];
 
 /// The system table of a name.
 pub(crate) fn table(
@@ -33,6 +35,7 @@ pub(crate) fn table(
         "columns" => columns(snapshot)?,
         "checkpoints" => checkpoints(snapshot.runs()),
         "features" => features(snapshot)?,
+        "members" => members(snapshot.ensembles()),
         "segments" => segments(snapshot.features()),
         "snapshots" => snapshots(snapshot)?,
         "tags" => tags(snapshot),
@@ -168,6 +171,10 @@ fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
         let known = snapshot.runs().iter().flat_map(|r| &r.checkpoints).find(|c| c.checkpoint == *id);
         known.map(|c| c.name.clone())
     };
+    let ensemble = |f: &FeaturePart| {
+        let uuid = f.desc.ensemble?;
+        snapshot.ensembles().iter().find(|e| e.uuid == uuid).map(|e| e.name.clone())
+    };
     let encoding = |f: &FeaturePart| {
         let dataset = snapshot.datasets().iter().find(|d| d.name == f.desc.dataset)?;
         dataset.encoding(&f.desc.encoding).map(|e| e.label.clone())
@@ -204,7 +211,45 @@ fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
         ),
         ("projection_id", text(all.iter().map(|f| f.desc.space.projection.as_str())), Null::No),
         ("key", text(all.iter().map(|f| f.key.as_str())), Null::No),
+        ("ensemble", maybe_text(all.iter().map(|f| ensemble(f))), Null::Yes),
     ]))
+}
+
+/// The models of all ensembles.
+fn members(ensembles: &[Arc<EnsemblePart>]) -> Batch {
+    let all: Vec<_> = ensembles
+        .iter()
+        .flat_map(|e| e.members.iter().enumerate().map(move |(place, member)| (e, place as u64, member)))
+        .collect();
+    let float = |of: fn(&Member) -> Option<f64>| -> ArrayRef {
+        Arc::new(all.iter().map(|(_, _, m)| of(m)).collect::<Float64Array>())
+    };
+    let count = |of: fn(&Member) -> Option<u64>| -> ArrayRef {
+        Arc::new(all.iter().map(|(_, _, m)| of(m)).collect::<UInt64Array>())
+    };
+    batch([
+        ("ensemble", text(all.iter().map(|(e, ..)| e.name.as_str())), Null::No),
+        ("place", number(all.iter().map(|(_, place, _)| *place)), Null::No),
+        ("id", text(all.iter().map(|(_, _, m)| m.id.as_str())), Null::No),
+        ("theta0", text(all.iter().map(|(_, _, m)| m.group.as_str())), Null::No),
+        ("seed", count(|m| m.seed), Null::Yes),
+        ("variant", maybe_text(all.iter().map(|(_, _, m)| m.variant.as_deref())), Null::Yes),
+        ("rho", float(|m| m.settings.rho), Null::Yes),
+        ("gamma", float(|m| m.settings.gamma), Null::Yes),
+        ("lr", float(|m| m.settings.lr), Null::Yes),
+        ("steps", count(|m| m.settings.steps), Null::Yes),
+        ("subset", count(|m| m.subset.as_ref().map(|s| s.size)), Null::Yes),
+        (
+            "checkpoint_id",
+            maybe_text(all.iter().map(|(_, _, m)| m.weights.as_ref().map(|w| w.checkpoint.to_string()))),
+            Null::Yes,
+        ),
+        (
+            "folder",
+            maybe_text(all.iter().map(|(_, _, m)| m.weights.as_ref().and_then(|w| w.folder.clone()))),
+            Null::Yes,
+        ),
+    ])
 }
 
 fn filled(text: &str) -> Option<&str> {

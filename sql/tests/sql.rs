@@ -5,6 +5,8 @@
 mod analyst;
 #[path = "sql/behaviour.rs"]
 mod behaviour;
+#[path = "sql/daunce.rs"]
+mod daunce;
 #[path = "sql/each.rs"]
 mod each;
 #[path = "sql/fixture.rs"]

@@ -6,7 +6,7 @@ use crate::error::StorageError;
 use crate::index::{IndexFile, open_any};
 use crate::layout::Env;
 use crate::ledger::codec;
-use crate::manifest::{Current, DatasetPart, FeaturePart, Part, Root, RunPart, parse};
+use crate::manifest::{Current, DatasetPart, EnsemblePart, FeaturePart, Part, Root, RunPart, parse};
 use crate::segment::{BlockBuffer, Checks, FeatureReader, FileId, SegmentFile};
 
 use crate::vfs::Vfs;
@@ -58,6 +58,8 @@ pub enum Catalog {
     Run,
     /// A feature part.
     Feature,
+    /// An ensemble part.
+    Ensemble,
 }
 
 /// Reads a file of the catalog whose digest agreed, and gives what would be written for it.
@@ -78,6 +80,7 @@ pub fn catalog(kind: Catalog, bytes: &[u8]) -> Result<String, String> {
         Catalog::Dataset => part::<DatasetPart>(bytes),
         Catalog::Run => part::<RunPart>(bytes),
         Catalog::Feature => part::<FeaturePart>(bytes),
+        Catalog::Ensemble => part::<EnsemblePart>(bytes),
     }
 }
 

@@ -14,6 +14,7 @@ mod backup;
 mod compact;
 mod encoded;
 mod encodings;
+mod ensemble;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -46,6 +47,7 @@ pub use backup::{BackupOptions, CopyProgress, CopyReport};
 pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
 pub use encoded::{EncodeFeature, EncodedSamples};
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
+pub use ensemble::{EnsembleUpdate, LossBlock, LossColumns, LossReader, LossTable, LossWanted};
 pub use error::*;
 pub use gc::{GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};
 pub use gstore_core::{
@@ -59,9 +61,10 @@ pub use layout::FileKind;
 pub use lease::{HeldLease, Lease};
 pub use life::{DeleteOptions, DeleteReport, DropReport, RevertOptions, RevertReport};
 pub use manifest::{
-    ClientWrite, ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, Extra, FeaturePart,
-    FeatureState, FileEntry, RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,
-    View, WriteNote, check_key,
+    ClientWrite, ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, EnsembleBase,
+    EnsemblePart, Extra, FeaturePart, FeatureState, FileEntry, Member, MemberSettings, MemberWeights,
+    OffsetOf, RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, Stripe, StripePart, SubsetNote,
+    TombstoneEntry, View, WriteNote, check_key,
 };
 pub use map::FileMap;
 pub use panics::caught;

@@ -6,6 +6,7 @@ mod compact;
 mod damage;
 mod delete;
 mod deleted_ids;
+mod ensembles;
 mod features;
 mod few;
 mod flips;

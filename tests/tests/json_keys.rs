@@ -130,6 +130,16 @@ fn the_page_has_every_key_and_no_other() {
     check("train", &serde_json::from_str(&binary::ok(&mut train)).expect("JSON"));
     train.args(["--dry-run", "--overwrite-output-dir", "--run", "other"]);
     check("train --dry-run", &serde_json::from_str(&binary::ok(&mut train)).expect("JSON"));
+    let copies = ["--dataset", "pool", "--max-length", "64", "--output"];
+    for (heading, more) in [
+        ("daunce prepare", &["prepare", "start.states"][..]),
+        ("daunce train", &["train", "copies", "--models", "2", "--steps", "1", "--lora-rank", "2"]),
+    ] {
+        let mut daunce = place.gstore(&["daunce", more[0]]);
+        daunce.args(copies).args(&more[1..]).args(["--json", "--model"]).arg(world::demo().join("model"));
+        check(heading, &serde_json::from_str(&binary::ok(&mut daunce)).expect("JSON"));
+    }
+    check("daunce attach", &place.json(&["daunce", "attach", "--ensemble", "copies", "copies", "--json"]));
     // The run needs no paths.
     place.ok(&["ingest", "--dataset", "pool", "--run", "tuned", "--features", "loss"]);
 
@@ -151,6 +161,18 @@ fn the_page_has_every_key_and_no_other() {
     shard.args(["--shard", "1/1", "--out", "shard", "--model"]).arg(world::demo().join("model"));
     binary::ok(shard.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*")));
     check("attach", &place.json(&["attach", "shard", "--json"]));
+
+    let mut losses = place.gstore(&["daunce", "losses", "--ensemble", "own", "--dataset", "pool", "--json"]);
+    losses.arg("--model").arg(world::demo().join("model"));
+    losses.arg("--adapters").arg(world::demo().join("warmup/checkpoint-26"));
+    check("daunce losses", &serde_json::from_str(&binary::ok(&mut losses)).expect("JSON"));
+    fs_err::write(place.path("losses.csv"), "id,a,b\ns0,1.5,1.25\ns1,2,2.5\n").expect("written");
+    let import = ["import", "--from", "daunce", "--ensemble", "given", "--base", "b", "--dataset", "pool"];
+    check("import", &place.json(&[&import[..], &["--losses", "losses.csv", "--json"][..]].concat()));
+    check("daunce diagnose", &place.json(&["daunce", "diagnose", "--ensemble", "given", "--json"]));
+    let agreement = ["daunce", "agreement", "--pool", "pool", "--target", "pool", "--ensemble", "given"];
+    check("daunce agreement", &place.json(&[&agreement[..], &["--min-models", "2", "--json"][..]].concat()));
+    check("info ENSEMBLE", &place.json(&["info", "own", "--json"]));
 
     place.ok(&["tag", "early", "--snapshot", "1"]);
     let delete = ["delete", "--dataset", "pool", "--id", "s1", "--id", "nobody", "--json", "--dry-run"];

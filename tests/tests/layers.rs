@@ -62,7 +62,7 @@ const QUERY: Folders = Folders {
     krate: "query",
     layers: &[
         &["error", "hint", "indexes", "kernel", "size", "topk"],
-        &["values"],
+        &["values", "daunce"],
         &["sketch"],
         &["influence"],
         &["ann", "matrix"],
@@ -95,7 +95,7 @@ const STORE: Folders = Folders {
         &["manifest"],
         &["table", "segment", "samples", "encodings", "tombstones", "ledger", "index", "lease", "encoded"],
         &["store"],
-        &["append", "job", "shard"],
+        &["append", "job", "shard", "ensemble"],
         &["life", "rewrite", "compact", "gc", "backup", "verify", "repair", "tags", "views"],
         &["fuzzing"],
     ],

@@ -418,6 +418,7 @@ fn the_pipelines_of_the_project_can_be_planned() {
     fs_err::create_dir_all(place.path("data/targets")).expect("made");
     world::write_samples(&place.path("data/pool.jsonl"), 20);
     world::write_samples(&place.path("corpus.jsonl"), 20);
+    world::write_samples(&place.path("data/target.jsonl"), 3);
     for target in ["gsm8k", "sentiment", "commongen", "paraphrase", "socialqa", "headline", "science"] {
         world::write_samples(&place.path(&format!("data/targets/{target}.jsonl")), 3);
     }
@@ -425,9 +426,11 @@ fn the_pipelines_of_the_project_can_be_planned() {
     let demo = set("demo", &world::demo());
     let (model, data) = (set("model", &world::demo().join("model")), set("data", &place.path("data")));
     let corpus = set("corpus", &place.path("corpus.jsonl"));
-    for (name, variables, stages) in
-        [("less.toml", [model, data], "143 of 143"), ("demo-model.toml", [demo, corpus], "8 of 8")]
-    {
+    for (name, variables, stages) in [
+        ("less.toml", [model.clone(), data.clone()], "143 of 143"),
+        ("demo-model.toml", [demo, corpus], "8 of 8"),
+        ("daunce.toml", [model, data], "9 of 9"),
+    ] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines").join(name);
         fs_err::copy(file, place.path(name)).expect("copied");
         let mut plan = Command::new(binary::path());
@@ -439,4 +442,49 @@ fn the_pipelines_of_the_project_can_be_planned() {
         assert_eq!(planned.code, 0, "{name}: {}", planned.stderr);
         assert!(planned.stderr.contains(stages), "{name}: {}", planned.stderr);
     }
+}
+
+/// The whole way from samples to a report on perturbed copies, small.
+#[test]
+fn the_pipeline_of_daunce_runs() {
+    let place = Place::new();
+    fs_err::create_dir_all(place.path("data")).expect("made");
+    world::write_samples(&place.path("data/pool.jsonl"), 40);
+    world::write_samples(&place.path("data/target.jsonl"), 5);
+    let target = fs_err::read_to_string(place.path("data/target.jsonl")).expect("written");
+    fs_err::write(place.path("data/target.jsonl"), target.replace("odd?", "odd or even?")).expect("written");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines/daunce.toml");
+    fs_err::copy(file, place.path("daunce.toml")).expect("copied");
+    let go = || {
+        let mut run = Command::new(binary::path());
+        run.args([
+            "run",
+            "daunce.toml",
+            "--json",
+            "--set",
+            "copies=4",
+            "--set",
+            "steps=2",
+            "--set",
+            "batch=4",
+        ]);
+        run.args(["--set", "warm-steps=2", "--set"]);
+        run.arg(format!("model={}", world::demo().join("model").canonicalize().expect("there").display()));
+        run.current_dir(place.path("")).env_remove("GSTORE_STORE");
+        let done = binary::run(&mut run);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        let summary: Value = serde_json::from_str(&done.stdout).expect("JSON");
+        let stages = summary["stages"].as_array().expect("stages").iter();
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let outcomes = stages.map(|stage| (text(&stage["name"]), text(&stage["outcome"])));
+        outcomes.collect::<BTreeMap<String, String>>()
+    };
+    let first = go();
+    assert!(first.len() == 9 && first.values().all(|outcome| outcome == "done"), "{first:?}");
+    assert!(place.path("daunce/report.html").is_file() && place.path("daunce/ranking.csv").is_file());
+    for copy in 0..4 {
+        assert!(place.path(&format!("daunce/copies/members/{copy:05}/adapter_model.safetensors")).is_file());
+    }
+    let again = go();
+    assert!(again.values().all(|outcome| outcome == "up to date"), "{again:?}");
 }

@@ -26,6 +26,8 @@ pub struct Subset {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Samples {
     pub samples: Vec<Sample>,
+    /// Number of each in the data: row of the dataset, or place among the records of the files.
+    pub rows: Vec<u64>,
     /// Chosen samples that are left out because none of their tokens is scored.
     pub without_scored: usize,
     /// Samples of which tokens beyond the maximum length were left out.
@@ -63,11 +65,15 @@ pub(crate) fn load(
     }
     let chosen = in_blocks(chosen, encoder, threads, cancel)?;
     let mut samples = Samples::default();
-    for encoded in encode_each(&chosen, |sample| encoder.encode(&sample.content), threads, cancel)? {
+    let encoded = encode_each(&chosen, |sample| encoder.encode(&sample.content), threads, cancel)?;
+    for (encoded, TextSample { row, .. }) in encoded.into_iter().zip(&chosen) {
         samples.truncated += usize::from(encoded.truncated);
         match encoded.scored_tokens() {
             0 => samples.without_scored += 1,
-            _ => samples.samples.push(Sample { ids: encoded.ids, scored: encoded.scored }),
+            _ => {
+                samples.samples.push(Sample { ids: encoded.ids, scored: encoded.scored });
+                samples.rows.push(*row);
+            }
         }
     }
     Ok(samples)

@@ -71,7 +71,7 @@ fn measure<B: Backend + Clone>(
     backend: B,
     cancel: &Cancel,
 ) -> Result<Forecast, TrainError> {
-    let Prepared { request, base, decoder, samples, held_out, sequences, steps, memory } = prepared;
+    let Prepared { request, base, decoder, samples, held_out, sequences, steps, memory, .. } = prepared;
     let identity = identity(&request, base.as_ref(), (&samples, &held_out), steps.total())?;
     check_output(&request, &identity)?;
     let parameters = fresh(&request, base.as_ref(), &decoder, backend)?;

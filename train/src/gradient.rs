@@ -1,17 +1,16 @@
 //! Loss and gradient of a step's samples, summed in an order that threads do not change.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 
 use gstore_core::parallel::{ordered, unordered};
 use gstore_core::{Cancel, Cancelled};
 use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::gradients::{LoraSink, Summed};
-use gstore_model::{
-    Backend, BackendError, Keep, LastRows, Layout, Model, Objective, PackedSample, Pass, Reduction, Sink,
-};
+use gstore_model::{Backend, Keep, LastRows, Layout, Model, Objective, PackedSample, Pass, Reduction, Sink};
 
 use crate::cut::cut;
+use crate::daunce::{PerturbedHead, PieceHead, Term};
 use crate::dropout::DropoutRates;
 use crate::error::TrainError;
 use crate::parameters::{Form, Parameters};
@@ -61,6 +60,8 @@ impl Sample {
 pub(crate) struct Weighted<'a> {
     pub sample: &'a Sample,
     pub weight: f32,
+    /// What a perturbed objective needs of it.
+    pub term: Option<Term>,
 }
 
 /// How a gradient is computed.
@@ -76,10 +77,12 @@ pub(crate) struct Computing<'a> {
 }
 
 impl<B: Backend + Clone> Parameters<B> {
-    /// The weighted sum of the losses, and its gradient: one vector for each tensor, in the memory of `old`.
+    /// The weighted sum of the losses, cross-entropies unless a head says otherwise, and its gradient: one
+    /// vector for each tensor, in the memory of `old`.
     pub(crate) fn gradient(
         &self,
         samples: &[Weighted<'_>],
+        head: Option<&PerturbedHead<'_, B>>,
         computing: Computing<'_>,
         old: Vec<Vec<f32>>,
     ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
@@ -96,7 +99,14 @@ impl<B: Backend + Clone> Parameters<B> {
         let failure = Mutex::new(None);
         let work = |scratch: &mut Scratch<B>, piece: usize| {
             let mut guard = StopOnDrop { turns: &sums.turns, done: false };
-            match self.piece(piece, (samples, &pieces[piece]), computing, &sums, scratch) {
+            match self.piece(
+                piece,
+                &samples[pieces[piece].clone()],
+                head,
+                (pieces[piece].start, computing),
+                &sums,
+                scratch,
+            ) {
                 Ok(loss) => *losses[piece].lock().unwrap_or_else(PoisonError::into_inner) = loss,
                 Err(error) => {
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -130,42 +140,47 @@ impl<B: Backend + Clone> Parameters<B> {
     fn piece(
         &self,
         piece: usize,
-        (samples, range): (&[Weighted<'_>], &Range<usize>),
-        Computing { keep, dropout, .. }: Computing<'_>,
+        samples: &[Weighted<'_>],
+        head: Option<&PerturbedHead<'_, B>>,
+        (first, Computing { keep, dropout, .. }): (usize, Computing<'_>),
         sums: &Sums,
         scratch: &mut Scratch<B>,
     ) -> Result<f64, TrainError> {
-        let (model, samples) = (self.model()?, &samples[range.clone()]);
+        let model = self.model()?;
         let packed: Vec<PackedSample<'_>> = samples.iter().map(|w| w.sample.packed()).collect();
         let mut layout = Layout::new(&packed, false, Reduction::Sum);
         for (span, weighted) in layout.scored_spans.iter().zip(samples) {
             layout.weights[span.clone()].fill(weighted.weight);
         }
-        layout.dropout =
-            dropout.map(|(rates, stream)| rates.of_rows(self.decoder(), &layout, range.start, stream));
+        layout.dropout = dropout.map(|(rates, stream)| rates.of_rows(self.decoder(), &layout, first, stream));
         if layout.scored_rows.is_empty() {
             (0..sums.places.len()).for_each(|sum| sums.pass(sum, piece));
             return Ok(0.0);
         }
         let weights = layout.weights.clone();
+        let mut head = match head {
+            Some(head) => head.of_piece(samples)?,
+            None => None,
+        };
         let losses = match &self.form {
             Form::Lora { factors, .. } => {
                 let width = self.store().values().len();
                 let mut rows = model.backend().rows(1, width, scratch.layer.take())?;
                 let mut sink = Summed(LoraSink { factors, out: Some(&mut rows) });
-                let losses = run(model, layout, keep, &mut sink)?;
+                let losses = run(model, layout, keep, head.as_mut(), &mut sink)?;
                 sums.add(0, piece, model.backend().host_rows(&mut rows)?)?;
                 scratch.layer = Some(rows);
                 losses
             }
             Form::Full { layout: grad } => {
                 let sink = PieceSink::new(grad, piece, sums, scratch);
-                run(model, layout, keep, &mut Summed(sink))?
+                run(model, layout, keep, head.as_mut(), &mut Summed(sink))?
             }
         };
         let weighted =
             losses.iter().zip(&weights).map(|(loss, weight)| f64::from(*loss) * f64::from(*weight));
-        Ok(weighted.fold(0.0, |sum, loss| sum + loss))
+        let surplus = head.map_or(0.0, |head| head.surplus());
+        Ok(weighted.fold(0.0, |sum, loss| sum + loss) - surplus)
     }
 }
 
@@ -202,10 +217,14 @@ fn run<B: Backend>(
     model: &Model<B>,
     layout: Layout,
     keep: Keep,
+    head: Option<&mut PieceHead<'_, B>>,
     sink: &mut dyn Sink<B>,
-) -> Result<Vec<f32>, BackendError> {
+) -> Result<Vec<f32>, TrainError> {
     let keep_from = model.lowest_wanted(sink);
     let pass = Pass { last_rows: LastRows::Scored, keep_from, keep, tap: None };
     let forward = model.forward(layout, pass)?;
-    model.backward(forward, Objective::CrossEntropy { smoothing: 0.0 }, sink)
+    match head {
+        Some(head) => head.backward(model, forward, sink),
+        None => Ok(model.backward(forward, Objective::CrossEntropy { smoothing: 0.0 }, sink)?),
+    }
 }

@@ -5,6 +5,7 @@
 //! - [`Parameters`] are what is trained, with the model that computes with them; [`Sample`]s are what is
 //!   trained on
 //! - [`Trainer`] takes steps; `checkpoint` writes what torch, PEFT and transformers open, and reads it again
+//! - [`daunce`] trains perturbed copies of one model, whose losses tell rows of influence
 //! - [`run`] is the whole job: [`TrainRequest`], data, steps, checkpoints, resumption; [`forecast()`] tells
 //!   what it takes, [`merge()`] makes a model of an adapter and its base
 //!
@@ -18,6 +19,7 @@
 mod checkpoint;
 mod cut;
 mod data;
+pub mod daunce;
 mod dropout;
 mod error;
 mod forecast;

@@ -44,8 +44,26 @@ impl Sizes<'_> {
         plan
     }
 
+    /// How many copies, of `models`, can be trained at once: a thread for each at least, and not more than
+    /// `most` bytes; one in any case. They share the weights of their starting point.
+    pub fn copies(&self, keep: Keep, threads: usize, models: usize, most: Option<u64>) -> usize {
+        let bytes = |copies: usize| {
+            // Logits of the starting point next to their own.
+            let logits = 4 * HEAD_ROWS as u64 * self.decoder.vocab_size as u64;
+            let of_threads = threads as u64 * (self.of_thread(keep) + logits);
+            8 * self.values() + self.samples + of_threads + copies as u64 * 24 * self.trained
+        };
+        let fits = |copies: &usize| most.is_none_or(|most| bytes(*copies) <= most);
+        (1..=models.min(threads).max(1)).rev().find(fits).unwrap_or(1)
+    }
+
+    /// Values of the model.
+    fn values(&self) -> u64 {
+        self.decoder.params.iter().map(|p| p.shape.iter().product::<usize>() as u64).sum()
+    }
+
     fn bytes(&self, keep: Keep, threads: usize) -> u64 {
-        let all: u64 = self.decoder.params.iter().map(|p| p.shape.iter().product::<usize>() as u64).sum();
+        let all = self.values();
         // A trained value has itself, its packed form, its gradient, two moments and a copy while a checkpoint
         // is written; another one itself, and its packed form where it is not read from the file again.
         let weights = match self.is_full {

@@ -48,8 +48,19 @@ impl<B: Backend + Clone> Parameters<B> {
         seed: u64,
         backend: B,
     ) -> Result<Parameters<B>, TrainError> {
+        // Before the weights are read.
+        choice.resolve(base.decoder())?;
+        Parameters::new_factors(Model::load(base, backend, &mut |_, _| Ok(()))?, choice, seed)
+    }
+
+    /// The same next to a model that has no factors.
+    pub(crate) fn new_factors(
+        model: Model<B>,
+        choice: &LoraChoice,
+        seed: u64,
+    ) -> Result<Parameters<B>, TrainError> {
         let (mut store, mut modules) = (ParamStore::new(), Vec::new());
-        for param in choice.resolve(base.decoder())? {
+        for param in choice.resolve(model.decoder())? {
             let [out, input] = param.shape[..] else { continue };
             let module = param.module().to_owned();
             let [a, b] = factor_specs(&module, choice.rank, [out, input]);
@@ -62,7 +73,7 @@ impl<B: Backend + Clone> Parameters<B> {
             store.push(b, &zeros);
             modules.push(LoraPlace { module, rank: choice.rank, scaling: choice.alpha / choice.rank as f64 });
         }
-        Parameters::lora(base, modules, store, backend)
+        Parameters::lora(model, modules, store)
     }
 
     /// The factors of an adapter that fits the base.
@@ -80,24 +91,32 @@ impl<B: Backend + Clone> Parameters<B> {
             store.push(b, &adapter.tensors().read_f32(&fitted.lora.b)?);
             modules.push(LoraPlace { module, rank: fitted.lora.rank, scaling: fitted.lora.scaling });
         }
-        Parameters::lora(base, modules, store, backend)
+        Parameters::lora(Model::load(base, backend, &mut |_, _| Ok(()))?, modules, store)
+    }
+
+    /// The same values once more, to be changed on their own; of LoRA factors the base is shared.
+    pub(crate) fn duplicate(&self) -> Result<Parameters<B>, TrainError> {
+        match &self.form {
+            Form::Lora { modules, .. } => {
+                Parameters::lora(self.model()?.share(), modules.clone(), self.store.clone())
+            }
+            Form::Full { .. } => Parameters::of_all(&self.decoder, self.store.clone(), self.backend.clone()),
+        }
     }
 
     fn lora(
-        base: &ModelFolder,
+        mut model: Model<B>,
         modules: Vec<LoraPlace>,
         store: ParamStore,
-        backend: B,
     ) -> Result<Parameters<B>, TrainError> {
-        let mut model = Model::load(base, backend.clone(), &mut |_, _| Ok(()))?;
         let factors = host_factors(&modules, &store).attach(&mut model)?;
         let trained = store.specs().iter().cloned().map(Trained::factor).collect();
         Ok(Parameters {
             store,
             form: Form::Lora { modules, factors },
             trained,
-            decoder: base.decoder().clone(),
-            backend,
+            decoder: model.decoder().clone(),
+            backend: model.backend().clone(),
             model: Some(model),
         })
     }

@@ -24,6 +24,8 @@ pub(crate) struct Prepared {
     pub base: Option<ModelFolder>,
     pub decoder: Decoder,
     pub samples: Vec<Sample>,
+    /// Number of each in the data.
+    pub rows: Vec<u64>,
     /// Samples that no step is taken on.
     pub held_out: Vec<Sample>,
     /// The samples of each sequence; none: each is its own.
@@ -64,7 +66,7 @@ impl Prepared {
             }
         }
         let encoder = request.batching.text.encoder(&request.model)?;
-        let samples = samples(&request, &encoder, &decoder, observer, cancel)?;
+        let (samples, rows) = samples(&request, &encoder, &decoder, observer, cancel)?;
         let held_out = held_out(&request, &encoder, &decoder, cancel)?;
         let batching = &request.batching;
         let sequences = batching.packing.then(|| {
@@ -84,6 +86,7 @@ impl Prepared {
             base,
             decoder,
             samples,
+            rows,
             held_out,
             sequences,
             steps,
@@ -104,8 +107,14 @@ impl Prepared {
         }
     }
 
-    /// Chooses what is kept and how many threads run.
-    fn plan_memory(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    /// How many of `models` copies are trained at once on the threads there are, in the memory that is
+    /// allowed: one at least.
+    pub fn copies_at_once(&self, models: usize) -> Result<usize, TrainError> {
+        let compute = &self.request.compute;
+        Ok(self.sizes()?.copies(compute.keep, compute.threads, models, compute.max_memory))
+    }
+
+    fn sizes(&self) -> Result<Sizes<'_>, TrainError> {
         let trained: u64 = match (&self.request.method, &self.base) {
             (Method::Adapter(folder), Some(base)) => {
                 let adapter = Adapter::open(folder)?;
@@ -119,22 +128,27 @@ impl Prepared {
         };
         let lengths = || self.samples.iter().map(|sample| sample.ids.len());
         let (longest, tokens) = (lengths().max().unwrap_or(0), lengths().sum::<usize>());
-        let compute = &mut self.request.compute;
-        let sizes = Sizes {
+        Ok(Sizes {
             decoder: &self.decoder,
             trained,
             is_full: matches!(self.request.method, Method::Full | Method::FromScratch),
-            piece: compute.piece_tokens.max(longest) as u64,
+            piece: self.request.compute.piece_tokens.max(longest) as u64,
             samples: 5 * tokens as u64,
-        };
+        })
+    }
+
+    /// Chooses what is kept and how many threads run.
+    fn plan_memory(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let compute = &self.request.compute;
         let most = compute.max_memory;
-        self.memory = sizes.plan(compute.keep, compute.threads, most);
+        self.memory = self.sizes()?.plan(compute.keep, compute.threads, most);
         if most.is_some_and(|most| self.memory.bytes > most) {
             observer.note(&format!(
                 "about {} MB are needed, more than was allowed; nothing more can be given up without changing the result",
                 self.memory.bytes / 1_000_000
             ));
         }
+        let compute = &mut self.request.compute;
         (compute.keep, compute.threads) = (self.memory.keep, self.memory.threads);
         Ok(())
     }
@@ -147,7 +161,7 @@ fn samples(
     decoder: &Decoder,
     observer: &mut dyn Observer,
     cancel: &Cancel,
-) -> Result<Vec<Sample>, TrainError> {
+) -> Result<(Vec<Sample>, Vec<u64>), TrainError> {
     let threads = request.compute.threads;
     let loaded = load(&request.data, &request.subset, encoder, threads, cancel)?;
     for (number, sample) in loaded.samples.iter().enumerate() {
@@ -163,7 +177,7 @@ fn samples(
         let most = request.batching.text.max_length;
         observer.note(&format!("{} are cut to {most} tokens", many(loaded.truncated as u64, "sample")));
     }
-    Ok(loaded.samples)
+    Ok((loaded.samples, loaded.rows))
 }
 
 /// The samples that the loss is watched on.

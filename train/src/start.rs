@@ -119,7 +119,7 @@ fn deviation(request: &TrainRequest) -> Result<f64, TrainError> {
 }
 
 /// The first thing that differs between two requests.
-fn difference(stored: &Value, asked: &Value) -> Option<String> {
+pub(crate) fn difference(stored: &Value, asked: &Value) -> Option<String> {
     let entries = asked.as_object().into_iter().flatten();
     let other = |key: &String| stored.get(key).cloned().unwrap_or(Value::Null);
     let (key, value) = entries.into_iter().find(|(key, value)| other(key) != **value)?;

@@ -4,6 +4,7 @@ use gstore_core::Cancel;
 use gstore_model::weights::Decay;
 use gstore_model::{Backend, Keep};
 
+use crate::daunce::{PerturbedHead, PerturbedRow, weighted as perturbed};
 use crate::dropout::DropoutRates;
 use crate::error::TrainError;
 use crate::gradient::{Computing, Sample, Weighted};
@@ -99,10 +100,52 @@ impl<B: Backend + Clone> Trainer<B> {
     ) -> Result<StepReport, TrainError> {
         let step = self.optimizer.steps() + 1;
         let samples = weighted(batch, self.options.mean).ok_or(TrainError::NothingScored { step })?;
+        self.take(&samples, None, rate, cancel)
+    }
+
+    /// One step on the perturbed objective of some rows, at rate `rate`; the reported loss is its value.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`], and hidden states of the starting point that cannot be read.
+    pub fn perturbed_step(
+        &mut self,
+        rows: &[PerturbedRow<'_>],
+        head: &PerturbedHead<'_, B>,
+        rate: f64,
+        cancel: &Cancel,
+    ) -> Result<StepReport, TrainError> {
+        let step = self.optimizer.steps() + 1;
+        let samples = perturbed(rows, &head.perturbation).ok_or(TrainError::NothingScored { step })?;
+        self.take(&samples, Some(head), rate, cancel)
+    }
+
+    /// Value and gradient of the perturbed objective, tensor by tensor; nothing is changed.
+    ///
+    /// # Errors
+    /// As [`Trainer::perturbed_step`].
+    pub fn perturbed_gradient(
+        &self,
+        rows: &[PerturbedRow<'_>],
+        head: &PerturbedHead<'_, B>,
+        cancel: &Cancel,
+    ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
+        let step = self.optimizer.steps() + 1;
+        let samples = perturbed(rows, &head.perturbation).ok_or(TrainError::NothingScored { step })?;
+        self.parameters.gradient(&samples, Some(head), self.computing(cancel), Vec::new())
+    }
+
+    fn take(
+        &mut self,
+        samples: &[Weighted<'_>],
+        head: Option<&PerturbedHead<'_, B>>,
+        rate: f64,
+        cancel: &Cancel,
+    ) -> Result<StepReport, TrainError> {
+        let step = self.optimizer.steps() + 1;
         let TrainerOptions { threads, max_grad_norm, .. } = self.options;
         let computing = self.computing(cancel);
         let old = std::mem::take(&mut self.gradient);
-        let (loss, mut gradient) = self.parameters.gradient(&samples, computing, old)?;
+        let (loss, mut gradient) = self.parameters.gradient(samples, head, computing, old)?;
         let norm = norm(&gradient);
         for (what, value) in [("loss", loss), ("norm of the gradient", norm)] {
             if !value.is_finite() {
@@ -142,7 +185,7 @@ impl<B: Backend + Clone> Trainer<B> {
     ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
         let step = self.optimizer.steps() + 1;
         let samples = weighted(batch, self.options.mean).ok_or(TrainError::NothingScored { step })?;
-        self.parameters.gradient(&samples, self.computing(cancel), Vec::new())
+        self.parameters.gradient(&samples, None, self.computing(cancel), Vec::new())
     }
 
     /// Mean loss over the scored tokens of samples, without dropout; none if nothing is scored.
@@ -178,7 +221,7 @@ fn weighted<'a>(batch: &[Vec<&'a Sample>], mean: LossMean) -> Option<Vec<Weighte
             LossMean::MicroBatches => tokens(micro).max(1) as f64 * batch.len() as f64,
         };
         let weight = (1.0 / divisor) as f32;
-        samples.extend(micro.iter().map(|sample| Weighted { sample, weight }));
+        samples.extend(micro.iter().map(|sample| Weighted { sample, weight, term: None }));
     }
     Some(samples)
 }

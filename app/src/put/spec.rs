@@ -159,6 +159,7 @@ impl VectorSpec {
         let desc = &part.desc;
         let differs = match () {
             () if desc.dim() != dim => Some(format!("its vectors have {} values, these {dim}", desc.dim())),
+            () if desc.ensemble.is_some() => Some("it has losses of an ensemble".to_owned()),
             () if desc.granularity != Granularity::Sample => Some("its vectors are of tokens".to_owned()),
             () if self.kind.as_ref().is_some_and(|kind| *kind != desc.kind.name) => {
                 Some(format!("its kind is {}", desc.kind.name))

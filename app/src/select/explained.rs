@@ -19,6 +19,10 @@ pub(super) struct Explained<'a> {
 
 impl<'a> Explained<'a> {
     pub(super) fn new(plan: &'a Prepared, cancel: &'a Cancel) -> Result<Self, AnswerError> {
+        if plan.plan().models().is_some() {
+            let why = "every score of the method daunce has its error; what each model adds to it is shown by `explain` in SQL";
+            return Err(AnswerError::Refused(why.to_owned()));
+        }
         let targets = TargetNames::new(plan)?;
         let parts = plan.checkpoints().iter().map(|c| format!("checkpoint_score_{}", c.name)).collect();
         Ok(Self { plan, cancel, targets, parts })

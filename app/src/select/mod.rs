@@ -173,7 +173,7 @@ impl Selected {
         write_batches(out, format, &self.ranking.rows, cancel, |chunk| self.scores(chunk, explain.as_ref()))
     }
 
-    /// `id, row, score, subtask`, and `pool` in front if there are several.
+    /// `id, row, score, subtask`, and `pool` in front if there are several; of covariances their errors.
     fn scores(&self, rows: &[Scored], explain: Option<&Explained<'_>>) -> Result<RecordBatch, AnswerError> {
         let subtask = |scored: &Scored| match scored.subtask {
             NO_SUBTASK => None,
@@ -187,6 +187,9 @@ impl Selected {
         columns.push(("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row)))));
         columns.push(("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score)))));
         columns.push(("subtask", Arc::new(rows.iter().map(subtask).collect::<StringArray>())));
+        if self.prepared.plan().models().is_some() {
+            columns.extend(crate::daunce::errors(&self.prepared, rows)?);
+        }
         if let Some(explain) = explain {
             columns.extend(explain.columns(rows)?);
         }

@@ -80,6 +80,11 @@ pub enum DropWhat {
         /// The run
         name: String,
     },
+    /// An ensemble with all its losses; the folders of its models stay
+    Ensemble {
+        /// The ensemble
+        name: String,
+    },
 }
 
 /// `gstore tag`

@@ -3,10 +3,14 @@
 //! Flags parse into plain values here; the commands build objects from them.
 
 mod ask;
+mod copies;
+mod covariance;
+mod daunce;
 mod evaluate;
 mod generate;
 mod gradients;
 mod help;
+mod import;
 mod index;
 mod life;
 mod matrix;
@@ -24,9 +28,17 @@ mod view;
 use std::path::PathBuf;
 
 pub use ask::{AskArgs, ModelArgs};
+pub use copies::{
+    BaseStates, DaunceAttachArgs, DaunceDataArgs, DaunceKeepArgs, DaunceModelsArgs, DaunceObjectiveArgs,
+    DaunceOfArgs, DauncePrepareArgs, DaunceRateArgs, DaunceTrainArgs, DaunceWeightArgs, Keep, Models,
+    Normalizer, Subset, Variant,
+};
+pub use covariance::*;
+pub use daunce::*;
 pub use evaluate::*;
 pub use generate::*;
 pub use gradients::*;
+pub use import::{ImportArgs, ImportFrom};
 pub use index::IndexArgs;
 pub use life::{
     BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, RevertArgs, TagArgs,
@@ -36,7 +48,7 @@ pub use merge::MergeArgs;
 pub use negative::{command, join_negative};
 pub use plot::*;
 pub use run::RunArgs;
-pub use scoring::{PairArgs, ScoringArgs};
+pub use scoring::{CovarianceArgs, PairArgs, ScoringArgs};
 #[cfg(feature = "serve")]
 pub use serve::{LogForm, RemoteArgs, ServeArgs, TokenArgs, TokenScope, TokenWhat};
 pub use text::TextArgs;
@@ -122,6 +134,10 @@ pub enum Command {
     Run(RunArgs),
     /// Compare models by text metrics, or by tasks: multiple choice and generated answers
     Evaluate(EvaluateArgs),
+    /// Attribution from the covariance of losses over perturbed models: their losses
+    Daunce(DaunceArgs),
+    /// Take in what was computed elsewhere: losses of the models of an ensemble
+    Import(ImportArgs),
     /// Take in the shards that `gstore ingest --shard` computed, all of them in one commit
     Attach(AttachArgs),
     /// Run SQL statements, or an interactive shell
@@ -146,7 +162,7 @@ pub enum Command {
     View(ViewArgs),
     /// Delete rows of a dataset, by id or by an SQL condition
     Delete(DeleteArgs),
-    /// Drop a feature, a dataset or a run
+    /// Drop a feature, a dataset, a run or an ensemble
     Drop(DropArgs),
     /// Go back to an older snapshot, as a new one
     Revert(RevertArgs),

@@ -26,6 +26,17 @@ pub(super) const PAIRS: &[&str] = &[
 pub(super) const TERMS: &[&str] =
     &["within", "across", "fold", "by", "mode", "miss", "tolerance", "certified"];
 
+/// How covariances of losses are taken, where the method is.
+const METHOD: &[&str] = &["method"];
+const COVARIANCE: &[&str] = &["ensemble", "signal", "score", "center", "ddof", "groups", "min_models"];
+
+/// What of the other options says something of covariances too.
+const SHARED: &[&str] = &["missing", "within", "across", "by", "exclude_target"];
+
+/// How to take covariances of losses.
+#[derive(Debug, Clone)]
+pub struct CovarianceArgs(pub Options);
+
 /// How to score.
 #[derive(Debug, Clone)]
 pub struct ScoringArgs(pub Options);
@@ -67,6 +78,11 @@ fn read(matches: &ArgMatches, names: &[&[&str]]) -> Result<Options, Error> {
         let value = match option.takes {
             Takes::Flag => Value::Bool(true),
             Takes::Texts | Takes::Numbers => words().map(|word| Value::from(word.as_str())).collect(),
+            Takes::Count => match words().next() {
+                // What is no number is refused with the name of the option.
+                Some(word) => word.parse::<u64>().map_or_else(|_| Value::from(word.as_str()), Value::from),
+                None => Value::Null,
+            },
             _ => words().next().map(|word| Value::from(word.as_str())).unwrap_or_default(),
         };
         let set = options.set(option.name, value);
@@ -100,5 +116,6 @@ macro_rules! flags {
     };
 }
 
-flags!(ScoringArgs, &[PAIRS, TERMS]);
+flags!(ScoringArgs, &[PAIRS, TERMS, METHOD, COVARIANCE]);
+flags!(CovarianceArgs, &[COVARIANCE, SHARED]);
 flags!(PairArgs, &[PAIRS]);

@@ -1,9 +1,9 @@
-//! `gstore info`: describes the store, a dataset, a run or a feature.
+//! `gstore info`: describes the store, a dataset, a run, an ensemble or a feature.
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use gstore_store::{ColumnDef, DatasetPart, FeaturePart, RunPart, Snapshot, Store, nearest};
+use gstore_store::{ColumnDef, DatasetPart, EnsemblePart, FeaturePart, RunPart, Snapshot, Store, nearest};
 use serde_json::{Value, json};
 
 use crate::args::InfoArgs;
@@ -33,6 +33,9 @@ fn named(snapshot: &Snapshot, name: &str) -> Result<Value> {
     if let Ok(part) = snapshot.run(name) {
         return Ok(run_of(part));
     }
+    if let Ok(part) = snapshot.ensemble(name) {
+        return Ok(ensemble_of(snapshot, part));
+    }
     let features: Vec<&FeaturePart> = snapshot
         .features()
         .iter()
@@ -59,11 +62,12 @@ fn named(snapshot: &Snapshot, name: &str) -> Result<Value> {
         .iter()
         .map(|d| d.name.as_str())
         .chain(snapshot.runs().iter().map(|r| r.name.as_str()))
+        .chain(snapshot.ensembles().iter().map(|e| e.name.as_str()))
         .chain(snapshot.features().iter().map(|f| f.attrs.label.as_str()))
         .collect();
     let near =
         nearest(name, known.iter().copied()).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
-    bail!("there is no dataset, run or feature `{name}`{near} (`gstore ls` lists them)")
+    bail!("there is no dataset, run, ensemble or feature `{name}`{near} (`gstore ls` lists them)")
 }
 
 fn whole(store: &Store, snapshot: &Snapshot) -> Value {
@@ -84,6 +88,7 @@ fn dataset(snapshot: &Snapshot, part: &DatasetPart) -> Result<Value> {
     let features: Vec<Value> = snapshot
         .features_of(&part.name)
         .into_iter()
+        .filter(|f| f.desc.ensemble.is_none())
         .map(|f| feature(snapshot, f, false))
         .collect::<Result<_>>()?;
     let live = snapshot.live_rows(part)?;
@@ -108,6 +113,26 @@ fn run_of(part: &RunPart) -> Value {
         "checkpoints": part.checkpoints.iter().map(|c| json!({
             "name": c.name, "step": c.step, "weight": c.weight, "base": c.base, "checkpoint": c.checkpoint.to_string(),
             "provenance": c.provenance,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn ensemble_of(snapshot: &Snapshot, part: &EnsemblePart) -> Value {
+    let tables = snapshot.loss_tables(part);
+    json!({
+        "ensemble": part.name,
+        "theta_0": part.base.id,
+        "model": part.base.name,
+        "adapter": part.base.adapter,
+        "losses": tables.iter().map(|table| json!({
+            "dataset": table.dataset, "signal": table.signal, "members": table.members.len(),
+            "relative to theta_0": table.base, "precision": table.compute,
+        })).collect::<Vec<_>>(),
+        "members": part.members.iter().map(|member| json!({
+            "id": member.id, "seed": member.seed, "variant": member.variant, "rho": member.settings.rho,
+            "gamma": member.settings.gamma, "learning rate": member.settings.lr, "steps": member.settings.steps,
+            "samples": member.subset.as_ref().map(|subset| subset.size),
+            "folder": member.weights.as_ref().and_then(|weights| weights.folder.clone()),
         })).collect::<Vec<_>>(),
     })
 }

@@ -1,4 +1,4 @@
-//! `gstore ls`: lists datasets, runs and features, one line each.
+//! `gstore ls`: lists datasets, runs, ensembles and features, one line each.
 
 use std::process::ExitCode;
 
@@ -15,10 +15,17 @@ SELECT type, name, dataset, granularity, rows, missing, vectors, dim, dtype, sta
     UNION ALL
     SELECT 2, 'run', run, NULL, NULL, count(*), NULL, NULL, NULL, NULL, NULL, NULL, 0 FROM gstore.checkpoints GROUP BY run
     UNION ALL
-    SELECT 3, 'feature', label, dataset, granularity, rows, missing, vectors, dim, dtype, state, bytes, number FROM gstore.features
+    SELECT 3, 'ensemble', ensemble, NULL, NULL, count(*), NULL, NULL, NULL, NULL, NULL, NULL, 0 FROM gstore.members GROUP BY ensemble
+    UNION ALL
+    SELECT 4, 'losses', ensemble, dataset, NULL, max(rows), min(missing), NULL, count(*), NULL, NULL, sum(bytes), 0
+        FROM gstore.features WHERE ensemble IS NOT NULL GROUP BY ensemble, dataset
+    UNION ALL
+    SELECT 5, 'feature', label, dataset, granularity, rows, missing, vectors, dim, dtype, state, bytes, number
+        FROM gstore.features WHERE ensemble IS NULL
 ) ORDER BY place, dataset, number, name";
 
-/// Prints datasets, runs (rows: their checkpoints) and features (missing: rows of the dataset that they lack;
+/// Prints datasets, runs (rows: their checkpoints), ensembles (rows: their models), the losses of these (dim: features
+/// that hold them) and features (missing: rows of the dataset that they lack;
 /// vectors: one for each sample, or for each scored token, as the granularity says).
 pub fn run(context: &Context, args: &ListArgs) -> Result<ExitCode> {
     let store = context.open()?;

@@ -153,7 +153,7 @@ fn evaluation(args: &TrainDataArgs, store: Option<&Store>) -> Result<Option<Eval
 }
 
 fn subset(context: &Context, args: &TrainDataArgs, store: Option<&Store>, cancel: &Cancel) -> Result<Subset> {
-    let ids = args.rows.as_deref().map(ids).transpose()?;
+    let ids = args.rows.as_deref().map(ids_of).transpose()?;
     let rows = match (store, &args.dataset, &args.filter) {
         (Some(store), Some(name), Some(condition)) => {
             let snapshot = store.snapshot()?;
@@ -167,7 +167,7 @@ fn subset(context: &Context, args: &TrainDataArgs, store: Option<&Store>, cancel
 }
 
 /// The ids of a file of JSON lines.
-fn ids(path: &Path) -> Result<HashSet<String>> {
+pub(super) fn ids_of(path: &Path) -> Result<HashSet<String>> {
     let mut ids = HashSet::new();
     for (number, line) in BufReader::new(fs_err::File::open(path)?).lines().enumerate() {
         let line = line?;
@@ -280,7 +280,7 @@ fn check_run(store: &Store, run: &str, args: &TrainArgs) -> Result<()> {
 }
 
 /// A folder's own name.
-fn name_of(folder: &Path) -> String {
+pub(super) fn name_of(folder: &Path) -> String {
     let folder = folder.canonicalize().or_else(|_| std::path::absolute(folder));
     let name = folder.ok().and_then(|folder| Some(folder.file_name()?.to_string_lossy().into_owned()));
     name.unwrap_or_else(|| "run".to_owned())

@@ -30,7 +30,7 @@ enum Role {
 }
 
 /// Roles by the first words of a command and an argument; the first that fits is the one.
-const ROLES: [(&str, &str, Role); 34] = [
+const ROLES: [(&str, &str, Role); 40] = [
     ("", "store", Role::Aside),
     ("", "config", Role::Aside),
     ("evaluate text", "data", Role::NamedRead),
@@ -42,8 +42,14 @@ const ROLES: [(&str, &str, Role); 34] = [
     ("evaluate", "targets", Role::Written),
     ("evaluate", "checkpoints", Role::NamedModel),
     ("ingest", "checkpoints", Role::Model),
+    ("daunce", "adapters", Role::NamedModel),
+    ("import", "manifest", Role::Read),
+    ("import", "losses", Role::Read),
     ("ingest", "out", Role::Written),
     ("attach", "folders", Role::Read),
+    ("daunce attach", "folders", Role::Read),
+    ("daunce", "hidden_states", Role::Read),
+    ("daunce", "rows", Role::Read),
     ("plot train", "folders", Role::Read),
     ("train", "eval_data", Role::Read),
     ("train", "resume_from_checkpoint", Role::Read),
@@ -174,6 +180,7 @@ fn is_template_file(text: &str) -> bool {
 fn needs_store(call: &Call) -> bool {
     const OF_STORES: [&str; 20] = [
         "add",
+        "import",
         "ingest",
         "select",
         "matrix",
@@ -197,7 +204,9 @@ fn needs_store(call: &Call) -> bool {
     ];
     let word = call.words[0].as_str();
     let of_stores = OF_STORES.contains(&word) || (word == "plot" && call.has("pool"));
+    let of_ensembles = call.words.get(1).is_some_and(|word| word != "train" && word != "prepare");
     of_stores && !call.has("remote")
+        || word == "daunce" && of_ensembles
         || ["dataset", "reference_dataset", "eval_dataset", "run"].iter().any(|id| call.has(id))
 }
 

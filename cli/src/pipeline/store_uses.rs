@@ -52,6 +52,14 @@ impl OfStore<'_> {
                 let folder = output.map(|name| name.to_string_lossy().into_owned());
                 uses.writes.extend(run.or(folder.as_deref()).map(|run| self.run(run)));
             }
+            "daunce" => self.daunce(call, uses),
+            "import" => {
+                uses.reads.extend(samples);
+                match dataset {
+                    Some(dataset) => uses.writes.push(self.features(dataset, None)),
+                    None => uses.writes.push(self.whole()),
+                }
+            }
             "generate" => {
                 uses.reads.extend(samples.into_iter().chain(run.map(|run| self.run(run))));
                 uses.writes.extend(call.value("as").map(|dataset| self.samples(dataset)));
@@ -79,6 +87,28 @@ impl OfStore<'_> {
             }
             "attach" | "compact" | "restore" | "revert" => uses.writes.push(self.whole()),
             "verify" if call.has("repair") => uses.writes.push(self.whole()),
+            _ => uses.reads.push(self.whole()),
+        }
+    }
+
+    /// Copies are in folders, their losses are features of a dataset.
+    fn daunce(&self, call: &Call, uses: &mut Uses) {
+        let dataset = call.value("dataset");
+        match call.words.get(1).map(String::as_str) {
+            Some("prepare" | "train") => {
+                let target = call.value("target");
+                uses.reads.extend(dataset.into_iter().chain(target).map(|dataset| self.samples(dataset)));
+                let of_until = dataset.into_iter().chain(target).filter(|_| call.value("until").is_some());
+                let computed = call.values("losses").iter().map(String::as_str).chain(of_until);
+                uses.writes.extend(computed.map(|dataset| self.features(dataset, None)));
+            }
+            Some("losses") => {
+                let datasets = || call.values("dataset").iter();
+                uses.reads.extend(datasets().map(|dataset| self.samples(dataset)));
+                uses.writes.extend(datasets().map(|dataset| self.features(dataset, None)));
+            }
+            Some("attach") => uses.writes.push(self.whole()),
+            _ if call.has("pool") => self.ranking(call, uses),
             _ => uses.reads.push(self.whole()),
         }
     }
@@ -123,6 +153,7 @@ impl OfStore<'_> {
         match call.words.get(1).map(String::as_str) {
             Some("dataset") => uses.writes.extend([self.samples(name), self.features(name, None)]),
             Some("run") => uses.writes.push(self.run(name)),
+            Some("ensemble") => uses.writes.push(self.whole()),
             _ => uses.writes.extend(name.split_once('/').map(|(dataset, _)| self.features(dataset, None))),
         }
     }

@@ -66,6 +66,21 @@ pub enum IngestError {
         /// The checkpoint.
         checkpoint: String,
     },
+    /// A model of an ensemble whose loss is not a number.
+    #[error(
+        "checkpoint `{checkpoint}` has the loss {loss} on row {row}: the model diverged, or its weights are damaged; leave it out of the ensemble"
+    )]
+    Diverged {
+        /// The checkpoint.
+        checkpoint: String,
+        /// The loss.
+        loss: f32,
+        /// The row.
+        row: u64,
+    },
+    /// A plan that cannot become a column of an ensemble.
+    #[error("a column of an ensemble has the losses of one checkpoint, one a sample, and nothing else")]
+    NoColumn,
     /// Moments of a checkpoint that was not trained.
     #[error(
         "checkpoint `{checkpoint}` is the model as it was before training, without optimizer moments; {kind} needs {}, or take grad-sgd",

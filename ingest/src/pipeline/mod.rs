@@ -2,9 +2,11 @@
 //!
 //! [`add`] registers samples, [`IngestPlan::new`] finds out what is missing, [`ingest`] computes it, window
 //! by window, and publishes everything in one commit at the end. Stopped or killed, the same request goes on
-//! from what is sealed and ends with the same content.
+//! from what is sealed and ends with the same content. Losses may become a column of an ensemble instead
+//! ([`IngestPlan::into_column`], [`ingest_column`]).
 
 mod bad;
+mod column;
 mod compute;
 mod describe;
 mod error;
@@ -34,6 +36,7 @@ use std::sync::Arc;
 use gstore_core::{Cancel, Remedy};
 use gstore_store::{Job, RowSet, Snapshot, Store};
 
+pub use column::ingest_column;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
 pub use foreign::check_texts;
@@ -207,7 +210,8 @@ fn remaining(job: &Job, plan: &IngestPlan, done: &mut IngestReport) -> Vec<Check
                 sealed.union(&feature.published)
             })
             .collect();
-        works.push(CheckpointWork::new(numbers, &plan.rows, &present));
+        let work = CheckpointWork::new(numbers, &plan.rows, &present);
+        works.push(CheckpointWork { column: plan.column.clone(), ..work });
     }
     works
 }

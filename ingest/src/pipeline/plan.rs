@@ -12,6 +12,7 @@ use gstore_store::{
 };
 use serde_json::{Map, json};
 
+use super::column::Column;
 use super::describe::Setting;
 use super::foreign::check_stored;
 use super::label::label;
@@ -45,6 +46,8 @@ pub struct IngestPlan {
     pub rows: RowSet,
     /// Keeps the snapshot from being collected as long as the plan is there.
     pub lease: Option<Lease>,
+    /// What its losses are relative to, where they become a column of an ensemble.
+    pub(super) column: Option<Column>,
 }
 
 /// One checkpoint of a plan.
@@ -156,7 +159,8 @@ impl IngestPlan {
         }
         progress.finish();
         refuse_twins(&checkpoints)?;
-        Ok(Self { request, dataset, snapshot, encoder, encoding, checkpoints, rows, lease: None })
+        let (lease, column) = (None, None);
+        Ok(Self { request, dataset, snapshot, encoder, encoding, checkpoints, rows, lease, column })
     }
 
     /// Whether there is nothing to compute and nothing to publish.

@@ -15,6 +15,7 @@ use gstore_core::Cancel;
 use gstore_core::parallel::{self, Give};
 use gstore_store::{Granularity, Job, RowSet, SegmentWriter};
 
+use super::column::Offsets;
 use super::compute::{Computed, Computer};
 use super::prepare::{Prepared, Preparer};
 use super::request::IngestRequest;
@@ -83,7 +84,10 @@ pub fn run_checkpoint(
         }) {
             rows += window.seal(job)?;
         }
-        let window = open.get_or_insert_with(|| OpenWindow::begin(work, &work.windows[done.window]));
+        let window = match &mut open {
+            Some(window) => window,
+            None => open.insert(OpenWindow::begin(work, &work.windows[done.window])?),
+        };
         for computed in &done.rows {
             window.push(job, computed)?;
         }
@@ -149,18 +153,22 @@ struct FeatureWindow {
     rows: RowSet,
     /// Begun with the first row: a segment has at least one.
     writer: Option<SegmentWriter>,
+    /// What the losses of its rows are relative to, where it is a column of an ensemble.
+    offsets: Option<Offsets>,
 }
 
 impl OpenWindow {
-    fn begin(work: &CheckpointWork, window: &WindowWork) -> Self {
+    fn begin(work: &CheckpointWork, window: &WindowWork) -> Result<Self, IngestError> {
         let mut writers = Vec::new();
         for (vector, feature) in work.features.iter().enumerate() {
             let rows = window.missing_of(vector);
             if !rows.is_empty() {
-                writers.push(FeatureWindow { feature: *feature, vector, rows: rows.clone(), writer: None });
+                let offsets = work.column.as_ref().map(|column| column.offsets(window.cell_rows()));
+                let (rows, offsets) = (rows.clone(), offsets.transpose()?);
+                writers.push(FeatureWindow { feature: *feature, vector, rows, writer: None, offsets });
             }
         }
-        Self { writers, begun: Instant::now(), last: None, rows: 0 }
+        Ok(Self { writers, begun: Instant::now(), last: None, rows: 0 })
     }
 
     fn push(&mut self, job: &mut Job, computed: &Computed) -> Result<(), IngestError> {
@@ -175,6 +183,11 @@ impl OpenWindow {
                     Some(writer) => writer,
                     None => window.writer.insert(job.segment_writer(window.feature)?),
                 };
+                let delta = match (&window.offsets, vector) {
+                    (Some(offsets), [loss]) => Some([offsets.delta(*row, *loss, flags)?]),
+                    _ => None,
+                };
+                let vector = delta.as_ref().map_or(vector, |delta| delta.as_slice());
                 match pos {
                     Some(pos) => writer.push_token((*row, *pos), vector, flags)?,
                     None => writer.push(*row, vector, flags)?,

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use gstore_store::{CELL_ROWS, RowSet};
 
+use super::column::Column;
+
 /// The part of one checkpoint's features that is missing.
 #[derive(Debug, Clone)]
 pub struct CheckpointWork {
@@ -11,6 +13,8 @@ pub struct CheckpointWork {
     pub features: Vec<usize>,
     /// Windows with missing rows, ascending.
     pub windows: Vec<WindowWork>,
+    /// What losses are relative to, where they become a column of an ensemble.
+    pub column: Option<Column>,
 }
 
 /// One window: a cell, and the rows of it that each feature lacks.
@@ -38,7 +42,7 @@ impl CheckpointWork {
                 WindowWork { cell, missing: missing.iter().map(|m| m.intersection(&rows)).collect() }
             })
             .collect();
-        Self { features, windows }
+        Self { features, windows, column: None }
     }
 
     /// Rows to compute: those that at least one feature lacks.

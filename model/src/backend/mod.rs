@@ -102,6 +102,25 @@ pub enum Objective<'a, T> {
         /// The other model's head inputs, `[rows, hidden]`.
         reference: &'a T,
     },
+    /// How far the cross-entropy has come from that of a starting point, and a linear term of the logits:
+    /// `change * (L(z) - L(z0)) - linear * <z - z0, dL(z0) / dz0>` with z0 held fixed.
+    Perturbed {
+        /// Logits of the starting point as the softmax takes them, `[rows, vocab]`.
+        start: &'a T,
+        /// `change` and `linear` of each row.
+        factors: &'a [[f32; 2]],
+    },
+}
+
+impl<T> Objective<'_, T> {
+    /// The same objective; a derived `Copy` would ask it of tensors.
+    pub(crate) fn reborrow(&self) -> Objective<'_, T> {
+        match self {
+            Objective::CrossEntropy { smoothing } => Objective::CrossEntropy { smoothing: *smoothing },
+            Objective::Kl { reference } => Objective::Kl { reference },
+            Objective::Perturbed { start, factors } => Objective::Perturbed { start, factors },
+        }
+    }
 }
 
 /// What the head is asked for.
@@ -128,13 +147,19 @@ impl<T> HeadTask<'_, T> {
             format!("{} weights of {rows} losses", self.weights.map_or(0, <[f32]>::len))
         })?;
         check_cap(self.softcap)?;
+        let targets = || {
+            check(self.targets.len() == rows, || format!("{} targets of {rows} rows", self.targets.len()))?;
+            check(self.targets.iter().all(|target| (*target as usize) < vocab), || {
+                format!("a target lies outside the vocabulary of {vocab}")
+            })
+        };
         match &self.objective {
-            Objective::CrossEntropy { .. } => {
-                check(self.targets.len() == rows, || {
-                    format!("{} targets of {rows} rows", self.targets.len())
-                })?;
-                check(self.targets.iter().all(|target| (*target as usize) < vocab), || {
-                    format!("a target lies outside the vocabulary of {vocab}")
+            Objective::CrossEntropy { .. } => targets(),
+            Objective::Perturbed { start, factors } => {
+                targets()?;
+                check(size(start) == (rows, vocab) && factors.len() == rows, || {
+                    let (start, factors) = (size(start), factors.len());
+                    format!("logits of {start:?} and {factors} factors where {rows} rows of {vocab} are due")
                 })
             }
             Objective::Kl { reference } => check(size(reference) == (rows, width), || {

@@ -76,6 +76,23 @@ impl Candle {
                 let of_all = log_p.mean_keepdim(1)?.affine(-smoothing, 0.0)?;
                 Ok(((of_target + of_all)?, (p - wanted)?))
             }
+            Objective::Perturbed { start, factors } => {
+                let targets = self.indices(&task.targets[rows.clone()])?.unsqueeze(1)?;
+                let ones = targets.ones_like()?.to_dtype(log_p.dtype())?;
+                let wanted = log_p.zeros_like()?.scatter_add(&targets, &ones, 1)?;
+                let from = start.narrow(0, rows.start, rows.len())?.contiguous()?;
+                let from_log_p = log_softmax(&from)?;
+                let factor = |at: usize| {
+                    self.column(&factors[rows.clone()].iter().map(|both| both[at]).collect::<Vec<_>>())
+                };
+                let (change, linear) = (factor(0)?, factor(1)?);
+                let slope = (from_log_p.exp()? - &wanted)?;
+                let risen = (from_log_p.gather(&targets, 1)? - log_p.gather(&targets, 1)?)?;
+                let moved = ((logits - &from)? * &slope)?.sum_keepdim(1)?;
+                let loss = ((risen * &change)? - (moved * &linear)?)?;
+                let grad = ((p - wanted)?.broadcast_mul(&change)? - slope.broadcast_mul(&linear)?)?;
+                Ok((loss, grad))
+            }
             Objective::Kl { reference } => {
                 let others = reference.narrow(0, rows.start, rows.len())?.contiguous()?;
                 let ratio = (&log_p - log_softmax(&self.logits(layer, &others, task.softcap)?.0)?)?;

@@ -55,6 +55,18 @@ impl Cpu {
                         *loss = self.divergence(z, other, weights.map(|w| w[i]), task.softcap);
                     }
                 }
+                Objective::Perturbed { start: from, factors } => {
+                    let from = &from.values()[start * vocab..chunk.end * vocab];
+                    let rows = z.chunks_exact_mut(vocab).zip(from.chunks_exact(vocab)).zip(losses);
+                    for (i, ((z, from), loss)) in rows.enumerate() {
+                        let row = Perturbed {
+                            target: task.targets[start + i] as usize,
+                            factors: factors[start + i],
+                            weight: weights.map(|w| w[i]),
+                        };
+                        *loss = self.perturbed(z, from, row, task.softcap);
+                    }
+                }
             }
             if let Some(grad) = &mut grad {
                 let to = &mut grad.values_mut()[start * width..chunk.end * width];
@@ -144,6 +156,48 @@ impl Cpu {
             },
         )
     }
+
+    /// The perturbed objective of a row of logits that began at `from`; turns them into the gradient of the
+    /// uncapped ones if a weight is given.
+    ///
+    /// Losses are compared through their log-sums, so that what differs little is not lost in their level: at
+    /// `from` itself the value is exactly zero.
+    fn perturbed(&self, z: &mut [f32], from: &[f32], row: Perturbed, cap: Option<f32>) -> f32 {
+        let Perturbed { target, factors: [change, linear], weight } = row;
+        self.kernels.simd.run(
+            #[inline(always)]
+            || {
+                let (largest, from_largest) = (max(z), max(from));
+                let total = sum3(z, z, z, |z, _, _| exp(z - largest));
+                let from_total = sum3(from, from, from, |z, _, _| exp(z - from_largest));
+                let (inverse, from_inverse) = (1.0 / total, 1.0 / from_total);
+                let at_target = z[target] - from[target];
+                let risen = (largest - from_largest) + (total / from_total).ln() - at_target;
+                let mean =
+                    from_inverse * sum3(z, from, from, |z, from, _| exp(from - from_largest) * (z - from));
+                if let Some(weight) = weight {
+                    let kept = cap.map(|_| Buffer::copy_of(z));
+                    let (change, linear) = (weight * change, weight * linear);
+                    let (scale, from_scale) = (change * inverse, linear * from_inverse);
+                    for (z, from) in z.iter_mut().zip(from) {
+                        *z = exp(*z - largest) * scale - exp(from - from_largest) * from_scale;
+                    }
+                    z[target] -= change - linear;
+                    if let (Some(kept), Some(cap)) = (&kept, cap) {
+                        uncap(z, kept, cap);
+                    }
+                }
+                change * risen - linear * (mean - at_target)
+            },
+        )
+    }
+}
+
+/// One row of the perturbed objective.
+struct Perturbed {
+    target: usize,
+    factors: [f32; 2],
+    weight: Option<f32>,
 }
 
 /// Turns the gradient of capped values into that of the values before the cap.

@@ -60,6 +60,13 @@ impl TensorSet {
         Ok(set)
     }
 
+    /// Opens one file, whatever its name.
+    pub fn open_file(path: &Path) -> Result<TensorSet, ModelError> {
+        let entries = read_header(path, 0)?;
+        let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+        Ok(TensorSet { folder, files: vec![path.to_owned()], entries })
+    }
+
     fn open_shards(&mut self, index: &Path) -> Result<(), ModelError> {
         let config = |message: String| ModelError::Config { path: index.to_owned(), message };
         let value = json::read(index)?;
@@ -184,6 +191,11 @@ impl TensorSet {
             left -= n as u64;
         }
         Ok(())
+    }
+
+    /// Where a tensor's bytes begin in its file.
+    pub fn byte_offset(&self, name: &str) -> Result<u64, ModelError> {
+        Ok(self.require(name)?.offset)
     }
 
     /// Length of a tensor's bytes.

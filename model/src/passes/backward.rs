@@ -1,15 +1,14 @@
 //! The backward pass: from the losses down to the lowest slot whose weight gradients are wanted.
 
-use std::ops::Range;
-
 use super::depth::{Depth, lowest_wanted, wanted_depth};
 use super::dropout::{Place, dropped};
 use super::forward::{Forward, Kept, LastRows, Rows};
+use super::head::HeadLoss;
 use super::layout::Layout;
 use super::model::Model;
 use super::sink::{Sink, Slot, TableFactors};
-use crate::architectures::{LinearId, NormId};
-use crate::backend::{Backend, BackendError, HEAD_ROWS, HeadOutput, HeadTask, NormFactors, Objective};
+use crate::architectures::NormId;
+use crate::backend::{Backend, BackendError, HeadOutput, NormFactors, Objective};
 
 impl<B: Backend> Model<B> {
     /// The lowest layer that must be kept for the sink.
@@ -32,13 +31,22 @@ impl<B: Backend> Model<B> {
     /// have kept the layers from the lowest wanted one on, and the batch must have a scored row.
     pub fn backward(
         &self,
-        mut forward: Forward<B>,
+        forward: Forward<B>,
         objective: Objective<'_, B::Tensor>,
+        sink: &mut dyn Sink<B>,
+    ) -> Result<Vec<f32>, BackendError> {
+        self.backward_of(forward, &HeadLoss::Of(objective), sink)
+    }
+
+    pub(super) fn backward_of(
+        &self,
+        mut forward: Forward<B>,
+        loss: &HeadLoss<'_, B>,
         sink: &mut dyn Sink<B>,
     ) -> Result<Vec<f32>, BackendError> {
         let b = &self.backend;
         let hidden = self.scored_hidden(&forward)?;
-        let HeadOutput { losses, grad } = self.head_backward(&forward.layout, &hidden, objective, sink)?;
+        let HeadOutput { losses, grad } = self.head_backward(&forward.layout, &hidden, loss, sink)?;
         let lowest = self.lowest_wanted(sink);
         let wants_norm = sink.wants(Slot::Norm(NormId::Final));
         let Some(grad) = grad.filter(|_| lowest.is_some() || wants_norm) else {
@@ -126,103 +134,8 @@ impl<B: Backend> Model<B> {
         }
         Ok(())
     }
-
-    fn scored_hidden(&self, forward: &Forward<B>) -> Result<B::Tensor, BackendError> {
-        match forward.last_rows {
-            LastRows::Scored => Ok(forward.hidden.clone()),
-            LastRows::All => self.backend.gather(&forward.hidden, &forward.layout.scored_rows),
-        }
-    }
-
-    fn task<'a>(
-        &self,
-        layout: &'a Layout,
-        weights: Option<&'a [f32]>,
-        objective: Objective<'a, B::Tensor>,
-    ) -> HeadTask<'a, B::Tensor> {
-        HeadTask { targets: &layout.targets, weights, softcap: self.decoder.logit_softcap, objective }
-    }
-
-    fn head_backward(
-        &self,
-        layout: &Layout,
-        hidden: &B::Tensor,
-        objective: Objective<'_, B::Tensor>,
-        sink: &mut dyn Sink<B>,
-    ) -> Result<HeadOutput<B::Tensor>, BackendError> {
-        let b = &self.backend;
-        let weights = &layout.weights[..];
-        if !sink.wants(Slot::Linear(LinearId::Head)) {
-            let task = self.task(layout, Some(weights), objective);
-            return b.head(&self.head, hidden, &task, None);
-        }
-        let (rows, width) = b.size(hidden);
-        let mut losses = Vec::with_capacity(rows);
-        let mut grad = b.tensor(vec![0.0; rows * width], rows, width)?;
-        for piece in head_pieces(&layout.scored_spans) {
-            let rows: Vec<u32> = piece.clone().map(|row| row as u32).collect();
-            let x = b.gather(hidden, &rows)?;
-            let reference;
-            let objective = match &objective {
-                Objective::Kl { reference: all } => {
-                    reference = b.gather(all, &rows)?;
-                    Objective::Kl { reference: &reference }
-                }
-                Objective::CrossEntropy { smoothing } => Objective::CrossEntropy { smoothing: *smoothing },
-            };
-            let mut tap = |chunk: Range<usize>, x: &B::Tensor, grad: &B::Tensor| {
-                let (first, end) = (piece.start + chunk.start, piece.start + chunk.end);
-                let within = |row: usize| row.clamp(first, end) - first;
-                let spans = layout.scored_spans.iter().map(|span| within(span.start)..within(span.end));
-                sink.linear(b, x, &[(LinearId::Head, grad)], &spans.collect::<Vec<_>>())
-            };
-            let task = HeadTask {
-                targets: &layout.targets[piece.clone()],
-                weights: Some(&weights[piece.clone()]),
-                softcap: self.decoder.logit_softcap,
-                objective,
-            };
-            let output = b.head(&self.head, &x, &task, Some(&mut tap))?;
-            losses.extend(output.losses);
-            if let Some(part) = output.grad {
-                grad = b.scatter_add(grad, &rows, &part)?;
-            }
-        }
-        Ok(HeadOutput { losses, grad: Some(grad) })
-    }
-}
-
-/// Scored rows that go through the head together when its own gradient is wanted, at most [`HEAD_ROWS`].
-///
-/// That gradient is summed piece by piece, so a sample is cut at the same of its rows whatever it is packed
-/// with: at multiples of [`HEAD_ROWS`] from its start.
-fn head_pieces(spans: &[Range<usize>]) -> Vec<Range<usize>> {
-    let mut pieces: Vec<Range<usize>> = Vec::new();
-    for span in spans {
-        for start in span.clone().step_by(HEAD_ROWS) {
-            let end = span.end.min(start + HEAD_ROWS);
-            match pieces.last_mut() {
-                Some(last) if end - last.start <= HEAD_ROWS => last.end = end,
-                _ => pieces.push(start..end),
-            }
-        }
-    }
-    pieces
 }
 
 fn wants_tables<B: Backend>(sink: &dyn Sink<B>) -> bool {
     sink.wants(Slot::Embedding) || sink.wants(Slot::Positions)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn samples_are_cut_at_their_own_rows() {
-        let spans = [0..100, 100..100, 100..120, 120..400, 400..410];
-        assert_eq!(head_pieces(&spans), [0..120, 120..248, 248..376, 376..410]);
-        assert_eq!(head_pieces(&[0..280]), [0..128, 128..256, 256..280]);
-        assert!(head_pieces(&[0..0]).is_empty());
-    }
 }

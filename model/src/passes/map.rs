@@ -1,5 +1,7 @@
 //! A linear map of a layer: its packed weight, and LoRA factors that are trained next to it.
 
+use std::sync::Arc;
+
 use crate::architectures::{LinearId, LinearKind, Param, Role};
 use crate::backend::{Backend, BackendError, LinearWeights, check};
 
@@ -8,7 +10,8 @@ use super::model::{Layer, Model};
 
 /// A packed weight with the factors that are not merged into it, if it has some.
 pub(super) struct Map<B: Backend> {
-    weight: B::Linear,
+    /// Models may have it in common.
+    weight: Arc<B::Linear>,
     factors: Option<Factors<B>>,
 }
 
@@ -35,7 +38,12 @@ pub struct LoraWeights {
 
 impl<B: Backend> Map<B> {
     pub fn new(weight: B::Linear) -> Map<B> {
-        Map { weight, factors: None }
+        Map { weight: Arc::new(weight), factors: None }
+    }
+
+    /// The same weight, without factors.
+    pub fn share(&self) -> Map<B> {
+        Map { weight: Arc::clone(&self.weight), factors: None }
     }
 
     /// `x (W + scaling B A)^T + bias`, added to `residual` if there is one.

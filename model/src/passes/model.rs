@@ -1,6 +1,7 @@
 //! A decoder's weights on a backend.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::map::Map;
 use super::rope::Rope;
@@ -19,7 +20,7 @@ pub struct Model<B: Backend> {
     pub(super) positions: Option<B::Tensor>,
     pub(super) layers: Vec<Layer<B>>,
     pub(super) norm: NormWeights<B::Tensor>,
-    pub(super) head: B::Linear,
+    pub(super) head: Arc<B::Linear>,
 }
 
 /// The weights of one decoder layer.
@@ -138,7 +139,7 @@ impl<B: Backend> Model<B> {
         Ok(Model {
             rope: rope(&decoder),
             norm: norms.remove(&NormId::Final).ok_or_else(|| incomplete(&decoder, "a final norm"))?,
-            head: linear(LinearId::Head).ok_or_else(|| incomplete(&decoder, "a head"))?,
+            head: Arc::new(linear(LinearId::Head).ok_or_else(|| incomplete(&decoder, "a head"))?),
             embedding: backend.tensor(scaled, vocab, hidden)?,
             positions,
             layers,
@@ -160,6 +161,33 @@ impl<B: Backend> Model<B> {
     /// The form of a norm.
     pub(super) fn norm_form(&self) -> NormForm {
         self.decoder.norm
+    }
+}
+
+impl<B: Backend + Clone> Model<B> {
+    /// The same weights, in the same memory, without LoRA factors: those that either model gets are its own.
+    pub fn share(&self) -> Model<B> {
+        let layer = |layer: &Layer<B>| Layer {
+            q: layer.q.share(),
+            k: layer.k.share(),
+            v: layer.v.share(),
+            o: layer.o.share(),
+            gate: layer.gate.as_ref().map(Map::share),
+            up: layer.up.share(),
+            down: layer.down.share(),
+            norms: layer.norms.clone(),
+            attention: layer.attention,
+        };
+        Model {
+            backend: self.backend.clone(),
+            decoder: self.decoder.clone(),
+            rope: self.rope.clone(),
+            embedding: self.embedding.clone(),
+            positions: self.positions.clone(),
+            layers: self.layers.iter().map(layer).collect(),
+            norm: self.norm.clone(),
+            head: Arc::clone(&self.head),
+        }
     }
 }
 

@@ -43,28 +43,54 @@ use crate::files::names;
 /// # Errors
 /// Weights that cannot be read.
 pub fn checkpoint_id(base: &ModelFolder, adapter: Option<&Adapter>) -> Result<CheckpointId, ModelError> {
-    let mut hasher = Hasher::new();
-    hasher.update(b"gstore.checkpoint.v1\0");
-    add_tensors(&mut hasher, base.tensors(), &base.file_names())?;
-    match adapter {
-        None => {
-            add_number(&mut hasher, 0);
-            add_number(&mut hasher, 0);
-        }
-        Some(adapter) => {
-            let canonical: Vec<(String, &str)> =
-                adapter.tensors().names().map(|name| (names::canonical(name), name)).collect();
-            let by_canonical = canonical.iter().map(|(name, file)| (name.as_str(), *file)).collect();
-            add_tensors(&mut hasher, adapter.tensors(), &by_canonical)?;
-            add_number(&mut hasher, adapter.modules().len() as u64);
-            for (module, lora) in adapter.modules() {
-                add_text(&mut hasher, module);
-                add_number(&mut hasher, lora.scaling.to_bits());
+    BaseDigest::new(base)?.checkpoint(adapter)
+}
+
+/// A base whose weights were read, for the identities of many adapters on it.
+#[derive(Clone)]
+pub struct BaseDigest {
+    hasher: Hasher,
+    decoder: Decoder,
+}
+
+impl BaseDigest {
+    /// Reads all weights of the base once.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    pub fn new(base: &ModelFolder) -> Result<BaseDigest, ModelError> {
+        let mut hasher = Hasher::new();
+        hasher.update(b"gstore.checkpoint.v1\0");
+        add_tensors(&mut hasher, base.tensors(), &base.file_names())?;
+        Ok(BaseDigest { hasher, decoder: base.decoder().clone() })
+    }
+
+    /// The identity of the base with an adapter, or of the base itself.
+    ///
+    /// # Errors
+    /// Factors that cannot be read.
+    pub fn checkpoint(&self, adapter: Option<&Adapter>) -> Result<CheckpointId, ModelError> {
+        let mut hasher = self.hasher.clone();
+        match adapter {
+            None => {
+                add_number(&mut hasher, 0);
+                add_number(&mut hasher, 0);
+            }
+            Some(adapter) => {
+                let canonical: Vec<(String, &str)> =
+                    adapter.tensors().names().map(|name| (names::canonical(name), name)).collect();
+                let by_canonical = canonical.iter().map(|(name, file)| (name.as_str(), *file)).collect();
+                add_tensors(&mut hasher, adapter.tensors(), &by_canonical)?;
+                add_number(&mut hasher, adapter.modules().len() as u64);
+                for (module, lora) in adapter.modules() {
+                    add_text(&mut hasher, module);
+                    add_number(&mut hasher, lora.scaling.to_bits());
+                }
             }
         }
+        add_forward(&mut hasher, &self.decoder);
+        Ok(CheckpointId::of_hash(hasher.finalize().as_bytes()))
     }
-    add_forward(&mut hasher, base.decoder());
-    Ok(CheckpointId::of_hash(hasher.finalize().as_bytes()))
 }
 
 /// The same weights under another rotary base or epsilon are another function, so its

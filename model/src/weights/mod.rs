@@ -18,7 +18,7 @@ pub use crate::files::{
     canonical, parse_pickle, write_tensors, write_torch,
 };
 pub use adapter::{AdaptedWeight, Adapter, LoraModule};
-pub use digest::checkpoint_id;
+pub use digest::{BaseDigest, checkpoint_id};
 pub use folder::ModelFolder;
 pub use moments::{Decay, Moments, MomentsError, MomentsFile, TensorMoments, Trained, read_momentum};
 pub use schedule::Schedule;

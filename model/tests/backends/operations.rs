@@ -266,7 +266,12 @@ impl<B: Backend> Run<'_, B> {
             self.batch.scored_values(1, 54).iter().map(|v| (v.abs() * vocab as f32) as u32).collect();
         let targets: Vec<u32> = targets.iter().map(|target| (*target).min(vocab as u32 - 1)).collect();
         let smoothing = self.shape.smoothing;
+        let start = self.scored(vocab, 55);
+        let factors = self.batch.scored_values(2, 56);
+        let factors: Vec<[f32; 2]> = factors.chunks_exact(2).map(|both| [both[0], both[1]]).collect();
+        let perturbed = Objective::Perturbed { start: &start, factors: &factors };
         let objectives = [
+            ("perturbed loss", "gradient of a perturbed loss", perturbed),
             ("cross-entropy", "gradient of cross-entropy", Objective::CrossEntropy { smoothing }),
             ("divergence", "gradient of divergence", Objective::Kl { reference: &reference }),
         ];

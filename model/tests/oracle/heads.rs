@@ -37,6 +37,8 @@ impl Head {
 enum Goal {
     Smoothed(f32),
     Kl(Vec<f32>),
+    /// Logits of the starting point, and factors of each row.
+    Perturbed(Vec<f32>, Vec<[f32; 2]>),
 }
 
 impl Goal {
@@ -51,12 +53,30 @@ impl Goal {
                 let other = head.log_probabilities(&wide(&reference[row * HIDDEN..][..HIDDEN]));
                 log_q.iter().zip(other).map(|(p, q)| p.exp() * (p - q)).sum()
             }
+            // The logits' own level cancels in the linear term, whose slopes sum to zero.
+            Goal::Perturbed(start, factors) => {
+                let start = wide(&start[row * VOCAB..][..VOCAB]);
+                let total = start.iter().map(|z| z.exp()).sum::<f64>().ln();
+                let log_p: Vec<f64> = start.iter().map(|z| z - total).collect();
+                let slope = |i: usize| log_p[i].exp() - if i == target { 1.0 } else { 0.0 };
+                let moved: f64 = (0..VOCAB).map(|i| (log_q[i] - log_p[i]) * slope(i)).sum();
+                let [change, linear] = factors[row].map(f64::from);
+                change * (log_p[target] - log_q[target]) - linear * moved
+            }
         }
     }
 }
 
 pub fn losses_and_gradients_agree<B: Backend>(on: &B) {
-    let goals = || [Goal::Smoothed(0.0), Goal::Smoothed(0.15), Goal::Kl(noise(9, ROWS * HIDDEN))];
+    let factors = || noise(11, 2 * ROWS).chunks(2).map(|both| [both[0], both[1]]).collect();
+    let goals = || {
+        [
+            Goal::Smoothed(0.0),
+            Goal::Smoothed(0.15),
+            Goal::Kl(noise(9, ROWS * HIDDEN)),
+            Goal::Perturbed(noise(10, ROWS * VOCAB), factors()),
+        ]
+    };
     for softcap in [None, Some(2.0)] {
         for goal in goals() {
             check_goal(on, softcap, &goal);
@@ -80,9 +100,11 @@ fn check_goal<B: Backend>(on: &B, softcap: Option<f32>, goal: &Goal) {
     let reference = match goal {
         Goal::Smoothed(_) => None,
         Goal::Kl(reference) => Some(matrix(on, reference, ROWS, HIDDEN)),
+        Goal::Perturbed(start, _) => Some(matrix(on, start, ROWS, VOCAB)),
     };
     let objective = match (goal, &reference) {
         (Goal::Kl(_), Some(reference)) => Objective::Kl { reference },
+        (Goal::Perturbed(_, factors), Some(start)) => Objective::Perturbed { start, factors },
         (Goal::Smoothed(smoothing), _) => Objective::CrossEntropy { smoothing: *smoothing },
         _ => unreachable!(),
     };
@@ -130,4 +152,21 @@ pub fn a_model_does_not_diverge_from_itself<B: Backend>(on: &B) {
     let task = HeadTask { targets: &[], weights: Some(&weights), softcap: None, objective };
     let output = on.head(&layer, &x, &task, None).unwrap();
     assert!(output.losses.iter().chain(&host(on, &output.grad.unwrap())).all(|v| v.abs() < 1e-7));
+}
+
+/// Where nothing has moved, value and gradient are zero.
+pub fn a_perturbed_loss_begins_at_zero<B: Backend>(on: &B) {
+    let weight = noise(1, VOCAB * HIDDEN);
+    let layer = on.pack(LinearWeights { weight, out: VOCAB, input: HIDDEN, bias: None }).unwrap();
+    let x = matrix(on, &noise(2, ROWS * HIDDEN), ROWS, HIDDEN);
+    let start = on.linear(&layer, &x, None).unwrap();
+    let (weights, factors) = (vec![1.0; ROWS], vec![[1.0, 1.0]; ROWS]);
+    let targets: Vec<u32> = (0..ROWS as u32).map(|i| i * 7 % VOCAB as u32).collect();
+    let objective = Objective::Perturbed { start: &start, factors: &factors };
+    let task = HeadTask { targets: &targets, weights: Some(&weights), softcap: None, objective };
+    let output = on.head(&layer, &x, &task, None).unwrap();
+    let largest = |values: &[f32]| values.iter().fold(0f32, |most, v| most.max(v.abs()));
+    assert!(largest(&output.losses) < 1e-6, "{}", largest(&output.losses));
+    let grad = host(on, &output.grad.unwrap());
+    assert!(largest(&grad) < 1e-6, "{}", largest(&grad));
 }

@@ -17,7 +17,7 @@
 //! - `prepare`: readers and query vectors, loaded once
 //! - `scan`: windows of rows, scored exactly
 //! - `rank`: the first k rows, by whichever way reads least
-//! - `methods`: scores in row order, self-influence, neighbours, tiles of a matrix
+//! - `methods`: scores in row order, self-influence, covariances of losses, neighbours, tiles of a matrix
 //! - `explain`: where a score comes from
 
 mod explain;
@@ -32,10 +32,12 @@ mod spec;
 pub mod testing;
 
 pub use explain::description::{Explain, ExplainCheckpoint};
+pub use explain::models::{BehindEstimate, RowEstimate};
 pub use explain::pair::{Pair, PairCheckpoint, PairModule};
 pub use explain::{RowExplanation, TargetNames};
 pub use methods::tiles::{Tile, TileWorker, Tiles};
 pub use plan::checkpoints::PlanCheckpoint;
+pub use plan::covariance::PlanModels;
 pub use plan::vector::{AtHandVector, NO_DOT};
 pub use plan::{Plan, PlanSide, PlanSnapshot, PlanTarget};
 pub use prepare::encoder::{EncodeRequest, Encoder, EncoderError, TokenRequest};
@@ -54,4 +56,6 @@ pub(crate) use scan::windows::MOST_SAMPLES;
 pub use spec::mode::{Mode, Plane, SketchMode};
 pub use spec::modules::ModuleWeights;
 pub use spec::options::{Function, OPTIONS, OptionError, OptionInfo, Options, Takes};
-pub use spec::{Across, Each, Fold, GIVEN, InfluenceSpec, Missing, Order, Sim, SubtaskBy, TargetRef, Within};
+pub use spec::{
+    Across, Each, Fold, GIVEN, InfluenceSpec, Method, Missing, Order, Sim, SubtaskBy, TargetRef, Within,
+};

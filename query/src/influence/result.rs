@@ -37,6 +37,8 @@ pub enum Reason {
     Missing,
     /// The vectors are finite and the score is not.
     Overflow,
+    /// The losses of the row do not vary over the models, so that they correlate with nothing.
+    Constant,
 }
 
 impl Reason {
@@ -47,6 +49,7 @@ impl Reason {
             Self::NonFinite => "non_finite",
             Self::Missing => "missing",
             Self::Overflow => "overflow",
+            Self::Constant => "constant",
         }
     }
 }
@@ -82,12 +85,15 @@ pub struct ExcludedCounts {
     pub missing: u64,
     /// See [`Reason::Overflow`].
     pub overflow: u64,
+    /// See [`Reason::Constant`].
+    #[serde(default)]
+    pub constant: u64,
 }
 
 impl ExcludedCounts {
     /// All excluded rows.
     pub fn total(&self) -> u64 {
-        self.no_scored + self.non_finite + self.missing + self.overflow
+        self.no_scored + self.non_finite + self.missing + self.overflow + self.constant
     }
 
     /// Counts one row.
@@ -97,6 +103,7 @@ impl ExcludedCounts {
             Reason::NonFinite => self.non_finite += 1,
             Reason::Missing => self.missing += 1,
             Reason::Overflow => self.overflow += 1,
+            Reason::Constant => self.constant += 1,
         }
     }
 
@@ -105,6 +112,7 @@ impl ExcludedCounts {
         self.non_finite += other.non_finite;
         self.missing += other.missing;
         self.overflow += other.overflow;
+        self.constant += other.constant;
     }
 }
 

@@ -69,6 +69,12 @@ pub fn check(reader: &FeatureReader) -> Result<(), QueryError> {
             part.display_name()
         )));
     }
+    if part.desc.ensemble.is_some() {
+        return Err(QueryError::Sketch(format!(
+            "{} has losses of an ensemble, which are compared by their covariance",
+            part.display_name()
+        )));
+    }
     let dim = part.desc.dim() as usize;
     if !can_sketch(dim) {
         return Err(QueryError::Sketch(format!(

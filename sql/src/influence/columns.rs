@@ -35,6 +35,27 @@ pub(super) struct InfluenceColumns {
     pub(super) record: usize,
     /// Where the columns of explanations are, if they were asked for.
     pub(super) explained: Option<ExplainedColumns>,
+    /// Where the errors of scores are, which only covariances have.
+    pub(super) errors: Option<ErrorColumns>,
+}
+
+/// Indexes of the columns that say how far a covariance can be trusted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ErrorColumns {
+    pub(super) se: usize,
+    pub(super) z: usize,
+    pub(super) models: usize,
+    pub(super) noise_floor: usize,
+}
+
+/// Names of these columns.
+const ERRORS: [&str; 4] = ["se", "z", "models", "noise_floor"];
+
+impl ErrorColumns {
+    /// Whether a column is one of them.
+    pub(super) fn has(&self, column: usize) -> bool {
+        [self.se, self.z, self.models, self.noise_floor].contains(&column)
+    }
 }
 
 /// Columns that exist only where they were asked for.
@@ -60,8 +81,9 @@ pub(super) struct ExplainedColumns {
     pub(super) target_id: usize,
     pub(super) target_row: usize,
     pub(super) target_score: usize,
-    pub(super) stderr: usize,
-    pub(super) noise_floor: usize,
+    /// Absent where all scores have errors anyway.
+    pub(super) stderr: Option<usize>,
+    pub(super) noise_floor: Option<usize>,
 }
 
 /// Names of these columns.
@@ -75,8 +97,11 @@ const EXPLAINED: [&str; 7] = [
     "noise_floor",
 ];
 
+/// What the scores of the parts are called where the parts are models.
+const OF_MODELS: &str = "model_scores";
+
 impl ExplainedColumns {
-    fn all(&self) -> [usize; 7] {
+    fn all(&self) -> [Option<usize>; 7] {
         let Self {
             checkpoint_scores,
             target_dataset,
@@ -86,12 +111,14 @@ impl ExplainedColumns {
             stderr,
             noise_floor,
         } = *self;
-        [checkpoint_scores, target_dataset, target_id, target_row, target_score, stderr, noise_floor]
+        let [scores, dataset, id, row, score] =
+            [checkpoint_scores, target_dataset, target_id, target_row, target_score].map(Some);
+        [scores, dataset, id, row, score, stderr, noise_floor]
     }
 
     /// Whether a column is one of them.
     pub(super) fn has(&self, column: usize) -> bool {
-        self.all().contains(&column)
+        self.all().contains(&Some(column))
     }
 }
 
@@ -134,22 +161,37 @@ impl InfluenceColumns {
         let score = b.add(score_name, DataType::Float32, false, absent());
         let decided = !besides.neighbours && !besides.own;
         let subtask = decided.then(|| b.add("subtask", DataType::Utf8, true, absent()));
+        let of_losses = plan.plan().models().is_some();
+        let errors = of_losses.then(|| {
+            let float = DataType::Float64;
+            let [se, z, models, floor] = ERRORS;
+            ErrorColumns {
+                se: b.add(se, float.clone(), true, absent()),
+                z: b.add(z, float.clone(), true, absent()),
+                models: b.add(models, DataType::UInt32, false, absent()),
+                noise_floor: b.add(floor, float, true, absent()),
+            }
+        });
         let in_target = besides.in_target.then(|| b.add("in_target", DataType::Boolean, false, absent()));
         let explained = besides.explanation.then(|| {
             let list = DataType::List(Arc::new(Field::new("item", DataType::Float32, true)));
             let text = || DataType::Utf8;
             let [scores, dataset, id, row, score, stderr, floor] = EXPLAINED;
+            let scores = if of_losses { OF_MODELS } else { scores };
+            let error =
+                |b: &mut Builder, name| (!of_losses).then(|| b.add(name, DataType::Float32, true, absent()));
             ExplainedColumns {
                 checkpoint_scores: b.add(scores, list, false, absent()),
                 target_dataset: b.add(dataset, text(), false, absent()),
                 target_id: b.add(id, text(), true, absent()),
                 target_row: b.add(row, DataType::UInt64, false, absent()),
                 target_score: b.add(score, DataType::Float32, false, absent()),
-                stderr: b.add(stderr, DataType::Float32, true, absent()),
-                noise_floor: b.add(floor, DataType::Float32, true, absent()),
+                stderr: error(&mut b, stderr),
+                noise_floor: error(&mut b, floor),
             }
         });
-        let explained_names = EXPLAINED.into_iter().filter(|_| besides.explanation);
+        let explained_names = EXPLAINED.into_iter().chain([OF_MODELS]).filter(|_| besides.explanation);
+        let error_names = ERRORS.into_iter().filter(|_| of_losses);
         let own = ["pool", "row", "id", score_name, "tokens", "scored_tokens", "truncated", "record"];
         let subtask_name = subtask.map(|_| "subtask");
         let rank_names = ["target", "rank"].into_iter().filter(|_| besides.each);
@@ -161,7 +203,8 @@ impl InfluenceColumns {
             .chain(rank_names)
             .chain(token_names)
             .chain(mark_name)
-            .chain(explained_names);
+            .chain(explained_names)
+            .chain(error_names);
         let mut taken: Vec<String> = own.map(String::from).collect();
         for (name, ty) in metadata(&tables) {
             let shown = free_name(&name, &mut taken);
@@ -184,7 +227,7 @@ impl InfluenceColumns {
         }
         let parts = tables.into_iter().zip(b.sources).map(|(samples, sources)| Part { samples, sources });
         let samples = SampleUnion { schema: Arc::new(Schema::new(b.fields)), parts: parts.collect() };
-        Self { samples, pool, row, pos, token, id, score, subtask, in_target, record, explained }
+        Self { samples, pool, row, pos, token, id, score, subtask, in_target, record, explained, errors }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
@@ -201,6 +244,7 @@ impl InfluenceColumns {
             || Some(column) == self.token
             || Some(column) == self.in_target
             || self.explained.is_some_and(|explained| explained.has(column))
+            || self.errors.is_some_and(|errors| errors.has(column))
     }
 
     /// Whether the pools' names ascend, so that the order of pools is the order of the column `pool`.

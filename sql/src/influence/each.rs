@@ -12,8 +12,8 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use gstore_query::influence::{
-    Diversity, EXACT, Each, EachRanking, EachRequest, Options, Order, Prepared, Rankings, ScanSummary,
-    TargetNames, TargetRow, TargetSamples, small_bytes,
+    Diversity, EXACT, Each, EachRanking, EachRequest, NO_SUBTASK, Options, Order, Prepared, Rankings,
+    ScanSummary, Scored, TargetNames, TargetRow, TargetSamples, small_bytes,
 };
 
 use super::columns::{Besides, InfluenceColumns};
@@ -157,8 +157,13 @@ impl EachRows {
         let inner: Vec<usize> = want.columns.iter().filter(|c| **c >= OWN).map(|c| c - OWN).collect();
         let most = if inner.contains(&self.columns.record) { 1024 } else { 32 * 1024 };
         for (ranking, name) in rankings.iter().zip(names) {
+            let own = self.of_one(&question, whole, ranking, want)?;
+            let (question, rows) = match &own {
+                Some((own, rows)) => (own, rows),
+                None => (&question, &ranking.rows),
+            };
             let mut rank = 0u64;
-            for part in ranking.rows.chunks(most) {
+            for part in rows.chunks(most) {
                 let demand = question.columns_of(part, &inner, most, &want.cancelled, |scored, batch| {
                     let first = rank + 1;
                     rank += scored.len() as u64;
@@ -170,6 +175,40 @@ impl EachRows {
             }
         }
         Ok(Demand::More)
+    }
+
+    /// The question about what one ranking is for, where its rows have columns that depend on it: errors of
+    /// covariances. Its subtasks have numbers of their own.
+    fn of_one(
+        &self,
+        pass: &Question,
+        whole: &TargetSamples,
+        ranking: &EachRanking,
+        want: &Want,
+    ) -> Result<Option<(Question, Vec<Scored>)>, SqlError> {
+        let errors = self.columns.errors;
+        if !want.columns.iter().any(|c| *c >= OWN && errors.is_some_and(|errors| errors.has(c - OWN))) {
+            return Ok(None);
+        }
+        let is_own = |row: &&TargetRow| match (self.options.each, ranking.sample) {
+            (_, Some(sample)) => (row.target, row.row) == (sample.target, sample.row),
+            (Each::Target, None) => {
+                let target = pass.plan.targets().get(row.target as usize);
+                target.is_some_and(|target| target.dataset.name == ranking.name)
+            }
+            (_, None) => whole.subtasks.get(row.subtask as usize) == Some(&ranking.name),
+        };
+        let rows: Vec<TargetRow> = whole.rows.iter().filter(is_own).copied().collect();
+        let plan = pass.plan.of_samples(&rows, &want.cancelled).map_err(SqlError::query)?;
+        let (before, now) = (pass.plan.subtasks(), plan.subtasks());
+        let (before, now) = (before.map_err(SqlError::query)?, now.map_err(SqlError::query)?);
+        let number = |old: u32| {
+            let name = before.get(old as usize);
+            name.and_then(|name| now.iter().position(|other| other == name)).map_or(NO_SUBTASK, |s| s as u32)
+        };
+        let rows = ranking.rows.iter().map(|s| Scored { subtask: number(s.subtask), ..*s }).collect();
+        let columns = Arc::clone(&self.columns);
+        Ok(Some((Question { plan, columns, relation: Relation::All }, rows)))
     }
 
     /// The columns asked for, of rows of one ranking.
@@ -295,6 +334,18 @@ impl Rows for EachRows {
         let EachOptions { each, order, k } = self.options;
         let checkpoints: Vec<&str> = self.plan.checkpoints().iter().map(|c| c.name.as_str()).collect();
         let (pools, targets) = (spec.pools.join(", "), spec.target_names().join(", "));
+        if let (Some(covariance), Some(models)) = (&spec.covariance, self.plan.plan().models()) {
+            let text = format!(
+                "each={each}, order={order}, k={k}, pool=[{pools}], target=[{targets}], ensemble={}, models={}, score={}, center={}, within={}, across={}",
+                models.ensemble,
+                models.members.len(),
+                covariance.how.score,
+                covariance.how.center,
+                spec.within,
+                spec.across
+            );
+            return ("DaunceEachExec", text);
+        }
         let text = format!(
             "each={each}, order={order}, k={k}, pool=[{pools}], target=[{targets}], mode={}, checkpoints=[{}], sim={}, fold={}, within={}, across={}",
             spec.mode,

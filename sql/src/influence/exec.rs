@@ -158,6 +158,24 @@ impl DisplayAs for InfluenceExec {
             return self.fmt_cut(f);
         }
         let excluded = if spec.exclude_target { ", exclude_target=true" } else { "" };
+        if let (Some(covariance), Some(models)) = (&spec.covariance, self.question.plan.plan().models()) {
+            write!(
+                f,
+                "DaunceExec: pool=[{}], target=[{}], ensemble={}, models={}, score={}, center={}, ddof={}, missing={}, within={}, across={}{excluded}, columns=[{}]",
+                spec.pools.join(", "),
+                targets.join(", "),
+                models.ensemble,
+                models.members.len(),
+                covariance.how.score,
+                covariance.how.center,
+                covariance.how.ddof,
+                covariance.missing,
+                spec.within,
+                spec.across,
+                names.join(", ")
+            )?;
+            return self.fmt_cut(f);
+        }
         let per_token = if spec.per_token { ", per_token=true" } else { "" };
         write!(
             f,
@@ -209,6 +227,7 @@ impl ExecutionPlan for InfluenceExec {
     fn name(&self) -> &str {
         match self.question.relation {
             Relation::Nearest { .. } => "NearestExec",
+            _ if self.question.plan.plan().models().is_some() => "DaunceExec",
             _ => "InfluenceExec",
         }
     }

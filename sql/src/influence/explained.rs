@@ -1,54 +1,110 @@
-//! The columns that explain scores: computed for the rows that are shown, and only if one of them is.
+//! The columns that explain scores or say their errors: computed for the rows that are shown, and only if one of
+//! them is.
 
 use std::sync::Arc;
 
 use arrow_array::builder::{Float32Builder, ListBuilder};
-use arrow_array::{ArrayRef, Float32Array, StringArray, UInt64Array};
+use arrow_array::{ArrayRef, Float32Array, Float64Array, StringArray, UInt32Array, UInt64Array};
 use gstore_core::Cancel;
-use gstore_query::influence::{RowExplanation, Scored, TargetNames};
+use gstore_query::influence::{RowEstimate, RowExplanation, Scored, TargetNames, TargetRow};
 
-use super::columns::ExplainedColumns;
+use super::columns::{ErrorColumns, ExplainedColumns};
 use super::table::Question;
 use crate::error::SqlError;
 
 /// Explanations of some rows, with the ids of the target samples that they name.
 pub(super) struct Explanations<'a> {
     question: &'a Question,
-    rows: Vec<RowExplanation>,
+    rows: Behind,
+}
+
+/// What stands behind scores.
+enum Behind {
+    /// Of products of vectors.
+    Vectors(Vec<RowExplanation>),
+    /// Of covariances of losses.
+    Losses(Vec<RowEstimate>),
 }
 
 impl<'a> Explanations<'a> {
-    pub(super) fn of(question: &'a Question, part: &[Scored], cancel: &Cancel) -> Result<Self, SqlError> {
-        let rows = question.plan.explain_rows(part, cancel).map_err(SqlError::query)?;
+    /// `whole`: also what takes more than the errors of covariances.
+    pub(super) fn of(
+        question: &'a Question,
+        part: &[Scored],
+        whole: bool,
+        cancel: &Cancel,
+    ) -> Result<Self, SqlError> {
+        let plan = &question.plan;
+        let rows = match plan.plan().models() {
+            None => Behind::Vectors(plan.explain_rows(part, cancel).map_err(SqlError::query)?),
+            Some(_) => Behind::Losses(plan.estimates(part, whole, cancel).map_err(SqlError::query)?),
+        };
         Ok(Self { question, rows })
     }
 
-    /// A column by its index in the table.
+    /// For each row its parts, the target sample that is most like it, and how much.
+    fn parts(&self) -> Vec<(Vec<Option<f32>>, TargetRow, f32)> {
+        match &self.rows {
+            Behind::Vectors(rows) => rows
+                .iter()
+                .map(|row| (row.checkpoint_scores.clone(), row.nearest, row.nearest_score))
+                .collect(),
+            Behind::Losses(rows) => {
+                let small = |x: &Option<f64>| x.map(|x| x as f32);
+                let behind = rows.iter().filter_map(|row| row.behind.as_ref());
+                let parts = behind.map(|row| {
+                    (row.of_models.iter().map(small).collect(), row.nearest, row.nearest_score as f32)
+                });
+                parts.collect()
+            }
+        }
+    }
+
+    /// A column of an explanation by its index in the table.
     pub(super) fn column(&self, at: &ExplainedColumns, column: usize) -> Result<ArrayRef, SqlError> {
-        let floats = |of: fn(&RowExplanation) -> Option<f32>| -> ArrayRef {
-            Arc::new(self.rows.iter().map(of).collect::<Float32Array>())
-        };
+        let nearest = || self.parts().into_iter().map(|(_, nearest, _)| nearest).collect::<Vec<_>>();
         Ok(if column == at.checkpoint_scores {
             let mut lists = ListBuilder::new(Float32Builder::new());
-            for row in &self.rows {
-                row.checkpoint_scores.iter().for_each(|part| lists.values().append_option(*part));
+            for (parts, _, _) in self.parts() {
+                parts.into_iter().for_each(|part| lists.values().append_option(part));
                 lists.append(true);
             }
             Arc::new(lists.finish())
         } else if column == at.target_dataset {
             let names = TargetNames::new(&self.question.plan).map_err(SqlError::query)?;
-            Arc::new(self.rows.iter().map(|row| Some(names.dataset(row))).collect::<StringArray>())
+            Arc::new(nearest().iter().map(|row| Some(names.dataset_of(row))).collect::<StringArray>())
         } else if column == at.target_id {
             let names = TargetNames::new(&self.question.plan).map_err(SqlError::query)?;
-            Arc::new(StringArray::from(names.ids(&self.rows).map_err(SqlError::query)?))
+            Arc::new(StringArray::from(names.ids_of(&nearest()).map_err(SqlError::query)?))
         } else if column == at.target_row {
-            Arc::new(UInt64Array::from_iter_values(self.rows.iter().map(|row| row.nearest.row)))
+            Arc::new(UInt64Array::from_iter_values(nearest().iter().map(|row| row.row)))
         } else if column == at.target_score {
-            floats(|row| Some(row.nearest_score))
-        } else if column == at.stderr {
-            floats(|row| row.stderr)
+            Arc::new(Float32Array::from_iter_values(self.parts().iter().map(|(_, _, score)| *score)))
         } else {
-            floats(|row| row.noise_floor)
+            let Behind::Vectors(rows) = &self.rows else {
+                return Err(SqlError::internal("errors of vectors"));
+            };
+            let is_error = Some(column) == at.stderr;
+            let value = |row: &RowExplanation| if is_error { row.stderr } else { row.noise_floor };
+            Arc::new(rows.iter().map(value).collect::<Float32Array>())
+        })
+    }
+
+    /// A column of errors by its index in the table.
+    pub(super) fn error(&self, at: &ErrorColumns, column: usize) -> Result<ArrayRef, SqlError> {
+        let Behind::Losses(rows) = &self.rows else {
+            return Err(SqlError::internal("errors of covariances"));
+        };
+        let estimates = rows.iter().map(|row| row.estimate);
+        Ok(if column == at.se {
+            Arc::new(estimates.map(|estimate| estimate.se).collect::<Float64Array>())
+        } else if column == at.z {
+            Arc::new(estimates.map(|estimate| estimate.z()).collect::<Float64Array>())
+        } else if column == at.models {
+            let models = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            Arc::new(UInt32Array::from_iter_values(estimates.map(|estimate| models(estimate.models))))
+        } else {
+            Arc::new(estimates.map(|estimate| estimate.noise_floor).collect::<Float64Array>())
         })
     }
 }

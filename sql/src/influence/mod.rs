@@ -1,5 +1,6 @@
 //! `influence(pool, target, ...)` and its relatives as relations.
 //!
+//! `daunce(pool, target, ...)` is the same question with covariances of losses for products of vectors.
 //! `self_influence(pool, ...)` and `excluded(pool, target, ...)` have the same scoring form;
 //! `nearest(pool, ...)` is the same for one vector, with the help of graphs.
 //!
@@ -40,6 +41,10 @@ use super::virtuals::Asked;
 #[derive(Debug)]
 pub(crate) struct InfluenceFunction(pub(crate) Source);
 
+/// The table function `daunce`.
+#[derive(Debug)]
+pub(crate) struct DaunceFunction(pub(crate) Source);
+
 /// The table function `excluded`.
 #[derive(Debug)]
 pub(crate) struct ExcludedFunction(pub(crate) Source);
@@ -61,43 +66,55 @@ impl std::fmt::Debug for Source {
 impl TableFunctionImpl for InfluenceFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
         let options = options(&Arguments::read("influence", args.exprs())?, Function::Influence)?;
-        let spec = InfluenceSpec::from_options(&options).map_err(SqlError::option)?;
-        let k = options.count("k").map_err(SqlError::option)?;
-        let rules = Diversity::from_options(&options).map_err(SqlError::option)?;
-        if rules != Diversity::default() && k.is_none() {
-            return Err(SqlError::invalid(
-                "quota, distinct and round_robin choose the rows of an answer of a given length; say how long with k => n".to_owned(),
-            )
-            .into());
-        }
-        if rules != Diversity::default() && spec.mode != Mode::Exact {
-            let why = "quota, distinct and round_robin are applied to all scores; leave the mode sketch out";
-            return Err(SqlError::invalid(why.to_owned()).about("mode").into());
-        }
-        let flag = |name| options.flag(name).map_err(SqlError::option);
-        let besides = Besides {
-            in_target: flag("in_target")?.unwrap_or(!spec.given.is_empty()),
-            explanation: flag("explain")?.unwrap_or(false),
-            asked: asked(&args),
-            ..Besides::default()
-        };
-        let each = EachOptions::read(&options, k, &rules, besides)?;
-        let order = options.word("order").map_err(SqlError::option)?;
-        let plan = resolve(&self.0, &spec)?;
-        plan.check_rules(&rules).map_err(|error| {
-            let named = if options.has("quota_by") { "quota_by" } else { "quota" };
-            SqlError::query(error).about(named)
-        })?;
-        let columns = InfluenceColumns::new(&plan, Besides { each: each.is_some(), ..besides });
-        let relation = match k {
-            Some(k) => Relation::Best { k, rules, order: order.unwrap_or(Order::Best) },
-            None => Relation::All,
-        };
-        Ok(match each {
-            Some(options) => Arc::new(RowsTable(Arc::new(EachRows::new(plan, columns, options)))),
-            None => Arc::new(InfluenceTable::new(plan, columns, relation)),
-        })
+        ranked(&self.0, options, asked(&args))
     }
+}
+
+impl TableFunctionImpl for DaunceFunction {
+    fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
+        let read = Arguments::read("daunce", args.exprs())?;
+        ranked(&self.0, read.options(Function::Daunce, ["pool", "target"])?, asked(&args))
+    }
+}
+
+/// Scores of a pool for a target, by whichever method the options ask for.
+fn ranked(source: &Source, options: Options, asked: Asked) -> DfResult<Arc<dyn TableProvider>> {
+    let spec = InfluenceSpec::from_options(&options).map_err(SqlError::option)?;
+    let k = options.count("k").map_err(SqlError::option)?;
+    let rules = Diversity::from_options(&options).map_err(SqlError::option)?;
+    if rules != Diversity::default() && k.is_none() {
+        return Err(SqlError::invalid(
+            "quota, distinct and round_robin choose the rows of an answer of a given length; say how long with k => n".to_owned(),
+        )
+        .into());
+    }
+    if rules != Diversity::default() && spec.mode != Mode::Exact {
+        let why = "quota, distinct and round_robin are applied to all scores; leave the mode sketch out";
+        return Err(SqlError::invalid(why.to_owned()).about("mode").into());
+    }
+    let flag = |name| options.flag(name).map_err(SqlError::option);
+    let besides = Besides {
+        in_target: flag("in_target")?.unwrap_or(!spec.given.is_empty()),
+        explanation: flag("explain")?.unwrap_or(false),
+        asked,
+        ..Besides::default()
+    };
+    let each = EachOptions::read(&options, k, &rules, besides)?;
+    let order = options.word("order").map_err(SqlError::option)?;
+    let plan = resolve(source, &spec)?;
+    plan.check_rules(&rules).map_err(|error| {
+        let named = if options.has("quota_by") { "quota_by" } else { "quota" };
+        SqlError::query(error).about(named)
+    })?;
+    let columns = InfluenceColumns::new(&plan, Besides { each: each.is_some(), ..besides });
+    let relation = match k {
+        Some(k) => Relation::Best { k, rules, order: order.unwrap_or(Order::Best) },
+        None => Relation::All,
+    };
+    Ok(match each {
+        Some(options) => Arc::new(RowsTable(Arc::new(EachRows::new(plan, columns, options)))),
+        None => Arc::new(InfluenceTable::new(plan, columns, relation)),
+    })
 }
 
 impl TableFunctionImpl for ExcludedFunction {
@@ -134,6 +151,9 @@ fn blamed(spec: &InfluenceSpec, error: QueryError) -> SqlError {
             "dataset" if spec.pools.contains(name) => Some("pool"),
             "dataset" | "subtask" => Some("target"),
             "checkpoint" => Some("checkpoints"),
+            "ensemble" => Some("ensemble"),
+            "signal" => Some("signal"),
+            "group" => Some("groups"),
             "run" => Some("run"),
             "feature" => Some("features"),
             _ => None,

@@ -94,9 +94,11 @@ impl Question {
     ) -> Result<RecordBatch, SqlError> {
         let columns = &self.columns;
         let schema = Arc::new(columns.schema().project(wanted).map_err(arrow)?);
-        let explanation = match columns.explained.filter(|e| wanted.iter().any(|c| e.has(*c))) {
-            Some(at) => Some((at, Explanations::of(self, part, cancel)?)),
-            None => None,
+        let explained = columns.explained.filter(|e| wanted.iter().any(|c| e.has(*c)));
+        let errors = columns.errors.filter(|e| wanted.iter().any(|c| e.has(*c)));
+        let behind = match explained.is_some() || errors.is_some() {
+            true => Some(Explanations::of(self, part, explained.is_some(), cancel)?),
+            false => None,
         };
         let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
         for column in wanted {
@@ -116,8 +118,10 @@ impl Question {
                 Arc::new(StringArray::from_iter(part.iter().map(name)))
             } else if Some(*column) == columns.in_target {
                 Arc::new(BooleanArray::from(self.marks(part, cancel)?))
-            } else if let Some((at, explanation)) = explanation.as_ref().filter(|(at, _)| at.has(*column)) {
-                explanation.column(at, *column)?
+            } else if let (Some(at), Some(behind)) = (explained.filter(|at| at.has(*column)), &behind) {
+                behind.column(&at, *column)?
+            } else if let (Some(at), Some(behind)) = (errors.filter(|at| at.has(*column)), &behind) {
+                behind.error(&at, *column)?
             } else {
                 let i = from_samples.iter().position(|c| c == column);
                 let array = i.and_then(|i| samples.columns().get(i));

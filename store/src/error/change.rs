@@ -118,6 +118,40 @@ pub enum CommitError {
         /// Its name in the store.
         stored: String,
     },
+    /// A name of an ensemble or an id of a member that is none.
+    #[error(
+        "{name:?} is no name of an ensemble or a member: that is a text of 1 to {longest} bytes without control characters"
+    )]
+    EnsembleName {
+        /// The text.
+        name: String,
+        /// The most bytes.
+        longest: usize,
+    },
+    /// The ensemble has another base.
+    #[error(
+        "ensemble {ensemble:?} has models of {stored}, these are of {given}\n  give the ensemble another name"
+    )]
+    EnsembleBase {
+        /// The ensemble.
+        ensemble: String,
+        /// Id of the base in the store.
+        stored: String,
+        /// The id given.
+        given: String,
+    },
+    /// The ensemble has another model under this id.
+    #[error(
+        "ensemble {ensemble:?} has a member {member:?} already, with another {what}\n  give this one another id, or the ensemble another name"
+    )]
+    MemberConflict {
+        /// The ensemble.
+        ensemble: String,
+        /// Id of the member.
+        member: String,
+        /// What differs.
+        what: &'static str,
+    },
     /// A feature cannot be changed as asked.
     #[error("feature {feature} cannot be extended: {detail}")]
     Mismatch {

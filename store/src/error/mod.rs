@@ -11,6 +11,7 @@ mod data;
 mod index;
 mod keep;
 mod life;
+mod loss;
 mod shard;
 
 pub use catalog::{CreateError, LookupError, OpenError, VerifyError};
@@ -20,6 +21,8 @@ pub use data::{ReadError, StoreError, WriteError};
 pub use index::IndexError;
 pub use keep::{BackupError, Collected, GcError, TagError, ViewError};
 pub use life::{ChangeError, Changed, CompactError};
+
+pub use loss::LossError;
 
 pub(crate) use life::RewriteError;
 pub use shard::{AttachError, ReceiptError, ShardError};
@@ -92,6 +95,7 @@ damage! {
     ReadError(Storage) {}
     WriteError(Storage) {}
     IndexError(Storage) {}
+    LossError(Read) {}
     StoreError(Open, Read, Write, Storage) {}
     CreateError(Store) {}
     VerifyError(Store, Commit) {}

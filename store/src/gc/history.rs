@@ -46,5 +46,5 @@ pub(super) fn kept(env: &Env, current: &Snapshot, options: &GcOptions, now: u64)
 }
 
 fn same_content(a: &Root, b: &Root) -> bool {
-    a.datasets == b.datasets && a.runs == b.runs && a.features == b.features
+    a.parts().eq(b.parts())
 }

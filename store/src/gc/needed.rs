@@ -3,7 +3,7 @@
 use crate::error::StorageError;
 use crate::layout::Env;
 use crate::layout::names::{DataKey, FileKind, data_key};
-use crate::manifest::{DatasetPart, FeaturePart, Link, Part, Root, RunPart};
+use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, Link, Part, Root, RunPart};
 
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
@@ -95,6 +95,10 @@ impl Needed {
         }
         for link in &root.runs {
             let Some(part) = self.part::<RunPart>(env, &link.link, None, missing)? else { continue };
+            self.mention(&part.extra);
+        }
+        for link in &root.ensembles {
+            let Some(part) = self.part::<EnsemblePart>(env, &link.link, None, missing)? else { continue };
             self.mention(&part.extra);
         }
         Ok(())

@@ -6,6 +6,7 @@ use super::run::Job;
 use super::work::FeatureWork;
 use crate::error::{JobError, OpenError, StorageError};
 use crate::lease;
+use crate::manifest::Stripe;
 use crate::segment::{BlockBuffer, FileId, Opened, SealedSegment, SegmentFile, check_description};
 use crate::store::{Snapshot, Store, WriterLock};
 use crate::table::TableFile;
@@ -60,6 +61,10 @@ pub(crate) fn check_plan(snapshot: &Snapshot, plan: &JobPlan) -> Result<(), JobE
         check_description(&f.desc, &f.attrs).map_err(description)?;
         if plan.features.iter().skip(i + 1).any(|o| o.desc == f.desc) {
             return Err(description("it occurs twice in the job".into()));
+        }
+        let ensembles = snapshot.ensembles().iter().map(|e| &**e);
+        if let Some((what, expected, found)) = Stripe::problem_among(&f.desc, ensembles) {
+            return Err(description(format!("{what} should be {expected}, and is {found}")));
         }
         snapshot.dataset(&f.desc.dataset)?;
         if let Some(part) = snapshot.feature_by_key(&f.desc.key()) {

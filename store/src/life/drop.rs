@@ -1,10 +1,10 @@
-//! Dropping features, datasets and runs from the catalog. Their files stay for older snapshots until `gc`.
+//! Dropping features, datasets, runs and ensembles from the catalog. Their files stay for older snapshots until `gc`.
 
 use super::{has_tmp, refuse_live_jobs};
 use crate::error::ChangeError;
 use crate::job::JobFile;
 use crate::ledger::Ledger;
-use crate::manifest::{DatasetPart, FeaturePart, RunPart};
+use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, RunPart};
 use crate::store::{Change, Snapshot, Store, WriterLock, change_of, publish};
 use crate::vfs::VfsLock;
 use gstore_core::{CheckpointId, many};
@@ -94,6 +94,30 @@ impl Store {
             .changes
             .push(format!("run {name} dropped, with {}", many(part.checkpoints.len() as u64, "checkpoint")));
         let report = DropReport { unnamed: unnamed(&base, part), ..DropReport::default() };
+        self.publish_drop(&lock, &base, change, report)
+    }
+
+    /// Takes an ensemble, as the caller found it in a snapshot, out of the catalog, with the members and losses
+    /// that it has by now. Refused while a live job writes losses of it. Folders of its members stay.
+    pub fn drop_ensemble(&self, ensemble: &EnsemblePart, command: &str) -> Result<DropReport, ChangeError> {
+        let lock = WriterLock::take(self)?;
+        let base = self.snapshot()?;
+        let part = base.same_ensemble(ensemble)?;
+        let (name, uuid) = (&part.name, Some(part.uuid));
+        let _starting = self
+            .quiet(&format!("ensemble {name}"), |job| job.features.iter().any(|f| f.desc.ensemble == uuid))?;
+        let features: Vec<_> = base.features().iter().filter(|f| f.desc.ensemble == uuid).collect();
+        let mut change = change_of(&base, command);
+        change.removed.ensembles.push(part.number);
+        change.removed.features.extend(features.iter().map(|f| f.number));
+        change
+            .changes
+            .push(format!("ensemble {name} dropped, with {}", many(part.members.len() as u64, "member")));
+        let report = DropReport {
+            features: features.iter().map(|f| f.display_name()).collect(),
+            bytes: features.iter().map(|f| f.bytes()).sum(),
+            ..DropReport::default()
+        };
         self.publish_drop(&lock, &base, change, report)
     }
 

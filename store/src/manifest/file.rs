@@ -23,8 +23,12 @@ pub(crate) const TOMBSTONES: &str = "tombstones";
 /// take the first for the row's.
 pub(crate) const TOKENS: &str = "tokens";
 
+/// Requirement of a root that has ensembles: a reader that does not know them would drop them, and take
+/// losses of some members for vectors of samples.
+pub(crate) const ENSEMBLES: &str = "ensembles";
+
 /// What a manifest or a segment may require of this version.
-const KNOWN: [&str; 3] = [TOMBSTONES, PAGES, TOKENS];
+const KNOWN: [&str; 4] = [TOMBSTONES, PAGES, TOKENS, ENSEMBLES];
 
 /// Sets or removes a requirement.
 pub(crate) fn require(requires: &mut Vec<String>, what: &str, needed: bool) {

@@ -4,27 +4,31 @@
 //! - a manifest file is never changed; its name ends in its digest, and every reference to
 //!   it holds that digest
 //! - long lists of a part have their older entries in pages; a part in memory has all of them
-//! - a root names its parent root and one part per dataset, run and feature; parts are shared between
+//! - a root names its parent root and one part per dataset, run, ensemble and feature; parts are shared between
 //!   snapshots while unchanged
 //! - `version` and `requires` are looked at before anything else: a higher version or an unknown requirement
 //!   is refused, fields that are not known are kept
 
 mod current;
 mod dataset;
+mod ensemble;
 mod entry;
 mod feature;
 mod file;
 mod page;
 mod root;
 mod run;
+mod stripe;
 mod written;
 
 pub use dataset::{
     ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, FileEntry, SourceNote, TombstoneEntry,
 };
+pub use ensemble::{EnsembleBase, EnsemblePart, Member, MemberSettings, MemberWeights, SubsetNote};
 pub use feature::{FeaturePart, FeatureState, SegmentEntry};
 pub use root::View;
 pub use run::{RunCheckpoint, RunPart, RunUpdate};
+pub use stripe::{OffsetOf, Stripe, StripePart};
 pub use written::{ClientWrite, WriteNote, check_key};
 
 pub(crate) use current::Current;

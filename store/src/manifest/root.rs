@@ -1,7 +1,9 @@
 //! A root: one snapshot, its parent and its parts.
 
 use super::Extra;
-use super::file::{Link, Part, VERSION};
+use super::file::{ENSEMBLES, Link, Part, VERSION, require};
+use super::page::PageWriter;
+use crate::error::StorageError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -40,6 +42,8 @@ pub(crate) struct Root {
     pub next_rows: BTreeMap<u32, u64>,
     pub datasets: Vec<PartLink>,
     pub runs: Vec<PartLink>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ensembles: Vec<PartLink>,
     pub features: Vec<PartLink>,
     #[serde(flatten)]
     pub extra: Extra,
@@ -77,12 +81,23 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
+/// The first number of a kind.
+fn first() -> u32 {
+    1
+}
+
+fn is_first(n: &u32) -> bool {
+    *n == first()
+}
+
 /// The next free numbers. They only grow, so a folder never gets a second meaning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counters {
     pub dataset: u32,
     pub encoding: u32,
     pub run: u32,
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub ensemble: u32,
     pub feature: u32,
 }
 
@@ -103,6 +118,11 @@ pub(crate) fn root_number(file: &str) -> Option<u64> {
 }
 
 impl Root {
+    /// The links to all parts.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &PartLink> {
+        self.datasets.iter().chain(&self.runs).chain(&self.ensembles).chain(&self.features)
+    }
+
     /// The root of a store with nothing in it.
     pub(crate) fn first(store: Uuid, created: u64) -> Self {
         Root {
@@ -117,10 +137,11 @@ impl Root {
             oldest: 0,
             tags: Vec::new(),
             views: Vec::new(),
-            next: Counters { dataset: 1, encoding: 1, run: 1, feature: 1 },
+            next: Counters { dataset: 1, encoding: 1, run: 1, ensemble: 1, feature: 1 },
             next_rows: BTreeMap::new(),
             datasets: Vec::new(),
             runs: Vec::new(),
+            ensembles: Vec::new(),
             features: Vec::new(),
             extra: Extra::new(),
         }
@@ -130,6 +151,11 @@ impl Root {
 impl Part for Root {
     fn stem(&self) -> String {
         format!("root-{}", self.snapshot)
+    }
+
+    fn fold(&mut self, _writer: &mut PageWriter<'_>) -> Result<(), StorageError> {
+        require(&mut self.requires, ENSEMBLES, !self.ensembles.is_empty());
+        Ok(())
     }
 
     fn problem(&self) -> Option<(String, String, String)> {
@@ -164,6 +190,7 @@ impl Part for Root {
         for (what, links, limit) in [
             ("dataset", &self.datasets, next.dataset),
             ("run", &self.runs, next.run),
+            ("ensemble", &self.ensembles, next.ensemble),
             ("feature", &self.features, next.feature),
         ] {
             for pair in links.windows(2) {

@@ -1,8 +1,8 @@
 //! Base snapshot of a repair.
 
 use super::parts::{
-    Inventory, Version, best_dataset, best_feature, best_run, extends_dataset, extends_feature, extends_run,
-    is_medium, list,
+    Inventory, Version, best_dataset, best_ensemble, best_feature, best_run, extends_dataset,
+    extends_ensemble, extends_feature, extends_run, is_medium, list,
 };
 use super::report::RepairReport;
 use crate::error::{OpenError, StorageError, VerifyError};
@@ -113,7 +113,7 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
         Some(n) => report.rebuilt(format!("the root of snapshot {n}"), from),
     }
     let (link, number) = (found.map(|v| v.link.clone()), found.map(|v| v.part.snapshot));
-    let none = Counters { dataset: 0, encoding: 0, run: 0, feature: 0 };
+    let none = Counters { dataset: 0, encoding: 0, run: 0, ensemble: 0, feature: 0 };
     let limits = if link.is_some() { root.next.clone() } else { none };
     take_newer(store, &inventory, link.is_some(), &mut root, report)?;
     // From here on it is a snapshot of its own, and the one that was found is the first of its history.
@@ -211,7 +211,7 @@ fn take_newer(
 ) -> Result<(), VerifyError> {
     let env = store.env();
     let known = |link: &Link| has_root && inventory.known.contains(&link.file);
-    let none = Counters { dataset: 0, encoding: 0, run: 0, feature: 0 };
+    let none = Counters { dataset: 0, encoding: 0, run: 0, ensemble: 0, feature: 0 };
     let limits = if has_root { root.next.clone() } else { none };
     let mut taken: Vec<(Kind, PartLink)> = Vec::new();
     for number in numbers(inventory.datasets.iter().map(|v| v.part.number)) {
@@ -248,10 +248,22 @@ fn take_newer(
         };
         taken.extend(found.map(|v| (Kind::Run, link_of(number, &v.part.name, &v.link))));
     }
+    for number in numbers(inventory.ensembles.iter().map(|v| v.part.number)) {
+        let all = || inventory.ensembles.iter().filter(|v| v.part.number == number && !known(&v.link));
+        let old = root.ensembles.iter().find(|l| l.number == number);
+        let found = match old.and_then(|l| inventory.ensembles.iter().find(|v| v.link == l.link)) {
+            Some(old) => {
+                best_ensemble(once(old).chain(all().filter(|v| extends_ensemble(&v.part, &old.part))))
+            }
+            None if old.is_some() || number >= limits.ensemble => best_ensemble(all()),
+            None => None,
+        };
+        taken.extend(found.map(|v| (Kind::Ensemble, link_of(number, &v.part.name, &v.link))));
+    }
     for (kind, link) in taken {
         let links = kind.links(root);
         let same_name = links.iter().any(|l| l.number != link.number && l.name == link.name);
-        if links.contains(&link) || (kind == Kind::Dataset && same_name) {
+        if links.contains(&link) || (matches!(kind, Kind::Dataset | Kind::Ensemble) && same_name) {
             continue;
         }
         if has_root {
@@ -279,6 +291,7 @@ fn link_of(number: u32, name: &str, link: &Link) -> PartLink {
 enum Kind {
     Dataset,
     Run,
+    Ensemble,
     Feature,
 }
 
@@ -287,6 +300,7 @@ impl Kind {
         match self {
             Kind::Dataset => "dataset",
             Kind::Run => "run",
+            Kind::Ensemble => "ensemble",
             Kind::Feature => "feature",
         }
     }
@@ -295,6 +309,7 @@ impl Kind {
         match self {
             Kind::Dataset => &mut root.datasets,
             Kind::Run => &mut root.runs,
+            Kind::Ensemble => &mut root.ensembles,
             Kind::Feature => &mut root.features,
         }
     }
@@ -314,6 +329,7 @@ fn raise_counters(env: &Env, inventory: &Inventory, root: &mut Root) -> Result<(
     next.dataset = next.dataset.max(folders("samples")?).max(mentioned("dataset"));
     next.feature = next.feature.max(folders("segments")?).max(mentioned("feature"));
     next.run = next.run.max(mentioned("run"));
+    next.ensemble = next.ensemble.max(mentioned("ensemble")).max(1);
     next.encoding = next.encoding.max(folders("encodings")?).max(encodings.max().unwrap_or(0));
     Ok(())
 }

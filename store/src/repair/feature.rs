@@ -70,7 +70,10 @@ pub(super) fn repair(work: &mut Work<'_>, part: &mut FeaturePart, live: &RowSet)
 }
 
 fn loss(part: &FeaturePart, rows: &RowSet, count: u64) -> Loss {
-    let remedy = format!("run {} with the original command: it computes just these rows", Remedy::Ingest);
+    let remedy = match part.desc.ensemble {
+        Some(_) => "run what made these losses again: just these rows are computed or taken in".to_owned(),
+        None => format!("run {} with the original command: it computes just these rows", Remedy::Ingest),
+    };
     let mut loss = Loss::new(LostKind::Feature, &format!("feature {}", part.display_name()), rows, &remedy);
     loss.rows.count = count;
     loss.dataset = Some(part.desc.dataset.clone());

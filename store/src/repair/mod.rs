@@ -32,7 +32,7 @@ use crate::error::VerifyError;
 use crate::layout::Env;
 use crate::layout::names::INDEXES;
 use crate::ledger::Ledger;
-use crate::manifest::{DatasetPart, FeaturePart, PartLink, RunPart};
+use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, PartLink, RunPart, Stripe};
 use crate::store::Store;
 use crate::verify::{
     Catalog, Found, Tally, VerifyProgress, check_files, check_ledger, dataset_files, feature_files,
@@ -167,6 +167,7 @@ fn repair(
     for d in &mut datasets {
         repair_dataset(&mut work, base, d)?;
     }
+    let ensembles = take_ensembles(&mut work, base, &catalog, &inventory);
     let mut features = repair_features(&mut work, base, &catalog, &datasets)?;
     let live = |name: &str| live_rows(&datasets, name);
     for (number, name) in lost_features {
@@ -180,7 +181,15 @@ fn repair(
                 format!("feature {} was left out: its dataset is not known any more", f.display_name());
             work.report.unrepaired.push(what);
         }
-        known
+        let problem = Stripe::problem_among(&f.desc, ensembles.iter().map(|(e, _)| e));
+        if problem.is_some() {
+            let what = format!(
+                "feature {} was left out: the members of its ensemble are not known any more",
+                f.display_name()
+            );
+            work.report.unrepaired.push(what);
+        }
+        known && problem.is_none()
     });
     for d in &mut datasets {
         let own = features.iter().filter(|(f, _)| f.desc.dataset == d.part.name);
@@ -200,7 +209,7 @@ fn repair(
             dataset::report_lost_counts(&mut work, &d.part, &features, &d.dead.live(&d.part));
         }
     }
-    finish(base, &catalog, work, datasets, runs, features)
+    finish(base, &catalog, work, Repaired { datasets, runs, ensembles, features })
 }
 
 /// The files that are left to interrupted jobs. A snapshot that was published has them in its parts; if one
@@ -283,6 +292,15 @@ fn new_folders(env: &Env, top: &str, limit: u32) -> Result<Vec<u32>, VerifyError
 }
 
 type Runs = Vec<(RunPart, Option<PartLink>)>;
+type Ensembles = Vec<(EnsemblePart, Option<PartLink>)>;
+
+/// What a repair found or made.
+struct Repaired {
+    datasets: Vec<DatasetWork>,
+    runs: Runs,
+    ensembles: Ensembles,
+    features: Features,
+}
 
 /// Numbers of features without a sound part, and their names where they are known.
 type LostFeatures = Vec<(u32, Option<String>)>;
@@ -324,6 +342,31 @@ fn take_others(
         lost.extend(numbers.into_iter().filter(|n| !known(n)).map(|n| (n, None)));
     }
     Ok((runs, lost))
+}
+
+/// The ensembles of the base. One whose manifest is lost comes back as an older version had it; members that
+/// came later are lost with their losses.
+fn take_ensembles(work: &mut Work<'_>, base: &Base, catalog: &Catalog, inventory: &Inventory) -> Ensembles {
+    let mut ensembles = Vec::new();
+    for link in &base.root.ensembles {
+        if let Some(part) = catalog.ensembles.iter().find(|e| e.number == link.number) {
+            ensembles.push((part.clone(), Some(link.clone())));
+            continue;
+        }
+        match parts::best_ensemble(inventory.ensembles.iter().filter(|v| v.part.number == link.number)) {
+            Some(v) => {
+                let what = format!("ensemble {}", link.name);
+                work.report.rebuilt(what, format!("manifests/{}", v.link.file));
+                ensembles.push((v.part.clone(), None));
+            }
+            None => {
+                let of = format!("ensemble {}", link.name);
+                let remedy = "make it again as it was made: its members are named again, and their losses";
+                work.report.lost.push(Loss::new(LostKind::Ensemble, &of, &RowSet::new(), remedy));
+            }
+        }
+    }
+    ensembles
 }
 
 fn repair_dataset(work: &mut Work<'_>, base: &Base, d: &mut DatasetWork) -> Result<(), VerifyError> {
@@ -393,10 +436,9 @@ fn finish(
     base: &Base,
     catalog: &Catalog,
     mut work: Work<'_>,
-    datasets: Vec<DatasetWork>,
-    runs: Runs,
-    features: Features,
+    repaired: Repaired,
 ) -> Result<RepairReport, VerifyError> {
+    let Repaired { datasets, runs, ensembles, features } = repaired;
     let used = datasets.iter().flat_map(|d| dataset_files(&d.part));
     let used = used.chain(features.iter().flat_map(|(f, _)| feature_files(f)));
     let mut left: Vec<String> =
@@ -412,6 +454,8 @@ fn finish(
     let changed = datasets.iter().any(|d| d.link.is_none())
         || runs.iter().any(|r| r.1.is_none())
         || runs.len() != base.root.runs.len()
+        || ensembles.iter().any(|e| e.1.is_none())
+        || ensembles.len() != base.root.ensembles.len()
         || features.iter().any(|f| f.1.is_none())
         || features.len() != base.root.features.len()
         || !base.certain
@@ -434,6 +478,7 @@ fn finish(
         let outcome = Outcome {
             datasets: datasets.into_iter().map(|d| (d.part, d.link)).collect(),
             runs,
+            ensembles,
             features,
             tags,
             oldest,

@@ -6,7 +6,7 @@
 use super::jobs;
 use crate::error::{StorageError, VerifyError};
 use crate::layout::Env;
-use crate::manifest::{DatasetPart, FeaturePart, Link, Part, Root, RunPart};
+use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, Link, Part, Root, RunPart};
 use crate::store::Store;
 use crate::verify::{dataset_files, feature_files};
 use std::collections::HashSet;
@@ -24,6 +24,7 @@ pub(super) struct Inventory {
     pub roots: Vec<Version<Root>>,
     pub datasets: Vec<Version<DatasetPart>>,
     pub runs: Vec<Version<RunPart>>,
+    pub ensembles: Vec<Version<EnsemblePart>>,
     pub features: Vec<Version<FeaturePart>>,
     /// Numbers of snapshots that file names mention, sound or not.
     pub highest: u64,
@@ -57,6 +58,7 @@ impl Inventory {
                         _ if page => {}
                         "dataset" => out.datasets.extend(sound(env, name)?),
                         "run" => out.runs.extend(sound(env, name)?),
+                        "ensemble" => out.ensembles.extend(sound(env, name)?),
                         "feature" => out.features.extend(sound(env, name)?),
                         _ => {}
                     }
@@ -64,8 +66,7 @@ impl Inventory {
             }
         }
         for root in out.roots.iter().map(|r| &r.part) {
-            let links = root.datasets.iter().chain(&root.runs).chain(&root.features);
-            out.known.extend(links.map(|l| l.link.file.clone()));
+            out.known.extend(root.parts().map(|l| l.link.file.clone()));
         }
         let files = jobs::publishing(env)?.into_iter().flat_map(|p| p.files);
         out.leave_claimed(files.collect());
@@ -180,6 +181,19 @@ pub(super) fn extends_feature(env: &Env, new: &FeaturePart, old: &FeaturePart) -
     let has: HashSet<String> = feature_files(new).into_iter().map(|f| f.0).collect();
     let rest: Vec<_> = feature_files(old).into_iter().filter(|(f, _)| !has.contains(f)).collect();
     new.key == old.key && missing(env, rest.clone()) == rest.len()
+}
+
+/// The same of an ensemble.
+pub(super) fn best_ensemble<'a>(
+    versions: impl Iterator<Item = &'a Version<EnsemblePart>>,
+) -> Option<&'a Version<EnsemblePart>> {
+    versions.max_by_key(|v| v.part.members.len())
+}
+
+/// Whether a version of an ensemble goes on from another one: members are only ever appended.
+pub(super) fn extends_ensemble(new: &EnsemblePart, old: &EnsemblePart) -> bool {
+    let ids = |part: &EnsemblePart| -> Vec<String> { part.members.iter().map(|m| m.id.clone()).collect() };
+    new.uuid == old.uuid && ids(new).starts_with(&ids(old))
 }
 
 /// Whether a version of a run has every checkpoint of another one.

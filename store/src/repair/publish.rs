@@ -8,7 +8,8 @@ use super::base::Base;
 use crate::error::{CommitError, StorageError, VerifyError};
 use crate::layout::{Env, now};
 use crate::manifest::{
-    Current, DatasetPart, FeaturePart, Part, PartLink, Root, RunPart, Tag, VERSION, write_replacing,
+    Current, DatasetPart, EnsemblePart, FeaturePart, Part, PartLink, Root, RunPart, Tag, VERSION,
+    write_replacing,
 };
 use crate::store::{commit, load_snapshot, write_part};
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub(super) struct Outcome {
     pub datasets: Vec<(DatasetPart, Option<PartLink>)>,
     pub runs: Vec<(RunPart, Option<PartLink>)>,
+    pub ensembles: Vec<(EnsemblePart, Option<PartLink>)>,
     pub features: Vec<(FeaturePart, Option<PartLink>)>,
     pub tags: Vec<Tag>,
     pub oldest: u64,
@@ -55,6 +57,7 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(
         next_rows,
         datasets: links(env, outcome.datasets, |p| (p.number, p.name.clone()))?,
         runs: links(env, outcome.runs, |p| (p.number, p.name.clone()))?,
+        ensembles: links(env, outcome.ensembles, |p| (p.number, p.name.clone()))?,
         features: links(env, outcome.features, |p| (p.number, p.display_name()))?,
         extra: base.root.extra.clone(),
     };
@@ -62,6 +65,7 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(
     for (limit, links) in [
         (&mut next.dataset, &root.datasets),
         (&mut next.run, &root.runs),
+        (&mut next.ensemble, &root.ensembles),
         (&mut next.feature, &root.features),
     ] {
         *limit = (*limit).max(links.last().map_or(1, |l| l.number + 1));

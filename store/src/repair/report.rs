@@ -37,6 +37,8 @@ pub enum LostKind {
     Encoding,
     /// A run.
     Run,
+    /// An ensemble.
+    Ensemble,
     /// A tag.
     Tag,
     /// Deletes: rows that are live again.

@@ -32,6 +32,8 @@ pub(crate) struct Shape {
     pub groups: Vec<Range<usize>>,
     pub dtype: DType,
     pub granularity: Granularity,
+    /// Whether a value may be missing, which is a NaN: those of ensembles.
+    pub gaps: bool,
 }
 
 /// A column as it lies in a block.
@@ -47,7 +49,8 @@ impl Shape {
     pub(crate) fn new(desc: &gstore_core::FeatureDesc, attrs: &gstore_core::FeatureAttrs) -> Shape {
         let groups =
             attrs.groups.iter().map(|g| g.start as usize..g.start as usize + g.len as usize).collect();
-        Shape { dim: desc.dim() as usize, groups, dtype: desc.dtype, granularity: desc.granularity }
+        let (dim, gaps) = (desc.dim() as usize, desc.ensemble.is_some());
+        Shape { dim, groups, dtype: desc.dtype, granularity: desc.granularity, gaps }
     }
 
     /// Whether a row may have several vectors, told apart by positions.

@@ -80,8 +80,17 @@ impl Pending {
         shape: &Shape,
         (scratch, hash): (&mut Scratch, &mut Xxh3),
     ) {
-        if !store_row(vector, &shape.groups, &mut self.values, &mut self.scale, &mut self.norm, scratch) {
+        let gaps = shape.gaps && vector.iter().any(|value| value.is_nan());
+        let filled: Vec<f32> = match gaps {
+            true => vector.iter().map(|value| if value.is_nan() { 0.0 } else { *value }).collect(),
+            false => Vec::new(),
+        };
+        let known = if gaps { &filled } else { vector };
+        if !store_row(known, &shape.groups, &mut self.values, &mut self.scale, &mut self.norm, scratch) {
             flags.insert(RowFlags::NON_FINITE);
+        } else if gaps {
+            self.values.mark_missing(vector);
+            flags.insert(RowFlags::MISSING);
         }
         let added = self.scale.len() - self.groups;
         let check = row_check(

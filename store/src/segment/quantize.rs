@@ -41,6 +41,18 @@ impl ValueVec {
         true
     }
 
+    /// Makes those of the last values NaN that are NaN in `vector`, always with the same bits. Only single
+    /// precision has missing values.
+    pub(crate) fn mark_missing(&mut self, vector: &[f32]) {
+        let ValueVec::F32(values) = self else { return };
+        let start = values.len().saturating_sub(vector.len());
+        for (value, given) in values.iter_mut().skip(start).zip(vector) {
+            if given.is_nan() {
+                *value = f32::NAN;
+            }
+        }
+    }
+
     /// The values as a block has them.
     pub(crate) fn view(&self) -> Values<'_> {
         match self {

@@ -8,7 +8,7 @@ use super::pending::Pending;
 use super::quantize::Scratch;
 use super::sink::Sink;
 use crate::error::{StorageError, WriteError};
-use crate::manifest::{Extra, SegmentEntry};
+use crate::manifest::{Extra, SegmentEntry, Stripe};
 use crate::vfs::Vfs;
 use arrow_ipc::MetadataVersion;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
@@ -172,7 +172,8 @@ impl SegmentWriter {
         block.vectors().filter(|v| wanted.contains(v.row)).try_for_each(|v| self.push_stored(&v))
     }
 
-    /// Adds the vector of a row. Rows ascend. A vector with a value that is not finite is stored as zeros and flagged.
+    /// Adds the vector of a row. Rows ascend. A vector with a value that is not finite is stored as zeros and
+    /// flagged; in a feature of an ensemble NaN is a missing value, which is kept, and the row is flagged.
     pub fn push(&mut self, row: u64, vector: &[f32], flags: RowFlags) -> Result<(), WriteError> {
         self.add((row, None), vector, flags)
     }
@@ -299,10 +300,7 @@ pub(crate) fn check_description(desc: &FeatureDesc, attrs: &FeatureAttrs) -> Res
     if desc.space.family == Family::Loss && desc.dtype != DType::F32 {
         return Err(format!("losses are stored as f32, not as {}", desc.dtype));
     }
-    if desc.ensemble.is_some() {
-        return Err("features of an ensemble cannot be written by this version".into());
-    }
-    Ok(())
+    Stripe::of(desc).map(drop)
 }
 
 fn into_io(e: ArrowError) -> std::io::Error {

@@ -24,7 +24,7 @@ pub use receipt::{Receipt, ReceiptEncoding, ReceiptFile, ReceiptRun};
 pub use split::split_rows;
 pub use start::{ShardJob, ShardPlan, ShardStart};
 
-use crate::error::{AttachError, ShardError};
+use crate::error::{AttachError, JobError, ShardError};
 use crate::job::JobPlan;
 use crate::store::Store;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,10 @@ impl Store {
     /// # Errors
     /// A folder that is in use, or holds anything but this shard.
     pub fn start_shard(&self, plan: JobPlan, shard: ShardPlan) -> Result<ShardStart, ShardError> {
+        if let Some(feature) = plan.features.iter().find(|f| f.desc.ensemble.is_some()) {
+            let detail = "losses of an ensemble are published column by column, and are in no shard".into();
+            return Err(JobError::Description { feature: feature.name(), detail }.into());
+        }
         start::start(self.clone(), plan, shard)
     }
 

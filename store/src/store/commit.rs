@@ -9,13 +9,14 @@
 //! 5. the store's folder is flushed; only then is anything acknowledged
 
 use super::Store;
-use super::load::{Numbered, assemble, check_references};
+use super::load::{AllParts, Numbered, assemble, check_references};
 use super::snapshot::Snapshot;
 use crate::error::{CommitError, StorageError};
 use crate::layout::names::LOCK;
 use crate::layout::{Env, now};
 use crate::manifest::{
-    Counters, Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION, View,
+    Counters, Current, DatasetPart, EnsemblePart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag,
+    VERSION, View,
 };
 use crate::vfs::VfsLock;
 use std::io::ErrorKind;
@@ -83,6 +84,7 @@ fn settle(store: &Store) -> Result<(), StorageError> {
 pub(crate) struct Change {
     pub datasets: Vec<DatasetPart>,
     pub runs: Vec<RunPart>,
+    pub ensembles: Vec<EnsemblePart>,
     pub features: Vec<FeaturePart>,
     /// Numbers of parts that are no longer there.
     pub removed: Removed,
@@ -101,6 +103,7 @@ pub(crate) struct Change {
 pub(crate) struct Removed {
     pub datasets: Vec<u32>,
     pub runs: Vec<u32>,
+    pub ensembles: Vec<u32>,
     pub features: Vec<u32>,
 }
 
@@ -120,6 +123,7 @@ pub(crate) fn change_of(base: &Snapshot, command: &str) -> Change {
     Change {
         datasets: Vec::new(),
         runs: Vec::new(),
+        ensembles: Vec::new(),
         features: Vec::new(),
         removed: Removed::default(),
         tags: None,
@@ -167,11 +171,13 @@ pub(crate) fn publish(
         next_rows: base.root().next_rows.clone(),
         datasets: base.root().datasets.clone(),
         runs: base.root().runs.clone(),
+        ensembles: base.root().ensembles.clone(),
         features: base.root().features.clone(),
         extra: base.root().extra.clone(),
     };
     root.datasets.retain(|l| !change.removed.datasets.contains(&l.number));
     root.runs.retain(|l| !change.removed.runs.contains(&l.number));
+    root.ensembles.retain(|l| !change.removed.ensembles.contains(&l.number));
     root.features.retain(|l| !change.removed.features.contains(&l.number));
     let mut written = Written::default();
     root.next_rows.retain(|number, _| !change.removed.datasets.contains(number));
@@ -184,16 +190,21 @@ pub(crate) fn publish(
         let (number, name) = (part.number, part.name.clone());
         put(&mut root.runs, number, name, written.runs.write(env, part)?);
     }
+    for part in change.ensembles {
+        let (number, name) = (part.number, part.name.clone());
+        put(&mut root.ensembles, number, name, written.ensembles.write(env, part)?);
+    }
     for part in change.features {
         let (number, name) = (part.number, part.display_name());
         put(&mut root.features, number, name, written.features.write(env, part)?);
     }
-    let parts = (
-        written.datasets.with(&root.datasets, base.datasets()),
-        written.runs.with(&root.runs, base.runs()),
-        written.features.with(&root.features, base.features()),
-    );
-    check_references("the new root", &parts.0, &parts.2).map_err(refused)?;
+    let parts = AllParts {
+        datasets: written.datasets.with(&root.datasets, base.datasets()),
+        runs: written.runs.with(&root.runs, base.runs()),
+        ensembles: written.ensembles.with(&root.ensembles, base.ensembles()),
+        features: written.features.with(&root.features, base.features()),
+    };
+    check_references("the new root", &parts).map_err(refused)?;
     let (link, root) = write_part(env, root)?;
     env.manifests().sync()?;
     let snapshot = assemble(env, link.clone(), root, parts, Some(base)).map_err(refused)?;
@@ -224,6 +235,7 @@ struct WrittenParts<T>(Vec<Arc<T>>);
 struct Written {
     datasets: WrittenParts<DatasetPart>,
     runs: WrittenParts<RunPart>,
+    ensembles: WrittenParts<EnsemblePart>,
     features: WrittenParts<FeaturePart>,
 }
 
@@ -292,12 +304,14 @@ fn put(links: &mut Vec<PartLink>, number: u32, name: String, link: Link) {
 impl Change {
     /// Whether it changes nothing.
     pub(crate) fn is_empty(&self) -> bool {
-        let Removed { datasets, runs, features } = &self.removed;
+        let Removed { datasets, runs, ensembles, features } = &self.removed;
         self.datasets.is_empty()
             && self.runs.is_empty()
+            && self.ensembles.is_empty()
             && self.features.is_empty()
             && datasets.is_empty()
             && runs.is_empty()
+            && ensembles.is_empty()
             && features.is_empty()
             && self.tags.is_none()
             && self.views.is_none()

@@ -4,8 +4,10 @@ use super::snapshot::{Parts, Snapshot};
 use crate::error::{Damage, OpenError, StorageError};
 use crate::layout::Env;
 use crate::lease::watched;
-use crate::manifest::{Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, root_number};
-use std::collections::HashMap;
+use crate::manifest::{
+    Current, DatasetPart, EnsemblePart, FeaturePart, Link, Part, PartLink, Root, RunPart, Stripe, root_number,
+};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// A part that knows its number.
@@ -25,6 +27,12 @@ impl Numbered for RunPart {
     }
 }
 
+impl Numbered for EnsemblePart {
+    fn number(&self) -> u32 {
+        self.number
+    }
+}
+
 impl Numbered for FeaturePart {
     fn number(&self) -> u32 {
         self.number
@@ -38,21 +46,29 @@ pub(crate) fn load(env: &Arc<Env>, link: &Link, previous: Option<&Snapshot>) -> 
     let datasets = parts(env, &root.datasets, previous.map(|s| (&*s.root().datasets, s.datasets())))?;
     let runs = parts(env, &root.runs, previous.map(|s| (&*s.root().runs, s.runs())))?;
     let features = parts(env, &root.features, previous.map(|s| (&*s.root().features, s.features())))?;
-    assemble(env, link.clone(), root, (datasets, runs, features), previous)
+    let ensembles = parts(env, &root.ensembles, previous.map(|s| (&*s.root().ensembles, s.ensembles())))?;
+    let all = AllParts { datasets, runs, ensembles, features };
+    assemble(env, link.clone(), root, all, previous)
 }
 
 /// The parts of a root, in its order.
-pub(super) type AllParts = (Vec<Arc<DatasetPart>>, Vec<Arc<RunPart>>, Vec<Arc<FeaturePart>>);
+pub(super) struct AllParts {
+    pub datasets: Vec<Arc<DatasetPart>>,
+    pub runs: Vec<Arc<RunPart>>,
+    pub ensembles: Vec<Arc<EnsemblePart>>,
+    pub features: Vec<Arc<FeaturePart>>,
+}
 
 /// A snapshot of a root and its parts, which must agree with each other.
 pub(super) fn assemble(
     env: &Arc<Env>,
     link: Link,
     root: Root,
-    (datasets, runs, features): AllParts,
+    all: AllParts,
     previous: Option<&Snapshot>,
 ) -> Result<Snapshot, OpenError> {
-    check_references(&format!("manifests/{}", link.file), &datasets, &features)?;
+    check_references(&format!("manifests/{}", link.file), &all)?;
+    let AllParts { datasets, runs, ensembles, features } = all;
     // A part that is not shared gets a cell of its own.
     let cell = |part: &Arc<DatasetPart>| previous.and_then(|s| s.live_cell(part)).unwrap_or_default();
     let live = datasets.iter().map(cell).collect();
@@ -62,7 +78,7 @@ pub(super) fn assemble(
         .filter(|s| s.number() > root.snapshot)
         .map_or_else(|| root.tags.clone(), |s| s.all_tags().to_vec());
     let env = watched(env, root.snapshot, &link);
-    Ok(Snapshot::new(env, link, root, Parts { datasets, runs, features, live, oldest, tags }))
+    Ok(Snapshot::new(env, link, root, Parts { datasets, runs, ensembles, features, live, oldest, tags }))
 }
 
 /// The parts of some links; those that the previous snapshot has already are shared.
@@ -90,12 +106,15 @@ fn parts<T: Numbered>(
     Ok(out)
 }
 
-/// Names are unique, and every feature belongs to a dataset that has its rows.
-pub(super) fn check_references(
-    file: &str,
-    datasets: &[Arc<DatasetPart>],
-    features: &[Arc<FeaturePart>],
-) -> Result<(), StorageError> {
+/// Names are unique; every feature belongs to a dataset that has its rows, and those of an ensemble to one
+/// that has their members.
+pub(super) fn check_references(file: &str, all: &AllParts) -> Result<(), StorageError> {
+    let AllParts { datasets, ensembles, features, .. } = all;
+    let mut names = HashSet::new();
+    if let Some(twice) = ensembles.iter().find(|e| !names.insert(e.name.as_str())) {
+        let found = format!("two named {:?}", twice.name);
+        return Err(Damage::new(file, "ensembles", "different names", found).into());
+    }
     let mut rows = HashMap::with_capacity(datasets.len());
     for d in datasets {
         if rows.insert(d.name.as_str(), d.next_row).is_some() {
@@ -104,6 +123,10 @@ pub(super) fn check_references(
         }
     }
     for f in features {
+        if let Some((what, expected, found)) = Stripe::problem_among(&f.desc, ensembles.iter().map(|e| &**e))
+        {
+            return Err(Damage::new(file, what, expected, found).into());
+        }
         let Some(next_row) = rows.get(f.desc.dataset.as_str()) else {
             let what = format!("dataset of feature {}", f.number);
             return Err(Damage::new(file, what, "one of the snapshot", &f.desc.dataset).into());

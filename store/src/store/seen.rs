@@ -8,7 +8,7 @@ use super::load::Numbered;
 use super::{Snapshot, TagInfo};
 use crate::error::Changed;
 use crate::lease::has;
-use crate::manifest::{DatasetPart, FeaturePart, RunPart};
+use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, RunPart};
 use std::sync::Arc;
 
 impl Snapshot {
@@ -47,6 +47,14 @@ impl Snapshot {
         same(self.runs(), seen).ok_or_else(|| Changed::Gone {
             what: format!("run {}", seen.name),
             replaced: self.run(&seen.name).is_ok(),
+        })
+    }
+
+    /// The ensemble that another snapshot had as `seen`, as it is here.
+    pub(crate) fn same_ensemble(&self, seen: &EnsemblePart) -> Result<&Arc<EnsemblePart>, Changed> {
+        same(self.ensembles(), seen).ok_or_else(|| Changed::Gone {
+            what: format!("ensemble {}", seen.name),
+            replaced: self.ensemble(&seen.name).is_ok(),
         })
     }
 

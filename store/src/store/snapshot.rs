@@ -8,7 +8,7 @@ use crate::encodings::EncodingReader;
 use crate::error::{Damage, LookupError, OpenError, ReadError, StorageError};
 use crate::index::{self, IndexNote};
 use crate::manifest::{
-    DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Root, RunPart, SegmentEntry, Tag, View,
+    DatasetPart, EncodingEntry, EnsemblePart, FeaturePart, FileEntry, Link, Root, RunPart, SegmentEntry, Tag, View,
     root_number,
 };
 use crate::samples::SampleReader;
@@ -105,6 +105,7 @@ type LiveCell = Arc<OnceLock<LiveRows>>;
 pub(crate) struct Parts {
     pub datasets: Vec<Arc<DatasetPart>>,
     pub runs: Vec<Arc<RunPart>>,
+    pub ensembles: Vec<Arc<EnsemblePart>>,
     pub features: Vec<Arc<FeaturePart>>,
     /// Live rows of the datasets, in their order.
     pub live: Vec<LiveCell>,
@@ -144,6 +145,8 @@ impl Snapshot {
         let mut keep = shown.iter();
         seen.parts.live.retain(|_| keep.next().copied().unwrap_or(false));
         seen.parts.features.retain(|f| sees(&f.desc.dataset));
+        let shown: HashSet<Option<Uuid>> = seen.parts.features.iter().map(|f| f.desc.ensemble).collect();
+        seen.parts.ensembles.retain(|e| shown.contains(&Some(e.uuid)));
         seen
     }
 
@@ -318,6 +321,20 @@ impl Snapshot {
     pub fn run(&self, name: &str) -> Result<&Arc<RunPart>, LookupError> {
         let names = || self.parts.runs.iter().map(|r| r.name.as_str());
         self.parts.runs.iter().find(|r| r.name == name).ok_or_else(|| unknown("run", name, names().collect()))
+    }
+
+    /// The ensembles, by number.
+    pub fn ensembles(&self) -> &[Arc<EnsemblePart>] {
+        &self.parts.ensembles
+    }
+
+    /// The ensemble of a name or uuid.
+    pub fn ensemble(&self, name: &str) -> Result<&Arc<EnsemblePart>, LookupError> {
+        let names = || self.parts.ensembles.iter().map(|e| e.name.as_str());
+        let uuid = name.parse::<Uuid>().ok();
+        let named = |e: &&Arc<EnsemblePart>| e.name == name || Some(e.uuid) == uuid;
+        let found = self.parts.ensembles.iter().find(named);
+        found.ok_or_else(|| unknown("ensemble", name, names().collect()))
     }
 
     /// The features, by number.

@@ -3,7 +3,9 @@
 use super::report::{AffectedRows, Tally};
 use crate::error::{Damage, OpenError, StorageError};
 use crate::layout::{deleted_ids_file, encoding_file, sample_file, segment_file, tombstone_file};
-use crate::manifest::{Current, DatasetPart, FeaturePart, Link, LostPage, Part, PartLink, Root, RunPart};
+use crate::manifest::{
+    Current, DatasetPart, EnsemblePart, FeaturePart, Link, LostPage, Part, PartLink, Root, RunPart,
+};
 use crate::store::{Store, load_snapshot};
 use gstore_core::RowSet;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -44,6 +46,8 @@ pub(crate) struct Catalog {
     pub current_features: usize,
     /// Runs of the current snapshot.
     pub runs: Vec<RunPart>,
+    /// Ensembles of the current snapshot.
+    pub ensembles: Vec<EnsemblePart>,
     /// Manifest files that were referred to.
     pub manifests: BTreeSet<String>,
     /// Whether some part could not be read: then it is not known what is unreferenced.
@@ -151,6 +155,7 @@ pub(crate) fn walk(
         features: Vec::new(),
         current_features: 0,
         runs: Vec::new(),
+        ensembles: Vec::new(),
         manifests: BTreeSet::new(),
         incomplete: false,
     };
@@ -222,8 +227,7 @@ impl Reader<'_, '_, '_> {
     fn root(&mut self, link: Option<&Link>, root: &Root, tag: Option<&str>) {
         let first = self.catalog.visited.is_empty();
         let mut readable = true;
-        let parts = root.datasets.iter().chain(&root.runs).chain(&root.features);
-        let files = link.into_iter().chain(parts.map(|l| &l.link)).map(|l| l.file.clone());
+        let files = link.into_iter().chain(root.parts().map(|l| &l.link)).map(|l| l.file.clone());
         let manifests: Vec<String> = files.collect();
         self.catalog.manifests.extend(manifests.iter().cloned());
         for link in &root.datasets {
@@ -236,6 +240,13 @@ impl Reader<'_, '_, '_> {
             readable &= self.part("run", link, |c, run: Found<RunPart>| {
                 if first {
                     c.runs.push(run.part);
+                }
+            });
+        }
+        for link in &root.ensembles {
+            readable &= self.part("ensemble", link, |c, ensemble: Found<EnsemblePart>| {
+                if first {
+                    c.ensembles.push(ensemble.part);
                 }
             });
         }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::checkpoints;
 use super::read::is_interim;
 use crate::error::TrainError;
@@ -32,6 +34,15 @@ pub(crate) fn make(
     }
     fs_err::rename(&unfinished, &finished)?;
     Ok(sync(output)?)
+}
+
+/// Writes a file of JSON that is there as a whole or not at all; what has its name already is replaced.
+pub(crate) fn make_json(folder: &Path, name: &str, value: &Value) -> Result<(), TrainError> {
+    fs_err::create_dir_all(folder)?;
+    let unfinished = folder.join(format!("{UNFINISHED}{name}"));
+    super::write::json(&unfinished, value)?;
+    fs_err::rename(&unfinished, folder.join(name))?;
+    Ok(sync(folder)?)
 }
 
 fn sync(folder: &Path) -> std::io::Result<()> {

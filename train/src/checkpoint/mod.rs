@@ -17,10 +17,10 @@ mod write;
 use std::path::{Path, PathBuf};
 
 pub(crate) use config::{copy_model_files, lora_dropout};
-pub(crate) use folder::{make, remove_all, remove_interim, remove_unfinished};
+pub(crate) use folder::{make, make_json, remove_all, remove_interim, remove_unfinished};
 pub(crate) use read::{Resumed, identity_of, resume};
 pub(crate) use state::TrainingState;
-pub(crate) use write::write;
+pub(crate) use write::{write, write_weights};
 
 use crate::error::TrainError;
 

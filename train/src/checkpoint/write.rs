@@ -31,7 +31,34 @@ fn fill<B: Backend + Clone>(
     trainer: &Trainer<B>,
     training: &TrainingState,
 ) -> Result<(), TrainError> {
+    fill_weights(folder, request, &trainer.parameters)?;
     let parameters = &trainer.parameters;
+    let (optimizer, trained) = (&trainer.optimizer, parameters.trained());
+    let (stored, step) = (state::stored(optimizer, trained), [optimizer.steps() as f32]);
+    let object = state::optimizer(optimizer, trained, &stored, &step, &training.schedule);
+    write_torch(&folder.join("optimizer.pt"), "optimizer", &object)?;
+    let scheduler = state::scheduler(&training.schedule, training.step);
+    write_torch(&folder.join("scheduler.pt"), "scheduler", &scheduler)?;
+    json(&folder.join("gstore_state.json"), &training.own_state())?;
+    json(&folder.join("trainer_state.json"), &training.trainer_state())
+}
+
+/// Writes the folder `name` of `output` with the weights and their configuration alone: what is computed
+/// with, and not gone on from.
+pub(crate) fn write_weights<B: Backend + Clone>(
+    output: &Path,
+    name: &str,
+    request: &TrainRequest,
+    parameters: &Parameters<B>,
+) -> Result<(), TrainError> {
+    folder::make(output, name, |folder| fill_weights(folder, request, parameters))
+}
+
+fn fill_weights<B: Backend + Clone>(
+    folder: &Path,
+    request: &TrainRequest,
+    parameters: &Parameters<B>,
+) -> Result<(), TrainError> {
     match &request.method {
         Method::Lora(choice) => {
             let config =
@@ -48,14 +75,7 @@ fn fill<B: Backend + Clone>(
             weights(&folder.join("model.safetensors"), parameters, "")?;
         }
     }
-    let (optimizer, trained) = (&trainer.optimizer, parameters.trained());
-    let (stored, step) = (state::stored(optimizer, trained), [optimizer.steps() as f32]);
-    let object = state::optimizer(optimizer, trained, &stored, &step, &training.schedule);
-    write_torch(&folder.join("optimizer.pt"), "optimizer", &object)?;
-    let scheduler = state::scheduler(&training.schedule, training.step);
-    write_torch(&folder.join("scheduler.pt"), "scheduler", &scheduler)?;
-    json(&folder.join("gstore_state.json"), &training.own_state())?;
-    json(&folder.join("trainer_state.json"), &training.trainer_state())
+    Ok(())
 }
 
 /// The values of the parameters under their names behind `prefix`.

@@ -1,5 +1,6 @@
 //! Pictures of what a store, and of what the logs of trainings hold.
 
+mod agreement;
 mod bins;
 mod overlap;
 mod ranked;
@@ -9,6 +10,7 @@ mod table;
 mod tokens;
 mod training;
 
+pub use agreement::agreement;
 pub use overlap::{OverlapRequest, overlap};
 pub(crate) use ranked::{Ranked, ranked};
 pub use scores::{ScoresRequest, scores};

@@ -107,8 +107,16 @@ fn mark(prepared: &Prepared, top: &str, work: &Work<'_>) -> Result<Option<(f64, 
 
 /// The median noise floor of some rows; none where nothing was projected.
 fn noise_floor(prepared: &Prepared, rows: &[Scored], work: &Work<'_>) -> Result<Option<f64>, AnswerError> {
-    let explained = prepared.explain_rows(rows, work.cancel)?;
-    let mut floors: Vec<f32> = explained.iter().filter_map(|row| row.noise_floor).collect();
+    let mut floors: Vec<f32> = match prepared.plan().models() {
+        Some(_) => {
+            let estimates = prepared.estimates(rows, false, work.cancel)?;
+            estimates.iter().filter_map(|row| row.estimate.noise_floor.map(|floor| floor as f32)).collect()
+        }
+        None => {
+            let explained = prepared.explain_rows(rows, work.cancel)?;
+            explained.iter().filter_map(|row| row.noise_floor).collect()
+        }
+    };
     floors.sort_unstable_by(f32::total_cmp);
     Ok(floors.get(floors.len() / 2).map(|floor| f64::from(*floor)))
 }

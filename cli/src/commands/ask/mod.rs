@@ -1,7 +1,7 @@
 //! `gstore ask`: the proponents and opponents of a given sample, with their texts.
 
 mod explain;
-mod text;
+pub(super) mod text;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -234,6 +234,13 @@ fn check_words(
                 .into()
         ));
     }
+    if spec.covariance.is_some() && (ruled || args.explain) {
+        bail!(UsageError(
+            "--method daunce compares losses, and rules of the selection and --explain are about vectors; leave them out (every score has its \
+             error in the score file)"
+                .into()
+        ));
+    }
     if args.explain && scores.is_none() {
         bail!(UsageError(
             "--explain adds columns to the score file, and there is none; name one with --scores".into()

@@ -167,6 +167,9 @@ impl Asked {
             1 => "id, row, score, subtask".to_owned(),
             _ => "pool, id, row, score, subtask".to_owned(),
         };
+        if spec.covariance.is_some() {
+            columns += ", se, z, models, noise_floor";
+        }
         if explained.is_some() {
             columns += ", checkpoint_scores, target_dataset, target_id, target_row, target_score, stderr, noise_floor";
         }

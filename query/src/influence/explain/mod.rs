@@ -7,6 +7,7 @@
 //! - all sums are taken in one order, so the bits depend on the stored values and the question alone
 
 pub(super) mod description;
+pub(super) mod models;
 mod names;
 mod noise;
 pub(super) mod pair;

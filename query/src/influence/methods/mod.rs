@@ -1,5 +1,7 @@
-//! Answers other than rankings: scores in row order, self-influence, neighbours, tiles of a matrix.
+//! Answers other than rankings: scores in row order, self-influence, covariances, neighbours, tiles of a matrix.
 
+pub(super) mod agreement;
+pub(super) mod daunce;
 pub(super) mod nearest;
 pub(super) mod scores;
 pub(super) mod self_influence;

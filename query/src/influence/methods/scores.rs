@@ -23,6 +23,11 @@ impl Prepared {
         cancel: &Cancel,
         mut emit: impl FnMut(&[Scored]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
+        if self.plan().models().is_some() {
+            return self.stream_covariances(filter, threads, cancel, |scored, _| {
+                if scored.is_empty() { ControlFlow::Continue(()) } else { emit(scored) }
+            });
+        }
         let operands = self.operands(cancel)?;
         check_missing(self, operands, filter)?;
         let mut summary = stream(self, operands, filter, threads, cancel, |scored, _| {
@@ -41,6 +46,11 @@ impl Prepared {
         cancel: &Cancel,
         mut emit: impl FnMut(&[Excluded]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
+        if self.plan().models().is_some() {
+            return self.stream_covariances(filter, threads, cancel, |_, excluded| {
+                if excluded.is_empty() { ControlFlow::Continue(()) } else { emit(excluded) }
+            });
+        }
         let operands = self.operands(cancel)?;
         stream(self, operands, filter, threads, cancel, |_, excluded| {
             if excluded.is_empty() { ControlFlow::Continue(()) } else { emit(excluded) }

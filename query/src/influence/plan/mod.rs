@@ -7,6 +7,7 @@
 
 pub(super) mod checkpoints;
 mod conversation;
+pub(super) mod covariance;
 mod resolve;
 pub(super) mod vector;
 
@@ -17,6 +18,7 @@ use gstore_store::{FeaturePart, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use self::checkpoints::PlanCheckpoint;
+use self::covariance::PlanModels;
 use self::vector::AtHandVector;
 use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
@@ -42,6 +44,9 @@ pub struct Plan {
     pub(super) targets: Vec<PlanTarget>,
     pub(super) target_kind: String,
     pub(super) notes: Vec<String>,
+    /// The models whose losses are compared, where the question asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) models: Option<PlanModels>,
 }
 
 /// The state of a store that a plan belongs to.
@@ -85,6 +90,9 @@ impl Plan {
     /// Names that the snapshot does not have, features that cannot be compared, and options that
     /// contradict each other.
     pub fn new(snapshot: &Snapshot, spec: &InfluenceSpec) -> Result<Self, QueryError> {
+        if let Some(covariance) = &spec.covariance {
+            return covariance::plan(snapshot, spec, covariance);
+        }
         if let Mode::Sketch(mode) = &spec.mode {
             mode.check()?;
         }
@@ -131,13 +139,8 @@ impl Plan {
             features: features.iter().map(|feature| feature.number).collect(),
         };
         let mut sides = sides.into_iter().zip(features).map(side);
-        let info = snapshot.info();
         Ok(Self {
-            snapshot: PlanSnapshot {
-                store: info.store.to_string(),
-                number: info.number,
-                digest: info.digest.to_string(),
-            },
+            snapshot: of_snapshot(snapshot),
             spec: spec.clone(),
             given,
             vector: None,
@@ -147,6 +150,7 @@ impl Plan {
             targets: sides.zip(targets).map(|(side, (_, subtasks))| PlanTarget { side, subtasks }).collect(),
             target_kind,
             notes,
+            models: None,
         })
     }
 
@@ -208,4 +212,14 @@ impl Plan {
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
+
+    /// The models whose losses are compared, where the question asks for that.
+    pub fn models(&self) -> Option<&PlanModels> {
+        self.models.as_ref()
+    }
+}
+
+fn of_snapshot(snapshot: &Snapshot) -> PlanSnapshot {
+    let info = snapshot.info();
+    PlanSnapshot { store: info.store.to_string(), number: info.number, digest: info.digest.to_string() }
 }

@@ -193,6 +193,7 @@ fn no_kind(
 ) -> QueryError {
     let kinds = |granularity: Granularity| -> BTreeSet<&str> {
         let own = snapshot.features().iter().filter(|f| f.desc.dataset == dataset);
+        let own = own.filter(|f| f.desc.ensemble.is_none());
         own.filter(|f| f.desc.granularity == granularity).map(|f| f.desc.kind.name.as_str()).collect()
     };
     let has = kinds(granularity);

@@ -5,6 +5,7 @@
 
 mod at_hand;
 pub(super) mod encoder;
+pub(super) mod losses;
 pub(super) mod operands;
 pub(super) mod overlap;
 pub(super) mod target_rows;
@@ -20,6 +21,7 @@ use gstore_store::{DatasetPart, FeaturePart, RowSet, Snapshot};
 use once_cell::sync::OnceCell;
 
 use self::encoder::{Encoder, Given};
+use self::losses::{LossOperands, LossSides};
 use self::operands::Operands;
 use self::overlap::TargetContents;
 use self::target_rows::Target;
@@ -45,6 +47,9 @@ pub struct Prepared {
     by_terms: OnceCell<Operands>,
     /// With a query vector for each target sample.
     by_sample: OnceCell<Operands>,
+    /// The same of losses.
+    losses_by_terms: OnceCell<LossOperands>,
+    losses_by_sample: OnceCell<LossOperands>,
 }
 
 /// What the parts of one question share.
@@ -57,6 +62,7 @@ struct Inputs {
     given: OnceCell<Given>,
     contents: OnceCell<TargetContents>,
     candidates: OnceCell<Vec<Arc<RowSet>>>,
+    losses: OnceCell<LossSides>,
 }
 
 /// A dataset of a question and its feature at each checkpoint.
@@ -66,8 +72,10 @@ pub struct PreparedSide {
     pub dataset: Arc<DatasetPart>,
     /// The feature kind.
     pub kind: String,
-    /// One feature per checkpoint of the plan, in step with it.
+    /// One feature per checkpoint of the plan, in step with it; none where losses are compared.
     pub features: Vec<Arc<FeaturePart>>,
+    /// Key of the encoding of its losses, where those are compared; empty where it is not known.
+    pub losses: Option<String>,
 }
 
 impl PreparedSide {
@@ -80,11 +88,15 @@ impl PreparedSide {
             dataset: snapshot.dataset(&side.dataset)?.clone(),
             kind: side.kind.clone(),
             features: side.features.iter().map(feature).collect::<Result<_, _>>()?,
+            losses: None,
         })
     }
 
     /// Key of the encoding whose tokens the features were computed from; `None` if they differ.
     pub fn encoding(&self) -> Option<&str> {
+        if let Some(losses) = &self.losses {
+            return Some(losses.as_str()).filter(|key| !key.is_empty());
+        }
         let first = self.features.first()?.desc.encoding.as_str();
         self.features.iter().all(|f| f.desc.encoding == first).then_some(first)
     }
@@ -156,8 +168,12 @@ impl Prepared {
         let sides = |sides: &mut dyn Iterator<Item = &PlanSide>| {
             sides.map(|side| PreparedSide::new(snapshot, side)).collect::<Result<Vec<_>, _>>()
         };
-        let pools = sides(&mut plan.pools.iter())?;
-        let targets = sides(&mut plan.targets.iter().map(|target| &target.side))?;
+        let mut pools = sides(&mut plan.pools.iter())?;
+        let mut targets = sides(&mut plan.targets.iter().map(|target| &target.side))?;
+        if let Some(models) = &plan.models {
+            let all = pools.iter_mut().chain(&mut targets);
+            all.zip(&models.encodings).for_each(|(side, encoding)| side.losses = Some(encoding.clone()));
+        }
         let given = OnceCell::new();
         if let Some(vector) = &plan.vector {
             given.get_or_try_init(|| Given::at_hand(snapshot, &pools, vector))?;
@@ -176,12 +192,15 @@ impl Prepared {
                 given,
                 contents: OnceCell::new(),
                 candidates: OnceCell::new(),
+                losses: OnceCell::new(),
             }),
             plan,
             only: None,
             sketches: BTreeMap::new(),
             by_terms: OnceCell::new(),
             by_sample: OnceCell::new(),
+            losses_by_terms: OnceCell::new(),
+            losses_by_sample: OnceCell::new(),
         })
     }
 
@@ -195,6 +214,8 @@ impl Prepared {
             sketches: self.sketches.clone(),
             by_terms: OnceCell::new(),
             by_sample: OnceCell::new(),
+            losses_by_terms: OnceCell::new(),
+            losses_by_sample: OnceCell::new(),
         }
     }
 
@@ -285,6 +306,9 @@ impl Prepared {
 
     /// Names of the subtasks; `Scored::subtask` points here. Reads the targets.
     pub fn subtasks(&self) -> Result<Vec<String>, QueryError> {
+        if self.plan.models.is_some() {
+            return Ok(self.loss_operands(&Cancel::new())?.target.subtasks.clone());
+        }
         Ok(self.operands(&Cancel::new())?.target.subtasks.clone())
     }
 
@@ -313,6 +337,16 @@ impl Prepared {
             Ok(found)
         };
         self.inputs.candidates.get_or_try_init(find).map(Vec::as_slice)
+    }
+
+    /// Refuses a question about losses where vectors are needed.
+    pub(super) fn check_vectors(&self) -> Result<(), QueryError> {
+        match self.plan.models {
+            None => Ok(()),
+            Some(_) => Err(QueryError::Spec(
+                "this answer takes vectors, and the method daunce compares losses; ask without it".into(),
+            )),
+        }
     }
 
     /// The pools and the query vectors that the question's terms need.

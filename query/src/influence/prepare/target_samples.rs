@@ -30,6 +30,9 @@ impl Prepared {
     /// # Errors
     /// Also where there is none.
     pub fn target_samples(&self, cancel: &Cancel) -> Result<TargetSamples, QueryError> {
+        if self.plan().models().is_some() {
+            return self.loss_samples(cancel);
+        }
         let members = self.target_rows()?;
         let readers = self.target_sources(cancel)?;
         let loader = self.target_loader(&readers, cancel);
@@ -38,6 +41,20 @@ impl Prepared {
         let (rows, subtasks, excluded) = loader.compared(members)?;
         let asked = subtasks.iter().map(|name| known.get(name).unwrap_or(name).clone()).collect();
         Ok(TargetSamples { rows, subtasks, asked, excluded })
+    }
+
+    /// The same of losses, which are few enough to be kept.
+    fn loss_samples(&self, cancel: &Cancel) -> Result<TargetSamples, QueryError> {
+        let members = self.target_rows()?;
+        let known: BTreeMap<String, String> = members.subtasks.into_iter().zip(members.asked).collect();
+        let target = &self.loss_operands_by_sample(cancel)?.target;
+        let asked = target.subtasks.iter().map(|name| known.get(name).unwrap_or(name).clone()).collect();
+        Ok(TargetSamples {
+            rows: target.rows.clone(),
+            subtasks: target.subtasks.clone(),
+            asked,
+            excluded: target.excluded,
+        })
     }
 
     /// The same question about some samples of its target, which is how many are answered in little memory.
@@ -63,6 +80,9 @@ impl Prepared {
     /// Bytes that the vectors of one target sample take while it is compared: once as they are
     /// loaded and once packed.
     pub fn sample_bytes(&self) -> u64 {
+        if let Some(models) = self.plan().models() {
+            return (models.members.len() as u64).saturating_mul(2 * size_of::<f64>() as u64);
+        }
         let features = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
         let dims: u64 = features.iter().map(|feature| u64::from(feature.desc.dim())).sum();
         dims.saturating_mul(2 * size_of::<f32>() as u64)

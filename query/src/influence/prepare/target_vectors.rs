@@ -216,7 +216,7 @@ impl TargetLoader<'_> {
 }
 
 /// Sorts rows by subtask and drops subtasks that have none.
-fn group(mut rows: Vec<TargetRow>, names: Vec<String>) -> (Vec<TargetRow>, Vec<String>) {
+pub(super) fn group(mut rows: Vec<TargetRow>, names: Vec<String>) -> (Vec<TargetRow>, Vec<String>) {
     rows.sort_by_key(|r| (r.subtask, r.target, r.row));
     let mut kept: Vec<String> = Vec::new();
     let mut last = None;

@@ -32,6 +32,7 @@ impl Prepared {
 
     /// Where the target's vectors are: by checkpoint, then by target.
     pub(crate) fn target_sources(&self, cancel: &Cancel) -> Result<Vec<Vec<TargetSource<'_>>>, QueryError> {
+        self.check_vectors()?;
         if !self.spec().given.is_empty() {
             let samples = self.given(cancel)?;
             let pool = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
@@ -86,6 +87,11 @@ impl Prepared {
         Ok(found)
     }
 
+    /// The target rows of the question as a whole.
+    pub(super) fn all_target_rows(&self) -> Result<Vec<TargetRow>, QueryError> {
+        Ok(target_rows(self.snapshot(), &self.inputs.asked, self.spec().by)?.rows)
+    }
+
     /// Reads target vectors from where they are.
     pub(crate) fn target_loader<'a>(
         &'a self,
@@ -97,6 +103,7 @@ impl Prepared {
 
     /// Reads the target vectors.
     pub(crate) fn load_targets(&self, shape: Shape, cancel: &Cancel) -> Result<TargetVectors, QueryError> {
+        self.check_vectors()?;
         let members = self.target_rows()?;
         let readers = self.target_sources(cancel)?;
         self.target_loader(&readers, cancel).load(members, shape)

@@ -38,7 +38,7 @@ impl Collector {
     }
 
     /// The same with little room beyond `k`, for many side by side.
-    pub(super) fn small(self) -> Self {
+    pub(crate) fn small(self) -> Self {
         Self { top: self.top.with_room(SMALL_ROOM), ..self }
     }
 

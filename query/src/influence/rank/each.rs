@@ -11,6 +11,7 @@ use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::prepare::target_rows::TargetRow;
+use crate::influence::prepare::target_vectors::TargetVectors;
 use crate::influence::rank::Ask;
 use crate::influence::result::{PlaneSummary, ScanSummary, Scored};
 use crate::influence::scan::filter::RowFilter;
@@ -60,7 +61,7 @@ pub struct Rankings {
 }
 
 /// How the values of a row become one score for each ranking.
-pub(super) enum Lists {
+pub(crate) enum Lists {
     /// The score of the whole question.
     Whole,
     /// The value of each subtask.
@@ -72,7 +73,7 @@ pub(super) enum Lists {
 }
 
 impl Lists {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Lists::Whole => 1,
             Lists::Subtasks(count) => *count,
@@ -82,7 +83,7 @@ impl Lists {
     }
 
     /// Hands out (ranking, score, subtask) of a row.
-    pub(super) fn each(
+    pub(crate) fn each(
         &self,
         terms: &Terms,
         values: &[f32],
@@ -124,14 +125,17 @@ impl Prepared {
     /// # Errors
     /// Also where that, with the vectors of the samples, is more than `memory`.
     pub fn top_k_each(&self, request: &EachRequest<'_>, cancel: &Cancel) -> Result<Rankings, QueryError> {
+        if self.plan().models().is_some() {
+            return self.covariances_each(request, cancel);
+        }
         let whole = self.operands(cancel)?;
-        let (names, samples) = names(self, whole, request.each);
-        check_memory(self, request, names.len(), whole)?;
+        let (names, samples) = names(self, &whole.target, request.each);
+        check_memory(self, request, names.len(), whole.target.rows.len())?;
         let operands = match request.each {
             Each::Sample => self.operands_by_sample(cancel)?,
             _ => whole,
         };
-        let lists = lists(self, operands, request.each)?;
+        let lists = lists(self, &operands.target, request.each)?;
         let kept = vec![Some((request.k, None)); lists.len()];
         let found =
             operands.despite_sketches(|| rank_lists(self, operands, &lists, request, &kept, cancel))?;
@@ -145,8 +149,12 @@ impl Prepared {
 }
 
 /// What the rankings are called, and of samples which ones they are.
-fn names(prepared: &Prepared, operands: &Operands, each: Each) -> (Vec<String>, Vec<Option<TargetRow>>) {
-    let subtasks = &operands.target.subtasks;
+pub(crate) fn names(
+    prepared: &Prepared,
+    target: &TargetVectors,
+    each: Each,
+) -> (Vec<String>, Vec<Option<TargetRow>>) {
+    let subtasks = &target.subtasks;
     match each {
         Each::Subtask => (subtasks.clone(), vec![None; subtasks.len()]),
         Each::Target => {
@@ -155,18 +163,18 @@ fn names(prepared: &Prepared, operands: &Operands, each: Each) -> (Vec<String>, 
             (names, none)
         }
         Each::Sample => {
-            let rows = &operands.target.rows;
+            let rows = &target.rows;
             let name = |row: &TargetRow| subtasks.get(row.subtask as usize).cloned().unwrap_or_default();
             (rows.iter().map(name).collect(), rows.iter().copied().map(Some).collect())
         }
     }
 }
 
-fn check_memory(
+pub(crate) fn check_memory(
     prepared: &Prepared,
     request: &EachRequest<'_>,
     rankings: usize,
-    operands: &Operands,
+    samples: usize,
 ) -> Result<(), QueryError> {
     let threads = match request.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -176,7 +184,7 @@ fn check_memory(
     let vectors = match request.each {
         Each::Sample => {
             let each = usize::try_from(prepared.ranked_sample_bytes()).unwrap_or(usize::MAX);
-            operands.target.rows.len().saturating_mul(each)
+            samples.saturating_mul(each)
         }
         _ => 0,
     };
@@ -192,8 +200,7 @@ fn check_memory(
     )))
 }
 
-pub(super) fn lists(prepared: &Prepared, operands: &Operands, each: Each) -> Result<Lists, QueryError> {
-    let target = &operands.target;
+pub(crate) fn lists(prepared: &Prepared, target: &TargetVectors, each: Each) -> Result<Lists, QueryError> {
     let rows_of = |s: usize| target.rows.iter().filter(move |row| row.subtask as usize == s);
     Ok(match each {
         Each::Subtask => Lists::Subtasks(target.terms.subtasks.len()),

@@ -46,6 +46,9 @@ impl Prepared {
         threads: usize,
         cancel: &Cancel,
     ) -> Result<Ranking, QueryError> {
+        if self.plan().models().is_some() {
+            return self.top_covariances((order, k), filter, threads, cancel);
+        }
         let operands = self.operands(cancel)?;
         check_missing(self, operands, filter)?;
         let ask = Ask { order, k, filter, threads, cancel };

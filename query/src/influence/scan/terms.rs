@@ -65,6 +65,44 @@ impl Terms {
         };
         if score.is_finite() { (score, subtask) } else { (f32::NAN, NO_SUBTASK) }
     }
+
+    /// The score in f64, and by how much each value counts in it.
+    pub(crate) fn in_full(&self, values: &[f64]) -> (f64, Vec<f64>) {
+        let within: Vec<Vec<f64>> =
+            self.subtasks.iter().map(|span| shares(self.within, &values[span.clone()])).collect();
+        let value = |(span, shares): (&Range<usize>, &Vec<f64>)| dot(&values[span.clone()], shares);
+        let of_subtasks: Vec<f64> = self.subtasks.iter().zip(&within).map(value).collect();
+        let across = match self.across {
+            Across::Mean => Within::Mean,
+            Across::Sum => Within::Sum,
+            Across::Max => Within::Max,
+            Across::Min => Within::Min,
+        };
+        let across = shares(across, &of_subtasks);
+        let mut counts = vec![0.0; values.len()];
+        for ((span, own), share) in self.subtasks.iter().zip(&within).zip(&across) {
+            counts[span.clone()].iter_mut().zip(own).for_each(|(count, own)| *count = own * share);
+        }
+        (dot(&of_subtasks, &across), counts)
+    }
+}
+
+/// By how much each value counts; of equal ones the first is the largest, or the smallest.
+fn shares(how: Within, values: &[f64]) -> Vec<f64> {
+    let only = |better: fn(f64, f64) -> bool| {
+        let at = (1..values.len()).fold(0, |best, i| if better(values[i], values[best]) { i } else { best });
+        (0..values.len()).map(|i| f64::from(u8::from(i == at))).collect()
+    };
+    match how {
+        Within::Mean => vec![1.0 / values.len() as f64; values.len()],
+        Within::Sum => vec![1.0; values.len()],
+        Within::Max => only(|a, b| a > b),
+        Within::Min => only(|a, b| a < b),
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 #[cfg(test)]
@@ -84,6 +122,20 @@ mod tests {
         assert_eq!(score(Within::Sum, Across::Sum, &v), (10.0, 1));
         assert_eq!(score(Within::Sum, Across::Mean, &v), (5.0, 1));
         assert_eq!(score(Within::Min, Across::Min, &v), (-2.0, 1));
+    }
+
+    #[test]
+    fn what_each_value_counts_makes_up_the_score() {
+        let v = [1.0, 3.0, -2.0, 8.0];
+        let words = [Within::Mean, Within::Max, Within::Min, Within::Sum];
+        for within in words {
+            for across in [Across::Mean, Across::Max, Across::Min, Across::Sum] {
+                let terms = Terms { within, across, subtasks: vec![0..2, 2..4] };
+                let (whole, counts) = terms.in_full(&v);
+                assert!((whole - dot(&v, &counts)).abs() < 1e-12, "{within} {across}");
+                assert!((whole - f64::from(score(within, across, &v.map(|x| x as f32)).0)).abs() < 1e-6);
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!
 //! Every method is a choice of these terms; the default is LESS.
 
+mod covariance;
 pub(super) mod mode;
 pub(super) mod modules;
 pub(super) mod options;
@@ -19,6 +20,7 @@ use gstore_store::Granularity;
 
 use self::mode::Mode;
 use self::modules::ModuleWeights;
+use crate::daunce::{Covariance, Score};
 use crate::error::QueryError;
 
 /// An enumerated term: the words users write for it, parsing that lists them, and printing.
@@ -166,6 +168,16 @@ term! {
     }
 }
 
+term! {
+    /// What scores.
+    Method, "method" {
+        /// Products of vectors, such as gradients.
+        Influence = "influence",
+        /// Covariances of losses over the models of an ensemble.
+        Daunce = "daunce",
+    }
+}
+
 /// The samples a question is about: a dataset, or one subtask of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetRef {
@@ -249,6 +261,8 @@ pub struct InfluenceSpec {
     pub per_token: bool,
     /// Whether rankings read every row, or a sketch first.
     pub mode: Mode,
+    /// Instead of products of vectors: covariances of losses over an ensemble.
+    pub covariance: Option<Covariance>,
 }
 
 impl Default for InfluenceSpec {
@@ -275,6 +289,7 @@ impl Default for InfluenceSpec {
             modules: None,
             per_token: false,
             mode: Mode::Exact,
+            covariance: None,
         }
     }
 }
@@ -295,7 +310,9 @@ impl InfluenceSpec {
 
     /// Whether the terms let the samples of a subtask be compared as one vector.
     pub fn collapses(&self) -> bool {
-        self.fold != Fold::None || matches!(self.within, Within::Mean | Within::Sum)
+        // A correlation is divided by the length of each sample's losses.
+        let is_linear = self.covariance.as_ref().is_none_or(|c| c.how.score == Score::Cov);
+        self.fold != Fold::None || is_linear && matches!(self.within, Within::Mean | Within::Sum)
     }
 }
 

@@ -9,7 +9,8 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use self::Takes::{Count, Flag, Number, Numbers, Text, Texts, Word};
-use super::{Across, Each, Fold, Missing, Order, Sim, SubtaskBy, Within};
+use super::{Across, Each, Fold, Method, Order, Sim, SubtaskBy, Within};
+use crate::daunce::{Center, Score};
 use crate::error::QueryError;
 use crate::hint::{listing, nearest};
 
@@ -60,12 +61,14 @@ pub enum Function {
     Nearest = 8,
     /// A question as JSON.
     Question = 16,
+    /// Covariances of losses.
+    Daunce = 32,
 }
 
 impl Function {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Influence, Self::Excluded, Self::SelfInfluence, Self::Nearest, Self::Question];
+    pub const ALL: [Self; 6] =
+        [Self::Influence, Self::Excluded, Self::SelfInfluence, Self::Nearest, Self::Question, Self::Daunce];
 
     /// Its name in SQL, as messages show it.
     pub fn name(self) -> &'static str {
@@ -75,6 +78,7 @@ impl Function {
             Self::SelfInfluence => "self_influence()",
             Self::Nearest => "nearest()",
             Self::Question => "a question",
+            Self::Daunce => "daunce()",
         }
     }
 
@@ -91,6 +95,10 @@ const NEAREST: u8 = Function::Nearest as u8;
 /// What is shown, and how many: no part of the question itself.
 const SHOWN: u8 = Function::Influence as u8;
 const JSON: u8 = Function::Question as u8;
+const DAUNCE: u8 = Function::Daunce as u8;
+
+/// What a row may be told to do that lacks something, whatever the method.
+const MISSING: &[&str] = &["error", "exclude", "renormalise", "pairwise", "drop_model"];
 
 const fn option(
     name: &'static str,
@@ -105,14 +113,14 @@ const fn option(
 /// All options.
 #[rustfmt::skip]
 pub const OPTIONS: &[OptionInfo] = &[
-    option("pool", Texts, TARGET | SELF | NEAREST, "", "Datasets whose rows are scored; their order breaks ties"),
-    option("target", Texts, TARGET, "", "What they are scored for: datasets, or `dataset:subtask` for one subtask"),
+    option("pool", Texts, TARGET | SELF | NEAREST | DAUNCE, "", "Datasets whose rows are scored; their order breaks ties"),
+    option("target", Texts, TARGET | DAUNCE, "", "What they are scored for: datasets, or `dataset:subtask` for one subtask"),
     option("given", Texts, JSON, "", "Instead of a target: samples as records, JSON objects as in a data file"),
     option("checkpoints", Texts, TARGET | SELF, "all that both sides have", "Checkpoints to use, by name or step"),
     option("weights", Numbers, TARGET | SELF, "those of the run", "Weights of the checkpoints"),
     option("run", Text, TARGET | SELF | NEAREST, "", "The training run whose checkpoints are meant, if there are several"),
-    option("within", Word(Within::WORDS), TARGET, "mean", "How the samples of a subtask combine: mean, max, min or sum"),
-    option("across", Word(Across::WORDS), TARGET, "max", "How subtasks combine: max, mean, sum or min"),
+    option("within", Word(Within::WORDS), TARGET | DAUNCE, "mean", "How the samples of a subtask combine: mean, max, min or sum"),
+    option("across", Word(Across::WORDS), TARGET | DAUNCE, "max", "How subtasks combine: max, mean, sum or min"),
     option("fold", Word(Fold::WORDS), TARGET, "none", "Whether a subtask is first replaced by one vector: none, mean or unit_mean"),
     option("sim", Word(Sim::WORDS), TARGET | SELF | NEAREST, "cosine", "Similarity of two vectors: cosine or dot"),
     option("kind", Text, TARGET | SELF | NEAREST, "grad-adam, else grad-sgd",
@@ -121,10 +129,10 @@ pub const OPTIONS: &[OptionInfo] = &[
     option("target_kind", Text, TARGET | SELF, "", "Feature of the target, if it is to be another"),
     option("features", Texts, TARGET | SELF | NEAREST, "",
         "Labels or numbers of the features to use where several fit, such as those of one projection"),
-    option("missing", Word(Missing::WORDS), TARGET | SELF, "error; with partial exclude",
-        "Rows that lack a checkpoint: error, exclude or renormalise"),
+    option("missing", Word(MISSING), TARGET | SELF | DAUNCE, "error; with partial exclude",
+        "Rows that lack a checkpoint: error, exclude or renormalise; with the method daunce, the losses of some models: error, pairwise or drop_model"),
     option("partial", Flag, TARGET | SELF | NEAREST, "", "Accept features that are still building"),
-    option("by", Word(SubtaskBy::WORDS), TARGET, "column",
+    option("by", Word(SubtaskBy::WORDS), TARGET | DAUNCE, "column",
         "What a subtask is: the column `subtask` of the target, or each dataset as a whole"),
     option("modules", Texts, TARGET | SELF, "all, equally",
         "Modules that count, as globs with weights: '*.mlp.*', '*.mlp.*=1,*.self_attn.*=0.5'"),
@@ -135,7 +143,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option("text", Texts, TARGET | NEAREST, "", "Instead of a target: plain texts"),
     option("raw", Flag, TARGET | NEAREST, "",
         "Ask a given prompt with its completion as text without roles, also where the pool's samples are conversations"),
-    option("exclude_target", Flag, TARGET, "", "Leave out rows whose text is that of a target sample"),
+    option("exclude_target", Flag, TARGET | DAUNCE, "", "Leave out rows whose text is that of a target sample"),
     option("mode", Word(&["exact", "sketch"]), TARGET, "exact",
         "Whether every row is read, or sketches of the rows first: exact or sketch. What the answer promises is printed"),
     option("miss", Number, TARGET, "1e-6", "With the mode sketch: the probability that any of the rows wanted is missing"),
@@ -144,20 +152,34 @@ pub const OPTIONS: &[OptionInfo] = &[
     option("certified", Flag, TARGET, "",
         "With the mode sketch: read only codes whose bounds are certain, so that the answer is the exact one; not with miss"),
     option("planes", Texts, JSON, "", "With the mode sketch: the codes to read, in this order"),
-    option("in_target", Flag, SHOWN, "", "Show whether a row occurs in the target"),
-    option("explain", Flag, SHOWN, "", "Show what stands behind each score"),
+    option("method", Word(Method::WORDS), TARGET, "influence",
+        "What scores: influence (products of vectors) or daunce (covariances of losses over an ensemble)"),
+    option("ensemble", Text, TARGET | DAUNCE, "the only one",
+        "With the method daunce: the ensemble whose losses are compared"),
+    option("signal", Text, TARGET | DAUNCE, "the only one",
+        "With the method daunce: what was recorded of the models, such as loss or neg_margin"),
+    option("score", Word(Score::WORDS), TARGET | DAUNCE, "cov",
+        "With the method daunce: the covariance (cov) or the correlation (corr)"),
+    option("center", Word(Center::WORDS), TARGET | DAUNCE, "row",
+        "With the method daunce: what is subtracted first: row (its mean over the models), model (its mean over the pool), both, or base"),
+    option("ddof", Count, TARGET | DAUNCE, "1", "With the method daunce: a covariance is divided by the models less this: 0 or 1"),
+    option("groups", Texts, TARGET | DAUNCE, "all",
+        "With the method daunce: ids of the base models whose copies count; those of each are centred by themselves"),
+    option("min_models", Count, TARGET | DAUNCE, "3", "With the method daunce: the fewest models that a score is taken over"),
+    option("in_target", Flag, SHOWN | DAUNCE, "", "Show whether a row occurs in the target"),
+    option("explain", Flag, SHOWN | DAUNCE, "", "Show what stands behind each score"),
     option("quota", Texts, SHOWN, "", "How many rows each value of a metadata column may have"),
     option("quota_by", Text, SHOWN, "source", "The metadata column that quotas count by"),
     option("distinct", Number, SHOWN, "", "Pass over rows whose cosine with a row taken before is above this"),
     option("round_robin", Word(Each::WORDS), SHOWN, "", "What takes rows in turn: subtask, target or sample"),
-    option("each", Word(Each::WORDS), SHOWN, "", "What has a ranking of its own: subtask, target or sample"),
-    option("order", Word(Order::WORDS), SHOWN, "best", "Which end of the rankings, with each, a quota, distinct or round_robin"),
+    option("each", Word(Each::WORDS), SHOWN | DAUNCE, "", "What has a ranking of its own: subtask, target or sample"),
+    option("order", Word(Order::WORDS), SHOWN | DAUNCE, "best", "Which end of the rankings, with each, a quota, distinct or round_robin"),
     option("id", Text, NEAREST, "", "The sample of the pool whose neighbours are wanted"),
     option("vector", Numbers, NEAREST, "", "The vector whose neighbours are wanted"),
     option("checkpoint", Text, NEAREST, "", "The checkpoint whose vectors are compared, by name or step"),
     option("exact", Flag, NEAREST, "", "Whether graphs are not searched, or all of them"),
     option("ef", Count, NEAREST, "", "Candidates that a search of a graph keeps"),
-    option("k", Count, SHOWN | SELF | NEAREST, "", "The relation is the first k rows"),
+    option("k", Count, SHOWN | SELF | NEAREST | DAUNCE, "", "The relation is the first k rows"),
 ];
 
 /// Why an option is refused.
@@ -202,6 +224,11 @@ impl Options {
     /// None yet.
     pub fn new(function: Function) -> Self {
         Self { function, values: Vec::new() }
+    }
+
+    /// What they are of.
+    pub fn function(&self) -> Function {
+        self.function
     }
 
     /// Takes an option; null counts as not given.

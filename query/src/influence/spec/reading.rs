@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::mode::{Mode, Plane, SketchMode};
 use super::options::{Function, OptionError, Options};
-use super::{InfluenceSpec, Missing, TargetRef};
+use super::{InfluenceSpec, Missing, TargetRef, covariance};
 use crate::error::QueryError;
 
 impl InfluenceSpec {
@@ -34,6 +34,9 @@ impl InfluenceSpec {
         let modules = options.texts("modules")?.map(|globs| globs.join(", ").parse());
         let modules = modules.transpose().map_err(|error| OptionError::of("modules", &error))?;
         let default = Self::default();
+        let covariance = covariance::read(options)?;
+        // The word is one of the losses there.
+        let missing = if covariance.is_some() { None } else { options.word("missing")? };
         Ok(Self {
             pools: options.texts("pool")?.unwrap_or_default(),
             targets: targets.iter().map(|target| TargetRef::parse(target)).collect(),
@@ -50,12 +53,13 @@ impl InfluenceSpec {
             pool_kind: options.text("pool_kind")?.or(options.text("kind")?),
             target_kind: options.text("target_kind")?,
             features: options.texts("features")?.unwrap_or_default(),
-            missing: options.word("missing")?.unwrap_or(Missing::default_for(partial)),
+            missing: missing.unwrap_or(Missing::default_for(partial)),
             partial,
             by: options.word("by")?.unwrap_or(default.by),
             modules,
             per_token: options.flag("per_token")?.unwrap_or(default.per_token),
             mode: mode(options)?,
+            covariance,
         })
     }
 
@@ -101,6 +105,7 @@ impl InfluenceSpec {
                 sketch.planes.as_ref().map(|planes| planes.iter().map(|plane| plane.word()).collect());
             put("planes", json!(planes), planes.is_none());
         }
+        covariance::write(self, &mut all);
         all
     }
 }
@@ -218,6 +223,7 @@ fn plain(name: &'static str, value: &Value) -> Result<Vec<String>, OptionError> 
 mod tests {
     use super::super::{Across, Fold, Order, Sim, SubtaskBy, Within};
     use super::*;
+    use crate::daunce::{Center, Covariance, How, MissingCells, Score};
 
     fn read(text: &str) -> Result<InfluenceSpec, String> {
         serde_json::from_str(text).map_err(|error: serde_json::Error| error.to_string())
@@ -259,7 +265,22 @@ mod tests {
             mode: Mode::Sketch(SketchMode { certified: true, ..SketchMode::default() }),
             ..InfluenceSpec::default()
         };
-        for spec in [whole, given, InfluenceSpec::default()] {
+        let daunce = InfluenceSpec {
+            pools: vec!["pool".into()],
+            targets: vec![TargetRef::parse("gsm8k")],
+            within: Within::Max,
+            covariance: Some(Covariance {
+                ensemble: Some("copies".into()),
+                signal: Some("loss".into()),
+                how: How { score: Score::Corr, center: Center::Both, ddof: 0 },
+                missing: MissingCells::Pairwise,
+                groups: vec!["a".into(), "b".into()],
+                min_models: 5,
+            }),
+            ..InfluenceSpec::default()
+        };
+        let plain = InfluenceSpec { covariance: Some(Covariance::default()), ..InfluenceSpec::default() };
+        for spec in [whole, given, daunce, plain, InfluenceSpec::default()] {
             let text = serde_json::to_string(&spec).unwrap();
             assert_eq!(read(&text).unwrap(), spec, "{text}");
         }
@@ -284,6 +305,11 @@ mod tests {
             (r#"{"planes":"sign"}"#, "`planes` is an option of the mode `sketch`"),
             (r#"{"k":3}"#, "a question has no option `k`"),
             (r#"{"target":"t","text":"x"}"#, "not both"),
+            (r#"{"score":"corr"}"#, "`score` is an option of the method daunce"),
+            (r#"{"method":"daunce","sim":"dot"}"#, "`sim` is about vectors"),
+            (r#"{"ensemble":"e","ddof":2}"#, "`ddof` is 0 or 1"),
+            (r#"{"ensemble":"e","missing":"exclude"}"#, "error, pairwise, drop_model"),
+            (r#"{"ensemble":"e","min_models":1}"#, "at least 2 models"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");

@@ -148,6 +148,11 @@ impl Prepared {
     /// # Errors
     /// Quotas by a metadata column that no pool has.
     pub fn check_rules(&self, rules: &Diversity) -> Result<(), QueryError> {
+        if self.plan().models().is_some() && *rules != Diversity::default() {
+            return Err(QueryError::Spec(
+                "quota, distinct and round_robin are rules of rankings by vectors; leave them out with the method daunce".into(),
+            ));
+        }
         rules.quota.as_ref().map_or(Ok(()), |quota| quota.check(self))
     }
 
@@ -164,7 +169,7 @@ impl Prepared {
         };
         let lists = match rules.round_robin {
             None => Lists::Whole,
-            Some(each) => each::lists(self, operands, each)?,
+            Some(each) => each::lists(self, &operands.target, each)?,
         };
         let k = request.k.min(usize::try_from(self.most_results()).unwrap_or(usize::MAX));
         let count = lists.len();

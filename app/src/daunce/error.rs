@@ -1,0 +1,187 @@
+//! Errors of ensembles and their losses.
+
+use std::path::PathBuf;
+
+use gstore_core::{Cancelled, Remedy};
+use gstore_data::{DataError, EncodeError};
+use gstore_ingest::pipeline::IngestError;
+use gstore_model::weights::ModelError;
+use gstore_store::{
+    CommitError, JobError, LookupError, LossError, OpenError, ReadError, StoreError, WriteError,
+};
+
+/// Losses of an ensemble could not be computed or taken in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DaunceError {
+    /// The weights are not those that the ensemble knows.
+    #[error(
+        "the weights of {who} of ensemble {ensemble:?} are not those it was made with: {found} here, {expected} there"
+    )]
+    OtherWeights {
+        /// The ensemble.
+        ensemble: String,
+        /// Id of the member, or `theta_0`.
+        who: String,
+        /// Id of the checkpoint in the store.
+        expected: String,
+        /// That of the folder.
+        found: String,
+    },
+    /// A range of members that the ensemble does not have.
+    #[error("ensemble {ensemble:?} has {members} members, 0 to {}; {from}..{to} are not all among them", members.saturating_sub(1))]
+    NoMembers {
+        /// The ensemble.
+        ensemble: String,
+        /// First place asked for.
+        from: usize,
+        /// One past the last.
+        to: usize,
+        /// How many there are.
+        members: usize,
+    },
+    /// A manifest of losses that cannot be understood.
+    #[error("{}: {detail}", path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A file of losses that cannot be used.
+    #[error("{}: {detail}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Ids that the dataset does not have.
+    #[error(
+        "{}: dataset {dataset:?} has no sample {first:?}{}; register the samples with {} first, under the ids of the losses",
+        path.display(), more(*others), Remedy::Add
+    )]
+    NoIds {
+        /// The file of losses.
+        path: PathBuf,
+        /// The dataset.
+        dataset: String,
+        /// The first id that is not there.
+        first: String,
+        /// How many more are not.
+        others: usize,
+    },
+    /// A loss that is no number, where nothing says that it is missing.
+    #[error(
+        "{}: the loss of {id:?} under {model:?} is {value}: {}",
+        path.display(), if value.is_nan() { "a cell that is missing needs a mask, or to be left out" } else { "the model diverged, or the file is damaged" }
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// Id of the sample.
+        id: String,
+        /// Id of the member.
+        model: String,
+        /// The value.
+        value: f64,
+    },
+    /// A loss that the store has otherwise.
+    #[error(
+        "the loss of {id:?} under {model:?} is {stored} in the store, and {given} in {}; {} takes the new ones",
+        path.display(), Remedy::Option("replace", "")
+    )]
+    Differs {
+        /// The file.
+        path: PathBuf,
+        /// Id of the sample.
+        id: String,
+        /// Id of the member, or `theta_0`.
+        model: String,
+        /// Loss in the store.
+        stored: f64,
+        /// Loss given.
+        given: f64,
+    },
+    /// The features could not be computed.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// A model could not be read.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A tokenizer could not be read.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// A table could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// No such ensemble or dataset.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// Stored losses could not be read.
+    #[error(transparent)]
+    Loss(#[from] LossError),
+    /// The store could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Stored data could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Losses could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The job could not start.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The change could not be published.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// Any other failure of the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It was told to stop.
+    #[error("stopped")]
+    Stopped,
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl From<Cancelled> for DaunceError {
+    fn from(_: Cancelled) -> Self {
+        Self::Stopped
+    }
+}
+
+fn more(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        n => format!(" ({n} more)"),
+    }
+}
+
+impl DaunceError {
+    /// Whether the cause is a damaged file of the store.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Ingest(error) => error.is_damage(),
+            Self::Loss(error) => error.is_damage(),
+            Self::Open(error) => error.is_damage(),
+            Self::Read(error) => error.is_damage(),
+            Self::Write(error) => error.is_damage(),
+            Self::Job(error) => error.is_damage(),
+            Self::Commit(error) => error.is_damage(),
+            Self::Store(error) => error.is_damage(),
+            _ => false,
+        }
+    }
+
+    /// Whether the request itself was wrong, whatever the files and the store hold.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::NoMembers { .. } => true,
+            Self::Ingest(error) => error.is_usage(),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Manifest of given losses: the models, what was recorded of them, and where it is.
+
+use std::path::{Path, PathBuf};
+
+use gstore_store::{Member, MemberSettings, SubsetNote};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::daunce::DaunceError;
+
+/// What a manifest says.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Manifest {
+    pub ensemble: Option<String>,
+    /// Id of theta_0.
+    pub base: Option<String>,
+    /// In the order of the matrices.
+    pub models: Vec<ModelRecord>,
+    pub signal: Option<Signal>,
+    pub tables: Vec<TableRecord>,
+}
+
+/// What was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Signal {
+    Loss,
+    NegMargin,
+    Prob,
+    TrueLogit,
+}
+
+impl Signal {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::NegMargin => "neg_margin",
+            Self::Prob => "prob",
+            Self::TrueLogit => "true_logit",
+        }
+    }
+}
+
+/// Which axis of a matrix is first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Orientation {
+    ModelMajor,
+    ExampleMajor,
+}
+
+/// A number or a text: ids are written either way.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Id {
+    Text(String),
+    Number(i64),
+}
+
+impl Id {
+    pub fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Number(number) => number.to_string(),
+        }
+    }
+}
+
+/// A model of a manifest; keys that are not known become provenance.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ModelRecord {
+    pub id: Id,
+    pub seed: Option<u64>,
+    pub base: Option<String>,
+    pub variant: Option<String>,
+    #[serde(flatten)]
+    pub settings: MemberSettings,
+    pub subset_size: Option<u64>,
+    pub subset_digest: Option<String>,
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+impl ModelRecord {
+    /// The member that it is, of an ensemble with this theta_0.
+    pub fn member(&self, base: &str) -> Member {
+        let group = self.base.clone().unwrap_or_else(|| base.to_owned());
+        let subset = self
+            .subset_size
+            .map(|size| SubsetNote { size, digest: self.subset_digest.clone().unwrap_or_default() });
+        Member {
+            seed: self.seed,
+            variant: self.variant.clone(),
+            settings: self.settings,
+            subset,
+            provenance: self.rest.clone(),
+            ..Member::new(self.id.text(), group)
+        }
+    }
+}
+
+/// Losses of one dataset.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TableRecord {
+    pub dataset: String,
+    /// A matrix (`.npy`, `.safetensors`, raw floats) or a table (JSON lines, CSV, Parquet, Arrow).
+    pub losses: PathBuf,
+    /// Name of the tensor in a safetensors file.
+    pub tensor: Option<String>,
+    /// Ids of the rows of a matrix, or a file with them.
+    pub rows: Option<RowList>,
+    pub orientation: Option<Orientation>,
+    /// Precision of the losses, where it is not that of the file.
+    pub dtype: Option<String>,
+    /// A file, or a tensor of the losses' file: 1 where a cell is valid.
+    pub mask: Option<String>,
+    /// A file, or a tensor of the losses' file: the losses of theta_0.
+    pub base_losses: Option<String>,
+}
+
+/// Ids, or a file of them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RowList {
+    File(PathBuf),
+    Ids(Vec<Id>),
+}
+
+/// Keys of a table, which stand for all tables where they stand outside of one.
+const OF_TABLE: [&str; 8] =
+    ["dataset", "losses", "tensor", "rows", "orientation", "dtype", "mask", "base_losses"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    ensemble: Option<String>,
+    base: Option<String>,
+    #[serde(default)]
+    models: Vec<ModelRecord>,
+    signal: Option<Signal>,
+}
+
+impl Manifest {
+    /// Reads a manifest. Files that it names are relative to its folder.
+    pub fn read(path: &Path) -> Result<Self, DaunceError> {
+        let wrong = |detail: String| DaunceError::Manifest { path: path.to_owned(), detail };
+        let text = fs_err::read(path)?;
+        let mut head: Map<String, Value> = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+        let mut shared = Map::new();
+        for key in OF_TABLE {
+            shared.extend(head.remove(key).map(|value| (key.to_owned(), value)));
+        }
+        let tables = match head.remove("tables") {
+            None if shared.is_empty() => Vec::new(),
+            None => vec![Value::Object(shared)],
+            Some(Value::Array(tables)) => tables.into_iter().map(|table| over(&shared, table)).collect(),
+            Some(_) => return Err(wrong("`tables` is a list".to_owned())),
+        };
+        let head: Head = serde_json::from_value(Value::Object(head)).map_err(|e| wrong(e.to_string()))?;
+        let mut read = Vec::with_capacity(tables.len());
+        for table in tables {
+            let mut table: TableRecord =
+                serde_json::from_value(table).map_err(|e| wrong(format!("a table: {e}")))?;
+            table.move_to(path.parent().unwrap_or(Path::new("")));
+            read.push(table);
+        }
+        let Head { ensemble, base, models, signal } = head;
+        Ok(Self { ensemble, base, models, signal, tables: read })
+    }
+}
+
+/// A table over what all tables share.
+fn over(shared: &Map<String, Value>, table: Value) -> Value {
+    match table {
+        Value::Object(own) => Value::Object(shared.clone().into_iter().chain(own).collect()),
+        other => other,
+    }
+}
+
+impl TableRecord {
+    /// A table without a manifest.
+    pub fn of_file(dataset: String, losses: PathBuf) -> Self {
+        let (tensor, rows, orientation, dtype) = (None, None, None, None);
+        Self { dataset, losses, tensor, rows, orientation, dtype, mask: None, base_losses: None }
+    }
+
+    /// Makes its files relative to a folder.
+    fn move_to(&mut self, folder: &Path) {
+        self.losses = folder.join(&self.losses);
+        if let Some(RowList::File(file)) = &mut self.rows {
+            *file = folder.join(&*file);
+        }
+        // A name without such a file is that of a tensor.
+        for name in [&mut self.mask, &mut self.base_losses].into_iter().flatten() {
+            let file = folder.join(&*name);
+            if file.is_file() {
+                *name = file.display().to_string();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Manifest, DaunceError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manifest.json");
+        fs_err::write(&path, text).unwrap();
+        Manifest::read(&path)
+    }
+
+    #[test]
+    fn what_tables_share_stands_outside_of_them() {
+        let manifest = read(
+            r#"{"ensemble": "e", "base": "gpt", "signal": "neg_margin", "orientation": "model_major",
+                "models": [{"id": 7, "seed": 1, "rho": 1.5, "steps": 3, "subset_size": 9, "host": "b"}],
+                "tables": [{"dataset": "pool", "losses": "a.npy", "rows": ["x", 2]},
+                           {"dataset": "queries", "losses": "b.npy", "orientation": "example_major"}]}"#,
+        )
+        .unwrap();
+        assert_eq!(manifest.signal, Some(Signal::NegMargin));
+        let [pool, queries] = manifest.tables.as_slice() else { panic!("two tables") };
+        assert_eq!(pool.orientation, Some(Orientation::ModelMajor));
+        assert_eq!(queries.orientation, Some(Orientation::ExampleMajor));
+        let Some(RowList::Ids(ids)) = &pool.rows else { panic!("ids") };
+        assert_eq!(ids.iter().map(Id::text).collect::<Vec<_>>(), ["x", "2"]);
+        let member = manifest.models[0].member("gpt");
+        assert_eq!((member.id.as_str(), member.group.as_str()), ("7", "gpt"));
+        assert_eq!(member.settings.rho, Some(1.5));
+        assert_eq!(member.settings.steps, Some(3));
+        assert_eq!(member.subset.map(|s| s.size), Some(9));
+        assert_eq!(member.provenance.keys().collect::<Vec<_>>(), ["host"]);
+    }
+
+    #[test]
+    fn a_key_that_is_not_known_is_refused() {
+        let error = read(r#"{"ensemble": "e", "modells": []}"#).unwrap_err().to_string();
+        assert!(error.contains("modells"), "{error}");
+        let error = read(r#"{"tables": [{"dataset": "d", "losses": "a", "row": []}]}"#).unwrap_err();
+        assert!(error.to_string().contains("`row`"), "{error}");
+    }
+}

@@ -1,0 +1,383 @@
+//! Matrices of losses in files: NumPy arrays, safetensors, raw floats; read a few examples at a time.
+//!
+//! Invariants
+//! - the header is checked against the length of the file, so a file that is too short is refused at once
+//! - nothing of a file is executed: a NumPy header is read by its three fields, pickled objects are refused
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use gstore_model::weights::TensorSet;
+
+use super::manifest::Orientation;
+use crate::daunce::DaunceError;
+
+/// Type of the values of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Number {
+    F64,
+    F32,
+    F16,
+    Bf16,
+    /// Bytes: masks.
+    U8,
+    /// Double precision with all bits inverted, so that a hole of a file is a NaN.
+    Inverted,
+}
+
+impl Number {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F64 | Self::Inverted => "f64",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::U8 => "u8",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "f64" | "float64" | "F64" | "<f8" => Self::F64,
+            "f32" | "float32" | "F32" | "<f4" => Self::F32,
+            "f16" | "float16" | "F16" | "<f2" => Self::F16,
+            "bf16" | "bfloat16" | "BF16" => Self::Bf16,
+            "bool" | "BOOL" | "u8" | "U8" | "|b1" | "|u1" => Self::U8,
+            _ => return None,
+        })
+    }
+
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F64 | Self::Inverted => 8,
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::U8 => 1,
+        }
+    }
+
+    /// Adds the values of some bytes.
+    fn decode(self, bytes: &[u8], out: &mut Vec<f64>) {
+        match self {
+            Self::F64 => out.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b))),
+            Self::Inverted => {
+                out.extend(bytes.as_chunks().0.iter().map(|b| f64::from_bits(!u64::from_le_bytes(*b))));
+            }
+            Self::F32 => {
+                out.extend(bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))));
+            }
+            Self::F16 => {
+                out.extend(bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f64()));
+            }
+            Self::Bf16 => {
+                out.extend(bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f64()));
+            }
+            Self::U8 => out.extend(bytes.iter().map(|b| f64::from(*b))),
+        }
+    }
+}
+
+/// A matrix of examples x models in a file, either of them first.
+#[derive(Debug)]
+pub(super) struct Matrix {
+    path: PathBuf,
+    file: File,
+    offset: u64,
+    pub number: Number,
+    pub examples: usize,
+    pub models: usize,
+    /// Whether an example's values lie one after the other.
+    by_example: bool,
+}
+
+/// Which matrix of a file is meant, and how large it must be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub path: &'a Path,
+    /// Name of a tensor.
+    pub tensor: Option<&'a str>,
+    pub orientation: Orientation,
+    /// Type of the values where the file does not say it.
+    pub number: Option<Number>,
+    pub examples: usize,
+    pub models: usize,
+}
+
+impl Wanted<'_> {
+    fn wrong(&self, detail: impl Into<String>) -> DaunceError {
+        DaunceError::File { path: self.path.to_owned(), detail: detail.into() }
+    }
+}
+
+/// Where the values of an array lie.
+struct Array {
+    offset: u64,
+    number: Number,
+    shape: Vec<usize>,
+    /// Whether the first axis varies fastest.
+    fortran: bool,
+}
+
+/// Whether a file is a matrix by its name, and no table of records.
+pub(super) fn is_matrix(path: &Path) -> bool {
+    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    ["npy", "safetensors", "f32", "bin", "raw", "pkl", "pt", "pth"].contains(&ending.as_str())
+}
+
+impl Matrix {
+    /// Opens a matrix, and checks that it has as many examples and models as are expected.
+    pub fn open(wanted: &Wanted<'_>) -> Result<Self, DaunceError> {
+        let path = wanted.path;
+        let mut file = fs_err::File::open(path)?.into_parts().0;
+        let len = file.metadata()?.len();
+        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+        let array = match ending.as_str() {
+            "npy" => numpy(&mut file).map_err(|detail| wanted.wrong(detail))?,
+            "safetensors" => tensor(wanted)?,
+            "pkl" | "pt" | "pth" => {
+                return Err(wanted.wrong(
+                    "a pickle is a program, and is not run here; save the array as .npy, or as .safetensors",
+                ));
+            }
+            _ => {
+                let number = wanted.number.unwrap_or(Number::F32);
+                let shape = match wanted.orientation {
+                    Orientation::ModelMajor => vec![wanted.models, wanted.examples],
+                    Orientation::ExampleMajor => vec![wanted.examples, wanted.models],
+                };
+                Array { offset: 0, number, shape, fortran: false }
+            }
+        };
+        let by_example = (wanted.orientation == Orientation::ExampleMajor) != array.fortran;
+        let (examples, models) = wanted.check(&array)?;
+        let bytes = examples.checked_mul(models).and_then(|n| n.checked_mul(array.number.size()));
+        let needed = bytes.and_then(|n| array.offset.checked_add(n as u64));
+        if needed.is_none_or(|needed| needed > len) {
+            let values = (len.saturating_sub(array.offset)) / array.number.size() as u64;
+            return Err(wanted.wrong(format!(
+                "it has {values} values, too few for {examples} examples x {models} models"
+            )));
+        }
+        if ending != "npy" && ending != "safetensors" && needed != Some(len) {
+            return Err(wanted.wrong(format!(
+                "it has {len} bytes, {examples} examples x {models} models of {} take {}",
+                array.number.name(),
+                needed.unwrap_or_default()
+            )));
+        }
+        let Array { offset, number, .. } = array;
+        Ok(Self { path: path.to_owned(), file, offset, number, examples, models, by_example })
+    }
+
+    /// A matrix of a file of our own.
+    pub fn of_own(file: File, path: &Path, examples: usize, models: usize) -> Self {
+        let number = Number::Inverted;
+        Self { path: path.to_owned(), file, offset: 0, number, examples, models, by_example: true }
+    }
+
+    /// The values of some examples, example after example, each with one value a model. `out` is
+    /// cleared and filled.
+    pub fn read(&self, examples: &[usize], out: &mut Vec<f64>) -> Result<(), DaunceError> {
+        out.clear();
+        let runs = examples.chunk_by(|a, b| a.checked_add(1) == Some(*b));
+        if self.by_example {
+            for run in runs {
+                let Some(first) = run.first() else { continue };
+                self.read_run(first * self.models, run.len() * self.models, out)?;
+            }
+            return Ok(());
+        }
+        out.resize(examples.len() * self.models, f64::NAN);
+        let mut column = Vec::with_capacity(examples.len());
+        for model in 0..self.models {
+            column.clear();
+            for run in examples.chunk_by(|a, b| a.checked_add(1) == Some(*b)) {
+                let Some(first) = run.first() else { continue };
+                self.read_run(model * self.examples + first, run.len(), &mut column)?;
+            }
+            for (to, value) in out.iter_mut().skip(model).step_by(self.models.max(1)).zip(&column) {
+                *to = *value;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_run(&self, first: usize, count: usize, out: &mut Vec<f64>) -> Result<(), DaunceError> {
+        let size = self.number.size();
+        let mut bytes = vec![0; count * size];
+        let at = self.offset + (first * size) as u64;
+        let mut file = &self.file;
+        let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut bytes));
+        read.map_err(|error| DaunceError::File {
+            path: self.path.clone(),
+            detail: format!("it could not be read at byte {at}: {error}"),
+        })?;
+        self.number.decode(&bytes, out);
+        Ok(())
+    }
+}
+
+impl Wanted<'_> {
+    /// Examples and models of an array; one without the other axis has one model, or one example.
+    fn check(&self, array: &Array) -> Result<(usize, usize), DaunceError> {
+        let (examples, models) = match (array.shape.as_slice(), self.orientation) {
+            ([n], _) if self.models == 1 => (*n, 1),
+            ([a, b], Orientation::ModelMajor) => (*b, *a),
+            ([a, b], Orientation::ExampleMajor) => (*a, *b),
+            (shape, _) => {
+                return Err(
+                    self.wrong(format!("an array of shape {shape:?} is no matrix of examples and models"))
+                );
+            }
+        };
+        if models != self.models {
+            let turned = if examples == self.models { "; is the orientation the other one?" } else { "" };
+            return Err(self.wrong(format!("it has {models} models, {} are expected{turned}", self.models)));
+        }
+        if examples != self.examples {
+            return Err(self.wrong(format!(
+                "it has losses of {examples} examples, and there are {} ids",
+                self.examples
+            )));
+        }
+        Ok((examples, models))
+    }
+}
+
+fn tensor(wanted: &Wanted<'_>) -> Result<Array, DaunceError> {
+    let set = TensorSet::open_file(wanted.path)?;
+    let names: Vec<&str> = set.names().collect();
+    let name = match (wanted.tensor, names.as_slice()) {
+        (Some(name), _) => name,
+        (None, [one]) => *one,
+        (None, several) => {
+            return Err(wanted.wrong(format!(
+                "it has several tensors ({}); `tensor` says which one is meant",
+                several.join(", ")
+            )));
+        }
+    };
+    let entry = set.require(name)?;
+    let number = Number::parse(&format!("{:?}", entry.dtype))
+        .ok_or_else(|| wanted.wrong(format!("tensor {name} holds {:?}, which are no losses", entry.dtype)))?;
+    Ok(Array { offset: set.byte_offset(name)?, number, shape: entry.shape.clone(), fortran: false })
+}
+
+/// Longest header of a NumPy file that is read.
+const MAX_HEADER: usize = 1 << 16;
+
+/// The header of a NumPy file: a Python dictionary with `descr`, `fortran_order` and `shape`.
+fn numpy(file: &mut File) -> Result<Array, String> {
+    let short = |_| "it is too short for a NumPy array".to_owned();
+    let mut start = [0; 8];
+    file.read_exact(&mut start).map_err(short)?;
+    let Some([major, _]) = start.strip_prefix(b"\x93NUMPY") else {
+        return Err("it is no NumPy array".to_owned());
+    };
+    let (len, lead) = if *major == 1 {
+        let mut len = [0; 2];
+        file.read_exact(&mut len).map_err(short)?;
+        (usize::from(u16::from_le_bytes(len)), 10)
+    } else {
+        let mut len = [0; 4];
+        file.read_exact(&mut len).map_err(short)?;
+        (u32::from_le_bytes(len) as usize, 12)
+    };
+    if len > MAX_HEADER {
+        return Err(format!("its header claims {len} bytes"));
+    }
+    let mut header = vec![0; len];
+    file.read_exact(&mut header).map_err(short)?;
+    let header = String::from_utf8_lossy(&header).into_owned();
+    let after = |key: &str| {
+        let (_, rest) = header.split_once(&format!("'{key}'"))?;
+        Some(rest.trim_start().strip_prefix(':')?.trim_start().to_owned())
+    };
+    let bad = || format!("its header is not one of a plain array: {}", header.trim());
+    let descr = after("descr").ok_or_else(bad)?;
+    let descr = descr.strip_prefix('\'').and_then(|d| d.split_once('\'')).ok_or_else(bad)?.0;
+    let number = Number::parse(descr)
+        .ok_or_else(|| format!("it holds {descr}, which are no losses in little-endian floating point"))?;
+    let fortran = match after("fortran_order").ok_or_else(bad)? {
+        order if order.starts_with("True") => true,
+        order if order.starts_with("False") => false,
+        _ => return Err(bad()),
+    };
+    let shape = after("shape").ok_or_else(bad)?;
+    let shape = shape.strip_prefix('(').and_then(|s| s.split_once(')')).ok_or_else(bad)?.0;
+    let sizes = shape.split(',').map(str::trim).filter(|size| !size.is_empty());
+    let shape: Vec<usize> = sizes.map(|size| size.parse().map_err(|_| bad())).collect::<Result<_, _>>()?;
+    Ok(Array { offset: (lead + len) as u64, number, shape, fortran })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn npy(descr: &str, fortran: bool, shape: &str, values: &[f32]) -> Vec<u8> {
+        let fortran = if fortran { "True" } else { "False" };
+        let mut header = format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}");
+        while !(10 + header.len() + 1).is_multiple_of(64) {
+            header.push(' ');
+        }
+        header.push('\n');
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        bytes
+    }
+
+    fn open(
+        bytes: &[u8],
+        name: &str,
+        orientation: Orientation,
+        sizes: (usize, usize),
+    ) -> Result<Vec<f64>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs_err::write(&path, bytes).unwrap();
+        let (examples, models) = sizes;
+        let wanted = Wanted { path: &path, tensor: None, orientation, number: None, examples, models };
+        let matrix = Matrix::open(&wanted).map_err(|e| e.to_string())?;
+        let mut out = Vec::new();
+        let all: Vec<usize> = (0..examples).rev().collect();
+        matrix.read(&all, &mut out).map_err(|e| e.to_string())?;
+        Ok(out)
+    }
+
+    #[test]
+    fn both_orders_of_both_axes_are_read() {
+        // Models a, b and examples 0, 1, 2: a0 = 1, a1 = 2, a2 = 3, b0 = 4, ...
+        let (by_model, by_example) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        let expected = Ok(vec![3.0, 6.0, 2.0, 5.0, 1.0, 4.0]);
+        for (fortran, shape, values, orientation) in [
+            (false, "(2, 3)", by_model, Orientation::ModelMajor),
+            (true, "(2, 3)", by_example, Orientation::ModelMajor),
+            (false, "(3, 2)", by_example, Orientation::ExampleMajor),
+            (true, "(3, 2)", by_model, Orientation::ExampleMajor),
+        ] {
+            let bytes = npy("<f4", fortran, shape, &values);
+            assert_eq!(open(&bytes, "a.npy", orientation, (3, 2)), expected, "{shape} {fortran}");
+        }
+        let raw: Vec<u8> = by_model.iter().flat_map(|v: &f32| v.to_le_bytes()).collect();
+        assert_eq!(open(&raw, "a.f32", Orientation::ModelMajor, (3, 2)), expected);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let refused =
+            |bytes: &[u8], name: &str, sizes| open(bytes, name, Orientation::ModelMajor, sizes).unwrap_err();
+        let values = [0f32; 6];
+        let good = npy("<f4", false, "(2, 3)", &values);
+        assert!(refused(&good, "a.npy", (4, 2)).contains("losses of 3 examples, and there are 4 ids"));
+        assert!(refused(&good, "a.npy", (2, 3)).contains("orientation"));
+        assert!(refused(&good[..good.len() - 4], "a.npy", (3, 2)).contains("too few"));
+        assert!(refused(&npy("|O", false, "(2, 3)", &values), "a.npy", (3, 2)).contains("|O"));
+        assert!(refused(&npy("<f4", false, "(1, 2, 3)", &values), "a.npy", (3, 2)).contains("no matrix"));
+        assert!(refused(b"\x80\x04", "a.pkl", (3, 2)).contains("pickle"));
+        assert!(refused(&[0; 23], "a.f32", (3, 2)).contains("too few"));
+        assert!(refused(&[0; 28], "a.f32", (3, 2)).contains("28 bytes"));
+    }
+}

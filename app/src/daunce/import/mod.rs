@@ -1,0 +1,144 @@
+//! Losses that were computed elsewhere: of any models that say what they think of a text, with or without weights.
+//!
+//! Everything is read and checked once before anything is written. Members are registered in one commit, and
+//! the losses of each dataset published in one more.
+//!
+//! Memory: about 100 bytes for each id, and a cell of rows x models.
+
+mod manifest;
+mod matrix;
+mod records;
+mod rows;
+mod source;
+mod write;
+
+use std::path::PathBuf;
+
+use gstore_store::{EnsembleBase, EnsembleUpdate, Member, Store};
+
+use super::DaunceError;
+use crate::work::Work;
+use manifest::{Manifest, Signal, TableRecord};
+use source::Source;
+
+/// Losses to take in.
+#[derive(Debug, Clone, Default)]
+pub struct ImportRequest {
+    /// What the losses are; needed for matrices, which do not say it themselves.
+    pub manifest: Option<PathBuf>,
+    /// Name of the ensemble, in place of the manifest's.
+    pub ensemble: Option<String>,
+    /// Id of theta_0, in place of the manifest's.
+    pub base: Option<String>,
+    /// Tables without a manifest: a dataset, and the file with the losses of its samples.
+    pub tables: Vec<(String, PathBuf)>,
+    /// Take losses that differ from those of the store in their place.
+    pub replace: bool,
+}
+
+/// What was taken in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImportReport {
+    /// The ensemble.
+    pub ensemble: String,
+    /// Members it has now.
+    pub members: usize,
+    /// Members that are new.
+    pub added: usize,
+    /// One entry for each table.
+    pub tables: Vec<TableReport>,
+    /// The state of the store with all of it.
+    pub snapshot: u64,
+}
+
+/// What was taken in of one table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableReport {
+    /// The dataset.
+    pub dataset: String,
+    /// Samples of it that have losses in the file.
+    pub rows: u64,
+    /// Live samples of the dataset.
+    pub of: u64,
+    /// Cells that are new.
+    pub added: u64,
+    /// Cells that were replaced.
+    pub replaced: u64,
+    /// Cells that the store has already.
+    pub unchanged: u64,
+    /// Cells that the file does not have.
+    pub missing: u64,
+}
+
+/// Takes losses into a store.
+///
+/// # Errors
+/// A file or manifest that cannot be understood, ids that the dataset does not have, too few losses, a loss that
+/// is no number, one that differs from that of the store; nothing is written then.
+pub fn import(
+    store: &Store,
+    request: &ImportRequest,
+    work: &mut Work<'_>,
+) -> Result<ImportReport, DaunceError> {
+    let mut manifest = match &request.manifest {
+        Some(path) => Manifest::read(path)?,
+        None => Manifest::default(),
+    };
+    let given = request.tables.iter().cloned();
+    manifest.tables.extend(given.map(|(dataset, losses)| TableRecord::of_file(dataset, losses)));
+    let about = request.manifest.clone().unwrap_or_default();
+    let wrong = |detail: &str| DaunceError::Manifest { path: about.clone(), detail: detail.to_owned() };
+    let name = request.ensemble.clone().or_else(|| manifest.ensemble.clone());
+    let name = name.ok_or_else(|| wrong("the ensemble needs a name"))?;
+    let snapshot = store.snapshot()?;
+    let known = snapshot.ensembles().iter().find(|e| e.name == name);
+    let base = request.base.clone().or_else(|| manifest.base.clone());
+    let base = base.or_else(|| known.map(|e| e.base.id.clone()));
+    let base = base.ok_or_else(|| wrong("`base` says which model the others come from: theta_0"))?;
+    let signal = manifest.signal.unwrap_or(Signal::Loss);
+    if manifest.tables.is_empty() {
+        return Err(wrong("no file of losses is named"));
+    }
+    let mut sources = Vec::with_capacity(manifest.tables.len());
+    for table in &manifest.tables {
+        let source = Source::open(&snapshot, &manifest, table, signal)?;
+        source.check(work)?;
+        sources.push(source);
+    }
+    let update = EnsembleUpdate {
+        name: name.clone(),
+        base: EnsembleBase { id: base.clone(), name: None, adapter: None },
+        members: members(&manifest, &sources, &base, known.map(|e| e.members.as_slice())),
+    };
+    let before = known.map_or(0, |e| e.members.len());
+    let snapshot = store.update_ensemble(&update, work.command)?;
+    let ensemble = snapshot.ensemble(&name)?;
+    let mut report = ImportReport {
+        ensemble: name.clone(),
+        members: ensemble.members.len(),
+        added: ensemble.members.len().saturating_sub(before),
+        tables: Vec::new(),
+        snapshot: snapshot.number(),
+    };
+    for source in &sources {
+        let (table, snapshot) = write::write(store, ensemble, source, request.replace, work)?;
+        report.tables.push(table);
+        report.snapshot = snapshot;
+    }
+    Ok(report)
+}
+
+/// The members that are described, or that the tables name and the ensemble does not have.
+fn members(manifest: &Manifest, sources: &[Source], base: &str, there: Option<&[Member]>) -> Vec<Member> {
+    if !manifest.models.is_empty() {
+        return manifest.models.iter().map(|model| model.member(base)).collect();
+    }
+    let mut new: Vec<Member> = Vec::new();
+    for id in sources.iter().flat_map(|source| &source.models) {
+        let known = there.is_some_and(|there| there.iter().any(|member| member.id == *id));
+        if !known && new.iter().all(|member| member.id != *id) {
+            new.push(Member::new(id.clone(), base));
+        }
+    }
+    new
+}

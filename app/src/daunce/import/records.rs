@@ -1,0 +1,322 @@
+//! Tables of losses: JSON lines, CSV, Parquet or Arrow, as a matrix in a temporary file.
+//!
+//! Two forms: a record for each cell (`model`, `id`, `loss`, and `n_tokens` if it is known), in any order; or a
+//! record for each example, with its `id` and a column for each model.
+//!
+//! Memory: about 100 bytes for each id, and [`BATCH`] cells.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use gstore_data::{DataFile, FieldNames, Place, RawRecord};
+use serde_json::{Map, Value};
+
+use super::manifest::Signal;
+use super::matrix::Matrix;
+use super::rows::Rows;
+use crate::daunce::DaunceError;
+
+/// Cells that are sorted at a time.
+const BATCH: usize = 1 << 20;
+
+/// What the tables have: ids and models as they are found, and the cells.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub rows: Rows,
+    /// Ids of the models: those that are known, or in their natural order.
+    pub models: Vec<String>,
+    pub matrix: Matrix,
+}
+
+/// How the records of a file are read.
+struct Reading<'a> {
+    path: &'a Path,
+    signal: Signal,
+    /// Models of the manifest; empty: those of the records.
+    known: &'a [String],
+}
+
+/// A cell of a record.
+struct Cell {
+    id: String,
+    model: String,
+    /// NaN where the record says that there is none.
+    value: f64,
+}
+
+/// Reads a table. With `known` models, a record of any other one is refused.
+///
+/// # Errors
+/// A file that cannot be read; a record without id, model or loss; a cell that has two values.
+pub(super) fn read(path: &Path, signal: Signal, known: &[String]) -> Result<Table, DaunceError> {
+    let reading = Reading { path, signal, known };
+    let (mut rows, mut models) = (Rows::default(), Rows::of(known.to_vec()));
+    // What there is comes first: the place of a cell depends on the number of models.
+    reading.each(&mut |_, cell| {
+        // Those that are there already stay where they are.
+        rows.add(&cell.id);
+        models.add(&cell.model);
+        Ok(())
+    })?;
+    let mut models = models.ids;
+    if rows.ids.is_empty() || models.is_empty() {
+        return Err(reading.wrong("it has no losses"));
+    }
+    if known.is_empty() {
+        models.sort_by_cached_key(|id| natural(id));
+    }
+    let columns = Rows::of(models.clone()).places;
+    let mut cells = Cells::new(tempfile::tempfile()?, rows.ids.len(), models.len())?;
+    let mut place_of = |place: &Place, cell: Cell| {
+        let example = rows.places.get(&cell.id);
+        let model = columns.get(&cell.model);
+        let (Some(example), Some(model)) = (example, model) else {
+            return Err(reading.wrong("it changed while it was read"));
+        };
+        let key = (*example * models.len() + *model) as u64;
+        match cells.push(key, cell.value)? {
+            None => Ok(()),
+            Some(twice) => Err(reading.twice(place, twice, (&rows, &models))),
+        }
+    };
+    reading.each(&mut place_of)?;
+    if let Some(twice) = cells.flush()? {
+        return Err(reading.twice_somewhere(twice, (&rows, &models)));
+    }
+    let matrix = Matrix::of_own(cells.file, path, rows.ids.len(), models.len());
+    Ok(Table { rows, models, matrix })
+}
+
+/// A text with its numbers as numbers, so that model 10 comes behind model 9.
+fn natural(text: &str) -> (Vec<(bool, u64, String)>, String) {
+    let digits = text.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
+    let parts = digits.map(|part| {
+        let part = String::from_utf8_lossy(part).into_owned();
+        match part.parse::<u64>() {
+            Ok(number) => (false, number, String::new()),
+            Err(_) => (true, 0, part),
+        }
+    });
+    (parts.collect(), text.to_owned())
+}
+
+impl Reading<'_> {
+    fn wrong(&self, detail: impl Into<String>) -> DaunceError {
+        DaunceError::File { path: self.path.to_owned(), detail: detail.into() }
+    }
+
+    fn at(&self, place: &Place, detail: &str) -> DaunceError {
+        self.wrong(format!("{place}: {detail}"))
+    }
+
+    fn twice(&self, place: &Place, cell: Twice, of: (&Rows, &[String])) -> DaunceError {
+        self.wrong(format!("{}, found up to {place}", twice(cell, of)))
+    }
+
+    fn twice_somewhere(&self, cell: Twice, of: (&Rows, &[String])) -> DaunceError {
+        self.wrong(twice(cell, of))
+    }
+
+    fn each(&self, take: &mut dyn FnMut(&Place, Cell) -> Result<(), DaunceError>) -> Result<(), DaunceError> {
+        let file = DataFile::detect(self.path)?;
+        let mut source = file.open(&FieldNames::default())?;
+        while let Some(record) = source.next_record() {
+            let RawRecord { place, json } = record?;
+            if json.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            let record: Map<String, Value> =
+                serde_json::from_slice(json).map_err(|error| self.at(&place, &error.to_string()))?;
+            self.cells(&place, &record, take)?;
+        }
+        Ok(())
+    }
+
+    fn cells(
+        &self,
+        place: &Place,
+        record: &Map<String, Value>,
+        take: &mut dyn FnMut(&Place, Cell) -> Result<(), DaunceError>,
+    ) -> Result<(), DaunceError> {
+        let text = |key: &str| -> Option<String> {
+            match record.get(key)? {
+                Value::String(text) => Some(text.clone()),
+                Value::Number(number) => Some(number.to_string()),
+                _ => None,
+            }
+        };
+        let id = text("id").ok_or_else(|| self.at(place, "a record has an `id`"))?;
+        if let Some(model) = text("model") {
+            let value = [self.signal.name(), "loss"].iter().find_map(|key| record.get(*key));
+            // A column of a table that is null is left out of its record.
+            let value = self.value(place, value.unwrap_or(&Value::Null))?;
+            let nothing = record.get("n_tokens").and_then(Value::as_f64) == Some(0.0);
+            self.check_model(place, &model)?;
+            return take(place, Cell { id, model, value: if nothing { f64::NAN } else { value } });
+        }
+        if self.known.is_empty() {
+            for (model, value) in record.iter().filter(|(key, _)| *key != "id") {
+                take(place, Cell { id: id.clone(), model: model.clone(), value: self.value(place, value)? })?;
+            }
+            return Ok(());
+        }
+        for model in self.known {
+            let value = self.value(place, record.get(model).unwrap_or(&Value::Null))?;
+            take(place, Cell { id: id.clone(), model: model.clone(), value })?;
+        }
+        Ok(())
+    }
+
+    fn check_model(&self, place: &Place, model: &str) -> Result<(), DaunceError> {
+        match self.known.is_empty() || self.known.iter().any(|known| known == model) {
+            true => Ok(()),
+            false => Err(self.at(place, &format!("{model:?} is none of the models of the manifest"))),
+        }
+    }
+
+    fn value(&self, place: &Place, value: &Value) -> Result<f64, DaunceError> {
+        match value {
+            Value::Null => Ok(f64::NAN),
+            Value::Number(number) => {
+                let finite = number.as_f64().filter(|value| value.is_finite());
+                finite.ok_or_else(|| self.at(place, &format!("{number} is no loss")))
+            }
+            other => Err(self.at(place, &format!("{other} is no loss; a missing one is null, or left out"))),
+        }
+    }
+}
+
+/// A cell that has two values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Twice {
+    key: u64,
+    values: [f64; 2],
+}
+
+fn twice(cell: Twice, (rows, models): (&Rows, &[String])) -> String {
+    let count = models.len().max(1) as u64;
+    let id = rows.ids.get((cell.key / count) as usize).map_or("", String::as_str);
+    let model = models.get((cell.key % count) as usize).map_or("", String::as_str);
+    format!(
+        "the loss of {id:?} under {model:?} stands there twice, as {} and as {}",
+        cell.values[0], cell.values[1]
+    )
+}
+
+/// Cells on their way into a file, at places that follow from their keys. The file begins as one hole.
+struct Cells {
+    file: File,
+    waiting: Vec<(u64, f64)>,
+    bytes: Vec<u8>,
+}
+
+impl Cells {
+    fn new(file: File, examples: usize, models: usize) -> Result<Self, DaunceError> {
+        file.set_len(examples as u64 * models as u64 * 8)?;
+        Ok(Self { file, waiting: Vec::new(), bytes: Vec::new() })
+    }
+
+    /// Takes a cell. Gives one that has two values, if one was found.
+    fn push(&mut self, key: u64, value: f64) -> Result<Option<Twice>, DaunceError> {
+        // One that is missing stays a hole.
+        if !value.is_nan() {
+            self.waiting.push((key, value));
+        }
+        if self.waiting.len() < BATCH { Ok(None) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> Result<Option<Twice>, DaunceError> {
+        let mut cells = std::mem::take(&mut self.waiting);
+        cells.sort_by_key(|(key, _)| *key);
+        // The same record twice says the same.
+        cells.dedup();
+        for run in cells.chunk_by(|(a, _), (b, _)| *b - *a <= 1) {
+            if let Some(twice) = self.write(run)? {
+                return Ok(Some(twice));
+            }
+        }
+        cells.clear();
+        self.waiting = cells;
+        Ok(None)
+    }
+
+    /// Writes cells that lie one after the other.
+    fn write(&mut self, run: &[(u64, f64)]) -> Result<Option<Twice>, DaunceError> {
+        let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else { return Ok(None) };
+        self.bytes.clear();
+        self.bytes.resize((last - first + 1) as usize * 8, 0);
+        self.file.seek(SeekFrom::Start(first * 8))?;
+        self.file.read_exact(&mut self.bytes)?;
+        let (cells, _) = self.bytes.as_chunks_mut::<8>();
+        for (key, value) in run {
+            let Some(cell) = cells.get_mut((key - first) as usize) else { continue };
+            let there = f64::from_bits(!u64::from_le_bytes(*cell));
+            if !there.is_nan() && there != *value {
+                return Ok(Some(Twice { key: *key, values: [there, *value] }));
+            }
+            *cell = (!value.to_bits()).to_le_bytes();
+        }
+        self.file.seek(SeekFrom::Start(first * 8))?;
+        self.file.write_all(&self.bytes)?;
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(text: &str, known: &[&str]) -> Result<(Vec<String>, Vec<String>, Vec<f64>), String> {
+        let folder = tempfile::tempdir().unwrap();
+        let name = if text.starts_with('{') { "losses.jsonl" } else { "losses.csv" };
+        let path = folder.path().join(name);
+        fs_err::write(&path, text).unwrap();
+        let known: Vec<String> = known.iter().map(|id| (*id).to_owned()).collect();
+        let table = read(&path, Signal::Loss, &known).map_err(|e| e.to_string())?;
+        let all: Vec<usize> = (0..table.rows.ids.len()).collect();
+        let mut values = Vec::new();
+        table.matrix.read(&all, &mut values).map_err(|e| e.to_string())?;
+        Ok((table.rows.ids, table.models, values))
+    }
+
+    #[test]
+    fn cells_come_in_any_order() {
+        let lines = [
+            r#"{"model": "m10", "id": "a", "loss": 0.5}"#,
+            r#"{"model": "m9", "id": "b", "loss": 0.0, "n_tokens": 4}"#,
+            r#"{"model": "m10", "id": "b", "loss": 1.25}"#,
+            r#"{"model": "m9", "id": "a", "loss": null}"#,
+            r#"{"model": "m10", "id": "a", "loss": 0.5}"#,
+        ];
+        let (ids, models, values) = table(&lines.join("\n"), &[]).unwrap();
+        assert_eq!(
+            (ids, models),
+            (vec!["a".to_owned(), "b".to_owned()], vec!["m9".to_owned(), "m10".to_owned()])
+        );
+        assert!(values[0].is_nan());
+        assert_eq!(values[1..], [0.5, 0.0, 1.25]);
+    }
+
+    #[test]
+    fn a_row_may_have_a_column_for_each_model() {
+        let (ids, models, values) = table("id,m0,m1\na,1.5,2\nb,,3\n", &[]).unwrap();
+        assert_eq!((ids.len(), models), (2, vec!["m0".to_owned(), "m1".to_owned()]));
+        assert_eq!(values[..2], [1.5, 2.0]);
+        assert!(values[2].is_nan());
+        assert_eq!(values[3], 3.0);
+    }
+
+    #[test]
+    fn a_cell_has_one_value() {
+        let twice =
+            "{\"model\": 1, \"id\": \"a\", \"loss\": 0.5}\n{\"model\": 1, \"id\": \"a\", \"loss\": 0.6}";
+        let error = table(twice, &[]).unwrap_err();
+        assert!(error.contains("\"a\"") && error.contains("0.5") && error.contains("0.6"), "{error}");
+        let error = table("{\"model\": \"x\", \"id\": \"a\", \"loss\": 0.5}", &["y"]).unwrap_err();
+        assert!(error.contains("none of the models"), "{error}");
+        let error = table("{\"model\": \"x\", \"id\": \"a\", \"loss\": \"NaN\"}", &[]).unwrap_err();
+        assert!(error.contains("no loss"), "{error}");
+        assert!(table("{\"model\": \"x\", \"loss\": 1}", &[]).unwrap_err().contains("`id`"));
+    }
+}

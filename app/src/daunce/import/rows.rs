@@ -1,0 +1,115 @@
+//! Rows of a dataset by the ids of given losses.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use gstore_store::{DatasetPart, Snapshot};
+
+use super::manifest::{Id, RowList};
+use crate::daunce::DaunceError;
+
+/// Ids of given losses, in their order, each with its row.
+///
+/// Memory: about 100 bytes for each id.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub ids: Vec<String>,
+    pub places: HashMap<String, usize>,
+    /// Row of each id.
+    pub rows: Vec<u64>,
+}
+
+impl Rows {
+    /// Some ids, each once.
+    pub fn of(ids: Vec<String>) -> Self {
+        let places = ids.iter().enumerate().map(|(place, id)| (id.clone(), place)).collect();
+        Self { ids, places, rows: Vec::new() }
+    }
+
+    /// Adds an id, and gives its place; `None` if it is there already.
+    pub fn add(&mut self, id: &str) -> Option<usize> {
+        if self.places.contains_key(id) {
+            return None;
+        }
+        let place = self.ids.len();
+        self.places.insert(id.to_owned(), place);
+        self.ids.push(id.to_owned());
+        Some(place)
+    }
+
+    /// The ids of a list.
+    ///
+    /// # Errors
+    /// A file that is no list; an id that stands there twice.
+    pub fn of_list(list: &RowList, losses: &Path) -> Result<Self, DaunceError> {
+        let mut rows = Self::default();
+        let (path, ids) = match list {
+            RowList::Ids(ids) => (losses, ids.iter().map(Id::text).collect::<Vec<String>>()),
+            RowList::File(path) => {
+                let text = fs_err::read_to_string(path)?;
+                let ids = match text.trim_start().starts_with('[') {
+                    true => {
+                        let ids: Vec<Id> = serde_json::from_str(&text).map_err(|error| {
+                            DaunceError::File { path: path.clone(), detail: error.to_string() }
+                        })?;
+                        ids.iter().map(Id::text).collect()
+                    }
+                    false => text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect(),
+                };
+                (path.as_path(), ids)
+            }
+        };
+        for id in ids {
+            if rows.add(&id).is_none() {
+                let detail = format!("the id {id:?} stands twice among the rows");
+                return Err(DaunceError::File { path: path.to_owned(), detail });
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Finds the row of each id.
+    ///
+    /// # Errors
+    /// Ids that the dataset does not have.
+    pub fn find(
+        &mut self,
+        snapshot: &Snapshot,
+        dataset: &DatasetPart,
+        losses: &Path,
+    ) -> Result<(), DaunceError> {
+        const NONE: u64 = u64::MAX;
+        self.rows = vec![NONE; self.ids.len()];
+        for batch in snapshot.samples(dataset)?.scan(&["row", "id"], None) {
+            let batch = batch?;
+            let numbers = batch.column(0).as_primitive::<UInt64Type>().values();
+            for (row, id) in numbers.iter().zip(batch.column(1).as_string::<i32>()) {
+                let place = id.and_then(|id| self.places.get(id));
+                if let Some(slot) = place.and_then(|place| self.rows.get_mut(*place)) {
+                    *slot = *row;
+                }
+            }
+        }
+        let lost = self.rows.iter().zip(&self.ids).filter(|(row, _)| **row == NONE);
+        let mut lost = lost.map(|(_, id)| id.clone());
+        match lost.next() {
+            None => Ok(()),
+            Some(first) => Err(DaunceError::NoIds {
+                path: losses.to_owned(),
+                dataset: dataset.name.clone(),
+                first,
+                others: lost.count(),
+            }),
+        }
+    }
+
+    /// Places of the ids, by row.
+    pub fn by_row(&self) -> Vec<(u64, usize)> {
+        let mut order: Vec<(u64, usize)> =
+            self.rows.iter().enumerate().map(|(place, row)| (*row, place)).collect();
+        order.sort_unstable();
+        order
+    }
+}

@@ -1,0 +1,233 @@
+//! One table of given losses, whatever its file: rows of the dataset, models, and cells.
+
+use std::path::{Path, PathBuf};
+
+use gstore_core::Unit;
+use gstore_store::{CELL_ROWS, Snapshot};
+
+use super::manifest::{Manifest, Signal, TableRecord};
+use super::matrix::{Matrix, Number, Wanted, is_matrix};
+use super::records;
+use super::rows::Rows;
+use crate::daunce::DaunceError;
+use crate::work::Work;
+
+/// Losses of samples of one dataset.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub dataset: String,
+    pub path: PathBuf,
+    pub signal: Signal,
+    /// Ids of the models, in the order of the columns.
+    pub models: Vec<String>,
+    /// Ids of the samples, in the order of the file, with their rows.
+    pub rows: Rows,
+    /// Precision of the losses.
+    pub compute: String,
+    matrix: Matrix,
+    mask: Option<Matrix>,
+    base: Option<Matrix>,
+}
+
+impl Source {
+    /// Opens a table and finds its rows.
+    ///
+    /// # Errors
+    /// A file that does not fit to the manifest; ids that the dataset does not have.
+    pub fn open(
+        snapshot: &Snapshot,
+        manifest: &Manifest,
+        table: &TableRecord,
+        signal: Signal,
+    ) -> Result<Self, DaunceError> {
+        let dataset = snapshot.dataset(&table.dataset)?;
+        let known: Vec<String> = manifest.models.iter().map(|model| model.id.text()).collect();
+        if let Some(twice) =
+            known.iter().enumerate().find(|(at, id)| known.iter().take(*at).any(|o| o == *id))
+        {
+            let detail = format!("the model {:?} stands twice among the models", twice.1);
+            return Err(wrong(&table.losses, detail));
+        }
+        let mut source = match is_matrix(&table.losses) {
+            true => Self::of_matrix(table, known, signal)?,
+            false => Self::of_records(table, &known, signal)?,
+        };
+        source.rows.find(snapshot, dataset, &table.losses)?;
+        Ok(source)
+    }
+
+    fn of_matrix(table: &TableRecord, models: Vec<String>, signal: Signal) -> Result<Self, DaunceError> {
+        let path = &table.losses;
+        let list = table.rows.as_ref().filter(|_| !models.is_empty());
+        let (Some(list), Some(orientation)) = (list, table.orientation) else {
+            return Err(wrong(
+                path,
+                "a matrix does not say what it has: a manifest names its `models`, the ids of its `rows`, and its `orientation` (model_major or example_major)",
+            ));
+        };
+        let rows = Rows::of_list(list, path)?;
+        let stated = table.dtype.as_deref().map(|name| number(path, name)).transpose()?;
+        let wanted = Wanted {
+            path,
+            tensor: table.tensor.as_deref(),
+            orientation,
+            number: stated,
+            examples: rows.ids.len(),
+            models: models.len(),
+        };
+        let matrix = Matrix::open(&wanted)?;
+        if matrix.number == Number::U8 {
+            return Err(wrong(path, "it holds whole numbers, which are no losses"));
+        }
+        let mask = table.mask.as_deref().map(|name| Matrix::open(&beside(&wanted, name, wanted.models)));
+        let base = table.base_losses.as_deref().map(|name| Matrix::open(&beside(&wanted, name, 1)));
+        let compute = stated.unwrap_or(matrix.number).name().to_owned();
+        Ok(Self {
+            dataset: table.dataset.clone(),
+            path: path.clone(),
+            signal,
+            models,
+            rows,
+            compute,
+            matrix,
+            mask: mask.transpose()?,
+            base: base.transpose()?,
+        })
+    }
+
+    fn of_records(table: &TableRecord, known: &[String], signal: Signal) -> Result<Self, DaunceError> {
+        let path = &table.losses;
+        let only_matrix = [
+            ("rows", table.rows.is_some()),
+            ("mask", table.mask.is_some()),
+            ("tensor", table.tensor.is_some()),
+        ];
+        if let Some((key, _)) = only_matrix.into_iter().find(|(_, given)| *given) {
+            return Err(wrong(
+                path,
+                format!("a table of records has its own ids and gaps; `{key}` is for a matrix"),
+            ));
+        }
+        let stated = table.dtype.as_deref().map(|name| number(path, name)).transpose()?;
+        let records::Table { rows, models, matrix } = records::read(path, signal, known)?;
+        let base = match &table.base_losses {
+            None => None,
+            Some(file) => Some(base_of_records(Path::new(file), signal, &rows)?),
+        };
+        Ok(Self {
+            dataset: table.dataset.clone(),
+            path: path.clone(),
+            signal,
+            models,
+            rows,
+            compute: stated.map_or("f64", Number::name).to_owned(),
+            matrix,
+            mask: None,
+            base,
+        })
+    }
+
+    /// The losses of some examples (their places in the file), one for each model; NaN where there is none.
+    ///
+    /// # Errors
+    /// A file that cannot be read; a loss that is no number although nothing says that it is missing.
+    pub fn cells(&self, examples: &[usize], out: &mut Vec<f64>) -> Result<(), DaunceError> {
+        self.matrix.read(examples, out)?;
+        // Cells that a table of records does not have are no losses by intention.
+        let gaps = self.matrix.number == Number::Inverted;
+        let mut valid = Vec::new();
+        if let Some(mask) = &self.mask {
+            mask.read(examples, &mut valid)?;
+        }
+        for (at, value) in out.iter_mut().enumerate() {
+            match valid.get(at) {
+                Some(0.0) => *value = f64::NAN,
+                _ if value.is_finite() || (gaps && value.is_nan()) => {}
+                _ => return Err(self.not_finite(examples, at, *value)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Losses of theta_0 of some examples, if there are any.
+    pub fn base(&self, examples: &[usize], out: &mut Vec<f64>) -> Result<bool, DaunceError> {
+        let Some(base) = &self.base else { return Ok(false) };
+        base.read(examples, out)?;
+        let bad = |(_, value): &(usize, &f64)| value.is_infinite();
+        match out.iter().enumerate().find(bad) {
+            None => Ok(true),
+            Some((at, value)) => Err(DaunceError::NotFinite {
+                path: self.path.clone(),
+                id: self.id_of(examples, at),
+                model: "theta_0".to_owned(),
+                value: *value,
+            }),
+        }
+    }
+
+    /// Whether losses of theta_0 are given.
+    pub fn has_base(&self) -> bool {
+        self.base.is_some()
+    }
+
+    /// Reads all of it once.
+    ///
+    /// # Errors
+    /// As [`Source::cells`].
+    pub fn check(&self, work: &mut Work<'_>) -> Result<(), DaunceError> {
+        work.progress.start("checking losses", self.rows.ids.len() as u64, Unit::Rows);
+        let all: Vec<usize> = (0..self.rows.ids.len()).collect();
+        let (mut cells, mut base) = (Vec::new(), Vec::new());
+        for examples in all.chunks(CELL_ROWS as usize) {
+            work.cancel.check()?;
+            self.cells(examples, &mut cells)?;
+            self.base(examples, &mut base)?;
+            work.progress.advance(examples.len() as u64);
+        }
+        work.progress.finish();
+        Ok(())
+    }
+
+    fn id_of(&self, examples: &[usize], at: usize) -> String {
+        examples.get(at).and_then(|place| self.rows.ids.get(*place)).cloned().unwrap_or_default()
+    }
+
+    fn not_finite(&self, examples: &[usize], at: usize, value: f64) -> DaunceError {
+        let count = self.models.len().max(1);
+        DaunceError::NotFinite {
+            path: self.path.clone(),
+            id: self.id_of(examples, at / count),
+            model: self.models.get(at % count).cloned().unwrap_or_default(),
+            value,
+        }
+    }
+}
+
+/// The losses of theta_0 beside a table: a table of the same ids with one model.
+fn base_of_records(path: &Path, signal: Signal, rows: &Rows) -> Result<Matrix, DaunceError> {
+    let table = records::read(path, signal, &[])?;
+    if table.models.len() != 1 {
+        return Err(wrong(path, format!("it has {} models, and theta_0 is one", table.models.len())));
+    }
+    if table.rows.ids != rows.ids {
+        return Err(wrong(path, "it does not have the ids of the losses, in their order"));
+    }
+    Ok(table.matrix)
+}
+
+/// Another matrix of the same examples: a file, or a tensor of the same file.
+fn beside<'a>(wanted: &Wanted<'a>, name: &'a str, models: usize) -> Wanted<'a> {
+    match Path::new(name).is_file() {
+        true => Wanted { path: Path::new(name), tensor: None, models, ..*wanted },
+        false => Wanted { tensor: Some(name), models, ..*wanted },
+    }
+}
+
+fn number(path: &Path, name: &str) -> Result<Number, DaunceError> {
+    let number = Number::parse(name).filter(|number| *number != Number::U8);
+    number.ok_or_else(|| wrong(path, format!("dtype {name:?} is none of f64, f32, f16 and bf16")))
+}
+
+fn wrong(path: &Path, detail: impl Into<String>) -> DaunceError {
+    DaunceError::File { path: path.to_owned(), detail: detail.into() }
+}

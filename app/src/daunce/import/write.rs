@@ -1,0 +1,413 @@
+//! Writing given losses: what the store has already, what is new, and the features that take it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use gstore_core::{CELL_ROWS, RowSet, Unit};
+use gstore_store::{
+    EnsemblePart, FeatureReader, Job, JobFeature, JobPlan, LossBlock, LossColumns, LossError, LossReader,
+    LossWanted, OffsetOf, RowFlags, SegmentWriter, Snapshot, Store, StoreError,
+};
+use serde_json::{Value, json};
+
+use super::TableReport;
+use super::source::Source;
+use crate::daunce::DaunceError;
+use crate::work::Work;
+
+/// Bytes of losses in one file, about.
+const FILE_BYTES: usize = 1 << 30;
+
+/// Writes a table and publishes it. Returns the number of the snapshot that has it.
+///
+/// # Errors
+/// A loss that differs from that of the store, unless `replace`.
+pub(super) fn write(
+    store: &Store,
+    ensemble: &EnsemblePart,
+    source: &Source,
+    replace: bool,
+    work: &mut Work<'_>,
+) -> Result<(TableReport, u64), DaunceError> {
+    let snapshot = store.snapshot()?;
+    let mut table = Table::open(&snapshot, ensemble, source, replace)?;
+    let live = snapshot.live_rows(snapshot.dataset(&source.dataset)?)?;
+    let mut report = TableReport {
+        dataset: source.dataset.clone(),
+        rows: source.rows.ids.len() as u64,
+        of: live.len(),
+        ..TableReport::default()
+    };
+    table.compare(&mut report, work)?;
+    let features = table.plan(&snapshot, ensemble);
+    if features.len() <= 1 {
+        return Ok((report, snapshot.number()));
+    }
+    let mut sink = Sink::start(store, features, work.command)?;
+    table.write(&mut sink, work)?;
+    let whole = live.difference(&RowSet::from_rows(source.rows.rows.iter().copied())).is_empty();
+    let number = sink.publish(whole)?;
+    Ok((report, number))
+}
+
+/// Members whose places lie one after the other: the columns of one feature.
+struct Group {
+    range: Range<usize>,
+    /// The column of the file of each of them.
+    columns: Vec<usize>,
+    /// Rows that already have a column of one of them.
+    there: RowSet,
+    /// Rows with cells to write.
+    new: Vec<u64>,
+    /// Whether all cells of a row are written, or the new ones alone.
+    whole: bool,
+    /// Number of its feature in the job.
+    feature: Option<usize>,
+}
+
+/// Given losses beside those of the store.
+struct Table<'a> {
+    source: &'a Source,
+    replace: bool,
+    columns: LossColumns,
+    stored: Option<LossReader>,
+    /// The offsets of the store, and the rows that have one.
+    offset: Option<(FeatureReader, RowSet)>,
+    of: OffsetOf,
+    groups: Vec<Group>,
+    /// Rows and their places in the file, by cell.
+    cells: Vec<Vec<(u64, usize)>>,
+}
+
+/// A cell of the dataset: what is given of its rows, and what is stored.
+#[derive(Default)]
+struct Window {
+    rows: Vec<(u64, usize)>,
+    given: Vec<f64>,
+    base: Vec<f64>,
+    /// Offset of each row.
+    offset: Vec<f32>,
+    stored: LossBlock,
+}
+
+/// What a cell of the table is to the store.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Compared {
+    New,
+    Replaced,
+    Unchanged,
+    Missing,
+}
+
+impl<'a> Table<'a> {
+    fn open(
+        snapshot: &Snapshot,
+        ensemble: &EnsemblePart,
+        source: &'a Source,
+        replace: bool,
+    ) -> Result<Self, DaunceError> {
+        let columns = LossColumns {
+            signal: source.signal.name().to_owned(),
+            loss: source.signal.name().to_owned(),
+            reduction: "given".to_owned(),
+            compute: source.compute.clone(),
+            ..LossColumns::new(ensemble, source.dataset.clone(), "")
+        };
+        let wanted =
+            LossWanted { dataset: &source.dataset, encoding: Some(""), signal: Some(&columns.signal) };
+        let stored = match snapshot.open_losses(ensemble, &wanted) {
+            Ok(reader) => Some(reader),
+            Err(LossError::None { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let found = [OffsetOf::Base, OffsetOf::Mean]
+            .into_iter()
+            .find_map(|of| Some((of, snapshot.loss_offset(&columns, of)?)));
+        let (of, offset) = match found {
+            Some((of, part)) => {
+                let reader = snapshot.open_feature(part)?;
+                let rows = reader.row_set()?;
+                (of, Some((reader, rows)))
+            }
+            None if source.has_base() => (OffsetOf::Base, None),
+            None => (OffsetOf::Mean, None),
+        };
+        let groups = groups(ensemble, source, stored.as_ref())?;
+        let by_row = source.rows.by_row();
+        let cells = by_row.chunk_by(|(a, _), (b, _)| a / CELL_ROWS == b / CELL_ROWS).map(<[_]>::to_vec);
+        let cells = cells.collect();
+        Ok(Self { source, replace, columns, stored, offset, of, groups, cells })
+    }
+
+    /// Reads what is given and stored of a cell.
+    fn window(&self, rows: &[(u64, usize)], window: &mut Window) -> Result<(), DaunceError> {
+        let Some((first, _)) = rows.first() else { return Ok(()) };
+        let cell = first / CELL_ROWS;
+        window.rows = rows.to_vec();
+        let examples: Vec<usize> = rows.iter().map(|(_, place)| *place).collect();
+        self.source.cells(&examples, &mut window.given)?;
+        let has_base = self.source.base(&examples, &mut window.base)?;
+        match &self.stored {
+            Some(reader) => reader.read_cell(cell, None, &mut window.stored)?,
+            None => window.stored = LossBlock::default(),
+        }
+        let stored = match &self.offset {
+            Some((reader, _)) => reader.offsets(cell)?,
+            None => Vec::new(),
+        };
+        window.offset.clear();
+        for (at, (row, place)) in rows.iter().enumerate() {
+            let base = window.base.get(at).copied().filter(|base| has_base && base.is_finite());
+            let there = self.offset.as_ref().is_some_and(|(_, rows)| rows.contains(*row));
+            let offset = match (there, base, self.of) {
+                (true, base, of) => {
+                    let offset = stored.get((row % CELL_ROWS) as usize).copied().unwrap_or(f32::NAN);
+                    let differs =
+                        |base: &f64| of == OffsetOf::Base && offset.is_finite() && *base as f32 != offset;
+                    if let Some(base) = base.filter(differs) {
+                        return Err(self.differs(*place, "theta_0", f64::from(offset), base));
+                    }
+                    offset
+                }
+                (false, Some(base), _) => base as f32,
+                (false, None, OffsetOf::Base) => f32::NAN,
+                (false, None, OffsetOf::Mean) => window.mean(at, self.source.models.len()),
+            };
+            window.offset.push(offset);
+        }
+        Ok(())
+    }
+
+    fn differs(&self, place: usize, model: &str, stored: f64, given: f64) -> DaunceError {
+        let id = self.source.rows.ids.get(place).cloned().unwrap_or_default();
+        let (path, model) = (self.source.path.clone(), model.to_owned());
+        DaunceError::Differs { path, id, model, stored, given }
+    }
+
+    /// Counts what is new, and finds the rows that have it.
+    fn compare(&mut self, report: &mut TableReport, work: &mut Work<'_>) -> Result<(), DaunceError> {
+        let mut window = Window::default();
+        let mut groups = std::mem::take(&mut self.groups);
+        for rows in &self.cells {
+            self.window(rows, &mut window)?;
+            for (at, (row, place)) in rows.iter().enumerate() {
+                for group in &mut groups {
+                    let mut any = false;
+                    for (member, column) in group.range.clone().zip(&group.columns) {
+                        let compared = self.compared(&window, at, member, *column);
+                        match compared {
+                            Compared::New => report.added += 1,
+                            Compared::Replaced if !self.replace => {
+                                let model = self.source.models.get(*column).map_or("", String::as_str);
+                                let (stored, given) = (
+                                    window.stored_loss(at, self.place_of(member)),
+                                    window.loss(at, *column, self.source.models.len()),
+                                );
+                                return Err(self.differs(*place, model, stored, given));
+                            }
+                            Compared::Replaced => report.replaced += 1,
+                            Compared::Unchanged => report.unchanged += 1,
+                            Compared::Missing => report.missing += 1,
+                        }
+                        any |= matches!(compared, Compared::New | Compared::Replaced);
+                    }
+                    // A row of which all is missing is noted where it is new, so that it is not asked for again.
+                    if any || !group.there.contains(*row) {
+                        group.new.push(*row);
+                    }
+                }
+            }
+            work.cancel.check()?;
+        }
+        self.groups = groups;
+        Ok(())
+    }
+
+    /// Column of a member among the stored ones.
+    fn place_of(&self, member: usize) -> Option<usize> {
+        self.stored.as_ref()?.table().members.binary_search(&member).ok()
+    }
+
+    fn compared(&self, window: &Window, at: usize, member: usize, column: usize) -> Compared {
+        let given = window.delta(at, column, self.source.models.len());
+        if given.is_nan() {
+            return Compared::Missing;
+        }
+        match window.stored_delta(at, self.place_of(member)) {
+            None => Compared::New,
+            Some(stored) if stored == given => Compared::Unchanged,
+            Some(_) => Compared::Replaced,
+        }
+    }
+
+    /// The features that take what is new: the offsets, and one for each group that has any.
+    fn plan(&mut self, snapshot: &Snapshot, ensemble: &EnsemblePart) -> Vec<JobFeature> {
+        let revision = match &self.stored {
+            Some(reader) => snapshot.next_loss_revision(ensemble, reader.table()),
+            None => 0,
+        };
+        let mut features = vec![self.columns.offset(self.of)];
+        for group in self.groups.iter_mut().filter(|group| !group.new.is_empty()) {
+            // Rows that are new go on in the features of the members; cells of rows that have
+            // some already go over these.
+            group.whole = group.new.iter().all(|row| !group.there.contains(*row));
+            group.feature = Some(features.len());
+            let revision = if group.whole { 0 } else { revision };
+            features.push(self.columns.members(group.range.clone(), revision));
+        }
+        features
+    }
+
+    fn write(&self, sink: &mut Sink, work: &mut Work<'_>) -> Result<(), DaunceError> {
+        work.progress.start("writing losses", self.source.rows.ids.len() as u64, Unit::Rows);
+        let (mut window, mut vector) = (Window::default(), Vec::new());
+        for rows in &self.cells {
+            self.window(rows, &mut window)?;
+            for (at, (row, _)) in rows.iter().enumerate() {
+                let there = self.offset.as_ref().is_some_and(|(_, rows)| rows.contains(*row));
+                if let Some(offset) = window.offset.get(at).filter(|_| !there) {
+                    sink.push(0, *row, &[*offset])?;
+                }
+                for group in &self.groups {
+                    let Some(feature) = group.feature.filter(|_| group.new.binary_search(row).is_ok()) else {
+                        continue;
+                    };
+                    vector.clear();
+                    for (member, column) in group.range.clone().zip(&group.columns) {
+                        let compared = self.compared(&window, at, member, *column);
+                        let wanted = group.whole || matches!(compared, Compared::New | Compared::Replaced);
+                        let value = window.delta(at, *column, self.source.models.len());
+                        vector.push(if wanted { value } else { f32::NAN });
+                    }
+                    sink.push(feature, *row, &vector)?;
+                }
+            }
+            work.cancel.check()?;
+            work.progress.advance(rows.len() as u64);
+        }
+        work.progress.finish();
+        Ok(())
+    }
+}
+
+impl Window {
+    /// A loss as it is given; NaN where there is none.
+    fn loss(&self, at: usize, column: usize, models: usize) -> f64 {
+        self.given.get(at * models + column).copied().unwrap_or(f64::NAN)
+    }
+
+    /// What is stored of it.
+    fn delta(&self, at: usize, column: usize, models: usize) -> f32 {
+        let offset = self.offset.get(at).copied().filter(|offset| offset.is_finite()).unwrap_or(0.0);
+        (self.loss(at, column, models) - f64::from(offset)) as f32
+    }
+
+    /// Mean of the losses of a row; NaN where it has none.
+    fn mean(&self, at: usize, models: usize) -> f32 {
+        let known = (0..models).map(|column| self.loss(at, column, models)).filter(|loss| !loss.is_nan());
+        let (sum, count) = known.fold((0.0, 0u32), |(sum, count), loss| (sum + loss, count + 1));
+        if count == 0 { f32::NAN } else { (sum / f64::from(count)) as f32 }
+    }
+
+    /// What the store has of a row and a column of its own.
+    fn stored_delta(&self, at: usize, column: Option<usize>) -> Option<f32> {
+        let (row, _) = self.rows.get(at)?;
+        let place = self.stored.rows.binary_search(row).ok()?;
+        self.stored.row(place).get(column?).copied().filter(|value| !value.is_nan())
+    }
+
+    /// The same as a loss.
+    fn stored_loss(&self, at: usize, column: Option<usize>) -> f64 {
+        let delta = self.stored_delta(at, column).unwrap_or(f32::NAN);
+        let offset = self.offset.get(at).copied().filter(|offset| offset.is_finite()).unwrap_or(0.0);
+        f64::from(offset) + f64::from(delta)
+    }
+}
+
+/// The models of a source by their places in the ensemble, cut where these do not go on.
+fn groups(
+    ensemble: &EnsemblePart,
+    source: &Source,
+    stored: Option<&LossReader>,
+) -> Result<Vec<Group>, DaunceError> {
+    let mut places = Vec::with_capacity(source.models.len());
+    for (column, id) in source.models.iter().enumerate() {
+        // All of them were registered just now.
+        let Some((place, _)) = ensemble.member(id) else { continue };
+        places.push((place, column));
+    }
+    places.sort_unstable();
+    let mut groups = Vec::new();
+    for run in places.chunk_by(|(a, _), (b, _)| a + 1 == *b) {
+        let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else { continue };
+        let range = *first..*last + 1;
+        let mut there = RowSet::new();
+        for member in range.clone() {
+            if let Some(reader) = stored {
+                there = there.union(&reader.rows_of(member)?);
+            }
+        }
+        let columns = run.iter().map(|(_, column)| *column).collect();
+        groups.push(Group { range, columns, there, new: Vec::new(), whole: true, feature: None });
+    }
+    Ok(groups)
+}
+
+/// The job that writes. Dropped without [`Sink::publish`], its folder is cleared by the next import of the same
+/// losses, and can be collected.
+struct Sink {
+    job: Job,
+    writers: Vec<Option<SegmentWriter>>,
+    bytes: Vec<usize>,
+}
+
+impl Sink {
+    fn start(store: &Store, features: Vec<JobFeature>, command: &str) -> Result<Self, DaunceError> {
+        let writers: Vec<Option<SegmentWriter>> = features.iter().map(|_| None).collect();
+        let bytes = vec![0; writers.len()];
+        let plan = JobPlan {
+            command: command.to_owned(),
+            identity: LossColumns::identity(&features, &json!("given")),
+            features,
+            detail: Value::Null,
+        };
+        let mut job = store.start_job(plan.clone())?;
+        if job.resumed() {
+            // What an import that was killed has sealed is not known to be what is given now.
+            job.abandon().map_err(StoreError::from)?;
+            job = store.start_job(plan)?;
+        }
+        Ok(Self { job, writers, bytes })
+    }
+
+    fn push(&mut self, feature: usize, row: u64, values: &[f32]) -> Result<(), DaunceError> {
+        let (Some(slot), Some(bytes)) = (self.writers.get_mut(feature), self.bytes.get_mut(feature)) else {
+            return Ok(());
+        };
+        if *bytes >= FILE_BYTES
+            && let Some(full) = slot.take()
+        {
+            self.job.seal(feature, full)?;
+            *bytes = 0;
+        }
+        let mut writer = match slot.take() {
+            Some(writer) => writer,
+            None => self.job.segment_writer(feature)?,
+        };
+        writer.push(row, values, RowFlags::empty())?;
+        *bytes += size_of_val(values);
+        *slot = Some(writer);
+        Ok(())
+    }
+
+    /// Publishes what was written. `whole`: it covers every row of the dataset.
+    fn publish(mut self, whole: bool) -> Result<u64, DaunceError> {
+        for (feature, writer) in self.writers.into_iter().enumerate() {
+            if let Some(writer) = writer {
+                self.job.seal(feature, writer)?;
+            }
+        }
+        let snapshot: Arc<Snapshot> = self.job.publish(None, whole)?;
+        Ok(snapshot.number())
+    }
+}

@@ -1,0 +1,312 @@
+//! Losses of an ensemble by forward passes: first those of theta_0, then a column for each member.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use gstore_core::{Kind, RowSet, many};
+use gstore_ingest::gradient::LossForm;
+use gstore_ingest::pipeline::{
+    CheckpointArg, CheckpointWeights, Ending, IngestPlan, IngestRequest, ingest_column,
+};
+use gstore_model::Reduction;
+use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
+use gstore_store::{
+    CheckpointId, EnsembleBase, EnsemblePart, EnsembleUpdate, LossColumns, LossWanted, Member, MemberWeights,
+    OffsetOf, Snapshot, Store,
+};
+
+use super::DaunceError;
+use crate::work::Work;
+
+/// Models of an ensemble whose folders are at hand.
+#[derive(Debug, Clone, Default)]
+pub struct GivenModels {
+    /// Folder of the adapter of theta_0; none: the base model itself.
+    pub base: Option<PathBuf>,
+    /// The members; their names are their ids.
+    pub members: Vec<CheckpointArg>,
+}
+
+/// Which losses to compute.
+#[derive(Debug, Clone)]
+pub struct LossesRequest {
+    /// Name of the ensemble.
+    pub ensemble: String,
+    /// Dataset, base model, texts, device and precision. Kinds, checkpoints, run, threads and command are set
+    /// here.
+    pub ingest: IngestRequest,
+    /// Places of the members wanted; none: all whose weights are at hand.
+    pub members: Option<Range<usize>>,
+    /// Models to register first.
+    pub given: Option<GivenModels>,
+}
+
+/// What was computed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LossesReport {
+    /// Members of the ensemble.
+    pub members: usize,
+    /// Columns that were computed now, wholly or in part.
+    pub computed: usize,
+    /// Members whose losses were all there.
+    pub present: usize,
+    /// Ids of the members whose weights are not at hand.
+    pub without_weights: Vec<String>,
+    /// Rows of the dataset.
+    pub rows: u64,
+    /// Whether it was stopped: the same request goes on from there.
+    pub stopped: bool,
+    /// The newest state of the store that this job made.
+    pub snapshot: Option<u64>,
+}
+
+/// Computes what an ensemble's losses of a dataset lack, member by member; each column is published when it is
+/// whole, and what is there is not computed again.
+///
+/// # Errors
+/// An ensemble that is not known, weights that are not those of its members, a loss that is no number;
+/// columns published before stay.
+pub fn losses(
+    store: &Store,
+    request: &LossesRequest,
+    work: &mut Work<'_>,
+) -> Result<LossesReport, DaunceError> {
+    if let Some(given) = &request.given {
+        register(store, request, given, work)?;
+    }
+    let job = Job::new(store, request, work.threads, work.command)?;
+    let mut report = LossesReport { members: job.ensemble.members.len(), ..LossesReport::default() };
+    if !job.base_losses(work, &mut report)? {
+        return Ok(report);
+    }
+    let wanted = request.members.clone().unwrap_or(0..job.ensemble.members.len());
+    if wanted.end > job.ensemble.members.len() || wanted.is_empty() {
+        let (ensemble, members) = (request.ensemble.clone(), job.ensemble.members.len());
+        return Err(DaunceError::NoMembers { ensemble, from: wanted.start, to: wanted.end, members });
+    }
+    for place in wanted {
+        if work.cancel.is_raised() {
+            report.stopped = true;
+            break;
+        }
+        if !job.member(place, work, &mut report)? {
+            break;
+        }
+    }
+    Ok(report)
+}
+
+/// Registers models whose folders are given, as an ensemble or as more members of one.
+fn register(
+    store: &Store,
+    request: &LossesRequest,
+    given: &GivenModels,
+    work: &mut Work<'_>,
+) -> Result<(), DaunceError> {
+    let model = &request.ingest.model;
+    let folder = ModelFolder::open(model)?;
+    let snapshot = store.snapshot()?;
+    let known = snapshot.ensembles().iter().find(|e| e.name == request.ensemble);
+    let base = id_of(&folder, given.base.as_deref())?;
+    let mut members = Vec::with_capacity(given.members.len());
+    for arg in &given.members {
+        let there = known.and_then(|e| e.member(&arg.name)).and_then(|(_, member)| member.weights.as_ref());
+        if there.is_some_and(|weights| weights.folder == arg.folder().map(place)) {
+            // Whether they are still the same is looked at when they are used.
+            continue;
+        }
+        let checkpoint = match &arg.weights {
+            CheckpointWeights::Base => base.clone(),
+            CheckpointWeights::Adapter(adapter) => id_of(&folder, Some(adapter))?,
+            CheckpointWeights::Model(model) => checkpoint_id(&ModelFolder::open(model)?, None)?,
+        };
+        let weights = MemberWeights { checkpoint, folder: arg.folder().map(place) };
+        members.push(Member { weights: Some(weights), ..Member::new(arg.name.clone(), base.to_string()) });
+    }
+    let base = EnsembleBase {
+        id: base.to_string(),
+        name: Some(place(model)),
+        adapter: given.base.as_deref().map(place),
+    };
+    store.update_ensemble(&EnsembleUpdate { name: request.ensemble.clone(), base, members }, work.command)?;
+    Ok(())
+}
+
+fn id_of(model: &ModelFolder, adapter: Option<&Path>) -> Result<CheckpointId, DaunceError> {
+    let adapter = adapter.map(Adapter::open).transpose()?;
+    Ok(checkpoint_id(model, adapter.as_ref())?)
+}
+
+/// A folder as the store keeps it: a later search for it may start in another folder.
+fn place(folder: &Path) -> String {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string()
+}
+
+/// What all passes of a request have in common.
+struct Job<'a> {
+    store: &'a Store,
+    request: IngestRequest,
+    ensemble: EnsemblePart,
+    /// Key of the encoding.
+    encoding: String,
+}
+
+impl<'a> Job<'a> {
+    fn new(
+        store: &'a Store,
+        request: &LossesRequest,
+        threads: usize,
+        command: &str,
+    ) -> Result<Self, DaunceError> {
+        let ensemble = EnsemblePart::clone(store.snapshot()?.ensemble(&request.ensemble)?);
+        let ingest = IngestRequest {
+            kinds: vec![Kind::Loss],
+            // Tables are told apart by their signal, and this one is mean cross-entropy.
+            loss: LossForm::default(),
+            reduction: Reduction::default(),
+            // No run gets the checkpoints, so it is none that there is.
+            run: format!("ensemble {}", ensemble.name),
+            threads,
+            command: command.to_owned(),
+            ..request.ingest.clone()
+        };
+        let encoding = ingest.text.encoder(&ingest.model)?.spec().key();
+        Ok(Self { store, request: ingest, ensemble, encoding })
+    }
+
+    fn columns(&self) -> LossColumns {
+        LossColumns {
+            compute: self.request.compute.name().to_owned(),
+            ..LossColumns::new(&self.ensemble, self.request.dataset.clone(), self.encoding.clone())
+        }
+    }
+
+    fn plan(&self, weights: CheckpointArg, work: &mut Work<'_>) -> Result<IngestPlan, DaunceError> {
+        let request = IngestRequest { checkpoints: vec![weights], ..self.request.clone() };
+        Ok(IngestPlan::new(self.store, request, work.progress)?)
+    }
+
+    fn wanted(&self, snapshot: &Snapshot) -> Result<RowSet, DaunceError> {
+        let dataset = snapshot.dataset(&self.request.dataset)?;
+        Ok(RowSet::clone(&*snapshot.live_rows(dataset)?))
+    }
+
+    /// Computes the losses of theta_0, which are the offsets of the rows, unless these have others already.
+    /// False if it was stopped.
+    fn base_losses(&self, work: &mut Work<'_>, report: &mut LossesReport) -> Result<bool, DaunceError> {
+        let snapshot = self.store.snapshot()?;
+        let rows = self.wanted(&snapshot)?;
+        report.rows = rows.len();
+        let columns = self.columns();
+        // Losses that came first without those of theta_0 have offsets of their own, and go on with them.
+        if snapshot.loss_offset(&columns, OffsetOf::Mean).is_some() {
+            return Ok(true);
+        }
+        if let Some(part) = snapshot.loss_offset(&columns, OffsetOf::Base)
+            && rows.difference(&snapshot.open_feature(part)?.row_set()?).is_empty()
+        {
+            return Ok(true);
+        }
+        let weights = match &self.ensemble.base.adapter {
+            Some(folder) => CheckpointWeights::Adapter(folder.into()),
+            None => CheckpointWeights::Base,
+        };
+        let arg = CheckpointArg { name: "theta0".to_owned(), weights };
+        let plan = self.plan(arg, work)?;
+        self.check_weights(&plan, "theta_0", &self.ensemble.base.id)?;
+        let plan = plan.into_column(columns.offset(OffsetOf::Base), None, &RowSet::new())?;
+        self.run(&plan, work, report)
+    }
+
+    /// Computes a member's losses. False if it was stopped.
+    fn member(
+        &self,
+        place: usize,
+        work: &mut Work<'_>,
+        report: &mut LossesReport,
+    ) -> Result<bool, DaunceError> {
+        let Some(member) = self.ensemble.members.get(place) else { return Ok(true) };
+        let snapshot = self.store.snapshot()?;
+        let done = self.rows_of(&snapshot, place)?;
+        if self.wanted(&snapshot)?.difference(&done).is_empty() {
+            report.present += 1;
+            return Ok(true);
+        }
+        let known = member.weights.as_ref().and_then(|weights| Some((weights, weights.folder.as_ref()?)));
+        let Some((weights, folder)) = known.filter(|(_, folder)| Path::new(folder).exists()) else {
+            report.without_weights.push(member.id.clone());
+            return Ok(true);
+        };
+        let arg = CheckpointArg::of_folder(member.id.clone(), folder.into());
+        work.progress.note(&format!("{} ({} of {})", member.id, place + 1, self.ensemble.members.len()));
+        let plan = self.plan(arg, work)?;
+        self.check_weights(&plan, &member.id, &weights.checkpoint)?;
+        let columns = self.columns();
+        let offset = snapshot.loss_offset(&columns, OffsetOf::Mean);
+        let offset = offset.or_else(|| snapshot.loss_offset(&columns, OffsetOf::Base));
+        let plan =
+            plan.into_column(columns.members(place..place + 1, 0), offset.map(|part| &**part), &done)?;
+        let finished = self.run(&plan, work, report)?;
+        report.computed += usize::from(finished);
+        Ok(finished)
+    }
+
+    /// The rows that have a loss of a member, or a note that it has none.
+    fn rows_of(&self, snapshot: &Snapshot, place: usize) -> Result<RowSet, DaunceError> {
+        let wanted = LossWanted {
+            dataset: &self.request.dataset,
+            encoding: Some(&self.encoding),
+            signal: Some(&self.columns().signal),
+        };
+        match snapshot.open_losses(&self.ensemble, &wanted) {
+            Ok(reader) => Ok(reader.rows_of(place)?),
+            Err(gstore_store::LossError::None { .. }) => Ok(RowSet::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn run(
+        &self,
+        plan: &IngestPlan,
+        work: &mut Work<'_>,
+        report: &mut LossesReport,
+    ) -> Result<bool, DaunceError> {
+        let done = ingest_column(self.store, plan, work.progress, work.cancel)?;
+        report.snapshot = done.snapshot.map(|snapshot| snapshot.number()).or(report.snapshot);
+        report.stopped = done.ending == Ending::Stopped;
+        Ok(!report.stopped)
+    }
+
+    fn check_weights(&self, plan: &IngestPlan, who: &str, expected: &str) -> Result<(), DaunceError> {
+        match plan.checkpoints.first() {
+            Some(found) if *found.id == *expected => Ok(()),
+            found => Err(DaunceError::OtherWeights {
+                ensemble: self.ensemble.name.clone(),
+                who: who.to_owned(),
+                expected: short(expected),
+                found: found.map_or_else(String::new, |found| found.id.short().to_owned()),
+            }),
+        }
+    }
+}
+
+fn short(id: &str) -> String {
+    id.chars().take(8).collect()
+}
+
+impl LossesReport {
+    /// What was done, in a line.
+    pub fn summary(&self) -> String {
+        let mut text = format!(
+            "losses of {} under {}: {} computed, {} there already",
+            many(self.rows, "row"),
+            many(self.members as u64, "member"),
+            self.computed,
+            self.present
+        );
+        if !self.without_weights.is_empty() {
+            text.push_str(&format!(", {} without weights here", self.without_weights.len()));
+        }
+        text
+    }
+}

@@ -1,0 +1,18 @@
+//! Daunce: losses of samples under an ensemble of models, computed here or given; rankings by their covariance,
+//! reports of them, and what is wrong with an ensemble.
+
+mod diagnose;
+mod error;
+mod import;
+mod losses;
+mod query;
+mod report;
+mod report_text;
+
+pub use diagnose::diagnose;
+pub use error::DaunceError;
+pub use import::{ImportReport, ImportRequest, TableReport, import};
+pub use losses::{GivenModels, LossesReport, LossesRequest, losses};
+pub(crate) use query::errors;
+pub use query::{LossRankings, rank_losses};
+pub use report::{Hub, QueryReport, Report, ReportRequest, ReportRow, report};

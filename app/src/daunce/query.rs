@@ -1,0 +1,100 @@
+//! Rankings by covariances of losses as tables, with the errors of their scores.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Float32Array, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use gstore_core::Cancel;
+use gstore_query::daunce::Agreement;
+use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, RowEstimate, Scored};
+use gstore_store::Snapshot;
+
+use crate::answer::{AnswerError, Pool, column, ids, open_pools, pool_names, record, tell_notes};
+use crate::work::Work;
+
+/// A question about losses, ready to be answered.
+pub struct LossRankings {
+    prepared: Prepared,
+    pools: Vec<Pool>,
+}
+
+/// Prepares a question about losses.
+///
+/// # Errors
+/// Names that the snapshot does not have, losses that are not there or of too few models, and damage.
+pub fn rank_losses(
+    snapshot: &Arc<Snapshot>,
+    spec: &InfluenceSpec,
+    work: &mut Work<'_>,
+) -> Result<LossRankings, AnswerError> {
+    let prepared = Prepared::new(snapshot, spec)?;
+    tell_notes(&prepared, work);
+    Ok(LossRankings { prepared, pools: open_pools(snapshot, &spec.pools)? })
+}
+
+impl LossRankings {
+    /// The first `most` rows of an order.
+    ///
+    /// # Errors
+    /// Rows that lack losses, damage, and being told to stop.
+    pub fn rank(&self, order: Order, most: usize, work: &Work<'_>) -> Result<Ranking, AnswerError> {
+        Ok(self.prepared.top_k(order, most, None, work.threads, work.cancel)?)
+    }
+
+    /// How alike halves of the models rank, for several numbers of models: when there are enough.
+    ///
+    /// # Errors
+    /// Damage, and being told to stop.
+    pub fn agreement(&self, top: usize, work: &Work<'_>) -> Result<Agreement, AnswerError> {
+        Ok(self.prepared.agreement(top, work.cancel)?)
+    }
+
+    /// `side, rank, score, se, z, models, noise_floor, pool, id, row, text` of ranked rows, without `pool` where
+    /// there is one; `text` makes texts of records.
+    ///
+    /// # Errors
+    /// Damage, and being told to stop.
+    pub fn table(
+        &self,
+        order: Order,
+        rows: &[Scored],
+        text: impl Fn(&[u8]) -> String,
+    ) -> Result<RecordBatch, AnswerError> {
+        let side = if order == Order::Best { "best" } else { "worst" };
+        let records = column(rows, &self.pools, "record")?;
+        let texts: StringArray = records.iter().map(|stored| record(stored).map(&text)).collect();
+        let mut columns: Vec<(&str, ArrayRef)> = vec![
+            ("side", Arc::new(StringArray::from_iter_values(rows.iter().map(|_| side)))),
+            ("rank", Arc::new(UInt64Array::from_iter_values(1..=rows.len() as u64))),
+            // Adding zero turns -0.0 into 0.0.
+            ("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score + 0.0)))),
+        ];
+        columns.extend(errors(&self.prepared, rows)?);
+        if let Some(names) = pool_names(rows, &self.pools) {
+            columns.push(("pool", Arc::new(names)));
+        }
+        columns.push(("id", Arc::new(ids(rows, &self.pools)?)));
+        columns.push(("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row)))));
+        columns.push(("text", Arc::new(texts)));
+        let may_lack = |name: &str| matches!(name, "se" | "z" | "noise_floor" | "id" | "text");
+        let columns = columns.into_iter().map(|(name, array)| (name, array, may_lack(name)));
+        Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+    }
+}
+
+/// The columns `se, z, models, noise_floor` of some rows.
+pub(crate) fn errors(
+    prepared: &Prepared,
+    rows: &[Scored],
+) -> Result<Vec<(&'static str, ArrayRef)>, AnswerError> {
+    let found = prepared.estimates(rows, false, &Cancel::new())?;
+    let floats = |of: fn(&RowEstimate) -> Option<f64>| -> ArrayRef {
+        Arc::new(found.iter().map(of).collect::<Float64Array>())
+    };
+    let models = |row: &RowEstimate| u32::try_from(row.estimate.models).unwrap_or(u32::MAX);
+    Ok(vec![
+        ("se", floats(|row| row.estimate.se)),
+        ("z", floats(|row| row.estimate.z())),
+        ("models", Arc::new(UInt32Array::from_iter_values(found.iter().map(models)))),
+        ("noise_floor", floats(|row| row.estimate.noise_floor)),
+    ])
+}

@@ -1,0 +1,105 @@
+"""Perturbed copies an hour beside PyTorch, in turn, in one run.
+
+    python benches/daunce.py GSTORE --shared ../shared [--rounds 3] [--models 16] [--out FILE.jsonl] [--no-compile]
+
+GSTORE is a release build; this Python has torch, transformers and peft. Two threads each. Our clock covers the whole
+process, with loading, encoding, hidden states of the start and writing; the peer's only the steps of its copies. The
+peer's best is taken: micro-batches of 2, 4, 8 and 16, one process of two threads or two of one, eager or compiled.
+The rows are the first of the pool, LoRA of rank 8 on all linear maps, 16 steps of 16 rows.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+STEPS, BATCH, RANK = 16, 16, 8
+
+
+def ours(command):
+    """Wall seconds and peak memory (MB) of a command, which must succeed."""
+    code = (
+        "import resource,subprocess,sys,time\n"
+        "t=time.monotonic();r=subprocess.run(sys.argv[1:],capture_output=True,text=True)\n"
+        "assert r.returncode==0,r.stderr\n"
+        "print(time.monotonic()-t,resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stderr}")
+    seconds, peak = map(float, done.stdout.split())
+    return seconds, round(peak, 1)
+
+
+def peer(model, rows, models, *more):
+    command = [sys.executable, HERE / "peers" / "pytorch_daunce.py", model, rows, "--models", models, "--steps", STEPS,
+               "--batch", BATCH, "--lora", RANK, *more]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("gstore", type=Path)
+    parser.add_argument("--shared", type=Path, required=True)
+    parser.add_argument("--model", default="models/tiny-llama", help="below --shared")
+    parser.add_argument("--rows", type=int, default=560)
+    parser.add_argument("--models", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    out = options.out.open("a") if options.out else None
+
+    def note(**line):
+        print(json.dumps(line), flush=True)
+        if out:
+            out.write(json.dumps(line) + "\n")
+            out.flush()
+
+    model = options.shared / options.model
+    with tempfile.TemporaryDirectory() as work:
+        rows = Path(work) / "rows.jsonl"
+        lines = (options.shared / "data/pool.jsonl").read_text(encoding="utf-8").splitlines(True)
+        rows.write_text("".join(lines[: options.rows]), encoding="utf-8")
+        few = max(options.models // 4, 2)
+        choices = [
+            (["--micro", micro, "--processes", processes], peer(model, rows, few, "--micro", micro, "--processes", processes))
+            for micro in (2, 4, 8, 16)
+            for processes in (1, 2)
+        ]
+        for _, line in choices:
+            note(who="torch, choice of micro-batch and processes", **line)
+        best = max(choices, key=lambda choice: choice[1]["models_per_hour"])[0]
+        forms = [[]] if options.no_compile else [[], ["--compile"]]
+        ratios = {}
+        for _ in range(options.rounds):
+            fastest = 0.0
+            for form in forms:
+                line = peer(model, rows, options.models, *best, *form)
+                note(who="torch", **line)
+                fastest = max(fastest, line["models_per_hour"])
+            for name, more in [("all at once", []), ("one at a time", ["--at-once", 1])]:
+                folder = Path(work) / "copies"
+                seconds, peak = ours([
+                    options.gstore, "daunce", "train", "--model", model, "--data", rows, "--output", folder,
+                    "--overwrite-output-dir", "--models", options.models, "--steps", STEPS, "--batch-size", BATCH,
+                    "--lora-rank", RANK, "--learning-rate", "1e-3", "--max-length", 512, "--threads", 2, "--quiet", *more,
+                ])
+                rate = 3600 * options.models / seconds
+                note(who=f"gstore, {name}", models=options.models, seconds=round(seconds, 3),
+                     models_per_hour=round(rate, 1), peak_rss_mb=peak)
+                ratios.setdefault(name, []).append(rate / fastest)
+        for name, all_of_them in ratios.items():
+            note(ratio=f"gstore, {name} / torch", median=round(statistics.median(all_of_them), 2),
+                 all=[round(ratio, 2) for ratio in all_of_them])
+
+
+if __name__ == "__main__":
+    main()

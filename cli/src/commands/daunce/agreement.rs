@@ -1,0 +1,58 @@
+//! `gstore daunce agreement`: how alike halves of the models rank, by their number.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use gstore::picture;
+use gstore_query::daunce::Agreement;
+
+use super::{STOPPING, spec};
+use crate::args::DaunceAgreementArgs;
+use crate::context::{Context, command_line};
+use crate::drawing::{check_file, draw};
+use crate::output::out;
+
+/// Prints a table or JSON, or draws a picture.
+pub fn run(context: &Context, args: &DaunceAgreementArgs) -> Result<ExitCode> {
+    check_file(context, args.picture.output.as_deref(), args.picture.force)?;
+    let spec = spec(&args.ranking)?;
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.ranking.snapshot.as_ref())?;
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let mut work = context.work(&command, &mut reporter, &cancel);
+    let rankings = gstore::daunce::rank_losses(&snapshot, &spec, &mut work)?;
+    let found = rankings.agreement(args.top, &work)?;
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(&found)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.picture.output.is_none() {
+        table(&found)?;
+    }
+    draw(&args.picture, &picture::agreement(&found))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The numbers, a line for each number of models.
+fn table(found: &Agreement) -> Result<()> {
+    let number = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), |x| format!("{x:.3}"));
+    let overlap = format!("top {} in common", found.top);
+    out!("{:>7}  {:>10}  {:>13}  {overlap:>17}", "models", "split half", "all, expected");
+    for at in &found.at {
+        out!(
+            "{:>7}  {:>10}  {:>13}  {:>16.1}%",
+            at.models,
+            number(at.split_half),
+            number(at.spearman_brown),
+            100.0 * at.top_overlap
+        );
+    }
+    out!(
+        "{} rows, {} queries; by chance {:.1}%\n",
+        found.rows,
+        found.queries,
+        100.0 * found.overlap_by_chance
+    );
+    Ok(())
+}

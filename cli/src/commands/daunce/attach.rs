@@ -1,0 +1,51 @@
+//! `gstore daunce attach`: copies that were trained in other folders, registered in a store.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use gstore_core::many_of;
+use gstore_train::daunce::{Trained, read_members, read_start};
+use serde_json::json;
+
+use super::members;
+use crate::args::DaunceAttachArgs;
+use crate::context::Context;
+use crate::failure::UsageError;
+use crate::output::out;
+
+/// Reads the records of all folders, then registers what they have.
+pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<ExitCode> {
+    let store = context.open_or_create(|| Ok(()))?;
+    let mut found = Vec::new();
+    for folder in &args.folders {
+        let start = read_start(folder)?;
+        found.push((folder, start, read_members(folder)?));
+    }
+    let Some((first, start, _)) = found.first() else { bail!(UsageError("no folder is given".to_owned())) };
+    if let Some((other, ..)) = found.iter().find(|(_, other, _)| other.checkpoint != start.checkpoint) {
+        bail!(
+            "{} and {} hold copies of different models, so their losses cannot be compared",
+            first.display(),
+            other.display()
+        );
+    }
+    let mut refused = Vec::new();
+    let mut registered = 0;
+    for (_, start, copies) in &found {
+        registered += members::register(&store, &args.ensemble, start, copies)?;
+        refused.extend(copies.iter().filter_map(|trained| match trained {
+            Trained::Refused(refused) => Some(refused.model),
+            Trained::Complete(_) => None,
+        }));
+    }
+    for model in &refused {
+        context.say(&format!("copy {model} was refused when it was trained, and is left out"));
+    }
+    let copies = many_of(registered, "copy", "copies");
+    context.say(&format!("{copies} in ensemble {} of the store", args.ensemble));
+    if args.json {
+        let report = json!({ "ensemble": args.ensemble, "registered": registered, "refused": refused });
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,63 @@
+//! `gstore daunce diagnose`: what is wrong with the models of an ensemble or their losses.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use gstore_core::many;
+use gstore_query::daunce::{Diagnosis, Severity};
+use serde::Serialize;
+use serde_json::json;
+
+use super::STOPPING;
+use crate::args::DaunceDiagnoseArgs;
+use crate::context::Context;
+use crate::output::out;
+
+/// What was found of one table of losses.
+#[derive(Serialize)]
+struct Losses<'a> {
+    /// Its dataset.
+    of: &'a str,
+    #[serde(flatten)]
+    found: &'a Diagnosis,
+}
+
+/// Looks at the losses of each dataset.
+pub fn run(context: &Context, args: &DaunceDiagnoseArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let found = gstore::daunce::diagnose(&snapshot, &args.ensemble, &args.datasets, &cancel)?;
+    if args.json {
+        let losses: Vec<Losses<'_>> = found.iter().map(|(of, found)| Losses { of, found }).collect();
+        out!("{}", serde_json::to_string_pretty(&json!({ "ensemble": args.ensemble, "losses": losses }))?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if found.is_empty() {
+        out!("ensemble `{}` has no losses yet", args.ensemble);
+    }
+    for (name, diagnosis) in &found {
+        tell(name, diagnosis)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(name: &str, diagnosis: &Diagnosis) -> Result<()> {
+    out!("{name}: {}, {}", many(diagnosis.rows, "row"), many(diagnosis.models.len() as u64, "model"));
+    if diagnosis.findings.is_empty() {
+        out!("  nothing is wrong");
+    }
+    for finding in &diagnosis.findings {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        };
+        out!("  {severity}: {}", finding.text);
+        if !finding.rows.is_empty() {
+            let rows: Vec<String> = finding.rows.iter().map(u64::to_string).collect();
+            out!("    rows {}", rows.join(", "));
+        }
+    }
+    Ok(())
+}

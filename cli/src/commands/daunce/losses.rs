@@ -1,0 +1,90 @@
+//! `gstore daunce losses`: losses of a dataset under each model of an ensemble.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use gstore::Folders;
+use gstore::daunce::{GivenModels, LossesReport, LossesRequest, losses};
+use gstore_ingest::pipeline::IngestRequest;
+use gstore_store::Store;
+use serde_json::json;
+
+use crate::args::DaunceLossesArgs;
+use crate::commands::gradients::precision;
+use crate::context::{Context, command_line};
+use crate::failure::{STOPPED, UsageError};
+use crate::models::folder_error;
+use crate::output::out;
+use crate::texts;
+
+/// Computes what is missing.
+pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    let request = request(context, &store, args)?;
+    let cancel =
+        context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let report = losses(&store, &request, &mut context.work(&command, &mut reporter, &cancel))?;
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(&as_json(&report))?);
+    }
+    context.say(&report.summary());
+    if report.stopped {
+        context.say("stopped; what was sealed is kept, and the same command goes on from there");
+        return Ok(ExitCode::from(STOPPED));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(report: &LossesReport) -> serde_json::Value {
+    json!({
+        "members": report.members,
+        "computed": report.computed,
+        "present": report.present,
+        "without_weights": report.without_weights,
+        "rows": report.rows,
+        "stopped": report.stopped,
+        "snapshot": report.snapshot,
+    })
+}
+
+/// The plain values of the flags, as the job wants them.
+fn request(context: &Context, store: &Store, args: &DaunceLossesArgs) -> Result<LossesRequest> {
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, false);
+    let model = match &args.model {
+        Some(model) => folders.model(model).map_err(|error| folder_error("--model", error))?,
+        None => model_of(store, &args.ensemble)?,
+    };
+    let given = match args.adapters.as_slice() {
+        [] => None,
+        patterns => Some(GivenModels {
+            base: args.adapter.as_ref().map(PathBuf::from),
+            members: folders.checkpoints(patterns).map_err(|error| folder_error("--adapters", error))?,
+        }),
+    };
+    let text = texts::options(&mut folders, &args.text)?;
+    let ingest = IngestRequest {
+        device: args.backend,
+        compute: precision(args.compute),
+        batch_tokens: args.batch_tokens as usize,
+        text,
+        origins: folders.origins(),
+        ..IngestRequest::new(args.dataset.clone(), model)
+    };
+    let members = args.members.map(|(from, to)| from..to);
+    Ok(LossesRequest { ensemble: args.ensemble.clone(), ingest, members, given })
+}
+
+/// The folder of the base model that an ensemble was made from.
+fn model_of(store: &Store, ensemble: &str) -> Result<PathBuf> {
+    let snapshot = store.snapshot()?;
+    let part = snapshot.ensemble(ensemble)?;
+    match &part.base.name {
+        Some(name) => Ok(PathBuf::from(name)),
+        None => bail!(UsageError(format!(
+            "ensemble {ensemble} does not say where its base model is: give --model"
+        ))),
+    }
+}

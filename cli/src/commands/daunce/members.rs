@@ -1,0 +1,92 @@
+//! Registration of trained copies as members of an ensemble of the store.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use gstore_store::{EnsembleBase, EnsembleUpdate, Member, MemberSettings, MemberWeights, Store, SubsetNote};
+use gstore_train::daunce::{self, StartNote, Trained};
+use serde_json::{Map, Value, json};
+
+use crate::context::command_line;
+use crate::failure::UsageError;
+
+/// Registers the complete ones of some copies, in their order; those that are there already stay.
+pub fn register(store: &Store, name: &str, start: &StartNote, copies: &[Trained]) -> Result<u64> {
+    let members: Vec<Member> = copies
+        .iter()
+        .filter_map(|trained| match trained {
+            Trained::Complete(member) => Some(as_member(member, start)),
+            Trained::Refused(_) => None,
+        })
+        .collect();
+    let count = members.len() as u64;
+    if count == 0 {
+        return Ok(0);
+    }
+    let base = EnsembleBase {
+        id: start.checkpoint.clone(),
+        name: Some(start.model.clone()),
+        adapter: start.adapter.clone(),
+    };
+    store.update_ensemble(&EnsembleUpdate { name: name.to_owned(), base, members }, &command_line())?;
+    Ok(count)
+}
+
+/// Id of copy `model` in its ensemble.
+pub fn id(model: u64) -> String {
+    format!("copy-{model:05}")
+}
+
+fn as_member(copy: &daunce::Member, start: &StartNote) -> Member {
+    let asked = |key: &str| copy.asked.get(key);
+    let number = |key: &str| asked(key).and_then(Value::as_f64);
+    let mut provenance = Map::new();
+    provenance.insert("number".to_owned(), json!(copy.model));
+    provenance.insert("noise".to_owned(), json!(copy.noise_digest));
+    provenance.insert("objective".to_owned(), json!(copy.objective.last()));
+    provenance.insert("weights kept".to_owned(), json!(copy.folder.is_some()));
+    Member {
+        seed: Some(copy.seed),
+        variant: asked("variant").and_then(Value::as_str).map(str::to_owned),
+        settings: MemberSettings {
+            rho: number("rho"),
+            gamma: number("gamma"),
+            lr: number("learning rate"),
+            steps: asked("steps").and_then(Value::as_u64),
+        },
+        subset: Some(SubsetNote { size: copy.rows, digest: copy.rows_digest.clone() }),
+        weights: Some(MemberWeights {
+            checkpoint: copy.checkpoint.clone(),
+            folder: copy.folder.as_deref().map(place),
+        }),
+        provenance,
+        ..Member::new(id(copy.model), start.checkpoint.clone())
+    }
+}
+
+/// A later search for the weights may start in another folder.
+fn place(folder: &Path) -> String {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string()
+}
+
+/// Refuses, before hours of work, an ensemble of the store whose copies are in other folders; with `overwrite`
+/// one whose copies are all in this one is dropped.
+pub fn check(store: &Store, name: &str, output: &Path, overwrite: bool) -> Result<()> {
+    let snapshot = store.snapshot()?;
+    let Ok(part) = snapshot.ensemble(name) else { return Ok(()) };
+    if !overwrite {
+        return Ok(());
+    }
+    let output = std::path::absolute(output)?;
+    let is_own = |member: &Member| {
+        let folder = member.weights.as_ref().and_then(|weights| weights.folder.as_ref());
+        folder.is_none_or(|folder| PathBuf::from(folder).starts_with(&output))
+    };
+    if !part.members.iter().all(is_own) {
+        bail!(UsageError(format!(
+            "ensemble {name} of the store has copies in other folders: give this one another name with --ensemble"
+        )));
+    }
+    store.drop_ensemble(part, &command_line())?;
+    Ok(())
+}

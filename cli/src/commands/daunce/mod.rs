@@ -1,0 +1,48 @@
+//! `gstore daunce`: ensembles of perturbed models, one file for each of its commands.
+
+mod agreement;
+mod attach;
+mod diagnose;
+mod losses;
+mod members;
+mod prepare;
+mod query;
+mod report;
+mod request;
+mod rounds;
+mod train;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use gstore_query::influence::InfluenceSpec;
+use serde_json::json;
+
+use crate::args::{CovarianceArgs, DaunceArgs, DaunceWhat, LossRankingArgs, ScoringArgs};
+use crate::context::Context;
+use crate::failure::UsageError;
+use crate::question::{between, scoring};
+
+/// What Ctrl-C says.
+const STOPPING: &str = "stopping; once more to stop at once";
+
+/// Does what the flags ask for.
+pub fn run(context: &Context, args: &DaunceArgs) -> Result<ExitCode> {
+    match &args.what {
+        DaunceWhat::Train(args) => train::run(context, args),
+        DaunceWhat::Prepare(args) => prepare::run(context, args),
+        DaunceWhat::Attach(args) => attach::run(context, args),
+        DaunceWhat::Losses(args) => losses::run(context, args),
+        DaunceWhat::Query(args) => query::run(context, args),
+        DaunceWhat::Report(args) => report::run(context, args),
+        DaunceWhat::Agreement(args) => agreement::run(context, args),
+        DaunceWhat::Diagnose(args) => diagnose::run(context, args),
+    }
+}
+
+/// The question that the flags ask.
+fn spec(args: &LossRankingArgs) -> Result<InfluenceSpec> {
+    let CovarianceArgs(mut options) = args.covariance.clone();
+    options.set("method", json!("daunce")).map_err(|error| UsageError(error.message))?;
+    Ok(between(&args.pool, &args.target, scoring(&ScoringArgs(options))?))
+}

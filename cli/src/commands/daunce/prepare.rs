@@ -1,0 +1,46 @@
+//! `gstore daunce prepare`: hidden states of the model that copies start from, in a file.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use gstore_train::daunce::{BaseStates, EnsembleRequest, prepare};
+use indicatif::HumanBytes;
+use serde_json::json;
+
+use super::request;
+use crate::args::DauncePrepareArgs;
+use crate::context::Context;
+use crate::copies::Copies;
+use crate::output::out;
+
+/// Makes the file, where it is missing.
+pub fn run(context: &Context, args: &DauncePrepareArgs) -> Result<ExitCode> {
+    let cancel = context.cancel_on_interrupt("stopping; once more to stop at once")?;
+    let store = match &args.of.data.dataset {
+        Some(_) => Some(context.open()?),
+        None => None,
+    };
+    let training = request::training(context, &args.of, store.as_ref(), &cancel)?;
+    let request = EnsembleRequest {
+        states: BaseStates::Stored,
+        states_file: Some(args.of.output.clone()),
+        ..request::of_training(training)
+    };
+    let prepared = prepare(&request, &mut Copies::new(context.quiet), &cancel)?;
+    let (tokens, bytes) = (prepared.tokens, HumanBytes(prepared.bytes));
+    context.say(&format!(
+        "{}: hidden states of {tokens} scored tokens of {} rows, {bytes}",
+        prepared.file.display(),
+        prepared.rows
+    ));
+    if args.json {
+        let report = json!({
+            "file": prepared.file,
+            "rows": prepared.rows,
+            "tokens": prepared.tokens,
+            "bytes": prepared.bytes,
+        });
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}

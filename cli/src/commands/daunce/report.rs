@@ -1,0 +1,65 @@
+//! `gstore daunce report`: for each target sample its best and worst rows with text, score and error.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use gstore::daunce::ReportRequest;
+use gstore_core::many;
+
+use super::super::ask::text;
+use super::{STOPPING, spec};
+use crate::args::DaunceReportArgs;
+use crate::context::{Context, command_line};
+use crate::failure::UsageError;
+use crate::output::{Output, Place, check};
+
+/// How a report is written.
+#[derive(Clone, Copy)]
+enum Form {
+    Markdown,
+    Html,
+    Json,
+}
+
+/// The form that a name says.
+fn form(path: Option<&Path>) -> Result<Form> {
+    let Some(path) = path.filter(|path| Place::of(Some(path)) != Place::Stdout) else {
+        return Ok(Form::Markdown);
+    };
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    Ok(match ending.as_deref() {
+        Some("md") => Form::Markdown,
+        Some("html" | "htm") => Form::Html,
+        Some("json") => Form::Json,
+        _ => bail!(UsageError(format!(
+            "{}: a report is written as .md, .html or .json, by the ending of its name",
+            path.display()
+        ))),
+    })
+}
+
+/// Writes the report.
+pub fn run(context: &Context, args: &DaunceReportArgs) -> Result<ExitCode> {
+    let form = form(args.output.as_deref())?;
+    check(context, &[args.output.as_deref()], args.force)?;
+    let request = ReportRequest { spec: spec(&args.ranking)?, top: args.top, queries: args.queries };
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.ranking.snapshot.as_ref())?;
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let text = |record: &[u8]| text::of_record(record, args.full);
+    let mut work = context.work(&command, &mut reporter, &cancel);
+    let report = gstore::daunce::report(&snapshot, &request, &text, &mut work)?;
+    let bytes = match form {
+        Form::Markdown => report.markdown(),
+        Form::Html => report.html(),
+        Form::Json => serde_json::to_string_pretty(&report)? + "\n",
+    };
+    let mut output = Output::create(args.output.as_deref(), args.force)?;
+    output.write_all(bytes.as_bytes())?;
+    output.finish()?;
+    context.say(&format!("{} reported", many(report.queries.len() as u64, "target sample")));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,196 @@
+//! Conversion of flags into requests for an ensemble.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use gstore::{Folders, RowNames, find_rows};
+use gstore_core::Cancel;
+use gstore_model::Keep as KeepLayers;
+use gstore_store::Store;
+use gstore_train::daunce::{self, EnsembleRequest, FirstRate, Perturbation, SubsetSize};
+use gstore_train::{
+    AdamW, Batching, Compute, DataSource, DropoutRates, LoraChoice, Method, OptimizerKind, Saving, Sgd,
+    StepOptions, Subset as Rows, TrainRequest,
+};
+
+use crate::args::{
+    BaseStates, DaunceDataArgs, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs, DaunceRateArgs,
+    DaunceWeightArgs, Normalizer, Subset, Variant,
+};
+use crate::commands::gradients::precision;
+use crate::commands::train::ids_of;
+use crate::context::Context;
+use crate::failure::UsageError;
+use crate::models::folder_error;
+use crate::texts;
+
+/// A training as each copy has it, with everything else as it is by default.
+pub fn training(
+    context: &Context,
+    args: &DaunceOfArgs,
+    store: Option<&Store>,
+    cancel: &Cancel,
+) -> Result<TrainRequest> {
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, false);
+    let model = folders.model(&args.model).map_err(|error| folder_error("--model", error))?;
+    let text = texts::options(&mut folders, &args.text)?;
+    Ok(TrainRequest {
+        subset: subset(context, &args.data, store, cancel)?,
+        batching: Batching { text, accumulate: 1, epochs: 1.0, ..Batching::default() },
+        saving: Saving { overwrite: args.overwrite_output_dir, ..Saving::default() },
+        compute: Compute {
+            device: args.backend,
+            precision: precision(args.compute),
+            threads: context.threads,
+            piece_tokens: args.batch_tokens,
+            keep: KeepLayers::All,
+            max_memory: args.memory_limit,
+        },
+        ..TrainRequest::new(model, &args.output, method(&args.weights), data(&args.data, store)?)
+    })
+}
+
+/// An ensemble with everything as it is by default, of one model.
+pub fn of_training(training: TrainRequest) -> EnsembleRequest {
+    EnsembleRequest {
+        training,
+        perturbation: Perturbation::default(),
+        subset: SubsetSize::OfSteps,
+        models: 0..1,
+        round: EnsembleRequest::ROUND,
+        at_once: None,
+        states: daunce::BaseStates::Auto,
+        states_file: None,
+        first_rate: FirstRate::Rising,
+    }
+}
+
+/// The whole request.
+pub fn ensemble(
+    mut training: TrainRequest,
+    models: &DaunceModelsArgs,
+    objective: &DaunceObjectiveArgs,
+    rates: &DaunceRateArgs,
+) -> Result<EnsembleRequest> {
+    training.batching.micro = models.batch_size;
+    training.batching.max_steps = models.steps;
+    training.batching.epochs = models.epochs;
+    training.batching.seed = models.seed;
+    training.steps = steps(rates)?;
+    training.steps.dropout = DropoutRates { lora: objective.lora_dropout, hidden: 0.0 };
+    let most = models.max_models.unwrap_or_default();
+    Ok(EnsembleRequest {
+        perturbation: perturbation(objective)?,
+        subset: match models.subset {
+            None => SubsetSize::OfSteps,
+            Some(Subset::Rows(rows)) => SubsetSize::Rows(rows),
+            Some(Subset::Share(share)) => SubsetSize::Share(share),
+        },
+        models: models.models.as_ref().map_or(0..most, |models| models.range.clone()),
+        round: models.round,
+        at_once: models.at_once,
+        states: match (&objective.hidden_states, objective.base_states) {
+            (Some(_), _) | (None, BaseStates::Stored) => daunce::BaseStates::Stored,
+            (None, BaseStates::Auto) => daunce::BaseStates::Auto,
+            (None, BaseStates::Forward) => daunce::BaseStates::Forward,
+        },
+        states_file: objective.hidden_states.clone(),
+        first_rate: if rates.first_rate_zero { FirstRate::Zero } else { FirstRate::Rising },
+        ..of_training(training)
+    })
+}
+
+fn perturbation(args: &DaunceObjectiveArgs) -> Result<Perturbation> {
+    if args.variant == Variant::Subset {
+        let given = [("--rho", args.rho.is_some()), ("--hidden-states", args.hidden_states.is_some())];
+        if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
+            bail!(UsageError(format!("{flag} changes nothing with --variant subset: it has no linear term")));
+        }
+    }
+    Ok(Perturbation {
+        variant: match args.variant {
+            Variant::If => daunce::Variant::If,
+            Variant::Efim => daunce::Variant::Efim,
+            Variant::Subset => daunce::Variant::Subset,
+        },
+        rho: args.rho.unwrap_or(1.0),
+        gamma: args.gamma,
+        normalizer: match args.normalizer {
+            Normalizer::Step => daunce::Normalizer::Step,
+            Normalizer::Row => daunce::Normalizer::Row,
+        },
+    })
+}
+
+fn method(args: &DaunceWeightArgs) -> Method {
+    match args {
+        DaunceWeightArgs { full: true, .. } => Method::Full,
+        DaunceWeightArgs { adapter: Some(folder), .. } => Method::Adapter(folder.clone()),
+        DaunceWeightArgs { lora_rank, lora_alpha, lora_targets, .. } => Method::Lora(LoraChoice {
+            rank: lora_rank.unwrap_or(8),
+            alpha: lora_alpha.unwrap_or(32.0),
+            targets: match lora_targets.as_slice() {
+                [] => vec!["all-linear".to_owned()],
+                targets => targets.to_vec(),
+            },
+        }),
+    }
+}
+
+fn data(args: &DaunceDataArgs, store: Option<&Store>) -> Result<DataSource> {
+    let (Some(name), Some(store)) = (&args.dataset, store) else {
+        return Ok(DataSource::Files { paths: args.data.clone(), fields: args.fields.clone() });
+    };
+    let snapshot = store.snapshot()?;
+    let part = Arc::clone(snapshot.dataset(name)?);
+    Ok(DataSource::Dataset { snapshot, part, rows: None })
+}
+
+fn subset(context: &Context, args: &DaunceDataArgs, store: Option<&Store>, cancel: &Cancel) -> Result<Rows> {
+    let ids = args.rows.as_deref().map(ids_of).transpose()?;
+    let rows = match (store, &args.dataset, &args.filter) {
+        (Some(store), Some(name), Some(condition)) => {
+            let snapshot = store.snapshot()?;
+            let names = RowNames { ids: HashSet::new(), condition: Some(condition.clone()) };
+            let part = Arc::clone(snapshot.dataset(name)?);
+            Some(find_rows(&snapshot, &part, &names, context.threads, cancel)?.rows)
+        }
+        _ => None,
+    };
+    Ok(Rows { rows, ids, ..Rows::default() })
+}
+
+fn steps(args: &DaunceRateArgs) -> Result<StepOptions> {
+    let usage = |error: gstore_train::TrainError| UsageError(error.to_string());
+    let optimizer = match args.optim.parse().map_err(usage)? {
+        OptimizerKind::AdamW(_) if args.momentum != 0.0 => {
+            bail!(UsageError("--momentum belongs to --optim sgd".to_owned()))
+        }
+        OptimizerKind::AdamW(_) => {
+            OptimizerKind::AdamW(AdamW { weight_decay: args.weight_decay, ..AdamW::default() })
+        }
+        OptimizerKind::Sgd(_) => {
+            OptimizerKind::Sgd(Sgd { momentum: args.momentum, weight_decay: args.weight_decay })
+        }
+    };
+    Ok(StepOptions {
+        optimizer,
+        learning_rate: args.learning_rate,
+        schedule: args.lr_scheduler_type.parse().map_err(usage)?,
+        warmup_steps: args.warmup_steps,
+        warmup_ratio: args.warmup_ratio,
+        max_grad_norm: Some(args.max_grad_norm).filter(|norm| *norm != 0.0),
+        ..StepOptions::default()
+    })
+}
+
+/// The folder of the adapter that all copies start from, if it is one.
+pub fn adapter_of(training: &TrainRequest) -> Option<PathBuf> {
+    match &training.method {
+        Method::Adapter(folder) => Some(folder.clone()),
+        _ => None,
+    }
+}

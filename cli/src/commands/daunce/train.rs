@@ -1,0 +1,181 @@
+//! `gstore daunce train`: trains perturbed copies of a model, and registers them in the store.
+
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use gstore_core::many_of;
+use gstore_train::daunce::{self, EnsembleOutcome, Trained, forget_weights, read_start};
+use serde_json::{Value, json};
+
+use super::rounds::Rounds;
+use super::{members, request};
+use crate::args::{DaunceTrainArgs, Keep, Variant};
+use crate::commands::train::name_of;
+use crate::context::Context;
+use crate::copies::Copies;
+use crate::failure::{STOPPED, UsageError};
+use crate::output::out;
+
+/// Trains what is missing; after each round registers it, and computes losses where they are asked for.
+pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
+    check(context, args)?;
+    let cancel = context
+        .cancel_on_interrupt("stopping; copies that are complete are kept. Once more to stop at once")?;
+    let store = match (&args.of.data.dataset, context.named_store()) {
+        (Some(_), _) => Some(context.open()?),
+        (None, Some(_)) => Some(context.open_or_create(|| Ok(()))?),
+        (None, None) => None,
+    };
+    let output = &args.of.output;
+    let ensemble = args.keeping.ensemble.clone().unwrap_or_else(|| name_of(output));
+    if let Some(store) = &store {
+        members::check(store, &ensemble, output, args.of.overwrite_output_dir)?;
+    }
+    let training = request::training(context, &args.of, store.as_ref(), &cancel)?;
+    let request = request::ensemble(training, &args.models, &args.objective, &args.rates)?;
+    let mut rounds = Rounds::new(context, args, &request.training, &ensemble, &cancel);
+    let begun = Instant::now();
+    let mut kept = Vec::new();
+    let mut after = |copies: &[Trained]| -> Result<ControlFlow<()>> {
+        let mut enough = false;
+        if let Some(store) = &store {
+            members::register(store, &ensemble, &read_start(output)?, copies)?;
+            enough = rounds.losses_and_agreement(store)?;
+            if rounds.stopped {
+                // Weights go when their losses are there.
+                kept.extend_from_slice(copies);
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        let before = kept.len();
+        for copy in copies {
+            kept.push(match copy {
+                Trained::Complete(member) if args.keeping.keep == Keep::None && member.folder.is_some() => {
+                    Trained::Complete(forget_weights(output, member)?)
+                }
+                copy => copy.clone(),
+            });
+        }
+        if let (Some(store), Keep::None) = (&store, args.keeping.keep) {
+            members::register(store, &ensemble, &read_start(output)?, &kept[before..])?;
+        }
+        Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    };
+    let outcome = daunce::train(&request, &mut Copies::new(context.quiet), &mut after, &cancel)?;
+    let finished = outcome.finished && !rounds.stopped;
+    let outcome = EnsembleOutcome { finished, models: kept, ..outcome };
+    tell(context, args, &outcome, (store.is_some().then_some(&*ensemble), rounds.agreement))?;
+    if args.json {
+        let report = report(&outcome, store.is_some().then_some(&*ensemble), rounds.agreement, begun);
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    if !finished {
+        return Ok(ExitCode::from(STOPPED));
+    }
+    let complete = complete(&outcome);
+    let is_part = args.models.models.as_ref().is_some_and(|models| models.is_part);
+    if complete < 2 && !is_part || complete == 0 {
+        bail!(
+            "only {complete} of {} are complete, which have no covariance; a lower learning rate, a smaller rho or \
+             clipping may help",
+            many_of(outcome.models.len() as u64, "copy", "copies")
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses flags that contradict each other.
+fn check(context: &Context, args: &DaunceTrainArgs) -> Result<()> {
+    let usage = |what: &str| Err(UsageError(what.to_owned()).into());
+    let (keeping, models) = (&args.keeping, &args.models);
+    if context.named_store().is_none() {
+        for (flag, given) in [
+            ("--ensemble", keeping.ensemble.is_some()),
+            ("--losses", !keeping.losses.is_empty()),
+            ("--until", models.until.is_some()),
+        ] {
+            if given {
+                bail!(UsageError(format!("{flag} is about a store: give --store as well")));
+            }
+        }
+    }
+    if keeping.keep == Keep::None && keeping.losses.is_empty() && models.until.is_none() {
+        return usage(
+            "--keep none removes weights once their losses are there: of which datasets? give --losses",
+        );
+    }
+    if args.objective.variant == Variant::If && args.objective.gamma != 1.0 {
+        context.say(
+            "with a gamma other than 1 all copies drift alike; scores are best taken with centring by row and model",
+        );
+    }
+    let wanted = models.models.as_ref().filter(|models| !models.is_part).map(|models| models.range.end);
+    if wanted.is_some_and(|count| count < 30) {
+        context.say(
+            "fewer than 30 copies rank rows by chance to a large part; the scores come with their errors",
+        );
+    }
+    Ok(())
+}
+
+fn complete(outcome: &EnsembleOutcome) -> u64 {
+    outcome.models.iter().filter(|trained| matches!(trained, Trained::Complete(_))).count() as u64
+}
+
+fn tell(
+    context: &Context,
+    args: &DaunceTrainArgs,
+    outcome: &EnsembleOutcome,
+    (ensemble, agreement): (Option<&str>, Option<f64>),
+) -> Result<()> {
+    let (complete, folder) = (complete(outcome), args.of.output.display());
+    let copies = many_of(complete, "copy", "copies");
+    if !outcome.finished {
+        context.say("stopped; complete copies are kept, and the same command goes on from there");
+    }
+    match ensemble {
+        None => context.say(&format!("{copies} in {folder}")),
+        Some(ensemble) => context.say(&format!("{copies} in {folder}, ensemble {ensemble} of the store")),
+    }
+    if let (Some(wanted), true) = (args.models.until, outcome.finished) {
+        match agreement {
+            Some(found) if found >= wanted => {
+                context.say(&format!("halves of them agree by {found:.3}: enough"));
+            }
+            Some(found) => context.say(&format!(
+                "halves of them agree by {found:.3} and not by {wanted}: --max-models ended it before"
+            )),
+            None => context.say("too few are there to compare halves of them"),
+        }
+    }
+    Ok(())
+}
+
+fn report(
+    outcome: &EnsembleOutcome,
+    ensemble: Option<&str>,
+    agreement: Option<f64>,
+    begun: Instant,
+) -> Value {
+    let refused: Vec<Value> = outcome
+        .models
+        .iter()
+        .filter_map(|trained| match trained {
+            Trained::Refused(refused) => Some(json!({ "model": refused.model, "reason": refused.reason })),
+            Trained::Complete(_) => None,
+        })
+        .collect();
+    json!({
+        "finished": outcome.finished,
+        "models": complete(outcome),
+        "refused": refused,
+        "rows": outcome.rows,
+        "steps": outcome.steps,
+        "start": outcome.start,
+        "ensemble": ensemble,
+        "agreement": agreement,
+        "seconds": begun.elapsed().as_secs_f64(),
+    })
+}

@@ -1,0 +1,89 @@
+//! `gstore import`: takes in what was computed elsewhere.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use gstore::daunce::{ImportReport, ImportRequest, import};
+use gstore_core::many;
+use serde_json::json;
+
+use crate::args::{ImportArgs, ImportFrom};
+use crate::context::{Context, command_line};
+use crate::output::out;
+
+/// Imports it.
+pub fn run(context: &Context, args: &ImportArgs) -> Result<ExitCode> {
+    match args.from {
+        ImportFrom::Daunce => losses(context, args),
+    }
+}
+
+fn losses(context: &Context, args: &ImportArgs) -> Result<ExitCode> {
+    let request = ImportRequest {
+        manifest: args.manifest.clone(),
+        ensemble: args.ensemble.clone(),
+        base: args.base.clone(),
+        tables: args.dataset.clone().zip(args.losses.clone()).into_iter().collect(),
+        replace: args.replace,
+    };
+    let store = context.open()?;
+    let cancel = context.cancel_on_interrupt("stopping; nothing more is written")?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let report = import(&store, &request, &mut context.work(&command, &mut reporter, &cancel))?;
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(&as_json(&report))?);
+    } else {
+        print(context, &report);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(report: &ImportReport) -> serde_json::Value {
+    let tables: Vec<serde_json::Value> = report
+        .tables
+        .iter()
+        .map(|table| {
+            json!({
+                "dataset": table.dataset,
+                "rows": table.rows,
+                "of": table.of,
+                "added": table.added,
+                "replaced": table.replaced,
+                "unchanged": table.unchanged,
+                "missing": table.missing,
+            })
+        })
+        .collect();
+    json!({
+        "ensemble": report.ensemble,
+        "members": report.members,
+        "new_members": report.added,
+        "tables": tables,
+        "snapshot": report.snapshot,
+    })
+}
+
+fn print(context: &Context, report: &ImportReport) {
+    context.say(&format!(
+        "ensemble {}: {}, {} new; snapshot {}",
+        report.ensemble,
+        many(report.members as u64, "member"),
+        report.added,
+        report.snapshot
+    ));
+    for table in &report.tables {
+        context.say(&format!(
+            "{}: losses of {} of {}; {} added, {} replaced, {} there already, {} missing",
+            table.dataset,
+            table.rows,
+            many(table.of, "row"),
+            table.added,
+            table.replaced,
+            table.unchanged,
+            table.missing
+        ));
+    }
+    if report.members < 3 {
+        context.say("a covariance needs three models or more, and about a hundred to rank by");
+    }
+}

@@ -1,0 +1,151 @@
+//! Split-half agreement: how alike two halves of the models rank, by which one knows when there are enough.
+
+use serde::Serialize;
+
+use super::centring::{Centring, Models};
+use super::how::How;
+use super::products::{Products, Work};
+use super::ranks::{best, spearman};
+
+/// What [`agreement()`] is asked for.
+#[derive(Debug, Clone)]
+pub struct AgreementAsk {
+    /// How scores are taken.
+    pub how: How,
+    /// Rows at the top of the rankings whose overlap is counted.
+    pub top: usize,
+    /// Numbers of models: of each, the first so many are halved. Those that cannot be halved into two of at
+    /// least two are left out.
+    pub at: Vec<usize>,
+}
+
+impl AgreementAsk {
+    /// Of a number of models, and about ten steps on the way to it.
+    pub fn up_to(models: usize, how: How, top: usize) -> Self {
+        let step = (models / 10).max(1);
+        let mut at: Vec<usize> =
+            (1..).map(|i| i * step).take_while(|n| *n < models).filter(|n| *n >= 4).collect();
+        if models >= 4 {
+            at.push(models);
+        }
+        Self { how, top, at }
+    }
+}
+
+/// How alike two halves of some models rank.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct AgreementAt {
+    /// Models that were halved: those at even places and those at odd ones.
+    pub models: usize,
+    /// Spearman's correlation of the two halves' scores of the rows, the mean over the queries. `None` where it is
+    /// defined for no query.
+    pub split_half: Option<f64>,
+    /// What all of them together are expected to have with as many others: `2 r / (1 + r)` (Spearman and Brown).
+    pub spearman_brown: Option<f64>,
+    /// The share of the first `top` rows that the halves have in common, the mean over the queries.
+    pub top_overlap: f64,
+}
+
+/// How alike halves of the models rank, for several numbers of them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Agreement {
+    /// Rows that were ranked.
+    pub rows: usize,
+    /// Queries that they were ranked for.
+    pub queries: usize,
+    /// Rows at the top whose overlap was counted.
+    pub top: usize,
+    /// The overlap of rankings that have nothing to do with each other.
+    pub overlap_by_chance: f64,
+    /// By number of models, ascending.
+    pub at: Vec<AgreementAt>,
+}
+
+impl Agreement {
+    /// The agreement of the halves of all models, where it is defined: what a stop rule compares.
+    pub fn last(&self) -> Option<f64> {
+        self.at.last()?.split_half
+    }
+}
+
+/// How alike the halves of the models rank.
+///
+/// `rows` and `queries`: losses, or their differences from the base model, one row after the other, a value for
+/// each of `models`. Memory: two scores for each row and query. Rows or queries with a cell that is not finite are
+/// left out.
+///
+/// # Panics
+/// When there is not a loss for each model and row or query.
+pub fn agreement(rows: &[f64], queries: &[f64], models: &Models, ask: &AgreementAsk) -> Agreement {
+    let k = models.len();
+    let whole = |values: &[f64]| -> Vec<f64> {
+        assert!(k > 0 && values.len().is_multiple_of(k), "a loss for each model");
+        let has_all = |row: &&[f64]| row.iter().all(|x| x.is_finite());
+        values.chunks_exact(k).filter(has_all).flatten().copied().collect()
+    };
+    let (rows, queries) = (whole(rows), whole(queries));
+    let (n, m) = (rows.len() / k, queries.len() / k);
+    let top = ask.top.min(n);
+    let mut at: Vec<usize> =
+        ask.at.iter().map(|models| (*models).min(k)).filter(|models| *models >= 4).collect();
+    at.sort_unstable();
+    at.dedup();
+    let at = at.into_iter().map(|first| {
+        let half = |odd: usize| -> Vec<usize> { (0..first).filter(|k| k % 2 == odd).collect() };
+        let halves = [half(0), half(1)].map(|places| scores(&rows, &queries, models, &places, ask.how));
+        compare(halves, (first, m, top))
+    });
+    let at = if n == 0 || m == 0 { Vec::new() } else { at.collect() };
+    let overlap_by_chance = if n == 0 { 0.0 } else { top as f64 / n as f64 };
+    Agreement { rows: n, queries: m, top, overlap_by_chance, at }
+}
+
+/// Scores of all rows with all queries under some of the models, by query.
+fn scores(rows: &[f64], queries: &[f64], models: &Models, places: &[usize], how: How) -> Vec<Vec<f64>> {
+    let k = models.len();
+    let some = |values: &[f64]| -> Vec<f64> {
+        values.chunks_exact(k).flat_map(|row| places.iter().map(|place| row[*place])).collect()
+    };
+    let (rows, queries) = (some(rows), some(queries));
+    let means = means(&rows, places.len());
+    let products = Products::new(Centring::new(models.some(places), how, means), queries, 2);
+    let mut out = vec![0.0; rows.len() / places.len() * products.len()];
+    products.scores((&rows[..], places.len()), None, &mut Work::default(), &mut out);
+    (0..products.len()).map(|q| out.iter().skip(q).step_by(products.len()).copied().collect()).collect()
+}
+
+/// The mean of each model over the rows.
+pub(crate) fn means(rows: &[f64], models: usize) -> Vec<f64> {
+    let count = (rows.len() / models.max(1)).max(1) as f64;
+    (0..models).map(|k| rows.iter().skip(k).step_by(models).sum::<f64>() / count).collect()
+}
+
+/// Means over the queries.
+fn compare([even, odd]: [Vec<Vec<f64>>; 2], (models, queries, top): (usize, usize, usize)) -> AgreementAt {
+    // A row that does not vary under one half has no correlation there; it is no part of the comparison.
+    let both = |q: usize| -> (Vec<f64>, Vec<f64>) {
+        even[q]
+            .iter()
+            .zip(&odd[q])
+            .filter(|(a, b)| a.is_finite() && b.is_finite())
+            .map(|(a, b)| (*a, *b))
+            .unzip()
+    };
+    let correlation = |q: usize| {
+        let (a, b) = both(q);
+        spearman(&a, &b)
+    };
+    let found: Vec<f64> = (0..queries).filter_map(correlation).collect();
+    let split_half = (!found.is_empty()).then(|| found.iter().sum::<f64>() / found.len() as f64);
+    let shared = |q: usize| {
+        let (a, b) = (best(&even[q], top), best(&odd[q], top));
+        a.iter().filter(|i| b.contains(i)).count()
+    };
+    let shared: usize = (0..queries).map(shared).sum();
+    AgreementAt {
+        models,
+        split_half,
+        spearman_brown: split_half.filter(|r| *r > -1.0).map(|r| 2.0 * r / (1.0 + r)),
+        top_overlap: shared as f64 / (queries * top).max(1) as f64,
+    }
+}

@@ -1,0 +1,202 @@
+//! Centring of losses over models: by row, by model, within groups.
+
+use super::how::{Center, How};
+
+/// Lanes in which means are summed, so that the sum has one order and still keeps a processor busy.
+const LANES: usize = 8;
+
+/// The models that scores are taken over, and which group each is of: the copies of one base model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Models {
+    group: Vec<u32>,
+    groups: usize,
+}
+
+impl Models {
+    /// Of one base model.
+    pub fn one(models: usize) -> Self {
+        Self { group: vec![0; models], groups: models.min(1) }
+    }
+
+    /// Of several: the group of each model, numbered from 0 without gaps.
+    pub fn grouped(group: Vec<u32>) -> Self {
+        let groups = group.iter().map(|g| *g as usize + 1).max().unwrap_or(0);
+        Self { group, groups }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.group.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.group.is_empty()
+    }
+
+    /// How many groups there are.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// The group of each model.
+    pub fn group(&self) -> &[u32] {
+        &self.group
+    }
+
+    /// Some of the models, by their places.
+    pub fn some(&self, places: &[usize]) -> Self {
+        let mut known: Vec<u32> = Vec::new();
+        let number = |place: &usize| {
+            let old = self.group[*place];
+            let at = known.iter().position(|g| *g == old).unwrap_or_else(|| {
+                known.push(old);
+                known.len() - 1
+            });
+            at as u32
+        };
+        let group = places.iter().map(number).collect();
+        Self { group, groups: known.len() }
+    }
+}
+
+/// What is subtracted from the losses of a row, and what sums of products are divided by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Centring {
+    models: Models,
+    how: How,
+    /// Mean of each model over the pool's rows; empty where none is subtracted.
+    means: Vec<f64>,
+}
+
+impl Centring {
+    /// `means`: the mean of each model over the pool's rows, needed where `how` subtracts it.
+    ///
+    /// # Panics
+    /// When it is needed and has another length than `models`.
+    pub fn new(models: Models, how: How, means: Vec<f64>) -> Self {
+        let means = if how.center.of_models() { means } else { Vec::new() };
+        assert!(!how.center.of_models() || means.len() == models.len(), "a mean for each model");
+        Self { models, how, means }
+    }
+
+    /// The models.
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
+
+    /// How the score is taken.
+    pub fn how(&self) -> How {
+        self.how
+    }
+
+    /// The means of the models that are subtracted; empty where none are.
+    pub(crate) fn means(&self) -> &[f64] {
+        &self.means
+    }
+
+    /// Models, less what is estimated of them.
+    pub fn degrees(&self) -> f64 {
+        let estimated = if self.how.center.of_rows() { self.models.groups } else { 1 };
+        self.models.len() as f64 - f64::from(self.how.ddof) * estimated as f64
+    }
+
+    /// Centres the losses of a row that has all of them.
+    pub fn centre(&self, values: &mut [f64]) {
+        for (value, mean) in values.iter_mut().zip(&self.means) {
+            *value -= mean;
+        }
+        if !self.how.center.of_rows() {
+            return;
+        }
+        if self.models.groups <= 1 {
+            return centre_one(values);
+        }
+        for g in 0..self.models.groups as u32 {
+            self.centre_group(values, g, |_| true);
+        }
+    }
+
+    /// The same over the models that `used` names alone; the values of the others become 0.
+    pub(crate) fn centre_used(&self, values: &mut [f64], used: &[bool]) {
+        for (k, value) in values.iter_mut().enumerate() {
+            *value = if used[k] { *value - self.means.get(k).unwrap_or(&0.0) } else { 0.0 };
+        }
+        if self.how.center.of_rows() {
+            for g in 0..self.models.groups as u32 {
+                self.centre_group(values, g, |k| used[k]);
+            }
+        }
+    }
+
+    fn centre_group(&self, values: &mut [f64], g: u32, used: impl Fn(usize) -> bool) {
+        let group = &self.models.group;
+        let own = |k: &usize| group[*k] == g && used(*k);
+        let (mut sum, mut count, mut first, mut varies) = (0.0, 0usize, None, false);
+        for k in (0..values.len()).filter(own) {
+            sum += values[k];
+            count += 1;
+            varies |= *first.get_or_insert(values[k]) != values[k];
+        }
+        let mean = sum / count as f64;
+        for k in (0..values.len()).filter(own) {
+            // The mean of equal values may be off by a rounding.
+            values[k] = if varies { values[k] - mean } else { 0.0 };
+        }
+    }
+}
+
+fn centre_one(values: &mut [f64]) {
+    if does_not_vary(values) {
+        return values.fill(0.0);
+    }
+    let mean = sum(values.iter().copied()) / values.len() as f64;
+    values.iter_mut().for_each(|value| *value -= mean);
+}
+
+/// Whether all values are equal.
+pub(crate) fn does_not_vary<T: PartialEq>(values: &[T]) -> bool {
+    values.windows(2).all(|two| two[0] == two[1])
+}
+
+/// A sum in lanes.
+pub(crate) fn sum(values: impl Iterator<Item = f64>) -> f64 {
+    let mut lanes = [0.0f64; LANES];
+    for (i, value) in values.enumerate() {
+        lanes[i % LANES] += value;
+    }
+    lanes.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_vary_becomes_nothing() {
+        // The mean of three times 0.1 is not 0.1.
+        let centring = Centring::new(Models::one(3), How::default(), Vec::new());
+        let mut values = [0.1; 3];
+        centring.centre(&mut values);
+        assert_eq!(values, [0.0; 3]);
+        let centring = Centring::new(Models::grouped(vec![0, 1, 0, 1, 1]), How::default(), Vec::new());
+        let mut values = [0.1, 2.3, 0.1, 2.3, 2.3];
+        centring.centre(&mut values);
+        assert_eq!(values, [0.0; 5]);
+    }
+
+    #[test]
+    fn groups_have_their_own_means() {
+        let centring = Centring::new(Models::grouped(vec![0, 0, 1, 1]), How::default(), Vec::new());
+        let mut values = [1.0, 3.0, 10.0, 30.0];
+        centring.centre(&mut values);
+        assert_eq!(values, [-1.0, 1.0, -10.0, 10.0]);
+        assert_eq!(centring.degrees(), 2.0);
+    }
+
+    #[test]
+    fn some_of_the_models_keep_their_groups() {
+        let models = Models::grouped(vec![0, 0, 1, 2, 2]);
+        assert_eq!(models.some(&[3, 0, 4]), Models::grouped(vec![0, 1, 0]));
+    }
+}

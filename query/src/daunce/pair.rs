@@ -1,0 +1,123 @@
+//! A row and a query: covariance, correlation, and both without one of the models.
+
+use super::centring::{Centring, sum};
+use super::how::Score;
+
+/// The centred losses of a row and a query over the models that have both.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    row: Vec<f64>,
+    query: Vec<f64>,
+    used: Vec<bool>,
+    /// By how much a product counts where its model is left out: the means move too.
+    factors: Vec<f64>,
+    degrees: f64,
+    /// Degrees of freedom without each model.
+    degrees_without: Vec<f64>,
+}
+
+impl Pair {
+    /// Centres both over the models for which both are finite.
+    ///
+    /// # Panics
+    /// When one of them has not a value for each model.
+    pub fn new(centring: &Centring, row: &[f64], query: &[f64]) -> Self {
+        let models = centring.models();
+        assert!(row.len() == models.len() && query.len() == models.len(), "a loss for each model");
+        let used: Vec<bool> = row.iter().zip(query).map(|(a, b)| a.is_finite() && b.is_finite()).collect();
+        let centred = |values: &[f64]| {
+            let mut values = values.to_vec();
+            centring.centre_used(&mut values, &used);
+            values
+        };
+        let of_rows = centring.how().center.of_rows();
+        let ddof = f64::from(centring.how().ddof);
+        let mut counts = vec![0usize; models.groups()];
+        for (k, group) in models.group().iter().enumerate() {
+            counts[*group as usize] += usize::from(used[k]);
+        }
+        let count: usize = counts.iter().sum();
+        let degrees = match of_rows {
+            true => counts.iter().filter(|n| **n > 0).map(|n| *n as f64 - ddof).sum(),
+            false => count as f64 - ddof,
+        };
+        let without = |k: usize| {
+            let own = counts[models.group()[k] as usize];
+            // The last model of a group takes with it what was estimated of the group.
+            let last = of_rows && own == 1;
+            let factor = if of_rows && own > 1 { own as f64 / (own - 1) as f64 } else { 1.0 };
+            (factor, degrees - if last { 1.0 - ddof } else { 1.0 })
+        };
+        let (factors, degrees_without) = (0..models.len()).map(without).unzip();
+        Self { row: centred(row), query: centred(query), used, factors, degrees, degrees_without }
+    }
+
+    /// How many models have both losses.
+    pub fn models(&self) -> usize {
+        self.used.iter().filter(|used| **used).count()
+    }
+
+    /// Whether a model has both losses.
+    pub fn has(&self, model: usize) -> bool {
+        self.used.get(model) == Some(&true)
+    }
+
+    /// The score: `None` where no degree of freedom is left, and for a correlation where one side does not vary.
+    pub fn score(&self, score: Score) -> Option<f64> {
+        let sums = self.sums();
+        quotient(score, sums, self.degrees)
+    }
+
+    /// The score without each model in turn, in O(K); that of a model that is not used is the score.
+    pub fn without_each(&self, score: Score) -> Vec<Option<f64>> {
+        let (product, row, query) = self.sums();
+        let without = |k: usize| {
+            if !self.used[k] {
+                return quotient(score, (product, row, query), self.degrees);
+            }
+            let (a, b, factor) = (self.row[k], self.query[k], self.factors[k]);
+            let rest = (product - factor * a * b, row - factor * a * a, query - factor * b * b);
+            quotient(score, rest, self.degrees_without[k])
+        };
+        (0..self.used.len()).map(without).collect()
+    }
+
+    /// Sums of products and of squares.
+    fn sums(&self) -> (f64, f64, f64) {
+        let product = sum(self.row.iter().zip(&self.query).map(|(a, b)| a * b));
+        let square = |values: &[f64]| sum(values.iter().map(|x| x * x));
+        (product, square(&self.row), square(&self.query))
+    }
+
+    /// The centred losses of the query, those of models that are not used 0.
+    pub(crate) fn query(&self) -> &[f64] {
+        &self.query
+    }
+
+    /// The centred losses of the row.
+    pub(crate) fn row(&self) -> &[f64] {
+        &self.row
+    }
+
+    /// Models less what is estimated.
+    pub(crate) fn degrees(&self) -> f64 {
+        self.degrees
+    }
+}
+
+fn quotient(score: Score, (product, row, query): (f64, f64, f64), degrees: f64) -> Option<f64> {
+    if degrees <= 0.0 {
+        return None;
+    }
+    match score {
+        Score::Cov => Some(product / degrees),
+        Score::Corr => correlation(product, row, query),
+    }
+}
+
+/// The correlation of a sum of products and two sums of squares, at most 1; none where one side does not vary.
+pub(crate) fn correlation(product: f64, row: f64, query: f64) -> Option<f64> {
+    // Each root by itself: the product of tiny squares may vanish.
+    let lengths = row.max(0.0).sqrt() * query.max(0.0).sqrt();
+    (lengths > 0.0).then(|| (product / lengths).clamp(-1.0, 1.0))
+}

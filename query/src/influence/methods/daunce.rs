@@ -1,0 +1,339 @@
+//! Covariances of losses: rankings, scores in row order and rows without one.
+//!
+//! A unit of work is a cell of a pool, whose losses are multiplied with all queries in tiles. What a cell yields
+//! depends on its rows' losses and the question alone.
+
+use std::ops::ControlFlow;
+
+use gstore_core::{Cancel, parallel};
+use gstore_store::{CELL_ROWS, LossBlock, RowSet};
+
+use crate::daunce::{Covariance, MissingCells, Products, Score, Work, largest_of, noise_of_correlations};
+use crate::error::QueryError;
+use crate::influence::prepare::Prepared;
+use crate::influence::prepare::losses::{Cells, LossOperands, LossSides, OpenLosses, cells, cells_of};
+use crate::influence::rank::collect::{Collector, merge};
+use crate::influence::rank::each::{EachRanking, EachRequest, Lists, Rankings, check_memory, lists, names};
+use crate::influence::rank::summary::EXACT;
+use crate::influence::result::{Excluded, Ranking, Reason, ScanSummary, Scored};
+use crate::influence::scan::Totals;
+use crate::influence::scan::filter::RowFilter;
+use crate::influence::spec::{Each, Order};
+
+/// A thread's memory.
+#[derive(Default)]
+struct Worker {
+    block: LossBlock,
+    work: Work,
+    scores: Vec<f64>,
+    values: Vec<f32>,
+    row: Vec<f64>,
+}
+
+/// What is known of a unit, or of all.
+#[derive(Default)]
+struct Counts {
+    totals: Totals,
+    /// Rows that lack cells, where that is an error.
+    lacking: u64,
+}
+
+impl Counts {
+    fn merge(&mut self, other: &Self) {
+        self.totals.merge(&other.totals);
+        self.lacking += other.lacking;
+    }
+}
+
+/// Everything that the threads share.
+struct Scan<'a> {
+    prepared: &'a Prepared,
+    covariance: &'a Covariance,
+    sides: &'a LossSides,
+    operands: &'a LossOperands,
+    candidates: &'a [std::sync::Arc<RowSet>],
+    /// Pool and cell.
+    units: Vec<(usize, u64)>,
+    filter: Option<&'a RowFilter>,
+    cancel: &'a Cancel,
+}
+
+impl Prepared {
+    /// As [`Prepared::top_k`], of covariances.
+    pub(crate) fn top_covariances(
+        &self,
+        (order, k): (Order, usize),
+        filter: Option<&RowFilter>,
+        threads: usize,
+        cancel: &Cancel,
+    ) -> Result<Ranking, QueryError> {
+        let operands = self.loss_operands(cancel)?;
+        let scan = Scan::new(self, operands, filter, cancel)?;
+        let tops = || vec![Collector::new(order, k, false)];
+        let (tops, counts) = scan.rank(&Lists::Whole, threads, tops)?;
+        let rows = tops.into_iter().next().map(Collector::into_rows).unwrap_or_default();
+        Ok(Ranking::new(rows, operands.target.subtasks.clone(), scan.summary(&counts)?))
+    }
+
+    /// As [`Prepared::top_k_each`], of covariances.
+    pub(crate) fn covariances_each(
+        &self,
+        request: &EachRequest<'_>,
+        cancel: &Cancel,
+    ) -> Result<Rankings, QueryError> {
+        let operands = match request.each {
+            Each::Sample => self.loss_operands_by_sample(cancel)?,
+            _ => self.loss_operands(cancel)?,
+        };
+        let (names, samples) = names(self, &operands.target, request.each);
+        check_memory(self, request, names.len(), operands.target.rows.len())?;
+        let lists = lists(self, &operands.target, request.each)?;
+        let scan = Scan::new(self, operands, request.filter, cancel)?;
+        let collectors =
+            || (0..lists.len()).map(|_| Collector::new(request.order, request.k, false).small()).collect();
+        let (tops, counts) = scan.rank(&lists, request.threads, collectors)?;
+        let rankings = names.into_iter().zip(samples).zip(tops.into_iter().map(Collector::into_rows));
+        Ok(Rankings {
+            rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),
+            subtasks: operands.target.subtasks.clone(),
+            summary: scan.summary(&counts)?,
+        })
+    }
+
+    /// As [`Prepared::scores`] and [`Prepared::excluded`], of covariances.
+    pub(crate) fn stream_covariances(
+        &self,
+        filter: Option<&RowFilter>,
+        threads: usize,
+        cancel: &Cancel,
+        mut emit: impl FnMut(&[Scored], &[Excluded]) -> ControlFlow<()>,
+    ) -> Result<ScanSummary, QueryError> {
+        let scan = Scan::new(self, self.loss_operands(cancel)?, filter, cancel)?;
+        let mut counts = Counts::default();
+        parallel::ordered::<_, _, QueryError>(
+            scan.units.len(),
+            threads,
+            cancel,
+            Worker::default,
+            |worker, unit| {
+                let (mut scored, mut excluded) = (Vec::new(), Vec::new());
+                let pool = scan.units[unit].0 as u32;
+                let counts = scan.unit(
+                    unit,
+                    worker,
+                    |row, _, (score, subtask)| scored.push(Scored { pool, row, pos: None, score, subtask }),
+                    |row, reason| excluded.push(Excluded { pool, row, pos: None, reason }),
+                )?;
+                Ok((scored, excluded, counts))
+            },
+            |(scored, excluded, own)| {
+                counts.merge(&own);
+                // Nothing is handed out of an answer that fails.
+                if counts.lacking > 0 {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                Ok(emit(&scored, &excluded))
+            },
+        )?;
+        scan.summary(&counts)
+    }
+}
+
+impl<'a> Scan<'a> {
+    fn new(
+        prepared: &'a Prepared,
+        operands: &'a LossOperands,
+        filter: Option<&'a RowFilter>,
+        cancel: &'a Cancel,
+    ) -> Result<Self, QueryError> {
+        let candidates = prepared.candidates(cancel)?;
+        let units = candidates.iter().enumerate();
+        let units = units.flat_map(|(pool, rows)| cells_of(rows).into_iter().map(move |cell| (pool, cell)));
+        Ok(Self {
+            covariance: prepared.covariance()?,
+            sides: prepared.loss_sides(cancel)?,
+            units: units.collect(),
+            prepared,
+            operands,
+            candidates,
+            filter,
+            cancel,
+        })
+    }
+
+    /// Ranks all rows, for each list.
+    fn rank(
+        &self,
+        lists: &Lists,
+        threads: usize,
+        collectors: impl Fn() -> Vec<Collector> + Sync,
+    ) -> Result<(Vec<Collector>, Counts), QueryError> {
+        let states = parallel::unordered::<_, QueryError>(
+            self.units.len(),
+            threads,
+            self.cancel,
+            || (Worker::default(), collectors(), Counts::default()),
+            |(worker, tops, counts), unit| {
+                let pool = self.units[unit].0 as u32;
+                let own = self.unit(
+                    unit,
+                    worker,
+                    |row, values, whole| {
+                        lists.each(&self.operands.target.terms, values, whole, |list, score, subtask| {
+                            tops[list].push(&Scored { pool, row, pos: None, score, subtask });
+                        });
+                    },
+                    |_, _| {},
+                )?;
+                counts.merge(&own);
+                Ok(())
+            },
+        )?;
+        let mut counts = Counts::default();
+        let mut tops = collectors();
+        let states = states.into_iter().map(|(worker, tops, own)| {
+            counts.lacking += own.lacking;
+            (worker, tops, own.totals)
+        });
+        counts.totals = merge(states.collect(), &mut tops);
+        Ok((tops, counts))
+    }
+
+    /// Scores the rows of a cell: hands out (row, values of the queries, score and subtask), and rows without one.
+    fn unit(
+        &self,
+        unit: usize,
+        worker: &mut Worker,
+        mut score: impl FnMut(u64, &[f32], (f32, u32)),
+        mut without: impl FnMut(u64, Reason),
+    ) -> Result<Counts, QueryError> {
+        let (pool, cell) = self.units[unit];
+        let losses = &self.sides.pools[pool];
+        let wanted = self.wanted(pool, cell);
+        let mut counts = Counts::default();
+        if wanted.is_empty() {
+            return Ok(counts);
+        }
+        let Worker { block, work, scores, values, row: own } = worker;
+        losses.reader.read_cell(cell, Some(&wanted), block)?;
+        self.products(losses, block, work, scores);
+        let queries = self.products_of().len();
+        let mut exclude = |row, reason, counts: &mut Counts| {
+            counts.totals.excluded.add(reason);
+            without(row, reason);
+        };
+        let mut next = 0;
+        for row in wanted.iter() {
+            counts.totals.scanned += 1;
+            if block.rows.get(next) != Some(&row) {
+                exclude(row, Reason::Missing, &mut counts);
+                continue;
+            }
+            let i = next;
+            next += 1;
+            own.clear();
+            own.extend(losses.of_row(block, i));
+            match cells(self.covariance, own) {
+                Cells::Lacking => counts.lacking += 1,
+                Cells::Without(reason) => exclude(row, reason, &mut counts),
+                Cells::Enough => {
+                    values.clear();
+                    values.extend(scores[i * queries..(i + 1) * queries].iter().map(|x| *x as f32));
+                    let whole = self.operands.target.terms.score(values);
+                    if whole.0.is_finite() {
+                        counts.totals.eligible += 1;
+                        score(row, values, whole);
+                    } else {
+                        exclude(row, self.why(own), &mut counts);
+                    }
+                }
+            }
+        }
+        counts.totals.scored = counts.totals.eligible;
+        counts.totals.bytes_read = (block.values.len() * size_of::<f32>()) as u64;
+        Ok(counts)
+    }
+
+    fn products_of(&self) -> &Products {
+        &self.operands.products
+    }
+
+    fn products(&self, losses: &OpenLosses, block: &LossBlock, work: &mut Work, scores: &mut Vec<f64>) {
+        let width = losses.reader.members();
+        let all = losses.columns.len() == width && losses.columns.iter().enumerate().all(|(i, k)| i == *k);
+        let columns = (!all).then_some(&losses.columns[..]);
+        scores.clear();
+        scores.resize(block.len() * self.products_of().len(), 0.0);
+        self.products_of().scores((&block.values[..], width), columns, work, scores);
+    }
+
+    /// Candidates of a cell that the filter lets through.
+    fn wanted(&self, pool: usize, cell: u64) -> RowSet {
+        let range = cell * CELL_ROWS..(cell + 1) * CELL_ROWS;
+        let candidates = &self.candidates[pool];
+        match self.filter.and_then(|filter| filter.pool(pool)) {
+            None => RowSet::from_ranges(candidates.within(range)),
+            Some(mask) => {
+                RowSet::from_rows_sorted(mask.rows_in(range).filter(|row| candidates.contains(*row)))
+            }
+        }
+    }
+
+    /// Why a row that has losses has no score.
+    fn why(&self, losses: &[f64]) -> Reason {
+        let lacks =
+            losses.iter().any(|x| !x.is_finite()) || self.covariance.missing == MissingCells::Pairwise;
+        let mut finite = losses.iter().filter(|x| x.is_finite());
+        let first = finite.next();
+        match self.covariance.how.score {
+            Score::Corr if finite.all(|x| Some(x) == first) => Reason::Constant,
+            _ if lacks => Reason::Missing,
+            Score::Corr => Reason::Constant,
+            Score::Cov => Reason::Overflow,
+        }
+    }
+
+    /// What the scan did.
+    ///
+    /// # Errors
+    /// Rows that lack cells, where that is an error.
+    fn summary(&self, counts: &Counts) -> Result<ScanSummary, QueryError> {
+        let totals = &counts.totals;
+        if counts.lacking > 0 {
+            let dataset = self.prepared.spec().pools.join(", ");
+            return Err(QueryError::MissingLosses { rows: counts.lacking, scanned: totals.scanned, dataset });
+        }
+        let mut notes = self.sides.notes.clone();
+        let without = totals.excluded.missing;
+        if without > 0 {
+            notes.push(format!(
+                "{without} rows have no losses under these models, or too few, and are left out"
+            ));
+        }
+        let degrees = self.sides.centring.degrees() as usize;
+        if let (Some(one), Some(largest)) =
+            (noise_of_correlations(degrees), largest_of(totals.eligible, degrees))
+        {
+            notes.push(format!(
+                "losses that have nothing to do with each other correlate by {one:.2} ({} models); the largest of {} such \
+                 correlations is about {largest:.2}",
+                self.sides.centring.models().len(),
+                totals.eligible
+            ));
+        }
+        Ok(ScanSummary {
+            live: self.prepared.live(),
+            in_target: self.operands.in_target,
+            scanned: totals.scanned,
+            eligible: totals.eligible,
+            excluded: totals.excluded,
+            bytes_read: totals.bytes_read,
+            target_rows: self.operands.target.rows.len() as u64,
+            target_excluded: self.operands.target.excluded,
+            guarantee: EXACT.to_owned(),
+            rows_scored: totals.scored,
+            notes,
+            ..ScanSummary::default()
+        })
+    }
+}

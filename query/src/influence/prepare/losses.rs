@@ -1,0 +1,345 @@
+//! Both sides of covariances: the pools' losses, and those of the target, packed.
+//!
+//! What depends on the datasets as a whole (the models that are left out, the means of the models) is found once
+//! and is the same for every part of a question.
+
+use std::ops::Range;
+
+use gstore_core::{Cancel, parallel};
+use gstore_store::{CELL_ROWS, LossBlock, LossReader, LossWanted, RowSet};
+
+use super::Prepared;
+use super::target_rows::TargetRow;
+use super::target_vectors::{TargetVectors, group};
+use crate::daunce::{Center, Centring, Covariance, MissingCells, Models, Products, Score};
+use crate::error::QueryError;
+use crate::influence::plan::covariance::{PlanModels, check_count};
+use crate::influence::result::{ExcludedCounts, Reason};
+use crate::influence::scan::terms::Terms;
+use crate::influence::spec::Within;
+
+/// The losses of a dataset, and which columns of theirs are those of the models.
+pub(crate) struct OpenLosses {
+    pub(crate) reader: LossReader,
+    pub(crate) columns: Vec<usize>,
+}
+
+/// What the datasets have as a whole.
+pub(crate) struct LossSides {
+    pub(crate) pools: Vec<OpenLosses>,
+    targets: Vec<OpenLosses>,
+    pub(crate) centring: Centring,
+    /// What a user should know.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The queries of a question, or of a part of it.
+pub(crate) struct LossOperands {
+    /// Rows, subtasks and terms; its vectors are the products'.
+    pub(crate) target: TargetVectors,
+    pub(crate) products: Products,
+    /// Live rows that are no candidates because they occur in the target.
+    pub(crate) in_target: u64,
+}
+
+impl OpenLosses {
+    fn open(
+        prepared: &Prepared,
+        models: &PlanModels,
+        (dataset, encoding): (&str, &str),
+    ) -> Result<Self, QueryError> {
+        let ensemble = prepared.snapshot().ensemble(&models.ensemble)?;
+        let wanted = LossWanted { dataset, encoding: Some(encoding), signal: Some(&models.signal) };
+        let reader = prepared.snapshot().open_losses(ensemble, &wanted)?;
+        let column = |place: &usize| {
+            let at = reader.table().members.binary_search(place);
+            at.map_err(|_| QueryError::Spec(format!("dataset `{dataset}` has no losses of model {place}")))
+        };
+        let columns = models.members.iter().map(column).collect::<Result<_, _>>()?;
+        Ok(Self { reader, columns })
+    }
+
+    /// The losses of a row of a block, those of the models alone.
+    pub(crate) fn of_row<'a>(&'a self, block: &'a LossBlock, i: usize) -> impl Iterator<Item = f64> + 'a {
+        let row = block.row(i);
+        self.columns.iter().map(move |k| row.get(*k).map_or(f64::NAN, |x| f64::from(*x)))
+    }
+}
+
+impl Prepared {
+    /// What the datasets have as a whole, read at the first call.
+    pub(crate) fn loss_sides(&self, cancel: &Cancel) -> Result<&LossSides, QueryError> {
+        self.inputs.losses.get_or_try_init(|| LossSides::open(self, cancel))
+    }
+
+    /// The queries that the question's terms need.
+    pub(crate) fn loss_operands(&self, cancel: &Cancel) -> Result<&LossOperands, QueryError> {
+        self.losses_by_terms.get_or_try_init(|| LossOperands::open(self, self.spec().collapses(), cancel))
+    }
+
+    /// A query for each target sample.
+    pub(crate) fn loss_operands_by_sample(&self, cancel: &Cancel) -> Result<&LossOperands, QueryError> {
+        self.losses_by_sample.get_or_try_init(|| {
+            let mut operands = LossOperands::open(self, false, cancel)?;
+            operands.target.terms.within = Within::Max;
+            operands.target.terms.across = crate::influence::spec::Across::Max;
+            operands.target.terms.subtasks = (0..operands.target.rows.len()).map(|q| q..q + 1).collect();
+            Ok(operands)
+        })
+    }
+
+    /// The terms of covariances.
+    pub(crate) fn covariance(&self) -> Result<&Covariance, QueryError> {
+        let none = || QueryError::Spec("the question compares vectors, not losses".into());
+        self.spec().covariance.as_ref().ok_or_else(none)
+    }
+
+    fn plan_models(&self) -> Result<&PlanModels, QueryError> {
+        let none = || QueryError::Spec("the question compares vectors, not losses".into());
+        self.plan().models().ok_or_else(none)
+    }
+}
+
+impl LossSides {
+    fn open(prepared: &Prepared, cancel: &Cancel) -> Result<Self, QueryError> {
+        let (covariance, models) = (prepared.covariance()?, prepared.plan_models()?);
+        let sides = prepared.pools().iter().chain(prepared.targets());
+        let mut all = Vec::new();
+        for (side, encoding) in sides.zip(&models.encodings) {
+            all.push(OpenLosses::open(prepared, models, (&side.dataset.name, encoding))?);
+        }
+        let targets = all.split_off(prepared.pools().len().min(all.len()));
+        let no_means = Centring::new(models.models(), covariance.how_without_means(), Vec::new());
+        let mut sides = Self { pools: all, targets, centring: no_means, notes: Vec::new() };
+        let mut kept = models.models();
+        if covariance.missing == MissingCells::DropModel {
+            kept = sides.drop_models(prepared, (covariance, kept), cancel)?;
+        }
+        let means = match covariance.how.center.of_models() {
+            true => sides.means(kept.len(), cancel)?,
+            false => Vec::new(),
+        };
+        sides.centring = Centring::new(kept, covariance.how, means);
+        Ok(sides)
+    }
+
+    /// Leaves out the models that lack the loss of a row that has some, and returns those that are left.
+    fn drop_models(
+        &mut self,
+        prepared: &Prepared,
+        (covariance, models): (&Covariance, Models),
+        cancel: &Cancel,
+    ) -> Result<Models, QueryError> {
+        let mut lacks = vec![false; models.len()];
+        let mut note = |losses: &OpenLosses, block: &LossBlock| {
+            for i in (0..block.len()).filter(|_| block.missing > 0) {
+                let finite: Vec<bool> = losses.of_row(block, i).map(f64::is_finite).collect();
+                if finite.contains(&true) {
+                    lacks.iter_mut().zip(&finite).for_each(|(lacks, finite)| *lacks |= !finite);
+                }
+            }
+        };
+        let mut block = LossBlock::default();
+        for losses in &self.pools {
+            for cell in losses.reader.cells() {
+                cancel.check()?;
+                losses.reader.read_cell(cell, None, &mut block)?;
+                note(losses, &block);
+            }
+        }
+        let rows = prepared.all_target_rows()?;
+        for (t, losses) in self.targets.iter().enumerate() {
+            let own = rows.iter().filter(|row| row.target as usize == t).map(|row| row.row);
+            note(losses, &losses.reader.read_rows(&RowSet::from_rows(own))?);
+        }
+        let kept: Vec<usize> = (0..models.len()).filter(|k| !lacks[*k]).collect();
+        check_count(kept.len(), covariance.min_models, "have the losses of every row")?;
+        if kept.len() < models.len() {
+            self.notes.push(format!(
+                "{} of {} models lack the loss of some row and are left out",
+                models.len() - kept.len(),
+                models.len()
+            ));
+        }
+        for losses in self.pools.iter_mut().chain(&mut self.targets) {
+            losses.columns = kept.iter().map(|k| losses.columns[*k]).collect();
+        }
+        Ok(models.some(&kept))
+    }
+
+    /// The mean of each model over the live rows of all pools that have all losses. Sums are taken cell by cell
+    /// in the order of the rows.
+    fn means(&self, models: usize, cancel: &Cancel) -> Result<Vec<f64>, QueryError> {
+        let (mut sums, mut count) = (vec![0.0f64; models], 0u64);
+        for losses in &self.pools {
+            let cells = losses.reader.cells();
+            parallel::ordered::<_, _, QueryError>(
+                cells.len(),
+                0,
+                cancel,
+                LossBlock::default,
+                |block, unit| {
+                    losses.reader.read_cell(cells[unit], None, block)?;
+                    let (mut own, mut rows) = (vec![0.0f64; models], 0u64);
+                    let mut row: Vec<f64> = Vec::with_capacity(models);
+                    for i in 0..block.len() {
+                        row.clear();
+                        row.extend(losses.of_row(block, i));
+                        if row.iter().all(|x| x.is_finite()) {
+                            own.iter_mut().zip(&row).for_each(|(sum, x)| *sum += x);
+                            rows += 1;
+                        }
+                    }
+                    Ok((own, rows))
+                },
+                |(own, rows)| {
+                    sums.iter_mut().zip(&own).for_each(|(sum, x)| *sum += x);
+                    count += rows;
+                    Ok(std::ops::ControlFlow::Continue(()))
+                },
+            )?;
+        }
+        sums.iter_mut().for_each(|sum| *sum /= count.max(1) as f64);
+        Ok(sums)
+    }
+}
+
+impl LossOperands {
+    fn open(prepared: &Prepared, collapse: bool, cancel: &Cancel) -> Result<Self, QueryError> {
+        let (covariance, sides) = (prepared.covariance()?, prepared.loss_sides(cancel)?);
+        let members = prepared.target_rows()?;
+        let asked = members.rows.len();
+        let (rows, values, excluded) = usable(prepared, (covariance, sides), members.rows)?;
+        if rows.is_empty() {
+            let why = match asked {
+                0 => "it has none".to_owned(),
+                n => format!(
+                    "of {n}, {} lack losses, {} have none that is a number, {} do not vary over the models",
+                    excluded.missing, excluded.non_finite, excluded.constant
+                ),
+            };
+            return Err(QueryError::EmptyTarget { target: prepared.spec().target_names().join(", "), why });
+        }
+        let places: std::collections::BTreeMap<(u32, u64), usize> =
+            rows.iter().enumerate().map(|(i, row)| ((row.target, row.row), i)).collect();
+        let (rows, subtasks) = group(rows, members.subtasks);
+        let k = sides.centring.models().len();
+        let of = |row: &TargetRow| {
+            let at = places.get(&(row.target, row.row)).copied().unwrap_or_default();
+            &values[at * k..(at + 1) * k]
+        };
+        let spans: Vec<Range<usize>> = (0..subtasks.len() as u32)
+            .map(|s| rows.partition_point(|r| r.subtask < s)..rows.partition_point(|r| r.subtask <= s))
+            .collect();
+        // Means of losses stand for the samples only where all have the same models.
+        let collapse = collapse && values.iter().all(|x| x.is_finite());
+        let is_mean = prepared.spec().within == Within::Mean;
+        let queries: Vec<f64> = match collapse {
+            false => rows.iter().flat_map(of).copied().collect(),
+            true => spans
+                .iter()
+                .flat_map(|span| together(rows[span.clone()].iter().map(of), k, is_mean))
+                .collect(),
+        };
+        let subtask_values = if collapse { (0..spans.len()).map(|s| s..s + 1).collect() } else { spans };
+        let spec = prepared.spec();
+        let terms = Terms { within: spec.within, across: spec.across, subtasks: subtask_values };
+        let candidates: u64 = prepared.candidates(cancel)?.iter().map(|rows| rows.len()).sum();
+        Ok(Self {
+            target: TargetVectors { subtasks, rows, excluded, terms, vectors: Vec::new() },
+            products: Products::new(sides.centring.clone(), queries, covariance.min_models),
+            in_target: prepared.live().saturating_sub(candidates),
+        })
+    }
+}
+
+/// The sum of some queries, or their mean.
+fn together<'a>(queries: impl Iterator<Item = &'a [f64]>, models: usize, is_mean: bool) -> Vec<f64> {
+    let (mut sum, mut count) = (vec![0.0; models], 0usize);
+    for query in queries {
+        sum.iter_mut().zip(query).for_each(|(sum, x)| *sum += x);
+        count += 1;
+    }
+    if is_mean {
+        sum.iter_mut().for_each(|x| *x /= count.max(1) as f64);
+    }
+    sum
+}
+
+/// The target rows that can be compared, in their order, with their losses under the models.
+fn usable(
+    prepared: &Prepared,
+    (covariance, sides): (&Covariance, &LossSides),
+    rows: Vec<TargetRow>,
+) -> Result<(Vec<TargetRow>, Vec<f64>, ExcludedCounts), QueryError> {
+    let mut excluded = ExcludedCounts::default();
+    let (mut kept, mut values) = (Vec::new(), Vec::new());
+    let (mut lacking, asked) = (0u64, rows.len() as u64);
+    for (t, losses) in sides.targets.iter().enumerate() {
+        let own: Vec<&TargetRow> = rows.iter().filter(|row| row.target as usize == t).collect();
+        let block = losses.reader.read_rows(&RowSet::from_rows(own.iter().map(|row| row.row)))?;
+        for row in own {
+            let Ok(i) = block.rows.binary_search(&row.row) else {
+                excluded.add(Reason::Missing);
+                continue;
+            };
+            let own: Vec<f64> = losses.of_row(&block, i).collect();
+            match cells(covariance, &own) {
+                Cells::Lacking => lacking += 1,
+                Cells::Without(reason) => excluded.add(reason),
+                Cells::Enough if covariance.how.score == Score::Corr && does_not_vary(covariance, &own) => {
+                    excluded.add(Reason::Constant);
+                }
+                Cells::Enough => {
+                    kept.push(*row);
+                    values.extend(own);
+                }
+            }
+        }
+    }
+    if lacking > 0 {
+        let dataset = prepared.spec().target_names().join(", ");
+        return Err(QueryError::MissingLosses { rows: lacking, scanned: asked, dataset });
+    }
+    Ok((kept, values, excluded))
+}
+
+/// Whether no correlation can be taken of some losses; of those of several base models there may be none all the
+/// same.
+fn does_not_vary(covariance: &Covariance, values: &[f64]) -> bool {
+    let finite: Vec<f64> = values.iter().copied().filter(|x| x.is_finite()).collect();
+    covariance.how.center == Center::Row && finite.windows(2).all(|two| two[0] == two[1])
+}
+
+/// What the losses of a row allow.
+pub(crate) enum Cells {
+    /// A score.
+    Enough,
+    /// None, for this reason.
+    Without(Reason),
+    /// An error: some are missing, and nothing was said of that.
+    Lacking,
+}
+
+/// What the losses of a row allow.
+pub(crate) fn cells(covariance: &Covariance, values: &[f64]) -> Cells {
+    let finite = values.iter().filter(|x| x.is_finite()).count();
+    match covariance.missing {
+        _ if finite == 0 => Cells::Without(Reason::NonFinite),
+        _ if finite == values.len() => Cells::Enough,
+        MissingCells::Error => Cells::Lacking,
+        _ if finite < covariance.min_models => Cells::Without(Reason::Missing),
+        _ => Cells::Enough,
+    }
+}
+
+/// The cells in which a pool has candidates, ascending.
+pub(crate) fn cells_of(rows: &RowSet) -> Vec<u64> {
+    let mut cells: Vec<u64> = rows
+        .ranges()
+        .iter()
+        .flat_map(|range| range.start / CELL_ROWS..range.end.div_ceil(CELL_ROWS))
+        .collect();
+    cells.dedup();
+    cells
+}

@@ -1,0 +1,99 @@
+//! Covariance options of a question: which of them there are, read and written.
+
+use serde_json::{Map, Value, json};
+
+use super::options::{Function, OptionError, Options};
+use super::{InfluenceSpec, Method};
+use crate::daunce::{Covariance, How};
+
+/// Options that only covariances have.
+const OWN: [&str; 7] = ["ensemble", "signal", "score", "center", "ddof", "groups", "min_models"];
+
+/// Options that say how vectors are compared, and so nothing of losses.
+const OF_VECTORS: [&str; 19] = [
+    "checkpoints",
+    "weights",
+    "run",
+    "fold",
+    "sim",
+    "kind",
+    "pool_kind",
+    "target_kind",
+    "features",
+    "partial",
+    "modules",
+    "per_token",
+    "raw",
+    "mode",
+    "miss",
+    "tolerance",
+    "certified",
+    "planes",
+    "distinct",
+];
+
+/// The part of a question that asks for covariances, if it does.
+///
+/// # Errors
+/// Values that are not understood, and options of the other method.
+pub(super) fn read(options: &Options) -> Result<Option<Covariance>, OptionError> {
+    let method: Option<Method> = options.word("method")?;
+    let asked = options.function() == Function::Daunce
+        || method == Some(Method::Daunce)
+        || method.is_none() && options.has("ensemble");
+    if !asked {
+        let own = OWN.into_iter().find(|name| options.has(name));
+        return own.map_or(Ok(None), |name| {
+            let why = format!("`{name}` is an option of the method daunce, and that is not asked for");
+            Err(OptionError::new(name, why))
+        });
+    }
+    if let Some(name) = OF_VECTORS.into_iter().find(|name| options.has(name)) {
+        let why = format!("`{name}` is about vectors, and the method daunce compares losses; leave it out");
+        return Err(OptionError::new(name, why));
+    }
+    let usual = Covariance::default();
+    let ddof = options.count("ddof")?.map_or(Ok(usual.how.ddof), |ddof| match ddof {
+        0 => Ok(0),
+        1 => Ok(1),
+        other => Err(OptionError::new("ddof", format!("`ddof` is 0 or 1, not {other}"))),
+    })?;
+    let min_models = options.count("min_models")?.unwrap_or(usual.min_models);
+    if min_models < 2 {
+        let why = format!("a covariance takes at least 2 models, so `min_models` is not {min_models}");
+        return Err(OptionError::new("min_models", why));
+    }
+    Ok(Some(Covariance {
+        ensemble: options.text("ensemble")?,
+        signal: options.text("signal")?,
+        how: How {
+            score: options.word("score")?.unwrap_or(usual.how.score),
+            center: options.word("center")?.unwrap_or(usual.how.center),
+            ddof,
+        },
+        missing: options.word("missing")?.unwrap_or(usual.missing),
+        groups: options.texts("groups")?.unwrap_or_default(),
+        min_models,
+    }))
+}
+
+/// The options that ask for it; those that say what is meant anyway are left out.
+pub(super) fn write(spec: &InfluenceSpec, all: &mut Map<String, Value>) {
+    let Some(covariance) = &spec.covariance else { return };
+    let Covariance { ensemble, signal, how, missing, groups, min_models } = covariance;
+    let usual = Covariance::default();
+    let mut put = |name: &str, value: Value, is_usual: bool| {
+        if !is_usual {
+            all.insert(name.to_owned(), value);
+        }
+    };
+    put("method", json!(Method::Daunce.word()), false);
+    put("ensemble", json!(ensemble), ensemble.is_none());
+    put("signal", json!(signal), signal.is_none());
+    put("score", json!(how.score.word()), how.score == usual.how.score);
+    put("center", json!(how.center.word()), how.center == usual.how.center);
+    put("ddof", json!(how.ddof), how.ddof == usual.how.ddof);
+    put("missing", json!(missing.word()), *missing == usual.missing);
+    put("groups", json!(groups), groups.is_empty());
+    put("min_models", json!(min_models), *min_models == usual.min_models);
+}

@@ -1,0 +1,431 @@
+//! Promise: a question about losses in a store is answered as the definition says, whatever the threads, filters,
+//! cells and stripes.
+
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
+
+use gstore_query::QueryError;
+use gstore_query::daunce::*;
+use gstore_query::influence::*;
+use gstore_store::*;
+
+use crate::common::{GO, Numbers, TestStore};
+
+const MODELS: usize = 12;
+
+/// Losses less the base's, as they are stored: of a row one for each model.
+type Table = Vec<Vec<f32>>;
+
+fn table(seed: u64, rows: usize) -> Table {
+    let mut numbers = Numbers(seed);
+    let shared: Vec<f32> = numbers.vector(MODELS);
+    let row = |_| shared.iter().map(|s| 0.05 * s + 0.1 * numbers.next()).collect();
+    (0..rows).map(row).collect()
+}
+
+/// A store with losses of two datasets under an ensemble of two groups, in stripes of the given members.
+struct World {
+    store: TestStore,
+    pool: Table,
+    target: Table,
+}
+
+fn members(groups: bool) -> Vec<Member> {
+    (0..MODELS)
+        .map(|k| Member::new(format!("m{k}"), if groups && k % 3 == 0 { "other" } else { "theta" }))
+        .collect()
+}
+
+impl World {
+    fn new(rows: usize, stripes: &[Range<usize>], change: impl Fn(&mut Table)) -> Self {
+        Self::grouped(rows, stripes, false, change)
+    }
+
+    fn grouped(rows: usize, stripes: &[Range<usize>], groups: bool, change: impl Fn(&mut Table)) -> Self {
+        let store = TestStore::new();
+        store.dataset("pool", rows).dataset_of("target", &[Some("a"), Some("b"), Some("a"), None]);
+        let update = EnsembleUpdate {
+            name: "e".into(),
+            base: EnsembleBase { id: "theta".into(), name: None, adapter: None },
+            members: members(groups),
+        };
+        store.store.update_ensemble(&update, "test").unwrap();
+        let (mut pool, target) = (table(5, rows), table(6, 4));
+        change(&mut pool);
+        for (name, table) in [("pool", &pool), ("target", &target)] {
+            write(&store, name, stripes, table);
+        }
+        Self { store, pool, target }
+    }
+
+    fn plan(&self, change: impl FnOnce(&mut Covariance)) -> Prepared {
+        self.plan_of("target", change)
+    }
+
+    fn plan_of(&self, target: &str, change: impl FnOnce(&mut Covariance)) -> Prepared {
+        Prepared::new(&self.store.snapshot(), &self.spec(target, change)).unwrap()
+    }
+
+    fn spec(&self, target: &str, change: impl FnOnce(&mut Covariance)) -> InfluenceSpec {
+        let mut covariance = Covariance::default();
+        change(&mut covariance);
+        InfluenceSpec {
+            pools: vec!["pool".into()],
+            targets: vec![TargetRef::parse(target)],
+            covariance: Some(covariance),
+            ..InfluenceSpec::default()
+        }
+    }
+
+    /// Score of a row with a sample of the target, by the definition.
+    fn pair(&self, centring: &Centring, row: usize, query: usize) -> Option<f64> {
+        let wide = |values: &[f32]| values.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
+        let pair = Pair::new(centring, &wide(&self.pool[row]), &wide(&self.target[query]));
+        pair.score(centring.how().score)
+    }
+
+    fn centring(&self, how: How, models: Models) -> Centring {
+        let whole: Vec<&Vec<f32>> =
+            self.pool.iter().filter(|row| row.iter().all(|x| x.is_finite())).collect();
+        let mean = |k: usize| whole.iter().map(|row| f64::from(row[k])).sum::<f64>() / whole.len() as f64;
+        Centring::new(models, how, (0..MODELS).map(mean).collect())
+    }
+}
+
+/// Writes the losses of a dataset: a feature for each stripe, and offsets of 2.
+fn write(store: &TestStore, dataset: &str, stripes: &[Range<usize>], table: &Table) {
+    let snapshot = store.snapshot();
+    let ensemble = snapshot.ensemble("e").unwrap();
+    let columns = LossColumns::new(ensemble, dataset, "e".repeat(64));
+    let mut features: Vec<JobFeature> =
+        stripes.iter().map(|range| columns.members(range.clone(), 0)).collect();
+    features.push(columns.offset(OffsetOf::Base));
+    let identity = LossColumns::identity(&features, &serde_json::Value::Null);
+    let plan = JobPlan { command: "test".into(), identity, features, detail: serde_json::Value::Null };
+    let mut job = store.store.start_job(plan).unwrap();
+    for (i, range) in stripes.iter().map(Some).chain([None]).enumerate() {
+        let mut writer = job.segment_writer(i).unwrap();
+        for (row, losses) in table.iter().enumerate() {
+            let values = range.map_or(vec![2.0], |range| losses[range.clone()].to_vec());
+            let flags = match values.iter().any(|x| x.is_nan()) {
+                true => RowFlags::MISSING,
+                false => RowFlags::empty(),
+            };
+            writer.push(row as u64, &values, flags).unwrap();
+        }
+        job.seal(i, writer).unwrap();
+    }
+    job.publish(None, true).unwrap();
+}
+
+fn all_scores(plan: &Prepared, threads: usize) -> BTreeMap<u64, f32> {
+    let mut found = BTreeMap::new();
+    plan.scores(None, threads, &GO, |rows| {
+        found.extend(rows.iter().map(|row| (row.row, row.score)));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    found
+}
+
+fn left_out(plan: &Prepared) -> Vec<(u64, Reason)> {
+    let mut found = Vec::new();
+    plan.excluded(None, 1, &GO, |rows| {
+        found.extend(rows.iter().map(|row| (row.row, row.reason)));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    found
+}
+
+/// Scores are rounded to f32 at the end, those of samples before they are combined, where correlations are.
+fn close(got: f32, want: f64, score: Score) -> bool {
+    let floor = if score == Score::Corr { 2e-7 } else { 1e-9 };
+    (f64::from(got) - want).abs() <= 1e-6 * want.abs() + floor
+}
+
+const STRIPES: [Range<usize>; 3] = [0..7, 7..8, 8..MODELS];
+
+#[test]
+fn scores_are_the_definition_whatever_the_terms() {
+    // More rows than a cell has.
+    let world = World::new(4200, &STRIPES, |_| {});
+    let models = Models::one(MODELS);
+    for score in [Score::Cov, Score::Corr] {
+        for center in [Center::Row, Center::Model, Center::Both, Center::Base] {
+            let how = How { score, center, ddof: 1 };
+            let centring = world.centring(how, models.clone());
+            let plan = world.plan(|covariance| covariance.how = how);
+            let found = all_scores(&plan, 2);
+            assert_eq!(found.len(), 4200);
+            // Subtasks: a of samples 0 and 2, b of 1, and sample 3 under the dataset's name.
+            for row in [0usize, 17, 4095, 4096, 4199] {
+                let of = |query| world.pair(&centring, row, query).unwrap();
+                let want = [(of(0) + of(2)) / 2.0, of(1), of(3)].into_iter().fold(f64::MIN, f64::max);
+                assert!(
+                    close(found[&(row as u64)], want, score),
+                    "{score} {center} row {row}: {} {want}",
+                    found[&(row as u64)]
+                );
+            }
+            assert_eq!(found, all_scores(&plan, 1), "bits do not depend on threads");
+        }
+    }
+}
+
+#[test]
+fn a_ranking_is_a_full_sort_and_its_errors_are_those_of_the_pairs() {
+    let world = World::new(300, &STRIPES, |pool| {
+        // Ties go to the lower row.
+        pool[40] = pool[7].clone();
+        pool[200] = pool[7].clone();
+    });
+    let plan = world.plan_of("target:b", |_| {});
+    let scores = all_scores(&plan, 1);
+    let mut want: Vec<(u64, f32)> = scores.into_iter().collect();
+    for order in [Order::Best, Order::Worst] {
+        want.sort_by(|a, b| {
+            let by_score = if order == Order::Best { b.1.total_cmp(&a.1) } else { a.1.total_cmp(&b.1) };
+            by_score.then(a.0.cmp(&b.0))
+        });
+        for threads in [1, 3] {
+            let ranking = plan.top_k(order, 25, None, threads, &GO).unwrap();
+            let got: Vec<(u64, f32)> = ranking.rows.iter().map(|row| (row.row, row.score)).collect();
+            assert_eq!(got, want[..25]);
+            assert_eq!((ranking.eligible, ranking.live), (300, 300));
+        }
+    }
+    let ranking = plan.top_k(Order::Best, 5, None, 1, &GO).unwrap();
+    let centring = world.centring(How::default(), Models::one(MODELS));
+    let found = plan.estimates(&ranking.rows, true, &GO).unwrap();
+    for (scored, found) in ranking.rows.iter().zip(found) {
+        let wide = |values: &[f32]| values.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
+        let pair = Pair::new(&centring, &wide(&world.pool[scored.row as usize]), &wide(&world.target[1]));
+        let want = estimate(&[pair.clone()], Score::Cov, |values| (values[0], vec![1.0]));
+        assert_eq!(found.estimate, want);
+        assert!(close(scored.score, want.score.unwrap(), Score::Cov));
+        let behind = found.behind.unwrap();
+        assert_eq!((behind.nearest.row, behind.of_models.len()), (1, MODELS));
+        let without = pair.without_each(Score::Cov)[3].unwrap();
+        assert!((behind.of_models[3].unwrap() - (want.score.unwrap() - without)).abs() < 1e-15);
+    }
+}
+
+#[test]
+fn each_sample_has_the_ranking_that_it_has_alone() {
+    let world = World::new(250, &STRIPES, |_| {});
+    let plan = world.plan(|_| {});
+    let samples = plan.target_samples(&GO).unwrap();
+    assert_eq!(samples.subtasks, ["a", "b", "target"]);
+    assert_eq!(samples.rows.iter().map(|row| row.row).collect::<Vec<_>>(), [0, 2, 1, 3]);
+    let request = EachRequest {
+        each: Each::Sample,
+        order: Order::Best,
+        k: 9,
+        filter: None,
+        threads: 2,
+        memory: 1 << 24,
+    };
+    let found = plan.top_k_each(&request, &GO).unwrap();
+    for ranking in &found.rankings {
+        let alone = plan.of_samples(&[ranking.sample.unwrap()], &GO).unwrap();
+        let want = alone.top_k(Order::Best, 9, None, 1, &GO).unwrap();
+        let rows =
+            |rows: &[Scored]| rows.iter().map(|row| (row.row, row.score.to_bits())).collect::<Vec<_>>();
+        assert_eq!(rows(&ranking.rows), rows(&want.rows));
+    }
+    let request = EachRequest { each: Each::Subtask, ..request };
+    let found = plan.top_k_each(&request, &GO).unwrap();
+    for (ranking, name) in found.rankings.iter().zip(["target:a", "target:b", "target:target"]) {
+        let want = world.plan_of(name, |_| {}).top_k(Order::Best, 9, None, 1, &GO).unwrap();
+        let rows =
+            |rows: &[Scored]| rows.iter().map(|row| (row.row, row.score.to_bits())).collect::<Vec<_>>();
+        assert_eq!(rows(&ranking.rows), rows(&want.rows), "{name}");
+    }
+}
+
+#[test]
+fn a_filter_chooses_what_is_scored_and_changes_no_score() {
+    let world = World::new(4200, &STRIPES, |_| {});
+    let plan = world.plan(|covariance| covariance.how.center = Center::Both);
+    let all = all_scores(&plan, 1);
+    let some = RowFilter::single([3u64, 4097, 4100, 9999].into_iter().collect());
+    let ranking = plan.top_k(Order::Best, 10, Some(&some), 1, &GO).unwrap();
+    assert_eq!((ranking.rows.len(), ranking.summary.scanned), (3, 3));
+    assert!(ranking.rows.iter().all(|row| all[&row.row].to_bits() == row.score.to_bits()));
+}
+
+#[test]
+fn missing_cells_are_an_error_a_pairwise_score_or_a_model_less() {
+    let world = World::new(50, &[0..MODELS], |pool| {
+        pool[9][4] = f32::NAN;
+        pool[20].fill(f32::NAN);
+        pool[30][5..].fill(f32::NAN);
+        pool[31][2..].fill(f32::NAN);
+    });
+    let error = world.plan(|_| {}).top_k(Order::Best, 3, None, 1, &GO).unwrap_err();
+    assert!(matches!(error, QueryError::MissingLosses { rows: 3, scanned: 50, .. }), "{error}");
+
+    let plan = world.plan_of("target:b", |covariance| covariance.missing = MissingCells::Pairwise);
+    let found = all_scores(&plan, 1);
+    let centring = world.centring(How::default(), Models::one(MODELS));
+    for row in [0usize, 9, 30] {
+        assert!(close(found[&(row as u64)], world.pair(&centring, row, 1).unwrap(), Score::Cov), "row {row}");
+    }
+    assert_eq!(left_out(&plan), [(20, Reason::NonFinite), (31, Reason::Missing)]);
+    let scored = Scored { pool: 0, row: 30, pos: None, score: found[&30], subtask: 0 };
+    assert_eq!(plan.estimates(&[scored], false, &GO).unwrap()[0].estimate.models, 5);
+
+    let world = World::new(50, &[0..MODELS], |pool| {
+        pool[9][4] = f32::NAN;
+        pool[11][7] = f32::NAN;
+        pool[20].fill(f32::NAN);
+    });
+    let plan = world.plan_of("target:b", |covariance| covariance.missing = MissingCells::DropModel);
+    let ranking = plan.top_k(Order::Best, 50, None, 1, &GO).unwrap();
+    assert_eq!(ranking.eligible, 49);
+    assert!(
+        ranking.summary.notes.iter().any(|note| note.contains("2 of 12 models")),
+        "{:?}",
+        ranking.summary.notes
+    );
+    let found = plan.estimates(&ranking.rows, false, &GO).unwrap();
+    assert!(found.iter().all(|row| row.estimate.models == MODELS - 2));
+}
+
+#[test]
+fn what_does_not_vary_is_left_out_of_correlations() {
+    let world = World::new(10, &[0..MODELS], |pool| pool[6].fill(0.25));
+    let plan = world.plan(|_| {});
+    assert_eq!(all_scores(&plan, 1)[&6].to_bits(), 0);
+    let plan = world.plan(|covariance| covariance.how.score = Score::Corr);
+    assert_eq!(left_out(&plan), [(6, Reason::Constant)]);
+    let ranking = plan.top_k(Order::Best, 10, None, 1, &GO).unwrap();
+    assert_eq!((ranking.rows.len(), ranking.excluded.constant), (9, 1));
+}
+
+#[test]
+fn groups_are_centred_by_themselves_and_can_be_chosen() {
+    let world = World::grouped(30, &STRIPES, true, |_| {});
+    let group: Vec<u32> = (0..MODELS as u32).map(|k| u32::from(k % 3 != 0)).collect();
+    let centring = world.centring(How::default(), Models::grouped(group));
+    let found = all_scores(&world.plan_of("target:b", |_| {}), 1);
+    for row in 0..30usize {
+        assert!(close(found[&(row as u64)], world.pair(&centring, row, 1).unwrap(), Score::Cov));
+    }
+    let plan = world.plan_of("target:b", |covariance| covariance.groups = vec!["theta".into()]);
+    assert_eq!(plan.plan().models().unwrap().members, [1, 2, 4, 5, 7, 8, 10, 11]);
+    let spec = world.spec("target", |covariance| covariance.groups = vec!["thetta".into()]);
+    let error = Prepared::new(&world.store.snapshot(), &spec).err().unwrap().to_string();
+    assert!(error.contains("did you mean \"theta\""), "{error}");
+}
+
+#[test]
+fn too_few_models_are_refused_and_few_are_mentioned() {
+    let world = World::new(10, &[0..2], |_| {});
+    let spec = world.spec("target", |_| {});
+    let error = Prepared::new(&world.store.snapshot(), &spec).err().unwrap().to_string();
+    assert!(error.starts_with("2 models of ensemble `e`") && error.contains("at least 3"), "{error}");
+    let plan = world.plan(|covariance| covariance.min_models = 2);
+    assert!(plan.notes().iter().any(|note| note.contains("2 of 12 models")), "{:?}", plan.notes());
+    assert!(plan.notes().iter().any(|note| note.contains("fewer than 30")), "{:?}", plan.notes());
+    let ranking = plan.top_k(Order::Best, 2, None, 1, &GO).unwrap();
+    assert!(plan.estimates(&ranking.rows, false, &GO).unwrap().iter().all(|row| row.estimate.se.is_none()));
+}
+
+#[test]
+fn questions_that_take_vectors_say_so() {
+    let world = World::new(10, &STRIPES, |_| {});
+    let plan = world.plan(|_| {});
+    assert!(matches!(plan.tiles(1 << 20, &GO).err(), Some(QueryError::Spec(_))));
+    assert!(plan.explain_rows(&plan.top_k(Order::Best, 1, None, 1, &GO).unwrap().rows, &GO).is_err());
+    let rules = Diversity { distinct: Some(0.9), ..Diversity::default() };
+    assert!(plan.check_rules(&rules).unwrap_err().to_string().contains("daunce"));
+    let unknown = world.spec("target", |covariance| covariance.ensemble = Some("f".into()));
+    assert!(Prepared::new(&world.store.snapshot(), &unknown).is_err());
+    world.store.dataset("bare", 3);
+    let error =
+        Prepared::new(&world.store.snapshot(), &world.spec("bare", |_| {})).err().unwrap().to_string();
+    assert!(
+        error.contains("dataset `bare` has no `loss` feature under the models of ensemble `e`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_agreement_of_a_question_is_that_of_its_losses() {
+    let world = World::new(80, &STRIPES, |_| {});
+    let plan = world.plan(|_| {});
+    let wide = |table: &Table| table.iter().flatten().map(|x| f64::from(*x)).collect::<Vec<f64>>();
+    let order = [0usize, 2, 1, 3];
+    let queries: Table = order.iter().map(|q| world.target[*q].clone()).collect();
+    let ask = AgreementAsk::up_to(MODELS, How::default(), 10);
+    let want = agreement(&wide(&world.pool), &wide(&queries), &Models::one(MODELS), &ask);
+    assert_eq!(plan.agreement(10, &GO).unwrap(), want);
+    assert_eq!((want.at.last().unwrap().models, want.rows, want.queries), (MODELS, 80, 4));
+}
+
+#[test]
+fn the_losses_of_a_store_are_diagnosed() {
+    let world = World::new(60, &STRIPES, |pool| {
+        for row in pool.iter_mut() {
+            row[5] = row[2];
+        }
+        pool[8].fill(0.5);
+    });
+    let snapshot = world.store.snapshot();
+    let ensemble = snapshot.ensemble("e").unwrap();
+    let losses = snapshot.open_losses(ensemble, &LossWanted::of("pool")).unwrap();
+    let found = diagnose_stored(ensemble, &losses, &GO).unwrap();
+    let what: Vec<&str> = found.findings.iter().map(|finding| finding.what).collect();
+    assert_eq!(what, ["identical", "few_models", "constant"]);
+    assert_eq!(found.findings[0].models, ["m2", "m5"]);
+    assert_eq!((found.rows, found.constant_rows), (60, 1));
+}
+
+/// Time of 100 rankings of 100,000 rows under 256 models: `cargo test --release -- --ignored --nocapture daunce_store`.
+#[test]
+#[ignore = "measures; needs --release to mean anything"]
+fn speed() {
+    let models = 256;
+    let store = TestStore::new();
+    store.dataset("pool", 100_000).dataset("target", 100);
+    let update = EnsembleUpdate {
+        name: "e".into(),
+        base: EnsembleBase { id: "theta".into(), name: None, adapter: None },
+        members: (0..models).map(|k| Member::new(format!("m{k}"), "theta")).collect(),
+    };
+    store.store.update_ensemble(&update, "test").unwrap();
+    let mut numbers = Numbers(3);
+    for (name, rows) in [("pool", 100_000), ("target", 100)] {
+        write(&store, name, &[0..models], &numbers.vectors(rows, models));
+    }
+    for score in [Score::Cov, Score::Corr] {
+        for threads in [1, 2] {
+            let covariance = Covariance { how: How { score, ..How::default() }, ..Covariance::default() };
+            let spec = InfluenceSpec {
+                pools: vec!["pool".into()],
+                targets: vec![TargetRef::parse("target")],
+                covariance: Some(covariance),
+                ..InfluenceSpec::default()
+            };
+            let plan = Prepared::new(&store.snapshot(), &spec).unwrap();
+            let request = EachRequest {
+                each: Each::Sample,
+                order: Order::Best,
+                k: 100,
+                filter: None,
+                threads,
+                memory: 1 << 30,
+            };
+            let laps: Vec<String> = (0..3)
+                .map(|_| {
+                    let start = std::time::Instant::now();
+                    plan.top_k_each(&request, &GO).unwrap();
+                    format!("{:.3}", start.elapsed().as_secs_f64())
+                })
+                .collect();
+            println!("{score}, {threads} threads: {} s", laps.join(", "));
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Promise: covariances of losses rank rows as leaving them out does, and give the reference's scores from its losses.
+
+use std::path::{Path, PathBuf};
+
+use gstore_query::daunce::*;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+use crate::common::Numbers;
+
+/// Rows and coefficients of the regression.
+const N: usize = 60;
+const P: usize = 4;
+const QUERIES: usize = 20;
+const MODELS: usize = 200;
+
+fn uniform(numbers: &mut Numbers) -> f64 {
+    (numbers.bits() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+fn normal(numbers: &mut Numbers) -> f64 {
+    (0..12).map(|_| uniform(numbers)).sum::<f64>() - 6.0
+}
+
+fn sigmoid(z: f64) -> f64 {
+    1.0 / (1.0 + (-z).exp())
+}
+
+fn dot(a: &[f64; P], b: &[f64; P]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Inputs and labels.
+struct Sample {
+    x: Vec<[f64; P]>,
+    y: Vec<f64>,
+}
+
+impl Sample {
+    fn new(numbers: &mut Numbers, rows: usize) -> Self {
+        let truth = [1.0, -1.0, 0.5, 0.25];
+        let x: Vec<[f64; P]> = (0..rows).map(|_| std::array::from_fn(|_| normal(numbers))).collect();
+        let y = x.iter().map(|x| f64::from(u8::from(uniform(numbers) < sigmoid(dot(x, &truth))))).collect();
+        Self { x, y }
+    }
+
+    fn losses(&self, theta: &[f64; P]) -> impl Iterator<Item = f64> + '_ {
+        let theta = *theta;
+        self.x.iter().zip(&self.y).map(move |(x, y)| {
+            let z = dot(x, &theta);
+            z.max(0.0) + (-z.abs()).exp().ln_1p() - y * z
+        })
+    }
+}
+
+/// Newton's minimum of the weighted cross-entropy with these targets, which need not lie in 0..1.
+fn fit(x: &[[f64; P]], weights: &[f64], targets: &[f64]) -> [f64; P] {
+    let mut theta = [0.0; P];
+    for _ in 0..30 {
+        let mut gradient = [0.0; P];
+        let mut hessian = [[0.0; P]; P];
+        for ((x, w), target) in x.iter().zip(weights).zip(targets) {
+            let s = sigmoid(dot(x, &theta));
+            for i in 0..P {
+                gradient[i] += w * (s - target) * x[i];
+                for j in 0..P {
+                    hessian[i][j] += w * s * (1.0 - s) * x[i] * x[j];
+                }
+            }
+        }
+        (0..P).for_each(|i| hessian[i][i] += 1e-9);
+        let step = solve(hessian, gradient);
+        theta.iter_mut().zip(step).for_each(|(theta, step)| *theta -= step);
+    }
+    theta
+}
+
+/// Gaussian elimination of a positive definite matrix.
+fn solve(mut a: [[f64; P]; P], mut b: [f64; P]) -> [f64; P] {
+    for i in 0..P {
+        for j in i + 1..P {
+            let factor = a[j][i] / a[i][i];
+            (i..P).for_each(|k| a[j][k] -= factor * a[i][k]);
+            b[j] -= factor * b[i];
+        }
+    }
+    for i in (0..P).rev() {
+        for j in i + 1..P {
+            b[i] -= a[i][j] * b[j];
+        }
+        b[i] /= a[i][i];
+    }
+    b
+}
+
+/// Losses, one row after the other, from those of the models.
+fn by_row(models: &[Vec<f64>]) -> Vec<f64> {
+    let rows = models.first().map_or(0, Vec::len);
+    (0..rows).flat_map(|i| models.iter().map(move |model| model[i])).collect()
+}
+
+#[test]
+fn covariances_rank_as_leaving_out_does() {
+    let mut numbers = Numbers(2);
+    let (train, queries) = (Sample::new(&mut numbers, N), Sample::new(&mut numbers, QUERIES));
+    let base = fit(&train.x, &[1.0; N], &train.y);
+    let gradient: Vec<f64> = train.x.iter().zip(&train.y).map(|(x, y)| sigmoid(dot(x, &base)) - y).collect();
+    // Every copy minimises the loss less the weighted linear term at the base model.
+    let (mut rows, mut of_queries) = (Vec::new(), Vec::new());
+    for _ in 0..MODELS {
+        let targets: Vec<f64> = train
+            .y
+            .iter()
+            .zip(&gradient)
+            .map(|(y, g)| y + (1.0 + (2.0 * uniform(&mut numbers) - 1.0)) * g)
+            .collect();
+        let theta = fit(&train.x, &[1.0; N], &targets);
+        rows.push(train.losses(&theta).collect::<Vec<f64>>());
+        of_queries.push(queries.losses(&theta).collect::<Vec<f64>>());
+    }
+    let (rows, of_queries) = (by_row(&rows), by_row(&of_queries));
+    let products =
+        Products::new(Centring::new(Models::one(MODELS), How::default(), Vec::new()), of_queries.clone(), 3);
+    let mut scores = vec![0.0; N * QUERIES];
+    products.scores((&rows[..], MODELS), None, &mut Work::default(), &mut scores);
+
+    let before: Vec<f64> = queries.losses(&base).collect();
+    let without = |i: usize| -> Vec<f64> {
+        let weights: [f64; N] = std::array::from_fn(|j| if i == j { 0.0 } else { 1.0 });
+        queries
+            .losses(&fit(&train.x, &weights, &train.y))
+            .zip(&before)
+            .map(|(loss, base)| loss - base)
+            .collect()
+    };
+    let rises: Vec<Vec<f64>> = (0..N).map(without).collect();
+    let correlation = |q: usize| {
+        let of_scores: Vec<f64> = scores.iter().skip(q).step_by(QUERIES).copied().collect();
+        let of_truth: Vec<f64> = rises.iter().map(|rise| rise[q]).collect();
+        spearman(&of_scores, &of_truth).unwrap()
+    };
+    let mean = (0..QUERIES).map(correlation).sum::<f64>() / QUERIES as f64;
+    assert!(mean > 0.85, "mean rank correlation with leaving out: {mean}");
+
+    // The halves of the models say so without the truth.
+    let ask = AgreementAsk::up_to(MODELS, How::default(), 10);
+    let found = agreement(&rows, &of_queries, &Models::one(MODELS), &ask);
+    assert_eq!((found.rows, found.queries, found.at.len()), (N, QUERIES, 10));
+    assert!(found.last().unwrap() > 0.8, "{found:?}");
+    assert!(found.at[0].split_half < found.last() && found.at[0].top_overlap < found.at[9].top_overlap);
+}
+
+/// The folder of reference results (`GSTORE_SHARED`, default `../shared` next to the workspace). With `CI` set its
+/// absence fails.
+fn golden() -> Option<PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let shared = std::env::var_os("GSTORE_SHARED").unwrap_or_else(|| "../shared".into());
+    let folder = workspace.join(shared).join("golden/daunce");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} is not there, and CI is set", folder.display());
+    eprintln!("skipped: no reference folder at {} (set GSTORE_SHARED)", folder.display());
+    None
+}
+
+/// Losses and scores of the reference.
+struct Golden {
+    manifest: Value,
+    models: usize,
+    rows: Vec<f64>,
+    queries: Vec<f64>,
+    file: Vec<u8>,
+}
+
+impl Golden {
+    fn read() -> Option<Self> {
+        let folder = golden()?;
+        let manifest: Value =
+            serde_json::from_slice(&fs_err::read(folder.join("manifest.json")).unwrap()).unwrap();
+        let file = fs_err::read(folder.join("daunce.safetensors")).unwrap();
+        let mut found = Self { manifest, models: 0, rows: Vec::new(), queries: Vec::new(), file };
+        let (shape, rows) = found.tensor("train_loss");
+        let (of_queries, queries) = found.tensor("query_loss");
+        assert_eq!(shape[0], of_queries[0]);
+        found.models = shape[0];
+        // The reference has a line for each model.
+        let turned = |values: &[f64], columns: usize| -> Vec<f64> {
+            (0..columns).flat_map(|i| values.iter().skip(i).step_by(columns)).copied().collect()
+        };
+        (found.rows, found.queries) = (turned(&rows, shape[1]), turned(&queries, of_queries[1]));
+        Some(found)
+    }
+
+    fn tensor(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
+        let tensors = SafeTensors::deserialize(&self.file).unwrap();
+        let tensor = tensors.tensor(name).unwrap();
+        let data = tensor.data();
+        let values = match tensor.dtype() {
+            Dtype::F64 => data.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect(),
+            Dtype::F32 => {
+                data.as_chunks::<4>().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect()
+            }
+            other => panic!("{name} has type {other:?}"),
+        };
+        (tensor.shape().to_vec(), values)
+    }
+
+    fn how(&self, score: Score, center: Center) -> How {
+        How { score, center, ddof: self.manifest["ddof"].as_u64().unwrap() as u8 }
+    }
+
+    fn centring(&self, how: How) -> Centring {
+        let k = self.models;
+        let n = (self.rows.len() / k) as f64;
+        let means = (0..k).map(|m| self.rows.iter().skip(m).step_by(k).sum::<f64>() / n).collect();
+        Centring::new(Models::one(k), how, means)
+    }
+
+    fn scores(&self, how: How) -> Vec<f64> {
+        let products = Products::new(self.centring(how), self.queries.clone(), 3);
+        let mut out = vec![0.0; self.rows.len() / self.models * products.len()];
+        products.scores((&self.rows[..], self.models), None, &mut Work::default(), &mut out);
+        out
+    }
+}
+
+/// Relative difference; the reference's scores are stored in f32.
+const TOLERANCE: f64 = 1e-6;
+
+fn same(got: &[f64], want: &[f64], name: &str) {
+    assert_eq!(got.len(), want.len(), "{name}");
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= TOLERANCE * want.abs(), "{name} at {i}: {got} is not {want}");
+    }
+}
+
+#[test]
+fn golden_daunce_scores_follow_from_the_losses() {
+    let Some(golden) = Golden::read() else { return };
+    for (word, score) in [("cov", Score::Cov), ("corr", Score::Corr)] {
+        for center in ["example", "example+model"] {
+            let name = format!("{word}.{center}");
+            let got = golden.scores(golden.how(score, center.parse().unwrap()));
+            same(&got, &golden.tensor(&name).1, &name);
+        }
+    }
+}
+
+#[test]
+fn golden_daunce_errors_follow_from_the_losses() {
+    let Some(golden) = Golden::read() else { return };
+    let (shape, want) = golden.tensor("se");
+    let k = golden.models;
+    let centring = golden.centring(golden.how(Score::Cov, Center::Row));
+    let mut got = Vec::with_capacity(want.len());
+    for row in golden.rows.chunks(k) {
+        for query in golden.queries.chunks(k) {
+            let pair = Pair::new(&centring, row, query);
+            got.push(estimate(&[pair], Score::Cov, |values| (values[0], vec![1.0])).se.unwrap());
+        }
+    }
+    assert_eq!(got.len(), shape.iter().product::<usize>());
+    same(&got, &want, "se");
+}
+
+#[test]
+fn golden_daunce_differences_from_the_base_give_the_same_scores() {
+    let Some(golden) = Golden::read() else { return };
+    let k = golden.models;
+    let less = |values: &[f64], base: &[f64]| -> Vec<f64> {
+        values
+            .chunks(k)
+            .zip(base)
+            .flat_map(|(row, base)| row.iter().map(move |x| f64::from((x - base) as f32)))
+            .collect()
+    };
+    let how = golden.how(Score::Cov, Center::Row);
+    let rows = less(&golden.rows, &golden.tensor("base_train_loss").1);
+    let queries = less(&golden.queries, &golden.tensor("base_query_loss").1);
+    let products = Products::new(Centring::new(Models::one(k), how, Vec::new()), queries, 3);
+    let mut got = vec![0.0; rows.len() / k * products.len()];
+    products.scores((&rows[..], k), None, &mut Work::default(), &mut got);
+    let want = golden.scores(how);
+    let largest = want.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+    for (got, want) in got.iter().zip(&want) {
+        assert!((got - want).abs() <= TOLERANCE * largest, "{got} is not {want}");
+    }
+}
+
+#[test]
+fn golden_daunce_halves_agree_as_the_reference_says() {
+    let Some(golden) = Golden::read() else { return };
+    let mut seen = 0;
+    for line in golden.manifest["agreement"].as_array().unwrap() {
+        let number = |key: &str| line[key].as_f64().unwrap();
+        let word = |key: &str| line[key].as_str().unwrap();
+        let models = line["models"].as_u64().unwrap() as usize;
+        let score = word("score").parse().unwrap();
+        let how = golden.how(score, word("center").parse().unwrap());
+        let ask = AgreementAsk { how, top: 20, at: vec![models] };
+        let found = agreement(&golden.rows, &golden.queries, &Models::one(golden.models), &ask);
+        let [at] = found.at[..] else { continue };
+        // The reference may have more models than it has losses of.
+        if at.models != models {
+            continue;
+        }
+        let (half, overlap) = (number("split_half_spearman"), number("split_half_top20_overlap"));
+        assert!((at.split_half.unwrap() - half).abs() < 1e-9, "{line}: {at:?}");
+        assert!((at.top_overlap - overlap).abs() < 1e-9, "{line}: {at:?}");
+        seen += 1;
+    }
+    assert!(seen > 0, "no line of the reference could be compared");
+}
+
+#[test]
+fn golden_daunce_rows_of_the_own_family_are_enriched_as_the_reference_says() {
+    let Some(golden) = Golden::read() else { return };
+    let texts = |value: &Value, key: Option<&str>| -> Vec<String> {
+        let list = value.as_array().unwrap().iter();
+        list.map(|x| key.map_or(x, |key| &x[key]).as_str().unwrap().to_owned()).collect()
+    };
+    let sources = texts(&golden.manifest["train_source"], None);
+    let targets = texts(&golden.manifest["queries"], Some("target"));
+    let own = |target: &str| if target == "gsm8k" { "math".to_owned() } else { target.to_owned() };
+    const TOP: usize = 28;
+    for (name, score, center) in [
+        ("daunce cov example", Score::Cov, Center::Row),
+        ("daunce corr example", Score::Corr, Center::Row),
+        ("daunce cov example+model", Score::Cov, Center::Both),
+        ("daunce corr example+model", Score::Corr, Center::Both),
+    ] {
+        let scores = golden.scores(golden.how(score, center));
+        let m = targets.len();
+        let share = |q: usize| {
+            let of_query: Vec<f64> = scores.iter().skip(q).step_by(m).copied().collect();
+            let found = best(&of_query, TOP);
+            found.iter().filter(|i| sources[**i] == own(&targets[q])).count() as f64 / TOP as f64
+        };
+        let got = (0..m).map(share).sum::<f64>() / m as f64;
+        let want =
+            golden.manifest["against_retraining"][name]["own_family_share_of_top_28"].as_f64().unwrap();
+        assert!((got - want).abs() < 1e-9, "{name}: {got} is not {want}");
+        assert!(got > golden.manifest["own_family_base_rate"].as_f64().unwrap() * 1.5);
+    }
+}
+
+#[test]
+fn golden_daunce_models_have_nothing_wrong_but_that_there_are_few() {
+    let Some(golden) = Golden::read() else { return };
+    let k = golden.models;
+    let (_, base) = golden.tensor("base_train_loss");
+    let offset: Vec<f32> = base.iter().map(|x| *x as f32).collect();
+    let values: Vec<f32> = golden
+        .rows
+        .chunks(k)
+        .zip(&offset)
+        .flat_map(|(row, base)| row.iter().map(move |x| (x - f64::from(*base)) as f32))
+        .collect();
+    let models = (0..k).map(|m| m.to_string()).collect();
+    let rows: Vec<u64> = (0..base.len() as u64).collect();
+    let ask = DiagnosisAsk { models, base: true, compute: "f32".into() };
+    let found = diagnose(ask, &rows, &values, &offset);
+    assert!(found.findings.iter().all(|finding| finding.severity == Severity::Note), "{:?}", found.findings);
+}

@@ -1,0 +1,350 @@
+//! Promise: losses of an ensemble, computed by the real binary or given by files, are in the store as they are,
+//! survive a kill, and are refused where they cannot be right.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use gstore_store::{LossBlock, LossWanted, Store};
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+use serde_json::json;
+
+const ROWS: usize = 40;
+
+/// A place with forty registered samples; without a token to score are those of `world::write_samples`.
+fn place() -> Place {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), ROWS);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place
+}
+
+/// Losses of a dataset by row and member, as f64: offset plus what is stored.
+fn losses(store: &Path, ensemble: &str, dataset: &str) -> BTreeMap<u64, Vec<f64>> {
+    let snapshot = Store::open(store).expect("opens").snapshot().expect("a snapshot");
+    let part = snapshot.ensemble(ensemble).expect("an ensemble");
+    let reader = snapshot.open_losses(part, &LossWanted::of(dataset)).expect("losses");
+    let (mut all, mut block) = (BTreeMap::new(), LossBlock::default());
+    for cell in reader.cells() {
+        reader.read_cell(cell, None, &mut block).expect("reads");
+        for (i, row) in block.rows.iter().enumerate() {
+            let offset = f64::from(block.offset[i]);
+            all.insert(*row, block.row(i).iter().map(|delta| offset + f64::from(*delta)).collect());
+        }
+    }
+    all
+}
+
+fn compute(place: &Place, more: &[&str]) -> binary::Finished {
+    let (model, adapters) = (world::demo().join("model"), world::demo().join("warmup/checkpoint-*"));
+    let (model, adapters) = (model.display().to_string(), adapters.display().to_string());
+    let mut args = vec![
+        "daunce",
+        "losses",
+        "--ensemble",
+        "e",
+        "--dataset",
+        "pool",
+        "--model",
+        &model,
+        "--adapters",
+        &adapters,
+    ];
+    args.extend(["--max-length", "512"]);
+    args.extend(more);
+    place.run(&args)
+}
+
+#[test]
+fn losses_by_forward_passes_are_those_of_the_loss_feature() {
+    let place = place();
+    let done = compute(&place, &["--json"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let report: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
+    assert_eq!((&report["members"], &report["computed"]), (&json!(4), &json!(4)), "{report}");
+    // The same losses the usual way.
+    let finished = place.ingest("pool", None, "loss");
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let found = losses(&place.path("store"), "e", "pool");
+    assert_eq!(found.len(), ROWS);
+    let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
+    let steps = ["checkpoint-26", "checkpoint-52", "checkpoint-78", "checkpoint-104"];
+    let part = snapshot.ensemble("e").expect("an ensemble");
+    assert_eq!(part.members.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), steps);
+    for (member, name) in steps.iter().enumerate() {
+        let feature = snapshot.feature(&format!("pool/loss@{name}")).expect("the usual feature");
+        let reader = snapshot.open_feature(feature).expect("opens");
+        for (row, values) in &found {
+            let stored = reader.row(*row).expect("reads").expect("there");
+            if stored.flags.contains(gstore_store::RowFlags::NO_SCORED) {
+                assert!(values[member].is_nan(), "row {row} has no token to score");
+                continue;
+            }
+            let expected = f64::from(stored.vector[0]);
+            assert!((values[member] - expected).abs() < 2e-6, "{row} {name}: {} {expected}", values[member]);
+        }
+    }
+    // Nothing is computed twice, and new samples cost their own passes.
+    let again = compute(&place, &["--json"]);
+    let report: serde_json::Value = serde_json::from_str(&again.stdout).expect("JSON");
+    assert_eq!((&report["computed"], &report["present"]), (&json!(0), &json!(4)), "{report}");
+    world::write_samples(&place.path("pool.jsonl"), ROWS + 5);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let more = compute(&place, &[]);
+    assert_eq!(more.code, 0, "{}", more.stderr);
+    let grown = losses(&place.path("store"), "e", "pool");
+    assert_eq!(grown.len(), ROWS + 5);
+    for (row, values) in &found {
+        let bits = |v: &[f64]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(values), bits(&grown[row]), "row {row}");
+    }
+    place.ok(&["verify"]);
+    let listed = place.ok(&["ls", "--format", "csv"]);
+    assert!(listed.lines().any(|line| line.starts_with("ensemble,e,")), "{listed}");
+    let told = place.json(&["info", "e", "--json"]);
+    assert_eq!(told["members"].as_array().map(Vec::len), Some(4));
+    place.ok(&["drop", "ensemble", "e"]);
+    assert!(place.run(&["info", "e"]).code != 0);
+}
+
+#[test]
+fn losses_go_on_after_a_kill_with_the_same_bits() {
+    let whole = place();
+    let done = compute(&whole, &[]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let expected = losses(&whole.path("store"), "e", "pool");
+    let killed = place();
+    let mut delay = Duration::from_millis(200);
+    for _ in 0..6 {
+        let model = world::demo().join("model").display().to_string();
+        let adapters = world::demo().join("warmup/checkpoint-*").display().to_string();
+        let mut command = killed.gstore(&["daunce", "losses", "--ensemble", "e", "--dataset", "pool"]);
+        command.args(["--max-length", "512", "--model", &model, "--adapters", &adapters]);
+        command.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        let mut child = command.spawn().expect("started");
+        std::thread::sleep(delay);
+        if child.try_wait().expect("a state").is_some() {
+            break;
+        }
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+        Store::open(killed.path("store")).expect("opens").snapshot().expect("a whole snapshot");
+        delay = delay.mul_f64(1.5);
+    }
+    let done = compute(&killed, &[]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let found = losses(&killed.path("store"), "e", "pool");
+    let bits = |all: &BTreeMap<u64, Vec<f64>>| -> Vec<(u64, Vec<u64>)> {
+        all.iter().map(|(row, v)| (*row, v.iter().map(|v| v.to_bits()).collect())).collect()
+    };
+    assert_eq!(bits(&found), bits(&expected));
+}
+
+#[test]
+fn members_may_be_computed_in_parts() {
+    let place = place();
+    let first = compute(&place, &["--members", "0..2", "--json"]);
+    assert_eq!(first.code, 0, "{}", first.stderr);
+    assert_eq!(losses(&place.path("store"), "e", "pool")[&0].len(), 2);
+    let rest = compute(&place, &["--members", "2..4"]);
+    assert_eq!(rest.code, 0, "{}", rest.stderr);
+    assert_eq!(losses(&place.path("store"), "e", "pool")[&0].len(), 4);
+    let none = compute(&place, &["--members", "3..9"]);
+    assert_eq!(none.code, 2, "{}", none.stderr);
+    assert!(none.stderr.contains("has 4 members"), "{}", none.stderr);
+}
+
+/// The loss of row `i` under model `k` of the files below.
+fn given(i: usize, k: usize) -> f64 {
+    2.0 + (i as f64) * 0.01 + ((i * 7 + k * 13) % 11) as f64 * 1e-3
+}
+
+fn jsonl(models: std::ops::Range<usize>, rows: std::ops::Range<usize>) -> String {
+    let mut lines = Vec::new();
+    for k in models {
+        for i in rows.clone().rev() {
+            lines.push(
+                json!({"model": format!("ft-{k}"), "id": format!("s{i}"), "loss": given(i, k)}).to_string(),
+            );
+        }
+    }
+    lines.join("\n")
+}
+
+fn write(place: &Place, name: &str, bytes: impl AsRef<[u8]>) {
+    fs_err::write(place.path(name), bytes).expect("written");
+}
+
+fn check_given(place: &Place, rows: usize, models: usize) {
+    let found = losses(&place.path("store"), "gpt", "pool");
+    assert_eq!(found.len(), rows);
+    for (row, values) in &found {
+        assert_eq!(values.len(), models);
+        for (k, value) in values.iter().enumerate() {
+            let expected = given(*row as usize, k);
+            assert!((value - expected).abs() < 1e-7, "row {row}, model {k}: {value} {expected}");
+        }
+    }
+}
+
+const IMPORT: [&str; 6] = ["import", "--from", "daunce", "--ensemble", "gpt", "--json"];
+
+fn import(place: &Place, more: &[&str]) -> binary::Finished {
+    place.run(&[&IMPORT[..], more].concat())
+}
+
+#[test]
+fn black_box_losses_come_from_lines_tables_and_matrices_alike() {
+    let table = ["--base", "gpt-4o-mini", "--dataset", "pool", "--losses"];
+    let lines = place();
+    write(&lines, "losses.jsonl", jsonl(0..3, 0..ROWS));
+    let done = import(&lines, &[&table[..], &["losses.jsonl"][..]].concat());
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    check_given(&lines, ROWS, 3);
+
+    let csv = place();
+    let mut text = "id,ft-0,ft-1,ft-2\n".to_owned();
+    for i in 0..ROWS {
+        text.push_str(&format!("s{i},{},{},{}\n", given(i, 0), given(i, 1), given(i, 2)));
+    }
+    write(&csv, "losses.csv", text);
+    let done = import(&csv, &[&table[..], &["losses.csv"][..]].concat());
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    check_given(&csv, ROWS, 3);
+
+    // A matrix of single precision: the losses are rounded before they come here.
+    let matrix = place();
+    let order: Vec<usize> = (0..ROWS).rev().collect();
+    let values = (0..3).flat_map(|k| order.iter().map(move |i| given(*i, k)).collect::<Vec<f64>>());
+    write(&matrix, "losses.npy", npy(&values.collect::<Vec<f64>>(), (3, ROWS)));
+    let ids: Vec<String> = order.iter().map(|i| format!("s{i}")).collect();
+    write(&matrix, "ids.txt", ids.join("\n"));
+    write(&matrix, "manifest.json", manifest(3).to_string());
+    let done = import(&matrix, &["manifest.json"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    check_given(&matrix, ROWS, 3);
+    let part = matrix.json(&["info", "gpt", "--json"]);
+    assert_eq!(
+        (&part["members"][1]["seed"], &part["members"][1]["rho"]),
+        (&json!(101), &json!(1.0)),
+        "{part}"
+    );
+}
+
+fn manifest(models: usize) -> serde_json::Value {
+    let models: Vec<serde_json::Value> = (0..models)
+        .map(|k| json!({"id": format!("ft-{k}"), "seed": 100 + k, "variant": "subset", "rho": 1.0, "lr": 3e-4}))
+        .collect();
+    json!({
+        "ensemble": "gpt", "base": "gpt-4o-mini", "signal": "loss", "orientation": "model_major", "models": models,
+        "tables": [{"dataset": "pool", "losses": "losses.npy", "rows": "ids.txt"}],
+    })
+}
+
+/// A matrix of double precision as NumPy writes it.
+fn npy(values: &[f64], (a, b): (usize, usize)) -> Vec<u8> {
+    let mut header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({a}, {b}), }}");
+    while !(10 + header.len() + 1).is_multiple_of(64) {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn losses_that_come_later_are_added_and_never_silently_replaced() {
+    let place = place();
+    let table = ["--base", "gpt-4o-mini", "--dataset", "pool", "--losses", "losses.jsonl"];
+    // Two models of half the rows, then all of three models: new rows, a new model, and what is there.
+    write(&place, "losses.jsonl", jsonl(0..2, 0..20));
+    assert_eq!(import(&place, &table).code, 0);
+    write(&place, "losses.jsonl", jsonl(0..3, 0..ROWS));
+    let done = import(&place, &table);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let report: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
+    assert_eq!(report["new_members"], 1);
+    assert_eq!((&report["tables"][0]["unchanged"], &report["tables"][0]["added"]), (&json!(40), &json!(80)));
+    check_given(&place, ROWS, 3);
+    let before = place.value("SELECT max(number) FROM gstore.snapshots");
+    assert_eq!(import(&place, &table).code, 0, "the same again changes nothing");
+    assert_eq!(place.value("SELECT max(number) FROM gstore.snapshots"), before);
+
+    write(&place, "losses.jsonl", json!({"model": "ft-1", "id": "s7", "loss": 9.5}).to_string());
+    let refused = import(&place, &table);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("s7") && refused.stderr.contains("--replace"), "{}", refused.stderr);
+    assert_eq!(place.value("SELECT max(number) FROM gstore.snapshots"), before);
+    let done = import(&place, &[&table[..], &["--replace"][..]].concat());
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let found = losses(&place.path("store"), "gpt", "pool");
+    assert!((found[&7][1] - 9.5).abs() < 1e-6);
+    assert!((found[&7][0] - given(7, 0)).abs() < 1e-7 && (found[&8][1] - given(8, 1)).abs() < 1e-7);
+}
+
+#[test]
+fn what_cannot_be_right_is_refused_and_changes_nothing() {
+    let place = place();
+    let values: Vec<f64> = (0..3).flat_map(|k| (0..ROWS).map(move |i| given(i, k))).collect();
+    let ids: Vec<String> = (0..ROWS).map(|i| format!("s{i}")).collect();
+    let refused = |manifest: serde_json::Value, says: &str| {
+        write(&place, "manifest.json", manifest.to_string());
+        let done = import(&place, &["manifest.json"]);
+        assert_eq!(done.code, 1, "{says}");
+        assert!(done.stderr.contains(says), "{says}: {}", done.stderr);
+        let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
+        assert!(snapshot.ensembles().is_empty(), "{says}: something was written");
+    };
+    write(&place, "ids.txt", ids.join("\n"));
+    write(&place, "losses.npy", npy(&values[..3 * ROWS - 1], (3, ROWS)));
+    refused(manifest(3), "too few");
+    write(&place, "losses.npy", npy(&values[..2 * ROWS], (2, ROWS)));
+    refused(manifest(3), "it has 2 models, 3 are expected");
+    write(&place, "losses.npy", npy(&values, (3, ROWS)));
+    write(&place, "ids.txt", ids[1..].join("\n"));
+    refused(manifest(3), "losses of 40 examples, and there are 39 ids");
+    write(&place, "ids.txt", [&ids[1..], &["s1".to_owned()][..]].concat().join("\n"));
+    refused(manifest(3), "stands twice");
+    write(&place, "ids.txt", [&ids[1..], &["stranger".to_owned()][..]].concat().join("\n"));
+    refused(manifest(3), "no sample \"stranger\"");
+    write(&place, "ids.txt", ids.join("\n"));
+    let mut nan = values.clone();
+    nan[ROWS + 4] = f64::NAN;
+    write(&place, "losses.npy", npy(&nan, (3, ROWS)));
+    refused(manifest(3), "the loss of \"s4\" under \"ft-1\" is NaN");
+    nan[ROWS + 4] = f64::INFINITY;
+    write(&place, "losses.npy", npy(&nan, (3, ROWS)));
+    refused(manifest(3), "diverged");
+    let mut twice = manifest(3);
+    twice["models"][2]["id"] = json!("ft-0");
+    refused(twice, "stands twice");
+    let mut pickle = manifest(3);
+    pickle["tables"][0]["losses"] = json!("losses.pkl");
+    write(&place, "losses.pkl", b"\x80\x04");
+    refused(pickle, "pickle");
+    let mut key = manifest(3);
+    key["orientatoin"] = json!("model_major");
+    refused(key, "orientatoin");
+
+    // With a mask the cell is missing; and one model is a table like any other.
+    write(&place, "losses.npy", npy(&nan, (3, ROWS)));
+    let mut mask = vec![1.0; 3 * ROWS];
+    mask[ROWS + 4] = 0.0;
+    write(&place, "mask.npy", npy(&mask, (3, ROWS)));
+    let mut masked = manifest(3);
+    masked["tables"][0]["mask"] = json!("mask.npy");
+    write(&place, "manifest.json", masked.to_string());
+    let done = import(&place, &["manifest.json"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let found = losses(&place.path("store"), "gpt", "pool");
+    assert!(found[&4][1].is_nan() && found[&4][0].is_finite());
+    let one = self::place();
+    write(&one, "losses.jsonl", jsonl(0..1, 0..ROWS));
+    let done = import(&one, &["--base", "b", "--dataset", "pool", "--losses", "losses.jsonl"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    check_given(&one, ROWS, 1);
+}

@@ -1,0 +1,161 @@
+//! Promise: losses of models that nobody has weights of are ranked, reported and judged on the command line.
+
+use gstore_tests::place::Place;
+use serde_json::Value;
+
+const MODELS: usize = 24;
+
+/// A pool of 40 rows and 3 queries with imported losses; the even rows move with query 0, the odd ones against it.
+/// Models 4 and 9 have the same losses.
+fn place() -> Place {
+    let place = Place::new();
+    let mut state = 7u64;
+    let mut number = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f64 / 16_777_216.0 - 0.5
+    };
+    let shared: Vec<f64> = (0..MODELS).map(|_| number()).collect();
+    for (dataset, rows) in [("pool", 40), ("queries", 3)] {
+        let (mut samples, mut losses) = (String::new(), String::from("id"));
+        (0..MODELS).for_each(|k| losses.push_str(&format!(",m{k}")));
+        losses.push('\n');
+        for i in 0..rows {
+            samples.push_str(&format!("{{\"id\":\"{dataset}-{i}\",\"text\":\"about | <{dataset}> {i}\"}}\n"));
+            let sign = if i % 2 == 0 { 1.0 } else { -1.0 };
+            let mut own: Vec<f64> = shared.iter().map(|s| 2.0 + sign * s + 0.1 * number()).collect();
+            own[9] = own[4];
+            let own: Vec<String> = own.iter().map(|loss| format!("{loss:.6}")).collect();
+            losses.push_str(&format!("{dataset}-{i},{}\n", own.join(",")));
+        }
+        fs_err::write(place.path(&format!("{dataset}.jsonl")), samples).expect("written");
+        fs_err::write(place.path(&format!("{dataset}.csv")), losses).expect("written");
+        place.ok(&["add", "--dataset", dataset, "--data", &format!("{dataset}.jsonl")]);
+        let file = format!("{dataset}.csv");
+        place.ok(&[
+            "import",
+            "--from",
+            "daunce",
+            "--ensemble",
+            "gpt",
+            "--base",
+            "an-api",
+            "--dataset",
+            dataset,
+            "--losses",
+            &file,
+        ]);
+    }
+    place
+}
+
+const ASKED: [&str; 4] = ["--pool", "pool", "--target", "queries"];
+
+fn asked(what: &'static str, args: &[&str]) -> Vec<String> {
+    let own = ["daunce", what].into_iter().chain(ASKED);
+    own.chain(args.iter().copied()).map(str::to_owned).collect()
+}
+
+fn ok(place: &Place, what: &'static str, args: &[&str]) -> String {
+    place.ok(&asked(what, args).iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn both_ends_of_a_ranking_are_shown_with_their_errors() {
+    let place = place();
+    let text = ok(&place, "query", &["--score", "corr", "--top", "4", "--by", "dataset", "--format", "json"]);
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(rows.len(), 8);
+    for row in &rows {
+        let best = row["side"] == "best";
+        assert_eq!(row["row"].as_u64().expect("a row") % 2 == 0, best, "{row}");
+        assert_eq!((row["models"].as_u64(), row["z"].is_number()), (Some(MODELS as u64), true), "{row}");
+        assert!(row["text"].as_str().expect("a text").contains("<pool>"), "{row}");
+    }
+    let table = ok(&place, "query", &["--top", "2", "--format", "table"]);
+    assert!(table.contains("noise_floor") && table.contains("worst"), "{table}");
+    let said = place.run(&["daunce", "query", "--pool", "pool", "--target", "queries"]).stderr;
+    assert!(said.contains("fewer than 30") && said.contains("correlate by 0.21"), "{said}");
+}
+
+#[test]
+fn a_report_has_texts_scores_and_errors_in_three_forms() {
+    let place = place();
+    for name in ["report.md", "report.html", "report.json"] {
+        ok(&place, "report", &["--top", "2", "-o", name]);
+    }
+    let read = |name: &str| fs_err::read_to_string(place.path(name)).expect("a report");
+    let report: Value = serde_json::from_str(&read("report.json")).expect("JSON");
+    assert_eq!(report["queries"].as_array().map(Vec::len), Some(3));
+    assert_eq!(report["queries"][0]["id"], "queries-0");
+    assert_eq!(report["queries"][0]["best"].as_array().map(Vec::len), Some(2));
+    assert_eq!(report["queries"][0]["best"][0]["row"].as_u64().map(|row| row % 2), Some(0));
+    assert_eq!(report["queries"][1]["best"][0]["row"].as_u64().map(|row| row % 2), Some(1));
+    assert!(report["agreement"]["at"].as_array().is_some_and(|at| !at.is_empty()));
+    let markdown = read("report.md");
+    assert!(
+        markdown.contains("## queries: queries-2") && markdown.contains("about \\| <pool>"),
+        "{markdown}"
+    );
+    let html = read("report.html");
+    assert!(
+        html.contains("about | &lt;pool&gt;") && html.contains("<svg") && !html.contains("<script"),
+        "{html}"
+    );
+    let refused = asked("report", &["-o", "report.pdf"]);
+    let finished = place.run(&refused.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(finished.code, 2);
+    assert!(finished.stderr.contains(".md, .html or .json"), "{}", finished.stderr);
+}
+
+#[test]
+fn the_agreement_of_halves_is_a_table_json_and_a_picture() {
+    let place = place();
+    let found: Value =
+        serde_json::from_str(&ok(&place, "agreement", &["--json", "--top", "5"])).expect("JSON");
+    let at = found["at"].as_array().expect("a list");
+    assert_eq!(at.last().map(|at| at["models"].as_u64()), Some(Some(MODELS as u64)));
+    assert!(at.last().is_some_and(|at| at["split_half"].as_f64() > Some(0.8)), "{found}");
+    let table = ok(&place, "agreement", &[]);
+    assert!(table.contains("split half") && table.contains("24"), "{table}");
+    ok(&place, "agreement", &["-o", "agreement.svg"]);
+    assert!(fs_err::read_to_string(place.path("agreement.svg")).expect("a picture").contains("<svg"));
+}
+
+#[test]
+fn copies_among_the_models_are_found() {
+    let place = place();
+    let found = place.json(&["daunce", "diagnose", "--ensemble", "gpt", "--json"]);
+    for (at, dataset) in ["pool", "queries"].into_iter().enumerate() {
+        let found = &found["losses"][at];
+        assert_eq!(found["of"], dataset);
+        let findings = found["findings"].as_array().expect("a list");
+        let what: Vec<&str> = findings.iter().filter_map(|finding| finding["what"].as_str()).collect();
+        assert_eq!(what, ["identical", "few_models"], "{found}");
+    }
+    let text = place.ok(&["daunce", "diagnose", "--ensemble", "gpt", "--of", "pool"]);
+    assert!(text.contains("models m4, m9 have the same losses") && !text.contains("queries:"), "{text}");
+}
+
+#[test]
+fn a_selection_by_losses_writes_the_original_lines_and_the_errors() {
+    let place = place();
+    place.ok(&[
+        "select",
+        "--pool",
+        "pool",
+        "--target",
+        "queries:queries",
+        "--method",
+        "daunce",
+        "--score",
+        "corr",
+        "--top",
+        "6",
+        "-o",
+        "selected.jsonl",
+    ]);
+    let lines = fs_err::read_to_string(place.path("selected.jsonl")).expect("lines");
+    assert_eq!(lines.lines().count(), 6);
+    let scores = fs_err::read_to_string(place.path("selected.jsonl.scores.csv")).expect("scores");
+    assert_eq!(scores.lines().next(), Some("id,row,score,subtask,se,z,models,noise_floor"));
+}

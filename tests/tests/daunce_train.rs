@@ -1,0 +1,229 @@
+//! Promise: perturbed copies are trained on the command line with the same bits after a kill and in parts, and
+//! flags that contradict each other are refused before anything is written.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+use serde_json::Value;
+
+fn train(place: &Place, more: &[&str]) -> Command {
+    let mut command = Command::new(binary::path());
+    command.current_dir(place.path("")).env_remove("GSTORE_STORE");
+    command.args(["daunce", "train", "--data", "pool.jsonl", "--batch-size", "4", "--max-length", "64"]);
+    command.arg("--quiet").arg("--model").arg(world::demo().join("model")).args(more);
+    command
+}
+
+/// A training of small copies.
+fn small(place: &Place, more: &[&str]) -> Command {
+    let rates = ["--steps", "2", "--lora-rank", "2", "--learning-rate", "1e-2"];
+    train(place, &[&rates[..], more].concat())
+}
+
+fn place() -> Place {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 40);
+    place
+}
+
+/// Weights of the copies of a folder, by their names.
+fn weights(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs_err::read_dir(folder.join("members")).expect("members") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            found.insert(name, fs_err::read(path.join("adapter_model.safetensors")).expect("weights"));
+        }
+    }
+    found
+}
+
+#[test]
+fn copies_are_trained_and_go_on_after_a_kill() {
+    let place = place();
+    let models = ["--models", "12", "--round", "3", "--threads", "2"];
+    let text = binary::ok(&mut small(&place, &[&models[..], &["--output", "whole", "--json"]].concat()));
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (&report["models"], &report["steps"], &report["finished"]),
+        (&12.into(), &2.into(), &true.into())
+    );
+    assert_eq!(report["refused"], serde_json::json!([]));
+    let whole = weights(&place.path("whole"));
+    assert_eq!(whole.len(), 12);
+    let mut distinct: Vec<&Vec<u8>> = whole.values().collect();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(distinct.len(), 12);
+
+    let mut killed = small(&place, &[&models[..], &["--output", "killed"]].concat());
+    let mut child = killed.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    let begun = Instant::now();
+    while !place.path("killed/members/00001.json").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "no copy");
+        if child.try_wait().expect("a state").is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("gone");
+    binary::ok(&mut small(&place, &["--models", "12", "--threads", "1", "--output", "killed"]));
+    assert_eq!(weights(&place.path("killed")), whole);
+
+    // Jobs that share the numbers.
+    for part in ["0..5", "5..9", "9..12"] {
+        let folder = format!("part-{}", part.replace('.', "-"));
+        binary::ok(&mut small(&place, &["--models", part, "--output", &folder]));
+        for (name, values) in weights(&place.path(&folder)) {
+            assert_eq!(values, whole[&name], "{part} {name}");
+        }
+    }
+    let parts = ["part-0--5", "part-5--9", "part-9--12"];
+    let attach = |folders: &[&str]| {
+        place.json(&[&["daunce", "attach", "--ensemble", "copies", "--json"], folders].concat())
+    };
+    assert_eq!(attach(&parts)["registered"], 12);
+    // The whole is the same ensemble.
+    let mut of_whole: Vec<&str> = parts.to_vec();
+    of_whole.reverse();
+    assert_eq!(attach(&of_whole)["registered"], 12);
+}
+
+/// Losses come with the copies, whose weights are then gone, and end the training where they agree.
+#[test]
+fn losses_are_computed_round_by_round() {
+    let place = place();
+    world::write_samples(&place.path("target.jsonl"), 5);
+    let target = fs_err::read_to_string(place.path("target.jsonl")).expect("written");
+    fs_err::write(place.path("target.jsonl"), target.replace("odd?", "odd or even?")).expect("written");
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place.ok(&["add", "--dataset", "target", "--data", "target.jsonl"]);
+    let run = |more: &[&str]| {
+        let mut command =
+            place.gstore(&["daunce", "train", "--dataset", "pool", "--steps", "2", "--batch-size", "4"]);
+        command.args([
+            "--max-length",
+            "64",
+            "--lora-rank",
+            "2",
+            "--learning-rate",
+            "1e-2",
+            "--round",
+            "2",
+            "--json",
+        ]);
+        command.arg("--model").arg(world::demo().join("model")).args(more);
+        serde_json::from_str::<Value>(&binary::ok(&mut command)).expect("JSON")
+    };
+    let report = run(&["--models", "4", "--losses", "pool,target", "--keep", "none", "--output", "gone"]);
+    assert_eq!((&report["models"], &report["ensemble"]), (&4.into(), &"gone".into()));
+    assert!(weights(&place.path("gone")).is_empty() && place.path("gone/members/00003.json").is_file());
+    let query = ["daunce", "query", "--ensemble", "gone", "--pool", "pool", "--target", "target"];
+    place.ok(&query);
+    // The same again trains and computes nothing.
+    let again = run(&["--models", "4", "--losses", "pool,target", "--keep", "none", "--output", "gone"]);
+    assert_eq!(again["models"], 4);
+    assert!(weights(&place.path("gone")).is_empty());
+
+    let until = ["--until", "agreement=1", "--target", "target", "--max-models", "6", "--output", "enough"];
+    let report = run(&until);
+    assert_eq!(report["finished"], true);
+    let (models, agreement) = (report["models"].as_u64().expect("a number"), report["agreement"].as_f64());
+    assert!(agreement.is_some_and(|found| found >= 1.0 || models == 6), "{report}");
+    assert_eq!(weights(&place.path("enough")).len() as u64, models);
+}
+
+#[test]
+fn hidden_states_are_made_once() {
+    let place = place();
+    let mut prepare = Command::new(binary::path());
+    prepare.current_dir(place.path("")).env_remove("GSTORE_STORE");
+    prepare.args([
+        "daunce",
+        "prepare",
+        "--data",
+        "pool.jsonl",
+        "--max-length",
+        "64",
+        "--output",
+        "start.states",
+    ]);
+    prepare.args(["--full", "--quiet", "--json", "--model"]).arg(world::demo().join("model"));
+    let report: Value = serde_json::from_str(&binary::ok(&mut prepare)).expect("JSON");
+    assert_eq!(report["rows"], 40);
+    let written = fs_err::metadata(place.path("start.states")).expect("there").modified().expect("a time");
+    binary::ok(&mut prepare);
+    assert_eq!(
+        fs_err::metadata(place.path("start.states")).expect("there").modified().expect("a time"),
+        written
+    );
+
+    let full = |output: &str, more: &[&str]| {
+        let mut command = Command::new(binary::path());
+        command.current_dir(place.path("")).env_remove("GSTORE_STORE");
+        command.args([
+            "daunce",
+            "train",
+            "--data",
+            "pool.jsonl",
+            "--steps",
+            "2",
+            "--batch-size",
+            "4",
+            "--full",
+        ]);
+        command.args(["--max-length", "64", "--models", "2", "--learning-rate", "1e-4", "--output", output]);
+        command.arg("--model").arg(world::demo().join("model")).args(more);
+        binary::ok(&mut command);
+        fs_err::read(place.path(&format!("{output}/members/00001/model.safetensors"))).expect("weights")
+    };
+    let stored = full("stored", &["--hidden-states", "start.states"]);
+    assert!(!place.path("stored/base").exists());
+    assert_eq!(full("passes", &["--base-states", "forward"]), stored);
+
+    // Hidden states of other texts are no start.
+    world::write_samples(&place.path("pool.jsonl"), 30);
+    let other = binary::run(&mut prepare);
+    assert!(other.code != 0 && other.stderr.contains("other texts"), "{}", other.stderr);
+    let report = binary::ok(prepare.arg("--overwrite-output-dir"));
+    assert_eq!(serde_json::from_str::<Value>(&report).expect("JSON")["rows"], 30);
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let place = place();
+    for (flags, words) in [
+        (&["--models", "1"][..], "no covariance"),
+        (&["--models", "4..4"], "no models"),
+        (&[], "--models"),
+        (&["--models", "4", "--until", "agreement=0.8"], "--until"),
+        (&["--until", "agreement=0.8"], "--max-models"),
+        (&["--models", "4", "--keep", "none"], "--losses"),
+        (&["--models", "4", "--losses", "pool"], "--store"),
+        (&["--models", "4", "--ensemble", "e"], "--store"),
+        (&["--models", "4", "--variant", "subset", "--rho", "2"], "--rho"),
+        (&["--models", "4", "--variant", "trak"], "trak"),
+        (&["--models", "4", "--rho", "nan"], "rho"),
+        (&["--models", "4", "--rho", "0"], "no noise"),
+        (&["--models", "4", "--epochs", "2"], "--epochs"),
+        (&["--models", "4", "--full", "--lora-rank", "4"], "--full"),
+        (&["--models", "4", "--subset", "41"], "41 rows"),
+        (&["--models", "4", "--subset", "0"], "--subset"),
+    ] {
+        let told = binary::run(train(&place, &["--steps", "2", "--output", "refused"]).args(flags));
+        assert!(told.code == 2 && told.stderr.contains(words), "{flags:?}: {} {}", told.code, told.stderr);
+        assert!(!place.path("refused/members").exists(), "{flags:?}");
+    }
+    // All of them diverge.
+    let wild = binary::run(&mut train(
+        &place,
+        &["--models", "2", "--steps", "4", "--learning-rate", "1e38", "--output", "wild"],
+    ));
+    assert!(wild.code == 1 && wild.stderr.contains("copy 0 is refused"), "{} {}", wild.code, wild.stderr);
+}

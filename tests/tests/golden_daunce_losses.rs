@@ -1,0 +1,104 @@
+//! Promise: losses of given adapters are those of the reference, `golden/daunce`, to 1e-4.
+//!
+//! Rows, queries and models come from its manifest.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gstore_store::{LossBlock, LossWanted, Store};
+use gstore_tests::place::Place;
+use gstore_tests::shared;
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+/// Agreement that the reference asks for.
+const TOLERANCE: f64 = 1e-4;
+
+/// Lines of a data file, by number.
+fn lines(path: &Path, wanted: &[usize]) -> Vec<String> {
+    let text = fs_err::read_to_string(path).expect("readable");
+    let all: Vec<&str> = text.lines().collect();
+    wanted.iter().map(|line| all[*line].to_owned()).collect()
+}
+
+fn tensor(bytes: &[u8], name: &str) -> Vec<f64> {
+    let tensors = SafeTensors::deserialize(bytes).expect("safetensors");
+    let data = tensors.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}")).data().to_vec();
+    data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
+}
+
+/// Offset and losses of each row of a dataset, in the order of the rows.
+fn losses(store: &Path, dataset: &str) -> Vec<(f64, Vec<f64>)> {
+    let snapshot = Store::open(store).expect("opens").snapshot().expect("a snapshot");
+    let part = snapshot.ensemble("golden").expect("an ensemble");
+    let reader = snapshot.open_losses(part, &LossWanted::of(dataset)).expect("losses");
+    assert!(reader.table().base, "values are differences to theta_0");
+    let (mut all, mut block) = (BTreeMap::new(), LossBlock::default());
+    for cell in reader.cells() {
+        reader.read_cell(cell, None, &mut block).expect("reads");
+        for (i, row) in block.rows.iter().enumerate() {
+            let offset = f64::from(block.offset[i]);
+            let values = block.row(i).iter().map(|delta| offset + f64::from(*delta)).collect();
+            all.insert(*row, (offset, values));
+        }
+    }
+    all.into_values().collect()
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_daunce_losses() {
+    let Some(shared) = shared::folder("golden_daunce_losses") else { return };
+    let golden = shared.join("golden/daunce");
+    let manifest: Value =
+        serde_json::from_slice(&fs_err::read(golden.join("manifest.json")).expect("readable")).expect("JSON");
+    let number = |value: &Value| value.as_u64().expect("a number") as usize;
+    let base = manifest["base"].as_str().expect("a base");
+    let (model, adapter) = base.split_once(" + ").expect("a model and an adapter");
+    let template = manifest["template"].as_str().expect("a template");
+    let rows: Vec<usize> = manifest["train_rows"].as_array().expect("rows").iter().map(number).collect();
+
+    let place = Place::new();
+    let pool = lines(&shared.join("data/pool.jsonl"), &rows).join("\n");
+    fs_err::write(place.path("pool.jsonl"), pool).expect("written");
+    let queries: Vec<String> = manifest["queries"]
+        .as_array()
+        .expect("queries")
+        .iter()
+        .map(|query| {
+            let file = format!("data/targets/{}.jsonl", query["target"].as_str().expect("a target"));
+            lines(&shared.join(file), &[number(&query["row"])]).swap_remove(0)
+        })
+        .collect();
+    fs_err::write(place.path("queries.jsonl"), queries.join("\n")).expect("written");
+
+    // The models whose adapters are there.
+    let models: Vec<usize> = manifest["models"].as_array().expect("models").iter().map(number).collect();
+    let folder = |k: usize| golden.join(format!("model-{k:02}"));
+    let there: Vec<usize> =
+        models.iter().enumerate().filter(|(_, k)| folder(**k).is_dir()).map(|(at, _)| at).collect();
+    assert!(!there.is_empty(), "{} has no adapter", golden.display());
+    let adapters: Vec<String> = there.iter().map(|at| folder(models[*at]).display().to_string()).collect();
+    let (model, adapter) =
+        (shared.join(model).display().to_string(), golden.join(adapter).display().to_string());
+    let tensors = fs_err::read(golden.join("daunce.safetensors")).expect("readable");
+    for (dataset, name) in [("pool", "train"), ("queries", "query")] {
+        place.ok(&["add", "--dataset", dataset, "--data", &format!("{dataset}.jsonl")]);
+        let mut command = place.gstore(&["daunce", "losses", "--ensemble", "golden", "--dataset", dataset]);
+        command.args(["--model", &model, "--adapter", &adapter, "--template", template, "--adapters"]);
+        gstore_tests::binary::ok(command.args(&adapters));
+        let found = losses(&place.path("store"), dataset);
+        let expected = tensor(&tensors, &format!("{name}_loss"));
+        let base = tensor(&tensors, &format!("base_{name}_loss"));
+        assert_eq!(found.len(), base.len());
+        let mut worst = 0f64;
+        for (i, (offset, values)) in found.iter().enumerate() {
+            worst = worst.max((offset - base[i]).abs());
+            for (column, at) in there.iter().enumerate() {
+                worst = worst.max((values[column] - expected[at * base.len() + i]).abs());
+            }
+        }
+        println!("largest difference of {name} losses: {worst:.2e}");
+        assert!(worst < TOLERANCE, "{name}: {worst}");
+    }
+}

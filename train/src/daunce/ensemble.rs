@@ -1,0 +1,318 @@
+//! An ensemble at work: several copies at once, each from the same starting point.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use gstore_core::parallel::ordered;
+use gstore_core::{Cancel, CheckpointId};
+use gstore_model::weights::{Adapter, BaseDigest, ModelFolder};
+use gstore_model::{Backend, Model};
+use serde_json::{Value, json};
+
+use super::head::{PerturbedHead, PerturbedRow};
+use super::job::{EnsembleObserver, EnsembleOutcome, PreparedStates};
+use super::member::{Member, NOTE, Refused, Trained, name, remove_all};
+use super::noise::Draw;
+use super::request::{BaseStates, EnsembleRequest};
+use super::start::Start;
+use super::states::StatesOf;
+use crate::checkpoint::{make_json, write_weights};
+use crate::error::TrainError;
+use crate::job::{Observer, options};
+use crate::optimizer::Optimizer;
+use crate::order::Steps;
+use crate::parameters::Parameters;
+use crate::prepare::Prepared as Training;
+use crate::request::Method;
+use crate::schedule::Schedule;
+use crate::start::identity;
+use crate::trainer::{Trainer, TrainerOptions};
+
+/// An ensemble whose data and starting point are loaded.
+pub(super) struct Ensemble<B: Backend> {
+    request: EnsembleRequest,
+    training: Training,
+    start: Start<B>,
+    /// Of the base, for the identities of adapters.
+    digest: Option<BaseDigest>,
+    /// Rows of a model, and the places of each step among them.
+    size: usize,
+    steps: Steps,
+    schedule: Schedule,
+    asked: Value,
+    states: StatesOf,
+}
+
+/// Notes of the preparation go to the ensemble's observer.
+struct Notes<'a>(&'a mut dyn EnsembleObserver);
+
+impl Observer for Notes<'_> {
+    fn note(&mut self, message: &str) {
+        self.0.note(message);
+    }
+}
+
+impl<B: Backend + Clone> Ensemble<B> {
+    pub fn new(
+        request: &EnsembleRequest,
+        backend: B,
+        observer: &mut dyn EnsembleObserver,
+        cancel: &Cancel,
+    ) -> Result<Ensemble<B>, TrainError> {
+        request.check()?;
+        let training = Training::new(&request.training, &mut Notes(observer), cancel)?;
+        let mut request = request.clone();
+        request.training = training.request.clone();
+        let (size, steps) = request.steps(training.samples.len())?;
+        let base = training.base.as_ref();
+        let mut asked = identity(&request.training, base, (&training.samples, &[]), steps.total())?;
+        let more = request.identity(size, &training.rows);
+        for (key, value) in more.as_object().into_iter().flatten() {
+            asked[key] = value.clone();
+        }
+        let states = StatesOf {
+            model: format!(
+                "{} {} {}",
+                asked["model"].as_str().unwrap_or_default(),
+                request.training.compute.precision.name(),
+                request.training.compute.device
+            ),
+            texts: asked["samples"].as_str().unwrap_or_default().to_owned(),
+            width: training.decoder.hidden_size,
+            rows: training.samples.iter().map(|sample| sample.scored_tokens()).collect(),
+        };
+        let digest = match (&request.training.method, base) {
+            (Method::Lora(_) | Method::Adapter(_), Some(base)) => Some(BaseDigest::new(base)?),
+            _ => None,
+        };
+        let mut ensemble = Ensemble {
+            start: start(&request, base, backend)?,
+            schedule: request.training.schedule(steps.total()),
+            request,
+            training,
+            digest,
+            size,
+            steps,
+            asked,
+            states,
+        };
+        ensemble.states(cancel)?;
+        Ok(ensemble)
+    }
+
+    /// Opens or makes the file of hidden states, where one is wanted.
+    fn states(&mut self, cancel: &Cancel) -> Result<(), TrainError> {
+        let file = self.request.states_file();
+        let wanted = match self.request.states {
+            BaseStates::Stored => true,
+            _ if !self.request.perturbation.needs_base() => false,
+            BaseStates::Forward => false,
+            BaseStates::Auto => {
+                let is_full = self.request.training.method == Method::Full;
+                is_full || file.is_file() || self.states.bytes() <= BaseStates::LARGE
+            }
+        };
+        if wanted {
+            let compute = &self.request.training.compute;
+            let computing = (compute.threads, compute.piece_tokens);
+            let (states, samples) = (&self.states, &self.training.samples);
+            match self.start.store_states(&file, states, samples, computing, cancel) {
+                Err(TrainError::OtherTraining { .. }) if self.request.training.saving.overwrite => {
+                    fs_err::remove_file(&file)?;
+                    self.start.store_states(&file, states, samples, computing, cancel)?;
+                }
+                stored => stored?,
+            }
+        }
+        Ok(())
+    }
+
+    pub fn prepared(&self) -> PreparedStates {
+        let tokens = self.states.rows.iter().map(|rows| *rows as u64).sum();
+        PreparedStates {
+            file: self.request.states_file(),
+            rows: self.states.rows.len(),
+            tokens,
+            bytes: self.states.bytes(),
+        }
+    }
+
+    pub fn train<E: From<TrainError>>(
+        &self,
+        observer: &mut dyn EnsembleObserver,
+        after: &mut dyn FnMut(&[Trained]) -> Result<ControlFlow<()>, E>,
+        cancel: &Cancel,
+    ) -> Result<EnsembleOutcome, E> {
+        let (members, range) = (self.request.members(), self.request.models.clone());
+        if self.request.training.saving.overwrite {
+            remove_all(&members)?;
+        }
+        let threads = self.request.training.compute.threads.max(1);
+        let round = self.request.round;
+        let most = usize::try_from(round.min(range.end - range.start)).unwrap_or(usize::MAX);
+        let at_once = self.training.copies_at_once(self.request.at_once.unwrap_or(most).min(most))?;
+        let mut outcome = EnsembleOutcome {
+            finished: true,
+            models: Vec::new(),
+            start: self.asked["model"].as_str().unwrap_or_default().to_owned(),
+            rows: self.training.samples.len(),
+            steps: self.steps.total(),
+        };
+        self.note_start()?;
+        // Another ensemble in the folder is refused before a step is taken.
+        let mut done = 0;
+        for model in range.clone() {
+            done += u64::from(Trained::read(&members, model, Some(&self.asked))?.is_some());
+        }
+        observer.begin(done, range.end - range.start, at_once);
+        let mut first = range.start;
+        while first < range.end {
+            let models: Vec<u64> = (first..range.end.min(first.saturating_add(round))).collect();
+            first += models.len() as u64;
+            let before = outcome.models.len();
+            let each = (threads / at_once).max(1);
+            let work = |(): &mut (), at: usize| self.model(models[at], each, cancel);
+            let take = |trained: Trained| {
+                observer.trained(&trained);
+                outcome.models.push(trained);
+                Ok(ControlFlow::Continue(()))
+            };
+            match ordered(models.len(), at_once, cancel, || (), work, take) {
+                Ok(()) => {}
+                Err(TrainError::Stopped) => {
+                    outcome.finished = false;
+                    return Ok(outcome);
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if after(&outcome.models[before..])?.is_break() {
+                break;
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Notes where the starting point is, for those who look at the models later.
+    fn note_start(&self) -> Result<(), TrainError> {
+        let training = &self.request.training;
+        let adapter = match &training.method {
+            Method::Adapter(folder) => Some(std::path::absolute(folder)?),
+            _ => None,
+        };
+        let model = std::path::absolute(&training.model)?;
+        let note = json!({ "version": 1, "start": self.asked["model"], "model": model, "adapter": adapter });
+        match make_json(&training.output, NOTE, &note) {
+            // Another process may be writing the same.
+            Err(_) if training.output.join(NOTE).is_file() => Ok(()),
+            written => written,
+        }
+    }
+
+    /// A model: the one on record, or a new one.
+    fn model(&self, model: u64, threads: usize, cancel: &Cancel) -> Result<Trained, TrainError> {
+        let members = self.request.members();
+        if let Some(there) = Trained::read(&members, model, Some(&self.asked))? {
+            return Ok(there);
+        }
+        let training = &self.request.training;
+        let draw = Draw::new(training.batching.seed, model, &self.training.rows, self.size)?;
+        let trained = match self.run(model, &draw, threads, cancel) {
+            Ok((parameters, objective)) => {
+                write_weights(&members, &name(model), training, &parameters)?;
+                let folder = members.join(name(model));
+                Trained::Complete(Member {
+                    model,
+                    seed: draw.seed,
+                    checkpoint: self.checkpoint(&folder)?,
+                    folder: Some(folder),
+                    rows: draw.samples.len() as u64,
+                    rows_digest: draw.digest_of_rows(&self.training.rows),
+                    noise_digest: draw.digest_of_noise(),
+                    objective,
+                    asked: self.asked.clone(),
+                })
+            }
+            Err(TrainError::NotFinite { step, what, value, .. }) => {
+                Trained::Refused(Refused { model, reason: format!("the {what} of step {step} is {value}") })
+            }
+            Err(error) => return Err(error),
+        };
+        trained.write(&members, &self.asked)?;
+        Ok(trained)
+    }
+
+    fn checkpoint(&self, folder: &Path) -> Result<CheckpointId, TrainError> {
+        Ok(match &self.digest {
+            Some(base) => base.checkpoint(Some(&Adapter::open(folder)?))?,
+            None => BaseDigest::new(&ModelFolder::open(folder)?)?.checkpoint(None)?,
+        })
+    }
+
+    /// The steps of one model; its parameters and the objective before each step.
+    fn run(
+        &self,
+        model: u64,
+        draw: &Draw,
+        threads: usize,
+        cancel: &Cancel,
+    ) -> Result<(Parameters<B>, Vec<f64>), TrainError> {
+        let training = &self.request.training;
+        let choice = match &training.method {
+            Method::Lora(choice) => Some(choice),
+            _ => None,
+        };
+        let parameters = self.start.copy(choice, draw.seed)?;
+        let begun = parameters.store().clone();
+        let optimizer = Optimizer::new(training.steps.optimizer, parameters.trained().len());
+        let options = TrainerOptions { threads, seed: draw.seed, ..options(training) };
+        let mut trainer = Trainer::new(parameters, optimizer, options);
+        let head = PerturbedHead { perturbation: self.request.perturbation, start: &self.start };
+        let mut steps = self.steps.clone();
+        let mut objective = Vec::new();
+        for step in 0..steps.total() {
+            cancel.check()?;
+            let places = steps.batch(step).into_iter().flatten();
+            let rows: Vec<PerturbedRow<'_>> = places
+                .map(|place| PerturbedRow {
+                    sample: &self.training.samples[draw.samples[place]],
+                    number: draw.samples[place],
+                    xi: draw.noise[place],
+                })
+                .collect();
+            let rate = self.request.first_rate.rate(self.schedule, step);
+            objective.push(trainer.perturbed_step(&rows, &head, rate, cancel)?.loss);
+        }
+        let parameters = trainer.parameters;
+        let values = parameters.store().values();
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            let (step, value) = (steps.total(), f64::from(*value));
+            return Err(TrainError::NotFinite { step, what: "weights", value, last: String::new() });
+        }
+        if parameters.store() == &begun {
+            return Err(TrainError::Option(format!(
+                "model {model} is still the one that it started from, as all others will be: no rate was above zero, or \
+                 nothing was learned from its rows"
+            )));
+        }
+        Ok((parameters, objective))
+    }
+}
+
+/// The point that all copies begin at.
+fn start<B: Backend + Clone>(
+    request: &EnsembleRequest,
+    base: Option<&ModelFolder>,
+    backend: B,
+) -> Result<Start<B>, TrainError> {
+    let base = base.ok_or_else(|| TrainError::Option("copies need a model to begin at".to_owned()))?;
+    Ok(match &request.training.method {
+        Method::Lora(choice) => {
+            choice.resolve(base.decoder())?;
+            Start::of_base(Model::load(base, backend, &mut |_, _| Ok(()))?)
+        }
+        Method::Adapter(folder) => {
+            Start::new(Parameters::from_adapter(base, &Adapter::open(folder)?, backend)?)
+        }
+        _ => Start::new(Parameters::full(base, backend)?),
+    })
+}

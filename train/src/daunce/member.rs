@@ -1,0 +1,228 @@
+//! Records of trained models: one file of JSON for each, next to the folder of its weights.
+//!
+//! `members/00007/` has the weights, `members/00007.json` what made them. The record is written last, so a
+//! model without one is trained again, to the same bits.
+
+use std::path::{Path, PathBuf};
+
+use gstore_core::CheckpointId;
+use serde_json::{Value, json};
+
+use crate::checkpoint::make_json;
+use crate::error::TrainError;
+
+/// A model of an ensemble.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trained {
+    /// One that is complete.
+    Complete(Member),
+    /// One that is none: it diverged.
+    Refused(Refused),
+}
+
+/// A complete model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    /// Its number.
+    pub model: u64,
+    /// Seed of whatever is random in it.
+    pub seed: u64,
+    /// Identity of its weights.
+    pub checkpoint: CheckpointId,
+    /// Folder of its weights; none: they were not kept.
+    pub folder: Option<PathBuf>,
+    /// Number of rows that it was trained on.
+    pub rows: u64,
+    /// SHA-256 of the numbers of these rows, in the order of its steps.
+    pub rows_digest: String,
+    /// SHA-256 of their noise.
+    pub noise_digest: String,
+    /// Objective before each step.
+    pub objective: Vec<f64>,
+    /// Steps, rate, variant and scales: what was asked for.
+    pub asked: Value,
+}
+
+/// A model that diverged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its number.
+    pub model: u64,
+    /// What happened.
+    pub reason: String,
+}
+
+impl Trained {
+    /// Its number.
+    pub fn model(&self) -> u64 {
+        match self {
+            Trained::Complete(member) => member.model,
+            Trained::Refused(refused) => refused.model,
+        }
+    }
+
+    /// Writes the record; weights have to be there already.
+    pub(super) fn write(&self, members: &Path, asked: &Value) -> Result<(), TrainError> {
+        let record = match self {
+            Trained::Refused(Refused { model, reason }) => {
+                json!({ "version": 1, "model": model, "refused": reason, "asked": asked })
+            }
+            Trained::Complete(member) => json!({
+                "version": 1,
+                "model": member.model,
+                "seed": member.seed,
+                "checkpoint": member.checkpoint.to_string(),
+                "weights": member.folder.is_some(),
+                "rows": member.rows,
+                "rows_digest": member.rows_digest,
+                "noise_digest": member.noise_digest,
+                "objective": member.objective,
+                "asked": asked,
+            }),
+        };
+        make_json(members, &format!("{}.json", name(self.model())), &record)
+    }
+
+    /// The model `model` of a folder, if it is complete and was asked for in the same way.
+    ///
+    /// # Errors
+    /// One that was asked for otherwise, and a damaged record.
+    pub(super) fn read(
+        members: &Path,
+        model: u64,
+        asked: Option<&Value>,
+    ) -> Result<Option<Trained>, TrainError> {
+        let path = members.join(format!("{}.json", name(model)));
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let bad = |what: String| TrainError::Checkpoint { folder: path.clone(), what };
+        let record: Value =
+            serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| bad(error.to_string()))?;
+        let of = &record["asked"];
+        if let Some(what) = asked.and_then(|asked| crate::start::difference(of, asked)) {
+            return Err(TrainError::OtherTraining { folder: path, what });
+        }
+        if let Some(reason) = record["refused"].as_str() {
+            return Ok(Some(Trained::Refused(Refused { model, reason: reason.to_owned() })));
+        }
+        let member = complete(members, model, &record);
+        let member = member.ok_or_else(|| bad("this is no record of a trained model".to_owned()))?;
+        let gone = member.folder.as_ref().is_some_and(|folder| !folder.is_dir());
+        Ok(if gone { None } else { Some(Trained::Complete(member)) })
+    }
+}
+
+fn complete(members: &Path, model: u64, record: &Value) -> Option<Member> {
+    let text = |key: &str| record[key].as_str().map(str::to_owned);
+    Some(Member {
+        model: record["model"].as_u64().filter(|number| *number == model)?,
+        seed: record["seed"].as_u64()?,
+        checkpoint: CheckpointId::try_from(record["checkpoint"].as_str()?).ok()?,
+        folder: record["weights"].as_bool()?.then(|| members.join(name(model))),
+        rows: record["rows"].as_u64()?,
+        rows_digest: text("rows_digest")?,
+        noise_digest: text("noise_digest")?,
+        objective: record["objective"].as_array()?.iter().filter_map(Value::as_f64).collect(),
+        asked: record["asked"].clone(),
+    })
+}
+
+/// Removes a model's weights; what it was stays on record.
+///
+/// # Errors
+/// A folder that cannot be changed.
+pub fn forget_weights(output: &Path, member: &Member) -> Result<Member, TrainError> {
+    let members = output.join("members");
+    let without = Member { folder: None, ..member.clone() };
+    Trained::Complete(without.clone()).write(&members, &member.asked)?;
+    if let Some(folder) = &member.folder {
+        fs_err::remove_dir_all(folder)?;
+    }
+    Ok(without)
+}
+
+/// Name of the file that says where the starting point of an ensemble is.
+pub(super) const NOTE: &str = "ensemble.json";
+
+/// The starting point of a folder's models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartNote {
+    /// Identity of its weights.
+    pub checkpoint: String,
+    /// Folder of the base model, as it was when the models were trained.
+    pub model: String,
+    /// Folder of its adapter; none: the base model itself.
+    pub adapter: Option<String>,
+}
+
+/// Where the models of a folder started from.
+///
+/// # Errors
+/// A folder that no ensemble was trained in.
+pub fn read_start(output: &Path) -> Result<StartNote, TrainError> {
+    let path = output.join(NOTE);
+    let bad = |what: String| TrainError::Checkpoint { folder: output.to_owned(), what };
+    if !path.is_file() {
+        return Err(bad(format!("no models were trained here: there is no {NOTE}")));
+    }
+    let note: Value =
+        serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| bad(error.to_string()))?;
+    let text = |key: &str| note[key].as_str().map(str::to_owned);
+    let start = text("start").zip(text("model"));
+    let (checkpoint, model) = start.ok_or_else(|| bad(format!("{NOTE} names no starting point")))?;
+    Ok(StartNote { checkpoint, model, adapter: text("adapter") })
+}
+
+/// The models of a folder by number, which all have to be of one ensemble.
+///
+/// # Errors
+/// A damaged record, models of different ensembles, and a folder without any.
+pub fn read_members(output: &Path) -> Result<Vec<Trained>, TrainError> {
+    let members = output.join("members");
+    let mut numbers = Vec::new();
+    if members.is_dir() {
+        for entry in fs_err::read_dir(&members)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            numbers.extend(name.and_then(|name| name.strip_suffix(".json")?.parse::<u64>().ok()));
+        }
+    }
+    numbers.sort_unstable();
+    let mut found: Vec<Trained> = Vec::new();
+    let mut asked: Option<Value> = None;
+    for model in numbers {
+        let Some(trained) = Trained::read(&members, model, asked.as_ref())? else { continue };
+        if let Trained::Complete(member) = &trained {
+            asked.get_or_insert_with(|| member.asked.clone());
+        }
+        found.push(trained);
+    }
+    if found.is_empty() {
+        return Err(TrainError::Option(format!("{} has no trained models", output.display())));
+    }
+    Ok(found)
+}
+
+/// Removes the models of a folder, and nothing else that is there.
+pub(super) fn remove_all(members: &Path) -> Result<(), TrainError> {
+    if !members.is_dir() {
+        return Ok(());
+    }
+    for entry in fs_err::read_dir(members)? {
+        let path = entry?.path();
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let is_model = stem.is_some_and(|stem| stem.parse().is_ok_and(|number: u64| name(number) == stem));
+        match (is_model, path.is_dir()) {
+            (true, true) => fs_err::remove_dir_all(&path)?,
+            (true, false) => fs_err::remove_file(&path)?,
+            (false, _) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Name of a model's folder; as many digits as sort alike for a hundred thousand models.
+pub(super) fn name(model: u64) -> String {
+    format!("{model:05}")
+}

@@ -1,0 +1,33 @@
+//! Perturbed copies of one model (Daunce): their objective, their rows and noise, and the job that trains
+//! many of them.
+//!
+//! In layers, each of which uses those before it alone:
+//! - [`RowTerms`] and [`Perturbation`] are the objective over logits, in f64; [`Draw`] is what a model draws
+//! - [`Start`] is the point that all copies begin at, with its hidden states in a file or computed when needed
+//! - [`PerturbedHead`] makes the objective the loss of a [`crate::Trainer`]'s step
+//! - [`train`] is the whole job: [`EnsembleRequest`], models, folders, resumption; [`prepare`] makes the file of
+//!   hidden states alone
+//!
+//! Invariants
+//! - bits of a model depend on the request, the data and the model's number alone: not on threads, on which
+//!   models are trained, or on where the job was stopped
+//! - a model is complete, with a record of what made it, or it is missing
+
+mod ensemble;
+mod head;
+mod job;
+mod member;
+mod noise;
+mod objective;
+mod request;
+mod start;
+mod states;
+
+pub use head::{PerturbedHead, PerturbedRow};
+pub(crate) use head::{PieceHead, Term, weighted};
+pub use job::{EnsembleObserver, EnsembleOutcome, PreparedStates, prepare, train};
+pub use member::{Member, Refused, StartNote, Trained, forget_weights, read_members, read_start};
+pub use noise::Draw;
+pub use objective::{Normalizer, Perturbation, RowTerms, Variant};
+pub use request::{BaseStates, EnsembleRequest, FirstRate, SubsetSize};
+pub use start::Start;

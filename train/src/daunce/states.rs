@@ -1,0 +1,299 @@
+//! Final hidden states of an ensemble's starting point at the scored positions of its texts, in one file.
+//!
+//! Logits of the starting point are rebuilt from them, a chunk at a time: hidden states are narrower than
+//! logits by the vocabulary over the hidden size.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 8 | `gsthid01` |
+//! | 4 for each value | of each text in turn a row of f32 for each scored token, little-endian |
+//! | 40 for each text | number of its rows (u64), BLAKE3 of its values |
+//! | JSON | `model` and `texts` by digest, `width`, `count` of the texts, `index`: BLAKE3 of the lines before |
+//! | 8 | length of the JSON (u64) |
+//!
+//! Invariants
+//! - the file is complete or missing: it is written under another name and renamed
+//! - a text's values are compared with their digest whenever they are read
+
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+use crate::error::TrainError;
+
+const MAGIC: &[u8; 8] = b"gsthid01";
+
+/// Bytes of a line of the index.
+const LINE: usize = 40;
+
+/// What a file has the hidden states of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StatesOf {
+    /// Digest of the model, and how it computes.
+    pub model: String,
+    /// Digest of the texts.
+    pub texts: String,
+    /// Values of a row.
+    pub width: usize,
+    /// Rows of each text.
+    pub rows: Vec<usize>,
+}
+
+impl StatesOf {
+    /// Bytes of the file, about.
+    pub fn bytes(&self) -> u64 {
+        let rows: u64 = self.rows.iter().map(|rows| *rows as u64).sum();
+        4 * rows * self.width as u64 + (LINE * self.rows.len()) as u64
+    }
+
+    fn footer(&self, index: &[u8]) -> Value {
+        json!({
+            "version": 1,
+            "model": self.model,
+            "texts": self.texts,
+            "width": self.width,
+            "count": self.rows.len(),
+            "index": blake3::hash(index).to_hex().to_string(),
+        })
+    }
+}
+
+/// A file that is open.
+pub(crate) struct States {
+    path: PathBuf,
+    file: Mutex<fs_err::File>,
+    width: usize,
+    /// First byte, rows and digest of each text.
+    places: Vec<(u64, usize, [u8; 32])>,
+}
+
+impl States {
+    /// The file at `path`; none if it is missing.
+    ///
+    /// # Errors
+    /// A damaged file, and one of another model or other texts.
+    pub fn open(path: &Path, of: &StatesOf) -> Result<Option<States>, TrainError> {
+        let mut file = match fs_err::File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let (index, footer) = read_end(&mut file).map_err(|what| damaged(path, &what))?;
+        let expected = of.footer(&index);
+        for (key, what) in [("model", "another model"), ("texts", "other texts"), ("width", "another model")]
+        {
+            if footer.get(key) != expected.get(key) {
+                return Err(TrainError::OtherTraining {
+                    folder: path.to_owned(),
+                    what: format!("these are hidden states of {what}"),
+                });
+            }
+        }
+        if footer != expected || index.len() != LINE * of.rows.len() {
+            return Err(damaged(path, "its index does not fit its end"));
+        }
+        let mut places = Vec::with_capacity(of.rows.len());
+        let mut at = MAGIC.len() as u64;
+        for (line, rows) in index.chunks_exact(LINE).zip(&of.rows) {
+            let (count, digest) = line.split_at(8);
+            if count != (*rows as u64).to_le_bytes() {
+                return Err(damaged(path, "a text has another number of scored tokens"));
+            }
+            places.push((at, *rows, digest.try_into().unwrap_or_default()));
+            at += 4 * (*rows * of.width) as u64;
+        }
+        Ok(Some(States { path: path.to_owned(), file: Mutex::new(file), width: of.width, places }))
+    }
+
+    /// Adds the rows of text `text` to `to`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or whose bytes changed.
+    pub fn read(&self, text: usize, to: &mut Vec<f32>) -> Result<(), TrainError> {
+        let Some((at, rows, digest)) = self.places.get(text) else {
+            return Err(damaged(&self.path, "it lacks a text"));
+        };
+        let mut bytes = vec![0; 4 * rows * self.width];
+        {
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.seek(SeekFrom::Start(*at))?;
+            file.read_exact(&mut bytes)?;
+        }
+        if blake3::hash(&bytes).as_bytes() != digest {
+            return Err(damaged(&self.path, &format!("values of text {text} differ from their digest")));
+        }
+        to.extend(bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)));
+        Ok(())
+    }
+}
+
+/// The index and what stands behind it.
+fn read_end(file: &mut fs_err::File) -> Result<(Vec<u8>, Value), String> {
+    let io = |error: std::io::Error| error.to_string();
+    let length = file.seek(SeekFrom::End(0)).map_err(io)?;
+    let mut part = |at: u64, bytes: u64| -> Result<Vec<u8>, String> {
+        if at.checked_add(bytes).is_none_or(|end| end > length) {
+            return Err("it is too short".to_owned());
+        }
+        let mut buffer = vec![0; usize::try_from(bytes).map_err(|_| "it is too long".to_owned())?];
+        file.seek(SeekFrom::Start(at)).map_err(io)?;
+        file.read_exact(&mut buffer).map_err(io)?;
+        Ok(buffer)
+    };
+    if part(0, 8)? != MAGIC {
+        return Err("it begins otherwise".to_owned());
+    }
+    let short = || "it is too short".to_owned();
+    let end = length.checked_sub(8).ok_or_else(short)?;
+    let bytes = u64::from_le_bytes(part(end, 8)?.try_into().unwrap_or_default());
+    let start = end.checked_sub(bytes).ok_or_else(short)?;
+    let footer: Value = serde_json::from_slice(&part(start, bytes)?).map_err(|error| error.to_string())?;
+    let count = footer.get("count").and_then(Value::as_u64).ok_or("its end has no count")?;
+    let lines = count.checked_mul(LINE as u64).ok_or_else(short)?;
+    let index = part(start.checked_sub(lines).ok_or_else(short)?, lines)?;
+    Ok((index, footer))
+}
+
+fn damaged(path: &Path, what: &str) -> TrainError {
+    TrainError::Checkpoint {
+        folder: path.to_owned(),
+        what: format!("the hidden states are damaged: {what}\n  remove the file: it is made again"),
+    }
+}
+
+/// A file that is being written.
+pub(crate) struct StatesWriter {
+    path: PathBuf,
+    unfinished: PathBuf,
+    file: BufWriter<fs_err::File>,
+    index: Vec<u8>,
+}
+
+impl StatesWriter {
+    /// A file that will stand at `path`.
+    ///
+    /// # Errors
+    /// A folder that cannot be written to.
+    pub fn new(path: &Path) -> Result<StatesWriter, TrainError> {
+        if let Some(folder) = path.parent() {
+            fs_err::create_dir_all(folder)?;
+        }
+        // Several processes may make the same file; each that finishes has all of it.
+        let unfinished = path.with_extension(format!("unfinished-{}", std::process::id()));
+        let mut file = BufWriter::new(fs_err::File::create(&unfinished)?);
+        file.write_all(MAGIC)?;
+        Ok(StatesWriter { path: path.to_owned(), unfinished, file, index: Vec::new() })
+    }
+
+    /// The rows of the next text.
+    ///
+    /// # Errors
+    /// A full disk; values that are no numbers.
+    pub fn push(&mut self, values: &[f32], rows: usize) -> Result<(), TrainError> {
+        let text = self.index.len() / LINE;
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(TrainError::Option(format!(
+                "the model that all start from gives {value} for text {text}: its weights cannot be used"
+            )));
+        }
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.file.write_all(&bytes)?;
+        self.index.extend((rows as u64).to_le_bytes());
+        self.index.extend(blake3::hash(&bytes).as_bytes());
+        Ok(())
+    }
+
+    /// Completes the file.
+    ///
+    /// # Errors
+    /// A full disk.
+    pub fn finish(mut self, of: &StatesOf) -> Result<(), TrainError> {
+        self.file.write_all(&self.index)?;
+        let footer = of.footer(&self.index).to_string();
+        self.file.write_all(footer.as_bytes())?;
+        self.file.write_all(&(footer.len() as u64).to_le_bytes())?;
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        fs_err::rename(&self.unfinished, &self.path)?;
+        match self.path.parent() {
+            Some(folder) => Ok(fs_err::File::open(folder)?.sync_all()?),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for StatesWriter {
+    /// What was not completed takes room for nothing; where it was, the name is gone already.
+    fn drop(&mut self) {
+        let _ = fs_err::remove_file(&self.unfinished);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of() -> StatesOf {
+        StatesOf { model: "m".into(), texts: "t".into(), width: 2, rows: vec![1, 0, 2] }
+    }
+
+    fn written(folder: &Path) -> PathBuf {
+        let path = folder.join("base").join("states");
+        let mut writer = StatesWriter::new(&path).unwrap();
+        for (values, rows) in [(&[1.0, 2.0][..], 1), (&[], 0), (&[3.0, 4.0, 5.0, 6.0], 2)] {
+            writer.push(values, rows).unwrap();
+        }
+        writer.finish(&of()).unwrap();
+        path
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path());
+        let states = States::open(&path, &of()).unwrap().unwrap();
+        let mut values = Vec::new();
+        for text in [2, 0, 1] {
+            states.read(text, &mut values).unwrap();
+        }
+        assert_eq!(values, [3.0, 4.0, 5.0, 6.0, 1.0, 2.0]);
+        assert!(States::open(&folder.path().join("none"), &of()).unwrap().is_none());
+        assert_eq!(fs_err::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn damage_and_strangers_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path());
+        let bytes = fs_err::read(&path).unwrap();
+        let other = StatesOf { model: "n".into(), ..of() };
+        let error = States::open(&path, &other).map(|_| ()).unwrap_err();
+        assert!(matches!(error, TrainError::OtherTraining { .. }), "{error}");
+        for length in 0..bytes.len() {
+            fs_err::write(&path, &bytes[..length]).unwrap();
+            assert!(States::open(&path, &of()).is_err(), "{length}");
+        }
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            fs_err::write(&path, &changed).unwrap();
+            let read_all = |states: Option<States>| {
+                let states = states.expect("it is there");
+                (0..3).try_for_each(|text| states.read(text, &mut Vec::new()))
+            };
+            let result = States::open(&path, &of()).and_then(read_all);
+            assert!(result.is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = StatesWriter::new(&folder.path().join("states")).unwrap();
+        assert!(writer.push(&[1.0, f32::NAN], 1).is_err());
+        drop(writer);
+        assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,456 @@
+//! Promise: perturbed copies are those of the reference step by step, the same bits however they are trained,
+//! and what cannot be trained is refused.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{ControlFlow, Range};
+
+use crate::common::support::{json, shared};
+use crate::jobs::{World, files, lora};
+use gstore_core::Cancel;
+use gstore_data::{FieldNames, TextEncoder, find};
+use gstore_model::Compute;
+use gstore_model::cpu::Cpu;
+use gstore_model::weights::{Adapter, ModelFolder, TensorSet, canonical};
+use gstore_train::daunce::{
+    BaseStates, Draw, EnsembleObserver, EnsembleOutcome, EnsembleRequest, FirstRate, Normalizer,
+    Perturbation, PerturbedHead, PerturbedRow, Start, SubsetSize, Trained, Variant, forget_weights, prepare,
+    read_members, train,
+};
+use gstore_train::{
+    Method, Optimizer, OptimizerKind, Parameters, Sample, Saving, Schedule, ScheduleKind, StepOptions,
+    TrainError, Trainer, TrainerOptions,
+};
+use serde_json::Value;
+
+/// Relative tolerance of the adapters' values; of how far they have moved it is a hundred times that, which
+/// is about their share of the values.
+const TOLERANCE: f64 = 1e-4;
+
+fn numbers(value: &Value) -> Vec<usize> {
+    value.as_array().into_iter().flatten().filter_map(|v| Some(v.as_u64()? as usize)).collect()
+}
+
+/// Rows of the pool as tokens, in the order of `rows`.
+fn samples(shared: &std::path::Path, model: &std::path::Path, template: &str, rows: &[usize]) -> Vec<Sample> {
+    let encoder = TextEncoder::load(model, template.parse().unwrap(), 2048).unwrap();
+    let wanted: BTreeSet<usize> = rows.iter().copied().collect();
+    let mut found = BTreeMap::new();
+    let files = find(&[shared.join("data/pool.jsonl")]).unwrap();
+    let mut source = files[0].open(&FieldNames::default()).unwrap();
+    let mut row = 0;
+    while let Some(record) = source.next_record() {
+        if wanted.contains(&row) {
+            let record = gstore_data::parse_record(record.unwrap().json).unwrap();
+            let encoded = encoder.encode(&record.content).unwrap();
+            found.insert(row, Sample { ids: encoded.ids, scored: encoded.scored });
+        }
+        row += 1;
+    }
+    rows.iter().map(|row| found[row].clone()).collect()
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_daunce_train() {
+    let Some(shared) = shared() else { return };
+    let folder = shared.join("golden/daunce");
+    let manifest = json(&folder.join("manifest.json"));
+    let of = &manifest["perturbation"];
+    let (base, theta0) = manifest["base"].as_str().unwrap().split_once(" + ").expect("a base and an adapter");
+    let base = ModelFolder::open(&shared.join(base)).unwrap();
+    let theta0 = Adapter::open(&folder.join(theta0)).unwrap();
+    let parameters = Parameters::from_adapter(&base, &theta0, Cpu::new(Compute::F32)).unwrap();
+    let begun = parameters.store().clone();
+    let start = Start::new(parameters);
+    let template = manifest["template"].as_str().unwrap();
+    let samples = samples(&shared, base.path(), template, &numbers(&manifest["train_rows"]));
+    let number = |key: &str| of[key].as_f64().unwrap_or_else(|| panic!("{key}"));
+    let (steps, batch) = (number("steps") as usize, number("batch") as usize);
+    let variant = of["variant"].as_str().unwrap().trim_start_matches("daunce-");
+    let perturbation = Perturbation {
+        variant: variant.parse().unwrap(),
+        rho: number("rho"),
+        gamma: number("gamma"),
+        normalizer: Normalizer::Step,
+    };
+    let schedule = Schedule {
+        kind: of["schedule"].as_str().unwrap().parse().unwrap(),
+        peak: number("lr"),
+        warmup: number("warmup_steps") as u64,
+        total: steps as u64,
+    };
+    let tensors = safetensors_of(&folder.join("daunce.safetensors"));
+    let mut compared = 0;
+    for (place, model) in numbers(&manifest["models"]).into_iter().enumerate() {
+        let Ok(expected) = Adapter::open(&folder.join(format!("model-{model:02}"))) else { continue };
+        let options = TrainerOptions { max_grad_norm: None, threads: 2, ..TrainerOptions::default() };
+        let parameters = start.copy(None, 0).unwrap();
+        let optimizer = Optimizer::new(OptimizerKind::AdamW(Default::default()), begun.specs().len());
+        let mut trainer = Trainer::new(parameters, optimizer, options);
+        let rows = &tensors["subset"][place * steps * batch..][..steps * batch];
+        let noise = &tensors["xi"][place * samples.len()..][..samples.len()];
+        let head = PerturbedHead { perturbation, start: &start };
+        for (step, rows) in rows.chunks(batch).enumerate() {
+            let row = |row: &f64| PerturbedRow {
+                sample: &samples[*row as usize],
+                number: *row as usize,
+                xi: noise[*row as usize],
+            };
+            let rows: Vec<PerturbedRow<'_>> = rows.iter().map(row).collect();
+            let rate = FirstRate::Zero.rate(schedule, step as u64);
+            assert!((rate - manifest["learning_rates"][step].as_f64().unwrap()).abs() < 1e-15, "step {step}");
+            let report = trainer.perturbed_step(&rows, &head, rate, &Cancel::new()).unwrap();
+            let due = tensors["objective"][place * steps + step];
+            let off = (report.loss - due).abs();
+            assert!(off <= 1e-3 * due.abs() + 2e-6, "model {model} step {step}: {} {due}", report.loss);
+        }
+        let (mut off, mut moved, mut size) = (0.0, 0.0, 0.0);
+        for fitted in expected.fit(&base).unwrap() {
+            for name in [&fitted.lora.a, &fitted.lora.b] {
+                let due = expected.tensors().read_f32(name).unwrap();
+                let found = trainer.parameters.store().get(&canonical(name)).unwrap();
+                let from = begun.get(&canonical(name)).unwrap();
+                for ((due, found), from) in due.iter().zip(found).zip(from) {
+                    off += f64::from(due - found).powi(2);
+                    moved += f64::from(due - from).powi(2);
+                    size += f64::from(*due).powi(2);
+                }
+            }
+        }
+        let (of_size, of_way) = ((off / size).sqrt(), (off / moved).sqrt());
+        assert!(of_size <= TOLERANCE && of_way <= 100.0 * TOLERANCE, "{model}: {of_size:e} {of_way:e}");
+        compared += 1;
+    }
+    assert!(compared > 0);
+}
+
+/// The tensors of whole and double numbers of a file, widened.
+fn safetensors_of(path: &std::path::Path) -> BTreeMap<String, Vec<f64>> {
+    let bytes = fs_err::read(path).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let widened = tensors.tensors().into_iter().filter_map(|(name, tensor)| {
+        let data = tensor.data();
+        let values = match tensor.dtype() {
+            safetensors::Dtype::F64 => {
+                data.as_chunks::<8>().0.iter().map(|value| f64::from_le_bytes(*value)).collect()
+            }
+            safetensors::Dtype::I16 => {
+                data.as_chunks::<2>().0.iter().map(|value| f64::from(i16::from_le_bytes(*value))).collect()
+            }
+            _ => return None,
+        };
+        Some((name, values))
+    });
+    widened.collect()
+}
+
+/// Four texts of different lengths, whatever they say.
+fn texts() -> Vec<Sample> {
+    let text = |number: u32| {
+        let length = 5 + 4 * number;
+        let ids = (0..length).map(|at| 3 + (at * 7 + number * 31) % 900).collect();
+        Sample { ids, scored: (0..length).map(|at| at % 3 != 1).collect() }
+    };
+    (0..4).map(text).collect()
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn gradients_are_slopes_of_the_objective() {
+    let Some(world) = World::new() else { return };
+    let base = ModelFolder::open(&world.model).unwrap();
+    let Method::Lora(choice) = lora() else { unreachable!() };
+    let (texts, never) = (texts(), Cancel::new());
+    let noise = [0.9, 0.05, 0.6, 0.3];
+    let rows: Vec<PerturbedRow<'_>> =
+        (0..4).map(|i| PerturbedRow { sample: &texts[i], number: i, xi: noise[i] }).collect();
+    let backend = || Cpu::new(Compute::F32);
+    for variant in [Variant::If, Variant::Efim, Variant::Subset] {
+        for normalizer in [Normalizer::Step, Normalizer::Row] {
+            let start = Start::new(Parameters::new_lora(&base, &choice, 5, backend()).unwrap());
+            let perturbation = Perturbation { variant, rho: 2.0, gamma: 0.8, normalizer };
+            let head = PerturbedHead { perturbation, start: &start };
+            let parameters = start.copy(None, 0).unwrap();
+            let optimizer =
+                Optimizer::new(OptimizerKind::AdamW(Default::default()), parameters.trained().len());
+            let options = TrainerOptions { threads: 2, ..TrainerOptions::default() };
+            let mut trainer = Trainer::new(parameters, optimizer, options);
+            for _ in 0..4 {
+                trainer.perturbed_step(&rows, &head, 2e-2, &never).unwrap();
+            }
+            let (_, gradient) = trainer.perturbed_gradient(&rows, &head, &never).unwrap();
+            let flat: Vec<f64> = gradient.iter().flatten().map(|v| f64::from(*v)).collect();
+            let norm = flat.iter().map(|v| v * v).sum::<f64>().sqrt();
+            let here = trainer.parameters.store().values().to_vec();
+            let mut value_at = |step: f64| {
+                let moved = here.iter().zip(&flat).map(|(v, g)| (f64::from(*v) + step * g / norm) as f32);
+                let moved: Vec<f32> = moved.collect();
+                trainer.parameters.change(|store| store.values_mut().copy_from_slice(&moved)).unwrap();
+                trainer.perturbed_gradient(&rows, &head, &never).unwrap().0
+            };
+            let step = 3e-3;
+            let slope = (value_at(step) - value_at(-step)) / (2.0 * step);
+            assert!((slope - norm).abs() <= 0.02 * norm + 1e-4, "{variant:?} {normalizer:?}: {slope} {norm}");
+        }
+    }
+}
+
+/// At the starting point the objective is zero, and only noise has a slope.
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn without_noise_nothing_moves() {
+    let Some(world) = World::new() else { return };
+    let base = ModelFolder::open(&world.model).unwrap();
+    let Method::Lora(choice) = lora() else { unreachable!() };
+    let start = Start::new(Parameters::new_lora(&base, &choice, 5, Cpu::new(Compute::F32)).unwrap());
+    let parameters = start.copy(None, 0).unwrap();
+    let optimizer = Optimizer::new(OptimizerKind::AdamW(Default::default()), parameters.trained().len());
+    let trainer = Trainer::new(parameters, optimizer, TrainerOptions::default());
+    let texts = texts();
+    let rows: Vec<PerturbedRow<'_>> =
+        (0..4).map(|i| PerturbedRow { sample: &texts[i], number: i, xi: 0.8 }).collect();
+    let of = |rho: f64| {
+        let perturbation = Perturbation { rho, ..Perturbation::default() };
+        let head = PerturbedHead { perturbation, start: &start };
+        let (value, gradient) = trainer.perturbed_gradient(&rows, &head, &Cancel::new()).unwrap();
+        (value, gradient.iter().flatten().fold(0f32, |most, v| most.max(v.abs())))
+    };
+    assert_eq!(of(0.0), (0.0, 0.0));
+    let (value, slope) = of(1.0);
+    assert!(value == 0.0 && slope > 1e-4, "{value} {slope}");
+}
+
+fn request(world: &World, output: &str, models: Range<u64>) -> EnsembleRequest {
+    let mut training = world.request(output, lora());
+    training.batching.micro = 3;
+    training.batching.accumulate = 1;
+    training.batching.max_steps = Some(3);
+    training.batching.epochs = 1.0;
+    training.steps = StepOptions {
+        learning_rate: 2e-3,
+        schedule: ScheduleKind::Cosine,
+        warmup_steps: Some(1),
+        max_grad_norm: None,
+        ..StepOptions::default()
+    };
+    training.saving = Saving::default();
+    EnsembleRequest {
+        training,
+        perturbation: Perturbation::default(),
+        subset: SubsetSize::OfSteps,
+        models,
+        round: 2,
+        at_once: None,
+        states: BaseStates::Auto,
+        states_file: None,
+        first_rate: FirstRate::Rising,
+    }
+}
+
+/// Notes models, and tells the job to stop after some.
+struct Watch<'a> {
+    trained: Vec<u64>,
+    stop_after: Option<usize>,
+    cancel: &'a Cancel,
+}
+
+impl EnsembleObserver for Watch<'_> {
+    fn trained(&mut self, trained: &Trained) {
+        self.trained.push(trained.model());
+        if self.stop_after == Some(self.trained.len()) {
+            self.cancel.raise();
+        }
+    }
+}
+
+/// Hears nothing.
+struct Quiet;
+
+impl EnsembleObserver for Quiet {}
+
+fn go(request: &EnsembleRequest) -> Result<EnsembleOutcome, TrainError> {
+    train(request, &mut Quiet, &mut |_| Ok::<_, TrainError>(ControlFlow::Continue(())), &Cancel::new())
+}
+
+/// Files of the models, without those of the starting point.
+fn models(request: &EnsembleRequest) -> BTreeMap<String, Vec<u8>> {
+    files(&request.training.output.join("members"))
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn models_have_the_same_bits_however_they_are_trained() {
+    let Some(world) = World::new() else { return };
+    let plain = request(&world, "plain", 0..4);
+    let outcome = go(&plain).unwrap();
+    assert!(outcome.finished && outcome.steps == 3 && outcome.models.len() == 4);
+    let complete = |trained: &Trained| match trained {
+        Trained::Complete(member) => member.clone(),
+        Trained::Refused(refused) => panic!("{refused:?}"),
+    };
+    let members: Vec<_> = outcome.models.iter().map(complete).collect();
+    let distinct = |of: &dyn Fn(usize) -> String| (0..4).map(of).collect::<BTreeSet<_>>().len() == 4;
+    assert!(
+        distinct(&|i| members[i].checkpoint.to_string()) && distinct(&|i| members[i].rows_digest.clone())
+    );
+    assert!(members.iter().all(|member| member.rows == 9 && member.objective.len() == 3));
+    assert!(plain.training.output.join("base/hidden.states").is_file());
+
+    for (name, threads, at_once, states, round) in [
+        ("threads", 3, None, BaseStates::Stored, 3),
+        ("one-at-a-time", 2, Some(1), BaseStates::Forward, 1),
+        ("both", 2, Some(2), BaseStates::Auto, 8),
+    ] {
+        let mut other = request(&world, name, 0..4);
+        other.training.compute.threads = threads;
+        (other.at_once, other.states, other.round) = (at_once, states, round);
+        go(&other).unwrap();
+        assert_eq!(models(&other), models(&plain), "{name}");
+    }
+    // Parts of the models, in any order, in one folder.
+    for range in [2..4, 0..1, 1..3] {
+        go(&request(&world, "parts", range)).unwrap();
+    }
+    assert_eq!(models(&request(&world, "parts", 0..4)), models(&plain));
+    assert_eq!(read_members(&plain.training.output).unwrap(), outcome.models);
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn what_was_killed_goes_on() {
+    let Some(world) = World::new() else { return };
+    let plain = request(&world, "plain", 0..4);
+    go(&plain).unwrap();
+
+    let killed = EnsembleRequest { at_once: Some(1), round: 1, ..request(&world, "killed", 0..4) };
+    let cancel = Cancel::new();
+    let mut watch = Watch { trained: Vec::new(), stop_after: Some(2), cancel: &cancel };
+    let outcome =
+        train(&killed, &mut watch, &mut |_| Ok::<_, TrainError>(ControlFlow::Continue(())), &cancel).unwrap();
+    assert!(!outcome.finished && watch.trained == [0, 1], "{:?}", watch.trained);
+    // What a kill leaves: weights without a record, and a folder that is not finished.
+    let members = killed.training.output.join("members");
+    fs_err::remove_file(members.join("00001.json")).unwrap();
+    fs_err::create_dir_all(members.join(".unfinished-00002")).unwrap();
+    fs_err::write(members.join(".unfinished-00002/adapter_model.safetensors"), b"half").unwrap();
+    assert!(go(&killed).unwrap().finished);
+    assert_eq!(models(&killed), models(&plain));
+
+    // The caller has enough.
+    let rounds = RefCell::new(0);
+    let enough = &mut |_: &[Trained]| {
+        *rounds.borrow_mut() += 1;
+        Ok::<_, TrainError>(ControlFlow::Break(()))
+    };
+    let outcome = train(&request(&world, "enough", 0..4), &mut Quiet, enough, &Cancel::new()).unwrap();
+    assert!(outcome.finished && outcome.models.len() == 2 && *rounds.borrow() == 1);
+
+    // A model whose weights were not kept is not trained again; one whose folder was removed is.
+    let Trained::Complete(member) = &read_members(&plain.training.output).unwrap()[3] else { panic!() };
+    let without = forget_weights(&plain.training.output, member).unwrap();
+    assert_eq!(without.folder, None);
+    assert_eq!(go(&plain).unwrap().models[3], Trained::Complete(without));
+    fs_err::remove_dir_all(members.join("00000")).unwrap();
+    go(&killed).unwrap();
+    assert!(members.join("00000/adapter_model.safetensors").is_file());
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn other_variants_and_whole_models_are_trained() {
+    let Some(world) = World::new() else { return };
+    let mut seen = BTreeSet::new();
+    for (name, variant) in [("if", Variant::If), ("efim", Variant::Efim), ("subset", Variant::Subset)] {
+        let mut request = request(&world, name, 0..2);
+        request.perturbation.variant = variant;
+        for trained in go(&request).unwrap().models {
+            let Trained::Complete(member) = trained else { panic!("{name}") };
+            assert!(seen.insert(member.checkpoint), "{name}");
+        }
+        let states = request.training.output.join("base").exists();
+        assert_eq!(states, variant != Variant::Subset, "{name}");
+    }
+    let mut whole = request(&world, "whole", 0..2);
+    whole.training.method = Method::Full;
+    whole.training.steps.learning_rate = 1e-4;
+    let prepared = prepare(&whole, &mut Quiet, &Cancel::new()).unwrap();
+    let bytes = fs_err::metadata(&prepared.file).unwrap().len();
+    assert!(bytes >= prepared.bytes && bytes < prepared.bytes + 1000, "{bytes} {prepared:?}");
+    let outcome = go(&whole).unwrap();
+    for trained in &outcome.models {
+        let Trained::Complete(member) = trained else { panic!("{trained:?}") };
+        let folder = member.folder.as_ref().unwrap();
+        assert!(TensorSet::open(folder, "model").is_ok() && folder.join("config.json").is_file());
+        // The first objective is that of the starting point itself.
+        assert!(
+            member.objective[0].abs() < 1e-6 && member.objective[2].abs() > 0.0,
+            "{:?}",
+            member.objective
+        );
+    }
+    let forward = EnsembleRequest { states: BaseStates::Forward, ..whole.clone() };
+    let mut elsewhere = forward.clone();
+    elsewhere.training.output = world.path("whole-forward");
+    go(&elsewhere).unwrap();
+    assert_eq!(models(&elsewhere), models(&whole));
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn what_cannot_be_trained_is_refused() {
+    let Some(world) = World::new() else { return };
+    let refused = |change: &dyn Fn(&mut EnsembleRequest)| {
+        let mut request = request(&world, "refused", 0..2);
+        change(&mut request);
+        go(&request).unwrap_err().to_string()
+    };
+    let cases: [(&dyn Fn(&mut EnsembleRequest), &str); 9] = [
+        (&|r| r.training.batching.max_steps = Some(1000), "3000 rows"),
+        (&|r| r.subset = SubsetSize::Rows(24), "24 rows"),
+        (&|r| r.subset = SubsetSize::Share(0.0), "share of 0"),
+        (&|r| r.perturbation.rho = f64::NAN, "rho of NaN"),
+        (&|r| r.perturbation.variant = Variant::Trak, "trak"),
+        (&|r| r.training.method = Method::FromScratch, "random weights"),
+        (&|r| r.training.batching.packing = true, "batch of rows"),
+        (&|r| r.models = 3..3, "no model"),
+        (&|r| r.training.steps.learning_rate = 0.0, "still the one that it started from"),
+    ];
+    for (change, words) in cases {
+        let error = refused(change);
+        assert!(error.contains(words), "{words}: {error}");
+    }
+
+    // One that diverges is named and noted, and not tried again.
+    let mut wild = request(&world, "wild", 0..2);
+    wild.training.steps.learning_rate = 1e38;
+    wild.training.batching.max_steps = Some(4);
+    for _ in 0..2 {
+        for trained in go(&wild).unwrap().models {
+            let Trained::Refused(refused) = trained else { panic!("{trained:?}") };
+            assert!(refused.reason.contains("step"), "{refused:?}");
+        }
+    }
+    assert!(models(&wild).keys().all(|name| name.ends_with(".json")), "{:?}", models(&wild).keys());
+
+    let first = request(&world, "first", 0..1);
+    go(&first).unwrap();
+    let mut other = request(&world, "first", 0..2);
+    other.perturbation.rho = 2.0;
+    let error = go(&other).unwrap_err();
+    assert!(matches!(&error, TrainError::OtherTraining { what, .. } if what.contains("rho")), "{error}");
+    other.training.saving.overwrite = true;
+    assert_eq!(go(&other).unwrap().models.len(), 2);
+    assert!(read_members(&world.path("nothing")).is_err());
+}
+
+#[test]
+fn draws_do_not_depend_on_other_rows() {
+    let rows: Vec<u64> = (0..40).collect();
+    let draw = Draw::new(3, 11, &rows, 40).unwrap();
+    assert_eq!(draw.digest_of_rows(&rows).len(), 64);
+    assert_eq!(draw, Draw::new(3, 11, &rows, 40).unwrap());
+    let half = Draw::new(3, 11, &rows, 20).unwrap();
+    assert_eq!(half.samples, draw.samples[..20]);
+    assert_eq!(half.noise, draw.noise[..20]);
+}
