@@ -55,7 +55,10 @@ pub(super) async fn describe(
     let names = parameters::names(&mut statement)?;
     if names.is_empty() {
         let planned = planning::plan(state, statement, None, tables).await?;
-        return Ok(Description { schema: Some(planned.plan.schema()), parameters: Arc::new(Schema::empty()) });
+        return Ok(Description {
+            schema: Some(planned.plan.schema()),
+            parameters: Arc::new(Schema::empty()),
+        });
     }
     let Calls { inside, counts } = Calls::of(&statement);
     let found = standing_in(state, &statement, tables, snapshot, &inside).await?;

@@ -22,8 +22,18 @@ use super::union::{Part, SampleUnion, Source};
 use super::virtuals::Asked;
 
 /// Names of the system tables.
-pub(crate) const NAMES: [&str; 10] =
-    ["checkpoints", "columns", "datasets", "features", "members", "samples", "segments", "snapshots", "tags", "views"];
+pub(crate) const NAMES: [&str; 10] = [
+    "checkpoints",
+    "columns",
+    "datasets",
+    "features",
+    "members",
+    "samples",
+    "segments",
+    "snapshots",
+    "tags",
+    "views",
+];
 
 /// The system table of a name.
 pub(crate) fn table(

@@ -106,7 +106,7 @@ fn candidates(
         let rows = found.map_err(|error| match error {
             FindError::Condition(error) => AnswerError::Table(error),
             FindError::Read(error) => error.into(),
-            FindError::Name(error) => AnswerError::Refused(error.to_string()),
+            error @ (FindError::Name(_) | FindError::Form(_)) => AnswerError::Refused(error.to_string()),
         })?;
         filter = filter.with(place, rows.iter().collect());
     }

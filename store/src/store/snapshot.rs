@@ -8,8 +8,8 @@ use crate::encodings::EncodingReader;
 use crate::error::{Damage, LookupError, OpenError, ReadError, StorageError};
 use crate::index::{self, IndexNote};
 use crate::manifest::{
-    DatasetPart, EncodingEntry, EnsemblePart, FeaturePart, FileEntry, Link, Root, RunPart, SegmentEntry, Tag, View,
-    root_number,
+    DatasetPart, EncodingEntry, EnsemblePart, FeaturePart, FileEntry, Link, Root, RunPart, SegmentEntry, Tag,
+    View, root_number,
 };
 use crate::samples::SampleReader;
 use crate::segment::{Checks, FeatureReader, SegmentFile, open_all};
