@@ -9,6 +9,8 @@
 //!   [`perplexity_table`]: how likely a model finds texts
 //! - [`Prepared`]: rankings without SQL
 //! - [`VectorPut`]: vectors and losses that were computed elsewhere
+//! - [`fit_prefilter`], [`publish_prefilter`], [`apply_prefilter`], [`evaluate_prefilter`]: models that predict
+//!   from cheap features which rows deserve gradients
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
 //! - [`picture`]: pictures of scores, rankings and trainings, as files and for a terminal
 //! - [`Folders`]: models and checkpoints, by path, pattern or name on the Hugging Face Hub
@@ -62,6 +64,7 @@ pub mod indexes;
 mod jobs;
 mod models;
 pub mod picture;
+mod prefilter;
 mod put;
 mod rows;
 mod select;
@@ -73,6 +76,10 @@ pub use folders::{FolderError, Folders};
 pub use generate::{PerplexityRows, add_answers, perplexity_table};
 pub use jobs::{add, add_of, ingest, pretty, query};
 pub use models::Models;
+pub use prefilter::{
+    Applied, LabelRequest, PredictionTable, PrefilterRequest, apply_prefilter, evaluate_prefilter,
+    fit_prefilter, prefilter, publish_prefilter, recall_picture,
+};
 pub use put::{PutError, PutReport, Samples, SpaceSpec, VectorPut, VectorShape, VectorSpec};
 pub use rows::{FindError, NamedRows, RowNames, find_rows};
 pub use select::{Selected, SelectionRequest, select};

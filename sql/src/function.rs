@@ -22,8 +22,16 @@ use super::args::check_name;
 use super::error::SqlError;
 
 /// Table functions of a session, those of the engine included.
-pub(crate) const NAMES: [&str; 7] =
-    ["influence", "self_influence", "excluded", "nearest", "vectors", "generate_series", "range"];
+pub(crate) const NAMES: [&str; 8] = [
+    "influence",
+    "self_influence",
+    "excluded",
+    "nearest",
+    "predicted",
+    "vectors",
+    "generate_series",
+    "range",
+];
 
 /// Plans calls of gstore's own table functions.
 #[derive(Debug)]

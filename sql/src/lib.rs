@@ -36,6 +36,7 @@ mod ordinals;
 pub mod output;
 mod parameters;
 mod planning;
+mod predicted;
 mod runner;
 mod samples;
 mod scan;
@@ -68,13 +69,14 @@ pub use window::Window;
 fn table_functions(
     snapshot: &Arc<Snapshot>,
     encoder: Option<&Arc<dyn Encoder>>,
-) -> [(&'static str, Arc<dyn TableFunctionImpl>); 5] {
+) -> [(&'static str, Arc<dyn TableFunctionImpl>); 6] {
     let source = || influence::Source { snapshot: Arc::clone(snapshot), encoder: encoder.map(Arc::clone) };
     [
         ("influence", Arc::new(influence::InfluenceFunction(source()))),
         ("self_influence", Arc::new(influence::SelfInfluenceFunction(source()))),
         ("excluded", Arc::new(influence::ExcludedFunction(source()))),
         ("nearest", Arc::new(influence::NearestFunction::new(source()))),
+        ("predicted", Arc::new(predicted::PredictedFunction(source()))),
         ("vectors", Arc::new(vectors::VectorsFunction(source()))),
     ]
 }
@@ -82,8 +84,10 @@ fn table_functions(
 /// The options of a table function, by the names they can be given with.
 fn options_of(function: &str) -> Vec<&'static str> {
     use gstore_query::influence::Function;
-    if function == "vectors" {
-        return vectors::OPTIONS.to_vec();
+    match function {
+        "vectors" => return vectors::OPTIONS.to_vec(),
+        "predicted" => return predicted::OPTIONS.to_vec(),
+        _ => {}
     }
     let asked = Function::ALL.into_iter().find(|known| known.name().strip_suffix("()") == Some(function));
     asked.into_iter().flat_map(Function::options).map(|option| option.name).collect()

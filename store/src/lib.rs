@@ -10,6 +10,7 @@
 compile_error!("files are little-endian and read in place, so gstore needs a little-endian machine");
 
 mod append;
+mod artifacts;
 mod backup;
 mod compact;
 mod encoded;
@@ -58,9 +59,9 @@ pub use layout::FileKind;
 pub use lease::{HeldLease, Lease};
 pub use life::{DeleteOptions, DeleteReport, DropReport};
 pub use manifest::{
-    ClientWrite, ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, Extra, FeaturePart,
-    FeatureState, FileEntry, RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,
-    WriteNote, check_key,
+    ArtifactPart, ClientWrite, ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, Extra,
+    FeaturePart, FeatureState, FileEntry, RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote,
+    TombstoneEntry, WriteNote, check_key,
 };
 pub use map::FileMap;
 pub use panics::caught;

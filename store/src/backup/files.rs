@@ -64,7 +64,7 @@ pub(super) fn of(snapshot: &Snapshot) -> Files<'_> {
         manifests.extend(part.pages().into_iter().cloned());
     }
     let root = snapshot.root();
-    let links = root.datasets.iter().chain(&root.runs).chain(&root.features);
+    let links = root.datasets.iter().chain(&root.runs).chain(&root.features).chain(&root.artifacts);
     manifests.extend(links.map(|l| l.link.clone()));
     let folder = |f: &DataFile<'_>| f.name.rsplit_once('/').map(|(folder, _)| folder.to_owned());
     Files { folders: data.iter().filter_map(folder).collect(), data, manifests }

@@ -18,7 +18,7 @@ pub use change::{AppendError, CommitError, JobError, KeyError};
 pub use damage::{Damage, StorageError};
 pub use data::{ReadError, StoreError, WriteError};
 pub use index::IndexError;
-pub use keep::{BackupError, Collected, GcError, TagError};
+pub use keep::{ArtifactError, BackupError, Collected, GcError, TagError};
 pub use life::{ChangeError, Changed, CompactError};
 
 pub(crate) use life::RewriteError;
@@ -57,6 +57,7 @@ through_store!(
     CommitError,
     JobError,
     TagError,
+    ArtifactError,
     GcError,
     BackupError,
     ChangeError,
@@ -102,6 +103,7 @@ damage! {
     ChangeError(Store, Commit) {Unreadable}
     CompactError(Store, Commit) {}
     TagError(Store, Commit) {}
+    ArtifactError(Store, Commit) {}
     GcError(Store, Commit) {Unknown}
     BackupError(Store) {}
 }

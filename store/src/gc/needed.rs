@@ -97,6 +97,8 @@ impl Needed {
             let Some(part) = self.part::<RunPart>(env, &link.link, None, missing)? else { continue };
             self.mention(&part.extra);
         }
+        // Each is one file, however large, and nothing else.
+        self.manifests.extend(root.artifacts.iter().map(|link| link.link.file.clone()));
         Ok(())
     }
 

@@ -38,6 +38,9 @@ pub(crate) struct Root {
     pub datasets: Vec<PartLink>,
     pub runs: Vec<PartLink>,
     pub features: Vec<PartLink>,
+    /// Artifacts. Each has the number of the snapshot that it came with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<PartLink>,
     #[serde(flatten)]
     pub extra: Extra,
 }
@@ -104,6 +107,7 @@ impl Root {
             datasets: Vec::new(),
             runs: Vec::new(),
             features: Vec::new(),
+            artifacts: Vec::new(),
             extra: Extra::new(),
         }
     }
@@ -136,10 +140,12 @@ impl Part for Root {
             return Some((what, format!("below {}", self.snapshot), tag.snapshot.to_string()));
         }
         let next = &self.next;
+        let after = u32::try_from(self.snapshot).unwrap_or(u32::MAX).saturating_add(1);
         for (what, links, limit) in [
             ("dataset", &self.datasets, next.dataset),
             ("run", &self.runs, next.run),
             ("feature", &self.features, next.feature),
+            ("artifact", &self.artifacts, after),
         ] {
             for pair in links.windows(2) {
                 if let [a, b] = pair

@@ -64,7 +64,7 @@ impl Inventory {
             }
         }
         for root in out.roots.iter().map(|r| &r.part) {
-            let links = root.datasets.iter().chain(&root.runs).chain(&root.features);
+            let links = root.datasets.iter().chain(&root.runs).chain(&root.features).chain(&root.artifacts);
             out.known.extend(links.map(|l| l.link.file.clone()));
         }
         let files = jobs::publishing(env)?.into_iter().flat_map(|p| p.files);

@@ -19,6 +19,7 @@ pub(super) struct Outcome {
     pub datasets: Vec<(DatasetPart, Option<PartLink>)>,
     pub runs: Vec<(RunPart, Option<PartLink>)>,
     pub features: Vec<(FeaturePart, Option<PartLink>)>,
+    pub artifacts: Vec<PartLink>,
     pub tags: Vec<Tag>,
     pub oldest: u64,
     pub command: String,
@@ -55,6 +56,7 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(
         datasets: links(env, outcome.datasets, |p| (p.number, p.name.clone()))?,
         runs: links(env, outcome.runs, |p| (p.number, p.name.clone()))?,
         features: links(env, outcome.features, |p| (p.number, p.display_name()))?,
+        artifacts: outcome.artifacts,
         extra: base.root.extra.clone(),
     };
     let next = &mut root.next;

@@ -15,7 +15,8 @@ use crate::error::{CommitError, StorageError};
 use crate::layout::names::LOCK;
 use crate::layout::{Env, now};
 use crate::manifest::{
-    Counters, Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION,
+    ArtifactPart, Counters, Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag,
+    VERSION,
 };
 use crate::vfs::VfsLock;
 use std::sync::Arc;
@@ -74,6 +75,7 @@ pub(crate) struct Change {
     pub datasets: Vec<DatasetPart>,
     pub runs: Vec<RunPart>,
     pub features: Vec<FeaturePart>,
+    pub artifacts: Vec<ArtifactPart>,
     /// Numbers of parts that are no longer there.
     pub removed: Removed,
     /// The tags from now on; `None` leaves them as they are.
@@ -90,6 +92,7 @@ pub(crate) struct Removed {
     pub datasets: Vec<u32>,
     pub runs: Vec<u32>,
     pub features: Vec<u32>,
+    pub artifacts: Vec<u32>,
 }
 
 /// Treatment of the earlier snapshots.
@@ -109,6 +112,7 @@ pub(crate) fn change_of(base: &Snapshot, command: &str) -> Change {
         datasets: Vec::new(),
         runs: Vec::new(),
         features: Vec::new(),
+        artifacts: Vec::new(),
         removed: Removed::default(),
         tags: None,
         history: History::Keep,
@@ -154,11 +158,13 @@ pub(crate) fn publish(
         datasets: base.root().datasets.clone(),
         runs: base.root().runs.clone(),
         features: base.root().features.clone(),
+        artifacts: base.root().artifacts.clone(),
         extra: base.root().extra.clone(),
     };
     root.datasets.retain(|l| !change.removed.datasets.contains(&l.number));
     root.runs.retain(|l| !change.removed.runs.contains(&l.number));
     root.features.retain(|l| !change.removed.features.contains(&l.number));
+    root.artifacts.retain(|l| !change.removed.artifacts.contains(&l.number));
     let mut written = Written::default();
     root.next_rows.retain(|number, _| !change.removed.datasets.contains(number));
     for part in change.datasets {
@@ -173,6 +179,10 @@ pub(crate) fn publish(
     for part in change.features {
         let (number, name) = (part.number, part.display_name());
         put(&mut root.features, number, name, written.features.write(env, part)?);
+    }
+    for part in change.artifacts {
+        let (number, name) = (part.number, part.name.clone());
+        put(&mut root.artifacts, number, name, write_part(env, part)?.0);
     }
     let parts = (
         written.datasets.with(&root.datasets, base.datasets()),
@@ -278,10 +288,12 @@ fn put(links: &mut Vec<PartLink>, number: u32, name: String, link: Link) {
 impl Change {
     /// Whether it changes nothing.
     pub(crate) fn is_empty(&self) -> bool {
-        let Removed { datasets, runs, features } = &self.removed;
+        let Removed { datasets, runs, features, artifacts } = &self.removed;
         self.datasets.is_empty()
             && self.runs.is_empty()
             && self.features.is_empty()
+            && self.artifacts.is_empty()
+            && artifacts.is_empty()
             && datasets.is_empty()
             && runs.is_empty()
             && features.is_empty()

@@ -3,7 +3,9 @@
 use super::report::{AffectedRows, Tally};
 use crate::error::{Damage, OpenError, StorageError};
 use crate::layout::{deleted_ids_file, encoding_file, sample_file, segment_file, tombstone_file};
-use crate::manifest::{Current, DatasetPart, FeaturePart, Link, LostPage, Part, PartLink, Root, RunPart};
+use crate::manifest::{
+    ArtifactPart, Current, DatasetPart, FeaturePart, Link, LostPage, Part, PartLink, Root, RunPart,
+};
 use crate::store::{Store, load_snapshot};
 use gstore_core::RowSet;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -222,7 +224,7 @@ impl Reader<'_, '_, '_> {
     fn root(&mut self, link: Option<&Link>, root: &Root, tag: Option<&str>) {
         let first = self.catalog.visited.is_empty();
         let mut readable = true;
-        let parts = root.datasets.iter().chain(&root.runs).chain(&root.features);
+        let parts = root.datasets.iter().chain(&root.runs).chain(&root.features).chain(&root.artifacts);
         let files = link.into_iter().chain(parts.map(|l| &l.link)).map(|l| l.file.clone());
         let manifests: Vec<String> = files.collect();
         self.catalog.manifests.extend(manifests.iter().cloned());
@@ -238,6 +240,9 @@ impl Reader<'_, '_, '_> {
                     c.runs.push(run.part);
                 }
             });
+        }
+        for link in &root.artifacts {
+            readable &= self.part("artifact", link, |_, _: Found<ArtifactPart>| {});
         }
         let number = root.snapshot;
         self.catalog.visited.push(Visited { number, manifests, readable, tag: tag.map(str::to_owned) });
