@@ -425,9 +425,11 @@ fn the_pipelines_of_the_project_can_be_planned() {
     let demo = set("demo", &world::demo());
     let (model, data) = (set("model", &world::demo().join("model")), set("data", &place.path("data")));
     let corpus = set("corpus", &place.path("corpus.jsonl"));
-    for (name, variables, stages) in
-        [("less.toml", [model, data], "143 of 143"), ("demo-model.toml", [demo, corpus], "8 of 8")]
-    {
+    for (name, variables, stages) in [
+        ("less.toml", [model.clone(), data.clone()], "143 of 143"),
+        ("prefilter.toml", [model, data], "71 of 71"),
+        ("demo-model.toml", [demo, corpus], "8 of 8"),
+    ] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines").join(name);
         fs_err::copy(file, place.path(name)).expect("copied");
         let mut plan = Command::new(binary::path());

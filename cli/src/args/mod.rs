@@ -12,6 +12,7 @@ mod matrix;
 mod merge;
 mod negative;
 mod plot;
+mod prefilter;
 mod run;
 mod scoring;
 #[cfg(feature = "serve")]
@@ -31,6 +32,7 @@ pub use matrix::MatrixArgs;
 pub use merge::MergeArgs;
 pub use negative::{command, join_negative};
 pub use plot::*;
+pub use prefilter::*;
 pub use run::RunArgs;
 pub use scoring::{PairArgs, ScoringArgs};
 #[cfg(feature = "serve")]
@@ -121,6 +123,8 @@ pub enum Command {
     Query(QueryArgs),
     /// Write the rows of a pool that influence a target most, as the original lines
     Select(SelectArgs),
+    /// Learn from cheap features which rows deserve gradients, and what that saves
+    Prefilter(PrefilterArgs),
     /// Write the score of every row of a pool with every target sample, as Parquet
     Matrix(MatrixArgs),
     /// Rank a pool by its influence on a sample that is given here, and show the texts
@@ -137,7 +141,7 @@ pub enum Command {
     Tag(TagArgs),
     /// Delete rows of a dataset, by id or by an SQL condition
     Delete(DeleteArgs),
-    /// Drop a feature, a dataset or a run
+    /// Drop a feature, a dataset, a run or an artifact
     Drop(DropArgs),
     /// Make sketches for faster rankings, or list the indexes there are
     Index(IndexArgs),

@@ -1,4 +1,4 @@
-//! `gstore drop`: drops a feature, a dataset or a run.
+//! `gstore drop`: drops a feature, a dataset, a run or an artifact.
 
 use std::process::ExitCode;
 
@@ -19,6 +19,7 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
     let report = match &args.what {
         DropWhat::Feature { name } => store.drop_feature(seen.feature(name)?, &command)?,
         DropWhat::Dataset { name } => store.drop_dataset(seen.dataset(name)?, &command)?,
+        DropWhat::Artifact { name } => store.drop_artifact(name, &command)?,
         DropWhat::Run { name } => store.drop_run(seen.run(name)?, &command)?,
     };
     if args.json {

@@ -21,6 +21,7 @@ pub mod matrix;
 pub mod merge;
 pub mod perplexity;
 pub mod plot;
+pub mod prefilter;
 pub mod query;
 pub mod run;
 pub mod select;

@@ -30,7 +30,7 @@ enum Role {
 }
 
 /// Roles by the first words of a command and an argument; the first that fits is the one.
-const ROLES: [(&str, &str, Role); 32] = [
+const ROLES: [(&str, &str, Role); 34] = [
     ("", "store", Role::Aside),
     ("", "config", Role::Aside),
     ("evaluate text", "data", Role::NamedRead),
@@ -49,6 +49,8 @@ const ROLES: [(&str, &str, Role); 32] = [
     ("train", "resume_from_checkpoint", Role::Read),
     ("train", "plot", Role::Written),
     ("train", "rows", Role::Read),
+    ("prefilter", "plot", Role::Written),
+    ("prefilter", "predictions", Role::Written),
     ("delete", "ids", Role::Read),
     ("select", "scores", Role::Written),
     ("backup", "to", Role::Written),
@@ -169,11 +171,12 @@ fn is_template_file(text: &str) -> bool {
 
 /// Whether a command cannot do without a store.
 fn needs_store(call: &Call) -> bool {
-    const OF_STORES: [&str; 19] = [
+    const OF_STORES: [&str; 20] = [
         "add",
         "ingest",
         "select",
         "matrix",
+        "prefilter",
         "query",
         "ask",
         "delete",
