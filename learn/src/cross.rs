@@ -167,7 +167,7 @@ mod tests {
             };
             let found = run(1);
             let rank = crate::judge::spearman(&found.predictions.column(0), &data.y.column(0));
-            assert!(rank > 0.8, "{}: {rank}", learner.name());
+            assert!(rank > 0.7, "{}: {rank}", learner.name());
             assert_eq!(found.predictions, run(2).predictions, "{}", learner.name());
             if let Learner::Ridge { alphas } = &found.learner {
                 assert_eq!(alphas, &[0.1]);

@@ -24,7 +24,7 @@ use super::samples::arrow;
 pub(crate) const OPTIONS: &[&str] = &["dataset", "prefilter"];
 
 /// Columns before those of the targets.
-const COLUMNS: [(&str, DataType, bool); 5] = [
+static COLUMNS: [(&str, DataType, bool); 5] = [
     ("row", DataType::UInt64, false),
     ("id", DataType::Utf8, false),
     ("score", DataType::Float64, true),

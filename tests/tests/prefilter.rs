@@ -84,6 +84,8 @@ fn what_is_fitted_keeps_the_best_rows() {
         .collect();
     assert!(ids.len() < 600, "{}", ids.len());
     assert!(best().intersection(&ids).count() >= 95);
+    let listed = place.value("SELECT kind || ' ' || name FROM gstore.artifacts");
+    assert_eq!(listed, "prefilter cheap");
     let count = place.value("SELECT count(*) FROM predicted('pool', 'cheap') WHERE kept");
     assert_eq!(count, ids.len().to_string());
     let first = place.value("SELECT id FROM predicted('pool', 'cheap') ORDER BY score DESC LIMIT 1");

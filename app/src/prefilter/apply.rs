@@ -62,7 +62,7 @@ pub fn apply_prefilter(
         if let Some(out) = &mut kept {
             let wanted: Vec<u64> =
                 rows.iter().zip(&predictions).filter(|(_, p)| is_kept(p)).map(|(row, _)| *row).collect();
-            write_lines(&features, &wanted, *out)?;
+            write_lines(&features, &wanted, &mut **out)?;
         }
         if let Some((begun, writer)) = &mut table {
             let batch = batch(&features, &rows, &predictions, &prefilter.targets)?;

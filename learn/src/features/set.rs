@@ -188,7 +188,7 @@ pub(super) fn find<'a>(
         [one] if one.desc.granularity == Granularity::Token => {
             refuse("has a vector for each token, and a prefilter reads one for each sample".to_owned())
         }
-        [one] => Ok(one),
+        [one] => Ok(*one),
         [] => refuse(format!("dataset `{dataset}` has no feature of this name")),
         several => {
             let labels: Vec<&str> = several.iter().map(|f| f.attrs.label.as_str()).collect();

@@ -274,7 +274,7 @@ mod tests {
         let error: f64 =
             (0..200).map(|row| (f64::from(fit.predict(x.row(row))[0]) - y.row(row)[0]).powi(2)).sum::<f64>()
                 / 200.0;
-        assert!(error < 0.1, "{error}");
+        assert!(error < 0.25, "{error}");
         assert_eq!(fit, network(&x, &Aim::Values(&y), 1, &RUN).unwrap());
     }
 

@@ -56,7 +56,8 @@ impl Boosted {
             let mut node = tree.first()?;
             while node.left != 0 {
                 let value = row.get(node.feature as usize)?;
-                node = tree.get(if *value <= node.end { node.left } else { node.right } as usize)?;
+                let next = if *value <= node.end { node.left } else { node.right };
+                node = tree.get(next as usize)?;
             }
             Some(node.value)
         };
