@@ -7,6 +7,7 @@
 
 mod open;
 mod set;
+mod vectors;
 
 pub use open::OpenFeatures;
 pub use set::FeatureSet;
