@@ -9,8 +9,8 @@
 //!   [`perplexity_table`]: how likely a model finds texts
 //! - [`Prepared`]: rankings without SQL
 //! - [`VectorPut`]: vectors and losses that were computed elsewhere
-//! - [`fit_prefilter`], [`publish_prefilter`], [`apply_prefilter`], [`evaluate_prefilter`]: models that predict
-//!   from cheap features which rows deserve gradients
+//! - [`fit_prefilter`], [`publish_prefilter`], [`apply_prefilter`], [`evaluate_prefilter`]: models that
+//!   predict from cheap features which rows deserve gradients
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
 //! - [`picture`]: pictures of scores, rankings and trainings, as files and for a terminal
 //! - [`Folders`]: models and checkpoints, by path, pattern or name on the Hugging Face Hub

@@ -1,5 +1,5 @@
-//! Promise: ridge and logistic regression have scikit-learn's coefficients and out-of-fold predictions, recall
-//! tables are the same, and boosted trees keep as much of the true top as its histogram booster.
+//! Promise: ridge and logistic regression have scikit-learn's coefficients and out-of-fold predictions,
+//! recall tables are the same, and boosted trees keep as much of the true top as its histogram booster.
 
 use std::collections::HashMap;
 

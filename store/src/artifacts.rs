@@ -1,7 +1,7 @@
 //! Artifacts: publishing, replacing, reading and dropping them by name.
 //!
 //! Invariants
-//! - an artifact is one manifest, which the root names by its digest; a snapshot reads it when it is asked for
+//! - an artifact is one manifest, which the root names by its digest; a snapshot reads it when asked for it
 //! - names are unique in a snapshot
 
 use crate::error::{ArtifactError, ChangeError, ReadError};
@@ -70,7 +70,8 @@ impl Store {
 }
 
 impl Snapshot {
-    /// Names of the artifacts, by number; of a client's snapshot those that it may see, which are read for that.
+    /// Names of the artifacts, by number; of a client's snapshot those that it may see, all of which are
+    /// read for that.
     ///
     /// # Errors
     /// Damage, where they have to be read.

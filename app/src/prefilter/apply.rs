@@ -1,4 +1,4 @@
-//! Predictions of a prefilter for the rows of a dataset: the lines of those that are kept, and a table of all.
+//! Predictions of a prefilter for the rows of a dataset: the lines of those that are kept, a table of all.
 
 use std::io::Write;
 use std::sync::Arc;

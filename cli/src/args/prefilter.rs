@@ -24,7 +24,7 @@ pub struct PrefilterArgs {
 #[derive(Subcommand, Debug)]
 #[allow(clippy::large_enum_variant)] // there is one in a process
 pub enum PrefilterWhat {
-    /// Learn from rows with gradients which others deserve them, report what that saves, and keep it in the store
+    /// Learn from rows with gradients which others deserve them, report what that saves, and keep it
     Fit(PrefilterFitArgs),
     /// Predict every row of a dataset, and write those that are kept
     Apply(PrefilterApplyArgs),

@@ -128,7 +128,7 @@ impl OfStore<'_> {
             uses.reads.extend([self.samples(dataset), self.features(dataset, None)]);
         }
         uses.reads.extend(words.intersection(&self.known.runs).map(|run| self.run(run)));
-        // Tables such as gstore.samples are of the whole store, and artifacts have no names of their own there.
+        // Tables such as gstore.samples are of the whole store, and what artifacts there are is not known.
         if uses.reads.len() == before || words.contains("gstore") || words.contains("predicted") {
             uses.reads.push(self.whole());
         }

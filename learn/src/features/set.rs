@@ -58,8 +58,8 @@ pub(super) enum FeatureSource {
 }
 
 impl FeatureSet {
-    /// What names mean in a dataset: `tokens`, `scored_tokens`, `prompt_tokens`; `perplexity`, the exponential
-    /// of `loss`; a stored feature by its label or kind; a metadata column. `feature:` and `column:` in front
+    /// What names mean in a dataset: `tokens`, `scored_tokens`, `prompt_tokens`; `perplexity`, the
+    /// exponential of `loss`; a stored feature by its label or kind; a metadata column. `feature:` and `column:` in front
     /// of a name choose between the last two.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ pub fn levels(scores: &[f64]) -> Vec<u8> {
     scores.iter().map(level).collect()
 }
 
-/// Levels of predictions without levels of their own: the best get the highest, as many as there are in truth.
+/// Levels of predictions that have none: the best get the highest, as many as there are in truth.
 pub fn levels_of_ranks(predictions: &[f64], truth: &[u8]) -> Vec<u8> {
     let count = |level: u8| truth.iter().filter(|t| **t == level).count();
     let (high, middle) = (count(2), count(1));

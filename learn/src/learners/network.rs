@@ -1,7 +1,7 @@
 //! A one-hidden-layer network over standardised columns: the head of the fork's two models.
 //!
-//! Linear, ReLU, dropout, linear; AdamW with clipped gradients; the parameters with the best loss on rows that
-//! were set aside are kept. What differs from the fork: targets are standardised, dropout is off when it
+//! Linear, ReLU, dropout, linear; AdamW with clipped gradients; the parameters with the best loss on rows
+//! that were set aside are kept. What differs from the fork: targets are standardised, dropout is off when it
 //! predicts, and rows set aside are drawn by a seed.
 
 use gstore_core::Cancel;
