@@ -239,7 +239,7 @@ mod tests {
             .collect();
         let fit = boost(&x, &y, &TreeOptions::default(), &RUN).unwrap();
         let error: f64 = (0..400).map(|row| (fit.predict(x.row(row)) - y[row]).powi(2)).sum::<f64>() / 400.0;
-        assert!(error < 0.01, "{error}");
+        assert!(error < 0.02, "{error}");
         assert_eq!(fit, boost(&x, &y, &TreeOptions::default(), &RUN).unwrap());
     }
 
