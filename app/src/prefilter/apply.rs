@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_core::{Unit, many};
 use gstore_learn::{LearnError, Prediction, Prefilter};
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
@@ -50,7 +51,13 @@ pub fn apply_prefilter(
 ) -> Result<Applied, AnswerError> {
     let features = prefilter.open(snapshot, dataset)?;
     let mut applied = Applied::default();
-    let mut table = table.map(|table| (Some(table), None));
+    let mut writer = match table {
+        Some(PredictionTable { out, format }) => {
+            let style = TableStyle { width: None, column: None };
+            Some(ResultWriter::new(format, &schema(), out, style)?)
+        }
+        None => None,
+    };
     work.progress.start("predict", features.samples().rows().len(), Unit::Rows);
     for rows in features.cells(0..u64::MAX) {
         work.cancel.check().map_err(LearnError::from)?;
@@ -64,36 +71,14 @@ pub fn apply_prefilter(
                 rows.iter().zip(&predictions).filter(|(_, p)| is_kept(p)).map(|(row, _)| *row).collect();
             write_lines(&features, &wanted, &mut **out)?;
         }
-        if let Some((begun, writer)) = &mut table {
-            let batch = batch(&features, &rows, &predictions, &prefilter.targets)?;
-            if let Some(PredictionTable { out, format }) = begun.take() {
-                let style = TableStyle { width: None, column: None };
-                *writer = Some(ResultWriter::new(format, &batch.schema(), out, style)?);
-            }
-            if let Some(writer) = writer {
-                writer.write(&batch)?;
-            }
+        if let Some(writer) = &mut writer {
+            writer.write(&batch(&features, &rows, &predictions, &prefilter.targets)?)?;
         }
         work.progress.advance(rows.len() as u64);
     }
     work.progress.finish();
-    if let Some((begun, writer)) = table {
-        let mut writer = match (begun, writer) {
-            (Some(PredictionTable { out, format }), _) => {
-                // Without rows it still has a header.
-                let batch = batch(&features, &[], &[], &prefilter.targets)?;
-                Some(ResultWriter::new(
-                    format,
-                    &batch.schema(),
-                    out,
-                    TableStyle { width: None, column: None },
-                )?)
-            }
-            (None, writer) => writer,
-        };
-        if let Some(writer) = writer.take() {
-            writer.finish()?;
-        }
+    if let Some(writer) = writer {
+        writer.finish()?;
     }
     if applied.unpredicted > 0 {
         work.progress.note(&format!(
@@ -135,12 +120,22 @@ fn batch(
     let score = |p: &Option<Prediction>| p.as_ref().map(|p| p.score);
     let target = |p: &Option<Prediction>| p.as_ref().and_then(|p| Some(targets.get(p.target)?.as_str()));
     let is_kept = |p: &Option<Prediction>| Some(p.as_ref().is_none_or(|p| p.kept));
-    let columns: [(&str, ArrayRef, bool); 5] = [
-        ("id", Arc::new(ids), false),
-        ("row", Arc::new(UInt64Array::from_iter_values(rows.iter().copied())), false),
-        ("score", Arc::new(predictions.iter().map(score).collect::<Float64Array>()), true),
-        ("target", Arc::new(predictions.iter().map(target).collect::<StringArray>()), true),
-        ("kept", Arc::new(predictions.iter().map(is_kept).collect::<BooleanArray>()), false),
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(ids),
+        Arc::new(UInt64Array::from_iter_values(rows.iter().copied())),
+        Arc::new(predictions.iter().map(score).collect::<Float64Array>()),
+        Arc::new(predictions.iter().map(target).collect::<StringArray>()),
+        Arc::new(predictions.iter().map(is_kept).collect::<BooleanArray>()),
     ];
-    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+    Ok(RecordBatch::try_new(schema(), columns)?)
+}
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Utf8, false),
+        Field::new("row", DataType::UInt64, false),
+        Field::new("score", DataType::Float64, true),
+        Field::new("target", DataType::Utf8, true),
+        Field::new("kept", DataType::Boolean, false),
+    ]))
 }
