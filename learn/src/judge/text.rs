@@ -123,7 +123,7 @@ impl Report {
         if let Some(cost) = &self.cost {
             writeln!(
                 text,
-                "gradients of {:.0} of {} rows ({} labelled): {} against {}; {} saved",
+                "{:.0} gradients for {} rows ({} of them labels): {} against {}; {} saved",
                 cost.gradients(),
                 cost.rows,
                 cost.labelled,
