@@ -9,7 +9,7 @@ pub struct Cost {
     pub rows: u64,
     /// Rows whose gradients the labels took.
     pub labelled: u64,
-    /// Share of them that is kept.
+    /// Share of the pool that is kept.
     pub kept: f64,
     /// What a row's cheap features take.
     pub feature: f64,
