@@ -120,7 +120,7 @@ impl OpenFeatures {
     /// # Errors
     /// Damage.
     pub fn read(&self, rows: &[u64]) -> Result<Matrix, LearnError> {
-        let width = self.set.features.iter().map(|feature| feature.source.width()).sum();
+        let width: usize = self.set.features.iter().map(|feature| feature.source.width()).sum();
         let mut found = Matrix::new(width, vec![f64::NAN; rows.len() * width]);
         let mut at = 0;
         for (feature, reader) in self.set.features.iter().zip(&self.readers) {
