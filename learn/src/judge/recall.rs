@@ -83,7 +83,7 @@ pub(crate) fn correlation(a: &[f64], b: &[f64]) -> f64 {
     }
     let n = a.len().max(1) as f64;
     let (mean_a, mean_b) = (a.iter().sum::<f64>() / n, b.iter().sum::<f64>() / n);
-    let (mut both, mut of_a, mut of_b) = (0.0, 0.0, 0.0);
+    let (mut both, mut of_a, mut of_b) = (0.0f64, 0.0f64, 0.0f64);
     for (x, y) in a.iter().zip(b) {
         both += (x - mean_a) * (y - mean_b);
         of_a += (x - mean_a) * (x - mean_a);
