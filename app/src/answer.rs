@@ -3,10 +3,11 @@
 use arrow_array::{Array, ArrayRef, StringArray, cast::AsArray};
 use arrow_schema::ArrowError;
 use gstore_data::RecordError;
+use gstore_learn::LearnError;
 use gstore_query::QueryError;
 use gstore_query::influence::{Prepared, Scored};
 use gstore_sql::SqlError;
-use gstore_store::{LookupError, ReadError, SampleReader, Snapshot};
+use gstore_store::{ArtifactError, LookupError, ReadError, SampleReader, Snapshot};
 
 use crate::work::Work;
 
@@ -38,6 +39,12 @@ pub enum AnswerError {
     /// An output that cannot be written to.
     #[error(transparent)]
     Write(#[from] std::io::Error),
+    /// Nothing can be learned, or predicted.
+    #[error(transparent)]
+    Learn(#[from] LearnError),
+    /// An artifact that cannot be read or published.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
     /// Something that was asked for and cannot be had.
     #[error("{0}")]
     Refused(String),
@@ -49,6 +56,8 @@ impl AnswerError {
         match self {
             Self::Query(error) => error.is_damage(),
             Self::Read(error) => error.is_damage(),
+            Self::Learn(error) => error.is_damage(),
+            Self::Artifact(error) => error.is_damage(),
             _ => false,
         }
     }

@@ -11,6 +11,8 @@
 //! - [`VectorPut`]: vectors and losses that were computed elsewhere
 //! - [`daunce`]: losses under each model of an ensemble, computed here or elsewhere; rankings by their
 //!   covariance, reports of them, and what is wrong with an ensemble
+//! - [`fit_prefilter`], [`publish_prefilter`], [`apply_prefilter`], [`evaluate_prefilter`]: models that
+//!   predict from cheap features which rows deserve gradients
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
 //! - [`picture`]: pictures of scores, rankings and trainings, as files and for a terminal
 //! - [`Folders`]: models and checkpoints, by path, pattern or name on the Hugging Face Hub
@@ -65,6 +67,7 @@ pub mod indexes;
 mod jobs;
 mod models;
 pub mod picture;
+mod prefilter;
 mod put;
 mod rows;
 mod select;
@@ -76,6 +79,10 @@ pub use folders::{FolderError, Folders};
 pub use generate::{PerplexityRows, add_answers, perplexity_table};
 pub use jobs::{add, add_of, ingest, pretty, query};
 pub use models::Models;
+pub use prefilter::{
+    Applied, LabelRequest, PredictionTable, PrefilterRequest, apply_prefilter, evaluate_prefilter,
+    fit_prefilter, prefilter, publish_prefilter, recall_picture,
+};
 pub use put::{PutError, PutReport, Samples, SpaceSpec, VectorPut, VectorShape, VectorSpec};
 pub use rows::{FindError, NamedRows, RowNames, find_rows};
 pub use select::{Selected, SelectionRequest, select};

@@ -8,6 +8,7 @@ use gstore_data::{CutError, SampleError};
 use gstore_evaluate::EvaluateError;
 use gstore_generate::GenerateError;
 use gstore_ingest::pipeline::IngestError;
+use gstore_learn::LearnError;
 use gstore_query::QueryError;
 use gstore_query::matrix::MatrixError;
 use gstore_sql::{SqlError, SqlErrorKind};
@@ -141,6 +142,7 @@ fn is_stopped(error: &anyhow::Error) -> bool {
         || matches!(error.downcast_ref(), Some(EvaluateError::Stopped))
         || matches!(error.downcast_ref(), Some(QueryError::Cancelled))
         || matches!(error.downcast_ref(), Some(AnswerError::Query(QueryError::Cancelled)))
+        || matches!(error.downcast_ref(), Some(AnswerError::Learn(LearnError::Cancelled)))
         || matches!(error.downcast_ref(), Some(MatrixError::Query(QueryError::Cancelled)))
         || matches!(error.downcast_ref(), Some(VerifyError::Cancelled))
         || matches!(error.downcast_ref(), Some(BackupError::Cancelled))
@@ -159,6 +161,7 @@ fn is_damage(error: &anyhow::Error) -> bool {
         gstore_store::ChangeError,
         gstore_store::CompactError,
         gstore_store::GcError,
+        gstore_store::ArtifactError,
         gstore_store::TagError,
         gstore_store::ViewError,
         gstore_store::CreateError,

@@ -24,8 +24,17 @@ use super::dialect;
 use super::error::SqlError;
 
 /// Table functions of a session, those of the engine included.
-pub(crate) const NAMES: [&str; 8] =
-    ["influence", "daunce", "self_influence", "excluded", "nearest", "vectors", "generate_series", "range"];
+pub(crate) const NAMES: [&str; 9] = [
+    "influence",
+    "daunce",
+    "self_influence",
+    "excluded",
+    "nearest",
+    "predicted",
+    "vectors",
+    "generate_series",
+    "range",
+];
 
 /// Plans calls of gstore's own table functions.
 #[derive(Debug)]

@@ -42,6 +42,7 @@ pub mod output;
 mod own;
 mod parameters;
 mod planning;
+mod predicted;
 mod quotes;
 mod runner;
 mod samples;
@@ -91,7 +92,7 @@ pub fn check_view(sql: &str) -> Result<(), SqlError> {
 fn table_functions(
     snapshot: &Arc<Snapshot>,
     encoder: Option<&Arc<dyn Encoder>>,
-) -> [(&'static str, Arc<dyn TableFunctionImpl>); 6] {
+) -> [(&'static str, Arc<dyn TableFunctionImpl>); 7] {
     let source = || influence::Source { snapshot: Arc::clone(snapshot), encoder: encoder.map(Arc::clone) };
     [
         ("influence", Arc::new(influence::InfluenceFunction(source()))),
@@ -99,6 +100,7 @@ fn table_functions(
         ("self_influence", Arc::new(influence::SelfInfluenceFunction(source()))),
         ("excluded", Arc::new(influence::ExcludedFunction(source()))),
         ("nearest", Arc::new(influence::NearestFunction::new(source()))),
+        ("predicted", Arc::new(predicted::PredictedFunction(source()))),
         ("vectors", Arc::new(vectors::VectorsFunction(source()))),
     ]
 }
@@ -106,8 +108,10 @@ fn table_functions(
 /// The options of a table function, by the names they can be given with.
 fn options_of(function: &str) -> Vec<&'static str> {
     use gstore_query::influence::Function;
-    if function == "vectors" {
-        return vectors::OPTIONS.to_vec();
+    match function {
+        "vectors" => return vectors::OPTIONS.to_vec(),
+        "predicted" => return predicted::OPTIONS.to_vec(),
+        _ => {}
     }
     let asked = Function::ALL.into_iter().find(|known| known.name().strip_suffix("()") == Some(function));
     asked.into_iter().flat_map(Function::options).map(|option| option.name).collect()

@@ -12,17 +12,18 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Schema};
 use datafusion::catalog::{MemTable, TableProvider};
 use gstore_store::{
-    Coverage, DatasetPart, EncodingEntry, EnsemblePart, FeaturePart, Member, RunPart, Snapshot,
+    ArtifactPart, Coverage, DatasetPart, EncodingEntry, EnsemblePart, FeaturePart, Member, RunPart, Snapshot,
 };
 
-use super::error::SqlError;
+use super::error::{SqlError, SqlErrorKind};
 use super::leaf::{Rows, RowsTable};
 use super::samples::{Cell, SampleTable, arrow};
 use super::union::{Part, SampleUnion, Source};
 use super::virtuals::Asked;
 
 /// Names of the system tables.
-pub(crate) const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 11] = [
+    "artifacts",
     "checkpoints",
     "columns",
     "datasets",
@@ -41,6 +42,7 @@ pub(crate) fn table(
     name: &str,
 ) -> Result<Option<Arc<dyn TableProvider>>, SqlError> {
     let batch = match name {
+        "artifacts" => artifacts(snapshot)?,
         "datasets" => datasets(snapshot.datasets()),
         "columns" => columns(snapshot)?,
         "checkpoints" => checkpoints(snapshot.runs()),
@@ -314,6 +316,26 @@ fn names(snapshot: &Snapshot, number: u64) -> Option<String> {
     let names: Vec<String> =
         snapshot.tags().into_iter().filter(|t| t.snapshot == number).map(|t| t.name).collect();
     (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// The artifacts, each of which is read.
+fn artifacts(snapshot: &Snapshot) -> Result<Batch, SqlError> {
+    let failed = |error: gstore_store::ArtifactError| match error.is_damage() {
+        true => SqlError::new(SqlErrorKind::Damaged, error.to_string()),
+        false => SqlError::new(SqlErrorKind::Failed, error.to_string()),
+    };
+    let names = snapshot.artifacts().map_err(SqlError::read)?;
+    let all: Result<Vec<ArtifactPart>, SqlError> =
+        names.iter().map(|name| snapshot.artifact(name).map_err(failed)).collect();
+    let all = all?;
+    let provenance = |a: &ArtifactPart| serde_json::to_string(&a.provenance).unwrap_or_default();
+    Ok(batch([
+        ("name", text(all.iter().map(|a| a.name.as_str())), Null::No),
+        ("kind", text(all.iter().map(|a| a.kind.as_str())), Null::No),
+        ("snapshot", number(all.iter().map(|a| u64::from(a.number))), Null::No),
+        ("datasets", text(all.iter().map(|a| a.datasets.join(", "))), Null::No),
+        ("provenance", text(all.iter().map(provenance)), Null::No),
+    ]))
 }
 
 fn tags(snapshot: &Snapshot) -> Batch {

@@ -10,6 +10,7 @@
 compile_error!("files are little-endian and read in place, so gstore needs a little-endian machine");
 
 mod append;
+mod artifacts;
 mod backup;
 mod compact;
 mod encoded;
@@ -61,10 +62,10 @@ pub use layout::FileKind;
 pub use lease::{HeldLease, Lease};
 pub use life::{DeleteOptions, DeleteReport, DropReport, RevertOptions, RevertReport};
 pub use manifest::{
-    ClientWrite, ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, EnsembleBase,
-    EnsemblePart, Extra, FeaturePart, FeatureState, FileEntry, Member, MemberSettings, MemberWeights,
-    OffsetOf, RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, Stripe, StripePart, SubsetNote,
-    TombstoneEntry, View, WriteNote, check_key,
+    ArtifactPart, ClientWrite, ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry,
+    EnsembleBase, EnsemblePart, Extra, FeaturePart, FeatureState, FileEntry, Member, MemberSettings,
+    MemberWeights, OffsetOf, RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, Stripe, StripePart,
+    SubsetNote, TombstoneEntry, View, WriteNote, check_key,
 };
 pub use map::FileMap;
 pub use panics::caught;

@@ -29,6 +29,7 @@ mod per_token;
 mod pipeline;
 mod pipes;
 mod plot;
+mod prefilter;
 mod projection_quality;
 mod python;
 mod resume;

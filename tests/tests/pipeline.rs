@@ -428,6 +428,7 @@ fn the_pipelines_of_the_project_can_be_planned() {
     let corpus = set("corpus", &place.path("corpus.jsonl"));
     for (name, variables, stages) in [
         ("less.toml", [model.clone(), data.clone()], "143 of 143"),
+        ("prefilter.toml", [model.clone(), data.clone()], "71 of 71"),
         ("demo-model.toml", [demo, corpus], "8 of 8"),
         ("daunce.toml", [model, data], "9 of 9"),
     ] {

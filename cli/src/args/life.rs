@@ -75,6 +75,11 @@ pub enum DropWhat {
         /// The dataset
         name: String,
     },
+    /// An artifact, such as a prefilter
+    Artifact {
+        /// The artifact
+        name: String,
+    },
     /// A run; features keep their checkpoints, which then have no name
     Run {
         /// The run

@@ -17,6 +17,7 @@ mod matrix;
 mod merge;
 mod negative;
 mod plot;
+mod prefilter;
 mod run;
 mod scoring;
 #[cfg(feature = "serve")]
@@ -47,6 +48,7 @@ pub use matrix::MatrixArgs;
 pub use merge::MergeArgs;
 pub use negative::{command, join_negative};
 pub use plot::*;
+pub use prefilter::*;
 pub use run::RunArgs;
 pub use scoring::{CovarianceArgs, PairArgs, ScoringArgs};
 #[cfg(feature = "serve")]
@@ -144,6 +146,8 @@ pub enum Command {
     Query(QueryArgs),
     /// Write the rows of a pool that influence a target most, as the original lines
     Select(SelectArgs),
+    /// Learn from cheap features which rows deserve gradients, and what that saves
+    Prefilter(PrefilterArgs),
     /// Write the score of every row of a pool with every target sample, as Parquet
     Matrix(MatrixArgs),
     /// Rank a pool by its influence on a sample that is given here, and show the texts
@@ -162,7 +166,7 @@ pub enum Command {
     View(ViewArgs),
     /// Delete rows of a dataset, by id or by an SQL condition
     Delete(DeleteArgs),
-    /// Drop a feature, a dataset, a run or an ensemble
+    /// Drop a feature, a dataset, a run, an ensemble or an artifact
     Drop(DropArgs),
     /// Go back to an older snapshot, as a new one
     Revert(RevertArgs),

@@ -1,4 +1,4 @@
-//! `gstore drop`: drops a feature, a dataset, a run or an ensemble.
+//! `gstore drop`: drops a feature, a dataset, a run, an ensemble or an artifact.
 
 use std::process::ExitCode;
 
@@ -20,6 +20,7 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
         DropWhat::Feature { name } => store.drop_feature(seen.feature(name)?, &command)?,
         DropWhat::Dataset { name } => store.drop_dataset(seen.dataset(name)?, &command)?,
         DropWhat::Ensemble { name } => store.drop_ensemble(seen.ensemble(name)?, &command)?,
+        DropWhat::Artifact { name } => store.drop_artifact(name, &command)?,
         DropWhat::Run { name } => store.drop_run(seen.run(name)?, &command)?,
     };
     if args.json {

@@ -24,6 +24,7 @@ pub mod merge;
 pub mod perplexity;
 pub mod plot;
 mod plotted;
+pub mod prefilter;
 pub mod query;
 pub mod revert;
 pub mod run;

@@ -167,7 +167,7 @@ fn check_there(stages: &[Stage], uses: &[Uses], base: &Path) -> Result<()> {
                 uses.iter().enumerate().any(|(j, u)| j != i && u.writes.iter().any(|w| w.overlaps(read)));
             let there = match read {
                 Resource::Path(_) => is_there(read, base),
-                Resource::Samples { .. } | Resource::Run { .. } => {
+                Resource::Samples { .. } | Resource::Run { .. } | Resource::Artifact { .. } => {
                     made || !matches!(versions.of(read), Ok(None))
                 }
                 Resource::Features { .. } | Resource::Store { .. } => true,
@@ -192,7 +192,7 @@ fn names(resource: &Resource, value: &str, base: &Path) -> bool {
         Resource::Samples { dataset, .. } | Resource::Features { dataset, .. } => {
             unnamed(value).split(',').any(|part| part.split(':').next() == Some(dataset.as_str()))
         }
-        Resource::Run { run, .. } => value == run,
+        Resource::Run { run: name, .. } | Resource::Artifact { name, .. } => value == name,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Resources of a pipeline: files and folders, a store, and its samples, features and runs.
+//! Resources of a pipeline: files and folders, a store, and its samples, features, artifacts and runs.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -28,6 +28,13 @@ pub enum Resource {
         dataset: String,
         /// Only those of this run's checkpoints.
         run: Option<String>,
+    },
+    /// An artifact, such as a prefilter.
+    Artifact {
+        /// The store.
+        store: PathBuf,
+        /// Its name.
+        name: String,
     },
     /// The checkpoints of a run.
     Run {
@@ -63,6 +70,7 @@ impl Resource {
             Self::Store { store }
             | Self::Samples { store, .. }
             | Self::Features { store, .. }
+            | Self::Artifact { store, .. }
             | Self::Run { store, .. } => Some(store),
         }
     }
@@ -89,6 +97,7 @@ impl std::fmt::Display for Resource {
             Self::Features { store, dataset, run: Some(run) } => {
                 write!(f, "features of {dataset} for run {run} in {}", store.display())
             }
+            Self::Artifact { store, name } => write!(f, "artifact {name} in {}", store.display()),
             Self::Run { store, run } => write!(f, "run {run} in {}", store.display()),
         }
     }

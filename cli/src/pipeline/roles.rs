@@ -30,7 +30,7 @@ enum Role {
 }
 
 /// Roles by the first words of a command and an argument; the first that fits is the one.
-const ROLES: [(&str, &str, Role); 40] = [
+const ROLES: [(&str, &str, Role); 42] = [
     ("", "store", Role::Aside),
     ("", "config", Role::Aside),
     ("evaluate text", "data", Role::NamedRead),
@@ -55,6 +55,8 @@ const ROLES: [(&str, &str, Role); 40] = [
     ("train", "resume_from_checkpoint", Role::Read),
     ("", "plot", Role::Written),
     ("train", "rows", Role::Read),
+    ("prefilter", "plot", Role::Written),
+    ("prefilter", "predictions", Role::Written),
     ("delete", "ids", Role::Read),
     ("select", "scores", Role::Written),
     ("query", "file", Role::Read),
@@ -184,6 +186,7 @@ fn needs_store(call: &Call) -> bool {
         "ingest",
         "select",
         "matrix",
+        "prefilter",
         "query",
         "ask",
         "delete",

@@ -72,6 +72,7 @@ impl OfStore<'_> {
                 uses.reads.extend(run.map(|run| self.run(run)));
             }
             "plot" if call.words.get(1).is_some_and(|word| word == "train") => {}
+            "prefilter" => self.prefilter(call, uses),
             "select" | "matrix" | "ask" | "plot" => self.ranking(call, uses),
             "query" => self.query(call, uses),
             "drop" => self.drop(call, uses),
@@ -126,6 +127,23 @@ impl OfStore<'_> {
         uses.reads.extend(run.map(|run| self.run(run)));
     }
 
+    /// A prefilter is written where it is fitted and read elsewhere; labels may be of a dataset of their own.
+    fn prefilter(&self, call: &Call, uses: &mut Uses) {
+        let run = call.value("run");
+        // What is known of a row may be of any run.
+        let pool = call.value("pool").map(|name| [self.samples(name), self.features(name, None)]);
+        let targets = call.values("target").iter().filter_map(|target| target.split(':').next());
+        let scored = targets.chain(call.value("labels_of"));
+        let scored = scored.flat_map(|name| [self.samples(name), self.features(name, run)]);
+        uses.reads.extend(pool.into_iter().flatten().chain(scored));
+        uses.reads.extend(run.map(|run| self.run(run)));
+        let artifact = call.value("name").map(|name| self.artifact(name));
+        match call.words.get(1).map(String::as_str) {
+            Some("fit") => uses.writes.extend(artifact),
+            _ => uses.reads.extend(artifact),
+        }
+    }
+
     /// Datasets and runs whose names stand in a statement or in its parameters.
     fn query(&self, call: &Call, uses: &mut Uses) {
         let texts = call.values("sql").iter().chain(call.values("parameters"));
@@ -142,8 +160,8 @@ impl OfStore<'_> {
             uses.reads.extend([self.samples(dataset), self.features(dataset, None)]);
         }
         uses.reads.extend(words.intersection(&self.known.runs).map(|run| self.run(run)));
-        // Tables such as gstore.samples are of the whole store.
-        if uses.reads.len() == before || words.contains("gstore") {
+        // Tables such as gstore.samples are of the whole store, and what artifacts there are is not known.
+        if uses.reads.len() == before || words.contains("gstore") || words.contains("predicted") {
             uses.reads.push(self.whole());
         }
     }
@@ -154,6 +172,7 @@ impl OfStore<'_> {
             Some("dataset") => uses.writes.extend([self.samples(name), self.features(name, None)]),
             Some("run") => uses.writes.push(self.run(name)),
             Some("ensemble") => uses.writes.push(self.whole()),
+            Some("artifact") => uses.writes.push(self.artifact(name)),
             _ => uses.writes.extend(name.split_once('/').map(|(dataset, _)| self.features(dataset, None))),
         }
     }
@@ -172,6 +191,10 @@ impl OfStore<'_> {
             dataset: dataset.to_owned(),
             run: run.map(str::to_owned),
         }
+    }
+
+    fn artifact(&self, name: &str) -> Resource {
+        Resource::Artifact { store: self.store.to_owned(), name: name.to_owned() }
     }
 
     fn run(&self, run: &str) -> Resource {

@@ -64,6 +64,13 @@ impl Versions {
                 let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
                 Ok(features(&snapshot, dataset, run.as_deref()))
             }
+            Resource::Artifact { store, name } => {
+                let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
+                let Ok(part) = snapshot.artifact(name) else { return Ok(None) };
+                let mut hash = Xxh3::new();
+                hash.update(serde_json::to_string(&part.content)?.as_bytes());
+                Ok(Some(Digest::of_hashed(&hash).to_string()))
+            }
             Resource::Run { store, run } => {
                 let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
                 let Ok(part) = snapshot.run(run) else { return Ok(None) };

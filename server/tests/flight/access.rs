@@ -96,7 +96,8 @@ async fn a_token_for_some_datasets_sees_no_others() {
     }
     let missing = client.rows(FlightDescriptor::new_path(vec!["dataset".into(), "other".into()])).await;
     assert_eq!(missing.unwrap_err().code(), Code::NotFound);
-    for table in ["datasets", "columns", "features", "segments", "samples", "snapshots", "tags"] {
+    for table in ["artifacts", "datasets", "columns", "features", "segments", "samples", "snapshots", "tags"]
+    {
         let (_, rows) = client.sql(&format!("SELECT * FROM gstore.{table}")).await.unwrap();
         let shown = text(&rows);
         for hidden in ["other", "foreign", "extra", "holes", "bare"] {

@@ -76,6 +76,27 @@ pub enum ViewError {
     /// The change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// The store could not be read or changed.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+/// An artifact could not be published or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArtifactError {
+    /// Not a name.
+    #[error("{0:?} is no name of an artifact: 1 to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-` are")]
+    Name(String),
+    /// There is one of this name.
+    #[error("the store has an artifact {0:?} already; {remedy} replaces it", remedy = Remedy::Option("force", ""))]
+    Exists(String),
+    /// Numbers have run out.
+    #[error("the store has too many snapshots for another artifact")]
+    TooMany,
+    /// The change could not be published.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
     /// The cause is what any operation can fail with.
     #[error(transparent)]
     Store(StoreError),

@@ -19,7 +19,7 @@ pub use change::{AppendError, CommitError, JobError, KeyError};
 pub use damage::{Damage, StorageError};
 pub use data::{ReadError, StoreError, WriteError};
 pub use index::IndexError;
-pub use keep::{BackupError, Collected, GcError, TagError, ViewError};
+pub use keep::{ArtifactError, BackupError, Collected, GcError, TagError, ViewError};
 pub use life::{ChangeError, Changed, CompactError};
 
 pub use loss::LossError;
@@ -61,6 +61,7 @@ through_store!(
     JobError,
     TagError,
     ViewError,
+    ArtifactError,
     GcError,
     BackupError,
     ChangeError,
@@ -108,6 +109,7 @@ damage! {
     CompactError(Store, Commit) {}
     TagError(Store, Commit) {}
     ViewError(Store, Commit) {}
+    ArtifactError(Store, Commit) {}
     GcError(Store, Commit) {Unknown}
     BackupError(Store) {}
 }

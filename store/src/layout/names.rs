@@ -157,7 +157,7 @@ pub(crate) fn manifest(name: &str) -> Option<FileKind> {
     let mut words = stem.split('-');
     let kind = match words.next()? {
         "root" => FileKind::Root,
-        "dataset" | "run" | "feature" => FileKind::Part,
+        "dataset" | "run" | "feature" | "artifact" => FileKind::Part,
         _ => return None,
     };
     let numbered = words.next().is_some_and(|n| n.parse::<u64>().is_ok_and(|v| v.to_string() == n));
@@ -183,6 +183,7 @@ mod tests {
         let d = "0123456789abcdef0123456789abcdef";
         assert_eq!(manifest(&format!("root-12-{d}.json")), Some(FileKind::Root));
         assert_eq!(manifest(&format!("feature-3-{d}.json")), Some(FileKind::Part));
+        assert_eq!(manifest(&format!("artifact-3-{d}.json")), Some(FileKind::Part));
         assert_eq!(manifest(&format!("dataset-3-page-{d}.json")), Some(FileKind::Part));
         for strange in [
             format!("root-012-{d}.json"),

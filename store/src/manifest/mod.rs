@@ -4,11 +4,12 @@
 //! - a manifest file is never changed; its name ends in its digest, and every reference to
 //!   it holds that digest
 //! - long lists of a part have their older entries in pages; a part in memory has all of them
-//! - a root names its parent root and one part per dataset, run, ensemble and feature; parts are shared between
-//!   snapshots while unchanged
+//! - a root names its parent root and one part per dataset, run, ensemble, feature and artifact; parts are
+//!   shared between snapshots while unchanged
 //! - `version` and `requires` are looked at before anything else: a higher version or an unknown requirement
 //!   is refused, fields that are not known are kept
 
+mod artifact;
 mod current;
 mod dataset;
 mod ensemble;
@@ -21,6 +22,7 @@ mod run;
 mod stripe;
 mod written;
 
+pub use artifact::ArtifactPart;
 pub use dataset::{
     ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, FileEntry, SourceNote, TombstoneEntry,
 };

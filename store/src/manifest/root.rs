@@ -45,6 +45,9 @@ pub(crate) struct Root {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ensembles: Vec<PartLink>,
     pub features: Vec<PartLink>,
+    /// Artifacts. Each has the number of the snapshot that it came with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<PartLink>,
     #[serde(flatten)]
     pub extra: Extra,
 }
@@ -120,7 +123,8 @@ pub(crate) fn root_number(file: &str) -> Option<u64> {
 impl Root {
     /// The links to all parts.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &PartLink> {
-        self.datasets.iter().chain(&self.runs).chain(&self.ensembles).chain(&self.features)
+        let parts = self.datasets.iter().chain(&self.runs).chain(&self.ensembles);
+        parts.chain(&self.features).chain(&self.artifacts)
     }
 
     /// The root of a store with nothing in it.
@@ -143,6 +147,7 @@ impl Root {
             runs: Vec::new(),
             ensembles: Vec::new(),
             features: Vec::new(),
+            artifacts: Vec::new(),
             extra: Extra::new(),
         }
     }
@@ -187,11 +192,13 @@ impl Part for Root {
             return Some((what, format!("below {}", self.snapshot), tag.snapshot.to_string()));
         }
         let next = &self.next;
+        let after = u32::try_from(self.snapshot).unwrap_or(u32::MAX).saturating_add(1);
         for (what, links, limit) in [
             ("dataset", &self.datasets, next.dataset),
             ("run", &self.runs, next.run),
             ("ensemble", &self.ensembles, next.ensemble),
             ("feature", &self.features, next.feature),
+            ("artifact", &self.artifacts, after),
         ] {
             for pair in links.windows(2) {
                 if let [a, b] = pair

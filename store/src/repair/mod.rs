@@ -32,7 +32,7 @@ use crate::error::VerifyError;
 use crate::layout::Env;
 use crate::layout::names::INDEXES;
 use crate::ledger::Ledger;
-use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, PartLink, RunPart, Stripe};
+use crate::manifest::{ArtifactPart, DatasetPart, EnsemblePart, FeaturePart, PartLink, RunPart, Stripe};
 use crate::store::Store;
 use crate::verify::{
     Catalog, Found, Tally, VerifyProgress, check_files, check_ledger, dataset_files, feature_files,
@@ -432,6 +432,21 @@ fn repair_features(
     Ok(out)
 }
 
+/// The artifacts that can be read. Nothing tells what was in the others.
+fn sound_artifacts(base: &Base, work: &mut Work<'_>) -> Vec<PartLink> {
+    let mut sound = Vec::new();
+    for link in &base.root.artifacts {
+        if work.env.manifests().read::<ArtifactPart>(&link.link).is_ok() {
+            sound.push(link.clone());
+            continue;
+        }
+        let of = format!("artifact {}", link.name);
+        let remedy = "fit it again with the original command";
+        work.report.lost.push(Loss::new(LostKind::Artifact, &of, &RowSet::new(), remedy));
+    }
+    sound
+}
+
 fn finish(
     base: &Base,
     catalog: &Catalog,
@@ -451,6 +466,7 @@ fn finish(
         work.report.unrepaired.push(detail);
     }
     let (oldest, tags) = history::keep(base, catalog, &mut work);
+    let artifacts = sound_artifacts(base, &mut work);
     let changed = datasets.iter().any(|d| d.link.is_none())
         || runs.iter().any(|r| r.1.is_none())
         || runs.len() != base.root.runs.len()
@@ -459,6 +475,7 @@ fn finish(
         || features.iter().any(|f| f.1.is_none())
         || features.len() != base.root.features.len()
         || !base.certain
+        || artifacts.len() != base.root.artifacts.len()
         || oldest != base.root.oldest
         || tags.len() != base.root.tags.len();
     let new_samples = !base.certain || datasets.iter().any(|d| d.link.is_none());
@@ -480,6 +497,7 @@ fn finish(
             runs,
             ensembles,
             features,
+            artifacts,
             tags,
             oldest,
             command: command.to_owned(),

@@ -21,6 +21,7 @@ pub(super) struct Outcome {
     pub runs: Vec<(RunPart, Option<PartLink>)>,
     pub ensembles: Vec<(EnsemblePart, Option<PartLink>)>,
     pub features: Vec<(FeaturePart, Option<PartLink>)>,
+    pub artifacts: Vec<PartLink>,
     pub tags: Vec<Tag>,
     pub oldest: u64,
     pub command: String,
@@ -59,6 +60,7 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(
         runs: links(env, outcome.runs, |p| (p.number, p.name.clone()))?,
         ensembles: links(env, outcome.ensembles, |p| (p.number, p.name.clone()))?,
         features: links(env, outcome.features, |p| (p.number, p.display_name()))?,
+        artifacts: outcome.artifacts,
         extra: base.root.extra.clone(),
     };
     let next = &mut root.next;

@@ -43,6 +43,8 @@ pub enum LostKind {
     Tag,
     /// Deletes: rows that are live again.
     Deletes,
+    /// An artifact.
+    Artifact,
 }
 
 /// Something that is gone.

@@ -15,8 +15,8 @@ use crate::error::{CommitError, StorageError};
 use crate::layout::names::LOCK;
 use crate::layout::{Env, now};
 use crate::manifest::{
-    Counters, Current, DatasetPart, EnsemblePart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag,
-    VERSION, View,
+    ArtifactPart, Counters, Current, DatasetPart, EnsemblePart, FeaturePart, Link, Part, PartLink, Root,
+    RunPart, Tag, VERSION, View,
 };
 use crate::vfs::VfsLock;
 use std::io::ErrorKind;
@@ -86,6 +86,7 @@ pub(crate) struct Change {
     pub runs: Vec<RunPart>,
     pub ensembles: Vec<EnsemblePart>,
     pub features: Vec<FeaturePart>,
+    pub artifacts: Vec<ArtifactPart>,
     /// Numbers of parts that are no longer there.
     pub removed: Removed,
     /// The tags from now on; `None` leaves them as they are.
@@ -105,6 +106,7 @@ pub(crate) struct Removed {
     pub runs: Vec<u32>,
     pub ensembles: Vec<u32>,
     pub features: Vec<u32>,
+    pub artifacts: Vec<u32>,
 }
 
 /// Treatment of the earlier snapshots.
@@ -125,6 +127,7 @@ pub(crate) fn change_of(base: &Snapshot, command: &str) -> Change {
         runs: Vec::new(),
         ensembles: Vec::new(),
         features: Vec::new(),
+        artifacts: Vec::new(),
         removed: Removed::default(),
         tags: None,
         views: None,
@@ -173,12 +176,14 @@ pub(crate) fn publish(
         runs: base.root().runs.clone(),
         ensembles: base.root().ensembles.clone(),
         features: base.root().features.clone(),
+        artifacts: base.root().artifacts.clone(),
         extra: base.root().extra.clone(),
     };
     root.datasets.retain(|l| !change.removed.datasets.contains(&l.number));
     root.runs.retain(|l| !change.removed.runs.contains(&l.number));
     root.ensembles.retain(|l| !change.removed.ensembles.contains(&l.number));
     root.features.retain(|l| !change.removed.features.contains(&l.number));
+    root.artifacts.retain(|l| !change.removed.artifacts.contains(&l.number));
     let mut written = Written::default();
     root.next_rows.retain(|number, _| !change.removed.datasets.contains(number));
     for part in change.datasets {
@@ -197,6 +202,10 @@ pub(crate) fn publish(
     for part in change.features {
         let (number, name) = (part.number, part.display_name());
         put(&mut root.features, number, name, written.features.write(env, part)?);
+    }
+    for part in change.artifacts {
+        let (number, name) = (part.number, part.name.clone());
+        put(&mut root.artifacts, number, name, write_part(env, part)?.0);
     }
     let parts = AllParts {
         datasets: written.datasets.with(&root.datasets, base.datasets()),
@@ -304,11 +313,13 @@ fn put(links: &mut Vec<PartLink>, number: u32, name: String, link: Link) {
 impl Change {
     /// Whether it changes nothing.
     pub(crate) fn is_empty(&self) -> bool {
-        let Removed { datasets, runs, ensembles, features } = &self.removed;
+        let Removed { datasets, runs, ensembles, features, artifacts } = &self.removed;
         self.datasets.is_empty()
             && self.runs.is_empty()
             && self.ensembles.is_empty()
             && self.features.is_empty()
+            && self.artifacts.is_empty()
+            && artifacts.is_empty()
             && datasets.is_empty()
             && runs.is_empty()
             && ensembles.is_empty()

@@ -19,6 +19,8 @@ pub use coverage::{Coverage, CoverageState};
 pub use name::{SnapshotName, SnapshotNameError, TagName};
 pub use snapshot::{Snapshot, SnapshotInfo, TagInfo};
 
+pub(crate) use snapshot::unknown;
+
 pub(crate) use commit::{Change, History, WriterLock, change_of, commit, publish, write_part};
 pub(crate) use create::FOLDERS;
 pub(crate) use load::{Chain, load as load_snapshot};

@@ -255,6 +255,11 @@ impl Snapshot {
         &self.root
     }
 
+    /// Whether all datasets are seen.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
     pub(crate) fn link(&self) -> &Link {
         &self.link
     }
@@ -498,7 +503,7 @@ fn unknown_feature(name: &str, features: &[Arc<FeaturePart>]) -> LookupError {
     }
 }
 
-fn unknown(what: &'static str, name: &str, mut known: Vec<&str>) -> LookupError {
+pub(crate) fn unknown(what: &'static str, name: &str, mut known: Vec<&str>) -> LookupError {
     const FEW: usize = 12;
     known.dedup();
     LookupError::Unknown {

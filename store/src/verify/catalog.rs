@@ -4,7 +4,8 @@ use super::report::{AffectedRows, Tally};
 use crate::error::{Damage, OpenError, StorageError};
 use crate::layout::{deleted_ids_file, encoding_file, sample_file, segment_file, tombstone_file};
 use crate::manifest::{
-    Current, DatasetPart, EnsemblePart, FeaturePart, Link, LostPage, Part, PartLink, Root, RunPart,
+    ArtifactPart, Current, DatasetPart, EnsemblePart, FeaturePart, Link, LostPage, Part, PartLink, Root,
+    RunPart,
 };
 use crate::store::{Store, load_snapshot};
 use gstore_core::RowSet;
@@ -249,6 +250,9 @@ impl Reader<'_, '_, '_> {
                     c.ensembles.push(ensemble.part);
                 }
             });
+        }
+        for link in &root.artifacts {
+            readable &= self.part("artifact", link, |_, _: Found<ArtifactPart>| {});
         }
         let number = root.snapshot;
         self.catalog.visited.push(Visited { number, manifests, readable, tag: tag.map(str::to_owned) });

@@ -107,5 +107,7 @@ impl Runner<'_> {
 /// What a stage replaces where it is there: files, folders and runs. Of datasets and features it adds to
 /// those that are there.
 pub(super) fn replaced(stage: &PlannedStage) -> impl Iterator<Item = &Resource> {
-    stage.writes.iter().filter(|written| matches!(written, Resource::Path(_) | Resource::Run { .. }))
+    stage.writes.iter().filter(|written| {
+        matches!(written, Resource::Path(_) | Resource::Run { .. } | Resource::Artifact { .. })
+    })
 }

@@ -1,0 +1,141 @@
+//! Predictions of a prefilter for the rows of a dataset: the lines of those that are kept, a table of all.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use gstore_core::{Unit, many};
+use gstore_learn::{LearnError, Prediction, Prefilter};
+use gstore_sql::output::{Format, ResultWriter, TableStyle};
+use gstore_store::Snapshot;
+
+use crate::answer::{AnswerError, record};
+use crate::work::Work;
+
+/// What was predicted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Rows.
+    pub rows: u64,
+    /// Rows that are kept, those without a prediction among them.
+    pub kept: u64,
+    /// Rows without a prediction: a feature of theirs is missing or not finite.
+    pub unpredicted: u64,
+}
+
+/// A table of predictions: where it goes, and in which format.
+pub struct PredictionTable<'a> {
+    /// Receives it.
+    pub out: Box<dyn Write + Send + 'a>,
+    /// Its format.
+    pub format: Format,
+}
+
+/// Predicts every row of a dataset, cell by cell. Writes the original lines of the rows that are kept in the
+/// order of their rows, and `id, row, score, target, kept` of all.
+///
+/// A row without a prediction is kept: nothing speaks against it.
+///
+/// # Errors
+/// Features that the dataset lacks, a kept row that was stored without its line, outputs that fail, damage,
+/// being told to stop.
+pub fn apply_prefilter(
+    snapshot: &Snapshot,
+    prefilter: &Prefilter,
+    dataset: &str,
+    mut kept: Option<&mut dyn Write>,
+    table: Option<PredictionTable<'_>>,
+    work: &mut Work<'_>,
+) -> Result<Applied, AnswerError> {
+    let features = prefilter.open(snapshot, dataset)?;
+    let mut applied = Applied::default();
+    let mut writer = match table {
+        Some(PredictionTable { out, format }) => {
+            let style = TableStyle { width: None, column: None };
+            Some(ResultWriter::new(format, &schema(), out, style)?)
+        }
+        None => None,
+    };
+    work.progress.start("predict", features.samples().rows().len(), Unit::Rows);
+    for rows in features.cells(0..u64::MAX) {
+        work.cancel.check().map_err(LearnError::from)?;
+        let predictions = prefilter.predict(&features.read(&rows)?);
+        let is_kept = |prediction: &Option<Prediction>| prediction.as_ref().is_none_or(|p| p.kept);
+        applied.rows += rows.len() as u64;
+        applied.unpredicted += predictions.iter().filter(|p| p.is_none()).count() as u64;
+        applied.kept += predictions.iter().filter(|p| is_kept(p)).count() as u64;
+        if let Some(out) = &mut kept {
+            let wanted: Vec<u64> =
+                rows.iter().zip(&predictions).filter(|(_, p)| is_kept(p)).map(|(row, _)| *row).collect();
+            write_lines(&features, &wanted, &mut **out)?;
+        }
+        if let Some(writer) = &mut writer {
+            writer.write(&batch(&features, &rows, &predictions, &prefilter.targets)?)?;
+        }
+        work.progress.advance(rows.len() as u64);
+    }
+    work.progress.finish();
+    if let Some(writer) = writer {
+        writer.finish()?;
+    }
+    if applied.unpredicted > 0 {
+        work.progress.note(&format!(
+            "note: {} without a prediction, because a feature is missing or not finite: kept",
+            many(applied.unpredicted, "row")
+        ));
+    }
+    Ok(applied)
+}
+
+fn write_lines(
+    features: &gstore_learn::OpenFeatures,
+    rows: &[u64],
+    out: &mut dyn Write,
+) -> Result<(), AnswerError> {
+    let batch = features.samples().get(rows, &["record"])?;
+    for (i, row) in rows.iter().enumerate() {
+        let stored: ArrayRef = batch.column(0).slice(i, 1);
+        let Some(line) = record(&stored) else {
+            return Err(AnswerError::Refused(format!(
+                "row {row} was stored without its original record, so it cannot be written"
+            )));
+        };
+        out.write_all(line)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+fn batch(
+    features: &gstore_learn::OpenFeatures,
+    rows: &[u64],
+    predictions: &[Option<Prediction>],
+    targets: &[String],
+) -> Result<RecordBatch, AnswerError> {
+    let found = features.samples().get(rows, &["id"])?;
+    let texts = found.column(0).as_string::<i32>();
+    let ids: StringArray = (0..rows.len()).map(|i| Some(texts.value(i))).collect();
+    let score = |p: &Option<Prediction>| p.as_ref().map(|p| p.score);
+    let target = |p: &Option<Prediction>| p.as_ref().and_then(|p| Some(targets.get(p.target)?.as_str()));
+    let is_kept = |p: &Option<Prediction>| Some(p.as_ref().is_none_or(|p| p.kept));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(ids),
+        Arc::new(UInt64Array::from_iter_values(rows.iter().copied())),
+        Arc::new(predictions.iter().map(score).collect::<Float64Array>()),
+        Arc::new(predictions.iter().map(target).collect::<StringArray>()),
+        Arc::new(predictions.iter().map(is_kept).collect::<BooleanArray>()),
+    ];
+    Ok(RecordBatch::try_new(schema(), columns)?)
+}
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Utf8, false),
+        Field::new("row", DataType::UInt64, false),
+        Field::new("score", DataType::Float64, true),
+        Field::new("target", DataType::Utf8, true),
+        Field::new("kept", DataType::Boolean, false),
+    ]))
+}

@@ -1,0 +1,176 @@
+//! Prefilters of a store: fitting them to scores, publishing them, predicting with them, judging them later.
+
+mod apply;
+mod labels;
+mod picture;
+
+use std::sync::Arc;
+
+use gstore_learn::judge::{Cost, Report};
+use gstore_learn::learners::Means;
+use gstore_learn::{FeatureSet, FitOptions, KIND, Labelled, Matrix, Prefilter};
+use gstore_store::{ArtifactPart, Snapshot, Store};
+use serde_json::{Map, Value, json};
+
+pub use apply::{Applied, PredictionTable, apply_prefilter};
+pub use labels::LabelRequest;
+pub use picture::recall_picture;
+
+use self::labels::{labels, rows_of};
+use crate::answer::AnswerError;
+use crate::work::Work;
+
+/// What is to be fitted.
+#[derive(Debug, Clone)]
+pub struct PrefilterRequest {
+    /// The dataset that is to be filtered.
+    pub pool: String,
+    /// Names of its features.
+    pub features: Vec<String>,
+    /// Labels.
+    pub labels: LabelRequest,
+    /// How it is fitted.
+    pub options: FitOptions,
+    /// Measured seconds of a row's cheap features and of its gradients at all checkpoints.
+    pub seconds: Option<(f64, f64)>,
+}
+
+/// Forward passes that a gradient takes.
+const GRADIENT_PASSES: f64 = 3.0;
+
+/// Fits a prefilter and reports on it. Nothing is published.
+///
+/// # Errors
+/// Labels or features that cannot be had, data from which nothing can be learned, damage, being told to stop.
+pub fn fit_prefilter(
+    snapshot: &Arc<Snapshot>,
+    request: &PrefilterRequest,
+    work: &mut Work<'_>,
+) -> Result<(Prefilter, Report), AnswerError> {
+    request.options.check()?;
+    let set = FeatureSet::resolve(snapshot, &request.pool, &request.features)?;
+    let found = labels(snapshot, &request.labels, work)?;
+    let mut features = set.open(snapshot, &request.pool)?;
+    let rows = rows_of(snapshot, &request.pool, &found.ids)?;
+    let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
+    features.learn_values(&numbers)?;
+    let least = request.options.least_rows();
+    let (data, missing) =
+        joined(&found, &features.read(&numbers)?, &rows, features.set(), &request.labels, least)?;
+    let means = Means { seed: request.options.seed, threads: work.threads, cancel: work.cancel };
+    let (mut prefilter, mut report) =
+        Prefilter::fit(features.set().clone(), &data, &request.options, &found.reliability, &means)?;
+    report.notes.extend(missing);
+    let live = snapshot.dataset(&request.pool)?.rows;
+    let passes = if features.set().needs_model() { 1.0 } else { 0.0 };
+    let (feature, gradient) = request.seconds.unwrap_or((passes, GRADIENT_PASSES * found.checkpoints as f64));
+    let labelled = data.ids.len() as u64;
+    let measured = request.seconds.is_some();
+    let cost = Cost { rows: live, labelled, kept: report.choice.kept, feature, gradient, measured };
+    report.cost = Some(cost);
+    prefilter.provenance = provenance(snapshot, request, &report, cost);
+    Ok((prefilter, report))
+}
+
+/// Labels and features of the rows that have both, and how many labels have no row.
+fn joined(
+    found: &labels::Labels,
+    x: &Matrix,
+    rows: &[(u64, usize)],
+    set: &FeatureSet,
+    request: &LabelRequest,
+    least: usize,
+) -> Result<(Labelled, Option<String>), AnswerError> {
+    let places: Vec<usize> = rows.iter().map(|(_, place)| *place).collect();
+    let ids: Vec<String> = places.iter().map(|place| found.ids[*place].clone()).collect();
+    let y = found.scores.select(&places);
+    let lost = found.ids.len().saturating_sub(ids.len());
+    let missing = (lost > 0).then(|| format!("{lost} labelled ids are not in the pool"));
+    let data = Labelled::new(ids, (set.columns(), x), (request.targets.clone(), &y), least)?;
+    Ok((data, missing))
+}
+
+fn provenance(
+    snapshot: &Snapshot,
+    request: &PrefilterRequest,
+    report: &Report,
+    cost: Cost,
+) -> Map<String, Value> {
+    let value = json!({
+        "pool": request.pool,
+        "features": request.features,
+        "labels_of": request.labels.dataset,
+        "targets": request.labels.targets,
+        "rows": report.rows,
+        "snapshot": snapshot.number(),
+        "learner": report.learner,
+        "folds": request.options.folds,
+        "seed": request.options.seed,
+        "kept": report.choice.kept,
+        "recall": report.choice.recall,
+        "recall_at_least": report.choice.bound,
+        "saving": cost.saving(),
+    });
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// Publishes a prefilter under a name, in place of one that has it where `replace` says so.
+///
+/// # Errors
+/// A name that is taken or is none, and a store that cannot be written.
+pub fn publish_prefilter(
+    store: &Store,
+    name: &str,
+    prefilter: &Prefilter,
+    replace: bool,
+    command: &str,
+) -> Result<Arc<Snapshot>, AnswerError> {
+    let pool = prefilter.provenance.get("pool").and_then(Value::as_str).unwrap_or_default();
+    let datasets = if pool.is_empty() { Vec::new() } else { vec![pool.to_owned()] };
+    let mut artifact = ArtifactPart::new(name, KIND, datasets, prefilter.to_value());
+    artifact.provenance = prefilter.provenance.clone();
+    Ok(store.put_artifact(artifact, replace, command)?)
+}
+
+/// The prefilter of a name.
+///
+/// # Errors
+/// There is none of this name, it is another artifact, or it is damaged.
+pub fn prefilter(snapshot: &Snapshot, name: &str) -> Result<Prefilter, AnswerError> {
+    let artifact = snapshot.artifact(name)?;
+    if artifact.kind != KIND {
+        return Err(AnswerError::Refused(format!("artifact `{name}` is a {}, not a {KIND}", artifact.kind)));
+    }
+    Ok(Prefilter::from_value(artifact.content)?)
+}
+
+/// Judges a prefilter on labels of rows that it has not learned from.
+///
+/// # Errors
+/// As [`fit_prefilter`], and labels of nothing but rows that it has learned from.
+pub fn evaluate_prefilter(
+    snapshot: &Arc<Snapshot>,
+    prefilter: &Prefilter,
+    (pool, request): (&str, &LabelRequest),
+    options: &FitOptions,
+    work: &mut Work<'_>,
+) -> Result<Report, AnswerError> {
+    let found = labels(snapshot, request, work)?;
+    let features = prefilter.open(snapshot, pool)?;
+    let mut rows = rows_of(snapshot, pool, &found.ids)?;
+    let before = rows.len();
+    rows.retain(|(_, place)| !prefilter.learned_from(&found.ids[*place]));
+    if rows.is_empty() {
+        return Err(AnswerError::Refused(format!(
+            "the prefilter has learned from all {before} labelled rows; others are needed to judge it"
+        )));
+    }
+    let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
+    let (data, missing) = joined(&found, &features.read(&numbers)?, &rows, features.set(), request, 2)?;
+    let mut report = prefilter.evaluate(&data, options, &found.reliability)?;
+    report.notes.extend(missing.filter(|_| before == rows.len()));
+    Ok(report)
+}

@@ -1,0 +1,207 @@
+//! `gstore prefilter`: models that predict which rows deserve gradients.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use gstore::{LabelRequest, PredictionTable, PrefilterRequest};
+use gstore_core::many;
+use gstore_learn::FitOptions;
+use gstore_learn::judge::{Budget, Report};
+use gstore_learn::learners::{Learner, TreeOptions};
+use serde_json::json;
+
+use crate::args::{
+    LabelArgs, PictureArgs, PrefilterApplyArgs, PrefilterArgs, PrefilterEvaluateArgs, PrefilterFitArgs,
+    PrefilterLearner, PrefilterReportArgs, PrefilterWhat,
+};
+use crate::context::{Context, command_line};
+use crate::drawing;
+use crate::ending::format_of_scores;
+use crate::failure::UsageError;
+use crate::output::{Output, Place, check, out};
+use crate::question::scoring;
+
+/// What Ctrl-C says.
+const STOPPING: &str = "stopping, if nothing is written yet; once more to stop at once";
+
+/// Does what the flags say.
+pub fn run(context: &Context, args: &PrefilterArgs) -> Result<ExitCode> {
+    match &args.what {
+        PrefilterWhat::Fit(args) => fit(context, args),
+        PrefilterWhat::Apply(args) => apply(context, args),
+        PrefilterWhat::Evaluate(args) => evaluate(context, args),
+    }
+}
+
+fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
+    check_report(context, &args.report, args.force)?;
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.labels.snapshot.as_ref())?;
+    let taken = store.snapshot()?.artifacts()?.contains(&args.name);
+    if taken && !args.force && !args.dry_run {
+        let name = &args.name;
+        bail!(UsageError(format!("there is an artifact `{name}` already; --force replaces it")));
+    }
+    let request = PrefilterRequest {
+        pool: args.labels.pool.clone(),
+        features: args.inputs.clone(),
+        labels: labels(&args.labels)?,
+        options: options(args),
+        seconds: args.feature_seconds.zip(args.gradient_seconds),
+    };
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let mut work = context.work(&command, &mut reporter, &cancel);
+    let (prefilter, report) = gstore::fit_prefilter(&snapshot, &request, &mut work)?;
+    if args.dry_run || !report.saves() {
+        write_report(&args.report, &report, None, args.force)?;
+    }
+    if !report.saves() {
+        let saving = report.cost.map_or(0.0, |cost| cost.saving());
+        bail!(
+            "nothing was kept: with {} of the rows kept this prefilter saves {:.1} % of the gradients' cost; \
+             more labelled rows, other --inputs, a lower --recall or a --budget may do better",
+            percent(report.choice.kept),
+            100.0 * saving
+        );
+    }
+    if args.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    cancel.check().map_err(gstore_query::QueryError::from)?;
+    let published = gstore::publish_prefilter(&store, &args.name, &prefilter, args.force, &command)?;
+    write_report(&args.report, &report, Some(published.number()), args.force)?;
+    context.say(&format!("snapshot {}: prefilter {}", published.number(), args.name));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn evaluate(context: &Context, args: &PrefilterEvaluateArgs) -> Result<ExitCode> {
+    check_report(context, &args.report, args.force)?;
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.labels.snapshot.as_ref())?;
+    let prefilter = gstore::prefilter(&snapshot, &args.name)?;
+    let labels = labels(&args.labels)?;
+    let options = FitOptions {
+        seed: args.labels.seed,
+        budgets: args.report.budgets.clone(),
+        resamples: args.report.resamples,
+        ..FitOptions::default()
+    };
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let mut work = context.work(&command, &mut reporter, &cancel);
+    let asked = (args.labels.pool.as_str(), &labels);
+    let report = gstore::evaluate_prefilter(&snapshot, &prefilter, asked, &options, &mut work)?;
+    write_report(&args.report, &report, None, args.force)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
+    let outputs: Vec<Option<&Path>> = [&args.output, &args.predictions]
+        .into_iter()
+        .filter(|path| path.is_some())
+        .map(|p| p.as_deref())
+        .collect();
+    check(context, &outputs, args.force)?;
+    let format = args.predictions.as_deref().map(format_of_scores).transpose()?;
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let prefilter = gstore::prefilter(&snapshot, &args.name)?;
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let mut work = context.work(&command, &mut reporter, &cancel);
+    let mut kept = args.output.as_deref().map(|path| Output::create(Some(path), args.force)).transpose()?;
+    let mut table =
+        args.predictions.as_deref().map(|path| Output::create(Some(path), args.force)).transpose()?;
+    let into_table = table.as_mut().zip(format);
+    let into_table =
+        into_table.map(|(out, format)| PredictionTable { out: Box::new(out), format: format.into() });
+    let into_kept = kept.as_mut().map(|out| out as &mut dyn Write);
+    let found = gstore::apply_prefilter(&snapshot, &prefilter, &args.pool, into_kept, into_table, &mut work)?;
+    // Both files appear, or neither.
+    cancel.check().map_err(gstore_query::QueryError::from)?;
+    [kept, table].into_iter().flatten().try_for_each(Output::finish)?;
+    let share = found.kept as f64 / found.rows.max(1) as f64;
+    context.say(&format!("{} of {} kept ({})", found.kept, many(found.rows, "row"), percent(share)));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn labels(args: &LabelArgs) -> Result<LabelRequest> {
+    Ok(LabelRequest {
+        spec: scoring(&args.scoring)?,
+        dataset: args.labels_of.clone().unwrap_or_else(|| args.pool.clone()),
+        targets: args.target.clone(),
+        most: args.labels,
+        seed: args.seed,
+    })
+}
+
+fn options(args: &PrefilterFitArgs) -> FitOptions {
+    let learner = match args.learner {
+        PrefilterLearner::Ridge => Learner::Ridge { alphas: args.alpha.clone() },
+        PrefilterLearner::Logistic => Learner::Logistic { c: args.c, top: args.top },
+        PrefilterLearner::Trees => Learner::Trees(TreeOptions::default()),
+        PrefilterLearner::Classifier => Learner::Classifier,
+        PrefilterLearner::Regressor => Learner::Regressor,
+    };
+    FitOptions {
+        learner,
+        folds: args.folds,
+        seed: args.labels.seed,
+        top: args.top,
+        budgets: args.report.budgets.clone(),
+        budget: args.budget.map_or(Budget::Recall(args.recall), Budget::Share),
+        resamples: args.report.resamples,
+    }
+}
+
+fn check_report(context: &Context, args: &PrefilterReportArgs, force: bool) -> Result<()> {
+    if let Some(output) = &args.output {
+        check(context, &[Some(output)], force)?;
+    }
+    drawing::check_file(context, args.plot.as_deref(), force)
+}
+
+fn write_report(
+    args: &PrefilterReportArgs,
+    report: &Report,
+    snapshot: Option<u64>,
+    force: bool,
+) -> Result<()> {
+    let path = args.output.as_deref();
+    let as_json = args.json || path.is_some_and(|path| path.extension().is_some_and(|e| e == "json"));
+    let text = match as_json {
+        true => {
+            let value = json!({
+                "snapshot": snapshot,
+                "report": report,
+                "saving": report.cost.map(|cost| cost.saving()),
+            });
+            serde_json::to_string_pretty(&value)?
+        }
+        false => report.text(),
+    };
+    match Place::of(path).is_file() {
+        true => {
+            let mut output = Output::create(path, force)?;
+            output.write_all(text.trim_end().as_bytes())?;
+            output.write_all(b"\n")?;
+            output.finish()?;
+            if args.json {
+                out!("{text}");
+            }
+        }
+        false => out!("{}", text.trim_end()),
+    }
+    if let Some(plot) = &args.plot {
+        let picture = gstore::recall_picture(report);
+        drawing::draw(&PictureArgs { output: Some(plot.clone()), force, width: None }, &picture)?;
+    }
+    Ok(())
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}

@@ -1,0 +1,180 @@
+//! Cross-validation: predictions of rows by learners that have not seen them, and the lines that bring them
+//! into the units of the scores.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::Labelled;
+use crate::error::LearnError;
+use crate::judge::{r2, top};
+use crate::learners::{Fitted, Learner, Means, fit};
+use crate::matrix::Matrix;
+
+/// Predictions of every row by the learner of its fold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutOfFold {
+    /// The learner, of a ridge with the penalty that was chosen.
+    pub learner: Learner,
+    /// A row for each row, a column for each target.
+    pub predictions: Matrix,
+    /// Of a classifier, the levels.
+    pub levels: Option<Vec<Vec<u8>>>,
+    /// R2 of each target, by penalty of a ridge.
+    pub r2: Vec<Vec<f64>>,
+    /// The learners of the folds, one or one for each penalty.
+    pub fitted: Vec<Vec<Fitted>>,
+}
+
+/// Predicts every row.
+///
+/// # Errors
+/// A fold without rows to learn from, what a learner refuses, and being told to stop.
+pub fn out_of_fold(
+    data: &Labelled,
+    learner: &Learner,
+    folds: &[usize],
+    means: &Means<'_>,
+) -> Result<OutOfFold, LearnError> {
+    let count = folds.iter().max().map_or(0, |most| most + 1);
+    // What the top is follows from all labels: a fold is too small to say.
+    let labels: Option<Vec<Vec<bool>>> = match learner {
+        Learner::Logistic { top: share, .. } => {
+            Some((0..data.y.cols()).map(|target| top(&data.y.column(target), *share)).collect())
+        }
+        _ => None,
+    };
+    let mut predictions: Vec<Matrix> = Vec::new();
+    let mut levels: Option<Vec<Vec<u8>>> = None;
+    let mut fitted = Vec::with_capacity(count);
+    for fold in 0..count {
+        let (own, others): (Vec<usize>, Vec<usize>) = (0..folds.len()).partition(|row| folds[*row] == fold);
+        if others.len() < 2 {
+            let why = "each fold learns from the others";
+            return Err(LearnError::TooFewRows { rows: folds.len(), needed: count + 2, why });
+        }
+        let of_others = |labels: &Vec<Vec<bool>>| -> Vec<Vec<bool>> {
+            labels.iter().map(|labels| others.iter().map(|row| labels[*row]).collect()).collect()
+        };
+        let labels = labels.as_ref().map(of_others);
+        let all = fit(learner, &data.x.select(&others), &data.y.select(&others), labels.as_deref(), means)?;
+        let x = data.x.select(&own);
+        if predictions.is_empty() {
+            predictions = vec![Matrix::zeros(data.y.rows(), data.y.cols()); all.len()];
+        }
+        for (into, fitted) in predictions.iter_mut().zip(&all) {
+            let found = fitted.predict(&x);
+            own.iter().enumerate().for_each(|(i, row)| into.row_mut(*row).copy_from_slice(found.row(i)));
+        }
+        if let Some(found) = all.first().and_then(|fitted| fitted.levels(&x)) {
+            let into = levels.get_or_insert_with(|| vec![Vec::new(); data.y.rows()]);
+            own.iter().zip(found).for_each(|(row, levels)| into[*row] = levels);
+        }
+        fitted.push(all);
+    }
+    let of_target = |predictions: &Matrix, t: usize| r2(&predictions.column(t), &data.y.column(t));
+    let r2: Vec<Vec<f64>> =
+        predictions.iter().map(|p| (0..data.y.cols()).map(|t| of_target(p, t)).collect()).collect();
+    // The first of equal ones.
+    let mean = |i: usize| r2[i].iter().sum::<f64>();
+    let best = (1..predictions.len()).fold(0, |best, i| if mean(i) > mean(best) { i } else { best });
+    let learner = match learner {
+        Learner::Ridge { alphas } => {
+            Learner::Ridge { alphas: alphas.get(best).copied().into_iter().collect() }
+        }
+        other => other.clone(),
+    };
+    let predictions = predictions.into_iter().nth(best).unwrap_or_default();
+    if let Some(value) = predictions.values().iter().position(|value| !value.is_finite()) {
+        return Err(LearnError::NotFinite(data.targets[value % data.targets.len().max(1)].clone()));
+    }
+    Ok(OutOfFold { learner, predictions, levels, r2, fitted })
+}
+
+/// A line from predictions to scores.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// Not negative: a prediction that runs against the scores says nothing.
+    pub slope: f64,
+    /// The score at a prediction of 0.
+    pub constant: f64,
+}
+
+impl Line {
+    /// The line of least squares.
+    pub fn of(predictions: &[f64], scores: &[f64]) -> Line {
+        let n = scores.len().max(1) as f64;
+        let (p, s) = (predictions.iter().sum::<f64>() / n, scores.iter().sum::<f64>() / n);
+        let both: f64 = predictions.iter().zip(scores).map(|(x, y)| (x - p) * (y - s)).sum();
+        let own: f64 = predictions.iter().map(|x| (x - p) * (x - p)).sum();
+        let slope = if own > 0.0 { (both / own).max(0.0) } else { 0.0 };
+        Line { slope, constant: s - slope * p }
+    }
+
+    /// The score that a prediction stands for.
+    pub fn at(&self, prediction: f64) -> f64 {
+        self.slope * prediction + self.constant
+    }
+}
+
+/// Predictions in units of the scores and the mean, each by the rows of other folds.
+pub fn calibrated(predictions: &Matrix, scores: &Matrix, folds: &[usize]) -> (Matrix, Matrix) {
+    let count = folds.iter().max().map_or(0, |most| most + 1);
+    let mut found = Matrix::zeros(scores.rows(), scores.cols());
+    let mut constant = found.clone();
+    for target in 0..scores.cols() {
+        let (predictions, scores) = (predictions.column(target), scores.column(target));
+        for fold in 0..count {
+            let others = |values: &[f64]| -> Vec<f64> {
+                let kept = values.iter().zip(folds).filter(|(_, own)| **own != fold);
+                kept.map(|(value, _)| *value).collect()
+            };
+            let others_scores = others(&scores);
+            let line = Line::of(&others(&predictions), &others_scores);
+            let mean = others_scores.iter().sum::<f64>() / others_scores.len().max(1) as f64;
+            for row in (0..folds.len()).filter(|row| folds[*row] == fold) {
+                found.row_mut(row)[target] = line.at(predictions[row]);
+                constant.row_mut(row)[target] = mean;
+            }
+        }
+    }
+    (found, constant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gstore_core::Cancel;
+
+    static RUN: Cancel = Cancel::new();
+
+    #[test]
+    fn every_learner_predicts_what_a_column_says() {
+        let x: Vec<f64> = (0..240).map(|i| f64::from(i * 97 % 251) / 100.0).collect();
+        let y = Matrix::new(1, (0..120).map(|row| x[row * 2] * 0.01).collect());
+        let ids: Vec<String> = (0..120).map(|i| format!("id{i}")).collect();
+        let features = vec!["a".to_owned(), "b".to_owned()];
+        let x = Matrix::new(2, x);
+        let data = Labelled::new(ids.clone(), (features, &x), (vec!["t".to_owned()], &y), 10).unwrap();
+        let folds = crate::folds::folds(&ids, 4, 7);
+        for learner in [
+            Learner::Ridge { alphas: vec![100.0, 0.1] },
+            Learner::Logistic { c: 10.0, top: 0.2 },
+            Learner::Trees(crate::learners::TreeOptions { least: 5, ..Default::default() }),
+            Learner::Classifier,
+            Learner::Regressor,
+        ] {
+            let run = |threads| {
+                out_of_fold(&data, &learner, &folds, &Means { seed: 3, threads, cancel: &RUN }).unwrap()
+            };
+            let found = run(1);
+            let rank = crate::judge::spearman(&found.predictions.column(0), &data.y.column(0));
+            assert!(rank > 0.7, "{}: {rank}", learner.name());
+            assert_eq!(found.predictions, run(2).predictions, "{}", learner.name());
+            if let Learner::Ridge { alphas } = &found.learner {
+                assert_eq!(alphas, &[0.1]);
+            }
+            let (line, constant) = calibrated(&found.predictions, &data.y, &folds);
+            assert!(r2(&line.column(0), &data.y.column(0)) > 0.3, "{}", learner.name());
+            assert!(r2(&constant.column(0), &data.y.column(0)) <= 0.0);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Labelled rows: ids, features, true scores.
+
+use crate::error::LearnError;
+use crate::matrix::Matrix;
+
+/// Rows with finite features and scores, in the order of their rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Labelled {
+    /// Ids.
+    pub ids: Vec<String>,
+    /// Names of the columns.
+    pub features: Vec<String>,
+    /// A row of features for each id.
+    pub x: Matrix,
+    /// Names of the targets.
+    pub targets: Vec<String>,
+    /// A row of scores for each id.
+    pub y: Matrix,
+    /// Rows that were left out because a feature or a score of theirs is missing or not finite.
+    pub left_out: usize,
+}
+
+impl Labelled {
+    /// Takes the rows that are whole.
+    ///
+    /// # Errors
+    /// A target or all features that are constant, and fewer than `least` rows.
+    pub fn new(
+        ids: Vec<String>,
+        (features, x): (Vec<String>, &Matrix),
+        (targets, y): (Vec<String>, &Matrix),
+        least: usize,
+    ) -> Result<Self, LearnError> {
+        let finite = |row: &usize| x.row(*row).iter().chain(y.row(*row)).all(|value| value.is_finite());
+        let whole: Vec<usize> = (0..x.rows().min(y.rows()).min(ids.len())).filter(finite).collect();
+        let left_out = ids.len() - whole.len();
+        if whole.len() < least {
+            let why = "each fold needs rows to learn from and rows to judge on";
+            return Err(LearnError::TooFewRows { rows: whole.len(), needed: least, why });
+        }
+        let (x, y) = (x.select(&whole), y.select(&whole));
+        let is_constant = |values: Vec<f64>| values.windows(2).all(|pair| pair[0] == pair[1]);
+        if let Some(target) = (0..y.cols()).find(|target| is_constant(y.column(*target))) {
+            return Err(LearnError::ConstantTarget(targets[target].clone()));
+        }
+        if (0..x.cols()).all(|feature| is_constant(x.column(feature))) {
+            return Err(LearnError::ConstantFeatures(features.join(", ")));
+        }
+        let ids = whole.iter().map(|row| ids[*row].clone()).collect();
+        Ok(Self { ids, features, x, targets, y, left_out })
+    }
+
+    /// What a reader should know of the labels of a top share.
+    pub fn notes(&self, top: f64) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.left_out > 0 {
+            notes.push(format!(
+                "{} labelled rows were left out: a feature or a score of theirs is missing or not finite",
+                self.left_out
+            ));
+        }
+        let constant: Vec<&str> = (0..self.x.cols())
+            .filter(|col| self.x.column(*col).windows(2).all(|pair| pair[0] == pair[1]))
+            .map(|col| self.features[col].as_str())
+            .collect();
+        if !constant.is_empty() {
+            let shown = constant.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+            let more = if constant.len() > 5 { ", ..." } else { "" };
+            notes.push(format!(
+                "{} of the columns are constant and say nothing: {shown}{more}",
+                constant.len()
+            ));
+        }
+        for (target, name) in self.targets.iter().enumerate() {
+            let scores = self.y.column(target);
+            let order = crate::judge::order(&scores);
+            let k = crate::judge::kept_rows(top, scores.len()).max(1);
+            if scores[order[0]] <= 0.0 {
+                notes.push(format!("no labelled row has a score above 0 for {name}: none helps it"));
+            }
+            if let Some(next) = order.get(k)
+                && scores[*next] == scores[order[k - 1]]
+            {
+                let same = scores.iter().filter(|score| **score == scores[*next]).count();
+                notes.push(format!(
+                    "{same} labels of {name} are equal at the cut of the top, which goes to the first rows of them"
+                ));
+            }
+        }
+        notes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(n: usize) -> Vec<String> {
+        (0..n).map(|i| i.to_string()).collect()
+    }
+
+    fn labelled(x: Vec<f64>, y: Vec<f64>, least: usize) -> Result<Labelled, LearnError> {
+        let n = y.len();
+        let (x, y) = (Matrix::new(1, x), Matrix::new(1, y));
+        Labelled::new(ids(n), (vec!["a".to_owned()], &x), (vec!["t".to_owned()], &y), least)
+    }
+
+    #[test]
+    fn rows_that_are_not_whole_are_left_out_and_counted() {
+        let found = labelled(vec![1.0, f64::NAN, 3.0, 4.0], vec![1.0, 2.0, f64::INFINITY, 4.0], 2).unwrap();
+        assert_eq!((found.ids.as_slice(), found.left_out), (["0".to_owned(), "3".to_owned()].as_slice(), 2));
+        assert!(found.notes(0.5)[0].contains("2 labelled rows were left out"));
+    }
+
+    #[test]
+    fn what_cannot_be_learned_is_refused_by_name() {
+        assert!(matches!(
+            labelled(vec![1.0; 3], vec![1.0, 2.0, 3.0], 2),
+            Err(LearnError::ConstantFeatures(_))
+        ));
+        let error = labelled(vec![1.0, 2.0], vec![5.0; 2], 2).unwrap_err();
+        assert!(matches!(&error, LearnError::ConstantTarget(name) if name == "t"), "{error}");
+        let few = labelled(vec![1.0, 2.0], vec![1.0, 2.0], 10).unwrap_err();
+        assert!(matches!(few, LearnError::TooFewRows { rows: 2, needed: 10, .. }));
+    }
+
+    #[test]
+    fn ties_and_targets_that_no_row_helps_are_told() {
+        let found =
+            labelled((0..6).map(f64::from).collect(), vec![-1.0, -1.0, -1.0, -3.0, -4.0, -5.0], 2).unwrap();
+        let notes = found.notes(0.34).join("\n");
+        assert!(notes.contains("none helps it") && notes.contains("3 labels of t are equal"), "{notes}");
+    }
+}

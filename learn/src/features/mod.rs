@@ -1,0 +1,13 @@
+//! Features of rows: token counts, losses, vectors and metadata columns of a dataset, as columns of numbers.
+//!
+//! Invariants
+//! - values are joined by the row that the store gave a sample, never by a place in a list
+//! - a value that a row lacks, or that is not finite, is NaN here; who reads it decides
+//! - a vector of another model, projection or loss than the one that was learned from is refused
+
+mod open;
+mod set;
+mod vectors;
+
+pub use open::OpenFeatures;
+pub use set::FeatureSet;

@@ -1,0 +1,244 @@
+//! Features of a dataset that are open for reading.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+use gstore_store::{CELL_ROWS, EncodingReader, FeaturePart, FeatureReader, SampleReader, Snapshot};
+
+use super::set::{Feature, FeatureSet, FeatureSource, MOST_VALUES, find};
+use super::vectors::{cells, read_vectors};
+use crate::error::LearnError;
+use crate::matrix::Matrix;
+
+/// The features of a set in one dataset.
+pub struct OpenFeatures {
+    set: FeatureSet,
+    samples: SampleReader,
+    counts: Option<EncodingReader>,
+    /// Of each feature that is stored.
+    readers: Vec<Option<FeatureReader>>,
+}
+
+impl OpenFeatures {
+    pub(super) fn new(set: &FeatureSet, snapshot: &Snapshot, dataset: &str) -> Result<Self, LearnError> {
+        let part = snapshot.dataset(dataset)?;
+        let own = snapshot.features_of(dataset);
+        let own: Vec<&FeaturePart> = own.iter().map(|feature| &***feature).collect();
+        let mut readers = Vec::with_capacity(set.features.len());
+        let mut encoding: Option<String> = None;
+        for feature in &set.features {
+            let FeatureSource::Stored { name, dim, space, .. } = &feature.source else {
+                check_column(part, feature)?;
+                readers.push(None);
+                continue;
+            };
+            let found = find(dataset, &own, name)?;
+            if found.desc.dim() != *dim || found.desc.space.id() != *space {
+                let why = format!(
+                    "of dataset `{dataset}` is from another model, layer or projection than what was learned from"
+                );
+                return Err(LearnError::Feature { name: name.clone(), why });
+            }
+            encoding.get_or_insert_with(|| found.desc.encoding.clone());
+            readers.push(Some(snapshot.open_feature(found)?));
+        }
+        let counted = set.features.iter().find(|feature| is_count(&feature.source));
+        let counts = match counted {
+            None => None,
+            Some(feature) => {
+                // That of the vectors; without any the only one that there is.
+                let of_vectors = encoding.as_deref().and_then(|key| part.encoding(key));
+                let only = if let [one] = part.encodings.as_slice() { Some(one) } else { None };
+                let why = match part.encodings.is_empty() {
+                    true => format!(
+                        "dataset `{dataset}` has no token counts yet: features of it have to be computed first"
+                    ),
+                    false => format!(
+                        "dataset `{dataset}` has several encodings; name a stored feature as well, whose encoding is taken"
+                    ),
+                };
+                let refused = || LearnError::Feature { name: feature.name.clone(), why };
+                Some(snapshot.encoding(of_vectors.or(only).ok_or_else(refused)?)?)
+            }
+        };
+        Ok(Self { set: set.clone(), samples: snapshot.samples(part)?, counts, readers })
+    }
+
+    /// The features.
+    pub fn set(&self) -> &FeatureSet {
+        &self.set
+    }
+
+    /// The samples of the dataset.
+    pub fn samples(&self) -> &SampleReader {
+        &self.samples
+    }
+
+    /// The live rows of a range, cell by cell: as many as are read at a time.
+    pub fn cells(&self, within: Range<u64>) -> impl Iterator<Item = Vec<u64>> + '_ {
+        let live = self.samples.rows();
+        let cells =
+            live.ranges().iter().flat_map(|range| range.start / CELL_ROWS..=(range.end - 1) / CELL_ROWS);
+        let mut cells: Vec<u64> = cells.collect();
+        cells.dedup();
+        cells.into_iter().filter_map(move |cell| {
+            let range = (cell * CELL_ROWS).max(within.start)..((cell + 1) * CELL_ROWS).min(within.end);
+            let rows: Vec<u64> =
+                if range.start < range.end { live.within(range).flatten().collect() } else { Vec::new() };
+            (!rows.is_empty()).then_some(rows)
+        })
+    }
+
+    /// Chooses the values of text columns that have columns of their own: the most frequent ones of some
+    /// rows, which ascend.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn learn_values(&mut self, rows: &[u64]) -> Result<(), LearnError> {
+        for at in 0..self.set.features.len() {
+            let FeatureSource::Text { column, .. } = &self.set.features[at].source else { continue };
+            let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+            self.texts(&column.clone(), rows, |_, text| *counts.entry(text.to_owned()).or_default() += 1)?;
+            let mut sorted: Vec<(String, u64)> = counts.into_iter().collect();
+            // Equal ones stay in the order of their texts.
+            sorted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+            sorted.truncate(MOST_VALUES);
+            if let FeatureSource::Text { values, .. } = &mut self.set.features[at].source {
+                *values = sorted.into_iter().map(|(text, _)| text).collect();
+            }
+        }
+        Ok(())
+    }
+
+    /// The features of some rows, which ascend: a row for each, NaN where a value is missing.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn read(&self, rows: &[u64]) -> Result<Matrix, LearnError> {
+        let width: usize = self.set.features.iter().map(|feature| feature.source.width()).sum();
+        let mut found = Matrix::new(width, vec![f64::NAN; rows.len() * width]);
+        let mut at = 0;
+        for (feature, reader) in self.set.features.iter().zip(&self.readers) {
+            match (&feature.source, reader) {
+                (FeatureSource::Stored { exp, .. }, Some(reader)) => {
+                    read_vectors(reader, rows, |i, values| {
+                        let place = &mut found.row_mut(i)[at..at + values.len()];
+                        place.iter_mut().zip(values).for_each(|(to, from)| {
+                            *to = if *exp { f64::from(*from).exp() } else { f64::from(*from) };
+                        });
+                    })?;
+                }
+                (FeatureSource::Number { column }, _) => {
+                    self.numbers(column, rows, |i, value| found.row_mut(i)[at] = value)?;
+                }
+                (FeatureSource::Text { column, values }, _) => {
+                    (0..rows.len()).for_each(|i| found.row_mut(i)[at..at + values.len()].fill(0.0));
+                    self.texts(column, rows, |i, text| {
+                        if let Some(value) = values.iter().position(|value| value == text) {
+                            found.row_mut(i)[at + value] = 1.0;
+                        }
+                    })?;
+                }
+                (source, _) => self.count(source, rows, |i, value| found.row_mut(i)[at] = value)?,
+            }
+            at += feature.source.width();
+        }
+        Ok(found)
+    }
+
+    fn count(
+        &self,
+        source: &FeatureSource,
+        rows: &[u64],
+        mut take: impl FnMut(usize, f64),
+    ) -> Result<(), LearnError> {
+        let Some(counts) = &self.counts else { return Ok(()) };
+        for (first, range) in cells(rows) {
+            let part = &rows[first..first + range.1];
+            for count in counts.counts(range.0)? {
+                let Ok(i) = part.binary_search(&count.row) else { continue };
+                take(
+                    first + i,
+                    f64::from(match source {
+                        FeatureSource::Tokens => count.tokens,
+                        FeatureSource::ScoredTokens => count.scored,
+                        _ => count.tokens.saturating_sub(count.scored),
+                    }),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands on the values of a column of those of the rows that have one, with their places among `rows`.
+    fn column(
+        &self,
+        name: &str,
+        rows: &[u64],
+        mut take: impl FnMut(&ArrayRef, usize, usize),
+    ) -> Result<(), LearnError> {
+        for (first, (range, len)) in cells(rows) {
+            let part = &rows[first..first + len];
+            for batch in self.samples.scan(&["row", name], Some(range)) {
+                let batch = batch?;
+                let [own, values] = batch.columns() else { continue };
+                for (at, row) in own.as_primitive::<UInt64Type>().values().iter().enumerate() {
+                    if let Ok(i) = part.binary_search(row)
+                        && values.is_valid(at)
+                    {
+                        take(values, at, first + i);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn numbers(&self, name: &str, rows: &[u64], mut take: impl FnMut(usize, f64)) -> Result<(), LearnError> {
+        self.column(name, rows, |values, at, i| {
+            let value = match values.data_type() {
+                DataType::Boolean => f64::from(u8::from(values.as_boolean().value(at))),
+                DataType::Int64 => values.as_primitive::<Int64Type>().value(at) as f64,
+                DataType::Float64 => values.as_primitive::<Float64Type>().value(at),
+                _ => f64::NAN,
+            };
+            take(i, value);
+        })
+    }
+
+    fn texts(&self, name: &str, rows: &[u64], mut take: impl FnMut(usize, &str)) -> Result<(), LearnError> {
+        self.column(name, rows, |values, at, i| {
+            if let Some(texts) = values.as_string_opt::<i32>() {
+                take(i, texts.value(at));
+            }
+        })
+    }
+}
+
+fn is_count(source: &FeatureSource) -> bool {
+    matches!(source, FeatureSource::Tokens | FeatureSource::ScoredTokens | FeatureSource::PromptTokens)
+}
+
+/// Refuses a column that the dataset lacks, or has with another type.
+fn check_column(part: &Arc<gstore_store::DatasetPart>, feature: &Feature) -> Result<(), LearnError> {
+    let (column, text) = match &feature.source {
+        FeatureSource::Number { column } => (column, false),
+        FeatureSource::Text { column, .. } => (column, true),
+        _ => return Ok(()),
+    };
+    let found = part.columns.iter().find(|known| known.name == *column);
+    let why = match found {
+        Some(found) if (found.ty == gstore_store::ColumnType::Text) == text => return Ok(()),
+        Some(found) => format!(
+            "of dataset `{}` is a column of type {}, and another was learned from",
+            part.name, found.ty
+        ),
+        None => format!("dataset `{}` has no such column", part.name),
+    };
+    Err(LearnError::Feature { name: feature.name.clone(), why })
+}

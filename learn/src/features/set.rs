@@ -1,0 +1,208 @@
+//! Names of features, and what they are in a dataset.
+
+use gstore_store::{DatasetPart, FeaturePart, Granularity, Snapshot, nearest};
+use serde::{Deserialize, Serialize};
+
+use super::open::OpenFeatures;
+use crate::error::LearnError;
+
+/// Values of a text column that have a column of their own.
+pub(super) const MOST_VALUES: usize = 64;
+
+/// The features of a prefilter.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct FeatureSet {
+    pub(super) features: Vec<Feature>,
+}
+
+/// A feature as its user named it, and what it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Feature {
+    pub(super) name: String,
+    pub(super) source: FeatureSource,
+}
+
+/// Where a feature's numbers come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FeatureSource {
+    /// Tokens of the sample.
+    Tokens,
+    /// Tokens that count for the loss.
+    ScoredTokens,
+    /// The others.
+    PromptTokens,
+    /// A stored feature.
+    Stored {
+        /// What it is in a dataset that it is looked for in: a label, or a kind that has one feature.
+        name: String,
+        /// Number of coordinates.
+        dim: u32,
+        /// What its vectors can be compared with.
+        space: String,
+        /// Whether the numbers are taken as exponents.
+        exp: bool,
+    },
+    /// A metadata column of numbers or truth values.
+    Number {
+        /// Its name.
+        column: String,
+    },
+    /// A metadata column of text: a column of 0 and 1 for each of its most frequent values.
+    Text {
+        /// Its name.
+        column: String,
+        /// The values, in the order of their columns.
+        values: Vec<String>,
+    },
+}
+
+impl FeatureSet {
+    /// What names mean in a dataset: `tokens`, `scored_tokens`, `prompt_tokens`; `perplexity`, the
+    /// exponential of `loss`; a stored feature by its label or kind; a metadata column. `feature:` and `column:` in front
+    /// of a name choose between the last two.
+    ///
+    /// # Errors
+    /// A name that means nothing, or several things.
+    pub fn resolve(snapshot: &Snapshot, dataset: &str, names: &[String]) -> Result<FeatureSet, LearnError> {
+        let part = snapshot.dataset(dataset)?;
+        let own = snapshot.features_of(dataset);
+        let own: Vec<&FeaturePart> = own.iter().map(|feature| &***feature).collect();
+        let mut features: Vec<Feature> = Vec::new();
+        for name in names {
+            if features.iter().any(|feature| feature.name == *name) {
+                return Err(LearnError::Feature { name: name.clone(), why: "is named twice".to_owned() });
+            }
+            let source = of_name(part, &own, name)?;
+            features.push(Feature { name: name.clone(), source });
+        }
+        if features.is_empty() {
+            return Err(LearnError::Invalid("a prefilter needs a feature".to_owned()));
+        }
+        Ok(FeatureSet { features })
+    }
+
+    /// Opens them in a dataset.
+    ///
+    /// # Errors
+    /// A feature that the dataset lacks, or has of another kind.
+    pub fn open(&self, snapshot: &Snapshot, dataset: &str) -> Result<OpenFeatures, LearnError> {
+        OpenFeatures::new(self, snapshot, dataset)
+    }
+
+    /// Names of the columns.
+    pub fn columns(&self) -> Vec<String> {
+        let of = |feature: &Feature| -> Vec<String> {
+            match &feature.source {
+                FeatureSource::Stored { dim, .. } if *dim > 1 => {
+                    (0..*dim).map(|i| format!("{}[{i}]", feature.name)).collect()
+                }
+                FeatureSource::Text { values, .. } => {
+                    values.iter().map(|value| format!("{}={value}", feature.name)).collect()
+                }
+                _ => vec![feature.name.clone()],
+            }
+        };
+        self.features.iter().flat_map(of).collect()
+    }
+
+    /// Names as they were given.
+    pub fn names(&self) -> Vec<&str> {
+        self.features.iter().map(|feature| feature.name.as_str()).collect()
+    }
+
+    /// Whether anything needs a pass of a model.
+    pub fn needs_model(&self) -> bool {
+        self.features.iter().any(|feature| matches!(feature.source, FeatureSource::Stored { .. }))
+    }
+}
+
+impl FeatureSource {
+    /// Columns of numbers.
+    pub(super) fn width(&self) -> usize {
+        match self {
+            Self::Stored { dim, .. } => *dim as usize,
+            Self::Text { values, .. } => values.len(),
+            _ => 1,
+        }
+    }
+}
+
+fn of_name(part: &DatasetPart, own: &[&FeaturePart], name: &str) -> Result<FeatureSource, LearnError> {
+    let (only_feature, only_column) = (name.strip_prefix("feature:"), name.strip_prefix("column:"));
+    match name {
+        "tokens" => return Ok(FeatureSource::Tokens),
+        "scored_tokens" => return Ok(FeatureSource::ScoredTokens),
+        "prompt_tokens" => return Ok(FeatureSource::PromptTokens),
+        "perplexity" => return stored(&part.name, own, "loss", true),
+        _ => {}
+    }
+    if let Some(column) = only_column {
+        return column_of(part, column).ok_or_else(|| unknown(part, own, name));
+    }
+    let label = only_feature.unwrap_or(name);
+    if only_feature.is_some() || own.iter().any(|f| f.attrs.label == label || f.desc.kind.name == label) {
+        return stored(&part.name, own, label, false);
+    }
+    column_of(part, name).ok_or_else(|| unknown(part, own, name))
+}
+
+fn column_of(part: &DatasetPart, name: &str) -> Option<FeatureSource> {
+    let column = part.columns.iter().find(|column| column.name == name)?.name.clone();
+    Some(match part.columns.iter().find(|c| c.name == column)?.ty {
+        gstore_store::ColumnType::Text => FeatureSource::Text { column, values: Vec::new() },
+        _ => FeatureSource::Number { column },
+    })
+}
+
+fn unknown(part: &DatasetPart, own: &[&FeaturePart], name: &str) -> LearnError {
+    let labels = own.iter().map(|feature| feature.attrs.label.as_str());
+    let columns = part.columns.iter().map(|column| column.name.as_str());
+    let known: Vec<&str> = ["tokens", "scored_tokens", "prompt_tokens", "perplexity"]
+        .into_iter()
+        .chain(labels)
+        .chain(columns)
+        .collect();
+    let why = match nearest(name, known.iter().copied()) {
+        Some(near) => {
+            format!("dataset `{}` has no such feature or column; did you mean `{near}`?", part.name)
+        }
+        None => format!("dataset `{}` has no such feature or column; it has {}", part.name, known.join(", ")),
+    };
+    LearnError::Feature { name: name.to_owned(), why }
+}
+
+/// The one feature with this label, or of this kind.
+pub(super) fn find<'a>(
+    dataset: &str,
+    own: &[&'a FeaturePart],
+    name: &str,
+) -> Result<&'a FeaturePart, LearnError> {
+    let by_label: Vec<&FeaturePart> = own.iter().filter(|f| f.attrs.label == name).copied().collect();
+    let found = match by_label.is_empty() {
+        false => by_label,
+        true => own.iter().filter(|f| f.desc.kind.name == name).copied().collect(),
+    };
+    let refuse = |why: String| Err(LearnError::Feature { name: name.to_owned(), why });
+    match found.as_slice() {
+        [one] if one.desc.granularity == Granularity::Token => {
+            refuse("has a vector for each token, and a prefilter reads one for each sample".to_owned())
+        }
+        [one] => Ok(*one),
+        [] => refuse(format!("dataset `{dataset}` has no feature of this name")),
+        several => {
+            let labels: Vec<&str> = several.iter().map(|f| f.attrs.label.as_str()).collect();
+            refuse(format!("dataset `{dataset}` has several: {}; name one of them", labels.join(", ")))
+        }
+    }
+}
+
+fn stored(dataset: &str, own: &[&FeaturePart], name: &str, exp: bool) -> Result<FeatureSource, LearnError> {
+    let part = find(dataset, own, name)?;
+    Ok(FeatureSource::Stored {
+        name: name.to_owned(),
+        dim: part.desc.dim(),
+        space: part.desc.space.id(),
+        exp,
+    })
+}

@@ -1,0 +1,130 @@
+//! The budget: how many rows have to be kept for a recall with confidence.
+//!
+//! Of the k true top rows the prediction orders, the h-th bounds the recall as a quantile does in conformal
+//! prediction: h is the smallest number of hits whose exact one-sided 95 % bound (Clopper and Pearson 1934)
+//! reaches what is asked for.
+
+use serde::{Deserialize, Serialize};
+
+use super::order::order;
+
+/// Confidence of the bound.
+const CONFIDENCE: f64 = 0.95;
+
+/// A budget as it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Budget {
+    /// So many rows that the lower bound of the recall reaches this.
+    Recall(f64),
+    /// This share of rows.
+    Share(f64),
+}
+
+/// Which rows of a target are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Predictions from here on are kept; none: all rows are, as nothing less is known to reach the recall.
+    pub from: Option<f64>,
+    /// Share of the labelled rows that this keeps.
+    pub share: f64,
+    /// Share of the true top among them.
+    pub recall: f64,
+    /// Its one-sided 95 % lower bound.
+    pub bound: f64,
+}
+
+/// ln of the probability of at least `hits` of `k` at a chance of `p`.
+fn ln_tail(hits: usize, k: usize, p: f64) -> f64 {
+    if hits == 0 || p >= 1.0 {
+        return 0.0;
+    }
+    if p <= 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    // Terms from the largest number of hits down, each from the one before.
+    let mut term = k as f64 * p.ln();
+    let mut terms = vec![term];
+    for i in (hits..k).rev() {
+        term += ((i + 1) as f64 / (k - i) as f64).ln() + ((1.0 - p) / p).ln();
+        terms.push(term);
+    }
+    let most = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    most + terms.iter().map(|term| (term - most).exp()).sum::<f64>().ln()
+}
+
+/// The lower bound of a chance of which `hits` of `k` were seen.
+pub fn lower_bound(hits: usize, k: usize) -> f64 {
+    let (mut low, mut high) = (0.0, 1.0);
+    if hits == 0 || k == 0 {
+        return 0.0;
+    }
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if ln_tail(hits, k, middle) < (1.0 - CONFIDENCE).ln() { low = middle } else { high = middle }
+    }
+    low
+}
+
+/// The fewest hits of `k` whose lower bound reaches `recall`; none where `k` is too small for any.
+pub fn needed_hits(recall: f64, k: usize) -> Option<usize> {
+    (1..=k).find(|hits| ln_tail(*hits, k, recall) <= (1.0 - CONFIDENCE).ln())
+}
+
+/// The cut of a target, from predictions out of fold.
+pub fn choose(predictions: &[f64], top: &[bool], budget: &Budget) -> Cut {
+    let (n, k) = (predictions.len(), top.iter().filter(|top| **top).count());
+    let order = order(predictions);
+    let places: Vec<usize> = (0..n).filter(|place| top[order[*place]]).collect();
+    let kept = match budget {
+        Budget::Share(share) => Some(super::kept_rows(*share, n).max(1).min(n)),
+        Budget::Recall(recall) => {
+            needed_hits(*recall, k).and_then(|hits| places.get(hits - 1)).map(|place| place + 1)
+        }
+    };
+    let Some(kept) = kept.filter(|kept| *kept < n && n > 0) else {
+        return Cut { from: None, share: 1.0, recall: 1.0, bound: 1.0 };
+    };
+    let from = predictions[order[kept - 1]];
+    // Rows of the same prediction cannot be told apart, so all of them are kept.
+    let kept = predictions.iter().filter(|prediction| **prediction >= from).count();
+    let hits = places.iter().filter(|place| **place < kept).count();
+    if kept == n {
+        return Cut { from: None, share: 1.0, recall: 1.0, bound: 1.0 };
+    }
+    Cut {
+        from: Some(from),
+        share: kept as f64 / n as f64,
+        recall: hits as f64 / k.max(1) as f64,
+        bound: lower_bound(hits, k),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::top_k;
+
+    #[test]
+    fn bounds_are_those_of_tables() {
+        // scipy.stats.beta.ppf(0.05, h, k - h + 1)
+        for (hits, k, bound) in [(75, 75, 0.960_843), (9, 10, 0.605_836), (1, 20, 0.002_561), (0, 5, 0.0)] {
+            assert!((lower_bound(hits, k) - bound).abs() < 1e-5, "{hits} of {k}: {}", lower_bound(hits, k));
+        }
+        // ln 0.05 / ln 0.95 = 58.4
+        assert_eq!((needed_hits(0.95, 58), needed_hits(0.95, 59)), (None, Some(59)));
+        assert!(needed_hits(0.9, 75).is_some_and(|hits| hits < 75));
+    }
+
+    #[test]
+    fn ties_are_kept_together_and_too_small_a_top_keeps_all() {
+        let scores: Vec<f64> = (0..200).map(f64::from).collect();
+        let top = top_k(&scores, 60);
+        let cut = choose(&scores, &top, &Budget::Recall(0.95));
+        assert_eq!((cut.from, cut.share, cut.recall), (Some(140.0), 0.3, 1.0));
+        let coarse: Vec<f64> = scores.iter().map(|s| (s / 50.0).floor()).collect();
+        assert_eq!(choose(&coarse, &top, &Budget::Share(0.1)).share, 0.25);
+        assert_eq!(choose(&scores, &top_k(&scores, 5), &Budget::Recall(0.95)).from, None);
+        assert_eq!(choose(&[1.0; 50], &top_k(&[1.0; 50], 10), &Budget::Share(0.5)).from, None);
+    }
+}

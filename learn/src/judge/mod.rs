@@ -1,0 +1,26 @@
+//! Judging predictions: recall of the true top at each budget, other measures with their intervals, the
+//! ceiling that noise of the labels sets, and what a budget saves.
+//!
+//! Invariants
+//! - rows are ordered by value, largest first, and equal ones by their place: ties never favour a prediction
+//! - an interval depends on the values and the seed alone
+
+mod budget;
+mod ceiling;
+mod cost;
+mod levels;
+mod order;
+mod recall;
+mod report;
+mod resample;
+mod text;
+
+pub use budget::{Budget, Cut, choose, lower_bound, needed_hits};
+pub use ceiling::{Reliability, expected_recall, reliability};
+pub use cost::Cost;
+pub use levels::{Confusion, confusion, levels, levels_of_ranks};
+pub use order::{kept_rows, order, ranks, top, top_k};
+pub use recall::{AtBudget, at_budgets, r2, spearman};
+pub(crate) use report::keeps;
+pub use report::{Choice, JudgeRequest, Report, TargetReport, judge};
+pub use resample::{Bootstrap, Interval};

@@ -1,0 +1,127 @@
+//! Measures of predicted scores against true ones.
+
+use serde::Serialize;
+
+use super::order::{kept_rows, order, ranks};
+use super::resample::{Bootstrap, Interval};
+
+/// What is kept of the true top at a budget.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AtBudget {
+    /// Share of rows that are kept.
+    pub budget: f64,
+    /// Share of the true top among them.
+    pub recall: f64,
+    /// Its interval.
+    pub interval: Option<Interval>,
+    /// The same, each row of the top weighted by how far its score is above the mean of all.
+    pub mass: f64,
+    /// Its interval.
+    pub mass_interval: Option<Interval>,
+    /// The recall over that of rows drawn at random.
+    pub lift: f64,
+}
+
+/// The measures at each budget. `top` says which rows are the true top.
+pub fn at_budgets(
+    predictions: &[f64],
+    scores: &[f64],
+    top: &[bool],
+    budgets: &[f64],
+    bootstrap: &Bootstrap,
+) -> Vec<AtBudget> {
+    let n = scores.len();
+    let mean = scores.iter().sum::<f64>() / n.max(1) as f64;
+    // Place in the order of predictions and weight of each row of the top.
+    let mut tops: Vec<(usize, f64)> = Vec::new();
+    for (place, row) in order(predictions).into_iter().enumerate() {
+        if top[row] {
+            tops.push((place, (scores[row] - mean).max(0.0)));
+        }
+    }
+    let at = |budget: &f64| {
+        let kept = kept_rows(*budget, n);
+        let recall = |rows: &mut dyn Iterator<Item = usize>| {
+            let (mut hits, mut all) = (0.0, 0.0f64);
+            rows.for_each(|row| {
+                hits += f64::from(u8::from(tops[row].0 < kept));
+                all += 1.0;
+            });
+            hits / all.max(1.0)
+        };
+        let mass = |rows: &mut dyn Iterator<Item = usize>| {
+            let (mut hits, mut all) = (0.0, 0.0f64);
+            rows.for_each(|row| {
+                hits += if tops[row].0 < kept { tops[row].1 } else { 0.0 };
+                all += tops[row].1;
+            });
+            hits / all
+        };
+        let found = recall(&mut (0..tops.len()));
+        AtBudget {
+            budget: *budget,
+            recall: found,
+            interval: bootstrap.interval(tops.len(), |rows| recall(&mut rows.iter().copied())),
+            mass: mass(&mut (0..tops.len())),
+            mass_interval: bootstrap.interval(tops.len(), |rows| mass(&mut rows.iter().copied())),
+            lift: found / (kept as f64 / n.max(1) as f64).max(f64::MIN_POSITIVE),
+        }
+    };
+    budgets.iter().map(at).collect()
+}
+
+/// Rank correlation; 0 where one of both is constant.
+pub fn spearman(a: &[f64], b: &[f64]) -> f64 {
+    correlation(&ranks(a), &ranks(b))
+}
+
+/// Pearson's correlation; 0 where one of both is constant.
+pub(crate) fn correlation(a: &[f64], b: &[f64]) -> f64 {
+    let is_constant = |values: &[f64]| values.windows(2).all(|pair| pair[0] == pair[1]);
+    if is_constant(a) || is_constant(b) {
+        return 0.0;
+    }
+    let n = a.len().max(1) as f64;
+    let (mean_a, mean_b) = (a.iter().sum::<f64>() / n, b.iter().sum::<f64>() / n);
+    let (mut both, mut of_a, mut of_b) = (0.0f64, 0.0f64, 0.0f64);
+    for (x, y) in a.iter().zip(b) {
+        both += (x - mean_a) * (y - mean_b);
+        of_a += (x - mean_a) * (x - mean_a);
+        of_b += (y - mean_b) * (y - mean_b);
+    }
+    let size = (of_a * of_b).sqrt();
+    if size > 0.0 { both / size } else { 0.0 }
+}
+
+/// The share of the variance that predictions explain; below 0 where the mean would do better.
+pub fn r2(predictions: &[f64], scores: &[f64]) -> f64 {
+    let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
+    let (mut rest, mut all) = (0.0, 0.0);
+    for (prediction, score) in predictions.iter().zip(scores) {
+        rest += (score - prediction) * (score - prediction);
+        all += (score - mean) * (score - mean);
+    }
+    1.0 - rest / all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::top_k;
+
+    #[test]
+    fn a_perfect_prediction_keeps_all_and_a_reversed_one_nothing() {
+        let scores: Vec<f64> = (0..100).map(f64::from).collect();
+        let top = top_k(&scores, 10);
+        let found = at_budgets(&scores, &scores, &top, &[0.05, 0.1], &Bootstrap::default());
+        assert_eq!((found[0].recall, found[0].lift, found[1].recall), (0.5, 10.0, 1.0));
+        assert!(found[0].mass > 0.5, "higher scores weigh more: {found:?}");
+        let interval = found[0].interval.unwrap();
+        assert!(interval.low < 0.5 && interval.high > 0.5);
+        let reversed: Vec<f64> = scores.iter().map(|s| -s).collect();
+        assert_eq!(at_budgets(&reversed, &scores, &top, &[0.9], &Bootstrap::default())[0].recall, 0.0);
+        assert!((spearman(&scores, &reversed) + 1.0).abs() < 1e-12);
+        assert_eq!(spearman(&scores, &[1.0; 100]), 0.0);
+        assert_eq!((r2(&scores, &scores), r2(&[49.5; 100], &scores)), (1.0, 0.0));
+    }
+}

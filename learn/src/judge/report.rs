@@ -1,0 +1,191 @@
+//! The report on a prefilter: what its predictions are worth for each target, and what it saves.
+
+use serde::Serialize;
+
+use super::budget::{Budget, Cut, choose};
+use super::ceiling::{Reliability, expected_recall};
+use super::cost::Cost;
+use super::levels::{Confusion, confusion, levels, levels_of_ranks};
+use super::order::top;
+use super::recall::{AtBudget, at_budgets, r2, spearman};
+use super::resample::{Bootstrap, Interval};
+use crate::matrix::Matrix;
+
+/// Predictions to judge; matrices have a row for each row and a column for each target.
+pub struct JudgeRequest<'a> {
+    /// Names of the targets.
+    pub targets: &'a [String],
+    /// True scores.
+    pub scores: &'a Matrix,
+    /// Predictions of rows that were not learned from.
+    pub predictions: &'a Matrix,
+    /// The same in units of the scores.
+    pub calibrated: &'a Matrix,
+    /// What a predictor says that knows the mean alone.
+    pub constant: &'a Matrix,
+    /// Levels that a classifier chose, by row.
+    pub levels: Option<&'a [Vec<u8>]>,
+    /// The share of rows that is the true top.
+    pub top: f64,
+    /// Shares of kept rows to report on.
+    pub budgets: &'a [f64],
+    /// How intervals are made.
+    pub bootstrap: Bootstrap,
+    /// Of each target, what is known of its labels' noise.
+    pub reliability: &'a [Option<Reliability>],
+}
+
+/// What is kept of each target, and of all together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Choice {
+    /// The cut of each target. A row is kept if any of them keeps it.
+    pub cuts: Vec<Cut>,
+    /// Share of rows that are kept.
+    pub kept: f64,
+    /// The lowest recall of a target's true top among them.
+    pub recall: f64,
+    /// The lowest of its lower bounds.
+    pub bound: f64,
+}
+
+/// What predictions of one target are worth.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TargetReport {
+    /// Its name.
+    pub target: String,
+    /// Rows of the true top.
+    pub top: usize,
+    /// Recall and mass at each budget.
+    pub budgets: Vec<AtBudget>,
+    /// The recall that labels as noisy as these leave to a perfect prediction, at each budget.
+    pub ceiling: Option<Vec<f64>>,
+    /// Rank correlation with the true scores.
+    pub spearman: f64,
+    /// Its interval.
+    pub spearman_interval: Option<Interval>,
+    /// Share of the variance that is explained.
+    pub r2: f64,
+    /// The same of the mean.
+    pub r2_constant: f64,
+    /// Terciles, true and predicted.
+    pub confusion: Confusion,
+    /// What is known of the labels' noise.
+    pub reliability: Option<Reliability>,
+}
+
+/// All that is said of a prefilter.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Learner.
+    pub learner: String,
+    /// Names of the features.
+    pub features: Vec<String>,
+    /// Rows that were judged on.
+    pub rows: usize,
+    /// The share of rows that is the true top.
+    pub top: f64,
+    /// What is kept of each target.
+    pub targets: Vec<TargetReport>,
+    /// The budget.
+    pub choice: Choice,
+    /// What it saves.
+    pub cost: Option<Cost>,
+    /// What a reader should know.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// Whether less is computed than without a prefilter; true where costs are not known.
+    pub fn saves(&self) -> bool {
+        self.cost.is_none_or(|cost| cost.saving() > 0.0)
+    }
+}
+
+/// Judges predictions of all targets.
+pub fn judge(request: &JudgeRequest<'_>) -> Vec<TargetReport> {
+    (0..request.targets.len()).map(|target| one(request, target)).collect()
+}
+
+fn one(request: &JudgeRequest<'_>, target: usize) -> TargetReport {
+    let scores = request.scores.column(target);
+    let predictions = request.predictions.column(target);
+    let top = top(&scores, request.top);
+    let truth = levels(&scores);
+    let predicted: Vec<u8> = match request.levels {
+        Some(levels) => levels.iter().map(|of_row| of_row.get(target).copied().unwrap_or(0)).collect(),
+        None => levels_of_ranks(&predictions, &truth),
+    };
+    let reliability = request.reliability.get(target).copied().flatten();
+    let ceiling = reliability.map(|r| {
+        request.budgets.iter().map(|budget| expected_recall(r.value, request.top, *budget)).collect()
+    });
+    let of_rows = |rows: &[usize]| {
+        let pick = |values: &[f64]| rows.iter().map(|row| values[*row]).collect::<Vec<f64>>();
+        spearman(&pick(&predictions), &pick(&scores))
+    };
+    TargetReport {
+        target: request.targets[target].clone(),
+        top: top.iter().filter(|top| **top).count(),
+        budgets: at_budgets(&predictions, &scores, &top, request.budgets, &request.bootstrap),
+        ceiling,
+        spearman: spearman(&predictions, &scores),
+        spearman_interval: request.bootstrap.interval(scores.len(), of_rows),
+        r2: r2(&request.calibrated.column(target), &scores),
+        r2_constant: r2(&request.constant.column(target), &scores),
+        confusion: confusion(&truth, &predicted),
+        reliability,
+    }
+}
+
+impl Choice {
+    /// The cuts for a budget, from predictions out of fold.
+    pub fn of(predictions: &Matrix, scores: &Matrix, share: f64, budget: &Budget) -> Choice {
+        let of_target =
+            |target| choose(&predictions.column(target), &top(&scores.column(target), share), budget);
+        let cuts = (0..scores.cols()).map(of_target).collect();
+        Self::with(cuts, predictions, scores, share)
+    }
+
+    /// What cuts keep of these rows.
+    pub fn with(cuts: Vec<Cut>, predictions: &Matrix, scores: &Matrix, share: f64) -> Choice {
+        let kept: Vec<bool> = (0..scores.rows()).map(|row| keeps(&cuts, predictions.row(row))).collect();
+        let hits = |target: usize| {
+            let top = top(&scores.column(target), share);
+            let hits = top.iter().zip(&kept).filter(|(top, kept)| **top && **kept).count();
+            (hits, top.iter().filter(|top| **top).count())
+        };
+        let found: Vec<(usize, usize)> = (0..scores.cols()).map(hits).collect();
+        let least = |values: &mut dyn Iterator<Item = f64>| values.fold(1.0, f64::min);
+        let share = kept.iter().filter(|kept| **kept).count() as f64 / kept.len().max(1) as f64;
+        let all = share >= 1.0;
+        Choice {
+            recall: least(&mut found.iter().map(|(hits, k)| *hits as f64 / (*k).max(1) as f64)),
+            bound: match all {
+                true => 1.0,
+                false => least(&mut found.iter().map(|(hits, k)| super::lower_bound(*hits, *k))),
+            },
+            kept: share,
+            cuts,
+        }
+    }
+}
+
+/// Whether any cut keeps a row with these predictions.
+pub(crate) fn keeps(cuts: &[Cut], predictions: &[f64]) -> bool {
+    cuts.iter().zip(predictions).any(|(cut, prediction)| cut.from.is_none_or(|from| *prediction >= from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_kept_for_any_target() {
+        let scores = Matrix::new(2, (0..100).flat_map(|i| [f64::from(i), f64::from(100 - i)]).collect());
+        let choice = Choice::of(&scores, &scores, 0.1, &Budget::Share(0.2));
+        assert_eq!((choice.kept, choice.recall), (0.4, 1.0));
+        assert!(choice.bound > 0.7 && choice.bound < 1.0);
+        let all = Choice::of(&scores, &scores, 0.02, &Budget::Recall(0.95));
+        assert_eq!((all.kept, all.bound), (1.0, 1.0));
+    }
+}

@@ -1,0 +1,166 @@
+//! The report as text for people.
+
+use std::fmt::Write as _;
+
+use super::report::Report;
+use super::resample::Interval;
+
+impl Report {
+    /// Tables and sentences, each line ended by a line break.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        writeln!(
+            text,
+            "{} over {} ({} columns), judged on {} rows that were not learned from; top {}",
+            self.learner,
+            summary(&self.features),
+            self.features.len(),
+            self.rows,
+            percent(self.top)
+        )?;
+        self.recalls(text)?;
+        writeln!(
+            text,
+            "\n{:<20} {:>22} {:>8} {:>9} {:>9} {:>9}",
+            "target", "Spearman", "R2", "constant", "accuracy", "constant"
+        )?;
+        for target in &self.targets {
+            writeln!(
+                text,
+                "{:<20} {:>22} {:>8.3} {:>9.3} {:>9} {:>9}",
+                target.target,
+                with(&format!("{:.3}", target.spearman), target.spearman_interval, |x| format!("{x:.2}")),
+                target.r2,
+                target.r2_constant,
+                percent(target.confusion.accuracy),
+                percent(target.confusion.constant)
+            )?;
+        }
+        writeln!(text, "\nterciles, true by predicted (low, middle, high)")?;
+        for target in &self.targets {
+            let rows = target.confusion.counts.map(|row| row.map(|n| n.to_string()).join(" "));
+            writeln!(text, "{:<20} {}", target.target, rows.join(" | "))?;
+        }
+        self.budget(text)
+    }
+
+    fn recalls(&self, text: &mut String) -> std::fmt::Result {
+        write!(text, "\n{:<20}", "recall when keeping")?;
+        if let Some(first) = self.targets.first() {
+            for at in &first.budgets {
+                write!(text, " {:>15}", percent(at.budget))?;
+            }
+        }
+        writeln!(text)?;
+        for target in &self.targets {
+            write!(text, "{:<20}", target.target)?;
+            for at in &target.budgets {
+                write!(
+                    text,
+                    " {:>15}",
+                    with(&format!("{:.2}", at.recall), at.interval, |x| format!("{x:.2}"))
+                )?;
+            }
+            writeln!(text)?;
+            for (name, of) in [("mass", 0), ("lift", 1)] {
+                write!(text, "  {name:<18}")?;
+                for at in &target.budgets {
+                    write!(text, " {:>15.2}", if of == 0 { at.mass } else { at.lift })?;
+                }
+                writeln!(text)?;
+            }
+            if let Some(ceiling) = &target.ceiling {
+                write!(text, "  {:<18}", "ceiling of labels")?;
+                for at in ceiling {
+                    write!(text, " {at:>15.2}")?;
+                }
+                writeln!(text)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn budget(&self, text: &mut String) -> std::fmt::Result {
+        writeln!(text)?;
+        for (target, cut) in self.targets.iter().zip(&self.choice.cuts) {
+            if let Some(r) = target.reliability {
+                let share = with(&format!("{:.2}", r.value), Some(r.interval), |x| format!("{x:.2}"));
+                writeln!(
+                    text,
+                    "{}: {share} of the labels' variance is no noise ({} rows)",
+                    target.target, r.rows
+                )?;
+            }
+            match cut.from {
+                Some(_) => writeln!(
+                    text,
+                    "{}: keeping {} has recall {:.3}, with 95 % confidence at least {:.3}",
+                    target.target,
+                    percent(cut.share),
+                    cut.recall,
+                    cut.bound
+                )?,
+                None => writeln!(
+                    text,
+                    "{}: every row is kept; {} rows of the true top bound no smaller budget",
+                    target.target, target.top
+                )?,
+            }
+        }
+        writeln!(
+            text,
+            "all targets together: {} of rows are kept; lowest recall {:.3}, at least {:.3}",
+            percent(self.choice.kept),
+            self.choice.recall,
+            self.choice.bound
+        )?;
+        if let Some(cost) = &self.cost {
+            writeln!(
+                text,
+                "{:.0} gradients for {} rows ({} of them labels): {} against {}; {} saved",
+                cost.gradients(),
+                cost.rows,
+                cost.labelled,
+                taken(cost.with(), cost.measured),
+                taken(cost.without(), cost.measured),
+                percent(cost.saving())
+            )?;
+        }
+        self.notes.iter().try_for_each(|note| writeln!(text, "note: {note}"))
+    }
+}
+
+/// Names with those of one vector's coordinates as one.
+fn summary(names: &[String]) -> String {
+    let mut found: Vec<&str> =
+        names.iter().map(|name| name.split(['[', '=']).next().unwrap_or(name)).collect();
+    found.dedup();
+    found.join(", ")
+}
+
+fn with(value: &str, interval: Option<Interval>, show: impl Fn(f64) -> String) -> String {
+    match interval {
+        Some(Interval { low, high }) => format!("{value} [{}, {}]", show(low), show(high)),
+        None => value.to_owned(),
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// A time in its natural unit, or a number of passes.
+fn taken(units: f64, measured: bool) -> String {
+    match units {
+        passes if !measured => format!("{passes:.0} forward passes"),
+        s if s < 120.0 => format!("{s:.1} s"),
+        s if s < 7200.0 => format!("{:.1} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}

@@ -1,0 +1,252 @@
+//! Learners: what predicts scores from features, all behind one form.
+
+mod bins;
+mod linear;
+mod logistic;
+mod network;
+mod ridge;
+mod trees;
+
+use gstore_core::{Cancel, parallel};
+use serde::{Deserialize, Serialize};
+
+pub use linear::Linear;
+pub use logistic::{Logistic, logistic};
+pub use network::Network;
+pub use ridge::ridge;
+pub use trees::{Boosted, TreeOptions, boost};
+
+use linear::sigmoid;
+use network::{Aim, LEVELS, network, softmax};
+
+use crate::error::LearnError;
+use crate::judge::{levels, ranks, top};
+use crate::matrix::Matrix;
+use crate::standard::Standard;
+
+/// How scores are predicted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Learner {
+    /// Ridge regression of the scores; of several penalties the one with the largest mean R2 out of fold.
+    Ridge {
+        /// Penalties to choose from.
+        alphas: Vec<f64>,
+    },
+    /// Logistic regression of "in the true top".
+    Logistic {
+        /// Weight of the log losses against the penalty.
+        c: f64,
+        /// The share of rows that is the top.
+        top: f64,
+    },
+    /// Gradient-boosted trees on the ranks of the scores.
+    Trees(TreeOptions),
+    /// The fork's classifier: a network over the terciles of the scores.
+    Classifier,
+    /// The fork's regressor: a network over the standardised scores.
+    Regressor,
+}
+
+impl Learner {
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ridge { .. } => "ridge",
+            Self::Logistic { .. } => "logistic",
+            Self::Trees(_) => "trees",
+            Self::Classifier => "classifier",
+            Self::Regressor => "regressor",
+        }
+    }
+
+    /// Whether predictions are in the units of the scores.
+    pub fn predicts_scores(&self) -> bool {
+        matches!(self, Self::Ridge { .. } | Self::Regressor)
+    }
+
+    fn check(&self) -> Result<(), LearnError> {
+        let invalid = |why: &str| Err(LearnError::Invalid(why.to_owned()));
+        match self {
+            Self::Ridge { alphas }
+                if alphas.is_empty() || alphas.iter().any(|a| !(*a > 0.0 && a.is_finite())) =>
+            {
+                invalid("penalties of the ridge are positive numbers")
+            }
+            Self::Logistic { c, .. } if !(*c > 0.0 && c.is_finite()) => {
+                invalid("the weight of the log losses is a positive number")
+            }
+            Self::Logistic { top, .. } if !(*top > 0.0 && *top < 1.0) => {
+                invalid("the top is a share of rows between 0 and 1")
+            }
+            Self::Trees(o) if o.trees == 0 || o.leaves < 2 || !(o.rate > 0.0 && o.rate <= 1.0) => invalid(
+                "trees need a number of at least 1, two leaves or more, and a rate above 0 and at most 1",
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A learner that was fitted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fitted {
+    standard: Standard,
+    form: Form,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Form {
+    Ridge(Linear),
+    Logistic(Linear),
+    Trees(Vec<Boosted>),
+    Classifier(Network),
+    /// With the means and deviations of the targets.
+    Regressor(Network, Standard),
+}
+
+/// What a network's random numbers, and threads and cancellation, are.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    /// Seed.
+    pub seed: u64,
+    /// Threads; 0: one for each core.
+    pub threads: usize,
+    /// Stops the fit.
+    pub cancel: &'a Cancel,
+}
+
+impl Fitted {
+    /// The linear functions of a ridge or of a logistic regression.
+    pub fn linear(&self) -> Option<&Linear> {
+        match &self.form {
+            Form::Ridge(linear) | Form::Logistic(linear) => Some(linear),
+            _ => None,
+        }
+    }
+
+    /// Columns that were the same in every row.
+    pub fn constant_columns(&self) -> &[usize] {
+        &self.standard.constant
+    }
+
+    /// Predictions, a row for each row and a column for each target: higher is better.
+    pub fn predict(&self, x: &Matrix) -> Matrix {
+        let x = self.standard.apply(x);
+        let mut found: Option<Matrix> = None;
+        for row in 0..x.rows() {
+            let values = self.of_row(x.row(row));
+            found.get_or_insert_with(|| Matrix::new(values.len(), Vec::new())).push(&values);
+        }
+        found.unwrap_or_else(|| Matrix::new(self.targets(), Vec::new()))
+    }
+
+    /// The level of each target that a classifier finds most likely, by row; none of other learners.
+    pub fn levels(&self, x: &Matrix) -> Option<Vec<Vec<u8>>> {
+        let Form::Classifier(network) = &self.form else { return None };
+        let x = self.standard.apply(x);
+        let of_row = |row: usize| {
+            let outputs = network.predict(x.row(row));
+            let best = |levels: &[f32]| {
+                (1..LEVELS).fold(0, |best, level| if levels[level] > levels[best] { level } else { best })
+                    as u8
+            };
+            outputs.chunks_exact(LEVELS).map(best).collect()
+        };
+        Some((0..x.rows()).map(of_row).collect())
+    }
+
+    fn targets(&self) -> usize {
+        match &self.form {
+            Form::Ridge(linear) | Form::Logistic(linear) => linear.intercepts.len(),
+            Form::Trees(trees) => trees.len(),
+            Form::Classifier(network) => {
+                network.predict(&vec![0.0; self.standard.means.len()]).len() / LEVELS
+            }
+            Form::Regressor(_, of_targets) => of_targets.means.len(),
+        }
+    }
+
+    fn of_row(&self, row: &[f64]) -> Vec<f64> {
+        match &self.form {
+            Form::Ridge(linear) => linear.predict(row).collect(),
+            Form::Logistic(linear) => linear.predict(row).map(sigmoid).collect(),
+            Form::Trees(trees) => trees.iter().map(|trees| trees.predict(row)).collect(),
+            Form::Classifier(network) => {
+                let chance = |levels: &[f32]| f64::from(softmax(levels)[LEVELS - 1]);
+                network.predict(row).chunks_exact(LEVELS).map(chance).collect()
+            }
+            Form::Regressor(network, of_targets) => {
+                let units = of_targets.means.iter().zip(&of_targets.deviations);
+                network
+                    .predict(row)
+                    .iter()
+                    .zip(units)
+                    .map(|(value, (m, d))| f64::from(*value) * d + m)
+                    .collect()
+            }
+        }
+    }
+}
+
+/// Fits a learner; of a ridge one fit for each penalty, else one.
+///
+/// `labels` are those of a logistic regression where they are not to follow from these rows alone.
+///
+/// # Errors
+/// Options that make no sense, a system that is too large, and being told to stop.
+pub fn fit(
+    learner: &Learner,
+    x: &Matrix,
+    y: &Matrix,
+    labels: Option<&[Vec<bool>]>,
+    means: &Means<'_>,
+) -> Result<Vec<Fitted>, LearnError> {
+    learner.check()?;
+    let standard = Standard::of(x);
+    let x = standard.apply(x);
+    let targets: Vec<usize> = (0..y.cols()).collect();
+    let form = match learner {
+        Learner::Ridge { alphas } => {
+            let all = ridge(&x, y, alphas, (means.threads, means.cancel))?;
+            let of = |linear| Fitted { standard: standard.clone(), form: Form::Ridge(linear) };
+            return Ok(all.into_iter().map(of).collect());
+        }
+        Learner::Logistic { c, top: share } => {
+            let of_target = |target: &usize| -> Result<Logistic, LearnError> {
+                match labels.and_then(|labels| labels.get(*target)) {
+                    Some(labels) => logistic(&x, labels, *c, means.cancel),
+                    None => logistic(&x, &top(&y.column(*target), *share), *c, means.cancel),
+                }
+            };
+            let all = parallel::map(&targets, 1, means.threads, means.cancel, of_target)?;
+            let mut coefficients = Matrix::new(x.cols(), Vec::new());
+            all.iter().for_each(|one| coefficients.push(&one.coefficients));
+            Form::Logistic(Linear { coefficients, intercepts: all.iter().map(|one| one.intercept).collect() })
+        }
+        Learner::Trees(options) => {
+            let of_target = |target: &usize| boost(&x, &ranks(&y.column(*target)), options, means.cancel);
+            Form::Trees(parallel::map(&targets, 1, means.threads, means.cancel, of_target)?)
+        }
+        Learner::Classifier => {
+            let by_target: Vec<Vec<u8>> = targets.iter().map(|target| levels(&y.column(*target))).collect();
+            let weights: Vec<[f32; LEVELS]> = by_target.iter().map(|levels| balanced(levels)).collect();
+            let by_row: Vec<Vec<u8>> =
+                (0..x.rows()).map(|row| by_target.iter().map(|levels| levels[row]).collect()).collect();
+            Form::Classifier(network(&x, &Aim::Levels(&by_row, &weights), means.seed, means.cancel)?)
+        }
+        Learner::Regressor => {
+            let of_targets = Standard::of(y);
+            let values = of_targets.apply(y);
+            Form::Regressor(network(&x, &Aim::Values(&values), means.seed, means.cancel)?, of_targets)
+        }
+    };
+    Ok(vec![Fitted { standard, form }])
+}
+
+/// Weights under which every level counts as much.
+fn balanced(of_rows: &[u8]) -> [f32; LEVELS] {
+    let mut counts = [0usize; LEVELS];
+    of_rows.iter().for_each(|level| counts[usize::from(*level)] += 1);
+    counts.map(|count| of_rows.len() as f32 / (LEVELS * count.max(1)) as f32)
+}

@@ -1,0 +1,88 @@
+//! Options of a fit: learner, folds, the top, the budget.
+
+use crate::error::LearnError;
+use crate::judge::{Bootstrap, Budget};
+use crate::learners::Learner;
+
+/// How a prefilter is fitted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FitOptions {
+    /// The learner.
+    pub learner: Learner,
+    /// Folds of the cross-validation.
+    pub folds: usize,
+    /// Seed of folds, networks and resamples.
+    pub seed: u64,
+    /// The share of rows that is the true top.
+    pub top: f64,
+    /// Shares of kept rows that the report shows.
+    pub budgets: Vec<f64>,
+    /// How many rows are kept.
+    pub budget: Budget,
+    /// Resamples of the intervals.
+    pub resamples: usize,
+}
+
+impl Default for FitOptions {
+    fn default() -> Self {
+        Self {
+            learner: Learner::Ridge { alphas: vec![1.0, 10.0, 100.0, 1000.0, 10_000.0] },
+            folds: 5,
+            seed: 42,
+            top: 0.05,
+            budgets: vec![0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8],
+            budget: Budget::Recall(0.95),
+            resamples: Bootstrap::default().resamples,
+        }
+    }
+}
+
+impl FitOptions {
+    /// Rows that must be labelled at least.
+    pub fn least_rows(&self) -> usize {
+        2 * self.folds
+    }
+
+    /// Refuses numbers that make no sense.
+    ///
+    /// # Errors
+    /// The first of them.
+    pub fn check(&self) -> Result<(), LearnError> {
+        let invalid = |why: &str| Err(LearnError::Invalid(why.to_owned()));
+        let is_share = |share: f64| share > 0.0 && share < 1.0;
+        match &self.budget {
+            Budget::Recall(recall) if !is_share(*recall) => invalid("a recall lies between 0 and 1"),
+            Budget::Share(share) if !is_share(*share) => {
+                invalid("a budget is a share of rows between 0 and 1")
+            }
+            _ if self.folds < 2 => invalid("two folds or more are needed"),
+            _ if !is_share(self.top) => invalid("the top is a share of rows between 0 and 1"),
+            _ if self.budgets.is_empty() || !self.budgets.iter().all(|b| is_share(*b)) => {
+                invalid("the budgets of the report are shares of rows between 0 and 1")
+            }
+            _ if self.resamples < 100 => invalid("intervals need 100 resamples or more"),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn bootstrap(&self) -> Bootstrap {
+        Bootstrap { resamples: self.resamples, seed: self.seed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_make_no_sense_are_refused() {
+        for options in [
+            FitOptions { folds: 1, ..FitOptions::default() },
+            FitOptions { top: 1.0, ..FitOptions::default() },
+            FitOptions { budget: Budget::Recall(f64::NAN), ..FitOptions::default() },
+            FitOptions { budgets: vec![0.0], ..FitOptions::default() },
+        ] {
+            assert!(options.check().is_err(), "{options:?}");
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! A fitted prefilter: features, learner, cuts and where they come from, as one value that is stored.
+
+use gstore_store::Snapshot;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::cross::{Line, OutOfFold, calibrated, out_of_fold};
+use crate::data::Labelled;
+use crate::error::LearnError;
+use crate::features::{FeatureSet, OpenFeatures};
+use crate::folds::folds;
+use crate::judge::{Choice, Cut, JudgeRequest, Reliability, Report, TargetReport, judge};
+use crate::learners::{Fitted, Learner, Means, fit};
+use crate::matrix::Matrix;
+use crate::options::FitOptions;
+
+/// What a stored prefilter is called among artifacts.
+pub const KIND: &str = "prefilter";
+
+/// The form of the stored value.
+const VERSION: u32 = 1;
+
+/// A prefilter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prefilter {
+    version: u32,
+    /// What it reads of each row.
+    pub features: FeatureSet,
+    /// What it predicts.
+    pub targets: Vec<String>,
+    /// How, of a ridge with its penalty.
+    pub learner: Learner,
+    /// The share of rows that is the true top.
+    pub top: f64,
+    /// Which rows are kept.
+    pub cuts: Vec<Cut>,
+    /// What brings predictions into the units of the scores.
+    lines: Vec<Line>,
+    /// The mean score of each target.
+    means: Vec<f64>,
+    /// Digests of the ids that it has learned from.
+    learned_from: Vec<u64>,
+    /// Where labels and features come from.
+    pub provenance: Map<String, Value>,
+    fitted: Fitted,
+}
+
+/// What is said of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prediction {
+    /// Of each target, in the units of the learner.
+    pub values: Vec<f64>,
+    /// The largest of the targets' expected scores.
+    pub score: f64,
+    /// The target that it is of.
+    pub target: usize,
+    /// Whether a cut keeps the row.
+    pub kept: bool,
+}
+
+impl Prefilter {
+    /// Fits and judges a prefilter. `reliability` is that of each target's labels.
+    ///
+    /// # Errors
+    /// Options that make no sense, data from which nothing can be learned, and being told to stop.
+    pub fn fit(
+        features: FeatureSet,
+        data: &Labelled,
+        options: &FitOptions,
+        reliability: &[Option<Reliability>],
+        means: &Means<'_>,
+    ) -> Result<(Prefilter, Report), LearnError> {
+        options.check()?;
+        let of_rows = folds(&data.ids, options.folds, options.seed);
+        let found = out_of_fold(data, &options.learner, &of_rows, means)?;
+        let (calibrated, constant) = calibrated(&found.predictions, &data.y, &of_rows);
+        let choice = Choice::of(&found.predictions, &data.y, options.top, &options.budget);
+        let targets = judge(&JudgeRequest {
+            targets: &data.targets,
+            scores: &data.y,
+            predictions: &found.predictions,
+            calibrated: &calibrated,
+            constant: &constant,
+            levels: found.levels.as_deref(),
+            top: options.top,
+            budgets: &options.budgets,
+            bootstrap: options.bootstrap(),
+            reliability,
+        });
+        let report = report(&found.learner, data, options.top, targets, choice);
+        let prefilter = Self::of(features, data, options, found, report.choice.cuts.clone(), means)?;
+        Ok((prefilter, report))
+    }
+
+    /// The learner over all rows, with what was found out of fold.
+    fn of(
+        features: FeatureSet,
+        data: &Labelled,
+        options: &FitOptions,
+        found: OutOfFold,
+        cuts: Vec<Cut>,
+        means: &Means<'_>,
+    ) -> Result<Prefilter, LearnError> {
+        let fitted = fit(&found.learner, &data.x, &data.y, None, means)?.into_iter().next();
+        let Some(fitted) = fitted else { return Err(LearnError::Invalid("no penalty was given".to_owned())) };
+        let targets = 0..data.targets.len();
+        let line = |t: usize| Line::of(&found.predictions.column(t), &data.y.column(t));
+        let mean = |t: usize| data.y.column(t).iter().sum::<f64>() / data.y.rows().max(1) as f64;
+        let mut learned_from: Vec<u64> = data.ids.iter().map(|id| digest(id)).collect();
+        learned_from.sort_unstable();
+        Ok(Prefilter {
+            version: VERSION,
+            features,
+            targets: data.targets.clone(),
+            lines: targets.clone().map(line).collect(),
+            means: targets.map(mean).collect(),
+            learner: found.learner,
+            top: options.top,
+            cuts,
+            learned_from,
+            provenance: Map::new(),
+            fitted,
+        })
+    }
+
+    /// As a value to store.
+    pub fn to_value(&self) -> Value {
+        // Numbers are finite and keys are text.
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    /// Of a stored value.
+    ///
+    /// # Errors
+    /// A value of another form, or of a later version.
+    pub fn from_value(value: Value) -> Result<Prefilter, LearnError> {
+        let version = value.get("version").and_then(Value::as_u64);
+        if version != Some(u64::from(VERSION)) {
+            let found = version.map_or("none".to_owned(), |version| version.to_string());
+            return Err(LearnError::Invalid(format!(
+                "the stored prefilter has version {found}, and this program reads {VERSION}"
+            )));
+        }
+        serde_json::from_value(value)
+            .map_err(|error| LearnError::Invalid(format!("the stored prefilter cannot be read: {error}")))
+    }
+
+    /// Opens its features in a dataset.
+    ///
+    /// # Errors
+    /// A feature that the dataset lacks, or has from another model or projection.
+    pub fn open(&self, snapshot: &Snapshot, dataset: &str) -> Result<OpenFeatures, LearnError> {
+        self.features.open(snapshot, dataset)
+    }
+
+    /// Whether it has learned from the row with this id.
+    pub fn learned_from(&self, id: &str) -> bool {
+        self.learned_from.binary_search(&digest(id)).is_ok()
+    }
+
+    /// Predictions of rows of features; none of a row with a value that is missing or not finite.
+    pub fn predict(&self, x: &Matrix) -> Vec<Option<Prediction>> {
+        let whole: Vec<usize> =
+            (0..x.rows()).filter(|row| x.row(*row).iter().all(|value| value.is_finite())).collect();
+        let values = self.fitted.predict(&x.select(&whole));
+        let mut found = vec![None; x.rows()];
+        for (i, row) in whole.into_iter().enumerate() {
+            found[row] = Some(self.prediction(values.row(i)));
+        }
+        found
+    }
+
+    fn prediction(&self, values: &[f64]) -> Prediction {
+        let expected: Vec<f64> =
+            values.iter().zip(&self.lines).map(|(value, line)| line.at(*value)).collect();
+        let best = (1..expected.len()).fold(0, |best, t| if expected[t] > expected[best] { t } else { best });
+        Prediction {
+            score: expected.get(best).copied().unwrap_or(0.0),
+            target: best,
+            kept: crate::judge::keeps(&self.cuts, values),
+            values: values.to_vec(),
+        }
+    }
+
+    /// Judges it on labelled rows; those that it has learned from flatter it.
+    ///
+    /// # Errors
+    /// Targets other than its own.
+    pub fn evaluate(
+        &self,
+        data: &Labelled,
+        options: &FitOptions,
+        reliability: &[Option<Reliability>],
+    ) -> Result<Report, LearnError> {
+        if data.targets != self.targets {
+            return Err(LearnError::Invalid(format!(
+                "the labels are of {}, and the prefilter predicts {}",
+                data.targets.join(", "),
+                self.targets.join(", ")
+            )));
+        }
+        let predictions = self.fitted.predict(&data.x);
+        let mut in_units = Matrix::new(data.targets.len(), Vec::new());
+        let mut constant = in_units.clone();
+        for row in 0..predictions.rows() {
+            let lines = predictions.row(row).iter().zip(&self.lines);
+            in_units.push(&lines.map(|(value, line)| line.at(*value)).collect::<Vec<f64>>());
+            constant.push(&self.means);
+        }
+        let levels = self.fitted.levels(&data.x);
+        let targets = judge(&JudgeRequest {
+            targets: &data.targets,
+            scores: &data.y,
+            predictions: &predictions,
+            calibrated: &in_units,
+            constant: &constant,
+            levels: levels.as_deref(),
+            top: self.top,
+            budgets: &options.budgets,
+            bootstrap: options.bootstrap(),
+            reliability,
+        });
+        let choice = Choice::with(self.cuts.clone(), &predictions, &data.y, self.top);
+        Ok(report(&self.learner, data, self.top, targets, choice))
+    }
+}
+
+fn digest(id: &str) -> u64 {
+    xxh3_64(id.as_bytes())
+}
+
+fn report(
+    learner: &Learner,
+    data: &Labelled,
+    top: f64,
+    targets: Vec<TargetReport>,
+    choice: Choice,
+) -> Report {
+    let mut notes = data.notes(top);
+    for target in &targets {
+        if target.spearman_interval.is_none_or(|interval| interval.low <= 0.0) {
+            notes.push(format!(
+                "predictions of {} rank no better than chance: the interval of Spearman's correlation has 0",
+                target.target
+            ));
+        }
+    }
+    let learner = match learner {
+        Learner::Ridge { alphas } => match alphas.as_slice() {
+            [alpha] => format!("ridge with alpha {alpha}"),
+            _ => "ridge".to_owned(),
+        },
+        other => other.name().to_owned(),
+    };
+    Report {
+        learner,
+        features: data.features.clone(),
+        rows: data.ids.len(),
+        top,
+        targets,
+        choice,
+        cost: None,
+        notes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::FeatureSet;
+    use gstore_core::Cancel;
+
+    static RUN: Cancel = Cancel::new();
+
+    fn data(n: usize) -> Labelled {
+        let value = |i: usize| crate::random::uniform(9, 4, i as u64);
+        let x = Matrix::new(2, (0..2 * n).map(value).collect());
+        let y = Matrix::new(1, (0..n).map(|row| x.row(row)[0] + 0.1 * value(5000 + row) - 0.4).collect());
+        let ids = (0..n).map(|i| format!("row{i}")).collect();
+        Labelled::new(ids, (vec!["a".into(), "b".into()], &x), (vec!["t".into()], &y), 10).unwrap()
+    }
+
+    #[test]
+    fn what_is_stored_predicts_the_same() {
+        let data = data(1400);
+        let means = Means { seed: 1, threads: 1, cancel: &RUN };
+        let options = FitOptions { resamples: 100, ..FitOptions::default() };
+        for learner in [Learner::Ridge { alphas: vec![1.0] }, Learner::Logistic { c: 1.0, top: 0.05 }] {
+            let options = FitOptions { learner, ..options.clone() };
+            let (fitted, report) =
+                Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+            assert!(report.choice.bound >= 0.95 && report.choice.kept < 0.5, "{:?}", report.choice);
+            let text = serde_json::to_string(&fitted.to_value()).unwrap();
+            let again = Prefilter::from_value(serde_json::from_str(&text).unwrap()).unwrap();
+            assert_eq!(again, fitted);
+            assert_eq!(again.predict(&data.x), fitted.predict(&data.x));
+            assert!(again.learned_from("row3") && !again.learned_from("other"));
+            let judged = again.evaluate(&data, &options, &[None]).unwrap();
+            assert!(judged.targets[0].spearman > 0.8 && judged.text().contains("recall when keeping"));
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_not_whole_has_no_prediction() {
+        let data = data(200);
+        let means = Means { seed: 1, threads: 1, cancel: &RUN };
+        let options = FitOptions { resamples: 100, ..FitOptions::default() };
+        let (fitted, report) =
+            Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+        let found = fitted.predict(&Matrix::new(2, vec![0.5, f64::NAN, 0.5, 0.5]));
+        assert!(found[0].is_none() && found[1].is_some());
+        // Ten rows of the top bound no recall of 95 %.
+        assert_eq!((report.choice.kept, report.choice.cuts[0].from), (1.0, None));
+    }
+
+    #[test]
+    fn a_later_version_is_refused() {
+        let error = Prefilter::from_value(serde_json::json!({"version": 7})).unwrap_err().to_string();
+        assert!(error.contains("version 7"), "{error}");
+    }
+}

@@ -1,0 +1,169 @@
+//! `predicted(dataset, prefilter)`: what a stored prefilter says of each row, computed when it is read.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, RecordBatch, RecordBatchOptions, StringArray, UInt64Array,
+};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::error::Result as DfResult;
+use gstore_learn::{KIND, LearnError, OpenFeatures, Prediction, Prefilter};
+use gstore_store::Snapshot;
+
+use super::args::{Arguments, text};
+use super::blocking::Demand;
+use super::error::{SqlError, SqlErrorKind};
+use super::influence::Source;
+use super::leaf::{Each, Rows, RowsTable, Want};
+use super::samples::arrow;
+
+/// Options of `predicted()`: its two arguments by name.
+pub(crate) const OPTIONS: &[&str] = &["dataset", "prefilter"];
+
+/// Columns before those of the targets.
+static COLUMNS: [(&str, DataType, bool); 5] = [
+    ("row", DataType::UInt64, false),
+    ("id", DataType::Utf8, false),
+    ("score", DataType::Float64, true),
+    ("target", DataType::Utf8, true),
+    ("kept", DataType::Boolean, false),
+];
+
+/// The table function `predicted`.
+#[derive(Debug)]
+pub(crate) struct PredictedFunction(pub(crate) Source);
+
+impl TableFunctionImpl for PredictedFunction {
+    fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
+        let args = Arguments::read("predicted", args.exprs())?;
+        args.check_names(OPTIONS)?;
+        let [dataset, name] = args.positional(["dataset", "prefilter"])?;
+        let snapshot = &self.0.snapshot;
+        let dataset = text("dataset", dataset)?;
+        snapshot.dataset(&dataset).map_err(|e| SqlError::lookup(e).about("dataset"))?;
+        let prefilter = find(snapshot, &text("prefilter", name)?).map_err(|e| e.about("prefilter"))?;
+        // Features that are not there are said when the statement is planned, not when it is read.
+        let features = prefilter.open(snapshot, &dataset).map_err(learned)?;
+        Ok(Arc::new(RowsTable(Arc::new(Predicted::new(dataset, prefilter, features)))))
+    }
+}
+
+fn find(snapshot: &Snapshot, name: &str) -> Result<Prefilter, SqlError> {
+    let artifact = snapshot.artifact(name).map_err(|error| match error.is_damage() {
+        true => SqlError::new(SqlErrorKind::Damaged, error.to_string()),
+        false => SqlError::unknown(error.to_string()),
+    })?;
+    if artifact.kind != KIND {
+        return Err(SqlError::invalid(format!("artifact `{name}` is a {}, not a {KIND}", artifact.kind)));
+    }
+    Prefilter::from_value(artifact.content).map_err(learned)
+}
+
+fn learned(error: LearnError) -> SqlError {
+    match error {
+        LearnError::Cancelled => SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into()),
+        LearnError::Lookup(error) => SqlError::lookup(error),
+        LearnError::Read(error) => SqlError::read(error),
+        error => SqlError::invalid(error.to_string()),
+    }
+}
+
+/// The predictions for a dataset.
+struct Predicted {
+    dataset: String,
+    prefilter: Prefilter,
+    features: OpenFeatures,
+    schema: SchemaRef,
+}
+
+impl std::fmt::Debug for Predicted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "predictions for {}", self.dataset)
+    }
+}
+
+impl Predicted {
+    fn new(dataset: String, prefilter: Prefilter, features: OpenFeatures) -> Self {
+        let fixed = COLUMNS.iter().map(|(name, ty, null)| Field::new(*name, ty.clone(), *null));
+        let targets = prefilter.targets.iter();
+        let targets = targets.map(|name| Field::new(format!("predicted_{name}"), DataType::Float64, true));
+        let schema = Arc::new(Schema::new(fixed.chain(targets).collect::<Vec<Field>>()));
+        Self { dataset, prefilter, features, schema }
+    }
+
+    fn batch(&self, rows: &[u64], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
+        let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
+        let features = self.features.read(rows).map_err(learned)?;
+        let found = self.prefilter.predict(&features);
+        let columns: Result<Vec<ArrayRef>, SqlError> =
+            wanted.iter().map(|column| self.column(*column, rows, &found)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        RecordBatch::try_new_with_options(schema, columns?, &options).map_err(arrow)
+    }
+
+    fn column(
+        &self,
+        column: usize,
+        rows: &[u64],
+        found: &[Option<Prediction>],
+    ) -> Result<ArrayRef, SqlError> {
+        let numbers = |value: &dyn Fn(&Prediction) -> Option<f64>| -> ArrayRef {
+            Arc::new(found.iter().map(|p| p.as_ref().and_then(value)).collect::<Float64Array>())
+        };
+        let names = &self.prefilter.targets;
+        Ok(match COLUMNS.get(column).map(|(name, ..)| *name) {
+            Some("row") => Arc::new(UInt64Array::from_iter_values(rows.iter().copied())),
+            Some("id") => {
+                let batch = self.features.samples().get(rows, &["id"]).map_err(SqlError::read)?;
+                let ids = batch.column(0).as_string::<i32>();
+                Arc::new((0..rows.len()).map(|i| Some(ids.value(i))).collect::<StringArray>())
+            }
+            Some("score") => numbers(&|p| Some(p.score)),
+            Some("target") => {
+                let name =
+                    |p: &Option<Prediction>| p.as_ref().and_then(|p| names.get(p.target)).map(String::as_str);
+                Arc::new(found.iter().map(name).collect::<StringArray>())
+            }
+            Some(_) => {
+                let kept = |p: &Option<Prediction>| Some(p.as_ref().is_none_or(|p| p.kept));
+                Arc::new(found.iter().map(kept).collect::<BooleanArray>())
+            }
+            None => numbers(&|p| p.values.get(column - COLUMNS.len()).copied()),
+        })
+    }
+}
+
+impl Rows for Predicted {
+    fn describe(&self) -> (&'static str, String) {
+        ("PredictedExec", format!("dataset={}, learner={}", self.dataset, self.prefilter.learner.name()))
+    }
+
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn count(&self) -> Precision<usize> {
+        usize::try_from(self.features.samples().rows().len()).map_or(Precision::Absent, Precision::Exact)
+    }
+
+    fn row_column(&self) -> Option<usize> {
+        Some(0)
+    }
+
+    fn ascends(&self) -> bool {
+        true
+    }
+
+    fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
+        for rows in self.features.cells(want.rows.clone()) {
+            want.cancelled.check().map_err(|error| learned(error.into()))?;
+            if each(self.batch(&rows, &want.columns)?)? == Demand::Enough {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

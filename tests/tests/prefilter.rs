@@ -1,0 +1,185 @@
+//! Promise: a prefilter keeps the rows that it says it keeps, of rows that are joined by their ids, and one
+//! that saves nothing, or learns from nothing, is refused with the reason.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use gstore_store::Store;
+use gstore_tests::made::{Numbers, append, gradients};
+use gstore_tests::place::Place;
+use serde_json::{Value, json};
+
+const ROWS: u64 = 2000;
+const DIM: u32 = 32;
+
+/// What a row's gradient has in common with the target's, but for its noise.
+fn signal(row: u64) -> f64 {
+    (row * 7919 % ROWS) as f64 / 1000.0 - 1.0
+}
+
+fn line(row: u64) -> Value {
+    let source = ["a", "b", "c"][(row % 3) as usize];
+    json!({"id": format!("pool{row}"), "text": row.to_string(), "x": signal(row), "source": source, "same": 1.0})
+}
+
+fn vector(numbers: &mut Numbers, row: u64) -> Vec<f32> {
+    let mut vector: Vec<f32> = numbers.vector(DIM).iter().map(|x| x * 0.05).collect();
+    vector[0] += signal(row) as f32;
+    vector[1] += 1.0;
+    vector
+}
+
+/// A pool with a column that says nearly all, gradients of its first rows, and a target.
+fn place(labelled: u64) -> Place {
+    let place = Place::new();
+    let mut text = String::new();
+    (0..ROWS).for_each(|row| writeln!(text, "{}", line(row)).expect("written"));
+    fs_err::write(place.path("pool.jsonl"), text).expect("written");
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let store = Store::open(place.path("store")).expect("a store");
+    let mut numbers = Numbers(5);
+    if labelled > 0 {
+        gradients(&store, "pool", labelled, DIM, |row| vector(&mut numbers, row));
+    }
+    append(&store, "q", 4);
+    gradients(&store, "q", 4, DIM, |_| {
+        let mut vector = vec![0.0; DIM as usize];
+        vector[0] = 1.0;
+        vector
+    });
+    place
+}
+
+fn fit<'a>(name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["prefilter", "fit", name, "--pool", "pool", "--target", "q", "--resamples", "200"][..], more].concat()
+}
+
+/// The ids of the best 5 % by the column that the gradients follow.
+fn best() -> BTreeSet<String> {
+    let mut rows: Vec<u64> = (0..ROWS).collect();
+    rows.sort_by(|a, b| signal(*b).total_cmp(&signal(*a)));
+    rows.into_iter().take(100).map(|row| format!("pool{row}")).collect()
+}
+
+#[test]
+fn what_is_fitted_keeps_the_best_rows() {
+    let place = place(1400);
+    let report = place.json(&fit("cheap", &["--inputs", "x,source", "--json"]));
+    let target = &report["report"]["targets"][0];
+    assert!(target["spearman"].as_f64().expect("a number") > 0.9, "{report:#}");
+    assert!(report["saving"].as_f64().expect("a number") > 0.1, "{report:#}");
+    assert!(report["report"]["choice"]["bound"].as_f64().expect("a number") >= 0.95, "{report:#}");
+    let args =
+        ["prefilter", "apply", "cheap", "--pool", "pool", "-o", "kept.jsonl", "--predictions", "p.csv"];
+    place.ok(&args);
+    let kept = fs_err::read_to_string(place.path("kept.jsonl")).expect("written");
+    let pool = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
+    let lines: BTreeSet<&str> = pool.lines().collect();
+    assert!(kept.lines().all(|line| lines.contains(line)), "lines are the original ones");
+    let ids: BTreeSet<String> = kept
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).expect("JSON")["id"].as_str().expect("an id").to_owned()
+        })
+        .collect();
+    assert!(ids.len() < 600, "{}", ids.len());
+    assert!(best().intersection(&ids).count() >= 95);
+    let listed = place.value("SELECT kind || ' ' || name FROM gstore.artifacts");
+    assert_eq!(listed, "prefilter cheap");
+    let count = place.value("SELECT count(*) FROM predicted('pool', 'cheap') WHERE kept");
+    assert_eq!(count, ids.len().to_string());
+    let first = place.value("SELECT id FROM predicted('pool', 'cheap') ORDER BY score DESC LIMIT 1");
+    assert!(best().contains(&first), "{first}");
+    let table = fs_err::read_to_string(place.path("p.csv")).expect("written");
+    assert_eq!(table.lines().count() as u64, ROWS + 1);
+    assert!(table.starts_with("id,row,score,target,kept"), "{}", &table[..60]);
+
+    let taken = place.run(&fit("cheap", &["--inputs", "x"]));
+    assert_eq!(taken.code, 2, "{}", taken.stderr);
+    place.ok(&fit("cheap", &["--inputs", "x", "--force", "--learner", "logistic", "--plot", "recall.svg"]));
+    assert!(place.path("recall.svg").exists());
+    place.ok(&["drop", "artifact", "cheap"]);
+    let gone = place.run(&["query", "SELECT * FROM predicted('pool', 'cheap')"]);
+    assert!(gone.code == 2 || gone.code == 1, "{}", gone.stderr);
+    assert!(gone.stderr.contains("cheap"), "{}", gone.stderr);
+    place.ok(&["verify"]);
+}
+
+#[test]
+fn labels_of_another_dataset_are_joined_by_id() {
+    let place = place(0);
+    // Every second row, the last first: its places say nothing of those in the pool.
+    let rows: Vec<u64> = (0..ROWS).rev().filter(|row| row % 2 == 0).collect();
+    let text: String = rows.iter().map(|row| format!("{}\n", line(*row))).collect();
+    fs_err::write(place.path("few.jsonl"), text).expect("written");
+    place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
+    let store = Store::open(place.path("store")).expect("a store");
+    let mut numbers = Numbers(5);
+    gradients(&store, "few", 900, DIM, |row| vector(&mut numbers, rows[row as usize]));
+    let more = ["--labels-of", "few", "--inputs", "x", "--top", "10%", "--json", "--learner", "trees"];
+    let report = place.json(&fit("cheap", &more));
+    assert_eq!(report["report"]["rows"], 900);
+    assert!(report["report"]["targets"][0]["spearman"].as_f64().expect("a number") > 0.9, "{report:#}");
+
+    let judge = ["prefilter", "evaluate", "cheap", "--pool", "pool", "--target", "q", "--labels-of", "few"];
+    let none = place.run(&judge);
+    assert_eq!(none.code, 1, "{}", none.stderr);
+    assert!(none.stderr.contains("has learned from all 900"), "{}", none.stderr);
+    gradients(&store, "pool", 600, DIM, |row| vector(&mut numbers, row));
+    let judged = place.json(&[&judge[..7], &["--json", "--resamples", "100"][..]].concat());
+    // Of the first 600 rows of the pool 300 are odd, and the labels ended before the lowest even ones.
+    let rows = judged["report"]["rows"].as_u64().expect("a number");
+    assert!((300..=600).contains(&rows), "{judged:#}");
+    assert!(judged["report"]["targets"][0]["spearman"].as_f64().expect("a number") > 0.9, "{judged:#}");
+}
+
+#[test]
+fn what_saves_nothing_is_refused_with_its_numbers() {
+    let place = place(200);
+    // Ten rows of the top bound no recall of 95 %, so every row would be kept.
+    let refused = place.run(&fit("cheap", &["--inputs", "x"]));
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("saves 0.0 %") || refused.stderr.contains("saves -"),
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stdout.contains("every row is kept"), "{}", refused.stdout);
+    assert!(place.run(&["prefilter", "apply", "cheap", "--pool", "pool", "-o", "-"]).code != 0);
+    let report = place.ok(&fit("cheap", &["--inputs", "x", "--budget", "20%", "--dry-run"]));
+    assert!(report.contains("recall when keeping") && report.contains("forward passes"), "{report}");
+    let slow = ["--inputs", "x", "--budget", "20%", "--feature-seconds", "2", "--gradient-seconds", "1"];
+    assert_eq!(place.run(&fit("cheap", &slow)).code, 1);
+}
+
+#[test]
+fn what_cannot_be_learned_from_is_named() {
+    let place = place(300);
+    for (more, says) in [
+        (&["--inputs", "same"][..], "same value in every labelled row"),
+        (&["--inputs", "sourc"], "did you mean `source`"),
+        (&["--inputs", "x,x"], "named twice"),
+        (&["--inputs", "tokens"], "no token counts"),
+        (&["--inputs", "x", "--folds", "200"], "400 are needed"),
+        (&["--inputs", "x", "--alpha", "0"], "positive"),
+        (&["--inputs", "x", "--labels-of", "nothing"], "nothing"),
+    ] {
+        let refused = place.run(&fit("cheap", more));
+        assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+    }
+    let constant = place.json(&fit("a", &["--inputs", "x,same", "--budget", "30%", "--json"]));
+    let notes = constant["report"]["notes"].to_string();
+    assert!(notes.contains("1 of the columns are constant"), "{notes}");
+    // The opposite of every gradient: no row helps.
+    let store = Store::open(place.path("store")).expect("a store");
+    append(&store, "against", 2);
+    gradients(&store, "against", 2, DIM, |_| {
+        let mut vector = vec![0.0; DIM as usize];
+        vector[1] = -1.0;
+        vector
+    });
+    let mut args = fit("b", &["--inputs", "x", "--budget", "30%", "--json"]);
+    args[6] = "against";
+    let report = place.json(&args);
+    assert!(report["report"]["notes"].to_string().contains("none helps it"), "{report:#}");
+}
