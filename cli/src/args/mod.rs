@@ -3,6 +3,7 @@
 //! Flags parse into plain values here; the commands build objects from them.
 
 mod ask;
+mod attribution;
 mod evaluate;
 mod generate;
 mod gradients;
@@ -22,6 +23,7 @@ mod train;
 use std::path::PathBuf;
 
 pub use ask::{AskArgs, ModelArgs};
+pub use attribution::*;
 pub use evaluate::*;
 pub use generate::*;
 pub use gradients::*;
@@ -113,7 +115,7 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Run a pipeline: commands in one TOML file, those that are up to date left out
     Run(RunArgs),
-    /// Compare models by text metrics, or by tasks: multiple choice and generated answers
+    /// Compare models by text metrics or tasks, and scores of training rows with retraining
     Evaluate(EvaluateArgs),
     /// Take in the shards that `gstore ingest --shard` computed, all of them in one commit
     Attach(AttachArgs),
