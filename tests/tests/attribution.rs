@@ -45,8 +45,7 @@ const LDS: [&str; 8] =
 #[test]
 fn methods_are_compared_by_their_linear_datamodeling_score() {
     let place = example();
-    let with = |more: &[&str]| [&LDS[..], more].concat();
-    let told = place.run(&with(&["--scores", "daunce.csv", "--random", "--format", "json"]));
+    let told = place.run(&[&LDS[..], &["--scores", "daunce.csv", "--random", "--format", "json"]].concat());
     assert_eq!(told.code, 0, "{}", told.stderr);
     assert!(told.stderr.contains("daunce: 1 score of rows that are not in the pool"), "{}", told.stderr);
     let report: Value = serde_json::from_str(&told.stdout).expect("JSON");
@@ -54,7 +53,8 @@ fn methods_are_compared_by_their_linear_datamodeling_score() {
     assert_eq!((&values[0]["system"], &values[1]["system"]), (&"daunce".into(), &"random".into()));
     let mean = values[0]["mean"].as_f64().expect("a number");
     assert!((mean - 0.8).abs() < 1e-9, "{mean}");
-    place.ok(&with(&["--scores", "mine=daunce.csv", "--negate", "mine", "--report", "page", "-o", "lds.md"]));
+    let negated = ["--scores", "mine=daunce.csv", "--negate", "mine", "--report", "page", "-o", "lds.md"];
+    place.ok(&[&LDS[..], &negated].concat());
     assert!(read(&place, "lds.md").contains("| LDS | 2 | -0.8000"), "{}", read(&place, "lds.md"));
     for name in ["evaluation.json", "evaluation.csv", "rows.csv", "lds_by_query.svg", "lds_by_query.png"] {
         assert!(place.path("page").join(name).is_file(), "{name}");

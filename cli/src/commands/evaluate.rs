@@ -1,6 +1,7 @@
 //! `gstore evaluate`: compares systems by text metrics, models by tasks, and scores of rows with retraining.
 
 mod attribution;
+mod draw;
 mod folder;
 mod kept;
 mod pictures;

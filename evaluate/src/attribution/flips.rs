@@ -63,8 +63,8 @@ impl Flips {
     }
 }
 
-/// Compares methods by the area under the ROC curve of wrong labels. Scores have one query; its interval is that
-/// of the rows, both classes (DeLong et al. 1988, by the jackknife).
+/// Compares methods by the area under the ROC curve of wrong labels. Scores have one query; its interval is
+/// that of the rows, both classes (DeLong et al. 1988, by the jackknife).
 ///
 /// # Errors
 /// Scores of other rows, being told to stop.
@@ -109,8 +109,8 @@ pub fn flip_detection(
     Ok(outcome)
 }
 
-/// The jackknife's pseudo-values of the area under the curve: their mean is the area, and their spread that of
-/// DeLong's variance, so that a bootstrap over rows has the interval of both classes.
+/// The jackknife's pseudo-values of the area under the curve: their mean is the area, and their spread that
+/// of DeLong's variance, so that a bootstrap over rows has the interval of both classes.
 fn pseudo_values(placed: &[f64], positive: &[bool]) -> Vec<f64> {
     let n = placed.len() as f64;
     let count = |class: bool| positive.iter().filter(|own| **own == class).count() as f64;

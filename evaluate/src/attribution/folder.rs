@@ -14,26 +14,27 @@
 //! - run `n` trains on subset `n / repeats`; its file appears when it is whole
 //! - nothing that a run has read changes: jobs may do different runs of one folder at once
 
+mod lines;
+mod outputs;
+
 use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
 use gstore_core::{Cancel, xxh3_hex};
-use gstore_data::{Content, TextSample};
-use parquet::arrow::ArrowWriter;
+use gstore_data::TextSample;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::lines::{Line, of_samples, of_subsets};
 use super::ids::Ids;
-use super::read::{number, text_of};
-use super::subsets::{Subset, SubsetKind, complement};
+use super::read::text_of;
+use super::subsets::Subset;
 use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
-use crate::pairs::PairSource;
-use crate::records::each_record;
+
+pub use self::outputs::QueryLoss;
 
 /// Version of the layout.
 const VERSION: u32 = 1;
@@ -57,20 +58,6 @@ struct Manifest {
     design: Value,
 }
 
-/// A subset as a line of `subsets.jsonl`.
-#[derive(Serialize, Deserialize)]
-struct Line {
-    subset: usize,
-    #[serde(flatten)]
-    kind: SubsetKind,
-    /// Its rows, or those that it leaves out, whichever are fewer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rows: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    without: Option<Vec<String>>,
-    digest: String,
-}
-
 /// What is to be retrained, and what is asked of the models.
 pub struct TruthPlan<'a> {
     /// The pool.
@@ -83,17 +70,6 @@ pub struct TruthPlan<'a> {
     pub repeats: usize,
     /// How the subsets were drawn, for people.
     pub design: Value,
-}
-
-/// What a model says of a query.
-#[derive(Debug, Clone, PartialEq)]
-pub struct QueryLoss {
-    /// The query.
-    pub id: String,
-    /// Its mean loss.
-    pub loss: f64,
-    /// Its scored tokens.
-    pub tokens: u64,
 }
 
 /// The folder of a ground truth.
@@ -119,7 +95,7 @@ impl TruthFolder {
     pub fn create(folder: &Path, plan: &TruthPlan<'_>) -> Result<TruthFolder, EvaluateError> {
         let ids = |samples: &[TextSample], of| Ids::new(samples.iter().map(|s| s.id.clone()), of);
         let (pool, _) = (ids(plan.pool, "the pool")?, ids(plan.queries, "the queries")?);
-        let texts = [lines(plan.pool), lines(plan.queries), of_subsets(plan.subsets, &pool)?];
+        let texts = [of_samples(plan.pool), of_samples(plan.queries), of_subsets(plan.subsets, &pool)?];
         let counts = [plan.pool.len(), plan.queries.len(), plan.subsets.len()];
         let listed = |at: usize| Listed { count: counts[at], digest: xxh3_hex(texts[at].as_bytes()) };
         let manifest = Manifest {
@@ -256,39 +232,6 @@ impl TruthFolder {
         }
     }
 
-    /// Keeps what the model of a run says.
-    ///
-    /// # Errors
-    /// Queries that are not all of them, a loss that is not finite, a file that cannot be written.
-    pub fn record(&self, run: usize, losses: &[QueryLoss]) -> Result<(), EvaluateError> {
-        let is_all = losses.len() == self.queries.len()
-            && losses.iter().all(|of| self.queries.place(&of.id).is_some());
-        if let Some(of) = losses.iter().find(|of| !of.loss.is_finite()) {
-            return Err(self.bad("outputs", &format!("run {run} has no finite loss for query {:?}", of.id)));
-        }
-        if !is_all {
-            return Err(self.bad("outputs", &format!("run {run} does not say something of every query")));
-        }
-        let column = |value: fn(&QueryLoss) -> f64| -> ArrayRef {
-            Arc::new(Float64Array::from_iter_values(losses.iter().map(value)))
-        };
-        let columns: [(&str, ArrayRef); 4] = [
-            ("query", Arc::new(StringArray::from_iter_values(losses.iter().map(|of| &of.id)))),
-            ("loss", column(|of| of.loss)),
-            ("output", column(|of| -of.loss)),
-            ("tokens", Arc::new(UInt64Array::from_iter_values(losses.iter().map(|of| of.tokens)))),
-        ];
-        let failed =
-            |error: &dyn std::fmt::Display| EvaluateError::Io(std::io::Error::other(error.to_string()));
-        let batch = RecordBatch::try_from_iter(columns).map_err(|error| failed(&error))?;
-        let mut bytes = Vec::new();
-        let mut writer =
-            ArrowWriter::try_new(&mut bytes, batch.schema(), None).map_err(|error| failed(&error))?;
-        writer.write(&batch).map_err(|error| failed(&error))?;
-        writer.close().map_err(|error| failed(&error))?;
-        place(&self.folder.join("outputs"), &format!("{run:05}.parquet"), &bytes)
-    }
-
     /// The subsets and all outputs that there are.
     ///
     /// # Errors
@@ -309,97 +252,6 @@ impl TruthFolder {
             outputs,
         })
     }
-
-    fn outputs_of(&self, run: usize, cancel: &Cancel) -> Result<Vec<f64>, EvaluateError> {
-        let path = self.output_file(run);
-        let mut outputs = vec![f64::NAN; self.queries.len()];
-        each_record(&PairSource::Files(vec![path.clone()]), cancel, &mut |at, value| {
-            let id = text_of(value.get("query")).ok_or_else(|| at.error("an output needs its `query`"))?;
-            let place = self.queries.place(&id).and_then(|place| outputs.get_mut(place));
-            let place = place.ok_or_else(|| at.error("its query is none of this truth"))?;
-            *place = number(&at, "output", value.get("output").unwrap_or(&Value::Null))?;
-            Ok(())
-        })?;
-        match outputs.iter().position(|output| output.is_nan()) {
-            None => Ok(outputs),
-            Some(place) => {
-                let what = format!("it has no output for query {:?}", self.queries.id(place));
-                Err(EvaluateError::File { path, what })
-            }
-        }
-    }
-}
-
-impl Line {
-    fn subset_of(self, pool: &Ids) -> Result<Subset, String> {
-        let (ids, is_rest) = match (self.rows, self.without) {
-            (Some(rows), None) => (rows, false),
-            (None, Some(rows)) => (rows, true),
-            _ => return Err(format!("subset {} needs `rows` or `without`", self.subset)),
-        };
-        let mut rows = Vec::with_capacity(ids.len());
-        for id in ids {
-            let place = pool.place(&id).ok_or_else(|| format!("{id:?} is no row of the pool"))?;
-            rows.push(place as u32);
-        }
-        rows.sort_unstable();
-        rows.dedup();
-        let rows = if is_rest { complement(&rows, pool.len()) } else { rows };
-        match digest(&rows, pool) == self.digest {
-            true => Ok(Subset { kind: self.kind, rows }),
-            false => Err(format!("the rows of subset {} are not those of its digest", self.subset)),
-        }
-    }
-}
-
-/// Digest of the ids of some rows, in the order of the pool.
-fn digest(rows: &[u32], pool: &Ids) -> String {
-    let ids: Vec<&str> = rows.iter().map(|row| pool.id(*row as usize)).collect();
-    xxh3_hex(ids.join("\n").as_bytes())
-}
-
-/// The lines of `subsets.jsonl`.
-fn of_subsets(subsets: &[Subset], pool: &Ids) -> Result<String, EvaluateError> {
-    let mut text = String::new();
-    for (number, subset) in subsets.iter().enumerate() {
-        let ids = |rows: &[u32]| -> Vec<String> {
-            rows.iter().map(|row| pool.id(*row as usize).to_owned()).collect()
-        };
-        let left_out = subset.left_out(pool.len());
-        let is_rest = left_out.len() < subset.rows.len();
-        let line = Line {
-            subset: number,
-            kind: subset.kind.clone(),
-            rows: (!is_rest).then(|| ids(&subset.rows)),
-            without: is_rest.then(|| ids(&left_out)),
-            digest: digest(&subset.rows, pool),
-        };
-        let line = serde_json::to_string(&line)
-            .map_err(|error| EvaluateError::Io(std::io::Error::other(error.to_string())))?;
-        text.push_str(&line);
-        text.push('\n');
-    }
-    Ok(text)
-}
-
-/// Samples as lines of JSON.
-fn lines(samples: &[TextSample]) -> String {
-    let of = |sample: &TextSample| {
-        let mut record = match &sample.content {
-            Content::Text(text) => json!({ "id": sample.id, "text": text }),
-            Content::PromptCompletion { prompt, completion } => {
-                json!({ "id": sample.id, "prompt": prompt, "completion": completion })
-            }
-            Content::Messages(messages) => {
-                let list = messages.iter().map(|m| json!({ "role": m.role.name(), "content": m.content }));
-                json!({ "id": sample.id, "messages": list.collect::<Vec<Value>>() })
-            }
-        }
-        .to_string();
-        record.push('\n');
-        record
-    };
-    samples.iter().map(of).collect()
 }
 
 /// Writes a file that appears when it is whole.

@@ -1,8 +1,8 @@
 //! Linear datamodeling score: how well sums of scores order models that were trained on random subsets.
 //!
-//! For each query the outputs of the retrained models (larger is better) and the sums of the scores of the rows
-//! that each was trained on are correlated by ranks (Spearman, average ranks for ties); the score is the mean
-//! over queries. Source: Park et al. 2023, section 2.
+//! For each query the outputs of the retrained models (larger is better) and the sums of the scores of the
+//! rows that each was trained on are correlated by ranks (Spearman, average ranks for ties); the score is the
+//! mean over queries. Source: Park et al. 2023, section 2.
 
 use super::outcome::{AttributionOutcome, Comparison, check, correlate, sorted_lines};
 use super::rank::{is_constant, spearman};

@@ -9,8 +9,8 @@ use crate::error::EvaluateError;
 use crate::metrics::Metric;
 use crate::report::{Column, Report};
 
-/// Compares methods by how the sums of the scores of what was left out follow what the outputs lose without it:
-/// correlations over the rows or groups, for each query.
+/// Compares methods by how the sums of the scores of what was left out follow what the outputs lose without
+/// it: correlations over the rows or groups, for each query.
 ///
 /// # Errors
 /// No output of the whole pool or fewer than two without something, scores of other rows or queries, no query

@@ -132,7 +132,8 @@ pub(super) struct Correlated {
 }
 
 /// Computes `of` for each method and query, which gives a value for each column or nothing where it is not
-/// defined. A query whose outputs are `constant`, and one that is not defined for some method, counts for none.
+/// defined. A query whose outputs are `constant`, and one that is not defined for some method, counts for
+/// none.
 pub(super) fn correlate(
     names: &[String],
     queries: usize,

@@ -43,8 +43,8 @@ pub fn is_constant(values: &[f64]) -> bool {
 }
 
 /// Of each row the share of rows of the other class that it is on the right side of: a positive row above
-/// negative ones, ties by half. The mean over the positive rows, and over the negative ones, is the area under
-/// the ROC curve. None where a class has no row.
+/// negative ones, ties by half. The mean over the positive rows, and over the negative ones, is the area
+/// under the ROC curve. None where a class has no row.
 pub fn placements(scores: &[f64], positive: &[bool]) -> Option<Vec<f64>> {
     let all = ranks(scores);
     let of =
@@ -55,8 +55,8 @@ pub fn placements(scores: &[f64], positive: &[bool]) -> Option<Vec<f64>> {
     }
     let mut placed = vec![0.0; scores.len()];
     for (own, others, above) in [(&positives, &negatives, true), (&negatives, &positives, false)] {
-        // A rank counts the rows below it and half of those beside it, of both classes; those of its own class
-        // are taken off again.
+        // A rank counts the rows below it and half of its equals, of both classes; those of its own
+        // class are taken off again.
         let within = ranks(&own.iter().map(|row| scores[*row]).collect::<Vec<f64>>());
         for (row, within) in own.iter().zip(within) {
             let share = (all[*row] - within) / others.len() as f64;

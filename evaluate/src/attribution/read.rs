@@ -1,5 +1,5 @@
-//! Scores in files of any program: records of rows and queries, tables with a column for each query, and arrays
-//! of numpy with lists of ids.
+//! Scores in files of any program: records of rows and queries, tables with a column for each query, and
+//! arrays of numpy with lists of ids.
 
 use std::io::Read;
 use std::path::Path;
@@ -14,10 +14,10 @@ use crate::records::{At, each_record};
 
 /// Adds the scores of a file.
 ///
-/// A record has the `id` of the row, its `score`, and as `query` or `target` the id of the query (without one it
-/// is for all queries); or it has, next to `id`, a key for each query. An array `NAME.npy` of rows times
-/// queries has its ids in `NAME.rows.txt` and `NAME.queries.txt`, one on each line; with one dimension it needs
-/// no queries.
+/// A record has the `id` of the row, its `score`, and as `query` or `target` the id of the query (without one
+/// it is for all queries); or it has, next to `id`, a key for each query. An array `NAME.npy` of rows times
+/// queries has its ids in `NAME.rows.txt` and `NAME.queries.txt`, one on each line; with one dimension it
+/// needs no queries.
 ///
 /// # Errors
 /// A file that cannot be read, records without id or score, and what the builder refuses.

@@ -12,7 +12,7 @@ use super::subsets::SubsetKind;
 use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
 use crate::metrics::Metric;
-use crate::report::{Column, Report, Series};
+use crate::report::{Column, Series};
 
 /// Name of the removal of random rows.
 pub const RANDOM: &str = "random";
@@ -79,7 +79,8 @@ impl<'a> Removals<'a> {
         Ok(of)
     }
 
-    /// The mean output for a query without what a method ranks highest; none where something was not retrained.
+    /// The mean output for a query without what a method ranks highest; none where something was not
+    /// retrained.
     fn output(&self, method: usize, query: usize, share: f64) -> Option<f64> {
         let of = if method == 0 { 0 } else { query };
         let subsets = self.found.get(&(method, of, share.to_bits()))?;

@@ -25,7 +25,8 @@ pub enum Missing {
 pub struct Scores {
     /// Name of the method.
     pub method: String,
-    /// Scores that were left out: of rows that the pool does not have, and of queries that are not asked about.
+    /// Scores that were left out: of rows that the pool does not have, and of queries that are not asked
+    /// about.
     pub unknown: Unknown,
     rows: usize,
     /// By query and row.

@@ -28,11 +28,11 @@ struct Named {
     is_rest: bool,
 }
 
-/// Reads a truth from tables. A record of `subsets` has the name of a `subset`, and `rows` or `without`, lists
-/// of ids, or as `id` one row of many records; its `kind`, `group`, `method`, `query` and `share` are those of
-/// [`SubsetKind`]. The pool is every row that is named. A record of `outputs` has `subset`, `query`, and `loss`,
-/// `margin` or `output`, which are better the larger they are but for the loss; several of one subset and query
-/// are several runs.
+/// Reads a truth from tables. A record of `subsets` has the name of a `subset`, and `rows` or `without`,
+/// lists of ids, or as `id` one row of many records; its `kind`, `group`, `method`, `query` and `share` are
+/// those of [`SubsetKind`]. The pool is every row that is named. A record of `outputs` has `subset`, `query`,
+/// and `loss`, `margin` or `output`, which are better the larger they are but for the loss; several of one
+/// subset and query are several runs.
 ///
 /// # Errors
 /// Files that cannot be read, names that do not fit together, an output that is not finite or missing.

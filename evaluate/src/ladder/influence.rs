@@ -1,8 +1,8 @@
 //! Influence functions of small models, exact and after a random projection.
 //!
 //! `influence(i, q) = g_q^T (C + ridge)^-1 g_i / n`, with the curvature `C` of Gauss and Newton, which is the
-//! Hessian of logistic regression: what the loss of `q` gains without `i` to first order. Source: Koh and Liang
-//! 2017, equation 2, with the sign that a row which lowers the query's loss has a positive score.
+//! Hessian of logistic regression: what the loss of `q` gains without `i` to first order. Source: Koh and
+//! Liang 2017, equation 2, with the sign that a row which lowers the query's loss has a positive score.
 
 use super::fit::{local, of_logit};
 use super::matrix::{Cholesky, dot};
@@ -38,8 +38,8 @@ pub fn influence(
     between(method, model, parameters, (problem, queries), &all)
 }
 
-/// The same between gradients and a curvature that are projected to `dimension` by one random matrix of normal
-/// numbers; the first rows of it are the same for every dimension.
+/// The same between gradients and a curvature that are projected to `dimension` by one random matrix of
+/// normal numbers; the first rows of it are the same for every dimension.
 ///
 /// # Errors
 /// As [`influence`], and a dimension of 0 or above the number of parameters.

@@ -2,8 +2,8 @@
 
 use super::problem::normal;
 
-/// A model with one logit, positive for the class `true`. Its loss is `ln(1 + exp(-logit))` of the right side,
-/// plus half of [`SmallModel::ridge`] times the squares of its parameters.
+/// A model with one logit, positive for the class `true`. Its loss is `ln(1 + exp(-logit))` of the right
+/// side, plus half of [`SmallModel::ridge`] times the squares of its parameters.
 pub trait SmallModel {
     /// Parameters for so many features.
     fn parameters(&self, columns: usize) -> usize;

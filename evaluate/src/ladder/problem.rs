@@ -28,7 +28,8 @@ impl Problem {
         Ok(Problem { columns, features, labels })
     }
 
-    /// Normal features of `columns` dimensions; a class is what a plane says of them after noise of this width.
+    /// Normal features of `columns` dimensions; a class is what a plane says of them after noise of this
+    /// width.
     pub fn made(rows: usize, columns: usize, noise: f64, seed: u64) -> Problem {
         let features: Vec<f64> = (0..rows * columns).map(|at| normal(seed, 1, at as u64)).collect();
         let plane: Vec<f64> = (0..columns).map(|at| normal(SHARED, 2, at as u64)).collect();

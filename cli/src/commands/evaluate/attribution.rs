@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore_core::{Cancel, many};
 use gstore_evaluate::attribution::{
-    AttributionOutcome, Comparison, Flips, Ids, RANDOM, Scores, Suspicious, Truth, TruthFolder,
+    AttributionOutcome, Comparison, Flips, Ids, RANDOM, Scores, SubsetKind, Suspicious, Truth, TruthFolder,
     flip_detection, lds, leave_out, read_tables, removal_curves,
 };
 use gstore_evaluate::{EvaluateError, File};
@@ -57,10 +57,10 @@ pub fn brittleness(context: &Context, args: &EvaluateBrittlenessArgs) -> Result<
     let truth = truth(&args.truth, &cancel)?;
     let mut names = vec![RANDOM];
     for subset in &truth.subsets {
-        if let gstore_evaluate::attribution::SubsetKind::Removed { method, .. } = &subset.kind {
-            if !names.contains(&method.as_str()) {
-                names.push(method);
-            }
+        if let SubsetKind::Removed { method, .. } = &subset.kind
+            && !names.contains(&method.as_str())
+        {
+            names.push(method);
         }
     }
     let comparison = Comparison {

@@ -1,39 +1,31 @@
 //! `gstore evaluate retrain`: models of subsets of a pool, and what they say of queries.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use gstore::Folders;
-use gstore_core::{Cancel, Silent, many};
-use gstore_data::{Reading, SampleSource, TextOptions, TextSample};
-use gstore_evaluate::attribution::{
-    Ids, QueryLoss, Removals, Subset, TruthFolder, TruthPlan, leave_groups_out, leave_one_out,
-    random_subsets, removals,
-};
+use gstore_core::{Cancel, Silent, many, sha256_hex};
+use gstore_data::{SampleSource, TextOptions};
+use gstore_evaluate::attribution::{QueryLoss, TruthFolder};
 use gstore_generate::{PerplexityRequest, Weights, perplexity};
-use gstore_model::weights::{ModelFolder, checkpoint_id};
+use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_train::{Batching, DropoutRates, Method, Quiet, Saving, StepOptions, TrainRequest};
 use serde_json::{Value, json};
 
-use super::scores;
-use crate::args::{Design, DrawArgs, EvaluateRetrainArgs};
+use super::draw;
+use crate::args::EvaluateRetrainArgs;
 use crate::commands::{gradients, train};
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
 use crate::{output, texts};
 
-/// Random subsets unless another number is asked for.
-const SUBSETS: usize = 32;
-
 /// Draws the subsets, and trains the runs that are not done.
 pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     output::check_outside(context, &args.truth)?;
     let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
-    let truth = folder(context, args, &cancel)?;
+    let truth = draw::folder(context, args, &cancel)?;
     let all = 0..truth.runs();
     let runs = args.runs.clone().unwrap_or_else(|| all.clone());
     if runs.start >= all.end {
@@ -163,13 +155,21 @@ fn request(
 /// What decides the bits of a model but for its rows: the same for all runs of a ground truth.
 fn recipe(request: &TrainRequest) -> Result<Value> {
     let Batching { epochs, max_steps, text, .. } = &request.batching;
-    let id = checkpoint_id(&ModelFolder::open(&request.model)?, None)?;
     let mut recipe = request.identity(0);
+    let model = match &request.method {
+        Method::FromScratch => sha256_hex(&fs_err::read(request.model.join("config.json"))?),
+        Method::Adapter(folder) => {
+            // The digest knows the adapter, wherever it stands.
+            recipe["method"] = json!("adapter");
+            id_of(&request.model, Some(&Adapter::open(folder)?))?
+        }
+        Method::Lora(_) | Method::Full => id_of(&request.model, None)?,
+    };
     // Steps follow from the number of rows.
     recipe["steps"] = json!(max_steps);
     recipe["epochs"] = json!(max_steps.is_none().then_some(epochs));
     recipe["warm-up share"] = json!(request.steps.warmup_ratio);
-    recipe["model"] = json!(id.to_string());
+    recipe["model"] = json!(model);
     recipe["template"] = json!(format!("{:?}", text.template));
     recipe["system message"] = json!(text.system);
     recipe["maximum length"] = json!(text.max_length);
@@ -177,112 +177,6 @@ fn recipe(request: &TrainRequest) -> Result<Value> {
     Ok(recipe)
 }
 
-/// Opens the folder of the ground truth, or makes it.
-fn folder(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -> Result<TruthFolder> {
-    let draw = &args.draw;
-    let is_given = !draw.data.is_empty() || draw.dataset.is_some();
-    if !is_given && TruthFolder::exists(&args.truth) {
-        return Ok(TruthFolder::open(&args.truth)?);
-    }
-    let source =
-        |files: &[PathBuf], dataset: Option<&String>, flag: &str| source(context, draw, files, dataset, flag);
-    let mut pool = samples(&source(&draw.data, draw.dataset.as_ref(), "data")?, cancel)?;
-    let queries = samples(&source(&draw.query_data, draw.query_dataset.as_ref(), "query-data")?, cancel)?;
-    if let Some(path) = &draw.rows {
-        let ids = train::ids(path)?;
-        keep(&mut pool, &ids, path)?;
-    }
-    let subsets = subsets(context, args, (&pool, &queries), cancel)?;
-    let design = json!({
-        "design": format!("{:?}", draw.design),
-        "count": draw.count,
-        "fraction": draw.fraction,
-        "repeats": draw.repeats,
-        "seed": draw.subset_seed,
-    });
-    let plan = TruthPlan { pool: &pool, queries: &queries, subsets: &subsets, repeats: draw.repeats, design };
-    Ok(TruthFolder::create(&args.truth, &plan)?)
-}
-
-/// Keeps the samples whose ids are among some, which all have to be there.
-fn keep(pool: &mut Vec<TextSample>, ids: &HashSet<String>, path: &Path) -> Result<()> {
-    pool.retain(|sample| ids.contains(&sample.id));
-    let found: HashSet<&str> = pool.iter().map(|sample| sample.id.as_str()).collect();
-    if let Some(missing) = ids.iter().filter(|id| !found.contains(id.as_str())).min() {
-        bail!("{}: no row has the id {missing:?}", path.display());
-    }
-    Ok(())
-}
-
-fn source(
-    context: &Context,
-    args: &DrawArgs,
-    files: &[PathBuf],
-    dataset: Option<&String>,
-    flag: &str,
-) -> Result<SampleSource> {
-    if let Some(name) = dataset {
-        let snapshot = context.open()?.snapshot()?;
-        let part = Arc::clone(snapshot.dataset(name)?);
-        return Ok(SampleSource::Dataset { snapshot, part, rows: None });
-    }
-    if files.is_empty() {
-        let set = flag.replace("data", "dataset");
-        bail!(UsageError(format!("a new ground truth needs rows and queries: give --{flag} or --{set}")));
-    }
-    Ok(SampleSource::Files { paths: files.to_vec(), fields: args.fields.clone() })
-}
-
-fn samples(source: &SampleSource, cancel: &Cancel) -> Result<Vec<TextSample>> {
-    Ok(source.read(Reading::Whole, &|_, _| true, cancel)?.0)
-}
-
-fn subsets(
-    context: &Context,
-    args: &EvaluateRetrainArgs,
-    (pool, queries): (&[TextSample], &[TextSample]),
-    cancel: &Cancel,
-) -> Result<Vec<Subset>> {
-    let draw = &args.draw;
-    let given = !args.scores.scores.is_empty() || !args.scores.sql.is_empty() || args.scores.random.is_some();
-    if given && draw.design != Design::Removal {
-        bail!(UsageError("scores say which rows are removed: they belong to --design removal".to_owned()));
-    }
-    let (rows, seed) = (pool.len(), draw.subset_seed);
-    Ok(match draw.design {
-        Design::Random => random_subsets(rows, draw.count.unwrap_or(SUBSETS), draw.fraction, seed)?,
-        Design::LeaveOneOut => leave_one_out(rows, draw.count, seed, |row| pool[row].id.as_str())?,
-        Design::LeaveGroupOut => {
-            let Some(key) = &draw.group else {
-                bail!(UsageError("--design leave-group-out: of which groups? give --group KEY".to_owned()));
-            };
-            leave_groups_out(&groups(pool, key)?)?
-        }
-        Design::Removal => {
-            let ids = |samples: &[TextSample], of| Ids::new(samples.iter().map(|s| s.id.clone()), of);
-            let (pool, queries) = (ids(pool, "the rows")?, ids(queries, "the queries")?);
-            let methods = scores::read(context, &args.scores, (&pool, &queries), cancel)?;
-            let asked = Removals {
-                shares: draw.shares.clone(),
-                queries: (0..draw.count.unwrap_or(queries.len()).min(queries.len())).collect(),
-                draws: draw.draws,
-                seed,
-            };
-            removals(pool.len(), &methods, &asked, |query| queries.id(query))?
-        }
-    })
-}
-
-/// The group of each row, by a key of its record.
-fn groups(pool: &[TextSample], key: &str) -> Result<Vec<String>> {
-    let of = |sample: &TextSample| {
-        let value = sample.metadata.iter().find(|(known, _)| known == key).map(|(_, value)| value);
-        match value {
-            Some(gstore_store::MetaValue::Text(text)) => Ok(text.clone()),
-            Some(gstore_store::MetaValue::Int(number)) => Ok(number.to_string()),
-            Some(gstore_store::MetaValue::Bool(flag)) => Ok(flag.to_string()),
-            _ => bail!("{sample} has no group: its record has no text, number or flag as `{key}`"),
-        }
-    };
-    pool.iter().map(of).collect()
+fn id_of(model: &Path, adapter: Option<&Adapter>) -> Result<String> {
+    Ok(checkpoint_id(&ModelFolder::open(model)?, adapter)?.to_string())
 }
