@@ -26,8 +26,10 @@ pub use loo::leave_out;
 pub use outcome::{AttributionOutcome, Comparison};
 pub use rank::{auc, pearson, ranks, spearman};
 pub use read::read_scores;
-pub use removal::{RANDOM, removal_curves};
+pub use removal::removal_curves;
 pub use scores::{Missing, Scores, ScoresBuilder, Unknown};
-pub use subsets::{Removals, Subset, SubsetKind, leave_groups_out, leave_one_out, random_subsets, removals};
+pub use subsets::{
+    RANDOM, Removals, Subset, SubsetKind, leave_groups_out, leave_one_out, random_subsets, removals,
+};
 pub use table::read_tables;
 pub use truth::{Signal, Truth};

@@ -8,14 +8,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::outcome::{AttributionOutcome, Comparison};
-use super::subsets::SubsetKind;
+use super::subsets::{RANDOM, SubsetKind};
 use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
 use crate::metrics::Metric;
 use crate::report::{Column, Series};
-
-/// Name of the removal of random rows.
-pub const RANDOM: &str = "random";
 
 /// What was removed: the number of a method (0: random rows), a query (none: all) and a share.
 struct Removals<'a> {

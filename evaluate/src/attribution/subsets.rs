@@ -152,6 +152,9 @@ pub fn leave_groups_out(groups: &[String]) -> Result<Vec<Subset>, EvaluateError>
     Ok(std::iter::once(Subset::full(groups.len())).chain(names.iter().map(without)).collect())
 }
 
+/// Name of the removal of random rows, which no method has.
+pub const RANDOM: &str = "random";
+
 /// What a removal takes away.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Removals {
@@ -169,7 +172,7 @@ pub struct Removals {
 /// `query` names a query.
 ///
 /// # Errors
-/// Shares that are none, or no random removal to compare with.
+/// Shares that are none, no random removal to compare with, or a method that is called as that.
 pub fn removals<'a>(
     pool: usize,
     methods: &[Scores],
@@ -180,6 +183,9 @@ pub fn removals<'a>(
         return Err(EvaluateError::Option(
             "a removal needs scores, shares, queries and at least one random removal of each share".into(),
         ));
+    }
+    if methods.iter().any(|scores| scores.method == RANDOM) {
+        return Err(EvaluateError::Option("random rows are removed anyway: no method is called so".into()));
     }
     let mut subsets = vec![Subset::full(pool)];
     for (number, share) in asked.shares.iter().enumerate() {
