@@ -49,7 +49,7 @@ impl Scores {
     /// Values that are no such matrix, or not finite.
     pub fn new(method: &str, rows: usize, values: Vec<f64>) -> Result<Scores, EvaluateError> {
         let bad = |what: &str| EvaluateError::Scores { method: method.to_owned(), what: what.to_owned() };
-        if rows == 0 || values.is_empty() || values.len() % rows != 0 {
+        if rows == 0 || values.is_empty() || !values.len().is_multiple_of(rows) {
             return Err(bad("they are no matrix of queries and rows"));
         }
         if values.iter().any(|value| !value.is_finite()) {

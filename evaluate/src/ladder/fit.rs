@@ -81,7 +81,7 @@ pub fn fit(
     if rows.is_empty() || rows.iter().any(|row| *row as usize >= problem.rows()) {
         return Err(bad("is trained on rows that there are"));
     }
-    if start.len() != model.parameters(problem.columns()) || model.ridge().partial_cmp(&0.0).is_none() {
+    if start.len() != model.parameters(problem.columns()) || model.ridge().is_nan() {
         return Err(bad("begins with a number for each parameter"));
     }
     let mut parameters = start.to_vec();
