@@ -31,6 +31,11 @@ demo:
 counts *roots=".":
     python3 benches/counts.py --list {{roots}}
 
+# linear datamodeling scores of tiny-llama with LoRA on retrained models, into a folder; goes on after a stop
+lds folder *more="":
+    cargo build --release -p gstore-cli
+    python3 benches/lds.py {{folder}} {{more}}
+
 # benchmarks with their peers; see benches/README.md
 bench:
     benches/run.sh

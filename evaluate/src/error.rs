@@ -86,6 +86,17 @@ pub enum EvaluateError {
     /// Nothing to do.
     #[error("there is nothing to evaluate in {0}")]
     Nothing(String),
+    /// Scores that cannot be compared with retraining.
+    #[error("scores of {method}: {what}")]
+    Scores {
+        /// The method.
+        method: String,
+        /// What is wrong with them, and what to do.
+        what: String,
+    },
+    /// Results of retraining that say nothing of what is asked.
+    #[error("the results of retraining: {0}")]
+    Truth(String),
     /// The store.
     #[error(transparent)]
     Read(#[from] gstore_store::ReadError),

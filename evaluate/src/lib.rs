@@ -4,6 +4,8 @@
 //! - [`metrics`] compare a text with references, [`statistics`] say how far a mean may be off: no files
 //! - [`read_pairs`] joins predictions of several systems with references; [`tasks`] reads questions
 //! - [`evaluate_texts`] and [`evaluate_tasks`] are the jobs; each gives a [`Report`] and its rows
+//! - [`attribution`] compares scores of training rows with retraining: LDS, leave-one-out, removal, flipped
+//!   labels; [`ladder`] has models that are small enough to be retrained exactly
 //!
 //! Invariants
 //! - a number depends on the data, the weights and the seed alone: not on threads, batches or stops
@@ -11,7 +13,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attribution;
 mod error;
+pub mod ladder;
 pub mod metrics;
 mod pairs;
 mod records;

@@ -1,7 +1,9 @@
 //! The tests of this crate's public interface in one program: linked once, run by name.
 
+mod attribution;
 mod common;
 mod golden_generate;
+mod ladder;
 mod likelihoods;
 mod metrics;
 mod pairs;

@@ -1,6 +1,7 @@
 //! The tests of this crate's public interface in one program: linked once, run by name.
 
 mod ask;
+mod attribution;
 mod backends;
 mod cli_errors;
 mod cli_flow;

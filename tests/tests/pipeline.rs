@@ -424,13 +424,16 @@ fn the_pipelines_of_the_project_can_be_planned() {
     }
     let set = |name: &str, path: &Path| format!("{name}={}", path.canonicalize().expect("there").display());
     let demo = set("demo", &world::demo());
+    world::write_samples(&place.path("data/queries.jsonl"), 3);
+    fs_err::write(place.path("data/bm25.csv"), "id,query,score\n").expect("written");
     let (model, data) = (set("model", &world::demo().join("model")), set("data", &place.path("data")));
     let corpus = set("corpus", &place.path("corpus.jsonl"));
     for (name, variables, stages) in [
         ("less.toml", [model.clone(), data.clone()], "143 of 143"),
         ("prefilter.toml", [model.clone(), data.clone()], "71 of 71"),
         ("demo-model.toml", [demo, corpus], "8 of 8"),
-        ("daunce.toml", [model, data], "9 of 9"),
+        ("daunce.toml", [model.clone(), data.clone()], "9 of 9"),
+        ("lds.toml", [model, data], "7 of 7"),
     ] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines").join(name);
         fs_err::copy(file, place.path(name)).expect("copied");

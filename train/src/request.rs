@@ -270,8 +270,9 @@ impl TrainRequest {
         }
     }
 
-    /// Settings that decide the bits of the checkpoints, in addition to the model and the data.
-    pub(crate) fn identity(&self, total: u64) -> Value {
+    /// Settings that decide the bits of the checkpoints of a training of `total` steps, in addition to the model
+    /// and the data.
+    pub fn identity(&self, total: u64) -> Value {
         let Batching { micro, accumulate, seed, shuffle, packing, text, .. } = &self.batching;
         let StepOptions { optimizer, max_grad_norm, mean, dropout, .. } = &self.steps;
         let schedule = self.schedule(total);

@@ -7,13 +7,17 @@ use gstore_evaluate::statistics::Bootstrap;
 use gstore_generate::Compute;
 use gstore_model::Device;
 
-use super::{TextArgs, at_least};
+use super::{
+    EvaluateAttributionArgs, EvaluateBrittlenessArgs, EvaluateFlipsArgs, EvaluateRetrainArgs, TextArgs,
+    at_least,
+};
 
 /// `gstore evaluate`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore evaluate text --data base=base.jsonl tuned=tuned.jsonl -o report.md\n  \
-    gstore evaluate tasks --model llama --checkpoints 'run/checkpoint-*' --layout mmlu --data mmlu -o mmlu.json\n\n\
+    gstore evaluate tasks --model llama --checkpoints 'run/checkpoint-*' --layout mmlu --data mmlu -o mmlu.json\n  \
+    gstore evaluate lds --truth truth --scores bm25=bm25.csv --random -o lds.md\n\n\
     More: docs/evaluate.md")]
 pub struct EvaluateArgs {
     /// What to evaluate
@@ -29,6 +33,16 @@ pub enum EvaluateWhat {
     Text(EvaluateTextArgs),
     /// Let models do tasks, and compare how many answers are right
     Tasks(EvaluateTasksArgs),
+    /// Retrain a model on subsets of its data: the ground truth that scores are compared with
+    Retrain(EvaluateRetrainArgs),
+    /// Linear datamodeling score: how sums of scores order models that were trained on random subsets
+    Lds(EvaluateAttributionArgs),
+    /// Leave-one-out and leave-group-out: scores against what models lose without a row or a group
+    Loo(EvaluateAttributionArgs),
+    /// What models lose without the rows that scores rank highest, next to random rows
+    Brittleness(EvaluateBrittlenessArgs),
+    /// How well scores tell rows with wrong labels from others
+    Flips(EvaluateFlipsArgs),
 }
 
 /// `gstore evaluate text`

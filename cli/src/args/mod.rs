@@ -3,6 +3,7 @@
 //! Flags parse into plain values here; the commands build objects from them.
 
 mod ask;
+mod attribution;
 mod copies;
 mod covariance;
 mod daunce;
@@ -29,6 +30,7 @@ mod view;
 use std::path::PathBuf;
 
 pub use ask::{AskArgs, ModelArgs};
+pub use attribution::*;
 pub use copies::{
     BaseStates, DaunceAttachArgs, DaunceDataArgs, DaunceKeepArgs, DaunceModelsArgs, DaunceObjectiveArgs,
     DaunceOfArgs, DauncePrepareArgs, DaunceRateArgs, DaunceTrainArgs, DaunceWeightArgs, Keep, Models,
@@ -134,7 +136,7 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Run a pipeline: commands in one TOML file, those that are up to date left out
     Run(RunArgs),
-    /// Compare models by text metrics, or by tasks: multiple choice and generated answers
+    /// Compare models by text metrics or tasks, and scores of training rows with retraining
     Evaluate(EvaluateArgs),
     /// Attribution from the covariance of losses over perturbed models: their losses
     Daunce(DaunceArgs),

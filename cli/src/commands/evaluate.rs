@@ -1,9 +1,13 @@
-//! `gstore evaluate`: compares systems by text metrics, or models by tasks.
+//! `gstore evaluate`: compares systems by text metrics, models by tasks, and scores of rows with retraining.
 
+mod attribution;
+mod draw;
 mod folder;
 mod kept;
 mod pictures;
 mod result;
+mod retrain;
+mod scores;
 mod tasks;
 mod text;
 
@@ -12,6 +16,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use gstore_evaluate::statistics::Bootstrap;
 
+use self::attribution::By;
 use crate::args::{ComparisonArgs, EvaluateArgs, EvaluateWhat};
 use crate::context::Context;
 use crate::failure::UsageError;
@@ -21,6 +26,11 @@ pub fn run(context: &Context, args: &EvaluateArgs) -> Result<ExitCode> {
     match &args.what {
         EvaluateWhat::Text(args) => text::run(context, args),
         EvaluateWhat::Tasks(args) => tasks::run(context, args),
+        EvaluateWhat::Retrain(args) => retrain::run(context, args),
+        EvaluateWhat::Lds(args) => attribution::run(context, args, By::Lds),
+        EvaluateWhat::Loo(args) => attribution::run(context, args, By::LeaveOut),
+        EvaluateWhat::Brittleness(args) => attribution::brittleness(context, args),
+        EvaluateWhat::Flips(args) => attribution::flips(context, args),
     }
 }
 

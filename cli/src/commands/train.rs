@@ -111,7 +111,8 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     Ok(if outcome.finished { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
 }
 
-fn method(args: &TrainWeightArgs) -> Method {
+/// Which weights are trained.
+pub(super) fn method(args: &TrainWeightArgs) -> Method {
     match args {
         TrainWeightArgs { full: true, .. } => Method::Full,
         TrainWeightArgs { from_scratch: true, .. } => Method::FromScratch,
@@ -189,7 +190,8 @@ pub(super) fn ids_of(path: &Path) -> Result<HashSet<String>> {
     Ok(ids)
 }
 
-fn batching(args: &TrainBatchArgs, text: TextOptions) -> Batching {
+/// How samples become tokens and steps.
+pub(super) fn batching(args: &TrainBatchArgs, text: TextOptions) -> Batching {
     Batching {
         text,
         micro: args.per_device_train_batch_size,
@@ -202,7 +204,8 @@ fn batching(args: &TrainBatchArgs, text: TextOptions) -> Batching {
     }
 }
 
-fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<StepOptions> {
+/// What a step does, but for what it drops.
+pub(super) fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<StepOptions> {
     let usage = |error: gstore_train::TrainError| UsageError(error.to_string());
     let optimizer = match args.optim.parse().map_err(usage)? {
         OptimizerKind::AdamW(_) if args.momentum != 0.0 => {

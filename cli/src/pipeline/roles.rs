@@ -30,10 +30,18 @@ enum Role {
 }
 
 /// Roles by the first words of a command and an argument; the first that fits is the one.
-const ROLES: [(&str, &str, Role); 42] = [
+const ROLES: [(&str, &str, Role); 50] = [
     ("", "store", Role::Aside),
     ("", "config", Role::Aside),
     ("evaluate text", "data", Role::NamedRead),
+    ("evaluate retrain", "truth", Role::Written),
+    ("evaluate retrain", "rows", Role::Read),
+    ("evaluate", "truth", Role::Read),
+    ("evaluate", "subsets", Role::Read),
+    ("evaluate", "outputs", Role::Read),
+    ("evaluate", "query_data", Role::Read),
+    ("evaluate", "labels", Role::Read),
+    ("evaluate", "scores", Role::NamedRead),
     ("evaluate", "rows", Role::Written),
     ("evaluate", "report", Role::Written),
     ("evaluate", "with", Role::Read),
@@ -210,7 +218,9 @@ fn needs_store(call: &Call) -> bool {
     let of_ensembles = call.words.get(1).is_some_and(|word| word != "train" && word != "prepare");
     of_stores && !call.has("remote")
         || word == "daunce" && of_ensembles
-        || ["dataset", "reference_dataset", "eval_dataset", "run"].iter().any(|id| call.has(id))
+        || ["dataset", "reference_dataset", "eval_dataset", "query_dataset", "run"]
+            .iter()
+            .any(|id| call.has(id))
 }
 
 /// `dataset:NAME`, `features:NAME`, `run:NAME` or a path.

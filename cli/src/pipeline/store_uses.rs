@@ -67,9 +67,14 @@ impl OfStore<'_> {
                 uses.writes.extend(values.map(|dataset| self.features(dataset, None)));
             }
             "evaluate" => {
-                let datasets = call.values("dataset").iter().chain(call.values("reference_dataset"));
+                let datasets = ["dataset", "reference_dataset", "query_dataset"]
+                    .into_iter()
+                    .flat_map(|id| call.values(id));
                 uses.reads.extend(datasets.map(|dataset| self.samples(unnamed(dataset))));
                 uses.reads.extend(run.map(|run| self.run(run)));
+                if has("sql") {
+                    self.query(call, uses);
+                }
             }
             "plot" if call.words.get(1).is_some_and(|word| word == "train") => {}
             "prefilter" => self.prefilter(call, uses),

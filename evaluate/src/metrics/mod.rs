@@ -1,4 +1,4 @@
-//! Metrics of texts and answers.
+//! Metrics of texts, of answers, and of scores against retraining.
 //!
 //! Where there are several references, BLEU clips by all of them, the others take the nearest one.
 
@@ -33,6 +33,18 @@ pub enum Metric {
     Acc,
     /// The same by log-likelihood for each character of a choice.
     AccNorm,
+    /// Of scores of rows: the linear datamodeling score of a query.
+    Lds,
+    /// Rank correlation of scores with what is lost without a row or a group.
+    LeaveOutSpearman,
+    /// The same by Pearson's correlation.
+    LeaveOutPearson,
+    /// What a query's output loses without the rows that are ranked highest.
+    Removal,
+    /// Whether a right answer becomes wrong without them.
+    Flipped,
+    /// Area under the ROC curve of wrong labels.
+    FlipAuc,
 }
 
 impl Metric {
@@ -59,6 +71,12 @@ impl Metric {
             Metric::F1 => "f1",
             Metric::Acc => "acc",
             Metric::AccNorm => "acc_norm",
+            Metric::Lds => "lds",
+            Metric::LeaveOutSpearman => "leave_out_spearman",
+            Metric::LeaveOutPearson => "leave_out_pearson",
+            Metric::Removal => "removal",
+            Metric::Flipped => "flipped",
+            Metric::FlipAuc => "flip_auc",
         }
     }
 
@@ -74,12 +92,18 @@ impl Metric {
             Metric::F1 => "F1",
             Metric::Acc => "Accuracy",
             Metric::AccNorm => "Accuracy (normalised)",
+            Metric::Lds => "LDS",
+            Metric::LeaveOutSpearman => "Leave-out (Spearman)",
+            Metric::LeaveOutPearson => "Leave-out (Pearson)",
+            Metric::Removal => "Lost by removal",
+            Metric::Flipped => "Wrong after removal",
+            Metric::FlipAuc => "AUC of flipped labels",
         }
     }
 
     /// Whether a row's value is 0 or 1.
     pub fn is_share(self) -> bool {
-        matches!(self, Metric::ExactMatch | Metric::Acc | Metric::AccNorm)
+        matches!(self, Metric::ExactMatch | Metric::Acc | Metric::AccNorm | Metric::Flipped)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::metrics::Metric;
 pub struct Chart {
     /// Name of the picture's file, without its ending.
     pub name: &'static str,
-    /// `grouped_bars` or `bars`.
+    /// `grouped_bars`, `bars`, or `lines` over the labels.
     pub form: &'static str,
     /// Axes next to each other.
     pub panels: Vec<Panel>,
@@ -21,9 +21,9 @@ pub struct Chart {
 pub struct Panel {
     /// What it shows.
     pub title: String,
-    /// Groups of bars.
+    /// Groups of bars, or places of lines.
     pub labels: Vec<String>,
-    /// Bars in each group.
+    /// Bars in each group, or lines.
     pub series: Vec<Series>,
 }
 
@@ -45,10 +45,10 @@ pub(super) const IMPROVEMENTS: &str = "combined_improvements";
 
 /// The charts of a report.
 pub(super) fn of(report: &Report) -> Vec<Chart> {
-    let is_text = report.kind == "text";
-    let (comparison, title) = match is_text {
-        true => ("model_comparison_chart", "Text metrics"),
-        false => ("benchmark_comparison_chart", "Benchmarks"),
+    let (comparison, differences, title) = match report.kind {
+        "text" => ("model_comparison_chart", IMPROVEMENTS, "Text metrics"),
+        Report::TASKS => ("benchmark_comparison_chart", IMPROVEMENTS, "Benchmarks"),
+        _ => ("method_comparison_chart", "method_differences", "Methods"),
     };
     // Of each metric a bar for each task, or one for all rows where no task is named.
     let by_task =
@@ -82,7 +82,7 @@ pub(super) fn of(report: &Report) -> Vec<Chart> {
     let mut charts = vec![chart(comparison, "grouped_bars", panel(title.to_owned(), means))];
     if !improvements.is_empty() {
         let title = format!("{title}: improvement over {}", report.base);
-        charts.push(chart(IMPROVEMENTS, "bars", panel(title, improvements)));
+        charts.push(chart(differences, "bars", panel(title, improvements)));
     }
     charts
 }

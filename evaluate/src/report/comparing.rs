@@ -47,7 +47,8 @@ impl Comparing<'_> {
             }
         }
         measures.push(self.measure(column, Report::ALL, &found.all, true));
-        if column.groups.len() > 1 {
+        // The mean of groups weighs tasks alike; of shares of a pool it is that of all rows.
+        if column.groups.len() > 1 && self.kind == Report::TASKS {
             measures.push(self.measure(column, Report::OF_GROUPS, &found.of_groups, false));
         }
         Ok(measures)

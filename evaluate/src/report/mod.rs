@@ -19,7 +19,7 @@ pub use charts::{Chart, Panel, Series};
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// `text` or `tasks`.
+    /// `text` or `tasks`; of scores against retraining `lds`, `loo`, `brittleness` or `flips`.
     pub kind: &'static str,
     /// What was evaluated.
     pub systems: Vec<SystemInfo>,
@@ -118,6 +118,8 @@ pub struct File {
 }
 
 impl Report {
+    /// The kind of a report of tasks.
+    pub const TASKS: &'static str = "tasks";
     /// The group of all rows.
     pub const ALL: &'static str = "all";
     /// The mean of the groups' means.

@@ -33,7 +33,11 @@ impl Report {
     pub fn markdown(&self) -> String {
         let title = match self.kind {
             "text" => "Text metrics",
-            _ => "Benchmarks",
+            Report::TASKS => "Benchmarks",
+            "lds" => "Linear datamodeling score",
+            "loo" => "Leave-one-out",
+            "brittleness" => "Removal of the best rows",
+            _ => "Flipped labels",
         };
         let mut out = format!("# Evaluation report\n\n## {title}\n\n");
         let (header, lines) = self.cells();

@@ -1,7 +1,7 @@
 //! Charts of a report as pictures in its folder.
 
-use gstore::picture::{Body, Panel, Picture};
-use gstore_evaluate::{Chart, File};
+use gstore::picture::{Axis, Body, Panel, Picture, Series};
+use gstore_evaluate::{Chart, File, Report};
 
 use crate::context::Context;
 
@@ -20,21 +20,71 @@ pub fn files<'a>(context: &Context, charts: impl IntoIterator<Item = &'a Chart>)
     files
 }
 
+/// All charts of a report and what it says, as one page that stands alone.
+pub fn page(report: &Report) -> File {
+    let charts = report.charts.iter().filter(|chart| !chart.panels.is_empty());
+    let mut panels: Vec<Panel> = charts.flat_map(|chart| picture(chart).panels).collect();
+    if let Some(last) = panels.last_mut() {
+        last.notes.extend(report.findings.iter().cloned());
+    }
+    let systems: Vec<&str> = report.systems.iter().map(|system| system.name.as_str()).collect();
+    let page = Picture {
+        title: format!("Scores against retraining: {}", report.kind),
+        about: format!("Charts of {}.", systems.join(", ")),
+        panels,
+    };
+    File { path: "evaluation.html".to_owned(), content: page.html().into_bytes() }
+}
+
 fn picture(chart: &Chart) -> Picture {
     let title = match chart.name {
         "model_comparison_chart" => "Comparison of models",
         "benchmark_comparison_chart" => "Comparison of models by benchmarks",
+        "method_comparison_chart" => "Comparison of methods",
+        "method_differences" => "Differences of methods",
+        "lds_by_query" => "Linear datamodeling score by query",
+        "leave_out_by_query" => "Leave-one-out by query",
+        "removal_curves" => "Removal of the best rows",
         _ => "Improvements",
     };
     let shown: Vec<&str> = chart.panels.iter().map(|panel| panel.title.as_str()).collect();
     Picture {
         title: title.to_owned(),
-        about: format!("Bars for each metric and system: {}.", shown.join("; ")),
-        panels: chart.panels.iter().map(panel).collect(),
+        about: match chart.form {
+            "lines" => format!("A line for each method: {}.", shown.join("; ")),
+            _ => format!("Bars for each metric and system: {}.", shown.join("; ")),
+        },
+        panels: match chart.form {
+            "lines" => chart.panels.iter().map(lines).collect(),
+            // Correlations are no shares of anything.
+            _ => chart.panels.iter().map(|of| panel(of, !chart.name.starts_with("method_"))).collect(),
+        },
     }
 }
 
-fn panel(of: &gstore_evaluate::Panel) -> Panel {
+/// A line for each series. A label that has a number stands there, any other by its place.
+fn lines(of: &gstore_evaluate::Panel) -> Panel {
+    let number = |label: &str| label.split(' ').find_map(|word| word.parse::<f64>().ok());
+    let place = |(at, label): (usize, &String)| number(label).unwrap_or(at as f64);
+    let places: Vec<f64> = of.labels.iter().enumerate().map(place).collect();
+    let line = |(colour, series): (usize, &gstore_evaluate::Series)| Series {
+        name: series.name.clone(),
+        colour,
+        faint: false,
+        points: places.iter().zip(&series.values).map(|(x, y)| [*x, *y]).collect(),
+    };
+    Panel {
+        heading: of.title.clone(),
+        body: Body::Lines {
+            x: Axis::linear("%"),
+            y: Axis::linear(&of.title),
+            series: of.series.iter().enumerate().map(line).collect(),
+        },
+        notes: Vec::new(),
+    }
+}
+
+fn panel(of: &gstore_evaluate::Panel, shares: bool) -> Panel {
     let row = |(number, label): (usize, &String)| {
         let value = |series: &gstore_evaluate::Series| series.values.get(number).copied();
         (label.clone(), of.series.iter().map(|series| value(series).unwrap_or(f64::NAN)).collect())
@@ -44,9 +94,12 @@ fn panel(of: &gstore_evaluate::Panel) -> Panel {
         body: Body::Bars {
             rows: of.labels.iter().enumerate().map(row).collect(),
             series: of.series.iter().map(|series| series.name.clone()).collect(),
-            shares: true,
+            shares,
         },
-        notes: vec!["Of 100 %, without the intervals, which are in the report.".to_owned()],
+        notes: vec![match shares {
+            true => "Of 100 %, without the intervals, which are in the report.".to_owned(),
+            false => "Without the intervals, which are in the report.".to_owned(),
+        }],
     }
 }
 

@@ -1,0 +1,265 @@
+//! Flags of `gstore evaluate retrain`, `lds`, `loo`, `brittleness` and `flips`.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use gstore_model::Device;
+use gstore_train::Compute;
+
+use super::{
+    ComparisonArgs, ReportArgs, TextArgs, TrainBatchArgs, TrainOptimizerArgs, TrainWeightArgs, at_least,
+};
+
+/// `gstore evaluate retrain`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore evaluate retrain --truth truth --data pool.jsonl --query-data queries.jsonl --count 32 --fraction 0.5 \\\n    \
+    --model llama --lora-rank 8 --learning-rate 1e-3 --epochs 2\n  \
+    gstore evaluate retrain --truth truth --runs 0..8 --model llama --lora-rank 8 --learning-rate 1e-3 --epochs 2\n  \
+    gstore evaluate retrain --truth ones --design leave-one-out --data pool.jsonl --query-data queries.jsonl --draw-only\n\n\
+    The folder keeps rows, queries, subsets and the losses of each run: Ctrl-C or kill -9 lose the run in work, the same command goes on,\n\
+    and several jobs may do different runs of one folder at once. What compares scores with them: gstore evaluate lds, loo, brittleness.\n\n\
+    Memory: what `gstore train` takes, and the rows and queries.")]
+pub struct EvaluateRetrainArgs {
+    /// Folder of the ground truth; a new one needs rows and queries
+    #[arg(long, value_name = "DIR")]
+    pub truth: PathBuf,
+    /// What is trained on
+    #[command(flatten)]
+    pub draw: DrawArgs,
+    /// Scores whose best rows are removed
+    #[command(flatten)]
+    pub scores: ScoresArgs,
+    /// Only these runs, as 0..8 for the first eight: a job of an array
+    #[arg(long, value_name = "A..B", value_parser = runs)]
+    pub runs: Option<Range<usize>>,
+    /// Make the folder and train nothing
+    #[arg(long)]
+    pub draw_only: bool,
+    /// Keep the retrained models in the folder
+    #[arg(long)]
+    pub keep_models: bool,
+    /// Model to start from: a folder in Hugging Face layout, or org/name or org/name@revision
+    /// on the Hugging Face Hub
+    #[arg(
+        long,
+        alias = "model-name-or-path",
+        value_name = "DIR|REPO",
+        required_unless_present = "draw_only"
+    )]
+    pub model: Option<String>,
+    /// How records become tokens
+    #[command(flatten)]
+    pub text: TextArgs,
+    /// Which weights
+    #[command(flatten)]
+    pub weights: TrainWeightArgs,
+    /// Batches and epochs; the runs of a subset count --seed up
+    #[command(flatten)]
+    pub batches: TrainBatchArgs,
+    /// Optimizer and schedule
+    #[command(flatten)]
+    pub optimizer: TrainOptimizerArgs,
+    /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
+    pub backend: Device,
+    /// Precision of the factors of matrix products; weights, gradients and moments are f32
+    #[arg(long, value_enum, default_value = "f32")]
+    pub compute: super::Compute,
+    /// Tokens that a thread computes at a time, about; the last bits of the result depend on it
+    #[arg(long, value_name = "N", default_value_t = Compute::PIECE_TOKENS, value_parser = at_least::<usize>(1))]
+    pub batch_tokens: usize,
+}
+
+/// What a ground truth trains on and asks about.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Subsets")]
+pub struct DrawArgs {
+    /// Files of the rows, as in `gstore add`
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// A dataset of the store, in place of files
+    #[arg(long, value_name = "NAME", conflicts_with = "data")]
+    pub dataset: Option<String>,
+    /// Files of the queries
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub query_data: Vec<PathBuf>,
+    /// A dataset of the store with the queries
+    #[arg(long, value_name = "NAME", conflicts_with = "query_data")]
+    pub query_dataset: Option<String>,
+    /// Key that holds what gstore calls text, prompt, completion, messages, role, content
+    /// or id (may be repeated)
+    #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
+    pub fields: Vec<String>,
+    /// Only the rows whose ids stand in a file: JSON lines with an `id` each
+    #[arg(long, value_name = "FILE")]
+    pub rows: Option<PathBuf>,
+    /// Which subsets are trained on
+    #[arg(long, value_enum, default_value = "random")]
+    pub design: Design,
+    /// Random subsets; of leave-one-out the rows that are left out, of removal the queries [default: 32; all]
+    #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
+    pub count: Option<usize>,
+    /// Share of the rows in a random subset
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub fraction: f64,
+    /// Runs of each subset, with seeds of their own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least::<usize>(1))]
+    pub repeats: usize,
+    /// Seed of the subsets
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub subset_seed: u64,
+    /// Of leave-group-out: key of the records that names the group
+    #[arg(long, value_name = "KEY")]
+    pub group: Option<String>,
+    /// Of removal: shares of the rows that are removed
+    #[arg(long, value_name = "SHARE", num_args = 1.., value_delimiter = ',', default_values_t = [0.05, 0.1, 0.2])]
+    pub shares: Vec<f64>,
+    /// Of removal: random removals of each share
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least::<usize>(1))]
+    pub draws: usize,
+}
+
+/// Scores of methods.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Scores")]
+pub struct ScoresArgs {
+    /// Files of scores, one method each: CSV, JSON lines or Parquet of `id`, `query` (or `target`) and `score`,
+    /// or with a column for each query; NAME.npy with NAME.rows.txt and NAME.queries.txt
+    #[arg(long, value_name = "[NAME=]PATH", num_args = 1..)]
+    pub scores: Vec<String>,
+    /// Statements over the store that give the same columns, one method each
+    #[arg(long, value_name = "NAME=STATEMENT", num_args = 1..)]
+    pub sql: Vec<String>,
+    /// Also a method that knows nothing: uniform numbers of this seed
+    #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0")]
+    pub random: Option<u64>,
+    /// Methods whose low scores are the good ones
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub negate: Vec<String>,
+    /// What a row without a score means
+    #[arg(long, value_enum, default_value = "error")]
+    pub missing: MissingScores,
+}
+
+/// `gstore evaluate lds`, `loo` and `brittleness`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore evaluate lds --truth truth --scores bm25=bm25.csv --random --report lds\n  \
+    gstore evaluate lds --store s --truth truth --sql \"less=SELECT id, target, score FROM influence('pool', 'queries', each => 'sample', k => 100000)\" -o lds.md\n  \
+    gstore evaluate loo --truth ones --scores mine.npy\n  \
+    gstore evaluate lds --subsets subsets.jsonl --outputs outputs.csv --scores mine=scores.parquet\n\n\
+    All methods are compared over the same queries and retrained models; each difference comes with its paired bootstrap.\n\n\
+    Memory: 8 bytes for each row, query and method, and 8 bytes for each resample and method.")]
+pub struct EvaluateAttributionArgs {
+    /// Where retrained models stand
+    #[command(flatten)]
+    pub truth: TruthArgs,
+    /// The scores
+    #[command(flatten)]
+    pub scores: ScoresArgs,
+    /// How methods are compared
+    #[command(flatten)]
+    pub comparison: ComparisonArgs,
+    /// Where the result goes
+    #[command(flatten)]
+    pub result: ReportArgs,
+}
+
+/// Results of retraining.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Ground truth")]
+pub struct TruthArgs {
+    /// Folder that `gstore evaluate retrain` filled
+    #[arg(long, value_name = "DIR", required_unless_present = "outputs")]
+    pub truth: Option<PathBuf>,
+    /// In place of a folder: records of `subset` with `rows` or `without`, lists of ids, or with one `id` each
+    #[arg(long, value_name = "FILE", requires = "outputs", conflicts_with = "truth")]
+    pub subsets: Option<PathBuf>,
+    /// With --subsets: records of `subset`, `query`, and `loss`, `margin` or `output`
+    #[arg(long, value_name = "FILE", requires = "subsets", conflicts_with = "truth")]
+    pub outputs: Option<PathBuf>,
+}
+
+/// `gstore evaluate brittleness`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore evaluate retrain --truth removed --design removal --scores less=less.csv --count 10 --data pool.jsonl --query-data queries.jsonl ...\n  \
+    gstore evaluate brittleness --truth removed --report brittleness\n\n\
+    The rows that were removed are those of the scores that `gstore evaluate retrain` was given.")]
+pub struct EvaluateBrittlenessArgs {
+    /// Where retrained models stand
+    #[command(flatten)]
+    pub truth: TruthArgs,
+    /// How methods are compared
+    #[command(flatten)]
+    pub comparison: ComparisonArgs,
+    /// Where the result goes
+    #[command(flatten)]
+    pub result: ReportArgs,
+}
+
+/// `gstore evaluate flips`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore evaluate flips --labels flipped.csv --scores self=self.csv loss=loss.csv\n  \
+    gstore evaluate flips --store s --labels flipped.csv --lowest --sql \"less=SELECT id, score FROM influence('pool', 'clean')\"\n\n\
+    A method has one score for each row.")]
+pub struct EvaluateFlipsArgs {
+    /// Records of `id` and `flipped` (true or false)
+    #[arg(long, value_name = "FILE")]
+    pub labels: PathBuf,
+    /// Look for wrong labels at the lowest scores: rows that work against what is wanted
+    #[arg(long)]
+    pub lowest: bool,
+    /// The scores
+    #[command(flatten)]
+    pub scores: ScoresArgs,
+    /// How methods are compared
+    #[command(flatten)]
+    pub comparison: ComparisonArgs,
+    /// Where the result goes
+    #[command(flatten)]
+    pub result: ReportArgs,
+}
+
+/// Which subsets are trained on.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Design {
+    /// Random shares of the rows: for lds
+    Random,
+    /// All rows but one: for loo
+    LeaveOneOut,
+    /// All rows but those of a group: for loo
+    LeaveGroupOut,
+    /// All rows but the best of a method for a query: for brittleness
+    Removal,
+}
+
+/// What a row without a score means.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingScores {
+    /// An error
+    Error,
+    /// A score of 0: for methods that give their best rows alone
+    Zero,
+}
+
+/// Runs from A up to B, without B.
+fn runs(text: &str) -> Result<Range<usize>, String> {
+    let parsed = text.split_once("..").and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
+    let parsed = parsed.filter(|runs| runs.start < runs.end);
+    parsed.ok_or_else(|| "runs are given as A..B, the first and the one after the last".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn runs_are_a_range() {
+        assert_eq!(super::runs("0..8"), Ok(0..8));
+        for wrong in ["8", "3..3", "5..2", "-1..2", "a..b"] {
+            assert!(super::runs(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `gstore evaluate lds`, `loo`, `brittleness` and `flips`: scores of training rows against retraining.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use gstore_core::{Cancel, many};
+use gstore_evaluate::attribution::{
+    AttributionOutcome, Comparison, Flips, Ids, RANDOM, Scores, SubsetKind, Suspicious, Truth, TruthFolder,
+    flip_detection, lds, leave_out, read_tables, removal_curves,
+};
+use gstore_evaluate::{EvaluateError, File};
+
+use super::{base, bootstrap, pictures, result, scores};
+use crate::args::{
+    ComparisonArgs, EvaluateAttributionArgs, EvaluateBrittlenessArgs, EvaluateFlipsArgs, ReportArgs,
+    ReportFormat, TruthArgs,
+};
+use crate::context::Context;
+use crate::failure::UsageError;
+
+/// What scores are compared by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Random subsets.
+    Lds,
+    /// All but a row or a group.
+    LeaveOut,
+}
+
+/// Compares scores with models that were retrained on random subsets, or without a row or a group.
+pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<ExitCode> {
+    let kind = if by == By::Lds { "lds" } else { "loo" };
+    let (format, cancel) = begin(context, &args.result, kind)?;
+    let truth = truth(&args.truth, &cancel)?;
+    let methods = scores::read(context, &args.scores, (&truth.pool, &truth.queries), &cancel)?;
+    context.say(&format!(
+        "{} of {} for {}, against models of {}",
+        many(methods.len() as u64, "method"),
+        many(truth.pool.len() as u64, "row"),
+        match truth.queries.len() {
+            1 => "1 query".to_owned(),
+            count => format!("{count} queries"),
+        },
+        many(truth.done(|_| true).len() as u64, "subset"),
+    ));
+    let comparison = comparison(context, &args.comparison, &methods, &cancel)?;
+    let found = match by {
+        By::Lds => lds(&truth, &methods, &comparison)?,
+        By::LeaveOut => leave_out(&truth, &methods, &comparison)?,
+    };
+    end(context, &args.result, format, &found)
+}
+
+/// Draws what outputs lose without the rows that methods rank highest.
+pub fn brittleness(context: &Context, args: &EvaluateBrittlenessArgs) -> Result<ExitCode> {
+    let (format, cancel) = begin(context, &args.result, "brittleness")?;
+    let truth = truth(&args.truth, &cancel)?;
+    let mut names = vec![RANDOM];
+    for subset in &truth.subsets {
+        if let SubsetKind::Removed { method, .. } = &subset.kind
+            && !names.contains(&method.as_str())
+        {
+            names.push(method);
+        }
+    }
+    let comparison = Comparison {
+        base: base(&args.comparison, &names)?,
+        bootstrap: bootstrap(&args.comparison),
+        threads: context.threads,
+        cancel: &cancel,
+    };
+    end(context, &args.result, format, &removal_curves(&truth, &comparison)?)
+}
+
+/// Compares scores by how they tell wrong labels from others.
+pub fn flips(context: &Context, args: &EvaluateFlipsArgs) -> Result<ExitCode> {
+    let (format, cancel) = begin(context, &args.result, "flips")?;
+    let labels = Flips::read(&args.labels, &cancel)?;
+    // The query of no id stands for any.
+    let any = Ids::new([String::new()], "the labels")?;
+    let methods = scores::read(context, &args.scores, (&labels.rows, &any), &cancel)?;
+    let end_of_scores = if args.lowest { Suspicious::Lowest } else { Suspicious::Highest };
+    let comparison = comparison(context, &args.comparison, &methods, &cancel)?;
+    let found = flip_detection(&labels, &methods, end_of_scores, &comparison)?;
+    end(context, &args.result, format, &found)
+}
+
+/// Refuses places that a report cannot go to, before any work.
+fn begin(context: &Context, args: &ReportArgs, kind: &str) -> Result<(ReportFormat, std::sync::Arc<Cancel>)> {
+    if args.with.is_some() {
+        bail!(UsageError(format!("--with combines reports of texts and of tasks; {kind} has its own")));
+    }
+    let format = result::check(context, args, kind)?;
+    Ok((format, context.cancel_on_interrupt("stopping; nothing was written")?))
+}
+
+fn truth(args: &TruthArgs, cancel: &Cancel) -> Result<Truth> {
+    match args {
+        TruthArgs { truth: Some(folder), .. } if !TruthFolder::exists(folder) => bail!(UsageError(format!(
+            "{} is no ground truth: `gstore evaluate retrain` makes one",
+            folder.display()
+        ))),
+        TruthArgs { truth: Some(folder), .. } => Ok(TruthFolder::open(folder)?.read(cancel)?),
+        TruthArgs { subsets: Some(subsets), outputs: Some(outputs), .. } => {
+            Ok(read_tables(subsets, outputs, cancel)?)
+        }
+        _ => bail!(UsageError("which models? give --truth, or --subsets and --outputs".to_owned())),
+    }
+}
+
+fn comparison<'a>(
+    context: &Context,
+    args: &ComparisonArgs,
+    methods: &[Scores],
+    cancel: &'a Cancel,
+) -> Result<Comparison<'a>> {
+    let names: Vec<&str> = methods.iter().map(|scores| scores.method.as_str()).collect();
+    Ok(Comparison { base: base(args, &names)?, bootstrap: bootstrap(args), threads: context.threads, cancel })
+}
+
+/// Writes the report; its folder has a page with the pictures too.
+fn end(
+    context: &Context,
+    args: &ReportArgs,
+    format: ReportFormat,
+    found: &AttributionOutcome,
+) -> Result<ExitCode> {
+    let files = || -> Result<Vec<File>, EvaluateError> {
+        let mut files = found.files()?;
+        files.push(pictures::page(&found.report));
+        Ok(files)
+    };
+    result::write(context, args, format, &found.report, || found.rows(), files)?;
+    Ok(ExitCode::SUCCESS)
+}

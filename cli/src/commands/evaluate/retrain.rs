@@ -1,0 +1,182 @@
+//! `gstore evaluate retrain`: models of subsets of a pool, and what they say of queries.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use gstore::Folders;
+use gstore_core::{Cancel, Silent, many, sha256_hex};
+use gstore_data::{SampleSource, TextOptions};
+use gstore_evaluate::attribution::{QueryLoss, TruthFolder};
+use gstore_generate::{PerplexityRequest, Weights, perplexity};
+use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
+use gstore_train::{Batching, DropoutRates, Method, Quiet, Saving, StepOptions, TrainRequest};
+use serde_json::{Value, json};
+
+use super::draw;
+use crate::args::EvaluateRetrainArgs;
+use crate::commands::{gradients, train};
+use crate::context::Context;
+use crate::failure::{STOPPED, UsageError};
+use crate::models::folder_error;
+use crate::{output, texts};
+
+/// Draws the subsets, and trains the runs that are not done.
+pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
+    output::check_outside(context, &args.truth)?;
+    let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
+    let truth = draw::folder(context, args, &cancel)?;
+    let all = 0..truth.runs();
+    let runs = args.runs.clone().unwrap_or_else(|| all.clone());
+    if runs.start >= all.end {
+        bail!(UsageError(format!("--runs {}..{}: there are {} runs", runs.start, runs.end, all.end)));
+    }
+    let remaining = truth.remaining(runs);
+    let (done, count) = (all.end - truth.remaining(all.clone()).len(), all.end);
+    context.say(&format!("{done} of {} done, {} to do here", many(count as u64, "run"), remaining.len()));
+    let Some(model) = args.model.as_ref().filter(|_| !args.draw_only && !remaining.is_empty()) else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, false);
+    let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
+    let text = texts::options(&mut folders, &args.text)?;
+    drop(folders);
+    let request = request(context, args, &truth, model, text)?;
+    truth.agree_on_recipe(&recipe(&request)?)?;
+    for run in remaining {
+        if !retrain(context, args, &truth, &request, run, &cancel)? {
+            context.say("stopped; the runs that are done are kept, and the same command goes on from there");
+            return Ok(ExitCode::from(STOPPED));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Trains one run and keeps its losses; false if it was told to stop.
+fn retrain(
+    context: &Context,
+    args: &EvaluateRetrainArgs,
+    truth: &TruthFolder,
+    request: &TrainRequest,
+    run: usize,
+    cancel: &Cancel,
+) -> Result<bool> {
+    let Some((repeat, ids)) = truth.run(run) else { return Ok(true) };
+    let output = truth.model_folder(run);
+    let mut request = request.clone();
+    request.subset.ids = Some(ids.into_iter().collect());
+    request.batching.seed = request.batching.seed.wrapping_add(repeat as u64);
+    request.output.clone_from(&output);
+    let outcome = gstore_train::run(&request, &mut Quiet, cancel)?;
+    let Some(checkpoint) = outcome.checkpoints.last().filter(|_| outcome.finished) else {
+        return Ok(false);
+    };
+    let losses = losses(context, args, truth, &request, &checkpoint.folder, cancel)?;
+    truth.record(run, &losses)?;
+    if !args.keep_models {
+        fs_err::remove_dir_all(&output)?;
+    }
+    let mean = losses.iter().map(|of| of.loss).sum::<f64>() / losses.len().max(1) as f64;
+    let samples = many(outcome.samples as u64, "row");
+    context.say(&format!("run {run}: {samples}, mean loss of the queries {mean:.4}"));
+    Ok(true)
+}
+
+/// The mean loss of each query under the model of a checkpoint.
+fn losses(
+    context: &Context,
+    args: &EvaluateRetrainArgs,
+    truth: &TruthFolder,
+    request: &TrainRequest,
+    checkpoint: &Path,
+    cancel: &Cancel,
+) -> Result<Vec<QueryLoss>> {
+    let mut text = request.batching.text.clone();
+    text.block = None;
+    text.tokenizer.get_or_insert_with(|| request.model.clone());
+    let is_adapter = matches!(request.method, Method::Lora(_) | Method::Adapter(_));
+    let weights = match is_adapter {
+        true => Weights { model: request.model.clone(), adapter: Some(checkpoint.to_owned()), text },
+        false => Weights { model: checkpoint.to_owned(), adapter: None, text },
+    };
+    let request = PerplexityRequest {
+        weights,
+        texts: SampleSource::Files { paths: vec![truth.queries_file()], fields: Vec::new() },
+        compute: gstore_generate::Compute {
+            device: args.backend,
+            precision: gradients::precision(args.compute),
+            threads: context.threads,
+            batch: gstore_generate::Compute::BATCH,
+        },
+    };
+    let mut losses = Vec::new();
+    let mut without = None;
+    perplexity(&request, &mut Silent, cancel, &mut |score| {
+        let scored = score.scored();
+        match scored.mean() {
+            Some(loss) => losses.push(QueryLoss { id: score.id, loss, tokens: scored.tokens }),
+            None => without = without.take().or(Some(score.id)),
+        }
+        Ok(())
+    })?;
+    if let Some(id) = without {
+        bail!("query {id:?} has no scored token, so that no model has a loss of it");
+    }
+    Ok(losses)
+}
+
+/// The training that all runs share.
+fn request(
+    context: &Context,
+    args: &EvaluateRetrainArgs,
+    truth: &TruthFolder,
+    model: PathBuf,
+    text: TextOptions,
+) -> Result<TrainRequest> {
+    let data = SampleSource::Files { paths: vec![truth.pool_file()], fields: Vec::new() };
+    let dropout = DropoutRates { lora: args.weights.lora_dropout, hidden: args.weights.dropout };
+    Ok(TrainRequest {
+        batching: train::batching(&args.batches, text),
+        steps: StepOptions { dropout, ..train::steps(&args.optimizer, &args.batches)? },
+        // A run is short, and its only checkpoint is the last.
+        saving: Saving { every: Some(u64::MAX), ..Saving::default() },
+        compute: gstore_train::Compute {
+            device: args.backend,
+            precision: gradients::precision(args.compute),
+            threads: context.threads,
+            piece_tokens: args.batch_tokens,
+            ..gstore_train::Compute::default()
+        },
+        ..TrainRequest::new(model, truth.model_folder(0), train::method(&args.weights), data)
+    })
+}
+
+/// What decides the bits of a model but for its rows: the same for all runs of a ground truth.
+fn recipe(request: &TrainRequest) -> Result<Value> {
+    let Batching { epochs, max_steps, text, .. } = &request.batching;
+    let mut recipe = request.identity(0);
+    let model = match &request.method {
+        Method::FromScratch => sha256_hex(&fs_err::read(request.model.join("config.json"))?),
+        Method::Adapter(folder) => {
+            // The digest knows the adapter, wherever it stands.
+            recipe["method"] = json!("adapter");
+            id_of(&request.model, Some(&Adapter::open(folder)?))?
+        }
+        Method::Lora(_) | Method::Full => id_of(&request.model, None)?,
+    };
+    // Steps follow from the number of rows.
+    recipe["steps"] = json!(max_steps);
+    recipe["epochs"] = json!(max_steps.is_none().then_some(epochs));
+    recipe["warm-up share"] = json!(request.steps.warmup_ratio);
+    recipe["model"] = json!(model);
+    recipe["template"] = json!(format!("{:?}", text.template));
+    recipe["system message"] = json!(text.system);
+    recipe["maximum length"] = json!(text.max_length);
+    recipe["block"] = json!(text.block);
+    Ok(recipe)
+}
+
+fn id_of(model: &Path, adapter: Option<&Adapter>) -> Result<String> {
+    Ok(checkpoint_id(&ModelFolder::open(model)?, adapter)?.to_string())
+}

@@ -1,0 +1,143 @@
+//! Scores of methods that flags name: files, statements over the store, and random ones.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use gstore_core::{Cancel, many};
+use gstore_evaluate::attribution::{Ids, Missing, Scores, ScoresBuilder, read_scores};
+use gstore_sql::output::{Format, ResultWriter, TableStyle};
+use gstore_sql::{SqlOptions, SqlRunner};
+
+use crate::args::{MissingScores, ScoresArgs};
+use crate::context::Context;
+use crate::failure::UsageError;
+
+/// The scores of all methods in the order of the flags: files, statements, the random one.
+pub fn read(
+    context: &Context,
+    args: &ScoresArgs,
+    (pool, queries): (&Ids, &Ids),
+    cancel: &Cancel,
+) -> Result<Vec<Scores>> {
+    let missing = match args.missing {
+        MissingScores::Error => Missing::Refuse,
+        MissingScores::Zero => Missing::Zero,
+    };
+    let mut methods: Vec<Scores> = Vec::new();
+    for text in &args.scores {
+        let (name, path) = named(text);
+        let mut builder = ScoresBuilder::new(&name, pool, queries);
+        read_scores(Path::new(path), &mut builder, cancel)?;
+        methods.push(builder.finish(missing)?);
+    }
+    methods.extend(of_statements(context, &args.sql, (pool, queries), missing, cancel)?);
+    if let Some(seed) = args.random {
+        methods.push(Scores::random("random", pool.len(), queries.len(), seed));
+    }
+    if methods.is_empty() {
+        bail!(UsageError("which scores? give --scores, --sql or --random".to_owned()));
+    }
+    for name in &args.negate {
+        let found = methods.iter_mut().find(|scores| scores.method == *name);
+        let Some(found) = found else {
+            bail!(UsageError(format!("--negate {name}: there is no such method")));
+        };
+        *found = found.clone().negated();
+    }
+    for scores in &methods {
+        tell(context, scores);
+    }
+    Ok(methods)
+}
+
+/// Says what of a method's scores belongs to nothing here.
+fn tell(context: &Context, scores: &Scores) {
+    let unknown = scores.unknown;
+    for (count, what) in [(unknown.rows, "rows that are not in the pool"), (unknown.queries, "other queries")]
+    {
+        if count > 0 {
+            context.say(&format!("note: {}: {} of {what} left out", scores.method, many(count, "score")));
+        }
+    }
+}
+
+/// The scores that statements give, one method each.
+fn of_statements(
+    context: &Context,
+    statements: &[String],
+    (pool, queries): (&Ids, &Ids),
+    missing: Missing,
+    cancel: &Cancel,
+) -> Result<Vec<Scores>> {
+    let mut named = Vec::with_capacity(statements.len());
+    for text in statements {
+        let Some(found) = text.split_once('=').filter(|(name, _)| is_name(name)) else {
+            bail!(UsageError(format!("a statement needs a name, as in --sql NAME='SELECT ...': {text}")));
+        };
+        named.push(found);
+    }
+    if named.is_empty() {
+        return Ok(Vec::new());
+    }
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, None)?;
+    let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
+    let runner = SqlRunner::new(snapshot, options)?;
+    let mut methods = Vec::with_capacity(named.len());
+    for (name, statement) in named {
+        let mut builder = ScoresBuilder::new(name, pool, queries);
+        of_statement(&runner, statement, &mut builder, cancel)
+            .with_context(|| format!("the statement of {name}"))?;
+        methods.push(builder.finish(missing)?);
+    }
+    Ok(methods)
+}
+
+/// Reads the rows of a statement as those of a file.
+fn of_statement(
+    runner: &SqlRunner,
+    statement: &str,
+    into: &mut ScoresBuilder<'_>,
+    cancel: &Cancel,
+) -> Result<()> {
+    let file = tempfile::Builder::new().suffix(".jsonl").tempfile()?;
+    let mut rows = runner.run(statement, cancel)?;
+    let schema = rows.schema().clone();
+    let style = TableStyle { width: None, column: None };
+    let mut writer =
+        ResultWriter::new(Format::Json, &schema, std::io::BufWriter::new(file.as_file()), style)?;
+    for batch in &mut rows {
+        writer.write(&batch?)?;
+    }
+    writer.finish()?;
+    Ok(read_scores(file.path(), into, cancel)?)
+}
+
+/// `NAME=PATH`, or a path alone, which is called by its name without ending. A file whose name has `=` in it
+/// is no name and path.
+fn named(text: &str) -> (String, &str) {
+    let of_path = |path: &str| {
+        let stem = Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        stem.unwrap_or_else(|| path.to_owned())
+    };
+    match text.split_once('=') {
+        Some((name, path)) if is_name(name) && !Path::new(text).exists() => (name.to_owned(), path),
+        _ => (of_path(text), text),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['/', ' '])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+
+    #[test]
+    fn a_method_is_called_by_its_name_or_its_file() {
+        assert_eq!(named("less=a/b.csv"), ("less".to_owned(), "a/b.csv"));
+        assert_eq!(named("a/b.csv"), ("b".to_owned(), "a/b.csv"));
+        assert_eq!(named("a/x=1.csv"), ("x=1".to_owned(), "a/x=1.csv"));
+    }
+}

@@ -1,0 +1,265 @@
+//! The folder of a ground truth: pool, queries, subsets, and the outputs of each run.
+//!
+//! ```text
+//! manifest.json          what is there, with digests; written last
+//! pool.jsonl             the rows, as they are trained on
+//! queries.jsonl          the queries
+//! subsets.jsonl          rows of each subset by their ids, or those that it leaves out
+//! recipe.json            how models are trained; written by the first run
+//! outputs/00007.parquet  a run: query, loss, output; one file each
+//! models/00007/          a training in work
+//! ```
+//!
+//! Invariants
+//! - run `n` trains on subset `n / repeats`; its file appears when it is whole
+//! - nothing that a run has read changes: jobs may do different runs of one folder at once
+
+mod lines;
+mod outputs;
+
+use std::io::Write;
+use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use gstore_core::{Cancel, xxh3_hex};
+use gstore_data::TextSample;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use self::lines::{Line, of_samples, of_subsets};
+use super::ids::Ids;
+use super::read::text_of;
+use super::subsets::Subset;
+use super::truth::{Signal, Truth};
+use crate::error::EvaluateError;
+
+pub use self::outputs::QueryLoss;
+
+/// Version of the layout.
+const VERSION: u32 = 1;
+
+/// A file of the folder and its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Listed {
+    count: usize,
+    digest: String,
+}
+
+/// What the folder has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Manifest {
+    version: u32,
+    pool: Listed,
+    queries: Listed,
+    subsets: Listed,
+    repeats: usize,
+    signal: Signal,
+    design: Value,
+}
+
+/// What is to be retrained, and what is asked of the models.
+pub struct TruthPlan<'a> {
+    /// The pool.
+    pub pool: &'a [TextSample],
+    /// The queries.
+    pub queries: &'a [TextSample],
+    /// What is trained on.
+    pub subsets: &'a [Subset],
+    /// Runs of each subset.
+    pub repeats: usize,
+    /// How the subsets were drawn, for people.
+    pub design: Value,
+}
+
+/// The folder of a ground truth.
+#[derive(Debug)]
+pub struct TruthFolder {
+    folder: PathBuf,
+    manifest: Manifest,
+    pool: Ids,
+    queries: Ids,
+    subsets: Vec<Subset>,
+}
+
+impl TruthFolder {
+    /// Whether there is one.
+    pub fn exists(folder: &Path) -> bool {
+        folder.join("manifest.json").exists()
+    }
+
+    /// Makes the folder, or opens it if it holds the same.
+    ///
+    /// # Errors
+    /// A folder that holds another truth; ids that come twice; a folder that cannot be written.
+    pub fn create(folder: &Path, plan: &TruthPlan<'_>) -> Result<TruthFolder, EvaluateError> {
+        let ids = |samples: &[TextSample], of| Ids::new(samples.iter().map(|s| s.id.clone()), of);
+        let (pool, _) = (ids(plan.pool, "the pool")?, ids(plan.queries, "the queries")?);
+        let texts = [of_samples(plan.pool), of_samples(plan.queries), of_subsets(plan.subsets, &pool)?];
+        let counts = [plan.pool.len(), plan.queries.len(), plan.subsets.len()];
+        let listed = |at: usize| Listed { count: counts[at], digest: xxh3_hex(texts[at].as_bytes()) };
+        let manifest = Manifest {
+            version: VERSION,
+            pool: listed(0),
+            queries: listed(1),
+            subsets: listed(2),
+            repeats: plan.repeats.max(1),
+            signal: Signal::NegativeLoss,
+            design: plan.design.clone(),
+        };
+        if Self::exists(folder) {
+            let found = Self::open(folder)?;
+            return match found.manifest == manifest {
+                true => Ok(found),
+                false => Err(found.bad("manifest.json", "it is the truth of other subsets, queries or rows")),
+            };
+        }
+        fs_err::create_dir_all(folder.join("outputs"))?;
+        for (name, text) in ["pool.jsonl", "queries.jsonl", "subsets.jsonl"].into_iter().zip(&texts) {
+            place(folder, name, text.as_bytes())?;
+        }
+        place(folder, "manifest.json", format!("{:#}\n", json!(manifest)).as_bytes())?;
+        Self::open(folder)
+    }
+
+    /// Opens the folder and checks what it holds.
+    ///
+    /// # Errors
+    /// A folder that is none, or whose files have changed.
+    pub fn open(folder: &Path) -> Result<TruthFolder, EvaluateError> {
+        let bad = |name: &str, what: String| EvaluateError::File { path: folder.join(name), what };
+        let text = fs_err::read(folder.join("manifest.json"))?;
+        let manifest: Manifest =
+            serde_json::from_slice(&text).map_err(|error| bad("manifest.json", error.to_string()))?;
+        if manifest.version != VERSION {
+            return Err(bad(
+                "manifest.json",
+                format!("its version is {}; {VERSION} is read", manifest.version),
+            ));
+        }
+        let read = |name: &str, listed: &Listed| -> Result<Vec<Value>, EvaluateError> {
+            let text = fs_err::read_to_string(folder.join(name))?;
+            if xxh3_hex(text.as_bytes()) != listed.digest {
+                return Err(bad(name, "it has changed since the folder was made".to_owned()));
+            }
+            let values: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
+            values.map_err(|error| bad(name, error.to_string()))
+        };
+        let ids = |name: &str, listed: &Listed| {
+            let ids = read(name, listed)?.into_iter().filter_map(|record| text_of(record.get("id")));
+            Ids::new(ids, name)
+        };
+        let (pool, queries) = (ids("pool.jsonl", &manifest.pool)?, ids("queries.jsonl", &manifest.queries)?);
+        let mut subsets = Vec::new();
+        for value in read("subsets.jsonl", &manifest.subsets)? {
+            let line: Line =
+                serde_json::from_value(value).map_err(|error| bad("subsets.jsonl", error.to_string()))?;
+            subsets.push(line.subset_of(&pool).map_err(|what| bad("subsets.jsonl", what))?);
+        }
+        Ok(TruthFolder { folder: folder.to_owned(), manifest, pool, queries, subsets })
+    }
+
+    fn bad(&self, name: &str, what: &str) -> EvaluateError {
+        EvaluateError::File { path: self.folder.join(name), what: what.to_owned() }
+    }
+
+    /// The file of the rows.
+    pub fn pool_file(&self) -> PathBuf {
+        self.folder.join("pool.jsonl")
+    }
+
+    /// The file of the queries.
+    pub fn queries_file(&self) -> PathBuf {
+        self.folder.join("queries.jsonl")
+    }
+
+    /// Where the training of a run is in work.
+    pub fn model_folder(&self, run: usize) -> PathBuf {
+        self.folder.join("models").join(format!("{run:05}"))
+    }
+
+    /// The rows of the pool.
+    pub fn pool(&self) -> &Ids {
+        &self.pool
+    }
+
+    /// The queries.
+    pub fn queries(&self) -> &Ids {
+        &self.queries
+    }
+
+    /// How many runs there are.
+    pub fn runs(&self) -> usize {
+        self.subsets.len() * self.manifest.repeats
+    }
+
+    /// The number of a run among those of its subset, and the ids of the rows that it trains on.
+    pub fn run(&self, run: usize) -> Option<(usize, Vec<String>)> {
+        let subset = self.subsets.get(run / self.manifest.repeats)?;
+        let ids = subset.rows.iter().map(|row| self.pool.id(*row as usize).to_owned());
+        Some((run % self.manifest.repeats, ids.collect()))
+    }
+
+    /// Those of some runs that are not done.
+    pub fn remaining(&self, runs: Range<usize>) -> Vec<usize> {
+        let runs = runs.start..runs.end.min(self.runs());
+        runs.filter(|run| !self.output_file(*run).exists()).collect()
+    }
+
+    fn output_file(&self, run: usize) -> PathBuf {
+        self.folder.join("outputs").join(format!("{run:05}.parquet"))
+    }
+
+    /// Notes how models are trained, or compares with how they were.
+    ///
+    /// # Errors
+    /// Another way of training than that of the first run.
+    pub fn agree_on_recipe(&self, recipe: &Value) -> Result<(), EvaluateError> {
+        let path = self.folder.join("recipe.json");
+        if !path.exists() {
+            return place(&self.folder, "recipe.json", format!("{recipe:#}\n").as_bytes());
+        }
+        let text = fs_err::read(&path)?;
+        let found: Value =
+            serde_json::from_slice(&text).map_err(|error| self.bad("recipe.json", &error.to_string()))?;
+        let keys = recipe.as_object().into_iter().flatten();
+        match keys.filter(|(key, value)| found.get(key.as_str()) != Some(*value)).map(|(key, _)| key).next() {
+            None => Ok(()),
+            Some(key) => Err(self.bad(
+                "recipe.json",
+                &format!("the runs that are done were trained with another {key}; models are compared that differ in their rows alone"),
+            )),
+        }
+    }
+
+    /// The subsets and all outputs that there are.
+    ///
+    /// # Errors
+    /// A file that cannot be read or lacks queries.
+    pub fn read(&self, cancel: &Cancel) -> Result<Truth, EvaluateError> {
+        let mut outputs = Vec::with_capacity(self.subsets.len());
+        for subset in 0..self.subsets.len() {
+            let runs = subset * self.manifest.repeats..(subset + 1) * self.manifest.repeats;
+            let done = self.remaining(runs.clone()).is_empty();
+            let runs = runs.filter(|_| done).map(|run| self.outputs_of(run, cancel));
+            outputs.push(runs.collect::<Result<Vec<Vec<f64>>, _>>()?);
+        }
+        Ok(Truth {
+            pool: self.pool.clone(),
+            queries: self.queries.clone(),
+            subsets: self.subsets.clone(),
+            signal: self.manifest.signal,
+            outputs,
+        })
+    }
+}
+
+/// Writes a file that appears when it is whole.
+fn place(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), EvaluateError> {
+    let open = std::fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().permissions(open).tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(folder.join(name)).map_err(|error| error.error)?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Lines of the files of a ground truth: samples, and subsets by the ids of their rows.
+
+use gstore_core::xxh3_hex;
+use gstore_data::{Content, TextSample};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::super::ids::Ids;
+use super::super::subsets::{Subset, SubsetKind, complement};
+use crate::error::EvaluateError;
+
+/// A subset as a line of `subsets.jsonl`.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Line {
+    subset: usize,
+    #[serde(flatten)]
+    kind: SubsetKind,
+    /// Its rows, or those that it leaves out, whichever are fewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    without: Option<Vec<String>>,
+    digest: String,
+}
+
+impl Line {
+    /// The subset, if its rows are those of its digest.
+    pub fn subset_of(self, pool: &Ids) -> Result<Subset, String> {
+        let (ids, is_rest) = match (self.rows, self.without) {
+            (Some(rows), None) => (rows, false),
+            (None, Some(rows)) => (rows, true),
+            _ => return Err(format!("subset {} needs `rows` or `without`", self.subset)),
+        };
+        let mut rows = Vec::with_capacity(ids.len());
+        for id in ids {
+            let place = pool.place(&id).ok_or_else(|| format!("{id:?} is no row of the pool"))?;
+            rows.push(place as u32);
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        let rows = if is_rest { complement(&rows, pool.len()) } else { rows };
+        match digest(&rows, pool) == self.digest {
+            true => Ok(Subset { kind: self.kind, rows }),
+            false => Err(format!("the rows of subset {} are not those of its digest", self.subset)),
+        }
+    }
+}
+
+/// Digest of the ids of some rows, in the order of the pool.
+fn digest(rows: &[u32], pool: &Ids) -> String {
+    let ids: Vec<&str> = rows.iter().map(|row| pool.id(*row as usize)).collect();
+    xxh3_hex(ids.join("\n").as_bytes())
+}
+
+/// The lines of `subsets.jsonl`.
+pub(super) fn of_subsets(subsets: &[Subset], pool: &Ids) -> Result<String, EvaluateError> {
+    let mut text = String::new();
+    for (number, subset) in subsets.iter().enumerate() {
+        let ids = |rows: &[u32]| -> Vec<String> {
+            rows.iter().map(|row| pool.id(*row as usize).to_owned()).collect()
+        };
+        let left_out = subset.left_out(pool.len());
+        let is_rest = left_out.len() < subset.rows.len();
+        let line = Line {
+            subset: number,
+            kind: subset.kind.clone(),
+            rows: (!is_rest).then(|| ids(&subset.rows)),
+            without: is_rest.then(|| ids(&left_out)),
+            digest: digest(&subset.rows, pool),
+        };
+        let line = serde_json::to_string(&line)
+            .map_err(|error| EvaluateError::Io(std::io::Error::other(error.to_string())))?;
+        text.push_str(&line);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// Samples as lines of JSON.
+pub(super) fn of_samples(samples: &[TextSample]) -> String {
+    let of = |sample: &TextSample| {
+        let mut record = match &sample.content {
+            Content::Text(text) => json!({ "id": sample.id, "text": text }),
+            Content::PromptCompletion { prompt, completion } => {
+                json!({ "id": sample.id, "prompt": prompt, "completion": completion })
+            }
+            Content::Messages(messages) => {
+                let list = messages.iter().map(|m| json!({ "role": m.role.name(), "content": m.content }));
+                json!({ "id": sample.id, "messages": list.collect::<Vec<Value>>() })
+            }
+        }
+        .to_string();
+        record.push('\n');
+        record
+    };
+    samples.iter().map(of).collect()
+}

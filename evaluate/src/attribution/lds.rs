@@ -1,0 +1,77 @@
+//! Linear datamodeling score: how well sums of scores order models that were trained on random subsets.
+//!
+//! For each query the outputs of the retrained models (larger is better) and the sums of the scores of the
+//! rows that each was trained on are correlated by ranks (Spearman, average ranks for ties); the score is the
+//! mean over queries. Source: Park et al. 2023, section 2.
+
+use super::outcome::{AttributionOutcome, Comparison, check, correlate, sorted_lines};
+use super::rank::{is_constant, spearman};
+use super::scores::Scores;
+use super::subsets::SubsetKind;
+use super::truth::Truth;
+use crate::error::EvaluateError;
+use crate::metrics::Metric;
+use crate::report::{Column, Report};
+
+/// The correlation of the outputs for a query with what the scores predict; none where a side is constant.
+pub fn lds_of_query(outputs: &[f64], predictions: &[f64]) -> Option<f64> {
+    spearman(predictions, outputs)
+}
+
+/// Compares methods by their linear datamodeling score.
+///
+/// # Errors
+/// Fewer than two random subsets with outputs, scores of other rows or queries, no query with a correlation,
+/// being told to stop.
+pub fn lds(
+    truth: &Truth,
+    methods: &[Scores],
+    comparison: &Comparison<'_>,
+) -> Result<AttributionOutcome, EvaluateError> {
+    let names = check(truth, methods)?;
+    let subsets = truth.done(|kind| *kind == SubsetKind::Random);
+    if subsets.len() < 2 {
+        let what = format!("{} random subsets have outputs, and at least two are needed", subsets.len());
+        return Err(EvaluateError::Truth(what));
+    }
+    let outputs = |query: usize| -> Vec<f64> {
+        subsets.iter().filter_map(|subset| truth.output(*subset, query)).collect()
+    };
+    let predictions = |method: usize, query: usize| -> Vec<f64> {
+        subsets.iter().map(|subset| methods[method].sum(query, &truth.subsets[*subset].rows)).collect()
+    };
+    let found = correlate(
+        &names,
+        truth.queries.len(),
+        |query| is_constant(&outputs(query)),
+        |method, query| Some(vec![lds_of_query(&outputs(query), &predictions(method, query))?]),
+    )?;
+    let values: Vec<Vec<f64>> = found.values.into_iter().filter_map(|mut columns| columns.pop()).collect();
+    let line = |(at, query): (usize, &usize)| -> Vec<Vec<String>> {
+        let id = truth.queries.id(*query);
+        let of =
+            |(name, values): (&String, &Vec<f64>)| vec![id.to_owned(), name.clone(), values[at].to_string()];
+        names.iter().zip(&values).map(of).collect()
+    };
+    let lines = found.queries.iter().enumerate().flat_map(line).collect();
+    let header = ["query", "method", "lds"].map(str::to_owned).to_vec();
+    let (labels, series) = sorted_lines(&names, &values);
+    let groups = vec![(Report::ALL.to_owned(), 0..found.queries.len())];
+    let column = Column { metric: Metric::Lds, values, groups, corpus: None };
+    let mut outcome = AttributionOutcome::new("lds", names, &[column], (header, lines), comparison)?;
+    outcome.draw("lds_by_query", "LDS of each query, sorted, over % of queries", labels, series);
+    outcome.say(format!(
+        "{} of {} random subsets with outputs, {} of {} queries.",
+        subsets.len(),
+        truth.subsets.iter().filter(|subset| subset.kind == SubsetKind::Random).count(),
+        found.queries.len(),
+        truth.queries.len()
+    ));
+    if let Some(agreement) = truth.agreement(&subsets) {
+        outcome.say(format!(
+            "Two halves of the runs order the subsets alike by {agreement:.3} (Spearman, mean over queries)."
+        ));
+    }
+    found.notes.into_iter().for_each(|note| outcome.say(note));
+    Ok(outcome)
+}

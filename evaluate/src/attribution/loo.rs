@@ -1,0 +1,80 @@
+//! Leave-one-out and leave-group-out: scores against what a model loses without a row or a group of rows.
+
+use super::outcome::{AttributionOutcome, Comparison, check, correlate, sorted_lines};
+use super::rank::{is_constant, pearson, spearman};
+use super::scores::Scores;
+use super::subsets::SubsetKind;
+use super::truth::Truth;
+use crate::error::EvaluateError;
+use crate::metrics::Metric;
+use crate::report::{Column, Report};
+
+/// Compares methods by how the sums of the scores of what was left out follow what the outputs lose without
+/// it: correlations over the rows or groups, for each query.
+///
+/// # Errors
+/// No output of the whole pool or fewer than two without something, scores of other rows or queries, no query
+/// with a correlation, being told to stop.
+pub fn leave_out(
+    truth: &Truth,
+    methods: &[Scores],
+    comparison: &Comparison<'_>,
+) -> Result<AttributionOutcome, EvaluateError> {
+    let names = check(truth, methods)?;
+    let full = truth.full().ok_or_else(|| {
+        EvaluateError::Truth("there is no output of models that were trained on the whole pool".to_owned())
+    })?;
+    let subsets = truth.done(|kind| matches!(kind, SubsetKind::Without { .. }));
+    if subsets.len() < 2 {
+        let what = format!("{} rows or groups were left out, and at least two are needed", subsets.len());
+        return Err(EvaluateError::Truth(what));
+    }
+    let left_out: Vec<Vec<u32>> =
+        subsets.iter().map(|subset| truth.subsets[*subset].left_out(truth.pool.len())).collect();
+    let effects = |query: usize| -> Vec<f64> {
+        let whole = truth.output(full, query);
+        subsets.iter().filter_map(|subset| Some(whole? - truth.output(*subset, query)?)).collect()
+    };
+    let predicted = |method: usize, query: usize| -> Vec<f64> {
+        left_out.iter().map(|rows| methods[method].sum(query, rows)).collect()
+    };
+    let found = correlate(
+        &names,
+        truth.queries.len(),
+        |query| is_constant(&effects(query)),
+        |method, query| {
+            let (predicted, effects) = (predicted(method, query), effects(query));
+            Some(vec![spearman(&predicted, &effects)?, pearson(&predicted, &effects)?])
+        },
+    )?;
+    let column = |at: usize, metric: Metric| Column {
+        metric,
+        values: found.values.iter().map(|columns| columns.get(at).cloned().unwrap_or_default()).collect(),
+        groups: vec![(Report::ALL.to_owned(), 0..found.queries.len())],
+        corpus: None,
+    };
+    let columns = [column(0, Metric::LeaveOutSpearman), column(1, Metric::LeaveOutPearson)];
+    let mut lines = Vec::new();
+    for (at, query) in found.queries.iter().enumerate() {
+        for (method, name) in names.iter().enumerate() {
+            let mut line = vec![truth.queries.id(*query).to_owned(), name.clone()];
+            line.extend(columns.iter().map(|column| column.values[method][at].to_string()));
+            lines.push(line);
+        }
+    }
+    let header = ["query", "method", "spearman", "pearson"].map(str::to_owned).to_vec();
+    let (labels, series) = sorted_lines(&names, &columns[0].values);
+    let mut outcome = AttributionOutcome::new("loo", names, &columns, (header, lines), comparison)?;
+    outcome.draw("leave_out_by_query", "Spearman of each query, sorted, over % of queries", labels, series);
+    let largest = left_out.iter().map(Vec::len).max().unwrap_or_default();
+    outcome.say(format!(
+        "{} left out, each of {} of {} rows; {} of {} queries.",
+        subsets.len(),
+        if largest == 1 { "one".to_owned() } else { format!("up to {largest}") },
+        truth.pool.len(),
+        found.queries.len(),
+        truth.queries.len()
+    ));
+    found.notes.into_iter().for_each(|note| outcome.say(note));
+    Ok(outcome)
+}

@@ -1,0 +1,35 @@
+//! Scores of training rows compared with retraining: LDS, leave-one-out, removal curves, flipped labels.
+//!
+//! [`Truth`] is what retrained models say: of a [`TruthFolder`], which is filled run by run, or of tables
+//! ([`read_tables`]). [`Scores`] are those of any method, read one by one ([`ScoresBuilder`],
+//! [`read_scores`]). [`lds()`], [`leave_out`], [`removal_curves`] and [`flip_detection`] compare both.
+
+mod flips;
+mod folder;
+mod ids;
+mod lds;
+mod loo;
+mod outcome;
+mod rank;
+mod read;
+mod removal;
+mod scores;
+mod subsets;
+mod table;
+mod truth;
+
+pub use flips::{Flips, Suspicious, flip_detection};
+pub use folder::{QueryLoss, TruthFolder, TruthPlan};
+pub use ids::Ids;
+pub use lds::{lds, lds_of_query};
+pub use loo::leave_out;
+pub use outcome::{AttributionOutcome, Comparison};
+pub use rank::{auc, pearson, ranks, spearman};
+pub use read::read_scores;
+pub use removal::removal_curves;
+pub use scores::{Missing, Scores, ScoresBuilder, Unknown};
+pub use subsets::{
+    RANDOM, Removals, Subset, SubsetKind, leave_groups_out, leave_one_out, random_subsets, removals,
+};
+pub use table::read_tables;
+pub use truth::{Signal, Truth};

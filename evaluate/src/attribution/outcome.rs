@@ -1,0 +1,189 @@
+//! Results of a comparison of scores with retraining: a report, its rows, and the files of its folder.
+
+use gstore_core::{Cancel, many_of};
+
+use super::scores::Scores;
+use super::truth::Truth;
+use crate::error::EvaluateError;
+use crate::report::{Chart, Column, Comparing, Csv, File, Panel, Report, Series, SystemInfo};
+use crate::statistics::Bootstrap;
+
+/// How methods are compared.
+pub struct Comparison<'a> {
+    /// Number of the method that others are compared with.
+    pub base: usize,
+    /// How intervals are found.
+    pub bootstrap: Bootstrap,
+    /// Threads.
+    pub threads: usize,
+    /// Stops it.
+    pub cancel: &'a Cancel,
+}
+
+/// What was found of the scores.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttributionOutcome {
+    /// Means and differences.
+    pub report: Report,
+    header: Vec<String>,
+    lines: Vec<Vec<String>>,
+}
+
+impl AttributionOutcome {
+    /// Compares methods by some columns; `header` and `lines` are the table of single values.
+    pub(super) fn new(
+        kind: &'static str,
+        methods: Vec<String>,
+        columns: &[Column],
+        (header, lines): (Vec<String>, Vec<Vec<String>>),
+        comparison: &Comparison<'_>,
+    ) -> Result<AttributionOutcome, EvaluateError> {
+        if comparison.base >= methods.len() {
+            return Err(EvaluateError::Option("the base is none of the methods".to_owned()));
+        }
+        let comparing = Comparing {
+            kind,
+            systems: methods.into_iter().map(|name| SystemInfo { name, model: None }).collect(),
+            base: comparison.base,
+            rows: columns.first().and_then(|column| column.values.first()).map_or(0, Vec::len),
+            bootstrap: comparison.bootstrap,
+            threads: comparison.threads,
+            cancel: comparison.cancel,
+        };
+        Ok(AttributionOutcome { report: Report::new(&comparing, columns)?, header, lines })
+    }
+
+    /// One more sentence for those who read the report.
+    pub(super) fn say(&mut self, sentence: String) {
+        self.report.findings.push(sentence);
+    }
+
+    /// One more picture: a line for each method.
+    pub(super) fn draw(&mut self, name: &'static str, title: &str, labels: Vec<String>, lines: Vec<Series>) {
+        let panel = Panel { title: title.to_owned(), labels, series: lines };
+        self.report.charts.push(Chart { name, form: "lines", panels: vec![panel] });
+    }
+
+    /// The single values as CSV.
+    ///
+    /// # Errors
+    /// None that can be expected: it is written to memory.
+    pub fn rows(&self) -> Result<Vec<u8>, EvaluateError> {
+        let mut table = Csv::new(&self.header)?;
+        for line in &self.lines {
+            table.line(line)?;
+        }
+        table.finish()
+    }
+
+    /// The files of a report's folder; the report as Markdown shows the pictures that stand next to it.
+    ///
+    /// # Errors
+    /// None that can be expected: they are written to memory.
+    pub fn files(&self) -> Result<Vec<File>, EvaluateError> {
+        let file = |path: &str, content: Vec<u8>| File { path: path.to_owned(), content };
+        let shown = self.report.charts.iter().filter(|chart| !chart.panels.is_empty());
+        let pictures: String = shown.map(|chart| format!("\n![{0}]({0}.svg)\n", chart.name)).collect();
+        let text = format!("{}\n## Pictures\n{pictures}", self.report.markdown());
+        Ok(vec![
+            file("evaluation.json", format!("{:#}\n", self.report.json()).into_bytes()),
+            file("evaluation.csv", self.report.csv()?),
+            file("evaluation_report.md", text.into_bytes()),
+            file("rows.csv", self.rows()?),
+        ])
+    }
+}
+
+/// Names of methods, each once, and their scores over the rows and queries of a truth.
+pub(super) fn check(truth: &Truth, methods: &[Scores]) -> Result<Vec<String>, EvaluateError> {
+    let fits = |scores: &Scores| {
+        scores.queries() == truth.queries.len() && scores.of_query(0).len() == truth.pool.len()
+    };
+    if let Some(scores) = methods.iter().find(|scores| !fits(scores)) {
+        let (method, what) = (scores.method.clone(), "they are of other rows or queries".to_owned());
+        return Err(EvaluateError::Scores { method, what });
+    }
+    names(methods)
+}
+
+/// Names of methods, each once.
+pub(super) fn names(methods: &[Scores]) -> Result<Vec<String>, EvaluateError> {
+    let mut names: Vec<String> = Vec::new();
+    for scores in methods {
+        if names.contains(&scores.method) {
+            return Err(EvaluateError::Option(format!("two methods are called {}", scores.method)));
+        }
+        names.push(scores.method.clone());
+    }
+    match names.is_empty() {
+        true => Err(EvaluateError::Option("there are no scores to compare with retraining".to_owned())),
+        false => Ok(names),
+    }
+}
+
+/// Correlations of queries, by method: those that every method and the outputs have, and what was left out.
+pub(super) struct Correlated {
+    /// Places of the queries that count.
+    pub queries: Vec<usize>,
+    /// By method and column, of the queries that count.
+    pub values: Vec<Vec<Vec<f64>>>,
+    /// What was left out, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// Computes `of` for each method and query, which gives a value for each column or nothing where it is not
+/// defined. A query whose outputs are `constant`, and one that is not defined for some method, counts for
+/// none.
+pub(super) fn correlate(
+    names: &[String],
+    queries: usize,
+    constant: impl Fn(usize) -> bool,
+    of: impl Fn(usize, usize) -> Option<Vec<f64>>,
+) -> Result<Correlated, EvaluateError> {
+    let (constant, rest): (Vec<usize>, Vec<usize>) = (0..queries).partition(|query| constant(*query));
+    let found: Vec<Vec<Option<Vec<f64>>>> =
+        (0..names.len()).map(|method| rest.iter().map(|query| of(method, *query)).collect()).collect();
+    let mut notes = Vec::new();
+    if !constant.is_empty() {
+        let queries = many_of(constant.len() as u64, "query is", "queries are");
+        notes.push(format!("{queries} left out: the outputs are the same for all subsets."));
+    }
+    for (name, found) in names.iter().zip(&found) {
+        let none = found.iter().filter(|value| value.is_none()).count();
+        if none == rest.len() && none > 0 {
+            let what = "what they predict is the same for all subsets, whatever the query".to_owned();
+            return Err(EvaluateError::Scores { method: name.clone(), what });
+        }
+        if none > 0 {
+            let queries = many_of(none as u64, "query is", "queries are");
+            notes.push(format!(
+                "{queries} left out for all methods: {name} predicts the same for all subsets."
+            ));
+        }
+    }
+    let whole = |at: &usize| found.iter().all(|method| method[*at].is_some());
+    let kept: Vec<usize> = (0..rest.len()).filter(whole).collect();
+    if kept.is_empty() {
+        return Err(EvaluateError::Nothing(
+            "the outputs: no query has a correlation for every method".to_owned(),
+        ));
+    }
+    let columns = found.iter().flatten().flatten().next().map_or(0, Vec::len);
+    let of_column = |method: &Vec<Option<Vec<f64>>>, column: usize| -> Vec<f64> {
+        kept.iter().filter_map(|at| method[*at].as_ref()?.get(column).copied()).collect()
+    };
+    let values = found.iter().map(|method| (0..columns).map(|column| of_column(method, column)).collect());
+    Ok(Correlated { queries: kept.iter().map(|at| rest[*at]).collect(), values: values.collect(), notes })
+}
+
+/// Each method's values in ascending order, as lines over the share of queries.
+pub(super) fn sorted_lines(names: &[String], values: &[Vec<f64>]) -> (Vec<String>, Vec<Series>) {
+    let count = values.first().map_or(0, Vec::len);
+    let label = |at: usize| format!("{:.1}", 100.0 * (at as f64 + 0.5) / count.max(1) as f64);
+    let line = |(name, values): (&String, &Vec<f64>)| {
+        let mut values = values.clone();
+        values.sort_by(f64::total_cmp);
+        Series { name: name.clone(), low: values.clone(), high: values.clone(), values }
+    };
+    ((0..count).map(label).collect(), names.iter().zip(values).map(line).collect())
+}

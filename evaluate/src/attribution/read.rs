@@ -1,0 +1,267 @@
+//! Scores in files of any program: records of rows and queries, tables with a column for each query, and
+//! arrays of numpy with lists of ids.
+
+use std::io::Read;
+use std::path::Path;
+
+use gstore_core::Cancel;
+use serde_json::Value;
+
+use super::scores::ScoresBuilder;
+use crate::error::EvaluateError;
+use crate::pairs::PairSource;
+use crate::records::{At, each_record};
+
+/// Adds the scores of a file.
+///
+/// A record has the `id` of the row, its `score`, and as `query` or `target` the id of the query (without one
+/// it is for all queries); or it has, next to `id`, a key for each query. An array `NAME.npy` of rows times
+/// queries has its ids in `NAME.rows.txt` and `NAME.queries.txt`, one on each line; with one dimension it
+/// needs no queries.
+///
+/// # Errors
+/// A file that cannot be read, records without id or score, and what the builder refuses.
+pub fn read_scores(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Result<(), EvaluateError> {
+    if path.extension().is_some_and(|ending| ending == "npy") {
+        return read_array(path, into, cancel);
+    }
+    each_record(&PairSource::Files(vec![path.to_owned()]), cancel, &mut |at, value| {
+        let Some(id) = text_of(value.get("id")) else {
+            return Err(at.error("a score needs the `id` of its row: rows are joined by id, never by number"));
+        };
+        match value.get("score") {
+            Some(score) => {
+                let query = value.get("query").or_else(|| value.get("target"));
+                let query = match query {
+                    None | Some(Value::Null) => None,
+                    some => Some(text_of(some).ok_or_else(|| at.error("`query` is no id"))?),
+                };
+                into.add(&id, query.as_deref(), number(&at, "score", score)?)
+            }
+            None => of_columns(&at, &id, &value, into),
+        }
+    })
+}
+
+/// A record with a key for each query.
+fn of_columns(
+    at: &At<'_>,
+    id: &str,
+    value: &Value,
+    into: &mut ScoresBuilder<'_>,
+) -> Result<(), EvaluateError> {
+    let keys = value.as_object().into_iter().flatten();
+    let mut found = false;
+    for (query, score) in keys.filter(|(key, _)| into.has_query(key)).collect::<Vec<_>>() {
+        into.add(id, Some(query), number(at, query, score)?)?;
+        found = true;
+    }
+    match found {
+        true => Ok(()),
+        false => Err(at.error("it has no `score`, and no key is the id of a query")),
+    }
+}
+
+/// An id or a name: a text, or a number as JSON writes it.
+pub(super) fn text_of(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A number, also as the text of a file of CSV.
+pub(super) fn number(at: &At<'_>, key: &str, value: &Value) -> Result<f64, EvaluateError> {
+    let found = match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    match found.filter(|number| number.is_finite()) {
+        Some(number) => Ok(number),
+        None => Err(at.error(&format!("`{key}` is no finite number"))),
+    }
+}
+
+/// An array of numpy.
+fn read_array(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Result<(), EvaluateError> {
+    let bad = |what: String| EvaluateError::File { path: path.to_owned(), what };
+    let bytes = fs_err::read(path)?;
+    let array = Array::of(&bytes).map_err(bad)?;
+    let rows = list(&path.with_extension("rows.txt"))?;
+    let queries = match array.columns {
+        Some(_) => list(&path.with_extension("queries.txt"))?,
+        None => Vec::new(),
+    };
+    let columns = array.columns.unwrap_or(1);
+    if (array.rows, array.columns.unwrap_or(0)) != (rows.len(), queries.len()) {
+        let (given, of) = (rows.len(), queries.len());
+        return Err(bad(format!(
+            "it has {} rows and {columns} columns, and the lists next to it name {given} rows and {of} queries",
+            array.rows
+        )));
+    }
+    for (row, id) in rows.iter().enumerate() {
+        cancel.check()?;
+        for column in 0..columns {
+            let query = queries.get(column).map(String::as_str);
+            into.add(id, query, array.value(row * columns + column))?;
+        }
+    }
+    Ok(())
+}
+
+/// The lines of a list of ids.
+fn list(path: &Path) -> Result<Vec<String>, EvaluateError> {
+    Ok(fs_err::read_to_string(path)?.lines().map(str::to_owned).collect())
+}
+
+/// A file of numpy.
+struct Array<'a> {
+    rows: usize,
+    columns: Option<usize>,
+    wide: bool,
+    data: &'a [u8],
+}
+
+impl<'a> Array<'a> {
+    /// Reads the header.
+    fn of(mut bytes: &'a [u8]) -> Result<Array<'a>, String> {
+        let none = |_| "it is no array of numpy".to_owned();
+        let mut begin = [0; 8];
+        bytes.read_exact(&mut begin).map_err(none)?;
+        if &begin[..6] != b"\x93NUMPY" {
+            return Err("it is no array of numpy".to_owned());
+        }
+        let length = match begin[6] {
+            1 => {
+                let mut length = [0; 2];
+                bytes.read_exact(&mut length).map_err(none)?;
+                usize::from(u16::from_le_bytes(length))
+            }
+            _ => {
+                let mut length = [0; 4];
+                bytes.read_exact(&mut length).map_err(none)?;
+                u32::from_le_bytes(length) as usize
+            }
+        };
+        let (header, data) = bytes.split_at_checked(length).ok_or("its header is cut off")?;
+        let header = String::from_utf8_lossy(header);
+        let wide = match value_of(&header, "descr").trim_matches(['\'', '"']) {
+            "<f4" => false,
+            "<f8" => true,
+            other => return Err(format!("its numbers are {other}; float32 and float64 are read")),
+        };
+        if !value_of(&header, "fortran_order").starts_with("False") {
+            return Err("its order is Fortran's; numpy.ascontiguousarray changes it".to_owned());
+        }
+        let shape = header.split_once("'shape':").map_or("", |(_, rest)| rest);
+        let shape = shape.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(s, _)| s);
+        let sizes: Option<Vec<usize>> = shape
+            .split(',')
+            .map(str::trim)
+            .filter(|size| !size.is_empty())
+            .map(|size| size.parse().ok())
+            .collect();
+        let (rows, columns) = match sizes.as_deref() {
+            Some([rows]) => (*rows, None),
+            Some([rows, columns]) => (*rows, Some(*columns)),
+            _ => return Err(format!("its shape is ({shape}); rows, or rows times queries, are read")),
+        };
+        let cells = rows.checked_mul(columns.unwrap_or(1));
+        let size = cells.and_then(|cells| cells.checked_mul(if wide { 8 } else { 4 }));
+        match size == Some(data.len()) {
+            true => Ok(Array { rows, columns, wide, data }),
+            false => Err("its length is not that of its shape".to_owned()),
+        }
+    }
+
+    /// NaN beyond the last.
+    fn value(&self, at: usize) -> f64 {
+        let narrow = || self.data.chunks_exact(4).nth(at)?.try_into().ok().map(f32::from_le_bytes);
+        match self.wide {
+            true => {
+                let bytes = self.data.get(at * 8..(at + 1) * 8).and_then(|bytes| bytes.try_into().ok());
+                bytes.map_or(f64::NAN, f64::from_le_bytes)
+            }
+            false => narrow().map_or(f64::NAN, f64::from),
+        }
+    }
+}
+
+/// What stands behind a key of the header.
+fn value_of<'a>(header: &'a str, key: &str) -> &'a str {
+    let rest = header.split_once(&format!("'{key}':")).map_or("", |(_, rest)| rest);
+    rest.split_once(',').map_or(rest, |(value, _)| value).trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ids::Ids;
+    use super::super::scores::{Missing, Scores};
+    use super::*;
+
+    fn read(files: &[(&str, &[u8])]) -> Result<Scores, EvaluateError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, bytes) in files {
+            fs_err::write(folder.path().join(name), bytes).expect("written");
+        }
+        let ids = |ids: [&str; 2]| Ids::new(ids.map(str::to_owned), "the test").expect("ids");
+        let (pool, queries) = (ids(["a", "b"]), ids(["q", "r"]));
+        let mut scores = ScoresBuilder::new("m", &pool, &queries);
+        read_scores(&folder.path().join(files[0].0), &mut scores, &Cancel::new())?;
+        scores.finish(Missing::Refuse)
+    }
+
+    fn npy(shape: &str, values: &[f32]) -> Vec<u8> {
+        let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n");
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+        bytes
+    }
+
+    #[test]
+    fn records_columns_and_arrays_are_the_same_scores() {
+        let records = br#"{"id":"a","query":"q","score":1}
+{"id":"b","target":"q","score":2.5}
+{"id":"a","query":"r","score":3}
+{"id":"b","query":"r","score":-4}
+"#;
+        let columns = b"id,q,r\na,1,3\nb,2.5,-4\n";
+        let array = npy("(2, 2)", &[1.0, 3.0, 2.5, -4.0]);
+        let lists: [(&str, &[u8]); 2] = [("s.rows.txt", b"a\nb\n"), ("s.queries.txt", b"q\nr\n")];
+        let expected = Scores::new("m", 2, vec![1.0, 2.5, 3.0, -4.0]).expect("a matrix");
+        assert_eq!(read(&[("s.jsonl", records)]).expect("read"), expected);
+        assert_eq!(read(&[("s.csv", columns)]).expect("read"), expected);
+        assert_eq!(read(&[("s.npy", &array), lists[0], lists[1]]).expect("read"), expected);
+        let one = npy("(2,)", &[1.0, 2.0]);
+        let found = read(&[("s.npy", &one), lists[0]]).expect("read");
+        assert_eq!((found.of_query(0), found.of_query(1)), (&[1.0, 2.0][..], &[1.0, 2.0][..]));
+    }
+
+    #[test]
+    fn what_cannot_be_joined_or_counted_is_refused() {
+        for (record, words) in [
+            (&br#"{"row":3,"score":1}"#[..], "never by number"),
+            (br#"{"id":"a","score":"many"}"#, "no finite number"),
+            (br#"{"id":"a","score":null}"#, "no finite number"),
+            (br#"{"id":"a","value":1}"#, "no `score`"),
+        ] {
+            let error = read(&[("s.jsonl", record)]).unwrap_err().to_string();
+            assert!(error.contains(words), "{words}: {error}");
+        }
+        let lists: (&str, &[u8]) = ("s.rows.txt", b"a\n");
+        for (array, words) in [
+            (npy("(2,)", &[1.0, 2.0]), "name 1 rows"),
+            (npy("(3,)", &[1.0, 2.0]), "not that of its shape"),
+            (npy("(1, 1, 2)", &[1.0, 2.0]), "its shape is"),
+            (b"something else".to_vec(), "no array of numpy"),
+        ] {
+            let error = read(&[("s.npy", &array), lists]).unwrap_err().to_string();
+            assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+}

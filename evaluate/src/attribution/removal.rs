@@ -1,0 +1,206 @@
+//! Removal curves: what a query's output loses without the rows that a method ranks highest for it, next to
+//! random rows.
+//!
+//! Of margins the smallest removal that makes the answer wrong is the brittleness of the query (Ilyas et al.
+//! 2022, section 4).
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::outcome::{AttributionOutcome, Comparison};
+use super::subsets::{RANDOM, SubsetKind};
+use super::truth::{Signal, Truth};
+use crate::error::EvaluateError;
+use crate::metrics::Metric;
+use crate::report::{Column, Series};
+
+/// What was removed: the number of a method (0: random rows), a query (none: all) and a share.
+struct Removals<'a> {
+    names: Vec<String>,
+    queries: Vec<usize>,
+    shares: Vec<f64>,
+    /// Subsets by method, query and share; of random rows by share.
+    found: HashMap<(usize, usize, u64), Vec<usize>>,
+    truth: &'a Truth,
+    full: usize,
+}
+
+impl<'a> Removals<'a> {
+    fn of(truth: &'a Truth) -> Result<Removals<'a>, EvaluateError> {
+        let bad = |what: &str| EvaluateError::Truth(what.to_owned());
+        let full = truth
+            .full()
+            .ok_or_else(|| bad("there is no output of models that were trained on the whole pool"))?;
+        let mut of = Removals {
+            names: vec![RANDOM.to_owned()],
+            queries: Vec::new(),
+            shares: Vec::new(),
+            found: HashMap::new(),
+            truth,
+            full,
+        };
+        for number in truth.done(|_| true) {
+            let (method, query, share) = match &truth.subsets[number].kind {
+                SubsetKind::RemovedAtRandom { share } => (0, 0, *share),
+                SubsetKind::Removed { method, .. } if method == RANDOM => {
+                    return Err(bad(
+                        "a method is called random, as the removal that methods are compared with",
+                    ));
+                }
+                SubsetKind::Removed { method, query, share } => {
+                    let query = truth.queries.place(query);
+                    let query =
+                        query.ok_or_else(|| bad("rows were removed for a query that has no output"))?;
+                    let place = of.names.iter().skip(1).position(|name| name == method);
+                    let place = place.map_or(of.names.len(), |place| place + 1);
+                    if place == of.names.len() {
+                        of.names.push(method.clone());
+                    }
+                    if !of.queries.contains(&query) {
+                        of.queries.push(query);
+                    }
+                    (place, query, *share)
+                }
+                _ => continue,
+            };
+            if !of.shares.contains(&share) {
+                of.shares.push(share);
+            }
+            of.found.entry((method, query, share.to_bits())).or_default().push(number);
+        }
+        of.shares.sort_by(f64::total_cmp);
+        of.queries.sort_unstable();
+        if of.names.len() < 2 {
+            return Err(bad("no model was trained without the best rows of a method"));
+        }
+        Ok(of)
+    }
+
+    /// The mean output for a query without what a method ranks highest; none where something was not
+    /// retrained.
+    fn output(&self, method: usize, query: usize, share: f64) -> Option<f64> {
+        let of = if method == 0 { 0 } else { query };
+        let subsets = self.found.get(&(method, of, share.to_bits()))?;
+        let values: Option<Vec<f64>> =
+            subsets.iter().map(|subset| self.truth.output(*subset, query)).collect();
+        let values = values?;
+        Some(values.iter().sum::<f64>() / values.len() as f64)
+    }
+
+    /// Queries that every method and the random removal have at a share.
+    fn whole(&self, share: f64) -> Vec<usize> {
+        let has = |query: &usize| (0..self.names.len()).all(|m| self.output(m, *query, share).is_some());
+        self.queries.iter().copied().filter(has).collect()
+    }
+}
+
+/// Compares methods by what outputs lose without the rows that they rank highest; the first system is the
+/// removal of random rows.
+///
+/// # Errors
+/// No output of the whole pool, of random removals or of those of a method; being told to stop.
+pub fn removal_curves(
+    truth: &Truth,
+    comparison: &Comparison<'_>,
+) -> Result<AttributionOutcome, EvaluateError> {
+    let of = Removals::of(truth)?;
+    let lost = |method: usize, query: usize, share: f64| -> f64 {
+        let output = |value: Option<f64>| value.unwrap_or(f64::NAN);
+        output(truth.output(of.full, query)) - output(of.output(method, query, share))
+    };
+    let mut groups: Vec<(String, Range<usize>)> = Vec::new();
+    let mut values: Vec<Vec<f64>> = vec![Vec::new(); of.names.len()];
+    let mut lines = Vec::new();
+    for share in &of.shares {
+        let queries = of.whole(*share);
+        if queries.is_empty() {
+            continue;
+        }
+        let begin = values[0].len();
+        for (method, name) in of.names.iter().enumerate() {
+            for query in &queries {
+                let lost = lost(method, *query, *share);
+                values[method].push(lost);
+                let id = truth.queries.id(*query).to_owned();
+                lines.push(vec![share.to_string(), id, name.clone(), lost.to_string()]);
+            }
+        }
+        groups.push((label(*share), begin..begin + queries.len()));
+    }
+    if groups.is_empty() {
+        let what = "no share has outputs of random removals and of every method for one query";
+        return Err(EvaluateError::Truth(what.to_owned()));
+    }
+    let curves = curves(&of.names, &values, &groups);
+    let labels = groups.iter().map(|(name, _)| name.clone()).collect();
+    let mut columns = vec![Column { metric: Metric::Removal, values, groups, corpus: None }];
+    let brittle = (truth.signal == Signal::Margin).then(|| flips(&of)).flatten();
+    let mut sentences = Vec::new();
+    if let Some((column, found)) = brittle {
+        columns.push(column);
+        sentences = found;
+    }
+    let header = ["share", "query", "method", "lost"].map(str::to_owned).to_vec();
+    let names = of.names.clone();
+    let mut outcome = AttributionOutcome::new("brittleness", names, &columns, (header, lines), comparison)?;
+    outcome.draw("removal_curves", "What outputs lose, over % of the pool that is removed", labels, curves);
+    sentences.into_iter().for_each(|sentence| outcome.say(sentence));
+    Ok(outcome)
+}
+
+/// A share as a group is called.
+fn label(share: f64) -> String {
+    format!("top {} %", (share * 1e6).round() / 1e4)
+}
+
+/// The mean of each method over each group.
+fn curves(names: &[String], values: &[Vec<f64>], groups: &[(String, Range<usize>)]) -> Vec<Series> {
+    let line = |(name, values): (&String, &Vec<f64>)| {
+        let mean = |(_, rows): &(String, Range<usize>)| {
+            values[rows.clone()].iter().sum::<f64>() / rows.len().max(1) as f64
+        };
+        let values: Vec<f64> = groups.iter().map(mean).collect();
+        Series { name: name.clone(), low: values.clone(), high: values.clone(), values }
+    };
+    names.iter().zip(values).map(line).collect()
+}
+
+/// Of queries that the whole pool answers right: whether a removal makes the answer wrong, and of each method
+/// how many it does and the median of the smallest removals that do.
+fn flips(of: &Removals<'_>) -> Option<(Column, Vec<String>)> {
+    let right = |query: &usize| of.truth.output(of.full, *query).is_some_and(|margin| margin > 0.0);
+    let mut groups: Vec<(String, Range<usize>)> = Vec::new();
+    let mut values: Vec<Vec<f64>> = vec![Vec::new(); of.names.len()];
+    let mut smallest: Vec<HashMap<usize, f64>> = vec![HashMap::new(); of.names.len()];
+    let mut all: Vec<usize> = Vec::new();
+    for share in &of.shares {
+        let queries: Vec<usize> = of.whole(*share).into_iter().filter(right).collect();
+        let begin = values[0].len();
+        for method in 0..of.names.len() {
+            for query in &queries {
+                let wrong = of.output(method, *query, *share).is_some_and(|margin| margin <= 0.0);
+                values[method].push(f64::from(u8::from(wrong)));
+                if wrong {
+                    smallest[method].entry(*query).or_insert(*share);
+                }
+            }
+        }
+        if !queries.is_empty() {
+            groups.push((label(*share), begin..begin + queries.len()));
+        }
+        all.extend(queries.iter().filter(|query| !all.contains(query)).copied().collect::<Vec<usize>>());
+    }
+    if groups.is_empty() {
+        return None;
+    }
+    let sentence = |(name, flipped): (&String, &HashMap<usize, f64>)| {
+        let mut shares: Vec<f64> = flipped.values().copied().collect();
+        shares.sort_by(f64::total_cmp);
+        let median = shares.get(shares.len().saturating_sub(1) / 2);
+        let median =
+            median.map_or_else(String::new, |share| format!(", the median of them at {}", label(*share)));
+        format!("{name}: {} of {} right answers become wrong{median}.", shares.len(), all.len())
+    };
+    let sentences = of.names.iter().zip(&smallest).map(sentence).collect();
+    Some((Column { metric: Metric::Flipped, values, groups, corpus: None }, sentences))
+}

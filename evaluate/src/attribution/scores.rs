@@ -1,0 +1,262 @@
+//! Scores of a pool's rows for queries by one method, whatever they come from, joined by ids.
+//!
+//! Invariants
+//! - a score is finite; a higher one says that training on the row lowers the query's loss more
+//! - sums over rows go in the order of the pool: bits do not depend on the order in which scores were read
+
+use gstore_core::many;
+use gstore_generate::uniform;
+
+use super::ids::Ids;
+use crate::error::EvaluateError;
+
+/// What a row without a score means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Missing {
+    /// An error.
+    #[default]
+    Refuse,
+    /// A score of 0, as a method has it that gives its best rows alone.
+    Zero,
+}
+
+/// The scores of one method.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    /// Name of the method.
+    pub method: String,
+    /// Scores that were left out: of rows that the pool does not have, and of queries that are not asked
+    /// about.
+    pub unknown: Unknown,
+    rows: usize,
+    /// By query and row.
+    values: Vec<f64>,
+}
+
+/// Scores that belong to nothing here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Unknown {
+    /// Of rows that the pool does not have.
+    pub rows: u64,
+    /// Of queries that are not asked about.
+    pub queries: u64,
+}
+
+impl Scores {
+    /// Scores by query and row; for each query one for each of `rows`.
+    ///
+    /// # Errors
+    /// Values that are no such matrix, or not finite.
+    pub fn new(method: &str, rows: usize, values: Vec<f64>) -> Result<Scores, EvaluateError> {
+        let bad = |what: &str| EvaluateError::Scores { method: method.to_owned(), what: what.to_owned() };
+        if rows == 0 || values.is_empty() || !values.len().is_multiple_of(rows) {
+            return Err(bad("they are no matrix of queries and rows"));
+        }
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(bad("one of them is not finite"));
+        }
+        Ok(Scores { method: method.to_owned(), unknown: Unknown::default(), rows, values })
+    }
+
+    /// Uniform numbers: what a method that knows nothing is worth.
+    pub fn random(method: &str, rows: usize, queries: usize, seed: u64) -> Scores {
+        let value = |query: usize, row: usize| uniform(seed, query as u64, row as u64) - 0.5;
+        let values = (0..queries).flat_map(|query| (0..rows).map(move |row| value(query, row))).collect();
+        Scores { method: method.to_owned(), unknown: Unknown::default(), rows, values }
+    }
+
+    /// The scores of the rows for a query.
+    pub fn of_query(&self, query: usize) -> &[f64] {
+        self.values.get(query * self.rows..(query + 1) * self.rows).unwrap_or_default()
+    }
+
+    /// How many queries there are.
+    pub fn queries(&self) -> usize {
+        self.values.len() / self.rows.max(1)
+    }
+
+    /// The sum over some rows: what the method predicts of them as a group.
+    pub fn sum(&self, query: usize, rows: &[u32]) -> f64 {
+        let values = self.of_query(query);
+        rows.iter().map(|row| values.get(*row as usize).copied().unwrap_or(0.0)).sum()
+    }
+
+    /// The same with the other sign, for methods whose low scores are the good ones.
+    pub fn negated(mut self) -> Scores {
+        // Not -0: it would rank below 0.
+        self.values.iter_mut().for_each(|value| *value = 0.0 - *value);
+        self
+    }
+
+    /// Rows for a query from the highest score down; of equal ones the first counts.
+    pub fn ranking(&self, query: usize) -> Vec<u32> {
+        let values = self.of_query(query);
+        let mut rows: Vec<u32> = (0..values.len() as u32).collect();
+        rows.sort_by(|a, b| values[*b as usize].total_cmp(&values[*a as usize]).then(a.cmp(b)));
+        rows
+    }
+}
+
+/// Scores that are read one by one.
+pub struct ScoresBuilder<'a> {
+    method: String,
+    pool: &'a Ids,
+    queries: &'a Ids,
+    /// NaN: none was given.
+    values: Vec<f64>,
+    unknown: Unknown,
+}
+
+impl<'a> ScoresBuilder<'a> {
+    /// None yet. An only query whose id is empty stands for any: there is one score for each row then.
+    pub fn new(method: &str, pool: &'a Ids, queries: &'a Ids) -> Self {
+        Self {
+            method: method.to_owned(),
+            pool,
+            queries,
+            values: vec![f64::NAN; pool.len() * queries.len()],
+            unknown: Unknown::default(),
+        }
+    }
+
+    fn is_of_rows(&self) -> bool {
+        self.queries.len() == 1 && self.queries.id(0).is_empty()
+    }
+
+    /// Whether the scores are for this query.
+    pub(super) fn has_query(&self, query: &str) -> bool {
+        self.queries.place(query).is_some()
+    }
+
+    /// One score; without a query it is for all of them.
+    ///
+    /// # Errors
+    /// A score that is not finite, and a second one for the same row and query.
+    pub fn add(&mut self, row: &str, query: Option<&str>, score: f64) -> Result<(), EvaluateError> {
+        if !score.is_finite() {
+            return Err(self.error(&format!("row {row:?} has a score that is not finite")));
+        }
+        let queries = match query {
+            None => 0..self.queries.len(),
+            Some(_) if self.is_of_rows() => 0..1,
+            Some(query) => match self.queries.place(query) {
+                Some(place) => place..place + 1,
+                None => {
+                    self.unknown.queries += 1;
+                    return Ok(());
+                }
+            },
+        };
+        let Some(row_place) = self.pool.place(row) else {
+            self.unknown.rows += 1;
+            return Ok(());
+        };
+        for query in queries {
+            let known = self.values[query * self.pool.len() + row_place];
+            if !known.is_nan() {
+                let of = match self.is_of_rows() {
+                    true => ": give one, as their mean".to_owned(),
+                    false => format!(" for query {:?}", self.queries.id(query)),
+                };
+                return Err(self.error(&format!("row {row:?} has two scores{of}")));
+            }
+            self.values[query * self.pool.len() + row_place] = score;
+        }
+        Ok(())
+    }
+
+    /// All scores.
+    ///
+    /// # Errors
+    /// No score for any row of the pool, or for any of the queries; rows without one, unless they count as 0.
+    pub fn finish(mut self, missing: Missing) -> Result<Scores, EvaluateError> {
+        let rows = self.pool.len();
+        if self.values.iter().all(|value| value.is_nan()) {
+            let what = match (self.unknown.rows, self.unknown.queries) {
+                (0, 0) => "there are none".to_owned(),
+                (0, queries) => format!(
+                    "none of their queries is one of those that are asked about, as {:?} ({} left out)",
+                    self.queries.id(0),
+                    many(queries, "score")
+                ),
+                (others, _) => format!(
+                    "none of their rows is in the pool, which has {:?} ({} left out): rows are joined by id",
+                    self.pool.id(0),
+                    many(others, "score")
+                ),
+            };
+            return Err(self.error(&what));
+        }
+        let of_query = |query: usize| query * rows..(query + 1) * rows;
+        // A query without a single score was left out, it has no row that counts for nothing.
+        let none = |query: &usize| self.values[of_query(*query)].iter().all(|value| value.is_nan());
+        if let Some(query) = (0..self.queries.len()).find(none) {
+            let id = self.queries.id(query);
+            return Err(
+                self.error(&format!("query {id:?} has none: methods are compared over the same queries"))
+            );
+        }
+        let lacking = self.values.iter().filter(|value| value.is_nan()).count();
+        if let (Missing::Refuse, Some(place)) = (missing, self.values.iter().position(|value| value.is_nan()))
+        {
+            let (row, query) = (self.pool.id(place % rows), self.queries.id(place / rows));
+            return Err(self.error(&format!(
+                "{} missing, the first of row {row:?} for query {query:?}; a method that gives its best rows alone needs {}",
+                if lacking == 1 { "one is".to_owned() } else { format!("{lacking} are") },
+                gstore_core::Remedy::Option("missing", "zero"),
+            )));
+        }
+        self.values.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = 0.0);
+        Ok(Scores { method: self.method, unknown: self.unknown, rows, values: self.values })
+    }
+
+    /// What is wrong with them.
+    pub(super) fn error(&self, what: &str) -> EvaluateError {
+        EvaluateError::Scores { method: self.method.clone(), what: what.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(ids: &[&str]) -> Ids {
+        Ids::new(ids.iter().map(|id| (*id).to_owned()), "the test").expect("ids")
+    }
+
+    #[test]
+    fn scores_are_joined_by_id() {
+        let (pool, queries) = (ids(&["a", "b"]), ids(&["q", "r"]));
+        let mut scores = ScoresBuilder::new("m", &pool, &queries);
+        for (row, query, score) in [("b", "r", 4.0), ("a", "q", 1.0), ("b", "q", 2.0), ("a", "r", 3.0)] {
+            scores.add(row, Some(query), score).expect("new");
+        }
+        scores.add("c", Some("q"), 9.0).expect("left out");
+        scores.add("a", Some("s"), 9.0).expect("left out");
+        let scores = scores.finish(Missing::Refuse).expect("all are there");
+        assert_eq!((scores.of_query(0), scores.of_query(1)), (&[1.0, 2.0][..], &[3.0, 4.0][..]));
+        assert_eq!(scores.unknown, Unknown { rows: 1, queries: 1 });
+        assert_eq!((scores.sum(1, &[0, 1]), scores.ranking(0)), (7.0, vec![1, 0]));
+    }
+
+    #[test]
+    fn what_is_missing_is_named_or_counts_as_nothing() {
+        let (pool, queries) = (ids(&["a", "b"]), ids(&["q"]));
+        let partly = || {
+            let mut scores = ScoresBuilder::new("m", &pool, &queries);
+            scores.add("a", None, 1.0).expect("new");
+            scores
+        };
+        let error = partly().finish(Missing::Refuse).unwrap_err().to_string();
+        assert!(error.contains("row \"b\" for query \"q\""), "{error}");
+        let scores = partly().finish(Missing::Zero).expect("0 for the other");
+        assert_eq!(scores.of_query(0), [1.0, 0.0]);
+        let mut twice = partly();
+        assert!(twice.add("a", Some("q"), 2.0).unwrap_err().to_string().contains("two scores"));
+        assert!(twice.add("b", None, f64::NAN).unwrap_err().to_string().contains("not finite"));
+        let mut other = ScoresBuilder::new("m", &pool, &queries);
+        other.add("z", None, 1.0).expect("left out");
+        let error = other.finish(Missing::Zero).unwrap_err().to_string();
+        assert!(error.contains("none of their rows is in the pool"), "{error}");
+    }
+}

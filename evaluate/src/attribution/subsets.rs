@@ -1,0 +1,244 @@
+//! Subsets of a pool to train on: random ones, all but a row or a group, and all but the top of a ranking.
+//!
+//! Invariant: what is drawn depends on the seed, the number of the subset and the place of the row alone.
+
+use gstore_generate::uniform;
+use serde::{Deserialize, Serialize};
+
+use super::scores::Scores;
+use crate::error::EvaluateError;
+
+/// What a subset is for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum SubsetKind {
+    /// A random share of the pool.
+    Random,
+    /// The whole pool.
+    Full,
+    /// The pool without a row, or without a group of rows.
+    Without {
+        /// The row's id, or the group.
+        group: String,
+    },
+    /// The pool without the rows that a method ranks highest for a query.
+    Removed {
+        /// The method.
+        method: String,
+        /// The query.
+        query: String,
+        /// How much of the pool is gone.
+        share: f64,
+    },
+    /// The pool without as many random rows.
+    RemovedAtRandom {
+        /// How much of the pool is gone.
+        share: f64,
+    },
+}
+
+/// Rows to train on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subset {
+    /// What it is for.
+    pub kind: SubsetKind,
+    /// Places in the pool, ascending.
+    pub rows: Vec<u32>,
+}
+
+impl Subset {
+    /// The rows that are not in it, ascending.
+    pub fn left_out(&self, pool: usize) -> Vec<u32> {
+        complement(&self.rows, pool)
+    }
+
+    fn full(pool: usize) -> Subset {
+        Subset { kind: SubsetKind::Full, rows: (0..pool as u32).collect() }
+    }
+
+    fn without(pool: usize, left_out: &[u32], kind: SubsetKind) -> Subset {
+        Subset { kind, rows: complement(left_out, pool) }
+    }
+}
+
+/// Places below `pool` that are not in an ascending list.
+pub(super) fn complement(rows: &[u32], pool: usize) -> Vec<u32> {
+    let mut rows = rows.iter().peekable();
+    (0..pool as u32).filter(|row| rows.next_if_eq(&row).is_none()).collect()
+}
+
+/// `count` places of `pool`, ascending, drawn without replacement.
+fn drawn(pool: usize, count: usize, seed: u64, draw: u64) -> Vec<u32> {
+    let mut places: Vec<(f64, u32)> =
+        (0..pool as u32).map(|row| (uniform(seed, draw, u64::from(row)), row)).collect();
+    places.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let mut rows: Vec<u32> = places.into_iter().take(count).map(|(_, row)| row).collect();
+    rows.sort_unstable();
+    rows
+}
+
+/// The rows of a share of a pool: at least one, and not all.
+fn of_share(pool: usize, share: f64) -> Result<usize, EvaluateError> {
+    let rows = (pool as f64 * share).round() as usize;
+    if !(share > 0.0 && share < 1.0) || pool < 2 {
+        return Err(EvaluateError::Option(format!(
+            "a share of {share} of {pool} rows leaves nothing to compare: above 0 and below 1, of at least 2 rows"
+        )));
+    }
+    Ok(rows.clamp(1, pool - 1))
+}
+
+/// Random subsets, each of a share of the pool.
+///
+/// # Errors
+/// A share that is none, and fewer than two subsets.
+pub fn random_subsets(
+    pool: usize,
+    count: usize,
+    share: f64,
+    seed: u64,
+) -> Result<Vec<Subset>, EvaluateError> {
+    if count < 2 {
+        return Err(EvaluateError::Option(
+            "subsets are compared with each other: at least two are needed".into(),
+        ));
+    }
+    let rows = of_share(pool, share)?;
+    let subset = |number| Subset { kind: SubsetKind::Random, rows: drawn(pool, rows, seed, number) };
+    Ok((0..count as u64).map(subset).collect())
+}
+
+/// The whole pool, and the pool without each of its rows, or without each of `count` random ones. `id` names
+/// a row.
+///
+/// # Errors
+/// Fewer than two rows.
+pub fn leave_one_out<'a>(
+    pool: usize,
+    count: Option<usize>,
+    seed: u64,
+    id: impl Fn(usize) -> &'a str,
+) -> Result<Vec<Subset>, EvaluateError> {
+    let rows = drawn(pool, count.unwrap_or(pool).min(pool), seed, 0);
+    if rows.len() < 2 {
+        return Err(EvaluateError::Option(
+            "rows are compared with each other: at least two are needed".into(),
+        ));
+    }
+    let without = |row: &u32| {
+        let kind = SubsetKind::Without { group: id(*row as usize).to_owned() };
+        Subset::without(pool, &[*row], kind)
+    };
+    Ok(std::iter::once(Subset::full(pool)).chain(rows.iter().map(without)).collect())
+}
+
+/// The whole pool, and the pool without each of its groups. `groups` has the group of each row.
+///
+/// # Errors
+/// Fewer than two groups.
+pub fn leave_groups_out(groups: &[String]) -> Result<Vec<Subset>, EvaluateError> {
+    let mut names: Vec<&String> = groups.iter().collect();
+    names.sort();
+    names.dedup();
+    if names.len() < 2 {
+        return Err(EvaluateError::Option(
+            "groups are compared with each other: at least two are needed".into(),
+        ));
+    }
+    let without = |name: &&String| {
+        let rows = (0..groups.len() as u32).filter(|row| groups[*row as usize] != **name).collect();
+        Subset { kind: SubsetKind::Without { group: (*name).clone() }, rows }
+    };
+    Ok(std::iter::once(Subset::full(groups.len())).chain(names.iter().map(without)).collect())
+}
+
+/// Name of the removal of random rows, which no method has.
+pub const RANDOM: &str = "random";
+
+/// What a removal takes away.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Removals {
+    /// Shares of the pool.
+    pub shares: Vec<f64>,
+    /// Places of the queries whose best rows are taken.
+    pub queries: Vec<usize>,
+    /// Random removals of each share.
+    pub draws: usize,
+    /// Seed of those.
+    pub seed: u64,
+}
+
+/// The whole pool, the pool without random rows, and without the best rows of each method for each query.
+/// `query` names a query.
+///
+/// # Errors
+/// Shares that are none, no random removal to compare with, or a method that is called as that.
+pub fn removals<'a>(
+    pool: usize,
+    methods: &[Scores],
+    asked: &Removals,
+    query: impl Fn(usize) -> &'a str,
+) -> Result<Vec<Subset>, EvaluateError> {
+    if asked.shares.is_empty() || asked.draws == 0 || methods.is_empty() || asked.queries.is_empty() {
+        return Err(EvaluateError::Option(
+            "a removal needs scores, shares, queries and at least one random removal of each share".into(),
+        ));
+    }
+    if methods.iter().any(|scores| scores.method == RANDOM) {
+        return Err(EvaluateError::Option("random rows are removed anyway: no method is called so".into()));
+    }
+    let mut subsets = vec![Subset::full(pool)];
+    for (number, share) in asked.shares.iter().enumerate() {
+        let rows = of_share(pool, *share)?;
+        for draw in 0..asked.draws {
+            let draw = (number * asked.draws + draw) as u64;
+            let kind = SubsetKind::RemovedAtRandom { share: *share };
+            subsets.push(Subset::without(pool, &drawn(pool, rows, asked.seed, draw), kind));
+        }
+        for scores in methods {
+            for place in &asked.queries {
+                let mut top = scores.ranking(*place);
+                top.truncate(rows);
+                top.sort_unstable();
+                let (method, query) = (scores.method.clone(), query(*place).to_owned());
+                let kind = SubsetKind::Removed { method, query, share: *share };
+                subsets.push(Subset::without(pool, &top, kind));
+            }
+        }
+    }
+    Ok(subsets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_subsets_have_their_share_and_repeat() {
+        let subsets = random_subsets(101, 20, 0.5, 7).expect("subsets");
+        assert!(subsets.iter().all(|subset| subset.rows.len() == 51 && subset.rows.is_sorted()));
+        assert_eq!(subsets, random_subsets(101, 20, 0.5, 7).expect("subsets"));
+        assert_ne!(subsets[0], subsets[1]);
+        // The first ones stay where there are more of them.
+        assert_eq!(subsets[..5], random_subsets(101, 5, 0.5, 7).expect("subsets"));
+        for (count, share) in [(1, 0.5), (3, 0.0), (3, 1.0), (3, f64::NAN)] {
+            assert!(random_subsets(101, count, share, 7).is_err(), "{count} {share}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_a_row_a_group_or_the_top() {
+        let ones = leave_one_out(3, None, 0, |row| ["a", "b", "c"][row]).expect("subsets");
+        assert_eq!((ones.len(), &ones[2].rows), (4, &vec![0, 2]));
+        assert_eq!(ones[2].kind, SubsetKind::Without { group: "b".to_owned() });
+        assert_eq!(leave_one_out(30, Some(4), 0, |_| "").expect("subsets").len(), 5);
+        let groups = leave_groups_out(&["x", "y", "x"].map(str::to_owned)).expect("subsets");
+        assert_eq!((&groups[1].rows, groups[1].left_out(3)), (&vec![1], vec![0, 2]));
+        assert!(leave_groups_out(&["x", "x"].map(str::to_owned)).is_err());
+        let scores = Scores::new("m", 4, vec![0.1, 0.9, 0.5, 0.7]).expect("a matrix");
+        let asked = Removals { shares: vec![0.5], queries: vec![0], draws: 2, seed: 1 };
+        let removed = removals(4, &[scores], &asked, |_| "q").expect("subsets");
+        assert_eq!((removed.len(), &removed[3].rows), (4, &vec![0, 2]));
+        assert!(removed[1..3].iter().all(|subset| subset.rows.len() == 2));
+    }
+}

@@ -1,0 +1,149 @@
+//! Results of retraining as tables: which rows each subset has, and what its models say of the queries.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use gstore_core::Cancel;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::ids::Ids;
+use super::read::{number, text_of};
+use super::subsets::{Subset, SubsetKind, complement};
+use super::truth::{Signal, Truth};
+use crate::error::EvaluateError;
+use crate::pairs::PairSource;
+use crate::records::{At, each_record};
+
+/// Names of outputs, and what they are.
+const SIGNALS: [(&str, Signal); 3] =
+    [("loss", Signal::NegativeLoss), ("margin", Signal::Margin), ("output", Signal::Other)];
+
+/// A subset as it is read.
+struct Named {
+    name: String,
+    kind: SubsetKind,
+    /// Ids of its rows, or of those that it leaves out.
+    ids: Vec<String>,
+    is_rest: bool,
+}
+
+/// Reads a truth from tables. A record of `subsets` has the name of a `subset`, and `rows` or `without`,
+/// lists of ids, or as `id` one row of many records; its `kind`, `group`, `method`, `query` and `share` are
+/// those of [`SubsetKind`]. The pool is every row that is named. A record of `outputs` has `subset`, `query`,
+/// and `loss`, `margin` or `output`, which are better the larger they are but for the loss; several of one
+/// subset and query are several runs.
+///
+/// # Errors
+/// Files that cannot be read, names that do not fit together, an output that is not finite or missing.
+pub fn read_tables(subsets: &Path, outputs: &Path, cancel: &Cancel) -> Result<Truth, EvaluateError> {
+    let named = read_subsets(subsets, cancel)?;
+    let mut seen = HashSet::new();
+    let ids = named.iter().flat_map(|subset| &subset.ids).filter(|id| seen.insert(*id)).cloned();
+    let pool = Ids::new(ids.collect::<Vec<String>>(), &subsets.display().to_string())?;
+    let of = |named: &Named| {
+        let mut rows: Vec<u32> =
+            named.ids.iter().filter_map(|id| pool.place(id)).map(|place| place as u32).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let rows = if named.is_rest { complement(&rows, pool.len()) } else { rows };
+        Subset { kind: named.kind.clone(), rows }
+    };
+    let list: Vec<Subset> = named.iter().map(of).collect();
+    let names = Ids::new(named.into_iter().map(|named| named.name), "the subsets")?;
+    let (signal, queries, found) = read_outputs(outputs, &names, cancel)?;
+    Ok(Truth { pool, queries, subsets: list, signal, outputs: found })
+}
+
+fn read_subsets(path: &Path, cancel: &Cancel) -> Result<Vec<Named>, EvaluateError> {
+    let mut named: Vec<Named> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    each_record(&PairSource::Files(vec![path.to_owned()]), cancel, &mut |at, value| {
+        let name =
+            text_of(value.get("subset")).ok_or_else(|| at.error("a subset needs its name as `subset`"))?;
+        let (ids, is_rest) = members(&at, &value)?;
+        let kind = kind(&at, &value, is_rest)?;
+        match places.get(&name).and_then(|place| named.get_mut(*place)) {
+            Some(known) if value.get("id").is_some() => known.ids.extend(ids),
+            Some(_) => return Err(at.error(&format!("subset {name:?} comes twice"))),
+            None => {
+                places.insert(name.clone(), named.len());
+                named.push(Named { name, kind, ids, is_rest });
+            }
+        }
+        Ok(())
+    })?;
+    Ok(named)
+}
+
+/// The ids of a record, and whether they are those that the subset leaves out.
+fn members(at: &At<'_>, value: &Value) -> Result<(Vec<String>, bool), EvaluateError> {
+    let list = |key: &str, list: &Value| -> Result<Vec<String>, EvaluateError> {
+        let list = list.as_array().ok_or_else(|| at.error(&format!("`{key}` is no list of ids")))?;
+        let ids: Option<Vec<String>> = list.iter().map(|id| text_of(Some(id))).collect();
+        ids.ok_or_else(|| at.error(&format!("`{key}` is no list of ids")))
+    };
+    match (value.get("rows"), value.get("without"), text_of(value.get("id"))) {
+        (Some(rows), None, None) => Ok((list("rows", rows)?, false)),
+        (None, Some(rows), None) => Ok((list("without", rows)?, true)),
+        (None, None, Some(id)) => Ok((vec![id], false)),
+        _ => Err(at.error("a subset needs one of `rows`, `without` and `id`")),
+    }
+}
+
+/// What the subset is for: as it says, else all but a group where it leaves rows out, else random.
+fn kind(at: &At<'_>, value: &Value, is_rest: bool) -> Result<SubsetKind, EvaluateError> {
+    match value.get("kind") {
+        Some(_) => SubsetKind::deserialize(value).map_err(|error| at.error(&error.to_string())),
+        None if is_rest => {
+            let group = text_of(value.get("group").or_else(|| value.get("subset")));
+            Ok(SubsetKind::Without { group: group.unwrap_or_default() })
+        }
+        None => Ok(SubsetKind::Random),
+    }
+}
+
+/// By subset and run the outputs for all queries.
+type Outputs = Vec<Vec<Vec<f64>>>;
+
+fn read_outputs(path: &Path, names: &Ids, cancel: &Cancel) -> Result<(Signal, Ids, Outputs), EvaluateError> {
+    let mut signal = None;
+    let mut queries: Vec<String> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    // By subset and query the outputs of its runs, in their order.
+    let mut found: Vec<Vec<Vec<f64>>> = vec![Vec::new(); names.len()];
+    each_record(&PairSource::Files(vec![path.to_owned()]), cancel, &mut |at, value| {
+        let subset = text_of(value.get("subset")).ok_or_else(|| at.error("an output needs its `subset`"))?;
+        let subset = names.place(&subset).ok_or_else(|| at.error("its subset is none of the subsets"))?;
+        let query = text_of(value.get("query")).ok_or_else(|| at.error("an output needs its `query`"))?;
+        let own = SIGNALS.into_iter().find(|(key, _)| value.get(key).is_some());
+        let (key, own) = own.ok_or_else(|| at.error("an output is a `loss`, a `margin` or an `output`"))?;
+        if *signal.get_or_insert(own) != own {
+            return Err(at.error("outputs are all losses, all margins or all outputs"));
+        }
+        let number = number(&at, key, value.get(key).unwrap_or(&Value::Null))?;
+        let number = if own == Signal::NegativeLoss { -number } else { number };
+        let place = *places.entry(query.clone()).or_insert_with(|| {
+            queries.push(query);
+            queries.len() - 1
+        });
+        let of = &mut found[subset];
+        if of.len() <= place {
+            of.resize(place + 1, Vec::new());
+        }
+        of[place].push(number);
+        Ok(())
+    })?;
+    let queries = Ids::new(queries, &path.display().to_string())?;
+    let mut outputs = Vec::with_capacity(found.len());
+    for (subset, of) in found.into_iter().enumerate() {
+        let runs = of.first().map_or(0, Vec::len);
+        if !of.is_empty() && (of.len() != queries.len() || of.iter().any(|own| own.len() != runs)) {
+            let what =
+                format!("subset {:?} lacks outputs that another query or subset has", names.id(subset));
+            return Err(EvaluateError::File { path: path.to_owned(), what });
+        }
+        outputs.push((0..runs).map(|run| of.iter().map(|own| own[run]).collect()).collect());
+    }
+    Ok((signal.unwrap_or(Signal::Other), queries, outputs))
+}

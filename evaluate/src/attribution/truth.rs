@@ -1,0 +1,77 @@
+//! Ground truth: what models that were retrained on subsets of a pool say of queries.
+//!
+//! Invariants
+//! - a larger output is better: it is the loss with the other sign, or a margin
+//! - rows and queries are known by their ids
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::Ids;
+use super::rank::spearman;
+use super::subsets::{Subset, SubsetKind};
+
+/// What an output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// The loss with the other sign.
+    NegativeLoss,
+    /// A margin: below 0 the answer is wrong.
+    Margin,
+    /// Some other number of which more is better.
+    Other,
+}
+
+/// Subsets and what models say that were retrained on them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Truth {
+    /// The rows that subsets are drawn from.
+    pub pool: Ids,
+    /// What the models are asked.
+    pub queries: Ids,
+    /// What was trained on.
+    pub subsets: Vec<Subset>,
+    /// What the outputs are.
+    pub signal: Signal,
+    /// By subset and run, the outputs for all queries. A subset with runs that are not done has none.
+    pub outputs: Vec<Vec<Vec<f64>>>,
+}
+
+impl Truth {
+    /// The mean output over the runs of a subset for a query; none where it was not retrained.
+    pub fn output(&self, subset: usize, query: usize) -> Option<f64> {
+        self.mean_of(subset, query, |_| true)
+    }
+
+    /// The same over some of its runs.
+    fn mean_of(&self, subset: usize, query: usize, of: impl Fn(usize) -> bool) -> Option<f64> {
+        let runs = self.outputs.get(subset)?;
+        let values =
+            runs.iter().enumerate().filter(|(run, _)| of(*run)).filter_map(|(_, run)| run.get(query));
+        let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
+        (count > 0).then(|| sum / f64::from(count))
+    }
+
+    /// Numbers of the subsets that were retrained and are of a kind.
+    pub fn done(&self, of: impl Fn(&SubsetKind) -> bool) -> Vec<usize> {
+        let done = |number: &usize| self.outputs.get(*number).is_some_and(|runs| !runs.is_empty());
+        let wanted = |number: &usize| of(&self.subsets[*number].kind);
+        (0..self.subsets.len()).filter(wanted).filter(done).collect()
+    }
+
+    /// The number of the subset that is the whole pool, if it was retrained.
+    pub fn full(&self) -> Option<usize> {
+        self.done(|kind| *kind == SubsetKind::Full).first().copied()
+    }
+
+    /// How far two halves of each subset's runs order the subsets alike: the mean over queries of Spearman's
+    /// correlation, which says how much of the outputs is chance. None where subsets have one run.
+    pub fn agreement(&self, subsets: &[usize]) -> Option<f64> {
+        let half = |query: usize, parity: usize| -> Option<Vec<f64>> {
+            subsets.iter().map(|subset| self.mean_of(*subset, query, |run| run % 2 == parity)).collect()
+        };
+        let of_query = |query| spearman(&half(query, 0)?, &half(query, 1)?);
+        let found: Vec<f64> = (0..self.queries.len()).filter_map(of_query).collect();
+        (!found.is_empty()).then(|| found.iter().sum::<f64>() / found.len() as f64)
+    }
+}

@@ -1,0 +1,303 @@
+//! Promise: scores are compared with retraining as the literature defines it, joined by ids, and a truth that was
+//! made once is what every later comparison reads.
+
+use gstore_core::Cancel;
+use gstore_data::{Content, TextSample};
+use gstore_evaluate::attribution::{
+    AttributionOutcome, Comparison, Flips, Ids, Missing, QueryLoss, Scores, ScoresBuilder, Signal, Subset,
+    SubsetKind, Suspicious, Truth, TruthFolder, TruthPlan, flip_detection, lds, lds_of_query, leave_out,
+    random_subsets, read_tables, removal_curves,
+};
+use gstore_evaluate::statistics::Bootstrap;
+
+use crate::common::folder;
+
+/// The example of four models, three rows and two queries: losses by model and row, and by model and query.
+const TRAIN: [[f64; 3]; 4] = [[1.20, 0.50, 2.00], [1.00, 0.65, 2.10], [1.40, 0.40, 1.70], [1.10, 0.55, 2.40]];
+const QUERIES: [[f64; 2]; 4] = [[0.90, 1.50], [0.70, 1.60], [1.05, 1.35], [0.85, 1.65]];
+
+const SUBSETS: [&[u32]; 5] = [&[0, 1], &[0, 2], &[1, 2], &[0], &[1]];
+const OUTPUTS: [[f64; 5]; 2] = [[-0.95, -0.90, -1.20, -0.85, -1.00], [-1.50, -1.55, -1.30, -1.62, -1.48]];
+
+fn ids(count: usize) -> Ids {
+    Ids::new((0..count).map(|id| id.to_string()), "the test").expect("ids")
+}
+
+/// Covariances over the models, by query and row.
+fn covariances() -> Scores {
+    let mean = |values: &dyn Fn(usize) -> f64| (0..4).map(values).sum::<f64>() / 4.0;
+    let mut values = Vec::new();
+    for query in 0..2 {
+        let of_query = mean(&|model| QUERIES[model][query]);
+        for row in 0..3 {
+            let of_row = mean(&|model| TRAIN[model][row]);
+            let product = |model: usize| (TRAIN[model][row] - of_row) * (QUERIES[model][query] - of_query);
+            values.push((0..4).map(product).sum::<f64>() / 3.0);
+        }
+    }
+    Scores::new("daunce", 3, values).expect("a matrix")
+}
+
+fn truth(subsets: Vec<Subset>, outputs: Vec<Vec<Vec<f64>>>, pool: usize, queries: usize) -> Truth {
+    Truth { pool: ids(pool), queries: ids(queries), subsets, signal: Signal::NegativeLoss, outputs }
+}
+
+fn example() -> Truth {
+    let subsets = SUBSETS.map(|rows| Subset { kind: SubsetKind::Random, rows: rows.to_vec() });
+    let outputs = (0..5).map(|subset| vec![OUTPUTS.map(|of_query| of_query[subset]).to_vec()]).collect();
+    truth(subsets.to_vec(), outputs, 3, 2)
+}
+
+fn comparison(cancel: &Cancel) -> Comparison<'_> {
+    Comparison { base: 0, bootstrap: Bootstrap { resamples: 500, seed: 3 }, threads: 2, cancel }
+}
+
+/// Cells of the table of single values, without its header.
+fn lines(outcome: &AttributionOutcome) -> Vec<Vec<String>> {
+    let text = String::from_utf8(outcome.rows().expect("written")).expect("text");
+    text.lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn the_example_of_the_covariances_has_its_predictions_and_its_score() {
+    let scores = covariances();
+    let predictions: Vec<f64> = SUBSETS.iter().map(|rows| scores.sum(0, rows)).collect();
+    let expected = [0.009167, -0.002500, -0.041667, 0.024167, -0.015000];
+    for (found, expected) in predictions.iter().zip(expected) {
+        assert!((found - expected).abs() < 5e-7, "{predictions:?}");
+    }
+    let of_first = lds_of_query(&OUTPUTS[0], &predictions).expect("defined");
+    assert!((of_first - 0.9).abs() < 1e-12, "{of_first}");
+    let cancel = Cancel::new();
+    let random = Scores::random("random", 3, 2, 1);
+    let found = lds(&example(), &[scores, random], &comparison(&cancel)).expect("compared");
+    let lines = lines(&found);
+    let value = |line: usize| lines[line][2].parse::<f64>().expect("a number");
+    assert!((value(0) - 0.9).abs() < 1e-12 && (value(2) - 0.7).abs() < 1e-12, "{lines:?}");
+    let measure = &found.report.measures[0];
+    assert!((measure.values[0].mean - 0.8).abs() < 1e-12, "{measure:?}");
+    assert!(measure.values[0].low <= 0.8 && measure.values[0].high >= 0.8, "{measure:?}");
+    assert_eq!((measure.rows, measure.differences.len()), (2, 1));
+    assert!(found.report.markdown().contains("Linear datamodeling score"));
+}
+
+#[test]
+fn a_query_without_a_correlation_is_left_out_and_counted() {
+    let mut truth = example();
+    truth.outputs.iter_mut().for_each(|runs| runs[0][1] = -1.25);
+    let cancel = Cancel::new();
+    let found = lds(&truth, &[covariances()], &comparison(&cancel)).expect("the other query");
+    assert_eq!(found.report.rows, 1);
+    let said = found.report.findings.join("\n");
+    assert!(said.contains("1 query is left out: the outputs are the same"), "{said}");
+    // With one query the interval is that query.
+    let value = &found.report.measures[0].values[0];
+    assert!((value.low - 0.9).abs() < 1e-12 && (value.high - 0.9).abs() < 1e-12, "{value:?}");
+
+    truth.outputs.iter_mut().for_each(|runs| runs[0][0] = -1.0);
+    let error = lds(&truth, &[covariances()], &comparison(&cancel)).unwrap_err().to_string();
+    assert!(error.contains("no query has a correlation"), "{error}");
+    let nothing = Scores::new("nothing", 3, vec![0.0; 6]).expect("a matrix");
+    let error = lds(&example(), &[covariances(), nothing], &comparison(&cancel)).unwrap_err().to_string();
+    assert!(error.contains("nothing") && error.contains("the same for all subsets"), "{error}");
+    let twice = lds(&example(), &[covariances(), covariances()], &comparison(&cancel));
+    assert!(twice.unwrap_err().to_string().contains("two methods are called daunce"));
+    let mut first = example();
+    first.outputs.iter_mut().skip(1).for_each(Vec::clear);
+    let error = lds(&first, &[covariances()], &comparison(&cancel)).unwrap_err().to_string();
+    assert!(error.contains("1 random subsets have outputs"), "{error}");
+}
+
+#[test]
+fn what_is_lost_without_a_row_is_compared_with_its_score() {
+    let without = |row: u32| Subset {
+        kind: SubsetKind::Without { group: row.to_string() },
+        rows: (0..4).filter(|other| *other != row).collect(),
+    };
+    let mut subsets = vec![Subset { kind: SubsetKind::Full, rows: (0..4).collect() }];
+    subsets.extend((0..4).map(without));
+    // Losing rows 0 to 3 costs 4, 3, 2, 1 of the only query's output.
+    let outputs = [0.0, -4.0, -3.0, -2.0, -1.0].map(|output| vec![vec![output]]).to_vec();
+    let truth = truth(subsets, outputs, 4, 1);
+    let good = Scores::new("good", 4, vec![0.9, 0.8, 0.2, 0.1]).expect("a matrix");
+    let bad = Scores::new("bad", 4, vec![0.1, 0.2, 0.8, 0.9]).expect("a matrix");
+    let cancel = Cancel::new();
+    let found = leave_out(&truth, &[good, bad.clone(), bad.negated()], &comparison(&cancel));
+    assert!(found.unwrap_err().to_string().contains("two methods"));
+    let good = Scores::new("good", 4, vec![0.9, 0.8, 0.2, 0.1]).expect("a matrix");
+    let bad = Scores::new("bad", 4, vec![0.1, 0.2, 0.8, 0.9]).expect("a matrix");
+    let found = leave_out(&truth, &[good, bad], &comparison(&cancel)).expect("compared");
+    let spearman = &found.report.measures[0];
+    assert!((spearman.values[0].mean - 1.0).abs() < 1e-12 && (spearman.values[1].mean + 1.0).abs() < 1e-12);
+    assert_eq!(found.report.measures.len(), 2);
+}
+
+#[test]
+fn removal_of_the_best_rows_is_compared_with_random_rows() {
+    let kind = |method: &str, query: usize, share| SubsetKind::Removed {
+        method: method.to_owned(),
+        query: query.to_string(),
+        share,
+    };
+    let mut subsets = vec![SubsetKind::Full];
+    let mut outputs = vec![[2.0, 3.0]];
+    for (share, random, top) in [(0.1, 1.9, 1.0), (0.2, 1.8, -0.5)] {
+        subsets.push(SubsetKind::RemovedAtRandom { share });
+        outputs.push([random, random + 1.0]);
+        for query in 0..2 {
+            subsets.push(kind("less", query, share));
+            outputs.push([top, top + 1.0]);
+        }
+    }
+    let subsets = subsets.into_iter().map(|kind| Subset { kind, rows: vec![0] }).collect();
+    let outputs = outputs.into_iter().map(|output| vec![output.to_vec()]).collect();
+    let mut truth = truth(subsets, outputs, 10, 2);
+    truth.signal = Signal::Margin;
+    let cancel = Cancel::new();
+    let found = removal_curves(&truth, &comparison(&cancel)).expect("compared");
+    let of = |group: &str, metric: &str| {
+        let fits = |m: &&gstore_evaluate::Measure| m.group == group && m.metric.name() == metric;
+        found.report.measures.iter().find(fits).expect("a measure").clone()
+    };
+    let first = of("top 10 %", "removal");
+    assert_eq!((first.values[0].system.as_str(), first.values[1].system.as_str()), ("random", "less"));
+    assert!((first.values[0].mean - 0.1).abs() < 1e-12 && first.values[1].mean > 0.99, "{first:?}");
+    // Without a fifth of the rows one of two answers is wrong.
+    assert_eq!(of("top 20 %", "flipped").values[1].mean, 0.5);
+    let said = found.report.findings.join("\n");
+    assert!(
+        said.contains("less: 1 of 2 right answers become wrong, the median of them at top 20 %"),
+        "{said}"
+    );
+    let curves = found.report.charts.last().expect("a chart");
+    assert_eq!((curves.name, curves.form), ("removal_curves", "lines"));
+    let error = removal_curves(&example(), &comparison(&cancel)).unwrap_err().to_string();
+    assert!(error.contains("the whole pool"), "{error}");
+}
+
+#[test]
+fn wrong_labels_are_told_from_others() {
+    let around = folder(&[("labels.csv", "id,flipped\na,1\nb,0\nc,1\nd,0\ne,0\n")]);
+    let cancel = Cancel::new();
+    let flips = Flips::read(&around.path().join("labels.csv"), &cancel).expect("labels");
+    let scores = Scores::new("m", 5, vec![0.9, 0.5, 0.4, 0.4, 0.1]).expect("a matrix");
+    let found = |suspicious| {
+        let found = flip_detection(&flips, &[scores.clone()], suspicious, &comparison(&cancel));
+        found.expect("compared").report.measures[0].values[0].clone()
+    };
+    let value = found(Suspicious::Highest);
+    assert!((value.mean - 0.75).abs() < 1e-12 && value.high <= 1.0, "{value:?}");
+    assert!((found(Suspicious::Lowest).mean - 0.25).abs() < 1e-12);
+    for (text, words) in [
+        ("id,flipped\na,1\nb,1\n", "all flipped or all right"),
+        ("id,flipped\na,maybe\n", "neither true nor false"),
+        ("id,flipped\na,1\na,0\n", "comes twice"),
+    ] {
+        fs_err::write(around.path().join("labels.csv"), text).expect("written");
+        let error = Flips::read(&around.path().join("labels.csv"), &cancel).unwrap_err().to_string();
+        assert!(error.contains(words), "{words}: {error}");
+    }
+}
+
+fn sample(id: usize, text: &str) -> TextSample {
+    TextSample {
+        row: id as u64,
+        id: format!("r{id}"),
+        content: Content::PromptCompletion { prompt: "p".to_owned(), completion: text.to_owned() },
+        begun: String::new(),
+        metadata: Vec::new(),
+    }
+}
+
+fn losses(losses: &[f64]) -> Vec<QueryLoss> {
+    let of = |(id, loss): (usize, &f64)| QueryLoss { id: format!("r{id}"), loss: *loss, tokens: 3 };
+    losses.iter().enumerate().map(of).collect()
+}
+
+#[test]
+fn a_truth_is_filled_run_by_run_and_read_again() {
+    let around = tempfile::tempdir().expect("a folder");
+    let place = around.path().join("truth");
+    let pool: Vec<TextSample> = (0..6).map(|row| sample(row, "é \"x\"")).collect();
+    let queries: Vec<TextSample> = (0..2).map(|row| sample(row, "y")).collect();
+    let subsets = random_subsets(6, 3, 0.5, 1).expect("subsets");
+    let plan = TruthPlan {
+        pool: &pool,
+        queries: &queries,
+        subsets: &subsets,
+        repeats: 2,
+        design: serde_json::json!({ "seed": 1 }),
+    };
+    let made = TruthFolder::create(&place, &plan).expect("made");
+    assert_eq!((made.runs(), made.remaining(0..99)), (6, (0..6).collect()));
+    let (repeat, rows) = made.run(3).expect("a run");
+    let expected: Vec<String> = subsets[1].rows.iter().map(|row| format!("r{row}")).collect();
+    assert_eq!((repeat, rows), (1, expected));
+    // Of a subset with a run that is not done nothing is read.
+    for run in [5, 0, 1, 2, 4] {
+        made.record(run, &losses(&[run as f64, 0.25])).expect("kept");
+    }
+    assert_eq!(made.remaining(0..6), [3]);
+    let again = TruthFolder::create(&place, &plan).expect("the same");
+    let cancel = Cancel::new();
+    let truth = again.read(&cancel).expect("read");
+    assert_eq!(truth.subsets, subsets);
+    assert_eq!((truth.output(0, 0), truth.output(1, 0), truth.output(2, 1)), (Some(-0.5), None, Some(-0.25)));
+    assert_eq!(truth.done(|_| true), [0, 2]);
+
+    for (wrong, words) in [(losses(&[1.0]), "every query"), (losses(&[1.0, f64::NAN]), "no finite loss")] {
+        let error = made.record(3, &wrong).unwrap_err().to_string();
+        assert!(error.contains(words), "{words}: {error}");
+    }
+    made.agree_on_recipe(&serde_json::json!({ "learning rate": 1e-3 })).expect("the first");
+    made.agree_on_recipe(&serde_json::json!({ "learning rate": 1e-3 })).expect("the same");
+    let error = made.agree_on_recipe(&serde_json::json!({ "learning rate": 2e-3 })).unwrap_err().to_string();
+    assert!(error.contains("another learning rate"), "{error}");
+    let other = random_subsets(6, 3, 0.5, 2).expect("subsets");
+    let error = TruthFolder::create(&place, &TruthPlan { subsets: &other, ..plan }).unwrap_err().to_string();
+    assert!(error.contains("other subsets"), "{error}");
+    let text = fs_err::read_to_string(place.join("pool.jsonl")).expect("the pool");
+    fs_err::write(place.join("pool.jsonl"), text.replace("r5", "r6")).expect("changed");
+    let error = TruthFolder::open(&place).unwrap_err().to_string();
+    assert!(error.contains("has changed"), "{error}");
+}
+
+fn tables(subsets: &str, outputs: &str) -> Result<Truth, gstore_evaluate::EvaluateError> {
+    let around = folder(&[("subsets.jsonl", subsets), ("outputs.csv", outputs)]);
+    let path = |name: &str| around.path().join(name);
+    read_tables(&path("subsets.jsonl"), &path("outputs.csv"), &Cancel::new())
+}
+
+const TABLE: &str = r#"{"subset": "a", "rows": ["x", "y"]}
+{"subset": "b", "rows": ["y", "z"]}
+{"subset": "c", "without": ["y"], "group": "y"}
+{"subset": "d", "kind": "removed", "method": "m", "query": "q", "share": 0.5, "rows": ["x"]}
+"#;
+
+#[test]
+fn results_of_retraining_are_read_as_tables() {
+    let outputs = "subset,query,loss\na,q,1.5\na,r,2\na,q,2.5\na,r,3\nb,q,1\nb,r,1\nc,q,1\nc,r,1\n";
+    let truth = tables(TABLE, outputs).expect("read");
+    assert_eq!((truth.pool.len(), truth.queries.len()), (3, 2));
+    // Two runs of a, and losses become outputs.
+    assert_eq!((truth.output(0, 0), truth.output(0, 1), truth.output(3, 0)), (Some(-2.0), Some(-2.5), None));
+    assert_eq!((&truth.subsets[1].rows, &truth.subsets[2].rows), (&vec![1, 2], &vec![0, 2]));
+    assert!(matches!(&truth.subsets[2].kind, SubsetKind::Without { group } if group == "y"));
+    assert!(matches!(&truth.subsets[3].kind, SubsetKind::Removed { share, .. } if *share == 0.5));
+    for (subsets, outputs, words) in [
+        (TABLE, "subset,query,loss\nz,q,1\n", "none of the subsets"),
+        (TABLE, "subset,query,loss\na,q,nan\n", "no finite number"),
+        (TABLE, "subset,query,accuracy\na,q,1\n", "a `loss`, a `margin` or an `output`"),
+        (TABLE, "subset,query,loss\na,q,1\na,r,1\nb,q,1\n", "lacks outputs"),
+        ("{\"subset\": \"a\"}\n", "subset,query,loss\na,q,1\n", "needs one of `rows`"),
+        ("{\"subset\": \"a\", \"rows\": []}\n", "subset,query,loss\na,q,1\n", "nothing to evaluate"),
+    ] {
+        let error = tables(subsets, outputs).unwrap_err().to_string();
+        assert!(error.contains(words), "{words}: {error}");
+    }
+    // Scores that share no row with the pool, and rows that no score is known of.
+    let mut scores = ScoresBuilder::new("m", &truth.pool, &truth.queries);
+    scores.add("w", Some("q"), 1.0).expect("left out");
+    let error = scores.finish(Missing::Refuse).unwrap_err().to_string();
+    assert!(error.contains("none of their rows is in the pool"), "{error}");
+}

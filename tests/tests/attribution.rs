@@ -1,0 +1,177 @@
+//! Promise: scores of any program are compared with models that were retrained here or elsewhere, and retraining
+//! goes on run by run, to the same bits in whatever order runs are done.
+
+use std::process::Command;
+
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+use serde_json::Value;
+
+/// The example of the covariances of four models: two queries, three rows.
+const SUBSETS: &str = r#"{"subset": "0", "rows": ["a", "b"]}
+{"subset": "1", "rows": ["a", "c"]}
+{"subset": "2", "rows": ["b", "c"]}
+{"subset": "3", "rows": ["a"]}
+{"subset": "4", "rows": ["b"]}
+"#;
+const LOSSES: [[f64; 5]; 2] = [[0.95, 0.90, 1.20, 0.85, 1.00], [1.50, 1.55, 1.30, 1.62, 1.48]];
+const SCORES: &str = "id,query,score\na,q0,0.024167\nb,q0,-0.015\nc,q0,-0.026667\na,q1,-0.020833\nb,q1,0.011667\nc,q1,0.036667\nz,q0,9\n";
+
+fn write(place: &Place, name: &str, text: &str) {
+    fs_err::write(place.path(name), text).expect("written");
+}
+
+fn read(place: &Place, name: &str) -> String {
+    fs_err::read_to_string(place.path(name)).expect("written")
+}
+
+fn example() -> Place {
+    let place = Place::new();
+    let mut outputs = "subset,query,loss\n".to_owned();
+    for (query, losses) in LOSSES.iter().enumerate() {
+        for (subset, loss) in losses.iter().enumerate() {
+            outputs.push_str(&format!("{subset},q{query},{loss}\n"));
+        }
+    }
+    write(&place, "subsets.jsonl", SUBSETS);
+    write(&place, "outputs.csv", &outputs);
+    write(&place, "daunce.csv", SCORES);
+    place
+}
+
+const LDS: [&str; 8] =
+    ["evaluate", "lds", "--subsets", "subsets.jsonl", "--outputs", "outputs.csv", "--resamples", "200"];
+
+#[test]
+fn methods_are_compared_by_their_linear_datamodeling_score() {
+    let place = example();
+    let told = place.run(&[&LDS[..], &["--scores", "daunce.csv", "--random", "--format", "json"]].concat());
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    assert!(told.stderr.contains("daunce: 1 score of rows that are not in the pool"), "{}", told.stderr);
+    let report: Value = serde_json::from_str(&told.stdout).expect("JSON");
+    let values = &report["measures"][0]["values"];
+    assert_eq!((&values[0]["system"], &values[1]["system"]), (&"daunce".into(), &"random".into()));
+    let mean = values[0]["mean"].as_f64().expect("a number");
+    assert!((mean - 0.8).abs() < 1e-9, "{mean}");
+    let negated = ["--scores", "mine=daunce.csv", "--negate", "mine", "--report", "page", "-o", "lds.md"];
+    place.ok(&[&LDS[..], &negated].concat());
+    assert!(read(&place, "lds.md").contains("| LDS | 2 | -0.8000"), "{}", read(&place, "lds.md"));
+    for name in ["evaluation.json", "evaluation.csv", "rows.csv", "lds_by_query.svg", "lds_by_query.png"] {
+        assert!(place.path("page").join(name).is_file(), "{name}");
+    }
+    assert!(read(&place, "page/evaluation_report.md").contains("(method_comparison_chart.svg)"));
+    assert!(read(&place, "page/evaluation.html").contains("<svg"));
+}
+
+#[test]
+fn scores_that_cannot_be_joined_are_refused() {
+    let place = example();
+    write(&place, "other.csv", "id,query,score\nz,q0,1\n");
+    write(&place, "some.csv", "id,query,score\na,q0,1\na,q1,2\n");
+    write(&place, "half.csv", "id,query,score\na,q0,1\nb,q0,2\nc,q0,3\n");
+    write(&place, "rows.csv", "row,query,score\n0,q0,1\n");
+    write(&place, "infinite.csv", "id,query,score\na,q0,inf\n");
+    write(&place, "same.csv", "id,score\na,0\nb,0\nc,0\n");
+    for (file, words) in [
+        ("other.csv", "none of their rows is in the pool"),
+        ("some.csv", "--missing zero"),
+        ("half.csv", "query \"q1\" has none"),
+        ("rows.csv", "never by number"),
+        ("infinite.csv", "no finite number"),
+        ("same.csv", "the same for all subsets"),
+    ] {
+        let told = place.run(&[&LDS[..], &["--scores", file]].concat());
+        assert!(told.code == 1 && told.stderr.contains(words), "{words}: {}", told.stderr);
+    }
+    place.ok(&[&LDS[..], &["--scores", "some.csv", "--missing", "zero"]].concat());
+    for (more, words) in [
+        (&["--random", "--against", "less"][..], "there are random"),
+        (&[][..], "which scores?"),
+        (&["--scores", "daunce.csv", "d/../daunce.csv"][..], "d/../daunce.csv"),
+        (&["--sql", "SELECT 1"][..], "needs a name"),
+        (&["--random", "--report", "r", "--with", "r"][..], "--with"),
+    ] {
+        let told = place.run(&[&LDS[..], more].concat());
+        assert!(told.code != 0 && told.stderr.contains(words), "{words}: {}", told.stderr);
+    }
+    let none = place.run(&["evaluate", "lds", "--truth", "nowhere", "--random"]);
+    assert!(none.code == 2 && none.stderr.contains("gstore evaluate retrain"), "{}", none.stderr);
+    write(&place, "labels.csv", "id,flipped\na,1\nb,0\nc,0\n");
+    write(&place, "self.csv", "id,score\na,3\nb,1\nc,2\n");
+    let flips = ["evaluate", "flips", "--labels", "labels.csv", "--scores", "self.csv", "--format", "csv"];
+    let told = place.ok(&[&flips[..], &["--resamples", "200"]].concat());
+    assert!(told.contains("all,flip_auc,self,3,1,"), "{told}");
+}
+
+fn retrain(place: &Place, truth: &str, more: &[&str]) -> Command {
+    let mut command = place.gstore(&["evaluate", "retrain", "--truth", truth, "--max-length", "64"]);
+    command.args(["--max-steps", "2", "--batch-size", "4", "--learning-rate", "0.01", "--lora-rank", "2"]);
+    command.arg("--model").arg(world::demo().join("model")).args(more);
+    command
+}
+
+const DRAW: [&str; 8] =
+    ["--data", "pool.jsonl", "--query-data", "queries.jsonl", "--count", "3", "--fraction", "0.5"];
+
+#[test]
+fn models_are_retrained_run_by_run_to_the_same_bits() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 12);
+    world::write_samples(&place.path("queries.jsonl"), 3);
+    binary::ok(&mut retrain(&place, "one", &DRAW));
+    binary::ok(&mut retrain(&place, "jobs", &[&DRAW[..], &["--draw-only"]].concat()));
+    assert!(!place.path("jobs/recipe.json").exists());
+    for runs in ["2..3", "0..2"] {
+        binary::ok(&mut retrain(&place, "jobs", &["--runs", runs, "--threads", "1"]));
+    }
+    for file in ["subsets.jsonl", "recipe.json", "outputs/00000.parquet", "outputs/00002.parquet"] {
+        let bytes = |truth: &str| fs_err::read(place.path(truth).join(file)).expect("written");
+        assert_eq!(bytes("one"), bytes("jobs"), "{file}");
+    }
+    assert!(!place.path("one/models/00000").exists());
+    let again = binary::run(&mut retrain(&place, "one", &[]));
+    assert!(again.code == 0 && again.stderr.contains("3 of 3 runs done, 0 to do"), "{}", again.stderr);
+    let report = place.json(&["evaluate", "lds", "--truth", "one", "--random", "--format", "json"]);
+    assert_eq!((&report["kind"], &report["rows"]), (&"lds".into(), &3.into()));
+
+    // The store's own scores, by a statement.
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let statement = "long=SELECT id, row * 1.5 AS score FROM pool";
+    let report = place.json(&["evaluate", "lds", "--truth", "one", "--sql", statement, "--format", "json"]);
+    assert_eq!(report["systems"][0]["name"], "long");
+
+    let other = binary::run(&mut retrain(&place, "one", &[&DRAW[..], &["--subset-seed", "1"]].concat()));
+    assert!(other.code == 1 && other.stderr.contains("other subsets"), "{}", other.stderr);
+    fs_err::remove_file(place.path("one/outputs/00001.parquet")).expect("removed");
+    let other = binary::run(&mut retrain(&place, "one", &["--seed", "7"]));
+    assert!(other.code == 1 && other.stderr.contains("another seed"), "{}", other.stderr);
+    for (more, words) in [
+        (&["--runs", "3..4"][..], "there are 3 runs"),
+        (&["--runs", "4"][..], "A..B"),
+        (&["--data", "pool.jsonl"][..], "--query-data"),
+    ] {
+        let wrong = binary::run(&mut retrain(&place, "one", more));
+        assert!(wrong.code == 2 && wrong.stderr.contains(words), "{words}: {}", wrong.stderr);
+    }
+}
+
+#[test]
+fn rows_and_groups_are_left_out_and_the_best_are_removed() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 6);
+    world::write_samples(&place.path("queries.jsonl"), 2);
+    let data = ["--data", "pool.jsonl", "--query-data", "queries.jsonl", "--design"];
+    let groups = ["leave-group-out", "--group", "source"];
+    binary::ok(&mut retrain(&place, "groups", &[&data[..], &groups].concat()));
+    let report = place.json(&["evaluate", "loo", "--truth", "groups", "--random", "--format", "json"]);
+    assert_eq!(report["measures"][0]["metric"], "leave_out_spearman");
+    write(&place, "best.csv", "id,score\ns0,6\ns1,5\ns2,4\ns3,3\ns4,2\ns5,1\n");
+    let removal = ["removal", "--scores", "best.csv", "--shares", "0.2", "--draws", "1", "--count", "1"];
+    binary::ok(&mut retrain(&place, "removed", &[&data[..], &removal].concat()));
+    let report = place.json(&["evaluate", "brittleness", "--truth", "removed", "--format", "json"]);
+    assert_eq!((&report["systems"][1]["name"], &report["rows"]), (&"best".into(), &1.into()));
+    let said = read(&place, "removed/subsets.jsonl");
+    assert!(said.contains(r#""method":"best","query":"s0","share":0.2,"without":["s0"]"#), "{said}");
+    let wrong = binary::run(&mut retrain(&place, "other", &[&data[..], &["random", "--random"]].concat()));
+    assert!(wrong.code == 2 && wrong.stderr.contains("--design removal"), "{}", wrong.stderr);
+}
