@@ -188,7 +188,7 @@ fn is_template_file(text: &str) -> bool {
 
 /// Whether a command cannot do without a store.
 fn needs_store(call: &Call) -> bool {
-    const OF_STORES: [&str; 20] = [
+    const OF_STORES: [&str; 23] = [
         "add",
         "import",
         "ingest",
