@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use arrow_array::RecordBatch;
 use gstore::picture;
 
-use super::query::{Engine, NULL, STOPPING, checked, parameters, put, report};
+use super::query::{Engine, NULL, STOPPING, checked, own_tables, parameters, put, report};
 use crate::args::{DrawArgs, PictureArgs, QueryArgs};
 use crate::context::Context;
 use crate::drawing::{check_file, draw};
@@ -31,7 +31,8 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let models = encoder(context, &args.models)?;
-    let engine = Engine::with_encoder(context, checked(snapshot, args.checks), Some(models))?;
+    let engine =
+        Engine::with_own(context, checked(snapshot, args.checks), Some(models), own_tables(&args.with)?)?;
     let runner = engine.runner().context("the statement runs on a store here")?;
     let mut rows = runner.run_with(&sql, &parameters(&args.parameters)?, &cancel)?;
     let schema = Arc::clone(rows.schema());
@@ -63,6 +64,9 @@ fn asked(args: &QueryArgs) -> Result<(String, PictureArgs)> {
     let words = given.output.as_deref().and_then(std::path::Path::to_str).map(str::to_owned);
     let words = words.filter(|text| text.contains(char::is_whitespace));
     match (&args.sql, words) {
+        _ if args.file.is_some() => {
+            bail!(UsageError("--plot draws the result of one statement; -f FILE has several".to_owned()))
+        }
         (Some(sql), _) if sql != "-" => Ok((sql.clone(), given)),
         (None, Some(sql)) => {
             let terminal = DrawArgs { plot: Some("-".into()) };

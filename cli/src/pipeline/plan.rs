@@ -129,6 +129,7 @@ fn uses(stages: &[Stage], calls: &[Call], base: &Path, store: Option<&str>) -> R
     }
     let snapshot = store.and_then(|store| Store::open(base.join(store)).ok()?.snapshot().ok());
     known.datasets.extend(snapshot.iter().flat_map(|s| s.datasets()).map(|part| part.name.clone()));
+    known.views.extend(snapshot.iter().flat_map(|s| s.views()).map(|view| view.name.clone()));
     known.runs.extend(snapshot.iter().flat_map(|s| s.runs()).map(|part| part.name.clone()));
     let mut uses = all(&known)?;
     let written: Vec<Vec<Resource>> = uses.iter().map(|uses| uses.writes.clone()).collect();

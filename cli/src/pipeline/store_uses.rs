@@ -6,13 +6,15 @@ use std::path::Path;
 use super::roles::unnamed;
 use super::{Call, Resource, Uses};
 
-/// Datasets and runs that there are, or that stages make.
+/// Datasets and runs that there are, or that stages make, and views that there are.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     /// Names of datasets.
     pub datasets: BTreeSet<String>,
     /// Names of runs.
     pub runs: BTreeSet<String>,
+    /// Names of views.
+    pub views: BTreeSet<String>,
 }
 
 /// The store of a stage.
@@ -29,7 +31,7 @@ impl OfStore<'_> {
         let samples = dataset.map(|dataset| self.samples(dataset));
         let has = |id| !call.values(id).is_empty();
         match call.words[0].as_str() {
-            "demo" | "merge" | "tag" | "token" => {}
+            "demo" | "merge" | "tag" | "token" | "view" => {}
             // Without a name its data are datasets of their own.
             "add" | "ingest" if dataset.is_none() => uses.writes.push(self.whole()),
             "add" | "delete" => uses.writes.extend(samples),
@@ -130,6 +132,10 @@ impl OfStore<'_> {
             uses.reads.extend([self.samples(dataset), self.features(dataset, run_of_all)]);
         }
         uses.reads.extend(run.map(|run| self.run(run)));
+        // A condition may look into any table.
+        if call.values("filter").iter().any(|condition| condition.to_lowercase().contains("select")) {
+            uses.reads.push(self.whole());
+        }
     }
 
     /// A prefilter is written where it is fitted and read elsewhere; labels may be of a dataset of their own.
@@ -165,8 +171,11 @@ impl OfStore<'_> {
             uses.reads.extend([self.samples(dataset), self.features(dataset, None)]);
         }
         uses.reads.extend(words.intersection(&self.known.runs).map(|run| self.run(run)));
-        // Tables such as gstore.samples are of the whole store, and what artifacts there are is not known.
-        if uses.reads.len() == before || words.contains("gstore") || words.contains("predicted") {
+        // Tables such as gstore.samples are of the whole store; what artifacts there are and what a view reads
+        // stands in the store.
+        let open = words.contains("gstore") || words.contains("predicted");
+        let view = words.intersection(&self.known.views).next().is_some();
+        if uses.reads.len() == before || view || open {
             uses.reads.push(self.whole());
         }
     }

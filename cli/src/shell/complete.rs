@@ -7,7 +7,8 @@ use super::lexer::{Kind, Piece, pieces};
 use super::words::Words;
 
 /// Functions that give tables.
-pub const TABLE_FUNCTIONS: [&str; 5] = ["influence", "self_influence", "excluded", "nearest", "vectors"];
+pub const TABLE_FUNCTIONS: [&str; 7] =
+    ["influence", "daunce", "self_influence", "excluded", "nearest", "predicted", "vectors"];
 
 /// Keywords that are offered and coloured.
 #[rustfmt::skip]

@@ -18,10 +18,11 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow, bail};
 use gstore_core::{Cancel, nearest};
 use gstore_query::influence::Encoder;
+use gstore_sql::OwnTable;
 use gstore_store::Store;
 
 use crate::args::QueryArgs;
-use crate::commands::query::{Engine, checked, report};
+use crate::commands::query::{Engine, checked, own_tables, report};
 use crate::context::Context;
 use crate::drawing::colours;
 use crate::ending::{Packing, format_of_name, packing_of};
@@ -42,12 +43,14 @@ const NESTED: usize = 16;
 
 /// Reads and runs statements until the end of input.
 pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &Cancel) -> Result<()> {
-    let names = Names::new(context, store, args.snapshot.as_ref());
+    let own = own_tables(&args.with)?;
+    let names = Names::new(context, store, args.snapshot.as_ref(), own.clone());
     let mut editor = Editor::new(&names, colours())?;
     // Models stay loaded from one statement to the next, whatever the snapshot.
     let encoder = encoder(context, &args.models)?;
     let settings = Settings::default();
-    let mut shell = Shell { context, store, args, cancel, names: &names, encoder, settings, engine: None };
+    let mut shell =
+        Shell { context, store, args, cancel, names: &names, encoder, own, settings, engine: None };
     context.say("gstore shell; .help shows how, .quit leaves");
     loop {
         let input = match editor.read()? {
@@ -79,6 +82,8 @@ struct Shell<'a> {
     cancel: &'a Cancel,
     names: &'a Names<'a>,
     encoder: Arc<dyn Encoder>,
+    /// Tables of the user's own.
+    own: Vec<OwnTable>,
     settings: Settings,
     /// The session of the snapshot that was read last.
     engine: Option<(u64, Engine)>,
@@ -129,7 +134,8 @@ impl Shell<'_> {
         let engine = match &mut self.engine {
             Some((n, engine)) if *n == number => engine,
             slot => {
-                let engine = Engine::with_encoder(self.context, snapshot, Some(Arc::clone(&self.encoder)))?;
+                let (encoder, own) = (Some(Arc::clone(&self.encoder)), self.own.clone());
+                let engine = Engine::with_own(self.context, snapshot, encoder, own)?;
                 &mut slot.insert((number, engine)).1
             }
         };

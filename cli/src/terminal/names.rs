@@ -7,7 +7,7 @@ use anyhow::Result;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 use gstore_core::Cancel;
-use gstore_sql::{DATA, SqlRunner};
+use gstore_sql::{DATA, OwnTable, SqlRunner};
 use gstore_store::{SnapshotName, Store};
 
 use crate::commands::query::Engine;
@@ -19,13 +19,19 @@ pub struct Names<'a> {
     context: &'a Context,
     store: &'a Store,
     snapshot: Option<&'a SnapshotName>,
+    own: Vec<OwnTable>,
     read: RefCell<Option<(u64, Rc<Words>)>>,
 }
 
 impl<'a> Names<'a> {
     /// Reads nothing yet.
-    pub fn new(context: &'a Context, store: &'a Store, snapshot: Option<&'a SnapshotName>) -> Self {
-        Self { context, store, snapshot, read: RefCell::new(None) }
+    pub fn new(
+        context: &'a Context,
+        store: &'a Store,
+        snapshot: Option<&'a SnapshotName>,
+        own: Vec<OwnTable>,
+    ) -> Self {
+        Self { context, store, snapshot, own, read: RefCell::new(None) }
     }
 
     /// The names of the snapshot that the next statement reads.
@@ -40,7 +46,7 @@ impl<'a> Names<'a> {
         {
             return Ok(Rc::clone(words));
         }
-        let engine = Engine::new(self.context, snapshot)?;
+        let engine = Engine::with_own(self.context, snapshot, None, self.own.clone())?;
         let words = Rc::new(engine.runner().map(words_of).transpose()?.unwrap_or_default());
         *self.read.borrow_mut() = Some((number, Rc::clone(&words)));
         Ok(words)
