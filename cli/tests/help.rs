@@ -2,12 +2,14 @@
 
 use std::process::Command;
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 19] = [
     "demo",
     "add",
     "ingest",
     "generate",
     "run",
+    "daunce",
+    "import",
     "attach",
     "query",
     "select",

@@ -1,5 +1,5 @@
-//! Promise: a question about losses in a store is answered as the definition says, whatever the threads, filters,
-//! cells and stripes.
+//! Promise: a question about losses in a store is answered as the definition says, whatever the threads,
+//! filters, cells and stripes.
 
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
@@ -383,7 +383,8 @@ fn the_losses_of_a_store_are_diagnosed() {
     assert_eq!((found.rows, found.constant_rows), (60, 1));
 }
 
-/// Time of 100 rankings of 100,000 rows under 256 models: `cargo test --release -- --ignored --nocapture daunce_store`.
+/// Time of 100 rankings of 100,000 rows under 256 models: `cargo test --release -- --ignored --nocapture
+/// daunce_store`.
 #[test]
 #[ignore = "measures; needs --release to mean anything"]
 fn speed() {

@@ -1,4 +1,5 @@
-//! Promise: covariances of losses rank rows as leaving them out does, and give the reference's scores from its losses.
+//! Promise: covariances of losses rank rows as leaving them out does, and give the reference's scores from
+//! its losses.
 
 use std::path::{Path, PathBuf};
 
@@ -150,8 +151,8 @@ fn covariances_rank_as_leaving_out_does() {
     assert!(found.at[0].split_half < found.last() && found.at[0].top_overlap < found.at[9].top_overlap);
 }
 
-/// The folder of reference results (`GSTORE_SHARED`, default `../shared` next to the workspace). With `CI` set its
-/// absence fails.
+/// The folder of reference results (`GSTORE_SHARED`, default `../shared` next to the workspace). With `CI`
+/// set its absence fails.
 fn golden() -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let shared = std::env::var_os("GSTORE_SHARED").unwrap_or_else(|| "../shared".into());

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 const MODELS: usize = 24;
 
-/// A pool of 40 rows and 3 queries with imported losses; the even rows move with query 0, the odd ones against it.
-/// Models 4 and 9 have the same losses.
+/// A pool of 40 rows and 3 queries with imported losses; the even rows move with query 0, the odd ones
+/// against it. Models 4 and 9 have the same losses.
 fn place() -> Place {
     let place = Place::new();
     let mut state = 7u64;

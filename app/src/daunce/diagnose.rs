@@ -7,8 +7,8 @@ use gstore_store::{LossWanted, Snapshot};
 
 use crate::answer::AnswerError;
 
-/// Looks at the losses of each dataset under the models of an ensemble, in the order of their names; `datasets`:
-/// these alone. After losses were recorded or imported it tells what is wrong with them.
+/// Looks at the losses of each dataset under the models of an ensemble, in the order of their names;
+/// `datasets`: these alone. After losses were recorded or imported it tells what is wrong with them.
 ///
 /// # Errors
 /// Names that the snapshot does not have, losses that are not there, damage, and being told to stop.

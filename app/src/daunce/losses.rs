@@ -76,13 +76,14 @@ pub fn losses(
     }
     let job = Job::new(store, request, work.threads, work.command)?;
     let mut report = LossesReport { members: job.ensemble.members.len(), ..LossesReport::default() };
+    let members = job.ensemble.members.len();
+    let wanted = request.members.clone().unwrap_or(0..members);
+    if wanted.end > members {
+        let ensemble = request.ensemble.clone();
+        return Err(DaunceError::NoMembers { ensemble, from: wanted.start, to: wanted.end, members });
+    }
     if !job.base_losses(work, &mut report)? {
         return Ok(report);
-    }
-    let wanted = request.members.clone().unwrap_or(0..job.ensemble.members.len());
-    if wanted.end > job.ensemble.members.len() || wanted.is_empty() {
-        let (ensemble, members) = (request.ensemble.clone(), job.ensemble.members.len());
-        return Err(DaunceError::NoMembers { ensemble, from: wanted.start, to: wanted.end, members });
     }
     for place in wanted {
         if work.cancel.is_raised() {

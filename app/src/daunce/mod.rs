@@ -1,5 +1,5 @@
-//! Daunce: losses of samples under an ensemble of models, computed here or given; rankings by their covariance,
-//! reports of them, and what is wrong with an ensemble.
+//! Daunce: losses of samples under an ensemble of models, computed here or given; rankings by their
+//! covariance, reports of them, and what is wrong with an ensemble.
 
 mod diagnose;
 mod error;

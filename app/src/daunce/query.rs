@@ -48,8 +48,8 @@ impl LossRankings {
         Ok(self.prepared.agreement(top, work.cancel)?)
     }
 
-    /// `side, rank, score, se, z, models, noise_floor, pool, id, row, text` of ranked rows, without `pool` where
-    /// there is one; `text` makes texts of records.
+    /// `side, rank, score, se, z, models, noise_floor, pool, id, row, text` of ranked rows, without `pool`
+    /// where there is one; `text` makes texts of records.
     ///
     /// # Errors
     /// Damage, and being told to stop.

@@ -27,7 +27,7 @@ pub struct EvaluateRetrainArgs {
     pub truth: PathBuf,
     /// What is trained on
     #[command(flatten)]
-    pub draw: DrawArgs,
+    pub draw: SubsetDrawArgs,
     /// Scores whose best rows are removed
     #[command(flatten)]
     pub scores: ScoresArgs,
@@ -75,7 +75,7 @@ pub struct EvaluateRetrainArgs {
 /// What a ground truth trains on and asks about.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Subsets")]
-pub struct DrawArgs {
+pub struct SubsetDrawArgs {
     /// Files of the rows, as in `gstore add`
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub data: Vec<PathBuf>,

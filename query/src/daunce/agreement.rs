@@ -37,10 +37,11 @@ impl AgreementAsk {
 pub struct AgreementAt {
     /// Models that were halved: those at even places and those at odd ones.
     pub models: usize,
-    /// Spearman's correlation of the two halves' scores of the rows, the mean over the queries. `None` where it is
-    /// defined for no query.
+    /// Spearman's correlation of the two halves' scores of the rows, the mean over the queries. `None` where
+    /// it is defined for no query.
     pub split_half: Option<f64>,
-    /// What all of them together are expected to have with as many others: `2 r / (1 + r)` (Spearman and Brown).
+    /// What all of them together are expected to have with as many others: `2 r / (1 + r)` (Spearman and
+    /// Brown).
     pub spearman_brown: Option<f64>,
     /// The share of the first `top` rows that the halves have in common, the mean over the queries.
     pub top_overlap: f64,
@@ -70,9 +71,9 @@ impl Agreement {
 
 /// How alike the halves of the models rank.
 ///
-/// `rows` and `queries`: losses, or their differences from the base model, one row after the other, a value for
-/// each of `models`. Memory: two scores for each row and query. Rows or queries with a cell that is not finite are
-/// left out.
+/// `rows` and `queries`: losses, or their differences from the base model, one row after the other, a value
+/// for each of `models`. Memory: two scores for each row and query. Rows or queries with a cell that is not
+/// finite are left out.
 ///
 /// # Panics
 /// When there is not a loss for each model and row or query.

@@ -73,8 +73,8 @@ fn spread(parts: &[f64]) -> Option<f64> {
     Some(((n - 1.0) / n * squares).sqrt())
 }
 
-/// What the score of an unrelated row would vary by: the length of the queries as they count in the score, times
-/// that of the row, over the root of the degrees of freedom.
+/// What the score of an unrelated row would vary by: the length of the queries as they count in the score,
+/// times that of the row, over the root of the degrees of freedom.
 fn noise(pairs: &[Pair], score: Score, counts: &[f64]) -> Option<f64> {
     let first = pairs.first()?;
     let square = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>();

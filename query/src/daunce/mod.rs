@@ -11,8 +11,8 @@
 //!
 //! Invariants
 //! - values are `rows x models`, one row after the other; a cell that is missing is NaN
-//! - sums are taken in f64 and in one order, so that the bits of a score do not depend on the rows, queries or
-//!   threads that it is computed with
+//! - sums are taken in f64 and in one order, so that the bits of a score do not depend on the rows, queries
+//!   or threads that it is computed with
 //! - what does not vary has a covariance of exactly 0 with everything, and no correlation
 
 mod agreement;

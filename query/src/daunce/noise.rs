@@ -2,8 +2,8 @@
 
 /// Standard deviation of the correlation of unrelated losses; `None` with fewer than two degrees of freedom.
 ///
-/// `degrees`: models less groups, K - 1 for one group. Source: the exact variance of the sample correlation of
-/// independent normal values, 1 / (K - 1).
+/// `degrees`: models less groups, K - 1 for one group. Source: the exact variance of the sample correlation
+/// of independent normal values, 1 / (K - 1).
 pub fn noise_of_correlations(degrees: usize) -> Option<f64> {
     (degrees >= 2).then(|| 1.0 / (degrees as f64).sqrt())
 }

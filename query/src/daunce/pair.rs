@@ -62,7 +62,8 @@ impl Pair {
         self.used.get(model) == Some(&true)
     }
 
-    /// The score: `None` where no degree of freedom is left, and for a correlation where one side does not vary.
+    /// The score: `None` where no degree of freedom is left, and for a correlation where one side does not
+    /// vary.
     pub fn score(&self, score: Score) -> Option<f64> {
         let sums = self.sums();
         quotient(score, sums, self.degrees)
@@ -115,7 +116,8 @@ fn quotient(score: Score, (product, row, query): (f64, f64, f64), degrees: f64) 
     }
 }
 
-/// The correlation of a sum of products and two sums of squares, at most 1; none where one side does not vary.
+/// The correlation of a sum of products and two sums of squares, at most 1; none where one side does not
+/// vary.
 pub(crate) fn correlation(product: f64, row: f64, query: f64) -> Option<f64> {
     // Each root by itself: the product of tiny squares may vanish.
     let lengths = row.max(0.0).sqrt() * query.max(0.0).sqrt();

@@ -1,10 +1,10 @@
 //! Scores of many rows with many queries, in tiles.
 //!
-//! The product of a row and a query is one sum in ascending order of the models, whatever rows and queries are
-//! beside it in a tile, so its bits depend on nothing else.
+//! The product of a row and a query is one sum in ascending order of the models, whatever rows and queries
+//! are beside it in a tile, so its bits depend on nothing else.
 //!
-//! A covariance is centred on the side of the queries alone: `sum (a - mean a)(b - mean b) = sum a (b - mean b)`,
-//! and a model's mean m is subtracted as `sum m (b - mean b)`. Rows are read as they are stored.
+//! A covariance is centred on the side of the queries alone: `sum (a - mean a)(b - mean b) = sum a (b - mean
+//! b)`, and a model's mean m is subtracted as `sum m (b - mean b)`. Rows are read as they are stored.
 
 use super::centring::{Centring, does_not_vary, sum};
 use super::how::{Center, Score};
@@ -195,8 +195,8 @@ impl Products {
     }
 }
 
-/// Products of rows with all panels, compiled for what the processor has. None of them is fused, so they have the
-/// same bits everywhere.
+/// Products of rows with all panels, compiled for what the processor has. None of them is fused, so they have
+/// the same bits everywhere.
 struct Tiles<'a> {
     rows: &'a [f64],
     models: usize,

@@ -1,7 +1,7 @@
 //! Rank correlation, and the best of some scores by a full sort.
 
-/// Spearman's rank correlation, with mean ranks for ties; `None` where one side does not vary, has fewer than two
-/// values, or a value that is not finite.
+/// Spearman's rank correlation, with mean ranks for ties; `None` where one side does not vary, has fewer than
+/// two values, or a value that is not finite.
 pub fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
     if a.len() != b.len() || a.len() < 2 || a.iter().chain(b).any(|x| !x.is_finite()) {
         return None;
@@ -28,8 +28,8 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     ranks
 }
 
-/// The places of the `k` highest scores in order, of equal ones the first; those that are not defined (NaN) come
-/// last.
+/// The places of the `k` highest scores in order, of equal ones the first; those that are not defined (NaN)
+/// come last.
 pub fn best(scores: &[f64], k: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     let key = |i: usize| if scores[i].is_nan() { f64::NEG_INFINITY } else { scores[i] + 0.0 };

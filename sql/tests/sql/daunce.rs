@@ -11,8 +11,8 @@ use crate::{fixture, slt};
 
 const MODELS: usize = 40;
 
-/// A pool of 60 rows and a target of 3 under an ensemble; row 11 has no losses, row 12 none that is a number, and
-/// row 13 the same under every model.
+/// A pool of 60 rows and a target of 3 under an ensemble; row 11 has no losses, row 12 none that is a number,
+/// and row 13 the same under every model.
 fn store(path: &Path) -> Arc<Snapshot> {
     let store = Store::create(path).unwrap();
     let sources = ["math", "code", "chat"];

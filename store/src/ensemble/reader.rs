@@ -112,8 +112,8 @@ impl LossBlock {
                 continue;
             }
             let start = place * self.members;
-            let to = self.values.get_mut(start + columns.start..start + columns.end);
-            for (to, from) in to.into_iter().flatten().zip(vector) {
+            let Some(to) = self.values.get_mut(start + columns.start..start + columns.end) else { continue };
+            for (to, from) in to.iter_mut().zip(vector) {
                 if !from.is_nan() {
                     *to = *from;
                 }

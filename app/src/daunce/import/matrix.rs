@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use gstore_model::weights::TensorSet;
 
 use super::manifest::Orientation;
+use super::numpy::{Array, numpy};
 use crate::daunce::DaunceError;
 
 /// Type of the values of a file.
@@ -108,15 +109,6 @@ impl Wanted<'_> {
     fn wrong(&self, detail: impl Into<String>) -> DaunceError {
         DaunceError::File { path: self.path.to_owned(), detail: detail.into() }
     }
-}
-
-/// Where the values of an array lie.
-struct Array {
-    offset: u64,
-    number: Number,
-    shape: Vec<usize>,
-    /// Whether the first axis varies fastest.
-    fortran: bool,
 }
 
 /// Whether a file is a matrix by its name, and no table of records.
@@ -262,53 +254,6 @@ fn tensor(wanted: &Wanted<'_>) -> Result<Array, DaunceError> {
     let number = Number::parse(&format!("{:?}", entry.dtype))
         .ok_or_else(|| wanted.wrong(format!("tensor {name} holds {:?}, which are no losses", entry.dtype)))?;
     Ok(Array { offset: set.byte_offset(name)?, number, shape: entry.shape.clone(), fortran: false })
-}
-
-/// Longest header of a NumPy file that is read.
-const MAX_HEADER: usize = 1 << 16;
-
-/// The header of a NumPy file: a Python dictionary with `descr`, `fortran_order` and `shape`.
-fn numpy(file: &mut File) -> Result<Array, String> {
-    let short = |_| "it is too short for a NumPy array".to_owned();
-    let mut start = [0; 8];
-    file.read_exact(&mut start).map_err(short)?;
-    let Some([major, _]) = start.strip_prefix(b"\x93NUMPY") else {
-        return Err("it is no NumPy array".to_owned());
-    };
-    let (len, lead) = if *major == 1 {
-        let mut len = [0; 2];
-        file.read_exact(&mut len).map_err(short)?;
-        (usize::from(u16::from_le_bytes(len)), 10)
-    } else {
-        let mut len = [0; 4];
-        file.read_exact(&mut len).map_err(short)?;
-        (u32::from_le_bytes(len) as usize, 12)
-    };
-    if len > MAX_HEADER {
-        return Err(format!("its header claims {len} bytes"));
-    }
-    let mut header = vec![0; len];
-    file.read_exact(&mut header).map_err(short)?;
-    let header = String::from_utf8_lossy(&header).into_owned();
-    let after = |key: &str| {
-        let (_, rest) = header.split_once(&format!("'{key}'"))?;
-        Some(rest.trim_start().strip_prefix(':')?.trim_start().to_owned())
-    };
-    let bad = || format!("its header is not one of a plain array: {}", header.trim());
-    let descr = after("descr").ok_or_else(bad)?;
-    let descr = descr.strip_prefix('\'').and_then(|d| d.split_once('\'')).ok_or_else(bad)?.0;
-    let number = Number::parse(descr)
-        .ok_or_else(|| format!("it holds {descr}, which are no losses in little-endian floating point"))?;
-    let fortran = match after("fortran_order").ok_or_else(bad)? {
-        order if order.starts_with("True") => true,
-        order if order.starts_with("False") => false,
-        _ => return Err(bad()),
-    };
-    let shape = after("shape").ok_or_else(bad)?;
-    let shape = shape.strip_prefix('(').and_then(|s| s.split_once(')')).ok_or_else(bad)?.0;
-    let sizes = shape.split(',').map(str::trim).filter(|size| !size.is_empty());
-    let shape: Vec<usize> = sizes.map(|size| size.parse().map_err(|_| bad())).collect::<Result<_, _>>()?;
-    Ok(Array { offset: (lead + len) as u64, number, shape, fortran })
 }
 
 #[cfg(test)]

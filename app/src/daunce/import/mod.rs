@@ -5,11 +5,15 @@
 //!
 //! Memory: about 100 bytes for each id, and a cell of rows x models.
 
+mod cells;
 mod manifest;
 mod matrix;
+mod numpy;
 mod records;
 mod rows;
+mod sink;
 mod source;
+mod window;
 mod write;
 
 use std::path::PathBuf;

@@ -3,22 +3,18 @@
 //! Two forms: a record for each cell (`model`, `id`, `loss`, and `n_tokens` if it is known), in any order; or a
 //! record for each example, with its `id` and a column for each model.
 //!
-//! Memory: about 100 bytes for each id, and [`BATCH`] cells.
+//! Memory: about 100 bytes for each id, and [`Cells`] of a batch.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use gstore_data::{DataFile, FieldNames, Place, RawRecord};
 use serde_json::{Map, Value};
 
+use super::cells::{Cells, Twice};
 use super::manifest::Signal;
 use super::matrix::Matrix;
 use super::rows::Rows;
 use crate::daunce::DaunceError;
-
-/// Cells that are sorted at a time.
-const BATCH: usize = 1 << 20;
 
 /// What the tables have: ids and models as they are found, and the cells.
 #[derive(Debug)]
@@ -187,13 +183,6 @@ impl Reading<'_> {
     }
 }
 
-/// A cell that has two values.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Twice {
-    key: u64,
-    values: [f64; 2],
-}
-
 fn twice(cell: Twice, (rows, models): (&Rows, &[String])) -> String {
     let count = models.len().max(1) as u64;
     let id = rows.ids.get((cell.key / count) as usize).map_or("", String::as_str);
@@ -202,65 +191,6 @@ fn twice(cell: Twice, (rows, models): (&Rows, &[String])) -> String {
         "the loss of {id:?} under {model:?} stands there twice, as {} and as {}",
         cell.values[0], cell.values[1]
     )
-}
-
-/// Cells on their way into a file, at places that follow from their keys. The file begins as one hole.
-struct Cells {
-    file: File,
-    waiting: Vec<(u64, f64)>,
-    bytes: Vec<u8>,
-}
-
-impl Cells {
-    fn new(file: File, examples: usize, models: usize) -> Result<Self, DaunceError> {
-        file.set_len(examples as u64 * models as u64 * 8)?;
-        Ok(Self { file, waiting: Vec::new(), bytes: Vec::new() })
-    }
-
-    /// Takes a cell. Gives one that has two values, if one was found.
-    fn push(&mut self, key: u64, value: f64) -> Result<Option<Twice>, DaunceError> {
-        // One that is missing stays a hole.
-        if !value.is_nan() {
-            self.waiting.push((key, value));
-        }
-        if self.waiting.len() < BATCH { Ok(None) } else { self.flush() }
-    }
-
-    fn flush(&mut self) -> Result<Option<Twice>, DaunceError> {
-        let mut cells = std::mem::take(&mut self.waiting);
-        cells.sort_by_key(|(key, _)| *key);
-        // The same record twice says the same.
-        cells.dedup();
-        for run in cells.chunk_by(|(a, _), (b, _)| *b - *a <= 1) {
-            if let Some(twice) = self.write(run)? {
-                return Ok(Some(twice));
-            }
-        }
-        cells.clear();
-        self.waiting = cells;
-        Ok(None)
-    }
-
-    /// Writes cells that lie one after the other.
-    fn write(&mut self, run: &[(u64, f64)]) -> Result<Option<Twice>, DaunceError> {
-        let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else { return Ok(None) };
-        self.bytes.clear();
-        self.bytes.resize((last - first + 1) as usize * 8, 0);
-        self.file.seek(SeekFrom::Start(first * 8))?;
-        self.file.read_exact(&mut self.bytes)?;
-        let (cells, _) = self.bytes.as_chunks_mut::<8>();
-        for (key, value) in run {
-            let Some(cell) = cells.get_mut((key - first) as usize) else { continue };
-            let there = f64::from_bits(!u64::from_le_bytes(*cell));
-            if !there.is_nan() && there != *value {
-                return Ok(Some(Twice { key: *key, values: [there, *value] }));
-            }
-            *cell = (!value.to_bits()).to_le_bytes();
-        }
-        self.file.seek(SeekFrom::Start(first * 8))?;
-        self.file.write_all(&self.bytes)?;
-        Ok(None)
-    }
 }
 
 #[cfg(test)]

@@ -1,22 +1,19 @@
 //! Writing given losses: what the store has already, what is new, and the features that take it.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use gstore_core::{CELL_ROWS, RowSet, Unit};
 use gstore_store::{
-    EnsemblePart, FeatureReader, Job, JobFeature, JobPlan, LossBlock, LossColumns, LossError, LossReader,
-    LossWanted, OffsetOf, RowFlags, SegmentWriter, Snapshot, Store, StoreError,
+    EnsemblePart, FeatureReader, JobFeature, LossBlock, LossColumns, LossError, LossReader, LossWanted,
+    OffsetOf, Snapshot, Store,
 };
-use serde_json::{Value, json};
 
 use super::TableReport;
+use super::sink::Sink;
 use super::source::Source;
+use super::window::Window;
 use crate::daunce::DaunceError;
 use crate::work::Work;
-
-/// Bytes of losses in one file, about.
-const FILE_BYTES: usize = 1 << 30;
 
 /// Writes a table and publishes it. Returns the number of the snapshot that has it.
 ///
@@ -77,17 +74,6 @@ struct Table<'a> {
     groups: Vec<Group>,
     /// Rows and their places in the file, by cell.
     cells: Vec<Vec<(u64, usize)>>,
-}
-
-/// A cell of the dataset: what is given of its rows, and what is stored.
-#[derive(Default)]
-struct Window {
-    rows: Vec<(u64, usize)>,
-    given: Vec<f64>,
-    base: Vec<f64>,
-    /// Offset of each row.
-    offset: Vec<f32>,
-    stored: LossBlock,
 }
 
 /// What a cell of the table is to the store.
@@ -290,40 +276,6 @@ impl<'a> Table<'a> {
     }
 }
 
-impl Window {
-    /// A loss as it is given; NaN where there is none.
-    fn loss(&self, at: usize, column: usize, models: usize) -> f64 {
-        self.given.get(at * models + column).copied().unwrap_or(f64::NAN)
-    }
-
-    /// What is stored of it.
-    fn delta(&self, at: usize, column: usize, models: usize) -> f32 {
-        let offset = self.offset.get(at).copied().filter(|offset| offset.is_finite()).unwrap_or(0.0);
-        (self.loss(at, column, models) - f64::from(offset)) as f32
-    }
-
-    /// Mean of the losses of a row; NaN where it has none.
-    fn mean(&self, at: usize, models: usize) -> f32 {
-        let known = (0..models).map(|column| self.loss(at, column, models)).filter(|loss| !loss.is_nan());
-        let (sum, count) = known.fold((0.0, 0u32), |(sum, count), loss| (sum + loss, count + 1));
-        if count == 0 { f32::NAN } else { (sum / f64::from(count)) as f32 }
-    }
-
-    /// What the store has of a row and a column of its own.
-    fn stored_delta(&self, at: usize, column: Option<usize>) -> Option<f32> {
-        let (row, _) = self.rows.get(at)?;
-        let place = self.stored.rows.binary_search(row).ok()?;
-        self.stored.row(place).get(column?).copied().filter(|value| !value.is_nan())
-    }
-
-    /// The same as a loss.
-    fn stored_loss(&self, at: usize, column: Option<usize>) -> f64 {
-        let delta = self.stored_delta(at, column).unwrap_or(f32::NAN);
-        let offset = self.offset.get(at).copied().filter(|offset| offset.is_finite()).unwrap_or(0.0);
-        f64::from(offset) + f64::from(delta)
-    }
-}
-
 /// The models of a source by their places in the ensemble, cut where these do not go on.
 fn groups(
     ensemble: &EnsemblePart,
@@ -351,63 +303,4 @@ fn groups(
         groups.push(Group { range, columns, there, new: Vec::new(), whole: true, feature: None });
     }
     Ok(groups)
-}
-
-/// The job that writes. Dropped without [`Sink::publish`], its folder is cleared by the next import of the same
-/// losses, and can be collected.
-struct Sink {
-    job: Job,
-    writers: Vec<Option<SegmentWriter>>,
-    bytes: Vec<usize>,
-}
-
-impl Sink {
-    fn start(store: &Store, features: Vec<JobFeature>, command: &str) -> Result<Self, DaunceError> {
-        let writers: Vec<Option<SegmentWriter>> = features.iter().map(|_| None).collect();
-        let bytes = vec![0; writers.len()];
-        let plan = JobPlan {
-            command: command.to_owned(),
-            identity: LossColumns::identity(&features, &json!("given")),
-            features,
-            detail: Value::Null,
-        };
-        let mut job = store.start_job(plan.clone())?;
-        if job.resumed() {
-            // What an import that was killed has sealed is not known to be what is given now.
-            job.abandon().map_err(StoreError::from)?;
-            job = store.start_job(plan)?;
-        }
-        Ok(Self { job, writers, bytes })
-    }
-
-    fn push(&mut self, feature: usize, row: u64, values: &[f32]) -> Result<(), DaunceError> {
-        let (Some(slot), Some(bytes)) = (self.writers.get_mut(feature), self.bytes.get_mut(feature)) else {
-            return Ok(());
-        };
-        if *bytes >= FILE_BYTES
-            && let Some(full) = slot.take()
-        {
-            self.job.seal(feature, full)?;
-            *bytes = 0;
-        }
-        let mut writer = match slot.take() {
-            Some(writer) => writer,
-            None => self.job.segment_writer(feature)?,
-        };
-        writer.push(row, values, RowFlags::empty())?;
-        *bytes += size_of_val(values);
-        *slot = Some(writer);
-        Ok(())
-    }
-
-    /// Publishes what was written. `whole`: it covers every row of the dataset.
-    fn publish(mut self, whole: bool) -> Result<u64, DaunceError> {
-        for (feature, writer) in self.writers.into_iter().enumerate() {
-            if let Some(writer) = writer {
-                self.job.seal(feature, writer)?;
-            }
-        }
-        let snapshot: Arc<Snapshot> = self.job.publish(None, whole)?;
-        Ok(snapshot.number())
-    }
 }

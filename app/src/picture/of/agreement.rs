@@ -6,8 +6,8 @@ use super::super::scale::number;
 use super::super::{Axis, Body, Panel, Picture, Series};
 use super::count;
 
-/// Rank correlation and overlap of two halves of the models against their number: where the lines are flat, more
-/// models change little.
+/// Rank correlation and overlap of two halves of the models against their number: where the lines are flat,
+/// more models change little.
 pub fn agreement(agreement: &Agreement) -> Picture {
     let line = |name: &str, colour, value: &dyn Fn(&AgreementAt) -> Option<f64>| Series {
         name: name.to_owned(),

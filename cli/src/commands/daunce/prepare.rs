@@ -7,7 +7,7 @@ use gstore_train::daunce::{BaseStates, EnsembleRequest, prepare};
 use indicatif::HumanBytes;
 use serde_json::json;
 
-use super::request;
+use super::{STOPPING, request};
 use crate::args::DauncePrepareArgs;
 use crate::context::Context;
 use crate::copies::Copies;
@@ -15,7 +15,7 @@ use crate::output::out;
 
 /// Makes the file, where it is missing.
 pub fn run(context: &Context, args: &DauncePrepareArgs) -> Result<ExitCode> {
-    let cancel = context.cancel_on_interrupt("stopping; once more to stop at once")?;
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
     let store = match &args.of.data.dataset {
         Some(_) => Some(context.open()?),
         None => None,

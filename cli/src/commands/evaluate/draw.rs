@@ -14,7 +14,7 @@ use gstore_store::MetaValue;
 use serde_json::json;
 
 use super::scores;
-use crate::args::{Design, DrawArgs, EvaluateRetrainArgs};
+use crate::args::{Design, EvaluateRetrainArgs, SubsetDrawArgs};
 use crate::commands::train;
 use crate::context::Context;
 use crate::failure::UsageError;
@@ -61,7 +61,7 @@ fn keep(pool: &mut Vec<TextSample>, ids: &HashSet<String>, path: &Path) -> Resul
 
 fn source(
     context: &Context,
-    args: &DrawArgs,
+    args: &SubsetDrawArgs,
     files: &[PathBuf],
     dataset: Option<&String>,
     flag: &str,

@@ -7,16 +7,17 @@ use crate::daunce::{Agreement, AgreementAsk, agreement};
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 
-/// Rows that are ranked at most: so many are as good as all for a rank correlation, and their losses stay in memory.
+/// Rows that are ranked at most: so many are as good as all for a rank correlation, and their losses stay in
+/// memory.
 const MOST_ROWS: u64 = 4096;
 
 /// Target samples that they are ranked for at most.
 const MOST_QUERIES: usize = 256;
 
 impl Prepared {
-    /// How alike halves of the models rank the pools' rows for the samples of the target, for several numbers of
-    /// models; `top`: rows at the top whose overlap is counted. At most 4096 rows and 256 samples at equal distances
-    /// are ranked.
+    /// How alike halves of the models rank the pools' rows for the samples of the target, for several numbers
+    /// of models; `top`: rows at the top whose overlap is counted. At most 4096 rows and 256 samples at equal
+    /// distances are ranked.
     ///
     /// # Errors
     /// A question that compares vectors, damage, and being told to stop.

@@ -1,4 +1,5 @@
-//! Resolution of a question about losses: the ensemble, the losses of each dataset, and the models that all have.
+//! Resolution of a question about losses: the ensemble, the losses of each dataset, and the models that all
+//! have.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

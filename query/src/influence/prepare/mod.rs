@@ -5,6 +5,7 @@
 
 mod at_hand;
 pub(super) mod encoder;
+pub(super) mod loss_sides;
 pub(super) mod losses;
 pub(super) mod operands;
 pub(super) mod overlap;
@@ -21,7 +22,8 @@ use gstore_store::{DatasetPart, FeaturePart, RowSet, Snapshot};
 use once_cell::sync::OnceCell;
 
 use self::encoder::{Encoder, Given};
-use self::losses::{LossOperands, LossSides};
+use self::loss_sides::LossSides;
+use self::losses::LossOperands;
 use self::operands::Operands;
 use self::overlap::TargetContents;
 use self::target_rows::Target;

@@ -1,9 +1,9 @@
-//! Covariances of losses: rankings, scores in row order and rows without one.
+//! The scan of losses, cell by cell.
 //!
 //! A unit of work is a cell of a pool, whose losses are multiplied with all queries in tiles. What a cell yields
 //! depends on its rows' losses and the question alone.
 
-use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use gstore_core::{Cancel, parallel};
 use gstore_store::{CELL_ROWS, LossBlock, RowSet};
@@ -11,18 +11,18 @@ use gstore_store::{CELL_ROWS, LossBlock, RowSet};
 use crate::daunce::{Covariance, MissingCells, Products, Score, Work, largest_of, noise_of_correlations};
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
-use crate::influence::prepare::losses::{Cells, LossOperands, LossSides, OpenLosses, cells, cells_of};
+use crate::influence::prepare::loss_sides::{LossSides, OpenLosses};
+use crate::influence::prepare::losses::{Cells, LossOperands, cells, cells_of};
 use crate::influence::rank::collect::{Collector, merge};
-use crate::influence::rank::each::{EachRanking, EachRequest, Lists, Rankings, check_memory, lists, names};
+use crate::influence::rank::each::Lists;
 use crate::influence::rank::summary::EXACT;
-use crate::influence::result::{Excluded, Ranking, Reason, ScanSummary, Scored};
+use crate::influence::result::{Reason, ScanSummary, Scored};
 use crate::influence::scan::Totals;
 use crate::influence::scan::filter::RowFilter;
-use crate::influence::spec::{Each, Order};
 
 /// A thread's memory.
 #[derive(Default)]
-struct Worker {
+pub(super) struct Worker {
     block: LossBlock,
     work: Work,
     scores: Vec<f64>,
@@ -32,115 +32,34 @@ struct Worker {
 
 /// What is known of a unit, or of all.
 #[derive(Default)]
-struct Counts {
+pub(super) struct Counts {
     totals: Totals,
     /// Rows that lack cells, where that is an error.
-    lacking: u64,
+    pub(super) lacking: u64,
 }
 
 impl Counts {
-    fn merge(&mut self, other: &Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         self.totals.merge(&other.totals);
         self.lacking += other.lacking;
     }
 }
 
 /// Everything that the threads share.
-struct Scan<'a> {
+pub(super) struct Scan<'a> {
     prepared: &'a Prepared,
     covariance: &'a Covariance,
     sides: &'a LossSides,
     operands: &'a LossOperands,
-    candidates: &'a [std::sync::Arc<RowSet>],
+    candidates: &'a [Arc<RowSet>],
     /// Pool and cell.
-    units: Vec<(usize, u64)>,
+    pub(super) units: Vec<(usize, u64)>,
     filter: Option<&'a RowFilter>,
     cancel: &'a Cancel,
 }
 
-impl Prepared {
-    /// As [`Prepared::top_k`], of covariances.
-    pub(crate) fn top_covariances(
-        &self,
-        (order, k): (Order, usize),
-        filter: Option<&RowFilter>,
-        threads: usize,
-        cancel: &Cancel,
-    ) -> Result<Ranking, QueryError> {
-        let operands = self.loss_operands(cancel)?;
-        let scan = Scan::new(self, operands, filter, cancel)?;
-        let tops = || vec![Collector::new(order, k, false)];
-        let (tops, counts) = scan.rank(&Lists::Whole, threads, tops)?;
-        let rows = tops.into_iter().next().map(Collector::into_rows).unwrap_or_default();
-        Ok(Ranking::new(rows, operands.target.subtasks.clone(), scan.summary(&counts)?))
-    }
-
-    /// As [`Prepared::top_k_each`], of covariances.
-    pub(crate) fn covariances_each(
-        &self,
-        request: &EachRequest<'_>,
-        cancel: &Cancel,
-    ) -> Result<Rankings, QueryError> {
-        let operands = match request.each {
-            Each::Sample => self.loss_operands_by_sample(cancel)?,
-            _ => self.loss_operands(cancel)?,
-        };
-        let (names, samples) = names(self, &operands.target, request.each);
-        check_memory(self, request, names.len(), operands.target.rows.len())?;
-        let lists = lists(self, &operands.target, request.each)?;
-        let scan = Scan::new(self, operands, request.filter, cancel)?;
-        let collectors =
-            || (0..lists.len()).map(|_| Collector::new(request.order, request.k, false).small()).collect();
-        let (tops, counts) = scan.rank(&lists, request.threads, collectors)?;
-        let rankings = names.into_iter().zip(samples).zip(tops.into_iter().map(Collector::into_rows));
-        Ok(Rankings {
-            rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),
-            subtasks: operands.target.subtasks.clone(),
-            summary: scan.summary(&counts)?,
-        })
-    }
-
-    /// As [`Prepared::scores`] and [`Prepared::excluded`], of covariances.
-    pub(crate) fn stream_covariances(
-        &self,
-        filter: Option<&RowFilter>,
-        threads: usize,
-        cancel: &Cancel,
-        mut emit: impl FnMut(&[Scored], &[Excluded]) -> ControlFlow<()>,
-    ) -> Result<ScanSummary, QueryError> {
-        let scan = Scan::new(self, self.loss_operands(cancel)?, filter, cancel)?;
-        let mut counts = Counts::default();
-        parallel::ordered::<_, _, QueryError>(
-            scan.units.len(),
-            threads,
-            cancel,
-            Worker::default,
-            |worker, unit| {
-                let (mut scored, mut excluded) = (Vec::new(), Vec::new());
-                let pool = scan.units[unit].0 as u32;
-                let counts = scan.unit(
-                    unit,
-                    worker,
-                    |row, _, (score, subtask)| scored.push(Scored { pool, row, pos: None, score, subtask }),
-                    |row, reason| excluded.push(Excluded { pool, row, pos: None, reason }),
-                )?;
-                Ok((scored, excluded, counts))
-            },
-            |(scored, excluded, own)| {
-                counts.merge(&own);
-                // Nothing is handed out of an answer that fails.
-                if counts.lacking > 0 {
-                    return Ok(ControlFlow::Continue(()));
-                }
-                Ok(emit(&scored, &excluded))
-            },
-        )?;
-        scan.summary(&counts)
-    }
-}
-
 impl<'a> Scan<'a> {
-    fn new(
+    pub(super) fn new(
         prepared: &'a Prepared,
         operands: &'a LossOperands,
         filter: Option<&'a RowFilter>,
@@ -162,7 +81,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Ranks all rows, for each list.
-    fn rank(
+    pub(super) fn rank(
         &self,
         lists: &Lists,
         threads: usize,
@@ -199,8 +118,9 @@ impl<'a> Scan<'a> {
         Ok((tops, counts))
     }
 
-    /// Scores the rows of a cell: hands out (row, values of the queries, score and subtask), and rows without one.
-    fn unit(
+    /// Scores the rows of a cell: hands out (row, values of the queries, score and subtask), and rows without
+    /// one.
+    pub(super) fn unit(
         &self,
         unit: usize,
         worker: &mut Worker,
@@ -297,7 +217,7 @@ impl<'a> Scan<'a> {
     ///
     /// # Errors
     /// Rows that lack cells, where that is an error.
-    fn summary(&self, counts: &Counts) -> Result<ScanSummary, QueryError> {
+    pub(super) fn summary(&self, counts: &Counts) -> Result<ScanSummary, QueryError> {
         let totals = &counts.totals;
         if counts.lacking > 0 {
             let dataset = self.prepared.spec().pools.join(", ");

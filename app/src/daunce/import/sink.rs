@@ -1,0 +1,67 @@
+//! The job that takes given losses: one writer for each feature.
+
+use gstore_store::{Job, JobFeature, JobPlan, LossColumns, RowFlags, SegmentWriter, Store, StoreError};
+use serde_json::{Value, json};
+
+use crate::daunce::DaunceError;
+
+/// Bytes of losses in one file, about.
+const FILE_BYTES: usize = 1 << 30;
+
+/// The job that writes. Dropped without [`Sink::publish`], its folder is cleared by the next import of the same
+/// losses, and can be collected.
+pub(super) struct Sink {
+    job: Job,
+    writers: Vec<Option<SegmentWriter>>,
+    bytes: Vec<usize>,
+}
+
+impl Sink {
+    pub fn start(store: &Store, features: Vec<JobFeature>, command: &str) -> Result<Self, DaunceError> {
+        let writers: Vec<Option<SegmentWriter>> = features.iter().map(|_| None).collect();
+        let bytes = vec![0; writers.len()];
+        let plan = JobPlan {
+            command: command.to_owned(),
+            identity: LossColumns::identity(&features, &json!("given")),
+            features,
+            detail: Value::Null,
+        };
+        let mut job = store.start_job(plan.clone())?;
+        if job.resumed() {
+            // What an import that was killed has sealed is not known to be what is given now.
+            job.abandon().map_err(StoreError::from)?;
+            job = store.start_job(plan)?;
+        }
+        Ok(Self { job, writers, bytes })
+    }
+
+    pub fn push(&mut self, feature: usize, row: u64, values: &[f32]) -> Result<(), DaunceError> {
+        let (Some(slot), Some(bytes)) = (self.writers.get_mut(feature), self.bytes.get_mut(feature)) else {
+            return Ok(());
+        };
+        if *bytes >= FILE_BYTES
+            && let Some(full) = slot.take()
+        {
+            self.job.seal(feature, full)?;
+            *bytes = 0;
+        }
+        let mut writer = match slot.take() {
+            Some(writer) => writer,
+            None => self.job.segment_writer(feature)?,
+        };
+        writer.push(row, values, RowFlags::empty())?;
+        *bytes += size_of_val(values);
+        *slot = Some(writer);
+        Ok(())
+    }
+
+    /// Publishes what was written. `whole`: it covers every row of the dataset.
+    pub fn publish(mut self, whole: bool) -> Result<u64, DaunceError> {
+        for (feature, writer) in self.writers.into_iter().enumerate() {
+            if let Some(writer) = writer {
+                self.job.seal(feature, writer)?;
+            }
+        }
+        Ok(self.job.publish(None, whole)?.number())
+    }
+}

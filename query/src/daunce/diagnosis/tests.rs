@@ -1,0 +1,84 @@
+//! Losses with one thing wrong, and what is said of it.
+
+use super::*;
+
+fn ask(models: usize, base: bool) -> DiagnosisAsk {
+    let models = (0..models).map(|k| format!("m{k}")).collect();
+    DiagnosisAsk { models, base, compute: "f32".into() }
+}
+
+fn found(diagnosis: &Diagnosis) -> Vec<&'static str> {
+    diagnosis.findings.iter().map(|finding| finding.what).collect()
+}
+
+/// Differences of `models` models on `rows` rows, no two alike.
+fn values(rows: usize, models: usize) -> Vec<f32> {
+    (0..rows * models).map(|i| ((mix(i as u64 + 1) >> 40) as f32 / 8_388_608.0 - 1.0) * 0.1).collect()
+}
+
+#[test]
+fn what_is_as_it_should_be_is_not_mentioned() {
+    let rows: Vec<u64> = (0..50).collect();
+    let found_in = diagnose(ask(40, true), &rows, &values(50, 40), &[1.37; 50]);
+    assert!(found_in.findings.is_empty(), "{:?}", found_in.findings);
+    let shares: f64 = found_in.models.iter().map(|model| model.leverage).sum();
+    assert!((shares - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn models_that_are_alike_or_are_the_base_are_named() {
+    let mut all = values(20, 40);
+    for row in all.chunks_exact_mut(40) {
+        row[7] = row[3];
+        row[9] = 0.0;
+    }
+    let rows: Vec<u64> = (0..20).collect();
+    let diagnosis = diagnose(ask(40, true), &rows, &all, &[2.0; 20]);
+    assert_eq!(found(&diagnosis), ["like_base", "identical"]);
+    assert_eq!(diagnosis.findings[0].models, ["m9"]);
+    assert_eq!(diagnosis.findings[1].models, ["m3", "m7"]);
+    let diagnosis = diagnose(ask(40, true), &rows, &[0.0; 800], &[2.0; 20]);
+    assert_eq!(diagnosis.findings[0].severity, Severity::Error);
+    assert_eq!(diagnosis.constant_rows, 20);
+}
+
+#[test]
+fn one_model_that_went_astray_dominates() {
+    let mut all = values(20, 40);
+    all.chunks_exact_mut(40).for_each(|row| row[11] += 3.0);
+    let diagnosis = diagnose(ask(40, false), &(0..20).collect::<Vec<_>>(), &all, &[2.0; 20]);
+    assert_eq!(found(&diagnosis), ["dominates"]);
+    assert_eq!(diagnosis.findings[0].models, ["m11"]);
+}
+
+#[test]
+fn rows_that_cannot_rank_are_counted() {
+    let mut all = values(20, 40);
+    all[3 * 40..4 * 40].fill(f32::NAN);
+    all[5 * 40 + 2] = f32::NAN;
+    all[8 * 40..9 * 40].fill(0.25);
+    let diagnosis = diagnose(ask(40, false), &(100..120).collect::<Vec<_>>(), &all, &[2.0; 20]);
+    assert_eq!(found(&diagnosis), ["no_loss", "missing", "constant"]);
+    let rows: Vec<&[u64]> = diagnosis.findings.iter().map(|finding| &finding.rows[..]).collect();
+    assert_eq!(rows, [[103], [105], [108]]);
+}
+
+#[test]
+fn coarse_numbers_are_recognised() {
+    let level = 2.37f32;
+    let all: Vec<f32> = values(20, 40).iter().map(|x| as_bf16(level + x) - level).collect();
+    let diagnosis = diagnose(ask(40, false), &(0..20).collect::<Vec<_>>(), &all, &[level; 20]);
+    assert_eq!(found(&diagnosis), ["rounded"]);
+    // Variation below the steps of the format.
+    let small: Vec<f32> = values(20, 40).iter().map(|x| x * 1e-2).collect();
+    let ask = DiagnosisAsk { compute: "bf16".into(), ..ask(40, false) };
+    let diagnosis = diagnose(ask, &(0..20).collect::<Vec<_>>(), &small, &[level; 20]);
+    assert_eq!(found(&diagnosis), ["resolution"]);
+}
+
+#[test]
+fn few_models_are_an_error_or_a_note() {
+    let rows: Vec<u64> = (0..9).collect();
+    assert_eq!(found(&diagnose(ask(2, false), &rows, &values(9, 2), &[2.0; 9])), ["too_few_models"]);
+    assert_eq!(found(&diagnose(ask(9, false), &rows, &values(9, 9), &[2.0; 9])), ["few_models"]);
+}

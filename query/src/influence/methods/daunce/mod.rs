@@ -1,0 +1,97 @@
+//! Covariances of losses: rankings, scores in row order and rows without one.
+
+mod scan;
+
+use std::ops::ControlFlow;
+
+use gstore_core::{Cancel, parallel};
+
+use self::scan::{Counts, Scan, Worker};
+use crate::error::QueryError;
+use crate::influence::prepare::Prepared;
+use crate::influence::rank::collect::Collector;
+use crate::influence::rank::each::{EachRanking, EachRequest, Lists, Rankings, check_memory, lists, names};
+use crate::influence::result::{Excluded, Ranking, ScanSummary, Scored};
+use crate::influence::scan::filter::RowFilter;
+use crate::influence::spec::{Each, Order};
+
+impl Prepared {
+    /// As [`Prepared::top_k`], of covariances.
+    pub(crate) fn top_covariances(
+        &self,
+        (order, k): (Order, usize),
+        filter: Option<&RowFilter>,
+        threads: usize,
+        cancel: &Cancel,
+    ) -> Result<Ranking, QueryError> {
+        let operands = self.loss_operands(cancel)?;
+        let scan = Scan::new(self, operands, filter, cancel)?;
+        let tops = || vec![Collector::new(order, k, false)];
+        let (tops, counts) = scan.rank(&Lists::Whole, threads, tops)?;
+        let rows = tops.into_iter().next().map(Collector::into_rows).unwrap_or_default();
+        Ok(Ranking::new(rows, operands.target.subtasks.clone(), scan.summary(&counts)?))
+    }
+
+    /// As [`Prepared::top_k_each`], of covariances.
+    pub(crate) fn covariances_each(
+        &self,
+        request: &EachRequest<'_>,
+        cancel: &Cancel,
+    ) -> Result<Rankings, QueryError> {
+        let operands = match request.each {
+            Each::Sample => self.loss_operands_by_sample(cancel)?,
+            _ => self.loss_operands(cancel)?,
+        };
+        let (names, samples) = names(self, &operands.target, request.each);
+        check_memory(self, request, names.len(), operands.target.rows.len())?;
+        let lists = lists(self, &operands.target, request.each)?;
+        let scan = Scan::new(self, operands, request.filter, cancel)?;
+        let collectors =
+            || (0..lists.len()).map(|_| Collector::new(request.order, request.k, false).small()).collect();
+        let (tops, counts) = scan.rank(&lists, request.threads, collectors)?;
+        let rankings = names.into_iter().zip(samples).zip(tops.into_iter().map(Collector::into_rows));
+        Ok(Rankings {
+            rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),
+            subtasks: operands.target.subtasks.clone(),
+            summary: scan.summary(&counts)?,
+        })
+    }
+
+    /// As [`Prepared::scores`] and [`Prepared::excluded`], of covariances.
+    pub(crate) fn stream_covariances(
+        &self,
+        filter: Option<&RowFilter>,
+        threads: usize,
+        cancel: &Cancel,
+        mut emit: impl FnMut(&[Scored], &[Excluded]) -> ControlFlow<()>,
+    ) -> Result<ScanSummary, QueryError> {
+        let scan = Scan::new(self, self.loss_operands(cancel)?, filter, cancel)?;
+        let mut counts = Counts::default();
+        parallel::ordered::<_, _, QueryError>(
+            scan.units.len(),
+            threads,
+            cancel,
+            Worker::default,
+            |worker, unit| {
+                let (mut scored, mut excluded) = (Vec::new(), Vec::new());
+                let pool = scan.units[unit].0 as u32;
+                let counts = scan.unit(
+                    unit,
+                    worker,
+                    |row, _, (score, subtask)| scored.push(Scored { pool, row, pos: None, score, subtask }),
+                    |row, reason| excluded.push(Excluded { pool, row, pos: None, reason }),
+                )?;
+                Ok((scored, excluded, counts))
+            },
+            |(scored, excluded, own)| {
+                counts.merge(&own);
+                // Nothing is handed out of an answer that fails.
+                if counts.lacking > 0 {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                Ok(emit(&scored, &excluded))
+            },
+        )?;
+        scan.summary(&counts)
+    }
+}

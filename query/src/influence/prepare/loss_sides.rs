@@ -1,0 +1,156 @@
+//! Losses of the pools and targets as a whole: readers, the models that all have, their means.
+//!
+//! It is found once and is the same for every part of a question.
+
+use std::ops::ControlFlow;
+
+use gstore_core::{Cancel, parallel};
+use gstore_store::{LossBlock, LossReader, LossWanted, RowSet};
+
+use super::Prepared;
+use crate::daunce::{Centring, Covariance, MissingCells, Models};
+use crate::error::QueryError;
+use crate::influence::plan::covariance::{PlanModels, check_count};
+
+/// The losses of a dataset, and which columns of theirs are those of the models.
+pub(crate) struct OpenLosses {
+    pub(crate) reader: LossReader,
+    pub(crate) columns: Vec<usize>,
+}
+
+/// What the datasets have as a whole.
+pub(crate) struct LossSides {
+    pub(crate) pools: Vec<OpenLosses>,
+    pub(super) targets: Vec<OpenLosses>,
+    pub(crate) centring: Centring,
+    /// What a user should know.
+    pub(crate) notes: Vec<String>,
+}
+
+impl OpenLosses {
+    fn open(
+        prepared: &Prepared,
+        models: &PlanModels,
+        (dataset, encoding): (&str, &str),
+    ) -> Result<Self, QueryError> {
+        let ensemble = prepared.snapshot().ensemble(&models.ensemble)?;
+        let wanted = LossWanted { dataset, encoding: Some(encoding), signal: Some(&models.signal) };
+        let reader = prepared.snapshot().open_losses(ensemble, &wanted)?;
+        let column = |place: &usize| {
+            let at = reader.table().members.binary_search(place);
+            at.map_err(|_| QueryError::Spec(format!("dataset `{dataset}` has no losses of model {place}")))
+        };
+        let columns = models.members.iter().map(column).collect::<Result<_, _>>()?;
+        Ok(Self { reader, columns })
+    }
+
+    /// The losses of a row of a block, those of the models alone.
+    pub(crate) fn of_row<'a>(&'a self, block: &'a LossBlock, i: usize) -> impl Iterator<Item = f64> + 'a {
+        let row = block.row(i);
+        self.columns.iter().map(move |k| row.get(*k).map_or(f64::NAN, |x| f64::from(*x)))
+    }
+}
+
+impl LossSides {
+    pub(super) fn open(prepared: &Prepared, cancel: &Cancel) -> Result<Self, QueryError> {
+        let (covariance, models) = (prepared.covariance()?, prepared.plan_models()?);
+        let sides = prepared.pools().iter().chain(prepared.targets());
+        let mut all = Vec::new();
+        for (side, encoding) in sides.zip(&models.encodings) {
+            all.push(OpenLosses::open(prepared, models, (&side.dataset.name, encoding))?);
+        }
+        let targets = all.split_off(prepared.pools().len().min(all.len()));
+        let no_means = Centring::new(models.models(), covariance.how_without_means(), Vec::new());
+        let mut sides = Self { pools: all, targets, centring: no_means, notes: Vec::new() };
+        let mut kept = models.models();
+        if covariance.missing == MissingCells::DropModel {
+            kept = sides.drop_models(prepared, (covariance, kept), cancel)?;
+        }
+        let means = match covariance.how.center.of_models() {
+            true => sides.means(kept.len(), cancel)?,
+            false => Vec::new(),
+        };
+        sides.centring = Centring::new(kept, covariance.how, means);
+        Ok(sides)
+    }
+
+    /// Leaves out the models that lack the loss of a row that has some, and returns those that are left.
+    fn drop_models(
+        &mut self,
+        prepared: &Prepared,
+        (covariance, models): (&Covariance, Models),
+        cancel: &Cancel,
+    ) -> Result<Models, QueryError> {
+        let mut lacks = vec![false; models.len()];
+        let mut note = |losses: &OpenLosses, block: &LossBlock| {
+            for i in (0..block.len()).filter(|_| block.missing > 0) {
+                let finite: Vec<bool> = losses.of_row(block, i).map(f64::is_finite).collect();
+                if finite.contains(&true) {
+                    lacks.iter_mut().zip(&finite).for_each(|(lacks, finite)| *lacks |= !finite);
+                }
+            }
+        };
+        let mut block = LossBlock::default();
+        for losses in &self.pools {
+            for cell in losses.reader.cells() {
+                cancel.check()?;
+                losses.reader.read_cell(cell, None, &mut block)?;
+                note(losses, &block);
+            }
+        }
+        let rows = prepared.all_target_rows()?;
+        for (t, losses) in self.targets.iter().enumerate() {
+            let own = rows.iter().filter(|row| row.target as usize == t).map(|row| row.row);
+            note(losses, &losses.reader.read_rows(&RowSet::from_rows(own))?);
+        }
+        let kept: Vec<usize> = (0..models.len()).filter(|k| !lacks[*k]).collect();
+        check_count(kept.len(), covariance.min_models, "have the losses of every row")?;
+        if kept.len() < models.len() {
+            self.notes.push(format!(
+                "{} of {} models lack the loss of some row and are left out",
+                models.len() - kept.len(),
+                models.len()
+            ));
+        }
+        for losses in self.pools.iter_mut().chain(&mut self.targets) {
+            losses.columns = kept.iter().map(|k| losses.columns[*k]).collect();
+        }
+        Ok(models.some(&kept))
+    }
+
+    /// The mean of each model over the live rows of all pools that have all losses. Sums are taken cell by
+    /// cell in the order of the rows.
+    fn means(&self, models: usize, cancel: &Cancel) -> Result<Vec<f64>, QueryError> {
+        let (mut sums, mut count) = (vec![0.0f64; models], 0u64);
+        for losses in &self.pools {
+            let cells = losses.reader.cells();
+            parallel::ordered::<_, _, QueryError>(
+                cells.len(),
+                0,
+                cancel,
+                LossBlock::default,
+                |block, unit| {
+                    losses.reader.read_cell(cells[unit], None, block)?;
+                    let (mut own, mut rows) = (vec![0.0f64; models], 0u64);
+                    let mut row: Vec<f64> = Vec::with_capacity(models);
+                    for i in 0..block.len() {
+                        row.clear();
+                        row.extend(losses.of_row(block, i));
+                        if row.iter().all(|x| x.is_finite()) {
+                            own.iter_mut().zip(&row).for_each(|(sum, x)| *sum += x);
+                            rows += 1;
+                        }
+                    }
+                    Ok((own, rows))
+                },
+                |(own, rows)| {
+                    sums.iter_mut().zip(&own).for_each(|(sum, x)| *sum += x);
+                    count += rows;
+                    Ok(ControlFlow::Continue(()))
+                },
+            )?;
+        }
+        sums.iter_mut().for_each(|sum| *sum /= count.max(1) as f64);
+        Ok(sums)
+    }
+}
