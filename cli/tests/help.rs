@@ -2,12 +2,14 @@
 
 use std::process::Command;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 18] = [
     "demo",
     "add",
     "ingest",
     "generate",
     "run",
+    "daunce",
+    "import",
     "attach",
     "query",
     "select",
