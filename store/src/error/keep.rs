@@ -89,7 +89,7 @@ pub enum ArtifactError {
     #[error("{0:?} is no name of an artifact: 1 to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-` are")]
     Name(String),
     /// There is one of this name.
-    #[error("the store has an artifact {0:?} already; {remedy} replaces it", remedy = Remedy::Option("force", ""))]
+    #[error("the store has an artifact {0:?} already; {force} replaces it", force = Remedy::Option("force", ""))]
     Exists(String),
     /// Numbers have run out.
     #[error("the store has too many snapshots for another artifact")]
