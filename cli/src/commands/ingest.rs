@@ -77,7 +77,7 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     let cancel =
         context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
     let report = ingest(&store, &plan, &mut reporter, &cancel)?;
-    match (report.ending, report.snapshot) {
+    match (report.ending, &report.snapshot) {
         (Ending::Stopped, _) => {
             context.say(&stopped(&report));
             Ok(ExitCode::from(STOPPED))

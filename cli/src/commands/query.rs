@@ -20,7 +20,7 @@ use crate::ending::format_of;
 use crate::failure::UsageError;
 use crate::models::encoder;
 use crate::output::{Output, Place, check, out};
-use crate::{shell, summary, terminal};
+use crate::{summary, terminal};
 
 /// Runs the statements, or the shell.
 pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {

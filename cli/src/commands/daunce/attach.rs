@@ -15,7 +15,7 @@ use crate::output::out;
 
 /// Reads the records of all folders, then registers what they have.
 pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<ExitCode> {
-    let store = context.open_or_create(|| Ok(()))?;
+    let store = context.open_or_create()?;
     let mut found = Vec::new();
     for folder in &args.folders {
         let start = read_start(folder)?;

@@ -25,7 +25,7 @@ pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
         .cancel_on_interrupt("stopping; copies that are complete are kept. Once more to stop at once")?;
     let store = match (&args.of.data.dataset, context.named_store()) {
         (Some(_), _) => Some(context.open()?),
-        (None, Some(_)) => Some(context.open_or_create(|| Ok(()))?),
+        (None, Some(_)) => Some(context.open_or_create()?),
         (None, None) => None,
     };
     let output = &args.of.output;
