@@ -186,11 +186,3 @@ fn steps(args: &DaunceRateArgs) -> Result<StepOptions> {
         ..StepOptions::default()
     })
 }
-
-/// The folder of the adapter that all copies start from, if it is one.
-pub fn adapter_of(training: &TrainRequest) -> Option<PathBuf> {
-    match &training.method {
-        Method::Adapter(folder) => Some(folder.clone()),
-        _ => None,
-    }
-}
