@@ -6,15 +6,18 @@
 //!   a restart
 //! - a session that nobody asks is given up after a while, and its lease with it
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use gstore_sql::{LiveTable, SqlOptions, SqlSession};
+use arrow_schema::SchemaRef;
+use gstore_sql::{LiveTable, SqlError, SqlOptions, SqlSession};
 use gstore_store::{Lease, Snapshot, SnapshotName, Store};
 use tonic::Status;
 
 use crate::access::Caller;
+use crate::answer::values::read_values;
+use crate::handle::Statement;
 use crate::status;
 
 /// How many sessions are kept.
@@ -22,15 +25,45 @@ const MOST: usize = 8;
 /// How long one is kept that nobody asks.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// Statements of a session whose columns are known.
+const KNOWN: usize = 64;
+/// Bytes of a statement whose columns are kept.
+const SHORT: usize = 8 << 10;
+
 /// A session and what it holds.
 pub(crate) struct Held {
     pub(crate) session: SqlSession,
     _lease: Option<Lease>,
+    /// The columns of the last statements: most are asked for twice, before the rows and with them.
+    columns: Mutex<VecDeque<(Statement, SchemaRef)>>,
 }
 
 impl Held {
+    fn new(session: SqlSession, lease: Option<Lease>) -> Self {
+        Self { session, _lease: lease, columns: Mutex::default() }
+    }
+
     pub(crate) fn snapshot(&self) -> &Arc<Snapshot> {
         self.session.snapshot()
+    }
+
+    /// The columns that a statement gives. They are those of its snapshot, and never change.
+    pub(crate) async fn columns(&self, statement: &Statement) -> Result<Result<SchemaRef, SqlError>, Status> {
+        let known = || self.columns.lock().unwrap_or_else(PoisonError::into_inner);
+        let found =
+            known().iter().find(|(known, _)| known == statement).map(|(_, schema)| Arc::clone(schema));
+        if let Some(schema) = found {
+            return Ok(Ok(schema));
+        }
+        let columns = self.session.columns(&statement.sql, &read_values(statement)?).await;
+        if let Ok(schema) = &columns
+            && statement.sql.len() + statement.values.len() <= SHORT
+        {
+            let mut known = known();
+            known.truncate(KNOWN - 1);
+            known.push_front((statement.clone(), Arc::clone(schema)));
+        }
+        Ok(columns)
     }
 }
 
@@ -84,7 +117,7 @@ impl Sessions {
         };
         let session = SqlSession::with_tables(snapshot, self.options.clone(), self.live.clone())
             .map_err(|e| status::of_sql(&e, self.store.path()))?;
-        let held = Arc::new(Held { session, _lease: lease });
+        let held = Arc::new(Held::new(session, lease));
         let (datasets, used) = (caller.datasets.clone(), Instant::now());
         let mut slots = self.lock();
         slots.push(Slot { snapshot: number, datasets, held: Arc::clone(&held), used });

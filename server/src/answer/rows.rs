@@ -265,9 +265,7 @@ async fn open_matrix(
 pub(crate) async fn columns(core: &Core, held: &Held, question: &Question) -> Result<SchemaRef, Status> {
     match question {
         Question::Statement(statement) => {
-            let values = read_values(statement)?;
-            let columns = held.session.columns(&statement.sql, &values).await;
-            columns.map_err(|e| status::of_sql(&e, core.root()))
+            held.columns(statement).await?.map_err(|e| status::of_sql(&e, core.root()))
         }
         Question::Vectors(wanted) => Ok(Arc::clone(vectors::open(held.snapshot(), wanted)?.schema())),
         Question::Matrix(wanted) => {
