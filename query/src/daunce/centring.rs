@@ -1,6 +1,6 @@
 //! Centring of losses over models: by row, by model, within groups.
 
-use super::how::{Center, How};
+use super::how::How;
 
 /// Lanes in which means are summed, so that the sum has one order and still keeps a processor busy.
 const LANES: usize = 8;
