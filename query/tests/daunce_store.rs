@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
 use gstore_query::QueryError;
-use gstore_query::daunce::Pair;
-use gstore_query::daunce::*;
+use gstore_query::daunce::{Pair, *};
 use gstore_query::influence::*;
 use gstore_store::*;
 
