@@ -1,7 +1,6 @@
 //! Conversion of flags into requests for an ensemble.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
