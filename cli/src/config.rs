@@ -215,7 +215,8 @@ mod tests {
         .expect("valid");
         let text = argv.join(" ");
         assert!(text.starts_with("gstore ingest --") && text.ends_with("--dim 32 --dataset d"), "{text}");
-        for part in ["--store=s", "--model=m", "--features=loss --features=grad-sgd"] {
+        // Paths count from the folder of the file.
+        for part in ["/s --", "--store=/", "--model=m", "--features=loss --features=grad-sgd"] {
             assert!(text.contains(part), "no {part} in {text}");
         }
         assert!(!text.contains("--dim=64") && !text.contains("--top"), "{text}");

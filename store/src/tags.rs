@@ -27,13 +27,13 @@ impl Store {
     /// A root of the history that cannot be read.
     pub fn last_change(&self) -> Result<Arc<Snapshot>, OpenError> {
         let current = self.snapshot()?;
-        let parts = |root: &Root| (root.datasets.clone(), root.runs.clone(), root.features.clone());
-        let same = parts(current.root());
+        let now = current.root();
+        let same = |root: &Root| root.parts().eq(now.parts()) && root.views == now.views;
         let mut number = current.number();
         for root in Chain::new(self.env(), &current) {
             let (_, root) = root?;
             // The first snapshot is empty, and a name for it would be one for nothing.
-            if parts(&root) != same || root.parent.is_none() {
+            if !same(&root) || root.parent.is_none() {
                 break;
             }
             number = root.snapshot;

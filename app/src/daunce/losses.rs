@@ -11,8 +11,8 @@ use gstore_ingest::pipeline::{
 use gstore_model::Reduction;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_store::{
-    CheckpointId, EnsembleBase, EnsemblePart, EnsembleUpdate, LossColumns, LossWanted, Member, MemberWeights,
-    OffsetOf, Snapshot, Store,
+    CheckpointId, EnsembleBase, EnsemblePart, EnsembleUpdate, JobFeature, LossColumns, LossWanted, Member,
+    MemberWeights, OffsetOf, Snapshot, Store,
 };
 
 use super::DaunceError;
@@ -199,11 +199,8 @@ impl<'a> Job<'a> {
         let rows = self.wanted(&snapshot)?;
         report.rows = rows.len();
         let columns = self.columns();
-        // Losses that came first without those of theta_0 have offsets of their own, and go on with them.
-        if snapshot.loss_offset(&columns, OffsetOf::Mean).is_some() {
-            return Ok(true);
-        }
-        if let Some(part) = snapshot.loss_offset(&columns, OffsetOf::Base)
+        let stored = snapshot.loss_offset(&columns, OffsetOf::Base);
+        if let Some(part) = stored
             && rows.difference(&snapshot.open_feature(part)?.row_set()?).is_empty()
         {
             return Ok(true);
@@ -215,7 +212,12 @@ impl<'a> Job<'a> {
         let arg = CheckpointArg { name: "theta0".to_owned(), weights };
         let plan = self.plan(arg, work)?;
         self.check_weights(&plan, "theta_0", &self.ensemble.base.id)?;
-        let plan = plan.into_column(columns.offset(OffsetOf::Base), None, &RowSet::new())?;
+        // One offset for all rows, whatever the precision that is asked for now.
+        let offset = match stored {
+            Some(part) => JobFeature { desc: part.desc.clone(), attrs: part.attrs.clone() },
+            None => columns.offset(OffsetOf::Base),
+        };
+        let plan = plan.into_column(offset, None, &RowSet::new())?;
         self.run(&plan, work, report)
     }
 
@@ -243,10 +245,9 @@ impl<'a> Job<'a> {
         let plan = self.plan(arg, work)?;
         self.check_weights(&plan, &member.id, &weights.checkpoint)?;
         let columns = self.columns();
-        let offset = snapshot.loss_offset(&columns, OffsetOf::Mean);
-        let offset = offset.or_else(|| snapshot.loss_offset(&columns, OffsetOf::Base));
-        let plan =
-            plan.into_column(columns.members(place..place + 1, 0), offset.map(|part| &**part), &done)?;
+        // Rows that came after theta_0 was asked wait: the next run begins with it.
+        let Some(offset) = snapshot.loss_offset(&columns, OffsetOf::Base) else { return Ok(true) };
+        let plan = plan.into_column(columns.members(place..place + 1, 0), Some(&**offset), &done)?;
         let finished = self.run(&plan, work, report)?;
         report.computed += usize::from(finished);
         Ok(finished)

@@ -4,6 +4,7 @@ mod apply;
 mod labels;
 mod picture;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gstore_learn::judge::{Cost, Report};
@@ -128,11 +129,19 @@ pub fn publish_prefilter(
     replace: bool,
     command: &str,
 ) -> Result<Arc<Snapshot>, AnswerError> {
-    let pool = prefilter.provenance.get("pool").and_then(Value::as_str).unwrap_or_default();
-    let datasets = if pool.is_empty() { Vec::new() } else { vec![pool.to_owned()] };
+    let seen = store.snapshot().map_err(|error| AnswerError::Refused(error.to_string()))?;
+    let datasets = learned_from(prefilter).into_iter().filter(|name| seen.dataset(name).is_ok()).collect();
     let mut artifact = ArtifactPart::new(name, KIND, datasets, prefilter.to_value());
     artifact.provenance = prefilter.provenance.clone();
     Ok(store.put_artifact(artifact, replace, command)?)
+}
+
+/// The datasets of a prefilter's rows, labels and targets: who may not see all of them does not see it.
+fn learned_from(prefilter: &Prefilter) -> BTreeSet<String> {
+    let of = |name: &str| prefilter.provenance.get(name).and_then(Value::as_str);
+    let targets = prefilter.provenance.get("targets").and_then(Value::as_array).into_iter().flatten();
+    let targets = targets.filter_map(Value::as_str).filter_map(|target| target.split(':').next());
+    targets.chain(of("pool")).chain(of("labels_of")).map(str::to_owned).collect()
 }
 
 /// The prefilter of a name.

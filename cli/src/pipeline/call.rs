@@ -316,7 +316,7 @@ mod tests {
         for (stage, line, says) in [
             ("command = 'trian'\n", 1, "did you mean `train`"),
             ("command = 'run'\n", 1, "cannot be a stage"),
-            ("command = 'drop'\n", 1, "feature, dataset, run"),
+            ("command = 'drop'\n", 1, "feature, dataset, artifact, run"),
             ("command = 'train'\nmodel = 'm'\nepohcs = 2\n", 5, "no option `epohcs`"),
             ("command = 'train'\nmodel = 'm'\ndata = 'd'\noutput = 'o'\nepochs = 'two'\n", 7, "two"),
             ("command = 'train'\nmodel = 'm'\noutput = 'o'\n", 1, "--data"),
@@ -335,7 +335,9 @@ mod tests {
         for command in args::command().get_subcommands() {
             let options = command.get_arguments().filter_map(Arg::get_long);
             let clash: Vec<&str> = options.filter(|long| KEYS.contains(long)).collect();
-            assert!(clash.is_empty(), "{}: {clash:?}", command.get_name());
+            // Of several targets a pipeline makes a stage each.
+            let known: &[&str] = if command.get_name() == "select" { &["each"] } else { &[] };
+            assert_eq!(clash, known, "{}", command.get_name());
         }
     }
 }

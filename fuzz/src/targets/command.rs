@@ -14,7 +14,7 @@ pub const CONFIG: Target = Target {
     run,
     per_byte: 400,
     // The description of all commands is in it.
-    constant: 5 * MIB / 2,
+    constant: 4 * MIB,
     words: &[
         b"[ingest]\n",
         b"[select]\n",

@@ -57,7 +57,7 @@ impl Offsets {
 impl IngestPlan {
     /// The same plan, whose losses become this feature of an ensemble rather than one of the checkpoint:
     /// differences to `offset`, or with none the losses themselves. `done`: rows that some other
-    /// feature has already.
+    /// feature has already. Rows that `offset` lacks wait until it has them.
     ///
     /// # Errors
     /// A plan of anything but the losses of one checkpoint; damage.
@@ -76,10 +76,15 @@ impl IngestPlan {
             Some(part) => self.snapshot.open_feature(part)?.row_set()?,
             None => RowSet::new(),
         };
-        feature.published = published.union(done);
         feature.complete = false;
         (feature.desc, feature.attrs) = (column.desc, column.attrs);
         let offset = offset.map(|part| self.snapshot.open_feature(part)).transpose()?.map(Arc::new);
+        let waiting = match &offset {
+            // A value relative to nothing would count as relative to the offset that comes later.
+            Some(reader) => self.rows.difference(&reader.row_set()?),
+            None => RowSet::new(),
+        };
+        feature.published = published.union(done).union(&waiting);
         self.column = Some(Column { checkpoint: checkpoint.arg.name.clone(), offset });
         Ok(self)
     }

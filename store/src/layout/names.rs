@@ -157,7 +157,7 @@ pub(crate) fn manifest(name: &str) -> Option<FileKind> {
     let mut words = stem.split('-');
     let kind = match words.next()? {
         "root" => FileKind::Root,
-        "dataset" | "run" | "feature" | "artifact" => FileKind::Part,
+        "dataset" | "run" | "ensemble" | "feature" | "artifact" => FileKind::Part,
         _ => return None,
     };
     let numbered = words.next().is_some_and(|n| n.parse::<u64>().is_ok_and(|v| v.to_string() == n));

@@ -9,8 +9,8 @@
 
 use super::{has_tmp, refuse_live_jobs};
 use crate::backup::missing_files;
-use crate::error::{ChangeError, OpenError};
-use crate::manifest::{DatasetPart, FeaturePart, RunPart};
+use crate::error::{ChangeError, OpenError, StorageError};
+use crate::manifest::{ArtifactPart, DatasetPart, EnsemblePart, FeaturePart, RunPart};
 use crate::rewrite::lock_compact;
 use crate::store::{Chain, Change, Snapshot, Store, WriterLock, change_of, publish};
 use gstore_core::many;
@@ -39,7 +39,7 @@ pub struct RevertReport {
 }
 
 impl Store {
-    /// Publishes the datasets, runs and features of an older snapshot again. Tags and the history stay.
+    /// Publishes all that an older snapshot has again, but for its tags. Tags and the history stay.
     ///
     /// # Errors
     /// The snapshot was collected or lacks files; a live job or a compaction, which go by what is there now.
@@ -65,7 +65,10 @@ impl Store {
         let mut change = change_of(&base, &options.command);
         let mut changes = datasets(self, &base, target, &mut change)?;
         changes.extend(runs(&base, target, &mut change));
+        changes.extend(ensembles(&base, target, &mut change));
         changes.extend(features(&base, target, &mut change));
+        changes.extend(artifacts(&base, target, &mut change)?);
+        changes.extend(views(&base, target, &mut change));
         let mut report = RevertReport { to: target.number(), snapshot: None, changes };
         if report.changes.is_empty() || options.dry_run {
             return Ok(report);
@@ -137,7 +140,8 @@ fn goes(rows: u64) -> String {
 /// meanwhile.
 fn next_row(store: &Store, base: &Snapshot, target: &Snapshot, old: &DatasetPart) -> Result<u64, OpenError> {
     let of = |rows: &BTreeMap<u32, u64>| rows.get(&old.number).copied().unwrap_or(0);
-    let mut next = old.next_row.max(of(&base.root().next_rows));
+    let now = base.datasets().iter().find(|now| now.number == old.number).map_or(0, |now| now.next_row);
+    let mut next = old.next_row.max(now).max(of(&base.root().next_rows));
     for root in Chain::new(store.env(), base) {
         let (_, root) = root?;
         if root.snapshot <= target.number() {
@@ -184,10 +188,61 @@ fn features(base: &Snapshot, target: &Snapshot, change: &mut Change) -> Vec<Stri
     told
 }
 
+/// Puts the ensembles of `target` into a change. Members that came later go, with their losses.
+fn ensembles(base: &Snapshot, target: &Snapshot, change: &mut Change) -> Vec<String> {
+    let mut told = Vec::new();
+    for gone in base.ensembles().iter().filter(|e| target.ensembles().iter().all(|t| t.number != e.number)) {
+        change.removed.ensembles.push(gone.number);
+        told.push(format!("ensemble {} goes", gone.name));
+    }
+    for old in target.ensembles() {
+        told.push(match base.ensembles().iter().find(|now| now.number == old.number) {
+            Some(now) if now == old => continue,
+            Some(_) => format!("ensemble {} has its earlier members", old.name),
+            None => format!("ensemble {} comes back", old.name),
+        });
+        change.ensembles.push(EnsemblePart::clone(old));
+    }
+    told
+}
+
+/// Puts the artifacts of `target` into a change. One that was replaced has another number.
+fn artifacts(base: &Snapshot, target: &Snapshot, change: &mut Change) -> Result<Vec<String>, StorageError> {
+    let (now, then) = (&base.root().artifacts, &target.root().artifacts);
+    let mut told = Vec::new();
+    for gone in now.iter().filter(|link| !then.contains(link)) {
+        change.removed.artifacts.push(gone.number);
+        told.push(format!("artifact {} goes", gone.name));
+    }
+    for old in then.iter().filter(|link| !now.contains(link)) {
+        change.artifacts.push(base.env().manifests().read::<ArtifactPart>(&old.link)?);
+        told.push(format!("artifact {} comes back", old.name));
+    }
+    Ok(told)
+}
+
+/// Puts the views of `target` into a change.
+fn views(base: &Snapshot, target: &Snapshot, change: &mut Change) -> Vec<String> {
+    let (now, then) = (base.views(), target.views());
+    if now == then {
+        return Vec::new();
+    }
+    change.views = Some(then.to_vec());
+    let gone = now.iter().filter(|view| then.iter().all(|old| old.name != view.name));
+    let gone = gone.map(|view| format!("view {} goes", view.name));
+    let back = then.iter().filter(|old| !now.contains(old)).map(|old| {
+        match now.iter().any(|view| view.name == old.name) {
+            true => format!("view {} has its earlier statement", old.name),
+            false => format!("view {} comes back", old.name),
+        }
+    });
+    gone.chain(back).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AppendOptions, DeleteOptions, NewSample, Pushed};
+    use crate::{AppendOptions, DeleteOptions, NewSample, Pushed, ViewOptions};
     use gstore_core::{DatasetName, RowSet};
 
     fn push(store: &Store, ids: &[&str]) -> Vec<Pushed> {
@@ -249,6 +304,28 @@ mod tests {
         assert_eq!(back(&store, 1).unwrap().changes, ["dataset pool comes back, with 1 row"]);
         assert_eq!(push(&store, &["a", "x"]), [Pushed::Unchanged(0), Pushed::Added(3)]);
         assert_eq!(back(&store, 0).unwrap().changes, ["dataset pool goes, with 2 rows"]);
+        assert!(is_sound(&store));
+    }
+
+    #[test]
+    fn views_and_artifacts_come_back_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path().join("s")).unwrap();
+        push(&store, &["a"]);
+        let view = |sql: &str| {
+            let options = ViewOptions { command: "view".to_owned(), replace: true };
+            store.create_view(&DatasetName::try_from("v").unwrap(), sql, options).unwrap();
+        };
+        view("SELECT 1");
+        let artifact = || ArtifactPart::new("f", "prefilter", vec!["pool".to_owned()], serde_json::json!(1));
+        let made = store.put_artifact(artifact(), false, "fit").unwrap().number();
+        view("SELECT 2");
+        store.drop_artifact("f", "drop").unwrap();
+        let report = back(&store, made).unwrap();
+        assert_eq!(report.changes, ["artifact f comes back", "view v has its earlier statement"]);
+        let now = store.snapshot().unwrap();
+        assert_eq!(now.views()[0].sql, "SELECT 1");
+        assert_eq!(now.artifact("f").unwrap().content, serde_json::json!(1));
         assert!(is_sound(&store));
     }
 
