@@ -22,7 +22,7 @@ SELECT type, name, dataset, granularity, rows, missing, vectors, dim, dtype, sta
     UNION ALL
     SELECT 5, 'feature', label, dataset, granularity, rows, missing, vectors, dim, dtype, state, bytes, number
         FROM gstore.features WHERE ensemble IS NULL
-) ORDER BY place, dataset, number, name";
+) ORDER BY place, coalesce(dataset, ''), number, name";
 
 /// Prints datasets, runs (rows: their checkpoints), ensembles (rows: their models), the losses of these (dim: features
 /// that hold them) and features (missing: rows of the dataset that they lack;
