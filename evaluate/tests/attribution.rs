@@ -182,7 +182,7 @@ fn wrong_labels_are_told_from_others() {
     let flips = Flips::read(&around.path().join("labels.csv"), &cancel).expect("labels");
     let scores = Scores::new("m", 5, vec![0.9, 0.5, 0.4, 0.4, 0.1]).expect("a matrix");
     let found = |suspicious| {
-        let found = flip_detection(&flips, &[scores.clone()], suspicious, &comparison(&cancel));
+        let found = flip_detection(&flips, std::slice::from_ref(&scores), suspicious, &comparison(&cancel));
         found.expect("compared").report.measures[0].values[0].clone()
     };
     let value = found(Suspicious::Highest);

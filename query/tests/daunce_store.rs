@@ -201,7 +201,7 @@ fn a_ranking_is_a_full_sort_and_its_errors_are_those_of_the_pairs() {
     for (scored, found) in ranking.rows.iter().zip(found) {
         let wide = |values: &[f32]| values.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
         let pair = Pair::new(&centring, &wide(&world.pool[scored.row as usize]), &wide(&world.target[1]));
-        let want = estimate(&[pair.clone()], Score::Cov, |values| (values[0], vec![1.0]));
+        let want = estimate(std::slice::from_ref(&pair), Score::Cov, |values| (values[0], vec![1.0]));
         assert_eq!(found.estimate, want);
         assert!(close(scored.score, want.score.unwrap(), Score::Cov));
         let behind = found.behind.unwrap();

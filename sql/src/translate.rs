@@ -181,6 +181,16 @@ fn misused(text: &str) -> Option<SqlError> {
         ));
         return Some(misused.hint(format!("add it to GROUP BY, write any_value({column}), or GROUP BY ALL")));
     }
+    if let Some(name) = between(text, "Function '", "' failed to match any signature") {
+        let given = between(text, "(DataType: ", ").").unwrap_or("..").trim_end_matches(')');
+        let why = format!("{name}() does not take these types: {name}({given})");
+        return Some(SqlError::invalid(why).hint("CAST(x AS DOUBLE) makes a number of text"));
+    }
+    if let Some(value) = between(text, "Cannot cast string '", "' to value of ") {
+        let why = format!("'{value}' is text, and it is compared with a number");
+        let how = "write the number as text, as in n = '1', or TRY_CAST(n AS DOUBLE)";
+        return Some(SqlError::invalid(why).hint(how));
+    }
     if let Some(call) = between(text, "given name and argument types '", "'") {
         let name = call.split('(').next().unwrap_or(call);
         let misused = SqlError::invalid(format!("{name}() does not take these types: {call}"));

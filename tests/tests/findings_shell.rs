@@ -274,7 +274,7 @@ fn help_has_true_groups_and_examples_that_paste() {
         // Paragraphs are full lines: none that ends early is followed by a word that had room in it.
         let lines: Vec<&str> = text.lines().collect();
         let prose = |line: &&str| line.starts_with(char::is_alphanumeric) && !line.ends_with(':');
-        for pair in lines.windows(2).filter(|pair| pair.iter().all(|line| prose(line))) {
+        for pair in lines.windows(2).filter(|pair| pair.iter().all(&prose)) {
             let next = pair[1].split(' ').next().unwrap_or_default();
             let room = pair[0].chars().count() + 1 + next.chars().count() <= 100;
             assert!(!room, "{command}: {pair:?}");

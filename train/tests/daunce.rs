@@ -405,7 +405,8 @@ fn what_cannot_be_trained_is_refused() {
         change(&mut request);
         go(&request).unwrap_err().to_string()
     };
-    let cases: [(&dyn Fn(&mut EnsembleRequest), &str); 9] = [
+    type Mistake<'a> = &'a dyn Fn(&mut EnsembleRequest);
+    let cases: [(Mistake<'_>, &str); 9] = [
         (&|r| r.training.batching.max_steps = Some(1000), "3000 rows"),
         (&|r| r.subset = SubsetSize::Rows(24), "24 rows"),
         (&|r| r.subset = SubsetSize::Share(0.0), "share of 0"),

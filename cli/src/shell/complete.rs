@@ -234,9 +234,12 @@ fn columns(words: &Words, name: &str) -> Relation {
 fn scored(words: &Words, function: &str, pool: Option<&str>) -> Relation {
     let own: &[&str] = match function.to_lowercase().as_str() {
         "influence" => &["score", "subtask"],
-        "self_influence" | "nearest" => &["score"],
+        "daunce" => &["score", "subtask", "se", "z", "noise_floor", "models"],
+        "self_influence" => &["score"],
+        "nearest" => &["similarity"],
         "excluded" => &["reason"],
-        _ => &["row", "id", "checkpoint", "vector"],
+        "predicted" => &["score", "target", "kept"],
+        _ => &["row", "id", "vector", "flags", "norm"],
     };
     let pool = columns(words, pool.unwrap_or_default().trim_matches('\''));
     let columns = own.iter().map(|name| (*name).to_owned()).chain(pool.columns).collect();

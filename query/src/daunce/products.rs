@@ -109,7 +109,7 @@ impl Products {
         out: &mut [f64],
     ) {
         let models = self.centring.models().len();
-        let count = if width == 0 { 0 } else { rows.len() / width };
+        let count = rows.len().checked_div(width).unwrap_or(0);
         assert_eq!(out.len(), count * self.count, "a place for each score");
         let at_once = (VALUES / models).max(TALL);
         for (part, out) in

@@ -78,8 +78,9 @@ impl AsRef<[u8]> for Owned {
 
 /// Takes the messages of batches out of what a stream of Arrow IPC would be.
 fn of_stream(buffers: Vec<Buffer>, to: &mut Vec<Message>) -> Result<(), ArrowError> {
-    let mut rest: VecDeque<Bytes> =
-        buffers.into_iter().map(|buffer| Bytes::from_owner(Owned(buffer))).collect();
+    // Arrays without rows or nulls have buffers of no bytes.
+    let buffers = buffers.into_iter().filter(|buffer| !buffer.is_empty());
+    let mut rest: VecDeque<Bytes> = buffers.map(|buffer| Bytes::from_owner(Owned(buffer))).collect();
     while !rest.is_empty() {
         let mark = take(&mut rest, MARK).concat();
         let Some((_, length)) = mark.split_last_chunk::<4>() else { return Err(broken()) };
@@ -166,6 +167,12 @@ mod tests {
         let (messages, read) = back(plain.schema(), 4000, vec![plain.clone()]).await;
         assert!(messages > 10, "{messages}");
         assert_eq!(arrow_select::concat::concat_batches(&plain.schema(), &read).unwrap(), plain);
+        let (_, read) = back(plain.schema(), 4000, vec![plain.slice(0, 0), plain.slice(0, 1)]).await;
+        assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+        let nothing =
+            RecordBatch::try_from_iter([("t", Arc::new(StringArray::from(vec![""; 3])) as ArrayRef)]);
+        let nothing = nothing.unwrap();
+        assert_eq!(back(nothing.schema(), 4000, vec![nothing.clone()]).await.1, [nothing]);
         let (messages, read) = back(plain.schema(), 4000, vec![]).await;
         assert_eq!((messages, read.len()), (1, 0));
     }

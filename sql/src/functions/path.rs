@@ -69,7 +69,7 @@ fn dollar(text: &str) -> Option<Vec<Step>> {
 
 /// What the steps lead to, as JSON; where one of them is [`Step::Each`], a list of what is there.
 pub(crate) fn find<'a>(json: &'a str, steps: &[Step]) -> Option<Cow<'a, str>> {
-    match steps.iter().any(|step| *step == Step::Each) {
+    match steps.contains(&Step::Each) {
         false => one(json, steps).map(Cow::Borrowed),
         true => {
             let mut found = Vec::new();

@@ -141,7 +141,8 @@ pub(super) fn find(
 
 /// All tables of an ensemble that have a column, by dataset, encoding and signal.
 fn parts_of(snapshot: &Snapshot, ensemble: &EnsemblePart) -> Vec<Parts> {
-    let mut tables: BTreeMap<(String, String, String), Vec<(Stripe, &Arc<FeaturePart>)>> = BTreeMap::new();
+    type Stripes<'a> = Vec<(Stripe, &'a Arc<FeaturePart>)>;
+    let mut tables: BTreeMap<(String, String, String), Stripes<'_>> = BTreeMap::new();
     for part in snapshot.features().iter().filter(|f| f.desc.ensemble == Some(ensemble.uuid)) {
         // A feature that is no stripe cannot be published.
         let Ok(Some(stripe)) = Stripe::of(&part.desc) else { continue };

@@ -10,7 +10,7 @@ use gstore_model::{Backend, Model};
 use serde_json::{Value, json};
 
 use super::head::{PerturbedHead, PerturbedRow};
-use super::job::{EnsembleObserver, EnsembleOutcome, PreparedStates};
+use super::job::{AfterModels, EnsembleObserver, EnsembleOutcome, PreparedStates};
 use super::member::{Member, NOTE, Refused, Trained, name, remove_all};
 use super::noise::Draw;
 use super::request::{BaseStates, EnsembleRequest};
@@ -140,7 +140,7 @@ impl<B: Backend + Clone> Ensemble<B> {
     pub fn train<E: From<TrainError>>(
         &self,
         observer: &mut dyn EnsembleObserver,
-        after: &mut dyn FnMut(&[Trained]) -> Result<ControlFlow<()>, E>,
+        after: AfterModels<'_, E>,
         cancel: &Cancel,
     ) -> Result<EnsembleOutcome, E> {
         let (members, range) = (self.request.members(), self.request.models.clone());

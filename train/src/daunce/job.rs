@@ -23,6 +23,9 @@ pub trait EnsembleObserver {
     fn trained(&mut self, _trained: &Trained) {}
 }
 
+/// What is done with models once they are trained or refused; it may end the job.
+pub type AfterModels<'a, E> = &'a mut dyn FnMut(&[Trained]) -> Result<ControlFlow<()>, E>;
+
 /// How the job ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EnsembleOutcome {
@@ -62,7 +65,7 @@ pub struct PreparedStates {
 pub fn train<E: From<TrainError>>(
     request: &EnsembleRequest,
     observer: &mut dyn EnsembleObserver,
-    after: &mut dyn FnMut(&[Trained]) -> Result<ControlFlow<()>, E>,
+    after: AfterModels<'_, E>,
     cancel: &Cancel,
 ) -> Result<EnsembleOutcome, E> {
     let compute = &request.training.compute;

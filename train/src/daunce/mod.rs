@@ -25,7 +25,7 @@ mod states;
 
 pub use head::{PerturbedHead, PerturbedRow};
 pub(crate) use head::{PieceHead, Term, weighted};
-pub use job::{EnsembleObserver, EnsembleOutcome, PreparedStates, prepare, train};
+pub use job::{AfterModels, EnsembleObserver, EnsembleOutcome, PreparedStates, prepare, train};
 pub use member::{Member, Refused, StartNote, Trained, forget_weights, read_members, read_start};
 pub use noise::Draw;
 pub use objective::{Normalizer, Perturbation, RowTerms, Variant};

@@ -123,12 +123,12 @@ impl EnsembleRequest {
         if training.evaluation.is_some() || training.saving.resume_from.is_some() {
             return refuse("copies are short trainings: their losses are computed when they are complete");
         }
-        if let SubsetSize::Share(share) = self.subset {
-            if !(share > 0.0 && share <= 1.0) {
-                return Err(TrainError::Option(format!(
-                    "a share of {share} of the rows is none: above 0, at most 1"
-                )));
-            }
+        if let SubsetSize::Share(share) = self.subset
+            && !(share > 0.0 && share <= 1.0)
+        {
+            return Err(TrainError::Option(format!(
+                "a share of {share} of the rows is none: above 0, at most 1"
+            )));
         }
         if self.round == 0 || self.at_once == Some(0) {
             return refuse("at least one model at a time");

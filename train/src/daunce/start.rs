@@ -21,6 +21,7 @@ pub struct Start<B: Backend> {
 }
 
 /// What copies are made of.
+#[expect(clippy::large_enum_variant, reason = "there is one for all copies")]
 enum Origin<B: Backend> {
     /// A base, which new factors leave as it is until the first step.
     Base(Model<B>),

@@ -197,7 +197,10 @@ fn twice(cell: Twice, (rows, models): (&Rows, &[String])) -> String {
 mod tests {
     use super::*;
 
-    fn table(text: &str, known: &[&str]) -> Result<(Vec<String>, Vec<String>, Vec<f64>), String> {
+    /// Models, ids and losses.
+    type Found = (Vec<String>, Vec<String>, Vec<f64>);
+
+    fn table(text: &str, known: &[&str]) -> Result<Found, String> {
         let folder = tempfile::tempdir().unwrap();
         let name = if text.starts_with('{') { "losses.jsonl" } else { "losses.csv" };
         let path = folder.path().join(name);

@@ -34,9 +34,8 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     let remaining = truth.remaining(runs);
     let (done, count) = (all.end - truth.remaining(all.clone()).len(), all.end);
     context.say(&format!("{done} of {} done, {} to do here", many(count as u64, "run"), remaining.len()));
-    let Some(model) = args.model.as_ref().filter(|_| !args.draw_only && !remaining.is_empty()) else {
-        return Ok(ExitCode::SUCCESS);
-    };
+    let Some(model) = args.model.as_ref().filter(|_| !args.draw_only) else { return Ok(ExitCode::SUCCESS) };
+    // Also where nothing is left: another training is refused, and not taken for the one that was.
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
