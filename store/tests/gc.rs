@@ -296,7 +296,10 @@ fn without_room_for_the_shorter_history_nothing_goes_and_the_error_says_what_to_
         let store = Store::open_on(Arc::new(CrashVfs::once(n)), &path).unwrap();
         let Err(error) = store.collect(gc(1)) else { break };
         let says = error.to_string();
-        assert!(says.contains("the disk is full") && says.contains("make room"), "operation {n}: {says}");
+        assert!(
+            says.contains("the disk is full") && says.contains("free some space"),
+            "operation {n}: {says}"
+        );
         if matches!(error, GcError::Full(_)) {
             refused += 1;
             assert!(

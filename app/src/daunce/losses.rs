@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use gstore_core::{Kind, RowSet, many};
 use gstore_ingest::gradient::LossForm;
 use gstore_ingest::pipeline::{
-    CheckpointArg, CheckpointWeights, Ending, IngestPlan, IngestRequest, ingest_column,
+    CheckpointArg, CheckpointWeights, Ending, IngestError, IngestPlan, IngestRequest, ingest_column,
 };
 use gstore_model::Reduction;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
@@ -58,14 +58,16 @@ pub struct LossesReport {
     pub stopped: bool,
     /// The newest state of the store that this job made.
     pub snapshot: Option<u64>,
+    /// Members whose losses are no numbers, with what was found; they have no column.
+    pub diverged: Vec<String>,
 }
 
 /// Computes what an ensemble's losses of a dataset lack, member by member; each column is published when it is
 /// whole, and what is there is not computed again.
 ///
 /// # Errors
-/// An ensemble that is not known, weights that are not those of its members, a loss that is no number;
-/// columns published before stay.
+/// An ensemble that is not known, weights that are not those of its members, a loss of theta_0 that is no
+/// number; columns published before stay. A member whose losses are no numbers is noted and left out.
 pub fn losses(
     store: &Store,
     request: &LossesRequest,
@@ -90,8 +92,14 @@ pub fn losses(
             report.stopped = true;
             break;
         }
-        if !job.member(place, work, &mut report)? {
-            break;
+        match job.member(place, work, &mut report) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(DaunceError::Ingest(error @ IngestError::Diverged { .. })) => {
+                work.progress.note(&error.to_string());
+                report.diverged.push(error.to_string());
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(report)

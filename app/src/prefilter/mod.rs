@@ -63,7 +63,7 @@ pub fn fit_prefilter(
         Prefilter::fit(features.set().clone(), &data, &request.options, &found.reliability, &means)?;
     report.notes.extend(missing);
     let live = snapshot.dataset(&request.pool)?.rows;
-    let passes = if features.set().needs_model() { 1.0 } else { 0.0 };
+    let passes = features.set().passes(GRADIENT_PASSES);
     let (feature, gradient) = request.seconds.unwrap_or((passes, GRADIENT_PASSES * found.checkpoints as f64));
     let labelled = data.ids.len() as u64;
     let measured = request.seconds.is_some();
@@ -85,6 +85,13 @@ fn joined(
     let places: Vec<usize> = rows.iter().map(|(_, place)| *place).collect();
     let ids: Vec<String> = places.iter().map(|place| found.ids[*place].clone()).collect();
     let y = found.scores.select(&places);
+    if ids.is_empty() && !found.ids.is_empty() {
+        return Err(AnswerError::Refused(format!(
+            "none of the {} labelled ids of `{}` is in the pool: rows are joined by id",
+            found.ids.len(),
+            request.dataset
+        )));
+    }
     let lost = found.ids.len().saturating_sub(ids.len());
     let missing = (lost > 0).then(|| format!("{lost} labelled ids are not in the pool"));
     let data = Labelled::new(ids, (set.columns(), x), (request.targets.clone(), &y), least)?;

@@ -87,6 +87,15 @@ impl<'a> Removals<'a> {
         Some(values.iter().sum::<f64>() / values.len() as f64)
     }
 
+    /// The share of the models without these rows that answer wrong.
+    fn wrong(&self, method: usize, query: usize, share: f64) -> f64 {
+        let of = if method == 0 { 0 } else { query };
+        let subsets = self.found.get(&(method, of, share.to_bits())).map_or(&[][..], Vec::as_slice);
+        let is_wrong =
+            |subset: &&usize| self.truth.output(**subset, query).is_some_and(|margin| margin <= 0.0);
+        subsets.iter().filter(is_wrong).count() as f64 / subsets.len().max(1) as f64
+    }
+
     /// Queries that every method and the random removal have at a share.
     fn whole(&self, share: f64) -> Vec<usize> {
         let has = |query: &usize| (0..self.names.len()).all(|m| self.output(m, *query, share).is_some());
@@ -178,9 +187,9 @@ fn flips(of: &Removals<'_>) -> Option<(Column, Vec<String>)> {
         let begin = values[0].len();
         for method in 0..of.names.len() {
             for query in &queries {
-                let wrong = of.output(method, *query, *share).is_some_and(|margin| margin <= 0.0);
-                values[method].push(f64::from(u8::from(wrong)));
-                if wrong {
+                let wrong = of.wrong(method, *query, *share);
+                values[method].push(wrong);
+                if wrong >= 0.5 {
                     smallest[method].entry(*query).or_insert(*share);
                 }
             }

@@ -42,6 +42,9 @@ pub(super) enum FeatureSource {
         space: String,
         /// Whether the numbers are taken as exponents.
         exp: bool,
+        /// Whether it is a gradient, which takes a backward pass too.
+        #[serde(default)]
+        gradient: bool,
     },
     /// A metadata column of numbers or truth values.
     Number {
@@ -111,9 +114,18 @@ impl FeatureSet {
         self.features.iter().map(|feature| feature.name.as_str()).collect()
     }
 
-    /// Whether anything needs a pass of a model.
-    pub fn needs_model(&self) -> bool {
-        self.features.iter().any(|feature| matches!(feature.source, FeatureSource::Stored { .. }))
+    /// Forward passes that a row's features take: `each` for each gradient, else one for all that are stored.
+    pub fn passes(&self, each: f64) -> f64 {
+        let stored = |of: bool| {
+            let is =
+                |f: &&Feature| matches!(f.source, FeatureSource::Stored { gradient, .. } if gradient == of);
+            self.features.iter().filter(is).count()
+        };
+        match (stored(true), stored(false)) {
+            (0, 0) => 0.0,
+            (0, _) => 1.0,
+            (gradients, _) => gradients as f64 * each,
+        }
     }
 }
 
@@ -204,5 +216,6 @@ fn stored(dataset: &str, own: &[&FeaturePart], name: &str, exp: bool) -> Result<
         dim: part.desc.dim(),
         space: part.desc.space.id(),
         exp,
+        gradient: part.desc.kind.name.starts_with("grad-"),
     })
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore::daunce::{GivenModels, LossesReport, LossesRequest, losses};
+use gstore_core::many;
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::Store;
 use serde_json::json;
@@ -34,6 +35,10 @@ pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
         context.say("stopped; what was sealed is kept, and the same command goes on from there");
         return Ok(ExitCode::from(STOPPED));
     }
+    if !report.diverged.is_empty() {
+        let (bad, all) = (report.diverged.len(), many(report.members as u64, "member"));
+        bail!("{bad} of {all} have no losses: {}", report.diverged.join("; "));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -45,6 +50,7 @@ fn as_json(report: &LossesReport) -> serde_json::Value {
         "without_weights": report.without_weights,
         "rows": report.rows,
         "stopped": report.stopped,
+        "diverged": report.diverged,
         "snapshot": report.snapshot,
     })
 }

@@ -36,6 +36,16 @@ pub struct Rounds<'a> {
 }
 
 impl<'a> Rounds<'a> {
+    /// Refuses datasets that the store does not have, before anything is trained.
+    ///
+    /// # Errors
+    /// One that is not there.
+    pub fn check(&self, store: &Store) -> Result<()> {
+        let snapshot = store.snapshot()?;
+        self.datasets.iter().try_for_each(|dataset| snapshot.dataset(dataset).map(|_| ()))?;
+        Ok(())
+    }
+
     /// Nothing has happened yet.
     pub fn new(
         context: &'a Context,

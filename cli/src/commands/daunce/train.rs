@@ -36,6 +36,9 @@ pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
     let training = request::training(context, &args.of, store.as_ref(), &cancel)?;
     let request = request::ensemble(training, &args.models, &args.objective, &args.rates)?;
     let mut rounds = Rounds::new(context, args, &request.training, &ensemble, &cancel);
+    if let Some(store) = &store {
+        rounds.check(store)?;
+    }
     let begun = Instant::now();
     let mut kept = Vec::new();
     let mut after = |copies: &[Trained]| -> Result<ControlFlow<()>> {
