@@ -163,7 +163,7 @@ fn cells_that_are_missing_are_kept_as_such_and_filled_or_replaced_by_a_revision(
     let store = filled(&dir.path().join("s"));
     store.update_ensemble(&update(3..5), "import").unwrap();
     // Member 3 lacks every other row; member 4 has a gap in the middle of its rows.
-    let gaps = |row: u64| vec![if row % 2 == 0 { f32::NAN } else { delta(row, 3) }, delta(row, 4)];
+    let gaps = |row: u64| vec![if row.is_multiple_of(2) { f32::NAN } else { delta(row, 3) }, delta(row, 4)];
     write(&store, columns(&store).members(3..5, 0), (0..ROWS).filter(|row| *row != 7), gaps).unwrap();
     let snapshot = store.snapshot().unwrap();
     let (_, rows) = read(&snapshot);

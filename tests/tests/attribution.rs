@@ -85,7 +85,7 @@ fn scores_that_cannot_be_joined_are_refused() {
     }
     place.ok(&[&LDS[..], &["--scores", "some.csv", "--missing", "zero"]].concat());
     for (more, words) in [
-        (&["--random", "--against", "less"][..], "there are random"),
+        (&["--random", "--against", "less"][..], "available: random"),
         (&[][..], "which scores?"),
         (&["--scores", "daunce.csv", "d/../daunce.csv"][..], "d/../daunce.csv"),
         (&["--sql", "SELECT 1"][..], "needs a name"),
