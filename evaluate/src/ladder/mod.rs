@@ -3,7 +3,7 @@
 //!
 //! The first rung of what scores are checked on: here retraining costs milliseconds and ends at the optimum,
 //! so that a low correlation is the method's own. [`retrain`] gives a [`Truth`](crate::attribution::Truth),
-//! [`influence`] and [`projected_influence`] give [`Scores`](crate::attribution::Scores).
+//! [`influence()`] and [`projected_influence`] give [`Scores`](crate::attribution::Scores).
 //!
 //! Invariant: everything is in f64, in the order of the rows; bits depend on the data and the seeds alone.
 

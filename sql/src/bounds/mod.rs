@@ -10,7 +10,7 @@
 //! - large arrays that functions made count against the memory of the session for as long as anything holds
 //!   them
 //! - a long constant is only where the engine does not repeat it for each row, or where its rows are counted
-//! - what joins, `unnest`, subqueries in place of values and windows repeat is in small batches ([`repeated`])
+//! - what joins, `unnest`, subqueries in place of values and windows repeat is in small batches (`repeated.rs`)
 
 mod charge;
 mod function;
