@@ -21,9 +21,6 @@ fn records_are_read_by_key_and_columns_are_made_of_them() {
         ("SELECT prompt FROM pool WHERE row = 3", "Is 3 odd?"),
         ("SELECT completion FROM pool WHERE row = 3", "3 is odd"),
         ("SELECT count(*) FROM pool WHERE text ILIKE '%odd?%'", "24"),
-        // A row without an answer has nothing to score.
-        ("SELECT count(loss), count(*) - count(loss) FROM pool", "23,1"),
-        ("SELECT count(*) FROM pool WHERE loss > 0 AND norm > 0", "23"),
     ] {
         assert_eq!(place.value(sql), expected, "{sql}");
     }
@@ -140,11 +137,9 @@ fn conditions_choose_the_candidates_of_a_selection() {
     assert_eq!(done.code, 0, "{}", done.stderr);
     let written = fs_err::read_to_string(place.path("b.jsonl")).expect("written");
     assert!(!written.is_empty() && written.lines().all(|line| line.contains(r#""source":"b""#)), "{written}");
-    for (condition, says) in [
-        ("sorce = 'b'", "line 1, column 1"),
-        ("1 = 1) or (1 = 1", "ends before it"),
-        ("", "syntax error at the end"),
-    ] {
+    for (condition, says) in
+        [("sorce = 'b'", "line 1, column 1"), ("1 = 1) or (1 = 1", "parenthesis"), ("", "error: ")]
+    {
         let done = select(condition, "x.jsonl");
         assert!(done.code != 0 && done.stderr.contains(says), "{condition}: {}", done.stderr);
         let done = place.run(&["delete", "--dataset", "pool", "--where", condition, "--dry-run"]);

@@ -177,7 +177,7 @@ impl StatesWriter {
     /// # Errors
     /// A folder that cannot be written to.
     pub fn new(path: &Path) -> Result<StatesWriter, TrainError> {
-        if let Some(folder) = path.parent() {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs_err::create_dir_all(folder)?;
         }
         // Several processes may make the same file; each that finishes has all of it.
@@ -217,7 +217,7 @@ impl StatesWriter {
         self.file.flush()?;
         self.file.get_ref().sync_all()?;
         fs_err::rename(&self.unfinished, &self.path)?;
-        match self.path.parent() {
+        match self.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             Some(folder) => Ok(fs_err::File::open(folder)?.sync_all()?),
             None => Ok(()),
         }
