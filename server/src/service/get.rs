@@ -142,7 +142,10 @@ pub(super) async fn describe(asking: &Asking, asked: Asked) -> Result<Described,
         return Err(Status::internal("an answer without parts"));
     };
     let snapshot = held.snapshot().number();
-    let schema = asking.apart(async move { rows::columns(&core, &held, &first).await }).await?;
+    let schema = match rows::known(&held, &first) {
+        Some(schema) => schema,
+        None => asking.apart(async move { rows::columns(&core, &held, &first).await }).await?,
+    };
     Ok(Described { snapshot, parts, schema })
 }
 
