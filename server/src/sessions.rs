@@ -26,7 +26,7 @@ const MOST: usize = 8;
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Statements of a session that are kept prepared.
-const KNOWN: usize = 32;
+const KNOWN: usize = 64;
 /// Bytes of a statement that is kept.
 const SHORT: usize = 8 << 10;
 
