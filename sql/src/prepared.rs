@@ -96,13 +96,15 @@ fn is_stateless(plan: &Arc<dyn ExecutionPlan>) -> bool {
     known && plan.children().into_iter().all(is_stateless)
 }
 
+/// The plan with operators of its own: each counts what it did for as long as it is there.
 fn copied(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
     Arc::clone(plan)
         .transform_up(|node| {
-            Ok(match node.downcast_ref::<RowsExec>().and_then(RowsExec::unopened) {
-                Some(rows) => Transformed::yes(Arc::new(rows) as Arc<dyn ExecutionPlan>),
-                None => Transformed::no(node),
-            })
+            let rows = node.downcast_ref::<RowsExec>().and_then(RowsExec::unopened);
+            Ok(Transformed::yes(match rows {
+                Some(rows) => Arc::new(rows) as Arc<dyn ExecutionPlan>,
+                None => node.reset_state()?,
+            }))
         })
         .data()
 }
