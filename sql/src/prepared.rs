@@ -76,8 +76,8 @@ impl Prepared {
     }
 }
 
-/// Whether a statement means later what it means now, by its words and those of all views: a column that has the
-/// name of a function or table that would change it counts as one.
+/// Whether a statement means later what it means now, by its words, and those of all views where it names one: a
+/// column that has the name of a function or table that would change it counts as one.
 pub(super) fn is_lasting(sql: &str, state: &SessionState, tables: &Tables) -> bool {
     let passes = |word: &str| {
         let word = word.to_ascii_lowercase();
@@ -85,9 +85,14 @@ pub(super) fn is_lasting(sql: &str, state: &SessionState, tables: &Tables) -> bo
         function.is_some_and(|function| function.signature().volatility != Volatility::Immutable)
             || tables.live.iter().any(|table| table.name() == word)
     };
-    let inside = |c: char| c.is_alphanumeric() || c == '_';
-    let mut texts = std::iter::once(sql).chain(tables.snapshot.views().iter().map(|view| view.sql.as_str()));
-    tables.own.is_empty() && texts.all(|text| !text.split(|c: char| !inside(c)).any(passes))
+    let views = tables.snapshot.views();
+    let is_view = |word: &str| views.iter().any(|view| view.name.eq_ignore_ascii_case(word));
+    let viewed = words(sql).any(is_view) && views.iter().any(|view| words(&view.sql).any(passes));
+    tables.own.is_empty() && !viewed && !words(sql).any(passes)
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_')
 }
 
 fn is_stateless(plan: &Arc<dyn ExecutionPlan>) -> bool {
