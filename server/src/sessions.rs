@@ -34,8 +34,8 @@ const SHORT: usize = 8 << 10;
 pub(crate) struct Held {
     pub(crate) session: SqlSession,
     _lease: Option<Lease>,
-    /// The last statements, as they were planned: most are asked for twice, before the rows and with them. Their
-    /// columns are those of the snapshot, and never change.
+    /// The last statements, as they were planned: most are asked for twice, before the rows and with them.
+    /// Their columns are those of the snapshot, and never change.
     known: Mutex<VecDeque<(Statement, Arc<Prepared>)>>,
 }
 

@@ -200,8 +200,8 @@ impl SqlSession {
         Ok(Prepared::new(planned, lasting, budget.made()))
     }
 
-    /// Runs a statement that this session has prepared, as [`SqlSession::run`] does; `None` where no plan is left
-    /// for another run, and the statement is to be asked like any other.
+    /// Runs a statement that this session has prepared, as [`SqlSession::run`] does; `None` where no plan is
+    /// left for another run, and the statement is to be asked like any other.
     pub fn run_prepared(&self, prepared: &Prepared) -> Option<Result<SqlResult, SqlError>> {
         let planned = prepared.plan()?.map_err(plain);
         let notes = Arc::new(RunNotes::default());

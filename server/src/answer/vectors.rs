@@ -122,7 +122,7 @@ impl Reading {
         Ok(())
     }
 
-    /// The vectors of a block whose rows are all live, as parts of the map: those of the rows that are asked for.
+    /// Of a block whose rows are all live, the vectors of the rows that are asked for, as parts of the map.
     fn whole(&self, block: &SharedBlock) -> Result<RecordBatch, ArrowError> {
         let rows = shared::<UInt64Type>(block.rows());
         // Rows ascend in a block, so a range of them is a range of its vectors.
