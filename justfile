@@ -9,7 +9,7 @@ check:
 
 # every test
 test:
-    cargo test --workspace
+    CANDLE_NUM_THREADS=1 cargo test --workspace
 
 # what a training writes, opened by torch, transformers and peft (GSTORE_PYTHON: a Python that has them)
 peft:
