@@ -9,7 +9,11 @@ check:
 
 # every test
 test:
-    cargo test --workspace
+    CANDLE_NUM_THREADS=1 cargo test --workspace
+
+# every test, and in full what they otherwise take a sample of: crashes at every operation, damages, kernels
+test-full:
+    GSTORE_EXHAUSTIVE=1 CANDLE_NUM_THREADS=1 cargo test --workspace
 
 # what a training writes, opened by torch, transformers and peft (GSTORE_PYTHON: a Python that has them)
 peft:

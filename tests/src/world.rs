@@ -9,7 +9,7 @@ use gstore_ingest::pipeline::{
     add, ingest,
 };
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_store::{Cancel, Store};
+use gstore_store::{CELL_ROWS, Cancel, DeleteOptions, RowSet, Store};
 
 /// The folder of the demo's model, checkpoints and data.
 pub fn demo() -> PathBuf {
@@ -80,6 +80,23 @@ pub fn request(dataset: &str, kinds: &[Kind]) -> IngestRequest {
 pub fn register(store: &Store, dataset: &str, data: &Path) -> Result<AddReport, IngestError> {
     let request = AddRequest { command: "test".to_owned(), ..AddRequest::new(dataset, [data.to_owned()]) };
     add(store, &request, &mut Silent)
+}
+
+/// Rows of [`two_windows`], deleted ones included.
+pub const WINDOW_ROWS: usize = CELL_ROWS as usize + 100;
+
+/// Registers [`WINDOW_ROWS`] samples of a file, and deletes most of those in the middle: a few hundred live
+/// rows lie in two cells, so an ingest has two windows without the work of the many rows that fill one.
+///
+/// # Panics
+/// If the store refuses it.
+pub fn two_windows(store: &Store, dataset: &str, data: &Path) {
+    write_samples(data, WINDOW_ROWS);
+    register(store, dataset, data).expect("registered");
+    let snapshot = store.snapshot().expect("a snapshot");
+    let middle = RowSet::from_range(200..CELL_ROWS - 50);
+    let part = snapshot.dataset(dataset).expect("registered");
+    store.delete(part, &middle, DeleteOptions::default()).expect("deleted");
 }
 
 /// Plans and runs an ingest to its end.

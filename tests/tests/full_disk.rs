@@ -52,7 +52,7 @@ fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
     let failed = binary::run(ingest("large", "large.jsonl").arg("--force"));
     assert_eq!(failed.code, 1, "{}", failed.stderr);
     assert!(failed.stderr.contains("No space left on device"), "{}", failed.stderr);
-    assert!(failed.stderr.contains("make room there"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("free some space there"), "{}", failed.stderr);
     assert!(!failed.stderr.contains("panicked"), "{}", failed.stderr);
     assert!(failed.stderr.contains("gstore gc --drop-jobs"), "{}", failed.stderr);
     assert!(unfinished(&store).is_empty(), "{:?}", unfinished(&store));
@@ -67,7 +67,11 @@ fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
     let failed = binary::run(binary::gstore(&store).args(shorter));
     assert_eq!(failed.code, 1, "{}", failed.stderr);
     assert!(failed.stderr.contains("nothing was removed"), "{}", failed.stderr);
-    assert!(failed.stderr.contains("make room") && failed.stderr.contains("--keep N"), "{}", failed.stderr);
+    assert!(
+        failed.stderr.contains("free some space there") && failed.stderr.contains("--keep N"),
+        "{}",
+        failed.stderr
+    );
     binary::ok(binary::gstore(&store).args(["gc", "--keep", "1000"]));
     assert!(!leftover.exists());
 

@@ -28,8 +28,8 @@ fn exact() -> How {
     How { kinds, projection: ProjectionSpec::none(), dtype: DType::F32 }
 }
 
-/// The reference rows, ingested once for all tests.
-fn reference(test: &str) -> Option<&'static Reference> {
+/// The reference rows, ingested once for all tests of this program that want them as they are.
+pub fn reference(test: &str) -> Option<&'static Reference> {
     static REFERENCE: OnceLock<Option<Reference>> = OnceLock::new();
     let shared = shared::folder(test)?;
     REFERENCE.get_or_init(|| Some(Reference::new(shared, &exact()))).as_ref()

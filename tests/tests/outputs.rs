@@ -2,9 +2,12 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const SELECT: [&str; 8] = ["select", "--pool", "pool", "--target", "target", "--top", "4", "-o"];
@@ -319,26 +322,48 @@ fn from_without_select_takes_all_columns() {
     assert!(finished.code == 1 && finished.stderr.contains("SELECT * FROM"), "{}", finished.stderr);
 }
 
+/// Waits until a command takes Ctrl-C in its own way, before which it dies of the signal without a word. False
+/// if it has ended.
+fn takes_interrupts(child: &mut Child) -> bool {
+    let path = format!("/proc/{}/status", child.id());
+    while child.try_wait().expect("a state").is_none() {
+        let status = fs_err::read_to_string(&path).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0);
+        if caught & (1 << (Signal::INT.as_raw() - 1)) != 0 {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    false
+}
+
 #[test]
 fn an_interrupted_add_says_what_it_did() {
-    use std::time::{Duration, Instant};
     let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 20_000);
-    let add = |dataset: &str| place.gstore(&["add", "--dataset", dataset, "--data", "pool.jsonl"]);
+    world::write_samples(&place.path("pool.jsonl"), 3000);
+    let add = |dataset: &str| {
+        let mut command = place.gstore(&["add", "--dataset", dataset, "--data", "pool.jsonl"]);
+        command.stderr(Stdio::piped()).spawn().expect("runs")
+    };
+    let mut child = add("whole");
+    takes_interrupts(&mut child);
     let begun = Instant::now();
-    binary::ok(&mut add("whole"));
+    assert!(child.wait().expect("ends").success());
     let whole = begun.elapsed();
-    for step in 0..16u32 {
+    for step in 0..10u32 {
         let dataset = format!("d{step}");
-        let child = add(&dataset).stderr(std::process::Stdio::piped()).spawn().expect("runs");
-        std::thread::sleep(whole.mul_f64(0.4 + 0.04 * f64::from(step)).max(Duration::from_millis(1)));
-        let pid = rustix::process::Pid::from_child(&child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        let mut child = add(&dataset);
+        if takes_interrupts(&mut child) {
+            std::thread::sleep(whole.mul_f64(0.1 * f64::from(step)));
+            // Also when it has ended by now: until it is waited for its number is its own.
+            let _ = kill_process(Pid::from_child(&child), Signal::INT);
+        }
         let finished: binary::Finished = child.wait_with_output().expect("ends").into();
         let said = &finished.stderr;
         let there = place.run(&["query", "--format", "csv", &format!("SELECT count(*) AS n FROM {dataset}")]);
         match there.code {
-            0 => assert!(there.stdout.contains("20000") && !said.contains("nothing"), "{step}: {said}"),
+            0 => assert!(there.stdout.contains("3000") && !said.contains("nothing"), "{step}: {said}"),
             _ => assert!(finished.code == 130 && said.contains("nothing was added"), "{step}: {said}"),
         }
     }

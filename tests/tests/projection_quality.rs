@@ -1,22 +1,19 @@
 //! Promise: the default projection errs as its variance says, and no more.
 
+use crate::golden_less::reference;
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_store::DType;
 use gstore_tests::reference::{How, Reference};
-use gstore_tests::shared;
 
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn cosines_of_the_default_projection_spread_as_predicted() {
-    let Some(folder) = shared::folder("cosines_of_the_default_projection_spread_as_predicted") else {
-        return;
-    };
+    let Some(exact) = reference("cosines_of_the_default_projection_spread_as_predicted") else { return };
     let kinds = vec![Kind::GradAdam];
-    let exact = How { kinds: kinds.clone(), projection: ProjectionSpec::none(), dtype: DType::F32 };
     let default = How { kinds, projection: ProjectionSpec::default(), dtype: DType::F16 };
-    let exact = Reference::new(folder.clone(), &exact).matrix();
-    let projected = Reference::new(folder, &default).matrix();
+    let projected = Reference::new(exact.shared.clone(), &default).matrix();
+    let exact = exact.matrix();
     let dim = f64::from(ProjectionSpec::default().dim);
     let (mut observed, mut predicted, mut bias, mut count) = (0.0, 0.0, 0.0, 0.0);
     for (got, expected) in projected.sim.iter().flatten().zip(exact.sim.iter().flatten()) {

@@ -40,17 +40,21 @@ fn registered(path: &Path, data: &Path) -> Store {
 fn killed_shards_go_on_and_end_as_one_process_would() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("pool.jsonl");
-    world::write_samples(&data, 4200);
-    let expected = registered(&dir.path().join("expected"), &data);
+    let two_windows = |path: &Path| {
+        let store = Store::create(path).expect("created");
+        world::two_windows(&store, "pool", &data);
+        store
+    };
+    let expected = two_windows(&dir.path().join("expected"));
     let mut request = world::request("pool", &[Kind::GradAdam, Kind::Loss]);
     request.projection = ProjectionSpec { dim: 256, ..ProjectionSpec::default() }.into();
     world::run(&expected, request).expect("ingested");
 
     let path = dir.path().join("s");
-    registered(&path, &data);
+    two_windows(&path);
     let out: Vec<PathBuf> = (1..=2).map(|i| dir.path().join(format!("shard{i}"))).collect();
-    let mut delay = Duration::from_millis(200);
-    for _ in 0..8 {
+    let mut delay = Duration::from_millis(60);
+    for _ in 0..7 {
         let mut child = shard(&path, "1/2", &out[0])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -70,7 +74,7 @@ fn killed_shards_go_on_and_end_as_one_process_would() {
         // It may have ended by itself meanwhile.
         let _ = child.kill();
         child.wait().expect("gone");
-        delay = delay.mul_f64(1.5);
+        delay = delay.mul_f64(1.6);
     }
     for i in [1, 0] {
         binary::ok(&mut shard(&path, &format!("{}/2", i + 1), &out[i]));

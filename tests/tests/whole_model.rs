@@ -366,12 +366,15 @@ fn what_a_model_cannot_do_is_said_before_any_work() {
 fn killed_at_any_instant_the_same_command_goes_on() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("pool.jsonl");
-    world::write_samples(&data, 4300);
     let more = ["--features", "grad-sgd,loss", "--module-dim", "16", "--compute", "bf16"];
-    let expected = dir.path().join("expected");
+    let (expected, store) = (dir.path().join("expected"), dir.path().join("killed"));
+    for path in [&expected, &store] {
+        world::two_windows(&Store::create(path).expect("created"), "pool", &data);
+    }
+    // Some are left for the command to register.
+    world::write_samples(&data, world::WINDOW_ROWS + 60);
     binary::ok(&mut ingest(&expected, "pool", &data, &more));
 
-    let store = dir.path().join("killed");
     let mut delay = Duration::from_millis(50);
     let mut kills = 0;
     for _ in 0..12 {

@@ -146,11 +146,20 @@ fn a_row_has_the_same_bits_in_any_company() {
         let sjlt = ProjectionKind::Sjlt { s: 4 };
         let raw = || raw_features(&model.tensors);
         let factored = |kind| model.factored_features(kind, Way::Factors, &[GradForm::Plain]);
+        // In bf16 and of two-sided projections at one level, not the same for each model; at all of them with
+        // GSTORE_EXHAUSTIVE.
+        let all = std::env::var_os("GSTORE_EXHAUSTIVE").is_some();
         for compute in [Compute::F32, Compute::Bf16] {
-            for backend in levels(compute) {
-                check_bits(model, &format!("raw, {compute:?}"), &backend, &batch, &raw);
-                let what = format!("two_sided, {compute:?}");
-                check_bits(model, &what, &backend, &batch, &|| factored("two_sided"));
+            let levels: Vec<Cpu> = levels(compute).collect();
+            let own = model.name.bytes().map(usize::from).sum::<usize>() % levels.len();
+            for (i, backend) in levels.iter().enumerate() {
+                if all || i == own || compute == Compute::F32 {
+                    check_bits(model, &format!("raw, {compute:?}"), backend, &batch, &raw);
+                }
+                if all || i == own {
+                    let what = format!("two_sided, {compute:?}");
+                    check_bits(model, &what, backend, &batch, &|| factored("two_sided"));
+                }
             }
         }
         let backend = Cpu::new(Compute::F32);

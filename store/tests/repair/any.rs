@@ -13,10 +13,15 @@ fn each_damage_of_each_file() {
     let was = content(&store);
     drop(store);
     let good = bytes(&path);
+    // Every second damage of a file, beginning with another one in the next; all with GSTORE_EXHAUSTIVE.
+    let full = std::env::var_os("GSTORE_EXHAUSTIVE").is_some();
     let mut repairs = 0;
-    for file in damageable(&path) {
+    for (number, file) in damageable(&path).into_iter().enumerate() {
         let name = file.to_string_lossy().into_owned();
-        for (how, damage) in damages(good[&file].len()) {
+        for (i, (how, damage)) in damages(good[&file].len()).into_iter().enumerate() {
+            if !full && (i + number) % 2 == 1 {
+                continue;
+            }
             let what = format!("{name} {how}");
             damage(&path.join(&file));
             if is_sound(&path) {
@@ -62,7 +67,7 @@ fn each_damage_of_each_file() {
             reset(&path, &good);
         }
     }
-    assert!(repairs > 150, "{repairs}");
+    assert!(repairs > if full { 150 } else { 70 }, "{repairs}");
 }
 
 /// A lost bitmap: nothing comes back without an explicit command.
