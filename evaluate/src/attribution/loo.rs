@@ -1,7 +1,8 @@
 //! Leave-one-out and leave-group-out: scores against what a model loses without a row or a group of rows.
 
+use gstore_core::correlation::{is_constant, pearson, spearman};
+
 use super::outcome::{AttributionOutcome, Comparison, check, correlate, sorted_lines};
-use super::rank::{is_constant, pearson, spearman};
 use super::scores::Scores;
 use super::subsets::SubsetKind;
 use super::truth::Truth;
