@@ -29,14 +29,13 @@ pub(super) fn given(contents: &[Content]) -> impl Iterator<Item = TextSample> {
         };
         let record = Record { id: None, content: content.clone(), metadata: Vec::new(), layout: None };
         let id = ids.id_of(&record, line.to_string().as_bytes());
-        TextSample {
-            row: row as u64,
-            id,
-            content: record.content,
-            begun: String::new(),
-            metadata: record.metadata,
-        }
+        sample(row as u64, id, record)
     })
+}
+
+/// A record in its row, under its id.
+fn sample(row: u64, id: String, record: Record) -> TextSample {
+    TextSample { row, id, content: record.content, begun: String::new(), metadata: record.metadata }
 }
 
 pub(super) fn of_files(
@@ -49,13 +48,7 @@ pub(super) fn of_files(
     let fields = FieldNames::parse(fields)?;
     let mut row = 0;
     each_record(paths, &fields, reading, cancel, &mut |id, record, _| {
-        take(TextSample {
-            row,
-            id,
-            content: record.content,
-            begun: String::new(),
-            metadata: record.metadata,
-        });
+        take(sample(row, id, record));
         row += 1;
         Ok(())
     })
@@ -142,14 +135,7 @@ pub(super) fn of_dataset(
                 return Err(bad(row, "it was registered without its text".into()));
             }
             let record = parse_record(records.value(at)).map_err(|error| bad(row, error.to_string()))?;
-            let id = ids.value(at).to_owned();
-            take(TextSample {
-                row,
-                id,
-                content: record.content,
-                begun: String::new(),
-                metadata: record.metadata,
-            });
+            take(sample(row, ids.value(at).to_owned(), record));
         }
     }
     Ok(())
