@@ -90,13 +90,15 @@ fn free_name(key: &str, columns: &[ColumnDef]) -> String {
     name
 }
 
-/// The Arrow type of a column.
-pub(crate) fn arrow_type(ty: ColumnType) -> DataType {
-    match ty {
-        ColumnType::Bool => DataType::Boolean,
-        ColumnType::Int => DataType::Int64,
-        ColumnType::Float => DataType::Float64,
-        ColumnType::Text => DataType::Utf8,
+impl ColumnType {
+    /// The Arrow type of a column of this type.
+    pub fn arrow_type(self) -> DataType {
+        match self {
+            ColumnType::Bool => DataType::Boolean,
+            ColumnType::Int => DataType::Int64,
+            ColumnType::Float => DataType::Float64,
+            ColumnType::Text => DataType::Utf8,
+        }
     }
 }
 
@@ -107,7 +109,7 @@ pub(crate) fn schema(columns: &[ColumnDef]) -> SchemaRef {
         Field::new("id", DataType::Utf8, false),
         Field::new("record", DataType::Binary, true),
     ];
-    fields.extend(columns.iter().map(|c| Field::new(&c.name, arrow_type(c.ty), true)));
+    fields.extend(columns.iter().map(|c| Field::new(&c.name, c.ty.arrow_type(), true)));
     Arc::new(Schema::new(fields))
 }
 
