@@ -3,11 +3,9 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
-use arrow_array::{Array, RecordBatch};
+use arrow_array::Array;
 use gstore_core::{Cancel, RowSet};
-use gstore_store::{DatasetPart, Snapshot};
+use gstore_store::{DatasetPart, Snapshot, record_columns};
 use serde_json::json;
 
 use super::{Begun, Reading, SampleError, TextSample};
@@ -117,13 +115,8 @@ pub(super) fn of_dataset(
     let bad = |row: u64, what: String| SampleError::NoText { dataset: part.name.clone(), row, what };
     for batch in snapshot.samples(part)?.scan(&["row", "id", "record"], None) {
         cancel.check()?;
-        let batch: RecordBatch = batch?;
-        let columns = (
-            batch.column(0).as_primitive_opt::<UInt64Type>(),
-            batch.column(1).as_string_opt::<i32>(),
-            batch.column(2).as_binary_opt::<i32>(),
-        );
-        let (Some(rows), Some(ids), Some(records)) = columns else {
+        let batch = batch?;
+        let Some((rows, ids, records)) = record_columns(&batch) else {
             return Err(bad(0, "its samples have other columns than row, id and record".into()));
         };
         for at in 0..batch.num_rows() {

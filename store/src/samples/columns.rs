@@ -1,10 +1,15 @@
-//! Metadata columns: names, types, and the changes that an append may make.
+//! Columns of samples: names and types of metadata, and the changes that an append may make.
 
 use super::value::MetaValue;
 use crate::error::AppendError;
 use crate::manifest::{ColumnDef, ColumnType, DatasetPart};
 use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
-use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+    UInt64Array,
+};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -88,6 +93,13 @@ fn free_name(key: &str, columns: &[ColumnDef]) -> String {
         name.push('_');
     }
     name
+}
+
+/// The columns `row`, `id` and `record` of a batch of samples; none where it lacks one of them.
+pub fn record_columns(batch: &RecordBatch) -> Option<(&UInt64Array, &StringArray, &BinaryArray)> {
+    let rows = batch.column_by_name("row")?.as_primitive_opt::<UInt64Type>()?;
+    let ids = batch.column_by_name("id")?.as_string_opt::<i32>()?;
+    Some((rows, ids, batch.column_by_name("record")?.as_binary_opt::<i32>()?))
 }
 
 impl ColumnType {
