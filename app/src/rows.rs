@@ -97,8 +97,8 @@ pub(crate) fn matching(
     Ok(RowSet::from_rows(rows))
 }
 
-/// Refuses what is no expression of its own: text that closes the parentheses around it would ask for other
-/// rows than it says.
+/// Refuses what is not an expression of its own: text that closes the parentheses around it would ask for
+/// other rows than it says.
 fn check_form(condition: &str) -> Result<(), &'static str> {
     if condition.trim().is_empty() {
         return Err("is empty: write one, such as source = 'scraped'");

@@ -94,6 +94,14 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
     })
 }
 
+/// Refuses a format for programs where the result goes to a terminal.
+pub fn check_terminal(format: Format, path: Option<&Path>) -> Result<()> {
+    if format.is_binary() && Place::of(path) == Place::Stdout && std::io::stdout().is_terminal() {
+        bail!(UsageError(format!("{format:?} is not for a terminal; name a file with --output")));
+    }
+    Ok(())
+}
+
 /// The format of a score file.
 pub fn format_of_scores(path: &Path) -> Result<Format> {
     match (format_of_name(path)?, Place::of(Some(path))) {

@@ -83,7 +83,7 @@ pub enum Content {
 #[non_exhaustive]
 pub enum ContentError {
     /// Not a JSON object.
-    #[error("it is no JSON object: {0}")]
+    #[error("it is not a JSON object: {0}")]
     Json(String),
     /// None of the three shapes.
     #[error("nothing to train on: a record needs `messages`, or `prompt` and `completion`, or `text`")]

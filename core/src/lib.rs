@@ -9,6 +9,7 @@
 mod cancel;
 mod canonical;
 pub mod content;
+pub mod correlation;
 mod digest;
 mod feature;
 mod kind;

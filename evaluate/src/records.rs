@@ -3,12 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
-use arrow_array::{Array, RecordBatch};
+use arrow_array::Array;
 use gstore_core::Cancel;
 use gstore_data::{FieldNames, Place, Unit, find};
-use gstore_store::{DatasetPart, Snapshot};
+use gstore_store::{DatasetPart, Snapshot, record_columns};
 use serde_json::Value;
 
 use crate::error::EvaluateError;
@@ -130,13 +128,8 @@ fn of_dataset(
     let mut number = 0;
     for batch in snapshot.samples(part)?.scan(&["row", "id", "record"], None) {
         cancel.check()?;
-        let batch: RecordBatch = batch?;
-        let columns = (
-            batch.column(0).as_primitive_opt::<UInt64Type>(),
-            batch.column(1).as_string_opt::<i32>(),
-            batch.column(2).as_binary_opt::<i32>(),
-        );
-        let (Some(rows), Some(ids), Some(records)) = columns else {
+        let batch = batch?;
+        let Some((rows, ids, records)) = record_columns(&batch) else {
             return Err(at(number, 0).error("its samples have other columns than row, id and record"));
         };
         for place in 0..batch.num_rows() {

@@ -286,7 +286,7 @@ fn results_of_retraining_are_read_as_tables() {
     assert!(matches!(&truth.subsets[3].kind, SubsetKind::Removed { share, .. } if *share == 0.5));
     for (subsets, outputs, words) in [
         (TABLE, "subset,query,loss\nz,q,1\n", "none of the subsets"),
-        (TABLE, "subset,query,loss\na,q,nan\n", "no finite number"),
+        (TABLE, "subset,query,loss\na,q,nan\n", "not a finite number"),
         (TABLE, "subset,query,accuracy\na,q,1\n", "a `loss`, a `margin` or an `output`"),
         (TABLE, "subset,query,loss\na,q,1\na,r,1\nb,q,1\n", "lacks outputs"),
         ("{\"subset\": \"a\"}\n", "subset,query,loss\na,q,1\n", "needs one of `rows`"),

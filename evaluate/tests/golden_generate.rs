@@ -14,7 +14,7 @@ fn golden() -> Option<Value> {
 }
 
 fn assert_near(found: f64, expected: &Value, of: &str) {
-    let expected = expected.as_f64().unwrap_or_else(|| panic!("{of} is no number"));
+    let expected = expected.as_f64().unwrap_or_else(|| panic!("{of} is not a number"));
     assert!((found - expected).abs() <= TOLERANCE, "{of}: {found} is not {expected}");
 }
 

@@ -1,5 +1,7 @@
 //! Seeded random numbers, the same on every platform, so that a failure can be run again.
 
+use gstore_core::{MIX_STEP, mix};
+
 /// A generator (splitmix64).
 #[derive(Debug, Clone)]
 pub struct Random(u64);
@@ -7,7 +9,7 @@ pub struct Random(u64);
 impl Random {
     /// A generator whose numbers follow from the seed.
     pub fn new(seed: u64) -> Self {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
+        Random(seed.wrapping_mul(MIX_STEP) ^ 0x5851_f42d_4c95_7f2d)
     }
 
     /// A generator for one of several uses of the same seed.
@@ -23,11 +25,8 @@ impl Random {
     /// The next number.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
+        self.0 = self.0.wrapping_add(MIX_STEP);
+        mix(self.0)
     }
 
     /// A number below `n`; 0 for `n` = 0.

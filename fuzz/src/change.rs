@@ -1,5 +1,7 @@
 //! Random changes of inputs, from a seed.
 
+use gstore_core::{MIX_STEP, mix};
+
 /// A small generator of random numbers (SplitMix64).
 #[derive(Debug, Clone)]
 pub struct Random(pub u64);
@@ -7,11 +9,8 @@ pub struct Random(pub u64);
 impl Random {
     /// The next number.
     pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0 = self.0.wrapping_add(MIX_STEP);
+        mix(self.0)
     }
 
     /// A number below `n`; 0 for 0.

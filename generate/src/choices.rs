@@ -74,7 +74,7 @@ const PIECE_TOKENS: usize = 1024;
 ///
 /// # Errors
 /// A model or question that cannot be used, which shows before any is scored; results of another request in
-/// the journal; logits that are no numbers.
+/// the journal; logits that are not numbers.
 pub fn choices(
     request: &ChoiceRequest,
     progress: &mut dyn Progress,

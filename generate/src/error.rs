@@ -62,11 +62,11 @@ pub enum GenerateError {
         /// Whether it is the model that has no more positions.
         by_model: bool,
     },
-    /// Logits that are no numbers.
-    #[error("the model gives values that are no numbers")]
+    /// Logits that are not numbers.
+    #[error("the model gives values that are not numbers")]
     NotFinite,
     /// The same, of a sample.
-    #[error("{sample}: the model gives values that are no numbers")]
+    #[error("{sample}: the model gives values that are not numbers")]
     NotFiniteAt {
         /// The sample.
         sample: String,

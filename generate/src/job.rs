@@ -51,7 +51,7 @@ pub struct Outcome {
 ///
 /// # Errors
 /// A request, model or prompt that cannot be used, which shows before any prompt is answered; answers to
-/// another request in the journal; logits that are no numbers. Answers that were done stay in the journal.
+/// another request in the journal; logits that are not numbers. Answers that were done stay in the journal.
 pub fn generate(
     request: &GenerateRequest,
     observer: &mut dyn Observer,

@@ -53,7 +53,7 @@ impl Journal {
                 return Err(GenerateError::OtherRequest { path: path.to_owned(), what });
             }
             None if !lines.cut_header && !overwrite => {
-                let what = "it is no work of this command".to_owned();
+                let what = "it is not work of this command".to_owned();
                 return Err(GenerateError::OtherRequest { path: path.to_owned(), what });
             }
             _ => {

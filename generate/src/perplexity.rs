@@ -125,7 +125,7 @@ const PIECE_TOKENS: usize = 1024;
 /// tokens (at least one text).
 ///
 /// # Errors
-/// A model or text that cannot be used, which shows before any is scored; logits that are no numbers; what
+/// A model or text that cannot be used, which shows before any is scored; logits that are not numbers; what
 /// `take` gives; being told to stop.
 pub fn perplexity(
     request: &PerplexityRequest,

@@ -1,6 +1,7 @@
 //! Promise: factored projections are unbiased and as noisy as documented, and `fact_sjlt`
 //! withstands outlier channels.
 
+use gstore_core::{MIX_STEP, mix};
 use gstore_ingest::projection::{
     FactoredProjector, ModuleShape, OutFactors, ProjectionKind, ProjectionSpec, Shape, noise,
 };
@@ -21,11 +22,8 @@ struct Normals(u64);
 
 impl Normals {
     fn word(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ z >> 31) >> 11) as f64 * 2f64.powi(-53)
+        self.0 = self.0.wrapping_add(MIX_STEP);
+        (mix(self.0) >> 11) as f64 * 2f64.powi(-53)
     }
 
     fn draw(&mut self) -> f32 {

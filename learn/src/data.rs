@@ -1,5 +1,7 @@
 //! Labelled rows: ids, features, true scores.
 
+use gstore_core::correlation::{descending, is_constant};
+
 use crate::error::LearnError;
 use crate::matrix::Matrix;
 
@@ -39,11 +41,10 @@ impl Labelled {
             return Err(LearnError::TooFewRows { rows: whole.len(), needed: least, why });
         }
         let (x, y) = (x.select(&whole), y.select(&whole));
-        let is_constant = |values: Vec<f64>| values.windows(2).all(|pair| pair[0] == pair[1]);
-        if let Some(target) = (0..y.cols()).find(|target| is_constant(y.column(*target))) {
+        if let Some(target) = (0..y.cols()).find(|target| is_constant(&y.column(*target))) {
             return Err(LearnError::ConstantTarget(targets[target].clone()));
         }
-        if (0..x.cols()).all(|feature| is_constant(x.column(feature))) {
+        if (0..x.cols()).all(|feature| is_constant(&x.column(feature))) {
             return Err(LearnError::ConstantFeatures(features.join(", ")));
         }
         let ids = whole.iter().map(|row| ids[*row].clone()).collect();
@@ -60,7 +61,7 @@ impl Labelled {
             ));
         }
         let constant: Vec<&str> = (0..self.x.cols())
-            .filter(|col| self.x.column(*col).windows(2).all(|pair| pair[0] == pair[1]))
+            .filter(|col| is_constant(&self.x.column(*col)))
             .map(|col| self.features[col].as_str())
             .collect();
         if !constant.is_empty() {
@@ -73,7 +74,7 @@ impl Labelled {
         }
         for (target, name) in self.targets.iter().enumerate() {
             let scores = self.y.column(target);
-            let order = crate::judge::order(&scores);
+            let order = descending(&scores);
             let k = crate::judge::kept_rows(top, scores.len()).max(1);
             if scores[order[0]] <= 0.0 {
                 notes.push(format!("no labelled row has a score above 0 for {name}: none helps it"));

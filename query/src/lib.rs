@@ -20,6 +20,7 @@ pub mod kernel;
 pub mod matrix;
 mod size;
 pub mod sketch;
+mod term;
 mod topk;
 mod values;
 

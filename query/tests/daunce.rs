@@ -1,5 +1,6 @@
 //! Promise: covariances of losses, their errors and their invariants are those of the method's definition.
 
+use gstore_core::correlation::{descending, spearman};
 use gstore_query::daunce::*;
 use proptest::prelude::*;
 
@@ -96,7 +97,7 @@ fn the_orders_of_the_specification() {
     let (a, b) = (by_row(&A), by_row(&B));
     let order = |score, q: usize| {
         let all = scores(&a, &b, &Models::one(4), how(score, Center::Row, 1));
-        best(&all.into_iter().skip(q).step_by(2).collect::<Vec<_>>(), 3)
+        descending(&all.into_iter().skip(q).step_by(2).collect::<Vec<_>>())
     };
     assert_eq!((order(Score::Cov, 0), order(Score::Cov, 1)), (vec![0, 1, 2], vec![2, 1, 0]));
     assert_eq!((order(Score::Corr, 0), order(Score::Corr, 1)), (vec![0, 2, 1], vec![2, 1, 0]));
@@ -222,7 +223,7 @@ fn what_does_not_vary_has_no_correlation_and_no_covariance() {
     assert_eq!(cov[0].to_bits(), 0.0f64.to_bits());
     let corr = scores(&rows, &query, &models, how(Score::Corr, Center::Row, 1));
     assert!(corr[0].is_nan() && corr[1].is_finite());
-    assert_eq!(best(&corr, 2), [1, 0]);
+    assert_eq!(descending(&corr), [1, 0]);
     let found = of_pair(&rows, &query, (0, 0), &models, how(Score::Corr, Center::Row, 1));
     assert_eq!((found.score, found.se, found.z()), (None, None, None));
 }

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gstore_core::correlation::{descending, spearman};
 use gstore_query::daunce::*;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -335,8 +336,8 @@ fn golden_daunce_rows_of_the_own_family_are_enriched_as_the_reference_says() {
         let m = targets.len();
         let share = |q: usize| {
             let of_query: Vec<f64> = scores.iter().skip(q).step_by(m).copied().collect();
-            let found = best(&of_query, TOP);
-            found.iter().filter(|i| sources[**i] == own(&targets[q])).count() as f64 / TOP as f64
+            let found = descending(&of_query);
+            found[..TOP].iter().filter(|i| sources[**i] == own(&targets[q])).count() as f64 / TOP as f64
         };
         let got = (0..m).map(share).sum::<f64>() / m as f64;
         let want =

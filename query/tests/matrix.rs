@@ -292,7 +292,7 @@ fn work_for_another_question_is_refused() {
     fs_err::create_dir(&foreign).unwrap();
     fs_err::write(foreign.join("notes.txt"), "mine").unwrap();
     let error = make(&first, options(4, &first, 1), MatrixOutput::Folder(&foreign)).unwrap_err().to_string();
-    assert!(error.contains("no matrix"), "{error}");
+    assert!(error.contains("not a matrix"), "{error}");
     let small = MatrixOptions { memory: 10, ..MatrixOptions::default() };
     assert!(MatrixJob::new(&first, small, &GO).err().unwrap().to_string().contains("allow more"));
 }
@@ -405,7 +405,7 @@ fn parts_of_nobody_knows_what_are_made_again() {
     fs_err::create_dir(hidden(&at("notes"))).unwrap();
     fs_err::write(hidden(&at("notes")).join("notes.txt"), "mine").unwrap();
     let error = make(&first, options(4, &first, 1), MatrixOutput::Folder(&at("notes"))).unwrap_err();
-    assert!(error.to_string().contains("no file of a matrix"), "{error}");
+    assert!(error.to_string().contains("not a file of a matrix"), "{error}");
 }
 
 #[test]

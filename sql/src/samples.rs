@@ -16,7 +16,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use datafusion::common::stats::Precision;
 use gstore_store::{
-    ColumnType, DatasetPart, EncodingEntry, EncodingReader, ReadError, SampleReader, Snapshot, TokenCount,
+    DatasetPart, EncodingEntry, EncodingReader, ReadError, SampleReader, Snapshot, TokenCount,
 };
 
 use super::blocking::Demand;
@@ -118,7 +118,7 @@ impl SampleTable {
             ["row", "id", "tokens", "scored_tokens", "truncated", "record"].map(String::from).into();
         for column in &table.dataset.columns {
             let name = free_name(&column.name, &mut taken);
-            add(Cell::Metadata(column.name.clone()), name, arrow_type(column.ty), true);
+            add(Cell::Metadata(column.name.clone()), name, column.ty.arrow_type(), true);
         }
         if table.encoding.is_some() {
             for (cell, name, ty) in counts {
@@ -370,16 +370,6 @@ pub(crate) fn as_type(array: &ArrayRef, ty: &DataType) -> Result<ArrayRef, SqlEr
     }
     let options = CastOptions { safe: true, ..CastOptions::default() };
     cast_with_options(array, ty, &options).map_err(arrow)
-}
-
-/// The column type of a metadata column.
-pub(crate) fn arrow_type(ty: ColumnType) -> DataType {
-    match ty {
-        ColumnType::Bool => DataType::Boolean,
-        ColumnType::Int => DataType::Int64,
-        ColumnType::Float => DataType::Float64,
-        ColumnType::Text => DataType::Utf8,
-    }
 }
 
 /// `name`, with `_` after it as often as needed to differ from the names already taken.

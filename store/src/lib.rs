@@ -70,7 +70,7 @@ pub use manifest::{
 pub use map::FileMap;
 pub use panics::caught;
 pub use repair::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
-pub use samples::{ColumnSpec, MetaValue, NewSample, SampleReader};
+pub use samples::{ColumnSpec, MetaValue, NewSample, SampleReader, record_columns};
 pub use segment::{
     BLOCK_BYTES, Block, BlockBounds, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentRef,
     SegmentWriter, SharedBlock, SharedColumn, StoredRow, Values,

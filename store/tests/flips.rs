@@ -17,6 +17,7 @@
 
 use crate::common::overlay::{Fault, Overlay};
 use crate::common::*;
+use gstore_core::{MIX_STEP, mix};
 use gstore_store::*;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -414,11 +415,8 @@ fn blocks_of(file: &Path, bytes: &[u8]) -> Range<usize> {
 }
 
 fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    *state = state.wrapping_add(MIX_STEP);
+    mix(*state)
 }
 
 fn seed() -> u64 {

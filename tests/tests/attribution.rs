@@ -77,7 +77,7 @@ fn scores_that_cannot_be_joined_are_refused() {
         ("some.csv", "--missing zero"),
         ("half.csv", "query \"q1\" has none"),
         ("rows.csv", "never by number"),
-        ("infinite.csv", "no finite number"),
+        ("infinite.csv", "not a finite number"),
         ("same.csv", "the same for all subsets"),
     ] {
         let told = place.run(&[&LDS[..], &["--scores", file]].concat());

@@ -63,7 +63,7 @@ const INGEST: Folders =
 const QUERY: Folders = Folders {
     krate: "query",
     layers: &[
-        &["error", "hint", "indexes", "kernel", "size", "topk"],
+        &["error", "hint", "indexes", "kernel", "size", "term", "topk"],
         &["values", "daunce"],
         &["sketch"],
         &["influence"],

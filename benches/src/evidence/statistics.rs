@@ -1,4 +1,4 @@
-//! Confidence intervals of probabilities, and correlations.
+//! Confidence intervals of probabilities.
 
 /// The upper end of the exact one-sided interval of a probability (Clopper and Pearson 1934): `failures` or
 /// fewer of `trials` have a probability of 1 - `confidence` where that is the truth.
@@ -76,37 +76,6 @@ fn ln_gamma(x: f64) -> f64 {
     0.5 * (2.0 * std::f64::consts::PI).ln() + (x + 0.5) * t.ln() - t + series.ln()
 }
 
-/// Pearson's correlation.
-pub fn pearson(a: &[f64], b: &[f64]) -> f64 {
-    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
-    let (ma, mb) = (mean(a), mean(b));
-    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
-    for (a, b) in a.iter().zip(b) {
-        ab += (a - ma) * (b - mb);
-        aa += (a - ma) * (a - ma);
-        bb += (b - mb) * (b - mb);
-    }
-    ab / (aa * bb).sqrt()
-}
-
-/// Spearman's correlation; equal values share the mean of their ranks.
-pub fn spearman(a: &[f64], b: &[f64]) -> f64 {
-    pearson(&ranks(a), &ranks(b))
-}
-
-fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
-    let mut ranks = vec![0.0; values.len()];
-    let mut first = 0;
-    for equal in order.chunk_by(|a, b| values[*a] == values[*b]) {
-        let rank = first as f64 + (equal.len() as f64 - 1.0) / 2.0;
-        equal.iter().for_each(|i| ranks[*i] = rank);
-        first += equal.len();
-    }
-    ranks
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,13 +95,5 @@ mod tests {
         }
         assert!((least_likely(5, 100, 0.95) - 0.0199055637).abs() < 1e-9);
         assert_eq!((most_likely(3, 3, 0.95), least_likely(0, 3, 0.95)), (1.0, 0.0));
-    }
-
-    #[test]
-    fn correlations_of_known_lists() {
-        let a = [1.0, 2.0, 3.0, 4.0];
-        assert!((pearson(&a, &[2.0, 4.0, 6.0, 8.5]) - 0.9983814394).abs() < 1e-9);
-        assert_eq!(spearman(&a, &[1.0, 10.0, 100.0, 1000.0]), 1.0);
-        assert!((spearman(&a, &[1.0, 1.0, 2.0, 0.0]) + 0.3162277660).abs() < 1e-9);
     }
 }

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use gstore_core::correlation::{pearson, spearman};
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Sim, TargetRef};
 use gstore_store::{DType, JobFeature, JobPlan, Snapshot, Store};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 use super::real::targets;
-use super::statistics::{pearson, spearman};
 use super::{first, scores};
 
 /// Compares the scores of every target of a store of f32 vectors with those of the same vectors stored as

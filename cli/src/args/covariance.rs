@@ -5,24 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use gstore_store::SnapshotName;
 
-use super::{CovarianceArgs, OutputArgs, PictureArgs};
+use super::{CovarianceArgs, OutputArgs, PictureArgs, RankingArgs};
 
 /// A pool, a target, and how their losses are compared.
-#[derive(Args, Debug)]
-pub struct LossRankingArgs {
-    /// Datasets whose rows are scored
-    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
-    pub pool: Vec<String>,
-    /// Target samples: a dataset, or dataset:subtask; several are allowed, with commas between them
-    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
-    pub target: Vec<String>,
-    /// The state of the store to read: a number or a tag [default: the current one]
-    #[arg(long, value_name = "N|TAG")]
-    pub snapshot: Option<SnapshotName>,
-    /// How losses are compared
-    #[command(flatten)]
-    pub covariance: CovarianceArgs,
-}
+pub type LossRankingArgs = RankingArgs<CovarianceArgs>;
 
 /// `gstore daunce query`
 #[derive(Args, Debug)]

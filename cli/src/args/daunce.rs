@@ -97,7 +97,7 @@ pub struct DaunceLossesArgs {
 
 /// Places of members: `a..b`, or one.
 fn range(text: &str) -> Result<(usize, usize), String> {
-    let wrong = || format!("{text:?} is no range of members: a..b, from a up to b without b itself");
+    let wrong = || format!("{text:?} is not a range of members: a..b, from a up to b without b itself");
     let number = |text: &str| text.trim().parse::<usize>().map_err(|_| wrong());
     let (from, to) = match text.split_once("..") {
         Some((from, to)) => (number(from)?, number(to)?),

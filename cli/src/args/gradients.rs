@@ -127,7 +127,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         "kib" => 1024.0,
         "mib" => 1024.0 * 1024.0,
         "gib" => 1024.0 * 1024.0 * 1024.0,
-        other => return Err(format!("{other} is no unit; there are KB, MB, GB, TB, KiB, MiB, GiB, TiB")),
+        other => return Err(format!("{other} is not a unit; there are KB, MB, GB, TB, KiB, MiB, GiB, TiB")),
     };
     let bytes = number * factor;
     if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err("out of range".to_owned()) }

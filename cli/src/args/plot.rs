@@ -114,7 +114,7 @@ pub enum PlotWhat {
 
 /// A pool, a target, and how they are compared.
 #[derive(Args, Debug)]
-pub struct RankingArgs {
+pub struct RankingArgs<S: Args = ScoringArgs> {
     /// Datasets whose rows are scored
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub pool: Vec<String>,
@@ -126,7 +126,7 @@ pub struct RankingArgs {
     pub snapshot: Option<SnapshotName>,
     /// How to score
     #[command(flatten)]
-    pub scoring: ScoringArgs,
+    pub scoring: S,
 }
 
 /// Where a picture is drawn.

@@ -227,7 +227,7 @@ fn texts(pool: &SampleReader, rows: &[u64], column: &str) -> Result<Vec<String>>
         (_, Some(bytes)) => {
             (0..bytes.len()).map(|i| String::from_utf8_lossy(bytes.value(i)).into_owned()).collect()
         }
-        _ => bail!("column {column} of the pool is no text"),
+        _ => bail!("column {column} of the pool is not text"),
     })
 }
 
@@ -236,7 +236,7 @@ fn share_in_pool(pool: &SampleReader, skill: &str) -> Result<f64> {
     for batch in pool.scan(&["source"], None) {
         let batch = batch?;
         let Some(values) = batch.column(0).as_string_opt::<i32>() else {
-            bail!("column source of the pool is no text")
+            bail!("column source of the pool is not text")
         };
         all += values.len();
         own += values.iter().filter(|value| *value == Some(skill)).count();

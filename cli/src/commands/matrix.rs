@@ -93,7 +93,7 @@ fn output(path: &Path) -> Result<MatrixOutput<'_>> {
         ));
     }
     if path.file_name().is_none() {
-        bail!(UsageError(format!("{} is no name for a file or a folder", path.display())));
+        bail!(UsageError(format!("{} is not a name for a file or a folder", path.display())));
     }
     if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return Ok(MatrixOutput::Folder(path));

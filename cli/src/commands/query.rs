@@ -16,10 +16,10 @@ use gstore_store::Snapshot;
 
 use crate::args::{Checks, Format, OutputArgs, QueryArgs};
 use crate::context::Context;
-use crate::ending::format_of;
+use crate::ending::{check_terminal, format_of};
 use crate::failure::UsageError;
 use crate::models::encoder;
-use crate::output::{Output, Place, check, out};
+use crate::output::{Output, check, out};
 use crate::{summary, terminal};
 
 /// Runs the statements, or the shell.
@@ -267,11 +267,7 @@ impl Engine {
 fn check_place(context: &Context, to: &OutputArgs) -> Result<()> {
     let path = to.output.as_deref();
     check(context, &[path], to.force)?;
-    let format = format_of(to)?;
-    if format.is_binary() && Place::of(path) == Place::Stdout && std::io::stdout().is_terminal() {
-        bail!("{format:?} is not for a terminal; name a file with --output");
-    }
-    Ok(())
+    check_terminal(format_of(to)?, path)
 }
 
 /// What stands for null in a table.

@@ -16,9 +16,9 @@ type Result<T> = std::result::Result<T, PipelineError>;
 
 /// Commands that cannot be stages, and why.
 pub(super) const REFUSED: [(&str, &str); 3] = [
-    ("run", "a pipeline is no stage of another one"),
+    ("run", "a pipeline is not a stage of another one"),
     ("serve", "a server does not end"),
-    ("completions", "a script for a shell is no result"),
+    ("completions", "a script for a shell is not a result"),
 ];
 
 /// Options that a stage does not take, and why.

@@ -108,15 +108,16 @@ impl Journal {
     /// Reads a journal; one that is not there is empty.
     ///
     /// # Errors
-    /// A file that cannot be read or is no journal of this version.
+    /// A file that cannot be read or is not a journal of this version.
     pub fn read(path: &Path) -> Result<Self> {
         let text = match fs_err::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::empty()),
             Err(error) => return Err(error.into()),
         };
-        let about =
-            || format!("{} is no journal of a pipeline; without it no stage is up to date", path.display());
+        let about = || {
+            format!("{} is not a journal of a pipeline; without it no stage is up to date", path.display())
+        };
         let value: Value = serde_json::from_str(&text).with_context(about)?;
         let format = value.get("format").and_then(Value::as_u64);
         if format != Some(FORMAT.into()) {

@@ -1,4 +1,4 @@
-//! What is typed into the shell of `gstore query`, apart from any terminal: SQL and dot commands.
+//! The shell of `gstore query`: input, SQL and dot commands, apart from any terminal.
 //!
 //! - `lexer`, `colour`, `complete`: pieces of SQL, their colours, and what may stand at the cursor
 //! - `words`: the names that completion offers

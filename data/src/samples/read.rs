@@ -3,11 +3,9 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
-use arrow_array::{Array, RecordBatch};
+use arrow_array::Array;
 use gstore_core::{Cancel, RowSet};
-use gstore_store::{DatasetPart, Snapshot};
+use gstore_store::{DatasetPart, Snapshot, record_columns};
 use serde_json::json;
 
 use super::{Begun, Reading, SampleError, TextSample};
@@ -29,14 +27,13 @@ pub(super) fn given(contents: &[Content]) -> impl Iterator<Item = TextSample> {
         };
         let record = Record { id: None, content: content.clone(), metadata: Vec::new(), layout: None };
         let id = ids.id_of(&record, line.to_string().as_bytes());
-        TextSample {
-            row: row as u64,
-            id,
-            content: record.content,
-            begun: String::new(),
-            metadata: record.metadata,
-        }
+        sample(row as u64, id, record)
     })
+}
+
+/// A record in its row, under its id.
+fn sample(row: u64, id: String, record: Record) -> TextSample {
+    TextSample { row, id, content: record.content, begun: String::new(), metadata: record.metadata }
 }
 
 pub(super) fn of_files(
@@ -49,13 +46,7 @@ pub(super) fn of_files(
     let fields = FieldNames::parse(fields)?;
     let mut row = 0;
     each_record(paths, &fields, reading, cancel, &mut |id, record, _| {
-        take(TextSample {
-            row,
-            id,
-            content: record.content,
-            begun: String::new(),
-            metadata: record.metadata,
-        });
+        take(sample(row, id, record));
         row += 1;
         Ok(())
     })
@@ -124,13 +115,8 @@ pub(super) fn of_dataset(
     let bad = |row: u64, what: String| SampleError::NoText { dataset: part.name.clone(), row, what };
     for batch in snapshot.samples(part)?.scan(&["row", "id", "record"], None) {
         cancel.check()?;
-        let batch: RecordBatch = batch?;
-        let columns = (
-            batch.column(0).as_primitive_opt::<UInt64Type>(),
-            batch.column(1).as_string_opt::<i32>(),
-            batch.column(2).as_binary_opt::<i32>(),
-        );
-        let (Some(rows), Some(ids), Some(records)) = columns else {
+        let batch = batch?;
+        let Some((rows, ids, records)) = record_columns(&batch) else {
             return Err(bad(0, "its samples have other columns than row, id and record".into()));
         };
         for at in 0..batch.num_rows() {
@@ -142,14 +128,7 @@ pub(super) fn of_dataset(
                 return Err(bad(row, "it was registered without its text".into()));
             }
             let record = parse_record(records.value(at)).map_err(|error| bad(row, error.to_string()))?;
-            let id = ids.value(at).to_owned();
-            take(TextSample {
-                row,
-                id,
-                content: record.content,
-                begun: String::new(),
-                metadata: record.metadata,
-            });
+            take(sample(row, ids.value(at).to_owned(), record));
         }
     }
     Ok(())

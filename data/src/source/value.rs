@@ -127,7 +127,9 @@ fn map(entries: &[ArrayRef]) -> Result<Value, Unfit> {
     let mut object = Map::new();
     for i in 0..keys.len() {
         let Value::String(key) = value_of(keys, i)? else {
-            return Err(Unfit::new("a map whose keys are no text has no form in JSON; leave the column out"));
+            return Err(Unfit::new(
+                "a map whose keys are not text has no form in JSON; leave the column out",
+            ));
         };
         let value = value_of(values, i).map_err(|unfit| unfit.below(&format!(".{key}")))?;
         if let Some(previous) = object.insert(key, value) {
@@ -143,7 +145,7 @@ fn float(value: f64) -> Result<Value, Unfit> {
     }
     let number = Number::from_f64(value).map(Value::Number);
     number.ok_or_else(|| {
-        Unfit::new(format!("{value} is no number of JSON; replace it or leave the column out"))
+        Unfit::new(format!("{value} is not a JSON number; replace it or leave the column out"))
     })
 }
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::ids::Ids;
 use super::outcome::{AttributionOutcome, Comparison, names};
-use super::rank::placements;
 use super::read::text_of;
+use super::roc::placements;
 use super::scores::Scores;
 use crate::error::EvaluateError;
 use crate::metrics::Metric;
@@ -128,7 +128,7 @@ fn pseudo_values(placed: &[f64], positive: &[bool]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rank::auc;
+    use super::super::roc::auc;
     use super::*;
 
     #[test]

@@ -4,8 +4,9 @@
 //! rows that each was trained on are correlated by ranks (Spearman, average ranks for ties); the score is the
 //! mean over queries. Source: Park et al. 2023, section 2.
 
+use gstore_core::correlation::{is_constant, spearman};
+
 use super::outcome::{AttributionOutcome, Comparison, check, correlate, sorted_lines};
-use super::rank::{is_constant, spearman};
 use super::scores::Scores;
 use super::subsets::SubsetKind;
 use super::truth::Truth;

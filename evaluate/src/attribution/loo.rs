@@ -1,7 +1,8 @@
 //! Leave-one-out and leave-group-out: scores against what a model loses without a row or a group of rows.
 
+use gstore_core::correlation::{is_constant, pearson, spearman};
+
 use super::outcome::{AttributionOutcome, Comparison, check, correlate, sorted_lines};
-use super::rank::{is_constant, pearson, spearman};
 use super::scores::Scores;
 use super::subsets::SubsetKind;
 use super::truth::Truth;
@@ -68,7 +69,7 @@ pub fn leave_out(
     outcome.draw("leave_out_by_query", "Spearman of each query, sorted, over % of queries", labels, series);
     let largest = left_out.iter().map(Vec::len).max().unwrap_or_default();
     outcome.say(format!(
-        "{} left out, each of {} of {} rows; {} of {} queries.",
+        "{} subsets of the pool, each without {} of {} rows; {} of {} queries.",
         subsets.len(),
         if largest == 1 { "one".to_owned() } else { format!("up to {largest}") },
         truth.pool.len(),

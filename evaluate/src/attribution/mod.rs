@@ -10,9 +10,9 @@ mod ids;
 mod lds;
 mod loo;
 mod outcome;
-mod rank;
 mod read;
 mod removal;
+mod roc;
 mod scores;
 mod subsets;
 mod table;
@@ -24,9 +24,9 @@ pub use ids::Ids;
 pub use lds::{lds, lds_of_query};
 pub use loo::leave_out;
 pub use outcome::{AttributionOutcome, Comparison};
-pub use rank::{auc, pearson, ranks, spearman};
 pub use read::read_scores;
 pub use removal::removal_curves;
+pub use roc::auc;
 pub use scores::{Missing, Scores, ScoresBuilder, Unknown};
 pub use subsets::{
     RANDOM, Removals, Subset, SubsetKind, leave_groups_out, leave_one_out, random_subsets, removals,

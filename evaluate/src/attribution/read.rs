@@ -34,7 +34,7 @@ pub fn read_scores(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -
                 let query = value.get("query").or_else(|| value.get("target"));
                 let query = match query {
                     None | Some(Value::Null) => None,
-                    some => Some(text_of(some).ok_or_else(|| at.error("`query` is no id"))?),
+                    some => Some(text_of(some).ok_or_else(|| at.error("`query` is not an id"))?),
                 };
                 into.add(&id, query.as_deref(), number(&at, "score", score)?)
             }
@@ -80,7 +80,7 @@ pub(super) fn number(at: &At<'_>, key: &str, value: &Value) -> Result<f64, Evalu
     };
     match found.filter(|number| number.is_finite()) {
         Some(number) => Ok(number),
-        None => Err(at.error(&format!("`{key}` is no finite number"))),
+        None => Err(at.error(&format!("`{key}` is not a finite number"))),
     }
 }
 
@@ -128,11 +128,11 @@ struct Array<'a> {
 impl<'a> Array<'a> {
     /// Reads the header.
     fn of(mut bytes: &'a [u8]) -> Result<Array<'a>, String> {
-        let none = |_| "it is no array of numpy".to_owned();
+        let none = |_| "it is not a NumPy array".to_owned();
         let mut begin = [0; 8];
         bytes.read_exact(&mut begin).map_err(none)?;
         if &begin[..6] != b"\x93NUMPY" {
-            return Err("it is no array of numpy".to_owned());
+            return Err("it is not a NumPy array".to_owned());
         }
         let length = match begin[6] {
             1 => {
@@ -246,8 +246,8 @@ mod tests {
     fn what_cannot_be_joined_or_counted_is_refused() {
         for (record, words) in [
             (&br#"{"row":3,"score":1}"#[..], "never by number"),
-            (br#"{"id":"a","score":"many"}"#, "no finite number"),
-            (br#"{"id":"a","score":null}"#, "no finite number"),
+            (br#"{"id":"a","score":"many"}"#, "not a finite number"),
+            (br#"{"id":"a","score":null}"#, "not a finite number"),
             (br#"{"id":"a","value":1}"#, "no `score`"),
         ] {
             let error = read(&[("s.jsonl", record)]).unwrap_err().to_string();
@@ -258,7 +258,7 @@ mod tests {
             (npy("(2,)", &[1.0, 2.0]), "name 1 rows"),
             (npy("(3,)", &[1.0, 2.0]), "not that of its shape"),
             (npy("(1, 1, 2)", &[1.0, 2.0]), "its shape is"),
-            (b"something else".to_vec(), "no array of numpy"),
+            (b"something else".to_vec(), "not a NumPy array"),
         ] {
             let error = read(&[("s.npy", &array), lists]).unwrap_err().to_string();
             assert!(error.contains(words), "{words}: {error}");

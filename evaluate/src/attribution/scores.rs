@@ -50,7 +50,7 @@ impl Scores {
     pub fn new(method: &str, rows: usize, values: Vec<f64>) -> Result<Scores, EvaluateError> {
         let bad = |what: &str| EvaluateError::Scores { method: method.to_owned(), what: what.to_owned() };
         if rows == 0 || values.is_empty() || !values.len().is_multiple_of(rows) {
-            return Err(bad("they are no matrix of queries and rows"));
+            return Err(bad("they are not a matrix of queries and rows"));
         }
         if values.iter().any(|value| !value.is_finite()) {
             return Err(bad("one of them is not finite"));

@@ -79,9 +79,9 @@ fn read_subsets(path: &Path, cancel: &Cancel) -> Result<Vec<Named>, EvaluateErro
 /// The ids of a record, and whether they are those that the subset leaves out.
 fn members(at: &At<'_>, value: &Value) -> Result<(Vec<String>, bool), EvaluateError> {
     let list = |key: &str, list: &Value| -> Result<Vec<String>, EvaluateError> {
-        let list = list.as_array().ok_or_else(|| at.error(&format!("`{key}` is no list of ids")))?;
+        let list = list.as_array().ok_or_else(|| at.error(&format!("`{key}` is not a list of ids")))?;
         let ids: Option<Vec<String>> = list.iter().map(|id| text_of(Some(id))).collect();
-        ids.ok_or_else(|| at.error(&format!("`{key}` is no list of ids")))
+        ids.ok_or_else(|| at.error(&format!("`{key}` is not a list of ids")))
     };
     match (value.get("rows"), value.get("without"), text_of(value.get("id"))) {
         (Some(rows), None, None) => Ok((list("rows", rows)?, false)),

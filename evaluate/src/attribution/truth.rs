@@ -4,10 +4,10 @@
 //! - a larger output is better: it is the loss with the other sign, or a margin
 //! - rows and queries are known by their ids
 
+use gstore_core::correlation::spearman;
 use serde::{Deserialize, Serialize};
 
 use super::ids::Ids;
-use super::rank::spearman;
 use super::subsets::{Subset, SubsetKind};
 
 /// What an output is.

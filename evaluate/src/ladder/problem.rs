@@ -20,7 +20,7 @@ impl Problem {
     pub fn new(features: Vec<f64>, columns: usize, labels: Vec<bool>) -> Result<Problem, EvaluateError> {
         let bad = |what: &str| Err(EvaluateError::Option(format!("features {what}")));
         if columns == 0 || labels.is_empty() || features.len() != columns * labels.len() {
-            return bad("are no matrix with a label for each row");
+            return bad("are not a matrix with a label for each row");
         }
         if features.iter().any(|value| !value.is_finite()) {
             return bad("have a value that is not finite");

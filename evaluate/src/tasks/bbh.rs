@@ -130,10 +130,10 @@ pub(super) fn targets(folder: &Path, chat: bool) -> Result<Vec<Value>, EvaluateE
     let bad = |what: String| EvaluateError::File { path: path.clone(), what };
     let file: Value =
         serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| bad(error.to_string()))?;
-    let tasks = file.as_object().ok_or_else(|| bad("it is no object of tasks".to_owned()))?;
+    let tasks = file.as_object().ok_or_else(|| bad("it is not an object of tasks".to_owned()))?;
     let mut found = Vec::new();
     for (task, prompt) in tasks {
-        let prompt = prompt.as_str().ok_or_else(|| bad(format!("{task} is no text")))?;
+        let prompt = prompt.as_str().ok_or_else(|| bad(format!("{task} is not text")))?;
         let parts: Vec<&str> = prompt.split("\n\n").collect();
         let Some(first) = parts.len().checked_sub(TARGETS) else {
             return Err(bad(format!("{task} has no three examples with empty lines between them")));

@@ -40,7 +40,7 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
     let mut arguments: HashMap<(String, String), Value> = HashMap::new();
     each_record(&PairSource::Files(source.paths.clone()), cancel, &mut |at, mut record| {
         let requests = requests(&record).ok_or_else(|| {
-            at.error("`arguments` is no list of a context and a continuation for each choice, as the harness writes it")
+            at.error("`arguments` is not a list of a context and a continuation for each choice, as the harness writes it")
         })?;
         let Some((context, _)) = requests.first() else {
             return Err(at.error("`arguments` is empty"));
@@ -98,7 +98,7 @@ fn requests(record: &Value) -> Option<Vec<(String, Value)>> {
 fn choose(at: &At<'_>, record: &Value, requests: &[(String, Value)]) -> Result<Ask, EvaluateError> {
     let options: Option<Vec<String>> =
         requests.iter().map(|(_, option)| option.as_str().map(str::to_owned)).collect();
-    let options = options.ok_or_else(|| at.error("a continuation is no text"))?;
+    let options = options.ok_or_else(|| at.error("a continuation is not text"))?;
     let number = match record.get("target") {
         Some(Value::Number(number)) => number.as_u64().and_then(|number| usize::try_from(number).ok()),
         Some(Value::String(text)) => {

@@ -183,7 +183,7 @@ fn entry(at: &At<'_>, record: &Value) -> Result<Entry, EvaluateError> {
 fn choice(record: &Value, choices: &Value) -> Result<Right, &'static str> {
     let labels = choices.get("label").and_then(texts);
     let list = texts(choices.get("text").unwrap_or(choices)).filter(|list| list.len() > 1);
-    let list = list.ok_or("`choices` is no list of at least two texts")?;
+    let list = list.ok_or("`choices` is not a list of at least two texts")?;
     if list.len() > LETTERS.len() {
         return Err("there are more than ten choices");
     }

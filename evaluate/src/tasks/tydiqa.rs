@@ -188,9 +188,9 @@ fn one_shot(folder: &Path) -> Result<(bool, ByLanguage), EvaluateError> {
     let bad = |what: String| EvaluateError::File { path: path.clone(), what };
     let file: Value =
         serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| bad(error.to_string()))?;
-    let languages = file.as_object().ok_or_else(|| bad("it is no object of languages".to_owned()))?;
+    let languages = file.as_object().ok_or_else(|| bad("it is not an object of languages".to_owned()))?;
     let of = |(language, list): (&String, &Value)| {
-        let list = list.as_array().ok_or_else(|| bad(format!("{language} is no list")))?;
+        let list = list.as_array().ok_or_else(|| bad(format!("{language} is not a list")))?;
         let wrong = || bad(format!("an example of {language} lacks context, question or an answer"));
         let examples = list.iter().map(|value| example(value, value).ok_or_else(wrong));
         Ok((language.clone(), examples.collect::<Result<Vec<_>, EvaluateError>>()?))

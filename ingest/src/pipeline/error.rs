@@ -41,7 +41,7 @@ pub enum IngestError {
         checkpoints: usize,
     },
     /// A weight that is no weight.
-    #[error("{weight} is no weight; weights are finite and not negative")]
+    #[error("{weight} is not a weight; weights are finite and not negative")]
     BadWeight {
         /// The weight.
         weight: f64,
@@ -101,7 +101,7 @@ pub enum IngestError {
         checkpoint: String,
     },
     /// A whole model that did not come from the base.
-    #[error("checkpoint `{checkpoint}` is no fine-tune of {model}: its architecture or its sizes differ", model = model.display())]
+    #[error("checkpoint `{checkpoint}` is not a fine-tune of {model}: its architecture or its sizes differ", model = model.display())]
     OtherModel {
         /// The checkpoint.
         checkpoint: String,

@@ -11,7 +11,7 @@ use arrow_array::types::UInt64Type;
 use arrow_array::{Array, RecordBatch};
 use gstore_store::{
     AppendError, AppendOptions, DatasetName, DatasetPart, IfChanged, IfDeleted, RowSet, SampleAppend,
-    Snapshot, Store,
+    Snapshot, Store, record_columns,
 };
 
 use super::plan::{IngestPlan, first_rows};
@@ -183,12 +183,7 @@ fn look_up(
     file: &mut SampleAppend,
     mut f: impl FnMut(&str, u64, u64, bool) -> Result<(), IngestError>,
 ) -> Result<(), IngestError> {
-    let rows = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
-    let ids = batch.column_by_name("id").and_then(|c| c.as_string_opt::<i32>());
-    let records = batch.column_by_name("record").and_then(|c| c.as_binary_opt::<i32>());
-    let (Some(rows), Some(ids), Some(records)) = (rows, ids, records) else {
-        return Err(IngestError::SampleColumns);
-    };
+    let (rows, ids, records) = record_columns(batch).ok_or(IngestError::SampleColumns)?;
     for i in 0..batch.num_rows() {
         let record = records.is_valid(i).then(|| records.value(i));
         if let Some((at, is_same)) = file.stored(ids.value(i), record)? {

@@ -4,9 +4,8 @@
 //! prediction: h is the smallest number of hits whose exact one-sided 95 % bound (Clopper and Pearson 1934)
 //! reaches what is asked for.
 
+use gstore_core::correlation::descending;
 use serde::{Deserialize, Serialize};
-
-use super::order::order;
 
 /// Confidence of the bound.
 const CONFIDENCE: f64 = 0.95;
@@ -74,7 +73,7 @@ pub fn needed_hits(recall: f64, k: usize) -> Option<usize> {
 /// The cut of a target, from predictions out of fold.
 pub fn choose(predictions: &[f64], top: &[bool], budget: &Budget) -> Cut {
     let (n, k) = (predictions.len(), top.iter().filter(|top| **top).count());
-    let order = order(predictions);
+    let order = descending(predictions);
     let places: Vec<usize> = (0..n).filter(|place| top[order[*place]]).collect();
     let kept = match budget {
         Budget::Share(share) => Some(super::kept_rows(*share, n).max(1).min(n)),

@@ -1,5 +1,6 @@
 //! Terciles of scores as the fork has them, and how well predictions find them.
 
+use gstore_core::correlation::descending;
 use serde::Serialize;
 
 /// The tercile of each score: 0 below the score at a third of the sorted list, 2 from that at two thirds on.
@@ -18,7 +19,7 @@ pub fn levels_of_ranks(predictions: &[f64], truth: &[u8]) -> Vec<u8> {
     let count = |level: u8| truth.iter().filter(|t| **t == level).count();
     let (high, middle) = (count(2), count(1));
     let mut found = vec![0; predictions.len()];
-    for (place, row) in super::order(predictions).into_iter().enumerate() {
+    for (place, row) in descending(predictions).into_iter().enumerate() {
         found[row] = if place < high { 2 } else { u8::from(place < high + middle) };
     }
     found

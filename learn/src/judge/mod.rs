@@ -19,7 +19,7 @@ pub use budget::{Budget, Cut, choose, lower_bound, needed_hits};
 pub use ceiling::{Reliability, expected_recall, reliability};
 pub use cost::Cost;
 pub use levels::{Confusion, confusion, levels, levels_of_ranks};
-pub use order::{kept_rows, order, ranks, top, top_k};
+pub use order::{kept_rows, ranks, top, top_k};
 pub use recall::{AtBudget, at_budgets, r2, spearman};
 pub(crate) use report::keeps;
 pub use report::{Choice, JudgeRequest, Report, TargetReport, judge};

@@ -1,8 +1,9 @@
 //! Measures of predicted scores against true ones.
 
+use gstore_core::correlation::{self, descending};
 use serde::Serialize;
 
-use super::order::{kept_rows, order, ranks};
+use super::order::kept_rows;
 use super::resample::{Bootstrap, Interval};
 
 /// What is kept of the true top at a budget.
@@ -34,7 +35,7 @@ pub fn at_budgets(
     let mean = scores.iter().sum::<f64>() / n.max(1) as f64;
     // Place in the order of predictions and weight of each row of the top.
     let mut tops: Vec<(usize, f64)> = Vec::new();
-    for (place, row) in order(predictions).into_iter().enumerate() {
+    for (place, row) in descending(predictions).into_iter().enumerate() {
         if top[row] {
             tops.push((place, (scores[row] - mean).max(0.0)));
         }
@@ -72,25 +73,7 @@ pub fn at_budgets(
 
 /// Rank correlation; 0 where one of both is constant.
 pub fn spearman(a: &[f64], b: &[f64]) -> f64 {
-    correlation(&ranks(a), &ranks(b))
-}
-
-/// Pearson's correlation; 0 where one of both is constant.
-pub(crate) fn correlation(a: &[f64], b: &[f64]) -> f64 {
-    let is_constant = |values: &[f64]| values.windows(2).all(|pair| pair[0] == pair[1]);
-    if is_constant(a) || is_constant(b) {
-        return 0.0;
-    }
-    let n = a.len().max(1) as f64;
-    let (mean_a, mean_b) = (a.iter().sum::<f64>() / n, b.iter().sum::<f64>() / n);
-    let (mut both, mut of_a, mut of_b) = (0.0f64, 0.0f64, 0.0f64);
-    for (x, y) in a.iter().zip(b) {
-        both += (x - mean_a) * (y - mean_b);
-        of_a += (x - mean_a) * (x - mean_a);
-        of_b += (y - mean_b) * (y - mean_b);
-    }
-    let size = (of_a * of_b).sqrt();
-    if size > 0.0 { both / size } else { 0.0 }
+    correlation::spearman(a, b).unwrap_or(0.0)
 }
 
 /// The share of the variance that predictions explain; below 0 where the mean would do better.

@@ -93,7 +93,7 @@ impl Report {
                 let share = with(&format!("{:.2}", r.value), Some(r.interval), |x| format!("{x:.2}"));
                 writeln!(
                     text,
-                    "{}: {share} of the labels' variance is no noise ({} rows)",
+                    "{}: {share} of the labels' variance is not noise ({} rows)",
                     target.target, r.rows
                 )?;
             }

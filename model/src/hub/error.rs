@@ -62,7 +62,7 @@ pub enum HubError {
     },
     /// Not the name of a dataset.
     #[error(
-        "{text:?} is no dataset of the Hub: write hf://org/name, with /configuration, @revision or #split"
+        "{text:?} is not a dataset of the Hub: write hf://org/name, with /configuration, @revision or #split"
     )]
     DataName {
         /// What was given.

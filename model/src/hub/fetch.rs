@@ -95,7 +95,7 @@ impl Fetch<'_> {
         let path = format!("api/{kind}/{repo}/revision/{revision}?blobs=true");
         let body = self.client.get(&path, 0)?.into_body().into_with_config().limit(LISTING).read_to_vec();
         let listing = serde_json::from_slice(&body.map_err(|error| Trouble::Passing(error.to_string()))?);
-        let odd = || Trouble::Other("the answer is no listing of files with sizes and digests".to_owned());
+        let odd = || Trouble::Other("the answer is not a listing of files with sizes and digests".to_owned());
         let listing: Value = listing.map_err(|_| odd())?;
         let commit = hex(&listing, "/sha", 40).ok_or_else(odd)?;
         let all = listing.get("siblings").and_then(Value::as_array).ok_or_else(odd)?;

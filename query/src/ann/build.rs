@@ -139,7 +139,7 @@ impl One<'_> {
             let path = writer.beside("usearch");
             let name = path.to_str().ok_or_else(|| {
                 QueryError::Graph(format!(
-                    "the path {} is no UTF-8, which making a graph takes",
+                    "the path {} is not UTF-8, which making a graph takes",
                     path.display()
                 ))
             })?;

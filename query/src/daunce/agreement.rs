@@ -1,11 +1,11 @@
 //! Split-half agreement: how alike two halves of the models rank, by which one knows when there are enough.
 
+use gstore_core::correlation::{descending, spearman};
 use serde::Serialize;
 
 use super::centring::{Centring, Models};
 use super::how::How;
 use super::products::{Products, Work};
-use super::ranks::{best, spearman};
 
 /// What [`agreement()`] is asked for.
 #[derive(Debug, Clone)]
@@ -139,8 +139,8 @@ fn compare([even, odd]: [Vec<Vec<f64>>; 2], (models, queries, top): (usize, usiz
     let found: Vec<f64> = (0..queries).filter_map(correlation).collect();
     let split_half = (!found.is_empty()).then(|| found.iter().sum::<f64>() / found.len() as f64);
     let shared = |q: usize| {
-        let (a, b) = (best(&even[q], top), best(&odd[q], top));
-        a.iter().filter(|i| b.contains(i)).count()
+        let (a, b) = (descending(&even[q]), descending(&odd[q]));
+        a[..top].iter().filter(|i| b[..top].contains(i)).count()
     };
     let shared: usize = (0..queries).map(shared).sum();
     AgreementAt {

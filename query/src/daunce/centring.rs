@@ -1,5 +1,7 @@
 //! Centring of losses over models: by row, by model, within groups.
 
+use gstore_core::correlation::is_constant;
+
 use super::how::How;
 
 /// Lanes in which means are summed, so that the sum has one order and still keeps a processor busy.
@@ -147,16 +149,11 @@ impl Centring {
 }
 
 fn centre_one(values: &mut [f64]) {
-    if does_not_vary(values) {
+    if is_constant(values) {
         return values.fill(0.0);
     }
     let mean = sum(values.iter().copied()) / values.len() as f64;
     values.iter_mut().for_each(|value| *value -= mean);
-}
-
-/// Whether all values are equal.
-pub(crate) fn does_not_vary<T: PartialEq>(values: &[T]) -> bool {
-    values.windows(2).all(|two| two[0] == two[1])
 }
 
 /// A sum in lanes.

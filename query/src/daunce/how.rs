@@ -1,9 +1,6 @@
 //! Terms of a covariance of losses: score, centring, degrees of freedom, missing cells.
 
-use std::fmt;
-use std::str::FromStr;
-
-use crate::error::QueryError;
+use crate::term::term;
 
 /// Models below which there is no score: two of them always correlate by 1 or -1.
 pub const MIN_MODELS: usize = 3;
@@ -11,40 +8,7 @@ pub const MIN_MODELS: usize = 3;
 /// Models below which an answer says that ranks are mostly noise.
 pub const FEW_MODELS: usize = 30;
 
-/// Words of an option, with further ones that mean the same.
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident, $option:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal $(| $also:literal)*),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            /// The words that parse, in the order of the variants.
-            pub const WORDS: &'static [&'static str] = &[$($word),+];
-
-            /// The word that parses to this value.
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = QueryError;
-            fn from_str(text: &str) -> Result<Self, QueryError> {
-                match text.to_ascii_lowercase().as_str() {
-                    $($word $(| $also)* => Ok(Self::$variant),)+
-                    _ => Err(QueryError::option($option, text, Self::WORDS)),
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str(self.word()) }
-        }
-    };
-}
-
-words! {
+term! {
     /// What the score is.
     Score, "score" {
         /// The covariance of the losses: rows whose losses vary much rank far out for every query.
@@ -54,7 +18,7 @@ words! {
     }
 }
 
-words! {
+term! {
     /// What is subtracted from the losses before they are multiplied.
     Center, "center" {
         /// The mean of each row over the models (of each group).
@@ -80,7 +44,7 @@ impl Center {
     }
 }
 
-words! {
+term! {
     /// What happens where the loss of a row under some of the models is missing.
     MissingCells, "missing" {
         /// The question fails and says how many rows lack some.

@@ -23,7 +23,6 @@ mod how;
 mod noise;
 mod pair;
 mod products;
-mod ranks;
 mod stored;
 
 pub use agreement::{Agreement, AgreementAsk, AgreementAt, agreement};
@@ -34,5 +33,4 @@ pub use how::{Center, Covariance, FEW_MODELS, How, MIN_MODELS, MissingCells, Sco
 pub use noise::{largest_of, noise_of_correlations};
 pub use pair::Pair;
 pub use products::{Products, Work};
-pub use ranks::{best, spearman};
 pub use stored::diagnose_stored;

@@ -6,7 +6,9 @@
 //! A covariance is centred on the side of the queries alone: `sum (a - mean a)(b - mean b) = sum a (b - mean
 //! b)`, and a model's mean m is subtracted as `sum m (b - mean b)`. Rows are read as they are stored.
 
-use super::centring::{Centring, does_not_vary, sum};
+use gstore_core::correlation::is_constant;
+
+use super::centring::{Centring, sum};
 use super::how::{Center, Score};
 use super::pair::{Pair, correlation};
 
@@ -188,7 +190,7 @@ impl Products {
     fn is_constant(&self, row: &[f64]) -> bool {
         let models = self.centring.models();
         if models.groups() <= 1 {
-            return does_not_vary(row);
+            return is_constant(row);
         }
         let first = |k: usize| models.group().iter().position(|g| *g == models.group()[k]).unwrap_or(k);
         (0..row.len()).all(|k| row[first(k)] == row[k])

@@ -33,7 +33,7 @@ impl Place {
             false => given.to_owned(),
         };
         let Some(name) = path.file_name() else {
-            return Err(MatrixError::Refused(format!("{} is no name for an output", given.display())));
+            return Err(MatrixError::Refused(format!("{} is not a name for an output", given.display())));
         };
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
@@ -66,7 +66,7 @@ impl Place {
                 }
                 Err(_) => {
                     return Err(MatrixError::Refused(format!(
-                        "{} is there and is no matrix; name another folder",
+                        "{} is there and is not a matrix; name another folder",
                         path.display()
                     )));
                 }

@@ -217,7 +217,7 @@ fn clear(place: &Place) -> Result<(), MatrixError> {
             remove(&path)?;
         } else {
             return Err(MatrixError::Refused(format!(
-                "{} is no file of a matrix; remove {}, where {} is to grow",
+                "{} is not a file of a matrix; remove {}, where {} is to grow",
                 path.display(),
                 place.hidden.display(),
                 place.display()

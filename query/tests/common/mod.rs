@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gstore_core::Cancel;
+use gstore_core::{Cancel, MIX_STEP, mix};
 use gstore_query::influence::*;
 use gstore_store::*;
 
@@ -301,11 +301,8 @@ pub struct Numbers(pub u64);
 
 impl Numbers {
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0 = self.0.wrapping_add(MIX_STEP);
+        mix(self.0)
     }
 
     pub fn next(&mut self) -> f32 {

@@ -177,7 +177,7 @@ fn length(field: &Field) -> usize {
 
 fn list<T: ArrowPrimitiveType>(field: &Field, values: PrimitiveArray<T>) -> Result<ArrayRef, ArrowError> {
     let DataType::FixedSizeList(item, length) = field.data_type() else {
-        return Err(ArrowError::SchemaError("a vector that is no list".to_owned()));
+        return Err(ArrowError::SchemaError("a vector that is not a list".to_owned()));
     };
     Ok(Arc::new(FixedSizeListArray::try_new(Arc::clone(item), *length, Arc::new(values), None)?))
 }

@@ -136,7 +136,7 @@ pub(super) async fn describe(asking: &Asking, asked: Asked) -> Result<Described,
             let parts = parts(asking, &held, wanted).await?;
             (held, parts)
         }
-        Asked::About(_) => return Err(Status::internal("a list of tables is no statement")),
+        Asked::About(_) => return Err(Status::internal("a list of tables is not a statement")),
     };
     let Some(first) = parts.questions.first().cloned() else {
         return Err(Status::internal("an answer without parts"));

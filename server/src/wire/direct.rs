@@ -18,12 +18,11 @@ use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
 use tonic::{Request, Status};
 
+use super::message::PREFIX;
 use crate::answer::stream::Messages;
 use crate::service::Service;
 
 const DO_GET: &str = "/arrow.flight.protocol.FlightService/DoGet";
-/// Bytes before a message: whether it is compressed, and its length.
-const PREFIX: usize = 5;
 
 /// The service of Flight, with answers that are sent from where they are.
 #[derive(Clone)]

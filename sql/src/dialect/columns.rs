@@ -116,7 +116,7 @@ fn meant(item: &SelectItem) -> Result<Option<Meant>, SqlError> {
         [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] => match &value.value {
             Value::SingleQuotedString(pattern) => {
                 let pattern = Regex::new(pattern).map_err(|_| {
-                    SqlError::invalid(format!("COLUMNS('{pattern}') is no regular expression"))
+                    SqlError::invalid(format!("COLUMNS('{pattern}') is not a regular expression"))
                         .hint("any number of any characters is written .*")
                 })?;
                 Ok(Some(Meant::Like(Box::new(pattern))))

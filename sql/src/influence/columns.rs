@@ -259,7 +259,7 @@ impl InfluenceColumns {
 fn metadata(tables: &[SampleTable]) -> Vec<(String, DataType)> {
     let mut all: Vec<(String, DataType)> = Vec::new();
     for column in tables.iter().flat_map(|t| &t.dataset().columns) {
-        let ty = crate::samples::arrow_type(column.ty);
+        let ty = column.ty.arrow_type();
         match all.iter_mut().find(|(name, _)| *name == column.name) {
             None => all.push((column.name.clone(), ty)),
             Some((_, known)) if *known != ty => {

@@ -120,7 +120,7 @@ pub enum CommitError {
     },
     /// A name of an ensemble or an id of a member that is none.
     #[error(
-        "{name:?} is no name of an ensemble or a member: that is a text of 1 to {longest} bytes without control characters"
+        "{name:?} is not a name of an ensemble or a member: that is a text of 1 to {longest} bytes without control characters"
     )]
     EnsembleName {
         /// The text.

@@ -120,6 +120,11 @@ impl StorageError {
     }
 }
 
+/// Whether a file that should be there is gone, short, or longer than allowed: damage, not a failure to read.
+pub(crate) fn is_not_whole(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
+}
+
 fn is_full(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 #[non_exhaustive]
 pub enum IndexError {
     /// Not the name of a kind.
-    #[error("{0:?} is no kind of index: use 1 to 32 of the characters a-z and 0-9")]
+    #[error("{0:?} is not a kind of index: use 1 to 32 of the characters a-z and 0-9")]
     Kind(String),
     /// A section that cannot be.
     #[error("section {name:?} of an index cannot be written: {why}")]

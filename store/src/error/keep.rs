@@ -86,7 +86,9 @@ pub enum ViewError {
 #[non_exhaustive]
 pub enum ArtifactError {
     /// Not a name.
-    #[error("{0:?} is no name of an artifact: 1 to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-` are")]
+    #[error(
+        "{0:?} is not a name of an artifact: 1 to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-` are"
+    )]
     Name(String),
     /// There is one of this name.
     #[error("the store has an artifact {0:?} already; {force} replaces it", force = Remedy::Option("force", ""))]

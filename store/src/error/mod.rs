@@ -16,6 +16,7 @@ mod shard;
 
 pub use catalog::{CreateError, LookupError, OpenError, VerifyError};
 pub use change::{AppendError, CommitError, JobError, KeyError};
+pub(crate) use damage::is_not_whole;
 pub use damage::{Damage, StorageError};
 pub use data::{ReadError, StoreError, WriteError};
 pub use index::IndexError;

@@ -10,12 +10,13 @@
 use super::{has_tmp, refuse_live_jobs};
 use crate::backup::missing_files;
 use crate::error::{ChangeError, OpenError, StorageError};
-use crate::manifest::{ArtifactPart, DatasetPart, EnsemblePart, FeaturePart, RunPart};
+use crate::manifest::{ArtifactPart, DatasetPart, FeaturePart};
 use crate::rewrite::lock_compact;
-use crate::store::{Chain, Change, Snapshot, Store, WriterLock, change_of, publish};
+use crate::store::{Chain, Change, Numbered, Snapshot, Store, WriterLock, change_of, publish};
 use gstore_core::many;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How a store goes back.
 #[derive(Debug, Clone, Default)]
@@ -64,9 +65,16 @@ impl Store {
         };
         let mut change = change_of(&base, &options.command);
         let mut changes = datasets(self, &base, target, &mut change)?;
-        changes.extend(runs(&base, target, &mut change));
-        changes.extend(ensembles(&base, target, &mut change));
-        changes.extend(features(&base, target, &mut change));
+        let runs = (base.runs(), target.runs());
+        let to = (&mut change.removed.runs, &mut change.runs);
+        changes.extend(parts(runs, to, ("run", "checkpoints"), |run| run.name.clone()));
+        // Members that came later go, with their losses.
+        let ensembles = (base.ensembles(), target.ensembles());
+        let to = (&mut change.removed.ensembles, &mut change.ensembles);
+        changes.extend(parts(ensembles, to, ("ensemble", "members"), |ensemble| ensemble.name.clone()));
+        let features = (base.features(), target.features());
+        let to = (&mut change.removed.features, &mut change.features);
+        changes.extend(parts(features, to, ("feature", "vectors"), FeaturePart::display_name));
         changes.extend(artifacts(&base, target, &mut change)?);
         changes.extend(views(&base, target, &mut change));
         let mut report = RevertReport { to: target.number(), snapshot: None, changes };
@@ -152,56 +160,25 @@ fn next_row(store: &Store, base: &Snapshot, target: &Snapshot, old: &DatasetPart
     Ok(next)
 }
 
-/// Puts the runs of `target` into a change.
-fn runs(base: &Snapshot, target: &Snapshot, change: &mut Change) -> Vec<String> {
+/// Puts the parts of one kind (`what`) of a target, `then`, into the `removed` and `changed` ones of a change.
+fn parts<T: Numbered + PartialEq>(
+    (now, then): (&[Arc<T>], &[Arc<T>]),
+    (removed, changed): (&mut Vec<u32>, &mut Vec<T>),
+    (what, content): (&str, &str),
+    name: impl Fn(&T) -> String,
+) -> Vec<String> {
     let mut told = Vec::new();
-    for gone in base.runs().iter().filter(|r| target.runs().iter().all(|t| t.number != r.number)) {
-        change.removed.runs.push(gone.number);
-        told.push(format!("run {} goes", gone.name));
+    for gone in now.iter().filter(|part| then.iter().all(|old| old.number() != part.number())) {
+        removed.push(gone.number());
+        told.push(format!("{what} {} goes", name(gone)));
     }
-    for old in target.runs() {
-        told.push(match base.runs().iter().find(|now| now.number == old.number) {
-            Some(now) if now == old => continue,
-            Some(_) => format!("run {} has its earlier checkpoints", old.name),
-            None => format!("run {} comes back", old.name),
+    for old in then {
+        told.push(match now.iter().find(|part| part.number() == old.number()) {
+            Some(part) if part == old => continue,
+            Some(_) => format!("{what} {} has its earlier {content}", name(old)),
+            None => format!("{what} {} comes back", name(old)),
         });
-        change.runs.push(RunPart::clone(old));
-    }
-    told
-}
-
-/// Puts the features of `target` into a change.
-fn features(base: &Snapshot, target: &Snapshot, change: &mut Change) -> Vec<String> {
-    let mut told = Vec::new();
-    for gone in base.features().iter().filter(|f| target.features().iter().all(|t| t.number != f.number)) {
-        change.removed.features.push(gone.number);
-        told.push(format!("feature {} goes", gone.display_name()));
-    }
-    for old in target.features() {
-        told.push(match base.features().iter().find(|now| now.number == old.number) {
-            Some(now) if now == old => continue,
-            Some(_) => format!("feature {} has its earlier vectors", old.display_name()),
-            None => format!("feature {} comes back", old.display_name()),
-        });
-        change.features.push(FeaturePart::clone(old));
-    }
-    told
-}
-
-/// Puts the ensembles of `target` into a change. Members that came later go, with their losses.
-fn ensembles(base: &Snapshot, target: &Snapshot, change: &mut Change) -> Vec<String> {
-    let mut told = Vec::new();
-    for gone in base.ensembles().iter().filter(|e| target.ensembles().iter().all(|t| t.number != e.number)) {
-        change.removed.ensembles.push(gone.number);
-        told.push(format!("ensemble {} goes", gone.name));
-    }
-    for old in target.ensembles() {
-        told.push(match base.ensembles().iter().find(|now| now.number == old.number) {
-            Some(now) if now == old => continue,
-            Some(_) => format!("ensemble {} has its earlier members", old.name),
-            None => format!("ensemble {} comes back", old.name),
-        });
-        change.ensembles.push(EnsemblePart::clone(old));
+        changed.push(T::clone(old));
     }
     told
 }

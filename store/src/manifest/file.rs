@@ -2,7 +2,7 @@
 
 use super::entry::Key;
 use super::page::{LostPage, PAGES, PageReader, PageWriter};
-use crate::error::{Damage, StorageError};
+use crate::error::{Damage, StorageError, is_not_whole};
 use crate::layout::Env;
 use crate::vfs::Vfs;
 use gstore_core::Digest;
@@ -168,12 +168,7 @@ impl ManifestFiles {
         }
         let bytes = match self.vfs.read(&self.folder.join(&link.file), LIMIT) {
             Ok(bytes) => bytes,
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData
-                ) =>
-            {
+            Err(e) if is_not_whole(&e) => {
                 return Err(Damage::new(name, "the file", format!("{} bytes", link.len), e).into());
             }
             Err(e) => return Err(StorageError::io(format!("read {name}"), e)),

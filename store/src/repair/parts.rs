@@ -4,7 +4,7 @@
 //! published last it does not say; that follows from what they hold.
 
 use super::jobs;
-use crate::error::{StorageError, VerifyError};
+use crate::error::{StorageError, VerifyError, is_not_whole};
 use crate::layout::Env;
 use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, Link, Part, Root, RunPart};
 use crate::store::Store;
@@ -125,10 +125,8 @@ pub(super) fn list(env: &Env, folder: &str) -> Result<Vec<String>, VerifyError> 
 
 /// Whether an error is one of the medium: a file that is gone, short, or in a sector that cannot be read.
 pub(super) fn is_medium(e: &std::io::Error) -> bool {
-    use std::io::ErrorKind;
     const EIO: i32 = 5;
-    matches!(e.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData)
-        || e.raw_os_error() == Some(EIO)
+    is_not_whole(e) || e.raw_os_error() == Some(EIO)
 }
 
 /// Data files of a part that are not there.

@@ -1,10 +1,15 @@
-//! Metadata columns: names, types, and the changes that an append may make.
+//! Columns of samples: names and types of metadata, and the changes that an append may make.
 
 use super::value::MetaValue;
 use crate::error::AppendError;
 use crate::manifest::{ColumnDef, ColumnType, DatasetPart};
 use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
-use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+    UInt64Array,
+};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -90,13 +95,22 @@ fn free_name(key: &str, columns: &[ColumnDef]) -> String {
     name
 }
 
-/// The Arrow type of a column.
-pub(crate) fn arrow_type(ty: ColumnType) -> DataType {
-    match ty {
-        ColumnType::Bool => DataType::Boolean,
-        ColumnType::Int => DataType::Int64,
-        ColumnType::Float => DataType::Float64,
-        ColumnType::Text => DataType::Utf8,
+/// The columns `row`, `id` and `record` of a batch of samples; none where it lacks one of them.
+pub fn record_columns(batch: &RecordBatch) -> Option<(&UInt64Array, &StringArray, &BinaryArray)> {
+    let rows = batch.column_by_name("row")?.as_primitive_opt::<UInt64Type>()?;
+    let ids = batch.column_by_name("id")?.as_string_opt::<i32>()?;
+    Some((rows, ids, batch.column_by_name("record")?.as_binary_opt::<i32>()?))
+}
+
+impl ColumnType {
+    /// The Arrow type of a column of this type.
+    pub fn arrow_type(self) -> DataType {
+        match self {
+            ColumnType::Bool => DataType::Boolean,
+            ColumnType::Int => DataType::Int64,
+            ColumnType::Float => DataType::Float64,
+            ColumnType::Text => DataType::Utf8,
+        }
     }
 }
 
@@ -107,7 +121,7 @@ pub(crate) fn schema(columns: &[ColumnDef]) -> SchemaRef {
         Field::new("id", DataType::Utf8, false),
         Field::new("record", DataType::Binary, true),
     ];
-    fields.extend(columns.iter().map(|c| Field::new(&c.name, arrow_type(c.ty), true)));
+    fields.extend(columns.iter().map(|c| Field::new(&c.name, c.ty.arrow_type(), true)));
     Arc::new(Schema::new(fields))
 }
 

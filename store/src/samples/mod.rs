@@ -11,7 +11,7 @@ mod files;
 mod read;
 mod value;
 
-pub use columns::ColumnSpec;
+pub use columns::{ColumnSpec, record_columns};
 pub use read::SampleReader;
 pub use value::{MetaValue, NewSample};
 

@@ -14,7 +14,6 @@ use crate::error::{Damage, StorageError};
 use crate::map::FileMap;
 use crate::vfs::{Vfs, VfsRead};
 use gstore_core::{Digest, Remedy, RowSet};
-use std::io::ErrorKind;
 use std::ops::{Deref, Range};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
@@ -78,11 +77,9 @@ impl SegmentFile {
 
     pub(super) fn io(&self, e: std::io::Error) -> StorageError {
         let action = format!("read {}", self.name);
-        match e.kind() {
-            ErrorKind::UnexpectedEof | ErrorKind::NotFound | ErrorKind::InvalidData => {
-                Damage::new(&self.name, "the file", format!("{} bytes", self.len), e).into()
-            }
-            _ => StorageError::io(action, e),
+        match is_not_whole(&e) {
+            true => Damage::new(&self.name, "the file", format!("{} bytes", self.len), e).into(),
+            false => StorageError::io(action, e),
         }
     }
 

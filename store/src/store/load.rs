@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// A part that knows its number.
-pub(super) trait Numbered: Part {
+pub(crate) trait Numbered: Part {
     fn number(&self) -> u32;
 }
 

@@ -23,7 +23,7 @@ pub(crate) use snapshot::unknown;
 
 pub(crate) use commit::{Change, History, WriterLock, change_of, commit, publish, write_part};
 pub(crate) use create::FOLDERS;
-pub(crate) use load::{Chain, load as load_snapshot};
+pub(crate) use load::{Chain, Numbered, load as load_snapshot};
 
 use crate::error::{CreateError, OpenError};
 use crate::layout::Env;

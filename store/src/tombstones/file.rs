@@ -1,12 +1,12 @@
 //! One bitmap on disk: a 64-bit roaring bitmap in its portable form, which other tools read too.
 
-use crate::error::{Damage, StorageError};
+use crate::error::{Damage, StorageError, is_not_whole};
 use crate::layout::{Env, tombstone_file, tombstone_folder};
 use crate::manifest::{DatasetPart, Extra, TombstoneEntry};
 
 use gstore_core::{Digest, RowSet, many};
 use roaring::RoaringTreemap;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use uuid::Uuid;
 
 /// No bitmap is longer: 2^33 rows at one bit each.
@@ -80,12 +80,7 @@ pub(crate) fn read(env: &Env, part: &DatasetPart, entry: &TombstoneEntry) -> Res
     };
     let bytes = match env.vfs().read(&env.at(&name), LIMIT) {
         Ok(bytes) => bytes,
-        Err(e)
-            if matches!(
-                e.kind(),
-                ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData
-            ) =>
-        {
+        Err(e) if is_not_whole(&e) => {
             return Err(damage("the file", format!("{} bytes", entry.len), e.to_string()));
         }
         Err(e) => return Err(Env::io("read", &name)(e)),

@@ -107,7 +107,7 @@ impl Trained {
             return Ok(Some(Trained::Refused(Refused { model, reason: reason.to_owned() })));
         }
         let member = complete(members, model, &record);
-        let member = member.ok_or_else(|| bad("this is no record of a trained model".to_owned()))?;
+        let member = member.ok_or_else(|| bad("this is not a record of a trained model".to_owned()))?;
         let gone = member.folder.as_ref().is_some_and(|folder| !folder.is_dir());
         Ok(if gone { None } else { Some(Trained::Complete(member)) })
     }

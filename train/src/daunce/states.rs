@@ -190,7 +190,7 @@ impl StatesWriter {
     /// The rows of the next text.
     ///
     /// # Errors
-    /// A full disk; values that are no numbers.
+    /// A full disk; values that are not numbers.
     pub fn push(&mut self, values: &[f32], rows: usize) -> Result<(), TrainError> {
         let text = self.index.len() / LINE;
         if let Some(value) = values.iter().find(|value| !value.is_finite()) {

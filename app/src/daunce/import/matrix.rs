@@ -219,7 +219,7 @@ impl Wanted<'_> {
             ([a, b], Orientation::ExampleMajor) => (*a, *b),
             (shape, _) => {
                 return Err(
-                    self.wrong(format!("an array of shape {shape:?} is no matrix of examples and models"))
+                    self.wrong(format!("an array of shape {shape:?} is not a matrix of examples and models"))
                 );
             }
         };
@@ -320,7 +320,7 @@ mod tests {
         assert!(refused(&good, "a.npy", (2, 3)).contains("orientation"));
         assert!(refused(&good[..good.len() - 4], "a.npy", (3, 2)).contains("too few"));
         assert!(refused(&npy("|O", false, "(2, 3)", &values), "a.npy", (3, 2)).contains("|O"));
-        assert!(refused(&npy("<f4", false, "(1, 2, 3)", &values), "a.npy", (3, 2)).contains("no matrix"));
+        assert!(refused(&npy("<f4", false, "(1, 2, 3)", &values), "a.npy", (3, 2)).contains("not a matrix"));
         assert!(refused(b"\x80\x04", "a.pkl", (3, 2)).contains("pickle"));
         assert!(refused(&[0; 23], "a.f32", (3, 2)).contains("too few"));
         assert!(refused(&[0; 28], "a.f32", (3, 2)).contains("28 bytes"));

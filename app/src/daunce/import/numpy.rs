@@ -23,7 +23,7 @@ pub(super) fn numpy(file: &mut File) -> Result<Array, String> {
     let mut start = [0; 8];
     file.read_exact(&mut start).map_err(short)?;
     let Some([major, _]) = start.strip_prefix(b"\x93NUMPY") else {
-        return Err("it is no NumPy array".to_owned());
+        return Err("it is not a NumPy array".to_owned());
     };
     let (len, lead) = if *major == 1 {
         let mut len = [0; 2];

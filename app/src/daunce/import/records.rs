@@ -176,9 +176,11 @@ impl Reading<'_> {
             Value::Null => Ok(f64::NAN),
             Value::Number(number) => {
                 let finite = number.as_f64().filter(|value| value.is_finite());
-                finite.ok_or_else(|| self.at(place, &format!("{number} is no loss")))
+                finite.ok_or_else(|| self.at(place, &format!("{number} is not a loss")))
             }
-            other => Err(self.at(place, &format!("{other} is no loss; a missing one is null, or left out"))),
+            other => {
+                Err(self.at(place, &format!("{other} is not a loss; a missing one is null, or left out")))
+            }
         }
     }
 }
@@ -249,7 +251,7 @@ mod tests {
         let error = table("{\"model\": \"x\", \"id\": \"a\", \"loss\": 0.5}", &["y"]).unwrap_err();
         assert!(error.contains("none of the models"), "{error}");
         let error = table("{\"model\": \"x\", \"id\": \"a\", \"loss\": \"NaN\"}", &[]).unwrap_err();
-        assert!(error.contains("no loss"), "{error}");
+        assert!(error.contains("not a loss"), "{error}");
         assert!(table("{\"model\": \"x\", \"loss\": 1}", &[]).unwrap_err().contains("`id`"));
     }
 }

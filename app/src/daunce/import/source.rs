@@ -77,7 +77,7 @@ impl Source {
         };
         let matrix = Matrix::open(&wanted)?;
         if matrix.number == Number::U8 {
-            return Err(wrong(path, "it holds whole numbers, which are no losses"));
+            return Err(wrong(path, "it holds whole numbers, which are not losses"));
         }
         let mask = table.mask.as_deref().map(|name| Matrix::open(&beside(&wanted, name, wanted.models)));
         let base = table.base_losses.as_deref().map(|name| Matrix::open(&beside(&wanted, name, 1)));

@@ -3,10 +3,10 @@
 mod explain;
 pub(super) mod text;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use arrow_array::RecordBatch;
 use gstore::{Asked, Work};
 use gstore_core::{many, many_of};
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Ranking};
@@ -14,10 +14,10 @@ use gstore_sql::output::{ResultWriter, TableStyle};
 use serde_json::{Value, json};
 
 use super::query::{checked, style};
-use crate::args::{AskArgs, Format};
+use crate::args::{AskArgs, Format, OutputArgs};
 use crate::context::{Context, command_line};
 use crate::drawing::{check_file, draw};
-use crate::ending::format_of;
+use crate::ending::{check_terminal, format_of};
 use crate::failure::UsageError;
 use crate::models::encoder;
 use crate::output::{Output, Place, check};
@@ -147,9 +147,7 @@ fn format(args: &AskArgs) -> Result<Format> {
     if args.explain.is_some() && !matches!(format, Format::Table | Format::Json) {
         bail!(UsageError("--explain prints text or JSON: give --format table or --format json".to_owned()));
     }
-    if format.is_binary() && stdout && std::io::stdout().is_terminal() {
-        bail!(UsageError(format!("{format:?} is not for a terminal; name a file with --output")));
-    }
+    check_terminal(format, args.output.output.as_deref())?;
     Ok(format)
 }
 
@@ -166,18 +164,23 @@ fn rank(context: &Context, args: &AskArgs, asked: &Asked, format: Format, work: 
         batches.push(asked.table(order, &ranking.rows, text, work.cancel)?);
         rankings.push(ranking);
     }
-    let mut output = Output::create(args.output.output.as_deref(), args.output.force)?;
-    let style = if args.full { TableStyle { width: None, column: None } } else { style() };
+    write(&args.output, format, &batches, args.full)?;
+    summarise(context, &rankings);
+    Ok(())
+}
+
+/// Writes rankings as one table; without `full` it is cut to fit the terminal.
+pub(super) fn write(to: &OutputArgs, format: Format, batches: &[RecordBatch], full: bool) -> Result<()> {
+    let mut output = Output::create(to.output.as_deref(), to.force)?;
+    let style = if full { TableStyle { width: None, column: None } } else { style() };
     if let Some(first) = batches.first() {
         let mut writer = ResultWriter::new(format.into(), &first.schema(), &mut output, style)?;
-        for batch in &batches {
+        for batch in batches {
             writer.write(batch)?;
         }
         writer.finish()?;
     }
-    output.finish()?;
-    summarise(context, &rankings);
-    Ok(())
+    output.finish()
 }
 
 fn summarise(context: &Context, rankings: &[Ranking]) {

@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &DaunceArgs) -> Result<ExitCode> {
 
 /// The question that the flags ask.
 fn spec(args: &LossRankingArgs) -> Result<InfluenceSpec> {
-    let CovarianceArgs(mut options) = args.covariance.clone();
+    let CovarianceArgs(mut options) = args.scoring.clone();
     options.set("method", json!("daunce")).map_err(|error| UsageError(error.message))?;
     Ok(between(&args.pool, &args.target, scoring(&ScoringArgs(options))?))
 }

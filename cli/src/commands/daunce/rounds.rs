@@ -1,4 +1,4 @@
-//! What follows a round of copies: their losses, and whether halves of them rank alike.
+//! Losses and split-half agreement of copies, after each round of their training.
 
 use std::collections::BTreeSet;
 

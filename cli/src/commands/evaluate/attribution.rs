@@ -97,7 +97,7 @@ fn begin(context: &Context, args: &ReportArgs, kind: &str) -> Result<(ReportForm
 fn truth(args: &TruthArgs, cancel: &Cancel) -> Result<Truth> {
     match args {
         TruthArgs { truth: Some(folder), .. } if !TruthFolder::exists(folder) => bail!(UsageError(format!(
-            "{} is no ground truth: `gstore evaluate retrain` makes one",
+            "{} is not a ground truth: `gstore evaluate retrain` makes one",
             folder.display()
         ))),
         TruthArgs { truth: Some(folder), .. } => Ok(TruthFolder::open(folder)?.read(cancel)?),

@@ -32,7 +32,7 @@ pub fn check(context: &Context, folder: &Path, force: bool) -> Result<()> {
     let refuse = |why: String| -> Result<()> { bail!(UsageError(format!("{} {why}", folder.display()))) };
     if folder.exists() {
         if !folder.is_dir() {
-            return refuse("is no folder".to_owned());
+            return refuse("is not a folder".to_owned());
         }
         if !force {
             return refuse("exists; --force replaces it".to_owned());

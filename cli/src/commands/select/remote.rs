@@ -120,7 +120,7 @@ fn number(server: &Remote, sql: &str, cancel: &Cancel) -> Result<u64> {
     });
     match number {
         Some(number) => Ok(number),
-        None => bail!("the server's answer to {sql} is no number"),
+        None => bail!("the server's answer to {sql} is not a number"),
     }
 }
 

@@ -99,7 +99,7 @@ fn values_without_a_form_name_row_and_column() {
         ", row 2, column \"x\": values of type Binary that are not UTF-8 text; leave the column out"
     );
     let infinite = refused(Arc::new(Float64Array::from(vec![1.0, 2.0, f64::INFINITY])));
-    assert!(infinite.starts_with(", row 3, column \"x\": inf is no number of JSON"), "{infinite}");
+    assert!(infinite.starts_with(", row 3, column \"x\": inf is not a JSON number"), "{infinite}");
     let field = Arc::new(Field::new("bytes", DataType::Binary, true));
     let image = StructArray::from(vec![(field, Arc::new(BinaryArray::from(vec![&b"\xff"[..]])) as ArrayRef)]);
     assert!(refused(Arc::new(image)).contains("row 1, column \"x.bytes\""));

@@ -33,7 +33,7 @@ impl Line {
         };
         let mut rows = Vec::with_capacity(ids.len());
         for id in ids {
-            let place = pool.place(&id).ok_or_else(|| format!("{id:?} is no row of the pool"))?;
+            let place = pool.place(&id).ok_or_else(|| format!("{id:?} is not a row of the pool"))?;
             rows.push(place as u32);
         }
         rows.sort_unstable();

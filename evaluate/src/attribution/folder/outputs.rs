@@ -13,7 +13,7 @@ use crate::error::EvaluateError;
 use crate::pairs::PairSource;
 use crate::records::each_record;
 
-/// What a model says of a query.
+/// The loss of a model on a query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueryLoss {
     /// The query.

@@ -3,6 +3,7 @@
 
 mod findings;
 
+use gstore_core::correlation::is_constant;
 use gstore_core::mix;
 use half::f16;
 use serde::Serialize;
@@ -178,7 +179,7 @@ impl Diagnosing {
         let mean = present.iter().sum::<f64>() / present.len() as f64;
         let squares: f64 = present.iter().map(|x| (x - mean) * (x - mean)).sum();
         self.look_at_precision(row, &present, (offset, mean), squares);
-        if present.windows(2).all(|two| two[0] == two[1]) {
+        if is_constant(&present) {
             return self.constant.add(row);
         }
         self.varying += 1;

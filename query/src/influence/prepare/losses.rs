@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use gstore_core::Cancel;
+use gstore_core::correlation::is_constant;
 use gstore_store::{CELL_ROWS, RowSet};
 
 use super::Prepared;
@@ -164,7 +165,7 @@ fn usable(
 /// the same.
 fn does_not_vary(covariance: &Covariance, values: &[f64]) -> bool {
     let finite: Vec<f64> = values.iter().copied().filter(|x| x.is_finite()).collect();
-    covariance.how.center == Center::Row && finite.windows(2).all(|two| two[0] == two[1])
+    covariance.how.center == Center::Row && is_constant(&finite)
 }
 
 /// What the losses of a row allow.

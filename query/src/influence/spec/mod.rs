@@ -14,47 +14,13 @@ pub(super) mod options;
 pub(super) mod reading;
 
 use std::fmt;
-use std::str::FromStr;
 
 use gstore_store::Granularity;
 
 use self::mode::Mode;
 use self::modules::ModuleWeights;
 use crate::daunce::{Covariance, Score};
-use crate::error::QueryError;
-
-/// An enumerated term: the words users write for it, parsing that lists them, and printing.
-macro_rules! term {
-    ($(#[$doc:meta])* $name:ident, $option:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            /// The words that parse, in the order of the variants.
-            pub const WORDS: &'static [&'static str] = &[$($word),+];
-
-            /// The word that parses to this value.
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = QueryError;
-            fn from_str(text: &str) -> Result<Self, QueryError> {
-                match text.to_ascii_lowercase().as_str() {
-                    $($word => Ok(Self::$variant),)+
-                    _ => Err(QueryError::option($option, text, Self::WORDS)),
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str(self.word()) }
-        }
-    };
-}
+use crate::term::term;
 
 term! {
     /// How the target samples of one subtask become one value.

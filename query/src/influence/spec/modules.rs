@@ -31,7 +31,7 @@ impl FromStr for ModuleWeights {
             let (glob, weight) = match part.rsplit_once('=') {
                 Some((glob, weight)) => {
                     let weight: f64 =
-                        weight.trim().parse().map_err(|_| refuse(part, "the weight is no number"))?;
+                        weight.trim().parse().map_err(|_| refuse(part, "the weight is not a number"))?;
                     (glob.trim(), weight)
                 }
                 None => (part, 1.0),

@@ -53,7 +53,7 @@ fn ranges_problem(ranges: &[[u64; 2]]) -> Option<String> {
     let mut next = None;
     for [start, end] in ranges {
         if end <= start || *end == u64::MAX || next.is_some_and(|n| *start <= n) {
-            return Some(format!("{start}..{end} is no range of rows after {}", next.unwrap_or(0)));
+            return Some(format!("{start}..{end} is not a range of rows after {}", next.unwrap_or(0)));
         }
         next = Some(*end);
     }

@@ -49,7 +49,7 @@ impl FromStr for Quota {
                     _ => return Err(refuse(part, "a share lies between 0% and 100%")),
                 },
                 None => Limit::Rows(
-                    limit.parse().map_err(|_| refuse(part, "the quota is no whole number of rows"))?,
+                    limit.parse().map_err(|_| refuse(part, "the quota is not a whole number of rows"))?,
                 ),
             };
             let value = (value != "*").then(|| value.to_owned());

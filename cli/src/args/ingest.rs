@@ -1,0 +1,128 @@
+//! Arguments of `gstore ingest` and `gstore attach`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use gstore_ingest::pipeline::IngestRequest;
+use gstore_model::Device;
+use gstore_store::SnapshotName;
+
+use super::{GradientArgs, SampleArgs, TextArgs, at_least};
+
+/// `gstore ingest`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Examples:\n  \
+    gstore ingest --store s --dataset pool --data pool.jsonl --model llama --checkpoints 'run/checkpoint-*' --features grad-adam,embed-mean,loss\n  \
+    gstore ingest --store s --data 'targets/*.jsonl' --model llama --checkpoints 'run/checkpoint-*' --features grad-sgd\n\n\
+    The training set takes grad-adam (what an optimizer step on the row would do), the target takes grad-sgd.\n\
+    Ctrl-C stops cleanly; the same command goes on where it stopped.\n\n\
+    Memory: the weights, plus for each thread the activations of one batch and the gradients of its rows; it does not grow with the number of rows.")]
+pub struct IngestArgs {
+    /// Name of the dataset: lower-case letters, digits and _ [default: each file of --data is a dataset,
+    /// called after it]
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// Data to register first, as in `gstore add`; without it the samples already in the dataset are used
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// How to read the samples
+    #[command(flatten)]
+    pub samples: SampleArgs,
+    /// Base model: a folder in Hugging Face layout, or org/name or org/name@revision on the Hugging Face Hub
+    /// [default: that of --run]
+    #[arg(long, value_name = "DIR|REPO", required_unless_present = "run")]
+    pub model: Option<String>,
+    /// Checkpoints: folders of LoRA adapters or of whole models, globs of them, org/name or org/name@revision
+    /// of an adapter on the Hub, or name=one of them; without it the base model itself, or the checkpoints
+    /// of --run where the store has that run and no --model is given
+    #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
+    pub checkpoints: Vec<String>,
+    /// What to compute
+    #[arg(long, value_name = "KIND", value_delimiter = ',', num_args = 1.., required = true,
+        help = format!("What to compute: {}", gstore_core::Kind::names()))]
+    pub features: Vec<String>,
+    /// Name of the training run [default: the folder that holds the checkpoints; without checkpoints
+    /// the name of the model]
+    #[arg(long, value_name = "NAME")]
+    pub run: Option<String>,
+    /// Weights of the checkpoints, in the order given [default: mean learning rate of the epoch,
+    /// from trainer_state.json]
+    #[arg(long, value_name = "W", value_delimiter = ',', num_args = 1..)]
+    pub weights: Vec<f64>,
+    /// What is computed of the model, and how
+    #[command(flatten)]
+    pub gradients: GradientArgs,
+    /// Type of the stored vectors (losses are always f32)
+    #[arg(long, value_enum, default_value = IngestRequest::DTYPE.name())]
+    pub dtype: DType,
+    /// How records become tokens
+    #[command(flatten)]
+    pub text: TextArgs,
+    /// Tokens in one batch of whole rows; changes speed and memory, not the results
+    #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_tokens: u32,
+    /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
+    pub backend: Device,
+    /// Only the first N rows; the feature then counts as building
+    #[arg(long, value_name = "N", value_parser = at_least::<u64>(1))]
+    pub limit: Option<u64>,
+    /// Compute only shard I of N of the registered samples, into --out; `gstore attach` takes the shards in
+    #[arg(long, value_name = "I/N", requires = "out")]
+    pub shard: Option<gstore_store::ShardIndex>,
+    /// Folder of the shard: missing, empty, or begun by the same command, which then goes on there
+    #[arg(long, value_name = "DIR", requires = "shard")]
+    pub out: Option<PathBuf>,
+    /// The state of the store whose rows are split into shards: a number or a tag [default: the current one,
+    /// or the one that the shard was begun on]
+    #[arg(long, value_name = "N|TAG", requires = "shard")]
+    pub snapshot: Option<SnapshotName>,
+    /// Then make the sketches of what was written, as `gstore index --sketch` does: faster rankings,
+    /// 1.6 bytes a coordinate
+    #[arg(long)]
+    pub sketch: bool,
+    /// Show rows, tokens, time, disk and memory, and leave the store alone
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Begin even if the vectors do not fit on the disk
+    #[arg(long)]
+    pub force: bool,
+}
+
+impl IngestArgs {
+    /// The dataset's name, where there is one for the whole command.
+    pub fn dataset(&self) -> &str {
+        self.dataset.as_deref().unwrap_or_default()
+    }
+}
+
+/// `gstore attach`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore ingest --store s --dataset pool --model llama --features embed-mean --shard 2/8 --out shards/2\n  \
+    gstore attach --store s shards/*\n\n\
+    The folders are only read, and every byte of them is checked. A shard that was attached before is skipped; one that does not fit\n\
+    is refused, and then nothing is changed. More: docs/shards.md")]
+pub struct AttachArgs {
+    /// Folders of finished shards, in any order
+    #[arg(value_name = "DIR", required = true, num_args = 1..)]
+    pub folders: Vec<PathBuf>,
+    /// Then make the sketches of what was attached, as `gstore index --sketch` does
+    #[arg(long, conflicts_with = "dry_run")]
+    pub sketch: bool,
+    /// Show what would be attached, without reading the vectors, and leave the store alone
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Type of stored vectors.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DType {
+    /// Half precision with one scale per module
+    F16,
+    /// Single precision
+    F32,
+}

@@ -1,0 +1,73 @@
+//! Where and how a result is written.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Where and how to write a result.
+#[derive(Args, Debug, Clone)]
+pub struct OutputArgs {
+    /// Format of the result [default: by the file's ending; without a file a table on a terminal, else csv]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// File to write: .csv, .tsv, .json or .jsonl (one object a line), .parquet, .arrow, also with .gz or
+    /// .zst; .txt for a table [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Format of a result.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For reading: floats have six digits, long text is cut to fit a terminal
+    Table,
+    /// Comma separated, with a header
+    Csv,
+    /// Tab separated, with a header
+    Tsv,
+    /// One object a line
+    Json,
+    /// Parquet
+    Parquet,
+    /// Arrow IPC
+    Arrow,
+    /// The only column as it is, one value a line
+    Lines,
+}
+
+impl From<Format> for gstore_sql::output::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Table => Self::Table,
+            Format::Csv => Self::Csv,
+            Format::Tsv => Self::Tsv,
+            Format::Json => Self::Json,
+            Format::Parquet => Self::Parquet,
+            Format::Arrow => Self::Arrow,
+            Format::Lines => Self::Lines,
+        }
+    }
+}
+
+impl Format {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Csv => "csv",
+            Self::Tsv => "tsv",
+            Self::Json => "json",
+            Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
+            Self::Lines => "lines",
+        }
+    }
+
+    /// Whether it is for programs only.
+    pub fn is_binary(self) -> bool {
+        matches!(self, Self::Parquet | Self::Arrow)
+    }
+}

@@ -1,0 +1,67 @@
+//! Arguments of `gstore query`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use gstore_store::SnapshotName;
+
+#[cfg(feature = "serve")]
+use super::RemoteArgs;
+use super::{DrawArgs, ModelArgs, OutputArgs};
+
+/// `gstore query`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k') ORDER BY score DESC LIMIT 10\"\n  \
+    gstore query --store s \"SELECT id FROM influence($pool, 'gsm8k', k => $k)\" --param pool=pool --param k=10\n  \
+    gstore query --store s --with labels=labels.csv \"SELECT source, avg(ok) FROM pool JOIN labels USING (id) GROUP BY source\"\n  \
+    gstore query --store s -f report.sql\n\n\
+    Tables, functions and options: docs/sql.md")]
+#[cfg_attr(
+    feature = "serve",
+    command(mut_arg("remote", |remote| remote.conflicts_with_all(["model", "checkpoint_folders", "backend", "with"])))
+)]
+pub struct QueryArgs {
+    /// SQL statements, with `;` between them; `-` reads them from standard input; without any an interactive
+    /// shell
+    #[arg(value_name = "SQL")]
+    pub sql: Option<String>,
+    /// File with the SQL statements
+    #[arg(long, short, value_name = "FILE", conflicts_with = "sql")]
+    pub file: Option<PathBuf>,
+    /// A file of your own as a table of this name: .parquet, .csv, .tsv or .jsonl (may be repeated)
+    #[arg(long = "with", value_name = "NAME=FILE")]
+    pub with: Vec<String>,
+    /// Value of a parameter, $NAME or $1 in the statement; the first ? is 1. Numbers, true, false, null and
+    /// lists as in JSON, all else is text (may be repeated)
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub parameters: Vec<String>,
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+    /// When the vectors that are read are compared with their digests
+    #[arg(long, value_enum, default_value = "first-touch")]
+    pub checks: Checks,
+    /// Where and how to write the result
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// The picture of it
+    #[command(flatten)]
+    pub draw: DrawArgs,
+    /// Where the models are that compute given samples
+    #[command(flatten)]
+    pub models: ModelArgs,
+    /// Where the statement is sent to
+    #[cfg(feature = "serve")]
+    #[command(flatten)]
+    pub server: RemoteArgs,
+}
+
+/// When vectors are compared with their digests.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checks {
+    /// Each block when it is first read
+    FirstTouch,
+    /// Never: a damaged block gives wrong numbers
+    Off,
+}

@@ -1,0 +1,78 @@
+//! Arguments of `gstore add`, and how sample files are read.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use gstore_data::Layout;
+
+/// `gstore add`
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "Examples:\n  \
+    gstore add --store s --dataset pool --data pool.jsonl extra.parquet 'more/*.csv.gz'\n  \
+    gstore add --store s --dataset pool --data alpaca.json --skip-bad 20 --duplicates first\n\n\
+    A record has `messages`, or `prompt` and `completion`, or `text`; `id`; any other key becomes a column. Alpaca, ShareGPT, OpenAI, preference and FLAN data is recognised. Formats and rules: docs/data.md\n\n\
+    Memory: one line, or one batch of rows of the file, and about 100 bytes for each new sample.")]
+pub struct AddArgs {
+    /// Name of the dataset: lower-case letters, digits and _ [default: each file of --data is a dataset,
+    /// called after it]
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// Files, folders or patterns: .jsonl, .parquet, .arrow, .csv or .tsv, also .gz or .zst, saved Hugging
+    /// Face datasets; hf://org/name#split for one of the Hub; `-` for JSON lines from standard input
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    pub data: Vec<PathBuf>,
+    /// How to read the samples
+    #[command(flatten)]
+    pub samples: SampleArgs,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How sample files are read.
+#[derive(Args, Debug, Clone)]
+pub struct SampleArgs {
+    /// Type of a metadata column: bool, int, float or utf8 (may be repeated)
+    #[arg(long = "column", value_name = "NAME:TYPE")]
+    pub columns: Vec<String>,
+    /// Key that holds what gstore calls text, prompt, completion, messages, role, content, id or
+    /// subtask (may be repeated)
+    #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
+    pub fields: Vec<String>,
+    /// Layout of the records: openai, sharegpt, alpaca, preference or flan [default: found by their keys]
+    #[arg(long, value_name = "LAYOUT")]
+    pub layout: Option<Layout>,
+    /// Leave out up to N records that cannot be read; with more of them nothing is added
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip_bad: u64,
+    /// What to do with a record whose id an earlier one of the same files has
+    #[arg(long, value_enum, default_value = "refuse")]
+    pub duplicates: Duplicates,
+    /// What to do with a line that differs from the stored sample of the same id
+    #[arg(long, value_enum, default_value = "refuse")]
+    pub if_changed: IfChanged,
+    /// Add lines whose ids were deleted or purged from the dataset before; without it they are left out,
+    /// whatever they hold now
+    #[arg(long)]
+    pub restore_deleted: bool,
+}
+
+/// What to do with records of one id.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duplicates {
+    /// Stop with an error; nothing is added
+    Refuse,
+    /// Keep the first one, leave out and count the others
+    First,
+}
+
+/// What to do with a changed line.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfChanged {
+    /// Stop with an error; nothing is added
+    Refuse,
+    /// Keep the stored sample, skip the line and count it
+    Keep,
+    /// Delete the stored sample and add the line as a new row under the same id
+    Replace,
+}

@@ -1,0 +1,115 @@
+//! Arguments of `gstore select`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use gstore_store::SnapshotName;
+
+#[cfg(feature = "serve")]
+use super::RemoteArgs;
+use super::{Checks, DrawArgs, ScoringArgs};
+
+/// `gstore select`
+#[derive(Args, Debug, Clone)]
+#[command(
+    after_help = "Examples:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n  \
+    gstore select --remote grpc://127.0.0.1:8815 --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
+    The method is LESS unless told otherwise: cosine of optimizer-aware gradients, weighted over checkpoints, mean within a subtask, maximum across.\n\
+    Rows without a scored token, or with values that are not finite, are never selected; their number is printed.\n\n\
+    Memory: one block of rows for each thread, the target's vectors and the selected rows (with --scores-of all, 24 bytes for each row of the pool), and with --distinct the vectors of the selected rows, at most 2 GiB."
+)]
+pub struct SelectArgs {
+    /// Datasets to select from
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
+    pub pool: Vec<String>,
+    /// Target samples: a dataset, or dataset:subtask; several are allowed, with commas between them (a
+    /// subtask with a comma can be named in SQL only)
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
+    pub target: Vec<String>,
+    /// How many rows: a number, or a share of the live rows such as 5%
+    #[arg(long, value_name = "N|P%")]
+    pub top: String,
+    /// Make a selection for each target by itself; its name is put into those of the files, before the ending
+    /// or in place of {target}
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub each: Option<EachSelection>,
+    /// Take the rows that oppose the target most instead
+    #[arg(long)]
+    pub worst: bool,
+    /// Only rows for which this SQL condition on the pools' columns is true
+    #[arg(long = "where", value_name = "SQL")]
+    pub filter: Option<String>,
+    /// Rules of the selection
+    #[command(flatten)]
+    pub rules: RuleArgs,
+    /// Add to the score file each checkpoint's part, the nearest target sample, the standard
+    /// error and the noise floor
+    #[arg(long)]
+    pub explain: bool,
+    /// File for the selected rows, best first; `-` for standard output. They are the original lines, byte for
+    /// byte; under a name in .csv, .tsv, .parquet or .arrow a table of them; under .gz or .zst packed; under a
+    /// name with a slash at its end a saved Hugging Face dataset
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// File for id, row, score and subtask: .csv, .tsv, .json, .parquet or .arrow [default:
+    /// OUTPUT.scores.csv; none for standard output and devices]
+    #[arg(long, value_name = "FILE")]
+    pub scores: Option<PathBuf>,
+    /// Replace the files if they exist
+    #[arg(long)]
+    pub force: bool,
+    /// The picture of it
+    #[command(flatten)]
+    pub draw: DrawArgs,
+    /// Which rows the score file lists
+    #[arg(long, value_enum, default_value = "selected")]
+    pub scores_of: ScoresOf,
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+    /// When the vectors that are read are compared with their digests
+    #[arg(long, value_enum, default_value = "first-touch")]
+    pub checks: Checks,
+    /// How to score
+    #[command(flatten)]
+    pub scoring: ScoringArgs,
+    /// Who makes the selection
+    #[cfg(feature = "serve")]
+    #[command(flatten)]
+    pub server: RemoteArgs,
+}
+
+/// What has a selection of its own.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EachSelection {
+    /// Each target
+    Target,
+}
+
+/// Rules of a selection.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Rules of the selection")]
+pub struct RuleArgs {
+    /// Most rows for a value of --quota-by, as rows or a share of --top:
+    /// 'math=100,code=10%,*=50'; * is each other value
+    #[arg(long, value_name = "VALUE=N,..")]
+    pub quota: Option<String>,
+    /// The metadata column that quotas are by
+    #[arg(long, value_name = "COLUMN", default_value = "source", requires = "quota")]
+    pub quota_by: String,
+    /// Pass over rows whose features have a cosine above this with a row taken before
+    #[arg(long, value_name = "COSINE")]
+    pub distinct: Option<f64>,
+    /// Let each subtask, target or sample take rows in turn
+    #[arg(long, value_name = "subtask|target|sample")]
+    pub round_robin: Option<String>,
+}
+
+/// Which rows a score file lists.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScoresOf {
+    /// The selected rows, in the order of the selection
+    Selected,
+    /// Every row that has a score, best first
+    All,
+}

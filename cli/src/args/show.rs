@@ -1,0 +1,65 @@
+//! Arguments of `gstore snapshots`, `gstore ls`, `gstore info` and `gstore verify`.
+
+use clap::Args;
+use gstore_store::SnapshotName;
+
+use super::OutputArgs;
+
+/// `gstore snapshots`
+#[derive(Args, Debug)]
+pub struct SnapshotsArgs {
+    /// Where and how to write the result
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `gstore ls`
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+    /// Where and how to write the result
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `gstore info`
+#[derive(Args, Debug)]
+pub struct InfoArgs {
+    /// A dataset, a run, or the label or number of a feature [default: the store]
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gstore verify`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Reads every file that the current snapshot names. Exit code 3 if anything is damaged.\n\n\
+    --repair rebuilds manifests and indexes from the files' own footers, saves what is sound of a damaged file, and lists the rows that are lost: the\n\
+    original `gstore add` and `gstore ingest` commands fill just those. It publishes a new snapshot; no data file is removed.\n\n\
+    Memory: one block; up to 75 bytes for each id of the largest dataset."
+)]
+pub struct VerifyArgs {
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Also check the files of all earlier snapshots
+    #[arg(long)]
+    pub all: bool,
+    /// Rebuild what can be rebuilt, and list what cannot
+    #[arg(long, conflicts_with = "all")]
+    pub repair: bool,
+    /// With --repair: say what would be done, and leave the store alone
+    #[arg(long, requires = "repair")]
+    pub dry_run: bool,
+    /// With --repair: give up deletes whose record is damaged, so that their rows show again
+    #[arg(long, requires = "repair")]
+    pub forget_deletes: bool,
+}
