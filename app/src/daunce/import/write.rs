@@ -281,9 +281,11 @@ impl<'a> Table<'a> {
         command: &str,
     ) -> Result<Sink, DaunceError> {
         let sink = Sink::start(store, features, command)?;
-        let now = sink.snapshot();
         let dataset = &self.columns.dataset;
-        match now.same_dataset(seen.dataset(dataset)?).is_ok() && self.parts(compared) == self.parts(now) {
+        let now = sink.snapshot();
+        let is_there = now.same_dataset(seen.dataset(dataset)?).is_ok();
+        let is_same = self.parts(compared) == self.parts(now);
+        match is_there && is_same {
             true => Ok(sink),
             false => Err(DaunceError::Meanwhile { dataset: dataset.clone() }),
         }
