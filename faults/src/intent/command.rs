@@ -168,7 +168,7 @@ impl Command {
             Command::Untag => &[Thing::Tag],
             Command::DropEnsemble => &[Thing::Ensemble],
             Command::DropArtifact => &[Thing::Artifact],
-            // The store has had the view since the tag.
+            // The view came after the tag.
             Command::DropView | Command::Revert => &[Thing::View],
             _ => &[],
         }

@@ -26,7 +26,8 @@ fn label(member: Option<usize>) -> String {
     format!("loss@{ENSEMBLE}:{column}")
 }
 
-/// The loss of a sample of this content under theta_0, or how much that of a member differs. NaN: there is none.
+/// The loss of a sample of this content under theta_0, or how much that of a member differs. NaN: there is
+/// none.
 fn loss(member: Option<usize>, content: u64) -> f32 {
     let model = member.map_or(0, |member| member as u64 + 1);
     let value = Random::of(&[model, content, 41]).below(512);

@@ -4,8 +4,8 @@ use super::state::State;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Numbers of datasets and contents of tags. They are not compared: what is done later shows whether the store
-/// knows them.
+/// Numbers of datasets and contents of tags. They are not compared: what is done later shows whether the
+/// store knows them.
 #[derive(Debug, Clone, Default)]
 pub struct Past {
     /// Datasets that were ever made.
@@ -69,9 +69,9 @@ impl State {
         self.past.tagged.get(tag).cloned()
     }
 
-    /// Whether it is known which rows come next after going back to an earlier content. It is not where a dataset
-    /// was changed in ways only that no reader shows, such as merged files, nor where one is gone whose last
-    /// snapshot may be collected.
+    /// Whether it is known which rows come next after going back to an earlier content. It is not where a
+    /// dataset was changed in ways only that no reader shows, such as merged files, nor where one is gone
+    /// whose last snapshot may be collected.
     pub(super) fn can_go_back(&self, then: &State) -> bool {
         then.datasets.iter().all(|(name, old)| match self.same_dataset(then, name) {
             Some((now, unchanged)) => unchanged || now.rows != old.rows || now.counts != old.counts,
@@ -79,7 +79,7 @@ impl State {
         })
     }
 
-    /// The dataset that an earlier content has under a name, as it is now, and whether nothing of it was changed.
+    /// The dataset that an earlier content has under a name, as it is now, and whether it is unchanged.
     fn same_dataset(&self, then: &State, name: &str) -> Option<(&super::Samples, bool)> {
         let number = then.past.numbers.get(name)?;
         let now = self.datasets.get(name).filter(|_| self.past.numbers.get(name) == Some(number))?;

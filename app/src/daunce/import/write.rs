@@ -271,8 +271,8 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Starts the job that writes the table, which keeps others from it, unless what the file was compared with
-    /// has changed by then.
+    /// Starts the job that writes the table, which keeps others from it, unless what the file was compared
+    /// with has changed by then.
     fn claim(
         &self,
         store: &Store,
