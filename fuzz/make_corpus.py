@@ -44,6 +44,12 @@ put("catalog", "current", b"\0" + (STORE / "CURRENT").read_bytes())
 for kind, stem in ((1, "root"), (2, "dataset"), (3, "run"), (4, "feature")):
     largest = max((STORE / "manifests").glob(f"{stem}-*"), key=lambda f: f.stat().st_size)
     put("catalog", stem, bytes([kind]) + largest.read_bytes())
+member = {"id": "m0", "group": "theta", "seed": 3, "rho": 0.5, "steps": 16, "subset": {"size": 2, "digest": "ab"}}
+ensemble = {"name": "e", "number": 1, "uuid": "00000000-0000-0000-0000-000000000007", "base": {"id": "theta"}, "members": [member]}
+artifact = {"name": "cheap", "number": 3, "kind": "prefilter", "datasets": ["pool"], "provenance": {"pool": "pool"}}
+head = {"version": 1, "requires": []}
+put("catalog", "ensemble", b"\5" + text(head | ensemble))
+put("catalog", "artifact", b"\6" + text(head | artifact | {"content": {"weights": [0.1, 1e-300, -0.0]}}))
 put("ledger", "value", b"\x03key" + b"\x07" + b"\xfe" + bytes(range(16)) + b"\x01\x05hello")
 put("ledger", "small", b"\x00\x01\x02\x00")
 

@@ -1,8 +1,9 @@
 //! A store that appears with its first commit: it is made under another name and renamed.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Error, Result, bail};
 use gstore_store::Store;
 use tempfile::TempDir;
 
@@ -19,13 +20,16 @@ impl NewStore {
     /// Makes one. A folder that is there, which may be the root of a file system, becomes it at once.
     ///
     /// # Errors
-    /// A place that holds something else, and a folder that cannot be written to.
+    /// A place that holds something else or is a link to nothing, and a folder that cannot be written to.
     pub fn at(place: &Path) -> Result<Self> {
         let place = std::path::absolute(place)?;
         let parent = match place.parent() {
             Some(parent) if !place.exists() => parent,
             _ => return Ok(Self { store: Store::open_or_create(&place)?, folder: None, place }),
         };
+        if place.is_symlink() {
+            bail!("{} is a link to a place that is not there; make that or remove the link", place.display());
+        }
         fs_err::create_dir_all(parent)?;
         let folder = tempfile::Builder::new().prefix(".gstore-new-").tempdir_in(parent)?;
         let store = Store::create(folder.path().join("store"))?;
@@ -35,14 +39,22 @@ impl NewStore {
     /// Gives it its name.
     ///
     /// # Errors
-    /// A store that another process made there meanwhile.
+    /// A store that another process made there meanwhile, and whatever keeps a folder from being renamed.
     pub fn keep(self) -> Result<Store> {
         let Self { store, folder, place } = self;
         let Some(folder) = folder else { return Ok(store) };
         let from = store.path().to_owned();
         drop(store);
-        fs_err::rename(&from, &place).with_context(|| {
-            format!("{} was made by another process; run the command again", place.display())
+        fs_err::rename(&from, &place).map_err(|error| {
+            let made = matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty);
+            let error = Error::new(error);
+            match made {
+                true => error.context(format!(
+                    "{} was made by another process; run the command again",
+                    place.display()
+                )),
+                false => error,
+            }
         })?;
         if let Some(parent) = place.parent() {
             fs_err::File::open(parent)?.sync_all()?;

@@ -7,7 +7,7 @@
 //!                                                one image: --seed --at --image
 //!   fail   failure of the N-th operation         --seeds --steps --stride
 //!                                                one: --seed --step --fault --n
-//!   intent two commands at once, in all pairs    --seeds
+//!   intent two commands at once, pair by pair    --seeds
 //!   kill   kill -9                               --cycles --steps
 //!   power  loss of power on ext4                 --cycles --steps
 //!   serve  kill -9 and a failing disk of a server   --cycles

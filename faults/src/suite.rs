@@ -50,7 +50,7 @@ impl Suite {
             sim: SimOptions { steps: 10, images: 6, onward: 24, threads: threads() },
             fail_seeds: 1,
             fail: FailOptions { steps: 9, stride: 5 },
-            intent: IntentOptions { seeds: 1, threads: threads() },
+            intent: IntentOptions { seeds: 1, pairs: 156, threads: threads() },
             kill: KillOptions { cycles: 25, steps: 14, program: program.clone(), keep: keep.clone() },
             power: PowerOptions {
                 cycles: 20,
@@ -72,7 +72,7 @@ impl Suite {
             sim: SimOptions { steps: 20, images: 64, onward: 32, threads: threads() },
             fail_seeds: 2,
             fail: FailOptions { steps: 18, stride: 1 },
-            intent: IntentOptions { seeds: 50, threads: threads() },
+            intent: IntentOptions { seeds: 50, pairs: usize::MAX, threads: threads() },
             kill: KillOptions { cycles: 1_000, steps: 20, program: program.clone(), keep: keep.clone() },
             power: PowerOptions {
                 cycles: 1_000,

@@ -3,8 +3,9 @@
 
 use gstore_faults::fail::{self, FailOptions};
 use gstore_faults::suite::Suite;
-use gstore_faults::work::{Plan, Step};
+use gstore_faults::work::{Context, Mode, Plan, State, Step};
 use gstore_faults::{Report, Stop};
+use std::sync::Arc;
 
 fn suite() -> Suite {
     Suite::short(1, env!("CARGO_BIN_EXE_faults").into(), None)
@@ -13,6 +14,58 @@ fn suite() -> Suite {
 fn good(report: &Report) {
     println!("{}", report.line());
     assert!(report.is_good(), "{:#?}", report.anomalies);
+}
+
+/// The random workloads rest on this: each step does what the model says, also where it was done before.
+#[test]
+fn a_step_that_is_done_twice_is_done_once() {
+    let append = |dataset: &str, ids: std::ops::Range<u64>| Step::Append {
+        dataset: dataset.into(),
+        samples: ids.map(|id| (id, 0)).collect(),
+        mode: Mode::Keep,
+        restore: false,
+    };
+    let artifact = |content| Step::Artifact { name: "a".into(), content };
+    let view = |sql: &str| Step::View { name: "v".into(), sql: sql.into() };
+    let steps = [
+        Step::Create,
+        append("pool", 0..9),
+        append("side", 0..5),
+        Step::Members(2),
+        Step::Losses(1),
+        artifact(1),
+        view("SELECT 1"),
+        Step::Tag("t".into()),
+        append("pool", 9..14),
+        Step::Members(3),
+        Step::Losses(0),
+        Step::Losses(1),
+        artifact(2),
+        view("SELECT 2"),
+        Step::DropDataset("side".into()),
+        Step::Delete { dataset: "pool".into(), rows: vec![2, 11], purge: false },
+        Step::Revert("t".into()),
+        append("pool", 7..12),
+        append("side", 3..7),
+        Step::Losses(1),
+        Step::DropView("v".into()),
+        Step::DropArtifact("a".into()),
+        Step::DropEnsemble,
+        Step::Members(1),
+        Step::Revert("t".into()),
+        Step::Untag("t".into()),
+    ];
+    let disk = Arc::new(gstore_faults::disk::SimDisk::new());
+    let mut context = Context::new(disk, &gstore_faults::sim::path());
+    let mut expected = State::default();
+    for step in steps {
+        step.apply(&mut expected);
+        for time in ["once", "twice"] {
+            step.run(&mut context).unwrap();
+            let found = State::read(&context.store().unwrap().snapshot().unwrap()).unwrap();
+            assert_eq!(expected.difference(&found), None, "{step:?} {time}");
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,9 @@ use crate::error::StorageError;
 use crate::index::{IndexFile, open_any};
 use crate::layout::Env;
 use crate::ledger::codec;
-use crate::manifest::{Current, DatasetPart, EnsemblePart, FeaturePart, Part, Root, RunPart, parse};
+use crate::manifest::{
+    ArtifactPart, Current, DatasetPart, EnsemblePart, FeaturePart, Part, Root, RunPart, parse,
+};
 use crate::segment::{BlockBuffer, Checks, FeatureReader, FileId, SegmentFile};
 
 use crate::vfs::Vfs;
@@ -60,6 +62,8 @@ pub enum Catalog {
     Feature,
     /// An ensemble part.
     Ensemble,
+    /// An artifact part.
+    Artifact,
 }
 
 /// Reads a file of the catalog whose digest agreed, and gives what would be written for it.
@@ -81,6 +85,7 @@ pub fn catalog(kind: Catalog, bytes: &[u8]) -> Result<String, String> {
         Catalog::Run => part::<RunPart>(bytes),
         Catalog::Feature => part::<FeaturePart>(bytes),
         Catalog::Ensemble => part::<EnsemblePart>(bytes),
+        Catalog::Artifact => part::<ArtifactPart>(bytes),
     }
 }
 

@@ -329,11 +329,24 @@ fn at_every_operation_a_member_is_there_with_its_column_or_not_at_all() {
 #[test]
 fn a_dropped_ensemble_takes_its_losses_along() {
     let dir = tempdir().unwrap();
-    let store = filled(&dir.path().join("s"));
+    let path = dir.path().join("s");
+    let store = filled(&path);
     let part = ensemble(&store);
+    // Without their offset, losses would be other losses.
+    let drop = |label: &str| store.drop_feature(store.snapshot().unwrap().feature(label).unwrap(), "drop");
+    let refused = drop("loss@e:base").unwrap_err();
+    assert!(
+        matches!(&refused, ChangeError::Offset { feature } if feature == "pool/loss@e:base"),
+        "{refused}"
+    );
+    drop("loss@e:2").unwrap();
     let report = store.drop_ensemble(&part, "drop").unwrap();
-    assert_eq!(report.features.len(), 3);
+    assert_eq!(report.features.len(), 2);
     let snapshot = store.snapshot().unwrap();
+    // A version that does not know ensembles would give out their numbers again.
+    let root = format!("manifests/root-{}-", snapshot.number());
+    let root = files(&path).into_iter().find(|f| f.to_string_lossy().starts_with(&root)).unwrap();
+    assert!(fs_err::read_to_string(path.join(root)).unwrap().contains("\"ensembles\""));
     assert!(snapshot.features().is_empty() && snapshot.ensembles().is_empty());
     assert!(matches!(snapshot.ensemble("e"), Err(LookupError::Unknown { .. })));
     assert!(matches!(store.drop_ensemble(&part, "drop"), Err(ChangeError::Changed(_))), "it is gone");

@@ -32,3 +32,24 @@ fn views_are_versioned() {
     assert!(store.snapshot_at(begun).unwrap().views().is_empty());
     assert_clean(&store);
 }
+
+#[test]
+fn who_may_not_see_a_dataset_sees_no_view_that_names_it() {
+    let dir = tempdir().unwrap();
+    let store = filled(&dir.path().join("s"), 20, &feature("grad-sgd", 6, DType::F16), 5);
+    let statements = [
+        ("direct", "SELECT id FROM data.\"pool\""),
+        ("in_text", "SELECT influence(target => 'POOL:task=x') FROM other"),
+        ("indirect", "SELECT * FROM direct"),
+        ("other", "SELECT * FROM pools WHERE carpool = 1"),
+    ];
+    for (name, sql) in statements {
+        let options = ViewOptions { command: "view".into(), replace: false };
+        store.create_view(&view(name), sql, options).unwrap();
+    }
+    let snapshot = store.snapshot().unwrap();
+    let names =
+        |snapshot: &Snapshot| -> Vec<String> { snapshot.views().iter().map(|v| v.name.clone()).collect() };
+    assert_eq!(names(&snapshot.only(|_| false)), ["other"]);
+    assert_eq!(names(&snapshot.only(|name| name == "pool")), names(&snapshot));
+}

@@ -174,6 +174,12 @@ fn common_mistakes_leave_no_new_store_and_none_changes_one() {
         assert!([1, 2].contains(&finished.code), "{}", finished.stderr);
         assert!(!store.exists(), "{}", finished.stderr);
     }
+    // A link to nothing is no place for a store, and no other process is to blame.
+    fs_err::create_dir_all(dir.path().join("new")).expect("created");
+    std::os::unix::fs::symlink("nothing", &store).expect("linked");
+    let finished = add(std::slice::from_ref(&good), &[]);
+    assert!(finished.code == 1 && finished.stderr.contains("is a link to a place"), "{}", finished.stderr);
+    fs_err::remove_file(&store).expect("removed");
     // A folder that was there stays as it was.
     fs_err::create_dir_all(&store).expect("created");
     assert_eq!(add(&mistakes[0], &[]).code, 1);

@@ -91,10 +91,13 @@ fn losses_by_forward_passes_are_those_of_the_loss_feature() {
     assert_eq!((&report["computed"], &report["present"]), (&json!(0), &json!(4)), "{report}");
     world::write_samples(&place.path("pool.jsonl"), ROWS + 5);
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
-    let more = compute(&place, &[]);
+    let more = compute(&place, &["--compute", "bf16"]);
     assert_eq!(more.code, 0, "{}", more.stderr);
     let grown = losses(&place.path("store"), "e", "pool");
     assert_eq!(grown.len(), ROWS + 5);
+    let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
+    let offsets = snapshot.features().iter().filter(|part| part.attrs.label == "loss@e:base");
+    assert_eq!(offsets.count(), 1, "offsets go on in one feature, whatever the precision");
     for (row, values) in &found {
         let bits = |v: &[f64]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(values), bits(&grown[row]), "row {row}");

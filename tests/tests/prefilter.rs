@@ -86,6 +86,9 @@ fn what_is_fitted_keeps_the_best_rows() {
     assert!(best().intersection(&ids).count() >= 95);
     let listed = place.value("SELECT kind || ' ' || name FROM gstore.artifacts");
     assert_eq!(listed, "prefilter cheap");
+    let snapshot = Store::open(place.path("store")).expect("a store").snapshot().expect("a snapshot");
+    let fitted = snapshot.artifact("cheap").expect("fitted");
+    assert_eq!(fitted.datasets, ["pool", "q"], "who may see the pool alone is not told of the target");
     let count = place.value("SELECT count(*) FROM predicted('pool', 'cheap') WHERE kept");
     assert_eq!(count, ids.len().to_string());
     let first = place.value("SELECT id FROM predicted('pool', 'cheap') ORDER BY score DESC LIMIT 1");

@@ -103,6 +103,25 @@ pub enum DaunceError {
         /// Loss given.
         given: f64,
     },
+    /// A row has losses, and what they are relative to is lost.
+    #[error(
+        "{}: the store has losses of {id:?}, and has lost what they are relative to, so that others would not agree with them; drop the ensemble and take in all of its losses again",
+        path.display()
+    )]
+    NoOffset {
+        /// The file.
+        path: PathBuf,
+        /// Id of the sample.
+        id: String,
+    },
+    /// Another process changed what the losses were compared with.
+    #[error(
+        "dataset {dataset:?} or its losses were changed by another process meanwhile; nothing was taken in, run the command again"
+    )]
+    Meanwhile {
+        /// The dataset.
+        dataset: String,
+    },
     /// The features could not be computed.
     #[error(transparent)]
     Ingest(#[from] IngestError),

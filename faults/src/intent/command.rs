@@ -2,6 +2,7 @@
 
 use crate::sim::path;
 use crate::work::content::{id_of, label};
+use crate::work::ensemble::{self, ENSEMBLE};
 use crate::work::{Mode, State, Step, append, shard, start_append};
 use crate::{Failure, Random};
 use arrow_array::cast::AsArray;
@@ -26,19 +27,34 @@ const OTHER: u32 = 7;
 /// The feature of the shard.
 const ATTACHED: usize = 1;
 
+/// The artifact and the view that the store has.
+pub(super) const NAMED: &str = "named";
+
+/// The statement that the view gets.
+const STATEMENT: &str = "SELECT 9";
+
+/// The member whose losses are computed, and the members that are registered.
+const MEMBER: usize = 1;
+const MEMBERS: usize = 3;
+
 /// Something that a command is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Thing {
     Dataset,
     Feature,
     Run,
+    Ensemble,
+    Artifact,
+    View,
     /// The tag that the store has.
     Tag,
+    /// The snapshot that the tag is on.
+    Tagged,
     /// The snapshot that is current before both commands.
     Snapshot,
 }
 
-/// A command, in the words of its user. All are about the dataset "pool", but for `Add`.
+/// A command, in the words of its user. Those about a dataset are about "pool", but for `Add`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Deletes rows by their ids.
@@ -67,6 +83,22 @@ pub enum Command {
     Tag,
     /// Removes the tag that the store has.
     Untag,
+    /// Registers more members of the ensemble.
+    Members,
+    /// Computes the losses of a member.
+    Losses,
+    /// Drops the ensemble.
+    DropEnsemble,
+    /// Publishes an artifact in place of the one that the store has.
+    Artifact,
+    /// Drops the artifact.
+    DropArtifact,
+    /// Saves a view in place of the one that the store has.
+    View,
+    /// Removes the view.
+    DropView,
+    /// Goes back to the tag that the store has.
+    Revert,
 }
 
 /// How a command ended.
@@ -98,6 +130,14 @@ impl Command {
             Command::Attach,
             Command::Tag,
             Command::Untag,
+            Command::Members,
+            Command::Losses,
+            Command::DropEnsemble,
+            Command::Artifact,
+            Command::DropArtifact,
+            Command::View,
+            Command::DropView,
+            Command::Revert,
         ]
     }
 
@@ -108,7 +148,12 @@ impl Command {
             Command::DropRun => Some(Thing::Run),
             Command::Tag => Some(Thing::Snapshot),
             Command::Untag => Some(Thing::Tag),
+            Command::DropEnsemble => Some(Thing::Ensemble),
+            Command::DropArtifact => Some(Thing::Artifact),
+            Command::DropView => Some(Thing::View),
+            Command::Revert => Some(Thing::Tagged),
             Command::Add(_) | Command::Compact => None,
+            Command::Members | Command::Losses | Command::Artifact | Command::View => None,
             _ => Some(Thing::Dataset),
         }
     }
@@ -119,8 +164,12 @@ impl Command {
             Command::DropDataset | Command::Remake => &[Thing::Dataset, Thing::Feature],
             Command::DropFeature => &[Thing::Feature],
             Command::DropRun => &[Thing::Run],
-            Command::Purge(_) => &[Thing::Snapshot, Thing::Tag],
+            Command::Purge(_) => &[Thing::Snapshot, Thing::Tag, Thing::Tagged],
             Command::Untag => &[Thing::Tag],
+            Command::DropEnsemble => &[Thing::Ensemble],
+            Command::DropArtifact => &[Thing::Artifact],
+            // The view came after the tag.
+            Command::DropView | Command::Revert => &[Thing::View],
             _ => &[],
         }
     }
@@ -128,10 +177,16 @@ impl Command {
     /// Whether another one is refused while this one is at work.
     pub(super) fn keeps_out(&self, other: &Command) -> bool {
         match self {
-            Command::Compact | Command::Purge(_) => matches!(other, Command::Compact | Command::Purge(_)),
+            Command::Compact | Command::Purge(_) | Command::Revert => {
+                matches!(other, Command::Compact | Command::Purge(_) | Command::Revert)
+            }
             Command::Attach => {
                 other.removes().contains(&Thing::Dataset)
-                    || matches!(other, Command::Purge(_) | Command::Attach)
+                    || matches!(other, Command::Purge(_) | Command::Attach | Command::Revert)
+            }
+            Command::Losses => {
+                other.removes().iter().any(|thing| matches!(thing, Thing::Dataset | Thing::Ensemble))
+                    || matches!(other, Command::Purge(_) | Command::Losses | Command::Revert)
             }
             _ => false,
         }
@@ -164,6 +219,29 @@ impl Command {
                 tagged(store.tag(&name, &seen, TagOptions::default()))
             }
             Command::Untag => tagged(store.untag(&seen.tag(KEPT)?, "untag")),
+            Command::Losses => losses(store),
+            Command::DropEnsemble => changed(store.drop_ensemble(seen.ensemble(ENSEMBLE)?, "drop")),
+            Command::DropArtifact => drop_artifact(store),
+            Command::DropView => match store.drop_view(NAMED, "view") {
+                Ok(_) => Ok(Outcome::Done),
+                Err(ViewError::Lookup(_)) => Ok(Outcome::Gone),
+                Err(e) => Err(e.into()),
+            },
+            Command::Revert => {
+                let tag = KEPT.parse::<TagName>().map_err(|e| e.to_string())?;
+                let target = store.snapshot_named(&SnapshotName::Tag(tag))?;
+                changed(store.revert(&target, &RevertOptions::default()))
+            }
+            Command::Members => ensemble::register(store, MEMBERS).map(|()| Outcome::Done),
+            Command::Artifact => {
+                let artifact = ArtifactPart::new(NAMED, "prefilter", Vec::new(), VERSION.into());
+                store.put_artifact(artifact, true, "fit").map(|_| Outcome::Done).map_err(Failure::from)
+            }
+            Command::View => {
+                let name = DatasetName::try_from(NAMED).map_err(|e| e.to_string())?;
+                let options = ViewOptions { command: "view".into(), replace: true };
+                store.create_view(&name, STATEMENT, options).map(|_| Outcome::Done).map_err(Failure::from)
+            }
         };
         outcome.map_err(|e| format!("{self:?}: {e}").into())
     }
@@ -214,6 +292,23 @@ impl Command {
             }
             Command::Tag => vec![Step::Tag(NEW.to_owned())],
             Command::Untag => vec![Step::Untag(KEPT.to_owned())],
+            Command::Members => vec![Step::Members(MEMBERS)],
+            Command::Losses => {
+                let upto = before.datasets.get("pool").map_or(0, |d| d.next_row);
+                ensemble::apply_losses(state, MEMBER, upto);
+                Vec::new()
+            }
+            Command::DropEnsemble => vec![Step::DropEnsemble],
+            Command::Artifact => vec![Step::Artifact { name: NAMED.to_owned(), content: VERSION }],
+            Command::DropArtifact => vec![Step::DropArtifact(NAMED.to_owned())],
+            Command::View => vec![Step::View { name: NAMED.to_owned(), sql: STATEMENT.to_owned() }],
+            Command::DropView => vec![Step::DropView(NAMED.to_owned())],
+            Command::Revert => {
+                if let Some(then) = before.tagged(KEPT) {
+                    state.go_back(&then);
+                }
+                Vec::new()
+            }
         };
         steps.iter().for_each(|step| step.apply(state));
     }
@@ -286,6 +381,24 @@ fn attach(store: &Store) -> Result<Outcome, Failure> {
         Ok(_) => Ok(Outcome::Done),
         Err(AttachError::Dataset { .. }) => Ok(Outcome::Gone),
         Err(AttachError::Job(JobError::Busy { .. })) => Ok(Outcome::Busy),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn losses(store: &Store) -> Result<Outcome, Failure> {
+    match ensemble::losses(store, MEMBER) {
+        Ok(()) => Ok(Outcome::Done),
+        Err(e) if matches!(e.downcast_ref(), Some(JobError::Busy { .. })) => Ok(Outcome::Busy),
+        Err(e) => Err(e),
+    }
+}
+
+fn drop_artifact(store: &Store) -> Result<Outcome, Failure> {
+    let done = store.drop_artifact(NAMED, "drop");
+    let is_there = store.snapshot()?.artifacts()?.iter().any(|name| name == NAMED);
+    match done {
+        Ok(_) => Ok(Outcome::Done),
+        Err(_) if !is_there => Ok(Outcome::Gone),
         Err(e) => Err(e.into()),
     }
 }

@@ -3,7 +3,7 @@
 //! The first has found what it is to change and waits for the writer lock, the second commits, then the first
 //! goes on.
 //!
-//! - every ordered pair, and every time that the first command takes the writer lock
+//! - ordered pairs, all of them or some, and every time that the first command takes the writer lock
 //! - the store then has what the commands were told in this order, by ids, names and conditions and not
 //!   by numbers of rows; what the first was told of and the second took away is not replaced by
 //!   whatever has its name
@@ -30,6 +30,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct IntentOptions {
     /// Stores, each with its own commands.
     pub seeds: u64,
+    /// Pairs of each store at most, drawn by its seed.
+    pub pairs: usize,
     /// Threads to use.
     pub threads: usize,
 }
@@ -54,25 +56,20 @@ pub fn run(seed: u64, options: &IntentOptions, stop: &Stop) -> Report {
     let mut report = Report::new("intent");
     for seed in seed..seed + options.seeds {
         match guarded(|| Base::new(seed)) {
-            Ok(base) => pairs(seed, &base, options.threads, stop, &mut report),
+            Ok(base) => pairs(seed, &base, options, stop, &mut report),
             Err(e) => report.anomaly(format!("seed {seed}: the store cannot be made: {e}")),
         }
     }
     report.finish()
 }
 
-fn pairs(seed: u64, base: &Base, threads: usize, stop: &Stop, report: &mut Report) {
-    let n = base.commands.len();
+fn pairs(seed: u64, base: &Base, options: &IntentOptions, stop: &Stop, report: &mut Report) {
+    let drawn = draw(seed, base, options.pairs);
     let (next, found) = (AtomicUsize::new(0), Mutex::new(Report::new("intent")));
     let work = || loop {
-        let at = next.fetch_add(1, Ordering::SeqCst);
-        let (Some(a), Some(b)) = (base.commands.get(at / n), base.commands.get(at % n)) else { return };
+        let Some((a, b)) = drawn.get(next.fetch_add(1, Ordering::SeqCst)) else { return };
         if stop.now() {
             return;
-        }
-        // Between its two commands there is no dataset that another one could be told of.
-        if *a == Command::Remake {
-            continue;
         }
         let met = guarded(|| pair(base, a, b));
         let mut report = found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,11 +80,24 @@ fn pairs(seed: u64, base: &Base, threads: usize, stop: &Stop, report: &mut Repor
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..options.threads {
             scope.spawn(work);
         }
     });
     report.merge(found.into_inner().unwrap_or_else(PoisonError::into_inner));
+}
+
+/// Pairs of commands in random order, so many at most.
+fn draw(seed: u64, base: &Base, most: usize) -> Vec<(&Command, &Command)> {
+    // Between the two commands of a remake there is no dataset that another one could be told of.
+    let firsts = base.commands.iter().filter(|command| **command != Command::Remake);
+    let mut all: Vec<_> = firsts.flat_map(|a| base.commands.iter().map(move |b| (a, b))).collect();
+    let mut random = Random::of(&[seed, 37]);
+    for at in (1..all.len()).rev() {
+        all.swap(at, random.below(at as u64 + 1) as usize);
+    }
+    all.truncate(most);
+    all
 }
 
 impl Meeting {
@@ -183,7 +193,8 @@ fn compare(
 }
 
 impl Base {
-    /// A store with several files of everything, deleted rows, a tag and a shard that is not attached.
+    /// A store with several files of everything, deleted rows, an ensemble, an artifact, a view, a tag and a
+    /// shard that is not attached.
     fn new(seed: u64) -> Result<Base, Failure> {
         let mut random = Random::of(&[seed, 31]);
         let disk = SimDisk::new();
@@ -210,8 +221,13 @@ impl Base {
             append("side", 3..8),
             job(vec![0], Some(1)),
             job(vec![3, 4], None),
+            Step::Members(2),
+            Step::Losses(0),
+            Step::Artifact { name: command::NAMED.into(), content: 1 },
             Step::Tag(command::KEPT.into()),
             append("pool", pool..pool + more),
+            Step::Artifact { name: command::NAMED.into(), content: 2 },
+            Step::View { name: command::NAMED.into(), sql: "SELECT 1".into() },
             Step::Delete { dataset: "pool".into(), rows: deleted.clone(), purge: false },
         ];
         for step in &steps {

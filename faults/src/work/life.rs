@@ -1,10 +1,12 @@
-//! Steps that delete, drop, purge, merge or collect.
+//! Steps that delete, drop, purge, merge, collect, keep something under a name, or go back.
 
-use super::content::{FEATURES, label};
+use super::content::label;
+use super::ensemble::{self, ENSEMBLE};
 use super::state::State;
 use super::step::Step;
 use crate::Failure;
 use gstore_store::*;
+use serde_json::json;
 
 /// Does one of them.
 pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
@@ -51,7 +53,35 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
             Ok(tag) => Ok(store.untag(&tag, "untag").map(drop)?),
             Err(_) => settled(store),
         },
-        Step::Create | Step::Append { .. } | Step::Job { .. } => Err("another kind of step".into()),
+        Step::DropEnsemble => match store.snapshot()?.ensemble(ENSEMBLE) {
+            Ok(part) => Ok(store.drop_ensemble(part, "drop").map(drop)?),
+            Err(_) => settled(store),
+        },
+        Step::Artifact { name, content } => {
+            let artifact = ArtifactPart::new(name, "prefilter", Vec::new(), json!(content));
+            Ok(store.put_artifact(artifact, true, "fit").map(drop)?)
+        }
+        Step::DropArtifact(name) => match store.snapshot()?.artifacts()?.contains(name) {
+            true => Ok(store.drop_artifact(name, "drop").map(drop)?),
+            false => settled(store),
+        },
+        Step::View { name, sql } => {
+            let name = DatasetName::try_from(name.as_str()).map_err(|e| e.to_string())?;
+            let options = ViewOptions { command: "view".into(), replace: true };
+            Ok(store.create_view(&name, sql, options).map(drop)?)
+        }
+        Step::DropView(name) => match store.snapshot()?.view(name) {
+            Ok(_) => Ok(store.drop_view(name, "view").map(drop)?),
+            Err(_) => settled(store),
+        },
+        Step::Revert(name) => {
+            let target = store.snapshot_named(&SnapshotName::Tag(tag(name)?))?;
+            let options = RevertOptions { command: "revert".into(), dry_run: false };
+            Ok(store.revert(&target, &options).map(drop)?)
+        }
+        Step::Create | Step::Append { .. } | Step::Job { .. } | Step::Members(_) | Step::Losses(_) => {
+            Err("another kind of step".into())
+        }
     }
 }
 
@@ -74,15 +104,18 @@ pub(super) fn apply(step: &Step, state: &mut State) {
             let ids: Vec<String> = ids.map(|(id, _)| id.clone()).collect();
             state.deleted.entry(dataset.clone()).or_default().extend(ids);
             bury(state, dataset, rows);
+            state.touch(dataset);
             if *purge {
                 // What was tagged had the rows.
                 state.tags.clear();
+                state.let_go(None);
             }
         }
         Step::DropFeature(i) => {
             state.features.remove(&label(*i));
         }
         Step::DropDataset(name) => {
+            state.forget(name);
             state.datasets.remove(name);
             state.deleted.remove(name);
             state.features.retain(|_, f| f.dataset != *name);
@@ -92,15 +125,36 @@ pub(super) fn apply(step: &Step, state: &mut State) {
         }
         Step::Tag(name) => {
             state.tags.insert(name.clone());
+            state.keep(name);
         }
         Step::Untag(name) => {
             state.tags.remove(name);
+            state.let_go(Some(name));
         }
-        Step::Compact { .. }
-        | Step::Collect { .. }
-        | Step::Create
-        | Step::Append { .. }
-        | Step::Job { .. } => {}
+        Step::DropEnsemble => ensemble::apply_drop(state),
+        Step::Artifact { name, content } => {
+            state.artifacts.insert(name.clone(), json!(content).to_string());
+        }
+        Step::DropArtifact(name) => {
+            state.artifacts.remove(name);
+        }
+        Step::View { name, sql } => {
+            state.views.insert(name.clone(), sql.clone());
+        }
+        Step::DropView(name) => {
+            state.views.remove(name);
+        }
+        Step::Revert(name) => {
+            if let Some(then) = state.tagged(name) {
+                state.go_back(&then);
+            }
+        }
+        Step::Compact { .. } => {
+            let datasets: Vec<String> = state.datasets.keys().cloned().collect();
+            datasets.iter().for_each(|dataset| state.touch(dataset));
+        }
+        Step::Collect { .. } => state.past.collections += 1,
+        Step::Create | Step::Append { .. } | Step::Job { .. } | Step::Members(_) | Step::Losses(_) => {}
     }
 }
 
@@ -110,10 +164,7 @@ pub(super) fn bury(state: &mut State, dataset: &str, rows: &[u64]) {
         part.rows.retain(|row, _| !rows.contains(row));
         part.counts.retain(|row, _| !rows.contains(row));
     }
-    let labels = (0..FEATURES.len()).map(label);
-    for label in labels {
-        if let Some(feature) = state.features.get_mut(&label).filter(|f| f.dataset == dataset) {
-            feature.rows.retain(|row, _| !rows.contains(row));
-        }
+    for feature in state.features.values_mut().filter(|feature| feature.dataset == dataset) {
+        feature.rows.retain(|row, _| !rows.contains(row));
     }
 }

@@ -5,13 +5,16 @@
 //! - the content after a step depends on the content before it and nothing else
 
 pub mod content;
+pub(crate) mod ensemble;
 mod index;
 mod life;
+mod past;
 mod plan;
 pub(crate) mod shard;
 mod state;
 mod step;
 
+pub use past::Past;
 pub use plan::{Plan, Workload};
 pub use state::{Rows, Samples, State};
 pub use step::{Context, Mode, Step};

@@ -1,6 +1,7 @@
 //! Random plans: the steps that follow from a seed.
 
 use super::content::{DATASETS, FEATURES, label};
+use super::ensemble::{self, ENSEMBLE};
 use super::state::State;
 use super::step::{Mode, Step};
 use crate::Random;
@@ -105,7 +106,7 @@ impl Workload {
     }
 
     fn any(&mut self) {
-        match self.random.below(24) {
+        match self.random.below(31) {
             0..5 => {
                 let dataset = self.random.below(DATASETS.len() as u64) as usize;
                 self.append(dataset);
@@ -124,6 +125,9 @@ impl Workload {
                 self.add(Step::Collect { keep });
             }
             21 => self.tag(),
+            22..25 => self.ensemble(),
+            25..27 => self.keep(),
+            27..29 if self.alone => self.revert(),
             _ => self.drop_something(),
         }
     }
@@ -149,6 +153,47 @@ impl Workload {
                 self.tags += 1;
                 self.add(Step::Tag(format!("tag-{}", self.tags)));
             }
+        }
+    }
+
+    /// Members at most.
+    const MEMBERS: usize = 4;
+
+    fn ensemble(&mut self) {
+        let members = self.state.ensembles.get(ENSEMBLE).map_or(0, Vec::len);
+        let has_rows = self.state.datasets.contains_key(ensemble::DATASET);
+        match self.random.below(6) {
+            0 if members > 0 => self.add(Step::DropEnsemble),
+            1..5 if members > 0 && has_rows => {
+                let member = self.random.below(members as u64) as usize;
+                self.add(Step::Losses(member));
+            }
+            _ => self.add(Step::Members((members + 1).min(Self::MEMBERS))),
+        }
+    }
+
+    /// Something under a name.
+    fn keep(&mut self) {
+        let name = format!("kept_{}", self.random.below(2));
+        let goes = self.random.chance(30);
+        self.version += 1;
+        let step = match self.random.chance(50) {
+            true if goes && self.state.artifacts.contains_key(&name) => Step::DropArtifact(name),
+            true => Step::Artifact { name, content: self.version },
+            false if goes && self.state.views.contains_key(&name) => Step::DropView(name),
+            false => Step::View { name, sql: format!("SELECT {}", self.version) },
+        };
+        self.add(step);
+    }
+
+    /// Goes back to a tag, or sets one to go back to.
+    fn revert(&mut self) {
+        let is_known =
+            |tag: &&String| self.state.tagged(tag).is_some_and(|then| self.state.can_go_back(&then));
+        let tags: Vec<String> = self.state.tags.iter().filter(is_known).cloned().collect();
+        match tags.get(self.random.below(tags.len() as u64) as usize).cloned() {
+            Some(tag) => self.add(Step::Revert(tag)),
+            None => self.tag(),
         }
     }
 

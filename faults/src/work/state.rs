@@ -2,6 +2,7 @@
 
 use super::content::{count_digest, sample_digest, vector_digest};
 use super::index;
+use super::past::Past;
 use crate::Failure;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
@@ -21,11 +22,19 @@ pub struct State {
     pub features: BTreeMap<String, Rows>,
     /// Checkpoints of runs: names and steps.
     pub runs: BTreeMap<String, Vec<(String, Option<u64>)>>,
+    /// Ids of the members of ensembles, by name.
+    pub ensembles: BTreeMap<String, Vec<String>>,
+    /// Contents of artifacts, by name.
+    pub artifacts: BTreeMap<String, String>,
+    /// Statements of views, by name.
+    pub views: BTreeMap<String, String>,
     /// Tags.
     pub tags: BTreeSet<String>,
     /// Ids that were deleted, by dataset. No reader shows them, so they are not compared: the next append
     /// shows whether the store knows them.
     pub deleted: BTreeMap<String, BTreeSet<String>>,
+    /// The rest that is not compared.
+    pub past: Past,
 }
 
 /// A dataset.
@@ -64,7 +73,12 @@ impl State {
 
     /// Whether all but the tags is the same: those are of the store and not of a snapshot.
     pub fn same_content(&self, other: &State) -> bool {
-        self.datasets == other.datasets && self.shown().eq(other.shown()) && self.runs == other.runs
+        self.datasets == other.datasets
+            && self.shown().eq(other.shown())
+            && self.runs == other.runs
+            && self.ensembles == other.ensembles
+            && self.artifacts == other.artifacts
+            && self.views == other.views
     }
 
     /// The first difference, in words; `self` is what is expected.
@@ -105,7 +119,11 @@ impl State {
         if self.tags != found.tags {
             return Some(format!("tags: expected {:?}, found {:?}", self.tags, found.tags));
         }
-        Some(format!("runs: expected {:?}, found {:?}", self.runs, found.runs))
+        let named = |s: &State| {
+            let State { runs, ensembles, artifacts, views, .. } = s;
+            format!("runs {runs:?}, ensembles {ensembles:?}, artifacts {artifacts:?}, views {views:?}")
+        };
+        Some(format!("expected {}; found {}", named(self), named(found)))
     }
 
     /// Content of the current snapshot, or of an older one, through the public readers.
@@ -122,6 +140,17 @@ impl State {
         for run in snapshot.runs() {
             let checkpoints = run.checkpoints.iter().map(|c| (c.name.clone(), c.step)).collect();
             out.runs.insert(run.name.clone(), checkpoints);
+        }
+        for ensemble in snapshot.ensembles() {
+            let members = ensemble.members.iter().map(|member| member.id.clone()).collect();
+            out.ensembles.insert(ensemble.name.clone(), members);
+        }
+        for name in snapshot.artifacts()? {
+            let content = snapshot.artifact(&name)?.content.to_string();
+            out.artifacts.insert(name, content);
+        }
+        for view in snapshot.views() {
+            out.views.insert(view.name.clone(), view.sql.clone());
         }
         Ok(out)
     }

@@ -1,6 +1,7 @@
 //! Steps of the workload: the effect of each on a store, and on the model.
 
 use super::content::*;
+use super::ensemble;
 use super::index;
 use super::life;
 use super::state::{COLUMNS, State, read_batch};
@@ -67,6 +68,30 @@ pub enum Step {
     DropDataset(String),
     /// Drops the run.
     DropRun,
+    /// Registers the members of the ensemble before a place.
+    Members(usize),
+    /// Computes the losses of a member, and of theta_0 those that are missing.
+    Losses(usize),
+    /// Drops the ensemble.
+    DropEnsemble,
+    /// Publishes an artifact, in place of one that has the name.
+    Artifact {
+        /// Its name.
+        name: String,
+        /// What it is.
+        content: u32,
+    },
+    /// Drops an artifact.
+    DropArtifact(String),
+    /// Saves a view, in place of one that has the name.
+    View {
+        /// Its name.
+        name: String,
+        /// Its statement.
+        sql: String,
+    },
+    /// Removes a view.
+    DropView(String),
     /// Merges files up to so many bytes.
     Compact {
         /// The size.
@@ -81,6 +106,8 @@ pub enum Step {
     Tag(String),
     /// Removes a tag.
     Untag(String),
+    /// Goes back to what a tag keeps.
+    Revert(String),
 }
 
 /// Where the steps are done.
@@ -132,10 +159,18 @@ impl Step {
             Step::DropFeature(_) => "drop feature",
             Step::DropDataset(_) => "drop dataset",
             Step::DropRun => "drop run",
+            Step::Members(_) => "members",
+            Step::Losses(_) => "losses",
+            Step::DropEnsemble => "drop ensemble",
+            Step::Artifact { .. } => "artifact",
+            Step::DropArtifact(_) => "drop artifact",
+            Step::View { .. } => "view",
+            Step::DropView(_) => "drop view",
             Step::Compact { .. } => "compact",
             Step::Collect { .. } => "collect",
             Step::Tag(_) => "tag",
             Step::Untag(_) => "untag",
+            Step::Revert(_) => "revert",
         }
     }
 
@@ -149,6 +184,8 @@ impl Step {
             Step::Job { features, upto, window, stop, checkpoint } => {
                 job(context.store()?, features, *upto, *window, *stop, *checkpoint)
             }
+            Step::Members(members) => ensemble::register(context.store()?, *members),
+            Step::Losses(member) => ensemble::losses(context.store()?, *member),
             other => life::run(other, context.store()?),
         }
     }
@@ -162,6 +199,8 @@ impl Step {
             }
             Step::Job { stop: Some(_), .. } => {}
             Step::Job { features, upto, checkpoint, .. } => apply_job(state, features, *upto, *checkpoint),
+            Step::Members(members) => ensemble::apply_members(state, *members),
+            Step::Losses(member) => ensemble::apply_losses(state, *member, u64::MAX),
             other => life::apply(other, state),
         }
     }
@@ -203,7 +242,9 @@ fn apply_append(state: &mut State, dataset: &str, samples: &[(u64, u32)], mode: 
         return;
     }
     let mut dead = Vec::new();
+    state.number(dataset);
     let part = state.datasets.entry(dataset.to_owned()).or_default();
+    let before = part.next_row;
     let deleted = state.deleted.entry(dataset.to_owned()).or_default();
     for (id, version) in samples {
         let name = id_of(*id);
@@ -224,7 +265,11 @@ fn apply_append(state: &mut State, dataset: &str, samples: &[(u64, u32)], mode: 
         part.rows.insert(part.next_row, (name, content));
         part.next_row += 1;
     }
+    let is_changed = part.next_row > before;
     life::bury(state, dataset, &dead);
+    if is_changed {
+        state.touch(dataset);
+    }
 }
 
 pub(super) fn plan(features: &[usize]) -> Result<JobPlan, Failure> {
@@ -338,6 +383,7 @@ pub(super) fn run_update(n: u8) -> Result<RunUpdate, Failure> {
 pub(super) fn apply_job(state: &mut State, features: &[usize], upto: u64, checkpoint: Option<u8>) {
     for i in features {
         let Some(def) = FEATURES.get(*i) else { continue };
+        state.touch(def.dataset);
         let Some(part) = state.datasets.get_mut(def.dataset) else { continue };
         let rows: Vec<(u64, u64)> =
             part.rows.range(..upto).map(|(row, (_, content))| (*row, *content)).collect();

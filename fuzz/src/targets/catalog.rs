@@ -31,13 +31,14 @@ pub const CATALOG: Target = Target {
 
 fn catalog(data: &[u8]) {
     let Some((kind, text)) = data.split_first() else { return };
-    let kind = match kind % 6 {
+    let kind = match kind % 7 {
         0 => Catalog::Current,
         1 => Catalog::Root,
         2 => Catalog::Dataset,
         3 => Catalog::Run,
         4 => Catalog::Feature,
-        _ => Catalog::Ensemble,
+        5 => Catalog::Ensemble,
+        _ => Catalog::Artifact,
     };
     if let Ok(text) = fuzzing::catalog(kind, text) {
         let again = fuzzing::catalog(kind, text.as_bytes());

@@ -105,6 +105,14 @@ pub enum ChangeError {
         /// Snapshot, process and command of each.
         readers: Vec<String>,
     },
+    /// Losses of an ensemble are stored as differences to a feature.
+    #[error(
+        "{feature} is what losses of an ensemble are relative to, and without it they would be other losses; drop the features of its members first, or the ensemble"
+    )]
+    Offset {
+        /// The feature, as `dataset/label`.
+        feature: String,
+    },
     /// A snapshot that the store was to go back to is not whole.
     #[error(
         "snapshot {snapshot} lacks {} that it needs ({first}{}), so there is no way back to it; nothing was changed",

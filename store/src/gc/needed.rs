@@ -101,7 +101,8 @@ impl Needed {
             let Some(part) = self.part::<EnsemblePart>(env, &link.link, None, missing)? else { continue };
             self.mention(&part.extra);
         }
-        // Each is one file, however large, and nothing else.
+        // Each is one file, however large, and nothing else: one that has others says so in the root
+        // (docs/design.md, garbage collection).
         self.manifests.extend(root.artifacts.iter().map(|link| link.link.file.clone()));
         Ok(())
     }

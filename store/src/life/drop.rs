@@ -4,7 +4,7 @@ use super::{has_tmp, refuse_live_jobs};
 use crate::error::ChangeError;
 use crate::job::JobFile;
 use crate::ledger::Ledger;
-use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, RunPart};
+use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, RunPart, Stripe, StripePart};
 use crate::store::{Change, Snapshot, Store, WriterLock, change_of, publish};
 use crate::vfs::VfsLock;
 use gstore_core::{CheckpointId, many};
@@ -32,12 +32,16 @@ pub struct DropReport {
 
 impl Store {
     /// Takes a feature, as the caller found it in a snapshot, out of the catalog, with the rows that it has
-    /// by now. Refused while a live job writes it. Its number is never given out again.
+    /// by now. Refused while a live job writes it, and while losses of an ensemble are relative to it. Its
+    /// number is never given out again.
     pub fn drop_feature(&self, feature: &FeaturePart, command: &str) -> Result<DropReport, ChangeError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
         let part = Arc::clone(base.same_feature(feature)?);
         let shown = part.display_name();
+        if has_deltas(&base, &part) {
+            return Err(ChangeError::Offset { feature: shown });
+        }
         let _starting = self.quiet(&format!("feature {shown}"), |job| {
             job.features.iter().any(|f| f.desc.key() == part.key)
         })?;
@@ -145,6 +149,20 @@ impl Store {
         report.snapshot = publish(self, lock, base, change)?.number();
         Ok(report)
     }
+}
+
+/// Whether losses are stored as differences to a feature, so that they would say nothing without it.
+fn has_deltas(base: &Snapshot, offset: &FeaturePart) -> bool {
+    let Ok(Some(Stripe { signal, part: StripePart::Offset(_) })) = Stripe::of(&offset.desc) else {
+        return false;
+    };
+    let table =
+        |part: &FeaturePart| (part.desc.ensemble, part.desc.dataset.clone(), part.desc.encoding.clone());
+    let of = table(offset);
+    base.features().iter().filter(|part| table(part) == of).any(|part| match Stripe::of(&part.desc) {
+        Ok(Some(stripe)) => stripe.signal == signal && matches!(stripe.part, StripePart::Members { .. }),
+        _ => false,
+    })
 }
 
 /// Whether a job writes a feature of a dataset.

@@ -23,8 +23,8 @@ pub(crate) const TOMBSTONES: &str = "tombstones";
 /// take the first for the row's.
 pub(crate) const TOKENS: &str = "tokens";
 
-/// Requirement of a root that has ensembles: a reader that does not know them would drop them, and take
-/// losses of some members for vectors of samples.
+/// Requirement of a root that has ensembles, or had some: a reader that does not know them would drop them,
+/// take losses of some members for vectors of samples, and give out the same numbers again.
 pub(crate) const ENSEMBLES: &str = "ensembles";
 
 /// What a manifest or a segment may require of this version.

@@ -7,7 +7,7 @@ use super::parts::{
 use super::report::RepairReport;
 use crate::error::{OpenError, StorageError, VerifyError};
 use crate::layout::{Env, now};
-use crate::manifest::{Counters, Current, Link, PartLink, Root};
+use crate::manifest::{ArtifactPart, Counters, Current, Link, PartLink, Root};
 use crate::store::Store;
 use crate::verify::{dataset_files, feature_files};
 use std::collections::BTreeMap;
@@ -91,7 +91,7 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
             Some(_) => damaged_current = Some(bytes),
             None => {
                 report.notes.push(format!(
-                    "the root of snapshot {} is damaged: what it removed (datasets, features, runs) may be back",
+                    "the root of snapshot {} is damaged: what it removed (datasets, features, runs) may be back, and views that it saved are gone",
                     current.snapshot
                 ));
                 named = Some(current.snapshot);
@@ -273,7 +273,25 @@ fn take_newer(
         links.push(link);
         links.sort_by_key(|l| l.number);
     }
+    take_artifacts(inventory, has_root, root, report);
     raise_counters(store.env(), inventory, root)
+}
+
+/// Takes up the artifacts that came after the root that was found. Of a name the last one counts.
+fn take_artifacts(inventory: &Inventory, has_root: bool, root: &mut Root, report: &mut RepairReport) {
+    let found = root.snapshot;
+    let is_newer = |number: u32| !has_root || u64::from(number) > found;
+    let mut newer: Vec<&Version<ArtifactPart>> = inventory.artifacts.iter().collect();
+    newer.retain(|v| is_newer(v.part.number) && !(has_root && inventory.known.contains(&v.link.file)));
+    newer.sort_by_key(|v| v.part.number);
+    for v in newer {
+        let (number, name) = (v.part.number, &v.part.name);
+        root.artifacts.retain(|link| link.number != number && link.name != *name);
+        root.artifacts.push(link_of(number, name, &v.link));
+    }
+    for link in root.artifacts.iter().filter(|link| has_root && is_newer(link.number)) {
+        report.rebuilt(format!("artifact {}", link.name), format!("manifests/{}", link.link.file));
+    }
 }
 
 fn numbers(all: impl Iterator<Item = u32>) -> Vec<u32> {

@@ -6,7 +6,7 @@
 use super::jobs;
 use crate::error::{StorageError, VerifyError, is_not_whole};
 use crate::layout::Env;
-use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, Link, Part, Root, RunPart};
+use crate::manifest::{ArtifactPart, DatasetPart, EnsemblePart, FeaturePart, Link, Part, Root, RunPart};
 use crate::store::Store;
 use crate::verify::{dataset_files, feature_files};
 use std::collections::HashSet;
@@ -26,6 +26,8 @@ pub(super) struct Inventory {
     pub runs: Vec<Version<RunPart>>,
     pub ensembles: Vec<Version<EnsemblePart>>,
     pub features: Vec<Version<FeaturePart>>,
+    /// Without their content, which may be large.
+    pub artifacts: Vec<Version<ArtifactPart>>,
     /// Numbers of snapshots that file names mention, sound or not.
     pub highest: u64,
     /// Kind and number of every part that a file name mentions, sound or not.
@@ -60,6 +62,11 @@ impl Inventory {
                         "run" => out.runs.extend(sound(env, name)?),
                         "ensemble" => out.ensembles.extend(sound(env, name)?),
                         "feature" => out.features.extend(sound(env, name)?),
+                        "artifact" => {
+                            // Its number is that of a snapshot.
+                            out.highest = out.highest.max(number);
+                            out.artifacts.extend(sound::<ArtifactPart>(env, name)?.map(without_content));
+                        }
                         _ => {}
                     }
                 }
@@ -91,6 +98,11 @@ impl Inventory {
     pub(super) fn dataset(&self, number: u32) -> impl Iterator<Item = &Version<DatasetPart>> {
         self.datasets.iter().filter(move |v| v.part.number == number)
     }
+}
+
+fn without_content(mut version: Version<ArtifactPart>) -> Version<ArtifactPart> {
+    version.part.content = serde_json::Value::Null;
+    version
 }
 
 /// A manifest whose content agrees with the digest in its name.

@@ -136,10 +136,13 @@ impl Snapshot {
     }
 
     /// The same snapshot for a client that may only see some datasets: without the others and their features,
-    /// and without the commands and changes of its history, which may name them. Shares what is loaded.
+    /// and without what may name them: commands and changes of its history, and views whose statement has the
+    /// name of one of them, or of such a view, as a word. Shares what is loaded.
     pub fn only(&self, sees: impl Fn(&str) -> bool) -> Snapshot {
         let mut seen = Snapshot { whole: false, ..self.with_checks(self.checks) };
         let shown: Vec<bool> = self.parts.datasets.iter().map(|d| sees(&d.name)).collect();
+        let hidden = self.parts.datasets.iter().zip(&shown).filter(|(_, shown)| !**shown);
+        hide_views(&mut seen.root.views, hidden.map(|(d, _)| d.name.clone()).collect());
         let mut keep = shown.iter();
         seen.parts.datasets.retain(|_| keep.next().copied().unwrap_or(false));
         let mut keep = shown.iter();
@@ -474,6 +477,23 @@ impl Snapshot {
     ) -> Result<FeatureReader, ReadError> {
         let live = self.live_rows(self.dataset_of(part)?)?;
         Ok(FeatureReader::new(Arc::clone(&self.env), Arc::new(part.clone()), segments, live, checks))
+    }
+}
+
+/// Takes out the views that name something hidden, and those that name them in turn. A word that only looks
+/// like such a name counts too: the store does not read statements.
+fn hide_views(views: &mut Vec<View>, mut hidden: HashSet<String>) {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    loop {
+        let names_one = |view: &View| {
+            view.sql.split(|c: char| !is_word(c)).any(|word| hidden.contains(&word.to_ascii_lowercase()))
+        };
+        let gone: Vec<String> = views.iter().filter(|v| names_one(v)).map(|v| v.name.clone()).collect();
+        if gone.is_empty() {
+            return;
+        }
+        views.retain(|view| !gone.contains(&view.name));
+        hidden.extend(gone);
     }
 }
 

@@ -94,8 +94,8 @@ pub fn import(
     let wrong = |detail: &str| DaunceError::Manifest { path: about.clone(), detail: detail.to_owned() };
     let name = request.ensemble.clone().or_else(|| manifest.ensemble.clone());
     let name = name.ok_or_else(|| wrong("the ensemble needs a name"))?;
-    let snapshot = store.snapshot()?;
-    let known = snapshot.ensembles().iter().find(|e| e.name == name);
+    let seen = store.snapshot()?;
+    let known = seen.ensembles().iter().find(|e| e.name == name);
     let base = request.base.clone().or_else(|| manifest.base.clone());
     let base = base.or_else(|| known.map(|e| e.base.id.clone()));
     let base = base.ok_or_else(|| wrong("`base` says which model the others come from: theta_0"))?;
@@ -105,7 +105,7 @@ pub fn import(
     }
     let mut sources = Vec::with_capacity(manifest.tables.len());
     for table in &manifest.tables {
-        let source = Source::open(&snapshot, &manifest, table, signal)?;
+        let source = Source::open(&seen, &manifest, table, signal)?;
         source.check(work)?;
         sources.push(source);
     }
@@ -125,7 +125,7 @@ pub fn import(
         snapshot: snapshot.number(),
     };
     for source in &sources {
-        let (table, snapshot) = write::write(store, ensemble, source, request.replace, work)?;
+        let (table, snapshot) = write::write(store, (&seen, ensemble), source, request.replace, work)?;
         report.tables.push(table);
         report.snapshot = snapshot;
     }

@@ -1,6 +1,8 @@
 //! The job that takes given losses: one writer for each feature.
 
-use gstore_store::{Job, JobFeature, JobPlan, LossColumns, RowFlags, SegmentWriter, Store, StoreError};
+use gstore_store::{
+    Job, JobFeature, JobPlan, LossColumns, RowFlags, SegmentWriter, Snapshot, Store, StoreError,
+};
 use serde_json::{Value, json};
 
 use crate::daunce::DaunceError;
@@ -33,6 +35,11 @@ impl Sink {
             job = store.start_job(plan)?;
         }
         Ok(Self { job, writers, bytes })
+    }
+
+    /// The snapshot that was current when it started.
+    pub fn snapshot(&self) -> &Snapshot {
+        self.job.snapshot()
     }
 
     pub fn push(&mut self, feature: usize, row: u64, values: &[f32]) -> Result<(), DaunceError> {

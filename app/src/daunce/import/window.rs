@@ -45,4 +45,10 @@ impl Window {
         let offset = self.offset.get(at).copied().filter(|offset| offset.is_finite()).unwrap_or(0.0);
         f64::from(offset) + f64::from(delta)
     }
+
+    /// Whether the store has a loss of a row.
+    pub fn has_stored(&self, at: usize) -> bool {
+        let place = self.rows.get(at).and_then(|(row, _)| self.stored.rows.binary_search(row).ok());
+        place.is_some_and(|place| self.stored.row(place).iter().any(|value| !value.is_nan()))
+    }
 }

@@ -1,11 +1,16 @@
 //! Writing given losses: what the store has already, what is new, and the features that take it.
+//!
+//! Invariants
+//! - one process at a time writes a table: its job has both kinds of offsets, of which it writes one
+//! - what was compared with the file is what the store has when the job begins
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use gstore_core::{CELL_ROWS, RowSet, Unit};
 use gstore_store::{
-    EnsemblePart, FeatureReader, JobFeature, LossBlock, LossColumns, LossError, LossReader, LossWanted,
-    OffsetOf, Snapshot, Store,
+    EnsemblePart, FeaturePart, FeatureReader, JobFeature, LossBlock, LossColumns, LossError, LossReader,
+    LossWanted, OffsetOf, Snapshot, Store,
 };
 
 use super::TableReport;
@@ -15,13 +20,15 @@ use super::window::Window;
 use crate::daunce::DaunceError;
 use crate::work::Work;
 
-/// Writes a table and publishes it. Returns the number of the snapshot that has it.
+/// Writes a table, whose rows were found in `seen`, and publishes it. Returns the number of the snapshot that
+/// has it.
 ///
 /// # Errors
-/// A loss that differs from that of the store, unless `replace`.
+/// A loss that differs from that of the store, unless `replace`; losses that another process takes in at the
+/// same time.
 pub(super) fn write(
     store: &Store,
-    ensemble: &EnsemblePart,
+    (seen, ensemble): (&Snapshot, &EnsemblePart),
     source: &Source,
     replace: bool,
     work: &mut Work<'_>,
@@ -37,10 +44,10 @@ pub(super) fn write(
     };
     table.compare(&mut report, work)?;
     let features = table.plan(&snapshot, ensemble);
-    if features.len() <= 1 {
+    if table.groups.iter().all(|group| group.feature.is_none()) {
         return Ok((report, snapshot.number()));
     }
-    let mut sink = Sink::start(store, features, work.command)?;
+    let mut sink = table.claim(store, (seen, &snapshot), features, work.command)?;
     table.write(&mut sink, work)?;
     let whole = live.difference(&RowSet::from_rows(source.rows.rows.iter().copied())).is_empty();
     let number = sink.publish(whole)?;
@@ -145,6 +152,12 @@ impl<'a> Table<'a> {
         for (at, (row, place)) in rows.iter().enumerate() {
             let base = window.base.get(at).copied().filter(|base| has_base && base.is_finite());
             let there = self.offset.as_ref().is_some_and(|(_, rows)| rows.contains(*row));
+            // What theta_0 says of a row can be said again; another constant would be another one.
+            let known = there || (self.of == OffsetOf::Base && self.offset.is_some() && base.is_some());
+            if !known && window.has_stored(at) {
+                let (path, id) = (self.source.path.clone(), self.id_of(*place));
+                return Err(DaunceError::NoOffset { path, id });
+            }
             let offset = match (there, base, self.of) {
                 (true, base, of) => {
                     let offset = stored.get((row % CELL_ROWS) as usize).copied().unwrap_or(f32::NAN);
@@ -165,9 +178,12 @@ impl<'a> Table<'a> {
     }
 
     fn differs(&self, place: usize, model: &str, stored: f64, given: f64) -> DaunceError {
-        let id = self.source.rows.ids.get(place).cloned().unwrap_or_default();
         let (path, model) = (self.source.path.clone(), model.to_owned());
-        DaunceError::Differs { path, id, model, stored, given }
+        DaunceError::Differs { path, id: self.id_of(place), model, stored, given }
+    }
+
+    fn id_of(&self, place: usize) -> String {
+        self.source.rows.ids.get(place).cloned().unwrap_or_default()
     }
 
     /// Counts what is new, and finds the rows that have it.
@@ -232,7 +248,7 @@ impl<'a> Table<'a> {
             Some(reader) => snapshot.next_loss_revision(ensemble, reader.table()),
             None => 0,
         };
-        let mut features = vec![self.columns.offset(self.of)];
+        let mut features: Vec<JobFeature> = self.offsets(snapshot).into();
         for group in self.groups.iter_mut().filter(|group| !group.new.is_empty()) {
             // Rows that are new go on in the features of the members; cells of rows that have
             // some already go over these.
@@ -242,6 +258,45 @@ impl<'a> Table<'a> {
             features.push(self.columns.members(group.range.clone(), revision));
         }
         features
+    }
+
+    /// The offsets that are written, then those of the other kind, which stay empty. They are in single
+    /// precision, whatever that of the losses is; where there are some, these go on.
+    fn offsets(&self, snapshot: &Snapshot) -> [JobFeature; 2] {
+        let columns = LossColumns { compute: "f32".to_owned(), ..self.columns.clone() };
+        let other = if self.of == OffsetOf::Base { OffsetOf::Mean } else { OffsetOf::Base };
+        [self.of, other].map(|of| match snapshot.loss_offset(&columns, of) {
+            Some(part) => JobFeature { desc: part.desc.clone(), attrs: part.attrs.clone() },
+            None => columns.offset(of),
+        })
+    }
+
+    /// Starts the job that writes the table, which keeps others from it, unless what the file was compared
+    /// with has changed by then.
+    fn claim(
+        &self,
+        store: &Store,
+        (seen, compared): (&Snapshot, &Snapshot),
+        features: Vec<JobFeature>,
+        command: &str,
+    ) -> Result<Sink, DaunceError> {
+        let sink = Sink::start(store, features, command)?;
+        let dataset = &self.columns.dataset;
+        let now = sink.snapshot();
+        let is_there = now.same_dataset(seen.dataset(dataset)?).is_ok();
+        let is_same = self.parts(compared) == self.parts(now);
+        match is_there && is_same {
+            true => Ok(sink),
+            false => Err(DaunceError::Meanwhile { dataset: dataset.clone() }),
+        }
+    }
+
+    /// What a snapshot has of the table.
+    fn parts<'s>(&self, snapshot: &'s Snapshot) -> Vec<&'s Arc<FeaturePart>> {
+        let LossColumns { ensemble: (uuid, _), dataset, encoding, .. } = &self.columns;
+        let mut parts = snapshot.features_of(dataset);
+        parts.retain(|part| part.desc.ensemble == Some(*uuid) && part.desc.encoding == *encoding);
+        parts
     }
 
     fn write(&self, sink: &mut Sink, work: &mut Work<'_>) -> Result<(), DaunceError> {
@@ -304,3 +359,6 @@ fn groups(
     }
     Ok(groups)
 }
+
+#[cfg(test)]
+mod tests;

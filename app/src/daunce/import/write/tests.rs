@@ -1,0 +1,96 @@
+use super::*;
+use crate::daunce::import::manifest::{Manifest, Signal, TableRecord};
+use crate::daunce::import::{ImportRequest, import};
+use gstore_store::{
+    AppendOptions, DatasetName, EnsembleBase, EnsembleUpdate, JobError, JobPlan, Member, NewSample, RowFlags,
+};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// A store with samples `a` and `b` and an ensemble of two members, and files with losses of both.
+fn filled(dir: &Path) -> Store {
+    let store = Store::create(dir.join("s")).unwrap();
+    let name = DatasetName::try_from("pool").unwrap();
+    let mut append = store.append(&name, vec![], AppendOptions::default()).unwrap();
+    for id in ["a", "b"] {
+        append.push(NewSample { id, record: Some(b"{}".as_slice()), metadata: vec![] }).unwrap();
+    }
+    append.finish().unwrap();
+    let update = EnsembleUpdate {
+        name: "e".into(),
+        base: EnsembleBase { id: "theta".into(), name: None, adapter: None },
+        members: ["m0", "m1"].map(|id| Member::new(id, "theta")).into(),
+    };
+    store.update_ensemble(&update, "train").unwrap();
+    let lines = |models: &[&str]| {
+        let cells = models.iter().flat_map(|model| ["a", "b"].map(|id| (model, id)));
+        let lines = cells.map(|(model, id)| json!({"model": model, "id": id, "loss": 2.5}).to_string());
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    fs_err::write(dir.join("losses.jsonl"), lines(&["m0", "m1"])).unwrap();
+    fs_err::write(dir.join("base.jsonl"), lines(&["theta"])).unwrap();
+    let manifest = json!({
+        "ensemble": "e", "dataset": "pool", "losses": "losses.jsonl", "base_losses": "base.jsonl"
+    });
+    fs_err::write(dir.join("manifest.json"), manifest.to_string()).unwrap();
+    store
+}
+
+fn take_in(store: &Store, request: ImportRequest) -> Result<(), DaunceError> {
+    import(store, &request, &mut Work::silent("import")).map(drop)
+}
+
+#[test]
+fn of_two_imports_of_a_table_at_once_one_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path());
+    let snapshot = store.snapshot().unwrap();
+    let ensemble = snapshot.ensemble("e").unwrap();
+    let record = TableRecord::of_file("pool".into(), dir.path().join("losses.jsonl"));
+    let source = Source::open(&snapshot, &Manifest::default(), &record, Signal::Loss).unwrap();
+    let mut table = Table::open(&snapshot, ensemble, &source, false).unwrap();
+    table.compare(&mut TableReport::default(), &mut Work::silent("import")).unwrap();
+    let features = table.plan(&snapshot, ensemble);
+    // The other one has losses of theta_0 for offsets, this one takes means.
+    let other = || {
+        let manifest = Some(dir.path().join("manifest.json"));
+        take_in(&store, ImportRequest { manifest, ..ImportRequest::default() })
+    };
+    let claim = || table.claim(&store, (&snapshot, &snapshot), features.clone(), "import");
+    let at_work = claim().unwrap();
+    let busy = other().unwrap_err();
+    assert!(matches!(&busy, DaunceError::Job(JobError::Busy { .. })), "{busy}");
+    drop(at_work);
+    other().unwrap();
+    let late = claim().map(drop).unwrap_err();
+    assert!(matches!(&late, DaunceError::Meanwhile { dataset } if dataset == "pool"), "{late}");
+    // Means go on from these offsets, in whatever precision the losses are.
+    let now = store.snapshot().unwrap();
+    let offsets = |snapshot: &Snapshot| -> Vec<String> {
+        let labels = snapshot.features().iter().map(|part| part.attrs.label.clone());
+        labels.filter(|label| label.ends_with(":base") || label.ends_with(":offset")).collect()
+    };
+    assert_eq!(offsets(&now), ["loss@e:base"]);
+    let table = Table::open(&now, ensemble, &source, false).unwrap();
+    assert_eq!(table.offsets(&now)[0].attrs.label, "loss@e:base");
+}
+
+#[test]
+fn losses_are_refused_where_it_is_lost_what_the_stored_ones_are_relative_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path());
+    let snapshot = store.snapshot().unwrap();
+    let columns = LossColumns::new(snapshot.ensemble("e").unwrap(), "pool", "");
+    let features = vec![columns.members(0..1, 0)];
+    let identity = LossColumns::identity(&features, &Value::Null);
+    let plan = JobPlan { command: "losses".into(), identity, features, detail: Value::Null };
+    let mut job = store.start_job(plan).unwrap();
+    let mut writer = job.segment_writer(0).unwrap();
+    writer.push(1, &[0.25], RowFlags::empty()).unwrap();
+    job.seal(0, writer).unwrap();
+    job.publish(None, false).unwrap();
+    let tables = vec![("pool".to_owned(), dir.path().join("losses.jsonl"))];
+    let request = ImportRequest { ensemble: Some("e".into()), tables, ..ImportRequest::default() };
+    let error = take_in(&store, request).unwrap_err();
+    assert!(matches!(&error, DaunceError::NoOffset { id, .. } if id == "b"), "{error}");
+}
