@@ -300,6 +300,7 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
         assert!(snapshot.ensembles().is_empty(), "{says}: something was written");
     };
     write(&place, "ids.txt", ids.join("\n"));
+    refused(manifest(3), "manifest.json: the losses of \"pool\" should be in losses.npy");
     write(&place, "losses.npy", npy(&values[..3 * ROWS - 1], (3, ROWS)));
     refused(manifest(3), "too few");
     write(&place, "losses.npy", npy(&values[..2 * ROWS], (2, ROWS)));
