@@ -138,6 +138,14 @@ fn copies_among_the_models_are_found() {
         let what: Vec<&str> = findings.iter().filter_map(|finding| finding["what"].as_str()).collect();
         assert_eq!(what, ["identical", "few_models"], "{found}");
     }
+    // It is said when losses are taken in, too.
+    let again =
+        ["import", "--from", "daunce", "--ensemble", "gpt", "--dataset", "pool", "--losses", "pool.csv"];
+    let said = place.run(&again).stderr;
+    assert!(
+        said.contains("warning: models m4, m9 have the same losses") && said.contains("(pool)"),
+        "{said}"
+    );
     let text = place.ok(&["daunce", "diagnose", "--ensemble", "gpt", "--of", "pool"]);
     assert!(text.contains("models m4, m9 have the same losses") && !text.contains("queries:"), "{text}");
 }

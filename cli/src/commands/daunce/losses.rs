@@ -11,6 +11,7 @@ use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::Store;
 use serde_json::json;
 
+use super::note_findings;
 use crate::args::DaunceLossesArgs;
 use crate::commands::gradients::precision;
 use crate::context::{Context, command_line};
@@ -34,6 +35,10 @@ pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
     if report.stopped {
         context.say("stopped; what was sealed is kept, and the same command goes on from there");
         return Ok(ExitCode::from(STOPPED));
+    }
+    // Of a part, others may be computing the rest.
+    if args.members.is_none() {
+        note_findings(context, &store, &args.ensemble, std::slice::from_ref(&args.dataset), &cancel)?;
     }
     if !report.diverged.is_empty() {
         let (bad, all) = (report.diverged.len(), many(report.members as u64, "member"));

@@ -60,6 +60,11 @@ impl<'a> Rounds<'a> {
         Self { context, args, training, ensemble, cancel, datasets, agreement: None, stopped: false }
     }
 
+    /// Datasets whose losses are computed.
+    pub fn datasets(&self) -> Vec<String> {
+        self.datasets.iter().cloned().collect()
+    }
+
     /// Computes the losses that are missing; whether there are enough copies now, or it was told to stop.
     pub fn losses_and_agreement(&mut self, store: &Store) -> Result<bool> {
         for dataset in &self.datasets {

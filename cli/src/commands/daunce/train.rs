@@ -10,7 +10,7 @@ use gstore_train::daunce::{self, EnsembleOutcome, Trained, forget_weights, read_
 use serde_json::{Value, json};
 
 use super::rounds::Rounds;
-use super::{members, request};
+use super::{members, note_findings, request};
 use crate::args::{DaunceTrainArgs, Keep, Variant};
 use crate::commands::train::name_of;
 use crate::context::Context;
@@ -76,6 +76,9 @@ pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
     }
     if !finished {
         return Ok(ExitCode::from(STOPPED));
+    }
+    if let Some(store) = &store {
+        note_findings(context, store, &ensemble, &rounds.datasets(), &cancel)?;
     }
     let complete = complete(&outcome);
     let is_part = args.models.models.as_ref().is_some_and(|models| models.is_part);
