@@ -51,6 +51,9 @@ pub struct DaunceTrainArgs {
     /// What becomes of the copies
     #[command(flatten)]
     pub keeping: DaunceKeepArgs,
+    /// Show copies, rows, steps, time, memory and disk, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Print what was done as JSON
     #[arg(long)]
     pub json: bool,
