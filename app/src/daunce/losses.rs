@@ -76,6 +76,8 @@ pub fn losses(
     request: &LossesRequest,
     work: &mut Work<'_>,
 ) -> Result<LossesReport, DaunceError> {
+    // A name that is not known must not leave models behind.
+    store.snapshot()?.dataset(&request.ingest.dataset)?;
     if let Some(given) = &request.given {
         register(store, request, given, work)?;
     }
