@@ -40,6 +40,11 @@ lds folder *more="":
     cargo build --release -p gstore-cli
     python3 benches/lds.py {{folder}} {{more}}
 
+# perturbed copies of tiny-llama beside the reference's losses, LESS and families left out, into a folder; goes on after a stop
+daunce-truth folder *more="":
+    cargo build --release -p gstore-cli
+    python3 benches/daunce_truth.py {{folder}} {{more}}
+
 # benchmarks with their peers; see benches/README.md
 bench:
     benches/run.sh

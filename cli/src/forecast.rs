@@ -1,14 +1,18 @@
-//! The forecast of a training as lines, or as JSON.
+//! The forecast of a training, of perturbed copies or of their losses as lines, or as JSON.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use gstore::daunce::LossesForecast;
+use gstore_core::many;
 use gstore_store::vfs::free_space;
 use gstore_train::Forecast;
+use gstore_train::daunce::EnsembleForecast;
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use serde_json::json;
 
+use crate::args::{DaunceTrainArgs, Keep};
 use crate::output::out;
 
 /// Prints what a training will take; `output` is the folder of its checkpoints.
@@ -41,11 +45,93 @@ pub fn print(forecast: &Forecast, output: &Path, as_json: bool) -> Result<()> {
     out!("tokens       {} an epoch, {} of them scored", HumanCount(*tokens), HumanCount(*scored));
     out!("steps        {} ({} an epoch)", HumanCount(*steps), HumanCount(*steps_of_epoch));
     out!("parameters   {}", HumanCount(*parameters));
-    out!("time         {} (about)", HumanDuration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9))));
+    out!("time         {} (about)", time(*seconds));
     let twice = if *recomputes { ", layers computed twice" } else { "" };
     out!("memory       {} with {threads} threads{twice} (about)", HumanBytes(*memory));
-    let folder = output.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
-    let free = free_space(folder).map_or_else(String::new, |free| format!(", {} free", HumanBytes(free)));
-    out!("disk         {} for {checkpoints} checkpoints{free}", HumanBytes(*disk));
+    out!("disk         {} for {checkpoints} checkpoints{}", HumanBytes(*disk), free(output));
     Ok(())
+}
+
+/// Prints what an ensemble will take whose losses are computed of `of_losses` rows.
+pub fn print_copies(forecast: &EnsembleForecast, args: &DaunceTrainArgs, of_losses: u64) -> Result<()> {
+    let EnsembleForecast { models, there, rows, rows_of_model, steps, at_once, .. } = forecast;
+    let EnsembleForecast { weights, states, memory, seconds, .. } = forecast;
+    let missing = models.saturating_sub(*there);
+    let kept = match args.keeping.keep {
+        Keep::Adapters => missing,
+        // Those of a round wait for their losses.
+        Keep::None => missing.min(args.models.round),
+    };
+    let disk = kept * weights + states + 4 * missing * of_losses;
+    if args.json {
+        let report = json!({
+            "models": models,
+            "there": there,
+            "rows": rows,
+            "rows_of_model": rows_of_model,
+            "steps": steps,
+            "at_once": at_once,
+            "loss_rows": of_losses,
+            "disk": disk,
+            "memory": memory,
+            "seconds": seconds,
+        });
+        out!("{}", serde_json::to_string_pretty(&report)?);
+        return Ok(());
+    }
+    let most = if args.models.until.is_some() { " at most" } else { "" };
+    out!("copies       {models}{most}, {there} of them there already; {at_once} at once");
+    out!("rows         {} of {} a copy", HumanCount(*rows_of_model as u64), HumanCount(*rows as u64));
+    out!("steps        {} a copy", HumanCount(*steps));
+    if of_losses > 0 {
+        out!("losses       {} of each copy", many(of_losses, "row"));
+    }
+    out!("time         {} without losses (about)", time(*seconds));
+    out!("memory       {} (about)", HumanBytes(*memory));
+    out!("disk         {} (about){}", HumanBytes(disk), free(&args.of.output));
+    Ok(())
+}
+
+/// Prints what losses by forward passes will take, in the store of the folder `store`.
+pub fn print_losses(forecast: &LossesForecast, store: &Path, as_json: bool) -> Result<()> {
+    let LossesForecast { members, to_compute, present, without_weights, rows, .. } = forecast;
+    let LossesForecast { passes, tokens, disk, memory, seconds, .. } = forecast;
+    if as_json {
+        let report = json!({
+            "members": members,
+            "to_compute": to_compute,
+            "present": present,
+            "without_weights": without_weights,
+            "rows": rows,
+            "passes": passes,
+            "tokens": tokens,
+            "disk": disk,
+            "memory": memory,
+            "seconds": seconds,
+        });
+        out!("{}", serde_json::to_string_pretty(&report)?);
+        return Ok(());
+    }
+    let without = match without_weights {
+        0 => String::new(),
+        n => format!(", {n} without weights here"),
+    };
+    out!("members      {members}: {to_compute} to compute, {present} there already{without}");
+    out!("rows         {}", HumanCount(*rows));
+    out!("passes       {}, those of theta_0 among them", many(*passes, "text"));
+    out!("tokens       {} (about)", HumanCount(*tokens));
+    out!("time         {} (about)", time(*seconds));
+    out!("memory       {} (about)", HumanBytes(*memory));
+    out!("disk         {}{}", HumanBytes(*disk), free(store));
+    Ok(())
+}
+
+fn time(seconds: f64) -> HumanDuration {
+    HumanDuration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))
+}
+
+/// How much is free where `output` will be.
+fn free(output: &Path) -> String {
+    let folder = output.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    free_space(folder).map_or_else(String::new, |free| format!(", {} free", HumanBytes(free)))
 }

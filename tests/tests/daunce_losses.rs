@@ -303,6 +303,11 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
         assert!(snapshot.ensembles().is_empty(), "{says}: something was written");
     };
     write(&place, "ids.txt", ids.join("\n"));
+    let (model, adapters) = (world::demo().join("model"), world::demo().join("warmup/checkpoint-26"));
+    let mut unknown = place.gstore(&["daunce", "losses", "--ensemble", "e", "--dataset", "nope"]);
+    let unknown = binary::run(unknown.arg("--model").arg(model).arg("--adapters").arg(adapters));
+    assert!(unknown.stderr.contains("no dataset \"nope\""), "{}", unknown.stderr);
+    refused(manifest(3), "manifest.json: the losses of \"pool\" should be in losses.npy");
     write(&place, "losses.npy", npy(&values[..3 * ROWS - 1], (3, ROWS)));
     refused(manifest(3), "too few");
     write(&place, "losses.npy", npy(&values[..2 * ROWS], (2, ROWS)));

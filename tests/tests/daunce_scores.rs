@@ -6,7 +6,8 @@ use serde_json::Value;
 const MODELS: usize = 24;
 
 /// A pool of 40 rows and 3 queries with imported losses; the even rows move with query 0, the odd ones
-/// against it. Models 4 and 9 have the same losses.
+/// against it, each by an amount of its own: rows that move alike have no order that halves could agree on.
+/// Models 4 and 9 have the same losses.
 fn place() -> Place {
     let place = Place::new();
     let mut state = 7u64;
@@ -22,7 +23,8 @@ fn place() -> Place {
         for i in 0..rows {
             samples.push_str(&format!("{{\"id\":\"{dataset}-{i}\",\"text\":\"about | <{dataset}> {i}\"}}\n"));
             let sign = if i % 2 == 0 { 1.0 } else { -1.0 };
-            let mut own: Vec<f64> = shared.iter().map(|s| 2.0 + sign * s + 0.1 * number()).collect();
+            let moves = sign * (1.0 + f64::from(i) / 40.0);
+            let mut own: Vec<f64> = shared.iter().map(|s| 2.0 + moves * s + 0.1 * number()).collect();
             own[9] = own[4];
             let own: Vec<String> = own.iter().map(|loss| format!("{loss:.6}")).collect();
             losses.push_str(&format!("{dataset}-{i},{}\n", own.join(",")));
@@ -114,7 +116,11 @@ fn the_agreement_of_halves_is_a_table_json_and_a_picture() {
         serde_json::from_str(&ok(&place, "agreement", &["--json", "--top", "5"])).expect("JSON");
     let at = found["at"].as_array().expect("a list");
     assert_eq!(at.last().map(|at| at["models"].as_u64()), Some(Some(MODELS as u64)));
-    assert!(at.last().is_some_and(|at| at["split_half"].as_f64() > Some(0.5)), "{found}");
+    // What `--until agreement=0.8` looks at.
+    let last = |key: &str| at.last().and_then(|at| at[key].as_f64()).expect("a number");
+    let half = last("split_half");
+    assert!(half > 0.8, "{found}");
+    assert!((last("spearman_brown") - 2.0 * half / (1.0 + half)).abs() < 1e-12, "{found}");
     let table = ok(&place, "agreement", &[]);
     assert!(table.contains("split half") && table.contains("24"), "{table}");
     ok(&place, "agreement", &["-o", "agreement.svg"]);
@@ -132,6 +138,14 @@ fn copies_among_the_models_are_found() {
         let what: Vec<&str> = findings.iter().filter_map(|finding| finding["what"].as_str()).collect();
         assert_eq!(what, ["identical", "few_models"], "{found}");
     }
+    // It is said when losses are taken in, too.
+    let again =
+        ["import", "--from", "daunce", "--ensemble", "gpt", "--dataset", "pool", "--losses", "pool.csv"];
+    let said = place.run(&again).stderr;
+    assert!(
+        said.contains("warning: models m4, m9 have the same losses") && said.contains("(pool)"),
+        "{said}"
+    );
     let text = place.ok(&["daunce", "diagnose", "--ensemble", "gpt", "--of", "pool"]);
     assert!(text.contains("models m4, m9 have the same losses") && !text.contains("queries:"), "{text}");
 }

@@ -47,6 +47,12 @@ fn weights(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 fn copies_are_trained_and_go_on_after_a_kill() {
     let place = place();
     let models = ["--models", "12", "--round", "3", "--threads", "2"];
+    let forecast = [&models[..], &["--output", "whole", "--dry-run", "--json"]].concat();
+    let forecast: Value = serde_json::from_str(&binary::ok(&mut small(&place, &forecast))).expect("JSON");
+    let told =
+        ["models", "there", "rows", "rows_of_model", "steps", "at_once"].map(|key| forecast[key].as_u64());
+    assert_eq!(told, [12, 0, 40, 8, 2, 2].map(Some), "{forecast}");
+    assert!(!place.path("whole").exists(), "a dry run wrote something");
     let text = binary::ok(&mut small(&place, &[&models[..], &["--output", "whole", "--json"]].concat()));
     let report: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(
@@ -121,6 +127,16 @@ fn losses_are_computed_round_by_round() {
         command.arg("--model").arg(world::demo().join("model")).args(more);
         serde_json::from_str::<Value>(&binary::ok(&mut command)).expect("JSON")
     };
+    for unknown in [
+        &["--models", "4", "--losses", "nope"][..],
+        &["--until", "agreement=1", "--target", "nope", "--max-models", "4"],
+    ] {
+        let mut refused = place.gstore(&["daunce", "train", "--dataset", "pool", "--steps", "2"]);
+        refused.args(["--output", "refused", "--model"]).arg(world::demo().join("model")).args(unknown);
+        let told = binary::run(&mut refused);
+        assert!(told.code == 1 && told.stderr.contains("no dataset \"nope\""), "{}", told.stderr);
+        assert!(!place.path("refused").exists(), "{unknown:?}");
+    }
     let report = run(&["--models", "4", "--losses", "pool,target", "--keep", "none", "--output", "gone"]);
     assert_eq!((&report["models"], &report["ensemble"]), (&4.into(), &"gone".into()));
     assert!(weights(&place.path("gone")).is_empty() && place.path("gone/members/00003.json").is_file());

@@ -134,6 +134,10 @@ fn the_page_has_every_key_and_no_other() {
     for (heading, more) in [
         ("daunce prepare", &["prepare", "start.states"][..]),
         ("daunce train", &["train", "copies", "--models", "2", "--steps", "1", "--lora-rank", "2"]),
+        (
+            "daunce train --dry-run",
+            &["train", "copies", "--models", "2", "--steps", "1", "--lora-rank", "2", "--dry-run"],
+        ),
     ] {
         let mut daunce = place.gstore(&["daunce", more[0]]);
         daunce.args(copies).args(&more[1..]).args(["--json", "--model"]).arg(world::demo().join("model"));
@@ -162,10 +166,19 @@ fn the_page_has_every_key_and_no_other() {
     binary::ok(shard.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*")));
     check("attach", &place.json(&["attach", "shard", "--json"]));
 
-    let mut losses = place.gstore(&["daunce", "losses", "--ensemble", "own", "--dataset", "pool", "--json"]);
-    losses.arg("--model").arg(world::demo().join("model"));
-    losses.arg("--adapters").arg(world::demo().join("warmup/checkpoint-26"));
-    check("daunce losses", &serde_json::from_str(&binary::ok(&mut losses)).expect("JSON"));
+    let (model, adapter) = (world::demo().join("model"), world::demo().join("warmup/checkpoint-26"));
+    let losses = |more: &[&str]| -> Value {
+        let mut losses =
+            place.gstore(&["daunce", "losses", "--ensemble", "own", "--dataset", "pool", "--json"]);
+        losses.arg("--model").arg(&model).arg("--adapters").arg(&adapter).args(more);
+        serde_json::from_str(&binary::ok(&mut losses)).expect("JSON")
+    };
+    let forecast = losses(&["--dry-run"]);
+    check("daunce losses --dry-run", &forecast);
+    // Those of theta_0 and of the adapter; nothing was registered.
+    assert_eq!((&forecast["to_compute"], &forecast["passes"]), (&1.into(), &80.into()));
+    assert!(place.run(&["info", "own"]).code != 0);
+    check("daunce losses", &losses(&[]));
     fs_err::write(place.path("losses.csv"), "id,a,b\ns0,1.5,1.25\ns1,2,2.5\n").expect("written");
     let import = ["import", "--from", "daunce", "--ensemble", "given", "--base", "b", "--dataset", "pool"];
     check("import", &place.json(&[&import[..], &["--losses", "losses.csv", "--json"][..]].concat()));

@@ -47,14 +47,16 @@ impl Sizes<'_> {
     /// How many copies, of `models`, can be trained at once: a thread for each at least, and not more than
     /// `most` bytes; one in any case. They share the weights of their starting point.
     pub fn copies(&self, keep: Keep, threads: usize, models: usize, most: Option<u64>) -> usize {
-        let bytes = |copies: usize| {
-            // Logits of the starting point next to their own.
-            let logits = 4 * HEAD_ROWS as u64 * self.decoder.vocab_size as u64;
-            let of_threads = threads as u64 * (self.of_thread(keep) + logits);
-            8 * self.values() + self.samples + of_threads + copies as u64 * 24 * self.trained
-        };
-        let fits = |copies: &usize| most.is_none_or(|most| bytes(*copies) <= most);
+        let fits = |copies: &usize| most.is_none_or(|most| self.of_copies(keep, threads, *copies) <= most);
         (1..=models.min(threads).max(1)).rev().find(fits).unwrap_or(1)
+    }
+
+    /// Bytes at the peak with so many copies at once.
+    pub fn of_copies(&self, keep: Keep, threads: usize, copies: usize) -> u64 {
+        // Logits of the starting point next to their own.
+        let logits = 4 * HEAD_ROWS as u64 * self.decoder.vocab_size as u64;
+        let of_threads = threads as u64 * (self.of_thread(keep) + logits);
+        8 * self.values() + self.samples + of_threads + copies as u64 * 24 * self.trained
     }
 
     /// Values of the model.

@@ -114,6 +114,12 @@ impl Prepared {
         Ok(self.sizes()?.copies(compute.keep, compute.threads, models, compute.max_memory))
     }
 
+    /// Bytes at the peak with so many copies at once, about.
+    pub fn memory_of_copies(&self, copies: usize) -> Result<u64, TrainError> {
+        let compute = &self.request.compute;
+        Ok(self.sizes()?.of_copies(compute.keep, compute.threads, copies))
+    }
+
     fn sizes(&self) -> Result<Sizes<'_>, TrainError> {
         let trained: u64 = match (&self.request.method, &self.base) {
             (Method::Adapter(folder), Some(base)) => {

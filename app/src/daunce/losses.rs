@@ -1,5 +1,7 @@
 //! Losses of an ensemble by forward passes: first those of theta_0, then a column for each member.
 
+mod forecast;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +17,7 @@ use gstore_store::{
     MemberWeights, OffsetOf, Snapshot, Store,
 };
 
+pub use self::forecast::{LossesForecast, forecast_losses};
 use super::DaunceError;
 use crate::work::Work;
 
@@ -73,6 +76,8 @@ pub fn losses(
     request: &LossesRequest,
     work: &mut Work<'_>,
 ) -> Result<LossesReport, DaunceError> {
+    // A name that is not known must not leave models behind.
+    store.snapshot()?.dataset(&request.ingest.dataset)?;
     if let Some(given) = &request.given {
         register(store, request, given, work)?;
     }
@@ -151,6 +156,21 @@ fn place(folder: &Path) -> String {
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string()
 }
 
+/// The request of all passes.
+fn passes(request: &LossesRequest, threads: usize, command: &str) -> IngestRequest {
+    IngestRequest {
+        kinds: vec![Kind::Loss],
+        // Tables are told apart by their signal, and this one is mean cross-entropy.
+        loss: LossForm::default(),
+        reduction: Reduction::default(),
+        // No run gets the checkpoints, so it is none that there is.
+        run: format!("ensemble {}", request.ensemble),
+        threads,
+        command: command.to_owned(),
+        ..request.ingest.clone()
+    }
+}
+
 /// What all passes of a request have in common.
 struct Job<'a> {
     store: &'a Store,
@@ -168,17 +188,7 @@ impl<'a> Job<'a> {
         command: &str,
     ) -> Result<Self, DaunceError> {
         let ensemble = EnsemblePart::clone(store.snapshot()?.ensemble(&request.ensemble)?);
-        let ingest = IngestRequest {
-            kinds: vec![Kind::Loss],
-            // Tables are told apart by their signal, and this one is mean cross-entropy.
-            loss: LossForm::default(),
-            reduction: Reduction::default(),
-            // No run gets the checkpoints, so it is none that there is.
-            run: format!("ensemble {}", ensemble.name),
-            threads,
-            command: command.to_owned(),
-            ..request.ingest.clone()
-        };
+        let ingest = passes(request, threads, command);
         let encoding = ingest.text.encoder(&ingest.model)?.spec().key();
         Ok(Self { store, request: ingest, ensemble, encoding })
     }
@@ -213,11 +223,7 @@ impl<'a> Job<'a> {
         {
             return Ok(true);
         }
-        let weights = match &self.ensemble.base.adapter {
-            Some(folder) => CheckpointWeights::Adapter(folder.into()),
-            None => CheckpointWeights::Base,
-        };
-        let arg = CheckpointArg { name: "theta0".to_owned(), weights };
+        let arg = theta_0(self.ensemble.base.adapter.as_ref().map(PathBuf::from));
         let plan = self.plan(arg, work)?;
         self.check_weights(&plan, "theta_0", &self.ensemble.base.id)?;
         // One offset for all rows, whatever the precision that is asked for now.
@@ -298,6 +304,12 @@ impl<'a> Job<'a> {
             }),
         }
     }
+}
+
+/// Weights of theta_0: the base model, with an adapter if it has one.
+fn theta_0(adapter: Option<PathBuf>) -> CheckpointArg {
+    let weights = adapter.map_or(CheckpointWeights::Base, CheckpointWeights::Adapter);
+    CheckpointArg { name: "theta0".to_owned(), weights }
 }
 
 fn short(id: &str) -> String {

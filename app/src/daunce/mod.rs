@@ -12,7 +12,7 @@ mod report_text;
 pub use diagnose::diagnose;
 pub use error::DaunceError;
 pub use import::{ImportReport, ImportRequest, TableReport, import};
-pub use losses::{GivenModels, LossesReport, LossesRequest, losses};
+pub use losses::{GivenModels, LossesForecast, LossesReport, LossesRequest, forecast_losses, losses};
 pub(crate) use query::errors;
 pub use query::{LossRankings, rank_losses};
 pub use report::{Hub, QueryReport, Report, ReportRequest, ReportRow, report};

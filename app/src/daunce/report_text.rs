@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use gstore_core::many;
+
 use super::report::{Hub, QueryReport, Report, ReportRow};
 use crate::picture;
 
@@ -19,9 +21,12 @@ impl Report {
     fn about(&self) -> String {
         let score = if self.score == "corr" { "Correlation" } else { "Covariance" };
         format!(
-            "{score} of `{}` over {} models of ensemble `{}`, centred by {}. A positive score: training on the row lowers the \
+            "{score} of `{}` over {} of ensemble `{}`, centred by {}. A positive score: training on the row lowers the \
              loss of the query.",
-            self.signal, self.models, self.ensemble, self.center
+            self.signal,
+            many(self.models as u64, "model"),
+            self.ensemble,
+            self.center
         )
     }
 

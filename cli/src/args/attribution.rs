@@ -4,11 +4,10 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use gstore_model::Device;
-use gstore_train::Compute;
 
 use super::{
-    ComparisonArgs, ReportArgs, TextArgs, TrainBatchArgs, TrainOptimizerArgs, TrainWeightArgs, at_least,
+    ComparisonArgs, ReportArgs, TextArgs, TrainBatchArgs, TrainComputeArgs, TrainOptimizerArgs,
+    TrainWeightArgs, at_least,
 };
 
 /// `gstore evaluate retrain`
@@ -61,15 +60,9 @@ pub struct EvaluateRetrainArgs {
     /// Optimizer and schedule
     #[command(flatten)]
     pub optimizer: TrainOptimizerArgs,
-    /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
-    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
-    pub backend: Device,
-    /// Precision of the factors of matrix products; weights, gradients and moments are f32
-    #[arg(long, value_enum, default_value = "f32")]
-    pub compute: super::Compute,
-    /// Tokens that a thread computes at a time, about; the last bits of the result depend on it
-    #[arg(long, value_name = "N", default_value_t = Compute::PIECE_TOKENS, value_parser = at_least::<usize>(1))]
-    pub batch_tokens: usize,
+    /// What computes
+    #[command(flatten)]
+    pub computing: TrainComputeArgs,
 }
 
 /// What a ground truth trains on and asks about.

@@ -4,11 +4,10 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use gstore_model::Device;
+use gstore_train::ScheduleKind;
 use gstore_train::daunce::EnsembleRequest;
-use gstore_train::{Compute, ScheduleKind};
 
-use super::{TextArgs, at_least};
+use super::{TextArgs, TrainComputeArgs, TrainRowsArgs, at_least};
 
 /// `gstore daunce prepare`
 #[derive(Args, Debug)]
@@ -51,6 +50,9 @@ pub struct DaunceTrainArgs {
     /// What becomes of the copies
     #[command(flatten)]
     pub keeping: DaunceKeepArgs,
+    /// Show copies, rows, steps, time, memory and disk, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Print what was done as JSON
     #[arg(long)]
     pub json: bool,
@@ -89,49 +91,20 @@ pub struct DaunceOfArgs {
     pub overwrite_output_dir: bool,
     /// Which rows
     #[command(flatten)]
-    pub data: DaunceDataArgs,
+    pub data: TrainRowsArgs,
     /// How records become tokens
     #[command(flatten)]
     pub text: TextArgs,
     /// Which weights
     #[command(flatten)]
     pub weights: DaunceWeightArgs,
-    /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
-    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
-    pub backend: Device,
-    /// Precision of the factors of matrix products; weights, gradients, moments and losses are f32
-    #[arg(long, value_enum, default_value = "f32")]
-    pub compute: super::Compute,
-    /// Tokens that a thread computes at a time, about; the last bits of the result depend on it
-    #[arg(long, value_name = "N", default_value_t = Compute::PIECE_TOKENS, value_parser = at_least::<usize>(1))]
-    pub batch_tokens: usize,
+    /// What computes
+    #[command(flatten)]
+    pub computing: TrainComputeArgs,
     /// Bytes of memory to stay below where that is possible, e.g. 2GB: fewer copies are trained at once, layers are
     /// computed twice, fewer threads run; the same bits
     #[arg(long, alias = "max-memory", value_name = "SIZE", value_parser = super::gradients::size)]
     pub memory_limit: Option<u64>,
-}
-
-/// Which rows copies are drawn from.
-#[derive(Args, Debug, Clone)]
-#[command(next_help_heading = "Data")]
-pub struct DaunceDataArgs {
-    /// Files, folders or patterns, as in `gstore add`
-    #[arg(long, alias = "train-files", value_name = "PATH", num_args = 1.., required_unless_present = "dataset")]
-    pub data: Vec<PathBuf>,
-    /// A dataset of the store, in place of files
-    #[arg(long, value_name = "NAME", conflicts_with = "data")]
-    pub dataset: Option<String>,
-    /// Key that holds what gstore calls text, prompt, completion, messages, role, content
-    /// or id (may be repeated)
-    #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
-    pub fields: Vec<String>,
-    /// Only the samples whose ids stand in a file: JSON lines with an `id` each, as
-    /// `gstore select` writes them
-    #[arg(long, value_name = "FILE")]
-    pub rows: Option<PathBuf>,
-    /// Only the rows of the dataset for which an SQL condition is true
-    #[arg(long = "where", value_name = "SQL", requires = "dataset")]
-    pub filter: Option<String>,
 }
 
 /// Which weights are trained.

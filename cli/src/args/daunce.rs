@@ -90,6 +90,9 @@ pub struct DaunceLossesArgs {
     /// Tokens that a thread computes at a time, about; changes speed and memory, not the losses
     #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = at_least::<u32>(1))]
     pub batch_tokens: u32,
+    /// Show models, rows, tokens, time, memory and disk, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Print what was done as JSON
     #[arg(long)]
     pub json: bool,

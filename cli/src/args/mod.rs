@@ -38,9 +38,9 @@ use std::path::PathBuf;
 pub use ask::{AskArgs, ModelArgs};
 pub use attribution::*;
 pub use copies::{
-    BaseStates, DaunceAttachArgs, DaunceDataArgs, DaunceKeepArgs, DaunceModelsArgs, DaunceObjectiveArgs,
-    DaunceOfArgs, DauncePrepareArgs, DaunceRateArgs, DaunceTrainArgs, DaunceWeightArgs, Keep, Models,
-    Normalizer, Subset, Variant,
+    BaseStates, DaunceAttachArgs, DaunceKeepArgs, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs,
+    DauncePrepareArgs, DaunceRateArgs, DaunceTrainArgs, DaunceWeightArgs, Keep, Models, Normalizer, Subset,
+    Variant,
 };
 pub use covariance::*;
 pub use daunce::*;

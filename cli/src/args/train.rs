@@ -43,15 +43,9 @@ pub struct TrainArgs {
     /// Checkpoints and log
     #[command(flatten)]
     pub saving: TrainSavingArgs,
-    /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
-    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
-    pub backend: Device,
-    /// Precision of the factors of matrix products; weights, gradients and moments are f32
-    #[arg(long, value_enum, default_value = "f32")]
-    pub compute: super::Compute,
-    /// Tokens that a thread computes at a time, about; the last bits of the result depend on it
-    #[arg(long, value_name = "N", default_value_t = Compute::PIECE_TOKENS, value_parser = at_least::<usize>(1))]
-    pub batch_tokens: usize,
+    /// What computes
+    #[command(flatten)]
+    pub computing: TrainComputeArgs,
     /// Compute layers twice rather than keep what they computed: less memory, the same bits
     #[arg(long)]
     pub gradient_checkpointing: bool,
@@ -67,10 +61,24 @@ pub struct TrainArgs {
     pub json: bool,
 }
 
-/// What is trained on.
+/// What computes a training.
+#[derive(Args, Debug, Clone)]
+pub struct TrainComputeArgs {
+    /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
+    pub backend: Device,
+    /// Precision of the factors of matrix products; weights, gradients and moments are f32
+    #[arg(long, value_enum, default_value = "f32")]
+    pub compute: super::Compute,
+    /// Tokens that a thread computes at a time, about; the last bits of the result depend on it
+    #[arg(long, value_name = "N", default_value_t = Compute::PIECE_TOKENS, value_parser = at_least::<usize>(1))]
+    pub batch_tokens: usize,
+}
+
+/// Which samples are trained on.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Data")]
-pub struct TrainDataArgs {
+pub struct TrainRowsArgs {
     /// Files, folders or patterns, as in `gstore add`
     #[arg(long, alias = "train-files", value_name = "PATH", num_args = 1.., required_unless_present = "dataset")]
     pub data: Vec<PathBuf>,
@@ -88,6 +96,15 @@ pub struct TrainDataArgs {
     /// Only the rows of the dataset for which an SQL condition is true
     #[arg(long = "where", value_name = "SQL", requires = "dataset")]
     pub filter: Option<String>,
+}
+
+/// What is trained on, and what the loss is watched on.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Data")]
+pub struct TrainDataArgs {
+    /// Which samples
+    #[command(flatten)]
+    pub samples: TrainRowsArgs,
     /// A random share of the samples, above 0 and at most 1
     #[arg(long, value_name = "SHARE")]
     pub percentage: Option<f64>,

@@ -7,6 +7,7 @@ use gstore::daunce::{ImportReport, ImportRequest, import};
 use gstore_core::many;
 use serde_json::json;
 
+use super::daunce::note_findings;
 use crate::args::{ImportArgs, ImportFrom};
 use crate::context::{Context, command_line};
 use crate::output::out;
@@ -35,6 +36,8 @@ fn losses(context: &Context, args: &ImportArgs) -> Result<ExitCode> {
     } else {
         print(context, &report);
     }
+    let datasets: Vec<String> = report.tables.iter().map(|table| table.dataset.clone()).collect();
+    note_findings(context, &store, &report.ensemble, &datasets, &cancel)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -82,8 +85,5 @@ fn print(context: &Context, report: &ImportReport) {
             table.unchanged,
             table.missing
         ));
-    }
-    if report.members < 3 {
-        context.say("a covariance needs three models or more, and about a hundred to rank by");
     }
 }

@@ -1,9 +1,11 @@
 //! `gstore info`: describes the store, a dataset, a run, an ensemble or a feature.
 
+mod ensemble;
+
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use gstore_store::{ColumnDef, DatasetPart, EnsemblePart, FeaturePart, RunPart, Snapshot, Store, nearest};
+use gstore_store::{ColumnDef, DatasetPart, FeaturePart, RunPart, Snapshot, Store, nearest};
 use serde_json::{Value, json};
 
 use crate::args::InfoArgs;
@@ -20,6 +22,8 @@ pub fn run(context: &Context, args: &InfoArgs) -> Result<ExitCode> {
     };
     if args.json {
         out!("{}", serde_json::to_string_pretty(&value)?);
+    } else if value.get("ensemble").is_some() {
+        ensemble::print(value)?;
     } else {
         print(&value, 0)?;
     }
@@ -34,7 +38,7 @@ fn named(snapshot: &Snapshot, name: &str) -> Result<Value> {
         return Ok(run_of(part));
     }
     if let Ok(part) = snapshot.ensemble(name) {
-        return Ok(ensemble_of(snapshot, part));
+        return Ok(ensemble::describe(snapshot, part));
     }
     let features: Vec<&FeaturePart> = snapshot
         .features()
@@ -113,26 +117,6 @@ fn run_of(part: &RunPart) -> Value {
         "checkpoints": part.checkpoints.iter().map(|c| json!({
             "name": c.name, "step": c.step, "weight": c.weight, "base": c.base, "checkpoint": c.checkpoint.to_string(),
             "provenance": c.provenance,
-        })).collect::<Vec<_>>(),
-    })
-}
-
-fn ensemble_of(snapshot: &Snapshot, part: &EnsemblePart) -> Value {
-    let tables = snapshot.loss_tables(part);
-    json!({
-        "ensemble": part.name,
-        "theta_0": part.base.id,
-        "model": part.base.name,
-        "adapter": part.base.adapter,
-        "losses": tables.iter().map(|table| json!({
-            "dataset": table.dataset, "signal": table.signal, "members": table.members.len(),
-            "relative to theta_0": table.base, "precision": table.compute,
-        })).collect::<Vec<_>>(),
-        "members": part.members.iter().map(|member| json!({
-            "id": member.id, "seed": member.seed, "variant": member.variant, "rho": member.settings.rho,
-            "gamma": member.settings.gamma, "learning rate": member.settings.lr, "steps": member.settings.steps,
-            "samples": member.subset.as_ref().map(|subset| subset.size),
-            "folder": member.weights.as_ref().and_then(|weights| weights.folder.clone()),
         })).collect::<Vec<_>>(),
     })
 }

@@ -1,14 +1,14 @@
 //! `gstore train`: trains LoRA factors or a whole model, and registers the run in the store.
 
-use std::collections::HashSet;
-use std::io::{BufRead, BufReader};
+mod rows;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
-use gstore::{Folders, RowNames, find_rows};
-use gstore_core::{Cancel, many};
+use anyhow::{Result, bail};
+use gstore::Folders;
+use gstore_core::many;
 use gstore_data::TextOptions;
 use gstore_model::Keep;
 use gstore_store::{RunCheckpoint, Store};
@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 use super::gradients;
 use super::ingest::folder_of;
 use crate::args::{
-    LossMean, SaveStrategy, TrainArgs, TrainBatchArgs, TrainDataArgs, TrainOptimizerArgs, TrainSavingArgs,
-    TrainWeightArgs,
+    LossMean, SaveStrategy, TrainArgs, TrainBatchArgs, TrainComputeArgs, TrainDataArgs, TrainOptimizerArgs,
+    TrainSavingArgs, TrainWeightArgs,
 };
 use crate::context::{Context, command_line};
 use crate::drawing;
@@ -32,6 +32,8 @@ use crate::output::out;
 use crate::training::Live;
 use crate::{forecast, texts};
 
+pub(super) use rows::{ids_of, source, subset};
+
 /// Trains, and registers what was trained.
 pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     if args.saving.run.is_some() && context.named_store().is_none() {
@@ -39,7 +41,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     }
     drawing::check_curves(context, args.saving.plot.as_deref(), &args.output)?;
     let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
-    let of_store = args.data.dataset.as_ref().or(args.data.eval_dataset.as_ref());
+    let of_store = args.data.samples.dataset.as_ref().or(args.data.eval_dataset.as_ref());
     let store = match (of_store, context.named_store()) {
         (Some(_), _) => Some(context.open()?),
         (None, Some(_)) if args.dry_run => context.open_if_there()?,
@@ -57,8 +59,12 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     let base = folders.origins().get(&model).cloned();
     let request = TrainRequest {
         method: method(&args.weights),
-        data: data(&args.data, store.as_ref())?,
-        subset: subset(context, &args.data, store.as_ref(), &cancel)?,
+        data: source(&args.data.samples, store.as_ref())?,
+        subset: Subset {
+            share: args.data.percentage,
+            seed: args.data.data_seed,
+            ..subset(context, &args.data.samples, store.as_ref(), &cancel)?
+        },
         batching: batching(&args.batches, text),
         steps: StepOptions {
             dropout: DropoutRates { lora: args.weights.lora_dropout, hidden: args.weights.dropout },
@@ -67,12 +73,9 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         evaluation: evaluation(&args.data, store.as_ref())?,
         saving: saving(&args.saving)?,
         compute: Compute {
-            device: args.backend,
-            precision: gradients::precision(args.compute),
-            threads: context.threads,
-            piece_tokens: args.batch_tokens,
             keep: if args.gradient_checkpointing { Keep::Inputs } else { Keep::All },
             max_memory: args.max_memory,
+            ..computing(context, &args.computing)
         },
         model,
         output: args.output.clone(),
@@ -125,15 +128,6 @@ pub(super) fn method(args: &TrainWeightArgs) -> Method {
     }
 }
 
-fn data(args: &TrainDataArgs, store: Option<&Store>) -> Result<DataSource> {
-    let (Some(name), Some(store)) = (&args.dataset, store) else {
-        return Ok(DataSource::Files { paths: args.data.clone(), fields: args.fields.clone() });
-    };
-    let snapshot = store.snapshot()?;
-    let part = Arc::clone(snapshot.dataset(name)?);
-    Ok(DataSource::Dataset { snapshot, part, rows: None })
-}
-
 /// What the loss is watched on.
 fn evaluation(args: &TrainDataArgs, store: Option<&Store>) -> Result<Option<Evaluation>> {
     let data = match (&args.eval_dataset, store) {
@@ -143,7 +137,7 @@ fn evaluation(args: &TrainDataArgs, store: Option<&Store>) -> Result<Option<Eval
             DataSource::Dataset { snapshot, part, rows: None }
         }
         _ if !args.eval_data.is_empty() => {
-            DataSource::Files { paths: args.eval_data.clone(), fields: args.fields.clone() }
+            DataSource::Files { paths: args.eval_data.clone(), fields: args.samples.fields.clone() }
         }
         _ if args.eval_every.is_some() => {
             bail!(UsageError("--eval-every: of which samples? give --eval-data or --eval-dataset".to_owned()))
@@ -153,41 +147,15 @@ fn evaluation(args: &TrainDataArgs, store: Option<&Store>) -> Result<Option<Eval
     Ok(Some(Evaluation { data, every: args.eval_every }))
 }
 
-fn subset(context: &Context, args: &TrainDataArgs, store: Option<&Store>, cancel: &Cancel) -> Result<Subset> {
-    let ids = args.rows.as_deref().map(ids_of).transpose()?;
-    let rows = match (store, &args.dataset, &args.filter) {
-        (Some(store), Some(name), Some(condition)) => {
-            let snapshot = store.snapshot()?;
-            let names = RowNames { ids: HashSet::new(), condition: Some(condition.clone()) };
-            let part = Arc::clone(snapshot.dataset(name)?);
-            Some(find_rows(&snapshot, &part, &names, context.threads, cancel)?.rows)
-        }
-        _ => None,
-    };
-    Ok(Subset { rows, ids, share: args.percentage, seed: args.data_seed })
-}
-
-/// The ids of a file of JSON lines.
-pub(super) fn ids_of(path: &Path) -> Result<HashSet<String>> {
-    let mut ids = HashSet::new();
-    for (number, line) in BufReader::new(fs_err::File::open(path)?).lines().enumerate() {
-        let line = line?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let place = || format!("{}:{}", path.display(), number + 1);
-        let value: Value = serde_json::from_str(&line).with_context(place)?;
-        let id = match value.get("id") {
-            Some(Value::String(id)) => id.clone(),
-            Some(Value::Number(id)) => id.to_string(),
-            _ => bail!("{}: no `id`, by which --rows knows samples", place()),
-        };
-        ids.insert(id);
+/// What computes, with everything else as it is by default.
+pub(super) fn computing(context: &Context, args: &TrainComputeArgs) -> Compute {
+    Compute {
+        device: args.backend,
+        precision: gradients::precision(args.compute),
+        threads: context.threads,
+        piece_tokens: args.batch_tokens,
+        ..Compute::default()
     }
-    if ids.is_empty() {
-        bail!("{} has no ids", path.display());
-    }
-    Ok(ids)
 }
 
 /// How samples become tokens and steps.
@@ -206,20 +174,12 @@ pub(super) fn batching(args: &TrainBatchArgs, text: TextOptions) -> Batching {
 
 /// What a step does, but for what it drops.
 pub(super) fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<StepOptions> {
-    let usage = |error: gstore_train::TrainError| UsageError(error.to_string());
-    let optimizer = match args.optim.parse().map_err(usage)? {
-        OptimizerKind::AdamW(_) if args.momentum != 0.0 => {
-            bail!(UsageError("--momentum belongs to --optim sgd".to_owned()))
-        }
-        OptimizerKind::AdamW(_) => OptimizerKind::AdamW(AdamW {
-            beta1: args.adam_beta1,
-            beta2: args.adam_beta2,
-            eps: args.adam_epsilon,
-            weight_decay: args.weight_decay,
-        }),
-        OptimizerKind::Sgd(_) => {
-            OptimizerKind::Sgd(Sgd { momentum: args.momentum, weight_decay: args.weight_decay })
-        }
+    let usage = |error: TrainError| UsageError(error.to_string());
+    let adam = AdamW {
+        beta1: args.adam_beta1,
+        beta2: args.adam_beta2,
+        eps: args.adam_epsilon,
+        weight_decay: args.weight_decay,
     };
     let schedule = match (args.lr_scheduler_type.parse().map_err(usage)?, args.lr_cycles) {
         (ScheduleKind::CosineWithRestarts { .. }, Some(cycles)) => {
@@ -231,7 +191,7 @@ pub(super) fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Resu
         (kind, None) => kind,
     };
     Ok(StepOptions {
-        optimizer,
+        optimizer: optimizer(&args.optim, adam, args.momentum)?,
         learning_rate: args.learning_rate,
         schedule,
         warmup_steps: args.warmup_steps,
@@ -243,6 +203,17 @@ pub(super) fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Resu
         },
         dropout: DropoutRates::default(),
     })
+}
+
+/// The optimizer of a name, with the numbers of AdamW where it is that.
+pub(super) fn optimizer(name: &str, adam: AdamW, momentum: f64) -> Result<OptimizerKind> {
+    match name.parse().map_err(|error: TrainError| UsageError(error.to_string()))? {
+        OptimizerKind::AdamW(_) if momentum != 0.0 => {
+            bail!(UsageError("--momentum belongs to --optim sgd".to_owned()))
+        }
+        OptimizerKind::AdamW(_) => Ok(OptimizerKind::AdamW(adam)),
+        OptimizerKind::Sgd(_) => Ok(OptimizerKind::Sgd(Sgd { momentum, weight_decay: adam.weight_decay })),
+    }
 }
 
 fn saving(args: &TrainSavingArgs) -> Result<Saving> {

@@ -1,5 +1,7 @@
 //! An ensemble at work: several copies at once, each from the same starting point.
 
+mod forecast;
+
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -28,6 +30,8 @@ use crate::schedule::Schedule;
 use crate::start::identity;
 use crate::trainer::{Trainer, TrainerOptions};
 
+pub use forecast::EnsembleForecast;
+
 /// An ensemble whose data and starting point are loaded.
 pub(super) struct Ensemble<B: Backend> {
     request: EnsembleRequest,
@@ -53,7 +57,20 @@ impl Observer for Notes<'_> {
 }
 
 impl<B: Backend + Clone> Ensemble<B> {
+    /// Loads it, and opens or makes the file of hidden states.
     pub fn new(
+        request: &EnsembleRequest,
+        backend: B,
+        observer: &mut dyn EnsembleObserver,
+        cancel: &Cancel,
+    ) -> Result<Ensemble<B>, TrainError> {
+        let mut ensemble = Ensemble::load(request, backend, observer, cancel)?;
+        ensemble.states(cancel)?;
+        Ok(ensemble)
+    }
+
+    /// Reads data and starting point; writes nothing.
+    pub fn load(
         request: &EnsembleRequest,
         backend: B,
         observer: &mut dyn EnsembleObserver,
@@ -85,7 +102,7 @@ impl<B: Backend + Clone> Ensemble<B> {
             (Method::Lora(_) | Method::Adapter(_), Some(base)) => Some(BaseDigest::new(base)?),
             _ => None,
         };
-        let mut ensemble = Ensemble {
+        Ok(Ensemble {
             start: start(&request, base, backend)?,
             schedule: request.training.schedule(steps.total()),
             request,
@@ -95,24 +112,26 @@ impl<B: Backend + Clone> Ensemble<B> {
             steps,
             asked,
             states,
-        };
-        ensemble.states(cancel)?;
-        Ok(ensemble)
+        })
     }
 
-    /// Opens or makes the file of hidden states, where one is wanted.
-    fn states(&mut self, cancel: &Cancel) -> Result<(), TrainError> {
-        let file = self.request.states_file();
-        let wanted = match self.request.states {
+    /// Whether hidden states of the starting point are kept in a file.
+    fn wants_states(&self) -> bool {
+        match self.request.states {
             BaseStates::Stored => true,
             _ if !self.request.perturbation.needs_base() => false,
             BaseStates::Forward => false,
             BaseStates::Auto => {
                 let is_full = self.request.training.method == Method::Full;
-                is_full || file.is_file() || self.states.bytes() <= BaseStates::LARGE
+                is_full || self.request.states_file().is_file() || self.states.bytes() <= BaseStates::LARGE
             }
-        };
-        if wanted {
+        }
+    }
+
+    /// Opens or makes the file of hidden states, where one is wanted.
+    fn states(&mut self, cancel: &Cancel) -> Result<(), TrainError> {
+        if self.wants_states() {
+            let file = self.request.states_file();
             let compute = &self.request.training.compute;
             let computing = (compute.threads, compute.piece_tokens);
             let (states, samples) = (&self.states, &self.training.samples);
@@ -149,8 +168,7 @@ impl<B: Backend + Clone> Ensemble<B> {
         }
         let threads = self.request.training.compute.threads.max(1);
         let round = self.request.round;
-        let most = usize::try_from(round.min(range.end - range.start)).unwrap_or(usize::MAX);
-        let at_once = self.training.copies_at_once(self.request.at_once.unwrap_or(most).min(most))?;
+        let at_once = self.at_once()?;
         let mut outcome = EnsembleOutcome {
             finished: true,
             models: Vec::new(),
@@ -160,11 +178,7 @@ impl<B: Backend + Clone> Ensemble<B> {
         };
         self.note_start()?;
         // Another ensemble in the folder is refused before a step is taken.
-        let mut done = 0;
-        for model in range.clone() {
-            done += u64::from(Trained::read(&members, model, Some(&self.asked))?.is_some());
-        }
-        observer.begin(done, range.end - range.start, at_once);
+        observer.begin(self.there()?, range.end - range.start, at_once);
         let mut first = range.start;
         while first < range.end {
             let models: Vec<u64> = (first..range.end.min(first.saturating_add(round))).collect();
@@ -190,6 +204,24 @@ impl<B: Backend + Clone> Ensemble<B> {
             }
         }
         Ok(outcome)
+    }
+
+    /// How many models are trained at the same time.
+    fn at_once(&self) -> Result<usize, TrainError> {
+        let range = &self.request.models;
+        let most = self.request.round.min(range.end - range.start);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        self.training.copies_at_once(self.request.at_once.unwrap_or(most).min(most))
+    }
+
+    /// How many of the models are there already, complete or refused.
+    fn there(&self) -> Result<u64, TrainError> {
+        let members = self.request.members();
+        let mut there = 0;
+        for model in self.request.models.clone() {
+            there += u64::from(Trained::read(&members, model, Some(&self.asked))?.is_some());
+        }
+        Ok(there)
     }
 
     /// Notes where the starting point is, for those who look at the models later.
@@ -248,6 +280,29 @@ impl<B: Backend + Clone> Ensemble<B> {
         })
     }
 
+    /// A trainer of a model that has taken no step.
+    fn trainer(&self, draw: &Draw, threads: usize) -> Result<Trainer<B>, TrainError> {
+        let training = &self.request.training;
+        let choice = match &training.method {
+            Method::Lora(choice) => Some(choice),
+            _ => None,
+        };
+        let parameters = self.start.copy(choice, draw.seed)?;
+        let optimizer = Optimizer::new(training.steps.optimizer, parameters.trained().len());
+        let options = TrainerOptions { threads, seed: draw.seed, ..options(training) };
+        Ok(Trainer::new(parameters, optimizer, options))
+    }
+
+    /// The rows of a step, by their places among those of a model.
+    fn rows(&self, draw: &Draw, batch: Vec<Vec<usize>>) -> Vec<PerturbedRow<'_>> {
+        let row = |place: usize| PerturbedRow {
+            sample: &self.training.samples[draw.samples[place]],
+            number: draw.samples[place],
+            xi: draw.noise[place],
+        };
+        batch.into_iter().flatten().map(row).collect()
+    }
+
     /// The steps of one model; its parameters and the objective before each step.
     fn run(
         &self,
@@ -256,29 +311,14 @@ impl<B: Backend + Clone> Ensemble<B> {
         threads: usize,
         cancel: &Cancel,
     ) -> Result<(Parameters<B>, Vec<f64>), TrainError> {
-        let training = &self.request.training;
-        let choice = match &training.method {
-            Method::Lora(choice) => Some(choice),
-            _ => None,
-        };
-        let parameters = self.start.copy(choice, draw.seed)?;
-        let begun = parameters.store().clone();
-        let optimizer = Optimizer::new(training.steps.optimizer, parameters.trained().len());
-        let options = TrainerOptions { threads, seed: draw.seed, ..options(training) };
-        let mut trainer = Trainer::new(parameters, optimizer, options);
+        let mut trainer = self.trainer(draw, threads)?;
+        let begun = trainer.parameters.store().clone();
         let head = PerturbedHead { perturbation: self.request.perturbation, start: &self.start };
         let mut steps = self.steps.clone();
         let mut objective = Vec::new();
         for step in 0..steps.total() {
             cancel.check()?;
-            let places = steps.batch(step).into_iter().flatten();
-            let rows: Vec<PerturbedRow<'_>> = places
-                .map(|place| PerturbedRow {
-                    sample: &self.training.samples[draw.samples[place]],
-                    number: draw.samples[place],
-                    xi: draw.noise[place],
-                })
-                .collect();
+            let rows = self.rows(draw, steps.batch(step));
             let rate = self.request.first_rate.rate(self.schedule, step);
             objective.push(trainer.perturbed_step(&rows, &head, rate, cancel)?.loss);
         }

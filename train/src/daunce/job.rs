@@ -8,7 +8,7 @@ use gstore_model::Device;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
 
-use super::ensemble::Ensemble;
+use super::ensemble::{Ensemble, EnsembleForecast};
 use super::member::Trained;
 use super::request::{BaseStates, EnsembleRequest};
 use crate::error::TrainError;
@@ -95,5 +95,26 @@ pub fn prepare(
     match compute.device {
         Device::Cpu => Ok(Ensemble::new(request, Cpu::new(compute.precision), observer, cancel)?.prepared()),
         Device::Candle(on) => Ok(Ensemble::<Candle>::new(request, on.open()?, observer, cancel)?.prepared()),
+    }
+}
+
+/// Tells what [`train`] would take: reads what it reads, and computes one gradient. Nothing is written.
+///
+/// # Errors
+/// As [`train`], before its first step.
+pub fn forecast(
+    request: &EnsembleRequest,
+    observer: &mut dyn EnsembleObserver,
+    cancel: &Cancel,
+) -> Result<EnsembleForecast, TrainError> {
+    let compute = &request.training.compute;
+    compute.device.check(compute.precision)?;
+    match compute.device {
+        Device::Cpu => {
+            Ensemble::load(request, Cpu::new(compute.precision), observer, cancel)?.forecast(cancel)
+        }
+        Device::Candle(on) => {
+            Ensemble::<Candle>::load(request, on.open()?, observer, cancel)?.forecast(cancel)
+        }
     }
 }

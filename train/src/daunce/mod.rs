@@ -6,7 +6,7 @@
 //! - [`Start`] is the point that all copies begin at, with its hidden states in a file or computed when needed
 //! - [`PerturbedHead`] makes the objective the loss of a [`crate::Trainer`]'s step
 //! - [`train`] is the whole job: [`EnsembleRequest`], models, folders, resumption; [`prepare`] makes the file of
-//!   hidden states alone
+//!   hidden states alone, [`forecast`] tells what it will take
 //!
 //! Invariants
 //! - bits of a model depend on the request, the data and the model's number alone: not on threads, on which
@@ -23,9 +23,10 @@ mod request;
 mod start;
 mod states;
 
+pub use ensemble::EnsembleForecast;
 pub use head::{PerturbedHead, PerturbedRow};
 pub(crate) use head::{PieceHead, Term, weighted};
-pub use job::{AfterModels, EnsembleObserver, EnsembleOutcome, PreparedStates, prepare, train};
+pub use job::{AfterModels, EnsembleObserver, EnsembleOutcome, PreparedStates, forecast, prepare, train};
 pub use member::{Member, Refused, StartNote, Trained, forget_weights, read_members, read_start};
 pub use noise::Draw;
 pub use objective::{Normalizer, Perturbation, RowTerms, Variant};

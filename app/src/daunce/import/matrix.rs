@@ -251,8 +251,9 @@ fn tensor(wanted: &Wanted<'_>) -> Result<Array, DaunceError> {
         }
     };
     let entry = set.require(name)?;
-    let number = Number::parse(&format!("{:?}", entry.dtype))
-        .ok_or_else(|| wanted.wrong(format!("tensor {name} holds {:?}, which are no losses", entry.dtype)))?;
+    let number = Number::parse(&format!("{:?}", entry.dtype)).ok_or_else(|| {
+        wanted.wrong(format!("tensor {name} holds {:?}; losses are F64, F32, F16 or BF16", entry.dtype))
+    })?;
     Ok(Array { offset: set.byte_offset(name)?, number, shape: entry.shape.clone(), fortran: false })
 }
 
@@ -319,7 +320,10 @@ mod tests {
         assert!(refused(&good, "a.npy", (4, 2)).contains("losses of 3 examples, and there are 4 ids"));
         assert!(refused(&good, "a.npy", (2, 3)).contains("orientation"));
         assert!(refused(&good[..good.len() - 4], "a.npy", (3, 2)).contains("too few"));
-        assert!(refused(&npy("|O", false, "(2, 3)", &values), "a.npy", (3, 2)).contains("|O"));
+        assert!(refused(&npy("|O", false, "(2, 3)", &values), "a.npy", (3, 2)).contains("objects (|O)"));
+        assert!(
+            refused(&npy("<i8", false, "(2, 3)", &values), "a.npy", (3, 2)).contains("integers of 8 bytes")
+        );
         assert!(refused(&npy("<f4", false, "(1, 2, 3)", &values), "a.npy", (3, 2)).contains("not a matrix"));
         assert!(refused(b"\x80\x04", "a.pkl", (3, 2)).contains("pickle"));
         assert!(refused(&[0; 23], "a.f32", (3, 2)).contains("too few"));

@@ -88,10 +88,14 @@ pub fn import(
         Some(path) => Manifest::read(path)?,
         None => Manifest::default(),
     };
-    let given = request.tables.iter().cloned();
-    manifest.tables.extend(given.map(|(dataset, losses)| TableRecord::of_file(dataset, losses)));
     let about = request.manifest.clone().unwrap_or_default();
     let wrong = |detail: &str| DaunceError::Manifest { path: about.clone(), detail: detail.to_owned() };
+    if let Some(table) = manifest.tables.iter().find(|table| !table.losses.exists()) {
+        let (file, dataset) = (table.losses.display(), &table.dataset);
+        return Err(wrong(&format!("the losses of {dataset:?} should be in {file}, which is not there")));
+    }
+    let given = request.tables.iter().cloned();
+    manifest.tables.extend(given.map(|(dataset, losses)| TableRecord::of_file(dataset, losses)));
     let name = request.ensemble.clone().or_else(|| manifest.ensemble.clone());
     let name = name.ok_or_else(|| wrong("the ensemble needs a name"))?;
     let seen = store.snapshot()?;

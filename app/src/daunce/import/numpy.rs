@@ -47,8 +47,7 @@ pub(super) fn numpy(file: &mut File) -> Result<Array, String> {
     let bad = || format!("its header is not one of a plain array: {}", header.trim());
     let descr = after("descr").ok_or_else(bad)?;
     let descr = descr.strip_prefix('\'').and_then(|d| d.split_once('\'')).ok_or_else(bad)?.0;
-    let number = Number::parse(descr)
-        .ok_or_else(|| format!("it holds {descr}, which are no losses in little-endian floating point"))?;
+    let number = Number::parse(descr).ok_or_else(|| no_losses(descr))?;
     let fortran = match after("fortran_order").ok_or_else(bad)? {
         order if order.starts_with("True") => true,
         order if order.starts_with("False") => false,
@@ -59,4 +58,17 @@ pub(super) fn numpy(file: &mut File) -> Result<Array, String> {
     let sizes = shape.split(',').map(str::trim).filter(|size| !size.is_empty());
     let shape: Vec<usize> = sizes.map(|size| size.parse().map_err(|_| bad())).collect::<Result<_, _>>()?;
     Ok(Array { offset: (lead + len) as u64, number, shape, fortran })
+}
+
+/// Why values of a type are no losses.
+fn no_losses(descr: &str) -> String {
+    let kind = descr.trim_start_matches(['<', '>', '|', '=']);
+    let what = match (kind.chars().next(), kind.get(1..).unwrap_or_default()) {
+        (Some('i' | 'u'), bytes) => format!("integers of {bytes} bytes"),
+        (Some('f'), _) if descr.starts_with('>') => "big-endian floats".to_owned(),
+        (Some('f'), bytes) => format!("floats of {bytes} bytes"),
+        (Some('O'), _) => "Python objects".to_owned(),
+        _ => "no floats".to_owned(),
+    };
+    format!("it holds {what} ({descr}); losses are little-endian floats of 8, 4 or 2 bytes")
 }

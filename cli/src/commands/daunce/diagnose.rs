@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore_core::many;
+use gstore_core::{Cancel, many};
 use gstore_query::daunce::{Diagnosis, Severity};
+use gstore_store::Store;
 use serde::Serialize;
 use serde_json::json;
 
@@ -42,18 +43,58 @@ pub fn run(context: &Context, args: &DaunceDiagnoseArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says on standard error what is wrong with the losses of some datasets that were just recorded: each finding
+/// once, with the datasets that have it.
+///
+/// # Errors
+/// Damage, and being told to stop.
+pub fn note_findings(
+    context: &Context,
+    store: &Store,
+    ensemble: &str,
+    datasets: &[String],
+    cancel: &Cancel,
+) -> Result<()> {
+    let snapshot = store.snapshot()?;
+    let Ok(part) = snapshot.ensemble(ensemble) else { return Ok(()) };
+    let tables = snapshot.loss_tables(part);
+    let recorded = datasets.iter().filter(|name| tables.iter().any(|table| table.dataset == **name));
+    let recorded: Vec<String> = recorded.cloned().collect();
+    if context.quiet || recorded.is_empty() {
+        return Ok(());
+    }
+    let mut notes: Vec<(String, Vec<String>)> = Vec::new();
+    for (name, diagnosis) in gstore::daunce::diagnose(&snapshot, ensemble, &recorded, cancel)? {
+        for finding in diagnosis.findings {
+            let text = format!("{}: {}", word(finding.severity), finding.text);
+            match notes.iter_mut().find(|(known, _)| *known == text) {
+                Some((_, names)) => names.push(name.clone()),
+                None => notes.push((text, vec![name.clone()])),
+            }
+        }
+    }
+    for (text, names) in notes {
+        context.say(&format!("{text} ({})", names.join(", ")));
+    }
+    Ok(())
+}
+
+/// How much a finding matters, as people read it.
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    }
+}
+
 fn tell(name: &str, diagnosis: &Diagnosis) -> Result<()> {
     out!("{name}: {}, {}", many(diagnosis.rows, "row"), many(diagnosis.models.len() as u64, "model"));
     if diagnosis.findings.is_empty() {
         out!("  nothing is wrong");
     }
     for finding in &diagnosis.findings {
-        let severity = match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
-        };
-        out!("  {severity}: {}", finding.text);
+        out!("  {}: {}", word(finding.severity), finding.text);
         if !finding.rows.is_empty() {
             let rows: Vec<String> = finding.rows.iter().map(u64::to_string).collect();
             out!("    rows {}", rows.join(", "));

@@ -5,19 +5,20 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use gstore::Folders;
-use gstore::daunce::{GivenModels, LossesReport, LossesRequest, losses};
+use gstore::daunce::{GivenModels, LossesReport, LossesRequest, forecast_losses, losses};
 use gstore_core::many;
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::Store;
 use serde_json::json;
 
+use super::note_findings;
 use crate::args::DaunceLossesArgs;
 use crate::commands::gradients::precision;
 use crate::context::{Context, command_line};
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
 use crate::output::out;
-use crate::texts;
+use crate::{forecast, texts};
 
 /// Computes what is missing.
 pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
@@ -26,6 +27,12 @@ pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
     let cancel =
         context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
     let (command, mut reporter) = (command_line(), context.reporter());
+    if args.dry_run {
+        let mut work = context.work(&command, &mut reporter, &cancel);
+        let found = forecast_losses(&store, &request, &mut work)?;
+        forecast::print_losses(&found, store.path(), args.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let report = losses(&store, &request, &mut context.work(&command, &mut reporter, &cancel))?;
     if args.json {
         out!("{}", serde_json::to_string_pretty(&as_json(&report))?);
@@ -34,6 +41,10 @@ pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
     if report.stopped {
         context.say("stopped; what was sealed is kept, and the same command goes on from there");
         return Ok(ExitCode::from(STOPPED));
+    }
+    // Of a part, others may be computing the rest.
+    if args.members.is_none() {
+        note_findings(context, &store, &args.ensemble, std::slice::from_ref(&args.dataset), &cancel)?;
     }
     if !report.diverged.is_empty() {
         let (bad, all) = (report.diverged.len(), many(report.members as u64, "member"));

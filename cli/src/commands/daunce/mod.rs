@@ -15,6 +15,7 @@ mod train;
 use std::process::ExitCode;
 
 use anyhow::Result;
+pub use diagnose::note_findings;
 use gstore_query::influence::InfluenceSpec;
 use serde_json::json;
 

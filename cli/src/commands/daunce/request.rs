@@ -1,25 +1,19 @@
 //! Conversion of flags into requests for an ensemble.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
 use anyhow::{Result, bail};
-use gstore::{Folders, RowNames, find_rows};
+use gstore::Folders;
 use gstore_core::Cancel;
-use gstore_model::Keep as KeepLayers;
 use gstore_store::Store;
 use gstore_train::daunce::{self, EnsembleRequest, FirstRate, Perturbation, SubsetSize};
 use gstore_train::{
-    AdamW, Batching, Compute, DataSource, DropoutRates, LoraChoice, Method, OptimizerKind, Saving, Sgd,
-    StepOptions, Subset as Rows, TrainRequest,
+    AdamW, Batching, Compute, DropoutRates, LoraChoice, Method, Saving, StepOptions, TrainRequest,
 };
 
 use crate::args::{
-    BaseStates, DaunceDataArgs, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs, DaunceRateArgs,
-    DaunceWeightArgs, Normalizer, Subset, Variant,
+    BaseStates, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs, DaunceRateArgs, DaunceWeightArgs,
+    Normalizer, Subset, Variant,
 };
-use crate::commands::gradients::precision;
-use crate::commands::train::ids_of;
+use crate::commands::train::{computing, optimizer, source, subset};
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::models::folder_error;
@@ -40,15 +34,8 @@ pub fn training(
         subset: subset(context, &args.data, store, cancel)?,
         batching: Batching { text, accumulate: 1, epochs: 1.0, ..Batching::default() },
         saving: Saving { overwrite: args.overwrite_output_dir, ..Saving::default() },
-        compute: Compute {
-            device: args.backend,
-            precision: precision(args.compute),
-            threads: context.threads,
-            piece_tokens: args.batch_tokens,
-            keep: KeepLayers::All,
-            max_memory: args.memory_limit,
-        },
-        ..TrainRequest::new(model, &args.output, method(&args.weights), data(&args.data, store)?)
+        compute: Compute { max_memory: args.memory_limit, ..computing(context, &args.computing) },
+        ..TrainRequest::new(model, &args.output, method(&args.weights), source(&args.data, store)?)
     })
 }
 
@@ -139,44 +126,11 @@ fn method(args: &DaunceWeightArgs) -> Method {
     }
 }
 
-fn data(args: &DaunceDataArgs, store: Option<&Store>) -> Result<DataSource> {
-    let (Some(name), Some(store)) = (&args.dataset, store) else {
-        return Ok(DataSource::Files { paths: args.data.clone(), fields: args.fields.clone() });
-    };
-    let snapshot = store.snapshot()?;
-    let part = Arc::clone(snapshot.dataset(name)?);
-    Ok(DataSource::Dataset { snapshot, part, rows: None })
-}
-
-fn subset(context: &Context, args: &DaunceDataArgs, store: Option<&Store>, cancel: &Cancel) -> Result<Rows> {
-    let ids = args.rows.as_deref().map(ids_of).transpose()?;
-    let rows = match (store, &args.dataset, &args.filter) {
-        (Some(store), Some(name), Some(condition)) => {
-            let snapshot = store.snapshot()?;
-            let names = RowNames { ids: HashSet::new(), condition: Some(condition.clone()) };
-            let part = Arc::clone(snapshot.dataset(name)?);
-            Some(find_rows(&snapshot, &part, &names, context.threads, cancel)?.rows)
-        }
-        _ => None,
-    };
-    Ok(Rows { rows, ids, ..Rows::default() })
-}
-
 fn steps(args: &DaunceRateArgs) -> Result<StepOptions> {
     let usage = |error: gstore_train::TrainError| UsageError(error.to_string());
-    let optimizer = match args.optim.parse().map_err(usage)? {
-        OptimizerKind::AdamW(_) if args.momentum != 0.0 => {
-            bail!(UsageError("--momentum belongs to --optim sgd".to_owned()))
-        }
-        OptimizerKind::AdamW(_) => {
-            OptimizerKind::AdamW(AdamW { weight_decay: args.weight_decay, ..AdamW::default() })
-        }
-        OptimizerKind::Sgd(_) => {
-            OptimizerKind::Sgd(Sgd { momentum: args.momentum, weight_decay: args.weight_decay })
-        }
-    };
+    let adam = AdamW { weight_decay: args.weight_decay, ..AdamW::default() };
     Ok(StepOptions {
-        optimizer,
+        optimizer: optimizer(&args.optim, adam, args.momentum)?,
         learning_rate: args.learning_rate,
         schedule: args.lr_scheduler_type.parse().map_err(usage)?,
         warmup_steps: args.warmup_steps,

@@ -35,17 +35,31 @@ pub struct Rounds<'a> {
     pub stopped: bool,
 }
 
-impl<'a> Rounds<'a> {
-    /// Refuses datasets that the store does not have, before anything is trained.
-    ///
-    /// # Errors
-    /// One that is not there.
-    pub fn check(&self, store: &Store) -> Result<()> {
-        let snapshot = store.snapshot()?;
-        self.datasets.iter().try_for_each(|dataset| snapshot.dataset(dataset).map(|_| ()))?;
-        Ok(())
-    }
+/// Datasets whose losses are computed.
+fn datasets(args: &DaunceTrainArgs) -> BTreeSet<String> {
+    let of_until = [&args.of.data.dataset, &args.models.target].into_iter().flatten();
+    let of_until = of_until.filter(|_| args.models.until.is_some());
+    args.keeping.losses.iter().chain(of_until).cloned().collect()
+}
 
+/// Rows that have losses computed of each copy. Refuses datasets that the store does not have, before anything
+/// is trained or dropped.
+///
+/// # Errors
+/// One that is not there.
+pub fn rows_of_losses(store: &Store, args: &DaunceTrainArgs) -> Result<u64> {
+    let snapshot = store.snapshot()?;
+    if let Some(pool) = &args.of.data.dataset {
+        snapshot.dataset(pool)?;
+    }
+    let mut rows = 0;
+    for dataset in datasets(args) {
+        rows += snapshot.live_rows(snapshot.dataset(&dataset)?)?.len();
+    }
+    Ok(rows)
+}
+
+impl<'a> Rounds<'a> {
     /// Nothing has happened yet.
     pub fn new(
         context: &'a Context,
@@ -54,10 +68,13 @@ impl<'a> Rounds<'a> {
         ensemble: &'a str,
         cancel: &'a Cancel,
     ) -> Self {
-        let of_until = [&args.of.data.dataset, &args.models.target].into_iter().flatten();
-        let of_until = of_until.filter(|_| args.models.until.is_some());
-        let datasets = args.keeping.losses.iter().chain(of_until).cloned().collect();
+        let datasets = datasets(args);
         Self { context, args, training, ensemble, cancel, datasets, agreement: None, stopped: false }
+    }
+
+    /// Datasets whose losses are computed.
+    pub fn datasets(&self) -> Vec<String> {
+        self.datasets.iter().cloned().collect()
     }
 
     /// Computes the losses that are missing; whether there are enough copies now, or it was told to stop.

@@ -5,17 +5,19 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use gstore_core::many_of;
-use gstore_train::daunce::{self, EnsembleOutcome, Trained, forget_weights, read_start};
+use gstore_core::{Cancel, many_of};
+use gstore_store::Store;
+use gstore_train::daunce::{self, EnsembleOutcome, EnsembleRequest, Trained, forget_weights, read_start};
 use serde_json::{Value, json};
 
-use super::rounds::Rounds;
-use super::{members, request};
+use super::rounds::{Rounds, rows_of_losses};
+use super::{members, note_findings, request};
 use crate::args::{DaunceTrainArgs, Keep, Variant};
 use crate::commands::train::name_of;
 use crate::context::Context;
 use crate::copies::Copies;
 use crate::failure::{STOPPED, UsageError};
+use crate::forecast;
 use crate::output::out;
 
 /// Trains what is missing; after each round registers it, and computes losses where they are asked for.
@@ -25,26 +27,45 @@ pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
         .cancel_on_interrupt("stopping; copies that are complete are kept. Once more to stop at once")?;
     let store = match (&args.of.data.dataset, context.named_store()) {
         (Some(_), _) => Some(context.open()?),
+        (None, Some(_)) if args.dry_run => context.open_if_there()?,
         (None, Some(_)) => Some(context.open_or_create()?),
         (None, None) => None,
     };
     let output = &args.of.output;
     let ensemble = args.keeping.ensemble.clone().unwrap_or_else(|| name_of(output));
+    let mut of_losses = 0;
     if let Some(store) = &store {
-        members::check(store, &ensemble, output, args.of.overwrite_output_dir)?;
+        of_losses = rows_of_losses(store, args)?;
+        if !args.dry_run {
+            members::check(store, &ensemble, output, args.of.overwrite_output_dir)?;
+        }
     }
     let training = request::training(context, &args.of, store.as_ref(), &cancel)?;
     let request = request::ensemble(training, &args.models, &args.objective, &args.rates)?;
-    let mut rounds = Rounds::new(context, args, &request.training, &ensemble, &cancel);
-    if let Some(store) = &store {
-        rounds.check(store)?;
+    if args.dry_run {
+        let found = daunce::forecast(&request, &mut Copies::new(context.quiet), &cancel)?;
+        forecast::print_copies(&found, args, of_losses)?;
+        return Ok(ExitCode::SUCCESS);
     }
+    rounds_of_copies(context, args, &request, (store.as_ref(), ensemble.as_str()), &cancel)
+}
+
+/// Trains the copies, a round after the other, and tells what became of them.
+fn rounds_of_copies(
+    context: &Context,
+    args: &DaunceTrainArgs,
+    request: &EnsembleRequest,
+    (store, ensemble): (Option<&Store>, &str),
+    cancel: &Cancel,
+) -> Result<ExitCode> {
+    let output = &args.of.output;
+    let mut rounds = Rounds::new(context, args, &request.training, ensemble, cancel);
     let begun = Instant::now();
     let mut kept = Vec::new();
     let mut after = |copies: &[Trained]| -> Result<ControlFlow<()>> {
         let mut enough = false;
-        if let Some(store) = &store {
-            members::register(store, &ensemble, &read_start(output)?, copies)?;
+        if let Some(store) = store {
+            members::register(store, ensemble, &read_start(output)?, copies)?;
             enough = rounds.losses_and_agreement(store)?;
             if rounds.stopped {
                 // Weights go when their losses are there.
@@ -61,21 +82,25 @@ pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
                 copy => copy.clone(),
             });
         }
-        if let (Some(store), Keep::None) = (&store, args.keeping.keep) {
-            members::register(store, &ensemble, &read_start(output)?, &kept[before..])?;
+        if let (Some(store), Keep::None) = (store, args.keeping.keep) {
+            members::register(store, ensemble, &read_start(output)?, &kept[before..])?;
         }
         Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };
-    let outcome = daunce::train(&request, &mut Copies::new(context.quiet), &mut after, &cancel)?;
+    let outcome = daunce::train(request, &mut Copies::new(context.quiet), &mut after, cancel)?;
     let finished = outcome.finished && !rounds.stopped;
     let outcome = EnsembleOutcome { finished, models: kept, ..outcome };
-    tell(context, args, &outcome, (store.is_some().then_some(&*ensemble), rounds.agreement))?;
+    let of_store = store.is_some().then_some(ensemble);
+    tell(context, args, &outcome, (of_store, rounds.agreement))?;
     if args.json {
-        let report = report(&outcome, store.is_some().then_some(&*ensemble), rounds.agreement, begun);
+        let report = report(&outcome, of_store, rounds.agreement, begun);
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
     if !finished {
         return Ok(ExitCode::from(STOPPED));
+    }
+    if let Some(store) = store {
+        note_findings(context, store, ensemble, &rounds.datasets(), cancel)?;
     }
     let complete = complete(&outcome);
     let is_part = args.models.models.as_ref().is_some_and(|models| models.is_part);

@@ -103,8 +103,8 @@ fn losses(
         weights,
         texts: SampleSource::Files { paths: vec![truth.queries_file()], fields: Vec::new() },
         compute: gstore_generate::Compute {
-            device: args.backend,
-            precision: gradients::precision(args.compute),
+            device: args.computing.backend,
+            precision: gradients::precision(args.computing.compute),
             threads: context.threads,
             batch: gstore_generate::Compute::BATCH,
         },
@@ -140,13 +140,7 @@ fn request(
         steps: StepOptions { dropout, ..train::steps(&args.optimizer, &args.batches)? },
         // A run is short, and its only checkpoint is the last.
         saving: Saving { every: Some(u64::MAX), ..Saving::default() },
-        compute: gstore_train::Compute {
-            device: args.backend,
-            precision: gradients::precision(args.compute),
-            threads: context.threads,
-            piece_tokens: args.batch_tokens,
-            ..gstore_train::Compute::default()
-        },
+        compute: train::computing(context, &args.computing),
         ..TrainRequest::new(model, truth.model_folder(0), train::method(&args.weights), data)
     })
 }

@@ -15,7 +15,7 @@ use crate::pipeline::report::time;
 use crate::pipeline::{Decision, Journal, Look, Plan, PlannedStage, Versions, Why};
 
 /// Commands whose dry run says what they would take.
-const ESTIMATING: [&str; 3] = ["ingest", "matrix", "train"];
+const ESTIMATING: [&str; 4] = ["daunce", "ingest", "matrix", "train"];
 
 /// What is known before anything runs.
 pub struct Known {

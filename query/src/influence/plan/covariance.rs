@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use gstore_core::many;
 use gstore_store::{EnsemblePart, LossTable, Snapshot};
 use serde::{Deserialize, Serialize};
 
@@ -233,7 +234,7 @@ fn members(
     check_count(
         members.len(),
         covariance.min_models,
-        &format!("of ensemble `{}` have losses of every dataset", ensemble.name),
+        &format!("of ensemble `{}` with losses of every dataset", ensemble.name),
     )?;
     Ok(PlanModels {
         ensemble: ensemble.name.clone(),
@@ -250,8 +251,9 @@ pub(in crate::influence) fn check_count(models: usize, least: usize, which: &str
         return Ok(());
     }
     Err(QueryError::Spec(format!(
-        "{models} models {which}, and a score is taken over at least {least}: with few a covariance is noise, and two models always \
-         correlate by 1 or -1; record the losses of more models, or say how few are enough with `min_models`"
+        "{} {which}, and a score is taken over at least {least}: with few a covariance is noise, and two models always \
+         correlate by 1 or -1; record the losses of more models, or say how few are enough with `min_models`",
+        many(models as u64, "model")
     )))
 }
 

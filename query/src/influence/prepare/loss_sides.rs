@@ -104,7 +104,7 @@ impl LossSides {
             note(losses, &losses.reader.read_rows(&RowSet::from_rows(own))?);
         }
         let kept: Vec<usize> = (0..models.len()).filter(|k| !lacks[*k]).collect();
-        check_count(kept.len(), covariance.min_models, "have the losses of every row")?;
+        check_count(kept.len(), covariance.min_models, "with the losses of every row")?;
         if kept.len() < models.len() {
             self.notes.push(format!(
                 "{} of {} models lack the loss of some row and are left out",

@@ -1,0 +1,69 @@
+//! Samples of a training, from files or a dataset, and the choice of some of them.
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use gstore::{RowNames, find_rows};
+use gstore_core::Cancel;
+use gstore_store::Store;
+use gstore_train::{DataSource, Subset};
+use serde_json::Value;
+
+use crate::args::TrainRowsArgs;
+use crate::context::Context;
+
+/// Where the samples are.
+pub fn source(args: &TrainRowsArgs, store: Option<&Store>) -> Result<DataSource> {
+    let (Some(name), Some(store)) = (&args.dataset, store) else {
+        return Ok(DataSource::Files { paths: args.data.clone(), fields: args.fields.clone() });
+    };
+    let snapshot = store.snapshot()?;
+    let part = Arc::clone(snapshot.dataset(name)?);
+    Ok(DataSource::Dataset { snapshot, part, rows: None })
+}
+
+/// Which of them are trained on.
+pub fn subset(
+    context: &Context,
+    args: &TrainRowsArgs,
+    store: Option<&Store>,
+    cancel: &Cancel,
+) -> Result<Subset> {
+    let ids = args.rows.as_deref().map(ids_of).transpose()?;
+    let rows = match (store, &args.dataset, &args.filter) {
+        (Some(store), Some(name), Some(condition)) => {
+            let snapshot = store.snapshot()?;
+            let names = RowNames { ids: HashSet::new(), condition: Some(condition.clone()) };
+            let part = Arc::clone(snapshot.dataset(name)?);
+            Some(find_rows(&snapshot, &part, &names, context.threads, cancel)?.rows)
+        }
+        _ => None,
+    };
+    Ok(Subset { rows, ids, ..Subset::default() })
+}
+
+/// The ids of a file of JSON lines.
+pub fn ids_of(path: &Path) -> Result<HashSet<String>> {
+    let mut ids = HashSet::new();
+    for (number, line) in BufReader::new(fs_err::File::open(path)?).lines().enumerate() {
+        let line = line?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let place = || format!("{}:{}", path.display(), number + 1);
+        let value: Value = serde_json::from_str(&line).with_context(place)?;
+        let id = match value.get("id") {
+            Some(Value::String(id)) => id.clone(),
+            Some(Value::Number(id)) => id.to_string(),
+            _ => bail!("{}: no `id`, by which --rows knows samples", place()),
+        };
+        ids.insert(id);
+    }
+    if ids.is_empty() {
+        bail!("{} has no ids", path.display());
+    }
+    Ok(ids)
+}

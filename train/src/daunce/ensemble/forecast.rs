@@ -1,0 +1,81 @@
+//! Forecast of an ensemble: models, steps, time, memory and disk, without training one.
+
+use std::time::Instant;
+
+use gstore_core::Cancel;
+use gstore_model::Backend;
+
+use super::super::head::PerturbedHead;
+use super::super::noise::Draw;
+use super::super::states::States;
+use super::Ensemble;
+use crate::error::TrainError;
+
+/// What an ensemble will take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnsembleForecast {
+    /// Models that are asked for.
+    pub models: u64,
+    /// Of these, the ones that are there already, complete or refused.
+    pub there: u64,
+    /// Rows that models are drawn from.
+    pub rows: usize,
+    /// Rows of a model.
+    pub rows_of_model: usize,
+    /// Steps of a model.
+    pub steps: u64,
+    /// Models that are trained at the same time.
+    pub at_once: usize,
+    /// Bytes of a model's weights, about.
+    pub weights: u64,
+    /// Bytes of hidden states of the starting point that will be written.
+    pub states: u64,
+    /// Bytes of memory at the peak, about.
+    pub memory: u64,
+    /// Seconds of all steps, by the time that a gradient took here.
+    pub seconds: f64,
+}
+
+impl<B: Backend + Clone> Ensemble<B> {
+    /// What the models that are missing will take; one gradient is computed, and nothing is written.
+    pub fn forecast(&self, cancel: &Cancel) -> Result<EnsembleForecast, TrainError> {
+        let (training, range) = (&self.request.training, self.request.models.clone());
+        let models = range.end.saturating_sub(range.start);
+        let there = if training.saving.overwrite { 0 } else { self.there()? };
+        let at_once = self.at_once()?;
+        let draw = Draw::new(training.batching.seed, range.start, &self.training.rows, self.size)?;
+        let trainer = self.trainer(&draw, (training.compute.threads / at_once).max(1))?;
+        let rows = self.rows(&draw, self.steps.clone().batch(0));
+        let head = PerturbedHead { perturbation: self.request.perturbation, start: &self.start };
+        let begun = Instant::now();
+        trainer.perturbed_gradient(&rows, &head, cancel)?;
+        let of_model = begun.elapsed().as_secs_f64() * self.steps.total() as f64;
+        Ok(EnsembleForecast {
+            models,
+            there,
+            rows: self.training.samples.len(),
+            rows_of_model: self.size,
+            steps: self.steps.total(),
+            at_once,
+            weights: 4 * trainer.parameters.store().values().len() as u64,
+            states: self.states_to_write()?,
+            memory: self.training.memory_of_copies(at_once)?,
+            seconds: of_model * models.saturating_sub(there).div_ceil(at_once as u64) as f64,
+        })
+    }
+
+    /// Bytes of the file of hidden states, where it is wanted and missing.
+    fn states_to_write(&self) -> Result<u64, TrainError> {
+        if !self.wants_states() {
+            return Ok(0);
+        }
+        match States::open(&self.request.states_file(), &self.states) {
+            Ok(Some(_)) => Ok(0),
+            Ok(None) => Ok(self.states.bytes()),
+            Err(TrainError::OtherTraining { .. }) if self.request.training.saving.overwrite => {
+                Ok(self.states.bytes())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
