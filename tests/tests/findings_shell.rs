@@ -280,6 +280,8 @@ fn help_has_true_groups_and_examples_that_paste() {
             assert!(!room, "{command}: {pair:?}");
         }
     }
+    let similar = place.run(&["help", "selec"]);
+    assert!(similar.code == 2 && similar.stderr.contains("'select'"), "{}", similar.stderr);
 }
 
 #[test]
