@@ -74,7 +74,7 @@ fn rows_are_counted_and_the_first_are_shown() {
     has(&shown, &["pool1", "(2040 rows, 2 shown)"]);
     assert!(!shown.contains("pool2"), "{shown}");
     let shown = shell.line("SELECT NULL AS a, '' AS b;");
-    assert!(shown.contains("(1 row)"), "{shown}");
+    assert!(shown.lines().any(|line| line.trim() == "NULL") && shown.contains("(1 row)"), "{shown}");
     shell.line(".mode line");
     has(&shell.line("SELECT row, id FROM pool LIMIT 1;"), &["row = 0\n", " id = pool0\n", "(1 row)"]);
     has(&shell.line(".mode"), &["mode line, maxrows 2, timer off"]);
