@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use gstore::AnswerError;
 use gstore::daunce::DaunceError;
+use gstore::{AnswerError, FindError};
 use gstore_data::{CutError, SampleError};
 use gstore_evaluate::EvaluateError;
 use gstore_generate::GenerateError;
@@ -81,6 +81,20 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
 
 fn print(error: &anyhow::Error) {
     eprintln!("error: {}", text(error));
+}
+
+/// A condition that finds no rows, by the flag that it was given with.
+pub fn of_condition(error: FindError) -> anyhow::Error {
+    match error {
+        FindError::Name(error) => error.into(),
+        FindError::Read(error) => error.into(),
+        FindError::Form(why) => UsageError(format!("--where: the condition {why}")).into(),
+        FindError::Condition(error) if error.kind() == SqlErrorKind::Cancelled || error.is_damage() => {
+            error.into()
+        }
+        FindError::Condition(error) => anyhow::Error::from(error).context("--where"),
+        error => anyhow::Error::from(error).context("--where"),
+    }
 }
 
 /// An error and those causes that it does not already repeat.

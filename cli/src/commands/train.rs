@@ -26,7 +26,7 @@ use crate::args::{
 };
 use crate::context::{Context, command_line};
 use crate::drawing;
-use crate::failure::{STOPPED, UsageError};
+use crate::failure::{STOPPED, UsageError, of_condition};
 use crate::models::folder_error;
 use crate::output::out;
 use crate::training::Live;
@@ -160,7 +160,8 @@ fn subset(context: &Context, args: &TrainDataArgs, store: Option<&Store>, cancel
             let snapshot = store.snapshot()?;
             let names = RowNames { ids: HashSet::new(), condition: Some(condition.clone()) };
             let part = Arc::clone(snapshot.dataset(name)?);
-            Some(find_rows(&snapshot, &part, &names, context.threads, cancel)?.rows)
+            let found = find_rows(&snapshot, &part, &names, context.threads, cancel);
+            Some(found.map_err(of_condition)?.rows)
         }
         _ => None,
     };

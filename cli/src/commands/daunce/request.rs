@@ -21,7 +21,7 @@ use crate::args::{
 use crate::commands::gradients::precision;
 use crate::commands::train::ids_of;
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, of_condition};
 use crate::models::folder_error;
 use crate::texts;
 
@@ -155,7 +155,8 @@ fn subset(context: &Context, args: &DaunceDataArgs, store: Option<&Store>, cance
             let snapshot = store.snapshot()?;
             let names = RowNames { ids: HashSet::new(), condition: Some(condition.clone()) };
             let part = Arc::clone(snapshot.dataset(name)?);
-            Some(find_rows(&snapshot, &part, &names, context.threads, cancel)?.rows)
+            let found = find_rows(&snapshot, &part, &names, context.threads, cancel);
+            Some(found.map_err(of_condition)?.rows)
         }
         _ => None,
     };
