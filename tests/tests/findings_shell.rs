@@ -166,10 +166,19 @@ fn tables_and_plans_fit_the_terminal_that_there_is() {
 fn a_long_result_goes_through_the_pager() {
     let place = place();
     let mut command = at_home(&place, &["query"]);
-    command.env("PAGER", "sed s/^/paged:/");
+    // It goes when a key was typed, which Ctrl-C is to it as well.
+    command.env("PAGER", "trap '' INT; sed s/^/paged:/; read key </dev/tty");
     let Some(terminal) = Terminal::run(&command, 100, 20) else { return };
     let mut shell = Shell(terminal);
-    has(&shell.line("SELECT id FROM pool;"), &["paged:pool39", "(2040 rows, 40 shown)"]);
+    shell.0.ready(PROMPT);
+    shell.0.keys("SELECT id FROM pool;\r");
+    shell.0.until("paged:pool39");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    shell.0.keys("\u{3}");
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    shell.0.keys("\r");
+    let shown = shell.0.until("(2040 rows, 40 shown)");
+    assert!(!shown.contains("stopping"), "{shown}");
     shell.line(".pager off");
     let shown = shell.line("SELECT id FROM pool;");
     assert!(shown.contains("pool39") && !shown.contains("paged:"), "{shown}");

@@ -143,9 +143,9 @@ impl Shell<'_> {
         let begun = Instant::now();
         let mut rows = runner.run(sql, self.cancel)?;
         let schema = Arc::clone(rows.schema());
-        let shown = show(&self.settings, &schema, &mut rows, self.cancel)?;
+        let shown = show(&self.settings, &schema, &mut rows, self.context)?;
         report(self.context, &rows.notes());
-        let line = shown.line(&self.settings, begun.elapsed().as_secs_f64());
+        let line = shown.line(&self.settings, begun.elapsed());
         if !line.is_empty() {
             self.context.say(&line);
         }

@@ -5,12 +5,12 @@ use std::io::Write;
 use anyhow::Result;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use gstore_core::Cancel;
 use gstore_sql::SqlError;
 use gstore_sql::output::{RecordWriter, ResultWriter, TableStyle};
 
 use super::screen::Screen;
 use crate::commands::query::style;
+use crate::context::Context;
 use crate::ending::format_of_name;
 use crate::shell::settings::{Mode, Settings};
 use crate::shell::shown::Shown;
@@ -26,7 +26,7 @@ pub fn show(
     settings: &Settings,
     schema: &SchemaRef,
     rows: &mut Batches<'_>,
-    cancel: &Cancel,
+    context: &Context,
 ) -> Result<Shown> {
     // What fails before its first rows prints no header either.
     let first = rows.next().transpose()?;
@@ -46,8 +46,12 @@ pub fn show(
         None => {
             let mut screen = Screen::new(settings.pager);
             let most = settings.most.filter(|_| !plan);
-            fill((settings.mode, style(), most), schema, &mut rows, &mut screen, &mut shown)?;
-            screen.finish(cancel)?;
+            let filled = fill((settings.mode, style(), most), schema, &mut rows, &mut screen, &mut shown);
+            // A pager has the terminal until it is left, whatever comes of the statement.
+            if filled.is_ok() || screen.is_read() {
+                shown.read_for = screen.finish(context)?;
+            }
+            filled?;
         }
     }
     for batch in rows {
