@@ -114,7 +114,7 @@ pub fn text(error: &anyhow::Error) -> String {
 }
 
 /// Options as statements have them (`partial => true`), in the words of the command line (`--partial`).
-fn in_flags(text: &str) -> String {
+pub fn in_flags(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once(" => ") {
@@ -226,6 +226,7 @@ mod tests {
                 "`missing => 'exclude'` or `target_kind => grad-sgd`",
                 "`--missing exclude` or `--target-kind grad-sgd`",
             ),
+            ("`raw => true` asks it as text", "`--raw` asks it as text"),
             ("a => b: x => 'y", "--a b: --x y"),
             (" => it", " => it"),
         ] {
