@@ -88,6 +88,11 @@ pub fn check_view(sql: &str) -> Result<(), SqlError> {
     views::check(sql)
 }
 
+/// The columns that a table of samples has where a statement names them.
+pub fn virtual_columns() -> [&'static str; 5] {
+    virtuals::Virtual::ALL.map(virtuals::Virtual::name)
+}
+
 /// The table functions of a session.
 fn table_functions(
     snapshot: &Arc<Snapshot>,
