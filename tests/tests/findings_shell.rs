@@ -195,9 +195,11 @@ fn results_go_to_files_and_statements_come_from_files() {
     let Some(mut shell) = Shell::new(&place) else { return };
     shell.line(".output rows.csv");
     has(&shell.line("SELECT id FROM pool;"), &["(2040 rows to rows.csv)"]);
+    has(&shell.line("SELECT id FROM target;"), &["(3 rows to rows.csv)"]);
+    has(&shell.line("SELECT row FROM target;"), &["rows.csv has other columns (id)"]);
     shell.line(".output");
     let rows = fs_err::read_to_string(place.path("rows.csv")).expect("written");
-    assert_eq!((rows.lines().count(), rows.lines().last()), (2041, Some("pool2039")));
+    assert_eq!((rows.lines().count(), rows.lines().last()), (2044, Some("target2")));
     has(&shell.line(".output there.csv"), &["exists"]);
     has(&shell.line(".output rows.parquet"), &["the shell writes text"]);
     has(&shell.line(".read script.sql"), &["a\n1\n", "b\n2\n", "c\n3\n"]);
