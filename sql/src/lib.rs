@@ -27,7 +27,6 @@ mod distinct;
 mod engine;
 mod error;
 mod filter;
-mod from_first;
 mod function;
 mod functions;
 mod guard;

@@ -17,7 +17,6 @@ use super::catalog::{self, Tables};
 use super::cooperative::cooperative;
 use super::dialect::{self, Headings};
 use super::error::{SqlError, SqlErrorKind};
-use super::from_first;
 use super::guard;
 use super::ordinals;
 use super::quotes::Names;
@@ -104,7 +103,6 @@ pub(super) async fn logical(
     if let Some(all) = &all {
         views::expand(&mut statement, &all.snapshot)?;
     }
-    from_first::resolve(&mut statement);
     dialect::resolve(&mut statement);
     let asked = Asked::of(&mut statement);
     let state = match all.filter(|_| !asked.is_empty()) {

@@ -7,6 +7,7 @@
 mod arrows;
 mod calls;
 mod columns;
+mod first;
 mod headings;
 mod refused;
 mod sample;
@@ -27,5 +28,5 @@ use super::error::SqlError;
 /// The tokens of a statement as the parser understands them.
 pub(crate) fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     refused::check(&tokens)?;
-    Ok(summarize::tokens(sample::tokens(tokens::plain(tokens))?))
+    Ok(summarize::tokens(sample::tokens(first::tokens(tokens::plain(tokens)))?))
 }
