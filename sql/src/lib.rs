@@ -35,6 +35,7 @@ mod leaf;
 mod literals;
 mod live;
 mod measured;
+mod mixed;
 mod notes;
 mod ordinals;
 pub mod output;

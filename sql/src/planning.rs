@@ -18,6 +18,7 @@ use super::cooperative::cooperative;
 use super::dialect::{self, Headings};
 use super::error::{SqlError, SqlErrorKind};
 use super::guard;
+use super::mixed::Mixed;
 use super::ordinals;
 use super::quotes::Names;
 use super::session::Limits;
@@ -51,6 +52,8 @@ pub(super) struct Planned {
     pub(super) plan: Arc<dyn ExecutionPlan>,
     /// Rows of a batch, if they are fewer than the session's.
     pub(super) rows: Option<usize>,
+    /// What may be wrong with texts that are to be numbers.
+    pub(super) mixed: Vec<Mixed>,
 }
 
 /// Plans a parsed statement whose parameters have values.
@@ -66,7 +69,8 @@ pub(super) async fn plan(
         Some(window) => window.of(logical)?,
         None => logical,
     };
-    let translate = |e| SqlError::from_datafusion(e, tables);
+    let mixed = Mixed::of(&logical);
+    let translate = |e| Mixed::explain(&mixed, SqlError::from_datafusion(e, tables));
     let logical = state.optimize(&logical).map_err(translate)?;
     bounds::check(&logical).map_err(translate)?;
     let plan = state.query_planner().create_physical_plan(&logical, state).await.map_err(translate)?;
@@ -77,7 +81,7 @@ pub(super) async fn plan(
     if let Some(budget) = state.config().get_extension::<Budget>() {
         budget.planned();
     }
-    Ok(Planned { plan, rows })
+    Ok(Planned { plan, rows, mixed })
 }
 
 fn asking(state: &SessionState) -> Asking {

@@ -31,6 +31,7 @@ use super::function;
 use super::functions;
 use super::guard;
 use super::live::{Asker, LiveTable};
+use super::mixed::Mixed;
 use super::notes::{Notes, RunNotes};
 use super::own::OwnTable;
 use super::parameters::{self, Parameters};
@@ -187,15 +188,16 @@ impl SqlSession {
         }
         let tables = self.table_names();
         let (context, config) = (TaskContext::from(&state), state.config().clone());
-        let Planned { plan, rows } = self.plan_with(state, sql, &asked.values, asked.window).await?;
+        let Planned { plan, rows, mixed } = self.plan_with(state, sql, &asked.values, asked.window).await?;
         let context = match rows {
             Some(rows) => context.with_session_config(config.with_batch_size(rows)),
             None => context,
         };
         let schema = plan.schema();
+        let translate = move |e| Mixed::explain(&mixed, SqlError::from_datafusion(e, &tables));
         let stream = execute_stream(plan, Arc::new(context))
-            .map_err(|e| SqlError::from_datafusion(e, &tables))?
-            .map(move |batch| batch.map_err(|e| SqlError::from_datafusion(e, &tables)));
+            .map_err(&translate)?
+            .map(move |batch| batch.map_err(&translate));
         Ok(SqlResult { schema, stream: Box::pin(Caught::new(stream)), notes })
     }
 

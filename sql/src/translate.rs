@@ -34,7 +34,10 @@ pub(super) fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
         },
         DataFusionError::ArrowError(inner, _) => match *inner {
             ArrowError::ExternalError(e) => translate(DataFusionError::External(e), tables),
-            other => SqlError::new(SqlErrorKind::Failed, tidy(&other.to_string())),
+            other => {
+                let text = tidy(&other.to_string());
+                misused(&text).unwrap_or_else(|| SqlError::new(SqlErrorKind::Failed, text))
+            }
         },
         DataFusionError::SchemaError(inner, _) => schema_error(*inner),
         DataFusionError::ExecutionJoin(join) if join.is_cancelled() => {
@@ -186,10 +189,11 @@ fn misused(text: &str) -> Option<SqlError> {
         let why = format!("{name}() does not take these types: {name}({given})");
         return Some(SqlError::invalid(why).hint("CAST(x AS DOUBLE) makes a number of text"));
     }
-    if let Some(value) = between(text, "Cannot cast string '", "' to value of ") {
-        let why = format!("'{value}' is text, and it is compared with a number");
-        let how = "write the number as text, as in n = '1', or TRY_CAST(n AS DOUBLE)";
-        return Some(SqlError::invalid(why).hint(how));
+    if let Some((value, to)) =
+        text.split_once("Cannot cast string '").and_then(|(_, rest)| rest.split_once("' to value of "))
+        && ["Int", "UInt", "Float", "Decimal"].iter().any(|number| to.starts_with(number))
+    {
+        return Some(SqlError::no_number(value));
     }
     if let Some(call) = between(text, "given name and argument types '", "'") {
         let name = call.split('(').next().unwrap_or(call);
