@@ -115,6 +115,11 @@ impl SqlError {
         Self::new(kind, error.to_string())
     }
 
+    /// The same in other words.
+    pub(crate) fn worded(self, message: String) -> Self {
+        Self { message, ..self }
+    }
+
     /// Adds the way out.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

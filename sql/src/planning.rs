@@ -103,6 +103,8 @@ pub(super) async fn logical(
     if guard::is_show_tables(&statement) {
         statement = guard::parse(catalog::SHOW_TABLES)?;
     }
+    // Before anything is put into other words.
+    let names = Names::of(&mut statement);
     let all = state.config().get_extension::<Tables>();
     if let Some(all) = &all {
         views::expand(&mut statement, &all.snapshot)?;
@@ -116,9 +118,8 @@ pub(super) async fn logical(
     dialect::expand_columns(&state, &mut statement, &translate).await?;
     dialect::expand_summary(&state, &mut statement, &translate).await?;
     ordinals::resolve(&mut statement);
-    let names = Names::of(&mut statement);
     let logical = state.statement_to_plan(statement).await;
-    let logical = logical.map_err(|error| names.explain(translate(error)))?;
+    let logical = logical.map_err(|error| names.explain(translate(error), &state))?;
     let logical = match state.config().get_extension::<Budget>() {
         Some(budget) => bounds::rewrite(logical, &budget).map_err(translate)?,
         None => logical,
