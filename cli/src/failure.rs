@@ -107,6 +107,9 @@ pub fn text(error: &anyhow::Error) -> String {
             text.push_str(&cause);
         }
     }
+    if error.downcast_ref::<IngestError>().is_some_and(IngestError::is_of_text) {
+        text.push_str("\n  --skip-bad 1 leaves it out");
+    }
     match error.downcast_ref::<SqlError>() {
         Some(_) => text,
         None => in_flags(&text),

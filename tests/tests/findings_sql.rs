@@ -83,9 +83,12 @@ fn files_of_ones_own_are_joined_by_name() {
     let sql = "SELECT count(*) FROM pool JOIN labels USING (id) WHERE good";
     let answer = place.ok(&["query", "--format", "csv", "--with", "labels=labels.csv", sql]);
     assert_eq!(answer.lines().nth(1), Some("1"));
-    for (with, says) in
-        [("pool=labels.csv", "taken"), ("labels", "NAME=FILE"), ("labels=none.csv", "none.csv")]
-    {
+    for (with, says) in [
+        ("pool=labels.csv", "taken"),
+        ("labels", "NAME=FILE"),
+        ("labels.csv", "labels=labels.csv"),
+        ("labels=none.csv", "none.csv"),
+    ] {
         let done = place.run(&["query", "--with", with, sql]);
         assert!(done.code != 0 && done.stderr.contains(says), "{with}: {}", done.stderr);
     }
