@@ -98,7 +98,8 @@ pub(crate) fn matching(
     let sql = format!("SELECT \"row\" FROM \"{name}\" WHERE (\n{condition}\n)");
     let mut rows = Vec::new();
     for batch in runner.run(&sql, cancel).map_err(|error| error.further_up(1))? {
-        rows.extend_from_slice(batch?.column(0).as_primitive::<UInt64Type>().values());
+        let batch = batch.map_err(|error| error.further_up(1))?;
+        rows.extend_from_slice(batch.column(0).as_primitive::<UInt64Type>().values());
     }
     Ok(RowSet::from_rows(rows))
 }

@@ -47,8 +47,7 @@ mod tests {
     fn functions_of_others_have_a_form_here() {
         let said = |name| written_otherwise(name).unwrap_or_default();
         assert_eq!(said("IF"), "write CASE WHEN condition THEN a ELSE b END");
-        let meant = |name| nearly_written_otherwise(name);
-        assert_eq!(meant("avrage").as_deref(), Some("write avg(x)"));
-        assert_eq!(meant("fooo"), None);
+        assert_eq!(nearly_written_otherwise("avrage").as_deref(), Some("write avg(x)"));
+        assert_eq!(nearly_written_otherwise("fooo"), None);
     }
 }
