@@ -141,15 +141,17 @@ def latency(server, options, report):
         command = [options.statement, "--store", options.store, "--runs", "500", sql]
         here = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["ms"]
         report("in process", p50_ms=middle(here), p99_ms=nth(here, 0.99))
-    for clients in (1, 16, 64):
+    # The server keeps the plans of the last statements; one that has another text each time is planned each time.
+    for clients, text in [(1, "same"), (16, "same"), (64, "same"), (1, "new"), (16, "new")]:
         times, lock = [], threading.Lock()
 
-        def work(_):
+        def work(number):
             client, own = server.client(), []
             server.ask(client, sql)
-            for _ in range(max(20, 1000 // clients)):
+            for i in range(max(20, 1000 // clients)):
+                asked = sql if text == "same" else f"{sql} -- {clients}, {number}, {i}"
                 began = time.perf_counter()
-                server.ask(client, sql)
+                server.ask(client, asked)
                 own.append((time.perf_counter() - began) * 1e3)
             with lock:
                 times.extend(own)
@@ -159,7 +161,7 @@ def latency(server, options, report):
             list(pool.map(work, range(clients)))
         rate = len(times) / (time.perf_counter() - began)
         added = middle(times) - middle(here) if here else None
-        report("latency", clients=clients, p50_ms=middle(times), p99_ms=nth(times, 0.99), per_second=rate, added_p50_ms=added)
+        report("latency", clients=clients, text=text, p50_ms=middle(times), p99_ms=nth(times, 0.99), per_second=rate, added_p50_ms=added)
 
 
 def dropped(server, options, report):

@@ -41,6 +41,11 @@ impl Core {
         name: Option<SnapshotName>,
         caller: &Caller,
     ) -> Result<Arc<Held>, Status> {
+        if let Some(SnapshotName::Number(number)) = &name
+            && let Some(held) = self.sessions.known(*number, caller)
+        {
+            return Ok(held);
+        }
         let (core, caller) = (Arc::clone(self), caller.clone());
         on_disk(move || core.sessions.open(name.as_ref(), &caller)).await
     }

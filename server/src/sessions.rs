@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow_schema::SchemaRef;
-use gstore_sql::{LiveTable, SqlError, SqlOptions, SqlSession};
+use gstore_sql::{Asked, Asker, LiveTable, Prepared, SqlError, SqlOptions, SqlResult, SqlSession, Window};
 use gstore_store::{Lease, Snapshot, SnapshotName, Store};
 use tonic::Status;
 
@@ -25,45 +25,74 @@ const MOST: usize = 8;
 /// How long one is kept that nobody asks.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Statements of a session whose columns are known.
+/// Statements of a session that are kept prepared.
 const KNOWN: usize = 64;
-/// Bytes of a statement whose columns are kept.
+/// Bytes of a statement that is kept.
 const SHORT: usize = 8 << 10;
 
 /// A session and what it holds.
 pub(crate) struct Held {
     pub(crate) session: SqlSession,
     _lease: Option<Lease>,
-    /// The columns of the last statements: most are asked for twice, before the rows and with them.
-    columns: Mutex<VecDeque<(Statement, SchemaRef)>>,
+    /// The last statements, as they were planned: most are asked for twice, before the rows and with them.
+    /// Their columns are those of the snapshot, and never change.
+    known: Mutex<VecDeque<(Statement, Arc<Prepared>)>>,
 }
 
 impl Held {
     fn new(session: SqlSession, lease: Option<Lease>) -> Self {
-        Self { session, _lease: lease, columns: Mutex::default() }
+        Self { session, _lease: lease, known: Mutex::default() }
     }
 
     pub(crate) fn snapshot(&self) -> &Arc<Snapshot> {
         self.session.snapshot()
     }
 
-    /// The columns that a statement gives. They are those of its snapshot, and never change.
+    /// The columns that a statement of late gives.
+    pub(crate) fn known(&self, statement: &Statement) -> Option<SchemaRef> {
+        self.find(statement).map(|prepared| Arc::clone(prepared.schema()))
+    }
+
+    /// The columns that a statement gives.
     pub(crate) async fn columns(&self, statement: &Statement) -> Result<Result<SchemaRef, SqlError>, Status> {
-        let known = || self.columns.lock().unwrap_or_else(PoisonError::into_inner);
-        let found =
-            known().iter().find(|(known, _)| known == statement).map(|(_, schema)| Arc::clone(schema));
-        if let Some(schema) = found {
+        if let Some(schema) = self.known(statement) {
             return Ok(Ok(schema));
         }
-        let columns = self.session.columns(&statement.sql, &read_values(statement)?).await;
-        if let Ok(schema) = &columns
-            && statement.sql.len() + statement.values.len() <= SHORT
-        {
-            let mut known = known();
-            known.truncate(KNOWN - 1);
-            known.push_front((statement.clone(), Arc::clone(schema)));
+        let prepared = match self.session.prepare(&statement.sql, &read_values(statement)?).await {
+            Ok(prepared) => Arc::new(prepared),
+            Err(error) => return Ok(Err(error)),
+        };
+        let schema = Arc::clone(prepared.schema());
+        if statement.sql.len() + statement.values.len() <= SHORT {
+            let mut all = self.all();
+            all.truncate(KNOWN - 1);
+            all.push_front((statement.clone(), prepared));
         }
-        Ok(columns)
+        Ok(Ok(schema))
+    }
+
+    /// Starts a statement, by the plan that was made for its columns where there is one.
+    pub(crate) async fn run(
+        &self,
+        statement: &Statement,
+        window: Option<Window>,
+        asker: Asker,
+    ) -> Result<Result<SqlResult, SqlError>, Status> {
+        let prepared = self.find(statement).filter(|_| window.is_none());
+        if let Some(result) = prepared.and_then(|prepared| self.session.run_prepared(&prepared)) {
+            return Ok(result);
+        }
+        let asked = Asked { values: read_values(statement)?, window, asker: Some(asker) };
+        Ok(self.session.run_asked(&statement.sql, asked).await)
+    }
+
+    fn find(&self, statement: &Statement) -> Option<Arc<Prepared>> {
+        self.all().iter().find(|(known, _)| known == statement).map(|(_, prepared)| Arc::clone(prepared))
+    }
+
+    // A list of statements is whole at every instant, so one that a panic poisoned is still good.
+    fn all(&self) -> std::sync::MutexGuard<'_, VecDeque<(Statement, Arc<Prepared>)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -128,7 +157,8 @@ impl Sessions {
         Ok(held)
     }
 
-    fn known(&self, snapshot: u64, caller: &Caller) -> Option<Arc<Held>> {
+    /// The session on a snapshot that is at hand. Reads nothing.
+    pub(crate) fn known(&self, snapshot: u64, caller: &Caller) -> Option<Arc<Held>> {
         let mut slots = self.lock();
         let fits = |slot: &&mut Slot| slot.snapshot == snapshot && slot.datasets == caller.datasets;
         let slot = slots.iter_mut().find(fits)?;

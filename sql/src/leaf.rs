@@ -83,6 +83,10 @@ pub(crate) trait Rows: fmt::Debug + Send + Sync + 'static {
     fn by_number(&self) -> Option<&dyn Fetch> {
         None
     }
+    /// The same table with no file open, if files are all that reading it leaves behind.
+    fn unopened(&self) -> Option<Arc<dyn Rows>> {
+        None
+    }
 }
 
 /// A table whose rows can be read by their numbers.

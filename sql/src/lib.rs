@@ -1,7 +1,7 @@
 //! SQL over a store, by DataFusion: datasets and system tables, `influence()` and its relatives.
 //!
 //! - [`SqlSession`]: one snapshot, read by SQL; [`SqlSession::run`] plans and starts one statement
-//! - [`Parameters`]: values for the parameters of a statement
+//! - [`Parameters`]: values for the parameters of a statement; [`Prepared`]: a statement to be run later
 //! - [`SqlRunner`]: the same for a program without an async runtime
 //! - [`OwnTable`]: a file of the caller's as a table, which no statement can name by itself
 //! - [`statements`]: the statements of a text; [`check_view`]: whether one can be saved as a view
@@ -43,6 +43,7 @@ mod own;
 mod parameters;
 mod planning;
 mod predicted;
+mod prepared;
 mod quotes;
 mod runner;
 mod samples;
@@ -71,6 +72,7 @@ pub use live::{Asker, LiveTable};
 pub use notes::{InfluenceNote, Notes, RunNotes};
 pub use own::OwnTable;
 pub use parameters::{MAX_PARAMETERS, Parameters};
+pub use prepared::Prepared;
 pub use runner::{SqlRows, SqlRunner};
 pub use session::{Asked, SqlOptions, SqlResult, SqlSession, SqlStream};
 pub use window::Window;

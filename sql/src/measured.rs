@@ -45,6 +45,11 @@ impl Measured {
         Self { column, feature, reader: OnceLock::new() }
     }
 
+    /// The same with its feature not open.
+    pub(crate) fn unopened(&self) -> Self {
+        Self::new(self.column, Arc::clone(&self.feature))
+    }
+
     /// The numbers of some rows; null for a row that the feature lacks or that has nothing to score.
     pub(crate) fn of_rows(&self, snapshot: &Snapshot, rows: &[u64]) -> Result<ArrayRef, SqlError> {
         let reader = match self.reader.get() {

@@ -307,6 +307,19 @@ impl Rows for SampleTable {
     fn by_number(&self) -> Option<&dyn Fetch> {
         Some(self)
     }
+
+    fn unopened(&self) -> Option<Arc<dyn Rows>> {
+        Some(Arc::new(Self {
+            snapshot: Arc::clone(&self.snapshot),
+            dataset: Arc::clone(&self.dataset),
+            encoding: self.encoding.clone(),
+            cells: self.cells.clone(),
+            schema: Arc::clone(&self.schema),
+            samples: OnceLock::new(),
+            counts: OnceLock::new(),
+            measured: self.measured.iter().map(Measured::unopened).collect(),
+        }))
+    }
 }
 
 impl Fetch for SampleTable {

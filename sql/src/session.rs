@@ -36,6 +36,7 @@ use super::notes::{Notes, RunNotes};
 use super::own::OwnTable;
 use super::parameters::{self, Parameters};
 use super::planning::{Planned, apart, plan};
+use super::prepared::{self, Prepared};
 use super::virtuals::Asked as AskedColumns;
 use super::window::Window;
 
@@ -186,14 +187,47 @@ impl SqlSession {
         if let Some(asker) = asked.asker {
             state.config_mut().set_extension(Arc::new(asker));
         }
-        let tables = self.table_names();
-        let (context, config) = (TaskContext::from(&state), state.config().clone());
-        let Planned { plan, rows, mixed } = self.plan_with(state, sql, &asked.values, asked.window).await?;
+        let context = TaskContext::from(&state);
+        let planned = self.plan_with(state, sql, &asked.values, asked.window).await?;
+        self.begin(planned, context, notes)
+    }
+
+    /// Plans a statement to be run later, as long as this session is there.
+    pub async fn prepare(&self, sql: &str, values: &Parameters) -> Result<Prepared, SqlError> {
+        let mut state = self.context.state();
+        let budget = bounds::limit(&mut state).map_err(plain)?;
+        let lasting = prepared::is_lasting(sql, &state, &self.tables);
+        let planned = self.plan_with(state, sql, values, None).await?;
+        Ok(Prepared::new(planned, lasting, budget.made()))
+    }
+
+    /// Runs a statement that this session has prepared, as [`SqlSession::run`] does; `None` where no plan is
+    /// left for another run, and the statement is to be asked like any other.
+    pub fn run_prepared(&self, prepared: &Prepared) -> Option<Result<SqlResult, SqlError>> {
+        let planned = prepared.plan()?.map_err(plain);
+        let notes = Arc::new(RunNotes::default());
+        let context = TaskContext::from(&self.context);
+        let mut config = context.session_config().clone();
+        config.set_extension(Arc::clone(&notes));
+        let context = context.with_session_config(config);
+        Some(planned.and_then(|planned| self.begin(planned, context, notes)))
+    }
+
+    /// Starts a plan.
+    fn begin(
+        &self,
+        Planned { plan, rows, mixed }: Planned,
+        context: TaskContext,
+        notes: Arc<RunNotes>,
+    ) -> Result<SqlResult, SqlError> {
         let context = match rows {
-            Some(rows) => context.with_session_config(config.with_batch_size(rows)),
+            Some(rows) => {
+                let config = context.session_config().clone().with_batch_size(rows);
+                context.with_session_config(config)
+            }
             None => context,
         };
-        let schema = plan.schema();
+        let (schema, tables) = (plan.schema(), self.table_names());
         let translate = move |e| Mixed::explain(&mixed, SqlError::from_datafusion(e, &tables));
         let stream = execute_stream(plan, Arc::new(context))
             .map_err(&translate)?

@@ -17,13 +17,12 @@ use arrow_schema::SchemaRef;
 use futures::StreamExt;
 use gstore_core::Cancel;
 use gstore_query::matrix::MatrixRows;
-use gstore_sql::{Asked, RunNotes, SqlError, Window};
+use gstore_sql::{RunNotes, SqlError, Window};
 use gstore_store::SnapshotName;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tonic::Status;
 
-use super::values::read_values;
 use super::{matrix, vectors};
 use crate::access::Caller;
 use crate::admission::Permit;
@@ -144,9 +143,7 @@ async fn produce(
         let held = core.session(name, caller).await?;
         match handle.question {
             Some(Question::Statement(statement)) => {
-                let values = read_values(&statement)?;
-                let asked = Asked { values, window, asker: Some(caller.asker()) };
-                let result = held.session.run_asked(&statement.sql, asked).await;
+                let result = held.run(&statement, window, caller.asker()).await?;
                 let result = result.map_err(|e| status::of_sql(&e, core.root()))?;
                 let notes = Some(result.notes_handle());
                 Ok((Begun { schema: result.schema, notes }, Source::Statement(result.stream), held))
@@ -259,6 +256,14 @@ async fn open_matrix(
     let (snapshot, root) = (Arc::clone(held.snapshot()), core.root().to_owned());
     let (_raises, opened) = on_thread(permit, move |cancel| matrix::open(&snapshot, &wanted, &root, cancel));
     opened.await.unwrap_or_else(|error| Err(status::internal("the matrix cannot be computed", &error)))
+}
+
+/// The columns that a question gives, where nothing has to be done to know them.
+pub(crate) fn known(held: &Held, question: &Question) -> Option<SchemaRef> {
+    match question {
+        Question::Statement(statement) => held.known(statement),
+        Question::Vectors(_) | Question::Matrix(_) => None,
+    }
 }
 
 /// The columns that a question gives, without answering it.

@@ -97,8 +97,7 @@ impl Reading {
                 if range.end <= self.rows.start || range.start >= self.rows.end {
                     continue;
                 }
-                let inside = self.rows.start <= range.start && range.end <= self.rows.end;
-                let batch = match inside && live.covers(range) {
+                let batch = match live.covers(range) {
                     true => self.whole(&self.reader.share_block(place).map_err(|e| status::of_read(&e))?),
                     false => {
                         let block = self.reader.read_block(place, &mut buffer);
@@ -123,12 +122,16 @@ impl Reading {
         Ok(())
     }
 
-    /// All vectors of a block, as parts of the map.
+    /// Of a block whose rows are all live, the vectors of the rows that are asked for, as parts of the map.
     fn whole(&self, block: &SharedBlock) -> Result<RecordBatch, ArrowError> {
+        let rows = shared::<UInt64Type>(block.rows());
+        // Rows ascend in a block, so a range of them is a range of its vectors.
+        let before = |end: u64| rows.values().partition_point(|row| *row < end);
+        let (first, end) = (before(self.rows.start), before(self.rows.end));
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
         for field in self.schema.fields() {
             columns.push(match (field.name().as_str(), field.data_type()) {
-                ("row", _) => Arc::new(shared::<UInt64Type>(block.rows())),
+                ("row", _) => Arc::new(rows.clone()),
                 ("pos", _) => Arc::new(shared::<UInt32Type>(block.pos())),
                 ("flags", _) => Arc::new(shared::<UInt8Type>(block.flags())),
                 ("scale", _) => list(field, shared::<Float32Type>(block.scale()))?,
@@ -141,7 +144,8 @@ impl Reading {
                 (name, _) => return Err(ArrowError::SchemaError(format!("no column `{name}` is stored"))),
             });
         }
-        RecordBatch::try_new(Arc::clone(&self.schema), columns)
+        let all = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        Ok(all.slice(first, end.saturating_sub(first)))
     }
 
     /// Some vectors of a block, copied.
@@ -186,6 +190,9 @@ fn shared<T: ArrowPrimitiveType>(column: SharedColumn) -> PrimitiveArray<T> {
 
 /// The values of these places, `each` of them a place.
 fn copied<T: ArrowPrimitiveType>(values: &[T::Native], each: usize, places: &[usize]) -> PrimitiveArray<T> {
-    let all = places.iter().flat_map(|i| values.iter().skip(i * each).take(each).copied());
-    PrimitiveArray::from_iter_values(all)
+    let mut all = Vec::with_capacity(places.len() * each);
+    for place in places {
+        all.extend_from_slice(values.get(place * each..(place + 1) * each).unwrap_or_default());
+    }
+    PrimitiveArray::new(all.into(), None)
 }

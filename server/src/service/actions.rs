@@ -1,10 +1,14 @@
 //! Actions: prepared statements, stopping, sessions, tags, and how the server is.
 
+use std::sync::Arc;
+
 use arrow_flight::sql::{
     ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
     ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, Any, ProstMessageExt,
 };
 use arrow_flight::{Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo};
+use arrow_schema::Schema;
+use gstore_sql::Description;
 use prost::Message;
 use serde_json::json;
 use tonic::Status;
@@ -117,11 +121,18 @@ fn unpacked<M: ProstMessageExt>(body: &[u8]) -> Result<M, Status> {
 /// A handle for a statement, with what it takes and gives.
 async fn prepare(asking: &Asking, sql: String) -> Result<ActionCreatePreparedStatementResult, Status> {
     let mut record = Record::begin(&asking.core.audit, "prepare", &sql, &asking.caller);
-    let core = std::sync::Arc::clone(&asking.core);
+    let core = Arc::clone(&asking.core);
     let held = asking.session(None).await?;
     let text = sql.clone();
     let described = asking
-        .apart(async move { held.session.describe(&text).await.map_err(|e| status::of_sql(&e, core.root())) })
+        .apart(async move {
+            // One without parameters is planned for its run as well.
+            let whole = Statement { sql: text, values: Vec::new() };
+            if let Ok(Ok(schema)) = held.columns(&whole).await {
+                return Ok(Description { schema: Some(schema), parameters: Arc::new(Schema::empty()) });
+            }
+            held.session.describe(&whole.sql).await.map_err(|e| status::of_sql(&e, core.root()))
+        })
         .await;
     record.ended(described.as_ref().map(|_| ()));
     let described = described?;

@@ -142,12 +142,18 @@ pub(super) async fn describe(asking: &Asking, asked: Asked) -> Result<Described,
         return Err(Status::internal("an answer without parts"));
     };
     let snapshot = held.snapshot().number();
-    let schema = asking.apart(async move { rows::columns(&core, &held, &first).await }).await?;
+    let schema = match rows::known(&held, &first) {
+        Some(schema) => schema,
+        None => asking.apart(async move { rows::columns(&core, &held, &first).await }).await?,
+    };
     Ok(Described { snapshot, parts, schema })
 }
 
-/// The parts of a plain answer; files are read for them.
+/// The parts of a plain answer; files are read for those of a dataset and of vectors.
 async fn parts(asking: &Asking, held: &Arc<Held>, wanted: Wanted) -> Result<Parts, Status> {
+    if matches!(wanted, Wanted::Statement(_) | Wanted::Matrix(_)) {
+        return parts::of(held.snapshot(), &wanted);
+    }
     let held = Arc::clone(held);
     asking.apart(async move { parts::of(held.snapshot(), &wanted) }).await
 }

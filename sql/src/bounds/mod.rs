@@ -60,6 +60,11 @@ impl Budget {
         self.planned.store(true, Ordering::Relaxed);
     }
 
+    /// Bytes of the constants that the plan has.
+    pub(super) fn made(&self) -> u64 {
+        self.constants.load(Ordering::Relaxed)
+    }
+
     /// Refuses a constant that is too large, alone or with those made before.
     fn constant(&self, function: &str, growth: Growth, bytes: u64) -> DfResult<()> {
         // A list of numbers may be meant as rows, by `unnest`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray};
 use arrow_schema::DataType;
 use futures::StreamExt;
-use gstore_sql::{MAX_PARAMETERS, Parameters, SqlErrorKind, SqlSession};
+use gstore_sql::{MAX_PARAMETERS, Parameters, SqlErrorKind, SqlResult, SqlSession};
 use serde_json::{Value, json};
 
 use crate::session;
@@ -19,7 +19,10 @@ fn values(given: &[(&str, Value)]) -> Parameters {
 }
 
 async fn rows(session: &SqlSession, sql: &str, values: &Parameters) -> Result<String, gstore_sql::SqlError> {
-    let mut result = session.run_with(sql, values).await?;
+    text(session.run_with(sql, values).await?).await
+}
+
+async fn text(mut result: SqlResult) -> Result<String, gstore_sql::SqlError> {
     let mut batches = Vec::new();
     while let Some(batch) = result.stream.next().await {
         batches.push(batch?);
@@ -178,4 +181,29 @@ async fn a_statement_says_what_it_takes_and_gives() {
     assert!(open.schema.is_none() && open.parameters.fields().len() == 1);
     assert!(session.describe("SELECT nothing FROM pool WHERE row = $1").await.is_err());
     assert!(session.describe("DELETE FROM pool WHERE row = $1").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prepared_statement_gives_what_it_gives_when_it_is_asked() {
+    let (_store, session) = session(2);
+    let none = Parameters::default();
+    for (sql, runs) in [
+        ("SELECT count(*) FROM pool", 3),
+        ("SELECT id, source FROM pool WHERE row > 2 AND source <> 'math' LIMIT 3", 3),
+        ("SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 3", 1),
+        ("SELECT source, count(*) FROM pool GROUP BY source ORDER BY source", 1),
+        ("SELECT count(*) FROM pool WHERE now() IS NOT NULL", 0),
+        ("SELECT random() < 2 FROM pool", 0),
+    ] {
+        let prepared = session.prepare(sql, &none).await.unwrap();
+        assert_eq!(*prepared.schema(), session.columns(sql, &none).await.unwrap(), "{sql}");
+        let asked = rows(&session, sql, &none).await.unwrap();
+        for run in 0..3 {
+            let found = session.run_prepared(&prepared);
+            assert_eq!(found.is_some(), run < runs, "{sql}");
+            if let Some(result) = found {
+                assert_eq!(text(result.unwrap()).await.unwrap(), asked, "{sql}");
+            }
+        }
+    }
 }

@@ -1,0 +1,115 @@
+//! Prepared statements: planned once, and run later.
+//!
+//! Invariants
+//! - what held when a plan was made holds when it runs: a statement that may read the clock, draw numbers, or
+//!   name a table whose rows are those of the moment keeps no plan
+//! - a plan runs once; copies of it may run, any number, where none of its operators keeps anything of a run
+//! - a copy opens its files itself, and closes them when it ends
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow_schema::SchemaRef;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::error::Result as DfResult;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::Volatility;
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::catalog::Tables;
+use super::planning::Planned;
+use super::scan::RowsExec;
+
+/// Most bytes of the constants of a plan that is kept.
+const MOST_CONSTANTS: u64 = 64 << 10;
+
+/// Operators of the engine that keep nothing of a run but its counters.
+const STATELESS: [&str; 6] = [
+    "CooperativeExec",
+    "FilterExec",
+    "GlobalLimitExec",
+    "LocalLimitExec",
+    "PlaceholderRowExec",
+    "ProjectionExec",
+];
+
+/// A statement with the values of its parameters, as its session has planned it.
+pub struct Prepared {
+    schema: SchemaRef,
+    plan: Plan,
+}
+
+enum Plan {
+    /// There is none to be run.
+    None,
+    /// One that is there until it is run.
+    Once(Mutex<Option<Planned>>),
+    /// One that never runs itself.
+    Copied(Planned),
+}
+
+impl Prepared {
+    /// A plan that may be kept, if it is `lasting`; `constants` is how many bytes of them it has.
+    pub(super) fn new(planned: Planned, lasting: bool, constants: u64) -> Self {
+        let schema = planned.plan.schema();
+        let plan = match lasting && constants <= MOST_CONSTANTS {
+            false => Plan::None,
+            true if is_stateless(&planned.plan) => Plan::Copied(planned),
+            true => Plan::Once(Mutex::new(Some(planned))),
+        };
+        Self { schema, plan }
+    }
+
+    /// The columns that the statement gives.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// A plan to be run now.
+    pub(super) fn plan(&self) -> Option<DfResult<Planned>> {
+        match &self.plan {
+            Plan::None => None,
+            Plan::Once(plan) => plan.lock().unwrap_or_else(PoisonError::into_inner).take().map(Ok),
+            Plan::Copied(Planned { plan, rows, mixed }) => {
+                Some(copied(plan).map(|plan| Planned { plan, rows: *rows, mixed: mixed.clone() }))
+            }
+        }
+    }
+}
+
+/// Whether a statement means later what it means now, by its words, and those of all views where it names one:
+/// a column that has the name of a function or table that would change it counts as one.
+pub(super) fn is_lasting(sql: &str, state: &SessionState, tables: &Tables) -> bool {
+    let passes = |word: &str| {
+        let word = word.to_ascii_lowercase();
+        let function = state.scalar_functions().get(&word);
+        function.is_some_and(|function| function.signature().volatility != Volatility::Immutable)
+            || tables.live.iter().any(|table| table.name() == word)
+    };
+    let views = tables.snapshot.views();
+    let is_view = |word: &str| views.iter().any(|view| view.name.eq_ignore_ascii_case(word));
+    let viewed = words(sql).any(is_view) && views.iter().any(|view| words(&view.sql).any(passes));
+    tables.own.is_empty() && !viewed && !words(sql).any(passes)
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_')
+}
+
+fn is_stateless(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let own = plan.downcast_ref::<RowsExec>();
+    let known = own.map_or_else(|| STATELESS.contains(&plan.name()), |rows| rows.unopened().is_some());
+    known && plan.children().into_iter().all(is_stateless)
+}
+
+/// The plan with operators of its own: each counts what it did for as long as it is there.
+fn copied(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    Arc::clone(plan)
+        .transform_up(|node| {
+            let rows = node.downcast_ref::<RowsExec>().and_then(RowsExec::unopened);
+            Ok(Transformed::yes(match rows {
+                Some(rows) => Arc::new(rows) as Arc<dyn ExecutionPlan>,
+                None => node.reset_state()?,
+            }))
+        })
+        .data()
+}
