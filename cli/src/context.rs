@@ -133,7 +133,8 @@ impl Context {
         Ok(interrupt.raised)
     }
 
-    /// Does what another program in the terminal has Ctrl-C for, such as a pager: meanwhile it stops nothing here.
+    /// Does work during which Ctrl-C is a key of another program in the terminal, such as a pager, and stops
+    /// nothing here.
     pub fn without_interrupts<T>(&self, work: impl FnOnce() -> T) -> T {
         let set = |elsewhere: bool| {
             if let Some(interrupt) = self.interrupt.get() {

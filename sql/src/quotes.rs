@@ -1,5 +1,5 @@
-//! Names of a statement in its own words, for errors that have the engine's: text in double quotes, names that
-//! the statement gives itself, keys of JSON read like fields, and what its functions are called.
+//! Names of a statement in its own words, for errors that have the engine's: text in double quotes, names
+//! that the statement gives itself, keys of JSON read like fields, and what its functions are called.
 
 use std::ops::ControlFlow;
 

@@ -49,8 +49,8 @@ impl Way {
         self.scanned += other.scanned;
     }
 
-    /// Puts the guarantee, and what a user should know of it, into what is said of the answer; `missed` segments
-    /// have no graph and would be searched by it, of the features `lacking`.
+    /// Puts the guarantee, and what a user should know of it, into what is said of the answer; `missed`
+    /// segments have no graph and would be searched by it, of the features `lacking`.
     fn tell(&self, ef: usize, (missed, lacking): (u64, &[String]), summary: &mut ScanSummary) {
         let Self { graphs, compared, scanned, .. } = self;
         if *graphs > 0 {

@@ -1,4 +1,4 @@
-//! `COLUMNS(*)`, `COLUMNS(* EXCLUDE a)` and `COLUMNS('pattern')`: one expression for each column that is meant.
+//! `COLUMNS(*)`, `COLUMNS(* EXCLUDE a)`, `COLUMNS('pattern')`: one expression for each column that is meant.
 
 use std::ops::ControlFlow;
 
