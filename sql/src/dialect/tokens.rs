@@ -63,8 +63,8 @@ pub(super) fn plain(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     tokens.into_iter().zip(ends).filter(|(_, ends)| !ends).map(|(token, _)| token).collect()
 }
 
-/// The tokens with `FILTER (condition)` as `FILTER (WHERE condition)`, and `AS MATERIALIZED (` as `AS (`, which
-/// gives the same rows.
+/// The tokens with `FILTER (condition)` as `FILTER (WHERE condition)`, and `AS MATERIALIZED (` as `AS (`,
+/// which gives the same rows.
 pub(super) fn usual(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut usual: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     // The last two tokens that are not white space.
