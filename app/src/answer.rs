@@ -9,6 +9,7 @@ use gstore_query::influence::{Prepared, Scored};
 use gstore_sql::SqlError;
 use gstore_store::{ArtifactError, LookupError, ReadError, SampleReader, Snapshot};
 
+use crate::rows::FindError;
 use crate::work::Work;
 
 /// Rows whose records are read at once.
@@ -33,6 +34,9 @@ pub enum AnswerError {
     /// A table that cannot be written.
     #[error(transparent)]
     Table(#[from] SqlError),
+    /// A condition that is none, or that is true for no row.
+    #[error(transparent)]
+    Condition(FindError),
     /// Columns that make no table.
     #[error(transparent)]
     Columns(#[from] ArrowError),
@@ -58,6 +62,8 @@ impl AnswerError {
             Self::Read(error) => error.is_damage(),
             Self::Learn(error) => error.is_damage(),
             Self::Artifact(error) => error.is_damage(),
+            Self::Condition(FindError::Read(error)) => error.is_damage(),
+            Self::Condition(FindError::Condition(error)) => error.is_damage(),
             _ => false,
         }
     }

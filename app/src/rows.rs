@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use gstore_core::Cancel;
+use gstore_core::{Cancel, many};
 use gstore_sql::{SqlError, SqlOptions, SqlRunner};
 use gstore_store::{DatasetName, DatasetPart, NameError, ReadError, RowSet, Snapshot};
 
@@ -40,7 +40,13 @@ pub enum FindError {
     /// The condition is not one.
     #[error("the condition {0}")]
     Form(&'static str),
-    /// The condition could not be evaluated; places count from the line before it.
+    /// It is true for no row, and some are wanted.
+    #[error("the condition is true for none of {}", many(*rows, "row"))]
+    NoRow {
+        /// Rows that there are.
+        rows: u64,
+    },
+    /// The condition could not be evaluated.
     #[error(transparent)]
     Condition(#[from] SqlError),
 }
@@ -92,7 +98,8 @@ pub(crate) fn matching(
     let sql = format!("SELECT \"row\" FROM \"{name}\" WHERE (\n{condition}\n)");
     let mut rows = Vec::new();
     for batch in runner.run(&sql, cancel).map_err(|error| error.further_up(1))? {
-        rows.extend_from_slice(batch?.column(0).as_primitive::<UInt64Type>().values());
+        let batch = batch.map_err(|error| error.further_up(1))?;
+        rows.extend_from_slice(batch.column(0).as_primitive::<UInt64Type>().values());
     }
     Ok(RowSet::from_rows(rows))
 }

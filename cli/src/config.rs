@@ -125,7 +125,7 @@ fn goes_before(given: &ArgMatches, id: &str, is_named: bool) -> bool {
 fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, toml::Value)>> {
     let text = fs_err::read_to_string(path)?;
     let mut table: toml::Table =
-        text.parse().with_context(|| format!("{} is not valid TOML", path.display()))?;
+        text.parse().with_context(|| format!("{} is not valid TOML{}", path.display(), bare(&text)))?;
     let (mut found, mut command) = (Vec::new(), Some(root));
     for name in names.iter().map(Some).chain([None]) {
         let mut next = toml::Table::new();
@@ -145,6 +145,18 @@ fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, t
         command = command.zip(name).and_then(|(command, name)| command.find_subcommand(name));
     }
     Ok(found)
+}
+
+/// What is said of the first line whose text stands without quotes, if there is one.
+fn bare(toml: &str) -> String {
+    let line = |line: &str| {
+        let (key, value) = line.split_once('=')?;
+        let value = value.split(" #").next()?.trim();
+        let begins = value.starts_with(|c: char| c.is_ascii_alphabetic() || "./~".contains(c));
+        let is_word = matches!(value, "true" | "false" | "inf" | "nan");
+        (begins && !is_word).then(|| format!(" (text stands in quotes: {} = \"{value}\")", key.trim()))
+    };
+    toml.lines().find_map(line).unwrap_or_default()
 }
 
 /// An error unless a table is named after a command.
@@ -230,6 +242,9 @@ mod tests {
         let error = run("[evaluate.task]\nx = 1\n", &["evaluate", "tasks", "--config", "FILE"]);
         let error = error.expect_err("unknown command").to_string();
         assert!(error.contains("did you mean [tasks]"), "{error}");
+        let error =
+            run("store = ../s # mine\n", &["ls", "--config", "FILE"]).expect_err("no TOML").to_string();
+        assert!(error.ends_with("(text stands in quotes: store = \"../s\")"), "{error}");
     }
 
     #[test]

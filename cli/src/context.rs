@@ -1,6 +1,7 @@
 //! Context of a command: the store, the threads, cancellation.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Result;
@@ -31,6 +32,8 @@ pub struct Context {
 struct Interrupt {
     raised: Arc<Cancel>,
     message: Arc<Mutex<&'static str>>,
+    /// Whether Ctrl-C is meant for another program in the terminal.
+    elsewhere: Arc<AtomicBool>,
 }
 
 impl Context {
@@ -114,8 +117,12 @@ impl Context {
         let interrupt = installed.cloned().unwrap_or_default();
         *interrupt.message.lock().unwrap_or_else(PoisonError::into_inner) = message;
         if installed.is_none() {
-            let Interrupt { raised, message } = self.interrupt.get_or_init(|| interrupt.clone()).clone();
+            let Interrupt { raised, message, elsewhere } =
+                self.interrupt.get_or_init(|| interrupt.clone()).clone();
             ctrlc::set_handler(move || {
+                if elsewhere.load(Ordering::Relaxed) {
+                    return;
+                }
                 if raised.is_raised() {
                     std::process::exit(STOPPED.into());
                 }
@@ -124,6 +131,20 @@ impl Context {
             })?;
         }
         Ok(interrupt.raised)
+    }
+
+    /// Does work during which Ctrl-C is a key of another program in the terminal, such as a pager, and stops
+    /// nothing here.
+    pub fn without_interrupts<T>(&self, work: impl FnOnce() -> T) -> T {
+        let set = |elsewhere: bool| {
+            if let Some(interrupt) = self.interrupt.get() {
+                interrupt.elsewhere.store(elsewhere, Ordering::Relaxed);
+            }
+        };
+        set(true);
+        let done = work();
+        set(false);
+        done
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use gstore::AnswerError;
 use gstore::daunce::DaunceError;
+use gstore::{AnswerError, FindError};
 use gstore_data::{CutError, SampleError};
 use gstore_evaluate::EvaluateError;
 use gstore_generate::GenerateError;
@@ -83,6 +83,20 @@ fn print(error: &anyhow::Error) {
     eprintln!("error: {}", text(error));
 }
 
+/// A condition that finds no rows, by the flag that it was given with.
+pub fn of_condition(error: FindError) -> anyhow::Error {
+    match error {
+        FindError::Name(error) => error.into(),
+        FindError::Read(error) => error.into(),
+        FindError::Form(why) => UsageError(format!("--where: the condition {why}")).into(),
+        FindError::Condition(error) if error.kind() == SqlErrorKind::Cancelled || error.is_damage() => {
+            error.into()
+        }
+        FindError::Condition(error) => anyhow::Error::from(error).context("--where"),
+        error => anyhow::Error::from(error).context("--where"),
+    }
+}
+
 /// An error and those causes that it does not already repeat.
 pub fn text(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
@@ -93,6 +107,9 @@ pub fn text(error: &anyhow::Error) -> String {
             text.push_str(&cause);
         }
     }
+    if error.downcast_ref::<IngestError>().is_some_and(IngestError::is_of_text) {
+        text.push_str("\n  --skip-bad 1 leaves it out");
+    }
     match error.downcast_ref::<SqlError>() {
         Some(_) => text,
         None => in_flags(&text),
@@ -100,7 +117,7 @@ pub fn text(error: &anyhow::Error) -> String {
 }
 
 /// Options as statements have them (`partial => true`), in the words of the command line (`--partial`).
-fn in_flags(text: &str) -> String {
+pub fn in_flags(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once(" => ") {
@@ -212,6 +229,7 @@ mod tests {
                 "`missing => 'exclude'` or `target_kind => grad-sgd`",
                 "`--missing exclude` or `--target-kind grad-sgd`",
             ),
+            ("`raw => true` asks it as text", "`--raw` asks it as text"),
             ("a => b: x => 'y", "--a b: --x y"),
             (" => it", " => it"),
         ] {

@@ -45,14 +45,13 @@ fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     let argv = args::join_negative(&root, argv);
-    let asked = asked_for_help(&root, &argv);
-    let parsed = asked.map_or_else(|| root.try_get_matches_from(argv), Err).and_then(|matches| {
+    let parsed = root.try_get_matches_from(&argv).and_then(|matches| {
         let of_environment = matches.value_source("store") == Some(ValueSource::EnvVariable);
         Ok((Cli::from_arg_matches(&matches)?, of_environment))
     });
     let (cli, store_of_environment) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => error.exit(),
+        Err(error) => with_tip(argv, error).exit(),
     };
     match run(cli, store_of_environment) {
         Ok(code) => code,
@@ -61,13 +60,14 @@ fn main() -> ExitCode {
 }
 
 /// `gstore help selec` is as wrong as `gstore selec`, whose message knows a similar command.
-fn asked_for_help(root: &clap::Command, argv: &[OsString]) -> Option<clap::Error> {
-    let (program, word) = match argv {
-        [program, help, word] if help == "help" => (program, word),
-        _ => return None,
-    };
-    let error = root.clone().try_get_matches_from([program, word]).err()?;
-    (error.kind() == ErrorKind::InvalidSubcommand).then_some(error)
+fn with_tip(mut argv: Vec<OsString>, error: clap::Error) -> clap::Error {
+    let help = argv.iter().position(|word| word == "help");
+    let Some(help) = help.filter(|_| error.kind() == ErrorKind::InvalidSubcommand) else { return error };
+    argv.remove(help);
+    match args::command().try_get_matches_from(argv) {
+        Err(same) if same.kind() == ErrorKind::InvalidSubcommand => same,
+        _ => error,
+    }
 }
 
 fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {

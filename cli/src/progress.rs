@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use gstore_core::{Progress, Unit};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
+use crate::failure::in_flags;
+
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
@@ -58,7 +60,8 @@ impl Stage {
         };
         let of = if self.total > 0 { format!("/{}", amount(self.total, self.unit)) } else { String::new() };
         let (done, name) = (amount(self.done, self.unit), &self.name);
-        format!("{name}: {done}{of}{} ({}/s{left})", word(self.unit), amount(rate as u64, self.unit))
+        let word = word(self.unit, self.total.max(self.done));
+        format!("{name}: {done}{of}{word} ({}{left})", speed(rate, self.unit))
     }
 }
 
@@ -96,29 +99,32 @@ impl Progress for Reporter {
             return;
         }
         eprintln!(
-            "{}: {}{} in {:.1} s ({}/s)",
+            "{}: {}{} in {:.1} s ({})",
             stage.name,
             amount(stage.done, stage.unit),
-            word(stage.unit),
+            word(stage.unit, stage.done),
             stage.begun.elapsed().as_secs_f64(),
-            amount(stage.rate() as u64, stage.unit)
+            speed(stage.rate(), stage.unit)
         );
     }
 
     fn note(&mut self, message: &str) {
         if !self.quiet {
-            self.line(message);
+            self.line(&in_flags(message));
         }
     }
 }
 
 /// The word behind an amount; bytes come with theirs.
-fn word(unit: Unit) -> &'static str {
-    match unit {
-        Unit::Tokens => " tokens",
-        Unit::Rows => " rows",
-        Unit::Bytes => "",
-        Unit::Checkpoints => " checkpoints",
+fn word(unit: Unit, n: u64) -> &'static str {
+    match (unit, n) {
+        (Unit::Bytes, _) => "",
+        (Unit::Tokens, 1) => " token",
+        (Unit::Tokens, _) => " tokens",
+        (Unit::Rows, 1) => " row",
+        (Unit::Rows, _) => " rows",
+        (Unit::Checkpoints, 1) => " checkpoint",
+        (Unit::Checkpoints, _) => " checkpoints",
     }
 }
 
@@ -127,11 +133,20 @@ fn amount(n: u64, unit: Unit) -> String {
     if unit == Unit::Bytes { HumanBytes(n).to_string() } else { n.to_string() }
 }
 
-/// Whole numbers a second, one decimal below ten.
+/// How fast it goes, bytes in their units.
+fn speed(per_second: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Bytes => format!("{}/s", amount(per_second as u64, unit)),
+        _ => rate(per_second),
+    }
+}
+
+/// Whole numbers a second, one decimal below ten; of what takes long, a minute.
 fn rate(per_second: f64) -> String {
-    match per_second < 10.0 {
-        true => format!("{per_second:.1}/s"),
-        false => format!("{}/s", HumanCount(per_second as u64)),
+    match per_second {
+        slow if slow < 0.1 => format!("{:.1}/min", slow * 60.0),
+        few if few < 10.0 => format!("{few:.1}/s"),
+        many => format!("{}/s", HumanCount(many as u64)),
     }
 }
 
@@ -139,7 +154,7 @@ fn bar(stage: &str, total: u64, unit: Unit) -> ProgressBar {
     let bar = ProgressBar::new(total);
     let amounts = match unit {
         Unit::Bytes => "{bytes}/{total_bytes} {bytes_per_sec}".to_owned(),
-        unit => format!("{{human_pos}}/{{human_len}}{} {{rate}}", word(unit)),
+        unit => format!("{{human_pos}}/{{human_len}}{} {{rate}}", word(unit, total)),
     };
     let template = format!("{{msg}} {{wide_bar}} {amounts} {{eta}} left");
     // A template that indicatif refuses costs the looks of the bar, not the run.
@@ -189,12 +204,13 @@ mod tests {
 
     #[test]
     fn a_rate_has_no_digits_that_nobody_reads() {
-        assert_eq!([0.04, 9.87, 13_946.212_7].map(rate), ["0.0/s", "9.9/s", "13,946/s"]);
+        assert_eq!([0.04, 9.87, 13_946.212_7].map(rate), ["2.4/min", "9.9/s", "13,946/s"]);
     }
 
     #[test]
     fn bytes_are_told_in_units_that_people_read() {
         assert_eq!(amount(5 << 20, Unit::Bytes), "5.00 MiB");
-        assert_eq!(format!("{}{}", amount(12, Unit::Rows), word(Unit::Rows)), "12 rows");
+        assert_eq!(format!("{}{}", amount(12, Unit::Rows), word(Unit::Rows, 12)), "12 rows");
+        assert_eq!(word(Unit::Checkpoints, 1), " checkpoint");
     }
 }

@@ -232,7 +232,7 @@ fn parse_messages(value: Value) -> Result<Vec<Message>, ContentError> {
 }
 
 /// Keys of a message that hold calls of tools: the one of today, and the one before it.
-const CALLS: [&str; 2] = ["tool_calls", "function_call"];
+pub const CALLS: [&str; 2] = ["tool_calls", "function_call"];
 
 /// Appends a message, and the calls of tools that it makes as one of their own.
 fn parse_message(index: usize, value: Value, messages: &mut Vec<Message>) -> Result<(), ContentError> {

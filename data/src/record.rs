@@ -128,7 +128,13 @@ pub fn parse_record(line: &[u8]) -> Result<Record, RecordError> {
 
 /// The object on a line.
 pub(super) fn parse_object(line: &[u8]) -> Result<Map<String, Value>, RecordError> {
-    let Unique(value) = serde_json::from_slice(line).map_err(|error| json_error(&error))?;
+    let Unique(value) = serde_json::from_slice(line).map_err(|error| match line.trim_ascii() {
+        b"{" => RecordError::Json {
+            column: error.column(),
+            message: "an object over several lines; `jq -c .` puts each on one".to_owned(),
+        },
+        _ => json_error(&error),
+    })?;
     match value {
         Value::Object(object) => Ok(object),
         other => Err(RecordError::NotObject { found: json_type(&other) }),
@@ -142,8 +148,11 @@ pub(super) fn record_of(mut object: Map<String, Value>, line: &[u8]) -> Result<R
         object["id"] = Value::from(digits.as_str());
     }
     let id = object.shift_remove("id").map(id_text).transpose()?;
+    let named = id.is_some().then(|| "id".to_owned());
     let content = Content::take(&mut object).map_err(|error| match error {
-        ContentError::Nothing => RecordError::Nothing { keys: object.keys().cloned().collect() },
+        ContentError::Nothing => {
+            RecordError::Nothing { keys: named.into_iter().chain(object.keys().cloned()).collect() }
+        }
         error => error.into(),
     })?;
     for (key, text) in long {

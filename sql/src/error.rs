@@ -30,6 +30,9 @@ pub enum SqlErrorKind {
     Failed,
 }
 
+/// The end of the message about a text that was to be read as a number.
+const NO_NUMBER: &str = "' is no number";
+
 /// Why a statement gave no result.
 #[derive(Debug, Clone)]
 pub struct SqlError {
@@ -57,6 +60,16 @@ impl SqlError {
 
     pub(crate) fn invalid(message: String) -> Self {
         Self::new(SqlErrorKind::Invalid, message)
+    }
+
+    /// A text that was to be read as a number.
+    pub(crate) fn no_number(text: &str) -> Self {
+        Self::invalid(format!("'{text}{NO_NUMBER}")).hint("TRY_CAST(x AS DOUBLE) is null for such a text")
+    }
+
+    /// The text of such an error.
+    pub(crate) fn text_of_number(&self) -> Option<&str> {
+        self.message.strip_prefix('\'')?.strip_suffix(NO_NUMBER)
     }
 
     /// Something that cannot happen did.
@@ -100,6 +113,11 @@ impl SqlError {
     pub(crate) fn open(error: gstore_store::OpenError) -> Self {
         let kind = if error.is_damage() { SqlErrorKind::Damaged } else { SqlErrorKind::Failed };
         Self::new(kind, error.to_string())
+    }
+
+    /// The same in other words.
+    pub(crate) fn worded(self, message: String) -> Self {
+        Self { message, ..self }
     }
 
     /// Adds the way out.

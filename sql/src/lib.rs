@@ -27,7 +27,6 @@ mod distinct;
 mod engine;
 mod error;
 mod filter;
-mod from_first;
 mod function;
 mod functions;
 mod guard;
@@ -36,6 +35,7 @@ mod leaf;
 mod literals;
 mod live;
 mod measured;
+mod mixed;
 mod notes;
 mod ordinals;
 pub mod output;
@@ -88,6 +88,11 @@ pub fn statements(text: &str) -> Vec<String> {
 /// Any other text.
 pub fn check_view(sql: &str) -> Result<(), SqlError> {
     views::check(sql)
+}
+
+/// The columns that a table of samples has where a statement names them.
+pub fn virtual_columns() -> [&'static str; 5] {
+    virtuals::Virtual::ALL.map(virtuals::Virtual::name)
 }
 
 /// The table functions of a session.

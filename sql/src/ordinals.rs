@@ -31,7 +31,10 @@ impl VisitorMut for Ordinals {
         let (SetExpr::Select(select), Some(order)) = (&**body, order_by.as_mut()) else {
             return ControlFlow::Continue(());
         };
-        let grouped = matches!(&select.group_by, GroupByExpr::Expressions(by, _) if !by.is_empty());
+        let grouped = match &select.group_by {
+            GroupByExpr::All(_) => true,
+            GroupByExpr::Expressions(by, _) => !by.is_empty(),
+        };
         let OrderByKind::Expressions(keys) = &mut order.kind else { return ControlFlow::Continue(()) };
         keys.retain_mut(|key| match number(&key.expr).and_then(|n| nth(&select.projection, n)) {
             // A value orders nothing, and a number would be taken for a place once more.

@@ -17,8 +17,8 @@ use super::catalog::{self, Tables};
 use super::cooperative::cooperative;
 use super::dialect::{self, Headings};
 use super::error::{SqlError, SqlErrorKind};
-use super::from_first;
 use super::guard;
+use super::mixed::Mixed;
 use super::ordinals;
 use super::quotes::Names;
 use super::session::Limits;
@@ -52,6 +52,8 @@ pub(super) struct Planned {
     pub(super) plan: Arc<dyn ExecutionPlan>,
     /// Rows of a batch, if they are fewer than the session's.
     pub(super) rows: Option<usize>,
+    /// What may be wrong with texts that are to be numbers.
+    pub(super) mixed: Vec<Mixed>,
 }
 
 /// Plans a parsed statement whose parameters have values.
@@ -67,7 +69,8 @@ pub(super) async fn plan(
         Some(window) => window.of(logical)?,
         None => logical,
     };
-    let translate = |e| SqlError::from_datafusion(e, tables);
+    let mixed = Mixed::of(&logical);
+    let translate = |e| Mixed::explain(&mixed, SqlError::from_datafusion(e, tables));
     let logical = state.optimize(&logical).map_err(translate)?;
     bounds::check(&logical).map_err(translate)?;
     let plan = state.query_planner().create_physical_plan(&logical, state).await.map_err(translate)?;
@@ -78,7 +81,7 @@ pub(super) async fn plan(
     if let Some(budget) = state.config().get_extension::<Budget>() {
         budget.planned();
     }
-    Ok(Planned { plan, rows })
+    Ok(Planned { plan, rows, mixed })
 }
 
 fn asking(state: &SessionState) -> Asking {
@@ -100,11 +103,12 @@ pub(super) async fn logical(
     if guard::is_show_tables(&statement) {
         statement = guard::parse(catalog::SHOW_TABLES)?;
     }
+    // Before anything is put into other words.
+    let names = Names::of(&mut statement);
     let all = state.config().get_extension::<Tables>();
     if let Some(all) = &all {
         views::expand(&mut statement, &all.snapshot)?;
     }
-    from_first::resolve(&mut statement);
     dialect::resolve(&mut statement);
     let asked = Asked::of(&mut statement);
     let state = match all.filter(|_| !asked.is_empty()) {
@@ -114,9 +118,8 @@ pub(super) async fn logical(
     dialect::expand_columns(&state, &mut statement, &translate).await?;
     dialect::expand_summary(&state, &mut statement, &translate).await?;
     ordinals::resolve(&mut statement);
-    let names = Names::of(&mut statement);
     let logical = state.statement_to_plan(statement).await;
-    let logical = logical.map_err(|error| names.explain(translate(error)))?;
+    let logical = logical.map_err(|error| names.explain(translate(error), &state))?;
     let logical = match state.config().get_extension::<Budget>() {
         Some(budget) => bounds::rewrite(logical, &budget).map_err(translate)?,
         None => logical,

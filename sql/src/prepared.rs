@@ -69,8 +69,8 @@ impl Prepared {
         match &self.plan {
             Plan::None => None,
             Plan::Once(plan) => plan.lock().unwrap_or_else(PoisonError::into_inner).take().map(Ok),
-            Plan::Copied(Planned { plan, rows }) => {
-                Some(copied(plan).map(|plan| Planned { plan, rows: *rows }))
+            Plan::Copied(Planned { plan, rows, mixed }) => {
+                Some(copied(plan).map(|plan| Planned { plan, rows: *rows, mixed: mixed.clone() }))
             }
         }
     }

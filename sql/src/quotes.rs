@@ -1,12 +1,26 @@
-//! Hints about names that are no columns: text in double quotes, and names that the statement gives itself.
+//! Names of a statement in its own words, for errors that have the engine's: text in double quotes, names
+//! that the statement gives itself, keys of JSON read like fields, and what its functions are called.
 
 use std::ops::ControlFlow;
 
+use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Expr, Select, SelectItem, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, Expr, Ident, Select, SelectItem, Subscript, Value, Visit, Visitor,
+};
 
+use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
 use super::parameters::inner;
+
+/// What the error about a key of a text says, before it is known which.
+pub(super) const NO_FIELDS: &str = "a text has no fields";
+
+/// What stands between a function and the types that it does not take.
+pub(super) const TYPES: &str = "() does not take these types: ";
+
+/// Line and column in the statement.
+type Place = (u64, u64);
 
 /// Names of a statement that may be meant otherwise than they are read.
 #[derive(Debug, Default)]
@@ -15,6 +29,10 @@ pub(super) struct Names {
     quoted: Vec<String>,
     /// Given with AS.
     given: Vec<String>,
+    /// Columns and their keys, where these are read like fields.
+    fields: Vec<(String, String, Place)>,
+    /// Functions.
+    called: Vec<(String, Place)>,
 }
 
 impl Names {
@@ -26,8 +44,9 @@ impl Names {
         names
     }
 
-    /// An error about a column that is not there, with a hint where its name was meant as something else.
-    pub(super) fn explain(&self, error: SqlError) -> SqlError {
+    /// An error in the words of the statement, with a hint where a name was meant as something else.
+    pub(super) fn explain(&self, error: SqlError, state: &SessionState) -> SqlError {
+        let error = self.of_field(self.of_call(error, state));
         if error.kind() != SqlErrorKind::Unknown || error.has_guess() {
             return error;
         }
@@ -42,16 +61,71 @@ impl Names {
         }
         error
     }
+
+    /// The error about the types that a function does not take, by the name that it was called with.
+    fn of_call(&self, error: SqlError, state: &SessionState) -> SqlError {
+        let Some((name, call)) = error.message().split_once(TYPES) else { return error };
+        let Some((written, (line, column))) = self.called.iter().find(|(written, _)| {
+            let known = dialect::known(&written.to_lowercase()).to_owned();
+            let aggregate = state.aggregate_functions().get(&known).map(|function| function.name());
+            let scalar = state.scalar_functions().get(&known).map(|function| function.name());
+            aggregate.or(scalar).unwrap_or(&known) == name
+        }) else {
+            return error;
+        };
+        let types = call.split_once('(').map_or("..)", |(_, types)| types);
+        let worded = format!("{written}{TYPES}{written}({types}");
+        error.worded(worded).at(*line, *column)
+    }
+
+    /// The error about a key that is read like a field, with what reads it.
+    fn of_field(&self, error: SqlError) -> SqlError {
+        match self.fields.first().filter(|_| error.message() == NO_FIELDS) {
+            Some((column, key, (line, place))) => error
+                .worded(format!("`{column}` is text, which has no fields"))
+                .at(*line, *place)
+                .hint(format!("a key of JSON is read with {column}->>'{key}'")),
+            None => error,
+        }
+    }
+}
+
+fn place(name: &Ident) -> Place {
+    (name.span.start.line, name.span.start.column)
+}
+
+/// The key of an index such as `['id']`.
+fn key(access: &AccessExpr) -> Option<String> {
+    let AccessExpr::Subscript(Subscript::Index { index: Expr::Value(value) }) = access else { return None };
+    match &value.value {
+        Value::SingleQuotedString(key) => Some(key.clone()),
+        _ => None,
+    }
 }
 
 impl Visitor for Names {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if let Expr::Identifier(name) = expr
-            && name.quote_style == Some('"')
-        {
-            self.quoted.push(name.value.clone());
+        match expr {
+            Expr::Identifier(name) if name.quote_style == Some('"') => self.quoted.push(name.value.clone()),
+            Expr::CompoundIdentifier(parts) => {
+                if let [.., column, key] = parts.as_slice()
+                    && column.value.eq_ignore_ascii_case("record")
+                {
+                    self.fields.push((column.value.clone(), key.value.clone(), place(column)));
+                }
+            }
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                if let (Expr::Identifier(column), Some(key)) = (&**root, access_chain.first().and_then(key)) {
+                    self.fields.push((column.value.clone(), key, place(column)));
+                }
+            }
+            Expr::Function(function) => {
+                let name = function.name.0.last().and_then(|part| part.as_ident());
+                self.called.extend(name.map(|name| (name.value.clone(), place(name))));
+            }
+            _ => {}
         }
         ControlFlow::Continue(())
     }

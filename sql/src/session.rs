@@ -31,6 +31,7 @@ use super::function;
 use super::functions;
 use super::guard;
 use super::live::{Asker, LiveTable};
+use super::mixed::Mixed;
 use super::notes::{Notes, RunNotes};
 use super::own::OwnTable;
 use super::parameters::{self, Parameters};
@@ -215,7 +216,7 @@ impl SqlSession {
     /// Starts a plan.
     fn begin(
         &self,
-        Planned { plan, rows }: Planned,
+        Planned { plan, rows, mixed }: Planned,
         context: TaskContext,
         notes: Arc<RunNotes>,
     ) -> Result<SqlResult, SqlError> {
@@ -227,9 +228,10 @@ impl SqlSession {
             None => context,
         };
         let (schema, tables) = (plan.schema(), self.table_names());
+        let translate = move |e| Mixed::explain(&mixed, SqlError::from_datafusion(e, &tables));
         let stream = execute_stream(plan, Arc::new(context))
-            .map_err(|e| SqlError::from_datafusion(e, &tables))?
-            .map(move |batch| batch.map_err(|e| SqlError::from_datafusion(e, &tables)));
+            .map_err(&translate)?
+            .map(move |batch| batch.map_err(&translate));
         Ok(SqlResult { schema, stream: Box::pin(Caught::new(stream)), notes })
     }
 

@@ -8,7 +8,9 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
+use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
+use super::quotes::{NO_FIELDS, TYPES};
 use gstore_core::Remedy;
 use gstore_query::hint::{listing, nearest};
 
@@ -34,7 +36,10 @@ pub(super) fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
         },
         DataFusionError::ArrowError(inner, _) => match *inner {
             ArrowError::ExternalError(e) => translate(DataFusionError::External(e), tables),
-            other => SqlError::new(SqlErrorKind::Failed, tidy(&other.to_string())),
+            other => {
+                let text = tidy(&other.to_string());
+                misused(&text).unwrap_or_else(|| SqlError::new(SqlErrorKind::Failed, text))
+            }
         },
         DataFusionError::SchemaError(inner, _) => schema_error(*inner),
         DataFusionError::ExecutionJoin(join) if join.is_cancelled() => {
@@ -167,7 +172,15 @@ fn plan_error(text: &str, tables: &[String]) -> SqlError {
             return unknown.hint(format!("it makes a table: write FROM {table}(..)"));
         }
         let guess = between(help, "Did you mean '", "'?").filter(|guess| is_slip(name, guess));
-        return unknown.maybe_hint(guess.map(|g| format!("did you mean `{g}`?")));
+        let how = dialect::written_otherwise(name)
+            .or_else(|| guess.map(|guess| format!("did you mean `{guess}`?")))
+            .or_else(|| dialect::nearly_written_otherwise(name));
+        return unknown.maybe_hint(how);
+    }
+    if text.starts_with("Plan: [") {
+        let why = "the engine cannot put the rows of this statement in order";
+        return SqlError::new(SqlErrorKind::Failed, why.into())
+            .hint("order by an expression of each column, such as coalesce(name, '')");
     }
     SqlError::invalid(text.to_string())
 }
@@ -175,6 +188,12 @@ fn plan_error(text: &str, tables: &[String]) -> SqlError {
 /// Columns outside of a grouping, and values of types that a function does not take.
 fn misused(text: &str) -> Option<SqlError> {
     if let Some(column) = between(text, "column \"", "\" must appear in the GROUP BY clause") {
+        if column.contains(['(', '[']) {
+            let why = "a column of the result is neither in GROUP BY nor in an aggregate function";
+            return Some(
+                SqlError::invalid(why.into()).hint("add it to GROUP BY, or order by a name given with AS"),
+            );
+        }
         let column = column.rsplit_once('.').map_or(column, |(_, name)| name);
         let misused = SqlError::invalid(format!(
             "column `{column}` is neither in GROUP BY nor in an aggregate function"
@@ -183,22 +202,47 @@ fn misused(text: &str) -> Option<SqlError> {
     }
     if let Some(name) = between(text, "Function '", "' failed to match any signature") {
         let given = between(text, "(DataType: ", ").").unwrap_or("..").trim_end_matches(')');
-        let why = format!("{name}() does not take these types: {name}({given})");
-        return Some(SqlError::invalid(why).hint("CAST(x AS DOUBLE) makes a number of text"));
+        return Some(wrong_types(name, &format!("{name}({given})")));
     }
-    if let Some(value) = between(text, "Cannot cast string '", "' to value of ") {
-        let why = format!("'{value}' is text, and it is compared with a number");
-        let how = "write the number as text, as in n = '1', or TRY_CAST(n AS DOUBLE)";
-        return Some(SqlError::invalid(why).hint(how));
+    if let Some((value, to)) =
+        text.split_once("Cannot cast string '").and_then(|(_, rest)| rest.split_once("' to value of "))
+        && ["Int", "UInt", "Float", "Decimal"].iter().any(|number| to.starts_with(number))
+    {
+        return Some(SqlError::no_number(value));
     }
-    if let Some(call) = between(text, "given name and argument types '", "'") {
-        let name = call.split('(').next().unwrap_or(call);
-        let misused = SqlError::invalid(format!("{name}() does not take these types: {call}"));
+    if text.contains("Cannot access field at argument") {
         return Some(
-            misused.hint("CAST(x AS DOUBLE) makes a number of text, CAST(x AS VARCHAR) text of a number"),
+            SqlError::invalid(NO_FIELDS.into()).hint("a key of JSON is read with ->>, as record->>'id'"),
         );
     }
+    if let Some(call) = between(text, "given name and argument types '", "'") {
+        return Some(wrong_types(call.split('(').next().unwrap_or(call), call));
+    }
     None
+}
+
+/// A call with values of types that the function does not take.
+fn wrong_types(name: &str, call: &str) -> SqlError {
+    let several = call.contains(", ");
+    let how = match name {
+        "max" if several => {
+            Some("the largest of several values is greatest(a, b); ORDER BY x DESC LIMIT n gives n rows")
+        }
+        "min" if several => {
+            Some("the smallest of several values is least(a, b); ORDER BY x LIMIT n gives n rows")
+        }
+        "max_by" | "min_by" if call.matches(", ").count() > 1 => Some(
+            "it gives the value of one row; ORDER BY .. LIMIT n gives n rows, with QUALIFY for each group",
+        ),
+        "percentile_cont" | "approx_percentile_cont" if call.contains("List(") => {
+            Some("it takes one share: write a call for each, quantile_cont(x, 0.1), quantile_cont(x, 0.9)")
+        }
+        _ if call.contains("Utf8") => {
+            Some("CAST(x AS DOUBLE) makes a number of text, CAST(x AS VARCHAR) text of a number")
+        }
+        _ => None,
+    };
+    SqlError::invalid(format!("{name}{TYPES}{call}")).maybe_hint(how.map(str::to_owned))
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {

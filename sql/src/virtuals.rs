@@ -15,6 +15,8 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Ident, ObjectName, Select, SelectItem, VisitMut, VisitorMut,
 };
+use gstore_core::content::CALLS;
+use serde_json::Value;
 
 use super::error::SqlError;
 use super::functions::path::{Step, find, parts, text};
@@ -191,12 +193,31 @@ fn written(messages: &[(String, String)]) -> String {
     lines.join("\n")
 }
 
-/// Role and text of each message.
+/// Role and text of each message, and the calls of tools that it makes as a message of their own: as a model
+/// reads them.
 fn messages(list: &str) -> Vec<(String, String)> {
-    let of = |message: &str, key: &str| {
-        find(message, &[Step::Key(key.to_owned())]).and_then(|value| content(&value)).unwrap_or_default()
+    let mut all = Vec::new();
+    for (_, message) in parts(list) {
+        let value = |key: &str| find(message, &[Step::Key(key.to_owned())]);
+        let said = value("content").and_then(|said| content(&said)).unwrap_or_default();
+        let calls = CALLS.into_iter().find_map(|key| calls(&value(key)?));
+        if calls.is_none() || !said.is_empty() {
+            all.push((value("role").and_then(|role| content(&role)).unwrap_or_default(), said));
+        }
+        all.extend(calls.map(|calls| ("tool".to_owned(), calls)));
+    }
+    all
+}
+
+/// Calls of tools, as they are read; none where there are none in what holds them.
+fn calls(json: &str) -> Option<String> {
+    let calls: Value = serde_json::from_str(json).ok()?;
+    let any = match &calls {
+        Value::Null => false,
+        Value::Array(calls) => !calls.is_empty(),
+        _ => true,
     };
-    parts(list).map(|(_, message)| (of(message, "role"), of(message, "content"))).collect()
+    any.then(|| calls.to_string())
 }
 
 /// A text as it is, or the texts of its parts where it is a list of them.
@@ -230,6 +251,14 @@ mod tests {
             (pair, Some("Q\"?"), Some("A"), Some("Q\"?\nA")),
             (chat, Some("system: S\nuser: U"), Some("AB"), Some("system: S\nuser: U\nassistant: AB")),
             (short, Some("U"), Some("A"), Some("user: U\nassistant: A")),
+            (
+                r#"{"messages": [{"role": "user", "content": "U"}, {"role": "assistant", "content": null,
+                    "tool_calls": [{"name": "f"}]}, {"role": "tool", "content": "R"},
+                    {"role": "assistant", "content": "A", "tool_calls": []}]}"#,
+                Some("user: U\ntool: [{\"name\":\"f\"}]\ntool: R"),
+                Some("A"),
+                Some("user: U\ntool: [{\"name\":\"f\"}]\ntool: R\nassistant: A"),
+            ),
             (r#"{"text": "T"}"#, None, None, Some("T")),
             (r#"{"messages": []}"#, None, None, None),
             ("no JSON", None, None, None),

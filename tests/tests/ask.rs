@@ -347,12 +347,12 @@ fn a_pair_is_asked_of_conversations_as_one() {
     let as_text = "the pool's samples are conversations, and the prompt with its completion is asked as text";
 
     let (talks, note) = query("'talks'", &pair);
-    assert!(note.contains(as_one), "{note}");
+    assert!(note.contains(as_one) && note.contains("`raw => true` asks"), "{note}");
     assert_eq!(talks, query("'talks'", &format!("messages => '{talk}'")).0);
     let (raw, note) = query("'talks'", &format!("{pair}, raw => true"));
     assert!(note.contains(as_text) && raw != talks, "{note}");
     let (asked, note) = ask("talks", &flags);
-    assert!(note.contains(as_one), "{note}");
+    assert!(note.contains(as_one) && note.contains("`--raw` asks"), "{note}");
     assert_eq!(asked, ask("talks", &["--messages", &talk]).0);
     assert_eq!(asked, ask("talks", &with("--chat")).0);
     let (raw, note) = ask("talks", &with("--raw"));

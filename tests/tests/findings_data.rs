@@ -324,7 +324,8 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
     assert!((2..8).contains(&scored), "{scored}");
     // What is none of them is named with what it has.
     write(&place, "qa.jsonl", "{\"question\":\"q\",\"answer\":\"a\"}\n");
-    said(&add(&place, "qa", "qa.jsonl", &[]), 1, &["`question`, `answer`", "--field"]);
+    let says = ["`question`, `answer`", "--field", "--skip-bad 1 leaves it out"];
+    said(&add(&place, "qa", "qa.jsonl", &[]), 1, &says);
     said(
         &add(&place, "qa", "qa.jsonl", &["--layout", "qa"]),
         2,
@@ -343,6 +344,10 @@ fn s15_a_file_that_is_one_list_is_read_item_by_item() {
     said(&add(&place, "cut", "cut.json", &[]), 1, &["cut.json, line 2", "ends inside of its list"]);
     write(&place, "items.json", "[{\"text\": \"a\"}, {\"text\": 3}, 4]");
     said(&add(&place, "items", "items.json", &[]), 1, &["item 2", "item 3", "--skip-bad 2"]);
+    // Records that are none are listed before columns whose types differ.
+    write(&place, "clash.jsonl", "{\"n\":1}\n4\n{\"text\":\"a\",\"n\":1}\n{\"text\":\"a\",\"n\":\"x\"}\n");
+    said(&add(&place, "clash", "clash.jsonl", &[]), 1, &["2 records cannot be read", "--skip-bad 2"]);
+    said(&add(&place, "clash", "clash.jsonl", &["--skip-bad", "2"]), 1, &["column \"n\" holds int"]);
 }
 
 #[test]

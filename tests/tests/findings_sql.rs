@@ -5,8 +5,15 @@ use gstore_tests::world;
 
 /// A store with a pool of conversations and their losses.
 fn place() -> Place {
+    place_with("")
+}
+
+/// The same with more lines in its pool.
+fn place_with(more: &str) -> Place {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 24);
+    let pool = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
+    fs_err::write(place.path("pool.jsonl"), pool + more).expect("written");
     let done = place.ingest("pool", Some(&place.path("pool.jsonl")), "grad-adam,grad-sgd,loss");
     assert_eq!(done.code, 0, "{}", done.stderr);
     place
@@ -14,13 +21,17 @@ fn place() -> Place {
 
 #[test]
 fn records_are_read_by_key_and_columns_are_made_of_them() {
-    let place = place();
+    // A question without an answer has nothing to score.
+    let place =
+        place_with("{\"id\":\"s24\",\"messages\":[{\"role\":\"user\",\"content\":\"Is 24 odd?\"}]}\n");
     for (sql, expected) in [
         ("SELECT record->>'source' FROM pool WHERE row = 0", "a"),
         ("SELECT json_extract_string(record, '$.messages[0].content') FROM pool WHERE row = 3", "Is 3 odd?"),
         ("SELECT prompt FROM pool WHERE row = 3", "Is 3 odd?"),
         ("SELECT completion FROM pool WHERE row = 3", "3 is odd"),
-        ("SELECT count(*) FROM pool WHERE text ILIKE '%odd?%'", "24"),
+        ("SELECT count(*) FROM pool WHERE text ILIKE '%odd?%'", "25"),
+        ("SELECT count(loss), count(*) - count(loss) FROM pool", "24,1"),
+        ("SELECT count(*) FROM pool WHERE loss > 0 AND norm > 0", "24"),
     ] {
         assert_eq!(place.value(sql), expected, "{sql}");
     }
@@ -72,9 +83,12 @@ fn files_of_ones_own_are_joined_by_name() {
     let sql = "SELECT count(*) FROM pool JOIN labels USING (id) WHERE good";
     let answer = place.ok(&["query", "--format", "csv", "--with", "labels=labels.csv", sql]);
     assert_eq!(answer.lines().nth(1), Some("1"));
-    for (with, says) in
-        [("pool=labels.csv", "taken"), ("labels", "NAME=FILE"), ("labels=none.csv", "none.csv")]
-    {
+    for (with, says) in [
+        ("pool=labels.csv", "taken"),
+        ("labels", "NAME=FILE"),
+        ("labels.csv", "labels=labels.csv"),
+        ("labels=none.csv", "none.csv"),
+    ] {
         let done = place.run(&["query", "--with", with, sql]);
         assert!(done.code != 0 && done.stderr.contains(says), "{with}: {}", done.stderr);
     }
@@ -137,13 +151,24 @@ fn conditions_choose_the_candidates_of_a_selection() {
     assert_eq!(done.code, 0, "{}", done.stderr);
     let written = fs_err::read_to_string(place.path("b.jsonl")).expect("written");
     assert!(!written.is_empty() && written.lines().all(|line| line.contains(r#""source":"b""#)), "{written}");
-    for (condition, says) in
-        [("sorce = 'b'", "line 1, column 1"), ("1 = 1) or (1 = 1", "parenthesis"), ("", "error: ")]
-    {
+    for (condition, says) in [
+        ("source = 'b'\nAND sorce = 'b'", "--where: there is no column `sorce` (line 2, column 5)"),
+        ("row = 0 AND source = 1", "'a' in it is no number to compare with 1 (line 1, column 13)"),
+        ("1 = 1) or (1 = 1", "the condition closes a parenthesis that it does not open"),
+        ("", "--where: the condition is empty: write one, such as source = 'scraped'"),
+    ] {
         let done = select(condition, "x.jsonl");
         assert!(done.code != 0 && done.stderr.contains(says), "{condition}: {}", done.stderr);
         let done = place.run(&["delete", "--dataset", "pool", "--where", condition, "--dry-run"]);
         assert!(done.code != 0 && done.stderr.contains(says), "{condition}: {}", done.stderr);
     }
+    // Empty files would stop the command that is meant.
+    let done = select("source = 'nix'", "x.jsonl");
+    assert!(
+        done.code == 1 && done.stderr.contains("--where: the condition is true for none of 24 rows"),
+        "{}",
+        done.stderr
+    );
+    assert!(!place.path("x.jsonl").exists());
     assert_eq!(place.value("SELECT count(*) FROM pool"), "24");
 }

@@ -70,7 +70,10 @@ pub fn select(
     tell_notes(&prepared, work);
     let k = resolve_top(&request.top, prepared.live())?;
     let filter = match &request.condition {
-        Some(condition) => Some(candidates(snapshot, &spec.pools, condition, work)?),
+        Some(condition) => {
+            let pools = (spec.pools.as_slice(), prepared.live());
+            Some(candidates(snapshot, pools, condition, work).map_err(of_rows)?)
+        }
         None => None,
     };
     let (ranking, passed_over) = if *rules == Diversity::default() {
@@ -93,24 +96,28 @@ pub fn select(
     Ok(Selected { prepared, pools, ranking, wanted: k, passed_over })
 }
 
-/// The rows of each pool for which a condition is true.
+/// Damage is damage, whatever was looked for.
+fn of_rows(error: FindError) -> AnswerError {
+    match error {
+        FindError::Read(error) => error.into(),
+        error => AnswerError::Condition(error),
+    }
+}
+
+/// The rows of each pool for which a condition is true; of all pools there is one.
 fn candidates(
     snapshot: &Arc<Snapshot>,
-    pools: &[String],
+    (pools, live): (&[String], u64),
     condition: &str,
     work: &Work<'_>,
-) -> Result<RowFilter, AnswerError> {
-    let mut filter = RowFilter::new();
+) -> Result<RowFilter, FindError> {
+    let (mut filter, mut any) = (RowFilter::new(), false);
     for (place, pool) in pools.iter().enumerate() {
-        let found = matching(snapshot, pool, condition, work.threads, work.cancel);
-        let rows = found.map_err(|error| match error {
-            FindError::Condition(error) => AnswerError::Table(error),
-            FindError::Read(error) => error.into(),
-            error @ (FindError::Name(_) | FindError::Form(_)) => AnswerError::Refused(error.to_string()),
-        })?;
+        let rows = matching(snapshot, pool, condition, work.threads, work.cancel)?;
+        any |= !rows.is_empty();
         filter = filter.with(place, rows.iter().collect());
     }
-    Ok(filter)
+    if any { Ok(filter) } else { Err(FindError::NoRow { rows: live }) }
 }
 
 impl Selected {

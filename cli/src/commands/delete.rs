@@ -6,16 +6,16 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Error, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use gstore::indexes::Before;
-use gstore::{FindError, NamedRows, RowNames, find_rows};
+use gstore::{NamedRows, RowNames, find_rows};
 use gstore_core::{Cancel, many, many_of};
 use gstore_store::{ChangeError, DatasetPart, DeleteOptions, DeleteReport, RowSet, Snapshot, Store};
 use serde_json::json;
 
 use crate::args::DeleteArgs;
 use crate::context::{Context, command_line};
-use crate::failure::UsageError;
+use crate::failure::{UsageError, of_condition};
 use crate::output::out;
 use crate::sketches::{STOPPING, restore};
 
@@ -94,7 +94,7 @@ impl Request<'_> {
         let dataset = Arc::clone(snapshot.same_dataset(&self.dataset)?);
         let NamedRows { rows, missing } =
             find_rows(&snapshot, &dataset, &self.names, self.context.threads, &self.cancel)
-                .map_err(find_error)?;
+                .map_err(of_condition)?;
         tell_missing(self.context, self.args, &missing);
         let earlier = dataset.tombstones.iter().filter(|t| !t.purged).map(|t| t.rows).sum();
         Ok(Found { snapshot, dataset, rows, missing, earlier })
@@ -151,25 +151,6 @@ fn read_ids(file: &Path, ids: &mut HashSet<String>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A failure of finding rows, as the error that it stands for.
-fn find_error(error: FindError) -> Error {
-    match error {
-        FindError::Name(error) => error.into(),
-        FindError::Read(error) => error.into(),
-        FindError::Form(why) => UsageError(format!("--where: the condition {why}")).into(),
-        FindError::Condition(error) => match error.position() {
-            // The condition stands on a line of its own, after one that is not the user's.
-            Some((line, column)) if !error.is_damage() => {
-                let place = |line: u64| format!("(line {line}, column {column})");
-                let text = error.to_string().replace(&place(line), &place(line.saturating_sub(1).max(1)));
-                anyhow!("--where: {text}")
-            }
-            _ => error.into(),
-        },
-        error => error.into(),
-    }
 }
 
 fn tell_missing(context: &Context, args: &DeleteArgs, missing: &[String]) {

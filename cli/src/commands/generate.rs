@@ -22,7 +22,7 @@ use super::{gradients, perplexity};
 use crate::args::{GenerateArgs, IfChanged, PromptArgs, SamplingArgs};
 use crate::context::{Context, command_line};
 use crate::ending::format_of_name;
-use crate::failure::{STOPPED, UsageError};
+use crate::failure::{STOPPED, UsageError, of_condition};
 use crate::generating::Live;
 use crate::models::folder_error;
 use crate::output::{self, Output, Place, out};
@@ -289,7 +289,8 @@ fn source(context: &Context, args: &PromptArgs, what: Wanted, cancel: &Cancel) -
                 None => None,
                 Some(condition) => {
                     let names = RowNames { ids: HashSet::new(), condition: Some(condition.clone()) };
-                    Some(find_rows(&snapshot, &part, &names, context.threads, cancel)?.rows)
+                    let found = find_rows(&snapshot, &part, &names, context.threads, cancel);
+                    Some(found.map_err(of_condition)?.rows)
                 }
             };
             PromptSource::Dataset { snapshot, part, rows }

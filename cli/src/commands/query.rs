@@ -136,7 +136,15 @@ fn run_all(
 /// `NAME=FILE`: files of the user's own as tables.
 pub fn own_tables(given: &[String]) -> Result<Vec<OwnTable>> {
     let table = |text: &String| {
-        let wrong = || UsageError(format!("a table is given as NAME=FILE, not `{text}`"));
+        let wrong = || {
+            let name = Path::new(text).file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            let example = match Path::new(text).is_file() && !name.is_empty() && name.chars().all(plain) {
+                true => format!(": write {name}={text}"),
+                false => String::new(),
+            };
+            UsageError(format!("a table is given as NAME=FILE, not `{text}`{example}"))
+        };
         let (name, file) = text.split_once('=').filter(|(_, file)| !file.is_empty()).ok_or_else(wrong)?;
         OwnTable::open(name, Path::new(file))
             .map_err(|error| anyhow::Error::from(UsageError(error.to_string())))

@@ -4,6 +4,7 @@ use gstore_core::Kind as FeatureKind;
 use gstore_query::influence::{Function, Takes};
 
 use super::lexer::{Kind, Piece, pieces};
+use super::relations::{Relation, any_column, relations, shown_table};
 use super::words::Words;
 
 /// Functions that give tables.
@@ -80,8 +81,11 @@ fn names(words: &Words, line: &str, head: &[Piece], typed: &str) -> Vec<String> 
     }
     let lower = typed.chars().next().is_some_and(char::is_lowercase);
     let keyword = |word: &&str| if lower { word.to_lowercase() } else { (*word).to_owned() };
-    let mut found: Vec<String> =
-        relations(words, line).into_iter().flat_map(|relation| relation.columns).collect();
+    let mut found: Vec<String> = match relations(words, line) {
+        // The columns are often typed before what they are of.
+        none if none.is_empty() && !head.is_empty() => any_column(words),
+        some => some.into_iter().flat_map(|relation| relation.columns).collect(),
+    };
     found.extend(words.functions.iter().map(|function| format!("{function}(")));
     found.extend(KEYWORDS.iter().map(keyword));
     found.extend(words.tables.iter().map(|table| shown_table(&table.name)));
@@ -186,83 +190,10 @@ fn as_value(value: &str, call: &Call<'_>) -> String {
     }
 }
 
-/// A relation that the statement names.
-struct Relation {
-    name: String,
-    alias: Option<String>,
-    columns: Vec<String>,
-}
-
-/// The relations of a text: what stands behind FROM and JOIN.
-fn relations(words: &Words, line: &str) -> Vec<Relation> {
-    let all = pieces(line);
-    let texts: Vec<&str> = all.iter().map(|piece| piece.of(line)).collect();
-    let mut found = Vec::new();
-    for (i, text) in texts.iter().enumerate() {
-        if !matches!(text.to_uppercase().as_str(), "FROM" | "JOIN") {
-            continue;
-        }
-        let (relation, mut next) = match &texts[i + 1..] {
-            [schema, ".", table, ..] => (columns(words, &format!("{schema}.{table}")), i + 4),
-            [function, "(", rest @ ..] if TABLE_FUNCTIONS.contains(&function.to_lowercase().as_str()) => {
-                let end = rest.iter().position(|text| *text == ")").unwrap_or(rest.len());
-                (scored(words, function, rest.first().copied()), i + 4 + end)
-            }
-            [table, ..] => (columns(words, table.trim_matches('"')), i + 2),
-            [] => continue,
-        };
-        if texts.get(next).is_some_and(|word| word.eq_ignore_ascii_case("AS")) {
-            next += 1;
-        }
-        let is_alias = |piece: &&Piece| {
-            piece.kind == Kind::Word && !KEYWORDS.contains(&piece.of(line).to_uppercase().as_str())
-        };
-        let alias = all.get(next).filter(is_alias).map(|piece| piece.of(line).to_owned());
-        found.push(Relation { alias, ..relation });
-    }
-    found
-}
-
-fn columns(words: &Words, name: &str) -> Relation {
-    let table = words.table(name);
-    let columns =
-        table.map_or_else(Vec::new, |table| table.columns.iter().map(|(name, _)| shown(name)).collect());
-    Relation { name: name.to_owned(), alias: None, columns }
-}
-
-/// The columns that a function gives: its own and those of its pool.
-fn scored(words: &Words, function: &str, pool: Option<&str>) -> Relation {
-    let own: &[&str] = match function.to_lowercase().as_str() {
-        "influence" => &["score", "subtask"],
-        "daunce" => &["score", "subtask", "se", "z", "noise_floor", "models"],
-        "self_influence" => &["score"],
-        "nearest" => &["similarity"],
-        "excluded" => &["reason"],
-        "predicted" => &["score", "target", "kept"],
-        _ => &["row", "id", "vector", "flags", "norm"],
-    };
-    let pool = columns(words, pool.unwrap_or_default().trim_matches('\''));
-    let columns = own.iter().map(|name| (*name).to_owned()).chain(pool.columns).collect();
-    Relation { name: function.to_owned(), alias: None, columns }
-}
-
-/// A name as a statement must write it.
-fn shown(name: &str) -> String {
-    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        && !name.starts_with(|c: char| c.is_ascii_digit());
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
-}
-
-/// The name of a table, whose schema stays as it is.
-fn shown_table(name: &str) -> String {
-    match name.split_once('.') {
-        Some((schema, table)) => format!("{schema}.{}", shown(table)),
-        None => shown(name),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use gstore_sql::virtual_columns;
+
     use super::super::words::Table;
     use super::*;
 
@@ -305,7 +236,15 @@ mod tests {
         check("SELECT * FROM gst|", "gst", &["gstore.features", "gstore.columns"]);
         check("SELECT sou| FROM pool", "sou", &["source"]);
         check("SELECT sc| FROM influence('pool', 'gsm8k')", "sc", &["score"]);
-        check("SELECT p.| FROM pool AS p", "", &["row", "id", "source", "\"Topic Name\"", "record"]);
+        let of_pool = ["row", "id", "source", "\"Topic Name\"", "record"];
+        check("SELECT p.| FROM pool AS p", "", &[&of_pool[..], &virtual_columns()].concat());
+        check("SELECT sou|", "sou", &["source"]);
+        check("SELECT id, sc|", "sc", &["score"]);
+        check("SELECT id FROM pool WHERE comple|", "comple", &["completion"]);
+        check("SELECT id FROM nearest('pool', prompt => 'x') WHERE si|", "si", &["similarity"]);
+        check("SELECT id FROM daunce(pool => 'pool') WHERE sou|", "sou", &["source"]);
+        check("SELECT fl| FROM vectors('pool', 'loss@c1')", "fl", &["flags"]);
+        check("SELECT sou| FROM vectors('pool', 'loss@c1')", "sou", &[]);
         check(
             "SELECT i.sc| FROM influence('pool', 'gsm8k', k => 3) i JOIN pool p USING (row)",
             "sc",

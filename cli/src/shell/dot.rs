@@ -28,7 +28,7 @@ const fn known(name: &'static str, takes: &'static str, about: &'static str) -> 
 pub const COMMANDS: &[Known] = &[
     known(".tables", "[TEXT]", "the tables, or those whose name contains a text"),
     known(".schema", "[TABLE]", "the columns of a table, or of every dataset"),
-    known(".mode", "[MODE]", "how results look: table, line (a record below the other), csv, tsv or json"),
+    known(".mode", "[MODE]", "how results look: table, line (a record below the other), csv, tsv, json or lines"),
     known(".maxrows", "[N|all]", "how many rows of a result are shown"),
     known(".timer", "[on|off]", "whether the time of each statement is shown"),
     known(".pager", "[on|off]", "whether a result longer than the screen goes through a pager"),
@@ -217,6 +217,7 @@ mod tests {
         ] {
             assert!(parse(line).is_err_and(|error| error.contains(says)), "{line}");
         }
+        assert!(Mode::words().all(|word| help().contains(word)), "{}", help());
         for known in COMMANDS {
             let words = format!("{} 1", known.name);
             assert!(!parse(&words).is_err_and(|error| error.contains("there is no command")), "{words}");

@@ -1,13 +1,14 @@
 //! The shell of `gstore query`: input, SQL and dot commands, apart from any terminal.
 //!
 //! - `lexer`, `colour`, `complete`: pieces of SQL, their colours, and what may stand at the cursor
-//! - `words`: the names that completion offers
+//! - `words`, `relations`: the names that completion offers, and those of the statement that is typed
 //! - `dot`, `settings`, `shown`: dot commands, what they set, and the line below a result
 
 pub mod colour;
 pub mod complete;
 pub mod dot;
 pub mod lexer;
+mod relations;
 pub mod settings;
 pub mod shown;
 pub mod words;

@@ -67,11 +67,14 @@ pub struct Settings {
     pub pager: bool,
     /// The file that results are added to.
     pub output: Option<PathBuf>,
+    /// The columns of that file, once it has some and begins with them.
+    pub header: Option<Vec<String>>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { mode: Mode::Format(Format::Table), most: Some(MOST), timer: true, pager: true, output: None }
+        let mode = Mode::Format(Format::Table);
+        Self { mode, most: Some(MOST), timer: true, pager: true, output: None, header: None }
     }
 }
 

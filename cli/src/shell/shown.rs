@@ -1,5 +1,7 @@
 //! The line below a result: how many rows it has, how many are shown, and the time.
 
+use std::time::Duration;
+
 use gstore_core::many;
 
 use super::settings::Settings;
@@ -13,11 +15,14 @@ pub struct Shown {
     pub shown: u64,
     /// Whether it is the plan of a statement, whose rows are its lines.
     pub plan: bool,
+    /// How long it was read in a pager.
+    pub read_for: Duration,
 }
 
 impl Shown {
-    /// The line below a result.
-    pub fn line(self, settings: &Settings, seconds: f64) -> String {
+    /// The line below a result that came and was read in this time.
+    pub fn line(self, settings: &Settings, time: Duration) -> String {
+        let seconds = time.saturating_sub(self.read_for).as_secs_f64();
         let time = settings.timer.then(|| format!("{seconds:.3} s"));
         let rows = many(self.rows, "row");
         let counted = match (self.plan, &settings.output) {
@@ -37,12 +42,15 @@ mod tests {
     #[test]
     fn the_line_below_a_result_counts_its_rows() {
         let quiet = Settings { timer: false, ..Settings::default() };
-        let shown = Shown { rows: 2040, shown: 40, plan: false };
-        assert_eq!(shown.line(&quiet, 1.0), "(2040 rows, 40 shown)");
-        assert_eq!(Shown { shown: 2040, ..shown }.line(&Settings::default(), 1.0), "(2040 rows) 1.000 s");
-        assert_eq!(Shown { rows: 1, shown: 1, plan: false }.line(&quiet, 0.0), "(1 row)");
-        assert_eq!(Shown { plan: true, ..shown }.line(&quiet, 0.0), "");
+        let shown = Shown { rows: 2040, shown: 40, ..Shown::default() };
+        let (none, second) = (Duration::ZERO, Duration::from_secs(1));
+        assert_eq!(shown.line(&quiet, second), "(2040 rows, 40 shown)");
+        assert_eq!(Shown { shown: 2040, ..shown }.line(&Settings::default(), second), "(2040 rows) 1.000 s");
+        let paged = Shown { shown: 2040, read_for: 59 * second, ..shown };
+        assert_eq!(paged.line(&Settings::default(), 60 * second), "(2040 rows) 1.000 s");
+        assert_eq!(Shown { rows: 1, shown: 1, ..Shown::default() }.line(&quiet, none), "(1 row)");
+        assert_eq!(Shown { plan: true, ..shown }.line(&quiet, none), "");
         let file = Settings { output: Some("x.csv".into()), ..quiet };
-        assert_eq!(shown.line(&file, 0.0), "(2040 rows to x.csv)");
+        assert_eq!(shown.line(&file, none), "(2040 rows to x.csv)");
     }
 }

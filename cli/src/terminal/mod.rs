@@ -143,9 +143,9 @@ impl Shell<'_> {
         let begun = Instant::now();
         let mut rows = runner.run(sql, self.cancel)?;
         let schema = Arc::clone(rows.schema());
-        let shown = show(&self.settings, &schema, &mut rows, self.cancel)?;
+        let shown = show(&mut self.settings, &schema, &mut rows, self.context)?;
         report(self.context, &rows.notes());
-        let line = shown.line(&self.settings, begun.elapsed().as_secs_f64());
+        let line = shown.line(&self.settings, begun.elapsed());
         if !line.is_empty() {
             self.context.say(&line);
         }
@@ -185,7 +185,7 @@ impl Shell<'_> {
 
     /// Sends results to a new file, or to the screen again.
     fn direct(&mut self, path: Option<PathBuf>) -> Result<()> {
-        self.settings.output = None;
+        (self.settings.output, self.settings.header) = (None, None);
         let Some(path) = path else { return Ok(()) };
         check(self.context, &[Some(path.as_path())], false)?;
         let binary = format_of_name(&path)?.is_some_and(|format| format.is_binary());

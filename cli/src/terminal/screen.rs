@@ -2,11 +2,11 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use gstore_core::Cancel;
 
+use crate::context::Context;
 use crate::output::noted;
 
 /// Where a result is shown: it is held back until it is known whether it fits.
@@ -36,25 +36,25 @@ impl Screen {
         Self { to: To::Held, held: Vec::new(), lines: 0, most: most.map(|rows| rows - 1) }
     }
 
-    /// Shows what is left and waits for the reader of a pager.
+    /// Whether a pager shows it.
+    pub fn is_read(&self) -> bool {
+        matches!(self.to, To::Pager(_))
+    }
+
+    /// Shows what is left and waits for the reader of a pager; how long that was.
     ///
     /// # Errors
     /// A terminal that cannot be written to.
-    pub fn finish(self, cancel: &Cancel) -> Result<()> {
+    pub fn finish(self, context: &Context) -> Result<Duration> {
         if matches!(self.to, To::Held) {
             noted(std::io::stdout().write_all(&self.held))?;
         }
         noted(std::io::stdout().flush())?;
-        if let To::Pager(mut pager) = self.to {
-            drop(pager.stdin.take());
-            while pager.try_wait()?.is_none() {
-                // Ctrl-C is a key of the pager, and does not end the shell.
-                cancel.lower();
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            cancel.lower();
-        }
-        Ok(())
+        let begun = Instant::now();
+        let To::Pager(mut pager) = self.to else { return Ok(Duration::ZERO) };
+        drop(pager.stdin.take());
+        context.without_interrupts(|| pager.wait())?;
+        Ok(begun.elapsed())
     }
 
     /// Begins the pager, or goes without one.

@@ -2,15 +2,15 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use gstore_core::Cancel;
 use gstore_sql::SqlError;
-use gstore_sql::output::{RecordWriter, ResultWriter, TableStyle};
+use gstore_sql::output::{Format, RecordWriter, ResultWriter, TableStyle};
 
 use super::screen::Screen;
 use crate::commands::query::style;
+use crate::context::Context;
 use crate::ending::format_of_name;
 use crate::shell::settings::{Mode, Settings};
 use crate::shell::shown::Shown;
@@ -23,10 +23,10 @@ type Batches<'a> = dyn Iterator<Item = Result<RecordBatch, SqlError>> + 'a;
 /// # Errors
 /// Those of the statement, and a place that cannot be written to.
 pub fn show(
-    settings: &Settings,
+    settings: &mut Settings,
     schema: &SchemaRef,
     rows: &mut Batches<'_>,
-    cancel: &Cancel,
+    context: &Context,
 ) -> Result<Shown> {
     // What fails before its first rows prints no header either.
     let first = rows.next().transpose()?;
@@ -41,13 +41,30 @@ pub fn show(
             };
             let file = fs_err::OpenOptions::new().append(true).open(path)?;
             let whole = TableStyle { width: None, column: None };
-            fill((mode, whole, None), schema, &mut rows, std::io::BufWriter::new(file), &mut shown)?;
+            let (header, file) = (header(mode, schema), std::io::BufWriter::new(file));
+            let writer = match (mode, &settings.header, &header) {
+                (Mode::Format(format), Some(known), Some(these)) if known == these => {
+                    Writer::Format(Box::new(ResultWriter::continued(format, schema, file, whole)?))
+                }
+                (_, Some(known), Some(_)) => {
+                    let (path, known) = (path.display(), known.join(", "));
+                    bail!("{path} has other columns ({known}); `.output FILE` names a file for these");
+                }
+                _ => Writer::new(mode, schema, file, whole)?,
+            };
+            settings.header = header.or(settings.header.take());
+            fill(writer, None, &mut rows, &mut shown)?;
         }
         None => {
             let mut screen = Screen::new(settings.pager);
             let most = settings.most.filter(|_| !plan);
-            fill((settings.mode, style(), most), schema, &mut rows, &mut screen, &mut shown)?;
-            screen.finish(cancel)?;
+            let writer = Writer::new(settings.mode, schema, &mut screen, style())?;
+            let filled = fill(writer, most, &mut rows, &mut shown);
+            // A pager has the terminal until it is left, whatever comes of the statement.
+            if filled.is_ok() || screen.is_read() {
+                shown.read_for = screen.finish(context)?;
+            }
+            filled?;
         }
     }
     for batch in rows {
@@ -56,18 +73,19 @@ pub fn show(
     Ok(shown)
 }
 
-/// Writes the first rows in a mode.
-fn fill(
-    (mode, style, most): (Mode, TableStyle, Option<u64>),
-    schema: &SchemaRef,
+/// The columns that a text of separated values begins with; none in another mode.
+fn header(mode: Mode, schema: &SchemaRef) -> Option<Vec<String>> {
+    let names = || schema.fields().iter().map(|field| field.name().clone()).collect();
+    matches!(mode, Mode::Format(Format::Csv | Format::Tsv)).then(names)
+}
+
+/// Writes the first rows.
+fn fill<W: Write + Send>(
+    mut writer: Writer<W>,
+    most: Option<u64>,
     rows: &mut Batches<'_>,
-    out: impl Write + Send,
     shown: &mut Shown,
 ) -> Result<()> {
-    let mut writer = match mode {
-        Mode::Line => Writer::Records(RecordWriter::new(schema, out)),
-        Mode::Format(format) => Writer::Format(Box::new(ResultWriter::new(format, schema, out, style)?)),
-    };
     while most.is_none_or(|most| shown.shown < most) {
         let Some(batch) = rows.next().transpose()? else { break };
         let left = most.map_or(u64::MAX, |most| most - shown.shown);
@@ -86,6 +104,13 @@ enum Writer<W: Write + Send> {
 }
 
 impl<W: Write + Send> Writer<W> {
+    fn new(mode: Mode, schema: &SchemaRef, out: W, style: TableStyle) -> Result<Self> {
+        Ok(match mode {
+            Mode::Line => Self::Records(RecordWriter::new(schema, out)),
+            Mode::Format(format) => Self::Format(Box::new(ResultWriter::new(format, schema, out, style)?)),
+        })
+    }
+
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         match self {
             Self::Records(out) => out.write(batch)?,

@@ -476,8 +476,8 @@ impl IngestError {
         }
     }
 
-    /// Whether a record's text is no sample.
-    pub(super) fn is_of_text(&self) -> bool {
+    /// Whether it is of a single record whose text is no sample.
+    pub fn is_of_text(&self) -> bool {
         match self {
             Self::Record { .. } => true,
             Self::Data(DataError::Lines(error)) => error.is_of_line(),

@@ -395,7 +395,7 @@ fn find_columns(
             content.update(format!(" {layout:?} {skip_bad} {duplicates:?}"));
         }
     }
-    input.each(progress, cancel, &mut |error| bad.note(error), |place, json, record| {
+    let read = input.each(progress, cancel, &mut |error| bad.note(error), |place, json, record| {
         records += 1;
         found.layout = found.layout.or(record.layout);
         unscorable.look(&place, &record.content);
@@ -407,7 +407,14 @@ fn find_columns(
         has_id |= record.id.is_some();
         let path = place.file.to_path_buf();
         builder.observe(place, &record).map_err(|source| IngestError::Schema { path, source })
-    })?;
+    });
+    if let Err(error) = read {
+        // What is no record may be what the columns differ by.
+        if matches!(error, IngestError::Schema { .. }) {
+            bad.check(request.skip_bad)?;
+        }
+        return Err(error);
+    }
     found.notes.extend(bad.told());
     found.skipped = bad.count();
     bad.check(request.skip_bad)?;

@@ -49,10 +49,10 @@ impl Way {
         self.scanned += other.scanned;
     }
 
-    /// Puts the guarantee, and what a user should know of it, into what is said of the answer; `lacking`: the
-    /// features of segments without a graph.
-    fn tell(&self, ef: usize, lacking: &[String], summary: &mut ScanSummary) {
-        let Self { graphs, compared, without, scanned } = self;
+    /// Puts the guarantee, and what a user should know of it, into what is said of the answer; `missed`
+    /// segments have no graph and would be searched by it, of the features `lacking`.
+    fn tell(&self, ef: usize, (missed, lacking): (u64, &[String]), summary: &mut ScanSummary) {
+        let Self { graphs, compared, scanned, .. } = self;
         if *graphs > 0 {
             summary.guarantee =
                 "approximate: similarities are exact, some of the nearest rows may be missing".to_owned();
@@ -69,11 +69,11 @@ impl Way {
                 ));
             }
         }
-        if *without > 0 {
+        if missed > 0 {
             summary.notes.push(format!(
                 "{} no graph and {} scanned; {} makes what is missing",
-                many_of(*without, "segment has", "segments have"),
-                were(*without),
+                many_of(missed, "segment has", "segments have"),
+                were(missed),
                 Remedy::Index { kind: "hnsw", feature: &lacking.join(" "), rebuild: false }
             ));
         }
@@ -116,7 +116,7 @@ impl Prepared {
         }
         let name = |pool: &usize| search.pools[*pool].0.part().display_name();
         let lacking: Vec<String> = found.lacking.iter().map(name).collect();
-        found.way.tell(ef, &lacking, &mut ranking.summary);
+        found.way.tell(ef, (found.missed, &lacking), &mut ranking.summary);
         Ok((ranking, found.way))
     }
 

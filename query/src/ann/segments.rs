@@ -72,7 +72,9 @@ struct Unit {
 #[derive(Default)]
 pub(super) struct Part {
     pub(super) way: Way,
-    /// Pools with a segment that has no graph.
+    /// Segments without a graph for which one would be searched.
+    pub(super) missed: u64,
+    /// Their pools.
     pub(super) lacking: BTreeSet<usize>,
     /// Distance, pool and row.
     near: Vec<(f32, usize, u64)>,
@@ -85,6 +87,7 @@ pub(super) struct Part {
 impl Part {
     fn merge(&mut self, other: Self) {
         self.way.merge(&other.way);
+        self.missed += other.missed;
         self.lacking.extend(other.lacking);
         self.near.extend(other.near);
         self.scans.extend(other.scans);
@@ -145,7 +148,10 @@ impl Search<'_> {
         }
         let Some(graph) = self.graphs.get(reader, segment)? else {
             part.way.without += 1;
-            part.lacking.insert(pool);
+            if !self.choosy || pays(passing, self.ef) {
+                part.missed += 1;
+                part.lacking.insert(pool);
+            }
             part.scans.push((pool, range));
             return Ok(());
         };

@@ -39,6 +39,11 @@ const NAMES: &[(&str, &str)] = &[
     ("typeof", "arrow_typeof"),
 ];
 
+/// The name of a function here, by a name in lower case that it has somewhere.
+pub(crate) fn known(name: &str) -> &str {
+    NAMES.iter().find(|(other, _)| *other == name).map_or(name, |(_, known)| known)
+}
+
 /// Puts a statement into the words of the engine.
 pub(crate) fn resolve(statement: &mut Statement) {
     if let Some(sql) = inner(statement) {
@@ -147,8 +152,7 @@ fn renamed(function: &mut Function) -> Option<Expr> {
         _ => return None,
     };
     let lower = name.value.to_ascii_lowercase();
-    let known = NAMES.iter().find(|(other, _)| *other == lower).map_or(lower.as_str(), |(_, known)| known);
-    match known {
+    match known(&lower) {
         "count_if" => {
             let [condition]: [Expr; 1] = plain_args(function)?.try_into().ok()?;
             // False counts as little as null.

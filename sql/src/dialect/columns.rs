@@ -1,4 +1,4 @@
-//! `COLUMNS(*)` and `COLUMNS('pattern')`: one expression for each column that is meant.
+//! `COLUMNS(*)`, `COLUMNS(* EXCLUDE a)`, `COLUMNS('pattern')`: one expression for each column that is meant.
 
 use std::ops::ControlFlow;
 
@@ -6,8 +6,9 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Select, SelectItem,
-    SetExpr, Statement as Sql, Value, WildcardAdditionalOptions, visit_expressions, visit_expressions_mut,
+    ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
+    Query, Select, SelectItem, SetExpr, Statement as Sql, Value, WildcardAdditionalOptions,
+    visit_expressions, visit_expressions_mut,
 };
 use regex::Regex;
 
@@ -20,6 +21,7 @@ const MOST_COLUMNS: usize = 1000;
 /// Which columns are meant.
 enum Meant {
     All,
+    But(Vec<String>),
     Like(Box<Regex>),
 }
 
@@ -45,6 +47,7 @@ pub(crate) async fn expand(
             Some(meant) => {
                 let fits = |name: &&String| match &meant {
                     Meant::All => true,
+                    Meant::But(excluded) => !excluded.contains(name),
                     Meant::Like(pattern) => pattern.is_match(name),
                 };
                 let before = made.len();
@@ -107,12 +110,17 @@ fn calls(expr: &Expr) -> std::vec::IntoIter<Function> {
 fn meant(item: &SelectItem) -> Result<Option<Meant>, SqlError> {
     let Some(function) = of_item(item).and_then(|expr| calls(expr).next()) else { return Ok(None) };
     let wrong = || {
-        SqlError::invalid(format!("`{function}` is not understood"))
-            .hint("write COLUMNS(*) or COLUMNS('pattern')")
+        let place = function.name.0.first().and_then(|part| part.as_ident()).map(|name| name.span.start);
+        let error = SqlError::invalid("COLUMNS takes * or a pattern".to_owned());
+        let error = place.into_iter().fold(error, |error, place| error.at(place.line, place.column));
+        error.hint("write COLUMNS(*), COLUMNS(* EXCLUDE (a, b)) or COLUMNS('^to.*'), a regular expression")
     };
     let FunctionArguments::List(list) = &function.args else { return Err(wrong()) };
     match list.args.as_slice() {
         [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)] => Ok(Some(Meant::All)),
+        [FunctionArg::Unnamed(FunctionArgExpr::WildcardWithOptions(options))] => {
+            excluded(options).map(|names| Some(Meant::But(names))).ok_or_else(wrong)
+        }
         [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] => match &value.value {
             Value::SingleQuotedString(pattern) => {
                 let pattern = Regex::new(pattern).map_err(|_| {
@@ -125,6 +133,24 @@ fn meant(item: &SelectItem) -> Result<Option<Meant>, SqlError> {
         },
         _ => Err(wrong()),
     }
+}
+
+/// The names that `* EXCLUDE` leaves out, if that is all that stands there.
+fn excluded(options: &WildcardAdditionalOptions) -> Option<Vec<String>> {
+    let exclude = options.opt_exclude.as_ref()?;
+    let alone = WildcardAdditionalOptions { opt_exclude: None, ..options.clone() };
+    if alone != WildcardAdditionalOptions::default() {
+        return None;
+    }
+    let names = match exclude {
+        ExcludeSelectItem::Single(name) => std::slice::from_ref(name),
+        ExcludeSelectItem::Multiple(names) => names.as_slice(),
+    };
+    let name = |name: &ObjectName| {
+        let name = name.0.last()?.as_ident()?;
+        Some(if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() })
+    };
+    names.iter().map(name).collect()
 }
 
 /// The item for one column, under the name that the expression has with it.

@@ -20,6 +20,8 @@ pub(crate) struct Headings {
     last: Vec<Option<String>>,
     /// Whether there is such an item.
     open: bool,
+    /// Of the items where each stands for one column, if all such items may.
+    single: Option<Vec<Option<String>>>,
 }
 
 impl Headings {
@@ -28,6 +30,7 @@ impl Headings {
         let Sql::Query(query) = &**sql else { return Self::default() };
         let mut found = Self::default();
         let Some(select) = select(query) else { return Self { open: true, ..found } };
+        found.single = select.projection.iter().map(single).collect();
         for item in &select.projection {
             let name = match item {
                 SelectItem::UnnamedExpr(expr) if is_many(expr) => None,
@@ -51,6 +54,9 @@ impl Headings {
 
     /// The name of a column out of `n`, if it is another than the engine's.
     fn get(&self, column: usize, n: usize) -> Option<&str> {
+        if let Some(single) = self.single.as_ref().filter(|single| single.len() == n) {
+            return single.get(column)?.as_deref();
+        }
         let named = self.first.len() + self.last.len();
         if named > n || (!self.open && named != n) {
             return None;
@@ -74,6 +80,20 @@ fn select(query: &Query) -> Option<&Select> {
             _ => return None,
         };
     }
+}
+
+/// The name of an item's column, if it may have only one; `unnest()` of a list has.
+fn single(item: &SelectItem) -> Option<Option<String>> {
+    match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+        | SelectItem::ExprWithAlias { .. } => Some(None),
+        SelectItem::UnnamedExpr(expr) => Some(Some(expr.to_string())).filter(|_| !has_columns(expr)),
+        _ => None,
+    }
+}
+
+fn has_columns(expr: &Expr) -> bool {
+    expr.to_string().to_ascii_lowercase().contains("columns(")
 }
 
 /// Whether an expression may stand for several columns, or gives its column a name by itself.
@@ -118,6 +138,7 @@ mod tests {
         assert_eq!(headings("SELECT 1, *, a + b FROM t", 5), [name("1"), None, None, None, name("a + b")]);
         assert_eq!(headings("SELECT 1 + 1 UNION SELECT 2", 1), [name("1 + 1")]);
         assert_eq!(headings("SELECT unnest(a), b + 1 FROM t", 3), [None, None, name("b + 1")]);
+        assert_eq!(headings("SELECT unnest(a), b + 1 FROM t", 2), [name("unnest(a)"), name("b + 1")]);
         assert_eq!(headings("SELECT 1, 2", 3), [None, None, None]);
         assert_eq!(headings("VALUES (1)", 1), [None]);
     }

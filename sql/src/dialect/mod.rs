@@ -7,15 +7,18 @@
 mod arrows;
 mod calls;
 mod columns;
+mod first;
 mod headings;
+mod otherwise;
 mod refused;
 mod sample;
 mod summarize;
 mod tokens;
 
-pub(crate) use calls::resolve;
+pub(crate) use calls::{known, resolve};
 pub(crate) use columns::expand as expand_columns;
 pub(crate) use headings::{Headings, renamed};
+pub(crate) use otherwise::{nearly_written_otherwise, written_otherwise};
 pub(crate) use sample::sampled;
 pub(crate) use summarize::expand as expand_summary;
 pub(crate) use tokens::statements;
@@ -27,5 +30,5 @@ use super::error::SqlError;
 /// The tokens of a statement as the parser understands them.
 pub(crate) fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     refused::check(&tokens)?;
-    Ok(summarize::tokens(sample::tokens(tokens::plain(tokens))?))
+    Ok(summarize::tokens(sample::tokens(first::tokens(tokens::usual(tokens::plain(tokens))))?))
 }

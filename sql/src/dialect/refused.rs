@@ -6,7 +6,7 @@ use super::tokens::{is_word, next};
 use crate::error::{SqlError, SqlErrorKind};
 
 /// Words that begin such a form, those that follow, and what is said of it.
-const FORMS: [(&str, &[&str], &str); 12] = [
+const FORMS: [(&str, &[&str], &str); 13] = [
     ("PIVOT", &[], PIVOT),
     ("PIVOT_WIDER", &[], PIVOT),
     ("UNPIVOT", &[], UNPIVOT),
@@ -22,6 +22,7 @@ const FORMS: [(&str, &[&str], &str); 12] = [
     ("LATERAL", &["VIEW"], "LATERAL VIEW is written SELECT .., unnest(list)"),
     ("CONNECT", &["BY"], "CONNECT BY is written WITH RECURSIVE"),
     ("GLOB", &[], "GLOB is written LIKE with % and _, or ~ with a regular expression"),
+    ("SHOW", &["ALL", "TABLES"], "SHOW ALL TABLES is written SHOW TABLES, or SELECT * FROM gstore.datasets"),
     ("SUMMARIZE", &[], "SUMMARIZE stands at the beginning of a statement"),
 ];
 
@@ -53,12 +54,19 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
             && word.quote_style.is_none()
             && let Some(says) = refused(tokens, i, before)
         {
-            let place = token.span.start;
-            return Err(SqlError::new(SqlErrorKind::Invalid, says.to_owned()).at(place.line, place.column));
+            return Err(error(says, token));
+        }
+        if token.token == Token::Mul && tokens.get(i + 1).is_some_and(|next| next.token == Token::Mul) {
+            return Err(error("a ** b is written power(a, b)", token));
         }
         before = Some(token);
     }
     Ok(())
+}
+
+fn error(says: &str, token: &TokenWithSpan) -> SqlError {
+    let place = token.span.start;
+    SqlError::new(SqlErrorKind::Invalid, says.to_owned()).at(place.line, place.column)
 }
 
 fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) -> Option<&'static str> {
@@ -95,6 +103,11 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
         }
         "GLOB" => (clause && matches!(after, Some(Token::SingleQuotedString(_)))).then_some(says),
         _ if before.is_none() => Some(says),
+        "PIVOT" | "UNPIVOT" if before.is_some_and(|t| t.token == Token::LParen) => {
+            let table = next(tokens, at + 1).filter(|(_, token)| matches!(token.token, Token::Word(_)));
+            let on = table.and_then(|(table, _)| next(tokens, table + 1));
+            on.is_some_and(|(_, token)| is_word(token, "ON") || is_word(token, "USING")).then_some(says)
+        }
         _ => (clause && matches!(after, Some(Token::LParen))).then_some(says),
     }
 }

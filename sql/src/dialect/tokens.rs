@@ -63,6 +63,42 @@ pub(super) fn plain(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     tokens.into_iter().zip(ends).filter(|(_, ends)| !ends).map(|(token, _)| token).collect()
 }
 
+/// The tokens with `FILTER (condition)` as `FILTER (WHERE condition)`, and `AS MATERIALIZED (` as `AS (`,
+/// which gives the same rows.
+pub(super) fn usual(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut usual: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    // The last two tokens that are not white space.
+    let mut before: [Option<usize>; 2] = [None, None];
+    for (i, token) in tokens.iter().enumerate() {
+        let at = |place: Option<usize>| place.and_then(|place| tokens.get(place));
+        let follows = |word: &str| at(before[1]).is_some_and(|token| is_word(token, word));
+        let is_as = |place: Option<usize>| at(place).is_some_and(|token| is_word(token, "AS"));
+        let dropped = match is_word(token, "NOT") {
+            true => is_as(before[1]) && next(&tokens, i + 1).is_some_and(|(_, t)| is_word(t, "MATERIALIZED")),
+            false => {
+                is_word(token, "MATERIALIZED")
+                    && (is_as(before[1]) || follows("NOT") && is_as(before[0]))
+                    && next(&tokens, i + 1).is_some_and(|(_, t)| t.token == Token::LParen)
+            }
+        };
+        if !dropped {
+            usual.push(token.clone());
+        }
+        let of_call = at(before[0]).is_some_and(|token| token.token == Token::RParen);
+        if token.token == Token::LParen
+            && follows("FILTER")
+            && of_call
+            && next(&tokens, i + 1).is_some_and(|(_, token)| !is(token, Keyword::WHERE))
+        {
+            usual.extend(made(&["WHERE"], token.span));
+        }
+        if !matches!(token.token, Token::Whitespace(_)) {
+            before = [before[1], Some(i)];
+        }
+    }
+    usual
+}
+
 /// The first token from a place on that is not white space, and its place.
 pub(super) fn next(tokens: &[TokenWithSpan], from: usize) -> Option<(usize, &TokenWithSpan)> {
     let written =
@@ -100,6 +136,22 @@ pub(super) fn made(words: &[&str], span: Span) -> Vec<TokenWithSpan> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn forms_of_others_are_put_into_the_usual_one() {
+        for (sql, expected) in [
+            ("count(*) FILTER (a > 1)", "count(*) FILTER (WHERE a > 1)"),
+            ("count(*) FILTER (WHERE a)", "count(*) FILTER (WHERE a)"),
+            ("SELECT filter (a)", "SELECT filter (a)"),
+            ("WITH t AS MATERIALIZED (SELECT 1)", "WITH t AS  (SELECT 1)"),
+            ("WITH t AS NOT MATERIALIZED (SELECT 1)", "WITH t AS   (SELECT 1)"),
+            ("SELECT materialized FROM t", "SELECT materialized FROM t"),
+        ] {
+            let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
+            let text: String = usual(tokens).iter().map(|token| token.token.to_string()).collect();
+            assert_eq!(text, expected);
+        }
+    }
 
     #[test]
     fn statements_keep_their_places() {

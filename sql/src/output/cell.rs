@@ -82,6 +82,11 @@ pub(super) fn short_float(value: f64) -> String {
     }
 }
 
+/// Whether a cell is null; a column without a type holds nothing else.
+pub(super) fn is_null(column: &ArrayRef, row: usize) -> bool {
+    column.data_type().is_null() || column.is_null(row)
+}
+
 /// The values of a floating-point column as f64, or `None` for other columns.
 pub(super) fn float(column: &ArrayRef, row: usize) -> Option<f64> {
     use datafusion::arrow::datatypes::{Float16Type, Float32Type, Float64Type};

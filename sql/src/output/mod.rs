@@ -102,9 +102,7 @@ impl<W: Write + Send> ResultWriter<W> {
             Format::Table => Inner::Table(TableWriter::new(schema, out, style)),
             Format::Csv | Format::Tsv => {
                 let schema = cell::flat_schema(schema);
-                let delimiter = if format == Format::Tsv { b'\t' } else { b',' };
-                let builder = arrow_csv::WriterBuilder::new().with_header(true).with_delimiter(delimiter);
-                let mut out = builder.build(out);
+                let mut out = separated(format).build(out);
                 out.write(&RecordBatch::new_empty(Arc::clone(&schema))).map_err(failed)?;
                 Inner::Csv { out, schema }
             }
@@ -135,6 +133,22 @@ impl<W: Write + Send> ResultWriter<W> {
             }
         };
         Ok(Self { inner, rows: 0 })
+    }
+
+    /// Starts a result that goes on where one of the same columns ended: without another header.
+    pub fn continued(
+        format: Format,
+        schema: &SchemaRef,
+        out: W,
+        style: TableStyle,
+    ) -> Result<Self, SqlError> {
+        match format {
+            Format::Csv | Format::Tsv => {
+                let out = separated(format).with_header(false).build(out);
+                Ok(Self { inner: Inner::Csv { out, schema: cell::flat_schema(schema) }, rows: 0 })
+            }
+            _ => Self::new(format, schema, out, style),
+        }
     }
 
     /// Starts a result as JSON lines for a reader whose numbers are doubles: a number that such a reader would
@@ -192,6 +206,12 @@ impl<W: Write + Send> ResultWriter<W> {
         out.flush().map_err(|e| failed(e.into()))?;
         Ok(self.rows)
     }
+}
+
+/// How values are separated, below a header.
+fn separated(format: Format) -> arrow_csv::WriterBuilder {
+    let delimiter = if format == Format::Tsv { b'\t' } else { b',' };
+    arrow_csv::WriterBuilder::new().with_header(true).with_delimiter(delimiter)
 }
 
 /// The values of the first column, one a line.

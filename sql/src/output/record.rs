@@ -2,13 +2,13 @@
 
 use std::io::Write;
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, SchemaRef};
 use unicode_width::UnicodeWidthStr;
 
-use super::failed;
 use super::table::{readable, visible};
+use super::{cell, failed};
 use crate::error::SqlError;
 
 /// Writes rows as `column = value`, with a blank line between two rows.
@@ -58,7 +58,7 @@ impl<W: Write> RecordWriter<W> {
             }
             self.rows += 1;
             for ((name, column), formatter) in self.names.iter().zip(&columns).zip(&formatters) {
-                let value = match column.is_null(row) {
+                let value = match cell::is_null(column, row) {
                     true => "NULL".to_owned(),
                     false => formatter.value(row).try_to_string()?,
                 };
@@ -79,14 +79,15 @@ impl<W: Write> RecordWriter<W> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, Float64Array, StringArray};
+    use arrow_array::{ArrayRef, Float64Array, NullArray, StringArray};
 
     use super::*;
 
     #[test]
     fn every_value_is_whole_and_null_is_no_text() {
         let long = "x".repeat(300);
-        let columns: [(&str, ArrayRef); 3] = [
+        let columns: [(&str, ArrayRef); 4] = [
+            ("none", Arc::new(NullArray::new(2))),
             ("id", Arc::new(StringArray::from(vec![Some("a"), None]))),
             ("score", Arc::new(Float64Array::from(vec![0.123456789, -1.0]))),
             ("record", Arc::new(StringArray::from(vec!["two\nlines\u{1b}", long.as_str()]))),
@@ -99,7 +100,8 @@ mod tests {
         assert_eq!(
             String::from_utf8(out).unwrap(),
             format!(
-                "    id = a\n score = 0.123456789\nrecord = two\n         lines\\u{{1b}}\n\n    id = NULL\n score = -1.0\n\
+                "  none = NULL\n    id = a\n score = 0.123456789\nrecord = two\n         lines\\u{{1b}}\n\n  none = NULL\n    id = NULL\n\
+                 \x20score = -1.0\n\
                  record = {long}\n"
             )
         );

@@ -262,7 +262,7 @@ impl<'a> Column<'a> {
 
     /// The text of a cell; none: it is null.
     fn cell(&self, row: usize, most: Option<usize>) -> Result<Option<String>, ArrowError> {
-        if self.values.is_null(row) {
+        if cell::is_null(self.values, row) {
             return Ok(None);
         }
         if let Some(value) = cell::float(self.values, row) {

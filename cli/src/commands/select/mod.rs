@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use gstore::{Selected, SelectionRequest};
+use gstore::{AnswerError, Selected, SelectionRequest};
 use gstore_core::{many, many_of};
 use gstore_query::QueryError;
 use gstore_query::influence::{Diversity, Each, ExcludedCounts, InfluenceSpec, Mode, Order, ScanSummary};
@@ -20,7 +20,7 @@ use crate::args::{EachSelection, Format, PictureArgs, ScoresOf, SelectArgs};
 use crate::context::{Context, command_line};
 use crate::drawing::{check_file, draw};
 use crate::ending::{format_of_name, format_of_scores};
-use crate::failure::UsageError;
+use crate::failure::{UsageError, of_condition};
 use crate::output::{Output, Place, check, check_outside};
 use crate::question::{between, rules, scoring};
 use crate::summary;
@@ -103,7 +103,11 @@ fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     };
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
-    let found = gstore::select(&snapshot, &request, &mut context.work(&command, &mut reporter, &cancel))?;
+    let found = gstore::select(&snapshot, &request, &mut context.work(&command, &mut reporter, &cancel));
+    let found = found.map_err(|error| match error {
+        AnswerError::Condition(error) => of_condition(error),
+        error => error.into(),
+    })?;
     tell_passed_over(context, args, &found);
 
     let mut outputs = Vec::new();

@@ -66,6 +66,9 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let order = if args.worst { "score" } else { "score DESC" };
     let cut = if ruled { String::new() } else { format!(" ORDER BY {order} LIMIT {k}") };
     let (selected, notes) = asked.write(&server, &cut, &mut to, &cancel)?;
+    if selected == 0 && k > 0 && args.filter.is_some() {
+        bail!("--where: the condition is true for no row that can be ranked");
+    }
     let note = notes.influence.into_iter().next();
     let mut all = To { lines: None, scores: rest };
     if apart {

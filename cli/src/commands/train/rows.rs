@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::args::TrainRowsArgs;
 use crate::context::Context;
+use crate::failure::of_condition;
 
 /// Where the samples are.
 pub fn source(args: &TrainRowsArgs, store: Option<&Store>) -> Result<DataSource> {
@@ -38,7 +39,8 @@ pub fn subset(
             let snapshot = store.snapshot()?;
             let names = RowNames { ids: HashSet::new(), condition: Some(condition.clone()) };
             let part = Arc::clone(snapshot.dataset(name)?);
-            Some(find_rows(&snapshot, &part, &names, context.threads, cancel)?.rows)
+            let found = find_rows(&snapshot, &part, &names, context.threads, cancel);
+            Some(found.map_err(of_condition)?.rows)
         }
         _ => None,
     };

@@ -32,7 +32,7 @@ pub(super) fn resolve(
         let note = match pools.iter().any(|(dataset, features)| writes_roles(dataset, features)) {
             true => {
                 "the pool was encoded with the template `chat`, which writes a prompt with its completion as a conversation, also with \
-                 `raw`; give `text` for text without roles"
+                 `raw => true`; give `text => '..'` for text without roles"
             }
             false => {
                 "the pool's samples are conversations, and the prompt with its completion is asked as text without roles"
@@ -41,7 +41,7 @@ pub(super) fn resolve(
         return Ok((spec.given.clone(), Some(note.to_owned())));
     }
     let given = spec.given.iter().zip(talks).map(|(record, talk)| talk.unwrap_or_else(|| record.clone()));
-    let note = "the pool's samples are conversations, so the prompt with its completion is asked as one; `raw` asks it as text without roles";
+    let note = "the pool's samples are conversations, so the prompt with its completion is asked as one; `raw => true` asks it as text without roles";
     Ok((given.collect(), Some(note.to_owned())))
 }
 

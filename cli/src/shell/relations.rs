@@ -1,0 +1,100 @@
+//! Tables and table functions of a statement that is being typed, and their columns.
+
+use gstore_sql::virtual_columns;
+
+use super::complete::{KEYWORDS, TABLE_FUNCTIONS};
+use super::lexer::{Kind, Piece, pieces};
+use super::words::Words;
+
+/// A relation that the statement names.
+pub(super) struct Relation {
+    /// Its name, or that of the function.
+    pub(super) name: String,
+    /// The name that the statement gives it.
+    pub(super) alias: Option<String>,
+    /// Its columns, as a statement writes them.
+    pub(super) columns: Vec<String>,
+}
+
+/// The relations of a text: what stands behind FROM and JOIN.
+pub(super) fn relations(words: &Words, line: &str) -> Vec<Relation> {
+    let all = pieces(line);
+    let texts: Vec<&str> = all.iter().map(|piece| piece.of(line)).collect();
+    let mut found = Vec::new();
+    for (i, text) in texts.iter().enumerate() {
+        if !matches!(text.to_uppercase().as_str(), "FROM" | "JOIN") {
+            continue;
+        }
+        let (relation, mut next) = match &texts[i + 1..] {
+            [schema, ".", table, ..] => (columns(words, &format!("{schema}.{table}")), i + 4),
+            [function, "(", rest @ ..] if TABLE_FUNCTIONS.contains(&function.to_lowercase().as_str()) => {
+                let end = rest.iter().position(|text| *text == ")").unwrap_or(rest.len());
+                let pool = rest[..end].iter().find(|text| text.starts_with('\'')).copied();
+                (scored(words, function, pool), i + 4 + end)
+            }
+            [table, ..] => (columns(words, table.trim_matches('"')), i + 2),
+            [] => continue,
+        };
+        if texts.get(next).is_some_and(|word| word.eq_ignore_ascii_case("AS")) {
+            next += 1;
+        }
+        let is_alias = |piece: &&Piece| {
+            piece.kind == Kind::Word && !KEYWORDS.contains(&piece.of(line).to_uppercase().as_str())
+        };
+        let alias = all.get(next).filter(is_alias).map(|piece| piece.of(line).to_owned());
+        found.push(Relation { alias, ..relation });
+    }
+    found
+}
+
+fn columns(words: &Words, name: &str) -> Relation {
+    let table = words.table(name);
+    let stored = table.into_iter().flat_map(|table| table.columns.iter().map(|(name, _)| shown(name)));
+    let made = table.filter(|table| table.is_dataset).map(|_| virtual_columns().map(str::to_owned));
+    let columns = stored.chain(made.into_iter().flatten()).collect();
+    Relation { name: name.to_owned(), alias: None, columns }
+}
+
+/// The columns of all tables and functions.
+pub(super) fn any_column(words: &Words) -> Vec<String> {
+    let tables = words.tables.iter().flat_map(|table| columns(words, &table.name).columns);
+    let functions = TABLE_FUNCTIONS.into_iter().flat_map(|function| own_columns(function).0);
+    tables.chain(functions.map(|name| (*name).to_owned())).collect()
+}
+
+/// The columns that a function gives itself, and whether those of its pool stand behind them.
+fn own_columns(function: &str) -> (&'static [&'static str], bool) {
+    match function {
+        "influence" => (&["score", "subtask"], true),
+        "daunce" => (&["score", "subtask", "se", "z", "noise_floor", "models"], true),
+        "self_influence" => (&["score"], true),
+        "nearest" => (&["similarity"], true),
+        "excluded" => (&["dataset", "row", "id", "reason"], false),
+        "predicted" => (&["row", "id", "score", "target", "kept"], false),
+        _ => (&["row", "id", "vector", "flags", "norm"], false),
+    }
+}
+
+/// The columns of a function's result.
+fn scored(words: &Words, function: &str, pool: Option<&str>) -> Relation {
+    let (own, with_pool) = own_columns(&function.to_lowercase());
+    let pool = pool.filter(|_| with_pool).unwrap_or_default();
+    let of_pool = columns(words, pool.trim_matches('\'')).columns;
+    let columns = own.iter().map(|name| (*name).to_owned()).chain(of_pool).collect();
+    Relation { name: function.to_owned(), alias: None, columns }
+}
+
+/// A name as a statement must write it.
+fn shown(name: &str) -> String {
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !name.starts_with(|c: char| c.is_ascii_digit());
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// The name of a table, whose schema stays as it is.
+pub(super) fn shown_table(name: &str) -> String {
+    match name.split_once('.') {
+        Some((schema, table)) => format!("{schema}.{}", shown(table)),
+        None => shown(name),
+    }
+}
