@@ -40,7 +40,7 @@ pub use column::ingest_column;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
 pub use foreign::check_texts;
-pub use given::{GivenError, GivenOptions, SampleEncoder};
+pub use given::{GivenError, GivenOptions, SampleEncoder, request_like};
 pub use gstore_core::{Kind, Progress, Silent, Unit};
 pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
