@@ -221,7 +221,7 @@ impl Prefilter {
             bootstrap: options.bootstrap(),
             reliability,
         });
-        let choice = Choice::with(self.cuts.clone(), &predictions, &data.y, self.top);
+        let choice = Choice::with(&self.cuts, &predictions, &data.y, self.top);
         Ok(report(&self.learner, data, self.top, targets, choice))
     }
 }

@@ -56,8 +56,8 @@ pub fn fit_prefilter(
     let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
     features.learn_values(&numbers)?;
     let least = request.options.least_rows();
-    let (data, missing) =
-        joined(&found, &features.read(&numbers)?, &rows, features.set(), &request.labels, least)?;
+    let x = features.read(&numbers)?;
+    let (data, missing) = joined(&found, &x, &rows, features.set(), &request.labels, least)?;
     let means = Means { seed: request.options.seed, threads: work.threads, cancel: work.cancel };
     let (mut prefilter, mut report) =
         Prefilter::fit(features.set().clone(), &data, &request.options, &found.reliability, &means)?;
@@ -65,12 +65,20 @@ pub fn fit_prefilter(
     let live = snapshot.dataset(&request.pool)?.rows;
     let passes = features.set().passes(GRADIENT_PASSES);
     let (feature, gradient) = request.seconds.unwrap_or((passes, GRADIENT_PASSES * found.checkpoints as f64));
-    let labelled = data.ids.len() as u64;
-    let measured = request.seconds.is_some();
-    let cost = Cost { rows: live, labelled, kept: report.choice.kept, feature, gradient, measured };
+    // Rows that nothing is predicted of are kept, and their labels were paid for.
+    let unpredicted = unpredicted(&x);
+    let kept = report.choice.kept * (1.0 - unpredicted) + unpredicted;
+    let (labelled, measured) = (found.ids.len() as u64, request.seconds.is_some());
+    let cost = Cost { rows: live, labelled, kept, feature, gradient, measured };
     report.cost = Some(cost);
     prefilter.provenance = provenance(snapshot, request, &report, cost);
     Ok((prefilter, report))
+}
+
+/// The share of rows of which a value is missing or not finite.
+fn unpredicted(x: &Matrix) -> f64 {
+    let is_whole = |row: &usize| x.row(*row).iter().all(|value| value.is_finite());
+    1.0 - (0..x.rows()).filter(is_whole).count() as f64 / x.rows().max(1) as f64
 }
 
 /// Labels and features of the rows that have both, and how many labels have no row.
@@ -114,7 +122,7 @@ fn provenance(
         "learner": report.learner,
         "folds": request.options.folds,
         "seed": request.options.seed,
-        "kept": report.choice.kept,
+        "kept": cost.kept,
         "recall": report.choice.recall,
         "recall_at_least": report.choice.bound,
         "saving": cost.saving(),

@@ -63,7 +63,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
         bail!(
             "nothing was kept: with {} of the rows kept this prefilter saves {:.1} % of the gradients' cost; \
              more labelled rows, other --inputs, a lower --recall or a --budget may do better",
-            percent(report.choice.kept),
+            percent(report.cost.map_or(report.choice.kept, |cost| cost.kept)),
             100.0 * saving
         );
     }
