@@ -161,8 +161,7 @@ impl Prefilter {
 
     /// Predictions of rows of features; none of a row with a value that is missing or not finite.
     pub fn predict(&self, x: &Matrix) -> Vec<Option<Prediction>> {
-        let whole: Vec<usize> =
-            (0..x.rows()).filter(|row| x.row(*row).iter().all(|value| value.is_finite())).collect();
+        let whole: Vec<usize> = (0..x.rows()).filter(|row| x.is_finite(*row)).collect();
         let values = self.fitted.predict(&x.select(&whole));
         let mut found = vec![None; x.rows()];
         for (i, row) in whole.into_iter().enumerate() {

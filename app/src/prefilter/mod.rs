@@ -77,8 +77,7 @@ pub fn fit_prefilter(
 
 /// The share of rows of which a value is missing or not finite.
 fn unpredicted(x: &Matrix) -> f64 {
-    let is_whole = |row: &usize| x.row(*row).iter().all(|value| value.is_finite());
-    1.0 - (0..x.rows()).filter(is_whole).count() as f64 / x.rows().max(1) as f64
+    1.0 - (0..x.rows()).filter(|row| x.is_finite(*row)).count() as f64 / x.rows().max(1) as f64
 }
 
 /// Labels and features of the rows that have both, and how many labels have no row.

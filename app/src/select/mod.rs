@@ -10,7 +10,7 @@ use gstore_query::influence::{
     resolve_top,
 };
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
-use gstore_store::Snapshot;
+use gstore_store::{RowSet, Snapshot};
 
 use self::explained::Explained;
 use self::records::{Records, bytes};
@@ -102,15 +102,23 @@ fn candidates(
 ) -> Result<RowFilter, AnswerError> {
     let mut filter = RowFilter::new();
     for (place, pool) in pools.iter().enumerate() {
-        let found = matching(snapshot, pool, condition, work.threads, work.cancel);
-        let rows = found.map_err(|error| match error {
-            FindError::Condition(error) => AnswerError::Table(error),
-            FindError::Read(error) => error.into(),
-            error @ (FindError::Name(_) | FindError::Form(_)) => AnswerError::Refused(error.to_string()),
-        })?;
-        filter = filter.with(place, rows.iter().collect());
+        filter = filter.with(place, rows_where(snapshot, pool, condition, work)?.iter().collect());
     }
     Ok(filter)
+}
+
+/// The rows of a pool for which a condition is true.
+pub(crate) fn rows_where(
+    snapshot: &Arc<Snapshot>,
+    pool: &str,
+    condition: &str,
+    work: &Work<'_>,
+) -> Result<RowSet, AnswerError> {
+    matching(snapshot, pool, condition, work.threads, work.cancel).map_err(|error| match error {
+        FindError::Condition(error) => AnswerError::Table(error),
+        FindError::Read(error) => error.into(),
+        error @ (FindError::Name(_) | FindError::Form(_)) => AnswerError::Refused(error.to_string()),
+    })
 }
 
 impl Selected {

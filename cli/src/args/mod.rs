@@ -4,6 +4,7 @@
 
 mod ask;
 mod attribution;
+mod cascade;
 mod copies;
 mod covariance;
 mod daunce;
@@ -31,6 +32,7 @@ use std::path::PathBuf;
 
 pub use ask::{AskArgs, ModelArgs};
 pub use attribution::*;
+pub use cascade::CascadeArgs;
 pub use copies::{
     BaseStates, DaunceAttachArgs, DaunceDataArgs, DaunceKeepArgs, DaunceModelsArgs, DaunceObjectiveArgs,
     DaunceOfArgs, DauncePrepareArgs, DaunceRateArgs, DaunceTrainArgs, DaunceWeightArgs, Keep, Models,
@@ -524,6 +526,7 @@ impl Format {
 #[derive(Args, Debug, Clone)]
 #[command(
     after_help = "Examples:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n  \
+    gstore select --store s --pool pool --target gsm8k --top 5% --cascade 'loss -> embed -> 1 checkpoint -> all' -o selected.jsonl\n  \
     gstore select --remote grpc://127.0.0.1:8815 --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
     The method is LESS unless told otherwise: cosine of optimizer-aware gradients, weighted over checkpoints, mean within a subtask, maximum across.\n\
     Rows without a scored token, or with values that are not finite, are never selected; their number is printed.\n\n\
@@ -572,6 +575,9 @@ pub struct SelectArgs {
     /// The picture of it
     #[command(flatten)]
     pub draw: DrawArgs,
+    /// Features that are computed first
+    #[command(flatten)]
+    pub cascade: CascadeArgs,
     /// Which rows the score file lists
     #[arg(long, value_enum, default_value = "selected")]
     pub scores_of: ScoresOf,

@@ -26,3 +26,4 @@ pub use recall::{AtBudget, at_budgets, r2, spearman};
 pub(crate) use report::keeps;
 pub use report::{Choice, JudgeRequest, Report, TargetReport, judge};
 pub use resample::{Bootstrap, Interval};
+pub use text::{percent, taken};
