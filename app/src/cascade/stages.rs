@@ -40,7 +40,11 @@ pub(super) fn parse(text: &str, columns: &[&str]) -> Result<Vec<Stage>, AnswerEr
     let mut stages: Vec<Stage> = Vec::with_capacity(names.len());
     for name in names {
         let mut stage = Stage { name: name.to_owned(), ..Stage::default() };
-        for item in name.split(',').map(str::trim) {
+        // The same stage, in whatever order it is written.
+        let mut items: Vec<&str> = name.split(',').map(str::trim).collect();
+        items.sort_unstable();
+        items.dedup();
+        for item in items {
             let kind = if item == "embed" { Some(Kind::EmbedMean) } else { item.parse().ok() };
             match (kind, checkpoints(item)) {
                 (Some(kind), _) if kind.is_gradient() => {
@@ -48,6 +52,7 @@ pub(super) fn parse(text: &str, columns: &[&str]) -> Result<Vec<Stage>, AnswerEr
                         "gradients are a stage of checkpoints: `1 checkpoint`, not `{item}`"
                     ));
                 }
+                (Some(kind), _) if stage.kinds.contains(&kind) => {}
                 (Some(kind), _) => stage.kinds.push(kind),
                 (None, Some(count)) => stage.checkpoints = stage.checkpoints.max(count),
                 (None, None) if COUNTS.contains(&item) => stage.columns.push(item.to_owned()),
@@ -73,7 +78,7 @@ pub(super) fn parse(text: &str, columns: &[&str]) -> Result<Vec<Stage>, AnswerEr
 
 /// What a word that is no stage may have been meant for.
 fn meant(item: &str, columns: &[&str]) -> String {
-    let known = [&["loss", "embed", "1 checkpoint"], &COUNTS[..], columns].concat();
+    let known = [&["loss", "embed", "1 checkpoint"][..], &COUNTS, columns].concat();
     match nearest(item, known.iter().copied()) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("there are {}", known.join(", ")),
@@ -83,7 +88,7 @@ fn meant(item: &str, columns: &[&str]) -> String {
 /// The number of `2 checkpoints`.
 fn checkpoints(item: &str) -> Option<usize> {
     let (count, word) = item.split_once(' ')?;
-    let count = count.parse().ok().filter(|count| *count > 0)?;
+    let count = count.parse::<usize>().ok().filter(|count| *count > 0)?;
     ["checkpoint", "checkpoints"].contains(&word.trim()).then_some(count)
 }
 
@@ -109,8 +114,8 @@ mod tests {
             parse("tokens, source -> loss,embed -> 1 checkpoint -> 2 checkpoints -> all", &["source"])
                 .unwrap();
         assert_eq!(found.len(), 4);
-        assert_eq!(found[0].columns, ["tokens", "column:source"]);
-        assert_eq!(found[1].kinds, [Kind::Loss, Kind::EmbedMean]);
+        assert_eq!(found[0].columns, ["column:source", "tokens"]);
+        assert_eq!(found[1].kinds, [Kind::EmbedMean, Kind::Loss]);
         assert_eq!((found[2].checkpoints, found[3].checkpoints), (1, 2));
         let names = found[1].inputs(&["loss@base".to_owned()], true);
         assert_eq!(names, ["tokens", "scored_tokens", "feature:loss@base"]);
