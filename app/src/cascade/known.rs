@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gstore_learn::{FeatureSet, Matrix, OpenFeatures};
 use gstore_query::influence::{InfluenceSpec, Prepared, RowFilter};
-use gstore_store::{CELL_ROWS, RowSet, Snapshot};
+use gstore_store::Snapshot;
 
 use super::source::Source;
 use crate::answer::AnswerError;
@@ -96,29 +96,4 @@ pub(super) fn scores_of(
     work: &Work<'_>,
 ) -> Result<Vec<f64>, AnswerError> {
     scores(&Prepared::new(snapshot, spec)?, rows, work)
-}
-
-/// Some rows, as many at a time as lie in a cell.
-pub(super) fn cells(rows: &RowSet) -> impl Iterator<Item = Vec<u64>> + '_ {
-    let mut rows = rows.iter().peekable();
-    std::iter::from_fn(move || {
-        let cell = *rows.peek()? / CELL_ROWS;
-        let mut own = Vec::new();
-        while let Some(row) = rows.next_if(|row| row / CELL_ROWS == cell) {
-            own.push(row);
-        }
-        Some(own)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_come_by_cell() {
-        let rows = RowSet::from_ranges([4090..4099, 9000..9001]);
-        let found: Vec<Vec<u64>> = cells(&rows).collect();
-        assert_eq!(found, [(4090..4096).collect::<Vec<_>>(), vec![4096, 4097, 4098], vec![9000]]);
-    }
 }

@@ -28,11 +28,12 @@ pub use report::{CascadeReport, StageReport};
 
 use self::cost::Spent;
 use self::fit::{Calibrated, calibrate};
-use self::known::{Columns, Known, cells};
+use self::known::{Columns, Known};
 use self::sample::{Pool, Sample, compute_sample, draw, inputs};
 use self::source::Source;
 use self::stages::{Stage, parse};
 use crate::answer::AnswerError;
+use crate::rows::cells;
 use crate::work::Work;
 
 /// What is to be done.

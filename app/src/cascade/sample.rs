@@ -1,11 +1,10 @@
 //! The sample of a cascade: how many rows are labelled, which they are, and what is known of them.
 
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use gstore_core::{MIX_STEP, many, mix};
+use gstore_core::many;
 use gstore_learn::judge::{least_top, percent};
 use gstore_learn::{FeatureSet, FitOptions, Labelled, Matrix};
 use gstore_query::influence::{Order, resolve_top};
@@ -17,6 +16,7 @@ use super::known::{Columns, Known, scores_of};
 use super::source::Source;
 use super::stages::Stage;
 use crate::answer::{AnswerError, CHUNK};
+use crate::rows::drawn;
 use crate::select::rows_where;
 use crate::work::Work;
 
@@ -87,20 +87,8 @@ pub(super) fn draw(
             cost.without()
         )));
     }
-    let labelled = first_by_seed(&rows, count, request.seed);
+    let labelled = drawn(&rows, count, request.seed);
     Ok(Pool { rows, top, labelled })
-}
-
-/// So many rows at random: which they are follows from the seed and their numbers alone.
-fn first_by_seed(rows: &RowSet, count: u64, seed: u64) -> RowSet {
-    let mut least: BinaryHeap<(u64, u64)> = BinaryHeap::new();
-    for row in rows.iter() {
-        least.push((mix(mix(seed.wrapping_add(MIX_STEP)) ^ row.wrapping_add(1).wrapping_mul(MIX_STEP)), row));
-        if least.len() as u64 > count {
-            least.pop();
-        }
-    }
-    RowSet::from_rows(least.into_iter().map(|(_, row)| row))
 }
 
 /// Computes all features of the labelled rows, gradients last: they cost most. Gives the keys of the forward
@@ -207,20 +195,4 @@ fn ids(snapshot: &Snapshot, pool: &str, rows: &[u64]) -> Result<Vec<String>, Ans
         ids.extend((0..texts.len()).map(|i| texts.value(i).to_owned()));
     }
     Ok(ids)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn as_many_rows_are_drawn_as_asked_for() {
-        let rows = RowSet::from_ranges([0..5000, 6000..11_000]);
-        let found = first_by_seed(&rows, 1000, 7);
-        assert_eq!(found.len(), 1000);
-        assert_eq!(found.difference(&rows).len(), 0);
-        assert!((400..600).contains(&found.intersection(&RowSet::from_range(0..5000)).len()));
-        assert_eq!(found, first_by_seed(&rows, 1000, 7));
-        assert_ne!(found, first_by_seed(&rows, 1000, 8));
-    }
 }
