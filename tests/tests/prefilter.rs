@@ -219,8 +219,8 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     }
     assert_eq!(features("grad-adam@checkpoint-104"), "0");
 
-    let whole =
-        ["--top", "50%", "--recall", "80%", "--labels", "60", "--cascade", stages, "--report", "r.json"];
+    let sized = ["--top", "50%", "--recall", "80%", "--labels", "60", "--rounds", "1"];
+    let whole = [&sized[..], &["--cascade", stages, "--report", "r.json"]].concat();
     let done = run(&whole);
     assert_eq!(done.code, 0, "{}", done.stderr);
     assert!(done.stderr.contains("with 95 % confidence at least"), "{}", done.stderr);
@@ -233,6 +233,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     let last = number(&first["report"]["stages"][1]["rows_out"]);
     assert_eq!(number(&first["report"]["stages"][0]["rows_in"]), 240);
     assert!(last < 200 && first["saving"].as_f64().expect("a number") > 0.0, "{first:#}");
+    assert!(first["report"]["notes"].to_string().contains("15 rows nearest to the last cut"), "{first:#}");
     assert!(first["report"]["bound"].as_f64().expect("a number") >= 0.8, "{first:#}");
     assert!(first["report"]["time"]["measured"].as_bool().expect("measured"), "{first:#}");
     // Labelled rows have everything; the others what they came to.

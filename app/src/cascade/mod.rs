@@ -10,6 +10,7 @@ mod cost;
 mod fit;
 mod known;
 mod report;
+mod rounds;
 mod sample;
 mod source;
 mod stages;
@@ -27,9 +28,10 @@ use gstore_store::{Lease, RowSet, Snapshot, Store};
 pub use report::{CascadeReport, StageReport};
 
 use self::cost::Spent;
-use self::fit::{Calibrated, calibrate};
+use self::fit::Learned;
 use self::known::{Columns, Known};
-use self::sample::{Pool, Sample, compute_sample, draw, inputs};
+use self::report::expected;
+use self::sample::{Sample, compute_sample, draw, inputs};
 use self::source::Source;
 use self::stages::{Stage, parse};
 use crate::answer::AnswerError;
@@ -55,6 +57,8 @@ pub struct CascadeRequest {
     pub labels: Option<u64>,
     /// What predicts.
     pub learner: Learner,
+    /// How often rows near the last cut are labelled, to learn from.
+    pub rounds: usize,
     /// Seed of the sample, of folds and networks.
     pub seed: u64,
     /// Where models are, and what computes.
@@ -78,6 +82,8 @@ pub struct Cascade {
     /// Rows that are not labelled.
     rest: RowSet,
     spent: Spent,
+    learned: Learned,
+    request: CascadeRequest,
 }
 
 /// Labels a sample, computes all features of it, and decides with them how the other rows are cut.
@@ -116,56 +122,18 @@ pub fn prepare_cascade(
     let sample = Sample::read(&snapshot, &source, (&stages, &inputs), &pool.labelled, request, work)?;
     let mut widths: Vec<usize> = sample.columns.iter().map(|columns| columns.names().len()).collect();
     (1..widths.len()).for_each(|place| widths[place] += widths[place - 1]);
-    let found = calibrate(&sample.data, &widths, pool.top, request, work)?;
-    let report = expected(request, &stages, &pool, (&found, sample.lacking), &spent);
-    let Calibrated { learners, cuts, .. } = found;
+    let mut learned = Learned::new(sample.data, pool.top);
+    let mut learners = Vec::with_capacity(stages.len());
+    for at in widths.into_iter().enumerate() {
+        learners.push(learned.stage(at, request, work)?);
+    }
+    let cuts = learned.cuts(request.recall);
+    let report = expected(request, &stages, &pool, (&learned, &cuts, sample.lacking), &spent);
     let parts = stages.into_iter().zip(sample.columns).zip(learners.into_iter().zip(cuts));
     let steps =
         parts.map(|((stage, columns), (learner, cut))| Step { stage, columns, learner, cut }).collect();
     let rest = pool.rows.difference(&pool.labelled);
-    Ok(Cascade { report, source, steps, rest, spent })
-}
-
-/// What the labelled rows let expect. `lacking`: the share of rows that go on because a value is missing.
-fn expected(
-    request: &CascadeRequest,
-    stages: &[Stage],
-    pool: &Pool,
-    (found, lacking): (&Calibrated, f64),
-    spent: &Spent,
-) -> CascadeReport {
-    let (rows, labelled) = (pool.rows.len(), pool.labelled.len());
-    let rest = rows.saturating_sub(labelled) as f64;
-    let left = |cut: &StageCut| rest * (cut.kept * (1.0 - lacking) + lacking);
-    let entering: Vec<f64> = std::iter::once(rest).chain(found.cuts.iter().map(left)).collect();
-    let of_stage = |place: usize| StageReport {
-        stage: stages[place].name.clone(),
-        rows_in: entering[place].round() as u64,
-        rows_out: entering[place + 1].round() as u64,
-        spearman: found.spearman[place],
-        cut: found.cuts[place].from,
-        recall: found.cuts[place].recall,
-        bound: found.cuts[place].bound,
-        computed: 0,
-        seconds: 0.0,
-    };
-    CascadeReport {
-        pool: request.spec.pools.join(", "),
-        targets: request.spec.target_names(),
-        rows,
-        labelled,
-        top: pool.top,
-        top_labelled: found.top,
-        learner: request.learner.name().to_owned(),
-        recall: request.recall,
-        bound: found.cuts.last().map_or(1.0, |cut| cut.bound),
-        stages: (0..stages.len()).map(of_stage).collect(),
-        cost: spent.passes(rows, labelled, entering.clone()),
-        time: spent.time(rows, labelled, entering),
-        seconds: spent.seconds(),
-        done: false,
-        notes: found.notes.clone(),
-    }
+    Ok(Cascade { report, source, steps, rest, spent, learned, request: request.clone() })
 }
 
 impl Cascade {
@@ -191,7 +159,11 @@ impl Cascade {
                 computed += found.measured.rows;
                 self.spent.gradients(found.measured);
             }
-            left = self.survivors(store, place, &left, work)?;
+            let labelled = match place + 1 == self.steps.len() {
+                true => self.rounds(store, &left, work)?,
+                false => RowSet::new(),
+            };
+            left = self.survivors(store, place, &left.difference(&labelled), work)?.union(&labelled);
             let report = &mut self.report.stages[place];
             (report.rows_in, report.rows_out) = (rows, left.len());
             (report.computed, report.seconds) = (computed, self.spent.seconds() - seconds);
@@ -221,24 +193,41 @@ impl Cascade {
         rows: &RowSet,
         work: &mut Work<'_>,
     ) -> Result<RowSet, AnswerError> {
-        let step = &self.steps[place];
-        let Some(from) = step.cut.from else { return Ok(rows.clone()) };
+        let Some(from) = self.steps[place].cut.from else { return Ok(rows.clone()) };
+        let mut left: Vec<u64> = Vec::new();
+        self.predictions(store, place, rows, work, |row, prediction| {
+            if prediction.is_none_or(|prediction| prediction >= from) {
+                left.push(row);
+            }
+        })?;
+        Ok(RowSet::from_rows_sorted(left))
+    }
+
+    /// Hands on what a stage predicts of rows, in their order; none of one of which a value is missing.
+    fn predictions(
+        &self,
+        store: &Store,
+        place: usize,
+        rows: &RowSet,
+        work: &mut Work<'_>,
+        mut take: impl FnMut(u64, Option<f64>),
+    ) -> Result<(), AnswerError> {
         let (snapshot, _lease) = current(store, work)?;
         let columns = self.steps[..=place].iter().map(|step| &step.columns);
         let known = Known::open(&snapshot, &self.source, columns)?;
-        let mut left: Vec<u64> = Vec::new();
         work.progress.start("predict", rows.len(), Unit::Rows);
         for own in cells(rows) {
             work.cancel.check().map_err(LearnError::from)?;
             let x = known.read(&own, work)?;
-            let (whole, others): (Vec<usize>, Vec<usize>) = (0..own.len()).partition(|row| x.is_finite(*row));
-            let predictions = step.learner.predict(&x.select(&whole));
-            let kept = whole.iter().enumerate().filter(|(at, _)| predictions.row(*at)[0] >= from);
-            left.extend(kept.map(|(_, row)| own[*row]).chain(others.iter().map(|row| own[*row])));
+            let whole: Vec<usize> = (0..own.len()).filter(|row| x.is_finite(*row)).collect();
+            let mut found: Vec<Option<f64>> = vec![None; own.len()];
+            let predictions = self.steps[place].learner.predict(&x.select(&whole));
+            whole.iter().enumerate().for_each(|(at, row)| found[*row] = Some(predictions.row(at)[0]));
+            own.iter().zip(found).for_each(|(row, prediction)| take(*row, prediction));
             work.progress.advance(own.len() as u64);
         }
         work.progress.finish();
-        Ok(RowSet::from_rows(left))
+        Ok(())
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::fmt::Write as _;
 
-use gstore_learn::judge::{CascadeCost, percent, taken};
+use gstore_learn::judge::{CascadeCost, StageCut, percent, taken};
 use serde::Serialize;
 
-use super::stages::LAST;
+use super::CascadeRequest;
+use super::cost::Spent;
+use super::fit::Learned;
+use super::sample::Pool;
+use super::stages::{LAST, Stage};
 
 /// A stage before the last.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -139,5 +143,47 @@ impl CascadeReport {
     fn takes(&self, place: usize) -> String {
         let (rows, each) = (self.cost.entering.get(place), self.cost.each.get(place));
         format!("{:.0} passes", rows.zip(each).map_or(0.0, |(rows, each)| rows * each))
+    }
+}
+
+/// What the labelled rows let expect. `lacking`: the share of rows that go on because a value is missing.
+pub(super) fn expected(
+    request: &CascadeRequest,
+    stages: &[Stage],
+    pool: &Pool,
+    (learned, cuts, lacking): (&Learned, &[StageCut], f64),
+    spent: &Spent,
+) -> CascadeReport {
+    let (rows, labelled) = (pool.rows.len(), pool.labelled.len());
+    let rest = rows.saturating_sub(labelled) as f64;
+    let left = |cut: &StageCut| rest * (cut.kept * (1.0 - lacking) + lacking);
+    let entering: Vec<f64> = std::iter::once(rest).chain(cuts.iter().map(left)).collect();
+    let of_stage = |place: usize| StageReport {
+        stage: stages[place].name.clone(),
+        rows_in: entering[place].round() as u64,
+        rows_out: entering[place + 1].round() as u64,
+        spearman: learned.spearman(place),
+        cut: cuts[place].from,
+        recall: cuts[place].recall,
+        bound: cuts[place].bound,
+        computed: 0,
+        seconds: 0.0,
+    };
+    CascadeReport {
+        pool: request.spec.pools.join(", "),
+        targets: request.spec.target_names(),
+        rows,
+        labelled,
+        top: pool.top,
+        top_labelled: learned.top().into_iter().filter(|top| *top).count(),
+        learner: request.learner.name().to_owned(),
+        recall: request.recall,
+        bound: cuts.last().map_or(1.0, |cut| cut.bound),
+        stages: (0..stages.len()).map(of_stage).collect(),
+        cost: spent.passes(rows, labelled, entering.clone()),
+        time: spent.time(rows, labelled, entering),
+        seconds: spent.seconds(),
+        done: false,
+        notes: learned.notes(),
     }
 }

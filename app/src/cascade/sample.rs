@@ -186,7 +186,7 @@ impl Sample {
 }
 
 /// The ids of some rows.
-fn ids(snapshot: &Snapshot, pool: &str, rows: &[u64]) -> Result<Vec<String>, AnswerError> {
+pub(super) fn ids(snapshot: &Snapshot, pool: &str, rows: &[u64]) -> Result<Vec<String>, AnswerError> {
     let samples = snapshot.samples(snapshot.dataset(pool)?)?;
     let mut ids = Vec::with_capacity(rows.len());
     for chunk in rows.chunks(CHUNK) {

@@ -116,6 +116,7 @@ fn request(
         recall: args.cascade.recall,
         labels: args.cascade.labels,
         learner: learner(args.cascade.learner, alphas, C, FitOptions::default().top),
+        rounds: args.cascade.rounds,
         seed: args.cascade.seed,
         models: GivenOptions {
             model,
