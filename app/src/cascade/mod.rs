@@ -159,6 +159,7 @@ impl Cascade {
                 computed += found.measured.rows;
                 self.spent.gradients(found.measured);
             }
+            let seconds = self.spent.seconds() - seconds;
             let labelled = match place + 1 == self.steps.len() {
                 true => self.rounds(store, &left, work)?,
                 false => RowSet::new(),
@@ -166,7 +167,7 @@ impl Cascade {
             left = self.survivors(store, place, &left.difference(&labelled), work)?.union(&labelled);
             let report = &mut self.report.stages[place];
             (report.rows_in, report.rows_out) = (rows, left.len());
-            (report.computed, report.seconds) = (computed, self.spent.seconds() - seconds);
+            (report.computed, report.seconds) = (computed, seconds);
         }
         let all = self.source.gradients_at(self.source.checkpoints());
         let found = self.source.compute(store, all, &left, work)?;
