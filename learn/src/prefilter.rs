@@ -184,8 +184,8 @@ impl Prefilter {
         }
     }
 
-    /// Cuts at a rank: for each target so that this share of the predicted rows is kept, whatever the predictions
-    /// of labelled rows were. Gives the share that any of the cuts keeps.
+    /// Cuts at a rank: for each target so that this share of the predicted rows is kept, whatever the
+    /// predictions of labelled rows were. Gives the share that any of the cuts keeps.
     pub fn cut_at(&mut self, share: f64, predictions: &[Prediction]) -> f64 {
         for (target, cut) in self.cuts.iter_mut().enumerate() {
             let values: Vec<f64> =

@@ -1,6 +1,6 @@
 //! Promise: a prefilter keeps the rows that it says it keeps, of rows that are joined by their ids, and one
-//! that saves nothing, or learns from nothing, is refused with the reason. A cascade of them computes what it says,
-//! goes on from what is there, and keeps the recall that it was asked for.
+//! that saves nothing, or learns from nothing, is refused with the reason. A cascade of them computes what it
+//! says, goes on from what is there, and keeps the recall that it was asked for.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! What the stages of a cascade take for a row: forward passes, which decide, and seconds where they were measured.
+//! Cost of a cascade by stage: forward passes, which decide, and seconds where they were measured.
 
 use gstore_learn::judge::CascadeCost;
 
@@ -52,8 +52,8 @@ impl Spent {
         self.gradients.seconds + self.stages.iter().map(|stage| stage.forward.seconds).sum::<f64>()
     }
 
-    /// What a cascade takes in forward passes: what decides whether it saves anything does not look at the clock.
-    /// `entering`: rows that are not labelled, by stage.
+    /// What a cascade takes in forward passes: what decides whether it saves anything does not look at the
+    /// clock. `entering`: rows that are not labelled, by stage.
     pub(super) fn passes(&self, rows: u64, labelled: u64, entering: Vec<f64>) -> CascadeCost {
         let each = |stage: &OfStage| if stage.is_forward { 1.0 } else { 0.0 };
         let forward: Vec<f64> = self.stages.iter().map(each).collect();

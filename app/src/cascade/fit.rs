@@ -12,8 +12,8 @@ use crate::work::Work;
 pub(super) struct Learned {
     /// The rows: the random sample, then those that were labelled in rounds.
     pub(super) data: Labelled,
-    /// Size of the random sample: cuts are calibrated on it alone, as rows that were chosen by their predictions
-    /// say nothing of the recall.
+    /// Size of the random sample: cuts are calibrated on it alone, as rows that were chosen by their
+    /// predictions say nothing of the recall.
     pub(super) sample: usize,
     /// The share of rows that is the true top.
     share: f64,
@@ -27,8 +27,8 @@ impl Learned {
         Self { sample: data.ids.len(), data, share, predictions: Vec::new() }
     }
 
-    /// Learns what a stage predicts from its first columns, which are `width`; in the place of what was learned
-    /// of the stage before.
+    /// Learns what a stage predicts from its first columns, which are `width`; in the place of what was
+    /// learned of the stage before.
     ///
     /// # Errors
     /// Data from which nothing can be learned, and being told to stop.

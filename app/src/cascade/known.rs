@@ -1,4 +1,4 @@
-//! What is known of rows at a stage: its columns and those of the stages before it.
+//! Columns that are known of rows at a stage: its own and those of the stages before it.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 //! Invariants
 //! - everything that is decided follows from a sample of rows, drawn by the seed, which has all features:
 //!   learners, cuts and the bound of the recall are there before the other rows cost anything
-//! - what is computed are features of the pool, published stage by stage: the same request goes on from them, and
-//!   decides the same
+//! - what is computed are features of the pool, published stage by stage: the same request goes on from them,
+//!   and decides the same
 
 mod cost;
 mod fit;
@@ -89,8 +89,8 @@ pub struct Cascade {
 /// Labels a sample, computes all features of it, and decides with them how the other rows are cut.
 ///
 /// # Errors
-/// A cascade that cannot save anything, or whose sample is too small, before anything is computed; features that
-/// cannot be computed, data from which nothing can be learned, damage, being told to stop.
+/// A cascade that cannot save anything, or whose sample is too small, before anything is computed; features
+/// that cannot be computed, data from which nothing can be learned, damage, being told to stop.
 pub fn prepare_cascade(
     store: &Store,
     request: &CascadeRequest,
@@ -137,8 +137,9 @@ pub fn prepare_cascade(
 }
 
 impl Cascade {
-    /// Computes the stages of the rows that are left, and at last their gradients. What is known of rows stays in
-    /// the store; the pool's rows with all gradients can be ranked then. Memory: 24 bytes for each row that goes on.
+    /// Computes the stages of the rows that are left, and at last their gradients. What is known of rows
+    /// stays in the store; the pool's rows with all gradients can be ranked then. Memory: 24 bytes for each
+    /// row that goes on.
     ///
     /// # Errors
     /// What stops an ingest, damage, and being told to stop: the same request goes on then.
@@ -186,7 +187,8 @@ impl Cascade {
         &self.source.spec
     }
 
-    /// The rows that a stage lets go on: those that it predicts enough of, and those of which a value is missing.
+    /// The rows that a stage lets go on: those that it predicts enough of, and those of which a value is
+    /// missing.
     fn survivors(
         &self,
         store: &Store,

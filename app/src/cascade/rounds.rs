@@ -1,5 +1,5 @@
-//! Active rounds: the rows nearest to the last cut get all gradients and are learned from, and the cut is chosen
-//! again on the random sample.
+//! Active rounds: the rows nearest to the last cut get all gradients and are learned from, and the cut is
+//! chosen again on the random sample.
 
 use std::collections::BinaryHeap;
 

@@ -1,4 +1,4 @@
-//! What a cascade computes, as the targets' gradients were computed.
+//! Features that a cascade computes: gradients like those of its targets, forward passes of their base.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -69,8 +69,8 @@ impl Source {
     /// Finds run, checkpoints, projection and texts by the stored gradients of the targets.
     ///
     /// # Errors
-    /// Questions that are not about gradients of one pool, targets without gradients, weights that are not where
-    /// they were.
+    /// Questions that are not about gradients of one pool, targets without gradients, weights that are not
+    /// where they were.
     pub(super) fn find(
         snapshot: &Arc<Snapshot>,
         spec: &InfluenceSpec,

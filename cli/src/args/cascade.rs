@@ -21,7 +21,8 @@ pub struct CascadeArgs {
     /// Rows that are labelled: a random sample with all features [default: enough for --recall]
     #[arg(long, value_name = "N", value_parser = at_least::<u64>(1), requires = "cascade")]
     pub labels: Option<u64>,
-    /// Rounds in which the rows nearest to the last cut, a quarter as many as --labels, are labelled to learn from
+    /// Rounds in which the rows nearest to the last cut, a quarter as many as --labels, are labelled to learn
+    /// from
     #[arg(long, value_name = "N", default_value_t = 0, requires = "cascade")]
     pub rounds: usize,
     /// What predicts

@@ -117,9 +117,9 @@ pub struct Preparer<'a> {
 impl Preparer<'_> {
     /// The batches of a window that hold a row which some feature lacks.
     ///
-    /// Batches are cut over all live rows of the cell, or over those that were chosen, so that a row meets the
-    /// same neighbours in every run of the request. Entries are made one batch after the other: those of a
-    /// window would not fit in memory where each token is one.
+    /// Batches are cut over all live rows of the cell, or over those that were chosen, so that a row meets
+    /// the same neighbours in every run of the request. Entries are made one batch after the other: those of
+    /// a window would not fit in memory where each token is one.
     ///
     /// # Errors
     /// A sample that cannot be read, parsed or encoded.

@@ -30,7 +30,8 @@ pub fn least_top(recall: f64, stages: usize, misses: usize) -> usize {
 /// How many rows of the top each stage may leave out; none where they are too few to bound the recall.
 fn allowed(recall: f64, k: usize, stages: usize) -> Option<Vec<usize>> {
     let misses = k.checked_sub(needed_hits(recall, k)?)?.checked_sub(stages.saturating_sub(1))?;
-    // Fixed before any prediction is looked at; what does not divide goes to the later stages, which know more.
+    // Fixed before any prediction is looked at; what does not divide goes to the later stages, which know
+    // more.
     let until = |stage: usize| misses * stage / stages.max(1);
     Some((0..stages).map(|stage| until(stage + 1) - until(stage)).collect())
 }

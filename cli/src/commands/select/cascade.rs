@@ -52,8 +52,8 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
     }
 }
 
-/// The question that is asked of the pool: as the flags ask it, or of the rows that a cascade has gradients of.
-/// None where it was only to be estimated.
+/// The question that is asked of the pool: as the flags ask it, or of the rows that a cascade has gradients
+/// of. None where it was only to be estimated.
 pub(super) fn computed(
     context: &Context,
     args: &SelectArgs,
