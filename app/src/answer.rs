@@ -3,6 +3,7 @@
 use arrow_array::{Array, ArrayRef, StringArray, cast::AsArray};
 use arrow_schema::ArrowError;
 use gstore_data::RecordError;
+use gstore_ingest::pipeline::{GivenError, IngestError};
 use gstore_learn::LearnError;
 use gstore_query::QueryError;
 use gstore_query::influence::{Prepared, Scored};
@@ -46,12 +47,30 @@ pub enum AnswerError {
     /// Nothing can be learned, or predicted.
     #[error(transparent)]
     Learn(#[from] LearnError),
+    /// Features that cannot be computed.
+    #[error(transparent)]
+    Compute(Box<IngestError>),
+    /// Features that cannot be computed as others were.
+    #[error(transparent)]
+    Given(Box<GivenError>),
     /// An artifact that cannot be read or published.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
     /// Something that was asked for and cannot be had.
     #[error("{0}")]
     Refused(String),
+}
+
+impl From<IngestError> for AnswerError {
+    fn from(error: IngestError) -> Self {
+        Self::Compute(Box::new(error))
+    }
+}
+
+impl From<GivenError> for AnswerError {
+    fn from(error: GivenError) -> Self {
+        Self::Given(Box::new(error))
+    }
 }
 
 impl AnswerError {
@@ -64,6 +83,7 @@ impl AnswerError {
             Self::Artifact(error) => error.is_damage(),
             Self::Condition(FindError::Read(error)) => error.is_damage(),
             Self::Condition(FindError::Condition(error)) => error.is_damage(),
+            Self::Compute(error) => error.is_damage(),
             _ => false,
         }
     }

@@ -13,6 +13,7 @@
 //!   covariance, reports of them, and what is wrong with an ensemble
 //! - [`fit_prefilter`], [`publish_prefilter`], [`apply_prefilter`], [`evaluate_prefilter`]: models that
 //!   predict from cheap features which rows deserve gradients
+//! - [`prepare_cascade`], [`Cascade`]: features stage by stage for the rows that are left, and few gradients
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
 //! - [`picture`]: pictures of scores, rankings and trainings, as files and for a terminal
 //! - [`Folders`]: models and checkpoints, by path, pattern or name on the Hugging Face Hub
@@ -60,6 +61,7 @@
 
 mod answer;
 mod ask;
+mod cascade;
 pub mod daunce;
 mod folders;
 mod generate;
@@ -75,6 +77,7 @@ mod work;
 
 pub use answer::AnswerError;
 pub use ask::{Asked, ExplainedRow, ask};
+pub use cascade::{Cascade, CascadeReport, CascadeRequest, StageReport, prepare_cascade};
 pub use folders::{FolderError, Folders};
 pub use generate::{PerplexityRows, add_answers, perplexity_table};
 pub use jobs::{add, add_of, ingest, pretty, query};

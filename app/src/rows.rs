@@ -1,13 +1,13 @@
 //! Rows of a dataset, named by their ids or by a condition.
 
-use std::collections::HashSet;
+use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use gstore_core::{Cancel, many};
+use gstore_core::{Cancel, MIX_STEP, many, mix};
 use gstore_sql::{SqlError, SqlOptions, SqlRunner};
-use gstore_store::{DatasetName, DatasetPart, NameError, ReadError, RowSet, Snapshot};
+use gstore_store::{CELL_ROWS, DatasetName, DatasetPart, NameError, ReadError, RowSet, Snapshot};
 
 /// Which rows are meant: those with an id of the set, and those for which the condition is true.
 #[derive(Debug, Clone, Default)]
@@ -104,6 +104,32 @@ pub(crate) fn matching(
     Ok(RowSet::from_rows(rows))
 }
 
+/// So many rows at random: which they are follows from the seed and their numbers alone. Memory: 16 bytes for
+/// each.
+pub(crate) fn drawn(rows: &RowSet, count: u64, seed: u64) -> RowSet {
+    let mut least: BinaryHeap<(u64, u64)> = BinaryHeap::new();
+    for row in rows.iter() {
+        least.push((mix(mix(seed.wrapping_add(MIX_STEP)) ^ row.wrapping_add(1).wrapping_mul(MIX_STEP)), row));
+        if least.len() as u64 > count {
+            least.pop();
+        }
+    }
+    RowSet::from_rows(least.into_iter().map(|(_, row)| row))
+}
+
+/// Some rows, as many at a time as lie in a cell.
+pub(crate) fn cells(rows: &RowSet) -> impl Iterator<Item = Vec<u64>> + '_ {
+    let mut rows = rows.iter().peekable();
+    std::iter::from_fn(move || {
+        let cell = *rows.peek()? / CELL_ROWS;
+        let mut own = Vec::new();
+        while let Some(row) = rows.next_if(|row| row / CELL_ROWS == cell) {
+            own.push(row);
+        }
+        Some(own)
+    })
+}
+
 /// Refuses what is not an expression of its own: text that closes the parentheses around it would ask for
 /// other rows than it says.
 fn check_form(condition: &str) -> Result<(), &'static str> {
@@ -135,7 +161,25 @@ fn check_form(condition: &str) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::check_form;
+    use super::{RowSet, cells, check_form, drawn};
+
+    #[test]
+    fn as_many_rows_are_drawn_as_asked_for() {
+        let rows = RowSet::from_ranges([0..5000, 6000..11_000]);
+        let found = drawn(&rows, 1000, 7);
+        assert_eq!((found.len(), found.difference(&rows).len()), (1000, 0));
+        assert!((400..600).contains(&found.intersection(&RowSet::from_range(0..5000)).len()));
+        assert_eq!(found, drawn(&rows, 1000, 7));
+        assert_ne!(found, drawn(&rows, 1000, 8));
+        assert_eq!(drawn(&rows, 20_000, 7), rows);
+    }
+
+    #[test]
+    fn rows_come_by_cell() {
+        let rows = RowSet::from_ranges([4090..4099, 9000..9001]);
+        let found: Vec<Vec<u64>> = cells(&rows).collect();
+        assert_eq!(found, [(4090..4096).collect::<Vec<_>>(), vec![4096, 4097, 4098], vec![9000]]);
+    }
 
     #[test]
     fn a_condition_is_an_expression_of_its_own() {

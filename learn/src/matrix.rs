@@ -49,6 +49,11 @@ impl Matrix {
         &mut self.values[row * self.cols..(row + 1) * self.cols]
     }
 
+    /// Whether every value of a row is finite.
+    pub fn is_finite(&self, row: usize) -> bool {
+        self.row(row).iter().all(|value| value.is_finite())
+    }
+
     /// All values, row after row.
     pub fn values(&self) -> &[f64] {
         &self.values

@@ -10,7 +10,9 @@ use crate::data::Labelled;
 use crate::error::LearnError;
 use crate::features::{FeatureSet, OpenFeatures};
 use crate::folds::folds;
-use crate::judge::{Choice, Cut, JudgeRequest, Reliability, Report, TargetReport, judge};
+use crate::judge::{
+    Choice, Cut, JudgeRequest, Reliability, Report, TargetReport, judge, keeps, kept_rows, order,
+};
 use crate::learners::{Fitted, Learner, Means, fit};
 use crate::matrix::Matrix;
 use crate::options::FitOptions;
@@ -161,8 +163,7 @@ impl Prefilter {
 
     /// Predictions of rows of features; none of a row with a value that is missing or not finite.
     pub fn predict(&self, x: &Matrix) -> Vec<Option<Prediction>> {
-        let whole: Vec<usize> =
-            (0..x.rows()).filter(|row| x.row(*row).iter().all(|value| value.is_finite())).collect();
+        let whole: Vec<usize> = (0..x.rows()).filter(|row| x.is_finite(*row)).collect();
         let values = self.fitted.predict(&x.select(&whole));
         let mut found = vec![None; x.rows()];
         for (i, row) in whole.into_iter().enumerate() {
@@ -178,9 +179,24 @@ impl Prefilter {
         Prediction {
             score: expected.get(best).copied().unwrap_or(0.0),
             target: best,
-            kept: crate::judge::keeps(&self.cuts, values),
+            kept: keeps(&self.cuts, values),
             values: values.to_vec(),
         }
+    }
+
+    /// Cuts at a rank: for each target so that this share of the predicted rows is kept, whatever the
+    /// predictions of labelled rows were. Gives the share that any of the cuts keeps.
+    pub fn cut_at(&mut self, share: f64, predictions: &[Prediction]) -> f64 {
+        for (target, cut) in self.cuts.iter_mut().enumerate() {
+            let values: Vec<f64> =
+                predictions.iter().filter_map(|row| row.values.get(target).copied()).collect();
+            let last = kept_rows(share, values.len()).max(1) - 1;
+            let Some(from) = order(&values).get(last).map(|row| values[*row]) else { continue };
+            let kept = values.iter().filter(|value| **value >= from).count();
+            (cut.from, cut.share) = (Some(from), kept as f64 / values.len() as f64);
+        }
+        let kept = predictions.iter().filter(|row| keeps(&self.cuts, &row.values)).count();
+        kept as f64 / predictions.len().max(1) as f64
     }
 
     /// Judges it on labelled rows; those that it has learned from flatter it.
@@ -221,7 +237,7 @@ impl Prefilter {
             bootstrap: options.bootstrap(),
             reliability,
         });
-        let choice = Choice::with(self.cuts.clone(), &predictions, &data.y, self.top);
+        let choice = Choice::with(&self.cuts, &predictions, &data.y, self.top);
         Ok(report(&self.learner, data, self.top, targets, choice))
     }
 }
@@ -269,6 +285,7 @@ fn report(
 mod tests {
     use super::*;
     use crate::features::FeatureSet;
+    use crate::judge::Budget;
     use gstore_core::Cancel;
 
     static RUN: Cancel = Cancel::new();
@@ -312,6 +329,21 @@ mod tests {
         assert!(found[0].is_none() && found[1].is_some());
         // Ten rows of the top bound no recall of 95 %.
         assert_eq!((report.choice.kept, report.choice.cuts[0].from), (1.0, None));
+    }
+
+    #[test]
+    fn a_share_of_rows_is_kept_whatever_they_are() {
+        let data = data(200);
+        let means = Means { seed: 1, threads: 1, cancel: &RUN };
+        let options = FitOptions { resamples: 100, budget: Budget::Share(0.3), ..FitOptions::default() };
+        let (mut fitted, _) =
+            Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+        // Rows that are better than those that were learned from.
+        let x = Matrix::new(2, (0..100).flat_map(|i| [0.8 + f64::from(i) / 100.0, 0.5]).collect());
+        let predictions: Vec<Prediction> = fitted.predict(&x).into_iter().flatten().collect();
+        assert_eq!(fitted.cut_at(0.3, &predictions), 0.3);
+        assert_eq!(fitted.predict(&x).into_iter().flatten().filter(|row| row.kept).count(), 30);
+        assert_eq!(fitted.cuts[0].share, 0.3);
     }
 
     #[test]

@@ -431,6 +431,7 @@ fn the_pipelines_of_the_project_can_be_planned() {
     for (name, variables, stages) in [
         ("less.toml", [model.clone(), data.clone()], "143 of 143"),
         ("prefilter.toml", [model.clone(), data.clone()], "71 of 71"),
+        ("cascade.toml", [model.clone(), data.clone()], "23 of 23"),
         ("demo-model.toml", [demo, corpus], "8 of 8"),
         ("daunce.toml", [model.clone(), data.clone()], "9 of 9"),
         ("lds.toml", [model, data], "7 of 7"),

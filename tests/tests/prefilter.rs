@@ -1,5 +1,6 @@
 //! Promise: a prefilter keeps the rows that it says it keeps, of rows that are joined by their ids, and one
-//! that saves nothing, or learns from nothing, is refused with the reason.
+//! that saves nothing, or learns from nothing, is refused with the reason. A cascade of them computes what it
+//! says, goes on from what is there, and keeps the recall that it was asked for.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,6 +8,7 @@ use std::fmt::Write as _;
 use gstore_store::Store;
 use gstore_tests::made::{Numbers, append, gradients};
 use gstore_tests::place::Place;
+use gstore_tests::world;
 use serde_json::{Value, json};
 
 const ROWS: u64 = 2000;
@@ -185,4 +187,85 @@ fn what_cannot_be_learned_from_is_named() {
     args[6] = "against";
     let report = place.json(&args);
     assert!(report["report"]["notes"].to_string().contains("none helps it"), "{report:#}");
+}
+
+#[test]
+fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
+    let place = Place::new();
+    for (name, rows) in [("pool.jsonl", 300), ("q.jsonl", 4)] {
+        world::write_samples(&place.path(name), rows);
+    }
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let target = place.ingest("q", Some(&place.path("q.jsonl")), "grad-sgd");
+    assert_eq!(target.code, 0, "{}", target.stderr);
+    let select = |more: &[&str]| -> Vec<String> {
+        let args = ["select", "--pool", "pool", "--target", "q", "-o", "out.jsonl"];
+        args.iter().chain(more).map(|arg| (*arg).to_owned()).collect()
+    };
+    let run = |more: &[&str]| place.run(&select(more).iter().map(String::as_str).collect::<Vec<_>>());
+    let features = |label: &str| {
+        place.value(&format!(
+            "SELECT coalesce(sum(rows), 0) FROM gstore.features WHERE dataset = 'pool' AND label = '{label}'"
+        ))
+    };
+    let stages = "loss -> 1 checkpoint -> all";
+    // 5 % of 300 rows are too few to bound anything, and ten labels too.
+    for (more, says) in [
+        (&["--top", "5%", "--cascade", stages][..], "nothing was computed"),
+        (&["--top", "50%", "--recall", "80%", "--cascade", stages, "--labels", "10"], "10 labelled rows"),
+        (&["--top", "50%", "--cascade", "los -> all"], "did you mean `loss`"),
+        (&["--top", "50%", "--cascade", "4 checkpoints -> all"], "no cheaper than all"),
+        (&["--top", "50%", "--recall", "80%"], "--cascade"),
+    ] {
+        let refused = run(more);
+        assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+    }
+    assert_eq!(features("grad-adam@checkpoint-104"), "0");
+
+    let sized = ["--top", "50%", "--recall", "80%", "--labels", "60", "--rounds", "1"];
+    let whole = [&sized[..], &["--cascade", stages, "--report", "r.json"]].concat();
+    let done = run(&whole);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(done.stderr.contains("with 95 % confidence at least"), "{}", done.stderr);
+    let report = || -> Value {
+        let text = fs_err::read_to_string(place.path("r.json")).expect("written");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let first = report();
+    let number = |value: &Value| value.as_u64().expect("a number");
+    let last = number(&first["report"]["stages"][1]["rows_out"]);
+    assert_eq!(number(&first["report"]["stages"][0]["rows_in"]), 240);
+    assert!(last < 200 && first["saving"].as_f64().expect("a number") > 0.0, "{first:#}");
+    assert!(first["report"]["notes"].to_string().contains("15 rows nearest to the last cut"), "{first:#}");
+    assert!(first["report"]["bound"].as_f64().expect("a number") >= 0.8, "{first:#}");
+    assert!(first["report"]["time"]["measured"].as_bool().expect("measured"), "{first:#}");
+    // Labelled rows have everything; the others what they came to.
+    let entering = number(&first["report"]["stages"][1]["rows_in"]);
+    let expected = [
+        ("loss@base", 300),
+        ("grad-adam@checkpoint-26", 60 + entering),
+        ("grad-adam@checkpoint-104", 60 + last),
+    ];
+    for (label, rows) in expected {
+        assert_eq!(features(label), rows.to_string(), "{label}: {first:#}");
+    }
+    let selected = fs_err::read_to_string(place.path("out.jsonl")).expect("written");
+    assert_eq!(selected.lines().count(), 150);
+
+    // The same command finds all of it, and decides the same.
+    let again = run(&[&whole[..], &["--force"]].concat());
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    let second = report();
+    assert!(second["report"]["time"].is_null(), "nothing is computed: {second:#}");
+    assert_eq!(second["report"]["cost"], first["report"]["cost"]);
+    assert_eq!(fs_err::read_to_string(place.path("out.jsonl")).expect("written"), selected);
+
+    // Against the gradients of all rows.
+    let full = place.ingest("pool", None, "grad-adam");
+    assert_eq!(full.code, 0, "{}", full.stderr);
+    assert_eq!(run(&["--top", "50%", "--force"]).code, 0);
+    let all = fs_err::read_to_string(place.path("out.jsonl")).expect("written");
+    let kept: BTreeSet<&str> = selected.lines().collect();
+    let common = all.lines().filter(|line| kept.contains(line)).count();
+    assert!(common >= 120, "{common} of 150");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gstore_ingest::pipeline::{Ending, IngestPlan, Kind, Progress, Silent, Unit, ingest};
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_store::{Cancel, FeatureState, Store};
+use gstore_store::{Cancel, FeatureState, RowSet, Store};
 use gstore_tests::{binary, world};
 
 const KINDS: [Kind; 3] = [Kind::GradAdam, Kind::EmbedMean, Kind::Loss];
@@ -47,12 +47,14 @@ fn threads_limits_and_stops_do_not_change_a_bit() {
     let expected = world::digests(&whole);
     assert_eq!(expected.len(), 6);
 
-    // One thread, and a limit first that ends in the middle of a batch.
+    // One thread; some rows first, in batches of their own, then a limit that ends in the middle of a batch.
     let parts = Store::create(dir.path().join("parts")).expect("created");
     world::two_windows(&parts, "pool", &data);
-    for limit in [Some(100), None] {
+    let live = (0..200).chain(gstore_store::CELL_ROWS - 50..world::WINDOW_ROWS as u64);
+    let some = RowSet::from_rows(live.filter(|row| row % 12 == 7));
+    for (rows, limit) in [(Some(some), None), (None, Some(100)), (None, None)] {
         let mut request = world::request("pool", &KINDS);
-        request.limit = limit;
+        (request.rows, request.limit) = (rows, limit);
         request.threads = 1;
         world::run(&parts, request).expect("ingested");
     }

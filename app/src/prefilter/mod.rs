@@ -7,9 +7,9 @@ mod picture;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gstore_learn::judge::{Cost, Report};
+use gstore_learn::judge::{Budget, Cost, Report};
 use gstore_learn::learners::Means;
-use gstore_learn::{FeatureSet, FitOptions, KIND, Labelled, Matrix, Prefilter};
+use gstore_learn::{FeatureSet, FitOptions, KIND, Labelled, LearnError, Matrix, Prediction, Prefilter};
 use gstore_store::{ArtifactPart, Snapshot, Store};
 use serde_json::{Map, Value, json};
 
@@ -19,6 +19,7 @@ pub use picture::recall_picture;
 
 use self::labels::{labels, rows_of};
 use crate::answer::AnswerError;
+use crate::rows::{cells, drawn};
 use crate::work::Work;
 
 /// What is to be fitted.
@@ -39,6 +40,9 @@ pub struct PrefilterRequest {
 /// Forward passes that a gradient takes.
 const GRADIENT_PASSES: f64 = 3.0;
 
+/// Rows of the pool at whose predictions a share is cut: its error is below 1 %.
+const SHARE_ROWS: u64 = 20_000;
+
 /// Fits a prefilter and reports on it. Nothing is published.
 ///
 /// # Errors
@@ -56,21 +60,52 @@ pub fn fit_prefilter(
     let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
     features.learn_values(&numbers)?;
     let least = request.options.least_rows();
-    let (data, missing) =
-        joined(&found, &features.read(&numbers)?, &rows, features.set(), &request.labels, least)?;
+    let x = features.read(&numbers)?;
+    let (data, missing) = joined(&found, &x, &rows, features.set(), &request.labels, least)?;
     let means = Means { seed: request.options.seed, threads: work.threads, cancel: work.cancel };
     let (mut prefilter, mut report) =
         Prefilter::fit(features.set().clone(), &data, &request.options, &found.reliability, &means)?;
     report.notes.extend(missing);
+    if let Budget::Share(share) = request.options.budget {
+        let predictions = predictions(snapshot, request, &prefilter, work)?;
+        report.choice.kept = prefilter.cut_at(share, &predictions);
+        for (told, cut) in report.choice.cuts.iter_mut().zip(&prefilter.cuts) {
+            (told.from, told.share) = (cut.from, cut.share);
+        }
+    }
     let live = snapshot.dataset(&request.pool)?.rows;
     let passes = features.set().passes(GRADIENT_PASSES);
     let (feature, gradient) = request.seconds.unwrap_or((passes, GRADIENT_PASSES * found.checkpoints as f64));
-    let labelled = data.ids.len() as u64;
-    let measured = request.seconds.is_some();
-    let cost = Cost { rows: live, labelled, kept: report.choice.kept, feature, gradient, measured };
+    // Rows that nothing is predicted of are kept, and their labels were paid for.
+    let unpredicted = unpredicted(&x);
+    let kept = report.choice.kept * (1.0 - unpredicted) + unpredicted;
+    let (labelled, measured) = (found.ids.len() as u64, request.seconds.is_some());
+    let cost = Cost { rows: live, labelled, kept, feature, gradient, measured };
     report.cost = Some(cost);
     prefilter.provenance = provenance(snapshot, request, &report, cost);
     Ok((prefilter, report))
+}
+
+/// Predictions of a sample of the pool: what a share of rows is taken of.
+fn predictions(
+    snapshot: &Arc<Snapshot>,
+    request: &PrefilterRequest,
+    prefilter: &Prefilter,
+    work: &Work<'_>,
+) -> Result<Vec<Prediction>, AnswerError> {
+    let features = prefilter.open(snapshot, &request.pool)?;
+    let rows = drawn(features.samples().rows(), SHARE_ROWS, request.options.seed);
+    let mut found = Vec::new();
+    for own in cells(&rows) {
+        work.cancel.check().map_err(LearnError::from)?;
+        found.extend(prefilter.predict(&features.read(&own)?).into_iter().flatten());
+    }
+    Ok(found)
+}
+
+/// The share of rows of which a value is missing or not finite.
+fn unpredicted(x: &Matrix) -> f64 {
+    1.0 - (0..x.rows()).filter(|row| x.is_finite(*row)).count() as f64 / x.rows().max(1) as f64
 }
 
 /// Labels and features of the rows that have both, and how many labels have no row.
@@ -114,7 +149,7 @@ fn provenance(
         "learner": report.learner,
         "folds": request.options.folds,
         "seed": request.options.seed,
-        "kept": report.choice.kept,
+        "kept": cost.kept,
         "recall": report.choice.recall,
         "recall_at_least": report.choice.bound,
         "saving": cost.saving(),

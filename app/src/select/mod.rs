@@ -10,7 +10,7 @@ use gstore_query::influence::{
     resolve_top,
 };
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
-use gstore_store::Snapshot;
+use gstore_store::{RowSet, Snapshot};
 
 use self::explained::Explained;
 use self::records::{Records, bytes};
@@ -118,6 +118,16 @@ fn candidates(
         filter = filter.with(place, rows.iter().collect());
     }
     if any { Ok(filter) } else { Err(FindError::NoRow { rows: live }) }
+}
+
+/// The rows of a pool for which a condition is true.
+pub(crate) fn rows_where(
+    snapshot: &Arc<Snapshot>,
+    pool: &str,
+    condition: &str,
+    work: &Work<'_>,
+) -> Result<RowSet, AnswerError> {
+    matching(snapshot, pool, condition, work.threads, work.cancel).map_err(of_rows)
 }
 
 impl Selected {

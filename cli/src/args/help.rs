@@ -10,7 +10,7 @@ use super::scoring::{PAIRS, TERMS};
 #[cfg(feature = "serve")]
 use super::serve::RemoteArgs;
 use super::text::TextArgs;
-use super::{ModelArgs, PictureArgs, RuleArgs};
+use super::{CascadeArgs, ModelArgs, PictureArgs, RuleArgs};
 
 /// Widest line of a help.
 const WIDEST: usize = 100;
@@ -56,10 +56,14 @@ fn grouped(root: Command) -> Command {
         .mut_subcommand("select", |select| {
             with(
                 select,
-                [vec![own::<RuleArgs>("Rules of the selection")], questions(), writing()]
-                    .into_iter()
-                    .flatten()
-                    .collect(),
+                [
+                    vec![own::<RuleArgs>("Rules of the selection"), own::<CascadeArgs>("Cascade")],
+                    questions(),
+                    writing(),
+                ]
+                .into_iter()
+                .flatten()
+                .collect(),
             )
         })
         .mut_subcommand("ask", |ask| {
@@ -242,6 +246,8 @@ mod tests {
         for (command, option, group) in [
             ("select", "output", Some("Output")),
             ("select", "quota", Some("Rules of the selection")),
+            ("select", "recall", Some("Cascade")),
+            ("select", "model", Some("Cascade")),
             ("select", "sim", Some("Which vectors are compared")),
             ("select", "pool", None),
             ("select", "snapshot", Some("State of the store")),

@@ -4,6 +4,7 @@
 
 mod ask;
 mod attribution;
+mod cascade;
 mod copies;
 mod covariance;
 mod daunce;
@@ -37,6 +38,7 @@ use std::path::PathBuf;
 
 pub use ask::{AskArgs, ModelArgs};
 pub use attribution::*;
+pub use cascade::CascadeArgs;
 pub use copies::{
     BaseStates, DaunceAttachArgs, DaunceKeepArgs, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs,
     DauncePrepareArgs, DaunceRateArgs, DaunceTrainArgs, DaunceWeightArgs, Keep, Models, Normalizer, Subset,

@@ -202,7 +202,7 @@ pub enum PrefilterLearner {
 }
 
 /// A share, as a number between 0 and 1 or in percent.
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     let found = match text.strip_suffix('%') {
         Some(percent) => percent.trim().parse::<f64>().ok().map(|percent| percent / 100.0),
         None => text.parse().ok(),

@@ -7,16 +7,17 @@ use gstore_store::SnapshotName;
 
 #[cfg(feature = "serve")]
 use super::RemoteArgs;
-use super::{Checks, DrawArgs, ScoringArgs};
+use super::{CascadeArgs, Checks, DrawArgs, ScoringArgs};
 
 /// `gstore select`
 #[derive(Args, Debug, Clone)]
 #[command(
     after_help = "Examples:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n  \
+    gstore select --store s --pool pool --target gsm8k --top 5% --cascade 'loss -> embed -> 1 checkpoint -> all' -o selected.jsonl\n  \
     gstore select --remote grpc://127.0.0.1:8815 --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
     The method is LESS unless told otherwise: cosine of optimizer-aware gradients, weighted over checkpoints, mean within a subtask, maximum across.\n\
     Rows without a scored token, or with values that are not finite, are never selected; their number is printed.\n\n\
-    Memory: one block of rows for each thread, the target's vectors and the selected rows (with --scores-of all, 24 bytes for each row of the pool), and with --distinct the vectors of the selected rows, at most 2 GiB."
+    Memory: one block of rows for each thread, the target's vectors and the selected rows (with --scores-of all, 24 bytes for each row of the pool), and with --distinct the vectors of the selected rows, at most 2 GiB, and with --cascade the columns of the sample and 24 bytes for each row that goes on."
 )]
 pub struct SelectArgs {
     /// Datasets to select from
@@ -61,6 +62,9 @@ pub struct SelectArgs {
     /// The picture of it
     #[command(flatten)]
     pub draw: DrawArgs,
+    /// Features that are computed first
+    #[command(flatten)]
+    pub cascade: CascadeArgs,
     /// Which rows the score file lists
     #[arg(long, value_enum, default_value = "selected")]
     pub scores_of: ScoresOf,

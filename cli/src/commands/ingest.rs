@@ -306,6 +306,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         batch_tokens: args.batch_tokens as usize,
         threads: context.threads,
         limit: args.limit,
+        rows: None,
         check_room: !args.force,
         seal_after: IngestRequest::SEAL_AFTER,
         weights: args.weights.clone(),

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use gstore::{LabelRequest, PredictionTable, PrefilterRequest};
 use gstore_core::many;
 use gstore_learn::FitOptions;
-use gstore_learn::judge::{Budget, Report};
+use gstore_learn::judge::{Budget, Report, percent};
 use gstore_learn::learners::{Learner, TreeOptions};
 use serde_json::json;
 
@@ -63,7 +63,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
         bail!(
             "nothing was kept: with {} of the rows kept this prefilter saves {:.1} % of the gradients' cost; \
              more labelled rows, other --inputs, a lower --recall or a --budget may do better",
-            percent(report.choice.kept),
+            percent(report.cost.map_or(report.choice.kept, |cost| cost.kept)),
             100.0 * saving
         );
     }
@@ -139,21 +139,25 @@ fn labels(args: &LabelArgs) -> Result<LabelRequest> {
 }
 
 fn options(args: &PrefilterFitArgs) -> FitOptions {
-    let learner = match args.learner {
-        PrefilterLearner::Ridge => Learner::Ridge { alphas: args.alpha.clone() },
-        PrefilterLearner::Logistic => Learner::Logistic { c: args.c, top: args.top },
-        PrefilterLearner::Trees => Learner::Trees(TreeOptions::default()),
-        PrefilterLearner::Classifier => Learner::Classifier,
-        PrefilterLearner::Regressor => Learner::Regressor,
-    };
     FitOptions {
-        learner,
+        learner: learner(args.learner, args.alpha.clone(), args.c, args.top),
         folds: args.folds,
         seed: args.labels.seed,
         top: args.top,
         budgets: args.report.budgets.clone(),
         budget: args.budget.map_or(Budget::Recall(args.recall), Budget::Share),
         resamples: args.report.resamples,
+    }
+}
+
+/// The learner of a word, with the options that are its own.
+pub fn learner(word: PrefilterLearner, alphas: Vec<f64>, c: f64, top: f64) -> Learner {
+    match word {
+        PrefilterLearner::Ridge => Learner::Ridge { alphas },
+        PrefilterLearner::Logistic => Learner::Logistic { c, top },
+        PrefilterLearner::Trees => Learner::Trees(TreeOptions::default()),
+        PrefilterLearner::Classifier => Learner::Classifier,
+        PrefilterLearner::Regressor => Learner::Regressor,
     }
 }
 
@@ -200,8 +204,4 @@ fn write_report(
         drawing::draw(&PictureArgs { output: Some(plot.clone()), force, width: None }, &picture)?;
     }
     Ok(())
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
 }

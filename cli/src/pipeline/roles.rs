@@ -30,7 +30,7 @@ enum Role {
 }
 
 /// Roles by the first words of a command and an argument; the first that fits is the one.
-const ROLES: [(&str, &str, Role); 50] = [
+const ROLES: [(&str, &str, Role); 51] = [
     ("", "store", Role::Aside),
     ("", "config", Role::Aside),
     ("evaluate text", "data", Role::NamedRead),
@@ -67,6 +67,7 @@ const ROLES: [(&str, &str, Role); 50] = [
     ("prefilter", "predictions", Role::Written),
     ("delete", "ids", Role::Read),
     ("select", "scores", Role::Written),
+    ("select", "report", Role::Written),
     ("query", "file", Role::Read),
     ("query", "with", Role::NamedRead),
     ("backup", "to", Role::Written),

@@ -80,6 +80,7 @@ impl OfStore<'_> {
             }
             "plot" if call.words.get(1).is_some_and(|word| word == "train") => {}
             "prefilter" => self.prefilter(call, uses),
+            "select" if has("cascade") => self.cascade(call, uses),
             "select" | "matrix" | "ask" | "plot" => self.ranking(call, uses),
             "query" => self.query(call, uses),
             "drop" => self.drop(call, uses),
@@ -136,6 +137,17 @@ impl OfStore<'_> {
         if call.values("filter").iter().any(|condition| condition.to_lowercase().contains("select")) {
             uses.reads.push(self.whole());
         }
+    }
+
+    /// A ranking that computes features of its pools first: what they have of them is no input.
+    fn cascade(&self, call: &Call, uses: &mut Uses) {
+        self.ranking(call, uses);
+        let of_pools: Vec<Resource> =
+            call.values("pool").iter().map(|pool| self.features(pool, None)).collect();
+        let run = call.value("run");
+        let before: Vec<Resource> = call.values("pool").iter().map(|pool| self.features(pool, run)).collect();
+        uses.reads.retain(|read| !before.contains(read));
+        uses.writes.extend(of_pools);
     }
 
     /// A prefilter is written where it is fitted and read elsewhere; labels may be of a dataset of their own.

@@ -109,7 +109,7 @@ pub fn ingest_column(
     let give_up = format!("{} gives it up", Remedy::DropJobs);
     let mut report = compute_missing(&mut job, plan, store.path(), progress, cancel, &give_up)?;
     if report.ending == Ending::Finished {
-        report.snapshot = Some(job.publish(None, plan.request.limit.is_none())?);
+        report.snapshot = Some(job.publish(None, !plan.request.is_partial())?);
     }
     Ok(report)
 }

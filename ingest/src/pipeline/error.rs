@@ -433,7 +433,9 @@ pub enum IngestError {
         free: u64,
     },
     /// A shard of a part of the rows.
-    #[error("a limit and a shard exclude each other: the shards of a job share all rows of the dataset")]
+    #[error(
+        "a part of the rows and a shard exclude each other: the shards of a job share all rows of the dataset"
+    )]
     LimitedShard,
     /// The snapshot that a shard was started on is gone.
     #[error("{out} was started on snapshot {snapshot}, which cannot be opened: {source}

@@ -86,6 +86,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
         encoder: &plan.encoder,
         granularity: plan.request.pass(),
         limits: checkpoint.limits,
+        chosen: plan.chosen(),
         threads: 1,
         cancel: &never,
     };

@@ -40,7 +40,7 @@ pub use column::ingest_column;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
 pub use foreign::check_texts;
-pub use given::{GivenError, GivenOptions, SampleEncoder};
+pub use given::{GivenError, GivenOptions, SampleEncoder, request_like};
 pub use gstore_core::{Kind, Progress, Silent, Unit};
 pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
@@ -102,7 +102,7 @@ pub fn ingest(
         &format!("{} gives it up", Remedy::DropJobs),
     )?;
     if report.ending == Ending::Finished {
-        report.snapshot = Some(job.publish(Some(plan.run_update()), plan.request.limit.is_none())?);
+        report.snapshot = Some(job.publish(Some(plan.run_update()), !plan.request.is_partial())?);
     }
     Ok(report)
 }
@@ -144,7 +144,8 @@ fn compute_and_seal(
     let works = remaining(job, plan, &mut done);
     room::check_work(plan, &works, &samples, place)?;
     let counts = tokens::count(job, plan, &samples, progress, cancel)?;
-    if !cancel.is_raised() {
+    // The same rows are asked about stage by stage where rows are chosen.
+    if !cancel.is_raised() && (counts.is_new() || plan.chosen().is_none()) {
         counts.notes(plan.request.text.max_length).iter().for_each(|note| progress.note(note));
     }
     let total: u64 = works.iter().map(|work| counts.tokens_of(&work.rows())).sum();
@@ -167,6 +168,7 @@ fn compute_and_seal(
             encoder: &plan.encoder,
             granularity: plan.request.pass(),
             limits: checkpoint.limits,
+            chosen: plan.chosen(),
             // The workers have nothing to do until the first window is there.
             threads: plan.request.threads,
             cancel,

@@ -148,7 +148,11 @@ impl IngestPlan {
         let encoder = encoder(&request)?;
         check_vocabulary(&encoder, base.decoder())?;
         let encoding = encoder.spec();
-        let rows = first_rows(&*snapshot.live_rows(&dataset)?, request.limit);
+        let live = snapshot.live_rows(&dataset)?;
+        let rows = match &request.rows {
+            Some(chosen) => first_rows(&live.intersection(chosen), request.limit),
+            None => first_rows(&live, request.limit),
+        };
         check_stored(&encoder, &snapshot, &dataset, &rows, progress)?;
         let mut checkpoints = Vec::with_capacity(request.checkpoints.len());
         progress.start("reading weights", request.checkpoints.len() as u64, Unit::Checkpoints);
@@ -166,7 +170,7 @@ impl IngestPlan {
     /// Whether there is nothing to compute and nothing to publish.
     pub fn is_done(&self) -> bool {
         let stored = |f: &PlannedFeature| {
-            self.rows.difference(&f.published).is_empty() && (f.complete || self.request.limit.is_some())
+            self.rows.difference(&f.published).is_empty() && (f.complete || self.request.is_partial())
         };
         self.features().all(stored) && self.is_counted() && self.run_is_current()
     }
@@ -186,6 +190,11 @@ impl IngestPlan {
                     && (self.request.weights.is_empty() || stored.weight == checkpoint.weight)
             })
         })
+    }
+
+    /// The rows that batches are cut over, where they are not all of a cell.
+    pub(super) fn chosen(&self) -> Option<&RowSet> {
+        self.request.rows.is_some().then_some(&self.rows)
     }
 
     /// All features, checkpoint by checkpoint.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
-use gstore_store::{Granularity, RowFlags, SampleReader, TokenCount};
+use gstore_store::{Granularity, RowFlags, RowSet, SampleReader, TokenCount};
 
 use super::IngestError;
 use super::window::{BatchLimits, cut_batches};
@@ -106,6 +106,8 @@ pub struct Preparer<'a> {
     pub granularity: Granularity,
     /// Where a batch ends.
     pub limits: BatchLimits,
+    /// The rows that are prepared; none: all live ones.
+    pub chosen: Option<&'a RowSet>,
     /// Threads that tokenise. What comes out does not depend on them.
     pub threads: usize,
     /// Raised to stop: what is prepared after that is not to be used.
@@ -115,9 +117,9 @@ pub struct Preparer<'a> {
 impl Preparer<'_> {
     /// The batches of a window that hold a row which some feature lacks.
     ///
-    /// Batches are cut over all live rows of the cell, so that a row meets the same neighbours in
-    /// every run. Entries are made one batch after the other: those of a window would not fit in
-    /// memory where each token is one.
+    /// Batches are cut over all live rows of the cell, or over those that were chosen, so that a row meets
+    /// the same neighbours in every run of the request. Entries are made one batch after the other: those of
+    /// a window would not fit in memory where each token is one.
     ///
     /// # Errors
     /// A sample that cannot be read, parsed or encoded.
@@ -151,7 +153,8 @@ impl Preparer<'_> {
         let mut encoded = Vec::new();
         for batch in self.samples.scan(&["row", "record"], Some(rows)) {
             let batch = batch?;
-            let records: Vec<_> = columns::rows_and_records(&batch)?.collect();
+            let is_chosen = |(row, _): &Record<'_>| self.chosen.is_none_or(|rows| rows.contains(*row));
+            let records: Vec<Record<'_>> = columns::rows_and_records(&batch)?.filter(is_chosen).collect();
             let share = records.len().div_ceil(self.threads.max(1)).max(1);
             let shares: Vec<&[Record<'_>]> = records.chunks(share).collect();
             let parts: Vec<Result<Vec<PreparedRow>, IngestError>> = std::thread::scope(|scope| {

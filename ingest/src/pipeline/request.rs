@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gstore_core::{GradientForm, Kind, KindSource};
-use gstore_store::{DType, Granularity};
+use gstore_store::{DType, Granularity, RowSet};
 
 use crate::gradient::{AdamParams, GradForm, LossForm, ModuleSelection};
 use crate::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
@@ -54,6 +54,9 @@ pub struct IngestRequest {
     pub threads: usize,
     /// Only the first rows, if given; the features then stay `building`.
     pub limit: Option<u64>,
+    /// Only these rows, if given; batches are then cut over them alone, and features stay as they are,
+    /// `building` or complete.
+    pub rows: Option<RowSet>,
     /// Name of the run.
     pub run: String,
     /// Weights of the checkpoints in order; empty: from their `trainer_state.json`.
@@ -101,6 +104,7 @@ impl IngestRequest {
             batch_tokens: Self::BATCH_TOKENS as usize,
             threads: 1,
             limit: None,
+            rows: None,
             run: "run".to_owned(),
             weights: Vec::new(),
             check_room: true,
@@ -116,6 +120,11 @@ impl IngestRequest {
     /// tokens come from one together.
     pub fn pass(&self) -> Granularity {
         if self.kinds.iter().any(|kind| kind.is_gradient()) { self.granularity } else { Granularity::Sample }
+    }
+
+    /// Whether it asks for a part of the rows.
+    pub fn is_partial(&self) -> bool {
+        self.limit.is_some() || self.rows.is_some()
     }
 
     /// The forms of the gradient that its kinds are made from, in their order.

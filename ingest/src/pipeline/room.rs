@@ -53,6 +53,7 @@ pub(super) fn check_work(
                 encoder: &plan.encoder,
                 granularity: Granularity::Token,
                 limits: BatchLimits { tokens: 1, rows: 1 },
+                chosen: None,
                 threads: plan.request.threads,
                 cancel: &Cancel::new(),
             };

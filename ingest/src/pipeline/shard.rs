@@ -46,7 +46,7 @@ impl IngestPlan {
         shard: &ShardRequest,
         progress: &mut dyn Progress,
     ) -> Result<(Self, ShardPlan), IngestError> {
-        if request.limit.is_some() {
+        if request.is_partial() {
             return Err(IngestError::LimitedShard);
         }
         let snapshot = snapshot(store, shard)?;

@@ -14,6 +14,7 @@ pub struct Counts {
     rows: u64,
     truncated: u64,
     unscored: u64,
+    is_new: bool,
 }
 
 impl Counts {
@@ -29,6 +30,11 @@ impl Counts {
             }
             _ => self.cells.push((cell, 1, u64::from(count.tokens))),
         }
+    }
+
+    /// Whether rows were counted that had not been before.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// What people should know of the rows, whose texts end after `max_length` tokens.
@@ -78,21 +84,24 @@ pub fn count(
     let key = plan.encoding.key();
     let entry = plan.dataset.encoding(&key);
     let stored = entry.map(|entry| entry.rows()).unwrap_or_default();
+    // A file has its rows without gaps, and rows that were chosen have many: all are counted then.
+    let live = plan.chosen().map(|_| plan.snapshot.live_rows(&plan.dataset)).transpose()?;
+    let rows = live.as_deref().unwrap_or(&plan.rows);
     let reader = entry.map(|entry| plan.snapshot.encoding(entry)).transpose()?;
-    let missing =
-        plan.rows.difference(&stored).difference(&job.encoding_rows_done(&plan.request.dataset, &key));
+    let missing = rows.difference(&stored).difference(&job.encoding_rows_done(&plan.request.dataset, &key));
     let preparer = Preparer {
         samples,
         encoder: &plan.encoder,
         granularity: Granularity::Sample,
         limits: super::window::BatchLimits { tokens: 1, rows: 1 },
+        chosen: None,
         threads: plan.request.threads,
         cancel,
     };
     let mut writer: Option<EncodingWriter> = None;
-    let mut counts = Counts::default();
-    progress.start("counting tokens", plan.rows.len(), Unit::Rows);
-    for range in plan.rows.ranges() {
+    let mut counts = Counts { is_new: !missing.is_empty(), ..Counts::default() };
+    progress.start("counting tokens", rows.len(), Unit::Rows);
+    for range in rows.ranges() {
         let mut start = range.start;
         while start < range.end && !cancel.is_raised() {
             let end = ((start / CELL_ROWS + 1) * CELL_ROWS).min(range.end);

@@ -6,6 +6,8 @@
 //! - so a row's batch depends on the rows of its cell, on `batch_tokens` and on the model alone, never on
 //!   `--limit`, on what was stored before, on threads or on where an earlier run stopped; on the CPU backend
 //!   its bits do not even depend on the batch
+//! - where a request chooses rows (`rows`), batches are cut over these alone: rows that were not asked for
+//!   cost nothing, and on other backends the last bits of a row may follow from the choice
 
 use std::ops::Range;
 

@@ -33,6 +33,24 @@ pub struct Cut {
     pub bound: f64,
 }
 
+impl Cut {
+    /// What a cut keeps of some labelled rows.
+    pub fn on(from: Option<f64>, predictions: &[f64], top: &[bool]) -> Cut {
+        let Some(least) = from else { return Cut { from, share: 1.0, recall: 1.0, bound: 1.0 } };
+        let is_kept = |prediction: &f64| *prediction >= least;
+        let kept = predictions.iter().filter(|prediction| is_kept(prediction)).count();
+        let hits =
+            predictions.iter().zip(top).filter(|(prediction, top)| **top && is_kept(prediction)).count();
+        let k = top.iter().filter(|top| **top).count();
+        Cut {
+            from,
+            share: kept as f64 / predictions.len().max(1) as f64,
+            recall: hits as f64 / k.max(1) as f64,
+            bound: lower_bound(hits, k),
+        }
+    }
+}
+
 /// ln of the probability of at least `hits` of `k` at a chance of `p`.
 fn ln_tail(hits: usize, k: usize, p: f64) -> f64 {
     if hits == 0 || p >= 1.0 {
@@ -65,9 +83,14 @@ pub fn lower_bound(hits: usize, k: usize) -> f64 {
     low
 }
 
+/// Whether the lower bound of `hits` of `k` reaches `recall`.
+pub(super) fn is_enough(recall: f64, hits: usize, k: usize) -> bool {
+    ln_tail(hits, k, recall) <= (1.0 - CONFIDENCE).ln()
+}
+
 /// The fewest hits of `k` whose lower bound reaches `recall`; none where `k` is too small for any.
 pub fn needed_hits(recall: f64, k: usize) -> Option<usize> {
-    (1..=k).find(|hits| ln_tail(*hits, k, recall) <= (1.0 - CONFIDENCE).ln())
+    (1..=k).find(|hits| is_enough(recall, *hits, k))
 }
 
 /// The cut of a target, from predictions out of fold.
@@ -82,21 +105,11 @@ pub fn choose(predictions: &[f64], top: &[bool], budget: &Budget) -> Cut {
         }
     };
     let Some(kept) = kept.filter(|kept| *kept < n && n > 0) else {
-        return Cut { from: None, share: 1.0, recall: 1.0, bound: 1.0 };
+        return Cut::on(None, predictions, top);
     };
-    let from = predictions[order[kept - 1]];
     // Rows of the same prediction cannot be told apart, so all of them are kept.
-    let kept = predictions.iter().filter(|prediction| **prediction >= from).count();
-    let hits = places.iter().filter(|place| **place < kept).count();
-    if kept == n {
-        return Cut { from: None, share: 1.0, recall: 1.0, bound: 1.0 };
-    }
-    Cut {
-        from: Some(from),
-        share: kept as f64 / n as f64,
-        recall: hits as f64 / k.max(1) as f64,
-        bound: lower_bound(hits, k),
-    }
+    let cut = Cut::on(Some(predictions[order[kept - 1]]), predictions, top);
+    if cut.share < 1.0 { cut } else { Cut::on(None, predictions, top) }
 }
 
 #[cfg(test)]

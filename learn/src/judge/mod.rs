@@ -6,6 +6,7 @@
 //! - an interval depends on the values and the seed alone
 
 mod budget;
+mod cascade;
 mod ceiling;
 mod cost;
 mod levels;
@@ -16,6 +17,7 @@ mod resample;
 mod text;
 
 pub use budget::{Budget, Cut, choose, lower_bound, needed_hits};
+pub use cascade::{CascadeCost, StageCut, cascade, least_top};
 pub use ceiling::{Reliability, expected_recall, reliability};
 pub use cost::Cost;
 pub use levels::{Confusion, confusion, levels, levels_of_ranks};
@@ -24,3 +26,4 @@ pub use recall::{AtBudget, at_budgets, r2, spearman};
 pub(crate) use report::keeps;
 pub use report::{Choice, JudgeRequest, Report, TargetReport, judge};
 pub use resample::{Bootstrap, Interval};
+pub use text::{percent, taken};

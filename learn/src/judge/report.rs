@@ -142,12 +142,16 @@ impl Choice {
     pub fn of(predictions: &Matrix, scores: &Matrix, share: f64, budget: &Budget) -> Choice {
         let of_target =
             |target| choose(&predictions.column(target), &top(&scores.column(target), share), budget);
-        let cuts = (0..scores.cols()).map(of_target).collect();
-        Self::with(cuts, predictions, scores, share)
+        let cuts: Vec<Cut> = (0..scores.cols()).map(of_target).collect();
+        Self::with(&cuts, predictions, scores, share)
     }
 
-    /// What cuts keep of these rows.
-    pub fn with(cuts: Vec<Cut>, predictions: &Matrix, scores: &Matrix, share: f64) -> Choice {
+    /// What cuts keep of these rows, whatever they kept of those that they were chosen on.
+    pub fn with(cuts: &[Cut], predictions: &Matrix, scores: &Matrix, share: f64) -> Choice {
+        let here = |(target, cut): (usize, &Cut)| {
+            Cut::on(cut.from, &predictions.column(target), &top(&scores.column(target), share))
+        };
+        let cuts: Vec<Cut> = cuts.iter().enumerate().map(here).collect();
         let kept: Vec<bool> = (0..scores.rows()).map(|row| keeps(&cuts, predictions.row(row))).collect();
         let hits = |target: usize| {
             let top = top(&scores.column(target), share);
@@ -187,5 +191,10 @@ mod tests {
         assert!(choice.bound > 0.7 && choice.bound < 1.0);
         let all = Choice::of(&scores, &scores, 0.02, &Budget::Recall(0.95));
         assert_eq!((all.kept, all.bound), (1.0, 1.0));
+        // On other rows a cut has what it keeps of these.
+        let few = Matrix::new(2, (0..50).flat_map(|i| [f64::from(i + 40), 0.0]).collect());
+        let there = Choice::with(&choice.cuts, &few, &few, 0.2);
+        assert_eq!((there.cuts[0].from, there.cuts[0].share, there.cuts[0].recall), (Some(80.0), 0.2, 1.0));
+        assert_eq!((there.cuts[1].share, there.cuts[1].recall), (0.0, 0.0));
     }
 }

@@ -151,12 +151,13 @@ fn with(value: &str, interval: Option<Interval>, show: impl Fn(f64) -> String) -
     }
 }
 
-fn percent(share: f64) -> String {
+/// A share in percent.
+pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
 /// A time in its natural unit, or a number of passes.
-fn taken(units: f64, measured: bool) -> String {
+pub fn taken(units: f64, measured: bool) -> String {
     match units {
         passes if !measured => format!("{passes:.0} forward passes"),
         s if s < 120.0 => format!("{s:.1} s"),

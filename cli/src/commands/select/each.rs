@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::args::SelectArgs;
+use crate::args::{CascadeArgs, SelectArgs};
 use crate::failure::UsageError;
 use crate::output::Place;
 
@@ -18,8 +18,10 @@ pub(super) fn targets(args: &SelectArgs) -> Result<Vec<SelectArgs>> {
     }
     let one = |target: &String| {
         let scores = args.scores.as_deref().map(|path| named(path, target));
+        let report = args.cascade.report.as_deref().map(|path| named(path, target));
+        let cascade = CascadeArgs { report, ..args.cascade.clone() };
         let (output, target) = (named(&args.output, target), vec![target.clone()]);
-        SelectArgs { target, output, scores, each: None, ..args.clone() }
+        SelectArgs { target, output, scores, cascade, each: None, ..args.clone() }
     };
     let all: Vec<SelectArgs> = args.target.iter().map(one).collect();
     for (at, args) in all.iter().enumerate() {

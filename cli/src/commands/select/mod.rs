@@ -1,5 +1,6 @@
 //! `gstore select`: the rows of a pool that influence a target most, as the original lines.
 
+mod cascade;
 mod each;
 mod folder;
 #[cfg(feature = "serve")]
@@ -60,6 +61,7 @@ impl Selection {
         check_terms(rules.round_robin, &spec)?;
         let every = args.scores_of == ScoresOf::All && scores.is_some();
         check_words(args, &spec, (every, &rules), scores.as_deref())?;
+        cascade::check_flags(context, args, &rules)?;
         Ok(Self { spec, rules, scores, form, every })
     }
 }
@@ -89,9 +91,10 @@ fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         return remote::run(context, args);
     }
     let store = context.open()?;
+    let Selection { spec, rules, scores, form, every } = Selection::new(context, args)?;
+    let Some(spec) = cascade::computed(context, args, &store, spec)? else { return Ok(ExitCode::SUCCESS) };
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);
-    let Selection { spec, rules, scores, form, every } = Selection::new(context, args)?;
     let order = if args.worst { Order::Worst } else { Order::Best };
     let request = SelectionRequest {
         spec,

@@ -13,4 +13,4 @@ mod sample_encoder;
 mod texts;
 
 pub use error::GivenError;
-pub use sample_encoder::{GivenOptions, SampleEncoder};
+pub use sample_encoder::{GivenOptions, SampleEncoder, request_like};

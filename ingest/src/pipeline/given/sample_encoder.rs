@@ -16,9 +16,9 @@ use super::reproduce;
 use super::texts;
 use super::texts::Tokenizers;
 use crate::pipeline::compute::Computer;
-use crate::pipeline::plan::{describe_checkpoint, encoder};
+use crate::pipeline::plan::{CheckpointPlan, describe_checkpoint, encoder};
 use crate::pipeline::prepare::{Prepared, PreparedRow};
-use crate::pipeline::request::CheckpointArg;
+use crate::pipeline::request::{CheckpointArg, IngestRequest};
 use crate::pipeline::tracked::Tracked;
 use crate::pipeline::{IngestError, Progress, Unit, computer};
 use gstore_data::{Content, Encoded, TextEncoder, parse_record};
@@ -259,6 +259,29 @@ fn load(
     key: &str,
     device: Device,
 ) -> Result<Loaded, GivenError> {
+    let Found { located, request, plan, encoder } = find(places, snapshot, feature, device)?;
+    let computer = computer(&request, &plan).map_err(|error| match error {
+        IngestError::WeightsChanged { .. } => other_weights(&located, plan.id.short()),
+        other => other.into(),
+    })?;
+    Ok(Loaded { key: key.to_owned(), computer, encoder, bytes: plan.memory.shared })
+}
+
+/// What gives vectors of a feature's space.
+struct Found {
+    located: Located,
+    request: IngestRequest,
+    plan: CheckpointPlan,
+    encoder: TextEncoder,
+}
+
+/// Finds the weights of a feature and makes its request again, without reading the weights.
+fn find(
+    places: &mut Places,
+    snapshot: &Snapshot,
+    feature: &EncodeFeature<'_>,
+    device: Device,
+) -> Result<Found, GivenError> {
     let part = feature.pool;
     let refuse = |what: &str| GivenError::Feature { feature: part.display_name(), what: what.to_owned() };
     let id = part.desc.checkpoint.as_ref().ok_or_else(|| refuse("they belong to no single checkpoint"))?;
@@ -269,15 +292,36 @@ fn load(
     let located = places.find(snapshot, feature, id)?;
     let request = reproduce::request(part, kind, &encoding, &located, device)?;
     let base = ModelFolder::open(&located.model).map_err(IngestError::from)?;
-    let text = encoder(&request)?;
+    let encoder = encoder(&request)?;
     let tracked = Tracked::find(&request, &base, &located.arg)?;
     let plan = describe_checkpoint(&request, tracked, &located.arg, id.clone(), &encoding.key())?;
-    reproduce::check(part, &plan, (&encoding, &text.spec()))?;
-    let computer = computer(&request, &plan).map_err(|error| match error {
-        IngestError::WeightsChanged { .. } => other_weights(&located, id.short()),
-        other => other.into(),
-    })?;
-    Ok(Loaded { key: key.to_owned(), computer, encoder: text, bytes: plan.memory.shared })
+    reproduce::check(part, &plan, (&encoding, &encoder.spec()))?;
+    Ok(Found { located, request, plan, encoder })
+}
+
+/// The request that computes of a dataset what can be compared with stored features, one for each checkpoint.
+/// The run, and what the first feature is made with, hold for all of them.
+///
+/// # Errors
+/// Weights, tokenizer, projection or anything else that is not what a stored feature was computed with.
+pub fn request_like(
+    snapshot: &Snapshot,
+    features: &[EncodeFeature<'_>],
+    dataset: &str,
+    options: GivenOptions,
+) -> Result<IngestRequest, GivenError> {
+    let GivenOptions { model, checkpoints, device, threads, .. } = options;
+    let mut places = Places::new(model, checkpoints);
+    let mut like: Option<IngestRequest> = None;
+    for feature in features {
+        let Found { request, .. } = find(&mut places, snapshot, feature, device)?;
+        match &mut like {
+            None => like = Some(request),
+            Some(like) => like.checkpoints.extend(request.checkpoints),
+        }
+    }
+    let like = like.ok_or(GivenError::Ingest(IngestError::NoKinds))?;
+    Ok(IngestRequest { dataset: dataset.to_owned(), threads: threads.max(1), ..like })
 }
 
 fn other_weights(located: &Located, id: &str) -> GivenError {

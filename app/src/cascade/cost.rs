@@ -1,0 +1,112 @@
+//! Cost of a cascade by stage: forward passes, which decide, and seconds where they were measured.
+
+use gstore_learn::judge::CascadeCost;
+
+use super::source::Measured;
+use super::stages::Stage;
+
+/// Forward passes that a gradient takes.
+const GRADIENT_PASSES: f64 = 3.0;
+
+/// What was computed, and in what time.
+pub(super) struct Spent {
+    stages: Vec<OfStage>,
+    /// Checkpoints of the question.
+    checkpoints: usize,
+    gradients: Measured,
+}
+
+/// What a stage computes.
+struct OfStage {
+    /// Whether a forward pass is among it.
+    is_forward: bool,
+    /// Checkpoints that no stage before it has.
+    checkpoints: usize,
+    forward: Measured,
+}
+
+impl Spent {
+    /// Nothing yet.
+    pub(super) fn new(stages: &[Stage], checkpoints: usize) -> Self {
+        let mut before = 0;
+        let of_stage = |stage: &Stage| {
+            let own = stage.checkpoints.saturating_sub(before);
+            before += own;
+            OfStage { is_forward: !stage.kinds.is_empty(), checkpoints: own, forward: Measured::default() }
+        };
+        Self { stages: stages.iter().map(of_stage).collect(), checkpoints, gradients: Measured::default() }
+    }
+
+    /// Notes the forward passes of a stage.
+    pub(super) fn forward(&mut self, place: usize, measured: Measured) {
+        self.stages[place].forward.add(measured);
+    }
+
+    /// Notes gradients.
+    pub(super) fn gradients(&mut self, measured: Measured) {
+        self.gradients.add(measured);
+    }
+
+    /// All seconds.
+    pub(super) fn seconds(&self) -> f64 {
+        self.gradients.seconds + self.stages.iter().map(|stage| stage.forward.seconds).sum::<f64>()
+    }
+
+    /// What a cascade takes in forward passes: what decides whether it saves anything does not look at the
+    /// clock. `entering`: rows that are not labelled, by stage.
+    pub(super) fn passes(&self, rows: u64, labelled: u64, entering: Vec<f64>) -> CascadeCost {
+        let each = |stage: &OfStage| if stage.is_forward { 1.0 } else { 0.0 };
+        let forward: Vec<f64> = self.stages.iter().map(each).collect();
+        self.cost((&forward, GRADIENT_PASSES), false, (rows, labelled, entering))
+    }
+
+    /// The same in seconds, where all kinds of its steps were measured.
+    pub(super) fn time(&self, rows: u64, labelled: u64, entering: Vec<f64>) -> Option<CascadeCost> {
+        let each = |stage: &OfStage| if stage.is_forward { stage.forward.each() } else { Some(0.0) };
+        let forward: Vec<f64> = self.stages.iter().map(each).collect::<Option<_>>()?;
+        Some(self.cost((&forward, self.gradients.each()?), true, (rows, labelled, entering)))
+    }
+
+    /// With what the forward passes of each stage take for a row, and a gradient.
+    fn cost(
+        &self,
+        (forward, gradient): (&[f64], f64),
+        measured: bool,
+        (rows, labelled, entering): (u64, u64, Vec<f64>),
+    ) -> CascadeCost {
+        let before: usize = self.stages.iter().map(|stage| stage.checkpoints).sum();
+        let last = gradient * self.checkpoints.saturating_sub(before) as f64;
+        let full = gradient * self.checkpoints as f64;
+        let stages = self.stages.iter().zip(forward);
+        let of_stages = stages.map(|(stage, forward)| forward + gradient * stage.checkpoints as f64);
+        CascadeCost {
+            rows,
+            labelled,
+            entering,
+            each: of_stages.chain([last]).collect(),
+            label: full + forward.iter().sum::<f64>(),
+            full,
+            measured,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_takes_what_no_stage_before_has() {
+        let stages =
+            crate::cascade::stages::parse("loss -> 1 checkpoint -> 2 checkpoints -> all", &[]).unwrap();
+        let mut spent = Spent::new(&stages, 4);
+        let cost = spent.passes(100, 10, vec![90.0, 50.0, 20.0, 5.0]);
+        assert_eq!((cost.each, cost.label, cost.full), (vec![1.0, 3.0, 3.0, 6.0], 13.0, 12.0));
+        spent.gradients(Measured { rows: 40, seconds: 20.0 });
+        assert_eq!(spent.time(100, 10, Vec::new()), None);
+        spent.forward(0, Measured { rows: 10, seconds: 1.0 });
+        let cost = spent.time(100, 10, Vec::new()).unwrap();
+        assert_eq!((cost.measured, cost.each, cost.full), (true, vec![0.1, 0.5, 0.5, 1.0], 2.0));
+        assert_eq!(spent.seconds(), 21.0);
+    }
+}

@@ -1,0 +1,99 @@
+//! Columns that are known of rows at a stage: its own and those of the stages before it.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use gstore_learn::{FeatureSet, Matrix, OpenFeatures};
+use gstore_query::influence::{InfluenceSpec, Prepared, RowFilter};
+use gstore_store::Snapshot;
+
+use super::source::Source;
+use crate::answer::AnswerError;
+use crate::work::Work;
+
+/// The columns that a stage adds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Columns {
+    /// Stored features, token counts and metadata.
+    pub(super) set: Option<FeatureSet>,
+    /// The score at so many checkpoints; 0: none.
+    pub(super) checkpoints: usize,
+}
+
+impl Columns {
+    /// Their names.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names = self.set.as_ref().map(FeatureSet::columns).unwrap_or_default();
+        names.extend((self.checkpoints > 0).then(|| format!("score at {}", self.checkpoints)));
+        names
+    }
+}
+
+/// The columns of some stages, open for reading.
+pub(super) struct Known {
+    stages: Vec<(Option<OpenFeatures>, Option<Prepared>)>,
+}
+
+impl Known {
+    /// Opens the columns of stages in their order.
+    ///
+    /// # Errors
+    /// Features or gradients that the pool lacks.
+    pub(super) fn open<'a>(
+        snapshot: &Arc<Snapshot>,
+        source: &Source,
+        stages: impl Iterator<Item = &'a Columns>,
+    ) -> Result<Self, AnswerError> {
+        let open = |columns: &Columns| -> Result<_, AnswerError> {
+            let set = columns.set.as_ref().map(|set| set.open(snapshot, source.pool())).transpose()?;
+            let scores = match columns.checkpoints {
+                0 => None,
+                count => Some(Prepared::new(snapshot, &source.spec_at(count))?),
+            };
+            Ok((set, scores))
+        };
+        Ok(Self { stages: stages.map(open).collect::<Result<_, _>>()? })
+    }
+
+    /// What is known of some rows, which ascend: a row for each, NaN where a value is missing.
+    ///
+    /// # Errors
+    /// Damage, and being told to stop.
+    pub(super) fn read(&self, rows: &[u64], work: &Work<'_>) -> Result<Matrix, AnswerError> {
+        let mut parts = Vec::with_capacity(2 * self.stages.len());
+        for (set, prepared) in &self.stages {
+            parts.extend(set.as_ref().map(|set| set.read(rows)).transpose()?);
+            if let Some(prepared) = prepared {
+                parts.push(Matrix::new(1, scores(prepared, rows, work)?));
+            }
+        }
+        let width = parts.iter().map(Matrix::cols).sum();
+        let values = (0..rows.len()).flat_map(|row| parts.iter().flat_map(move |part| part.row(row)));
+        Ok(Matrix::new(width, values.copied().collect()))
+    }
+}
+
+/// The scores of some rows, which ascend; NaN of one that has none.
+pub(super) fn scores(prepared: &Prepared, rows: &[u64], work: &Work<'_>) -> Result<Vec<f64>, AnswerError> {
+    let filter = RowFilter::new().with(0, rows.iter().copied().collect());
+    let mut found = vec![f64::NAN; rows.len()];
+    prepared.scores(Some(&filter), work.threads, work.cancel, |scored| {
+        for one in scored {
+            if let Ok(place) = rows.binary_search(&one.row) {
+                found[place] = f64::from(one.score);
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}
+
+/// The scores of a question for some rows.
+pub(super) fn scores_of(
+    snapshot: &Arc<Snapshot>,
+    spec: &InfluenceSpec,
+    rows: &[u64],
+    work: &Work<'_>,
+) -> Result<Vec<f64>, AnswerError> {
+    scores(&Prepared::new(snapshot, spec)?, rows, work)
+}

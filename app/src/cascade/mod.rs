@@ -1,0 +1,240 @@
+//! Cascades: features stage by stage for the rows that are left, so that few rows take all gradients.
+//!
+//! Invariants
+//! - everything that is decided follows from a sample of rows, drawn by the seed, which has all features:
+//!   learners, cuts and the bound of the recall are there before the other rows cost anything
+//! - what is computed are features of the pool, published stage by stage: the same request goes on from them,
+//!   and decides the same
+
+mod cost;
+mod fit;
+mod known;
+mod report;
+mod rounds;
+mod sample;
+mod source;
+mod stages;
+
+use std::sync::Arc;
+
+use gstore_core::{Unit, many};
+use gstore_ingest::pipeline::GivenOptions;
+use gstore_learn::LearnError;
+use gstore_learn::judge::StageCut;
+use gstore_learn::learners::{Fitted, Learner};
+use gstore_query::influence::{InfluenceSpec, Order};
+use gstore_store::{Lease, RowSet, Snapshot, Store};
+
+pub use report::{CascadeReport, StageReport};
+
+use self::cost::Spent;
+use self::fit::Learned;
+use self::known::{Columns, Known};
+use self::report::expected;
+use self::sample::{Sample, compute_sample, draw, inputs};
+use self::source::Source;
+use self::stages::{Stage, parse};
+use crate::answer::AnswerError;
+use crate::rows::cells;
+use crate::work::Work;
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub struct CascadeRequest {
+    /// The question: one pool, targets that have gradients.
+    pub spec: InfluenceSpec,
+    /// How many rows will be selected: a number, or a part of the live ones such as `5%`.
+    pub top: String,
+    /// Which end of the ranking.
+    pub order: Order,
+    /// An SQL condition: rows for which it is not true are no candidates.
+    pub condition: Option<String>,
+    /// The stages, such as `loss -> embed -> 1 checkpoint -> all`.
+    pub stages: String,
+    /// The share of the selected rows that is to be kept, with 95 % confidence.
+    pub recall: f64,
+    /// How many rows are labelled; none: enough for the recall.
+    pub labels: Option<u64>,
+    /// What predicts.
+    pub learner: Learner,
+    /// How often rows near the last cut are labelled, to learn from.
+    pub rounds: usize,
+    /// Seed of the sample, of folds and networks.
+    pub seed: u64,
+    /// Where models are, and what computes.
+    pub models: GivenOptions,
+}
+
+/// A stage that is calibrated.
+struct Step {
+    stage: Stage,
+    columns: Columns,
+    learner: Fitted,
+    cut: StageCut,
+}
+
+/// A cascade whose decisions are made.
+pub struct Cascade {
+    /// What is expected of it.
+    pub report: CascadeReport,
+    source: Source,
+    steps: Vec<Step>,
+    /// Rows that are not labelled.
+    rest: RowSet,
+    spent: Spent,
+    learned: Learned,
+    request: CascadeRequest,
+}
+
+/// Labels a sample, computes all features of it, and decides with them how the other rows are cut.
+///
+/// # Errors
+/// A cascade that cannot save anything, or whose sample is too small, before anything is computed; features
+/// that cannot be computed, data from which nothing can be learned, damage, being told to stop.
+pub fn prepare_cascade(
+    store: &Store,
+    request: &CascadeRequest,
+    work: &mut Work<'_>,
+) -> Result<Cascade, AnswerError> {
+    if !(request.recall > 0.0 && request.recall <= 0.999) {
+        return Err(AnswerError::Refused(
+            "the recall of a cascade is a share above 0, at most 99.9 %".to_owned(),
+        ));
+    }
+    let (snapshot, lease) = current(store, work)?;
+    let source = Source::find(&snapshot, &request.spec, &request.models, work)?;
+    let part = Arc::clone(snapshot.dataset(source.pool())?);
+    let names: Vec<&str> = part.columns.iter().map(|column| column.name.as_str()).collect();
+    let stages = parse(&request.stages, &names)?;
+    let most = stages.iter().map(|stage| stage.checkpoints).max().unwrap_or(0);
+    if most >= source.checkpoints() {
+        return Err(AnswerError::Refused(format!(
+            "the question has {}, so a stage of {most} is no cheaper than all",
+            many(source.checkpoints() as u64, "checkpoint")
+        )));
+    }
+    let pool = draw(&snapshot, &source, request, &stages, work)?;
+    drop((snapshot, lease));
+    let mut spent = Spent::new(&stages, source.checkpoints());
+    let keys = compute_sample(store, &source, &stages, (&pool.labelled, &mut spent), work)?;
+    let (snapshot, _lease) = current(store, work)?;
+    let inputs = inputs(&snapshot, &stages, &keys)?;
+    let sample = Sample::read(&snapshot, &source, (&stages, &inputs), &pool.labelled, request, work)?;
+    let mut widths: Vec<usize> = sample.columns.iter().map(|columns| columns.names().len()).collect();
+    (1..widths.len()).for_each(|place| widths[place] += widths[place - 1]);
+    let mut learned = Learned::new(sample.data, pool.top);
+    let mut learners = Vec::with_capacity(stages.len());
+    for at in widths.into_iter().enumerate() {
+        learners.push(learned.stage(at, request, work)?);
+    }
+    let cuts = learned.cuts(request.recall);
+    let report = expected(request, &stages, &pool, (&learned, &cuts, sample.lacking), &spent);
+    let parts = stages.into_iter().zip(sample.columns).zip(learners.into_iter().zip(cuts));
+    let steps =
+        parts.map(|((stage, columns), (learner, cut))| Step { stage, columns, learner, cut }).collect();
+    let rest = pool.rows.difference(&pool.labelled);
+    Ok(Cascade { report, source, steps, rest, spent, learned, request: request.clone() })
+}
+
+impl Cascade {
+    /// Computes the stages of the rows that are left, and at last their gradients. What is known of rows
+    /// stays in the store; the pool's rows with all gradients can be ranked then. Memory: 24 bytes for each
+    /// row that goes on.
+    ///
+    /// # Errors
+    /// What stops an ingest, damage, and being told to stop: the same request goes on then.
+    pub fn run(mut self, store: &Store, work: &mut Work<'_>) -> Result<CascadeReport, AnswerError> {
+        let mut left = self.rest.clone();
+        for place in 0..self.steps.len() {
+            let stage = &self.steps[place].stage;
+            let (seconds, rows) = (self.spent.seconds(), left.len());
+            let mut computed = 0;
+            if !stage.kinds.is_empty() {
+                let found = self.source.compute(store, self.source.forward(&stage.kinds), &left, work)?;
+                computed += found.measured.rows;
+                self.spent.forward(place, found.measured);
+            }
+            if stage.checkpoints > 0 {
+                let request = self.source.gradients_at(stage.checkpoints);
+                let found = self.source.compute(store, request, &left, work)?;
+                computed += found.measured.rows;
+                self.spent.gradients(found.measured);
+            }
+            let seconds = self.spent.seconds() - seconds;
+            let labelled = match place + 1 == self.steps.len() {
+                true => self.rounds(store, &left, work)?,
+                false => RowSet::new(),
+            };
+            left = self.survivors(store, place, &left.difference(&labelled), work)?.union(&labelled);
+            let report = &mut self.report.stages[place];
+            (report.rows_in, report.rows_out) = (rows, left.len());
+            (report.computed, report.seconds) = (computed, seconds);
+        }
+        let all = self.source.gradients_at(self.source.checkpoints());
+        let found = self.source.compute(store, all, &left, work)?;
+        self.spent.gradients(found.measured);
+        let mut entering: Vec<f64> = self.report.stages.iter().map(|stage| stage.rows_in as f64).collect();
+        entering.push(left.len() as f64);
+        let (rows, labelled) = (self.report.rows, self.report.labelled);
+        self.report.cost = self.spent.passes(rows, labelled, entering.clone());
+        self.report.time = self.spent.time(rows, labelled, entering);
+        (self.report.seconds, self.report.done) = (self.spent.seconds(), true);
+        Ok(self.report)
+    }
+
+    /// The question of the selection among rows that have all gradients.
+    pub fn spec(&self) -> &InfluenceSpec {
+        &self.source.spec
+    }
+
+    /// The rows that a stage lets go on: those that it predicts enough of, and those of which a value is
+    /// missing.
+    fn survivors(
+        &self,
+        store: &Store,
+        place: usize,
+        rows: &RowSet,
+        work: &mut Work<'_>,
+    ) -> Result<RowSet, AnswerError> {
+        let Some(from) = self.steps[place].cut.from else { return Ok(rows.clone()) };
+        let mut left: Vec<u64> = Vec::new();
+        self.predictions(store, place, rows, work, |row, prediction| {
+            if prediction.is_none_or(|prediction| prediction >= from) {
+                left.push(row);
+            }
+        })?;
+        Ok(RowSet::from_rows_sorted(left))
+    }
+
+    /// Hands on what a stage predicts of rows, in their order; none of one of which a value is missing.
+    fn predictions(
+        &self,
+        store: &Store,
+        place: usize,
+        rows: &RowSet,
+        work: &mut Work<'_>,
+        mut take: impl FnMut(u64, Option<f64>),
+    ) -> Result<(), AnswerError> {
+        let (snapshot, _lease) = current(store, work)?;
+        let columns = self.steps[..=place].iter().map(|step| &step.columns);
+        let known = Known::open(&snapshot, &self.source, columns)?;
+        work.progress.start("predict", rows.len(), Unit::Rows);
+        for own in cells(rows) {
+            work.cancel.check().map_err(LearnError::from)?;
+            let x = known.read(&own, work)?;
+            let whole: Vec<usize> = (0..own.len()).filter(|row| x.is_finite(*row)).collect();
+            let mut found: Vec<Option<f64>> = vec![None; own.len()];
+            let predictions = self.steps[place].learner.predict(&x.select(&whole));
+            whole.iter().enumerate().for_each(|(at, row)| found[*row] = Some(predictions.row(at)[0]));
+            own.iter().zip(found).for_each(|(row, prediction)| take(*row, prediction));
+            work.progress.advance(own.len() as u64);
+        }
+        work.progress.finish();
+        Ok(())
+    }
+}
+
+/// The store as it is now; the lease keeps it while it is read.
+fn current(store: &Store, work: &Work<'_>) -> Result<(Arc<Snapshot>, Option<Lease>), AnswerError> {
+    store.snapshot_leased(None, work.command).map_err(|error| AnswerError::Refused(error.to_string()))
+}

@@ -1,0 +1,189 @@
+//! The report of a cascade: what enters and leaves each stage, what it takes, and the bound on the recall.
+
+use std::fmt::Write as _;
+
+use gstore_learn::judge::{CascadeCost, StageCut, percent, taken};
+use serde::Serialize;
+
+use super::CascadeRequest;
+use super::cost::Spent;
+use super::fit::Learned;
+use super::sample::Pool;
+use super::stages::{LAST, Stage};
+
+/// A stage before the last.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageReport {
+    /// As it was written.
+    pub stage: String,
+    /// Rows that enter it; before it was done, as the labelled rows let expect.
+    pub rows_in: u64,
+    /// Rows that go on.
+    pub rows_out: u64,
+    /// Rank correlation of its predictions with the scores of labelled rows that were not learned from.
+    pub spearman: f64,
+    /// Predictions from here on go on; none: all rows do.
+    pub cut: Option<f64>,
+    /// Share of the labelled rows of the true top that is left.
+    pub recall: f64,
+    /// Its one-sided 95 % lower bound, over this stage and those before.
+    pub bound: f64,
+    /// Rows that this run computed, once for each checkpoint; others were there.
+    pub computed: u64,
+    /// Seconds that this took.
+    pub seconds: f64,
+}
+
+/// All that is said of a cascade.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CascadeReport {
+    /// The pool.
+    pub pool: String,
+    /// Its targets.
+    pub targets: Vec<String>,
+    /// Rows that might be selected.
+    pub rows: u64,
+    /// Rows that were labelled: a sample with all features.
+    pub labelled: u64,
+    /// The share of rows that is selected.
+    pub top: f64,
+    /// Labelled rows among it.
+    pub top_labelled: usize,
+    /// What predicts.
+    pub learner: String,
+    /// The recall that was asked for.
+    pub recall: f64,
+    /// Its lower bound over all stages, with 95 % confidence.
+    pub bound: f64,
+    /// The stages before the last.
+    pub stages: Vec<StageReport>,
+    /// What all of it takes in forward passes; a gradient is three.
+    pub cost: CascadeCost,
+    /// The same in seconds, where this run computed something of every kind.
+    pub time: Option<CascadeCost>,
+    /// Seconds that this run computed.
+    pub seconds: f64,
+    /// Whether it was done; else rows and cost are what the labelled rows let expect.
+    pub done: bool,
+    /// What a reader should know.
+    pub notes: Vec<String>,
+}
+
+impl CascadeReport {
+    /// Whether less is computed than the gradients of all rows.
+    pub fn saves(&self) -> bool {
+        self.cost.saving() > 0.0
+    }
+
+    /// A table and sentences, each line ended by a line break.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        writeln!(
+            text,
+            "cascade over {} for {}: {} of {} rows are labelled, {} of them in the top {}; {}{}\n",
+            self.pool,
+            self.targets.join(", "),
+            self.labelled,
+            self.rows,
+            self.top_labelled,
+            percent(self.top),
+            self.learner,
+            if self.done { "" } else { "; rows and costs are expected" }
+        )?;
+        writeln!(
+            text,
+            "{:<24} {:>10} {:>10} {:>9} {:>7} {:>9} {:>12} {:>10} {:>10}",
+            "stage", "rows in", "rows out", "Spearman", "recall", "at least", "takes", "computed", "in"
+        )?;
+        for (place, stage) in self.stages.iter().enumerate() {
+            writeln!(
+                text,
+                "{:<24} {:>10} {:>10} {:>9.3} {:>7.3} {:>9.3} {:>12} {:>10} {:>10}",
+                stage.stage,
+                stage.rows_in,
+                stage.rows_out,
+                stage.spearman,
+                stage.recall,
+                stage.bound,
+                self.takes(place),
+                stage.computed,
+                taken(stage.seconds, true)
+            )?;
+        }
+        let last = self.stages.last().map_or(self.rows, |stage| stage.rows_out);
+        writeln!(text, "{LAST:<24} {last:>10} {:>59}", self.takes(self.stages.len()))?;
+        for stage in self.stages.iter().filter(|stage| stage.cut.is_none()) {
+            writeln!(text, "{}: every row goes on: no cut is known to keep enough", stage.stage)?;
+        }
+        writeln!(
+            text,
+            "\nwith 95 % confidence at least {:.3} of the top is kept; asked for is {:.3}",
+            self.bound, self.recall
+        )?;
+        for cost in std::iter::once(&self.cost).chain(&self.time) {
+            writeln!(
+                text,
+                "{} against {} for the gradients of all rows; {} saved",
+                taken(cost.with(), cost.measured),
+                taken(cost.without(), cost.measured),
+                percent(cost.saving())
+            )?;
+        }
+        writeln!(text, "this run computed for {}", taken(self.seconds, true))?;
+        self.notes.iter().try_for_each(|note| writeln!(text, "note: {note}"))
+    }
+
+    /// What a stage takes for all of its rows.
+    fn takes(&self, place: usize) -> String {
+        let (rows, each) = (self.cost.entering.get(place), self.cost.each.get(place));
+        format!("{:.0} passes", rows.zip(each).map_or(0.0, |(rows, each)| rows * each))
+    }
+}
+
+/// What the labelled rows let expect. `lacking`: the share of rows that go on because a value is missing.
+pub(super) fn expected(
+    request: &CascadeRequest,
+    stages: &[Stage],
+    pool: &Pool,
+    (learned, cuts, lacking): (&Learned, &[StageCut], f64),
+    spent: &Spent,
+) -> CascadeReport {
+    let (rows, labelled) = (pool.rows.len(), pool.labelled.len());
+    let rest = rows.saturating_sub(labelled) as f64;
+    let left = |cut: &StageCut| rest * (cut.kept * (1.0 - lacking) + lacking);
+    let entering: Vec<f64> = std::iter::once(rest).chain(cuts.iter().map(left)).collect();
+    let of_stage = |place: usize| StageReport {
+        stage: stages[place].name.clone(),
+        rows_in: entering[place].round() as u64,
+        rows_out: entering[place + 1].round() as u64,
+        spearman: learned.spearman(place),
+        cut: cuts[place].from,
+        recall: cuts[place].recall,
+        bound: cuts[place].bound,
+        computed: 0,
+        seconds: 0.0,
+    };
+    CascadeReport {
+        pool: request.spec.pools.join(", "),
+        targets: request.spec.target_names(),
+        rows,
+        labelled,
+        top: pool.top,
+        top_labelled: learned.top().into_iter().filter(|top| *top).count(),
+        learner: request.learner.name().to_owned(),
+        recall: request.recall,
+        bound: cuts.last().map_or(1.0, |cut| cut.bound),
+        stages: (0..stages.len()).map(of_stage).collect(),
+        cost: spent.passes(rows, labelled, entering.clone()),
+        time: spent.time(rows, labelled, entering),
+        seconds: spent.seconds(),
+        done: false,
+        notes: learned.notes(),
+    }
+}

@@ -1,0 +1,100 @@
+//! Active rounds: the rows nearest to the last cut get all gradients and are learned from, and the cut is
+//! chosen again on the random sample.
+
+use std::collections::BinaryHeap;
+
+use gstore_core::many;
+use gstore_query::influence::Order;
+use gstore_store::{RowSet, Store};
+
+use super::known::{Known, scores_of};
+use super::sample::ids;
+use super::{Cascade, current};
+use crate::answer::AnswerError;
+use crate::work::Work;
+
+/// A round labels this part of the sample's size.
+const PART: usize = 4;
+
+impl Cascade {
+    /// Labels rows in so many rounds as were asked for; gives those rows, which have all gradients then.
+    ///
+    /// # Errors
+    /// What stops an ingest, damage, and being told to stop.
+    pub(super) fn rounds(
+        &mut self,
+        store: &Store,
+        left: &RowSet,
+        work: &mut Work<'_>,
+    ) -> Result<RowSet, AnswerError> {
+        let mut labelled = RowSet::new();
+        let Some(place) = self.steps.len().checked_sub(1) else { return Ok(labelled) };
+        for _ in 0..self.request.rounds {
+            let near = self.nearest(store, place, &left.difference(&labelled), work)?;
+            if near.is_empty() {
+                break;
+            }
+            let all = self.source.gradients_at(self.source.checkpoints());
+            self.spent.gradients(self.source.compute(store, all, &near, work)?.measured);
+            self.add(store, &near, work)?;
+            labelled = labelled.union(&near);
+            let width = self.learned.data.x.cols();
+            self.steps[place].learner = self.learned.stage((place, width), &self.request, work)?;
+            if let Some(cut) = self.learned.cuts(self.request.recall).last() {
+                self.steps[place].cut = *cut;
+                let report = &mut self.report.stages[place];
+                (report.cut, report.recall, report.bound) = (cut.from, cut.recall, cut.bound);
+                report.spearman = self.learned.spearman(place);
+                self.report.bound = cut.bound;
+            }
+        }
+        if !labelled.is_empty() {
+            self.report.notes.push(format!(
+                "{} nearest to the last cut were labelled to learn from; the cut is calibrated on the random sample alone",
+                many(labelled.len(), "row")
+            ));
+        }
+        Ok(labelled)
+    }
+
+    /// The rows whose predictions are nearest to a stage's cut.
+    fn nearest(
+        &self,
+        store: &Store,
+        place: usize,
+        rows: &RowSet,
+        work: &mut Work<'_>,
+    ) -> Result<RowSet, AnswerError> {
+        let Some(from) = self.steps[place].cut.from else { return Ok(RowSet::new()) };
+        let count = (self.learned.sample / PART).max(1);
+        let mut nearest: BinaryHeap<(u64, u64)> = BinaryHeap::new();
+        self.predictions(store, place, rows, work, |row, prediction| {
+            let Some(prediction) = prediction else { return };
+            // The bits of numbers that are not negative have their order.
+            nearest.push(((prediction - from).abs().to_bits(), row));
+            if nearest.len() > count {
+                nearest.pop();
+            }
+        })?;
+        Ok(RowSet::from_rows(nearest.into_iter().map(|(_, row)| row)))
+    }
+
+    /// Adds labelled rows to those that are learned from.
+    fn add(&mut self, store: &Store, rows: &RowSet, work: &mut Work<'_>) -> Result<(), AnswerError> {
+        let (snapshot, _lease) = current(store, work)?;
+        let rows: Vec<u64> = rows.iter().collect();
+        let columns = self.steps.iter().map(|step| &step.columns);
+        let x = Known::open(&snapshot, &self.source, columns)?.read(&rows, work)?;
+        let scores = scores_of(&snapshot, &self.source.spec, &rows, work)?;
+        let sign = if self.request.order == Order::Worst { -1.0 } else { 1.0 };
+        let data = &mut self.learned.data;
+        for (row, id) in ids(&snapshot, self.source.pool(), &rows)?.into_iter().enumerate() {
+            if x.is_finite(row) && scores[row].is_finite() {
+                data.ids.push(id);
+                data.x.push(x.row(row));
+                data.y.push(&[sign * scores[row]]);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! The sample of a cascade: how many rows are labelled, which they are, and what is known of them.
+
+use std::sync::Arc;
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use gstore_core::many;
+use gstore_learn::judge::{least_top, percent};
+use gstore_learn::{FeatureSet, FitOptions, Labelled, Matrix};
+use gstore_query::influence::{Order, resolve_top};
+use gstore_store::{RowSet, Snapshot, Store};
+
+use super::CascadeRequest;
+use super::cost::Spent;
+use super::known::{Columns, Known, scores_of};
+use super::source::Source;
+use super::stages::Stage;
+use crate::answer::{AnswerError, CHUNK};
+use crate::rows::drawn;
+use crate::select::rows_where;
+use crate::work::Work;
+
+/// Some rows more than are needed: of a few nothing can be learned.
+const SPARE: f64 = 1.05;
+
+/// Rows that might be selected, and what follows from their number.
+pub(super) struct Pool {
+    pub(super) rows: RowSet,
+    /// The share of them that is selected.
+    pub(super) top: f64,
+    /// Rows that are labelled.
+    pub(super) labelled: RowSet,
+}
+
+/// The rows of a cascade, and a sample of them that is large enough.
+///
+/// # Errors
+/// A sample that is too small for the recall, or that leaves nothing to save.
+pub(super) fn draw(
+    snapshot: &Arc<Snapshot>,
+    source: &Source,
+    request: &CascadeRequest,
+    stages: &[Stage],
+    work: &Work<'_>,
+) -> Result<Pool, AnswerError> {
+    let part = snapshot.dataset(source.pool())?;
+    let rows = match &request.condition {
+        Some(condition) => rows_where(snapshot, source.pool(), condition, work)?,
+        None => RowSet::clone(&*snapshot.live_rows(part)?),
+    };
+    let (all, k) = (rows.len(), resolve_top(&request.top, part.rows)?);
+    if k == 0 || k as u64 >= all {
+        return Err(AnswerError::Refused(format!(
+            "a cascade chooses among rows: {k} of {all} leave nothing to it"
+        )));
+    }
+    let top = k as f64 / all as f64;
+    let labels = |misses, spare: f64| {
+        let rows = least_top(request.recall, stages.len(), misses) as f64 * spare / top;
+        rows.ceil() as u64
+    };
+    let least = labels(0, 1.0);
+    // With a miss for each stage cuts are worth more, where that is no large part of the pool.
+    let usual = labels(stages.len(), SPARE).min(all / 4).max(labels(0, SPARE));
+    let count = request.labels.unwrap_or(usual);
+    if count < least {
+        return Err(AnswerError::Refused(format!(
+            "{count} labelled rows have about {:.0} of the top {}: a recall of {} over {} takes {least}",
+            count as f64 * top,
+            percent(top),
+            percent(request.recall),
+            many(stages.len() as u64, "stage")
+        )));
+    }
+    let rest = all.saturating_sub(count) as f64;
+    // No fewer rows than those that are to be found can go on.
+    let entering =
+        (0..=stages.len()).map(|stage| if stage == 0 { rest } else { rest * request.recall * top });
+    let cost = Spent::new(stages, source.checkpoints()).passes(all, count, entering.collect());
+    if count >= all || cost.saving() <= 0.0 {
+        return Err(AnswerError::Refused(format!(
+            "nothing was computed, because nothing can be saved: labels of {count} of {} and the stages take at least {:.0} \
+             forward passes, against {:.0} for the gradients of all rows; fewer stages, a lower recall, or a larger \
+             selection take fewer labels",
+            many(all, "row"),
+            cost.with(),
+            cost.without()
+        )));
+    }
+    let labelled = drawn(&rows, count, request.seed);
+    Ok(Pool { rows, top, labelled })
+}
+
+/// Computes all features of the labelled rows, gradients last: they cost most. Gives the keys of the forward
+/// passes by stage.
+pub(super) fn compute_sample(
+    store: &Store,
+    source: &Source,
+    stages: &[Stage],
+    (labelled, spent): (&RowSet, &mut Spent),
+    work: &mut Work<'_>,
+) -> Result<Vec<Vec<String>>, AnswerError> {
+    let mut keys = vec![Vec::new(); stages.len()];
+    for (place, stage) in stages.iter().enumerate().filter(|(_, stage)| !stage.kinds.is_empty()) {
+        let computed = source.compute(store, source.forward(&stage.kinds), labelled, work)?;
+        spent.forward(place, computed.measured);
+        keys[place] = computed.keys;
+    }
+    let all = source.gradients_at(source.checkpoints());
+    spent.gradients(source.compute(store, all, labelled, work)?.measured);
+    Ok(keys)
+}
+
+/// The names of each stage's inputs.
+pub(super) fn inputs(
+    snapshot: &Snapshot,
+    stages: &[Stage],
+    keys: &[Vec<String>],
+) -> Result<Vec<Vec<String>>, AnswerError> {
+    let label = |key: &String| match snapshot.feature_by_key(key) {
+        Some(part) => Ok(part.attrs.label.clone()),
+        None => {
+            Err(AnswerError::Refused("a feature of the cascade was dropped while it was computed".to_owned()))
+        }
+    };
+    let mut found = Vec::with_capacity(stages.len());
+    let mut is_first_pass = true;
+    for (stage, keys) in stages.iter().zip(keys) {
+        let labels = keys.iter().map(label).collect::<Result<Vec<String>, _>>()?;
+        let is_first = is_first_pass && !labels.is_empty();
+        is_first_pass &= labels.is_empty();
+        found.push(stage.inputs(&labels, is_first));
+    }
+    Ok(found)
+}
+
+/// What is known of the labelled rows.
+pub(super) struct Sample {
+    pub(super) data: Labelled,
+    /// The columns of each stage.
+    pub(super) columns: Vec<Columns>,
+    /// The share of rows with a score of which another value is missing.
+    pub(super) lacking: f64,
+}
+
+impl Sample {
+    /// Reads scores and columns. `inputs`: names of each stage's, its gradients aside.
+    ///
+    /// # Errors
+    /// Inputs that the pool lacks, rows from which nothing can be learned, damage, being told to stop.
+    pub(super) fn read(
+        snapshot: &Arc<Snapshot>,
+        source: &Source,
+        (stages, inputs): (&[Stage], &[Vec<String>]),
+        labelled: &RowSet,
+        request: &CascadeRequest,
+        work: &Work<'_>,
+    ) -> Result<Self, AnswerError> {
+        let rows: Vec<u64> = labelled.iter().collect();
+        let mut columns = Vec::with_capacity(stages.len());
+        for (stage, inputs) in stages.iter().zip(inputs) {
+            let mut set = None;
+            if !inputs.is_empty() {
+                let mut open =
+                    FeatureSet::resolve(snapshot, source.pool(), inputs)?.open(snapshot, source.pool())?;
+                open.learn_values(&rows)?;
+                set = Some(open.set().clone());
+            }
+            columns.push(Columns { set, checkpoints: stage.checkpoints });
+        }
+        let x = Known::open(snapshot, source, columns.iter())?.read(&rows, work)?;
+        let mut scores = scores_of(snapshot, &source.spec, &rows, work)?;
+        if request.order == Order::Worst {
+            scores.iter_mut().for_each(|score| *score = -*score);
+        }
+        let scored = (0..rows.len()).filter(|row| scores[*row].is_finite());
+        let lacks = |row: &usize| !x.is_finite(*row);
+        let lacking = scored.clone().filter(lacks).count() as f64 / scored.count().max(1) as f64;
+        let names = columns.iter().flat_map(Columns::names).collect();
+        let targets = vec![request.spec.target_names().join(", ")];
+        let ids = ids(snapshot, source.pool(), &rows)?;
+        let least = FitOptions::default().least_rows();
+        let data = Labelled::new(ids, (names, &x), (targets, &Matrix::new(1, scores)), least)?;
+        Ok(Self { data, columns, lacking })
+    }
+}
+
+/// The ids of some rows.
+pub(super) fn ids(snapshot: &Snapshot, pool: &str, rows: &[u64]) -> Result<Vec<String>, AnswerError> {
+    let samples = snapshot.samples(snapshot.dataset(pool)?)?;
+    let mut ids = Vec::with_capacity(rows.len());
+    for chunk in rows.chunks(CHUNK) {
+        let batch = samples.get(chunk, &["id"])?;
+        let texts = batch.column(0).as_string::<i32>();
+        ids.extend((0..texts.len()).map(|i| texts.value(i).to_owned()));
+    }
+    Ok(ids)
+}

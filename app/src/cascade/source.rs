@@ -1,0 +1,220 @@
+//! Features that a cascade computes: gradients like those of its targets, forward passes of their base.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use gstore_core::Kind;
+use gstore_ingest::gradient::{LossForm, ModuleSelection};
+use gstore_ingest::pipeline::{
+    self, CheckpointArg, Ending, GivenOptions, IngestPlan, IngestRequest, ProjectionChoice, request_like,
+};
+use gstore_model::Reduction;
+use gstore_query::QueryError;
+use gstore_query::influence::{InfluenceSpec, Missing, Mode, Prepared};
+use gstore_store::{EncodeFeature, RowSet, Snapshot, Store};
+
+use crate::answer::AnswerError;
+use crate::folders::Folders;
+use crate::work::Work;
+
+/// The question of a cascade, and how its pool's features are computed.
+pub(super) struct Source {
+    /// The question, of rows that have gradients.
+    pub(super) spec: InfluenceSpec,
+    /// The gradients of the pool at all checkpoints.
+    gradients: IngestRequest,
+    /// The checkpoints, the largest weight first.
+    by_weight: Vec<Checkpoint>,
+    /// The run of the base model's forward passes.
+    base: String,
+}
+
+/// A checkpoint of the question.
+struct Checkpoint {
+    name: String,
+    weight: f64,
+    /// What the targets' vectors can be compared with.
+    space: String,
+}
+
+/// What a step computed, and how long it took.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Measured {
+    /// Rows, once for each checkpoint.
+    pub(super) rows: u64,
+    /// Seconds.
+    pub(super) seconds: f64,
+}
+
+impl Measured {
+    /// Seconds of a row; none where none was computed.
+    pub(super) fn each(&self) -> Option<f64> {
+        (self.rows > 0).then(|| self.seconds / self.rows as f64)
+    }
+
+    /// Adds what another step took.
+    pub(super) fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.seconds += other.seconds;
+    }
+}
+
+/// A step's time, and the keys of its features.
+pub(super) struct Computed {
+    pub(super) measured: Measured,
+    pub(super) keys: Vec<String>,
+}
+
+impl Source {
+    /// Finds run, checkpoints, projection and texts by the stored gradients of the targets.
+    ///
+    /// # Errors
+    /// Questions that are not about gradients of one pool, targets without gradients, weights that are not
+    /// where they were.
+    pub(super) fn find(
+        snapshot: &Arc<Snapshot>,
+        spec: &InfluenceSpec,
+        models: &GivenOptions,
+        work: &mut Work<'_>,
+    ) -> Result<Self, AnswerError> {
+        let refuse = |why: &str| AnswerError::Refused(format!("a cascade {why}"));
+        let [pool] = spec.pools.as_slice() else { return Err(refuse("is over one pool")) };
+        let Some(first) = spec.targets.first() else { return Err(refuse("needs a target")) };
+        let kind = spec.pool_kind.clone().unwrap_or_else(|| Kind::GradAdam.name().to_owned());
+        let of_targets = spec.target_kind.clone().unwrap_or_else(|| Kind::GradSgd.name().to_owned());
+        let others = !spec.given.is_empty() || spec.per_token || spec.covariance.is_some();
+        if others || !Kind::names_gradient(&kind) || !Kind::names_gradient(&of_targets) {
+            return Err(refuse("ends with products of the gradients of samples"));
+        }
+        // The targets among themselves: the pool has nothing yet.
+        let among = InfluenceSpec {
+            pools: vec![first.dataset.clone()],
+            pool_kind: Some(of_targets.clone()),
+            target_kind: Some(of_targets.clone()),
+            exclude_target: false,
+            mode: Mode::Exact,
+            ..spec.clone()
+        };
+        let prepared = Prepared::new(snapshot, &among)?;
+        let (Some(run), Some(side)) = (prepared.run(), prepared.pools().first()) else {
+            return Err(refuse("needs targets of a run: no run of the store has their checkpoints"));
+        };
+        let at = || prepared.checkpoints().iter().zip(&side.features);
+        let wanted: Vec<EncodeFeature<'_>> = at()
+            .map(|(at, part)| EncodeFeature { checkpoint: &at.name, run: Some(run), pool: part, kind: &kind })
+            .collect();
+        let like = request_like(snapshot, &wanted, pool, models.clone())?;
+        let mut by_weight: Vec<Checkpoint> = at()
+            .map(|(at, part)| Checkpoint {
+                name: at.name.clone(),
+                weight: at.weight,
+                space: part.desc.space.id(),
+            })
+            .collect();
+        // Equal ones stay in the order of the run.
+        by_weight.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+        let base = Folders::new(work.progress, false).run_name(&like.model, &[]);
+        let run = run.to_owned();
+        let spec = InfluenceSpec {
+            pool_kind: Some(kind),
+            target_kind: Some(of_targets),
+            run: Some(run.clone()),
+            partial: true,
+            missing: Missing::Exclude,
+            mode: Mode::Exact,
+            ..spec.clone()
+        };
+        Ok(Self { spec, gradients: IngestRequest { run, ..like }, by_weight, base })
+    }
+
+    /// Name of the pool.
+    pub(super) fn pool(&self) -> &str {
+        &self.gradients.dataset
+    }
+
+    /// Number of checkpoints.
+    pub(super) fn checkpoints(&self) -> usize {
+        self.by_weight.len()
+    }
+
+    /// The question at the checkpoints with the largest weights.
+    pub(super) fn spec_at(&self, count: usize) -> InfluenceSpec {
+        let used = &self.by_weight[..count.min(self.by_weight.len())];
+        InfluenceSpec {
+            checkpoints: Some(used.iter().map(|checkpoint| checkpoint.name.clone()).collect()),
+            weights: Some(used.iter().map(|checkpoint| checkpoint.weight).collect()),
+            ..self.spec.clone()
+        }
+    }
+
+    /// The gradients at the checkpoints with the largest weights.
+    pub(super) fn gradients_at(&self, count: usize) -> IngestRequest {
+        let used = &self.by_weight[..count.min(self.by_weight.len())];
+        let mut request = self.gradients.clone();
+        request.checkpoints.retain(|arg| used.iter().any(|checkpoint| checkpoint.name == arg.name));
+        request
+    }
+
+    /// One forward pass of the base model.
+    pub(super) fn forward(&self, kinds: &[Kind]) -> IngestRequest {
+        IngestRequest {
+            checkpoints: vec![CheckpointArg::base()],
+            kinds: kinds.to_vec(),
+            run: self.base.clone(),
+            modules: ModuleSelection::default(),
+            loss: LossForm::default(),
+            reduction: Reduction::default(),
+            projection: ProjectionChoice::default(),
+            ..self.gradients.clone()
+        }
+    }
+
+    /// Computes and publishes what these rows lack. What an earlier run left is taken over.
+    ///
+    /// # Errors
+    /// What stops an ingest; being told to stop.
+    pub(super) fn compute(
+        &self,
+        store: &Store,
+        request: IngestRequest,
+        rows: &RowSet,
+        work: &mut Work<'_>,
+    ) -> Result<Computed, AnswerError> {
+        let request = IngestRequest {
+            rows: Some(rows.clone()),
+            threads: work.threads,
+            command: work.command.to_owned(),
+            ..request
+        };
+        let plan = IngestPlan::new(store, request, work.progress)?;
+        self.check(&plan)?;
+        let keys = plan.features().map(|feature| feature.desc.key()).collect();
+        let begun = Instant::now();
+        let report = match rows.is_empty() {
+            true => pipeline::IngestReport::default(),
+            false => pipeline::ingest(store, &plan, work.progress, work.cancel)?,
+        };
+        if report.ending == Ending::Stopped {
+            work.progress.note("what was computed is kept, and the same cascade goes on from there");
+            return Err(QueryError::Cancelled.into());
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        Ok(Computed { measured: Measured { rows: report.computed, seconds }, keys })
+    }
+
+    /// Refuses gradients that could not be compared with those of the targets, before they are computed.
+    fn check(&self, plan: &IngestPlan) -> Result<(), AnswerError> {
+        for at in &plan.checkpoints {
+            let wanted = self.by_weight.iter().find(|checkpoint| checkpoint.name == at.arg.name);
+            let Some(wanted) = wanted else { continue };
+            let mut gradients = at.features.iter().filter(|feature| feature.kind.is_gradient());
+            if gradients.any(|feature| feature.desc.space.id() != wanted.space) {
+                return Err(AnswerError::Refused(format!(
+                    "the targets' gradients at {} are of other modules or another projection than at the first checkpoint",
+                    wanted.name
+                )));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! `gstore select --cascade`: the pool's gradients, stage by stage for the rows that are left.
+
+use std::io::Write;
+
+use anyhow::{Result, bail};
+use gstore::{CascadeReport, CascadeRequest, Folders};
+use gstore_ingest::pipeline::GivenOptions;
+use gstore_learn::FitOptions;
+use gstore_learn::judge::percent;
+use gstore_learn::learners::Learner;
+use gstore_query::influence::{Diversity, InfluenceSpec, Order};
+use gstore_store::Store;
+use serde_json::json;
+
+use crate::args::SelectArgs;
+use crate::commands::prefilter::learner;
+use crate::context::{Context, command_line};
+use crate::failure::UsageError;
+use crate::models::folder_error;
+use crate::output::{Output, check};
+
+/// What Ctrl-C says.
+const STOPPING: &str = "stopping after the batch in work; once more to stop at once";
+
+/// Weight of the log losses of a logistic regression.
+const C: f64 = 0.1;
+
+/// Refuses what a cascade cannot do, before anything is computed.
+pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversity) -> Result<()> {
+    let models = &args.cascade.models;
+    if args.cascade.cascade.is_none() {
+        if models.model.is_some() || !models.checkpoint_folders.is_empty() {
+            let why = "--model and --checkpoint-folders say where the models of a --cascade are";
+            bail!(UsageError(why.to_owned()));
+        }
+        return Ok(());
+    }
+    if *rules != Diversity::default() {
+        let why = "--cascade keeps the first rows of the plain ranking, and rules of the selection look further down it";
+        bail!(UsageError(why.to_owned()));
+    }
+    if args.snapshot.is_some() {
+        bail!(UsageError("--cascade computes features of the store as it is now: leave --snapshot out".to_owned()));
+    }
+    #[cfg(feature = "serve")]
+    if args.server.remote.is_some() {
+        bail!(UsageError("--cascade computes features of a store here, not of a server".to_owned()));
+    }
+    match args.cascade.report.as_deref() {
+        Some(report) => check(context, &[Some(report)], args.force),
+        None => Ok(()),
+    }
+}
+
+/// The question that is asked of the pool: as the flags ask it, or of the rows that a cascade has gradients
+/// of. None where it was only to be estimated.
+pub(super) fn computed(
+    context: &Context,
+    args: &SelectArgs,
+    store: &Store,
+    spec: InfluenceSpec,
+) -> Result<Option<InfluenceSpec>> {
+    let Some(stages) = &args.cascade.cascade else { return Ok(Some(spec)) };
+    let request = request(context, args, stages, spec)?;
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let mut work = context.work(&command, &mut reporter, &cancel);
+    let cascade = gstore::prepare_cascade(store, &request, &mut work)?;
+    if args.cascade.estimate || !cascade.report.saves() {
+        tell(context, args, &cascade.report)?;
+    }
+    if !cascade.report.saves() {
+        bail!(
+            "only the sample was computed: this cascade would save {} of the cost of all gradients; other stages, more --labels or a \
+             lower --recall may do better",
+            percent(cascade.report.cost.saving())
+        );
+    }
+    if args.cascade.estimate {
+        return Ok(None);
+    }
+    let spec = cascade.spec().clone();
+    let report = cascade.run(store, &mut work)?;
+    tell(context, args, &report)?;
+    Ok(Some(spec))
+}
+
+fn request(
+    context: &Context,
+    args: &SelectArgs,
+    stages: &str,
+    spec: InfluenceSpec,
+) -> Result<CascadeRequest> {
+    let models = &args.cascade.models;
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, true);
+    let model = models.model.as_deref().map(|model| folders.model(model)).transpose();
+    let model = model.map_err(|error| folder_error("--model", error))?;
+    let checkpoints = match models.checkpoint_folders.as_slice() {
+        // Without any, the base model would be one.
+        [] => Vec::new(),
+        patterns => {
+            folders.checkpoints(patterns).map_err(|error| folder_error("--checkpoint-folders", error))?
+        }
+    };
+    let alphas = match FitOptions::default().learner {
+        Learner::Ridge { alphas } => alphas,
+        _ => Vec::new(),
+    };
+    Ok(CascadeRequest {
+        spec,
+        top: args.top.clone(),
+        order: if args.worst { Order::Worst } else { Order::Best },
+        condition: args.filter.clone(),
+        stages: stages.to_owned(),
+        recall: args.cascade.recall,
+        labels: args.cascade.labels,
+        learner: learner(args.cascade.learner, alphas, C, FitOptions::default().top),
+        rounds: args.cascade.rounds,
+        seed: args.cascade.seed,
+        models: GivenOptions {
+            model,
+            checkpoints,
+            device: models.backend,
+            threads: context.threads,
+            keep: 0,
+        },
+    })
+}
+
+/// Says the report, and writes it.
+fn tell(context: &Context, args: &SelectArgs, report: &CascadeReport) -> Result<()> {
+    context.say(report.text().trim_end());
+    let Some(path) = args.cascade.report.as_deref() else { return Ok(()) };
+    let mut output = Output::create(Some(path), args.force)?;
+    if path.extension().is_some_and(|ending| ending == "json") {
+        let value = json!({ "report": report, "saving": report.cost.saving() });
+        serde_json::to_writer_pretty(&mut output, &value)?;
+        output.write_all(b"\n")?;
+    } else {
+        output.write_all(report.text().as_bytes())?;
+    }
+    output.finish()
+}
