@@ -40,7 +40,9 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
         bail!(UsageError(why.to_owned()));
     }
     if args.snapshot.is_some() {
-        bail!(UsageError("--cascade computes features of the store as it is now: leave --snapshot out".to_owned()));
+        bail!(UsageError(
+            "--cascade computes features of the store as it is now: leave --snapshot out".to_owned()
+        ));
     }
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
