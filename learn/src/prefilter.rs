@@ -1,5 +1,6 @@
 //! A fitted prefilter: features, learner, cuts and where they come from, as one value that is stored.
 
+use gstore_core::correlation::descending;
 use gstore_store::Snapshot;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -10,9 +11,7 @@ use crate::data::Labelled;
 use crate::error::LearnError;
 use crate::features::{FeatureSet, OpenFeatures};
 use crate::folds::folds;
-use crate::judge::{
-    Choice, Cut, JudgeRequest, Reliability, Report, TargetReport, judge, keeps, kept_rows, order,
-};
+use crate::judge::{Choice, Cut, JudgeRequest, Reliability, Report, TargetReport, judge, keeps, kept_rows};
 use crate::learners::{Fitted, Learner, Means, fit};
 use crate::matrix::Matrix;
 use crate::options::FitOptions;
@@ -191,7 +190,7 @@ impl Prefilter {
             let values: Vec<f64> =
                 predictions.iter().filter_map(|row| row.values.get(target).copied()).collect();
             let last = kept_rows(share, values.len()).max(1) - 1;
-            let Some(from) = order(&values).get(last).map(|row| values[*row]) else { continue };
+            let Some(from) = descending(&values).get(last).map(|row| values[*row]) else { continue };
             let kept = values.iter().filter(|value| **value >= from).count();
             (cut.from, cut.share) = (Some(from), kept as f64 / values.len() as f64);
         }

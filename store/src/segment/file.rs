@@ -10,7 +10,7 @@ use super::block::{Block, RowBytes};
 use super::bounds::BlockBounds;
 use super::footer::BlockInfo;
 use super::layout::{BlockLayout, Problem, Shape};
-use crate::error::{Damage, StorageError};
+use crate::error::{Damage, StorageError, is_not_whole};
 use crate::map::FileMap;
 use crate::vfs::{Vfs, VfsRead};
 use gstore_core::{Digest, Remedy, RowSet};
