@@ -14,6 +14,7 @@ use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest,
     HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
+use futures::future::BoxFuture;
 use futures::{Stream, StreamExt, TryStreamExt};
 use gstore_store::SnapshotName;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
@@ -32,6 +33,7 @@ pub(crate) const NOTES: &str = "gstore-notes";
 type Many<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The service over a store.
+#[derive(Clone)]
 pub(crate) struct Service(pub(crate) Arc<Core>);
 
 /// A request that may be answered.
@@ -81,21 +83,63 @@ fn once<T: Send + 'static>(item: T) -> Many<T> {
     Box::pin(futures::stream::once(futures::future::ready(Ok(item))))
 }
 
-#[tonic::async_trait]
-impl FlightService for Service {
-    type HandshakeStream = Many<HandshakeResponse>;
-    type ListFlightsStream = Many<FlightInfo>;
-    type DoGetStream = Many<FlightData>;
-    type DoPutStream = Many<PutResult>;
-    type DoExchangeStream = Many<FlightData>;
-    type DoActionStream = Many<arrow_flight::Result>;
-    type ListActionsStream = Many<ActionType>;
+/// What a call returns in the end.
+type Reply<T> = Result<Response<T>, Status>;
+/// A call under way.
+type Call<T> = BoxFuture<'static, Reply<T>>;
 
+/// Makes the calls of [`FlightService`] out of those of [`Service`].
+///
+/// Each is a function without bounds before it is a method: that a future is `Send` the compiler proves once for
+/// all functions without bounds, and again for each method of an async trait, which took it a minute.
+macro_rules! calls {
+    ($($name:ident: $asked:ty => $given:ty,)*) => {
+        mod begin {
+            use super::*;
+            $(pub(super) fn $name(service: Service, request: Request<$asked>) -> Call<$given> {
+                Box::pin(service.$name(request))
+            })*
+        }
+
+        impl FlightService for Service {
+            type HandshakeStream = Many<HandshakeResponse>;
+            type ListFlightsStream = Many<FlightInfo>;
+            type DoGetStream = Many<FlightData>;
+            type DoPutStream = Many<PutResult>;
+            type DoExchangeStream = Many<FlightData>;
+            type DoActionStream = Many<arrow_flight::Result>;
+            type ListActionsStream = Many<ActionType>;
+
+            $(fn $name<'s, 'a>(&'s self, request: Request<$asked>) -> BoxFuture<'a, Reply<$given>>
+            where
+                's: 'a,
+                Self: 'a,
+            {
+                begin::$name(self.clone(), request)
+            })*
+        }
+    };
+}
+
+calls! {
+    handshake: Streaming<HandshakeRequest> => Many<HandshakeResponse>,
+    list_flights: Criteria => Many<FlightInfo>,
+    get_flight_info: FlightDescriptor => FlightInfo,
+    poll_flight_info: FlightDescriptor => PollInfo,
+    get_schema: FlightDescriptor => SchemaResult,
+    do_get: Ticket => Many<FlightData>,
+    do_put: Streaming<FlightData> => Many<PutResult>,
+    do_exchange: Streaming<FlightData> => Many<FlightData>,
+    do_action: Action => Many<arrow_flight::Result>,
+    list_actions: Empty => Many<ActionType>,
+}
+
+impl Service {
     /// Answers `Basic` and `Bearer` credentials with a bearer token, in the header and as the payload.
     async fn handshake(
-        &self,
+        self,
         request: Request<Streaming<HandshakeRequest>>,
-    ) -> Result<Response<Self::HandshakeStream>, Status> {
+    ) -> Reply<Many<HandshakeResponse>> {
         self.asking(&request)?;
         let bearer = self.0.access.bearer(request.metadata())?.unwrap_or_default();
         let payload = bearer.clone().into_bytes().into();
@@ -107,71 +151,53 @@ impl FlightService for Service {
         Ok(response)
     }
 
-    async fn list_flights(
-        &self,
-        request: Request<Criteria>,
-    ) -> Result<Response<Self::ListFlightsStream>, Status> {
+    async fn list_flights(self, request: Request<Criteria>) -> Reply<Many<FlightInfo>> {
         let asking = self.asking(&request)?;
         let infos = list::flights(&asking, &request.get_ref().expression).await?;
         Ok(Response::new(Box::pin(futures::stream::iter(infos.into_iter().map(Ok)))))
     }
 
-    async fn get_flight_info(
-        &self,
-        request: Request<FlightDescriptor>,
-    ) -> Result<Response<FlightInfo>, Status> {
+    async fn get_flight_info(self, request: Request<FlightDescriptor>) -> Reply<FlightInfo> {
         let asking = self.asking(&request)?;
         Ok(Response::new(get::flight_info(&asking, request.into_inner()).await?))
     }
 
-    async fn poll_flight_info(
-        &self,
-        request: Request<FlightDescriptor>,
-    ) -> Result<Response<PollInfo>, Status> {
+    async fn poll_flight_info(self, request: Request<FlightDescriptor>) -> Reply<PollInfo> {
         self.asking(&request)?;
         Err(Status::unimplemented("answers need not be polled for; call GetFlightInfo"))
     }
 
-    async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
+    async fn get_schema(self, request: Request<FlightDescriptor>) -> Reply<SchemaResult> {
         let asking = self.asking(&request)?;
         let schema = get::schema(&asking, request.get_ref()).await?;
         Ok(Response::new(SchemaResult { schema: schema_bytes(&schema)? }))
     }
 
-    async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+    async fn do_get(self, request: Request<Ticket>) -> Reply<Many<FlightData>> {
         let messages = self.rows(request).await?;
         Ok(Response::new(Box::pin(messages.map_ok(FlightData::from))))
     }
 
-    async fn do_put(
-        &self,
-        request: Request<Streaming<FlightData>>,
-    ) -> Result<Response<Self::DoPutStream>, Status> {
+    async fn do_put(self, request: Request<Streaming<FlightData>>) -> Reply<Many<PutResult>> {
         let asking = self.asking(&request)?;
         let messages = request.into_inner().boxed();
         Ok(Response::new(once(put::put(&asking, messages).await?)))
     }
 
-    async fn do_exchange(
-        &self,
-        request: Request<Streaming<FlightData>>,
-    ) -> Result<Response<Self::DoExchangeStream>, Status> {
+    async fn do_exchange(self, request: Request<Streaming<FlightData>>) -> Reply<Many<FlightData>> {
         self.asking(&request)?;
         Err(Status::unimplemented(
             "there is nothing to exchange; GetFlightInfo and DoGet read, DoPut binds parameters and uploads",
         ))
     }
 
-    async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+    async fn do_action(self, request: Request<Action>) -> Reply<Many<arrow_flight::Result>> {
         let asking = self.asking(&request)?;
         let results = actions::run(&asking, request.into_inner()).await?;
         Ok(Response::new(Box::pin(futures::stream::iter(results.into_iter().map(Ok)))))
     }
 
-    async fn list_actions(
-        &self,
-        request: Request<Empty>,
-    ) -> Result<Response<Self::ListActionsStream>, Status> {
+    async fn list_actions(self, request: Request<Empty>) -> Reply<Many<ActionType>> {
         self.asking(&request)?;
         let actions = actions::ACTIONS.iter().map(|(name, about)| {
             Ok(ActionType { r#type: (*name).to_owned(), description: (*about).to_owned() })
