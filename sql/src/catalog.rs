@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider,
 };
 use datafusion::error::Result as DfResult;
+use futures::future::{BoxFuture, ready};
 use gstore_store::Snapshot;
 
 use super::error::SqlError;
@@ -133,14 +133,9 @@ impl std::fmt::Debug for SystemSchema {
     }
 }
 
-#[async_trait]
-impl SchemaProvider for DataSchema {
-    fn table_names(&self) -> Vec<String> {
-        let own = self.own.iter().map(|own| own.name().to_owned());
-        self.snapshot.datasets().iter().map(|d| d.name.clone()).chain(own).collect()
-    }
-
-    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+impl DataSchema {
+    /// The table of this name.
+    fn found(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         if let Some(own) = self.own.iter().find(|own| own.name() == name) {
             return Ok(Some(Arc::new(RowsTable(Arc::new(own.clone())))));
         }
@@ -150,23 +145,50 @@ impl SchemaProvider for DataSchema {
             Arc::new(RowsTable(Arc::new(table))) as _
         }))
     }
+}
+
+impl SchemaProvider for DataSchema {
+    fn table_names(&self) -> Vec<String> {
+        let own = self.own.iter().map(|own| own.name().to_owned());
+        self.snapshot.datasets().iter().map(|d| d.name.clone()).chain(own).collect()
+    }
+
+    fn table<'s, 'n, 'a>(&'s self, name: &'n str) -> BoxFuture<'a, DfResult<Option<Arc<dyn TableProvider>>>>
+    where
+        's: 'a,
+        'n: 'a,
+        Self: 'a,
+    {
+        Box::pin(ready(self.found(name)))
+    }
 
     fn table_exist(&self, name: &str) -> bool {
         self.snapshot.datasets().iter().any(|d| d.name == name) || self.own.iter().any(|o| o.name() == name)
     }
 }
 
-#[async_trait]
+impl SystemSchema {
+    /// The table of this name.
+    fn found(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        match self.live.iter().find(|table| table.name() == name) {
+            Some(table) => Ok(Some(Arc::new(Live(Arc::clone(table))))),
+            None => Ok(system::table(&self.snapshot, name)?),
+        }
+    }
+}
+
 impl SchemaProvider for SystemSchema {
     fn table_names(&self) -> Vec<String> {
         system_names(&self.live).map(str::to_owned).collect()
     }
 
-    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
-        match self.live.iter().find(|table| table.name() == name) {
-            Some(table) => Ok(Some(Arc::new(Live(Arc::clone(table))))),
-            None => Ok(system::table(&self.snapshot, name)?),
-        }
+    fn table<'s, 'n, 'a>(&'s self, name: &'n str) -> BoxFuture<'a, DfResult<Option<Arc<dyn TableProvider>>>>
+    where
+        's: 'a,
+        'n: 'a,
+        Self: 'a,
+    {
+        Box::pin(ready(self.found(name)))
     }
 
     fn table_exist(&self, name: &str) -> bool {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::SchemaRef;
-use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
@@ -14,6 +13,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::future::{BoxFuture, ready};
 use gstore_core::Cancel;
 
 use super::blocking::{Demand, Sink};
@@ -99,17 +99,9 @@ pub(crate) trait Fetch {
 #[derive(Debug)]
 pub(crate) struct RowsTable(pub(crate) Arc<dyn Rows>);
 
-#[async_trait]
-impl TableProvider for RowsTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(self.0.schema())
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
+impl RowsTable {
+    /// The plan that reads it.
+    fn planned(
         &self,
         session: &dyn Session,
         projection: Option<&Vec<usize>>,
@@ -119,6 +111,35 @@ impl TableProvider for RowsTable {
         let filters = filter::physical(session, self.0.schema(), filters)?;
         let projection = projection.cloned().unwrap_or_else(|| (0..self.0.schema().fields().len()).collect());
         Ok(Arc::new(RowsExec::new(Arc::clone(&self.0), projection, filters, limit)?))
+    }
+}
+
+// The methods of an async trait as functions: of each that is `async` the compiler proves by itself that its
+// future is `Send`, which took seconds.
+impl TableProvider for RowsTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.0.schema())
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn scan<'s, 'e, 'p, 'f, 'a>(
+        &'s self,
+        session: &'e dyn Session,
+        projection: Option<&'p Vec<usize>>,
+        filters: &'f [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>>
+    where
+        's: 'a,
+        'e: 'a,
+        'p: 'a,
+        'f: 'a,
+        Self: 'a,
+    {
+        Box::pin(ready(self.planned(session, projection, filters, limit)))
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {

@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::future::{BoxFuture, ready};
 use gstore_query::influence::{Diversity, Order, Prepared};
 
 use super::columns::InfluenceColumns;
@@ -90,17 +90,9 @@ impl InfluenceTable {
     }
 }
 
-#[async_trait]
-impl TableProvider for InfluenceTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(self.shared.columns.schema())
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    async fn scan(
+impl InfluenceTable {
+    /// The plan that reads it.
+    fn planned(
         &self,
         session: &dyn Session,
         projection: Option<&Vec<usize>>,
@@ -111,6 +103,35 @@ impl TableProvider for InfluenceTable {
         let filters = filter::physical(session, schema, filters)?;
         let projection = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
         Ok(Arc::new(InfluenceExec::new(Arc::clone(&self.shared), projection, filters, limit)?))
+    }
+}
+
+// The methods of an async trait as functions: of each that is `async` the compiler proves by itself that its
+// future is `Send`, which took seconds.
+impl TableProvider for InfluenceTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.shared.columns.schema())
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    fn scan<'s, 'e, 'p, 'f, 'a>(
+        &'s self,
+        session: &'e dyn Session,
+        projection: Option<&'p Vec<usize>>,
+        filters: &'f [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>>
+    where
+        's: 'a,
+        'e: 'a,
+        'p: 'a,
+        'f: 'a,
+        Self: 'a,
+    {
+        Box::pin(ready(self.planned(session, projection, filters, limit)))
     }
 
     /// With `k`, filters choose among the best k rows, so they stay above; without, they
