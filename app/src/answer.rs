@@ -84,6 +84,7 @@ impl AnswerError {
             Self::Condition(FindError::Read(error)) => error.is_damage(),
             Self::Condition(FindError::Condition(error)) => error.is_damage(),
             Self::Compute(error) => error.is_damage(),
+            Self::Given(error) => matches!(&**error, GivenError::Ingest(error) if error.is_damage()),
             _ => false,
         }
     }

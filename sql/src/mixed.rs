@@ -38,7 +38,8 @@ impl Mixed {
         let _ = plan.apply_with_subqueries(|node| {
             node.apply_expressions(|expr| {
                 expr.apply(|expr| {
-                    found.extend(pairs(expr).into_iter().filter_map(|(a, b)| mixed(node, a, b)));
+                    let room = MOST.saturating_sub(found.len());
+                    found.extend(pairs(expr).into_iter().filter_map(|(a, b)| mixed(node, a, b)).take(room));
                     Ok(TreeNodeRecursion::Continue)
                 })
             })?;
@@ -56,15 +57,18 @@ impl Mixed {
             return error;
         };
         let column = &mixed.column;
+        let is_plain = column.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let named = if is_plain { column.clone() } else { format!("\"{column}\"") };
+        let escaped = text.replace('\'', "''");
         let (why, hint) = match &mixed.value {
             Value::Text(_) => (
                 format!("`{column}` is a number, and '{text}' is none"),
-                format!("CAST({column} AS VARCHAR) = '{text}' compares texts"),
+                format!("CAST({named} AS VARCHAR) = '{escaped}' compares texts"),
             ),
             Value::Number(number) => (
                 format!("`{column}` is text, and '{text}' in it is no number to compare with {number}"),
                 format!(
-                    "write {column} = '{number}' to compare texts; TRY_CAST({column} AS DOUBLE) is null for it"
+                    "write {named} = '{number}' to compare texts; TRY_CAST({named} AS DOUBLE) is null for it"
                 ),
             ),
         };

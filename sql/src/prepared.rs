@@ -22,6 +22,9 @@ use super::scan::RowsExec;
 /// Most bytes of the constants of a plan that is kept.
 const MOST_CONSTANTS: u64 = 64 << 10;
 
+/// Most columns of all operators of a plan that is kept.
+const MOST_COLUMNS: usize = 2048;
+
 /// Operators of the engine that keep nothing of a run but its counters.
 const STATELESS: [&str; 6] = [
     "CooperativeExec",
@@ -51,7 +54,8 @@ impl Prepared {
     /// A plan that may be kept, if it is `lasting`; `constants` is how many bytes of them it has.
     pub(super) fn new(planned: Planned, lasting: bool, constants: u64) -> Self {
         let schema = planned.plan.schema();
-        let plan = match lasting && constants <= MOST_CONSTANTS {
+        let is_small = constants <= MOST_CONSTANTS && columns(&planned.plan) <= MOST_COLUMNS;
+        let plan = match lasting && is_small {
             false => Plan::None,
             true if is_stateless(&planned.plan) => Plan::Copied(planned),
             true => Plan::Once(Mutex::new(Some(planned))),
@@ -93,6 +97,15 @@ pub(super) fn is_lasting(sql: &str, state: &SessionState, tables: &Tables) -> bo
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric() && c != '_')
+}
+
+/// Columns of all operators; rows in memory stay as long as their plan, so such a plan counts as too wide.
+fn columns(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    if plan.name() == "DataSourceExec" {
+        return usize::MAX;
+    }
+    let own = plan.schema().fields().len() + 1;
+    plan.children().into_iter().map(columns).fold(own, usize::saturating_add)
 }
 
 fn is_stateless(plan: &Arc<dyn ExecutionPlan>) -> bool {

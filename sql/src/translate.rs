@@ -208,9 +208,16 @@ fn misused(text: &str) -> Option<SqlError> {
         text.split_once("Cannot cast string '").and_then(|(_, rest)| rest.split_once("' to value of "))
         && ["Int", "UInt", "Float", "Decimal"].iter().any(|number| to.starts_with(number))
     {
+        // A fraction, or more digits than the type has.
+        if value.trim().parse::<f64>().is_ok_and(f64::is_finite) {
+            let ty = to.split(' ').next().unwrap_or(to);
+            let error = SqlError::invalid(format!("'{value}' is not a value of {ty}"));
+            return Some(error.hint("CAST(x AS DOUBLE) reads it"));
+        }
         return Some(SqlError::no_number(value));
     }
-    if text.contains("Cannot access field at argument") {
+    let is_of_text = between(text, ": type ", " is not Struct").is_some_and(|ty| ty.contains("Utf8"));
+    if is_of_text && text.contains("Cannot access field at argument") {
         return Some(
             SqlError::invalid(NO_FIELDS.into()).hint("a key of JSON is read with ->>, as record->>'id'"),
         );

@@ -223,6 +223,11 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     assert_eq!(features("grad-adam@checkpoint-104"), "0");
 
     let sized = ["--top", "50%", "--recall", "80%", "--labels", "60", "--rounds", "1"];
+    // An estimate computes the sample alone; the cascade goes on from it.
+    let told = run(&[&sized[..], &["--cascade", stages, "--estimate"]].concat());
+    assert!(told.code == 0 && told.stderr.contains("rows and costs are expected"), "{}", told.stderr);
+    assert!(!place.path("out.jsonl").exists());
+    assert_eq!(features("grad-adam@checkpoint-104"), "60");
     let whole = [&sized[..], &["--cascade", stages, "--report", "r.json"]].concat();
     let done = run(&whole);
     assert_eq!(done.code, 0, "{}", done.stderr);

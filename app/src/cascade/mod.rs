@@ -22,6 +22,7 @@ use gstore_ingest::pipeline::GivenOptions;
 use gstore_learn::LearnError;
 use gstore_learn::judge::StageCut;
 use gstore_learn::learners::{Fitted, Learner};
+use gstore_query::QueryError;
 use gstore_query::influence::{InfluenceSpec, Order};
 use gstore_store::{Lease, RowSet, Snapshot, Store};
 
@@ -122,7 +123,8 @@ pub fn prepare_cascade(
     let sample = Sample::read(&snapshot, &source, (&stages, &inputs), &pool.labelled, request, work)?;
     let mut widths: Vec<usize> = sample.columns.iter().map(|columns| columns.names().len()).collect();
     (1..widths.len()).for_each(|place| widths[place] += widths[place - 1]);
-    let mut learned = Learned::new(sample.data, pool.top);
+    // Rows without a score are never selected, so the top is a larger share of the others.
+    let mut learned = Learned::new(sample.data, (pool.top / sample.scored).min(1.0));
     let mut learners = Vec::with_capacity(stages.len());
     for at in widths.into_iter().enumerate() {
         learners.push(learned.stage(at, request, work)?);
@@ -138,8 +140,8 @@ pub fn prepare_cascade(
 
 impl Cascade {
     /// Computes the stages of the rows that are left, and at last their gradients. What is known of rows
-    /// stays in the store; the pool's rows with all gradients can be ranked then. Memory: 24 bytes for each
-    /// row that goes on.
+    /// stays in the store; the pool's rows with all gradients can be ranked then. Memory: about 100
+    /// bytes, and 32 for each checkpoint, for each row that goes on.
     ///
     /// # Errors
     /// What stops an ingest, damage, and being told to stop: the same request goes on then.
@@ -236,5 +238,5 @@ impl Cascade {
 
 /// The store as it is now; the lease keeps it while it is read.
 fn current(store: &Store, work: &Work<'_>) -> Result<(Arc<Snapshot>, Option<Lease>), AnswerError> {
-    store.snapshot_leased(None, work.command).map_err(|error| AnswerError::Refused(error.to_string()))
+    store.snapshot_leased(None, work.command).map_err(|error| QueryError::from(error).into())
 }

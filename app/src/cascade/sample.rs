@@ -16,7 +16,7 @@ use super::known::{Columns, Known, scores_of};
 use super::source::Source;
 use super::stages::Stage;
 use crate::answer::{AnswerError, CHUNK};
-use crate::rows::drawn;
+use crate::rows::{FindError, drawn};
 use crate::select::rows_where;
 use crate::work::Work;
 
@@ -49,6 +49,9 @@ pub(super) fn draw(
         None => RowSet::clone(&*snapshot.live_rows(part)?),
     };
     let (all, k) = (rows.len(), resolve_top(&request.top, part.rows)?);
+    if rows.is_empty() && request.condition.is_some() {
+        return Err(AnswerError::Condition(FindError::NoRow { rows: part.rows }));
+    }
     if k == 0 || k as u64 >= all {
         return Err(AnswerError::Refused(format!(
             "a cascade chooses among rows: {k} of {all} leave nothing to it"
@@ -141,6 +144,8 @@ pub(super) struct Sample {
     pub(super) columns: Vec<Columns>,
     /// The share of rows with a score of which another value is missing.
     pub(super) lacking: f64,
+    /// The share of the labelled rows that have a score.
+    pub(super) scored: f64,
 }
 
 impl Sample {
@@ -164,6 +169,12 @@ impl Sample {
                 let mut open =
                     FeatureSet::resolve(snapshot, source.pool(), inputs)?.open(snapshot, source.pool())?;
                 open.learn_values(&rows)?;
+                if stage.checkpoints == 0 && open.set().columns().is_empty() {
+                    return Err(AnswerError::Refused(format!(
+                        "cascade stage `{}`: no labelled row has a value of its columns",
+                        stage.name
+                    )));
+                }
                 set = Some(open.set().clone());
             }
             columns.push(Columns { set, checkpoints: stage.checkpoints });
@@ -175,13 +186,15 @@ impl Sample {
         }
         let scored = (0..rows.len()).filter(|row| scores[*row].is_finite());
         let lacks = |row: &usize| !x.is_finite(*row);
-        let lacking = scored.clone().filter(lacks).count() as f64 / scored.count().max(1) as f64;
+        let (of_score, lack) = (scored.clone().count(), scored.filter(lacks).count());
+        let lacking = lack as f64 / of_score.max(1) as f64;
+        let scored = of_score as f64 / rows.len().max(1) as f64;
         let names = columns.iter().flat_map(Columns::names).collect();
         let targets = vec![request.spec.target_names().join(", ")];
         let ids = ids(snapshot, source.pool(), &rows)?;
         let least = FitOptions::default().least_rows();
         let data = Labelled::new(ids, (names, &x), (targets, &Matrix::new(1, scores)), least)?;
-        Ok(Self { data, columns, lacking })
+        Ok(Self { data, columns, lacking, scored })
     }
 }
 

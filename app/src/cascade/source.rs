@@ -207,12 +207,27 @@ impl Source {
         for at in &plan.checkpoints {
             let wanted = self.by_weight.iter().find(|checkpoint| checkpoint.name == at.arg.name);
             let Some(wanted) = wanted else { continue };
-            let mut gradients = at.features.iter().filter(|feature| feature.kind.is_gradient());
-            if gradients.any(|feature| feature.desc.space.id() != wanted.space) {
-                return Err(AnswerError::Refused(format!(
-                    "the targets' gradients at {} are of other modules or another projection than at the first checkpoint",
-                    wanted.name
-                )));
+            for feature in at.features.iter().filter(|feature| feature.kind.is_gradient()) {
+                if feature.desc.space.id() != wanted.space {
+                    return Err(AnswerError::Refused(format!(
+                        "the targets' gradients at {} are of other modules or another projection than at the first checkpoint",
+                        wanted.name
+                    )));
+                }
+                let own = plan.snapshot.features_of(self.pool());
+                let twin = own.into_iter().find(|other| {
+                    other.desc.kind == feature.desc.kind
+                        && other.desc.granularity == feature.desc.granularity
+                        && other.desc.space.id() == wanted.space
+                        && other.desc.key() != feature.desc.key()
+                });
+                if let Some(twin) = twin.filter(|_| self.spec.features.is_empty()) {
+                    return Err(AnswerError::Refused(format!(
+                        "the pool has {} already, with another encoding, storage type, precision or optimizer state than \
+                         its gradients would have here, and a question could not tell both apart",
+                        twin.display_name()
+                    )));
+                }
             }
         }
         Ok(())

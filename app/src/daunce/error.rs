@@ -116,7 +116,7 @@ pub enum DaunceError {
     },
     /// Another process changed what the losses were compared with.
     #[error(
-        "dataset {dataset:?} or its losses were changed by another process meanwhile; nothing was taken in, run the command again"
+        "dataset {dataset:?} or its losses were changed by another process meanwhile; run the command again"
     )]
     Meanwhile {
         /// The dataset.

@@ -245,7 +245,11 @@ impl<'a> Job<'a> {
         let Some(member) = self.ensemble.members.get(place) else { return Ok(true) };
         let snapshot = self.store.snapshot()?;
         let done = self.rows_of(&snapshot, place)?;
-        if self.wanted(&snapshot)?.difference(&done).is_empty() {
+        let columns = self.columns();
+        // Rows that came after theta_0 was asked wait: the next run begins with it.
+        let Some(offset) = snapshot.loss_offset(&columns, OffsetOf::Base) else { return Ok(true) };
+        let known = snapshot.open_feature(offset)?.row_set()?;
+        if known.intersection(&self.wanted(&snapshot)?).difference(&done).is_empty() {
             report.present += 1;
             return Ok(true);
         }
@@ -258,9 +262,6 @@ impl<'a> Job<'a> {
         work.progress.note(&format!("{} ({} of {})", member.id, place + 1, self.ensemble.members.len()));
         let plan = self.plan(arg, work)?;
         self.check_weights(&plan, &member.id, &weights.checkpoint)?;
-        let columns = self.columns();
-        // Rows that came after theta_0 was asked wait: the next run begins with it.
-        let Some(offset) = snapshot.loss_offset(&columns, OffsetOf::Base) else { return Ok(true) };
         let plan = plan.into_column(columns.members(place..place + 1, 0), Some(&**offset), &done)?;
         let finished = self.run(&plan, work, report)?;
         report.computed += usize::from(finished);

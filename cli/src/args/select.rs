@@ -17,7 +17,7 @@ use super::{CascadeArgs, Checks, DrawArgs, ScoringArgs};
     gstore select --remote grpc://127.0.0.1:8815 --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
     The method is LESS unless told otherwise: cosine of optimizer-aware gradients, weighted over checkpoints, mean within a subtask, maximum across.\n\
     Rows without a scored token, or with values that are not finite, are never selected; their number is printed.\n\n\
-    Memory: one block of rows for each thread, the target's vectors and the selected rows (with --scores-of all, 24 bytes for each row of the pool), and with --distinct the vectors of the selected rows, at most 2 GiB, and with --cascade the columns of the sample and 24 bytes for each row that goes on."
+    Memory: one block of rows for each thread, the target's vectors and the selected rows (with --scores-of all, 24 bytes for each row of the pool), and with --distinct the vectors of the selected rows, at most 2 GiB, and with --cascade the columns of the sample and about 100 bytes and 32 for each checkpoint for each row that goes on."
 )]
 pub struct SelectArgs {
     /// Datasets to select from

@@ -61,8 +61,10 @@ impl Counts {
         self.cells
             .iter()
             .map(|(cell, count, tokens)| {
-                let here =
-                    rows.intersection(&RowSet::from_ranges([cell * CELL_ROWS..(cell + 1) * CELL_ROWS])).len();
+                let here: u64 = rows
+                    .within(cell * CELL_ROWS..(cell + 1) * CELL_ROWS)
+                    .map(|range| range.end - range.start)
+                    .sum();
                 tokens * here.min(*count) / (*count).max(1)
             })
             .sum()

@@ -38,8 +38,8 @@ impl CheckpointWork {
         let windows = cells
             .into_iter()
             .map(|cell| {
-                let rows = RowSet::from_ranges([cell_rows(cell)]);
-                WindowWork { cell, missing: missing.iter().map(|m| m.intersection(&rows)).collect() }
+                let here = |rows: &RowSet| RowSet::from_ranges(rows.within(cell_rows(cell)));
+                WindowWork { cell, missing: missing.iter().map(here).collect() }
             })
             .collect();
         Self { features, windows, column: None }
@@ -47,7 +47,7 @@ impl CheckpointWork {
 
     /// Rows to compute: those that at least one feature lacks.
     pub fn rows(&self) -> RowSet {
-        self.windows.iter().flat_map(|w| &w.missing).fold(RowSet::new(), |all, rows| all.union(rows))
+        RowSet::from_ranges(self.windows.iter().flat_map(|w| &w.missing).flat_map(RowSet::ranges).cloned())
     }
 }
 

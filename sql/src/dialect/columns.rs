@@ -45,6 +45,11 @@ pub(crate) async fn expand(
         match meant(&item)? {
             None => made.push(item),
             Some(meant) => {
+                if let Meant::But(excluded) = &meant
+                    && let Some(unknown) = excluded.iter().find(|name| !names.contains(name))
+                {
+                    return Err(SqlError::unknown(format!("there is no column `{unknown}`")));
+                }
                 let fits = |name: &&String| match &meant {
                     Meant::All => true,
                     Meant::But(excluded) => !excluded.contains(name),

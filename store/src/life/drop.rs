@@ -7,7 +7,7 @@ use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, RunPart, Stripe, StripePart};
 use crate::store::{Change, Snapshot, Store, WriterLock, change_of, publish};
 use crate::vfs::VfsLock;
-use gstore_core::{CheckpointId, many};
+use gstore_core::{CheckpointId, FeatureDesc, many};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl Store {
             return Err(ChangeError::Offset { feature: shown });
         }
         let _starting = self.quiet(&format!("feature {shown}"), |job| {
-            job.features.iter().any(|f| f.desc.key() == part.key)
+            job.features.iter().any(|f| f.desc.key() == part.key || is_relative_to(&f.desc, &part.desc))
         })?;
         let mut change = change_of(&base, command);
         change.removed.features.push(part.number);
@@ -153,16 +153,18 @@ impl Store {
 
 /// Whether losses are stored as differences to a feature, so that they would say nothing without it.
 fn has_deltas(base: &Snapshot, offset: &FeaturePart) -> bool {
-    let Ok(Some(Stripe { signal, part: StripePart::Offset(_) })) = Stripe::of(&offset.desc) else {
-        return false;
-    };
-    let table =
-        |part: &FeaturePart| (part.desc.ensemble, part.desc.dataset.clone(), part.desc.encoding.clone());
-    let of = table(offset);
-    base.features().iter().filter(|part| table(part) == of).any(|part| match Stripe::of(&part.desc) {
-        Ok(Some(stripe)) => stripe.signal == signal && matches!(stripe.part, StripePart::Members { .. }),
-        _ => false,
-    })
+    base.features().iter().any(|part| is_relative_to(&part.desc, &offset.desc))
+}
+
+/// Whether a feature has losses of members that are stored as differences to another one.
+fn is_relative_to(desc: &FeatureDesc, offset: &FeatureDesc) -> bool {
+    let Ok(Some(Stripe { signal, part: StripePart::Offset(_) })) = Stripe::of(offset) else { return false };
+    let is_of_table = desc.ensemble == offset.ensemble
+        && desc.dataset == offset.dataset
+        && desc.encoding == offset.encoding;
+    let of_members =
+        |stripe: &Stripe| stripe.signal == signal && matches!(stripe.part, StripePart::Members { .. });
+    is_of_table && matches!(Stripe::of(desc), Ok(Some(stripe)) if of_members(&stripe))
 }
 
 /// Whether a job writes a feature of a dataset.

@@ -28,7 +28,7 @@ mod samples;
 
 pub use report::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
 
-use crate::error::VerifyError;
+use crate::error::{StorageError, VerifyError};
 use crate::layout::Env;
 use crate::layout::names::INDEXES;
 use crate::ledger::Ledger;
@@ -436,7 +436,8 @@ fn repair_features(
 fn sound_artifacts(base: &Base, work: &mut Work<'_>) -> Vec<PartLink> {
     let mut sound = Vec::new();
     for link in &base.root.artifacts {
-        if work.env.manifests().read::<ArtifactPart>(&link.link).is_ok() {
+        let read = work.env.manifests().read::<ArtifactPart>(&link.link);
+        if matches!(read, Ok(_) | Err(StorageError::Newer { .. })) {
             sound.push(link.clone());
             continue;
         }

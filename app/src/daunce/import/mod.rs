@@ -78,7 +78,8 @@ pub struct TableReport {
 ///
 /// # Errors
 /// A file or manifest that cannot be understood, ids that the dataset does not have, too few losses, a loss that
-/// is no number, one that differs from that of the store; nothing is written then.
+/// is no number, one that differs from that of the store. Of a table that is refused nothing is written; members
+/// and tables before it may be there.
 pub fn import(
     store: &Store,
     request: &ImportRequest,

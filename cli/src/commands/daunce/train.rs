@@ -99,11 +99,12 @@ fn rounds_of_copies(
     if !finished {
         return Ok(ExitCode::from(STOPPED));
     }
-    if let Some(store) = store {
+    // Of a part, others may be computing the rest.
+    let is_part = args.models.models.as_ref().is_some_and(|models| models.is_part);
+    if let Some(store) = store.filter(|_| !is_part) {
         note_findings(context, store, ensemble, &rounds.datasets(), cancel)?;
     }
     let complete = complete(&outcome);
-    let is_part = args.models.models.as_ref().is_some_and(|models| models.is_part);
     if complete < 2 && !is_part || complete == 0 {
         bail!(
             "only {complete} of {} are complete, which have no covariance; a lower learning rate, a smaller rho or \

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Result, bail};
-use gstore::{CascadeReport, CascadeRequest, Folders};
+use gstore::{AnswerError, CascadeReport, CascadeRequest, Folders};
 use gstore_ingest::pipeline::GivenOptions;
 use gstore_learn::FitOptions;
 use gstore_learn::judge::percent;
@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::args::SelectArgs;
 use crate::commands::prefilter::learner;
 use crate::context::{Context, command_line};
-use crate::failure::UsageError;
+use crate::failure::{UsageError, of_condition};
 use crate::models::folder_error;
 use crate::output::{Output, check};
 
@@ -44,12 +44,24 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
             "--cascade computes features of the store as it is now: leave --snapshot out".to_owned()
         ));
     }
+    for (option, flag) in [("mode", "--mode"), ("missing", "--missing")] {
+        if args.scoring.0.value(option).is_some() {
+            let why = "--cascade scores exactly, and leaves out rows of which something is missing";
+            bail!(UsageError(format!("{why}: leave {flag} out")));
+        }
+    }
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
         bail!(UsageError("--cascade computes features of a store here, not of a server".to_owned()));
     }
     match args.cascade.report.as_deref() {
-        Some(report) => check(context, &[Some(report)], args.force),
+        Some(report) => {
+            let output = (!super::folder::is_folder(&args.output)).then_some(args.output.as_path());
+            let scores = super::scores_path(args);
+            let files: Vec<_> =
+                [Some(report), output, scores.as_deref()].into_iter().filter(Option::is_some).collect();
+            check(context, &files, args.force)
+        }
         None => Ok(()),
     }
 }
@@ -67,7 +79,10 @@ pub(super) fn computed(
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let mut work = context.work(&command, &mut reporter, &cancel);
-    let cascade = gstore::prepare_cascade(store, &request, &mut work)?;
+    let cascade = gstore::prepare_cascade(store, &request, &mut work).map_err(|error| match error {
+        AnswerError::Condition(error) => of_condition(error),
+        error => error.into(),
+    })?;
     if args.cascade.estimate || !cascade.report.saves() {
         tell(context, args, &cascade.report)?;
     }
