@@ -11,6 +11,7 @@ use gstore_store::{Lease, OpenError, Snapshot, SnapshotName, Store};
 
 use crate::args::Common;
 use crate::failure::{STOPPED, UsageError};
+use crate::output::say;
 use crate::progress::Reporter;
 
 /// Common options, as objects.
@@ -105,7 +106,7 @@ impl Context {
     /// A line for people, on standard error.
     pub fn say(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            say!("{text}");
         }
     }
 
@@ -127,7 +128,7 @@ impl Context {
                     std::process::exit(STOPPED.into());
                 }
                 raised.raise();
-                eprintln!("\n{}", message.lock().unwrap_or_else(PoisonError::into_inner));
+                say!("\n{}", message.lock().unwrap_or_else(PoisonError::into_inner));
             })?;
         }
         Ok(interrupt.raised)

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::output::say;
 use gstore_core::many_of;
 use gstore_train::daunce::{EnsembleObserver, Refused, Trained};
 use indicatif::HumanDuration;
@@ -28,7 +29,7 @@ impl Copies {
 
     fn line(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            say!("{text}");
         }
     }
 
@@ -63,7 +64,7 @@ impl EnsembleObserver for Copies {
         self.seen += 1;
         if let Trained::Refused(Refused { model, reason }) = trained {
             // Told in any case: it is missing from all that follows.
-            eprintln!("copy {model} is refused: {reason}; the others are kept");
+            say!("copy {model} is refused: {reason}; the others are kept");
         }
         let due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) || self.seen == self.total;
         if due {

@@ -16,6 +16,7 @@ use gstore_store::{BackupError, ChangeError, VerifyError};
 use gstore_train::TrainError;
 
 use crate::output;
+use crate::output::say;
 
 /// 1: the command failed.
 const FAILED: u8 = 1;
@@ -49,7 +50,7 @@ pub fn usage(error: &anyhow::Error) -> ExitCode {
 pub fn report(error: &anyhow::Error) -> ExitCode {
     let (line, code) = ending(error);
     if let Some(line) = line {
-        eprintln!("{line}");
+        say!("{line}");
     }
     ExitCode::from(code)
 }
@@ -80,7 +81,7 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
 }
 
 fn print(error: &anyhow::Error) {
-    eprintln!("error: {}", text(error));
+    say!("error: {}", text(error));
 }
 
 /// A condition that finds no rows, by the flag that it was given with.

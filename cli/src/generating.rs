@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use crate::output::say;
 use gstore_generate::Observer;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 
@@ -55,7 +56,7 @@ impl Live {
             }
         };
         let rate = HumanCount(self.rate() as u64);
-        eprintln!("answered {}/{}: {rate} tokens/s{left}", self.answered, self.total);
+        say!("answered {}/{}: {rate} tokens/s{left}", self.answered, self.total);
     }
 }
 
@@ -64,7 +65,7 @@ impl Observer for Live {
         (self.first, self.answered, self.total) = (answered, answered, total);
         (self.begun, self.last_line) = (Instant::now(), Instant::now());
         if answered > 0 && answered < total && !self.quiet {
-            eprintln!("going on after {answered} of {total} answers");
+            say!("going on after {answered} of {total} answers");
         }
         if self.quiet || !std::io::stderr().is_terminal() {
             return;

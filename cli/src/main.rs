@@ -2,6 +2,7 @@
 //!
 //! Flags are parsed into plain values first, objects are built after.
 #![forbid(unsafe_code)]
+#![warn(clippy::print_stderr)] // `say!` is for that
 
 mod commands;
 mod completing;

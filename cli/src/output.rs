@@ -318,3 +318,14 @@ macro_rules! out {
     };
 }
 pub(crate) use out;
+
+/// `eprintln!` that goes on where nobody can be told: what is said to standard error changes no result.
+macro_rules! say {
+    ($($arg:tt)*) => {{
+        let _ = ::std::io::Write::write_fmt(
+            &mut ::std::io::stderr(),
+            format_args!("{}\n", format_args!($($arg)*)),
+        );
+    }};
+}
+pub(crate) use say;

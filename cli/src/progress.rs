@@ -7,6 +7,7 @@ use gstore_core::{Progress, Unit};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::failure::in_flags;
+use crate::output::say;
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -39,8 +40,8 @@ impl Reporter {
 
     fn line(&self, text: &str) {
         match self.stage.as_ref().and_then(|s| s.bar.as_ref()) {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| say!("{text}")),
+            None => say!("{text}"),
         }
     }
 }
@@ -83,7 +84,7 @@ impl Progress for Reporter {
             Some(bar) => bar.inc(done),
             None if stage.last_line.elapsed() >= LINE_EVERY => {
                 stage.last_line = Instant::now();
-                eprintln!("{}", stage.plain());
+                say!("{}", stage.plain());
             }
             None => {}
         }
@@ -98,7 +99,7 @@ impl Progress for Reporter {
         if stage.begun.elapsed() < QUICK {
             return;
         }
-        eprintln!(
+        say!(
             "{}: {}{} in {:.1} s ({})",
             stage.name,
             amount(stage.done, stage.unit),

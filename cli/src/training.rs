@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use crate::output::say;
 use gstore::picture::Spark;
 use gstore_train::{Checkpoint, Evaluated, Observer, StepReport};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
@@ -51,8 +52,8 @@ impl Live {
 
     fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None if !self.quiet => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| say!("{text}")),
+            None if !self.quiet => say!("{text}"),
             None => {}
         }
     }
@@ -66,7 +67,7 @@ impl Live {
         let done = (step - self.first).max(1) as f64;
         let left = self.begun.elapsed().as_secs_f64() / done * self.total.saturating_sub(step) as f64;
         let left = HumanDuration(Duration::from_secs_f64(left.min(1e9)));
-        eprintln!("step {step}/{}: {numbers}, {left} left", self.total);
+        say!("step {step}/{}: {numbers}, {left} left", self.total);
     }
 }
 

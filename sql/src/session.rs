@@ -13,8 +13,11 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SessionState, TaskContext};
+use datafusion::functions::datetime::planner::DatetimeFunctionPlanner;
+use datafusion::functions::unicode::planner::UnicodeFunctionPlanner;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::{Stream, StreamExt};
@@ -139,7 +142,11 @@ impl SqlSession {
             .with_table_factories(HashMap::new())
             .with_physical_optimizer_rules(physical_rules())
             .build();
-        let context = SessionContext::new_with_state(state);
+        let mut context = SessionContext::new_with_state(state);
+        // `substring(x FROM 2)`, `position(x IN y)` and `extract(year FROM x)`: the engine has the functions, and
+        // leaves out what reads their syntax without features that bring more than these.
+        context.register_expr_planner(Arc::new(UnicodeFunctionPlanner)).map_err(plain)?;
+        context.register_expr_planner(Arc::new(DatetimeFunctionPlanner)).map_err(plain)?;
         for (name, table) in super::table_functions(&snapshot, options.encoder.as_ref()) {
             context.register_udtf(name, table);
         }

@@ -133,6 +133,9 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
         }
         DataFusionError::Plan(_) => plan_error(&text, tables),
         DataFusionError::NotImplemented(_) => {
+            if let Some(misplaced) = misplaced(&text) {
+                return misplaced;
+            }
             let text = without_tree(&text);
             let count = text.starts_with("FETCH") || text.starts_with("TOP");
             SqlError::invalid(format!("not supported: {}", lower_first(text)))
@@ -148,11 +151,20 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
     }
 }
 
+/// What is to be done about a file that a statement names.
+const NO_FILES: &str = "no statement can name a file; one that is given with the statement, as NAME=FILE, is a table of that name";
+
+/// Whether a name is one of a file that could be a table.
+fn is_file(name: &str) -> bool {
+    [".csv", ".tsv", ".json", ".jsonl", ".parquet"].iter().any(|ending| name.ends_with(ending))
+}
+
 fn plan_error(text: &str, tables: &[String]) -> SqlError {
     if let Some(name) = between(text, "table '", "' not found") {
         let short = name.strip_prefix("store.data.").or_else(|| name.strip_prefix("store.")).unwrap_or(name);
         let guess = nearest(short, tables.iter().map(String::as_str));
         return SqlError::unknown(format!("there is no table `{short}`")).hint(match guess {
+            _ if is_file(short) => NO_FILES.to_owned(),
             Some(table) => format!("did you mean `{table}`?"),
             None => format!("there are {}", listing(tables.iter().map(String::as_str).take(40))),
         });
@@ -161,6 +173,7 @@ fn plan_error(text: &str, tables: &[String]) -> SqlError {
         let functions = super::function::NAMES;
         let guess = nearest(name, functions);
         return SqlError::unknown(format!("there is no table function `{name}`")).hint(match guess {
+            _ if name.starts_with("read_") => NO_FILES.to_owned(),
             Some(function) => format!("did you mean `{function}`?"),
             None => format!("there are {}", listing(functions)),
         });
@@ -295,6 +308,27 @@ fn without_tree(text: &str) -> &str {
     let tree =
         ["(On(", "(Using(", " { ", "([", "(Ident", "Some("].iter().filter_map(|mark| text.find(mark)).min();
     text.get(..tree.unwrap_or(text.len())).unwrap_or(text).trim_end_matches([' ', ':', ','])
+}
+
+/// Expressions that are known, but not where they stand.
+fn misplaced(text: &str) -> Option<SqlError> {
+    let rest = text.split_once("does not support logical expression ")?.1;
+    let (why, hint) = match rest.split('(').next()? {
+        "Exists" => (
+            "EXISTS is not known as a value",
+            "as one write (SELECT count(*) FROM ..) > 0; it stands in WHERE",
+        ),
+        "InSubquery" => (
+            "IN (SELECT ..) is not known as a value",
+            "as one write a LEFT JOIN, and b.id IS NOT NULL; it stands in WHERE",
+        ),
+        "WindowFunction" => (
+            "window functions are not known in WHERE and GROUP BY",
+            "write QUALIFY, or a subquery around the statement that has it",
+        ),
+        _ => return None,
+    };
+    Some(SqlError::invalid(why.to_owned()).hint(hint))
 }
 
 /// Drops the engine's prefixes, which say where in the engine it happened.

@@ -106,6 +106,22 @@ fn a_full_device_is_an_error() {
     }
 }
 
+#[test]
+fn a_standard_error_that_takes_nothing_changes_no_outcome() {
+    let place = place();
+    let run = |args: &[&str]| {
+        let mut command = place.gstore(args);
+        command.stderr(
+            fs_err::OpenOptions::new().write(true).open("/dev/full").expect("a device").into_parts().0,
+        );
+        binary::run(&mut command).code
+    };
+    assert_eq!(run(&["query", "SELECT nothing FROM gstore.datasets"]), 1);
+    assert_eq!(run(&["query", "--with", "nothing", "SELECT 1"]), 2);
+    assert_eq!(run(&["view", "create", "sizes", "SELECT name, rows FROM gstore.datasets"]), 0);
+    assert_eq!(run(&["query", "SELECT * FROM sizes"]), 0);
+}
+
 /// The files below a folder.
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();

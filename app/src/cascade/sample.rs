@@ -75,12 +75,20 @@ pub(super) fn draw(
             many(stages.len() as u64, "stage")
         )));
     }
+    if count >= all {
+        return Err(AnswerError::Refused(format!(
+            "nothing was computed, because nothing can be saved: a recall of {} of the top {} takes {count} labelled \
+             rows, and the pool has {all}; fewer stages, a lower recall, or a larger selection take fewer",
+            percent(request.recall),
+            percent(top)
+        )));
+    }
     let rest = all.saturating_sub(count) as f64;
     // No fewer rows than those that are to be found can go on.
     let entering =
         (0..=stages.len()).map(|stage| if stage == 0 { rest } else { rest * request.recall * top });
     let cost = Spent::new(stages, source.checkpoints()).passes(all, count, entering.collect());
-    if count >= all || cost.saving() <= 0.0 {
+    if cost.saving() <= 0.0 {
         return Err(AnswerError::Refused(format!(
             "nothing was computed, because nothing can be saved: labels of {count} of {} and the stages take at least {:.0} \
              forward passes, against {:.0} for the gradients of all rows; fewer stages, a lower recall, or a larger \

@@ -31,7 +31,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
         (Some("-"), _) => Some(read_stdin()?),
         (Some(sql), _) => Some(sql.to_owned()),
         (None, Some(file)) if file == Path::new("-") => Some(read_stdin()?),
-        (None, Some(file)) => Some(fs_err::read_to_string(file)?),
+        (None, Some(file)) => Some(without_mark(fs_err::read_to_string(file)?)),
         (None, None) if !std::io::stdin().is_terminal() => Some(read_stdin()?),
         (None, None) => None,
     };
@@ -181,7 +181,12 @@ pub fn checked(snapshot: Arc<Snapshot>, checks: Checks) -> Arc<Snapshot> {
 fn read_stdin() -> Result<String> {
     let mut sql = String::new();
     std::io::stdin().read_to_string(&mut sql)?;
-    Ok(sql)
+    Ok(without_mark(sql))
+}
+
+/// A text without the byte order mark with which editors of Windows begin files.
+pub fn without_mark(text: String) -> String {
+    text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)
 }
 
 /// Runs statements and writes their results.

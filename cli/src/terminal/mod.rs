@@ -22,12 +22,13 @@ use gstore_sql::OwnTable;
 use gstore_store::Store;
 
 use crate::args::QueryArgs;
-use crate::commands::query::{Engine, checked, own_tables, report};
+use crate::commands::query::{Engine, checked, own_tables, report, without_mark};
 use crate::context::Context;
 use crate::drawing::colours;
 use crate::ending::{Packing, format_of_name, packing_of};
 use crate::failure::text;
 use crate::models::encoder;
+use crate::output::say;
 use crate::output::{Place, check, is_closed, out};
 use crate::shell::dot::{self, Dot};
 use crate::shell::lexer;
@@ -63,7 +64,7 @@ pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &Cancel) 
             Ok(Flow::Go) => {}
             Ok(Flow::Quit) => return Ok(()),
             Err(error) if is_closed() => return Err(error),
-            Err(error) => eprintln!("error: {}", text(&error)),
+            Err(error) => say!("error: {}", text(&error)),
         }
     }
 }
@@ -201,7 +202,7 @@ impl Shell<'_> {
 
     /// Runs the statements and dot commands of a file up to the first that fails.
     fn read(&mut self, path: &Path, depth: usize) -> Result<Flow> {
-        let file = fs_err::read_to_string(path)?;
+        let file = without_mark(fs_err::read_to_string(path)?);
         let (mut held, mut begun) = (String::new(), 1);
         for (number, line) in file.lines().enumerate() {
             if held.trim().is_empty() {
