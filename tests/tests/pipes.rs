@@ -118,7 +118,7 @@ fn a_standard_error_that_takes_nothing_changes_no_outcome() {
     };
     assert_eq!(run(&["query", "SELECT nothing FROM gstore.datasets"]), 1);
     assert_eq!(run(&["query", "--with", "nothing", "SELECT 1"]), 2);
-    assert_eq!(run(&["view", "create", "sizes", "SELECT name, rows FROM gstore.datasets"]), 0);
+    assert_eq!(run(&["view", "create", "sizes", "SELECT dataset, rows FROM gstore.datasets"]), 0);
     assert_eq!(run(&["query", "SELECT * FROM sizes"]), 0);
 }
 
