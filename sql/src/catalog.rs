@@ -9,9 +9,9 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider,
 };
 use datafusion::error::Result as DfResult;
-use futures::future::{BoxFuture, ready};
 use gstore_store::Snapshot;
 
+use super::at_once;
 use super::error::SqlError;
 use super::leaf::RowsTable;
 use super::live::{Live, LiveTable};
@@ -153,14 +153,7 @@ impl SchemaProvider for DataSchema {
         self.snapshot.datasets().iter().map(|d| d.name.clone()).chain(own).collect()
     }
 
-    fn table<'s, 'n, 'a>(&'s self, name: &'n str) -> BoxFuture<'a, DfResult<Option<Arc<dyn TableProvider>>>>
-    where
-        's: 'a,
-        'n: 'a,
-        Self: 'a,
-    {
-        Box::pin(ready(self.found(name)))
-    }
+    at_once::table!();
 
     fn table_exist(&self, name: &str) -> bool {
         self.snapshot.datasets().iter().any(|d| d.name == name) || self.own.iter().any(|o| o.name() == name)
@@ -182,14 +175,7 @@ impl SchemaProvider for SystemSchema {
         system_names(&self.live).map(str::to_owned).collect()
     }
 
-    fn table<'s, 'n, 'a>(&'s self, name: &'n str) -> BoxFuture<'a, DfResult<Option<Arc<dyn TableProvider>>>>
-    where
-        's: 'a,
-        'n: 'a,
-        Self: 'a,
-    {
-        Box::pin(ready(self.found(name)))
-    }
+    at_once::table!();
 
     fn table_exist(&self, name: &str) -> bool {
         system_names(&self.live).any(|known| known == name)

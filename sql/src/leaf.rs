@@ -13,9 +13,9 @@ use datafusion::error::Result as DfResult;
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use futures::future::{BoxFuture, ready};
 use gstore_core::Cancel;
 
+use super::at_once;
 use super::blocking::{Demand, Sink};
 use super::error::SqlError;
 use super::filter::{self, Filter};
@@ -114,8 +114,6 @@ impl RowsTable {
     }
 }
 
-// The methods of an async trait as functions: of each that is `async` the compiler proves by itself that its
-// future is `Send`, which took seconds.
 impl TableProvider for RowsTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(self.0.schema())
@@ -125,22 +123,7 @@ impl TableProvider for RowsTable {
         TableType::Base
     }
 
-    fn scan<'s, 'e, 'p, 'f, 'a>(
-        &'s self,
-        session: &'e dyn Session,
-        projection: Option<&'p Vec<usize>>,
-        filters: &'f [Expr],
-        limit: Option<usize>,
-    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>>
-    where
-        's: 'a,
-        'e: 'a,
-        'p: 'a,
-        'f: 'a,
-        Self: 'a,
-    {
-        Box::pin(ready(self.planned(session, projection, filters, limit)))
-    }
+    at_once::scan!();
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
         Ok(filters.iter().map(|f| filter::support(f)).collect())

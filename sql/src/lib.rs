@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod at_once;
 mod blocking;
 mod bounds;
 mod catalog;

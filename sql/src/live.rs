@@ -11,8 +11,8 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use futures::future::{BoxFuture, ready};
 
+use super::at_once;
 use super::error::SqlError;
 
 /// Whoever asks, as the program around the session knows them.
@@ -47,6 +47,8 @@ impl Live {
         &self,
         session: &dyn Session,
         projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let batch = match session.config().get_extension::<Asker>() {
             Some(asker) => self.0.rows(&asker)?,
@@ -57,8 +59,6 @@ impl Live {
     }
 }
 
-// The methods of an async trait as functions: of each that is `async` the compiler proves by itself that its
-// future is `Send`, which took seconds.
 impl TableProvider for Live {
     fn schema(&self) -> SchemaRef {
         self.0.schema()
@@ -68,20 +68,5 @@ impl TableProvider for Live {
         TableType::Base
     }
 
-    fn scan<'s, 'e, 'p, 'f, 'a>(
-        &'s self,
-        session: &'e dyn Session,
-        projection: Option<&'p Vec<usize>>,
-        _filters: &'f [Expr],
-        _limit: Option<usize>,
-    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>>
-    where
-        's: 'a,
-        'e: 'a,
-        'p: 'a,
-        'f: 'a,
-        Self: 'a,
-    {
-        Box::pin(ready(self.planned(session, projection)))
-    }
+    at_once::scan!();
 }

@@ -87,6 +87,11 @@ impl OwnTable {
         Ok(table)
     }
 
+    /// Whether the ending of a name is one of a file that can be a table.
+    pub(crate) fn takes(path: &Path) -> bool {
+        Format::of(path).is_some()
+    }
+
     /// The name in statements.
     pub fn name(&self) -> &str {
         &self.name

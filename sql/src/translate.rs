@@ -2,6 +2,7 @@
 //!
 //! Its own messages name plan nodes and settings that no user knows.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::error::ArrowError;
@@ -10,6 +11,7 @@ use datafusion::error::DataFusionError;
 
 use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
+use super::own::OwnTable;
 use super::quotes::{NO_FIELDS, TYPES};
 use gstore_core::Remedy;
 use gstore_query::hint::{listing, nearest};
@@ -154,17 +156,12 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
 /// What is to be done about a file that a statement names.
 const NO_FILES: &str = "no statement can name a file; one that is given with the statement, as NAME=FILE, is a table of that name";
 
-/// Whether a name is one of a file that could be a table.
-fn is_file(name: &str) -> bool {
-    [".csv", ".tsv", ".json", ".jsonl", ".parquet"].iter().any(|ending| name.ends_with(ending))
-}
-
 fn plan_error(text: &str, tables: &[String]) -> SqlError {
     if let Some(name) = between(text, "table '", "' not found") {
         let short = name.strip_prefix("store.data.").or_else(|| name.strip_prefix("store.")).unwrap_or(name);
         let guess = nearest(short, tables.iter().map(String::as_str));
         return SqlError::unknown(format!("there is no table `{short}`")).hint(match guess {
-            _ if is_file(short) => NO_FILES.to_owned(),
+            _ if OwnTable::takes(Path::new(short)) => NO_FILES.to_owned(),
             Some(table) => format!("did you mean `{table}`?"),
             None => format!("there are {}", listing(tables.iter().map(String::as_str).take(40))),
         });

@@ -10,14 +10,13 @@ use datafusion::common::stats::Precision;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use futures::future::{BoxFuture, ready};
 use gstore_query::influence::{Diversity, Order, Prepared};
 
 use super::columns::InfluenceColumns;
 use super::exec::InfluenceExec;
 use super::nearest::Search;
-use crate::filter;
 use crate::leaf::statistics;
+use crate::{at_once, filter};
 
 /// One question, ready to be scored.
 pub(super) struct InfluenceTable {
@@ -106,8 +105,6 @@ impl InfluenceTable {
     }
 }
 
-// The methods of an async trait as functions: of each that is `async` the compiler proves by itself that its
-// future is `Send`, which took seconds.
 impl TableProvider for InfluenceTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(self.shared.columns.schema())
@@ -117,22 +114,7 @@ impl TableProvider for InfluenceTable {
         TableType::Temporary
     }
 
-    fn scan<'s, 'e, 'p, 'f, 'a>(
-        &'s self,
-        session: &'e dyn Session,
-        projection: Option<&'p Vec<usize>>,
-        filters: &'f [Expr],
-        limit: Option<usize>,
-    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>>
-    where
-        's: 'a,
-        'e: 'a,
-        'p: 'a,
-        'f: 'a,
-        Self: 'a,
-    {
-        Box::pin(ready(self.planned(session, projection, filters, limit)))
-    }
+    at_once::scan!();
 
     /// With `k`, filters choose among the best k rows, so they stay above; without, they
     /// choose what is scored.
