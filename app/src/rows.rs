@@ -107,14 +107,35 @@ pub(crate) fn matching(
 /// So many rows at random: which they are follows from the seed and their numbers alone. Memory: 16 bytes for
 /// each.
 pub(crate) fn drawn(rows: &RowSet, count: u64, seed: u64) -> RowSet {
-    let mut least: BinaryHeap<(u64, u64)> = BinaryHeap::new();
+    let mut least = Least::new(count);
     for row in rows.iter() {
-        least.push((mix(mix(seed.wrapping_add(MIX_STEP)) ^ row.wrapping_add(1).wrapping_mul(MIX_STEP)), row));
-        if least.len() as u64 > count {
-            least.pop();
+        least.push(mix(mix(seed.wrapping_add(MIX_STEP)) ^ row.wrapping_add(1).wrapping_mul(MIX_STEP)), row);
+    }
+    least.rows()
+}
+
+/// The rows with the smallest keys, of equal ones the first. Memory: 16 bytes for each that is kept.
+pub(crate) struct Least {
+    count: u64,
+    kept: BinaryHeap<(u64, u64)>,
+}
+
+impl Least {
+    /// So many of the rows to come.
+    pub(crate) fn new(count: u64) -> Self {
+        Self { count, kept: BinaryHeap::new() }
+    }
+
+    pub(crate) fn push(&mut self, key: u64, row: u64) {
+        self.kept.push((key, row));
+        if self.kept.len() as u64 > self.count {
+            self.kept.pop();
         }
     }
-    RowSet::from_rows(least.into_iter().map(|(_, row)| row))
+
+    pub(crate) fn rows(self) -> RowSet {
+        RowSet::from_rows(self.kept.into_iter().map(|(_, row)| row))
+    }
 }
 
 /// Some rows, as many at a time as lie in a cell.

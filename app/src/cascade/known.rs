@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use gstore_learn::{FeatureSet, Matrix, OpenFeatures};
-use gstore_query::influence::{InfluenceSpec, Prepared, RowFilter};
+use gstore_query::influence::{InfluenceSpec, Order, Prepared, RowFilter};
 use gstore_store::Snapshot;
 
 use super::source::Source;
@@ -74,7 +74,7 @@ impl Known {
 }
 
 /// The scores of some rows, which ascend; NaN of one that has none.
-pub(super) fn scores(prepared: &Prepared, rows: &[u64], work: &Work<'_>) -> Result<Vec<f64>, AnswerError> {
+fn scores(prepared: &Prepared, rows: &[u64], work: &Work<'_>) -> Result<Vec<f64>, AnswerError> {
     let filter = RowFilter::new().with(0, rows.iter().copied().collect());
     let mut found = vec![f64::NAN; rows.len()];
     prepared.scores(Some(&filter), work.threads, work.cancel, |scored| {
@@ -88,12 +88,16 @@ pub(super) fn scores(prepared: &Prepared, rows: &[u64], work: &Work<'_>) -> Resu
     Ok(found)
 }
 
-/// The scores of a question for some rows.
-pub(super) fn scores_of(
+/// What is learned of some rows: their scores to a question, those that are selected first the largest.
+pub(super) fn labels_of(
     snapshot: &Arc<Snapshot>,
-    spec: &InfluenceSpec,
+    (spec, order): (&InfluenceSpec, Order),
     rows: &[u64],
     work: &Work<'_>,
 ) -> Result<Vec<f64>, AnswerError> {
-    scores(&Prepared::new(snapshot, spec)?, rows, work)
+    let mut labels = scores(&Prepared::new(snapshot, spec)?, rows, work)?;
+    if order == Order::Worst {
+        labels.iter_mut().for_each(|label| *label = -*label);
+    }
+    Ok(labels)
 }

@@ -164,7 +164,7 @@ impl Cascade {
             }
             let seconds = self.spent.seconds() - seconds;
             let labelled = match place + 1 == self.steps.len() {
-                true => self.rounds(store, &left, work)?,
+                true => self.rounds(store, place, &left, work)?,
                 false => RowSet::new(),
             };
             left = self.survivors(store, place, &left.difference(&labelled), work)?.union(&labelled);

@@ -1,34 +1,32 @@
 //! Active rounds: the rows nearest to the last cut get all gradients and are learned from, and the cut is
 //! chosen again on the random sample.
 
-use std::collections::BinaryHeap;
-
 use gstore_core::many;
-use gstore_query::influence::Order;
 use gstore_store::{RowSet, Store};
 
-use super::known::{Known, scores_of};
+use super::known::{Known, labels_of};
 use super::sample::ids;
 use super::{Cascade, current};
 use crate::answer::AnswerError;
+use crate::rows::Least;
 use crate::work::Work;
 
 /// A round labels this part of the sample's size.
 const PART: usize = 4;
 
 impl Cascade {
-    /// Labels rows in so many rounds as were asked for; gives those rows, which have all gradients then.
+    /// Labels rows near the cut of the last stage, which is at `place`, in as many rounds as were asked for; gives those rows, which have all gradients then.
     ///
     /// # Errors
     /// What stops an ingest, damage, and being told to stop.
     pub(super) fn rounds(
         &mut self,
         store: &Store,
+        place: usize,
         left: &RowSet,
         work: &mut Work<'_>,
     ) -> Result<RowSet, AnswerError> {
         let mut labelled = RowSet::new();
-        let Some(place) = self.steps.len().checked_sub(1) else { return Ok(labelled) };
         for _ in 0..self.request.rounds {
             let near = self.nearest(store, place, &left.difference(&labelled), work)?;
             if near.is_empty() {
@@ -66,17 +64,13 @@ impl Cascade {
         work: &mut Work<'_>,
     ) -> Result<RowSet, AnswerError> {
         let Some(from) = self.steps[place].cut.from else { return Ok(RowSet::new()) };
-        let count = (self.learned.sample / PART).max(1);
-        let mut nearest: BinaryHeap<(u64, u64)> = BinaryHeap::new();
+        let mut nearest = Least::new((self.learned.sample / PART).max(1) as u64);
         self.predictions(store, place, rows, work, |row, prediction| {
             let Some(prediction) = prediction else { return };
             // The bits of numbers that are not negative have their order.
-            nearest.push(((prediction - from).abs().to_bits(), row));
-            if nearest.len() > count {
-                nearest.pop();
-            }
+            nearest.push((prediction - from).abs().to_bits(), row);
         })?;
-        Ok(RowSet::from_rows(nearest.into_iter().map(|(_, row)| row)))
+        Ok(nearest.rows())
     }
 
     /// Adds labelled rows to those that are learned from.
@@ -85,14 +79,13 @@ impl Cascade {
         let rows: Vec<u64> = rows.iter().collect();
         let columns = self.steps.iter().map(|step| &step.columns);
         let x = Known::open(&snapshot, &self.source, columns)?.read(&rows, work)?;
-        let scores = scores_of(&snapshot, &self.source.spec, &rows, work)?;
-        let sign = if self.request.order == Order::Worst { -1.0 } else { 1.0 };
+        let labels = labels_of(&snapshot, (&self.source.spec, self.request.order), &rows, work)?;
         let data = &mut self.learned.data;
         for (row, id) in ids(&snapshot, self.source.pool(), &rows)?.into_iter().enumerate() {
-            if x.is_finite(row) && scores[row].is_finite() {
+            if x.is_finite(row) && labels[row].is_finite() {
                 data.ids.push(id);
                 data.x.push(x.row(row));
-                data.y.push(&[sign * scores[row]]);
+                data.y.push(&[labels[row]]);
             }
         }
         Ok(())

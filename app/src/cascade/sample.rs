@@ -7,12 +7,12 @@ use arrow_array::cast::AsArray;
 use gstore_core::many;
 use gstore_learn::judge::{least_top, percent};
 use gstore_learn::{FeatureSet, FitOptions, Labelled, Matrix};
-use gstore_query::influence::{Order, resolve_top};
+use gstore_query::influence::resolve_top;
 use gstore_store::{RowSet, Snapshot, Store};
 
 use super::CascadeRequest;
 use super::cost::Spent;
-use super::known::{Columns, Known, scores_of};
+use super::known::{Columns, Known, labels_of};
 use super::source::Source;
 use super::stages::Stage;
 use crate::answer::{AnswerError, CHUNK};
@@ -83,7 +83,7 @@ pub(super) fn draw(
             percent(top)
         )));
     }
-    let rest = all.saturating_sub(count) as f64;
+    let rest = (all - count) as f64;
     // No fewer rows than those that are to be found can go on.
     let entering =
         (0..=stages.len()).map(|stage| if stage == 0 { rest } else { rest * request.recall * top });
@@ -188,10 +188,7 @@ impl Sample {
             columns.push(Columns { set, checkpoints: stage.checkpoints });
         }
         let x = Known::open(snapshot, source, columns.iter())?.read(&rows, work)?;
-        let mut scores = scores_of(snapshot, &source.spec, &rows, work)?;
-        if request.order == Order::Worst {
-            scores.iter_mut().for_each(|score| *score = -*score);
-        }
+        let scores = labels_of(snapshot, (&source.spec, request.order), &rows, work)?;
         let scored = (0..rows.len()).filter(|row| scores[*row].is_finite());
         let lacks = |row: &usize| !x.is_finite(*row);
         let (of_score, lack) = (scored.clone().count(), scored.filter(lacks).count());

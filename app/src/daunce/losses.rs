@@ -245,11 +245,15 @@ impl<'a> Job<'a> {
         let Some(member) = self.ensemble.members.get(place) else { return Ok(true) };
         let snapshot = self.store.snapshot()?;
         let done = self.rows_of(&snapshot, place)?;
+        let missing = self.wanted(&snapshot)?.difference(&done);
+        if missing.is_empty() {
+            report.present += 1;
+            return Ok(true);
+        }
         let columns = self.columns();
         // Rows that came after theta_0 was asked wait: the next run begins with it.
         let Some(offset) = snapshot.loss_offset(&columns, OffsetOf::Base) else { return Ok(true) };
-        let known = snapshot.open_feature(offset)?.row_set()?;
-        if known.intersection(&self.wanted(&snapshot)?).difference(&done).is_empty() {
+        if snapshot.open_feature(offset)?.row_set()?.intersection(&missing).is_empty() {
             report.present += 1;
             return Ok(true);
         }
