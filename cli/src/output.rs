@@ -319,7 +319,7 @@ macro_rules! out {
 }
 pub(crate) use out;
 
-/// `eprintln!` that goes on where nobody can be told: what is said to standard error changes no result.
+/// `eprintln!` that ignores a standard error which is closed or full, where that macro panics.
 macro_rules! say {
     ($($arg:tt)*) => {{
         let _ = ::std::io::Write::write_fmt(

@@ -92,14 +92,17 @@ fn damage_keeps_its_exit_code_without_a_reader() {
     }
 }
 
+/// A device to which nothing can be written.
+fn full_device() -> std::fs::File {
+    fs_err::OpenOptions::new().write(true).open("/dev/full").expect("a device").into_parts().0
+}
+
 #[test]
 fn a_full_device_is_an_error() {
     let place = place();
     for args in COMMANDS.iter().filter(|args| !args.contains(&"--help")) {
         let mut command = place.gstore(args);
-        command.stdout(
-            fs_err::OpenOptions::new().write(true).open("/dev/full").expect("a device").into_parts().0,
-        );
+        command.stdout(full_device());
         let finished = binary::run(&mut command);
         assert_eq!(finished.code, 1, "{args:?}: {}", finished.stderr);
         assert!(finished.stderr.contains("No space left"), "{args:?}: {}", finished.stderr);
@@ -111,9 +114,7 @@ fn a_standard_error_that_takes_nothing_changes_no_outcome() {
     let place = place();
     let run = |args: &[&str]| {
         let mut command = place.gstore(args);
-        command.stderr(
-            fs_err::OpenOptions::new().write(true).open("/dev/full").expect("a device").into_parts().0,
-        );
+        command.stderr(full_device());
         binary::run(&mut command).code
     };
     assert_eq!(run(&["query", "SELECT nothing FROM gstore.datasets"]), 1);

@@ -1,4 +1,4 @@
-//! Where and how a result is written.
+//! Arguments of output: format, file, and whether it may be replaced.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What a store remembers and no reader shows, but what later steps depend on.
+//! State of a store that no reader shows and later steps depend on: numbers of datasets, contents of tags.
 
 use super::state::State;
 use std::collections::BTreeMap;

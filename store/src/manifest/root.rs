@@ -159,7 +159,7 @@ impl Part for Root {
     }
 
     fn fold(&mut self, _writer: &mut PageWriter<'_>) -> Result<(), StorageError> {
-        // Their counter as well: whoever does not know it would give out the same numbers again.
+        // Their counter as well: a version that does not know it would give out the same numbers again.
         require(&mut self.requires, ENSEMBLES, !is_first(&self.next.ensemble) || !self.ensembles.is_empty());
         Ok(())
     }
