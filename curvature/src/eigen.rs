@@ -1,0 +1,105 @@
+//! Eigendecomposition of symmetric matrices, checked.
+
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
+use faer::{Diag, Mat, MatRef, Par};
+
+use crate::error::CurvatureError;
+use crate::matrix::{product, transposed};
+
+/// A residual of more than this part of the largest eigenvalue, for each row, is an error.
+const TOLERANCE: f64 = 1e-11;
+
+/// Eigenvalues, ascending, and the vectors that belong to them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Eigen {
+    /// The values; those that rounding made negative are 0.
+    pub values: Vec<f64>,
+    /// `[size, size]`: column j is the vector of value j.
+    pub vectors: Vec<f64>,
+}
+
+impl Eigen {
+    /// Rows and columns.
+    pub fn size(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Decomposes a symmetric matrix without negative eigenvalues, on one thread. `module` and `what` name it
+    /// in errors. Memory: about five matrices.
+    ///
+    /// # Errors
+    /// Values that are not finite, and a result whose residual `A Q - Q L` or whose `Q^T Q - I` is too large.
+    pub fn of(matrix: &[f64], size: usize, module: &str, what: &'static str) -> Result<Self, CurvatureError> {
+        if matrix.len() != size * size {
+            let (module, found, expected) = (module.to_owned(), matrix.len(), size * size);
+            return Err(CurvatureError::Size { module, what, found, expected });
+        }
+        if !matrix.iter().all(|value| value.is_finite()) {
+            return Err(CurvatureError::NotFinite { module: module.to_owned(), what });
+        }
+        let failed = |residual| CurvatureError::Decomposition { module: module.to_owned(), what, residual };
+        let (mut vectors, mut values) = (Mat::zeros(size, size), Diag::zeros(size));
+        let scratch = self_adjoint_evd_scratch::<f64>(
+            size,
+            ComputeEigenvectors::Yes,
+            Par::Seq,
+            Default::default(),
+        );
+        self_adjoint_evd(
+            MatRef::from_row_major_slice(matrix, size, size),
+            values.as_mut(),
+            Some(vectors.as_mut()),
+            Par::Seq,
+            MemStack::new(&mut MemBuffer::new(scratch)),
+            Default::default(),
+        )
+        .map_err(|_| failed(None))?;
+        let values: Vec<f64> = values.column_vector().iter().copied().collect();
+        let vectors: Vec<f64> =
+            (0..size * size).map(|at| vectors[(at / size.max(1), at % size.max(1))]).collect();
+        let residual = residual(matrix, &values, &vectors);
+        if !residual.is_finite() || residual > TOLERANCE * size.max(1) as f64 || !values.is_sorted() {
+            return Err(failed(Some(residual)));
+        }
+        Ok(Self { values: values.into_iter().map(|value| value.max(0.0)).collect(), vectors })
+    }
+}
+
+/// Largest value of `A Q - Q L`, relative to the largest eigenvalue, and of `Q^T Q - I`.
+fn residual(matrix: &[f64], values: &[f64], vectors: &[f64]) -> f64 {
+    let n = values.len();
+    let largest = values.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
+    let mapped = product(matrix, vectors, (n, n, n));
+    let of_values = (0..n * n).map(|at| (mapped[at] - vectors[at] * values[at % n]).abs());
+    let of_values = of_values.fold(0.0, f64::max) / if largest > 0.0 { largest } else { 1.0 };
+    let products = product(&transposed(vectors, n, n), vectors, (n, n, n));
+    let identity = |at: usize| f64::from(u8::from(at / n == at % n));
+    (0..n * n).map(|at| (products[at] - identity(at)).abs()).fold(of_values, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decomposition_gives_the_matrix_back() {
+        let (n, rank) = (33, 20);
+        let b: Vec<f64> = (0..n * rank).map(|i| (i as f64 * 1.3).sin()).collect();
+        let a = product(&b, &transposed(&b, n, rank), (n, rank, n));
+        let eigen = Eigen::of(&a, n, "m", "matrix").unwrap();
+        assert!(eigen.values.is_sorted() && eigen.values[0] >= 0.0);
+        assert!(eigen.values[n - rank] > 1e-3 && eigen.values[n - rank - 1] < 1e-10);
+        let scaled: Vec<f64> = (0..n * n).map(|at| eigen.vectors[at] * eigen.values[at % n]).collect();
+        let back = product(&scaled, &transposed(&eigen.vectors, n, n), (n, n, n));
+        a.iter().zip(back).for_each(|(a, back)| assert!((a - back).abs() < 1e-10, "{a} {back}"));
+    }
+
+    #[test]
+    fn what_is_no_matrix_is_refused() {
+        let refused = |matrix: &[f64]| Eigen::of(matrix, 2, "m", "matrix").unwrap_err();
+        assert!(matches!(refused(&[1.0, 0.0, f64::NAN, 1.0]), CurvatureError::NotFinite { .. }));
+        assert!(matches!(refused(&[1.0]), CurvatureError::Size { .. }));
+        assert!(Eigen::of(&[], 0, "m", "matrix").unwrap().values.is_empty());
+    }
+}

@@ -1,0 +1,63 @@
+//! Errors of curvature.
+
+/// Why a block's curvature cannot be had or used.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[non_exhaustive]
+pub enum CurvatureError {
+    /// Sums of another size.
+    #[error("module `{module}`: {what} has {found} values where {expected} are due")]
+    Size {
+        /// The module.
+        module: String,
+        /// What has them.
+        what: &'static str,
+        /// Values that it has.
+        found: usize,
+        /// Values that it should have.
+        expected: usize,
+    },
+    /// A value that is no number.
+    #[error("module `{module}`: {what} is not finite")]
+    NotFinite {
+        /// The module.
+        module: String,
+        /// What has it.
+        what: &'static str,
+    },
+    /// Something that a strategy needs and that was not fitted.
+    #[error("module `{module}` has no {what}, which {strategy} needs")]
+    Missing {
+        /// The module.
+        module: String,
+        /// What is missing.
+        what: &'static str,
+        /// The strategy.
+        strategy: &'static str,
+    },
+    /// An eigendecomposition that does not give the matrix back.
+    #[error(
+        "module `{module}`: the eigendecomposition of the {what} failed: {}",
+        residual.map_or_else(|| "it did not converge".to_owned(), |r| format!("its residual is {r:.1e} of the matrix"))
+    )]
+    Decomposition {
+        /// The module.
+        module: String,
+        /// Which matrix.
+        what: &'static str,
+        /// Largest of the residuals, relative; none where there was no result.
+        residual: Option<f64>,
+    },
+    /// Eigenvalues that cannot be inverted.
+    #[error("module `{module}`: with a damping of 0, {zeros} of {all} eigenvalues are 0 and have no inverse")]
+    Singular {
+        /// The module.
+        module: String,
+        /// Eigenvalues of 0.
+        zeros: usize,
+        /// All of them.
+        all: usize,
+    },
+    /// A damping that is none.
+    #[error("a damping is a number that is not negative, or none, not {0}")]
+    Damping(f64),
+}

@@ -1,0 +1,37 @@
+//! Curvature of a loss, one block for each linear module: covariances, eigenbases, damped inverses.
+//!
+//! For a module with inputs a (a bias is a trailing constant 1) and gradients of its outputs g, the gradient of
+//! a sample is `G = sum_t g_t a_t^T`, `[out, input]`. Curvature is approximated by one of the [`Strategy`]s:
+//! nothing, the squares of G, the Kronecker product of the covariances of g and a (K-FAC, arXiv 1503.05671), or
+//! that product with its eigenvalues measured again in its eigenbasis (EK-FAC, arXiv 1806.03884).
+//!
+//! - [`Module`]: the shape of a block; [`Covariance`] and [`Squares`]: sums over tokens and over samples
+//! - [`Eigen`]: an eigenbasis, with its residual checked
+//! - [`ModuleFactors`]: all that is known of a block; its [`Inverse`] preconditions gradients
+//! - [`low_rank`]: a preconditioned gradient as a product of two thin matrices
+//! - [`Spectrum`]: what the eigenvalues of a block look like
+//!
+//! Everything is in memory and in f64; nothing here knows of models or stores. Matrices are row-major.
+//!
+//! Same inputs give the same bits on one kind of processor: sums run in the order of their calls, and
+//! decompositions on one thread.
+
+#![forbid(unsafe_code)]
+
+mod covariance;
+mod eigen;
+mod error;
+mod factors;
+mod low_rank;
+mod matrix;
+mod module;
+mod spectrum;
+
+pub use covariance::{Covariance, Squares};
+pub use eigen::Eigen;
+pub use error::CurvatureError;
+pub use factors::{Damping, Inverse, ModuleFactors, Strategy};
+pub use low_rank::{LowRank, low_rank};
+pub use matrix::{dot, product, transposed};
+pub use module::Module;
+pub use spectrum::Spectrum;

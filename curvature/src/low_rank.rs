@@ -1,0 +1,49 @@
+//! Low-rank form of a preconditioned gradient: an exact truncated singular value decomposition.
+
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
+use faer::{Diag, Mat, MatRef, Par};
+
+/// `L R`, the closest matrix of its rank.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LowRank {
+    /// `[out, rank]`: left vectors times singular values.
+    pub left: Vec<f64>,
+    /// `[rank, input]`: right vectors.
+    pub right: Vec<f64>,
+    /// The rank.
+    pub rank: usize,
+}
+
+impl LowRank {
+    /// The matrix, `[out, input]`.
+    pub fn matrix(&self, out: usize, input: usize) -> Vec<f64> {
+        crate::matrix::product(&self.left, &self.right, (out, self.rank, input))
+    }
+}
+
+/// The best approximation of `[out, input]` of rank `rank`; none where that saves nothing, or where the
+/// decomposition does not converge.
+pub fn low_rank(matrix: &[f64], (out, input): (usize, usize), rank: usize) -> Option<LowRank> {
+    let size = out.min(input);
+    if rank == 0 || rank >= size || matrix.len() != out * input {
+        return None;
+    }
+    let (mut u, mut s, mut v) = (Mat::zeros(out, size), Diag::zeros(size), Mat::zeros(input, size));
+    let thin = ComputeSvdVectors::Thin;
+    let scratch = svd_scratch::<f64>(out, input, thin, thin, Par::Seq, Default::default());
+    svd(
+        MatRef::from_row_major_slice(matrix, out, input),
+        s.as_mut(),
+        Some(u.as_mut()),
+        Some(v.as_mut()),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    )
+    .ok()?;
+    let s = s.column_vector();
+    let left = (0..out * rank).map(|at| u[(at / rank, at % rank)] * s[at % rank]).collect();
+    let right = (0..rank * input).map(|at| v[(at % input, at / input)]).collect();
+    Some(LowRank { left, right, rank })
+}

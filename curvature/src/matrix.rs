@@ -1,0 +1,31 @@
+//! Products of row-major matrices in f64.
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+
+/// `a b` of `[rows, inner]` and `[inner, cols]`.
+///
+/// # Panics
+/// Where the sizes do not fit.
+pub fn product(a: &[f64], b: &[f64], (rows, inner, cols): (usize, usize, usize)) -> Vec<f64> {
+    let mut out = vec![0.0; rows * cols];
+    matmul(
+        MatMut::from_row_major_slice_mut(&mut out, rows, cols),
+        Accum::Replace,
+        MatRef::from_row_major_slice(a, rows, inner),
+        MatRef::from_row_major_slice(b, inner, cols),
+        1.0,
+        Par::Seq,
+    );
+    out
+}
+
+/// The transpose of `[rows, cols]`.
+pub fn transposed(a: &[f64], rows: usize, cols: usize) -> Vec<f64> {
+    (0..cols).flat_map(|col| (0..rows).map(move |row| a[row * cols + col])).collect()
+}
+
+/// Sum of the products of their values.
+pub fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}

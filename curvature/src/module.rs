@@ -1,0 +1,33 @@
+//! Shape of a linear module whose curvature is one block.
+
+use serde::{Deserialize, Serialize};
+
+/// A linear module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Module {
+    /// Its name in the model, for example `model.layers.0.mlp.down_proj`.
+    pub name: String,
+    /// Outputs.
+    pub out: usize,
+    /// Inputs; with a bias one more, the last, which is always 1.
+    pub input: usize,
+    /// Whether there is a bias.
+    pub bias: bool,
+}
+
+impl Module {
+    /// Values of its gradient.
+    pub fn len(&self) -> usize {
+        self.out * self.input
+    }
+
+    /// Whether it has no weights.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Inputs without the constant of a bias.
+    pub fn width(&self) -> usize {
+        self.input - usize::from(self.bias)
+    }
+}
