@@ -40,12 +40,8 @@ impl Eigen {
         }
         let failed = |residual| CurvatureError::Decomposition { module: module.to_owned(), what, residual };
         let (mut vectors, mut values) = (Mat::zeros(size, size), Diag::zeros(size));
-        let scratch = self_adjoint_evd_scratch::<f64>(
-            size,
-            ComputeEigenvectors::Yes,
-            Par::Seq,
-            Default::default(),
-        );
+        let scratch =
+            self_adjoint_evd_scratch::<f64>(size, ComputeEigenvectors::Yes, Par::Seq, Default::default());
         self_adjoint_evd(
             MatRef::from_row_major_slice(matrix, size, size),
             values.as_mut(),

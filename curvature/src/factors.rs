@@ -121,14 +121,13 @@ impl ModuleFactors {
     /// # Errors
     /// What the strategy needs and what was not fitted, and values that are not finite.
     pub fn eigenvalues(&self, module: &Module, strategy: Strategy) -> Result<Vec<f64>, CurvatureError> {
-        let missing = |what| CurvatureError::Missing {
-            module: module.name.clone(),
-            what,
-            strategy: strategy.name(),
-        };
+        let missing =
+            |what| CurvatureError::Missing { module: module.name.clone(), what, strategy: strategy.name() };
         let values = match strategy {
             Strategy::Identity => vec![1.0; module.len()],
-            Strategy::Diagonal => self.diagonal.as_ref().ok_or_else(|| missing("squares of gradients"))?.mean(),
+            Strategy::Diagonal => {
+                self.diagonal.as_ref().ok_or_else(|| missing("squares of gradients"))?.mean()
+            }
             Strategy::Ekfac => self.lambda.as_ref().ok_or_else(|| missing("lambda matrix"))?.mean(),
             Strategy::Kfac => {
                 let (activation, gradient) = self.bases(module, strategy)?;

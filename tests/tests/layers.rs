@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 /// the plan of the house.
 const CRATES: &[(&str, &[&str])] = &[
     ("gstore-core", &[]),
+    ("gstore-curvature", &[]),
     ("gstore-store", &["gstore-core"]),
     ("gstore-model", &["gstore-core"]),
     ("gstore-data", &["gstore-core", "gstore-store"]),
-    ("gstore-ingest", &["gstore-core", "gstore-store", "gstore-model", "gstore-data"]),
+    ("gstore-ingest", &["gstore-core", "gstore-curvature", "gstore-store", "gstore-model", "gstore-data"]),
     ("gstore-train", &["gstore-core", "gstore-store", "gstore-model", "gstore-data"]),
     ("gstore-generate", &["gstore-core", "gstore-store", "gstore-model", "gstore-data"]),
     ("gstore-evaluate", &["gstore-core", "gstore-store", "gstore-data", "gstore-generate"]),
     ("gstore-learn", &["gstore-core", "gstore-store"]),
-    ("gstore-query", &["gstore-core", "gstore-store"]),
+    ("gstore-query", &["gstore-core", "gstore-curvature", "gstore-store"]),
     ("gstore-sql", &["gstore-core", "gstore-store", "gstore-learn", "gstore-query"]),
     ("gstore", LIBRARIES),
     ("gstore-server", LIBRARIES),
@@ -26,6 +27,7 @@ const CRATES: &[(&str, &[&str])] = &[
 /// All crates below the command line.
 const FRONT_ENDS: &[&str] = &[
     "gstore-core",
+    "gstore-curvature",
     "gstore-store",
     "gstore-model",
     "gstore-data",

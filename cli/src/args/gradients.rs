@@ -85,6 +85,8 @@ pub enum Projection {
 pub enum Loss {
     /// Cross-entropy
     CrossEntropy,
+    /// Minus the log-odds of the token, -ln(p / (1 - p)), as TRAK differentiates
+    Margin,
     /// Divergence of the adapted model's predictions from its base's
     Kl,
 }

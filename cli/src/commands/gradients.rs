@@ -49,9 +49,10 @@ pub fn loss(args: &GradientArgs) -> Result<LossForm> {
         args::Loss::CrossEntropy => {
             Ok(LossForm::CrossEntropy { smoothing: args.label_smoothing.unwrap_or(0.0) })
         }
-        args::Loss::Kl if args.label_smoothing.is_some() => {
+        args::Loss::Kl | args::Loss::Margin if args.label_smoothing.is_some() => {
             bail!(UsageError("--label-smoothing belongs to --loss cross-entropy".to_owned()))
         }
+        args::Loss::Margin => Ok(LossForm::Margin),
         args::Loss::Kl => Ok(LossForm::KlToBase),
     }
 }

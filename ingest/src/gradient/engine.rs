@@ -35,6 +35,8 @@ pub enum LossForm {
         /// 0 for plain cross-entropy.
         smoothing: f32,
     },
+    /// Minus the log-odds of the token, `-ln(p / (1 - p))`: the output function of TRAK (arXiv 2303.14186).
+    Margin,
     /// Divergence `KL(p || q)` of the adapted model's predictions p from those of its base, q.
     KlToBase,
 }
@@ -131,7 +133,7 @@ impl Engine {
         let host = adapter.as_ref().map(|adapter| HostFactors::read(adapter, &folder)).transpose()?;
         let reference = match options.loss {
             LossForm::KlToBase => Some(Model::load(&folder, backend.clone(), &mut |_, _| Ok(()))?),
-            LossForm::CrossEntropy { .. } => None,
+            LossForm::CrossEntropy { .. } | LossForm::Margin => None,
         };
         let model = Model::load(&folder, backend, &mut |module, weights| {
             if let Some(host) = &host {

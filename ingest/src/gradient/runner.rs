@@ -142,6 +142,7 @@ impl<B: GradientBackend> BatchRunner<B> {
         let objective = match (self.options.loss, &reference) {
             (LossForm::KlToBase, Some(reference)) => Objective::Kl { reference },
             (LossForm::CrossEntropy { smoothing }, _) => Objective::CrossEntropy { smoothing },
+            (LossForm::Margin, _) => Objective::Margin,
             (LossForm::KlToBase, None) => Objective::CrossEntropy { smoothing: 0.0 },
         };
         let forward = self.model.forward(layout, pass)?;

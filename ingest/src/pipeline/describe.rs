@@ -142,6 +142,7 @@ pub(super) fn loss_name(loss: LossForm) -> String {
     match loss {
         LossForm::CrossEntropy { smoothing: 0.0 } => "cross_entropy".to_owned(),
         LossForm::CrossEntropy { smoothing } => format!("cross_entropy, smoothing {smoothing}"),
+        LossForm::Margin => "margin".to_owned(),
         LossForm::KlToBase => "kl_to_base".to_owned(),
     }
 }
@@ -150,6 +151,7 @@ pub(super) fn loss_name(loss: LossForm) -> String {
 pub(super) fn parse_loss(name: &str) -> Option<LossForm> {
     match name {
         "cross_entropy" => Some(LossForm::default()),
+        "margin" => Some(LossForm::Margin),
         "kl_to_base" => Some(LossForm::KlToBase),
         _ => {
             let smoothing = name.strip_prefix("cross_entropy, smoothing ")?.parse().ok()?;

@@ -214,6 +214,7 @@ fn loss(loss: LossForm) -> String {
     match loss {
         LossForm::CrossEntropy { smoothing: 0.0 } => "cross_entropy".to_owned(),
         LossForm::CrossEntropy { smoothing } => format!("smoothing_{smoothing}"),
+        LossForm::Margin => "margin".to_owned(),
         LossForm::KlToBase => "kl".to_owned(),
     }
 }

@@ -96,6 +96,9 @@ pub enum Objective<'a, T> {
         /// Share of the uniform distribution; 0 for none.
         smoothing: f32,
     },
+    /// Minus the log-odds of the target, `-ln(p / (1 - p))`: minus the margin of its logit over the log-sum of
+    /// all others.
+    Margin,
     /// `KL(p || q)` of the model's distribution p from that of another model's head inputs, with the same
     /// head.
     Kl {
@@ -117,6 +120,7 @@ impl<T> Objective<'_, T> {
     pub(crate) fn reborrow(&self) -> Objective<'_, T> {
         match self {
             Objective::CrossEntropy { smoothing } => Objective::CrossEntropy { smoothing: *smoothing },
+            Objective::Margin => Objective::Margin,
             Objective::Kl { reference } => Objective::Kl { reference },
             Objective::Perturbed { start, factors } => Objective::Perturbed { start, factors },
         }
@@ -155,6 +159,10 @@ impl<T> HeadTask<'_, T> {
         };
         match &self.objective {
             Objective::CrossEntropy { .. } => targets(),
+            Objective::Margin => {
+                targets()?;
+                check(vocab > 1, || "a margin needs two logits, there is one".to_owned())
+            }
             Objective::Perturbed { start, factors } => {
                 targets()?;
                 check(size(start) == (rows, vocab) && factors.len() == rows, || {

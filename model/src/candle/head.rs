@@ -76,6 +76,18 @@ impl Candle {
                 let of_all = log_p.mean_keepdim(1)?.affine(-smoothing, 0.0)?;
                 Ok(((of_target + of_all)?, (p - wanted)?))
             }
+            Objective::Margin => {
+                let targets = self.indices(&task.targets[rows])?.unsqueeze(1)?;
+                let ones = targets.ones_like()?.to_dtype(log_p.dtype())?;
+                let wanted = log_p.zeros_like()?.scatter_add(&targets, &ones, 1)?;
+                // So low that nothing is left of the target's own logit among the others.
+                let others = (logits - wanted.affine(1e9, 0.0)?)?;
+                let largest = others.max_keepdim(1)?;
+                let total = others.broadcast_sub(&largest)?.exp()?.sum_keepdim(1)?.log()?;
+                let total = (total + largest)?;
+                let loss = (&total - logits.gather(&targets, 1)?)?;
+                Ok((loss, (others.broadcast_sub(&total)?.exp()? - wanted)?))
+            }
             Objective::Perturbed { start, factors } => {
                 let targets = self.indices(&task.targets[rows.clone()])?.unsqueeze(1)?;
                 let ones = targets.ones_like()?.to_dtype(log_p.dtype())?;

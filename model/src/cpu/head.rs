@@ -46,6 +46,13 @@ impl Cpu {
                         *loss = self.cross_entropy(z, *target as usize, *smoothing, weight, task.softcap);
                     }
                 }
+                Objective::Margin => {
+                    let targets = &task.targets[chunk.clone()];
+                    let rows = z.chunks_exact_mut(vocab).zip(targets).zip(losses).enumerate();
+                    for (i, ((z, target), loss)) in rows {
+                        *loss = self.margin(z, *target as usize, weights.map(|w| w[i]), task.softcap);
+                    }
+                }
                 Objective::Kl { reference } => {
                     let inputs = &reference.values()[start * width..chunk.end * width];
                     let mut others = Buffer::take(n * vocab);
@@ -123,6 +130,34 @@ impl Cpu {
                     }
                 }
                 loss
+            },
+        )
+    }
+
+    /// Minus the margin of the target's logit over the log-sum of all others, of which there are some; turns
+    /// the logits into the gradient of the uncapped ones if a weight is given.
+    ///
+    /// Not by way of p: near 1 nothing would be left of 1 - p.
+    fn margin(&self, z: &mut [f32], target: usize, weight: Option<f32>, cap: Option<f32>) -> f32 {
+        let other = usize::from(target == 0);
+        self.kernels.simd.run(
+            #[inline(always)]
+            || {
+                let kept = cap.and(weight).map(|_| Buffer::copy_of(z));
+                let at_target = z[target];
+                // Another's logit in its place, which is then taken out of the sum again.
+                z[target] = z[other];
+                let largest = max(z);
+                let total = exp_sum(z, largest) - z[other];
+                if let Some(weight) = weight {
+                    let scale = weight / total;
+                    z.iter_mut().for_each(|v| *v *= scale);
+                    z[target] = -weight;
+                    if let (Some(kept), Some(cap)) = (&kept, cap) {
+                        uncap(z, kept, cap);
+                    }
+                }
+                (largest + total.ln()) - at_target
             },
         )
     }

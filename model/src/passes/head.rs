@@ -77,6 +77,7 @@ impl<B: Backend> Model<B> {
                 HeadLoss::Of(Objective::CrossEntropy { smoothing }) => {
                     Objective::CrossEntropy { smoothing: *smoothing }
                 }
+                HeadLoss::Of(Objective::Margin) => Objective::Margin,
                 HeadLoss::Of(Objective::Kl { reference }) => {
                     other = b.gather(reference, &rows)?;
                     Objective::Kl { reference: &other }

@@ -273,6 +273,7 @@ impl<B: Backend> Run<'_, B> {
         let objectives = [
             ("perturbed loss", "gradient of a perturbed loss", perturbed),
             ("cross-entropy", "gradient of cross-entropy", Objective::CrossEntropy { smoothing }),
+            ("margin", "gradient of a margin", Objective::Margin),
             ("divergence", "gradient of divergence", Objective::Kl { reference: &reference }),
         ];
         for (name, gradient, objective) in objectives {

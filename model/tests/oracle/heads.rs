@@ -36,6 +36,7 @@ impl Head {
 
 enum Goal {
     Smoothed(f32),
+    Margin,
     Kl(Vec<f32>),
     /// Logits of the starting point, and factors of each row.
     Perturbed(Vec<f32>, Vec<[f32; 2]>),
@@ -48,6 +49,10 @@ impl Goal {
                 let smoothing = f64::from(*smoothing);
                 let uniform = log_q.iter().sum::<f64>() / VOCAB as f64;
                 -(1.0 - smoothing) * log_q[target] - smoothing * uniform
+            }
+            Goal::Margin => {
+                let others = log_q.iter().enumerate().filter(|(i, _)| *i != target);
+                others.map(|(_, z)| z.exp()).sum::<f64>().ln() - log_q[target]
             }
             Goal::Kl(reference) => {
                 let other = head.log_probabilities(&wide(&reference[row * HIDDEN..][..HIDDEN]));
@@ -73,6 +78,7 @@ pub fn losses_and_gradients_agree<B: Backend>(on: &B) {
         [
             Goal::Smoothed(0.0),
             Goal::Smoothed(0.15),
+            Goal::Margin,
             Goal::Kl(noise(9, ROWS * HIDDEN)),
             Goal::Perturbed(noise(10, ROWS * VOCAB), factors()),
         ]
@@ -98,13 +104,14 @@ fn check_goal<B: Backend>(on: &B, softcap: Option<f32>, goal: &Goal) {
     let (x, weights) = (noise(3, ROWS * HIDDEN), noise(4, ROWS));
     let targets: Vec<u32> = (0..ROWS as u32).map(|i| i * 7 % VOCAB as u32).collect();
     let reference = match goal {
-        Goal::Smoothed(_) => None,
+        Goal::Smoothed(_) | Goal::Margin => None,
         Goal::Kl(reference) => Some(matrix(on, reference, ROWS, HIDDEN)),
         Goal::Perturbed(start, _) => Some(matrix(on, start, ROWS, VOCAB)),
     };
     let objective = match (goal, &reference) {
         (Goal::Kl(_), Some(reference)) => Objective::Kl { reference },
         (Goal::Perturbed(_, factors), Some(start)) => Objective::Perturbed { start, factors },
+        (Goal::Margin, _) => Objective::Margin,
         (Goal::Smoothed(smoothing), _) => Objective::CrossEntropy { smoothing: *smoothing },
         _ => unreachable!(),
     };

@@ -145,6 +145,7 @@ mod tests {
             LossForm::default(),
             LossForm::CrossEntropy { smoothing: 0.1 },
             LossForm::CrossEntropy { smoothing: f32::MIN_POSITIVE },
+            LossForm::Margin,
             LossForm::KlToBase,
         ] {
             assert_eq!(parse_loss(&crate::pipeline::describe::loss_name(loss)), Some(loss));
