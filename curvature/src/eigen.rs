@@ -1,8 +1,9 @@
 //! Eigendecomposition of symmetric matrices, checked.
 
+use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
-use faer::{Diag, Mat, MatRef, Par};
+use faer::{Mat, MatRef, Par};
 
 use crate::error::CurvatureError;
 use crate::matrix::{product, transposed};
@@ -40,12 +41,8 @@ impl Eigen {
         }
         let failed = |residual| CurvatureError::Decomposition { module: module.to_owned(), what, residual };
         let (mut vectors, mut values) = (Mat::zeros(size, size), Diag::zeros(size));
-        let scratch = self_adjoint_evd_scratch::<f64>(
-            size,
-            ComputeEigenvectors::Yes,
-            Par::Seq,
-            Default::default(),
-        );
+        let scratch =
+            self_adjoint_evd_scratch::<f64>(size, ComputeEigenvectors::Yes, Par::Seq, Default::default());
         self_adjoint_evd(
             MatRef::from_row_major_slice(matrix, size, size),
             values.as_mut(),
