@@ -1,8 +1,9 @@
 //! Eigendecomposition of symmetric matrices, checked.
 
+use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
-use faer::{Diag, Mat, MatRef, Par};
+use faer::{Mat, MatRef, Par};
 
 use crate::error::CurvatureError;
 use crate::matrix::{product, transposed};

@@ -9,6 +9,10 @@ use crate::module::Module;
 /// Damping where none is given: this part of the mean eigenvalue of the module.
 const PART_OF_MEAN: f64 = 0.1;
 
+/// What rounding leaves of an eigenvalue of 0, as a part of the largest. Without damping its inverse would
+/// be noise.
+const ROUNDING: f64 = 1e-13;
+
 /// How curvature is approximated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
@@ -101,16 +105,21 @@ impl ModuleFactors {
     /// Eigenbases of the covariances, in place of those that are there.
     ///
     /// # Errors
-    /// No covariances, values that are not finite, and a decomposition that fails its check.
+    /// No covariances or those of another size, values that are not finite, and a decomposition that fails
+    /// its check.
     pub fn decompose(&mut self, module: &Module) -> Result<(), CurvatureError> {
-        let of = |covariance: &Option<Covariance>, what| {
-            let missing =
-                || CurvatureError::Missing { module: module.name.clone(), what, strategy: "a decomposition" };
+        let of = |covariance: &Option<Covariance>, size: usize, what: &'static str| {
+            let name = || module.name.clone();
+            let missing = || CurvatureError::Missing { module: name(), what, strategy: "a decomposition" };
             let covariance = covariance.as_ref().ok_or_else(missing)?;
-            Eigen::of(&covariance.mean(), covariance.size, &module.name, what)
+            let (found, expected) = (covariance.sums.len(), size * size);
+            if found != expected || covariance.size != size {
+                return Err(CurvatureError::Size { module: name(), what, found, expected });
+            }
+            Eigen::of(&covariance.mean(), size, &module.name, what)
         };
-        let activation = of(&self.activation, "activation covariance")?;
-        self.gradient_eigen = Some(of(&self.gradient, "gradient covariance")?);
+        let activation = of(&self.activation, module.input, "activation covariance")?;
+        self.gradient_eigen = Some(of(&self.gradient, module.out, "gradient covariance")?);
         self.activation_eigen = Some(activation);
         Ok(())
     }
@@ -148,7 +157,8 @@ impl ModuleFactors {
     /// The damped inverse of the curvature.
     ///
     /// # Errors
-    /// Those of [`ModuleFactors::eigenvalues`], bases of another size, and a damping of 0 where an eigenvalue is 0.
+    /// Those of [`ModuleFactors::eigenvalues`], bases of another size, and a damping of 0 where an eigenvalue
+    /// is 0 but for rounding.
     pub fn inverse(
         &self,
         module: &Module,
@@ -160,8 +170,9 @@ impl ModuleFactors {
             Strategy::Identity => (None, 0.0),
             _ => {
                 let damping = damping.of(&eigenvalues);
-                let zeros = eigenvalues.iter().filter(|value| **value + damping <= 0.0).count();
-                if zeros > 0 {
+                let least = ROUNDING * eigenvalues.iter().copied().fold(0.0, f64::max);
+                let zeros = eigenvalues.iter().filter(|value| **value <= least).count();
+                if zeros > 0 && damping <= 0.0 {
                     let (module, all) = (module.name.clone(), eigenvalues.len());
                     return Err(CurvatureError::Singular { module, zeros, all });
                 }

@@ -1,8 +1,9 @@
 //! Low-rank form of a preconditioned gradient: an exact truncated singular value decomposition.
 
+use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
-use faer::{Diag, Mat, MatRef, Par};
+use faer::{Mat, MatRef, Par};
 
 /// `L R`, the closest matrix of its rank.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,11 +23,12 @@ impl LowRank {
     }
 }
 
-/// The best approximation of `[out, input]` of rank `rank`; none where that saves nothing, or where the
-/// decomposition does not converge.
+/// The best approximation of `[out, input]` of rank `rank`; none where that saves nothing, where values are
+/// not finite, and where the decomposition does not converge.
 pub fn low_rank(matrix: &[f64], (out, input): (usize, usize), rank: usize) -> Option<LowRank> {
     let size = out.min(input);
-    if rank == 0 || rank >= size || matrix.len() != out * input {
+    let fits = matrix.len() == out * input && matrix.iter().all(|value| value.is_finite());
+    if rank == 0 || rank >= size || !fits {
         return None;
     }
     let (mut u, mut s, mut v) = (Mat::zeros(out, size), Diag::zeros(size), Mat::zeros(input, size));

@@ -1,0 +1,6 @@
+//! The tests of this crate's public interface in one program: linked once, run by name.
+
+mod acceptance;
+mod bad_input;
+mod common;
+mod invariants;
