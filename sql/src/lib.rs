@@ -58,6 +58,7 @@ mod vectors;
 mod views;
 mod virtuals;
 mod window;
+mod wording;
 
 use std::sync::Arc;
 
