@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
 use super::parameters::inner;
+use super::translate::OCCURS;
 use super::wording::TWICE;
 
 /// What the error about a key of a text says, before it is known which.
@@ -41,6 +42,8 @@ pub(super) struct Names {
     listed: Vec<(String, Place)>,
     /// Names that one SELECT gives again.
     twice: Vec<Place>,
+    /// Subqueries in a SELECT that give a column without a name of its own.
+    unnamed: Vec<Place>,
     /// Functions.
     called: Vec<(String, Place)>,
 }
@@ -115,9 +118,16 @@ impl Names {
 
     /// The error about a name that a SELECT has twice, with the place of the second.
     fn of_names(&self, error: SqlError) -> SqlError {
-        match self.twice.first().filter(|_| error.message().starts_with(TWICE)) {
-            Some((line, place)) => error.at(*line, *place),
-            None => error,
+        let message = error.message();
+        let is_twice = message.starts_with(TWICE) || message.ends_with(OCCURS);
+        if let Some((line, place)) = self.twice.first().filter(|_| is_twice) {
+            return error.at(*line, *place);
+        }
+        match self.unnamed.as_slice() {
+            [(line, place)] if message.ends_with(OCCURS) => error
+                .at(*line, *place)
+                .hint("a subquery without a name has that of the column that it selects"),
+            _ => error,
         }
     }
 }
@@ -185,6 +195,12 @@ impl Visitor for Names {
         for (name, place) in select.projection.iter().filter_map(named) {
             if !names.insert(name) {
                 self.twice.push(place);
+            }
+        }
+        for item in &select.projection {
+            if let SelectItem::UnnamedExpr(expr @ Expr::Subquery(_)) = item {
+                let start = expr.span().start;
+                self.unnamed.push((start.line, start.column));
             }
         }
         for item in &select.projection {

@@ -17,8 +17,8 @@ use super::wording;
 use gstore_core::Remedy;
 use gstore_query::hint::{listing, nearest};
 
-/// What is said of a column that more than one table has.
-pub(super) const SEVERAL: &str = " exists in several tables here";
+/// What is said of a name that two columns of one SELECT have.
+pub(super) const OCCURS: &str = " occurs twice: give one of them another name with AS";
 
 pub(super) fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
     match error {
@@ -97,16 +97,17 @@ fn schema_error(error: SchemaError) -> SqlError {
         }
         // A column of a table and one that is computed; of several tables none is named.
         SchemaError::AmbiguousReference { field } if field.relation.is_some() => twice(&field.name),
-        SchemaError::AmbiguousReference { field } => {
-            SqlError::invalid(format!("column `{}`{SEVERAL}: write the table's name before it", field.name))
-        }
+        SchemaError::AmbiguousReference { field } => SqlError::invalid(format!(
+            "column `{}` exists in several tables here: write the table's name before it",
+            field.name
+        )),
         SchemaError::DuplicateQualifiedField { name, .. }
         | SchemaError::DuplicateUnqualifiedField { name } => twice(&name),
     }
 }
 
 fn twice(name: &str) -> SqlError {
-    SqlError::invalid(format!("column `{name}` occurs twice: give one of them another name with AS"))
+    SqlError::invalid(format!("column `{name}`{OCCURS}"))
 }
 
 fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
@@ -242,7 +243,7 @@ fn misused(text: &str) -> Option<SqlError> {
     // What a function of gstore says of its arguments.
     if let Some((_, said)) = text.split_once("user-defined coercion failed with: External error: ") {
         let said = said.lines().next().and_then(|line| line.split("No function matches").next());
-        return Some(SqlError::invalid(said.unwrap_or_default().trim().to_owned()));
+        return Some(SqlError::invalid(said.unwrap_or_default().trim_end_matches(['.', ' ']).to_owned()));
     }
     if let Some(call) = between(text, "given name and argument types '", "'") {
         return Some(wrong_types(call.split('(').next().unwrap_or(call), call));
