@@ -44,7 +44,8 @@ pub(super) fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
             ArrowError::ExternalError(e) => translate(DataFusionError::External(e), tables),
             other => {
                 let text = tidy(&other.to_string());
-                misused(&text).unwrap_or_else(|| SqlError::new(SqlErrorKind::Failed, text))
+                let known = misused(&text).or_else(|| wording::worded(&text, tables));
+                known.unwrap_or_else(|| SqlError::new(SqlErrorKind::Failed, text))
             }
         },
         DataFusionError::SchemaError(inner, _) => schema_error(*inner),
@@ -164,6 +165,10 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
 /// What is to be done about a file that a statement names.
 const NO_FILES: &str = "no statement can name a file; one that is given with the statement, as NAME=FILE, is a table of that name";
 
+/// Functions that have a value only in a window.
+const WINDOWS: [&str; 8] =
+    ["cume_dist", "dense_rank", "lag", "lead", "ntile", "percent_rank", "rank", "row_number"];
+
 fn plan_error(text: &str, tables: &[String]) -> SqlError {
     if let Some(name) = between(text, "table '", "' not found") {
         let short = name.strip_prefix("store.data.").or_else(|| name.strip_prefix("store.")).unwrap_or(name);
@@ -188,6 +193,11 @@ fn plan_error(text: &str, tables: &[String]) -> SqlError {
         let unknown = SqlError::unknown(format!("there is no function `{name}`"));
         if let Some(table) = super::function::NAMES.into_iter().find(|table| *table == name) {
             return unknown.hint(format!("it makes a table: write FROM {table}(..)"));
+        }
+        if WINDOWS.contains(&name.to_lowercase().as_str()) {
+            return unknown
+                .worded(format!("{name}() needs a window"))
+                .hint(format!("write {name}(..) OVER (ORDER BY row)"));
         }
         let guess = between(help, "Did you mean '", "'?").filter(|guess| is_slip(name, guess));
         let how = dialect::written_otherwise(name)

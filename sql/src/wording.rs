@@ -21,11 +21,43 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
         let why = "a subquery in the place of a value gave more than one row";
         return Some(SqlError::invalid(why.into()).hint("write an aggregate in it, as max(x), or LIMIT 1"));
     }
-    let types = text.strip_prefix("Cannot get result type for temporal operation ")?;
-    let (types, _) = types.split_once(": ")?;
-    let error = SqlError::invalid(format!("there is no operation of these types: {types}"));
-    let hint = "so many days are INTERVAL (n) DAY, and between two times date_diff('day', a, b)";
-    Some(error.hint(hint))
+    if text == "Divide by zero error" {
+        let why = "a whole number is divided by 0";
+        return Some(SqlError::invalid(why.into()).hint("a / nullif(b, 0) is null there, a / 0.0 infinite"));
+    }
+    if let Some(name) = text.strip_prefix("Invalid qualifier ") {
+        return Some(SqlError::unknown(format!("there is no table `{name}` in this FROM")));
+    }
+    if let Some((_, rest)) = text.split_once("Cannot create filter with non-boolean predicate '") {
+        let (condition, ty) = rest.split_once("' returning ")?;
+        let why = format!("WHERE takes what is true or false, and {condition} is {ty}");
+        return Some(SqlError::invalid(why).hint("compare it, as x = 1 or x IS NOT NULL"));
+    }
+    no_operation(text)
+}
+
+/// Values of types that have nothing in common.
+fn no_operation(text: &str) -> Option<SqlError> {
+    let is_time = text.starts_with("Cannot get result type for temporal operation ");
+    let types = [
+        ("Cannot coerce arithmetic expression ", " to valid types"),
+        ("Cannot infer common argument type for comparison operation ", ""),
+        ("Cannot infer common argument type for logical boolean operation ", ""),
+        ("Cannot infer common argument type for regex operation ", ""),
+        ("Cannot infer common type for bitwise operation ", ""),
+        ("Cannot get result type for temporal operation ", ": "),
+        ("There isn't a common type to coerce ", " expression"),
+        ("Failed to coerce then ", " to common types in CASE WHEN expression"),
+    ];
+    let types = types.into_iter().find_map(|(before, after)| {
+        let (_, rest) = text.split_once(before)?;
+        Some(if after.is_empty() { rest } else { rest.split_once(after)?.0 })
+    })?;
+    let error = SqlError::invalid(format!("these types do not go together: {types}"));
+    Some(error.hint(match is_time {
+        true => "so many days are INTERVAL (n) DAY, and between two times date_diff('day', a, b)",
+        false => "CAST(x AS VARCHAR) makes text of a value, CAST(x AS DOUBLE) a number of text",
+    }))
 }
 
 /// Two columns with the name of this expression, as the engine writes it.
@@ -66,6 +98,15 @@ mod tests {
             ("'pool' is not a variable which can be viewed with 'SHOW'", "FROM pool shows its rows"),
             ("'poll' is not a variable which can be viewed with 'SHOW'", "SHOW TABLES"),
             ("unnest() can only be applied to array, struct and null", "json_elements"),
+            ("Cannot coerce arithmetic expression Utf8 + Int64 to valid types", "together: Utf8 + Int64\n"),
+            (
+                "There isn't a common type to coerce UInt64 and Utf8 in LIKE expression",
+                "UInt64 and Utf8 in LIKE",
+            ),
+            (
+                "Cannot create filter with non-boolean predicate 'pool.row' returning UInt64",
+                "pool.row is UInt64",
+            ),
         ] {
             let said = worded(text, &tables).map(|error| error.to_string()).unwrap_or_default();
             assert!(said.contains(says), "{said}");
