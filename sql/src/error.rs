@@ -120,6 +120,11 @@ impl SqlError {
         Self { message, ..self }
     }
 
+    /// The same without a place.
+    pub(crate) fn nowhere(self) -> Self {
+        Self { position: None, ..self }
+    }
+
     /// Adds the way out.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

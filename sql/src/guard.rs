@@ -34,8 +34,17 @@ pub const MAX_RELATIONS: usize = 100;
 
 /// Parses one statement and refuses what is not a small read-only query.
 pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
+    parse_below(sql, 0)
+}
+
+/// The same of a text whose places are those that it has below so many lines.
+pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> {
     let generic = GenericDialect {};
-    let tokens = tokens(sql)?;
+    let mut tokens = tokens(sql)?;
+    for token in &mut tokens {
+        token.span.start.line += lines;
+        token.span.end.line += lines;
+    }
     let mut statements = DFParserBuilder::new(tokens)
         .with_dialect(&generic)
         .build()

@@ -21,6 +21,7 @@ mod bounds;
 mod catalog;
 mod caught;
 mod cooperative;
+mod correlated;
 mod counts;
 mod describe;
 mod dialect;
@@ -58,6 +59,7 @@ mod vectors;
 mod views;
 mod virtuals;
 mod window;
+mod wording;
 
 use std::sync::Arc;
 
@@ -89,6 +91,11 @@ pub fn statements(text: &str) -> Vec<String> {
 /// Any other text.
 pub fn check_view(sql: &str) -> Result<(), SqlError> {
     views::check(sql)
+}
+
+/// The views of a snapshot whose text names this dataset or view.
+pub fn views_that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
+    views::that_read(snapshot, table)
 }
 
 /// The columns that a table of samples has where a statement names them.

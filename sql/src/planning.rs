@@ -15,6 +15,7 @@ use datafusion::sql::parser::Statement;
 use super::bounds::{self, Asking, Budget};
 use super::catalog::{self, Tables};
 use super::cooperative::cooperative;
+use super::correlated::Correlated;
 use super::dialect::{self, Headings};
 use super::error::{SqlError, SqlErrorKind};
 use super::guard;
@@ -63,14 +64,14 @@ pub(super) async fn plan(
     window: Option<&Window>,
     tables: &[String],
 ) -> Result<Planned, SqlError> {
-    let headings = Headings::of(&statement);
+    let (headings, correlated) = (Headings::of(&statement), Correlated::of(&statement));
     let logical = logical(state, statement, tables).await?;
     let logical = match window {
         Some(window) => window.of(logical)?,
         None => logical,
     };
-    let mixed = Mixed::of(&logical);
-    let translate = |e| Mixed::explain(&mixed, SqlError::from_datafusion(e, tables));
+    let (mixed, correlated) = (Mixed::of(&logical), correlated.planned(&logical));
+    let translate = |e| correlated.explain(Mixed::explain(&mixed, SqlError::from_datafusion(e, tables)));
     let logical = state.optimize(&logical).map_err(translate)?;
     bounds::check(&logical).map_err(translate)?;
     let plan = state.query_planner().create_physical_plan(&logical, state).await.map_err(translate)?;

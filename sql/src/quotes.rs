@@ -1,20 +1,27 @@
 //! Names of a statement in its own words, for errors that have the engine's: text in double quotes, names
-//! that the statement gives itself, keys of JSON read like fields, and what its functions are called.
+//! that the statement gives itself, keys of JSON read like fields, texts read like lists, and what its functions
+//! are called.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Ident, Select, SelectItem, Subscript, Value, Visit, Visitor,
+    AccessExpr, Expr, Ident, Select, SelectItem, Spanned, Subscript, Value, Visit, Visitor,
 };
 
 use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
 use super::parameters::inner;
+use super::translate::OCCURS;
+use super::wording::TWICE;
 
 /// What the error about a key of a text says, before it is known which.
 pub(super) const NO_FIELDS: &str = "a text has no fields";
+
+/// What the error about an element or a slice of a text says, before it is known which.
+pub(super) const NO_ELEMENTS: &str = "a text has no elements";
 
 /// What stands between a function and the types that it does not take.
 pub(super) const TYPES: &str = "() does not take these types: ";
@@ -31,6 +38,12 @@ pub(super) struct Names {
     given: Vec<String>,
     /// Columns and their keys, where these are read like fields.
     fields: Vec<(String, String, Place)>,
+    /// What is read like a list, with its brackets.
+    listed: Vec<(String, Place)>,
+    /// Names that one SELECT gives again.
+    twice: Vec<Place>,
+    /// Subqueries in a SELECT that give a column without a name of its own.
+    unnamed: Vec<Place>,
     /// Functions.
     called: Vec<(String, Place)>,
 }
@@ -46,7 +59,7 @@ impl Names {
 
     /// An error in the words of the statement, with a hint where a name was meant as something else.
     pub(super) fn explain(&self, error: SqlError, state: &SessionState) -> SqlError {
-        let error = self.of_field(self.of_call(error, state));
+        let error = self.of_names(self.of_list(self.of_field(self.of_call(error, state))));
         if error.kind() != SqlErrorKind::Unknown || error.has_guess() {
             return error;
         }
@@ -64,7 +77,10 @@ impl Names {
 
     /// The error about the types that a function does not take, by the name that it was called with.
     fn of_call(&self, error: SqlError, state: &SessionState) -> SqlError {
-        let Some((name, call)) = error.message().split_once(TYPES) else { return error };
+        let message = error.message();
+        let own = || message.split_once("() is written ").or_else(|| message.split_once("() takes "));
+        let types = message.split_once(TYPES);
+        let Some((name, _)) = types.or_else(own) else { return error };
         let Some((written, (line, column))) = self.called.iter().find(|(written, _)| {
             let known = dialect::known(&written.to_lowercase()).to_owned();
             let aggregate = state.aggregate_functions().get(&known).map(|function| function.name());
@@ -73,6 +89,7 @@ impl Names {
         }) else {
             return error;
         };
+        let Some((_, call)) = types else { return error.at(*line, *column) };
         let types = call.split_once('(').map_or("..)", |(_, types)| types);
         let worded = format!("{written}{TYPES}{written}({types}");
         error.worded(worded).at(*line, *column)
@@ -88,6 +105,46 @@ impl Names {
             None => error,
         }
     }
+
+    /// The error about a text that is read like a list, with how it is written there.
+    fn of_list(&self, error: SqlError) -> SqlError {
+        match self.listed.as_slice() {
+            [(written, (line, place))] if error.message() == NO_ELEMENTS => error
+                .worded(format!("`{written}` is of a text, which has no elements and no slices"))
+                .at(*line, *place),
+            _ => error,
+        }
+    }
+
+    /// The error about a name that a SELECT has twice, with the place of the second.
+    fn of_names(&self, error: SqlError) -> SqlError {
+        let message = error.message();
+        let is_twice = message.starts_with(TWICE) || message.ends_with(OCCURS);
+        if let Some((line, place)) = self.twice.first().filter(|_| is_twice) {
+            return error.at(*line, *place);
+        }
+        match self.unnamed.as_slice() {
+            [(line, place)] if message.ends_with(OCCURS) => error
+                .at(*line, *place)
+                .hint("a subquery without a name has that of the column that it selects"),
+            _ => error,
+        }
+    }
+}
+
+/// The name of a column of a result where the statement says it, in its place.
+fn named(item: &SelectItem) -> Option<(String, Place)> {
+    let name = match item {
+        SelectItem::ExprWithAlias { alias, .. } => alias,
+        SelectItem::UnnamedExpr(Expr::Identifier(name)) => name,
+        SelectItem::UnnamedExpr(expr) => {
+            let start = expr.span().start;
+            return Some((expr.to_string(), (start.line, start.column)));
+        }
+        _ => return None,
+    };
+    let written = if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() };
+    Some((written, place(name)))
 }
 
 fn place(name: &Ident) -> Place {
@@ -119,6 +176,9 @@ impl Visitor for Names {
             Expr::CompoundFieldAccess { root, access_chain } => {
                 if let (Expr::Identifier(column), Some(key)) = (&**root, access_chain.first().and_then(key)) {
                     self.fields.push((column.value.clone(), key, place(column)));
+                } else {
+                    let start = root.span().start;
+                    self.listed.push((expr.to_string(), (start.line, start.column)));
                 }
             }
             Expr::Function(function) => {
@@ -131,6 +191,18 @@ impl Visitor for Names {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        let mut names = HashSet::new();
+        for (name, place) in select.projection.iter().filter_map(named) {
+            if !names.insert(name) {
+                self.twice.push(place);
+            }
+        }
+        for item in &select.projection {
+            if let SelectItem::UnnamedExpr(expr @ Expr::Subquery(_)) = item {
+                let start = expr.span().start;
+                self.unnamed.push((start.line, start.column));
+            }
+        }
         for item in &select.projection {
             if let SelectItem::ExprWithAlias { alias, .. } = item {
                 self.given.push(if alias.quote_style.is_some() {

@@ -40,6 +40,7 @@ use super::own::OwnTable;
 use super::parameters::{self, Parameters};
 use super::planning::{Planned, apart, plan};
 use super::prepared::{self, Prepared};
+use super::views;
 use super::virtuals::Asked as AskedColumns;
 use super::window::Window;
 
@@ -234,8 +235,9 @@ impl SqlSession {
             }
             None => context,
         };
-        let (schema, tables) = (plan.schema(), self.table_names());
-        let translate = move |e| Mixed::explain(&mixed, SqlError::from_datafusion(e, &tables));
+        let (schema, tables, snapshot) = (plan.schema(), self.table_names(), Arc::clone(self.snapshot()));
+        let translate =
+            move |e| views::explain(Mixed::explain(&mixed, SqlError::from_datafusion(e, &tables)), &snapshot);
         let stream = execute_stream(plan, Arc::new(context))
             .map_err(&translate)?
             .map(move |batch| batch.map_err(&translate));
@@ -251,7 +253,11 @@ impl SqlSession {
     pub async fn describe(&self, sql: &str) -> Result<Description, SqlError> {
         let (state, tables) = (self.state()?, self.table_names());
         let (sql, snapshot) = (sql.to_owned(), Arc::clone(self.snapshot()));
-        apart(move |runtime| runtime.block_on(describe::describe(&state, &sql, &tables, &snapshot))).await
+        apart(move |runtime| {
+            let described = runtime.block_on(describe::describe(&state, &sql, &tables, &snapshot));
+            described.map_err(|error| views::explain(error, &snapshot))
+        })
+        .await
     }
 
     /// What one statement is planned with: functions that have limits for it.
@@ -275,6 +281,7 @@ impl SqlSession {
             runtime.block_on(plan(&state, statement, window.as_ref(), &tables))
         })
         .await
+        .map_err(|error| views::explain(error, self.snapshot()))
     }
 
     /// Every table by the name a statement would use, for hints.

@@ -12,9 +12,13 @@ use datafusion::error::DataFusionError;
 use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
 use super::own::OwnTable;
-use super::quotes::{NO_FIELDS, TYPES};
+use super::quotes::{NO_ELEMENTS, NO_FIELDS, TYPES};
+use super::wording;
 use gstore_core::Remedy;
 use gstore_query::hint::{listing, nearest};
+
+/// What is said of a name that two columns of one SELECT have.
+pub(super) const OCCURS: &str = " occurs twice: give one of them another name with AS";
 
 pub(super) fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
     match error {
@@ -40,7 +44,8 @@ pub(super) fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
             ArrowError::ExternalError(e) => translate(DataFusionError::External(e), tables),
             other => {
                 let text = tidy(&other.to_string());
-                misused(&text).unwrap_or_else(|| SqlError::new(SqlErrorKind::Failed, text))
+                let known = misused(&text).or_else(|| wording::worded(&text, tables));
+                known.unwrap_or_else(|| SqlError::new(SqlErrorKind::Failed, text))
             }
         },
         DataFusionError::SchemaError(inner, _) => schema_error(*inner),
@@ -91,15 +96,19 @@ fn schema_error(error: SchemaError) -> SqlError {
                 None => format!("there are {}", listing(names.iter().copied().take(40))),
             })
         }
+        // A column of a table and one that is computed; of several tables none is named.
+        SchemaError::AmbiguousReference { field } if field.relation.is_some() => twice(&field.name),
         SchemaError::AmbiguousReference { field } => SqlError::invalid(format!(
             "column `{}` exists in several tables here: write the table's name before it",
             field.name
         )),
         SchemaError::DuplicateQualifiedField { name, .. }
-        | SchemaError::DuplicateUnqualifiedField { name } => {
-            SqlError::invalid(format!("column `{name}` occurs twice: give one of them another name with AS"))
-        }
+        | SchemaError::DuplicateUnqualifiedField { name } => twice(&name),
     }
+}
+
+fn twice(name: &str) -> SqlError {
+    SqlError::invalid(format!("column `{name}`{OCCURS}"))
 }
 
 fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
@@ -110,8 +119,8 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
     if let Some(name) = between(&text, "Placeholder '", "' was not provided a value") {
         return SqlError::invalid(format!("the parameter {name} has no value"));
     }
-    if let Some(misused) = misused(&text) {
-        return misused;
+    if let Some(error) = misused(&text).or_else(|| wording::worded(&text, tables)) {
+        return error;
     }
     match error {
         DataFusionError::SQL(..) => {
@@ -156,6 +165,10 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
 /// What is to be done about a file that a statement names.
 const NO_FILES: &str = "no statement can name a file; one that is given with the statement, as NAME=FILE, is a table of that name";
 
+/// Functions that have a value only in a window.
+const WINDOWS: [&str; 8] =
+    ["cume_dist", "dense_rank", "lag", "lead", "ntile", "percent_rank", "rank", "row_number"];
+
 fn plan_error(text: &str, tables: &[String]) -> SqlError {
     if let Some(name) = between(text, "table '", "' not found") {
         let short = name.strip_prefix("store.data.").or_else(|| name.strip_prefix("store.")).unwrap_or(name);
@@ -180,6 +193,11 @@ fn plan_error(text: &str, tables: &[String]) -> SqlError {
         let unknown = SqlError::unknown(format!("there is no function `{name}`"));
         if let Some(table) = super::function::NAMES.into_iter().find(|table| *table == name) {
             return unknown.hint(format!("it makes a table: write FROM {table}(..)"));
+        }
+        if WINDOWS.contains(&name.to_lowercase().as_str()) {
+            return unknown
+                .worded(format!("{name}() needs a window"))
+                .hint(format!("write {name}(..) OVER (ORDER BY row)"));
         }
         let guess = between(help, "Did you mean '", "'?").filter(|guess| is_slip(name, guess));
         let how = dialect::written_otherwise(name)
@@ -232,6 +250,11 @@ fn misused(text: &str) -> Option<SqlError> {
             SqlError::invalid(NO_FIELDS.into()).hint("a key of JSON is read with ->>, as record->>'id'"),
         );
     }
+    // What a function of gstore says of its arguments.
+    if let Some((_, said)) = text.split_once("user-defined coercion failed with: External error: ") {
+        let said = said.lines().next().and_then(|line| line.split("No function matches").next());
+        return Some(SqlError::invalid(said.unwrap_or_default().trim_end_matches(['.', ' ']).to_owned()));
+    }
     if let Some(call) = between(text, "given name and argument types '", "'") {
         return Some(wrong_types(call.split('(').next().unwrap_or(call), call));
     }
@@ -241,6 +264,12 @@ fn misused(text: &str) -> Option<SqlError> {
 /// A call with values of types that the function does not take.
 fn wrong_types(name: &str, call: &str) -> SqlError {
     let several = call.contains(", ");
+    let of_text = call.split_once('(').is_some_and(|(_, types)| types.starts_with("Utf8"));
+    if matches!(name, "array_element" | "array_slice") && of_text {
+        let hint =
+            "a part of a text is substr(x, from, length); an element of a JSON list is x->0, the first";
+        return SqlError::invalid(NO_ELEMENTS.to_owned()).hint(hint);
+    }
     let how = match name {
         "max" if several => {
             Some("the largest of several values is greatest(a, b); ORDER BY x DESC LIMIT n gives n rows")

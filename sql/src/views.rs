@@ -3,6 +3,7 @@
 //! Invariants
 //! - what a view reads is limited like the statement's own text, since it is part of it by then
 //! - a view may name views; one that names itself, in whatever way, is refused
+//! - a place in the text of a view is never taken for one in the statement: the lines of the two differ
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -14,9 +15,12 @@ use datafusion::sql::sqlparser::ast::{
 };
 use gstore_store::{Snapshot, View};
 
-use super::error::{SqlError, SqlErrorKind};
+use super::error::SqlError;
 use super::guard;
 use super::parameters::{self, inner};
+
+/// Lines that lie between the texts of two views, of which none and no statement has as many.
+const APART: u64 = 1 << 32;
 
 /// Puts in the views that a statement names.
 pub(crate) fn expand(statement: &mut Statement, snapshot: &Snapshot) -> Result<(), SqlError> {
@@ -63,16 +67,21 @@ fn query_of(sql: &mut Sql) -> Option<&mut Query> {
 
 /// The view that a name means; a dataset of the name goes first.
 fn named<'a>(name: &ObjectName, snapshot: &'a Snapshot) -> Option<&'a View> {
-    let [only] = name.0.as_slice() else { return None };
-    let ident = only.as_ident()?;
-    let name = match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
-    };
+    let name = unqualified(name)?;
     if snapshot.datasets().iter().any(|dataset| dataset.name == name) {
         return None;
     }
     snapshot.views().iter().find(|view| view.name == name)
+}
+
+/// A name that no schema stands before, as it is read.
+fn unqualified(name: &ObjectName) -> Option<String> {
+    let [only] = name.0.as_slice() else { return None };
+    let ident = only.as_ident()?;
+    Some(match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    })
 }
 
 /// The views that a statement needs, those that others need first.
@@ -98,14 +107,21 @@ impl Found<'_> {
 
     fn add(&mut self, name: &str, text: &str) -> Result<(), SqlError> {
         // By the snapshot's own text, which lives as long as this does.
-        let Ok(view) = self.snapshot.view(name) else { return Ok(()) };
+        let Some(place) = self.snapshot.views().iter().position(|view| view.name == name) else {
+            return Ok(());
+        };
+        let Some(view) = self.snapshot.views().get(place) else { return Ok(()) };
         if self.done.contains(name) {
             return Ok(());
         }
         if self.open.contains(&name) {
             return Err(SqlError::invalid(format!("the view `{name}` names itself")));
         }
-        let mut statement = guard::parse(text).map_err(|error| of_view(name, &error))?;
+        let lines = APART * (place as u64 + 1);
+        let mut statement = guard::parse_below(text, lines).map_err(|error| match error.position() {
+            Some(_) => explain(error, self.snapshot),
+            None => inside(error, name, None),
+        })?;
         let Some(sql) = inner(&mut statement) else { return Ok(()) };
         self.open.push(&view.name);
         self.of(sql)?;
@@ -133,8 +149,43 @@ fn table(name: &str, query: Box<Query>) -> Cte {
     Cte { alias, query, from: None, materialized: None, closing_paren_token: AttachedToken::empty() }
 }
 
-fn of_view(name: &str, error: &SqlError) -> SqlError {
-    SqlError::new(SqlErrorKind::Invalid, format!("the view `{name}` cannot be read: {error}"))
+/// An error by its place: where that is in the text of a view, it says in which.
+pub(crate) fn explain(error: SqlError, snapshot: &Snapshot) -> SqlError {
+    let Some((line, column)) = error.position().filter(|(line, _)| *line >= APART) else { return error };
+    let place = usize::try_from(line / APART - 1).ok();
+    match place.and_then(|place| snapshot.views().get(place)) {
+        Some(view) => inside(error, &view.name, Some((line % APART, column))),
+        None => error,
+    }
+}
+
+/// An error in the text of a view.
+fn inside(error: SqlError, view: &str, place: Option<(u64, u64)>) -> SqlError {
+    let place = place
+        .map_or_else(String::new, |(line, column)| format!(" (line {line}, column {column} of its text)"));
+    let message = error.message().to_owned();
+    let missing = message.strip_prefix("there is no table `").and_then(|rest| rest.strip_suffix('`'));
+    let hint = missing
+        .map(|table| format!("make `{table}` again, or save `{view}` with a statement that does without it"));
+    error.worded(format!("the view `{view}` cannot be read: {message}{place}")).nowhere().maybe_hint(hint)
+}
+
+/// The views whose text names this table, which may be a view itself.
+pub(crate) fn that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
+    let reads = |view: &&View| {
+        let Ok(mut statement) = guard::parse(&view.sql) else { return false };
+        let Some(sql) = inner(&mut statement) else { return false };
+        let mut own = OwnNames::default();
+        let _ = sql.visit(&mut own);
+        let found = visit_relations(&*sql, |name| {
+            match unqualified(name).is_some_and(|name| name == table && !own.0.contains(&name)) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        found.is_break()
+    };
+    snapshot.views().iter().filter(reads).map(|view| view.name.clone()).collect()
 }
 
 /// Names that a statement gives to table expressions of its own.

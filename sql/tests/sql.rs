@@ -61,7 +61,7 @@ fn session(threads: usize) -> (Arc<SmallStore>, SqlSession) {
 async fn statements_give_what_the_files_say() {
     let (_store, session) = session(2);
     let slt = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slt");
-    for file in ["tables", "influence", "rules", "tokens", "errors", "readonly", "analyst"] {
+    for file in ["tables", "influence", "rules", "tokens", "errors", "readonly", "forms", "analyst"] {
         slt::check(&slt.join(file).with_extension("slt"), &session).await;
     }
 }

@@ -78,7 +78,7 @@ fn rows_are_counted_and_the_first_are_shown() {
     shell.line(".mode line");
     has(&shell.line("SELECT row, id FROM pool LIMIT 1;"), &["row = 0\n", " id = pool0\n", "(1 row)"]);
     has(&shell.line(".mode"), &["mode line, maxrows 2, timer off"]);
-    shell.line(".timer on");
+    has(&shell.line(".timer"), &["timer on"]);
     has(&shell.line("SELECT 1 AS one;"), &["(1 row) 0."]);
     shell.leave();
 }

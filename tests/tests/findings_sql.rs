@@ -110,7 +110,16 @@ fn views_are_saved_listed_read_and_dropped() {
         let done = place.run(&["view", "create", "bad", sql]);
         assert!(done.code != 0 && done.stderr.contains(says), "{sql}: {}", done.stderr);
     }
-    place.ok(&["view", "drop", "odd"]);
+    let done = place.run(&["view", "create", "V4", "SELECT 1 AS one"]);
+    assert!(done.code == 2 && done.stderr.contains("\"V4\" cannot name a view: use"), "{}", done.stderr);
+    place.ok(&["view", "create", "of_odd", "SELECT prompt FROM odd"]);
+    let done = place.run(&["view", "drop", "odd"]);
+    assert!(done.code == 0 && done.stderr.contains("by the view `of_odd`, which"), "{}", done.stderr);
+    let done = place.run(&["query", "SELECT 1 AS one,\n  prompt FROM of_odd"]);
+    let says = "the view `of_odd` cannot be read: there is no table `odd` (line 1, column 20 of its text)";
+    assert!(done.code != 0 && done.stderr.contains(says), "{}", done.stderr);
+    let done = place.run(&["query", "SELECT 1 AS a; SELECT 2 AS b", "--plot"]);
+    assert!(done.code == 2 && done.stderr.contains("of one statement, and these are 2"), "{}", done.stderr);
     let done = place.run(&["query", "SELECT * FROM odd"]);
     assert!(done.code != 0 && done.stderr.contains("no table"), "{}", done.stderr);
     let done = place.run(&["query", "CREATE VIEW v AS SELECT 1"]);

@@ -16,6 +16,10 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
     let command = command_line();
     // What has the name now is dropped, not what may have it once the lock is free.
     let seen = store.snapshot()?;
+    let readers = match &args.what {
+        DropWhat::Dataset { name } => gstore_sql::views_that_read(&seen, name),
+        _ => Vec::new(),
+    };
     let report = match &args.what {
         DropWhat::Feature { name } => store.drop_feature(seen.feature(name)?, &command)?,
         DropWhat::Dataset { name } => store.drop_dataset(seen.dataset(name)?, &command)?,
@@ -34,6 +38,9 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
             HumanBytes(report.bytes)
         );
         context.say(&super::delete::way_back(report.snapshot));
+        if let DropWhat::Dataset { name } = &args.what {
+            super::view::note_readers(context, name, &readers);
+        }
         for feature in &report.unnamed {
             out!("the checkpoint of {feature} has no name any more");
         }

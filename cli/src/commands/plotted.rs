@@ -63,15 +63,19 @@ fn asked(args: &QueryArgs) -> Result<(String, PictureArgs)> {
     let given = args.draw.picture(force).unwrap_or(PictureArgs { output: None, force, width: None });
     let words = given.output.as_deref().and_then(std::path::Path::to_str).map(str::to_owned);
     let words = words.filter(|text| text.contains(char::is_whitespace));
-    match (&args.sql, words) {
+    let (sql, picture) = match (&args.sql, words) {
         _ if args.file.is_some() => {
             bail!(UsageError("--plot draws the result of one statement; -f FILE has several".to_owned()))
         }
-        (Some(sql), _) if sql != "-" => Ok((sql.clone(), given)),
+        (Some(sql), _) if sql != "-" => (sql.clone(), given),
         (None, Some(sql)) => {
             let terminal = DrawArgs { plot: Some("-".into()) };
-            Ok((sql, terminal.picture(force).unwrap_or(given)))
+            (sql, terminal.picture(force).unwrap_or(given))
         }
         _ => bail!(UsageError("--plot draws the result of one statement; give it as an argument".to_owned())),
+    };
+    match gstore_sql::statements(&sql).len() {
+        0 | 1 => Ok((sql, picture)),
+        n => bail!(UsageError(format!("--plot draws the result of one statement, and these are {n}"))),
     }
 }

@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::ending::{check_terminal, format_of};
 use crate::failure::UsageError;
 use crate::models::encoder;
-use crate::output::{Output, check, out};
+use crate::output::{Output, Place, check, out};
 use crate::{summary, terminal};
 
 /// Runs the statements, or the shell.
@@ -308,7 +308,12 @@ pub fn put(
     // What fails before its first rows prints no header either.
     let first = rows.next().transpose()?;
     let mut output = Output::create(to.output.as_deref(), to.force)?;
-    let writer = ResultWriter::new(format_of(to)?.into(), schema, &mut output, style())?;
+    // A file is not as wide as the terminal that there may be.
+    let style = match Place::of(to.output.as_deref()) {
+        Place::Stdout => style(),
+        _ => TableStyle { width: None, column: None },
+    };
+    let writer = ResultWriter::new(format_of(to)?.into(), schema, &mut output, style)?;
     let mut writer = writer.with_null(null);
     for batch in first.into_iter().map(Ok).chain(rows) {
         writer.write(&batch?)?;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use gstore_core::Cancel;
+use gstore_query::hint::listing;
 use gstore_sql::{SqlOptions, SqlRunner};
 use gstore_store::{DatasetName, ViewOptions};
 
@@ -18,7 +19,8 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<ExitCode> {
     let store = context.open()?;
     match &args.what {
         ViewWhat::Create { name, sql, force } => {
-            let name = DatasetName::try_from(name.as_str())?;
+            let name = DatasetName::try_from(name.as_str())
+                .map_err(|error| UsageError(error.to_string().replace("a dataset:", "a view:")))?;
             let statements = gstore_sql::statements(sql);
             let [sql] = statements.as_slice() else {
                 bail!(UsageError(format!("a view is one statement; there are {}", statements.len())));
@@ -38,9 +40,23 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<ExitCode> {
             Engine::new(context, store.snapshot()?)?.run(context, sql, output, &cancel)?;
         }
         ViewWhat::Drop { name } => {
+            let readers = gstore_sql::views_that_read(&store.snapshot()?, name);
             let snapshot = store.drop_view(name, &command_line())?;
             out!("{name}: dropped in snapshot {}", snapshot.number());
+            note_readers(context, name, &readers);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says which views cannot be read any more without a table that is gone.
+pub fn note_readers(context: &Context, table: &str, readers: &[String]) {
+    if readers.is_empty() {
+        return;
+    }
+    let noun = if readers.len() == 1 { "the view" } else { "the views" };
+    let names = listing(readers.iter().map(String::as_str));
+    context.say(&format!(
+        "note: {table} is named by {noun} {names}, which cannot be read until there is one again"
+    ));
 }

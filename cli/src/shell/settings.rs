@@ -54,6 +54,11 @@ impl Mode {
     }
 }
 
+/// The word for what is on or off.
+pub fn switch(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
 /// How results look and where they go.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -81,7 +86,6 @@ impl Default for Settings {
 impl Settings {
     /// What is set, in one line.
     pub fn shown(&self) -> String {
-        let switch = |on| if on { "on" } else { "off" };
         let most = self.most.map_or_else(|| "all".to_owned(), |most| most.to_string());
         let output =
             self.output.as_ref().map_or_else(|| "the screen".to_owned(), |path| path.display().to_string());

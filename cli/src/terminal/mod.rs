@@ -32,7 +32,7 @@ use crate::output::say;
 use crate::output::{Place, check, is_closed, out};
 use crate::shell::dot::{self, Dot};
 use crate::shell::lexer;
-use crate::shell::settings::Settings;
+use crate::shell::settings::{Settings, switch};
 use crate::shell::words::Table;
 use editor::{Editor, Read};
 use names::Names;
@@ -118,8 +118,14 @@ impl Shell<'_> {
             Dot::Mode(None) => out!("{}", settings.shown()),
             Dot::Mode(Some(mode)) => settings.mode = mode,
             Dot::MaxRows(most) => settings.most = most,
-            Dot::Timer(to) => settings.timer = turned(settings.timer, to),
-            Dot::Pager(to) => settings.pager = turned(settings.pager, to),
+            Dot::Timer(to) => {
+                settings.timer = turned(settings.timer, to);
+                out!("timer {}", switch(settings.timer));
+            }
+            Dot::Pager(to) => {
+                settings.pager = turned(settings.pager, to);
+                out!("pager {}", switch(settings.pager));
+            }
             Dot::Output(path) => self.direct(path)?,
             Dot::Read(_) if depth >= NESTED => bail!("more than {NESTED} files read each other"),
             Dot::Read(path) => return self.read(&path, depth + 1),

@@ -46,8 +46,11 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError
     let (uri, tls) = address(shown).ok_or_else(|| {
         failed(format!("the address of a server is grpc://host:port or grpc+tls://host:port, not `{shown}`"))
     })?;
-    let refused =
-        |error: tonic::transport::Error| failed(format!("no connection to {shown}: {}", cause(&error)));
+    let refused = |error: tonic::transport::Error| {
+        let cause = cause(&error);
+        let without = if tls && cause.contains("InvalidContentType") { WITHOUT_TLS } else { "" };
+        failed(format!("no connection to {shown}: {cause}{without}"))
+    };
     let mut endpoint = Endpoint::from_shared(uri)
         .map_err(refused)?
         .connect_timeout(PATIENCE)
@@ -68,6 +71,19 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError
     endpoint.connect().await.map_err(refused)
 }
 
+/// What is said where a message with TLS was answered by one without.
+const WITHOUT_TLS: &str = "; what answers there has no TLS, and its address is grpc://host:port";
+
+/// What is said where a page for browsers answers.
+pub(super) const OF_A_PAGE: &str = "a page for browsers (HTTP) answers at this address; statements go to the other \
+     address that a server prints when it starts, grpc://host:port or grpc+tls://host:port";
+
+/// Whether a message is about an answer that is none of Flight, as a page for browsers gives.
+pub(super) fn is_of_a_page(message: &str) -> bool {
+    message.contains("invalid compression flag")
+        || message.contains("while receiving response with status: 4")
+}
+
 fn cause(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
@@ -79,6 +95,14 @@ fn cause(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_answer_of_a_page_is_known() {
+        let said = "protocol error: received message with invalid compression flag: 116 (valid flags are 0 and 1) \
+                    while receiving response with status: 404 Not Found";
+        assert!(is_of_a_page(said));
+        assert!(!is_of_a_page("there is no table `pol`"));
+    }
 
     #[test]
     fn addresses() {

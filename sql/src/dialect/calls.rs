@@ -10,6 +10,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::arrows::tighten;
+use super::forms;
+use super::powers::raise;
 use crate::parameters::inner;
 
 /// Names of other databases, and those of the same functions here.
@@ -17,6 +19,7 @@ const NAMES: &[(&str, &str)] = &[
     ("approx_count_distinct", "approx_distinct"),
     ("approx_quantile", "approx_percentile_cont"),
     ("arbitrary", "any_value"),
+    ("ceiling", "ceil"),
     ("countif", "count_if"),
     ("first", "first_value"),
     ("group_concat", "string_agg"),
@@ -27,8 +30,11 @@ const NAMES: &[(&str, &str)] = &[
     ("list", "array_agg"),
     ("list_value", "make_array"),
     ("listagg", "string_agg"),
+    ("ord", "ascii"),
     ("prefix", "starts_with"),
+    ("quantile", "percentile_cont"),
     ("regexp_matches", "regexp_like"),
+    ("sign", "signum"),
     ("split", "string_to_array"),
     ("str_split", "string_to_array"),
     ("string_split", "string_to_array"),
@@ -37,6 +43,8 @@ const NAMES: &[(&str, &str)] = &[
     ("ucase", "upper"),
     ("list_unique", "list_distinct"),
     ("typeof", "arrow_typeof"),
+    ("unicode", "ascii"),
+    ("variance", "var"),
 ];
 
 /// The name of a function here, by a name in lower case that it has somewhere.
@@ -58,6 +66,7 @@ impl VisitorMut for Words {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         tighten(expr);
+        raise(expr);
         ControlFlow::Continue(())
     }
 
@@ -89,6 +98,12 @@ impl VisitorMut for Words {
                     *expr = other;
                 }
             }
+            Expr::Interval(interval) => {
+                if let Some(other) = forms::interval(interval) {
+                    *expr = other;
+                }
+            }
+            Expr::CompoundFieldAccess { access_chain, .. } => forms::close(access_chain),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -135,7 +150,7 @@ impl VisitorMut for Words {
     }
 }
 
-fn nested(expr: Expr) -> Box<Expr> {
+pub(super) fn nested(expr: Expr) -> Box<Expr> {
     Box::new(Expr::Nested(Box::new(expr)))
 }
 
@@ -173,6 +188,10 @@ fn renamed(function: &mut Function) -> Option<Expr> {
         }
         "regexp_extract" => extracted(function),
         known => {
+            let other = plain_args(function).and_then(|args| forms::written(&lower, &args));
+            if other.is_some() {
+                return other;
+            }
             if known != lower {
                 set_name(function, &name, known);
             }
@@ -233,7 +252,7 @@ fn set_name(function: &mut Function, old: &Ident, name: &str) {
 }
 
 /// A call of a function.
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let list = FunctionArgumentList { duplicate_treatment: None, args: arguments(args), clauses: Vec::new() };
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),
@@ -275,6 +294,22 @@ mod tests {
             ("SELECT * FROM a SEMI JOIN b ON a.x = b.x", "SELECT * FROM a LEFT SEMI JOIN b ON a.x = b.x"),
             ("SELECT a, b FROM t ORDER BY ALL", "SELECT a, b FROM t ORDER BY 1, 2"),
             ("SELECT \"list\"(a) FROM t", "SELECT \"list\"(a) FROM t"),
+            ("SELECT a * b ^ c ^ 2 + d ^ e FROM t", "SELECT a * power(power(b, c), 2) + power(d, e) FROM t"),
+            ("SELECT -a ^ (1 + b ^ 2) FROM t", "SELECT power(-a, (1 + power(b, 2))) FROM t"),
+            (
+                "SELECT 1 FROM t WHERE a + b ^ 2 > c AND record->>'n' ^ 2 < 9",
+                "SELECT 1 FROM t WHERE a + power(b, 2) > c AND power(json_extract_string(record, 'n'), 2) < 9",
+            ),
+            ("SELECT year(a), epoch(b) FROM t", "SELECT date_part('year', a), date_part('epoch', b) FROM t"),
+            ("SELECT x[:2], x[2:] FROM t", "SELECT x[1:2], x[2:-1] FROM t"),
+            (
+                "SELECT a + INTERVAL (n) DAY, a - INTERVAL 1 DAY FROM t",
+                "SELECT a + CAST(CAST((n) AS VARCHAR) || ' DAY' AS INTERVAL), a - INTERVAL 1 DAY FROM t",
+            ),
+            (
+                "SELECT unnest(record->'tags') FROM t",
+                "SELECT unnest(json_elements(json_extract(record, 'tags'))) FROM t",
+            ),
         ] {
             let mut statement = crate::guard::parse(sql).unwrap();
             resolve(&mut statement);

@@ -4,23 +4,42 @@ use gstore_query::hint::nearest;
 
 /// Their names in lower case, and what is written in their place.
 const FORMS: &[(&str, &str)] = &[
+    ("age", "a - b"),
     ("average", "avg(x)"),
+    ("date_add", "time + INTERVAL (n) DAY"),
     ("date_format", TO_CHAR),
+    ("date_sub", "date_diff('day', a, b)"),
+    ("epoch_ms", "CAST(epoch(time) * 1000 AS BIGINT), or to_timestamp_millis(n)"),
     ("format", TEXT),
+    ("from_json", OF_JSON),
+    ("geomean", "exp(avg(ln(x)))"),
     ("if", CASE),
     ("iff", CASE),
     ("iif", CASE),
+    ("json_each", OF_JSON_LIST),
+    ("json_transform", OF_JSON),
+    ("last_day", "date_trunc('month', time) + INTERVAL '1 month' - INTERVAL '1 day'"),
     ("list_aggregate", OF_LIST),
     ("list_avg", OF_LIST),
     ("list_max", OF_LIST),
     ("list_min", OF_LIST),
     ("list_sum", OF_LIST),
+    ("mad", "median(abs(x - m)) FROM t, (SELECT median(x) AS m FROM t)"),
+    ("md5", HASH),
     ("printf", TEXT),
+    ("product", "exp(sum(ln(x)))"),
+    ("regexp_split_to_table", "unnest(regexp_split_to_array(text, 'pattern'))"),
+    ("sem", "stddev(x) / sqrt(count(x))"),
+    ("sha1", HASH),
+    ("sha256", HASH),
     ("strftime", TO_CHAR),
     ("strptime", "to_timestamp(text, '%Y-%m-%d')"),
     ("struct_pack", "named_struct('a', 1, 'b', 2)"),
 ];
 
+const HASH: &str = "hash(x), a number that is the same for the same values everywhere";
+const OF_JSON: &str = "record->>'key' for each key, CAST(record->>'key' AS DOUBLE) where it is a number";
+const OF_JSON_LIST: &str = "unnest(record->'list')";
 const CASE: &str = "CASE WHEN condition THEN a ELSE b END";
 const TO_CHAR: &str = "to_char(time, '%Y-%m-%d')";
 const TEXT: &str = "a || ', ' || round(b, 2)";

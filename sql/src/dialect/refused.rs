@@ -56,12 +56,50 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
         {
             return Err(error(says, token));
         }
+        if is_word(token, "INTERVAL") && !has_unit(tokens, i) {
+            return Err(error(
+                "INTERVAL takes a number and its unit: INTERVAL 3 DAY, INTERVAL '3 days'",
+                token,
+            ));
+        }
         if token.token == Token::Mul && tokens.get(i + 1).is_some_and(|next| next.token == Token::Mul) {
             return Err(error("a ** b is written power(a, b)", token));
         }
         before = Some(token);
     }
     Ok(())
+}
+
+/// Units of an interval, in the singular.
+const UNITS: [&str; 14] = [
+    "MILLENNIUM",
+    "CENTURY",
+    "DECADE",
+    "YEAR",
+    "QUARTER",
+    "MONTH",
+    "WEEK",
+    "DAY",
+    "HOUR",
+    "MINUTE",
+    "SECOND",
+    "MILLISECOND",
+    "MICROSECOND",
+    "NANOSECOND",
+];
+
+/// Whether a unit follows where INTERVAL is followed by a number. A word that is none would be a heading, and the
+/// number one of seconds.
+fn has_unit(tokens: &[TokenWithSpan], interval: usize) -> bool {
+    let Some((number, token)) = next(tokens, interval + 1) else { return true };
+    if !matches!(token.token, Token::Number(..)) {
+        return true;
+    }
+    let Some((_, unit)) = next(tokens, number + 1) else { return false };
+    let Token::Word(word) = &unit.token else { return false };
+    let word = word.value.to_ascii_uppercase();
+    let known = |word: &str| UNITS.contains(&word);
+    known(&word) || word.strip_suffix('S').is_some_and(known)
 }
 
 fn error(says: &str, token: &TokenWithSpan) -> SqlError {

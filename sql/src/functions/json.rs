@@ -31,6 +31,8 @@ enum Gives {
     Exists,
     /// How many elements it has.
     Length,
+    /// The elements of a list, as text.
+    Elements,
     /// The keys of an object.
     Keys,
     /// The name of its type.
@@ -39,7 +41,7 @@ enum Gives {
     Valid,
 }
 
-const FUNCTIONS: [(&str, &[&str], Gives); 10] = [
+const FUNCTIONS: [(&str, &[&str], Gives); 11] = [
     ("json_extract", &["json_get", "json_get_json", "json_extract_path"], Gives::Part),
     ("json_extract_string", &["json_get_str", "json_as_text", "json_extract_path_text"], Gives::Text),
     ("json_get_int", &[], Gives::Int),
@@ -47,6 +49,7 @@ const FUNCTIONS: [(&str, &[&str], Gives); 10] = [
     ("json_get_bool", &[], Gives::Bool),
     ("json_exists", &[], Gives::Exists),
     ("json_array_length", &["json_length"], Gives::Length),
+    ("json_elements", &["json_array_elements_text"], Gives::Elements),
     ("json_keys", &["json_object_keys"], Gives::Keys),
     ("json_type", &["json_typeof"], Gives::Kind),
     ("json_valid", &[], Gives::Valid),
@@ -76,7 +79,7 @@ impl Gives {
             Self::Int | Self::Length => DataType::Int64,
             Self::Float => DataType::Float64,
             Self::Bool | Self::Exists | Self::Valid => DataType::Boolean,
-            Self::Keys => DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
+            Self::Elements | Self::Keys => DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
         }
     }
 
@@ -84,7 +87,7 @@ impl Gives {
     fn path(self) -> (bool, bool) {
         match self {
             Self::Valid => (false, false),
-            Self::Length | Self::Keys | Self::Kind => (true, false),
+            Self::Length | Self::Elements | Self::Keys | Self::Kind => (true, false),
             _ => (true, true),
         }
     }
@@ -162,8 +165,11 @@ fn place(arg: ColumnarValue, rows: usize) -> DfResult<Place> {
 }
 
 fn no_path(path: &str) -> SqlError {
-    SqlError::invalid(format!("`{path}` is not a path"))
-        .hint("paths are written $.key.list[0] or $.list[*].key")
+    let hint = match path.contains("..") {
+        true => "each step of a path is named: $.a.key, or $.*.key below any key",
+        false => "paths are written $.key.list[0] or $.list[*].key",
+    };
+    SqlError::invalid(format!("`{path}` is not a path")).hint(hint)
 }
 
 /// The steps of a row; `None` where an argument is null.
@@ -225,6 +231,7 @@ impl Json {
                 Arc::new(exists.collect::<BooleanArray>())
             }
             Gives::Length => Arc::new(values.map(|value| length(value?)).collect::<Int64Array>()),
+            Gives::Elements => elements(values),
             Gives::Keys => keys(values),
             Gives::Kind => Arc::new(values.map(|value| value.map(kind)).collect::<StringArray>()),
             Gives::Valid => {
@@ -253,6 +260,18 @@ fn kind(value: &str) -> &'static str {
         Some(b'-') => "BIGINT",
         _ => "UBIGINT",
     }
+}
+
+fn elements<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    for value in values {
+        let list = value.filter(|value| value.starts_with('['));
+        for (_, element) in list.into_iter().flat_map(parts) {
+            lists.values().append_option(text(element));
+        }
+        lists.append(list.is_some());
+    }
+    Arc::new(lists.finish())
 }
 
 fn keys<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {

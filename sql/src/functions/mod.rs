@@ -1,4 +1,5 @@
-//! Functions that the engine does not have and analysts reach for: of JSON, for counting, for numbers.
+//! Functions that the engine does not have, or not as analysts expect them: of JSON, of times, for counting, for
+//! numbers.
 //!
 //! Invariants
 //! - nothing here makes more of its arguments than they are, so none of these needs a limit of its own; what
@@ -7,9 +8,11 @@
 
 mod best;
 mod counts;
+mod dates;
 mod json;
 mod numbers;
 pub(crate) mod path;
+mod sum;
 
 use datafusion::prelude::SessionContext;
 
@@ -17,8 +20,8 @@ pub(crate) use numbers::hash;
 
 /// Makes the functions known to a session.
 pub(crate) fn register(context: &SessionContext) {
-    json::functions().chain(numbers::functions()).for_each(|function| context.register_udf(function));
-    best::functions().into_iter().chain(counts::functions()).for_each(|function| {
-        context.register_udaf(function);
-    });
+    let scalar = json::functions().chain(numbers::functions()).chain([dates::function()]);
+    scalar.for_each(|function| context.register_udf(function));
+    let aggregate = best::functions().into_iter().chain(counts::functions()).chain([sum::function()]);
+    aggregate.for_each(|function| context.register_udaf(function));
 }

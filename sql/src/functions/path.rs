@@ -56,10 +56,15 @@ fn dollar(text: &str) -> Option<Vec<Step>> {
             rest = after;
         } else {
             let after = rest.strip_prefix('.')?;
+            let quoted = after.starts_with('"');
             let (key, after) = match after.strip_prefix('"') {
                 Some(quoted) => quoted.split_once('"')?,
                 None => after.split_at(after.find(['.', '[']).unwrap_or(after.len())),
             };
+            // `$..key`, at any depth, is no path here; a key that is empty stands in quotes.
+            if key.is_empty() && !quoted {
+                return None;
+            }
             steps.push(if key == "*" { Step::Each } else { Step::Key(key.to_owned()) });
             rest = after;
         }
@@ -280,7 +285,7 @@ mod tests {
 
     #[test]
     fn what_is_no_path_or_no_json_gives_nothing() {
-        for path in ["$a", "$.a[", "$[x]", "$.\"a"] {
+        for path in ["$a", "$.a[", "$[x]", "$.\"a", "$..a", "$."] {
             assert_eq!(steps(path), None, "{path}");
         }
         for json in ["", "{", "{\"a\"", "{\"a\":", "{\"a\" 1}", "[1", "\"a", "{\"a\":[1}"] {

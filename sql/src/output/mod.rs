@@ -26,7 +26,7 @@ use parquet::file::properties::WriterProperties;
 
 pub use record::RecordWriter;
 pub use table::TableStyle;
-use table::TableWriter;
+use table::{TableWriter, visible};
 
 use super::error::{SqlError, SqlErrorKind};
 
@@ -50,7 +50,8 @@ pub enum Format {
     Parquet,
     /// An Arrow IPC file.
     Arrow,
-    /// The only column as it is, each value followed by the end of a line; null as an empty one.
+    /// The only column as it is, each value followed by the end of a line; null as an empty one. On a terminal
+    /// what is hidden in a value is escaped.
     Lines,
 }
 
@@ -86,7 +87,7 @@ enum Inner<W: Write + Send> {
     Json { out: arrow_json::LineDelimitedWriter<W>, schema: SchemaRef },
     Parquet { out: ArrowWriter<W>, schema: SchemaRef },
     Arrow { out: FileWriter<W>, schema: SchemaRef },
-    Lines { out: W },
+    Lines { out: W, terminal: bool },
 }
 
 /// Writes the batches of one result.
@@ -125,7 +126,9 @@ impl<W: Write + Send> ResultWriter<W> {
                 let schema = unique_names(schema);
                 Inner::Arrow { out: FileWriter::try_new(out, &schema).map_err(failed)?, schema }
             }
-            Format::Lines if schema.fields().len() == 1 => Inner::Lines { out },
+            Format::Lines if schema.fields().len() == 1 => {
+                Inner::Lines { out, terminal: style.width.is_some() }
+            }
             Format::Lines => {
                 let n = schema.fields().len();
                 let why = format!("the format lines is for one column, and the result has {n}");
@@ -183,7 +186,7 @@ impl<W: Write + Send> ResultWriter<W> {
             Inner::Arrow { out, schema } => {
                 renamed(batch, schema).and_then(|b| out.write(&b)).map_err(failed)
             }
-            Inner::Lines { out } => lines(batch, out).map_err(failed),
+            Inner::Lines { out, terminal } => lines(batch, out, *terminal).map_err(failed),
         }
     }
 
@@ -196,7 +199,7 @@ impl<W: Write + Send> ResultWriter<W> {
                 out.finish().map_err(failed)?;
                 Box::new(out.into_inner())
             }
-            Inner::Lines { out } => Box::new(out),
+            Inner::Lines { out, .. } => Box::new(out),
             Inner::Parquet { out, .. } => Box::new(out.into_inner().map_err(|e| failed(e.into()))?),
             Inner::Arrow { mut out, .. } => {
                 out.finish().map_err(failed)?;
@@ -215,7 +218,7 @@ fn separated(format: Format) -> arrow_csv::WriterBuilder {
 }
 
 /// The values of the first column, one a line.
-fn lines(batch: &RecordBatch, out: &mut impl Write) -> Result<(), ArrowError> {
+fn lines(batch: &RecordBatch, out: &mut impl Write, terminal: bool) -> Result<(), ArrowError> {
     let Some(column) = batch.columns().first() else { return Ok(()) };
     let texts = match is_plain(column.data_type()) {
         true => arrow_cast::cast(column, &DataType::Utf8)?,
@@ -223,7 +226,12 @@ fn lines(batch: &RecordBatch, out: &mut impl Write) -> Result<(), ArrowError> {
     };
     let texts = texts.as_string_opt::<i32>().into_iter().flatten();
     for text in texts {
-        writeln!(out, "{}", text.unwrap_or_default())?;
+        let text = text.unwrap_or_default();
+        match terminal {
+            // A value of several lines keeps them.
+            true => text.split('\n').try_for_each(|line| writeln!(out, "{}", visible(line)))?,
+            false => writeln!(out, "{text}")?,
+        }
     }
     Ok(())
 }

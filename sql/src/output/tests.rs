@@ -107,6 +107,19 @@ fn lines_are_the_values_of_the_only_column() {
     writer.write(&text).unwrap();
     assert_eq!(writer.finish().unwrap(), 2);
     assert_eq!(out, b"a,\"b\"\nc\n\n");
+    // A terminal shows what a value hides; a file has it as it is.
+    let hidden = RecordBatch::try_from_iter([(
+        "text",
+        Arc::new(StringArray::from(vec!["a\u{202e}b\nc\u{1b}"])) as ArrayRef,
+    )]);
+    let hidden = hidden.unwrap();
+    for (width, shown) in [(Some(80), "a\\u{202e}b\nc\\u{1b}\n"), (None, "a\u{202e}b\nc\u{1b}\n")] {
+        let (mut out, style) = (Vec::new(), TableStyle { width, column: None });
+        let mut writer = ResultWriter::new(Format::Lines, &hidden.schema(), &mut out, style).unwrap();
+        writer.write(&hidden).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), shown);
+    }
     let Err(error) = ResultWriter::new(Format::Lines, &sample().schema(), Vec::new(), TableStyle::default())
     else {
         panic!("six columns as lines")

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use gstore_sql::{OwnTable, SqlError, SqlErrorKind, SqlOptions, SqlSession, check_view};
+use gstore_sql::{OwnTable, SqlError, SqlErrorKind, SqlOptions, SqlSession, check_view, views_that_read};
 use gstore_store::{DatasetName, Store, ViewOptions};
 
 use crate::{fixture, session, slt, small_store};
@@ -96,6 +96,15 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
     assert!(error.to_string().contains("names itself"), "{error}");
     let error = slt::run(&session, "SELECT * FROM fews").await.unwrap_err();
     assert!(error.to_string().contains("did you mean `few`"), "{error}");
+    assert_eq!(views_that_read(session.snapshot(), "good"), ["few"]);
+    // A place in the text of a view is said to be one.
+    store.drop_view("good", "drop").unwrap();
+    let error = slt::run(&open(store.snapshot().unwrap()), "SELECT 1 AS a,\n  count(*) FROM few").await;
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "the view `few` cannot be read: there is no table `good` (line 1, column 6 of its text)\n  \
+         make `good` again, or save `few` with a statement that does without it"
+    );
     let error = slt::run(&open(before), "SELECT * FROM good").await.unwrap_err();
     assert_eq!(error.kind(), SqlErrorKind::Unknown, "{error}");
     for (sql, says) in [

@@ -326,7 +326,7 @@ impl Options {
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
             Some(other) => Err(OptionError::new(
                 name,
-                format!("option `{name}` must be true or false, not {}", shown(other)),
+                format!("option `{name}` must be true or false, not {}{}", shown(other), unquoted(other)),
             )),
         }
     }
@@ -340,7 +340,8 @@ impl Options {
                 Some(_) => format!("at most {}", i64::MAX),
                 None => "a whole number of at least 0".to_owned(),
             };
-            OptionError::new(name, format!("option `{name}` must be {why}, not {}", shown(value)))
+            let (shown, hint) = (shown(value), unquoted(value));
+            OptionError::new(name, format!("option `{name}` must be {why}, not {shown}{hint}"))
         })
     }
 }
@@ -379,6 +380,14 @@ fn numbers(name: &'static str, value: &Value) -> Result<Vec<f64>, OptionError> {
         text.parse::<f64>().map_err(|_| why())
     };
     texts(name, value)?.iter().map(number).collect()
+}
+
+/// What is said of a text that would be the value without its quotes.
+fn unquoted(value: &Value) -> &'static str {
+    let Value::String(text) = value else { return "" };
+    // Numbers that are not whole arrive as texts.
+    let is_meant = text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok();
+    if is_meant { " as text: write it without quotes" } else { "" }
 }
 
 /// A value in a message: text as it was written.

@@ -1,0 +1,105 @@
+//! Subqueries that name columns of the statement around them, for the errors where the engine cannot make a join of
+//! one.
+
+use std::ops::ControlFlow;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Spanned, visit_expressions};
+
+use super::error::SqlError;
+
+/// Subqueries of a statement that are looked at.
+const MOST: usize = 100;
+
+/// What a statement says of its subqueries in the place of values, or of tables, that name columns around them.
+#[derive(Debug, Default)]
+pub(super) struct Correlated {
+    /// A column of each.
+    columns: Vec<String>,
+    /// Line and column of each subquery in the place of a value.
+    places: Vec<(u64, u64)>,
+}
+
+impl Correlated {
+    /// Where the subqueries of a statement are.
+    pub(super) fn of(statement: &Statement) -> Self {
+        let mut places = Vec::new();
+        if let Statement::Statement(sql) = statement {
+            let _ = visit_expressions(&**sql, |expr: &SqlExpr| {
+                if let SqlExpr::Subquery(query) = expr {
+                    let start = query.span().start;
+                    places.push((start.line, start.column));
+                }
+                ControlFlow::<()>::Continue(())
+            });
+        }
+        Self { columns: Vec::new(), places }
+    }
+
+    /// The same with the columns that they name, by the plan of the statement.
+    pub(super) fn planned(self, plan: &LogicalPlan) -> Self {
+        let mut columns = Vec::new();
+        let _ = plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::Subquery(subquery) = node {
+                columns.extend(outer(subquery));
+            }
+            node.apply_expressions(|expr| {
+                expr.apply(|expr| {
+                    if let Expr::ScalarSubquery(subquery) = expr {
+                        columns.extend(outer(subquery));
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })?;
+            Ok(if columns.len() < MOST { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+        });
+        Self { columns, ..self }
+    }
+
+    /// The error about such a subquery in the words of the statement.
+    pub(super) fn explain(&self, error: SqlError) -> SqlError {
+        let known = reason(error.message()).filter(|_| !self.columns.is_empty());
+        let Some((why, hint)) = known else { return error };
+        let subquery = "a subquery that names a column of the statement around it";
+        let error = match self.columns.as_slice() {
+            [column] => SqlError::invalid(format!("{subquery} (`{column}`) {why}")),
+            _ => SqlError::invalid(format!("{subquery} {why}")),
+        };
+        match self.places.as_slice() {
+            [(line, column)] => error.at(*line, *column).hint(hint),
+            _ => error.hint(hint),
+        }
+    }
+}
+
+/// A column of the statement around a subquery that it names.
+fn outer(subquery: &Subquery) -> Option<String> {
+    subquery.outer_ref_columns.iter().find_map(|expr| match expr {
+        Expr::OuterReferenceColumn(_, column) => Some(column.flat_name()),
+        _ => None,
+    })
+}
+
+/// What the engine asks of such a subquery, and what is written where it is not so.
+fn reason(message: &str) -> Option<(&'static str, &'static str)> {
+    let one_row = message.contains("orrelated") && message.contains("aggregated")
+        || message.contains("scalar correlated subquery cannot contain");
+    if one_row {
+        return Some((
+            "gives a value only by an aggregate",
+            "write any_value(x) or max(x) in it, without LIMIT and GROUP BY",
+        ));
+    }
+    if message.contains("Correlated scalar subquery") {
+        return Some(("stands in SELECT or WHERE only", "give it a name in SELECT, and use that name"));
+    }
+    if message.contains("ScalarSubquery(") || message.contains("OuterReferenceColumn") {
+        return Some((
+            "compares with it by = only, in WHERE, and gives an aggregate",
+            "write a LEFT JOIN in its place, with GROUP BY, or with QUALIFY row_number() OVER (..) = 1 for one row of each",
+        ));
+    }
+    None
+}

@@ -1,0 +1,106 @@
+//! Expressions of DuckDB in the form that they have here: parts of times, intervals of so many days, slices with
+//! an open end, the elements of a JSON list.
+
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Interval, Subscript, UnaryOperator, Value,
+};
+
+use super::calls::{call, nested};
+
+/// Functions of a time, and the parts of it that they give.
+const PARTS: &[(&str, &str)] = &[
+    ("day", "day"),
+    ("dayofmonth", "day"),
+    ("dayofweek", "dow"),
+    ("dayofyear", "doy"),
+    ("epoch", "epoch"),
+    ("hour", "hour"),
+    ("minute", "minute"),
+    ("month", "month"),
+    ("quarter", "quarter"),
+    ("second", "second"),
+    ("week", "week"),
+    ("weekday", "dow"),
+    ("weekofyear", "week"),
+    ("year", "year"),
+];
+
+/// What stands between the parts of a text that is split by a pattern: Unicode keeps it for the use inside of
+/// programs, so no text has it.
+const BETWEEN: &str = "\u{fdd0}";
+
+/// What takes the place of a call of a function that is none here, by its name in lower case.
+pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
+    match (name, args) {
+        ("unnest", [list]) if is_json(list) => {
+            Some(call("unnest", vec![call("json_elements", vec![list.clone()])]))
+        }
+        ("dayname", [time]) => Some(call("to_char", vec![time.clone(), text("%A")])),
+        ("monthname", [time]) => Some(call("to_char", vec![time.clone(), text("%B")])),
+        ("regexp_split_to_array" | "string_split_regex" | "str_split_regex", [of, pattern]) => {
+            let args = vec![of.clone(), pattern.clone(), text(BETWEEN), text("g")];
+            Some(call("string_to_array", vec![call("regexp_replace", args), text(BETWEEN)]))
+        }
+        ("xor", [left, right]) => {
+            let (left, right) = (nested(left.clone()), nested(right.clone()));
+            Some(Expr::Nested(Box::new(Expr::BinaryOp { left, op: BinaryOperator::BitwiseXor, right })))
+        }
+        (name, [time]) => {
+            let (_, part) = PARTS.iter().find(|(known, _)| *known == name)?;
+            Some(call("date_part", vec![text(part), time.clone()]))
+        }
+        _ => None,
+    }
+}
+
+/// Whether an expression gives JSON, as far as its form says it.
+fn is_json(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_json(inner),
+        Expr::Function(function) => {
+            let name = function.name.to_string().to_ascii_lowercase();
+            name.starts_with("json_extract") || matches!(name.as_str(), "json_get" | "json_get_json")
+        }
+        _ => false,
+    }
+}
+
+fn text(text: &str) -> Expr {
+    Expr::value(Value::SingleQuotedString(text.to_owned()))
+}
+
+/// `INTERVAL (n) DAY` of what is no constant, which the engine reads from a text.
+pub(super) fn interval(interval: &Interval) -> Option<Expr> {
+    let unit = interval.leading_field.as_ref().filter(|_| interval.last_field.is_none())?;
+    let varies = matches!(
+        &*interval.value,
+        Expr::Identifier(_)
+            | Expr::CompoundIdentifier(_)
+            | Expr::Nested(_)
+            | Expr::Function(_)
+            | Expr::Cast { .. }
+    );
+    if !varies {
+        return None;
+    }
+    let number = cast((*interval.value).clone(), DataType::Varchar(None));
+    let op = BinaryOperator::StringConcat;
+    let written = Expr::BinaryOp { left: Box::new(number), op, right: Box::new(text(&format!(" {unit}"))) };
+    Some(cast(written, DataType::Interval { fields: None, precision: None }))
+}
+
+fn cast(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
+}
+
+/// `list[:2]` as `list[1:2]`, and `list[2:]` as `list[2:-1]`.
+pub(super) fn close(access: &mut [AccessExpr]) {
+    let one = || Expr::value(Value::Number("1".to_owned(), false));
+    for access in access {
+        if let AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, .. }) = access {
+            lower_bound.get_or_insert_with(one);
+            let last = || Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(one()) };
+            upper_bound.get_or_insert_with(last);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `date_diff(part, from, to)`: how many boundaries of years, months, days, ... are between two times, as DuckDB
+//! counts them.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{Array, ArrayRef, Int64Array};
+use arrow_schema::{DataType, TimeUnit};
+use datafusion::common::utils::take_function_args;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::scalar::ScalarValue;
+
+use crate::error::SqlError;
+
+/// Microseconds.
+const SECOND: i64 = 1_000_000;
+const DAY: i64 = 86_400 * SECOND;
+
+/// The function.
+pub(super) fn function() -> ScalarUDF {
+    ScalarUDF::from(DateDiff {
+        aliases: vec!["datediff".to_owned()],
+        signature: Signature::user_defined(Volatility::Immutable),
+    })
+}
+
+/// A part of a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// One of the same length at any time, in microseconds.
+    Even(i64),
+    Week,
+    /// One of so many months.
+    Months(i64),
+}
+
+impl Part {
+    fn named(text: &str) -> Result<Self, SqlError> {
+        let word = text.trim().to_ascii_lowercase();
+        Ok(match word.strip_suffix('s').unwrap_or(&word) {
+            "microsecond" => Self::Even(1),
+            "millisecond" => Self::Even(1000),
+            "second" => Self::Even(SECOND),
+            "minute" => Self::Even(60 * SECOND),
+            "hour" => Self::Even(3600 * SECOND),
+            "day" => Self::Even(DAY),
+            "week" => Self::Week,
+            "month" => Self::Months(1),
+            "quarter" => Self::Months(3),
+            "year" => Self::Months(12),
+            _ => {
+                let why = format!("date_diff() does not count `{text}`");
+                let hint = "it counts year, quarter, month, week, day, hour, minute, second, millisecond and microsecond";
+                return Err(SqlError::invalid(why).hint(hint));
+            }
+        })
+    }
+
+    /// The number of the part that a time is in, counted from any one.
+    fn number(self, time: i64) -> i64 {
+        let day = time.div_euclid(DAY);
+        match self {
+            Self::Even(length) => time.div_euclid(length),
+            // 1970 began on a Thursday, and weeks begin on Monday.
+            Self::Week => (day + 3).div_euclid(7),
+            Self::Months(length) => month(day).div_euclid(length),
+        }
+    }
+}
+
+/// The month of a day counted from the beginning of 1970; that of a January is a multiple of twelve.
+///
+/// Years of four hundred are equally long, and those that begin in March have their leap day at the end:
+/// Howard Hinnant, `civil_from_days`.
+fn month(day: i64) -> i64 {
+    let day = day + 719_468;
+    let (era, day) = (day.div_euclid(146_097), day.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let of_year = day - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    (era * 400 + year) * 12 + from_march + 2
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct DateDiff {
+    aliases: Vec<String>,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for DateDiff {
+    fn name(&self) -> &str {
+        "date_diff"
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
+        Ok(DataType::Int64)
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        let text = |ty: &DataType| {
+            matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null)
+        };
+        let time =
+            |ty: &DataType| matches!(ty, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
+        match types {
+            [part, from, to] if text(part) && [from, to].iter().all(|ty| text(ty) || time(ty)) => {
+                let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+                Ok(vec![DataType::Utf8, time.clone(), time])
+            }
+            _ => {
+                let why = "date_diff() is written date_diff('day', from, to), of two dates or timestamps";
+                Err(SqlError::invalid(why.to_owned()).into())
+            }
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if constant { 1 } else { args.number_rows };
+        let arrays = args.args.into_iter().map(|arg| arg.into_array(rows)).collect::<DfResult<Vec<_>>>()?;
+        let counts = counts(&arrays)?;
+        Ok(match constant {
+            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&counts, 0)?),
+            false => ColumnarValue::Array(Arc::new(counts)),
+        })
+    }
+}
+
+fn counts(arrays: &[ArrayRef]) -> DfResult<Int64Array> {
+    let [parts, from, to] = take_function_args("date_diff", arrays)?;
+    let times = |array: &ArrayRef| array.as_primitive_opt::<TimestampMicrosecondType>().cloned();
+    let (Some(parts), Some(from), Some(to)) = (parts.as_string_opt::<i32>(), times(from), times(to)) else {
+        return Err(SqlError::internal("types of date_diff()").into());
+    };
+    let mut counts = Vec::with_capacity(parts.len());
+    for ((part, from), to) in parts.iter().zip(&from).zip(&to) {
+        let (Some(part), Some(from), Some(to)) = (part, from, to) else {
+            counts.push(None);
+            continue;
+        };
+        let part = Part::named(part)?;
+        let count = part.number(to).checked_sub(part.number(from));
+        counts.push(Some(count.ok_or_else(|| SqlError::invalid("the times are too far apart".to_owned()))?));
+    }
+    Ok(Int64Array::from(counts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months_begin_where_the_calendar_has_them() {
+        // 1970-01-01, 1970-01-31, 1970-02-01, 2000-02-29, 2000-03-01, 1969-12-31.
+        for (day, year, month_of_year) in
+            [(0, 1970, 0), (30, 1970, 0), (31, 1970, 1), (11_016, 2000, 1), (11_017, 2000, 2), (-1, 1969, 11)]
+        {
+            assert_eq!(month(day), year * 12 + month_of_year, "{day}");
+        }
+    }
+
+    #[test]
+    fn boundaries_are_counted_and_not_lengths() {
+        let number = |part: &str, time: i64| Part::named(part).unwrap().number(time);
+        assert_eq!(number("day", DAY) - number("day", DAY - 1), 1);
+        // Sunday, 4 January 1970, and the Monday after it.
+        assert_eq!(number("weeks", 4 * DAY) - number("Week", 4 * DAY - 1), 1);
+        assert_eq!(number("hour", -1), -1);
+        assert!(Part::named("fortnight").is_err_and(|error| error.to_string().contains("quarter")));
+    }
+}

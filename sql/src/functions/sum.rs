@@ -1,0 +1,288 @@
+//! `sum` of whole numbers that never wraps around: a total of more than 64 bits is an error.
+//!
+//! Invariants
+//! - what is added are decimals of 128 bits, beyond which no number of rows takes a sum of 64-bit numbers
+//! - the total alone decides, so neither the order of rows nor the number of threads does
+//!
+//! Sums of other types are the engine's own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, Int64Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array};
+use arrow_schema::{DataType, Field, FieldRef};
+use datafusion::error::Result as DfResult;
+use datafusion::functions_aggregate::sum::sum_udaf;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF,
+    SetMonotonicity, Signature,
+};
+use datafusion::scalar::ScalarValue;
+
+use crate::error::SqlError;
+
+/// Digits of the decimals that are added.
+const DIGITS: u8 = 38;
+
+/// The function.
+pub(super) fn function() -> AggregateUDF {
+    AggregateUDF::from(Sum { engine: sum_udaf() })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Sum {
+    engine: Arc<AggregateUDF>,
+}
+
+/// The field of a total while rows are added, where that of the result is of whole numbers.
+fn wide(result: &DataType) -> Option<FieldRef> {
+    let whole = matches!(result, DataType::Int64 | DataType::UInt64);
+    whole.then(|| Arc::new(Field::new("sum", DataType::Decimal128(DIGITS, 0), true)))
+}
+
+// Not handed on: what takes the place of a sum by statistics, or by a product with a count, which may wrap around.
+impl AggregateUDFImpl for Sum {
+    fn name(&self) -> &str {
+        self.engine.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.engine.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        self.engine.return_type(types)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        let to = args.return_type().clone();
+        let Some(return_field) = wide(&to) else { return self.engine.accumulator(args) };
+        let sum = self.engine.accumulator(AccumulatorArgs { return_field, ..args })?;
+        Ok(Box::new(Checked { sum, to }))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        let to = args.return_type().clone();
+        let Some(return_field) = wide(&to) else { return self.engine.create_sliding_accumulator(args) };
+        let sum: Box<dyn Accumulator> = match args.is_distinct {
+            true => Box::new(Distinct::default()),
+            false => self.engine.create_sliding_accumulator(AccumulatorArgs { return_field, ..args })?,
+        };
+        Ok(Box::new(Checked { sum, to }))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
+        match wide(args.return_type()) {
+            None => self.engine.state_fields(args),
+            Some(return_field) => self.engine.state_fields(StateFieldsArgs { return_field, ..args }),
+        }
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        self.engine.groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
+        let to = args.return_type().clone();
+        let Some(return_field) = wide(&to) else { return self.engine.create_groups_accumulator(args) };
+        let sums = self.engine.create_groups_accumulator(AccumulatorArgs { return_field, ..args })?;
+        Ok(Box::new(CheckedGroups { sums, to }))
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        self.engine.reverse_udf()
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.engine.order_sensitivity()
+    }
+
+    fn set_monotonicity(&self, data_type: &DataType) -> SetMonotonicity {
+        self.engine.inner().set_monotonicity(data_type)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.engine.documentation()
+    }
+}
+
+/// Whole numbers as decimals.
+fn widened(values: &[ArrayRef]) -> DfResult<Vec<ArrayRef>> {
+    let wide = |values: &ArrayRef| -> DfResult<ArrayRef> {
+        let wide: Decimal128Array = match values.data_type() {
+            DataType::Int64 => values.as_primitive::<Int64Type>().unary(i128::from),
+            DataType::UInt64 => values.as_primitive::<UInt64Type>().unary(i128::from),
+            _ => return Ok(Arc::clone(values)),
+        };
+        Ok(Arc::new(wide.with_precision_and_scale(DIGITS, 0)?))
+    };
+    values.iter().map(wide).collect()
+}
+
+fn too_large() -> SqlError {
+    SqlError::invalid("the sum does not fit into 64 bits".to_owned())
+        .hint("sum(CAST(x AS DECIMAL(38))) has all digits, sum(CAST(x AS DOUBLE)) the first fifteen")
+}
+
+/// A total as the whole number that it is.
+fn narrowed(total: ScalarValue, to: &DataType) -> DfResult<ScalarValue> {
+    let ScalarValue::Decimal128(Some(total), ..) = total else { return ScalarValue::try_from(to) };
+    Ok(match to {
+        DataType::UInt64 => ScalarValue::UInt64(Some(u64::try_from(total).map_err(|_| too_large())?)),
+        _ => ScalarValue::Int64(Some(i64::try_from(total).map_err(|_| too_large())?)),
+    })
+}
+
+/// A sum of decimals whose total is a whole number.
+#[derive(Debug)]
+struct Checked {
+    sum: Box<dyn Accumulator>,
+    to: DataType,
+}
+
+impl Accumulator for Checked {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        self.sum.update_batch(&widened(values)?)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        self.sum.retract_batch(&widened(values)?)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.sum.supports_retract_batch()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> DfResult<()> {
+        self.sum.merge_batch(states)
+    }
+
+    fn evaluate(&mut self) -> DfResult<ScalarValue> {
+        narrowed(self.sum.evaluate()?, &self.to)
+    }
+
+    fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
+        self.sum.state()
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.sum.size()
+    }
+}
+
+/// The same for many groups.
+struct CheckedGroups {
+    sums: Box<dyn GroupsAccumulator>,
+    to: DataType,
+}
+
+impl GroupsAccumulator for CheckedGroups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> DfResult<()> {
+        self.sums.update_batch(&widened(values)?, groups, filter, total)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> DfResult<()> {
+        self.sums.merge_batch(states, groups, total)
+    }
+
+    fn evaluate(&mut self, emit: EmitTo) -> DfResult<ArrayRef> {
+        let totals = self.sums.evaluate(emit)?;
+        let totals =
+            totals.as_primitive_opt::<Decimal128Type>().ok_or_else(|| SqlError::internal("type of a sum"))?;
+        Ok(match self.to {
+            DataType::UInt64 => Arc::new(totals.try_unary::<_, UInt64Type, SqlError>(|total| {
+                u64::try_from(total).map_err(|_| too_large())
+            })?),
+            _ => Arc::new(totals.try_unary::<_, Int64Type, SqlError>(|total| {
+                i64::try_from(total).map_err(|_| too_large())
+            })?),
+        })
+    }
+
+    fn state(&mut self, emit: EmitTo) -> DfResult<Vec<ArrayRef>> {
+        self.sums.state(emit)
+    }
+
+    fn convert_to_state(
+        &self,
+        values: &[ArrayRef],
+        filter: Option<&BooleanArray>,
+    ) -> DfResult<Vec<ArrayRef>> {
+        self.sums.convert_to_state(&widened(values)?, filter)
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.sums.size()
+    }
+}
+
+/// The sum of the different values in a moving window, and how often each is there. The engine has it for one
+/// type of whole numbers only, and wraps around.
+#[derive(Debug, Default)]
+struct Distinct {
+    times: HashMap<i128, u64>,
+    sum: i128,
+}
+
+impl Distinct {
+    fn each(&mut self, values: &[ArrayRef], mut change: impl FnMut(&mut Self, i128)) -> DfResult<()> {
+        let values = values.first().and_then(|values| values.as_primitive_opt::<Decimal128Type>());
+        let values = values.ok_or_else(|| SqlError::internal("type of a sum"))?;
+        values.iter().flatten().for_each(|value| change(self, value));
+        Ok(())
+    }
+}
+
+impl Accumulator for Distinct {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        self.each(values, |this, value| {
+            let times = this.times.entry(value).or_insert(0);
+            if *times == 0 {
+                this.sum += value;
+            }
+            *times += 1;
+        })
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        self.each(values, |this, value| {
+            let left = this.times.get(&value).map_or(0, |times| times.saturating_sub(1));
+            if left > 0 {
+                this.times.insert(value, left);
+            } else if this.times.remove(&value).is_some() {
+                this.sum -= value;
+            }
+        })
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn merge_batch(&mut self, _: &[ArrayRef]) -> DfResult<()> {
+        Err(SqlError::internal("a window is not merged").into())
+    }
+
+    fn evaluate(&mut self) -> DfResult<ScalarValue> {
+        let sum = (!self.times.is_empty()).then_some(self.sum);
+        Ok(ScalarValue::Decimal128(sum, DIGITS, 0))
+    }
+
+    fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
+        Err(SqlError::internal("a window has no state").into())
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.times.capacity() * size_of::<(i128, u64)>()
+    }
+}

@@ -1,0 +1,116 @@
+//! Messages of the engine about forms of a statement, in the words of gstore.
+
+use super::error::SqlError;
+
+/// What the error about two columns of one name says.
+pub(super) const TWICE: &str = "two columns of one SELECT are ";
+
+/// The error that a message of the engine means, if it is one of these.
+pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
+    if let Some((_, rest)) = text.split_once(" require unique expression names but the expression \"") {
+        return Some(twice(rest.split_once("\" at position ").map_or(rest, |(first, _)| first)));
+    }
+    if let Some((name, _)) = text.split_once("' is not a variable which can be viewed with 'SHOW'") {
+        return Some(shown(name.trim_start_matches('\''), tables));
+    }
+    if text.starts_with("unnest() can only be applied to") {
+        let hint = "the elements of a JSON list in a text are unnest(json_elements(x))";
+        return Some(SqlError::invalid("unnest() takes a list, not a text or a number".into()).hint(hint));
+    }
+    if text.contains("Scalar subquery returned more than one row") {
+        let why = "a subquery in the place of a value gave more than one row";
+        return Some(SqlError::invalid(why.into()).hint("write an aggregate in it, as max(x), or LIMIT 1"));
+    }
+    if text == "Divide by zero error" {
+        let why = "a whole number is divided by 0";
+        return Some(SqlError::invalid(why.into()).hint("a / nullif(b, 0) is null there, a / 0.0 infinite"));
+    }
+    if let Some(name) = text.strip_prefix("Invalid qualifier ") {
+        return Some(SqlError::unknown(format!("there is no table `{name}` in this FROM")));
+    }
+    if let Some((_, rest)) = text.split_once("Cannot create filter with non-boolean predicate '") {
+        let (condition, ty) = rest.split_once("' returning ")?;
+        let why = format!("WHERE takes what is true or false, and {condition} is {ty}");
+        return Some(SqlError::invalid(why).hint("compare it, as x = 1 or x IS NOT NULL"));
+    }
+    no_operation(text)
+}
+
+/// Values of types that have nothing in common.
+fn no_operation(text: &str) -> Option<SqlError> {
+    let is_time = text.starts_with("Cannot get result type for temporal operation ");
+    let types = [
+        ("Cannot coerce arithmetic expression ", " to valid types"),
+        ("Cannot infer common argument type for comparison operation ", ""),
+        ("Cannot infer common argument type for logical boolean operation ", ""),
+        ("Cannot infer common argument type for regex operation ", ""),
+        ("Cannot infer common type for bitwise operation ", ""),
+        ("Cannot get result type for temporal operation ", ": "),
+        ("There isn't a common type to coerce ", " expression"),
+        ("Failed to coerce then ", " to common types in CASE WHEN expression"),
+    ];
+    let types = types.into_iter().find_map(|(before, after)| {
+        let (_, rest) = text.split_once(before)?;
+        Some(if after.is_empty() { rest } else { rest.split_once(after)?.0 })
+    })?;
+    let error = SqlError::invalid(format!("these types do not go together: {types}"));
+    Some(error.hint(match is_time {
+        true => "so many days are INTERVAL (n) DAY, and between two times date_diff('day', a, b)",
+        false => "CAST(x AS VARCHAR) makes text of a value, CAST(x AS DOUBLE) a number of text",
+    }))
+}
+
+/// Two columns with the name of this expression, as the engine writes it.
+fn twice(expr: &str) -> SqlError {
+    match expr.rsplit_once(" AS ").map(|(_, name)| name) {
+        Some(name) => {
+            SqlError::invalid(format!("{TWICE}called `{name}`")).hint("give one of them another name with AS")
+        }
+        None => SqlError::invalid(format!("{TWICE}the same")).hint("give one of them a name with AS"),
+    }
+}
+
+/// `SHOW name` of what is no setting.
+fn shown(name: &str, tables: &[String]) -> SqlError {
+    let unknown = SqlError::unknown(format!("there is no setting `{name}` to show"));
+    match tables.iter().any(|table| table == name) {
+        true => unknown.hint(format!("FROM {name} shows its rows, and DESCRIBE {name} its columns")),
+        false => unknown.hint("SHOW TABLES lists the tables"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_the_engine_are_put_into_plain_words() {
+        let tables = ["pool".to_owned()];
+        for (text, says) in [
+            (
+                "Projections require unique expression names but the expression \"Int64(1) AS a\" at position 0 and \"Int64(2) AS a\" at position 1 have the same name. Consider aliasing (\"AS\") one of them.",
+                "two columns of one SELECT are called `a`",
+            ),
+            (
+                "Projections require unique expression names but the expression \"pool.id\" at position 0 and \"pool.id\" at position 1 have the same name.",
+                "two columns of one SELECT are the same",
+            ),
+            ("'pool' is not a variable which can be viewed with 'SHOW'", "FROM pool shows its rows"),
+            ("'poll' is not a variable which can be viewed with 'SHOW'", "SHOW TABLES"),
+            ("unnest() can only be applied to array, struct and null", "json_elements"),
+            ("Cannot coerce arithmetic expression Utf8 + Int64 to valid types", "together: Utf8 + Int64\n"),
+            (
+                "There isn't a common type to coerce UInt64 and Utf8 in LIKE expression",
+                "UInt64 and Utf8 in LIKE",
+            ),
+            (
+                "Cannot create filter with non-boolean predicate 'pool.row' returning UInt64",
+                "pool.row is UInt64",
+            ),
+        ] {
+            let said = worded(text, &tables).map(|error| error.to_string()).unwrap_or_default();
+            assert!(said.contains(says), "{said}");
+        }
+        assert!(worded("anything else", &tables).is_none());
+    }
+}
