@@ -89,7 +89,7 @@ pub struct AddReport {
     pub replaced: u64,
     /// Changed lines that were skipped.
     pub kept: u64,
-    /// Lines whose ids were deleted before, which were left out.
+    /// Ids that were deleted before, whose lines were left out.
     pub left_out: u64,
     /// Records that could not be read and were left out.
     pub skipped: u64,
