@@ -54,6 +54,9 @@ fn trainings_are_drawn_in_every_form() {
     let narrow = place.ok(&["plot", "train", &warmup(), "--width", "40"]);
     assert_eq!(narrow.lines().map(|line| line.chars().count()).max(), Some(40), "{narrow}");
 
+    let missing = place.run(&["plot", "train", "nodir"]);
+    assert!(missing.code == 1 && missing.stderr.contains("nodir is not there; the folder"), "{missing:?}");
+
     // Two checkpoints of one training have curves of their own.
     let checkpoints = [26, 104].map(|step| format!("{}/checkpoint-{step}", warmup()));
     place.ok(&["plot", "train", &checkpoints[0], &checkpoints[1], "-o", "two.html"]);
