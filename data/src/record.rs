@@ -54,7 +54,7 @@ pub enum RecordError {
         ContentError::Nothing,
         listed(keys),
         Remedy::Option("field", ""),
-        Remedy::Option("field", "text=content")
+        example(keys)
     )]
     Nothing {
         /// The keys that it has.
@@ -92,6 +92,22 @@ pub enum RecordError {
 
 /// Keys that an error lists of a record without text.
 const KEYS_SHOWN: usize = 8;
+
+/// Fields of a record of these keys, as they may be meant.
+fn example(keys: &[String]) -> String {
+    let is_plain = |key: &&String| {
+        *key != "id" && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+    };
+    let mut others = keys.iter().filter(is_plain);
+    let option = |field: &str, key: &str| Remedy::Option("field", &format!("{field}={key}")).to_string();
+    match (others.next(), others.next()) {
+        (Some(first), Some(second)) => {
+            format!("{} {}", option("prompt", first), option("completion", second))
+        }
+        (Some(only), None) => option("text", only),
+        (None, _) => option("text", "content"),
+    }
+}
 
 fn listed(keys: &[String]) -> String {
     if keys.is_empty() {

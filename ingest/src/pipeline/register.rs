@@ -408,6 +408,7 @@ fn find_columns(
         let path = place.file.to_path_buf();
         builder.observe(place, &record).map_err(|source| IngestError::Schema { path, source })
     });
+    bad.good = records;
     if let Err(error) = read {
         // What is no record may be what the columns differ by.
         if matches!(error, IngestError::Schema { .. }) {
