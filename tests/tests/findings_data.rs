@@ -367,6 +367,13 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
     let finished = add(&place, "own", "own.csv", &[]);
     said(&finished, 1, &["`q`, `a`", "--field prompt=q --field completion=a", "1 more like it"]);
     assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
+    // A key whose name means something else in the table.
+    write(&place, "score.jsonl", "{\"text\":\"a\",\"score\":1}\n");
+    for says in ["`score` is the column `score_` of the table", "nothing to add"] {
+        let finished = add(&place, "scores", "score.jsonl", &[]);
+        said(&finished, 0, &[says]);
+        assert_eq!(finished.stderr.contains("score_"), says.contains("score_"), "{}", finished.stderr);
+    }
     // Ids that are there already.
     let twice =
         "{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"y\"}\n";

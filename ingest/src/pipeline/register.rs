@@ -201,6 +201,7 @@ fn add_named(
         }
         append.name(write);
     }
+    found.notes.extend(renamed(append.columns(), before.as_deref()));
     if let Some(before) = &before {
         // Reading takes a while, and the lock may.
         append.base().same_dataset(before)?;
@@ -232,6 +233,18 @@ fn add_named(
         layout: found.layout,
         snapshot: report.snapshot,
     }))
+}
+
+/// What people are told of new columns that are not called like their keys.
+fn renamed(columns: &[ColumnDef], before: Option<&DatasetPart>) -> Option<String> {
+    let is_new = |key: &str| before.is_none_or(|part| part.columns.iter().all(|known| known.key != key));
+    let renamed: Vec<String> = columns
+        .iter()
+        .filter(|column| column.name != column.key && is_new(&column.key))
+        .map(|column| format!("`{}` is the column `{}` of the table", column.key, column.name))
+        .collect();
+    let said = renamed.join(", ");
+    (!renamed.is_empty()).then(|| format!("{said}: tables have something else under the name of the key"))
 }
 
 /// What was found in the records.

@@ -3,7 +3,7 @@
 use super::known::{KnownIds, Stored};
 use crate::error::{AppendError, CommitError};
 use crate::ledger::Known;
-use crate::manifest::{ClientWrite, DatasetPart, SourceNote};
+use crate::manifest::{ClientWrite, ColumnDef, DatasetPart, SourceNote};
 use crate::samples::{
     ColumnSpec, MetaRow, MetaValue, NewSample, SampleFiles, merge, remove_leftovers, sample_digest,
 };
@@ -152,6 +152,11 @@ impl SampleAppend {
     /// The snapshot that the append adds to: the current one until it is finished or dropped.
     pub fn base(&self) -> &Snapshot {
         &self.base
+    }
+
+    /// The columns that the dataset has with this append.
+    pub fn columns(&self) -> &[ColumnDef] {
+        &self.part.columns
     }
 
     /// Notes with the commit that this write of a client was done. Whether it was done before is in the base's dataset.
