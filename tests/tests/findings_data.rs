@@ -219,7 +219,8 @@ fn d22_blanks_between_features_and_silent_rules_are_no_trouble() {
     let place = scored();
     said(&ingest(&place, &["--dataset", "pool", "--dry-run"], "grad-sgd, loss"), 0, &["loss"]);
     let select = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "x.jsonl"];
-    let finished = place.run(&[&select[..], &["--round-robin", "subtask"]].concat());
+    let rules = ["--round-robin", "subtask", "--quota", "*=3"];
+    let finished = place.run(&[&select[..], &rules[..]].concat());
     assert!(finished.code == 0 && !finished.stderr.contains("passed over"), "{}", finished.stderr);
 }
 

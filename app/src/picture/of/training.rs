@@ -19,7 +19,7 @@ const MANY: usize = 40;
 #[non_exhaustive]
 pub enum LogError {
     /// No folder.
-    #[error("{}; the folder of a training is wanted, or of a checkpoint", no_folder(.0))]
+    #[error("{}; the output folder of a training is wanted, or a checkpoint in it", no_folder(.0))]
     NoFolder(PathBuf),
     /// Neither the folder nor a checkpoint in it has one.
     #[error(
@@ -35,7 +35,8 @@ pub enum LogError {
 }
 
 fn no_folder(path: &Path) -> String {
-    format!("{} {}", path.display(), if path.exists() { "is a file" } else { "is not there" })
+    let why = if path.exists() { "it is a file" } else { "there is no such folder" };
+    format!("{} has no log of a training: {why}", path.display())
 }
 
 /// The log of a training, of gstore or of the Hugging Face Trainer.
