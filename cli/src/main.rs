@@ -70,7 +70,9 @@ fn main() -> ExitCode {
 /// A command line that does not parse, or asks for its help.
 fn refused(argv: &[OsString], error: clap::Error, given: &[Given]) -> ExitCode {
     let error = with_tip(argv.to_vec(), error);
-    let text = args::without_command(&args::command(), argv, &error)
+    let root = args::command();
+    let text = args::without_command(&root, argv, &error)
+        .or_else(|| args::misplaced_file(&root, argv, &error))
         .or_else(|| origin::reworded(&error.to_string(), given).filter(|_| error.use_stderr()));
     match text {
         Some(text) => {

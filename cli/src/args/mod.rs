@@ -60,7 +60,7 @@ pub use matrix::MatrixArgs;
 pub use merge::MergeArgs;
 pub use negative::{command, join_negative};
 pub use output::{Format, OutputArgs};
-pub use overview::without_command;
+pub use overview::{misplaced_file, without_command};
 pub use plot::*;
 pub use prefilter::*;
 pub use query::{Checks, QueryArgs};

@@ -1,6 +1,7 @@
-//! The commands in short, for a command line that names none or one that is not there.
+//! Command lines that do not parse: those without a command get all commands in short, a file its option.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -44,6 +45,17 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
     }
 }
 
+/// What is said of a file without its option, for a command of `root` that takes files with `--data`.
+pub fn misplaced_file(root: &Command, argv: &[OsString], error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
+    if error.kind() != ErrorKind::UnknownArgument || !Path::new(word).exists() {
+        return None;
+    }
+    let command = argv.iter().skip(1).find_map(|word| root.find_subcommand(word.to_str()?))?;
+    let takes_files = command.get_arguments().any(|arg| arg.get_long() == Some("data"));
+    takes_files.then(|| format!("error: {word} is a file; give it with --data {word}"))
+}
+
 fn overview(root: &Command) -> String {
     let mut text = "Usage: gstore [OPTIONS] <COMMAND>\n\n".to_owned();
     for (group, names) in GROUPS {
@@ -77,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_a_command_gets_the_commands() {
+    fn a_line_without_a_command_gets_the_commands_and_a_file_its_option() {
         for (words, begins) in [
             (&["selct"][..], "error: there is no command `selct`; did you mean `select`?\n\nUsage: gstore"),
             (&["--store", "s", "fly"], "error: there is no command `fly`\n\nUsage: gstore"),
@@ -87,6 +99,12 @@ mod tests {
             let text = said(words).expect("the commands");
             assert!(text.starts_with(begins) && text.contains("\n  Begin   demo, add, ingest\n"), "{text}");
         }
+        let argv: Vec<OsString> = ["gstore", "add", "Cargo.toml"].map(OsString::from).into();
+        let error = command().try_get_matches_from(&argv).expect_err("refused");
+        assert_eq!(
+            misplaced_file(&command(), &argv, &error).as_deref(),
+            Some("error: Cargo.toml is a file; give it with --data Cargo.toml")
+        );
         for words in [&["evaluate", "fly"][..], &["evaluate"], &["ls", "--fly"]] {
             assert_eq!(said(words), None, "{words:?}");
         }
