@@ -36,6 +36,7 @@ use clap::parser::ValueSource;
 use args::{Cli, Command};
 use context::Context;
 use gstore_cli::origin::{self, Given};
+use gstore_cli::wording::of_files;
 use gstore_cli::{args, config, pipeline, shell};
 use output::say;
 
@@ -73,7 +74,7 @@ fn refused(argv: &[OsString], error: clap::Error, given: &[Given]) -> ExitCode {
     let root = args::command();
     let text = args::without_command(&root, argv, &error)
         .or_else(|| args::misplaced_file(&root, argv, &error))
-        .or_else(|| origin::reworded(&error.to_string(), given).filter(|_| error.use_stderr()));
+        .or_else(|| reworded(&error, given).filter(|_| error.use_stderr()));
     match text {
         Some(text) => {
             say!("{}", text.trim_end());
@@ -81,6 +82,13 @@ fn refused(argv: &[OsString], error: clap::Error, given: &[Given]) -> ExitCode {
         }
         None => error.exit(),
     }
+}
+
+/// A message in the words of the config file, and with files in plain words; `None` where it is about neither.
+fn reworded(error: &clap::Error, given: &[Given]) -> Option<String> {
+    let text = error.to_string();
+    let said = of_files(&origin::reworded(&text, given).unwrap_or_else(|| text.clone()));
+    (said != text).then_some(said)
 }
 
 /// `gstore help selec` is as wrong as `gstore selec`, whose message knows a similar command.

@@ -90,8 +90,24 @@ pub fn of_files(text: &str) -> String {
             out = out.replace(&raw, said);
         }
     }
+    without_numbers(&out)
+}
+
+/// A text without the numbers that the operating system gives its errors: the words before them say the same.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(NUMBER);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')').filter(|(number, _)| number.parse::<i32>().is_ok()) {
+            Some((_, behind)) => out.push_str(behind),
+            None => out.extend([NUMBER, part]),
+        }
+    }
     out
 }
+
+/// How the number of an error of the operating system begins.
+const NUMBER: &str = " (os error ";
 
 /// How `fs_err` begins.
 const BEGIN: &str = "failed to ";
@@ -108,19 +124,22 @@ const PLAIN: [(i32, &str); 4] = [
 fn failure(text: &str) -> Option<(String, &str)> {
     let (job, rest) = text.split_once(" `")?;
     let (path, rest) = rest.split_once("`: ")?;
-    let (says, rest) = rest.split_once(" (os error ")?;
+    let (says, rest) = rest.split_once(NUMBER)?;
     let (number, behind) = rest.split_once(')')?;
     let known = ["open", "read", "create", "write", "query", "remove", "canonicalize"];
     let (verb, what) = job.split_once(' ').unwrap_or((job, ""));
     if !known.contains(&verb) || says.contains(['`', '\n', ':']) {
         return None;
     }
-    let writes = matches!(verb, "create" | "write" | "remove");
+    let (writes, done) = match verb {
+        "create" | "write" => (true, "written"),
+        "remove" => (false, "removed"),
+        _ => (false, "read"),
+    };
     let said = match (Error::from_raw_os_error(number.parse().ok()?).kind(), writes) {
         (ErrorKind::NotFound, true) => format!("{path} cannot be written: there is no such folder"),
         (ErrorKind::NotFound, false) => format!("{path}: there is no such file or folder"),
-        (ErrorKind::PermissionDenied, true) => format!("{path} cannot be written: permission denied"),
-        (ErrorKind::PermissionDenied, false) => format!("{path} cannot be read: permission denied"),
+        (ErrorKind::PermissionDenied, _) => format!("{path} cannot be {done}: permission denied"),
         (ErrorKind::IsADirectory, _) => format!("{path} is a folder; a file is wanted"),
         (ErrorKind::NotADirectory, false) if what == "directory" => {
             format!("{path} is a file; a folder is wanted")
@@ -188,7 +207,15 @@ mod tests {
         ] {
             assert_eq!(said(error), format!("the log: {says}; again"));
         }
-        for stays in ["it failed to `x`: y", "failed to open file `x`: disk quota", "failed to ", ""] {
+        let refused = "failed to open file `x`: Connection refused (os error 111); no";
+        assert_eq!(of_files(refused), "failed to open file `x`: Connection refused; no");
+        for stays in [
+            "an (os error x)",
+            "it failed to `x`: y",
+            "failed to open file `x`: disk quota",
+            "failed to ",
+            "",
+        ] {
             assert_eq!(of_files(stays), stays);
         }
     }
