@@ -362,7 +362,16 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
     assert!(!finished.stderr.contains("line 31") && !place.path("store").exists(), "{}", finished.stderr);
     said(&add(&place, "pool", "bad.jsonl", &["--skip-bad", "11"]), 1, &["12 records"]);
     let finished = add(&place, "pool", "bad.jsonl", &["--skip-bad", "12"]);
-    said(&finished, 0, &["20 samples added", "12 records that cannot be read", "line 21"]);
+    said(
+        &finished,
+        0,
+        &[
+            "20 samples added",
+            "next: `gstore ingest --dataset pool",
+            "12 records that cannot be read",
+            "line 21",
+        ],
+    );
     // A table without columns that are known.
     write(&place, "own.csv", "q,a\n1,2\n3,4\n");
     let finished = add(&place, "own", "own.csv", &[]);

@@ -18,6 +18,7 @@ mod ingest;
 mod life;
 mod matrix;
 mod merge;
+mod missing;
 mod negative;
 mod output;
 mod overview;
@@ -58,6 +59,7 @@ pub use life::{
 };
 pub use matrix::MatrixArgs;
 pub use merge::MergeArgs;
+pub use missing::explained_missing;
 pub use negative::{command, join_negative};
 pub use output::{Format, OutputArgs};
 pub use overview::{misplaced_file, without_command};
