@@ -73,7 +73,7 @@ fn refused(argv: &[OsString], error: clap::Error, given: &[Given]) -> ExitCode {
     let error = with_tip(argv.to_vec(), error);
     let root = args::command();
     let text = args::without_command(&root, argv, &error)
-        .or_else(|| args::misplaced_file(&root, argv, &error))
+        .or_else(|| args::misplaced(&root, argv, &error))
         .or_else(|| args::explained_missing(&root, argv, &error))
         .or_else(|| reworded(&error, given).filter(|_| error.use_stderr()));
     match text {

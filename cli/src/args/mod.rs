@@ -62,7 +62,7 @@ pub use merge::MergeArgs;
 pub use missing::explained_missing;
 pub use negative::{command, join_negative};
 pub use output::{Format, OutputArgs};
-pub use overview::{misplaced_file, without_command};
+pub use overview::{misplaced, without_command};
 pub use plot::*;
 pub use prefilter::*;
 pub use query::{Checks, QueryArgs};

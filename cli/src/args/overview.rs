@@ -17,7 +17,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("More", &["run", "import", "attach", "serve", "token", "completions"]),
 ];
 
-/// What is said of a command line without a command of `root`; `None` where it has one, or the error is another.
+/// What is said of a command line without a command, of `root` or of the command that it has; `None` of another
+/// error.
 pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -> Option<String> {
     let is_command = |word: &OsString| word.to_str().is_some_and(|word| root.find_subcommand(word).is_some());
     match error.kind() {
@@ -25,9 +26,10 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
             let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
                 return None;
             };
-            if argv.iter().skip(1).take_while(|word| *word != name.as_str()).any(is_command) {
-                return None;
-            }
+            let before = argv.iter().skip(1).take_while(|word| *word != name.as_str());
+            let command = before
+                .filter_map(|word| word.to_str())
+                .fold(root, |command, word| command.find_subcommand(word).unwrap_or(command));
             let similar = match error.get(ContextKind::SuggestedSubcommand) {
                 Some(ContextValue::Strings(names)) => names.as_slice(),
                 Some(ContextValue::String(name)) => std::slice::from_ref(name),
@@ -35,7 +37,12 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
             };
             let near = nearest(name, similar.iter().map(String::as_str));
             let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-            Some(format!("error: there is no command `{name}`{hint}\n\n{}", overview(root)))
+            if command.get_name() == root.get_name() {
+                return Some(format!("error: there is no command `{name}`{hint}\n\n{}", overview(root)));
+            }
+            let known: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+            let (of, known) = (command.get_name(), known.join(", "));
+            Some(format!("error: `gstore {of}` has no command `{name}`{hint}\n  there are {known}"))
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let has_one = argv.iter().skip(1).any(is_command);
@@ -45,15 +52,24 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
     }
 }
 
-/// What is said of a file without its option, for a command of `root` that takes files with `--data`.
-pub fn misplaced_file(root: &Command, argv: &[OsString], error: &clap::Error) -> Option<String> {
+/// What is said of a file without its option, for a command of `root` that takes files with `--data`, and of
+/// `--json` for one that has formats.
+pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
-    if error.kind() != ErrorKind::UnknownArgument || !Path::new(word).exists() {
+    if error.kind() != ErrorKind::UnknownArgument {
         return None;
     }
     let command = argv.iter().skip(1).find_map(|word| root.find_subcommand(word.to_str()?))?;
-    let takes_files = command.get_arguments().any(|arg| arg.get_long() == Some("data"));
-    takes_files.then(|| format!("error: {word} is a file; give it with --data {word}"))
+    let has = |long: &str| command.get_arguments().any(|arg| arg.get_long() == Some(long));
+    match word.as_str() {
+        "--json" if has("format") => {
+            Some("error: the result as JSON is asked for with --format json".to_owned())
+        }
+        word if Path::new(word).exists() && has("data") => {
+            Some(format!("error: {word} is a file; give it with --data {word}"))
+        }
+        _ => None,
+    }
 }
 
 fn overview(root: &Command) -> String {
@@ -102,10 +118,17 @@ mod tests {
         let argv: Vec<OsString> = ["gstore", "add", "Cargo.toml"].map(OsString::from).into();
         let error = command().try_get_matches_from(&argv).expect_err("refused");
         assert_eq!(
-            misplaced_file(&command(), &argv, &error).as_deref(),
+            misplaced(&command(), &argv, &error).as_deref(),
             Some("error: Cargo.toml is a file; give it with --data Cargo.toml")
         );
-        for words in [&["evaluate", "fly"][..], &["evaluate"], &["ls", "--fly"]] {
+        let inner = said(&["evaluate", "task"]).expect("the commands");
+        assert!(
+            inner.starts_with(
+                "error: `gstore evaluate` has no command `task`; did you mean `tasks`?\n  there are text,"
+            ),
+            "{inner}"
+        );
+        for words in [&["evaluate"][..], &["ls", "--fly"]] {
             assert_eq!(said(words), None, "{words:?}");
         }
     }
