@@ -120,6 +120,11 @@ fn listed(keys: &[String]) -> String {
 }
 
 impl RecordError {
+    /// Whether the keys of the record are not those that are wanted, which its neighbours mostly share.
+    pub fn is_of_keys(&self) -> bool {
+        matches!(self, Self::Nothing { .. } | Self::NoField { .. } | Self::Layout(_))
+    }
+
     /// The same error of a record of a table, of which these columns are null: what is not
     /// there may be one of them.
     #[must_use]

@@ -307,6 +307,8 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
         let report = place.json(&["add", "--dataset", layout, "--data", &file, "--json"]);
         assert_eq!((report["layout"].as_str(), report["unchanged"].as_u64()), (Some(*layout), Some(1)));
     }
+    let mixed = place.run(&["add", "--dataset", "mixed", "--data", "alpaca.jsonl", "flan.jsonl"]);
+    said(&mixed, 0, &["read as alpaca data (--layout alpaca), others as flan data"]);
     let alpaca = record(&place, "alpaca", 0);
     assert_eq!(alpaca["messages"][0]["content"], "Add\n\n1 2");
     assert_eq!(place.value("SELECT rejected FROM preference"), "b");

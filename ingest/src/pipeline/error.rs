@@ -492,8 +492,8 @@ impl IngestError {
     /// Whether it is of a record that lacks the same as that of another error.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         let lacking = |error: &Self| match error {
-            Self::Record { place, source: RecordError::Nothing { keys } } => {
-                Some((place.file.to_path_buf(), keys.clone()))
+            Self::Record { place, source } if source.is_of_keys() => {
+                Some((place.file.to_path_buf(), source.to_string()))
             }
             _ => None,
         };

@@ -230,7 +230,7 @@ fn add_named(
         skipped: found.skipped,
         duplicates: found.duplicates,
         unscorable: found.unscorable,
-        layout: found.layout,
+        layout: found.layouts.first().copied(),
         snapshot: report.snapshot,
     }))
 }
@@ -255,7 +255,8 @@ struct Found {
     /// Duplicates that are equal to the first of their id.
     equal: u64,
     unscorable: u64,
-    layout: Option<Layout>,
+    /// The layouts of records that have none of gstore's own, in the order in which they came.
+    layouts: Vec<Layout>,
     /// What people are told of it.
     notes: Vec<String>,
 }
@@ -410,7 +411,8 @@ fn find_columns(
     }
     let read = input.each(progress, cancel, &mut |error| bad.note(error), |place, json, record| {
         records += 1;
-        found.layout = found.layout.or(record.layout);
+        let new = record.layout.filter(|layout| !found.layouts.contains(layout));
+        found.layouts.extend(new);
         unscorable.look(&place, &record.content);
         if let Some(content) = &mut content {
             // With its length, so that nothing can be cut elsewhere.
@@ -432,9 +434,10 @@ fn find_columns(
     found.notes.extend(bad.told());
     found.skipped = bad.count();
     bad.check(request.skip_bad)?;
-    if let (Some(layout), None) = (found.layout, request.layout) {
-        let option = Remedy::Option("layout", layout.name());
-        found.notes.push(format!("the records are read as {layout} data ({option})"));
+    if let ([first, others @ ..], None) = (found.layouts.as_slice(), request.layout) {
+        let option = Remedy::Option("layout", first.name());
+        let others: String = others.iter().map(|other| format!(", others as {other} data")).collect();
+        found.notes.push(format!("the records are read as {first} data ({option}){others}"));
     }
     found.unscorable = unscorable.count();
     found.notes.extend(unscorable.told(records));
