@@ -1,4 +1,4 @@
-//! Origins of options that do not stand on the command line, for messages about them: config file and environment.
+//! Origins of options that do not stand on the command line, config file and environment, for messages.
 
 use std::sync::OnceLock;
 
