@@ -99,5 +99,6 @@ fn store_path() -> Option<PathBuf> {
 
 /// What the config file adds to a plain command.
 fn args_of_config() -> Option<Vec<OsString>> {
-    crate::config::expand(&args::command(), vec!["gstore".into(), "ls".into()]).ok()
+    let argv = vec!["gstore".into(), "ls".into()];
+    crate::config::expand(&args::command(), argv, &mut Vec::new()).ok()
 }

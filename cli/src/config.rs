@@ -24,11 +24,13 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use gstore_store::nearest;
 
-/// The command line with the file's options put in where the command line is silent.
+use crate::origin::Given;
+
+/// The command line with the file's options put in where the command line is silent; `put_in` gets them.
 ///
 /// # Errors
 /// A file that cannot be read, is not TOML, or has an option that the command does not know.
-pub fn expand(root: &Command, argv: Vec<OsString>) -> Result<Vec<OsString>> {
+pub fn expand(root: &Command, argv: Vec<OsString>, put_in: &mut Vec<Given>) -> Result<Vec<OsString>> {
     // Required flags may stand in the file, so this first look takes whatever it can read.
     let Ok(seen) = root.clone().ignore_errors(true).try_get_matches_from(&argv) else { return Ok(argv) };
     let Some((first, mut given)) = seen.subcommand() else { return Ok(argv) };
@@ -61,10 +63,38 @@ pub fn expand(root: &Command, argv: Vec<OsString>) -> Result<Vec<OsString>> {
         let Some(long) = arg.get_long() else {
             bail!("{}: `{key}` cannot stand in a config file", path.display())
         };
+        let written = value.clone();
         let value = located(path, arg, value);
+        put_in.push(as_given(path, arg, long, &written, &value));
         push_flag(&mut flags, long, &value).with_context(|| format!("{}: option `{key}`", path.display()))?;
     }
     Ok(insert_after_subcommand(argv, &names, flags))
+}
+
+/// An option as messages name it; its key is its flag.
+fn as_given(path: &Path, arg: &Arg, long: &str, written: &toml::Value, value: &toml::Value) -> Given {
+    let values: Vec<String> = match value {
+        toml::Value::Array(items) => items.iter().filter_map(|item| scalar(item).ok()).collect(),
+        value => scalar(value).into_iter().collect(),
+    };
+    let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Given {
+        long: long.to_owned(),
+        values,
+        is_path: names_path(arg),
+        written: if long == "token" { "a token".to_owned() } else { format!("{long} = {written}") },
+        place: file.display().to_string(),
+    }
+}
+
+/// Whether an option's values are paths, or may be.
+fn names_path(arg: &Arg) -> bool {
+    arg.get_value_parser().type_id() == TypeId::of::<PathBuf>() || may_name_path(arg)
+}
+
+/// Whether its values are paths or names of repositories.
+fn may_name_path(arg: &Arg) -> bool {
+    matches!(arg.get_id().as_str(), "model" | "checkpoints" | "checkpoint_folders" | "adapter")
 }
 
 /// The config file where none is named.
@@ -86,7 +116,7 @@ const DEFAULT: &str = "gstore.toml";
 fn located(file: &Path, arg: &Arg, value: toml::Value) -> toml::Value {
     let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) else { return value };
     let is_path = arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
-    let may_be = matches!(arg.get_id().as_str(), "model" | "checkpoints" | "checkpoint_folders" | "adapter");
+    let may_be = may_name_path(arg);
     let of_one = |text: String| match text.split_once('=') {
         _ if text == "-" || text.contains("://") => text,
         _ if is_path => folder.join(&text).display().to_string(),
@@ -123,7 +153,7 @@ fn goes_before(given: &ArgMatches, id: &str, is_named: bool) -> bool {
 
 /// Options of the file that concern this command, which `names` lead to.
 fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, toml::Value)>> {
-    let text = fs_err::read_to_string(path)?;
+    let text = fs_err::read_to_string(path).context("the config file")?;
     let mut table: toml::Table =
         text.parse().with_context(|| format!("{} is not valid TOML{}", path.display(), bare(&text)))?;
     let (mut found, mut command) = (Vec::new(), Some(root));
@@ -215,7 +245,10 @@ mod tests {
         let mut argv: Vec<OsString> = vec!["gstore".into()];
         argv.extend(args.iter().map(|a| OsString::from(a.replace("FILE", &file.display().to_string()))));
         let root = Cli::command();
-        Ok(expand(&root, argv)?.into_iter().map(|a| a.to_string_lossy().into_owned()).collect())
+        Ok(expand(&root, argv, &mut Vec::new())?
+            .into_iter()
+            .map(|a| a.to_string_lossy().into_owned())
+            .collect())
     }
 
     #[test]
@@ -259,7 +292,8 @@ mod tests {
         .expect("written");
         let argv: Vec<OsString> =
             ["gstore", "ingest", "--config", &file.display().to_string()].map(OsString::from).into();
-        let argv = expand(&Cli::command(), argv).expect("valid");
+        let mut given = Vec::new();
+        let argv = expand(&Cli::command(), argv, &mut given).expect("valid");
         let argv: Vec<String> = argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         let here = |name: &str| folder.path().join(name).display().to_string();
         for flag in [
@@ -275,6 +309,9 @@ mod tests {
         ] {
             assert!(argv.contains(&flag), "no {flag} in {argv:?}");
         }
+        let store = given.iter().find(|option| option.long == "store").expect("put in");
+        assert_eq!((store.written.as_str(), &store.place), ("store = \"s\"", &file.display().to_string()));
+        assert!(store.is_path && store.values == [here("s")], "{store:?}");
     }
 
     #[test]

@@ -117,7 +117,7 @@ fn write(picture: &Picture, path: &Path, width: Option<usize>, force: bool) -> R
 pub fn training(context: &Context, folder: &Path, asked: Option<&Path>, finished: bool) -> Result<()> {
     let log = match TrainingLog::read(folder) {
         Ok(log) => log,
-        Err(LogError::None(_)) if asked.is_none() || !finished => return Ok(()),
+        Err(LogError::None(_) | LogError::NoFolder(_)) if asked.is_none() || !finished => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     let picture = picture::training(&[log]);

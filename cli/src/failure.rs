@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use gstore::daunce::DaunceError;
 use gstore::{AnswerError, FindError};
+use gstore_cli::origin;
+use gstore_cli::wording::{in_flags, of_files};
 use gstore_data::{CutError, SampleError};
 use gstore_evaluate::EvaluateError;
 use gstore_generate::GenerateError;
@@ -21,7 +23,7 @@ use crate::output::say;
 /// 1: the command failed.
 const FAILED: u8 = 1;
 /// 2: the command line was wrong.
-const USAGE: u8 = 2;
+pub const USAGE: u8 = 2;
 /// 3: the store is damaged.
 pub const DAMAGED: u8 = 3;
 
@@ -77,7 +79,7 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
         false if is_damage(error) => DAMAGED,
         false => FAILED,
     };
-    (Some(format!("error: {}", text(error))), code)
+    (Some(format!("error: {}", origin::noted(text(error)))), code)
 }
 
 fn print(error: &anyhow::Error) {
@@ -111,42 +113,11 @@ pub fn text(error: &anyhow::Error) -> String {
     if error.downcast_ref::<IngestError>().is_some_and(IngestError::is_of_text) {
         text.push_str("\n  --skip-bad 1 leaves it out");
     }
+    let text = of_files(&text);
     match error.downcast_ref::<SqlError>() {
         Some(_) => text,
         None => in_flags(&text),
     }
-}
-
-/// Options as statements have them (`partial => true`), in the words of the command line (`--partial`).
-pub fn in_flags(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once(" => ") {
-        let start = before
-            .rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
-        let name = &before[start..];
-        let (value, next) = match after.strip_prefix('\'') {
-            Some(quoted) => quoted.split_once('\'').unwrap_or((quoted, "")),
-            None => {
-                let end = after.find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c)));
-                after.split_at(end.unwrap_or(after.len()))
-            }
-        };
-        if name.is_empty() {
-            out.push_str(before);
-            out.push_str(" => ");
-            rest = after;
-            continue;
-        }
-        out.push_str(&before[..start]);
-        out.push_str(&format!("--{}", name.replace('_', "-")));
-        if value != "true" {
-            out.push_str(&format!(" {value}"));
-        }
-        rest = next;
-    }
-    out + rest
 }
 
 fn is_stopped(error: &anyhow::Error) -> bool {
@@ -223,19 +194,7 @@ mod tests {
 
     #[test]
     fn options_are_named_as_flags_unless_a_statement_is_at_fault() {
-        for (said, says) in [
-            ("ask with `partial => true` to use it", "ask with `--partial` to use it"),
-            ("quota => 'math': write value=rows", "--quota math: write value=rows"),
-            (
-                "`missing => 'exclude'` or `target_kind => grad-sgd`",
-                "`--missing exclude` or `--target-kind grad-sgd`",
-            ),
-            ("`raw => true` asks it as text", "`--raw` asks it as text"),
-            ("a => b: x => 'y", "--a b: --x y"),
-            (" => it", " => it"),
-        ] {
-            assert_eq!(in_flags(said), says);
-        }
+        assert_eq!(text(&QueryError::Spec("`partial => true`".into()).into()), "`--partial`");
         let statement = SqlError::new(SqlErrorKind::Failed, "partial => true".into());
         assert_eq!(text(&statement.into()), "partial => true");
     }

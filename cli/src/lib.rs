@@ -1,8 +1,10 @@
-//! The arguments of the command line, its config file, pipelines of its commands, and what is typed into its
-//! shell, for the program and for tests.
+//! The arguments of the command line, its config file, pipelines of its commands, what is typed into its shell,
+//! and the words of its messages, for the program and for tests.
 #![forbid(unsafe_code)]
 
 pub mod args;
 pub mod config;
+pub mod origin;
 pub mod pipeline;
 pub mod shell;
+pub mod wording;

@@ -35,13 +35,17 @@ use clap::parser::ValueSource;
 
 use args::{Cli, Command};
 use context::Context;
+use gstore_cli::origin::{self, Given};
+use gstore_cli::wording::of_files;
 use gstore_cli::{args, config, pipeline, shell};
+use output::say;
 
 fn main() -> ExitCode {
     gstore_core::Remedy::word_with(remedy::words);
     completing::answer();
     let root = args::command();
-    let argv = match config::expand(&root, std::env::args_os().collect()) {
+    let mut given = Vec::new();
+    let argv = match config::expand(&root, std::env::args_os().collect(), &mut given) {
         Ok(argv) => argv,
         Err(error) => return failure::usage(&error),
     };
@@ -52,12 +56,40 @@ fn main() -> ExitCode {
     });
     let (cli, store_of_environment) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => with_tip(argv, error).exit(),
+        Err(error) => return refused(&argv, error, &given),
     };
+    if let Some(store) = cli.common.store.as_ref().filter(|_| store_of_environment) {
+        given.push(Given::of_environment("store", "GSTORE_STORE", &store.display().to_string()));
+    }
+    origin::remember(given);
     match run(cli, store_of_environment) {
         Ok(code) => code,
         Err(error) => failure::report(&error),
     }
+}
+
+/// A command line that does not parse, or asks for its help.
+fn refused(argv: &[OsString], error: clap::Error, given: &[Given]) -> ExitCode {
+    let error = with_tip(argv.to_vec(), error);
+    let root = args::command();
+    let text = args::without_command(&root, argv, &error)
+        .or_else(|| args::misplaced(&root, argv, &error))
+        .or_else(|| args::explained_missing(&root, argv, &error))
+        .or_else(|| reworded(&error, given).filter(|_| error.use_stderr()));
+    match text {
+        Some(text) => {
+            say!("{}", text.trim_end());
+            ExitCode::from(failure::USAGE)
+        }
+        None => error.exit(),
+    }
+}
+
+/// A message in the words of the config file, and with files in plain words; `None` where it is about neither.
+fn reworded(error: &clap::Error, given: &[Given]) -> Option<String> {
+    let text = error.to_string();
+    let said = of_files(&origin::reworded(&text, given).unwrap_or_else(|| text.clone()));
+    (said != text).then_some(said)
 }
 
 /// `gstore help selec` is as wrong as `gstore selec`, whose message knows a similar command.

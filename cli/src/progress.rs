@@ -3,10 +3,10 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use gstore_cli::wording::in_flags;
 use gstore_core::{Progress, Unit};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
-use crate::failure::in_flags;
 use crate::output::say;
 
 /// Time between two plain lines.

@@ -54,7 +54,7 @@ pub enum RecordError {
         ContentError::Nothing,
         listed(keys),
         Remedy::Option("field", ""),
-        Remedy::Option("field", "text=content")
+        example(keys)
     )]
     Nothing {
         /// The keys that it has.
@@ -93,6 +93,22 @@ pub enum RecordError {
 /// Keys that an error lists of a record without text.
 const KEYS_SHOWN: usize = 8;
 
+/// Fields of a record of these keys, as they may be meant.
+fn example(keys: &[String]) -> String {
+    let is_plain = |key: &&String| {
+        *key != "id" && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+    };
+    let mut others = keys.iter().filter(is_plain);
+    let option = |field: &str, key: &str| Remedy::Option("field", &format!("{field}={key}")).to_string();
+    match (others.next(), others.next()) {
+        (Some(first), Some(second)) => {
+            format!("{} {}", option("prompt", first), option("completion", second))
+        }
+        (Some(only), None) => option("text", only),
+        (None, _) => option("text", "content"),
+    }
+}
+
 fn listed(keys: &[String]) -> String {
     if keys.is_empty() {
         return "no key".to_owned();
@@ -104,6 +120,11 @@ fn listed(keys: &[String]) -> String {
 }
 
 impl RecordError {
+    /// Whether the keys of the record are not those that are wanted, which its neighbours mostly share.
+    pub fn is_of_keys(&self) -> bool {
+        matches!(self, Self::Nothing { .. } | Self::NoField { .. } | Self::Layout(_))
+    }
+
     /// The same error of a record of a table, of which these columns are null: what is not
     /// there may be one of them.
     #[must_use]

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gstore_core::Cancel;
+use gstore_core::{Cancel, Remedy};
 use gstore_store::{DatasetPart, Snapshot};
 use serde_json::Value;
 
@@ -245,6 +245,13 @@ fn text_of_id(id: &Value) -> String {
     id.as_str().map_or_else(|| id.to_string(), str::to_owned)
 }
 
+fn without_reference(record: &Value) -> String {
+    let keys = record.as_object().into_iter().flat_map(serde_json::Map::keys);
+    let keys: Vec<String> = keys.map(|key| format!("`{key}`")).collect();
+    let option = Remedy::Option("reference", "KEY");
+    format!("there is no reference; {option} names the key that holds it, of {}", keys.join(", "))
+}
+
 /// References by id.
 fn references_of(
     source: &PairSource,
@@ -260,7 +267,7 @@ fn references_of(
             None => said().or_else(|| last_said(&record).map(|text| vec![text])),
         });
         let texts = texts.filter(|texts| !texts.is_empty());
-        let texts = texts.ok_or_else(|| at.error("there is no reference"))?;
+        let texts = texts.ok_or_else(|| at.error(&without_reference(&record)))?;
         match found.insert(id.clone(), texts) {
             None => Ok(()),
             Some(_) => Err(EvaluateError::RepeatedId { id, of: at.source() }),

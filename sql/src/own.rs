@@ -4,7 +4,7 @@
 //! - the program names the file, never a statement
 //! - nothing but a batch is in memory: a table is read from its file each time that a statement reads it
 
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -73,11 +73,10 @@ impl OwnTable {
             Format::Parquet => table.parquet()?.schema().as_ref().clone(),
             Format::Separated(delimiter) => {
                 let format = arrow_csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
-                format.infer_schema(BufReader::new(table.file()?), None).map_err(|e| table.failed(e))?.0
+                format.infer_schema(table.text()?, None).map_err(|e| table.failed(e))?.0
             }
             Format::Json => {
-                let lines = BufReader::new(table.file()?);
-                arrow_json::reader::infer_json_schema(lines, None).map_err(|e| table.failed(e))?.0
+                arrow_json::reader::infer_json_schema(table.text()?, None).map_err(|e| table.failed(e))?.0
             }
         };
         if schema.fields().is_empty() {
@@ -108,6 +107,15 @@ impl OwnTable {
         Ok(file.into_parts().0)
     }
 
+    /// The text of the file, behind the byte order mark that it may begin with.
+    fn text(&self) -> Result<BufReader<std::fs::File>, SqlError> {
+        let mut text = BufReader::new(self.file()?);
+        if text.fill_buf().map_err(|e| self.failed(e))?.starts_with(b"\xef\xbb\xbf") {
+            text.consume(3);
+        }
+        Ok(text)
+    }
+
     fn parquet(&self) -> Result<ParquetRecordBatchReaderBuilder<std::fs::File>, SqlError> {
         ParquetRecordBatchReaderBuilder::try_new(self.file()?).map_err(|e| self.failed(e))
     }
@@ -134,13 +142,13 @@ impl OwnTable {
                     .with_delimiter(delimiter)
                     .with_projection(columns.to_vec())
                     .with_batch_size(BATCH)
-                    .build(self.file()?);
+                    .build(self.text()?);
                 Box::new(reader.map_err(|e| self.failed(e))?)
             }
             Format::Json => {
                 let schema = self.schema.project(columns).map_err(|e| self.failed(e))?;
                 let reader = arrow_json::ReaderBuilder::new(Arc::new(schema)).with_batch_size(BATCH);
-                Box::new(reader.build(BufReader::new(self.file()?)).map_err(|e| self.failed(e))?)
+                Box::new(reader.build(self.text()?).map_err(|e| self.failed(e))?)
             }
         })
     }

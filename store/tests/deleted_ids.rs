@@ -57,7 +57,10 @@ fn a_deleted_sample_stays_out_until_it_is_asked_for() {
         let options = AppendOptions { if_changed, ..options("add") };
         let mut append = store.append(&dataset(), vec![], options).unwrap();
         let other = NewSample { id: "s6", record: Some(b"other"), metadata: vec![] };
-        assert_eq!(append.push(other).unwrap(), Pushed::LeftOut);
+        for _ in 0..2 {
+            assert_eq!(append.push(other.clone()).unwrap(), Pushed::LeftOut);
+        }
+        assert_eq!(append.report().left_out, 1, "an id is counted once");
     }
     assert_eq!(again(&store, 7..22), (2, 12, 1), "new samples come in beside it");
     compact(&store);

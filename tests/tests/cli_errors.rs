@@ -420,8 +420,21 @@ fn wrong_usage_is_exit_code_2() {
     for args in
         [&["ingest"][..], &["select", "--pool", "a"], &["fly"], &["query", "--format", "xml", "SELECT 1"]]
     {
-        assert_eq!(binary::run(binary::gstore(dir.path()).args(args)).code, 2, "{args:?}");
+        let finished = binary::run(binary::gstore(dir.path()).args(args));
+        assert_eq!(finished.code, 2, "{args:?}");
+        let lists = finished.stderr.contains("add, ingest\n") && finished.stderr.contains("no command `fly`");
+        assert_eq!(lists, args[0] == "fly", "{}", finished.stderr);
     }
+    // What stands in a file is not blamed on a flag.
+    fs_err::write(dir.path().join("gstore.toml"), "store = \"nowhere\"\nthreads = \"x\"\n").expect("written");
+    let place = |key: &str| format!("`{key}` in {}", dir.path().join("gstore.toml").display());
+    let mut of_file = Command::new(binary::path());
+    of_file.env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG").current_dir(dir.path());
+    let finished = binary::run(of_file.arg("ls"));
+    assert!(finished.stderr.contains(&place("threads = \"x\"")), "{}", finished.stderr);
+    let finished = binary::run(of_file.args(["--threads", "1"]));
+    let has = format!("{} has store = \"nowhere\"", dir.path().join("gstore.toml").display());
+    assert!(finished.code == 1 && finished.stderr.contains(&has), "{}", finished.stderr);
     let ingest = ["ingest", "--dataset", "a", "--model", "m", "--features", "loss"];
     for (option, value, wanted) in [
         ("--limit", "-1", "at least 1"),

@@ -224,6 +224,11 @@ fn black_box_losses_come_from_lines_tables_and_matrices_alike() {
     let ids: Vec<String> = order.iter().map(|i| format!("s{i}")).collect();
     write(&matrix, "ids.txt", ids.join("\n"));
     write(&matrix, "manifest.json", manifest(3).to_string());
+    let wrong = matrix.run(&["import", "losses.npy"]);
+    assert!(
+        wrong.stderr.contains("this is no manifest") && wrong.stderr.contains("--losses FILE"),
+        "{wrong:?}"
+    );
     let done = import(&matrix, &["manifest.json"]);
     assert_eq!(done.code, 0, "{}", done.stderr);
     check_given(&matrix, ROWS, 3);

@@ -219,7 +219,8 @@ fn d22_blanks_between_features_and_silent_rules_are_no_trouble() {
     let place = scored();
     said(&ingest(&place, &["--dataset", "pool", "--dry-run"], "grad-sgd, loss"), 0, &["loss"]);
     let select = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "x.jsonl"];
-    let finished = place.run(&[&select[..], &["--round-robin", "subtask"]].concat());
+    let rules = ["--round-robin", "subtask", "--quota", "*=3"];
+    let finished = place.run(&[&select[..], &rules[..]].concat());
     assert!(finished.code == 0 && !finished.stderr.contains("passed over"), "{}", finished.stderr);
 }
 
@@ -306,6 +307,8 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
         let report = place.json(&["add", "--dataset", layout, "--data", &file, "--json"]);
         assert_eq!((report["layout"].as_str(), report["unchanged"].as_u64()), (Some(*layout), Some(1)));
     }
+    let mixed = place.run(&["add", "--dataset", "mixed", "--data", "alpaca.jsonl", "flan.jsonl"]);
+    said(&mixed, 0, &["read as alpaca data (--layout alpaca), others as flan data"]);
     let alpaca = record(&place, "alpaca", 0);
     assert_eq!(alpaca["messages"][0]["content"], "Add\n\n1 2");
     assert_eq!(place.value("SELECT rejected FROM preference"), "b");
@@ -361,7 +364,28 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
     assert!(!finished.stderr.contains("line 31") && !place.path("store").exists(), "{}", finished.stderr);
     said(&add(&place, "pool", "bad.jsonl", &["--skip-bad", "11"]), 1, &["12 records"]);
     let finished = add(&place, "pool", "bad.jsonl", &["--skip-bad", "12"]);
-    said(&finished, 0, &["20 samples added", "12 records that cannot be read", "line 21"]);
+    said(
+        &finished,
+        0,
+        &[
+            "20 samples added",
+            "next: `gstore ingest --dataset pool",
+            "12 records that cannot be read",
+            "line 21",
+        ],
+    );
+    // A table without columns that are known.
+    write(&place, "own.csv", "q,a\n1,2\n3,4\n");
+    let finished = add(&place, "own", "own.csv", &[]);
+    said(&finished, 1, &["`q`, `a`", "--field prompt=q --field completion=a", "1 more like it"]);
+    assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
+    // A key whose name means something else in the table.
+    write(&place, "score.jsonl", "{\"text\":\"a\",\"score\":1}\n");
+    for says in ["`score` is the column `score_` of the table", "nothing to add"] {
+        let finished = add(&place, "scores", "score.jsonl", &[]);
+        said(&finished, 0, &[says]);
+        assert_eq!(finished.stderr.contains("score_"), says.contains("score_"), "{}", finished.stderr);
+    }
     // Ids that are there already.
     let twice =
         "{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"y\"}\n";

@@ -83,6 +83,11 @@ fn files_of_ones_own_are_joined_by_name() {
     let sql = "SELECT count(*) FROM pool JOIN labels USING (id) WHERE good";
     let answer = place.ok(&["query", "--format", "csv", "--with", "labels=labels.csv", sql]);
     assert_eq!(answer.lines().nth(1), Some("1"));
+    // Tables from Windows begin with a byte order mark.
+    let marked = "\u{feff}{\"id\": \"s1\", \"good\": true}\n{\"id\": \"s2\", \"good\": false}\n";
+    fs_err::write(place.path("labels.jsonl"), marked).expect("written");
+    let again = place.ok(&["query", "--format", "csv", "--with", "labels=labels.jsonl", sql]);
+    assert_eq!(again, answer);
     for (with, says) in [
         ("pool=labels.csv", "taken"),
         ("labels", "NAME=FILE"),

@@ -23,7 +23,8 @@ fn lines(place: &Place, name: &str) -> Vec<Value> {
 fn answers_become_a_file() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 9);
-    binary::ok(&mut generate(&place, &["--data", "pool.jsonl", "-o", "answers.jsonl"]));
+    let first = binary::run(&mut generate(&place, &["--data", "pool.jsonl", "-o", "answers.jsonl"]));
+    assert!(first.code == 0 && first.stderr.contains("answers written to answers.jsonl"), "{first:?}");
     let answers = lines(&place, "answers.jsonl");
     assert_eq!(answers.len(), 9);
     for (i, answer) in answers.iter().enumerate() {

@@ -244,7 +244,8 @@ fn deleted_and_purged_samples_do_not_come_back_with_the_same_command() {
         said.contains("pool: 0 samples added, 4 were there already, 1 was deleted before and left out (--restore-deleted adds it)"),
         "{said}"
     );
-    place.ok(&["delete", "--dataset", "pool", "--id", "s3"]);
+    fs_err::write(place.path("ids.txt"), "\u{feff}s3\ns3\n").expect("written");
+    place.ok(&["delete", "--dataset", "pool", "--ids", "ids.txt"]);
     let said = add(&[]).stderr;
     assert!(said.contains("2 were deleted before and left out (--restore-deleted adds them)"), "{said}");
     let report: Value = serde_json::from_str(&add(&["--json"]).stdout).expect("JSON");

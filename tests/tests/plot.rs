@@ -83,7 +83,8 @@ fn what_cannot_be_drawn_is_refused() {
     place.ok(&["plot", "train", &warmup(), "-o", "there.svg", "--force"]);
     refused(&["plot", "train", &warmup(), "-o", "curves.pdf"], 2, ".svg");
     refused(&["plot", "train", &warmup(), "--width", "100000000000"], 2, "1000");
-    refused(&["plot", "train", "missing"], 1, "no log of a training");
+    refused(&["plot", "train", "missing"], 1, "no log of a training: there is no such folder");
+    refused(&["plot", "train", "there.svg"], 1, "it is a file; the output folder");
     fs_err::create_dir_all(place.path("empty")).expect("made");
     refused(&["plot", "train", "empty"], 1, "no log of a training");
     fs_err::create_dir_all(place.path("broken")).expect("made");
@@ -116,6 +117,7 @@ fn scores_sources_and_overlap_are_drawn() {
     assert!(sources.contains(&format!("{share:.1} %")), "{share}: {sources}");
     let unknown = place.run(&[&["plot", "sources"][..], &of[..], &["--column", "sauce"]].concat());
     assert!(unknown.code == 1 && unknown.stderr.contains("sauce"), "{unknown:?}");
+    assert!(unknown.stderr.contains("--column NAME names one of source"), "{unknown:?}");
 
     let same = drawn("overlap", &["--with", "target", "--top", "20"]);
     fits(&same);

@@ -162,6 +162,8 @@ fn tokens_are_made_listed_and_ended() {
     assert!(twice.code == 1 && twice.stderr.contains("already"), "{}", twice.stderr);
     let unknown = place.run(&["token", "create", "x", "--scope", "read", "--datasets", "nothing"]);
     assert!(unknown.code == 1 && unknown.stderr.contains("nothing"), "{}", unknown.stderr);
+    let which = place.run(&["token", "revoke"]);
+    assert!(which.code == 2 && which.stderr.contains("name of one: laptop, partner"), "{}", which.stderr);
     place.ok(&["token", "revoke", "laptop"]);
     assert!(!place.ok(&["token", "list", "--format", "csv"]).contains("laptop"));
     assert_eq!(place.run(&["token", "revoke", "laptop"]).code, 1);

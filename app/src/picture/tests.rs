@@ -193,6 +193,19 @@ fn empty_pictures_are_drawn() {
 }
 
 #[test]
+fn a_range_off_the_axis_has_no_colour_in_the_legend() {
+    for (place, is_drawn) in [(0.5, true), (3.0, true), (3.5, false), (-0.2, false)] {
+        let Body::Histogram(mut shown) = histogram() else { continue };
+        (shown.first, shown.width, shown.counts, shown.marks) = (0.0, 1.0, vec![1, 2, 3], Vec::new());
+        shown.band = Some((place - 0.1, place + 0.1, "noise floor".to_owned()));
+        let picture = picture(Body::Histogram(shown));
+        assert_eq!(picture.svg().contains("noise floor"), is_drawn, "{place}");
+        let style = TerminalStyle { width: 60, height: 4, colour: false };
+        assert!(picture.terminal(style).contains("noise floor: "), "{place}");
+    }
+}
+
+#[test]
 fn terminals_obey_nothing_that_is_data() {
     let evil = "\u{1b}[2Jx\u{9b}31m\ry\u{7}".to_owned();
     let bars = Body::Bars {

@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
     Memory: about 100 bytes for each id, and 4096 rows of losses.")]
 pub struct ImportArgs {
     /// Where the data comes from
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, default_value = "daunce")]
     pub from: ImportFrom,
     /// What the losses are: a file in JSON; needed for matrices
     #[arg(value_name = "MANIFEST", required_unless_present = "losses")]

@@ -171,8 +171,8 @@ pub enum TokenWhat {
     },
     /// End a token
     Revoke {
-        /// Its name
-        name: String,
+        /// Its name, as `gstore token list` shows it
+        name: Option<String>,
     },
 }
 

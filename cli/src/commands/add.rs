@@ -27,6 +27,9 @@ use crate::datasets;
 use crate::new_store::NewStore;
 use crate::output::out;
 
+/// The snapshot that the first samples of a store make.
+const FIRST: u64 = 1;
+
 /// Registers the samples.
 pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
     // Before a pipe is read to its end.
@@ -39,6 +42,11 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
             reports.insert(dataset, serde_json::to_value(report)?);
         } else {
             samples.tell(context, &report);
+            if report.snapshot == Some(FIRST) {
+                context.say(&format!(
+                    "next: `gstore ingest --dataset {dataset} --model DIR --features KIND` runs a model over it"
+                ));
+            }
         }
     }
     if args.json {

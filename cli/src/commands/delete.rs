@@ -143,8 +143,9 @@ fn read_ids(file: &Path, ids: &mut HashSet<String>) -> Result<()> {
         true => Box::new(std::io::stdin()),
         false => Box::new(fs_err::File::open(file)?),
     };
-    for line in BufReader::new(source).lines() {
+    for (number, line) in BufReader::new(source).lines().enumerate() {
         let line = line.with_context(|| format!("the ids in {} cannot be read", file.display()))?;
+        let line = if number == 0 { line.trim_start_matches('\u{feff}') } else { line.as_str() };
         let id = line.trim_end_matches('\r');
         if !id.is_empty() {
             ids.insert(id.to_owned());

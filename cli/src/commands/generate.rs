@@ -152,6 +152,9 @@ fn finish(
         });
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
+    if let Some(file) = path.filter(|path| Place::of(Some(*path)).is_file()) {
+        context.say(&format!("{} written to {}", many(answered as u64, "answer"), file.display()));
+    }
     if let (Some(dataset), Some(report)) = (&args.answers.dataset_as, &added) {
         let there = report.unchanged + report.kept;
         let new = report.added + report.replaced;

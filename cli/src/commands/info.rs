@@ -170,7 +170,8 @@ fn print(value: &Value, indent: usize) -> Result<()> {
             }
             Value::Array(items) => {
                 let items: Vec<String> = items.iter().map(text).collect();
-                out!("{blank}{key:width$}  {}", items.join(", "));
+                let items = if items.is_empty() { "none".to_owned() } else { items.join(", ") };
+                out!("{blank}{key:width$}  {items}");
             }
             Value::Object(_) => {
                 out!("{blank}{key}");

@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray};
 use gstore_server::{NewToken, Scope, TokenInfo, Tokens};
 
 use super::query::write;
 use crate::args::{TokenArgs, TokenScope, TokenWhat};
 use crate::context::Context;
+use crate::failure::UsageError;
 use crate::output::out;
 
 /// Does what the flags say.
@@ -37,11 +38,21 @@ pub fn run(context: &Context, args: &TokenArgs) -> Result<ExitCode> {
             write(context, output, &schema, &mut std::iter::once(Ok(batch)))?;
         }
         TokenWhat::Revoke { name } => {
+            let Some(name) = name else { bail!(UsageError(which(&tokens.list()?))) };
             tokens.revoke(name)?;
             out!("{name}: revoked");
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is asked where no token is named.
+fn which(tokens: &[TokenInfo]) -> String {
+    let names: Vec<&str> = tokens.iter().map(|token| token.name.as_str()).collect();
+    match names.as_slice() {
+        [] => "which token? there are none".to_owned(),
+        names => format!("which token? give the name of one: {}", names.join(", ")),
+    }
 }
 
 fn table(tokens: &[TokenInfo]) -> Result<RecordBatch> {

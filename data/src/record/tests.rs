@@ -83,6 +83,8 @@ fn refusals_say_what_and_where() {
         (r#"{"text": "a"} x"#, "malformed JSON at column 15: trailing characters"),
         ("{", "malformed JSON at column 1: an object over several lines; `jq -c .` puts each on one"),
         (r#"{"id": "c", "n": 1}"#, "it has `id`, `n`;"),
+        (r#"{"id": "c", "n": 1}"#, "for example field=text=n"),
+        (r#"{"q": "c", "a b": 1, "a": 2}"#, "for example field=prompt=q field=completion=a"),
         (r#"{"text": "a", "text": "b"}"#, "malformed JSON at column 20: the key \"text\" appears twice"),
         (r#"{"text": "a", "m": [{"k": 1, "k": 1}]}"#, "the key \"k\" appears twice"),
         ("[1]", "expected a JSON object, found a list"),

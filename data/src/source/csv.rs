@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ::csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
+use gstore_core::many;
 use serde_json::{Map, Value};
 
 use super::super::fields::{Field, FieldNames};
@@ -125,6 +126,18 @@ impl RecordSource for CsvSource {
     }
 }
 
+/// What separates the columns of a header that is one column with this delimiter and more with another.
+fn separator(header: &[String], delimiter: u8) -> Option<&'static str> {
+    let [only] = header else { return None };
+    let is_name =
+        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "_- ".contains(c));
+    let others = [(b',', ',', "commas"), (b';', ';', "`;`"), (b'\t', '\t', "tabs"), (b'|', '|', "`|`")];
+    others.into_iter().filter(|(byte, ..)| *byte != delimiter).find_map(|(_, sign, called)| {
+        let is_header = only.contains(sign) && only.split(sign).all(|part| is_name(part.trim_matches('"')));
+        is_header.then_some(called)
+    })
+}
+
 /// The records of a file and its header.
 struct Text {
     path: Arc<Path>,
@@ -152,7 +165,12 @@ impl Text {
             }
             text.header.push(name);
         }
-        Ok(text)
+        match separator(&text.header, delimiter) {
+            Some(other) => Err(text.damaged(format!(
+                "the columns of its header line are separated by {other}; .csv is read with commas and .tsv with tabs"
+            ))),
+            None => Ok(text),
+        }
     }
 
     /// Reads the next record; `None` at the end of the file.
@@ -188,7 +206,10 @@ impl Text {
         let (line, message) = match error.kind() {
             ErrorKind::UnequalLengths { pos, expected_len, len } => (
                 pos.as_ref().map(::csv::Position::line),
-                format!("{len} fields, and the header has {expected_len}; is a quote or a line missing?"),
+                format!(
+                    "{}, and the header has {expected_len}; is a quote or a line missing?",
+                    many(*len, "field")
+                ),
             ),
             ErrorKind::Io(error) => {
                 let unclosed = error.get_ref().and_then(|inner| inner.downcast_ref::<Unclosed>());

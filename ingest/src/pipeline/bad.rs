@@ -16,16 +16,21 @@ const ENOUGH: u64 = 10_000;
 /// Records that cannot be read or added, as they are found.
 #[derive(Default)]
 pub(super) struct Bad {
-    first: Vec<IngestError>,
+    /// With how many more lack the same.
+    first: Vec<(IngestError, u64)>,
     count: u64,
+    /// Records that can be read.
+    pub(super) good: u64,
 }
 
 impl Bad {
     /// Takes one. There is an error when there are so many that the rest need not be read.
     pub(super) fn note(&mut self, error: IngestError) -> Result<(), IngestError> {
         self.count += 1;
-        if self.first.len() < SHOWN {
-            self.first.push(error);
+        match self.first.iter().position(|(known, _)| known.is_like(&error)) {
+            Some(at) => self.first[at].1 += 1,
+            None if self.first.len() < SHOWN => self.first.push((error, 0)),
+            None => {}
         }
         if self.count < ENOUGH { Ok(()) } else { std::mem::take(self).check(0) }
     }
@@ -46,20 +51,28 @@ impl Bad {
             return Ok(());
         }
         match (self.count, self.first.pop()) {
-            (1, Some(only)) => Err(only),
+            (1, Some((only, _))) => Err(only),
             (_, last) => {
                 self.first.extend(last);
                 let (list, count) = (self.list(), self.count);
-                let of_text = self.first.iter().all(IngestError::is_of_text);
-                Err(IngestError::BadRecords { count, list, of_text, enough: count >= ENOUGH })
+                let of_text = self.first.iter().all(|(error, _)| error.is_of_text());
+                let (enough, all) = (count >= ENOUGH, self.good == 0);
+                Err(IngestError::BadRecords { count, list, of_text, enough, all })
             }
         }
     }
 
     /// The first ones, a line each.
     fn list(&self) -> String {
-        let mut list: String = self.first.iter().map(|error| format!("\n  {error}")).collect();
-        let more = self.count.saturating_sub(self.first.len() as u64);
+        let mut list = String::new();
+        let mut more = self.count;
+        for (error, alike) in &self.first {
+            list.push_str(&format!("\n  {error}"));
+            if *alike > 0 {
+                list.push_str(&format!("\n  and {alike} more like it"));
+            }
+            more = more.saturating_sub(1 + alike);
+        }
         if more > 0 {
             list.push_str(&format!("\n  and {more} more"));
         }
@@ -114,7 +127,7 @@ impl Unscorable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gstore_data::Message;
+    use gstore_data::{Message, RecordError};
 
     fn missing(row: u64) -> IngestError {
         IngestError::NoRecord { row }
@@ -133,9 +146,27 @@ mod tests {
             told.contains("row 9 ") && !told.contains("row 10 ") && told.ends_with("and 2 more"),
             "{told}"
         );
-        assert!(Bad { first: Vec::new(), count: 12 }.check(12).is_ok());
+        assert!(Bad { count: 12, ..Bad::default() }.check(12).is_ok());
         let error = bad.check(11).unwrap_err().to_string();
         assert!(error.starts_with("12 records cannot be added:") && error.contains("row 9 "), "{error}");
+    }
+
+    #[test]
+    fn records_that_lack_the_same_are_told_once() {
+        let lacking = |line: u64, key: &str| IngestError::Record {
+            place: Place::from(line),
+            source: RecordError::Nothing { keys: vec![key.to_owned()] },
+        };
+        let mut bad = Bad::default();
+        for line in 2..30 {
+            bad.note(lacking(line, if line == 7 { "b" } else { "a" })).unwrap();
+        }
+        let error = bad.check(0).unwrap_err().to_string();
+        assert!(error.contains("line 2: ") && error.contains("\n  and 26 more like it\n"), "{error}");
+        assert!(
+            error.lines().count() == 4 && error.contains("line 7: ") && !error.contains("skip_bad"),
+            "{error}"
+        );
     }
 
     #[test]

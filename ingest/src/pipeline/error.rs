@@ -282,7 +282,7 @@ pub enum IngestError {
     },
     /// Several records that are no samples, or that the store does not take.
     #[error("{}{count} records cannot be {}:{list}{}", if *enough { "at least " } else { "" },
-        if *of_text { "read" } else { "added" }, skip_bad(*of_text && !enough, *count))]
+        if *of_text { "read" } else { "added" }, skip_bad(*of_text && !enough && !all, *count))]
     BadRecords {
         /// How many.
         count: u64,
@@ -292,6 +292,8 @@ pub enum IngestError {
         of_text: bool,
         /// Whether there are so many that the rest were not read.
         enough: bool,
+        /// Whether there are no others.
+        all: bool,
     },
     /// Data that cannot be read.
     #[error(transparent)]
@@ -485,6 +487,17 @@ impl IngestError {
             Self::Data(DataError::Lines(error)) => error.is_of_line(),
             _ => false,
         }
+    }
+
+    /// Whether it is of a record that lacks the same as that of another error.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let lacking = |error: &Self| match error {
+            Self::Record { place, source } if source.is_of_keys() => {
+                Some((place.file.to_path_buf(), source.to_string()))
+            }
+            _ => None,
+        };
+        lacking(self).is_some_and(|of_self| lacking(other) == Some(of_self))
     }
 
     /// Whether an earlier record of the same files has a record's id.

@@ -89,7 +89,7 @@ pub struct AddReport {
     pub replaced: u64,
     /// Changed lines that were skipped.
     pub kept: u64,
-    /// Lines whose ids were deleted before, which were left out.
+    /// Ids that were deleted before, whose lines were left out.
     pub left_out: u64,
     /// Records that could not be read and were left out.
     pub skipped: u64,
@@ -201,6 +201,7 @@ fn add_named(
         }
         append.name(write);
     }
+    found.notes.extend(renamed(append.columns(), before.as_deref()));
     if let Some(before) = &before {
         // Reading takes a while, and the lock may.
         append.base().same_dataset(before)?;
@@ -229,9 +230,21 @@ fn add_named(
         skipped: found.skipped,
         duplicates: found.duplicates,
         unscorable: found.unscorable,
-        layout: found.layout,
+        layout: found.layouts.first().copied(),
         snapshot: report.snapshot,
     }))
+}
+
+/// What people are told of new columns that are not called like their keys.
+fn renamed(columns: &[ColumnDef], before: Option<&DatasetPart>) -> Option<String> {
+    let is_new = |key: &str| before.is_none_or(|part| part.columns.iter().all(|known| known.key != key));
+    let renamed: Vec<String> = columns
+        .iter()
+        .filter(|column| column.name != column.key && is_new(&column.key))
+        .map(|column| format!("`{}` is the column `{}` of the table", column.key, column.name))
+        .collect();
+    let said = renamed.join(", ");
+    (!renamed.is_empty()).then(|| format!("{said}: tables have something else under the name of the key"))
 }
 
 /// What was found in the records.
@@ -242,7 +255,8 @@ struct Found {
     /// Duplicates that are equal to the first of their id.
     equal: u64,
     unscorable: u64,
-    layout: Option<Layout>,
+    /// The layouts of records that have none of gstore's own, in the order in which they came.
+    layouts: Vec<Layout>,
     /// What people are told of it.
     notes: Vec<String>,
 }
@@ -397,7 +411,8 @@ fn find_columns(
     }
     let read = input.each(progress, cancel, &mut |error| bad.note(error), |place, json, record| {
         records += 1;
-        found.layout = found.layout.or(record.layout);
+        let new = record.layout.filter(|layout| !found.layouts.contains(layout));
+        found.layouts.extend(new);
         unscorable.look(&place, &record.content);
         if let Some(content) = &mut content {
             // With its length, so that nothing can be cut elsewhere.
@@ -408,6 +423,7 @@ fn find_columns(
         let path = place.file.to_path_buf();
         builder.observe(place, &record).map_err(|source| IngestError::Schema { path, source })
     });
+    bad.good = records;
     if let Err(error) = read {
         // What is no record may be what the columns differ by.
         if matches!(error, IngestError::Schema { .. }) {
@@ -418,9 +434,10 @@ fn find_columns(
     found.notes.extend(bad.told());
     found.skipped = bad.count();
     bad.check(request.skip_bad)?;
-    if let (Some(layout), None) = (found.layout, request.layout) {
-        let option = Remedy::Option("layout", layout.name());
-        found.notes.push(format!("the records are read as {layout} data ({option})"));
+    if let ([first, others @ ..], None) = (found.layouts.as_slice(), request.layout) {
+        let option = Remedy::Option("layout", first.name());
+        let others: String = others.iter().map(|other| format!(", others as {other} data")).collect();
+        found.notes.push(format!("the records are read as {first} data ({option}){others}"));
     }
     found.unscorable = unscorable.count();
     found.notes.extend(unscorable.told(records));

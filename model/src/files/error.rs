@@ -9,6 +9,15 @@ pub enum ModelError {
     /// The file system refused; the message names the path.
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    /// No folder, and a model is one.
+    #[error(
+        "{}: {}; a model is a folder with config.json and model.safetensors", path.display(),
+        if path.exists() { "it is a file" } else { "there is no such folder" }
+    )]
+    NoFolder {
+        /// What was given.
+        path: PathBuf,
+    },
     /// The folder lacks a file that it must have.
     #[error("{folder} has no {file}{hint}")]
     MissingFile {

@@ -17,6 +17,14 @@ pub enum HubError {
         /// What was given.
         path: PathBuf,
     },
+    /// A file.
+    #[error("{} is a file; a folder with {wanted} is wanted", path.display())]
+    NotFolder {
+        /// What was given.
+        path: PathBuf,
+        /// What the folder has.
+        wanted: &'static str,
+    },
     /// Built without downloads.
     #[error(
         "{reference}: there is no such folder; it may be a repository on the Hugging Face Hub, but this gstore was built without \

@@ -72,6 +72,17 @@ pub enum Need {
     Tokenizer,
 }
 
+impl Need {
+    /// What tells such a folder from others.
+    pub(super) fn folder(self) -> &'static str {
+        match self {
+            Self::Model => "config.json and model.safetensors",
+            Self::Adapter { .. } => "adapter_config.json and adapter_model.safetensors",
+            Self::Tokenizer => "tokenizer.json",
+        }
+    }
+}
+
 /// Files of a tokenizer, and the configurations that name its end tokens.
 const TOKENIZER: &[&str] = &[
     "tokenizer.json",

@@ -115,8 +115,11 @@ pub fn resolve(
     progress: &mut dyn Progress,
 ) -> Result<Resolved, HubError> {
     let path = Path::new(text);
-    if path.exists() {
+    if path.is_dir() {
         return Ok(Resolved { folder: path.to_owned(), origin: None });
+    }
+    if path.exists() {
+        return Err(HubError::NotFolder { path: path.to_owned(), wanted: need.folder() });
     }
     let reference = HubRef::parse(text).ok_or_else(|| HubError::NoFolder { path: path.to_owned() })?;
     download(&reference, &need, config, progress)
@@ -151,6 +154,15 @@ mod tests {
             let error = resolve(text, Need::Model, &config, &mut Silent).unwrap_err();
             assert!(matches!(error, HubError::NoFolder { .. }), "{text}: {error}");
         }
+        let file = dir.path().join("own.csv");
+        fs_err::write(&file, "x").unwrap();
+        let error = resolve(&file.display().to_string(), Need::Model, &config, &mut Silent).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("own.csv is a file; a folder with config.json and model.safetensors is wanted"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -20,11 +20,7 @@ impl ModelFolder {
     /// only where a tied model has a head as well, to see that it is a copy.
     pub fn open(path: &Path) -> Result<ModelFolder, ModelError> {
         if !path.is_dir() {
-            return Err(ModelError::MissingFile {
-                folder: path.to_owned(),
-                file: "such folder".into(),
-                hint: "; a model is a folder with config.json and model.safetensors".into(),
-            });
+            return Err(ModelError::NoFolder { path: path.to_owned() });
         }
         let config_path = path.join("config.json");
         if !config_path.exists() {

@@ -112,6 +112,7 @@ pub enum TokenError {
 fn listed(names: &[String]) -> String {
     match names {
         [] => "there are none".to_owned(),
+        [one] => format!("there is only `{one}`"),
         names => format!("there are {}", names.join(", ")),
     }
 }

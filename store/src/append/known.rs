@@ -6,7 +6,7 @@ use crate::manifest::DatasetPart;
 use crate::store::{Snapshot, Store};
 use crate::tombstones::ids::IdDigest;
 use crate::tombstones::{DeletedIds, LiveRows};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What a dataset has of an id.
@@ -22,7 +22,8 @@ pub(super) enum Stored {
 }
 
 /// Needs the writer lock. Memory: the ids that were added, about 100 bytes each and the ids themselves; 16
-/// bytes for each run of deleted rows; 24 bytes for every 256 ids of the list of deleted ids.
+/// bytes for each run of deleted rows; 24 bytes for every 256 ids of the list of deleted ids; about 50 bytes for
+/// each deleted id that was left out.
 pub(super) struct KnownIds {
     store: Store,
     base: Arc<Snapshot>,
@@ -33,6 +34,8 @@ pub(super) struct KnownIds {
     /// `None` for a new dataset.
     ledger: Option<Ledger>,
     added: HashMap<String, Known>,
+    /// The deleted samples that were left out, as [`Stored::Deleted`] has them.
+    left_out: HashSet<(Option<u64>, Option<IdDigest>)>,
 }
 
 impl KnownIds {
@@ -49,6 +52,7 @@ impl KnownIds {
             deleted: None,
             ledger: None,
             added: HashMap::new(),
+            left_out: HashSet::new(),
         };
         if let Some(part) = part {
             ids.rows = Some(base.rows_of(part)?);
@@ -102,6 +106,14 @@ impl KnownIds {
     /// Remembers a new sample.
     pub(super) fn add(&mut self, id: &str, known: Known) {
         self.added.insert(id.to_owned(), known);
+    }
+
+    /// Remembers that a deleted sample was left out; whether that is the first time.
+    pub(super) fn leave_out(&mut self, stored: Stored) -> bool {
+        match stored {
+            Stored::Deleted(row, digest) => self.left_out.insert((row, digest)),
+            Stored::Live(_) | Stored::Nothing => false,
+        }
     }
 
     /// Brings the ledger up after the new samples were published. They are, whatever happens here: a ledger

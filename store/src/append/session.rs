@@ -3,7 +3,7 @@
 use super::known::{KnownIds, Stored};
 use crate::error::{AppendError, CommitError};
 use crate::ledger::Known;
-use crate::manifest::{ClientWrite, DatasetPart, SourceNote};
+use crate::manifest::{ClientWrite, ColumnDef, DatasetPart, SourceNote};
 use crate::samples::{
     ColumnSpec, MetaRow, MetaValue, NewSample, SampleFiles, merge, remove_leftovers, sample_digest,
 };
@@ -80,7 +80,7 @@ pub struct AppendReport {
     pub kept: u64,
     /// Changed samples that took the place of their stored form.
     pub replaced: u64,
-    /// Samples that were left out, because samples with their ids were deleted.
+    /// Deleted samples whose ids came again and were left out, each counted once.
     pub left_out: u64,
     /// The snapshot that has them; `None` if there was nothing to publish.
     pub snapshot: Option<u64>,
@@ -154,6 +154,11 @@ impl SampleAppend {
         &self.base
     }
 
+    /// The columns that the dataset has with this append.
+    pub fn columns(&self) -> &[ColumnDef] {
+        &self.part.columns
+    }
+
     /// Notes with the commit that this write of a client was done. Whether it was done before is in the base's dataset.
     pub fn name(&mut self, write: ClientWrite) {
         self.write = Some(write);
@@ -207,7 +212,7 @@ impl SampleAppend {
         match pushed {
             Pushed::Unchanged(_) => self.report.unchanged += 1,
             Pushed::Kept(_) => self.report.kept += 1,
-            Pushed::LeftOut => self.report.left_out += 1,
+            Pushed::LeftOut => self.report.left_out += u64::from(self.ids.leave_out(stored)),
             Pushed::Added(_) | Pushed::Replaced { .. } => {
                 self.files.push(row, &sample, &values)?;
                 self.ids.add(sample.id, Known { row, digest });

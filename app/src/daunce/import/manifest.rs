@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gstore_core::Remedy;
 use gstore_store::{Member, MemberSettings, SubsetNote};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -146,7 +147,14 @@ impl Manifest {
     pub fn read(path: &Path) -> Result<Self, DaunceError> {
         let wrong = |detail: String| DaunceError::Manifest { path: path.to_owned(), detail };
         let text = fs_err::read(path)?;
-        let mut head: Map<String, Value> = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+        let mut head: Map<String, Value> = serde_json::from_slice(&text).map_err(|e| {
+            let options = (Remedy::Option("losses", "FILE"), Remedy::Option("dataset", "NAME"));
+            wrong(format!(
+                "this is no manifest ({e}); a manifest is JSON that says of which models and samples the losses in its files are; \
+                 a table of losses goes without one, with {} {}",
+                options.0, options.1
+            ))
+        })?;
         let mut shared = Map::new();
         for key in OF_TABLE {
             shared.extend(head.remove(key).map(|value| (key.to_owned(), value)));

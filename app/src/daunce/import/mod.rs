@@ -18,6 +18,7 @@ mod write;
 
 use std::path::PathBuf;
 
+use gstore_core::Remedy;
 use gstore_store::{EnsembleBase, EnsembleUpdate, Member, Store};
 
 use super::DaunceError;
@@ -89,7 +90,8 @@ pub fn import(
         Some(path) => Manifest::read(path)?,
         None => Manifest::default(),
     };
-    let about = request.manifest.clone().unwrap_or_default();
+    let file = request.tables.first().map(|(_, losses)| losses);
+    let about = request.manifest.as_ref().or(file).cloned().unwrap_or_default();
     let wrong = |detail: &str| DaunceError::Manifest { path: about.clone(), detail: detail.to_owned() };
     if let Some(table) = manifest.tables.iter().find(|table| !table.losses.exists()) {
         let (file, dataset) = (table.losses.display(), &table.dataset);
@@ -98,15 +100,21 @@ pub fn import(
     let given = request.tables.iter().cloned();
     manifest.tables.extend(given.map(|(dataset, losses)| TableRecord::of_file(dataset, losses)));
     let name = request.ensemble.clone().or_else(|| manifest.ensemble.clone());
-    let name = name.ok_or_else(|| wrong("the ensemble needs a name"))?;
+    let name = name.ok_or_else(|| {
+        let option = Remedy::Option("ensemble", "NAME");
+        wrong(&format!("the ensemble needs a name: {option}, or `ensemble` in the manifest"))
+    })?;
     let seen = store.snapshot()?;
     let known = seen.ensembles().iter().find(|e| e.name == name);
     let base = request.base.clone().or_else(|| manifest.base.clone());
     let base = base.or_else(|| known.map(|e| e.base.id.clone()));
-    let base = base.ok_or_else(|| wrong("`base` says which model the others come from: theta_0"))?;
+    let base = base.ok_or_else(|| {
+        let option = Remedy::Option("base", "NAME");
+        wrong(&format!("which model do the others come from? {option}, or `base` in the manifest, says it"))
+    })?;
     let signal = manifest.signal.unwrap_or(Signal::Loss);
     if manifest.tables.is_empty() {
-        return Err(wrong("no file of losses is named"));
+        return Err(wrong("the manifest names no file of losses"));
     }
     let mut sources = Vec::with_capacity(manifest.tables.len());
     for table in &manifest.tables {

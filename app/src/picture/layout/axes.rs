@@ -88,6 +88,11 @@ pub(super) fn histogram(scene: &mut Scene, histogram: &Histogram, (top, height):
     let most = counts.iter().max().copied().unwrap_or(1).max(1);
     let scales =
         (Scale::of(range, false, 0.0, 8), Scale::of([0.0, most as f64 * 1.05].into_iter(), false, 0.0, 5));
+    // What is off the axis has no colour to explain.
+    let band = band.as_ref().filter(|(low, high, _)| {
+        let at = |value: f64| scales.0.place(value);
+        at(*low).is_some_and(|low| low < 1.0) && at(*high).is_some_and(|high| high > 0.0)
+    });
     let mut entries = vec![("rows".to_owned(), Role::Series(0))];
     entries.extend(band.iter().map(|(.., name)| (name.clone(), Role::Series(1))));
     let top = if band.is_some() { legend(scene, &entries, top) } else { top } + 4.0;

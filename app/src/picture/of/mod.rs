@@ -28,6 +28,11 @@ fn count(n: u64) -> String {
     number(n as f64)
 }
 
+/// The same with a noun whose plural ends in `s`.
+fn counted(n: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
 /// `pool for gsm8k` of a question.
 fn question(spec: &InfluenceSpec, prepared: &Prepared) -> String {
     let mut targets: Vec<String> = spec.targets.iter().map(ToString::to_string).collect();

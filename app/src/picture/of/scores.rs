@@ -10,7 +10,7 @@ use gstore_store::Snapshot;
 use super::super::scale::number;
 use super::super::{Body, Histogram, Panel, Picture};
 use super::bins::Bins;
-use super::{count, question};
+use super::{counted, question};
 use crate::answer::{AnswerError, tell_notes};
 use crate::work::Work;
 
@@ -76,9 +76,9 @@ pub(super) fn distribution(
         let share = bins.within(floor) as f64 / bins.total() as f64;
         notes.push(format!(
             "The noise floor is {}: the standard deviation of the score of a row that has nothing to do with the target \
-             (median of {} rows). {:.1} % of the scores lie within it.",
+             (median of {}). {:.1} % of the scores lie within it.",
             number(floor),
-            count(spread.rows.len() as u64),
+            counted(spread.rows.len() as u64, "row"),
             share * 100.0
         ));
     }
@@ -90,8 +90,8 @@ pub(super) fn distribution(
         ));
     }
     let what = question(spec, prepared);
-    let unit = if spec.per_token { "tokens" } else { "rows" };
-    let heading = format!("scores of {} {unit}", count(bins.total()));
+    let unit = if spec.per_token { "token" } else { "row" };
+    let heading = format!("scores of {}", counted(bins.total(), unit));
     let about = format!("Histogram of the scores of {what}. {}", notes.join(" "));
     let band = floor.map(|floor| (-floor, floor, "noise floor".to_owned()));
     let body = Body::Histogram(Histogram { x: "score".to_owned(), first, width, counts, band, marks });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::Array;
 use arrow_cast::display::array_value_to_string;
+use gstore_core::Remedy;
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Scored, resolve_top};
 use gstore_store::Snapshot;
 
@@ -49,12 +50,36 @@ pub fn sources(
     let prepared = Prepared::new(snapshot, &request.spec)?;
     tell_notes(&prepared, work);
     let pools = open_pools(snapshot, &request.spec.pools)?;
+    check_column(snapshot, request)?;
     let k = resolve_top(&request.top, prepared.live())?;
     let best = prepared.top_k(Order::Best, k, None, work.threads, work.cancel)?.rows;
     if best.is_empty() {
         return Err(AnswerError::Refused("no row has a score, so there is nothing to draw".to_owned()));
     }
     shares_of(&prepared, &pools, (best.as_slice(), "best"), &request.by, work)
+}
+
+/// Refuses a column that a pool lacks, and names those that there are.
+fn check_column(snapshot: &Snapshot, request: &SourcesRequest) -> Result<(), AnswerError> {
+    for pool in &request.spec.pools {
+        let columns: Vec<&str> = snapshot.dataset(pool)?.columns.iter().map(|c| c.name.as_str()).collect();
+        if columns.contains(&request.by.as_str()) || is_of_every_table(&request.by) {
+            continue;
+        }
+        let there = match columns.as_slice() {
+            [] => "it has none".to_owned(),
+            columns => format!("{} names one of {}", Remedy::Option("column", "NAME"), columns.join(", ")),
+        };
+        return Err(AnswerError::Refused(format!(
+            "dataset `{pool}` has no metadata column `{}` that says what a source is; {there}",
+            request.by
+        )));
+    }
+    Ok(())
+}
+
+fn is_of_every_table(column: &str) -> bool {
+    matches!(column, "id" | "row" | "record")
 }
 
 /// The same of rows that are ranked, by what they are called.

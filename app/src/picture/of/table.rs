@@ -9,7 +9,7 @@ use arrow_schema::DataType;
 
 use super::super::{Axis, Body, Histogram, Panel, Picture, Series, Token};
 use super::bins::Bins;
-use super::count;
+use super::counted;
 use crate::answer::AnswerError;
 
 /// Intervals of a histogram, about.
@@ -75,8 +75,9 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
         Body::Lines { .. } => names[1..].join(", "),
         Body::Bars { .. } => names.join(", "),
     };
-    let title = format!("{heading} of {} rows", count(rows as u64));
-    let about = format!("A picture of {} rows with the columns {}.", count(rows as u64), names.join(", "));
+    let rows = counted(rows as u64, "row");
+    let title = format!("{heading} of {rows}");
+    let about = format!("A picture of {rows} with the columns {}.", names.join(", "));
     Ok(Picture { title, about, panels: vec![Panel { heading, body, notes: Vec::new() }] })
 }
 
@@ -182,5 +183,8 @@ mod tests {
         assert_eq!((tokens.len(), tokens[0].value), (3, Some(0.5)));
         assert!(drawn(&[("a", text)]).unwrap_err().contains("no column of the result is a number"));
         assert!(table(&[]).is_err());
+        let one: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        let picture = table(&[RecordBatch::try_from_iter([("n", one)]).unwrap()]).unwrap();
+        assert_eq!(picture.title, "n of 1 row");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt32Type};
 use arrow_array::{Array, RecordBatch};
-use gstore_core::Cancel;
+use gstore_core::{Cancel, Remedy};
 use gstore_query::influence::Encoder;
 use gstore_sql::{Parameters, SqlOptions, SqlRunner};
 use gstore_store::{Family, FeaturePart, Granularity, Snapshot};
@@ -172,7 +172,8 @@ fn feature_of(
             known()
         ))),
         (_, []) => Err(AnswerError::Refused(format!(
-            "dataset `{dataset}` has no feature with a vector for each token"
+            "dataset `{dataset}` has no feature with a vector for each token; {} computes one",
+            Remedy::IngestKind { kind: "loss", per_token: true }
         ))),
     }
 }

@@ -18,6 +18,9 @@ const MANY: usize = 40;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
+    /// No folder.
+    #[error("{}; the output folder of a training is wanted, or a checkpoint in it", no_folder(.0))]
+    NoFolder(PathBuf),
     /// Neither the folder nor a checkpoint in it has one.
     #[error(
         "{0} has no log of a training: neither it nor a folder checkpoint-N in it has a trainer_state.json with losses"
@@ -29,6 +32,11 @@ pub enum LogError {
     /// A folder that cannot be read.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+fn no_folder(path: &Path) -> String {
+    let why = if path.exists() { "it is a file" } else { "there is no such folder" };
+    format!("{} has no log of a training: {why}", path.display())
 }
 
 /// The log of a training, of gstore or of the Hugging Face Trainer.
@@ -49,6 +57,9 @@ impl TrainingLog {
     /// # Errors
     /// A folder without a log, and a log that cannot be read.
     pub fn read(folder: &Path) -> Result<Self, LogError> {
+        if !folder.is_dir() {
+            return Err(LogError::NoFolder(folder.to_owned()));
+        }
         let none = || LogError::None(folder.to_owned());
         let state = match TrainerState::read(folder)? {
             Some(state) => state,
@@ -88,11 +99,7 @@ impl TrainingLog {
 /// The checkpoint with the highest step; none of a folder that is not there.
 fn newest(folder: &Path) -> Result<Option<PathBuf>, std::io::Error> {
     let mut found: Option<(u64, PathBuf)> = None;
-    let entries = match fs_err::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        entries => entries?,
-    };
-    for entry in entries {
+    for entry in fs_err::read_dir(folder)? {
         let path = entry?.path();
         let step = path.file_name().and_then(|name| name.to_str()?.strip_prefix("checkpoint-")?.parse().ok());
         let Some(step) = step.filter(|_| path.join("trainer_state.json").is_file()) else { continue };

@@ -152,7 +152,12 @@ pub(super) fn histogram(out: &mut String, histogram: &Histogram, style: Terminal
     cells.write(out, (&x, &y), name, style);
     if let Some((low, high, name)) = band {
         let text = format!("{name}: {} to {}", number(*low), number(*high));
-        wrap(out, &text, style.width, |line| painted(line, COLOURS[1], style));
+        // Where no column has its colour, neither has its name.
+        let on_axis = *low < last && *high > *first;
+        wrap(out, &text, style.width, |line| match on_axis {
+            true => painted(line, COLOURS[1], style),
+            false => line.to_owned(),
+        });
     }
     for (value, name) in marks {
         wrap(out, &format!("{name}: {}", number(*value)), style.width, |line| line.to_owned());

@@ -178,7 +178,7 @@ fn tell_passed_over(context: &Context, args: &SelectArgs, found: &Selected) {
     if args.rules.distinct.is_some() {
         passed.push(many(near_duplicates, "near-duplicate"));
     }
-    if !passed.is_empty() {
+    if over_quota + near_duplicates > 0 {
         let over = many_of(over_quota + near_duplicates, "candidate was", "candidates were");
         context.say(&format!("{over} passed over: {}", passed.join(", ")));
     }

@@ -52,11 +52,12 @@ pub fn ids_of(path: &Path) -> Result<HashSet<String>> {
     let mut ids = HashSet::new();
     for (number, line) in BufReader::new(fs_err::File::open(path)?).lines().enumerate() {
         let line = line?;
+        let line = if number == 0 { line.trim_start_matches('\u{feff}') } else { line.as_str() };
         if line.trim().is_empty() {
             continue;
         }
         let place = || format!("{}:{}", path.display(), number + 1);
-        let value: Value = serde_json::from_str(&line).with_context(place)?;
+        let value: Value = serde_json::from_str(line).with_context(place)?;
         let id = match value.get("id") {
             Some(Value::String(id)) => id.clone(),
             Some(Value::Number(id)) => id.to_string(),

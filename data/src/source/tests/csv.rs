@@ -36,8 +36,9 @@ fn conversations_are_json() {
 #[test]
 fn refusals_name_the_line() {
     let dir = Dir::new();
-    let cases: [(&[u8], &str); 4] = [
-        (b"text,n\na,1\nb\n", "line 3: 1 fields, and the header has 2"),
+    let cases: [(&[u8], &str); 5] = [
+        (b"text;n\na, b;1\n", "separated by `;`; .csv is read with commas"),
+        (b"text,n\na,1\nb\n", "line 3: 1 field, and the header has 2"),
         (b"text,n\na,1,2\n", "line 2: 3 fields, and the header has 2"),
         (b"text,text\na,b\n", "two columns are called \"text\""),
         (b"text,n\nok,1\n\xff,1\n", "line 3, column \"text\": not UTF-8 from byte 1"),

@@ -1,0 +1,89 @@
+//! Options that a command line lacks, each with what it is for.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
+
+/// Widest line of an explanation.
+const WIDEST: usize = 100;
+
+/// What stands before an explanation.
+const INDENT: &str = "      ";
+
+/// The error about options that are missing, with the help of each; `None` for another error.
+pub fn explained_missing(root: &Command, argv: &[OsString], error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::MissingRequiredArgument {
+        return None;
+    }
+    let mut command = root;
+    for word in argv.iter().skip(1).filter_map(|word| word.to_str()) {
+        command = command.find_subcommand(word).unwrap_or(command);
+    }
+    let mut text = String::new();
+    for line in error.to_string().lines() {
+        text.push_str(line);
+        text.push('\n');
+        let help = line.strip_prefix("  ").and_then(|name| of_name(root, command, name)?.get_help());
+        for line in help.map(|help| wrapped(&help.to_string())).unwrap_or_default() {
+            text.push_str(&format!("{INDENT}{line}\n"));
+        }
+    }
+    Some(text)
+}
+
+/// The option or argument that is written so in a usage.
+fn of_name<'a>(root: &'a Command, command: &'a Command, name: &str) -> Option<&'a Arg> {
+    let mut all = command.get_arguments().chain(root.get_arguments());
+    match name.strip_prefix("--") {
+        Some(long) => {
+            let long = long.split([' ', '=']).next();
+            all.find(|arg| arg.get_long() == long)
+        }
+        None => {
+            let value = name.strip_prefix('<')?.split('>').next()?;
+            all.find(|arg| {
+                let called = arg.get_value_names().and_then(|names| names.first()).map(|name| name.as_str());
+                arg.is_positional() && called == Some(value)
+            })
+        }
+    }
+}
+
+/// A text in lines that fit.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if INDENT.len() + line.chars().count() + 1 + word.chars().count() <= WIDEST => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::command;
+
+    #[test]
+    fn what_is_missing_is_explained() {
+        let said = |words: &[&str]| {
+            let argv: Vec<OsString> = ["gstore"].iter().chain(words).map(OsString::from).collect();
+            let error = command().try_get_matches_from(&argv).expect_err("refused");
+            explained_missing(&command(), &argv, &error)
+        };
+        let text = said(&["prefilter", "fit", "--pool", "a", "--target", "b"]).expect("explained");
+        let lines: Vec<&str> = text.lines().collect();
+        for name in ["  --inputs <", "  <NAME>"] {
+            let at = lines.iter().position(|line| line.starts_with(name)).expect("named");
+            assert!(lines[at + 1].starts_with(INDENT), "{text}");
+        }
+        assert!(lines.iter().all(|line| line.chars().count() <= 120), "{text}");
+        assert_eq!(said(&["ls", "--nothing"]), None);
+    }
+}

@@ -1,0 +1,135 @@
+//! Command lines that do not parse: those without a command get all commands in short, a file its option.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::Command;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use gstore_store::nearest;
+
+/// The commands by what they are for.
+const GROUPS: [(&str, &[&str]); 6] = [
+    ("Begin", &["demo", "add", "ingest"]),
+    ("Ask", &["query", "select", "ask", "matrix", "prefilter", "plot"]),
+    ("Models", &["train", "merge", "generate", "evaluate", "daunce"]),
+    ("Store", &["ls", "info", "snapshots", "tag", "view", "delete", "drop", "revert"]),
+    ("Upkeep", &["index", "compact", "gc", "backup", "restore", "verify"]),
+    ("More", &["run", "import", "attach", "serve", "token", "completions"]),
+];
+
+/// What is said of a command line without a command, of `root` or of the command that it has; `None` of another
+/// error.
+pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -> Option<String> {
+    let is_command = |word: &OsString| word.to_str().is_some_and(|word| root.find_subcommand(word).is_some());
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
+                return None;
+            };
+            let before = argv.iter().skip(1).take_while(|word| *word != name.as_str());
+            let command = before
+                .filter_map(|word| word.to_str())
+                .fold(root, |command, word| command.find_subcommand(word).unwrap_or(command));
+            let similar = match error.get(ContextKind::SuggestedSubcommand) {
+                Some(ContextValue::Strings(names)) => names.as_slice(),
+                Some(ContextValue::String(name)) => std::slice::from_ref(name),
+                _ => &[],
+            };
+            let near = nearest(name, similar.iter().map(String::as_str));
+            let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            if command.get_name() == root.get_name() {
+                return Some(format!("error: there is no command `{name}`{hint}\n\n{}", overview(root)));
+            }
+            let known: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+            let (of, known) = (command.get_name(), known.join(", "));
+            Some(format!("error: `gstore {of}` has no command `{name}`{hint}\n  there are {known}"))
+        }
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let has_one = argv.iter().skip(1).any(is_command);
+            (!has_one).then(|| format!("error: which command?\n\n{}", overview(root)))
+        }
+        _ => None,
+    }
+}
+
+/// What is said of a file without its option, for a command of `root` that takes files with `--data`, and of
+/// `--json` for one that has formats.
+pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let command = argv.iter().skip(1).find_map(|word| root.find_subcommand(word.to_str()?))?;
+    let has = |long: &str| command.get_arguments().any(|arg| arg.get_long() == Some(long));
+    match word.as_str() {
+        "--json" if has("format") => {
+            Some("error: the result as JSON is asked for with --format json".to_owned())
+        }
+        word if Path::new(word).exists() && has("data") => {
+            Some(format!("error: {word} is a file; give it with --data {word}"))
+        }
+        _ => None,
+    }
+}
+
+fn overview(root: &Command) -> String {
+    let mut text = "Usage: gstore [OPTIONS] <COMMAND>\n\n".to_owned();
+    for (group, names) in GROUPS {
+        let there: Vec<&str> =
+            names.iter().copied().filter(|name| root.find_subcommand(name).is_some()).collect();
+        text.push_str(&format!("  {group:<8}{}\n", there.join(", ")));
+    }
+    text + "\nBegin with `gstore demo`; `gstore help COMMAND` explains a command, `gstore --help` lists them all."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::command;
+
+    fn said(words: &[&str]) -> Option<String> {
+        let argv: Vec<OsString> = ["gstore"].iter().chain(words).map(OsString::from).collect();
+        let error = command().try_get_matches_from(&argv).expect_err("refused");
+        without_command(&command(), &argv, &error)
+    }
+
+    #[test]
+    fn every_command_is_in_one_group() {
+        let root = command();
+        for command in root.get_subcommands() {
+            let groups = GROUPS.iter().filter(|(_, names)| names.contains(&command.get_name())).count();
+            assert_eq!(groups, 1, "{}", command.get_name());
+        }
+        let text = overview(&root);
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    }
+
+    #[test]
+    fn a_line_without_a_command_gets_the_commands_and_a_file_its_option() {
+        for (words, begins) in [
+            (&["selct"][..], "error: there is no command `selct`; did you mean `select`?\n\nUsage: gstore"),
+            (&["--store", "s", "fly"], "error: there is no command `fly`\n\nUsage: gstore"),
+            (&[], "error: which command?\n\nUsage: gstore"),
+            (&["--store", "s"], "error: which command?"),
+        ] {
+            let text = said(words).expect("the commands");
+            assert!(text.starts_with(begins) && text.contains("\n  Begin   demo, add, ingest\n"), "{text}");
+        }
+        let argv: Vec<OsString> = ["gstore", "add", "Cargo.toml"].map(OsString::from).into();
+        let error = command().try_get_matches_from(&argv).expect_err("refused");
+        assert_eq!(
+            misplaced(&command(), &argv, &error).as_deref(),
+            Some("error: Cargo.toml is a file; give it with --data Cargo.toml")
+        );
+        let inner = said(&["evaluate", "task"]).expect("the commands");
+        assert!(
+            inner.starts_with(
+                "error: `gstore evaluate` has no command `task`; did you mean `tasks`?\n  there are text,"
+            ),
+            "{inner}"
+        );
+        for words in [&["evaluate"][..], &["ls", "--fly"]] {
+            assert_eq!(said(words), None, "{words:?}");
+        }
+    }
+}

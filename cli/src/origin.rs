@@ -1,0 +1,136 @@
+//! Origins of options that do not stand on the command line, config file and environment, for messages.
+
+use std::sync::OnceLock;
+
+static GIVEN: OnceLock<Vec<Given>> = OnceLock::new();
+
+/// An option that the config file or the environment gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Its flag without hyphens before it.
+    pub long: String,
+    /// Its values, as the command takes them.
+    pub values: Vec<String>,
+    /// Whether they are paths.
+    pub is_path: bool,
+    /// As it is written there: `store = "s"`.
+    pub written: String,
+    /// Where: a file, or the environment.
+    pub place: String,
+}
+
+impl Given {
+    /// A path that a variable of the environment gives.
+    pub fn of_environment(long: &str, variable: &str, value: &str) -> Self {
+        Self {
+            long: long.to_owned(),
+            values: vec![value.to_owned()],
+            is_path: true,
+            written: format!("{variable}={value}"),
+            place: "the environment".to_owned(),
+        }
+    }
+
+    /// Whether a message is about it: it has the flag, a value that is a path, or another value in quotes.
+    fn is_in(&self, text: &str) -> bool {
+        let quoted = |value: &str| {
+            ['"', '\'', '`'].iter().any(|quote| text.contains(&format!("{quote}{value}{quote}")))
+        };
+        has_word(text, &format!("--{}", self.long))
+            || self.values.iter().any(|value| match self.is_path {
+                true => has_word(text, value),
+                false => !value.is_empty() && quoted(value),
+            })
+    }
+}
+
+/// Remembers them for [`noted`], once in a process.
+pub fn remember(given: Vec<Given>) {
+    // A process has one command line.
+    let _ = GIVEN.set(given);
+}
+
+/// A message, and where the options stand that it is about.
+pub fn noted(text: String) -> String {
+    match GIVEN.get() {
+        Some(given) => with_origins(text, given),
+        None => text,
+    }
+}
+
+fn with_origins(text: String, given: &[Given]) -> String {
+    // What is proposed is not what is wrong.
+    let wrong = text.split("did you mean").next().unwrap_or_default();
+    let about: Vec<&Given> = given.iter().filter(|option| option.is_in(wrong)).collect();
+    about.iter().fold(text, |text, option| format!("{text}\n  {} has {}", option.place, option.written))
+}
+
+/// An error of the command line in which options are called as they stand where they are given, if it is about
+/// any of them.
+pub fn reworded(error: &str, given: &[Given]) -> Option<String> {
+    let mut text = error.to_owned();
+    for option in given {
+        let flag = format!("'--{}", option.long);
+        let Some(at) = text.find(&flag) else { continue };
+        let (before, found) = text.split_at(at);
+        let behind = found.get(flag.len()..).unwrap_or_default();
+        let Some((rest, after)) = behind.split_once('\'') else { continue };
+        if rest.is_empty() || rest.starts_with([' ', '=', '[']) {
+            text = format!("{before}`{}` in {}{after}", option.written, option.place);
+        }
+    }
+    (text != error).then_some(text)
+}
+
+/// Whether a text has a word or a path, and not only as a part of another.
+fn has_word(text: &str, word: &str) -> bool {
+    let of_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    !word.is_empty()
+        && text.match_indices(word).any(|(at, _)| {
+            let before = text.get(..at).and_then(|before| before.chars().next_back());
+            let after = text.get(at + word.len()..).and_then(|after| after.chars().next());
+            !before.is_some_and(|c| of_word(c) || c == '/') && !after.is_some_and(of_word)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given() -> [Given; 3] {
+        let in_file = |long: &str, value: &str, is_path| Given {
+            long: long.to_owned(),
+            values: vec![value.to_owned()],
+            is_path,
+            written: format!("{long} = \"{value}\""),
+            place: "/c/gstore.toml".to_owned(),
+        };
+        [in_file("target", "p", false), in_file("top", "many", false), in_file("model", "/c/m", true)]
+    }
+
+    #[test]
+    fn what_stands_elsewhere_is_named_where_it_stands() {
+        let store = [Given::of_environment("store", "GSTORE_STORE", "/x")];
+        assert_eq!(
+            with_origins("there is no store at /x".into(), &store),
+            "there is no store at /x\n  the environment has GSTORE_STORE=/x"
+        );
+        for (said, adds) in [
+            ("there is no dataset \"p\"; did you mean `many`?", "\n  /c/gstore.toml has target = \"p\""),
+            ("--top counts rows", "\n  /c/gstore.toml has top = \"many\""),
+            ("/c/m/config.json is empty", "\n  /c/gstore.toml has model = \"/c/m\""),
+            ("--top-p of p in /c/mm, as many say", ""),
+        ] {
+            assert_eq!(with_origins(said.into(), &given()), format!("{said}{adds}"));
+        }
+        for (said, says) in [
+            (
+                "error: invalid value 'many' for '--top <N|P%>': a number",
+                Some("error: invalid value 'many' for `top = \"many\"` in /c/gstore.toml: a number"),
+            ),
+            ("error: unexpected argument '--tops' found", None),
+        ] {
+            assert_eq!(reworded(said, &given()).as_deref(), says);
+        }
+    }
+}
