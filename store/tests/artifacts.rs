@@ -54,8 +54,17 @@ fn an_artifact_is_published_replaced_and_dropped() {
         let part = ArtifactPart::new(name, "prefilter", vec![dataset.to_owned()], json!(1));
         assert!(store.put_artifact(part, false, "fit").is_err(), "{name:?} of {dataset}");
     }
-    assert!(store.drop_artifact("other", "drop").is_err());
-    store.drop_artifact("cheap", "drop").unwrap();
+    let seen = store.snapshot().unwrap();
+    assert!(store.drop_artifact(&seen, "other", "drop").is_err());
+    // Replaced or dropped by another process meanwhile: the one that was meant is not there.
+    store.put_artifact(artifact("cheap", json!(3)), true, "fit").unwrap();
+    let e = store.drop_artifact(&seen, "cheap", "drop").unwrap_err();
+    assert!(matches!(&e, ChangeError::Changed(Changed::Gone { replaced: true, .. })), "{e}");
+    let seen = store.snapshot().unwrap();
+    assert_eq!(content_of(&seen, "cheap"), json!(3));
+    store.drop_artifact(&seen, "cheap", "drop").unwrap();
+    let e = store.drop_artifact(&seen, "cheap", "drop").unwrap_err();
+    assert!(matches!(&e, ChangeError::Changed(Changed::Gone { replaced: false, .. })), "{e}");
     assert!(store.snapshot().unwrap().artifact("cheap").is_err());
     assert_clean(&store);
 }
@@ -70,7 +79,7 @@ fn gc_keeps_what_a_kept_snapshot_has_and_removes_the_rest() {
     store.collect(gc(1)).unwrap();
     assert_eq!(content_of(&store.snapshot().unwrap(), "cheap"), json!(1));
     file(&path);
-    store.drop_artifact("cheap", "drop").unwrap();
+    store.drop_artifact(&store.snapshot().unwrap(), "cheap", "drop").unwrap();
     store.collect(gc(1)).unwrap();
     let left = files(&path.join("manifests"));
     assert!(left.iter().all(|file| !file.to_string_lossy().contains("artifact-")), "{left:?}");

@@ -38,7 +38,7 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<ExitCode> {
             Engine::new(context, store.snapshot()?)?.run(context, sql, output, &cancel)?;
         }
         ViewWhat::Drop { name } => {
-            let snapshot = store.drop_view(name, &command_line())?;
+            let snapshot = store.drop_view(store.snapshot()?.view(name)?, &command_line())?;
             out!("{name}: dropped in snapshot {}", snapshot.number());
         }
     }
