@@ -36,14 +36,31 @@ fn losses(store: &Path, ensemble: &str, dataset: &str) -> BTreeMap<u64, Vec<f64>
     all
 }
 
+/// Bits of the losses of theta_0, by row: what those of the members are relative to.
+fn offsets(store: &Path, ensemble: &str) -> BTreeMap<u64, u32> {
+    let snapshot = Store::open(store).expect("opens").snapshot().expect("a snapshot");
+    let part = snapshot.ensemble(ensemble).expect("an ensemble");
+    let reader = snapshot.open_losses(part, &LossWanted::of("pool")).expect("losses");
+    let (mut all, mut block) = (BTreeMap::new(), LossBlock::default());
+    for cell in reader.cells() {
+        reader.read_cell(cell, None, &mut block).expect("reads");
+        all.extend(block.rows.iter().copied().zip(block.offset.iter().map(|offset| offset.to_bits())));
+    }
+    all
+}
+
 fn compute(place: &Place, more: &[&str]) -> binary::Finished {
+    compute_as(place, "e", more)
+}
+
+fn compute_as(place: &Place, ensemble: &str, more: &[&str]) -> binary::Finished {
     let (model, adapters) = (world::demo().join("model"), world::demo().join("warmup/checkpoint-*"));
     let (model, adapters) = (model.display().to_string(), adapters.display().to_string());
     let mut args = vec![
         "daunce",
         "losses",
         "--ensemble",
-        "e",
+        ensemble,
         "--dataset",
         "pool",
         "--model",
@@ -98,6 +115,11 @@ fn losses_by_forward_passes_are_those_of_the_loss_feature() {
     let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
     let offsets = snapshot.features().iter().filter(|part| part.attrs.label == "loss@e:base");
     assert_eq!(offsets.count(), 1, "offsets go on in one feature, whatever the precision");
+    let one = compute_as(&place, "f", &["--members", "0..1"]);
+    assert_eq!(one.code, 0, "{}", one.stderr);
+    let (store, told) = (place.path("store"), &more.stderr);
+    assert_eq!(self::offsets(&store, "e"), self::offsets(&store, "f"), "in the precision of the first");
+    assert!(told.contains("theta_0 is computed in f32, as it was for the losses of pool"), "{told}");
     for (row, values) in &found {
         let bits = |v: &[f64]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(values), bits(&grown[row]), "row {row}");
