@@ -123,20 +123,29 @@ fn damage_is_found_and_a_repair_goes_on_without_it() {
 }
 
 #[test]
-fn a_repair_without_the_last_root_has_the_artifact_that_came_with_it() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
-    let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
-    store.put_artifact(artifact("cheap", json!(1)), false, "fit").unwrap();
-    let last = store.put_artifact(artifact("cheap", json!(2)), true, "fit").unwrap().number();
-    drop(store);
-    let root = format!("root-{last}-");
-    let manifests = path.join("manifests");
-    let root = files(&manifests).into_iter().find(|f| f.to_string_lossy().starts_with(&root)).unwrap();
-    fs_err::remove_file(manifests.join(root)).unwrap();
-    let report = Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
-    assert!(report.rebuilt.iter().any(|r| r.what == "artifact cheap"), "{report:#?}");
-    let store = Store::open(&path).unwrap();
-    assert_eq!(content_of(&store.snapshot().unwrap(), "cheap"), json!(2));
-    assert!(verify(&store).is_sound());
+fn a_repair_without_the_last_root_has_the_artifact_that_came_with_it_if_something_says_that_it_did() {
+    for current_is_lost in [false, true] {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("s");
+        let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
+        store.put_artifact(artifact("cheap", json!(1)), false, "fit").unwrap();
+        let last = store.put_artifact(artifact("cheap", json!(2)), true, "fit").unwrap().number();
+        drop(store);
+        let root = format!("root-{last}-");
+        let manifests = path.join("manifests");
+        let root = files(&manifests).into_iter().find(|f| f.to_string_lossy().starts_with(&root)).unwrap();
+        fs_err::remove_file(manifests.join(root)).unwrap();
+        if current_is_lost {
+            fs_err::write(path.join("CURRENT"), "rubbish").unwrap();
+        }
+        let report = Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
+        let is_back = report.rebuilt.iter().any(|r| r.what == "artifact cheap");
+        let is_told =
+            report.notes.iter().any(|n| n.starts_with("artifact cheap") && n.contains("left aside"));
+        assert_eq!((is_back, is_told), (!current_is_lost, current_is_lost), "{report:#?}");
+        let store = Store::open(&path).unwrap();
+        let expected = if current_is_lost { json!(1) } else { json!(2) };
+        assert_eq!(content_of(&store.snapshot().unwrap(), "cheap"), expected);
+        assert!(verify(&store).is_sound());
+    }
 }
