@@ -178,6 +178,30 @@ fn members_may_be_computed_in_parts() {
     let none = compute(&place, &["--members", "3..9"]);
     assert_eq!(none.code, 2, "{}", none.stderr);
     assert!(none.stderr.contains("has 4 members"), "{}", none.stderr);
+
+    // A theta_0 that is gone is missed where its losses are missing, by a dry run as by any other.
+    let theta = place.path("theta0");
+    fs_err::create_dir(&theta).expect("made");
+    for entry in fs_err::read_dir(world::demo().join("warmup/checkpoint-26")).expect("a folder") {
+        let file = entry.expect("readable").path();
+        fs_err::copy(&file, theta.join(file.file_name().expect("a name"))).expect("copied");
+    }
+    let made = compute_as(&place, "t", &["--adapter", "theta0", "--members", "0..1"]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    fs_err::remove_dir_all(&theta).expect("removed");
+    let args = ["daunce", "losses", "--ensemble", "t", "--dataset", "pool", "--max-length", "512"];
+    let dry = || place.run(&[&args[..], &["--dry-run"]].concat());
+    let told = dry();
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    assert!(told.stdout.contains("4: 3 to compute, 1 there already"), "{}", told.stdout);
+    world::write_samples(&place.path("pool.jsonl"), ROWS + 1);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    for refused in [dry(), place.run(&args)] {
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        let says =
+            ["theta_0 of ensemble \"t\" is the adapter in ", "theta0, which is not there", "1 row lacks"];
+        says.iter().for_each(|part| assert!(refused.stderr.contains(*part), "{part}: {}", refused.stderr));
+    }
 }
 
 /// The loss of row `i` under model `k` of the files below.

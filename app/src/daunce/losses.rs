@@ -242,12 +242,15 @@ impl<'a> Job<'a> {
         let compute = self.offset_compute(&snapshot);
         let columns = LossColumns { compute: compute.name().to_owned(), ..self.columns() };
         let stored = snapshot.loss_offset(&columns, OffsetOf::Base);
-        if let Some(part) = stored
-            && rows.difference(&snapshot.open_feature(part)?.row_set()?).is_empty()
-        {
+        let missing = match stored {
+            Some(part) => rows.difference(&snapshot.open_feature(part)?.row_set()?),
+            None => rows,
+        };
+        if missing.is_empty() && stored.is_some() {
             return Ok(true);
         }
-        let arg = theta_0(self.ensemble.base.adapter.as_ref().map(PathBuf::from));
+        let adapter = self.ensemble.base.adapter.as_ref().map(PathBuf::from);
+        let arg = theta_0(&self.ensemble.name, adapter, missing.len())?;
         if compute != self.request.compute {
             let (own, name) = (compute.name(), &self.request.dataset);
             work.progress.note(&format!("theta_0 is computed in {own}, as it was for the losses of {name}"));
@@ -338,10 +341,16 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Weights of theta_0: the base model, with an adapter if it has one.
-fn theta_0(adapter: Option<PathBuf>) -> CheckpointArg {
+/// Weights of theta_0: the base model, with an adapter if it has one. `rows`: how many lack its losses.
+///
+/// # Errors
+/// The adapter's folder is gone.
+fn theta_0(ensemble: &str, adapter: Option<PathBuf>, rows: u64) -> Result<CheckpointArg, DaunceError> {
+    if let Some(folder) = adapter.as_ref().filter(|folder| !folder.exists()) {
+        return Err(DaunceError::NoBase { ensemble: ensemble.to_owned(), folder: folder.clone(), rows });
+    }
     let weights = adapter.map_or(CheckpointWeights::Base, CheckpointWeights::Adapter);
-    CheckpointArg { name: "theta0".to_owned(), weights }
+    Ok(CheckpointArg { name: "theta0".to_owned(), weights })
 }
 
 fn short(id: &str) -> String {
