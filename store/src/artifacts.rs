@@ -48,8 +48,8 @@ impl Store {
         Ok(publish(self, &lock, &base, change)?)
     }
 
-    /// Takes the artifact that has a name in `seen`, a snapshot that the caller looked at, out of the catalog.
-    /// Older snapshots still have it.
+    /// Takes the artifact that has a name in `seen`, a snapshot that the caller looked at, out of the
+    /// catalog. Older snapshots still have it.
     ///
     /// # Errors
     /// There is none of this name; it was dropped or replaced since.
