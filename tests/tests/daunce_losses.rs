@@ -178,6 +178,9 @@ fn members_may_be_computed_in_parts() {
     let none = compute(&place, &["--members", "3..9"]);
     assert_eq!(none.code, 2, "{}", none.stderr);
     assert!(none.stderr.contains("has 4 members"), "{}", none.stderr);
+    let blocks = compute(&place, &["--block", "64"]);
+    assert_eq!(blocks.code, 2, "{}", blocks.stderr);
+    assert!(blocks.stderr.contains("before they are registered"), "{}", blocks.stderr);
 
     // A theta_0 that is gone is missed where its losses are missing, by a dry run as by any other.
     let theta = place.path("theta0");
