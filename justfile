@@ -31,6 +31,13 @@ dist:
 demo:
     cargo run --release -p gstore-cli -- demo
 
+# the demo's model and its warm-up trained by gstore, from the data of demo/make, into a folder; goes on after a stop
+demo-model folder *more="":
+    cargo build --release -p gstore-cli
+    mkdir -p {{folder}}
+    python3 demo/make/generate.py --corpus {{folder}}/corpus.jsonl
+    target/release/gstore run examples/pipelines/demo-model.toml --set corpus={{absolute_path(folder)}}/corpus.jsonl --set out={{absolute_path(folder)}}/demo-model {{more}}
+
 # sizes, long functions, wide structs, circles of modules, public names without users; several roots are set side by side
 counts *roots=".":
     python3 benches/counts.py --list {{roots}}

@@ -61,7 +61,8 @@ pub struct Prediction {
 }
 
 impl Prefilter {
-    /// Fits and judges a prefilter. `reliability` is that of each target's labels.
+    /// Fits and judges a prefilter. `reliability` is that of each target's labels. Gives predictions of the
+    /// labelled rows as well, a column for each target, by learners that had not seen the row.
     ///
     /// # Errors
     /// Options that make no sense, data from which nothing can be learned, and being told to stop.
@@ -71,7 +72,7 @@ impl Prefilter {
         options: &FitOptions,
         reliability: &[Option<Reliability>],
         means: &Means<'_>,
-    ) -> Result<(Prefilter, Report), LearnError> {
+    ) -> Result<(Prefilter, Report, Matrix), LearnError> {
         options.check()?;
         let of_rows = folds(&data.ids, options.folds, options.seed);
         let found = out_of_fold(data, &options.learner, &of_rows, means)?;
@@ -90,8 +91,9 @@ impl Prefilter {
             reliability,
         });
         let report = report(&found.learner, data, options.top, targets, choice);
+        let held_out = found.predictions.clone();
         let prefilter = Self::of(features, data, options, found, report.choice.cuts.clone(), means)?;
-        Ok((prefilter, report))
+        Ok((prefilter, report, held_out))
     }
 
     /// The learner over all rows, with what was found out of fold.
@@ -184,8 +186,14 @@ impl Prefilter {
     }
 
     /// Cuts at a rank: for each target so that this share of the predicted rows is kept, whatever the
-    /// predictions of labelled rows were. Gives the share that any of the cuts keeps.
-    pub fn cut_at(&mut self, share: f64, predictions: &[Prediction]) -> f64 {
+    /// predictions of labelled rows were. Gives what the cuts keep: shares are of the predicted rows, the
+    /// recall is that of the labelled rows, of which `held_out` are the predictions.
+    pub fn cut_at(
+        &mut self,
+        share: f64,
+        predictions: &[Prediction],
+        (held_out, data): (&Matrix, &Labelled),
+    ) -> Choice {
         for (target, cut) in self.cuts.iter_mut().enumerate() {
             let values: Vec<f64> =
                 predictions.iter().filter_map(|row| row.values.get(target).copied()).collect();
@@ -194,8 +202,14 @@ impl Prefilter {
             let kept = values.iter().filter(|value| **value >= from).count();
             (cut.from, cut.share) = (Some(from), kept as f64 / values.len() as f64);
         }
+        let mut choice = Choice::with(&self.cuts, held_out, &data.y, self.top);
+        for (own, told) in self.cuts.iter_mut().zip(&mut choice.cuts) {
+            (own.recall, own.bound) = (told.recall, told.bound);
+            told.share = own.share;
+        }
         let kept = predictions.iter().filter(|row| keeps(&self.cuts, &row.values)).count();
-        kept as f64 / predictions.len().max(1) as f64
+        choice.kept = kept as f64 / predictions.len().max(1) as f64;
+        choice
     }
 
     /// Judges it on labelled rows; those that it has learned from flatter it.
@@ -304,7 +318,7 @@ mod tests {
         let options = FitOptions { resamples: 100, ..FitOptions::default() };
         for learner in [Learner::Ridge { alphas: vec![1.0] }, Learner::Logistic { c: 1.0, top: 0.05 }] {
             let options = FitOptions { learner, ..options.clone() };
-            let (fitted, report) =
+            let (fitted, report, _) =
                 Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
             assert!(report.choice.bound >= 0.95 && report.choice.kept < 0.5, "{:?}", report.choice);
             let text = serde_json::to_string(&fitted.to_value()).unwrap();
@@ -322,7 +336,7 @@ mod tests {
         let data = data(200);
         let means = Means { seed: 1, threads: 1, cancel: &RUN };
         let options = FitOptions { resamples: 100, ..FitOptions::default() };
-        let (fitted, report) =
+        let (fitted, report, _) =
             Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
         let found = fitted.predict(&Matrix::new(2, vec![0.5, f64::NAN, 0.5, 0.5]));
         assert!(found[0].is_none() && found[1].is_some());
@@ -335,12 +349,15 @@ mod tests {
         let data = data(200);
         let means = Means { seed: 1, threads: 1, cancel: &RUN };
         let options = FitOptions { resamples: 100, budget: Budget::Share(0.3), ..FitOptions::default() };
-        let (mut fitted, _) =
+        let (mut fitted, report, held_out) =
             Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
         // Rows that are better than those that were learned from.
         let x = Matrix::new(2, (0..100).flat_map(|i| [0.8 + f64::from(i) / 100.0, 0.5]).collect());
         let predictions: Vec<Prediction> = fitted.predict(&x).into_iter().flatten().collect();
-        assert_eq!(fitted.cut_at(0.3, &predictions), 0.3);
+        let choice = fitted.cut_at(0.3, &predictions, (&held_out, &data));
+        assert_eq!((choice.kept, choice.cuts[0].share), (0.3, 0.3));
+        // What is told is the recall of this cut, which no labelled row reaches, not of their own best 30 %.
+        assert_eq!((report.choice.recall, choice.recall, fitted.cuts[0].bound), (1.0, 0.0, 0.0));
         assert_eq!(fitted.predict(&x).into_iter().flatten().filter(|row| row.kept).count(), 30);
         assert_eq!(fitted.cuts[0].share, 0.3);
     }

@@ -27,9 +27,9 @@ mod passes;
 pub mod weights;
 
 pub use backend::{
-    Activation, Attention, AttentionForm, AttentionPlan, AttentionSpan, Backend, BackendError, CacheSpan,
-    CachedAttention, ColumnMap, Compute, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Heads, LinearWeights,
-    LoraPart, NormFactors, NormForm, NormKind, NormWeights, Objective,
+    Activation, Attention, AttentionDropout, AttentionForm, AttentionPlan, AttentionSpan, Backend,
+    BackendError, CacheSpan, CachedAttention, ColumnMap, Compute, HEAD_ROWS, HeadOutput, HeadTap, HeadTask,
+    Heads, LinearWeights, LoraPart, NormFactors, NormForm, NormKind, NormWeights, Objective,
 };
 pub use device::{CandleDevice, Device, DeviceError};
 pub use passes::{

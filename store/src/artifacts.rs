@@ -48,18 +48,25 @@ impl Store {
         Ok(publish(self, &lock, &base, change)?)
     }
 
-    /// Takes an artifact out of the catalog. Older snapshots still have it.
+    /// Takes the artifact that has a name in `seen`, a snapshot that the caller looked at, out of the
+    /// catalog. Older snapshots still have it.
     ///
     /// # Errors
-    /// There is none of this name.
-    pub fn drop_artifact(&self, name: &str, command: &str) -> Result<DropReport, ChangeError> {
-        let lock = WriterLock::take(self)?;
-        let base = self.snapshot()?;
-        let links = &base.root().artifacts;
+    /// There is none of this name; it was dropped or replaced since.
+    pub fn drop_artifact(
+        &self,
+        seen: &Snapshot,
+        name: &str,
+        command: &str,
+    ) -> Result<DropReport, ChangeError> {
+        let links = &seen.root().artifacts;
         let found = links.iter().find(|link| link.name == name);
         let Some(link) = found else {
             return Err(unknown("artifact", name, links.iter().map(|l| l.name.as_str()).collect()).into());
         };
+        let lock = WriterLock::take(self)?;
+        let base = self.snapshot()?;
+        base.same_artifact(link)?;
         let mut change = change_of(&base, command);
         change.removed.artifacts.push(link.number);
         change.changes.push(format!("artifact {name} dropped"));

@@ -61,17 +61,17 @@ impl Store {
         Ok(publish(self, &lock, &base, change)?)
     }
 
-    /// Removes a view.
+    /// Removes a view, as the caller found it in a snapshot.
     ///
     /// # Errors
-    /// There is none of this name.
-    pub fn drop_view(&self, name: &str, command: &str) -> Result<Arc<Snapshot>, ViewError> {
+    /// It was dropped or replaced since.
+    pub fn drop_view(&self, view: &View, command: &str) -> Result<Arc<Snapshot>, ViewError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
-        base.view(name).map_err(ViewError::Lookup)?;
+        base.same_view(view)?;
         let mut change = change_of(&base, command);
-        change.views = Some(base.views().iter().filter(|view| view.name != name).cloned().collect());
-        change.changes.push(format!("view {name} dropped"));
+        change.views = Some(base.views().iter().filter(|other| other.name != view.name).cloned().collect());
+        change.changes.push(format!("view {} dropped", view.name));
         Ok(publish(self, &lock, &base, change)?)
     }
 }

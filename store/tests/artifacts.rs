@@ -54,8 +54,17 @@ fn an_artifact_is_published_replaced_and_dropped() {
         let part = ArtifactPart::new(name, "prefilter", vec![dataset.to_owned()], json!(1));
         assert!(store.put_artifact(part, false, "fit").is_err(), "{name:?} of {dataset}");
     }
-    assert!(store.drop_artifact("other", "drop").is_err());
-    store.drop_artifact("cheap", "drop").unwrap();
+    let seen = store.snapshot().unwrap();
+    assert!(store.drop_artifact(&seen, "other", "drop").is_err());
+    // Replaced or dropped by another process meanwhile: the one that was meant is not there.
+    store.put_artifact(artifact("cheap", json!(3)), true, "fit").unwrap();
+    let e = store.drop_artifact(&seen, "cheap", "drop").unwrap_err();
+    assert!(matches!(&e, ChangeError::Changed(Changed::Gone { replaced: true, .. })), "{e}");
+    let seen = store.snapshot().unwrap();
+    assert_eq!(content_of(&seen, "cheap"), json!(3));
+    store.drop_artifact(&seen, "cheap", "drop").unwrap();
+    let e = store.drop_artifact(&seen, "cheap", "drop").unwrap_err();
+    assert!(matches!(&e, ChangeError::Changed(Changed::Gone { replaced: false, .. })), "{e}");
     assert!(store.snapshot().unwrap().artifact("cheap").is_err());
     assert_clean(&store);
 }
@@ -70,7 +79,7 @@ fn gc_keeps_what_a_kept_snapshot_has_and_removes_the_rest() {
     store.collect(gc(1)).unwrap();
     assert_eq!(content_of(&store.snapshot().unwrap(), "cheap"), json!(1));
     file(&path);
-    store.drop_artifact("cheap", "drop").unwrap();
+    store.drop_artifact(&store.snapshot().unwrap(), "cheap", "drop").unwrap();
     store.collect(gc(1)).unwrap();
     let left = files(&path.join("manifests"));
     assert!(left.iter().all(|file| !file.to_string_lossy().contains("artifact-")), "{left:?}");
@@ -114,20 +123,29 @@ fn damage_is_found_and_a_repair_goes_on_without_it() {
 }
 
 #[test]
-fn a_repair_without_the_last_root_has_the_artifact_that_came_with_it() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("s");
-    let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
-    store.put_artifact(artifact("cheap", json!(1)), false, "fit").unwrap();
-    let last = store.put_artifact(artifact("cheap", json!(2)), true, "fit").unwrap().number();
-    drop(store);
-    let root = format!("root-{last}-");
-    let manifests = path.join("manifests");
-    let root = files(&manifests).into_iter().find(|f| f.to_string_lossy().starts_with(&root)).unwrap();
-    fs_err::remove_file(manifests.join(root)).unwrap();
-    let report = Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
-    assert!(report.rebuilt.iter().any(|r| r.what == "artifact cheap"), "{report:#?}");
-    let store = Store::open(&path).unwrap();
-    assert_eq!(content_of(&store.snapshot().unwrap(), "cheap"), json!(2));
-    assert!(verify(&store).is_sound());
+fn a_repair_without_the_last_root_has_the_artifact_that_came_with_it_if_something_says_that_it_did() {
+    for current_is_lost in [false, true] {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("s");
+        let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
+        store.put_artifact(artifact("cheap", json!(1)), false, "fit").unwrap();
+        let last = store.put_artifact(artifact("cheap", json!(2)), true, "fit").unwrap().number();
+        drop(store);
+        let root = format!("root-{last}-");
+        let manifests = path.join("manifests");
+        let root = files(&manifests).into_iter().find(|f| f.to_string_lossy().starts_with(&root)).unwrap();
+        fs_err::remove_file(manifests.join(root)).unwrap();
+        if current_is_lost {
+            fs_err::write(path.join("CURRENT"), "rubbish").unwrap();
+        }
+        let report = Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
+        let is_back = report.rebuilt.iter().any(|r| r.what == "artifact cheap");
+        let is_told =
+            report.notes.iter().any(|n| n.starts_with("artifact cheap") && n.contains("left aside"));
+        assert_eq!((is_back, is_told), (!current_is_lost, current_is_lost), "{report:#?}");
+        let store = Store::open(&path).unwrap();
+        let expected = if current_is_lost { json!(1) } else { json!(2) };
+        assert_eq!(content_of(&store.snapshot().unwrap(), "cheap"), expected);
+        assert!(verify(&store).is_sound());
+    }
 }

@@ -25,9 +25,16 @@ fn views_are_versioned() {
     store.create_view(&view("a"), "SELECT 3", options(false)).unwrap();
     let names: Vec<String> = store.snapshot().unwrap().views().iter().map(|v| v.name.clone()).collect();
     assert_eq!(names, ["a", "best"]);
-    let dropped = store.drop_view("best", "view").unwrap();
+    // Saved again or dropped by another process meanwhile: the one that was meant is not there.
+    let gone = |e: ViewError| match e {
+        ViewError::Changed(Changed::Gone { replaced, .. }) => replaced,
+        other => panic!("{other}"),
+    };
+    assert!(gone(store.drop_view(saved.view("best").unwrap(), "view").unwrap_err()));
+    let seen = store.snapshot().unwrap();
+    let dropped = store.drop_view(seen.view("best").unwrap(), "view").unwrap();
     assert_eq!(dropped.views().len(), 1);
-    assert!(store.drop_view("best", "view").is_err());
+    assert!(!gone(store.drop_view(seen.view("best").unwrap(), "view").unwrap_err()));
     assert_eq!(store.snapshot_at(begun + 1).unwrap().view("best").unwrap().sql, "SELECT 1");
     assert!(store.snapshot_at(begun).unwrap().views().is_empty());
     assert_clean(&store);

@@ -36,14 +36,31 @@ fn losses(store: &Path, ensemble: &str, dataset: &str) -> BTreeMap<u64, Vec<f64>
     all
 }
 
+/// Bits of the losses of theta_0, by row: what those of the members are relative to.
+fn offsets(store: &Path, ensemble: &str) -> BTreeMap<u64, u32> {
+    let snapshot = Store::open(store).expect("opens").snapshot().expect("a snapshot");
+    let part = snapshot.ensemble(ensemble).expect("an ensemble");
+    let reader = snapshot.open_losses(part, &LossWanted::of("pool")).expect("losses");
+    let (mut all, mut block) = (BTreeMap::new(), LossBlock::default());
+    for cell in reader.cells() {
+        reader.read_cell(cell, None, &mut block).expect("reads");
+        all.extend(block.rows.iter().copied().zip(block.offset.iter().map(|offset| offset.to_bits())));
+    }
+    all
+}
+
 fn compute(place: &Place, more: &[&str]) -> binary::Finished {
+    compute_as(place, "e", more)
+}
+
+fn compute_as(place: &Place, ensemble: &str, more: &[&str]) -> binary::Finished {
     let (model, adapters) = (world::demo().join("model"), world::demo().join("warmup/checkpoint-*"));
     let (model, adapters) = (model.display().to_string(), adapters.display().to_string());
     let mut args = vec![
         "daunce",
         "losses",
         "--ensemble",
-        "e",
+        ensemble,
         "--dataset",
         "pool",
         "--model",
@@ -98,6 +115,11 @@ fn losses_by_forward_passes_are_those_of_the_loss_feature() {
     let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
     let offsets = snapshot.features().iter().filter(|part| part.attrs.label == "loss@e:base");
     assert_eq!(offsets.count(), 1, "offsets go on in one feature, whatever the precision");
+    let one = compute_as(&place, "f", &["--members", "0..1"]);
+    assert_eq!(one.code, 0, "{}", one.stderr);
+    let (store, told) = (place.path("store"), &more.stderr);
+    assert_eq!(self::offsets(&store, "e"), self::offsets(&store, "f"), "in the precision of the first");
+    assert!(told.contains("theta_0 is computed in f32, as it was for the losses of pool"), "{told}");
     for (row, values) in &found {
         let bits = |v: &[f64]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(values), bits(&grown[row]), "row {row}");
@@ -156,6 +178,33 @@ fn members_may_be_computed_in_parts() {
     let none = compute(&place, &["--members", "3..9"]);
     assert_eq!(none.code, 2, "{}", none.stderr);
     assert!(none.stderr.contains("has 4 members"), "{}", none.stderr);
+    let blocks = compute(&place, &["--block", "64"]);
+    assert_eq!(blocks.code, 2, "{}", blocks.stderr);
+    assert!(blocks.stderr.contains("before they are registered"), "{}", blocks.stderr);
+
+    // A theta_0 that is gone is missed where its losses are missing, by a dry run as by any other.
+    let theta = place.path("theta0");
+    fs_err::create_dir(&theta).expect("made");
+    for entry in fs_err::read_dir(world::demo().join("warmup/checkpoint-26")).expect("a folder") {
+        let file = entry.expect("readable").path();
+        fs_err::copy(&file, theta.join(file.file_name().expect("a name"))).expect("copied");
+    }
+    let made = compute_as(&place, "t", &["--adapter", "theta0", "--members", "0..1"]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    fs_err::remove_dir_all(&theta).expect("removed");
+    let args = ["daunce", "losses", "--ensemble", "t", "--dataset", "pool", "--max-length", "512"];
+    let dry = || place.run(&[&args[..], &["--dry-run"]].concat());
+    let told = dry();
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    assert!(told.stdout.contains("4: 3 to compute, 1 there already"), "{}", told.stdout);
+    world::write_samples(&place.path("pool.jsonl"), ROWS + 1);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    for refused in [dry(), place.run(&args)] {
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        let says =
+            ["theta_0 of ensemble \"t\" is the adapter in ", "theta0, which is not there", "1 row lacks"];
+        says.iter().for_each(|part| assert!(refused.stderr.contains(*part), "{part}: {}", refused.stderr));
+    }
 }
 
 /// The loss of row `i` under model `k` of the files below.

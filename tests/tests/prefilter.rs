@@ -214,6 +214,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
         (&["--top", "5%", "--cascade", stages][..], "nothing was computed"),
         (&["--top", "50%", "--recall", "80%", "--cascade", stages, "--labels", "10"], "10 labelled rows"),
         (&["--top", "50%", "--cascade", "los -> all"], "did you mean `loss`"),
+        (&["--top", "50%", "--cascade", "tokens -> all"], "300 rows of `pool` were not counted yet"),
         (&["--top", "50%", "--cascade", "4 checkpoints -> all"], "no cheaper than all"),
         (&["--top", "50%", "--recall", "80%"], "--cascade"),
     ] {
@@ -228,6 +229,12 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     assert!(told.code == 0 && told.stderr.contains("rows and costs are expected"), "{}", told.stderr);
     assert!(!place.path("out.jsonl").exists());
     assert_eq!(features("grad-adam@checkpoint-104"), "60");
+    let rows_of = |label: &str| {
+        let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
+        let part = snapshot.feature(&format!("pool/{label}")).expect("computed");
+        snapshot.open_feature(part).expect("opens").row_set().expect("readable")
+    };
+    let sample = rows_of("grad-adam@checkpoint-104");
     let whole = [&sized[..], &["--cascade", stages, "--report", "r.json"]].concat();
     let done = run(&whole);
     assert_eq!(done.code, 0, "{}", done.stderr);
@@ -254,6 +261,10 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     for (label, rows) in expected {
         assert_eq!(features(label), rows.to_string(), "{label}: {first:#}");
     }
+    // Rows without an answer have nothing that is scored: they do not go on.
+    let (beyond, after_loss) = ([13, 110, 207], rows_of("grad-adam@checkpoint-26").difference(&sample));
+    assert!(beyond.iter().any(|row| !sample.contains(*row)));
+    assert!(beyond.iter().all(|row| !after_loss.contains(*row)), "{after_loss:?}");
     let selected = fs_err::read_to_string(place.path("out.jsonl")).expect("written");
     assert_eq!(selected.lines().count(), 150);
 

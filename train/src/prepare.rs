@@ -5,7 +5,7 @@ use gstore_data::{Reading, SampleSource, TextEncoder, encode_each, in_blocks};
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{AdaptedWeight, Adapter, ModelFolder};
 
-use crate::checkpoint::{is_adapter, lora_dropout};
+use crate::checkpoint::{is_adapter, lora_dropout, model_config};
 use crate::data::load;
 use crate::error::TrainError;
 use crate::gradient::Sample;
@@ -57,6 +57,8 @@ impl Prepared {
         };
         let has_factors = matches!(request.method, Method::Lora(_) | Method::Adapter(_));
         request.steps.dropout.check(&decoder, has_factors)?;
+        let config = model_config(&request.model)?;
+        request.steps.dropout.differ(&config, &decoder).iter().for_each(|what| observer.note(what));
         if let Method::Adapter(from) = &request.method {
             let own = request.steps.dropout.lora;
             if let Some(was) = lora_dropout(from)?.filter(|was| *was != own) {

@@ -302,7 +302,7 @@ impl TrainRequest {
             "seed": seed,
             "shuffle": shuffle,
             "tokens of a packed sequence": packing.then_some(text.max_length),
-            "dropout": (!dropout.is_none()).then(|| json!({ "lora": dropout.lora, "hidden": dropout.hidden })),
+            "dropout": (!dropout.is_none()).then(|| dropout.identity()),
             "steps": total,
             "optimizer": optimizer.name(),
             "rates of the optimizer": rates,

@@ -98,9 +98,9 @@ fn finite_differences_of_whole_models() {
 fn finite_differences_with_dropout() {
     let Some(families) = families() else { return };
     for (name, folder) in families {
-        let hidden = DropoutRates { lora: 0.0, hidden: 0.2 };
+        let hidden = DropoutRates { lora: 0.0, hidden: 0.2, attention: 0.3 };
         check(&name, Parameters::full(&folder, Cpu::new(Compute::F32)).unwrap(), hidden);
-        check(&name, adapted(&folder), DropoutRates { lora: 0.3, hidden: 0.1 });
+        check(&name, adapted(&folder), DropoutRates { lora: 0.3, hidden: 0.1, attention: 0.2 });
     }
 }
 
@@ -112,7 +112,7 @@ fn dropout_is_that_of_the_step() {
     for (name, folder) in families {
         let samples = samples(folder.decoder().vocab_size);
         let mut trainer = trainer(adapted(&folder), 2);
-        trainer.options.dropout = DropoutRates { lora: 0.3, hidden: 0.2 };
+        trainer.options.dropout = DropoutRates { lora: 0.3, hidden: 0.2, attention: 0.1 };
         let (loss, kept) = gradient(&trainer, &samples);
         trainer.options.keep = Keep::Inputs;
         assert_eq!(gradient(&trainer, &samples).1, kept, "{name}");

@@ -24,7 +24,10 @@ fn everything(world: &World, output: &str) -> TrainRequest {
             micro: 1,
             ..request.batching
         },
-        steps: StepOptions { dropout: DropoutRates { lora: 0.2, hidden: 0.0 }, ..request.steps },
+        steps: StepOptions {
+            dropout: DropoutRates { lora: 0.2, ..DropoutRates::default() },
+            ..request.steps
+        },
         evaluation: Some(Evaluation { data, every: Some(2) }),
         ..request
     }
@@ -137,7 +140,7 @@ fn options_that_mean_nothing_are_refused() {
     };
     let dropping = |lora: f64, hidden: f64, method: Method| {
         let request = world.request("dropping", method);
-        let steps = StepOptions { dropout: DropoutRates { lora, hidden }, ..request.steps };
+        let steps = StepOptions { dropout: DropoutRates { lora, hidden, attention: 0.0 }, ..request.steps };
         TrainRequest { steps, ..request }
     };
     refused(&dropping(1.0, 0.0, lora()), "dropout of 1");

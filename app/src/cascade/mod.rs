@@ -6,6 +6,7 @@
 //! - what is computed are features of the pool, published stage by stage: the same request goes on from them,
 //!   and decides the same
 
+mod candidates;
 mod cost;
 mod fit;
 mod known;
@@ -28,6 +29,7 @@ use gstore_store::{Lease, RowSet, Snapshot, Store};
 
 pub use report::{CascadeReport, StageReport};
 
+use self::candidates::{in_target, unscored};
 use self::cost::Spent;
 use self::fit::Learned;
 use self::known::{Columns, Known};
@@ -114,12 +116,14 @@ pub fn prepare_cascade(
             many(source.checkpoints() as u64, "checkpoint")
         )));
     }
-    let pool = draw(&snapshot, &source, request, &stages, work)?;
+    let mut pool = draw(&snapshot, &source, request, &stages, work)?;
     drop((snapshot, lease));
     let mut spent = Spent::new(&stages, source.checkpoints());
     let keys = compute_sample(store, &source, &stages, (&pool.labelled, &mut spent), work)?;
     let (snapshot, _lease) = current(store, work)?;
     let inputs = inputs(&snapshot, &stages, &keys)?;
+    let rest = pool.rows.difference(&pool.labelled);
+    pool.rows = pool.rows.difference(&in_target(&snapshot, &source, &rest, work)?);
     let sample = Sample::read(&snapshot, &source, (&stages, &inputs), &pool.labelled, request, work)?;
     let mut widths: Vec<usize> = sample.columns.iter().map(|columns| columns.names().len()).collect();
     (1..widths.len()).for_each(|place| widths[place] += widths[place - 1]);
@@ -163,6 +167,7 @@ impl Cascade {
                 self.spent.gradients(found.measured);
             }
             let seconds = self.spent.seconds() - seconds;
+            left = self.candidates(store, place, &left, work)?;
             let labelled = match place + 1 == self.steps.len() {
                 true => self.rounds(store, place, &left, work)?,
                 false => RowSet::new(),
@@ -187,6 +192,24 @@ impl Cascade {
     /// The question of the selection among rows that have all gradients.
     pub fn spec(&self) -> &InfluenceSpec {
         &self.source.spec
+    }
+
+    /// The rows that may be selected, of those of which a stage is there: not those without a scored token.
+    /// They are only looked for once the tokens of all are counted, so that the same command decides the
+    /// same.
+    fn candidates(
+        &self,
+        store: &Store,
+        place: usize,
+        rows: &RowSet,
+        work: &Work<'_>,
+    ) -> Result<RowSet, AnswerError> {
+        let is_counted = |step: &Step| step.stage.computes() || step.stage.has_counts();
+        if !self.steps[..=place].iter().any(is_counted) {
+            return Ok(rows.clone());
+        }
+        let (snapshot, _lease) = current(store, work)?;
+        Ok(rows.difference(&unscored(&snapshot, &self.source, rows)?))
     }
 
     /// The rows that a stage lets go on: those that it predicts enough of, and those of which a value is

@@ -11,6 +11,7 @@ use gstore_query::influence::resolve_top;
 use gstore_store::{RowSet, Snapshot, Store};
 
 use super::CascadeRequest;
+use super::candidates::check_counts;
 use super::cost::Spent;
 use super::known::{Columns, Known, labels_of};
 use super::source::Source;
@@ -35,7 +36,8 @@ pub(super) struct Pool {
 /// The rows of a cascade, and a sample of them that is large enough.
 ///
 /// # Errors
-/// A sample that is too small for the recall, or that leaves nothing to save.
+/// A sample that is too small for the recall, or that leaves nothing to save; token counts that a stage
+/// cannot have.
 pub(super) fn draw(
     snapshot: &Arc<Snapshot>,
     source: &Source,
@@ -57,6 +59,7 @@ pub(super) fn draw(
             "a cascade chooses among rows: {k} of {all} leave nothing to it"
         )));
     }
+    check_counts(part, source, stages, &rows)?;
     let top = k as f64 / all as f64;
     let labels = |misses, spare: f64| {
         let rows = least_top(request.recall, stages.len(), misses) as f64 * spare / top;

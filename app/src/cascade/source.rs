@@ -6,7 +6,8 @@ use std::time::Instant;
 use gstore_core::Kind;
 use gstore_ingest::gradient::{LossForm, ModuleSelection};
 use gstore_ingest::pipeline::{
-    self, CheckpointArg, Ending, GivenOptions, IngestPlan, IngestRequest, ProjectionChoice, request_like,
+    self, CheckpointArg, Ending, GivenOptions, IngestError, IngestPlan, IngestRequest, ProjectionChoice,
+    request_like,
 };
 use gstore_model::Reduction;
 use gstore_query::QueryError;
@@ -27,6 +28,8 @@ pub(super) struct Source {
     by_weight: Vec<Checkpoint>,
     /// The run of the base model's forward passes.
     base: String,
+    /// Key of the encoding of all that is computed.
+    pub(super) encoding: String,
 }
 
 /// A checkpoint of the question.
@@ -114,6 +117,7 @@ impl Source {
         // Equal ones stay in the order of the run.
         by_weight.sort_by(|a, b| b.weight.total_cmp(&a.weight));
         let base = Folders::new(work.progress, false).run_name(&like.model, &[]);
+        let encoding = like.text.encoder(&like.model).map_err(IngestError::from)?.spec().key();
         let run = run.to_owned();
         let spec = InfluenceSpec {
             pool_kind: Some(kind),
@@ -124,7 +128,7 @@ impl Source {
             mode: Mode::Exact,
             ..spec.clone()
         };
-        Ok(Self { spec, gradients: IngestRequest { run, ..like }, by_weight, base })
+        Ok(Self { spec, gradients: IngestRequest { run, ..like }, by_weight, base, encoding })
     }
 
     /// Name of the pool.

@@ -96,6 +96,16 @@ fn checkpoints(item: &str) -> Option<usize> {
 }
 
 impl Stage {
+    /// Whether something is computed of the rows that enter it: their tokens are counted then.
+    pub(super) fn computes(&self) -> bool {
+        !self.kinds.is_empty() || self.checkpoints > 0
+    }
+
+    /// Whether it looks at token counts that it names.
+    pub(super) fn has_counts(&self) -> bool {
+        self.columns.iter().any(|name| COUNTS.contains(&name.as_str()))
+    }
+
     /// The names of its inputs, where its stored features have these labels. Token counts come with the first
     /// forward pass.
     pub(super) fn inputs(&self, labels: &[String], is_first_pass: bool) -> Vec<String> {

@@ -28,6 +28,20 @@ pub enum DaunceError {
         /// That of the folder.
         found: String,
     },
+    /// Rows lack losses under theta_0, whose adapter is gone.
+    #[error(
+        "theta_0 of ensemble {ensemble:?} is the adapter in {}, which is not there any more, and {} its losses; put the folder back",
+        folder.display(),
+        lack(*rows)
+    )]
+    NoBase {
+        /// The ensemble.
+        ensemble: String,
+        /// Where its adapter was.
+        folder: PathBuf,
+        /// How many rows lack them.
+        rows: u64,
+    },
     /// A range of members that the ensemble does not have.
     #[error("ensemble {ensemble:?} has {members} members, 0 to {}; {from}..{to} are not all among them", members.saturating_sub(1))]
     NoMembers {
@@ -176,6 +190,13 @@ fn more(others: usize) -> String {
     match others {
         0 => String::new(),
         n => format!(" ({n} more)"),
+    }
+}
+
+fn lack(rows: u64) -> String {
+    match rows {
+        1 => "1 row lacks".to_owned(),
+        n => format!("{n} rows lack"),
     }
 }
 

@@ -4,17 +4,18 @@ mod forecast;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use gstore_core::{Kind, RowSet, many};
 use gstore_ingest::gradient::LossForm;
 use gstore_ingest::pipeline::{
     CheckpointArg, CheckpointWeights, Ending, IngestError, IngestPlan, IngestRequest, ingest_column,
 };
-use gstore_model::Reduction;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
+use gstore_model::{Compute, Reduction};
 use gstore_store::{
-    CheckpointId, EnsembleBase, EnsemblePart, EnsembleUpdate, JobFeature, LossColumns, LossWanted, Member,
-    MemberWeights, OffsetOf, Snapshot, Store,
+    CheckpointId, EnsembleBase, EnsemblePart, EnsembleUpdate, FeaturePart, JobFeature, LossColumns,
+    LossWanted, Member, MemberWeights, OffsetOf, Snapshot, Store,
 };
 
 pub use self::forecast::{LossesForecast, forecast_losses};
@@ -200,8 +201,30 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn plan(&self, weights: CheckpointArg, work: &mut Work<'_>) -> Result<IngestPlan, DaunceError> {
-        let request = IngestRequest { checkpoints: vec![weights], ..self.request.clone() };
+    /// The precision of the offsets: one for all rows, whatever is asked for now. Losses that are stored
+    /// already are relative to them, also where they are lost and have to be computed again.
+    fn offset_compute(&self, snapshot: &Snapshot) -> Compute {
+        let columns = self.columns();
+        let is_of_table = |part: &&Arc<FeaturePart>| {
+            let desc = &part.desc;
+            desc.ensemble == Some(columns.ensemble.0)
+                && desc.dataset == columns.dataset
+                && desc.encoding == columns.encoding
+        };
+        // Without offsets the first column tells: one request computed both.
+        let stored = snapshot
+            .loss_offset(&columns, OffsetOf::Base)
+            .or_else(|| snapshot.features().iter().find(is_of_table));
+        stored.and_then(|part| Compute::parse(&part.desc.compute)).unwrap_or(self.request.compute)
+    }
+
+    fn plan(
+        &self,
+        weights: CheckpointArg,
+        compute: Compute,
+        work: &mut Work<'_>,
+    ) -> Result<IngestPlan, DaunceError> {
+        let request = IngestRequest { checkpoints: vec![weights], compute, ..self.request.clone() };
         Ok(IngestPlan::new(self.store, request, work.progress)?)
     }
 
@@ -216,17 +239,24 @@ impl<'a> Job<'a> {
         let snapshot = self.store.snapshot()?;
         let rows = self.wanted(&snapshot)?;
         report.rows = rows.len();
-        let columns = self.columns();
+        let compute = self.offset_compute(&snapshot);
+        let columns = LossColumns { compute: compute.name().to_owned(), ..self.columns() };
         let stored = snapshot.loss_offset(&columns, OffsetOf::Base);
-        if let Some(part) = stored
-            && rows.difference(&snapshot.open_feature(part)?.row_set()?).is_empty()
-        {
+        let missing = match stored {
+            Some(part) => rows.difference(&snapshot.open_feature(part)?.row_set()?),
+            None => rows,
+        };
+        if missing.is_empty() && stored.is_some() {
             return Ok(true);
         }
-        let arg = theta_0(self.ensemble.base.adapter.as_ref().map(PathBuf::from));
-        let plan = self.plan(arg, work)?;
+        let adapter = self.ensemble.base.adapter.as_ref().map(PathBuf::from);
+        let arg = theta_0(&self.ensemble.name, adapter, missing.len())?;
+        if compute != self.request.compute {
+            let (own, name) = (compute.name(), &self.request.dataset);
+            work.progress.note(&format!("theta_0 is computed in {own}, as it was for the losses of {name}"));
+        }
+        let plan = self.plan(arg, compute, work)?;
         self.check_weights(&plan, "theta_0", &self.ensemble.base.id)?;
-        // One offset for all rows, whatever the precision that is asked for now.
         let offset = match stored {
             Some(part) => JobFeature { desc: part.desc.clone(), attrs: part.attrs.clone() },
             None => columns.offset(OffsetOf::Base),
@@ -264,7 +294,7 @@ impl<'a> Job<'a> {
         };
         let arg = CheckpointArg::of_folder(member.id.clone(), folder.into());
         work.progress.note(&format!("{} ({} of {})", member.id, place + 1, self.ensemble.members.len()));
-        let plan = self.plan(arg, work)?;
+        let plan = self.plan(arg, self.request.compute, work)?;
         self.check_weights(&plan, &member.id, &weights.checkpoint)?;
         let plan = plan.into_column(columns.members(place..place + 1, 0), Some(&**offset), &done)?;
         let finished = self.run(&plan, work, report)?;
@@ -311,10 +341,16 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Weights of theta_0: the base model, with an adapter if it has one.
-fn theta_0(adapter: Option<PathBuf>) -> CheckpointArg {
+/// Weights of theta_0: the base model, with an adapter if it has one. `rows`: how many lack its losses.
+///
+/// # Errors
+/// The adapter's folder is gone.
+fn theta_0(ensemble: &str, adapter: Option<PathBuf>, rows: u64) -> Result<CheckpointArg, DaunceError> {
+    if let Some(folder) = adapter.as_ref().filter(|folder| !folder.exists()) {
+        return Err(DaunceError::NoBase { ensemble: ensemble.to_owned(), folder: folder.clone(), rows });
+    }
     let weights = adapter.map_or(CheckpointWeights::Base, CheckpointWeights::Adapter);
-    CheckpointArg { name: "theta0".to_owned(), weights }
+    Ok(CheckpointArg { name: "theta0".to_owned(), weights })
 }
 
 fn short(id: &str) -> String {

@@ -63,15 +63,12 @@ pub fn fit_prefilter(
     let x = features.read(&numbers)?;
     let (data, missing) = joined(&found, &x, &rows, features.set(), &request.labels, least)?;
     let means = Means { seed: request.options.seed, threads: work.threads, cancel: work.cancel };
-    let (mut prefilter, mut report) =
+    let (mut prefilter, mut report, held_out) =
         Prefilter::fit(features.set().clone(), &data, &request.options, &found.reliability, &means)?;
     report.notes.extend(missing);
     if let Budget::Share(share) = request.options.budget {
         let predictions = predictions(snapshot, request, &prefilter, work)?;
-        report.choice.kept = prefilter.cut_at(share, &predictions);
-        for (told, cut) in report.choice.cuts.iter_mut().zip(&prefilter.cuts) {
-            (told.from, told.share) = (cut.from, cut.share);
-        }
+        report.choice = prefilter.cut_at(share, &predictions, (&held_out, &data));
     }
     let live = snapshot.dataset(&request.pool)?.rows;
     let passes = features.set().passes(GRADIENT_PASSES);

@@ -60,7 +60,7 @@ mod tests {
         let means = Means { seed: 1, threads: 1, cancel: &RUN };
         let learner = Learner::Ridge { alphas: vec![1.0] };
         let options = FitOptions { learner, resamples: 100, ..FitOptions::default() };
-        let (_, report) =
+        let (_, report, _) =
             Prefilter::fit(FeatureSet::default(), &data, &options, &[None; 2], &means).expect("fit");
         let svg = recall_picture(&report).svg();
         for text in ["true top for gsm8k", "true top for law", "rows at random"] {

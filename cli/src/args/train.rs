@@ -142,6 +142,9 @@ pub struct TrainWeightArgs {
     /// GPT-2, GPT-NeoX and Phi-3 have it
     #[arg(long, alias = "hidden-dropout", value_name = "SHARE", default_value_t = 0.0)]
     pub dropout: f64,
+    /// Share of attention's weights that is dropped in training
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub attention_dropout: f64,
     /// Go on training the adapter in this folder, with a new optimizer
     #[arg(long, value_name = "DIR", conflicts_with_all = ["lora_rank", "lora_alpha", "lora_targets"])]
     pub adapter: Option<PathBuf>,

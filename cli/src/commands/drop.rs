@@ -24,7 +24,7 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
         DropWhat::Feature { name } => store.drop_feature(seen.feature(name)?, &command)?,
         DropWhat::Dataset { name } => store.drop_dataset(seen.dataset(name)?, &command)?,
         DropWhat::Ensemble { name } => store.drop_ensemble(seen.ensemble(name)?, &command)?,
-        DropWhat::Artifact { name } => store.drop_artifact(name, &command)?,
+        DropWhat::Artifact { name } => store.drop_artifact(&seen, name, &command)?,
         DropWhat::Run { name } => store.drop_run(seen.run(name)?, &command)?,
     };
     if args.json {

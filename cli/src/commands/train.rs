@@ -66,10 +66,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
             ..subset(context, &args.data.samples, store.as_ref(), &cancel)?
         },
         batching: batching(&args.batches, text),
-        steps: StepOptions {
-            dropout: DropoutRates { lora: args.weights.lora_dropout, hidden: args.weights.dropout },
-            ..steps(&args.optimizer, &args.batches)?
-        },
+        steps: StepOptions { dropout: dropout(&args.weights), ..steps(&args.optimizer, &args.batches)? },
         evaluation: evaluation(&args.data, store.as_ref())?,
         saving: saving(&args.saving)?,
         compute: Compute {
@@ -112,6 +109,11 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     tell(context, args, &outcome, run.as_deref())?;
     drawn?;
     Ok(if outcome.finished { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
+}
+
+/// What is dropped in training.
+pub(super) fn dropout(weights: &TrainWeightArgs) -> DropoutRates {
+    DropoutRates { lora: weights.lora_dropout, hidden: weights.dropout, attention: weights.attention_dropout }
 }
 
 /// Which weights are trained.

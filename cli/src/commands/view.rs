@@ -40,8 +40,9 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<ExitCode> {
             Engine::new(context, store.snapshot()?)?.run(context, sql, output, &cancel)?;
         }
         ViewWhat::Drop { name } => {
-            let readers = gstore_sql::views_that_read(&store.snapshot()?, name);
-            let snapshot = store.drop_view(name, &command_line())?;
+            let seen = store.snapshot()?;
+            let readers = gstore_sql::views_that_read(&seen, name);
+            let snapshot = store.drop_view(seen.view(name)?, &command_line())?;
             out!("{name}: dropped in snapshot {}", snapshot.number());
             note_readers(context, name, &readers);
         }

@@ -167,9 +167,11 @@ impl Command {
             Command::Purge(_) => &[Thing::Snapshot, Thing::Tag, Thing::Tagged],
             Command::Untag => &[Thing::Tag],
             Command::DropEnsemble => &[Thing::Ensemble],
-            Command::DropArtifact => &[Thing::Artifact],
-            // The view came after the tag.
-            Command::DropView | Command::Revert => &[Thing::View],
+            // What is published in place of another one has its name, and is not what was meant.
+            Command::Artifact | Command::DropArtifact => &[Thing::Artifact],
+            Command::View | Command::DropView => &[Thing::View],
+            // The view and the artifact of the store came after the tag.
+            Command::Revert => &[Thing::Artifact, Thing::View],
             _ => &[],
         }
     }
@@ -221,10 +223,10 @@ impl Command {
             Command::Untag => tagged(store.untag(&seen.tag(KEPT)?, "untag")),
             Command::Losses => losses(store),
             Command::DropEnsemble => changed(store.drop_ensemble(seen.ensemble(ENSEMBLE)?, "drop")),
-            Command::DropArtifact => drop_artifact(store),
-            Command::DropView => match store.drop_view(NAMED, "view") {
+            Command::DropArtifact => changed(store.drop_artifact(&seen, NAMED, "drop")),
+            Command::DropView => match store.drop_view(seen.view(NAMED)?, "view") {
                 Ok(_) => Ok(Outcome::Done),
-                Err(ViewError::Lookup(_)) => Ok(Outcome::Gone),
+                Err(ViewError::Changed(_)) => Ok(Outcome::Gone),
                 Err(e) => Err(e.into()),
             },
             Command::Revert => {
@@ -390,16 +392,6 @@ fn losses(store: &Store) -> Result<Outcome, Failure> {
         Ok(()) => Ok(Outcome::Done),
         Err(e) if matches!(e.downcast_ref(), Some(JobError::Busy { .. })) => Ok(Outcome::Busy),
         Err(e) => Err(e),
-    }
-}
-
-fn drop_artifact(store: &Store) -> Result<Outcome, Failure> {
-    let done = store.drop_artifact(NAMED, "drop");
-    let is_there = store.snapshot()?.artifacts()?.iter().any(|name| name == NAMED);
-    match done {
-        Ok(_) => Ok(Outcome::Done),
-        Err(_) if !is_there => Ok(Outcome::Gone),
-        Err(e) => Err(e.into()),
     }
 }
 

@@ -61,17 +61,20 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
             let artifact = ArtifactPart::new(name, "prefilter", Vec::new(), json!(content));
             Ok(store.put_artifact(artifact, true, "fit").map(drop)?)
         }
-        Step::DropArtifact(name) => match store.snapshot()?.artifacts()?.contains(name) {
-            true => Ok(store.drop_artifact(name, "drop").map(drop)?),
-            false => settled(store),
-        },
+        Step::DropArtifact(name) => {
+            let seen = store.snapshot()?;
+            match seen.artifacts()?.contains(name) {
+                true => Ok(store.drop_artifact(&seen, name, "drop").map(drop)?),
+                false => settled(store),
+            }
+        }
         Step::View { name, sql } => {
             let name = DatasetName::try_from(name.as_str()).map_err(|e| e.to_string())?;
             let options = ViewOptions { command: "view".into(), replace: true };
             Ok(store.create_view(&name, sql, options).map(drop)?)
         }
         Step::DropView(name) => match store.snapshot()?.view(name) {
-            Ok(_) => Ok(store.drop_view(name, "view").map(drop)?),
+            Ok(view) => Ok(store.drop_view(view, "view").map(drop)?),
             Err(_) => settled(store),
         },
         Step::Revert(name) => {

@@ -9,11 +9,14 @@
 //! - operations that take a tensor by value may reuse its memory; the caller passes the only handle
 
 mod cached;
+mod dropout;
 mod forms;
 
 use std::ops::Range;
 
 pub use cached::CachedAttention;
+pub use dropout::AttentionDropout;
+pub(crate) use dropout::{drop_values, mixed};
 
 pub use forms::{
     Activation, AttentionForm, AttentionPlan, AttentionSpan, BackendError, CacheSpan, ColumnMap, Compute,
@@ -33,14 +36,17 @@ pub struct Attention<'a, T> {
     pub form: AttentionForm,
     /// Which query sees which keys.
     pub plan: &'a AttentionPlan,
+    /// What is dropped of the weights; none: nothing.
+    pub dropout: Option<AttentionDropout<'a>>,
 }
 
 impl<T> Attention<'_, T> {
     /// An error unless the sizes fit the form and the plan.
     pub(crate) fn check(&self, size: impl Fn(&T) -> (usize, usize)) -> Result<(), BackendError> {
-        let Attention { form, plan, .. } = self;
+        let Attention { form, plan, dropout, .. } = self;
         let heads = form.heads;
         form.check()?;
+        dropout.map_or(Ok(()), |dropout| dropout.check(plan.positions.len()))?;
         let [q, k, v] = [self.q, self.k, self.v].map(size);
         let wide = |heads_of: usize| heads_of.saturating_mul(heads.dim);
         let fit = q == (plan.positions.len(), wide(heads.query)) && k.1 == wide(heads.kv) && k == v;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{D, Tensor};
 
 use super::{Candle, Result, capped, expect, size};
-use crate::backend::{Attention, AttentionForm, AttentionPlan, AttentionSpan};
+use crate::backend::{Attention, AttentionDropout, AttentionForm, AttentionPlan, AttentionSpan};
 
 /// Queries whose probabilities exist at a time.
 const BLOCK: usize = 128;
@@ -14,6 +14,8 @@ const BLOCK: usize = 128;
 struct Block {
     queries: Range<usize>,
     keys: Range<usize>,
+    /// Place of the first of them in the sequence.
+    from: usize,
     /// Added to the scores, `[queries, keys]`: 0, or minus infinity where a key is not seen.
     mask: Tensor,
 }
@@ -21,7 +23,7 @@ struct Block {
 impl Candle {
     pub(super) fn attend(&self, of: &Attention<'_, Tensor>) -> Result<(Tensor, Tensor)> {
         of.check(size)?;
-        let Attention { q, k, v, form, plan } = *of;
+        let Attention { q, k, v, form, plan, dropout } = *of;
         let (rows, width) = size(q);
         let (outputs, log_sums) = (self.zeros(rows, width)?, self.zeros(rows, form.heads.query)?);
         for block in self.blocks(form, plan)? {
@@ -29,7 +31,11 @@ impl Candle {
             let largest = scores.max_keepdim(D::Minus1)?;
             let powers = scores.broadcast_sub(&largest)?.exp()?;
             let total = powers.sum_keepdim(D::Minus1)?;
-            let out = powers.broadcast_div(&total)?.matmul(&block.keys(v, form)?)?;
+            let mut weights = powers.broadcast_div(&total)?;
+            if let Some(dropout) = dropout {
+                weights = (weights * block.factors(dropout, form)?)?;
+            }
+            let out = weights.matmul(&block.keys(v, form)?)?;
             outputs.slice_set(&joined(&out)?, 0, block.queries.start)?;
             log_sums.slice_set(&joined(&(largest + total.log()?)?)?, 0, block.queries.start)?;
         }
@@ -44,7 +50,7 @@ impl Candle {
         log_sum: &Tensor,
     ) -> Result<[Tensor; 3]> {
         of.check(size)?;
-        let Attention { q, k, v, form, plan } = *of;
+        let Attention { q, k, v, form, plan, dropout } = *of;
         let ((rows, width), (key_rows, key_width)) = (size(q), size(k));
         expect(grad, rows, width, "gradient of attention")?;
         expect(out, rows, width, "outputs of attention")?;
@@ -56,7 +62,12 @@ impl Candle {
             let p = scores.broadcast_sub(&block.queries(log_sum, 1)?)?.exp()?;
             let grad = block.queries(grad, form.heads.dim)?;
             let along = (&grad * block.queries(out, form.heads.dim)?)?.sum_keepdim(D::Minus1)?;
-            let dp = grad.matmul(&block.keys(v, form)?.t()?)?;
+            let mut dp = grad.matmul(&block.keys(v, form)?.t()?)?;
+            let mut weights = p.clone();
+            if let Some(dropout) = dropout {
+                let factors = block.factors(dropout, form)?;
+                (dp, weights) = ((dp * &factors)?, (weights * factors)?);
+            }
             let mut ds = (&p * dp.broadcast_sub(&along)?)?.affine(f64::from(form.scale), 0.0)?;
             if let Some(slopes) = slopes {
                 ds = (ds * slopes)?;
@@ -64,7 +75,7 @@ impl Candle {
             dq.slice_set(&joined(&ds.matmul(&block.keys(k, form)?)?)?, 0, block.queries.start)?;
             let by_key = |x: &Tensor| x.transpose(1, 2)?.contiguous();
             block.add_to_keys(&dk, &by_key(&ds)?.matmul(&block.queries(q, form.heads.dim)?)?, form)?;
-            block.add_to_keys(&dv, &by_key(&p)?.matmul(&grad)?, form)?;
+            block.add_to_keys(&dv, &by_key(&weights)?.matmul(&grad)?, form)?;
         }
         Ok([dq, dk, dv])
     }
@@ -88,7 +99,7 @@ impl Candle {
             };
             let mask: Vec<f32> = positions.iter().flat_map(seen).collect();
             let mask = Tensor::from_vec(mask, (positions.len(), to - from), &self.device)?;
-            Ok(Block { queries, keys: keys.start + from..keys.start + to, mask })
+            Ok(Block { queries, keys: keys.start + from..keys.start + to, from, mask })
         };
         plan.spans.iter().flat_map(of_span).map(block).collect()
     }
@@ -115,6 +126,16 @@ impl Block {
         let Some(cap) = form.softcap else { return Ok((scores.broadcast_add(&self.mask)?, None)) };
         let (scores, slopes) = capped(&scores, cap)?;
         Ok((scores.broadcast_add(&self.mask)?, Some(slopes)))
+    }
+
+    /// Factors of the weights, `[heads, queries, keys]`: 0 of what is dropped.
+    fn factors(&self, dropout: AttentionDropout<'_>, form: AttentionForm) -> Result<Tensor> {
+        let (heads, queries, keys) = (form.heads.query, self.queries.len(), self.keys.len());
+        let mut factors = vec![1.0f32; heads * queries * keys];
+        for (at, row) in factors.chunks_exact_mut(keys.max(1)).enumerate() {
+            dropout.apply(row, self.queries.start + at % queries, at / queries, self.from);
+        }
+        Ok(Tensor::from_vec(factors, (heads, queries, keys), self.mask.device())?)
     }
 
     /// Adds `[heads, keys, dim]`, summed over the heads that share a key head, to the keys' rows.

@@ -49,7 +49,8 @@ impl Candle {
                     spans: vec![AttentionSpan { keys: 0..len, queries: 0..count }],
                     positions: (len - count..len).map(|position| position as u32).collect(),
                 };
-                let (out, log_sum) = self.attend(&Attention { q: &q, k: &k, v: &v, form, plan: &plan })?;
+                let (out, log_sum) =
+                    self.attend(&Attention { q: &q, k: &k, v: &v, form, plan: &plan, dropout: None })?;
                 outputs.slice_set(&out, 0, span.queries.start)?;
                 log_sums.slice_set(&log_sum, 0, span.queries.start)?;
             }

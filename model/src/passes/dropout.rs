@@ -3,9 +3,7 @@
 //! A pass that runs again, in its backward or after a stop, therefore drops the same values, whatever it is
 //! batched with.
 
-use gstore_core::{MIX_STEP, mix};
-
-use crate::backend::{Backend, BackendError};
+use crate::backend::{Backend, BackendError, drop_values, mixed};
 
 /// Dropout of a forward pass and its backward.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -16,6 +14,8 @@ pub struct Dropout {
     pub embedding: f32,
     /// Share of the values that attention and MLP add to it, in [0, 1).
     pub hidden: f32,
+    /// Share of attention's weights, in [0, 1).
+    pub attention: f32,
     /// A key for each row of the layout.
     pub keys: Vec<u64>,
 }
@@ -36,6 +36,8 @@ pub(super) enum Place {
     Embedding,
     Attention,
     Mlp,
+    /// Among the weights of attention.
+    Weights,
 }
 
 impl Place {
@@ -44,6 +46,7 @@ impl Place {
         let (kind, number) = match self {
             Place::Lora(module) => (0, module),
             Place::Embedding => (1, 0),
+            Place::Weights => (1, layer + 1),
             Place::Attention => (2, layer),
             Place::Mlp => (3, layer),
         };
@@ -64,8 +67,17 @@ impl RowDropout<'_> {
             Place::Lora(_) => self.rates.lora,
             Place::Embedding => self.rates.embedding,
             Place::Attention | Place::Mlp => self.rates.hidden,
+            Place::Weights => self.rates.attention,
         }
     }
+}
+
+/// Share of attention's weights that are dropped, and a key for each row; none where all are kept.
+pub(super) fn of_weights(dropout: Option<RowDropout<'_>>) -> Option<(f32, Vec<u64>)> {
+    let dropout = dropout.filter(|_| drops(dropout, Place::Weights))?;
+    let salt = Place::Weights.salt(dropout.layer);
+    let keys = dropout.keys.iter().map(|key| mixed(key ^ salt));
+    Some((dropout.rate(Place::Weights), keys.collect()))
 }
 
 /// Whether values are dropped there.
@@ -85,23 +97,12 @@ pub(super) fn dropped<B: Backend>(
     if dropout.keys.len() != rows {
         return Err(BackendError(format!("{} keys of dropout for {rows} rows", dropout.keys.len())));
     }
-    let rate = f64::from(dropout.rate(place));
-    let (limit, scale) = ((rate * 2f64.powi(32)) as u64, (1.0 / (1.0 - rate)) as f32);
     let salt = place.salt(dropout.layer);
     let mut values = backend.to_host(&x)?;
     for (row, key) in values.chunks_exact_mut(cols.max(1)).zip(dropout.keys) {
-        let key = mixed(key ^ salt);
-        for (column, value) in (0u64..).zip(row) {
-            let is_dropped = (mixed(key.wrapping_add(column)) >> 32) < limit;
-            *value = if is_dropped { 0.0 } else { *value * scale };
-        }
+        drop_values(row, dropout.rate(place), mixed(key ^ salt));
     }
     backend.tensor(values, rows, cols)
-}
-
-/// The number of SplitMix64, seeded with 0, at a counter.
-fn mixed(counter: u64) -> u64 {
-    mix(counter.wrapping_add(1).wrapping_mul(MIX_STEP))
 }
 
 #[cfg(test)]
@@ -114,7 +115,7 @@ mod tests {
     fn a_share_is_dropped_and_the_mean_stays() {
         let (rows, cols, backend) = (64, 200, Cpu::new(Compute::F32));
         let keys: Vec<u64> = (0..rows as u64).collect();
-        let dropout = Dropout { lora: 0.25, embedding: 0.5, hidden: 0.0, keys: keys.clone() };
+        let dropout = Dropout { lora: 0.25, embedding: 0.5, keys: keys.clone(), ..Dropout::default() };
         let ones = backend.tensor(vec![1.0; rows * cols], rows, cols).unwrap();
         let at = |keys: &[u64], place| {
             let x = backend.gather(&ones, &(0..keys.len() as u32).collect::<Vec<_>>()).unwrap();

@@ -3,11 +3,11 @@
 //! A layer's keys and values are computed at all rows; the rest, its *tail*, at the query rows, which in the
 //! last layer may be the scored rows only.
 
-use super::dropout::{Place, RowDropout, dropped, drops};
+use super::dropout::{Place, RowDropout, dropped, drops, of_weights};
 use super::map::Map;
 use super::model::{Layer, Model};
 use crate::architectures::{Mlp, NormPlace, Residual};
-use crate::backend::{Attention, AttentionPlan, Backend, BackendError};
+use crate::backend::{Attention, AttentionDropout, AttentionPlan, Backend, BackendError};
 
 /// Inputs and statistics of a norm.
 pub(super) struct Normed<B: Backend> {
@@ -166,8 +166,11 @@ impl<B: Backend> Model<B> {
         let (b, layer) = (&self.backend, &self.layers[index]);
         let [own, all] = rows.dropout;
         let keys = self.keys_forward(layer, x, angles, all)?;
+        let weights = of_weights(own);
+        let dropout = weights.as_ref().map(|(rate, keys)| AttentionDropout { rate: *rate, keys });
         let attend = |q: &B::Tensor| {
-            b.attention(&Attention { q, k: &keys.k, v: &keys.v, form: layer.attention, plan: rows.plan })
+            let (k, v, form, plan) = (&keys.k, &keys.v, layer.attention, rows.plan);
+            b.attention(&Attention { q, k, v, form, plan, dropout })
         };
         let (out, tail) = match rows.subset {
             Some(subset) => {

@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use super::depth::Depth;
-use super::dropout::{Place, RowDropout, dropped};
+use super::dropout::{Place, RowDropout, dropped, of_weights};
 use super::forward::Rows;
 use super::layer::{Keys, Normed, QueryRows, Saved, SavedMlp, Tail};
 use super::model::{Layer, Model};
 use super::sink::{Sink, Slot};
 use crate::architectures::{LinearId, LinearKind, Mlp, NormId, NormPlace, Residual};
-use crate::backend::{Attention, Backend, BackendError, NormFactors};
+use crate::backend::{Attention, AttentionDropout, Backend, BackendError, NormFactors};
 
 /// The sink as one layer sees it.
 struct LayerSink<'a, B: Backend> {
@@ -117,7 +117,9 @@ impl<B: Backend> Model<B> {
         let grad = layer.o.backward(b, &dout, None, own)?;
         drop(dout);
         let Tail { q, attention, log_sum, .. } = &tail;
-        let of = Attention { q, k: &k, v: &v, form: layer.attention, plan: query.plan };
+        let weights = of_weights(own);
+        let dropout = weights.as_ref().map(|(rate, keys)| AttentionDropout { rate: *rate, keys });
+        let of = Attention { q, k: &k, v: &v, form: layer.attention, plan: query.plan, dropout };
         let [dq, dk, dv] = b.attention_backward(&of, &grad, attention, log_sum)?;
         let dq = self.turn(dq, query.angles, true)?;
         let dq = self.norm_step(step(NormPlace::Query, &tail.query_norm, spans), dq, None, sink)?;

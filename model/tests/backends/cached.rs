@@ -21,7 +21,8 @@ pub fn both_ways<B: Backend>(b: &B, shape: &Shape) -> [Vec<[Vec<f32>; 2]>; 2] {
             spans: vec![AttentionSpan { keys: 0..len, queries: 0..len }],
             positions: (0..len as u32).collect(),
         };
-        let (out, log) = b.attention(&Attention { q: &q, k: &k, v: &v, form, plan: &plan }).unwrap();
+        let (out, log) =
+            b.attention(&Attention { q: &q, k: &k, v: &v, form, plan: &plan, dropout: None }).unwrap();
         [b.to_host(&out).unwrap(), b.to_host(&log).unwrap()]
     });
     let whole = whole.collect();

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use gstore_model::{
-    Attention, AttentionPlan, AttentionSpan, Backend, BackendError, ColumnMap, HeadTask, LinearWeights,
-    LoraPart, NormFactors, NormWeights, Objective,
+    Attention, AttentionDropout, AttentionPlan, AttentionSpan, Backend, BackendError, ColumnMap, HeadTask,
+    LinearWeights, LoraPart, NormFactors, NormWeights, Objective,
 };
 
 use super::{Draw, Sample, Shape};
@@ -227,14 +227,29 @@ impl<B: Backend> Run<'_, B> {
         let q = self.scored(heads.query * heads.dim, 30);
         let (k, v) = (self.all(heads.kv * heads.dim, 31), self.all(heads.kv * heads.dim, 32));
         let grad = self.scored(heads.query * heads.dim, 33);
-        let of = Attention { q: &q, k: &k, v: &v, form, plan: &plan };
-        let (out, log_sum) = self.b.attention(&of).unwrap();
-        self.note_scored("attention", &out);
-        self.note_scored("attention's log-sums", &log_sum);
-        let [dq, dk, dv] = self.b.attention_backward(&of, &grad, &out, &log_sum).unwrap();
-        self.note_scored("gradient of queries", &dq);
-        self.note("gradient of keys", &dk);
-        self.note("gradient of values", &dv);
+        let of = |(s, rows): (&Sample, &Vec<u32>)| -> Vec<u64> {
+            rows.iter().map(|row| s.seed << 16 | u64::from(*row)).collect()
+        };
+        let keys: Vec<u64> = self.batch.samples.iter().zip(&self.batch.scored).flat_map(of).collect();
+        let dropped = AttentionDropout { rate: 0.3, keys: &keys };
+        let plain = [
+            "attention",
+            "attention's log-sums",
+            "gradient of queries",
+            "gradient of keys",
+            "gradient of values",
+        ];
+        let with = ["attention with dropout", "its log-sums", "its queries", "its keys", "its values"];
+        for ([name, sums, queries, of_keys, values], dropout) in [(plain, None), (with, Some(dropped))] {
+            let of = Attention { q: &q, k: &k, v: &v, form, plan: &plan, dropout };
+            let (out, log_sum) = self.b.attention(&of).unwrap();
+            self.note_scored(name, &out);
+            self.note_scored(sums, &log_sum);
+            let [dq, dk, dv] = self.b.attention_backward(&of, &grad, &out, &log_sum).unwrap();
+            self.note_scored(queries, &dq);
+            self.note(of_keys, &dk);
+            self.note(values, &dv);
+        }
         let half = self.shape.rotated;
         let (cos, sin) = (self.all(half, 34), self.all(half, 35));
         for (name, inverse) in [("rope", false), ("rope, inverse", true)] {

@@ -54,7 +54,8 @@ pub fn all<B: Backend>(b: &B) {
     let attention = |heads: Heads, window, keys, positions: Vec<u32>| {
         let form = AttentionForm { heads, scale: 1.0, softcap: None, window };
         let plan = AttentionPlan { spans: vec![AttentionSpan { keys, queries: 0..2 }], positions };
-        b.attention(&Attention { q: &t(2, 8), k: &t(3, 4), v: &t(3, 4), form, plan: &plan }).is_err()
+        b.attention(&Attention { q: &t(2, 8), k: &t(3, 4), v: &t(3, 4), form, plan: &plan, dropout: None })
+            .is_err()
     };
     let heads = Heads { query: 2, kv: 1, dim: 4 };
     let cached = |spans: &[CacheSpan]| {

@@ -69,7 +69,7 @@ pub fn outputs_and_gradients_agree<B: Backend>(on: &B) {
     let (tq, tc) = (matrix(on, &q, rows, width), matrix(on, &c, rows, width));
     let (tk, tv) = (matrix(on, &k, keys, key_width), matrix(on, &v, keys, key_width));
     for form in forms() {
-        let of = Attention { q: &tq, k: &tk, v: &tv, form, plan: &plan };
+        let of = Attention { q: &tq, k: &tk, v: &tv, form, plan: &plan, dropout: None };
         let (out, log_sum) = on.attention(&of).unwrap();
         let [expected, expected_log_sum] = reference(&wide(&q), &wide(&k), &wide(&v), form, &plan);
         assert_close(&host(on, &out), &expected, 3e-6);

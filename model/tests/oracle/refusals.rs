@@ -42,7 +42,7 @@ pub fn forms_that_make_no_sense_are_errors<B: Backend>(on: &B) {
     let (q, k) = (matrix(on, &noise(1, 12), 3, 4), matrix(on, &noise(2, 6), 3, 2));
     let plan =
         AttentionPlan { spans: vec![AttentionSpan { keys: 0..3, queries: 0..3 }], positions: vec![0, 1, 2] };
-    assert!(on.attention(&Attention { q: &q, k: &k, v: &k, form: FORM, plan: &plan }).is_ok());
+    assert!(on.attention(&Attention { q: &q, k: &k, v: &k, form: FORM, plan: &plan, dropout: None }).is_ok());
     let none = Heads { query: 2, kv: 0, dim: 2 };
     for form in [
         AttentionForm { window: Some(0), ..FORM },
@@ -50,10 +50,12 @@ pub fn forms_that_make_no_sense_are_errors<B: Backend>(on: &B) {
         AttentionForm { softcap: Some(f32::NAN), ..FORM },
         AttentionForm { heads: none, ..FORM },
     ] {
-        assert!(on.attention(&Attention { q: &q, k: &k, v: &k, form, plan: &plan }).is_err());
+        assert!(on.attention(&Attention { q: &q, k: &k, v: &k, form, plan: &plan, dropout: None }).is_err());
     }
     let beyond = AttentionPlan { positions: vec![0, 1, 3], ..plan };
-    assert!(on.attention(&Attention { q: &q, k: &k, v: &k, form: FORM, plan: &beyond }).is_err());
+    assert!(
+        on.attention(&Attention { q: &q, k: &k, v: &k, form: FORM, plan: &beyond, dropout: None }).is_err()
+    );
 
     let layer = on.pack(LinearWeights { weight: vec![1.0; 20], out: 5, input: 4, bias: None }).unwrap();
     let plain = || Objective::CrossEntropy { smoothing: 0.0 };

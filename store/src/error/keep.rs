@@ -1,6 +1,6 @@
 //! Errors of keeping and collecting: tags, `gc`, backups.
 
-use super::{Changed, CommitError, LookupError, ReadError, StorageError, StoreError};
+use super::{Changed, CommitError, ReadError, StorageError, StoreError};
 use gstore_core::Remedy;
 use uuid::Uuid;
 
@@ -70,9 +70,9 @@ pub enum ViewError {
         /// The name.
         name: String,
     },
-    /// There is no such view.
+    /// The view is not as the caller found it.
     #[error(transparent)]
-    Lookup(LookupError),
+    Changed(#[from] Changed),
     /// The change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),

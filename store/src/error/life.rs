@@ -8,7 +8,7 @@ use gstore_core::{Remedy, RowSet, many};
 #[non_exhaustive]
 pub enum Changed {
     /// What was to be changed is not there any more.
-    #[error("{what} was dropped, collected or purged by another process meanwhile{}; nothing was changed", if *.replaced {", and its name belongs to another one now"} else {""})]
+    #[error("{what} was dropped, replaced, collected or purged by another process meanwhile{}; nothing was changed", if *.replaced {", and its name belongs to another one now"} else {""})]
     Gone {
         /// `dataset pool`, `snapshot 7`, ...
         what: String,

@@ -297,7 +297,7 @@ mod tests {
         let artifact = || ArtifactPart::new("f", "prefilter", vec!["pool".to_owned()], serde_json::json!(1));
         let made = store.put_artifact(artifact(), false, "fit").unwrap().number();
         view("SELECT 2");
-        store.drop_artifact("f", "drop").unwrap();
+        store.drop_artifact(&store.snapshot().unwrap(), "f", "drop").unwrap();
         let report = back(&store, made).unwrap();
         assert_eq!(report.changes, ["artifact f comes back", "view v has its earlier statement"]);
         let now = store.snapshot().unwrap();

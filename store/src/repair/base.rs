@@ -115,7 +115,7 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
     let (link, number) = (found.map(|v| v.link.clone()), found.map(|v| v.part.snapshot));
     let none = Counters { dataset: 0, encoding: 0, run: 0, ensemble: 0, feature: 0 };
     let limits = if link.is_some() { root.next.clone() } else { none };
-    take_newer(store, &inventory, link.is_some(), &mut root, report)?;
+    take_newer(store, &inventory, (link.is_some(), named), &mut root, report)?;
     // From here on it is a snapshot of its own, and the one that was found is the first of its history.
     (root.snapshot, root.parent) = (next, link.clone());
     if link.is_none() {
@@ -201,11 +201,12 @@ fn store_id(store: &Store, inventory: &Inventory) -> Result<Uuid, VerifyError> {
     })
 }
 
-/// Takes up parts that no sound root refers to: those that the lost root had.
+/// Takes up parts that no sound root refers to: those that the lost root had, of the snapshot that `CURRENT`
+/// names if it can be read.
 fn take_newer(
     store: &Store,
     inventory: &Inventory,
-    has_root: bool,
+    (has_root, named): (bool, Option<u64>),
     root: &mut Root,
     report: &mut RepairReport,
 ) -> Result<(), VerifyError> {
@@ -273,23 +274,36 @@ fn take_newer(
         links.push(link);
         links.sort_by_key(|l| l.number);
     }
-    take_artifacts(inventory, has_root, root, report);
+    take_artifacts(inventory, named, root, report);
     raise_counters(store.env(), inventory, root)
 }
 
-/// Takes up the artifacts that came after the root that was found. Of a name the last one counts.
-fn take_artifacts(inventory: &Inventory, has_root: bool, root: &mut Root, report: &mut RepairReport) {
+/// Takes up the artifacts that came with lost roots: after the one that was found, up to that which `CURRENT`
+/// names. Of a name the last one counts. Nothing else tells whether one was ever published, so the others are
+/// left where they are, and of several that would have come with the same root all.
+fn take_artifacts(inventory: &Inventory, named: Option<u64>, root: &mut Root, report: &mut RepairReport) {
     let found = root.snapshot;
-    let is_newer = |number: u32| !has_root || u64::from(number) > found;
+    let is_newer =
+        |link: &Link, number: u32| u64::from(number) > found && !inventory.known.contains(&link.file);
     let mut newer: Vec<&Version<ArtifactPart>> = inventory.artifacts.iter().collect();
-    newer.retain(|v| is_newer(v.part.number) && !(has_root && inventory.known.contains(&v.link.file)));
+    newer.retain(|v| is_newer(&v.link, v.part.number));
     newer.sort_by_key(|v| v.part.number);
-    for v in newer {
-        let (number, name) = (v.part.number, &v.part.name);
-        root.artifacts.retain(|link| link.number != number && link.name != *name);
-        root.artifacts.push(link_of(number, name, &v.link));
+    for alike in newer.chunk_by(|a, b| a.part.number == b.part.number) {
+        match alike {
+            [v] if named.is_some_and(|named| u64::from(v.part.number) <= named) => {
+                let (number, name) = (v.part.number, &v.part.name);
+                root.artifacts.retain(|link| link.number != number && link.name != *name);
+                root.artifacts.push(link_of(number, name, &v.link));
+            }
+            _ => report.notes.extend(alike.iter().map(|v| {
+                format!(
+                    "artifact {} in manifests/{} may never have been published, so it was left aside; if it was, fit it again with the original command",
+                    v.part.name, v.link.file
+                )
+            })),
+        }
     }
-    for link in root.artifacts.iter().filter(|link| has_root && is_newer(link.number)) {
+    for link in root.artifacts.iter().filter(|link| is_newer(&link.link, link.number)) {
         report.rebuilt(format!("artifact {}", link.name), format!("manifests/{}", link.link.file));
     }
 }

@@ -8,7 +8,7 @@ use super::load::Numbered;
 use super::{Snapshot, TagInfo};
 use crate::error::Changed;
 use crate::lease::has;
-use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, RunPart};
+use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, PartLink, RunPart, View};
 use std::sync::Arc;
 
 impl Snapshot {
@@ -60,11 +60,18 @@ impl Snapshot {
 
     /// Fails if a tag that another snapshot had as `seen` is not here, or was set again.
     pub(crate) fn same_tag(&self, seen: &TagInfo) -> Result<(), Changed> {
-        let now = self.tag(&seen.name).ok();
-        match now.as_ref() == Some(seen) {
-            true => Ok(()),
-            false => Err(Changed::Gone { what: format!("tag {}", seen.name), replaced: now.is_some() }),
-        }
+        is_same("tag", &seen.name, self.tag(&seen.name).ok().as_ref(), seen)
+    }
+
+    /// Fails if an artifact that another snapshot had as `seen` is not here, or another one has its name.
+    pub(crate) fn same_artifact(&self, seen: &PartLink) -> Result<(), Changed> {
+        let now = self.root().artifacts.iter().find(|link| link.name == seen.name);
+        is_same("artifact", &seen.name, now, seen)
+    }
+
+    /// Fails if a view that another snapshot had as `seen` is not here, or was saved again.
+    pub(crate) fn same_view(&self, seen: &View) -> Result<(), Changed> {
+        is_same("view", &seen.name, self.view(&seen.name).ok(), seen)
     }
 
     /// Fails if this is another snapshot than `seen`.
@@ -86,4 +93,11 @@ impl Snapshot {
 
 fn same<'a, P: Numbered>(parts: &'a [Arc<P>], seen: &P) -> Option<&'a Arc<P>> {
     parts.iter().find(|part| part.number() == seen.number())
+}
+
+fn is_same<T: PartialEq>(what: &str, name: &str, now: Option<&T>, seen: &T) -> Result<(), Changed> {
+    match now == Some(seen) {
+        true => Ok(()),
+        false => Err(Changed::Gone { what: format!("{what} {name}"), replaced: now.is_some() }),
+    }
 }

@@ -110,6 +110,11 @@ pub(crate) fn lora_dropout(adapter: &Path) -> Result<Option<f64>, TrainError> {
     Ok(read(adapter, ADAPTER)?.get("lora_dropout").and_then(Value::as_f64))
 }
 
+/// The configuration of a model.
+pub(crate) fn model_config(model: &Path) -> Result<Value, TrainError> {
+    read(model, "config.json")
+}
+
 /// Copies the configuration of an adapter, with the dropout that it is trained with.
 pub(super) fn copy_adapter(from: &Path, dropout: f64, folder: &Path) -> Result<(), TrainError> {
     let mut config = read(from, ADAPTER)?;

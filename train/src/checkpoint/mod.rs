@@ -16,7 +16,7 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use config::{copy_model_files, lora_dropout};
+pub(crate) use config::{copy_model_files, lora_dropout, model_config};
 pub(crate) use folder::{make, make_json, remove_all, remove_interim, remove_unfinished};
 pub(crate) use read::{Resumed, identity_of, resume};
 pub(crate) use state::TrainingState;

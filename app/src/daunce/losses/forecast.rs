@@ -1,9 +1,9 @@
 //! Forecast of losses by forward passes: texts, tokens, time, memory and disk.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use gstore_core::RowSet;
-use gstore_ingest::pipeline::{IngestPlan, IngestRequest, estimate};
+use gstore_ingest::pipeline::{CheckpointArg, IngestPlan, IngestRequest, estimate};
 use gstore_store::{EnsemblePart, OffsetOf, Snapshot, Store};
 
 use super::{Job, LossesRequest, passes, theta_0};
@@ -31,14 +31,14 @@ pub struct LossesForecast {
     pub disk: u64,
     /// Bytes of memory at the peak, about.
     pub memory: u64,
-    /// Seconds, by the time of a batch under theta_0.
+    /// Seconds, by the time of a batch under the first model that lacks losses.
     pub seconds: f64,
 }
 
 /// Tells what [`super::losses`] would take: one batch is computed, and nothing is written.
 ///
 /// # Errors
-/// An ensemble, dataset or model that is not there.
+/// An ensemble, dataset or model that is not there, theta_0 among them where its losses are missing.
 pub fn forecast_losses(
     store: &Store,
     request: &LossesRequest,
@@ -58,11 +58,11 @@ pub fn forecast_losses(
     };
     let encoding = ingest.text.encoder(&ingest.model)?.spec().key();
     let job = known.map(|ensemble| Job { store, request: ingest.clone(), ensemble, encoding });
-    let columns = Columns::find(job.as_ref(), &snapshot, request, &rows)?;
+    let columns = Columns::find(job.as_ref(), &snapshot, request, (&rows, adapter))?;
     let mut forecast = LossesForecast { rows: rows.len(), ..columns.forecast };
-    let Some(first) = columns.first else { return Ok(forecast) };
-    let of_base = IngestRequest { checkpoints: vec![theta_0(adapter)], ..ingest };
-    let mut plan = IngestPlan::at(snapshot, of_base, work.progress)?;
+    let Some((first, weights)) = columns.first else { return Ok(forecast) };
+    let of_first = IngestRequest { checkpoints: vec![weights], ..ingest };
+    let mut plan = IngestPlan::at(snapshot, of_first, work.progress)?;
     for feature in plan.checkpoints.iter_mut().flat_map(|checkpoint| &mut checkpoint.features) {
         // What is missing of the first column stands for all of them.
         feature.published = rows.difference(&first);
@@ -81,8 +81,8 @@ pub fn forecast_losses(
 #[derive(Default)]
 struct Columns {
     forecast: LossesForecast,
-    /// The rows that the first of them lacks.
-    first: Option<RowSet>,
+    /// The rows that the first of them lacks, and its weights.
+    first: Option<(RowSet, CheckpointArg)>,
 }
 
 impl Columns {
@@ -90,18 +90,23 @@ impl Columns {
         job: Option<&Job<'_>>,
         snapshot: &Snapshot,
         request: &LossesRequest,
-        rows: &RowSet,
+        (rows, adapter): (&RowSet, Option<PathBuf>),
     ) -> Result<Self, DaunceError> {
         let mut columns = Self::default();
         let of_base = match job.and_then(|job| snapshot.loss_offset(&job.columns(), OffsetOf::Base)) {
             Some(part) => snapshot.open_feature(part)?.row_set()?,
             None => RowSet::new(),
         };
-        columns.lacks(rows.difference(&of_base));
+        let missing = rows.difference(&of_base);
+        if !missing.is_empty() {
+            let weights = theta_0(&request.ensemble, adapter, missing.len())?;
+            columns.lacks(missing, weights);
+        }
         let members = job.map_or(&[][..], |job| &job.ensemble.members[..]);
         let given = request.given.iter().flat_map(|given| &given.members);
-        let new = given.filter(|arg| members.iter().all(|member| member.id != arg.name)).count();
-        let all = members.len() + new;
+        let new = given.filter(|arg| members.iter().all(|member| member.id != arg.name));
+        let new: Vec<&CheckpointArg> = new.collect();
+        let all = members.len() + new.len();
         let wanted = request.members.clone().unwrap_or(0..all);
         if wanted.end > all {
             let ensemble = request.ensemble.clone();
@@ -114,29 +119,32 @@ impl Columns {
         }
         columns.forecast.members = all;
         for place in wanted {
-            let missing = match (job, members.get(place)) {
-                (Some(job), Some(_)) => rows.difference(&job.rows_of(snapshot, place)?),
-                _ => rows.clone(),
-            };
-            let folder = members.get(place).map(|member| {
-                member.weights.as_ref().and_then(|weights| weights.folder.as_ref()).map(Path::new)
-            });
-            match folder {
-                _ if missing.is_empty() => columns.forecast.present += 1,
-                Some(folder) if !folder.is_some_and(Path::exists) => columns.forecast.without_weights += 1,
+            let (missing, weights) = match (job, members.get(place)) {
+                (Some(job), Some(member)) => {
+                    let folder = member.weights.as_ref().and_then(|weights| weights.folder.as_ref());
+                    let folder = folder.map(PathBuf::from).filter(|folder| folder.exists());
+                    let weights = folder.map(|folder| CheckpointArg::of_folder(member.id.clone(), folder));
+                    (rows.difference(&job.rows_of(snapshot, place)?), weights)
+                }
                 _ => {
+                    let arg = place.checked_sub(members.len()).and_then(|at| new.get(at));
+                    (rows.clone(), arg.copied().cloned())
+                }
+            };
+            match weights {
+                _ if missing.is_empty() => columns.forecast.present += 1,
+                None => columns.forecast.without_weights += 1,
+                Some(weights) => {
                     columns.forecast.to_compute += 1;
-                    columns.lacks(missing);
+                    columns.lacks(missing, weights);
                 }
             }
         }
         Ok(columns)
     }
 
-    fn lacks(&mut self, missing: RowSet) {
+    fn lacks(&mut self, missing: RowSet, weights: CheckpointArg) {
         self.forecast.passes += missing.len();
-        if self.first.is_none() && !missing.is_empty() {
-            self.first = Some(missing);
-        }
+        self.first.get_or_insert((missing, weights));
     }
 }

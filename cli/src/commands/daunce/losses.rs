@@ -22,6 +22,11 @@ use crate::{forecast, texts};
 
 /// Computes what is missing.
 pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
+    if args.text.block.is_some() {
+        bail!(UsageError(
+            "--block cuts texts before they are registered: give it to gstore ingest".to_owned()
+        ));
+    }
     let store = context.open()?;
     let request = request(context, &store, args)?;
     let cancel =

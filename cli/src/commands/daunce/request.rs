@@ -66,7 +66,7 @@ pub fn ensemble(
     training.batching.epochs = models.epochs;
     training.batching.seed = models.seed;
     training.steps = steps(rates)?;
-    training.steps.dropout = DropoutRates { lora: objective.lora_dropout, hidden: 0.0 };
+    training.steps.dropout = DropoutRates { lora: objective.lora_dropout, ..DropoutRates::default() };
     let most = models.max_models.unwrap_or_default();
     Ok(EnsembleRequest {
         perturbation: perturbation(objective)?,

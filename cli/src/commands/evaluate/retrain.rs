@@ -10,7 +10,7 @@ use gstore_data::{SampleSource, TextOptions};
 use gstore_evaluate::attribution::{QueryLoss, TruthFolder};
 use gstore_generate::{PerplexityRequest, Weights, perplexity};
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
-use gstore_train::{Batching, DropoutRates, Method, Quiet, Saving, StepOptions, TrainRequest};
+use gstore_train::{Batching, Method, Quiet, Saving, StepOptions, TrainRequest};
 use serde_json::{Value, json};
 
 use super::draw;
@@ -134,7 +134,7 @@ fn request(
     text: TextOptions,
 ) -> Result<TrainRequest> {
     let data = SampleSource::Files { paths: vec![truth.pool_file()], fields: Vec::new() };
-    let dropout = DropoutRates { lora: args.weights.lora_dropout, hidden: args.weights.dropout };
+    let dropout = train::dropout(&args.weights);
     Ok(TrainRequest {
         batching: train::batching(&args.batches, text),
         steps: StepOptions { dropout, ..train::steps(&args.optimizer, &args.batches)? },

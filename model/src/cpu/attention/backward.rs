@@ -7,7 +7,7 @@ use super::super::gemm::{Add, Destination, Extra, Kernel, Left, PANEL, Packed, P
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
 use super::scores::{against_keys, along, over_keys, probabilities, side_by_side};
-use super::{Block, MOST_ROWS, block_rows};
+use super::{Block, BlockDropout, MOST_ROWS, block_rows};
 use crate::backend::{Attention, AttentionForm, BackendError};
 
 /// Blocks of a sequence's query rows.
@@ -55,7 +55,7 @@ impl Cpu {
         log_sum: &CpuTensor,
     ) -> Result<[CpuTensor; 3], BackendError> {
         of.check(CpuTensor::size)?;
-        let Attention { q, k, v, form, plan } = *of;
+        let Attention { q, k, v, form, plan, dropout } = *of;
         let heads = form.heads;
         grad.expect(q.rows(), q.cols(), "gradient of attention")?;
         out.expect(q.rows(), q.cols(), "outputs of attention")?;
@@ -89,6 +89,7 @@ impl Cpu {
                             log_sum: &log_sum.values()[first * heads.query + head..],
                             width,
                         };
+                        let dropout = dropout.map(|of| BlockDropout { of, first, head });
                         let dq = &mut dq_to[at..];
                         self.block_gradient(
                             rows,
@@ -98,7 +99,7 @@ impl Cpu {
                             &values,
                             &block,
                             positions,
-                            &form,
+                            (&form, dropout),
                         );
                     }
                 }
@@ -122,7 +123,7 @@ impl Cpu {
         values: &Packed,
         block: &Block,
         positions: &[u32],
-        form: &AttentionForm,
+        (form, dropout): (&AttentionForm, Option<BlockDropout<'_>>),
     ) {
         let (kernel, count, size) =
             (&self.kernels.single, block.rows.len(), block.rows.len() * block.stride());
@@ -132,6 +133,13 @@ impl Cpu {
         let grad = side_by_side(rows.grad, width, count, dim);
         against_keys(kernel, &mut scores, block, &q, keys.transposed.view(), positions);
         against_keys(kernel, &mut grads, block, &grad, values.view(), positions);
+        // What is dropped of the weights has no gradient, and the rest has the same factor.
+        let dropped = |values: &mut Buffer| {
+            if let Some(dropout) = dropout {
+                dropout.apply(values, block, positions, form);
+            }
+        };
+        dropped(&mut grads);
         self.kernels.simd.run(
             #[inline(always)]
             || {
@@ -140,6 +148,7 @@ impl Cpu {
                 probabilities(&mut scores, &mut grads, block, positions, form, log_sum, along);
             },
         );
+        dropped(&mut scores);
         over_keys(kernel, dq, width, block, &grads, keys.plain.view(), positions);
         let grad = Packed::rows(&grad, dim, count, dim);
         let q = Packed::rows(&q, dim, count, dim);

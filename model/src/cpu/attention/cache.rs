@@ -168,7 +168,7 @@ impl Cpu {
                     sequence.panels(kv),
                     &block,
                     &positions,
-                    form,
+                    (form, None),
                     |i, value| log_to[i] = value,
                 );
             }
@@ -202,7 +202,7 @@ impl Cpu {
                     panels,
                     &block,
                     &positions,
-                    form,
+                    (form, None),
                     |i, value| log_to[i * heads.query] = value,
                 );
             }

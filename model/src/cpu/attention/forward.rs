@@ -5,7 +5,7 @@ use super::super::gemm::{Packed, Panels, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
 use super::scores::{against_keys, over_keys, side_by_side, weigh};
-use super::{Block, MOST_ROWS, block_rows};
+use super::{Block, BlockDropout, MOST_ROWS, block_rows};
 use crate::backend::{Attention, AttentionForm, BackendError};
 
 impl Cpu {
@@ -14,7 +14,7 @@ impl Cpu {
         of: &Attention<'_, CpuTensor>,
     ) -> Result<(CpuTensor, CpuTensor), BackendError> {
         of.check(CpuTensor::size)?;
-        let Attention { q, k, v, form, plan } = *of;
+        let Attention { q, k, v, form, plan, dropout } = *of;
         let heads = form.heads;
         let (dim, width, key_width) = (heads.dim, q.cols(), k.cols());
         // Rows of no sequence stay zero.
@@ -35,6 +35,7 @@ impl Cpu {
                         let at = first * width + head * dim;
                         let log_to = &mut log_to[first * heads.query + head..];
                         let heads = heads.query;
+                        let dropout = dropout.map(|of| BlockDropout { of, first, head });
                         self.attend(
                             &q.values()[at..],
                             &mut out_to[at..],
@@ -42,7 +43,7 @@ impl Cpu {
                             (keys.view(), values.view()),
                             &block,
                             positions,
-                            &form,
+                            (&form, dropout),
                             |i, value| log_to[i * heads] = value,
                         );
                     }
@@ -62,7 +63,7 @@ impl Cpu {
         (keys, values): (Panels<'_>, Panels<'_>),
         block: &Block,
         positions: &[u32],
-        form: &AttentionForm,
+        (form, dropout): (&AttentionForm, Option<BlockDropout<'_>>),
         log_sum: impl FnMut(usize, f32),
     ) {
         let (kernel, count, dim) = (&self.kernels.single, block.rows.len(), form.heads.dim);
@@ -74,6 +75,10 @@ impl Cpu {
             #[inline(always)]
             || weigh(&mut scores, block, positions, form, &mut sums, log_sum),
         );
+        // The sums are those of all weights.
+        if let Some(dropout) = dropout {
+            dropout.apply(&mut scores, block, positions, form);
+        }
         let mut weighed = q;
         over_keys(kernel, &mut weighed, dim, block, &scores, values, positions);
         for (i, (row, sum)) in weighed.chunks_exact(dim).zip(&sums).enumerate() {

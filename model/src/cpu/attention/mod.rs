@@ -20,7 +20,7 @@ use std::ops::Range;
 pub use self::cache::CpuCache;
 
 use super::gemm::PANEL;
-use crate::backend::AttentionForm;
+use crate::backend::{AttentionDropout, AttentionForm};
 
 /// Query rows of a block at most: the more, the fewer times the keys and values, and the
 /// gradients of them, are read.
@@ -69,6 +69,26 @@ impl Block {
     fn stride(&self) -> usize {
         let width = self.panels().len() * PANEL;
         if width.is_multiple_of(512) { width + 16 } else { width }
+    }
+}
+
+/// Dropout of a block's weights in one head.
+#[derive(Clone, Copy)]
+struct BlockDropout<'a> {
+    of: AttentionDropout<'a>,
+    /// Row of the block's first query.
+    first: usize,
+    head: usize,
+}
+
+impl BlockDropout<'_> {
+    /// Drops values that belong to the block's weights of the keys that its queries see.
+    fn apply(&self, values: &mut [f32], block: &Block, positions: &[u32], form: &AttentionForm) {
+        for (i, row) in values.chunks_exact_mut(block.stride()).take(block.rows.len()).enumerate() {
+            let keys = seen(positions[block.rows.start + i], form);
+            let row = &mut row[keys.start - block.keys.start..keys.end - block.keys.start];
+            self.of.apply(row, self.first + i, self.head, keys.start);
+        }
     }
 }
 
