@@ -38,8 +38,8 @@ impl Store {
         Ok(ArtifactFiles::create(self.env())?)
     }
 
-    /// Publishes an artifact without files under its name, in place of one that has it where `replace` says so. Returns the
-    /// snapshot that has it.
+    /// Publishes an artifact without files under its name, in place of one that has it where `replace` says
+    /// so. Returns the snapshot that has it.
     ///
     /// # Errors
     /// A name that is none or is taken, and a dataset that the store does not have.

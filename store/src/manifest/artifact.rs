@@ -5,10 +5,11 @@ use super::file::{ARTIFACT_FILES, Link, Part, require};
 use super::page::PageWriter;
 use super::root::PartLink;
 use crate::error::{Damage, StorageError};
-use crate::layout::names;
+use crate::layout;
 use gstore_core::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 
 /// A file of an artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,12 +103,13 @@ impl Part for ArtifactPart {
     }
 
     fn problem(&self) -> Option<(String, String, String)> {
-        for (i, file) in self.files.iter().enumerate() {
-            if names::artifact(&file.file).is_none() {
+        let (mut names, mut files) = (HashSet::new(), HashSet::new());
+        for file in &self.files {
+            if layout::names::artifact(&file.file).is_none() {
                 let expected = "a UUID and an ending".to_owned();
                 return Some(("name of a file of an artifact".into(), expected, format!("{:?}", file.file)));
             }
-            if self.files.iter().take(i).any(|other| other.name == file.name || other.file == file.file) {
+            if !names.insert(&file.name) || !files.insert(&file.file) {
                 let found = format!("two of {:?}", file.name);
                 return Some(("files of an artifact".into(), "different names".into(), found));
             }
