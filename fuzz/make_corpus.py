@@ -50,6 +50,9 @@ artifact = {"name": "cheap", "number": 3, "kind": "prefilter", "datasets": ["poo
 head = {"version": 1, "requires": []}
 put("catalog", "ensemble", b"\5" + text(head | ensemble))
 put("catalog", "artifact", b"\6" + text(head | artifact | {"content": {"weights": [0.1, 1e-300, -0.0]}}))
+link = {"file": "00000000-0000-0000-0000-000000000007.bin", "digest": "0" * 32, "len": 5}
+files = {"requires": ["artifact_files"], "files": [{"name": "gram"} | link]}
+put("catalog", "artifact-files", b"\6" + text(head | artifact | files | {"content": None}))
 put("ledger", "value", b"\x03key" + b"\x07" + b"\xfe" + bytes(range(16)) + b"\x01\x05hello")
 put("ledger", "small", b"\x00\x01\x02\x00")
 

@@ -334,6 +334,7 @@ fn artifacts(snapshot: &Snapshot) -> Result<Batch, SqlError> {
         ("kind", text(all.iter().map(|a| a.kind.as_str())), Null::No),
         ("snapshot", number(all.iter().map(|a| u64::from(a.number))), Null::No),
         ("datasets", text(all.iter().map(|a| a.datasets.join(", "))), Null::No),
+        ("bytes", number(all.iter().map(|a| snapshot.artifact_bytes(&a.name))), Null::No),
         ("provenance", text(all.iter().map(provenance)), Null::No),
     ]))
 }

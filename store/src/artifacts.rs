@@ -2,33 +2,82 @@
 //!
 //! Invariants
 //! - an artifact is one manifest, which the root names by its digest; a snapshot reads it when asked for it
+//! - its files are in their places and flushed, with their folder, before the commit that has it; the root
+//!   names them as well
 //! - names are unique in a snapshot
 
-use crate::error::{ArtifactError, ChangeError, ReadError};
+mod files;
+
+pub use files::ArtifactFiles;
+
+pub(crate) use files::{PREFIX, check_file, is_work};
+
+use crate::error::{ArtifactError, ChangeError, CommitError, ReadError, StorageError};
 use crate::life::DropReport;
-use crate::manifest::ArtifactPart;
+use crate::manifest::{ArtifactPart, PartLink};
+use crate::map::FileMap;
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish, unknown};
 use std::sync::Arc;
 
-/// Longest name of an artifact, in bytes.
+/// Longest name of an artifact or of one of its files, in bytes.
 const LONGEST: usize = 64;
 
+/// Whether a text can be the name of an artifact or of one of its files.
+fn is_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    !text.is_empty() && text.len() <= LONGEST && text.bytes().all(allowed)
+}
+
 impl Store {
-    /// Publishes an artifact under its name, in place of one that has it where `replace` says so. Returns the
-    /// snapshot that has it.
+    /// A place for files of an artifact that is to be published. They are on the store's disk already:
+    /// publishing moves them.
+    ///
+    /// # Errors
+    /// A store that cannot be written.
+    pub fn artifact_files(&self) -> Result<ArtifactFiles, ArtifactError> {
+        Ok(ArtifactFiles::create(self.env())?)
+    }
+
+    /// Publishes an artifact without files under its name, in place of one that has it where `replace` says
+    /// so. Returns the snapshot that has it.
     ///
     /// # Errors
     /// A name that is none or is taken, and a dataset that the store does not have.
     pub fn put_artifact(
         &self,
-        mut artifact: ArtifactPart,
+        artifact: ArtifactPart,
         replace: bool,
         command: &str,
     ) -> Result<Arc<Snapshot>, ArtifactError> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-        if artifact.name.is_empty() || artifact.name.len() > LONGEST || !artifact.name.bytes().all(allowed) {
+        self.publish_artifact(artifact, None, replace, command)
+    }
+
+    /// The same with the files that it has: those and no others, whatever the part lists. They appear with
+    /// the artifact or not at all; after an error they are gone, unless it says that the commit is unclear.
+    ///
+    /// # Errors
+    /// Those of [`Store::put_artifact`].
+    pub fn put_artifact_with(
+        &self,
+        artifact: ArtifactPart,
+        files: ArtifactFiles,
+        replace: bool,
+        command: &str,
+    ) -> Result<Arc<Snapshot>, ArtifactError> {
+        self.publish_artifact(artifact, Some(files), replace, command)
+    }
+
+    fn publish_artifact(
+        &self,
+        mut artifact: ArtifactPart,
+        files: Option<ArtifactFiles>,
+        replace: bool,
+        command: &str,
+    ) -> Result<Arc<Snapshot>, ArtifactError> {
+        if !is_name(&artifact.name) {
             return Err(ArtifactError::Name(artifact.name));
         }
+        artifact.files = files.as_ref().map_or_else(Vec::new, |files| files.entries().to_vec());
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
         for dataset in &artifact.datasets {
@@ -45,7 +94,17 @@ impl Store {
         change.changes.push(format!("{} {} {verb}", artifact.kind, artifact.name));
         artifact.number = u32::try_from(base.number() + 1).map_err(|_| ArtifactError::TooMany)?;
         change.artifacts.push(artifact);
-        Ok(publish(self, &lock, &base, change)?)
+        if let Some(files) = &files {
+            files.place()?;
+        }
+        let published = publish(self, &lock, &base, change);
+        if let (Some(files), Err(e)) = (&files, &published)
+            && !matches!(e, CommitError::Unclear { .. })
+        {
+            // `CURRENT` does not name them.
+            files.unplace();
+        }
+        Ok(published?)
     }
 
     /// Takes the artifact that has a name in `seen`, a snapshot that the caller looked at, out of the
@@ -70,7 +129,7 @@ impl Store {
         let mut change = change_of(&base, command);
         change.removed.artifacts.push(link.number);
         change.changes.push(format!("artifact {name} dropped"));
-        let bytes = link.link.len;
+        let bytes = link.bytes();
         let snapshot = publish(self, &lock, &base, change)?.number();
         Ok(DropReport { snapshot, bytes, ..DropReport::default() })
     }
@@ -89,7 +148,7 @@ impl Snapshot {
         }
         let mut names = Vec::new();
         for link in links {
-            let part: ArtifactPart = self.env().manifests().read(&link.link)?;
+            let part = self.read_artifact(link)?;
             if self.shows(&part) {
                 names.push(part.name);
             }
@@ -104,13 +163,40 @@ impl Snapshot {
     pub fn artifact(&self, name: &str) -> Result<ArtifactPart, ArtifactError> {
         let found = self.root().artifacts.iter().find(|link| link.name == name);
         if let Some(link) = found {
-            let part: ArtifactPart = self.env().manifests().read(&link.link)?;
+            let part = self.read_artifact(link)?;
             if self.shows(&part) {
                 return Ok(part);
             }
         }
         let known = self.artifacts()?;
         Err(unknown("artifact", name, known.iter().map(String::as_str).collect::<Vec<_>>()).into())
+    }
+
+    /// A file of an artifact by what the artifact calls it. Reads all of it and compares it with its digest,
+    /// then maps it.
+    ///
+    /// # Errors
+    /// The artifact has no such file, and damage.
+    pub fn artifact_file(&self, part: &ArtifactPart, name: &str) -> Result<FileMap, ReadError> {
+        match part.files.iter().find(|file| file.name == name) {
+            Some(file) => Ok(files::map_file(self.env(), &file.link())?),
+            None => Err(ReadError::NoFile {
+                artifact: part.name.clone(),
+                name: name.to_owned(),
+                known: part.files.iter().map(|file| file.name.clone()).collect(),
+            }),
+        }
+    }
+
+    /// Bytes of an artifact on the disk, its manifest among them; 0 if there is none of this name.
+    pub fn artifact_bytes(&self, name: &str) -> u64 {
+        self.root().artifacts.iter().find(|link| link.name == name).map_or(0, PartLink::bytes)
+    }
+
+    fn read_artifact(&self, link: &PartLink) -> Result<ArtifactPart, StorageError> {
+        let part: ArtifactPart = self.env().manifests().read(&link.link)?;
+        part.check_link(link)?;
+        Ok(part)
     }
 
     fn shows(&self, part: &ArtifactPart) -> bool {

@@ -44,6 +44,7 @@ pub mod vfs;
 mod views;
 
 pub use append::{AppendOptions, AppendReport, IfChanged, IfDeleted, Pushed, SampleAppend};
+pub use artifacts::ArtifactFiles;
 pub use backup::{BackupOptions, CopyProgress, CopyReport};
 pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
 pub use encoded::{EncodeFeature, EncodedSamples};
@@ -62,10 +63,10 @@ pub use layout::FileKind;
 pub use lease::{HeldLease, Lease};
 pub use life::{DeleteOptions, DeleteReport, DropReport, RevertOptions, RevertReport};
 pub use manifest::{
-    ArtifactPart, ClientWrite, ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry,
-    EnsembleBase, EnsemblePart, Extra, FeaturePart, FeatureState, FileEntry, Member, MemberSettings,
-    MemberWeights, OffsetOf, RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, Stripe, StripePart,
-    SubsetNote, TombstoneEntry, View, WriteNote, check_key,
+    ArtifactFile, ArtifactPart, ClientWrite, ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry,
+    EncodingEntry, EnsembleBase, EnsemblePart, Extra, FeaturePart, FeatureState, FileEntry, Member,
+    MemberSettings, MemberWeights, OffsetOf, RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote,
+    Stripe, StripePart, SubsetNote, TombstoneEntry, View, WriteNote, check_key,
 };
 pub use map::FileMap;
 pub use panics::caught;

@@ -1,10 +1,13 @@
 //! Promise: an artifact is there under its name from the commit that has it on, whole or not at all, for as
 //! long as a snapshot that has it is kept.
 
+use crate::common::crash::CrashVfs;
 use crate::common::keep::*;
 use crate::common::*;
 use gstore_store::*;
 use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
 
 static GO: Cancel = Cancel::new();
 
@@ -14,6 +17,42 @@ fn artifact(name: &str, content: Value) -> ArtifactPart {
 
 fn content_of(snapshot: &Snapshot, name: &str) -> Value {
     snapshot.artifact(name).unwrap().content
+}
+
+/// Publishes an artifact with these files.
+fn put(store: &Store, name: &str, given: &[(&str, &[u8])]) -> Result<Arc<Snapshot>, ArtifactError> {
+    let mut files = store.artifact_files()?;
+    for (name, bytes) in given {
+        files.write(name, |out| out.write_all(bytes))?;
+    }
+    store.put_artifact_with(artifact(name, json!(1)), files, true, "fit")
+}
+
+fn file_of(snapshot: &Snapshot, name: &str, file: &str) -> Result<Vec<u8>, ArtifactError> {
+    let part = snapshot.artifact(name)?;
+    Ok(snapshot.artifact_file(&part, file)?.as_bytes().to_vec())
+}
+
+/// A store with a few samples.
+fn small(path: &Path) -> Store {
+    let store = Store::create(path).unwrap();
+    add(&store, 0..3).unwrap();
+    store
+}
+
+/// What the current root requires.
+fn required(path: &Path) -> Value {
+    let read = |path| serde_json::from_slice::<Value>(&fs_err::read(path).unwrap()).unwrap();
+    let current = read(path.join("CURRENT"));
+    read(path.join("manifests").join(current["root"]["file"].as_str().unwrap()))["requires"].clone()
+}
+
+/// Names of the files of artifacts, and of what is in `tmp/` besides locks.
+fn left(path: &Path) -> Vec<String> {
+    let names = files(path).into_iter().map(|file| file.to_string_lossy().into_owned());
+    names
+        .filter(|n| n.starts_with("artifacts/") || (n.starts_with("tmp/") && n.matches('/').count() > 1))
+        .collect()
 }
 
 /// The manifest of the only artifact.
@@ -147,5 +186,155 @@ fn a_repair_without_the_last_root_has_the_artifact_that_came_with_it_if_somethin
         let expected = if current_is_lost { json!(1) } else { json!(2) };
         assert_eq!(content_of(&store.snapshot().unwrap(), "cheap"), expected);
         assert!(verify(&store).is_sound());
+    }
+}
+
+#[test]
+fn files_come_with_their_artifact_and_go_with_the_last_snapshot_that_has_it() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = small(&path);
+    assert_eq!(required(&path), json!([]));
+    let sums: Vec<u8> = (0..3_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let given: [(&str, &[u8]); 3] = [("gram.safetensors", &sums), ("counts", b"1 2 3"), ("empty", b"")];
+    let first = put(&store, "factors", &given).unwrap();
+    let reopened = Store::open(&path).unwrap().snapshot().unwrap();
+    for (name, bytes) in given {
+        assert!(file_of(&first, "factors", name).unwrap() == bytes, "{name}");
+        assert!(file_of(&reopened, "factors", name).unwrap() == bytes, "{name}, from a store opened again");
+    }
+    let part = first.artifact("factors").unwrap();
+    let said: Vec<_> = part.files.iter().map(|f| (f.name.as_str(), f.digest.to_string(), f.len)).collect();
+    let expected: Vec<_> = given.iter().map(|(name, b)| (*name, xxh3_hex(b), b.len() as u64)).collect();
+    assert_eq!(said, expected);
+    assert!(part.files[0].file.ends_with(".safetensors") && part.files[1].file.ends_with(".bin"));
+    assert!(first.artifact_bytes("factors") > 3_000_000 && first.artifact_bytes("other") == 0);
+    let unknown = first.artifact_file(&part, "grams").unwrap_err();
+    assert!(unknown.to_string().contains("gram.safetensors, counts, empty"), "{unknown}");
+    // A program that does not know of files must not take them for leftovers.
+    assert_eq!((required(&path), left(&path).len()), (json!(["artifact_files"]), 3));
+    assert_clean(&store);
+    assert!(verify(&store).is_sound() && verify(&store).unreferenced.is_empty());
+
+    // Without files in the one that comes after it, they are of the older snapshot only.
+    let mut next = part.clone();
+    next.content = json!(2);
+    let second = store.put_artifact(next, true, "fit").unwrap();
+    assert!(second.artifact("factors").unwrap().files.is_empty());
+    assert_eq!(required(&path), json!([]));
+    store.collect(gc(2)).unwrap();
+    assert!(file_of(&first, "factors", "gram.safetensors").unwrap() == sums);
+    let options = RevertOptions { command: "revert".into(), dry_run: false };
+    store.revert(&first, &options).unwrap();
+    assert!(file_of(&store.snapshot().unwrap(), "factors", "gram.safetensors").unwrap() == sums);
+    store.revert(&second, &options).unwrap();
+    let report = store.collect(gc(1)).unwrap();
+    assert_eq!(report.swept.removed[&FileKind::Artifacts].files, 3, "{report:?}");
+    assert!(left(&path).is_empty() && file_of(&first, "factors", "counts").is_err());
+    assert!(verify(&store).is_sound());
+}
+
+#[test]
+fn files_that_are_not_published_go() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = small(&path);
+    let mut files = store.artifact_files().unwrap();
+    files.write("a", |out| out.write_all(b"first")).unwrap();
+    let twice = files.write("a", |out| out.write_all(b"second")).unwrap_err();
+    assert!(matches!(&twice, ArtifactError::FileExists(name) if name == "a"), "{twice}");
+    assert!(matches!(files.write("../a", |_| Ok(())).unwrap_err(), ArtifactError::FileName(_)));
+    let failed = files.write("b", |out| {
+        out.write_all(b"half of it")?;
+        Err(std::io::Error::other("a sum is not a number"))
+    });
+    assert!(failed.unwrap_err().to_string().contains("a sum is not a number"));
+    // The lock, and the one that was written.
+    assert_eq!(left(&path).len(), 2);
+    store.collect(gc(10)).unwrap();
+    assert_eq!(left(&path).len(), 2, "gc leaves those of a process that is at work");
+    files.write("b", |out| out.write_all(b"all of it")).unwrap();
+    let unnamed = store.put_artifact_with(artifact("a b", json!(1)), files, false, "fit");
+    assert!(matches!(unnamed.unwrap_err(), ArtifactError::Name(_)));
+    assert!(left(&path).is_empty());
+    assert_clean(&store);
+}
+
+#[test]
+fn a_backup_has_the_files_and_a_flipped_bit_is_found_by_all_who_read_them() {
+    let dir = tempdir().unwrap();
+    let (path, to) = (dir.path().join("s"), dir.path().join("copy"));
+    let store = small(&path);
+    put(&store, "kept", &[("f", b"not damaged")]).unwrap();
+    let snapshot = put(&store, "factors", &[("gram", b"0123456789")]).unwrap();
+    let backup = |to: &Path| store.backup(to, &BackupOptions::default(), &mut |_| {}, &GO);
+    backup(&to).unwrap();
+    // Files that are there stay, and those that are not needed go.
+    fs_err::write(to.join("artifacts/67e55044-10b1-426f-9247-bb680e5fe0c8.bin"), "old").unwrap();
+    let again = backup(&to).unwrap();
+    assert_eq!((again.files_copied, again.swept.files()), (0, 1), "{again:?}");
+    let copied = Store::open(&to).unwrap();
+    assert_eq!(file_of(&copied.snapshot().unwrap(), "factors", "gram").unwrap(), b"0123456789");
+    assert!(verify(&copied).is_sound());
+
+    let name = format!("artifacts/{}", snapshot.artifact("factors").unwrap().files[0].file);
+    let mut bytes = fs_err::read(path.join(&name)).unwrap();
+    bytes[4] ^= 1;
+    fs_err::write(path.join(&name), bytes).unwrap();
+    let error = file_of(&snapshot, "factors", "gram").unwrap_err();
+    let damage = error.damage().unwrap();
+    assert_eq!((damage.file.as_str(), damage.what.as_str()), (name.as_str(), "digest"), "{damage}");
+    assert_eq!(file_of(&snapshot, "kept", "f").unwrap(), b"not damaged");
+    let report = verify(&store);
+    assert_eq!(report.problems.len(), 1, "{report:#?}");
+    assert_eq!(report.problems[0].file, name);
+    assert!(backup(&dir.path().join("other")).unwrap_err().is_damage());
+    drop(store);
+    let report = Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
+    let lost: Vec<&str> = report.lost.iter().map(|loss| loss.rows.of.as_str()).collect();
+    assert_eq!(lost, ["artifact factors"], "{report:#?}");
+    let store = Store::open(&path).unwrap();
+    assert_eq!(file_of(&store.snapshot().unwrap(), "kept", "f").unwrap(), b"not damaged");
+    assert_eq!(store.snapshot().unwrap().artifacts().unwrap(), ["kept"]);
+    store.collect(gc(1)).unwrap();
+    assert!(verify(&store).is_sound() && left(&path).len() == 1);
+}
+
+#[test]
+fn an_operation_that_fails_leaves_the_artifact_whole_or_absent() {
+    let dir = tempdir().unwrap();
+    let base = dir.path().join("base");
+    drop(small(&base));
+    let given: [(&str, &[u8]); 2] = [("a", b"first"), ("b.json", b"{}")];
+    for n in 0.. {
+        let path = dir.path().join(n.to_string());
+        copy(&base, &path);
+        let vfs = CrashVfs::once(i64::MAX);
+        let store = Store::open_on(Arc::new(vfs.clone()), &path).unwrap();
+        vfs.set_left(n);
+        let done = put(&store, "factors", &given);
+        let fired = vfs.left() < 0;
+        drop(store);
+        let store = Store::open(&path).unwrap();
+        let now = store.snapshot().unwrap();
+        let is_there = !now.artifacts().unwrap().is_empty();
+        assert!(is_there || done.is_err(), "operation {n}: acknowledged and gone");
+        if is_there {
+            for (name, bytes) in given {
+                assert!(file_of(&now, "factors", name).unwrap() == bytes, "operation {n}: {name}");
+            }
+        }
+        if let Err(e) = &done {
+            assert!(e.to_string().contains("injected"), "operation {n}: {e}");
+        }
+        store.collect(gc(10)).unwrap();
+        assert_eq!(left(&path).len(), if is_there { 2 } else { 0 }, "operation {n}: {:?}", left(&path));
+        let report = verify(&store);
+        assert!(report.is_sound() && report.unreferenced.is_empty(), "operation {n}: {report:#?}");
+        if !fired {
+            done.unwrap();
+            assert!(n > 10, "only {n} operations");
+            break;
+        }
     }
 }

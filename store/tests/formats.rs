@@ -21,6 +21,7 @@ const KINDS: &[Kind] = &[
     ("v1-life", life::build),
     ("v1-tokens", tokens::build),
     ("v1-indexes", indexes::build),
+    ("v1-artifacts", artifacts::build),
 ];
 
 fn formats() -> PathBuf {
@@ -128,6 +129,10 @@ fn a_store_made_now_holds_what_the_kept_one_of_its_kind_holds() {
         let now = rich::describe(&build(&dir.path().join("s")));
         for what in ["datasets", "features", "runs"] {
             assert_same(&now[what], &expected[what], &format!("{name}.{what}"));
+        }
+        // The older ones say nothing of them.
+        if let Some(artifacts) = expected.get("artifacts") {
+            assert_same(&now["artifacts"], artifacts, &format!("{name}.artifacts"));
         }
     }
 }

@@ -47,6 +47,8 @@ fn leave(path: &Path) -> Vec<PathBuf> {
         format!("tombstones/1/{u}.roaring.new"),
         format!("tombstones/1/{v}.roaring"),
         format!("indexes/{u}.sketch"),
+        format!("artifacts/{u}.safetensors"),
+        format!("tmp/artifact-{u}/lock"),
         format!("leases/{u}.json"),
         format!("leases/{v}.json.new"),
         format!("tmp/append-{u}/{v}.parquet"),
@@ -79,6 +81,8 @@ fn strangers(path: &Path) -> Vec<PathBuf> {
         "leases/mine.json".into(),
         "tmp/mine".into(),
         "tmp/append-mine/x".into(),
+        "tmp/artifact-mine/x".into(),
+        "artifacts/factors.bin".into(),
         "tmp/job-mine/x".into(),
     ];
     put(path, &names)

@@ -17,7 +17,7 @@ pub fn run(context: &Context, args: &InfoArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let value = match args.name.as_deref() {
-        None => whole(&store, &snapshot),
+        None => whole(&store, &snapshot)?,
         Some(name) => named(&snapshot, name)?,
     };
     if args.json {
@@ -74,10 +74,11 @@ fn named(snapshot: &Snapshot, name: &str) -> Result<Value> {
     bail!("there is no dataset, run, ensemble or feature `{name}`{near} (`gstore ls` lists them)")
 }
 
-fn whole(store: &Store, snapshot: &Snapshot) -> Value {
+fn whole(store: &Store, snapshot: &Snapshot) -> Result<Value> {
     let bytes: u64 = snapshot.features().iter().map(|f| f.bytes()).sum();
     let samples: u64 = snapshot.datasets().iter().flat_map(|d| &d.files).map(|f| f.len).sum();
-    json!({
+    let artifacts: u64 = snapshot.artifacts()?.iter().map(|name| snapshot.artifact_bytes(name)).sum();
+    Ok(json!({
         "store": store.path().display().to_string(),
         "snapshot": snapshot.number(),
         "datasets": snapshot.datasets().iter().map(|d| d.name.clone()).collect::<Vec<_>>(),
@@ -85,7 +86,8 @@ fn whole(store: &Store, snapshot: &Snapshot) -> Value {
         "features": snapshot.features().len(),
         "bytes_of_vectors": bytes,
         "bytes_of_samples": samples,
-    })
+        "bytes_of_artifacts": artifacts,
+    }))
 }
 
 fn dataset(snapshot: &Snapshot, part: &DatasetPart) -> Result<Value> {
@@ -186,7 +188,9 @@ fn print(value: &Value, indent: usize) -> Result<()> {
 /// A key of ours as people read it; keys that users gave stay as they are.
 fn heading(key: &str) -> String {
     match key {
-        "bytes_of_vectors" | "bytes_of_samples" | "max_length" | "module_groups" => key.replace('_', " "),
+        "bytes_of_vectors" | "bytes_of_samples" | "bytes_of_artifacts" | "max_length" | "module_groups" => {
+            key.replace('_', " ")
+        }
         key => key.to_owned(),
     }
 }

@@ -93,6 +93,17 @@ pub fn count_digest(c: &TokenCount) -> u64 {
     digest(&(c.row, c.tokens, c.scored, c.truncated))
 }
 
+/// The file of an artifact of this content, if it has one: every second one does.
+pub fn artifact_file(content: u32) -> Option<Vec<u8>> {
+    content.is_multiple_of(2).then(|| format!("factors {content} ").repeat(9).into_bytes())
+}
+
+/// An artifact in one text: its content, and name and digest of each of its files.
+pub fn artifact_text(content: &serde_json::Value, files: &[(String, Vec<u8>)]) -> String {
+    let files = files.iter().map(|(name, bytes)| format!(" {name} {:x}", digest(bytes)));
+    std::iter::once(content.to_string()).chain(files).collect()
+}
+
 /// The encoding of every feature.
 pub fn encoding() -> EncodingSpec {
     EncodingSpec {

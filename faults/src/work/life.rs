@@ -1,12 +1,15 @@
 //! Steps that delete, drop, purge, merge, collect, keep something under a name, or go back.
 
-use super::content::label;
+use super::content::{artifact_file, artifact_text, label};
 use super::ensemble::{self, ENSEMBLE};
 use super::state::State;
 use super::step::Step;
 use crate::Failure;
 use gstore_store::*;
 use serde_json::json;
+
+/// What an artifact calls its file.
+const FILE: &str = "factors.bin";
 
 /// Does one of them.
 pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
@@ -59,7 +62,12 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
         },
         Step::Artifact { name, content } => {
             let artifact = ArtifactPart::new(name, "prefilter", Vec::new(), json!(content));
-            Ok(store.put_artifact(artifact, true, "fit").map(drop)?)
+            let Some(bytes) = artifact_file(*content) else {
+                return Ok(store.put_artifact(artifact, true, "fit").map(drop)?);
+            };
+            let mut files = store.artifact_files()?;
+            files.write(FILE, |out| out.write_all(&bytes))?;
+            Ok(store.put_artifact_with(artifact, files, true, "fit").map(drop)?)
         }
         Step::DropArtifact(name) => {
             let seen = store.snapshot()?;
@@ -136,7 +144,9 @@ pub(super) fn apply(step: &Step, state: &mut State) {
         }
         Step::DropEnsemble => ensemble::apply_drop(state),
         Step::Artifact { name, content } => {
-            state.artifacts.insert(name.clone(), json!(content).to_string());
+            let files: Vec<_> =
+                artifact_file(*content).map(|bytes| (FILE.to_owned(), bytes)).into_iter().collect();
+            state.artifacts.insert(name.clone(), artifact_text(&json!(content), &files));
         }
         Step::DropArtifact(name) => {
             state.artifacts.remove(name);

@@ -1,6 +1,6 @@
 //! The model: expected content of a store at a point of the workload, and reading the same from a store.
 
-use super::content::{count_digest, sample_digest, vector_digest};
+use super::content::{artifact_text, count_digest, sample_digest, vector_digest};
 use super::index;
 use super::past::Past;
 use crate::Failure;
@@ -24,7 +24,7 @@ pub struct State {
     pub runs: BTreeMap<String, Vec<(String, Option<u64>)>>,
     /// Ids of the members of ensembles, by name.
     pub ensembles: BTreeMap<String, Vec<String>>,
-    /// Contents of artifacts, by name.
+    /// Contents of artifacts and their files, by name.
     pub artifacts: BTreeMap<String, String>,
     /// Statements of views, by name.
     pub views: BTreeMap<String, String>,
@@ -146,8 +146,13 @@ impl State {
             out.ensembles.insert(ensemble.name.clone(), members);
         }
         for name in snapshot.artifacts()? {
-            let content = snapshot.artifact(&name)?.content.to_string();
-            out.artifacts.insert(name, content);
+            let part = snapshot.artifact(&name)?;
+            let mut files = Vec::new();
+            for file in &part.files {
+                let bytes = snapshot.artifact_file(&part, &file.name)?.as_bytes().to_vec();
+                files.push((file.name.clone(), bytes));
+            }
+            out.artifacts.insert(name, artifact_text(&part.content, &files));
         }
         for view in snapshot.views() {
             out.views.insert(view.name.clone(), view.sql.clone());

@@ -23,6 +23,7 @@ pub const CATALOG: Target = Target {
         b"\"oldest\": ",
         b"\"tags\": [",
         b"\"files_pages\": [",
+        b"\"files\": [",
         b"1e300",
         b"-1",
         b"0.30000000000000004",

@@ -1,9 +1,11 @@
 //! The files of a snapshot.
 
 use crate::error::StorageError;
-use crate::layout::{Env, deleted_ids_file, encoding_file, sample_file, segment_file, tombstone_file};
+use crate::layout::{
+    Env, artifact_file, deleted_ids_file, encoding_file, sample_file, segment_file, tombstone_file,
+};
 use crate::manifest::{
-    DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Part, SegmentEntry, TombstoneEntry,
+    DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Part, PartLink, SegmentEntry, TombstoneEntry,
 };
 use crate::segment::SegmentFile;
 use crate::store::Snapshot;
@@ -14,7 +16,7 @@ use std::collections::BTreeSet;
 /// Everything that a copy of a snapshot needs, but its root.
 pub(super) struct Files<'a> {
     pub data: Vec<DataFile<'a>>,
-    /// The numbered folders of the data files.
+    /// The folders of the data files.
     pub folders: BTreeSet<String>,
     pub manifests: Vec<Link>,
 }
@@ -34,6 +36,7 @@ enum Of<'a> {
     DeletedIds(&'a DatasetPart),
     Encoding(&'a DatasetPart, &'a EncodingEntry, &'a FileEntry),
     Segment(&'a FeaturePart, &'a SegmentEntry),
+    Artifact(&'a PartLink, &'a Link),
 }
 
 pub(super) fn of(snapshot: &Snapshot) -> Files<'_> {
@@ -64,6 +67,11 @@ pub(super) fn of(snapshot: &Snapshot) -> Files<'_> {
         manifests.extend(part.pages().into_iter().cloned());
     }
     let root = snapshot.root();
+    for part in &root.artifacts {
+        for file in &part.files {
+            add(artifact_file(&file.file), file.len, Of::Artifact(part, file));
+        }
+    }
     manifests.extend(root.parts().map(|l| l.link.clone()));
     let folder = |f: &DataFile<'_>| f.name.rsplit_once('/').map(|(folder, _)| folder.to_owned());
     Files { folders: data.iter().filter_map(folder).collect(), data, manifests }
@@ -102,6 +110,10 @@ impl DataFile<'_> {
             }
             Of::DeletedIds(part) => ids::regions(env, part)?,
             Of::Segment(part, entry) => SegmentFile::open_of(env, part, entry)?.regions(entry),
+            Of::Artifact(part, file) => {
+                let lost = format!("a file of artifact {} cannot be read", part.name);
+                vec![Region { len: file.len, digest: Expected::Digest(file.digest), lost }]
+            }
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{BackupError, OpenError, StorageError};
 use crate::layout::Env;
-use crate::layout::names::{CURRENT, LOCK, MARKER, RESTORING};
+use crate::layout::names::{ARTIFACTS, CURRENT, LOCK, MARKER, RESTORING};
 use crate::manifest::{Current, Link, Root, VERSION, parse, write_replacing};
 use crate::store::{FOLDERS, Snapshot, Store, WriterLock};
 use crate::vfs::Vfs;
@@ -145,7 +145,7 @@ fn check(env: &Env, store: Uuid, purpose: Purpose) -> Result<bool, BackupError> 
     }
     let ours = |n: &&String| {
         let stem = n.strip_suffix(".new").unwrap_or(n);
-        FOLDERS.contains(&stem) || [marker, LOCK, CURRENT, "leases"].contains(&stem)
+        FOLDERS.contains(&stem) || [marker, LOCK, CURRENT, ARTIFACTS, "leases"].contains(&stem)
     };
     if purpose == Purpose::Restore
         && let Some(found) = names.iter().find(|n| !ours(n))

@@ -68,6 +68,16 @@ pub enum ReadError {
         /// Those there are.
         known: Vec<String>,
     },
+    /// The artifact has no such file.
+    #[error("artifact {artifact} has no file {name:?}{}", files_known(.known))]
+    NoFile {
+        /// The artifact.
+        artifact: String,
+        /// The file asked for.
+        name: String,
+        /// Those there are.
+        known: Vec<String>,
+    },
     /// The section of an index is shorter.
     #[error("bytes {}..{} of section {section} of {file} were asked for; it has {len}", .range.start, .range.end)]
     NoRange {
@@ -83,6 +93,14 @@ pub enum ReadError {
     /// A file could not be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+/// The files that an artifact has, as the end of a message.
+fn files_known(known: &[String]) -> String {
+    match known {
+        [] => String::new(),
+        known => format!("; it has {}", known.join(", ")),
+    }
 }
 
 /// What any operation on a store can fail with, besides what is its own.

@@ -93,6 +93,14 @@ pub enum ArtifactError {
     /// There is one of this name.
     #[error("the store has an artifact {0:?} already; {force} replaces it", force = Remedy::Option("force", ""))]
     Exists(String),
+    /// Not a name of a file.
+    #[error(
+        "{0:?} is not a name of a file of an artifact: 1 to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-` are"
+    )]
+    FileName(String),
+    /// Two files with one name.
+    #[error("the artifact has a file {0:?} already")]
+    FileExists(String),
     /// Numbers have run out.
     #[error("the store has too many snapshots for another artifact")]
     TooMany,

@@ -1,8 +1,8 @@
 //! Reachable files: everything that some snapshots refer to.
 
 use crate::error::StorageError;
-use crate::layout::Env;
 use crate::layout::names::{DataKey, FileKind, data_key};
+use crate::layout::{Env, artifact_file};
 use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, Link, Part, Root, RunPart};
 
 use serde_json::{Map, Value};
@@ -101,9 +101,11 @@ impl Needed {
             let Some(part) = self.part::<EnsemblePart>(env, &link.link, None, missing)? else { continue };
             self.mention(&part.extra);
         }
-        // Each is one file, however large, and nothing else: one that has others says so in the root
-        // (docs/design.md, garbage collection).
-        self.manifests.extend(root.artifacts.iter().map(|link| link.link.file.clone()));
+        // Their parts may be large and are not read: the root names their files as well.
+        for link in &root.artifacts {
+            self.manifests.insert(link.link.file.clone());
+            link.files.iter().for_each(|file| self.add_file(&artifact_file(&file.file)));
+        }
         Ok(())
     }
 

@@ -168,7 +168,11 @@ impl Sweeper<'_> {
             let (stem, unfinished) = names::finished(&file);
             match stem.split_once('.').and_then(|(u, _)| names::uuid(u)) {
                 None => self.swept.stranger(name),
-                Some(uuid) if !unfinished && (segments.contains(&uuid) || self.needed.mentions(uuid)) => {}
+                Some(uuid)
+                    if !unfinished
+                        && (segments.contains(&uuid)
+                            || self.needed.has_data(&(kind, 0, uuid))
+                            || self.needed.mentions(uuid)) => {}
                 Some(_) => removed |= self.remove(kind, &name)?,
             }
         }

@@ -2,6 +2,7 @@
 
 use super::report::JobNote;
 use super::sweep::{Starting, Sweeper};
+use crate::artifacts;
 use crate::error::StorageError;
 use crate::index;
 use crate::job::{Intents, JobFile, JobFolder, PREFIX, PUBLISH, is_held, read_json_of};
@@ -48,13 +49,14 @@ impl Sweeper<'_> {
             }
             self.swept.jobs.push(note);
         }
-        self.index_builds()
+        self.held_folders()
     }
 
-    /// Removes the folders of index builds that died. No build can start meanwhile.
-    fn index_builds(&mut self) -> Result<(), StorageError> {
+    /// Removes the folders of index builds and of files of artifacts whose processes died. None can start
+    /// meanwhile.
+    fn held_folders(&mut self) -> Result<(), StorageError> {
         let mut removed = false;
-        for name in self.list("tmp")?.unwrap_or_default().into_iter().filter(|n| index::is_build(n)) {
+        for name in self.list("tmp")?.unwrap_or_default().into_iter().filter(|n| is_held_folder(n)) {
             removed |= self.remove_unless_held(&format!("tmp/{name}"))?;
         }
         self.flush("tmp", removed)
@@ -94,7 +96,7 @@ impl Sweeper<'_> {
                 if !self.options.leave_compactions {
                     removed |= self.remove_unless_held(&path)?;
                 }
-            } else if !LOCKS.contains(&&*path) && !is_job(&name) && !index::is_build(&name) {
+            } else if !LOCKS.contains(&&*path) && !is_job(&name) && !is_held_folder(&name) {
                 self.swept.stranger(path);
             }
         }
@@ -156,6 +158,11 @@ impl Sweeper<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a folder was made under the start lock, and is in use while its `lock` is held.
+fn is_held_folder(name: &str) -> bool {
+    index::is_build(name) || artifacts::is_work(name)
 }
 
 fn is_job(name: &str) -> bool {

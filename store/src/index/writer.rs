@@ -4,12 +4,12 @@
 //! sections can grow side by side (the planes of a sketch do, block by block), and are copied behind
 //! the first one at the end.
 
-use super::folder::BuildFolder;
+use super::folder::PREFIX;
 use super::footer::{ALIGN, HEAD, MAGIC, MAX_CHUNK, Stored, StoredSection, Tail, is_chunk, is_section_name};
 use super::places::{IndexNote, index_file, is_kind};
 use crate::error::{IndexError, StorageError};
-use crate::layout::Env;
 use crate::layout::names::INDEXES;
+use crate::layout::{Env, HeldFolder};
 use crate::segment::SegmentRef;
 use crate::vfs::{VfsFile, VfsRead};
 use gstore_core::Digest;
@@ -41,7 +41,7 @@ pub struct IndexWriter {
     file: Option<Output>,
     sections: Vec<Open>,
     /// Last: its files are closed before it goes.
-    folder: BuildFolder,
+    folder: HeldFolder,
 }
 
 /// A section being written.
@@ -123,8 +123,8 @@ impl IndexWriter {
         }
         let env = Arc::clone(env);
         // A purge that was at work until now has removed the files of its rows.
-        let folder =
-            BuildFolder::create(&env, || is_there(&env, segment)).map_err(|e| not_writable(&env, e))?;
+        let folder = HeldFolder::create(&env, PREFIX, || is_there(&env, segment))
+            .map_err(|e| not_writable(&env, e))?;
         let folder = folder.ok_or(IndexError::Gone { segment: segment.uuid() })?;
         let mut file = Output::create(&env, folder.file(FILE))?;
         let mut head = [0; HEAD as usize];

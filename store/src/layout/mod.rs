@@ -4,6 +4,7 @@
 
 mod clock;
 mod env;
+mod held;
 pub(crate) mod names;
 mod paths;
 
@@ -11,7 +12,8 @@ pub use names::FileKind;
 
 pub(crate) use clock::now;
 pub(crate) use env::Env;
+pub(crate) use held::{HELD_LOCK, HeldFolder};
 pub(crate) use paths::{
-    deleted_ids_file, deleted_ids_folder, encoding_file, sample_file, sample_folder, segment_file,
-    tombstone_file, tombstone_folder,
+    artifact_file, deleted_ids_file, deleted_ids_folder, encoding_file, sample_file, sample_folder,
+    segment_file, tombstone_file, tombstone_folder,
 };

@@ -19,6 +19,8 @@ pub(crate) const LEASES: &str = "leases";
 pub(crate) const SERVER: &str = "server";
 /// The folder of indexes.
 pub(crate) const INDEXES: &str = "indexes";
+/// The folder of the files of artifacts.
+pub(crate) const ARTIFACTS: &str = "artifacts";
 /// Taken while a job starts, so that two jobs cannot both find the other not there yet.
 pub(crate) const START_LOCK: &str = "tmp/start.lock";
 /// File in a backup's folder that says that it is one.
@@ -47,7 +49,7 @@ pub enum FileKind {
     Tombstones,
     /// A list of deleted ids.
     DeletedIds,
-    /// An artifact.
+    /// A file of an artifact.
     Artifacts,
     /// An index.
     Indexes,
@@ -69,7 +71,7 @@ impl std::fmt::Display for FileKind {
             FileKind::Segments => "segments",
             FileKind::Tombstones => "bitmaps of deleted rows",
             FileKind::DeletedIds => "lists of deleted ids",
-            FileKind::Artifacts => "artifacts",
+            FileKind::Artifacts => "files of artifacts",
             FileKind::Indexes => "indexes",
             FileKind::Leases => "expired leases",
             FileKind::Leftovers => "leftovers of work that was cut short",
@@ -78,7 +80,7 @@ impl std::fmt::Display for FileKind {
     }
 }
 
-/// A data file: its kind, the number of its folder and its name.
+/// A data file: its kind, the number of its folder (0 where that has none) and its name.
 pub(crate) type DataKey = (FileKind, u32, Uuid);
 
 /// Folders of numbered folders: name, kind, and how the files end.
@@ -92,7 +94,7 @@ pub(crate) const NUMBERED: [(&str, FileKind, &str); 5] = [
 
 /// Folders of files named by their UUIDs.
 pub(crate) const FLAT: [(&str, FileKind); 2] =
-    [("artifacts", FileKind::Artifacts), (INDEXES, FileKind::Indexes)];
+    [(ARTIFACTS, FileKind::Artifacts), (INDEXES, FileKind::Indexes)];
 
 /// What a repair found in the place of `CURRENT`. It stays: it is small, and says what happened.
 const DAMAGED: &str = "CURRENT.damaged";
@@ -165,8 +167,23 @@ pub(crate) fn manifest(name: &str) -> Option<FileKind> {
     (numbered && plain).then_some(kind)
 }
 
+/// Name of a held folder of a kind in `tmp/`: `<kind><uuid>`. Its file `lock` is locked while it is in use.
+pub(crate) fn is_held(kind: &str, name: &str) -> bool {
+    name.strip_prefix(kind).is_some_and(|u| uuid(u).is_some())
+}
+
+/// The UUID of a file in `artifacts/`: `<uuid>.<ending>`.
+pub(crate) fn artifact(file: &str) -> Option<Uuid> {
+    let (stem, ending) = file.split_once('.')?;
+    let plain = ending.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    uuid(stem).filter(|_| plain && (1..=16).contains(&ending.len()) && !finished(file).1)
+}
+
 /// The data file with this name relative to the store.
 pub(crate) fn data_key(name: &str) -> Option<DataKey> {
+    if let Some((ARTIFACTS, file)) = name.split_once('/') {
+        return Some((FileKind::Artifacts, 0, artifact(file)?));
+    }
     let mut parts = name.split('/');
     let (top, folder, file) = (parts.next()?, parts.next()?, parts.next()?);
     let (_, kind, ending) = NUMBERED.iter().find(|(n, ..)| *n == top)?;
@@ -219,7 +236,15 @@ mod tests {
         }
         let u = "67e55044-10b1-426f-9247-bb680e5fe0c8";
         assert!(matches!(data_key(&format!("segments/3/{u}.arrow")), Some((FileKind::Segments, 3, _))));
+        let file = format!("artifacts/{u}.safetensors");
+        assert!(matches!(data_key(&file), Some((FileKind::Artifacts, 0, _))));
         for strange in [
+            format!("artifacts/{u}"),
+            format!("artifacts/{u}."),
+            format!("artifacts/{u}.new"),
+            format!("artifacts/{u}.bin.new"),
+            format!("artifacts/{u}.BIN"),
+            format!("artifacts/x/{u}.bin"),
             format!("segments/03/{u}.arrow"),
             format!("segments/3/{u}.parquet"),
             format!("segments/3/{}.arrow", u.to_uppercase()),

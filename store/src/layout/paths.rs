@@ -1,5 +1,6 @@
 //! Paths of data files, relative to the store.
 
+use super::names::ARTIFACTS;
 use uuid::Uuid;
 
 pub(crate) fn sample_folder(dataset: u32) -> String {
@@ -32,4 +33,9 @@ pub(crate) fn encoding_file(encoding: u32, uuid: Uuid) -> String {
 
 pub(crate) fn segment_file(feature: u32, uuid: Uuid) -> String {
     format!("segments/{feature}/{uuid}.arrow")
+}
+
+/// A file of an artifact by its name in the folder.
+pub(crate) fn artifact_file(file: &str) -> String {
+    format!("{ARTIFACTS}/{file}")
 }

@@ -1,9 +1,37 @@
 //! An artifact part: a value that was derived from datasets and cannot be had from one segment again.
 
 use super::Extra;
-use super::file::Part;
+use super::file::{ARTIFACT_FILES, Link, Part, require};
+use super::page::PageWriter;
+use super::root::PartLink;
+use crate::error::{Damage, StorageError};
+use crate::layout;
+use gstore_core::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
+
+/// A file of an artifact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArtifactFile {
+    /// What the artifact calls it, for example `gram`.
+    pub name: String,
+    /// Its name in the folder of the store's artifacts.
+    pub file: String,
+    /// XXH3-128 of its bytes.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl ArtifactFile {
+    pub(crate) fn link(&self) -> Link {
+        Link { file: self.file.clone(), digest: self.digest, len: self.len }
+    }
+}
 
 /// An artifact of a snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +48,9 @@ pub struct ArtifactPart {
     pub datasets: Vec<String>,
     /// Where it comes from, for people.
     pub provenance: Map<String, Value>,
+    /// The files that it has in addition to its content.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ArtifactFile>,
     /// The value. What it means is for those who made it.
     pub content: Value,
     /// Unknown fields.
@@ -38,9 +69,26 @@ impl ArtifactPart {
             kind: kind.to_owned(),
             datasets,
             provenance: Map::new(),
+            files: Vec::new(),
             content,
             extra: Extra::new(),
         }
+    }
+
+    /// Its files, as the root's link has them.
+    pub(crate) fn links(&self) -> Vec<Link> {
+        self.files.iter().map(ArtifactFile::link).collect()
+    }
+
+    /// Fails if the root's link names other files: those are the ones that are kept.
+    pub(crate) fn check_link(&self, link: &PartLink) -> Result<(), StorageError> {
+        if self.links() == link.files {
+            return Ok(());
+        }
+        let names = |files: Vec<Link>| files.into_iter().map(|f| f.file).collect::<Vec<_>>().join(", ");
+        let (expected, found) = (names(link.files.clone()), names(self.links()));
+        let file = format!("manifests/{}", link.link.file);
+        Err(Damage::new(file, "files of the artifact", expected, found).into())
     }
 }
 
@@ -49,7 +97,23 @@ impl Part for ArtifactPart {
         format!("artifact-{}", self.number)
     }
 
+    fn fold(&mut self, _writer: &mut PageWriter<'_>) -> Result<(), StorageError> {
+        require(&mut self.requires, ARTIFACT_FILES, !self.files.is_empty());
+        Ok(())
+    }
+
     fn problem(&self) -> Option<(String, String, String)> {
+        let (mut names, mut files) = (HashSet::new(), HashSet::new());
+        for file in &self.files {
+            if layout::names::artifact(&file.file).is_none() {
+                let expected = "a UUID and an ending".to_owned();
+                return Some(("name of a file of an artifact".into(), expected, format!("{:?}", file.file)));
+            }
+            if !names.insert(&file.name) || !files.insert(&file.file) {
+                let found = format!("two of {:?}", file.name);
+                return Some(("files of an artifact".into(), "different names".into(), found));
+            }
+        }
         let found = (self.name.is_empty() || self.kind.is_empty()).then(|| format!("{:?}", self.name));
         found.map(|found| ("name and kind of an artifact".into(), "texts".into(), found))
     }

@@ -27,8 +27,12 @@ pub(crate) const TOKENS: &str = "tokens";
 /// take losses of some members for vectors of samples, and give out the same numbers again.
 pub(crate) const ENSEMBLES: &str = "ensembles";
 
+/// Requirement of an artifact that has files, and of a root that names it: a program that does not know
+/// them would take the files for leftovers.
+pub(crate) const ARTIFACT_FILES: &str = "artifact_files";
+
 /// What a manifest or a segment may require of this version.
-const KNOWN: [&str; 4] = [TOMBSTONES, PAGES, TOKENS, ENSEMBLES];
+const KNOWN: [&str; 5] = [TOMBSTONES, PAGES, TOKENS, ENSEMBLES, ARTIFACT_FILES];
 
 /// Sets or removes a requirement.
 pub(crate) fn require(requires: &mut Vec<String>, what: &str, needed: bool) {

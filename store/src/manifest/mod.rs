@@ -22,7 +22,7 @@ mod run;
 mod stripe;
 mod written;
 
-pub use artifact::ArtifactPart;
+pub use artifact::{ArtifactFile, ArtifactPart};
 pub use dataset::{
     ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, FileEntry, SourceNote, TombstoneEntry,
 };

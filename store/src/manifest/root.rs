@@ -1,9 +1,10 @@
 //! A root: one snapshot, its parent and its parts.
 
 use super::Extra;
-use super::file::{ENSEMBLES, Link, Part, VERSION, require};
+use super::file::{ARTIFACT_FILES, ENSEMBLES, Link, Part, VERSION, require};
 use super::page::PageWriter;
 use crate::error::StorageError;
+use crate::layout::names;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -113,6 +114,22 @@ pub(crate) struct PartLink {
     pub name: String,
     #[serde(flatten)]
     pub link: Link,
+    /// The files that an artifact has in its folder, as its part lists them: collecting, copying and going
+    /// back ask for them, and a part may be large.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<Link>,
+}
+
+impl PartLink {
+    /// A part without files.
+    pub(crate) fn new(number: u32, name: String, link: Link) -> Self {
+        PartLink { number, name, link, files: Vec::new() }
+    }
+
+    /// Bytes of its manifest and its files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.len).fold(self.link.len, u64::saturating_add)
+    }
 }
 
 /// The number of the snapshot whose root has this file name.
@@ -161,6 +178,8 @@ impl Part for Root {
     fn fold(&mut self, _writer: &mut PageWriter<'_>) -> Result<(), StorageError> {
         // Their counter as well: a version that does not know it would give out the same numbers again.
         require(&mut self.requires, ENSEMBLES, !is_first(&self.next.ensemble) || !self.ensembles.is_empty());
+        let has_files = self.artifacts.iter().any(|link| !link.files.is_empty());
+        require(&mut self.requires, ARTIFACT_FILES, has_files);
         Ok(())
     }
 
@@ -191,6 +210,11 @@ impl Part for Root {
         if let Some(tag) = self.tags.iter().find(|t| t.snapshot >= self.snapshot) {
             let what = format!("snapshot of tag {:?}", tag.name);
             return Some((what, format!("below {}", self.snapshot), tag.snapshot.to_string()));
+        }
+        let mut files = self.artifacts.iter().flat_map(|link| &link.files);
+        if let Some(file) = files.find(|file| names::artifact(&file.file).is_none()) {
+            let expected = "a UUID and an ending".to_owned();
+            return Some(("name of a file of an artifact".into(), expected, format!("{:?}", file.file)));
         }
         let next = &self.next;
         let after = u32::try_from(self.snapshot).unwrap_or(u32::MAX).saturating_add(1);

@@ -2,14 +2,14 @@
 
 use super::parts::{
     Inventory, Version, best_dataset, best_ensemble, best_feature, best_run, extends_dataset,
-    extends_ensemble, extends_feature, extends_run, is_medium, list,
+    extends_ensemble, extends_feature, extends_run, is_medium, linked, list,
 };
 use super::report::RepairReport;
 use crate::error::{OpenError, StorageError, VerifyError};
 use crate::layout::{Env, now};
 use crate::manifest::{ArtifactPart, Counters, Current, Link, PartLink, Root};
 use crate::store::Store;
-use crate::verify::{dataset_files, feature_files};
+use crate::verify::{artifact_files, dataset_files, feature_files};
 use std::collections::BTreeMap;
 use std::iter::once;
 use uuid::Uuid;
@@ -172,7 +172,8 @@ fn data_of(inventory: &Inventory, root: &Root) -> BTreeMap<String, u64> {
     let datasets = inventory.datasets.iter().filter(|d| has(&root.datasets, &d.link));
     let features = inventory.features.iter().filter(|f| has(&root.features, &f.link));
     let datasets = datasets.flat_map(|d| dataset_files(&d.part));
-    datasets.chain(features.flat_map(|f| feature_files(&f.part))).collect()
+    let artifacts = root.artifacts.iter().flat_map(artifact_files);
+    datasets.chain(features.flat_map(|f| feature_files(&f.part))).chain(artifacts).collect()
 }
 
 fn in_place(env: &Env, file: &str, len: u64) -> bool {
@@ -293,7 +294,7 @@ fn take_artifacts(inventory: &Inventory, named: Option<u64>, root: &mut Root, re
             [v] if named.is_some_and(|named| u64::from(v.part.number) <= named) => {
                 let (number, name) = (v.part.number, &v.part.name);
                 root.artifacts.retain(|link| link.number != number && link.name != *name);
-                root.artifacts.push(link_of(number, name, &v.link));
+                root.artifacts.push(linked(v));
             }
             _ => report.notes.extend(alike.iter().map(|v| {
                 format!(
@@ -316,7 +317,7 @@ fn numbers(all: impl Iterator<Item = u32>) -> Vec<u32> {
 }
 
 fn link_of(number: u32, name: &str, link: &Link) -> PartLink {
-    PartLink { number, name: name.to_owned(), link: link.clone() }
+    PartLink::new(number, name.to_owned(), link.clone())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

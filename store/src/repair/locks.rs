@@ -1,5 +1,6 @@
 //! A repair has the store for itself: no writer, no job, no compaction at work. It waits for none of them.
 
+use crate::artifacts;
 use crate::error::{StorageError, VerifyError};
 use crate::index;
 use crate::layout::Env;
@@ -9,7 +10,7 @@ use crate::vfs::VfsLock;
 /// Locks of whole operations, inside the store.
 const LOCKS: [&str; 2] = ["tmp/compact.lock", "tmp/start.lock"];
 /// Folders in `tmp/` whose file `lock` is held by the process at work.
-const WORK: [&str; 3] = ["job-", "compact-", index::PREFIX];
+const WORK: [&str; 4] = ["job-", "compact-", index::PREFIX, artifacts::PREFIX];
 
 /// Held while a store is repaired.
 #[derive(Debug)]

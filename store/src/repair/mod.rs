@@ -35,8 +35,8 @@ use crate::ledger::Ledger;
 use crate::manifest::{ArtifactPart, DatasetPart, EnsemblePart, FeaturePart, PartLink, RunPart, Stripe};
 use crate::store::Store;
 use crate::verify::{
-    Catalog, Found, Tally, VerifyProgress, check_files, check_ledger, dataset_files, feature_files,
-    read_catalog, walk_catalog,
+    Catalog, Found, Tally, VerifyProgress, artifact_files, check_files, check_ledger, dataset_files,
+    feature_files, read_catalog, walk_catalog,
 };
 use crate::vfs::{OsVfs, Vfs};
 use base::Base;
@@ -432,12 +432,14 @@ fn repair_features(
     Ok(out)
 }
 
-/// The artifacts that can be read. Nothing tells what was in the others.
+/// The artifacts that can be read, with all of their files. Nothing tells what was in the others.
 fn sound_artifacts(base: &Base, work: &mut Work<'_>) -> Vec<PartLink> {
     let mut sound = Vec::new();
     for link in &base.root.artifacts {
         let read = work.env.manifests().read::<ArtifactPart>(&link.link);
-        if matches!(read, Ok(_) | Err(StorageError::Newer { .. })) {
+        let read = read.and_then(|part| part.check_link(link));
+        let whole = artifact_files(link).iter().all(|(file, _)| !work.is_bad(file));
+        if whole && matches!(read, Ok(_) | Err(StorageError::Newer { .. })) {
             sound.push(link.clone());
             continue;
         }

@@ -6,9 +6,11 @@
 use super::jobs;
 use crate::error::{StorageError, VerifyError, is_not_whole};
 use crate::layout::Env;
-use crate::manifest::{ArtifactPart, DatasetPart, EnsemblePart, FeaturePart, Link, Part, Root, RunPart};
+use crate::manifest::{
+    ArtifactPart, DatasetPart, EnsemblePart, FeaturePart, Link, Part, PartLink, Root, RunPart,
+};
 use crate::store::Store;
-use crate::verify::{dataset_files, feature_files};
+use crate::verify::{artifact_files, dataset_files, feature_files};
 use std::collections::HashSet;
 
 /// A sound file of `manifests/`.
@@ -65,7 +67,10 @@ impl Inventory {
                         "artifact" => {
                             // Its number is that of a snapshot.
                             out.highest = out.highest.max(number);
-                            out.artifacts.extend(sound::<ArtifactPart>(env, name)?.map(without_content));
+                            let found = sound::<ArtifactPart>(env, name)?.map(without_content);
+                            // One whose files are gone was never published, or cannot be used.
+                            let files = |v: &Version<ArtifactPart>| artifact_files(&linked(v));
+                            out.artifacts.extend(found.filter(|v| missing(env, files(v)) == 0));
                         }
                         _ => {}
                     }
@@ -98,6 +103,12 @@ impl Inventory {
     pub(super) fn dataset(&self, number: u32) -> impl Iterator<Item = &Version<DatasetPart>> {
         self.datasets.iter().filter(move |v| v.part.number == number)
     }
+}
+
+/// An artifact as a root names it.
+pub(super) fn linked(v: &Version<ArtifactPart>) -> PartLink {
+    let (link, files) = (v.link.clone(), v.part.links());
+    PartLink { number: v.part.number, name: v.part.name.clone(), link, files }
 }
 
 fn without_content(mut version: Version<ArtifactPart>) -> Version<ArtifactPart> {

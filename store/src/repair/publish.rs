@@ -105,7 +105,7 @@ fn links<T: Part>(
             Some(link) => link,
             None => {
                 let (number, name) = name(&part);
-                PartLink { number, name, link: write_part(env, part)?.0 }
+                PartLink::new(number, name, write_part(env, part)?.0)
             }
         });
     }

@@ -189,23 +189,23 @@ pub(crate) fn publish(
     for part in change.datasets {
         let (number, name) = (part.number, part.name.clone());
         root.next_rows.insert(number, part.next_row);
-        put(&mut root.datasets, number, name, written.datasets.write(env, part)?);
+        put(&mut root.datasets, PartLink::new(number, name, written.datasets.write(env, part)?));
     }
     for part in change.runs {
         let (number, name) = (part.number, part.name.clone());
-        put(&mut root.runs, number, name, written.runs.write(env, part)?);
+        put(&mut root.runs, PartLink::new(number, name, written.runs.write(env, part)?));
     }
     for part in change.ensembles {
         let (number, name) = (part.number, part.name.clone());
-        put(&mut root.ensembles, number, name, written.ensembles.write(env, part)?);
+        put(&mut root.ensembles, PartLink::new(number, name, written.ensembles.write(env, part)?));
     }
     for part in change.features {
         let (number, name) = (part.number, part.display_name());
-        put(&mut root.features, number, name, written.features.write(env, part)?);
+        put(&mut root.features, PartLink::new(number, name, written.features.write(env, part)?));
     }
     for part in change.artifacts {
-        let (number, name) = (part.number, part.name.clone());
-        put(&mut root.artifacts, number, name, write_part(env, part)?.0);
+        let (number, name, files) = (part.number, part.name.clone(), part.links());
+        put(&mut root.artifacts, PartLink { number, name, link: write_part(env, part)?.0, files });
     }
     let parts = AllParts {
         datasets: written.datasets.with(&root.datasets, base.datasets()),
@@ -298,9 +298,8 @@ pub(crate) fn write_part<T: Part>(env: &Env, part: T) -> Result<(Link, T), Stora
     env.manifests().write(part)
 }
 
-fn put(links: &mut Vec<PartLink>, number: u32, name: String, link: Link) {
-    let entry = PartLink { number, name, link };
-    match links.binary_search_by_key(&number, |l| l.number) {
+fn put(links: &mut Vec<PartLink>, entry: PartLink) {
+    match links.binary_search_by_key(&entry.number, |l| l.number) {
         Ok(i) => {
             if let Some(slot) = links.get_mut(i) {
                 *slot = entry;

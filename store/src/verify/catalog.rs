@@ -2,7 +2,9 @@
 
 use super::report::{AffectedRows, Tally};
 use crate::error::{Damage, OpenError, StorageError};
-use crate::layout::{deleted_ids_file, encoding_file, sample_file, segment_file, tombstone_file};
+use crate::layout::{
+    artifact_file, deleted_ids_file, encoding_file, sample_file, segment_file, tombstone_file,
+};
 use crate::manifest::{
     ArtifactPart, Current, DatasetPart, EnsemblePart, FeaturePart, Link, LostPage, Part, PartLink, Root,
     RunPart,
@@ -49,6 +51,8 @@ pub(crate) struct Catalog {
     pub runs: Vec<RunPart>,
     /// Ensembles of the current snapshot.
     pub ensembles: Vec<EnsemblePart>,
+    /// Artifacts that have files, of all snapshots looked at.
+    pub artifacts: Vec<PartLink>,
     /// Manifest files that were referred to.
     pub manifests: BTreeSet<String>,
     /// Whether some part could not be read: then it is not known what is unreferenced.
@@ -71,11 +75,17 @@ pub(crate) fn feature_files(f: &FeaturePart) -> Vec<(String, u64)> {
     f.segments.iter().map(|s| (segment_file(f.number, s.uuid), s.len)).collect()
 }
 
+/// The files of an artifact, with their lengths.
+pub(crate) fn artifact_files(link: &PartLink) -> Vec<(String, u64)> {
+    link.files.iter().map(|f| (artifact_file(&f.file), f.len)).collect()
+}
+
 impl Catalog {
     /// Names and lengths of all data files, each once.
     pub(crate) fn data_files(&self) -> BTreeMap<String, u64> {
         let datasets = self.datasets.iter().flat_map(|d| dataset_files(&d.part));
-        datasets.chain(self.features.iter().flat_map(|f| feature_files(&f.part))).collect()
+        let features = self.features.iter().flat_map(|f| feature_files(&f.part));
+        datasets.chain(features).chain(self.artifacts.iter().flat_map(artifact_files)).collect()
     }
 
     /// Numbers of snapshots (with their tags) that some of these files, relative to the store, belong to.
@@ -83,7 +93,8 @@ impl Catalog {
         let hit = |files: Vec<(String, u64)>| files.iter().any(|(name, _)| bad.contains(name));
         let datasets = self.datasets.iter().filter(|d| hit(dataset_files(&d.part))).map(|d| &d.file);
         let features = self.features.iter().filter(|f| hit(feature_files(&f.part))).map(|f| &f.file);
-        let parts: HashSet<&String> = datasets.chain(features).collect();
+        let artifacts = self.artifacts.iter().filter(|a| hit(artifact_files(a))).map(|a| &a.link.file);
+        let parts: HashSet<&String> = datasets.chain(features).chain(artifacts).collect();
         let broken = |v: &&Visited| {
             let damaged = |m: &String| parts.contains(m) || bad.contains(&format!("manifests/{m}"));
             !v.readable || v.manifests.iter().any(damaged)
@@ -157,6 +168,7 @@ pub(crate) fn walk(
         current_features: 0,
         runs: Vec::new(),
         ensembles: Vec::new(),
+        artifacts: Vec::new(),
         manifests: BTreeSet::new(),
         incomplete: false,
     };
@@ -252,10 +264,27 @@ impl Reader<'_, '_, '_> {
             });
         }
         for link in &root.artifacts {
-            readable &= self.part("artifact", link, |_, _: Found<ArtifactPart>| {});
+            readable &= self.artifact(link);
         }
         let number = root.snapshot;
         self.catalog.visited.push(Visited { number, manifests, readable, tag: tag.map(str::to_owned) });
+    }
+
+    /// Reads an artifact that was not seen before. Its files are those that the root names, also where the
+    /// part cannot be read: `gc` goes by them.
+    fn artifact(&mut self, link: &PartLink) -> bool {
+        if !link.files.is_empty() && !self.seen.contains(&link.link) {
+            self.catalog.artifacts.push(link.clone());
+        }
+        let mut agrees = Ok(());
+        let read = self.part("artifact", link, |_, found: Found<ArtifactPart>| {
+            agrees = found.part.check_link(link);
+        });
+        if let Err(e) = &agrees {
+            let rows = AffectedRows::new(format!("all of artifact {}", link.name), &RowSet::new());
+            self.tally.problem(&format!("manifests/{}", link.link.file), e, Some(rows));
+        }
+        read && agrees.is_ok()
     }
 
     /// Reads a part that was not seen before. Says whether it could be read.

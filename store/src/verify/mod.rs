@@ -7,6 +7,7 @@
 //! - a lease keeps the current snapshot. Others may be collected meanwhile: what only those had is no problem
 //! - nothing is written but that lease
 
+mod artifacts;
 mod catalog;
 mod collected;
 mod data;
@@ -19,7 +20,7 @@ mod segments;
 pub use report::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};
 
 pub(crate) use catalog::{
-    Catalog, Found, dataset_files, feature_files, read as read_catalog, walk as walk_catalog,
+    Catalog, Found, artifact_files, dataset_files, feature_files, read as read_catalog, walk as walk_catalog,
 };
 pub(crate) use index::ledger as check_ledger;
 pub(crate) use names::data_uuid;
@@ -87,6 +88,7 @@ pub(crate) fn check_files(store: &Store, catalog: &Catalog, tally: &mut Tally<'_
     let sound = data::samples(store, catalog, &dead, tally);
     data::encodings(store, catalog, tally);
     segments::segments(store, catalog, tally);
+    artifacts::files(store, catalog, tally);
     indexes::indexes(store, &found, tally);
     sound
 }

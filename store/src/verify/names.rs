@@ -2,7 +2,7 @@
 
 use super::catalog::Catalog;
 use super::report::Tally;
-use crate::layout::names::{self, INDEXES, NUMBERED, Top};
+use crate::layout::names::{self, ARTIFACTS, INDEXES, NUMBERED, Top};
 use crate::store::Store;
 use std::collections::HashSet;
 use std::io::ErrorKind;
@@ -59,6 +59,14 @@ pub(super) fn unreferenced(store: &Store, catalog: &Catalog, tally: &mut Tally<'
                     tally.unreferenced.push(name);
                 }
             }
+        }
+    }
+    for file in list(ARTIFACTS) {
+        let name = format!("{ARTIFACTS}/{file}");
+        if names::finished(&file).0.split_once('.').and_then(|(u, _)| names::uuid(u)).is_none() {
+            tally.strangers.push(name);
+        } else if known && !data.contains_key(&name) {
+            tally.unreferenced.push(name);
         }
     }
     let entries = catalog.features.iter().flat_map(|f| &f.part.segments);

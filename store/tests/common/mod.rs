@@ -1,6 +1,7 @@
 //! Shared helpers of the tests: small datasets, features with known vectors, a file system that fails on
 //! demand.
 
+pub mod artifacts;
 pub mod count;
 pub mod crash;
 pub mod every;

@@ -141,6 +141,7 @@ pub fn describe(store: &Store) -> Value {
         "snapshots": snapshots,
         "datasets": now.datasets().iter().map(|d| dataset_of(&now, d)).collect::<Vec<_>>(),
         "features": now.features().iter().map(|f| feature_of(&now, f)).collect::<Vec<_>>(),
+        "artifacts": artifacts::describe(&now),
         "runs": now.runs().iter().map(|r| json!({
             "name": r.name,
             "checkpoints": r.checkpoints.iter().map(|c| json!({"name": c.name, "step": c.step,

@@ -1,0 +1,66 @@
+//! `tmp/<kind>-<uuid>/`: a folder of files that are being written, held by the process that writes them.
+//!
+//! The folder and its lock are made under the start lock, and others look under it as well: so a folder
+//! whose lock is free is a leftover, and a process that holds the start lock and finds no lock held knows
+//! that nothing of the kind is being written.
+
+use super::Env;
+use crate::error::StorageError;
+use crate::vfs::VfsLock;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Name of the file in it that is locked.
+pub(crate) const HELD_LOCK: &str = "lock";
+
+/// A folder of ours, held. It goes away when this is dropped.
+#[derive(Debug)]
+pub(crate) struct HeldFolder {
+    env: Arc<Env>,
+    name: String,
+    _lock: Box<dyn VfsLock>,
+}
+
+impl HeldFolder {
+    /// Makes one whose name starts with `kind`, if `wanted` says so once no purge can be at work any more.
+    pub(crate) fn create(
+        env: &Arc<Env>,
+        kind: &str,
+        wanted: impl FnOnce() -> Result<bool, StorageError>,
+    ) -> Result<Option<HeldFolder>, StorageError> {
+        let _starting = env.lock_start()?;
+        if !wanted()? {
+            return Ok(None);
+        }
+        let name = format!("tmp/{kind}{}", Uuid::new_v4());
+        let lock_name = format!("{name}/{HELD_LOCK}");
+        env.vfs().create_dir(&env.at(&name)).map_err(Env::io("make the folder", &name))?;
+        match env.vfs().lock(&env.at(&lock_name), false) {
+            Ok(Some(lock)) => Ok(Some(HeldFolder { env: Arc::clone(env), name, _lock: lock })),
+            Ok(None) => Err(Env::io("lock", &lock_name)(ErrorKind::WouldBlock.into())),
+            Err(e) => {
+                let _ = env.remove_folder(&name);
+                Err(Env::io("lock", &lock_name)(e))
+            }
+        }
+    }
+
+    pub(crate) fn env(&self) -> &Arc<Env> {
+        &self.env
+    }
+
+    /// A file of the folder, and how messages name it.
+    pub(crate) fn file(&self, file: &str) -> (PathBuf, String) {
+        let name = format!("{}/{file}", self.name);
+        (self.env.at(&name), name)
+    }
+}
+
+impl Drop for HeldFolder {
+    fn drop(&mut self) {
+        // A leftover does no harm; gc removes it.
+        let _ = self.env.remove_folder(&self.name);
+    }
+}
