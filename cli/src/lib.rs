@@ -6,5 +6,6 @@ pub mod args;
 pub mod config;
 pub mod origin;
 pub mod pipeline;
+pub mod remedy;
 pub mod shell;
 pub mod wording;

@@ -19,7 +19,6 @@ mod new_store;
 mod output;
 mod progress;
 mod question;
-mod remedy;
 mod sketches;
 mod summary;
 mod terminal;
@@ -37,7 +36,7 @@ use args::{Cli, Command};
 use context::Context;
 use gstore_cli::origin::{self, Given};
 use gstore_cli::wording::of_files;
-use gstore_cli::{args, config, pipeline, shell};
+use gstore_cli::{args, config, pipeline, remedy, shell};
 use output::say;
 
 fn main() -> ExitCode {

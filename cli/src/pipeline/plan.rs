@@ -174,7 +174,11 @@ fn check_there(stages: &[Stage], uses: &[Uses], base: &Path) -> Result<()> {
                 Resource::Features { .. } | Resource::Store { .. } => true,
             };
             if !made && !there {
-                return error(read, format!("{read} is not there, and no stage makes it"));
+                let (are, them) = match read {
+                    Resource::Samples { .. } | Resource::Features { .. } => ("are", "them"),
+                    _ => ("is", "it"),
+                };
+                return error(read, format!("{read} {are} not there, and no stage makes {them}"));
             }
         }
         for written in used.writes.iter().filter(|written| written.as_path().is_some()) {

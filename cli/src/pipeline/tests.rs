@@ -175,12 +175,14 @@ fn plans_that_cannot_run_are_refused_with_a_line() {
     let twice = FILE.replace("other.csv", "scores.csv");
     let unknown = FILE.replace("name = \"other\"", "name = \"other\"\nafter = \"scroe\"");
     let no_store = FILE.replace("data = \"texts.jsonl\"", "dataset = \"pool\"");
+    let no_pool = no_store.replacen('\n', "store = \"st\"\n", 1);
     for (text, line, says) in [
         (missing, 21, "text.jsonl is not there, and no stage makes it"),
         (circle, 2, "circle: score, answer"),
         (twice, 23, "written by stage score as well"),
         (unknown, 17, "did you mean `score`"),
         (no_store, 17, "which store?"),
+        (no_pool, 21, "samples of pool in st are not there, and no stage makes them"),
     ] {
         let error = plan_of(&text, base).expect_err(&text);
         assert!(error.line == line && error.message.contains(says), "{line}: {error}");

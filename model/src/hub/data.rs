@@ -172,12 +172,28 @@ pub fn resolve_data(
         }
         found => found,
     };
-    let Resolved { folder, origin } = found?;
+    let Resolved { folder, origin } = found.map_err(|error| of_data(error, &wanted))?;
     let mut names = Vec::new();
     below(&folder, "", &mut names);
     let chosen = wanted.choose(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let chosen = chosen.map_err(|message| HubError::Data { reference: wanted.to_string(), message })?;
     Ok(FoundData { files: chosen.into_iter().map(|name| folder.join(name)).collect(), origin })
+}
+
+/// The same error without a word of the folder that a model or an adapter could be.
+fn of_data(error: HubError, wanted: &DataRef) -> HubError {
+    let reference = wanted.to_string();
+    match error {
+        HubError::Failed { message, .. } => HubError::DataFailed { reference, message },
+        HubError::Refused { message, .. } => {
+            let message = format!(
+                "it has no such dataset or revision, or does not show it to you: {message}\n  \
+                 check the name; for a private or gated one ask for access on its page and set HF_TOKEN"
+            );
+            HubError::DataFailed { reference, message }
+        }
+        other => other,
+    }
 }
 
 /// Names of the files below a folder, with `/` between their parts.

@@ -84,6 +84,14 @@ pub enum HubError {
         /// What is wrong.
         message: String,
     },
+    /// A dataset that could not be fetched.
+    #[error("{reference}: the download from the Hugging Face Hub failed: {message}")]
+    DataFailed {
+        /// What was given.
+        reference: String,
+        /// What went wrong.
+        message: String,
+    },
     /// No room for the download.
     #[error(
         "{reference}: no space is left for the download in {}; free some, or set HF_HUB_CACHE to a folder on another disk",
