@@ -45,7 +45,7 @@ fn run(data: &[u8]) {
             command.build();
             command
         });
-        if let Ok(expanded) = config::expand(command, argv.clone()) {
+        if let Ok(expanded) = config::expand(command, argv.clone(), &mut Vec::new()) {
             assert!(expanded.len() >= argv.len());
             assert_eq!(expanded[..2], argv[..2]);
             assert_eq!(

@@ -98,7 +98,7 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
     assert!(error.to_string().contains("did you mean `few`"), "{error}");
     assert_eq!(views_that_read(session.snapshot(), "good"), ["few"]);
     // A place in the text of a view is said to be one.
-    store.drop_view("good", "drop").unwrap();
+    store.drop_view(store.snapshot().unwrap().view("good").unwrap(), "drop").unwrap();
     let error = slt::run(&open(store.snapshot().unwrap()), "SELECT 1 AS a,\n  count(*) FROM few").await;
     assert_eq!(
         error.unwrap_err().to_string(),
