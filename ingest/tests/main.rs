@@ -1,9 +1,11 @@
 //! The tests of this crate's public interface in one program: linked once, run by name.
 
 mod common;
+mod curvature;
 mod data_formats;
 mod engine;
 mod fused_adapters;
+mod golden_ekfac;
 mod less_parity;
 mod objectives;
 mod projection_factored;

@@ -59,8 +59,11 @@ struct Folders {
 
 const FOLDERS: &[Folders] = &[STORE, MODEL, INGEST, QUERY];
 
-const INGEST: Folders =
-    Folders { krate: "ingest", layers: &[&["projection"], &["gradient"], &["pipeline"]], up: &[] };
+const INGEST: Folders = Folders {
+    krate: "ingest",
+    layers: &[&["projection"], &["gradient"], &["curvature"], &["pipeline"]],
+    up: &[],
+};
 
 const QUERY: Folders = Folders {
     krate: "query",

@@ -207,29 +207,34 @@ impl Engine {
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError> {
         for (index, sample) in batch.iter().enumerate() {
-            self.check(index, sample)?;
+            check_sample(&self.decoder, index, sample)?;
         }
         if want.grad && !self.differentiates {
             return Err(EngineError::NoParameters);
         }
         self.runner.run(batch, want, peaks, out)
     }
+}
 
-    fn check(&self, index: usize, sample: &PackedSample<'_>) -> Result<(), EngineError> {
-        let (tokens, flags) = (sample.ids.len(), sample.scored.len());
-        let Decoder { vocab_size: vocab, max_positions, .. } = self.decoder;
-        if tokens == 0 {
-            return Err(EngineError::EmptySample { index });
-        }
-        if flags != tokens {
-            return Err(EngineError::FlagCount { index, tokens, flags });
-        }
-        if self.decoder.positions == Positions::Learned && tokens > max_positions {
-            return Err(EngineError::TooLong { index, tokens, max_positions });
-        }
-        match sample.ids.iter().find(|token| **token as usize >= vocab) {
-            Some(token) => Err(EngineError::UnknownToken { index, token: *token, vocab }),
-            None => Ok(()),
-        }
+/// An error unless the model can compute the sample at place `index` of a batch.
+pub(crate) fn check_sample(
+    decoder: &Decoder,
+    index: usize,
+    sample: &PackedSample<'_>,
+) -> Result<(), EngineError> {
+    let (tokens, flags) = (sample.ids.len(), sample.scored.len());
+    let Decoder { vocab_size: vocab, max_positions, .. } = *decoder;
+    if tokens == 0 {
+        return Err(EngineError::EmptySample { index });
+    }
+    if flags != tokens {
+        return Err(EngineError::FlagCount { index, tokens, flags });
+    }
+    if decoder.positions == Positions::Learned && tokens > max_positions {
+        return Err(EngineError::TooLong { index, tokens, max_positions });
+    }
+    match sample.ids.iter().find(|token| **token as usize >= vocab) {
+        Some(token) => Err(EngineError::UnknownToken { index, token: *token, vocab }),
+        None => Ok(()),
     }
 }

@@ -20,6 +20,7 @@ mod tracked;
 mod weights;
 
 pub use device::GradientBackend;
+pub(crate) use engine::check_sample;
 pub use engine::{CheckpointSource, Engine, EngineOptions, LossForm, SampleOutput, Want};
 pub use error::EngineError;
 pub use features::{GradFeatures, Projector};

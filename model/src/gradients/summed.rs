@@ -16,6 +16,10 @@ impl<B: Backend, S: Sink<B>> Sink<B> for Summed<S> {
         self.0.wants(slot)
     }
 
+    fn every_row(&self) -> bool {
+        self.0.every_row()
+    }
+
     fn linear(
         &mut self,
         backend: &B,

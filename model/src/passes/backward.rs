@@ -53,7 +53,8 @@ impl<B: Backend> Model<B> {
             sink.finished(b, None)?;
             return Ok(losses);
         };
-        // At unscored rows the gradient of the last layer's outputs is zero, so only scored rows go on.
+        // At unscored rows the gradient of the last layer's outputs is zero, so only scored rows go on, unless
+        // the sink wants all of them.
         let layout = &forward.layout;
         let (x, stats) = match forward.last_rows {
             LastRows::Scored => (forward.x.clone(), forward.stats.clone()),
@@ -72,6 +73,9 @@ impl<B: Backend> Model<B> {
         if lowest < forward.first_kept {
             return Err(BackendError("the forward pass did not keep the layers to differentiate".into()));
         }
+        if sink.every_row() && forward.last_rows == LastRows::Scored {
+            return Err(BackendError("the forward pass left out rows of the last layer".into()));
+        }
         let dx = b.norm_backward(&factors, &self.norm, None)?;
         drop((grad, x, stats, hidden));
         self.layers_backward(&mut forward, lowest, dx, sink)?;
@@ -88,7 +92,12 @@ impl<B: Backend> Model<B> {
     ) -> Result<(), BackendError> {
         let b = &self.backend;
         let layout = &forward.layout;
-        let rows = Rows::new(self, layout, true)?;
+        let narrow = !sink.every_row();
+        if !narrow {
+            let (rows, width) = (layout.rows(), self.decoder.hidden_size);
+            dx = b.scatter_add(b.tensor(vec![0.0; rows * width], rows, width)?, &layout.scored_rows, &dx)?;
+        }
+        let rows = Rows::new(self, layout, narrow)?;
         for index in (lowest..self.layers.len()).rev() {
             let last = index + 1 == self.layers.len();
             let query = rows.of_layer((index, last), layout);
@@ -98,13 +107,13 @@ impl<B: Backend> Model<B> {
                 None => return Err(BackendError("a layer was not kept".into())),
             };
             // A full last layer was kept by a pass that also made embeddings.
-            if last && b.size(&saved.tail.q).0 != layout.scored_rows.len() {
+            if last && narrow && b.size(&saved.tail.q).0 != layout.scored_rows.len() {
                 saved.tail = saved.tail.gather(b, &layout.scored_rows)?;
             }
             let below = index > lowest || wants_tables(sink);
             let depth = if below { Some(Depth::Inputs) } else { wanted_depth(sink, index) };
             let Some(depth) = depth else { return Ok(()) };
-            let spans = if last { &layout.scored_spans } else { &layout.spans };
+            let spans = if last && narrow { &layout.scored_spans } else { &layout.spans };
             let next =
                 self.layer_backward(index, saved, dx, &rows, &query, (spans, &layout.spans), depth, sink)?;
             sink.finished(b, Some(index))?;

@@ -37,6 +37,12 @@ pub trait Sink<B: Backend> {
     /// the lowest wanted slot.
     fn wants(&self, slot: Slot) -> bool;
 
+    /// Whether a layer's maps are wanted at every row, also where the gradient of the last layer is zero: its
+    /// inputs there may matter. The forward pass must have computed all rows of the last layer.
+    fn every_row(&self) -> bool {
+        false
+    }
+
     /// Linear maps that share their inputs `x`: the weight gradient of sample i is the sum over its rows of
     /// output gradient times input.
     fn linear(

@@ -1,0 +1,186 @@
+//! Curvature engine of one checkpoint, loaded and merged.
+
+use gstore_core::CheckpointId;
+use gstore_curvature::{Covariance, CurvatureError, Module, ModuleFactors, Squares};
+use gstore_model::architectures::Decoder;
+use gstore_model::gradients::HostFactors;
+use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
+use gstore_model::{Backend, Keep, LoadError, Model};
+
+use super::bases::Bases;
+use super::batch::{Batch, Labels, Measurement, TargetSample};
+use super::error::{CurvatureLoadError, PassError};
+use super::gradients::EachGradients;
+use super::modules::Modules;
+use super::runner::{BatchRunner, Runner};
+use super::tokens::EachFactors;
+use crate::gradient::{CheckpointSource, ModuleSelection};
+
+/// One checkpoint. Calls may run side by side from any number of threads; each runs on its own thread only.
+pub struct CurvatureEngine {
+    id: CheckpointId,
+    decoder: Decoder,
+    modules: Vec<Module>,
+    runner: Box<dyn Runner>,
+}
+
+impl CurvatureEngine {
+    /// Loads a model, merges the adapter into it and computes the checkpoint's identity. The modules are the
+    /// chosen linear layers, each with its bias, chosen or not; what else is chosen is left out, and so is
+    /// `source.tracked`.
+    ///
+    /// # Errors
+    /// A model or a selection that cannot be used, and a selection without a linear layer.
+    pub fn load<B: Backend>(
+        source: &CheckpointSource,
+        backend: B,
+        selection: &ModuleSelection,
+        keep: Keep,
+    ) -> Result<Self, CurvatureLoadError> {
+        let folder = ModelFolder::open(&source.model).map_err(LoadError::from)?;
+        let decoder = folder.decoder().clone();
+        let modules = Modules::new(&decoder, &selection.resolve(&decoder)?);
+        if modules.list.is_empty() {
+            return Err(CurvatureLoadError::NoLinear(selection.to_string()));
+        }
+        let adapter = source.adapter.as_deref().map(Adapter::open).transpose().map_err(LoadError::from)?;
+        let id = checkpoint_id(&folder, adapter.as_ref()).map_err(LoadError::from)?;
+        let host = adapter.as_ref().map(|adapter| HostFactors::read(adapter, &folder)).transpose();
+        let host = host.map_err(LoadError::from)?;
+        let model = Model::load(&folder, backend, &mut |module, weights| {
+            if let Some(host) = &host {
+                host.merge(module, weights);
+            }
+            Ok(())
+        })?;
+        let list = modules.list.clone();
+        let runner = BatchRunner { model, keep, modules, bases: Bases::none() };
+        Ok(Self { id, decoder, modules: list, runner: Box::new(runner) })
+    }
+
+    /// Identity of the checkpoint.
+    pub fn checkpoint_id(&self) -> &CheckpointId {
+        &self.id
+    }
+
+    /// What the model computes.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The modules in `named_parameters()` order, by which the methods number them.
+    pub fn modules(&self) -> &[Module] {
+        &self.modules
+    }
+
+    /// Puts eigenbases on the backend, in place of earlier ones: of each module that has both; one entry for
+    /// each of [`CurvatureEngine::modules`]. They are held as the backend holds weights.
+    ///
+    /// # Errors
+    /// Factors of other modules.
+    pub fn set_bases(&mut self, factors: &[ModuleFactors]) -> Result<(), PassError> {
+        self.runner.set_bases(factors)
+    }
+
+    /// Adds the outer products of a batch to `out[module]` for each of the modules `wanted`: of inputs to the
+    /// first, of output gradients to the second. Returns the samples' losses.
+    ///
+    /// # Errors
+    /// Samples that the model cannot compute, sums of other sizes, and values that are not finite.
+    pub fn covariances(
+        &self,
+        batch: &[TargetSample<'_>],
+        labels: &Labels<'_>,
+        wanted: &[usize],
+        out: &mut [(Covariance, Covariance)],
+    ) -> Result<Vec<f32>, PassError> {
+        for (index, module) in self.chosen(wanted) {
+            let found = out.get(index).map_or([0, 0], |(a, g)| [a.sums.len(), g.sums.len()]);
+            check_size(module, "activation covariance", found[0], module.input * module.input)?;
+            check_size(module, "gradient covariance", found[1], module.out * module.out)?;
+        }
+        let batch = Batch { labels: *labels, ..self.batch(batch, wanted) };
+        self.runner.covariances(&batch, out)
+    }
+
+    /// Adds the squares of the gradients of a batch's samples to `out[module]` for each of the modules
+    /// `wanted`: as they are, or `rotated` into the bases of [`CurvatureEngine::set_bases`]. Returns the
+    /// samples' losses.
+    ///
+    /// # Errors
+    /// As [`CurvatureEngine::covariances`], and a module without bases where they are needed.
+    pub fn squares(
+        &self,
+        batch: &[TargetSample<'_>],
+        labels: &Labels<'_>,
+        wanted: &[usize],
+        rotated: bool,
+        out: &mut [Squares],
+    ) -> Result<Vec<f32>, PassError> {
+        for (index, module) in self.chosen(wanted) {
+            let found = out.get(index).map_or(0, |squares| squares.sums.len());
+            check_size(module, "squares of gradients", found, module.len())?;
+        }
+        let batch = Batch { labels: *labels, ..self.batch(batch, wanted) };
+        self.runner.gradients(&batch, rotated, &mut |module, gradients| {
+            let len = self.modules[module].len().max(1);
+            gradients.chunks_exact(len).for_each(|gradient| out[module].add(gradient));
+            Ok(())
+        })
+    }
+
+    /// Hands the gradients of a batch's samples to `each`, for each of the modules `wanted`, the last layer
+    /// first and the head last: as they are, or `rotated`. Returns what they are gradients of.
+    ///
+    /// Memory: a gradient of one module for each sample, or of two.
+    ///
+    /// # Errors
+    /// As [`CurvatureEngine::squares`], and those of `each`.
+    pub fn gradients(
+        &self,
+        batch: &[TargetSample<'_>],
+        measurement: Measurement,
+        wanted: &[usize],
+        rotated: bool,
+        each: EachGradients<'_>,
+    ) -> Result<Vec<f32>, PassError> {
+        let batch = Batch { measurement, ..self.batch(batch, wanted) };
+        self.runner.gradients(&batch, rotated, each)
+    }
+
+    /// Hands what the gradients of a batch are made of to `each`, for each of the modules `wanted`, in the
+    /// same order: every token of every sample has a row.
+    ///
+    /// # Errors
+    /// Samples that the model cannot compute, values that are not finite, and those of `each`.
+    pub fn factors(
+        &self,
+        batch: &[TargetSample<'_>],
+        measurement: Measurement,
+        wanted: &[usize],
+        each: EachFactors<'_>,
+    ) -> Result<Vec<f32>, PassError> {
+        let batch = Batch { measurement, ..self.batch(batch, wanted) };
+        self.runner.factors(&batch, each)
+    }
+
+    fn batch<'a>(&self, samples: &'a [TargetSample<'a>], wanted: &[usize]) -> Batch<'a> {
+        Batch::new(samples, wanted, self.modules.len())
+    }
+
+    fn chosen(&self, wanted: &[usize]) -> impl Iterator<Item = (usize, &Module)> {
+        wanted.iter().filter_map(move |index| Some((*index, self.modules.get(*index)?)))
+    }
+}
+
+fn check_size(
+    module: &Module,
+    what: &'static str,
+    found: usize,
+    expected: usize,
+) -> Result<(), CurvatureError> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(CurvatureError::Size { module: module.name.clone(), what, found, expected }),
+    }
+}

@@ -1,0 +1,112 @@
+//! Errors of passes for curvature.
+
+use gstore_core::Remedy;
+use gstore_curvature::CurvatureError;
+use gstore_model::{BackendError, LoadError};
+
+use crate::gradient::{EngineError, SelectionError};
+
+/// Why a checkpoint cannot be loaded for such passes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CurvatureLoadError {
+    /// The model cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The selection cannot be used.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// A selection without a linear layer.
+    #[error(
+        "{} chooses no linear layer, and curvature is that of linear layers",
+        Remedy::Option("modules", .0)
+    )]
+    NoLinear(String),
+}
+
+/// Why a batch could not be passed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PassError {
+    /// A sample that the model cannot compute.
+    #[error(transparent)]
+    Sample(#[from] EngineError),
+    /// A value that is no number.
+    #[error("module `{module}`: {what} of sample {sample} of the batch is {value}")]
+    NotFinite {
+        /// The module.
+        module: String,
+        /// What has it.
+        what: &'static str,
+        /// Place in the batch.
+        sample: usize,
+        /// The value.
+        value: f32,
+    },
+    /// Finite values whose products are not.
+    #[error("module `{module}`: a product of {what} of the batch is {value}")]
+    Overflow {
+        /// The module.
+        module: String,
+        /// What was multiplied.
+        what: &'static str,
+        /// The result.
+        value: f32,
+    },
+    /// A loss that is no number.
+    #[error("the loss of sample {sample} of the batch is {value}")]
+    Loss {
+        /// Place in the batch.
+        sample: usize,
+        /// The value.
+        value: f32,
+    },
+    /// Labels are drawn by the rows of samples, and not every sample has one.
+    #[error("{rows} rows for the {samples} samples of a batch whose labels are drawn")]
+    RowNumbers {
+        /// What is there.
+        rows: usize,
+        /// What is due.
+        samples: usize,
+    },
+    /// Factors of other modules.
+    #[error("factors of {found} modules where those of {expected} are due")]
+    Factors {
+        /// What is there.
+        found: usize,
+        /// What is due.
+        expected: usize,
+    },
+    /// Sums or factors that do not fit their module.
+    #[error(transparent)]
+    Curvature(#[from] CurvatureError),
+    /// What the results were handed to failed.
+    #[error("{0}")]
+    Consumer(Box<dyn std::error::Error + Send + Sync>),
+    /// The backend failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+/// The first value that is not finite.
+pub(super) fn not_finite(values: &[f32]) -> Option<f32> {
+    // A maximum is taken in lanes, the search for one value is not.
+    let largest = values.iter().fold(0, |most, value| value.abs().to_bits().max(most));
+    match largest < f32::INFINITY.to_bits() {
+        true => None,
+        false => values.iter().copied().find(|value| !value.is_finite()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_is_found() {
+        assert_eq!(not_finite(&[]), None);
+        assert_eq!(not_finite(&[0.0, -f32::MAX, f32::MIN_POSITIVE]), None);
+        assert_eq!(not_finite(&[1.0, f32::NEG_INFINITY, f32::NAN]), Some(f32::NEG_INFINITY));
+        assert!(not_finite(&[1.0, -f32::NAN]).is_some_and(f32::is_nan));
+    }
+}

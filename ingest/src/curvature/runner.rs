@@ -1,0 +1,114 @@
+//! One batch through a model, forward and backward, for a consumer of factors.
+
+use std::ops::Range;
+
+use gstore_curvature::ModuleFactors;
+use gstore_model::architectures::LinearId;
+use gstore_model::{Backend, Keep, LastRows, Model, Objective, Pass, Sink, Slot};
+
+use super::bases::Bases;
+use super::batch::{Batch, Labels, Measurement};
+use super::covariances::{CovarianceSums, Pair};
+use super::error::PassError;
+use super::gradients::{EachGradients, GradientRows};
+use super::head::HeadRows;
+use super::labels::sampled;
+use super::modules::Modules;
+use super::sink::{Consumer, ModuleSink};
+use super::tokens::{EachFactors, TokenFactors};
+
+/// An engine without the type of its backend.
+pub(super) trait Runner: Send + Sync {
+    fn set_bases(&mut self, factors: &[ModuleFactors]) -> Result<(), PassError>;
+    fn covariances(&self, batch: &Batch<'_>, out: &mut [Pair]) -> Result<Vec<f32>, PassError>;
+    fn gradients(
+        &self,
+        batch: &Batch<'_>,
+        rotated: bool,
+        each: EachGradients<'_>,
+    ) -> Result<Vec<f32>, PassError>;
+    fn factors(&self, batch: &Batch<'_>, each: EachFactors<'_>) -> Result<Vec<f32>, PassError>;
+}
+
+pub(super) struct BatchRunner<B: Backend> {
+    pub model: Model<B>,
+    pub keep: Keep,
+    pub modules: Modules,
+    pub bases: Bases<B>,
+}
+
+impl<B: Backend> BatchRunner<B> {
+    /// Losses of the samples; the factors go to the consumer.
+    fn run<C: Consumer<B>>(&self, batch: &Batch<'_>, consumer: C) -> Result<Vec<f32>, PassError> {
+        if batch.samples.is_empty() {
+            return Ok(Vec::new());
+        }
+        batch.check(self.model.decoder())?;
+        let every_row = consumer.every_row();
+        let mut sink = ModuleSink::new(&self.modules, &batch.wanted, consumer);
+        let pass = Pass {
+            last_rows: if every_row { LastRows::All } else { LastRows::Scored },
+            keep_from: self.model.lowest_wanted(&sink),
+            keep: self.keep,
+            tap: None,
+        };
+        let mut forward = self.model.forward(batch.layout(every_row), pass)?;
+        if let Labels::Sampled { seed, pass, rows } = batch.labels {
+            forward.layout.targets = sampled(&self.model, &forward, [seed, pass], rows)?;
+        }
+        if sink.wants(Slot::Linear(LinearId::Head)) {
+            sink.head = Some(HeadRows::new(&self.model, &forward)?);
+        }
+        let objective = match batch.measurement {
+            Measurement::Loss => Objective::CrossEntropy { smoothing: 0.0 },
+            Measurement::Margin => Objective::Margin,
+        };
+        let (weights, spans) = (forward.layout.weights.clone(), forward.layout.scored_spans.clone());
+        let losses = self.model.backward(forward, objective, &mut sink);
+        match sink.failed {
+            Some(error) => Err(error),
+            None => summed(&losses?, &weights, &spans),
+        }
+    }
+}
+
+impl<B: Backend> Runner for BatchRunner<B> {
+    fn set_bases(&mut self, factors: &[ModuleFactors]) -> Result<(), PassError> {
+        self.bases = Bases::new(self.model.backend(), &self.modules.list, factors)?;
+        Ok(())
+    }
+
+    fn covariances(&self, batch: &Batch<'_>, out: &mut [Pair]) -> Result<Vec<f32>, PassError> {
+        self.run(batch, CovarianceSums::new(out))
+    }
+
+    fn gradients(
+        &self,
+        batch: &Batch<'_>,
+        rotated: bool,
+        each: EachGradients<'_>,
+    ) -> Result<Vec<f32>, PassError> {
+        let modules = self.modules.list.iter().enumerate().zip(&batch.wanted);
+        for ((index, module), _) in modules.filter(|(_, wanted)| rotated && **wanted) {
+            self.bases.of(module, index)?;
+        }
+        self.run(batch, GradientRows::new(batch.samples.len(), rotated.then_some(&self.bases), each))
+    }
+
+    fn factors(&self, batch: &Batch<'_>, each: EachFactors<'_>) -> Result<Vec<f32>, PassError> {
+        self.run(batch, TokenFactors { each })
+    }
+}
+
+/// The loss of each sample.
+fn summed(losses: &[f32], weights: &[f32], spans: &[Range<usize>]) -> Result<Vec<f32>, PassError> {
+    let of_sample = |(sample, span): (usize, &Range<usize>)| {
+        let terms = losses[span.clone()].iter().zip(&weights[span.clone()]);
+        let sum = terms.fold(0.0, |sum, (loss, weight)| sum + f64::from(*loss) * f64::from(*weight));
+        match sum as f32 {
+            value if value.is_finite() => Ok(value),
+            value => Err(PassError::Loss { sample, value }),
+        }
+    };
+    spans.iter().enumerate().map(of_sample).collect()
+}

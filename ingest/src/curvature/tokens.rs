@@ -1,0 +1,35 @@
+//! The consumer that hands the factors of gradients to the host, for what is asked of single tokens.
+
+use std::ops::Range;
+
+use gstore_model::Backend;
+
+use super::error::PassError;
+use super::sink::{Call, Consumer};
+
+/// Takes the number of a module, its inputs `[rows, input]` with the constant of a bias, the gradients of its
+/// outputs `[rows, out]`, and the rows of each sample: one for each of its tokens.
+pub type EachFactors<'a> = &'a mut dyn FnMut(usize, &[f32], &[f32], &[Range<usize>]) -> Result<(), PassError>;
+
+/// Hands on factors.
+pub(super) struct TokenFactors<'a> {
+    pub each: EachFactors<'a>,
+}
+
+impl<B: Backend> Consumer<B> for TokenFactors<'_> {
+    fn every_row(&self) -> bool {
+        true
+    }
+
+    fn take(&mut self, call: &Call<'_, B>) -> Result<(), PassError> {
+        let inputs = call.backend.to_host(&call.inputs()?)?;
+        for part in call.parts {
+            let module = &call.modules.list[part.module];
+            let grads = call.backend.to_host(&part.grad)?;
+            call.check(part.module, "an input", module.input, &inputs)?;
+            call.check(part.module, "an output gradient", module.out, &grads)?;
+            (self.each)(part.module, &inputs, &grads, call.spans)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,329 @@
+//! Promise: sums for curvature do not depend on how the data is cut, are those of the factors that gradients
+//! are made of, and hold no value that is no number.
+
+use std::ops::Range;
+
+use crate::common::assert_says;
+use crate::common::tiny::{Tiny, VOCAB, noise};
+use gstore_curvature::{Covariance, CurvatureError, Module, ModuleFactors, Squares};
+use gstore_ingest::curvature::{
+    CurvatureEngine, CurvatureLoadError, Labels, Measurement, PassError, TargetSample,
+};
+use gstore_ingest::gradient::{CheckpointSource, EngineError, GradientBackend, ModuleSelection};
+use gstore_model::candle::Candle;
+use gstore_model::cpu::Cpu;
+use gstore_model::{Compute, Keep, PackedSample};
+use tempfile::TempDir;
+
+struct Sample {
+    ids: Vec<u32>,
+    targets: Vec<Option<u32>>,
+}
+
+/// Samples of these lengths, scored from these tokens on.
+fn samples(shapes: &[(usize, usize)]) -> Vec<Sample> {
+    let sample = |(seed, (len, first)): (usize, &(usize, usize))| {
+        let values = noise(seed as u64 + 1, *len, 1.0);
+        let ids: Vec<u32> =
+            values.iter().map(|v| ((v + 1.0) * 0.5 * VOCAB as f32) as u32 % VOCAB as u32).collect();
+        let scored: Vec<bool> = (0..*len).map(|at| at >= *first).collect();
+        let targets = TargetSample::data_targets(&PackedSample::new(&ids, &scored));
+        Sample { ids, targets }
+    };
+    shapes.iter().enumerate().map(sample).collect()
+}
+
+fn batch(samples: &[Sample]) -> Vec<TargetSample<'_>> {
+    samples.iter().map(|sample| TargetSample { ids: &sample.ids, targets: &sample.targets }).collect()
+}
+
+/// One without a scored token, one of a single token, one whose prompt is long.
+const SHAPES: [(usize, usize); 6] = [(9, 2), (5, 5), (1, 1), (31, 25), (17, 1), (12, 6)];
+
+fn load<B: GradientBackend>(model: &Tiny, patterns: &[&str], backend: B, keep: Keep) -> CurvatureEngine {
+    try_load(model, patterns, backend, keep).unwrap()
+}
+
+fn try_load<B: GradientBackend>(
+    model: &Tiny,
+    patterns: &[&str],
+    backend: B,
+    keep: Keep,
+) -> Result<CurvatureEngine, CurvatureLoadError> {
+    let folder = TempDir::new().unwrap();
+    let source = CheckpointSource { model: model.write(folder.path()), adapter: None, tracked: Vec::new() };
+    let patterns = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+    CurvatureEngine::load(&source, backend, &ModuleSelection { patterns, biases: false }, keep)
+}
+
+fn cpu(model: &Tiny, patterns: &[&str]) -> CurvatureEngine {
+    load(model, patterns, Cpu::new(Compute::F32), Keep::All)
+}
+
+fn all(engine: &CurvatureEngine) -> Vec<usize> {
+    (0..engine.modules().len()).collect()
+}
+
+type Pairs = Vec<(Covariance, Covariance)>;
+
+/// Covariances, squares, and losses of all samples, in batches of `size`, labels drawn if there is a seed.
+fn sums(
+    engine: &CurvatureEngine,
+    samples: &[Sample],
+    size: usize,
+    seed: Option<u64>,
+) -> (Pairs, Vec<Squares>, Vec<f32>) {
+    let empty = |m: &Module| (Covariance::new(m.input), Covariance::new(m.out));
+    let mut pairs: Pairs = engine.modules().iter().map(empty).collect();
+    let mut squares: Vec<Squares> = engine.modules().iter().map(|m| Squares::new(m.len())).collect();
+    let (mut losses, mut row) = (Vec::new(), 100);
+    for part in samples.chunks(size) {
+        let rows: Vec<u64> = (row..).take(part.len()).collect();
+        row += part.len() as u64;
+        let labels = match seed {
+            Some(seed) => Labels::Sampled { seed, pass: 1, rows: &rows },
+            None => Labels::Data,
+        };
+        losses.extend(engine.covariances(&batch(part), &labels, &all(engine), &mut pairs).unwrap());
+        let again = engine.squares(&batch(part), &labels, &all(engine), false, &mut squares).unwrap();
+        let last = &losses[losses.len() - part.len()..];
+        again.iter().zip(last).for_each(|(a, b)| assert!((a - b).abs() <= 1e-5 * b.abs(), "{a} {b}"));
+    }
+    (pairs, squares, losses)
+}
+
+fn assert_close(found: &[f64], expected: &[f64], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(1e-9_f64, |most, value| most.max(value.abs()));
+    let apart = found.iter().zip(expected).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs()));
+    assert!(apart <= 1e-5 * largest, "{what}: {apart} of {largest}");
+}
+
+fn assert_same_sums(found: &(Pairs, Vec<Squares>, Vec<f32>), expected: &(Pairs, Vec<Squares>, Vec<f32>)) {
+    for ((a, b), (other_a, other_b)) in found.0.iter().zip(&expected.0) {
+        for (found, expected) in [(a, other_a), (b, other_b)] {
+            assert_eq!(found.count, expected.count);
+            assert_close(&found.sums, &expected.sums, "covariance");
+        }
+    }
+    for (found, expected) in found.1.iter().zip(&expected.1) {
+        assert_eq!(found.count, expected.count);
+        assert_close(&found.sums, &expected.sums, "squares");
+    }
+    let wide = |losses: &[f32]| losses.iter().map(|loss| f64::from(*loss)).collect::<Vec<_>>();
+    assert_close(&wide(&found.2), &wide(&expected.2), "losses");
+}
+
+#[test]
+fn sums_do_not_depend_on_batches_backends_and_what_is_kept() {
+    let (model, samples) = (Tiny::new().with_biases(), samples(&SHAPES));
+    let patterns = ["model.layers.*.self_attn.*", "*.mlp.*", "lm_head"];
+    let engine = cpu(&model, &patterns);
+    assert_eq!(engine.modules().len(), 15);
+    let others = [
+        load(&model, &patterns, Cpu::new(Compute::F32), Keep::Inputs),
+        load(&model, &patterns, Candle::cpu(), Keep::All),
+    ];
+    for seed in [None, Some(7)] {
+        let alone = sums(&engine, &samples, 1, seed);
+        let tokens: usize = SHAPES.iter().map(|(len, _)| len).sum();
+        assert!(alone.0.iter().all(|(a, g)| (a.count, g.count) == (tokens as u64, tokens as u64)));
+        assert!(alone.1.iter().all(|squares| squares.count == SHAPES.len() as u64));
+        for size in [2, 4, 6] {
+            assert_same_sums(&sums(&engine, &samples, size, seed), &alone);
+        }
+        // Labels are drawn from other bits there.
+        for other in others.iter().filter(|_| seed.is_none()) {
+            assert_same_sums(&sums(other, &samples, 6, seed), &alone);
+        }
+        // Partitions of data and of modules.
+        let (mut first, second) =
+            (sums(&engine, &samples[..3], 2, None), sums(&engine, &samples[3..], 2, None));
+        let part = |found: &mut (Pairs, Vec<Squares>, Vec<f32>)| {
+            for (of, other) in found.0.iter_mut().zip(&second.0) {
+                of.0.merge(&other.0);
+                of.1.merge(&other.1);
+            }
+            found.1.iter_mut().zip(&second.1).for_each(|(of, other)| of.merge(other));
+            found.2.extend(&second.2);
+        };
+        part(&mut first);
+        assert_same_sums(&first, &sums(&engine, &samples, 6, None));
+    }
+    let drawn = |seed| sums(&engine, &samples, 3, Some(seed)).2;
+    assert!(drawn(7) == drawn(7) && drawn(7) != drawn(8));
+    let one = engine.modules().iter().position(|m| m.name.ends_with("1.mlp.down_proj")).unwrap();
+    let mut pairs = vec![(Covariance::default(), Covariance::default()); engine.modules().len()];
+    let module = &engine.modules()[one];
+    pairs[one] = (Covariance::new(module.input), Covariance::new(module.out));
+    engine.covariances(&batch(&samples), &Labels::Data, &[one], &mut pairs).unwrap();
+    let whole = sums(&engine, &samples, 6, None);
+    assert_close(&pairs[one].0.sums, &whole.0[one].0.sums, "one module");
+    assert!(pairs.iter().filter(|(activation, _)| activation.count > 0).count() == 1);
+}
+
+/// What a batch's factors make of each module: covariances, and the gradient of each sample.
+fn from_factors(
+    engine: &CurvatureEngine,
+    samples: &[Sample],
+    measurement: Measurement,
+) -> (Pairs, Vec<Vec<f64>>) {
+    let empty = |m: &Module| (Covariance::new(m.input), Covariance::new(m.out));
+    let mut pairs: Pairs = engine.modules().iter().map(empty).collect();
+    let mut gradients: Vec<Vec<f64>> =
+        engine.modules().iter().map(|m| vec![0.0; samples.len() * m.len()]).collect();
+    let add = |sum: &mut Covariance, row: &[f32]| {
+        let products = row.iter().flat_map(|a| row.iter().map(move |b| f64::from(*a) * f64::from(*b)));
+        sum.sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
+        sum.count += 1;
+    };
+    let mut each = |at: usize, x: &[f32], e: &[f32], spans: &[Range<usize>]| -> Result<(), PassError> {
+        let Module { out, input, .. } = engine.modules()[at];
+        for (span, gradient) in spans.iter().zip(gradients[at].chunks_exact_mut(out * input)) {
+            for row in span.clone() {
+                let (x, e) = (&x[row * input..][..input], &e[row * out..][..out]);
+                add(&mut pairs[at].0, x);
+                add(&mut pairs[at].1, e);
+                let products = e.iter().flat_map(|e| x.iter().map(move |x| f64::from(*e) * f64::from(*x)));
+                gradient.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
+            }
+        }
+        Ok(())
+    };
+    engine.factors(&batch(samples), measurement, &all(engine), &mut each).unwrap();
+    (pairs, gradients)
+}
+
+fn gradients(
+    engine: &CurvatureEngine,
+    samples: &[Sample],
+    measurement: Measurement,
+    rotated: bool,
+) -> Vec<Vec<f64>> {
+    let mut found = vec![Vec::new(); engine.modules().len()];
+    engine
+        .gradients(&batch(samples), measurement, &all(engine), rotated, &mut |module, values| {
+            found[module] = values.iter().map(|v| f64::from(*v)).collect();
+            Ok(())
+        })
+        .unwrap();
+    found
+}
+
+#[test]
+fn sums_and_gradients_are_made_of_the_same_factors() {
+    let samples = samples(&SHAPES);
+    for (model, patterns) in
+        [(Tiny::new().with_biases(), &["*_proj"][..]), (Tiny::new(), &["*down_proj", "*v_proj", "lm_head"])]
+    {
+        let mut engine = cpu(&model, patterns);
+        for measurement in [Measurement::Loss, Measurement::Margin] {
+            let (_, expected) = from_factors(&engine, &samples, measurement);
+            for (found, expected) in gradients(&engine, &samples, measurement, false).iter().zip(&expected) {
+                assert!(found.iter().any(|value| *value != 0.0));
+                assert_close(found, expected, "gradients");
+            }
+        }
+        let (pairs, plain) = from_factors(&engine, &samples, Measurement::Loss);
+        let found = sums(&engine, &samples, 6, None);
+        for ((found, expected), module) in found.0.iter().zip(&pairs).zip(engine.modules()) {
+            assert_eq!((found.0.count, found.1.count), (expected.0.count, expected.1.count));
+            assert_close(&found.0.sums, &expected.0.sums, &module.name);
+            assert_close(&found.1.sums, &expected.1.sums, &module.name);
+            assert!(!module.bias || found.0.sums.last() == Some(&(found.0.count as f64)), "a constant of 1");
+        }
+        let factors = found.0.into_iter().zip(engine.modules()).map(|((activation, gradient), module)| {
+            let (activation, gradient) = (Some(activation), Some(gradient));
+            let mut factors = ModuleFactors { activation, gradient, ..ModuleFactors::default() };
+            factors.decompose(module).unwrap();
+            factors
+        });
+        let factors: Vec<ModuleFactors> = factors.collect();
+        engine.set_bases(&factors).unwrap();
+        let turned = gradients(&engine, &samples, Measurement::Loss, true);
+        for (index, module) in engine.modules().iter().enumerate() {
+            let mut lambda = factors[index].clone();
+            lambda.lambda = Some(Squares::new(module.len()));
+            let inverse = lambda
+                .inverse(module, gstore_curvature::Strategy::Ekfac, gstore_curvature::Damping::Value(1.0))
+                .unwrap();
+            for (turned, plain) in turned[index].chunks(module.len()).zip(plain[index].chunks(module.len())) {
+                let expected = inverse.rotated(plain);
+                let norm = plain.iter().map(|v| v * v).sum::<f64>().sqrt();
+                let apart =
+                    turned.iter().zip(&expected).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs()));
+                assert!(apart <= 1e-5 * norm, "{}: {apart} of {norm}", module.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn values_that_are_no_numbers_are_named() {
+    let mut model = Tiny::new();
+    let samples = samples(&SHAPES);
+    let token = samples[3].ids[30];
+    let free = |sample: &Sample| !sample.ids.contains(&token);
+    // A token of one sample alone: it must not be where the others are.
+    let samples: Vec<Sample> = samples
+        .into_iter()
+        .enumerate()
+        .filter(|(at, sample)| *at == 3 || free(sample))
+        .map(|s| s.1)
+        .collect();
+    let bad = samples.iter().position(|sample| !free(sample)).unwrap();
+    let embedding = &mut model.weights.get_mut("model.embed_tokens.weight").unwrap().1;
+    let width = embedding.len() / VOCAB;
+    embedding[token as usize * width] = f32::NAN;
+    let engine = cpu(&model, &["*_proj"]);
+    let (modules, bases) = (engine.modules(), vec![ModuleFactors::default(); engine.modules().len()]);
+    let empty = |m: &Module| (Covariance::new(m.input), Covariance::new(m.out));
+    let mut pairs: Pairs = modules.iter().map(empty).collect();
+    let wrong = engine.covariances(&batch(&samples), &Labels::Data, &all(&engine), &mut pairs).unwrap_err();
+    assert_says(&wrong.to_string(), &["model.layers.1.mlp.down_proj", &format!("sample {bad} "), "NaN"]);
+    let mut squares: Vec<Squares> = modules.iter().map(|m| Squares::new(m.len())).collect();
+    let wrong =
+        engine.squares(&batch(&samples), &Labels::Data, &all(&engine), false, &mut squares).unwrap_err();
+    assert!(matches!(wrong, PassError::NotFinite { sample, value, .. } if sample == bad && value.is_nan()));
+    let nothing = engine.covariances(&batch(&samples), &Labels::Data, &[], &mut []).unwrap_err();
+    assert!(matches!(nothing, PassError::Loss { sample, .. } if sample == bad), "{nothing}");
+    let mut good = engine;
+    good.set_bases(&bases).unwrap();
+    let refused = good.squares(&batch(&samples), &Labels::Data, &all(&good), true, &mut squares).unwrap_err();
+    assert_says(&refused.to_string(), &["model.layers.0.self_attn.q_proj", "eigenvectors"]);
+}
+
+#[test]
+fn wrong_questions_are_refused() {
+    let (model, samples) = (Tiny::new(), samples(&SHAPES[..2]));
+    let mut engine = cpu(&model, &["*.up_proj", "model.layers.0.input_layernorm"]);
+    assert_eq!(engine.modules().len(), 2, "what is not linear is left out");
+    let mut squares = vec![Squares::new(3); 2];
+    let pass = |samples: &[TargetSample<'_>], labels: &Labels<'_>, squares: &mut [Squares]| {
+        engine.squares(samples, labels, &[0, 1], false, squares).unwrap_err()
+    };
+    let size = pass(&batch(&samples), &Labels::Data, &mut squares);
+    assert!(matches!(size, PassError::Curvature(CurvatureError::Size { found: 3, .. })), "{size}");
+    let mut squares: Vec<Squares> = engine.modules().iter().map(|m| Squares::new(m.len())).collect();
+    let drawn = Labels::Sampled { seed: 1, pass: 0, rows: &[4] };
+    let few = pass(&batch(&samples), &drawn, &mut squares);
+    assert!(matches!(few, PassError::RowNumbers { rows: 1, samples: 2 }), "{few}");
+    let unknown = [None, Some(VOCAB as u32)];
+    let sample = TargetSample { ids: &[1, 2], targets: &unknown };
+    let unknown = pass(&[sample], &Labels::Data, &mut squares);
+    assert!(matches!(unknown, PassError::Sample(EngineError::UnknownToken { index: 0, .. })), "{unknown}");
+    let short = pass(&[TargetSample { ids: &[1, 2], targets: &[None] }], &Labels::Data, &mut squares);
+    assert!(
+        matches!(short, PassError::Sample(EngineError::FlagCount { tokens: 2, flags: 1, .. })),
+        "{short}"
+    );
+    assert!(squares.iter().all(|squares| squares.count == 0));
+    let stopped = engine.gradients(&batch(&samples), Measurement::Loss, &[0, 1], false, &mut |_, _| {
+        Err(PassError::Consumer("enough".into()))
+    });
+    assert_eq!(stopped.unwrap_err().to_string(), "enough");
+    assert!(engine.gradients(&[], Measurement::Loss, &[0], false, &mut |_, _| Ok(())).unwrap().is_empty());
+    assert!(matches!(engine.set_bases(&[]), Err(PassError::Factors { found: 0, expected: 2 })));
+    let none = try_load(&model, &["*layernorm"], Cpu::new(Compute::F32), Keep::All);
+    assert!(matches!(none, Err(CurvatureLoadError::NoLinear(_))));
+}

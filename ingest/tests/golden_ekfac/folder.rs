@@ -1,0 +1,145 @@
+//! The reference folder of curvature: its cases, tensors and rows, and how far results may lie from them.
+
+use std::path::Path;
+
+use gstore_ingest::curvature::TargetSample;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+/// The tensors of a file.
+pub struct Tensors(Vec<u8>);
+
+impl Tensors {
+    pub fn open(path: &Path) -> Tensors {
+        Tensors(fs_err::read(path).unwrap())
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.file().names().into_iter().map(str::to_owned).collect()
+    }
+
+    /// Values of any type, if there is such a tensor.
+    pub fn get(&self, name: &str) -> Option<Vec<f64>> {
+        let tensor = self.file().tensor(name).ok()?;
+        let data = tensor.data();
+        let (words, pairs) = (data.as_chunks::<4>().0.iter(), data.as_chunks::<8>().0.iter());
+        Some(match tensor.dtype() {
+            Dtype::F32 => words.map(|word| f64::from(f32::from_le_bytes(*word))).collect(),
+            Dtype::I32 => words.map(|word| f64::from(i32::from_le_bytes(*word))).collect(),
+            Dtype::F64 => pairs.map(|pair| f64::from_le_bytes(*pair)).collect(),
+            Dtype::I64 => pairs.map(|pair| i64::from_le_bytes(*pair) as f64).collect(),
+            other => panic!("{name} has values of type {other:?}"),
+        })
+    }
+
+    pub fn shape(&self, name: &str) -> Vec<usize> {
+        self.file().tensor(name).unwrap().shape().to_vec()
+    }
+
+    fn file(&self) -> SafeTensors<'_> {
+        SafeTensors::deserialize(&self.0).unwrap()
+    }
+}
+
+/// A tokenised row and its labels.
+pub struct Row {
+    ids: Vec<u32>,
+    targets: Vec<Option<u32>>,
+}
+
+pub fn samples(rows: &[Row]) -> Vec<TargetSample<'_>> {
+    rows.iter().map(|row| TargetSample { ids: &row.ids, targets: &row.targets }).collect()
+}
+
+/// The rows of a side, `train` or `query`, with labels of this name, or else its own; and where each begins.
+pub fn rows(file: &Tensors, side: &str, labels: &str) -> (Vec<Row>, Vec<usize>) {
+    let get = |name: &str| file.get(&format!("{side}.{name}")).unwrap();
+    let labels = file.get(labels).unwrap_or_else(|| get("labels"));
+    let (ids, offsets) = (get("ids"), get("offsets").into_iter().map(|at| at as usize).collect::<Vec<_>>());
+    let row = |span: &[usize]| Row {
+        ids: ids[span[0]..span[1]].iter().map(|id| *id as u32).collect(),
+        targets: labels[span[0]..span[1]].iter().map(|id| (*id >= 0.0).then_some(*id as u32)).collect(),
+    };
+    (offsets.windows(2).map(row).collect(), offsets)
+}
+
+/// A case of the manifest.
+pub struct Case {
+    pub name: String,
+    pub value: Value,
+    /// Names of its modules.
+    pub modules: Vec<String>,
+    pub factors: Option<Tensors>,
+    pub scores: Tensors,
+}
+
+impl Case {
+    pub fn new(name: &str, value: &Value, folder: &Path) -> Case {
+        let file = |kind: &str| value["files"][kind].as_str().map(|file| Tensors::open(&folder.join(file)));
+        let modules = value["modules"].as_array().unwrap().iter();
+        Case {
+            name: name.to_owned(),
+            modules: modules.map(|module| module["name"].as_str().unwrap().to_owned()).collect(),
+            factors: file("factors"),
+            scores: file("scores").unwrap(),
+            value: value.clone(),
+        }
+    }
+
+    pub fn count(&self, key: &str) -> usize {
+        self.value[key].as_u64().unwrap() as usize
+    }
+
+    pub fn numbers(&self, key: &str, of: &str) -> Vec<f64> {
+        self.value[key][of].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+    }
+
+    /// Names of modules in a list that the case may have.
+    pub fn listed(&self, key: &str) -> Vec<&str> {
+        self.value[key]
+            .as_array()
+            .map_or_else(Vec::new, |list| list.iter().filter_map(Value::as_str).collect())
+    }
+
+    /// How far the library in f32 lies from f64, of a quantity of the factors.
+    pub fn of_factors(&self, key: &str) -> [f64; 2] {
+        pair(&self.value["measured"]["factors"]["library_f32_vs_float64"][key])
+    }
+
+    /// The same of scores.
+    pub fn of_scores(&self, key: &str) -> [f64; 2] {
+        pair(&self.value["measured"]["scores"][key]["library_f32_vs_float64"])
+    }
+}
+
+/// 0 where the manifest states nothing.
+fn pair(value: &Value) -> [f64; 2] {
+    [0, 1].map(|at| value[at].as_f64().unwrap_or(0.0))
+}
+
+/// What was compared, and what failed.
+#[derive(Default)]
+pub struct Checks {
+    pub compared: usize,
+    pub failed: Vec<String>,
+}
+
+impl Checks {
+    /// The two measures of the manifest, each within 10 times what was `measured`, and 1e-5 at the least.
+    pub fn compare(&mut self, what: &str, found: &[f64], expected: &[f64], measured: [f64; 2]) {
+        self.compared += 1;
+        let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |most, v| v.abs().max(most));
+        let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+        let apart = || found.iter().zip(expected).map(|(a, b)| a - b);
+        let differs = [
+            largest(&mut apart()) / largest(&mut expected.iter().copied()),
+            norm(&mut apart()) / norm(&mut expected.iter().copied()),
+        ];
+        let within = |at: usize| differs[at] <= (10.0 * measured[at]).max(1e-5);
+        if found.len() != expected.len() || !(within(0) && within(1)) {
+            let ([largest, norm], [of_largest, of_norm]) = (differs, measured);
+            let apart = format!("{largest:.1e} {norm:.1e}, the library {of_largest:.1e} {of_norm:.1e}");
+            self.failed.push(format!("{what}: {apart} ({} of {} values)", found.len(), expected.len()));
+        }
+    }
+}
