@@ -1,0 +1,4 @@
+//! The tests of this crate's public interface in one program: linked once, run by name.
+
+mod common;
+mod golden_precond;
