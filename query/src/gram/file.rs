@@ -3,7 +3,7 @@
 //! Tensors are `<checkpoint id>/<module group>`, `[size, size]`, and `<checkpoint id>/count`, `[1]`: the
 //! number of vectors. They come in the order of the checkpoints and their groups.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
 use gstore_curvature::Gram;
 use safetensors::SafeTensors;
@@ -16,7 +16,7 @@ use crate::error::QueryError;
 /// Name of the tensor with the number of vectors.
 const COUNT: &str = "count";
 
-/// Writes matrices without a copy of them.
+/// Writes matrices without a copy of them, value by value to a writer with a buffer.
 ///
 /// # Errors
 /// Those of the writer.
@@ -36,7 +36,6 @@ pub fn write(out: &mut dyn Write, all: &[CheckpointGrams]) -> io::Result<()> {
     let mut header = Value::Object(header).to_string();
     // Values begin at a multiple of their size.
     header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
-    let mut out = BufWriter::with_capacity(1 << 20, out);
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header.as_bytes())?;
     for CheckpointGrams { checkpoint, grams } in all {
@@ -45,7 +44,7 @@ pub fn write(out: &mut dyn Write, all: &[CheckpointGrams]) -> io::Result<()> {
         }
         out.write_all(&(checkpoint.rows as f64).to_le_bytes())?;
     }
-    out.flush()
+    Ok(())
 }
 
 fn tensor(checkpoint: &GramCheckpoint, name: &str) -> String {
