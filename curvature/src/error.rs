@@ -57,6 +57,16 @@ pub enum CurvatureError {
         /// All of them.
         all: usize,
     },
+    /// A mixture that nothing balances.
+    #[error(
+        "a mixture is balanced at an eigenvalue of both sides, number 1 to {all} from the largest, not number {asked}, where both are 0"
+    )]
+    Components {
+        /// The number that was asked for.
+        asked: usize,
+        /// Eigenvalues of each side.
+        all: usize,
+    },
     /// A damping that is none.
     #[error("a damping is a number that is not negative, or none, not {0}")]
     Damping(f64),

@@ -9,6 +9,8 @@
 //! - [`Eigen`]: an eigenbasis, with its residual checked
 //! - [`ModuleFactors`]: all that is known of a block; its [`Inverse`] preconditions gradients
 //! - [`low_rank`]: a preconditioned gradient as a product of two thin matrices
+//! - [`Gram`]: sums of outer products of stored rows, whose [`BlockInverses`] precondition questions to them;
+//!   [`mixed`] for TrackStar, [`trak()`] for TRAK
 //! - [`Spectrum`]: what the eigenvalues of a block look like
 //!
 //! Everything is in memory and in f64; nothing here knows of models or stores. Matrices are row-major.
@@ -22,16 +24,24 @@ mod covariance;
 mod eigen;
 mod error;
 mod factors;
+mod gram;
+mod inversion;
 mod low_rank;
 mod matrix;
+mod mixture;
 mod module;
 mod spectrum;
+mod trak;
 
 pub use covariance::{Covariance, Squares};
 pub use eigen::Eigen;
 pub use error::CurvatureError;
 pub use factors::{Damping, Inverse, ModuleFactors, Strategy};
+pub use gram::{Gram, Strip};
+pub use inversion::{BlockInverse, BlockInverses, Inversion};
 pub use low_rank::{LowRank, low_rank};
-pub use matrix::{dot, product, transposed};
+pub use matrix::{cosine, dot, product, product_of_transposed, transposed};
+pub use mixture::{Mixed, mixed};
 pub use module::Module;
 pub use spectrum::Spectrum;
+pub use trak::{TrakForm, TrakModel, trak};

@@ -20,6 +20,23 @@ pub fn product(a: &[f64], b: &[f64], (rows, inner, cols): (usize, usize, usize))
     out
 }
 
+/// `a b^T` of `[rows, inner]` and `[cols, inner]`.
+///
+/// # Panics
+/// Where the sizes do not fit.
+pub fn product_of_transposed(a: &[f64], b: &[f64], (rows, inner, cols): (usize, usize, usize)) -> Vec<f64> {
+    let mut out = vec![0.0; rows * cols];
+    matmul(
+        MatMut::from_row_major_slice_mut(&mut out, rows, cols),
+        Accum::Replace,
+        MatRef::from_row_major_slice(a, rows, inner),
+        MatRef::from_row_major_slice(b, cols, inner).transpose(),
+        1.0,
+        Par::Seq,
+    );
+    out
+}
+
 /// The transpose of `[rows, cols]`.
 pub fn transposed(a: &[f64], rows: usize, cols: usize) -> Vec<f64> {
     (0..cols).flat_map(|col| (0..rows).map(move |row| a[row * cols + col])).collect()
@@ -28,4 +45,10 @@ pub fn transposed(a: &[f64], rows: usize, cols: usize) -> Vec<f64> {
 /// Sum of the products of their values.
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Their product when both have length 1; that with a zero vector is 0.
+pub fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    let lengths = (dot(a, a) * dot(b, b)).sqrt();
+    if lengths > 0.0 { dot(a, b) / lengths } else { 0.0 }
 }

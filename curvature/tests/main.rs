@@ -3,4 +3,5 @@
 mod acceptance;
 mod bad_input;
 mod common;
+mod golden_precond;
 mod invariants;

@@ -2,7 +2,8 @@
 
 use gstore_core::content::ContentError;
 use gstore_core::{Cancelled, Remedy};
-use gstore_store::{IndexError, LookupError, LossError, OpenError, ReadError};
+use gstore_curvature::CurvatureError;
+use gstore_store::{ArtifactError, IndexError, LookupError, LossError, OpenError, ReadError};
 
 /// A side of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +165,12 @@ pub enum QueryError {
     /// Losses of an ensemble that are not there, or not told apart.
     #[error(transparent)]
     Losses(#[from] LossError),
+    /// An artifact that is not there, or cannot be read.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// A preconditioner that cannot be made of its matrices.
+    #[error("preconditioner: {0}")]
+    Curvature(#[from] CurvatureError),
     /// A column could not be converted.
     #[error("could not convert a column: {0}")]
     Arrow(#[from] arrow_schema::ArrowError),
@@ -194,6 +201,7 @@ impl QueryError {
             Self::Open(error) => error.is_damage(),
             Self::Read(error) => error.is_damage(),
             Self::Index(error) => error.is_damage(),
+            Self::Artifact(error) => error.is_damage(),
             Self::Losses(LossError::Read(error)) => error.is_damage(),
             _ => false,
         }

@@ -15,6 +15,7 @@ mod golden;
 mod inputs;
 mod matrix;
 mod planning;
+mod precondition;
 mod reference;
 mod scan;
 mod shortlist;

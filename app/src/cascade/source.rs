@@ -86,6 +86,11 @@ impl Source {
         let kind = spec.pool_kind.clone().unwrap_or_else(|| Kind::GradAdam.name().to_owned());
         let of_targets = spec.target_kind.clone().unwrap_or_else(|| Kind::GradSgd.name().to_owned());
         let others = !spec.given.is_empty() || spec.per_token || spec.covariance.is_some();
+        if spec.precondition.is_some() {
+            return Err(refuse(
+                "does not take a preconditioner: matrices of the whole pool are not there before its gradients are",
+            ));
+        }
         if others || !Kind::names_gradient(&kind) || !Kind::names_gradient(&of_targets) {
             return Err(refuse("ends with products of the gradients of samples"));
         }

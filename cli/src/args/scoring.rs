@@ -18,6 +18,10 @@ pub(super) const PAIRS: &[&str] = &[
     "target_kind",
     "features",
     "modules",
+    "precondition",
+    "damping",
+    "inversion",
+    "stale",
     "partial",
     "exclude_target",
 ];

@@ -1,4 +1,7 @@
-//! Samples of one module, their factors and their scores, by the definitions.
+//! Samples of one module, their factors and their scores, by the definitions; and what other programs computed.
+
+#[path = "../../../data/tests/support/mod.rs"]
+pub mod support;
 
 use gstore_curvature::{Covariance, Damping, Module, ModuleFactors, Squares, Strategy, dot};
 

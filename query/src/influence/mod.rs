@@ -31,6 +31,8 @@ mod spec;
 #[doc(hidden)]
 pub mod testing;
 
+pub use gstore_curvature::Inversion;
+
 pub use explain::description::{Explain, ExplainCheckpoint};
 pub use explain::models::{BehindEstimate, RowEstimate};
 pub use explain::pair::{Pair, PairCheckpoint, PairModule};
@@ -38,6 +40,7 @@ pub use explain::{RowExplanation, TargetNames};
 pub use methods::tiles::{Tile, TileWorker, Tiles};
 pub use plan::checkpoints::PlanCheckpoint;
 pub use plan::covariance::PlanModels;
+pub use plan::precondition::PlanPrecondition;
 pub use plan::vector::{AtHandVector, NO_DOT};
 pub use plan::{Plan, PlanSide, PlanSnapshot, PlanTarget};
 pub use prepare::encoder::{EncodeRequest, Encoder, EncoderError, TokenRequest};

@@ -37,6 +37,9 @@ pub struct MatrixQuestion {
     pub missing: String,
     /// Modules that count, as they were given.
     pub modules: Option<String>,
+    /// What the target's vectors go through first, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precondition: Option<MatrixPrecondition>,
     /// What a subtask is.
     pub by: String,
     /// Whether rows that occur in the target are left out.
@@ -66,6 +69,17 @@ pub struct MatrixCheckpoint {
     pub projection: String,
     /// Values of a vector.
     pub dim: u32,
+}
+
+/// A preconditioner of a matrix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MatrixPrecondition {
+    /// Name of the artifact.
+    pub artifact: String,
+    /// How eigenvalues are inverted.
+    pub inversion: String,
+    /// The damping that was given.
+    pub damping: Option<f64>,
 }
 
 /// Samples whose scores are in one list.
@@ -128,6 +142,11 @@ impl MatrixQuestion {
             sim: spec.sim.to_string(),
             missing: spec.missing.to_string(),
             modules: spec.modules.as_ref().map(|modules| modules.text().to_string()),
+            precondition: spec.precondition.clone().map(|artifact| MatrixPrecondition {
+                artifact,
+                inversion: spec.inversion.name().to_owned(),
+                damping: spec.damping,
+            }),
             by: spec.by.to_string(),
             exclude_target: spec.exclude_target,
             candidates: prepared.candidate_rows(cancel)?,
@@ -159,7 +178,8 @@ impl MatrixQuestion {
         // The snapshot's number says more than the digest of its root; the groups follow from
         // the rest and the memory.
         let keys = ["writer", "store", "snapshot"].into_iter();
-        let keys = keys.chain(mine.keys().map(String::as_str).filter(|key| *key != "groups"));
+        let all = mine.keys().chain(theirs.keys()).map(String::as_str);
+        let keys = keys.chain(all.filter(|key| *key != "groups"));
         let key = keys.chain(["groups"]).find(|key| mine.get(*key) != theirs.get(*key))?;
         Some(match key {
             "groups" => format!(

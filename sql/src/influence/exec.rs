@@ -177,9 +177,10 @@ impl DisplayAs for InfluenceExec {
             return self.fmt_cut(f);
         }
         let per_token = if spec.per_token { ", per_token=true" } else { "" };
+        let under = spec.precondition.iter().map(|name| format!(", precondition={name}")).collect::<String>();
         write!(
             f,
-            "InfluenceExec: pool=[{}], target=[{}], mode={}, checkpoints=[{}], sim={}, fold={}, within={}, across={}{modules}{per_token}{excluded}, columns=[{}]",
+            "InfluenceExec: pool=[{}], target=[{}], mode={}, checkpoints=[{}], sim={}, fold={}, within={}, across={}{modules}{under}{per_token}{excluded}, columns=[{}]",
             spec.pools.join(", "),
             targets.join(", "),
             spec.mode,

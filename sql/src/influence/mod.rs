@@ -158,6 +158,7 @@ fn blamed(spec: &InfluenceSpec, error: QueryError) -> SqlError {
             "feature" => Some("features"),
             _ => None,
         },
+        QueryError::Artifact(_) | QueryError::Curvature(_) => Some("precondition"),
         QueryError::NoFeature { side: SideOf::Pool, .. } => Some("pool"),
         QueryError::NoFeature { side: SideOf::Target, .. } => Some("target"),
         _ => None,

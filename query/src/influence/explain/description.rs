@@ -75,9 +75,13 @@ impl Prepared {
             Some(modules) => format!(" of modules {}", modules.text()),
             None => String::new(),
         };
+        let under = match &spec.precondition {
+            Some(name) => format!(" under the {} inverse of `{name}`", spec.inversion.name()),
+            None => String::new(),
+        };
         Explain {
             form: format!(
-                "{}{} over subtasks of {} over target rows{folded} of the weighted {}{modules} at each checkpoint",
+                "{}{} over subtasks of {} over target rows{folded} of the weighted {}{modules}{under} at each checkpoint",
                 if spec.per_token { "for each token: " } else { "" },
                 spec.across,
                 spec.within,

@@ -82,7 +82,7 @@ impl Prepared {
         let operands = self.operands(cancel)?;
         let targets = &operands.target.rows;
         let readers = self.target_sources(cancel)?;
-        let loader = self.target_loader(&readers, cancel);
+        let loader = self.target_loader(&readers, cancel)?;
         let dims: usize = self.pools()[0].features.iter().map(|f| f.desc.dim() as usize).sum();
         let each = dims * (size_of::<f32>() + size_of::<f64>())
             + (targets.len() + operands.target.subtasks.len()) * self.checkpoints().len() * size_of::<f64>();

@@ -59,6 +59,10 @@ pub(super) struct Noise<'a> {
 impl Noise<'_> {
     /// Whether the vectors of a checkpoint are projections, whose coordinates are alike.
     fn projected(&self, c: usize) -> bool {
+        // A preconditioner mixes the coordinates.
+        if self.prepared.spec().precondition.is_some() {
+            return false;
+        }
         let space = &self.prepared.pools()[0].features[c].desc.space;
         space.family == Family::Gradient && space.projection != "none"
     }

@@ -3,11 +3,13 @@
 //! `self(row) = sum over checkpoints c of w_c sum over modules m of a_m <T_c[row], V_c[row]>_m`: what a step
 //! on the row alone does to its own loss (Pruthi et al. 2020, section 4.1). V is the target's feature where
 //! the pool is one of the targets, else T. Where both are one feature the product is the square of the stored
-//! length, taken before values were rounded; else that of the stored values, summed in f64.
+//! length, taken before values were rounded; else that of the stored values, summed in f64. With a
+//! preconditioner it is `<T_c[row], P_c V_c[row]>`, of the stored values.
 
 use std::ops::{ControlFlow, Range};
 
 use gstore_core::{Cancel, parallel};
+use gstore_curvature::BlockInverses;
 use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, RowFlags};
 
 use crate::error::QueryError;
@@ -40,6 +42,8 @@ struct Second {
     scratch: BlockBuffer,
     mine: Vec<f32>,
     theirs: Vec<f32>,
+    /// Theirs, preconditioned.
+    under: Vec<f64>,
 }
 
 /// What is known of a row so far.
@@ -57,6 +61,8 @@ struct Question<'a> {
     operands: Operands,
     /// By pool and checkpoint the second feature, where it is another one.
     others: Vec<Vec<Option<FeatureReader>>>,
+    /// By checkpoint what one side of each product is preconditioned by.
+    inverses: Option<&'a [BlockInverses]>,
     filter: Option<&'a RowFilter>,
     cancel: &'a Cancel,
 }
@@ -173,7 +179,8 @@ fn question<'a>(
         }
         others.push(at);
     }
-    Ok(Question { prepared, operands, others, filter, cancel })
+    let inverses = prepared.inverses(cancel)?;
+    Ok(Question { prepared, operands, others, inverses, filter, cancel })
 }
 
 /// Refuses rows that lack the second feature, among those that the filter lets through.
@@ -207,7 +214,9 @@ impl Question<'_> {
         rows.resize(slots.len(), Row::default());
         for (c, reader) in pool.readers.iter().enumerate() {
             let (weight, modules) = (self.operands.weights[c], &pool.modules[c]);
-            let mut share = Share { weight, modules, scale: reader.part().attrs.dot_scale, slots, rows };
+            let inverse = self.inverses.and_then(|inverses| inverses.get(c));
+            let scale = reader.part().attrs.dot_scale;
+            let mut share = Share { weight, modules, scale, inverse, slots, rows };
             for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
                 if !slots.touch(block.range()) {
                     continue;
@@ -216,6 +225,7 @@ impl Question<'_> {
                 let block = reader.read_block(block, scratch)?;
                 totals.bytes_read += block_bytes(&block);
                 match &self.others[window.pool as usize][c] {
+                    None if inverse.is_some() => share.energies(&block, reader, second),
                     None => share.squares(&block),
                     Some(other) => {
                         totals.bytes_read += share.products((&block, reader), other, window, second)?;
@@ -256,6 +266,7 @@ struct Share<'a> {
     modules: &'a [f64],
     /// Of a dot product.
     scale: f64,
+    inverse: Option<&'a BlockInverses>,
     slots: Slots<'a>,
     rows: &'a mut [Row],
 }
@@ -283,6 +294,20 @@ impl Share<'_> {
         }
     }
 
+    /// Adds the products of a block's vectors with themselves, one side preconditioned.
+    fn energies(&mut self, block: &Block<'_>, reader: &FeatureReader, memory: &mut Second) {
+        let groups = groups(reader.part());
+        memory.resize(reader.part().desc.dim() as usize);
+        for i in self.slots.span(block) {
+            let Some(slot) = self.slots.of(block, i) else { continue };
+            vector(block, i, &groups, &mut memory.mine);
+            memory.theirs.copy_from_slice(&memory.mine);
+            let product = memory.product(&groups, self.modules, self.inverse);
+            self.add(slot, product);
+            self.flag(slot, block.flags[i]);
+        }
+    }
+
     /// Adds the products of a block's vectors with those of another feature; returns the bytes read of it.
     fn products(
         &mut self,
@@ -291,10 +316,8 @@ impl Share<'_> {
         window: &Window,
         memory: &mut Second,
     ) -> Result<u64, QueryError> {
-        let Second { scratch, mine, theirs } = memory;
-        let dim = reader.part().desc.dim() as usize;
-        mine.resize(dim, 0.0);
-        theirs.resize(dim, 0.0);
+        memory.resize(reader.part().desc.dim() as usize);
+        let mut scratch = std::mem::take(&mut memory.scratch);
         let (of_mine, of_theirs) = (groups(reader.part()), groups(other.part()));
         for i in self.slots.span(block) {
             if let Some(slot) = self.slots.of(block, i) {
@@ -308,22 +331,41 @@ impl Share<'_> {
             if here.start.max(range.start) >= here.end.min(range.end) || !self.slots.touch(range) {
                 continue;
             }
-            let there = other.read_block(there, scratch)?;
+            let there = other.read_block(there, &mut scratch)?;
             bytes += block_bytes(&there);
             for j in self.slots.span(&there) {
                 let Some(slot) = self.slots.of(&there, j) else { continue };
                 let Ok(i) = block.rows.binary_search(&there.rows[j]) else { continue };
-                vector(block, i, &of_mine, mine);
-                vector(&there, j, &of_theirs, theirs);
-                let weighted = |(group, weight): (&Range<usize>, &f64)| {
-                    let pairs = mine[group.clone()].iter().zip(&theirs[group.clone()]);
-                    weight * pairs.map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>()
-                };
-                self.add(slot, of_mine.iter().zip(self.modules).map(weighted).sum());
+                vector(block, i, &of_mine, &mut memory.mine);
+                vector(&there, j, &of_theirs, &mut memory.theirs);
+                let product = memory.product(&of_mine, self.modules, self.inverse);
+                self.add(slot, product);
                 self.flag(slot, there.flags[j]);
             }
         }
+        memory.scratch = scratch;
         Ok(bytes)
+    }
+}
+
+impl Second {
+    fn resize(&mut self, dim: usize) {
+        self.mine.resize(dim, 0.0);
+        self.theirs.resize(dim, 0.0);
+    }
+
+    /// The product of both vectors, by module group with its weight.
+    fn product(&mut self, groups: &[Range<usize>], weights: &[f64], inverse: Option<&BlockInverses>) -> f64 {
+        self.under.clear();
+        self.under.extend(self.theirs.iter().map(|x| f64::from(*x)));
+        if let Some(inverse) = inverse {
+            inverse.apply(&mut self.under);
+        }
+        let weighted = |(group, weight): (&Range<usize>, &f64)| {
+            let pairs = self.mine[group.clone()].iter().zip(&self.under[group.clone()]);
+            weight * pairs.map(|(x, y)| f64::from(*x) * y).sum::<f64>()
+        };
+        groups.iter().zip(weights).map(weighted).sum()
     }
 }
 

@@ -90,6 +90,7 @@ pub(super) fn plan(
         target_kind: KIND.to_owned(),
         notes,
         models: Some(models),
+        precondition: None,
     })
 }
 

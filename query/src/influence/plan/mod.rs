@@ -8,6 +8,7 @@
 pub(super) mod checkpoints;
 mod conversation;
 pub(super) mod covariance;
+pub(super) mod precondition;
 mod resolve;
 pub(super) mod vector;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use self::checkpoints::PlanCheckpoint;
 use self::covariance::PlanModels;
+use self::precondition::PlanPrecondition;
 use self::vector::AtHandVector;
 use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
@@ -47,6 +49,9 @@ pub struct Plan {
     /// The models whose losses are compared, where the question asks for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) models: Option<PlanModels>,
+    /// What the target's vectors are preconditioned by, where the question asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) precondition: Option<PlanPrecondition>,
 }
 
 /// The state of a store that a plan belongs to.
@@ -133,6 +138,10 @@ impl Plan {
         let (given, note) = conversation::resolve(snapshot, &of_pools, spec)?;
         let mut notes = chosen.notes;
         notes.extend(note);
+        let pool = features.first().map_or(&[][..], Vec::as_slice);
+        let asked = (&pools[..], &chosen.checkpoints[..], pool);
+        let (precondition, own) = precondition::resolve(snapshot, spec, asked)?;
+        notes.extend(own);
         let side = |(side, features): (resolve::Side, Vec<Arc<FeaturePart>>)| PlanSide {
             dataset: side.dataset.name.clone(),
             kind: side.kind,
@@ -151,6 +160,7 @@ impl Plan {
             target_kind,
             notes,
             models: None,
+            precondition,
         })
     }
 
@@ -216,6 +226,11 @@ impl Plan {
     /// The models whose losses are compared, where the question asks for that.
     pub fn models(&self) -> Option<&PlanModels> {
         self.models.as_ref()
+    }
+
+    /// What the target's vectors are preconditioned by, where the question asks for that.
+    pub fn precondition(&self) -> Option<&PlanPrecondition> {
+        self.precondition.as_ref()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod at_hand;
 pub(super) mod encoder;
+mod inverses;
 pub(super) mod loss_sides;
 pub(super) mod losses;
 pub(super) mod operands;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
+use gstore_curvature::BlockInverses;
 use gstore_store::{DatasetPart, FeaturePart, RowSet, Snapshot};
 use once_cell::sync::OnceCell;
 
@@ -65,6 +67,8 @@ struct Inputs {
     contents: OnceCell<TargetContents>,
     candidates: OnceCell<Vec<Arc<RowSet>>>,
     losses: OnceCell<LossSides>,
+    /// For each checkpoint the preconditioner of the target's vectors.
+    inverses: OnceCell<Vec<BlockInverses>>,
 }
 
 /// A dataset of a question and its feature at each checkpoint.
@@ -195,6 +199,7 @@ impl Prepared {
                 contents: OnceCell::new(),
                 candidates: OnceCell::new(),
                 losses: OnceCell::new(),
+                inverses: OnceCell::new(),
             }),
             plan,
             only: None,

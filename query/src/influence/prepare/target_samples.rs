@@ -35,7 +35,7 @@ impl Prepared {
         }
         let members = self.target_rows()?;
         let readers = self.target_sources(cancel)?;
-        let loader = self.target_loader(&readers, cancel);
+        let loader = self.target_loader(&readers, cancel)?;
         let known: BTreeMap<String, String> =
             members.subtasks.iter().cloned().zip(members.asked.clone()).collect();
         let (rows, subtasks, excluded) = loader.compared(members)?;

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
+use gstore_curvature::BlockInverses;
 use gstore_store::{BlockBuffer, FeaturePart, FeatureReader, RowFlags};
 
 use super::encoder::Given;
@@ -70,22 +71,23 @@ pub(crate) struct TargetLoader<'a> {
     pub(crate) checkpoints: &'a [PlanCheckpoint],
     /// By checkpoint, then by target.
     pub(crate) readers: &'a [Vec<TargetSource<'a>>],
+    /// By checkpoint what finished vectors are preconditioned by.
+    pub(crate) inverses: Option<&'a [BlockInverses]>,
     pub(crate) cancel: &'a Cancel,
 }
 
 impl TargetLoader<'_> {
     /// Loads the vectors of `members`.
     pub(crate) fn load(&self, members: TargetRows, shape: Shape) -> Result<TargetVectors, QueryError> {
-        let Self { spec, checkpoints, readers, cancel } = *self;
+        let Self { spec, checkpoints, readers, .. } = *self;
         let (rows, subtasks, excluded) = self.compared(members)?;
         let spans: Vec<Range<usize>> = (0..subtasks.len() as u32)
             .map(|s| rows.partition_point(|r| r.subtask < s)..rows.partition_point(|r| r.subtask <= s))
             .collect();
         let collapse = shape == Shape::Terms && spec.collapses();
         let mut vectors = Vec::with_capacity(checkpoints.len());
-        for (checkpoint, readers) in checkpoints.iter().zip(readers) {
-            let modules = readers.iter().map(|r| modules::weights(spec.modules.as_ref(), r.part())).collect();
-            let source = Source { readers, rows: &rows, modules, cancel };
+        for (c, checkpoint) in checkpoints.iter().enumerate().take(readers.len()) {
+            let source = self.source(&rows, c);
             let mut found = if collapse {
                 collapsed(spec, checkpoint.weight, &source, &spans)?
             } else {
@@ -211,7 +213,8 @@ impl TargetLoader<'_> {
         let readers = &self.readers[checkpoint];
         let modules =
             readers.iter().map(|r| modules::weights(self.spec.modules.as_ref(), r.part())).collect();
-        Source { readers, rows, modules, cancel: self.cancel }
+        let inverse = self.inverses.and_then(|inverses| inverses.get(checkpoint));
+        Source { readers, rows, modules, inverse, cancel: self.cancel }
     }
 }
 
@@ -245,6 +248,8 @@ struct Source<'a> {
     rows: &'a [TargetRow],
     /// For each reader the weights of its module groups.
     modules: Vec<Vec<f64>>,
+    /// What a vector is preconditioned by.
+    inverse: Option<&'a BlockInverses>,
     cancel: &'a Cancel,
 }
 
@@ -261,6 +266,14 @@ impl Source<'_> {
 
     fn is_weighted(&self) -> bool {
         self.modules.iter().flatten().any(|weight| *weight != 1.0)
+    }
+
+    /// Preconditions a vector before it is rounded. Weights of modules may come before or after: the inverse
+    /// keeps modules apart.
+    fn precondition(&self, vector: &mut [f64]) {
+        if let Some(inverse) = self.inverse {
+            inverse.apply(vector);
+        }
     }
 
     /// Folds the weights of the modules into finished vectors.
@@ -343,15 +356,17 @@ fn each_single(
     source: &Source<'_>,
     mut take: impl FnMut(usize, &[f32]),
 ) -> Result<(), QueryError> {
-    let mut out = vec![0.0f32; source.dim()];
+    let (mut out, mut exact) = (vec![0.0f32; source.dim()], vec![0.0f64; source.dim()]);
     let mut done = 0;
     while done < source.rows.len() {
         let end = source.rows.partition_point(|r| r.subtask <= source.rows[done].subtask);
         source.each(done..end, |at, vector, norm| {
             let factor = weight / if spec.sim == Sim::Cosine { norm.max(MIN_NORM) } else { 1.0 };
-            for (out, x) in out.iter_mut().zip(vector) {
-                *out = (f64::from(*x) * factor) as f32;
+            for (exact, x) in exact.iter_mut().zip(vector) {
+                *exact = f64::from(*x) * factor;
             }
+            source.precondition(&mut exact);
+            out.iter_mut().zip(&exact).for_each(|(out, x)| *out = *x as f32);
             take(at, &out);
         })?;
         done = end;
@@ -401,7 +416,9 @@ fn collapsed(
             let length = length.sqrt() / count;
             factor /= length.max(MIN_NORM);
         }
-        out.extend(sum.iter().map(|x| (x * factor * weight) as f32));
+        sum.iter_mut().for_each(|x| *x = *x * factor * weight);
+        source.precondition(&mut sum);
+        out.extend(sum.iter().map(|x| *x as f32));
     }
     Ok(out)
 }

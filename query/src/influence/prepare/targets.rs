@@ -97,8 +97,9 @@ impl Prepared {
         &'a self,
         readers: &'a [Vec<TargetSource<'a>>],
         cancel: &'a Cancel,
-    ) -> TargetLoader<'a> {
-        TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers, cancel }
+    ) -> Result<TargetLoader<'a>, QueryError> {
+        let inverses = self.inverses(cancel)?;
+        Ok(TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers, inverses, cancel })
     }
 
     /// Reads the target vectors.
@@ -106,7 +107,7 @@ impl Prepared {
         self.check_vectors()?;
         let members = self.target_rows()?;
         let readers = self.target_sources(cancel)?;
-        self.target_loader(&readers, cancel).load(members, shape)
+        self.target_loader(&readers, cancel)?.load(members, shape)
     }
 }
 

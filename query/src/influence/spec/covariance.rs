@@ -10,7 +10,7 @@ use crate::daunce::{Covariance, How};
 const OWN: [&str; 7] = ["ensemble", "signal", "score", "center", "ddof", "groups", "min_models"];
 
 /// Options that say how vectors are compared, and so nothing of losses.
-const OF_VECTORS: [&str; 19] = [
+const OF_VECTORS: [&str; 23] = [
     "checkpoints",
     "weights",
     "run",
@@ -22,6 +22,10 @@ const OF_VECTORS: [&str; 19] = [
     "features",
     "partial",
     "modules",
+    "precondition",
+    "damping",
+    "inversion",
+    "stale",
     "per_token",
     "raw",
     "mode",

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! score(row, target) = across over subtasks s of
-//!     ( within over target samples q of s of ( sum over checkpoints c of w_c * sim(T_c[row], V_c[q]) ) )
+//!     ( within over target samples q of s of ( sum over checkpoints c of w_c * sim(T_c[row], P_c V_c[q]) ) )
 //! ```
 //!
-//! Every method is a choice of these terms; the default is LESS.
+//! Every method is a choice of these terms; the default is LESS, where P_c is the identity.
 
 mod covariance;
 pub(super) mod mode;
@@ -15,6 +15,7 @@ pub(super) mod reading;
 
 use std::fmt;
 
+use gstore_curvature::Inversion;
 use gstore_store::Granularity;
 
 use self::mode::Mode;
@@ -222,6 +223,15 @@ pub struct InfluenceSpec {
     pub by: SubtaskBy,
     /// Which modules count, and how much; by default all, equally.
     pub modules: Option<ModuleWeights>,
+    /// Name of the artifact whose Gram matrices precondition the target's vectors.
+    pub precondition: Option<String>,
+    /// What is added to eigenvalues before they are inverted, as a part of their mean unless the inversion
+    /// says otherwise; by default 0.1 of the mean.
+    pub damping: Option<f64>,
+    /// How eigenvalues are inverted.
+    pub inversion: Inversion,
+    /// Accepts matrices of other datasets, or of another checkpoint.
+    pub stale: bool,
     /// Scores every scored token of the pools by itself, from features of granularity
     /// token; targets stay samples.
     pub per_token: bool,
@@ -253,6 +263,10 @@ impl Default for InfluenceSpec {
             partial: false,
             by: SubtaskBy::Column,
             modules: None,
+            precondition: None,
+            damping: None,
+            inversion: Inversion::default(),
+            stale: false,
             per_token: false,
             mode: Mode::Exact,
             covariance: None,

@@ -6,6 +6,7 @@
 
 use std::str::FromStr;
 
+use gstore_curvature::Inversion;
 use serde_json::Value;
 
 use self::Takes::{Count, Flag, Number, Numbers, Text, Texts, Word};
@@ -136,6 +137,14 @@ pub const OPTIONS: &[OptionInfo] = &[
         "What a subtask is: the column `subtask` of the target, or each dataset as a whole"),
     option("modules", Texts, TARGET | SELF, "all, equally",
         "Modules that count, as globs with weights: '*.mlp.*', '*.mlp.*=1,*.self_attn.*=0.5'"),
+    option("precondition", Text, TARGET | SELF, "",
+        "The Gram matrices, by name, whose damped inverse the target's vectors go through: TRAK and LoGra. With sim dot"),
+    option("damping", Number, TARGET | SELF, "auto",
+        "With precondition: what is added to eigenvalues, as a part of their mean in each module; auto: 0.1"),
+    option("inversion", Word(&Inversion::NAMES), TARGET | SELF, "damped",
+        "With precondition: how eigenvalues are inverted: damped, absolute (damping is no part of the mean), tikhonov or pseudoinverse"),
+    option("stale", Flag, TARGET | SELF, "",
+        "With precondition: accept matrices of other datasets, or of another checkpoint"),
     option("per_token", Flag, TARGET, "", "Score every token of the pools by itself"),
     option("prompt", Texts, TARGET | NEAREST, "", "Instead of a target: prompts of samples that are given"),
     option("completion", Texts, TARGET | NEAREST, "", "The completion of each prompt"),

@@ -1,5 +1,6 @@
 //! Questions from options, and as JSON.
 
+use gstore_curvature::Inversion;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value, json};
 
@@ -35,6 +36,7 @@ impl InfluenceSpec {
         let modules = modules.transpose().map_err(|error| OptionError::of("modules", &error))?;
         let default = Self::default();
         let covariance = covariance::read(options)?;
+        let Preconditioner { precondition, damping, inversion, stale } = preconditioner(options)?;
         // The word is one of the losses there.
         let missing = if covariance.is_some() { None } else { options.word("missing")? };
         Ok(Self {
@@ -57,6 +59,10 @@ impl InfluenceSpec {
             partial,
             by: options.word("by")?.unwrap_or(default.by),
             modules,
+            precondition,
+            damping,
+            inversion,
+            stale,
             per_token: options.flag("per_token")?.unwrap_or(default.per_token),
             mode: mode(options)?,
             covariance,
@@ -67,7 +73,8 @@ impl InfluenceSpec {
     fn to_options(&self) -> Map<String, Value> {
         let Self { pools, targets, given, raw, exclude_target, run, checkpoints, weights, .. } = self;
         let Self { within, across, fold, sim, pool_kind, target_kind, features, missing, .. } = self;
-        let Self { partial, by, modules, per_token, mode, .. } = self;
+        let Self { partial, by, modules, per_token, mode, precondition, damping, inversion, stale, .. } =
+            self;
         let default = Self::default();
         let mut all = Map::new();
         let mut put = |name: &str, value: Value, is_default: bool| {
@@ -95,6 +102,10 @@ impl InfluenceSpec {
         put("partial", json!(partial), !partial);
         put("by", json!(by.word()), *by == default.by);
         put("modules", json!(modules.as_ref().map(|m| m.text())), modules.is_none());
+        put("precondition", json!(precondition), precondition.is_none());
+        put("damping", json!(damping), damping.is_none());
+        put("inversion", json!(inversion.name()), *inversion == default.inversion);
+        put("stale", json!(stale), !stale);
         put("per_token", json!(per_token), !per_token);
         if let Mode::Sketch(sketch) = mode {
             put("mode", json!("sketch"), false);
@@ -125,6 +136,43 @@ impl<'de> Deserialize<'de> for InfluenceSpec {
         }
         Self::from_options(&options).map_err(refused)
     }
+}
+
+/// The options of a preconditioner.
+struct Preconditioner {
+    precondition: Option<String>,
+    damping: Option<f64>,
+    inversion: Inversion,
+    stale: bool,
+}
+
+fn preconditioner(options: &Options) -> Result<Preconditioner, OptionError> {
+    let precondition = options.text("precondition")?;
+    let alone = ["damping", "inversion", "stale"].into_iter().find(|name| options.has(name));
+    if let (None, Some(name)) = (&precondition, alone) {
+        let why =
+            format!("`{name}` says how a preconditioner is used, and none is named with `precondition`");
+        return Err(OptionError::new(name, why));
+    }
+    let damping = match options.text("damping")? {
+        Some(word) if word.eq_ignore_ascii_case("auto") => None,
+        Some(word) => match word.parse::<f64>() {
+            Ok(damping) if damping.is_finite() && damping >= 0.0 => Some(damping),
+            _ => {
+                let why = format!("`damping` is a number that is not negative, or `auto`, not `{word}`");
+                return Err(OptionError::new("damping", why));
+            }
+        },
+        None => None,
+    };
+    let inversion = match options.text("inversion")? {
+        None => Inversion::default(),
+        Some(word) => Inversion::parse(&word.to_ascii_lowercase()).ok_or_else(|| {
+            OptionError::of("inversion", &QueryError::option("inversion", &word, &Inversion::NAMES))
+        })?,
+    };
+    let stale = options.flag("stale")?.unwrap_or(false);
+    Ok(Preconditioner { precondition, damping, inversion, stale })
 }
 
 /// Whether a sketch may serve the ranking, and what it may leave open.
@@ -249,6 +297,10 @@ mod tests {
             partial: true,
             by: SubtaskBy::Dataset,
             modules: Some("*.mlp.*=1, lm_head=0.5".parse().unwrap()),
+            precondition: Some("gram".into()),
+            damping: Some(1e-3),
+            inversion: Inversion::Tikhonov,
+            stale: true,
             per_token: true,
             mode: Mode::Sketch(SketchMode {
                 miss: 1e-9,
@@ -294,6 +346,10 @@ mod tests {
         let spec = spec.unwrap();
         assert_eq!((spec.pools, spec.weights), (vec!["a".into(), "b".into()], Some(vec![0.5, 2.0])));
         assert_eq!((spec.checkpoints, spec.missing), (Some(vec!["112".into()]), Missing::Exclude));
+        for damping in ["null", "\"auto\""] {
+            let spec = read(&format!(r#"{{"precondition":"g","damping":{damping}}}"#)).unwrap();
+            assert_eq!((spec.damping, spec.inversion), (None, Inversion::Damped));
+        }
         for (text, named) in [
             (r#"{"witin":"max"}"#, "did you mean `within`?"),
             (r#"{"within":"median"}"#, "within cannot be `median`: it is one of mean, max, min, sum"),
@@ -305,6 +361,10 @@ mod tests {
             (r#"{"planes":"sign"}"#, "`planes` is an option of the mode `sketch`"),
             (r#"{"k":3}"#, "a question has no option `k`"),
             (r#"{"target":"t","text":"x"}"#, "not both"),
+            (r#"{"damping":1e-3}"#, "none is named with `precondition`"),
+            (r#"{"precondition":"g","damping":"much"}"#, "not negative, or `auto`, not `much`"),
+            (r#"{"precondition":"g","damping":-1}"#, "not negative, or `auto`, not `-1`"),
+            (r#"{"precondition":"g","inversion":"sharp"}"#, "damped, absolute, tikhonov, pseudoinverse"),
             (r#"{"score":"corr"}"#, "`score` is an option of the method daunce"),
             (r#"{"method":"daunce","sim":"dot"}"#, "`sim` is about vectors"),
             (r#"{"ensemble":"e","ddof":2}"#, "`ddof` is 0 or 1"),

@@ -1,0 +1,309 @@
+//! Gram matrices of stored rows: fitting them, and publishing them as an artifact that preconditions questions.
+
+use std::sync::Arc;
+
+use gstore_core::Kind;
+use gstore_query::QueryError;
+use gstore_query::gram::{
+    CheckpointGrams, FILE, GramContent, GramDataset, GramFile, KIND, write as write_grams,
+};
+use gstore_query::influence::{InfluenceSpec, Missing, Prepared, Sim, TargetRef};
+use gstore_store::{ArtifactError, ArtifactPart, CheckpointId, Granularity, Snapshot, Store};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::answer::AnswerError;
+use crate::work::Work;
+
+/// What matrices are fitted on, and how they are called.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GramRequest {
+    /// Name of the artifact.
+    pub name: String,
+    /// Datasets whose rows are taken; to extend an artifact it may be none, which means its own.
+    pub datasets: Vec<String>,
+    /// Kind of their feature; by default `grad-adam` where all have it, else `grad-sgd`.
+    pub kind: Option<String>,
+    /// The run whose checkpoints are meant, if there are several.
+    pub run: Option<String>,
+    /// Names or steps of checkpoints; by default all that every dataset has.
+    pub checkpoints: Option<Vec<String>>,
+    /// Labels or numbers of the features to use where several fit.
+    pub features: Vec<String>,
+    /// Takes rows of features that are still being built.
+    pub partial: bool,
+    /// Takes the place of an artifact of this name.
+    pub replace: bool,
+    /// Adds rows to the artifact of this name: those added to its datasets since, and all of other datasets.
+    pub extend: bool,
+}
+
+/// What was fitted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GramReport {
+    /// Name of the artifact.
+    pub name: String,
+    /// The snapshot that has it.
+    pub snapshot: u64,
+    /// Kind of the feature.
+    pub kind: String,
+    /// The datasets.
+    pub datasets: Vec<GramDataset>,
+    /// What there is at each checkpoint.
+    pub checkpoints: Vec<GramAt>,
+    /// Bytes of the matrices.
+    pub bytes: u64,
+    /// Whether the artifact is new or changed; not where there was no row to extend it by.
+    pub changed: bool,
+}
+
+/// The matrices of one checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GramAt {
+    /// Its name.
+    pub name: String,
+    /// Vectors that are in the sums.
+    pub rows: u64,
+    /// Those of them that this fit added.
+    pub added: u64,
+    /// Number of matrices: one for each module group.
+    pub groups: u64,
+    /// Coordinates of the largest.
+    pub largest: u64,
+}
+
+/// An artifact that is extended.
+struct Old {
+    content: GramContent,
+    grams: Vec<CheckpointGrams>,
+}
+
+/// Sums the outer products of stored rows, at every checkpoint and for every module group, and publishes them
+/// under a name.
+///
+/// Memory: 8 bytes for the square of the coordinates of each group, at all checkpoints, twice to extend.
+///
+/// # Errors
+/// A name that is taken or is none, features that are not there, groups of more than 8,192 coordinates, rows of
+/// other vectors than those that are extended, damage, a store that cannot be written, being told to stop.
+pub fn fit_gram(
+    store: &Store,
+    request: &GramRequest,
+    work: &mut Work<'_>,
+) -> Result<GramReport, AnswerError> {
+    if request.replace && request.extend {
+        let why = "an artifact is replaced or extended, not both";
+        return Err(AnswerError::Refused(why.to_owned()));
+    }
+    let (snapshot, _lease) = store.snapshot_leased(None, work.command).map_err(QueryError::from)?;
+    let is_taken = snapshot.artifacts()?.contains(&request.name);
+    if is_taken && !request.replace && !request.extend {
+        return Err(ArtifactError::Exists(request.name.clone()).into());
+    }
+    let old = match request.extend {
+        true => Some(old(&snapshot, &request.name)?),
+        false => None,
+    };
+    let prepared = Prepared::new(&snapshot, &question(&snapshot, request, old.as_ref())?)?;
+    let end = |name: &str| {
+        let mut known = old.iter().flat_map(|old| &old.content.datasets);
+        known.find(|dataset| dataset.name == name).map_or(0, |dataset| dataset.end)
+    };
+    let from: Vec<u64> = prepared.pools().iter().map(|pool| end(&pool.dataset.name)).collect();
+    let new = prepared.grams(&from, work.threads, work.cancel, work.progress)?;
+    if old.is_none() {
+        check_rows(&new, request)?;
+    }
+    let mut report = report(&prepared, request, old.as_ref(), &new);
+    report.changed = old.is_none() || report.checkpoints.iter().any(|at| at.added > 0);
+    let grams = match old {
+        None => new,
+        Some(old) => joined(old.grams, &new)?,
+    };
+    for (at, grams) in report.checkpoints.iter_mut().zip(&grams) {
+        at.rows = grams.checkpoint.rows;
+    }
+    report.snapshot = match report.changed {
+        true => publish(store, &prepared, request, &report, &grams, work)?.number(),
+        false => snapshot.number(),
+    };
+    Ok(report)
+}
+
+/// The artifact of a name with its matrices.
+fn old(snapshot: &Snapshot, name: &str) -> Result<Old, AnswerError> {
+    let part = snapshot.artifact(name)?;
+    let content = GramContent::of(&part)?;
+    let map = snapshot.artifact_file(&part, FILE)?;
+    let file = GramFile::new(map.as_bytes())?;
+    let grams = content.checkpoints.iter().map(|checkpoint| file.checkpoint(checkpoint));
+    let grams = grams.collect::<Result<Vec<_>, _>>()?;
+    Ok(Old { content, grams })
+}
+
+/// The question whose pools are the datasets, and whose target too, as no other vector is needed.
+fn question(
+    snapshot: &Snapshot,
+    request: &GramRequest,
+    old: Option<&Old>,
+) -> Result<InfluenceSpec, AnswerError> {
+    let names = || old.iter().flat_map(|old| &old.content.datasets).map(|dataset| dataset.name.clone());
+    let datasets = match request.datasets.is_empty() {
+        true => names().collect(),
+        false => request.datasets.clone(),
+    };
+    let has = |dataset: &String, kind: Kind| {
+        let mut of_dataset = snapshot.features().iter().filter(|f| f.desc.dataset == *dataset);
+        of_dataset.any(|f| f.desc.kind.name == kind.name() && f.desc.granularity == Granularity::Sample)
+    };
+    let usual = || match datasets.iter().all(|dataset| has(dataset, Kind::GradAdam)) {
+        true => Kind::GradAdam.name().to_owned(),
+        false => Kind::GradSgd.name().to_owned(),
+    };
+    let kind = match (&request.kind, old) {
+        (Some(kind), Some(old)) if *kind != old.content.kind => {
+            return Err(AnswerError::Refused(format!(
+                "artifact `{}` is of {}, so rows of {kind} cannot be added to it",
+                request.name, old.content.kind
+            )));
+        }
+        (Some(kind), _) => kind.clone(),
+        (None, Some(old)) => old.content.kind.clone(),
+        (None, None) => usual(),
+    };
+    let checkpoints = match (&request.checkpoints, old) {
+        (Some(_), Some(_)) => {
+            let why =
+                format!("artifact `{}` has its checkpoints; it is extended at all of them", request.name);
+            return Err(AnswerError::Refused(why));
+        }
+        (Some(names), None) => Some(names.clone()),
+        (None, Some(old)) => {
+            Some(old.content.checkpoints.iter().map(|checkpoint| checkpoint.id.to_string()).collect())
+        }
+        (None, None) => None,
+    };
+    let itself = |name: &String| TargetRef { dataset: name.clone(), subtask: None };
+    Ok(InfluenceSpec {
+        targets: datasets.iter().map(itself).collect(),
+        pools: datasets,
+        run: request.run.clone(),
+        checkpoints,
+        sim: Sim::Dot,
+        pool_kind: Some(kind.clone()),
+        target_kind: Some(kind),
+        features: request.features.clone(),
+        missing: Missing::Exclude,
+        partial: request.partial,
+        ..InfluenceSpec::default()
+    })
+}
+
+/// Refuses checkpoints without a row.
+fn check_rows(grams: &[CheckpointGrams], request: &GramRequest) -> Result<(), AnswerError> {
+    match grams.iter().find(|grams| grams.checkpoint.rows == 0) {
+        None => Ok(()),
+        Some(grams) => Err(AnswerError::Refused(format!(
+            "no row of {} has a vector at {}, so there is nothing to fit",
+            request.datasets.join(", "),
+            grams.checkpoint.name
+        ))),
+    }
+}
+
+/// What there is, in the order of the new matrices; rows are those that were added.
+fn report(
+    prepared: &Prepared,
+    request: &GramRequest,
+    old: Option<&Old>,
+    new: &[CheckpointGrams],
+) -> GramReport {
+    let mut datasets: Vec<GramDataset> = old.map(|old| old.content.datasets.clone()).unwrap_or_default();
+    for pool in prepared.pools() {
+        let (name, end) = (pool.dataset.name.clone(), pool.dataset.next_row);
+        match datasets.iter_mut().find(|dataset| dataset.name == name) {
+            Some(known) => known.end = end,
+            None => datasets.push(GramDataset { name, end }),
+        }
+    }
+    let lens = |grams: &CheckpointGrams| grams.grams.iter().map(|gram| gram.size as u64).collect::<Vec<_>>();
+    let at = |grams: &CheckpointGrams| GramAt {
+        name: grams.checkpoint.name.clone(),
+        rows: grams.checkpoint.rows,
+        added: grams.checkpoint.rows,
+        groups: grams.grams.len() as u64,
+        largest: lens(grams).into_iter().max().unwrap_or(0),
+    };
+    GramReport {
+        name: request.name.clone(),
+        snapshot: 0,
+        kind: prepared.target_kind().to_owned(),
+        datasets,
+        checkpoints: new.iter().map(at).collect(),
+        bytes: new.iter().flat_map(lens).map(|len| 8 * len * len).sum(),
+        changed: true,
+    }
+}
+
+/// The matrices of an artifact with those of other rows, in the order of the new ones: the run's.
+fn joined(
+    mut old: Vec<CheckpointGrams>,
+    new: &[CheckpointGrams],
+) -> Result<Vec<CheckpointGrams>, AnswerError> {
+    let id = |grams: &CheckpointGrams| -> CheckpointId { grams.checkpoint.id.clone() };
+    let mut all = Vec::with_capacity(new.len());
+    for more in new {
+        let Some(at) = old.iter().position(|old| id(old) == id(more)) else {
+            let why = format!("the artifact has nothing at {}", more.checkpoint.name);
+            return Err(AnswerError::Refused(why));
+        };
+        let mut sums = old.swap_remove(at);
+        sums.merge(more)?;
+        all.push(sums);
+    }
+    Ok(all)
+}
+
+fn publish(
+    store: &Store,
+    prepared: &Prepared,
+    request: &GramRequest,
+    report: &GramReport,
+    grams: &[CheckpointGrams],
+    work: &Work<'_>,
+) -> Result<Arc<Snapshot>, AnswerError> {
+    let content = GramContent {
+        kind: report.kind.clone(),
+        datasets: report.datasets.clone(),
+        checkpoints: grams.iter().map(|grams| grams.checkpoint.clone()).collect(),
+    };
+    let value = serde_json::to_value(&content).map_err(|error| AnswerError::Refused(error.to_string()))?;
+    let names = report.datasets.iter().map(|dataset| dataset.name.clone()).collect();
+    let mut artifact = ArtifactPart::new(&request.name, KIND, names, value);
+    artifact.provenance = provenance(prepared, report);
+    let mut files = store.artifact_files()?;
+    files.write(FILE, |out| write_grams(out, grams))?;
+    Ok(store.put_artifact_with(artifact, files, request.replace || request.extend, work.command)?)
+}
+
+fn provenance(prepared: &Prepared, report: &GramReport) -> Map<String, Value> {
+    let features: Vec<String> =
+        prepared.pools().iter().flat_map(|pool| &pool.features).map(|part| part.display_name()).collect();
+    let value = json!({
+        "datasets": report.datasets.iter().map(|dataset| &dataset.name).collect::<Vec<_>>(),
+        "kind": report.kind,
+        "features": features,
+        "snapshot": prepared.snapshot().number(),
+        "run": prepared.run(),
+        "checkpoints": report.checkpoints.iter().map(|at| &at.name).collect::<Vec<_>>(),
+        "rows": report.checkpoints.iter().map(|at| at.rows).collect::<Vec<_>>(),
+    });
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,303 @@
+//! Promise: scores under stored Gram matrices are those of a direct solution, and matrices of other rows are
+//! refused.
+
+use std::collections::BTreeMap;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float32Type;
+use gstore_core::{
+    CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity,
+    ModuleGroup, RowFlags, Space,
+};
+use gstore_store::{
+    AppendOptions, ArtifactPart, JobFeature, JobPlan, NewSample, RunCheckpoint, RunUpdate, Store,
+};
+
+use super::{GramReport, GramRequest, fit_gram};
+use crate::answer::AnswerError;
+use crate::work::Work;
+
+/// Module groups of the vectors.
+const GROUPS: [(usize, usize); 2] = [(0, 3), (3, 2)];
+const DIM: usize = 5;
+/// Of the two checkpoints.
+const WEIGHTS: [f64; 2] = [0.75, 0.25];
+
+/// The vector of a row at a checkpoint: directions of very different lengths.
+fn vector(dataset: &str, checkpoint: usize, row: usize) -> Vec<f32> {
+    let seed = dataset.bytes().map(usize::from).sum::<usize>() + 31 * checkpoint + 7 * row;
+    (0..DIM).map(|i| ((seed * (i + 3)) as f32 * 0.713).sin() * [9.0, 0.3, 1.0, 0.1, 4.0][i]).collect()
+}
+
+fn checkpoint_id(checkpoint: usize) -> CheckpointId {
+    CheckpointId::try_from(format!("{:064x}", 0xabc0 + checkpoint)).unwrap()
+}
+
+fn feature(dataset: &str, checkpoint: usize) -> JobFeature {
+    let id = checkpoint_id(checkpoint);
+    let space = Space {
+        family: Family::Gradient,
+        checkpoint: Some(id.clone()),
+        modules: "m".repeat(64),
+        projection: "p".into(),
+        layer: None,
+        loss: "cross_entropy".into(),
+        reduction: "mean".into(),
+        dim: DIM as u32,
+    };
+    let desc = FeatureDesc {
+        dataset: dataset.into(),
+        encoding: "e".repeat(64),
+        checkpoint: Some(id),
+        ensemble: None,
+        kind: FeatureKind { name: "grad-sgd".into(), params: Default::default() },
+        space,
+        dtype: DType::F32,
+        compute: "f32".into(),
+        granularity: Granularity::Sample,
+    };
+    let mut attrs = FeatureAttrs::new(format!("grad-sgd@c{checkpoint}"), DIM as u32);
+    let group = |(at, (start, len)): (usize, (usize, usize))| ModuleGroup {
+        name: format!("module{at}"),
+        start: start as u32,
+        len: len as u32,
+    };
+    attrs.groups = GROUPS.into_iter().enumerate().map(group).collect();
+    JobFeature { desc, attrs }
+}
+
+/// Appends samples to a dataset.
+fn append(store: &Store, dataset: &str, rows: std::ops::Range<usize>) {
+    let name = DatasetName::try_from(dataset).unwrap();
+    let mut append = store.append(&name, Vec::new(), AppendOptions::default()).unwrap();
+    for row in rows {
+        let id = format!("{dataset}{row}");
+        append.push(NewSample { id: &id, record: None, metadata: Vec::new() }).unwrap();
+    }
+    append.finish().unwrap();
+}
+
+/// Publishes the vectors of rows at both checkpoints, in segments of 7 rows.
+fn publish(store: &Store, dataset: &str, rows: std::ops::Range<usize>) {
+    let plan = JobPlan {
+        command: "test".into(),
+        identity: serde_json::json!([dataset, rows.start]),
+        features: (0..2).map(|checkpoint| feature(dataset, checkpoint)).collect(),
+        detail: serde_json::Value::Null,
+    };
+    let mut job = store.start_job(plan).unwrap();
+    for checkpoint in 0..2 {
+        let all: Vec<usize> = rows.clone().collect();
+        for part in all.chunks(7) {
+            let mut writer = job.segment_writer(checkpoint).unwrap();
+            for row in part {
+                writer.push(*row as u64, &vector(dataset, checkpoint, *row), RowFlags::empty()).unwrap();
+            }
+            job.seal(checkpoint, writer).unwrap();
+        }
+    }
+    let checkpoints = WEIGHTS.iter().enumerate().map(|(checkpoint, weight)| RunCheckpoint {
+        name: format!("c{checkpoint}"),
+        step: Some(checkpoint as u64 + 1),
+        weight: Some(*weight),
+        checkpoint: checkpoint_id(checkpoint),
+        base: "model".into(),
+        provenance: Default::default(),
+        extra: Default::default(),
+    });
+    let run = RunUpdate { name: "run".into(), checkpoints: checkpoints.collect(), replace_weights: true };
+    job.publish(Some(run), true).unwrap();
+}
+
+fn store(folder: &tempfile::TempDir) -> Store {
+    let store = Store::create(folder.path().join("store")).unwrap();
+    for (dataset, rows) in [("pool", 20), ("other", 9), ("val", 3)] {
+        append(&store, dataset, 0..rows);
+        publish(&store, dataset, 0..rows);
+    }
+    store
+}
+
+fn fit(
+    store: &Store,
+    name: &str,
+    datasets: &[&str],
+    change: fn(&mut GramRequest),
+) -> Result<GramReport, AnswerError> {
+    let datasets = datasets.iter().map(|name| (*name).to_owned()).collect();
+    let mut request = GramRequest { name: name.into(), datasets, ..GramRequest::default() };
+    change(&mut request);
+    fit_gram(store, &request, &mut Work::silent("test"))
+}
+
+/// The scores of a relation, by id.
+fn scores(store: &Store, relation: &str) -> Result<BTreeMap<String, f64>, String> {
+    let snapshot = store.snapshot().unwrap();
+    let sql = format!("SELECT id, score FROM {relation}");
+    let batches = crate::query(&snapshot, &sql, None, &Work::silent("test")).map_err(|e| e.to_string())?;
+    let mut found = BTreeMap::new();
+    for batch in &batches {
+        let ids = arrow_cast::cast(batch.column(0), &arrow_schema::DataType::Utf8).unwrap();
+        let scores = batch.column(1).as_primitive::<Float32Type>();
+        for (id, score) in ids.as_string::<i32>().iter().zip(scores.values()) {
+            found.insert(id.unwrap().to_owned(), f64::from(*score));
+        }
+    }
+    Ok(found)
+}
+
+/// `H^-1 q` with H the mean of the outer products of rows, and 0.1 (or `part`) of its mean eigenvalue added, by
+/// elimination, one module group after another.
+fn preconditioned(rows: &[Vec<f32>], query: &[f64], part: f64) -> Vec<f64> {
+    let mut solved = Vec::new();
+    for (start, len) in GROUPS {
+        let mut matrix = vec![vec![0.0; len + 1]; len];
+        for row in rows {
+            for (i, j) in (0..len).flat_map(|i| (0..len).map(move |j| (i, j))) {
+                matrix[i][j] += f64::from(row[start + i]) * f64::from(row[start + j]) / rows.len() as f64;
+            }
+        }
+        let mean = (0..len).map(|i| matrix[i][i]).sum::<f64>() / len as f64;
+        for i in 0..len {
+            matrix[i][i] += part * mean;
+            matrix[i][len] = query[start + i];
+        }
+        for pivot in 0..len {
+            let line = matrix[pivot].clone();
+            for (_, other) in matrix.iter_mut().enumerate().filter(|(at, _)| *at != pivot) {
+                let factor = other[pivot] / line[pivot];
+                other.iter_mut().zip(&line).for_each(|(x, y)| *x -= factor * y);
+            }
+        }
+        solved.extend((0..len).map(|i| matrix[i][len] / matrix[i][i]));
+    }
+    solved
+}
+
+fn dot(row: &[f32], query: &[f64]) -> f64 {
+    row.iter().zip(query).map(|(x, y)| f64::from(*x) * y).sum()
+}
+
+/// What the mean over the target's rows gives each row of the pool, with matrices of the pool.
+fn expected(rows: usize, part: f64) -> BTreeMap<String, f64> {
+    let mut scores = BTreeMap::new();
+    for (checkpoint, weight) in WEIGHTS.into_iter().enumerate() {
+        let pool: Vec<Vec<f32>> = (0..rows).map(|row| vector("pool", checkpoint, row)).collect();
+        let targets: Vec<Vec<f32>> = (0..3).map(|row| vector("val", checkpoint, row)).collect();
+        let mean: Vec<f64> =
+            (0..DIM).map(|i| targets.iter().map(|q| f64::from(q[i])).sum::<f64>() / 3.0).collect();
+        let query = preconditioned(&pool, &mean, part);
+        for (row, vector) in pool.iter().enumerate() {
+            *scores.entry(format!("pool{row}")).or_insert(0.0) += weight * dot(vector, &query);
+        }
+    }
+    scores
+}
+
+fn assert_close(found: &BTreeMap<String, f64>, expected: &BTreeMap<String, f64>) {
+    assert!(found.keys().eq(expected.keys()), "{:?}", found.keys());
+    let largest = expected.values().fold(0.0_f64, |most, score| most.max(score.abs()));
+    for (id, score) in expected {
+        assert!((found[id] - score).abs() <= 1e-5 * largest, "{id}: {} is not {score}", found[id]);
+    }
+}
+
+fn ranked(scores: &BTreeMap<String, f64>) -> Vec<&String> {
+    let mut ids: Vec<&String> = scores.keys().collect();
+    ids.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+    ids
+}
+
+#[test]
+fn preconditioned_scores_are_those_of_a_direct_solution() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let report = fit(&store, "gram", &["pool"], |_| {}).unwrap();
+    let rows: Vec<(&str, u64, u64, u64)> =
+        report.checkpoints.iter().map(|at| (at.name.as_str(), at.rows, at.groups, at.largest)).collect();
+    assert_eq!(rows, [("c0", 20, 2, 3), ("c1", 20, 2, 3)]);
+    assert_eq!((report.bytes, report.kind.as_str(), report.changed), (2 * (9 + 4) * 8, "grad-sgd", true));
+    let part = store.snapshot().unwrap().artifact("gram").unwrap();
+    assert_eq!((part.kind.as_str(), &part.provenance["run"]), ("gram", &serde_json::json!("run")));
+
+    let ask = |options: &str| scores(&store, &format!("influence('pool', 'val', sim => 'dot'{options})"));
+    let usual = ask(", precondition => 'gram'").unwrap();
+    assert_close(&usual, &expected(20, 0.1));
+    assert_eq!(ask(", precondition => 'gram', damping => 'auto'").unwrap(), usual);
+    let little = ask(", precondition => 'gram', damping => 1e-4").unwrap();
+    assert_close(&little, &expected(20, 1e-4));
+    let plain = ask("").unwrap();
+    assert_ne!(ranked(&usual), ranked(&little));
+    assert_ne!(ranked(&usual), ranked(&plain));
+    // A ranking of few rows has the same scores.
+    let top = ask(", precondition => 'gram', k => 5").unwrap();
+    assert!(top.iter().all(|(id, score)| usual[id] == *score), "{top:?}");
+
+    let itself = scores(&store, "self_influence('pool', precondition => 'gram')").unwrap();
+    let own: BTreeMap<String, f64> = (0..20)
+        .map(|row| {
+            let at = |checkpoint: usize| {
+                let pool: Vec<Vec<f32>> = (0..20).map(|row| vector("pool", checkpoint, row)).collect();
+                let query: Vec<f64> = pool[row].iter().map(|x| f64::from(*x)).collect();
+                WEIGHTS[checkpoint] * dot(&pool[row], &preconditioned(&pool, &query, 0.1))
+            };
+            (format!("pool{row}"), at(0) + at(1))
+        })
+        .collect();
+    assert_close(&itself, &own);
+}
+
+#[test]
+fn matrices_are_extended_and_stale_ones_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    fit(&store, "gram", &["pool"], |_| {}).unwrap();
+    let of = |pool: &str, options: &str| {
+        scores(&store, &format!("influence('{pool}', 'val', sim => 'dot', precondition => {options})"))
+    };
+    // Names, kinds and cosines.
+    let refused = [
+        (of("pool", "'gran'"), "gram"),
+        (scores(&store, "influence('pool', 'val', precondition => 'gram')"), "ask with `sim => 'dot'`"),
+        (of("other", "'gram'"), "it was fitted on rows of pool"),
+        (scores(&store, "influence('pool', 'val', sim => 'dot', damping => 1)"), "none is named"),
+    ];
+    for (answer, says) in refused {
+        let error = answer.unwrap_err();
+        assert!(error.contains(says), "{error}");
+    }
+    store
+        .put_artifact(
+            ArtifactPart::new("else", "prefilter", Vec::new(), serde_json::json!({})),
+            false,
+            "test",
+        )
+        .unwrap();
+    let error = of("pool", "'else'").unwrap_err();
+    assert!(error.contains("of the kind prefilter"), "{error}");
+    assert_eq!(of("other", "'gram', stale => true").unwrap().len(), 9);
+    let error = fit(&store, "gram", &["pool"], |_| {}).unwrap_err().to_string();
+    assert!(error.contains("already"), "{error}");
+
+    // Rows of the same dataset that came later, and of another one.
+    append(&store, "pool", 20..30);
+    publish(&store, "pool", 20..30);
+    let more = fit(&store, "gram", &[], |request| request.extend = true).unwrap();
+    assert_eq!((more.checkpoints[0].rows, more.checkpoints[0].added), (30, 10));
+    assert_close(&of("pool", "'gram'").unwrap(), &expected(30, 0.1));
+    let none = fit(&store, "gram", &[], |request| request.extend = true).unwrap();
+    assert!(!none.changed && none.snapshot == more.snapshot, "{none:?}");
+    fit(&store, "both", &["pool", "other"], |_| {}).unwrap();
+    let more = fit(&store, "gram", &["other"], |request| request.extend = true).unwrap();
+    assert_eq!((more.datasets.len(), more.checkpoints[1].rows), (2, 39));
+    let (extended, whole) = (of("other", "'gram'").unwrap(), of("other", "'both'").unwrap());
+    assert_close(&extended, &whole);
+    let again = fit(&store, "gram", &["pool"], |request| request.replace = true).unwrap();
+    assert_eq!((again.datasets.len(), again.checkpoints[1].rows), (1, 30));
+
+    // At one checkpoint only.
+    fit(&store, "late", &["pool"], |request| request.checkpoints = Some(vec!["c1".into()])).unwrap();
+    let error = of("pool", "'late'").unwrap_err();
+    assert!(error.contains("stale for c0"), "{error}");
+    assert_eq!(of("pool", "'late', checkpoints => 'c1'").unwrap().len(), 30);
+}

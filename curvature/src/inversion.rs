@@ -1,0 +1,250 @@
+//! Inverses of Gram matrices, which precondition rows: damped, filtered or truncated, block by block.
+
+use std::ops::Range;
+
+use crate::eigen::Eigen;
+use crate::error::CurvatureError;
+use crate::matrix::{product, product_of_transposed};
+
+/// Damping where none is given: this part of the mean eigenvalue.
+const PART_OF_MEAN: f64 = 0.1;
+
+/// How eigenvalues l with mean m are inverted, with a damping c.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Inversion {
+    /// `1 / (l + c m)`.
+    #[default]
+    Damped,
+    /// `1 / (l + c)`.
+    Absolute,
+    /// `l / (l^2 + (c m)^2)`.
+    Tikhonov,
+    /// `1 / l` where `l > c m`, else 0.
+    Pseudoinverse,
+}
+
+impl Inversion {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Damped, Self::Absolute, Self::Tikhonov, Self::Pseudoinverse];
+
+    /// Their names, in the same order.
+    pub const NAMES: [&'static str; 4] = ["damped", "absolute", "tikhonov", "pseudoinverse"];
+
+    /// Name in options and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Damped => "damped",
+            Self::Absolute => "absolute",
+            Self::Tikhonov => "tikhonov",
+            Self::Pseudoinverse => "pseudoinverse",
+        }
+    }
+
+    /// The inversion of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|inversion| inversion.name() == name)
+    }
+
+    /// The inverted eigenvalues; without a damping c is 0.1, and that part of the mean for
+    /// [`Inversion::Absolute`] too.
+    ///
+    /// # Errors
+    /// A damping that is none, and eigenvalues without an inverse.
+    fn of(self, values: &[f64], damping: Option<f64>, name: &str) -> Result<Vec<f64>, CurvatureError> {
+        if let Some(bad) = damping.filter(|damping| !damping.is_finite() || *damping < 0.0) {
+            return Err(CurvatureError::Damping(bad));
+        }
+        let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let added = match (self, damping) {
+            (Self::Absolute, Some(damping)) => damping,
+            (_, damping) => damping.unwrap_or(PART_OF_MEAN) * mean,
+        };
+        // What is smaller is rounding of the decomposition.
+        let largest = values.iter().copied().fold(0.0, f64::max);
+        let least = f64::EPSILON * values.len() as f64 * largest;
+        let zeros = values.iter().filter(|value| **value + added <= least).count();
+        if zeros > 0 && self != Self::Pseudoinverse {
+            return Err(CurvatureError::Singular { module: name.to_owned(), zeros, all: values.len() });
+        }
+        let inverted = |value: f64| match self {
+            Self::Damped | Self::Absolute => 1.0 / (value + added),
+            Self::Tikhonov => value / (value * value + added * added),
+            Self::Pseudoinverse if value > added.max(least) => 1.0 / value,
+            Self::Pseudoinverse => 0.0,
+        };
+        Ok(values.iter().map(|value| inverted(*value)).collect())
+    }
+}
+
+/// The inverse H^-1 of a block's matrix, in its eigenbasis.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockInverse {
+    /// `[size, size]`: column j is an eigenvector.
+    vectors: Vec<f64>,
+    /// The inverted eigenvalues.
+    inverted: Vec<f64>,
+}
+
+impl BlockInverse {
+    /// The inverse of a symmetric matrix `[size, size]` without negative eigenvalues.
+    ///
+    /// # Errors
+    /// Values that are not finite, a decomposition that fails its check, and a matrix that has no inverse.
+    pub fn new(
+        matrix: &[f64],
+        size: usize,
+        name: &str,
+        inversion: Inversion,
+        damping: Option<f64>,
+    ) -> Result<Self, CurvatureError> {
+        let Eigen { values, vectors } = Eigen::of(matrix, size, name, "Gram matrix")?;
+        Ok(Self { inverted: inversion.of(&values, damping, name)?, vectors })
+    }
+
+    /// Values of a vector.
+    pub fn size(&self) -> usize {
+        self.inverted.len()
+    }
+
+    /// `H^-1 v` of vectors `[count, size]`.
+    ///
+    /// # Panics
+    /// Where they are not whole.
+    pub fn apply(&self, vectors: &[f64]) -> Vec<f64> {
+        self.scaled(vectors, |inverted| inverted)
+    }
+
+    /// `H^-1/2 v` of vectors `[count, size]`.
+    ///
+    /// # Panics
+    /// Where they are not whole.
+    pub fn half(&self, vectors: &[f64]) -> Vec<f64> {
+        self.scaled(vectors, f64::sqrt)
+    }
+
+    /// `v' H^-1 v` of one vector.
+    ///
+    /// # Panics
+    /// Where it has another size.
+    pub fn energy(&self, vector: &[f64]) -> f64 {
+        let rotated = self.rotated(vector);
+        rotated.iter().zip(&self.inverted).map(|(value, inverted)| value * value * inverted).sum()
+    }
+
+    /// The inverse times a number that makes the mean of its absolute entries 1, as TRAK's library does.
+    #[must_use]
+    pub fn normalised(mut self) -> Self {
+        let n = self.size();
+        let scaled: Vec<f64> = (0..n * n).map(|at| self.vectors[at] * self.inverted[at % n]).collect();
+        let inverse = product_of_transposed(&scaled, &self.vectors, (n, n, n));
+        let mean = inverse.iter().map(|value| value.abs()).sum::<f64>() / inverse.len().max(1) as f64;
+        if mean > 0.0 {
+            self.inverted.iter_mut().for_each(|inverted| *inverted /= mean);
+        }
+        self
+    }
+
+    fn rotated(&self, vectors: &[f64]) -> Vec<f64> {
+        let n = self.size();
+        product(vectors, &self.vectors, (vectors.len() / n.max(1), n, n))
+    }
+
+    fn scaled(&self, vectors: &[f64], scale: impl Fn(f64) -> f64) -> Vec<f64> {
+        let n = self.size();
+        let mut rotated = self.rotated(vectors);
+        for vector in rotated.chunks_exact_mut(n.max(1)) {
+            vector.iter_mut().zip(&self.inverted).for_each(|(value, inverted)| *value *= scale(*inverted));
+        }
+        product_of_transposed(&rotated, &self.vectors, (vectors.len() / n.max(1), n, n))
+    }
+}
+
+/// Inverses of blocks that lie in a vector one after another or apart.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BlockInverses {
+    blocks: Vec<(Range<usize>, BlockInverse)>,
+}
+
+impl BlockInverses {
+    /// Of blocks with their coordinates; coordinates outside of all blocks stay as they are.
+    pub fn new(blocks: Vec<(Range<usize>, BlockInverse)>) -> Self {
+        Self { blocks }
+    }
+
+    /// `H^-1 v` in place.
+    ///
+    /// # Panics
+    /// Where a block lies outside of the vector or has another size than its coordinates.
+    pub fn apply(&self, vector: &mut [f64]) {
+        for (range, block) in &self.blocks {
+            let applied = block.apply(&vector[range.clone()]);
+            vector[range.clone()].copy_from_slice(&applied);
+        }
+    }
+
+    /// `H^-1/2 v` in place.
+    ///
+    /// # Panics
+    /// As [`BlockInverses::apply`].
+    pub fn half(&self, vector: &mut [f64]) {
+        for (range, block) in &self.blocks {
+            let applied = block.half(&vector[range.clone()]);
+            vector[range.clone()].copy_from_slice(&applied);
+        }
+    }
+
+    /// `v' H^-1 v` over all blocks.
+    ///
+    /// # Panics
+    /// As [`BlockInverses::apply`].
+    pub fn energy(&self, vector: &[f64]) -> f64 {
+        self.blocks.iter().map(|(range, block)| block.energy(&vector[range.clone()])).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gram::Gram;
+    use crate::matrix::dot;
+
+    /// Rows `[count, size]` of full rank.
+    fn rows(count: usize, size: usize) -> Vec<f64> {
+        (0..count * size).map(|i| ((i * i + 3 * i) as f64 * 0.37).sin()).collect()
+    }
+
+    #[test]
+    fn an_inverse_undoes_the_matrix() {
+        let size = 6;
+        let mut gram = Gram::new(size);
+        gram.add_rows(&rows(30, size));
+        let inverse = gram.inverse("b", Inversion::Absolute, Some(0.0)).unwrap();
+        let v = rows(1, size);
+        let back = product(&inverse.apply(&v), &gram.mean(), (1, size, size));
+        v.iter().zip(&back).for_each(|(v, back)| assert!((v - back).abs() < 1e-9));
+        let half = inverse.half(&v);
+        assert!((dot(&half, &half) - inverse.energy(&v)).abs() < 1e-9);
+        assert!((dot(&inverse.apply(&v), &v) - inverse.energy(&v)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_has_no_inverse_is_refused() {
+        let mut gram = Gram::new(4);
+        gram.add_rows(&rows(2, 4));
+        let of = |inversion, damping| gram.inverse("b", inversion, damping).map(|_| ());
+        for inversion in [Inversion::Damped, Inversion::Absolute, Inversion::Tikhonov] {
+            assert!(matches!(
+                of(inversion, Some(0.0)),
+                Err(CurvatureError::Singular { zeros: 2, all: 4, .. })
+            ));
+            assert_eq!(of(inversion, None), Ok(()));
+            assert_eq!(of(inversion, Some(-1.0)), Err(CurvatureError::Damping(-1.0)));
+        }
+        assert_eq!(of(Inversion::Pseudoinverse, Some(0.0)), Ok(()));
+        assert!(Gram::new(3).inverse("b", Inversion::Damped, None).is_err());
+        for (inversion, name) in Inversion::ALL.into_iter().zip(Inversion::NAMES) {
+            assert_eq!(Inversion::parse(name), Some(inversion));
+            assert_eq!(inversion.name(), name);
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Mixture of the curvature of training rows and of queries.
+
+use crate::eigen::Eigen;
+use crate::error::CurvatureError;
+use crate::gram::Gram;
+
+/// A mixture of the curvature of training rows and of queries.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mixed {
+    /// The part of the queries.
+    pub lambda: f64,
+    /// For each block `lambda H_query + (1 - lambda) H_train`, of the means.
+    pub blocks: Vec<Gram>,
+}
+
+/// TrackStar's mixture (arXiv 2410.17413): `lambda` balances both sides' eigenvalue number
+/// `target_components`, of all blocks together and the largest first. `blocks`: name, training rows, queries.
+///
+/// # Errors
+/// Sizes that differ, values that are not finite, a decomposition that fails its check, and a number of
+/// components where neither side has an eigenvalue.
+pub fn mixed(blocks: &[(&str, &Gram, &Gram)], target_components: usize) -> Result<Mixed, CurvatureError> {
+    let (mut train, mut query) = (Vec::new(), Vec::new());
+    for (name, of_train, of_query) in blocks {
+        if of_train.size != of_query.size {
+            let (found, expected) = (of_query.sums.len(), of_train.sums.len());
+            return Err(CurvatureError::Size {
+                module: (*name).to_owned(),
+                what: "the queries' Gram matrix",
+                found,
+                expected,
+            });
+        }
+        train.extend(Eigen::of(&of_train.mean(), of_train.size, name, "Gram matrix")?.values);
+        query.extend(Eigen::of(&of_query.mean(), of_query.size, name, "queries' Gram matrix")?.values);
+    }
+    let at = |values: &mut Vec<f64>| {
+        values.sort_by(|a, b| b.total_cmp(a));
+        target_components.checked_sub(1).and_then(|at| values.get(at)).copied().unwrap_or(0.0)
+    };
+    let (of_train, of_query) = (at(&mut train), at(&mut query));
+    let lambda = of_train / (of_query + of_train);
+    if !lambda.is_finite() {
+        return Err(CurvatureError::Components { asked: target_components, all: train.len() });
+    }
+    let mix = |(_, train, query): &(&str, &Gram, &Gram)| {
+        let means = query.mean().into_iter().zip(train.mean());
+        let sums = means.map(|(query, train)| lambda * query + (1.0 - lambda) * train).collect();
+        Gram { size: train.size, sums, count: 1 }
+    };
+    Ok(Mixed { lambda, blocks: blocks.iter().map(mix).collect() })
+}

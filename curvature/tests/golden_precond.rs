@@ -1,0 +1,223 @@
+//! Promise: preconditioned scores of projected gradients are those of bergson and of TRAK's library, and of
+//! their formulas in f64, for every Hessian, inversion and normalisation of the reference results.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+
+use crate::common::support;
+use gstore_curvature::{BlockInverses, Gram, Inversion, TrakForm, TrakModel, cosine, dot, mixed, trak};
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+use serde_json::Value;
+
+/// Of the largest score: formulas are stored in f32.
+const FORMULA: f64 = 1e-5;
+
+/// Times the difference that the manifest states between the library in f32 and the formula in f64.
+const TIMES: f64 = 10.0;
+
+type Tensors = HashMap<String, (Vec<usize>, Vec<f64>)>;
+
+fn tensors(path: &Path) -> Tensors {
+    let bytes = fs_err::read(path).expect("the tensors");
+    let file = SafeTensors::deserialize(&bytes).expect("tensors");
+    let values = |data: &[u8]| -> Vec<f64> {
+        data.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
+    };
+    file.tensors()
+        .into_iter()
+        .map(|(name, view)| {
+            assert_eq!(view.dtype(), Dtype::F32, "{name}");
+            (name, (view.shape().to_vec(), values(view.data())))
+        })
+        .collect()
+}
+
+/// A case of the manifest with its tensors.
+fn case(name: &str) -> Option<(Value, Tensors)> {
+    let folder = support::shared()?.join("golden/precond");
+    let case = support::json(&folder.join("manifest.json"))[name].clone();
+    let tensors = tensors(&folder.join(case["files"]["data"].as_str().expect("a file")));
+    Some((case, tensors))
+}
+
+fn assert_close(found: &[f64], expected: &[f64], tolerance: f64, of: &str) {
+    assert_eq!(found.len(), expected.len(), "{of}");
+    let largest = expected.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+    let apart = found.iter().zip(expected).fold(0.0_f64, |most, (x, y)| most.max((x - y).abs()));
+    assert!(apart <= tolerance * largest, "{of}: {apart:e} of {largest:e}, allowed {tolerance:e}");
+}
+
+/// The projected gradients of both sides, and where their blocks are.
+struct Projected {
+    case: Value,
+    tensors: Tensors,
+    blocks: Vec<(String, Range<usize>)>,
+}
+
+impl Projected {
+    fn rows(&self, side: &str) -> impl Iterator<Item = &[f64]> {
+        let (shape, values) = &self.tensors[&format!("{side}.gradients")];
+        values.chunks_exact(shape[1])
+    }
+
+    fn grams(&self, side: &str) -> Vec<Gram> {
+        let of_block = |(_, range): &(String, Range<usize>)| {
+            let mut gram = Gram::new(range.len());
+            self.rows(side).for_each(|row| gram.add_rows(&row[range.clone()]));
+            gram
+        };
+        self.blocks.iter().map(of_block).collect()
+    }
+
+    /// The Hessian of this name: one matrix a block.
+    fn hessian(&self, name: &str) -> Vec<Gram> {
+        let mixing = &self.case["mixing"][name];
+        if mixing.is_null() {
+            return self.grams(name);
+        }
+        let (train, query) = (self.grams("train"), self.grams("query"));
+        let blocks: Vec<(&str, &Gram, &Gram)> = self
+            .blocks
+            .iter()
+            .zip(train.iter().zip(&query))
+            .map(|((name, _), (train, query))| (name.as_str(), train, query))
+            .collect();
+        let components = mixing["target_components"].as_u64().expect("a number") as usize;
+        let found = mixed(&blocks, components).expect("a mixture");
+        let lambda = mixing["lambda_from_stored_gradients"].as_f64().expect("a number");
+        assert!((found.lambda - lambda).abs() < 1e-9, "{name}: {} is not {lambda}", found.lambda);
+        found.blocks
+    }
+
+    fn inverses(&self, hessian: &str, inversion: Inversion, damping: f64) -> BlockInverses {
+        let hessian = self.hessian(hessian);
+        let of_block = |((name, range), gram): (&(String, Range<usize>), &Gram)| {
+            (range.clone(), gram.inverse(name, inversion, Some(damping)).expect("an inverse"))
+        };
+        BlockInverses::new(self.blocks.iter().zip(&hessian).map(of_block).collect())
+    }
+
+    fn changed(&self, side: &str, change: impl Fn(&mut [f64])) -> Vec<Vec<f64>> {
+        let copy = |row: &[f64]| {
+            let mut row = row.to_vec();
+            change(&mut row);
+            row
+        };
+        self.rows(side).map(copy).collect()
+    }
+
+    /// The scores of an entry of the manifest, `[query, train]`.
+    fn scores(&self, entry: &Value) -> Vec<f64> {
+        let inversion = match entry["inversion"].as_str().expect("a name") {
+            "damped_inverse" => Inversion::Damped,
+            "absolute_damped_inverse" => Inversion::Absolute,
+            "tikhonov_filtered" => Inversion::Tikhonov,
+            "pseudoinverse" => Inversion::Pseudoinverse,
+            other => panic!("no inversion {other}"),
+        };
+        let damping = entry["damping"].as_f64().expect("a number");
+        let inverses = match entry["hessian"].as_str() {
+            Some(hessian) => self.inverses(hessian, inversion, damping),
+            None => BlockInverses::default(),
+        };
+        let is_cosine = entry["cosine"].as_bool().expect("a flag");
+        let (queries, train) = match is_cosine {
+            true => (
+                self.changed("query", |row| inverses.half(row)),
+                self.changed("train", |row| inverses.half(row)),
+            ),
+            false => (self.changed("query", |row| inverses.apply(row)), self.changed("train", |_| {})),
+        };
+        let score = |query: &[f64], row: &[f64]| if is_cosine { cosine(query, row) } else { dot(query, row) };
+        queries.iter().flat_map(|query| train.iter().map(move |row| score(query, row))).collect()
+    }
+}
+
+fn projected() -> Option<Projected> {
+    let (case, tensors) = case("projected")?;
+    let blocks = case["blocks"].as_array().expect("blocks").iter().map(|block| {
+        let number = |name: &str| block[name].as_u64().expect("a number") as usize;
+        let start = number("offset");
+        (block["module"].as_str().expect("a name").to_owned(), start..start + number("size"))
+    });
+    let blocks = blocks.collect();
+    Some(Projected { case, tensors, blocks })
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_precond_projected() {
+    let Some(golden) = projected() else { return };
+    for (name, entry) in golden.case["scores"].as_object().expect("scores") {
+        let found = golden.scores(entry);
+        let stated = entry["library_f32_vs_formula_f64"][0].as_f64().expect("a difference");
+        assert_close(&found, &golden.tensors[&format!("formula.{name}")].1, FORMULA, name);
+        assert_close(&found, &golden.tensors[&format!("score.{name}")].1, TIMES * stated, name);
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_precond_logra() {
+    let Some(golden) = projected() else { return };
+    let inverses = golden.inverses("train", Inversion::Damped, 0.1);
+    let itself: Vec<f64> = golden.rows("train").map(|row| inverses.energy(row)).collect();
+    assert_close(&itself, &golden.tensors["formula.logra.self"].1, FORMULA, "self");
+    let queries = golden.changed("query", |row| inverses.apply(row));
+    let score = |query: &[f64], row: &[f64]| dot(query, row) / dot(row, row).sqrt();
+    let found: Vec<f64> =
+        queries.iter().flat_map(|query| golden.rows("train").map(move |row| score(query, row))).collect();
+    let expected = &golden.tensors["formula.logra.cosine_train_side"].1;
+    assert_close(&found, expected, FORMULA, "cosine of the training side");
+}
+
+/// The scores of the first models of an ensemble.
+fn of_models(tensors: &Tensors, models: usize, ridge: f64, form: TrakForm) -> Vec<f64> {
+    let k = tensors["phi"].0[2];
+    let part = |name: &str, at: usize| {
+        let (shape, values) = &tensors[name];
+        let len: usize = shape[1..].iter().product();
+        &values[at * len..(at + 1) * len]
+    };
+    let model = |at| TrakModel { phi: part("phi", at), psi: part("psi", at), q: part("q", at) };
+    let models: Vec<TrakModel<'_>> = (0..models).map(model).collect();
+    trak(&models, k, ridge, form).expect("scores")
+}
+
+fn divided(scores: Vec<f64>, by: f64) -> Vec<f64> {
+    scores.into_iter().map(|score| score / by).collect()
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_precond_trak() {
+    let Some((case, tensors)) = case("trak") else { return };
+    let (all, k) = (tensors["phi"].0[0], case["k"].as_f64().expect("a number"));
+    for (suffix, ridge) in [("", 0.0), (".ridge", case["ridge"].as_f64().expect("a number"))] {
+        let paper = of_models(&tensors, all, ridge, TrakForm::Paper);
+        assert_close(&paper, &tensors[&format!("score.paper{suffix}")].1, FORMULA, "paper");
+        // The library divides gradients by the root of their number, which is k there.
+        let found = divided(of_models(&tensors, all, ridge, TrakForm::Normalised), k);
+        assert_close(&found, &tensors[&format!("score.normalised{suffix}")].1, FORMULA, "normalised");
+        let measured = &case["measured"]["library_f32_vs_normalised_f64"][format!("library{suffix}")];
+        let stated = measured[0].as_f64().expect("a difference");
+        assert_close(&found, &tensors[&format!("score.library{suffix}")].1, TIMES * stated, "library");
+    }
+    let first = of_models(&tensors, 1, 0.0, TrakForm::Paper);
+    assert_close(&first, &tensors["score.paper.checkpoint_0"].1, FORMULA, "checkpoint 0");
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_precond_trak_classifier() {
+    let Some((case, tensors)) = case("trak_classifier") else { return };
+    let all = tensors["phi"].0[0];
+    let paper = of_models(&tensors, all, 0.0, TrakForm::Paper);
+    assert_close(&paper, &tensors["score.paper"].1, FORMULA, "paper");
+    let found = of_models(&tensors, all, 0.0, TrakForm::Normalised);
+    assert_close(&found, &tensors["score.normalised"].1, FORMULA, "normalised");
+    let stated = case["measured"]["library_f32_vs_normalised_f64"][0].as_f64().expect("a difference");
+    assert_close(&found, &tensors["score.library"].1, TIMES * stated, "library");
+}

@@ -1,0 +1,122 @@
+//! Resolution of a preconditioner: the artifact of Gram matrices, and whose of its checkpoints fit.
+
+use std::sync::Arc;
+
+use gstore_core::many;
+use gstore_store::{DatasetPart, FeaturePart, Snapshot, Space};
+use serde::{Deserialize, Serialize};
+
+use super::checkpoints::PlanCheckpoint;
+use super::resolve::describe;
+use crate::error::QueryError;
+use crate::gram::{GramCheckpoint, GramContent};
+use crate::influence::spec::{InfluenceSpec, Sim};
+
+/// What the target's vectors of a plan are preconditioned by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanPrecondition {
+    /// Name of the artifact.
+    pub artifact: String,
+    /// Its number.
+    pub number: u32,
+    /// For each checkpoint of the plan the place of that of the artifact whose matrices are used.
+    pub checkpoints: Vec<usize>,
+}
+
+/// The pools, the checkpoints, and the first pool's feature at each of them.
+type Asked<'a> = (&'a [Arc<DatasetPart>], &'a [PlanCheckpoint], &'a [Arc<FeaturePart>]);
+
+/// Finds the matrices that a question asks for, if it does, with what a user should know of them.
+///
+/// # Errors
+/// There is no such artifact, it is of another kind or of vectors that cannot be compared with the pool's, it
+/// is stale and that is not accepted, and a cosine.
+pub(super) fn resolve(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    (pools, checkpoints, features): Asked<'_>,
+) -> Result<(Option<PlanPrecondition>, Vec<String>), QueryError> {
+    let Some(name) = spec.precondition.as_deref() else { return Ok((None, Vec::new())) };
+    if spec.sim == Sim::Cosine {
+        return Err(QueryError::Spec(
+            "a preconditioner acts on dot products: a cosine would need the length of each stored row under it; ask with `sim => 'dot'`"
+                .into(),
+        ));
+    }
+    let part = snapshot.artifact(name)?;
+    let content = GramContent::of(&part)?;
+    let mut notes = fitted_on(&content, spec, name, pools)?;
+    let mut used = Vec::with_capacity(checkpoints.len());
+    for (checkpoint, feature) in checkpoints.iter().zip(features) {
+        let own = content.checkpoints.iter().position(|known| known.id == checkpoint.id);
+        let place = match (own, content.checkpoints.len().checked_sub(1)) {
+            (Some(own), _) => own,
+            (None, Some(last)) if spec.stale => {
+                let other = &content.checkpoints[last].name;
+                notes.push(format!(
+                    "`{name}` has no matrices of {}; those of {other} are used",
+                    checkpoint.name
+                ));
+                last
+            }
+            _ => {
+                let known: Vec<&str> = content.checkpoints.iter().map(|known| known.name.as_str()).collect();
+                return Err(QueryError::Spec(format!(
+                    "artifact `{name}` is stale for {}: it was fitted at {}. Fit it at that checkpoint, or take its last \
+                     with `stale => true`",
+                    checkpoint.name,
+                    known.join(", ")
+                )));
+            }
+        };
+        fits(&content.checkpoints[place], feature, name)?;
+        used.push(place);
+    }
+    let found = PlanPrecondition { artifact: name.to_owned(), number: part.number, checkpoints: used };
+    Ok((Some(found), notes))
+}
+
+/// Refuses matrices of other datasets than the pools, unless that is accepted.
+fn fitted_on(
+    content: &GramContent,
+    spec: &InfluenceSpec,
+    name: &str,
+    pools: &[Arc<DatasetPart>],
+) -> Result<Vec<String>, QueryError> {
+    let mut notes = Vec::new();
+    for pool in pools {
+        match content.datasets.iter().find(|dataset| dataset.name == pool.name) {
+            Some(dataset) if dataset.end < pool.next_row => notes.push(format!(
+                "`{name}` was fitted before {} of `{}` were added",
+                many(pool.next_row - dataset.end, "row"),
+                pool.name
+            )),
+            Some(_) => {}
+            None => {
+                let known: Vec<&str> = content.datasets.iter().map(|dataset| dataset.name.as_str()).collect();
+                let on = known.join(", ");
+                if !spec.stale {
+                    return Err(QueryError::Spec(format!(
+                        "artifact `{name}` is stale for pool `{}`: it was fitted on rows of {on}. Fit it on the pool, or take it as it is \
+                         with `stale => true`",
+                        pool.name
+                    )));
+                }
+                notes.push(format!("`{name}` was fitted on rows of {on}, not of `{}`", pool.name));
+            }
+        }
+    }
+    Ok(notes)
+}
+
+/// Refuses matrices of vectors that cannot be compared with a feature's, whatever the checkpoint.
+fn fits(own: &GramCheckpoint, feature: &FeaturePart, name: &str) -> Result<(), QueryError> {
+    let space = Space { checkpoint: feature.desc.space.checkpoint.clone(), ..own.space.clone() };
+    let difference = match feature.desc.space.difference(&space) {
+        None if own.groups == feature.attrs.groups => return Ok(()),
+        None => "their module groups differ".to_owned(),
+        Some(difference) => difference,
+    };
+    Err(QueryError::Space { pool: describe(feature), target: format!("artifact `{name}`"), difference })
+}

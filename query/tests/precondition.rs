@@ -1,0 +1,155 @@
+//! Promise: Gram matrices have the same bits for any threads and segments, and all answers to a preconditioned
+//! question have the same scores.
+
+use crate::common::*;
+use gstore_core::Silent;
+use gstore_query::gram::{self, CheckpointGrams, FILE, GramContent, GramDataset, KIND};
+use gstore_query::influence::*;
+use gstore_query::{Plan, QueryError};
+use gstore_store::{ArtifactPart, RowFlags};
+
+/// More than a window.
+const ROWS: usize = 700;
+const GROUPS: [u32; 2] = [3, 4];
+
+/// Whether a row is left out: it has no scored token, or no vector.
+fn is_out(row: usize) -> bool {
+    row % 50 == 1
+}
+
+/// By checkpoint the vectors of the pool.
+fn vectors() -> Vec<Vec<Vec<f32>>> {
+    let mut numbers = Numbers(11);
+    (0..2).map(|_| numbers.vectors(ROWS, 7)).collect()
+}
+
+fn store(cut: usize) -> TestStore {
+    let store = TestStore::new();
+    store.dataset("pool", ROWS).dataset_of("val", &[Some("a"), Some("a"), Some("b")]);
+    let mut numbers = Numbers(12);
+    let mut features = Vec::new();
+    for (c, vectors) in vectors().iter().enumerate() {
+        let mut pool = Feature::new("pool", "grad-sgd", c, present(vectors));
+        for (row, stored) in pool.rows.iter_mut().enumerate().filter(|(row, _)| is_out(*row)) {
+            match row % 100 {
+                1 => *stored = None,
+                _ => stored.as_mut().unwrap().1 = RowFlags::NO_SCORED.bits(),
+            }
+        }
+        let mut target = Feature::new("val", "grad-sgd", c, present(&numbers.vectors(3, 7)));
+        (pool.groups, pool.cut, target.groups) = (GROUPS.to_vec(), cut, GROUPS.to_vec());
+        features.extend([pool, target]);
+    }
+    store.features(&features, Some(store.run("warmup", &[Some(0.7), Some(0.3)])));
+    store
+}
+
+fn grams(store: &TestStore, threads: usize) -> Vec<CheckpointGrams> {
+    let kind = Some("grad-sgd".to_owned());
+    let itself = InfluenceSpec {
+        sim: Sim::Dot,
+        missing: Missing::Exclude,
+        pool_kind: kind.clone(),
+        target_kind: kind,
+        ..ask("pool", "pool")
+    };
+    plan(store, &itself).grams(&[], threads, &GO, &mut Silent).unwrap()
+}
+
+fn publish(store: &TestStore, name: &str, all: &[CheckpointGrams]) {
+    let content = GramContent {
+        kind: "grad-sgd".into(),
+        datasets: vec![GramDataset { name: "pool".into(), end: ROWS as u64 }],
+        checkpoints: all.iter().map(|grams| grams.checkpoint.clone()).collect(),
+    };
+    let content = serde_json::to_value(content).unwrap();
+    let mut files = store.store.artifact_files().unwrap();
+    files.write(FILE, |out| gram::write(out, all)).unwrap();
+    let artifact = ArtifactPart::new(name, KIND, vec!["pool".into()], content);
+    store.store.put_artifact_with(artifact, files, false, "test").unwrap();
+}
+
+#[test]
+fn sums_do_not_depend_on_threads_or_segments() {
+    let expected = grams(&store(90), 1);
+    assert_eq!(grams(&store(usize::MAX), 3), expected);
+    let all = vectors();
+    for (c, grams) in expected.iter().enumerate() {
+        let used: Vec<&Vec<f32>> = (0..ROWS).filter(|row| !is_out(*row)).map(|row| &all[c][row]).collect();
+        assert_eq!(grams.checkpoint.rows, used.len() as u64);
+        let sum: f64 = used.iter().map(|row| f64::from(row[3]) * f64::from(row[5])).sum();
+        for at in [2, 8] {
+            assert!((grams.grams[1].sums[at] - sum).abs() < 1e-9, "{sum}: {:?}", grams.grams[1].sums);
+        }
+    }
+}
+
+#[test]
+fn all_answers_to_a_preconditioned_question_agree() {
+    let store = store(90);
+    publish(&store, "gram", &grams(&store, 2));
+    let plain = InfluenceSpec { sim: Sim::Dot, missing: Missing::Exclude, ..ask("pool", "val") };
+    let spec = InfluenceSpec { precondition: Some("gram".into()), ..plain.clone() };
+    let prepared = plan(&store, &spec);
+    let scores = scores(&prepared);
+    assert_ne!(best(&prepared, 5), best(&plan(&store, &plain), 5));
+
+    let ranking = prepared.top_k(Order::Best, 5, None, 2, &GO).unwrap();
+    for (scored, row) in ranking.rows.iter().zip(prepared.explain_rows(&ranking.rows, &GO).unwrap()) {
+        assert_eq!(scored.score, scores[&(0, scored.row)].0);
+        let sum: f32 = row.checkpoint_scores.iter().flatten().sum();
+        assert!((sum - scored.score).abs() < 1e-4, "{sum} is not {}", scored.score);
+        assert_eq!((row.stderr, row.noise_floor), (None, None));
+    }
+    let first = ranking.rows[0];
+    let pair = prepared.pair(0, first.row, 1, &GO).unwrap().unwrap();
+    assert_eq!((pair.score, pair.rank), (first.score, 1));
+    assert!((pair.value - f64::from(first.score)).abs() < 1e-4, "{pair:?}");
+
+    let tiles = prepared.tiles(u64::MAX, &GO).unwrap();
+    let mut worker = TileWorker::default();
+    for at in 0..tiles.len() {
+        let tile = tiles.score(at, &mut worker, &GO).unwrap();
+        for (row, values) in tile.rows.iter().zip(tile.scores.chunks_exact(3)) {
+            let score = ((values[0] + values[1]) / 2.0).max(values[2]);
+            assert!((score - scores[&(0, *row)].0).abs() < 1e-4, "{row}: {score}");
+        }
+    }
+
+    // A plan is answered elsewhere as it was made.
+    let text = serde_json::to_string(prepared.plan()).unwrap();
+    let read: Plan = serde_json::from_str(&text).unwrap();
+    assert_eq!(read.precondition().map(|found| found.checkpoints.clone()), Some(vec![0, 1]));
+    let again = Prepared::from_plan(&store.snapshot(), read, None).unwrap();
+    assert_eq!(best(&again, 5), best(&prepared, 5));
+}
+
+#[test]
+fn matrices_that_have_no_inverse_or_fit_no_pool_are_refused() {
+    let store = store(usize::MAX);
+    let all = grams(&store, 1);
+    let mut few = all.clone();
+    for gram in few.iter_mut().flat_map(|grams| &mut grams.grams) {
+        gram.sums.fill(1.0);
+    }
+    publish(&store, "few", &few);
+    let mut other = all;
+    other[1].checkpoint.space.projection = "another".into();
+    publish(&store, "other", &other);
+    let spec = |name: &str| InfluenceSpec {
+        sim: Sim::Dot,
+        missing: Missing::Exclude,
+        precondition: Some(name.into()),
+        ..ask("pool", "val")
+    };
+    let top = |damping: f64| {
+        let prepared = plan(&store, &InfluenceSpec { damping: Some(damping), ..spec("few") });
+        prepared.top_k(Order::Best, 3, None, 1, &GO).map(|ranking| ranking.rows.len())
+    };
+    assert_eq!(top(0.1).unwrap(), 3);
+    let error = top(0.0).unwrap_err();
+    assert!(matches!(error, QueryError::Curvature(_)), "{error}");
+    assert!(error.to_string().contains(" at checkpoint-"), "{error}");
+    let error = Prepared::new(&store.snapshot(), &spec("other")).err().unwrap();
+    assert!(matches!(error, QueryError::Space { .. }), "{error}");
+}
