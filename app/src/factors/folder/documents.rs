@@ -1,0 +1,48 @@
+//! JSON files as Kronfluence writes them, and files that appear when they are whole.
+
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::ser::{PrettyFormatter, Serializer};
+
+use super::error::FactorError;
+
+/// Writes a file under another name, and renames it: under its own there is the old one or the new one.
+pub(super) fn place(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> Result<(), FactorError>,
+) -> Result<(), FactorError> {
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let open = std::fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().prefix(".part-").permissions(open).tempfile_in(folder)?;
+    let mut out = BufWriter::with_capacity(1 << 16, file.as_file_mut());
+    fill(&mut out)?;
+    out.flush()?;
+    drop(out);
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| {
+        std::io::Error::new(error.error.kind(), format!("{}: {}", path.display(), error.error))
+    })?;
+    fs_err::File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+/// Writes a value as Python's json does with an indent of 4.
+pub(super) fn write(path: &Path, value: &impl Serialize) -> Result<(), FactorError> {
+    let mut bytes = Vec::new();
+    let mut serializer = Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(b"    "));
+    value.serialize(&mut serializer).map_err(|error| FactorError::file(path, error.to_string()))?;
+    place(path, |out| out.write_all(&bytes).map_err(FactorError::from))
+}
+
+/// Reads a value; none where there is no file.
+pub(super) fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, FactorError> {
+    let bytes = match fs_err::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        bytes => bytes?,
+    };
+    let value = serde_json::from_slice(&bytes).map_err(|error| FactorError::file(path, error.to_string()))?;
+    Ok(Some(value))
+}

@@ -1,0 +1,182 @@
+//! Safetensors files of factors and scores: written value by value, read one tensor at a time.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use gstore_curvature::CurvatureError;
+use gstore_model::weights::TensorSet;
+use serde_json::{Map, Value, json};
+
+use super::documents::place;
+use super::error::FactorError;
+
+/// A tensor to write.
+pub(super) struct Tensor<'a> {
+    pub name: &'a str,
+    pub shape: Vec<usize>,
+    pub values: Values<'a>,
+}
+
+/// Values of a tensor, row-major.
+pub(super) enum Values<'a> {
+    /// Stored as f64, or rounded to f32.
+    Numbers { values: &'a [f64], double: bool },
+    /// Stored as they are.
+    Singles(&'a [f32]),
+    /// A count.
+    Count(u64),
+}
+
+impl Values<'_> {
+    fn dtype(&self) -> &'static str {
+        match self {
+            Values::Numbers { double: true, .. } => "F64",
+            Values::Numbers { double: false, .. } | Values::Singles(_) => "F32",
+            Values::Count(_) => "I64",
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Values::Numbers { values, double } => values.len() * if *double { 8 } else { 4 },
+            Values::Singles(values) => 4 * values.len(),
+            Values::Count(_) => 8,
+        }
+    }
+
+    /// Writes them; false where a number is not finite, or has no f32.
+    fn write(&self, out: &mut dyn Write) -> std::io::Result<bool> {
+        match self {
+            Values::Numbers { values, double: true } => {
+                for value in *values {
+                    out.write_all(&value.to_le_bytes())?;
+                }
+                Ok(values.iter().all(|value| value.is_finite()))
+            }
+            Values::Numbers { values, double: false } => {
+                for value in *values {
+                    out.write_all(&(*value as f32).to_le_bytes())?;
+                }
+                Ok(values.iter().all(|value| (*value as f32).is_finite()))
+            }
+            Values::Singles(values) => {
+                for value in *values {
+                    out.write_all(&value.to_le_bytes())?;
+                }
+                Ok(true)
+            }
+            Values::Count(count) => {
+                out.write_all(&i64::try_from(*count).unwrap_or(i64::MAX).to_le_bytes())?;
+                Ok(true)
+            }
+        }
+    }
+}
+
+/// Writes a file of tensors of one dtype, by name, with texts in its header. `what` names the values in
+/// errors.
+pub(super) fn write(
+    path: &Path,
+    mut tensors: Vec<Tensor<'_>>,
+    texts: &Map<String, Value>,
+    what: &'static str,
+) -> Result<(), FactorError> {
+    tensors.sort_by(|a, b| a.name.cmp(b.name));
+    let mut header = Map::new();
+    if !texts.is_empty() {
+        header.insert("__metadata__".to_owned(), Value::Object(texts.clone()));
+    }
+    let mut offset = 0;
+    for tensor in &tensors {
+        let end = offset + tensor.values.bytes();
+        let entry =
+            json!({"dtype": tensor.values.dtype(), "shape": tensor.shape, "data_offsets": [offset, end]});
+        if header.insert(tensor.name.to_owned(), entry).is_some() {
+            return Err(FactorError::file(path, format!("two modules would be called {}", tensor.name)));
+        }
+        offset = end;
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    place(path, |out| {
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        for tensor in &tensors {
+            if !tensor.values.write(out)? {
+                let module = tensor.name.to_owned();
+                return Err(CurvatureError::NotFinite { module, what }.into());
+            }
+        }
+        Ok(())
+    })
+}
+
+/// A file of tensors.
+pub(super) struct Tensors {
+    path: PathBuf,
+    set: TensorSet,
+}
+
+impl Tensors {
+    /// Opens a file; none where there is none.
+    pub(super) fn open(path: PathBuf) -> Result<Option<Self>, FactorError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let set = TensorSet::open_file(&path)?;
+        Ok(Some(Self { path, set }))
+    }
+
+    /// Names of its tensors, in byte order.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.set.names().map(str::to_owned).collect()
+    }
+
+    /// Sizes of a tensor.
+    pub(super) fn shape(&self, name: &str) -> Result<Vec<usize>, FactorError> {
+        Ok(self.set.require(name)?.shape.clone())
+    }
+
+    /// Values of a tensor of F32, F64, BF16 or F16.
+    pub(super) fn numbers(&self, name: &str) -> Result<Vec<f64>, FactorError> {
+        let entry = self.set.require(name)?;
+        let dtype = format!("{:?}", entry.dtype);
+        let widen: fn(&[u8], &mut Vec<f64>) = match dtype.as_str() {
+            "F64" => |bytes, out| out.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b))),
+            "F32" => {
+                |bytes, out| out.extend(bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))))
+            }
+            "BF16" => |bytes, out| {
+                out.extend(bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f64()));
+            },
+            "F16" => |bytes, out| {
+                out.extend(bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f64()));
+            },
+            other => {
+                let detail = format!("tensor {name} holds {other}; factors are F64, F32, BF16 or F16");
+                return Err(FactorError::file(&self.path, detail));
+            }
+        };
+        let mut values = Vec::with_capacity(entry.shape.iter().product());
+        self.set.stream(name, &mut |bytes| widen(bytes, &mut values))?;
+        Ok(values)
+    }
+
+    /// The count of a tensor of one I64.
+    pub(super) fn count(&self, name: &str) -> Result<u64, FactorError> {
+        let entry = self.set.require(name)?;
+        let wrong = || FactorError::file(&self.path, format!("tensor {name} is not one count"));
+        if format!("{:?}", entry.dtype) != "I64" || entry.shape.iter().product::<usize>() != 1 {
+            return Err(wrong());
+        }
+        let mut bytes = Vec::new();
+        self.set.stream(name, &mut |part| bytes.extend_from_slice(part))?;
+        let count = bytes.first_chunk().map(|bytes| i64::from_le_bytes(*bytes));
+        count.and_then(|count| u64::try_from(count).ok()).ok_or_else(wrong)
+    }
+
+    /// The file, with something wrong about a module.
+    pub(super) fn wrong(&self, module: &str, detail: &str) -> FactorError {
+        FactorError::file(&self.path, format!("module `{module}`: {detail}"))
+    }
+}

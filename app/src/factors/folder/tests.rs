@@ -1,0 +1,264 @@
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use gstore_curvature::{Damping, dot};
+use serde_json::Value;
+
+use super::*;
+
+/// Files that Kronfluence wrote, by `tests/kronfluence/make.py`.
+fn given(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kronfluence").join(name)
+}
+
+fn close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() <= tolerance * largest, "{what}: {found} in place of {expected}");
+    }
+}
+
+/// The header of a file of tensors, and the bytes behind it.
+fn parts(path: &Path) -> (BTreeMap<String, Value>, Vec<u8>) {
+    let bytes = fs_err::read(path).unwrap();
+    let len = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    assert!(len.is_multiple_of(8), "{}", path.display());
+    (serde_json::from_slice(&bytes[8..8 + len]).unwrap(), bytes[8 + len..].to_vec())
+}
+
+/// Gradients of the samples, by module.
+fn gradients() -> BTreeMap<String, Vec<Vec<f64>>> {
+    let tensors = Tensors::open(given("gradients.safetensors")).unwrap().unwrap();
+    let of = |name: String| {
+        let shape = tensors.shape(&name).unwrap();
+        let values = tensors.numbers(&name).unwrap();
+        let rows = values.chunks(shape[1] * shape[2]).map(<[f64]>::to_vec).collect();
+        (name, rows)
+    };
+    tensors.names().into_iter().map(of).collect()
+}
+
+#[test]
+fn factors_of_kronfluence_are_read() {
+    let folder = FactorFolder::open(&given("factors_mlp")).unwrap();
+    assert_eq!(folder.arguments().strategy(), Strategy::Ekfac);
+    assert!(folder.arguments().is_empirical());
+    assert_eq!(folder.arguments().partitions_of(FactorStage::Covariance), (2, 2));
+    assert_eq!(folder.arguments().partitions_of(FactorStage::Lambda), (1, 1));
+    let note = folder.read_dataset(FactorStage::Lambda).unwrap().unwrap();
+    assert_eq!((note.kind.as_str(), note.dataset_size, note.indices), ("TensorDataset", 7, None));
+
+    // Partitions add up to the whole.
+    let whole = folder.read_covariances(None).unwrap().unwrap();
+    for (name, activation, gradient) in &whole {
+        let (mut a, mut g) = (Covariance::new(activation.size), Covariance::new(gradient.size));
+        for partition in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let parts = folder.read_covariances(Some(partition)).unwrap().unwrap();
+            for (_, part_a, part_g) in parts.iter().filter(|part| part.0 == *name) {
+                a.merge(part_a);
+                g.merge(part_g);
+            }
+        }
+        assert_eq!((a.count, g.count, activation.count, gradient.count), (7, 7, 7, 7));
+        close("activation", &a.sums, &activation.sums, 1e-6);
+        close("gradient", &g.sums, &gradient.sums, 1e-6);
+    }
+    assert!(folder.read_covariances(Some((2, 0))).unwrap().is_none());
+
+    // The eigenbases and squares are those of the sums and of the gradients.
+    let all = folder.factors(None).unwrap();
+    let gradients = gradients();
+    assert_eq!(
+        all.iter().map(|(module, _)| (module.out, module.input)).collect::<Vec<_>>(),
+        [(4, 4), (2, 4)]
+    );
+    for (module, factors) in all {
+        let mut again = ModuleFactors {
+            activation: factors.activation.clone(),
+            gradient: factors.gradient.clone(),
+            ..ModuleFactors::default()
+        };
+        again.decompose(&module).unwrap();
+        let (theirs, ours) = (factors.activation_eigen.clone().unwrap(), again.activation_eigen.unwrap());
+        close("eigenvalues", &ours.values, &theirs.values, 1e-5);
+        let basis = factors.inverse(&module, Strategy::Kfac, Damping::Value(1.0)).unwrap();
+        let mut sums = vec![0.0; module.len()];
+        for gradient in &gradients[&module.name] {
+            sums.iter_mut().zip(basis.rotated(gradient)).for_each(|(sum, value)| *sum += value * value);
+        }
+        close("lambda", &sums, &factors.lambda.unwrap().sums, 1e-5);
+    }
+    let one = folder.factors(Some(&["2".to_owned()])).unwrap();
+    assert_eq!(one.len(), 1);
+    let refused = folder.factors(Some(&["3".to_owned()])).unwrap_err().to_string();
+    assert!(refused.ends_with("has no factors of module `3`; it has 0, 2"), "{refused}");
+}
+
+#[test]
+fn scores_of_kronfluence_come_out_again() {
+    let scores = ScoreFolder::open(&given("scores_mlp")).unwrap();
+    assert_eq!((scores.arguments().damping_of(), scores.arguments().partitions_of()), (None, (2, 1)));
+    let queries = scores.read_dataset(ScoreSide::Query).unwrap().unwrap().indices;
+    assert_eq!(queries, Some(vec![0, 2]));
+    let (pairwise, of_itself) =
+        (scores.read_pairwise().unwrap().unwrap(), scores.read_self().unwrap().unwrap());
+    let gradients = gradients();
+    for (module, factors) in FactorFolder::open(&given("factors_mlp")).unwrap().factors(None).unwrap() {
+        let inverse = factors.inverse(&module, Strategy::Ekfac, Damping::OfMean).unwrap();
+        let rows = &gradients[&module.name];
+        let of = |tables: &[ScoreTable]| -> (Vec<usize>, Vec<f64>) {
+            let table = tables.iter().find(|table| table.key == module.name).unwrap();
+            (table.shape.clone(), table.values.iter().map(|value| f64::from(*value)).collect())
+        };
+        let (shape, expected) = of(&pairwise);
+        assert_eq!(shape, [2, 7]);
+        let found: Vec<f64> = [0, 2]
+            .iter()
+            .flat_map(|query| {
+                let ready = inverse.apply(&rows[*query]);
+                rows.iter().map(move |row| dot(&ready, row)).collect::<Vec<f64>>()
+            })
+            .collect();
+        close("pairwise", &found, &expected, 1e-4);
+        let (shape, expected) = of(&of_itself);
+        assert_eq!(shape, [7]);
+        let found: Vec<f64> = rows.iter().map(|row| dot(&inverse.apply(row), row)).collect();
+        close("self", &found, &expected, 1e-4);
+    }
+}
+
+/// Everything of the given folders, written again.
+fn written_again(to: &Path) -> (PathBuf, PathBuf) {
+    let from = FactorFolder::open(&given("factors_mlp")).unwrap();
+    let arguments = FactorArguments::new(Strategy::Ekfac)
+        .empirical_fisher(true)
+        .partitions(FactorStage::Covariance, (2, 2));
+    assert_eq!(&arguments, from.arguments());
+    let folder = FactorFolder::create(&to.join("factors_again"), &arguments).unwrap();
+    for stage in [FactorStage::Covariance, FactorStage::Lambda] {
+        folder.write_dataset(stage, &from.read_dataset(stage).unwrap().unwrap()).unwrap();
+    }
+    let all: BTreeMap<String, Module> =
+        from.factors(None).unwrap().into_iter().map(|(module, _)| (module.name.clone(), module)).collect();
+    for partition in [None, Some((0, 0)), Some((0, 1)), Some((1, 0)), Some((1, 1))] {
+        let found = from.read_covariances(partition).unwrap().unwrap();
+        let modules: Vec<Module> = found.iter().map(|(name, ..)| all[name].clone()).collect();
+        let sums: Vec<(Covariance, Covariance)> = found.into_iter().map(|(_, a, g)| (a, g)).collect();
+        folder.write_covariances(partition, &modules, &sums).unwrap();
+    }
+    let modules: Vec<Module> = all.into_values().collect();
+    let bases = from.read_eigen().unwrap().unwrap().into_iter().map(|(_, a, g)| (a, g));
+    folder.write_eigen(&modules, &bases.collect::<Vec<_>>()).unwrap();
+    let squares = from.read_lambda(None).unwrap().unwrap().into_iter().map(|(_, squares)| squares);
+    folder.write_lambda(None, &modules, &squares.collect::<Vec<_>>()).unwrap();
+
+    let from = ScoreFolder::open(&given("scores_mlp")).unwrap();
+    let score_arguments = ScoreArguments::default().apart(true, false).partitions((2, 1));
+    assert_eq!(&score_arguments, from.arguments());
+    let scores = ScoreFolder::create(&to.join("scores_again"), &score_arguments, &arguments).unwrap();
+    for side in [ScoreSide::Query, ScoreSide::Train] {
+        scores.write_dataset(side, &from.read_dataset(side).unwrap().unwrap()).unwrap();
+    }
+    scores.write_pairwise(None, &from.read_pairwise().unwrap().unwrap()).unwrap();
+    scores.write_self(None, &from.read_self().unwrap().unwrap()).unwrap();
+    (to.join("factors_again"), to.join("scores_again"))
+}
+
+#[test]
+fn what_is_written_is_what_kronfluence_writes() {
+    let place = tempfile::tempdir().unwrap();
+    let (factors, scores) = written_again(place.path());
+    for (ours, theirs) in [(&factors, given("factors_mlp")), (&scores, given("scores_mlp"))] {
+        let mut files = 0;
+        for entry in fs_err::read_dir(ours).unwrap() {
+            let (ours, name) = (entry.as_ref().unwrap().path(), entry.unwrap().file_name());
+            let theirs = theirs.join(&name);
+            files += 1;
+            match ours.extension().and_then(|ending| ending.to_str()) {
+                Some("json") => assert_eq!(
+                    fs_err::read_to_string(&ours).unwrap(),
+                    fs_err::read_to_string(&theirs).unwrap(),
+                    "{name:?}"
+                ),
+                _ if name.to_string_lossy().starts_with("activation_eigen")
+                    || name.to_string_lossy().starts_with("gradient_eigen") =>
+                {
+                    // Eigenvalues below zero are written as 0.
+                    assert_eq!(parts(&ours).0, parts(&theirs).0, "{name:?}");
+                }
+                _ => assert_eq!(parts(&ours), parts(&theirs), "{name:?}"),
+            }
+        }
+        assert!(files == 29 || files == 6, "{files}");
+    }
+    // Begun with these arguments, and with no others.
+    let other = FactorArguments::new(Strategy::Kfac);
+    let refused = FactorFolder::create(&factors, &other).unwrap_err().to_string();
+    assert!(refused.contains("strategy \"ekfac\" where \"kfac\" was asked for"), "{refused}");
+    read_by_kronfluence(&factors, &scores);
+}
+
+/// Kronfluence itself loads the folders and goes on with them, where Python has it.
+fn read_by_kronfluence(factors: &Path, scores: &Path) {
+    let python = std::env::var("GSTORE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let has = Command::new(&python).args(["-c", "import kronfluence"]).output();
+    if !has.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: {python} cannot import kronfluence; set GSTORE_PYTHON to one that can");
+        return;
+    }
+    let output =
+        Command::new(python).arg(given("make.py")).arg("check").args([factors, scores]).output().unwrap();
+    let (printed, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && printed.contains("all checked"), "{printed}\n{said}");
+}
+
+#[test]
+fn partitions_of_scores_are_put_together() {
+    let place = tempfile::tempdir().unwrap();
+    let factors = FactorArguments::new(Strategy::Ekfac);
+    let arguments = ScoreArguments::default().partitions((2, 2));
+    let folder = ScoreFolder::create(place.path(), &arguments, &factors).unwrap();
+    let table = |shape: &[usize], values: &[f32]| {
+        vec![ScoreTable { key: ALL_MODULES.to_owned(), shape: shape.to_vec(), values: values.to_vec() }]
+    };
+    folder.write_pairwise(Some((0, 0)), &table(&[2, 1], &[1.0, 4.0])).unwrap();
+    folder.write_pairwise(Some((0, 1)), &table(&[2, 1], &[10.0, 40.0])).unwrap();
+    folder.write_pairwise(Some((1, 0)), &table(&[2, 2], &[2.0, 3.0, 5.0, 6.0])).unwrap();
+    assert_eq!(folder.read_pairwise().unwrap(), None);
+    folder.write_pairwise(Some((1, 1)), &table(&[2, 2], &[20.0, 30.0, 50.0, 60.0])).unwrap();
+    let expected = table(&[2, 3], &[11.0, 22.0, 33.0, 44.0, 55.0, 66.0]);
+    assert_eq!(folder.read_pairwise().unwrap(), Some(expected));
+    assert!(folder.write_self(None, &table(&[3], &[1.0])).is_err());
+}
+
+#[test]
+fn sums_keep_f64_where_arguments_say_so_and_bad_files_are_named() {
+    let place = tempfile::tempdir().unwrap();
+    let arguments = FactorArguments::new(Strategy::Diagonal).in_f64();
+    let folder = FactorFolder::create(place.path(), &arguments).unwrap();
+    let module = Module { name: "m".to_owned(), out: 1, input: 2, bias: false };
+    let modules = std::slice::from_ref(&module);
+    let exact = Squares { sums: vec![1.0 + 1e-15, 0.1], count: 3 };
+    folder.write_lambda(None, modules, std::slice::from_ref(&exact)).unwrap();
+    let all = folder.factors(None).unwrap();
+    assert_eq!(
+        (&all[0].0, all[0].1.diagonal.as_ref(), all[0].1.lambda.as_ref()),
+        (&module, Some(&exact), None)
+    );
+
+    let write = |sums: Vec<f64>| {
+        folder.write_lambda(None, modules, &[Squares { sums, count: 1 }]).unwrap_err().to_string()
+    };
+    assert!(write(vec![1.0]).ends_with("module `m`: 1 values for a matrix of 1 x 2"));
+    assert!(write(vec![1.0, f64::NAN]).contains("module `m`: lambda_matrix is not finite"));
+    // What could not be written has not touched what is there.
+    assert_eq!(folder.read_lambda(None).unwrap().unwrap()[0].1, exact);
+
+    let path = place.path().join("lambda_matrix.safetensors");
+    let whole = fs_err::read(&path).unwrap();
+    fs_err::write(&path, &whole[..whole.len() - 1]).unwrap();
+    let refused = folder.read_lambda(None).unwrap_err().to_string();
+    assert!(refused.contains("lambda_matrix.safetensors is not a valid safetensors file"), "{refused}");
+    assert!(FactorFolder::open(&place.path().join("none")).is_err());
+}
