@@ -81,7 +81,6 @@ mod work;
 pub use answer::AnswerError;
 pub use ask::{Asked, ExplainedRow, ask};
 pub use cascade::{Cascade, CascadeReport, CascadeRequest, StageReport, prepare_cascade};
-pub use factors::{GramAt, GramReport, GramRequest, fit_gram};
 pub use folders::{FolderError, Folders};
 pub use generate::{PerplexityRows, add_answers, perplexity_table};
 pub use jobs::{add, add_of, ingest, pretty, query};
