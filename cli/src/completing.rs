@@ -42,6 +42,7 @@ fn completed(command: &str, arg: Arg) -> Arg {
         (_, "pool" | "target" | "dataset") => DATASETS,
         (_, "features" | "feature") => LABELS,
         (_, "snapshot") => "SELECT tag FROM gstore.tags ORDER BY 1",
+        (_, "precondition") => "SELECT name FROM gstore.artifacts WHERE kind = 'gram' ORDER BY 1",
         (_, "checkpoints") => "SELECT DISTINCT name FROM gstore.checkpoints ORDER BY 1",
         (_, "run") => "SELECT DISTINCT run FROM gstore.checkpoints ORDER BY 1",
         ("info", "name") => {

@@ -45,23 +45,27 @@ impl Inversion {
         Self::ALL.into_iter().find(|inversion| inversion.name() == name)
     }
 
-    /// The inverted eigenvalues; without a damping c is 0.1, and that part of the mean for
-    /// [`Inversion::Absolute`] too.
+    /// The number that a damping stands for where this is the mean eigenvalue; without one c is 0.1, and that
+    /// part of the mean for [`Inversion::Absolute`] too.
+    ///
+    /// # Errors
+    /// A damping that is none.
+    pub(crate) fn added(self, mean: f64, damping: Option<f64>) -> Result<f64, CurvatureError> {
+        match (self, damping) {
+            (_, Some(bad)) if !bad.is_finite() || bad < 0.0 => Err(CurvatureError::Damping(bad)),
+            (Self::Absolute, Some(damping)) => Ok(damping),
+            (_, damping) => Ok(damping.unwrap_or(PART_OF_MEAN) * mean),
+        }
+    }
+
+    /// The inverted eigenvalues.
     ///
     /// # Errors
     /// A damping that is none, and eigenvalues without an inverse.
     fn of(self, values: &[f64], damping: Option<f64>, name: &str) -> Result<Vec<f64>, CurvatureError> {
-        if let Some(bad) = damping.filter(|damping| !damping.is_finite() || *damping < 0.0) {
-            return Err(CurvatureError::Damping(bad));
-        }
         let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-        let added = match (self, damping) {
-            (Self::Absolute, Some(damping)) => damping,
-            (_, damping) => damping.unwrap_or(PART_OF_MEAN) * mean,
-        };
-        // What is smaller is rounding of the decomposition.
-        let largest = values.iter().copied().fold(0.0, f64::max);
-        let least = f64::EPSILON * values.len() as f64 * largest;
+        let added = self.added(mean, damping)?;
+        let least = rounding(values.iter().copied());
         let zeros = values.iter().filter(|value| **value + added <= least).count();
         if zeros > 0 && self != Self::Pseudoinverse {
             return Err(CurvatureError::Singular { module: name.to_owned(), zeros, all: values.len() });
@@ -74,6 +78,11 @@ impl Inversion {
         };
         Ok(values.iter().map(|value| inverted(*value)).collect())
     }
+}
+
+/// What may be rounding of a decomposition, of eigenvalues or of other values of their size.
+pub(crate) fn rounding(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    8.0 * f64::EPSILON * values.len() as f64 * values.fold(0.0, f64::max)
 }
 
 /// The inverse H^-1 of a block's matrix, in its eigenbasis.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gstore_core::many;
-use gstore_store::{DatasetPart, FeaturePart, Snapshot, Space};
+use gstore_store::{DatasetPart, FeaturePart, Preconditioned, Snapshot, Space};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoints::PlanCheckpoint;
@@ -24,8 +24,8 @@ pub struct PlanPrecondition {
     pub checkpoints: Vec<usize>,
 }
 
-/// The pools, the checkpoints, and the first pool's feature at each of them.
-type Asked<'a> = (&'a [Arc<DatasetPart>], &'a [PlanCheckpoint], &'a [Arc<FeaturePart>]);
+/// The pools, the checkpoints, and the features of each side at each of them, the first pool's first.
+type Asked<'a> = (&'a [Arc<DatasetPart>], &'a [PlanCheckpoint], &'a [Vec<Arc<FeaturePart>>]);
 
 /// Finds the matrices that a question asks for, if it does, with what a user should know of them.
 ///
@@ -35,7 +35,7 @@ type Asked<'a> = (&'a [Arc<DatasetPart>], &'a [PlanCheckpoint], &'a [Arc<Feature
 pub(super) fn resolve(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
-    (pools, checkpoints, features): Asked<'_>,
+    (pools, checkpoints, sides): Asked<'_>,
 ) -> Result<(Option<PlanPrecondition>, Vec<String>), QueryError> {
     let Some(name) = spec.precondition.as_deref() else { return Ok((None, Vec::new())) };
     if spec.sim == Sim::Cosine {
@@ -44,11 +44,18 @@ pub(super) fn resolve(
                 .into(),
         ));
     }
+    let touched = |part: &&Arc<FeaturePart>| matches!(part.attrs.preconditioned, Preconditioned::Artifact(_));
+    if let Some(part) = sides.iter().flatten().find(touched) {
+        return Err(QueryError::Spec(format!(
+            "{} is preconditioned as it is stored, so it is compared without `precondition`",
+            describe(part)
+        )));
+    }
     let part = snapshot.artifact(name)?;
     let content = GramContent::of(&part)?;
     let mut notes = fitted_on(&content, spec, name, pools)?;
     let mut used = Vec::with_capacity(checkpoints.len());
-    for (checkpoint, feature) in checkpoints.iter().zip(features) {
+    for (checkpoint, feature) in checkpoints.iter().zip(sides.first().into_iter().flatten()) {
         let own = content.checkpoints.iter().position(|known| known.id == checkpoint.id);
         let place = match (own, content.checkpoints.len().checked_sub(1)) {
             (Some(own), _) => own,
