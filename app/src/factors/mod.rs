@@ -2,8 +2,10 @@
 //! of the scores that they give.
 
 mod folder;
+mod inspect;
 
 pub use folder::{
     ALL_MODULES, DatasetNote, FactorArguments, FactorError, FactorFolder, FactorStage, NamedCovariances,
     NamedEigen, Partition, ScoreArguments, ScoreFolder, ScoreSide, ScoreTable,
 };
+pub use inspect::{ModuleSpectrum, spectra, spectrum_files, spectrum_table};
