@@ -1,4 +1,4 @@
-//! Reports of scores as Markdown: samples with the highest and lowest scores of each prompt, and figures of all.
+//! Reports of scores as Markdown: samples with the highest and lowest scores of each prompt, and figures.
 
 use std::fmt::Write;
 
