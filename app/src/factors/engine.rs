@@ -1,7 +1,7 @@
 //! Curvature engine of a request's checkpoint, and samples as it takes them.
 
 use gstore_data::Encoded;
-use gstore_ingest::curvature::{CurvatureEngine, Labels, TargetSample};
+use gstore_ingest::curvature::{CurvatureEngine, Labels, PassError, TargetSample};
 use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EncodedRow, IngestRequest};
 use gstore_model::cpu::Cpu;
@@ -118,13 +118,18 @@ impl Fisher {
         }
     }
 
-    /// The labels of a batch in a pass of the data: each pass draws its own.
-    pub(super) fn labels(self, pass: u64, batch: &[Tokens]) -> Labels {
+    /// The labels of a batch of these rows in a pass of the data: each pass draws its own.
+    pub(super) fn labels(self, pass: u64, rows: &[u64]) -> Labels<'_> {
         match self {
-            Fisher::True { seed } => {
-                Labels::Sampled { seed, pass, rows: batch.iter().map(|sample| sample.row).collect() }
-            }
+            Fisher::True { seed } => Labels::Sampled { seed, pass, rows },
             Fisher::Empirical => Labels::Data,
         }
     }
+}
+
+/// An error of a batch, with the rows that it is of.
+pub(super) fn of_batch(batch: &[Tokens], error: PassError) -> FactorJobError {
+    let rows = batch.iter().map(|sample| sample.row);
+    let (first, last) = (rows.clone().min().unwrap_or(0), rows.max().unwrap_or(0));
+    FactorJobError::Batch { first, last, source: Box::new(error) }
 }

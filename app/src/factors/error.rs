@@ -6,6 +6,7 @@ use arrow_schema::ArrowError;
 use gstore_core::{Cancelled, Remedy};
 use gstore_curvature::CurvatureError;
 use gstore_data::{EncodeError, SampleError};
+use gstore_ingest::curvature::PassError;
 use gstore_ingest::pipeline::IngestError;
 use gstore_sql::SqlError;
 use gstore_store::{ArtifactError, LookupError, OpenError, ReadError};
@@ -26,6 +27,16 @@ pub enum FactorJobError {
     /// Curvature that cannot be decomposed or inverted.
     #[error(transparent)]
     Curvature(#[from] CurvatureError),
+    /// A batch that could not be computed.
+    #[error("rows {first} to {last}: {source}")]
+    Batch {
+        /// First of its rows.
+        first: u64,
+        /// Last of its rows.
+        last: u64,
+        /// Why.
+        source: Box<PassError>,
+    },
     /// The engine, or files of factors.
     #[error("{0}")]
     Other(#[source] Box<dyn Error + Send + Sync>),

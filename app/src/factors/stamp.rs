@@ -22,14 +22,14 @@ pub struct FactorStamp {
     pub checkpoint: String,
     /// Precision of the model's matrix products.
     pub compute: String,
-    /// The dataset.
-    pub dataset: String,
+    /// The dataset, where it is known.
+    pub dataset: Option<String>,
     /// Its rows that were fitted on, as ranges: first, one past the last.
     pub rows: Vec<[u64; 2]>,
     /// Digest of their ids and records.
     pub rows_digest: String,
-    /// How they became tokens.
-    pub encoding: EncodingSpec,
+    /// How they became tokens, where it is known.
+    pub encoding: Option<EncodingSpec>,
     /// Whose labels the loss had: `true` for sampled ones, `empirical` for the data's.
     pub fisher: String,
     /// Seed of sampled labels.
@@ -142,10 +142,10 @@ mod tests {
             strategy: "ekfac".into(),
             checkpoint: "c".into(),
             compute: "f32".into(),
-            dataset: "pool".into(),
+            dataset: Some("pool".into()),
             rows: vec![[0, 4]],
             rows_digest: "d".into(),
-            encoding,
+            encoding: Some(encoding),
             fisher: "true".into(),
             seed: Some(1),
             modules: Vec::new(),
@@ -154,7 +154,7 @@ mod tests {
             extends: None,
         };
         assert!(stamp.differences(&stamp).is_empty());
-        let other = FactorStamp { seed: Some(2), dataset: "other".into(), ..stamp.clone() };
+        let other = FactorStamp { seed: Some(2), dataset: Some("other".into()), ..stamp.clone() };
         let differences = stamp.differences(&other);
         assert_eq!(differences, ["dataset is \"other\" there, \"pool\" here", "seed is 2 there, 1 here"]);
         assert_eq!(stamp.row_set().len(), 4);
