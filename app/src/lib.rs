@@ -11,6 +11,7 @@
 //! - [`VectorPut`]: vectors and losses that were computed elsewhere
 //! - [`daunce`]: losses under each model of an ensemble, computed here or elsewhere; rankings by their
 //!   covariance, reports of them, and what is wrong with an ensemble
+//! - [`factors`]: factors of curvature, scores of rows that are preconditioned with them, and their files
 //! - [`fit_prefilter`], [`publish_prefilter`], [`apply_prefilter`], [`evaluate_prefilter`]: models that
 //!   predict from cheap features which rows deserve gradients
 //! - [`prepare_cascade`], [`Cascade`]: features stage by stage for the rows that are left, and few gradients
@@ -63,6 +64,7 @@ mod answer;
 mod ask;
 mod cascade;
 pub mod daunce;
+pub mod factors;
 mod folders;
 mod generate;
 pub mod indexes;

@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::{Unit, parallel};
 use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares, Strategy};
+use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::{ArtifactError, Store};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::engine::Fisher;
 use super::error::FactorJobError;
-use super::folder::FactorFolder;
+use super::folder::{DatasetNote, FactorArguments, FactorFolder, FactorStage};
 use super::forecast::FitForecast;
 use super::passes::{Covariances, covariances, squares};
 use super::plan::{FitPlan, FitRequest, own_folder};
@@ -91,7 +93,8 @@ pub fn fit_factors(
     fit.report.waiting = fit.run(work)?;
     if fit.report.waiting.is_none() {
         work.cancel.check()?;
-        let provenance = provenance(request, work.command);
+        let mut provenance = places(&request.ingest);
+        provenance.insert("command".to_owned(), json!(work.command));
         let of = (&fit.plan.stamp, provenance);
         let snapshot = publish(store, &request.name, &fit.path, of, (request.replace, work.command))?;
         fit.report.snapshot = Some(snapshot.number());
@@ -104,8 +107,7 @@ pub fn fit_factors(
 fn begin(path: &Path, request: &FitRequest, stamp: &FactorStamp) -> Result<FactorFolder, FactorJobError> {
     let there = path.exists() && fs_err::read_dir(path)?.next().is_some();
     if there {
-        let found = FactorStamp::read(path)?;
-        let differences = match &found {
+        let differences = match &FactorStamp::read(path)? {
             Some(found) => stamp.differences(found),
             None => vec!["nothing there says what its factors are of".to_owned()],
         };
@@ -113,30 +115,43 @@ fn begin(path: &Path, request: &FitRequest, stamp: &FactorStamp) -> Result<Facto
             let (folder, differences) = (path.display().to_string(), differences.join("; "));
             return Err(FactorJobError::OtherFactors { folder, differences });
         }
-        return FactorFolder::open(path).map_err(FactorJobError::other);
     }
     fs_err::create_dir_all(path)?;
-    // Where it ends in between, the folder has a stamp and no arguments, and is opened as empty.
-    let folder = FactorFolder::create(path, &arguments(request)).map_err(FactorJobError::other)?;
     stamp.write(path)?;
+    let folder = FactorFolder::create(path, &arguments(request)).map_err(FactorJobError::other)?;
+    let size = stamp.row_set().len();
+    let note = DatasetNote { kind: "Dataset".to_owned(), dataset_size: size, indices: None };
+    for stage in [FactorStage::Covariance, FactorStage::Lambda] {
+        folder.write_dataset(stage, &note).map_err(FactorJobError::other)?;
+    }
     Ok(folder)
 }
 
-/// Where the factors come from, for people and for those who score with them.
-fn provenance(request: &FitRequest, command: &str) -> Map<String, Value> {
-    let place = |path: &PathBuf| json!(std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+/// As Kronfluence names them. Sums and bases are kept in f64: what is rounded could not be gone on with.
+fn arguments(request: &FitRequest) -> FactorArguments {
+    let [data, modules] = request.partitions;
+    let stages = [FactorStage::Covariance, FactorStage::Lambda];
+    let begun = FactorArguments::new(request.strategy).empirical_fisher(request.fisher == Fisher::Empirical);
+    let of_stage = |arguments: FactorArguments, stage| {
+        arguments.max_examples(stage, request.ingest.limit).partitions(stage, (data, modules))
+    };
+    stages.into_iter().fold(begun, of_stage).in_f64()
+}
+
+/// Where the model of a request is, for people and for those who score with its factors.
+pub(super) fn places(request: &IngestRequest) -> Map<String, Value> {
+    let place = |path: &Path| json!(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     let mut map = Map::new();
-    map.insert("model".to_owned(), place(&request.ingest.model));
-    if let Some(checkpoint) = request.ingest.checkpoints.first() {
+    map.insert("model".to_owned(), place(&request.model));
+    if let Some(checkpoint) = request.checkpoints.first() {
         map.insert("checkpoint".to_owned(), json!(checkpoint.name));
         if let Some(folder) = checkpoint.folder() {
-            map.insert("weights".to_owned(), place(&folder.to_owned()));
+            map.insert("weights".to_owned(), place(folder));
         }
     }
-    if let Some(tokenizer) = &request.ingest.text.tokenizer {
+    if let Some(tokenizer) = &request.text.tokenizer {
         map.insert("tokenizer".to_owned(), place(tokenizer));
     }
-    map.insert("command".to_owned(), json!(command));
     map
 }
 

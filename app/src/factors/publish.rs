@@ -4,11 +4,17 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use gstore_curvature::{Damping, Module, ModuleFactors, Strategy};
+use gstore_ingest::gradient::ModuleSelection;
+use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::{ArtifactPart, Snapshot, Store};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
 
+use super::engine;
 use super::error::FactorJobError;
+use super::folder::{FactorError, FactorFolder, FactorStage};
 use super::stamp::FactorStamp;
 
 /// Kind of the artifact.
@@ -41,6 +47,21 @@ pub struct FactorNote {
     pub checkpoint: String,
     /// Bytes of the files.
     pub bytes: u64,
+}
+
+/// Factors of a store whose files are in a folder of their own, which goes away with this.
+pub(super) struct InFolder {
+    pub folder: FactorFolder,
+    pub content: FactorContent,
+    _place: TempDir,
+}
+
+/// Puts the files of a store's factors into a folder that is removed later.
+pub(super) fn in_folder(snapshot: &Snapshot, name: &str) -> Result<InFolder, FactorJobError> {
+    let place = tempfile::tempdir()?;
+    let content = export_factors(snapshot, name, place.path())?;
+    let folder = FactorFolder::open(place.path()).map_err(FactorJobError::other)?;
+    Ok(InFolder { folder, content, _place: place })
 }
 
 /// What an artifact says of its factors.
@@ -143,4 +164,91 @@ pub fn export_factors(
     }
     content.stamp.write(folder)?;
     Ok(content)
+}
+
+/// Takes in factors that were fitted elsewhere: the finished ones of a folder of Kronfluence's, or one that was
+/// exported, which says itself what they are of. Else `of` names the model and its checkpoint, which are loaded
+/// for their identity and the shapes of the modules, and the dataset, if that is known.
+///
+/// # Errors
+/// A folder that is not one, whose factors are not finished, or not of this model; a name that is taken.
+pub fn import_factors(
+    store: &Store,
+    (folder, name): (&Path, &str),
+    of: Option<&IngestRequest>,
+    replace: bool,
+    command: &str,
+) -> Result<Arc<Snapshot>, FactorJobError> {
+    let opened = FactorFolder::open(folder).map_err(FactorJobError::other)?;
+    let stamp = match (FactorStamp::read(folder)?, of) {
+        (Some(stamp), _) => stamp,
+        (None, Some(request)) => foreign(&opened, request)?,
+        (None, None) => {
+            let text = "the folder does not say which model its factors are of: name it".to_owned();
+            return Err(FactorJobError::Option(text));
+        }
+    };
+    // Missing or torn files show now, not when the factors are used.
+    let names: Vec<String> = stamp.modules.iter().map(|module| module.name.clone()).collect();
+    let strategy = opened.arguments().strategy();
+    let mut checked = 0;
+    if strategy != Strategy::Identity {
+        let check = &mut |module: Module, factors: ModuleFactors| -> Result<(), FactorError> {
+            factors.inverse(&module, strategy, Damping::OfMean)?;
+            checked += 1;
+            Ok(())
+        };
+        opened.each_factors(Some(&names), check).map_err(FactorJobError::other)?;
+        if checked != names.len() {
+            return Err(FactorJobError::Refused(format!(
+                "{} has factors of {checked} modules",
+                folder.display()
+            )));
+        }
+    }
+    let mut provenance = Map::new();
+    if let Some(request) = of {
+        provenance = super::fit::places(request);
+    }
+    provenance.insert("command".to_owned(), json!(command));
+    provenance.insert("folder".to_owned(), json!(folder));
+    publish(store, name, folder, (&stamp, provenance), (replace, command))
+}
+
+/// What foreign factors are of: the modules of the folder at the checkpoint of a request.
+fn foreign(folder: &FactorFolder, request: &IngestRequest) -> Result<FactorStamp, FactorJobError> {
+    let mut found = Vec::new();
+    let collect = &mut |module: Module, _: ModuleFactors| -> Result<(), FactorError> {
+        found.push(module);
+        Ok(())
+    };
+    folder.each_factors(None, collect).map_err(FactorJobError::other)?;
+    let patterns = found.iter().map(|module| module.name.clone()).collect();
+    let engine = engine::load(request, &ModuleSelection { patterns, biases: false })?;
+    let modules = engine.modules().to_vec();
+    for Module { name, out, input, .. } in &found {
+        let same = |module: &&Module| module.name == *name;
+        if modules.iter().find(same).is_none_or(|module| (module.out, module.input) != (*out, *input)) {
+            return Err(FactorJobError::Refused(format!(
+                "module `{name}` of {out} outputs and {input} inputs is none of the model: the factors are of another one"
+            )));
+        }
+    }
+    let arguments = folder.arguments();
+    let (data, parts) = arguments.partitions_of(FactorStage::Covariance);
+    Ok(FactorStamp {
+        strategy: arguments.strategy().name().to_owned(),
+        checkpoint: engine.checkpoint_id().to_string(),
+        compute: request.compute.name().to_owned(),
+        dataset: None,
+        rows: Vec::new(),
+        rows_digest: String::new(),
+        encoding: None,
+        fisher: if arguments.is_empirical() { "empirical" } else { "true" }.to_owned(),
+        seed: None,
+        modules,
+        partitions: [data, parts],
+        batch_tokens: request.batch_tokens,
+        extends: None,
+    })
 }

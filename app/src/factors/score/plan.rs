@@ -15,6 +15,7 @@ use super::forms::column_bytes;
 use super::request::{ScorePer, ScoreRequest, ScoreTarget};
 use crate::factors::engine::{self, Tokens};
 use crate::factors::error::FactorJobError;
+use crate::factors::folder::FactorArguments;
 use crate::factors::plan::first;
 use crate::factors::publish::{InFolder, in_folder};
 use crate::factors::stamp::{FactorStamp, rows_digest};
@@ -129,12 +130,21 @@ impl ScorePlan {
 
     /// What is known of a module's curvature; nothing where there are no factors.
     pub fn factors_of(&self, module: &Module) -> Result<ModuleFactors, FactorJobError> {
-        let Some(factors) = &self.factors else { return Ok(ModuleFactors::default()) };
+        let factors = self.factors.as_ref().filter(|_| self.how.strategy != Strategy::Identity);
+        let Some(factors) = factors else { return Ok(ModuleFactors::default()) };
         let names = [module.name.clone()];
         let mut found = factors.folder.factors(Some(&names)).map_err(FactorJobError::other)?;
         match found.pop() {
             Some((_, factors)) => Ok(factors),
             None => Err(FactorJobError::Refused(format!("the factors have no module `{}`", module.name))),
+        }
+    }
+
+    /// The arguments of the fit, as Kronfluence has them.
+    pub fn arguments(&self) -> FactorArguments {
+        match &self.factors {
+            Some(factors) => factors.folder.arguments().clone(),
+            None => FactorArguments::new(self.how.strategy),
         }
     }
 
@@ -163,7 +173,7 @@ impl ScorePlan {
         }
         // Queries that are summed are one column.
         let (groups, columns) = match how.sum_queries || all == 0 {
-            true => (vec![0..all], all.min(1)),
+            true => (std::iter::once(0..all).collect(), all.min(1)),
             false => {
                 let starts = (0..all).step_by(at_once);
                 (starts.map(|start| start..all.min(start + at_once)).collect(), at_once.min(all))
@@ -222,7 +232,10 @@ fn selection(ingest: &IngestRequest, factors: Option<&InFolder>) -> ModuleSelect
 
 /// Refuses modules that the factors do not have as they are.
 fn check_modules(stamp: &FactorStamp, modules: &[Module]) -> Result<(), FactorJobError> {
-    match modules.iter().find(|module| !stamp.modules.contains(module)) {
+    // Files of other programs do not say which module has a bias.
+    let same = |a: &Module, b: &Module| (&a.name, a.out, a.input) == (&b.name, b.out, b.input);
+    let is_known = |module: &&Module| stamp.modules.iter().any(|known| same(known, module));
+    match modules.iter().find(|module| !is_known(module)) {
         None => Ok(()),
         Some(Module { name, out, input, .. }) => Err(FactorJobError::Refused(format!(
             "the factors have no module `{name}` of {out} outputs and {input} inputs: they are of another model, or of other modules"

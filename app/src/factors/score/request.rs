@@ -79,7 +79,7 @@ pub enum ScorePer {
 }
 
 /// A table of scores: where it goes, and in which format.
-pub struct ScoreTable<'a> {
+pub struct TableOutput<'a> {
     /// Receives it.
     pub out: Box<dyn Write + Send + 'a>,
     /// Its format.
@@ -92,7 +92,7 @@ pub struct ScoreTable<'a> {
 #[derive(Default)]
 pub struct ScoreOutput<'a> {
     /// A table.
-    pub table: Option<ScoreTable<'a>>,
+    pub table: Option<TableOutput<'a>>,
     /// A folder of scores that Kronfluence reads.
     pub folder: Option<PathBuf>,
 }

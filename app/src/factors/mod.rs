@@ -1,0 +1,33 @@
+//! Factors of curvature: fits of them and scores with them; files that Kronfluence reads and writes, what their
+//! spectra look like, and reports of the scores that they give.
+
+mod engine;
+mod error;
+mod fit;
+mod folder;
+mod forecast;
+mod inspect;
+mod passes;
+mod plan;
+mod publish;
+mod report;
+mod score;
+mod stamp;
+
+pub use engine::Fisher;
+pub use error::FactorJobError;
+pub use fit::{FitReport, fit_factors, forecast_factors};
+pub use folder::{
+    DatasetNote, FactorArguments, FactorError, FactorFolder, FactorStage, Partition, ScoreArguments, ScoreFolder,
+    ScoreSide, ScoreTable,
+};
+pub use forecast::FitForecast;
+pub use gstore_curvature::{Damping, Strategy};
+pub use gstore_ingest::curvature::Measurement;
+pub use plan::FitRequest;
+pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, import_factors, list_factors};
+pub use score::{
+    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreTarget, TableOutput, forecast_scores,
+    like_factors, score_rows,
+};
+pub use stamp::FactorStamp;
