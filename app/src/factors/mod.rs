@@ -6,6 +6,7 @@ mod error;
 mod fit;
 mod folder;
 mod forecast;
+mod gram;
 mod inspect;
 mod passes;
 mod plan;
@@ -22,6 +23,7 @@ pub use folder::{
     ScoreSide, ScoreTable,
 };
 pub use forecast::FitForecast;
+pub use gram::{GramAt, GramReport, GramRequest, fit_gram};
 pub use gstore_curvature::{Damping, Strategy};
 pub use gstore_ingest::curvature::Measurement;
 pub use plan::FitRequest;
