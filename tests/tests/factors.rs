@@ -26,14 +26,17 @@ fn fit(place: &Place, name: &str, more: &[&str]) -> Value {
     place.json(&args.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
+fn demo(part: &str) -> String {
+    world::demo().join(part).display().to_string()
+}
+
 fn fit_args(name: &str, more: &[&str]) -> Vec<String> {
-    let path = |part: &str| world::demo().join(part).display().to_string();
     let mut args: Vec<String> = ["factors", "fit", name, "--dataset", "pool", "--modules", MODULES, "--json"]
         .iter()
         .map(|word| (*word).to_owned())
         .collect();
-    args.extend(["--model".to_owned(), path("model")]);
-    args.extend(["--checkpoint".to_owned(), path("warmup/checkpoint-26")]);
+    args.extend(["--model".to_owned(), demo("model")]);
+    args.extend(["--checkpoint".to_owned(), demo("warmup/checkpoint-26")]);
     args.extend(more.iter().map(|word| (*word).to_owned()));
     args
 }
@@ -104,10 +107,15 @@ fn parts_of_an_array_end_as_one_run_does() {
     assert!(refused.stderr.contains("fisher is \"true\" there, \"empirical\" here"), "{}", refused.stderr);
 
     place.ok(&["factors", "export", "whole", "out"]);
-    place.ok(&["factors", "import", "out", "copy"]);
+    let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
+    place.ok(&["factors", "import", "out", "copy", "--model", &model, "--checkpoint", &checkpoint]);
     assert_eq!(of("copy"), of("whole"));
     let listed = place.ok(&["factors", "list", "--format", "csv"]);
     assert_eq!(listed.lines().count(), 4, "{listed}");
+    let shown =
+        place.ok(&["factors", "inspect", "whole", "--layer", "1", "--plots", "plots", "--format", "csv"]);
+    assert_eq!(shown.lines().count(), 3, "{shown}");
+    assert!(place.path("plots/layer_1/cumulative_variance.png").exists());
     assert!(listed.contains("whole,ekfac,6,pool,12,"), "{listed}");
 }
 

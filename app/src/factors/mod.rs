@@ -13,6 +13,7 @@ mod plan;
 mod publish;
 mod report;
 mod score;
+mod spectra;
 mod stamp;
 
 pub use engine::Fisher;
@@ -26,10 +27,12 @@ pub use forecast::FitForecast;
 pub use gram::{GramAt, GramReport, GramRequest, fit_gram};
 pub use gstore_curvature::{Damping, Strategy};
 pub use gstore_ingest::curvature::Measurement;
+pub use inspect::{ModuleSpectrum, spectra, spectrum_files, spectrum_table};
 pub use plan::FitRequest;
 pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, import_factors, list_factors};
 pub use score::{
     ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreTarget, TableOutput, forecast_scores,
     like_factors, score_rows,
 };
+pub use spectra::{SpectraRequest, factor_spectra};
 pub use stamp::FactorStamp;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use gstore::factors::Damping;
 use gstore_store::{ShardIndex, SnapshotName};
 
 use super::{EngineArgs, OutputArgs, TextArgs, at_least};
@@ -28,6 +29,8 @@ pub enum FactorsWhat {
     Fit(FactorsFitArgs),
     /// Fit Gram matrices of stored vectors, which precondition questions about them
     Gram(FactorsGramArgs),
+    /// Show the eigenvalues of factors: spread, effective dimension, shares; as a table and as pictures
+    Inspect(FactorsInspectArgs),
     /// List the factors of the store
     List(FactorsListArgs),
     /// Write factors into a folder that Kronfluence reads
@@ -174,6 +177,45 @@ pub struct FactorsGramArgs {
     pub json: bool,
 }
 
+/// `gstore factors inspect`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore factors inspect curvature --store s\n  \
+    gstore factors inspect curvature --store s --layer 21 --plots inspected\n\n\
+    A line for each module: its largest, smallest, mean and median eigenvalue, how many directions damping leaves (the sum of\n\
+    L / (L + damping)), how many of the largest have 90, 95 and 99 % of the sum, and the condition. --plots writes for each layer\n\
+    layer_L/lambda_matrix.png, eigenvalue_distribution.png, cumulative_variance.png and eigenvalue_analysis.txt.\n\n\
+    Memory: 16 bytes for each weight of the modules, and the factors of one.")]
+pub struct FactorsInspectArgs {
+    /// Name of the factors
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Only the modules of this layer
+    #[arg(long, value_name = "L")]
+    pub layer: Option<u32>,
+    /// Only these modules, as globs over their names
+    #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
+    pub modules: Vec<String>,
+    /// How curvature is approximated [default: as it was fitted]
+    #[arg(long, value_enum)]
+    pub strategy: Option<FactorStrategy>,
+    /// Damping of the effective dimension and the condition: a number, or auto for a tenth of the mean
+    #[arg(long, value_name = "auto|X", default_value = "auto", value_parser = damping)]
+    pub damping: Damping,
+    /// Folder for pictures of each layer, which is made
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
+    /// Percentile above which the values of a matrix have one shade
+    #[arg(long, value_name = "P", default_value_t = 99.5, value_parser = percentile, requires = "plots")]
+    pub clip: f64,
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+    /// Where and how to write the table
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 /// `gstore factors list`
 #[derive(Args, Debug)]
 pub struct FactorsListArgs {
@@ -220,4 +262,32 @@ pub struct FactorsImportArgs {
     /// Replace factors of this name
     #[arg(long)]
     pub force: bool,
+}
+
+/// A damping.
+pub(super) fn damping(text: &str) -> Result<Damping, String> {
+    if text == "auto" || text == "null" {
+        return Ok(Damping::OfMean);
+    }
+    let number = text.parse().map_err(|_| "auto, or a number that is not negative, is wanted".to_owned())?;
+    Damping::value(number).map_err(|error| error.to_string())
+}
+
+/// A percentage.
+fn percentile(text: &str) -> Result<f64, String> {
+    let found = text.parse().ok().filter(|percent: &f64| (0.0..=100.0).contains(percent));
+    found.ok_or_else(|| "a number from 0 to 100 is wanted".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dampings() {
+        assert_eq!(damping("auto"), Ok(Damping::OfMean));
+        assert_eq!(damping("1e-8"), Ok(Damping::Value(1e-8)));
+        assert!(damping("-1").is_err() && damping("nan").is_err() && damping("x").is_err());
+        assert!(percentile("99.5").is_ok() && percentile("101").is_err());
+    }
 }

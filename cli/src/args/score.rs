@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use gstore::factors::Damping;
 use gstore_store::SnapshotName;
 
+use super::factors::damping;
 use super::{EngineArgs, FactorStrategy, FactorsModelArgs, OutputArgs, TextArgs, at_least};
 
 /// `gstore score`
@@ -105,25 +106,4 @@ pub enum ScoreMeasurement {
     Loss,
     /// Minus the margin of each token over all others, summed
     Margin,
-}
-
-/// A damping.
-fn damping(text: &str) -> Result<Damping, String> {
-    if text == "auto" || text == "null" {
-        return Ok(Damping::OfMean);
-    }
-    let number = text.parse().map_err(|_| "auto, or a number that is not negative, is wanted".to_owned())?;
-    Damping::value(number).map_err(|error| error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dampings() {
-        assert_eq!(damping("auto"), Ok(Damping::OfMean));
-        assert_eq!(damping("1e-8"), Ok(Damping::Value(1e-8)));
-        assert!(damping("-1").is_err() && damping("nan").is_err() && damping("x").is_err());
-    }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use gstore::factors::{
-    self, FactorNote, Fisher, FitForecast, FitReport, FitRequest, Strategy, export_factors, fit_factors,
-    forecast_factors, import_factors, list_factors,
+    self, FactorNote, Fisher, FitForecast, FitReport, FitRequest, SpectraRequest, Strategy, export_factors,
+    factor_spectra, fit_factors, forecast_factors, import_factors, list_factors, spectrum_files,
+    spectrum_table,
 };
 use gstore::{Folders, GramReport, GramRequest, fit_gram};
 use gstore_core::many;
@@ -20,7 +21,7 @@ use super::gradients::precision;
 use super::query;
 use crate::args::{
     self, EngineArgs, FactorStrategy, FactorsArgs, FactorsExportArgs, FactorsFitArgs, FactorsGramArgs,
-    FactorsImportArgs, FactorsListArgs, FactorsModelArgs, FactorsWhat,
+    FactorsImportArgs, FactorsInspectArgs, FactorsListArgs, FactorsModelArgs, FactorsWhat,
 };
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
@@ -36,6 +37,7 @@ pub fn run(context: &Context, args: &FactorsArgs) -> Result<ExitCode> {
     match &args.what {
         FactorsWhat::Fit(args) => fit(context, args),
         FactorsWhat::Gram(args) => gram(context, args),
+        FactorsWhat::Inspect(args) => inspect(context, args),
         FactorsWhat::List(args) => list(context, args),
         FactorsWhat::Export(args) => export(context, args),
         FactorsWhat::Import(args) => import(context, args),
@@ -208,6 +210,43 @@ fn told_gram(report: &GramReport) -> String {
         many(added, "vector"),
         HumanBytes(*bytes)
     )
+}
+
+fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
+    query::check_place(context, &args.output)?;
+    if let Some(folder) = &args.plots {
+        check_outside(context, folder)?;
+    }
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let request = SpectraRequest {
+        name: args.name.clone(),
+        layer: args.layer,
+        modules: args.modules.clone(),
+        strategy: args.strategy.map(strategy),
+        damping: args.damping,
+    };
+    let spectra = factor_spectra(&snapshot, &request)?;
+    let files = args
+        .plots
+        .as_ref()
+        .map(|folder| Ok::<_, anyhow::Error>((folder, spectrum_files(&spectra, args.clip)?)));
+    if let Some((folder, files)) = files.transpose()? {
+        // All or none: what is there is the result of an earlier command.
+        let there = files.iter().map(|(name, _)| folder.join(name)).find(|path| path.exists());
+        if let Some(path) = there.filter(|_| !args.output.force) {
+            bail!(UsageError(format!("{} exists; --force replaces it", path.display())));
+        }
+        for (name, bytes) in files {
+            let path = folder.join(name);
+            path.parent().map_or(Ok(()), fs_err::create_dir_all)?;
+            fs_err::write(path, bytes)?;
+        }
+    }
+    let table = spectrum_table(&spectra)?;
+    let schema = table.schema();
+    query::write(context, &args.output, &schema, &mut std::iter::once(Ok(table)))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn list(context: &Context, args: &FactorsListArgs) -> Result<ExitCode> {

@@ -30,7 +30,7 @@ enum Role {
 }
 
 /// Roles by the first words of a command and an argument; the first that fits is the one.
-const ROLES: [(&str, &str, Role); 58] = [
+const ROLES: [(&str, &str, Role); 59] = [
     ("", "store", Role::Aside),
     ("", "config", Role::Aside),
     ("evaluate text", "data", Role::NamedRead),
@@ -68,6 +68,7 @@ const ROLES: [(&str, &str, Role); 58] = [
     ("factors fit", "folder", Role::Written),
     ("factors export", "folder", Role::Written),
     ("factors import", "folder", Role::Read),
+    ("factors inspect", "plots", Role::Written),
     ("factors", "checkpoint", Role::Model),
     ("score", "checkpoint", Role::Model),
     ("score", "target_data", Role::Read),
