@@ -140,7 +140,9 @@ fn arguments(request: &FitRequest) -> FactorArguments {
 
 /// Where the model of a request is, for people and for those who score with its factors.
 pub(super) fn places(request: &IngestRequest) -> Map<String, Value> {
-    let place = |path: &Path| json!(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    let place = |path: &Path| {
+        json!(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string())
+    };
     let mut map = Map::new();
     map.insert("model".to_owned(), place(&request.model));
     if let Some(checkpoint) = request.checkpoints.first() {

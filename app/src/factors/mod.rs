@@ -1,5 +1,5 @@
-//! Factors of curvature: fits of them and scores with them; files that Kronfluence reads and writes, what their
-//! spectra look like, and reports of the scores that they give.
+//! Factors of curvature: fits of them, files that Kronfluence reads and writes, what their spectra look like, and
+//! scores with them.
 
 mod engine;
 mod error;
@@ -11,7 +11,6 @@ mod inspect;
 mod passes;
 mod plan;
 mod publish;
-mod report;
 mod score;
 mod spectra;
 mod stamp;
@@ -20,8 +19,8 @@ pub use engine::Fisher;
 pub use error::FactorJobError;
 pub use fit::{FitReport, fit_factors, forecast_factors};
 pub use folder::{
-    DatasetNote, FactorArguments, FactorError, FactorFolder, FactorStage, Partition, ScoreArguments, ScoreFolder,
-    ScoreSide, ScoreTable,
+    ALL_MODULES, DatasetNote, FactorArguments, FactorError, FactorFolder, FactorStage, NamedCovariances,
+    NamedEigen, Partition, ScoreArguments, ScoreFolder, ScoreSide, ScoreTable,
 };
 pub use forecast::FitForecast;
 pub use gram::{GramAt, GramReport, GramRequest, fit_gram};

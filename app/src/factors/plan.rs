@@ -54,6 +54,8 @@ impl FitRequest {
 
 /// The folder next to a store in which factors are fitted.
 pub(super) fn own_folder(store: &Path) -> PathBuf {
+    // A store that is named as `.` has a name too.
+    let store = fs_err::canonicalize(store).unwrap_or_else(|_| store.to_owned());
     let mut name = store.file_name().unwrap_or_default().to_os_string();
     name.push(".factors");
     store.with_file_name(name)

@@ -211,7 +211,7 @@ pub fn import_factors(
         provenance = super::fit::places(request);
     }
     provenance.insert("command".to_owned(), json!(command));
-    provenance.insert("folder".to_owned(), json!(folder));
+    provenance.insert("folder".to_owned(), json!(folder.display().to_string()));
     publish(store, name, folder, (&stamp, provenance), (replace, command))
 }
 

@@ -105,6 +105,9 @@ fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
     if args.text.block.is_some() {
         bail!(UsageError("--block cuts texts before they are registered: give it to gstore add".to_owned()));
     }
+    if let Some(folder) = &args.folder {
+        check_outside(context, folder)?;
+    }
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let Some((model, checkpoints)) = place(&mut folders, &args.model)? else {

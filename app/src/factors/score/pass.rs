@@ -170,8 +170,11 @@ fn energies(gradient: &[f32], scales: &[Vec<f64>], count: usize) -> Vec<f64> {
     scales.iter().map(of).collect()
 }
 
-/// The scales of all modules, and the bases given to the engine that its gradients are turned into.
-pub(super) fn own_scales(plan: &mut ScorePlan) -> Result<(Vec<Vec<Vec<f64>>>, bool), FactorJobError> {
+/// For each module, the scale of each damping.
+pub(super) type Scales = Vec<Vec<Vec<f64>>>;
+
+/// The scales of all modules, and whether gradients are turned into eigenbases, which the engine then has.
+pub(super) fn own_scales(plan: &mut ScorePlan) -> Result<(Scales, bool), FactorJobError> {
     let modules: Vec<Module> = plan.engine.modules().to_vec();
     let (mut scales, mut bases) = (Vec::with_capacity(modules.len()), Vec::with_capacity(modules.len()));
     for module in &modules {

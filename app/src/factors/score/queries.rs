@@ -112,7 +112,7 @@ fn of_samples(
 /// Adds the columns of some queries, one module a thread.
 fn precondition(
     plan: &ScorePlan,
-    gradients: &Gradients,
+    gradients: &[Vec<f32>],
     collected: &mut [Vec<Collected>],
     work: &Work<'_>,
 ) -> Result<(), FactorJobError> {
