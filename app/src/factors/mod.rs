@@ -1,6 +1,7 @@
 //! Factors of curvature: fits of them, files that Kronfluence reads and writes, what their spectra look like, and
 //! scores with them.
 
+mod begun;
 mod engine;
 mod error;
 mod fit;

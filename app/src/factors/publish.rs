@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use super::begun::places;
 use super::engine;
 use super::error::FactorJobError;
 use super::folder::{FactorError, FactorFolder, FactorStage};
@@ -208,7 +209,7 @@ pub fn import_factors(
     }
     let mut provenance = Map::new();
     if let Some(request) = of {
-        provenance = super::fit::places(request);
+        provenance = places(request);
     }
     provenance.insert("command".to_owned(), json!(command));
     provenance.insert("folder".to_owned(), json!(folder.display().to_string()));
