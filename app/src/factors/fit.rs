@@ -236,7 +236,7 @@ impl Fit<'_> {
                 if at % 2 == 0 { (a, "activation covariance") } else { (g, "gradient covariance") };
             Ok(Eigen::of(&sum.mean(), sum.size, &module.name, what)?)
         };
-        work.progress.start("eigendecomposition", 2 * modules.len() as u64, Unit::Rows);
+        work.progress.start("eigendecomposition", 2 * modules.len() as u64, Unit::Matrices);
         let mut all = Vec::with_capacity(2 * modules.len());
         let progress = &mut *work.progress;
         let take = |eigen: Eigen| -> Result<ControlFlow<()>, FactorJobError> {
