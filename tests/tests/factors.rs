@@ -166,8 +166,22 @@ fn factors_of_something_else_are_refused() {
     let report = place.json(&report);
     assert!(report["stale"].is_string() && report["passes"] == 1, "{report}");
 
-    place.ok(&["score", "--factors", "f", "--pool", "pool", "--target", "q", "--kronfluence", "scores_f"]);
+    place.ok(&[
+        "score",
+        "--factors",
+        "f",
+        "--pool",
+        "pool",
+        "--target",
+        "q",
+        "--kronfluence",
+        "scores_f",
+        "--report",
+        "f.md",
+    ]);
     assert!(place.path("scores_f/pairwise_scores.safetensors").exists());
+    let report = fs_err::read_to_string(place.path("f.md")).expect("written");
+    assert!(report.contains("## Prompt 3: Is 2 odd?") && report.contains("Is 11 odd?"), "{report}");
     let little = fit_args("g", &["--max-memory", "1MB"]);
     let refused = place.run(&little.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(refused.code, 1, "{}", refused.stderr);

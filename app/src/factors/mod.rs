@@ -12,6 +12,7 @@ mod inspect;
 mod passes;
 mod plan;
 mod publish;
+mod report;
 mod score;
 mod spectra;
 mod stamp;
@@ -30,6 +31,7 @@ pub use gstore_ingest::curvature::Measurement;
 pub use inspect::{ModuleSpectrum, spectra, spectrum_files, spectrum_table};
 pub use plan::FitRequest;
 pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, import_factors, list_factors};
+pub use report::{PromptScores, score_report};
 pub use score::{
     ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreTarget, TableOutput, forecast_scores,
     like_factors, score_rows,

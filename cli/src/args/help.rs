@@ -90,7 +90,7 @@ fn grouped(root: Command) -> Command {
             );
             let how = named("How scores are made", &["strategy", "damping", "rank", "stale"]);
             let which = named("Which scores", &["per_module", "per_token", "sum_pool", "top", "limit"]);
-            let place = named("Output", &["kronfluence"]);
+            let place = named("Output", &["kronfluence", "report"]);
             with(
                 score,
                 [vec![queries, how, which, place], passing(), writing(), reading()]

@@ -76,6 +76,10 @@ pub struct ScoreArgs {
     /// Folder for the scores as Kronfluence writes them: it calls it `scores_NAME`
     #[arg(long, value_name = "DIR")]
     pub kronfluence: Option<PathBuf>,
+    /// File for a report in Markdown: of each query the rows with the highest and the lowest scores, and
+    /// figures of all
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
     /// The state of the store to read: a number or a tag [default: the current one]
     #[arg(long, value_name = "N|TAG")]
     pub snapshot: Option<SnapshotName>,

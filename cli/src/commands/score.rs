@@ -1,5 +1,6 @@
 //! `gstore score`: scores of rows whose gradients are computed again, preconditioned by factors of curvature.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::args::{ScoreArgs, ScoreMeasurement, TextArgs};
 use crate::context::{Context, command_line};
 use crate::ending::format_of;
 use crate::failure::UsageError;
-use crate::output::{Output, Place, check_outside, out};
+use crate::output::{self, Output, Place, check_outside, out};
 use crate::texts;
 
 /// What Ctrl-C says.
@@ -31,7 +32,8 @@ const STOPPING: &str = "stopping after the batches in work; once more to stop at
 /// Does what the flags say.
 pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
     let to = &args.output;
-    let has_table = args.kronfluence.is_none() || to.output.is_some() || to.format.is_some();
+    let other = args.kronfluence.is_some() || args.report.is_some();
+    let has_table = !other || to.output.is_some() || to.format.is_some();
     check(context, args, has_table)?;
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
@@ -47,9 +49,14 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
     let format = format_of(to)?.into();
     let into_table = table.as_mut();
     let into_table = into_table.map(|out| TableOutput { out: Box::new(out), format, style: query::style() });
-    let output = ScoreOutput { table: into_table, folder: args.kronfluence.clone() };
+    let mut shown = args.report.as_deref().map(|path| Output::create(Some(path), to.force)).transpose()?;
+    let output = ScoreOutput {
+        table: into_table,
+        folder: args.kronfluence.clone(),
+        report: shown.as_mut().map(|out| out as &mut dyn Write),
+    };
     let report = score_rows(&snapshot, &request, output, &mut work)?;
-    table.map_or(Ok(()), Output::finish)?;
+    [table, shown].into_iter().flatten().try_for_each(Output::finish)?;
     if let Some(why) = &report.stale {
         context.say(&format!("note: the factors are stale: {why}"));
     }
@@ -72,6 +79,9 @@ fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
                 "--json prints the report, and the scores need a file then: --output".to_owned()
             ));
         }
+    }
+    if let Some(report) = &args.report {
+        output::check(context, &[Some(report)], args.output.force)?;
     }
     let Some(folder) = &args.kronfluence else { return Ok(()) };
     check_outside(context, folder)?;

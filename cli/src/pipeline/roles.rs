@@ -30,7 +30,7 @@ enum Role {
 }
 
 /// Roles by the first words of a command and an argument; the first that fits is the one.
-const ROLES: [(&str, &str, Role); 59] = [
+const ROLES: [(&str, &str, Role); 60] = [
     ("", "store", Role::Aside),
     ("", "config", Role::Aside),
     ("evaluate text", "data", Role::NamedRead),
@@ -73,6 +73,7 @@ const ROLES: [(&str, &str, Role); 59] = [
     ("score", "checkpoint", Role::Model),
     ("score", "target_data", Role::Read),
     ("score", "kronfluence", Role::Written),
+    ("score", "report", Role::Written),
     ("delete", "ids", Role::Read),
     ("select", "scores", Role::Written),
     ("select", "report", Role::Written),

@@ -5,6 +5,7 @@
 
 mod forms;
 mod lines;
+mod markdown;
 mod pass;
 mod plan;
 mod queries;
@@ -23,7 +24,7 @@ use self::lines::{Layout, Lines, number};
 use self::pass::{Against, own_scales, pass};
 use self::plan::ScorePlan;
 use self::queries::columns;
-use self::sinks::{Best, KronfluenceScores, Sinks};
+use self::sinks::{Best, Held, Sinks, kronfluence, write_kronfluence};
 use super::error::FactorJobError;
 use crate::work::Work;
 
@@ -61,7 +62,7 @@ pub fn score_rows(
     let form = request.form;
     let has_queries = own.is_none() && !plan.how.sum_queries;
     let layout = Layout {
-        queries: has_queries.then_some(&plan.query_ids[..]),
+        queries: has_queries.then_some(&plan.names.ids[..]),
         dampings: &plan.how.dampings,
         per: form.per,
         modules: plan.engine.modules(),
@@ -69,8 +70,14 @@ pub fn score_rows(
     };
     let samples = plan.batches.samples();
     let mut lines = output.table.map(|table| Lines::new(table, layout, samples)).transpose()?;
+    if output.report.is_some() && (!has_queries || form != ScoreForm::default()) {
+        let text = "a report is of the scores of whole rows for each query".to_owned();
+        return Err(FactorJobError::Option(text));
+    }
+    let is_held = output.folder.is_some() || output.report.is_some();
+    let mut held = is_held.then(|| Held::new(&plan, request)).transpose()?;
     let folder = output.folder.as_deref();
-    let mut folder = folder.map(|path| KronfluenceScores::new(path, &plan, request)).transpose()?;
+    let folder = folder.map(|path| kronfluence(path, &plan, request)).transpose()?;
     for group in &plan.extent.groups {
         let columns = match own {
             Some(_) => Vec::new(),
@@ -84,7 +91,7 @@ pub fn score_rows(
         };
         let mut sinks = Sinks {
             lines: lines.as_mut(),
-            folder: folder.as_mut(),
+            held: held.as_mut(),
             sums: form.summed.then(|| vec![0.0; count]),
             best: request.top.map(|most| Best::new(most, count)),
             first: group.start,
@@ -95,7 +102,12 @@ pub fn score_rows(
     }
     work.cancel.check()?;
     report.lines = lines.map_or(Ok(0), Lines::finish)?;
-    folder.map_or(Ok(()), KronfluenceScores::finish)?;
+    if let (Some(held), Some(out)) = (&held, output.report) {
+        markdown::write(&plan, held, request.factors.as_deref().unwrap_or("identity"), out)?;
+    }
+    if let (Some(held), Some(folder)) = (held, folder) {
+        write_kronfluence(&folder, held)?;
+    }
     Ok(report)
 }
 

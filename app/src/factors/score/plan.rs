@@ -12,6 +12,7 @@ use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 use gstore_store::Snapshot;
 
 use super::forms::column_bytes;
+use super::markdown::texts;
 use super::request::{ScorePer, ScoreRequest, ScoreTarget};
 use crate::factors::engine::{self, Tokens};
 use crate::factors::error::FactorJobError;
@@ -30,14 +31,22 @@ pub(super) struct ScorePlan {
     pub batches: RowBatches,
     /// The rows of the pool.
     pub rows: RowSet,
-    /// Tokens of the queries, and their ids.
+    /// Tokens of the queries, and what they are called.
     pub queries: Vec<Tokens>,
-    pub query_ids: Vec<String>,
+    pub names: QueryNames,
     pub how: How,
     pub extent: Extent,
     factors: Option<InFolder>,
     /// Why the factors are stale.
     pub stale: Option<String>,
+}
+
+/// What queries are called.
+#[derive(Default)]
+pub(super) struct QueryNames {
+    pub ids: Vec<String>,
+    /// What is asked, and what the answer is, where that is told apart.
+    pub texts: Vec<(String, Option<String>)>,
 }
 
 /// What is made of gradients.
@@ -100,13 +109,13 @@ impl ScorePlan {
             ScoreTarget::Samples { measurement, summed, .. } => (*measurement, *summed),
             ScoreTarget::Own => (Measurement::Loss, false),
         };
-        let (queries, query_ids) = queries(&request.target, &batches, work)?;
+        let (queries, names) = queries(&request.target, &batches, work)?;
         let mut plan = Self {
             engine,
             batches,
             rows,
             queries,
-            query_ids,
+            names,
             how: How {
                 measurement,
                 sum_queries,
@@ -277,13 +286,15 @@ fn stale(
     Ok((!why.is_empty()).then(|| why.join("; ")))
 }
 
-/// Tokens and ids of the queries.
+/// Tokens and names of the queries.
 fn queries(
     target: &ScoreTarget,
     batches: &RowBatches,
     work: &Work<'_>,
-) -> Result<(Vec<Tokens>, Vec<String>), FactorJobError> {
-    let ScoreTarget::Samples { source, limit, .. } = target else { return Ok((Vec::new(), Vec::new())) };
+) -> Result<(Vec<Tokens>, QueryNames), FactorJobError> {
+    let ScoreTarget::Samples { source, limit, .. } = target else {
+        return Ok((Vec::new(), QueryNames::default()));
+    };
     let most = limit.unwrap_or(usize::MAX);
     let (mut samples, _) = SampleSource::read(source, Reading::Whole, &|_, _| true, work.cancel)?;
     samples.truncate(most);
@@ -297,5 +308,9 @@ fn queries(
         return Err(FactorJobError::Refused(format!("{sample} of the target has no token that is scored")));
     }
     let tokens = samples.iter().zip(&encoded).map(|(sample, encoded)| Tokens::new(sample.row, encoded));
-    Ok((tokens.collect(), samples.iter().map(|sample| sample.id.clone()).collect()))
+    let names = QueryNames {
+        ids: samples.iter().map(|sample| sample.id.clone()).collect(),
+        texts: samples.iter().map(|sample| texts(&sample.content)).collect(),
+    };
+    Ok((tokens.collect(), names))
 }

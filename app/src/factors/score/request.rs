@@ -95,6 +95,8 @@ pub struct ScoreOutput<'a> {
     pub table: Option<TableOutput<'a>>,
     /// A folder of scores that Kronfluence reads.
     pub folder: Option<PathBuf>,
+    /// A report in Markdown: of each query the rows with the highest and the lowest scores, and figures of all.
+    pub report: Option<&'a mut dyn Write>,
 }
 
 /// What scoring did, or will do.

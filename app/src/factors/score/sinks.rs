@@ -1,4 +1,4 @@
-//! What becomes of the scores of a pass: lines of a table, files of Kronfluence's, sums, or the best rows.
+//! Scores of a pass on their way: lines of a table, files of Kronfluence's, sums, or the best rows.
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use super::pass::RowScores;
 use super::plan::ScorePlan;
 use super::request::{ScorePer, ScoreRequest, ScoreTarget};
 use crate::factors::error::FactorJobError;
-use crate::factors::folder::{DatasetNote, ScoreArguments, ScoreFolder, ScoreSide, ScoreTable};
+use crate::factors::folder::{ALL_MODULES, DatasetNote, ScoreArguments, ScoreFolder, ScoreSide, ScoreTable};
 
 /// What takes the scores of a group of queries.
 pub(super) struct Sinks<'a, 'b> {
     pub lines: Option<&'a mut Lines<'b>>,
-    pub folder: Option<&'a mut KronfluenceScores>,
+    pub held: Option<&'a mut Held>,
     /// Sums over the pool, of each column.
     pub sums: Option<Vec<f64>>,
     pub best: Option<Best>,
@@ -31,8 +31,8 @@ impl Sinks<'_, '_> {
             }
             return Ok(());
         }
-        if let Some(folder) = &mut self.folder {
-            folder.take(&rows, self.first, self.queries);
+        if let Some(held) = &mut self.held {
+            held.take(&rows, self.first, self.queries);
         }
         match (&mut self.best, &mut self.lines) {
             (Some(best), _) => rows.iter().for_each(|row| best.push(row)),
@@ -44,11 +44,11 @@ impl Sinks<'_, '_> {
 
     /// Writes what had to wait for all rows.
     pub fn finish(self) -> Result<(), FactorJobError> {
-        let Self { mut lines, mut folder, sums, best, first, queries } = self;
+        let Self { mut lines, mut held, sums, best, first, queries } = self;
         if let Some(values) = sums {
             let row = [RowScores { row: 0, values }];
-            if let Some(folder) = &mut folder {
-                folder.take(&row, first, queries);
+            if let Some(held) = &mut held {
+                held.take(&row, first, queries);
             }
             if let Some(lines) = &mut lines {
                 lines.write(&row, first, queries)?;
@@ -59,8 +59,8 @@ impl Sinks<'_, '_> {
                 lines.write_best(first + column % queries, column / queries, &rows)?;
             }
         }
-        if let Some(folder) = folder {
-            folder.row = 0;
+        if let Some(held) = held {
+            held.row = 0;
         }
         Ok(())
     }
@@ -97,11 +97,10 @@ fn cut(best: &mut Vec<(f64, u64)>, most: usize) {
     best.truncate(most);
 }
 
-/// Scores on their way into a folder of Kronfluence's: all of them, 4 bytes each.
-pub(super) struct KronfluenceScores {
-    folder: ScoreFolder,
+/// All scores of a question with one damping, 4 bytes each.
+pub(super) struct Held {
     /// Names of the tables, and the scores of each: `[queries, rows]`.
-    tables: Vec<(String, Vec<f32>)>,
+    pub tables: Vec<(String, Vec<f32>)>,
     queries: usize,
     rows: usize,
     /// Rows of the pass that were taken.
@@ -109,46 +108,29 @@ pub(super) struct KronfluenceScores {
     own: bool,
 }
 
-impl KronfluenceScores {
-    pub fn new(path: &Path, plan: &ScorePlan, request: &ScoreRequest) -> Result<Self, FactorJobError> {
+impl Held {
+    pub fn new(plan: &ScorePlan, request: &ScoreRequest) -> Result<Self, FactorJobError> {
         let refuse = |text: &str| Err(FactorJobError::Option(text.to_owned()));
-        let [damping] = &plan.how.dampings[..] else {
-            return refuse("Kronfluence's files have scores of one damping");
-        };
+        if plan.how.dampings.len() > 1 {
+            return refuse("Kronfluence's files and reports have scores of one damping");
+        }
         if request.form.per == ScorePer::Token {
             return refuse(
                 "Kronfluence's files have scores of tokens where all samples have as many of them",
             );
         }
         let own = matches!(request.target, ScoreTarget::Own);
-        let per_module = request.form.per == ScorePer::Module;
-        let arguments = ScoreArguments::default()
-            .damping(number(damping))
-            .low_rank(plan.how.rank)
-            .apart(per_module, false)
-            .aggregated(plan.how.sum_queries, request.form.summed);
-        let folder =
-            ScoreFolder::create(path, &arguments, &plan.arguments()).map_err(FactorJobError::other)?;
-        let pool = usize::try_from(plan.rows.len()).unwrap_or(usize::MAX);
-        let rows = if request.form.summed { 1 } else { pool };
-        let queries = if own || plan.how.sum_queries { 1 } else { plan.queries.len() };
-        let note = |size: usize| DatasetNote {
-            kind: "Dataset".to_owned(),
-            dataset_size: size as u64,
-            indices: None,
+        let rows = match request.form.summed {
+            true => 1,
+            false => usize::try_from(plan.rows.len()).unwrap_or(usize::MAX),
         };
-        folder.write_dataset(ScoreSide::Train, &note(pool)).map_err(FactorJobError::other)?;
-        if !own {
-            folder
-                .write_dataset(ScoreSide::Query, &note(plan.queries.len()))
-                .map_err(FactorJobError::other)?;
-        }
-        let names: Vec<String> = match per_module {
-            true => plan.engine.modules().iter().map(|module| module.name.clone()).collect(),
-            false => vec!["all_modules".to_owned()],
+        let queries = if own || plan.how.sum_queries { 1 } else { plan.queries.len() };
+        let names: Vec<String> = match request.form.per {
+            ScorePer::Module => plan.engine.modules().iter().map(|module| module.name.clone()).collect(),
+            _ => vec![ALL_MODULES.to_owned()],
         };
         let tables = names.into_iter().map(|name| (name, vec![0.0; queries.saturating_mul(rows)])).collect();
-        Ok(Self { folder, tables, queries, rows, row: 0, own })
+        Ok(Self { tables, queries, rows, row: 0, own })
     }
 
     /// Takes the scores of rows with queries from `first` on.
@@ -164,19 +146,40 @@ impl KronfluenceScores {
             self.row += 1;
         }
     }
+}
 
-    /// Writes the files.
-    pub fn finish(self) -> Result<(), FactorJobError> {
-        let Self { folder, tables, queries, rows, own, .. } = self;
-        let shape = if own { vec![rows] } else { vec![queries, rows] };
-        let table = |(key, values)| ScoreTable { key, shape: shape.clone(), values };
-        let tables: Vec<ScoreTable> = tables.into_iter().map(table).collect();
-        let written = match own {
-            true => folder.write_self(None, &tables),
-            false => folder.write_pairwise(None, &tables),
-        };
-        written.map_err(FactorJobError::other)
+/// Begins a folder of Kronfluence's, or goes on with one of the same arguments.
+pub(super) fn kronfluence(
+    path: &Path,
+    plan: &ScorePlan,
+    request: &ScoreRequest,
+) -> Result<ScoreFolder, FactorJobError> {
+    let arguments = ScoreArguments::default()
+        .damping(plan.how.dampings.first().and_then(number))
+        .low_rank(plan.how.rank)
+        .apart(request.form.per == ScorePer::Module, false)
+        .aggregated(plan.how.sum_queries, request.form.summed);
+    let folder = ScoreFolder::create(path, &arguments, &plan.arguments()).map_err(FactorJobError::other)?;
+    let note = |size: u64| DatasetNote { kind: "Dataset".to_owned(), dataset_size: size, indices: None };
+    folder.write_dataset(ScoreSide::Train, &note(plan.rows.len())).map_err(FactorJobError::other)?;
+    if !matches!(request.target, ScoreTarget::Own) {
+        let queries = note(plan.queries.len() as u64);
+        folder.write_dataset(ScoreSide::Query, &queries).map_err(FactorJobError::other)?;
     }
+    Ok(folder)
+}
+
+/// Writes the scores into a folder of Kronfluence's.
+pub(super) fn write_kronfluence(folder: &ScoreFolder, held: Held) -> Result<(), FactorJobError> {
+    let Held { tables, queries, rows, own, .. } = held;
+    let shape = if own { vec![rows] } else { vec![queries, rows] };
+    let table = |(key, values)| ScoreTable { key, shape: shape.clone(), values };
+    let tables: Vec<ScoreTable> = tables.into_iter().map(table).collect();
+    let written = match own {
+        true => folder.write_self(None, &tables),
+        false => folder.write_pairwise(None, &tables),
+    };
+    written.map_err(FactorJobError::other)
 }
 
 #[cfg(test)]
