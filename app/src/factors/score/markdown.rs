@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use gstore_data::{Content, Role, parse_record};
 

@@ -82,7 +82,8 @@ impl ScorePlan {
         check(request)?;
         let ingest = IngestRequest { threads: work.threads, ..request.ingest.clone() };
         let dataset = Arc::clone(snapshot.dataset(&ingest.dataset)?);
-        let rows = first(&snapshot.live_rows(&dataset)?, ingest.limit);
+        let live = snapshot.live_rows(&dataset)?;
+        let rows = first(&live, ingest.limit);
         if rows.is_empty() {
             return Err(FactorJobError::Refused(format!("dataset `{}` has no rows", dataset.name)));
         }
