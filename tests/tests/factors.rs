@@ -7,7 +7,8 @@ use gstore_tests::place::Place;
 use gstore_tests::world;
 use serde_json::Value;
 
-const MODULES: &str = "*.mlp.down_proj,*.self_attn.o_proj";
+/// Two small ones: decompositions are most of the time of a test.
+const MODULES: &str = "model.layers.1.self_attn.k_proj,model.layers.2.self_attn.v_proj";
 
 /// A pool of 12 samples and 3 queries.
 fn place() -> Place {
@@ -47,7 +48,7 @@ fn scores(place: &Place, more: &[&str]) -> BTreeMap<Vec<String>, f64> {
     let text = place.ok(&args);
     let line = |line: &str| {
         let mut values: Vec<String> = line.split(',').map(str::to_owned).collect();
-        let score = values.pop().expect("a score").parse().expect("a number");
+        let score: f64 = values.pop().expect("a score").parse().expect("a number");
         (values, score)
     };
     let found: BTreeMap<Vec<String>, f64> = text.lines().skip(1).map(line).collect();
@@ -80,7 +81,7 @@ fn parts_of_an_array_end_as_one_run_does() {
     let place = place();
     let whole =
         fit(&place, "whole", &["--data-partitions", "2", "--module-partitions", "2", "--threads", "1"]);
-    assert_eq!((&whole["computed"], &whole["found"]), (&8.into(), &0.into()), "{whole}");
+    assert_eq!([&whole["computed"], &whole["found"]].map(Value::as_u64), [Some(8), Some(0)], "{whole}");
     assert!(whole["snapshot"].is_u64() && whole["waiting"].is_null(), "{whole}");
     assert!(!place.path("store.factors").exists(), "what is published leaves no folder");
 
@@ -94,13 +95,13 @@ fn parts_of_an_array_end_as_one_run_does() {
     assert_eq!(second["computed"], 4, "its covariances and, of all, its squares: {second}");
     let rest = ["--data-partitions", "2", "--module-partitions", "2", "--folder", "shared"];
     let last = fit(&place, "array", &rest);
-    assert_eq!((&last["computed"], &last["found"]), (&2.into(), &2.into()), "{last}");
+    assert_eq!([&last["computed"], &last["found"]].map(Value::as_u64), [Some(2), Some(2)], "{last}");
     assert!(last["snapshot"].is_u64(), "{last}");
 
     let of = |factors: &str| scores(&place, &["--factors", factors, "--target", "q"]);
     assert_eq!(of("whole"), of("array"));
 
-    let other = [&rest[..], &["--fisher", "empirical", "--force"]].concat();
+    let other = [&rest[..], &["--fisher", "empirical", "--force"][..]].concat();
     let args = fit_args("array", &other);
     let refused = place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(refused.code, 1, "{}", refused.stderr);
@@ -114,9 +115,9 @@ fn parts_of_an_array_end_as_one_run_does() {
     assert_eq!(listed.lines().count(), 4, "{listed}");
     let shown =
         place.ok(&["factors", "inspect", "whole", "--layer", "1", "--plots", "plots", "--format", "csv"]);
-    assert_eq!(shown.lines().count(), 3, "{shown}");
+    assert_eq!(shown.lines().count(), 2, "{shown}");
     assert!(place.path("plots/layer_1/cumulative_variance.png").exists());
-    assert!(listed.contains("whole,ekfac,6,pool,12,"), "{listed}");
+    assert!(listed.contains("whole,ekfac,2,pool,12,"), "{listed}");
 }
 
 #[test]

@@ -103,7 +103,7 @@ pub enum FactorJobError {
     #[error("{0}")]
     Refused(String),
     /// Told to stop.
-    #[error("stopped; what is finished is kept, and the same command goes on from there")]
+    #[error("stopped")]
     Stopped,
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use gstore::factors::{
-    self, FactorNote, Fisher, FitForecast, FitReport, FitRequest, SpectraRequest, Strategy, export_factors,
-    factor_spectra, fit_factors, forecast_factors, import_factors, list_factors, spectrum_files,
-    spectrum_table,
+    self, FactorJobError, FactorNote, Fisher, FitForecast, FitReport, FitRequest, SpectraRequest, Strategy,
+    export_factors, factor_spectra, fit_factors, forecast_factors, import_factors, list_factors,
+    spectrum_files, spectrum_table,
 };
 use gstore::{Folders, GramReport, GramRequest, fit_gram};
 use gstore_core::many;
@@ -54,7 +54,11 @@ fn fit(context: &Context, args: &FactorsFitArgs) -> Result<ExitCode> {
         let forecast = forecast_factors(&store, &request, &mut work)?;
         return print_forecast(&forecast, args.json);
     }
-    let report = fit_factors(&store, &request, &mut work)?;
+    let report = fit_factors(&store, &request, &mut work).inspect_err(|error| {
+        if matches!(error, FactorJobError::Stopped) {
+            context.say("finished partitions are kept, and the same command goes on from there");
+        }
+    })?;
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
