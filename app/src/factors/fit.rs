@@ -7,6 +7,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use gstore_core::{Unit, parallel};
 use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares, Strategy};
@@ -44,6 +45,19 @@ pub struct FitReport {
     pub waiting: Option<String>,
     /// The snapshot that has them.
     pub snapshot: Option<u64>,
+    /// Time of each step.
+    pub seconds: FitSeconds,
+}
+
+/// Seconds of a fit's steps, with reading and writing their files.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct FitSeconds {
+    /// Covariances.
+    pub covariances: f64,
+    /// Eigenvectors.
+    pub eigenvectors: f64,
+    /// Squares of gradients.
+    pub squares: f64,
 }
 
 /// What a fit will take.
@@ -86,6 +100,7 @@ pub fn fit_factors(
         found: 0,
         waiting: None,
         snapshot: None,
+        seconds: FitSeconds::default(),
     };
     let mut fit = Fit { plan, folder, path, request, report };
     fit.report.waiting = fit.run(work)?;
@@ -115,15 +130,23 @@ impl Fit<'_> {
     fn run(&mut self, work: &mut Work<'_>) -> Result<Option<String>, FactorJobError> {
         let strategy = self.request.strategy;
         if strategy.rotates() {
-            if !self.covariances(work)? {
+            let began = Instant::now();
+            let all = self.covariances(work)?;
+            self.report.seconds.covariances = began.elapsed().as_secs_f64();
+            if !all {
                 return Ok(Some(format!(
                     "covariances of the other {} partitions of the data",
                     self.plan.new.len() - 1
                 )));
             }
+            let began = Instant::now();
             self.eigen(work)?;
+            self.report.seconds.eigenvectors = began.elapsed().as_secs_f64();
         }
-        if matches!(strategy, Strategy::Ekfac | Strategy::Diagonal) && !self.squares(work)? {
+        let began = Instant::now();
+        let all = !matches!(strategy, Strategy::Ekfac | Strategy::Diagonal) || self.squares(work)?;
+        self.report.seconds.squares = began.elapsed().as_secs_f64();
+        if !all {
             return Ok(Some(format!(
                 "squares of the other {} partitions of the data",
                 self.plan.new.len() - 1
@@ -233,7 +256,7 @@ impl Fit<'_> {
         let decompose = |_: &mut (), at: usize| -> Result<Eigen, FactorJobError> {
             let (module, (a, g)) = (&modules[at / 2], sums[at / 2]);
             let (sum, what) =
-                if at % 2 == 0 { (a, "activation covariance") } else { (g, "gradient covariance") };
+                if at.is_multiple_of(2) { (a, "activation covariance") } else { (g, "gradient covariance") };
             Ok(Eigen::of(&sum.mean(), sum.size, &module.name, what)?)
         };
         work.progress.start("eigendecomposition", 2 * modules.len() as u64, Unit::Matrices);

@@ -19,7 +19,7 @@ mod stamp;
 
 pub use engine::Fisher;
 pub use error::FactorJobError;
-pub use fit::{FitReport, fit_factors, forecast_factors};
+pub use fit::{FitReport, FitSeconds, fit_factors, forecast_factors};
 pub use folder::{
     ALL_MODULES, DatasetNote, FactorArguments, FactorError, FactorFolder, FactorStage, NamedCovariances,
     NamedEigen, Partition, ScoreArguments, ScoreFolder, ScoreSide, ScoreTable,
