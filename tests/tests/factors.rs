@@ -136,7 +136,8 @@ fn scores_are_the_sums_of_their_parts() {
     fit(&place, "half", &["--fisher", "empirical", "--limit", "6"]);
     let more = fit(&place, "more", &["--fisher", "empirical", "--extend", "half"]);
     assert_eq!(more["rows"], 12, "{more}");
-    assert_near(&scores(&place, &["--factors", "more", "--target", "q"]), &whole, 1e-4);
+    // Sums of other batches round otherwise, and nearly equal eigenvalues turn their vectors then.
+    assert_near(&scores(&place, &["--factors", "more", "--target", "q"]), &whole, 1e-3);
 
     let sweep = of(&["--damping", "auto,1e-3"]);
     let single = of(&["--damping", "1e-3"]);
