@@ -233,7 +233,7 @@ impl Fit<'_> {
         let decompose = |_: &mut (), at: usize| -> Result<Eigen, FactorJobError> {
             let (module, (a, g)) = (&modules[at / 2], sums[at / 2]);
             let (sum, what) =
-                if at % 2 == 0 { (a, "activation covariance") } else { (g, "gradient covariance") };
+                if at.is_multiple_of(2) { (a, "activation covariance") } else { (g, "gradient covariance") };
             Ok(Eigen::of(&sum.mean(), sum.size, &module.name, what)?)
         };
         work.progress.start("eigendecomposition", 2 * modules.len() as u64, Unit::Matrices);
