@@ -132,6 +132,13 @@ fn scores_are_the_sums_of_their_parts() {
     assert_near(&summed(&of(&["--per-token", "--rank", "4"]), 3), &of(&["--rank", "4"]), 1e-9);
     assert_eq!(of(&["--threads", "1", "--batch-tokens", "64"]), whole);
 
+    // Sums go on where those of the first half ended.
+    fit(&place, "half", &["--fisher", "empirical", "--limit", "6"]);
+    let more = fit(&place, "more", &["--fisher", "empirical", "--extend", "half"]);
+    assert_eq!(more["rows"], 12, "{more}");
+    // Sums of other batches round otherwise, and nearly equal eigenvalues turn their vectors then.
+    assert_near(&scores(&place, &["--factors", "more", "--target", "q"]), &whole, 1e-3);
+
     let sweep = of(&["--damping", "auto,1e-3"]);
     let single = of(&["--damping", "1e-3"]);
     for (key, score) in &sweep {
