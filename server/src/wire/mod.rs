@@ -9,5 +9,5 @@ mod encode;
 mod message;
 
 pub(crate) use direct::Direct;
-pub(crate) use encode::messages;
+pub(crate) use encode::{messages, parts};
 pub(crate) use message::Message;

@@ -180,6 +180,9 @@ async fn requests_are_recorded() {
     let client = Client::of(&server).await;
     client.sql("SELECT row FROM pool").await.unwrap();
     let _ = client.sql("SELECT nothing").await;
+    let mut lost = client.clone();
+    lost.headers.push(("gstore-snapshot", "999".to_owned()));
+    assert_eq!(lost.prepare("SELECT 2").await.unwrap_err().code(), Code::NotFound);
     server.stop();
     let lines = fs_err::read_to_string(&server.audit).unwrap();
     let records: Vec<serde_json::Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
@@ -189,4 +192,5 @@ async fn requests_are_recorded() {
     assert!(done["bytes"].as_u64().unwrap() > 0 && done["peer"].as_str().unwrap().starts_with("127."));
     assert!(!lines.contains(&server.token));
     assert_ne!(find("SELECT nothing")["outcome"], done["outcome"]);
+    assert_ne!(find("SELECT 2")["outcome"], "dropped by the client");
 }
