@@ -73,7 +73,7 @@ pub(crate) async fn start(
 ) -> Result<Rows, Status> {
     let deadline = tokio::time::Instant::now() + core.limits.time;
     let mut entered = core.running.enter(&caller.id, ticket)?;
-    let permit = Arc::new(core.admission.enter(&caller.id).await?);
+    let permit = Arc::new(entered.turn(&core.admission).await?);
     record.started();
     let (send, batches) = mpsc::channel(2);
     let (begin, begun) = oneshot::channel();

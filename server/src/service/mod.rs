@@ -48,6 +48,14 @@ pub(crate) struct Asking {
     busy: Option<Busy>,
 }
 
+impl Asking {
+    /// The same request of this snapshot.
+    fn at(&self, snapshot: u64) -> Self {
+        let (core, caller) = (Arc::clone(&self.core), self.caller.clone());
+        Self { core, caller, snapshot: Some(SnapshotName::Number(snapshot)), notes: self.notes, busy: None }
+    }
+}
+
 impl Service {
     /// Settles who sends a request, for [`Service::asking`].
     pub(crate) fn admit<B>(&self, request: &mut http::Request<B>) -> Result<(), Status> {
