@@ -1,23 +1,21 @@
-//! The calls of Flight as they come in, and `DoGet` without the generated service, which would copy each message.
+//! The calls of Flight as they come in, and `DoGet` without the generated service, which would copy each
+//! message.
 //!
 //! Invariants
 //! - who sends a request is settled by its headers, before anything of its body is read
-//! - a body of which nothing comes for a while ends its request
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use arrow_flight::Ticket;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use bytes::{Buf, Bytes};
 use futures::StreamExt;
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
 use prost::Message as _;
-use tokio::time::Sleep;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service as Tower, http};
 use tonic::metadata::MetadataMap;
@@ -25,9 +23,9 @@ use tonic::server::NamedService;
 use tonic::{Request, Status};
 
 use super::message::PREFIX;
+use super::patient::Patient;
 use crate::answer::stream::Messages;
 use crate::service::Service;
-use crate::status;
 
 const DO_GET: &str = "/arrow.flight.protocol.FlightService/DoGet";
 
@@ -64,69 +62,38 @@ impl Tower<http::Request<Body>> for Direct {
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        if let Err(status) = self.service.admit(&mut request) {
-            return Box::pin(std::future::ready(Ok(status.into_http())));
-        }
-        let patience = self.service.patience();
-        let request = request.map(|body| Body::new(Patient { body, patience, wait: None }));
-        if request.uri().path() != DO_GET {
-            return self.generated.call(request);
-        }
-        let (service, most) = (Arc::clone(&self.service), self.most);
+        let (service, mut generated, most) = (Arc::clone(&self.service), self.generated.clone(), self.most);
         Box::pin(async move {
-            let answer = async {
-                let (parts, body) = request.into_parts();
-                let ticket = ticket(body, most).await?;
-                let metadata = MetadataMap::from_headers(parts.headers);
-                service.rows(Request::from_parts(metadata, parts.extensions, ticket)).await
-            };
-            Ok(match answer.await {
-                Ok(messages) => {
-                    let body = Answer { messages, frames: VecDeque::new(), over: false };
-                    let mut response = http::Response::new(Body::new(body));
-                    let kind = http::HeaderValue::from_static("application/grpc");
-                    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
-                    response
-                }
-                Err(status) => status.into_http(),
-            })
+            if let Err(status) = service.admit(&mut request) {
+                return Ok(status.into_http());
+            }
+            let patience = service.patience();
+            let request = request.map(|body| Body::new(Patient::new(body, patience)));
+            match request.uri().path() == DO_GET {
+                true => Ok(answer(&service, request, most).await),
+                false => generated.call(request).await,
+            }
         })
     }
 }
 
-/// The body of a request, which is given up where nothing of it comes for a while.
-struct Patient {
-    body: Body,
-    patience: Duration,
-    /// Runs while the next part is waited for.
-    wait: Option<Pin<Box<Sleep>>>,
-}
-
-impl http_body::Body for Patient {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = &mut *self;
-        if let Poll::Ready(frame) = http_body::Body::poll_frame(Pin::new(&mut this.body), cx) {
-            this.wait = None;
-            return Poll::Ready(frame);
+/// The answer to a `DoGet`.
+async fn answer(service: &Service, request: http::Request<Body>, most: usize) -> http::Response<Body> {
+    let messages = async {
+        let (parts, body) = request.into_parts();
+        let ticket = ticket(body, most).await?;
+        let metadata = MetadataMap::from_headers(parts.headers);
+        service.rows(Request::from_parts(metadata, parts.extensions, ticket)).await
+    };
+    match messages.await {
+        Ok(messages) => {
+            let body = Answer { messages, frames: VecDeque::new(), over: false };
+            let mut response = http::Response::new(Body::new(body));
+            let kind = http::HeaderValue::from_static("application/grpc");
+            response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+            response
         }
-        let patience = this.patience;
-        let wait = this.wait.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        ready!(wait.as_mut().poll(cx));
-        Poll::Ready(Some(Err(status::silent(patience))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        http_body::Body::is_end_stream(&self.body)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        http_body::Body::size_hint(&self.body)
+        Err(status) => status.into_http(),
     }
 }
 
@@ -238,31 +205,5 @@ mod tests {
         assert_eq!(code(framed(0, message.len())[..4].to_vec()).await, tonic::Code::InvalidArgument);
         assert_eq!(code(vec![0; 200]).await, tonic::Code::OutOfRange);
         assert_eq!(code(vec![0, 0, 0, 0, 2, 0xff, 0xff]).await, tonic::Code::InvalidArgument);
-    }
-
-    /// A part, and nothing after it.
-    struct Stopped(Option<Bytes>);
-
-    impl http_body::Body for Stopped {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            match self.0.take() {
-                Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                None => Poll::Pending,
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_request_that_does_not_go_on_is_given_up() {
-        let body = Body::new(Stopped(Some(Bytes::from_static(&[0, 0]))));
-        let patient = Patient { body, patience: Duration::from_millis(10), wait: None };
-        let status = ticket(Body::new(patient), 100).await.unwrap_err();
-        assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");
     }
 }

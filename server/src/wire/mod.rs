@@ -7,6 +7,7 @@
 mod direct;
 mod encode;
 mod message;
+mod patient;
 
 pub(crate) use direct::Direct;
 pub(crate) use encode::{messages, parts};
