@@ -155,10 +155,11 @@ impl Sessions {
         if let Some(held) = self.known(number, caller) {
             return Ok(held);
         }
-        let (snapshot, lease) = self
-            .store
-            .snapshot_leased(Some(&SnapshotName::Number(number)), "gstore serve")
-            .map_err(|e| status::of_open(&e))?;
+        // What was the newest a moment ago may be collected by now.
+        let wanted = name.map(|_| SnapshotName::Number(number));
+        let leased = self.store.snapshot_leased(wanted.as_ref(), "gstore serve");
+        let (snapshot, lease) = leased.map_err(|e| status::of_open(&e))?;
+        let number = snapshot.number();
         let snapshot = match &caller.datasets {
             None => snapshot,
             Some(names) => Arc::new(snapshot.only(|name| names.contains(name))),
