@@ -20,6 +20,19 @@ use crate::map::FileMap;
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish, unknown};
 use std::sync::Arc;
 
+impl ArtifactPart {
+    /// Fails unless a text can be the name of an artifact: for those whose work comes before publishing.
+    ///
+    /// # Errors
+    /// Says which texts can.
+    pub fn check_name(name: &str) -> Result<(), ArtifactError> {
+        match names::is_artifact(name) {
+            true => Ok(()),
+            false => Err(ArtifactError::Name(name.to_owned())),
+        }
+    }
+}
+
 impl Store {
     /// A place for files of an artifact that is to be published. They are on the store's disk already:
     /// publishing moves them.
@@ -66,9 +79,7 @@ impl Store {
         replace: bool,
         command: &str,
     ) -> Result<Arc<Snapshot>, ArtifactError> {
-        if !names::is_artifact(&artifact.name) {
-            return Err(ArtifactError::Name(artifact.name));
-        }
+        ArtifactPart::check_name(&artifact.name)?;
         artifact.files = files.as_ref().map_or_else(Vec::new, |files| files.entries().to_vec());
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
