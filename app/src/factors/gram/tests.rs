@@ -278,6 +278,9 @@ fn matrices_are_extended_and_stale_ones_refused() {
     assert_eq!(of("other", "'gram', stale => true").unwrap().len(), 9);
     let error = fit(&store, "gram", &["pool"], |_| {}).unwrap_err().to_string();
     assert!(error.contains("already"), "{error}");
+    // Before rows are looked for.
+    let error = fit(&store, "a/b", &["nowhere"], |_| {}).unwrap_err().to_string();
+    assert!(error.contains("\"a/b\" is not a name of an artifact"), "{error}");
 
     // Rows of the same dataset that came later, and of another one.
     append(&store, "pool", 20..30);
