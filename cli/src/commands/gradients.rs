@@ -144,6 +144,6 @@ pub fn projection(
     Ok(ProjectionChoice::Spec(match kind {
         ProjectionKind::None => ProjectionSpec::none(),
         kind if kind.is_factored() => ProjectionSpec { seed, ..ProjectionSpec::sized(kind, module_dim) },
-        kind => ProjectionSpec { kind, dim, seed, per_checkpoint: false },
+        kind => ProjectionSpec { kind, dim, seed, per_checkpoint: false, basis: None },
     }))
 }
