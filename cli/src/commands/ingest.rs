@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use gstore::Folders;
+use gstore::factors::EigenProjection;
 use gstore_core::{UnknownKind, many};
 use gstore_data::TextOptions;
 use gstore_ingest::gradient::AdamParams;
@@ -46,7 +47,7 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     if args.text.block.is_some() && args.data.is_empty() {
         bail!(UsageError("--block cuts texts before they are registered: give them with --data".to_owned()));
     }
-    let request = request(context, args)?;
+    let (request, eigenbasis) = request(context, args)?;
     if args.dry_run || args.gradients.explain {
         return dry_run(context, args, request, shard.as_ref());
     }
@@ -74,6 +75,9 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     };
     let mut reporter = context.reporter();
     let plan = IngestPlan::new(&store, request, &mut reporter)?;
+    if let Some(eigenbasis) = eigenbasis {
+        eigenbasis.publish(&store, &plan.request.command)?;
+    }
     let cancel =
         context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
     let report = ingest(&store, &plan, &mut reporter, &cancel)?;
@@ -248,8 +252,9 @@ fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// The plain values of the flags, as the pipeline wants them.
-fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
+/// The plain values of the flags, as the pipeline wants them, and the eigenbasis that gradients are projected
+/// to, if to one.
+fn request(context: &Context, args: &IngestArgs) -> Result<(IngestRequest, Option<EigenProjection>)> {
     let mut kinds = Vec::new();
     for name in &args.features {
         let kind = name.trim().parse().map_err(|error: UnknownKind| UsageError(error.to_string()))?;
@@ -282,11 +287,15 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         ));
         text.max_length = most;
     }
-    Ok(IngestRequest {
+    let eigenbasis = gradients::eigenbasis(context, &args.gradients)?;
+    let request = IngestRequest {
         dataset: args.dataset().to_owned(),
         run: args.run.clone().unwrap_or_else(|| folders.run_name(&model, &checkpoints)),
         model,
-        projection: gradients::projection(&args.gradients, &checkpoints, &kinds)?,
+        projection: match &eigenbasis {
+            Some(eigenbasis) => eigenbasis.spec.clone().into(),
+            None => gradients::projection(&args.gradients, &checkpoints, &kinds)?,
+        },
         checkpoints,
         kinds,
         modules: gradients::modules(&args.gradients),
@@ -312,7 +321,8 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         weights: args.weights.clone(),
         origins: folders.origins(),
         command: command_line(),
-    })
+    };
+    Ok((request, eigenbasis))
 }
 
 /// Model and checkpoints of a run of the store, by where they were when it was registered.
