@@ -116,3 +116,6 @@ impl EigenProjection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,7 +132,7 @@ fn fit(
 }
 
 /// The scores of a relation, by id.
-fn scores(store: &Store, relation: &str) -> Result<BTreeMap<String, f64>, String> {
+pub(in crate::factors) fn scores(store: &Store, relation: &str) -> Result<BTreeMap<String, f64>, String> {
     let snapshot = store.snapshot().unwrap();
     let sql = format!("SELECT id, score FROM {relation}");
     let batches = crate::query(&snapshot, &sql, None, &Work::silent("test")).map_err(|e| e.to_string())?;
@@ -195,7 +195,7 @@ fn expected(rows: usize, part: f64) -> BTreeMap<String, f64> {
     scores
 }
 
-fn assert_close(found: &BTreeMap<String, f64>, expected: &BTreeMap<String, f64>) {
+pub(in crate::factors) fn assert_close(found: &BTreeMap<String, f64>, expected: &BTreeMap<String, f64>) {
     assert!(found.keys().eq(expected.keys()), "{:?}", found.keys());
     let largest = expected.values().fold(0.0_f64, |most, score| most.max(score.abs()));
     for (id, score) in expected {
