@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn a_block_has_most_of_the_sum() {
         let values = [0.0, 1.0, 0.0, 9.0, 0.0, 8.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0];
-        assert_eq!(block(&values, (3, 4), 2), (vec![0], vec![1, 3]));
+        assert_eq!(block(&values, (3, 4), 2), (vec![0, 1], vec![3]));
         assert_eq!(block(&values, (3, 4), 4), (vec![0, 1], vec![1, 3]));
         assert_eq!(block(&values, (3, 4), 12), (vec![0, 1, 2], vec![0, 1, 2, 3]));
         assert_eq!(block(&values, (3, 4), 1).0.len(), 1);
