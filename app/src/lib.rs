@@ -11,7 +11,7 @@
 //! - [`VectorPut`]: vectors and losses that were computed elsewhere
 //! - [`daunce`]: losses under each model of an ensemble, computed here or elsewhere; rankings by their
 //!   covariance, reports of them, and what is wrong with an ensemble
-//! - [`factors`]: factors of curvature in the files of Kronfluence, their spectra, and reports of their scores
+//! - [`factors`]: factors of curvature, scores of rows that are preconditioned with them, and their files
 //! - [`fit_prefilter`], [`publish_prefilter`], [`apply_prefilter`], [`evaluate_prefilter`]: models that
 //!   predict from cheap features which rows deserve gradients
 //! - [`prepare_cascade`], [`Cascade`]: features stage by stage for the rows that are left, and few gradients
@@ -81,6 +81,7 @@ mod work;
 pub use answer::AnswerError;
 pub use ask::{Asked, ExplainedRow, ask};
 pub use cascade::{Cascade, CascadeReport, CascadeRequest, StageReport, prepare_cascade};
+pub use factors::{GramAt, GramReport, GramRequest, fit_gram};
 pub use folders::{FolderError, Folders};
 pub use generate::{PerplexityRows, add_answers, perplexity_table};
 pub use jobs::{add, add_of, ingest, pretty, query};

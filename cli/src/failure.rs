@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use gstore::daunce::DaunceError;
+use gstore::factors::FactorJobError;
 use gstore::{AnswerError, FindError};
 use gstore_cli::origin;
 use gstore_cli::wording::{in_flags, of_files};
@@ -72,6 +73,7 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
         || error.downcast_ref::<DaunceError>().is_some_and(DaunceError::is_usage)
         || matches!(error.downcast_ref(), Some(TrainError::Option(_)))
         || matches!(error.downcast_ref(), Some(GenerateError::Option(_)))
+        || error.downcast_ref::<FactorJobError>().is_some_and(FactorJobError::is_usage)
         || error.downcast_ref::<EvaluateError>().is_some_and(EvaluateError::is_usage)
         || matches!(error.downcast_ref(), Some(AnswerError::Query(QueryError::Top { .. })));
     let code = match usage {
@@ -125,6 +127,7 @@ fn is_stopped(error: &anyhow::Error) -> bool {
     by_sql
         || matches!(error.downcast_ref(), Some(IngestError::Stopped))
         || matches!(error.downcast_ref(), Some(DaunceError::Stopped))
+        || matches!(error.downcast_ref(), Some(FactorJobError::Stopped))
         || matches!(error.downcast_ref(), Some(TrainError::Stopped))
         || matches!(error.downcast_ref(), Some(GenerateError::Stopped))
         || matches!(error.downcast_ref(), Some(CutError::Samples(SampleError::Stopped)))
@@ -159,6 +162,7 @@ fn is_damage(error: &anyhow::Error) -> bool {
         gstore_store::VerifyError,
         DaunceError,
         EvaluateError,
+        FactorJobError,
         IngestError,
         MatrixError,
         QueryError,

@@ -119,6 +119,8 @@ fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
         Command::Query(args) => commands::query::run(&context, &args),
         Command::Select(args) => commands::select::run(&context, &args),
         Command::Prefilter(args) => commands::prefilter::run(&context, &args),
+        Command::Factors(args) => commands::factors::run(&context, &args),
+        Command::Score(args) => commands::score::run(&context, &args),
         Command::Matrix(args) => commands::matrix::run(&context, &args),
         Command::Ask(args) => commands::ask::run(&context, &args),
         Command::Plot(args) => commands::plot::run(&context, &args),

@@ -126,6 +126,8 @@ fn word(unit: Unit, n: u64) -> &'static str {
         (Unit::Rows, _) => " rows",
         (Unit::Checkpoints, 1) => " checkpoint",
         (Unit::Checkpoints, _) => " checkpoints",
+        (Unit::Matrices, 1) => " matrix",
+        (Unit::Matrices, _) => " matrices",
     }
 }
 

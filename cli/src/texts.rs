@@ -1,10 +1,14 @@
-//! Text options of the flags, for `gstore ingest`, `gstore train` and `gstore generate`.
+//! Text options of the flags, for all commands that make tokens of texts.
+
+use std::path::Path;
 
 use anyhow::Result;
 use gstore::Folders;
 use gstore_data::TextOptions;
+use gstore_ingest::pipeline::positions;
 
 use crate::args::TextArgs;
+use crate::context::Context;
 use crate::models::folder_error;
 
 /// How records become tokens; the tokenizer is found, on the Hub too.
@@ -20,4 +24,16 @@ pub fn options(folders: &mut Folders<'_>, args: &TextArgs) -> Result<TextOptions
         max_length: args.max_length,
         block: args.block,
     })
+}
+
+/// The options with samples that are cut off where the model's positions end, unless a length was given.
+pub fn within_positions(context: &Context, model: &Path, text: TextOptions) -> Result<TextOptions> {
+    let most = positions(model)?.filter(|most| *most < text.max_length);
+    let Some(max_length) = most.filter(|_| text.max_length == TextOptions::MAX_LENGTH) else {
+        return Ok(text);
+    };
+    context.say(&format!(
+        "the model has {max_length} positions: samples are cut off after {max_length} tokens (--max-length {max_length})"
+    ));
+    Ok(TextOptions { max_length, ..text })
 }

@@ -23,6 +23,8 @@ pub enum Unit {
     Bytes,
     /// Checkpoints of a run.
     Checkpoints,
+    /// Matrices that are decomposed.
+    Matrices,
 }
 
 /// Says nothing.

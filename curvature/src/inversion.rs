@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use crate::eigen::Eigen;
 use crate::error::CurvatureError;
-use crate::factors::ROUNDING;
 use crate::matrix::{product, product_of_transposed};
 
 /// Damping where none is given: this part of the mean eigenvalue.
@@ -46,23 +45,27 @@ impl Inversion {
         Self::ALL.into_iter().find(|inversion| inversion.name() == name)
     }
 
-    /// The inverted eigenvalues; without a damping c is 0.1, and that part of the mean for
-    /// [`Inversion::Absolute`] too.
+    /// The number that a damping stands for where this is the mean eigenvalue; without one c is 0.1, and that
+    /// part of the mean for [`Inversion::Absolute`] too.
+    ///
+    /// # Errors
+    /// A damping that is none.
+    pub(crate) fn added(self, mean: f64, damping: Option<f64>) -> Result<f64, CurvatureError> {
+        match (self, damping) {
+            (_, Some(bad)) if !bad.is_finite() || bad < 0.0 => Err(CurvatureError::Damping(bad)),
+            (Self::Absolute, Some(damping)) => Ok(damping),
+            (_, damping) => Ok(damping.unwrap_or(PART_OF_MEAN) * mean),
+        }
+    }
+
+    /// The inverted eigenvalues.
     ///
     /// # Errors
     /// A damping that is none, and eigenvalues without an inverse.
     fn of(self, values: &[f64], damping: Option<f64>, name: &str) -> Result<Vec<f64>, CurvatureError> {
-        if let Some(bad) = damping.filter(|damping| !damping.is_finite() || *damping < 0.0) {
-            return Err(CurvatureError::Damping(bad));
-        }
         let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-        let added = match (self, damping) {
-            (Self::Absolute, Some(damping)) => damping,
-            (_, damping) => damping.unwrap_or(PART_OF_MEAN) * mean,
-        };
-        // What is smaller is rounding of the decomposition.
-        let largest = values.iter().copied().fold(0.0, f64::max);
-        let least = f64::EPSILON * values.len() as f64 * largest;
+        let added = self.added(mean, damping)?;
+        let least = rounding(values.iter().copied());
         let zeros = values.iter().filter(|value| **value + added <= least).count();
         if zeros > 0 && self != Self::Pseudoinverse {
             return Err(CurvatureError::Singular { module: name.to_owned(), zeros, all: values.len() });
@@ -77,10 +80,15 @@ impl Inversion {
     }
 }
 
+/// What may be rounding of a decomposition, of eigenvalues or of other values of their size.
+pub(crate) fn rounding(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    8.0 * f64::EPSILON * values.len() as f64 * values.fold(0.0, f64::max)
+}
+
 /// The inverse H^-1 of a block's matrix, in its eigenbasis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockInverse {
-    /// `[size, size]`: column j is an eigenvector. Empty: the coordinates are those of the eigenbasis.
+    /// `[size, size]`: column j is an eigenvector.
     vectors: Vec<f64>,
     /// The inverted eigenvalues.
     inverted: Vec<f64>,
@@ -100,30 +108,6 @@ impl BlockInverse {
     ) -> Result<Self, CurvatureError> {
         let Eigen { values, vectors } = Eigen::of(matrix, size, name, "Gram matrix")?;
         Ok(Self { inverted: inversion.of(&values, damping, name)?, vectors })
-    }
-
-    /// For vectors in the eigenbasis that were divided by `sqrt(l + fitted)` of their coordinates' eigenvalues:
-    /// with it their products are those under `1 / (l + damping)`.
-    ///
-    /// # Errors
-    /// A damping that is none, and one of 0 where an eigenvalue is 0 but for rounding.
-    pub fn rescaling(
-        eigenvalues: &[f64],
-        fitted: f64,
-        damping: f64,
-        name: &str,
-    ) -> Result<Self, CurvatureError> {
-        if !damping.is_finite() || damping < 0.0 {
-            return Err(CurvatureError::Damping(damping));
-        }
-        let least = ROUNDING * eigenvalues.iter().copied().fold(0.0, f64::max);
-        let zeros = eigenvalues.iter().filter(|value| **value <= least).count();
-        if zeros > 0 && damping <= 0.0 {
-            let (module, all) = (name.to_owned(), eigenvalues.len());
-            return Err(CurvatureError::Singular { module, zeros, all });
-        }
-        let inverted = eigenvalues.iter().map(|value| (value + fitted) / (value + damping));
-        Ok(Self { inverted: inverted.collect(), vectors: Vec::new() })
     }
 
     /// Values of a vector.
@@ -160,16 +144,9 @@ impl BlockInverse {
     #[must_use]
     pub fn normalised(mut self) -> Self {
         let n = self.size();
-        let sum: f64 = match self.vectors.is_empty() {
-            true => self.inverted.iter().map(|value| value.abs()).sum(),
-            false => {
-                let scaled: Vec<f64> =
-                    (0..n * n).map(|at| self.vectors[at] * self.inverted[at % n]).collect();
-                let inverse = product_of_transposed(&scaled, &self.vectors, (n, n, n));
-                inverse.iter().map(|value| value.abs()).sum()
-            }
-        };
-        let mean = sum / (n * n).max(1) as f64;
+        let scaled: Vec<f64> = (0..n * n).map(|at| self.vectors[at] * self.inverted[at % n]).collect();
+        let inverse = product_of_transposed(&scaled, &self.vectors, (n, n, n));
+        let mean = inverse.iter().map(|value| value.abs()).sum::<f64>() / inverse.len().max(1) as f64;
         if mean > 0.0 {
             self.inverted.iter_mut().for_each(|inverted| *inverted /= mean);
         }
@@ -178,9 +155,6 @@ impl BlockInverse {
 
     fn rotated(&self, vectors: &[f64]) -> Vec<f64> {
         let n = self.size();
-        if self.vectors.is_empty() {
-            return vectors.to_vec();
-        }
         product(vectors, &self.vectors, (vectors.len() / n.max(1), n, n))
     }
 
@@ -189,9 +163,6 @@ impl BlockInverse {
         let mut rotated = self.rotated(vectors);
         for vector in rotated.chunks_exact_mut(n.max(1)) {
             vector.iter_mut().zip(&self.inverted).for_each(|(value, inverted)| *value *= scale(*inverted));
-        }
-        if self.vectors.is_empty() {
-            return rotated;
         }
         product_of_transposed(&rotated, &self.vectors, (vectors.len() / n.max(1), n, n))
     }
@@ -263,18 +234,6 @@ mod tests {
         let half = inverse.half(&v);
         assert!((dot(&half, &half) - inverse.energy(&v)).abs() < 1e-9);
         assert!((dot(&inverse.apply(&v), &v) - inverse.energy(&v)).abs() < 1e-9);
-    }
-
-    #[test]
-    fn whitened_vectors_are_asked_with_another_damping() {
-        let (eigenvalues, fitted) = ([0.0, 1.0, 3.0], 3.0);
-        let of = |damping| BlockInverse::rescaling(&eigenvalues, fitted, damping, "b");
-        let inverse = of(1.0).unwrap();
-        assert_eq!(inverse.apply(&[1.0, 3.0, 2.0, 1.0, 3.0, 2.0]), [3.0, 6.0, 3.0, 3.0, 6.0, 3.0]);
-        assert_eq!(inverse.energy(&[1.0, 3.0, 2.0]), 27.0);
-        assert_eq!(of(fitted).unwrap().apply(&[1.0, 2.0, 3.0]), [1.0, 2.0, 3.0]);
-        assert!(matches!(of(0.0), Err(CurvatureError::Singular { zeros: 1, all: 3, .. })));
-        assert!(matches!(of(-1.0), Err(CurvatureError::Damping(_))));
     }
 
     #[test]

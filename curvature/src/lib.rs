@@ -9,8 +9,8 @@
 //! - [`Eigen`]: an eigenbasis, with its residual checked
 //! - [`ModuleFactors`]: all that is known of a block; its [`Inverse`] preconditions gradients
 //! - [`low_rank`]: a preconditioned gradient as a product of two thin matrices
-//! - [`Gram`]: sums of outer products of stored rows, whose [`BlockInverses`] precondition questions to them;
-//!   [`mixed`] for TrackStar, [`trak()`] for TRAK
+//! - [`Gram`]: sums of outer products of stored rows, whose [`BlockInverses`] and [`Preconditioner`]
+//!   precondition vectors; [`mixed`] for TrackStar, [`trak()`] for TRAK
 //! - [`Spectrum`]: what the eigenvalues of a block look like
 //!
 //! Everything is in memory and in f64; nothing here knows of models or stores. Matrices are row-major.
@@ -30,6 +30,7 @@ mod low_rank;
 mod matrix;
 mod mixture;
 mod module;
+mod solver;
 mod spectrum;
 mod trak;
 
@@ -43,5 +44,6 @@ pub use low_rank::{LowRank, low_rank};
 pub use matrix::{cosine, dot, product, product_of_transposed, transposed};
 pub use mixture::{Mixed, mixed};
 pub use module::Module;
+pub use solver::{Preconditioner, Solver};
 pub use spectrum::Spectrum;
 pub use trak::{TrakForm, TrakModel, trak};

@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::common::support;
-use gstore_curvature::{BlockInverses, Gram, Inversion, TrakForm, TrakModel, cosine, dot, mixed, trak};
+use gstore_curvature::{
+    BlockInverses, Gram, Inversion, Preconditioner, Solver, TrakForm, TrakModel, cosine, dot, mixed, trak,
+};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::Value;
@@ -99,6 +101,15 @@ impl Projected {
         BlockInverses::new(self.blocks.iter().zip(&hessian).map(of_block).collect())
     }
 
+    /// The same for products alone, as questions have it.
+    fn preconditioner(&self, hessian: &str, inversion: Inversion, damping: f64) -> Preconditioner {
+        let hessian = self.hessian(hessian);
+        let of_block = |((name, range), gram): (&(String, Range<usize>), &Gram)| {
+            (range.clone(), Solver::new(gram, name, inversion, Some(damping)).expect("an inverse"))
+        };
+        Preconditioner::new(self.blocks.iter().zip(&hessian).map(of_block).collect())
+    }
+
     fn changed(&self, side: &str, change: impl Fn(&mut [f64])) -> Vec<Vec<f64>> {
         let copy = |row: &[f64]| {
             let mut row = row.to_vec();
@@ -118,17 +129,19 @@ impl Projected {
             other => panic!("no inversion {other}"),
         };
         let damping = entry["damping"].as_f64().expect("a number");
-        let inverses = match entry["hessian"].as_str() {
-            Some(hessian) => self.inverses(hessian, inversion, damping),
-            None => BlockInverses::default(),
-        };
-        let is_cosine = entry["cosine"].as_bool().expect("a flag");
-        let (queries, train) = match is_cosine {
-            true => (
-                self.changed("query", |row| inverses.half(row)),
-                self.changed("train", |row| inverses.half(row)),
-            ),
-            false => (self.changed("query", |row| inverses.apply(row)), self.changed("train", |_| {})),
+        let (hessian, is_cosine) = (entry["hessian"].as_str(), entry["cosine"].as_bool().expect("a flag"));
+        let (queries, train) = match hessian {
+            None => (self.changed("query", |_| {}), self.changed("train", |_| {})),
+            Some(hessian) if is_cosine => {
+                let inverses = self.inverses(hessian, inversion, damping);
+                let half = |side| self.changed(side, |row| inverses.half(row));
+                (half("query"), half("train"))
+            }
+            Some(hessian) => {
+                let preconditioner = self.preconditioner(hessian, inversion, damping);
+                let queries = self.changed("query", |row| preconditioner.apply(row));
+                (queries, self.changed("train", |_| {}))
+            }
         };
         let score = |query: &[f64], row: &[f64]| if is_cosine { cosine(query, row) } else { dot(query, row) };
         queries.iter().flat_map(|query| train.iter().map(move |row| score(query, row))).collect()

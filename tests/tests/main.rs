@@ -10,6 +10,7 @@ mod daunce_losses;
 mod daunce_scores;
 mod daunce_train;
 mod evaluate;
+mod factors;
 mod findings_data;
 mod findings_shell;
 mod findings_sql;

@@ -426,6 +426,8 @@ fn the_pipelines_of_the_project_can_be_planned() {
     let demo = set("demo", &world::demo());
     world::write_samples(&place.path("data/queries.jsonl"), 3);
     fs_err::write(place.path("data/bm25.csv"), "id,query,score\n").expect("written");
+    let prompts = r#"[{"prompt": "Is 7 odd?", "completion": " Yes."}]"#;
+    fs_err::write(place.path("data/prompts.json"), prompts).expect("written");
     let (model, data) = (set("model", &world::demo().join("model")), set("data", &place.path("data")));
     let corpus = set("corpus", &place.path("corpus.jsonl"));
     for (name, variables, stages) in [
@@ -434,6 +436,7 @@ fn the_pipelines_of_the_project_can_be_planned() {
         ("cascade.toml", [model.clone(), data.clone()], "23 of 23"),
         ("demo-model.toml", [demo, corpus], "8 of 8"),
         ("daunce.toml", [model.clone(), data.clone()], "9 of 9"),
+        ("ekfac.toml", [model.clone(), data.clone()], "9 of 9"),
         ("lds.toml", [model, data], "7 of 7"),
     ] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines").join(name);

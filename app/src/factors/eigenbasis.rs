@@ -2,24 +2,15 @@
 
 use std::sync::Arc;
 
-use gstore_curvature::{Module, Strategy};
+use gstore_curvature::{Module, ModuleFactors, Strategy};
 use gstore_ingest::projection::{EigenBasis, EigenBlock, ProjectionSpec};
-use gstore_query::QueryError;
-use gstore_query::eigen::{self, EigenSpace, EigenSpaceBlock, FACTORS};
+use gstore_query::eigen::{self, EigenSpace, EigenSpaceBlock};
 use gstore_store::{ArtifactError, ArtifactPart, Snapshot, Store};
-use serde::Deserialize;
 use serde_json::json;
 
-use super::folder::FactorFolder;
-use crate::answer::AnswerError;
-
-/// What a projection needs to know of an artifact of factors.
-#[derive(Deserialize)]
-struct Fitted {
-    strategy: String,
-    checkpoint: String,
-    modules: Vec<Module>,
-}
+use super::error::FactorJobError;
+use super::folder::FactorError;
+use super::publish::in_folder;
 
 /// A projection to the eigenbasis of factors of a store.
 #[derive(Debug, Clone)]
@@ -42,35 +33,30 @@ impl EigenProjection {
     ///
     /// # Errors
     /// There are none of this name, they have no eigenbasis, damage.
-    pub fn of(snapshot: &Snapshot, factors: &str, module_dim: u32, stale: bool) -> Result<Self, AnswerError> {
-        let refuse = |why: String| AnswerError::Refused(format!("factors `{factors}`: {why}"));
+    pub fn of(
+        snapshot: &Snapshot,
+        factors: &str,
+        module_dim: u32,
+        stale: bool,
+    ) -> Result<Self, FactorJobError> {
         let part = snapshot.artifact(factors)?;
-        if part.kind != FACTORS {
-            return Err(refuse(format!("the artifact is a {}, not factors of curvature", part.kind)));
-        }
-        let fitted = serde_json::from_value(part.content.clone());
-        let Fitted { strategy, checkpoint, modules } = fitted.map_err(|error| refuse(error.to_string()))?;
-        let strategy = Strategy::parse(&strategy).filter(|strategy| strategy.rotates()).ok_or_else(|| {
-            refuse(format!("the strategy {strategy} has no eigenbasis; kfac and ekfac have"))
+        let found = in_folder(snapshot, factors)?;
+        let stamp = &found.content.stamp;
+        let strategy = Strategy::parse(&stamp.strategy).filter(|strategy| strategy.rotates());
+        let strategy = strategy.ok_or_else(|| {
+            let why = format!("factors `{factors}` are {}, which has no eigenbasis", stamp.strategy);
+            FactorJobError::Refused(format!("{why}: kfac and ekfac have"))
         })?;
-        // Its files are read by path.
-        let place = tempfile::tempdir()?;
-        for file in part.files.iter().filter(|file| !file.name.contains("covariance")) {
-            let map = snapshot.artifact_file(&part, &file.name)?;
-            fs_err::write(place.path().join(&file.name), map.as_bytes())?;
-        }
-        let folder = FactorFolder::open(place.path()).map_err(|error| refuse(error.to_string()))?;
-        let names: Vec<String> = modules.iter().map(|module| module.name.clone()).collect();
+        let names: Vec<String> = stamp.modules.iter().map(|module| module.name.clone()).collect();
         let mut blocks = Vec::with_capacity(names.len());
-        folder
-            .each_factors(Some(&names), &mut |module, factors| {
-                let bias = modules.iter().any(|known| known.name == module.name && known.bias);
-                let module = Module { bias, ..module };
-                blocks.push(EigenBlock::new(&module, &factors, strategy, module_dim)?);
-                Ok(())
-            })
-            .map_err(|error| refuse(error.to_string()))?;
-        let basis = EigenBasis::new(blocks, checkpoint, stale);
+        let keep = &mut |module: Module, factors: ModuleFactors| -> Result<(), FactorError> {
+            let bias = stamp.modules.iter().any(|known| known.name == module.name && known.bias);
+            let module = Module { bias, ..module };
+            blocks.push(EigenBlock::new(&module, &factors, strategy, module_dim)?);
+            Ok(())
+        };
+        found.folder.each_factors(Some(&names), keep).map_err(FactorJobError::other)?;
+        let basis = EigenBasis::new(blocks, stamp.checkpoint.clone(), stale);
         Ok(Self {
             spec: ProjectionSpec::of_basis(Arc::new(basis), module_dim),
             factors: factors.to_owned(),
@@ -84,10 +70,10 @@ impl EigenProjection {
     ///
     /// # Errors
     /// A store that cannot be written.
-    pub fn publish(&self, store: &Store, command: &str) -> Result<(), AnswerError> {
+    pub fn publish(&self, store: &Store, command: &str) -> Result<(), FactorJobError> {
         let projection = self.spec.fingerprint();
         let name = EigenSpace::artifact(&projection);
-        let snapshot = store.snapshot().map_err(QueryError::from)?;
+        let snapshot = store.snapshot()?;
         let Some(basis) = self.spec.basis.as_ref() else { return Ok(()) };
         if snapshot.artifacts()?.contains(&name) {
             return Ok(());
@@ -99,8 +85,7 @@ impl EigenProjection {
         };
         let blocks = basis.blocks().iter().map(described).collect();
         let space = EigenSpace { projection, factors: self.factors.clone(), number: self.number, blocks };
-        let content =
-            serde_json::to_value(&space).map_err(|error| AnswerError::Refused(error.to_string()))?;
+        let content = serde_json::to_value(&space).map_err(std::io::Error::other)?;
         let known = |dataset: &&String| snapshot.dataset(dataset).is_ok();
         let datasets = self.datasets.iter().filter(known).cloned().collect();
         let mut part = ArtifactPart::new(&name, eigen::KIND, datasets, content);

@@ -149,7 +149,7 @@ fn question(
     old: Option<&Old>,
 ) -> Result<InfluenceSpec, AnswerError> {
     let names = || old.iter().flat_map(|old| &old.content.datasets).map(|dataset| dataset.name.clone());
-    let datasets = match request.datasets.is_empty() {
+    let datasets: Vec<String> = match request.datasets.is_empty() {
         true => names().collect(),
         false => request.datasets.clone(),
     };

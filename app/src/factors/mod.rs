@@ -1,13 +1,42 @@
-//! Factors of curvature: files that Kronfluence reads and writes, what their spectra look like, and reports
-//! of the scores that they give.
+//! Factors of curvature: fits of them, files that Kronfluence reads and writes, what their spectra look like, and
+//! scores with them.
 
+mod begun;
 mod eigenbasis;
+mod engine;
+mod error;
+mod fit;
 mod folder;
+mod forecast;
 mod gram;
+mod inspect;
+mod passes;
+mod plan;
+mod publish;
+mod report;
+mod score;
+mod spectra;
+mod stamp;
 
 pub use eigenbasis::EigenProjection;
+pub use engine::Fisher;
+pub use error::FactorJobError;
+pub use fit::{FitReport, FitSeconds, fit_factors, forecast_factors};
 pub use folder::{
     ALL_MODULES, DatasetNote, FactorArguments, FactorError, FactorFolder, FactorStage, NamedCovariances,
     NamedEigen, Partition, ScoreArguments, ScoreFolder, ScoreSide, ScoreTable,
 };
+pub use forecast::FitForecast;
 pub use gram::{GramAt, GramReport, GramRequest, fit_gram};
+pub use gstore_curvature::{Damping, Strategy};
+pub use gstore_ingest::curvature::Measurement;
+pub use inspect::{ModuleSpectrum, spectra, spectrum_files, spectrum_table};
+pub use plan::FitRequest;
+pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, import_factors, list_factors};
+pub use report::{PromptScores, score_report};
+pub use score::{
+    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreTarget, TableOutput, forecast_scores,
+    like_factors, score_rows,
+};
+pub use spectra::{SpectraRequest, factor_spectra};
+pub use stamp::FactorStamp;

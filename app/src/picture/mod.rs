@@ -77,6 +77,8 @@ pub enum Body {
     },
     /// A text whose tokens are coloured by their values.
     Tokens(Vec<Token>),
+    /// A matrix in shades of a colour.
+    Heat(Heat),
 }
 
 /// An axis.
@@ -137,6 +139,47 @@ pub struct Token {
     pub text: String,
     /// Its value; none: it has none.
     pub value: Option<f64>,
+}
+
+/// A matrix in shades of a colour, the largest value in the darkest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heat {
+    /// What its columns are.
+    pub x: String,
+    /// What its rows are, from the top.
+    pub y: String,
+    /// Columns.
+    pub columns: usize,
+    /// Values row by row.
+    pub values: Vec<f64>,
+    /// Whether equal steps of shade are equal ratios; values that are not positive then have none.
+    pub log: bool,
+}
+
+impl Heat {
+    fn rows(&self) -> usize {
+        self.values.len().checked_div(self.columns).unwrap_or(0)
+    }
+
+    /// The shade of each value, 0 to 1, by a scale over all of them.
+    fn scale(&self) -> scale::Scale {
+        scale::Scale::of(self.values.iter().copied(), self.log, 0.0, 4)
+    }
+
+    /// The smallest and the largest value that have a shade.
+    fn range(&self) -> Option<(f64, f64)> {
+        let scale = self.scale();
+        let placed = self.values.iter().copied().filter(|value| scale.place(*value).is_some());
+        placed.fold(None, |range, value| {
+            let (low, high) = range.unwrap_or((value, value));
+            Some((value.min(low), value.max(high)))
+        })
+    }
+
+    /// What rows and columns are, in words.
+    fn axes(&self) -> String {
+        format!("rows: {}; columns: {}", self.y, self.x)
+    }
 }
 
 /// How a picture is drawn in a terminal.

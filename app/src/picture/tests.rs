@@ -182,6 +182,7 @@ fn empty_pictures_are_drawn() {
         }),
         Body::Bars { rows: Vec::new(), series: Vec::new(), shares: false },
         Body::Tokens(Vec::new()),
+        Body::Heat(Heat { x: "x".to_owned(), y: "y".to_owned(), columns: 0, values: Vec::new(), log: true }),
     ];
     for body in bodies {
         let picture = picture(body);
@@ -203,6 +204,19 @@ fn a_range_off_the_axis_has_no_colour_in_the_legend() {
         let style = TerminalStyle { width: 60, height: 4, colour: false };
         assert!(picture.terminal(style).contains("noise floor: "), "{place}");
     }
+}
+
+#[test]
+fn a_matrix_has_a_box_for_each_value_that_has_a_shade() {
+    let values = vec![1e-6, 1.0, f64::NAN, 1e-3, 0.0, 1e-1];
+    let (x, y) = ("inputs".to_owned(), "outputs".to_owned());
+    let picture = picture(Body::Heat(Heat { x, y, columns: 3, values, log: true }));
+    let svg = picture.svg();
+    let boxes = |about: &str| svg.matches(&format!("<title>{about}</title>")).count();
+    assert_eq!(["1e-6", "1", "0.001", "0.1", "0"].map(boxes), [1, 1, 1, 1, 0], "{svg}");
+    assert!(svg.contains("rows: outputs; columns: inputs") && picture.png().is_ok());
+    let text = picture.terminal(TerminalStyle { width: 60, height: 8, colour: false });
+    assert!(text.contains("\n·█\n▒ █\n"), "{text}");
 }
 
 #[test]

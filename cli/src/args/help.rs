@@ -5,12 +5,13 @@
 
 use clap::{Args, Command};
 
+use super::engine::EngineArgs;
 use super::gradients::GradientArgs;
 use super::scoring::{PAIRS, TERMS};
 #[cfg(feature = "serve")]
 use super::serve::RemoteArgs;
 use super::text::TextArgs;
-use super::{CascadeArgs, ModelArgs, PictureArgs, RuleArgs};
+use super::{CascadeArgs, FactorsModelArgs, ModelArgs, PictureArgs, RuleArgs};
 
 /// Widest line of a help.
 const WIDEST: usize = 100;
@@ -72,6 +73,32 @@ fn grouped(root: Command) -> Command {
         .mut_subcommand("query", |query| {
             with(query, [writing(), models(), reading()].into_iter().flatten().collect())
         })
+        .mut_subcommand("factors", |factors| {
+            factors.mut_subcommand("fit", |fit| {
+                let parts = named(
+                    "Parts of the work",
+                    &["data_partitions", "module_partitions", "partition", "folder", "extend"],
+                );
+                let run = named("Before and after", &["dry_run", "force", "json"]);
+                with(fit, [vec![parts, run], passing()].into_iter().flatten().collect())
+            })
+        })
+        .mut_subcommand("score", |score| {
+            let queries = named(
+                "Queries",
+                &["target", "target_data", "of_self", "queries", "measurement", "sum_queries"],
+            );
+            let how = named("How scores are made", &["strategy", "damping", "rank", "stale"]);
+            let which = named("Which scores", &["per_module", "per_token", "sum_pool", "top", "limit"]);
+            let place = named("Output", &["kronfluence", "report"]);
+            with(
+                score,
+                [vec![queries, how, which, place], passing(), writing(), reading()]
+                    .into_iter()
+                    .flatten()
+                    .collect(),
+            )
+        })
         .mut_subcommand("matrix", |matrix| {
             let pairs = named("Which vectors are compared", PAIRS);
             with(matrix, [vec![pairs], writing(), reading()].into_iter().flatten().collect())
@@ -82,6 +109,15 @@ fn grouped(root: Command) -> Command {
                 with(what, [vec![picture], questions(), models(), reading()].into_iter().flatten().collect())
             })
         })
+}
+
+/// A model that is passed through.
+fn passing() -> Vec<Group> {
+    vec![
+        own::<FactorsModelArgs>("Model"),
+        own::<EngineArgs>("Modules, speed and memory"),
+        own::<TextArgs>("Text and tokens"),
+    ]
 }
 
 /// How rows are scored, and who does it.

@@ -8,7 +8,9 @@ mod cascade;
 mod copies;
 mod covariance;
 mod daunce;
+mod engine;
 mod evaluate;
+mod factors;
 mod generate;
 mod gradients;
 mod help;
@@ -27,6 +29,7 @@ mod prefilter;
 mod query;
 mod run;
 mod samples;
+mod score;
 mod scoring;
 mod select;
 #[cfg(feature = "serve")]
@@ -48,7 +51,9 @@ pub use copies::{
 };
 pub use covariance::*;
 pub use daunce::*;
+pub use engine::EngineArgs;
 pub use evaluate::*;
+pub use factors::*;
 pub use generate::*;
 pub use gradients::*;
 pub use import::{ImportArgs, ImportFrom};
@@ -68,6 +73,7 @@ pub use prefilter::*;
 pub use query::{Checks, QueryArgs};
 pub use run::RunArgs;
 pub use samples::{AddArgs, Duplicates, IfChanged, SampleArgs};
+pub use score::{ScoreArgs, ScoreMeasurement};
 pub use scoring::{CovarianceArgs, PairArgs, ScoringArgs};
 pub use select::{EachSelection, RuleArgs, ScoresOf, SelectArgs};
 #[cfg(feature = "serve")]
@@ -164,6 +170,10 @@ pub enum Command {
     Select(SelectArgs),
     /// Learn from cheap features which rows deserve gradients, and what that saves
     Prefilter(PrefilterArgs),
+    /// Fit the curvature of a model's loss, or of stored vectors; list, export and import what was fitted
+    Factors(FactorsArgs),
+    /// Score a pool for many queries by gradients that are computed again, with curvature
+    Score(ScoreArgs),
     /// Write the score of every row of a pool with every target sample, as Parquet
     Matrix(MatrixArgs),
     /// Rank a pool by its influence on a sample that is given here, and show the texts

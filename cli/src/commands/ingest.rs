@@ -8,11 +8,10 @@ use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore::factors::EigenProjection;
 use gstore_core::{UnknownKind, many};
-use gstore_data::TextOptions;
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
     AddReport, CheckpointArg, CheckpointWeights, Ending, IngestError, IngestPlan, IngestReport,
-    IngestRequest, Preview, ShardRequest, check_inputs, estimate, ingest, ingest_shard, positions,
+    IngestRequest, Preview, ShardRequest, check_inputs, estimate, ingest, ingest_shard,
 };
 use gstore_query::sketch::{can_sketch, vector_bytes};
 use gstore_store::vfs::free_space;
@@ -278,15 +277,8 @@ fn request(context: &Context, args: &IngestArgs) -> Result<(IngestRequest, Optio
             bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
         }
     };
-    let mut text = texts::options(&mut folders, &args.text)?;
-    if let Some(most) = positions(&model)?.filter(|most| *most < text.max_length)
-        && text.max_length == TextOptions::MAX_LENGTH
-    {
-        context.say(&format!(
-            "the model has {most} positions: samples are cut off after {most} tokens (--max-length {most})"
-        ));
-        text.max_length = most;
-    }
+    let text = texts::options(&mut folders, &args.text)?;
+    let text = texts::within_positions(context, &model, text)?;
     let eigenbasis = gradients::eigenbasis(context, &args.gradients)?;
     let request = IngestRequest {
         dataset: args.dataset().to_owned(),

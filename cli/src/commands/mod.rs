@@ -11,6 +11,7 @@ pub mod delete;
 pub mod demo;
 pub mod drop;
 pub mod evaluate;
+pub mod factors;
 pub mod gc;
 pub mod generate;
 pub mod gradients;
@@ -28,6 +29,7 @@ pub mod prefilter;
 pub mod query;
 pub mod revert;
 pub mod run;
+pub mod score;
 pub mod select;
 #[cfg(feature = "serve")]
 pub mod serve;

@@ -277,7 +277,7 @@ impl Engine {
 }
 
 /// Refuses a place that a result cannot go to, before any work.
-fn check_place(context: &Context, to: &OutputArgs) -> Result<()> {
+pub(super) fn check_place(context: &Context, to: &OutputArgs) -> Result<()> {
     let path = to.output.as_deref();
     check(context, &[path], to.force)?;
     check_terminal(format_of(to)?, path)

@@ -30,7 +30,7 @@ enum Role {
 }
 
 /// Roles by the first words of a command and an argument; the first that fits is the one.
-const ROLES: [(&str, &str, Role); 51] = [
+const ROLES: [(&str, &str, Role); 60] = [
     ("", "store", Role::Aside),
     ("", "config", Role::Aside),
     ("evaluate text", "data", Role::NamedRead),
@@ -65,6 +65,15 @@ const ROLES: [(&str, &str, Role); 51] = [
     ("train", "rows", Role::Read),
     ("prefilter", "plot", Role::Written),
     ("prefilter", "predictions", Role::Written),
+    ("factors fit", "folder", Role::Written),
+    ("factors export", "folder", Role::Written),
+    ("factors import", "folder", Role::Read),
+    ("factors inspect", "plots", Role::Written),
+    ("factors", "checkpoint", Role::Model),
+    ("score", "checkpoint", Role::Model),
+    ("score", "target_data", Role::Read),
+    ("score", "kronfluence", Role::Written),
+    ("score", "report", Role::Written),
     ("delete", "ids", Role::Read),
     ("select", "scores", Role::Written),
     ("select", "report", Role::Written),
@@ -189,13 +198,15 @@ fn is_template_file(text: &str) -> bool {
 
 /// Whether a command cannot do without a store.
 fn needs_store(call: &Call) -> bool {
-    const OF_STORES: [&str; 23] = [
+    const OF_STORES: [&str; 25] = [
         "add",
         "import",
         "ingest",
         "select",
         "matrix",
         "prefilter",
+        "factors",
+        "score",
         "query",
         "ask",
         "delete",

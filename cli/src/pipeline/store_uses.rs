@@ -81,6 +81,12 @@ impl OfStore<'_> {
             }
             "plot" if call.words.get(1).is_some_and(|word| word == "train") => {}
             "prefilter" => self.prefilter(call, uses),
+            "factors" => self.factors(call, uses),
+            "score" => {
+                let datasets = call.values("pool").iter().chain(call.values("target"));
+                uses.reads.extend(datasets.map(|dataset| self.samples(dataset)));
+                uses.reads.extend(call.value("factors").map(|name| self.artifact(name)));
+            }
             "select" if has("cascade") => self.cascade(call, uses),
             "select" | "matrix" | "ask" | "plot" => self.ranking(call, uses),
             "query" => self.query(call, uses),
@@ -164,6 +170,28 @@ impl OfStore<'_> {
         let artifact = call.value("name").map(|name| self.artifact(name));
         match call.words.get(1).map(String::as_str) {
             Some("fit") => uses.writes.extend(artifact),
+            _ => uses.reads.extend(artifact),
+        }
+    }
+
+    /// Factors are artifacts: those of a model are fitted on samples, those of vectors on features.
+    fn factors(&self, call: &Call, uses: &mut Uses) {
+        let artifact = call.value("name").map(|name| self.artifact(name));
+        let datasets = call.values("dataset").iter();
+        match call.words.get(1).map(String::as_str) {
+            Some("fit") => {
+                uses.reads.extend(datasets.map(|dataset| self.samples(dataset)));
+                uses.reads.extend(call.value("extend").map(|name| self.artifact(name)));
+                uses.writes.extend(artifact);
+            }
+            Some("gram") => {
+                let run = call.value("run");
+                uses.reads.extend(datasets.map(|dataset| self.features(dataset, run)));
+                uses.reads.extend(run.map(|run| self.run(run)));
+                uses.writes.extend(artifact);
+            }
+            Some("import") => uses.writes.extend(artifact),
+            Some("list") => uses.reads.push(self.whole()),
             _ => uses.reads.extend(artifact),
         }
     }

@@ -37,7 +37,7 @@ impl<'a, B: Backend> CovarianceSums<'a, B> {
         for start in (0..rows).step_by(SUMMED_ROWS) {
             let span = start..rows.min(start + SUMMED_ROWS);
             let mut sums = call.backend.rows(1, width * width, self.spare.take())?;
-            call.backend.weight_grads(x, x, std::slice::from_ref(&span), &mut sums, 0)?;
+            call.backend.gram(x, std::slice::from_ref(&span), &mut sums, 0)?;
             let values: &[f32] = call.backend.host_rows(&mut sums)?;
             if let Some(value) = not_finite(values) {
                 return Err(blame(call, x, what, modules, value));

@@ -17,6 +17,9 @@ pub(super) struct HeadRows<B: Backend> {
     spans: Vec<Range<usize>>,
 }
 
+/// Inputs, gradients of the outputs, and the rows of each sample.
+pub(super) type HeadFactors<T> = (T, T, Vec<Range<usize>>);
+
 impl<B: Backend> HeadRows<B> {
     /// At the rows that the forward pass has of the last layer.
     pub fn new(model: &Model<B>, forward: &Forward<B>) -> Result<Self, BackendError> {
@@ -41,8 +44,7 @@ impl<B: Backend> HeadRows<B> {
         Ok(())
     }
 
-    /// Inputs, gradients of the outputs, and the rows of each sample.
-    pub fn finish(self) -> Option<(B::Tensor, B::Tensor, Vec<Range<usize>>)> {
+    pub fn finish(self) -> Option<HeadFactors<B::Tensor>> {
         Some((self.x, self.grad?, self.spans))
     }
 }

@@ -6,6 +6,7 @@
 //! ([`IngestPlan::into_column`], [`ingest_column`]).
 
 mod bad;
+mod batches;
 mod column;
 mod compute;
 mod describe;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 use gstore_core::{Cancel, Remedy};
 use gstore_store::{Job, RowSet, Snapshot, Store};
 
+pub use batches::{EncodedRow, RowBatches};
 pub use column::ingest_column;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};

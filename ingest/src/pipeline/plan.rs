@@ -295,7 +295,7 @@ pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
 
 /// Refuses a tokenizer with tokens that the model has no row for. Tokens that were added to it later may lack
 /// one: a text that has such a token is refused when it is read.
-fn check_vocabulary(encoder: &TextEncoder, decoder: &Decoder) -> Result<(), IngestError> {
+pub(super) fn check_vocabulary(encoder: &TextEncoder, decoder: &Decoder) -> Result<(), IngestError> {
     let (tokens, vocabulary) = (encoder.vocabulary(), decoder.vocab_size);
     if tokens > vocabulary { Err(IngestError::OtherVocabulary { tokens, vocabulary }) } else { Ok(()) }
 }

@@ -114,7 +114,7 @@ impl Case {
 
 /// 0 where the manifest states nothing.
 fn pair(value: &Value) -> [f64; 2] {
-    [0, 1].map(|at| value[at].as_f64().unwrap_or(0.0))
+    [0usize, 1].map(|at| value[at].as_f64().unwrap_or(0.0))
 }
 
 /// What was compared, and what failed.

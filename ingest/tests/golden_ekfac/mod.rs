@@ -207,7 +207,7 @@ fn check_factors(
             if what != "lambda" || stored.contains(&module) {
                 check(what, &|| mean.clone(), keys[0]);
             }
-            let by_row = || mean.chunks_exact(width).map(|row| row.iter().sum()).collect::<Vec<f64>>();
+            let by_row = || mean.chunks_exact(width).map(|row| row.iter().sum::<f64>()).collect::<Vec<_>>();
             check(&format!("{what}.row_sums"), &by_row, keys[1]);
             let column = |column: usize| mean.iter().skip(column).step_by(width).sum::<f64>();
             let by_column = || (0..width).map(column).collect::<Vec<f64>>();
@@ -238,7 +238,7 @@ fn check_scores(
     };
     let methods: BTreeSet<String> = cases.iter().flat_map(expected).map(|name| of_name(&name)).collect();
     let methods: Vec<String> = methods.into_iter().collect();
-    let scores = scores::scores(engine, factors, (train, &queries), &methods);
+    let scores = scores::scores(engine, factors, (train, &queries[..]), &methods);
     let of_method = |list: &[(String, Vec<f64>)], name: &str| {
         list.iter().find(|(method, _)| *method == of_name(name)).map(|(_, values)| values.clone()).unwrap()
     };

@@ -35,7 +35,7 @@ struct Method {
 /// Strategy and damping of a name like `ekfac.null`, `kfac.1e-3` or `identity`.
 fn parse(name: &str) -> (Strategy, Damping) {
     let (strategy, damping) = name.split_once('.').unwrap_or((name, "null"));
-    let value = (damping != "null").then(|| damping.parse().unwrap());
+    let value = (damping != "null").then(|| damping.parse::<f64>().unwrap());
     let damping = value.map_or(Damping::OfMean, |value| Damping::value(value).unwrap());
     (Strategy::parse(strategy).unwrap(), damping)
 }

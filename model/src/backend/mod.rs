@@ -378,6 +378,17 @@ pub trait Backend: Send + Sync + 'static {
         out: &mut Self::Rows,
         offset: usize,
     ) -> Result<(), BackendError>;
+    /// Adds `sum_t x_t x_t^T` of each span to the sample's vector at `offset`, row-major: the same bits as
+    /// [`Backend::weight_grads`] of `x` with itself. What is there is symmetric.
+    fn gram(
+        &self,
+        x: &Self::Tensor,
+        spans: &[Range<usize>],
+        out: &mut Self::Rows,
+        offset: usize,
+    ) -> Result<(), BackendError> {
+        self.weight_grads(x, x, spans, out, offset)
+    }
     /// Adds `scale` times each row of `grad` to row `ids[t]` of a table of that width, which starts at
     /// `offset` of the sample's vector.
     fn table_grads(

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::Cpu;
-use super::gemm::{Add, Left, Output, Right, multiply};
+use super::gemm::{Add, Left, Output, PANEL, Right, multiply};
 use super::pool::Buffer;
 use super::rows::add_scaled;
 use super::sample_rows::CpuRows;
@@ -141,6 +141,31 @@ impl Cpu {
         Ok(())
     }
 
+    /// Multiplies what lies on and below the diagonal, panel by panel; the rest is the same.
+    pub(super) fn gram_of_rows(
+        &self,
+        x: &CpuTensor,
+        spans: &[Range<usize>],
+        out: &mut CpuRows,
+        offset: usize,
+    ) -> Result<(), BackendError> {
+        let (rows, n) = x.size();
+        check_samples(spans, rows, out, offset, n.saturating_mul(n))?;
+        for (sample, span) in spans.iter().enumerate().filter(|(_, span)| !span.is_empty()) {
+            let x = &x.values()[span.start * n..span.end * n];
+            let data = out.part(sample, offset, n * n);
+            for first in (0..n).step_by(PANEL) {
+                let cols = PANEL.min(n - first);
+                let to = Output { data: &mut data[first * n + first..], stride: n, cols };
+                let left = Left::by_column(&x[first..], n - first, n);
+                let right = Right { data: &x[first..], stride: n, k: span.len() };
+                multiply(&self.kernels.single, to, left, right, Add::Destination);
+            }
+            mirror(data, n);
+        }
+        Ok(())
+    }
+
     #[allow(clippy::too_many_arguments)]
     pub(super) fn table_row_grads(
         &self,
@@ -168,5 +193,18 @@ impl Cpu {
             }
         }
         Ok(())
+    }
+}
+
+/// Copies what lies below the panels of the diagonal of `[n, n]` to above them.
+fn mirror(data: &mut [f32], n: usize) {
+    for first in (0..n).step_by(PANEL) {
+        for before in (0..first).step_by(PANEL) {
+            for row in before..before + PANEL {
+                for col in first..n.min(first + PANEL) {
+                    data[row * n + col] = data[col * n + row];
+                }
+            }
+        }
     }
 }

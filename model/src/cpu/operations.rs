@@ -201,6 +201,16 @@ impl Backend for Cpu {
         self.full_weight_grads(x, grad, spans, out, offset)
     }
 
+    fn gram(
+        &self,
+        x: &CpuTensor,
+        spans: &[Range<usize>],
+        out: &mut CpuRows,
+        offset: usize,
+    ) -> Result<(), BackendError> {
+        self.gram_of_rows(x, spans, out, offset)
+    }
+
     fn table_grads(
         &self,
         ids: &[u32],

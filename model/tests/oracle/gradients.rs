@@ -42,6 +42,20 @@ pub fn weight_and_table_gradients_are_added<B: Backend>(on: &B) {
         expected.iter_mut().for_each(|v| *v *= 2.0);
         assert_close(found, &expected, 1e-6);
     }
+
+    // Of rows with themselves: wider than what is multiplied at a time.
+    let n = 70;
+    let x = noise(3, ROWS * n);
+    let tx = matrix(on, &x, ROWS, n);
+    let mut out = on.rows(3, 1 + n * n, None).unwrap();
+    for _ in 0..2 {
+        on.gram(&tx, &spans(), &mut out, 1).unwrap();
+    }
+    for (span, found) in spans().into_iter().zip(on.host_rows(&mut out).unwrap().chunks(1 + n * n)) {
+        let mut expected = vec![0.0];
+        expected.extend(outer(&x, &x, span).into_iter().map(|v| 2.0 * v));
+        assert_close(found, &expected, 1e-6);
+    }
 }
 
 pub fn gradients_of_factors_are_added<B: Backend>(on: &B) {

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::EigenProjection;
 use crate::factors::gram::tests::{assert_close, scores};
-use crate::factors::{FactorArguments, FactorFolder};
+use crate::factors::{FACTORS, FactorArguments, FactorContent, FactorFolder, FactorStamp};
 
 /// Modules that are fitted, in the order of the model.
 const MODULES: [&str; 2] = ["model.layers.0.self_attn.k_proj", "model.layers.1.self_attn.v_proj"];
@@ -101,8 +101,23 @@ fn publish(
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         files.write(&name, |out| out.write_all(&fs_err::read(&file)?)).unwrap();
     }
-    let content = json!({ "strategy": "ekfac", "checkpoint": checkpoint, "modules": modules, "samples": 8 });
-    let part = ArtifactPart::new(name, "ekfac", Vec::new(), content);
+    let stamp = FactorStamp {
+        strategy: Strategy::Ekfac.name().to_owned(),
+        checkpoint: checkpoint.to_owned(),
+        compute: "f32".to_owned(),
+        dataset: None,
+        rows: vec![[0, 8]],
+        rows_digest: String::new(),
+        encoding: None,
+        fisher: "empirical".to_owned(),
+        seed: None,
+        modules: modules.to_vec(),
+        partitions: [1, 1],
+        batch_tokens: 512,
+        extends: None,
+    };
+    let content = serde_json::to_value(FactorContent { stamp, samples: 8 }).unwrap();
+    let part = ArtifactPart::new(name, FACTORS, Vec::new(), content);
     store.put_artifact_with(part, files, false, "test").unwrap();
 }
 

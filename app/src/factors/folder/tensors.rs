@@ -10,6 +10,9 @@ use serde_json::{Map, Value, json};
 use super::documents::place;
 use super::error::FactorError;
 
+/// Values that are written together.
+const CHUNK: usize = 4096;
+
 /// A tensor to write.
 pub(super) struct Tensor<'a> {
     pub name: &'a str,
@@ -48,29 +51,35 @@ impl Values<'_> {
     fn write(&self, out: &mut dyn Write) -> std::io::Result<bool> {
         match self {
             Values::Numbers { values, double: true } => {
-                for value in *values {
-                    out.write_all(&value.to_le_bytes())?;
-                }
+                pour(out, values, f64::to_le_bytes)?;
                 Ok(values.iter().all(|value| value.is_finite()))
             }
             Values::Numbers { values, double: false } => {
-                for value in *values {
-                    out.write_all(&(*value as f32).to_le_bytes())?;
-                }
+                pour(out, values, |value| (value as f32).to_le_bytes())?;
                 Ok(values.iter().all(|value| (*value as f32).is_finite()))
             }
-            Values::Singles(values) => {
-                for value in *values {
-                    out.write_all(&value.to_le_bytes())?;
-                }
-                Ok(true)
-            }
+            Values::Singles(values) => pour(out, values, f32::to_le_bytes).map(|()| true),
             Values::Count(count) => {
                 out.write_all(&i64::try_from(*count).unwrap_or(i64::MAX).to_le_bytes())?;
                 Ok(true)
             }
         }
     }
+}
+
+/// Writes the bytes of values, a few thousand values at a time.
+fn pour<T: Copy, const N: usize>(
+    out: &mut dyn Write,
+    values: &[T],
+    bytes: impl Fn(T) -> [u8; N],
+) -> std::io::Result<()> {
+    let mut buffer = Vec::with_capacity(N * CHUNK);
+    for part in values.chunks(CHUNK) {
+        buffer.clear();
+        part.iter().for_each(|value| buffer.extend_from_slice(&bytes(*value)));
+        out.write_all(&buffer)?;
+    }
+    Ok(())
 }
 
 /// Writes a file of tensors of one dtype, by name, with texts in its header. `what` names the values in

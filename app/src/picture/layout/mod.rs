@@ -2,6 +2,7 @@
 
 mod axes;
 mod blocks;
+mod heat;
 
 pub(super) use blocks::{largest, value as value_of_bar, visible};
 
@@ -50,6 +51,7 @@ fn panel_at(scene: &mut Scene, panel: &Panel, y: f64, height: f64) -> f64 {
         Body::Histogram(histogram) => axes::histogram(scene, histogram, (top, height)),
         Body::Bars { rows, series, shares } => blocks::bars(scene, rows, series, *shares, top),
         Body::Tokens(tokens) => blocks::tokens(scene, tokens, top),
+        Body::Heat(matrix) => heat::heat(scene, matrix, (top, height)),
     };
     for line in panel.notes.iter().flat_map(|note| wrapped(note, TEXT, WIDTH - 2.0 * EDGE)) {
         y += TEXT * 1.5;

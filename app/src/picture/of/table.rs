@@ -71,7 +71,7 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
     };
     let names: Vec<&str> = numbers.iter().map(|column| column.name.as_str()).collect();
     let heading = match &body {
-        Body::Histogram(_) | Body::Tokens(_) => numbers[score].name.clone(),
+        Body::Histogram(_) | Body::Tokens(_) | Body::Heat(_) => numbers[score].name.clone(),
         Body::Lines { .. } => names[1..].join(", "),
         Body::Bars { .. } => names.join(", "),
     };

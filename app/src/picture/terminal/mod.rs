@@ -8,7 +8,7 @@ use super::font::{cells, cut};
 use super::layout::{largest, named, value_of_bar, visible};
 use super::scale::{Scale, number};
 use super::scene::Role;
-use super::{Body, Picture, TerminalStyle, Token};
+use super::{Body, Heat, Picture, TerminalStyle, Token};
 
 /// What is drawn in a cell for each eighth of its width.
 const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
@@ -51,6 +51,7 @@ pub(super) fn text(picture: &Picture, style: TerminalStyle) -> String {
             }
             Body::Tokens(tokens) if style.colour => heat(&mut out, tokens, style.width),
             Body::Tokens(tokens) => listed(&mut out, tokens, style),
+            Body::Heat(matrix) => shaded(&mut out, matrix, style),
         }
         for note in &panel.notes {
             wrap(&mut out, note, style.width, |line| painted(line, MUTED, style));
@@ -167,6 +168,26 @@ fn heat(out: &mut String, tokens: &[Token], width: usize) {
     if used > 0 {
         out.push('\n');
     }
+}
+
+/// A matrix in shades, of as many rows and columns as there is room for.
+fn shaded(out: &mut String, heat: &Heat, style: TerminalStyle) {
+    const SHADES: [char; 5] = ['·', '░', '▒', '▓', '█'];
+    let Some((low, high)) = heat.range() else { return };
+    let scale = heat.scale();
+    let (lines, wide) = (heat.rows().min(style.height), heat.columns.min(style.width));
+    for line in 0..lines {
+        let shade = |at: usize| {
+            let (row, column) = (line * heat.rows() / lines, at * heat.columns / wide);
+            let place = heat.values.get(row * heat.columns + column).and_then(|value| scale.place(*value));
+            place.map_or(' ', |place| SHADES[((place * 5.0) as usize).min(4)])
+        };
+        let drawn: String = (0..wide).map(shade).collect();
+        *out += &painted(drawn.trim_end(), COLOURS[0], style);
+        out.push('\n');
+    }
+    let key = format!("{} {} to {} {}; {}", SHADES[0], number(low), SHADES[4], number(high), heat.axes());
+    wrap(out, &key, style.width, |line| painted(line, MUTED, style));
 }
 
 /// Tokens below each other, with bars.

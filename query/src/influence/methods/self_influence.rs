@@ -9,7 +9,7 @@
 use std::ops::{ControlFlow, Range};
 
 use gstore_core::{Cancel, parallel};
-use gstore_curvature::BlockInverses;
+use gstore_curvature::Preconditioner;
 use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, RowFlags};
 
 use crate::error::QueryError;
@@ -62,7 +62,7 @@ struct Question<'a> {
     /// By pool and checkpoint the second feature, where it is another one.
     others: Vec<Vec<Option<FeatureReader>>>,
     /// By checkpoint what one side of each product is preconditioned by.
-    inverses: Option<&'a [BlockInverses]>,
+    inverses: Option<&'a [Preconditioner]>,
     filter: Option<&'a RowFilter>,
     cancel: &'a Cancel,
 }
@@ -266,7 +266,7 @@ struct Share<'a> {
     modules: &'a [f64],
     /// Of a dot product.
     scale: f64,
-    inverse: Option<&'a BlockInverses>,
+    inverse: Option<&'a Preconditioner>,
     slots: Slots<'a>,
     rows: &'a mut [Row],
 }
@@ -355,7 +355,7 @@ impl Second {
     }
 
     /// The product of both vectors, by module group with its weight.
-    fn product(&mut self, groups: &[Range<usize>], weights: &[f64], inverse: Option<&BlockInverses>) -> f64 {
+    fn product(&mut self, groups: &[Range<usize>], weights: &[f64], inverse: Option<&Preconditioner>) -> f64 {
         self.under.clear();
         self.under.extend(self.theirs.iter().map(|x| f64::from(*x)));
         if let Some(inverse) = inverse {

@@ -138,8 +138,7 @@ impl Plan {
         let (given, note) = conversation::resolve(snapshot, &of_pools, spec)?;
         let mut notes = chosen.notes;
         notes.extend(note);
-        let pool = features.first().map_or(&[][..], Vec::as_slice);
-        let asked = (&pools[..], &chosen.checkpoints[..], pool);
+        let asked = (&pools[..], &chosen.checkpoints[..], &features[..]);
         let (precondition, own) = precondition::resolve(snapshot, spec, asked)?;
         notes.extend(own);
         let side = |(side, features): (resolve::Side, Vec<Arc<FeaturePart>>)| PlanSide {

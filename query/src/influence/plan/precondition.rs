@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gstore_core::many;
 use gstore_curvature::Inversion;
-use gstore_store::{ArtifactPart, DatasetPart, FeaturePart, Snapshot, Space};
+use gstore_store::{ArtifactPart, DatasetPart, FeaturePart, Preconditioned, Snapshot, Space};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoints::PlanCheckpoint;
@@ -28,8 +28,8 @@ pub struct PlanPrecondition {
     pub checkpoints: Vec<usize>,
 }
 
-/// The pools, the checkpoints, and the first pool's feature at each of them.
-type Asked<'a> = (&'a [Arc<DatasetPart>], &'a [PlanCheckpoint], &'a [Arc<FeaturePart>]);
+/// The pools, the checkpoints, and the features of each side at each of them, the first pool's first.
+type Asked<'a> = (&'a [Arc<DatasetPart>], &'a [PlanCheckpoint], &'a [Vec<Arc<FeaturePart>>]);
 
 /// Finds the matrices that a question asks for, if it does, with what a user should know of them.
 ///
@@ -39,7 +39,7 @@ type Asked<'a> = (&'a [Arc<DatasetPart>], &'a [PlanCheckpoint], &'a [Arc<Feature
 pub(super) fn resolve(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
-    (pools, checkpoints, features): Asked<'_>,
+    (pools, checkpoints, sides): Asked<'_>,
 ) -> Result<(Option<PlanPrecondition>, Vec<String>), QueryError> {
     if !spec.preconditions() {
         return Ok((None, Vec::new()));
@@ -50,6 +50,14 @@ pub(super) fn resolve(
                 .into(),
         ));
     }
+    let touched = |part: &&Arc<FeaturePart>| matches!(part.attrs.preconditioned, Preconditioned::Artifact(_));
+    if let Some(part) = sides.iter().flatten().find(touched) {
+        return Err(QueryError::Spec(format!(
+            "{} is preconditioned as it is stored, so it is compared without `precondition`",
+            describe(part)
+        )));
+    }
+    let features = sides.first().map_or(&[][..], Vec::as_slice);
     let Some(name) = spec.precondition.as_deref() else { return eigenbasis(snapshot, spec, None, features) };
     let part = snapshot.artifact(name)?;
     if part.kind == FACTORS || part.kind == EIGEN {
@@ -58,7 +66,7 @@ pub(super) fn resolve(
     let content = GramContent::of(&part)?;
     let mut notes = fitted_on(&content, spec, name, pools)?;
     let mut used = Vec::with_capacity(checkpoints.len());
-    for (checkpoint, feature) in checkpoints.iter().zip(features) {
+    for (checkpoint, feature) in checkpoints.iter().zip(sides.first().into_iter().flatten()) {
         let own = content.checkpoints.iter().position(|known| known.id == checkpoint.id);
         let place = match (own, content.checkpoints.len().checked_sub(1)) {
             (Some(own), _) => own,

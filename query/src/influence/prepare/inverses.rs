@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gstore_core::{Cancel, parallel};
-use gstore_curvature::{BlockInverse, BlockInverses};
+use gstore_curvature::{Preconditioner, Solver};
 use gstore_store::{ArtifactPart, FeaturePart, Snapshot};
 
 use super::Prepared;
@@ -16,9 +16,9 @@ use crate::influence::spec::InfluenceSpec;
 impl Prepared {
     /// For each checkpoint what the target's vectors go through; none without a preconditioner.
     ///
-    /// Memory: for each block of k coordinates 8 k^2 bytes, five times that on each thread while it is made; 8 k
-    /// of eigenvalues.
-    pub(crate) fn inverses(&self, cancel: &Cancel) -> Result<Option<&[BlockInverses]>, QueryError> {
+    /// Memory: for each block of k coordinates 8 k^2 bytes, and on each thread twice that while it is made, or
+    /// five times where it takes an eigendecomposition; 8 k of eigenvalues.
+    pub(crate) fn inverses(&self, cancel: &Cancel) -> Result<Option<&[Preconditioner]>, QueryError> {
         let Some(plan) = self.plan.precondition() else { return Ok(None) };
         let load = || {
             let part = self.snapshot().artifact(&plan.artifact)?;
@@ -36,7 +36,7 @@ fn load(
     spec: &InfluenceSpec,
     (plan, part): (&PlanPrecondition, &ArtifactPart),
     cancel: &Cancel,
-) -> Result<Vec<BlockInverses>, QueryError> {
+) -> Result<Vec<Preconditioner>, QueryError> {
     let content = GramContent::of(part)?;
     let map = snapshot.artifact_file(part, FILE)?;
     let file = GramFile::new(map.as_bytes())?;
@@ -48,18 +48,18 @@ fn load(
         let gram = file.gram(checkpoint, group)?;
         let group = &checkpoint.groups[group];
         let name = format!("{} at {}", group.name, checkpoint.name);
-        let inverse = gram.inverse(&name, spec.inversion, spec.damping)?;
+        let solver = Solver::new(&gram, &name, spec.inversion, spec.damping)?;
         let start = group.start as usize;
-        own.push((at, c, start..start + group.len as usize, inverse));
+        own.push((at, c, start..start + group.len as usize, solver));
         Ok(())
     })?;
     let mut made: Vec<_> = made.into_iter().flatten().collect();
     made.sort_by_key(|(at, ..)| *at);
     let mut found = vec![Vec::new(); plan.checkpoints.len()];
-    for (_, c, range, inverse) in made {
-        found[c].push((range, inverse));
+    for (_, c, range, solver) in made {
+        found[c].push((range, solver));
     }
-    Ok(found.into_iter().map(BlockInverses::new).collect())
+    Ok(found.into_iter().map(Preconditioner::new).collect())
 }
 
 /// For the features of each checkpoint what makes of the damping of their rows that of the question.
@@ -68,18 +68,18 @@ fn rescaling(
     spec: &InfluenceSpec,
     part: &ArtifactPart,
     features: &[Arc<FeaturePart>],
-) -> Result<Vec<BlockInverses>, QueryError> {
+) -> Result<Vec<Preconditioner>, QueryError> {
     let space = EigenSpace::of(part)?;
     let map = snapshot.artifact_file(part, eigen::FILE)?;
-    let of_feature = |feature: &Arc<FeaturePart>| -> Result<BlockInverses, QueryError> {
+    let of_feature = |feature: &Arc<FeaturePart>| -> Result<Preconditioner, QueryError> {
         let blocks = feature.attrs.groups.iter().map(|group| -> Result<_, QueryError> {
             let (eigenvalues, fitted) = space.group(map.as_bytes(), group)?;
             let damping = spec.damping.unwrap_or(fitted);
             let start = group.start as usize;
-            let inverse = BlockInverse::rescaling(&eigenvalues, fitted, damping, &group.name)?;
-            Ok((start..start + group.len as usize, inverse))
+            let solver = Solver::rescaling(&eigenvalues, fitted, damping, &group.name)?;
+            Ok((start..start + group.len as usize, solver))
         });
-        Ok(BlockInverses::new(blocks.collect::<Result<_, _>>()?))
+        Ok(Preconditioner::new(blocks.collect::<Result<_, _>>()?))
     };
     features.iter().map(of_feature).collect()
 }

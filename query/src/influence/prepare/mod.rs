@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
-use gstore_curvature::BlockInverses;
+use gstore_curvature::Preconditioner;
 use gstore_store::{DatasetPart, FeaturePart, RowSet, Snapshot};
 use once_cell::sync::OnceCell;
 
@@ -68,7 +68,7 @@ struct Inputs {
     candidates: OnceCell<Vec<Arc<RowSet>>>,
     losses: OnceCell<LossSides>,
     /// For each checkpoint the preconditioner of the target's vectors.
-    inverses: OnceCell<Vec<BlockInverses>>,
+    inverses: OnceCell<Vec<Preconditioner>>,
 }
 
 /// A dataset of a question and its feature at each checkpoint.

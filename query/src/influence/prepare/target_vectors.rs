@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
-use gstore_curvature::BlockInverses;
+use gstore_curvature::Preconditioner;
 use gstore_store::{BlockBuffer, FeaturePart, FeatureReader, RowFlags};
 
 use super::encoder::Given;
@@ -72,7 +72,7 @@ pub(crate) struct TargetLoader<'a> {
     /// By checkpoint, then by target.
     pub(crate) readers: &'a [Vec<TargetSource<'a>>],
     /// By checkpoint what finished vectors are preconditioned by.
-    pub(crate) inverses: Option<&'a [BlockInverses]>,
+    pub(crate) inverses: Option<&'a [Preconditioner]>,
     pub(crate) cancel: &'a Cancel,
 }
 
@@ -249,7 +249,7 @@ struct Source<'a> {
     /// For each reader the weights of its module groups.
     modules: Vec<Vec<f64>>,
     /// What a vector is preconditioned by.
-    inverse: Option<&'a BlockInverses>,
+    inverse: Option<&'a Preconditioner>,
     cancel: &'a Cancel,
 }
 

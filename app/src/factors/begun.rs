@@ -1,0 +1,81 @@
+//! Folder of a fit: begun, gone on with, or refused where it is of something else; and what its files have of a
+//! module.
+
+use std::path::Path;
+
+use gstore_curvature::Module;
+use gstore_ingest::pipeline::IngestRequest;
+use serde_json::{Map, Value, json};
+
+use super::engine::Fisher;
+use super::error::FactorJobError;
+use super::folder::{DatasetNote, FactorArguments, FactorFolder, FactorStage};
+use super::plan::FitRequest;
+use super::stamp::FactorStamp;
+
+/// Opens the folder of factors that were begun, or begins one.
+pub(super) fn begin(
+    path: &Path,
+    request: &FitRequest,
+    stamp: &FactorStamp,
+) -> Result<FactorFolder, FactorJobError> {
+    let there = path.exists() && fs_err::read_dir(path)?.next().is_some();
+    if there {
+        let differences = match &FactorStamp::read(path)? {
+            Some(found) => stamp.differences(found),
+            None => vec!["nothing there says what its factors are of".to_owned()],
+        };
+        if !differences.is_empty() {
+            let (folder, differences) = (path.display().to_string(), differences.join("; "));
+            return Err(FactorJobError::OtherFactors { folder, differences });
+        }
+    }
+    fs_err::create_dir_all(path)?;
+    stamp.write(path)?;
+    let folder = FactorFolder::create(path, &arguments(request)).map_err(FactorJobError::other)?;
+    let size = stamp.row_set().len();
+    let note = DatasetNote { kind: "Dataset".to_owned(), dataset_size: size, indices: None };
+    for stage in [FactorStage::Covariance, FactorStage::Lambda] {
+        folder.write_dataset(stage, &note).map_err(FactorJobError::other)?;
+    }
+    Ok(folder)
+}
+
+/// As Kronfluence names them. Sums and bases are kept in f64: what is rounded could not be gone on with.
+fn arguments(request: &FitRequest) -> FactorArguments {
+    let [data, modules] = request.partitions;
+    let stages = [FactorStage::Covariance, FactorStage::Lambda];
+    let begun = FactorArguments::new(request.strategy).empirical_fisher(request.fisher == Fisher::Empirical);
+    let of_stage = |arguments: FactorArguments, stage| {
+        arguments.max_examples(stage, request.ingest.limit).partitions(stage, (data, modules))
+    };
+    stages.into_iter().fold(begun, of_stage).in_f64()
+}
+
+/// Where the model of a request is, for people and for those who score with its factors.
+pub(super) fn places(request: &IngestRequest) -> Map<String, Value> {
+    let place = |path: &Path| {
+        json!(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string())
+    };
+    let mut map = Map::new();
+    map.insert("model".to_owned(), place(&request.model));
+    if let Some(checkpoint) = request.checkpoints.first() {
+        map.insert("checkpoint".to_owned(), json!(checkpoint.name));
+        if let Some(folder) = checkpoint.folder() {
+            map.insert("weights".to_owned(), place(folder));
+        }
+    }
+    if let Some(tokenizer) = &request.text.tokenizer {
+        map.insert("tokenizer".to_owned(), place(tokenizer));
+    }
+    map
+}
+
+/// What a file has of a module.
+pub(super) fn named<'a, T>(
+    mut found: impl Iterator<Item = (&'a String, T)>,
+    module: &Module,
+) -> Result<T, FactorJobError> {
+    let of = found.find(|(name, _)| **name == module.name).map(|(_, value)| value);
+    of.ok_or_else(|| FactorJobError::Refused(format!("the files have nothing of module `{}`", module.name)))
+}

@@ -1,0 +1,135 @@
+//! Curvature engine of a request's checkpoint, and samples as it takes them.
+
+use gstore_data::Encoded;
+use gstore_ingest::curvature::{CurvatureEngine, Labels, PassError, TargetSample};
+use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
+use gstore_ingest::pipeline::{CheckpointArg, EncodedRow, IngestRequest};
+use gstore_model::cpu::Cpu;
+use gstore_model::{Device, Keep, LoadError};
+
+use super::error::FactorJobError;
+
+/// Loads the request's first checkpoint, its adapter merged. What layers keep is as the request's limit on
+/// memory says: with one they are computed twice.
+pub(super) fn load(
+    request: &IngestRequest,
+    selection: &ModuleSelection,
+) -> Result<CurvatureEngine, FactorJobError> {
+    let base = CheckpointArg::base();
+    let arg = request.checkpoints.first().unwrap_or(&base);
+    let source = CheckpointSource {
+        model: arg.model(&request.model).to_owned(),
+        adapter: arg.adapter().map(std::path::Path::to_owned),
+        tracked: Vec::new(),
+    };
+    let keep = match request.max_memory {
+        Some(_) => Keep::Inputs,
+        None => Keep::All,
+    };
+    request.device.check(request.compute).map_err(|error| FactorJobError::other(LoadError::from(error)))?;
+    let loaded = match request.device {
+        Device::Cpu => CurvatureEngine::load(&source, Cpu::new(request.compute), selection, keep),
+        Device::Candle(on) => {
+            let backend = on.open().map_err(|error| FactorJobError::other(LoadError::from(error)))?;
+            CurvatureEngine::load(&source, backend, selection, keep)
+        }
+    };
+    loaded.map_err(FactorJobError::other)
+}
+
+/// Bytes of the weights as the backend holds them.
+pub(super) fn weight_bytes(engine: &CurvatureEngine, request: &IngestRequest) -> u64 {
+    let values = |shape: &[usize]| shape.iter().map(|size| *size as u64).product::<u64>();
+    let each = request.device.bytes_per_weight(request.compute);
+    engine.decoder().params.iter().map(|param| values(&param.shape) * each).sum()
+}
+
+/// Bytes of a worker's activations: what is kept of a batch, and the head.
+pub(super) fn activation_bytes(engine: &CurvatureEngine, request: &IngestRequest) -> u64 {
+    let decoder = engine.decoder();
+    let tokens = (request.batch_tokens.max(request.text.max_length as usize)) as u64;
+    let layer = match request.max_memory {
+        Some(_) => 2 * decoder.hidden_size,
+        None => 12 * decoder.hidden_size + 4 * decoder.intermediate_size,
+    };
+    let head = (decoder.vocab_size as u64) * gstore_model::HEAD_ROWS as u64;
+    4 * (tokens * (layer * decoder.layers) as u64 + 2 * head)
+}
+
+/// A sample's tokens, and the one that each position is to predict.
+#[derive(Debug, Clone)]
+pub(super) struct Tokens {
+    /// Number of the sample among those that labels are drawn for.
+    pub row: u64,
+    ids: Vec<u32>,
+    targets: Vec<Option<u32>>,
+}
+
+impl Tokens {
+    /// With the labels of the data.
+    pub(super) fn new(row: u64, encoded: &Encoded) -> Self {
+        let target = |(id, scored): (&u32, &bool)| scored.then_some(*id);
+        let targets = encoded.ids.iter().zip(&encoded.scored).map(target).collect();
+        Self { row, ids: encoded.ids.clone(), targets }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// As the engine takes it.
+    pub(super) fn sample(&self) -> TargetSample<'_> {
+        TargetSample { ids: &self.ids, targets: &self.targets }
+    }
+}
+
+/// The rows of a batch.
+pub(super) fn tokens(batch: &[EncodedRow]) -> Vec<Tokens> {
+    batch.iter().map(|row| Tokens::new(row.row, &row.encoded)).collect()
+}
+
+/// Whose labels the loss of a fit has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fisher {
+    /// Labels that are drawn from the model's own predictions.
+    True {
+        /// Seed of the draws.
+        seed: u64,
+    },
+    /// Those of the data.
+    Empirical,
+}
+
+impl Fisher {
+    /// Name in files and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fisher::True { .. } => "true",
+            Fisher::Empirical => "empirical",
+        }
+    }
+
+    /// Seed of the draws, if there are any.
+    pub fn seed(self) -> Option<u64> {
+        match self {
+            Fisher::True { seed } => Some(seed),
+            Fisher::Empirical => None,
+        }
+    }
+
+    /// The labels of a batch of these rows in a pass of the data: each pass draws its own.
+    pub(super) fn labels(self, pass: u64, rows: &[u64]) -> Labels<'_> {
+        match self {
+            Fisher::True { seed } => Labels::Sampled { seed, pass, rows },
+            Fisher::Empirical => Labels::Data,
+        }
+    }
+}
+
+/// An error of a batch, with the rows that it is of.
+pub(super) fn of_batch(batch: &[Tokens], error: PassError) -> FactorJobError {
+    let rows = batch.iter().map(|sample| sample.row);
+    let (first, last) = (rows.clone().min().unwrap_or(0), rows.max().unwrap_or(0));
+    FactorJobError::Batch { first, last, source: Box::new(error) }
+}

@@ -1,0 +1,159 @@
+//! Errors of fitting factors of curvature and of scoring with them.
+
+use std::error::Error;
+
+use arrow_schema::ArrowError;
+use gstore_core::{Cancelled, Remedy};
+use gstore_curvature::CurvatureError;
+use gstore_data::{EncodeError, SampleError};
+use gstore_ingest::curvature::PassError;
+use gstore_ingest::pipeline::IngestError;
+use gstore_sql::SqlError;
+use gstore_store::{ArtifactError, LookupError, OpenError, ReadError};
+
+/// Why factors could not be fitted, or rows not be scored with them.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FactorJobError {
+    /// Samples, a model or a tokenizer that cannot be used.
+    #[error(transparent)]
+    Ingest(Box<IngestError>),
+    /// Samples that are given with the question.
+    #[error(transparent)]
+    Samples(Box<SampleError>),
+    /// A sample that cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// Curvature that cannot be decomposed or inverted.
+    #[error(transparent)]
+    Curvature(#[from] CurvatureError),
+    /// A batch that could not be computed.
+    #[error("rows {first} to {last}: {source}")]
+    Batch {
+        /// First of its rows.
+        first: u64,
+        /// Last of its rows.
+        last: u64,
+        /// Why.
+        source: Box<PassError>,
+    },
+    /// The engine, or files of factors.
+    #[error("{0}")]
+    Other(#[source] Box<dyn Error + Send + Sync>),
+    /// A name in the store.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// Opening the store.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Reading the store.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// An artifact that cannot be read or published.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// A table that cannot be written.
+    #[error(transparent)]
+    Table(#[from] SqlError),
+    /// Columns that make no table.
+    #[error(transparent)]
+    Columns(#[from] ArrowError),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+    /// A folder that holds factors of something else.
+    #[error(
+        "{folder} holds factors that were begun with other arguments: {differences}; name another folder, or remove it"
+    )]
+    OtherFactors {
+        /// The folder.
+        folder: String,
+        /// What differs, with both values.
+        differences: String,
+    },
+    /// Factors of another model or of other data.
+    #[error("factors `{name}` are stale: {why}; {} uses them all the same", Remedy::Option("stale", ""))]
+    Stale {
+        /// Their name.
+        name: String,
+        /// What has changed.
+        why: String,
+    },
+    /// More memory than there is.
+    #[error(
+        "{what} takes about {} MB, and {} MB are there ({}): {proposal}",
+        needed / 1_000_000,
+        limit / 1_000_000,
+        Remedy::Option("max_memory", "")
+    )]
+    Memory {
+        /// What takes it.
+        what: &'static str,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that there are.
+        limit: u64,
+        /// What needs less.
+        proposal: String,
+    },
+    /// An option that cannot be.
+    #[error("{0}")]
+    Option(String),
+    /// Something that was asked for and cannot be had.
+    #[error("{0}")]
+    Refused(String),
+    /// Told to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl FactorJobError {
+    /// An error of the engine, or of files of factors.
+    pub(super) fn other(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Other(Box::new(error))
+    }
+
+    /// Whether the command line is at fault.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Option(_) => true,
+            Self::Ingest(error) => error.is_usage(),
+            _ => false,
+        }
+    }
+
+    /// Whether the cause is a damaged file of the store.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Ingest(error) => error.is_damage(),
+            Self::Open(error) => error.is_damage(),
+            Self::Read(error) => error.is_damage(),
+            Self::Artifact(error) => error.is_damage(),
+            _ => false,
+        }
+    }
+}
+
+impl From<IngestError> for FactorJobError {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::Stopped => Self::Stopped,
+            error => Self::Ingest(Box::new(error)),
+        }
+    }
+}
+
+impl From<SampleError> for FactorJobError {
+    fn from(error: SampleError) -> Self {
+        match error {
+            SampleError::Stopped => Self::Stopped,
+            error => Self::Samples(Box::new(error)),
+        }
+    }
+}
+
+impl From<Cancelled> for FactorJobError {
+    fn from(_: Cancelled) -> Self {
+        Self::Stopped
+    }
+}

@@ -1,0 +1,163 @@
+//! Memory of a fit, from the sizes of its modules, and what would need less.
+
+use gstore_core::{available_memory, many};
+use gstore_curvature::{Module, Strategy};
+use serde::Serialize;
+
+use super::error::FactorJobError;
+
+/// Bytes of a number of the sums.
+const NUMBER: u64 = 8;
+
+/// What a fit takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FitForecast {
+    /// Rows.
+    pub rows: u64,
+    /// Modules.
+    pub modules: usize,
+    /// Bytes of all covariances, of inputs and of gradients.
+    pub covariances: u64,
+    /// Bytes of their eigenvectors.
+    pub eigenvectors: u64,
+    /// Bytes of all squares of gradients.
+    pub lambda: u64,
+    /// Bytes of the weights and of all workers' activations.
+    pub model: u64,
+    /// Bytes at the peak.
+    pub memory: u64,
+    /// Bytes of the artifact's files.
+    pub disk: u64,
+    /// Worker threads.
+    pub threads: usize,
+    /// Partitions of the data and of the modules.
+    pub partitions: [usize; 2],
+}
+
+/// Sizes that a forecast is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes<'a> {
+    pub modules: &'a [Module],
+    pub strategy: Strategy,
+    pub rows: u64,
+    /// Bytes of the weights.
+    pub weights: u64,
+    /// Bytes of a worker's activations.
+    pub activations: u64,
+}
+
+/// Sets of sums that exist at once: those of the units that are worked on or wait for their turn, and their sum.
+pub(super) fn sets(threads: usize) -> u64 {
+    ahead(threads) as u64 + 1
+}
+
+/// Units that may be in front of the one whose sums are added next.
+pub(super) fn ahead(threads: usize) -> usize {
+    threads + 1
+}
+
+fn covariances(module: &Module) -> u64 {
+    NUMBER * (module.input * module.input + module.out * module.out) as u64
+}
+
+impl Sizes<'_> {
+    /// The peak with so many threads and partitions.
+    pub fn forecast(&self, threads: usize, partitions: [usize; 2]) -> FitForecast {
+        let rotates = self.strategy.rotates();
+        let squares = matches!(self.strategy, Strategy::Diagonal | Strategy::Ekfac);
+        let all = |of: fn(&Module) -> u64| self.modules.iter().map(of).sum::<u64>();
+        let largest = |of: fn(&Module) -> u64| {
+            let groups = super::plan::split(self.modules.len(), partitions[1]);
+            groups.into_iter().map(|group| self.modules[group].iter().map(of).sum::<u64>()).max().unwrap_or(0)
+        };
+        let of_lambda = |module: &Module| NUMBER * module.len() as u64;
+        let covariance = if rotates { all(covariances) } else { 0 };
+        let lambda = if squares { all(of_lambda) } else { 0 };
+        let model = self.weights + self.activations * threads as u64;
+        let sets = sets(threads);
+        // A decomposition holds about five matrices of its own.
+        let matrix = |module: &Module| NUMBER * (module.input.max(module.out) as u64).pow(2);
+        let widest = self.modules.iter().map(matrix).max().unwrap_or(0);
+        let passes = [
+            if rotates { model + sets * largest(covariances) } else { 0 },
+            // The bases in f64, and on the backend in f32.
+            if squares { model + covariance + covariance / 2 + sets * largest(of_lambda) } else { 0 },
+            if rotates { 2 * covariance + 5 * widest * threads as u64 } else { 0 },
+            // What is finished is merged and written whole.
+            2 * covariance + lambda,
+        ];
+        FitForecast {
+            rows: self.rows,
+            modules: self.modules.len(),
+            covariances: covariance,
+            eigenvectors: covariance,
+            lambda,
+            model,
+            memory: passes.into_iter().max().unwrap_or(0),
+            disk: 2 * covariance + lambda,
+            threads,
+            partitions,
+        }
+    }
+
+    /// The forecast with as many of the threads as the memory allows; without a limit, what is available.
+    ///
+    /// # Errors
+    /// One thread is too much; says which partitions of the modules would fit, or what to leave out.
+    pub fn fitted(
+        &self,
+        threads: usize,
+        partitions: [usize; 2],
+        limit: Option<u64>,
+    ) -> Result<FitForecast, FactorJobError> {
+        let threads = threads.max(1);
+        let Some(limit) = limit.or_else(available_memory) else {
+            return Ok(self.forecast(threads, partitions));
+        };
+        let fits = |forecast: &FitForecast| forecast.memory <= limit;
+        if let Some(found) = (1..=threads).rev().map(|n| self.forecast(n, partitions)).find(fits) {
+            return Ok(found);
+        }
+        let needed = self.forecast(1, partitions).memory;
+        let mut more = partitions[1] + 1..=self.modules.len();
+        let enough = more.find(|count| fits(&self.forecast(1, [partitions[0], *count])));
+        let proposal = match enough {
+            Some(count) => {
+                format!("{count} partitions of the modules would fit, with as many passes over the data")
+            }
+            None => format!(
+                "no partition of the {} fits; fit fewer of them, or the diagonal alone",
+                many(self.modules.len() as u64, "module")
+            ),
+        };
+        Err(FactorJobError::Memory { what: "the fit", needed, limit, proposal })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn modules(count: usize, size: usize) -> Vec<Module> {
+        let module = |at| Module { name: format!("m{at}"), out: size, input: size, bias: false };
+        (0..count).map(module).collect()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_partitions_that_do() {
+        let modules = modules(8, 100);
+        let sizes =
+            Sizes { modules: &modules, strategy: Strategy::Ekfac, rows: 10, weights: 0, activations: 0 };
+        let whole = sizes.forecast(4, [1, 1]);
+        assert_eq!((whole.covariances, whole.lambda), (8 * 2 * 80_000, 8 * 80_000));
+        assert!(sizes.forecast(1, [1, 1]).memory < whole.memory);
+        assert_eq!(sizes.fitted(4, [1, 1], Some(whole.memory)).expect("fits").threads, 4);
+        let least = sizes.forecast(1, [1, 8]).memory;
+        let error = sizes.fitted(4, [1, 1], Some(least)).expect_err("too much").to_string();
+        assert!(error.contains("partitions of the modules would fit"), "{error}");
+        let error = sizes.fitted(4, [1, 1], Some(1)).expect_err("too much").to_string();
+        assert!(error.contains("fit fewer of them"), "{error}");
+        let diagonal = Sizes { strategy: Strategy::Diagonal, ..sizes };
+        assert_eq!(diagonal.forecast(1, [1, 1]).covariances, 0);
+    }
+}

@@ -1,0 +1,175 @@
+//! Passes of a fit over its rows: sums of covariances and of squares, whose bits do not depend on threads.
+//!
+//! Rows are cut into units of whole batches, by their number alone. A worker sums over a unit, and the units'
+//! sums are added in their order.
+
+use std::ops::ControlFlow;
+
+use gstore_core::parallel::{self, Give};
+use gstore_core::{Cancel, RowSet, Unit};
+use gstore_curvature::{Covariance, Module, Squares};
+use gstore_ingest::curvature::{PassError, TargetSample};
+use gstore_ingest::pipeline::RowBatches;
+
+use super::engine::{Fisher, Tokens, of_batch, tokens};
+use super::error::FactorJobError;
+use super::forecast::ahead;
+use super::plan::FitPlan;
+use crate::work::Work;
+
+/// Units that the rows of a partition are cut into, where they are not too large then.
+const UNITS: u64 = 32;
+
+/// Most batches of a unit.
+const MOST_BATCHES: usize = 16;
+
+/// Numbers of the passes, each of which draws labels of its own.
+const COVARIANCE_PASS: u64 = 0;
+const SQUARES_PASS: u64 = 1;
+
+/// The sums of a module's covariances: of inputs, and of gradients.
+pub(super) type Covariances = (Covariance, Covariance);
+
+/// Batches whose sums are added up by one worker.
+type Batches = Vec<Vec<Tokens>>;
+
+/// Sums over the rows of one kind for each module of the model; those of modules that are not wanted stay empty.
+trait Sums: Send {
+    fn empty(modules: &[Module], wanted: &[usize]) -> Self;
+    fn merge(&mut self, other: &Self);
+}
+
+impl Sums for Vec<Covariances> {
+    fn empty(modules: &[Module], wanted: &[usize]) -> Self {
+        let of = |(at, module): (usize, &Module)| match wanted.contains(&at) {
+            true => (Covariance::new(module.input), Covariance::new(module.out)),
+            false => (Covariance::default(), Covariance::default()),
+        };
+        modules.iter().enumerate().map(of).collect()
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (sum, part) in self.iter_mut().zip(other) {
+            sum.0.merge(&part.0);
+            sum.1.merge(&part.1);
+        }
+    }
+}
+
+impl Sums for Vec<Squares> {
+    fn empty(modules: &[Module], wanted: &[usize]) -> Self {
+        let of = |(at, module): (usize, &Module)| match wanted.contains(&at) {
+            true => Squares::new(module.len()),
+            false => Squares::default(),
+        };
+        modules.iter().enumerate().map(of).collect()
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.iter_mut().zip(other).for_each(|(sum, part)| sum.merge(part));
+    }
+}
+
+/// Covariances of some modules over some rows, in the order of `wanted`.
+pub(super) fn covariances(
+    plan: &FitPlan,
+    rows: &RowSet,
+    wanted: &[usize],
+    fisher: Fisher,
+    work: &mut Work<'_>,
+) -> Result<Vec<Covariances>, FactorJobError> {
+    let add = |samples: &[TargetSample<'_>], rows: &[u64], sums: &mut Vec<Covariances>| {
+        let labels = fisher.labels(COVARIANCE_PASS, rows);
+        plan.engine.covariances(samples, &labels, wanted, sums).map(drop)
+    };
+    chosen(sum("covariances", plan, (rows, wanted), &add, work)?, wanted)
+}
+
+/// Squares of the gradients of some modules over some rows, in the order of `wanted`; in the eigenbases of the
+/// engine where `rotated`.
+pub(super) fn squares(
+    plan: &FitPlan,
+    rows: &RowSet,
+    wanted: &[usize],
+    (fisher, rotated): (Fisher, bool),
+    work: &mut Work<'_>,
+) -> Result<Vec<Squares>, FactorJobError> {
+    let add = |samples: &[TargetSample<'_>], rows: &[u64], sums: &mut Vec<Squares>| {
+        let labels = fisher.labels(SQUARES_PASS, rows);
+        plan.engine.squares(samples, &labels, wanted, rotated, sums).map(drop)
+    };
+    chosen(sum("squares of gradients", plan, (rows, wanted), &add, work)?, wanted)
+}
+
+/// Those of the wanted modules, in their order.
+fn chosen<T>(all: Vec<T>, wanted: &[usize]) -> Result<Vec<T>, FactorJobError> {
+    let mut all: Vec<Option<T>> = all.into_iter().map(Some).collect();
+    let none = || FactorJobError::Refused("the engine has fewer modules than were planned".to_owned());
+    wanted.iter().map(|at| all.get_mut(*at).and_then(Option::take).ok_or_else(none)).collect()
+}
+
+/// Adds what a batch of these rows gives.
+type Add<'a, S> = &'a (dyn Fn(&[TargetSample<'_>], &[u64], &mut S) -> Result<(), PassError> + Sync);
+
+fn sum<S: Sums>(
+    stage: &str,
+    plan: &FitPlan,
+    (rows, wanted): (&RowSet, &[usize]),
+    add: Add<'_, S>,
+    work: &mut Work<'_>,
+) -> Result<S, FactorJobError> {
+    let threads = plan.forecast.threads;
+    let cancel = work.cancel;
+    let modules = plan.engine.modules();
+    let mut all = S::empty(modules, wanted);
+    let compute = |unit: Batches| -> Result<(S, u64), FactorJobError> {
+        let mut sums = S::empty(modules, wanted);
+        let mut done = 0;
+        for batch in &unit {
+            cancel.check()?;
+            let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
+            let numbers: Vec<u64> = batch.iter().map(|sample| sample.row).collect();
+            add(&samples, &numbers, &mut sums).map_err(|error| of_batch(batch, error))?;
+            done += batch.len() as u64;
+        }
+        Ok((sums, done))
+    };
+    let batches = &plan.batches;
+    let prepare = |give: Give<'_, Batches>| units(batches, rows, cancel, give);
+    work.progress.start(stage, rows.len(), Unit::Rows);
+    let progress = &mut *work.progress;
+    let take = |(sums, done): (S, u64)| -> Result<ControlFlow<()>, FactorJobError> {
+        all.merge(&sums);
+        progress.advance(done);
+        Ok(ControlFlow::Continue(()))
+    };
+    let ended = parallel::pipeline(threads, ahead(threads), prepare, compute, take);
+    work.progress.finish();
+    ended.map(|()| all)
+}
+
+/// Hands on the batches of some rows, unit by unit.
+fn units(
+    batches: &RowBatches,
+    rows: &RowSet,
+    cancel: &Cancel,
+    give: Give<'_, Batches>,
+) -> Result<(), FactorJobError> {
+    let share = rows.len().div_ceil(UNITS);
+    let mut unit: Batches = Vec::new();
+    let mut count = 0;
+    let mut wanted = true;
+    batches.each(rows, cancel, &mut |batch| {
+        count += batch.len() as u64;
+        unit.push(tokens(&batch));
+        if count >= share || unit.len() >= MOST_BATCHES {
+            count = 0;
+            wanted = give(std::mem::take(&mut unit));
+        }
+        wanted
+    })?;
+    if wanted && !unit.is_empty() {
+        give(unit);
+    }
+    Ok(())
+}

@@ -1,0 +1,275 @@
+//! Plan of a fit: its rows, modules and partitions, and whether they fit in memory.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gstore_core::{Cancel, RowSet, Unit, many};
+use gstore_curvature::{Module, Strategy};
+use gstore_ingest::curvature::CurvatureEngine;
+use gstore_ingest::pipeline::{IngestRequest, RowBatches};
+use gstore_store::{Lease, Snapshot, Store};
+
+use super::engine::{self, Fisher};
+use super::error::FactorJobError;
+use super::forecast::{FitForecast, Sizes};
+use super::publish::of_artifact;
+use super::stamp::{FactorStamp, rows_digest};
+use crate::work::Work;
+
+/// Factors that are to be fitted.
+#[derive(Debug, Clone)]
+pub struct FitRequest {
+    /// Name of the factors: of their folder and of the artifact.
+    pub name: String,
+    /// Dataset, model, its first checkpoint, modules, text options, tokens of a batch, limits on rows (the first
+    /// so many) and memory, device and precision, as those of an ingest. Threads and command are the work's.
+    pub ingest: IngestRequest,
+    /// How curvature is approximated.
+    pub strategy: Strategy,
+    /// Whose labels the loss has.
+    pub fisher: Fisher,
+    /// Partitions of the data and of the modules, at least one each.
+    pub partitions: [usize; 2],
+    /// Only this partition of the data, from 0.
+    pub only: Option<usize>,
+    /// Folder in which the folder of the factors is; none: next to the store, until they are published.
+    pub folder: Option<PathBuf>,
+    /// Factors of the store whose sums these go on from, with the rows that those lack.
+    pub extend: Option<String>,
+    /// Replace factors of this name.
+    pub replace: bool,
+}
+
+impl FitRequest {
+    /// The folder of the factors.
+    pub fn factor_folder(&self, store: &Path) -> PathBuf {
+        let name = format!("factors_{}", self.name);
+        match &self.folder {
+            Some(folder) => folder.join(name),
+            None => own_folder(store).join(name),
+        }
+    }
+}
+
+/// The folder next to a store in which factors are fitted.
+pub(super) fn own_folder(store: &Path) -> PathBuf {
+    // A store that is named as `.` has a name too.
+    let store = fs_err::canonicalize(store).unwrap_or_else(|_| store.to_owned());
+    let mut name = store.file_name().unwrap_or_default().to_os_string();
+    name.push(".factors");
+    store.with_file_name(name)
+}
+
+/// `count` as contiguous parts whose sizes differ by at most one, the larger ones first.
+pub(super) fn split(count: usize, parts: usize) -> Vec<Range<usize>> {
+    let parts = parts.max(1);
+    let (size, larger) = (count / parts, count % parts);
+    let begin = |part: usize| part * size + part.min(larger);
+    (0..parts).map(|part| begin(part)..begin(part + 1)).collect()
+}
+
+/// The same of rows.
+pub(super) fn split_rows(rows: &RowSet, parts: usize) -> Vec<RowSet> {
+    let mut left = rows.iter();
+    let count = usize::try_from(rows.len()).unwrap_or(usize::MAX);
+    let parts = split(count, parts);
+    parts.into_iter().map(|part| RowSet::from_rows_sorted(left.by_ref().take(part.len()))).collect()
+}
+
+/// Everything that a fit will do.
+pub(super) struct FitPlan {
+    pub snapshot: Arc<Snapshot>,
+    pub engine: CurvatureEngine,
+    pub batches: RowBatches,
+    /// The rows of covariances, and of squares that need no basis: those that earlier factors lack.
+    pub new: Vec<RowSet>,
+    /// The rows of squares in the eigenbasis: all of them.
+    pub all: Vec<RowSet>,
+    /// Modules of each partition, as places.
+    pub groups: Vec<Vec<usize>>,
+    pub stamp: FactorStamp,
+    pub forecast: FitForecast,
+    /// Keeps the snapshot from being collected.
+    pub _lease: Option<Lease>,
+}
+
+impl FitPlan {
+    pub fn new(store: &Store, request: &FitRequest, work: &mut Work<'_>) -> Result<Self, FactorJobError> {
+        check(request)?;
+        let (snapshot, lease) = store.snapshot_leased(None, work.command)?;
+        let ingest = IngestRequest { threads: work.threads, ..request.ingest.clone() };
+        let dataset = Arc::clone(snapshot.dataset(&ingest.dataset)?);
+        let live = snapshot.live_rows(&dataset)?;
+        let rows = first(&live, ingest.limit);
+        if rows.is_empty() {
+            return Err(FactorJobError::Refused(format!("dataset `{}` has no rows", dataset.name)));
+        }
+        if request.partitions[0] as u64 > rows.len() {
+            let (parts, rows) = (request.partitions[0], many(rows.len(), "row"));
+            return Err(FactorJobError::Option(format!("{rows} cannot be split into {parts} partitions")));
+        }
+        work.progress.start("reading weights", 1, Unit::Checkpoints);
+        let engine = engine::load(&ingest, &ingest.modules)?;
+        work.progress.advance(1);
+        work.progress.finish();
+        let modules = engine.modules().to_vec();
+        if request.partitions[1] > modules.len() {
+            let (parts, modules) = (request.partitions[1], many(modules.len() as u64, "module"));
+            return Err(FactorJobError::Option(format!("{modules} cannot be split into {parts} partitions")));
+        }
+        tell_head(&engine, &ingest, work);
+        let sizes = Sizes {
+            modules: &modules,
+            strategy: request.strategy,
+            rows: rows.len(),
+            weights: engine::weight_bytes(&engine, &ingest),
+            activations: engine::activation_bytes(&engine, &ingest),
+        };
+        let forecast = sizes.fitted(work.threads, request.partitions, ingest.max_memory)?;
+        if forecast.threads < work.threads {
+            let threads = many(forecast.threads as u64, "thread");
+            work.progress.note(&format!("{threads}: the sums of more do not fit in memory"));
+        }
+        let widest = modules.iter().map(Module::len).max().unwrap_or(0);
+        let batches = RowBatches::new(&snapshot, &dataset, &ingest, 2 * widest)?;
+        let stamp = stamp(request, &ingest, (&engine, &batches), &rows, work)?;
+        let before = request.extend.as_deref();
+        let before = before.map(|name| earlier(&snapshot, name, &stamp, work.cancel)).transpose()?;
+        let new = before.map_or_else(|| rows.clone(), |before| rows.difference(&before));
+        if new.is_empty() && request.extend.is_some() {
+            return Err(FactorJobError::Refused("there are no rows that those factors lack".to_owned()));
+        }
+        let parts = request.partitions[0];
+        let groups = split(modules.len(), request.partitions[1]).into_iter().map(Vec::from_iter).collect();
+        let (new, all) = (split_rows(&new, parts), split_rows(&rows, parts));
+        Ok(Self { snapshot, engine, batches, new, all, groups, stamp, forecast, _lease: lease })
+    }
+
+    /// Number of a partition in the names of files; none where there is one alone.
+    pub fn number(&self, data: usize, group: usize) -> Option<(usize, usize)> {
+        (self.new.len() > 1 || self.groups.len() > 1).then_some((data, group))
+    }
+
+    /// The modules of a partition.
+    pub fn modules_of(&self, group: usize) -> Vec<Module> {
+        self.groups[group].iter().map(|at| self.engine.modules()[*at].clone()).collect()
+    }
+}
+
+fn check(request: &FitRequest) -> Result<(), FactorJobError> {
+    let refuse = |text: String| Err(FactorJobError::Option(text));
+    let [data, modules] = request.partitions;
+    if data == 0 || modules == 0 {
+        return refuse("there is at least one partition of the data, and one of the modules".to_owned());
+    }
+    if let Some(only) = request.only.filter(|only| *only >= data) {
+        return refuse(format!("there is no partition {} of {data}", only + 1));
+    }
+    if request.ingest.checkpoints.len() > 1 {
+        let found = request.ingest.checkpoints.len();
+        return refuse(format!("factors are of one checkpoint, and there are {found}; name one"));
+    }
+    Ok(())
+}
+
+/// The first of some rows.
+pub(super) fn first(live: &RowSet, limit: Option<u64>) -> RowSet {
+    match limit {
+        Some(limit) => {
+            RowSet::from_rows_sorted(live.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)))
+        }
+        None => live.clone(),
+    }
+}
+
+/// Says that the head is left out, where nothing was chosen.
+fn tell_head(engine: &CurvatureEngine, ingest: &IngestRequest, work: &mut Work<'_>) {
+    let vocabulary = engine.decoder().vocab_size;
+    if ingest.modules.patterns.is_empty() {
+        let modules = many(engine.modules().len() as u64, "linear module");
+        work.progress.note(&format!(
+            "{modules} of the blocks; the head is left out: the covariance of its {vocabulary} outputs would take {} MB",
+            8 * (vocabulary as u64).pow(2) / 1_000_000
+        ));
+    }
+}
+
+fn stamp(
+    request: &FitRequest,
+    ingest: &IngestRequest,
+    (engine, batches): (&CurvatureEngine, &RowBatches),
+    rows: &RowSet,
+    work: &Work<'_>,
+) -> Result<FactorStamp, FactorJobError> {
+    Ok(FactorStamp {
+        strategy: request.strategy.name().to_owned(),
+        checkpoint: engine.checkpoint_id().to_string(),
+        compute: ingest.compute.name().to_owned(),
+        dataset: Some(ingest.dataset.clone()),
+        rows: rows.ranges().iter().map(|range| [range.start, range.end]).collect(),
+        rows_digest: rows_digest(batches.samples(), rows, work.cancel)?,
+        encoding: Some(batches.encoding()),
+        fisher: request.fisher.name().to_owned(),
+        seed: request.fisher.seed(),
+        modules: engine.modules().to_vec(),
+        partitions: request.partitions,
+        batch_tokens: ingest.batch_tokens,
+        extends: request.extend.clone(),
+    })
+}
+
+/// The rows of factors that are to be extended, which have to be among those of now, and of the same model.
+fn earlier(
+    snapshot: &Snapshot,
+    name: &str,
+    now: &FactorStamp,
+    cancel: &Cancel,
+) -> Result<RowSet, FactorJobError> {
+    let before = of_artifact(&snapshot.artifact(name)?)?.stamp;
+    let same = FactorStamp {
+        rows: now.rows.clone(),
+        rows_digest: now.rows_digest.clone(),
+        partitions: now.partitions,
+        batch_tokens: now.batch_tokens,
+        extends: now.extends.clone(),
+        ..before.clone()
+    };
+    let differences = now.differences(&same);
+    if !differences.is_empty() {
+        let differences = differences.join("; ");
+        return Err(FactorJobError::OtherFactors { folder: format!("artifact `{name}`"), differences });
+    }
+    let rows = before.row_set();
+    let name_of = before.dataset.clone().unwrap_or_default();
+    let dataset = snapshot.dataset(&name_of)?;
+    if rows_digest(&snapshot.samples(dataset)?, &rows, cancel)? != before.rows_digest
+        || !rows.difference(&now.row_set()).is_empty()
+    {
+        return Err(FactorJobError::Refused(format!(
+            "factors `{name}` were fitted on rows of `{name_of}` that were changed or deleted since: their sums cannot be extended"
+        )));
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_contiguous_and_the_larger_ones_first() {
+        assert_eq!(split(7, 3), [0..3, 3..5, 5..7]);
+        assert_eq!(split(2, 3), [0..1, 1..2, 2..2]);
+        let rows = RowSet::from_ranges([0..3, 10..14]);
+        let parts = split_rows(&rows, 3);
+        let found: Vec<Vec<u64>> = parts.iter().map(|part| part.iter().collect()).collect();
+        assert_eq!(found, [vec![0, 1, 2], vec![10, 11], vec![12, 13]]);
+        assert_eq!(first(&rows, Some(4)).iter().collect::<Vec<_>>(), [0, 1, 2, 10]);
+    }
+
+    #[test]
+    fn factors_are_fitted_next_to_the_store() {
+        assert_eq!(own_folder(Path::new("/a/store")), Path::new("/a/store.factors"));
+    }
+}

@@ -1,0 +1,253 @@
+//! Factors as artifacts of a store: publishing, listing, and their files in a folder.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use gstore_curvature::{Damping, Module, ModuleFactors, Strategy};
+use gstore_ingest::gradient::ModuleSelection;
+use gstore_ingest::pipeline::IngestRequest;
+pub use gstore_query::eigen::FACTORS;
+use gstore_store::{ArtifactPart, Snapshot, Store};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use super::begun::places;
+use super::engine;
+use super::error::FactorJobError;
+use super::folder::{FactorError, FactorFolder, FactorStage};
+use super::stamp::FactorStamp;
+
+/// What an artifact of factors says of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FactorContent {
+    /// What they are of.
+    #[serde(flatten)]
+    pub stamp: FactorStamp,
+    /// Samples that they were fitted on.
+    pub samples: u64,
+}
+
+/// Factors of a store, in a line of a list.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FactorNote {
+    /// Their name.
+    pub name: String,
+    /// How curvature is approximated.
+    pub strategy: String,
+    /// Modules.
+    pub modules: usize,
+    /// The dataset that they were fitted on, where it is known.
+    pub dataset: Option<String>,
+    /// Samples of it.
+    pub samples: u64,
+    /// Id of the checkpoint.
+    pub checkpoint: String,
+    /// Bytes of the files.
+    pub bytes: u64,
+}
+
+/// Factors of a store whose files are in a folder of their own, which goes away with this.
+pub(super) struct InFolder {
+    pub folder: FactorFolder,
+    pub content: FactorContent,
+    _place: TempDir,
+}
+
+/// Puts the files of a store's factors into a folder that is removed later.
+pub(super) fn in_folder(snapshot: &Snapshot, name: &str) -> Result<InFolder, FactorJobError> {
+    let place = tempfile::tempdir()?;
+    let content = export_factors(snapshot, name, place.path())?;
+    let folder = FactorFolder::open(place.path()).map_err(FactorJobError::other)?;
+    Ok(InFolder { folder, content, _place: place })
+}
+
+/// What an artifact says of its factors.
+///
+/// # Errors
+/// An artifact of another kind, or one that a newer program wrote.
+pub(super) fn of_artifact(part: &ArtifactPart) -> Result<FactorContent, FactorJobError> {
+    if part.kind != FACTORS {
+        let (name, kind) = (&part.name, &part.kind);
+        return Err(FactorJobError::Refused(format!(
+            "artifact `{name}` is a {kind}, not factors of curvature"
+        )));
+    }
+    serde_json::from_value(part.content.clone())
+        .map_err(|error| FactorJobError::Refused(format!("artifact `{}`: {error}", part.name)))
+}
+
+/// The factors of a snapshot, by name.
+///
+/// # Errors
+/// Damage, and artifacts that a newer program wrote.
+pub fn list_factors(snapshot: &Snapshot) -> Result<Vec<FactorNote>, FactorJobError> {
+    let mut notes = Vec::new();
+    let mut names = snapshot.artifacts()?;
+    names.sort();
+    for name in names {
+        let part = snapshot.artifact(&name)?;
+        if part.kind != FACTORS {
+            continue;
+        }
+        let FactorContent { stamp, samples } = of_artifact(&part)?;
+        notes.push(FactorNote {
+            name,
+            strategy: stamp.strategy,
+            modules: stamp.modules.len(),
+            dataset: stamp.dataset,
+            samples,
+            checkpoint: stamp.checkpoint,
+            bytes: part.files.iter().map(|file| file.len).sum(),
+        });
+    }
+    Ok(notes)
+}
+
+/// Publishes the finished factors of a folder: all its files but those of partitions.
+pub(super) fn publish(
+    store: &Store,
+    name: &str,
+    folder: &Path,
+    (stamp, provenance): (&FactorStamp, Map<String, Value>),
+    (replace, command): (bool, &str),
+) -> Result<Arc<Snapshot>, FactorJobError> {
+    let samples = stamp.row_set().len();
+    let content = FactorContent { stamp: stamp.clone(), samples };
+    let content = serde_json::to_value(content).map_err(std::io::Error::other)?;
+    let mut files = store.artifact_files()?;
+    for name in finished(folder)? {
+        let path = folder.join(&name);
+        let copy = |out: &mut dyn Write| std::io::copy(&mut fs_err::File::open(&path)?, out).map(drop);
+        files.write(&name, copy)?;
+    }
+    let datasets = stamp.dataset.iter().cloned().collect();
+    let mut part = ArtifactPart::new(name, FACTORS, datasets, content);
+    part.provenance = provenance;
+    Ok(store.put_artifact_with(part, files, replace, command)?)
+}
+
+/// Names of the files of finished factors, in order.
+fn finished(folder: &Path) -> Result<Vec<String>, FactorJobError> {
+    let mut names = Vec::new();
+    for entry in fs_err::read_dir(folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let known = name.ends_with(".safetensors") || name.ends_with(".json");
+        if known && !name.contains("_partition") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Writes the files of factors into a folder, which is made: one that Kronfluence reads.
+///
+/// # Errors
+/// A folder that is there and not empty, files that cannot be written, damage.
+pub fn export_factors(
+    snapshot: &Snapshot,
+    name: &str,
+    folder: &Path,
+) -> Result<FactorContent, FactorJobError> {
+    let part = snapshot.artifact(name)?;
+    let content = of_artifact(&part)?;
+    fs_err::create_dir_all(folder)?;
+    if fs_err::read_dir(folder)?.next().is_some() {
+        return Err(FactorJobError::Refused(format!("{} is there and is not empty", folder.display())));
+    }
+    for file in &part.files {
+        let map = snapshot.artifact_file(&part, &file.name)?;
+        fs_err::write(folder.join(&file.name), map.as_bytes())?;
+    }
+    content.stamp.write(folder)?;
+    Ok(content)
+}
+
+/// Takes in factors that were fitted elsewhere: the finished ones of a folder of Kronfluence's, or one that was
+/// exported, which says itself what they are of. Else `of` names the model and its checkpoint, which are loaded
+/// for their identity and the shapes of the modules, and the dataset, if that is known.
+///
+/// # Errors
+/// A folder that is not one, whose factors are not finished, or not of this model; a name that is taken.
+pub fn import_factors(
+    store: &Store,
+    (folder, name): (&Path, &str),
+    of: Option<&IngestRequest>,
+    replace: bool,
+    command: &str,
+) -> Result<Arc<Snapshot>, FactorJobError> {
+    let opened = FactorFolder::open(folder).map_err(FactorJobError::other)?;
+    let stamp = match (FactorStamp::read(folder)?, of) {
+        (Some(stamp), _) => stamp,
+        (None, Some(request)) => foreign(&opened, request)?,
+        (None, None) => {
+            let text = "the folder does not say which model its factors are of: name it".to_owned();
+            return Err(FactorJobError::Option(text));
+        }
+    };
+    // Missing or torn files show now, not when the factors are used.
+    let names: Vec<String> = stamp.modules.iter().map(|module| module.name.clone()).collect();
+    let strategy = opened.arguments().strategy();
+    let mut checked = 0;
+    if strategy != Strategy::Identity {
+        let check = &mut |module: Module, factors: ModuleFactors| -> Result<(), FactorError> {
+            factors.inverse(&module, strategy, Damping::OfMean)?;
+            checked += 1;
+            Ok(())
+        };
+        opened.each_factors(Some(&names), check).map_err(FactorJobError::other)?;
+        if checked != names.len() {
+            return Err(FactorJobError::Refused(format!(
+                "{} has factors of {checked} modules",
+                folder.display()
+            )));
+        }
+    }
+    let mut provenance = Map::new();
+    if let Some(request) = of {
+        provenance = places(request);
+    }
+    provenance.insert("command".to_owned(), json!(command));
+    provenance.insert("folder".to_owned(), json!(folder.display().to_string()));
+    publish(store, name, folder, (&stamp, provenance), (replace, command))
+}
+
+/// What foreign factors are of: the modules of the folder at the checkpoint of a request.
+fn foreign(folder: &FactorFolder, request: &IngestRequest) -> Result<FactorStamp, FactorJobError> {
+    let mut found = Vec::new();
+    let collect = &mut |module: Module, _: ModuleFactors| -> Result<(), FactorError> {
+        found.push(module);
+        Ok(())
+    };
+    folder.each_factors(None, collect).map_err(FactorJobError::other)?;
+    let patterns = found.iter().map(|module| module.name.clone()).collect();
+    let engine = engine::load(request, &ModuleSelection { patterns, biases: false })?;
+    let modules = engine.modules().to_vec();
+    for Module { name, out, input, .. } in &found {
+        let same = |module: &&Module| module.name == *name;
+        if modules.iter().find(same).is_none_or(|module| (module.out, module.input) != (*out, *input)) {
+            return Err(FactorJobError::Refused(format!(
+                "module `{name}` of {out} outputs and {input} inputs is none of the model: the factors are of another one"
+            )));
+        }
+    }
+    let arguments = folder.arguments();
+    let (data, parts) = arguments.partitions_of(FactorStage::Covariance);
+    Ok(FactorStamp {
+        strategy: arguments.strategy().name().to_owned(),
+        checkpoint: engine.checkpoint_id().to_string(),
+        compute: request.compute.name().to_owned(),
+        dataset: None,
+        rows: Vec::new(),
+        rows_digest: String::new(),
+        encoding: None,
+        fisher: if arguments.is_empirical() { "empirical" } else { "true" }.to_owned(),
+        seed: None,
+        modules,
+        partitions: [data, parts],
+        batch_tokens: request.batch_tokens,
+        extends: None,
+    })
+}

@@ -1,0 +1,179 @@
+//! Preconditioned queries in the form in which rows are multiplied with them.
+//!
+//! Products of up to [`CHUNK`] coordinates are summed in f32, in the order of the kernel, and these in f64. A
+//! score therefore has the same bits with any other row and query, and on any thread.
+
+use std::ops::Range;
+
+use gstore_curvature::{LowRank, Module};
+use gstore_query::kernel::{Kernel, Queries};
+use gstore_store::Values;
+
+/// Coordinates whose products are summed in f32.
+const CHUNK: usize = 4096;
+
+/// Tokens that are multiplied at a time.
+const TOKENS: usize = 64;
+
+/// The columns of a module: each query with each damping.
+pub(super) enum ModuleColumns {
+    /// For the gradients of samples: vectors `[out * input]`.
+    Gradients(Queries),
+    /// For tokens: matrices whose rows are multiplied with inputs, `out` for each column.
+    Tokens { rows: Queries, out: usize },
+    /// For tokens: both factors of matrices of a low rank.
+    LowRank { left: Queries, right: Queries, rank: usize },
+}
+
+/// The values of a module's columns while they are collected.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Collected {
+    /// Matrices `[out, input]`, one after the other, or left factors, transposed: `[rank, out]`.
+    left: Vec<f32>,
+    /// Right factors `[rank, input]`.
+    right: Vec<f32>,
+}
+
+impl Collected {
+    /// Adds a whole matrix.
+    pub(super) fn push(&mut self, matrix: &[f64]) {
+        self.left.extend(matrix.iter().map(|value| *value as f32));
+    }
+
+    /// Adds a matrix of a low rank.
+    pub(super) fn push_low_rank(&mut self, low: &LowRank, out: usize) {
+        let rank = low.rank;
+        self.left.extend((0..rank * out).map(|at| low.left[at % out * rank + at / out] as f32));
+        self.right.extend(low.right.iter().map(|value| *value as f32));
+    }
+
+    /// Adds what was collected of later queries.
+    pub(super) fn append(&mut self, later: Self) {
+        self.left.extend(later.left);
+        self.right.extend(later.right);
+    }
+
+    /// The columns of several dampings, one after the other.
+    pub(super) fn joined(parts: Vec<Self>) -> Self {
+        let mut parts = parts.into_iter();
+        let mut all = parts.next().unwrap_or_default();
+        parts.for_each(|part| all.append(part));
+        all
+    }
+
+    /// As rows are multiplied with them.
+    pub(super) fn packed(self, module: &Module, by_token: bool, rank: Option<usize>) -> ModuleColumns {
+        let (out, input) = (module.out, module.input);
+        match rank.filter(|_| !self.right.is_empty()) {
+            Some(rank) => ModuleColumns::LowRank {
+                left: Queries::new(&self.left, out, &chunks(out)),
+                right: Queries::new(&self.right, input, &chunks(input)),
+                rank,
+            },
+            None if by_token => {
+                ModuleColumns::Tokens { rows: Queries::new(&self.left, input, &chunks(input)), out }
+            }
+            None => ModuleColumns::Gradients(Queries::new(&self.left, out * input, &chunks(out * input))),
+        }
+    }
+}
+
+/// Bytes of a column of a module, as it is kept.
+pub(super) fn column_bytes(module: &Module, rank: Option<usize>) -> u64 {
+    let values = match has_low_rank(module, rank) {
+        Some(rank) => rank * (module.out + module.input),
+        None => module.len(),
+    };
+    (values * size_of::<f32>()) as u64
+}
+
+/// The rank of a module's columns, where a low one saves something.
+pub(super) fn has_low_rank(module: &Module, rank: Option<usize>) -> Option<usize> {
+    rank.filter(|rank| *rank > 0 && *rank < module.out.min(module.input))
+}
+
+fn chunks(dim: usize) -> Vec<Range<usize>> {
+    (0..dim).step_by(CHUNK).map(|start| start..dim.min(start + CHUNK)).collect()
+}
+
+/// Products of all rows with all queries, `[rows, queries]`.
+pub(super) fn products(kernel: Kernel, rows: &[f32], queries: &Queries) -> Vec<f64> {
+    let count = rows.len() / queries.dim() * queries.len();
+    let (mut sums, mut part) = (vec![0.0f64; count], vec![0.0f32; count]);
+    for group in 0..queries.groups() {
+        kernel.dots(Values::F32(rows), queries, group, &mut part);
+        sums.iter_mut().zip(&part).for_each(|(sum, part)| *sum += f64::from(*part));
+    }
+    sums
+}
+
+/// Products of all tokens with all columns, `[tokens, columns]`, from the inputs `[tokens, input]` and the
+/// gradients of the outputs `[tokens, out]`. None for columns of whole gradients.
+pub(super) fn token_products(
+    kernel: Kernel,
+    columns: &ModuleColumns,
+    (inputs, grads): (&[f32], &[f32]),
+    module: &Module,
+) -> Option<Vec<f64>> {
+    let mut all = Vec::new();
+    let inputs = inputs.chunks(TOKENS * module.input);
+    for (inputs, grads) in inputs.zip(grads.chunks(TOKENS * module.out)) {
+        match columns {
+            ModuleColumns::Gradients(_) => return None,
+            ModuleColumns::Tokens { rows, out } => {
+                let mapped = products(kernel, inputs, rows);
+                for (mapped, grad) in mapped.chunks_exact(rows.len()).zip(grads.chunks_exact(*out)) {
+                    let of =
+                        |mapped: &[f64]| mapped.iter().zip(grad).map(|(m, g)| m * f64::from(*g)).sum::<f64>();
+                    all.extend(mapped.chunks_exact(*out).map(of));
+                }
+            }
+            ModuleColumns::LowRank { left, right, rank } => {
+                let (left, right) = (products(kernel, grads, left), products(kernel, inputs, right));
+                let pairs = left.chunks_exact(*rank).zip(right.chunks_exact(*rank));
+                all.extend(pairs.map(|(left, right)| gstore_curvature::dot(left, right)));
+            }
+        }
+    }
+    Some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use gstore_curvature::{low_rank, product};
+
+    use super::*;
+
+    #[test]
+    fn a_matrix_its_tokens_and_its_whole_rank_give_the_same_products() {
+        let module = Module { name: "m".into(), out: 5, input: 4, bias: false };
+        let value = |at: usize| ((at * 7919 % 101) as f64 / 50.0 - 1.0) as f32;
+        let tokens = 3;
+        let inputs: Vec<f32> = (0..tokens * 4).map(value).collect();
+        let grads: Vec<f32> = (0..tokens * 5).map(|at| value(at + 100)).collect();
+        let thin: Vec<f64> = (0..10).map(|at| f64::from(value(at + 200))).collect();
+        let wide: Vec<f64> = (0..8).map(|at| f64::from(value(at + 300))).collect();
+        let matrix = product(&thin, &wide, (5, 2, 4));
+        // The gradient of the sample: the sum of its tokens' outer products.
+        let mut gradient = vec![0.0f32; 20];
+        for (input, grad) in inputs.chunks(4).zip(grads.chunks(5)) {
+            (0..20).for_each(|at| gradient[at] += grad[at / 4] * input[at % 4]);
+        }
+        let kernel = Kernel::detect();
+        let mut whole = Collected::default();
+        whole.push(&matrix);
+        let ModuleColumns::Gradients(queries) = whole.clone().packed(&module, false, None) else {
+            panic!("a column of gradients");
+        };
+        let expected = products(kernel, &gradient, &queries)[0];
+        let mut low = Collected::default();
+        low.push_low_rank(&low_rank(&matrix, (5, 4), 2).expect("a rank of 2"), 5);
+        for columns in [whole.packed(&module, true, None), low.packed(&module, true, Some(2))] {
+            let found = token_products(kernel, &columns, (&inputs, &grads), &module).expect("by token");
+            assert_eq!(found.len(), tokens);
+            let sum: f64 = found.iter().sum();
+            assert!((sum - expected).abs() < 1e-5 * expected.abs().max(1.0), "{sum} {expected}");
+        }
+        assert_eq!((column_bytes(&module, Some(2)), column_bytes(&module, Some(4))), (72, 80));
+    }
+}

@@ -1,0 +1,171 @@
+//! Tables of scores: a line for each row, query, damping and part.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use gstore_curvature::{Damping, Module};
+use gstore_sql::output::ResultWriter;
+use gstore_store::SampleReader;
+
+use super::pass::RowScores;
+use super::request::{ScorePer, TableOutput};
+use crate::factors::error::FactorJobError;
+
+/// Rows whose ids are read at once.
+const CHUNK: usize = 1024;
+
+/// Which columns a table has, and what stands in them.
+pub(super) struct Layout<'a> {
+    /// Ids of the queries; none where there is no column of them.
+    pub queries: Option<&'a [String]>,
+    pub dampings: &'a [Damping],
+    pub per: ScorePer,
+    pub modules: &'a [Module],
+    /// Whether there are rows of the pool.
+    pub rows: bool,
+}
+
+/// Writes the lines of a table.
+pub(super) struct Lines<'a> {
+    writer: ResultWriter<Box<dyn Write + Send + 'a>>,
+    layout: Layout<'a>,
+    schema: SchemaRef,
+    samples: &'a SampleReader,
+}
+
+/// A damping as the table has it: a tenth of the mean eigenvalue is null.
+pub(super) fn number(damping: &Damping) -> Option<f64> {
+    match damping {
+        Damping::Value(value) => Some(*value),
+        Damping::OfMean => None,
+    }
+}
+
+impl Layout<'_> {
+    fn schema(&self) -> SchemaRef {
+        let field = |name: &str, ty: DataType, nullable: bool| Field::new(name, ty, nullable);
+        let part = match self.per {
+            ScorePer::Row => None,
+            ScorePer::Module => Some(field("module", DataType::Utf8, false)),
+            ScorePer::Token => Some(field("token", DataType::UInt32, false)),
+        };
+        let fields = [
+            self.queries.map(|_| field("query", DataType::Utf8, false)),
+            self.rows.then(|| field("row", DataType::UInt64, false)),
+            self.rows.then(|| field("id", DataType::Utf8, true)),
+            part,
+            (self.dampings.len() > 1).then(|| field("damping", DataType::Float64, true)),
+            Some(field("score", DataType::Float64, false)),
+        ];
+        Arc::new(Schema::new(fields.into_iter().flatten().collect::<Vec<_>>()))
+    }
+}
+
+/// A line: place of the query, damping, row, part, score.
+struct Line {
+    query: usize,
+    damping: usize,
+    row: u64,
+    part: usize,
+    score: f64,
+}
+
+impl<'a> Lines<'a> {
+    pub fn new(
+        output: TableOutput<'a>,
+        layout: Layout<'a>,
+        samples: &'a SampleReader,
+    ) -> Result<Self, FactorJobError> {
+        let schema = layout.schema();
+        let writer = ResultWriter::new(output.format, &schema, output.out, output.style)?;
+        Ok(Self { writer, layout, schema, samples })
+    }
+
+    /// Writes the scores of some rows: of each its parts, dampings and queries, the queries those from
+    /// `first` on.
+    pub fn write(&mut self, rows: &[RowScores], first: usize, queries: usize) -> Result<(), FactorJobError> {
+        let columns = self.layout.dampings.len() * queries;
+        for rows in rows.chunks(CHUNK) {
+            let lines = rows.iter().flat_map(|scores| {
+                scores.values.iter().enumerate().map(move |(at, score)| Line {
+                    query: first + at % columns % queries,
+                    damping: at % columns / queries,
+                    row: scores.row,
+                    part: at / columns,
+                    score: *score,
+                })
+            });
+            self.put(&lines.collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    /// Writes the best rows of a query and damping.
+    pub fn write_best(
+        &mut self,
+        query: usize,
+        damping: usize,
+        best: &[(f64, u64)],
+    ) -> Result<(), FactorJobError> {
+        let lines =
+            best.iter().map(|(score, row)| Line { query, damping, row: *row, part: 0, score: *score });
+        self.put(&lines.collect::<Vec<_>>())
+    }
+
+    fn put(&mut self, lines: &[Line]) -> Result<(), FactorJobError> {
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
+        if let Some(ids) = self.layout.queries {
+            let ids = lines.iter().map(|line| ids.get(line.query).map_or("", String::as_str));
+            columns.push(Arc::new(StringArray::from_iter_values(ids)));
+        }
+        if self.layout.rows {
+            columns.push(Arc::new(UInt64Array::from_iter_values(lines.iter().map(|line| line.row))));
+            columns.push(self.ids(lines)?);
+        }
+        match self.layout.per {
+            ScorePer::Row => {}
+            ScorePer::Module => {
+                let modules = self.layout.modules;
+                let names = lines.iter().map(|line| modules.get(line.part).map_or("", |m| m.name.as_str()));
+                columns.push(Arc::new(StringArray::from_iter_values(names)));
+            }
+            ScorePer::Token => {
+                let tokens = lines.iter().map(|line| u32::try_from(line.part).unwrap_or(u32::MAX));
+                columns.push(Arc::new(UInt32Array::from_iter_values(tokens)));
+            }
+        }
+        if self.layout.dampings.len() > 1 {
+            let dampings = self.layout.dampings;
+            let numbers = lines.iter().map(|line| dampings.get(line.damping).and_then(number));
+            columns.push(Arc::new(numbers.collect::<Float64Array>()));
+        }
+        columns.push(Arc::new(Float64Array::from_iter_values(lines.iter().map(|line| line.score))));
+        self.writer.write(&RecordBatch::try_new(Arc::clone(&self.schema), columns)?)?;
+        Ok(())
+    }
+
+    /// The id of each line's row.
+    fn ids(&self, lines: &[Line]) -> Result<ArrayRef, FactorJobError> {
+        let mut rows: Vec<u64> = lines.iter().map(|line| line.row).collect();
+        rows.dedup();
+        let batch = self.samples.get(&rows, &["id"])?;
+        let ids = batch.column(0).as_string_opt::<i32>();
+        let mut at = 0;
+        let mut id_of = |row: u64| {
+            while rows.get(at).is_some_and(|found| *found != row) {
+                at += 1;
+            }
+            ids.filter(|ids| at < ids.len() && ids.is_valid(at)).map(|ids| ids.value(at))
+        };
+        let found: StringArray = lines.iter().map(|line| id_of(line.row)).collect();
+        Ok(Arc::new(found))
+    }
+
+    /// Ends the table; returns its lines.
+    pub fn finish(self) -> Result<u64, FactorJobError> {
+        Ok(self.writer.finish()?)
+    }
+}

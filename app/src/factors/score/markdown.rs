@@ -1,0 +1,84 @@
+//! Report of scores in Markdown: of each query the best and the worst rows with their texts, and figures.
+
+use std::io::Write;
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use gstore_data::{Content, Role, parse_record};
+
+use super::plan::ScorePlan;
+use super::sinks::Held;
+use crate::factors::error::FactorJobError;
+use crate::factors::report::{PromptScores, score_report};
+
+/// Rows of each end that a report shows.
+const SHOWN: usize = 10;
+
+/// What is asked in a sample, and what the answer is, where that is told apart.
+pub(super) fn texts(content: &Content) -> (String, Option<String>) {
+    match content {
+        Content::Text(text) => (text.clone(), None),
+        Content::PromptCompletion { prompt, completion } => (prompt.clone(), Some(completion.clone())),
+        Content::Messages(messages) => {
+            let said = |part: &[gstore_data::Message]| {
+                part.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n")
+            };
+            match messages.split_last() {
+                Some((last, before)) if last.role == Role::Assistant => {
+                    (said(before), Some(last.content.clone()))
+                }
+                _ => (said(messages), None),
+            }
+        }
+    }
+}
+
+/// Writes the report of all queries under a name.
+pub(super) fn write(
+    plan: &ScorePlan,
+    held: &Held,
+    name: &str,
+    out: &mut dyn Write,
+) -> Result<(), FactorJobError> {
+    let rows: Vec<u64> = plan.rows.iter().collect();
+    let all = held.tables.first().map_or(&[][..], |(_, scores)| &scores[..]);
+    let prompts: Vec<PromptScores<'_>> = plan
+        .names
+        .texts
+        .iter()
+        .zip(all.chunks_exact(rows.len().max(1)))
+        .map(|((prompt, completion), scores)| PromptScores {
+            prompt,
+            completion: completion.as_deref(),
+            scores,
+        })
+        .collect();
+    let mut failed = None;
+    let mut text = |at: usize| {
+        let found = rows.get(at).map(|row| text_of(plan, *row));
+        found.unwrap_or_else(|| Ok(String::new())).unwrap_or_else(|error| {
+            failed.get_or_insert(error);
+            String::new()
+        })
+    };
+    let report = score_report(name, &prompts, SHOWN, &mut text);
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(out.write_all(report.as_bytes())?),
+    }
+}
+
+/// The text of a row of the pool.
+fn text_of(plan: &ScorePlan, row: u64) -> Result<String, FactorJobError> {
+    let batch = plan.batches.samples().get(&[row], &["record"])?;
+    let records = batch.column(0).as_binary_opt::<i32>();
+    let record = records.filter(|records| !records.is_empty()).map(|records| parse_record(records.value(0)));
+    Ok(match record {
+        Some(Ok(record)) => {
+            let (prompt, completion) = texts(&record.content);
+            completion.map_or(prompt.clone(), |completion| format!("{prompt} {completion}"))
+        }
+        // A row whose text is not there was scored all the same.
+        _ => String::new(),
+    })
+}

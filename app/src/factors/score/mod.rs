@@ -1,0 +1,131 @@
+//! Scores of a pool's rows by gradients that are computed again, preconditioned on the side of the queries.
+//!
+//! A score is `<P(G_query), G_row>` summed over modules, where P is the damped inverse of the curvature; positive
+//! where training on the row lowers the loss of the query. All queries and dampings share a pass over the pool.
+
+mod forms;
+mod lines;
+mod markdown;
+mod pass;
+mod plan;
+mod queries;
+mod request;
+mod sinks;
+
+use std::sync::Arc;
+
+use gstore_store::Snapshot;
+
+pub use request::{
+    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreTarget, TableOutput, like_factors,
+};
+
+use self::lines::{Layout, Lines, number};
+use self::pass::{Against, own_scales, pass};
+use self::plan::ScorePlan;
+use self::queries::columns;
+use self::sinks::{Best, Held, Sinks, kronfluence, write_kronfluence};
+use super::error::FactorJobError;
+use crate::work::Work;
+
+/// What scoring will take: passes and memory.
+///
+/// # Errors
+/// As [`score_rows`], before anything is computed.
+pub fn forecast_scores(
+    snapshot: &Arc<Snapshot>,
+    request: &ScoreRequest,
+    work: &mut Work<'_>,
+) -> Result<ScoreReport, FactorJobError> {
+    let plan = ScorePlan::new(snapshot, request, work)?;
+    Ok(report(&plan, request))
+}
+
+/// Scores the rows of a pool, in their order, into a table and a folder of Kronfluence's as they are wanted.
+///
+/// # Errors
+/// A model, factors or data that cannot be used, factors that are stale, too little memory for one query,
+/// gradients that are not finite, outputs that fail, damage, being told to stop.
+pub fn score_rows(
+    snapshot: &Arc<Snapshot>,
+    request: &ScoreRequest,
+    output: ScoreOutput<'_>,
+    work: &mut Work<'_>,
+) -> Result<ScoreReport, FactorJobError> {
+    let mut plan = ScorePlan::new(snapshot, request, work)?;
+    let mut report = report(&plan, request);
+    let own = match request.target {
+        ScoreTarget::Own => Some(own_scales(&mut plan)?),
+        ScoreTarget::Samples { .. } => None,
+    };
+    let plan = plan;
+    let form = request.form;
+    let has_queries = own.is_none() && !plan.how.sum_queries;
+    let layout = Layout {
+        queries: has_queries.then_some(&plan.names.ids[..]),
+        dampings: &plan.how.dampings,
+        per: form.per,
+        modules: plan.engine.modules(),
+        rows: !form.summed,
+    };
+    let samples = plan.batches.samples();
+    let mut lines = output.table.map(|table| Lines::new(table, layout, samples)).transpose()?;
+    if output.report.is_some() && (!has_queries || form != ScoreForm::default()) {
+        let text = "a report is of the scores of whole rows for each query".to_owned();
+        return Err(FactorJobError::Option(text));
+    }
+    let is_held = output.folder.is_some() || output.report.is_some();
+    let mut held = is_held.then(|| Held::new(&plan, request)).transpose()?;
+    let folder = output.folder.as_deref();
+    let folder = folder.map(|path| kronfluence(path, &plan, request)).transpose()?;
+    for group in &plan.extent.groups {
+        let columns = match own {
+            Some(_) => Vec::new(),
+            None => columns(&plan, group.clone(), work)?,
+        };
+        let queries = if has_queries { group.len() } else { 1 };
+        let count = queries * plan.how.dampings.len();
+        let against = match &own {
+            Some((scales, rotated)) => Against::Own { scales, rotated: *rotated },
+            None => Against::Columns { modules: &columns, count },
+        };
+        let mut sinks = Sinks {
+            lines: lines.as_mut(),
+            held: held.as_mut(),
+            sums: form.summed.then(|| vec![0.0; count]),
+            best: request.top.map(|most| Best::new(most, count)),
+            first: group.start,
+            queries,
+        };
+        pass(&plan, &against, form.per, work, &mut |rows| sinks.take(rows))?;
+        sinks.finish()?;
+    }
+    work.cancel.check()?;
+    report.lines = lines.map_or(Ok(0), Lines::finish)?;
+    if let (Some(held), Some(out)) = (&held, output.report) {
+        markdown::write(&plan, held, request.factors.as_deref().unwrap_or("identity"), out)?;
+    }
+    if let (Some(held), Some(folder)) = (held, folder) {
+        write_kronfluence(&folder, held)?;
+    }
+    Ok(report)
+}
+
+fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {
+    let queries = match request.target {
+        ScoreTarget::Own => None,
+        ScoreTarget::Samples { .. } => Some(plan.queries.len()),
+    };
+    ScoreReport {
+        pool: request.ingest.dataset.clone(),
+        rows: plan.rows.len(),
+        queries,
+        modules: plan.engine.modules().len(),
+        strategy: plan.how.strategy.name().to_owned(),
+        dampings: plan.how.dampings.iter().map(number).collect(),
+        passes: plan.extent.groups.len(),
+        memory: plan.extent.memory,
+        stale: plan.stale.clone(),
+        lines: 0,
+    }
+}

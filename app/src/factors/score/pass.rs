@@ -1,0 +1,191 @@
+//! One pass over a pool: the scores of its rows with all columns, in the order of the rows.
+
+use std::ops::ControlFlow;
+
+use gstore_core::Unit;
+use gstore_core::parallel::{self, Give};
+use gstore_curvature::{Module, ModuleFactors};
+use gstore_ingest::curvature::{Measurement, PassError, TargetSample};
+use gstore_query::kernel::Kernel;
+
+use super::forms::{ModuleColumns, products, token_products};
+use super::plan::ScorePlan;
+use super::queries::Scaling;
+use super::request::ScorePer;
+use crate::factors::engine::{Tokens, of_batch, tokens};
+use crate::factors::error::FactorJobError;
+use crate::work::Work;
+
+/// Units that may be in front of the one whose scores are taken next.
+const AHEAD: usize = 4;
+
+/// The scores of a row.
+pub(super) struct RowScores {
+    pub row: u64,
+    /// `[part][column]`: a part is the row, a module or a token.
+    pub values: Vec<f64>,
+}
+
+/// What rows are multiplied with.
+pub(super) enum Against<'a> {
+    /// The columns of each module, `count` of them.
+    Columns { modules: &'a [ModuleColumns], count: usize },
+    /// Themselves: for each module the scale of each damping, none for the identity.
+    Own { scales: &'a [Vec<Vec<f64>>], rotated: bool },
+}
+
+/// Hands the scores of the pool's rows to `take`, a batch at a time and in the order of the rows.
+pub(super) fn pass(
+    plan: &ScorePlan,
+    against: &Against<'_>,
+    per: ScorePer,
+    work: &mut Work<'_>,
+    take: &mut dyn FnMut(Vec<RowScores>) -> Result<(), FactorJobError>,
+) -> Result<(), FactorJobError> {
+    let (cancel, threads) = (work.cancel, plan.extent.threads.max(1));
+    let (batches, rows) = (&plan.batches, &plan.rows);
+    let prepare = |give: Give<'_, Vec<Tokens>>| -> Result<(), FactorJobError> {
+        Ok(batches.each(rows, cancel, &mut |batch| give(tokens(&batch)))?)
+    };
+    let kernel = Kernel::detect();
+    let compute = |batch: Vec<Tokens>| -> Result<Vec<RowScores>, FactorJobError> {
+        cancel.check()?;
+        let values = of_rows(plan, against, per, &batch, kernel).map_err(|error| of_batch(&batch, error))?;
+        Ok(batch.iter().zip(values).map(|(sample, values)| RowScores { row: sample.row, values }).collect())
+    };
+    work.progress.start("scores", rows.len(), Unit::Rows);
+    let progress = &mut *work.progress;
+    let take = |scores: Vec<RowScores>| -> Result<ControlFlow<()>, FactorJobError> {
+        let done = scores.len() as u64;
+        take(scores)?;
+        progress.advance(done);
+        Ok(ControlFlow::Continue(()))
+    };
+    let ended = parallel::pipeline(threads, threads + AHEAD, prepare, compute, take);
+    work.progress.finish();
+    ended
+}
+
+/// The scores of a batch's rows, `[part][column]` each.
+fn of_rows(
+    plan: &ScorePlan,
+    against: &Against<'_>,
+    per: ScorePer,
+    batch: &[Tokens],
+    kernel: Kernel,
+) -> Result<Vec<Vec<f64>>, PassError> {
+    let modules = plan.engine.modules();
+    let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
+    let wanted: Vec<usize> = (0..modules.len()).collect();
+    let count = against.columns(plan.how.dampings.len());
+    let parts = |sample: &Tokens| match per {
+        ScorePer::Row => 1,
+        ScorePer::Module => modules.len(),
+        ScorePer::Token => sample.len(),
+    };
+    let mut scores: Vec<Vec<f64>> = batch.iter().map(|sample| vec![0.0; parts(sample) * count]).collect();
+    // The part of a row's scores that a module's belong to.
+    let part = |module: usize| if per == ScorePer::Module { module * count } else { 0 };
+    match against {
+        Against::Columns { modules: columns, .. } if plan.how.by_token => {
+            plan.engine.factors(
+                &samples,
+                Measurement::Loss,
+                &wanted,
+                &mut |module, inputs, grads, spans| {
+                    let found = token_products(kernel, &columns[module], (inputs, grads), &modules[module]);
+                    let found = found.unwrap_or_default();
+                    for (scores, span) in scores.iter_mut().zip(spans) {
+                        let tokens = &found[span.start * count..span.end * count];
+                        for (token, values) in tokens.chunks_exact(count.max(1)).enumerate() {
+                            let at = if per == ScorePer::Token { token * count } else { part(module) };
+                            scores[at..at + count]
+                                .iter_mut()
+                                .zip(values)
+                                .for_each(|(sum, value)| *sum += value);
+                        }
+                    }
+                    Ok(())
+                },
+            )?;
+        }
+        Against::Columns { modules: columns, .. } => {
+            plan.engine.gradients(
+                &samples,
+                Measurement::Loss,
+                &wanted,
+                false,
+                &mut |module, gradients| {
+                    let ModuleColumns::Gradients(queries) = &columns[module] else { return Ok(()) };
+                    let found = products(kernel, gradients, queries);
+                    let at = part(module);
+                    for (scores, values) in scores.iter_mut().zip(found.chunks_exact(count.max(1))) {
+                        scores[at..at + count].iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+                    }
+                    Ok(())
+                },
+            )?;
+        }
+        Against::Own { scales, rotated } => {
+            plan.engine.gradients(
+                &samples,
+                Measurement::Loss,
+                &wanted,
+                *rotated,
+                &mut |module, gradients| {
+                    let len = modules[module].len().max(1);
+                    let at = part(module);
+                    for (scores, gradient) in scores.iter_mut().zip(gradients.chunks_exact(len)) {
+                        let energies = energies(gradient, &scales[module], count);
+                        scores[at..at + count]
+                            .iter_mut()
+                            .zip(energies)
+                            .for_each(|(sum, value)| *sum += value);
+                    }
+                    Ok(())
+                },
+            )?;
+        }
+    }
+    Ok(scores)
+}
+
+impl Against<'_> {
+    /// Columns of each part of a row.
+    fn columns(&self, dampings: usize) -> usize {
+        match self {
+            Against::Columns { count, .. } => *count,
+            Against::Own { .. } => dampings,
+        }
+    }
+}
+
+/// `<P(G), G>` of a gradient in the eigenbasis, with each damping.
+fn energies(gradient: &[f32], scales: &[Vec<f64>], count: usize) -> Vec<f64> {
+    let square = |value: &f32| f64::from(*value) * f64::from(*value);
+    if scales.is_empty() {
+        return vec![gradient.iter().map(square).sum(); count];
+    }
+    let of = |scale: &Vec<f64>| gradient.iter().zip(scale).map(|(value, scale)| square(value) * scale).sum();
+    scales.iter().map(of).collect()
+}
+
+/// For each module, the scale of each damping.
+pub(super) type Scales = Vec<Vec<Vec<f64>>>;
+
+/// The scales of all modules, and whether gradients are turned into eigenbases, which the engine then has.
+pub(super) fn own_scales(plan: &mut ScorePlan) -> Result<(Scales, bool), FactorJobError> {
+    let modules: Vec<Module> = plan.engine.modules().to_vec();
+    let (mut scales, mut bases) = (Vec::with_capacity(modules.len()), Vec::with_capacity(modules.len()));
+    for module in &modules {
+        let factors = plan.factors_of(module)?;
+        scales.push(Scaling::new(module, &factors, plan.how.strategy, &plan.how.dampings)?.into_scales());
+        let ModuleFactors { activation_eigen, gradient_eigen, .. } = factors;
+        bases.push(ModuleFactors { activation_eigen, gradient_eigen, ..ModuleFactors::default() });
+    }
+    let rotated = plan.how.strategy.rotates();
+    if rotated {
+        plan.engine.set_bases(&bases).map_err(FactorJobError::other)?;
+    }
+    Ok((scales, rotated))
+}

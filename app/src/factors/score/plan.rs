@@ -1,0 +1,317 @@
+//! Plan of scores: queries, curvature, groups of queries that fit in memory, and whether factors are stale.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use gstore_core::{Cancel, RowSet, Unit, available_memory, many_of};
+use gstore_curvature::{Damping, Module, ModuleFactors, Strategy};
+use gstore_data::{Reading, SampleSource, encode_each};
+use gstore_ingest::curvature::{CurvatureEngine, Measurement};
+use gstore_ingest::gradient::ModuleSelection;
+use gstore_ingest::pipeline::{IngestRequest, RowBatches};
+use gstore_store::Snapshot;
+
+use super::forms::column_bytes;
+use super::markdown::texts;
+use super::request::{ScorePer, ScoreRequest, ScoreTarget};
+use crate::factors::engine::{self, Tokens};
+use crate::factors::error::FactorJobError;
+use crate::factors::folder::FactorArguments;
+use crate::factors::plan::first;
+use crate::factors::publish::{InFolder, in_folder};
+use crate::factors::stamp::{FactorStamp, rows_digest};
+use crate::work::Work;
+
+/// Columns that the kernel multiplies at a time.
+const MOST_COLUMNS: usize = 1000;
+
+/// Everything that scoring needs.
+pub(super) struct ScorePlan {
+    pub engine: CurvatureEngine,
+    pub batches: RowBatches,
+    /// The rows of the pool.
+    pub rows: RowSet,
+    /// Tokens of the queries, and what they are called.
+    pub queries: Vec<Tokens>,
+    pub names: QueryNames,
+    pub how: How,
+    pub extent: Extent,
+    factors: Option<InFolder>,
+    /// Why the factors are stale.
+    pub stale: Option<String>,
+}
+
+/// What queries are called.
+#[derive(Default)]
+pub(super) struct QueryNames {
+    pub ids: Vec<String>,
+    /// What is asked, and what the answer is, where that is told apart.
+    pub texts: Vec<(String, Option<String>)>,
+}
+
+/// What is made of gradients.
+pub(super) struct How {
+    pub measurement: Measurement,
+    /// Queries become one, their sum.
+    pub sum_queries: bool,
+    pub strategy: Strategy,
+    pub dampings: Vec<Damping>,
+    pub rank: Option<usize>,
+    /// Whether scores are made of tokens.
+    pub by_token: bool,
+}
+
+/// How much is held at once.
+#[derive(Default)]
+pub(super) struct Extent {
+    pub threads: usize,
+    /// Queries whose gradients are held while they are preconditioned.
+    pub queries_at_once: usize,
+    /// Queries of each pass.
+    pub groups: Vec<Range<usize>>,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+impl ScorePlan {
+    pub fn new(
+        snapshot: &Arc<Snapshot>,
+        request: &ScoreRequest,
+        work: &mut Work<'_>,
+    ) -> Result<Self, FactorJobError> {
+        check(request)?;
+        let ingest = IngestRequest { threads: work.threads, ..request.ingest.clone() };
+        let dataset = Arc::clone(snapshot.dataset(&ingest.dataset)?);
+        let live = snapshot.live_rows(&dataset)?;
+        let rows = first(&live, ingest.limit);
+        if rows.is_empty() {
+            return Err(FactorJobError::Refused(format!("dataset `{}` has no rows", dataset.name)));
+        }
+        let factors = request.factors.as_deref().map(|name| in_folder(snapshot, name)).transpose()?;
+        let strategy = strategy(request, factors.as_ref())?;
+        work.progress.start("reading weights", 1, Unit::Checkpoints);
+        let engine = engine::load(&ingest, &selection(&ingest, factors.as_ref()))?;
+        work.progress.advance(1);
+        work.progress.finish();
+        let widest = engine.modules().iter().map(Module::len).max().unwrap_or(0);
+        let batches = RowBatches::new(snapshot, &dataset, &ingest, 2 * widest)?;
+        let stale = match &factors {
+            Some(factors) => {
+                check_modules(&factors.content.stamp, engine.modules())?;
+                stale(&factors.content.stamp, (&engine, &batches), &ingest.dataset, work.cancel)?
+            }
+            None => None,
+        };
+        if let (Some(why), false) = (&stale, request.stale) {
+            let name = request.factors.clone().unwrap_or_default();
+            return Err(FactorJobError::Stale { name, why: why.clone() });
+        }
+        let (measurement, sum_queries) = match &request.target {
+            ScoreTarget::Samples { measurement, summed, .. } => (*measurement, *summed),
+            ScoreTarget::Own => (Measurement::Loss, false),
+        };
+        let (queries, names) = queries(&request.target, &batches, work)?;
+        let mut plan = Self {
+            engine,
+            batches,
+            rows,
+            queries,
+            names,
+            how: How {
+                measurement,
+                sum_queries,
+                strategy,
+                dampings: request.dampings.clone(),
+                rank: request.rank,
+                by_token: request.rank.is_some() || request.form.per == ScorePer::Token,
+            },
+            extent: Extent::default(),
+            factors,
+            stale,
+        };
+        plan.extent = plan.extent(&ingest, work.threads)?;
+        let passes = plan.extent.groups.len() as u64;
+        if passes > 1 {
+            let passes = many_of(passes, "pass", "passes");
+            work.progress.note(&format!("the queries do not fit in memory at once: {passes} over the pool"));
+        }
+        Ok(plan)
+    }
+
+    /// What is known of a module's curvature; nothing where there are no factors.
+    pub fn factors_of(&self, module: &Module) -> Result<ModuleFactors, FactorJobError> {
+        let factors = self.factors.as_ref().filter(|_| self.how.strategy != Strategy::Identity);
+        let Some(factors) = factors else { return Ok(ModuleFactors::default()) };
+        let names = [module.name.clone()];
+        let mut found = factors.folder.factors(Some(&names)).map_err(FactorJobError::other)?;
+        match found.pop() {
+            Some((_, factors)) => Ok(factors),
+            None => Err(FactorJobError::Refused(format!("the factors have no module `{}`", module.name))),
+        }
+    }
+
+    /// The arguments of the fit, as Kronfluence has them.
+    pub fn arguments(&self) -> FactorArguments {
+        match &self.factors {
+            Some(factors) => factors.folder.arguments().clone(),
+            None => FactorArguments::new(self.how.strategy),
+        }
+    }
+
+    /// Splits the queries into groups that fit in memory.
+    fn extent(&self, ingest: &IngestRequest, threads: usize) -> Result<Extent, FactorJobError> {
+        let (modules, how) = (self.engine.modules(), &self.how);
+        let numbers = |of: &dyn Fn(&Module) -> u64| modules.iter().map(of).sum::<u64>();
+        let whole = numbers(&|module| 4 * module.len() as u64);
+        let batch = 4 * modules.iter().map(Module::len).max().unwrap_or(0) as u64;
+        let worker = engine::activation_bytes(&self.engine, ingest) + 2 * batch;
+        let model = engine::weight_bytes(&self.engine, ingest) + threads as u64 * worker;
+        // Columns exist twice while they are put in the kernel's order.
+        let query = 2 * numbers(&|module| column_bytes(module, how.rank)) * how.dampings.len() as u64;
+        let limit = ingest.max_memory.or_else(available_memory).unwrap_or(u64::MAX);
+        let room = limit.saturating_sub(model + whole);
+        let fits = usize::try_from(room / query.max(1)).unwrap_or(usize::MAX);
+        let at_once = fits.min((MOST_COLUMNS / how.dampings.len().max(1)).max(1));
+        let all = self.queries.len();
+        if at_once == 0 && all > 0 {
+            let proposal = match how.rank {
+                None => "fewer modules, or queries of a low rank, need less".to_owned(),
+                Some(_) => "fewer modules, or a lower rank, need less".to_owned(),
+            };
+            let needed = model + whole + query;
+            return Err(FactorJobError::Memory { what: "one query", needed, limit, proposal });
+        }
+        // Queries that are summed are one column.
+        let (groups, columns) = match how.sum_queries || all == 0 {
+            true => (std::iter::once(0..all).collect(), all.min(1)),
+            false => {
+                let starts = (0..all).step_by(at_once);
+                (starts.map(|start| start..all.min(start + at_once)).collect(), at_once.min(all))
+            }
+        };
+        let held = columns as u64 * query;
+        let more = room.saturating_sub(held) / whole.max(1);
+        let queries_at_once = usize::try_from(more).unwrap_or(usize::MAX).clamp(1, MOST_COLUMNS);
+        let waiting = whole * queries_at_once.min(all.max(1)) as u64;
+        Ok(Extent { threads, queries_at_once, groups, memory: model + held + waiting })
+    }
+}
+
+fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
+    let refuse = |text: &str| Err(FactorJobError::Option(text.to_owned()));
+    let own = matches!(request.target, ScoreTarget::Own);
+    let by_part = request.form.per != ScorePer::Row;
+    if request.ingest.checkpoints.len() > 1 {
+        return refuse("scores are of one checkpoint; name one");
+    }
+    if own && (request.rank.is_some() || request.form.per == ScorePer::Token || request.form.summed) {
+        return refuse("scores of rows for themselves are whole, or by module: they have no rank and no sum");
+    }
+    if request.form.summed && by_part {
+        return refuse("scores that are summed over the pool are those of whole rows");
+    }
+    if request.top.is_some() && (by_part || request.form.summed) {
+        return refuse("the highest scores are those of whole rows");
+    }
+    Ok(())
+}
+
+fn strategy(request: &ScoreRequest, factors: Option<&InFolder>) -> Result<Strategy, FactorJobError> {
+    let Some(factors) = factors else {
+        return match request.strategy {
+            None | Some(Strategy::Identity) => Ok(Strategy::Identity),
+            Some(other) => Err(FactorJobError::Option(format!("{} needs factors", other.name()))),
+        };
+    };
+    let fitted = &factors.content.stamp.strategy;
+    let fitted = Strategy::parse(fitted)
+        .ok_or_else(|| FactorJobError::Refused(format!("there is no strategy `{fitted}`")))?;
+    Ok(request.strategy.unwrap_or(fitted))
+}
+
+/// The modules that are asked for, else those of the factors, else the engine's own choice.
+fn selection(ingest: &IngestRequest, factors: Option<&InFolder>) -> ModuleSelection {
+    match factors {
+        Some(factors) if ingest.modules.patterns.is_empty() => {
+            let modules = factors.content.stamp.modules.iter();
+            ModuleSelection { patterns: modules.map(|module| module.name.clone()).collect(), biases: false }
+        }
+        _ => ingest.modules.clone(),
+    }
+}
+
+/// Refuses modules that the factors do not have as they are.
+fn check_modules(stamp: &FactorStamp, modules: &[Module]) -> Result<(), FactorJobError> {
+    // Files of other programs do not say which module has a bias.
+    let same = |a: &Module, b: &Module| (&a.name, a.out, a.input) == (&b.name, b.out, b.input);
+    let is_known = |module: &&Module| stamp.modules.iter().any(|known| same(known, module));
+    match modules.iter().find(|module| !is_known(module)) {
+        None => Ok(()),
+        Some(Module { name, out, input, .. }) => Err(FactorJobError::Refused(format!(
+            "the factors have no module `{name}` of {out} outputs and {input} inputs: they are of another model, or of other modules"
+        ))),
+    }
+}
+
+/// Why factors do not belong to what is scored, if they do not.
+fn stale(
+    stamp: &FactorStamp,
+    (engine, batches): (&CurvatureEngine, &RowBatches),
+    pool: &str,
+    cancel: &Cancel,
+) -> Result<Option<String>, FactorJobError> {
+    let mut why = Vec::new();
+    if stamp.checkpoint != engine.checkpoint_id().to_string() {
+        why.push(format!(
+            "they were fitted at checkpoint {}, and this is {}",
+            stamp.checkpoint.get(..8).unwrap_or(&stamp.checkpoint),
+            engine.checkpoint_id().short()
+        ));
+    }
+    match &stamp.dataset {
+        Some(dataset) if dataset != pool => {
+            why.push(format!("they were fitted on dataset `{dataset}`, and `{pool}` is scored"));
+        }
+        Some(dataset) => {
+            let fitted = stamp.row_set();
+            let now = rows_digest(batches.samples(), &fitted, cancel)?;
+            if now != stamp.rows_digest {
+                why.push(format!("rows of `{dataset}` that they were fitted on have changed"));
+            }
+        }
+        None => {}
+    }
+    if stamp.encoding.as_ref().is_some_and(|encoding| *encoding != batches.encoding()) {
+        why.push("texts became other tokens then: another tokenizer, template or length".to_owned());
+    }
+    Ok((!why.is_empty()).then(|| why.join("; ")))
+}
+
+/// Tokens and names of the queries.
+fn queries(
+    target: &ScoreTarget,
+    batches: &RowBatches,
+    work: &Work<'_>,
+) -> Result<(Vec<Tokens>, QueryNames), FactorJobError> {
+    let ScoreTarget::Samples { source, limit, .. } = target else {
+        return Ok((Vec::new(), QueryNames::default()));
+    };
+    let most = limit.unwrap_or(usize::MAX);
+    let (mut samples, _) = SampleSource::read(source, Reading::Whole, &|_, _| true, work.cancel)?;
+    samples.truncate(most);
+    if samples.is_empty() {
+        return Err(FactorJobError::Refused("there is no query: the target has no sample".to_owned()));
+    }
+    let encoder = batches.encoder();
+    let encoded = encode_each(&samples, |sample| encoder.encode(&sample.content), work.threads, work.cancel)?;
+    let unscored = samples.iter().zip(&encoded).find(|(_, encoded)| encoded.scored_tokens() == 0);
+    if let Some((sample, _)) = unscored {
+        return Err(FactorJobError::Refused(format!("{sample} of the target has no token that is scored")));
+    }
+    let tokens = samples.iter().zip(&encoded).map(|(sample, encoded)| Tokens::new(sample.row, encoded));
+    let names = QueryNames {
+        ids: samples.iter().map(|sample| sample.id.clone()).collect(),
+        texts: samples.iter().map(|sample| texts(&sample.content)).collect(),
+    };
+    Ok((tokens.collect(), names))
+}

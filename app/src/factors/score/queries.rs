@@ -1,0 +1,208 @@
+//! Queries: their gradients, preconditioned with every damping, module by module.
+//!
+//! Memory: the columns, and as much again while gradients of some queries wait to be preconditioned and while
+//! columns are put in the kernel's order; for each thread the factors of one module.
+
+use std::ops::{ControlFlow, Range};
+
+use gstore_core::{Unit, parallel};
+use gstore_curvature::{Damping, Module, ModuleFactors, Strategy, low_rank};
+use gstore_ingest::curvature::{CurvatureEngine, Measurement, TargetSample};
+
+use super::forms::{Collected, ModuleColumns, has_low_rank};
+use super::plan::ScorePlan;
+use crate::factors::engine::{Tokens, of_batch};
+use crate::factors::error::FactorJobError;
+use crate::work::Work;
+
+/// Gradients of some queries, for each module: `[queries, out * input]`.
+type Gradients = Vec<Vec<f32>>;
+
+/// The columns of a group of queries, for each module: `[damping][query]`.
+pub(super) fn columns(
+    plan: &ScorePlan,
+    group: Range<usize>,
+    work: &mut Work<'_>,
+) -> Result<Vec<ModuleColumns>, FactorJobError> {
+    let modules = plan.engine.modules();
+    // For each module and damping, the queries in their order.
+    let mut collected = vec![vec![Collected::default(); plan.how.dampings.len()]; modules.len()];
+    let queries = &plan.queries[group];
+    work.progress.start("queries", queries.len() as u64, Unit::Rows);
+    let done = match plan.how.sum_queries {
+        true => summed(plan, queries, work)
+            .and_then(|gradients| precondition(plan, &gradients, &mut collected, work)),
+        false => queries.chunks(plan.extent.queries_at_once.max(1)).try_for_each(|part| {
+            let gradients = gradients(plan, part, work)?;
+            precondition(plan, &gradients, &mut collected, work)
+        }),
+    };
+    work.progress.finish();
+    done?;
+    let packed = |(module, parts): (&Module, Vec<Collected>)| {
+        let rank = has_low_rank(module, plan.how.rank);
+        Collected::joined(parts).packed(module, plan.how.by_token, rank)
+    };
+    Ok(modules.iter().zip(collected).map(packed).collect())
+}
+
+/// Gradients of queries, whichever thread computes which.
+fn gradients(plan: &ScorePlan, queries: &[Tokens], work: &mut Work<'_>) -> Result<Gradients, FactorJobError> {
+    let modules = plan.engine.modules();
+    let mut all: Gradients =
+        modules.iter().map(|module| Vec::with_capacity(queries.len() * module.len())).collect();
+    each_batch(plan, queries, work, &mut |batch| {
+        all.iter_mut().zip(batch).for_each(|(all, part)| all.extend_from_slice(&part));
+    })?;
+    Ok(all)
+}
+
+/// Their sum.
+fn summed(plan: &ScorePlan, queries: &[Tokens], work: &mut Work<'_>) -> Result<Gradients, FactorJobError> {
+    let modules = plan.engine.modules();
+    let mut sums: Vec<Vec<f64>> = modules.iter().map(|module| vec![0.0; module.len()]).collect();
+    each_batch(plan, queries, work, &mut |batch| {
+        for (sum, part) in sums.iter_mut().zip(&batch) {
+            for gradient in part.chunks_exact(sum.len().max(1)) {
+                sum.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += f64::from(*value));
+            }
+        }
+    })?;
+    Ok(sums.into_iter().map(|sum| sum.into_iter().map(|value| value as f32).collect()).collect())
+}
+
+/// Hands on the gradients of batches of queries, in their order.
+fn each_batch(
+    plan: &ScorePlan,
+    queries: &[Tokens],
+    work: &mut Work<'_>,
+    take: &mut dyn FnMut(Gradients),
+) -> Result<(), FactorJobError> {
+    let cuts = plan.batches.cut(queries.iter().map(Tokens::len));
+    let (engine, measurement) = (&plan.engine, plan.how.measurement);
+    let compute = |_: &mut (), at: usize| -> Result<(usize, Gradients), FactorJobError> {
+        let batch = &queries[cuts[at].clone()];
+        Ok((batch.len(), of_samples(engine, batch, measurement)?))
+    };
+    let progress = &mut *work.progress;
+    let take = |(count, gradients): (usize, Gradients)| -> Result<ControlFlow<()>, FactorJobError> {
+        take(gradients);
+        progress.advance(count as u64);
+        Ok(ControlFlow::Continue(()))
+    };
+    parallel::ordered(cuts.len(), plan.extent.threads, work.cancel, || (), compute, take)
+}
+
+fn of_samples(
+    engine: &CurvatureEngine,
+    batch: &[Tokens],
+    measurement: Measurement,
+) -> Result<Gradients, FactorJobError> {
+    let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
+    let wanted: Vec<usize> = (0..engine.modules().len()).collect();
+    let mut all: Gradients = vec![Vec::new(); wanted.len()];
+    let done = engine.gradients(&samples, measurement, &wanted, false, &mut |module, gradients| {
+        all[module] = gradients.to_vec();
+        Ok(())
+    });
+    done.map_err(|error| of_batch(batch, error))?;
+    Ok(all)
+}
+
+/// Adds the columns of some queries, one module a thread.
+fn precondition(
+    plan: &ScorePlan,
+    gradients: &[Vec<f32>],
+    collected: &mut [Vec<Collected>],
+    work: &Work<'_>,
+) -> Result<(), FactorJobError> {
+    let modules = plan.engine.modules();
+    let compute = |_: &mut (), at: usize| -> Result<Vec<Collected>, FactorJobError> {
+        let factors = plan.factors_of(&modules[at])?;
+        of_module(plan, &modules[at], &factors, &gradients[at])
+    };
+    let mut places = collected.iter_mut();
+    let take = |columns: Vec<Collected>| -> Result<ControlFlow<()>, FactorJobError> {
+        if let Some(place) = places.next() {
+            place.iter_mut().zip(columns).for_each(|(all, part)| all.append(part));
+        }
+        Ok(ControlFlow::Continue(()))
+    };
+    parallel::ordered(modules.len(), plan.extent.threads, work.cancel, || (), compute, take)
+}
+
+/// The columns of some queries for a module, for each damping.
+fn of_module(
+    plan: &ScorePlan,
+    module: &Module,
+    factors: &ModuleFactors,
+    gradients: &[f32],
+) -> Result<Vec<Collected>, FactorJobError> {
+    let scaling = Scaling::new(module, factors, plan.how.strategy, &plan.how.dampings)?;
+    let rank = has_low_rank(module, plan.how.rank);
+    let mut all = vec![Collected::default(); plan.how.dampings.len()];
+    for gradient in gradients.chunks_exact(module.len().max(1)) {
+        let gradient: Vec<f64> = gradient.iter().map(|value| f64::from(*value)).collect();
+        for (column, into) in scaling.columns(&gradient).into_iter().zip(&mut all) {
+            match rank {
+                Some(rank) => {
+                    let low = low_rank(&column, (module.out, module.input), rank);
+                    let low = low.ok_or_else(|| {
+                        FactorJobError::Refused(format!(
+                            "module `{}`: a query's matrix cannot be decomposed; score without a rank",
+                            module.name
+                        ))
+                    })?;
+                    into.push_low_rank(&low, module.out);
+                }
+                None => into.push(&column),
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// What several dampings do in one eigenbasis.
+pub(in crate::factors) struct Scaling {
+    inverse: gstore_curvature::Inverse,
+    /// `1 / (eigenvalue + damping)` of each damping; empty for the identity.
+    scales: Vec<Vec<f64>>,
+    count: usize,
+}
+
+impl Scaling {
+    pub(in crate::factors) fn new(
+        module: &Module,
+        factors: &ModuleFactors,
+        strategy: Strategy,
+        dampings: &[Damping],
+    ) -> Result<Self, FactorJobError> {
+        let mut first = None;
+        let mut scales = Vec::with_capacity(dampings.len());
+        for damping in dampings {
+            let inverse = factors.inverse(module, strategy, *damping)?;
+            scales.extend(inverse.scale().map(<[f64]>::to_vec));
+            first.get_or_insert(inverse);
+        }
+        let none = || FactorJobError::Option("there is no damping to score with".to_owned());
+        Ok(Self { inverse: first.ok_or_else(none)?, scales, count: dampings.len() })
+    }
+
+    /// A gradient preconditioned with each damping: it is turned into the eigenbasis once.
+    fn columns(&self, gradient: &[f64]) -> Vec<Vec<f64>> {
+        if self.scales.is_empty() {
+            return vec![gradient.to_vec(); self.count];
+        }
+        let rotated = self.inverse.rotated(gradient);
+        let scaled = |scale: &Vec<f64>| {
+            let scaled: Vec<f64> = rotated.iter().zip(scale).map(|(value, scale)| value * scale).collect();
+            self.inverse.unrotated(&scaled)
+        };
+        self.scales.iter().map(scaled).collect()
+    }
+
+    /// The scale of each damping alone: what self-influence needs of gradients in the eigenbasis.
+    pub(in crate::factors) fn into_scales(self) -> Vec<Vec<f64>> {
+        self.scales
+    }
+}

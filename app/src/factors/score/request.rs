@@ -1,0 +1,164 @@
+//! Questions for scores: what is scored for what, with which curvature.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use gstore_curvature::{Damping, Strategy};
+use gstore_data::{SampleSource, TextOptions};
+use gstore_ingest::curvature::Measurement;
+use gstore_ingest::gradient::ModuleSelection;
+use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
+use gstore_model::Compute;
+use gstore_sql::output::{Format, TableStyle};
+use gstore_store::Snapshot;
+use serde::Serialize;
+
+use crate::factors::error::FactorJobError;
+use crate::factors::publish::of_artifact;
+
+/// Scores that are to be computed.
+#[derive(Clone)]
+pub struct ScoreRequest {
+    /// Name of the factors in the store; none: no curvature, the identity.
+    pub factors: Option<String>,
+    /// How curvature is approximated; none: as the factors were fitted.
+    pub strategy: Option<Strategy>,
+    /// The pool, its model and checkpoint, text options, modules, limits; as [`like_factors`] finds them.
+    pub ingest: IngestRequest,
+    /// What rows are scored for.
+    pub target: ScoreTarget,
+    /// Dampings, at least one; all of them take one pass.
+    pub dampings: Vec<Damping>,
+    /// What scores are given of.
+    pub form: ScoreForm,
+    /// Queries are kept as matrices of this rank.
+    pub rank: Option<usize>,
+    /// Of each query and damping only so many rows, the highest scores first.
+    pub top: Option<usize>,
+    /// Use factors of another checkpoint, other data or another encoding.
+    pub stale: bool,
+}
+
+/// What rows are scored for.
+#[derive(Clone)]
+pub enum ScoreTarget {
+    /// Samples, and what is measured of them.
+    Samples {
+        /// Where they are.
+        source: SampleSource,
+        /// Only the first so many.
+        limit: Option<usize>,
+        /// What their gradients are of.
+        measurement: Measurement,
+        /// Their gradients are summed: one query.
+        summed: bool,
+    },
+    /// Each row for itself.
+    Own,
+}
+
+/// What scores are given of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ScoreForm {
+    /// Parts of a row that have scores of their own.
+    pub per: ScorePer,
+    /// Scores are summed over the rows of the pool.
+    pub summed: bool,
+}
+
+/// Parts of a row that have scores of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ScorePer {
+    /// None: the row has one.
+    #[default]
+    Row,
+    /// Each module.
+    Module,
+    /// Each token.
+    Token,
+}
+
+/// A table of scores: where it goes, and in which format.
+pub struct TableOutput<'a> {
+    /// Receives it.
+    pub out: Box<dyn Write + Send + 'a>,
+    /// Its format.
+    pub format: Format,
+    /// How a table for reading looks.
+    pub style: TableStyle,
+}
+
+/// Where scores go.
+#[derive(Default)]
+pub struct ScoreOutput<'a> {
+    /// A table.
+    pub table: Option<TableOutput<'a>>,
+    /// A folder of scores that Kronfluence reads.
+    pub folder: Option<PathBuf>,
+    /// A report in Markdown: of each query the rows with the highest and the lowest scores, and figures of all.
+    pub report: Option<&'a mut dyn Write>,
+}
+
+/// What scoring did, or will do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ScoreReport {
+    /// The pool.
+    pub pool: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Queries; none where rows are scored for themselves.
+    pub queries: Option<usize>,
+    /// Modules.
+    pub modules: usize,
+    /// How curvature is approximated.
+    pub strategy: String,
+    /// Dampings; none is a tenth of each module's mean eigenvalue.
+    pub dampings: Vec<Option<f64>>,
+    /// Passes over the pool.
+    pub passes: usize,
+    /// Bytes of memory, about.
+    pub memory: u64,
+    /// Why the factors are stale, where they are and were used all the same.
+    pub stale: Option<String>,
+    /// Lines of the table.
+    pub lines: u64,
+}
+
+/// The request of a pool's tokens at the checkpoint that factors are of: model, weights, tokenizer and text
+/// options as they were fitted with. What is not known of them is as it is by default.
+///
+/// # Errors
+/// No factors of this name, and factors that do not say where their model is, where none is `given`.
+pub fn like_factors(
+    snapshot: &Snapshot,
+    name: &str,
+    given: Option<(PathBuf, Vec<CheckpointArg>)>,
+) -> Result<IngestRequest, FactorJobError> {
+    let part = snapshot.artifact(name)?;
+    let stamp = of_artifact(&part)?.stamp;
+    let noted = |key: &str| part.provenance.get(key).and_then(|value| value.as_str()).map(str::to_owned);
+    let (model, checkpoints) = match given {
+        Some(given) => given,
+        None => {
+            let model = noted("model").ok_or_else(|| {
+                FactorJobError::Option(format!("factors `{name}` do not say where their model is: name it"))
+            })?;
+            let checkpoint = match noted("weights") {
+                Some(folder) => {
+                    CheckpointArg::of_folder(noted("checkpoint").unwrap_or_default(), folder.into())
+                }
+                None => CheckpointArg::base(),
+            };
+            (model.into(), vec![checkpoint])
+        }
+    };
+    let text = stamp.encoding.as_ref().and_then(TextOptions::of_spec).unwrap_or_default();
+    let patterns = stamp.modules.iter().map(|module| module.name.clone()).collect();
+    Ok(IngestRequest {
+        checkpoints,
+        modules: ModuleSelection { patterns, biases: false },
+        text: TextOptions { tokenizer: noted("tokenizer").map(PathBuf::from), ..text },
+        compute: Compute::parse(&stamp.compute).unwrap_or_default(),
+        ..IngestRequest::new("", model)
+    })
+}

@@ -1,0 +1,198 @@
+//! Scores of a pass on their way: lines of a table, files of Kronfluence's, sums, or the best rows.
+
+use std::path::Path;
+
+use super::lines::{Lines, number};
+use super::pass::RowScores;
+use super::plan::ScorePlan;
+use super::request::{ScorePer, ScoreRequest, ScoreTarget};
+use crate::factors::error::FactorJobError;
+use crate::factors::folder::{ALL_MODULES, DatasetNote, ScoreArguments, ScoreFolder, ScoreSide, ScoreTable};
+
+/// What takes the scores of a group of queries.
+pub(super) struct Sinks<'a, 'b> {
+    pub lines: Option<&'a mut Lines<'b>>,
+    pub held: Option<&'a mut Held>,
+    /// Sums over the pool, of each column.
+    pub sums: Option<Vec<f64>>,
+    pub best: Option<Best>,
+    /// The first query of the group.
+    pub first: usize,
+    /// Queries of the group.
+    pub queries: usize,
+}
+
+impl Sinks<'_, '_> {
+    /// Takes the scores of some rows.
+    pub fn take(&mut self, rows: Vec<RowScores>) -> Result<(), FactorJobError> {
+        if let Some(sums) = &mut self.sums {
+            for row in &rows {
+                sums.iter_mut().zip(&row.values).for_each(|(sum, value)| *sum += value);
+            }
+            return Ok(());
+        }
+        if let Some(held) = &mut self.held {
+            held.take(&rows, self.first, self.queries);
+        }
+        match (&mut self.best, &mut self.lines) {
+            (Some(best), _) => rows.iter().for_each(|row| best.push(row)),
+            (None, Some(lines)) => lines.write(&rows, self.first, self.queries)?,
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Writes what had to wait for all rows.
+    pub fn finish(self) -> Result<(), FactorJobError> {
+        let Self { mut lines, mut held, sums, best, first, queries } = self;
+        if let Some(values) = sums {
+            let row = [RowScores { row: 0, values }];
+            if let Some(held) = &mut held {
+                held.take(&row, first, queries);
+            }
+            if let Some(lines) = &mut lines {
+                lines.write(&row, first, queries)?;
+            }
+        }
+        if let (Some(best), Some(lines)) = (best, lines) {
+            for (column, rows) in best.sorted().into_iter().enumerate() {
+                lines.write_best(first + column % queries, column / queries, &rows)?;
+            }
+        }
+        if let Some(held) = held {
+            held.row = 0;
+        }
+        Ok(())
+    }
+}
+
+/// The rows with the highest scores of each column; of equal ones the first.
+pub(super) struct Best {
+    most: usize,
+    columns: Vec<Vec<(f64, u64)>>,
+}
+
+impl Best {
+    pub fn new(most: usize, columns: usize) -> Self {
+        Self { most, columns: vec![Vec::new(); columns] }
+    }
+
+    fn push(&mut self, row: &RowScores) {
+        for (best, score) in self.columns.iter_mut().zip(&row.values) {
+            best.push((*score, row.row));
+            if best.len() >= 2 * self.most.max(1) {
+                cut(best, self.most);
+            }
+        }
+    }
+
+    fn sorted(mut self) -> Vec<Vec<(f64, u64)>> {
+        self.columns.iter_mut().for_each(|best| cut(best, self.most));
+        self.columns
+    }
+}
+
+fn cut(best: &mut Vec<(f64, u64)>, most: usize) {
+    best.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    best.truncate(most);
+}
+
+/// All scores of a question with one damping, 4 bytes each.
+pub(super) struct Held {
+    /// Names of the tables, and the scores of each: `[queries, rows]`.
+    pub tables: Vec<(String, Vec<f32>)>,
+    queries: usize,
+    rows: usize,
+    /// Rows of the pass that were taken.
+    row: usize,
+    own: bool,
+}
+
+impl Held {
+    pub fn new(plan: &ScorePlan, request: &ScoreRequest) -> Result<Self, FactorJobError> {
+        let refuse = |text: &str| Err(FactorJobError::Option(text.to_owned()));
+        if plan.how.dampings.len() > 1 {
+            return refuse("Kronfluence's files and reports have scores of one damping");
+        }
+        if request.form.per == ScorePer::Token {
+            return refuse(
+                "Kronfluence's files have scores of tokens where all samples have as many of them",
+            );
+        }
+        let own = matches!(request.target, ScoreTarget::Own);
+        let rows = match request.form.summed {
+            true => 1,
+            false => usize::try_from(plan.rows.len()).unwrap_or(usize::MAX),
+        };
+        let queries = if own || plan.how.sum_queries { 1 } else { plan.queries.len() };
+        let names: Vec<String> = match request.form.per {
+            ScorePer::Module => plan.engine.modules().iter().map(|module| module.name.clone()).collect(),
+            _ => vec![ALL_MODULES.to_owned()],
+        };
+        let tables = names.into_iter().map(|name| (name, vec![0.0; queries.saturating_mul(rows)])).collect();
+        Ok(Self { tables, queries, rows, row: 0, own })
+    }
+
+    /// Takes the scores of rows with queries from `first` on.
+    fn take(&mut self, rows: &[RowScores], first: usize, queries: usize) {
+        for row in rows {
+            for ((_, table), values) in self.tables.iter_mut().zip(row.values.chunks_exact(queries.max(1))) {
+                for (query, value) in values.iter().enumerate() {
+                    if let Some(place) = table.get_mut((first + query) * self.rows + self.row) {
+                        *place = *value as f32;
+                    }
+                }
+            }
+            self.row += 1;
+        }
+    }
+}
+
+/// Begins a folder of Kronfluence's, or goes on with one of the same arguments.
+pub(super) fn kronfluence(
+    path: &Path,
+    plan: &ScorePlan,
+    request: &ScoreRequest,
+) -> Result<ScoreFolder, FactorJobError> {
+    let arguments = ScoreArguments::default()
+        .damping(plan.how.dampings.first().and_then(number))
+        .low_rank(plan.how.rank)
+        .apart(request.form.per == ScorePer::Module, false)
+        .aggregated(plan.how.sum_queries, request.form.summed);
+    let folder = ScoreFolder::create(path, &arguments, &plan.arguments()).map_err(FactorJobError::other)?;
+    let note = |size: u64| DatasetNote { kind: "Dataset".to_owned(), dataset_size: size, indices: None };
+    folder.write_dataset(ScoreSide::Train, &note(plan.rows.len())).map_err(FactorJobError::other)?;
+    if !matches!(request.target, ScoreTarget::Own) {
+        let queries = note(plan.queries.len() as u64);
+        folder.write_dataset(ScoreSide::Query, &queries).map_err(FactorJobError::other)?;
+    }
+    Ok(folder)
+}
+
+/// Writes the scores into a folder of Kronfluence's.
+pub(super) fn write_kronfluence(folder: &ScoreFolder, held: Held) -> Result<(), FactorJobError> {
+    let Held { tables, queries, rows, own, .. } = held;
+    let shape = if own { vec![rows] } else { vec![queries, rows] };
+    let table = |(key, values)| ScoreTable { key, shape: shape.clone(), values };
+    let tables: Vec<ScoreTable> = tables.into_iter().map(table).collect();
+    let written = match own {
+        true => folder.write_self(None, &tables),
+        false => folder.write_pairwise(None, &tables),
+    };
+    written.map_err(FactorJobError::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_rows_of_each_column_come_first() {
+        let mut best = Best::new(2, 2);
+        for row in 0..7u64 {
+            let value = [3.0, 5.0, 1.0, 5.0, 2.0, 0.0, 4.0][row as usize];
+            best.push(&RowScores { row, values: vec![value, -value] });
+        }
+        assert_eq!(best.sorted(), [vec![(5.0, 1), (5.0, 3)], vec![(-0.0, 5), (-1.0, 2)]]);
+    }
+}

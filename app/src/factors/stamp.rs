@@ -1,0 +1,162 @@
+//! Identity of factors: what they are of, kept next to their files and in their artifact.
+
+use std::path::Path;
+
+use gstore_core::{Cancel, Digest, RowSet};
+use gstore_curvature::Module;
+use gstore_store::{EncodingSpec, SampleReader, record_columns};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::error::FactorJobError;
+
+/// File of the stamp in a folder of factors.
+pub(super) const STAMP: &str = "gstore.json";
+
+/// What factors are of. Two fits with the same stamp have the same factors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FactorStamp {
+    /// How curvature is approximated.
+    pub strategy: String,
+    /// Id of the checkpoint.
+    pub checkpoint: String,
+    /// Precision of the model's matrix products.
+    pub compute: String,
+    /// The dataset, where it is known.
+    pub dataset: Option<String>,
+    /// Its rows that were fitted on, as ranges: first, one past the last.
+    pub rows: Vec<[u64; 2]>,
+    /// Digest of their ids and records.
+    pub rows_digest: String,
+    /// How they became tokens, where it is known.
+    pub encoding: Option<EncodingSpec>,
+    /// Whose labels the loss had: `true` for sampled ones, `empirical` for the data's.
+    pub fisher: String,
+    /// Seed of sampled labels.
+    pub seed: Option<u64>,
+    /// The modules, in their order.
+    pub modules: Vec<Module>,
+    /// Partitions of the data and of the modules.
+    pub partitions: [usize; 2],
+    /// Tokens of a batch, over which sums are rounded to f32.
+    pub batch_tokens: usize,
+    /// The factors whose sums these go on from.
+    pub extends: Option<String>,
+}
+
+impl FactorStamp {
+    /// The rows that were fitted on.
+    pub fn row_set(&self) -> RowSet {
+        RowSet::from_ranges(self.rows.iter().map(|[first, end]| *first..*end))
+    }
+
+    /// What differs from another, with both values; empty where nothing does.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let as_map = |stamp: &Self| match serde_json::to_value(stamp) {
+            Ok(serde_json::Value::Object(map)) => map,
+            _ => serde_json::Map::new(),
+        };
+        let (mine, others) = (as_map(self), as_map(other));
+        let differing = mine.iter().filter(|(key, value)| others.get(*key) != Some(value));
+        differing
+            .map(|(key, value)| {
+                let theirs = others.get(key).map_or_else(String::new, short);
+                format!("{key} is {theirs} there, {} here", short(value))
+            })
+            .collect()
+    }
+
+    /// Reads the stamp of a folder; none where it has no stamp.
+    pub(super) fn read(folder: &Path) -> Result<Option<Self>, FactorJobError> {
+        let path = folder.join(STAMP);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = fs_err::read(&path)?;
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| FactorJobError::Refused(format!("{}: {error}", path.display())))
+    }
+
+    /// Writes it into a folder, in one step.
+    pub(super) fn write(&self, folder: &Path) -> Result<(), FactorJobError> {
+        let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other)?;
+        let begun = folder.join(format!("{STAMP}.part"));
+        fs_err::write(&begun, text)?;
+        Ok(fs_err::rename(&begun, folder.join(STAMP))?)
+    }
+}
+
+/// A value that is not too long for a message.
+fn short(value: &serde_json::Value) -> String {
+    const MOST: usize = 60;
+    let text = value.to_string();
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}
+
+/// Digest of the ids and records of some live rows.
+pub(super) fn rows_digest(
+    samples: &SampleReader,
+    rows: &RowSet,
+    cancel: &Cancel,
+) -> Result<String, FactorJobError> {
+    let mut hash = Xxh3::new();
+    for range in rows.ranges() {
+        for batch in samples.scan(&["row", "id", "record"], Some(range.clone())) {
+            cancel.check()?;
+            add(&mut hash, &batch?);
+        }
+    }
+    Ok(Digest::of_hashed(&hash).to_string())
+}
+
+fn add(hash: &mut Xxh3, batch: &arrow_array::RecordBatch) {
+    // The columns were asked for by these names.
+    let Some((_, ids, records)) = record_columns(batch) else { return };
+    for at in 0..batch.num_rows() {
+        for part in [ids.value(at).as_bytes(), records.value(at)] {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_named_with_both_values() {
+        let encoding = EncodingSpec {
+            tokenizer: "t".into(),
+            template: "plain".into(),
+            template_source: None,
+            system: None,
+            template_digest: None,
+            max_length: 8,
+        };
+        let stamp = FactorStamp {
+            strategy: "ekfac".into(),
+            checkpoint: "c".into(),
+            compute: "f32".into(),
+            dataset: Some("pool".into()),
+            rows: vec![[0, 4]],
+            rows_digest: "d".into(),
+            encoding: Some(encoding),
+            fisher: "true".into(),
+            seed: Some(1),
+            modules: Vec::new(),
+            partitions: [1, 1],
+            batch_tokens: 512,
+            extends: None,
+        };
+        assert!(stamp.differences(&stamp).is_empty());
+        let other = FactorStamp { seed: Some(2), dataset: Some("other".into()), ..stamp.clone() };
+        let differences = stamp.differences(&other);
+        assert_eq!(differences, ["dataset is \"other\" there, \"pool\" here", "seed is 2 there, 1 here"]);
+        assert_eq!(stamp.row_set().len(), 4);
+    }
+}

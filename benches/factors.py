@@ -1,0 +1,105 @@
+"""Factors of curvature and scores with them beside Kronfluence, in turn, in one run.
+
+    python benches/factors.py GSTORE --shared ../shared [--rows 128] [--queries 64] [--rounds 3] [--out FILE.jsonl]
+
+GSTORE is a release build; this Python has torch, transformers and kronfluence 1.0.1. Two threads each, all linear layers
+of the blocks, empirical Fisher, EK-FAC, damping a tenth of the mean. Clocks cover the steps with their files; of our
+scores the whole process, with loading and encoding. The peer's best batch of 1, 4, 8 and 16 is taken.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def ours(*command):
+    """Standard output, wall seconds and peak memory (MB) of a command, which must succeed."""
+    code = (
+        "import resource,subprocess,sys,time\n"
+        "t=time.monotonic();r=subprocess.run(sys.argv[1:],capture_output=True,text=True)\n"
+        "assert r.returncode==0,r.stderr\n"
+        "print(time.monotonic()-t,resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024,file=sys.stderr);print(r.stdout)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(done.stderr)
+    seconds, peak = map(float, done.stderr.split())
+    return done.stdout, round(seconds, 3), round(peak, 1)
+
+
+def peer(*more):
+    done = subprocess.run([sys.executable, HERE / "peers/kronfluence_factors.py", *map(str, more)], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("gstore", type=Path)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--model", default="models/tiny-llama")
+    parser.add_argument("--rows", type=int, default=128)
+    parser.add_argument("--queries", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batches", default="1,4,8,16")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    out = options.out.open("a") if options.out else None
+
+    def note(**line):
+        print(json.dumps(line), flush=True)
+        if out:
+            out.write(json.dumps(line) + "\n")
+            out.flush()
+
+    model = options.shared / options.model
+    with tempfile.TemporaryDirectory() as work:
+        rows, queries, store = (Path(work) / name for name in ("rows.jsonl", "queries.jsonl", "store"))
+        lines = (options.shared / "data/pool.jsonl").read_text(encoding="utf-8").splitlines(True)
+        rows.write_text("".join(lines[: options.rows]), encoding="utf-8")
+        targets = (path.read_text(encoding="utf-8").splitlines(True) for path in sorted((options.shared / "data/targets").glob("*.jsonl")))
+        few = [line for group in zip(*targets) for line in group][: options.queries]
+        queries.write_text("".join(few), encoding="utf-8")
+        for name, path in (("pool", rows), ("queries", queries)):
+            ours(options.gstore, "add", "--store", store, "--dataset", name, "--data", path, "--quiet")
+        batch = 8
+        if "," in options.batches:
+            choices = [peer(model, rows, queries, "--batch", size) for size in options.batches.split(",")]
+            for line in choices:
+                note(who="kronfluence, choice of batch", **line)
+            batch = min(choices, key=lambda line: sum(line["seconds"].values()))["batch"]
+        ratios = {}
+        for _ in range(options.rounds):
+            theirs = peer(model, rows, queries, "--batch", batch)
+            note(who="kronfluence", **theirs)
+            text, whole, peak = ours(
+                options.gstore, "factors", "fit", "f", "--store", store, "--dataset", "pool", "--model", model, "--fisher",
+                "empirical", "--template", "tulu", "--max-length", 512, "--threads", 2, "--force", "--json", "--quiet",
+            )
+            seconds = json.loads(text)["seconds"]
+            table = Path(work) / "scores.csv"
+            _, seconds["scores"], scoring = ours(
+                options.gstore, "score", "--store", store, "--factors", "f", "--pool", "pool", "--target", "queries", "--threads", 2,
+                "-o", table, "--force", "--quiet",
+            )
+            with table.open(encoding="utf-8") as lines:
+                values = [abs(float(line["score"])) for line in csv.DictReader(lines)]
+            note(who="gstore", seconds={name: round(value, 3) for name, value in seconds.items()}, fit_seconds=whole,
+                 mean_abs_score=sum(values) / len(values), peak_rss_mb=max(peak, scoring))
+            for name, value in theirs["seconds"].items():
+                ratios.setdefault(name, []).append(value / seconds[name])
+        for name, all_of_them in ratios.items():
+            note(ratio=f"kronfluence / gstore, {name}", median=round(statistics.median(all_of_them), 2),
+                 all=[round(ratio, 2) for ratio in all_of_them])
+
+
+if __name__ == "__main__":
+    main()

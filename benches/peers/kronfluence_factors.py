@@ -1,0 +1,107 @@
+"""Peer of `gstore factors fit` and `gstore score`: EK-FAC by Kronfluence on a CPU.
+
+All linear layers of the blocks, empirical Fisher, float32 with an eigendecomposition in float64, damping a tenth of the
+mean; rows are encoded once and padded to the longest of their batch, whose attention mask Kronfluence gets. The clock covers
+each step with writing its files, and not loading and encoding. Prints one line of JSON.
+
+    python benches/peers/kronfluence_factors.py MODEL ROWS.jsonl QUERIES.jsonl --batch 8 --query-batch 32
+"""
+
+import argparse
+import json
+import pathlib
+import resource
+import tempfile
+import time
+
+import tokenizers
+import torch
+from kronfluence.analyzer import Analyzer, prepare_model
+from kronfluence.arguments import FactorArguments, ScoreArguments
+from kronfluence.task import Task
+from kronfluence.utils.dataset import DataLoaderKwargs
+from pytorch_loop import encode
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM
+
+
+class Language(Task):
+    def __init__(self, modules):
+        super().__init__()
+        self.modules = modules
+
+    def compute_train_loss(self, batch, model, sample=False):
+        logits = model(input_ids=batch["ids"], attention_mask=batch["mask"]).logits[:, :-1].float()
+        labels = batch["labels"][:, 1:]
+        return cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), ignore_index=-100, reduction="sum")
+
+    def compute_measurement(self, batch, model):
+        return self.compute_train_loss(batch, model)
+
+    def get_influence_tracked_modules(self):
+        return self.modules
+
+    def get_attention_mask(self, batch):
+        return batch["mask"]
+
+
+def collate(rows):
+    longest = max(len(ids) for ids, _ in rows)
+    padded = [(ids + [0] * (longest - len(ids)), labels + [-100] * (longest - len(labels))) for ids, labels in rows]
+    mask = [[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in rows]
+    ids, labels = zip(*padded)
+    return {"ids": torch.tensor(ids), "labels": torch.tensor(labels), "mask": torch.tensor(mask)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("rows", type=pathlib.Path)
+    parser.add_argument("queries", type=pathlib.Path)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--query-batch", type=int, default=32)
+    parser.add_argument("--max-length", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    tokenizer = tokenizers.Tokenizer.from_file(str(args.model / "tokenizer.json"))
+
+    def read(path):
+        with open(path, encoding="utf-8") as lines:
+            return [encode(tokenizer, json.loads(line)["messages"], args.max_length) for line in lines]
+
+    rows, queries = read(args.rows), read(args.queries)
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32, attn_implementation="eager")
+    model.config.use_cache = False
+    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and "lm_head" not in name]
+    task = Language(names)
+    model = prepare_model(model, task)
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        analyzer = Analyzer("bench", model, task, cpu=True, output_dir=folder, disable_tqdm=True, disable_model_save=True)
+        analyzer.set_dataloader_kwargs(DataLoaderKwargs(collate_fn=collate))
+        factors = FactorArguments(strategy="ekfac", use_empirical_fisher=True)
+        scores = ScoreArguments(damping_factor=None)
+
+        def timed(name, call, **more):
+            began = time.monotonic()
+            call(**more)
+            seconds[name] = round(time.monotonic() - began, 3)
+
+        fit = {"factors_name": "f", "factor_args": factors}
+        timed("covariances", analyzer.fit_covariance_matrices, dataset=rows, per_device_batch_size=args.batch, **fit)
+        timed("eigenvectors", analyzer.perform_eigendecomposition, **fit)
+        timed("squares", analyzer.fit_lambda_matrices, dataset=rows, per_device_batch_size=args.batch, **fit)
+        timed(
+            "scores", analyzer.compute_pairwise_scores, scores_name="s", factors_name="f", query_dataset=queries,
+            train_dataset=rows, per_device_query_batch_size=min(args.query_batch, len(queries)),
+            per_device_train_batch_size=args.batch, score_args=scores,
+        )
+        total = float(analyzer.load_pairwise_scores("s")["all_modules"].double().abs().mean())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"rows": len(rows), "queries": len(queries), "batch": args.batch, "query_batch": args.query_batch, "seconds": seconds,
+                      "mean_abs_score": total, "peak_rss_mb": round(peak, 1), "torch": torch.__version__}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+//! Model flags of `gstore factors` and `gstore score`: the checkpoint, its modules, speed and memory.
+
+use clap::Args;
+use gstore_ingest::pipeline::IngestRequest;
+use gstore_model::Device;
+
+use super::gradients::{Compute, size};
+
+/// The model that is passed through, and how.
+#[derive(Args, Debug, Clone)]
+pub struct EngineArgs {
+    /// Modules, as globs over their names ('*.mlp.*', lm_head) [default: the linear layers of the blocks, or
+    /// the modules of the factors]
+    #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
+    pub modules: Vec<String>,
+    /// Tokens in one batch of whole rows; of sums the last bits follow from it
+    #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_tokens: u32,
+    /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
+    pub backend: Device,
+    /// Precision of the factors of matrix products [default: f32, or that of the factors]
+    #[arg(long, value_enum)]
+    pub compute: Option<Compute>,
+    /// Bytes of memory to stay below, e.g. 8GB: layers are then computed twice rather than kept [default:
+    /// what is available]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_memory: Option<u64>,
+}

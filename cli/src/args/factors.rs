@@ -1,0 +1,293 @@
+//! Flags of `gstore factors`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use gstore::factors::Damping;
+use gstore_store::{ShardIndex, SnapshotName};
+
+use super::{EngineArgs, OutputArgs, TextArgs, at_least};
+
+/// `gstore factors`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore factors fit curvature --store s --dataset pool --model llama\n  \
+    gstore factors list --store s\n  \
+    gstore score --store s --factors curvature --pool pool --target gsm8k -o scores.parquet\n\n\
+    More: docs/second-order.md")]
+pub struct FactorsArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub what: FactorsWhat,
+}
+
+/// What is done with factors.
+#[derive(Subcommand, Debug)]
+#[allow(clippy::large_enum_variant)] // there is one in a process
+pub enum FactorsWhat {
+    /// Fit the curvature of a model's loss on a dataset, module by module, and keep it in the store
+    Fit(FactorsFitArgs),
+    /// Fit Gram matrices of stored vectors, which precondition questions about them
+    Gram(FactorsGramArgs),
+    /// Show the eigenvalues of factors: spread, effective dimension, shares; as a table and as pictures
+    Inspect(FactorsInspectArgs),
+    /// List the factors of the store
+    List(FactorsListArgs),
+    /// Write factors into a folder that Kronfluence reads
+    Export(FactorsExportArgs),
+    /// Take in factors that Kronfluence fitted, or that were exported
+    Import(FactorsImportArgs),
+}
+
+/// Which model, at which checkpoint.
+#[derive(Args, Debug, Clone)]
+pub struct FactorsModelArgs {
+    /// Model: a folder in Hugging Face layout, or org/name or org/name@revision on the Hugging Face Hub
+    #[arg(long, value_name = "DIR|REPO")]
+    pub model: Option<String>,
+    /// One checkpoint of it: a folder with a LoRA adapter or a whole model, or a repository of an adapter
+    /// [default: the model itself]
+    #[arg(long, value_name = "DIR|REPO", requires = "model")]
+    pub checkpoint: Option<String>,
+}
+
+/// How curvature is approximated.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FactorStrategy {
+    /// Eigenbases of K-FAC, with the squares of gradients in them
+    Ekfac,
+    /// Kronecker products of the covariances of inputs and of gradients
+    Kfac,
+    /// Squares of gradients, value by value
+    #[value(alias = "diagfisher")]
+    Diagonal,
+    /// No curvature
+    Identity,
+}
+
+/// Whose labels the loss of a fit has.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fisher {
+    /// Labels drawn from the model's own predictions
+    True,
+    /// The labels of the data
+    Empirical,
+}
+
+/// `gstore factors fit`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore factors fit curvature --store s --dataset pool --model llama --checkpoint run/checkpoint-112\n  \
+    gstore factors fit mlps --store s --dataset pool --model llama --modules '*.mlp.*' --limit 10000 --data-partitions 8\n  \
+    gstore factors fit mlps --store s --dataset pool --model llama --modules '*.mlp.*' --limit 10000 --partition 3/8 --folder shared\n\n\
+    Ctrl-C stops cleanly; the same command goes on with the partitions that are missing. Of an array job each machine runs --partition I/N\n\
+    twice with one --folder, the second time once all covariances are there; one run without it then publishes the factors.\n\n\
+    Memory: the weights, and 8 bytes for each value of the modules' sums, as often as threads and two more; --dry-run says how much.")]
+pub struct FactorsFitArgs {
+    /// Name of the factors
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The dataset, whose samples are registered
+    #[arg(long, value_name = "NAME")]
+    pub dataset: String,
+    /// The model
+    #[command(flatten)]
+    pub model: FactorsModelArgs,
+    /// How curvature is approximated
+    #[arg(long, value_enum, default_value = "ekfac")]
+    pub strategy: FactorStrategy,
+    /// Whose labels the loss has
+    #[arg(long, value_enum, default_value = "true")]
+    pub fisher: Fisher,
+    /// Seed of drawn labels
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Only the first N rows
+    #[arg(long, value_name = "N", value_parser = at_least::<u64>(1))]
+    pub limit: Option<u64>,
+    /// Contiguous parts of the rows, each of which is kept when it is finished
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least::<usize>(1))]
+    pub data_partitions: usize,
+    /// Parts of the modules, with a pass over the data for each: less memory, more time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least::<usize>(1))]
+    pub module_partitions: usize,
+    /// Compute only part I of N of the rows
+    #[arg(long, value_name = "I/N", conflicts_with = "data_partitions", requires = "folder")]
+    pub partition: Option<ShardIndex>,
+    /// Folder for `factors_NAME`, in Kronfluence's layout, which stays [default: next to the store, until
+    /// the factors are published]
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// Go on from the sums of these factors of the store, with the rows that they lack
+    #[arg(long, value_name = "NAME")]
+    pub extend: Option<String>,
+    /// Modules, speed and memory
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// How records become tokens
+    #[command(flatten)]
+    pub text: TextArgs,
+    /// Show rows, modules, disk and memory, and compute nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Replace factors of this name
+    #[arg(long)]
+    pub force: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gstore factors gram`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore factors gram second --store s --dataset pool --kind grad-sgd\n  \
+    gstore factors gram second --store s --extend\n\n\
+    Memory: 8 bytes for the square of the coordinates of each module group, at all checkpoints.")]
+pub struct FactorsGramArgs {
+    /// Name of the matrices
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Datasets whose vectors are taken; with --extend those of the matrices, unless others are named
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required_unless_present = "extend")]
+    pub dataset: Vec<String>,
+    /// Kind of the vectors [default: grad-adam where all have it, else grad-sgd]
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
+    /// The run whose checkpoints are meant, if there are several
+    #[arg(long, value_name = "NAME")]
+    pub run: Option<String>,
+    /// Names or steps of checkpoints [default: all that every dataset has]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
+    pub checkpoints: Vec<String>,
+    /// Labels or numbers of the features, where several fit
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
+    pub features: Vec<String>,
+    /// Take features that are still being built
+    #[arg(long)]
+    pub partial: bool,
+    /// Add the rows that came since, and those of other datasets
+    #[arg(long, conflicts_with = "force")]
+    pub extend: bool,
+    /// Replace an artifact of this name
+    #[arg(long)]
+    pub force: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gstore factors inspect`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore factors inspect curvature --store s\n  \
+    gstore factors inspect curvature --store s --layer 21 --plots inspected\n\n\
+    A line for each module: its largest, smallest, mean and median eigenvalue, how many directions damping leaves (the sum of\n\
+    L / (L + damping)), how many of the largest have 90, 95 and 99 % of the sum, and the condition. --plots writes for each layer\n\
+    layer_L/lambda_matrix.png, eigenvalue_distribution.png, cumulative_variance.png and eigenvalue_analysis.txt.\n\n\
+    Memory: 16 bytes for each weight of the modules, and the factors of one.")]
+pub struct FactorsInspectArgs {
+    /// Name of the factors
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Only the modules of this layer
+    #[arg(long, value_name = "L")]
+    pub layer: Option<u32>,
+    /// Only these modules, as globs over their names
+    #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
+    pub modules: Vec<String>,
+    /// How curvature is approximated [default: as it was fitted]
+    #[arg(long, value_enum)]
+    pub strategy: Option<FactorStrategy>,
+    /// Damping of the effective dimension and the condition: a number, or auto for a tenth of the mean
+    #[arg(long, value_name = "auto|X", default_value = "auto", value_parser = damping)]
+    pub damping: Damping,
+    /// Folder for pictures of each layer, which is made
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
+    /// Percentile above which the values of a matrix have one shade
+    #[arg(long, value_name = "P", default_value_t = 99.5, value_parser = percentile, requires = "plots")]
+    pub clip: f64,
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+    /// Where and how to write the table
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `gstore factors list`
+#[derive(Args, Debug)]
+pub struct FactorsListArgs {
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+    /// Where and how to write the list
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `gstore factors export`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore factors export curvature --store s influence_results/run/factors_curvature")]
+pub struct FactorsExportArgs {
+    /// Name of the factors
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The folder, which is made: Kronfluence calls it `factors_NAME`
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+}
+
+/// `gstore factors import`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore factors import influence_results/run/factors_ekfac ekfac --store s --model llama\n\n\
+    A folder that `gstore factors export` wrote says itself what its factors are of. Of others the model is named: factors with modules\n\
+    that it lacks are refused. Which data they were fitted on is then not known, and not compared.")]
+pub struct FactorsImportArgs {
+    /// The folder: Kronfluence calls it `factors_NAME`
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// Name of the factors in the store
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The model
+    #[command(flatten)]
+    pub model: FactorsModelArgs,
+    /// Replace factors of this name
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// A damping.
+pub(super) fn damping(text: &str) -> Result<Damping, String> {
+    if text == "auto" || text == "null" {
+        return Ok(Damping::OfMean);
+    }
+    let number = text.parse().map_err(|_| "auto, or a number that is not negative, is wanted".to_owned())?;
+    Damping::value(number).map_err(|error| error.to_string())
+}
+
+/// A percentage.
+fn percentile(text: &str) -> Result<f64, String> {
+    let found = text.parse().ok().filter(|percent: &f64| (0.0..=100.0).contains(percent));
+    found.ok_or_else(|| "a number from 0 to 100 is wanted".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dampings() {
+        assert_eq!(damping("auto"), Ok(Damping::OfMean));
+        assert_eq!(damping("1e-8"), Ok(Damping::Value(1e-8)));
+        assert!(damping("-1").is_err() && damping("nan").is_err() && damping("x").is_err());
+        assert!(percentile("99.5").is_ok() && percentile("101").is_err());
+    }
+}

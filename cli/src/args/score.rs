@@ -1,0 +1,113 @@
+//! Flags of `gstore score`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use gstore::factors::Damping;
+use gstore_store::SnapshotName;
+
+use super::factors::damping;
+use super::{EngineArgs, FactorStrategy, FactorsModelArgs, OutputArgs, TextArgs, at_least};
+
+/// `gstore score`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore score --store s --factors curvature --pool pool --target gsm8k -o scores.parquet\n  \
+    gstore score --store s --factors curvature --pool pool --target-data prompts.json --top 20\n  \
+    gstore score --store s --factors curvature --pool pool --target gsm8k --damping auto,1e-6,1e-3 --rank 64 -o scores.parquet\n  \
+    gstore score --store s --factors curvature --pool pool --self --top 100 -o self.csv\n\n\
+    Positive scores are of rows that lower the loss of the query when they are trained on; multiplied with 1 / rows they are the effect\n\
+    of one copy. Nothing is read but samples and factors: gradients are computed again, in one pass over the pool for all queries that\n\
+    fit in memory.\n\n\
+    Memory: the weights, and for each query 8 bytes for each weight of the modules, or 8 * rank for each of their inputs and outputs.")]
+pub struct ScoreArgs {
+    /// Factors of the store; without them no curvature is used
+    #[arg(long, value_name = "NAME", required_unless_present = "model")]
+    pub factors: Option<String>,
+    /// Dataset whose rows are scored
+    #[arg(long, value_name = "NAME")]
+    pub pool: String,
+    /// Dataset whose samples are the queries
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["target_data", "of_self"])]
+    pub target: Option<String>,
+    /// Files whose samples are the queries, as `gstore add` reads them
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with = "target")]
+    pub target_data: Vec<PathBuf>,
+    /// Score each row for itself: what is memorised, mislabelled or odd comes first
+    #[arg(long = "self", conflicts_with_all = ["target", "target_data", "queries", "measurement", "sum_queries"])]
+    pub of_self: bool,
+    /// Only the first N samples of the target
+    #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
+    pub queries: Option<usize>,
+    /// Only the first N rows of the pool
+    #[arg(long, value_name = "N", value_parser = at_least::<u64>(1))]
+    pub limit: Option<u64>,
+    /// How the curvature is taken [default: as it was fitted]
+    #[arg(long, value_enum)]
+    pub strategy: Option<FactorStrategy>,
+    /// Added to eigenvalues before they are inverted: numbers, or auto for a tenth of each module's mean;
+    /// several take one pass
+    #[arg(long, value_name = "auto|X", value_delimiter = ',', num_args = 1.., default_value = "auto", value_parser = damping)]
+    pub damping: Vec<Damping>,
+    /// Keep queries as matrices of this rank: less memory for many queries
+    #[arg(long, value_name = "R", value_parser = at_least::<usize>(1))]
+    pub rank: Option<usize>,
+    /// What is measured of a query
+    #[arg(long, value_enum, default_value = "loss")]
+    pub measurement: ScoreMeasurement,
+    /// A score for each module
+    #[arg(long, conflicts_with = "per_token")]
+    pub per_module: bool,
+    /// A score for each token of a row
+    #[arg(long)]
+    pub per_token: bool,
+    /// Sum the gradients of all queries: one score a row
+    #[arg(long)]
+    pub sum_queries: bool,
+    /// Sum the scores of all rows: one score a query
+    #[arg(long)]
+    pub sum_pool: bool,
+    /// Only the N rows with the highest scores of each query
+    #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
+    pub top: Option<usize>,
+    /// Use factors of another checkpoint, of other data, or of texts that became other tokens
+    #[arg(long)]
+    pub stale: bool,
+    /// Folder for the scores as Kronfluence writes them: it calls it `scores_NAME`
+    #[arg(long, value_name = "DIR")]
+    pub kronfluence: Option<PathBuf>,
+    /// File for a report in Markdown: of each query the rows with the highest and the lowest scores, and
+    /// figures of all
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+    /// The model [default: where that of the factors was]
+    #[command(flatten)]
+    pub model: FactorsModelArgs,
+    /// Modules, speed and memory
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// How records become tokens, where the factors do not say
+    #[command(flatten)]
+    pub text: TextArgs,
+    /// Where and how to write the scores
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Show rows, queries, passes and memory, and compute nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is measured of a query.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScoreMeasurement {
+    /// Its cross-entropy, summed over scored tokens
+    Loss,
+    /// Minus the margin of each token over all others, summed
+    Margin,
+}

@@ -1,0 +1,302 @@
+//! `gstore factors`: fits of curvature, and their files.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use gstore::factors::{
+    self, FactorJobError, FactorNote, Fisher, FitForecast, FitReport, FitRequest, SpectraRequest, Strategy,
+    export_factors, factor_spectra, fit_factors, forecast_factors, import_factors, list_factors,
+    spectrum_files, spectrum_table,
+};
+use gstore::{Folders, GramReport, GramRequest, fit_gram};
+use gstore_core::many;
+use gstore_ingest::gradient::ModuleSelection;
+use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
+use indicatif::HumanBytes;
+
+use super::gradients::precision;
+use super::query;
+use crate::args::{
+    self, EngineArgs, FactorStrategy, FactorsArgs, FactorsExportArgs, FactorsFitArgs, FactorsGramArgs,
+    FactorsImportArgs, FactorsInspectArgs, FactorsListArgs, FactorsModelArgs, FactorsWhat,
+};
+use crate::context::{Context, command_line};
+use crate::failure::UsageError;
+use crate::models::folder_error;
+use crate::output::{check_outside, out};
+use crate::texts;
+
+/// What Ctrl-C says.
+const STOPPING: &str = "stopping after the batches in work; once more to stop at once";
+
+/// Does what the flags say.
+pub fn run(context: &Context, args: &FactorsArgs) -> Result<ExitCode> {
+    match &args.what {
+        FactorsWhat::Fit(args) => fit(context, args),
+        FactorsWhat::Gram(args) => gram(context, args),
+        FactorsWhat::Inspect(args) => inspect(context, args),
+        FactorsWhat::List(args) => list(context, args),
+        FactorsWhat::Export(args) => export(context, args),
+        FactorsWhat::Import(args) => import(context, args),
+    }
+}
+
+fn fit(context: &Context, args: &FactorsFitArgs) -> Result<ExitCode> {
+    let request = request(context, args)?;
+    let store = context.open()?;
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let mut work = context.work(&command, &mut reporter, &cancel);
+    if args.dry_run {
+        let forecast = forecast_factors(&store, &request, &mut work)?;
+        return print_forecast(&forecast, args.json);
+    }
+    let report = fit_factors(&store, &request, &mut work).inspect_err(|error| {
+        if matches!(error, FactorJobError::Stopped) {
+            context.say("finished partitions are kept, and the same command goes on from there");
+        }
+    })?;
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    context.say(&told(&report));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was done, in a line.
+fn told(report: &FitReport) -> String {
+    let what = format!(
+        "factors {} ({}): {} fitted on {} of {}",
+        report.name,
+        report.strategy,
+        many(report.modules as u64, "module"),
+        many(report.rows, "row"),
+        report.dataset
+    );
+    match (&report.waiting, report.snapshot) {
+        (Some(waiting), _) => format!("{what}; not finished: {waiting}"),
+        (None, Some(snapshot)) => format!("snapshot {snapshot}: {what}"),
+        (None, None) => what,
+    }
+}
+
+fn print_forecast(forecast: &FitForecast, as_json: bool) -> Result<ExitCode> {
+    if as_json {
+        out!("{}", serde_json::to_string_pretty(forecast)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let [data, modules] = forecast.partitions;
+    out!("rows         {} in {}", forecast.rows, many(data as u64, "partition"));
+    out!("modules      {} in {}", forecast.modules, many(modules as u64, "partition"));
+    out!("covariances  {}", HumanBytes(forecast.covariances));
+    out!("eigenvectors {}", HumanBytes(forecast.eigenvectors));
+    out!("lambda       {}", HumanBytes(forecast.lambda));
+    out!("disk         {}", HumanBytes(forecast.disk));
+    let threads = many(forecast.threads as u64, "thread");
+    out!(
+        "memory       {} with {threads}, {} of it the model (about)",
+        HumanBytes(forecast.memory),
+        HumanBytes(forecast.model)
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The plain values of the flags.
+fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
+    if args.text.block.is_some() {
+        bail!(UsageError("--block cuts texts before they are registered: give it to gstore add".to_owned()));
+    }
+    if let Some(folder) = &args.folder {
+        check_outside(context, folder)?;
+    }
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, false);
+    let Some((model, checkpoints)) = place(&mut folders, &args.model)? else {
+        bail!(UsageError("which model? give --model".to_owned()))
+    };
+    let text = texts::options(&mut folders, &args.text)?;
+    let text = texts::within_positions(context, &model, text)?;
+    let ingest = IngestRequest {
+        dataset: args.dataset.clone(),
+        checkpoints,
+        text,
+        limit: args.limit,
+        ..IngestRequest::new("", model)
+    };
+    let parts = args.partition.map_or(args.data_partitions, |part| part.count() as usize);
+    Ok(FitRequest {
+        name: args.name.clone(),
+        ingest: with_engine(ingest, &args.engine),
+        strategy: strategy(args.strategy),
+        fisher: match args.fisher {
+            args::Fisher::True => Fisher::True { seed: args.seed },
+            args::Fisher::Empirical => Fisher::Empirical,
+        },
+        partitions: [parts, args.module_partitions],
+        only: args.partition.map(|part| part.index().saturating_sub(1) as usize),
+        folder: args.folder.clone(),
+        extend: args.extend.clone(),
+        replace: args.force,
+    })
+}
+
+/// Where a model and its checkpoint are, if one is named.
+pub(super) fn place(
+    folders: &mut Folders<'_>,
+    args: &FactorsModelArgs,
+) -> Result<Option<(PathBuf, Vec<CheckpointArg>)>> {
+    let Some(model) = &args.model else { return Ok(None) };
+    let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
+    let checkpoint: Vec<String> = args.checkpoint.iter().cloned().collect();
+    let found = folders.checkpoints(&checkpoint).map_err(|error| folder_error("--checkpoint", error))?;
+    Ok(Some((model, found)))
+}
+
+/// A request with the modules, speed and memory of the flags; those that are not given stay.
+pub(super) fn with_engine(request: IngestRequest, args: &EngineArgs) -> IngestRequest {
+    let modules = match args.modules.is_empty() {
+        true => request.modules.clone(),
+        false => ModuleSelection { patterns: args.modules.clone(), biases: false },
+    };
+    IngestRequest {
+        modules,
+        batch_tokens: args.batch_tokens as usize,
+        device: args.backend,
+        compute: args.compute.map_or(request.compute, precision),
+        max_memory: args.max_memory,
+        ..request
+    }
+}
+
+/// The strategy of a word.
+pub(super) fn strategy(word: FactorStrategy) -> Strategy {
+    match word {
+        FactorStrategy::Ekfac => Strategy::Ekfac,
+        FactorStrategy::Kfac => Strategy::Kfac,
+        FactorStrategy::Diagonal => Strategy::Diagonal,
+        FactorStrategy::Identity => Strategy::Identity,
+    }
+}
+
+fn gram(context: &Context, args: &FactorsGramArgs) -> Result<ExitCode> {
+    let request = GramRequest {
+        name: args.name.clone(),
+        datasets: args.dataset.clone(),
+        kind: args.kind.clone(),
+        run: args.run.clone(),
+        checkpoints: (!args.checkpoints.is_empty()).then(|| args.checkpoints.clone()),
+        features: args.features.clone(),
+        partial: args.partial,
+        replace: args.force,
+        extend: args.extend,
+    };
+    let store = context.open()?;
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let mut work = context.work(&command, &mut reporter, &cancel);
+    let report = fit_gram(&store, &request, &mut work)?;
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    context.say(&told_gram(&report));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told_gram(report: &GramReport) -> String {
+    let GramReport { name, snapshot, kind, checkpoints, bytes, changed, .. } = report;
+    if !changed {
+        return format!("gram {name}: there is no row that it lacks");
+    }
+    let added: u64 = checkpoints.iter().map(|at| at.added).sum();
+    format!(
+        "snapshot {snapshot}: gram {name} of {kind} at {}, {} more ({})",
+        many(checkpoints.len() as u64, "checkpoint"),
+        many(added, "vector"),
+        HumanBytes(*bytes)
+    )
+}
+
+fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
+    query::check_place(context, &args.output)?;
+    if let Some(folder) = &args.plots {
+        check_outside(context, folder)?;
+    }
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let request = SpectraRequest {
+        name: args.name.clone(),
+        layer: args.layer,
+        modules: args.modules.clone(),
+        strategy: args.strategy.map(strategy),
+        damping: args.damping,
+    };
+    let spectra = factor_spectra(&snapshot, &request)?;
+    let files = args
+        .plots
+        .as_ref()
+        .map(|folder| Ok::<_, anyhow::Error>((folder, spectrum_files(&spectra, args.clip)?)));
+    if let Some((folder, files)) = files.transpose()? {
+        // All or none: what is there is the result of an earlier command.
+        let there = files.iter().map(|(name, _)| folder.join(name)).find(|path| path.exists());
+        if let Some(path) = there.filter(|_| !args.output.force) {
+            bail!(UsageError(format!("{} exists; --force replaces it", path.display())));
+        }
+        for (name, bytes) in files {
+            let path = folder.join(name);
+            path.parent().map_or(Ok(()), fs_err::create_dir_all)?;
+            fs_err::write(path, bytes)?;
+        }
+    }
+    let table = spectrum_table(&spectra)?;
+    let schema = table.schema();
+    query::write(context, &args.output, &schema, &mut std::iter::once(Ok(table)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(context: &Context, args: &FactorsListArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let notes = list_factors(&snapshot)?;
+    let text = |of: &dyn Fn(&FactorNote) -> Option<String>| -> ArrayRef {
+        Arc::new(notes.iter().map(of).collect::<StringArray>())
+    };
+    let number = |of: &dyn Fn(&FactorNote) -> u64| -> ArrayRef {
+        Arc::new(UInt64Array::from_iter_values(notes.iter().map(of)))
+    };
+    let batch = RecordBatch::try_from_iter_with_nullable([
+        ("name", text(&|note| Some(note.name.clone())), false),
+        ("strategy", text(&|note| Some(note.strategy.clone())), false),
+        ("modules", number(&|note| note.modules as u64), false),
+        ("dataset", text(&|note| note.dataset.clone()), true),
+        ("samples", number(&|note| note.samples), false),
+        ("checkpoint", text(&|note| Some(note.checkpoint.chars().take(8).collect())), false),
+        ("bytes", number(&|note| note.bytes), false),
+    ])?;
+    let schema = batch.schema();
+    query::write(context, &args.output, &schema, &mut std::iter::once(Ok(batch)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn export(context: &Context, args: &FactorsExportArgs) -> Result<ExitCode> {
+    check_outside(context, &args.folder)?;
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let content = export_factors(&snapshot, &args.name, &args.folder)?;
+    let modules = many(content.stamp.modules.len() as u64, "module");
+    context.say(&format!("factors {} of {modules} written to {}", args.name, args.folder.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn import(context: &Context, args: &FactorsImportArgs) -> Result<ExitCode> {
+    let mut reporter = context.reporter();
+    let place = place(&mut Folders::new(&mut reporter, false), &args.model)?;
+    let of = place.map(|(model, checkpoints)| IngestRequest { checkpoints, ..IngestRequest::new("", model) });
+    let store = context.open()?;
+    let (from, command) = ((args.folder.as_path(), args.name.as_str()), command_line());
+    let snapshot = import_factors(&store, from, of.as_ref(), args.force, &command)?;
+    context.say(&format!("snapshot {}: {} {}", snapshot.number(), factors::FACTORS, args.name));
+    Ok(ExitCode::SUCCESS)
+}

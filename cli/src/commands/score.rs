@@ -1,0 +1,200 @@
+//! `gstore score`: scores of rows whose gradients are computed again, preconditioned by factors of curvature.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use gstore::Folders;
+use gstore::factors::{
+    Measurement, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreTarget, TableOutput,
+    forecast_scores, like_factors, score_rows,
+};
+use gstore_core::{many, many_of};
+use gstore_data::{SampleSource, TemplateKind, TextOptions};
+use gstore_ingest::pipeline::IngestRequest;
+use gstore_store::Snapshot;
+use indicatif::HumanBytes;
+
+use super::factors::{place, strategy, with_engine};
+use super::query;
+use crate::args::{ScoreArgs, ScoreMeasurement, TextArgs};
+use crate::context::{Context, command_line};
+use crate::ending::format_of;
+use crate::failure::UsageError;
+use crate::output::{self, Output, Place, check_outside, out};
+use crate::texts;
+
+/// What Ctrl-C says.
+const STOPPING: &str = "stopping after the batches in work; once more to stop at once";
+
+/// Does what the flags say.
+pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
+    let to = &args.output;
+    let other = args.kronfluence.is_some() || args.report.is_some();
+    let has_table = !other || to.output.is_some() || to.format.is_some();
+    check(context, args, has_table)?;
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let request = request(context, args, &snapshot)?;
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let mut work = context.work(&command, &mut reporter, &cancel);
+    if args.dry_run {
+        let report = forecast_scores(&snapshot, &request, &mut work)?;
+        return preview(&report, args.json);
+    }
+    let mut table = has_table.then(|| Output::create(to.output.as_deref(), to.force)).transpose()?;
+    let format = format_of(to)?.into();
+    let into_table = table.as_mut();
+    let into_table = into_table.map(|out| TableOutput { out: Box::new(out), format, style: query::style() });
+    let mut shown = args.report.as_deref().map(|path| Output::create(Some(path), to.force)).transpose()?;
+    let output = ScoreOutput {
+        table: into_table,
+        folder: args.kronfluence.clone(),
+        report: shown.as_mut().map(|out| out as &mut dyn Write),
+    };
+    let report = score_rows(&snapshot, &request, output, &mut work)?;
+    [table, shown].into_iter().flatten().try_for_each(Output::finish)?;
+    if let Some(why) = &report.stale {
+        context.say(&format!("note: the factors are stale: {why}"));
+    }
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    context.say(&told(&report));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses outputs that cannot be, before any work.
+fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
+    if args.dry_run {
+        return Ok(());
+    }
+    if has_table {
+        query::check_place(context, &args.output)?;
+        if args.json && Place::of(args.output.output.as_deref()) == Place::Stdout {
+            bail!(UsageError(
+                "--json prints the report, and the scores need a file then: --output".to_owned()
+            ));
+        }
+    }
+    if let Some(report) = &args.report {
+        output::check(context, &[Some(report)], args.output.force)?;
+    }
+    let Some(folder) = &args.kronfluence else { return Ok(()) };
+    check_outside(context, folder)?;
+    if has_files(folder) && !args.output.force {
+        bail!(UsageError(format!("{} exists; --force goes on there", folder.display())));
+    }
+    Ok(())
+}
+
+fn has_files(folder: &Path) -> bool {
+    fs_err::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// The plain values of the flags.
+fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Result<ScoreRequest> {
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, false);
+    let given = place(&mut folders, &args.model)?;
+    let ingest = match (&args.factors, given) {
+        (Some(name), given) => {
+            let like = like_factors(snapshot, name, given)?;
+            if says_text(&args.text) {
+                bail!(UsageError(
+                    "the factors say how texts become tokens: leave --template, --system, --tokenizer and --max-length out".to_owned()
+                ));
+            }
+            like
+        }
+        (None, Some((model, checkpoints))) => {
+            let text = texts::options(&mut folders, &args.text)?;
+            let text = texts::within_positions(context, &model, text)?;
+            IngestRequest { checkpoints, text, ..IngestRequest::new("", model) }
+        }
+        (None, None) => bail!(UsageError("which model? give --factors or --model".to_owned())),
+    };
+    let ingest = IngestRequest { dataset: args.pool.clone(), limit: args.limit, ..ingest };
+    let per = match (args.per_module, args.per_token) {
+        (true, _) => ScorePer::Module,
+        (false, true) => ScorePer::Token,
+        (false, false) => ScorePer::Row,
+    };
+    Ok(ScoreRequest {
+        factors: args.factors.clone(),
+        strategy: args.strategy.map(strategy),
+        ingest: with_engine(ingest, &args.engine),
+        target: target(args, snapshot)?,
+        dampings: args.damping.clone(),
+        form: ScoreForm { per, summed: args.sum_pool },
+        rank: args.rank,
+        top: args.top,
+        stale: args.stale,
+    })
+}
+
+/// Whether a flag says how texts become tokens.
+fn says_text(args: &TextArgs) -> bool {
+    args.template != TemplateKind::default()
+        || args.system.is_some()
+        || args.tokenizer.is_some()
+        || args.max_length != TextOptions::MAX_LENGTH
+        || args.block.is_some()
+}
+
+fn target(args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Result<ScoreTarget> {
+    let source = match &args.target {
+        _ if args.of_self => return Ok(ScoreTarget::Own),
+        Some(name) => SampleSource::Dataset {
+            snapshot: Arc::clone(snapshot),
+            part: Arc::clone(snapshot.dataset(name)?),
+            rows: None,
+        },
+        None => SampleSource::Files { paths: args.target_data.clone(), fields: Vec::new() },
+    };
+    Ok(ScoreTarget::Samples {
+        source,
+        limit: args.queries,
+        measurement: match args.measurement {
+            ScoreMeasurement::Loss => Measurement::Loss,
+            ScoreMeasurement::Margin => Measurement::Margin,
+        },
+        summed: args.sum_queries,
+    })
+}
+
+fn preview(report: &ScoreReport, as_json: bool) -> Result<ExitCode> {
+    if as_json {
+        out!("{}", serde_json::to_string_pretty(report)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    out!("rows         {}", report.rows);
+    if let Some(queries) = report.queries {
+        out!("queries      {queries}");
+    }
+    out!("modules      {}", report.modules);
+    out!("passes       {}", report.passes);
+    out!("memory       {} (about)", HumanBytes(report.memory));
+    if let Some(why) = &report.stale {
+        out!("stale        {why}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was done, in a line.
+fn told(report: &ScoreReport) -> String {
+    let of = match report.queries {
+        Some(queries) => format!(" for {}", many_of(queries as u64, "query", "queries")),
+        None => " for themselves".to_owned(),
+    };
+    format!(
+        "{} of {} scored{of} over {} ({})",
+        many(report.rows, "row"),
+        report.pool,
+        many(report.modules as u64, "module"),
+        report.strategy
+    )
+}

@@ -1,0 +1,187 @@
+//! Preconditioner of vectors: the inverse of each block's matrix, applied by a Cholesky factorisation.
+//!
+//! Where eigenvalues are only shifted, a factorisation takes far less time than an eigendecomposition. The
+//! other inversions take that, and so does a matrix that cannot be factorised, to say what is wrong with it.
+
+use std::ops::Range;
+
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
+use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
+use faer::{Mat, MatMut, Par};
+
+use crate::error::CurvatureError;
+use crate::factors::ROUNDING;
+use crate::gram::Gram;
+use crate::inversion::{BlockInverse, Inversion, rounding};
+
+/// `H^-1 v` for the mean matrix H of one block.
+#[derive(Debug, Clone)]
+pub struct Solver(Form);
+
+#[derive(Debug, Clone)]
+enum Form {
+    /// L with `L L' = H + damping`, in the lower triangle.
+    Factor(Mat<f64>),
+    Eigen(BlockInverse),
+    /// A factor of each value.
+    Scale(Vec<f64>),
+}
+
+impl Solver {
+    /// Of the mean matrix of a block, whose name is that of errors. Memory: a matrix, and one more while it
+    /// is made; five where it takes an eigendecomposition.
+    ///
+    /// # Errors
+    /// Values that are not finite, a decomposition that fails its check, and a matrix that has no inverse.
+    pub fn new(
+        gram: &Gram,
+        name: &str,
+        inversion: Inversion,
+        damping: Option<f64>,
+    ) -> Result<Self, CurvatureError> {
+        let size = gram.size;
+        if matches!(inversion, Inversion::Damped | Inversion::Absolute) {
+            let matrix = gram.mean();
+            let trace: f64 = (0..size).map(|i| matrix[i * size + i]).sum();
+            let added = inversion.added(trace / size.max(1) as f64, damping)?;
+            if let Some(factor) = factor(&matrix, size, added) {
+                return Ok(Self(Form::Factor(factor)));
+            }
+        }
+        Ok(Self(Form::Eigen(gram.inverse(name, inversion, damping)?)))
+    }
+
+    /// For vectors in an eigenbasis that were divided by `sqrt(l + fitted)` of their coordinates' eigenvalues l:
+    /// with it their products are those under `1 / (l + damping)`.
+    ///
+    /// # Errors
+    /// A damping that is none, and one of 0 where an eigenvalue is 0 but for rounding.
+    pub fn rescaling(
+        eigenvalues: &[f64],
+        fitted: f64,
+        damping: f64,
+        name: &str,
+    ) -> Result<Self, CurvatureError> {
+        if !damping.is_finite() || damping < 0.0 {
+            return Err(CurvatureError::Damping(damping));
+        }
+        let least = ROUNDING * eigenvalues.iter().copied().fold(0.0, f64::max);
+        let zeros = eigenvalues.iter().filter(|value| **value <= least).count();
+        if zeros > 0 && damping <= 0.0 {
+            let (module, all) = (name.to_owned(), eigenvalues.len());
+            return Err(CurvatureError::Singular { module, zeros, all });
+        }
+        let scale = eigenvalues.iter().map(|value| (value + fitted) / (value + damping));
+        Ok(Self(Form::Scale(scale.collect())))
+    }
+
+    /// `H^-1 v` in place.
+    ///
+    /// # Panics
+    /// Where the vector has another size.
+    pub fn apply(&self, vector: &mut [f64]) {
+        match &self.0 {
+            Form::Eigen(inverse) => {
+                let applied = inverse.apply(vector);
+                vector.copy_from_slice(&applied);
+            }
+            Form::Scale(scale) => {
+                assert_eq!(vector.len(), scale.len(), "values of a vector");
+                vector.iter_mut().zip(scale).for_each(|(value, scale)| *value *= scale);
+            }
+            Form::Factor(factor) => {
+                let n = factor.nrows();
+                let factor = factor.as_ref();
+                let column = MatMut::from_column_major_slice_mut(&mut *vector, n, 1);
+                solve_lower_triangular_in_place(factor, column, Par::Seq);
+                let column = MatMut::from_column_major_slice_mut(vector, n, 1);
+                solve_upper_triangular_in_place(factor.transpose(), column, Par::Seq);
+            }
+        }
+    }
+}
+
+/// The factor of a matrix with `added` on its diagonal; none where that is not clearly positive definite.
+fn factor(matrix: &[f64], size: usize, added: f64) -> Option<Mat<f64>> {
+    if !added.is_finite() {
+        return None;
+    }
+    let value = |row: usize, col: usize| matrix[row * size + col] + if row == col { added } else { 0.0 };
+    let mut factor = Mat::from_fn(size, size, value);
+    let least = rounding((0..size).map(|i| value(i, i)));
+    let scratch = cholesky_in_place_scratch::<f64>(size, Par::Seq, Default::default());
+    cholesky_in_place(
+        factor.as_mut(),
+        Default::default(),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    )
+    .ok()?;
+    let clear = (0..size).all(|i| factor[(i, i)] * factor[(i, i)] > least);
+    clear.then_some(factor)
+}
+
+/// The preconditioner of vectors with several blocks.
+#[derive(Debug, Clone, Default)]
+pub struct Preconditioner {
+    blocks: Vec<(Range<usize>, Solver)>,
+}
+
+impl Preconditioner {
+    /// Of blocks with their coordinates; coordinates outside of all blocks stay as they are.
+    pub fn new(blocks: Vec<(Range<usize>, Solver)>) -> Self {
+        Self { blocks }
+    }
+
+    /// `H^-1 v` in place. A vector has the same bits whatever others are preconditioned.
+    ///
+    /// # Panics
+    /// Where a block lies outside of the vector or has another size than its coordinates.
+    pub fn apply(&self, vector: &mut [f64]) {
+        self.blocks.iter().for_each(|(range, block)| block.apply(&mut vector[range.clone()]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whitened_vectors_are_asked_with_another_damping() {
+        let of = |damping| Solver::rescaling(&[0.0, 1.0, 3.0], 3.0, damping, "b");
+        for (damping, expected) in [(1.0, [3.0, 6.0, 3.0]), (3.0, [1.0, 3.0, 2.0])] {
+            let mut vector = [1.0, 3.0, 2.0];
+            of(damping).unwrap().apply(&mut vector);
+            assert_eq!(vector, expected);
+        }
+        assert!(matches!(of(0.0), Err(CurvatureError::Singular { zeros: 1, all: 3, .. })));
+        assert!(matches!(of(-1.0), Err(CurvatureError::Damping(_))));
+    }
+
+    #[test]
+    fn a_factor_and_an_eigenbasis_agree() {
+        let (size, rows) = (37, 20);
+        let mut gram = Gram::new(size);
+        let values: Vec<f64> = (0..size * rows).map(|i| ((i * i + i) as f64 * 0.77).sin()).collect();
+        gram.add_rows(&values);
+        let vector: Vec<f64> = (0..size).map(|i| (i as f64).cos()).collect();
+        for (inversion, damping) in
+            [(Inversion::Damped, None), (Inversion::Absolute, Some(1e-3)), (Inversion::Tikhonov, None)]
+        {
+            let solver = Solver::new(&gram, "b", inversion, damping).unwrap();
+            assert_eq!(matches!(solver.0, Form::Factor(_)), inversion != Inversion::Tikhonov);
+            let mut found = vector.clone();
+            solver.apply(&mut found);
+            let expected = gram.inverse("b", inversion, damping).unwrap().apply(&vector);
+            found.iter().zip(&expected).for_each(|(x, y)| assert!((x - y).abs() < 1e-8, "{x} is not {y}"));
+        }
+        // Fewer rows than coordinates have no inverse without a damping.
+        let error = Solver::new(&gram, "b", Inversion::Damped, Some(0.0)).unwrap_err();
+        assert!(matches!(error, CurvatureError::Singular { zeros: 17, all: 37, .. }), "{error}");
+        assert!(Solver::new(&gram, "b", Inversion::Damped, Some(-1.0)).is_err());
+        gram.sums[1] = f64::NAN;
+        assert!(Solver::new(&gram, "b", Inversion::Damped, None).is_err());
+    }
+}

@@ -1,0 +1,201 @@
+//! Promise: factors that were fitted in parts, by an array or by one run, are the same bits; scores are the sums of
+//! their modules and of their tokens, whatever is asked with them; factors of something else are refused.
+
+use std::collections::BTreeMap;
+
+use gstore_tests::place::Place;
+use gstore_tests::world;
+use serde_json::Value;
+
+/// Two small ones: decompositions are most of the time of a test.
+const MODULES: &str = "model.layers.1.self_attn.k_proj,model.layers.2.self_attn.v_proj";
+
+/// A pool of 12 samples and 3 queries.
+fn place() -> Place {
+    let place = Place::new();
+    for (name, rows) in [("pool", 12), ("q", 3)] {
+        let file = format!("{name}.jsonl");
+        world::write_samples(&place.path(&file), rows);
+        place.ok(&["add", "--dataset", name, "--data", &file]);
+    }
+    place
+}
+
+/// A fit of the pool with the demo's model at its first checkpoint.
+fn fit(place: &Place, name: &str, more: &[&str]) -> Value {
+    let args = fit_args(name, more);
+    place.json(&args.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn demo(part: &str) -> String {
+    world::demo().join(part).display().to_string()
+}
+
+fn fit_args(name: &str, more: &[&str]) -> Vec<String> {
+    let mut args: Vec<String> = ["factors", "fit", name, "--dataset", "pool", "--modules", MODULES, "--json"]
+        .iter()
+        .map(|word| (*word).to_owned())
+        .collect();
+    args.extend(["--model".to_owned(), demo("model")]);
+    args.extend(["--checkpoint".to_owned(), demo("warmup/checkpoint-26")]);
+    args.extend(more.iter().map(|word| (*word).to_owned()));
+    args
+}
+
+/// A table of scores: of each line the last value, by the others.
+fn scores(place: &Place, more: &[&str]) -> BTreeMap<Vec<String>, f64> {
+    let args = [&["score", "--pool", "pool", "--format", "csv"][..], more].concat();
+    let text = place.ok(&args);
+    let line = |line: &str| {
+        let mut values: Vec<String> = line.split(',').map(str::to_owned).collect();
+        let score: f64 = values.pop().expect("a score").parse().expect("a number");
+        (values, score)
+    };
+    let found: BTreeMap<Vec<String>, f64> = text.lines().skip(1).map(line).collect();
+    assert!(!found.is_empty() && found.values().all(|score| score.is_finite()), "{text}");
+    found
+}
+
+/// Sums over a column of the table.
+fn summed(scores: &BTreeMap<Vec<String>, f64>, column: usize) -> BTreeMap<Vec<String>, f64> {
+    let mut sums = BTreeMap::new();
+    for (key, score) in scores {
+        let mut key = key.clone();
+        key.remove(column);
+        *sums.entry(key).or_insert(0.0) += score;
+    }
+    sums
+}
+
+fn assert_near(found: &BTreeMap<Vec<String>, f64>, expected: &BTreeMap<Vec<String>, f64>, tolerance: f64) {
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    let largest = expected.values().fold(0.0_f64, |most, value| most.max(value.abs()));
+    for (key, value) in found {
+        let off = (value - expected[key]).abs();
+        assert!(off <= tolerance * largest, "{key:?}: {value} is not {} ({off})", expected[key]);
+    }
+}
+
+#[test]
+fn parts_of_an_array_end_as_one_run_does() {
+    let place = place();
+    let whole =
+        fit(&place, "whole", &["--data-partitions", "2", "--module-partitions", "2", "--threads", "1"]);
+    assert_eq!([&whole["computed"], &whole["found"]].map(Value::as_u64), [Some(8), Some(0)], "{whole}");
+    assert!(whole["snapshot"].is_u64() && whole["waiting"].is_null(), "{whole}");
+    assert!(!place.path("store.factors").exists(), "what is published leaves no folder");
+
+    let of_array = |part: &str| {
+        fit(&place, "array", &["--partition", part, "--module-partitions", "2", "--folder", "shared"])
+    };
+    let first = of_array("1/2");
+    assert_eq!(first["computed"], 2, "{first}");
+    assert!(first["waiting"].as_str().is_some_and(|text| text.contains("covariances")), "{first}");
+    let second = of_array("2/2");
+    assert_eq!(second["computed"], 4, "its covariances and, of all, its squares: {second}");
+    let rest = ["--data-partitions", "2", "--module-partitions", "2", "--folder", "shared"];
+    let last = fit(&place, "array", &rest);
+    assert_eq!([&last["computed"], &last["found"]].map(Value::as_u64), [Some(2), Some(2)], "{last}");
+    assert!(last["snapshot"].is_u64(), "{last}");
+
+    let of = |factors: &str| scores(&place, &["--factors", factors, "--target", "q"]);
+    assert_eq!(of("whole"), of("array"));
+
+    let other = [&rest[..], &["--fisher", "empirical", "--force"][..]].concat();
+    let args = fit_args("array", &other);
+    let refused = place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("fisher is \"true\" there, \"empirical\" here"), "{}", refused.stderr);
+
+    place.ok(&["factors", "export", "whole", "out"]);
+    let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
+    place.ok(&["factors", "import", "out", "copy", "--model", &model, "--checkpoint", &checkpoint]);
+    assert_eq!(of("copy"), of("whole"));
+    let listed = place.ok(&["factors", "list", "--format", "csv"]);
+    assert_eq!(listed.lines().count(), 4, "{listed}");
+    let shown =
+        place.ok(&["factors", "inspect", "whole", "--layer", "1", "--plots", "plots", "--format", "csv"]);
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    assert!(place.path("plots/layer_1/cumulative_variance.png").exists());
+    assert!(listed.contains("whole,ekfac,2,pool,12,"), "{listed}");
+}
+
+#[test]
+fn scores_are_the_sums_of_their_parts() {
+    let place = place();
+    fit(&place, "f", &["--fisher", "empirical"]);
+    let of = |more: &[&str]| scores(&place, &[&["--factors", "f", "--target", "q"][..], more].concat());
+    let whole = of(&[]);
+    assert_eq!(whole.len(), 36);
+    assert_near(&summed(&of(&["--per-module"]), 3), &whole, 1e-9);
+    assert_near(&summed(&of(&["--per-token"]), 3), &whole, 1e-4);
+    assert_near(&summed(&of(&["--per-token", "--rank", "4"]), 3), &of(&["--rank", "4"]), 1e-9);
+    assert_eq!(of(&["--threads", "1", "--batch-tokens", "64"]), whole);
+
+    // Sums go on where those of the first half ended.
+    fit(&place, "half", &["--fisher", "empirical", "--limit", "6"]);
+    let more = fit(&place, "more", &["--fisher", "empirical", "--extend", "half"]);
+    assert_eq!(more["rows"], 12, "{more}");
+    // Sums of other batches round otherwise, and nearly equal eigenvalues turn their vectors then.
+    assert_near(&scores(&place, &["--factors", "more", "--target", "q"]), &whole, 1e-3);
+
+    let sweep = of(&["--damping", "auto,1e-3"]);
+    let single = of(&["--damping", "1e-3"]);
+    for (key, score) in &sweep {
+        let (damping, key) = (&key[3], key[..3].to_vec());
+        let expected = if damping.is_empty() { &whole } else { &single };
+        assert_eq!(expected[&key], *score, "{key:?} {damping}");
+    }
+
+    // A query and a row are the same sample, and the sum over queries is one score.
+    let pairs = scores(&place, &["--factors", "f", "--target", "pool"]);
+    let own = scores(&place, &["--factors", "f", "--self"]);
+    let diagonal: BTreeMap<Vec<String>, f64> =
+        pairs.iter().filter(|(key, _)| key[0] == key[2]).map(|(key, v)| (key[1..].to_vec(), *v)).collect();
+    assert!(own.values().all(|score| *score >= 0.0));
+    assert_near(&own, &diagonal, 1e-4);
+    assert_near(&of(&["--sum-queries"]), &summed(&whole, 0), 1e-4);
+
+    let best = of(&["--top", "2"]);
+    assert_eq!(best.len(), 6);
+    assert!(best.iter().all(|(key, score)| whole[key] == *score));
+}
+
+#[test]
+fn factors_of_something_else_are_refused() {
+    let place = place();
+    fit(&place, "f", &["--strategy", "diagonal", "--limit", "6"]);
+    let refused = place.run(&["score", "--factors", "f", "--pool", "q", "--target", "pool"]);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    let says = "fitted on dataset `pool`, and `q` is scored; --stale";
+    assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    let report =
+        ["score", "--factors", "f", "--pool", "q", "--target", "pool", "--stale", "--dry-run", "--json"];
+    let report = place.json(&report);
+    assert!(report["stale"].is_string() && report["passes"] == 1, "{report}");
+
+    place.ok(&[
+        "score",
+        "--factors",
+        "f",
+        "--pool",
+        "pool",
+        "--target",
+        "q",
+        "--kronfluence",
+        "scores_f",
+        "--report",
+        "f.md",
+    ]);
+    assert!(place.path("scores_f/pairwise_scores.safetensors").exists());
+    let report = fs_err::read_to_string(place.path("f.md")).expect("written");
+    assert!(report.contains("## Prompt 3: Is 2 odd?") && report.contains("Is 11 odd?"), "{report}");
+    let little = fit_args("g", &["--max-memory", "1MB"]);
+    let refused = place.run(&little.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("--max-memory") && refused.stderr.contains("fewer"),
+        "{}",
+        refused.stderr
+    );
+}
