@@ -52,8 +52,8 @@ impl Solver {
         Ok(Self(Form::Eigen(gram.inverse(name, inversion, damping)?)))
     }
 
-    /// For vectors in an eigenbasis that were divided by `sqrt(l + fitted)` of their coordinates' eigenvalues l:
-    /// with it their products are those under `1 / (l + damping)`.
+    /// For vectors in an eigenbasis that were divided by `sqrt(l + fitted)` of the eigenvalues l of their
+    /// coordinates: with it their products are those under `1 / (l + damping)`.
     ///
     /// # Errors
     /// A damping that is none, and one of 0 where an eigenvalue is 0 but for rounding.

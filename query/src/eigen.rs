@@ -1,4 +1,4 @@
-//! Eigenvalues of the curvature at the coordinates of stored rows: an artifact next to features in its eigenbasis.
+//! Eigenvalues of a curvature at the coordinates of stored rows: an artifact next to those in its eigenbasis.
 //!
 //! Rows were divided by `sqrt(L + d)` of the eigenvalues L of their coordinates, with a damping d for each
 //! module. Who knows L and d can ask them with any other damping.

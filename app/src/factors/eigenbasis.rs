@@ -1,4 +1,4 @@
-//! Factors of a store as a projection of gradients to their eigenbasis, and the eigenvalues of its coordinates.
+//! Factors of a store as a projection of gradients to their eigenbasis, and eigenvalues of its coordinates.
 
 use std::sync::Arc;
 

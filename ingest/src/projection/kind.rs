@@ -51,7 +51,7 @@ pub enum ProjectionKind {
         /// Rows of the input side.
         k_in: u32,
     },
-    /// Part of the eigenbasis of the factors of a module's curvature, whitened. The sides are the module's own.
+    /// Part of the eigenbasis of the factors of a module's curvature, whitened; modules have their own sides.
     Ekfac,
 }
 

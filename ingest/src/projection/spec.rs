@@ -139,8 +139,8 @@ const PER_MODULE: &str = " a module";
 const EACH: &str = ", another matrix for each checkpoint";
 
 impl fmt::Display for ProjectionSpec {
-    /// `sjlt, 8192, seed 0`; `fact_sjlt, 1024 a module, seed 0`; `ekfac, 1024 a module, factors 2bcae9c5fef4`;
-    /// `none`.
+    /// `sjlt, 8192, seed 0`; `fact_sjlt, 1024 a module, seed 0`;
+    /// `ekfac, 1024 a module, factors 2bcae9c5fef4`; `none`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, dim, seed, per_checkpoint, basis } = self;
         if *kind == ProjectionKind::None {

@@ -1,5 +1,5 @@
-//! Promise: rows in the eigenbasis of factors give the scores of their gradients, with any damping and without
-//! another ingest, and factors of another checkpoint are refused.
+//! Promise: rows in the eigenbasis of factors give the scores of their gradients, with any damping and no
+//! other ingest, and factors of another checkpoint are refused.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

@@ -46,7 +46,8 @@ pub(super) fn request(
             refuse(format!("their losses are reduced by `{}`, which is not known here", space.reduction))
         })?;
         if text("projection").is_some_and(|text| text.starts_with(ProjectionKind::Ekfac.name())) {
-            let why = "they are in the eigenbasis of factors, to which only samples of a dataset are projected";
+            let why =
+                "they are in the eigenbasis of factors, to which only samples of a dataset are projected";
             return Err(refuse(why.to_owned()));
         }
         let spec = match (space.projection.as_str(), text("projection")) {

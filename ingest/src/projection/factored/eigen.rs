@@ -1,8 +1,8 @@
-//! Eigenbases of the factors of a model's curvature as a projection: of each module the block with most of it.
+//! Eigenbases of the factors of a curvature as a projection: of each module the block with most of it.
 //!
-//! A module's coordinates are `(Q_S' G Q_A) / sqrt(L + d)` of the rows and columns that are kept, in the order
-//! of the bases: L are the eigenvalues of the curvature, d is a tenth of their mean over the whole module. So
-//! the dot product of two rows is their EK-FAC score with the damping d, as far as the blocks reach.
+//! A module's coordinates are `(Q_S' G Q_A) / sqrt(L + d)` of the rows and columns that are kept, in the
+//! order of the bases: L are the eigenvalues of the curvature, d is a tenth of their mean over the whole
+//! module. So the dot product of two rows is their EK-FAC score with the damping d, as far as the blocks reach.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -186,8 +186,8 @@ pub struct EigenBasis {
 }
 
 impl EigenBasis {
-    /// `checkpoint`: id of the weights at which the factors were fitted; gradients of others are refused unless
-    /// `any_checkpoint`.
+    /// `checkpoint`: id of the weights at which the factors were fitted; gradients of others are refused
+    /// unless `any_checkpoint`.
     pub fn new(blocks: Vec<EigenBlock>, checkpoint: String, any_checkpoint: bool) -> Self {
         let digests: String = blocks.iter().map(EigenBlock::digest).collect();
         let places = blocks.iter().enumerate().map(|(at, block)| (block.module.name.clone(), at)).collect();

@@ -178,8 +178,8 @@ impl FactoredProjector {
         }
     }
 
-    /// Turns what was accumulated into the module's coordinates: a copy of `two_sided`, scaled of `ekfac`, one
-    /// more projection of the others.
+    /// Turns what was accumulated into the module's coordinates: a copy of `two_sided`, scaled of `ekfac`,
+    /// one more projection of the others.
     ///
     /// # Panics
     /// If the module is a vector or a length does not fit.

@@ -1,5 +1,5 @@
-//! Resolution of a preconditioner: the artifact of Gram matrices, and whose of its checkpoints fit; or that of
-//! the eigenvalues of the coordinates.
+//! Resolution of a preconditioner: the artifact of Gram matrices, and whose of its checkpoints fit; or that
+//! of the eigenvalues of the coordinates.
 
 use std::sync::Arc;
 

@@ -16,8 +16,8 @@ use crate::influence::spec::InfluenceSpec;
 impl Prepared {
     /// For each checkpoint what the target's vectors go through; none without a preconditioner.
     ///
-    /// Memory: for each block of k coordinates 8 k^2 bytes, and on each thread twice that while it is made, or
-    /// five times where it takes an eigendecomposition; 8 k of eigenvalues.
+    /// Memory: for each block of k coordinates 8 k^2 bytes, and on each thread twice that while it is made,
+    /// or five times where it takes an eigendecomposition; 8 k of eigenvalues.
     pub(crate) fn inverses(&self, cancel: &Cancel) -> Result<Option<&[Preconditioner]>, QueryError> {
         let Some(plan) = self.plan.precondition() else { return Ok(None) };
         let load = || {

@@ -227,8 +227,8 @@ pub struct InfluenceSpec {
     /// eigenbasis they are.
     pub precondition: Option<String>,
     /// What is added to eigenvalues before they are inverted, as a part of their mean unless the inversion
-    /// says otherwise; by default 0.1 of the mean. Of vectors in the eigenbasis of factors the number itself; by
-    /// default that of the rows.
+    /// says otherwise; by default 0.1 of the mean. Of vectors in the eigenbasis of factors the number itself;
+    /// by default that of the rows.
     pub damping: Option<f64>,
     /// How eigenvalues are inverted.
     pub inversion: Inversion,
