@@ -301,6 +301,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<(IngestRequest, Optio
         dtype: match args.dtype {
             DType::F16 => gstore_store::DType::F16,
             DType::F32 => gstore_store::DType::F32,
+            DType::I8 => gstore_store::DType::I8,
         },
         text,
         adam: AdamParams::default(),
