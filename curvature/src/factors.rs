@@ -11,7 +11,7 @@ const PART_OF_MEAN: f64 = 0.1;
 
 /// What rounding leaves of an eigenvalue of 0, as a part of the largest. Without damping its inverse would
 /// be noise.
-const ROUNDING: f64 = 1e-13;
+pub(crate) const ROUNDING: f64 = 1e-13;
 
 /// How curvature is approximated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -307,4 +307,4 @@ fn provenance(prepared: &Prepared, report: &GramReport) -> Map<String, Value> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
