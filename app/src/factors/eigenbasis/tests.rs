@@ -2,7 +2,6 @@
 //! other ingest, and factors of another checkpoint are refused.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use gstore_core::{Cancel, DType, Kind};
