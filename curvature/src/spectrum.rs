@@ -48,6 +48,17 @@ impl Spectrum {
         self.total / self.values.len().max(1) as f64
     }
 
+    /// How far the eigenvalues of another one are from these, by rank: the Euclidean norm of the difference over
+    /// that of these; 0 where both are 0.
+    pub fn difference(&self, other: &Spectrum) -> f64 {
+        let norm =
+            |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+        let longest = self.values.len().max(other.values.len());
+        let at = |values: &[f64], rank: usize| values.get(rank).copied().unwrap_or(0.0);
+        let off = norm(&mut (0..longest).map(|rank| at(&self.values, rank) - at(&other.values, rank)));
+        if off > 0.0 { off / norm(&mut self.values.iter().copied()) } else { 0.0 }
+    }
+
     /// The middle value.
     pub fn median(&self) -> f64 {
         let n = self.values.len();
@@ -71,5 +82,9 @@ mod tests {
         assert_eq!(spectrum.condition(), 5.0);
         assert_eq!((spectrum.needed_for(0.5), spectrum.needed_for(0.9), spectrum.needed_for(1.0)), (1, 3, 3));
         assert_eq!((spectrum.mean(), spectrum.median()), (2.0, 2.0));
+        let other = Spectrum::new(vec![0.0, 4.0, 2.0, 3.0], 1.0);
+        assert_eq!(spectrum.difference(&other), (1.0f64 / 26.0).sqrt());
+        assert_eq!(spectrum.difference(&spectrum), 0.0);
+        assert_eq!(Spectrum::new(vec![0.0; 2], 0.0).difference(&Spectrum::new(vec![0.0; 2], 0.0)), 0.0);
     }
 }

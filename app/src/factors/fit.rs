@@ -17,11 +17,12 @@ use serde_json::json;
 
 use super::begun::{begin, named, places};
 use super::error::FactorJobError;
-use super::folder::FactorFolder;
+use super::folder::{FactorFolder, FactorParts, FactorReader};
 use super::forecast::FitForecast;
 use super::passes::{Covariances, covariances, squares};
 use super::plan::{FitPlan, FitRequest, own_folder};
-use super::publish::{in_folder, publish};
+use super::publish::publish;
+use super::stored::StoredFactors;
 use crate::work::Work;
 
 /// What a fit did.
@@ -229,17 +230,23 @@ impl Fit<'_> {
         work: &Work<'_>,
     ) -> Result<Vec<Covariances>, FactorJobError> {
         let Some(name) = &self.request.extend else { return Ok(sums) };
-        let earlier = in_folder(&self.plan.snapshot, name)?;
-        let found = earlier.folder.read_covariances(None).map_err(FactorJobError::other)?.unwrap_or_default();
+        let earlier = self.earlier(name)?;
         for (module, sum) in self.plan.engine.modules().iter().zip(&mut sums) {
             work.cancel.check()?;
-            let (a, g) = named(found.iter().map(|(name, a, g)| (name, (a, g))), module)?;
-            let (mut a, mut g) = (a.clone(), g.clone());
+            let (_, before) = earlier.module(&module.name).map_err(FactorJobError::other)?;
+            let before = before.activation.zip(before.gradient);
+            let (mut a, mut g) = before.ok_or_else(|| no_sums(name, module))?;
             a.merge(&sum.0);
             g.merge(&sum.1);
             *sum = (a, g);
         }
         Ok(sums)
+    }
+
+    /// The sums of the factors that are extended.
+    fn earlier(&self, name: &str) -> Result<FactorReader, FactorJobError> {
+        let parts = FactorParts::sums_of(self.request.strategy);
+        StoredFactors::open(&self.plan.snapshot, name)?.reader(&self.plan.snapshot, parts)
     }
 
     /// Eigenbases of all covariances, one matrix a thread.
@@ -317,10 +324,10 @@ impl Fit<'_> {
             }
         };
         if let Some(name) = self.request.extend.as_ref().filter(|_| !rotated) {
-            let earlier = in_folder(&self.plan.snapshot, name)?;
-            let found = earlier.folder.read_lambda(None).map_err(FactorJobError::other)?.unwrap_or_default();
+            let earlier = self.earlier(name)?;
             for (module, sum) in modules.iter().zip(&mut all) {
-                let mut before = named(found.iter().map(|(name, sums)| (name, sums)), module)?.clone();
+                let (_, before) = earlier.module(&module.name).map_err(FactorJobError::other)?;
+                let mut before = before.diagonal.ok_or_else(|| no_sums(name, module))?;
                 before.merge(sum);
                 *sum = before;
             }
@@ -372,4 +379,8 @@ impl Fit<'_> {
         let _ = fs_err::remove_dir(own_folder(store));
         Ok(())
     }
+}
+
+fn no_sums(name: &str, module: &Module) -> FactorJobError {
+    FactorJobError::Refused(format!("factors `{name}` have no sums of module `{}`", module.name))
 }

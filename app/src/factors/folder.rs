@@ -11,6 +11,7 @@
 mod arguments;
 mod documents;
 mod error;
+mod reader;
 mod scores;
 mod tensors;
 #[cfg(test)]
@@ -18,11 +19,13 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares, Strategy};
+use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares};
 use serde_json::Map;
 
 pub use arguments::{DatasetNote, FactorArguments, FactorStage, ScoreArguments};
 pub use error::FactorError;
+pub use reader::{FactorParts, FactorReader};
+use reader::{Pair, lambda_files};
 pub use scores::{ALL_MODULES, ScoreFolder, ScoreSide, ScoreTable};
 use tensors::{Tensor, Tensors, Values};
 
@@ -139,7 +142,7 @@ impl FactorFolder {
         &self,
         partition: Option<Partition>,
     ) -> Result<Option<NamedCovariances>, FactorError> {
-        let Some(files) = Pair::open(self, COVARIANCES, COVARIANCE_COUNTS, partition)? else {
+        let Some(files) = Pair::open(&mut self.opener(partition), COVARIANCES, COVARIANCE_COUNTS)? else {
             return Ok(None);
         };
         let of = |name: String| -> Result<_, FactorError> {
@@ -178,7 +181,9 @@ impl FactorFolder {
     /// # Errors
     /// Files that cannot be read or do not fit together.
     pub fn read_eigen(&self) -> Result<Option<NamedEigen>, FactorError> {
-        let Some(files) = Pair::open(self, EIGENVECTORS, EIGENVALUES, None)? else { return Ok(None) };
+        let Some(files) = Pair::open(&mut self.opener(None), EIGENVECTORS, EIGENVALUES)? else {
+            return Ok(None);
+        };
         let of = |name: String| -> Result<_, FactorError> {
             let [activation, gradient] = [0, 1].map(|side| files.eigen(side, &name));
             Ok((name, activation?, gradient?))
@@ -216,12 +221,20 @@ impl FactorFolder {
         &self,
         partition: Option<Partition>,
     ) -> Result<Option<Vec<(String, Squares)>>, FactorError> {
-        let Some((sums, counts)) = self.lambda_files(partition)? else { return Ok(None) };
+        let Some((sums, counts)) = lambda_files(&mut self.opener(partition))? else { return Ok(None) };
         let of = |name: String| -> Result<_, FactorError> {
             let squares = Squares { sums: sums.numbers(&name)?, count: counts.count(&name)? };
             Ok((name, squares))
         };
         sums.names().into_iter().map(of).collect::<Result<Vec<_>, FactorError>>().map(Some)
+    }
+
+    /// A reader of what there is of whole modules, once their partitions are put together.
+    ///
+    /// # Errors
+    /// Files that cannot be read.
+    pub fn reader(&self) -> Result<FactorReader, FactorError> {
+        FactorReader::new(&self.path, self.arguments.clone(), FactorParts::ALL, &mut self.opener(None))
     }
 
     /// Hands on what there is of the modules that are named, or of all, once their partitions are put
@@ -234,44 +247,10 @@ impl FactorFolder {
         modules: Option<&[String]>,
         each: &mut dyn FnMut(Module, ModuleFactors) -> Result<(), FactorError>,
     ) -> Result<(), FactorError> {
-        let covariances = Pair::open(self, COVARIANCES, COVARIANCE_COUNTS, None)?;
-        let eigen = Pair::open(self, EIGENVECTORS, EIGENVALUES, None)?;
-        let lambda = self.lambda_files(None)?;
-        let known = [covariances.as_ref(), eigen.as_ref()].into_iter().flatten().map(Pair::names);
-        let of_lambda = lambda.as_ref().map(|(sums, _)| sums.names());
-        let mut names = known.chain(of_lambda).max_by_key(Vec::len).unwrap_or_default();
-        names.sort_by_cached_key(|name| natural(name));
-        if let Some(wanted) = modules {
-            if let Some(none) = wanted.iter().find(|name| !names.contains(name)) {
-                let what = format!("factors of module `{none}`; it has {}", shown(&names));
-                return Err(FactorError::Missing { folder: self.path.clone(), what });
-            }
-            names.retain(|name| wanted.contains(name));
-        }
-        for name in names {
-            let mut factors = ModuleFactors::default();
-            if let Some(files) = &covariances {
-                factors.activation = Some(files.covariance(0, &name)?);
-                factors.gradient = Some(files.covariance(1, &name)?);
-            }
-            if let Some(files) = &eigen {
-                factors.activation_eigen = Some(files.eigen(0, &name)?);
-                factors.gradient_eigen = Some(files.eigen(1, &name)?);
-            }
-            let mut shape = None;
-            if let Some((sums, counts)) = &lambda {
-                let found = sums.shape(&name)?;
-                let [out, input] = found[..] else {
-                    return Err(sums.wrong(&name, &format!("a lambda matrix has two sizes, not {found:?}")));
-                };
-                shape = Some((out, input));
-                let squares = Squares { sums: sums.numbers(&name)?, count: counts.count(&name)? };
-                match self.arguments.strategy() {
-                    Strategy::Diagonal => factors.diagonal = Some(squares),
-                    _ => factors.lambda = Some(squares),
-                }
-            }
-            each(self.module(name, shape, &factors)?, factors)?;
+        let reader = self.reader()?;
+        for name in reader.chosen(modules)? {
+            let (module, factors) = reader.module(&name)?;
+            each(module, factors)?;
         }
         Ok(())
     }
@@ -289,36 +268,12 @@ impl FactorFolder {
         Ok(all)
     }
 
-    /// The module that factors are of, whose parts have to agree on its sizes.
-    fn module(
+    /// Opens the files of a partition by the names of their quantities.
+    fn opener(
         &self,
-        name: String,
-        shape: Option<(usize, usize)>,
-        factors: &ModuleFactors,
-    ) -> Result<Module, FactorError> {
-        let size = |covariance: &Option<Covariance>| covariance.as_ref().map(|sums| sums.size);
-        let of_sums = size(&factors.gradient).zip(size(&factors.activation));
-        let of_bases = factors
-            .gradient_eigen
-            .as_ref()
-            .map(Eigen::size)
-            .zip(factors.activation_eigen.as_ref().map(Eigen::size));
-        let known: Vec<(usize, usize)> = [shape, of_sums, of_bases].into_iter().flatten().collect();
-        match known[..] {
-            [(out, input), ref others @ ..] if others.iter().all(|other| *other == (out, input)) => {
-                Ok(Module { name, out, input, bias: false })
-            }
-            _ => Err(FactorError::file(
-                &self.path,
-                format!("module `{name}`: its factors have sizes {known:?}"),
-            )),
-        }
-    }
-
-    fn lambda_files(&self, partition: Option<Partition>) -> Result<Option<(Tensors, Tensors)>, FactorError> {
-        let sums = Tensors::open(self.file(LAMBDA, partition))?;
-        let counts = Tensors::open(self.file(LAMBDA_COUNT, partition))?;
-        Ok(sums.zip(counts))
+        partition: Option<Partition>,
+    ) -> impl FnMut(&str) -> Result<Option<Tensors>, FactorError> {
+        move |what| Tensors::open(self.file(what, partition))
     }
 
     fn dataset(&self, stage: FactorStage) -> PathBuf {
@@ -374,57 +329,6 @@ impl FactorFolder {
     }
 }
 
-/// Files of two quantities, each of inputs and of gradients of outputs.
-struct Pair {
-    first: [Tensors; 2],
-    second: [Tensors; 2],
-}
-
-impl Pair {
-    /// Opens them; none where one of them is not there.
-    fn open(
-        folder: &FactorFolder,
-        first: [&str; 2],
-        second: [&str; 2],
-        partition: Option<Partition>,
-    ) -> Result<Option<Self>, FactorError> {
-        let open = |name: &str| Tensors::open(folder.file(name, partition));
-        let [a, b, c, d] = [open(first[0])?, open(first[1])?, open(second[0])?, open(second[1])?];
-        Ok(a.zip(b).zip(c.zip(d)).map(|((a, b), (c, d))| Self { first: [a, b], second: [c, d] }))
-    }
-
-    /// Names of the modules, in byte order.
-    fn names(&self) -> Vec<String> {
-        self.first[0].names()
-    }
-
-    /// Size of a square matrix.
-    fn size(&self, side: usize, name: &str) -> Result<usize, FactorError> {
-        let file = &self.first[side];
-        match file.shape(name)?[..] {
-            [rows, cols] if rows == cols => Ok(rows),
-            ref shape => Err(file.wrong(name, &format!("a square matrix is due, not one of {shape:?}"))),
-        }
-    }
-
-    fn covariance(&self, side: usize, name: &str) -> Result<Covariance, FactorError> {
-        let size = self.size(side, name)?;
-        Ok(Covariance { size, sums: self.first[side].numbers(name)?, count: self.second[side].count(name)? })
-    }
-
-    fn eigen(&self, side: usize, name: &str) -> Result<Eigen, FactorError> {
-        let size = self.size(side, name)?;
-        let values = self.second[side].numbers(name)?;
-        if values.len() != size {
-            let detail = format!("{} eigenvalues for {size} eigenvectors", values.len());
-            return Err(self.second[side].wrong(name, &detail));
-        }
-        // Rounding may have made some negative.
-        let values = values.into_iter().map(|value| value.max(0.0)).collect();
-        Ok(Eigen { values, vectors: self.first[side].numbers(name)? })
-    }
-}
-
 fn counted(name: &str, count: u64) -> Tensor<'_> {
     Tensor { name, shape: vec![1], values: Values::Count(count) }
 }
@@ -436,24 +340,5 @@ fn file_name(what: &str, partition: Option<Partition>) -> String {
         Some((data, modules)) => {
             format!("{what}_data_partition{data}_module_partition{modules}.safetensors")
         }
-    }
-}
-
-/// A name whose numbers are compared as numbers: layer 2 comes before layer 10.
-fn natural(name: &str) -> Vec<(u64, String)> {
-    let part = |part: &str| match part.parse() {
-        Ok(number) => (number, String::new()),
-        Err(_) => (u64::MAX, part.to_owned()),
-    };
-    name.split('.').map(part).collect()
-}
-
-/// A few of some names.
-fn shown(names: &[String]) -> String {
-    let few: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
-    match names.len() {
-        0 => "none".to_owned(),
-        n if n > 3 => format!("{}, ... ({n} in all)", few.join(", ")),
-        _ => few.join(", "),
     }
 }

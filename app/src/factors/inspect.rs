@@ -53,6 +53,21 @@ pub fn spectra(
     factors.iter().map(of).collect()
 }
 
+/// How far the factors of a module are from others, such as those of another seed. Differences are relative.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpectrumDifference {
+    /// Name of the others.
+    pub against: String,
+    /// Of the eigenvalues of its curvature by rank, as [`Spectrum::difference`] has it.
+    pub lambda: f64,
+    /// The same of the covariance of inputs, where it is used.
+    pub activation: Option<f64>,
+    /// Of the covariance of gradients of outputs.
+    pub gradient: Option<f64>,
+    /// Of the effective dimension.
+    pub dimension: f64,
+}
+
 /// Figures of the spectra, a row for each module: `module, out, inputs, eigenvalues, max, min, mean, median,
 /// damping, effective_dimension, needed_90, needed_95, needed_99` (how many of the largest have that share of
 /// the sum) and `condition`.
@@ -60,6 +75,40 @@ pub fn spectra(
 /// # Errors
 /// Columns that make no table.
 pub fn spectrum_table(spectra: &[ModuleSpectrum]) -> Result<RecordBatch, ArrowError> {
+    table(columns(&spectra.iter().collect::<Vec<_>>()))
+}
+
+/// The same with a row for each of the factors that they are compared with and module, and the columns `against,
+/// lambda_difference, activation_difference, gradient_difference, dimension_difference`. `differences`: for each of
+/// the factors those of all spectra.
+///
+/// # Errors
+/// Columns that make no table.
+pub fn difference_table(
+    spectra: &[ModuleSpectrum],
+    differences: &[SpectrumDifference],
+) -> Result<RecordBatch, ArrowError> {
+    let numbers = |of: &dyn Fn(&SpectrumDifference) -> Option<f64>| -> ArrayRef {
+        Arc::new(differences.iter().map(of).collect::<Float64Array>())
+    };
+    let others = differences.iter().map(|one| Some(one.against.as_str())).collect::<StringArray>();
+    let repeated: Vec<&ModuleSpectrum> = spectra.iter().cycle().take(differences.len()).collect();
+    let mut all = columns(&repeated);
+    all.extend([
+        ("against", Arc::new(others) as ArrayRef),
+        ("lambda_difference", numbers(&|one| Some(one.lambda))),
+        ("activation_difference", numbers(&|one| one.activation)),
+        ("gradient_difference", numbers(&|one| one.gradient)),
+        ("dimension_difference", numbers(&|one| Some(one.dimension))),
+    ]);
+    table(all)
+}
+
+fn table(columns: Vec<(&'static str, ArrayRef)>) -> Result<RecordBatch, ArrowError> {
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+}
+
+fn columns(spectra: &[&ModuleSpectrum]) -> Vec<(&'static str, ArrayRef)> {
     let numbers = |of: &dyn Fn(&Spectrum) -> f64| -> ArrayRef {
         Arc::new(spectra.iter().map(|one| Some(of(&one.spectrum))).collect::<Float64Array>())
     };
@@ -69,7 +118,7 @@ pub fn spectrum_table(spectra: &[ModuleSpectrum]) -> Result<RecordBatch, ArrowEr
     let names: ArrayRef =
         Arc::new(spectra.iter().map(|one| Some(one.module.name.as_str())).collect::<StringArray>());
     let needed = |at: usize| counts(&move |one| one.spectrum.needed_for(SHARES[at]));
-    let columns = [
+    vec![
         ("module", names),
         ("out", counts(&|one| one.module.out)),
         ("inputs", counts(&|one| one.module.input)),
@@ -84,8 +133,7 @@ pub fn spectrum_table(spectra: &[ModuleSpectrum]) -> Result<RecordBatch, ArrowEr
         ("needed_95", needed(1)),
         ("needed_99", needed(2)),
         ("condition", numbers(&Spectrum::condition)),
-    ];
-    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true)))
+    ]
 }
 
 /// Files of a folder that show spectra, by their paths in it: for each layer a folder `layer_L` with
@@ -325,6 +373,20 @@ mod tests {
             "5.0",
         ];
         assert_eq!(row[1..15], expected, "{text}");
+        let difference = |against: &str| SpectrumDifference {
+            against: against.to_owned(),
+            lambda: 0.25,
+            activation: None,
+            gradient: Some(0.5),
+            dimension: 0.125,
+        };
+        let differences: Vec<SpectrumDifference> = ["b", "b", "b", "c", "c", "c"].map(difference).to_vec();
+        let text = crate::pretty(&[difference_table(&spectra, &differences).unwrap()]).unwrap();
+        let row: Vec<&str> = text.lines().nth(6).unwrap().split('|').map(str::trim).collect();
+        assert_eq!(
+            (row[1], &row[15..20]),
+            ("model.layers.21.mlp.up_proj", &["c", "0.25", "", "0.5", "0.125"][..])
+        );
     }
 
     #[test]

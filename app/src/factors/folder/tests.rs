@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use gstore_curvature::{Damping, dot};
+use gstore_curvature::{Damping, Strategy, dot};
 use serde_json::Value;
 
 use super::*;

@@ -16,10 +16,10 @@ use super::markdown::texts;
 use super::request::{ScorePer, ScoreRequest, ScoreTarget};
 use crate::factors::engine::{self, Tokens};
 use crate::factors::error::FactorJobError;
-use crate::factors::folder::FactorArguments;
+use crate::factors::folder::{FactorArguments, FactorParts, FactorReader};
 use crate::factors::plan::first;
-use crate::factors::publish::{InFolder, in_folder};
 use crate::factors::stamp::{FactorStamp, rows_digest};
+use crate::factors::stored::StoredFactors;
 use crate::work::Work;
 
 /// Columns that the kernel multiplies at a time.
@@ -36,7 +36,7 @@ pub(super) struct ScorePlan {
     pub names: QueryNames,
     pub how: How,
     pub extent: Extent,
-    factors: Option<InFolder>,
+    factors: Option<FactorReader>,
     /// Why the factors are stale.
     pub stale: Option<String>,
 }
@@ -87,18 +87,20 @@ impl ScorePlan {
         if rows.is_empty() {
             return Err(FactorJobError::Refused(format!("dataset `{}` has no rows", dataset.name)));
         }
-        let factors = request.factors.as_deref().map(|name| in_folder(snapshot, name)).transpose()?;
-        let strategy = strategy(request, factors.as_ref())?;
+        let stored =
+            request.factors.as_deref().map(|name| StoredFactors::open(snapshot, name)).transpose()?;
+        let stamp = stored.as_ref().map(|stored| &stored.content.stamp);
+        let strategy = strategy(request, stamp)?;
         work.progress.start("reading weights", 1, Unit::Checkpoints);
-        let engine = engine::load(&ingest, &selection(&ingest, factors.as_ref()))?;
+        let engine = engine::load(&ingest, &selection(&ingest, stamp))?;
         work.progress.advance(1);
         work.progress.finish();
         let widest = engine.modules().iter().map(Module::len).max().unwrap_or(0);
         let batches = RowBatches::new(snapshot, &dataset, &ingest, 2 * widest)?;
-        let stale = match &factors {
-            Some(factors) => {
-                check_modules(&factors.content.stamp, engine.modules())?;
-                stale(&factors.content.stamp, (&engine, &batches), &ingest.dataset, work.cancel)?
+        let stale = match stamp {
+            Some(stamp) => {
+                check_modules(stamp, engine.modules())?;
+                stale(stamp, (&engine, &batches), &ingest.dataset, work.cancel)?
             }
             None => None,
         };
@@ -106,6 +108,9 @@ impl ScorePlan {
             let name = request.factors.clone().unwrap_or_default();
             return Err(FactorJobError::Stale { name, why: why.clone() });
         }
+        // All of their files are compared with their digests: what is refused is refused before.
+        let parts = FactorParts::of(strategy);
+        let factors = stored.map(|stored| stored.reader(snapshot, parts)).transpose()?;
         let (measurement, sum_queries) = match &request.target {
             ScoreTarget::Samples { measurement, summed, .. } => (*measurement, *summed),
             ScoreTarget::Own => (Measurement::Loss, false),
@@ -142,18 +147,13 @@ impl ScorePlan {
     pub fn factors_of(&self, module: &Module) -> Result<ModuleFactors, FactorJobError> {
         let factors = self.factors.as_ref().filter(|_| self.how.strategy != Strategy::Identity);
         let Some(factors) = factors else { return Ok(ModuleFactors::default()) };
-        let names = [module.name.clone()];
-        let mut found = factors.folder.factors(Some(&names)).map_err(FactorJobError::other)?;
-        match found.pop() {
-            Some((_, factors)) => Ok(factors),
-            None => Err(FactorJobError::Refused(format!("the factors have no module `{}`", module.name))),
-        }
+        factors.module(&module.name).map(|(_, factors)| factors).map_err(FactorJobError::other)
     }
 
     /// The arguments of the fit, as Kronfluence has them.
     pub fn arguments(&self) -> FactorArguments {
         match &self.factors {
-            Some(factors) => factors.folder.arguments().clone(),
+            Some(factors) => factors.arguments().clone(),
             None => FactorArguments::new(self.how.strategy),
         }
     }
@@ -216,24 +216,22 @@ fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
     Ok(())
 }
 
-fn strategy(request: &ScoreRequest, factors: Option<&InFolder>) -> Result<Strategy, FactorJobError> {
-    let Some(factors) = factors else {
+fn strategy(request: &ScoreRequest, stamp: Option<&FactorStamp>) -> Result<Strategy, FactorJobError> {
+    let Some(stamp) = stamp else {
         return match request.strategy {
             None | Some(Strategy::Identity) => Ok(Strategy::Identity),
             Some(other) => Err(FactorJobError::Option(format!("{} needs factors", other.name()))),
         };
     };
-    let fitted = &factors.content.stamp.strategy;
-    let fitted = Strategy::parse(fitted)
-        .ok_or_else(|| FactorJobError::Refused(format!("there is no strategy `{fitted}`")))?;
+    let fitted = stamp.approximation()?;
     Ok(request.strategy.unwrap_or(fitted))
 }
 
 /// The modules that are asked for, else those of the factors, else the engine's own choice.
-fn selection(ingest: &IngestRequest, factors: Option<&InFolder>) -> ModuleSelection {
-    match factors {
-        Some(factors) if ingest.modules.patterns.is_empty() => {
-            let modules = factors.content.stamp.modules.iter();
+fn selection(ingest: &IngestRequest, stamp: Option<&FactorStamp>) -> ModuleSelection {
+    match stamp {
+        Some(stamp) if ingest.modules.patterns.is_empty() => {
+            let modules = stamp.modules.iter();
             ModuleSelection { patterns: modules.map(|module| module.name.clone()).collect(), biases: false }
         }
         _ => ingest.modules.clone(),
