@@ -27,7 +27,7 @@ pub use folder::{
 };
 pub use forecast::FitForecast;
 pub use gram::{GramAt, GramReport, GramRequest, fit_gram};
-pub use gstore_curvature::{Damping, Strategy};
+pub use gstore_curvature::{Damping, Filter, Strategy};
 pub use gstore_ingest::curvature::Measurement;
 pub use inspect::{
     ModuleSpectrum, SpectrumDifference, difference_table, spectra, spectrum_files, spectrum_table,

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use gstore_core::{Cancel, RowSet, Unit, available_memory, many_of};
-use gstore_curvature::{Damping, Module, ModuleFactors, Strategy};
+use gstore_curvature::{Filter, Module, ModuleFactors, Strategy};
 use gstore_data::{Reading, SampleSource, encode_each};
 use gstore_ingest::curvature::{CurvatureEngine, Measurement};
 use gstore_ingest::gradient::ModuleSelection;
@@ -55,7 +55,7 @@ pub(super) struct How {
     /// Queries become one, their sum.
     pub sum_queries: bool,
     pub strategy: Strategy,
-    pub dampings: Vec<Damping>,
+    pub filters: Vec<Filter>,
     pub rank: Option<usize>,
     /// Whether scores are made of tokens.
     pub by_token: bool,
@@ -126,7 +126,7 @@ impl ScorePlan {
                 measurement,
                 sum_queries,
                 strategy,
-                dampings: request.dampings.clone(),
+                filters: request.filters.clone(),
                 rank: request.rank,
                 by_token: request.rank.is_some() || request.form.per == ScorePer::Token,
             },
@@ -167,11 +167,11 @@ impl ScorePlan {
         let worker = engine::activation_bytes(&self.engine, ingest) + 2 * batch;
         let model = engine::weight_bytes(&self.engine, ingest) + threads as u64 * worker;
         // Columns exist twice while they are put in the kernel's order.
-        let query = 2 * numbers(&|module| column_bytes(module, how.rank)) * how.dampings.len() as u64;
+        let query = 2 * numbers(&|module| column_bytes(module, how.rank)) * how.filters.len() as u64;
         let limit = ingest.max_memory.or_else(available_memory).unwrap_or(u64::MAX);
         let room = limit.saturating_sub(model + whole);
         let fits = usize::try_from(room / query.max(1)).unwrap_or(usize::MAX);
-        let at_once = fits.min((MOST_COLUMNS / how.dampings.len().max(1)).max(1));
+        let at_once = fits.min((MOST_COLUMNS / how.filters.len().max(1)).max(1));
         let all = self.queries.len();
         if at_once == 0 && all > 0 {
             let proposal = match how.rank {
