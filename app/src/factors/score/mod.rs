@@ -3,6 +3,7 @@
 //! A score is `<P(G_query), G_row>` summed over modules, where P is the filtered inverse of the curvature; positive
 //! where training on the row lowers the loss of the query. All queries and filters share a pass over the pool.
 
+mod checks;
 mod forms;
 mod lines;
 mod markdown;
