@@ -9,6 +9,7 @@ mod folder;
 mod forecast;
 mod gram;
 mod inspect;
+mod parts;
 mod passes;
 mod plan;
 mod publish;

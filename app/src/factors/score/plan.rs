@@ -17,7 +17,7 @@ use super::request::{ScorePer, ScoreRequest, ScoreTarget};
 use crate::factors::engine::{self, Tokens};
 use crate::factors::error::FactorJobError;
 use crate::factors::folder::{FactorArguments, FactorParts, FactorReader};
-use crate::factors::plan::first;
+use crate::factors::parts::first;
 use crate::factors::stored::StoredFactors;
 use crate::work::Work;
 
