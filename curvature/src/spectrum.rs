@@ -83,7 +83,7 @@ mod tests {
         assert_eq!((spectrum.needed_for(0.5), spectrum.needed_for(0.9), spectrum.needed_for(1.0)), (1, 3, 3));
         assert_eq!((spectrum.mean(), spectrum.median()), (2.0, 2.0));
         let other = Spectrum::new(vec![0.0, 4.0, 2.0, 3.0], 1.0);
-        assert_eq!(spectrum.difference(&other), (1.0f64 / 26.0).sqrt());
+        assert_eq!(spectrum.difference(&other), 1.0 / 26.0f64.sqrt());
         assert_eq!(spectrum.difference(&spectrum), 0.0);
         assert_eq!(Spectrum::new(vec![0.0; 2], 0.0).difference(&Spectrum::new(vec![0.0; 2], 0.0)), 0.0);
     }
