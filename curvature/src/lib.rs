@@ -7,7 +7,8 @@
 //!
 //! - [`Module`]: the shape of a block; [`Covariance`] and [`Squares`]: sums over tokens and over samples
 //! - [`Eigen`]: an eigenbasis, with its residual checked
-//! - [`ModuleFactors`]: all that is known of a block; its [`Inverse`] preconditions gradients
+//! - [`ModuleFactors`]: all that is known of a block; its [`Inverse`], through a [`Filter`] of eigenvalues,
+//!   preconditions gradients
 //! - [`low_rank`]: a preconditioned gradient as a product of two thin matrices
 //! - [`Gram`]: sums of outer products of stored rows, whose [`BlockInverses`] and [`Preconditioner`]
 //!   precondition vectors; [`mixed`] for TrackStar, [`trak()`] for TRAK
@@ -24,6 +25,7 @@ mod covariance;
 mod eigen;
 mod error;
 mod factors;
+mod filter;
 mod gram;
 mod inversion;
 mod low_rank;
@@ -37,7 +39,8 @@ mod trak;
 pub use covariance::{Covariance, Squares};
 pub use eigen::Eigen;
 pub use error::CurvatureError;
-pub use factors::{Damping, Inverse, ModuleFactors, Strategy};
+pub use factors::{Inverse, ModuleFactors, Strategy};
+pub use filter::{Damping, Filter};
 pub use gram::{Gram, Strip};
 pub use inversion::{BlockInverse, BlockInverses, Inversion};
 pub use low_rank::{LowRank, low_rank};

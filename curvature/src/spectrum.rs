@@ -49,6 +49,17 @@ impl Spectrum {
         self.total / self.values.len().max(1) as f64
     }
 
+    /// How far the eigenvalues of another one are from these, by rank: the Euclidean norm of the difference over
+    /// that of these; 0 where both are 0.
+    pub fn difference(&self, other: &Spectrum) -> f64 {
+        let norm =
+            |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+        let longest = self.values.len().max(other.values.len());
+        let at = |values: &[f64], rank: usize| values.get(rank).copied().unwrap_or(0.0);
+        let off = norm(&mut (0..longest).map(|rank| at(&self.values, rank) - at(&other.values, rank)));
+        if off > 0.0 { off / norm(&mut self.values.iter().copied()) } else { 0.0 }
+    }
+
     /// The middle value.
     pub fn median(&self) -> f64 {
         let n = self.values.len();
@@ -75,5 +86,9 @@ mod tests {
         for values in [vec![3.0, 0.0], vec![0.0; 2]] {
             assert_eq!(Spectrum::new(values, 0.0).condition(), f64::INFINITY);
         }
+        let other = Spectrum::new(vec![0.0, 4.0, 2.0, 3.0], 1.0);
+        assert_eq!(spectrum.difference(&other), 1.0 / 26.0f64.sqrt());
+        assert_eq!(spectrum.difference(&spectrum), 0.0);
+        assert_eq!(Spectrum::new(vec![0.0; 2], 0.0).difference(&Spectrum::new(vec![0.0; 2], 0.0)), 0.0);
     }
 }

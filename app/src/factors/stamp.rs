@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use gstore_core::{Cancel, Digest, RowSet};
-use gstore_curvature::Module;
+use gstore_curvature::{Module, Strategy};
 use gstore_store::{EncodingSpec, SampleReader, record_columns};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -65,6 +65,13 @@ impl FactorStamp {
                 format!("{key} is {theirs} there, {} here", short(value))
             })
             .collect()
+    }
+
+    /// How curvature is approximated.
+    pub(super) fn approximation(&self) -> Result<Strategy, FactorJobError> {
+        let name = &self.strategy;
+        let unknown = || FactorJobError::Refused(format!("there is no strategy `{name}`"));
+        Strategy::parse(name).ok_or_else(unknown)
     }
 
     /// Reads the stamp of a folder; none where it has no stamp.

@@ -181,7 +181,8 @@ pub struct FactorsGramArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore factors inspect curvature --store s\n  \
-    gstore factors inspect curvature --store s --layer 21 --plots inspected\n\n\
+    gstore factors inspect curvature --store s --layer 21 --plots inspected\n  \
+    gstore factors inspect curvature --store s --against curvature-seed1,curvature-seed2\n\n\
     A line for each module: its largest, smallest, mean and median eigenvalue, how many directions damping leaves (the sum of\n\
     L / (L + damping)), how many of the largest have 90, 95 and 99 % of the sum, and the condition. --plots writes for each layer\n\
     layer_L/lambda_matrix.png, eigenvalue_distribution.png, cumulative_variance.png and eigenvalue_analysis.txt.\n\n\
@@ -202,6 +203,9 @@ pub struct FactorsInspectArgs {
     /// Damping of the effective dimension and the condition: a number, or auto for a tenth of the mean
     #[arg(long, value_name = "auto|X", default_value = "auto", value_parser = damping)]
     pub damping: Damping,
+    /// Compare with these factors of the store, such as fits of other seeds: relative differences by module
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
+    pub against: Vec<String>,
     /// Folder for pictures of each layer, which is made
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,

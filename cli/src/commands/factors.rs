@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use gstore::factors::{
     self, FactorJobError, FactorNote, Fisher, FitForecast, FitReport, FitRequest, SpectraRequest, Strategy,
-    export_factors, factor_spectra, fit_factors, forecast_factors, import_factors, list_factors,
-    spectrum_files, spectrum_table,
+    difference_table, export_factors, factor_differences, factor_spectra, fit_factors, forecast_factors,
+    import_factors, list_factors, spectrum_files, spectrum_table,
 };
 use gstore::{Folders, GramReport, GramRequest, fit_gram};
 use gstore_core::many;
@@ -232,6 +232,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
         modules: args.modules.clone(),
         strategy: args.strategy.map(strategy),
         damping: args.damping,
+        against: args.against.clone(),
     };
     let spectra = factor_spectra(&snapshot, &request)?;
     let files = args
@@ -250,7 +251,10 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
             fs_err::write(path, bytes)?;
         }
     }
-    let table = spectrum_table(&spectra)?;
+    let table = match request.against.is_empty() {
+        true => spectrum_table(&spectra)?,
+        false => difference_table(&spectra, &factor_differences(&snapshot, &request, &spectra)?)?,
+    };
     let schema = table.schema();
     query::write(context, &args.output, &schema, &mut std::iter::once(Ok(table)))?;
     Ok(ExitCode::SUCCESS)

@@ -192,7 +192,10 @@ impl OfStore<'_> {
             }
             Some("import") => uses.writes.extend(artifact),
             Some("list") => uses.reads.push(self.whole()),
-            _ => uses.reads.extend(artifact),
+            _ => {
+                uses.reads.extend(artifact);
+                uses.reads.extend(call.values("against").iter().map(|name| self.artifact(name)));
+            }
         }
     }
 
