@@ -194,6 +194,31 @@ fn expected(rows: usize, part: f64) -> BTreeMap<String, f64> {
     scores
 }
 
+/// The same of cosines under the matrices, with weights of the module groups.
+fn cosines(rows: usize, weights: [f64; 2]) -> BTreeMap<String, f64> {
+    let mut scores = BTreeMap::new();
+    for (checkpoint, weight) in WEIGHTS.into_iter().enumerate() {
+        let of = |dataset: &str, row| vector(dataset, checkpoint, row);
+        let pool: Vec<Vec<f32>> = (0..rows).map(|row| of("pool", row)).collect();
+        let under = |vector: &[f32]| {
+            let mut solved =
+                preconditioned(&pool, &vector.iter().map(|x| f64::from(*x)).collect::<Vec<_>>(), 0.1);
+            for ((start, len), weight) in GROUPS.into_iter().zip(weights) {
+                solved[start..start + len].iter_mut().for_each(|x| *x *= weight);
+            }
+            let length = dot(vector, &solved).sqrt();
+            (solved, length)
+        };
+        let queries: Vec<(Vec<f64>, f64)> = (0..3).map(|row| under(&of("val", row))).collect();
+        for (row, vector) in pool.iter().enumerate() {
+            let own = under(vector).1;
+            let sum: f64 = queries.iter().map(|(query, length)| dot(vector, query) / length / own).sum();
+            *scores.entry(format!("pool{row}")).or_insert(0.0) += weight * sum / 3.0;
+        }
+    }
+    scores
+}
+
 fn assert_close(found: &BTreeMap<String, f64>, expected: &BTreeMap<String, f64>) {
     assert!(found.keys().eq(expected.keys()), "{:?}", found.keys());
     let largest = expected.values().fold(0.0_f64, |most, score| most.max(score.abs()));
@@ -229,6 +254,12 @@ fn preconditioned_scores_are_those_of_a_direct_solution() {
     let plain = ask("").unwrap();
     assert_ne!(ranked(&usual), ranked(&little));
     assert_ne!(ranked(&usual), ranked(&plain));
+    // Cosines divide by the lengths under H, of all module groups together, which may be weighted.
+    for weights in [[1.0, 1.0], [0.25, 2.0]] {
+        let modules = format!("module0={}, module1={}", weights[0], weights[1]);
+        let relation = format!("influence('pool', 'val', precondition => 'gram', modules => '{modules}')");
+        assert_close(&scores(&store, &relation).unwrap(), &cosines(20, weights));
+    }
     // A ranking of few rows has the same scores.
     let top = ask(", precondition => 'gram', k => 5").unwrap();
     assert!(top.iter().all(|(id, score)| usual[id] == *score), "{top:?}");
@@ -255,10 +286,9 @@ fn matrices_are_extended_and_stale_ones_refused() {
     let of = |pool: &str, options: &str| {
         scores(&store, &format!("influence('{pool}', 'val', sim => 'dot', precondition => {options})"))
     };
-    // Names, kinds and cosines.
+    // Names and kinds.
     let refused = [
         (of("pool", "'gran'"), "gram"),
-        (scores(&store, "influence('pool', 'val', precondition => 'gram')"), "ask with `sim => 'dot'`"),
         (of("other", "'gram'"), "it was fitted on rows of pool"),
         (scores(&store, "influence('pool', 'val', sim => 'dot', damping => 1)"), "none is named"),
     ];

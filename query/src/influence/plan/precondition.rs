@@ -10,7 +10,7 @@ use super::checkpoints::PlanCheckpoint;
 use super::resolve::describe;
 use crate::error::QueryError;
 use crate::gram::{GramCheckpoint, GramContent};
-use crate::influence::spec::{InfluenceSpec, Sim};
+use crate::influence::spec::InfluenceSpec;
 
 /// What the target's vectors of a plan are preconditioned by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,19 +31,13 @@ type Asked<'a> = (&'a [Arc<DatasetPart>], &'a [PlanCheckpoint], &'a [Vec<Arc<Fea
 ///
 /// # Errors
 /// There is no such artifact, it is of another kind or of vectors that cannot be compared with the pool's, it
-/// is stale and that is not accepted, and a cosine.
+/// is stale and that is not accepted.
 pub(super) fn resolve(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
     (pools, checkpoints, sides): Asked<'_>,
 ) -> Result<(Option<PlanPrecondition>, Vec<String>), QueryError> {
     let Some(name) = spec.precondition.as_deref() else { return Ok((None, Vec::new())) };
-    if spec.sim == Sim::Cosine {
-        return Err(QueryError::Spec(
-            "a preconditioner acts on dot products: a cosine would need the length of each stored row under it; ask with `sim => 'dot'`"
-                .into(),
-        ));
-    }
     let touched = |part: &&Arc<FeaturePart>| matches!(part.attrs.preconditioned, Preconditioned::Artifact(_));
     if let Some(part) = sides.iter().flatten().find(touched) {
         return Err(QueryError::Spec(format!(
