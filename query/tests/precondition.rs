@@ -61,6 +61,7 @@ fn publish(store: &TestStore, name: &str, all: &[CheckpointGrams]) {
         kind: "grad-sgd".into(),
         datasets: vec![GramDataset { name: "pool".into(), end: ROWS as u64 }],
         checkpoints: all.iter().map(|grams| grams.checkpoint.clone()).collect(),
+        mixture: None,
     };
     let content = serde_json::to_value(content).unwrap();
     let mut files = store.store.artifact_files().unwrap();

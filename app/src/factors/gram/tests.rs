@@ -13,7 +13,7 @@ use gstore_store::{
     AppendOptions, ArtifactPart, JobFeature, JobPlan, NewSample, RunCheckpoint, RunUpdate, Store,
 };
 
-use super::{GramReport, GramRequest, fit_gram};
+use super::{GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 use crate::answer::AnswerError;
 use crate::work::Work;
 
@@ -149,12 +149,18 @@ fn scores(store: &Store, relation: &str) -> Result<BTreeMap<String, f64>, String
 /// `H^-1 q` with H the mean of the outer products of rows, and 0.1 (or `part`) of its mean eigenvalue added, by
 /// elimination, one module group after another.
 fn preconditioned(rows: &[Vec<f32>], query: &[f64], part: f64) -> Vec<f64> {
+    let shares = vec![1.0 / rows.len() as f64; rows.len()];
+    solved(rows, &shares, query, part)
+}
+
+/// The same with H the sum of the outer products of rows, each times its share.
+fn solved(rows: &[Vec<f32>], shares: &[f64], query: &[f64], part: f64) -> Vec<f64> {
     let mut solved = Vec::new();
     for (start, len) in GROUPS {
         let mut matrix = vec![vec![0.0; len + 1]; len];
-        for row in rows {
+        for (row, share) in rows.iter().zip(shares) {
             for (i, j) in (0..len).flat_map(|i| (0..len).map(move |j| (i, j))) {
-                matrix[i][j] += f64::from(row[start + i]) * f64::from(row[start + j]) / rows.len() as f64;
+                matrix[i][j] += f64::from(row[start + i]) * f64::from(row[start + j]) * share;
             }
         }
         let mean = (0..len).map(|i| matrix[i][i]).sum::<f64>() / len as f64;
@@ -276,6 +282,54 @@ fn preconditioned_scores_are_those_of_a_direct_solution() {
         })
         .collect();
     assert_close(&itself, &own);
+}
+
+#[test]
+fn mixtures_precondition_with_both_sides() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    fit(&store, "gram", &["pool"], |_| {}).unwrap();
+    fit(&store, "of_val", &["val"], |_| {}).unwrap();
+    let mix = |name: &str, share| {
+        let (name, pool, queries) = (name.to_owned(), "gram".to_owned(), "of_val".to_owned());
+        let request = MixRequest { name, pool, queries, share, replace: false };
+        mix_grams(&store, &request, &mut Work::silent("test"))
+    };
+    let fixed = mix("fixed", GramShare::Fixed(0.3)).unwrap();
+    let balanced = mix("balanced", GramShare::Balanced(2)).unwrap();
+    let lambdas =
+        |report: &GramReport| report.checkpoints.iter().map(|at| at.share.unwrap()).collect::<Vec<_>>();
+    assert_eq!((lambdas(&fixed), fixed.checkpoints[0].rows, fixed.bytes), (vec![0.3, 0.3], 23, 2 * 13 * 8));
+    assert_ne!(lambdas(&balanced)[0], lambdas(&balanced)[1]);
+    for report in [&fixed, &balanced] {
+        let mut expected = BTreeMap::new();
+        for (checkpoint, lambda) in lambdas(report).into_iter().enumerate() {
+            assert!(lambda > 0.0 && lambda < 1.0, "{lambda}");
+            let of = |(dataset, row)| vector(dataset, checkpoint, row);
+            let pool = (0..20).map(|row| ("pool", row));
+            let rows: Vec<Vec<f32>> = pool.chain((0..3).map(|row| ("val", row))).map(of).collect();
+            let mut shares = vec![(1.0 - lambda) / 20.0; 20];
+            shares.extend([lambda / 3.0; 3]);
+            let mean: Vec<f64> =
+                (0..DIM).map(|i| rows[20..].iter().map(|q| f64::from(q[i])).sum::<f64>() / 3.0).collect();
+            let query = solved(&rows, &shares, &mean, 0.1);
+            for (row, vector) in rows[..20].iter().enumerate() {
+                *expected.entry(format!("pool{row}")).or_insert(0.0) +=
+                    WEIGHTS[checkpoint] * dot(vector, &query);
+            }
+        }
+        let relation = format!("influence('pool', 'val', sim => 'dot', precondition => '{}')", report.name);
+        assert_close(&scores(&store, &relation).unwrap(), &expected);
+    }
+
+    let error = mix("fixed", GramShare::Fixed(0.5)).unwrap_err().to_string();
+    assert!(error.contains("already"), "{error}");
+    let error = mix("much", GramShare::Fixed(1.5)).unwrap_err().to_string();
+    assert!(error.contains("from 0 to 1, not 1.5"), "{error}");
+    let error = mix("far", GramShare::Balanced(6)).unwrap_err().to_string();
+    assert!(error.contains("number 1 to 5 from the largest, not number 6"), "{error}");
+    let error = fit(&store, "fixed", &["pool"], |request| request.extend = true).unwrap_err().to_string();
+    assert!(error.contains("is a mixture of `gram` and `of_val`"), "{error}");
 }
 
 #[test]
