@@ -28,6 +28,7 @@ impl Spectrum {
     /// The largest damped eigenvalue over the smallest; infinite where that is 0.
     pub fn condition(&self) -> f64 {
         match (self.values.first(), self.values.last()) {
+            (Some(_), Some(last)) if last + self.damping <= 0.0 => f64::INFINITY,
             (Some(first), Some(last)) => (first + self.damping) / (last + self.damping),
             _ => 1.0,
         }
@@ -71,5 +72,8 @@ mod tests {
         assert_eq!(spectrum.condition(), 5.0);
         assert_eq!((spectrum.needed_for(0.5), spectrum.needed_for(0.9), spectrum.needed_for(1.0)), (1, 3, 3));
         assert_eq!((spectrum.mean(), spectrum.median()), (2.0, 2.0));
+        for values in [vec![3.0, 0.0], vec![0.0; 2]] {
+            assert_eq!(Spectrum::new(values, 0.0).condition(), f64::INFINITY);
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use gstore_core::{Unit, parallel};
 use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares, Strategy};
-use gstore_store::{ArtifactError, Store};
+use gstore_store::{ArtifactError, ArtifactPart, Store};
 use serde::Serialize;
 use serde_json::json;
 
@@ -83,6 +83,7 @@ pub fn fit_factors(
     request: &FitRequest,
     work: &mut Work<'_>,
 ) -> Result<FitReport, FactorJobError> {
+    ArtifactPart::check_name(&request.name)?;
     let taken = store.snapshot()?.artifacts()?.contains(&request.name);
     if taken && !request.replace {
         return Err(ArtifactError::Exists(request.name.clone()).into());

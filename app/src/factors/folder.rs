@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares, Strategy};
 use serde_json::Map;
 
+pub(super) use documents::{PART, write as write_document};
+
 pub use arguments::{DatasetNote, FactorArguments, FactorStage, ScoreArguments};
 pub use error::FactorError;
 pub use scores::{ALL_MODULES, ScoreFolder, ScoreSide, ScoreTable};
