@@ -207,6 +207,8 @@ mod tests {
             of(damping).unwrap().apply(&mut vector);
             assert_eq!(vector, expected);
         }
+        // 3, 2 and 1.5 times the squares.
+        assert_eq!(of(1.0).unwrap().energies(&mut [1.0, 3.0, 2.0, 0.0, 1.0, 0.0]), [27.0, 2.0]);
         assert!(matches!(of(0.0), Err(CurvatureError::Singular { zeros: 1, all: 3, .. })));
         assert!(matches!(of(-1.0), Err(CurvatureError::Damping(_))));
     }

@@ -3,7 +3,7 @@
 use gstore_curvature::{Gram, Mixed, mixed, mixture};
 use gstore_query::QueryError;
 use gstore_query::gram::{CheckpointGrams, GramContent, GramDataset, GramMixture};
-use gstore_store::{ArtifactError, Store};
+use gstore_store::{ArtifactError, ArtifactPart, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -60,6 +60,7 @@ pub fn mix_grams(
         GramShare::Fixed(_) => None,
         GramShare::Balanced(components) => Some(components),
     };
+    ArtifactPart::check_name(&request.name)?;
     let (snapshot, _lease) = store.snapshot_leased(None, work.command).map_err(QueryError::from)?;
     if snapshot.artifacts()?.contains(&request.name) && !request.replace {
         return Err(ArtifactError::Exists(request.name.clone()).into());
