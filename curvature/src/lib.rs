@@ -11,7 +11,7 @@
 //!   preconditions gradients
 //! - [`low_rank`]: a preconditioned gradient as a product of two thin matrices
 //! - [`Gram`]: sums of outer products of stored rows, whose [`BlockInverses`] and [`Preconditioner`]
-//!   precondition vectors; [`mixed`] for TrackStar, [`trak()`] for TRAK
+//!   precondition vectors; [`mixed`] and [`mixture()`] for TrackStar, [`trak()`] for TRAK
 //! - [`Spectrum`]: what the eigenvalues of a block look like
 //!
 //! Everything is in memory and in f64; nothing here knows of models or stores. Matrices are row-major.
@@ -45,7 +45,7 @@ pub use gram::{Gram, Strip};
 pub use inversion::{BlockInverse, BlockInverses, Inversion};
 pub use low_rank::{LowRank, low_rank};
 pub use matrix::{cosine, dot, product, product_of_transposed, transposed};
-pub use mixture::{Mixed, mixed};
+pub use mixture::{Mixed, mixed, mixture};
 pub use module::Module;
 pub use solver::{Preconditioner, Solver};
 pub use spectrum::Spectrum;

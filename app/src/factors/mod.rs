@@ -29,7 +29,7 @@ pub use folder::{
     FactorStage, NamedCovariances, NamedEigen, Partition, ScoreArguments, ScoreFolder, ScoreSide, ScoreTable,
 };
 pub use forecast::FitForecast;
-pub use gram::{GramAt, GramReport, GramRequest, fit_gram};
+pub use gram::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 pub use gstore_curvature::{Damping, Filter, Strategy};
 pub use gstore_ingest::curvature::Measurement;
 pub use inspect::{

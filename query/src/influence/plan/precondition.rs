@@ -13,7 +13,7 @@ use super::resolve::describe;
 use crate::eigen::{EigenSpace, FACTORS, KIND as EIGEN};
 use crate::error::QueryError;
 use crate::gram::{GramCheckpoint, GramContent};
-use crate::influence::spec::{InfluenceSpec, Sim};
+use crate::influence::spec::InfluenceSpec;
 
 /// What the target's vectors of a plan are preconditioned by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ type Asked<'a> = (&'a [Arc<DatasetPart>], &'a [PlanCheckpoint], &'a [Vec<Arc<Fea
 ///
 /// # Errors
 /// There is no such artifact, it is of another kind or of vectors that cannot be compared with the pool's, it
-/// is stale and that is not accepted, and a cosine.
+/// is stale and that is not accepted.
 pub(super) fn resolve(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
@@ -43,12 +43,6 @@ pub(super) fn resolve(
 ) -> Result<(Option<PlanPrecondition>, Vec<String>), QueryError> {
     if !spec.preconditions() {
         return Ok((None, Vec::new()));
-    }
-    if spec.sim == Sim::Cosine {
-        return Err(QueryError::Spec(
-            "a preconditioner acts on dot products: a cosine would need the length of each stored row under it; ask with `sim => 'dot'`"
-                .into(),
-        ));
     }
     let touched = |part: &&Arc<FeaturePart>| matches!(part.attrs.preconditioned, Preconditioned::Artifact(_));
     if let Some(part) = sides.iter().flatten().find(touched) {

@@ -224,7 +224,7 @@ pub struct InfluenceSpec {
     /// Which modules count, and how much; by default all, equally.
     pub modules: Option<ModuleWeights>,
     /// Name of the artifact whose Gram matrices precondition the target's vectors, or of the factors in whose
-    /// eigenbasis they are.
+    /// eigenbasis they are. Cosines then take the lengths of both sides under them, `sqrt(v' H^-1 v)`.
     pub precondition: Option<String>,
     /// What is added to eigenvalues before they are inverted, as a part of their mean unless the inversion
     /// says otherwise; by default 0.1 of the mean. Of vectors in the eigenbasis of factors the number itself;

@@ -138,7 +138,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option("modules", Texts, TARGET | SELF, "all, equally",
         "Modules that count, as globs with weights: '*.mlp.*', '*.mlp.*=1,*.self_attn.*=0.5'"),
     option("precondition", Text, TARGET | SELF, "",
-        "The Gram matrices, by name, whose damped inverse the target's vectors go through: TRAK and LoGra; of rows in the eigenbasis of factors also these. With sim dot"),
+        "The Gram matrices, by name, whose damped inverse the target's vectors go through: TRAK, LoGra and TrackStar; of rows in the eigenbasis of factors also these"),
     option("damping", Number, TARGET | SELF, "auto",
         "With precondition: what is added to eigenvalues, as a part of their mean in each module; auto: 0.1. Of rows in the eigenbasis of factors: the number itself; auto: as they are"),
     option("inversion", Word(&Inversion::NAMES), TARGET | SELF, "damped",
