@@ -142,12 +142,12 @@ async fn prepare(asking: &Asking, sql: String) -> Result<ActionCreatePreparedSta
 }
 
 async fn described(asking: &Asking, sql: &str) -> Result<Description, Status> {
-    let core = Arc::clone(&asking.core);
+    let (core, caller) = (Arc::clone(&asking.core), asking.caller.clone());
     let held = asking.session(None).await?;
     let whole = Statement { sql: sql.to_owned(), values: Vec::new() };
     let work = async move {
         // One without parameters is planned for its run as well.
-        if let Ok(Ok(schema)) = held.columns(&whole).await {
+        if let Ok(Ok(schema)) = held.columns(&whole, &caller).await {
             return Ok(Description { schema: Some(schema), parameters: Arc::new(Schema::empty()) });
         }
         held.session.describe(&whole.sql).await.map_err(|e| status::of_sql(&e, core.root()))

@@ -142,9 +142,10 @@ pub(super) async fn describe(asking: &Asking, asked: Asked) -> Result<Described,
         return Err(Status::internal("an answer without parts"));
     };
     let snapshot = held.snapshot().number();
-    let schema = match rows::known(&held, &first) {
+    let caller = asking.caller.clone();
+    let schema = match rows::known(&held, &first, &caller) {
         Some(schema) => schema,
-        None => asking.apart(async move { rows::columns(&core, &held, &first).await }).await?,
+        None => asking.apart(async move { rows::columns(&core, &held, &first, &caller).await }).await?,
     };
     Ok(Described { snapshot, parts, schema })
 }
