@@ -121,7 +121,6 @@ impl Access {
             }
             Ok(None) => {
                 throttle.refused(peer, now);
-                tracing::warn!(?peer, "a token was refused");
                 Err(Status::unauthenticated("the token is not known, has expired or was revoked"))
             }
             Err(error) => {

@@ -88,7 +88,7 @@ fn shown(asked: &Asked) -> String {
         Asked::Statement(sql) => sql.clone(),
         Asked::Plain(wanted) => format!("{wanted:?}"),
         Asked::Handle(_) => "a handle".to_owned(),
-        Asked::About(_) => "a list of tables".to_owned(),
+        Asked::About(about) => about.what(),
     }
 }
 
@@ -164,9 +164,12 @@ pub(super) async fn rows(asking: &Asking, ticket: &[u8]) -> Result<stream::Messa
     let core = &asking.core;
     let handle = match ask::of_ticket(ticket)? {
         Asked::About(about) => {
-            let (shared, held) = (Arc::clone(core), asking.session(None).await?);
-            let batch = asking.apart(async move { catalog::batch(&shared, &held, about).await }).await?;
-            return Ok(stream::of_batch(batch));
+            let what = about.what();
+            let listed = async {
+                let (shared, held) = (Arc::clone(core), asking.session(None).await?);
+                asking.apart(async move { catalog::batch(&shared, &held, about).await }).await
+            };
+            return Ok(stream::of_batch(asking.recorded("list", &what, listed).await?));
         }
         Asked::Handle(bytes) => core.signer.open(&bytes)?,
         Asked::Statement(sql) => {
