@@ -18,6 +18,7 @@ mod access;
 mod admission;
 mod answer;
 mod audit;
+mod audit_file;
 mod client;
 mod core;
 #[cfg(feature = "fuzzing")]

@@ -38,6 +38,7 @@ mod leaf;
 mod literals;
 mod live;
 mod measured;
+mod memory;
 mod mixed;
 mod notes;
 mod ordinals;

@@ -61,6 +61,14 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Whose limits the request counts against: the token's, or without tokens those of the address.
+    pub(crate) fn client(&self) -> String {
+        match self.peer {
+            Some(peer) if self.id.is_empty() => peer.ip().to_string(),
+            _ => self.id.clone(),
+        }
+    }
+
     /// Whose requests the tables of the server show to whoever asks.
     pub(crate) fn asker(&self) -> gstore_sql::Asker {
         let sees_all = self.scope == Scope::Write && self.datasets.is_none();
@@ -113,7 +121,6 @@ impl Access {
             }
             Ok(None) => {
                 throttle.refused(peer, now);
-                tracing::warn!(?peer, "a token was refused");
                 Err(Status::unauthenticated("the token is not known, has expired or was revoked"))
             }
             Err(error) => {

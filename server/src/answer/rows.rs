@@ -141,8 +141,8 @@ async fn produce(
         let held = core.session(name, caller).await?;
         match handle.question {
             Some(Question::Statement(statement)) => {
-                let (planner, asker) = (Arc::clone(&held), caller.asker());
-                let planned = async move { planner.run(&statement, window, asker).await };
+                let (planner, asker) = (Arc::clone(&held), caller.clone());
+                let planned = async move { planner.run(&statement, window, &asker).await };
                 let result = to_its_end(permit, planned).await?;
                 let result = result.map_err(|e| status::of_sql(&e, core.root()))?;
                 let notes = Some(result.notes_handle());
@@ -225,18 +225,23 @@ async fn open_matrix(
 }
 
 /// The columns that a question gives, where nothing has to be done to know them.
-pub(crate) fn known(held: &Held, question: &Question) -> Option<SchemaRef> {
+pub(crate) fn known(held: &Held, question: &Question, caller: &Caller) -> Option<SchemaRef> {
     match question {
-        Question::Statement(statement) => held.known(statement),
+        Question::Statement(statement) => held.known(statement, caller),
         Question::Vectors(_) | Question::Matrix(_) => None,
     }
 }
 
 /// The columns that a question gives, without answering it.
-pub(crate) async fn columns(core: &Core, held: &Held, question: &Question) -> Result<SchemaRef, Status> {
+pub(crate) async fn columns(
+    core: &Core,
+    held: &Held,
+    question: &Question,
+    caller: &Caller,
+) -> Result<SchemaRef, Status> {
     match question {
         Question::Statement(statement) => {
-            held.columns(statement).await?.map_err(|e| status::of_sql(&e, core.root()))
+            held.columns(statement, caller).await?.map_err(|e| status::of_sql(&e, core.root()))
         }
         Question::Vectors(wanted) => Ok(Arc::clone(vectors::open(held.snapshot(), wanted)?.schema())),
         Question::Matrix(wanted) => {

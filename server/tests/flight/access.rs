@@ -1,11 +1,16 @@
 //! Who gets in: tokens of all sorts, what they see, and bytes that are no requests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::{CommandGetTableTypes, ProstMessageExt};
 use arrow_flight::{Criteria, FlightDescriptor, FlightInfo, HandshakeRequest, Ticket};
 use futures::TryStreamExt;
 use gstore_server::{NewToken, Scope, ServeError, ServeOptions, Tokens, serve};
+use prost::Message;
+use serde_json::json;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -200,6 +205,16 @@ async fn requests_are_recorded() {
     let mut lost = client.clone();
     lost.headers.push(("gstore-snapshot", "999".to_owned()));
     assert_eq!(lost.prepare("SELECT 2").await.unwrap_err().code(), Code::NotFound);
+    assert!(Client::with(&server, "gst_wrong").await.sql("SELECT 3").await.is_err());
+    let flights = client.inner.clone().list_flights(client.request(Criteria::default())).await;
+    flights.unwrap().into_inner().try_collect::<Vec<_>>().await.unwrap();
+    let types = CommandGetTableTypes {}.as_any().encode_to_vec();
+    client.rows(FlightDescriptor::new_cmd(types)).await.unwrap();
+    client.action("tags", Vec::new()).await.unwrap();
+    client.action("snapshots", Vec::new()).await.unwrap();
+    let handle = client.prepare("SELECT $1").await.unwrap().prepared_statement_handle;
+    let value: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    client.bind(handle, RecordBatch::try_from_iter([("1", value)]).unwrap()).await.unwrap();
     server.stop();
     let lines = fs_err::read_to_string(&server.audit).unwrap();
     let records: Vec<serde_json::Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
@@ -210,4 +225,11 @@ async fn requests_are_recorded() {
     assert!(!lines.contains(&server.token));
     assert_ne!(find("SELECT nothing")["outcome"], done["outcome"]);
     assert_ne!(find("SELECT 2")["outcome"], "dropped by the client");
+    for listed in ["flights", "table types", "tags", "snapshots"] {
+        assert_eq!((&find(listed)["kind"], &find(listed)["token"]), (&json!("list"), &json!("all")));
+    }
+    let of = |kind: &str| records.iter().find(|r| r["kind"] == kind).unwrap_or_else(|| panic!("{lines}"));
+    assert_eq!(of("bind")["what"], "SELECT $1");
+    let refused = of("refused");
+    assert!(refused["peer"].as_str().unwrap().starts_with("127.") && !lines.contains("gst_wrong"), "{lines}");
 }
