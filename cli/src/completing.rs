@@ -41,7 +41,7 @@ fn completed(command: &str, arg: Arg) -> Arg {
         ("ingest" | "train" | "generate" | "evaluate" | "serve", "checkpoints" | "run") => return arg,
         (_, "pool" | "target" | "dataset") => DATASETS,
         (_, "features" | "feature") => LABELS,
-        ("score", "factors") | ("fit", "extend") | ("export" | "inspect", "name" | "against") => {
+        ("score" | "ingest", "factors") | ("fit", "extend") | ("export" | "inspect", "name" | "against") => {
             "SELECT name FROM gstore.artifacts WHERE kind = 'ekfac' ORDER BY 1"
         }
         (_, "snapshot") => "SELECT tag FROM gstore.tags ORDER BY 1",

@@ -9,7 +9,7 @@ use crate::module::Module;
 
 /// What rounding leaves of an eigenvalue of 0, as a part of the largest. Without damping its inverse would
 /// be noise.
-const ROUNDING: f64 = 1e-13;
+pub(crate) const ROUNDING: f64 = 1e-13;
 
 /// How curvature is approximated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -124,8 +124,8 @@ impl ModuleFactors {
     /// The damped inverse of the curvature.
     ///
     /// # Errors
-    /// Those of [`ModuleFactors::eigenvalues`], bases of another size, and a damping of 0 where an eigenvalue
-    /// is 0 but for rounding.
+    /// Those of [`ModuleFactors::eigenvalues`], bases of another size, a damping of 0 where an eigenvalue is
+    /// 0 but for rounding, and one so small that an inverse is not finite.
     pub fn inverse(
         &self,
         module: &Module,
@@ -157,7 +157,12 @@ impl ModuleFactors {
                     let (module, all) = (module.name.clone(), eigenvalues.len());
                     return Err(CurvatureError::Singular { module, zeros, all });
                 }
-                (Some(eigenvalues.iter().map(|value| 1.0 / (value + damping)).collect()), damping)
+                let scale: Vec<f64> = eigenvalues.iter().map(|value| 1.0 / (value + damping)).collect();
+                if scale.iter().any(|scale| !scale.is_finite()) {
+                    let (module, what) = (module.name.clone(), "the inverse of the curvature");
+                    return Err(CurvatureError::NotFinite { module, what });
+                }
+                (Some(scale), damping)
             }
             Filter::Source { steps, rate } => {
                 let time = steps as f64 * rate;

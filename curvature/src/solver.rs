@@ -11,6 +11,7 @@ use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_uppe
 use faer::{Mat, MatMut, Par};
 
 use crate::error::CurvatureError;
+use crate::factors::ROUNDING;
 use crate::gram::Gram;
 use crate::inversion::{BlockInverse, Inversion, rounding};
 
@@ -23,6 +24,8 @@ enum Form {
     /// L with `L L' = H + damping`, in the lower triangle.
     Factor(Mat<f64>),
     Eigen(BlockInverse),
+    /// A factor of each value.
+    Scale(Vec<f64>),
 }
 
 impl Solver {
@@ -49,6 +52,30 @@ impl Solver {
         Ok(Self(Form::Eigen(gram.inverse(name, inversion, damping)?)))
     }
 
+    /// For vectors in an eigenbasis that were divided by `sqrt(l + fitted)` of the eigenvalues l of their
+    /// coordinates: with it their products are those under `1 / (l + damping)`.
+    ///
+    /// # Errors
+    /// A damping that is none, and one of 0 where an eigenvalue is 0 but for rounding.
+    pub fn rescaling(
+        eigenvalues: &[f64],
+        fitted: f64,
+        damping: f64,
+        name: &str,
+    ) -> Result<Self, CurvatureError> {
+        if !damping.is_finite() || damping < 0.0 {
+            return Err(CurvatureError::Damping(damping));
+        }
+        let least = ROUNDING * eigenvalues.iter().copied().fold(0.0, f64::max);
+        let zeros = eigenvalues.iter().filter(|value| **value <= least).count();
+        if zeros > 0 && damping <= 0.0 {
+            let (module, all) = (name.to_owned(), eigenvalues.len());
+            return Err(CurvatureError::Singular { module, zeros, all });
+        }
+        let scale = eigenvalues.iter().map(|value| (value + fitted) / (value + damping));
+        Ok(Self(Form::Scale(scale.collect())))
+    }
+
     /// `H^-1 v` in place.
     ///
     /// # Panics
@@ -58,6 +85,10 @@ impl Solver {
             Form::Eigen(inverse) => {
                 let applied = inverse.apply(vector);
                 vector.copy_from_slice(&applied);
+            }
+            Form::Scale(scale) => {
+                assert_eq!(vector.len(), scale.len(), "values of a vector");
+                vector.iter_mut().zip(scale).for_each(|(value, scale)| *value *= scale);
             }
             Form::Factor(factor) => {
                 let n = factor.nrows();
@@ -116,6 +147,18 @@ impl Preconditioner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whitened_vectors_are_asked_with_another_damping() {
+        let of = |damping| Solver::rescaling(&[0.0, 1.0, 3.0], 3.0, damping, "b");
+        for (damping, expected) in [(1.0, [3.0, 6.0, 3.0]), (3.0, [1.0, 3.0, 2.0])] {
+            let mut vector = [1.0, 3.0, 2.0];
+            of(damping).unwrap().apply(&mut vector);
+            assert_eq!(vector, expected);
+        }
+        assert!(matches!(of(0.0), Err(CurvatureError::Singular { zeros: 1, all: 3, .. })));
+        assert!(matches!(of(-1.0), Err(CurvatureError::Damping(_))));
+    }
 
     #[test]
     fn a_factor_and_an_eigenbasis_agree() {

@@ -28,6 +28,7 @@ impl Spectrum {
     /// The largest damped eigenvalue over the smallest; infinite where that is 0.
     pub fn condition(&self) -> f64 {
         match (self.values.first(), self.values.last()) {
+            (Some(_), Some(last)) if last + self.damping <= 0.0 => f64::INFINITY,
             (Some(first), Some(last)) => (first + self.damping) / (last + self.damping),
             _ => 1.0,
         }
@@ -86,5 +87,8 @@ mod tests {
         assert_eq!(spectrum.difference(&other), 1.0 / 26.0f64.sqrt());
         assert_eq!(spectrum.difference(&spectrum), 0.0);
         assert_eq!(Spectrum::new(vec![0.0; 2], 0.0).difference(&Spectrum::new(vec![0.0; 2], 0.0)), 0.0);
+        for values in [vec![3.0, 0.0], vec![0.0; 2]] {
+            assert_eq!(Spectrum::new(values, 0.0).condition(), f64::INFINITY);
+        }
     }
 }

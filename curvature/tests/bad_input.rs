@@ -52,6 +52,9 @@ fn without_damping_zeros_have_no_inverse() {
     let none = ModuleFactors { diagonal: Some(Squares::new(15)), ..ModuleFactors::default() };
     let refused = none.inverse(&module, Strategy::Diagonal, Damping::OfMean).unwrap_err();
     assert!(matches!(refused, CurvatureError::Singular { zeros: 15, .. }), "{refused}");
+    let least = Damping::Value(f64::from_bits(1));
+    let refused = none.inverse(&module, Strategy::Diagonal, least).unwrap_err();
+    assert_eq!(refused.to_string(), "module `m`: the inverse of the curvature is not finite");
 }
 
 #[test]

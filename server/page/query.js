@@ -32,6 +32,16 @@ const history = {
   },
 };
 
+// The order that a link has; none where somebody has changed it into something else.
+function orderOf(text) {
+  try {
+    const order = JSON.parse(text ?? '[]');
+    return Array.isArray(order) ? order.filter((one) => Number.isInteger(one?.column)) : [];
+  } catch {
+    return [];
+  }
+}
+
 class View {
   constructor(main, parameters, signal) {
     this.signal = signal;
@@ -66,8 +76,8 @@ class View {
     main.onkeydown = (event) => { if (event.key === 'Escape') this.escape(); };
     signal.addEventListener('abort', () => { this.cancel(); this.grid.watch.disconnect(); main.onkeydown = null; });
     if (parameters.get('sql')) {
-      this.order = JSON.parse(parameters.get('order') ?? '[]');
-      this.page = Number(parameters.get('page') ?? 0);
+      this.order = orderOf(parameters.get('order'));
+      this.page = Math.max(0, Math.trunc(Number(parameters.get('page'))) || 0);
       this.run();
     } else this.editor.area.focus();
   }

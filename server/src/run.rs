@@ -147,9 +147,10 @@ fn core(store: Store, options: &ServeOptions, workers: &Runtime) -> Result<Core,
     let audit = Arc::new(Audit::new(options.audit.as_deref())?);
     let key = signing_key(&store.server_folder());
     let signer = Signer::new(&key).map_err(|e| ServeError::Failed(e.message().to_owned()))?;
+    let sessions = Sessions::new(store, options.sql.clone(), vec![Arc::clone(&audit.statements) as _]);
     Ok(Core {
         access,
-        sessions: Sessions::new(store, options.sql.clone(), vec![Arc::clone(&audit.statements) as _]),
+        sessions: sessions.map_err(|e| ServeError::Failed(e.to_string()))?,
         admission: Admission::new(&options.limits),
         running: Arc::new(Running::default()),
         signer,

@@ -9,6 +9,8 @@ use gstore_core::Cancel;
 use tokio::sync::watch;
 use tonic::Status;
 
+use crate::admission::{Admission, Permit};
+
 /// Why a statement is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -97,6 +99,15 @@ impl Running {
 }
 
 impl Entered {
+    /// Waits for the statement's turn, or until it is to end.
+    pub(crate) async fn turn(&mut self, admission: &Admission) -> Result<Permit, Status> {
+        let token = self.key.0.clone();
+        tokio::select! {
+            permit = admission.enter(&token) => permit,
+            why = self.ended() => Err(why),
+        }
+    }
+
     /// Waits until the statement is to end, and says why.
     pub(crate) async fn ended(&mut self) -> Status {
         match self.end.wait_for(|end| *end != End::Not).await.map(|end| *end) {
@@ -150,5 +161,18 @@ mod tests {
         assert!(running.enter("a", b"t").is_err());
         drop(two);
         assert_eq!(running.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_waits_for_its_turn_is_stopped_too() {
+        let limits = crate::options::Limits { statements: 1, ..crate::options::Limits::default() };
+        let admission = Admission::new(&limits);
+        let running = Arc::new(Running::default());
+        let mut one = running.enter("a", b"t").unwrap();
+        let _permit = one.turn(&admission).await.unwrap();
+        let mut two = running.enter("b", b"t").unwrap();
+        assert!(running.cancel("b", b"t"));
+        assert_eq!(two.turn(&admission).await.err().map(|why| why.code()), Some(tonic::Code::Cancelled));
+        assert_eq!(admission.waiting(), 0);
     }
 }

@@ -4,6 +4,7 @@
 //! - a request sees one snapshot from its first to its last row, held against `gc` by the session's lease
 //! - the newest snapshot is looked for at each request, so that what other processes publish is seen without
 //!   a restart
+//! - all sessions share one limit of memory
 //! - a session that nobody asks is given up after a while, and its lease with it
 
 use std::collections::{BTreeSet, VecDeque};
@@ -11,7 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow_schema::SchemaRef;
-use gstore_sql::{Asked, Asker, LiveTable, Prepared, SqlError, SqlOptions, SqlResult, SqlSession, Window};
+use gstore_sql::{
+    Asked, Asker, LiveTable, Prepared, SqlError, SqlOptions, SqlResources, SqlResult, SqlSession, Window,
+};
 use gstore_store::{Lease, Snapshot, SnapshotName, Store};
 use tonic::Status;
 
@@ -103,18 +106,34 @@ struct Slot {
     used: Instant,
 }
 
+impl Slot {
+    fn is_of(&self, snapshot: u64, caller: &Caller) -> bool {
+        self.snapshot == snapshot && self.datasets == caller.datasets
+    }
+}
+
 /// The sessions of a server.
 pub(crate) struct Sessions {
     store: Store,
     options: SqlOptions,
+    resources: SqlResources,
     /// Tables of the server in every session.
     live: Vec<Arc<dyn LiveTable>>,
     slots: Mutex<Vec<Slot>>,
 }
 
 impl Sessions {
-    pub(crate) fn new(store: Store, options: SqlOptions, live: Vec<Arc<dyn LiveTable>>) -> Self {
-        Self { store, options, live, slots: Mutex::default() }
+    /// Those of a store, none yet.
+    ///
+    /// # Errors
+    /// Memory or disk for statements that cannot be had.
+    pub(crate) fn new(
+        store: Store,
+        options: SqlOptions,
+        live: Vec<Arc<dyn LiveTable>>,
+    ) -> Result<Self, SqlError> {
+        let resources = SqlResources::new(&options)?;
+        Ok(Self { store, options, resources, live, slots: Mutex::default() })
     }
 
     /// The number of the newest snapshot.
@@ -136,32 +155,43 @@ impl Sessions {
         if let Some(held) = self.known(number, caller) {
             return Ok(held);
         }
-        let (snapshot, lease) = self
-            .store
-            .snapshot_leased(Some(&SnapshotName::Number(number)), "gstore serve")
-            .map_err(|e| status::of_open(&e))?;
+        // What was the newest a moment ago may be collected by now.
+        let wanted = name.map(|_| SnapshotName::Number(number));
+        let leased = self.store.snapshot_leased(wanted.as_ref(), "gstore serve");
+        let (snapshot, lease) = leased.map_err(|e| status::of_open(&e))?;
+        let number = snapshot.number();
         let snapshot = match &caller.datasets {
             None => snapshot,
             Some(names) => Arc::new(snapshot.only(|name| names.contains(name))),
         };
-        let session = SqlSession::with_tables(snapshot, self.options.clone(), self.live.clone())
+        let (options, live) = (self.options.clone(), self.live.clone());
+        let session = SqlSession::with_tables(snapshot, options, &self.resources, live)
             .map_err(|e| status::of_sql(&e, self.store.path()))?;
         let held = Arc::new(Held::new(session, lease));
-        let (datasets, used) = (caller.datasets.clone(), Instant::now());
+        Ok(self.keep(number, caller, held))
+    }
+
+    /// Keeps a session, unless another request has opened one like it meanwhile, which is given then.
+    fn keep(&self, snapshot: u64, caller: &Caller, held: Arc<Held>) -> Arc<Held> {
         let mut slots = self.lock();
-        slots.push(Slot { snapshot: number, datasets, held: Arc::clone(&held), used });
-        if slots.len() > MOST {
-            let oldest = slots.iter().enumerate().min_by_key(|(_, slot)| slot.used).map_or(0, |(i, _)| i);
-            slots.swap_remove(oldest);
+        if let Some(slot) = slots.iter_mut().find(|slot| slot.is_of(snapshot, caller)) {
+            slot.used = Instant::now();
+            return Arc::clone(&slot.held);
         }
-        Ok(held)
+        let (datasets, used) = (caller.datasets.clone(), Instant::now());
+        slots.push(Slot { snapshot, datasets, held: Arc::clone(&held), used });
+        let oldest = slots.iter().enumerate().min_by_key(|(_, slot)| slot.used).map(|(i, _)| i);
+        let given_up = oldest.filter(|_| slots.len() > MOST).map(|oldest| slots.swap_remove(oldest));
+        // Closes files, which nobody else waits for.
+        drop(slots);
+        drop(given_up);
+        held
     }
 
     /// The session on a snapshot that is at hand. Reads nothing.
     pub(crate) fn known(&self, snapshot: u64, caller: &Caller) -> Option<Arc<Held>> {
         let mut slots = self.lock();
-        let fits = |slot: &&mut Slot| slot.snapshot == snapshot && slot.datasets == caller.datasets;
-        let slot = slots.iter_mut().find(fits)?;
+        let slot = slots.iter_mut().find(|slot| slot.is_of(snapshot, caller))?;
         slot.used = Instant::now();
         Some(Arc::clone(&slot.held))
     }
@@ -181,5 +211,35 @@ impl Sessions {
     // A list of slots is whole at every instant, so one that a panic poisoned is still good.
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Scope;
+
+    #[test]
+    fn requests_that_open_a_snapshot_at_once_share_a_session() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(folder.path().join("s")).unwrap();
+        let sessions = Sessions::new(store, SqlOptions::default(), Vec::new()).unwrap();
+        let name = "a".to_owned();
+        let all = Caller { id: name.clone(), name, scope: Scope::Read, datasets: None, peer: None };
+        let some = Caller { datasets: Some(BTreeSet::new()), ..all.clone() };
+        let first = sessions.open(None, &all).unwrap();
+        let number = first.snapshot().number();
+        let late = |sessions: &Sessions| {
+            let (snapshot, options) = (Arc::clone(first.snapshot()), SqlOptions::default());
+            let session = SqlSession::with_tables(snapshot, options, &sessions.resources, Vec::new());
+            Arc::new(Held::new(session.unwrap(), None))
+        };
+        assert!(Arc::ptr_eq(&first, &sessions.keep(number, &all, late(&sessions))));
+        assert!(!Arc::ptr_eq(&first, &sessions.keep(number, &some, late(&sessions))));
+        assert_eq!(sessions.lock().len(), 2);
+        for other in 1..20 {
+            sessions.keep(number + other, &all, late(&sessions));
+        }
+        assert_eq!(sessions.lock().len(), MOST);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`SqlSession`]: one snapshot, read by SQL; [`SqlSession::run`] plans and starts one statement
 //! - [`Parameters`]: values for the parameters of a statement; [`Prepared`]: a statement to be run later
+//! - [`SqlResources`]: memory and disk that several sessions share
 //! - [`SqlRunner`]: the same for a program without an async runtime
 //! - [`OwnTable`]: a file of the caller's as a table, which no statement can name by itself
 //! - [`statements`]: the statements of a text; [`check_view`]: whether one can be saved as a view
@@ -69,6 +70,7 @@ use gstore_store::Snapshot;
 
 pub use catalog::{CATALOG, DATA, SYSTEM};
 pub use describe::Description;
+pub use engine::SqlResources;
 pub use error::{SqlError, SqlErrorKind};
 pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES, check_condition};
 pub use live::{Asker, LiveTable};

@@ -28,7 +28,7 @@ use super::bounds;
 use super::catalog::{self, Tables};
 use super::caught::Caught;
 use super::describe::{self, Description};
-use super::engine::{physical_rules, plain, runtime_env};
+use super::engine::{SqlResources, physical_rules, plain};
 use super::error::SqlError;
 use super::function;
 use super::functions;
@@ -49,7 +49,8 @@ use super::window::Window;
 pub struct SqlOptions {
     /// Threads that one query may use for scoring and for operators.
     pub threads: usize,
-    /// Bytes that sorts, joins and groupings of one session may hold in memory.
+    /// Bytes that sorts, joins and groupings may hold in memory: of one session, or of all that share their
+    /// [`SqlResources`].
     pub memory_limit: usize,
     /// Where operators may put what does not fit; without it, such a query fails.
     pub spill: Option<PathBuf>,
@@ -111,13 +112,16 @@ pub struct Asked {
 impl SqlSession {
     /// Opens a session on a snapshot. Reads nothing.
     pub fn new(snapshot: Arc<Snapshot>, options: SqlOptions) -> Result<Self, SqlError> {
-        Self::with_tables(snapshot, options, Vec::new())
+        let resources = SqlResources::new(&options)?;
+        Self::with_tables(snapshot, options, &resources, Vec::new())
     }
 
-    /// The same with tables of the program in the schema `gstore`.
+    /// The same with memory and disk that other sessions have too, and tables of the program in the schema
+    /// `gstore`.
     pub fn with_tables(
         snapshot: Arc<Snapshot>,
         options: SqlOptions,
+        resources: &SqlResources,
         live: Vec<Arc<dyn LiveTable>>,
     ) -> Result<Self, SqlError> {
         let threads = options.threads.max(1);
@@ -138,7 +142,7 @@ impl SqlSession {
         let state = SessionStateBuilder::new()
             .with_default_features()
             .with_config(config)
-            .with_runtime_env(runtime_env(&options)?)
+            .with_runtime_env(resources.env())
             .with_catalog_list(tables.catalogs(AskedColumns::default()))
             .with_table_factories(HashMap::new())
             .with_physical_optimizer_rules(physical_rules())

@@ -7,6 +7,8 @@ use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::Value;
 
+use crate::served::{Served, token};
+
 const PROMPT: &str = "Is 7 odd?";
 const ANSWER: &str = "7 is odd, as everyone knows";
 
@@ -74,6 +76,19 @@ fn asking_equals_ingesting_the_sample_and_asking_for_it() {
         assert_eq!(ranking(&asked), stored, "{options}");
         assert!(asked.iter().all(|row| row["side"] == "proponent"));
     }
+    // A server computes the same of a text, unless it is told to compute nothing.
+    let token = token(&place, "asker");
+    let sql = format!(
+        "SELECT row, score FROM influence('pool', prompt => '{PROMPT}', completion => '{ANSWER}') ORDER BY score DESC LIMIT 5"
+    );
+    let here = place.ok(&["query", "--format", "csv", &sql]);
+    let there = |server: &Served| {
+        let remote = ["--remote", &server.address, "--token", &token];
+        place.run(&[&["query", "--format", "csv", &sql][..], &remote[..]].concat())
+    };
+    let computed = there(&Served::start(&place, &[]));
+    assert_eq!((computed.code, computed.stdout), (0, here), "{}", computed.stderr);
+    assert_ne!(there(&Served::start(&place, &["--no-encoder"])).code, 0);
 }
 
 #[test]

@@ -241,4 +241,7 @@ fn factors_of_something_else_are_refused() {
         "{}",
         refused.stderr
     );
+    let outside = fit_args("../g", &[]);
+    let refused = place.run(&outside.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(refused.stderr.contains("\"../g\" is not a name of an artifact"), "{}", refused.stderr);
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use gstore_curvature::Strategy;
-use gstore_store::{ArtifactError, Store};
+use gstore_store::{ArtifactError, ArtifactPart, Store};
 use serde::Serialize;
 use serde_json::json;
 
@@ -84,6 +84,7 @@ pub fn fit_factors(
     request: &FitRequest,
     work: &mut Work<'_>,
 ) -> Result<FitReport, FactorJobError> {
+    ArtifactPart::check_name(&request.name)?;
     let taken = store.snapshot()?.artifacts()?.contains(&request.name);
     if taken && !request.replace {
         return Err(ArtifactError::Exists(request.name.clone()).into());

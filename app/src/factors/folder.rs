@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares};
 
+pub(super) use documents::{PART, write as write_document};
+
 pub use arguments::{DatasetNote, FactorArguments, FactorStage, ScoreArguments};
 pub use error::FactorError;
 pub use reader::{FactorParts, FactorReader};

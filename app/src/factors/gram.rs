@@ -96,6 +96,7 @@ pub fn fit_gram(
         let why = "an artifact is replaced or extended, not both";
         return Err(AnswerError::Refused(why.to_owned()));
     }
+    ArtifactPart::check_name(&request.name)?;
     let (snapshot, _lease) = store.snapshot_leased(None, work.command).map_err(QueryError::from)?;
     let is_taken = snapshot.artifacts()?.contains(&request.name);
     if is_taken && !request.replace && !request.extend {
@@ -306,4 +307,4 @@ fn provenance(prepared: &Prepared, report: &GramReport) -> Map<String, Value> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

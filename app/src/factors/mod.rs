@@ -2,6 +2,7 @@
 //! scores with them.
 
 mod begun;
+mod eigenbasis;
 mod engine;
 mod error;
 mod fit;
@@ -19,6 +20,7 @@ mod spectra;
 mod stamp;
 mod stored;
 
+pub use eigenbasis::EigenProjection;
 pub use engine::Fisher;
 pub use error::FactorJobError;
 pub use fit::{FitReport, FitSeconds, fit_factors, forecast_factors};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use gstore_curvature::{Damping, Module, ModuleFactors, Strategy};
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::IngestRequest;
+pub use gstore_query::eigen::FACTORS;
 use gstore_store::{ArtifactPart, Snapshot, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -16,9 +17,6 @@ use super::engine;
 use super::error::FactorJobError;
 use super::folder::{FactorError, FactorFolder, FactorStage};
 use super::stamp::FactorStamp;
-
-/// Kind of the artifact.
-pub const FACTORS: &str = "ekfac";
 
 /// What an artifact of factors says of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -44,6 +44,7 @@ impl OfStore<'_> {
                 if !has("out") {
                     uses.writes.extend(dataset.map(|dataset| self.features(dataset, run)));
                 }
+                uses.reads.extend(call.value("factors").map(|name| self.artifact(name)));
                 let run = run.map(|run| self.run(run));
                 if has("model") && !has("out") { uses.writes.extend(run) } else { uses.reads.extend(run) }
             }

@@ -5,8 +5,8 @@
 //! - rows end with an outcome: a statement that breaks off, for whatever reason, is an error and never a
 //!   shorter result
 //! - a permit and a place among the running statements are held until the last batch is handed over, and not
-//!   longer than the limit of time; a thread of its own that a statement has is told when it is over, and holds
-//!   the permit until it has ended
+//!   longer than the limit of time; a thread of its own that a statement has holds the permit until it has
+//!   ended
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,21 +15,19 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
-use gstore_core::Cancel;
 use gstore_query::matrix::MatrixRows;
 use gstore_sql::{RunNotes, SqlError, Window};
 use gstore_store::SnapshotName;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tonic::Status;
 
+use super::thread::{from_thread, on_thread, to_its_end};
 use super::{matrix, vectors};
 use crate::access::Caller;
 use crate::admission::Permit;
 use crate::audit::Record;
 use crate::core::Core;
 use crate::handle::{Handle, Matrix, Question};
-use crate::running::Raises;
 use crate::sessions::Held;
 use crate::status;
 
@@ -75,7 +73,7 @@ pub(crate) async fn start(
 ) -> Result<Rows, Status> {
     let deadline = tokio::time::Instant::now() + core.limits.time;
     let mut entered = core.running.enter(&caller.id, ticket)?;
-    let permit = Arc::new(core.admission.enter(&caller.id).await?);
+    let permit = Arc::new(entered.turn(&core.admission).await?);
     record.started();
     let (send, batches) = mpsc::channel(2);
     let (begin, begun) = oneshot::channel();
@@ -143,7 +141,9 @@ async fn produce(
         let held = core.session(name, caller).await?;
         match handle.question {
             Some(Question::Statement(statement)) => {
-                let result = held.run(&statement, window, caller.asker()).await?;
+                let (planner, asker) = (Arc::clone(&held), caller.asker());
+                let planned = async move { planner.run(&statement, window, asker).await };
+                let result = to_its_end(permit, planned).await?;
                 let result = result.map_err(|e| status::of_sql(&e, core.root()))?;
                 let notes = Some(result.notes_handle());
                 Ok((Begun { schema: result.schema, notes }, Source::Statement(result.stream), held))
@@ -212,40 +212,6 @@ impl Source {
     }
 }
 
-/// Hands over what a thread of its own sends. It ends with this end of the channel, also while a reader lets it wait.
-async fn from_thread(
-    permit: &Arc<Permit>,
-    to: &mpsc::Sender<RecordBatch>,
-    send_all: impl FnOnce(&mpsc::Sender<RecordBatch>, &Cancel) -> Result<(), Status> + Send + 'static,
-) -> Result<(), Status> {
-    let (read_to, mut batches) = mpsc::channel(1);
-    let (_raises, read) = on_thread(Some(permit), move |cancel| send_all(&read_to, cancel));
-    while let Some(batch) = batches.recv().await {
-        if to.send(batch).await.is_err() {
-            return Err(Status::cancelled("nobody reads the rows any more"));
-        }
-    }
-    match read.await {
-        Ok(ended) => ended,
-        Err(error) => Err(status::internal("reading failed", &error)),
-    }
-}
-
-/// Does work on a thread of its own, which holds the permit until it ends, and is told to when the guard is dropped: a thread goes on when
-/// its handle is dropped.
-fn on_thread<T: Send + 'static>(
-    permit: Option<&Arc<Permit>>,
-    work: impl FnOnce(&Cancel) -> T + Send + 'static,
-) -> (Raises, JoinHandle<T>) {
-    let (permit, cancel) = (permit.cloned(), Arc::new(Cancel::new()));
-    let raises = Raises(Arc::clone(&cancel));
-    let task = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        work(&cancel)
-    });
-    (raises, task)
-}
-
 /// Finds out what a matrix is of, on a thread of its own.
 async fn open_matrix(
     core: &Core,
@@ -282,21 +248,6 @@ pub(crate) async fn columns(core: &Core, held: &Held, question: &Question) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_thread_ends_with_whoever_waits_and_holds_its_permit_until_then() {
-        let admission = crate::admission::Admission::new(&crate::options::Limits::default());
-        let permit = Arc::new(admission.enter("a").await.unwrap());
-        let (raises, task) = on_thread(Some(&permit), |cancel| {
-            while !cancel.is_raised() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
-        assert_eq!(Arc::strong_count(&permit), 2);
-        drop(raises);
-        tokio::time::timeout(Duration::from_secs(60), task).await.unwrap().unwrap();
-        assert_eq!(Arc::strong_count(&permit), 1);
-    }
 
     #[tokio::test]
     async fn rows_that_nobody_reads_are_noticed() {

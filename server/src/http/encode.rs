@@ -8,7 +8,6 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::{Array, ArrayRef, RecordBatch};
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
@@ -25,6 +24,7 @@ use crate::audit::Record;
 use crate::core::Core;
 use crate::listen::Busy;
 use crate::status;
+use crate::wire::parts;
 
 /// How rows are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,19 +162,6 @@ async fn hand_over(core: &Core, buffer: &Buffer, record: &mut Record, to: &Piece
         true => Ok(()),
         false => to.send(Ok(bytes.into())).await.map_err(|_| End::Gone),
     }
-}
-
-/// A batch in parts of about this many bytes.
-fn parts(batch: &RecordBatch, bytes: usize) -> impl Iterator<Item = RecordBatch> {
-    let of_slice = |column: &ArrayRef| {
-        let all = column.get_array_memory_size();
-        column.to_data().get_slice_memory_size().unwrap_or(all)
-    };
-    let size = batch.columns().iter().map(of_slice).sum::<usize>().max(1);
-    let rows = batch.num_rows();
-    let each =
-        usize::try_from(rows as u128 * bytes as u128 / size as u128).unwrap_or(rows).clamp(1, rows.max(1));
-    (0..rows).step_by(each).map(move |from| batch.slice(from, each.min(rows - from)))
 }
 
 /// What a writer has written and nobody has taken yet.

@@ -77,7 +77,7 @@ async fn run(
         return Err(Status::permission_denied("the token is not for this dataset"));
     }
     let mut entered = core.running.enter(&caller.id, Uuid::new_v4().as_bytes())?;
-    let permit = core.admission.enter(&caller.id).await?;
+    let permit = entered.turn(&core.admission).await?;
     record.started();
     let cancel = Arc::new(Cancel::new());
     let _raises = Raises(Arc::clone(&cancel));

@@ -121,19 +121,7 @@ fn unpacked<M: ProstMessageExt>(body: &[u8]) -> Result<M, Status> {
 /// A handle for a statement, with what it takes and gives.
 async fn prepare(asking: &Asking, sql: String) -> Result<ActionCreatePreparedStatementResult, Status> {
     let mut record = Record::begin(&asking.core.audit, "prepare", &sql, &asking.caller);
-    let core = Arc::clone(&asking.core);
-    let held = asking.session(None).await?;
-    let text = sql.clone();
-    let described = asking
-        .apart(async move {
-            // One without parameters is planned for its run as well.
-            let whole = Statement { sql: text, values: Vec::new() };
-            if let Ok(Ok(schema)) = held.columns(&whole).await {
-                return Ok(Description { schema: Some(schema), parameters: Arc::new(Schema::empty()) });
-            }
-            held.session.describe(&whole.sql).await.map_err(|e| status::of_sql(&e, core.root()))
-        })
-        .await;
+    let described = described(asking, &sql).await;
     record.ended(described.as_ref().map(|_| ()));
     let described = described?;
     // A statement sees the newest snapshot each time that it runs, unless one was named.
@@ -151,6 +139,20 @@ async fn prepare(asking: &Asking, sql: String) -> Result<ActionCreatePreparedSta
         dataset_schema,
         parameter_schema: schema_bytes(&described.parameters)?,
     })
+}
+
+async fn described(asking: &Asking, sql: &str) -> Result<Description, Status> {
+    let core = Arc::clone(&asking.core);
+    let held = asking.session(None).await?;
+    let whole = Statement { sql: sql.to_owned(), values: Vec::new() };
+    let work = async move {
+        // One without parameters is planned for its run as well.
+        if let Ok(Ok(schema)) = held.columns(&whole).await {
+            return Ok(Description { schema: Some(schema), parameters: Arc::new(Schema::empty()) });
+        }
+        held.session.describe(&whole.sql).await.map_err(|e| status::of_sql(&e, core.root()))
+    };
+    asking.apart(work).await
 }
 
 /// Stops what runs for the tickets of an answer.

@@ -1,4 +1,4 @@
-//! The service: every call of Flight, each settled with who sent it before anything else.
+//! The service: every call of Flight, each settled with who sent it before anything of it is read.
 
 mod actions;
 mod get;
@@ -8,6 +8,7 @@ mod tags;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::{
@@ -17,6 +18,7 @@ use arrow_flight::{
 use futures::future::BoxFuture;
 use futures::{Stream, StreamExt, TryStreamExt};
 use gstore_store::SnapshotName;
+use tonic::codegen::http;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -46,12 +48,34 @@ pub(crate) struct Asking {
     busy: Option<Busy>,
 }
 
+impl Asking {
+    /// The same request of this snapshot.
+    fn at(&self, snapshot: u64) -> Self {
+        let (core, caller) = (Arc::clone(&self.core), self.caller.clone());
+        Self { core, caller, snapshot: Some(SnapshotName::Number(snapshot)), notes: self.notes, busy: None }
+    }
+}
+
 impl Service {
+    /// Settles who sends a request, for [`Service::asking`].
+    pub(crate) fn admit<B>(&self, request: &mut http::Request<B>) -> Result<(), Status> {
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.address);
+        let headers = MetadataMap::from_headers(request.headers().clone());
+        let caller = self.0.access.caller(&headers, peer)?;
+        request.extensions_mut().insert(caller);
+        Ok(())
+    }
+
+    /// How long a request that has begun may stop.
+    pub(crate) fn patience(&self) -> Duration {
+        self.0.limits.connections.reader
+    }
+
     /// Who asks, and of which snapshot.
     fn asking<T>(&self, request: &Request<T>) -> Result<Asking, Status> {
-        let peer = request.extensions().get::<Peer>();
-        let busy = peer.map(Peer::busy);
-        let caller = self.0.access.caller(request.metadata(), peer.map(|peer| peer.address))?;
+        let busy = request.extensions().get::<Peer>().map(Peer::busy);
+        let caller = request.extensions().get::<Caller>().cloned();
+        let caller = caller.ok_or_else(|| Status::internal("a request of which nothing is settled"))?;
         let snapshot = snapshot(request.metadata())?;
         let notes = request.metadata().contains_key(NOTES);
         Ok(Asking { core: Arc::clone(&self.0), caller, snapshot, notes, busy })

@@ -82,13 +82,20 @@ async fn bind(
         tokio::time::timeout(patience, only_row(messages)).await.map_err(|_| status::silent(patience))??;
     let values = match row {
         None => Vec::new(),
-        Some(row) => {
-            Parameters::of_row(&row).map_err(|e| Status::invalid_argument(e.to_string()))?;
-            write_values(&row)?
-        }
+        Some(row) => kept(&row)?,
     };
     let bound = Handle::new(handle.snapshot, Question::Statement(Statement { sql, values }));
     Ok(asking.core.signer.sign(&bound))
+}
+
+/// A row of values as a handle keeps it, if a statement can have them.
+fn kept(row: &RecordBatch) -> Result<Vec<u8>, Status> {
+    // Arrays that are sound may still be none that the engine or the writer is ready for.
+    let kept = gstore_store::caught(|| {
+        Parameters::of_row(row).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        write_values(row)
+    });
+    kept.unwrap_or_else(|| Err(Status::invalid_argument("values that no statement can have")))
 }
 
 /// The only row that is sent; none where no batch has one.

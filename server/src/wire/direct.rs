@@ -1,4 +1,8 @@
-//! `DoGet` without the generated service, which would copy each message.
+//! The calls of Flight as they come in, and `DoGet` without the generated service, which would copy each
+//! message.
+//!
+//! Invariants
+//! - who sends a request is settled by its headers, before anything of its body is read
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,6 +23,7 @@ use tonic::server::NamedService;
 use tonic::{Request, Status};
 
 use super::message::PREFIX;
+use super::patient::Patient;
 use crate::answer::stream::Messages;
 use crate::service::Service;
 
@@ -56,29 +61,39 @@ impl Tower<http::Request<Body>> for Direct {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        if request.uri().path() != DO_GET {
-            return self.generated.call(request);
-        }
-        let (service, most) = (Arc::clone(&self.service), self.most);
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let (service, mut generated, most) = (Arc::clone(&self.service), self.generated.clone(), self.most);
         Box::pin(async move {
-            let answer = async {
-                let (parts, body) = request.into_parts();
-                let ticket = ticket(body, most).await?;
-                let metadata = MetadataMap::from_headers(parts.headers);
-                service.rows(Request::from_parts(metadata, parts.extensions, ticket)).await
-            };
-            Ok(match answer.await {
-                Ok(messages) => {
-                    let body = Answer { messages, frames: VecDeque::new(), over: false };
-                    let mut response = http::Response::new(Body::new(body));
-                    let kind = http::HeaderValue::from_static("application/grpc");
-                    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
-                    response
-                }
-                Err(status) => status.into_http(),
-            })
+            if let Err(status) = service.admit(&mut request) {
+                return Ok(status.into_http());
+            }
+            let patience = service.patience();
+            let request = request.map(|body| Body::new(Patient::new(body, patience)));
+            match request.uri().path() == DO_GET {
+                true => Ok(answer(&service, request, most).await),
+                false => generated.call(request).await,
+            }
         })
+    }
+}
+
+/// The answer to a `DoGet`.
+async fn answer(service: &Service, request: http::Request<Body>, most: usize) -> http::Response<Body> {
+    let messages = async {
+        let (parts, body) = request.into_parts();
+        let ticket = ticket(body, most).await?;
+        let metadata = MetadataMap::from_headers(parts.headers);
+        service.rows(Request::from_parts(metadata, parts.extensions, ticket)).await
+    };
+    match messages.await {
+        Ok(messages) => {
+            let body = Answer { messages, frames: VecDeque::new(), over: false };
+            let mut response = http::Response::new(Body::new(body));
+            let kind = http::HeaderValue::from_static("application/grpc");
+            response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+            response
+        }
+        Err(status) => status.into_http(),
     }
 }
 
@@ -155,8 +170,6 @@ impl http_body::Body for Answer {
 
 #[cfg(test)]
 mod tests {
-    use http_body::Frame;
-
     use super::*;
 
     struct Sent(VecDeque<Bytes>);

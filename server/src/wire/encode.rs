@@ -56,7 +56,8 @@ pub(crate) fn messages(
 }
 
 /// A batch in parts of about `most` bytes.
-fn parts(batch: &RecordBatch, most: usize) -> impl Iterator<Item = RecordBatch> + '_ {
+pub(crate) fn parts(batch: &RecordBatch, most: usize) -> impl Iterator<Item = RecordBatch> + '_ {
+    let most = most.max(1);
     let size = |column: &dyn Array| {
         let data = column.to_data();
         data.get_slice_memory_size().unwrap_or_else(|_| column.get_buffer_memory_size())

@@ -7,7 +7,8 @@
 mod direct;
 mod encode;
 mod message;
+mod patient;
 
 pub(crate) use direct::Direct;
-pub(crate) use encode::messages;
+pub(crate) use encode::{messages, parts};
 pub(crate) use message::Message;

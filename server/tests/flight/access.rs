@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use arrow_flight::flight_service_client::FlightServiceClient;
-use arrow_flight::{Criteria, FlightDescriptor, HandshakeRequest, Ticket};
+use arrow_flight::{Criteria, FlightDescriptor, FlightInfo, HandshakeRequest, Ticket};
 use futures::TryStreamExt;
 use gstore_server::{NewToken, Scope, ServeError, ServeOptions, Tokens, serve};
 use tonic::{Code, Request};
@@ -90,18 +90,35 @@ async fn a_token_for_some_datasets_sees_no_others() {
         "SELECT id FROM influence('pool', 'other') ORDER BY score DESC LIMIT 1",
         "SELECT id FROM influence('extra', 'target') ORDER BY score DESC LIMIT 1",
         "SELECT row FROM vectors('other', 'grad-sgd@checkpoint-1')",
+        "EXPLAIN SELECT * FROM other",
+        "DESCRIBE other",
     ] {
         let status = client.sql(sql).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{sql}: {status}");
     }
     let missing = client.rows(FlightDescriptor::new_path(vec!["dataset".into(), "other".into()])).await;
     assert_eq!(missing.unwrap_err().code(), Code::NotFound);
-    for table in ["artifacts", "datasets", "columns", "features", "segments", "samples", "snapshots", "tags"]
-    {
-        let (_, rows) = client.sql(&format!("SELECT * FROM gstore.{table}")).await.unwrap();
-        let shown = text(&rows);
+    let request = client.request(Criteria::default());
+    let flights = client.inner.clone().list_flights(request).await.unwrap().into_inner();
+    let flights: Vec<FlightInfo> = flights.try_collect().await.unwrap();
+    let paths = flights.into_iter().filter_map(|info| info.flight_descriptor).flat_map(|flight| flight.path);
+    let mut shown = vec![("flights", paths.collect::<Vec<_>>().join(" "))];
+    for table in [
+        "gstore.artifacts",
+        "gstore.datasets",
+        "gstore.columns",
+        "gstore.features",
+        "gstore.segments",
+        "gstore.samples",
+        "gstore.snapshots",
+        "gstore.tags",
+        "information_schema.tables",
+    ] {
+        shown.push((table, text(&client.sql(&format!("SELECT * FROM {table}")).await.unwrap().1)));
+    }
+    for (what, listed) in shown {
         for hidden in ["other", "foreign", "extra", "holes", "bare"] {
-            assert!(!shown.contains(hidden), "{table}: {shown}");
+            assert!(!listed.contains(hidden), "{what}: {listed}");
         }
     }
     // A handle of somebody who sees more gives no more.
@@ -180,6 +197,9 @@ async fn requests_are_recorded() {
     let client = Client::of(&server).await;
     client.sql("SELECT row FROM pool").await.unwrap();
     let _ = client.sql("SELECT nothing").await;
+    let mut lost = client.clone();
+    lost.headers.push(("gstore-snapshot", "999".to_owned()));
+    assert_eq!(lost.prepare("SELECT 2").await.unwrap_err().code(), Code::NotFound);
     server.stop();
     let lines = fs_err::read_to_string(&server.audit).unwrap();
     let records: Vec<serde_json::Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
@@ -189,4 +209,5 @@ async fn requests_are_recorded() {
     assert!(done["bytes"].as_u64().unwrap() > 0 && done["peer"].as_str().unwrap().starts_with("127."));
     assert!(!lines.contains(&server.token));
     assert_ne!(find("SELECT nothing")["outcome"], done["outcome"]);
+    assert_ne!(find("SELECT 2")["outcome"], "dropped by the client");
 }

@@ -99,6 +99,9 @@ async fn large_messages_are_refused() {
     let client = Client::of(&server).await;
     let long = format!("SELECT '{}'", "x".repeat(2 << 20));
     assert_eq!(client.sql(&long).await.unwrap_err().code(), Code::OutOfRange);
+    let unknown = Client::with(&server, "gst_x").await;
+    let code = unknown.sql(&long).await.unwrap_err().code();
+    assert_eq!(code, Code::Unauthenticated, "nothing is read without a token");
     assert!(client.sql("SELECT 1").await.is_ok());
 }
 

@@ -9,6 +9,7 @@ use gstore_core::{
     CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity,
     ModuleGroup, RowFlags, Space,
 };
+use gstore_query::eigen::{self, EigenSpace, EigenSpaceBlock};
 use gstore_store::{
     AppendOptions, ArtifactPart, JobFeature, JobPlan, NewSample, RunCheckpoint, RunUpdate, Store,
 };
@@ -131,7 +132,7 @@ fn fit(
 }
 
 /// The scores of a relation, by id.
-fn scores(store: &Store, relation: &str) -> Result<BTreeMap<String, f64>, String> {
+pub(in crate::factors) fn scores(store: &Store, relation: &str) -> Result<BTreeMap<String, f64>, String> {
     let snapshot = store.snapshot().unwrap();
     let sql = format!("SELECT id, score FROM {relation}");
     let batches = crate::query(&snapshot, &sql, None, &Work::silent("test")).map_err(|e| e.to_string())?;
@@ -194,7 +195,7 @@ fn expected(rows: usize, part: f64) -> BTreeMap<String, f64> {
     scores
 }
 
-fn assert_close(found: &BTreeMap<String, f64>, expected: &BTreeMap<String, f64>) {
+pub(in crate::factors) fn assert_close(found: &BTreeMap<String, f64>, expected: &BTreeMap<String, f64>) {
     assert!(found.keys().eq(expected.keys()), "{:?}", found.keys());
     let largest = expected.values().fold(0.0_f64, |most, score| most.max(score.abs()));
     for (id, score) in expected {
@@ -278,6 +279,9 @@ fn matrices_are_extended_and_stale_ones_refused() {
     assert_eq!(of("other", "'gram', stale => true").unwrap().len(), 9);
     let error = fit(&store, "gram", &["pool"], |_| {}).unwrap_err().to_string();
     assert!(error.contains("already"), "{error}");
+    // Before rows are looked for.
+    let error = fit(&store, "a/b", &["nowhere"], |_| {}).unwrap_err().to_string();
+    assert!(error.contains("\"a/b\" is not a name of an artifact"), "{error}");
 
     // Rows of the same dataset that came later, and of another one.
     append(&store, "pool", 20..30);
@@ -300,4 +304,60 @@ fn matrices_are_extended_and_stale_ones_refused() {
     let error = of("pool", "'late'").unwrap_err();
     assert!(error.contains("stale for c0"), "{error}");
     assert_eq!(of("pool", "'late', checkpoints => 'c1'").unwrap().len(), 30);
+}
+
+#[test]
+fn rows_in_an_eigenbasis_are_asked_with_any_damping() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let (lambda, fitted) = ([&[0.5, 2.0, 0.0][..], &[1.0, 4.0]], [0.25, 0.5]);
+    let block = |at: usize| EigenSpaceBlock {
+        module: format!("module{at}"),
+        len: lambda[at].len() as u64,
+        damping: fitted[at],
+    };
+    let factors = ArtifactPart::new("f", eigen::FACTORS, Vec::new(), serde_json::json!({}));
+    let number = store.put_artifact(factors, false, "test").unwrap().number() as u32;
+    let blocks = vec![block(0), block(1)];
+    let space = EigenSpace { projection: "p".into(), factors: "f".into(), number, blocks };
+    let content = serde_json::to_value(&space).unwrap();
+    let part = ArtifactPart::new(&EigenSpace::artifact("p"), eigen::KIND, Vec::new(), content);
+    let ask = |options: &str| scores(&store, &format!("influence('pool', 'val', sim => 'dot'{options})"));
+    let error = ask(", precondition => 'f'").unwrap_err();
+    assert!(error.contains("no eigenvalues are known"), "{error}");
+    let mut files = store.artifact_files().unwrap();
+    files.write(eigen::FILE, |out| eigen::write(out, lambda)).unwrap();
+    store.put_artifact_with(part, files, false, "test").unwrap();
+
+    // Rows are as they were stored; the mean of the target's is scaled.
+    let expected = |damping: Option<f64>| {
+        let mut scores = BTreeMap::new();
+        for (checkpoint, weight) in WEIGHTS.into_iter().enumerate() {
+            let targets: Vec<Vec<f32>> = (0..3).map(|row| vector("val", checkpoint, row)).collect();
+            let of = lambda.iter().zip(fitted).flat_map(|(lambda, fitted)| {
+                lambda.iter().map(move |l| (l + fitted) / (l + damping.unwrap_or(fitted)))
+            });
+            let query: Vec<f64> = of
+                .enumerate()
+                .map(|(i, scale)| scale * targets.iter().map(|q| f64::from(q[i])).sum::<f64>() / 3.0)
+                .collect();
+            for row in 0..20 {
+                let score = weight * dot(&vector("pool", checkpoint, row), &query);
+                *scores.entry(format!("pool{row}")).or_insert(0.0) += score;
+            }
+        }
+        scores
+    };
+    assert_close(&ask("").unwrap(), &expected(None));
+    assert_close(&ask(", damping => 2.5").unwrap(), &expected(Some(2.5)));
+    assert_close(&ask(", precondition => 'f', damping => 1e-2").unwrap(), &expected(Some(1e-2)));
+    assert_close(&ask(", precondition => 'f', damping => 'auto'").unwrap(), &expected(None));
+    let error = ask(", damping => 0.0").unwrap_err();
+    assert!(error.contains("module0") && error.contains("1 of 3 eigenvalues are 0"), "{error}");
+    // Factors that were replaced since.
+    let factors = ArtifactPart::new("f", eigen::FACTORS, Vec::new(), serde_json::json!({}));
+    store.put_artifact(factors, true, "test").unwrap();
+    let error = ask(", precondition => 'f'").unwrap_err();
+    assert!(error.contains("leave `precondition` out"), "{error}");
+    assert_close(&ask(", precondition => 'f', damping => 1, stale => true").unwrap(), &expected(Some(1.0)));
 }
