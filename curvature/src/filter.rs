@@ -110,7 +110,7 @@ mod tests {
         assert!((unrolled(2.0, 0.5) - (1.0 - (-1.0f64).exp()) / 2.0).abs() < 1e-15);
         // As steps one after the other, from the last to the first.
         let (steps, rate, eigenvalue) = (1000, 1e-4, 3.0);
-        let one_by_one: f64 = (0..steps).map(|step| rate * (1.0 - rate * eigenvalue).powi(step)).sum();
+        let one_by_one: f64 = (0..steps).map(|step| rate * f64::powi(1.0 - rate * eigenvalue, step)).sum();
         let found = unrolled(eigenvalue, f64::from(steps) * rate);
         assert!((found - one_by_one).abs() < 1e-3 * found, "{found} {one_by_one}");
         assert!(Filter::source(0, 1.0).is_err() && Filter::source(1, f64::NAN).is_err());

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use gstore_curvature::{Module, ModuleFactors, Strategy};
+use gstore_curvature::{Module, Strategy};
 use gstore_ingest::projection::{EigenBasis, EigenBlock, ProjectionSpec};
 use gstore_query::eigen::{self, EigenSpace, EigenSpaceBlock};
 use gstore_store::{ArtifactError, ArtifactPart, Snapshot, Store};
 use serde_json::json;
 
 use super::error::FactorJobError;
-use super::folder::FactorError;
-use super::publish::in_folder;
+use super::folder::FactorParts;
+use super::stored::StoredFactors;
 
 /// A projection to the eigenbasis of factors of a store.
 #[derive(Debug, Clone)]
@@ -39,8 +39,7 @@ impl EigenProjection {
         module_dim: u32,
         stale: bool,
     ) -> Result<Self, FactorJobError> {
-        let part = snapshot.artifact(factors)?;
-        let found = in_folder(snapshot, factors)?;
+        let found = StoredFactors::open(snapshot, factors)?;
         let stamp = &found.content.stamp;
         let strategy = Strategy::parse(&stamp.strategy).filter(|strategy| strategy.rotates());
         let strategy = strategy.ok_or_else(|| {
@@ -49,19 +48,19 @@ impl EigenProjection {
         })?;
         let names: Vec<String> = stamp.modules.iter().map(|module| module.name.clone()).collect();
         let mut blocks = Vec::with_capacity(names.len());
-        let keep = &mut |module: Module, factors: ModuleFactors| -> Result<(), FactorError> {
+        let reader = found.reader(snapshot, FactorParts::of(strategy))?;
+        for name in reader.chosen(Some(&names)).map_err(FactorJobError::other)? {
+            let (module, factors) = reader.module(&name).map_err(FactorJobError::other)?;
             let bias = stamp.modules.iter().any(|known| known.name == module.name && known.bias);
             let module = Module { bias, ..module };
             blocks.push(EigenBlock::new(&module, &factors, strategy, module_dim)?);
-            Ok(())
-        };
-        found.folder.each_factors(Some(&names), keep).map_err(FactorJobError::other)?;
+        }
         let basis = EigenBasis::new(blocks, stamp.checkpoint.clone(), stale);
         Ok(Self {
             spec: ProjectionSpec::of_basis(Arc::new(basis), module_dim),
             factors: factors.to_owned(),
-            number: part.number,
-            datasets: part.datasets,
+            number: found.part.number,
+            datasets: found.part.datasets,
         })
     }
 

@@ -11,7 +11,8 @@ use super::publish::{FactorContent, of_artifact};
 
 /// Factors of a store.
 pub(super) struct StoredFactors {
-    part: ArtifactPart,
+    /// The artifact.
+    pub part: ArtifactPart,
     /// What they say of themselves.
     pub content: FactorContent,
 }
