@@ -52,6 +52,10 @@ impl Audit {
     /// Tells how many refused requests were left out, once there are no more of them in this second.
     pub(crate) fn tell_left_out(&self) {
         let left_out = self.refusals().over(Instant::now());
+        self.left_out(left_out);
+    }
+
+    fn left_out(&self, left_out: u64) {
         if left_out == 0 {
             return;
         }
@@ -63,7 +67,9 @@ impl Audit {
     }
 
     /// Waits until the file has all that was recorded, for a while.
-    pub(crate) fn flush(&self) {
+    pub(crate) fn finish(&self) {
+        let left_out = std::mem::take(&mut self.refusals().left_out);
+        self.left_out(left_out);
         if let Some(file) = &self.file {
             file.flush();
         }

@@ -114,8 +114,7 @@ pub fn serve(
     // An operator stops between batches only, and no client reads them any more.
     connections.shutdown_background();
     workers.shutdown_background();
-    core.audit.tell_left_out();
-    core.audit.flush();
+    core.audit.finish();
     ended
 }
 

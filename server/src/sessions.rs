@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use arrow_schema::SchemaRef;
 use gstore_sql::{
     Asked, LiveTable, Prepared, SqlError, SqlOptions, SqlResources, SqlResult, SqlSession, Window,
+    with_whole_views,
 };
 use gstore_store::{Lease, Snapshot, SnapshotName, Store};
 use tonic::Status;
@@ -182,7 +183,7 @@ impl Sessions {
         let number = snapshot.number();
         let snapshot = match &caller.datasets {
             None => snapshot,
-            Some(names) => Arc::new(snapshot.only(|name| names.contains(name))),
+            Some(names) => Arc::new(with_whole_views(snapshot.only(|name| names.contains(name)))),
         };
         let (options, live) = (self.options.clone(), self.live.clone());
         let session = SqlSession::with_tables(snapshot, options, &self.resources, live)

@@ -42,7 +42,7 @@ pub(crate) async fn batch(core: &Core, held: &Held, about: About) -> Result<Reco
             let mut tables = command.into_builder();
             let with_schema = tables.include_schema();
             for (schema, name) in held.session.tables() {
-                // The columns of thousands of tables that nobody asks for need not be found out.
+                // The columns of thousands of tables that are not asked for need not be found out.
                 if !(like(schema, &patterns[0]) && like(&name, &patterns[1])) {
                     continue;
                 }

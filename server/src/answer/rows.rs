@@ -1,4 +1,4 @@
-//! A statement under way: it runs on the workers, and its batches wait for whoever reads them.
+//! A statement under way: it runs on the workers, and its batches wait for the client that reads them.
 //!
 //! Invariants
 //! - at most two batches wait; a reader that is behind holds the statement up, and one that goes away ends it
@@ -95,9 +95,9 @@ pub(crate) async fn start(
                 let seconds = core.limits.connections.reader.as_secs_f64();
                 Err(Status::deadline_exceeded(format!("the rows were not read for {seconds} s")))
             }
-            () = send.closed() => Err(Status::cancelled("nobody reads the rows any more")),
+            () = send.closed() => Err(Status::cancelled("the rows are not read any more")),
         };
-        // Noted before the channel closes: whoever finds it closed finds the outcome.
+        // Noted before the channel closes: a reader that finds it closed finds the outcome.
         let _ = seen.set(ended);
         drop((send, permit, entered));
     });
@@ -169,7 +169,7 @@ async fn produce(
         }
     };
     if begin.send(Ok(start)).is_err() {
-        return Err(Status::cancelled("nobody waits for the answer any more"));
+        return Err(Status::cancelled("the answer is not waited for any more"));
     }
     let ended = source.send_all(core, permit, to).await;
     drop(held);
@@ -194,7 +194,7 @@ impl Source {
                 while let Some(batch) = stream.next().await {
                     let batch = batch.map_err(|e: SqlError| status::of_sql(&e, core.root()))?;
                     if batch.num_rows() > 0 && to.send(batch).await.is_err() {
-                        return Err(Status::cancelled("nobody reads the rows any more"));
+                        return Err(Status::cancelled("the rows are not read any more"));
                     }
                 }
                 Ok(())
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn rows_that_nobody_reads_are_noticed() {
+    async fn rows_that_are_not_read_are_noticed() {
         let (send, _batches) = mpsc::channel(1);
         let taken = AtomicU64::new(0);
         let limit = Duration::from_millis(10);

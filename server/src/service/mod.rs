@@ -30,7 +30,7 @@ use crate::listen::{Busy, Peer};
 
 /// The header that names the snapshot to read: a number or a tag.
 pub(crate) const SNAPSHOT: &str = "gstore-snapshot";
-/// The header that asks for what is to be known beside the rows.
+/// The header that asks for what is to be known besides the rows.
 pub(crate) const NOTES: &str = "gstore-notes";
 
 type Many<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

@@ -9,6 +9,7 @@ use arrow_flight::sql::{CommandGetTableTypes, ProstMessageExt};
 use arrow_flight::{Criteria, FlightDescriptor, FlightInfo, HandshakeRequest, Ticket};
 use futures::TryStreamExt;
 use gstore_server::{NewToken, Scope, ServeError, ServeOptions, Tokens, serve};
+use gstore_store::{DatasetName, ViewOptions};
 use prost::Message;
 use serde_json::json;
 use tonic::{Code, Request};
@@ -81,6 +82,9 @@ async fn the_handshake_turns_a_password_into_a_bearer() {
 async fn a_token_for_some_datasets_sees_no_others() {
     let server = Server::start(options());
     let narrow = token(&server.store, "narrow", Some(&["pool", "target"]));
+    // A dataset that was dropped may be one that was hidden.
+    let of_dropped = DatasetName::try_from("left_over").unwrap();
+    server.store.create_view(&of_dropped, "SELECT id FROM gone", ViewOptions::default()).unwrap();
     let client = Client::with(&server, &narrow).await;
     for sql in [
         "SELECT count(*) FROM pool",
@@ -117,12 +121,13 @@ async fn a_token_for_some_datasets_sees_no_others() {
         "gstore.samples",
         "gstore.snapshots",
         "gstore.tags",
+        "gstore.views",
         "information_schema.tables",
     ] {
         shown.push((table, text(&client.sql(&format!("SELECT * FROM {table}")).await.unwrap().1)));
     }
     for (what, listed) in shown {
-        for hidden in ["other", "foreign", "extra", "holes", "bare"] {
+        for hidden in ["other", "foreign", "extra", "holes", "bare", "left_over", "gone"] {
             assert!(!listed.contains(hidden), "{what}: {listed}");
         }
     }
