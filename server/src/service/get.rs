@@ -27,7 +27,8 @@ impl Asking {
         self.core.session(name, &self.caller).await
     }
 
-    /// Work that may take a while, on the workers.
+    /// Work that may take a while, on the workers. It holds its turn until it has ended, also when nobody waits for
+    /// it any more.
     pub(super) async fn apart<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Status>> + Send + 'static,
@@ -36,10 +37,12 @@ impl Asking {
         let limit = self.core.limits.time;
         let done = self.core.workers.spawn(async move {
             let _permit = permit;
-            let done = tokio::time::timeout(limit, work).await;
-            done.unwrap_or_else(|_| Err(Status::deadline_exceeded("planning the statement took too long")))
+            work.await
         });
-        done.await.unwrap_or_else(|e| Err(status::internal("the request failed", &e)))
+        match tokio::time::timeout(limit, done).await {
+            Ok(done) => done.unwrap_or_else(|e| Err(status::internal("the request failed", &e))),
+            Err(_) => Err(Status::deadline_exceeded("planning the statement took too long")),
+        }
     }
 }
 
