@@ -98,7 +98,9 @@ async fn large_messages_are_refused() {
     let server = Server::start(limited(Limits { message_bytes: 1 << 20, ..Limits::default() }));
     let client = Client::of(&server).await;
     let long = format!("SELECT '{}'", "x".repeat(2 << 20));
-    assert_eq!(client.sql(&long).await.unwrap_err().code(), Code::OutOfRange);
+    let refused = client.sql(&long).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("more than 1048576 bytes"), "{refused}");
     let unknown = Client::with(&server, "gst_x").await;
     let code = unknown.sql(&long).await.unwrap_err().code();
     assert_eq!(code, Code::Unauthenticated, "nothing is read without a token");
