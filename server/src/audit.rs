@@ -4,15 +4,16 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fs_err::{File, OpenOptions};
 use serde_json::json;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::access::Caller;
 use crate::metrics::Metrics;
-use crate::statements::{Entry, Statements};
+use crate::statements::{Entry, Statements, word};
 
 /// Where requests are recorded.
 #[derive(Default)]
@@ -20,6 +21,8 @@ pub(crate) struct Audit {
     file: Option<Mutex<File>>,
     pub(crate) statements: Arc<Statements>,
     pub(crate) metrics: Metrics,
+    /// Whether requests that are dropped now end with the server and not with their client.
+    pub(crate) stopped: AtomicBool,
 }
 
 impl Audit {
@@ -32,7 +35,7 @@ impl Audit {
     fn write(&self, entry: &Entry) {
         let milliseconds = entry.elapsed();
         let progress = entry.progress().clone();
-        let outcome = progress.outcome.map_or("dropped by the client", |code: Code| code.description());
+        let outcome = word(progress.outcome);
         let (token, rows, bytes) = (&entry.token, progress.rows, progress.bytes);
         let peer = entry.peer.as_deref().unwrap_or("-");
         tracing::info!(
@@ -92,6 +95,11 @@ impl Record {
         progress.bytes
     }
 
+    /// Notes how many bytes have come in so far.
+    pub(crate) fn received(&mut self, bytes: u64) {
+        self.entry.progress().bytes = bytes;
+    }
+
     /// Notes how the request ended.
     pub(crate) fn ended(&mut self, status: Result<(), &Status>) {
         self.entry.outcome(status);
@@ -100,6 +108,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if self.audit.stopped.load(Ordering::Relaxed) {
+            self.ended(Err(&Status::unavailable("the time to drain was over")));
+        }
         let now = self.entry.elapsed();
         self.entry.progress().ended = Some(now);
         self.audit.metrics.ended(&self.entry);

@@ -89,7 +89,7 @@ pub(super) async fn schema(asking: &Asking, descriptor: &FlightDescriptor) -> Re
 fn shown(asked: &Asked) -> String {
     match asked {
         Asked::Statement(sql) => sql.clone(),
-        Asked::Plain(wanted) => format!("{wanted:?}"),
+        Asked::Plain(wanted) => wanted.to_string(),
         Asked::Handle(_) => "a handle".to_owned(),
         Asked::About(_) => "a list of tables".to_owned(),
     }
@@ -194,7 +194,9 @@ pub(super) async fn rows(asking: &Asking, ticket: &[u8]) -> Result<stream::Messa
     };
     let (kind, what) = match &handle.question {
         Some(Question::Statement(statement)) => ("statement", statement.sql.clone()),
-        Some(Question::Vectors(v)) => ("vectors", format!("{}/{} {:?}", v.dataset, v.feature, v.rows())),
+        Some(Question::Vectors(v)) => {
+            ("vectors", format!("{}/{}, rows {} to {}", v.dataset, v.feature, v.first, v.end))
+        }
         Some(Question::Matrix(matrix)) => ("matrix", matrix.spec.clone()),
         None => ("nothing", String::new()),
     };
