@@ -30,8 +30,8 @@ pub struct RemoteOptions {
 fn address(text: &str) -> Option<(String, bool)> {
     let (scheme, rest) = text.split_once("://")?;
     let tls = match scheme {
-        "grpc" | "grpc+tcp" | "http" => false,
-        "grpc+tls" | "grpcs" | "https" => true,
+        "grpc" | "grpc+tcp" => false,
+        "grpc+tls" | "grpcs" => true,
         _ => return None,
     };
     let rest = rest.trim_end_matches('/');
@@ -113,7 +113,7 @@ mod tests {
         ] {
             assert_eq!(address(given), Some((uri.to_owned(), tls)));
         }
-        for bad in ["localhost:8815", "ftp://a:1", "grpc://", "grpc://a:1/x"] {
+        for bad in ["localhost:8815", "ftp://a:1", "http://a:1", "grpc://", "grpc://a:1/x"] {
             assert_eq!(address(bad), None, "{bad}");
         }
     }
