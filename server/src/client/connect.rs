@@ -84,7 +84,21 @@ pub(super) fn is_of_a_page(message: &str) -> bool {
         || message.contains("while receiving response with status: 4")
 }
 
-fn cause(error: &dyn std::error::Error) -> String {
+/// What is said where a connection broke, by what was behind it.
+pub(super) fn broken(cause: &str) -> String {
+    // Alerts of TLS 1.3 about a client's certificate come with its first request.
+    let certificate = ["CertificateRequired", "BadCertificate", "UnknownCA", "CertificateExpired"];
+    match certificate.iter().any(|alert| cause.contains(alert)) {
+        true => format!("the server wants the certificate of a client that it trusts ({cause})"),
+        false => {
+            format!(
+                "the connection broke ({cause}); the address of a server with TLS is grpc+tls://host:port"
+            )
+        }
+    }
+}
+
+pub(super) fn cause(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
         last = source;
@@ -102,6 +116,15 @@ mod tests {
                     while receiving response with status: 404 Not Found";
         assert!(is_of_a_page(said));
         assert!(!is_of_a_page("there is no table `pol`"));
+    }
+
+    #[test]
+    fn a_broken_connection_is_more_than_a_transport_error() {
+        assert!(
+            broken("received fatal alert: CertificateRequired")
+                .starts_with("the server wants the certificate")
+        );
+        assert!(broken("stream closed").contains("(stream closed); the address of a server with TLS"));
     }
 
     #[test]
