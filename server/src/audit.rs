@@ -6,16 +6,17 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::access::Caller;
 use crate::audit_file::AuditFile;
 use crate::metrics::Metrics;
-use crate::statements::{Entry, Statements, since_1970};
+use crate::statements::{Entry, Statements, since_1970, word};
 
 /// Refused requests that are written down in a second.
 const REFUSALS: u32 = 10;
@@ -27,6 +28,8 @@ pub(crate) struct Audit {
     refusals: Mutex<Refusals>,
     pub(crate) statements: Arc<Statements>,
     pub(crate) metrics: Metrics,
+    /// Whether requests that are dropped now end with the server and not with their client.
+    pub(crate) stopped: AtomicBool,
 }
 
 impl Audit {
@@ -38,7 +41,7 @@ impl Audit {
     /// Notes that a request was refused before it was known whose it is.
     pub(crate) fn refused(&self, peer: Option<SocketAddr>, status: &Status) {
         let Some(left_out) = self.refusals().note(Instant::now()) else { return };
-        let (peer, outcome) = (peer.map(|peer| peer.to_string()), status.code().description());
+        let (peer, outcome) = (peer.map(|peer| peer.to_string()), word(Some(status.code())));
         let address = peer.as_deref().unwrap_or("-");
         tracing::warn!(peer = address, outcome, why = status.message(), left_out, "a token was refused");
         let Some(file) = &self.file else { return };
@@ -83,7 +86,7 @@ impl Audit {
     fn write(&self, entry: &Entry) {
         let milliseconds = entry.elapsed();
         let progress = entry.progress().clone();
-        let outcome = progress.outcome.map_or("dropped by the client", |code: Code| code.description());
+        let outcome = word(progress.outcome);
         let (token, rows, bytes) = (&entry.token, progress.rows, progress.bytes);
         let peer = entry.peer.as_deref().unwrap_or("-");
         tracing::info!(
@@ -172,6 +175,11 @@ impl Record {
         progress.bytes
     }
 
+    /// Notes how many bytes have come in so far.
+    pub(crate) fn received(&mut self, bytes: u64) {
+        self.entry.progress().bytes = bytes;
+    }
+
     /// Notes how the request ended.
     pub(crate) fn ended(&mut self, status: Result<(), &Status>) {
         self.entry.outcome(status);
@@ -180,6 +188,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if self.audit.stopped.load(Ordering::Relaxed) {
+            self.ended(Err(&Status::unavailable("the time to drain was over")));
+        }
         let now = self.entry.elapsed();
         self.entry.progress().ended = Some(now);
         self.audit.metrics.ended(&self.entry);

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
@@ -207,7 +208,7 @@ async fn answer(
     };
     let incoming = listen::incoming(listener, own, &options.limits.connections, &core.audit.metrics.flights);
     let tls = options.tls.is_some();
-    tracing::info!(%address, ?http, tls, tokens = !options.without_tokens, "serving");
+    tracing::info!(%address, http = http.map(tracing::field::display), tls, tokens = !options.without_tokens, "serving");
     started(Addresses { flight: address, http });
     let serving =
         server.add_service(health_service).add_service(flight).serve_with_incoming_shutdown(incoming, told);
@@ -232,6 +233,7 @@ async fn deadline(core: &Core, draining: tokio::sync::oneshot::Receiver<()>, dra
     }
     tokio::time::sleep(drain).await;
     tracing::warn!(running = core.running.count(), "the time to drain is over; the rest is stopped");
+    core.audit.stopped.store(true, Ordering::Relaxed);
     core.running.stop();
     tokio::time::sleep(LAST_WORDS).await;
 }

@@ -37,6 +37,7 @@ pub(crate) fn of_open(error: &OpenError) -> Status {
         OpenError::NoSnapshot { .. } => {
             Status::not_found("there is no such snapshot, or not any more; ask without one for the newest")
         }
+        OpenError::Lookup(error) => Status::not_found(error.to_string()),
         error if error.is_damage() => {
             tracing::error!(%error, "the store is damaged");
             damaged()

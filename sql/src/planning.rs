@@ -17,9 +17,11 @@ use super::cooperative::cooperative;
 use super::correlated::Correlated;
 use super::dialect::{self, Headings};
 use super::error::{SqlError, SqlErrorKind};
+use super::expanded;
 use super::guard;
 use super::mixed::Mixed;
 use super::ordinals;
+use super::parameters::inner;
 use super::quotes::Names;
 use super::session::Limits;
 use super::views;
@@ -105,6 +107,9 @@ pub(super) async fn logical(
     let all = state.config().get_extension::<Tables>();
     if let Some(all) = &all {
         views::expand(&mut statement, &all.snapshot)?;
+    }
+    if let Some(sql) = inner(&mut statement) {
+        expanded::check(sql)?;
     }
     dialect::resolve(&mut statement);
     let asked = Asked::of(&mut statement);

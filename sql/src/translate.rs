@@ -45,7 +45,8 @@ pub(super) fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
             other => {
                 let text = tidy(&other.to_string());
                 let known = misused(&text).or_else(|| wording::worded(&text, tables));
-                known.unwrap_or_else(|| SqlError::new(SqlErrorKind::Failed, text))
+                let kind = if is_of_values(&other) { SqlErrorKind::Invalid } else { SqlErrorKind::Failed };
+                known.unwrap_or_else(|| SqlError::new(kind, text))
             }
         },
         DataFusionError::SchemaError(inner, _) => schema_error(*inner),
@@ -53,6 +54,19 @@ pub(super) fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
             SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into())
         }
         other => by_text(&other, tables),
+    }
+}
+
+/// Whether the values of a statement are to blame, and neither a file nor the columns of a batch.
+fn is_of_values(error: &ArrowError) -> bool {
+    match error {
+        ArrowError::InvalidArgumentError(text) => !text.to_lowercase().contains("column"),
+        ArrowError::CastError(_)
+        | ArrowError::ParseError(_)
+        | ArrowError::ComputeError(_)
+        | ArrowError::DivideByZero
+        | ArrowError::ArithmeticOverflow(_) => true,
+        _ => false,
     }
 }
 
@@ -155,9 +169,9 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
         DataFusionError::ExecutionJoin(_) | DataFusionError::Internal(_) => {
             SqlError::new(SqlErrorKind::Failed, format!("the query engine failed: {text}"))
         }
-        DataFusionError::Execution(_) | DataFusionError::IoError(_) => {
-            SqlError::new(SqlErrorKind::Failed, text)
-        }
+        // What functions say of the values that they are given.
+        DataFusionError::Execution(_) => SqlError::invalid(text),
+        DataFusionError::IoError(_) => SqlError::new(SqlErrorKind::Failed, text),
         _ => SqlError::invalid(text),
     }
 }

@@ -183,8 +183,19 @@ fn a_server_that_others_reach_has_a_certificate_or_is_told_not_to() {
     assert!(open.code == 2 && open.stderr.contains("--plain-text"), "{}", open.stderr);
     let nobody = place.run(&["serve", "--listen", "0.0.0.0:0", "--without-tokens", "--plain-text"]);
     assert!(nobody.code == 2 && nobody.stderr.contains("this machine only"), "{}", nobody.stderr);
+    fs_err::write(place.path("file"), "").expect("written");
+    for (args, says) in [
+        (["serve", "--listen", "localhost:8815"], "127.0.0.1:8815"),
+        (["serve", "--time", "0s"], "above nothing"),
+        (["serve", "--spill", "file"], "cannot be used"),
+    ] {
+        let refused = place.run(&args);
+        assert!(refused.code == 2 && refused.stderr.contains(says), "{args:?}: {}", refused.stderr);
+    }
     let server = Served::start(&place, &["--without-tokens"]);
     assert_eq!(place.run(&["query", "SELECT 1", "--remote", &server.address]).code, 0);
+    let page = server.address.replace("grpc://", "http://");
+    assert!(place.run(&["query", "SELECT 1", "--remote", &page]).stderr.contains("grpc://host:port"));
 }
 
 /// A file of options that is handed out: every line of it is understood, and it serves.

@@ -237,12 +237,20 @@ pub(super) fn age(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give an age such as 30d, 12h, 15m or 0s".to_owned())
 }
 
+/// An age that is not nothing.
+pub(super) fn some_time(text: &str) -> Result<Duration, String> {
+    let time = age(text).ok().filter(|time| !time.is_zero());
+    time.ok_or_else(|| "give a time above nothing, such as 30d, 12h, 15m or 1s".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn sizes_and_ages() {
+        assert_eq!(some_time("1s"), Ok(Duration::from_secs(1)));
+        assert!(some_time("0s").is_err() && some_time("x").is_err());
         assert_eq!(size("64MiB"), Ok(64 << 20));
         assert_eq!(size("1000"), Ok(1000));
         assert_eq!(age("30d"), Ok(Duration::from_secs(30 * 86_400)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::life::{age, size};
+use super::life::{age, size, some_time};
 use super::{ModelArgs, OutputArgs};
 
 /// `gstore serve`
@@ -23,10 +23,10 @@ use super::{ModelArgs, OutputArgs};
     Memory: --memory for sorts, joins and groupings, --memory-each of it for one token; for each running statement one block of rows, and four messages that wait to be sent.")]
 pub struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8815")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8815", value_parser = address)]
     pub listen: SocketAddr,
     /// Also serve a page for browsers, Prometheus metrics and liveness over HTTP here; without an address at 127.0.0.1:8816 [default: not at all]
-    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:8816")]
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:8816", value_parser = address)]
     pub http: Option<SocketAddr>,
     /// The server's certificate and those above it, as PEM
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -80,7 +80,7 @@ pub struct LimitArgs {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = super::at_least::<usize>(0))]
     pub waiting: usize,
     /// How long a statement may run, until its last row is sent
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = age)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = some_time)]
     pub time: Duration,
     /// Bytes that sorts, joins and groupings may hold in memory
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = size)]
@@ -119,11 +119,17 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = super::at_least::<usize>(1))]
     pub connections: usize,
     /// How long a connection stays open over which nothing is asked
-    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = age)]
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = some_time)]
     pub idle: Duration,
     /// How long rows wait for a client that does not read them
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = age)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = some_time)]
     pub unread: Duration,
+}
+
+/// Where to listen.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let wanted = || "an IP address and a port are wanted, such as 127.0.0.1:8815 or [::1]:8815".to_owned();
+    text.parse().map_err(|_| wanted())
 }
 
 /// Form of a log.
@@ -160,7 +166,7 @@ pub enum TokenWhat {
         #[arg(long, value_enum)]
         scope: TokenScope,
         /// How long it works, such as 90d or 12h [default: until it is revoked]
-        #[arg(long, value_name = "TIME", value_parser = age)]
+        #[arg(long, value_name = "TIME", value_parser = some_time)]
         expires: Option<Duration>,
         /// The datasets that it may see, with their features [default: all]
         #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]

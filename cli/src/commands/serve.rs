@@ -1,5 +1,6 @@
 //! `gstore serve`: answers clients over the network until it is told to stop.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Error, Result};
@@ -16,6 +17,7 @@ use crate::output::out;
 /// Serves the store.
 pub fn run(context: &Context, args: &ServeArgs) -> Result<ExitCode> {
     let store = context.open()?;
+    args.limits.spill.as_deref().map_or(Ok(()), check_spill)?;
     let options = options(context, args)?;
     let form = match args.log {
         LogForm::Text => LogFormat::Text,
@@ -49,6 +51,17 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<ExitCode> {
         error => Error::from(error),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses a folder that nothing could be written to once a statement needs it.
+fn check_spill(folder: &Path) -> Result<()> {
+    let made = fs_err::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
+    match made {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(UsageError(format!("--spill: {} cannot be used: {error}", folder.display())).into())
+        }
+    }
 }
 
 fn options(context: &Context, args: &ServeArgs) -> Result<ServeOptions> {

@@ -7,6 +7,7 @@
 //! - `{"matrix": {"pool": "NAME", "target": "NAME"}}`, with the options of a matrix
 //! - `{"sql": "SELECT ..", "parameters": [1, "a"]}`
 
+use std::fmt;
 use std::ops::Range;
 
 use gstore_sql::{MAX_PARAMETERS, Parameters};
@@ -63,9 +64,36 @@ pub(crate) enum Wanted {
     Matrix(Matrix),
 }
 
+/// As the record of requests has it.
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = match self {
+            Self::Dataset { name, rows } => {
+                write!(f, "dataset {name}")?;
+                rows
+            }
+            Self::Vectors { dataset, feature, rows, .. } => {
+                write!(f, "vectors of {dataset}/{feature}")?;
+                rows
+            }
+            Self::Statement(statement) => return f.write_str(&statement.sql),
+            Self::Matrix(matrix) => return write!(f, "matrix {}", matrix.spec),
+        };
+        match rows {
+            Some(rows) => write!(f, ", rows {} to {}", rows.start, rows.end),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Reads a path.
 pub(crate) fn of_path(path: &[String]) -> Result<Wanted, Status> {
-    match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    // Clients give a path in parts, or as one with slashes.
+    let parts: Vec<&str> = match path {
+        [one] => one.split('/').collect(),
+        several => several.iter().map(String::as_str).collect(),
+    };
+    match parts.as_slice() {
         ["dataset", name] => Ok(Wanted::Dataset { name: (*name).to_owned(), rows: None }),
         ["vectors", dataset, feature] => Ok(Wanted::Vectors {
             dataset: (*dataset).to_owned(),
@@ -237,5 +265,10 @@ mod tests {
         let error = of_json(many.to_string().as_bytes()).unwrap_err();
         assert!(error.message().contains("1001 values"), "{error}");
         assert!(of_path(&["vectors".into(), "pool".into()]).is_err());
+        assert!(of_path(&["dataset/pool".into()]).is_ok() && of_path(&["vectors/pool/e/f".into()]).is_err());
+        let shown = |text: &str| of_json(text.as_bytes()).unwrap().to_string();
+        assert_eq!(shown(r#"{"dataset": "pool", "rows": [0, 10]}"#), "dataset pool, rows 0 to 10");
+        let vectors = r#"{"vectors": {"dataset": "pool", "feature": "3"}}"#;
+        assert_eq!(shown(vectors), "vectors of pool/3");
     }
 }

@@ -30,8 +30,8 @@ pub struct RemoteOptions {
 fn address(text: &str) -> Option<(String, bool)> {
     let (scheme, rest) = text.split_once("://")?;
     let tls = match scheme {
-        "grpc" | "grpc+tcp" | "http" => false,
-        "grpc+tls" | "grpcs" | "https" => true,
+        "grpc" | "grpc+tcp" => false,
+        "grpc+tls" | "grpcs" => true,
         _ => return None,
     };
     let rest = rest.trim_end_matches('/');
@@ -84,7 +84,21 @@ pub(super) fn is_of_a_page(message: &str) -> bool {
         || message.contains("while receiving response with status: 4")
 }
 
-fn cause(error: &dyn std::error::Error) -> String {
+/// What is said where a connection broke, by what was behind it.
+pub(super) fn broken(cause: &str) -> String {
+    // Alerts of TLS 1.3 about a client's certificate come with its first request.
+    let certificate = ["CertificateRequired", "BadCertificate", "UnknownCA", "CertificateExpired"];
+    match certificate.iter().any(|alert| cause.contains(alert)) {
+        true => format!("the server wants the certificate of a client that it trusts ({cause})"),
+        false => {
+            format!(
+                "the connection broke ({cause}); the address of a server with TLS is grpc+tls://host:port"
+            )
+        }
+    }
+}
+
+pub(super) fn cause(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
         last = source;
@@ -105,6 +119,15 @@ mod tests {
     }
 
     #[test]
+    fn a_broken_connection_is_more_than_a_transport_error() {
+        assert!(
+            broken("received fatal alert: CertificateRequired")
+                .starts_with("the server wants the certificate")
+        );
+        assert!(broken("stream closed").contains("(stream closed); the address of a server with TLS"));
+    }
+
+    #[test]
     fn addresses() {
         for (given, uri, tls) in [
             ("grpc://localhost:8815", "http://localhost:8815", false),
@@ -113,7 +136,7 @@ mod tests {
         ] {
             assert_eq!(address(given), Some((uri.to_owned(), tls)));
         }
-        for bad in ["localhost:8815", "ftp://a:1", "grpc://", "grpc://a:1/x"] {
+        for bad in ["localhost:8815", "ftp://a:1", "http://a:1", "grpc://", "grpc://a:1/x"] {
             assert_eq!(address(bad), None, "{bad}");
         }
     }

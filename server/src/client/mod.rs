@@ -285,6 +285,7 @@ fn of_status(status: &Status) -> SqlError {
     let message = match status.message() {
         "" => format!("the server answers with the code {:?}", status.code()),
         message if connect::is_of_a_page(message) => connect::OF_A_PAGE.to_owned(),
+        "transport error" => connect::broken(&connect::cause(status)),
         message => message.to_owned(),
     };
     SqlError::new(kind, message)

@@ -2,8 +2,8 @@
 //!
 //! Invariants
 //! - two pieces wait; a reader that is behind holds its statement up, and one that goes away ends it
-//! - a result that breaks off is never taken for a shorter one: the body ends with an error, or, for the page,
-//!   with a line that has the error
+//! - a result that breaks off is never taken for a shorter one: it is an error object where no row was sent yet;
+//!   after that the body ends with an error, or, for the page, with a line that has it
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};

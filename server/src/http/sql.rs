@@ -142,7 +142,11 @@ async fn begin(
     };
     let handle = Handle::new(snapshot, Question::Statement(statement));
     let ticket = handle.nonce.to_le_bytes();
-    let rows = rows::start(core, caller, handle, &ticket, record, form.window()).await?;
+    let mut rows = rows::start(core, caller, handle, &ticket, record, form.window()).await?;
+    // A file has no place for an error, so one that comes before the first row is the answer.
+    if shape != Shape::Page {
+        rows.begun().await?;
+    }
     Ok((rows, shape))
 }
 

@@ -80,8 +80,13 @@ fn shown(error: &(dyn Error + 'static), code: Code, message: &str, root: &Path) 
     }
 }
 
+/// The answer where a full disk is behind an error.
+pub(crate) fn full_disk(error: &(dyn Error + 'static)) -> Option<Status> {
+    io_in(error).filter(|io| is_full(io)).map(|io| full(io))
+}
+
 fn full(error: &dyn std::fmt::Display) -> Status {
-    tracing::error!(%error, "no space is left for an upload");
+    tracing::error!(%error, "no space is left for what a client sent");
     Status::resource_exhausted("no space is left on the server's disk; nothing was stored")
 }
 

@@ -85,6 +85,7 @@ pub(super) async fn feed(
             return Err(Status::resource_exhausted(why));
         }
         record.rows(batch.num_rows());
+        record.received(bytes.load(Ordering::Relaxed));
         if to.send(Event::Batch(batch)).await.is_err() {
             // The thread has ended, and says why.
             return Ok(());

@@ -36,6 +36,7 @@ use crate::running::Raises;
 use crate::status;
 
 pub(crate) use decode::Batches;
+pub(crate) use error::full_disk;
 pub(crate) use form::{Upload, What};
 use incoming::Incoming;
 

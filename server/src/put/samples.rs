@@ -37,10 +37,14 @@ pub(super) fn add(
     let added = gstore::add_of(store, &request, &client, &mut work);
     match added.map_err(|e| error::of_ingest(&e, spool.path(), core.root()))? {
         AddOutcome::Repeated(note) => {
-            let mut told = note.result;
-            told.insert("dataset".to_owned(), json!(form.dataset));
-            told.insert("repeated".to_owned(), json!(true));
-            Ok(told)
+            let mut again = note.result;
+            again.insert("dataset".to_owned(), json!(form.dataset));
+            again.insert("repeated".to_owned(), json!(true));
+            // What the store does not keep of an upload is there, and not known any more.
+            for name in told(&form.dataset, &AddReport::default()).keys() {
+                again.entry(name.as_str()).or_insert(Value::Null);
+            }
+            Ok(again)
         }
         AddOutcome::Done(report) => Ok(told(&form.dataset, &report)),
     }

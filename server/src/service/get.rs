@@ -27,7 +27,8 @@ impl Asking {
         self.core.session(name, &self.caller).await
     }
 
-    /// Work that may take a while, on the workers.
+    /// Work that may take a while, on the workers. It holds its turn until it has ended, also when nobody waits for
+    /// it any more.
     pub(super) async fn apart<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Status>> + Send + 'static,
@@ -36,10 +37,12 @@ impl Asking {
         let limit = self.core.limits.time;
         let done = self.core.workers.spawn(async move {
             let _permit = permit;
-            let done = tokio::time::timeout(limit, work).await;
-            done.unwrap_or_else(|_| Err(Status::deadline_exceeded("planning the statement took too long")))
+            work.await
         });
-        done.await.unwrap_or_else(|e| Err(status::internal("the request failed", &e)))
+        match tokio::time::timeout(limit, done).await {
+            Ok(done) => done.unwrap_or_else(|e| Err(status::internal("the request failed", &e))),
+            Err(_) => Err(Status::deadline_exceeded("planning the statement took too long")),
+        }
     }
 }
 
@@ -86,7 +89,7 @@ pub(super) async fn schema(asking: &Asking, descriptor: &FlightDescriptor) -> Re
 fn shown(asked: &Asked) -> String {
     match asked {
         Asked::Statement(sql) => sql.clone(),
-        Asked::Plain(wanted) => format!("{wanted:?}"),
+        Asked::Plain(wanted) => wanted.to_string(),
         Asked::Handle(_) => "a handle".to_owned(),
         Asked::About(about) => about.what(),
     }
@@ -195,7 +198,9 @@ pub(super) async fn rows(asking: &Asking, ticket: &[u8]) -> Result<stream::Messa
     };
     let (kind, what) = match &handle.question {
         Some(Question::Statement(statement)) => ("statement", statement.sql.clone()),
-        Some(Question::Vectors(v)) => ("vectors", format!("{}/{} {:?}", v.dataset, v.feature, v.rows())),
+        Some(Question::Vectors(v)) => {
+            ("vectors", format!("{}/{}, rows {} to {}", v.dataset, v.feature, v.first, v.end))
+        }
         Some(Question::Matrix(matrix)) => ("matrix", matrix.spec.clone()),
         None => ("nothing", String::new()),
     };

@@ -36,6 +36,9 @@ pub(super) async fn put(
     let first = first.map_err(|_| status::silent(patience))??.ok_or_else(wrong)?;
     let command =
         first.flight_descriptor.as_ref().map(|descriptor| descriptor.cmd.clone()).ok_or_else(wrong)?;
+    if command.is_empty() {
+        return Err(wrong());
+    }
     if command.first() == Some(&b'{') {
         let rest = futures::stream::once(futures::future::ready(Ok(first))).chain(messages);
         return crate::put::take(&asking.core, &asking.caller, &command, rest.boxed()).await;

@@ -8,7 +8,7 @@ use tonic::Status;
 
 use super::Asking;
 use crate::audit::Record;
-use crate::put::may_write;
+use crate::put::{full_disk, may_write};
 use crate::status;
 
 #[derive(Deserialize)]
@@ -111,6 +111,6 @@ fn of_tag(error: &TagError) -> Status {
         )),
         TagError::Changed(error @ Changed::Gone { .. }) => Status::not_found(error.to_string()),
         TagError::Changed(error) => Status::aborted(error.to_string()),
-        error => status::internal("the tag cannot be changed", error),
+        error => full_disk(error).unwrap_or_else(|| status::internal("the tag cannot be changed", error)),
     }
 }

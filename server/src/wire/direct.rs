@@ -20,7 +20,7 @@ use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service as Tower, http};
 use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use super::message::PREFIX;
 use super::patient::Patient;
@@ -71,7 +71,13 @@ impl Tower<http::Request<Body>> for Direct {
             let request = request.map(|body| Body::new(Patient::new(body, patience)));
             match request.uri().path() == DO_GET {
                 true => Ok(answer(&service, request, most).await),
-                false => generated.call(request).await,
+                false => {
+                    let response = generated.call(request).await?;
+                    // Nothing but the reading of messages says this, in words of its own.
+                    let told = Status::from_header_map(response.headers());
+                    let long = told.is_some_and(|status| status.code() == Code::OutOfRange);
+                    Ok(if long { too_long(most).into_http() } else { response })
+                }
             }
         })
     }
@@ -97,6 +103,10 @@ async fn answer(service: &Service, request: http::Request<Body>, most: usize) ->
     }
 }
 
+fn too_long(most: usize) -> Status {
+    Status::resource_exhausted(format!("the message has more than {most} bytes, the most that is allowed"))
+}
+
 /// The one message of a request.
 async fn ticket(body: Body, most: usize) -> Result<Ticket, Status> {
     let mut body = std::pin::pin!(body);
@@ -104,8 +114,7 @@ async fn ticket(body: Body, most: usize) -> Result<Ticket, Status> {
     while let Some(frame) = std::future::poll_fn(|cx| http_body::Body::poll_frame(body.as_mut(), cx)).await {
         let Ok(data) = frame?.into_data() else { continue };
         if bytes.len() + data.len() > most.saturating_add(PREFIX) {
-            let why = format!("the message has more than {most} bytes, the most that is allowed");
-            return Err(Status::out_of_range(why));
+            return Err(too_long(most));
         }
         bytes.extend_from_slice(&data);
     }
@@ -203,7 +212,7 @@ mod tests {
         assert_eq!(code(framed(1, message.len())).await, tonic::Code::Unimplemented);
         assert_eq!(code(framed(0, message.len() + 1)).await, tonic::Code::InvalidArgument);
         assert_eq!(code(framed(0, message.len())[..4].to_vec()).await, tonic::Code::InvalidArgument);
-        assert_eq!(code(vec![0; 200]).await, tonic::Code::OutOfRange);
+        assert_eq!(code(vec![0; 200]).await, tonic::Code::ResourceExhausted);
         assert_eq!(code(vec![0, 0, 0, 0, 2, 0xff, 0xff]).await, tonic::Code::InvalidArgument);
     }
 }

@@ -66,7 +66,7 @@ impl Message {
         };
         let length = fields.iter().map(field).sum::<usize>();
         let length = u32::try_from(length).map_err(|_| {
-            Status::out_of_range(format!("a message of {length} bytes is longer than gRPC has"))
+            Status::resource_exhausted(format!("a message of {length} bytes is longer than gRPC has"))
         })?;
         let mut short = BytesMut::with_capacity(PREFIX + 16 + self.header.len() + self.metadata.len());
         short.put_u8(0);

@@ -202,9 +202,24 @@ fn rows_come_in_the_formats_of_the_command() {
     assert_eq!(at(older[0].number).text(), ask(&server, &json!({"sql": counts})).text());
     assert_eq!(at(older.last().unwrap().number).text(), "{\"n\":0}\n");
     assert_eq!(at(999_999).code, 404);
+    let tagged = ask(&server, &json!({"sql": counts, "snapshot": "nosuch"}));
+    assert_eq!((tagged.code, tagged.error().as_str()), (404, "not_found"));
+    assert!(tagged.text().contains("nosuch"), "{}", tagged.text());
     let wrong = ask(&server, &json!({"sql": "SELECT nothing FROM pool"}));
     assert_eq!((wrong.code, wrong.error().as_str()), (400, "invalid_argument"));
     assert!(wrong.text().contains("line 1, column 8"), "{}", wrong.text());
+    for format in ["json", "csv", "parquet"] {
+        for sql in
+            ["SELECT 1/0 AS x", "SELECT 1 / (row - row) AS x FROM pool", "SELECT chr(-1 - row) FROM pool"]
+        {
+            let failed = ask(&server, &json!({"sql": sql, "format": format}));
+            assert_eq!((failed.code, failed.error().as_str()), (400, "invalid_argument"), "{sql} {format}");
+        }
+    }
+    assert_eq!(
+        ask(&server, &json!({"sql": "SELECT row FROM pool LIMIT 0", "format": "csv"})).text(),
+        "row\n"
+    );
     for changed in ["DELETE FROM pool", "COPY pool TO '/tmp/x'", "SET a = 1"] {
         assert_eq!(ask(&server, &json!({"sql": changed})).code, 400, "{changed}");
     }

@@ -101,7 +101,9 @@ async fn large_messages_and_more_memory_than_one_token_has_are_refused() {
     let server = Server::start(ServeOptions { sql, ..limited(limits) });
     let client = Client::of(&server).await;
     let long = format!("SELECT '{}'", "x".repeat(2 << 20));
-    assert_eq!(client.sql(&long).await.unwrap_err().code(), Code::OutOfRange);
+    let refused = client.sql(&long).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("more than 1048576 bytes"), "{refused}");
     let sort = "SELECT * FROM generate_series(1, 3000000) ORDER BY value % 1000, value";
     let refused = client.sql(sort).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");

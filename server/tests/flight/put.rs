@@ -130,6 +130,12 @@ async fn samples_become_a_dataset_once_for_each_key() {
     let before = server.store.snapshot().unwrap().number();
     let again = put(&client, what.clone(), vec![texts(0..10)]).await.unwrap();
     assert_eq!((&again["added"], &again["repeated"]), (&json!(10), &json!(true)), "{again}");
+    let fields = |told: &serde_json::Value| -> Vec<String> {
+        let mut names: Vec<String> = told.as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        names
+    };
+    assert_eq!(fields(&again), fields(&told));
     assert_eq!(again["snapshot"], told["snapshot"]);
     assert_eq!(refused(&client, what, texts(0..9)).await, Code::AlreadyExists);
     assert_eq!(server.store.snapshot().unwrap().number(), before);

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 };
 
 use super::charge::charged;
-use super::growth::Growth;
+use super::growth::{Growth, pairs};
 use super::{Budget, MAX_REPEATED, MAX_VALUE};
 use crate::error::SqlError;
 
@@ -89,6 +89,10 @@ impl ScalarUDFImpl for Limited {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        if self.growth == Growth::Pairs {
+            self.budget.compare(self.name(), pairs(&args.args, args.number_rows)?, &args.args)?;
+            return self.inner.invoke_with_args(args);
+        }
         if args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
             let bytes = self.growth.bytes(&args.args, 1)?.into_iter().max().unwrap_or(0);
             self.budget.constant(self.name(), self.growth, bytes)?;

@@ -1,5 +1,6 @@
 //! What functions make of their arguments, at most: an estimate for each row, before anything is made.
 
+use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ColumnarValue;
 
@@ -32,9 +33,12 @@ pub(super) enum Growth {
     Groups,
     /// The list with the last argument in the place of elements.
     Exchange,
+    /// Nothing that grows, but work: each part of the first argument is compared with each of the second.
+    Pairs,
 }
 
-/// The functions that can make much of little, or twice of what they are given: such calls can be nested.
+/// The functions that can make much of little, or twice of what they are given: such calls can be nested. Those of
+/// [`Growth::Pairs`] take long for little.
 pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
     ("repeat", Growth::Repeat),
     ("lpad", Growth::Pad),
@@ -65,6 +69,9 @@ pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
     ("array_replace", Growth::Exchange),
     ("array_replace_n", Growth::Exchange),
     ("array_replace_all", Growth::Exchange),
+    ("levenshtein", Growth::Pairs),
+    ("array_has_all", Growth::Pairs),
+    ("array_has_any", Growth::Pairs),
 ];
 
 /// Bytes of an element of a list, beside those of its value.
@@ -147,7 +154,24 @@ impl Growth {
                 })
             }
             Self::Range => range(args, rows)?,
+            // A yes or no, or a number.
+            Self::Pairs => vec![0; rows],
         })
+    }
+}
+
+/// Most comparisons that a call with these arguments takes for one of its rows.
+pub(super) fn pairs(args: &[ColumnarValue], rows: usize) -> DfResult<u64> {
+    let [first, second, ..] = args else { return Ok(0) };
+    let (first, second) = (parts(first)?, parts(second)?);
+    Ok((0..rows).map(|row| first.at(row).saturating_mul(second.at(row))).max().unwrap_or(0))
+}
+
+/// Elements of an argument that is a list, bytes of any other.
+fn parts(value: &ColumnarValue) -> DfResult<PerRow<u64>> {
+    match value.data_type() {
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _) => leaves(value),
+        _ => Ok(bytes(value)),
     }
 }
 
@@ -236,6 +260,7 @@ mod tests {
         assert_eq!(of(Growth::Range, &[number(5), number(1)]), 16);
         assert!(of(Growth::Range, &[number(i64::MIN), number(i64::MAX)]) > 1 << 62);
         assert_eq!(of(Growth::Groups, &[text("aa"), text("((a)(a))")]), 72);
+        assert_eq!(pairs(&[text("abc"), text("abcd")], 1).unwrap(), 12);
         assert_eq!(of(Growth::Joined, &[text("--"), text("a"), text("b"), text("c")]), 9);
     }
 

@@ -7,6 +7,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{FieldRef, Schema};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{BinaryExpr, ColumnarValue, Expr, LogicalPlan, Operator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
@@ -15,6 +16,7 @@ use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
 use super::MAX_REPEATED;
 use super::function::Limited;
+use super::growth::{self, Growth};
 use super::sizes::of_scalar;
 use crate::error::SqlError;
 
@@ -64,7 +66,7 @@ fn short(expr: &Expr, most: u64) -> DfResult<()> {
         }
         Expr::BinaryExpr(BinaryExpr { op, .. }) if compares(*op) => u64::MAX,
         Expr::Like(_) => u64::MAX,
-        Expr::ScalarFunction(call) if call.func.inner().is::<Limited>() => u64::MAX,
+        Expr::ScalarFunction(call) if takes_long(call) => u64::MAX,
         Expr::AggregateFunction(call) if call.func.name() == "string_agg" => {
             call.params.args.iter().skip(1).try_for_each(|delimiter| short(delimiter, MAX_DELIMITER))?;
             MAX_LITERAL
@@ -76,6 +78,11 @@ fn short(expr: &Expr, most: u64) -> DfResult<()> {
         _ => MAX_LITERAL,
     };
     expr.apply_children(|child| short(child, inside).map(|()| TreeNodeRecursion::Continue)).map(|_| ())
+}
+
+/// Whether a function takes a constant as it is; one that compares pairs does not.
+fn takes_long(call: &ScalarFunction) -> bool {
+    call.func.inner().is::<Limited>() && growth::of(call.func.name()) != Some(Growth::Pairs)
 }
 
 /// Operators that take a constant as it is.

@@ -4,7 +4,8 @@
 //! folded then) and while it runs. `repeat('x', 1e9)` is a statement of twenty bytes.
 //!
 //! Invariants
-//! - a call is refused by what its arguments would make, before anything is allocated for it
+//! - a call is refused by what its arguments would make, before anything is allocated for it, or by how much it
+//!   would compare: constants are computed while a statement is planned, which nothing stops
 //! - the constants of one statement have at most [`MAX_CONSTANTS`] bytes in all: a plan holds them several
 //!   times
 //! - large arrays that functions made count against the memory of the session for as long as anything holds
@@ -27,6 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use datafusion::error::Result as DfResult;
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
+use datafusion::logical_expr::ColumnarValue;
 use datafusion::logical_expr::registry::FunctionRegistry;
 
 use super::error::SqlError;
@@ -45,12 +47,17 @@ const MAX_CONSTANT: u64 = 4 << 20;
 /// Most bytes that constants take when they are repeated for each row of a batch.
 const MAX_REPEATED: u64 = 256 << 20;
 
+/// Most comparisons of one call for one row, and of all that a plan is made with.
+const MAX_PAIRS: u64 = 1 << 28;
+
 /// What the functions of one statement may still make.
 #[derive(Debug)]
 pub(super) struct Budget {
     pool: Arc<dyn MemoryPool>,
     /// Bytes of the constants made so far.
     constants: AtomicU64,
+    /// Comparisons of constants made so far.
+    pairs: AtomicU64,
     planned: AtomicBool,
 }
 
@@ -103,6 +110,24 @@ impl Budget {
         }
     }
 
+    /// Refuses a call that compares too much for one row, alone or with those that the plan was made with.
+    fn compare(&self, function: &str, pairs: u64, args: &[ColumnarValue]) -> DfResult<()> {
+        let constant = args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let before = match constant && !self.planned.load(Ordering::Relaxed) {
+            true => self.pairs.fetch_add(pairs.min(MAX_PAIRS), Ordering::Relaxed),
+            false => 0,
+        };
+        if pairs > MAX_PAIRS || before.saturating_add(pairs) > MAX_PAIRS {
+            let why = format!(
+                "{function}() would compare {pairs} pairs for one row, and those of constants together with it {}; at \
+                 most {MAX_PAIRS} are allowed",
+                before.saturating_add(pairs)
+            );
+            return Err(SqlError::refused(why).into());
+        }
+        Ok(())
+    }
+
     /// Memory of the session for what a function is about to make.
     fn reserve(&self, bytes: u64) -> DfResult<MemoryReservation> {
         let reservation = MemoryConsumer::new("values of functions").register(&self.pool);
@@ -133,6 +158,7 @@ pub(super) fn limit(state: &mut SessionState, pool: &Arc<dyn MemoryPool>) -> DfR
     let budget = Arc::new(Budget {
         pool: Arc::clone(pool),
         constants: AtomicU64::new(0),
+        pairs: AtomicU64::new(0),
         planned: AtomicBool::new(false),
     });
     for (name, growth) in growth::FUNCTIONS {

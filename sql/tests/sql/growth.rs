@@ -18,6 +18,11 @@ async fn calls_that_would_make_too_much_are_refused() {
             (1..40).map(|i| format!("t{i} AS (SELECT {step} AS v FROM t{})", i - 1)).collect();
         format!("WITH t0 AS (SELECT 'xxxxxxxx' AS v), {} SELECT length(v) FROM t39", steps.join(", "))
     };
+    let named_twice = |steps: usize| {
+        let step = |i| format!(", c{} AS (SELECT a.x FROM c{i} a UNION ALL SELECT b.x FROM c{i} b)", i + 1);
+        let all: String = (0..steps).map(step).collect();
+        format!("WITH c0 AS (SELECT 1 AS x){all} SELECT count(*) FROM c{steps}")
+    };
     for sql in [
         "SELECT repeat('x', 1000000000)".to_owned(),
         "SELECT length(repeat('x', 1000000000))".to_owned(),
@@ -41,6 +46,11 @@ async fn calls_that_would_make_too_much_are_refused() {
         "SELECT lpad(id, 1000000000 + CAST(row AS BIGINT)) FROM pool".to_owned(),
         "SELECT array_repeat(row, 1000000000) FROM pool".to_owned(),
         "SELECT range(1, 10000000000 + CAST(row AS BIGINT)) FROM pool".to_owned(),
+        "SELECT levenshtein(repeat('a', 200000), repeat('b', 200000))".to_owned(),
+        "SELECT array_has_all(range(0, 1000000), range(0, 1000000))".to_owned(),
+        "SELECT levenshtein(repeat(id, 200000), repeat('b', 200000)) FROM pool".to_owned(),
+        named_twice(21),
+        format!("SELECT {}", (0..5000).map(|i| format!("0 AS c{i}")).collect::<Vec<_>>().join(", ")),
     ] {
         let start = Instant::now();
         let Err(error) = slt::run(&session, &sql).await else { panic!("{sql}") };
@@ -67,6 +77,7 @@ async fn functions_with_limits_give_what_they_gave() {
         ),
         ("SELECT cardinality(array_resize([1], CAST(row AS BIGINT), 0)) FROM pool WHERE row = 5", "5"),
         ("SELECT count(*) FROM generate_series(1, 3000000)", "3000000"),
+        ("SELECT levenshtein('kitten', 'sitting'), array_has_all([1, 2], [2])", "3|true"),
         ("SELECT count(*) FROM pool WHERE (id || NULL) IS NULL", "12"),
         ("SELECT sum(length(repeat('x', 1000000))) FROM pool", "12000000"),
         ("SELECT max(length(repeat('x', value * 200))) FROM generate_series(1, 1000)", "200000"),

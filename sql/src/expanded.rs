@@ -1,0 +1,234 @@
+//! The size of a statement once its table expressions stand wherever they are named.
+//!
+//! The engine plans a table expression of WITH, and so a view, once for each time that it is named: twenty that
+//! name the one before twice make a million of the first. All sizes here are those after that, by arithmetic
+//! that stops at the largest number.
+//!
+//! Invariants
+//! - nothing is planned of a statement that is larger than the limits
+//! - a statement that names each of its table expressions once is limited by its text alone
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, Statement as Sql, Visit, Visitor,
+};
+
+use super::error::SqlError;
+
+/// Most tables of a statement whose table expressions stand wherever they are named.
+const MAX_TABLES: usize = 300;
+/// Most expressions that it has more than its text, because a table expression is named more than once.
+const MAX_EXPRESSIONS: usize = 50_000;
+/// Most columns of one SELECT that are not plain columns of its tables.
+const MAX_COMPUTED: usize = 2000;
+/// Most sets of columns that one GROUP BY groups by.
+const MAX_SETS: usize = 1024;
+
+/// Refuses a statement that is short and would be planned as a long one.
+pub(super) fn check(sql: &Sql) -> Result<(), SqlError> {
+    let mut sizes = Sizes::default();
+    match sql.visit(&mut sizes) {
+        ControlFlow::Break(refused) => Err(*refused),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// What a query has, with what it names.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    tables: usize,
+    expressions: usize,
+}
+
+impl Size {
+    fn add(&mut self, other: Self) {
+        self.tables = self.tables.saturating_add(other.tables);
+        self.expressions = self.expressions.saturating_add(other.expressions);
+    }
+}
+
+/// A query that is being walked through.
+#[derive(Default)]
+struct Open {
+    size: Size,
+    /// The queries of its own table expressions, by where they are, and their names.
+    own: Vec<(*const Query, String)>,
+    known: HashMap<String, Size>,
+}
+
+#[derive(Default)]
+struct Sizes {
+    open: Vec<Open>,
+    /// Expressions of the text.
+    written: usize,
+}
+
+impl Sizes {
+    fn bearable(&self, size: Size) -> Result<(), SqlError> {
+        let (tables, repeated) = (size.tables, size.expressions.saturating_sub(self.written));
+        let (what, number, most) = if tables > MAX_TABLES {
+            ("tables", tables, MAX_TABLES)
+        } else if repeated > MAX_EXPRESSIONS {
+            ("repeated expressions", repeated, MAX_EXPRESSIONS)
+        } else {
+            return Ok(());
+        };
+        let number = if number == usize::MAX { "too many".to_owned() } else { number.to_string() };
+        Err(SqlError::refused(format!(
+            "the statement has {number} {what} where its table expressions and views stand wherever they are named, \
+             more than the {most} allowed"
+        )))
+    }
+}
+
+/// A name as the engine reads it.
+fn name(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+fn refused(result: Result<(), SqlError>) -> ControlFlow<Box<SqlError>> {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(Box::new(error)),
+    }
+}
+
+impl Visitor for Sizes {
+    type Break = Box<SqlError>;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
+        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+        let own = tables.map(|table| (std::ptr::from_ref(&*table.query), name(&table.alias.name))).collect();
+        self.open.push(Open { own, ..Open::default() });
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
+        let Some(Open { size, .. }) = self.open.pop() else { return ControlFlow::Continue(()) };
+        if let Some(outer) = self.open.last_mut() {
+            match outer.own.iter().find(|(own, _)| std::ptr::eq(*own, query)) {
+                Some((_, name)) => {
+                    outer.known.insert(name.clone(), size);
+                }
+                None => outer.size.add(size),
+            }
+        }
+        refused(self.bearable(size))
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
+        let is_computed = |item: &&SelectItem| {
+            let plain = |expr: &Expr| matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+            !matches!(item, SelectItem::UnnamedExpr(expr) if plain(expr))
+        };
+        let computed = select.projection.iter().filter(is_computed).count();
+        if computed > MAX_COMPUTED {
+            return refused(Err(SqlError::refused(format!(
+                "a SELECT computes {computed} columns, more than the {MAX_COMPUTED} allowed"
+            ))));
+        }
+        let GroupByExpr::Expressions(groups, _) = &select.group_by else { return ControlFlow::Continue(()) };
+        let sets = groups.iter().map(sets).fold(1, usize::saturating_mul);
+        match sets > MAX_SETS {
+            true => refused(Err(SqlError::refused(format!(
+                "GROUP BY has more than {MAX_SETS} sets of columns, by CUBE, ROLLUP or GROUPING SETS"
+            )))),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Self::Break> {
+        let only = match relation.0.as_slice() {
+            [only] => only.as_ident().map(name),
+            _ => None,
+        };
+        let known = only.and_then(|name| self.open.iter().rev().find_map(|open| open.known.get(&name)));
+        let mut size = known.copied().unwrap_or_default();
+        size.add(Size { tables: 1, expressions: 0 });
+        if let Some(open) = self.open.last_mut() {
+            open.size.add(size);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, _expr: &Expr) -> ControlFlow<Self::Break> {
+        self.written = self.written.saturating_add(1);
+        if let Some(open) = self.open.last_mut() {
+            open.size.add(Size { tables: 0, expressions: 1 });
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Sets of columns that a part of GROUP BY makes.
+fn sets(group: &Expr) -> usize {
+    let power = |n: usize| u32::try_from(n).ok().and_then(|n| 1usize.checked_shl(n)).unwrap_or(usize::MAX);
+    match group {
+        Expr::Cube(columns) => power(columns.len()),
+        Expr::Rollup(columns) => columns.len().saturating_add(1),
+        Expr::GroupingSets(sets) => sets.len(),
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard;
+    use crate::parameters::inner;
+
+    fn checked(sql: &str) -> Result<(), String> {
+        let mut statement = guard::parse(sql).unwrap();
+        check(inner(&mut statement).unwrap()).map_err(|error| error.message().to_owned())
+    }
+
+    fn doubled(steps: usize) -> String {
+        let next =
+            |i: usize| format!(", c{i} AS (SELECT a.x FROM c{0} a UNION ALL SELECT b.x FROM c{0} b)", i - 1);
+        let steps: String = (1..=steps).map(next).collect();
+        format!("WITH c0 AS (SELECT 1 AS x){steps} SELECT 1")
+    }
+
+    #[test]
+    fn tables_count_wherever_they_are_named() {
+        assert_eq!(checked(&doubled(7)), Ok(()));
+        let many = checked(&doubled(8)).unwrap_err();
+        assert!(many.starts_with("the statement has 510 tables where"), "{many}");
+        assert!(checked(&doubled(49)).is_err());
+        let inside = |from: &str| {
+            format!("WITH c AS (SELECT * FROM t a, t b) SELECT (SELECT count(*) FROM {from}) FROM C, \"C\"")
+        };
+        assert_eq!(checked(&inside(&["c"; 90].join(", "))), Ok(()));
+        let own = "(WITH c AS (SELECT * FROM c a, c b, c d, c e) SELECT * FROM c, c, c, c) x";
+        assert_eq!(checked(&inside(own)), Ok(()));
+        let own = "(WITH c AS (SELECT * FROM c a, c b, c d, c e, c f, c g, c h, c i) \
+                   SELECT * FROM c, c, c, c, c, c, c, c, c, c, c, c, c, c) x";
+        assert!(checked(&inside(own)).is_err());
+    }
+
+    #[test]
+    fn expressions_columns_and_sets_are_limited() {
+        let ids = vec!["'a'"; 60_000].join(", ");
+        let once = format!("WITH c AS (SELECT * FROM t WHERE id IN ({ids})) SELECT * FROM c");
+        assert_eq!(checked(&once), Ok(()));
+        let twice = checked(&format!("{once}, c AS d")).unwrap_err();
+        assert!(twice.contains(" repeated expressions where"), "{twice}");
+        let long = format!("WITH c AS (SELECT a FROM t) SELECT * FROM c, c AS d WHERE id IN ({ids})");
+        assert_eq!(checked(&long), Ok(()));
+        let columns = |of: &dyn Fn(usize) -> String| {
+            format!("SELECT {} FROM t", (0..2001).map(of).collect::<Vec<_>>().join(", "))
+        };
+        assert_eq!(checked(&columns(&|i| format!("c{i}"))), Ok(()));
+        let computed = checked(&columns(&|i| format!("0 AS c{i}"))).unwrap_err();
+        assert!(computed.contains("computes 2001 columns"), "{computed}");
+        let cube = |n: usize| format!("SELECT 1 FROM t GROUP BY CUBE({})", vec!["a"; n].join(", "));
+        assert_eq!(checked(&cube(10)), Ok(()));
+        assert!(checked(&cube(11)).is_err() && checked(&cube(63)).is_err());
+        assert!(checked("SELECT 1 FROM t GROUP BY CUBE(a, b, c, d, e, f), CUBE(a, b, c, d, e)").is_err());
+    }
+}
