@@ -15,7 +15,7 @@
 //! - [`fit_prefilter`], [`publish_prefilter`], [`apply_prefilter`], [`evaluate_prefilter`]: models that
 //!   predict from cheap features which rows deserve gradients
 //! - [`prepare_cascade`], [`Cascade`]: features stage by stage for the rows that are left, and few gradients
-//! - [`fit_gram`]: Gram matrices of stored rows, which precondition questions
+//! - [`fit_gram`], [`mix_grams`]: Gram matrices of stored rows, which precondition questions, and mixtures of them
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
 //! - [`picture`]: pictures of scores, rankings and trainings, as files and for a terminal
 //! - [`Folders`]: models and checkpoints, by path, pattern or name on the Hugging Face Hub
@@ -81,7 +81,7 @@ mod work;
 pub use answer::AnswerError;
 pub use ask::{Asked, ExplainedRow, ask};
 pub use cascade::{Cascade, CascadeReport, CascadeRequest, StageReport, prepare_cascade};
-pub use factors::{GramAt, GramReport, GramRequest, fit_gram};
+pub use factors::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 pub use folders::{FolderError, Folders};
 pub use generate::{PerplexityRows, add_answers, perplexity_table};
 pub use jobs::{add, add_of, ingest, pretty, query};

@@ -41,11 +41,13 @@ fn completed(command: &str, arg: Arg) -> Arg {
         ("ingest" | "train" | "generate" | "evaluate" | "serve", "checkpoints" | "run") => return arg,
         (_, "pool" | "target" | "dataset") => DATASETS,
         (_, "features" | "feature") => LABELS,
-        ("score", "factors") | ("fit", "extend") | ("export" | "inspect", "name") => {
+        ("score" | "ingest", "factors") | ("fit", "extend") | ("export" | "inspect", "name" | "against") => {
             "SELECT name FROM gstore.artifacts WHERE kind = 'ekfac' ORDER BY 1"
         }
         (_, "snapshot") => "SELECT tag FROM gstore.tags ORDER BY 1",
-        (_, "precondition") => "SELECT name FROM gstore.artifacts WHERE kind = 'gram' ORDER BY 1",
+        (_, "precondition") | ("gram", "mix") => {
+            "SELECT name FROM gstore.artifacts WHERE kind = 'gram' ORDER BY 1"
+        }
         (_, "checkpoints") => "SELECT DISTINCT name FROM gstore.checkpoints ORDER BY 1",
         (_, "run") => "SELECT DISTINCT run FROM gstore.checkpoints ORDER BY 1",
         ("info", "name") => {

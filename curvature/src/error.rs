@@ -67,6 +67,16 @@ pub enum CurvatureError {
         /// Eigenvalues of each side.
         all: usize,
     },
+    /// A segment of training that is none.
+    #[error(
+        "a segment of training has steps and a positive learning rate, not {steps} steps at a rate of {rate}"
+    )]
+    Segment {
+        /// Its steps.
+        steps: u64,
+        /// Its learning rate.
+        rate: f64,
+    },
     /// A damping that is none.
     #[error("a damping is a number that is not negative, or none, not {0}")]
     Damping(f64),

@@ -1,17 +1,15 @@
-//! Factors of a module's curvature, and the damped inverse that preconditions its gradients.
+//! Factors of a module's curvature, and the filtered inverse that preconditions its gradients.
 
 use crate::covariance::{Covariance, Squares};
 use crate::eigen::Eigen;
 use crate::error::CurvatureError;
+use crate::filter::{Damping, Filter, unrolled};
 use crate::matrix::{product, transposed};
 use crate::module::Module;
 
-/// Damping where none is given: this part of the mean eigenvalue of the module.
-const PART_OF_MEAN: f64 = 0.1;
-
 /// What rounding leaves of an eigenvalue of 0, as a part of the largest. Without damping its inverse would
 /// be noise.
-const ROUNDING: f64 = 1e-13;
+pub(crate) const ROUNDING: f64 = 1e-13;
 
 /// How curvature is approximated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,37 +47,6 @@ impl Strategy {
     /// Whether it lives in the eigenbasis of the covariances.
     pub fn rotates(self) -> bool {
         matches!(self, Strategy::Kfac | Strategy::Ekfac)
-    }
-}
-
-/// What is added to eigenvalues before they are inverted.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub enum Damping {
-    /// A tenth of the module's mean eigenvalue.
-    #[default]
-    OfMean,
-    /// The same number for all modules.
-    Value(f64),
-}
-
-impl Damping {
-    /// # Errors
-    /// A number that is negative or none.
-    pub fn value(value: f64) -> Result<Self, CurvatureError> {
-        match value.is_finite() && value >= 0.0 {
-            true => Ok(Damping::Value(value)),
-            false => Err(CurvatureError::Damping(value)),
-        }
-    }
-
-    /// The number for these eigenvalues.
-    pub fn of(self, eigenvalues: &[f64]) -> f64 {
-        match self {
-            Damping::Value(value) => value,
-            Damping::OfMean => {
-                PART_OF_MEAN * eigenvalues.iter().sum::<f64>() / eigenvalues.len().max(1) as f64
-            }
-        }
     }
 }
 
@@ -157,18 +124,32 @@ impl ModuleFactors {
     /// The damped inverse of the curvature.
     ///
     /// # Errors
-    /// Those of [`ModuleFactors::eigenvalues`], bases of another size, and a damping of 0 where an eigenvalue
-    /// is 0 but for rounding.
+    /// Those of [`ModuleFactors::eigenvalues`], bases of another size, a damping of 0 where an eigenvalue is
+    /// 0 but for rounding, and one so small that an inverse is not finite.
     pub fn inverse(
         &self,
         module: &Module,
         strategy: Strategy,
         damping: Damping,
     ) -> Result<Inverse, CurvatureError> {
+        self.filtered(module, strategy, Filter::Inverse(damping))
+    }
+
+    /// The curvature through a spectral filter.
+    ///
+    /// # Errors
+    /// Those of [`ModuleFactors::inverse`].
+    pub fn filtered(
+        &self,
+        module: &Module,
+        strategy: Strategy,
+        filter: Filter,
+    ) -> Result<Inverse, CurvatureError> {
         let eigenvalues = self.eigenvalues(module, strategy)?;
-        let (scale, damping) = match strategy {
-            Strategy::Identity => (None, 0.0),
-            _ => {
+        let (scale, damping) = match filter {
+            Filter::Identity => (None, 0.0),
+            Filter::Inverse(_) if strategy == Strategy::Identity => (None, 0.0),
+            Filter::Inverse(damping) => {
                 let damping = damping.of(&eigenvalues);
                 let least = ROUNDING * eigenvalues.iter().copied().fold(0.0, f64::max);
                 let zeros = eigenvalues.iter().filter(|value| **value <= least).count();
@@ -176,10 +157,19 @@ impl ModuleFactors {
                     let (module, all) = (module.name.clone(), eigenvalues.len());
                     return Err(CurvatureError::Singular { module, zeros, all });
                 }
-                (Some(eigenvalues.iter().map(|value| 1.0 / (value + damping)).collect()), damping)
+                let scale: Vec<f64> = eigenvalues.iter().map(|value| 1.0 / (value + damping)).collect();
+                if scale.iter().any(|scale| !scale.is_finite()) {
+                    let (module, what) = (module.name.clone(), "the inverse of the curvature");
+                    return Err(CurvatureError::NotFinite { module, what });
+                }
+                (Some(scale), damping)
+            }
+            Filter::Source { steps, rate } => {
+                let time = steps as f64 * rate;
+                (Some(eigenvalues.iter().map(|value| unrolled(*value, time)).collect()), 0.0)
             }
         };
-        let bases = match strategy.rotates() {
+        let bases = match strategy.rotates() && scale.is_some() {
             true => {
                 let (activation, gradient) = self.bases(module, strategy)?;
                 Some(Bases::new(activation.vectors.clone(), gradient.vectors.clone(), module))
@@ -227,24 +217,25 @@ impl Bases {
     }
 }
 
-/// Damped inverse of a module's curvature: `P(G) = Q_S [(Q_S^T G Q_A) / (L + damping)] Q_A^T`.
+/// Inverse of a module's curvature through a filter f: `P(G) = Q_S [f(L) (Q_S^T G Q_A)] Q_A^T`, with
+/// `f(L) = 1 / (L + damping)` if no other was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inverse {
     out: usize,
     input: usize,
     damping: f64,
-    /// `1 / (L + damping)`; none for the identity.
+    /// `f(L)`; none for the identity.
     scale: Option<Vec<f64>>,
     bases: Option<Bases>,
 }
 
 impl Inverse {
-    /// The damping that was added; 0 for the identity.
+    /// The damping that was added; 0 where none is.
     pub fn damping(&self) -> f64 {
         self.damping
     }
 
-    /// `1 / (L + damping)` of each coordinate of the eigenbasis; none for the identity.
+    /// `f(L)` of each coordinate of the eigenbasis; none for the identity.
     pub fn scale(&self) -> Option<&[f64]> {
         self.scale.as_deref()
     }

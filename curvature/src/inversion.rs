@@ -140,6 +140,17 @@ impl BlockInverse {
         rotated.iter().zip(&self.inverted).map(|(value, inverted)| value * value * inverted).sum()
     }
 
+    /// `v' H^-1 v` of vectors `[count, size]`.
+    ///
+    /// # Panics
+    /// Where they are not whole.
+    pub fn energies(&self, vectors: &[f64]) -> Vec<f64> {
+        let squares = |rotated: &[f64]| {
+            rotated.iter().zip(&self.inverted).map(|(value, inverted)| value * value * inverted).sum::<f64>()
+        };
+        self.rotated(vectors).chunks_exact(self.size().max(1)).map(squares).collect()
+    }
+
     /// The inverse times a number that makes the mean of its absolute entries 1, as TRAK's library does.
     #[must_use]
     pub fn normalised(mut self) -> Self {

@@ -7,10 +7,11 @@
 //!
 //! - [`Module`]: the shape of a block; [`Covariance`] and [`Squares`]: sums over tokens and over samples
 //! - [`Eigen`]: an eigenbasis, with its residual checked
-//! - [`ModuleFactors`]: all that is known of a block; its [`Inverse`] preconditions gradients
+//! - [`ModuleFactors`]: all that is known of a block; its [`Inverse`], through a [`Filter`] of eigenvalues,
+//!   preconditions gradients
 //! - [`low_rank`]: a preconditioned gradient as a product of two thin matrices
 //! - [`Gram`]: sums of outer products of stored rows, whose [`BlockInverses`] and [`Preconditioner`]
-//!   precondition vectors; [`mixed`] for TrackStar, [`trak()`] for TRAK
+//!   precondition vectors; [`mixed`] and [`mixture()`] for TrackStar, [`trak()`] for TRAK
 //! - [`Spectrum`]: what the eigenvalues of a block look like
 //!
 //! Everything is in memory and in f64; nothing here knows of models or stores. Matrices are row-major.
@@ -24,6 +25,7 @@ mod covariance;
 mod eigen;
 mod error;
 mod factors;
+mod filter;
 mod gram;
 mod inversion;
 mod low_rank;
@@ -37,12 +39,13 @@ mod trak;
 pub use covariance::{Covariance, Squares};
 pub use eigen::Eigen;
 pub use error::CurvatureError;
-pub use factors::{Damping, Inverse, ModuleFactors, Strategy};
+pub use factors::{Inverse, ModuleFactors, Strategy};
+pub use filter::{Damping, Filter};
 pub use gram::{Gram, Strip};
 pub use inversion::{BlockInverse, BlockInverses, Inversion};
 pub use low_rank::{LowRank, low_rank};
 pub use matrix::{cosine, dot, product, product_of_transposed, transposed};
-pub use mixture::{Mixed, mixed};
+pub use mixture::{Mixed, mixed, mixture};
 pub use module::Module;
 pub use solver::{Preconditioner, Solver};
 pub use spectrum::Spectrum;

@@ -20,17 +20,9 @@ pub struct Mixed {
 /// Sizes that differ, values that are not finite, a decomposition that fails its check, and a number of
 /// components where neither side has an eigenvalue.
 pub fn mixed(blocks: &[(&str, &Gram, &Gram)], target_components: usize) -> Result<Mixed, CurvatureError> {
+    check(blocks)?;
     let (mut train, mut query) = (Vec::new(), Vec::new());
     for (name, of_train, of_query) in blocks {
-        if of_train.size != of_query.size {
-            let (found, expected) = (of_query.sums.len(), of_train.sums.len());
-            return Err(CurvatureError::Size {
-                module: (*name).to_owned(),
-                what: "the queries' Gram matrix",
-                found,
-                expected,
-            });
-        }
         train.extend(Eigen::of(&of_train.mean(), of_train.size, name, "Gram matrix")?.values);
         query.extend(Eigen::of(&of_query.mean(), of_query.size, name, "queries' Gram matrix")?.values);
     }
@@ -43,10 +35,31 @@ pub fn mixed(blocks: &[(&str, &Gram, &Gram)], target_components: usize) -> Resul
     if !lambda.is_finite() {
         return Err(CurvatureError::Components { asked: target_components, all: train.len() });
     }
+    mixture(blocks, lambda)
+}
+
+/// The mixture with a given part of the queries, from 0 to 1. `blocks`: name, training rows, queries.
+///
+/// # Errors
+/// Sizes that differ.
+pub fn mixture(blocks: &[(&str, &Gram, &Gram)], lambda: f64) -> Result<Mixed, CurvatureError> {
+    check(blocks)?;
     let mix = |(_, train, query): &(&str, &Gram, &Gram)| {
         let means = query.mean().into_iter().zip(train.mean());
         let sums = means.map(|(query, train)| lambda * query + (1.0 - lambda) * train).collect();
         Gram { size: train.size, sums, count: 1 }
     };
     Ok(Mixed { lambda, blocks: blocks.iter().map(mix).collect() })
+}
+
+/// Refuses blocks whose sides have different sizes.
+fn check(blocks: &[(&str, &Gram, &Gram)]) -> Result<(), CurvatureError> {
+    let other = blocks.iter().find(|(_, of_train, of_query)| of_train.size != of_query.size);
+    let Some((name, of_train, of_query)) = other else { return Ok(()) };
+    Err(CurvatureError::Size {
+        module: (*name).to_owned(),
+        what: "the queries' Gram matrix",
+        found: of_query.sums.len(),
+        expected: of_train.sums.len(),
+    })
 }

@@ -4,6 +4,7 @@
 //! other inversions take that, and so does a matrix that cannot be factorised, to say what is wrong with it.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
@@ -11,6 +12,7 @@ use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_uppe
 use faer::{Mat, MatMut, Par};
 
 use crate::error::CurvatureError;
+use crate::factors::ROUNDING;
 use crate::gram::Gram;
 use crate::inversion::{BlockInverse, Inversion, rounding};
 
@@ -23,6 +25,8 @@ enum Form {
     /// L with `L L' = H + damping`, in the lower triangle.
     Factor(Mat<f64>),
     Eigen(BlockInverse),
+    /// A factor of each value.
+    Scale(Vec<f64>),
 }
 
 impl Solver {
@@ -49,6 +53,30 @@ impl Solver {
         Ok(Self(Form::Eigen(gram.inverse(name, inversion, damping)?)))
     }
 
+    /// For vectors in an eigenbasis that were divided by `sqrt(l + fitted)` of the eigenvalues l of their
+    /// coordinates: with it their products are those under `1 / (l + damping)`.
+    ///
+    /// # Errors
+    /// A damping that is none, and one of 0 where an eigenvalue is 0 but for rounding.
+    pub fn rescaling(
+        eigenvalues: &[f64],
+        fitted: f64,
+        damping: f64,
+        name: &str,
+    ) -> Result<Self, CurvatureError> {
+        if !damping.is_finite() || damping < 0.0 {
+            return Err(CurvatureError::Damping(damping));
+        }
+        let least = ROUNDING * eigenvalues.iter().copied().fold(0.0, f64::max);
+        let zeros = eigenvalues.iter().filter(|value| **value <= least).count();
+        if zeros > 0 && damping <= 0.0 {
+            let (module, all) = (name.to_owned(), eigenvalues.len());
+            return Err(CurvatureError::Singular { module, zeros, all });
+        }
+        let scale = eigenvalues.iter().map(|value| (value + fitted) / (value + damping));
+        Ok(Self(Form::Scale(scale.collect())))
+    }
+
     /// `H^-1 v` in place.
     ///
     /// # Panics
@@ -59,6 +87,10 @@ impl Solver {
                 let applied = inverse.apply(vector);
                 vector.copy_from_slice(&applied);
             }
+            Form::Scale(scale) => {
+                assert_eq!(vector.len(), scale.len(), "values of a vector");
+                vector.iter_mut().zip(scale).for_each(|(value, scale)| *value *= scale);
+            }
             Form::Factor(factor) => {
                 let n = factor.nrows();
                 let factor = factor.as_ref();
@@ -66,6 +98,28 @@ impl Solver {
                 solve_lower_triangular_in_place(factor, column, Par::Seq);
                 let column = MatMut::from_column_major_slice_mut(vector, n, 1);
                 solve_upper_triangular_in_place(factor.transpose(), column, Par::Seq);
+            }
+        }
+    }
+
+    /// `v' H^-1 v` of vectors `[count, size]`, which are lost.
+    ///
+    /// # Panics
+    /// Where they are not whole.
+    pub fn energies(&self, vectors: &mut [f64]) -> Vec<f64> {
+        match &self.0 {
+            Form::Eigen(inverse) => inverse.energies(vectors),
+            Form::Scale(scale) => {
+                let energy = |v: &[f64]| v.iter().zip(scale).map(|(x, scale)| x * x * scale).sum::<f64>();
+                vectors.chunks_exact(scale.len().max(1)).map(energy).collect()
+            }
+            Form::Factor(factor) => {
+                // With H = L L' it is the square of the length of L^-1 v.
+                let n = factor.nrows();
+                let count = vectors.len() / n.max(1);
+                let columns = MatMut::from_column_major_slice_mut(&mut *vectors, n, count);
+                solve_lower_triangular_in_place(factor.as_ref(), columns, Par::Seq);
+                vectors.chunks_exact(n.max(1)).map(|v| v.iter().map(|x| x * x).sum::<f64>()).collect()
             }
         }
     }
@@ -92,16 +146,16 @@ fn factor(matrix: &[f64], size: usize, added: f64) -> Option<Mat<f64>> {
     clear.then_some(factor)
 }
 
-/// The preconditioner of vectors with several blocks.
+/// The preconditioner of vectors with several blocks; copies share it.
 #[derive(Debug, Clone, Default)]
 pub struct Preconditioner {
-    blocks: Vec<(Range<usize>, Solver)>,
+    blocks: Arc<[(Range<usize>, Solver)]>,
 }
 
 impl Preconditioner {
     /// Of blocks with their coordinates; coordinates outside of all blocks stay as they are.
     pub fn new(blocks: Vec<(Range<usize>, Solver)>) -> Self {
-        Self { blocks }
+        Self { blocks: blocks.into() }
     }
 
     /// `H^-1 v` in place. A vector has the same bits whatever others are preconditioned.
@@ -111,11 +165,53 @@ impl Preconditioner {
     pub fn apply(&self, vector: &mut [f64]) {
         self.blocks.iter().for_each(|(range, block)| block.apply(&mut vector[range.clone()]));
     }
+
+    /// `v' H^-1 v` of vectors `[count, size]`, each block's part times its weight; coordinates outside of all
+    /// blocks do not count. A vector has the same bits at the same place among as many others, whatever these
+    /// are.
+    ///
+    /// # Panics
+    /// Where the vectors are not whole, or as [`Preconditioner::apply`].
+    pub fn energies(&self, vectors: &[f64], count: usize, weights: &[f64]) -> Vec<f64> {
+        let size = (vectors.len() / count.max(1)).max(1);
+        let (mut found, mut block) = (vec![0.0; count], Vec::new());
+        for ((range, solver), weight) in self.blocks.iter().zip(weights).filter(|(_, weight)| **weight != 0.0)
+        {
+            block.clear();
+            vectors.chunks_exact(size).for_each(|vector| block.extend_from_slice(&vector[range.clone()]));
+            let energies = solver.energies(&mut block);
+            found.iter_mut().zip(energies).for_each(|(sum, energy)| *sum += weight * energy);
+        }
+        found
+    }
+
+    /// `sqrt(v' H^-1 v)` of one vector, with a weight for each block.
+    ///
+    /// # Panics
+    /// As [`Preconditioner::apply`].
+    pub fn length(&self, vector: &[f64], weights: &[f64]) -> f64 {
+        // Rounding may leave a little less than 0.
+        self.energies(vector, 1, weights).iter().sum::<f64>().max(0.0).sqrt()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whitened_vectors_are_asked_with_another_damping() {
+        let of = |damping| Solver::rescaling(&[0.0, 1.0, 3.0], 3.0, damping, "b");
+        for (damping, expected) in [(1.0, [3.0, 6.0, 3.0]), (3.0, [1.0, 3.0, 2.0])] {
+            let mut vector = [1.0, 3.0, 2.0];
+            of(damping).unwrap().apply(&mut vector);
+            assert_eq!(vector, expected);
+        }
+        // 3, 2 and 1.5 times the squares.
+        assert_eq!(of(1.0).unwrap().energies(&mut [1.0, 3.0, 2.0, 0.0, 1.0, 0.0]), [27.0, 2.0]);
+        assert!(matches!(of(0.0), Err(CurvatureError::Singular { zeros: 1, all: 3, .. })));
+        assert!(matches!(of(-1.0), Err(CurvatureError::Damping(_))));
+    }
 
     #[test]
     fn a_factor_and_an_eigenbasis_agree() {
@@ -133,6 +229,15 @@ mod tests {
             solver.apply(&mut found);
             let expected = gram.inverse("b", inversion, damping).unwrap().apply(&vector);
             found.iter().zip(&expected).for_each(|(x, y)| assert!((x - y).abs() < 1e-8, "{x} is not {y}"));
+            // Lengths under it, of two vectors and of one.
+            let energy: f64 = vector.iter().zip(&expected).map(|(x, y)| x * y).sum();
+            let conditioner = Preconditioner::new(vec![(1..1 + size, solver)]);
+            let wide = [&[5.0][..], &vector[..], &[7.0][..], &[1.0][..], &vector[..], &[0.0][..]].concat();
+            for found in conditioner.energies(&wide, 2, &[2.0]) {
+                assert!((found / energy - 2.0).abs() < 1e-9, "{found} is not twice {energy}");
+            }
+            let length = conditioner.length(&wide[..size + 2], &[1.0]);
+            assert!((length * length / energy - 1.0).abs() < 1e-9);
         }
         // Fewer rows than coordinates have no inverse without a damping.
         let error = Solver::new(&gram, "b", Inversion::Damped, Some(0.0)).unwrap_err();

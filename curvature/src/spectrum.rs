@@ -28,6 +28,7 @@ impl Spectrum {
     /// The largest damped eigenvalue over the smallest; infinite where that is 0.
     pub fn condition(&self) -> f64 {
         match (self.values.first(), self.values.last()) {
+            (Some(_), Some(last)) if last + self.damping <= 0.0 => f64::INFINITY,
             (Some(first), Some(last)) => (first + self.damping) / (last + self.damping),
             _ => 1.0,
         }
@@ -46,6 +47,17 @@ impl Spectrum {
     /// The mean.
     pub fn mean(&self) -> f64 {
         self.total / self.values.len().max(1) as f64
+    }
+
+    /// How far the eigenvalues of another one are from these, by rank: the Euclidean norm of the difference over
+    /// that of these; 0 where both are 0.
+    pub fn difference(&self, other: &Spectrum) -> f64 {
+        let norm =
+            |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+        let longest = self.values.len().max(other.values.len());
+        let at = |values: &[f64], rank: usize| values.get(rank).copied().unwrap_or(0.0);
+        let off = norm(&mut (0..longest).map(|rank| at(&self.values, rank) - at(&other.values, rank)));
+        if off > 0.0 { off / norm(&mut self.values.iter().copied()) } else { 0.0 }
     }
 
     /// The middle value.
@@ -71,5 +83,12 @@ mod tests {
         assert_eq!(spectrum.condition(), 5.0);
         assert_eq!((spectrum.needed_for(0.5), spectrum.needed_for(0.9), spectrum.needed_for(1.0)), (1, 3, 3));
         assert_eq!((spectrum.mean(), spectrum.median()), (2.0, 2.0));
+        for values in [vec![3.0, 0.0], vec![0.0; 2]] {
+            assert_eq!(Spectrum::new(values, 0.0).condition(), f64::INFINITY);
+        }
+        let other = Spectrum::new(vec![0.0, 4.0, 2.0, 3.0], 1.0);
+        assert_eq!(spectrum.difference(&other), 1.0 / 26.0f64.sqrt());
+        assert_eq!(spectrum.difference(&spectrum), 0.0);
+        assert_eq!(Spectrum::new(vec![0.0; 2], 0.0).difference(&Spectrum::new(vec![0.0; 2], 0.0)), 0.0);
     }
 }

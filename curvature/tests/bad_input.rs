@@ -1,7 +1,7 @@
 //! Promise: factors that cannot be inverted are refused by module and reason; all others give finite scores.
 
 use gstore_curvature::{
-    Covariance, CurvatureError, Damping, Eigen, ModuleFactors, Squares, Strategy, dot, low_rank,
+    Covariance, CurvatureError, Damping, Eigen, Filter, ModuleFactors, Squares, Strategy, dot, low_rank,
 };
 
 use crate::common::{fit, gradient, module, token};
@@ -33,12 +33,18 @@ fn covariances_without_full_rank_have_damped_inverses() {
 
 #[test]
 fn without_damping_zeros_have_no_inverse() {
-    let (module, factors, _) = of_one_token();
+    let (module, factors, gradient) = of_one_token();
     let inverse = |strategy| factors.inverse(&module, strategy, Damping::Value(0.0));
     for strategy in [Strategy::Kfac, Strategy::Ekfac] {
         let refused = inverse(strategy).unwrap_err();
         assert!(matches!(refused, CurvatureError::Singular { zeros: 14, all: 15, .. }), "{refused}");
         assert!(refused.to_string().starts_with("module `m`: with a damping of 0"), "{refused}");
+    }
+    // A segment of training needs no inverse.
+    let segment = Filter::source(10, 0.1).unwrap();
+    for strategy in Strategy::ALL {
+        let own = dot(&factors.filtered(&module, strategy, segment).unwrap().apply(&gradient), &gradient);
+        assert!(own > 0.0 && own < dot(&gradient, &gradient), "{strategy:?}: {own}");
     }
     // No value of this gradient is 0.
     assert!(inverse(Strategy::Diagonal).is_ok() && inverse(Strategy::Identity).is_ok());
@@ -46,6 +52,9 @@ fn without_damping_zeros_have_no_inverse() {
     let none = ModuleFactors { diagonal: Some(Squares::new(15)), ..ModuleFactors::default() };
     let refused = none.inverse(&module, Strategy::Diagonal, Damping::OfMean).unwrap_err();
     assert!(matches!(refused, CurvatureError::Singular { zeros: 15, .. }), "{refused}");
+    let least = Damping::Value(f64::from_bits(1));
+    let refused = none.inverse(&module, Strategy::Diagonal, least).unwrap_err();
+    assert_eq!(refused.to_string(), "module `m`: the inverse of the curvature is not finite");
 }
 
 #[test]

@@ -2,17 +2,24 @@
 //! are made of, and hold no value that is no number.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::common::assert_says;
 use crate::common::tiny::{Tiny, VOCAB, noise};
-use gstore_curvature::{Covariance, CurvatureError, Damping, Module, ModuleFactors, Squares, Strategy};
+use gstore_curvature::{Covariance, CurvatureError, Damping, Module, ModuleFactors, Squares, Strategy, dot};
 use gstore_ingest::curvature::{
     CurvatureEngine, CurvatureLoadError, Labels, Measurement, PassError, TargetSample,
 };
-use gstore_ingest::gradient::{CheckpointSource, EngineError, GradientBackend, ModuleSelection};
+use gstore_ingest::gradient::{
+    CheckpointSource, Engine, EngineError, EngineOptions, GradFeatures, GradForm, GradientBackend,
+    ModuleSelection, Projector, Want, module_shapes, tensor_specs,
+};
+use gstore_ingest::projection::{
+    EigenBasis, EigenBlock, FactoredProjector, ModuleShape, ProjectionSpec, Way,
+};
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
-use gstore_model::{Compute, Keep, PackedSample};
+use gstore_model::{Compute, Keep, PackedSample, Reduction};
 use tempfile::TempDir;
 
 struct Sample {
@@ -309,4 +316,122 @@ fn wrong_questions_are_refused() {
     assert!(matches!(engine.set_bases(&[]), Err(PassError::Factors { found: 0, expected: 2 })));
     let none = try_load(&model, &["*layernorm"], Cpu::new(Compute::F32), Keep::All);
     assert!(matches!(none, Err(CurvatureLoadError::NoLinear(_))));
+}
+
+/// Factors of all modules, with their eigenbases and the squares of the samples' gradients in them.
+fn fitted(engine: &mut CurvatureEngine, samples: &[Sample]) -> Vec<ModuleFactors> {
+    let pairs = sums(engine, samples, 6, None).0;
+    let decomposed = |((activation, gradient), module): ((Covariance, Covariance), &Module)| {
+        let (activation, gradient) = (Some(activation), Some(gradient));
+        let mut factors = ModuleFactors { activation, gradient, ..ModuleFactors::default() };
+        factors.decompose(module).unwrap();
+        factors
+    };
+    let mut factors: Vec<ModuleFactors> = pairs.into_iter().zip(engine.modules()).map(decomposed).collect();
+    engine.set_bases(&factors).unwrap();
+    let mut squares: Vec<Squares> = engine.modules().iter().map(|m| Squares::new(m.len())).collect();
+    engine.squares(&batch(samples), &Labels::Data, &all(engine), true, &mut squares).unwrap();
+    factors.iter_mut().zip(squares).for_each(|(factors, squares)| factors.lambda = Some(squares));
+    factors
+}
+
+/// Blocks of at most `most` coordinates.
+fn basis(engine: &CurvatureEngine, factors: &[ModuleFactors], most: u32) -> Arc<EigenBasis> {
+    let blocks = engine.modules().iter().zip(factors);
+    let blocks = blocks.map(|(m, factors)| EigenBlock::new(m, factors, Strategy::Ekfac, most).unwrap());
+    Arc::new(EigenBasis::new(blocks.collect(), engine.checkpoint_id().to_string(), false))
+}
+
+/// Rows of the samples' gradients, and the modules in the order of their coordinates.
+fn rows(
+    model: &Tiny,
+    samples: &[Sample],
+    spec: &ProjectionSpec,
+    way: Way,
+) -> (Vec<Vec<f64>>, Vec<ModuleShape>) {
+    let folder = TempDir::new().unwrap();
+    let path = model.write(folder.path());
+    let decoder = cpu(model, &["*_proj"]).decoder().clone();
+    let selection = ModuleSelection { patterns: vec!["*_proj".to_owned()], biases: true };
+    let tracked = selection.resolve(&decoder).unwrap();
+    let tensors = tensor_specs(&decoder, &tracked);
+    let modules = module_shapes(&decoder, &tracked, &tensors);
+    let projector = FactoredProjector::new(spec, &modules, None).unwrap();
+    let projector = Projector::Factored { projector, ways: vec![way; modules.len()] };
+    let features = GradFeatures { forms: vec![GradForm::Plain], projector, moments: None };
+    let options = EngineOptions { reduction: Reduction::Sum, ..EngineOptions::default() };
+    let source = CheckpointSource { model: path, adapter: None, tracked };
+    let engine = Engine::load(&source, Cpu::new(Compute::F32), options, Some(features)).unwrap();
+    let flags: Vec<Vec<bool>> =
+        samples.iter().map(|sample| sample.targets.iter().map(Option::is_some).collect()).collect();
+    let packed: Vec<PackedSample<'_>> =
+        samples.iter().zip(&flags).map(|(sample, scored)| PackedSample::new(&sample.ids, scored)).collect();
+    let mut rows = vec![Vec::new(); samples.len()];
+    let want = Want { grad: true, ..Want::default() };
+    engine
+        .run(&packed, want, &mut |at, output| rows[at] = output.grads.iter().map(|v| f64::from(*v)).collect())
+        .unwrap();
+    (rows, modules)
+}
+
+#[test]
+fn rows_in_the_eigenbasis_are_rotated_gradients_and_their_products_scores() {
+    let (model, samples) = (Tiny::new().with_biases(), samples(&SHAPES));
+    let mut engine = cpu(&model, &["*_proj"]);
+    let factors = fitted(&mut engine, &samples);
+    let whole = ProjectionSpec::of_basis(basis(&engine, &factors, 1 << 20), 1 << 20);
+    let plain = gradients(&engine, &samples, Measurement::Loss, false);
+    let (found, order) = rows(&model, &samples, &whole, Way::Factors);
+    let (formed, _) = rows(&model, &samples, &whole, Way::Formed);
+    let norm = |values: &[f64]| dot(values, values).sqrt();
+    let apart = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    // Rows and scores in f64 from the gradients themselves.
+    let (mut expected, mut scores) = (vec![Vec::new(); 6], vec![0.0; 36]);
+    for shape in &order {
+        let of = |module: &Module| shape.name == format!("{}.weight", module.name);
+        let at = engine.modules().iter().position(of).unwrap();
+        let module = &engine.modules()[at];
+        let inverse = factors[at].inverse(module, Strategy::Ekfac, Damping::OfMean).unwrap();
+        let gradients: Vec<&[f64]> = plain[at].chunks_exact(module.len()).collect();
+        for (row, gradient) in expected.iter_mut().zip(&gradients) {
+            let rotated = inverse.rotated(gradient);
+            row.extend(
+                rotated.iter().zip(inverse.scale().unwrap()).map(|(value, scale)| value * scale.sqrt()),
+            );
+        }
+        for (pair, score) in scores.iter_mut().enumerate() {
+            *score += dot(&inverse.apply(gradients[pair / 6]), gradients[pair % 6]);
+        }
+    }
+    for ((found, formed), expected) in found.iter().zip(&formed).zip(&expected) {
+        assert_eq!(found.len(), expected.len());
+        let norm = norm(expected);
+        let errors = (apart(found, expected), apart(formed, expected));
+        assert!(errors.0.max(errors.1) <= 1e-5 * norm, "{errors:?} of {norm}");
+    }
+    for (pair, score) in scores.iter().enumerate() {
+        let (a, b) = (&found[pair / 6], &found[pair % 6]);
+        let error = (dot(a, b) - score).abs();
+        assert!(error <= 1e-5 * norm(a) * norm(b), "{error} of {score}");
+    }
+    // A block is a part of these coordinates, and has another fingerprint.
+    let cut = ProjectionSpec::of_basis(basis(&engine, &factors, 64), 64);
+    let projector = FactoredProjector::new(&cut, &order, None).unwrap();
+    assert!(projector.dim() <= 64 * order.len() && cut.fingerprint() != whole.fingerprint());
+    let (kept, _) = rows(&model, &samples, &cut, Way::Factors);
+    for (kept, all) in kept.iter().zip(&expected) {
+        let among = |value: &f64| all.iter().any(|other| (other - value).abs() <= 1e-5 * norm(all));
+        assert!(kept.len() == projector.dim() && kept.iter().all(among) && norm(kept) <= norm(all) * 1.00001);
+    }
+    for block in cut.basis.as_ref().unwrap().blocks() {
+        assert!((0.0..=1.0).contains(&block.share()) && block.lambda().len() <= 64);
+    }
+    // Modules that the factors lack are named, and those of another size.
+    let refused = |modules: &[ModuleShape]| match FactoredProjector::new(&whole, modules, None) {
+        Ok(_) => panic!("it was accepted"),
+        Err(error) => error.to_string(),
+    };
+    assert_says(&refused(&[ModuleShape::linear("model.norm.weight", 4, 4, false)]), &["model.norm.weight"]);
+    let wrong = ModuleShape::linear(order[0].name.clone(), 3, 5, false);
+    assert_says(&refused(&[wrong]), &[order[0].name.as_str(), "3 x 5"]);
 }

@@ -17,7 +17,7 @@ const KINDS: [ProjectionKind; 3] = [
 const DIM: u32 = 96;
 
 fn spec(kind: ProjectionKind) -> ProjectionSpec {
-    ProjectionSpec { kind, dim: DIM, seed: 5, per_checkpoint: false }
+    ProjectionSpec { kind, dim: DIM, seed: 5, per_checkpoint: false, basis: None }
 }
 
 fn projector(kind: ProjectionKind, modules: &[ModuleShape]) -> FactoredProjector {
@@ -117,8 +117,12 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 
 fn golden(kind: ProjectionKind, dim: u32, seed: u64, out: usize, input: usize) -> FactoredProjector {
     let module = ModuleShape::linear("layers.0.w", out, input, false);
-    FactoredProjector::new(&ProjectionSpec { kind, dim, seed, per_checkpoint: false }, &[module], None)
-        .unwrap()
+    FactoredProjector::new(
+        &ProjectionSpec { kind, dim, seed, per_checkpoint: false, basis: None },
+        &[module],
+        None,
+    )
+    .unwrap()
 }
 
 #[test]
@@ -345,8 +349,13 @@ fn a_tensor_of_one_axis_is_a_flat_sjlt() {
     for kind in KINDS {
         let factored = projector(kind, &[ModuleShape::vector("norm.weight", 200)]);
         assert_eq!((factored.accumulated_len(0), factored.sides(0).is_none()), (0, true));
-        let flat =
-            ProjectionSpec { kind: ProjectionKind::Sjlt { s: 1 }, dim: DIM, seed: 5, per_checkpoint: false };
+        let flat = ProjectionSpec {
+            kind: ProjectionKind::Sjlt { s: 1 },
+            dim: DIM,
+            seed: 5,
+            per_checkpoint: false,
+            basis: None,
+        };
         let tensor = TensorSpec { name: "norm.weight".into(), shape: vec![200] };
         let flat = FlatProjector::new(&flat, &[tensor], None).unwrap();
         let mut want = vec![0.0; DIM as usize];

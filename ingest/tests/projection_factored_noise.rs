@@ -71,7 +71,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 }
 
 fn projector(kind: ProjectionKind, seed: u64) -> FactoredProjector {
-    let spec = ProjectionSpec { kind, dim: DIM, seed, per_checkpoint: false };
+    let spec = ProjectionSpec { kind, dim: DIM, seed, per_checkpoint: false, basis: None };
     FactoredProjector::new(&spec, &[ModuleShape::linear("t", D, D, false)], None).unwrap()
 }
 
@@ -247,7 +247,7 @@ fn a_bias_and_a_norm_are_unbiased() {
     for kind in KINDS {
         let (mut own, mut of_norm) = (Vec::new(), Vec::new());
         for seed in 0..SEEDS {
-            let spec = ProjectionSpec { kind, dim: DIM, seed, per_checkpoint: false };
+            let spec = ProjectionSpec { kind, dim: DIM, seed, per_checkpoint: false, basis: None };
             let projector = FactoredProjector::new(&spec, &modules, None).unwrap();
             let mut out = vec![0.0; DIM as usize];
             projector.project_formed(0, &weight, &bias, &mut out);

@@ -15,7 +15,12 @@ const KINDS: [ProjectionKind; 5] = [
 
 fn projector(kind: ProjectionKind, dim: u32, seed: u64, name: &str, p: usize) -> FlatProjector {
     let tensor = TensorSpec { name: name.to_owned(), shape: vec![p] };
-    FlatProjector::new(&ProjectionSpec { kind, dim, seed, per_checkpoint: false }, &[tensor], None).unwrap()
+    FlatProjector::new(
+        &ProjectionSpec { kind, dim, seed, per_checkpoint: false, basis: None },
+        &[tensor],
+        None,
+    )
+    .unwrap()
 }
 
 fn project(projector: &FlatProjector, x: &[f32]) -> Vec<f32> {

@@ -18,7 +18,7 @@ const KINDS: [ProjectionKind; 7] = [
 const DIM: u32 = 156;
 
 fn spec(kind: ProjectionKind) -> ProjectionSpec {
-    ProjectionSpec { kind, dim: DIM, seed: 5, per_checkpoint: false }
+    ProjectionSpec { kind, dim: DIM, seed: 5, per_checkpoint: false, basis: None }
 }
 
 fn tensors(sizes: &[usize]) -> Vec<TensorSpec> {
@@ -281,7 +281,7 @@ fn checkpoints_share_a_matrix_unless_asked() {
 #[test]
 fn what_cannot_be_projected_is_refused() {
     let refuse = |kind, dim, tensors: &[TensorSpec]| {
-        let spec = ProjectionSpec { kind, dim, seed: 0, per_checkpoint: false };
+        let spec = ProjectionSpec { kind, dim, seed: 0, per_checkpoint: false, basis: None };
         FlatProjector::new(&spec, tensors, None).err().expect("an error").to_string()
     };
     let sjlt = ProjectionKind::Sjlt { s: 4 };

@@ -4,6 +4,7 @@
 //! - [`daunce`]: covariances of losses over the models of an ensemble, from numbers in memory
 //! - [`influence`]: what is asked ([`InfluenceSpec`]), what its names are in a snapshot ([`Plan`]), and what
 //!   answers it ([`Prepared`])
+//! - [`eigen`]: eigenvalues of the curvature at the coordinates of features in its eigenbasis
 //! - [`gram`]: Gram matrices of stored features, which precondition questions
 //! - [`matrix`]: every pool row with every target sample, as Parquet files
 //! - [`kernel`]: dot products of stored rows with query vectors, the same bits on every instruction set
@@ -13,6 +14,7 @@
 
 pub mod ann;
 pub mod daunce;
+pub mod eigen;
 mod error;
 pub mod gram;
 pub mod hint;

@@ -12,6 +12,7 @@ mod each;
 mod explanation;
 mod given;
 mod golden;
+mod golden_precond;
 mod inputs;
 mod matrix;
 mod planning;

@@ -61,6 +61,7 @@ fn publish(store: &TestStore, name: &str, all: &[CheckpointGrams]) {
         kind: "grad-sgd".into(),
         datasets: vec![GramDataset { name: "pool".into(), end: ROWS as u64 }],
         checkpoints: all.iter().map(|grams| grams.checkpoint.clone()).collect(),
+        mixture: None,
     };
     let content = serde_json::to_value(content).unwrap();
     let mut files = store.store.artifact_files().unwrap();
@@ -88,11 +89,17 @@ fn sums_do_not_depend_on_threads_or_segments() {
 fn all_answers_to_a_preconditioned_question_agree() {
     let store = store(90);
     publish(&store, "gram", &grams(&store, 2));
-    let plain = InfluenceSpec { sim: Sim::Dot, missing: Missing::Exclude, ..ask("pool", "val") };
+    for sim in [Sim::Dot, Sim::Cosine] {
+        all_answers_agree(&store, sim);
+    }
+}
+
+fn all_answers_agree(store: &TestStore, sim: Sim) {
+    let plain = InfluenceSpec { sim, missing: Missing::Exclude, ..ask("pool", "val") };
     let spec = InfluenceSpec { precondition: Some("gram".into()), ..plain.clone() };
-    let prepared = plan(&store, &spec);
+    let prepared = plan(store, &spec);
     let scores = scores(&prepared);
-    assert_ne!(best(&prepared, 5), best(&plan(&store, &plain), 5));
+    assert_ne!(best(&prepared, 5), best(&plan(store, &plain), 5));
 
     let ranking = prepared.top_k(Order::Best, 5, None, 2, &GO).unwrap();
     for (scored, row) in ranking.rows.iter().zip(prepared.explain_rows(&ranking.rows, &GO).unwrap()) {
@@ -122,6 +129,35 @@ fn all_answers_to_a_preconditioned_question_agree() {
     assert_eq!(read.precondition().map(|found| found.checkpoints.clone()), Some(vec![0, 1]));
     let again = Prepared::from_plan(&store.snapshot(), read, None).unwrap();
     assert_eq!(best(&again, 5), best(&prepared, 5));
+}
+
+#[test]
+fn cosines_under_a_preconditioner_are_those_of_whitened_rows() {
+    let stores = [store(90), store(usize::MAX)];
+    let all = grams(&stores[0], 2);
+    stores.iter().for_each(|store| publish(store, "gram", &all));
+    let spec = |target: &str| InfluenceSpec {
+        missing: Missing::Exclude,
+        precondition: Some("gram".into()),
+        ..ask("pool", target)
+    };
+    // A score is the product of unit vectors, so that of a row for itself is 1.
+    let itself = InfluenceSpec { within: Within::Max, ..spec("pool") };
+    let ranking = plan(&stores[0], &itself).top_k(Order::Worst, 3, None, 2, &GO).unwrap();
+    assert!(ranking.rows.iter().all(|row| (row.score - 1.0).abs() < 1e-5), "{:?}", ranking.rows);
+
+    // The same bits however segments are cut, whatever is asked for, and where there might have been a sketch.
+    let expected = scores(&plan(&stores[0], &spec("val")));
+    assert!(expected.values().all(|score| score.0.abs() <= 1.0 + 1e-6));
+    assert_eq!(scores(&plan(&stores[1], &spec("val"))), expected);
+    let sketch = InfluenceSpec { mode: Mode::Sketch(SketchMode::default()), ..spec("val") };
+    let sketch = plan(&stores[1], &sketch);
+    for threads in [1, 3] {
+        let filter = RowFilter::single((13..14).chain(200..217).chain(600..690).collect());
+        let some = sketch.top_k(Order::Best, 200, Some(&filter), threads, &GO).unwrap();
+        assert!(some.rows.len() > 100);
+        assert!(some.rows.iter().all(|row| row.score == expected[&(0, row.row)].0));
+    }
 }
 
 #[test]

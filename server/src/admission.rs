@@ -1,7 +1,7 @@
 //! How many statements run: in all, of one token, and how many wait for their turn.
 //!
 //! Invariants
-//! - whoever came first is let in first, among the requests of a token and among the tokens
+//! - what came first is let in first, among the requests of a token and among the tokens
 //! - a permit is given back when it is dropped, whatever way a statement ends
 
 use std::collections::HashMap;

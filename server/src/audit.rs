@@ -1,24 +1,31 @@
 //! The record of what was asked: who, when, what, how much, and how it ended.
 //!
-//! Every request is a line of the log; with a file for it also a line of JSON there.
+//! Every request is a line of the log; with a file for it also a line of JSON there. Requests that were refused for
+//! their token are some lines each second and a count of the rest, and not among those of late, so that a flood
+//! of them drives nothing else out.
 
-use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use fs_err::{File, OpenOptions};
 use serde_json::json;
 use tonic::Status;
 
 use crate::access::Caller;
+use crate::audit_file::AuditFile;
 use crate::metrics::Metrics;
-use crate::statements::{Entry, Statements, word};
+use crate::statements::{Entry, Statements, since_1970, word};
+
+/// Refused requests that are written down in a second.
+const REFUSALS: u32 = 10;
 
 /// Where requests are recorded.
 #[derive(Default)]
 pub(crate) struct Audit {
-    file: Option<Mutex<File>>,
+    file: Option<AuditFile>,
+    refusals: Mutex<Refusals>,
     pub(crate) statements: Arc<Statements>,
     pub(crate) metrics: Metrics,
     /// Whether requests that are dropped now end with the server and not with their client.
@@ -28,8 +35,52 @@ pub(crate) struct Audit {
 impl Audit {
     /// In memory and in the log, and at the end of a file if one is named.
     pub(crate) fn new(path: Option<&Path>) -> std::io::Result<Self> {
-        let open = |path| OpenOptions::new().create(true).append(true).open(path);
-        Ok(Self { file: path.map(open).transpose()?.map(Mutex::new), ..Self::default() })
+        Ok(Self { file: path.map(AuditFile::open).transpose()?, ..Self::default() })
+    }
+
+    /// Notes that a request was refused before it was known whose it is.
+    pub(crate) fn refused(&self, peer: Option<SocketAddr>, status: &Status) {
+        let Some(left_out) = self.refusals().note(Instant::now()) else { return };
+        let (peer, outcome) = (peer.map(|peer| peer.to_string()), word(Some(status.code())));
+        let address = peer.as_deref().unwrap_or("-");
+        tracing::warn!(peer = address, outcome, why = status.message(), left_out, "a token was refused");
+        let Some(file) = &self.file else { return };
+        let line = json!({
+            "time": since_1970(), "kind": "refused", "peer": peer, "what": status.message(), "outcome": outcome,
+            "left_out": left_out,
+        });
+        file.add(line.to_string());
+    }
+
+    /// Tells how many refused requests were left out, once there are no more of them in this second.
+    pub(crate) fn tell_left_out(&self) {
+        let left_out = self.refusals().over(Instant::now());
+        self.left_out(left_out);
+    }
+
+    fn left_out(&self, left_out: u64) {
+        if left_out == 0 {
+            return;
+        }
+        tracing::warn!(left_out, "more tokens were refused");
+        if let Some(file) = &self.file {
+            let line = json!({"time": since_1970(), "kind": "refused", "left_out": left_out});
+            file.add(line.to_string());
+        }
+    }
+
+    /// Waits until the file has all that was recorded, for a while.
+    pub(crate) fn finish(&self) {
+        let left_out = std::mem::take(&mut self.refusals().left_out);
+        self.left_out(left_out);
+        if let Some(file) = &self.file {
+            file.flush();
+        }
+    }
+
+    // Whole at every instant, so one that a panic poisoned is still good.
+    fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, entry: &Entry) {
@@ -47,10 +98,39 @@ impl Audit {
             "what": entry.what, "rows": rows, "bytes": bytes, "first_batch_ms": progress.first_batch,
             "milliseconds": milliseconds, "outcome": outcome,
         });
-        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = writeln!(file, "{line}") {
-            tracing::error!(%error, "the record of requests cannot be written");
+        file.add(line.to_string());
+    }
+}
+
+/// How many requests were refused in a second.
+#[derive(Debug, Default)]
+struct Refusals {
+    second: Option<Instant>,
+    written: u32,
+    left_out: u64,
+}
+
+impl Refusals {
+    /// Counts one. To be written with this many that were left out before it, or left out as well.
+    fn note(&mut self, now: Instant) -> Option<u64> {
+        if self.is_over(now) {
+            (self.second, self.written) = (Some(now), 0);
         }
+        if self.written == REFUSALS {
+            self.left_out += 1;
+            return None;
+        }
+        self.written += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
+
+    /// How many were left out in a second that is over.
+    fn over(&mut self, now: Instant) -> u64 {
+        if self.is_over(now) { std::mem::take(&mut self.left_out) } else { 0 }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.second.is_none_or(|begun| now.saturating_duration_since(begun) >= Duration::from_secs(1))
     }
 }
 
@@ -115,5 +195,22 @@ impl Drop for Record {
         self.entry.progress().ended = Some(now);
         self.audit.metrics.ended(&self.entry);
         self.audit.write(&self.entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_refusals_is_some_lines_and_a_count() {
+        let mut refusals = Refusals::default();
+        let now = Instant::now();
+        let later = |ms| now + Duration::from_millis(ms);
+        let written: Vec<_> = (0..100).filter_map(|i| refusals.note(later(i))).collect();
+        assert_eq!(written, [0; REFUSALS as usize]);
+        assert_eq!(refusals.over(later(999)), 0, "more may come");
+        assert_eq!(refusals.note(later(1000)), Some(90));
+        assert_eq!((refusals.note(later(1001)), refusals.over(later(3000))), (Some(0), 0));
     }
 }

@@ -47,7 +47,7 @@ pub fn upload(bytes: &[u8]) -> u64 {
 fn handle(bytes: &[u8]) {
     static SIGNER: LazyLock<Option<Signer>> = LazyLock::new(|| Signer::new(b"a key of this test").ok());
     let Some(signer) = &*SIGNER else { return };
-    assert!(signer.open(bytes).is_err(), "a handle that nobody signed");
+    assert!(signer.open(bytes).is_err(), "a handle that was not signed");
     if let Ok(handle) = Handle::decode(bytes) {
         let signed = signer.sign(&handle);
         assert_eq!(signer.open(&signed).ok(), Some(handle));

@@ -10,7 +10,7 @@
 //! - only uploads change a store (`put`), and only for tokens of the scope `write`; what else is written is in
 //!   the folder `server` in it, which no snapshot has
 //! - no other request leaves a state behind: handles carry what they stand for
-//! - no result is held whole; whoever does not read holds only his own statement up
+//! - no result is held whole; a client that does not read holds only its own statement up
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ mod access;
 mod admission;
 mod answer;
 mod audit;
+mod audit_file;
 mod client;
 mod core;
 #[cfg(feature = "fuzzing")]

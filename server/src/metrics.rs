@@ -114,10 +114,9 @@ pub(crate) fn page(core: &Core, newest: Option<u64>) -> String {
     let metrics = &core.audit.metrics;
     let mut out = Page(String::new());
     metrics.requests(&mut out);
-    let (waiting, known) = (core.admission.waiting(), core.running.count());
-    let running = known.saturating_sub(waiting) as f64;
+    let (waiting, running) = (core.admission.waiting() as f64, core.running.begun() as f64);
     out.one("gstore_statements_running", "gauge", "Statements that run.", running);
-    out.one("gstore_statements_waiting", "gauge", "Statements that wait for their turn.", waiting as f64);
+    out.one("gstore_statements_waiting", "gauge", "Statements and plans that wait for their turn.", waiting);
     out.family("gstore_connections", "gauge", "Connections, by what they are for.");
     for (what, count) in [("flight", &metrics.flights), ("http", &metrics.pages)] {
         out.line(&format!("gstore_connections{{for=\"{what}\"}}"), count.load(Ordering::Relaxed) as f64);

@@ -17,7 +17,7 @@ pub struct ServeOptions {
     pub tls: Option<Tls>,
     /// Plain text also where others than this machine can connect.
     pub plain_text: bool,
-    /// Whoever connects may read, without a token. Only on this machine.
+    /// Every client that connects may read, without a token. Only on this machine.
     pub without_tokens: bool,
     /// How much an answer may take.
     pub limits: Limits,
@@ -40,7 +40,7 @@ pub struct Tls {
     pub client_ca: Option<PathBuf>,
 }
 
-/// What requests may take. Whoever asks for more is told so, with the limit.
+/// What requests may take. A client that asks for more is told so, with the limit.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Statements that run at once.

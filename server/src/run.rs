@@ -112,9 +112,10 @@ pub fn serve(
     let core = Arc::new(core(store, &options, &workers)?);
     let ended = connections.block_on(answer(&core, &options, stop, started));
     tracing::info!("stopped");
-    // An operator stops between batches only; nobody reads them any more.
+    // An operator stops between batches only, and no client reads them any more.
     connections.shutdown_background();
     workers.shutdown_background();
+    core.audit.finish();
     ended
 }
 
@@ -184,6 +185,7 @@ async fn answer(
         while !stop.is_raised() {
             tokio::time::sleep(GLANCE).await;
             core.sessions.give_up_idle();
+            core.audit.tell_left_out();
         }
         tracing::info!(running = core.running.count(), "stopping");
         core.running.close();

@@ -2,7 +2,7 @@
 //! end of the server.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gstore_core::Cancel;
@@ -38,6 +38,8 @@ impl Entry {
 pub(crate) struct Running {
     entries: Mutex<(u64, HashMap<Key, Vec<Entry>>)>,
     closed: AtomicBool,
+    /// Those whose turn has come.
+    begun: AtomicUsize,
 }
 
 /// One statement among those that run; dropping it takes it out.
@@ -46,6 +48,7 @@ pub(crate) struct Entered {
     key: Key,
     serial: u64,
     end: watch::Receiver<End>,
+    has_begun: bool,
 }
 
 impl Running {
@@ -64,7 +67,7 @@ impl Running {
             entries.1.entry(key.clone()).or_default().push(Entry { serial, end: send });
             serial
         };
-        Ok(Entered { running: Arc::clone(self), key, serial, end })
+        Ok(Entered { running: Arc::clone(self), key, serial, end, has_begun: false })
     }
 
     /// Stops the statements of a ticket, those of this token only. Whether there were any.
@@ -92,7 +95,12 @@ impl Running {
         entries.1.values().flatten().for_each(|entry| entry.end(End::Stopping));
     }
 
-    /// How many there are.
+    /// How many have had their turn and have not ended.
+    pub(crate) fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// How many there are, with those that wait for their turn.
     pub(crate) fn count(&self) -> usize {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).1.values().map(Vec::len).sum()
     }
@@ -102,10 +110,14 @@ impl Entered {
     /// Waits for the statement's turn, or until it is to end.
     pub(crate) async fn turn(&mut self, admission: &Admission) -> Result<Permit, Status> {
         let token = self.key.0.clone();
-        tokio::select! {
+        let permit = tokio::select! {
             permit = admission.enter(&token) => permit,
             why = self.ended() => Err(why),
+        }?;
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.running.begun.fetch_add(1, Ordering::Relaxed);
         }
+        Ok(permit)
     }
 
     /// Waits until the statement is to end, and says why.
@@ -119,6 +131,9 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
+        if self.has_begun {
+            self.running.begun.fetch_sub(1, Ordering::Relaxed);
+        }
         let mut entries = self.running.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = entries.1.get_mut(&self.key) {
             found.retain(|entry| entry.serial != self.serial);
@@ -129,7 +144,7 @@ impl Drop for Entered {
     }
 }
 
-/// Raises a flag when whoever waits for a thread's work goes away.
+/// Raises a flag when the request that waits for a thread's work goes away.
 pub(crate) struct Raises(pub(crate) Arc<Cancel>);
 
 impl Drop for Raises {
@@ -171,8 +186,11 @@ mod tests {
         let mut one = running.enter("a", b"t").unwrap();
         let _permit = one.turn(&admission).await.unwrap();
         let mut two = running.enter("b", b"t").unwrap();
+        assert_eq!((running.begun(), running.count()), (1, 2));
         assert!(running.cancel("b", b"t"));
         assert_eq!(two.turn(&admission).await.err().map(|why| why.code()), Some(tonic::Code::Cancelled));
         assert_eq!(admission.waiting(), 0);
+        drop(one);
+        assert_eq!((running.begun(), running.count()), (0, 1));
     }
 }

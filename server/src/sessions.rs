@@ -4,8 +4,8 @@
 //! - a request sees one snapshot from its first to its last row, held against `gc` by the session's lease
 //! - the newest snapshot is looked for at each request, so that what other processes publish is seen without
 //!   a restart
-//! - all sessions share one limit of memory
-//! - a session that nobody asks is given up after a while, and its lease with it
+//! - all sessions share one limit of memory, and the statements of a client one of their own within it
+//! - a session that no request asks is given up after a while, and its lease with it
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use arrow_schema::SchemaRef;
 use gstore_sql::{
-    Asked, Asker, LiveTable, Prepared, SqlError, SqlOptions, SqlResources, SqlResult, SqlSession, Window,
+    Asked, LiveTable, Prepared, SqlError, SqlOptions, SqlResources, SqlResult, SqlSession, Window,
+    with_whole_views,
 };
 use gstore_store::{Lease, Snapshot, SnapshotName, Store};
 use tonic::Status;
@@ -25,7 +26,7 @@ use crate::status;
 
 /// How many sessions are kept.
 const MOST: usize = 8;
-/// How long one is kept that nobody asks.
+/// How long one is kept that no request asks.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Statements of a session that are kept prepared.
@@ -37,31 +38,46 @@ const SHORT: usize = 8 << 10;
 pub(crate) struct Held {
     pub(crate) session: SqlSession,
     _lease: Option<Lease>,
+    /// Those of all sessions.
+    resources: SqlResources,
     /// The last statements, as they were planned: most are asked for twice, before the rows and with them.
-    /// Their columns are those of the snapshot, and never change.
-    known: Mutex<VecDeque<(Statement, Arc<Prepared>)>>,
+    /// Their columns are those of the snapshot, and never change. The memory of a plan is that of its client.
+    known: Mutex<VecDeque<Known>>,
+}
+
+/// A statement of a client, as it was planned.
+struct Known {
+    client: String,
+    statement: Statement,
+    prepared: Arc<Prepared>,
 }
 
 impl Held {
-    fn new(session: SqlSession, lease: Option<Lease>) -> Self {
-        Self { session, _lease: lease, known: Mutex::default() }
+    fn new(session: SqlSession, lease: Option<Lease>, resources: SqlResources) -> Self {
+        Self { session, _lease: lease, resources, known: Mutex::default() }
     }
 
     pub(crate) fn snapshot(&self) -> &Arc<Snapshot> {
         self.session.snapshot()
     }
 
-    /// The columns that a statement of late gives.
-    pub(crate) fn known(&self, statement: &Statement) -> Option<SchemaRef> {
-        self.find(statement).map(|prepared| Arc::clone(prepared.schema()))
+    /// The columns that a statement of late of this client gives.
+    pub(crate) fn known(&self, statement: &Statement, caller: &Caller) -> Option<SchemaRef> {
+        self.find(statement, &caller.client()).map(|prepared| Arc::clone(prepared.schema()))
     }
 
     /// The columns that a statement gives.
-    pub(crate) async fn columns(&self, statement: &Statement) -> Result<Result<SchemaRef, SqlError>, Status> {
-        if let Some(schema) = self.known(statement) {
+    pub(crate) async fn columns(
+        &self,
+        statement: &Statement,
+        caller: &Caller,
+    ) -> Result<Result<SchemaRef, SqlError>, Status> {
+        if let Some(schema) = self.known(statement, caller) {
             return Ok(Ok(schema));
         }
-        let prepared = match self.session.prepare(&statement.sql, &read_values(statement)?).await {
+        let client = caller.client();
+        let (values, memory) = (read_values(statement)?, self.resources.of_client(&client));
+        let prepared = match self.session.prepare(&statement.sql, &values, Some(&memory)).await {
             Ok(prepared) => Arc::new(prepared),
             Err(error) => return Ok(Err(error)),
         };
@@ -69,7 +85,7 @@ impl Held {
         if statement.sql.len() + statement.values.len() <= SHORT {
             let mut all = self.all();
             all.truncate(KNOWN - 1);
-            all.push_front((statement.clone(), prepared));
+            all.push_front(Known { client, statement: statement.clone(), prepared });
         }
         Ok(Ok(schema))
     }
@@ -79,22 +95,27 @@ impl Held {
         &self,
         statement: &Statement,
         window: Option<Window>,
-        asker: Asker,
+        caller: &Caller,
     ) -> Result<Result<SqlResult, SqlError>, Status> {
-        let prepared = self.find(statement).filter(|_| window.is_none());
-        if let Some(result) = prepared.and_then(|prepared| self.session.run_prepared(&prepared)) {
+        let client = caller.client();
+        let memory = self.resources.of_client(&client);
+        let prepared = self.find(statement, &client).filter(|_| window.is_none());
+        if let Some(result) = prepared.and_then(|found| self.session.run_prepared(&found, Some(&memory))) {
             return Ok(result);
         }
-        let asked = Asked { values: read_values(statement)?, window, asker: Some(asker) };
+        let (values, asker) = (read_values(statement)?, Some(caller.asker()));
+        let asked = Asked { values, window, asker, memory: Some(memory) };
         Ok(self.session.run_asked(&statement.sql, asked).await)
     }
 
-    fn find(&self, statement: &Statement) -> Option<Arc<Prepared>> {
-        self.all().iter().find(|(known, _)| known == statement).map(|(_, prepared)| Arc::clone(prepared))
+    fn find(&self, statement: &Statement, client: &str) -> Option<Arc<Prepared>> {
+        let all = self.all();
+        let found = all.iter().find(|known| known.statement == *statement && known.client == client);
+        found.map(|known| Arc::clone(&known.prepared))
     }
 
     // A list of statements is whole at every instant, so one that a panic poisoned is still good.
-    fn all(&self) -> std::sync::MutexGuard<'_, VecDeque<(Statement, Arc<Prepared>)>> {
+    fn all(&self) -> std::sync::MutexGuard<'_, VecDeque<Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -162,12 +183,12 @@ impl Sessions {
         let number = snapshot.number();
         let snapshot = match &caller.datasets {
             None => snapshot,
-            Some(names) => Arc::new(snapshot.only(|name| names.contains(name))),
+            Some(names) => Arc::new(with_whole_views(snapshot.only(|name| names.contains(name)))),
         };
         let (options, live) = (self.options.clone(), self.live.clone());
         let session = SqlSession::with_tables(snapshot, options, &self.resources, live)
             .map_err(|e| status::of_sql(&e, self.store.path()))?;
-        let held = Arc::new(Held::new(session, lease));
+        let held = Arc::new(Held::new(session, lease, self.resources.clone()));
         Ok(self.keep(number, caller, held))
     }
 
@@ -182,7 +203,7 @@ impl Sessions {
         slots.push(Slot { snapshot, datasets, held: Arc::clone(&held), used });
         let oldest = slots.iter().enumerate().min_by_key(|(_, slot)| slot.used).map(|(i, _)| i);
         let given_up = oldest.filter(|_| slots.len() > MOST).map(|oldest| slots.swap_remove(oldest));
-        // Closes files, which nobody else waits for.
+        // Closes files, for which no other request waits.
         drop(slots);
         drop(given_up);
         held
@@ -232,7 +253,7 @@ mod tests {
         let late = |sessions: &Sessions| {
             let (snapshot, options) = (Arc::clone(first.snapshot()), SqlOptions::default());
             let session = SqlSession::with_tables(snapshot, options, &sessions.resources, Vec::new());
-            Arc::new(Held::new(session.unwrap(), None))
+            Arc::new(Held::new(session.unwrap(), None, sessions.resources.clone()))
         };
         assert!(Arc::ptr_eq(&first, &sessions.keep(number, &all, late(&sessions))));
         assert!(!Arc::ptr_eq(&first, &sessions.keep(number, &some, late(&sessions))));

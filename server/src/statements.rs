@@ -83,7 +83,6 @@ pub(crate) struct Statements(Mutex<Ring>);
 impl Statements {
     /// A request that comes now.
     pub(crate) fn begin(&self, kind: &'static str, what: &str, caller: &Caller) -> Arc<Entry> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         ring.last += 1;
         let entry = Arc::new(Entry {
@@ -93,7 +92,7 @@ impl Statements {
             token: caller.name.clone(),
             token_id: caller.id.clone(),
             peer: caller.peer.map(|peer| peer.to_string()),
-            time: since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            time: since_1970(),
             began: Instant::now(),
             progress: Mutex::default(),
         });
@@ -111,6 +110,12 @@ impl Statements {
         let seen = ring.entries.iter().filter(|entry| asker.sees_all || entry.token_id == asker.id);
         seen.map(|entry| (Arc::clone(entry), entry.progress().clone())).collect()
     }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn since_1970() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The part of a text that is kept: clients send texts of any length, and messages repeat them.

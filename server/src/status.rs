@@ -11,7 +11,7 @@ use gstore_sql::{SqlError, SqlErrorKind};
 use gstore_store::OpenError;
 use tonic::{Code, Status};
 
-/// A failed statement, for whoever asked. `root` is the folder of the store.
+/// A failed statement, for the client. `root` is the folder of the store.
 pub(crate) fn of_sql(error: &SqlError, root: &Path) -> Status {
     let code = match error.kind() {
         SqlErrorKind::Syntax | SqlErrorKind::Refused | SqlErrorKind::Unknown | SqlErrorKind::Invalid => {

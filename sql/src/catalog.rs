@@ -165,7 +165,8 @@ impl SystemSchema {
     fn found(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         match self.live.iter().find(|table| table.name() == name) {
             Some(table) => Ok(Some(Arc::new(Live(Arc::clone(table))))),
-            None => Ok(system::table(&self.snapshot, name)?),
+            // A session with tables of the program answers clients.
+            None => Ok(system::table(&self.snapshot, name, !self.live.is_empty())?),
         }
     }
 }

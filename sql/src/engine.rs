@@ -11,11 +11,17 @@ use datafusion::physical_optimizer::limit_pushdown::LimitPushdown;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use super::error::SqlError;
+use super::memory::Clients;
 use super::session::SqlOptions;
 
 /// Memory and disk for operators; the sessions that are made with it share its limits.
 #[derive(Debug, Clone)]
-pub struct SqlResources(Arc<RuntimeEnv>);
+pub struct SqlResources {
+    env: Arc<RuntimeEnv>,
+    clients: Arc<Clients>,
+    /// Bytes of memory that one client may hold; all without it.
+    each: Option<usize>,
+}
 
 impl SqlResources {
     /// As much as the options allow, for all sessions together.
@@ -35,12 +41,20 @@ impl SqlResources {
             .with_object_store_registry(Arc::new(stores))
             .build_arc()
             .map_err(plain)?;
-        Ok(Self(env))
+        Ok(Self { env, clients: Arc::default(), each: options.memory_each })
+    }
+
+    /// The same for one statement of a client: within the client's own limit of memory and that of all.
+    pub fn of_client(&self, client: &str) -> Self {
+        let Some(most) = self.each else { return self.clone() };
+        let pool = self.clients.pool(client, &self.env.memory_pool, most);
+        let env = RuntimeEnv { memory_pool: Arc::new(pool), ..RuntimeEnv::clone(&self.env) };
+        Self { env: Arc::new(env), clients: Arc::clone(&self.clients), each: None }
     }
 
     /// What the engine has them in.
     pub(super) fn env(&self) -> Arc<RuntimeEnv> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.env)
     }
 }
 
@@ -66,11 +80,16 @@ mod tests {
     use gstore_store::Store;
 
     use super::*;
-    use crate::{SqlErrorKind, SqlSession};
+    use crate::{Asked, Parameters, SqlErrorKind, SqlResult, SqlSession};
 
-    async fn sorted(session: &SqlSession) -> Result<usize, SqlError> {
-        let sql = "SELECT value FROM generate_series(1, 100000) ORDER BY value % 7";
-        let mut rows = session.run(sql).await?.stream;
+    const SORTED: &str = "SELECT value FROM generate_series(1, 100000) ORDER BY value % 7";
+
+    async fn sorted(session: &SqlSession, memory: Option<SqlResources>) -> Result<usize, SqlError> {
+        counted(session.run_asked(SORTED, Asked { memory, ..Asked::default() }).await?).await
+    }
+
+    async fn counted(result: SqlResult) -> Result<usize, SqlError> {
+        let mut rows = result.stream;
         let mut count = 0;
         while let Some(batch) = rows.next().await {
             count += batch?.num_rows();
@@ -85,10 +104,37 @@ mod tests {
         let options = SqlOptions { threads: 1, ..SqlOptions::default() };
         let resources = SqlResources::new(&options).unwrap();
         let session = SqlSession::with_tables(snapshot, options.clone(), &resources, Vec::new()).unwrap();
-        let other = MemoryConsumer::new("another session").register(&resources.0.memory_pool);
+        let other = MemoryConsumer::new("another session").register(&resources.env.memory_pool);
         other.try_grow(options.memory_limit).unwrap();
-        assert_eq!(sorted(&session).await.unwrap_err().kind(), SqlErrorKind::Memory);
+        assert_eq!(sorted(&session, None).await.unwrap_err().kind(), SqlErrorKind::Memory);
         drop(other);
-        assert_eq!(sorted(&session).await.unwrap(), 100_000);
+        assert_eq!(sorted(&session, None).await.unwrap(), 100_000);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_client_has_a_limit_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshot = Store::create(folder.path().join("s")).unwrap().snapshot().unwrap();
+        let options = SqlOptions { threads: 1, memory_each: Some(1 << 30), ..SqlOptions::default() };
+        let resources = SqlResources::new(&options).unwrap();
+        let session = SqlSession::with_tables(snapshot, options, &resources, Vec::new()).unwrap();
+        let (one, two) = (resources.of_client("one"), resources.of_client("two"));
+        let held = MemoryConsumer::new("another statement").register(&one.env.memory_pool);
+        held.try_grow(1 << 30).unwrap();
+        let error = sorted(&session, Some(one.clone())).await.unwrap_err();
+        assert_eq!(error.kind(), SqlErrorKind::Memory, "{error}");
+        assert!(error.to_string().contains("one client may hold"), "{error}");
+        let rest = MemoryConsumer::new("all others").register(&resources.env.memory_pool);
+        rest.try_grow(1 << 30).unwrap();
+        let error = sorted(&session, Some(two.clone())).await.unwrap_err();
+        assert!(error.to_string().contains("all clients"), "{error}");
+        drop(rest);
+        // A plan that is kept holds what its client may hold, whoever had it made.
+        let prepared = session.prepare(SORTED, &Parameters::default(), Some(&two)).await.unwrap();
+        let run = session.run_prepared(&prepared, Some(&one)).unwrap().unwrap();
+        assert_eq!(counted(run).await.unwrap_err().kind(), SqlErrorKind::Memory);
+        assert_eq!(sorted(&session, Some(two)).await.unwrap(), 100_000);
+        drop(held);
+        assert_eq!(sorted(&session, Some(one)).await.unwrap(), 100_000);
     }
 }

@@ -39,6 +39,7 @@ mod leaf;
 mod literals;
 mod live;
 mod measured;
+mod memory;
 mod mixed;
 mod notes;
 mod ordinals;
@@ -53,6 +54,7 @@ mod runner;
 mod samples;
 mod scan;
 mod session;
+mod shown;
 mod system;
 mod tokens;
 mod translate;
@@ -81,6 +83,7 @@ pub use parameters::{MAX_PARAMETERS, Parameters};
 pub use prepared::Prepared;
 pub use runner::{SqlRows, SqlRunner};
 pub use session::{Asked, SqlOptions, SqlResult, SqlSession, SqlStream};
+pub use shown::with_whole_views;
 pub use window::Window;
 
 /// The statements of a text, in their places; empty ones are left out.

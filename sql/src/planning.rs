@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::execution::SessionState;
-use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SQLOptions;
@@ -89,10 +88,7 @@ pub(super) async fn plan(
 
 fn asking(state: &SessionState) -> Asking {
     let served = state.config().get_extension::<Limits>().is_some_and(|limits| limits.served);
-    let memory = match state.runtime_env().memory_pool.memory_limit() {
-        MemoryLimit::Finite(bytes) => bytes as u64,
-        _ => u64::MAX,
-    };
+    let memory = state.config().get_extension::<Budget>().map_or(u64::MAX, |budget| budget.memory());
     Asking { served, memory }
 }
 

@@ -24,7 +24,7 @@ use futures::{Stream, StreamExt};
 use gstore_query::influence::Encoder;
 use gstore_store::Snapshot;
 
-use super::bounds;
+use super::bounds::{self, Budget};
 use super::catalog::{self, Tables};
 use super::caught::Caught;
 use super::describe::{self, Description};
@@ -34,6 +34,7 @@ use super::function;
 use super::functions;
 use super::guard;
 use super::live::{Asker, LiveTable};
+use super::memory;
 use super::mixed::Mixed;
 use super::notes::{Notes, RunNotes};
 use super::own::OwnTable;
@@ -52,6 +53,8 @@ pub struct SqlOptions {
     /// Bytes that sorts, joins and groupings may hold in memory: of one session, or of all that share their
     /// [`SqlResources`].
     pub memory_limit: usize,
+    /// Bytes of them that one client may hold, of several that share [`SqlResources`]; all without it.
+    pub memory_each: Option<usize>,
     /// Where operators may put what does not fit; without it, such a query fails.
     pub spill: Option<PathBuf>,
     /// Who computes the vectors of samples that a question gives as text; without it, such
@@ -64,7 +67,14 @@ pub struct SqlOptions {
 impl Default for SqlOptions {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Self { threads, memory_limit: 2 << 30, spill: None, encoder: None, own: Vec::new() }
+        Self {
+            threads,
+            memory_limit: 2 << 30,
+            memory_each: None,
+            spill: None,
+            encoder: None,
+            own: Vec::new(),
+        }
     }
 }
 
@@ -98,7 +108,7 @@ pub struct SqlSession {
     context: SessionContext,
 }
 
-/// How a statement is asked, beside its text.
+/// How a statement is asked, except for its text.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
     /// Values of its parameters.
@@ -107,6 +117,8 @@ pub struct Asked {
     pub window: Option<Window>,
     /// Who asks; tables of the program are empty without one.
     pub asker: Option<Asker>,
+    /// The memory of who asks ([`SqlResources::of_client`]); that of the session without it.
+    pub memory: Option<SqlResources>,
 }
 
 impl SqlSession {
@@ -194,20 +206,25 @@ impl SqlSession {
     /// The same with all that can be said of it.
     pub async fn run_asked(&self, sql: &str, asked: Asked) -> Result<SqlResult, SqlError> {
         let notes = Arc::new(RunNotes::default());
-        let mut state = self.state()?;
+        let (mut state, _) = self.state(asked.memory.as_ref())?;
         state.config_mut().set_extension(Arc::clone(&notes));
         if let Some(asker) = asked.asker {
             state.config_mut().set_extension(Arc::new(asker));
         }
-        let context = TaskContext::from(&state);
+        let context = within(TaskContext::from(&state), asked.memory.as_ref());
         let planned = self.plan_with(state, sql, &asked.values, asked.window).await?;
         self.begin(planned, context, notes)
     }
 
-    /// Plans a statement to be run later, as long as this session is there.
-    pub async fn prepare(&self, sql: &str, values: &Parameters) -> Result<Prepared, SqlError> {
-        let mut state = self.context.state();
-        let budget = bounds::limit(&mut state).map_err(plain)?;
+    /// Plans a statement to be run later, as long as this session is there. What functions make counts in this
+    /// memory, that of the session without it.
+    pub async fn prepare(
+        &self,
+        sql: &str,
+        values: &Parameters,
+        memory: Option<&SqlResources>,
+    ) -> Result<Prepared, SqlError> {
+        let (state, budget) = self.state(memory)?;
         let lasting = prepared::is_lasting(sql, &state, &self.tables);
         let planned = self.plan_with(state, sql, values, None).await?;
         Ok(Prepared::new(planned, lasting, budget.made()))
@@ -215,10 +232,14 @@ impl SqlSession {
 
     /// Runs a statement that this session has prepared, as [`SqlSession::run`] does; `None` where no plan is
     /// left for another run, and the statement is to be asked like any other.
-    pub fn run_prepared(&self, prepared: &Prepared) -> Option<Result<SqlResult, SqlError>> {
+    pub fn run_prepared(
+        &self,
+        prepared: &Prepared,
+        memory: Option<&SqlResources>,
+    ) -> Option<Result<SqlResult, SqlError>> {
         let planned = prepared.plan()?.map_err(plain);
         let notes = Arc::new(RunNotes::default());
-        let context = TaskContext::from(&self.context);
+        let context = within(TaskContext::from(&self.context), memory);
         let mut config = context.session_config().clone();
         config.set_extension(Arc::clone(&notes));
         let context = context.with_session_config(config);
@@ -240,8 +261,11 @@ impl SqlSession {
             None => context,
         };
         let (schema, tables, snapshot) = (plan.schema(), self.table_names(), Arc::clone(self.snapshot()));
-        let translate =
-            move |e| views::explain(Mixed::explain(&mixed, SqlError::from_datafusion(e, &tables)), &snapshot);
+        let pool = Arc::clone(context.memory_pool());
+        let translate = move |e| {
+            let error = memory::explain(SqlError::from_datafusion(e, &tables), &pool);
+            views::explain(Mixed::explain(&mixed, error), &snapshot)
+        };
         let stream = execute_stream(plan, Arc::new(context))
             .map_err(&translate)?
             .map(move |batch| batch.map_err(&translate));
@@ -250,12 +274,12 @@ impl SqlSession {
 
     /// The columns that a statement with these values gives, without running it.
     pub async fn columns(&self, sql: &str, values: &Parameters) -> Result<SchemaRef, SqlError> {
-        Ok(self.plan_with(self.state()?, sql, values, None).await?.plan.schema())
+        Ok(self.plan_with(self.state(None)?.0, sql, values, None).await?.plan.schema())
     }
 
     /// What a statement takes and gives, before its parameters have values.
     pub async fn describe(&self, sql: &str) -> Result<Description, SqlError> {
-        let (state, tables) = (self.state()?, self.table_names());
+        let (state, tables) = (self.state(None)?.0, self.table_names());
         let (sql, snapshot) = (sql.to_owned(), Arc::clone(self.snapshot()));
         apart(move |runtime| {
             let described = runtime.block_on(describe::describe(&state, &sql, &tables, &snapshot));
@@ -265,10 +289,11 @@ impl SqlSession {
     }
 
     /// What one statement is planned with: functions that have limits for it.
-    fn state(&self) -> Result<SessionState, SqlError> {
+    fn state(&self, memory: Option<&SqlResources>) -> Result<(SessionState, Arc<Budget>), SqlError> {
         let mut state = self.context.state();
-        bounds::limit(&mut state).map_err(plain)?;
-        Ok(state)
+        let env = memory.map_or_else(|| Arc::clone(state.runtime_env()), SqlResources::env);
+        let budget = bounds::limit(&mut state, &env.memory_pool).map_err(plain)?;
+        Ok((state, budget))
     }
 
     async fn plan_with(
@@ -291,6 +316,14 @@ impl SqlSession {
     /// Every table by the name a statement would use, for hints.
     fn table_names(&self) -> Vec<String> {
         self.tables.names()
+    }
+}
+
+/// The context with this memory for operators.
+fn within(context: TaskContext, memory: Option<&SqlResources>) -> TaskContext {
+    match memory {
+        Some(memory) => context.with_runtime(memory.env()),
+        None => context,
     }
 }
 

@@ -36,10 +36,11 @@ pub(crate) const NAMES: [&str; 11] = [
     "views",
 ];
 
-/// The system table of a name.
+/// The system table of a name; without the names of folders where clients ask (`served`).
 pub(crate) fn table(
     snapshot: &Arc<Snapshot>,
     name: &str,
+    served: bool,
 ) -> Result<Option<Arc<dyn TableProvider>>, SqlError> {
     let batch = match name {
         "artifacts" => artifacts(snapshot)?,
@@ -47,7 +48,7 @@ pub(crate) fn table(
         "columns" => columns(snapshot)?,
         "checkpoints" => checkpoints(snapshot.runs()),
         "features" => features(snapshot)?,
-        "members" => members(snapshot.ensembles()),
+        "members" => members(snapshot.ensembles(), served),
         "segments" => segments(snapshot.features()),
         "snapshots" => snapshots(snapshot)?,
         "tags" => tags(snapshot),
@@ -228,7 +229,7 @@ fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
 }
 
 /// The models of all ensembles.
-fn members(ensembles: &[Arc<EnsemblePart>]) -> Batch {
+fn members(ensembles: &[Arc<EnsemblePart>], served: bool) -> Batch {
     let all: Vec<_> = ensembles
         .iter()
         .flat_map(|e| e.members.iter().enumerate().map(move |(place, member)| (e, place as u64, member)))
@@ -258,7 +259,10 @@ fn members(ensembles: &[Arc<EnsemblePart>]) -> Batch {
         ),
         (
             "folder",
-            maybe_text(all.iter().map(|(_, _, m)| m.weights.as_ref().and_then(|w| w.folder.clone()))),
+            maybe_text(all.iter().map(|(_, _, m)| {
+                let weights = m.weights.as_ref().filter(|_| !served);
+                weights.and_then(|weights| weights.folder.clone())
+            })),
             Null::Yes,
         ),
     ])

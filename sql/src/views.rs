@@ -190,7 +190,7 @@ pub(crate) fn that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
 
 /// Names that a statement gives to table expressions of its own.
 #[derive(Default)]
-struct OwnNames(HashSet<String>);
+pub(crate) struct OwnNames(pub(crate) HashSet<String>);
 
 impl Visitor for OwnNames {
     type Break = ();

@@ -13,19 +13,24 @@ pub use files::ArtifactFiles;
 pub(crate) use files::{PREFIX, check_file, is_work};
 
 use crate::error::{ArtifactError, ChangeError, CommitError, ReadError, StorageError};
+use crate::layout::names;
 use crate::life::DropReport;
 use crate::manifest::{ArtifactPart, PartLink};
 use crate::map::FileMap;
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish, unknown};
 use std::sync::Arc;
 
-/// Longest name of an artifact or of one of its files, in bytes.
-const LONGEST: usize = 64;
-
-/// Whether a text can be the name of an artifact or of one of its files.
-fn is_name(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-    !text.is_empty() && text.len() <= LONGEST && text.bytes().all(allowed)
+impl ArtifactPart {
+    /// Fails unless a text can be the name of an artifact: for those whose work comes before publishing.
+    ///
+    /// # Errors
+    /// Says which texts can.
+    pub fn check_name(name: &str) -> Result<(), ArtifactError> {
+        match names::is_artifact(name) {
+            true => Ok(()),
+            false => Err(ArtifactError::Name(name.to_owned())),
+        }
+    }
 }
 
 impl Store {
@@ -74,9 +79,7 @@ impl Store {
         replace: bool,
         command: &str,
     ) -> Result<Arc<Snapshot>, ArtifactError> {
-        if !is_name(&artifact.name) {
-            return Err(ArtifactError::Name(artifact.name));
-        }
+        ArtifactPart::check_name(&artifact.name)?;
         artifact.files = files.as_ref().map_or_else(Vec::new, |files| files.entries().to_vec());
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;

@@ -53,3 +53,9 @@ impl FileMap {
         }
     }
 }
+
+impl AsRef<[u8]> for FileMap {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}

@@ -243,7 +243,9 @@ fn files_that_are_not_published_go() {
     files.write("a", |out| out.write_all(b"first")).unwrap();
     let twice = files.write("a", |out| out.write_all(b"second")).unwrap_err();
     assert!(matches!(&twice, ArtifactError::FileExists(name) if name == "a"), "{twice}");
-    assert!(matches!(files.write("../a", |_| Ok(())).unwrap_err(), ArtifactError::FileName(_)));
+    for name in ["../a", ".."] {
+        assert!(matches!(files.write(name, |_| Ok(())).unwrap_err(), ArtifactError::FileName(_)));
+    }
     let failed = files.write("b", |out| {
         out.write_all(b"half of it")?;
         Err(std::io::Error::other("a sum is not a number"))

@@ -1,5 +1,6 @@
 //! Promise: factors that were fitted in parts, by an array or by one run, are the same bits; scores are the sums of
-//! their modules and of their tokens, whatever is asked with them; factors of something else are refused.
+//! their modules and of their tokens, whatever is asked with them; factors of something else and numbers that are none
+//! are refused.
 
 use std::collections::BTreeMap;
 
@@ -113,9 +114,13 @@ fn parts_of_an_array_end_as_one_run_does() {
     assert_eq!(of("copy"), of("whole"));
     let listed = place.ok(&["factors", "list", "--format", "csv"]);
     assert_eq!(listed.lines().count(), 4, "{listed}");
-    let shown =
-        place.ok(&["factors", "inspect", "whole", "--layer", "1", "--plots", "plots", "--format", "csv"]);
+    let inspect = ["factors", "inspect", "whole", "--layer", "1", "--against", "array", "--plots", "plots"];
+    let shown = place.ok(&[&inspect[..], &["--format", "csv"]].concat());
     assert_eq!(shown.lines().count(), 2, "{shown}");
+    // The same bits do not differ.
+    let differences: Vec<&str> = shown.lines().nth(1).expect("a module").rsplit(',').take(5).collect();
+    assert!(differences[..4].iter().all(|value| value.parse::<f64>() == Ok(0.0)), "{shown}");
+    assert_eq!(differences[4], "array", "{shown}");
     assert!(place.path("plots/layer_1/cumulative_variance.png").exists());
     assert!(listed.contains("whole,ekfac,2,pool,12,"), "{listed}");
 }
@@ -146,6 +151,17 @@ fn scores_are_the_sums_of_their_parts() {
         let expected = if damping.is_empty() { &whole } else { &single };
         assert_eq!(expected[&key], *score, "{key:?} {damping}");
     }
+
+    // A segment of training that has hardly begun is its time of the identity.
+    let filtered = of(&["--filter", "inverse,identity,source:10*1e-12"]);
+    let through = |name: &str| -> BTreeMap<Vec<String>, f64> {
+        let lines = filtered.iter().filter(|(key, _)| key[3] == name);
+        lines.map(|(key, score)| (key[..3].to_vec(), *score)).collect()
+    };
+    let identity = of(&["--strategy", "identity"]);
+    assert_eq!((through("inverse"), through("identity")), (whole.clone(), identity.clone()));
+    let begun = through("source:10*0.000000000001").into_iter().map(|(key, score)| (key, score * 1e11));
+    assert_near(&begun.collect(), &identity, 1e-4);
 
     // A query and a row are the same sample, and the sum over queries is one score.
     let pairs = scores(&place, &["--factors", "f", "--target", "pool"]);
@@ -190,6 +206,33 @@ fn factors_of_something_else_are_refused() {
     assert!(place.path("scores_f/pairwise_scores.safetensors").exists());
     let report = fs_err::read_to_string(place.path("f.md")).expect("written");
     assert!(report.contains("## Prompt 3: Is 2 odd?") && report.contains("Is 11 odd?"), "{report}");
+    // The inputs of one sample's tokens do not span those of a module.
+    fit(&place, "thin", &["--strategy", "kfac", "--limit", "1"]);
+    let thin = ["score", "--factors", "thin", "--pool", "pool", "--target", "q", "--damping", "0"];
+    let refused = place.run(&thin);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("with a damping of 0, "), "{}", refused.stderr);
+
+    let bad = place.path("bad");
+    fs_err::create_dir(&bad).expect("made");
+    for file in fs_err::read_dir(world::demo().join("model")).expect("a folder") {
+        let file = file.expect("a file");
+        let mut bytes = fs_err::read(file.path()).expect("readable");
+        if file.file_name() == "model.safetensors" {
+            // The last weight of the last normalisation, in f16.
+            let end = bytes.len();
+            bytes[end - 2..].copy_from_slice(&[0, 0x7e]);
+        }
+        fs_err::write(bad.join(file.file_name()), bytes).expect("written");
+    }
+    let fit_of_nan = ["factors", "fit", "bad", "--dataset", "pool", "--modules", MODULES, "--model", "bad"];
+    let refused = place.run(&fit_of_nan);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    for says in ["rows 0 to ", "module `model.layers.2.self_attn.v_proj`", "of sample 0 of the batch is NaN"]
+    {
+        assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    }
+
     let little = fit_args("g", &["--max-memory", "1MB"]);
     let refused = place.run(&little.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(refused.code, 1, "{}", refused.stderr);
@@ -198,4 +241,7 @@ fn factors_of_something_else_are_refused() {
         "{}",
         refused.stderr
     );
+    let outside = fit_args("../g", &[]);
+    let refused = place.run(&outside.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(refused.stderr.contains("\"../g\" is not a name of an artifact"), "{}", refused.stderr);
 }

@@ -115,6 +115,22 @@ fn the_page_has_every_key_and_no_other() {
         check(heading, &place.json(&args));
     }
 
+    check("factors gram", &place.json(&["factors", "gram", "g", "--dataset", "pool", "--json"]));
+    let module = "model.layers.1.self_attn.k_proj";
+    let fit = ["factors", "fit", "f", "--dataset", "pool", "--limit", "2", "--strategy", "diagonal"];
+    for (heading, dry) in [("factors fit --dry-run", true), ("factors fit", false)] {
+        let mut fit = place.gstore(&fit);
+        fit.args(["--modules", module, "--json", "--model"]).arg(world::demo().join("model"));
+        fit.args(dry.then_some("--dry-run"));
+        check(heading, &serde_json::from_str(&binary::ok(&mut fit)).expect("JSON"));
+    }
+    let score = ["score", "--factors", "f", "--pool", "pool", "--target", "pool", "--queries", "2"];
+    let more = ["--limit", "2", "--rank", "4", "--damping", "auto,1", "-o", "scores.csv", "--json"];
+    let scored = place.json(&[&score[..], &more].concat());
+    check("score", &scored);
+    let share = |key: &str| scored[key].as_f64().expect("a share");
+    assert!(0.0 < share("kept_min") && share("kept_min") <= share("kept_median"), "{scored}");
+
     let mut train = place.gstore(&[
         "train",
         "--dataset",

@@ -9,7 +9,7 @@ use gstore_data::TextOptions;
 use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
 use gstore_model::Compute;
 use gstore_model::Reduction;
-use gstore_store::Store;
+use gstore_store::{DType, Store};
 use gstore_tests::{binary, world};
 
 const KINDS: [Kind; 4] = [Kind::GradSgd, Kind::EmbedMean, Kind::EmbedWeighted, Kind::Loss];
@@ -92,7 +92,9 @@ fn other_questions_are_other_features() {
             },
         ),
     ];
-    let mut modules = IngestRequest { kinds: vec![Kind::GradSgd], ..request("pool") };
+    let grads = |request| IngestRequest { kinds: vec![Kind::GradSgd], ..request };
+    changes.push(("i8", IngestRequest { dtype: DType::I8, ..grads(request("pool")) }));
+    let mut modules = grads(request("pool"));
     modules.modules.patterns = vec!["*.mlp.*".to_owned(), "*norm*".to_owned()];
     changes.push(("modules", modules));
     for (name, request) in changes {
@@ -105,6 +107,7 @@ fn other_questions_are_other_features() {
     for label in [
         "grad-sgd@base",
         "grad-sgd@base:bf16",
+        "grad-sgd@base:i8",
         "loss@base:bf16",
         "grad-sgd@base:sum",
         "loss@base:sum",

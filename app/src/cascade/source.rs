@@ -86,7 +86,7 @@ impl Source {
         let kind = spec.pool_kind.clone().unwrap_or_else(|| Kind::GradAdam.name().to_owned());
         let of_targets = spec.target_kind.clone().unwrap_or_else(|| Kind::GradSgd.name().to_owned());
         let others = !spec.given.is_empty() || spec.per_token || spec.covariance.is_some();
-        if spec.precondition.is_some() {
+        if spec.preconditions() {
             return Err(refuse(
                 "does not take a preconditioner: matrices of the whole pool are not there before its gradients are",
             ));

@@ -19,19 +19,7 @@ pub(super) fn begin(
     request: &FitRequest,
     stamp: &FactorStamp,
 ) -> Result<FactorFolder, FactorJobError> {
-    let there = path.exists() && fs_err::read_dir(path)?.next().is_some();
-    if there {
-        let differences = match &FactorStamp::read(path)? {
-            Some(found) => stamp.differences(found),
-            None => vec!["nothing there says what its factors are of".to_owned()],
-        };
-        if !differences.is_empty() {
-            let (folder, differences) = (path.display().to_string(), differences.join("; "));
-            return Err(FactorJobError::OtherFactors { folder, differences });
-        }
-    }
-    fs_err::create_dir_all(path)?;
-    stamp.write(path)?;
+    stamp.settle(path)?;
     let folder = FactorFolder::create(path, &arguments(request)).map_err(FactorJobError::other)?;
     let size = stamp.row_set().len();
     let note = DatasetNote { kind: "Dataset".to_owned(), dataset_size: size, indices: None };

@@ -5,23 +5,24 @@
 //!   are added in their order, so killed and resumed runs, and runs of an array, end with the same bits
 //! - what a folder's factors are of stands in the folder, and work of something else is never gone on with
 
-use std::ops::ControlFlow;
+mod bases;
+mod sums;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use gstore_core::{Unit, parallel};
-use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares, Strategy};
-use gstore_store::{ArtifactError, Store};
+use gstore_curvature::Strategy;
+use gstore_store::{ArtifactError, ArtifactPart, Store};
 use serde::Serialize;
 use serde_json::json;
 
-use super::begun::{begin, named, places};
+use super::begun::{begin, places};
 use super::error::FactorJobError;
 use super::folder::FactorFolder;
 use super::forecast::FitForecast;
-use super::passes::{Covariances, covariances, squares};
+use super::passes::{covariances, squares};
 use super::plan::{FitPlan, FitRequest, own_folder};
-use super::publish::{in_folder, publish};
+use super::publish::publish;
 use crate::work::Work;
 
 /// What a fit did.
@@ -83,6 +84,7 @@ pub fn fit_factors(
     request: &FitRequest,
     work: &mut Work<'_>,
 ) -> Result<FitReport, FactorJobError> {
+    ArtifactPart::check_name(&request.name)?;
     let taken = store.snapshot()?.artifacts()?.contains(&request.name);
     if taken && !request.replace {
         return Err(ArtifactError::Exists(request.name.clone()).into());
@@ -203,79 +205,6 @@ impl Fit<'_> {
         Ok(true)
     }
 
-    /// The sums of all partitions, added in their order; none where one is missing.
-    fn merged_covariances(&self, modules: &[Module]) -> Result<Option<Vec<Covariances>>, FactorJobError> {
-        let empty = |module: &Module| (Covariance::new(module.input), Covariance::new(module.out));
-        let mut all: Vec<Covariances> = modules.iter().map(empty).collect();
-        for data in 0..self.plan.new.len() {
-            for (group, places) in self.plan.groups.iter().enumerate() {
-                let number = self.plan.number(data, group);
-                let found = self.folder.read_covariances(number).map_err(FactorJobError::other)?;
-                let Some(found) = found else { return Ok(None) };
-                for place in places {
-                    let part = named(found.iter().map(|(name, a, g)| (name, (a, g))), &modules[*place])?;
-                    all[*place].0.merge(part.0);
-                    all[*place].1.merge(part.1);
-                }
-            }
-        }
-        Ok(Some(all))
-    }
-
-    /// With the sums of the factors that are extended before them.
-    fn with_earlier(
-        &self,
-        mut sums: Vec<Covariances>,
-        work: &Work<'_>,
-    ) -> Result<Vec<Covariances>, FactorJobError> {
-        let Some(name) = &self.request.extend else { return Ok(sums) };
-        let earlier = in_folder(&self.plan.snapshot, name)?;
-        let found = earlier.folder.read_covariances(None).map_err(FactorJobError::other)?.unwrap_or_default();
-        for (module, sum) in self.plan.engine.modules().iter().zip(&mut sums) {
-            work.cancel.check()?;
-            let (a, g) = named(found.iter().map(|(name, a, g)| (name, (a, g))), module)?;
-            let (mut a, mut g) = (a.clone(), g.clone());
-            a.merge(&sum.0);
-            g.merge(&sum.1);
-            *sum = (a, g);
-        }
-        Ok(sums)
-    }
-
-    /// Eigenbases of all covariances, one matrix a thread.
-    fn eigen(&mut self, work: &mut Work<'_>) -> Result<(), FactorJobError> {
-        if self.folder.read_eigen().map_err(FactorJobError::other)?.is_some() {
-            return Ok(());
-        }
-        let modules = self.plan.engine.modules();
-        let found = self.folder.read_covariances(None).map_err(FactorJobError::other)?.unwrap_or_default();
-        let sums = modules
-            .iter()
-            .map(|module| named(found.iter().map(|(name, a, g)| (name, (a, g))), module))
-            .collect::<Result<Vec<(&Covariance, &Covariance)>, _>>()?;
-        let decompose = |_: &mut (), at: usize| -> Result<Eigen, FactorJobError> {
-            let (module, (a, g)) = (&modules[at / 2], sums[at / 2]);
-            let (sum, what) =
-                if at.is_multiple_of(2) { (a, "activation covariance") } else { (g, "gradient covariance") };
-            Ok(Eigen::of(&sum.mean(), sum.size, &module.name, what)?)
-        };
-        work.progress.start("eigendecomposition", 2 * modules.len() as u64, Unit::Matrices);
-        let mut all = Vec::with_capacity(2 * modules.len());
-        let progress = &mut *work.progress;
-        let take = |eigen: Eigen| -> Result<ControlFlow<()>, FactorJobError> {
-            all.push(eigen);
-            progress.advance(1);
-            Ok(ControlFlow::Continue(()))
-        };
-        let threads = self.plan.forecast.threads;
-        let ended = parallel::ordered(2 * modules.len(), threads, work.cancel, || (), decompose, take);
-        work.progress.finish();
-        ended?;
-        let mut all = all.into_iter();
-        let pairs: Vec<(Eigen, Eigen)> = std::iter::from_fn(|| Some((all.next()?, all.next()?))).collect();
-        self.folder.write_eigen(modules, &pairs).map_err(FactorJobError::other)
-    }
-
     /// Squares of gradients; false while other partitions are missing.
     fn squares(&mut self, work: &mut Work<'_>) -> Result<bool, FactorJobError> {
         let read = |folder: &FactorFolder, number| folder.read_lambda(number).map_err(FactorJobError::other);
@@ -316,50 +245,11 @@ impl Fit<'_> {
                 sums
             }
         };
-        if let Some(name) = self.request.extend.as_ref().filter(|_| !rotated) {
-            let earlier = in_folder(&self.plan.snapshot, name)?;
-            let found = earlier.folder.read_lambda(None).map_err(FactorJobError::other)?.unwrap_or_default();
-            for (module, sum) in modules.iter().zip(&mut all) {
-                let mut before = named(found.iter().map(|(name, sums)| (name, sums)), module)?.clone();
-                before.merge(sum);
-                *sum = before;
-            }
+        if !rotated {
+            self.add_earlier_squares(&modules, &mut all)?;
         }
         self.folder.write_lambda(None, &modules, &all).map_err(FactorJobError::other)?;
         Ok(true)
-    }
-
-    fn merged_squares(&self, modules: &[Module]) -> Result<Option<Vec<Squares>>, FactorJobError> {
-        let mut all: Vec<Squares> = modules.iter().map(|module| Squares::new(module.len())).collect();
-        for data in 0..self.plan.new.len() {
-            for (group, places) in self.plan.groups.iter().enumerate() {
-                let number = self.plan.number(data, group);
-                let found = self.folder.read_lambda(number).map_err(FactorJobError::other)?;
-                let Some(found) = found else { return Ok(None) };
-                for place in places {
-                    let part = named(found.iter().map(|(name, sums)| (name, sums)), &modules[*place])?;
-                    all[*place].merge(part);
-                }
-            }
-        }
-        Ok(Some(all))
-    }
-
-    /// Gives the engine the eigenbases.
-    fn set_bases(&mut self) -> Result<(), FactorJobError> {
-        let found = self.folder.read_eigen().map_err(FactorJobError::other)?.unwrap_or_default();
-        let of = |module: &Module| {
-            let (a, g) = named(found.iter().map(|(name, a, g)| (name, (a, g))), module)?;
-            Ok(ModuleFactors {
-                activation_eigen: Some(a.clone()),
-                gradient_eigen: Some(g.clone()),
-                ..ModuleFactors::default()
-            })
-        };
-        let factors =
-            self.plan.engine.modules().iter().map(of).collect::<Result<Vec<_>, FactorJobError>>()?;
-        drop(found);
-        self.plan.engine.set_bases(&factors).map_err(FactorJobError::other)
     }
 
     /// Removes the folder, unless it is the user's.

@@ -67,7 +67,7 @@ impl Sizes<'_> {
         let squares = matches!(self.strategy, Strategy::Diagonal | Strategy::Ekfac);
         let all = |of: fn(&Module) -> u64| self.modules.iter().map(of).sum::<u64>();
         let largest = |of: fn(&Module) -> u64| {
-            let groups = super::plan::split(self.modules.len(), partitions[1]);
+            let groups = super::parts::split(self.modules.len(), partitions[1]);
             groups.into_iter().map(|group| self.modules[group].iter().map(of).sum::<u64>()).max().unwrap_or(0)
         };
         let of_lambda = |module: &Module| NUMBER * module.len() as u64;

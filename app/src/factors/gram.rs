@@ -12,8 +12,11 @@ use gstore_store::{ArtifactError, ArtifactPart, CheckpointId, Granularity, Snaps
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+pub use self::mix::{GramShare, MixRequest, mix_grams};
 use crate::answer::AnswerError;
 use crate::work::Work;
+
+mod mix;
 
 /// What matrices are fitted on, and how they are called.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,11 +62,11 @@ pub struct GramReport {
 }
 
 /// The matrices of one checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GramAt {
     /// Its name.
     pub name: String,
-    /// Vectors that are in the sums.
+    /// Vectors that are in the sums; of a mixture those of both sides.
     pub rows: u64,
     /// Those of them that this fit added.
     pub added: u64,
@@ -71,6 +74,9 @@ pub struct GramAt {
     pub groups: u64,
     /// Coordinates of the largest.
     pub largest: u64,
+    /// Of a mixture the share of the queries, from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
 }
 
 /// An artifact that is extended.
@@ -96,6 +102,7 @@ pub fn fit_gram(
         let why = "an artifact is replaced or extended, not both";
         return Err(AnswerError::Refused(why.to_owned()));
     }
+    ArtifactPart::check_name(&request.name)?;
     let (snapshot, _lease) = store.snapshot_leased(None, work.command).map_err(QueryError::from)?;
     let is_taken = snapshot.artifacts()?.contains(&request.name);
     if is_taken && !request.replace && !request.extend {
@@ -105,6 +112,12 @@ pub fn fit_gram(
         true => Some(old(&snapshot, &request.name)?),
         false => None,
     };
+    if let Some(mixture) = old.as_ref().and_then(|old| old.content.mixture.as_ref()) {
+        return Err(AnswerError::Refused(format!(
+            "artifact `{}` is a mixture of `{}` and `{}`, so no rows can be added to it: extend those, and mix them once more",
+            request.name, mixture.pool, mixture.queries
+        )));
+    }
     let prepared = Prepared::new(&snapshot, &question(&snapshot, request, old.as_ref())?)?;
     let end = |name: &str| {
         let mut known = old.iter().flat_map(|old| &old.content.datasets);
@@ -234,6 +247,7 @@ fn report(
         added: grams.checkpoint.rows,
         groups: grams.grams.len() as u64,
         largest: lens(grams).into_iter().max().unwrap_or(0),
+        share: None,
     };
     GramReport {
         name: request.name.clone(),
@@ -277,14 +291,30 @@ fn publish(
         kind: report.kind.clone(),
         datasets: report.datasets.clone(),
         checkpoints: grams.iter().map(|grams| grams.checkpoint.clone()).collect(),
+        mixture: None,
     };
-    let value = serde_json::to_value(&content).map_err(|error| AnswerError::Refused(error.to_string()))?;
-    let names = report.datasets.iter().map(|dataset| dataset.name.clone()).collect();
-    let mut artifact = ArtifactPart::new(&request.name, KIND, names, value);
+    let mut artifact = artifact(&request.name, &content)?;
     artifact.provenance = provenance(prepared, report);
+    put(store, artifact, grams, request.replace || request.extend, work)
+}
+
+/// An artifact of matrices without them.
+fn artifact(name: &str, content: &GramContent) -> Result<ArtifactPart, AnswerError> {
+    let value = serde_json::to_value(content).map_err(|error| AnswerError::Refused(error.to_string()))?;
+    let names = content.datasets.iter().map(|dataset| dataset.name.clone()).collect();
+    Ok(ArtifactPart::new(name, KIND, names, value))
+}
+
+fn put(
+    store: &Store,
+    artifact: ArtifactPart,
+    grams: &[CheckpointGrams],
+    replace: bool,
+    work: &Work<'_>,
+) -> Result<Arc<Snapshot>, AnswerError> {
     let mut files = store.artifact_files()?;
     files.write(FILE, |out| write_grams(out, grams))?;
-    Ok(store.put_artifact_with(artifact, files, request.replace || request.extend, work.command)?)
+    Ok(store.put_artifact_with(artifact, files, replace, work.command)?)
 }
 
 fn provenance(prepared: &Prepared, report: &GramReport) -> Map<String, Value> {
@@ -306,4 +336,4 @@ fn provenance(prepared: &Prepared, report: &GramReport) -> Map<String, Value> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

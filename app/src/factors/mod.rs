@@ -2,6 +2,7 @@
 //! scores with them.
 
 mod begun;
+mod eigenbasis;
 mod engine;
 mod error;
 mod fit;
@@ -9,6 +10,7 @@ mod folder;
 mod forecast;
 mod gram;
 mod inspect;
+mod parts;
 mod passes;
 mod plan;
 mod publish;
@@ -16,19 +18,23 @@ mod report;
 mod score;
 mod spectra;
 mod stamp;
+mod stored;
 
+pub use eigenbasis::EigenProjection;
 pub use engine::Fisher;
 pub use error::FactorJobError;
 pub use fit::{FitReport, FitSeconds, fit_factors, forecast_factors};
 pub use folder::{
-    ALL_MODULES, DatasetNote, FactorArguments, FactorError, FactorFolder, FactorStage, NamedCovariances,
-    NamedEigen, Partition, ScoreArguments, ScoreFolder, ScoreSide, ScoreTable,
+    ALL_MODULES, DatasetNote, FactorArguments, FactorError, FactorFolder, FactorParts, FactorReader,
+    FactorStage, NamedCovariances, NamedEigen, Partition, ScoreArguments, ScoreFolder, ScoreSide, ScoreTable,
 };
 pub use forecast::FitForecast;
-pub use gram::{GramAt, GramReport, GramRequest, fit_gram};
-pub use gstore_curvature::{Damping, Strategy};
+pub use gram::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
+pub use gstore_curvature::{Damping, Filter, Strategy};
 pub use gstore_ingest::curvature::Measurement;
-pub use inspect::{ModuleSpectrum, spectra, spectrum_files, spectrum_table};
+pub use inspect::{
+    ModuleSpectrum, SpectrumDifference, difference_table, spectra, spectrum_files, spectrum_table,
+};
 pub use plan::FitRequest;
 pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, import_factors, list_factors};
 pub use report::{PromptScores, score_report};
@@ -36,5 +42,5 @@ pub use score::{
     ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreTarget, TableOutput, forecast_scores,
     like_factors, score_rows,
 };
-pub use spectra::{SpectraRequest, factor_spectra};
+pub use spectra::{SpectraRequest, factor_differences, factor_spectra};
 pub use stamp::FactorStamp;

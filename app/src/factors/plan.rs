@@ -1,6 +1,5 @@
 //! Plan of a fit: its rows, modules and partitions, and whether they fit in memory.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use gstore_store::{Lease, Snapshot, Store};
 use super::engine::{self, Fisher};
 use super::error::FactorJobError;
 use super::forecast::{FitForecast, Sizes};
+use super::parts::{first, split, split_rows};
 use super::publish::of_artifact;
 use super::stamp::{FactorStamp, rows_digest};
 use crate::work::Work;
@@ -59,22 +59,6 @@ pub(super) fn own_folder(store: &Path) -> PathBuf {
     let mut name = store.file_name().unwrap_or_default().to_os_string();
     name.push(".factors");
     store.with_file_name(name)
-}
-
-/// `count` as contiguous parts whose sizes differ by at most one, the larger ones first.
-pub(super) fn split(count: usize, parts: usize) -> Vec<Range<usize>> {
-    let parts = parts.max(1);
-    let (size, larger) = (count / parts, count % parts);
-    let begin = |part: usize| part * size + part.min(larger);
-    (0..parts).map(|part| begin(part)..begin(part + 1)).collect()
-}
-
-/// The same of rows.
-pub(super) fn split_rows(rows: &RowSet, parts: usize) -> Vec<RowSet> {
-    let mut left = rows.iter();
-    let count = usize::try_from(rows.len()).unwrap_or(usize::MAX);
-    let parts = split(count, parts);
-    parts.into_iter().map(|part| RowSet::from_rows_sorted(left.by_ref().take(part.len()))).collect()
 }
 
 /// Everything that a fit will do.
@@ -173,16 +157,6 @@ fn check(request: &FitRequest) -> Result<(), FactorJobError> {
     Ok(())
 }
 
-/// The first of some rows.
-pub(super) fn first(live: &RowSet, limit: Option<u64>) -> RowSet {
-    match limit {
-        Some(limit) => {
-            RowSet::from_rows_sorted(live.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)))
-        }
-        None => live.clone(),
-    }
-}
-
 /// Says that the head is left out, where nothing was chosen.
 fn tell_head(engine: &CurvatureEngine, ingest: &IngestRequest, work: &mut Work<'_>) {
     let vocabulary = engine.decoder().vocab_size;
@@ -256,17 +230,6 @@ fn earlier(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parts_are_contiguous_and_the_larger_ones_first() {
-        assert_eq!(split(7, 3), [0..3, 3..5, 5..7]);
-        assert_eq!(split(2, 3), [0..1, 1..2, 2..2]);
-        let rows = RowSet::from_ranges([0..3, 10..14]);
-        let parts = split_rows(&rows, 3);
-        let found: Vec<Vec<u64>> = parts.iter().map(|part| part.iter().collect()).collect();
-        assert_eq!(found, [vec![0, 1, 2], vec![10, 11], vec![12, 13]]);
-        assert_eq!(first(&rows, Some(4)).iter().collect::<Vec<_>>(), [0, 1, 2, 10]);
-    }
 
     #[test]
     fn factors_are_fitted_next_to_the_store() {

@@ -1,4 +1,4 @@
-//! Factors as artifacts of a store: publishing, listing, and their files in a folder.
+//! Factors as artifacts of a store: publishing, listing, and folders that they go to and come from.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,19 +7,16 @@ use std::sync::Arc;
 use gstore_curvature::{Damping, Module, ModuleFactors, Strategy};
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::IngestRequest;
+pub use gstore_query::eigen::FACTORS;
 use gstore_store::{ArtifactPart, Snapshot, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tempfile::TempDir;
 
 use super::begun::places;
 use super::engine;
 use super::error::FactorJobError;
 use super::folder::{FactorError, FactorFolder, FactorStage};
 use super::stamp::FactorStamp;
-
-/// Kind of the artifact.
-pub const FACTORS: &str = "ekfac";
 
 /// What an artifact of factors says of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,21 +45,6 @@ pub struct FactorNote {
     pub checkpoint: String,
     /// Bytes of the files.
     pub bytes: u64,
-}
-
-/// Factors of a store whose files are in a folder of their own, which goes away with this.
-pub(super) struct InFolder {
-    pub folder: FactorFolder,
-    pub content: FactorContent,
-    _place: TempDir,
-}
-
-/// Puts the files of a store's factors into a folder that is removed later.
-pub(super) fn in_folder(snapshot: &Snapshot, name: &str) -> Result<InFolder, FactorJobError> {
-    let place = tempfile::tempdir()?;
-    let content = export_factors(snapshot, name, place.path())?;
-    let folder = FactorFolder::open(place.path()).map_err(FactorJobError::other)?;
-    Ok(InFolder { folder, content, _place: place })
 }
 
 /// What an artifact says of its factors.

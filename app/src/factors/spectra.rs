@@ -1,13 +1,13 @@
-//! Spectra of a store's factors, a module at a time.
+//! Spectra of a store's factors, a module at a time, and how far those of other factors are from them.
 
 use glob::Pattern;
-use gstore_curvature::{Damping, Module, ModuleFactors, Strategy};
+use gstore_curvature::{Damping, Module, ModuleFactors, Spectrum, Strategy};
 use gstore_store::Snapshot;
 
 use super::error::FactorJobError;
-use super::folder::FactorError;
-use super::inspect::{ModuleSpectrum, spectra};
-use super::publish::in_folder;
+use super::folder::{FactorParts, FactorReader};
+use super::inspect::{ModuleSpectrum, SpectrumDifference, spectra};
+use super::stored::StoredFactors;
 
 /// Which spectra are asked for.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +22,8 @@ pub struct SpectraRequest {
     pub strategy: Option<Strategy>,
     /// What is added to eigenvalues.
     pub damping: Damping,
+    /// Names of other factors that these are compared with, such as fits of other seeds.
+    pub against: Vec<String>,
 }
 
 /// The spectra of factors. Memory: the eigenvalues of the modules that are asked for, twice, and the factors of one.
@@ -32,7 +34,7 @@ pub fn factor_spectra(
     snapshot: &Snapshot,
     request: &SpectraRequest,
 ) -> Result<Vec<ModuleSpectrum>, FactorJobError> {
-    let found = in_folder(snapshot, &request.name)?;
+    let found = StoredFactors::open(snapshot, &request.name)?;
     let pattern = |text: &String| {
         Pattern::new(text).map_err(|error| FactorJobError::Option(format!("{text} is no glob: {error}")))
     };
@@ -53,12 +55,82 @@ pub fn factor_spectra(
             "factors `{name}` have no such module; they have for example {known}"
         )));
     }
-    let strategy = request.strategy.unwrap_or(found.folder.arguments().strategy());
+    let strategy = approximation(request, &found)?;
+    let reader = found.reader(snapshot, FactorParts::of(strategy))?;
     let mut all = Vec::with_capacity(names.len());
-    let each = &mut |module: Module, factors: ModuleFactors| -> Result<(), FactorError> {
-        all.extend(spectra(&[(module, factors)], strategy, request.damping)?);
-        Ok(())
-    };
-    found.folder.each_factors(Some(&names), each).map_err(FactorJobError::other)?;
+    for name in reader.chosen(Some(&names)).map_err(FactorJobError::other)? {
+        let of_module = reader.module(&name).map_err(FactorJobError::other)?;
+        all.extend(spectra(&[of_module], strategy, request.damping)?);
+    }
     Ok(all)
+}
+
+/// How the curvature whose spectra are asked for is approximated.
+fn approximation(request: &SpectraRequest, of: &StoredFactors) -> Result<Strategy, FactorJobError> {
+    match request.strategy.map_or_else(|| of.content.stamp.approximation(), Ok)? {
+        Strategy::Identity => Err(FactorJobError::Option(
+            "all eigenvalues of the identity are 1: there is no spectrum".to_owned(),
+        )),
+        strategy => Ok(strategy),
+    }
+}
+
+/// How far the other factors of a request are from the spectra of its own, by factors and module. Memory: twice the
+/// factors of a module.
+///
+/// # Errors
+/// No factors of a name, or without a module that the spectra are of, a strategy that was not fitted, damage.
+pub fn factor_differences(
+    snapshot: &Snapshot,
+    request: &SpectraRequest,
+    of: &[ModuleSpectrum],
+) -> Result<Vec<SpectrumDifference>, FactorJobError> {
+    let stored = StoredFactors::open(snapshot, &request.name)?;
+    let strategy = approximation(request, &stored)?;
+    let parts = FactorParts::of(strategy);
+    let own = stored.reader(snapshot, parts)?;
+    let read = |reader: &FactorReader, name: &str| reader.module(name).map_err(FactorJobError::other);
+    let mut all = Vec::with_capacity(of.len() * request.against.len());
+    for against in &request.against {
+        let other = StoredFactors::open(snapshot, against)?.reader(snapshot, parts)?;
+        let names: Vec<String> = of.iter().map(|one| one.module.name.clone()).collect();
+        other.chosen(Some(&names)).map_err(FactorJobError::other)?;
+        for one in of {
+            let name = &one.module.name;
+            let ((_, before), (module, factors)) = (read(&own, name)?, read(&other, name)?);
+            if (module.out, module.input) != (one.module.out, one.module.input) {
+                return Err(FactorJobError::Refused(format!(
+                    "module `{name}` has {} outputs and {} inputs in factors `{against}`: they are of another model",
+                    module.out, module.input
+                )));
+            }
+            let sides = of_sides(&before, &factors);
+            let found = spectra(&[(module, factors)], strategy, request.damping)?;
+            let Some(ModuleSpectrum { spectrum, .. }) = found.first() else { continue };
+            all.push(SpectrumDifference {
+                against: against.clone(),
+                lambda: one.spectrum.difference(spectrum),
+                activation: sides[0],
+                gradient: sides[1],
+                dimension: relative(one.spectrum.effective_dimension(), spectrum.effective_dimension()),
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// Differences of the eigenvalues of both covariances, where there are some.
+fn of_sides(before: &ModuleFactors, now: &ModuleFactors) -> [Option<f64>; 2] {
+    let sides =
+        [(&before.activation_eigen, &now.activation_eigen), (&before.gradient_eigen, &now.gradient_eigen)];
+    sides.map(|(before, now)| {
+        let spectrum = |values: &[f64]| Spectrum::new(values.to_vec(), 0.0);
+        let (before, now) = before.as_ref().zip(now.as_ref())?;
+        Some(spectrum(&before.values).difference(&spectrum(&now.values)))
+    })
+}
+
+/// The difference of two numbers as a part of the first.
+fn relative(of: f64, other: f64) -> f64 {
+    if of == other { 0.0 } else { (other - of).abs() / of }
 }

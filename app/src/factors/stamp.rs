@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use gstore_core::{Cancel, Digest, RowSet};
-use gstore_curvature::Module;
+use gstore_curvature::{Module, Strategy};
 use gstore_store::{EncodingSpec, SampleReader, record_columns};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::error::FactorJobError;
+use super::folder::{PART, write_document};
 
 /// File of the stamp in a folder of factors.
 pub(super) const STAMP: &str = "gstore.json";
@@ -66,6 +67,13 @@ impl FactorStamp {
             .collect()
     }
 
+    /// How curvature is approximated.
+    pub(super) fn approximation(&self) -> Result<Strategy, FactorJobError> {
+        let name = &self.strategy;
+        let unknown = || FactorJobError::Refused(format!("there is no strategy `{name}`"));
+        Strategy::parse(name).ok_or_else(unknown)
+    }
+
     /// Reads the stamp of a folder; none where it has no stamp.
     pub(super) fn read(folder: &Path) -> Result<Option<Self>, FactorJobError> {
         let path = folder.join(STAMP);
@@ -80,11 +88,39 @@ impl FactorStamp {
 
     /// Writes it into a folder, in one step.
     pub(super) fn write(&self, folder: &Path) -> Result<(), FactorJobError> {
-        let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other)?;
-        let begun = folder.join(format!("{STAMP}.part"));
-        fs_err::write(&begun, text)?;
-        Ok(fs_err::rename(&begun, folder.join(STAMP))?)
+        write_document(&folder.join(STAMP), self).map_err(FactorJobError::other)
     }
+
+    /// Takes a folder for these factors: an empty one, or one that has this stamp. Jobs of an array may do so
+    /// at the same time.
+    ///
+    /// # Errors
+    /// A folder of other factors, or of something that has no stamp.
+    pub(super) fn settle(&self, folder: &Path) -> Result<(), FactorJobError> {
+        fs_err::create_dir_all(folder)?;
+        // Looked at first: a job writes the stamp before all other files.
+        let is_empty = is_empty(folder)?;
+        let differences = match Self::read(folder)? {
+            Some(found) => self.differences(&found),
+            None if is_empty => return self.write(folder),
+            None => vec!["nothing there says what its factors are of".to_owned()],
+        };
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let (folder, differences) = (folder.display().to_string(), differences.join("; "));
+        Err(FactorJobError::OtherFactors { folder, differences })
+    }
+}
+
+/// Whether a folder has no files but those that are being written.
+fn is_empty(folder: &Path) -> Result<bool, FactorJobError> {
+    for entry in fs_err::read_dir(folder)? {
+        if !entry?.file_name().to_string_lossy().starts_with(PART) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A value that is not too long for a message.
@@ -128,8 +164,7 @@ fn add(hash: &mut Xxh3, batch: &arrow_array::RecordBatch) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_differs_is_named_with_both_values() {
+    fn stamp() -> FactorStamp {
         let encoding = EncodingSpec {
             tokenizer: "t".into(),
             template: "plain".into(),
@@ -138,7 +173,7 @@ mod tests {
             template_digest: None,
             max_length: 8,
         };
-        let stamp = FactorStamp {
+        FactorStamp {
             strategy: "ekfac".into(),
             checkpoint: "c".into(),
             compute: "f32".into(),
@@ -152,11 +187,35 @@ mod tests {
             partitions: [1, 1],
             batch_tokens: 512,
             extends: None,
-        };
+        }
+    }
+
+    #[test]
+    fn what_differs_is_named_with_both_values() {
+        let stamp = stamp();
         assert!(stamp.differences(&stamp).is_empty());
         let other = FactorStamp { seed: Some(2), dataset: Some("other".into()), ..stamp.clone() };
         let differences = stamp.differences(&other);
         assert_eq!(differences, ["dataset is \"other\" there, \"pool\" here", "seed is 2 there, 1 here"]);
         assert_eq!(stamp.row_set().len(), 4);
+    }
+
+    #[test]
+    fn jobs_take_a_folder_together_and_no_others_do() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("factors_f");
+        fs_err::create_dir_all(&folder).unwrap();
+        // Of a job that is about to write the stamp, or was killed there.
+        fs_err::write(folder.join(format!("{PART}1")), "{").unwrap();
+        std::thread::scope(|scope| {
+            let jobs: Vec<_> = (0..4).map(|_| scope.spawn(|| stamp().settle(&folder))).collect();
+            jobs.into_iter().for_each(|job| job.join().unwrap().unwrap());
+        });
+        assert_eq!(FactorStamp::read(&folder).unwrap(), Some(stamp()));
+        let other = FactorStamp { seed: Some(2), ..stamp() };
+        assert!(matches!(other.settle(&folder), Err(FactorJobError::OtherFactors { .. })));
+        fs_err::rename(folder.join(STAMP), folder.join("notes")).unwrap();
+        let error = stamp().settle(&folder).unwrap_err().to_string();
+        assert!(error.contains("nothing there says"), "{error}");
     }
 }

@@ -142,14 +142,15 @@ pub struct FactorsFitArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore factors gram second --store s --dataset pool --kind grad-sgd\n  \
-    gstore factors gram second --store s --extend\n\n\
-    Memory: 8 bytes for the square of the coordinates of each module group, at all checkpoints.")]
+    gstore factors gram second --store s --extend\n  \
+    gstore factors gram trackstar --store s --mix second,of-target\n\n\
+    Memory: 8 bytes for the square of the coordinates of each module group, at all checkpoints; three times that to mix.")]
 pub struct FactorsGramArgs {
     /// Name of the matrices
     #[arg(value_name = "NAME")]
     pub name: String,
     /// Datasets whose vectors are taken; with --extend those of the matrices, unless others are named
-    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required_unless_present = "extend")]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required_unless_present_any = ["extend", "mix"])]
     pub dataset: Vec<String>,
     /// Kind of the vectors [default: grad-adam where all have it, else grad-sgd]
     #[arg(long, value_name = "KIND")]
@@ -169,6 +170,15 @@ pub struct FactorsGramArgs {
     /// Add the rows that came since, and those of other datasets
     #[arg(long, conflicts_with = "force")]
     pub extend: bool,
+    /// Mix the matrices of training rows with those of queries, which are fitted: TrackStar's preconditioner
+    #[arg(long, value_name = "NAME,QUERIES", value_delimiter = ',', conflicts_with_all = NOT_MIXED)]
+    pub mix: Vec<String>,
+    /// Part of the queries in the mixture, from 0 to 1; auto balances both at an eigenvalue
+    #[arg(long, value_name = "auto|X", default_value = "auto", requires = "mix", value_parser = part)]
+    pub share: MixPart,
+    /// Number of that eigenvalue, from the largest of all module groups
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "mix", value_parser = at_least::<usize>(1))]
+    pub components: usize,
     /// Replace an artifact of this name
     #[arg(long)]
     pub force: bool,
@@ -177,11 +187,24 @@ pub struct FactorsGramArgs {
     pub json: bool,
 }
 
+/// What a mixture has of the matrices that it is made of.
+const NOT_MIXED: [&str; 7] = ["dataset", "kind", "run", "checkpoints", "features", "partial", "extend"];
+
+/// The part of queries in a mixture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MixPart {
+    /// That which balances both sides.
+    Auto,
+    /// A number from 0 to 1.
+    Is(f64),
+}
+
 /// `gstore factors inspect`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore factors inspect curvature --store s\n  \
-    gstore factors inspect curvature --store s --layer 21 --plots inspected\n\n\
+    gstore factors inspect curvature --store s --layer 21 --plots inspected\n  \
+    gstore factors inspect curvature --store s --against curvature-seed1,curvature-seed2\n\n\
     A line for each module: its largest, smallest, mean and median eigenvalue, how many directions damping leaves (the sum of\n\
     L / (L + damping)), how many of the largest have 90, 95 and 99 % of the sum, and the condition. --plots writes for each layer\n\
     layer_L/lambda_matrix.png, eigenvalue_distribution.png, cumulative_variance.png and eigenvalue_analysis.txt.\n\n\
@@ -202,6 +225,9 @@ pub struct FactorsInspectArgs {
     /// Damping of the effective dimension and the condition: a number, or auto for a tenth of the mean
     #[arg(long, value_name = "auto|X", default_value = "auto", value_parser = damping)]
     pub damping: Damping,
+    /// Compare with these factors of the store, such as fits of other seeds: relative differences by module
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
+    pub against: Vec<String>,
     /// Folder for pictures of each layer, which is made
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,
@@ -273,6 +299,15 @@ pub(super) fn damping(text: &str) -> Result<Damping, String> {
     Damping::value(number).map_err(|error| error.to_string())
 }
 
+/// A part of a mixture.
+fn part(text: &str) -> Result<MixPart, String> {
+    if text == "auto" {
+        return Ok(MixPart::Auto);
+    }
+    let found = text.parse().ok().filter(|part: &f64| (0.0..=1.0).contains(part));
+    found.map(MixPart::Is).ok_or_else(|| "auto, or a number from 0 to 1 is wanted".to_owned())
+}
+
 /// A percentage.
 fn percentile(text: &str) -> Result<f64, String> {
     let found = text.parse().ok().filter(|percent: &f64| (0.0..=100.0).contains(percent));
@@ -289,5 +324,7 @@ mod tests {
         assert_eq!(damping("1e-8"), Ok(Damping::Value(1e-8)));
         assert!(damping("-1").is_err() && damping("nan").is_err() && damping("x").is_err());
         assert!(percentile("99.5").is_ok() && percentile("101").is_err());
+        assert_eq!((part("auto"), part("0.5")), (Ok(MixPart::Auto), Ok(MixPart::Is(0.5))));
+        assert!(part("1.5").is_err() && part("nan").is_err());
     }
 }

@@ -22,6 +22,12 @@ pub struct GradientArgs {
     /// Dimension of each module of gradients projected module by module [default: 1024]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub module_dim: Option<u32>,
+    /// With --projection ekfac: the factors, by their name in the store
+    #[arg(long, value_name = "NAME")]
+    pub factors: Option<String>,
+    /// With --projection ekfac: accept factors of another checkpoint
+    #[arg(long)]
+    pub stale: bool,
     /// Seed of the projection [default: 0]
     #[arg(long, value_name = "N", value_parser = super::at_least::<u64>(0))]
     pub seed: Option<u64>,
@@ -31,7 +37,7 @@ pub struct GradientArgs {
     /// Share of the uniform distribution that is mixed into the target of cross-entropy [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub label_smoothing: Option<f32>,
-    /// How the losses of a sample's tokens become one [default: mean]
+    /// How the losses of a sample's tokens become one [default: mean; with --projection ekfac: sum]
     #[arg(long, value_enum)]
     pub reduction: Option<Reduction>,
     /// A vector for each scored token: its part of the sample's loss, or the gradient of that part. Each
@@ -76,6 +82,9 @@ pub enum Projection {
     /// A sample of both sides of each module's gradient: fastest, poor for peaked ones
     #[value(name = "fact_mask", alias = "fact-mask")]
     FactMask,
+    /// The eigenbasis of fitted factors, whitened, each module cut to the block with most of the curvature:
+    /// dot products are EK-FAC scores
+    Ekfac,
     /// The gradient itself
     None,
 }

@@ -125,4 +125,6 @@ pub enum DType {
     F16,
     /// Single precision
     F32,
+    /// Bytes with one scale per module: half the size of f16
+    I8,
 }

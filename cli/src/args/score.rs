@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use gstore::factors::Damping;
+use gstore::factors::{Damping, Filter};
 use gstore_store::SnapshotName;
 
 use super::factors::damping;
@@ -15,6 +15,7 @@ use super::{EngineArgs, FactorStrategy, FactorsModelArgs, OutputArgs, TextArgs, 
     gstore score --store s --factors curvature --pool pool --target gsm8k -o scores.parquet\n  \
     gstore score --store s --factors curvature --pool pool --target-data prompts.json --top 20\n  \
     gstore score --store s --factors curvature --pool pool --target gsm8k --damping auto,1e-6,1e-3 --rank 64 -o scores.parquet\n  \
+    gstore score --store s --factors curvature --pool pool --target gsm8k --filter 'inverse,source:500*1e-4' -o scores.parquet\n  \
     gstore score --store s --factors curvature --pool pool --self --top 100 -o self.csv\n\n\
     Positive scores are of rows that lower the loss of the query when they are trained on; multiplied with 1 / rows they are the effect\n\
     of one copy. Nothing is read but samples and factors: gradients are computed again, in one pass over the pool for all queries that\n\
@@ -45,6 +46,11 @@ pub struct ScoreArgs {
     /// How the curvature is taken [default: as it was fitted]
     #[arg(long, value_enum)]
     pub strategy: Option<FactorStrategy>,
+    /// What is made of eigenvalues: the damped inverse, nothing, or what STEPS of training at a learning RATE make
+    /// of them; several take one pass
+    #[arg(long, value_name = "inverse|identity|source:STEPS*RATE", value_delimiter = ',', num_args = 1..,
+          default_value = "inverse", value_parser = filter)]
+    pub filter: Vec<Filter>,
     /// Added to eigenvalues before they are inverted: numbers, or auto for a tenth of each module's mean;
     /// several take one pass
     #[arg(long, value_name = "auto|X", value_delimiter = ',', num_args = 1.., default_value = "auto", value_parser = damping)]
@@ -110,4 +116,30 @@ pub enum ScoreMeasurement {
     Loss,
     /// Minus the margin of each token over all others, summed
     Margin,
+}
+
+/// A filter; that of inverses without its damping.
+fn filter(text: &str) -> Result<Filter, String> {
+    match text {
+        "inverse" => return Ok(Filter::Inverse(Damping::default())),
+        "identity" => return Ok(Filter::Identity),
+        _ => {}
+    }
+    let segment = text.strip_prefix("source:").and_then(|segment| segment.split_once('*'));
+    let parsed = segment.and_then(|(steps, rate)| Some((steps.parse().ok()?, rate.parse().ok()?)));
+    let wanted = || "inverse, identity or source:STEPS*RATE is wanted".to_owned();
+    let (steps, rate) = parsed.ok_or_else(wanted)?;
+    Filter::source(steps, rate).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters() {
+        assert_eq!(filter("source:500*1e-4"), Ok(Filter::Source { steps: 500, rate: 1e-4 }));
+        assert_eq!(filter("identity"), Ok(Filter::Identity));
+        assert!(["source:0*1", "source:1*-1", "source:1", "x"].iter().all(|text| filter(text).is_err()));
+    }
 }

@@ -8,10 +8,10 @@ use anyhow::{Result, bail};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use gstore::factors::{
     self, FactorJobError, FactorNote, Fisher, FitForecast, FitReport, FitRequest, SpectraRequest, Strategy,
-    export_factors, factor_spectra, fit_factors, forecast_factors, import_factors, list_factors,
-    spectrum_files, spectrum_table,
+    difference_table, export_factors, factor_differences, factor_spectra, fit_factors, forecast_factors,
+    import_factors, list_factors, spectrum_files, spectrum_table,
 };
-use gstore::{Folders, GramReport, GramRequest, fit_gram};
+use gstore::{Folders, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 use gstore_core::many;
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
@@ -21,7 +21,7 @@ use super::gradients::precision;
 use super::query;
 use crate::args::{
     self, EngineArgs, FactorStrategy, FactorsArgs, FactorsExportArgs, FactorsFitArgs, FactorsGramArgs,
-    FactorsImportArgs, FactorsInspectArgs, FactorsListArgs, FactorsModelArgs, FactorsWhat,
+    FactorsImportArgs, FactorsInspectArgs, FactorsListArgs, FactorsModelArgs, FactorsWhat, MixPart,
 };
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
@@ -182,6 +182,7 @@ pub(super) fn strategy(word: FactorStrategy) -> Strategy {
 }
 
 fn gram(context: &Context, args: &FactorsGramArgs) -> Result<ExitCode> {
+    let mix = mixture(args)?;
     let request = GramRequest {
         name: args.name.clone(),
         datasets: args.dataset.clone(),
@@ -197,7 +198,10 @@ fn gram(context: &Context, args: &FactorsGramArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let mut work = context.work(&command, &mut reporter, &cancel);
-    let report = fit_gram(&store, &request, &mut work)?;
+    let report = match &mix {
+        Some(mix) => mix_grams(&store, mix, &mut work)?,
+        None => fit_gram(&store, &request, &mut work)?,
+    };
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
@@ -205,10 +209,35 @@ fn gram(context: &Context, args: &FactorsGramArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is to be mixed, if that is asked for.
+fn mixture(args: &FactorsGramArgs) -> Result<Option<MixRequest>> {
+    let (pool, queries) = match &args.mix[..] {
+        [] => return Ok(None),
+        [pool, queries] => (pool.clone(), queries.clone()),
+        other => bail!(UsageError(format!(
+            "--mix takes two names, of the matrices of training rows and of those of queries, not {}",
+            other.len()
+        ))),
+    };
+    let share = match args.share {
+        MixPart::Auto => GramShare::Balanced(args.components),
+        MixPart::Is(part) => GramShare::Fixed(part),
+    };
+    Ok(Some(MixRequest { name: args.name.clone(), pool, queries, share, replace: args.force }))
+}
+
 fn told_gram(report: &GramReport) -> String {
     let GramReport { name, snapshot, kind, checkpoints, bytes, changed, .. } = report;
     if !changed {
         return format!("gram {name}: there is no row that it lacks");
+    }
+    let shares: Vec<String> = checkpoints.iter().filter_map(|at| Some(format!("{:.3}", at.share?))).collect();
+    if !shares.is_empty() {
+        let size = HumanBytes(*bytes);
+        return format!(
+            "snapshot {snapshot}: gram {name} of {kind}, mixed with {} of the queries ({size})",
+            shares.join(", ")
+        );
     }
     let added: u64 = checkpoints.iter().map(|at| at.added).sum();
     format!(
@@ -232,6 +261,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
         modules: args.modules.clone(),
         strategy: args.strategy.map(strategy),
         damping: args.damping,
+        against: args.against.clone(),
     };
     let spectra = factor_spectra(&snapshot, &request)?;
     let files = args
@@ -250,7 +280,10 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
             fs_err::write(path, bytes)?;
         }
     }
-    let table = spectrum_table(&spectra)?;
+    let table = match request.against.is_empty() {
+        true => spectrum_table(&spectra)?,
+        false => difference_table(&spectra, &factor_differences(&snapshot, &request, &spectra)?)?,
+    };
     let schema = table.schema();
     query::write(context, &args.output, &schema, &mut std::iter::once(Ok(table)))?;
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 //! A flag that would change nothing is refused.
 
 use anyhow::{Result, bail};
+use gstore::factors::EigenProjection;
 use gstore_ingest::gradient::{LossForm, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, Kind, ProjectionChoice};
 use gstore_ingest::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
@@ -12,6 +13,7 @@ use gstore_store::Granularity;
 
 use crate::args;
 use crate::args::GradientArgs;
+use crate::context::Context;
 use crate::failure::UsageError;
 
 /// Refuses flags that belong to kinds which are not asked for. A projection may stand there for all of a
@@ -30,6 +32,15 @@ pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
         ("--embed-layer", args.embed_layer.is_some(), embeddings, "an embedding"),
         ("--embed-unit", args.embed_unit, embeddings, "an embedding"),
     ];
+    let ekfac = args.projection == Some(args::Projection::Ekfac);
+    match (ekfac, &args.factors) {
+        (true, None) => {
+            bail!(UsageError("--projection ekfac needs fitted factors: give --factors NAME".to_owned()))
+        }
+        (false, Some(_)) => bail!(UsageError("--factors belongs to --projection ekfac".to_owned())),
+        (false, None) if args.stale => bail!(UsageError("--stale belongs to --projection ekfac".to_owned())),
+        _ => {}
+    }
     match flags.iter().find(|(_, given, fits, _)| *given && !fits) {
         Some((flag, _, _, what)) => {
             bail!(UsageError(format!("{flag} changes nothing here: no kind of --features is {what}")))
@@ -61,6 +72,8 @@ pub fn loss(args: &GradientArgs) -> Result<LossForm> {
 pub fn reduction(args: &GradientArgs) -> Reduction {
     match args.reduction {
         Some(args::Reduction::Sum) => Reduction::Sum,
+        // Curvature is of summed losses.
+        None if args.projection == Some(args::Projection::Ekfac) => Reduction::Sum,
         Some(args::Reduction::Mean) | None => Reduction::Mean,
     }
 }
@@ -99,8 +112,24 @@ pub fn kind(projection: args::Projection) -> ProjectionKind {
         args::Projection::FactSjlt => ProjectionKind::FactSjlt { k_out, k_in },
         args::Projection::TwoSided => ProjectionKind::TwoSided { k_out, k_in },
         args::Projection::FactMask => ProjectionKind::FactMask { k_out, k_in },
+        args::Projection::Ekfac => ProjectionKind::Ekfac,
         args::Projection::None => ProjectionKind::None,
     }
+}
+
+/// The projection to the eigenbasis of factors of the store, if that is asked for.
+pub fn eigenbasis(context: &Context, args: &GradientArgs) -> Result<Option<EigenProjection>> {
+    let (Some(args::Projection::Ekfac), Some(factors)) = (args.projection, &args.factors) else {
+        return Ok(None);
+    };
+    if let Some((flag, _)) =
+        [("--dim", args.dim.is_some()), ("--seed", args.seed.is_some())].iter().find(|f| f.1)
+    {
+        bail!(UsageError(format!("{flag} changes nothing with --projection ekfac")));
+    }
+    let snapshot = context.open()?.snapshot()?;
+    let module_dim = args.module_dim.unwrap_or(DEFAULT_MODULE_DIM);
+    Ok(Some(EigenProjection::of(&snapshot, factors, module_dim, args.stale)?))
 }
 
 /// The projection of gradients at these checkpoints.
@@ -144,6 +173,6 @@ pub fn projection(
     Ok(ProjectionChoice::Spec(match kind {
         ProjectionKind::None => ProjectionSpec::none(),
         kind if kind.is_factored() => ProjectionSpec { seed, ..ProjectionSpec::sized(kind, module_dim) },
-        kind => ProjectionSpec { kind, dim, seed, per_checkpoint: false },
+        kind => ProjectionSpec { kind, dim, seed, per_checkpoint: false, basis: None },
     }))
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use gstore::Folders;
+use gstore::factors::EigenProjection;
 use gstore_core::{UnknownKind, many};
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
@@ -45,7 +46,7 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     if args.text.block.is_some() && args.data.is_empty() {
         bail!(UsageError("--block cuts texts before they are registered: give them with --data".to_owned()));
     }
-    let request = request(context, args)?;
+    let (request, eigenbasis) = request(context, args)?;
     if args.dry_run || args.gradients.explain {
         return dry_run(context, args, request, shard.as_ref());
     }
@@ -73,6 +74,9 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     };
     let mut reporter = context.reporter();
     let plan = IngestPlan::new(&store, request, &mut reporter)?;
+    if let Some(eigenbasis) = eigenbasis {
+        eigenbasis.publish(&store, &plan.request.command)?;
+    }
     let cancel =
         context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
     let report = ingest(&store, &plan, &mut reporter, &cancel)?;
@@ -247,8 +251,9 @@ fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// The plain values of the flags, as the pipeline wants them.
-fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
+/// The plain values of the flags, as the pipeline wants them, and the eigenbasis that gradients are projected
+/// to, if to one.
+fn request(context: &Context, args: &IngestArgs) -> Result<(IngestRequest, Option<EigenProjection>)> {
     let mut kinds = Vec::new();
     for name in &args.features {
         let kind = name.trim().parse().map_err(|error: UnknownKind| UsageError(error.to_string()))?;
@@ -274,11 +279,15 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
     };
     let text = texts::options(&mut folders, &args.text)?;
     let text = texts::within_positions(context, &model, text)?;
-    Ok(IngestRequest {
+    let eigenbasis = gradients::eigenbasis(context, &args.gradients)?;
+    let request = IngestRequest {
         dataset: args.dataset().to_owned(),
         run: args.run.clone().unwrap_or_else(|| folders.run_name(&model, &checkpoints)),
         model,
-        projection: gradients::projection(&args.gradients, &checkpoints, &kinds)?,
+        projection: match &eigenbasis {
+            Some(eigenbasis) => eigenbasis.spec.clone().into(),
+            None => gradients::projection(&args.gradients, &checkpoints, &kinds)?,
+        },
         checkpoints,
         kinds,
         modules: gradients::modules(&args.gradients),
@@ -292,6 +301,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         dtype: match args.dtype {
             DType::F16 => gstore_store::DType::F16,
             DType::F32 => gstore_store::DType::F32,
+            DType::I8 => gstore_store::DType::I8,
         },
         text,
         adam: AdamParams::default(),
@@ -304,7 +314,8 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         weights: args.weights.clone(),
         origins: folders.origins(),
         command: command_line(),
-    })
+    };
+    Ok((request, eigenbasis))
 }
 
 /// Model and checkpoints of a run of the store, by where they were when it was registered.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore::factors::{
-    Measurement, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreTarget, TableOutput,
-    forecast_scores, like_factors, score_rows,
+    Filter, Measurement, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreTarget,
+    TableOutput, forecast_scores, like_factors, score_rows,
 };
 use gstore_core::{many, many_of};
 use gstore_data::{SampleSource, TemplateKind, TextOptions};
@@ -128,12 +128,23 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
         strategy: args.strategy.map(strategy),
         ingest: with_engine(ingest, &args.engine),
         target: target(args, snapshot)?,
-        dampings: args.damping.clone(),
+        filters: filters(args),
         form: ScoreForm { per, summed: args.sum_pool },
         rank: args.rank,
         top: args.top,
         stale: args.stale,
     })
+}
+
+/// The filters, that of inverses with each damping.
+fn filters(args: &ScoreArgs) -> Vec<Filter> {
+    let of = |filter: &Filter| -> Vec<Filter> {
+        match filter {
+            Filter::Inverse(_) => args.damping.iter().copied().map(Filter::Inverse).collect(),
+            filter => vec![*filter],
+        }
+    };
+    args.filter.iter().flat_map(of).collect()
 }
 
 /// Whether a flag says how texts become tokens.
@@ -190,8 +201,16 @@ fn told(report: &ScoreReport) -> String {
         Some(queries) => format!(" for {}", many_of(queries as u64, "query", "queries")),
         None => " for themselves".to_owned(),
     };
+    let kept = match report.kept_min.zip(report.kept_median) {
+        Some((least, median)) => format!(
+            "; the rank keeps at least {:.1} % of a query's squared length, in the median {:.1} %",
+            100.0 * least,
+            100.0 * median
+        ),
+        None => String::new(),
+    };
     format!(
-        "{} of {} scored{of} over {} ({})",
+        "{} of {} scored{of} over {} ({}){kept}",
         many(report.rows, "row"),
         report.pool,
         many(report.modules as u64, "module"),

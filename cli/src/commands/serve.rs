@@ -97,6 +97,7 @@ fn options(context: &Context, args: &ServeArgs) -> Result<ServeOptions> {
         sql: SqlOptions {
             threads: context.threads,
             memory_limit: bytes(limits.memory),
+            memory_each: Some(bytes(limits.memory_each.unwrap_or(limits.memory / 2))),
             spill: limits.spill.clone(),
             encoder,
             own: Vec::new(),

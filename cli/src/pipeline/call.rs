@@ -154,6 +154,11 @@ impl Call {
         self.switches.iter().any(|known| known == switch)
     }
 
+    /// Whether it adds to the artifact of its name, where there is one, and replaces nothing.
+    pub fn extends_own(&self) -> bool {
+        self.words == ["factors", "gram"] && self.has("extend")
+    }
+
     /// Folder of the store.
     pub fn store(&self) -> Option<&str> {
         self.common.iter().find_map(|option| option.strip_prefix("--store="))
@@ -309,6 +314,10 @@ mod tests {
         assert_eq!(query.value("sql"), Some("SELECT 'a b'"));
         let drop = call("command = 'drop run'\nargs = 'warm'\n").expect("fits");
         assert_eq!((drop.value("name"), drop.knows("json")), (Some("warm"), true));
+
+        let gram = call("command = 'factors gram'\nargs = 'second'\nextend = true\n").expect("fits");
+        let fit = "command = 'factors fit'\nargs = 'f'\ndataset = 'd'\nmodel = 'm'\nextend = 'e'\n";
+        assert!(gram.extends_own() && !call(fit).expect("fits").extends_own());
     }
 
     #[test]

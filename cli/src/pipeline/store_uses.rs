@@ -44,6 +44,7 @@ impl OfStore<'_> {
                 if !has("out") {
                     uses.writes.extend(dataset.map(|dataset| self.features(dataset, run)));
                 }
+                uses.reads.extend(call.value("factors").map(|name| self.artifact(name)));
                 let run = run.map(|run| self.run(run));
                 if has("model") && !has("out") { uses.writes.extend(run) } else { uses.reads.extend(run) }
             }
@@ -191,7 +192,10 @@ impl OfStore<'_> {
             }
             Some("import") => uses.writes.extend(artifact),
             Some("list") => uses.reads.push(self.whole()),
-            _ => uses.reads.extend(artifact),
+            _ => {
+                uses.reads.extend(artifact);
+                uses.reads.extend(call.values("against").iter().map(|name| self.artifact(name)));
+            }
         }
     }
 

@@ -88,8 +88,7 @@ impl<B: Backend> FactorMaps<B> {
     /// is finite.
     pub fn finish(&self, projector: &FactoredProjector, accumulated: &[f32], out: &mut [f32]) -> bool {
         for ModuleMaps { module, offset, len, .. } in &self.modules {
-            let start = projector.offset(*module);
-            let out = &mut out[start..start + projector.module_dim()];
+            let out = &mut out[projector.range(*module)];
             projector.finish(*module, &accumulated[*offset..offset + len], out);
         }
         accumulated.iter().all(|v| v.is_finite())

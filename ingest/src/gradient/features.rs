@@ -165,8 +165,8 @@ impl<'a> Accumulator<'a> {
                 }
                 (Sums::Factored { vectors, modules, waiting }, Projector::Factored { projector, .. }) => {
                     let module = modules[tensor];
-                    let at = vector * dim + projector.offset(module);
-                    let out = &mut vectors[at..at + projector.module_dim()];
+                    let of_vector = &mut vectors[vector * dim..(vector + 1) * dim];
+                    let out = &mut of_vector[projector.range(module)];
                     if modules.get(tensor + 1) == Some(&module) {
                         values.clone_into(&mut waiting[index]);
                     } else if tensor > 0 && modules[tensor - 1] == module {

@@ -240,7 +240,10 @@ fn is_usual(projection: &ProjectionSpec) -> bool {
 }
 
 fn projected(projection: &ProjectionSpec) -> String {
-    let ProjectionSpec { kind, dim, seed, .. } = projection;
+    let ProjectionSpec { kind, dim, seed, basis, .. } = projection;
+    if let Some(basis) = basis {
+        return format!("{kind}_{dim}_{:.8}", basis.digest());
+    }
     match (kind, seed) {
         (ProjectionKind::None, _) => "none".to_owned(),
         (kind, 0) => format!("{kind}_{dim}"),

@@ -233,7 +233,7 @@ impl Sizes<'_> {
         if !request.kinds.iter().any(|kind| kind.is_gradient()) {
             return 0;
         }
-        let tables: u64 = self.modules.iter().map(|module| table_bytes(self.projection, module.shape)).sum();
+        let tables: u64 = self.modules.iter().map(|module| table_bytes(self.projection, module)).sum();
         match self.projection.kind {
             ProjectionKind::None => 0,
             // As drawn, and as the backend holds them.

@@ -348,6 +348,9 @@ fn plan_checkpoint(
 ) -> Result<CheckpointPlan, IngestError> {
     let tracked = Tracked::find(request, base, arg)?;
     let id = checkpoint_id(&tracked.folder, tracked.adapter.as_ref())?;
+    if let Some(basis) = tracked.projection.basis.as_ref().filter(|_| !request.forms().is_empty()) {
+        basis.check_checkpoint(&id)?;
+    }
     check_run(snapshot, &request.run, &arg.name, &id)?;
     let (step, derived) = arg.folder().map_or(Ok((None, None)), step_and_weight)?;
     let mut plan = describe_checkpoint(request, tracked, arg, id, &encoding.key())?;

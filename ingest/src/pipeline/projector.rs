@@ -8,7 +8,7 @@ use super::plan::CheckpointPlan;
 use super::request::{CheckpointArg, CheckpointWeights, form};
 use crate::gradient::{GradFeatures, GradForm, Projector, module_shapes};
 use crate::projection::{
-    FactoredProjector, FlatProjector, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, Way, choose,
+    FactoredProjector, FlatProjector, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, Way, choose_module,
     tensor_modules,
 };
 use gstore_model::architectures::Decoder;
@@ -62,7 +62,7 @@ impl<'a> Source<'a> {
     /// How the plain gradient of each module of a factored kind is projected.
     pub fn ways(&self) -> Vec<Way> {
         let way = |module: &ModuleShape| match self.has_factors {
-            true => choose(self.spec, module.shape, NOMINAL_TOKENS, false),
+            true => choose_module(self.spec, module, NOMINAL_TOKENS, false),
             false => Way::Formed,
         };
         self.modules.iter().map(way).collect()
@@ -81,8 +81,12 @@ impl<'a> Source<'a> {
             !linear || !modules.get(tensor).is_some_and(|module| from_factors(*module))
         });
         let (k_out, k_in) = self.spec.kind.sides().unwrap_or((0, 0));
-        let summed = (0..self.modules.len()).filter(|module| plain && from_factors(*module)).count();
-        formed + summed * k_out as usize * k_in as usize
+        let cells = |module: &ModuleShape| match self.spec.block(module) {
+            Some(block) => block.lambda().len(),
+            None => k_out as usize * k_in as usize,
+        };
+        let summed = self.modules.iter().enumerate().filter(|(at, _)| plain && from_factors(*at));
+        formed + summed.map(|(_, module)| cells(module)).sum::<usize>()
     }
 
     /// The projection itself.

@@ -11,7 +11,7 @@ use super::projector::{self, Source};
 use super::request::{CheckpointArg, CheckpointWeights, IngestRequest};
 use super::window::BatchLimits;
 use crate::gradient::{LossForm, ModuleSelection, tensor_specs};
-use crate::projection::ProjectionSpec;
+use crate::projection::{ProjectionError, ProjectionSpec};
 use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::weights::{Adapter, ModelFolder, MomentsFile};
@@ -62,19 +62,25 @@ impl Tracked {
         if adapter.is_none() && request.loss == LossForm::KlToBase {
             return Err(IngestError::NoBase { checkpoint: arg.name.clone() });
         }
+        let projection = request.projection.spec(adapter.is_some());
         let (indices, tensors) = match &adapter {
+            Some(_) if projection.basis.is_some() && !request.forms().is_empty() => {
+                return Err(ProjectionError::FactorsOfAdapter { checkpoint: arg.name.clone() }.into());
+            }
             Some(_) if request.modules != ModuleSelection::default() => {
                 return Err(IngestError::ModulesOfAdapter { checkpoint: arg.name.clone() });
             }
             Some(adapter) => (Vec::new(), adapter.params(&folder)?),
             None if !request.forms().is_empty() => {
-                let indices = request.modules.resolve(decoder)?;
+                let indices = match &projection.basis {
+                    Some(basis) if request.modules == ModuleSelection::default() => basis.tracked(decoder)?,
+                    _ => request.modules.resolve(decoder)?,
+                };
                 let tensors = tensor_specs(decoder, &indices);
                 (indices, tensors)
             }
             None => (Vec::new(), Vec::new()),
         };
-        let projection = request.projection.spec(adapter.is_some());
         Ok(Tracked { folder, adapter, indices, tensors, projection })
     }
 

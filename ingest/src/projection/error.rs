@@ -41,6 +41,55 @@ pub enum ProjectionError {
         /// Coordinates per module.
         dim: u32,
     },
+    /// `ekfac` without the factors of a curvature.
+    #[error("a projection to the eigenbasis of a curvature needs its factors")]
+    NoFactors,
+    /// Modules that are differentiated and have no factors.
+    #[error("the factors have none of {modules}: differentiate the modules that they are of")]
+    NoFactorsOf {
+        /// Their names.
+        modules: String,
+    },
+    /// Modules of the factors that the model does not have.
+    #[error("the model has no module {modules}, of which there are factors: they are of another model")]
+    ModulesOfFactors {
+        /// Their names.
+        modules: String,
+    },
+    /// Factors of another size.
+    #[error(
+        "the gradient of {module} is {} x {}, and its factors are for {} x {}, where a bias is one more column: differentiate it \
+         as the factors have it",
+        found.0, found.1, expected.0, expected.1
+    )]
+    SizeOfFactors {
+        /// The tensor of its weight.
+        module: String,
+        /// Rows and columns of its gradient.
+        found: (usize, usize),
+        /// Those of the factors.
+        expected: (usize, usize),
+    },
+    /// Factors of a model's own modules for an adapter.
+    #[error(
+        "factors are of a model's own modules, and what is differentiated of checkpoint `{checkpoint}` is an adapter"
+    )]
+    FactorsOfAdapter {
+        /// The checkpoint.
+        checkpoint: String,
+    },
+    /// Factors of another checkpoint.
+    #[error(
+        "the factors are stale: they were fitted at checkpoint {factors}, and these are gradients of {checkpoint}. Fit them there, \
+         or accept them with {}",
+        Remedy::Option("stale", "")
+    )]
+    StaleFactors {
+        /// Id of theirs, shortened.
+        factors: String,
+        /// Id of the one at hand, shortened.
+        checkpoint: String,
+    },
     /// A factored kind was asked to project a concatenated gradient.
     #[error("{kind} projects each module by itself, not a concatenated gradient")]
     NotFlat {

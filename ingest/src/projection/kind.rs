@@ -51,6 +51,8 @@ pub enum ProjectionKind {
         /// Rows of the input side.
         k_in: u32,
     },
+    /// Part of the eigenbasis of the factors of a module's curvature, whitened; modules have their own sides.
+    Ekfac,
 }
 
 impl ProjectionKind {
@@ -65,10 +67,12 @@ impl ProjectionKind {
             ProjectionKind::TwoSided { .. } => "two_sided",
             ProjectionKind::FactMask { .. } => "fact_mask",
             ProjectionKind::FactSjlt { .. } => "fact_sjlt",
+            ProjectionKind::Ekfac => "ekfac",
         }
     }
 
-    /// Rows of the output and of the input side of a factored kind, before a mask is cut to a smaller module.
+    /// Rows of the output and of the input side of a factored kind, before a mask is cut to a smaller module;
+    /// none of a kind whose modules have their own.
     pub fn sides(self) -> Option<(u32, u32)> {
         match self {
             ProjectionKind::TwoSided { k_out, k_in }
@@ -80,7 +84,7 @@ impl ProjectionKind {
 
     /// Whether it projects each module by itself and needs no more than the factors of its gradient.
     pub fn is_factored(self) -> bool {
-        self.sides().is_some()
+        self.sides().is_some() || self == ProjectionKind::Ekfac
     }
 
     /// The same kind with the sides that suit `dim` coordinates per module; a flat kind as it is.

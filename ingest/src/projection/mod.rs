@@ -29,10 +29,10 @@ mod summed;
 
 pub use error::ProjectionError;
 pub use factored::{
-    Explanation, FactoredProjector, KURTOSIS_LIMIT, ModuleShape, Noise, OutFactors, Shape, SideEntries, Way,
-    choose, explain, kurtosis, modules_of, noise, table_bytes,
+    EigenBasis, EigenBlock, Explanation, FactoredProjector, KURTOSIS_LIMIT, ModuleShape, Noise, OutFactors,
+    Shape, SideEntries, Way, choose, explain, kurtosis, modules_of, noise, table_bytes,
 };
-pub(crate) use factored::{NOMINAL_TOKENS, SideMatrix, tensor_modules};
+pub(crate) use factored::{NOMINAL_TOKENS, SideMatrix, choose_module, tensor_modules};
 pub use flat::FlatProjector;
 pub(crate) use flat::TABLE_BUDGET;
 pub use kind::{DEFAULT_MODULE_DIM, ProjectionKind};

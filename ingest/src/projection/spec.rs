@@ -1,11 +1,13 @@
 //! Projection specifications, their checks and their fingerprints.
 
 use std::fmt;
+use std::sync::Arc;
 
 use gstore_store::{canonical_json, sha256_hex};
 use serde_json::json;
 
 use super::error::ProjectionError;
+use super::factored::{EigenBasis, EigenBlock, ModuleShape};
 use super::kind::{DEFAULT_S, ProjectionKind};
 
 /// Version of the definitions: part of every fingerprint.
@@ -22,24 +24,48 @@ pub struct ProjectionSpec {
     pub seed: u64,
     /// Whether each checkpoint has its own matrix.
     pub per_checkpoint: bool,
+    /// Eigenbases of the modules, of `ekfac` alone.
+    pub basis: Option<Arc<EigenBasis>>,
 }
 
 impl Default for ProjectionSpec {
     fn default() -> Self {
-        Self { kind: ProjectionKind::Sjlt { s: DEFAULT_S }, dim: 8192, seed: 0, per_checkpoint: false }
+        let kind = ProjectionKind::Sjlt { s: DEFAULT_S };
+        Self { kind, dim: 8192, seed: 0, per_checkpoint: false, basis: None }
     }
 }
 
 impl ProjectionSpec {
     /// No projection: vectors are the concatenated tensors.
     pub fn none() -> Self {
-        Self { kind: ProjectionKind::None, dim: 0, seed: 0, per_checkpoint: false }
+        Self { kind: ProjectionKind::None, dim: 0, seed: 0, per_checkpoint: false, basis: None }
     }
 
     /// A factored kind with `dim` coordinates per module and the sides that suit them; a flat
     /// kind with `dim` in all.
     pub fn sized(kind: ProjectionKind, dim: u32) -> Self {
-        Self { kind: kind.for_module_dim(dim), dim, seed: 0, per_checkpoint: false }
+        Self { kind: kind.for_module_dim(dim), dim, seed: 0, per_checkpoint: false, basis: None }
+    }
+
+    /// `ekfac`: blocks of at most `dim` coordinates of these eigenbases.
+    pub fn of_basis(basis: Arc<EigenBasis>, dim: u32) -> Self {
+        Self { basis: Some(basis), ..Self::sized(ProjectionKind::Ekfac, dim) }
+    }
+
+    /// The eigenbasis of a module, of `ekfac`.
+    pub(crate) fn block(&self, module: &ModuleShape) -> Option<&EigenBlock> {
+        self.basis.as_ref().and_then(|basis| basis.of(&module.name))
+    }
+
+    /// Rows of both sides of a module; none of a vector or a flat kind.
+    pub(super) fn sides(&self, module: &ModuleShape) -> Option<(usize, usize)> {
+        self.block(module).map_or_else(|| module.shape.sides(self.kind), |block| Some(block.sides()))
+    }
+
+    /// Coordinates of a module of a factored kind.
+    pub(super) fn module_dim(&self, module: &ModuleShape) -> u32 {
+        // At most `dim`, of which it is a part.
+        self.block(module).map_or(self.dim, |block| u32::try_from(block.lambda().len()).unwrap_or(self.dim))
     }
 
     /// SHA-256 of the canonical JSON of everything that decides an entry, as 64 hex digits;
@@ -68,6 +94,10 @@ impl ProjectionSpec {
         if let ProjectionKind::FactMask { .. } | ProjectionKind::FactSjlt { .. } = self.kind {
             description["s"] = 1.into();
         }
+        if let Some(basis) = &self.basis {
+            description["sizes"] = json!({ "module_dim": self.dim });
+            description["factors"] = basis.digest().into();
+        }
         sha256_hex(canonical_json(&description).as_bytes())
     }
 
@@ -76,6 +106,7 @@ impl ProjectionSpec {
         match self.kind {
             ProjectionKind::None => Ok(()),
             _ if self.dim == 0 || self.dim >= 1 << 31 => Err(ProjectionError::Dim { dim: self.dim }),
+            ProjectionKind::Ekfac if self.basis.is_none() => Err(ProjectionError::NoFactors),
             ProjectionKind::Sjlt { s } if s == 0 || !self.dim.is_multiple_of(s) => {
                 Err(ProjectionError::Sparsity { s, dim: self.dim })
             }
@@ -108,11 +139,15 @@ const PER_MODULE: &str = " a module";
 const EACH: &str = ", another matrix for each checkpoint";
 
 impl fmt::Display for ProjectionSpec {
-    /// `sjlt, 8192, seed 0`; `fact_sjlt, 1024 a module, seed 0`; `none`.
+    /// `sjlt, 8192, seed 0`; `fact_sjlt, 1024 a module, seed 0`;
+    /// `ekfac, 1024 a module, factors 2bcae9c5fef4`; `none`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, dim, seed, per_checkpoint } = self;
+        let Self { kind, dim, seed, per_checkpoint, basis } = self;
         if *kind == ProjectionKind::None {
             return f.write_str("none");
+        }
+        if let Some(basis) = basis {
+            return write!(f, "{kind}, {dim}{PER_MODULE}, factors {:.12}", basis.digest());
         }
         let unit = if kind.is_factored() { PER_MODULE } else { "" };
         let scope = if *per_checkpoint { EACH } else { "" };
@@ -121,7 +156,8 @@ impl fmt::Display for ProjectionSpec {
 }
 
 impl ProjectionSpec {
-    /// The projection that prints like this, with the sides that suit its dimension; `None` for another text.
+    /// The projection that prints like this, with the sides that suit its dimension; `None` for another text,
+    /// and for `ekfac`, which needs the factors.
     /// Its fingerprint says whether it is the one that was meant.
     pub fn from_text(text: &str) -> Option<Self> {
         if text == "none" {

@@ -34,14 +34,15 @@ fn golden_ekfac_factors_and_scores() {
     let Some(shared) = shared("golden_ekfac_factors_and_scores") else { return };
     let manifest = shared.json("golden/ekfac/manifest.json");
     let cases = manifest["cases"].as_object().unwrap().iter();
-    // Cases with the same rows differ in their modules alone.
-    let mut groups: BTreeMap<&str, Vec<Case>> = BTreeMap::new();
+    // Cases with the same rows and model differ in their modules alone.
+    let mut groups: BTreeMap<(&str, &str, u64), Vec<Case>> = BTreeMap::new();
     for (name, value) in cases {
         let case = Case::new(name, value, &shared.path("golden/ekfac"));
-        groups.entry(value["files"]["rows"].as_str().unwrap()).or_default().push(case);
+        let (rows, model) = (value["files"]["rows"].as_str().unwrap(), value["model"].as_str().unwrap());
+        groups.entry((rows, model, value["train_rows"].as_u64().unwrap())).or_default().push(case);
     }
     let mut checks = Checks::default();
-    for (file, cases) in &groups {
+    for ((file, ..), cases) in &groups {
         let started = std::time::Instant::now();
         check_group(&shared, file, cases, &mut checks);
         println!("{file}: {:.1} s", started.elapsed().as_secs_f64());
@@ -171,7 +172,8 @@ fn check_factors(
     checks: &mut Checks,
 ) {
     let Some(file) = &case.factors else { return };
-    let probe = file.get("probe").unwrap();
+    let (probe, probes) = (file.get("probe").unwrap(), file.shape("probe")[1]);
+    let before = checks.compared;
     for name in &case.modules {
         let module = number(engine, name);
         let (of, shape) = (&factors[module], &engine.modules()[module]);
@@ -191,7 +193,7 @@ fn check_factors(
             check(&key, &|| mean.clone(), &key);
             let diagonal = || mean.iter().step_by(n + 1).copied().collect::<Vec<f64>>();
             check(&format!("{key}.diagonal"), &diagonal, &key);
-            let products = || product(&mean, &probe[..n * 2], (n, n, 2));
+            let products = || product(&mean, &probe[..n * probes], (n, n, probes));
             check(&format!("{key}.probe"), &products, &key);
             let key = format!("{side}_eigenvalues");
             check(&key, &|| eigen.as_ref().unwrap().values.clone(), &key);
@@ -215,6 +217,8 @@ fn check_factors(
             check(&format!("{what}.total"), &|| vec![mean.iter().sum::<f64>()], keys[3]);
         }
     }
+    let compared = checks.compared - before;
+    assert!(compared >= case.modules.len(), "{}: {compared} of the factors' tensors were found", case.name);
 }
 
 fn check_scores(
@@ -257,8 +261,8 @@ fn check_scores(
             let found = match kind {
                 "per_token" => {
                     let count = offsets.iter().position(|at| *at == shape[1]).unwrap();
-                    let inverse = |module: usize| scores::inverse(engine, factors, module, &of_name(&name));
-                    scores::per_token(engine, inverse, (&train[..count], &queries[..shape[0]]), &modules)
+                    let sides = (&train[..count], &queries[..shape[0]]);
+                    scores::per_token(engine, factors, &of_name(&name), sides, &modules)
                 }
                 "self" => summed(&of_method(&scores.own, &name), &modules, engine.modules().len()),
                 "per_module" => {

@@ -40,7 +40,7 @@ fn parse(name: &str) -> (Strategy, Damping) {
     (Strategy::parse(strategy).unwrap(), damping)
 }
 
-pub fn inverse(engine: &CurvatureEngine, factors: &[ModuleFactors], module: usize, name: &str) -> Inverse {
+fn inverse(engine: &CurvatureEngine, factors: &[ModuleFactors], module: usize, name: &str) -> Inverse {
     let (strategy, damping) = parse(name);
     factors[module].inverse(&engine.modules()[module], strategy, damping).unwrap()
 }
@@ -206,20 +206,22 @@ fn product_of(a: &[f32], b: &[f32]) -> f64 {
     lanes.iter().sum::<f64>() + rest
 }
 
-/// Scores of each token of the rows: `[query, token]`, over modules of these numbers.
+/// Scores of each token of the rows by the method of this name: `[query, token]`, over modules of these
+/// numbers.
 pub fn per_token(
     engine: &CurvatureEngine,
-    inverse: impl Fn(usize) -> Inverse,
+    factors: &[ModuleFactors],
+    name: &str,
     (rows, queries): (&[Row], &[Row]),
     modules: &[usize],
 ) -> Vec<f64> {
     let shapes = engine.modules();
-    let (turned, _) = gradients(engine, queries, true);
+    let (turned, _) = gradients(engine, queries, parse(name).0.rotates());
     let preconditioned: Vec<Vec<Vec<f64>>> = (0..shapes.len())
         .map(|module| match modules.contains(&module) {
             false => Vec::new(),
             true => {
-                let inverse = inverse(module);
+                let inverse = inverse(engine, factors, module, name);
                 let of_query = |query: &[f32]| {
                     let scaled = weighted(query, inverse.scale()).into_iter().map(f64::from);
                     inverse.unrotated(&scaled.collect::<Vec<_>>())

@@ -62,7 +62,7 @@ impl Whole {
     }
 
     fn flat(&self, kind: ProjectionKind) -> FlatProjector {
-        let spec = ProjectionSpec { kind, dim: 512, seed: 5, per_checkpoint: false };
+        let spec = ProjectionSpec { kind, dim: 512, seed: 5, per_checkpoint: false, basis: None };
         FlatProjector::new(&spec, &self.tensors, None).unwrap()
     }
 

@@ -28,8 +28,8 @@ pub struct TensorEntry {
     /// Sizes, outermost first.
     pub shape: Vec<usize>,
     file: usize,
-    offset: u64,
-    len: u64,
+    pub(super) offset: u64,
+    pub(super) len: u64,
 }
 
 /// The tensors of a folder under their names in the files.
@@ -222,9 +222,19 @@ fn missing_weights(folder: &Path, stem: &str) -> ModelError {
 }
 
 fn read_header(path: &Path, file: usize) -> Result<BTreeMap<String, TensorEntry>, ModelError> {
-    let damaged = |message: String| ModelError::Safetensors { path: path.to_owned(), message };
     let mut input = fs_err::File::open(path)?;
     let file_len = input.metadata()?.len();
+    parse_header(path, file, &mut input, file_len)
+}
+
+/// The tensors of a file of `file_len` bytes, from its beginning.
+pub(super) fn parse_header(
+    path: &Path,
+    file: usize,
+    input: &mut dyn Read,
+    file_len: u64,
+) -> Result<BTreeMap<String, TensorEntry>, ModelError> {
+    let damaged = |message: String| ModelError::Safetensors { path: path.to_owned(), message };
     let mut length = [0u8; 8];
     if file_len < 8 {
         return Err(damaged(format!("it has {file_len} bytes, too few for a header")));

@@ -14,8 +14,8 @@ mod schedule;
 mod trainer;
 
 pub use crate::files::{
-    ModelError, Object, PickleLimits, PickleValue, TensorEntry, TensorSet, TorchArchive, TorchError,
-    canonical, parse_pickle, write_tensors, write_torch,
+    ModelError, Object, PickleLimits, PickleValue, TensorEntry, TensorMap, TensorSet, TorchArchive,
+    TorchError, canonical, parse_pickle, write_tensors, write_torch,
 };
 pub use adapter::{AdaptedWeight, Adapter, LoraModule};
 pub use digest::{BaseDigest, checkpoint_id};

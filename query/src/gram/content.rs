@@ -17,6 +17,26 @@ pub struct GramContent {
     pub datasets: Vec<GramDataset>,
     /// The checkpoints, in the order of their run.
     pub checkpoints: Vec<GramCheckpoint>,
+    /// What the matrices were mixed of; none where they are sums over rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixture: Option<GramMixture>,
+}
+
+/// A mixture of the mean matrices of two artifacts: `share` times those of the queries, and the rest of the
+/// others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GramMixture {
+    /// The artifact of training rows.
+    pub pool: String,
+    /// That of queries.
+    pub queries: String,
+    /// For each checkpoint the share of the queries, from 0 to 1.
+    pub shares: Vec<f64>,
+    /// The number of the eigenvalue, from the largest, in which both sides were balanced; none where the share
+    /// was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components: Option<usize>,
 }
 
 /// A dataset whose rows were taken.
@@ -41,7 +61,7 @@ pub struct GramCheckpoint {
     pub space: Space,
     /// The blocks: module groups, or one of everything.
     pub groups: Vec<ModuleGroup>,
-    /// Vectors that were summed.
+    /// Vectors that were summed; 1 in a mixture, which is of means.
     pub rows: u64,
 }
 

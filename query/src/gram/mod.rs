@@ -7,7 +7,7 @@
 mod content;
 mod file;
 
-pub use content::{CheckpointGrams, GramCheckpoint, GramContent, GramDataset};
+pub use content::{CheckpointGrams, GramCheckpoint, GramContent, GramDataset, GramMixture};
 pub use file::{GramFile, write};
 
 /// The kind of artifact.

@@ -142,8 +142,8 @@ impl MatrixQuestion {
             sim: spec.sim.to_string(),
             missing: spec.missing.to_string(),
             modules: spec.modules.as_ref().map(|modules| modules.text().to_string()),
-            precondition: spec.precondition.clone().map(|artifact| MatrixPrecondition {
-                artifact,
+            precondition: prepared.plan().precondition().map(|plan| MatrixPrecondition {
+                artifact: plan.artifact.clone(),
                 inversion: spec.inversion.name().to_owned(),
                 damping: spec.damping,
             }),

@@ -137,7 +137,7 @@ impl Tokens {
         Ok(self.read()?.into_iter().map(|entry| entry.info).collect())
     }
 
-    /// Makes a token, and tells it: nobody can later.
+    /// Makes a token, and tells it: it cannot be told later.
     ///
     /// # Errors
     /// A name that exists, and a store that cannot be written to.

@@ -43,9 +43,9 @@ pub(super) fn locked<T>(folder: &Path, change: impl FnOnce() -> std::io::Result<
 
 /// A file of the folder, replaced at once and flushed.
 pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-    let beside = folder.join(format!("{name}.new"));
+    let fresh = folder.join(format!("{name}.new"));
     // One that was left behind may have other rights.
-    match fs_err::remove_file(&beside) {
+    match fs_err::remove_file(&fresh) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
@@ -56,10 +56,10 @@ pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Resul
         use fs_err::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    let mut file = options.open(&beside)?;
+    let mut file = options.open(&fresh)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs_err::rename(&beside, folder.join(name))?;
+    fs_err::rename(&fresh, folder.join(name))?;
     #[cfg(unix)]
     fs_err::File::open(folder)?.sync_all()?;
     Ok(())

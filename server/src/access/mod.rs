@@ -45,7 +45,7 @@ impl Scope {
     }
 }
 
-/// Whoever sent a request.
+/// Who sent a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     /// The name of the token.
@@ -61,7 +61,15 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Whose requests the tables of the server show to whoever asks.
+    /// Whose limits the request counts against: the token's, or without tokens those of the address.
+    pub(crate) fn client(&self) -> String {
+        match self.peer {
+            Some(peer) if self.id.is_empty() => peer.ip().to_string(),
+            _ => self.id.clone(),
+        }
+    }
+
+    /// Whose requests the tables of the server show to this caller.
     pub(crate) fn asker(&self) -> gstore_sql::Asker {
         let sees_all = self.scope == Scope::Write && self.datasets.is_none();
         gstore_sql::Asker { id: self.id.clone(), sees_all }
@@ -71,7 +79,7 @@ impl Caller {
 /// How requests are told apart.
 #[derive(Debug)]
 pub(crate) enum Access {
-    /// Whoever connects may read.
+    /// Every client that connects may read.
     Open,
     /// By tokens.
     Tokens(Guard),
@@ -90,7 +98,7 @@ impl Access {
         Self::Tokens(Guard { tokens, throttle: Throttle::default() })
     }
 
-    /// Whoever sent a request with these headers.
+    /// Who sent a request with these headers.
     pub(crate) fn caller(&self, headers: &MetadataMap, peer: Option<SocketAddr>) -> Result<Caller, Status> {
         let Self::Tokens(Guard { tokens, throttle }) = self else {
             return Ok(Caller {
@@ -102,7 +110,7 @@ impl Access {
             });
         };
         let now = Instant::now();
-        // Whoever shows no token tries none out.
+        // A client that shows no token tries none out.
         let secret = credentials(headers)?;
         throttle.check(peer, &secret, now)?;
         match tokens.find(&secret) {
@@ -113,7 +121,6 @@ impl Access {
             }
             Ok(None) => {
                 throttle.refused(peer, now);
-                tracing::warn!(?peer, "a token was refused");
                 Err(Status::unauthenticated("the token is not known, has expired or was revoked"))
             }
             Err(error) => {

@@ -1,4 +1,4 @@
-//! Refused tokens by address: whoever shows many of them waits.
+//! Refused tokens by address: one that shows many of them waits.
 //!
 //! Invariants
 //! - an address has a bucket; each refusal takes a drop out of it, and it fills with time
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_refusals_make_an_address_wait_and_nobody_else() {
+    fn many_refusals_make_an_address_wait_and_no_other() {
         let throttle = Throttle::default();
         let now = Instant::now();
         let later = |seconds| now + Duration::from_secs(seconds);

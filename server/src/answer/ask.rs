@@ -3,7 +3,8 @@
 use arrow_flight::FlightDescriptor;
 use arrow_flight::flight_descriptor::DescriptorType;
 use arrow_flight::sql::{
-    Any, Command, CommandGetDbSchemas, CommandGetSqlInfo, CommandGetTables, CommandGetXdbcTypeInfo,
+    Any, Command, CommandGetDbSchemas, CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTables,
+    CommandGetXdbcTypeInfo,
 };
 use prost::Message;
 use tonic::Status;
@@ -28,11 +29,34 @@ pub(crate) enum About {
     Schemas(CommandGetDbSchemas),
     Tables(CommandGetTables),
     TableTypes,
-    PrimaryKeys(String),
+    PrimaryKeys {
+        catalog: Option<String>,
+        schema: Option<String>,
+        table: String,
+    },
     /// Keys that refer to other tables, of which there are none.
     ForeignKeys,
     SqlInfo(CommandGetSqlInfo),
     Types(CommandGetXdbcTypeInfo),
+}
+
+impl About {
+    /// What is listed, as the record of requests has it.
+    pub(crate) fn what(&self) -> String {
+        match self {
+            Self::Catalogs => "catalogs".to_owned(),
+            Self::Schemas(_) => "schemas".to_owned(),
+            Self::Tables(command) => {
+                let name = command.table_name_filter_pattern.as_deref().unwrap_or_default();
+                format!("tables {name}").trim_end().to_owned()
+            }
+            Self::TableTypes => "table types".to_owned(),
+            Self::PrimaryKeys { table, .. } => format!("primary keys of {table}"),
+            Self::ForeignKeys => "foreign keys".to_owned(),
+            Self::SqlInfo(_) => "what the server can do".to_owned(),
+            Self::Types(_) => "types".to_owned(),
+        }
+    }
 }
 
 /// Reads a descriptor.
@@ -67,7 +91,9 @@ fn of_command(bytes: &[u8]) -> Result<Asked, Status> {
         Command::CommandGetDbSchemas(command) => Asked::About(About::Schemas(command)),
         Command::CommandGetTables(command) => Asked::About(About::Tables(command)),
         Command::CommandGetTableTypes(_) => Asked::About(About::TableTypes),
-        Command::CommandGetPrimaryKeys(command) => Asked::About(About::PrimaryKeys(command.table)),
+        Command::CommandGetPrimaryKeys(CommandGetPrimaryKeys { catalog, db_schema, table }) => {
+            Asked::About(About::PrimaryKeys { catalog, schema: db_schema, table })
+        }
         Command::CommandGetExportedKeys(_)
         | Command::CommandGetImportedKeys(_)
         | Command::CommandGetCrossReference(_) => Asked::About(About::ForeignKeys),

@@ -42,7 +42,7 @@ pub(crate) async fn batch(core: &Core, held: &Held, about: About) -> Result<Reco
             let mut tables = command.into_builder();
             let with_schema = tables.include_schema();
             for (schema, name) in held.session.tables() {
-                // The columns of thousands of tables that nobody asks for need not be found out.
+                // The columns of thousands of tables that are not asked for need not be found out.
                 if !(like(schema, &patterns[0]) && like(&name, &patterns[1])) {
                     continue;
                 }
@@ -62,9 +62,10 @@ pub(crate) async fn batch(core: &Core, held: &Held, about: About) -> Result<Reco
             [TABLE, SYSTEM_TABLE].into_iter().for_each(|kind| types.append(kind));
             types.build().map_err(failed)
         }
-        About::PrimaryKeys(table) => {
+        About::PrimaryKeys { catalog, schema, table } => {
+            let there = catalog.is_none_or(|name| name == CATALOG) && schema.is_none_or(|name| name == DATA);
             let known = held.session.tables().iter().any(|(schema, name)| *schema == DATA && *name == table);
-            primary_key(known.then_some(table.as_str())).map_err(|e| failed(e.into()))
+            primary_key((there && known).then_some(table.as_str())).map_err(|e| failed(e.into()))
         }
         About::ForeignKeys => Ok(RecordBatch::new_empty(Arc::new(foreign_keys()))),
         About::SqlInfo(command) => info::batch(core, &command.info).map_err(failed),

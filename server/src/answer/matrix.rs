@@ -83,7 +83,7 @@ pub(crate) fn send_all(
     rows.each(bytes as u64, threads, cancel, send).map_err(|e| of_matrix(&e, root))
 }
 
-/// A matrix that cannot be computed, for whoever asked.
+/// A matrix that cannot be computed, for the client.
 fn of_matrix(error: &MatrixError, root: &Path) -> Status {
     match error {
         MatrixError::Query(QueryError::Open(error)) => status::of_open(error),

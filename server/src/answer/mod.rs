@@ -3,7 +3,7 @@
 //! - [`ask`] reads what a client sends: commands of Flight SQL, and those of plain Flight, which [`plain`] knows
 //! - [`parts`] cuts large answers; [`values`] are those of parameters
 //! - [`rows`] runs a statement apart from the connection and hands its batches over one by one
-//! - [`thread`] has the work that outlives whoever waits for it
+//! - [`thread`] has the work that outlives the request that waits for it
 //! - [`stream`] makes messages of them
 //! - [`catalog`], [`info`], [`types`]: the tables about tables
 //! - [`vectors`]: stored vectors as they are

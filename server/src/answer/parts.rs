@@ -14,7 +14,7 @@ const PART_BYTES: u64 = 64 << 20;
 /// Most parts of an answer.
 const MOST_PARTS: u64 = 16;
 
-/// An answer in parts that can be read beside each other, in the order of their rows.
+/// An answer in parts that can be read in parallel, in the order of their rows.
 pub(crate) struct Parts {
     pub(crate) questions: Vec<Question>,
     pub(crate) rows: Option<u64>,

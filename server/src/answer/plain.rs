@@ -45,7 +45,7 @@ struct VectorForm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Type {
-    /// As they are stored, with their scales beside them.
+    /// As they are stored, with their scales.
     Stored,
     /// As values.
     F32,

@@ -1,4 +1,4 @@
-//! A statement under way: it runs on the workers, and its batches wait for whoever reads them.
+//! A statement under way: it runs on the workers, and its batches wait for the client that reads them.
 //!
 //! Invariants
 //! - at most two batches wait; a reader that is behind holds the statement up, and one that goes away ends it
@@ -109,9 +109,9 @@ pub(crate) async fn start(
                 let seconds = core.limits.connections.reader.as_secs_f64();
                 Err(Status::deadline_exceeded(format!("the rows were not read for {seconds} s")))
             }
-            () = send.closed() => Err(Status::cancelled("nobody reads the rows any more")),
+            () = send.closed() => Err(Status::cancelled("the rows are not read any more")),
         };
-        // Noted before the channel closes: whoever finds it closed finds the outcome.
+        // Noted before the channel closes: a reader that finds it closed finds the outcome.
         let _ = seen.set(ended);
         drop((send, permit, entered));
     });
@@ -155,8 +155,8 @@ async fn produce(
         let held = core.session(name, caller).await?;
         match handle.question {
             Some(Question::Statement(statement)) => {
-                let (planner, asker) = (Arc::clone(&held), caller.asker());
-                let planned = async move { planner.run(&statement, window, asker).await };
+                let (planner, asker) = (Arc::clone(&held), caller.clone());
+                let planned = async move { planner.run(&statement, window, &asker).await };
                 let result = to_its_end(permit, planned).await?;
                 let result = result.map_err(|e| status::of_sql(&e, core.root()))?;
                 let notes = Some(result.notes_handle());
@@ -183,7 +183,7 @@ async fn produce(
         }
     };
     if begin.send(Ok(start)).is_err() {
-        return Err(Status::cancelled("nobody waits for the answer any more"));
+        return Err(Status::cancelled("the answer is not waited for any more"));
     }
     let ended = source.send_all(core, permit, to).await;
     drop(held);
@@ -208,7 +208,7 @@ impl Source {
                 while let Some(batch) = stream.next().await {
                     let batch = batch.map_err(|e: SqlError| status::of_sql(&e, core.root()))?;
                     if batch.num_rows() > 0 && to.send(batch).await.is_err() {
-                        return Err(Status::cancelled("nobody reads the rows any more"));
+                        return Err(Status::cancelled("the rows are not read any more"));
                     }
                 }
                 Ok(())
@@ -239,18 +239,23 @@ async fn open_matrix(
 }
 
 /// The columns that a question gives, where nothing has to be done to know them.
-pub(crate) fn known(held: &Held, question: &Question) -> Option<SchemaRef> {
+pub(crate) fn known(held: &Held, question: &Question, caller: &Caller) -> Option<SchemaRef> {
     match question {
-        Question::Statement(statement) => held.known(statement),
+        Question::Statement(statement) => held.known(statement, caller),
         Question::Vectors(_) | Question::Matrix(_) => None,
     }
 }
 
 /// The columns that a question gives, without answering it.
-pub(crate) async fn columns(core: &Core, held: &Held, question: &Question) -> Result<SchemaRef, Status> {
+pub(crate) async fn columns(
+    core: &Core,
+    held: &Held,
+    question: &Question,
+    caller: &Caller,
+) -> Result<SchemaRef, Status> {
     match question {
         Question::Statement(statement) => {
-            held.columns(statement).await?.map_err(|e| status::of_sql(&e, core.root()))
+            held.columns(statement, caller).await?.map_err(|e| status::of_sql(&e, core.root()))
         }
         Question::Vectors(wanted) => Ok(Arc::clone(vectors::open(held.snapshot(), wanted)?.schema())),
         Question::Matrix(wanted) => {
@@ -264,7 +269,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn rows_that_nobody_reads_are_noticed() {
+    async fn rows_that_are_not_read_are_noticed() {
         let (send, _batches) = mpsc::channel(1);
         let taken = AtomicU64::new(0);
         let limit = Duration::from_millis(10);

@@ -42,7 +42,7 @@ pub(crate) fn schema_bytes(schema: &Schema) -> Result<bytes::Bytes, Status> {
     Ok(message.map_err(|e| crate::status::internal("a schema cannot be sent", &e))?.0)
 }
 
-/// Rows as messages. With `notes`, what is to be known beside the rows follows them as JSON.
+/// Rows as messages. With `notes`, what is to be known besides the rows follows them as JSON.
 pub(crate) fn of_rows(core: &Core, rows: Rows, record: Record, notes: bool) -> Messages {
     let notes = rows.notes.clone().filter(|_| notes);
     let schema = Arc::clone(&rows.schema);

@@ -1,4 +1,4 @@
-//! Work of a statement that outlives whoever waits for it, with the permit of the statement.
+//! Work of a statement that outlives the request that waits for it, with the permit of the statement.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) async fn from_thread(
     let (_raises, read) = on_thread(Some(permit), move |cancel| send_all(&read_to, cancel));
     while let Some(batch) = batches.recv().await {
         if to.send(batch).await.is_err() {
-            return Err(Status::cancelled("nobody reads the rows any more"));
+            return Err(Status::cancelled("the rows are not read any more"));
         }
     }
     match read.await {
@@ -47,7 +47,7 @@ pub(super) fn on_thread<T: Send + 'static>(
     (raises, task)
 }
 
-/// What work gives that goes on when nobody waits for it any more, as a planner does, and holds the permit
+/// What work gives that goes on when no request waits for it any more, as a planner does, and holds the permit
 /// until it has ended: otherwise clients that go away would have more planned at once than run at once.
 pub(super) async fn to_its_end<T: Send + 'static>(
     permit: &Arc<Permit>,
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_thread_ends_with_whoever_waits_and_holds_its_permit_until_then() {
+    async fn a_thread_ends_with_its_request_and_holds_its_permit_until_then() {
         let admission = crate::admission::Admission::new(&crate::options::Limits::default());
         let permit = Arc::new(admission.enter("a").await.unwrap());
         let (raises, task) = on_thread(Some(&permit), |cancel| {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plan_that_nobody_waits_for_holds_its_permit_until_it_is_made() {
+    async fn a_plan_that_is_not_waited_for_holds_its_permit_until_it_is_made() {
         let admission = crate::admission::Admission::new(&crate::options::Limits::default());
         let permit = Arc::new(admission.enter("a").await.unwrap());
         let (made, wait) = tokio::sync::oneshot::channel::<()>();

@@ -115,7 +115,7 @@ impl Reading {
                 };
                 let batch = batch.map_err(|e| status::internal("vectors cannot be sent", &e))?;
                 if batch.num_rows() > 0 && to.blocking_send(batch).is_err() {
-                    return Err(Status::cancelled("nobody reads the rows any more"));
+                    return Err(Status::cancelled("the rows are not read any more"));
                 }
             }
         }

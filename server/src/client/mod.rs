@@ -59,7 +59,7 @@ impl Remote {
     /// Connects to a server. Nothing is asked yet.
     ///
     /// # Errors
-    /// An address that is none, a certificate that is not trusted, and nobody there.
+    /// An address that is none, a certificate that is not trusted, and no server there.
     pub fn connect(options: &RemoteOptions) -> Result<Self, SqlError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|e| failed(format!("threads cannot be started: {e}")))?;
@@ -250,7 +250,7 @@ impl Iterator for RemoteRows<'_> {
     }
 }
 
-/// A message with rows or columns; what is noted beside them comes in messages that have nothing else, which
+/// A message with rows or columns; what is noted of them comes in messages that have nothing else, which
 /// a decoder does not take.
 fn without_notes(message: FlightData, notes: &Mutex<Notes>) -> Option<FlightData> {
     if !message.data_header.is_empty() {

@@ -74,12 +74,12 @@ pub(super) fn response(
 
 /// Why not all was sent.
 enum End {
-    /// Nobody reads it any more.
+    /// No client reads it any more.
     Gone,
     Failed(Status),
 }
 
-/// Sends all, and notes how it ended; one that nobody reads to its end was dropped by the client.
+/// Sends all, and notes how it ended; one that is not read to its end was dropped by the client.
 async fn pump(core: &Core, mut rows: Rows, mut record: Record, shape: Shape, to: Pieces) {
     let reader = to.clone();
     let ended = tokio::select! {
@@ -164,7 +164,7 @@ async fn hand_over(core: &Core, buffer: &Buffer, record: &mut Record, to: &Piece
     }
 }
 
-/// What a writer has written and nobody has taken yet.
+/// What a writer has written and what is not taken yet.
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
 

@@ -89,7 +89,9 @@ fn caller(core: &Core, request: &Request) -> Result<(Caller, Option<Busy>), Stat
     }
     let peer = request.extensions().get::<Peer>();
     let credentials = MetadataMap::from_headers(headers.clone());
-    let caller = core.access.caller(&credentials, peer.map(|peer| peer.address))?;
+    let address = peer.map(|peer| peer.address);
+    let caller = core.access.caller(&credentials, address);
+    let caller = caller.inspect_err(|status| core.audit.refused(address, status))?;
     Ok((caller, peer.map(Peer::busy)))
 }
 

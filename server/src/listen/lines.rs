@@ -1,4 +1,4 @@
-//! The connections that there are: how many, and which of them nobody uses.
+//! The connections that there are: how many, and which of them are not in use.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_uses_makes_room() {
+    fn what_is_not_in_use_makes_room() {
         let limits =
             ConnectionLimits { most: 2, idle: Duration::from_secs(60), ..ConnectionLimits::default() };
         let lines = Arc::new(Lines::new(&limits, &Arc::default()));

@@ -46,7 +46,7 @@ impl Incoming {
         }
     }
 
-    /// Raised when nobody waits for the result any more.
+    /// Raised when no request waits for the result any more.
     pub(super) fn cancel(&self) -> &Cancel {
         &self.cancel
     }

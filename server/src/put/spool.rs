@@ -55,7 +55,7 @@ impl Drop for Spool {
     }
 }
 
-/// Removes the files that nobody holds.
+/// Removes the files that no upload holds.
 fn clear(folder: &Path) -> std::io::Result<()> {
     for entry in fs_err::read_dir(folder)? {
         let path = entry?.path();

@@ -86,17 +86,10 @@ pub(super) async fn run(asking: &Asking, action: Action) -> Result<Vec<arrow_fli
             });
             one(state.to_string().into_bytes())
         }
-        "snapshots" => {
-            let held = asking.session(None).await?;
-            // Reads the root of each.
-            let history = async move { held.snapshot().history().map_err(|e| status::of_open(&e)) };
-            let history = asking.apart(history).await?;
-            let text = serde_json::to_vec(&history);
-            one(text.map_err(|e| status::internal("the history cannot be sent", &e))?)
-        }
-        "tags" => {
-            let tags: Vec<_> =
-                asking.session(None).await?.snapshot().tags().iter().map(tags::shown).collect();
+        what @ "snapshots" => one(asking.recorded("list", what, history(asking)).await?),
+        what @ "tags" => {
+            let held = asking.recorded("list", what, asking.session(None)).await?;
+            let tags: Vec<_> = held.snapshot().tags().iter().map(tags::shown).collect();
             one(serde_json::Value::from(tags).to_string().into_bytes())
         }
         "create_tag" => one(tags::create(asking, &action.body).await?),
@@ -107,6 +100,15 @@ pub(super) async fn run(asking: &Asking, action: Action) -> Result<Vec<arrow_fli
             Err(Status::unimplemented(format!("there is no action `{other}`; there are {names}")))
         }
     }
+}
+
+/// The snapshots, newest first, as JSON.
+async fn history(asking: &Asking) -> Result<Vec<u8>, Status> {
+    let held = asking.session(None).await?;
+    // Reads the root of each.
+    let history = async move { held.snapshot().history().map_err(|e| status::of_open(&e)) };
+    let history = asking.apart(history).await?;
+    serde_json::to_vec(&history).map_err(|e| status::internal("the history cannot be sent", &e))
 }
 
 fn malformed() -> Status {
@@ -142,12 +144,12 @@ async fn prepare(asking: &Asking, sql: String) -> Result<ActionCreatePreparedSta
 }
 
 async fn described(asking: &Asking, sql: &str) -> Result<Description, Status> {
-    let core = Arc::clone(&asking.core);
+    let (core, caller) = (Arc::clone(&asking.core), asking.caller.clone());
     let held = asking.session(None).await?;
     let whole = Statement { sql: sql.to_owned(), values: Vec::new() };
     let work = async move {
         // One without parameters is planned for its run as well.
-        if let Ok(Ok(schema)) = held.columns(&whole).await {
+        if let Ok(Ok(schema)) = held.columns(&whole, &caller).await {
             return Ok(Description { schema: Some(schema), parameters: Arc::new(Schema::empty()) });
         }
         held.session.describe(&whole.sql).await.map_err(|e| status::of_sql(&e, core.root()))

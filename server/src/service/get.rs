@@ -91,7 +91,7 @@ fn shown(asked: &Asked) -> String {
         Asked::Statement(sql) => sql.clone(),
         Asked::Plain(wanted) => wanted.to_string(),
         Asked::Handle(_) => "a handle".to_owned(),
-        Asked::About(_) => "a list of tables".to_owned(),
+        Asked::About(about) => about.what(),
     }
 }
 
@@ -145,9 +145,10 @@ pub(super) async fn describe(asking: &Asking, asked: Asked) -> Result<Described,
         return Err(Status::internal("an answer without parts"));
     };
     let snapshot = held.snapshot().number();
-    let schema = match rows::known(&held, &first) {
+    let caller = asking.caller.clone();
+    let schema = match rows::known(&held, &first, &caller) {
         Some(schema) => schema,
-        None => asking.apart(async move { rows::columns(&core, &held, &first).await }).await?,
+        None => asking.apart(async move { rows::columns(&core, &held, &first, &caller).await }).await?,
     };
     Ok(Described { snapshot, parts, schema })
 }
@@ -166,9 +167,12 @@ pub(super) async fn rows(asking: &Asking, ticket: &[u8]) -> Result<stream::Messa
     let core = &asking.core;
     let handle = match ask::of_ticket(ticket)? {
         Asked::About(about) => {
-            let (shared, held) = (Arc::clone(core), asking.session(None).await?);
-            let batch = asking.apart(async move { catalog::batch(&shared, &held, about).await }).await?;
-            return Ok(stream::of_batch(batch));
+            let what = about.what();
+            let listed = async {
+                let (shared, held) = (Arc::clone(core), asking.session(None).await?);
+                asking.apart(async move { catalog::batch(&shared, &held, about).await }).await
+            };
+            return Ok(stream::of_batch(asking.recorded("list", &what, listed).await?));
         }
         Asked::Handle(bytes) => core.signer.open(&bytes)?,
         Asked::Statement(sql) => {

@@ -24,12 +24,13 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::access::Caller;
 use crate::answer::stream::{Messages, schema_bytes};
+use crate::audit::Record;
 use crate::core::Core;
 use crate::listen::{Busy, Peer};
 
 /// The header that names the snapshot to read: a number or a tag.
 pub(crate) const SNAPSHOT: &str = "gstore-snapshot";
-/// The header that asks for what is to be known beside the rows.
+/// The header that asks for what is to be known besides the rows.
 pub(crate) const NOTES: &str = "gstore-notes";
 
 type Many<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -54,6 +55,19 @@ impl Asking {
         let (core, caller) = (Arc::clone(&self.core), self.caller.clone());
         Self { core, caller, snapshot: Some(SnapshotName::Number(snapshot)), notes: self.notes, busy: None }
     }
+
+    /// What a request gives that is done at once, and recorded.
+    async fn recorded<T>(
+        &self,
+        kind: &'static str,
+        what: &str,
+        work: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let mut record = Record::begin(&self.core.audit, kind, what, &self.caller);
+        let done = work.await;
+        record.ended(done.as_ref().map(|_| ()));
+        done
+    }
 }
 
 impl Service {
@@ -61,7 +75,8 @@ impl Service {
     pub(crate) fn admit<B>(&self, request: &mut http::Request<B>) -> Result<(), Status> {
         let peer = request.extensions().get::<Peer>().map(|peer| peer.address);
         let headers = MetadataMap::from_headers(request.headers().clone());
-        let caller = self.0.access.caller(&headers, peer)?;
+        let caller = self.0.access.caller(&headers, peer);
+        let caller = caller.inspect_err(|status| self.0.audit.refused(peer, status))?;
         request.extensions_mut().insert(caller);
         Ok(())
     }
@@ -177,7 +192,9 @@ impl Service {
 
     async fn list_flights(self, request: Request<Criteria>) -> Reply<Many<FlightInfo>> {
         let asking = self.asking(&request)?;
-        let infos = list::flights(&asking, &request.get_ref().expression).await?;
+        let criteria = &request.get_ref().expression;
+        let what = format!("flights {}", String::from_utf8_lossy(criteria));
+        let infos = asking.recorded("list", what.trim_end(), list::flights(&asking, criteria)).await?;
         Ok(Response::new(Box::pin(futures::stream::iter(infos.into_iter().map(Ok)))))
     }
 

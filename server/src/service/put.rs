@@ -48,7 +48,11 @@ pub(super) async fn put(
         Command::CommandPreparedStatementQuery(query) => {
             let handle = asking.core.signer.open(&query.prepared_statement_handle)?;
             let rest = futures::stream::once(futures::future::ready(Ok(first))).chain(messages);
-            let bound = bind(asking, handle, rest.boxed()).await?;
+            let what = match &handle.question {
+                Some(Question::Statement(statement)) => statement.sql.clone(),
+                _ => String::new(),
+            };
+            let bound = asking.recorded("bind", &what, bind(asking, handle, rest.boxed())).await?;
             let result = DoPutPreparedStatementResult { prepared_statement_handle: Some(bound.into()) };
             Ok(PutResult { app_metadata: result.encode_to_vec().into() })
         }

@@ -68,7 +68,7 @@ pub(super) async fn delete(asking: &Asking, body: &[u8]) -> Result<Vec<u8>, Stat
     .await
 }
 
-/// Changes the store, for whoever may write all of it: a tag keeps every dataset.
+/// Changes the store, for a token that may write all of it: a tag keeps every dataset.
 async fn change(
     asking: &Asking,
     what: &str,

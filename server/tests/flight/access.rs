@@ -1,11 +1,17 @@
 //! Who gets in: tokens of all sorts, what they see, and bytes that are no requests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::{CommandGetTableTypes, ProstMessageExt};
 use arrow_flight::{Criteria, FlightDescriptor, FlightInfo, HandshakeRequest, Ticket};
 use futures::TryStreamExt;
 use gstore_server::{NewToken, Scope, ServeError, ServeOptions, Tokens, serve};
+use gstore_store::{DatasetName, ViewOptions};
+use prost::Message;
+use serde_json::json;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -76,6 +82,9 @@ async fn the_handshake_turns_a_password_into_a_bearer() {
 async fn a_token_for_some_datasets_sees_no_others() {
     let server = Server::start(options());
     let narrow = token(&server.store, "narrow", Some(&["pool", "target"]));
+    // A dataset that was dropped may be one that was hidden.
+    let of_dropped = DatasetName::try_from("left_over").unwrap();
+    server.store.create_view(&of_dropped, "SELECT id FROM gone", ViewOptions::default()).unwrap();
     let client = Client::with(&server, &narrow).await;
     for sql in [
         "SELECT count(*) FROM pool",
@@ -112,12 +121,13 @@ async fn a_token_for_some_datasets_sees_no_others() {
         "gstore.samples",
         "gstore.snapshots",
         "gstore.tags",
+        "gstore.views",
         "information_schema.tables",
     ] {
         shown.push((table, text(&client.sql(&format!("SELECT * FROM {table}")).await.unwrap().1)));
     }
     for (what, listed) in shown {
-        for hidden in ["other", "foreign", "extra", "holes", "bare"] {
+        for hidden in ["other", "foreign", "extra", "holes", "bare", "left_over", "gone"] {
             assert!(!listed.contains(hidden), "{what}: {listed}");
         }
     }
@@ -200,6 +210,16 @@ async fn requests_are_recorded() {
     let mut lost = client.clone();
     lost.headers.push(("gstore-snapshot", "999".to_owned()));
     assert_eq!(lost.prepare("SELECT 2").await.unwrap_err().code(), Code::NotFound);
+    assert!(Client::with(&server, "gst_wrong").await.sql("SELECT 3").await.is_err());
+    let flights = client.inner.clone().list_flights(client.request(Criteria::default())).await;
+    flights.unwrap().into_inner().try_collect::<Vec<_>>().await.unwrap();
+    let types = CommandGetTableTypes {}.as_any().encode_to_vec();
+    client.rows(FlightDescriptor::new_cmd(types)).await.unwrap();
+    client.action("tags", Vec::new()).await.unwrap();
+    client.action("snapshots", Vec::new()).await.unwrap();
+    let handle = client.prepare("SELECT $1").await.unwrap().prepared_statement_handle;
+    let value: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    client.bind(handle, RecordBatch::try_from_iter([("1", value)]).unwrap()).await.unwrap();
     server.stop();
     let lines = fs_err::read_to_string(&server.audit).unwrap();
     let records: Vec<serde_json::Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
@@ -210,4 +230,11 @@ async fn requests_are_recorded() {
     assert!(!lines.contains(&server.token));
     let outcomes = ["SELECT row FROM pool", "SELECT nothing", "SELECT 2"].map(|what| &find(what)["outcome"]);
     assert_eq!(outcomes, ["ok", "invalid_argument", "not_found"]);
+    for listed in ["flights", "table types", "tags", "snapshots"] {
+        assert_eq!((&find(listed)["kind"], &find(listed)["token"]), (&json!("list"), &json!("all")));
+    }
+    let of = |kind: &str| records.iter().find(|r| r["kind"] == kind).unwrap_or_else(|| panic!("{lines}"));
+    assert_eq!(of("bind")["what"], "SELECT $1");
+    let refused = of("refused");
+    assert!(refused["peer"].as_str().unwrap().starts_with("127.") && !lines.contains("gst_wrong"), "{lines}");
 }

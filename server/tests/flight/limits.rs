@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use arrow_flight::CancelFlightInfoRequest;
 use arrow_flight::CancelFlightInfoResult;
 use gstore_server::{Limits, ServeOptions};
+use gstore_sql::SqlOptions;
 use prost::Message;
 use tonic::Code;
 
@@ -94,13 +95,19 @@ async fn statements_take_turns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_messages_are_refused() {
-    let server = Server::start(limited(Limits { message_bytes: 1 << 20, ..Limits::default() }));
+async fn large_messages_and_more_memory_than_one_token_has_are_refused() {
+    let sql = SqlOptions { memory_each: Some(1 << 20), ..options().sql };
+    let limits = Limits { message_bytes: 1 << 20, ..Limits::default() };
+    let server = Server::start(ServeOptions { sql, ..limited(limits) });
     let client = Client::of(&server).await;
     let long = format!("SELECT '{}'", "x".repeat(2 << 20));
     let refused = client.sql(&long).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.message().contains("more than 1048576 bytes"), "{refused}");
+    let sort = "SELECT * FROM generate_series(1, 3000000) ORDER BY value % 1000, value";
+    let refused = client.sql(sort).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("one client may hold"), "{refused}");
     let unknown = Client::with(&server, "gst_x").await;
     let code = unknown.sql(&long).await.unwrap_err().code();
     assert_eq!(code, Code::Unauthenticated, "nothing is read without a token");

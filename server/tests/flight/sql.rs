@@ -81,6 +81,17 @@ async fn statements_give_what_a_session_gives_here() {
         let (schema, _) = client.rows(descriptor).await.unwrap();
         assert_eq!(schema.fields().len(), columns);
     }
+    for (catalog, schema, keys) in
+        [("store", "data", 1), ("store", "gstore", 0), ("other", "data", 0), ("", "data", 0)]
+    {
+        let keyed = CommandGetPrimaryKeys {
+            catalog: Some(catalog.into()),
+            db_schema: Some(schema.into()),
+            table: "pool".into(),
+        };
+        let (_, batches) = client.rows(command(&keyed)).await.unwrap();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), keys, "{catalog}.{schema}");
+    }
     let only = CommandGetTables {
         db_schema_filter_pattern: Some("data".into()),
         table_name_filter_pattern: Some("p%l".into()),

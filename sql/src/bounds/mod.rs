@@ -120,6 +120,14 @@ impl Budget {
         Ok(())
     }
 
+    /// The limit of memory.
+    pub(super) fn memory(&self) -> u64 {
+        match self.pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes as u64,
+            _ => u64::MAX,
+        }
+    }
+
     /// Memory of the session for what a function is about to make.
     fn reserve(&self, bytes: u64) -> DfResult<MemoryReservation> {
         let reservation = MemoryConsumer::new("values of functions").register(&self.pool);
@@ -145,10 +153,10 @@ impl Budget {
     }
 }
 
-/// Puts limits on the functions of a statement's own state.
-pub(super) fn limit(state: &mut SessionState) -> DfResult<Arc<Budget>> {
+/// Puts limits on the functions of a statement's own state; what they make counts in the pool.
+pub(super) fn limit(state: &mut SessionState, pool: &Arc<dyn MemoryPool>) -> DfResult<Arc<Budget>> {
     let budget = Arc::new(Budget {
-        pool: Arc::clone(&state.runtime_env().memory_pool),
+        pool: Arc::clone(pool),
         constants: AtomicU64::new(0),
         pairs: AtomicU64::new(0),
         planned: AtomicBool::new(false),

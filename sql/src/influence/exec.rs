@@ -177,7 +177,11 @@ impl DisplayAs for InfluenceExec {
             return self.fmt_cut(f);
         }
         let per_token = if spec.per_token { ", per_token=true" } else { "" };
-        let under = spec.precondition.iter().map(|name| format!(", precondition={name}")).collect::<String>();
+        let under = match (&spec.precondition, spec.damping) {
+            (Some(name), _) => format!(", precondition={name}"),
+            (None, Some(damping)) => format!(", damping={damping}"),
+            (None, None) => String::new(),
+        };
         write!(
             f,
             "InfluenceExec: pool=[{}], target=[{}], mode={}, checkpoints=[{}], sim={}, fold={}, within={}, across={}{modules}{under}{per_token}{excluded}, columns=[{}]",

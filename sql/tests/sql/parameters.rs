@@ -195,11 +195,11 @@ async fn a_prepared_statement_gives_what_it_gives_when_it_is_asked() {
         ("SELECT count(*) FROM pool WHERE now() IS NOT NULL", 0),
         ("SELECT random() < 2 FROM pool", 0),
     ] {
-        let prepared = session.prepare(sql, &none).await.unwrap();
+        let prepared = session.prepare(sql, &none, None).await.unwrap();
         assert_eq!(*prepared.schema(), session.columns(sql, &none).await.unwrap(), "{sql}");
         let asked = rows(&session, sql, &none).await.unwrap();
         for run in 0..3 {
-            let found = session.run_prepared(&prepared);
+            let found = session.run_prepared(&prepared, None);
             assert_eq!(found.is_some(), run < runs, "{sql}");
             if let Some(result) = found {
                 assert_eq!(text(result.unwrap()).await.unwrap(), asked, "{sql}");

@@ -58,7 +58,7 @@ impl ArtifactFiles {
         name: &str,
         fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), ArtifactError> {
-        if !super::is_name(name) {
+        if !names::is_artifact(name) {
             return Err(ArtifactError::FileName(name.to_owned()));
         }
         if self.files.iter().any(|file| file.name == name) {

@@ -87,7 +87,7 @@ pub enum ViewError {
 pub enum ArtifactError {
     /// Not a name.
     #[error(
-        "{0:?} is not a name of an artifact: 1 to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-` are"
+        "{0:?} is not a name of an artifact: 1 to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-` are, but for `.` and `..`"
     )]
     Name(String),
     /// There is one of this name.
@@ -95,7 +95,7 @@ pub enum ArtifactError {
     Exists(String),
     /// Not a name of a file.
     #[error(
-        "{0:?} is not a name of a file of an artifact: 1 to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-` are"
+        "{0:?} is not a name of a file of an artifact: 1 to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-` are, but for `.` and `..`"
     )]
     FileName(String),
     /// Two files with one name.

@@ -172,6 +172,16 @@ pub(crate) fn is_held(kind: &str, name: &str) -> bool {
     name.strip_prefix(kind).is_some_and(|u| uuid(u).is_some())
 }
 
+/// Longest name of an artifact, and of what it calls one of its files, in bytes.
+const LONGEST: usize = 64;
+
+/// Whether a text can be the name of an artifact, or what it calls one of its files. Files are copied out
+/// under these names: none of them leads out of a folder.
+pub(crate) fn is_artifact(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    (1..=LONGEST).contains(&text.len()) && text.bytes().all(allowed) && !matches!(text, "." | "..")
+}
+
 /// The UUID of a file in `artifacts/`: `<uuid>.<ending>`.
 pub(crate) fn artifact(file: &str) -> Option<Uuid> {
     let (stem, ending) = file.split_once('.')?;
@@ -253,6 +263,10 @@ mod tests {
             format!("other/3/{u}.arrow"),
         ] {
             assert_eq!(data_key(&strange), None, "{strange}");
+        }
+        assert!(["gram", "lambda_matrix.safetensors", "...", &"a".repeat(64)].into_iter().all(is_artifact));
+        for strange in ["", ".", "..", "../a", "/a", "a/b", "a b", &"a".repeat(65)] {
+            assert!(!is_artifact(strange), "{strange}");
         }
     }
 }

@@ -109,6 +109,11 @@ impl Part for ArtifactPart {
                 let expected = "a UUID and an ending".to_owned();
                 return Some(("name of a file of an artifact".into(), expected, format!("{:?}", file.file)));
             }
+            // They are copied out under their names.
+            if !layout::names::is_artifact(&file.name) {
+                let expected = "1 to 64 of a-z, A-Z, 0-9, `.`, `_` and `-`".to_owned();
+                return Some(("what an artifact calls a file".into(), expected, format!("{:?}", file.name)));
+            }
             if !names.insert(&file.name) || !files.insert(&file.file) {
                 let found = format!("two of {:?}", file.name);
                 return Some(("files of an artifact".into(), "different names".into(), found));
@@ -116,5 +121,28 @@ impl Part for ArtifactPart {
         }
         let found = (self.name.is_empty() || self.kind.is_empty()).then(|| format!("{:?}", self.name));
         found.map(|found| ("name and kind of an artifact".into(), "texts".into(), found))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_whose_name_leads_out_of_a_folder_is_damage() {
+        let mut part = ArtifactPart::new("a", "gram", Vec::new(), Value::Null);
+        let mut problem = |name: &str| {
+            let (name, file) = (name.to_owned(), "67e55044-10b1-426f-9247-bb680e5fe0c8.bin".to_owned());
+            part.files =
+                vec![ArtifactFile { name, file, digest: Digest::of(b""), len: 0, extra: Extra::new() }];
+            part.problem()
+        };
+        assert_eq!(problem("gram.safetensors"), None);
+        for name in ["..", "../a", "/a", ""] {
+            assert!(
+                problem(name).is_some_and(|(what, ..)| what == "what an artifact calls a file"),
+                "{name}"
+            );
+        }
     }
 }

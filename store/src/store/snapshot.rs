@@ -153,6 +153,13 @@ impl Snapshot {
         seen
     }
 
+    /// The same snapshot without the views of these names. Shares what is loaded.
+    pub fn without_views(&self, hidden: &[String]) -> Snapshot {
+        let mut seen = self.with_checks(self.checks);
+        seen.root.views.retain(|view| !hidden.contains(&view.name));
+        seen
+    }
+
     pub(crate) fn live_cell(&self, part: &Arc<DatasetPart>) -> Option<LiveCell> {
         let i = self.parts.datasets.iter().position(|d| Arc::ptr_eq(d, part))?;
         self.parts.live.get(i).cloned()

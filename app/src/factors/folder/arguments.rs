@@ -113,7 +113,17 @@ impl FactorArguments {
     }
 
     pub(super) fn read(path: &Path) -> Result<Option<Self>, FactorError> {
-        let Some(values) = documents::read::<Map<String, Value>>(path)? else { return Ok(None) };
+        documents::read(path)?.map(|values| Self::of_values(values, path)).transpose()
+    }
+
+    /// Of the bytes of a file, which errors call `path`.
+    pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Self, FactorError> {
+        let values =
+            serde_json::from_slice(bytes).map_err(|error| FactorError::file(path, error.to_string()))?;
+        Self::of_values(values, path)
+    }
+
+    fn of_values(values: Map<String, Value>, path: &Path) -> Result<Self, FactorError> {
         let name = values.get("strategy").and_then(Value::as_str).unwrap_or_default();
         // A name of earlier versions.
         let name = if name == "diagfisher" { "diagonal" } else { name };
@@ -121,7 +131,7 @@ impl FactorArguments {
             let known: Vec<&str> = Strategy::ALL.iter().map(|strategy| strategy.name()).collect();
             FactorError::file(path, format!("strategy {name:?} is none of {}", known.join(", ")))
         })?;
-        Ok(Some(Self { strategy, values }))
+        Ok(Self { strategy, values })
     }
 
     fn with(mut self, name: &str, value: Value) -> Self {

@@ -9,6 +9,9 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::error::FactorError;
 
+/// How the names of files begin that are being written.
+pub(in crate::factors) const PART: &str = ".part-";
+
 /// Writes a file under another name, and renames it: under its own there is the old one or the new one.
 pub(super) fn place(
     path: &Path,
@@ -16,7 +19,7 @@ pub(super) fn place(
 ) -> Result<(), FactorError> {
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let open = std::fs::Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().prefix(".part-").permissions(open).tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(PART).permissions(open).tempfile_in(folder)?;
     let mut out = BufWriter::with_capacity(1 << 16, file.as_file_mut());
     fill(&mut out)?;
     out.flush()?;
@@ -30,7 +33,7 @@ pub(super) fn place(
 }
 
 /// Writes a value as Python's json does with an indent of 4.
-pub(super) fn write(path: &Path, value: &impl Serialize) -> Result<(), FactorError> {
+pub(in crate::factors) fn write(path: &Path, value: &impl Serialize) -> Result<(), FactorError> {
     let mut bytes = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(b"    "));
     value.serialize(&mut serializer).map_err(|error| FactorError::file(path, error.to_string()))?;

@@ -1,10 +1,12 @@
-//! Safetensors files of factors and scores: written value by value, read one tensor at a time.
+//! Safetensors files of factors and scores: written value by value, read one tensor at a time, from a folder or
+//! from maps of a store's files.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gstore_curvature::CurvatureError;
-use gstore_model::weights::TensorSet;
+use gstore_model::weights::{TensorEntry, TensorMap, TensorSet};
+use gstore_store::FileMap;
 use serde_json::{Map, Value, json};
 
 use super::documents::place;
@@ -121,9 +123,19 @@ pub(super) fn write(
 }
 
 /// A file of tensors.
+#[derive(Debug)]
 pub(super) struct Tensors {
     path: PathBuf,
-    set: TensorSet,
+    held: Held,
+}
+
+/// Where its bytes are.
+#[derive(Debug)]
+enum Held {
+    /// In a file that others may change: it is read, not mapped.
+    File(TensorSet),
+    /// In a map of a published file.
+    Map(TensorMap<FileMap>),
 }
 
 impl Tensors {
@@ -132,23 +144,48 @@ impl Tensors {
         if !path.exists() {
             return Ok(None);
         }
-        let set = TensorSet::open_file(&path)?;
-        Ok(Some(Self { path, set }))
+        let held = Held::File(TensorSet::open_file(&path)?);
+        Ok(Some(Self { path, held }))
+    }
+
+    /// Of a map, which errors call `path`.
+    pub(super) fn of_map(path: PathBuf, map: FileMap) -> Result<Self, FactorError> {
+        let held = Held::Map(TensorMap::new(&path, map)?);
+        Ok(Self { path, held })
     }
 
     /// Names of its tensors, in byte order.
     pub(super) fn names(&self) -> Vec<String> {
-        self.set.names().map(str::to_owned).collect()
+        match &self.held {
+            Held::File(set) => set.names().map(str::to_owned).collect(),
+            Held::Map(map) => map.names().map(str::to_owned).collect(),
+        }
     }
 
     /// Sizes of a tensor.
     pub(super) fn shape(&self, name: &str) -> Result<Vec<usize>, FactorError> {
-        Ok(self.set.require(name)?.shape.clone())
+        Ok(self.entry(name)?.shape.clone())
+    }
+
+    fn entry(&self, name: &str) -> Result<&TensorEntry, FactorError> {
+        Ok(match &self.held {
+            Held::File(set) => set.require(name)?,
+            Held::Map(map) => map.require(name)?,
+        })
+    }
+
+    /// Hands on the bytes of a tensor, in pieces of whole values.
+    fn stream(&self, name: &str, sink: &mut dyn FnMut(&[u8])) -> Result<(), FactorError> {
+        match &self.held {
+            Held::File(set) => set.stream(name, sink)?,
+            Held::Map(map) => sink(map.tensor(name)?),
+        }
+        Ok(())
     }
 
     /// Values of a tensor of F32, F64, BF16 or F16.
     pub(super) fn numbers(&self, name: &str) -> Result<Vec<f64>, FactorError> {
-        let entry = self.set.require(name)?;
+        let entry = self.entry(name)?;
         let dtype = format!("{:?}", entry.dtype);
         let widen: fn(&[u8], &mut Vec<f64>) = match dtype.as_str() {
             "F64" => |bytes, out| out.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b))),
@@ -167,19 +204,19 @@ impl Tensors {
             }
         };
         let mut values = Vec::with_capacity(entry.shape.iter().product());
-        self.set.stream(name, &mut |bytes| widen(bytes, &mut values))?;
+        self.stream(name, &mut |bytes| widen(bytes, &mut values))?;
         Ok(values)
     }
 
     /// The count of a tensor of one I64.
     pub(super) fn count(&self, name: &str) -> Result<u64, FactorError> {
-        let entry = self.set.require(name)?;
+        let entry = self.entry(name)?;
         let wrong = || FactorError::file(&self.path, format!("tensor {name} is not one count"));
         if format!("{:?}", entry.dtype) != "I64" || entry.shape.iter().product::<usize>() != 1 {
             return Err(wrong());
         }
         let mut bytes = Vec::new();
-        self.set.stream(name, &mut |part| bytes.extend_from_slice(part))?;
+        self.stream(name, &mut |part| bytes.extend_from_slice(part))?;
         let count = bytes.first_chunk().map(|bytes| i64::from_le_bytes(*bytes));
         count.and_then(|count| u64::try_from(count).ok()).ok_or_else(wrong)
     }

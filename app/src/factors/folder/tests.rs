@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use gstore_curvature::{Damping, dot};
+use gstore_curvature::{Damping, Strategy, dot};
+use gstore_store::FileMap;
 use serde_json::Value;
 
 use super::*;
@@ -93,6 +94,25 @@ fn factors_of_kronfluence_are_read() {
     assert_eq!(one.len(), 1);
     let refused = folder.factors(Some(&["3".to_owned()])).unwrap_err().to_string();
     assert!(refused.ends_with("has no factors of module `3`; it has 0, 2"), "{refused}");
+}
+
+#[test]
+fn maps_of_the_files_that_are_wanted_are_enough() {
+    let folder = FactorFolder::open(&given("factors_mlp")).unwrap();
+    let parts = FactorParts::of(Strategy::Ekfac);
+    let maps = parts.files().into_iter().map(|name| {
+        let bytes = fs_err::read(folder.path().join(&name)).unwrap();
+        (name, FileMap::from_bytes(&bytes))
+    });
+    let reader = FactorReader::of_maps(Path::new("f"), parts, maps.collect()).unwrap();
+    assert_eq!(reader.arguments(), folder.arguments());
+    for (module, factors) in folder.factors(None).unwrap() {
+        let expected = ModuleFactors { activation: None, gradient: None, ..factors };
+        assert_eq!(reader.module(&module.name).unwrap(), (module, expected));
+    }
+    assert!(reader.module("3").is_err());
+    let none = FactorReader::of_maps(Path::new("f"), parts, BTreeMap::new()).unwrap_err().to_string();
+    assert!(none.starts_with("f has no factor_arguments.json"), "{none}");
 }
 
 #[test]

@@ -9,11 +9,12 @@ use gstore_core::{
     CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity,
     ModuleGroup, RowFlags, Space,
 };
+use gstore_query::eigen::{self, EigenSpace, EigenSpaceBlock};
 use gstore_store::{
     AppendOptions, ArtifactPart, JobFeature, JobPlan, NewSample, RunCheckpoint, RunUpdate, Store,
 };
 
-use super::{GramReport, GramRequest, fit_gram};
+use super::{GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 use crate::answer::AnswerError;
 use crate::work::Work;
 
@@ -131,7 +132,7 @@ fn fit(
 }
 
 /// The scores of a relation, by id.
-fn scores(store: &Store, relation: &str) -> Result<BTreeMap<String, f64>, String> {
+pub(in crate::factors) fn scores(store: &Store, relation: &str) -> Result<BTreeMap<String, f64>, String> {
     let snapshot = store.snapshot().unwrap();
     let sql = format!("SELECT id, score FROM {relation}");
     let batches = crate::query(&snapshot, &sql, None, &Work::silent("test")).map_err(|e| e.to_string())?;
@@ -149,12 +150,18 @@ fn scores(store: &Store, relation: &str) -> Result<BTreeMap<String, f64>, String
 /// `H^-1 q` with H the mean of the outer products of rows, and 0.1 (or `part`) of its mean eigenvalue added, by
 /// elimination, one module group after another.
 fn preconditioned(rows: &[Vec<f32>], query: &[f64], part: f64) -> Vec<f64> {
+    let shares = vec![1.0 / rows.len() as f64; rows.len()];
+    solved(rows, &shares, query, part)
+}
+
+/// The same with H the sum of the outer products of rows, each times its share.
+fn solved(rows: &[Vec<f32>], shares: &[f64], query: &[f64], part: f64) -> Vec<f64> {
     let mut solved = Vec::new();
     for (start, len) in GROUPS {
         let mut matrix = vec![vec![0.0; len + 1]; len];
-        for row in rows {
+        for (row, share) in rows.iter().zip(shares) {
             for (i, j) in (0..len).flat_map(|i| (0..len).map(move |j| (i, j))) {
-                matrix[i][j] += f64::from(row[start + i]) * f64::from(row[start + j]) / rows.len() as f64;
+                matrix[i][j] += f64::from(row[start + i]) * f64::from(row[start + j]) * share;
             }
         }
         let mean = (0..len).map(|i| matrix[i][i]).sum::<f64>() / len as f64;
@@ -194,7 +201,32 @@ fn expected(rows: usize, part: f64) -> BTreeMap<String, f64> {
     scores
 }
 
-fn assert_close(found: &BTreeMap<String, f64>, expected: &BTreeMap<String, f64>) {
+/// The same of cosines under the matrices, with weights of the module groups.
+fn cosines(rows: usize, weights: [f64; 2]) -> BTreeMap<String, f64> {
+    let mut scores = BTreeMap::new();
+    for (checkpoint, weight) in WEIGHTS.into_iter().enumerate() {
+        let of = |dataset: &str, row| vector(dataset, checkpoint, row);
+        let pool: Vec<Vec<f32>> = (0..rows).map(|row| of("pool", row)).collect();
+        let under = |vector: &[f32]| {
+            let mut solved =
+                preconditioned(&pool, &vector.iter().map(|x| f64::from(*x)).collect::<Vec<_>>(), 0.1);
+            for ((start, len), weight) in GROUPS.into_iter().zip(weights) {
+                solved[start..start + len].iter_mut().for_each(|x| *x *= weight);
+            }
+            let length = dot(vector, &solved).sqrt();
+            (solved, length)
+        };
+        let queries: Vec<(Vec<f64>, f64)> = (0..3).map(|row| under(&of("val", row))).collect();
+        for (row, vector) in pool.iter().enumerate() {
+            let own = under(vector).1;
+            let sum: f64 = queries.iter().map(|(query, length)| dot(vector, query) / length / own).sum();
+            *scores.entry(format!("pool{row}")).or_insert(0.0) += weight * sum / 3.0;
+        }
+    }
+    scores
+}
+
+pub(in crate::factors) fn assert_close(found: &BTreeMap<String, f64>, expected: &BTreeMap<String, f64>) {
     assert!(found.keys().eq(expected.keys()), "{:?}", found.keys());
     let largest = expected.values().fold(0.0_f64, |most, score| most.max(score.abs()));
     for (id, score) in expected {
@@ -229,6 +261,12 @@ fn preconditioned_scores_are_those_of_a_direct_solution() {
     let plain = ask("").unwrap();
     assert_ne!(ranked(&usual), ranked(&little));
     assert_ne!(ranked(&usual), ranked(&plain));
+    // Cosines divide by the lengths under H, of all module groups together, which may be weighted.
+    for weights in [[1.0, 1.0], [0.25, 2.0]] {
+        let modules = format!("module0={}, module1={}", weights[0], weights[1]);
+        let relation = format!("influence('pool', 'val', precondition => 'gram', modules => '{modules}')");
+        assert_close(&scores(&store, &relation).unwrap(), &cosines(20, weights));
+    }
     // A ranking of few rows has the same scores.
     let top = ask(", precondition => 'gram', k => 5").unwrap();
     assert!(top.iter().all(|(id, score)| usual[id] == *score), "{top:?}");
@@ -248,6 +286,54 @@ fn preconditioned_scores_are_those_of_a_direct_solution() {
 }
 
 #[test]
+fn mixtures_precondition_with_both_sides() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    fit(&store, "gram", &["pool"], |_| {}).unwrap();
+    fit(&store, "of_val", &["val"], |_| {}).unwrap();
+    let mix = |name: &str, share| {
+        let (name, pool, queries) = (name.to_owned(), "gram".to_owned(), "of_val".to_owned());
+        let request = MixRequest { name, pool, queries, share, replace: false };
+        mix_grams(&store, &request, &mut Work::silent("test"))
+    };
+    let fixed = mix("fixed", GramShare::Fixed(0.3)).unwrap();
+    let balanced = mix("balanced", GramShare::Balanced(2)).unwrap();
+    let lambdas =
+        |report: &GramReport| report.checkpoints.iter().map(|at| at.share.unwrap()).collect::<Vec<_>>();
+    assert_eq!((lambdas(&fixed), fixed.checkpoints[0].rows, fixed.bytes), (vec![0.3, 0.3], 23, 2 * 13 * 8));
+    assert_ne!(lambdas(&balanced)[0], lambdas(&balanced)[1]);
+    for report in [&fixed, &balanced] {
+        let mut expected = BTreeMap::new();
+        for (checkpoint, lambda) in lambdas(report).into_iter().enumerate() {
+            assert!(lambda > 0.0 && lambda < 1.0, "{lambda}");
+            let of = |(dataset, row)| vector(dataset, checkpoint, row);
+            let pool = (0..20).map(|row| ("pool", row));
+            let rows: Vec<Vec<f32>> = pool.chain((0..3).map(|row| ("val", row))).map(of).collect();
+            let mut shares = vec![(1.0 - lambda) / 20.0; 20];
+            shares.extend([lambda / 3.0; 3]);
+            let mean: Vec<f64> =
+                (0..DIM).map(|i| rows[20..].iter().map(|q| f64::from(q[i])).sum::<f64>() / 3.0).collect();
+            let query = solved(&rows, &shares, &mean, 0.1);
+            for (row, vector) in rows[..20].iter().enumerate() {
+                *expected.entry(format!("pool{row}")).or_insert(0.0) +=
+                    WEIGHTS[checkpoint] * dot(vector, &query);
+            }
+        }
+        let relation = format!("influence('pool', 'val', sim => 'dot', precondition => '{}')", report.name);
+        assert_close(&scores(&store, &relation).unwrap(), &expected);
+    }
+
+    let error = mix("fixed", GramShare::Fixed(0.5)).unwrap_err().to_string();
+    assert!(error.contains("already"), "{error}");
+    let error = mix("much", GramShare::Fixed(1.5)).unwrap_err().to_string();
+    assert!(error.contains("from 0 to 1, not 1.5"), "{error}");
+    let error = mix("far", GramShare::Balanced(6)).unwrap_err().to_string();
+    assert!(error.contains("number 1 to 5 from the largest, not number 6"), "{error}");
+    let error = fit(&store, "fixed", &["pool"], |request| request.extend = true).unwrap_err().to_string();
+    assert!(error.contains("is a mixture of `gram` and `of_val`"), "{error}");
+}
+
+#[test]
 fn matrices_are_extended_and_stale_ones_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder);
@@ -255,10 +341,9 @@ fn matrices_are_extended_and_stale_ones_refused() {
     let of = |pool: &str, options: &str| {
         scores(&store, &format!("influence('{pool}', 'val', sim => 'dot', precondition => {options})"))
     };
-    // Names, kinds and cosines.
+    // Names and kinds.
     let refused = [
         (of("pool", "'gran'"), "gram"),
-        (scores(&store, "influence('pool', 'val', precondition => 'gram')"), "ask with `sim => 'dot'`"),
         (of("other", "'gram'"), "it was fitted on rows of pool"),
         (scores(&store, "influence('pool', 'val', sim => 'dot', damping => 1)"), "none is named"),
     ];
@@ -278,6 +363,9 @@ fn matrices_are_extended_and_stale_ones_refused() {
     assert_eq!(of("other", "'gram', stale => true").unwrap().len(), 9);
     let error = fit(&store, "gram", &["pool"], |_| {}).unwrap_err().to_string();
     assert!(error.contains("already"), "{error}");
+    // Before rows are looked for.
+    let error = fit(&store, "a/b", &["nowhere"], |_| {}).unwrap_err().to_string();
+    assert!(error.contains("\"a/b\" is not a name of an artifact"), "{error}");
 
     // Rows of the same dataset that came later, and of another one.
     append(&store, "pool", 20..30);
@@ -300,4 +388,60 @@ fn matrices_are_extended_and_stale_ones_refused() {
     let error = of("pool", "'late'").unwrap_err();
     assert!(error.contains("stale for c0"), "{error}");
     assert_eq!(of("pool", "'late', checkpoints => 'c1'").unwrap().len(), 30);
+}
+
+#[test]
+fn rows_in_an_eigenbasis_are_asked_with_any_damping() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let (lambda, fitted) = ([&[0.5, 2.0, 0.0][..], &[1.0, 4.0]], [0.25, 0.5]);
+    let block = |at: usize| EigenSpaceBlock {
+        module: format!("module{at}"),
+        len: lambda[at].len() as u64,
+        damping: fitted[at],
+    };
+    let factors = ArtifactPart::new("f", eigen::FACTORS, Vec::new(), serde_json::json!({}));
+    let number = store.put_artifact(factors, false, "test").unwrap().number() as u32;
+    let blocks = vec![block(0), block(1)];
+    let space = EigenSpace { projection: "p".into(), factors: "f".into(), number, blocks };
+    let content = serde_json::to_value(&space).unwrap();
+    let part = ArtifactPart::new(&EigenSpace::artifact("p"), eigen::KIND, Vec::new(), content);
+    let ask = |options: &str| scores(&store, &format!("influence('pool', 'val', sim => 'dot'{options})"));
+    let error = ask(", precondition => 'f'").unwrap_err();
+    assert!(error.contains("no eigenvalues are known"), "{error}");
+    let mut files = store.artifact_files().unwrap();
+    files.write(eigen::FILE, |out| eigen::write(out, lambda)).unwrap();
+    store.put_artifact_with(part, files, false, "test").unwrap();
+
+    // Rows are as they were stored; the mean of the target's is scaled.
+    let expected = |damping: Option<f64>| {
+        let mut scores = BTreeMap::new();
+        for (checkpoint, weight) in WEIGHTS.into_iter().enumerate() {
+            let targets: Vec<Vec<f32>> = (0..3).map(|row| vector("val", checkpoint, row)).collect();
+            let of = lambda.iter().zip(fitted).flat_map(|(lambda, fitted)| {
+                lambda.iter().map(move |l| (l + fitted) / (l + damping.unwrap_or(fitted)))
+            });
+            let query: Vec<f64> = of
+                .enumerate()
+                .map(|(i, scale)| scale * targets.iter().map(|q| f64::from(q[i])).sum::<f64>() / 3.0)
+                .collect();
+            for row in 0..20 {
+                let score = weight * dot(&vector("pool", checkpoint, row), &query);
+                *scores.entry(format!("pool{row}")).or_insert(0.0) += score;
+            }
+        }
+        scores
+    };
+    assert_close(&ask("").unwrap(), &expected(None));
+    assert_close(&ask(", damping => 2.5").unwrap(), &expected(Some(2.5)));
+    assert_close(&ask(", precondition => 'f', damping => 1e-2").unwrap(), &expected(Some(1e-2)));
+    assert_close(&ask(", precondition => 'f', damping => 'auto'").unwrap(), &expected(None));
+    let error = ask(", damping => 0.0").unwrap_err();
+    assert!(error.contains("module0") && error.contains("1 of 3 eigenvalues are 0"), "{error}");
+    // Factors that were replaced since.
+    let factors = ArtifactPart::new("f", eigen::FACTORS, Vec::new(), serde_json::json!({}));
+    store.put_artifact(factors, true, "test").unwrap();
+    let error = ask(", precondition => 'f'").unwrap_err();
+    assert!(error.contains("leave `precondition` out"), "{error}");
+    assert_close(&ask(", precondition => 'f', damping => 1, stale => true").unwrap(), &expected(Some(1.0)));
 }

@@ -15,7 +15,7 @@ const CHUNK: usize = 4096;
 /// Tokens that are multiplied at a time.
 const TOKENS: usize = 64;
 
-/// The columns of a module: each query with each damping.
+/// The columns of a module: each query with each filter.
 pub(super) enum ModuleColumns {
     /// For the gradients of samples: vectors `[out * input]`.
     Gradients(Queries),
@@ -32,17 +32,22 @@ pub(super) struct Collected {
     left: Vec<f32>,
     /// Right factors `[rank, input]`.
     right: Vec<f32>,
+    /// Squared length of each query: what is kept of it, and the whole.
+    pub lengths: Vec<[f64; 2]>,
 }
 
 impl Collected {
     /// Adds a whole matrix.
     pub(super) fn push(&mut self, matrix: &[f64]) {
+        self.lengths.push([squared(matrix); 2]);
         self.left.extend(matrix.iter().map(|value| *value as f32));
     }
 
-    /// Adds a matrix of a low rank.
-    pub(super) fn push_low_rank(&mut self, low: &LowRank, out: usize) {
+    /// Adds a matrix of a low rank in place of the whole one.
+    pub(super) fn push_low_rank(&mut self, low: &LowRank, matrix: &[f64], out: usize) {
         let rank = low.rank;
+        // The right vectors have length 1 and are orthogonal.
+        self.lengths.push([squared(&low.left), squared(matrix)]);
         self.left.extend((0..rank * out).map(|at| low.left[at % out * rank + at / out] as f32));
         self.right.extend(low.right.iter().map(|value| *value as f32));
     }
@@ -51,9 +56,10 @@ impl Collected {
     pub(super) fn append(&mut self, later: Self) {
         self.left.extend(later.left);
         self.right.extend(later.right);
+        self.lengths.extend(later.lengths);
     }
 
-    /// The columns of several dampings, one after the other.
+    /// The columns of several filters, one after the other.
     pub(super) fn joined(parts: Vec<Self>) -> Self {
         let mut parts = parts.into_iter();
         let mut all = parts.next().unwrap_or_default();
@@ -85,6 +91,10 @@ pub(super) fn column_bytes(module: &Module, rank: Option<usize>) -> u64 {
         None => module.len(),
     };
     (values * size_of::<f32>()) as u64
+}
+
+fn squared(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum()
 }
 
 /// The rank of a module's columns, where a low one saves something.
@@ -167,7 +177,19 @@ mod tests {
         };
         let expected = products(kernel, &gradient, &queries)[0];
         let mut low = Collected::default();
-        low.push_low_rank(&low_rank(&matrix, (5, 4), 2).expect("a rank of 2"), 5);
+        low.push_low_rank(&low_rank(&matrix, (5, 4), 2).expect("a rank of 2"), &matrix, 5);
+        let [kept, all] = low.lengths[0];
+        assert!((kept - all).abs() < 1e-9 * all, "the matrix has this rank: {kept} of {all}");
+        let one = low_rank(&matrix, (5, 4), 1).expect("a rank of 1");
+        let mut less = Collected::default();
+        less.push_low_rank(&one, &matrix, 5);
+        let off: f64 =
+            one.matrix(5, 4).iter().zip(&matrix).map(|(found, whole)| (found - whole).powi(2)).sum();
+        let [kept, all] = less.lengths[0];
+        assert!(
+            (all - kept - off).abs() < 1e-9 * all,
+            "what is ignored is the rest: {kept} and {off} of {all}"
+        );
         for columns in [whole.packed(&module, true, None), low.packed(&module, true, Some(2))] {
             let found = token_products(kernel, &columns, (&inputs, &grads), &module).expect("by token");
             assert_eq!(found.len(), tokens);

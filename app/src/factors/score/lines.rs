@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use gstore_curvature::{Damping, Module};
+use gstore_curvature::{Damping, Filter, Module};
 use gstore_sql::output::ResultWriter;
 use gstore_store::SampleReader;
 
@@ -21,7 +21,7 @@ const CHUNK: usize = 1024;
 pub(super) struct Layout<'a> {
     /// Ids of the queries; none where there is no column of them.
     pub queries: Option<&'a [String]>,
-    pub dampings: &'a [Damping],
+    pub filters: &'a [Filter],
     pub per: ScorePer,
     pub modules: &'a [Module],
     /// Whether there are rows of the pool.
@@ -37,14 +37,24 @@ pub(super) struct Lines<'a> {
 }
 
 /// A damping as the table has it: a tenth of the mean eigenvalue is null.
-pub(super) fn number(damping: &Damping) -> Option<f64> {
+pub(super) fn number(damping: Damping) -> Option<f64> {
     match damping {
-        Damping::Value(value) => Some(*value),
+        Damping::Value(value) => Some(value),
         Damping::OfMean => None,
     }
 }
 
 impl Layout<'_> {
+    /// Whether filters other than inverses are told apart.
+    fn has_filters(&self) -> bool {
+        self.filters.len() > 1 && self.filters.iter().any(|filter| filter.damping().is_none())
+    }
+
+    /// Whether inverses are told apart by their dampings.
+    fn has_dampings(&self) -> bool {
+        self.filters.iter().filter(|filter| filter.damping().is_some()).count() > 1
+    }
+
     fn schema(&self) -> SchemaRef {
         let field = |name: &str, ty: DataType, nullable: bool| Field::new(name, ty, nullable);
         let part = match self.per {
@@ -57,17 +67,18 @@ impl Layout<'_> {
             self.rows.then(|| field("row", DataType::UInt64, false)),
             self.rows.then(|| field("id", DataType::Utf8, true)),
             part,
-            (self.dampings.len() > 1).then(|| field("damping", DataType::Float64, true)),
+            self.has_filters().then(|| field("filter", DataType::Utf8, false)),
+            self.has_dampings().then(|| field("damping", DataType::Float64, true)),
             Some(field("score", DataType::Float64, false)),
         ];
         Arc::new(Schema::new(fields.into_iter().flatten().collect::<Vec<_>>()))
     }
 }
 
-/// A line: place of the query, damping, row, part, score.
+/// A line: place of the query, filter, row, part, score.
 struct Line {
     query: usize,
-    damping: usize,
+    filter: usize,
     row: u64,
     part: usize,
     score: f64,
@@ -84,15 +95,15 @@ impl<'a> Lines<'a> {
         Ok(Self { writer, layout, schema, samples })
     }
 
-    /// Writes the scores of some rows: of each its parts, dampings and queries, the queries those from
+    /// Writes the scores of some rows: of each its parts, filters and queries, the queries those from
     /// `first` on.
     pub fn write(&mut self, rows: &[RowScores], first: usize, queries: usize) -> Result<(), FactorJobError> {
-        let columns = self.layout.dampings.len() * queries;
+        let columns = self.layout.filters.len() * queries;
         for rows in rows.chunks(CHUNK) {
             let lines = rows.iter().flat_map(|scores| {
                 scores.values.iter().enumerate().map(move |(at, score)| Line {
                     query: first + at % columns % queries,
-                    damping: at % columns / queries,
+                    filter: at % columns / queries,
                     row: scores.row,
                     part: at / columns,
                     score: *score,
@@ -103,15 +114,14 @@ impl<'a> Lines<'a> {
         Ok(())
     }
 
-    /// Writes the best rows of a query and damping.
+    /// Writes the best rows of a query and filter.
     pub fn write_best(
         &mut self,
         query: usize,
-        damping: usize,
+        filter: usize,
         best: &[(f64, u64)],
     ) -> Result<(), FactorJobError> {
-        let lines =
-            best.iter().map(|(score, row)| Line { query, damping, row: *row, part: 0, score: *score });
+        let lines = best.iter().map(|(score, row)| Line { query, filter, row: *row, part: 0, score: *score });
         self.put(&lines.collect::<Vec<_>>())
     }
 
@@ -137,9 +147,15 @@ impl<'a> Lines<'a> {
                 columns.push(Arc::new(UInt32Array::from_iter_values(tokens)));
             }
         }
-        if self.layout.dampings.len() > 1 {
-            let dampings = self.layout.dampings;
-            let numbers = lines.iter().map(|line| dampings.get(line.damping).and_then(number));
+        let filters = self.layout.filters;
+        if self.layout.has_filters() {
+            let names = lines.iter().map(|line| filters.get(line.filter).map(ToString::to_string));
+            columns.push(Arc::new(names.collect::<StringArray>()));
+        }
+        if self.layout.has_dampings() {
+            let of =
+                |line: &Line| filters.get(line.filter).and_then(|filter| filter.damping()).and_then(number);
+            let numbers = lines.iter().map(of);
             columns.push(Arc::new(numbers.collect::<Float64Array>()));
         }
         columns.push(Arc::new(Float64Array::from_iter_values(lines.iter().map(|line| line.score))));

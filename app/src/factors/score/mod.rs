@@ -1,8 +1,9 @@
 //! Scores of a pool's rows by gradients that are computed again, preconditioned on the side of the queries.
 //!
-//! A score is `<P(G_query), G_row>` summed over modules, where P is the damped inverse of the curvature; positive
-//! where training on the row lowers the loss of the query. All queries and dampings share a pass over the pool.
+//! A score is `<P(G_query), G_row>` summed over modules, where P is the filtered inverse of the curvature; positive
+//! where training on the row lowers the loss of the query. All queries and filters share a pass over the pool.
 
+mod checks;
 mod forms;
 mod lines;
 mod markdown;
@@ -14,6 +15,7 @@ mod sinks;
 
 use std::sync::Arc;
 
+use gstore_curvature::Spectrum;
 use gstore_store::Snapshot;
 
 pub use request::{
@@ -63,7 +65,7 @@ pub fn score_rows(
     let has_queries = own.is_none() && !plan.how.sum_queries;
     let layout = Layout {
         queries: has_queries.then_some(&plan.names.ids[..]),
-        dampings: &plan.how.dampings,
+        filters: &plan.how.filters,
         per: form.per,
         modules: plan.engine.modules(),
         rows: !form.summed,
@@ -78,13 +80,18 @@ pub fn score_rows(
     let mut held = is_held.then(|| Held::new(&plan, request)).transpose()?;
     let folder = output.folder.as_deref();
     let folder = folder.map(|path| kronfluence(path, &plan, request)).transpose()?;
+    let mut kept = Vec::new();
     for group in &plan.extent.groups {
         let columns = match own {
             Some(_) => Vec::new(),
-            None => columns(&plan, group.clone(), work)?,
+            None => {
+                let found = columns(&plan, group.clone(), work)?;
+                kept.extend(found.kept);
+                found.modules
+            }
         };
         let queries = if has_queries { group.len() } else { 1 };
-        let count = queries * plan.how.dampings.len();
+        let count = queries * plan.how.filters.len();
         let against = match &own {
             Some((scales, rotated)) => Against::Own { scales, rotated: *rotated },
             None => Against::Columns { modules: &columns, count },
@@ -102,6 +109,10 @@ pub fn score_rows(
     }
     work.cancel.check()?;
     report.lines = lines.map_or(Ok(0), Lines::finish)?;
+    if plan.how.rank.is_some() && !kept.is_empty() {
+        let shares = Spectrum::new(kept, 0.0);
+        (report.kept_min, report.kept_median) = (shares.values.last().copied(), Some(shares.median()));
+    }
     if let (Some(held), Some(out)) = (&held, output.report) {
         markdown::write(&plan, held, request.factors.as_deref().unwrap_or("identity"), out)?;
     }
@@ -122,7 +133,10 @@ fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {
         queries,
         modules: plan.engine.modules().len(),
         strategy: plan.how.strategy.name().to_owned(),
-        dampings: plan.how.dampings.iter().map(number).collect(),
+        filters: plan.how.filters.iter().map(ToString::to_string).collect(),
+        dampings: plan.how.filters.iter().filter_map(|filter| filter.damping()).map(number).collect(),
+        kept_min: None,
+        kept_median: None,
         passes: plan.extent.groups.len(),
         memory: plan.extent.memory,
         stale: plan.stale.clone(),

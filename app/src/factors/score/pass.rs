@@ -30,8 +30,8 @@ pub(super) struct RowScores {
 pub(super) enum Against<'a> {
     /// The columns of each module, `count` of them.
     Columns { modules: &'a [ModuleColumns], count: usize },
-    /// Themselves: for each module the scale of each damping, none for the identity.
-    Own { scales: &'a [Vec<Vec<f64>>], rotated: bool },
+    /// Themselves: for each module the scale of each filter, none for the identity.
+    Own { scales: &'a [Vec<Option<Vec<f64>>>], rotated: bool },
 }
 
 /// Hands the scores of the pool's rows to `take`, a batch at a time and in the order of the rows.
@@ -77,7 +77,7 @@ fn of_rows(
     let modules = plan.engine.modules();
     let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
     let wanted: Vec<usize> = (0..modules.len()).collect();
-    let count = against.columns(plan.how.dampings.len());
+    let count = against.columns(plan.how.filters.len());
     let parts = |sample: &Tokens| match per {
         ScorePer::Row => 1,
         ScorePer::Module => modules.len(),
@@ -136,7 +136,7 @@ fn of_rows(
                     let len = modules[module].len().max(1);
                     let at = part(module);
                     for (scores, gradient) in scores.iter_mut().zip(gradients.chunks_exact(len)) {
-                        let energies = energies(gradient, &scales[module], count);
+                        let energies = energies(gradient, &scales[module]);
                         scores[at..at + count]
                             .iter_mut()
                             .zip(energies)
@@ -152,26 +152,28 @@ fn of_rows(
 
 impl Against<'_> {
     /// Columns of each part of a row.
-    fn columns(&self, dampings: usize) -> usize {
+    fn columns(&self, filters: usize) -> usize {
         match self {
             Against::Columns { count, .. } => *count,
-            Against::Own { .. } => dampings,
+            Against::Own { .. } => filters,
         }
     }
 }
 
-/// `<P(G), G>` of a gradient in the eigenbasis, with each damping.
-fn energies(gradient: &[f32], scales: &[Vec<f64>], count: usize) -> Vec<f64> {
+/// `<P(G), G>` of a gradient in the eigenbasis, with each filter.
+fn energies(gradient: &[f32], scales: &[Option<Vec<f64>>]) -> Vec<f64> {
     let square = |value: &f32| f64::from(*value) * f64::from(*value);
-    if scales.is_empty() {
-        return vec![gradient.iter().map(square).sum(); count];
-    }
-    let of = |scale: &Vec<f64>| gradient.iter().zip(scale).map(|(value, scale)| square(value) * scale).sum();
+    let of = |scale: &Option<Vec<f64>>| -> f64 {
+        match scale {
+            Some(scale) => gradient.iter().zip(scale).map(|(value, scale)| square(value) * scale).sum(),
+            None => gradient.iter().map(square).sum(),
+        }
+    };
     scales.iter().map(of).collect()
 }
 
-/// For each module, the scale of each damping.
-pub(super) type Scales = Vec<Vec<Vec<f64>>>;
+/// For each module, the scale of each filter.
+pub(super) type Scales = Vec<Vec<Option<Vec<f64>>>>;
 
 /// The scales of all modules, and whether gradients are turned into eigenbases, which the engine then has.
 pub(super) fn own_scales(plan: &mut ScorePlan) -> Result<(Scales, bool), FactorJobError> {
@@ -179,7 +181,7 @@ pub(super) fn own_scales(plan: &mut ScorePlan) -> Result<(Scales, bool), FactorJ
     let (mut scales, mut bases) = (Vec::with_capacity(modules.len()), Vec::with_capacity(modules.len()));
     for module in &modules {
         let factors = plan.factors_of(module)?;
-        scales.push(Scaling::new(module, &factors, plan.how.strategy, &plan.how.dampings)?.into_scales());
+        scales.push(Scaling::new(module, &factors, plan.how.strategy, &plan.how.filters)?.into_scales());
         let ModuleFactors { activation_eigen, gradient_eigen, .. } = factors;
         bases.push(ModuleFactors { activation_eigen, gradient_eigen, ..ModuleFactors::default() });
     }

@@ -3,23 +3,22 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use gstore_core::{Cancel, RowSet, Unit, available_memory, many_of};
-use gstore_curvature::{Damping, Module, ModuleFactors, Strategy};
+use gstore_core::{RowSet, Unit, available_memory, many_of};
+use gstore_curvature::{Filter, Module, ModuleFactors, Strategy};
 use gstore_data::{Reading, SampleSource, encode_each};
 use gstore_ingest::curvature::{CurvatureEngine, Measurement};
-use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 use gstore_store::Snapshot;
 
+use super::checks::{check, check_modules, selection, stale, strategy};
 use super::forms::column_bytes;
 use super::markdown::texts;
 use super::request::{ScorePer, ScoreRequest, ScoreTarget};
 use crate::factors::engine::{self, Tokens};
 use crate::factors::error::FactorJobError;
-use crate::factors::folder::FactorArguments;
-use crate::factors::plan::first;
-use crate::factors::publish::{InFolder, in_folder};
-use crate::factors::stamp::{FactorStamp, rows_digest};
+use crate::factors::folder::{FactorArguments, FactorParts, FactorReader};
+use crate::factors::parts::first;
+use crate::factors::stored::StoredFactors;
 use crate::work::Work;
 
 /// Columns that the kernel multiplies at a time.
@@ -36,7 +35,7 @@ pub(super) struct ScorePlan {
     pub names: QueryNames,
     pub how: How,
     pub extent: Extent,
-    factors: Option<InFolder>,
+    factors: Option<FactorReader>,
     /// Why the factors are stale.
     pub stale: Option<String>,
 }
@@ -55,7 +54,7 @@ pub(super) struct How {
     /// Queries become one, their sum.
     pub sum_queries: bool,
     pub strategy: Strategy,
-    pub dampings: Vec<Damping>,
+    pub filters: Vec<Filter>,
     pub rank: Option<usize>,
     /// Whether scores are made of tokens.
     pub by_token: bool,
@@ -87,18 +86,20 @@ impl ScorePlan {
         if rows.is_empty() {
             return Err(FactorJobError::Refused(format!("dataset `{}` has no rows", dataset.name)));
         }
-        let factors = request.factors.as_deref().map(|name| in_folder(snapshot, name)).transpose()?;
-        let strategy = strategy(request, factors.as_ref())?;
+        let stored =
+            request.factors.as_deref().map(|name| StoredFactors::open(snapshot, name)).transpose()?;
+        let stamp = stored.as_ref().map(|stored| &stored.content.stamp);
+        let strategy = strategy(request, stamp)?;
         work.progress.start("reading weights", 1, Unit::Checkpoints);
-        let engine = engine::load(&ingest, &selection(&ingest, factors.as_ref()))?;
+        let engine = engine::load(&ingest, &selection(&ingest, stamp))?;
         work.progress.advance(1);
         work.progress.finish();
         let widest = engine.modules().iter().map(Module::len).max().unwrap_or(0);
         let batches = RowBatches::new(snapshot, &dataset, &ingest, 2 * widest)?;
-        let stale = match &factors {
-            Some(factors) => {
-                check_modules(&factors.content.stamp, engine.modules())?;
-                stale(&factors.content.stamp, (&engine, &batches), &ingest.dataset, work.cancel)?
+        let stale = match stamp {
+            Some(stamp) => {
+                check_modules(stamp, engine.modules())?;
+                stale(stamp, (&engine, &batches), &ingest.dataset, work.cancel)?
             }
             None => None,
         };
@@ -106,6 +107,9 @@ impl ScorePlan {
             let name = request.factors.clone().unwrap_or_default();
             return Err(FactorJobError::Stale { name, why: why.clone() });
         }
+        // All of their files are compared with their digests: what is refused is refused before.
+        let parts = FactorParts::of(strategy);
+        let factors = stored.map(|stored| stored.reader(snapshot, parts)).transpose()?;
         let (measurement, sum_queries) = match &request.target {
             ScoreTarget::Samples { measurement, summed, .. } => (*measurement, *summed),
             ScoreTarget::Own => (Measurement::Loss, false),
@@ -121,7 +125,7 @@ impl ScorePlan {
                 measurement,
                 sum_queries,
                 strategy,
-                dampings: request.dampings.clone(),
+                filters: request.filters.clone(),
                 rank: request.rank,
                 by_token: request.rank.is_some() || request.form.per == ScorePer::Token,
             },
@@ -142,18 +146,13 @@ impl ScorePlan {
     pub fn factors_of(&self, module: &Module) -> Result<ModuleFactors, FactorJobError> {
         let factors = self.factors.as_ref().filter(|_| self.how.strategy != Strategy::Identity);
         let Some(factors) = factors else { return Ok(ModuleFactors::default()) };
-        let names = [module.name.clone()];
-        let mut found = factors.folder.factors(Some(&names)).map_err(FactorJobError::other)?;
-        match found.pop() {
-            Some((_, factors)) => Ok(factors),
-            None => Err(FactorJobError::Refused(format!("the factors have no module `{}`", module.name))),
-        }
+        factors.module(&module.name).map(|(_, factors)| factors).map_err(FactorJobError::other)
     }
 
     /// The arguments of the fit, as Kronfluence has them.
     pub fn arguments(&self) -> FactorArguments {
         match &self.factors {
-            Some(factors) => factors.folder.arguments().clone(),
+            Some(factors) => factors.arguments().clone(),
             None => FactorArguments::new(self.how.strategy),
         }
     }
@@ -167,11 +166,11 @@ impl ScorePlan {
         let worker = engine::activation_bytes(&self.engine, ingest) + 2 * batch;
         let model = engine::weight_bytes(&self.engine, ingest) + threads as u64 * worker;
         // Columns exist twice while they are put in the kernel's order.
-        let query = 2 * numbers(&|module| column_bytes(module, how.rank)) * how.dampings.len() as u64;
+        let query = 2 * numbers(&|module| column_bytes(module, how.rank)) * how.filters.len() as u64;
         let limit = ingest.max_memory.or_else(available_memory).unwrap_or(u64::MAX);
         let room = limit.saturating_sub(model + whole);
         let fits = usize::try_from(room / query.max(1)).unwrap_or(usize::MAX);
-        let at_once = fits.min((MOST_COLUMNS / how.dampings.len().max(1)).max(1));
+        let at_once = fits.min((MOST_COLUMNS / how.filters.len().max(1)).max(1));
         let all = self.queries.len();
         if at_once == 0 && all > 0 {
             let proposal = match how.rank {
@@ -195,96 +194,6 @@ impl ScorePlan {
         let waiting = whole * queries_at_once.min(all.max(1)) as u64;
         Ok(Extent { threads, queries_at_once, groups, memory: model + held + waiting })
     }
-}
-
-fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
-    let refuse = |text: &str| Err(FactorJobError::Option(text.to_owned()));
-    let own = matches!(request.target, ScoreTarget::Own);
-    let by_part = request.form.per != ScorePer::Row;
-    if request.ingest.checkpoints.len() > 1 {
-        return refuse("scores are of one checkpoint; name one");
-    }
-    if own && (request.rank.is_some() || request.form.per == ScorePer::Token || request.form.summed) {
-        return refuse("scores of rows for themselves are whole, or by module: they have no rank and no sum");
-    }
-    if request.form.summed && by_part {
-        return refuse("scores that are summed over the pool are those of whole rows");
-    }
-    if request.top.is_some() && (by_part || request.form.summed) {
-        return refuse("the highest scores are those of whole rows");
-    }
-    Ok(())
-}
-
-fn strategy(request: &ScoreRequest, factors: Option<&InFolder>) -> Result<Strategy, FactorJobError> {
-    let Some(factors) = factors else {
-        return match request.strategy {
-            None | Some(Strategy::Identity) => Ok(Strategy::Identity),
-            Some(other) => Err(FactorJobError::Option(format!("{} needs factors", other.name()))),
-        };
-    };
-    let fitted = &factors.content.stamp.strategy;
-    let fitted = Strategy::parse(fitted)
-        .ok_or_else(|| FactorJobError::Refused(format!("there is no strategy `{fitted}`")))?;
-    Ok(request.strategy.unwrap_or(fitted))
-}
-
-/// The modules that are asked for, else those of the factors, else the engine's own choice.
-fn selection(ingest: &IngestRequest, factors: Option<&InFolder>) -> ModuleSelection {
-    match factors {
-        Some(factors) if ingest.modules.patterns.is_empty() => {
-            let modules = factors.content.stamp.modules.iter();
-            ModuleSelection { patterns: modules.map(|module| module.name.clone()).collect(), biases: false }
-        }
-        _ => ingest.modules.clone(),
-    }
-}
-
-/// Refuses modules that the factors do not have as they are.
-fn check_modules(stamp: &FactorStamp, modules: &[Module]) -> Result<(), FactorJobError> {
-    // Files of other programs do not say which module has a bias.
-    let same = |a: &Module, b: &Module| (&a.name, a.out, a.input) == (&b.name, b.out, b.input);
-    let is_known = |module: &&Module| stamp.modules.iter().any(|known| same(known, module));
-    match modules.iter().find(|module| !is_known(module)) {
-        None => Ok(()),
-        Some(Module { name, out, input, .. }) => Err(FactorJobError::Refused(format!(
-            "the factors have no module `{name}` of {out} outputs and {input} inputs: they are of another model, or of other modules"
-        ))),
-    }
-}
-
-/// Why factors do not belong to what is scored, if they do not.
-fn stale(
-    stamp: &FactorStamp,
-    (engine, batches): (&CurvatureEngine, &RowBatches),
-    pool: &str,
-    cancel: &Cancel,
-) -> Result<Option<String>, FactorJobError> {
-    let mut why = Vec::new();
-    if stamp.checkpoint != engine.checkpoint_id().to_string() {
-        why.push(format!(
-            "they were fitted at checkpoint {}, and this is {}",
-            stamp.checkpoint.get(..8).unwrap_or(&stamp.checkpoint),
-            engine.checkpoint_id().short()
-        ));
-    }
-    match &stamp.dataset {
-        Some(dataset) if dataset != pool => {
-            why.push(format!("they were fitted on dataset `{dataset}`, and `{pool}` is scored"));
-        }
-        Some(dataset) => {
-            let fitted = stamp.row_set();
-            let now = rows_digest(batches.samples(), &fitted, cancel)?;
-            if now != stamp.rows_digest {
-                why.push(format!("rows of `{dataset}` that they were fitted on have changed"));
-            }
-        }
-        None => {}
-    }
-    if stamp.encoding.as_ref().is_some_and(|encoding| *encoding != batches.encoding()) {
-        why.push("texts became other tokens then: another tokenizer, template or length".to_owned());
-    }
-    Ok((!why.is_empty()).then(|| why.join("; ")))
 }
 
 /// Tokens and names of the queries.

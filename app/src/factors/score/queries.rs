@@ -1,4 +1,4 @@
-//! Queries: their gradients, preconditioned with every damping, module by module.
+//! Queries: their gradients, preconditioned with every filter, module by module.
 //!
 //! Memory: the columns, and as much again while gradients of some queries wait to be preconditioned and while
 //! columns are put in the kernel's order; for each thread the factors of one module.
@@ -6,7 +6,7 @@
 use std::ops::{ControlFlow, Range};
 
 use gstore_core::{Unit, parallel};
-use gstore_curvature::{Damping, Module, ModuleFactors, Strategy, low_rank};
+use gstore_curvature::{Filter, Inverse, Module, ModuleFactors, Strategy, low_rank};
 use gstore_ingest::curvature::{CurvatureEngine, Measurement, TargetSample};
 
 use super::forms::{Collected, ModuleColumns, has_low_rank};
@@ -18,15 +18,23 @@ use crate::work::Work;
 /// Gradients of some queries, for each module: `[queries, out * input]`.
 type Gradients = Vec<Vec<f32>>;
 
-/// The columns of a group of queries, for each module: `[damping][query]`.
+/// The columns of a group of queries.
+pub(super) struct Columns {
+    /// For each module: `[filter][query]`.
+    pub modules: Vec<ModuleColumns>,
+    /// `[filter][query]`: the share of the squared length of the preconditioned query that its rank has.
+    pub kept: Vec<f64>,
+}
+
+/// The columns of a group of queries.
 pub(super) fn columns(
     plan: &ScorePlan,
     group: Range<usize>,
     work: &mut Work<'_>,
-) -> Result<Vec<ModuleColumns>, FactorJobError> {
+) -> Result<Columns, FactorJobError> {
     let modules = plan.engine.modules();
-    // For each module and damping, the queries in their order.
-    let mut collected = vec![vec![Collected::default(); plan.how.dampings.len()]; modules.len()];
+    // For each module and filter, the queries in their order.
+    let mut collected = vec![vec![Collected::default(); plan.how.filters.len()]; modules.len()];
     let queries = &plan.queries[group];
     work.progress.start("queries", queries.len() as u64, Unit::Rows);
     let done = match plan.how.sum_queries {
@@ -39,11 +47,19 @@ pub(super) fn columns(
     };
     work.progress.finish();
     done?;
+    let mut lengths: Vec<[f64; 2]> = Vec::new();
     let packed = |(module, parts): (&Module, Vec<Collected>)| {
         let rank = has_low_rank(module, plan.how.rank);
-        Collected::joined(parts).packed(module, plan.how.by_token, rank)
+        let all = Collected::joined(parts);
+        lengths.resize(all.lengths.len(), [0.0; 2]);
+        for (sum, part) in lengths.iter_mut().zip(&all.lengths) {
+            *sum = [sum[0] + part[0], sum[1] + part[1]];
+        }
+        all.packed(module, plan.how.by_token, rank)
     };
-    Ok(modules.iter().zip(collected).map(packed).collect())
+    let modules = modules.iter().zip(collected).map(packed).collect();
+    let share = |[kept, all]: &[f64; 2]| if *all > 0.0 { (kept / all).min(1.0) } else { 1.0 };
+    Ok(Columns { modules, kept: lengths.iter().map(share).collect() })
 }
 
 /// Gradients of queries, whichever thread computes which.
@@ -131,16 +147,16 @@ fn precondition(
     parallel::ordered(modules.len(), plan.extent.threads, work.cancel, || (), compute, take)
 }
 
-/// The columns of some queries for a module, for each damping.
+/// The columns of some queries for a module, for each filter.
 fn of_module(
     plan: &ScorePlan,
     module: &Module,
     factors: &ModuleFactors,
     gradients: &[f32],
 ) -> Result<Vec<Collected>, FactorJobError> {
-    let scaling = Scaling::new(module, factors, plan.how.strategy, &plan.how.dampings)?;
+    let scaling = Scaling::new(module, factors, plan.how.strategy, &plan.how.filters)?;
     let rank = has_low_rank(module, plan.how.rank);
-    let mut all = vec![Collected::default(); plan.how.dampings.len()];
+    let mut all = vec![Collected::default(); plan.how.filters.len()];
     for gradient in gradients.chunks_exact(module.len().max(1)) {
         let gradient: Vec<f64> = gradient.iter().map(|value| f64::from(*value)).collect();
         for (column, into) in scaling.columns(&gradient).into_iter().zip(&mut all) {
@@ -153,7 +169,7 @@ fn of_module(
                             module.name
                         ))
                     })?;
-                    into.push_low_rank(&low, module.out);
+                    into.push_low_rank(&low, &column, module.out);
                 }
                 None => into.push(&column),
             }
@@ -162,12 +178,12 @@ fn of_module(
     Ok(all)
 }
 
-/// What several dampings do in one eigenbasis.
+/// What several filters do in one eigenbasis.
 pub(in crate::factors) struct Scaling {
-    inverse: gstore_curvature::Inverse,
-    /// `1 / (eigenvalue + damping)` of each damping; empty for the identity.
-    scales: Vec<Vec<f64>>,
-    count: usize,
+    /// The first that scales; none where gradients stay as they are.
+    inverse: Option<Inverse>,
+    /// The scale of each filter, none for the identity.
+    scales: Vec<Option<Vec<f64>>>,
 }
 
 impl Scaling {
@@ -175,34 +191,40 @@ impl Scaling {
         module: &Module,
         factors: &ModuleFactors,
         strategy: Strategy,
-        dampings: &[Damping],
+        filters: &[Filter],
     ) -> Result<Self, FactorJobError> {
+        if filters.is_empty() {
+            return Err(FactorJobError::Option("there is no filter to score with".to_owned()));
+        }
         let mut first = None;
-        let mut scales = Vec::with_capacity(dampings.len());
-        for damping in dampings {
-            let inverse = factors.inverse(module, strategy, *damping)?;
-            scales.extend(inverse.scale().map(<[f64]>::to_vec));
-            first.get_or_insert(inverse);
+        let mut scales = Vec::with_capacity(filters.len());
+        for filter in filters {
+            let inverse = factors.filtered(module, strategy, *filter)?;
+            scales.push(inverse.scale().map(<[f64]>::to_vec));
+            if inverse.scale().is_some() {
+                first.get_or_insert(inverse);
+            }
         }
-        let none = || FactorJobError::Option("there is no damping to score with".to_owned());
-        Ok(Self { inverse: first.ok_or_else(none)?, scales, count: dampings.len() })
+        Ok(Self { inverse: first, scales })
     }
 
-    /// A gradient preconditioned with each damping: it is turned into the eigenbasis once.
+    /// A gradient preconditioned with each filter: it is turned into the eigenbasis once.
     fn columns(&self, gradient: &[f64]) -> Vec<Vec<f64>> {
-        if self.scales.is_empty() {
-            return vec![gradient.to_vec(); self.count];
-        }
-        let rotated = self.inverse.rotated(gradient);
-        let scaled = |scale: &Vec<f64>| {
-            let scaled: Vec<f64> = rotated.iter().zip(scale).map(|(value, scale)| value * scale).collect();
-            self.inverse.unrotated(&scaled)
+        let Some(inverse) = &self.inverse else { return vec![gradient.to_vec(); self.scales.len()] };
+        let rotated = inverse.rotated(gradient);
+        let of = |scale: &Option<Vec<f64>>| match scale {
+            Some(scale) => {
+                let scaled: Vec<f64> =
+                    rotated.iter().zip(scale).map(|(value, scale)| value * scale).collect();
+                inverse.unrotated(&scaled)
+            }
+            None => gradient.to_vec(),
         };
-        self.scales.iter().map(scaled).collect()
+        self.scales.iter().map(of).collect()
     }
 
-    /// The scale of each damping alone: what self-influence needs of gradients in the eigenbasis.
-    pub(in crate::factors) fn into_scales(self) -> Vec<Vec<f64>> {
+    /// The scale of each filter alone: what self-influence needs of gradients in the eigenbasis.
+    pub(in crate::factors) fn into_scales(self) -> Vec<Option<Vec<f64>>> {
         self.scales
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use gstore_curvature::{Damping, Strategy};
+use gstore_curvature::{Filter, Strategy};
 use gstore_data::{SampleSource, TextOptions};
 use gstore_ingest::curvature::Measurement;
 use gstore_ingest::gradient::ModuleSelection;
@@ -27,8 +27,8 @@ pub struct ScoreRequest {
     pub ingest: IngestRequest,
     /// What rows are scored for.
     pub target: ScoreTarget,
-    /// Dampings, at least one; all of them take one pass.
-    pub dampings: Vec<Damping>,
+    /// Filters of the curvature's eigenvalues, at least one; all of them take one pass.
+    pub filters: Vec<Filter>,
     /// What scores are given of.
     pub form: ScoreForm,
     /// Queries are kept as matrices of this rank.
@@ -112,8 +112,15 @@ pub struct ScoreReport {
     pub modules: usize,
     /// How curvature is approximated.
     pub strategy: String,
-    /// Dampings; none is a tenth of each module's mean eigenvalue.
+    /// Filters of eigenvalues, without dampings.
+    pub filters: Vec<String>,
+    /// Dampings of those that invert; none is a tenth of each module's mean eigenvalue.
     pub dampings: Vec<Option<f64>>,
+    /// The least share of a query's squared length, preconditioned, that matrices of the rank have; of all queries
+    /// and filters. None without a rank, and in a forecast.
+    pub kept_min: Option<f64>,
+    /// The middle one of these shares.
+    pub kept_median: Option<f64>,
     /// Passes over the pool.
     pub passes: usize,
     /// Bytes of memory, about.

@@ -97,7 +97,7 @@ fn cut(best: &mut Vec<(f64, u64)>, most: usize) {
     best.truncate(most);
 }
 
-/// All scores of a question with one damping, 4 bytes each.
+/// All scores of a question with one filter, 4 bytes each.
 pub(super) struct Held {
     /// Names of the tables, and the scores of each: `[queries, rows]`.
     pub tables: Vec<(String, Vec<f32>)>,
@@ -111,8 +111,8 @@ pub(super) struct Held {
 impl Held {
     pub fn new(plan: &ScorePlan, request: &ScoreRequest) -> Result<Self, FactorJobError> {
         let refuse = |text: &str| Err(FactorJobError::Option(text.to_owned()));
-        if plan.how.dampings.len() > 1 {
-            return refuse("Kronfluence's files and reports have scores of one damping");
+        if plan.how.filters.len() > 1 {
+            return refuse("Kronfluence's files and reports have scores of one filter and one damping");
         }
         if request.form.per == ScorePer::Token {
             return refuse(
@@ -154,8 +154,12 @@ pub(super) fn kronfluence(
     plan: &ScorePlan,
     request: &ScoreRequest,
 ) -> Result<ScoreFolder, FactorJobError> {
+    let Some(damping) = plan.how.filters.first().and_then(|filter| filter.damping()) else {
+        let text = "Kronfluence's files have scores of the damped inverse, and of no other filter";
+        return Err(FactorJobError::Option(text.to_owned()));
+    };
     let arguments = ScoreArguments::default()
-        .damping(plan.how.dampings.first().and_then(number))
+        .damping(number(damping))
         .low_rank(plan.how.rank)
         .apart(request.form.per == ScorePer::Module, false)
         .aggregated(plan.how.sum_queries, request.form.summed);

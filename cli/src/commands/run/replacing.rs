@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::outcome::Outcome;
 use super::runner::{Runner, header};
-use crate::pipeline::{PlannedStage, Record, Resource, Versions, Why};
+use crate::pipeline::{Call, PlannedStage, Record, Resource, Versions, Why};
 
 /// Lets a training take the folder of another one.
 pub(super) const OVERWRITE: &str = "--overwrite-output-dir";
@@ -37,7 +37,7 @@ impl Runner<'_> {
             if !call.has("overwrite_output_dir") && self.is_former_training(stage, old, again)? {
                 more.push(OVERWRITE.to_owned());
             }
-        } else if call.knows("force") && !call.has("force") && !KEEPING.contains(&call.words[0].as_str()) {
+        } else if call.knows("force") && !call.has("force") && !keeps(call) {
             more.push("--force".to_owned());
         }
         Ok(more)
@@ -102,6 +102,11 @@ impl Runner<'_> {
         let status = self.task(&argv, &log, &printed).run(&self.cancel, |_| Ok(()))?;
         Ok((!status.success()).then(|| Outcome::Failed(format!("run {run} could not be dropped"))))
     }
+}
+
+/// Whether leave to replace would do more, or other, than a stage is meant to.
+fn keeps(call: &Call) -> bool {
+    KEEPING.contains(&call.words[0].as_str()) || call.extends_own()
 }
 
 /// What a stage replaces where it is there: files, folders and runs. Of datasets and features it adds to

@@ -15,7 +15,7 @@ use crate::gradient::{AdamParams, LossForm, ModuleSelection};
 use crate::pipeline::describe::{parse_adam, parse_loss};
 use crate::pipeline::plan::CheckpointPlan;
 use crate::pipeline::request::{EmbeddingForm, IngestRequest, ProjectionChoice};
-use crate::projection::ProjectionSpec;
+use crate::projection::{ProjectionKind, ProjectionSpec};
 use gstore_data::TextOptions;
 use gstore_model::{Compute, Device, Reduction};
 
@@ -45,6 +45,11 @@ pub(super) fn request(
         reduction = Reduction::parse(&space.reduction).ok_or_else(|| {
             refuse(format!("their losses are reduced by `{}`, which is not known here", space.reduction))
         })?;
+        if text("projection").is_some_and(|text| text.starts_with(ProjectionKind::Ekfac.name())) {
+            let why =
+                "they are in the eigenbasis of factors, to which only samples of a dataset are projected";
+            return Err(refuse(why.to_owned()));
+        }
         let spec = match (space.projection.as_str(), text("projection")) {
             ("none", _) => Some(ProjectionSpec::none()),
             (_, text) => text.and_then(ProjectionSpec::from_text),

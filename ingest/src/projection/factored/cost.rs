@@ -3,7 +3,7 @@
 //! Only shapes and a nominal number of tokens enter, never the tokens of a sample: the two ways differ in the
 //! last bits, and a row must not depend on its batch.
 
-use super::module::Shape;
+use super::module::{ModuleShape, Shape};
 use crate::projection::kind::ProjectionKind;
 use crate::projection::spec::ProjectionSpec;
 
@@ -46,8 +46,17 @@ impl Cost {
     }
 }
 
-/// The cost of one sample of `tokens` tokens.
+/// The cost of one sample of `tokens` tokens in a module.
+pub fn module_cost(spec: &ProjectionSpec, module: &ModuleShape, tokens: u64) -> Cost {
+    of_sides(spec, module.shape, spec.sides(module), tokens)
+}
+
+/// The cost of one sample of `tokens` tokens where modules have the sides of the kind.
 pub fn cost(spec: &ProjectionSpec, shape: Shape, tokens: u64) -> Cost {
+    of_sides(spec, shape, shape.sides(spec.kind), tokens)
+}
+
+fn of_sides(spec: &ProjectionSpec, shape: Shape, sides: Option<(usize, usize)>, tokens: u64) -> Cost {
     let (rows, columns) = shape.matrix();
     let (rows, columns) = (rows as u64, columns as u64);
     let forming = match shape {
@@ -55,7 +64,7 @@ pub fn cost(spec: &ProjectionSpec, shape: Shape, tokens: u64) -> Cost {
         Shape::Embedding { .. } => product(&[tokens, columns]),
         Shape::Vector { .. } => product(&[tokens, rows]),
     };
-    let Some((k_out, k_in)) = shape.sides(spec.kind) else {
+    let Some((k_out, k_in)) = sides else {
         return Cost { factors: None, forming, projecting: whole(spec, shape.numel()) };
     };
     let (k_out, k_in) = (k_out as u64, k_in as u64);
@@ -65,7 +74,7 @@ pub fn cost(spec: &ProjectionSpec, shape: Shape, tokens: u64) -> Cost {
     let touched = if one_hot { k_in } else { cells };
     let dense_out = if one_hot { 0 } else { rows };
     let (factors, projecting) = match spec.kind {
-        ProjectionKind::TwoSided { .. } => {
+        ProjectionKind::TwoSided { .. } | ProjectionKind::Ekfac => {
             let sides = sum(&[product(&[dense_out, k_out]), product(&[columns, k_in]), cells]);
             let folding = product(&[rows, columns, k_out]);
             (product(&[tokens, sides]), sum(&[folding, product(&[columns, cells])]))
@@ -88,7 +97,20 @@ pub fn cost(spec: &ProjectionSpec, shape: Shape, tokens: u64) -> Cost {
 /// `needs_formed`: whether the feature needs the gradient itself, as every function of it
 /// does that is not linear.
 pub fn choose(spec: &ProjectionSpec, shape: Shape, nominal_tokens: u64, needs_formed: bool) -> Way {
-    let cost = cost(spec, shape, nominal_tokens);
+    cheaper(cost(spec, shape, nominal_tokens), needs_formed)
+}
+
+/// As [`choose`], of a module that may have sides of its own.
+pub fn choose_module(
+    spec: &ProjectionSpec,
+    module: &ModuleShape,
+    nominal_tokens: u64,
+    needs_formed: bool,
+) -> Way {
+    cheaper(module_cost(spec, module, nominal_tokens), needs_formed)
+}
+
+fn cheaper(cost: Cost, needs_formed: bool) -> Way {
     match cost.factors {
         Some(factors) if !needs_formed && factors <= cost.formed() => Way::Factors,
         _ => Way::Formed,
@@ -96,14 +118,15 @@ pub fn choose(spec: &ProjectionSpec, shape: Shape, nominal_tokens: u64, needs_fo
 }
 
 /// Bytes that a projector holds for a module once it was asked for its matrices.
-pub fn table_bytes(spec: &ProjectionSpec, shape: Shape) -> u64 {
+pub fn table_bytes(spec: &ProjectionSpec, module: &ModuleShape) -> u64 {
     const ENTRY: u64 = size_of::<super::side::SideEntry>() as u64;
+    let shape = module.shape;
     let (rows, columns) = shape.matrix();
     let (rows, columns) = (rows as u64, columns as u64);
     let constant = |k_in: u64| if shape.bias() { 4 * k_in } else { 0 };
     let inputs = columns - u64::from(shape.bias());
-    match (spec.kind, shape.sides(spec.kind)) {
-        (ProjectionKind::TwoSided { .. }, Some((k_out, k_in))) => {
+    match (spec.kind, spec.sides(module)) {
+        (ProjectionKind::TwoSided { .. } | ProjectionKind::Ekfac, Some((k_out, k_in))) => {
             let (k_out, k_in) = (k_out as u64, k_in as u64);
             sum(&[product(&[4, rows, k_out]), product(&[4, inputs, k_in]), constant(k_in)])
         }

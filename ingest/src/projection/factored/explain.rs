@@ -55,10 +55,10 @@ pub fn explain(
         .iter()
         .map(|module| ModuleRow {
             module: module.clone(),
-            dim: spec.kind.is_factored().then_some(spec.dim),
-            way: cost::choose(spec, module.shape, tokens, needs_formed),
-            cost: cost::cost(spec, module.shape, tokens),
-            table_bytes: cost::table_bytes(spec, module.shape),
+            dim: spec.kind.is_factored().then(|| spec.module_dim(module)),
+            way: cost::choose_module(spec, module, tokens, needs_formed),
+            cost: cost::module_cost(spec, module, tokens),
+            table_bytes: cost::table_bytes(spec, module),
             noise: noise(spec, module.shape, tokens),
         })
         .collect();
@@ -67,7 +67,7 @@ pub fn explain(
         ProjectionKind::None => (inputs, Noise::default()),
         kind if kind.is_factored() => {
             let all: Vec<Noise> = rows.iter().map(|r| r.noise).collect();
-            (u64::from(spec.dim) * rows.len() as u64, Noise::of_all(&all))
+            (rows.iter().filter_map(|r| r.dim).map(u64::from).sum(), Noise::of_all(&all))
         }
         _ => (u64::from(spec.dim), noise(spec, Shape::Vector { len: inputs as usize }, tokens)),
     };

@@ -1,4 +1,4 @@
-//! Projections of one module at a time: `two_sided`, `fact_mask`, `fact_sjlt`.
+//! Projections of one module at a time: `two_sided`, `fact_mask`, `fact_sjlt`, `ekfac`.
 //!
 //! A sample's gradient of a linear layer is `G = sum_t e_t a_t^T` over its tokens, e the output gradients and
 //! a the inputs. Each side is projected by its own matrix,
@@ -10,11 +10,12 @@
 //! - C is row-major, the output side first; `two_sided` stores it, the fact kinds project it once more
 //!   (side `post`, s = 1)
 //! - every module has the same number of coordinates, whatever its size, and they follow each other
-//!   in the modules' order
+//!   in the modules' order; of `ekfac` a smaller module has no more than there are
 //! - a bias is the last column of G: its input is a constant 1
 //! - a tensor of one axis has no factors; it is projected by `sjlt` with s = 1
 
 mod cost;
+mod eigen;
 mod explain;
 mod fact_mask;
 mod fact_sjlt;
@@ -26,7 +27,8 @@ mod side;
 mod sparse;
 mod two_sided;
 
-pub use cost::{NOMINAL_TOKENS, Way, choose, table_bytes};
+pub use cost::{NOMINAL_TOKENS, Way, choose, choose_module, table_bytes};
+pub use eigen::{EigenBasis, EigenBlock};
 pub use explain::{Explanation, explain};
 pub use kurtosis::{KURTOSIS_LIMIT, kurtosis};
 pub use module::{ModuleShape, Shape, modules_of, tensor_modules};

@@ -54,7 +54,7 @@ impl Shape {
 
     /// Rows of the projected sides: those of the kind, but a mask takes no more than there is. None of a
     /// vector or a flat kind.
-    pub(super) fn sides(self, kind: ProjectionKind) -> Option<(usize, usize)> {
+    pub(in crate::projection) fn sides(self, kind: ProjectionKind) -> Option<(usize, usize)> {
         let (k_out, k_in) = kind.sides()?;
         let (k_out, k_in) = (k_out as usize, k_in as usize);
         let (rows, columns) = self.matrix();

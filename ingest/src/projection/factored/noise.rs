@@ -54,7 +54,7 @@ pub fn noise(spec: &ProjectionSpec, shape: Shape, tokens: u64) -> Noise {
     let (d_out, d_in) = (rows.max(1) as f64, columns.max(1) as f64);
     let Some((k_out, k_in)) = shape.sides(spec.kind) else {
         let rest = match spec.kind {
-            ProjectionKind::None => 0.0,
+            ProjectionKind::None | ProjectionKind::Ekfac => 0.0,
             ProjectionKind::Mask => (1.0 - k / shape.numel().max(1) as f64).max(0.0),
             _ => 1.0,
         };

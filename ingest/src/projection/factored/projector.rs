@@ -1,6 +1,7 @@
 //! The projector of a model's modules, each by itself.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use gstore_store::ModuleGroup;
@@ -24,6 +25,8 @@ pub struct FactoredProjector {
     checkpoint: Option<String>,
     modules: Vec<ModuleShape>,
     drawn: Vec<OnceLock<Drawn>>,
+    /// First coordinate of each module, and their number.
+    starts: Vec<usize>,
     groups: Vec<ModuleGroup>,
 }
 
@@ -49,11 +52,20 @@ enum Drawn {
         sides: Sides,
         /// The output side by destination; empty if it is dense.
         rows: Vec<SideEntry>,
-        /// Packed signs of the last projection; none of `two_sided`.
-        post: Option<Vec<u32>>,
+        last: Last,
     },
     /// Packed signs of a tensor of one axis.
     Vector(Vec<u32>),
+}
+
+/// What makes coordinates of the sums of both sides.
+enum Last {
+    /// They are the coordinates.
+    Nothing,
+    /// One more projection by these packed signs.
+    Signs(Vec<u32>),
+    /// A factor of each.
+    Scale(Vec<f64>),
 }
 
 impl FactoredProjector {
@@ -70,10 +82,19 @@ impl FactoredProjector {
         }
         spec.check()?;
         let checkpoint = spec.scope(checkpoint)?.map(str::to_owned);
-        check(modules, spec.dim)?;
-        let groups = groups::by_module(modules.iter().map(|m| (m.name.as_str(), spec.dim)));
+        check(modules)?;
+        spec.basis.as_ref().map_or(Ok(()), |basis| basis.check(modules))?;
+        let dims: Vec<u32> = modules.iter().map(|module| spec.module_dim(module)).collect();
+        if dims.iter().try_fold(0u32, |sum, dim| sum.checked_add(*dim)).is_none() {
+            return Err(ProjectionError::TooManyModules { modules: modules.len(), dim: spec.dim });
+        }
+        let mut starts = vec![0; modules.len() + 1];
+        for (at, dim) in dims.iter().enumerate() {
+            starts[at + 1] = starts[at] + *dim as usize;
+        }
+        let groups = groups::by_module(modules.iter().map(|m| m.name.as_str()).zip(dims));
         let drawn = modules.iter().map(|_| OnceLock::new()).collect();
-        Ok(Self { spec: spec.clone(), checkpoint, modules: modules.to_vec(), drawn, groups })
+        Ok(Self { spec: spec.clone(), checkpoint, modules: modules.to_vec(), drawn, starts, groups })
     }
 
     /// Whether it samples coordinates.
@@ -86,19 +107,24 @@ impl FactoredProjector {
         &self.modules
     }
 
-    /// Coordinates of each module.
+    /// Coordinates of each module; of `ekfac` the most that one has.
     pub fn module_dim(&self) -> usize {
         self.spec.dim as usize
     }
 
     /// Coordinates of all modules.
     pub fn dim(&self) -> usize {
-        self.modules.len() * self.module_dim()
+        self.starts[self.modules.len()]
     }
 
     /// First coordinate of a module.
     pub fn offset(&self, module: usize) -> usize {
-        module * self.module_dim()
+        self.starts[module]
+    }
+
+    /// The coordinates of a module.
+    pub fn range(&self, module: usize) -> Range<usize> {
+        self.starts[module]..self.starts[module + 1]
     }
 
     /// Module groups of the output, ascending and without gaps; tensors of one module (both LoRA
@@ -110,7 +136,7 @@ impl FactoredProjector {
     /// Values that are summed over the tokens of a sample before [`Self::finish`],
     /// `[rows of out, rows of in]`; 0 of a vector.
     pub fn accumulated_len(&self, module: usize) -> usize {
-        self.modules[module].shape.sides(self.spec.kind).map_or(0, |(k_out, k_in)| k_out * k_in)
+        self.spec.sides(&self.modules[module]).map_or(0, |(k_out, k_in)| k_out * k_in)
     }
 
     /// Both sides of a module; none of a tensor of one axis, whose gradient is always formed.
@@ -152,23 +178,29 @@ impl FactoredProjector {
         }
     }
 
-    /// Turns what was accumulated into the module's coordinates: a copy of `two_sided`, one more
-    /// projection of the others.
+    /// Turns what was accumulated into the module's coordinates: a copy of `two_sided`, scaled of `ekfac`,
+    /// one more projection of the others.
     ///
     /// # Panics
     /// If the module is a vector or a length does not fit.
     pub fn finish<T: Copy + Into<f64>>(&self, module: usize, accumulated: &[T], out: &mut [f32]) {
-        let lengths = (self.accumulated_len(module), self.module_dim());
+        let lengths = (self.accumulated_len(module), self.range(module).len());
         assert_eq!(
             (accumulated.len(), out.len()),
             lengths,
             "lengths of what is accumulated and of the output"
         );
         match self.drawn(module) {
-            Drawn::Sides { post: Some(post), .. } => fact_sjlt::scatter(post, accumulated, out),
-            Drawn::Sides { post: None, .. } => {
+            Drawn::Sides { last: Last::Signs(post), .. } => fact_sjlt::scatter(post, accumulated, out),
+            Drawn::Sides { last: Last::Nothing, .. } => {
                 for (out, value) in out.iter_mut().zip(accumulated) {
                     *out = (*value).into() as f32;
+                }
+            }
+            Drawn::Sides { last: Last::Scale(scale), .. } => {
+                for ((out, value), scale) in out.iter_mut().zip(accumulated).zip(scale) {
+                    let value: f64 = (*value).into();
+                    *out = (value * scale) as f32;
                 }
             }
             Drawn::Vector(_) => panic!("{} has no factors", self.modules[module].name),
@@ -184,10 +216,10 @@ impl FactoredProjector {
         let shape = &self.modules[module];
         let biases = if shape.shape.bias() { shape.shape.matrix().0 } else { 0 };
         assert_eq!((weight.len(), bias.len()), (shape.weight_len(), biases), "gradient of {}", shape.name);
-        assert_eq!(out.len(), self.module_dim(), "output of {}", shape.name);
+        assert_eq!(out.len(), self.range(module).len(), "output of {}", shape.name);
         match self.drawn(module) {
             Drawn::Vector(packed) => fact_sjlt::scatter(packed, weight, out),
-            Drawn::Sides { sides, post: None, .. } => {
+            Drawn::Sides { sides, last: Last::Nothing | Last::Scale(_), .. } => {
                 let cells = two_sided::project(&sides.out, &sides.input, weight, bias);
                 self.finish(module, &cells, out);
             }
@@ -207,6 +239,10 @@ impl FactoredProjector {
             let key = derive_key(kind, &module.name, side, self.spec.seed, self.checkpoint.as_deref());
             Words::new(key, tag)
         };
+        if let Some(block) = self.spec.block(module) {
+            let (sides, last) = (block.matrices(module.shape.bias()), Last::Scale(block.scale()));
+            return Drawn::Sides { sides, rows: Vec::new(), last };
+        }
         let (rows, columns) = module.shape.matrix();
         let Some((k_out, k_in)) = module.shape.sides(self.spec.kind) else {
             let words = words("sjlt", Side::Whole, Tag::Sjlt);
@@ -221,19 +257,19 @@ impl FactoredProjector {
             ProjectionKind::FactMask { .. } => both("mask", Tag::Mask, fact_mask::side),
             _ => both("sjlt", Tag::Sjlt, fact_sjlt::side),
         };
-        let post = match self.spec.kind {
-            ProjectionKind::TwoSided { .. } => None,
+        let last = match self.spec.kind {
+            ProjectionKind::TwoSided { .. } => Last::Nothing,
             _ => {
                 let words = words("sjlt", Side::Post, Tag::Sjlt);
-                Some(fact_sjlt::signs(words, self.spec.dim, k_out * k_in))
+                Last::Signs(fact_sjlt::signs(words, self.spec.dim, k_out * k_in))
             }
         };
-        Drawn::Sides { rows: sparse::by_destination(&sides.out), sides, post }
+        Drawn::Sides { rows: sparse::by_destination(&sides.out), sides, last }
     }
 }
 
 /// Refuses modules that have no well-defined matrix.
-fn check(modules: &[ModuleShape], dim: u32) -> Result<(), ProjectionError> {
+fn check(modules: &[ModuleShape]) -> Result<(), ProjectionError> {
     if modules.is_empty() {
         return Err(ProjectionError::NoTensors);
     }
@@ -255,8 +291,5 @@ fn check(modules: &[ModuleShape], dim: u32) -> Result<(), ProjectionError> {
             return Err(ProjectionError::TooWide { inputs: module.shape.numel() });
         }
     }
-    match u32::try_from(modules.len()).ok().and_then(|n| n.checked_mul(dim)) {
-        Some(_) => Ok(()),
-        None => Err(ProjectionError::TooManyModules { modules: modules.len(), dim }),
-    }
+    Ok(())
 }

@@ -77,7 +77,7 @@ impl Prepared {
         };
         let under = match &spec.precondition {
             Some(name) => format!(" under the {} inverse of `{name}`", spec.inversion.name()),
-            None => String::new(),
+            None => spec.damping.map_or_else(String::new, |damping| format!(" with a damping of {damping}")),
         };
         Explain {
             form: format!(

@@ -10,6 +10,7 @@ use gstore_store::Family;
 use super::pattern::Pattern;
 use super::rows::{Line, coordinate_weights};
 use super::{Prepared, Values};
+use crate::eigen::FACTORS;
 use crate::influence::spec::Sim;
 use crate::values::groups;
 
@@ -60,11 +61,15 @@ impl Noise<'_> {
     /// Whether the vectors of a checkpoint are projections, whose coordinates are alike.
     fn projected(&self, c: usize) -> bool {
         // A preconditioner mixes the coordinates.
-        if self.prepared.spec().precondition.is_some() {
+        if self.prepared.spec().preconditions() {
             return false;
         }
-        let space = &self.prepared.pools()[0].features[c].desc.space;
-        space.family == Family::Gradient && space.projection != "none"
+        let feature = &self.prepared.pools()[0].features[c];
+        let space = &feature.desc.space;
+        // Coordinates of an eigenbasis are chosen, not drawn.
+        let chosen = feature.attrs.provenance.get("projection").and_then(|text| text.as_str());
+        let chosen = chosen.is_some_and(|text| text.starts_with(FACTORS));
+        space.family == Family::Gradient && space.projection != "none" && !chosen
     }
 
     /// The standard error of a row's score.

@@ -14,8 +14,9 @@ use crate::influence::prepare::Prepared;
 use crate::influence::prepare::target_vectors::Shape;
 use crate::influence::result::{NO_SUBTASK, Scored};
 use crate::influence::scan::filter::{RowFilter, RowMask};
+use crate::influence::scan::lengths::length as under;
 use crate::influence::spec::{Order, Sim, Within};
-use crate::values::{MIN_NORM, groups, norm};
+use crate::values::{groups, norm};
 
 /// One pool row against the target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -136,7 +137,13 @@ fn parts(prepared: &Prepared, scored: &Scored, cancel: &Cancel) -> Result<Vec<Pa
         };
         let modules = crate::influence::spec::modules::weights(prepared.spec().modules.as_ref(), feature);
         let length = norm(&stored.norm, &modules);
-        let divide = if prepared.spec().sim == Sim::Cosine { length.max(MIN_NORM) } else { 1.0 };
+        let divide = match prepared.spec().sim {
+            Sim::Cosine => {
+                let metric = prepared.inverses(cancel)?.and_then(|inverses| inverses.get(c));
+                under(&stored.vector, length, (&modules, metric))
+            }
+            Sim::Dot => 1.0,
+        };
         let target_norm = target_norm(prepared, &target, subtask, c, &modules)?;
         let dim = feature.desc.dim() as usize;
         let of_vector = |v: usize| {

@@ -3,9 +3,10 @@
 use super::{Prepared, Scored};
 use crate::error::QueryError;
 use crate::influence::prepare::operands::Operands;
+use crate::influence::scan::lengths::length;
 use crate::influence::spec::modules;
 use crate::influence::spec::{Missing, Sim};
-use crate::values::{MIN_NORM, norm};
+use crate::values::norm;
 
 /// One row at all checkpoints.
 pub(super) struct Line {
@@ -48,7 +49,9 @@ fn line(prepared: &Prepared, scored: &Scored, operands: &Operands) -> Result<Lin
         let stored = reader.row_vectors(scored.row)?.into_iter().find(|stored| stored.pos == scored.pos);
         vectors.push(stored.map(|stored| {
             let factor = match prepared.spec().sim {
-                Sim::Cosine => 1.0 / norm(&stored.norm, &open.modules[c]).max(MIN_NORM),
+                Sim::Cosine => {
+                    1.0 / length(&stored.vector, norm(&stored.norm, &open.modules[c]), open.measure(c))
+                }
                 Sim::Dot => reader.part().attrs.dot_scale,
             };
             stored.vector.iter().map(|x| (f64::from(*x) * factor) as f32).collect::<Vec<f32>>()

@@ -1,16 +1,19 @@
-//! Resolution of a preconditioner: the artifact of Gram matrices, and whose of its checkpoints fit.
+//! Resolution of a preconditioner: the artifact of Gram matrices, and whose of its checkpoints fit; or that
+//! of the eigenvalues of the coordinates.
 
 use std::sync::Arc;
 
 use gstore_core::many;
-use gstore_store::{DatasetPart, FeaturePart, Preconditioned, Snapshot, Space};
+use gstore_curvature::Inversion;
+use gstore_store::{ArtifactPart, DatasetPart, FeaturePart, Preconditioned, Snapshot, Space};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoints::PlanCheckpoint;
 use super::resolve::describe;
+use crate::eigen::{EigenSpace, FACTORS, KIND as EIGEN};
 use crate::error::QueryError;
 use crate::gram::{GramCheckpoint, GramContent};
-use crate::influence::spec::{InfluenceSpec, Sim};
+use crate::influence::spec::InfluenceSpec;
 
 /// What the target's vectors of a plan are preconditioned by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +23,8 @@ pub struct PlanPrecondition {
     pub artifact: String,
     /// Its number.
     pub number: u32,
-    /// For each checkpoint of the plan the place of that of the artifact whose matrices are used.
+    /// For each checkpoint of the plan the place of that of the artifact whose matrices are used; 0 of
+    /// eigenvalues, which are the same everywhere.
     pub checkpoints: Vec<usize>,
 }
 
@@ -31,18 +35,14 @@ type Asked<'a> = (&'a [Arc<DatasetPart>], &'a [PlanCheckpoint], &'a [Vec<Arc<Fea
 ///
 /// # Errors
 /// There is no such artifact, it is of another kind or of vectors that cannot be compared with the pool's, it
-/// is stale and that is not accepted, and a cosine.
+/// is stale and that is not accepted.
 pub(super) fn resolve(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
     (pools, checkpoints, sides): Asked<'_>,
 ) -> Result<(Option<PlanPrecondition>, Vec<String>), QueryError> {
-    let Some(name) = spec.precondition.as_deref() else { return Ok((None, Vec::new())) };
-    if spec.sim == Sim::Cosine {
-        return Err(QueryError::Spec(
-            "a preconditioner acts on dot products: a cosine would need the length of each stored row under it; ask with `sim => 'dot'`"
-                .into(),
-        ));
+    if !spec.preconditions() {
+        return Ok((None, Vec::new()));
     }
     let touched = |part: &&Arc<FeaturePart>| matches!(part.attrs.preconditioned, Preconditioned::Artifact(_));
     if let Some(part) = sides.iter().flatten().find(touched) {
@@ -51,7 +51,12 @@ pub(super) fn resolve(
             describe(part)
         )));
     }
+    let features = sides.first().map_or(&[][..], Vec::as_slice);
+    let Some(name) = spec.precondition.as_deref() else { return eigenbasis(snapshot, spec, None, features) };
     let part = snapshot.artifact(name)?;
+    if part.kind == FACTORS || part.kind == EIGEN {
+        return eigenbasis(snapshot, spec, Some(&part), features);
+    }
     let content = GramContent::of(&part)?;
     let mut notes = fitted_on(&content, spec, name, pools)?;
     let mut used = Vec::with_capacity(checkpoints.len());
@@ -82,6 +87,63 @@ pub(super) fn resolve(
     }
     let found = PlanPrecondition { artifact: name.to_owned(), number: part.number, checkpoints: used };
     Ok((Some(found), notes))
+}
+
+/// The eigenvalues of the coordinates of features that are in the eigenbasis of factors: of those that are
+/// `named`, if any.
+fn eigenbasis(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    named: Option<&ArtifactPart>,
+    features: &[Arc<FeaturePart>],
+) -> Result<(Option<PlanPrecondition>, Vec<String>), QueryError> {
+    let refuse = |why: String| Err(QueryError::Spec(why));
+    let Some(first) = features.first() else { return Ok((None, Vec::new())) };
+    let projection = &first.desc.space.projection;
+    if let Some(other) = features.iter().find(|feature| feature.desc.space.projection != *projection) {
+        let (first, other) = (describe(first), describe(other));
+        return refuse(format!("{first} and {other} are in different eigenbases, and a damping is for one"));
+    }
+    if spec.inversion != Inversion::default() {
+        return refuse(
+            "`inversion` is about Gram matrices; rows in an eigenbasis have a damping alone".into(),
+        );
+    }
+    let artifact = EigenSpace::artifact(projection);
+    if !snapshot.artifacts()?.contains(&artifact) {
+        let first = describe(first);
+        return refuse(match named {
+            Some(ArtifactPart { name, .. }) => format!(
+                "artifact `{name}` preconditions rows in the eigenbasis of factors, and no eigenvalues are known of the coordinates of \
+                 {first}"
+            ),
+            None => format!(
+                "`damping` says how a preconditioner is used, and none is named with `precondition`; {first} has none of its own, as it \
+                 is not in the eigenbasis of factors"
+            ),
+        });
+    }
+    let part = snapshot.artifact(&artifact)?;
+    let space = EigenSpace::of(&part)?;
+    let mut notes = Vec::new();
+    let is_it = |named: &ArtifactPart| match named.kind == FACTORS {
+        true => named.name == space.factors && named.number == space.number,
+        false => named.name == part.name,
+    };
+    if let Some(named) = named.filter(|named| !is_it(named)) {
+        let why = format!(
+            "{} is in the eigenbasis of `{}` as it was in snapshot {}",
+            describe(first),
+            space.factors,
+            space.number
+        );
+        if !spec.stale {
+            return refuse(format!("{why}, not of `{}`: leave `precondition` out", named.name));
+        }
+        notes.push(format!("{why}; its eigenvalues are used, not those of `{}`", named.name));
+    }
+    let checkpoints = vec![0; features.len()];
+    Ok((Some(PlanPrecondition { artifact, number: part.number, checkpoints }), notes))
 }
 
 /// Refuses matrices of other datasets than the pools, unless that is accepted.

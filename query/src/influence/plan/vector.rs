@@ -46,7 +46,7 @@ impl Plan {
     /// Refuses a question that is not about neighbours.
     ///
     /// # Errors
-    /// Dot products, tokens, selected modules, and any number of checkpoints but one.
+    /// Dot products, tokens, selected modules, a preconditioner, and any number of checkpoints but one.
     pub fn check_nearest(&self) -> Result<(), QueryError> {
         if self.spec.sim == Sim::Dot {
             return Err(QueryError::Graph(NO_DOT.to_owned()));
@@ -59,9 +59,10 @@ impl Plan {
                 names.join(", ")
             )));
         }
-        if self.checkpoints.is_empty() || self.spec.per_token || self.spec.modules.is_some() {
+        let is_plain = self.spec.modules.is_none() && self.precondition.is_none();
+        if self.checkpoints.is_empty() || self.spec.per_token || !is_plain {
             return Err(QueryError::Spec(
-                "neighbours are looked for among whole vectors of samples".to_owned(),
+                "neighbours are looked for among whole vectors of samples, as they are stored".to_owned(),
             ));
         }
         Ok(())

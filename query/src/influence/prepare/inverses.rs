@@ -1,10 +1,13 @@
-//! Inverses of a preconditioner's matrices, made at the first answer that needs them.
+//! Inverses of a preconditioner's matrices or eigenvalues, made at the first answer that needs them.
+
+use std::sync::Arc;
 
 use gstore_core::{Cancel, parallel};
 use gstore_curvature::{Preconditioner, Solver};
-use gstore_store::Snapshot;
+use gstore_store::{ArtifactPart, FeaturePart, Snapshot};
 
 use super::Prepared;
+use crate::eigen::{self, EigenSpace};
 use crate::error::QueryError;
 use crate::gram::{FILE, GramCheckpoint, GramContent, GramFile};
 use crate::influence::plan::precondition::PlanPrecondition;
@@ -13,11 +16,17 @@ use crate::influence::spec::InfluenceSpec;
 impl Prepared {
     /// For each checkpoint what the target's vectors go through; none without a preconditioner.
     ///
-    /// Memory: for each block of k coordinates 8 k^2 bytes, and on each thread twice that while it is made, or
-    /// five times where it takes an eigendecomposition.
+    /// Memory: for each block of k coordinates 8 k^2 bytes, and on each thread twice that while it is made,
+    /// or five times where it takes an eigendecomposition; 8 k of eigenvalues.
     pub(crate) fn inverses(&self, cancel: &Cancel) -> Result<Option<&[Preconditioner]>, QueryError> {
         let Some(plan) = self.plan.precondition() else { return Ok(None) };
-        let load = || load(self.snapshot(), self.spec(), plan, cancel);
+        let load = || {
+            let part = self.snapshot().artifact(&plan.artifact)?;
+            match (part.kind == eigen::KIND, self.pools().first()) {
+                (true, Some(pool)) => rescaling(self.snapshot(), self.spec(), &part, &pool.features),
+                _ => load(self.snapshot(), self.spec(), (plan, &part), cancel),
+            }
+        };
         Ok(Some(self.inputs.inverses.get_or_try_init(load)?.as_slice()))
     }
 }
@@ -25,12 +34,11 @@ impl Prepared {
 fn load(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
-    plan: &PlanPrecondition,
+    (plan, part): (&PlanPrecondition, &ArtifactPart),
     cancel: &Cancel,
 ) -> Result<Vec<Preconditioner>, QueryError> {
-    let part = snapshot.artifact(&plan.artifact)?;
-    let content = GramContent::of(&part)?;
-    let map = snapshot.artifact_file(&part, FILE)?;
+    let content = GramContent::of(part)?;
+    let map = snapshot.artifact_file(part, FILE)?;
     let file = GramFile::new(map.as_bytes())?;
     let used = plan.checkpoints.iter().filter_map(|place| content.checkpoints.get(*place)).enumerate();
     let blocks: Vec<(usize, &GramCheckpoint, usize)> =
@@ -52,4 +60,26 @@ fn load(
         found[c].push((range, solver));
     }
     Ok(found.into_iter().map(Preconditioner::new).collect())
+}
+
+/// For the features of each checkpoint what makes of the damping of their rows that of the question.
+fn rescaling(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    part: &ArtifactPart,
+    features: &[Arc<FeaturePart>],
+) -> Result<Vec<Preconditioner>, QueryError> {
+    let space = EigenSpace::of(part)?;
+    let map = snapshot.artifact_file(part, eigen::FILE)?;
+    let of_feature = |feature: &Arc<FeaturePart>| -> Result<Preconditioner, QueryError> {
+        let blocks = feature.attrs.groups.iter().map(|group| -> Result<_, QueryError> {
+            let (eigenvalues, fitted) = space.group(map.as_bytes(), group)?;
+            let damping = spec.damping.unwrap_or(fitted);
+            let start = group.start as usize;
+            let solver = Solver::rescaling(&eigenvalues, fitted, damping, &group.name)?;
+            Ok((start..start + group.len as usize, solver))
+        });
+        Ok(Preconditioner::new(blocks.collect::<Result<_, _>>()?))
+    };
+    features.iter().map(of_feature).collect()
 }

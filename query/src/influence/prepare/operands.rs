@@ -141,6 +141,11 @@ pub(crate) fn open_pools(
     cancel: &Cancel,
 ) -> Result<Vec<ScanPool>, QueryError> {
     let spec = prepared.spec();
+    let metrics = match spec.sim {
+        Sim::Cosine => prepared.inverses(cancel)?,
+        Sim::Dot => None,
+    };
+    let metrics = metrics.and_then(|metrics| metrics.get(checkpoints.clone()));
     let mut pools: Vec<ScanPool> = Vec::new();
     for (side, candidates) in prepared.pools().iter().zip(prepared.candidates(cancel)?) {
         let mut pool = ScanPool {
@@ -149,6 +154,7 @@ pub(crate) fn open_pools(
             readers: Vec::new(),
             queries: Vec::new(),
             modules: Vec::new(),
+            metrics: Vec::new(),
             lengths: Vec::new(),
         };
         for (c, feature) in side.features[checkpoints.clone()].iter().enumerate() {
@@ -163,6 +169,7 @@ pub(crate) fn open_pools(
                 None => Arc::new(Queries::new(&vectors[c], dim, &groups(feature))),
             };
             pool.modules.push(modules::weights(spec.modules.as_ref(), feature));
+            pool.metrics.push(metrics.and_then(|metrics| metrics.get(c)).cloned());
             pool.lengths.push(match spec.sim {
                 Sim::Dot => pruning::query_lengths(&vectors[c], dim, &groups(feature)),
                 Sim::Cosine => Vec::new(),

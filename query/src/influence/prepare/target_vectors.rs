@@ -14,6 +14,7 @@ use super::target_rows::{TargetRow, TargetRows};
 use crate::error::QueryError;
 use crate::influence::plan::checkpoints::PlanCheckpoint;
 use crate::influence::result::{ExcludedCounts, Reason};
+use crate::influence::scan::lengths::length;
 use crate::influence::scan::terms::Terms;
 use crate::influence::spec::modules;
 use crate::influence::spec::{Fold, InfluenceSpec, Missing, Sim, Within};
@@ -268,6 +269,18 @@ impl Source<'_> {
         self.modules.iter().flatten().any(|weight| *weight != 1.0)
     }
 
+    /// The weights of the module groups, which all readers share.
+    fn weights(&self) -> &[f64] {
+        self.modules.first().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The length that makes a vector one of length 1: for a cosine that under the preconditioner, if there is
+    /// one, else what the store says.
+    fn length(&self, spec: &InfluenceSpec, vector: &[f32], stored: f64) -> f64 {
+        let metric = self.inverse.filter(|_| spec.sim == Sim::Cosine);
+        length(vector, stored, (self.weights(), metric))
+    }
+
     /// Preconditions a vector before it is rounded. Weights of modules may come before or after: the inverse
     /// keeps modules apart.
     fn precondition(&self, vector: &mut [f64]) {
@@ -361,7 +374,8 @@ fn each_single(
     while done < source.rows.len() {
         let end = source.rows.partition_point(|r| r.subtask <= source.rows[done].subtask);
         source.each(done..end, |at, vector, norm| {
-            let factor = weight / if spec.sim == Sim::Cosine { norm.max(MIN_NORM) } else { 1.0 };
+            let factor =
+                weight / if spec.sim == Sim::Cosine { source.length(spec, vector, norm) } else { 1.0 };
             for (exact, x) in exact.iter_mut().zip(vector) {
                 *exact = f64::from(*x) * factor;
             }
@@ -399,7 +413,7 @@ fn collapsed(
         }
         sum.fill(0.0);
         source.each(span.clone(), |_, vector, norm| {
-            let factor = if unit { 1.0 / norm.max(MIN_NORM) } else { 1.0 };
+            let factor = if unit { 1.0 / source.length(spec, vector, norm) } else { 1.0 };
             for (sum, x) in sum.iter_mut().zip(vector) {
                 *sum += f64::from(*x) * factor;
             }
@@ -409,11 +423,14 @@ fn collapsed(
             if spec.fold == Fold::None && spec.within == Within::Sum { 1.0 } else { 1.0 / count };
         if spec.fold != Fold::None && spec.sim == Sim::Cosine {
             let squares = |group: Range<usize>| sum[group].iter().map(|x| x * x).sum::<f64>();
-            let length = match source.is_weighted() {
-                false => squares(0..dim),
-                true => source.modules().map(|(group, weight)| weight * squares(group)).sum(),
+            let length = match (source.inverse, source.is_weighted()) {
+                (Some(inverse), _) => inverse.length(&sum, source.weights()),
+                (None, false) => squares(0..dim).sqrt(),
+                (None, true) => {
+                    source.modules().map(|(group, weight)| weight * squares(group)).sum::<f64>().sqrt()
+                }
             };
-            let length = length.sqrt() / count;
+            let length = length / count;
             factor /= length.max(MIN_NORM);
         }
         sum.iter_mut().for_each(|x| *x = *x * factor * weight);

@@ -6,6 +6,7 @@
 //! - a block in which no wanted row lies is not read
 
 pub(super) mod filter;
+pub(super) mod lengths;
 mod products;
 pub(super) mod pruning;
 pub(super) mod slots;
@@ -15,9 +16,11 @@ pub(super) mod windows;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
+use gstore_curvature::Preconditioner;
 use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, Granularity, RowFlags, RowSet};
 
 use self::filter::RowFilter;
+use self::lengths::Measure;
 use self::slots::{NO_TOKEN, Selection, Slots};
 use self::terms::Terms;
 use self::windows::{Window, most_slots};
@@ -36,6 +39,9 @@ pub(super) struct ScanPool {
     pub(super) queries: Vec<Arc<Queries>>,
     /// For each checkpoint the weights of the feature's module groups; the queries have them folded in.
     pub(super) modules: Vec<Vec<f64>>,
+    /// For each checkpoint the preconditioner under which a row of a cosine is as long as it is; none where
+    /// the stored lengths count.
+    pub(super) metrics: Vec<Option<Preconditioner>>,
     /// For each checkpoint the lengths of the queries by module group, where dot products are
     /// bounded by them; else empty.
     pub(super) lengths: Vec<Vec<f64>>,
@@ -46,6 +52,16 @@ impl ScanPool {
     pub(super) fn query_count(&self) -> usize {
         self.queries.first().map_or(0, |queries| queries.len())
     }
+
+    /// What the lengths of rows are taken by at a checkpoint.
+    pub(super) fn measure(&self, c: usize) -> Measure<'_> {
+        (&self.modules[c], self.metrics[c].as_ref())
+    }
+}
+
+/// Whether rows are divided by other lengths than those that are stored, and that sketches know.
+pub(super) fn has_metrics(pools: &[ScanPool]) -> bool {
+    pools.iter().any(|pool| pool.metrics.iter().any(Option::is_some))
 }
 
 /// Number of query vectors per checkpoint.
@@ -356,8 +372,8 @@ impl Scan<'_> {
                     false => reader.read_rows(block, &slate.wanted, scratch)?,
                 };
                 bytes += block_bytes(&block);
-                let (queries, modules) = (&pool.queries[c], &pool.modules[c]);
-                self.add_block(&block, reader, (queries, modules), self.weights[c], slots, slate);
+                let of_row = (&*pool.queries[c], pool.measure(c));
+                self.add_block(&block, reader, of_row, self.weights[c], slots, slate);
             }
         }
         Ok(bytes)

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use gstore_store::{Block, FeatureReader, RowFlags};
 
+use super::lengths::{Measure, lengths};
 use super::slots::Slots;
 use super::{Scan, Slate};
 use crate::influence::spec::Sim;
@@ -17,14 +18,14 @@ impl Scan<'_> {
         &self,
         block: &Block<'_>,
         reader: &FeatureReader,
-        (queries, modules): (&Queries, &[f64]),
+        (queries, measure): (&Queries, Measure<'_>),
         weight: f64,
         slots: Slots<'_>,
         slate: &mut Slate,
     ) {
         let mut found = std::mem::take(&mut slate.found);
         slots.find(block, &mut found);
-        self.products(block, &found, reader, (queries, modules), slate);
+        self.products(block, &found, reader, (queries, measure), slate);
         for ((i, slot), sums) in found.iter().zip(slate.sums.chunks_exact(queries.len())) {
             let state = &mut slate.states[*slot];
             state.checkpoints += 1;
@@ -42,14 +43,14 @@ impl Scan<'_> {
         block: &Block<'_>,
         vectors: &[(usize, usize)],
         reader: &FeatureReader,
-        (queries, modules): (&Queries, &[f64]),
+        (queries, measure): (&Queries, Measure<'_>),
         slate: &mut Slate,
     ) {
-        used_groups(modules, &mut slate.groups);
+        used_groups(measure.0, &mut slate.groups);
         slate.factors.clear();
         let runs = vectors.chunk_by(|a, b| a.0 + 1 == b.0);
         for run in runs.clone() {
-            self.add_factors(block, run[0].0..run[0].0 + run.len(), reader, modules, &mut slate.factors);
+            self.add_factors(block, run[0].0..run[0].0 + run.len(), reader, measure, &mut slate.factors);
         }
         slate.sums.clear();
         slate.sums.resize(vectors.len() * queries.len(), 0.0);
@@ -74,9 +75,16 @@ impl Scan<'_> {
         block: &Block<'_>,
         run: Range<usize>,
         reader: &FeatureReader,
-        modules: &[f64],
+        (modules, metric): Measure<'_>,
         factors: &mut Vec<f32>,
     ) {
+        if let (Sim::Cosine, Some(metric)) = (self.sim, metric) {
+            lengths(block, run, reader.part(), (modules, metric), |row, length| {
+                let scales = &block.scale[row * modules.len()..(row + 1) * modules.len()];
+                factors.extend(scales.iter().map(|scale| (f64::from(*scale) / length) as f32));
+            });
+            return;
+        }
         // One group of weight 1 is what mostly there is: a loop without choices.
         if let (Sim::Cosine, [1.0]) = (self.sim, modules) {
             let of_rows = block.scale[run.clone()].iter().zip(&block.norm[run]);

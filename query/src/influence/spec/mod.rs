@@ -223,10 +223,12 @@ pub struct InfluenceSpec {
     pub by: SubtaskBy,
     /// Which modules count, and how much; by default all, equally.
     pub modules: Option<ModuleWeights>,
-    /// Name of the artifact whose Gram matrices precondition the target's vectors.
+    /// Name of the artifact whose Gram matrices precondition the target's vectors, or of the factors in whose
+    /// eigenbasis they are. Cosines then take the lengths of both sides under them, `sqrt(v' H^-1 v)`.
     pub precondition: Option<String>,
     /// What is added to eigenvalues before they are inverted, as a part of their mean unless the inversion
-    /// says otherwise; by default 0.1 of the mean.
+    /// says otherwise; by default 0.1 of the mean. Of vectors in the eigenbasis of factors the number itself;
+    /// by default that of the rows.
     pub damping: Option<f64>,
     /// How eigenvalues are inverted.
     pub inversion: Inversion,
@@ -275,6 +277,11 @@ impl Default for InfluenceSpec {
 }
 
 impl InfluenceSpec {
+    /// Whether the target's vectors are preconditioned.
+    pub fn preconditions(&self) -> bool {
+        self.precondition.is_some() || self.damping.is_some()
+    }
+
     /// What the pools' vectors belong to.
     pub fn granularity(&self) -> Granularity {
         if self.per_token { Granularity::Token } else { Granularity::Sample }

@@ -148,7 +148,8 @@ struct Preconditioner {
 
 fn preconditioner(options: &Options) -> Result<Preconditioner, OptionError> {
     let precondition = options.text("precondition")?;
-    let alone = ["damping", "inversion", "stale"].into_iter().find(|name| options.has(name));
+    // Rows in an eigenbasis have a damping of their own.
+    let alone = ["inversion", "stale"].into_iter().find(|name| options.has(name));
     if let (None, Some(name)) = (&precondition, alone) {
         let why =
             format!("`{name}` says how a preconditioner is used, and none is named with `precondition`");
@@ -361,7 +362,7 @@ mod tests {
             (r#"{"planes":"sign"}"#, "`planes` is an option of the mode `sketch`"),
             (r#"{"k":3}"#, "a question has no option `k`"),
             (r#"{"target":"t","text":"x"}"#, "not both"),
-            (r#"{"damping":1e-3}"#, "none is named with `precondition`"),
+            (r#"{"inversion":"tikhonov"}"#, "none is named with `precondition`"),
             (r#"{"precondition":"g","damping":"much"}"#, "not negative, or `auto`, not `much`"),
             (r#"{"precondition":"g","damping":-1}"#, "not negative, or `auto`, not `-1`"),
             (r#"{"precondition":"g","inversion":"sharp"}"#, "damped, absolute, tikhonov, pseudoinverse"),

@@ -89,7 +89,7 @@ pub(super) fn values(
             bytes += block_bytes(&block) / block.len().max(1) as u64 * found.len() as u64;
             for (i, slot) in found.iter() {
                 factors.clear();
-                scan.add_factors(&block, *i..i + 1, reader, &pool.modules[c], factors);
+                scan.add_factors(&block, *i..i + 1, reader, pool.measure(c), factors);
                 for at in firsts[*slot]..firsts[slot + 1] {
                     let query = &singles[pairs[at].1 as usize];
                     let row = rows_of(block.values, query.dim(), *i..i + 1);

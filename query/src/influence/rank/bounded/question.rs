@@ -13,6 +13,7 @@ use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::rank::Ask;
 use crate::influence::rank::each::Lists;
+use crate::influence::scan::has_metrics;
 use crate::influence::scan::terms::Terms;
 use crate::influence::scan::windows::windows;
 use crate::influence::spec::mode::{Mode, Plane, SketchMode};
@@ -42,7 +43,9 @@ pub(in super::super) fn of_many_values(
 ) -> Result<Option<Outcome>, QueryError> {
     let rows = operands.rows(ask.filter);
     let few = operands.queries() < LEAST_MANY || ask.k == 0 || rows / LEAST_ROWS < ask.k as u64;
-    if prepared.spec().per_token || few || ask.k.saturating_mul(lists.len()) > MOST_WANTED {
+    // Each estimate would take a length under the preconditioner, and each score once more.
+    let twice = has_metrics(&operands.pools);
+    if prepared.spec().per_token || few || twice || ask.k.saturating_mul(lists.len()) > MOST_WANTED {
         return Ok(None);
     }
     let certain = match &prepared.spec().mode {

@@ -95,7 +95,7 @@ pub(super) fn estimate(
             for run in found.vectors.chunk_by(|a, b| a + 1 == *b) {
                 let vectors = run[0] as usize..run[0] as usize + run.len();
                 factors.clear();
-                scan.add_factors(&block, vectors.clone(), reader, &pool.modules[c], factors);
+                scan.add_factors(&block, vectors.clone(), reader, pool.measure(c), factors);
                 sums.resize(run.len() * count, 0.0);
                 norms.resize(run.len(), RowNorms::default());
                 let values = rows_of(block.values, queries.dim(), vectors.clone());

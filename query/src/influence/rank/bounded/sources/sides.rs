@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gstore_store::{FeaturePart, FeatureReader};
 
-use crate::influence::scan::ScanPool;
+use crate::influence::scan::{ScanPool, has_metrics};
 use crate::influence::spec::{InfluenceSpec, Sim};
 use crate::sketch::{QUERY_NORMS, Sketch, SketchQueries};
 
@@ -38,6 +38,9 @@ pub(crate) fn sides(
     }
     if spec.modules.is_some() {
         return Err("modules are selected, and a sketch is of whole vectors".into());
+    }
+    if has_metrics(pools) {
+        return Err("cosines under a preconditioner are taken, and a sketch has no lengths under it".into());
     }
     let mut all = Vec::new();
     for pool in pools {

@@ -1,0 +1,173 @@
+//! Mixtures of the Gram matrices of a pool with those of queries: TrackStar's preconditioner.
+
+use gstore_curvature::{Gram, Mixed, mixed, mixture};
+use gstore_query::QueryError;
+use gstore_query::gram::{CheckpointGrams, GramContent, GramDataset, GramMixture};
+use gstore_store::{ArtifactError, ArtifactPart, Store};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{GramAt, GramReport, Old, artifact, old, put};
+use crate::answer::AnswerError;
+use crate::work::Work;
+
+/// The part that queries have in a mixture.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GramShare {
+    /// At each checkpoint that with which both sides have as much of their eigenvalue of this number, counted
+    /// from the largest of all module groups.
+    Balanced(usize),
+    /// This part, from 0 to 1.
+    Fixed(f64),
+}
+
+/// What is mixed, and how it is called.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixRequest {
+    /// Name of the artifact.
+    pub name: String,
+    /// The artifact with the matrices of training rows, whose datasets and checkpoints the mixture has.
+    pub pool: String,
+    /// The artifact with those of queries.
+    pub queries: String,
+    /// The part of the queries.
+    pub share: GramShare,
+    /// Takes the place of an artifact of this name.
+    pub replace: bool,
+}
+
+/// Publishes `share` times the mean matrices of queries and `1 - share` times those of a pool as an artifact
+/// that preconditions questions as any other.
+///
+/// Memory: the matrices of both artifacts and of the mixture; to balance them five times the largest. Time: an
+/// eigendecomposition of each matrix to balance them, on one thread.
+///
+/// # Errors
+/// A name that is taken or is none, artifacts that are not there or are no matrices, matrices of other vectors,
+/// a share that is none, a balance at an eigenvalue that is not there, being told to stop.
+pub fn mix_grams(
+    store: &Store,
+    request: &MixRequest,
+    work: &mut Work<'_>,
+) -> Result<GramReport, AnswerError> {
+    let components = match request.share {
+        GramShare::Fixed(share) if !(0.0..=1.0).contains(&share) => {
+            let why = format!("the share of the queries is a number from 0 to 1, not {share}");
+            return Err(AnswerError::Refused(why));
+        }
+        GramShare::Fixed(_) => None,
+        GramShare::Balanced(components) => Some(components),
+    };
+    ArtifactPart::check_name(&request.name)?;
+    let (snapshot, _lease) = store.snapshot_leased(None, work.command).map_err(QueryError::from)?;
+    if snapshot.artifacts()?.contains(&request.name) && !request.replace {
+        return Err(ArtifactError::Exists(request.name.clone()).into());
+    }
+    let (pool, queries) = (old(&snapshot, &request.pool)?, old(&snapshot, &request.queries)?);
+    let mut datasets = pool.content.datasets.clone();
+    let is_new = |dataset: &&GramDataset| datasets.iter().all(|known| known.name != dataset.name);
+    let more: Vec<GramDataset> = queries.content.datasets.iter().filter(is_new).cloned().collect();
+    datasets.extend(more);
+    let (mut grams, mut shares, mut checkpoints) = (Vec::new(), Vec::new(), Vec::new());
+    for of_pool in &pool.grams {
+        work.cancel.check().map_err(QueryError::from)?;
+        let of_queries = partner(of_pool, &queries, &request.queries)?;
+        let Mixed { lambda, blocks } = mix(of_pool, of_queries, request.share)?;
+        checkpoints.push(at(of_pool, of_queries, lambda));
+        shares.push(lambda);
+        let mut checkpoint = of_pool.checkpoint.clone();
+        checkpoint.rows = 1;
+        grams.push(CheckpointGrams { checkpoint, grams: blocks });
+    }
+    let content = GramContent {
+        kind: pool.content.kind.clone(),
+        datasets,
+        checkpoints: grams.iter().map(|grams| grams.checkpoint.clone()).collect(),
+        mixture: Some(GramMixture {
+            pool: request.pool.clone(),
+            queries: request.queries.clone(),
+            shares,
+            components,
+        }),
+    };
+    let mut part = artifact(&request.name, &content)?;
+    part.provenance = provenance(&content, snapshot.number());
+    let published = put(store, part, &grams, request.replace, work)?;
+    Ok(GramReport {
+        name: request.name.clone(),
+        snapshot: published.number(),
+        kind: content.kind,
+        datasets: content.datasets,
+        checkpoints,
+        bytes: grams.iter().flat_map(|at| &at.grams).map(|gram| 8 * gram.sums.len() as u64).sum(),
+        changed: true,
+    })
+}
+
+/// The queries' matrices at the checkpoint of the pool's.
+fn partner<'a>(
+    of_pool: &CheckpointGrams,
+    queries: &'a Old,
+    name: &str,
+) -> Result<&'a CheckpointGrams, AnswerError> {
+    let own = &of_pool.checkpoint;
+    let found = queries.grams.iter().find(|other| other.checkpoint.id == own.id);
+    let Some(found) = found else {
+        let why = format!("artifact `{name}` has no matrices at {}", own.name);
+        return Err(AnswerError::Refused(why));
+    };
+    let difference = match own.space.difference(&found.checkpoint.space) {
+        None if own.groups == found.checkpoint.groups => return Ok(found),
+        None => "their module groups differ".to_owned(),
+        Some(difference) => difference,
+    };
+    Err(QueryError::Space {
+        pool: format!("what was fitted on the pool at {}", own.name),
+        target: format!("artifact `{name}`"),
+        difference,
+    }
+    .into())
+}
+
+fn mix(
+    of_pool: &CheckpointGrams,
+    of_queries: &CheckpointGrams,
+    share: GramShare,
+) -> Result<Mixed, QueryError> {
+    let names = of_pool.checkpoint.groups.iter().map(|group| group.name.as_str());
+    let sides = of_pool.grams.iter().zip(&of_queries.grams);
+    let blocks: Vec<(&str, &Gram, &Gram)> =
+        names.zip(sides).map(|(name, (of_pool, of_queries))| (name, of_pool, of_queries)).collect();
+    Ok(match share {
+        GramShare::Balanced(components) => mixed(&blocks, components)?,
+        GramShare::Fixed(share) => mixture(&blocks, share)?,
+    })
+}
+
+fn at(of_pool: &CheckpointGrams, of_queries: &CheckpointGrams, share: f64) -> GramAt {
+    let rows = of_pool.checkpoint.rows + of_queries.checkpoint.rows;
+    GramAt {
+        name: of_pool.checkpoint.name.clone(),
+        rows,
+        added: rows,
+        groups: of_pool.grams.len() as u64,
+        largest: of_pool.grams.iter().map(|gram| gram.size as u64).max().unwrap_or(0),
+        share: Some(share),
+    }
+}
+
+fn provenance(content: &GramContent, snapshot: u64) -> Map<String, Value> {
+    let value = json!({
+        "datasets": content.datasets.iter().map(|dataset| &dataset.name).collect::<Vec<_>>(),
+        "kind": content.kind,
+        "snapshot": snapshot,
+        "checkpoints": content.checkpoints.iter().map(|at| &at.name).collect::<Vec<_>>(),
+        "mixture": content.mixture,
+    });
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}

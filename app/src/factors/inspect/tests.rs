@@ -1,0 +1,102 @@
+use gstore_curvature::Squares;
+
+use super::pictures::percentile;
+use super::*;
+
+fn factors(name: &str, sums: Vec<f64>, input: usize) -> (Module, ModuleFactors) {
+    let module = Module { name: name.to_owned(), out: sums.len() / input, input, bias: false };
+    let lambda = Some(Squares { sums, count: 2 });
+    (module, ModuleFactors { lambda, ..ModuleFactors::default() })
+}
+
+fn all() -> Vec<ModuleSpectrum> {
+    let factors = [
+        factors("model.layers.21.mlp.up_proj", vec![8.0, 2.0, 0.0, 6.0], 2),
+        factors("model.layers.21.mlp.down_proj", (1..=6000).map(f64::from).collect(), 300),
+        factors("lm_head", vec![2.0 * 2.0_f64.powi(-30); 10], 5),
+    ];
+    spectra(&factors, Strategy::Ekfac, Damping::Value(1.0)).unwrap()
+}
+
+#[test]
+fn figures_are_of_the_entries() {
+    let spectra = all();
+    assert_eq!(spectra[0].matrix, [4.0, 1.0, 0.0, 3.0]);
+    let table = spectrum_table(&spectra).unwrap();
+    let text = crate::pretty(&[table]).unwrap();
+    let row: Vec<&str> = text.lines().nth(3).unwrap().split('|').map(str::trim).collect();
+    let expected = [
+        "model.layers.21.mlp.up_proj",
+        "2",
+        "2",
+        "4",
+        "4.0",
+        "0.0",
+        "2.0",
+        "2.0",
+        "1.0",
+        "2.05",
+        "3",
+        "3",
+        "3",
+        "5.0",
+    ];
+    assert_eq!(row[1..15], expected, "{text}");
+    let difference = |against: &str| SpectrumDifference {
+        against: against.to_owned(),
+        lambda: 0.25,
+        activation: None,
+        gradient: Some(0.5),
+        dimension: 0.125,
+    };
+    let differences: Vec<SpectrumDifference> = ["b", "b", "b", "c", "c", "c"].map(difference).to_vec();
+    let text = crate::pretty(&[difference_table(&spectra, &differences).unwrap()]).unwrap();
+    let row: Vec<&str> = text.lines().nth(6).unwrap().split('|').map(str::trim).collect();
+    assert_eq!(
+        (row[1], &row[15..20]),
+        ("model.layers.21.mlp.up_proj", &["c", "0.25", "", "0.5", "0.125"][..])
+    );
+}
+
+#[test]
+fn each_layer_has_its_files() {
+    let files = spectrum_files(&all(), 99.5).unwrap();
+    let names: Vec<String> = files.iter().map(|(path, _)| path.display().to_string()).collect();
+    let of = |layer: &str| {
+        [
+            "lambda_matrix.png",
+            "eigenvalue_distribution.png",
+            "cumulative_variance.png",
+            "eigenvalue_analysis.txt",
+        ]
+        .map(|name| format!("{layer}/{name}"))
+    };
+    assert_eq!(names, [of("layer_21"), of("module_lm_head")].concat());
+    assert!(
+        files
+            .iter()
+            .filter(|(path, _)| path.extension().is_some_and(|ending| ending == "png"))
+            .all(|(_, file)| file.starts_with(b"\x89PNG"))
+    );
+    let text = String::from_utf8(files[7].1.clone()).unwrap();
+    let expected = "Total number of eigenvalues: 10\nLargest eigenvalue: 9.313226e-10\n\
+                    Smallest eigenvalue: 9.313226e-10\nMean eigenvalue: 9.313226e-10\n\
+                    Median eigenvalue: 9.313226e-10\n90% variance captured by 9 eigenvalues (90.00%)\n\
+                    95% variance captured by 10 eigenvalues (100.00%)\n\
+                    99% variance captured by 10 eigenvalues (100.00%)\n";
+    assert_eq!(text, expected);
+    let text = String::from_utf8(files[3].1.clone()).unwrap();
+    assert_eq!(text.lines().count(), 2 * 9 + 1, "{text}");
+    assert!(text.contains("\n\nModule: model.layers.21.mlp.down_proj\nTotal number of eigenvalues: 6000\n"));
+}
+
+#[test]
+fn what_is_clipped_and_what_is_empty_is_drawn() {
+    let values: Vec<f64> = (0..=100).rev().map(f64::from).collect();
+    assert_eq!([0.0, 50.0, 99.5, 100.0].map(|at| percentile(&values, at)), [0.0, 50.0, 99.0, 100.0]);
+    assert_eq!(percentile(&[], 50.0), 0.0);
+    let zeros = [factors("h.0.mlp", vec![0.0; 4], 2)];
+    let zeros = spectra(&zeros, Strategy::Ekfac, Damping::OfMean).unwrap();
+    assert_eq!(spectrum_files(&zeros, 99.5).unwrap().len(), 4);
+    assert!(spectra(&[factors("m", vec![f64::NAN], 1)], Strategy::Ekfac, Damping::OfMean).is_err());
+}

@@ -1,0 +1,47 @@
+//! Parts of rows and of modules.
+
+use std::ops::Range;
+
+use gstore_core::RowSet;
+
+/// `count` as contiguous parts whose sizes differ by at most one, the larger ones first.
+pub(super) fn split(count: usize, parts: usize) -> Vec<Range<usize>> {
+    let parts = parts.max(1);
+    let (size, larger) = (count / parts, count % parts);
+    let begin = |part: usize| part * size + part.min(larger);
+    (0..parts).map(|part| begin(part)..begin(part + 1)).collect()
+}
+
+/// The same of rows.
+pub(super) fn split_rows(rows: &RowSet, parts: usize) -> Vec<RowSet> {
+    let mut left = rows.iter();
+    let count = usize::try_from(rows.len()).unwrap_or(usize::MAX);
+    let parts = split(count, parts);
+    parts.into_iter().map(|part| RowSet::from_rows_sorted(left.by_ref().take(part.len()))).collect()
+}
+
+/// The first of some rows.
+pub(super) fn first(live: &RowSet, limit: Option<u64>) -> RowSet {
+    match limit {
+        Some(limit) => {
+            RowSet::from_rows_sorted(live.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)))
+        }
+        None => live.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_contiguous_and_the_larger_ones_first() {
+        assert_eq!(split(7, 3), [0..3, 3..5, 5..7]);
+        assert_eq!(split(2, 3), [0..1, 1..2, 2..2]);
+        let rows = RowSet::from_ranges([0..3, 10..14]);
+        let parts = split_rows(&rows, 3);
+        let found: Vec<Vec<u64>> = parts.iter().map(|part| part.iter().collect()).collect();
+        assert_eq!(found, [vec![0, 1, 2], vec![10, 11], vec![12, 13]]);
+        assert_eq!(first(&rows, Some(4)).iter().collect::<Vec<_>>(), [0, 1, 2, 10]);
+    }
+}

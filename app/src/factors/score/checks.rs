@@ -1,0 +1,104 @@
+//! What scores are of, checked before any work: their form, and whether factors belong to the model and the pool.
+
+use gstore_core::Cancel;
+use gstore_curvature::{Module, Strategy};
+use gstore_ingest::curvature::CurvatureEngine;
+use gstore_ingest::gradient::ModuleSelection;
+use gstore_ingest::pipeline::{IngestRequest, RowBatches};
+
+use super::request::{ScorePer, ScoreRequest, ScoreTarget};
+use crate::factors::error::FactorJobError;
+use crate::factors::stamp::{FactorStamp, rows_digest};
+
+/// Refuses forms of scores that there are not.
+pub(super) fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
+    let refuse = |text: &str| Err(FactorJobError::Option(text.to_owned()));
+    let own = matches!(request.target, ScoreTarget::Own);
+    let by_part = request.form.per != ScorePer::Row;
+    if request.ingest.checkpoints.len() > 1 {
+        return refuse("scores are of one checkpoint; name one");
+    }
+    if own && (request.rank.is_some() || request.form.per == ScorePer::Token || request.form.summed) {
+        return refuse("scores of rows for themselves are whole, or by module: they have no rank and no sum");
+    }
+    if request.form.summed && by_part {
+        return refuse("scores that are summed over the pool are those of whole rows");
+    }
+    if request.top.is_some() && (by_part || request.form.summed) {
+        return refuse("the highest scores are those of whole rows");
+    }
+    Ok(())
+}
+
+/// How curvature is approximated.
+pub(super) fn strategy(
+    request: &ScoreRequest,
+    stamp: Option<&FactorStamp>,
+) -> Result<Strategy, FactorJobError> {
+    let Some(stamp) = stamp else {
+        return match request.strategy {
+            None | Some(Strategy::Identity) => Ok(Strategy::Identity),
+            Some(other) => Err(FactorJobError::Option(format!("{} needs factors", other.name()))),
+        };
+    };
+    let fitted = stamp.approximation()?;
+    Ok(request.strategy.unwrap_or(fitted))
+}
+
+/// The modules that are asked for, else those of the factors, else the engine's own choice.
+pub(super) fn selection(ingest: &IngestRequest, stamp: Option<&FactorStamp>) -> ModuleSelection {
+    match stamp {
+        Some(stamp) if ingest.modules.patterns.is_empty() => {
+            let modules = stamp.modules.iter();
+            ModuleSelection { patterns: modules.map(|module| module.name.clone()).collect(), biases: false }
+        }
+        _ => ingest.modules.clone(),
+    }
+}
+
+/// Refuses modules that the factors do not have as they are.
+pub(super) fn check_modules(stamp: &FactorStamp, modules: &[Module]) -> Result<(), FactorJobError> {
+    // Files of other programs do not say which module has a bias.
+    let same = |a: &Module, b: &Module| (&a.name, a.out, a.input) == (&b.name, b.out, b.input);
+    let is_known = |module: &&Module| stamp.modules.iter().any(|known| same(known, module));
+    match modules.iter().find(|module| !is_known(module)) {
+        None => Ok(()),
+        Some(Module { name, out, input, .. }) => Err(FactorJobError::Refused(format!(
+            "the factors have no module `{name}` of {out} outputs and {input} inputs: they are of another model, or of other modules"
+        ))),
+    }
+}
+
+/// Why factors do not belong to what is scored, if they do not.
+pub(super) fn stale(
+    stamp: &FactorStamp,
+    (engine, batches): (&CurvatureEngine, &RowBatches),
+    pool: &str,
+    cancel: &Cancel,
+) -> Result<Option<String>, FactorJobError> {
+    let mut why = Vec::new();
+    if stamp.checkpoint != engine.checkpoint_id().to_string() {
+        why.push(format!(
+            "they were fitted at checkpoint {}, and this is {}",
+            stamp.checkpoint.get(..8).unwrap_or(&stamp.checkpoint),
+            engine.checkpoint_id().short()
+        ));
+    }
+    match &stamp.dataset {
+        Some(dataset) if dataset != pool => {
+            why.push(format!("they were fitted on dataset `{dataset}`, and `{pool}` is scored"));
+        }
+        Some(dataset) => {
+            let fitted = stamp.row_set();
+            let now = rows_digest(batches.samples(), &fitted, cancel)?;
+            if now != stamp.rows_digest {
+                why.push(format!("rows of `{dataset}` that they were fitted on have changed"));
+            }
+        }
+        None => {}
+    }
+    if stamp.encoding.as_ref().is_some_and(|encoding| *encoding != batches.encoding()) {
+        why.push("texts became other tokens then: another tokenizer, template or length".to_owned());
+    }
+    Ok((!why.is_empty()).then(|| why.join("; ")))
+}

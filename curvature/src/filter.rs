@@ -1,0 +1,122 @@
+//! Spectral filters: what a coordinate of a gradient in the eigenbasis is multiplied with, by its eigenvalue.
+
+use std::fmt;
+
+use crate::error::CurvatureError;
+
+/// Damping where none is given: this part of the mean eigenvalue of the module.
+const PART_OF_MEAN: f64 = 0.1;
+
+/// What is added to eigenvalues before they are inverted.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Damping {
+    /// A tenth of the module's mean eigenvalue.
+    #[default]
+    OfMean,
+    /// The same number for all modules.
+    Value(f64),
+}
+
+impl Damping {
+    /// # Errors
+    /// A number that is negative or none.
+    pub fn value(value: f64) -> Result<Self, CurvatureError> {
+        match value.is_finite() && value >= 0.0 {
+            true => Ok(Damping::Value(value)),
+            false => Err(CurvatureError::Damping(value)),
+        }
+    }
+
+    /// The number for these eigenvalues.
+    pub fn of(self, eigenvalues: &[f64]) -> f64 {
+        match self {
+            Damping::Value(value) => value,
+            Damping::OfMean => {
+                PART_OF_MEAN * eigenvalues.iter().sum::<f64>() / eigenvalues.len().max(1) as f64
+            }
+        }
+    }
+}
+
+/// A spectral filter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Filter {
+    /// `1 / (L + damping)`: influence at an optimum.
+    Inverse(Damping),
+    /// 1: no curvature.
+    Identity,
+    /// `(1 - exp(-steps rate L)) / L`, and `steps rate` at 0: what so many steps of gradient descent make of a
+    /// change of the loss, for one segment of training with constant curvature (SOURCE; Bae et al.,
+    /// arXiv 2405.12186).
+    Source {
+        /// Steps of the segment.
+        steps: u64,
+        /// Its mean learning rate.
+        rate: f64,
+    },
+}
+
+impl Filter {
+    /// SOURCE's filter.
+    ///
+    /// # Errors
+    /// No step, and a rate that is no positive number.
+    pub fn source(steps: u64, rate: f64) -> Result<Self, CurvatureError> {
+        match steps > 0 && rate.is_finite() && rate > 0.0 {
+            true => Ok(Filter::Source { steps, rate }),
+            false => Err(CurvatureError::Segment { steps, rate }),
+        }
+    }
+
+    /// The damping of an inverse; none of others.
+    pub fn damping(self) -> Option<Damping> {
+        match self {
+            Filter::Inverse(damping) => Some(damping),
+            Filter::Identity | Filter::Source { .. } => None,
+        }
+    }
+}
+
+/// As options have it, without the damping.
+impl fmt::Display for Filter {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Filter::Inverse(_) => out.write_str("inverse"),
+            Filter::Identity => out.write_str("identity"),
+            Filter::Source { steps, rate } => write!(out, "source:{steps}*{rate}"),
+        }
+    }
+}
+
+/// `(1 - exp(-time L)) / L` of an eigenvalue that is not negative; between 0 and `time`.
+pub(crate) fn unrolled(eigenvalue: f64, time: f64) -> f64 {
+    let decay = time * eigenvalue;
+    // Numbers below the normal ones have lost digits.
+    if decay < f64::MIN_POSITIVE { time } else { (-(-decay).exp_m1() / eigenvalue).min(time) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_its_time_where_the_loss_is_flat_and_the_inverse_where_it_is_steep() {
+        for (eigenvalue, expected) in
+            [(0.0, 0.5), (1e-320, 0.5), (1e-12, 0.5), (1e9, 1e-9), (f64::MAX, 1.0 / f64::MAX)]
+        {
+            let found = unrolled(eigenvalue, 0.5);
+            assert!((found - expected).abs() <= 1e-9 * expected, "{eigenvalue}: {found}");
+        }
+        assert!((unrolled(2.0, 0.5) - (1.0 - (-1.0f64).exp()) / 2.0).abs() < 1e-15);
+        // As steps one after the other, from the last to the first.
+        let (steps, rate, eigenvalue) = (1000, 1e-4, 3.0);
+        let one_by_one: f64 = (0..steps).map(|step| rate * f64::powi(1.0 - rate * eigenvalue, step)).sum();
+        let found = unrolled(eigenvalue, f64::from(steps) * rate);
+        assert!((found - one_by_one).abs() < 1e-3 * found, "{found} {one_by_one}");
+        assert!(Filter::source(0, 1.0).is_err() && Filter::source(1, f64::NAN).is_err());
+        assert_eq!(
+            Filter::source(100, 1e-3).map(|filter| filter.to_string()),
+            Ok("source:100*0.001".to_owned())
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! Eigenvalues of a curvature at the coordinates of stored rows: an artifact next to those in its eigenbasis.
+//!
+//! Rows were divided by `sqrt(L + d)` of the eigenvalues L of their coordinates, with a damping d for each
+//! module. Who knows L and d can ask them with any other damping.
+//!
+//! The file [`FILE`] has the eigenvalues of all blocks, in their order: f64, little-endian.
+
+use std::io::{self, Write};
+
+use gstore_store::{ArtifactPart, ModuleGroup};
+use serde::{Deserialize, Serialize};
+
+use crate::error::QueryError;
+
+/// The kind of artifact.
+pub const KIND: &str = "ekfac-space";
+
+/// The kind of artifact that has the factors themselves.
+pub const FACTORS: &str = "ekfac";
+
+/// Name of the file of an artifact.
+pub const FILE: &str = "lambda";
+
+/// What an artifact says of the coordinates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EigenSpace {
+    /// Fingerprint of the projection of the features that they are of.
+    pub projection: String,
+    /// Name of the artifact that the factors were taken from.
+    pub factors: String,
+    /// Its number.
+    pub number: u32,
+    /// The blocks: one for each module that has factors.
+    pub blocks: Vec<EigenSpaceBlock>,
+}
+
+/// The coordinates of one module.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EigenSpaceBlock {
+    /// Its name, which is that of the module group.
+    pub module: String,
+    /// Coordinates.
+    pub len: u64,
+    /// The damping that rows were divided with.
+    pub damping: f64,
+}
+
+impl EigenSpace {
+    /// Name of the artifact for features of a projection, by its fingerprint.
+    pub fn artifact(projection: &str) -> String {
+        format!("{KIND}-{projection:.32}")
+    }
+
+    /// What an artifact says of itself.
+    ///
+    /// # Errors
+    /// An artifact of another kind, and one that cannot be read.
+    pub fn of(part: &ArtifactPart) -> Result<Self, QueryError> {
+        let bad = |why: String| QueryError::Spec(format!("artifact `{}` {why}", part.name));
+        if part.kind != KIND {
+            return Err(bad(format!("is of the kind {}, not {KIND}", part.kind)));
+        }
+        serde_json::from_value(part.content.clone()).map_err(|error| bad(format!("cannot be read: {error}")))
+    }
+
+    /// Eigenvalues of a module group and the damping of its rows, from the bytes of the file.
+    ///
+    /// # Errors
+    /// A group that is none of the modules, or that has another size; a file that is too short.
+    pub fn group(&self, file: &[u8], group: &ModuleGroup) -> Result<(Vec<f64>, f64), QueryError> {
+        let bad = |why: &str| QueryError::Spec(format!("the eigenvalues of module {}: {why}", group.name));
+        let at = self.blocks.iter().position(|block| block.module == group.name);
+        let at = at.ok_or_else(|| bad("there are none"))?;
+        let (before, block) = (&self.blocks[..at], &self.blocks[at]);
+        if block.len != u64::from(group.len) {
+            return Err(bad("there are more or fewer than coordinates"));
+        }
+        let start = before.iter().try_fold(0u64, |sum, block| sum.checked_add(block.len));
+        let values = file.as_chunks::<8>().0;
+        let range = start.and_then(|start| {
+            let start = usize::try_from(start).ok()?;
+            values.get(start..start.checked_add(group.len as usize)?)
+        });
+        let values = range.ok_or_else(|| bad("the file ends before"))?;
+        Ok((values.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect(), block.damping))
+    }
+}
+
+/// Writes the eigenvalues of blocks, in their order.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write<'a>(out: &mut dyn Write, blocks: impl IntoIterator<Item = &'a [f64]>) -> io::Result<()> {
+    blocks.into_iter().flatten().try_for_each(|value| out.write_all(&value.to_le_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eigenvalues_are_read_by_module() {
+        let block = |module: &str, len, damping| EigenSpaceBlock { module: module.into(), len, damping };
+        let blocks = vec![block("a", 2, 0.5), block("b.c", 1, 0.25)];
+        let space = EigenSpace { projection: "p".into(), factors: "f".into(), number: 3, blocks };
+        let mut file = Vec::new();
+        write(&mut file, [&[1.0, 2.0][..], &[4.0]]).unwrap();
+        let group = |name: &str, len| ModuleGroup { name: name.into(), start: 7, len };
+        assert_eq!(space.group(&file, &group("a", 2)).unwrap(), (vec![1.0, 2.0], 0.5));
+        assert_eq!(space.group(&file, &group("b.c", 1)).unwrap(), (vec![4.0], 0.25));
+        assert!(space.group(&file, &group("b.c", 2)).is_err() && space.group(&file, &group("d", 1)).is_err());
+        assert!(space.group(&file[..20], &group("b.c", 1)).is_err());
+        let value = serde_json::to_value(&space).unwrap();
+        let part = ArtifactPart::new("s", KIND, Vec::new(), value.clone());
+        assert_eq!(EigenSpace::of(&part).unwrap(), space);
+        assert!(EigenSpace::of(&ArtifactPart::new("s", "gram", Vec::new(), value)).is_err());
+        assert_eq!(EigenSpace::artifact(&"ab".repeat(32)).len(), 44);
+    }
+}

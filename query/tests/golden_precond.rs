@@ -1,0 +1,173 @@
+//! Promise: stored rows under stored Gram matrices have the scores of bergson's TrackStar and of TRAK.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::common::*;
+use gstore_core::Silent;
+use gstore_curvature::{Gram, mixed};
+use gstore_query::gram::{self, CheckpointGrams, FILE, GramContent, GramDataset, KIND};
+use gstore_query::influence::*;
+use gstore_store::ArtifactPart;
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+/// Of the largest score: rows and queries are multiplied in f32.
+const TOLERANCE: f64 = 1e-5;
+
+type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// A case of the manifest with its tensors. The folder is that of `GSTORE_SHARED`, by default `../shared` next to the
+/// workspace; with `CI` set its absence fails.
+fn case(name: &str) -> Option<(Value, Tensors)> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let shared = std::env::var_os("GSTORE_SHARED").unwrap_or_else(|| "../shared".into());
+    let folder = workspace.join(shared).join("golden/precond");
+    if !folder.is_dir() {
+        assert!(std::env::var_os("CI").is_none(), "{} is not there, and CI is set", folder.display());
+        eprintln!("skipped: no reference folder at {} (set GSTORE_SHARED)", folder.display());
+        return None;
+    }
+    let manifest: Value =
+        serde_json::from_slice(&fs_err::read(folder.join("manifest.json")).unwrap()).unwrap();
+    let case = manifest[name].clone();
+    let bytes = fs_err::read(folder.join(case["files"]["data"].as_str().unwrap())).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let values = |data: &[u8]| -> Vec<f32> {
+        data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    };
+    let named = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
+        (name, (view.shape().to_vec(), values(view.data())))
+    };
+    Some((case, file.tensors().into_iter().map(named).collect()))
+}
+
+/// The rows of a tensor `[rows, dim]`, or of the one at `checkpoint` of several.
+fn rows((shape, values): &(Vec<usize>, Vec<f32>), checkpoint: usize) -> Vec<Vec<f32>> {
+    let (count, dim) = (shape[shape.len() - 2], shape[shape.len() - 1]);
+    let own = &values[checkpoint * count * dim..(checkpoint + 1) * count * dim];
+    own.chunks_exact(dim).map(<[f32]>::to_vec).collect()
+}
+
+/// A store with both sides at each checkpoint.
+fn store(sides: &[(Vec<Vec<f32>>, Vec<Vec<f32>>)], groups: &[u32]) -> TestStore {
+    let store = TestStore::new();
+    store.dataset("pool", sides[0].0.len()).dataset("val", sides[0].1.len());
+    let mut features = Vec::new();
+    for (c, (pool, target)) in sides.iter().enumerate() {
+        for (dataset, vectors) in [("pool", pool), ("val", target)] {
+            let mut feature = Feature::new(dataset, "grad-sgd", c, present(vectors));
+            feature.groups = groups.to_vec();
+            features.push(feature);
+        }
+    }
+    store.features(&features, Some(store.run("run", &vec![Some(1.0); sides.len()])));
+    store
+}
+
+fn grams(store: &TestStore, dataset: &str) -> Vec<CheckpointGrams> {
+    let itself = InfluenceSpec { sim: Sim::Dot, ..ask(dataset, dataset) };
+    plan(store, &itself).grams(&[], 2, &GO, &mut Silent).unwrap()
+}
+
+fn publish(store: &TestStore, name: &str, all: &[CheckpointGrams]) {
+    let content = GramContent {
+        kind: "grad-sgd".into(),
+        datasets: vec![GramDataset { name: "pool".into(), end: u64::MAX }],
+        checkpoints: all.iter().map(|grams| grams.checkpoint.clone()).collect(),
+        mixture: None,
+    };
+    let mut files = store.store.artifact_files().unwrap();
+    files.write(FILE, |out| gram::write(out, all)).unwrap();
+    let content = serde_json::to_value(content).unwrap();
+    let artifact = ArtifactPart::new(name, KIND, vec!["pool".into()], content);
+    store.store.put_artifact_with(artifact, files, false, "test").unwrap();
+}
+
+/// The scores of a question, `[query, train]`, each times a factor of its row.
+fn of_question(store: &TestStore, spec: &InfluenceSpec, factor: impl Fn(usize) -> f64) -> Vec<f64> {
+    let prepared = plan(store, spec);
+    let tiles = prepared.tiles(u64::MAX, &GO).unwrap();
+    let (queries, mut worker) = (tiles.samples().len(), TileWorker::default());
+    let mut by_row = Vec::new();
+    for at in 0..tiles.len() {
+        by_row.extend(tiles.score(at, &mut worker, &GO).unwrap().scores);
+    }
+    let count = by_row.len() / queries;
+    let score = |query: usize| {
+        let by_row = &by_row;
+        let factor = &factor;
+        (0..count).map(move |row| f64::from(by_row[row * queries + query]) * factor(row))
+    };
+    (0..queries).flat_map(score).collect()
+}
+
+fn assert_close(found: &[f64], expected: &[f32], of: &str) {
+    assert_eq!(found.len(), expected.len(), "{of}");
+    let largest = expected.iter().fold(0.0_f64, |most, x| most.max(f64::from(x.abs())));
+    let apart = found.iter().zip(expected).fold(0.0_f64, |most, (x, y)| most.max((x - f64::from(*y)).abs()));
+    assert!(apart <= TOLERANCE * largest, "{of}: {apart:e} of {largest:e}");
+}
+
+#[test]
+fn golden_precond_of_stored_rows() {
+    let Some((case, tensors)) = case("projected") else { return };
+    let sizes: Vec<u32> = case["blocks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|block| block["size"].as_u64().unwrap() as u32)
+        .collect();
+    let sides = (rows(&tensors["train.gradients"], 0), rows(&tensors["query.gradients"], 0));
+    let store = store(&[sides], &sizes);
+    let (train, query) = (grams(&store, "pool"), grams(&store, "val"));
+    publish(&store, "train", &train);
+    for (name, mixing) in case["mixing"].as_object().unwrap() {
+        let blocks: Vec<(&str, &Gram, &Gram)> = train[0]
+            .grams
+            .iter()
+            .zip(&query[0].grams)
+            .map(|(train, query)| ("block", train, query))
+            .collect();
+        let found = mixed(&blocks, mixing["target_components"].as_u64().unwrap() as usize).unwrap();
+        let mut checkpoint = train[0].checkpoint.clone();
+        checkpoint.rows = 1;
+        publish(&store, name, &[CheckpointGrams { checkpoint, grams: found.blocks }]);
+    }
+    for (name, entry) in case["scores"].as_object().unwrap() {
+        let inversion = match entry["inversion"].as_str().unwrap() {
+            "damped_inverse" => Inversion::Damped,
+            "absolute_damped_inverse" => Inversion::Absolute,
+            "tikhonov_filtered" => Inversion::Tikhonov,
+            _ => Inversion::Pseudoinverse,
+        };
+        let precondition = entry["hessian"].as_str().map(str::to_owned);
+        let damping = precondition.as_ref().and_then(|_| entry["damping"].as_f64());
+        let sim = if entry["cosine"].as_bool().unwrap() { Sim::Cosine } else { Sim::Dot };
+        let spec = InfluenceSpec { sim, precondition, damping, inversion, ..ask("pool", "val") };
+        let found = of_question(&store, &spec, |_| 1.0);
+        assert_close(&found, &tensors[&format!("formula.{name}")].1, name);
+    }
+}
+
+#[test]
+fn golden_precond_of_stored_models() {
+    let Some((case, tensors)) = case("trak") else { return };
+    let models = tensors["phi"].0[0];
+    let sides: Vec<_> = (0..models).map(|c| (rows(&tensors["phi"], c), rows(&tensors["psi"], c))).collect();
+    let (store, count) = (store(&sides, &[]), sides[0].0.len());
+    publish(&store, "trak", &grams(&store, "pool"));
+    let q = &tensors["q"].1;
+    let mean_q = |row: usize| (0..models).map(|c| f64::from(q[c * count + row])).sum::<f64>() / models as f64;
+    for (suffix, ridge) in [("", 0.0), (".ridge", case["ridge"].as_f64().unwrap())] {
+        let spec = InfluenceSpec {
+            sim: Sim::Dot,
+            precondition: Some("trak".into()),
+            inversion: Inversion::Absolute,
+            damping: Some(ridge / count as f64),
+            ..ask("pool", "val")
+        };
+        let found = of_question(&store, &spec, |row| mean_q(row) / count as f64);
+        assert_close(&found, &tensors[&format!("score.paper{suffix}")].1, suffix);
+    }
+}
