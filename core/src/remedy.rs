@@ -4,7 +4,7 @@
 //! named. Until the front end has said how it words them ([`Remedy::word_with`]), they are plain nouns. A
 //! program that does more with them than print them asks the error ([`Remedy::named_in`]).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
 use std::rc::Rc;
@@ -70,6 +70,8 @@ type Listener = Box<dyn FnMut(&Remedy<'_>)>;
 thread_local! {
     /// That of the question that this thread asks; see [`Remedy::named_in`].
     static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
+    /// Whether this thread writes for others than users of the front end.
+    static PLAIN: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Remedy<'_> {
@@ -81,6 +83,19 @@ impl Remedy<'_> {
     pub fn word_with(wording: Wording) {
         // A program has one front end.
         let _ = WORDING.set(wording);
+    }
+
+    /// Does work whose messages go to those who have no commands, as clients of a server: on this thread, remedies
+    /// are plain nouns until it ends.
+    pub fn plainly<T>(work: impl FnOnce() -> T) -> T {
+        struct Before(bool);
+        impl Drop for Before {
+            fn drop(&mut self) {
+                PLAIN.set(self.0);
+            }
+        }
+        let _before = Before(PLAIN.replace(true));
+        work()
     }
 
     /// The remedies that the message of an error and those of its sources name, as `read` takes them, in the
@@ -150,7 +165,8 @@ impl fmt::Display for Remedy<'_> {
                 tell(self);
             }
         });
-        f.write_str(&WORDING.get().map_or_else(|| self.plain(), |wording| wording(self)))
+        let wording = WORDING.get().filter(|_| !PLAIN.get());
+        f.write_str(&wording.map_or_else(|| self.plain(), |wording| wording(self)))
     }
 }
 
@@ -163,6 +179,7 @@ mod tests {
         let index = Remedy::Index { kind: "sketch", feature: "pool/grad-sgd", rebuild: false };
         assert_eq!(index.to_string(), "a build of the sketch index of pool/grad-sgd");
         assert_eq!(Remedy::Option("max_length", "32").to_string(), "max_length=32");
+        assert_eq!(Remedy::plainly(|| Remedy::Verify.to_string()), "a verification");
         assert_eq!(Remedy::Option("checkpoints", "").to_string(), "checkpoints");
         assert_eq!(
             Remedy::IngestKind { kind: "loss", per_token: true }.to_string(),

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use arrow_flight::{FlightData, PutResult};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use gstore_core::Cancel;
+use gstore_core::{Cancel, Remedy};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -88,12 +88,12 @@ async fn run(
     let work = core.workers.spawn_blocking(move || {
         let _permit = permit;
         let incoming = Incoming::new(events, cancel);
-        match &upload.what {
+        Remedy::plainly(|| match &upload.what {
             What::Samples(form) => samples::add(&shared, form, upload.key.as_deref(), &who.name, incoming),
             What::Vectors { spec, losses } => {
                 vectors::put(&shared, spec, *losses, upload.key.as_deref(), &who, incoming)
             }
-        }
+        })
     });
     // tonic shows a stream that its client has cancelled as one that has ended well. The connection drops this
     // future for that, but only when it waits; so it waits once before the end is believed.

@@ -71,13 +71,14 @@ impl Tower<http::Request<Body>> for Direct {
             let request = request.map(|body| Body::new(Patient::new(body, patience)));
             match request.uri().path() == DO_GET {
                 true => Ok(answer(&service, request, most).await),
-                false => {
-                    let response = generated.call(request).await?;
+                false => generated.call(request).await.map(|response| {
                     // Nothing but the reading of messages says this, in words of its own.
                     let told = Status::from_header_map(response.headers());
-                    let long = told.is_some_and(|status| status.code() == Code::OutOfRange);
-                    Ok(if long { too_long(most).into_http() } else { response })
-                }
+                    match told.is_some_and(|status| status.code() == Code::OutOfRange) {
+                        true => too_long(most).into_http(),
+                        false => response,
+                    }
+                }),
             }
         })
     }
