@@ -10,7 +10,7 @@ use gstore_store::nearest;
 /// The commands by what they are for.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Begin", &["demo", "add", "ingest"]),
-    ("Ask", &["query", "select", "ask", "matrix", "prefilter", "plot"]),
+    ("Ask", &["query", "select", "ask", "score", "matrix", "factors", "prefilter", "plot"]),
     ("Models", &["train", "merge", "generate", "evaluate", "daunce"]),
     ("Store", &["ls", "info", "snapshots", "tag", "view", "delete", "drop", "revert"]),
     ("Upkeep", &["index", "compact", "gc", "backup", "restore", "verify"]),

@@ -102,6 +102,14 @@ impl Budget {
         Ok(())
     }
 
+    /// The limit of memory.
+    pub(super) fn memory(&self) -> u64 {
+        match self.pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes as u64,
+            _ => u64::MAX,
+        }
+    }
+
     /// Refuses a call that compares too much for one row, alone or with those that the plan was made with.
     fn compare(&self, function: &str, pairs: u64, args: &[ColumnarValue]) -> DfResult<()> {
         let constant = args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
@@ -118,14 +126,6 @@ impl Budget {
             return Err(SqlError::refused(why).into());
         }
         Ok(())
-    }
-
-    /// The limit of memory.
-    pub(super) fn memory(&self) -> u64 {
-        match self.pool.memory_limit() {
-            MemoryLimit::Finite(bytes) => bytes as u64,
-            _ => u64::MAX,
-        }
     }
 
     /// Memory of the session for what a function is about to make.

@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there_has_no_log() {
         let missing = TrainingLog::read(Path::new("no such folder"));
-        assert!(matches!(missing, Err(LogError::None(_))), "{missing:?}");
+        assert!(matches!(missing, Err(LogError::NoFolder(_))), "{missing:?}");
     }
 
     #[test]
