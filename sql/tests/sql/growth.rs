@@ -19,7 +19,8 @@ async fn calls_that_would_make_too_much_are_refused() {
         format!("WITH t0 AS (SELECT 'xxxxxxxx' AS v), {} SELECT length(v) FROM t39", steps.join(", "))
     };
     let named_twice = |steps: usize| {
-        let step = |i| format!(", c{} AS (SELECT a.x FROM c{i} a UNION ALL SELECT b.x FROM c{i} b)", i + 1);
+        let step =
+            |i: usize| format!(", c{} AS (SELECT a.x FROM c{i} a UNION ALL SELECT b.x FROM c{i} b)", i + 1);
         let all: String = (0..steps).map(step).collect();
         format!("WITH c0 AS (SELECT 1 AS x){all} SELECT count(*) FROM c{steps}")
     };
