@@ -55,6 +55,9 @@ impl Correlated {
             })?;
             Ok(if columns.len() < MOST { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
         });
+        // A subquery is met as a plan and in its expression.
+        columns.sort_unstable();
+        columns.dedup();
         Self { columns, ..self }
     }
 
