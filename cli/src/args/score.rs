@@ -22,7 +22,7 @@ use super::{EngineArgs, FactorStrategy, FactorsModelArgs, OutputArgs, TextArgs, 
     fit in memory.\n\n\
     Memory: the weights, and for each query 8 bytes for each weight of the modules, or 8 * rank for each of their inputs and outputs.")]
 pub struct ScoreArgs {
-    /// Factors of the store; without them no curvature is used
+    /// Factors of the store; without them --model says whose gradients are compared, and no curvature is used
     #[arg(long, value_name = "NAME", required_unless_present = "model")]
     pub factors: Option<String>,
     /// Dataset whose rows are scored

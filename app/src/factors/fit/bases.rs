@@ -10,6 +10,9 @@ use crate::factors::begun::named;
 use crate::factors::error::FactorJobError;
 use crate::work::Work;
 
+/// Why factors of nothing are refused.
+pub(super) const NOTHING_SCORED: &str = "no token of these rows is scored, so the loss has no curvature: look at the template, and at the length after which rows are cut";
+
 impl Fit<'_> {
     /// Eigenbases of all covariances, one matrix a thread.
     pub(super) fn eigen(&mut self, work: &mut Work<'_>) -> Result<(), FactorJobError> {
@@ -22,6 +25,9 @@ impl Fit<'_> {
             .iter()
             .map(|module| named(found.iter().map(|(name, a, g)| (name, (a, g))), module))
             .collect::<Result<Vec<(&Covariance, &Covariance)>, _>>()?;
+        if sums.iter().all(|(_, g)| g.sums.iter().all(|value| *value == 0.0)) {
+            return Err(FactorJobError::Refused(NOTHING_SCORED.to_owned()));
+        }
         let decompose = |_: &mut (), at: usize| -> Result<Eigen, FactorJobError> {
             let (module, (a, g)) = (&modules[at / 2], sums[at / 2]);
             let (sum, what) =
