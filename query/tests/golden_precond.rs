@@ -49,8 +49,11 @@ fn rows((shape, values): &(Vec<usize>, Vec<f32>), checkpoint: usize) -> Vec<Vec<
     own.chunks_exact(dim).map(<[f32]>::to_vec).collect()
 }
 
+/// Rows of the pool and of the target.
+type Sides = (Vec<Vec<f32>>, Vec<Vec<f32>>);
+
 /// A store with both sides at each checkpoint.
-fn store(sides: &[(Vec<Vec<f32>>, Vec<Vec<f32>>)], groups: &[u32]) -> TestStore {
+fn store(sides: &[Sides], groups: &[u32]) -> TestStore {
     let store = TestStore::new();
     store.dataset("pool", sides[0].0.len()).dataset("val", sides[0].1.len());
     let mut features = Vec::new();

@@ -292,7 +292,7 @@ fn help_has_true_groups_and_examples_that_paste() {
         }
     }
     let similar = place.run(&["help", "selec"]);
-    assert!(similar.code == 2 && similar.stderr.contains("'select'"), "{}", similar.stderr);
+    assert!(similar.code == 2 && similar.stderr.contains("did you mean `select`?"), "{}", similar.stderr);
 }
 
 #[test]

@@ -69,7 +69,7 @@ const QUERY: Folders = Folders {
     krate: "query",
     layers: &[
         &["error", "hint", "indexes", "kernel", "size", "term", "topk"],
-        &["values", "daunce", "gram"],
+        &["values", "daunce", "eigen", "gram"],
         &["sketch"],
         &["influence"],
         &["ann", "matrix"],
