@@ -195,6 +195,11 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     for (name, rows) in [("pool.jsonl", 300), ("q.jsonl", 4)] {
         world::write_samples(&place.path(name), rows);
     }
+    // Without the turn of the assistant nothing of a row is scored.
+    let samples = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
+    let unanswered = samples.replace(r#",{"role":"assistant","content":""}"#, "");
+    assert_ne!(unanswered, samples);
+    fs_err::write(place.path("pool.jsonl"), unanswered).expect("written");
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
     let target = place.ingest("q", Some(&place.path("q.jsonl")), "grad-sgd");
     assert_eq!(target.code, 0, "{}", target.stderr);
@@ -261,7 +266,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     for (label, rows) in expected {
         assert_eq!(features(label), rows.to_string(), "{label}: {first:#}");
     }
-    // Rows without an answer have nothing that is scored: they do not go on.
+    // Rows without an answer do not go on.
     let (beyond, after_loss) = ([13, 110, 207], rows_of("grad-adam@checkpoint-26").difference(&sample));
     assert!(beyond.iter().any(|row| !sample.contains(*row)));
     assert!(beyond.iter().all(|row| !after_loss.contains(*row)), "{after_loss:?}");
