@@ -9,7 +9,7 @@
 //! - [`Eigen`]: an eigenbasis, with its residual checked
 //! - [`ModuleFactors`]: all that is known of a block; its [`Inverse`], through a [`Filter`] of eigenvalues,
 //!   preconditions gradients
-//! - [`low_rank`]: a preconditioned gradient as a product of two thin matrices
+//! - [`low_rank()`]: a preconditioned gradient as a product of two thin matrices
 //! - [`Gram`]: sums of outer products of stored rows, whose [`BlockInverses`] and [`Preconditioner`]
 //!   precondition vectors; [`mixed`] and [`mixture()`] for TrackStar, [`trak()`] for TRAK
 //! - [`Spectrum`]: what the eigenvalues of a block look like
