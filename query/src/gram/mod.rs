@@ -2,7 +2,7 @@
 //!
 //! - [`GramContent`]: what an artifact of the kind [`KIND`] says of itself
 //! - [`CheckpointGrams`]: the matrices of one checkpoint, one for each module group, which can be added
-//! - [`write`] and [`GramFile`]: their file, which is named [`FILE`]
+//! - [`write()`] and [`GramFile`]: their file, which is named [`FILE`]
 
 mod content;
 mod file;
