@@ -11,37 +11,17 @@ The rows are the first of the pool, LoRA of rank 8 on all linear maps, 16 steps 
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).parent
+from measured import ours, peer
+
 STEPS, BATCH, RANK = 16, 16, 8
 
 
-def ours(command):
-    """Wall seconds and peak memory (MB) of a command, which must succeed."""
-    code = (
-        "import resource,subprocess,sys,time\n"
-        "t=time.monotonic();r=subprocess.run(sys.argv[1:],capture_output=True,text=True)\n"
-        "assert r.returncode==0,r.stderr\n"
-        "print(time.monotonic()-t,resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}\n{done.stderr}")
-    seconds, peak = map(float, done.stdout.split())
-    return seconds, round(peak, 1)
-
-
-def peer(model, rows, models, *more):
-    command = [sys.executable, HERE / "peers" / "pytorch_daunce.py", model, rows, "--models", models, "--steps", STEPS,
-               "--batch", BATCH, "--lora", RANK, *more]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+def copies(model, rows, models, *more):
+    recipe = ["--models", models, "--steps", STEPS, "--batch", BATCH, "--lora", RANK]
+    return peer("pytorch_daunce.py", model, rows, *recipe, *more)
 
 
 def main():
@@ -70,7 +50,7 @@ def main():
         rows.write_text("".join(lines[: options.rows]), encoding="utf-8")
         few = max(options.models // 4, 2)
         choices = [
-            (["--micro", micro, "--processes", processes], peer(model, rows, few, "--micro", micro, "--processes", processes))
+            (["--micro", micro, "--processes", processes], copies(model, rows, few, "--micro", micro, "--processes", processes))
             for micro in (2, 4, 8, 16)
             for processes in (1, 2)
         ]
@@ -82,16 +62,16 @@ def main():
         for _ in range(options.rounds):
             fastest = 0.0
             for form in forms:
-                line = peer(model, rows, options.models, *best, *form)
+                line = copies(model, rows, options.models, *best, *form)
                 note(who="torch", **line)
                 fastest = max(fastest, line["models_per_hour"])
             for name, more in [("all at once", []), ("one at a time", ["--at-once", 1])]:
                 folder = Path(work) / "copies"
-                seconds, peak = ours([
+                _, seconds, peak = ours(
                     options.gstore, "daunce", "train", "--model", model, "--data", rows, "--output", folder,
                     "--overwrite-output-dir", "--models", options.models, "--steps", STEPS, "--batch-size", BATCH,
                     "--lora-rank", RANK, "--learning-rate", "1e-3", "--max-length", 512, "--threads", 2, "--quiet", *more,
-                ])
+                )
                 rate = 3600 * options.models / seconds
                 note(who=f"gstore, {name}", models=options.models, seconds=round(seconds, 3),
                      models_per_hour=round(rate, 1), peak_rss_mb=peak)

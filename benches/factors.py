@@ -11,34 +11,10 @@ import argparse
 import csv
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).parent
-
-
-def ours(*command):
-    """Standard output, wall seconds and peak memory (MB) of a command, which must succeed."""
-    code = (
-        "import resource,subprocess,sys,time\n"
-        "t=time.monotonic();r=subprocess.run(sys.argv[1:],capture_output=True,text=True)\n"
-        "assert r.returncode==0,r.stderr\n"
-        "print(time.monotonic()-t,resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024,file=sys.stderr);print(r.stdout)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(done.stderr)
-    seconds, peak = map(float, done.stderr.split())
-    return done.stdout, round(seconds, 3), round(peak, 1)
-
-
-def peer(*more):
-    done = subprocess.run([sys.executable, HERE / "peers/kronfluence_factors.py", *map(str, more)], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+from measured import ours, peer
 
 
 def main():
@@ -72,13 +48,13 @@ def main():
             ours(options.gstore, "add", "--store", store, "--dataset", name, "--data", path, "--quiet")
         batch = 8
         if "," in options.batches:
-            choices = [peer(model, rows, queries, "--batch", size) for size in options.batches.split(",")]
+            choices = [peer("kronfluence_factors.py", model, rows, queries, "--batch", size) for size in options.batches.split(",")]
             for line in choices:
                 note(who="kronfluence, choice of batch", **line)
             batch = min(choices, key=lambda line: sum(line["seconds"].values()))["batch"]
         ratios = {}
         for _ in range(options.rounds):
-            theirs = peer(model, rows, queries, "--batch", batch)
+            theirs = peer("kronfluence_factors.py", model, rows, queries, "--batch", batch)
             note(who="kronfluence", **theirs)
             text, whole, peak = ours(
                 options.gstore, "factors", "fit", "f", "--store", store, "--dataset", "pool", "--model", model, "--fisher",
@@ -92,7 +68,7 @@ def main():
             )
             with table.open(encoding="utf-8") as lines:
                 values = [abs(float(line["score"])) for line in csv.DictReader(lines)]
-            note(who="gstore", seconds={name: round(value, 3) for name, value in seconds.items()}, fit_seconds=whole,
+            note(who="gstore", seconds={name: round(value, 3) for name, value in seconds.items()}, fit_seconds=round(whole, 3),
                  mean_abs_score=sum(values) / len(values), peak_rss_mb=max(peak, scoring))
             for name, value in theirs["seconds"].items():
                 ratios.setdefault(name, []).append(value / seconds[name])

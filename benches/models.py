@@ -15,32 +15,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from measured import ours, peer
+
 HERE = Path(__file__).parent
 STEP = 8
 STEPS = {"tiny-llama": 60, "1,024 wide": 6}
 NEW = 128
-
-
-def ours(command):
-    """Wall seconds and peak memory (MB) of a command, which must succeed."""
-    code = (
-        "import resource,subprocess,sys,time\n"
-        "t=time.monotonic();r=subprocess.run(sys.argv[1:],capture_output=True,text=True)\n"
-        "assert r.returncode==0,r.stderr\n"
-        "print(time.monotonic()-t,resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}\n{done.stderr}")
-    seconds, peak = map(float, done.stdout.split())
-    return seconds, round(peak, 1)
-
-
-def peer(script, *more):
-    done = subprocess.run([sys.executable, HERE / "peers" / script, *map(str, more)], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{script} {more}\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 class Bench:
@@ -86,7 +66,7 @@ class Bench:
                                "--per-device-train-batch-size", STEP, "--num-train-epochs", 1, "--learning-rate", "1e-4",
                                "--save-strategy", "no", "--compute", compute, "--threads", 2, "--no-shuffle",
                                "--overwrite-output-dir"]
-                    seconds, peak = ours(list(map(str, command)))
+                    _, seconds, peak = ours(*command)
                     tokens = self.tokens(model, part)
                     rate = tokens / seconds
                     self.note(what=f"train {name}, {kind}", who=f"gstore {compute}", tokens=tokens,
@@ -117,7 +97,7 @@ class Bench:
                 command = [self.options.gstore, "generate", "--model", model, "--data", prompts, "--batch-size", 64,
                            "--max-new-tokens", NEW, "--ignore-eos", "--compute", compute, "--threads", 2,
                            "-o", self.work / "answers.jsonl", "--force"]
-                seconds, peak = ours(list(map(str, command)))
+                _, seconds, peak = ours(*command)
                 rate = 64 * NEW / seconds
                 self.note(what=f"generate {name}", who=f"gstore {compute}", new_tokens=64 * NEW, seconds=round(seconds, 3),
                           tokens_per_second=round(rate, 1), peak_rss_mb=peak)

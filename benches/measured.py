@@ -1,0 +1,37 @@
+"""Commands and peers of the benchmarks: their output, wall time and peak memory."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PEERS = Path(__file__).parent / "peers"
+
+
+def ours(*command):
+    """Standard output, wall seconds and peak memory (MB) of a command, which must succeed."""
+    command = list(map(str, command))
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        begun = time.monotonic()
+        process = subprocess.Popen(command, stdout=output, stderr=errors)
+        # The resources of this process alone: those of all children have the largest of them.
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode != 0:
+            sys.exit(f"{' '.join(command)}\n{errors.read().decode(errors='replace')}")
+        return output.read().decode(), seconds, round(used.ru_maxrss / 1024, 1)
+
+
+def peer(script, *more):
+    """The line of JSON that a peer prints, which must succeed."""
+    command = [sys.executable, str(PEERS / script), *map(str, more)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
