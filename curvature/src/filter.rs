@@ -54,6 +54,13 @@ pub enum Filter {
         /// Its mean learning rate.
         rate: f64,
     },
+    /// `exp(-steps rate L)`: what such a segment leaves of a change that was there before it.
+    Decay {
+        /// Steps of the segment.
+        steps: u64,
+        /// Its mean learning rate.
+        rate: f64,
+    },
 }
 
 impl Filter {
@@ -72,7 +79,15 @@ impl Filter {
     pub fn damping(self) -> Option<Damping> {
         match self {
             Filter::Inverse(damping) => Some(damping),
-            Filter::Identity | Filter::Source { .. } => None,
+            Filter::Identity | Filter::Source { .. } | Filter::Decay { .. } => None,
+        }
+    }
+
+    /// What the segment of training of this filter leaves of an earlier change; none of filters without one.
+    pub fn decay(self) -> Option<Filter> {
+        match self {
+            Filter::Source { steps, rate } => Some(Filter::Decay { steps, rate }),
+            Filter::Inverse(_) | Filter::Identity | Filter::Decay { .. } => None,
         }
     }
 }
@@ -84,6 +99,7 @@ impl fmt::Display for Filter {
             Filter::Inverse(_) => out.write_str("inverse"),
             Filter::Identity => out.write_str("identity"),
             Filter::Source { steps, rate } => write!(out, "source:{steps}*{rate}"),
+            Filter::Decay { steps, rate } => write!(out, "decay:{steps}*{rate}"),
         }
     }
 }

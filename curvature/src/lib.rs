@@ -6,7 +6,7 @@
 //! that product with its eigenvalues measured again in its eigenbasis (EK-FAC, arXiv 1806.03884).
 //!
 //! - [`Module`]: the shape of a block; [`Covariance`] and [`Squares`]: sums over tokens and over samples
-//! - [`Eigen`]: an eigenbasis, with its residual checked
+//! - [`Eigen`]: an eigenbasis, with its residual checked; [`Blocks`]: how matrices of wide modules are cut
 //! - [`ModuleFactors`]: all that is known of a block; its [`Inverse`], through a [`Filter`] of eigenvalues,
 //!   preconditions gradients
 //! - [`low_rank()`]: a preconditioned gradient as a product of two thin matrices
@@ -21,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+mod blocks;
 mod covariance;
 mod eigen;
 mod error;
@@ -36,6 +37,7 @@ mod solver;
 mod spectrum;
 mod trak;
 
+pub use blocks::Blocks;
 pub use covariance::{Covariance, Squares};
 pub use eigen::Eigen;
 pub use error::CurvatureError;
