@@ -126,6 +126,52 @@ fn parts_of_an_array_end_as_one_run_does() {
 }
 
 #[test]
+fn covariances_in_blocks_are_those_with_zeros_outside() {
+    let place = place();
+    // Sides of 64 and 128 in one block each, and in two and three.
+    fit(&place, "whole", &["--max-block", "128"]);
+    let parts = ["--max-block", "48", "--data-partitions", "2", "--module-partitions", "2"];
+    fit(&place, "cut", &parts);
+    let of = |factors: &str, more: &[&str]| {
+        scores(&place, &[&["--factors", factors, "--target", "q"][..], more].concat())
+    };
+    let found = of("cut", &[]);
+    assert_eq!(found, of("cut", &["--threads", "1"]));
+    let whole = of("whole", &[]);
+    assert_ne!(found, whole);
+
+    // What is exported are whole matrices, with which scores are the same.
+    place.ok(&["factors", "export", "cut", "out"]);
+    let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
+    place.ok(&["factors", "import", "out", "copy", "--model", &model, "--checkpoint", &checkpoint]);
+    let size = |name: &str| fs_err::metadata(place.path(name)).expect("a file").len();
+    place.ok(&["factors", "export", "whole", "out-whole"]);
+    for file in ["activation_covariance", "gradient_eigenvectors"] {
+        let [cut, whole] = ["out", "out-whole"].map(|folder| size(&format!("{folder}/{file}.safetensors")));
+        assert!(cut.abs_diff(whole) < 1000, "{file}: {cut} and {whole} bytes");
+    }
+    let options: [&[&str]; 4] =
+        [&[], &["--strategy", "kfac"], &["--damping", "1e-3"], &["--filter", "source:100*1e-4"]];
+    for more in options {
+        assert_near(&of("copy", more), &of("cut", more), 1e-6);
+    }
+    let own = |factors: &str| scores(&place, &["--factors", factors, "--self"]);
+    assert_near(&own("copy"), &own("cut"), 1e-4);
+
+    let shown = place.ok(&["factors", "inspect", "cut", "--against", "whole", "--format", "csv"]);
+    assert_eq!(shown.lines().count(), 3, "{shown}");
+    let [little, much] = ["48", "128"].map(|most| {
+        let args = fit_args("d", &["--dry-run", "--max-block", most]);
+        place.json(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    });
+    assert!(little["covariances"].as_u64() < much["covariances"].as_u64(), "{little} {much}");
+    // Sums of other blocks do not add up.
+    let refused = fit_args("more", &["--extend", "cut"]);
+    let refused = place.run(&refused.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(refused.stderr.contains("max_block is 48 there, null here"), "{}", refused.stderr);
+}
+
+#[test]
 fn scores_are_the_sums_of_their_parts() {
     let place = place();
     fit(&place, "f", &["--fisher", "empirical"]);

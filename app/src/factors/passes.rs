@@ -35,17 +35,17 @@ type Batches = Vec<Vec<Tokens>>;
 
 /// Sums over the rows of one kind for each module of the model; those of modules that are not wanted stay empty.
 trait Sums: Send {
-    fn empty(modules: &[Module], wanted: &[usize]) -> Self;
+    fn empty(plan: &FitPlan, wanted: &[usize]) -> Self;
     fn merge(&mut self, other: &Self);
 }
 
 impl Sums for Vec<Covariances> {
-    fn empty(modules: &[Module], wanted: &[usize]) -> Self {
+    fn empty(plan: &FitPlan, wanted: &[usize]) -> Self {
         let of = |(at, module): (usize, &Module)| match wanted.contains(&at) {
-            true => (Covariance::new(module.input), Covariance::new(module.out)),
+            true => plan.no_sums(module),
             false => (Covariance::default(), Covariance::default()),
         };
-        modules.iter().enumerate().map(of).collect()
+        plan.engine.modules().iter().enumerate().map(of).collect()
     }
 
     fn merge(&mut self, other: &Self) {
@@ -57,12 +57,12 @@ impl Sums for Vec<Covariances> {
 }
 
 impl Sums for Vec<Squares> {
-    fn empty(modules: &[Module], wanted: &[usize]) -> Self {
+    fn empty(plan: &FitPlan, wanted: &[usize]) -> Self {
         let of = |(at, module): (usize, &Module)| match wanted.contains(&at) {
             true => Squares::new(module.len()),
             false => Squares::default(),
         };
-        modules.iter().enumerate().map(of).collect()
+        plan.engine.modules().iter().enumerate().map(of).collect()
     }
 
     fn merge(&mut self, other: &Self) {
@@ -120,10 +120,9 @@ fn sum<S: Sums>(
 ) -> Result<S, FactorJobError> {
     let threads = plan.forecast.threads;
     let cancel = work.cancel;
-    let modules = plan.engine.modules();
-    let mut all = S::empty(modules, wanted);
+    let mut all = S::empty(plan, wanted);
     let compute = |unit: Batches| -> Result<(S, u64), FactorJobError> {
-        let mut sums = S::empty(modules, wanted);
+        let mut sums = S::empty(plan, wanted);
         let mut done = 0;
         for batch in &unit {
             cancel.check()?;

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::begun::places;
 use super::engine;
 use super::error::FactorJobError;
-use super::folder::{FactorError, FactorFolder, FactorStage};
+use super::folder::{FactorError, FactorFolder, FactorStage, check_room, matrices};
 use super::stamp::FactorStamp;
 
 /// What an artifact of factors says of them.
@@ -126,10 +126,11 @@ fn finished(folder: &Path) -> Result<Vec<String>, FactorJobError> {
     Ok(names)
 }
 
-/// Writes the files of factors into a folder, which is made: one that Kronfluence reads.
+/// Writes the files of factors into a folder, which is made: one that Kronfluence reads. Matrices in blocks are
+/// written whole, with the zeros outside of these.
 ///
 /// # Errors
-/// A folder that is there and not empty, files that cannot be written, damage.
+/// A folder that is there and not empty, too little room for whole matrices, files that cannot be written, damage.
 pub fn export_factors(
     snapshot: &Snapshot,
     name: &str,
@@ -141,9 +142,20 @@ pub fn export_factors(
     if fs_err::read_dir(folder)?.next().is_some() {
         return Err(FactorJobError::Refused(format!("{} is there and is not empty", folder.display())));
     }
-    for file in &part.files {
+    let is_cut = content.stamp.max_block.is_some();
+    if is_cut {
+        check_room(folder, &content.stamp.modules).map_err(FactorJobError::other)?;
+    }
+    for file in part.files.iter().filter(|file| !is_cut || matrices(&file.name).is_none()) {
         let map = snapshot.artifact_file(&part, &file.name)?;
         fs_err::write(folder.join(&file.name), map.as_bytes())?;
+    }
+    for file in part.files.iter().filter(|_| is_cut) {
+        let Some(what) = matrices(&file.name) else { continue };
+        let map = snapshot.artifact_file(&part, &file.name)?;
+        // Its arguments are there by now.
+        let opened = FactorFolder::open(folder).map_err(FactorJobError::other)?;
+        opened.write_whole(what, map).map_err(FactorJobError::other)?;
     }
     content.stamp.write(folder)?;
     Ok(content)
@@ -233,5 +245,6 @@ fn foreign(folder: &FactorFolder, request: &IngestRequest) -> Result<FactorStamp
         partitions: [data, parts],
         batch_tokens: request.batch_tokens,
         extends: None,
+        max_block: None,
     })
 }

@@ -114,6 +114,7 @@ fn publish(
         partitions: [1, 1],
         batch_tokens: 512,
         extends: None,
+        max_block: None,
     };
     let content = serde_json::to_value(FactorContent { stamp, samples: 8 }).unwrap();
     let part = ArtifactPart::new(name, FACTORS, Vec::new(), content);

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares, Strategy};
+use gstore_curvature::{Blocks, Covariance, Eigen, Module, ModuleFactors, Squares, Strategy};
 use gstore_store::FileMap;
 
 use super::arguments::FactorArguments;
@@ -209,13 +209,9 @@ impl Pair {
         self.first[0].names()
     }
 
-    /// Size of a square matrix.
+    /// Size of a square matrix, whole or in blocks.
     fn size(&self, side: usize, name: &str) -> Result<usize, FactorError> {
-        let file = &self.first[side];
-        match file.shape(name)?[..] {
-            [rows, cols] if rows == cols => Ok(rows),
-            ref shape => Err(file.wrong(name, &format!("a square matrix is due, not one of {shape:?}"))),
-        }
+        self.first[side].blocks(name).map(Blocks::size)
     }
 
     pub(super) fn covariance(&self, side: usize, name: &str) -> Result<Covariance, FactorError> {

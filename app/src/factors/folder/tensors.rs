@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use gstore_curvature::CurvatureError;
+use gstore_curvature::{Blocks, CurvatureError};
 use gstore_model::weights::{TensorEntry, TensorMap, TensorSet};
 use gstore_store::FileMap;
 use serde_json::{Map, Value, json};
@@ -26,6 +26,8 @@ pub(super) struct Tensor<'a> {
 pub(super) enum Values<'a> {
     /// Stored as f64, or rounded to f32.
     Numbers { values: &'a [f64], double: bool },
+    /// A square matrix in blocks, stored with the zeros outside of them, as f64.
+    Cut { values: &'a [f64], blocks: Blocks },
     /// Stored as they are.
     Singles(&'a [f32]),
     /// A count.
@@ -35,7 +37,7 @@ pub(super) enum Values<'a> {
 impl Values<'_> {
     fn dtype(&self) -> &'static str {
         match self {
-            Values::Numbers { double: true, .. } => "F64",
+            Values::Numbers { double: true, .. } | Values::Cut { .. } => "F64",
             Values::Numbers { double: false, .. } | Values::Singles(_) => "F32",
             Values::Count(_) => "I64",
         }
@@ -44,6 +46,7 @@ impl Values<'_> {
     fn bytes(&self) -> usize {
         match self {
             Values::Numbers { values, double } => values.len() * if *double { 8 } else { 4 },
+            Values::Cut { blocks, .. } => 8 * blocks.size() * blocks.size(),
             Values::Singles(values) => 4 * values.len(),
             Values::Count(_) => 8,
         }
@@ -59,6 +62,12 @@ impl Values<'_> {
             Values::Numbers { values, double: false } => {
                 pour(out, values, |value| (value as f32).to_le_bytes())?;
                 Ok(values.iter().all(|value| (*value as f32).is_finite()))
+            }
+            Values::Cut { values, blocks } => {
+                for row in 0..blocks.size() {
+                    pour(out, &blocks.row(values, row), f64::to_le_bytes)?;
+                }
+                Ok(values.iter().all(|value| value.is_finite()))
             }
             Values::Singles(values) => pour(out, values, f32::to_le_bytes).map(|()| true),
             Values::Count(count) => {
@@ -165,6 +174,21 @@ impl Tensors {
     /// Sizes of a tensor.
     pub(super) fn shape(&self, name: &str) -> Result<Vec<usize>, FactorError> {
         Ok(self.entry(name)?.shape.clone())
+    }
+
+    /// Blocks of a square matrix.
+    pub(super) fn blocks(&self, name: &str) -> Result<Blocks, FactorError> {
+        let shape = self.shape(name)?;
+        let found = match shape[..] {
+            [rows, cols] => Blocks::of_shape(rows, cols),
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            self.wrong(
+                name,
+                &format!("a square matrix, or one in equal blocks, is due, not one of {shape:?}"),
+            )
+        })
     }
 
     fn entry(&self, name: &str) -> Result<&TensorEntry, FactorError> {
