@@ -224,6 +224,83 @@ fn scores_are_the_sums_of_their_parts() {
 }
 
 #[test]
+fn segments_of_training_add_up() {
+    let place = place();
+    let at = |step: u32| demo(&format!("warmup/checkpoint-{step}"));
+    let (early, late) = (at(26), at(52));
+    fit(&place, "early", &["--fisher", "empirical"]);
+    // The same fit with another word in place of one.
+    let fit_other = |name: &str, word: &str, other: &str| {
+        let mut args = fit_args(name, &["--fisher", "empirical"]);
+        args.iter_mut().filter(|arg| *arg == word).for_each(|arg| *arg = other.to_owned());
+        place.json(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    fit_other("late", &early, &late);
+    let of = |segments: &[&str], more: &[&str]| {
+        let mut args = vec!["--target", "q"];
+        segments.iter().for_each(|segment| args.extend(["--segment", *segment]));
+        scores(&place, &[&args[..], more].concat())
+    };
+    let plus = |a: &BTreeMap<Vec<String>, f64>, factor: f64, b: &BTreeMap<Vec<String>, f64>| {
+        a.iter().map(|(key, value)| (key.clone(), value + factor * b[key])).collect::<BTreeMap<_, _>>()
+    };
+
+    // One segment is the filter, and equal ones are one.
+    let one = scores(&place, &["--factors", "early", "--target", "q", "--filter", "source:500*1e-3"]);
+    assert_eq!(of(&["early=500*1e-3"], &[]), one);
+    assert_eq!(of(&[&format!("early=500*1e-3@{early}")], &[]), one);
+    assert_near(&of(&["early=300*1e-3", "early=200*1e-3"], &[]), &one, 1e-4);
+    assert_near(&of(&[&format!("early=500*1e-3@{early},{early}")], &[]), &one, 1e-9);
+
+    // Rows are averaged: with x of both checkpoints and y of the last, 2 x - y is of the first alone.
+    let both = of(&[&format!("early=500*1e-3@{early},{late}")], &[]);
+    let last = of(&[&format!("early=500*1e-3@{late}")], &["--stale"]);
+    let three = of(&[&format!("early=500*1e-3@{early},{early},{late}")], &[]);
+    let expected = plus(&plus(&both, 1.0 / 3.0, &both), -1.0 / 3.0, &last);
+    assert_near(&three, &expected, 1e-5);
+
+    // An early segment that has hardly begun adds nothing to the late one.
+    let pair = |steps: &str| [format!("early={steps}"), "late=10*1e-3".to_owned()];
+    let of_pair = |steps: &str, more: &[&str]| {
+        let pair = pair(steps);
+        of(&[&pair[0], &pair[1]], more)
+    };
+    let sum = of_pair("10*1e-12", &[]);
+    assert_near(
+        &sum,
+        &scores(&place, &["--factors", "late", "--target", "q", "--filter", "source:10*1e-3"]),
+        1e-6,
+    );
+    let whole = of_pair("500*1e-3", &[]);
+    assert_near(&summed(&of_pair("500*1e-3", &["--per-module"]), 3), &whole, 1e-9);
+    assert_near(&summed(&of_pair("500*1e-3", &["--per-token"]), 3), &whole, 1e-4);
+    assert_eq!(of_pair("500*1e-3", &["--threads", "1"]), whole);
+    assert_near(&of_pair("500*1e-3", &["--sum-queries"]), &summed(&whole, 0), 1e-4);
+    let best = of_pair("500*1e-3", &["--top", "2"]);
+    assert!(best.len() == 6 && best.iter().all(|(key, score)| whole[key] == *score));
+    let dry = ["score", "--pool", "pool", "--target", "q", "--segment", "early=1*1", "--segment", "late=1*1"];
+    let report = place.json(&[&dry[..], &["--dry-run", "--json"]].concat());
+    assert_eq!(
+        (report["passes"].as_u64(), report["filters"].as_array().map(Vec::len)),
+        (Some(2), Some(2)),
+        "{report}"
+    );
+
+    let refused = |segments: &[&str], more: &[&str], says: &str| {
+        let mut args = vec!["score", "--pool", "pool"];
+        segments.iter().for_each(|segment| args.extend(["--segment", *segment]));
+        let found = place.run(&[&args[..], more].concat());
+        assert!(found.code != 0 && found.stderr.contains(says), "{says}: {}", found.stderr);
+    };
+    fit_other("other", MODULES, "model.layers.1.self_attn.k_proj");
+    refused(&["early=1*1", "other=1*1"], &["--target", "q"], "of other modules, and segments have the same");
+    refused(&[&format!("early=1*1@{late}")], &["--target", "q"], "they were fitted at checkpoint");
+    refused(&["early=1*1"], &["--self"], "--self");
+    refused(&["early=1*1"], &["--target", "q", "--filter", "identity"], "--filter");
+    refused(&["early=1"], &["--target", "q"], "NAME=STEPS*RATE");
+}
+
+#[test]
 fn factors_of_something_else_are_refused() {
     let place = place();
     fit(&place, "f", &["--strategy", "diagonal", "--limit", "6"]);

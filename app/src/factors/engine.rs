@@ -1,10 +1,12 @@
 //! Curvature engine of a request's checkpoint, and samples as it takes them.
 
+use gstore_core::CheckpointId;
 use gstore_data::Encoded;
 use gstore_ingest::curvature::{CurvatureEngine, Labels, PassError, TargetSample};
 use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EncodedRow, IngestRequest};
 use gstore_model::cpu::Cpu;
+use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_model::{Device, Keep, LoadError};
 
 use super::error::FactorJobError;
@@ -15,13 +17,7 @@ pub(super) fn load(
     request: &IngestRequest,
     selection: &ModuleSelection,
 ) -> Result<CurvatureEngine, FactorJobError> {
-    let base = CheckpointArg::base();
-    let arg = request.checkpoints.first().unwrap_or(&base);
-    let source = CheckpointSource {
-        model: arg.model(&request.model).to_owned(),
-        adapter: arg.adapter().map(std::path::Path::to_owned),
-        tracked: Vec::new(),
-    };
+    let source = source(request);
     let keep = match request.max_memory {
         Some(_) => Keep::Inputs,
         None => Keep::All,
@@ -35,6 +31,25 @@ pub(super) fn load(
         }
     };
     loaded.map_err(FactorJobError::other)
+}
+
+/// Where the request's first checkpoint is.
+fn source(request: &IngestRequest) -> CheckpointSource {
+    let base = CheckpointArg::base();
+    let arg = request.checkpoints.first().unwrap_or(&base);
+    CheckpointSource {
+        model: arg.model(&request.model).to_owned(),
+        adapter: arg.adapter().map(std::path::Path::to_owned),
+        tracked: Vec::new(),
+    }
+}
+
+/// Identity of the request's first checkpoint, whose weights are read and not kept.
+pub(super) fn identity(request: &IngestRequest) -> Result<CheckpointId, FactorJobError> {
+    let source = source(request);
+    let folder = ModelFolder::open(&source.model).map_err(FactorJobError::other)?;
+    let adapter = source.adapter.as_deref().map(Adapter::open).transpose().map_err(FactorJobError::other)?;
+    checkpoint_id(&folder, adapter.as_ref()).map_err(FactorJobError::other)
 }
 
 /// Bytes of the weights as the backend holds them.

@@ -1,15 +1,15 @@
 //! `gstore score`: scores of rows whose gradients are computed again, preconditioned by factors of curvature.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore::factors::{
-    Filter, Measurement, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreTarget,
-    TableOutput, forecast_scores, like_factors, score_rows,
+    Filter, Measurement, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment,
+    ScoreTarget, TableOutput, forecast_scores, like_factors, like_segment, score_rows,
 };
 use gstore_core::{many, many_of};
 use gstore_data::{SampleSource, TemplateKind, TextOptions};
@@ -19,10 +19,11 @@ use indicatif::HumanBytes;
 
 use super::factors::{place, strategy, with_engine};
 use super::query;
-use crate::args::{ScoreArgs, ScoreMeasurement, TextArgs};
+use crate::args::{ScoreArgs, ScoreMeasurement, ScoreSegmentArg, TextArgs};
 use crate::context::{Context, command_line};
 use crate::ending::format_of;
 use crate::failure::UsageError;
+use crate::models::folder_error;
 use crate::output::{self, Output, Place, check_outside, out};
 use crate::texts;
 
@@ -100,16 +101,20 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let given = place(&mut folders, &args.model)?;
-    let ingest = match (&args.factors, given) {
-        (Some(name), given) => {
-            let like = like_factors(snapshot, name, given)?;
-            if says_text(&args.text) {
-                bail!(UsageError(
-                    "the factors say how texts become tokens: leave --template, --system, --tokenizer and --max-length out".to_owned()
-                ));
-            }
-            like
-        }
+    let segments = segments(&mut folders, args, (snapshot, given.as_ref().map(|(model, _)| model)))?;
+    if (args.factors.is_some() || !segments.is_empty()) && says_text(&args.text) {
+        bail!(UsageError(
+            "the factors say how texts become tokens: leave --template, --system, --tokenizer and --max-length out".to_owned()
+        ));
+    }
+    // Queries are those of the last checkpoint.
+    let last = segments.last().map(|last| {
+        let checkpoint = last.checkpoints.last().cloned().into_iter().collect();
+        (last.factors.clone(), Some((last.model.clone(), checkpoint)))
+    });
+    let of_factors = last.or_else(|| args.factors.clone().map(|name| (name, given.clone())));
+    let ingest = match (of_factors, given) {
+        (Some((name, given)), _) => like_factors(snapshot, &name, given)?,
         (None, Some((model, checkpoints))) => {
             let text = texts::options(&mut folders, &args.text)?;
             let text = texts::within_positions(context, &model, text)?;
@@ -129,11 +134,29 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
         ingest: with_engine(ingest, &args.engine),
         target: target(args, snapshot)?,
         filters: filters(args),
+        segments,
         form: ScoreForm { per, summed: args.sum_pool },
         rank: args.rank,
         top: args.top,
         stale: args.stale,
     })
+}
+
+/// The segments of training, of one model.
+fn segments(
+    folders: &mut Folders<'_>,
+    args: &ScoreArgs,
+    (snapshot, model): (&Arc<Snapshot>, Option<&PathBuf>),
+) -> Result<Vec<ScoreSegment>> {
+    let mut of = |segment: &ScoreSegmentArg| -> Result<ScoreSegment> {
+        let ScoreSegmentArg { factors, filter, checkpoints } = segment;
+        let found = match checkpoints.is_empty() {
+            true => Vec::new(),
+            false => folders.checkpoints(checkpoints).map_err(|error| folder_error("--segment", error))?,
+        };
+        Ok(like_segment(snapshot, (factors.as_str(), *filter), model.cloned(), found)?)
+    };
+    args.segment.iter().map(&mut of).collect()
 }
 
 /// The filters, that of inverses with each damping.

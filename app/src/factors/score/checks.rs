@@ -1,14 +1,14 @@
 //! What scores are of, checked before any work: their form, and whether factors belong to the model and the pool.
 
-use gstore_core::Cancel;
+use gstore_core::{Cancel, CheckpointId};
 use gstore_curvature::{Module, Strategy};
-use gstore_ingest::curvature::CurvatureEngine;
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 
 use super::request::{ScorePer, ScoreRequest, ScoreTarget};
 use crate::factors::error::FactorJobError;
 use crate::factors::stamp::{FactorStamp, rows_digest};
+use crate::factors::stored::StoredFactors;
 
 /// Refuses forms of scores that there are not.
 pub(super) fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
@@ -17,6 +17,15 @@ pub(super) fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
     let by_part = request.form.per != ScorePer::Row;
     if request.ingest.checkpoints.len() > 1 {
         return refuse("scores are of one checkpoint; name one");
+    }
+    if own && !request.segments.is_empty() {
+        return refuse("scores of rows for themselves are of one checkpoint, and have no segments");
+    }
+    if request.segments.iter().any(|segment| segment.filter.decay().is_none()) {
+        return refuse("a segment of training has steps at a learning rate");
+    }
+    if let Some(segment) = request.segments.iter().find(|segment| segment.checkpoints.is_empty()) {
+        return refuse(&format!("the segment of factors `{}` has no checkpoint", segment.factors));
     }
     if own && (request.rank.is_some() || request.form.per == ScorePer::Token || request.form.summed) {
         return refuse("scores of rows for themselves are whole, or by module: they have no rank and no sum");
@@ -69,19 +78,47 @@ pub(super) fn check_modules(stamp: &FactorStamp, modules: &[Module]) -> Result<(
     }
 }
 
-/// Why factors do not belong to what is scored, if they do not.
+/// Refuses segments whose factors are not of the same modules, or not fitted in the same way.
+pub(super) fn check_segments(stored: &[StoredFactors], strategy: Strategy) -> Result<(), FactorJobError> {
+    let shapes = |stored: &StoredFactors| -> Vec<(String, usize, usize)> {
+        let modules = stored.content.stamp.modules.iter();
+        modules.map(|module| (module.name.clone(), module.out, module.input)).collect()
+    };
+    let Some(first) = stored.first() else { return Ok(()) };
+    let expected = shapes(first);
+    for other in stored {
+        let (name, of) = (&other.part.name, &first.part.name);
+        if shapes(other) != expected {
+            return Err(FactorJobError::Refused(format!(
+                "factors `{name}` and `{of}` are of other modules, and segments have the same: fit both with the same --modules"
+            )));
+        }
+        let fitted = other.content.stamp.approximation()?;
+        let has = fitted == strategy || (strategy == Strategy::Kfac && fitted.rotates());
+        if strategy != Strategy::Identity && !has {
+            return Err(FactorJobError::Refused(format!(
+                "factors `{name}` are fitted as {}, and not as {}: name a --strategy that all segments have",
+                fitted.name(),
+                strategy.name()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Why factors do not belong to what is scored, if they do not: rows are at one of the checkpoints.
 pub(super) fn stale(
     stamp: &FactorStamp,
-    (engine, batches): (&CurvatureEngine, &RowBatches),
+    (checkpoints, batches): (&[CheckpointId], &RowBatches),
     pool: &str,
     cancel: &Cancel,
 ) -> Result<Option<String>, FactorJobError> {
     let mut why = Vec::new();
-    if stamp.checkpoint != engine.checkpoint_id().to_string() {
+    if !checkpoints.iter().any(|id| stamp.checkpoint == id.to_string()) {
         why.push(format!(
             "they were fitted at checkpoint {}, and this is {}",
             stamp.checkpoint.get(..8).unwrap_or(&stamp.checkpoint),
-            engine.checkpoint_id().short()
+            checkpoints.iter().map(CheckpointId::short).collect::<Vec<_>>().join(", ")
         ));
     }
     match &stamp.dataset {

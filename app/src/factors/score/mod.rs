@@ -1,7 +1,8 @@
 //! Scores of a pool's rows by gradients that are computed again, preconditioned on the side of the queries.
 //!
 //! A score is `<P(G_query), G_row>` summed over modules, where P is the filtered inverse of the curvature; positive
-//! where training on the row lowers the loss of the query. All queries and filters share a pass over the pool.
+//! where training on the row lowers the loss of the query. All queries and filters share a pass over the pool; with
+//! segments of training there is one for each checkpoint, and a score is the sum over segments.
 
 mod checks;
 mod forms;
@@ -11,7 +12,9 @@ mod pass;
 mod plan;
 mod queries;
 mod request;
+mod segments;
 mod sinks;
+mod source;
 
 use std::sync::Arc;
 
@@ -19,14 +22,16 @@ use gstore_curvature::Spectrum;
 use gstore_store::Snapshot;
 
 pub use request::{
-    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreTarget, TableOutput, like_factors,
+    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreTarget, TableOutput,
+    like_factors, like_segment,
 };
 
 use self::lines::{Layout, Lines, number};
-use self::pass::{Against, own_scales, pass};
+use self::pass::{Against, own_scales};
 use self::plan::ScorePlan;
 use self::queries::columns;
 use self::sinks::{Best, Held, Sinks, kronfluence, write_kronfluence};
+use self::source::passes;
 use super::error::FactorJobError;
 use crate::work::Work;
 
@@ -87,14 +92,14 @@ pub fn score_rows(
             None => {
                 let found = columns(&plan, group.clone(), work)?;
                 kept.extend(found.kept);
-                found.modules
+                found.segments
             }
         };
         let queries = if has_queries { group.len() } else { 1 };
         let count = queries * plan.how.filters.len();
         let against = match &own {
-            Some((scales, rotated)) => Against::Own { scales, rotated: *rotated },
-            None => Against::Columns { modules: &columns, count },
+            Some((scales, rotated)) => vec![Against::Own { scales, rotated: *rotated }],
+            None => columns.iter().map(|modules| Against::Columns { modules, count }).collect(),
         };
         let mut sinks = Sinks {
             lines: lines.as_mut(),
@@ -104,7 +109,7 @@ pub fn score_rows(
             first: group.start,
             queries,
         };
-        pass(&plan, &against, form.per, work, &mut |rows| sinks.take(rows))?;
+        passes(&plan, &against, form.per, work, &mut |rows| sinks.take(rows))?;
         sinks.finish()?;
     }
     work.cancel.check()?;
@@ -114,7 +119,7 @@ pub fn score_rows(
         (report.kept_min, report.kept_median) = (shares.values.last().copied(), Some(shares.median()));
     }
     if let (Some(held), Some(out)) = (&held, output.report) {
-        markdown::write(&plan, held, request.factors.as_deref().unwrap_or("identity"), out)?;
+        markdown::write(&plan, held, &request.title(), out)?;
     }
     if let (Some(held), Some(folder)) = (held, folder) {
         write_kronfluence(&folder, held)?;
@@ -133,11 +138,11 @@ fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {
         queries,
         modules: plan.engine.modules().len(),
         strategy: plan.how.strategy.name().to_owned(),
-        filters: plan.how.filters.iter().map(ToString::to_string).collect(),
+        filters: plan.segments.iter().flat_map(|segment| &segment.filters).map(ToString::to_string).collect(),
         dampings: plan.how.filters.iter().filter_map(|filter| filter.damping()).map(number).collect(),
         kept_min: None,
         kept_median: None,
-        passes: plan.extent.groups.len(),
+        passes: plan.passes(),
         memory: plan.extent.memory,
         stale: plan.stale.clone(),
         lines: 0,

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use gstore_core::Unit;
 use gstore_core::parallel::{self, Give};
 use gstore_curvature::{Module, ModuleFactors};
-use gstore_ingest::curvature::{Measurement, PassError, TargetSample};
+use gstore_ingest::curvature::{CurvatureEngine, Measurement, PassError, TargetSample};
 use gstore_query::kernel::Kernel;
 
 use super::forms::{ModuleColumns, products, token_products};
@@ -34,9 +34,10 @@ pub(super) enum Against<'a> {
     Own { scales: &'a [Vec<Option<Vec<f64>>>], rotated: bool },
 }
 
-/// Hands the scores of the pool's rows to `take`, a batch at a time and in the order of the rows.
+/// Hands the scores of the pool's rows at the checkpoint of an engine to `take`, a batch at a time and in the order of
+/// the rows.
 pub(super) fn pass(
-    plan: &ScorePlan,
+    (plan, engine): (&ScorePlan, &CurvatureEngine),
     against: &Against<'_>,
     per: ScorePer,
     work: &mut Work<'_>,
@@ -50,7 +51,8 @@ pub(super) fn pass(
     let kernel = Kernel::detect();
     let compute = |batch: Vec<Tokens>| -> Result<Vec<RowScores>, FactorJobError> {
         cancel.check()?;
-        let values = of_rows(plan, against, per, &batch, kernel).map_err(|error| of_batch(&batch, error))?;
+        let values =
+            of_rows((plan, engine), against, per, &batch, kernel).map_err(|error| of_batch(&batch, error))?;
         Ok(batch.iter().zip(values).map(|(sample, values)| RowScores { row: sample.row, values }).collect())
     };
     work.progress.start("scores", rows.len(), Unit::Rows);
@@ -68,13 +70,13 @@ pub(super) fn pass(
 
 /// The scores of a batch's rows, `[part][column]` each.
 fn of_rows(
-    plan: &ScorePlan,
+    (plan, engine): (&ScorePlan, &CurvatureEngine),
     against: &Against<'_>,
     per: ScorePer,
     batch: &[Tokens],
     kernel: Kernel,
 ) -> Result<Vec<Vec<f64>>, PassError> {
-    let modules = plan.engine.modules();
+    let modules = engine.modules();
     let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
     let wanted: Vec<usize> = (0..modules.len()).collect();
     let count = against.columns(plan.how.filters.len());
@@ -88,63 +90,40 @@ fn of_rows(
     let part = |module: usize| if per == ScorePer::Module { module * count } else { 0 };
     match against {
         Against::Columns { modules: columns, .. } if plan.how.by_token => {
-            plan.engine.factors(
-                &samples,
-                Measurement::Loss,
-                &wanted,
-                &mut |module, inputs, grads, spans| {
-                    let found = token_products(kernel, &columns[module], (inputs, grads), &modules[module]);
-                    let found = found.unwrap_or_default();
-                    for (scores, span) in scores.iter_mut().zip(spans) {
-                        let tokens = &found[span.start * count..span.end * count];
-                        for (token, values) in tokens.chunks_exact(count.max(1)).enumerate() {
-                            let at = if per == ScorePer::Token { token * count } else { part(module) };
-                            scores[at..at + count]
-                                .iter_mut()
-                                .zip(values)
-                                .for_each(|(sum, value)| *sum += value);
-                        }
-                    }
-                    Ok(())
-                },
-            )?;
-        }
-        Against::Columns { modules: columns, .. } => {
-            plan.engine.gradients(
-                &samples,
-                Measurement::Loss,
-                &wanted,
-                false,
-                &mut |module, gradients| {
-                    let ModuleColumns::Gradients(queries) = &columns[module] else { return Ok(()) };
-                    let found = products(kernel, gradients, queries);
-                    let at = part(module);
-                    for (scores, values) in scores.iter_mut().zip(found.chunks_exact(count.max(1))) {
+            engine.factors(&samples, Measurement::Loss, &wanted, &mut |module, inputs, grads, spans| {
+                let found = token_products(kernel, &columns[module], (inputs, grads), &modules[module]);
+                let found = found.unwrap_or_default();
+                for (scores, span) in scores.iter_mut().zip(spans) {
+                    let tokens = &found[span.start * count..span.end * count];
+                    for (token, values) in tokens.chunks_exact(count.max(1)).enumerate() {
+                        let at = if per == ScorePer::Token { token * count } else { part(module) };
                         scores[at..at + count].iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
                     }
-                    Ok(())
-                },
-            )?;
+                }
+                Ok(())
+            })?;
+        }
+        Against::Columns { modules: columns, .. } => {
+            engine.gradients(&samples, Measurement::Loss, &wanted, false, &mut |module, gradients| {
+                let ModuleColumns::Gradients(queries) = &columns[module] else { return Ok(()) };
+                let found = products(kernel, gradients, queries);
+                let at = part(module);
+                for (scores, values) in scores.iter_mut().zip(found.chunks_exact(count.max(1))) {
+                    scores[at..at + count].iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+                }
+                Ok(())
+            })?;
         }
         Against::Own { scales, rotated } => {
-            plan.engine.gradients(
-                &samples,
-                Measurement::Loss,
-                &wanted,
-                *rotated,
-                &mut |module, gradients| {
-                    let len = modules[module].len().max(1);
-                    let at = part(module);
-                    for (scores, gradient) in scores.iter_mut().zip(gradients.chunks_exact(len)) {
-                        let energies = energies(gradient, &scales[module]);
-                        scores[at..at + count]
-                            .iter_mut()
-                            .zip(energies)
-                            .for_each(|(sum, value)| *sum += value);
-                    }
-                    Ok(())
-                },
-            )?;
+            engine.gradients(&samples, Measurement::Loss, &wanted, *rotated, &mut |module, gradients| {
+                let len = modules[module].len().max(1);
+                let at = part(module);
+                for (scores, gradient) in scores.iter_mut().zip(gradients.chunks_exact(len)) {
+                    let energies = energies(gradient, &scales[module]);
+                    scores[at..at + count].iter_mut().zip(energies).for_each(|(sum, value)| *sum += value);
+                }
+                Ok(())
+            })?;
         }
     }
     Ok(scores)
@@ -180,7 +159,7 @@ pub(super) fn own_scales(plan: &mut ScorePlan) -> Result<(Scales, bool), FactorJ
     let modules: Vec<Module> = plan.engine.modules().to_vec();
     let (mut scales, mut bases) = (Vec::with_capacity(modules.len()), Vec::with_capacity(modules.len()));
     for module in &modules {
-        let factors = plan.factors_of(module)?;
+        let factors = plan.factors_of(0, module)?;
         scales.push(Scaling::new(module, &factors, plan.how.strategy, &plan.how.filters)?.into_scales());
         let ModuleFactors { activation_eigen, gradient_eigen, .. } = factors;
         bases.push(ModuleFactors { activation_eigen, gradient_eigen, ..ModuleFactors::default() });

@@ -7,16 +7,18 @@ use gstore_core::{RowSet, Unit, available_memory, many_of};
 use gstore_curvature::{Filter, Module, ModuleFactors, Strategy};
 use gstore_data::{Reading, SampleSource, encode_each};
 use gstore_ingest::curvature::{CurvatureEngine, Measurement};
+use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 use gstore_store::Snapshot;
 
-use super::checks::{check, check_modules, selection, stale, strategy};
+use super::checks::{check, check_segments, selection, strategy};
 use super::forms::column_bytes;
 use super::markdown::texts;
 use super::request::{ScorePer, ScoreRequest, ScoreTarget};
+use super::segments::{Segment, check_stale, places, segments};
 use crate::factors::engine::{self, Tokens};
 use crate::factors::error::FactorJobError;
-use crate::factors::folder::{FactorArguments, FactorParts, FactorReader};
+use crate::factors::folder::FactorArguments;
 use crate::factors::parts::first;
 use crate::factors::stored::StoredFactors;
 use crate::work::Work;
@@ -34,8 +36,11 @@ pub(super) struct ScorePlan {
     pub queries: Vec<Tokens>,
     pub names: QueryNames,
     pub how: How,
+    /// Segments of training, from the first to the last; one where the curvature is that of one checkpoint.
+    pub segments: Vec<Segment>,
+    /// The modules, as an engine of another checkpoint takes them.
+    pub selection: ModuleSelection,
     pub extent: Extent,
-    factors: Option<FactorReader>,
     /// Why the factors are stale.
     pub stale: Option<String>,
 }
@@ -54,6 +59,7 @@ pub(super) struct How {
     /// Queries become one, their sum.
     pub sum_queries: bool,
     pub strategy: Strategy,
+    /// Filters whose scores are told apart.
     pub filters: Vec<Filter>,
     pub rank: Option<usize>,
     /// Whether scores are made of tokens.
@@ -86,30 +92,24 @@ impl ScorePlan {
         if rows.is_empty() {
             return Err(FactorJobError::Refused(format!("dataset `{}` has no rows", dataset.name)));
         }
-        let stored =
-            request.factors.as_deref().map(|name| StoredFactors::open(snapshot, name)).transpose()?;
-        let stamp = stored.as_ref().map(|stored| &stored.content.stamp);
+        let names = request.names().into_iter();
+        let stored = names.map(|name| StoredFactors::open(snapshot, name)).collect::<Result<Vec<_>, _>>()?;
+        let stamp = stored.last().map(|stored| &stored.content.stamp);
         let strategy = strategy(request, stamp)?;
+        if !request.segments.is_empty() {
+            check_segments(&stored, strategy)?;
+        }
         work.progress.start("reading weights", 1, Unit::Checkpoints);
-        let engine = engine::load(&ingest, &selection(&ingest, stamp))?;
+        let selection = selection(&ingest, stamp);
+        let engine = engine::load(&ingest, &selection)?;
         work.progress.advance(1);
         work.progress.finish();
         let widest = engine.modules().iter().map(Module::len).max().unwrap_or(0);
         let batches = RowBatches::new(snapshot, &dataset, &ingest, 2 * widest)?;
-        let stale = match stamp {
-            Some(stamp) => {
-                check_modules(stamp, engine.modules())?;
-                stale(stamp, (&engine, &batches), &ingest.dataset, work.cancel)?
-            }
-            None => None,
-        };
-        if let (Some(why), false) = (&stale, request.stale) {
-            let name = request.factors.clone().unwrap_or_default();
-            return Err(FactorJobError::Stale { name, why: why.clone() });
-        }
+        let places = places(request, &ingest);
+        let stale = check_stale((request, &stored), &places, (&engine, &batches), work.cancel)?;
         // All of their files are compared with their digests: what is refused is refused before.
-        let parts = FactorParts::of(strategy);
-        let factors = stored.map(|stored| stored.reader(snapshot, parts)).transpose()?;
+        let segments = segments(request, places, (snapshot, &stored), strategy)?;
         let (measurement, sum_queries) = match &request.target {
             ScoreTarget::Samples { measurement, summed, .. } => (*measurement, *summed),
             ScoreTarget::Own => (Measurement::Loss, false),
@@ -125,33 +125,40 @@ impl ScorePlan {
                 measurement,
                 sum_queries,
                 strategy,
-                filters: request.filters.clone(),
+                filters: segments.last().map(|last| last.filters.clone()).unwrap_or_default(),
                 rank: request.rank,
                 by_token: request.rank.is_some() || request.form.per == ScorePer::Token,
             },
+            segments,
+            selection,
             extent: Extent::default(),
-            factors,
             stale,
         };
         plan.extent = plan.extent(&ingest, work.threads)?;
-        let passes = plan.extent.groups.len() as u64;
-        if passes > 1 {
-            let passes = many_of(passes, "pass", "passes");
+        if plan.extent.groups.len() > 1 {
+            let passes = many_of(plan.passes() as u64, "pass", "passes");
             work.progress.note(&format!("the queries do not fit in memory at once: {passes} over the pool"));
         }
         Ok(plan)
     }
 
-    /// What is known of a module's curvature; nothing where there are no factors.
-    pub fn factors_of(&self, module: &Module) -> Result<ModuleFactors, FactorJobError> {
-        let factors = self.factors.as_ref().filter(|_| self.how.strategy != Strategy::Identity);
+    /// Passes over the pool.
+    pub fn passes(&self) -> usize {
+        let checkpoints: usize = self.segments.iter().map(|segment| segment.checkpoints.len()).sum();
+        self.extent.groups.len() * checkpoints
+    }
+
+    /// What is known of a module's curvature in a segment; nothing where there are no factors.
+    pub fn factors_of(&self, segment: usize, module: &Module) -> Result<ModuleFactors, FactorJobError> {
+        let factors = self.segments.get(segment).and_then(|segment| segment.factors.as_ref());
+        let factors = factors.filter(|_| self.how.strategy != Strategy::Identity);
         let Some(factors) = factors else { return Ok(ModuleFactors::default()) };
         factors.module(&module.name).map(|(_, factors)| factors).map_err(FactorJobError::other)
     }
 
     /// The arguments of the fit, as Kronfluence has them.
     pub fn arguments(&self) -> FactorArguments {
-        match &self.factors {
+        match self.segments.last().and_then(|segment| segment.factors.as_ref()) {
             Some(factors) => factors.arguments().clone(),
             None => FactorArguments::new(self.how.strategy),
         }
@@ -164,9 +171,13 @@ impl ScorePlan {
         let whole = numbers(&|module| 4 * module.len() as u64);
         let batch = 4 * modules.iter().map(Module::len).max().unwrap_or(0) as u64;
         let worker = engine::activation_bytes(&self.engine, ingest) + 2 * batch;
-        let model = engine::weight_bytes(&self.engine, ingest) + threads as u64 * worker;
+        // Those of another checkpoint are there next to the plan's own.
+        let moves = self.segments.iter().flat_map(|segment| &segment.checkpoints).any(Option::is_some);
+        let weights = engine::weight_bytes(&self.engine, ingest) * (1 + u64::from(moves));
+        let model = weights + threads as u64 * worker;
         // Columns exist twice while they are put in the kernel's order.
-        let query = 2 * numbers(&|module| column_bytes(module, how.rank)) * how.filters.len() as u64;
+        let columns: usize = self.segments.iter().map(|segment| segment.filters.len()).sum();
+        let query = 2 * numbers(&|module| column_bytes(module, how.rank)) * columns as u64;
         let limit = ingest.max_memory.or_else(available_memory).unwrap_or(u64::MAX);
         let room = limit.saturating_sub(model + whole);
         let fits = usize::try_from(room / query.max(1)).unwrap_or(usize::MAX);

@@ -1,7 +1,10 @@
 //! Queries: their gradients, preconditioned with every filter, module by module.
 //!
+//! With several segments of training, a query is preconditioned with the last one's filter first; what that segment
+//! leaves of it goes on to the one before, so that each segment has columns of its own.
+//!
 //! Memory: the columns, and as much again while gradients of some queries wait to be preconditioned and while
-//! columns are put in the kernel's order; for each thread the factors of one module.
+//! columns are put in the kernel's order; for each thread the factors of one module, of every segment.
 
 use std::ops::{ControlFlow, Range};
 
@@ -11,6 +14,7 @@ use gstore_ingest::curvature::{CurvatureEngine, Measurement, TargetSample};
 
 use super::forms::{Collected, ModuleColumns, has_low_rank};
 use super::plan::ScorePlan;
+use super::segments::Segment;
 use crate::factors::engine::{Tokens, of_batch};
 use crate::factors::error::FactorJobError;
 use crate::work::Work;
@@ -20,9 +24,9 @@ type Gradients = Vec<Vec<f32>>;
 
 /// The columns of a group of queries.
 pub(super) struct Columns {
-    /// For each module: `[filter][query]`.
-    pub modules: Vec<ModuleColumns>,
-    /// `[filter][query]`: the share of the squared length of the preconditioned query that its rank has.
+    /// For each segment and module: `[filter][query]`.
+    pub segments: Vec<Vec<ModuleColumns>>,
+    /// `[segment][filter][query]`: the share of the squared length of the preconditioned query that its rank has.
     pub kept: Vec<f64>,
 }
 
@@ -33,8 +37,9 @@ pub(super) fn columns(
     work: &mut Work<'_>,
 ) -> Result<Columns, FactorJobError> {
     let modules = plan.engine.modules();
-    // For each module and filter, the queries in their order.
-    let mut collected = vec![vec![Collected::default(); plan.how.filters.len()]; modules.len()];
+    // For each module, segment and filter, the queries in their order.
+    let count = plan.segments.iter().map(|segment| segment.filters.len()).sum();
+    let mut collected = vec![vec![Collected::default(); count]; modules.len()];
     let queries = &plan.queries[group];
     work.progress.start("queries", queries.len() as u64, Unit::Rows);
     let done = match plan.how.sum_queries {
@@ -48,18 +53,24 @@ pub(super) fn columns(
     work.progress.finish();
     done?;
     let mut lengths: Vec<[f64; 2]> = Vec::new();
-    let packed = |(module, parts): (&Module, Vec<Collected>)| {
+    let mut segments: Vec<Vec<ModuleColumns>> =
+        plan.segments.iter().map(|_| Vec::with_capacity(modules.len())).collect();
+    for (module, parts) in modules.iter().zip(collected) {
         let rank = has_low_rank(module, plan.how.rank);
-        let all = Collected::joined(parts);
-        lengths.resize(all.lengths.len(), [0.0; 2]);
-        for (sum, part) in lengths.iter_mut().zip(&all.lengths) {
-            *sum = [sum[0] + part[0], sum[1] + part[1]];
+        let (mut parts, mut start) = (parts.into_iter(), 0);
+        for (segment, into) in plan.segments.iter().zip(&mut segments) {
+            let all = Collected::joined(parts.by_ref().take(segment.filters.len()).collect());
+            let end = start + all.lengths.len();
+            lengths.resize(lengths.len().max(end), [0.0; 2]);
+            for (sum, part) in lengths[start..end].iter_mut().zip(&all.lengths) {
+                *sum = [sum[0] + part[0], sum[1] + part[1]];
+            }
+            start = end;
+            into.push(all.packed(module, plan.how.by_token, rank));
         }
-        all.packed(module, plan.how.by_token, rank)
-    };
-    let modules = modules.iter().zip(collected).map(packed).collect();
+    }
     let share = |[kept, all]: &[f64; 2]| if *all > 0.0 { (kept / all).min(1.0) } else { 1.0 };
-    Ok(Columns { modules, kept: lengths.iter().map(share).collect() })
+    Ok(Columns { segments, kept: lengths.iter().map(share).collect() })
 }
 
 /// Gradients of queries, whichever thread computes which.
@@ -133,10 +144,7 @@ fn precondition(
     work: &Work<'_>,
 ) -> Result<(), FactorJobError> {
     let modules = plan.engine.modules();
-    let compute = |_: &mut (), at: usize| -> Result<Vec<Collected>, FactorJobError> {
-        let factors = plan.factors_of(&modules[at])?;
-        of_module(plan, &modules[at], &factors, &gradients[at])
-    };
+    let compute = |_: &mut (), at: usize| of_module(plan, &modules[at], &gradients[at]);
     let mut places = collected.iter_mut();
     let take = |columns: Vec<Collected>| -> Result<ControlFlow<()>, FactorJobError> {
         if let Some(place) = places.next() {
@@ -147,35 +155,55 @@ fn precondition(
     parallel::ordered(modules.len(), plan.extent.threads, work.cancel, || (), compute, take)
 }
 
-/// The columns of some queries for a module, for each filter.
-fn of_module(
-    plan: &ScorePlan,
-    module: &Module,
-    factors: &ModuleFactors,
-    gradients: &[f32],
-) -> Result<Vec<Collected>, FactorJobError> {
-    let scaling = Scaling::new(module, factors, plan.how.strategy, &plan.how.filters)?;
-    let rank = has_low_rank(module, plan.how.rank);
-    let mut all = vec![Collected::default(); plan.how.filters.len()];
+/// The columns of some queries for a module, for each segment and filter.
+fn of_module(plan: &ScorePlan, module: &Module, gradients: &[f32]) -> Result<Vec<Collected>, FactorJobError> {
+    let scaling = |(at, segment): (usize, &Segment)| {
+        let mut filters = segment.filters.clone();
+        if at > 0 {
+            // What the segment leaves of a query is that of the one before it.
+            filters.extend(segment.filters.iter().filter_map(|filter| filter.decay()));
+        }
+        Scaling::new(module, &plan.factors_of(at, module)?, plan.how.strategy, &filters)
+    };
+    let scalings = plan.segments.iter().enumerate().map(scaling).collect::<Result<Vec<_>, _>>()?;
+    let count = plan.segments.iter().map(|segment| segment.filters.len()).sum();
+    let mut all = vec![Collected::default(); count];
     for gradient in gradients.chunks_exact(module.len().max(1)) {
-        let gradient: Vec<f64> = gradient.iter().map(|value| f64::from(*value)).collect();
-        for (column, into) in scaling.columns(&gradient).into_iter().zip(&mut all) {
-            match rank {
-                Some(rank) => {
-                    let low = low_rank(&column, (module.out, module.input), rank);
-                    let low = low.ok_or_else(|| {
-                        FactorJobError::Refused(format!(
-                            "module `{}`: a query's matrix cannot be decomposed; score without a rank",
-                            module.name
-                        ))
-                    })?;
-                    into.push_low_rank(&low, &column, module.out);
-                }
-                None => into.push(&column),
+        let mut gradient: Vec<f64> = gradient.iter().map(|value| f64::from(*value)).collect();
+        let mut end = count;
+        for (segment, scaling) in plan.segments.iter().zip(&scalings).rev() {
+            let mut columns = scaling.columns(&gradient);
+            let rest = columns.split_off(segment.filters.len());
+            let start = end - columns.len();
+            for (column, into) in columns.iter().zip(&mut all[start..end]) {
+                keep(into, column, module, plan.how.rank)?;
             }
+            end = start;
+            gradient = rest.into_iter().next().unwrap_or_default();
         }
     }
     Ok(all)
+}
+
+/// Keeps a column, as a matrix of a low rank where that saves something.
+fn keep(
+    into: &mut Collected,
+    column: &[f64],
+    module: &Module,
+    rank: Option<usize>,
+) -> Result<(), FactorJobError> {
+    let Some(rank) = has_low_rank(module, rank) else {
+        into.push(column);
+        return Ok(());
+    };
+    let low = low_rank(column, (module.out, module.input), rank).ok_or_else(|| {
+        FactorJobError::Refused(format!(
+            "module `{}`: a query's matrix cannot be decomposed; score without a rank",
+            module.name
+        ))
+    })?;
+    into.push_low_rank(&low, column, module.out);
+    Ok(())
 }
 
 /// What several filters do in one eigenbasis.
