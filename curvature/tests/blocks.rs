@@ -1,4 +1,4 @@
-//! Promise: a covariance that is cut into blocks is that one with zeros outside of them, in all that is made of it.
+//! Promise: a covariance in blocks is that with zeros outside of them, in all that is made of it.
 
 use gstore_curvature::{Blocks, Covariance, Damping, Filter, Module, ModuleFactors, Strategy, dot, product};
 

@@ -1,5 +1,5 @@
-//! Promise: segments of training, carried backwards one after the other, give what unrolling every step gives as steps
-//! become small, where both can be computed exactly: gradient descent on least squares.
+//! Promise: segments of training, carried backwards one after the other, give what unrolling every step gives
+//! as steps become small, where both can be computed exactly: gradient descent on least squares.
 
 use gstore_curvature::{
     Covariance, Damping, Filter, Module, ModuleFactors, Strategy, dot, product, transposed,
@@ -133,7 +133,7 @@ fn equal_segments_are_one_with_the_sum_of_their_steps() {
         let (late, early) = (apply(strategy, of(30), &query), apply(strategy, of(50), &carried));
         let both: Vec<f64> = late.iter().zip(&early).map(|(late, early)| late + early).collect();
         assert_close(strategy.name(), &both, &apply(strategy, of(80), &query), 1e-12);
-        // What is left of the query is what the inverse of the rest lacks: exp(-t L) = 1 - L (1 - exp(-t L)) / L.
+        // What is left of a query, by the sum of the steps: exp(-t L) = 1 - L (1 - exp(-t L)) / L.
         let scale = |filter| factors.filtered(&module, strategy, filter).expect("a filter");
         let (rest, sum) = (scale(of(30).decay().expect("the rest")), scale(of(30)));
         let eigenvalues = factors.eigenvalues(&module, strategy).expect("eigenvalues");

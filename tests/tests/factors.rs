@@ -232,7 +232,7 @@ fn segments_of_training_add_up() {
     // The same fit with another word in place of one.
     let fit_other = |name: &str, word: &str, other: &str| {
         let mut args = fit_args(name, &["--fisher", "empirical"]);
-        args.iter_mut().filter(|arg| *arg == word).for_each(|arg| *arg = other.to_owned());
+        args.iter_mut().filter(|arg| **arg == word).for_each(|arg| *arg = other.to_owned());
         place.json(&args.iter().map(String::as_str).collect::<Vec<_>>());
     };
     fit_other("late", &early, &late);

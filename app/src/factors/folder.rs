@@ -4,8 +4,8 @@
 //! - a file appears when it is whole, and a quantity is there when all of its files are; counts are the last
 //! - sums and counts are kept, not means, so that partitions and later data add up
 //! - what is read is checked against the shapes that belong to it; values may be F64, F32, BF16 or F16
-//! - covariances and eigenvectors of a wide module are `[size, width]`, as `Blocks` are stored; Kronfluence reads those
-//!   that are written whole
+//! - covariances and eigenvectors of a wide module are `[size, width]`, as `Blocks` are stored; Kronfluence
+//!   reads those that are written whole
 //!
 //! Files do not say whether a module has a bias, so that modules that are read have none: their inputs count
 //! the constant as any other.

@@ -126,11 +126,12 @@ fn finished(folder: &Path) -> Result<Vec<String>, FactorJobError> {
     Ok(names)
 }
 
-/// Writes the files of factors into a folder, which is made: one that Kronfluence reads. Matrices in blocks are
-/// written whole, with the zeros outside of these.
+/// Writes the files of factors into a folder, which is made: one that Kronfluence reads. Matrices in blocks
+/// are written whole, with the zeros outside of these.
 ///
 /// # Errors
-/// A folder that is there and not empty, too little room for whole matrices, files that cannot be written, damage.
+/// A folder that is there and not empty, too little room for whole matrices, files that cannot be written,
+/// damage.
 pub fn export_factors(
     snapshot: &Snapshot,
     name: &str,

@@ -26,8 +26,8 @@ pub struct ScoreArgs {
     /// Factors of the store; without them --model says whose gradients are compared, and no curvature is used
     #[arg(long, value_name = "NAME", required_unless_present_any = ["model", "segment"])]
     pub factors: Option<String>,
-    /// A segment of training, from the first to the last: its factors, what STEPS at a mean learning RATE were, and the
-    /// checkpoints over which rows are averaged [default: where the factors were fitted]; scores are summed over them
+    /// A segment of training, from the first to the last: factors, STEPS at a mean learning RATE, and checkpoints
+    /// over which rows are averaged [default: that of the factors]; scores are summed over segments
     #[arg(long, value_name = "NAME=STEPS*RATE[@DIR|REPO,...]", value_parser = segment,
           conflicts_with_all = ["factors", "filter", "damping", "of_self", "checkpoint", "kronfluence"])]
     pub segment: Vec<ScoreSegmentArg>,

@@ -48,8 +48,9 @@ impl Fit<'_> {
         let blocks: Vec<Block<'_>> =
             modules.iter().zip(&sums).flat_map(|(module, (a, g))| blocks(module, [*a, *g])).collect();
         let decompose = |_: &mut (), at: usize| -> Result<Eigen, FactorJobError> {
-            let Block { module, sum, what, rows } = &blocks[at];
-            Ok(Eigen::of(&sum.block_mean(rows), rows.len(), module, *what)?)
+            let block = &blocks[at];
+            let mean = block.sum.block_mean(&block.rows);
+            Ok(Eigen::of(&mean, block.rows.len(), block.module, block.what)?)
         };
         work.progress.start("eigendecomposition", blocks.len() as u64, Unit::Matrices);
         let mut all = Vec::with_capacity(blocks.len());

@@ -34,8 +34,8 @@ pub(super) enum Against<'a> {
     Own { scales: &'a [Vec<Option<Vec<f64>>>], rotated: bool },
 }
 
-/// Hands the scores of the pool's rows at the checkpoint of an engine to `take`, a batch at a time and in the order of
-/// the rows.
+/// Hands the scores of the pool's rows at the checkpoint of an engine to `take`, a batch at a time and in the
+/// order of the rows.
 pub(super) fn pass(
     (plan, engine): (&ScorePlan, &CurvatureEngine),
     against: &Against<'_>,

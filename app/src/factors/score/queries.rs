@@ -1,7 +1,7 @@
 //! Queries: their gradients, preconditioned with every filter, module by module.
 //!
-//! With several segments of training, a query is preconditioned with the last one's filter first; what that segment
-//! leaves of it goes on to the one before, so that each segment has columns of its own.
+//! With several segments of training, a query is preconditioned with the last one's filter first; what that
+//! segment leaves of it goes on to the one before, so that each segment has columns of its own.
 //!
 //! Memory: the columns, and as much again while gradients of some queries wait to be preconditioned and while
 //! columns are put in the kernel's order; for each thread the factors of one module, of every segment.
@@ -26,7 +26,8 @@ type Gradients = Vec<Vec<f32>>;
 pub(super) struct Columns {
     /// For each segment and module: `[filter][query]`.
     pub segments: Vec<Vec<ModuleColumns>>,
-    /// `[segment][filter][query]`: the share of the squared length of the preconditioned query that its rank has.
+    /// `[segment][filter][query]`: the share of the squared length of the preconditioned query that its rank
+    /// has.
     pub kept: Vec<f64>,
 }
 
@@ -38,7 +39,7 @@ pub(super) fn columns(
 ) -> Result<Columns, FactorJobError> {
     let modules = plan.engine.modules();
     // For each module, segment and filter, the queries in their order.
-    let count = plan.segments.iter().map(|segment| segment.filters.len()).sum();
+    let count: usize = plan.segments.iter().map(|segment| segment.filters.len()).sum();
     let mut collected = vec![vec![Collected::default(); count]; modules.len()];
     let queries = &plan.queries[group];
     work.progress.start("queries", queries.len() as u64, Unit::Rows);
@@ -157,7 +158,7 @@ fn precondition(
 
 /// The columns of some queries for a module, for each segment and filter.
 fn of_module(plan: &ScorePlan, module: &Module, gradients: &[f32]) -> Result<Vec<Collected>, FactorJobError> {
-    let scaling = |(at, segment): (usize, &Segment)| {
+    let scaling = |(at, segment): (usize, &Segment)| -> Result<Scaling, FactorJobError> {
         let mut filters = segment.filters.clone();
         if at > 0 {
             // What the segment leaves of a query is that of the one before it.
@@ -166,7 +167,7 @@ fn of_module(plan: &ScorePlan, module: &Module, gradients: &[f32]) -> Result<Vec
         Scaling::new(module, &plan.factors_of(at, module)?, plan.how.strategy, &filters)
     };
     let scalings = plan.segments.iter().enumerate().map(scaling).collect::<Result<Vec<_>, _>>()?;
-    let count = plan.segments.iter().map(|segment| segment.filters.len()).sum();
+    let count: usize = plan.segments.iter().map(|segment| segment.filters.len()).sum();
     let mut all = vec![Collected::default(); count];
     for gradient in gradients.chunks_exact(module.len().max(1)) {
         let mut gradient: Vec<f64> = gradient.iter().map(|value| f64::from(*value)).collect();

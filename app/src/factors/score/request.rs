@@ -29,8 +29,9 @@ pub struct ScoreRequest {
     pub target: ScoreTarget,
     /// Filters of the curvature's eigenvalues, at least one; all of them take one pass.
     pub filters: Vec<Filter>,
-    /// Segments of training, from the first to the last, in place of factors and filters; `ingest` then has the last
-    /// checkpoint of the last one, at which queries are measured. Empty: the curvature is that of one checkpoint.
+    /// Segments of training, from the first to the last, in place of factors and filters; `ingest` then has
+    /// the last checkpoint of the last one, at which queries are measured. Empty: the curvature is that of one
+    /// checkpoint.
     pub segments: Vec<ScoreSegment>,
     /// What scores are given of.
     pub form: ScoreForm,
@@ -71,8 +72,8 @@ pub struct ScoreSegment {
     pub checkpoints: Vec<CheckpointArg>,
 }
 
-/// A segment: its factors and filter, and the checkpoints of its rows; without any, that at which the factors were
-/// fitted. `model` is that of the checkpoints, if not that of the fit.
+/// A segment: its factors and filter, and the checkpoints of its rows; without any, that at which the factors
+/// were fitted. `model` is that of the checkpoints, if not that of the fit.
 ///
 /// # Errors
 /// No factors of this name, and factors that do not say where their model is, where none is given.

@@ -1,4 +1,4 @@
-//! Segments of training that a score is summed over: their factors and filters, and the checkpoints of their rows.
+//! Segments of training that scores are summed over: factors and filters, and the checkpoints of rows.
 
 use gstore_core::{Cancel, CheckpointId};
 use gstore_curvature::{Filter, Strategy};

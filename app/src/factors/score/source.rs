@@ -1,6 +1,7 @@
 //! Passes over a pool at the checkpoints of all segments of training, whose scores are added row by row.
 //!
-//! The sums so far lie in a temporary file without a name, in the order of the rows: memory does not grow with them.
+//! The sums so far lie in a temporary file without a name, in the order of the rows: memory does not grow with
+//! them.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
@@ -12,8 +13,8 @@ use crate::factors::engine;
 use crate::factors::error::FactorJobError;
 use crate::work::Work;
 
-/// Hands the scores of the pool's rows to `take`, in their order: sums over segments, of means over the checkpoints of
-/// each. `against`: what rows are multiplied with in each segment.
+/// Hands the scores of the pool's rows to `take`, in their order: sums over segments, of means over the
+/// checkpoints of each. `against`: what rows are multiplied with in each segment.
 ///
 /// Disk: 8 bytes for each score, twice, where there are several checkpoints.
 pub(super) fn passes(
