@@ -17,7 +17,7 @@ use super::{EngineArgs, FactorStrategy, FactorsModelArgs, OutputArgs, TextArgs, 
     gstore score --store s --factors curvature --pool pool --target gsm8k --damping auto,1e-6,1e-3 --rank 64 -o scores.parquet\n  \
     gstore score --store s --factors curvature --pool pool --target gsm8k --filter 'inverse,source:500*1e-4' -o scores.parquet\n  \
     gstore score --store s --factors curvature --pool pool --self --top 100 -o self.csv\n  \
-    gstore score --store s --segment 'early=500*1e-4@run/checkpoint-250,run/checkpoint-500' --segment 'late=500*2e-5' --pool pool --target gsm8k -o scores.parquet\n\n\
+    gstore score --store s --segment 'early=500*1e-4@run/250,run/500' --segment 'late=500*2e-5' --pool pool --target gsm8k\n\n\
     Positive scores are of rows that lower the loss of the query when they are trained on; multiplied with 1 / rows they are the effect\n\
     of one copy. Nothing is read but samples and factors: gradients are computed again, in one pass over the pool for all queries that\n\
     fit in memory.\n\n\
