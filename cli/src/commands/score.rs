@@ -148,7 +148,7 @@ fn segments(
     args: &ScoreArgs,
     (snapshot, model): (&Arc<Snapshot>, Option<&PathBuf>),
 ) -> Result<Vec<ScoreSegment>> {
-    let mut of = |segment: &ScoreSegmentArg| -> Result<ScoreSegment> {
+    let of = |segment: &ScoreSegmentArg| -> Result<ScoreSegment> {
         let ScoreSegmentArg { factors, filter, checkpoints } = segment;
         let found = match checkpoints.is_empty() {
             true => Vec::new(),
@@ -156,7 +156,7 @@ fn segments(
         };
         Ok(like_segment(snapshot, (factors.as_str(), *filter), model.cloned(), found)?)
     };
-    args.segment.iter().map(&mut of).collect()
+    args.segment.iter().map(of).collect()
 }
 
 /// The filters, that of inverses with each damping.

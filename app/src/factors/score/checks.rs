@@ -90,14 +90,14 @@ pub(super) fn check_segments(stored: &[StoredFactors], strategy: Strategy) -> Re
         let (name, of) = (&other.part.name, &first.part.name);
         if shapes(other) != expected {
             return Err(FactorJobError::Refused(format!(
-                "factors `{name}` and `{of}` are of other modules, and segments have the same: fit both with the same --modules"
+                "factors `{name}` and `{of}` are of other modules, and segments have the same: fit both over the same modules"
             )));
         }
         let fitted = other.content.stamp.approximation()?;
         let has = fitted == strategy || (strategy == Strategy::Kfac && fitted.rotates());
         if strategy != Strategy::Identity && !has {
             return Err(FactorJobError::Refused(format!(
-                "factors `{name}` are fitted as {}, and not as {}: name a --strategy that all segments have",
+                "factors `{name}` are fitted as {}, and not as {}: ask for a strategy that all segments have",
                 fitted.name(),
                 strategy.name()
             )));
