@@ -148,7 +148,7 @@ fn covariances_in_blocks_are_those_with_zeros_outside() {
     place.ok(&["factors", "export", "whole", "out-whole"]);
     for file in ["activation_covariance", "gradient_eigenvectors"] {
         let [cut, whole] = ["out", "out-whole"].map(|folder| size(&format!("{folder}/{file}.safetensors")));
-        assert!(cut.abs_diff(whole) < 1000, "{file}: {cut} and {whole} bytes");
+        assert!(cut.abs_diff(whole) < 4000, "{file}: {cut} and {whole} bytes");
     }
     let options: [&[&str]; 4] =
         [&[], &["--strategy", "kfac"], &["--damping", "1e-3"], &["--filter", "source:100*1e-4"]];
