@@ -6,10 +6,12 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry, ObjectStoreUrl};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::limit_pushdown::LimitPushdown;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
+use super::bounds::PredicateLimit;
 use super::error::SqlError;
 use super::memory::Clients;
 use super::session::SqlOptions;
@@ -58,7 +60,15 @@ impl SqlResources {
     }
 }
 
-/// The engine's rules, and the limit pushed once more after sorts have gone into the leaves: a limit above a
+/// The engine's rules of logical plans, with a limit on what becomes of predicates before they are pushed down.
+pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let pushes = rules.iter().position(|rule| rule.name() == "push_down_filter");
+    rules.insert(pushes.unwrap_or(0), Arc::new(PredicateLimit));
+    rules
+}
+
+/// The engine's rules of physical plans, and the limit pushed once more after sorts have gone into the leaves: a limit above a
 /// computed projection reaches them only then.
 pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;

@@ -1,0 +1,379 @@
+//! Limits on expressions that the rules of the engine repeat: in predicates that go down to the tables, and in calls
+//! that are written out.
+//!
+//! Where a predicate goes below the step that computes a column, the expression of the column takes its place: thirty
+//! steps that each add a column to itself make a billion of the first. Besides filters, such predicates are made
+//! while a statement runs for the keys of joins and of sorts with a limit, and for `min` and `max` of all rows.
+//!
+//! Invariants
+//! - sizes are arithmetic that stops at the largest number, over a plan as long as its statement
+//! - a plan whose predicates name no computed column is limited by its text alone
+
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, JoinType, ScalarValue};
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
+use datafusion::logical_expr::utils::grouping_set_to_exprlist;
+use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, LogicalPlan, Operator};
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+
+use crate::error::SqlError;
+
+/// Most expressions that a plan may come to have beyond those that it has.
+const MAX_MORE: u64 = 100_000;
+/// Most alternatives of a regular expression that become a comparison each.
+const ALTERNATIVES: u64 = 4;
+/// Most values of `IN (..)` that become a comparison each.
+const INLINE: u64 = 3;
+
+/// The limit on predicates as a rule, to stand before the one that pushes them down: what comes before it makes
+/// joins of subqueries and puts limits where they stop predicates.
+#[derive(Debug)]
+pub(crate) struct PredicateLimit;
+
+impl OptimizerRule for PredicateLimit {
+    fn name(&self) -> &str {
+        "limit_predicates"
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
+        let mut sizes = Sizes::default();
+        sizes.columns(&plan)?;
+        bearable(
+            sizes.pushed.saturating_sub(sizes.written),
+            "where filters, joins and sorts have the expressions of the columns that they name",
+            "filter by columns of an earlier step, or name a computed column fewer times in the next",
+        )?;
+        Ok(Transformed::no(plan))
+    }
+}
+
+/// Refuses a plan that is not optimised yet where calls inside calls, once written out, would be too many: of
+/// `coalesce(a, b)` the engine makes `CASE WHEN a IS NOT NULL THEN a ELSE b END`.
+pub(crate) fn written_out(plan: &LogicalPlan) -> DfResult<()> {
+    let (mut written, mut out) = (0u64, 0u64);
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            write_out(expr, 1, &mut written, &mut out)?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    bearable(
+        out.saturating_sub(written),
+        "where coalesce, BETWEEN, IN and CASE are written out",
+        "put fewer of them inside one another",
+    )
+}
+
+fn bearable(repeated: u64, how: &str, way_out: &str) -> DfResult<()> {
+    if repeated <= MAX_MORE {
+        return Ok(());
+    }
+    let number = if repeated > u64::from(u32::MAX) { "too many".to_owned() } else { repeated.to_string() };
+    let why = format!(
+        "the statement has {number} repeated expressions {how}, more than the {MAX_MORE} allowed; {way_out}"
+    );
+    Err(SqlError::refused(why).into())
+}
+
+/// An input of a node: its columns, and for each how many expressions stand for it further down. Where there is no
+/// number it is one.
+struct Input<'a> {
+    schema: &'a DFSchema,
+    weights: &'a [u64],
+    is_plain: bool,
+}
+
+impl Input<'_> {
+    fn weight(&self, column: usize) -> u64 {
+        self.weights.get(column).copied().unwrap_or(1)
+    }
+
+    /// One for each column.
+    fn all(&self) -> Vec<u64> {
+        (0..self.schema.fields().len()).map(|column| self.weight(column)).collect()
+    }
+}
+
+#[derive(Default)]
+struct Sizes {
+    /// Expressions and nodes of the plan.
+    written: u64,
+    /// Expressions of its predicates at the tables.
+    pushed: u64,
+}
+
+impl Sizes {
+    /// The weights of the columns of a plan.
+    fn columns(&mut self, plan: &LogicalPlan) -> DfResult<Vec<u64>> {
+        self.written = self.written.saturating_add(1);
+        let plans = plan.inputs();
+        let below: Vec<Vec<u64>> = plans.iter().map(|input| self.columns(input)).collect::<DfResult<_>>()?;
+        let inputs: Vec<Input<'_>> = plans
+            .iter()
+            .zip(&below)
+            .map(|(input, weights)| Input {
+                schema: input.schema(),
+                weights,
+                is_plain: weights.iter().all(|weight| *weight == 1),
+            })
+            .collect();
+        let weights = self.node(plan, &inputs)?;
+        // No predicate goes below a limit.
+        let is_limited = plan.fetch()?.is_some() || plan.skip()?.is_some();
+        Ok(if is_limited { Vec::new() } else { weights })
+    }
+
+    fn node(&mut self, plan: &LogicalPlan, inputs: &[Input<'_>]) -> DfResult<Vec<u64>> {
+        let first = || inputs.first().map(Input::all).unwrap_or_default();
+        match plan {
+            LogicalPlan::Projection(projection) => self.each(&projection.expr, inputs),
+            LogicalPlan::Filter(filter) => {
+                self.push(&filter.predicate, inputs)?;
+                Ok(first())
+            }
+            LogicalPlan::Join(join) => {
+                for (left, right) in &join.on {
+                    self.push(left, inputs)?;
+                    self.push(right, inputs)?;
+                }
+                join.filter.iter().try_for_each(|filter| self.push(filter, inputs))?;
+                Ok(joined(join.join_type, inputs))
+            }
+            LogicalPlan::Sort(sort) => {
+                for key in &sort.expr {
+                    let weight = self.weigh(&key.expr, inputs)?;
+                    self.pushed = self.pushed.saturating_add(if sort.fetch.is_some() { weight } else { 0 });
+                }
+                Ok(first())
+            }
+            LogicalPlan::Aggregate(aggregate) => {
+                for call in &aggregate.aggr_expr {
+                    let is_pushed = aggregate.group_expr.is_empty() && is_extreme(call);
+                    let weight = self.weigh(call, inputs)?;
+                    self.pushed = self.pushed.saturating_add(if is_pushed { weight } else { 0 });
+                }
+                let groups = grouping_set_to_exprlist(&aggregate.group_expr)?;
+                groups.into_iter().map(|group| self.weigh(group, inputs)).collect()
+            }
+            LogicalPlan::Window(window) => {
+                self.each(&window.window_expr, inputs)?;
+                Ok(first())
+            }
+            LogicalPlan::Distinct(Distinct::On(distinct)) => {
+                self.each(&distinct.on_expr, inputs)?;
+                self.each(&distinct.select_expr, inputs)
+            }
+            LogicalPlan::Union(union) => Ok((0..union.schema.fields().len())
+                .map(|column| {
+                    inputs.iter().fold(0, |sum: u64, input| sum.saturating_add(input.weight(column)))
+                })
+                .collect()),
+            LogicalPlan::Unnest(unnest) => {
+                let weight = |column: &usize| inputs.first().map_or(1, |input| input.weight(*column));
+                Ok(unnest.dependency_indices.iter().map(weight).collect())
+            }
+            LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::Subquery(_)
+            | LogicalPlan::Repartition(_)
+            | LogicalPlan::Limit(_)
+            | LogicalPlan::Distinct(Distinct::All(_)) => Ok(first()),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn each(&mut self, exprs: &[Expr], inputs: &[Input<'_>]) -> DfResult<Vec<u64>> {
+        exprs.iter().map(|expr| self.weigh(expr, inputs)).collect()
+    }
+
+    /// Adds a predicate.
+    fn push(&mut self, predicate: &Expr, inputs: &[Input<'_>]) -> DfResult<()> {
+        let weight = self.weigh(predicate, inputs)?;
+        self.pushed = self.pushed.saturating_add(weight);
+        Ok(())
+    }
+
+    /// What stands for an expression further down.
+    fn weigh(&mut self, expr: &Expr, inputs: &[Input<'_>]) -> DfResult<u64> {
+        let mut weight = 0u64;
+        expr.apply(|part| {
+            self.written = self.written.saturating_add(1);
+            let own = match part {
+                Expr::Alias(_) => 0,
+                Expr::Column(column) => of_column(column, inputs),
+                Expr::ScalarSubquery(subquery)
+                | Expr::Exists(Exists { subquery, .. })
+                | Expr::InSubquery(InSubquery { subquery, .. })
+                | Expr::SetComparison(SetComparison { subquery, .. }) => self.inside(&subquery.subquery)?,
+                _ => 1,
+            };
+            weight = weight.saturating_add(own);
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(weight)
+    }
+
+    /// What stands for a subquery: all that it has.
+    fn inside(&mut self, plan: &LogicalPlan) -> DfResult<u64> {
+        let before = self.written;
+        let first = self.columns(plan)?.first().copied().unwrap_or(1);
+        Ok(first.saturating_add(self.written.saturating_sub(before)))
+    }
+}
+
+fn of_column(column: &Column, inputs: &[Input<'_>]) -> u64 {
+    let found = |input: &Input<'_>| input.schema.maybe_index_of_column(column).map(|at| input.weight(at));
+    inputs.iter().filter(|input| !input.is_plain).filter_map(found).max().unwrap_or(1)
+}
+
+fn joined(join: JoinType, inputs: &[Input<'_>]) -> Vec<u64> {
+    let sides = match join {
+        JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => inputs.get(..1),
+        JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => inputs.get(1..),
+        _ => Some(inputs),
+    };
+    sides.unwrap_or_default().iter().flat_map(Input::all).collect()
+}
+
+/// Whether a call is one of `min` or `max`.
+fn is_extreme(call: &Expr) -> bool {
+    match call {
+        Expr::Alias(alias) => is_extreme(&alias.expr),
+        Expr::AggregateFunction(call) => matches!(call.func.name(), "min" | "max"),
+        _ => false,
+    }
+}
+
+/// Counts what an expression has, and what it has where it is written out `times` times.
+fn write_out(expr: &Expr, times: u64, written: &mut u64, out: &mut u64) -> DfResult<()> {
+    *written = written.saturating_add(1);
+    *out = out.saturating_add(times);
+    let mut place = 0;
+    expr.apply_children(|child| {
+        let times = times.saturating_mul(copies(expr, place));
+        place += 1;
+        write_out(child, times, written, out).map(|()| TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
+/// How often the child at a place stands in what the engine makes of an expression.
+fn copies(expr: &Expr, place: usize) -> u64 {
+    let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    match expr {
+        Expr::ScalarFunction(call) => match call.func.name() {
+            "coalesce" | "nvl" if place + 1 < call.args.len() => 2,
+            "regexp_like" if place == 0 => ALTERNATIVES,
+            _ => 1,
+        },
+        Expr::Between(_) if place == 0 => 2,
+        Expr::InList(list) if place == 0 => number(list.list.len()).clamp(1, INLINE),
+        Expr::BinaryExpr(BinaryExpr { op, .. }) if place == 0 => match op {
+            Operator::RegexMatch
+            | Operator::RegexNotMatch
+            | Operator::RegexIMatch
+            | Operator::RegexNotIMatch => ALTERNATIVES,
+            _ => 1,
+        },
+        // Of truth values it makes AND and OR: each condition once for itself, and once for all that come after.
+        Expr::Case(case) if case.expr.is_none() && place % 2 == 0 => {
+            let whens = case.when_then_expr.len();
+            let is_truth = |then: &Expr| matches!(then, Expr::Literal(ScalarValue::Boolean(_), _));
+            let is_taken_apart = whens < 3 || case.when_then_expr.iter().all(|(_, then)| is_truth(then));
+            if is_taken_apart && place / 2 < whens { number(whens).saturating_add(1) } else { 1 }
+        }
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+
+    const ROWS: &str = "(VALUES (1, 2), (3, 4)) AS t(x, y)";
+
+    async fn plan(sql: &str) -> LogicalPlan {
+        let state = SessionContext::new().state();
+        state.create_logical_plan(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"))
+    }
+
+    async fn pushed(sql: &str) -> u64 {
+        let mut sizes = Sizes::default();
+        sizes.columns(&plan(sql).await).unwrap();
+        sizes.pushed
+    }
+
+    /// Tables a0, a1, .. each made of the one before.
+    fn chain(steps: usize, step: &str) -> String {
+        let next = |i: usize| format!(", a{i} AS (SELECT {step} FROM a{})", i - 1);
+        let all: String = (1..=steps).map(next).collect();
+        format!("WITH a0 AS (SELECT x, y FROM {ROWS}){all} ")
+    }
+
+    #[tokio::test]
+    async fn a_predicate_has_the_expressions_of_its_columns() {
+        // Of `x + x` two of x and one more: 2^(k + 1) - 1 after k steps. A comparison with a constant has two more.
+        let sums = chain(10, "x + x AS x, y");
+        let of = |rest: &str| format!("{sums}{rest}");
+        let (x, by_x) = ((1 << 11) - 1, (1 << 11) + 1);
+        assert_eq!(pushed(&of("SELECT x FROM a10 WHERE x > 0")).await, by_x);
+        assert_eq!(pushed(&of("SELECT x FROM a10")).await, 0);
+        assert_eq!(pushed(&of("SELECT x FROM a10 WHERE y > 0")).await, 3);
+        let nested = (0..10).fold(ROWS.to_owned(), |of, i| format!("(SELECT x + x AS x FROM {of}) AS s{i}"));
+        assert_eq!(pushed(&format!("SELECT x FROM {nested} WHERE x > 0")).await, by_x);
+        let all = chain(10, "*");
+        assert_eq!(pushed(&format!("{all}SELECT * FROM a10 AS b WHERE b.x > 0")).await, 3);
+        assert_eq!(pushed(&of("SELECT * FROM (SELECT *, y AS z FROM a10 AS b) WHERE x > 0")).await, by_x);
+        assert_eq!(pushed(&of("SELECT z FROM (SELECT b.x AS z FROM a10 b) c WHERE c.z > 0")).await, by_x);
+        // The branches of a union have the predicate each.
+        let both = "SELECT x FROM (SELECT x FROM a10 UNION ALL SELECT x FROM a10) WHERE x > 0";
+        assert_eq!(pushed(&of(both)).await, 2 * x + 2);
+        // Two of `x > 0`, two of x, one of CASE, one of the sign: 3^(k + 1) - 2.
+        let case = chain(7, "CASE WHEN x > 0 THEN x ELSE -x END AS x");
+        assert_eq!(pushed(&format!("{case}SELECT x FROM a7 WHERE x > 0")).await, 3u64.pow(8));
+        let without_end = chain(70, "x + x AS x");
+        assert_eq!(pushed(&format!("{without_end}SELECT x FROM a70 WHERE x > 0")).await, u64::MAX);
+    }
+
+    #[tokio::test]
+    async fn joins_groups_and_limits() {
+        let sums = chain(10, "x + x AS x, y");
+        let of = |rest: &str| format!("{sums}{rest}");
+        let x: u64 = (1 << 11) - 1;
+        let keys = pushed(&of("SELECT a.y FROM a10 a JOIN a10 b ON a.x = b.x")).await;
+        assert!((2 * x..2 * x + 2).contains(&keys), "{keys}");
+        let above = pushed(&of("SELECT a.x FROM a10 a JOIN a10 b ON a.y = b.y WHERE a.x + b.x > 0")).await;
+        assert!((2 * x + 5..2 * x + 7).contains(&above), "{above}");
+        assert_eq!(pushed(&of("SELECT x, count(*) AS n FROM a10 GROUP BY x HAVING x > 0")).await, x + 2);
+        assert_eq!(pushed(&of("SELECT s FROM (SELECT sum(x) AS s FROM a10) WHERE s > 0")).await, 3);
+        assert_eq!(pushed(&of("SELECT x FROM (SELECT x FROM a10 LIMIT 5) WHERE x > 0")).await, 3);
+        assert_eq!(pushed(&of("SELECT max(x) FROM a10")).await, x + 1);
+        let inside = pushed(&of("SELECT y FROM a0 WHERE EXISTS (SELECT 1 FROM a10 WHERE x > 0)")).await;
+        assert!(inside > x + 2, "{inside}");
+    }
+
+    #[tokio::test]
+    async fn calls_inside_calls_are_counted_as_the_engine_writes_them() {
+        let nested = |depth: usize, call: &dyn Fn(String) -> String| {
+            let expr = (0..depth).fold("x".to_owned(), |inner, _| call(inner));
+            format!("SELECT {expr} AS v FROM {ROWS}")
+        };
+        for (call, depth) in [
+            (&(|x: String| format!("coalesce({x}, y)")) as &dyn Fn(String) -> String, 18),
+            (&|x: String| format!("CASE WHEN {x} BETWEEN 0 AND 9 THEN 1 ELSE 0 END"), 12),
+            (&|x: String| format!("CASE WHEN {x} IN (1, 2, 3) THEN 1 ELSE 0 END"), 12),
+        ] {
+            assert!(written_out(&plan(&nested(3, call)).await).is_ok());
+            let refused = written_out(&plan(&nested(depth, call)).await).unwrap_err().to_string();
+            assert!(refused.contains("repeated expressions where coalesce"), "{refused}");
+        }
+        // The last argument stands once.
+        let last = nested(18, &|x| format!("coalesce(y, {x})"));
+        assert!(written_out(&plan(&last).await).is_ok());
+        let branches: String = (0..500).map(|i| format!("WHEN x = {i} THEN {i} ")).collect();
+        let many = format!("SELECT CASE {branches} END AS v FROM {ROWS}");
+        assert!(written_out(&plan(&many).await).is_ok());
+    }
+}
