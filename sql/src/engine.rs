@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry, ObjectStoreUrl};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::optimizer::{Optimizer, OptimizerRule};
@@ -13,7 +14,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use super::bounds::PredicateLimit;
 use super::error::SqlError;
-use super::memory::Clients;
+use super::memory::{self, Clients};
 use super::session::SqlOptions;
 
 /// Memory and disk for operators; the sessions that are made with it share its limits.
@@ -54,10 +55,28 @@ impl SqlResources {
         Self { env: Arc::new(env), clients: Arc::clone(&self.clients), each: None }
     }
 
+    /// Takes memory for what is answered without a statement.
+    ///
+    /// # Errors
+    /// More than is left of a limit.
+    pub fn hold(&self, what: &'static str, bytes: u64) -> Result<HeldMemory, SqlError> {
+        let reservation = MemoryConsumer::new(what).register(&self.env.memory_pool);
+        match reservation.try_grow(usize::try_from(bytes).unwrap_or(usize::MAX)) {
+            Ok(()) => Ok(HeldMemory { _reservation: reservation }),
+            Err(error) => Err(memory::explain(plain(error), &self.env.memory_pool)),
+        }
+    }
+
     /// What the engine has them in.
     pub(super) fn env(&self) -> Arc<RuntimeEnv> {
         Arc::clone(&self.env)
     }
+}
+
+/// Memory that counts against the limits of [`SqlResources`] until this is dropped.
+#[derive(Debug)]
+pub struct HeldMemory {
+    _reservation: MemoryReservation,
 }
 
 /// The engine's rules of logical plans, with a limit on what becomes of predicates before they are pushed down.
@@ -85,7 +104,6 @@ pub(super) fn plain(error: DataFusionError) -> SqlError {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::execution::memory_pool::MemoryConsumer;
     use futures::StreamExt;
     use gstore_store::Store;
 
