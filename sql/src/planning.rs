@@ -1,4 +1,4 @@
-//! From the text of a statement to a plan that may run: parsed, checked, limited.
+//! Planning of statements: from the text to a plan that may run, parsed, checked and limited.
 //!
 //! Planning recurses over the statement, so it has a thread with a large stack.
 

@@ -1,4 +1,4 @@
-//! Visibility of views to a client: those are shown that name no table or dataset which the client's snapshot lacks.
+//! Visibility of views: a client is shown those that name no table or dataset which its snapshot lacks.
 //!
 //! The store hides views by the words of their text, and knows the names of the datasets that there are. One that was
 //! dropped may be one that the client was never to see.

@@ -1,4 +1,4 @@
-//! A statement under way: it runs on the workers, and its batches wait for the client that reads them.
+//! Streams of answers: a statement runs on the workers, and its batches wait for the client that reads them.
 //!
 //! Invariants
 //! - at most two batches wait; a reader that is behind holds the statement up, and one that goes away ends it

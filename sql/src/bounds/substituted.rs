@@ -1,9 +1,10 @@
-//! Limits on expressions that the rules of the engine repeat: in predicates that go down to the tables, and in calls
-//! that are written out.
+//! Limits on expressions that the rules of the engine repeat: in predicates that go down to the tables, and
+//! in calls that are written out.
 //!
-//! Where a predicate goes below the step that computes a column, the expression of the column takes its place: thirty
-//! steps that each add a column to itself make a billion of the first. Besides filters, such predicates are made
-//! while a statement runs for the keys of joins and of sorts with a limit, and for `min` and `max` of all rows.
+//! Where a predicate goes below the step that computes a column, the expression of the column takes its
+//! place: thirty steps that each add a column to itself make a billion of the first. Besides filters, such
+//! predicates are made while a statement runs for the keys of joins and of sorts with a limit, and for `min`
+//! and `max` of all rows.
 //!
 //! Invariants
 //! - sizes are arithmetic that stops at the largest number, over a plan as long as its statement
@@ -26,8 +27,8 @@ const ALTERNATIVES: u64 = 4;
 /// Most values of `IN (..)` that become a comparison each.
 const INLINE: u64 = 3;
 
-/// The limit on predicates as a rule, to stand before the one that pushes them down: what comes before it makes
-/// joins of subqueries and puts limits where they stop predicates.
+/// The limit on predicates as a rule, to stand before the one that pushes them down: what comes before it
+/// makes joins of subqueries and puts limits where they stop predicates.
 #[derive(Debug)]
 pub(crate) struct PredicateLimit;
 
@@ -76,8 +77,8 @@ fn bearable(repeated: u64, how: &str, way_out: &str) -> DfResult<()> {
     Err(SqlError::refused(why).into())
 }
 
-/// An input of a node: its columns, and for each how many expressions stand for it further down. Where there is no
-/// number it is one.
+/// An input of a node: its columns, and for each how many expressions stand for it further down. Where there
+/// is no number it is one.
 struct Input<'a> {
     schema: &'a DFSchema,
     weights: &'a [u64],
@@ -275,7 +276,7 @@ fn copies(expr: &Expr, place: usize) -> u64 {
             | Operator::RegexNotIMatch => ALTERNATIVES,
             _ => 1,
         },
-        // Of truth values it makes AND and OR: each condition once for itself, and once for all that come after.
+        // Of truth values it makes AND and OR: each condition once for itself, and once for all that follow.
         Expr::Case(case) if case.expr.is_none() && place % 2 == 0 => {
             let whens = case.when_then_expr.len();
             let is_truth = |then: &Expr| matches!(then, Expr::Literal(ScalarValue::Boolean(_), _));
@@ -314,7 +315,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_predicate_has_the_expressions_of_its_columns() {
-        // Of `x + x` two of x and one more: 2^(k + 1) - 1 after k steps. A comparison with a constant has two more.
+        // Of `x + x` two of x and one more: 2^(k + 1) - 1 after k steps. A comparison has two more.
         let sums = chain(10, "x + x AS x, y");
         let of = |rest: &str| format!("{sums}{rest}");
         let (x, by_x) = ((1 << 11) - 1, (1 << 11) + 1);
