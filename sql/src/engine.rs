@@ -163,6 +163,10 @@ mod tests {
         assert_eq!(counted(run).await.unwrap_err().kind(), SqlErrorKind::Memory);
         assert_eq!(sorted(&session, Some(two)).await.unwrap(), 100_000);
         drop(held);
+        let matrix = one.hold("a matrix", 1 << 30).unwrap();
+        assert!(one.hold("another", 1).unwrap_err().to_string().contains("one client may hold"));
+        assert_eq!(sorted(&session, Some(one.clone())).await.unwrap_err().kind(), SqlErrorKind::Memory);
+        drop(matrix);
         assert_eq!(sorted(&session, Some(one)).await.unwrap(), 100_000);
     }
 }

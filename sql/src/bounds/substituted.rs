@@ -361,11 +361,12 @@ mod tests {
             let expr = (0..depth).fold("x".to_owned(), |inner, _| call(inner));
             format!("SELECT {expr} AS v FROM {ROWS}")
         };
-        for (call, depth) in [
-            (&(|x: String| format!("coalesce({x}, y)")) as &dyn Fn(String) -> String, 18),
-            (&|x: String| format!("CASE WHEN {x} BETWEEN 0 AND 9 THEN 1 ELSE 0 END"), 12),
-            (&|x: String| format!("CASE WHEN {x} IN (1, 2, 3) THEN 1 ELSE 0 END"), 12),
-        ] {
+        let calls: [(&dyn Fn(String) -> String, usize); 3] = [
+            (&|x| format!("coalesce({x}, y)"), 18),
+            (&|x| format!("CASE WHEN {x} BETWEEN 0 AND 9 THEN 1 ELSE 0 END"), 12),
+            (&|x| format!("CASE WHEN {x} IN (1, 2, 3) THEN 1 ELSE 0 END"), 12),
+        ];
+        for (call, depth) in calls {
             assert!(written_out(&plan(&nested(3, call)).await).is_ok());
             let refused = written_out(&plan(&nested(depth, call)).await).unwrap_err().to_string();
             assert!(refused.contains("repeated expressions where coalesce"), "{refused}");
