@@ -1,5 +1,4 @@
-//! Limits on expressions that the rules of the engine repeat: in predicates that go down to the tables, and
-//! in calls that are written out.
+//! Limit on the size of predicates once they are pushed down to the tables.
 //!
 //! Where a predicate goes below the step that computes a column, the expression of the column takes its
 //! place: thirty steps that each add a column to itself make a billion of the first. Besides filters, such
@@ -11,21 +10,17 @@
 //! - a plan whose predicates name no computed column is limited by its text alone
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, JoinType, ScalarValue};
+use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
-use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::error::SqlError;
 
 /// Most expressions that a plan may come to have beyond those that it has.
 const MAX_MORE: u64 = 100_000;
-/// Most alternatives of a regular expression that become a comparison each.
-const ALTERNATIVES: u64 = 4;
-/// Most values of `IN (..)` that become a comparison each.
-const INLINE: u64 = 3;
 
 /// The limit on predicates as a rule, to stand before the one that pushes them down: what comes before it
 /// makes joins of subqueries and puts limits where they stop predicates.
@@ -49,24 +44,8 @@ impl OptimizerRule for PredicateLimit {
     }
 }
 
-/// Refuses a plan that is not optimised yet where calls inside calls, once written out, would be too many: of
-/// `coalesce(a, b)` the engine makes `CASE WHEN a IS NOT NULL THEN a ELSE b END`.
-pub(crate) fn written_out(plan: &LogicalPlan) -> DfResult<()> {
-    let (mut written, mut out) = (0u64, 0u64);
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            write_out(expr, 1, &mut written, &mut out)?;
-            Ok(TreeNodeRecursion::Continue)
-        })
-    })?;
-    bearable(
-        out.saturating_sub(written),
-        "where coalesce, BETWEEN, IN and CASE are written out",
-        "put fewer of them inside one another",
-    )
-}
-
-fn bearable(repeated: u64, how: &str, way_out: &str) -> DfResult<()> {
+/// Refuses a plan that comes to have more expressions than allowed.
+pub(super) fn bearable(repeated: u64, how: &str, way_out: &str) -> DfResult<()> {
     if repeated <= MAX_MORE {
         return Ok(());
     }
@@ -245,48 +224,6 @@ fn is_extreme(call: &Expr) -> bool {
     }
 }
 
-/// Counts what an expression has, and what it has where it is written out `times` times.
-fn write_out(expr: &Expr, times: u64, written: &mut u64, out: &mut u64) -> DfResult<()> {
-    *written = written.saturating_add(1);
-    *out = out.saturating_add(times);
-    let mut place = 0;
-    expr.apply_children(|child| {
-        let times = times.saturating_mul(copies(expr, place));
-        place += 1;
-        write_out(child, times, written, out).map(|()| TreeNodeRecursion::Continue)
-    })?;
-    Ok(())
-}
-
-/// How often the child at a place stands in what the engine makes of an expression.
-fn copies(expr: &Expr, place: usize) -> u64 {
-    let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    match expr {
-        Expr::ScalarFunction(call) => match call.func.name() {
-            "coalesce" | "nvl" if place + 1 < call.args.len() => 2,
-            "regexp_like" if place == 0 => ALTERNATIVES,
-            _ => 1,
-        },
-        Expr::Between(_) if place == 0 => 2,
-        Expr::InList(list) if place == 0 => number(list.list.len()).clamp(1, INLINE),
-        Expr::BinaryExpr(BinaryExpr { op, .. }) if place == 0 => match op {
-            Operator::RegexMatch
-            | Operator::RegexNotMatch
-            | Operator::RegexIMatch
-            | Operator::RegexNotIMatch => ALTERNATIVES,
-            _ => 1,
-        },
-        // Of truth values it makes AND and OR: each condition once for itself, and once for all that follow.
-        Expr::Case(case) if case.expr.is_none() && place % 2 == 0 => {
-            let whens = case.when_then_expr.len();
-            let is_truth = |then: &Expr| matches!(then, Expr::Literal(ScalarValue::Boolean(_), _));
-            let is_taken_apart = whens < 3 || case.when_then_expr.iter().all(|(_, then)| is_truth(then));
-            if is_taken_apart && place / 2 < whens { number(whens).saturating_add(1) } else { 1 }
-        }
-        _ => 1,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use datafusion::prelude::SessionContext;
@@ -353,29 +290,5 @@ mod tests {
         assert_eq!(pushed(&of("SELECT max(x) FROM a10")).await, x + 1);
         let inside = pushed(&of("SELECT y FROM a0 WHERE EXISTS (SELECT 1 FROM a10 WHERE x > 0)")).await;
         assert!(inside > x + 2, "{inside}");
-    }
-
-    #[tokio::test]
-    async fn calls_inside_calls_are_counted_as_the_engine_writes_them() {
-        let nested = |depth: usize, call: &dyn Fn(String) -> String| {
-            let expr = (0..depth).fold("x".to_owned(), |inner, _| call(inner));
-            format!("SELECT {expr} AS v FROM {ROWS}")
-        };
-        let calls: [(&dyn Fn(String) -> String, usize); 3] = [
-            (&|x| format!("coalesce({x}, y)"), 18),
-            (&|x| format!("CASE WHEN {x} BETWEEN 0 AND 9 THEN 1 ELSE 0 END"), 12),
-            (&|x| format!("CASE WHEN {x} IN (1, 2, 3) THEN 1 ELSE 0 END"), 12),
-        ];
-        for (call, depth) in calls {
-            assert!(written_out(&plan(&nested(3, call)).await).is_ok());
-            let refused = written_out(&plan(&nested(depth, call)).await).unwrap_err().to_string();
-            assert!(refused.contains("repeated expressions where coalesce"), "{refused}");
-        }
-        // The last argument stands once.
-        let last = nested(18, &|x| format!("coalesce(y, {x})"));
-        assert!(written_out(&plan(&last).await).is_ok());
-        let branches: String = (0..500).map(|i| format!("WHEN x = {i} THEN {i} ")).collect();
-        let many = format!("SELECT CASE {branches} END AS v FROM {ROWS}");
-        assert!(written_out(&plan(&many).await).is_ok());
     }
 }
