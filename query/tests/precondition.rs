@@ -98,6 +98,12 @@ fn all_answers_agree(store: &TestStore, sim: Sim) {
     let plain = InfluenceSpec { sim, missing: Missing::Exclude, ..ask("pool", "val") };
     let spec = InfluenceSpec { precondition: Some("gram".into()), ..plain.clone() };
     let prepared = plan(store, &spec);
+    // Two checkpoints, each with a matrix of numbers of eight bytes for each group.
+    let inverses = 2 * 8 * GROUPS.iter().map(|len| u64::from(len * len)).sum::<u64>();
+    assert_eq!(
+        (prepared.inverse_bytes().unwrap(), plan(store, &plain).inverse_bytes().unwrap()),
+        (inverses, 0)
+    );
     let scores = scores(&prepared);
     assert_ne!(best(&prepared, 5), best(&plan(store, &plain), 5));
 

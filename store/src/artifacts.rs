@@ -159,15 +159,19 @@ impl Snapshot {
         Ok(names)
     }
 
-    /// An artifact by its name. Reads its manifest.
+    /// An artifact by its name. Reads its manifest. Where some datasets are hidden it comes without its provenance:
+    /// the command that made it may name them.
     ///
     /// # Errors
     /// There is none of this name, and damage.
     pub fn artifact(&self, name: &str) -> Result<ArtifactPart, ArtifactError> {
         let found = self.root().artifacts.iter().find(|link| link.name == name);
         if let Some(link) = found {
-            let part = self.read_artifact(link)?;
+            let mut part = self.read_artifact(link)?;
             if self.shows(&part) {
+                if !self.is_whole() {
+                    part.provenance.clear();
+                }
                 return Ok(part);
             }
         }

@@ -130,12 +130,19 @@ fn a_backup_has_it_and_a_client_sees_it_with_its_datasets_only() {
     let dir = tempdir().unwrap();
     let (path, to) = (dir.path().join("s"), dir.path().join("copy"));
     let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
-    let snapshot = store.put_artifact(artifact("cheap", json!([1.5])), false, "fit").unwrap();
+    let mut cheap = artifact("cheap", json!([1.5]));
+    cheap.provenance.insert("command".to_owned(), json!("fit --labels-of another"));
+    let snapshot = store.put_artifact(cheap, false, "fit").unwrap();
     store.backup(&to, &BackupOptions::default(), &mut |_| {}, &GO).unwrap();
     assert_eq!(content_of(&Store::open(&to).unwrap().snapshot().unwrap(), "cheap"), json!([1.5]));
     let nothing = snapshot.only(|_| false);
     assert!(nothing.artifacts().unwrap().is_empty() && nothing.artifact("cheap").is_err());
-    assert_eq!(snapshot.only(|name| name == "pool").artifacts().unwrap(), ["cheap"]);
+    let some = snapshot.only(|name| name == "pool");
+    assert_eq!(some.artifacts().unwrap(), ["cheap"]);
+    assert_eq!(content_of(&some, "cheap"), json!([1.5]));
+    // The command that made it may name what is hidden.
+    assert!(some.artifact("cheap").unwrap().provenance.is_empty());
+    assert!(!snapshot.artifact("cheap").unwrap().provenance.is_empty());
 }
 
 #[test]
