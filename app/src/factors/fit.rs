@@ -111,7 +111,8 @@ pub fn fit_factors(
         let mut provenance = places(&request.ingest);
         provenance.insert("command".to_owned(), json!(work.command));
         let of = (&fit.plan.stamp, provenance);
-        let snapshot = publish(store, &request.name, &fit.path, of, (request.replace, work.command))?;
+        let over = request.replace.then_some(&*fit.plan.snapshot);
+        let snapshot = publish(store, &request.name, &fit.path, of, (over, work.command))?;
         fit.report.snapshot = Some(snapshot.number());
         fit.clean(store.path())?;
     }

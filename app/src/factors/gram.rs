@@ -295,7 +295,8 @@ fn publish(
     };
     let mut artifact = artifact(&request.name, &content)?;
     artifact.provenance = provenance(prepared, report);
-    put(store, artifact, grams, request.replace || request.extend, work)
+    let over = (request.replace || request.extend).then_some(&**prepared.snapshot());
+    put(store, artifact, grams, over, work)
 }
 
 /// An artifact of matrices without them.
@@ -309,12 +310,12 @@ fn put(
     store: &Store,
     artifact: ArtifactPart,
     grams: &[CheckpointGrams],
-    replace: bool,
+    over: Option<&Snapshot>,
     work: &Work<'_>,
 ) -> Result<Arc<Snapshot>, AnswerError> {
     let mut files = store.artifact_files()?;
     files.write(FILE, |out| write_grams(out, grams))?;
-    Ok(store.put_artifact_with(artifact, files, replace, work.command)?)
+    Ok(store.put_artifact_with(artifact, files, over, work.command)?)
 }
 
 fn provenance(prepared: &Prepared, report: &GramReport) -> Map<String, Value> {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore_core::many;
+use gstore_store::DroppedArtifact;
 use indicatif::HumanBytes;
 
 use crate::args::{DropArgs, DropWhat};
@@ -30,13 +31,16 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        out!(
-            "snapshot {}: {} and {} removed, {}",
-            report.snapshot,
-            many(report.samples, "sample"),
-            many(report.features.len() as u64, "feature"),
-            HumanBytes(report.bytes)
-        );
+        let what = match &report.artifact {
+            Some(DroppedArtifact { name, kind: Some(kind) }) => format!("artifact {name} ({kind}) dropped"),
+            Some(DroppedArtifact { name, kind: None }) => format!("artifact {name} dropped"),
+            None => format!(
+                "{} and {} removed",
+                many(report.samples, "sample"),
+                many(report.features.len() as u64, "feature")
+            ),
+        };
+        out!("snapshot {}: {what}, {}", report.snapshot, HumanBytes(report.bytes));
         context.say(&super::delete::way_back(report.snapshot));
         if let DropWhat::Dataset { name } = &args.what {
             super::view::note_readers(context, name, &readers);

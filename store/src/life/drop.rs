@@ -11,6 +11,15 @@ use gstore_core::{CheckpointId, FeatureDesc, many};
 use serde::Serialize;
 use std::sync::Arc;
 
+/// An artifact that was dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DroppedArtifact {
+    /// Its name.
+    pub name: String,
+    /// Its kind; none where its manifest cannot be read.
+    pub kind: Option<String>,
+}
+
 /// What was dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -21,7 +30,10 @@ pub struct DropReport {
     pub features: Vec<String>,
     /// Samples that went.
     pub samples: u64,
-    /// Bytes of data files that the new snapshot no longer needs. `gc` frees them once no snapshot needs
+    /// The artifact, if one went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<DroppedArtifact>,
+    /// Bytes of files that the new snapshot no longer needs. `gc` frees them once no snapshot needs
     /// them.
     pub bytes: u64,
     /// Features whose checkpoint has no name any more, because it was in no other run. They can

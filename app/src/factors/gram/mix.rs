@@ -94,7 +94,7 @@ pub fn mix_grams(
     };
     let mut part = artifact(&request.name, &content)?;
     part.provenance = provenance(&content, snapshot.number());
-    let published = put(store, part, &grams, request.replace, work)?;
+    let published = put(store, part, &grams, request.replace.then_some(&*snapshot), work)?;
     Ok(GramReport {
         name: request.name.clone(),
         snapshot: published.number(),
