@@ -14,7 +14,7 @@ pub(crate) use files::{PREFIX, check_file, is_work};
 
 use crate::error::{ArtifactError, ChangeError, CommitError, ReadError, StorageError};
 use crate::layout::names;
-use crate::life::{DropReport, DroppedArtifact};
+use crate::life::DropReport;
 use crate::manifest::{ArtifactPart, PartLink};
 use crate::map::FileMap;
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish, unknown};
@@ -140,9 +140,8 @@ impl Store {
         let bytes = link.bytes();
         // What is damaged can be dropped too.
         let kind = seen.read_artifact(link).ok().map(|part| part.kind);
-        let artifact = Some(DroppedArtifact { name: name.to_owned(), kind });
         let snapshot = publish(self, &lock, &base, change)?.number();
-        Ok(DropReport { snapshot, bytes, artifact, ..DropReport::default() })
+        Ok(DropReport { snapshot, bytes, artifact: Some(name.to_owned()), kind, ..DropReport::default() })
     }
 }
 

@@ -61,7 +61,7 @@ pub use index::{IndexFile, IndexNote, IndexState, IndexWriter, Section, SectionI
 pub use job::{Job, JobFeature, JobPlan};
 pub use layout::FileKind;
 pub use lease::{HeldLease, Lease};
-pub use life::{DeleteOptions, DeleteReport, DropReport, DroppedArtifact, RevertOptions, RevertReport};
+pub use life::{DeleteOptions, DeleteReport, DropReport, RevertOptions, RevertReport};
 pub use manifest::{
     ArtifactFile, ArtifactPart, ClientWrite, ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry,
     EncodingEntry, EnsembleBase, EnsemblePart, Extra, FeaturePart, FeatureState, FileEntry, Member,

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore_core::many;
-use gstore_store::DroppedArtifact;
 use indicatif::HumanBytes;
 
 use crate::args::{DropArgs, DropWhat};
@@ -31,10 +30,10 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        let what = match &report.artifact {
-            Some(DroppedArtifact { name, kind: Some(kind) }) => format!("artifact {name} ({kind}) dropped"),
-            Some(DroppedArtifact { name, kind: None }) => format!("artifact {name} dropped"),
-            None => format!(
+        let what = match (&report.artifact, &report.kind) {
+            (Some(name), Some(kind)) => format!("artifact {name} ({kind}) dropped"),
+            (Some(name), None) => format!("artifact {name} dropped"),
+            (None, _) => format!(
                 "{} and {} removed",
                 many(report.samples, "sample"),
                 many(report.features.len() as u64, "feature")

@@ -11,15 +11,6 @@ use gstore_core::{CheckpointId, FeatureDesc, many};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// An artifact that was dropped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DroppedArtifact {
-    /// Its name.
-    pub name: String,
-    /// Its kind; none where its manifest cannot be read.
-    pub kind: Option<String>,
-}
-
 /// What was dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -30,9 +21,10 @@ pub struct DropReport {
     pub features: Vec<String>,
     /// Samples that went.
     pub samples: u64,
-    /// The artifact, if one went.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub artifact: Option<DroppedArtifact>,
+    /// Name of the artifact, if one went.
+    pub artifact: Option<String>,
+    /// Its kind; none where its manifest cannot be read.
+    pub kind: Option<String>,
     /// Bytes of files that the new snapshot no longer needs. `gc` frees them once no snapshot needs
     /// them.
     pub bytes: u64,

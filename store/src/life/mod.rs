@@ -16,7 +16,7 @@ mod purge;
 mod revert;
 
 pub use delete::{DeleteOptions, DeleteReport};
-pub use drop::{DropReport, DroppedArtifact};
+pub use drop::DropReport;
 pub use revert::{RevertOptions, RevertReport};
 
 use crate::error::{ChangeError, StorageError};
