@@ -115,7 +115,7 @@ mod tests {
         };
         let group = |name: &str, start, len| ModuleGroup { name: name.into(), start, len };
         let groups = vec![group("a", 0, 2), group("b.c", 2, 3)];
-        let checkpoint = GramCheckpoint { name: "c-1".into(), id, space, groups, rows: 3 };
+        let checkpoint = GramCheckpoint { name: "c-1".into(), id, space, groups, rows: 3, of: Vec::new() };
         let gram = |size: usize| {
             let sums = (0..size * size).map(|i| (i as f64 * 0.7).sin()).collect();
             Gram { size, sums, count: 3 }

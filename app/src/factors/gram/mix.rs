@@ -79,6 +79,7 @@ pub fn mix_grams(
         shares.push(lambda);
         let mut checkpoint = of_pool.checkpoint.clone();
         checkpoint.rows = 1;
+        checkpoint.add(&of_queries.checkpoint.of);
         grams.push(CheckpointGrams { checkpoint, grams: blocks });
     }
     let content = GramContent {
