@@ -1,9 +1,11 @@
 //! Curvature engine of a request's checkpoint, and samples as it takes them.
 
+use gstore_curvature::Module;
 use gstore_data::Encoded;
 use gstore_ingest::curvature::{CurvatureEngine, Labels, PassError, TargetSample};
 use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EncodedRow, IngestRequest};
+use gstore_model::architectures::Role;
 use gstore_model::cpu::Cpu;
 use gstore_model::{Device, Keep, LoadError};
 
@@ -44,16 +46,27 @@ pub(super) fn weight_bytes(engine: &CurvatureEngine, request: &IngestRequest) ->
     engine.decoder().params.iter().map(|param| values(&param.shape) * each).sum()
 }
 
-/// Bytes of a worker's activations: what is kept of a batch, and the head.
+/// Tokens of a batch at most: a longer sample is a batch of its own.
+pub(super) fn batch_tokens(request: &IngestRequest) -> u64 {
+    request.batch_tokens.max(request.text.max_length as usize) as u64
+}
+
+/// Bytes of a worker's activations: what is kept of a batch, and the head; where that is one of the modules, the
+/// gradients of its outputs at every token.
 pub(super) fn activation_bytes(engine: &CurvatureEngine, request: &IngestRequest) -> u64 {
     let decoder = engine.decoder();
-    let tokens = (request.batch_tokens.max(request.text.max_length as usize)) as u64;
+    let tokens = batch_tokens(request);
     let layer = match request.max_memory {
         Some(_) => 2 * decoder.hidden_size,
         None => 12 * decoder.hidden_size + 4 * decoder.intermediate_size,
     };
-    let head = (decoder.vocab_size as u64) * gstore_model::HEAD_ROWS as u64;
-    4 * (tokens * (layer * decoder.layers) as u64 + 2 * head)
+    let of_head = |module: &Module| {
+        let mut weights = decoder.params.iter().filter(|param| matches!(param.role, Role::Weight(_)));
+        weights.any(|param| param.module() == module.name && !param.is_map_of_layer())
+    };
+    let at_tokens = if engine.modules().iter().any(of_head) { tokens } else { 0 };
+    let head = decoder.vocab_size as u64 * (2 * gstore_model::HEAD_ROWS as u64 + at_tokens);
+    4 * (tokens * (layer * decoder.layers) as u64 + head)
 }
 
 /// A sample's tokens, and the one that each position is to predict.

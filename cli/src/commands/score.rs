@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
     let (command, mut reporter) = (command_line(), context.reporter());
     let mut work = context.work(&command, &mut reporter, &cancel);
     if args.dry_run {
-        let report = forecast_scores(&snapshot, &request, &mut work)?;
+        let report = forecast_scores(&snapshot, &request, other, &mut work)?;
         return preview(&report, args.json);
     }
     let mut table = has_table.then(|| Output::create(to.output.as_deref(), to.force)).transpose()?;

@@ -17,7 +17,7 @@ use crate::factors::error::FactorJobError;
 use crate::work::Work;
 
 /// Units that may be in front of the one whose scores are taken next.
-const AHEAD: usize = 4;
+pub(super) const AHEAD: usize = 4;
 
 /// The scores of a row.
 pub(super) struct RowScores {
