@@ -60,7 +60,10 @@ impl Values<'_> {
                 pour(out, values, |value| (value as f32).to_le_bytes())?;
                 Ok(values.iter().all(|value| (*value as f32).is_finite()))
             }
-            Values::Singles(values) => pour(out, values, f32::to_le_bytes).map(|()| true),
+            Values::Singles(values) => {
+                pour(out, values, f32::to_le_bytes)?;
+                Ok(values.iter().all(|value| value.is_finite()))
+            }
             Values::Count(count) => {
                 out.write_all(&i64::try_from(*count).unwrap_or(i64::MAX).to_le_bytes())?;
                 Ok(true)
@@ -206,6 +209,18 @@ impl Tensors {
         let mut values = Vec::with_capacity(entry.shape.iter().product());
         self.stream(name, &mut |bytes| widen(bytes, &mut values))?;
         Ok(values)
+    }
+
+    /// Values of a module, all of which have to be finite.
+    pub(super) fn finite(&self, module: &str) -> Result<Vec<f64>, FactorError> {
+        let values = self.numbers(module)?;
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(at) => {
+                let detail = format!("value {} of {} is {}", at + 1, values.len(), values[at]);
+                Err(self.wrong(module, &detail))
+            }
+        }
     }
 
     /// The count of a tensor of one I64.
