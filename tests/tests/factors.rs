@@ -212,6 +212,11 @@ fn factors_of_something_else_are_refused() {
     let refused = place.run(&thin);
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     assert!(refused.stderr.contains("with a damping of 0, "), "{}", refused.stderr);
+    let tiny = ["score", "--factors", "thin", "--pool", "pool", "--target", "q", "--damping", "1e-300"];
+    let refused = place.run(&[&tiny[..], &["-o", "tiny.csv"]].concat());
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("module `model.layers."), "{}", refused.stderr);
+    assert!(!place.path("tiny.csv").exists());
 
     let bad = place.path("bad");
     fs_err::create_dir(&bad).expect("made");
@@ -241,6 +246,20 @@ fn factors_of_something_else_are_refused() {
         "{}",
         refused.stderr
     );
+    // What says nothing of the curvature, and a damping that nothing uses.
+    let of_q = ["score", "--pool", "pool", "--target", "q"];
+    for (more, says) in [
+        (&[][..], "gstore factors fit"),
+        (&["--factors", "f", "--filter", "identity", "--damping", "1e-3"], "no --filter inverts them"),
+        (
+            &["--factors", "f", "--strategy", "identity", "--damping", "auto"],
+            "the identity has no eigenvalues",
+        ),
+    ] {
+        let refused = place.run(&[&of_q[..], more].concat());
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+        assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    }
     let outside = fit_args("../g", &[]);
     let refused = place.run(&outside.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(refused.stderr.contains("\"../g\" is not a name of an artifact"), "{}", refused.stderr);
