@@ -18,7 +18,7 @@ use super::error::FactorJobError;
 use super::folder::{FactorError, FactorFolder, FactorStage};
 use super::stamp::FactorStamp;
 
-/// What an artifact of factors says of them.
+/// Description of factors in their artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FactorContent {
     /// What they are of.
@@ -47,7 +47,7 @@ pub struct FactorNote {
     pub bytes: u64,
 }
 
-/// What an artifact says of its factors.
+/// The description that an artifact of factors has.
 ///
 /// # Errors
 /// An artifact of another kind, or one that a newer program wrote.
