@@ -98,6 +98,9 @@ fn parts_of_an_array_end_as_one_run_does() {
     let last = fit(&place, "array", &rest);
     assert_eq!([&last["computed"], &last["found"]].map(Value::as_u64), [Some(2), Some(2)], "{last}");
     assert!(last["snapshot"].is_u64(), "{last}");
+    // Those that other runs took were counted there.
+    let no_scored = [&whole, &first, &second, &last].map(|report| report["no_scored"].as_u64());
+    assert_eq!(no_scored, [Some(0), Some(0), Some(0), None]);
 
     let of = |factors: &str| scores(&place, &["--factors", factors, "--target", "q"]);
     assert_eq!(of("whole"), of("array"));

@@ -1,5 +1,7 @@
 //! Curvature engine of a request's checkpoint, and samples as it takes them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use gstore_curvature::Module;
 use gstore_data::Encoded;
 use gstore_ingest::curvature::{CurvatureEngine, Labels, PassError, TargetSample};
@@ -86,6 +88,11 @@ impl Tokens {
         Self { row, ids: encoded.ids.clone(), targets }
     }
 
+    /// Whether the loss has a term of the sample: nothing predicts its first token.
+    fn is_scored(&self) -> bool {
+        self.targets.iter().skip(1).any(Option::is_some)
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.ids.len()
@@ -94,6 +101,29 @@ impl Tokens {
     /// As the engine takes it.
     pub(super) fn sample(&self) -> TargetSample<'_> {
         TargetSample { ids: &self.ids, targets: &self.targets }
+    }
+}
+
+/// Rows that passes have seen, and those of them without a scored token.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    rows: AtomicU64,
+    unscored: AtomicU64,
+}
+
+impl Seen {
+    /// Counts the rows of a batch.
+    pub(super) fn add(&self, batch: &[Tokens]) {
+        let unscored = batch.iter().filter(|sample| !sample.is_scored()).count();
+        self.rows.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        self.unscored.fetch_add(unscored as u64, Ordering::Relaxed);
+    }
+
+    /// Rows without a scored token, where each of so many rows was seen in so many passes; none where some were
+    /// not.
+    pub(super) fn unscored(&self, rows: u64, passes: u64) -> Option<u64> {
+        let [seen, unscored] = [&self.rows, &self.unscored].map(|count| count.load(Ordering::Relaxed));
+        (seen == rows * passes).then(|| unscored / passes.max(1))
     }
 }
 
@@ -145,4 +175,20 @@ pub(super) fn of_batch(batch: &[Tokens], error: PassError) -> FactorJobError {
     let rows = batch.iter().map(|sample| sample.row);
     let (first, last) = (rows.clone().min().unwrap_or(0), rows.max().unwrap_or(0));
     FactorJobError::Batch { first, last, source: Box::new(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_without_a_scored_token_are_counted_once() {
+        let sample = |row, targets: Vec<Option<u32>>| Tokens { row, ids: vec![1; targets.len()], targets };
+        let batch = [sample(0, vec![None, Some(3)]), sample(1, vec![None, None]), sample(2, vec![Some(1)])];
+        let seen = Seen::default();
+        for _ in 0..2 {
+            seen.add(&batch);
+        }
+        assert_eq!((seen.unscored(3, 2), seen.unscored(4, 2), seen.unscored(3, 1)), (Some(2), None, None));
+    }
 }

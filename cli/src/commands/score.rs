@@ -235,8 +235,9 @@ fn told(report: &ScoreReport) -> String {
         ),
         None => String::new(),
     };
+    let unscored = super::factors::unscored(report.no_scored);
     format!(
-        "{} of {} scored{of} over {} ({}){kept}",
+        "{} of {} scored{of} over {} ({}){kept}{unscored}",
         many(report.rows, "row"),
         report.pool,
         many(report.modules as u64, "module"),

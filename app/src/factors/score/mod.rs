@@ -111,6 +111,7 @@ pub fn score_rows(
         sinks.finish()?;
     }
     work.cancel.check()?;
+    report.no_scored = plan.seen.unscored(plan.rows.len(), plan.extent.groups.len() as u64);
     report.lines = lines.map_or(Ok(0), Lines::finish)?;
     if plan.how.rank.is_some() && !kept.is_empty() {
         let shares = Spectrum::new(kept, 0.0);
@@ -133,6 +134,7 @@ fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {
     ScoreReport {
         pool: request.ingest.dataset.clone(),
         rows: plan.rows.len(),
+        no_scored: None,
         queries,
         modules: plan.engine.modules().len(),
         strategy: plan.how.strategy.name().to_owned(),

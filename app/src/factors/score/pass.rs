@@ -54,6 +54,7 @@ pub(super) fn pass(
         cancel.check()?;
         let values = of_rows(plan, against, per, &batch, kernel);
         let values = values.map_err(|error| of_row(plan, &batch, error))?;
+        plan.seen.add(&batch);
         Ok(batch.iter().zip(values).map(|(sample, values)| RowScores { row: sample.row, values }).collect())
     };
     work.progress.start("scores", rows.len(), Unit::Rows);

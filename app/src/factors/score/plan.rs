@@ -13,7 +13,7 @@ use super::checks::{check, check_modules, selection, stale, strategy};
 use super::markdown::texts;
 use super::memory::{Extent, Sizes};
 use super::request::{ScorePer, ScoreRequest, ScoreTarget};
-use crate::factors::engine::{self, Tokens};
+use crate::factors::engine::{self, Seen, Tokens};
 use crate::factors::error::FactorJobError;
 use crate::factors::folder::{FactorArguments, FactorParts, FactorReader};
 use crate::factors::parts::first;
@@ -32,6 +32,8 @@ pub(super) struct ScorePlan {
     pub how: How,
     pub extent: Extent,
     factors: Option<FactorReader>,
+    /// The rows of all passes.
+    pub seen: Seen,
     /// Why the factors are stale.
     pub stale: Option<String>,
 }
@@ -116,6 +118,7 @@ impl ScorePlan {
             },
             extent: Extent::default(),
             factors,
+            seen: Seen::default(),
             stale,
         };
         plan.extent = plan.extent(request, &ingest, is_held)?;
