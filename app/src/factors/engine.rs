@@ -53,8 +53,8 @@ pub(super) fn batch_tokens(request: &IngestRequest) -> u64 {
     request.batch_tokens.max(request.text.max_length as usize) as u64
 }
 
-/// Bytes of a worker's activations: what is kept of a batch, and the head; where that is one of the modules, the
-/// gradients of its outputs at every token.
+/// Bytes of a worker's activations: what is kept of a batch, and the head; where that is one of the modules,
+/// the gradients of its outputs at every token.
 pub(super) fn activation_bytes(engine: &CurvatureEngine, request: &IngestRequest) -> u64 {
     let decoder = engine.decoder();
     let tokens = batch_tokens(request);
@@ -119,8 +119,8 @@ impl Seen {
         self.unscored.fetch_add(unscored as u64, Ordering::Relaxed);
     }
 
-    /// Rows without a scored token, where each of so many rows was seen in so many passes; none where some were
-    /// not.
+    /// Rows without a scored token, where each of so many rows was seen in so many passes; none where some
+    /// were not.
     pub(super) fn unscored(&self, rows: u64, passes: u64) -> Option<u64> {
         let [seen, unscored] = [&self.rows, &self.unscored].map(|count| count.load(Ordering::Relaxed));
         (seen == rows * passes).then(|| unscored / passes.max(1))

@@ -92,7 +92,8 @@ struct Old {
 ///
 /// # Errors
 /// A name that is taken or is none, features that are not there, groups of more than 8,192 coordinates, rows of
-/// other vectors than those that are extended, rows that were changed since, damage, a store that cannot be written, being told to stop.
+/// other vectors than those that are extended, rows that were changed since, damage, a store that cannot be
+/// written, being told to stop.
 pub fn fit_gram(
     store: &Store,
     request: &GramRequest,

@@ -157,7 +157,8 @@ fn provenance(
     }
 }
 
-/// Publishes a prefilter under a name, in place of what `over`, a snapshot that the caller looked at, has there.
+/// Publishes a prefilter under a name, in place of what `over`, a snapshot that the caller looked at, has
+/// there.
 ///
 /// # Errors
 /// A name that is taken or is none, what was to be replaced is not as it was, and a store that cannot be

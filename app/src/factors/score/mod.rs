@@ -31,8 +31,8 @@ use self::sinks::{Best, Held, Sinks, kronfluence, write_kronfluence};
 use super::error::FactorJobError;
 use crate::work::Work;
 
-/// What scoring will take: passes and memory. `is_held`: a report or a folder of Kronfluence's is wanted, for which
-/// all scores wait.
+/// What scoring will take: passes and memory. `is_held`: a report or a folder of Kronfluence's is wanted, for
+/// which all scores wait.
 ///
 /// # Errors
 /// As [`score_rows`], before anything is computed.
