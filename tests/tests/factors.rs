@@ -250,6 +250,7 @@ fn factors_of_something_else_are_refused() {
         refused.stderr
     );
     // What says nothing of the curvature, and a damping that nothing uses.
+    fit(&place, "flat", &["--strategy", "identity"]);
     let of_q = ["score", "--pool", "pool", "--target", "q"];
     for (more, says) in [
         (&[][..], "gstore factors fit"),
@@ -258,6 +259,7 @@ fn factors_of_something_else_are_refused() {
             &["--factors", "f", "--strategy", "identity", "--damping", "auto"],
             "the identity has no eigenvalues",
         ),
+        (&["--factors", "flat", "--damping", "1e-3"], "the identity has none"),
     ] {
         let refused = place.run(&[&of_q[..], more].concat());
         assert_eq!(refused.code, 2, "{}", refused.stderr);
