@@ -41,7 +41,7 @@ pub fn tensor_header(
     }
     let mut header = Value::Object(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
-    Ok([&(header.len() as u64).to_le_bytes()[..], &header].concat())
+    Ok([&(header.len() as u64).to_le_bytes()[..], &header[..]].concat())
 }
 
 #[cfg(test)]

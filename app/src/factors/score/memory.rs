@@ -133,10 +133,8 @@ impl Sizes<'_> {
     pub fn fitted(&self, limit: u64) -> Result<Extent, FactorJobError> {
         let threads = self.threads.max(1);
         let mut fewer = (1..=threads).rev().map(|threads| Self { threads, ..*self });
-        match fewer.find_map(|sizes| sizes.extent(limit)) {
-            Some(extent) => Ok(extent),
-            None => Err(Self { threads: 1, ..*self }.refused(limit)),
-        }
+        let found = fewer.find_map(|sizes| sizes.extent(limit));
+        found.ok_or_else(|| Self { threads: 1, ..*self }.refused(limit))
     }
 
     /// Bytes without any query: while bases are read, and while rows are scored.
