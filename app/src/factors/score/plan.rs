@@ -170,7 +170,7 @@ impl ScorePlan {
             by_token: how.by_token,
             filters: how.filters.len(),
             rank: how.rank,
-            top: request.top,
+            top: request.top.map(|top| top.min(usize::try_from(self.rows.len()).unwrap_or(usize::MAX))),
             queries: (!matches!(request.target, ScoreTarget::Own)).then_some(self.queries.len()),
             sum_queries: how.sum_queries,
             rotates: how.strategy.rotates(),
