@@ -21,6 +21,7 @@ pub mod parallel;
 mod progress;
 mod remedy;
 mod rows;
+mod tensors;
 mod words;
 
 pub use cancel::{Cancel, Cancelled};
@@ -38,4 +39,5 @@ pub use nearest::nearest;
 pub use progress::{Progress, Silent, Unit};
 pub use remedy::{Remedy, Wording};
 pub use rows::{CELL_ROWS, RowFlags, RowSet};
+pub use tensors::{TensorNote, tensor_header};
 pub use words::{many, many_of};

@@ -67,7 +67,7 @@ fn publish(store: &TestStore, name: &str, all: &[CheckpointGrams]) {
     let mut files = store.store.artifact_files().unwrap();
     files.write(FILE, |out| gram::write(out, all)).unwrap();
     let artifact = ArtifactPart::new(name, KIND, vec!["pool".into()], content);
-    store.store.put_artifact_with(artifact, files, false, "test").unwrap();
+    store.store.put_artifact_with(artifact, files, None, "test").unwrap();
 }
 
 #[test]

@@ -22,8 +22,9 @@ use super::{EngineArgs, FactorStrategy, FactorsModelArgs, OutputArgs, TextArgs, 
     fit in memory.\n\n\
     Memory: the weights, and for each query 8 bytes for each weight of the modules, or 8 * rank for each of their inputs and outputs.")]
 pub struct ScoreArgs {
-    /// Factors of the store; without them --model says whose gradients are compared, and no curvature is used
-    #[arg(long, value_name = "NAME", required_unless_present = "model")]
+    /// Factors of the store, which `gstore factors fit` makes; without them --model says whose gradients are
+    /// compared, and no curvature is used
+    #[arg(long, value_name = "NAME")]
     pub factors: Option<String>,
     /// Dataset whose rows are scored
     #[arg(long, value_name = "NAME")]
@@ -52,8 +53,8 @@ pub struct ScoreArgs {
           default_value = "inverse", value_parser = filter)]
     pub filter: Vec<Filter>,
     /// Added to eigenvalues before they are inverted: numbers, or auto for a tenth of each module's mean;
-    /// several take one pass
-    #[arg(long, value_name = "auto|X", value_delimiter = ',', num_args = 1.., default_value = "auto", value_parser = damping)]
+    /// several take one pass [default: auto]
+    #[arg(long, value_name = "auto|X", value_delimiter = ',', num_args = 1.., value_parser = damping)]
     pub damping: Vec<Damping>,
     /// Keep queries as matrices of this rank: less memory for many queries
     #[arg(long, value_name = "R", value_parser = at_least::<usize>(1))]
