@@ -106,7 +106,8 @@ fn at_most(norm: f32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::segment::quantize::{Scratch, ValueVec, store_row};
+    use crate::segment::quantize::{Scratch, store_row};
+    use crate::segment::values::ValueVec;
     use gstore_core::DType;
     use proptest::prelude::*;
 

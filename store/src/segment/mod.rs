@@ -26,6 +26,7 @@ mod salvage;
 mod shared;
 mod signs;
 mod sink;
+mod values;
 mod verify;
 mod writer;
 

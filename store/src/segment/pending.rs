@@ -2,7 +2,8 @@
 
 use super::block::{Block, Vector, row_check};
 use super::layout::Shape;
-use super::quantize::{Scratch, ValueVec, store_row};
+use super::quantize::{Scratch, store_row};
+use super::values::ValueVec;
 use arrow_array::types::{Float16Type, Float32Type, Int8Type, UInt64Type};
 use arrow_array::{
     ArrayRef, FixedSizeListArray, PrimitiveArray, RecordBatch, UInt8Array, UInt32Array, UInt64Array,
