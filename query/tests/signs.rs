@@ -53,7 +53,8 @@ fn a_row_is_its_signs_times_mean_magnitudes() {
     }
 }
 
-/// Both give the same answers but for the last bits: the one applies scales after the product, the other before.
+/// Both give the same answers but for the last bits: the one applies scales after the product, the other
+/// before.
 #[test]
 fn scores_are_those_of_the_same_rows_in_single_precision() {
     let signs = store(&vectors(), DType::I1, 90);
@@ -103,8 +104,8 @@ fn self_influence_is_that_of_before_rounding() {
     }
 }
 
-/// Of coordinates that are independent, centred and alike, signs keep the share mean |x| / root mean square of the
-/// correlation over rows, for whatever query: sqrt(3) / 2 of uniform ones.
+/// Of coordinates that are independent, centred and alike, signs keep the share mean |x| / root mean square
+/// of the correlation over rows, for whatever query: sqrt(3) / 2 of uniform ones.
 #[test]
 fn scores_correlate_with_those_of_whole_rows_as_signs_do() {
     let given = vectors();

@@ -165,8 +165,8 @@ pub fn label(index: usize) -> String {
     FEATURES.get(index).map_or_else(String::new, |d| format!("{}@{}", d.kind, d.dataset))
 }
 
-/// The vector of a sample of this content. Whole numbers up to 127, and 127 in every group, where signs are stored
-/// 127 and -127: each type stores them exactly.
+/// The vector of a sample of this content. Whole numbers up to 127, and 127 in every group, where signs are
+/// stored 127 and -127: each type stores them exactly.
 fn vector(index: usize, content: u64) -> Vec<f32> {
     let Some(FeatureDef { dim, dtype, .. }) = FEATURES.get(index) else { return Vec::new() };
     let dim = *dim;

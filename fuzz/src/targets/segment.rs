@@ -11,8 +11,8 @@ use std::sync::Arc;
 pub const SEGMENT: Target = Target {
     name: "segment",
     run,
-    // The file is held by the file system, the map and the buffer; its tail is text, parsed into strings. A vector
-    // of signs has a value of 32 bits for each bit.
+    // The file is held by the file system, the map and the buffer; its tail is text, parsed into strings. A
+    // vector of signs has a value of 32 bits for each bit.
     per_byte: 48,
     constant: 64 * KIB,
     words: &[

@@ -1,12 +1,12 @@
 //! Rows of signs.
 //!
-//! With several queries the rows become signed bytes, a few rows at a time, and go through the kernels of these.
-//! With one, what is added to the lanes is the query's value with the sign of the row's.
+//! With several queries the rows become signed bytes, a few rows at a time, and go through the kernels of
+//! these. With one, what is added to the lanes is the query's value with the sign of the row's.
 //!
 //! Invariants
-//! - both give the bits of the order of summation: a product with 1 or -1 is exact, so the fused step rounds once,
-//!   as the addition does. Signs beyond the end of a group meet the zeros of the query, and a sum that began with
-//!   +0 stays what it is when a zero is added
+//! - both give the bits of the order of summation: a product with 1 or -1 is exact, so the fused step rounds
+//!   once, as the addition does. Signs beyond the end of a group meet the zeros of the query, and a sum that
+//!   began with +0 stays what it is when a zero is added
 
 use std::ops::Range;
 
@@ -64,8 +64,8 @@ impl<'a> SignJob<'a> {
         #[cfg(target_arch = "x86_64")]
         if queries.len() == 1 && kernel.0 != Isa::Portable {
             let firsts = firsts(self.rows, &spans);
-            // SAFETY: `Kernel::available` found the instructions; the words of a group, as many as `firsts` leaves
-            // to it, have 16 signs for each line of the query.
+            // SAFETY: `Kernel::available` found the instructions; the words of a group, as many as `firsts`
+            // leaves to it, have 16 signs for each line of the query.
             unsafe {
                 match kernel.0 {
                     Isa::Avx512 => super::avx512::signs(&self, &firsts, out),
@@ -127,8 +127,8 @@ fn firsts(rows: Signs<'_>, spans: &[Range<usize>]) -> Vec<usize> {
     firsts
 }
 
-/// Hands out ranges of rows, or of those chosen, with their values in some of the module groups; the others have
-/// any value.
+/// Hands out ranges of rows, or of those chosen, with their values in some of the module groups; the others
+/// have any value.
 ///
 /// # Panics
 /// When rows have another number of words than the groups, which cover every coordinate.

@@ -94,11 +94,11 @@ impl BlockBounds {
 /// values, of norms 2^-24.
 const SLACK: f64 = 1.0 / 1024.0;
 
-/// A length that the stored form of a vector with this norm does not exceed, of types that are not bytes. Signs
-/// are no longer than the vector, but for the rounding of their scale: 2^-24 of it, or 2^-150 for each
-/// coordinate. Of floats rounding moves a coordinate by at most 2^-11 of itself or 2^-25 of the scale, which is
-/// at most 2^-14 of the norm. Below the smallest scale it is at most 2^-151 for each coordinate, which the last
-/// term is for.
+/// A length that the stored form of a vector with this norm does not exceed, of types that are not bytes.
+/// Signs are no longer than the vector, but for the rounding of their scale: 2^-24 of it, or 2^-150 for each
+/// coordinate. Of floats rounding moves a coordinate by at most 2^-11 of itself or 2^-25 of the scale, which
+/// is at most 2^-14 of the norm. Below the smallest scale it is at most 2^-151 for each coordinate, which the
+/// last term is for.
 fn at_most(norm: f32) -> f64 {
     if norm == 0.0 { 0.0 } else { f64::from(norm) * (1.0 + SLACK) + 1e-38 }
 }

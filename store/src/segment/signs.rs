@@ -1,11 +1,11 @@
 //! Signs of vectors: one bit a coordinate, and a scale for each module group.
 //!
 //! Invariants
-//! - coordinate i of a module group is bit i mod 64 of word i / 64 of the group; 1 is negative, and zero counts
-//!   as positive
+//! - coordinate i of a module group is bit i mod 64 of word i / 64 of the group; 1 is negative, and zero
+//!   counts as positive
 //! - each group begins with a word, and bits beyond its end are 0: a word is of one group
-//! - the scale is the mean magnitude of the group. With s the signs of x, |x - a s|^2 is |x|^2 - 2 a sum |x_i|
-//!   + n a^2, which is least there: |x|^2 - n a^2. A group of zeros has scale 0
+//! - the scale is the mean magnitude of the group. With s the signs of x, |x - a s|^2 is |x|^2 - 2 a sum
+//!   |x_i| + n a^2, which is least there: |x|^2 - n a^2. A group of zeros has scale 0
 //! - a group is never longer than before rounding: sqrt(n) a = sum |x_i| / sqrt(n) <= |x|
 
 use super::quantize::sum;

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// The store of [`super::rich`] with such a feature: two modules of more than a word, a row that is not finite,
-/// one of zeros, rows in two cells and two segments.
+/// The store of [`super::rich`] with such a feature: two modules of more than a word, a row that is not
+/// finite, one of zeros, rows in two cells and two segments.
 pub fn build(path: &Path) -> Store {
     let store = rich::build(path);
     let mut job = store.start_job(plan(vec![feature("grad-sign", 140, DType::I1)])).unwrap();

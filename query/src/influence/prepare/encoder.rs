@@ -78,8 +78,8 @@ pub(crate) struct Given {
     pub(super) tokens: Vec<(u32, u32)>,
 }
 
-/// Computes the given samples' vectors and rounds them as the pool's are stored; only for signs they stay what
-/// they are, so that the error is not made twice.
+/// Computes the given samples' vectors and rounds them as the pool's are stored; only for signs they stay
+/// what they are, so that the error is not made twice.
 pub(super) fn given(
     encoder: Option<&Arc<dyn Encoder>>,
     request: &EncodeRequest<'_>,

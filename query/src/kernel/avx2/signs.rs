@@ -1,5 +1,5 @@
-//! One query with rows of signs: bits that are shifted to the place of a sign flip those of its values, which are
-//! then added.
+//! One query with rows of signs: bits that are shifted to the place of a sign flip those of its values, which
+//! are then added.
 
 use std::arch::x86_64::*;
 
@@ -48,8 +48,8 @@ unsafe fn strip<const R: usize>(job: &SignJob<'_>, firsts: &[usize], first: usiz
             let (left, right) =
                 unsafe { (_mm256_loadu_ps(query.as_ptr()), _mm256_loadu_ps(query.as_ptr().add(LANES / 2))) };
             for r in 0..R {
-                // SAFETY: a row has 16 signs for each line of the query, in words that a group begins with; on
-                // this little-endian processor they lie in the order of their bits.
+                // SAFETY: a row has 16 signs for each line of the query, in words that a group begins with;
+                // on this little-endian processor they lie in the order of their bits.
                 let bits = _mm256_set1_epi32(i32::from(unsafe { words[r].add(step).read() }));
                 let signs =
                     |places| _mm256_castsi256_ps(_mm256_and_si256(_mm256_sllv_epi32(bits, places), minus));

@@ -18,8 +18,8 @@ const FAR: usize = 4 << 10;
 const STEPS: usize = 32;
 
 /// # Safety
-/// The processor has AVX-512F; there is one query; rows have the words of `firsts`, those of module group g from
-/// `firsts[g]` on.
+/// The processor has AVX-512F; there is one query; rows have the words of `firsts`, those of module group g
+/// from `firsts[g]` on.
 #[target_feature(enable = "avx512f")]
 pub(in super::super) unsafe fn signs(job: &SignJob<'_>, firsts: &[usize], out: &mut [f32]) {
     let count = job.count();
@@ -61,8 +61,8 @@ unsafe fn strip<const R: usize>(job: &SignJob<'_>, firsts: &[usize], first: usiz
                 }
             }
             for r in 0..R {
-                // SAFETY: a row has 16 signs for each line of the query, in words that a group begins with; on
-                // this little-endian processor they lie in the order of their bits.
+                // SAFETY: a row has 16 signs for each line of the query, in words that a group begins with;
+                // on this little-endian processor they lie in the order of their bits.
                 let mask = unsafe { words[r].add(step).read() };
                 let signed = _mm512_mask_xor_epi32(query, mask, query, minus);
                 acc[r] = _mm512_add_ps(acc[r], _mm512_castsi512_ps(signed));
