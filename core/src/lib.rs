@@ -29,7 +29,7 @@ pub use canonical::{canonical_json, key_of, sha256_hex};
 pub use digest::{Digest, DigestError, xxh3_hex};
 pub use feature::{
     DType, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup,
-    Preconditioned, Space,
+    Preconditioned, SIGNS, Space,
 };
 pub use kind::{GradientForm, Kind, KindSource, Pooling, UnknownKind};
 pub use memory::{available_memory, total_memory};

@@ -9,7 +9,7 @@ use gstore_query::{Plan, QueryError};
 use gstore_store::{ArtifactPart, RowFlags};
 
 /// More than a window.
-const ROWS: usize = 700;
+pub const ROWS: usize = 700;
 const GROUPS: [u32; 2] = [3, 4];
 
 /// Whether a row is left out: it has no scored token, or no vector.
@@ -44,7 +44,7 @@ fn store(cut: usize) -> TestStore {
     store
 }
 
-fn grams(store: &TestStore, threads: usize) -> Vec<CheckpointGrams> {
+pub fn grams(store: &TestStore, threads: usize) -> Vec<CheckpointGrams> {
     let kind = Some("grad-sgd".to_owned());
     let itself = InfluenceSpec {
         sim: Sim::Dot,
@@ -56,7 +56,7 @@ fn grams(store: &TestStore, threads: usize) -> Vec<CheckpointGrams> {
     plan(store, &itself).grams(&[], threads, &GO, &mut Silent).unwrap()
 }
 
-fn publish(store: &TestStore, name: &str, all: &[CheckpointGrams]) {
+pub fn publish(store: &TestStore, name: &str, all: &[CheckpointGrams]) {
     let content = GramContent {
         kind: "grad-sgd".into(),
         datasets: vec![GramDataset { name: "pool".into(), end: ROWS as u64 }],

@@ -14,7 +14,7 @@ use gstore_store::{BlockBuffer, CELL_ROWS, FeaturePart, FeatureReader, RowFlags,
 use crate::error::QueryError;
 use crate::gram::{CheckpointGrams, GramCheckpoint, GramRows};
 use crate::influence::prepare::Prepared;
-use crate::values::{groups, vector};
+use crate::values::groups;
 
 /// Coordinates of a block at most: its matrix has 512 MiB, and its decomposition takes five times that.
 const MOST_COORDINATES: u32 = 8192;
@@ -207,7 +207,7 @@ fn fill(
             if is_out || !window.contains(row) || !rows.contains(*row) {
                 continue;
             }
-            vector(&block, i, &groups, buffer);
+            block.vector(i, &groups, buffer);
             let at = (row - window.start) as usize;
             let slot = &mut values[at * dim..(at + 1) * dim];
             slot.iter_mut().zip(buffer.iter()).for_each(|(slot, x)| *slot = f64::from(*x));
