@@ -1,4 +1,4 @@
-//! Factors of a module's curvature, and the filtered inverse that preconditions its gradients.
+//! Curvature of a module: its factors, and the filtered inverse that preconditions gradients.
 
 use crate::blocks::Blocks;
 use crate::covariance::{Covariance, Squares};

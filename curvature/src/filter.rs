@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::error::CurvatureError;
 
-/// Damping where none is given: this part of the mean eigenvalue of the module.
-const PART_OF_MEAN: f64 = 0.1;
+/// Damping where none is given: this part of the mean eigenvalue.
+pub(crate) const PART_OF_MEAN: f64 = 0.1;
 
 /// What is added to eigenvalues before they are inverted.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

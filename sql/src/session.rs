@@ -28,7 +28,7 @@ use super::bounds::{self, Budget};
 use super::catalog::{self, Tables};
 use super::caught::Caught;
 use super::describe::{self, Description};
-use super::engine::{SqlResources, physical_rules, plain};
+use super::engine::{SqlResources, logical_rules, physical_rules, plain};
 use super::error::SqlError;
 use super::function;
 use super::functions;
@@ -157,6 +157,7 @@ impl SqlSession {
             .with_runtime_env(resources.env())
             .with_catalog_list(tables.catalogs(AskedColumns::default()))
             .with_table_factories(HashMap::new())
+            .with_optimizer_rules(logical_rules())
             .with_physical_optimizer_rules(physical_rules())
             .build();
         let mut context = SessionContext::new_with_state(state);

@@ -98,6 +98,9 @@ fn parts_of_an_array_end_as_one_run_does() {
     let last = fit(&place, "array", &rest);
     assert_eq!([&last["computed"], &last["found"]].map(Value::as_u64), [Some(2), Some(2)], "{last}");
     assert!(last["snapshot"].is_u64(), "{last}");
+    // Those that other runs took were counted there.
+    let no_scored = [&whole, &first, &second, &last].map(|report| report["no_scored"].as_u64());
+    assert_eq!(no_scored, [Some(0), Some(0), Some(0), None]);
 
     let of = |factors: &str| scores(&place, &["--factors", factors, "--target", "q"]);
     assert_eq!(of("whole"), of("array"));
@@ -285,6 +288,12 @@ fn segments_of_training_add_up() {
         (Some(2), Some(2)),
         "{report}"
     );
+    // A query has columns of each segment, and the weights of both checkpoints are there.
+    let single = place.json(&[&dry[..5], &["--segment", "late=1*1", "--dry-run", "--json"]].concat());
+    assert!(report["memory"].as_u64() > single["memory"].as_u64(), "{report} {single}");
+    // A row that two passes see is one.
+    let report = place.json(&[&dry[..], &["-o", "pair.csv", "--json"]].concat());
+    assert_eq!([&report["rows"], &report["no_scored"]].map(Value::as_u64), [Some(12), Some(0)], "{report}");
 
     let refused = |segments: &[&str], more: &[&str], says: &str| {
         let mut args = vec!["score", "--pool", "pool"];
@@ -335,6 +344,11 @@ fn factors_of_something_else_are_refused() {
     let refused = place.run(&thin);
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     assert!(refused.stderr.contains("with a damping of 0, "), "{}", refused.stderr);
+    let tiny = ["score", "--factors", "thin", "--pool", "pool", "--target", "q", "--damping", "1e-300"];
+    let refused = place.run(&[&tiny[..], &["-o", "tiny.csv"]].concat());
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("module `model.layers."), "{}", refused.stderr);
+    assert!(!place.path("tiny.csv").exists());
 
     let bad = place.path("bad");
     fs_err::create_dir(&bad).expect("made");
@@ -364,6 +378,22 @@ fn factors_of_something_else_are_refused() {
         "{}",
         refused.stderr
     );
+    // What says nothing of the curvature, and a damping that nothing uses.
+    fit(&place, "flat", &["--strategy", "identity"]);
+    let of_q = ["score", "--pool", "pool", "--target", "q"];
+    for (more, says) in [
+        (&[][..], "gstore factors fit"),
+        (&["--factors", "f", "--filter", "identity", "--damping", "1e-3"], "no --filter inverts them"),
+        (
+            &["--factors", "f", "--strategy", "identity", "--damping", "auto"],
+            "the identity has no eigenvalues",
+        ),
+        (&["--factors", "flat", "--damping", "1e-3"], "the identity has none"),
+    ] {
+        let refused = place.run(&[&of_q[..], more].concat());
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+        assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    }
     let outside = fit_args("../g", &[]);
     let refused = place.run(&outside.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(refused.stderr.contains("\"../g\" is not a name of an artifact"), "{}", refused.stderr);

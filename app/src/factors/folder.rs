@@ -150,7 +150,7 @@ impl FactorFolder {
     ) -> Result<Option<Vec<(String, Squares)>>, FactorError> {
         let Some((sums, counts)) = lambda_files(&mut self.opener(partition))? else { return Ok(None) };
         let of = |name: String| -> Result<_, FactorError> {
-            let squares = Squares { sums: sums.numbers(&name)?, count: counts.count(&name)? };
+            let squares = Squares { sums: sums.finite(&name)?, count: counts.count(&name)? };
             Ok((name, squares))
         };
         sums.names().into_iter().map(of).collect::<Result<Vec<_>, FactorError>>().map(Some)

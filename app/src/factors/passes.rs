@@ -11,7 +11,7 @@ use gstore_curvature::{Covariance, Module, Squares};
 use gstore_ingest::curvature::{PassError, TargetSample};
 use gstore_ingest::pipeline::RowBatches;
 
-use super::engine::{Fisher, Tokens, of_batch, tokens};
+use super::engine::{Fisher, Seen, Tokens, of_batch, tokens};
 use super::error::FactorJobError;
 use super::forecast::ahead;
 use super::plan::FitPlan;
@@ -82,7 +82,8 @@ pub(super) fn covariances(
         let labels = fisher.labels(COVARIANCE_PASS, rows);
         plan.engine.covariances(samples, &labels, wanted, sums).map(drop)
     };
-    chosen(sum("covariances", plan, (rows, wanted), &add, work)?, wanted)
+    let seen = wanted.contains(&0).then_some(&plan.seen);
+    chosen(sum("covariances", plan, (rows, wanted, seen), &add, work)?, wanted)
 }
 
 /// Squares of the gradients of some modules over some rows, in the order of `wanted`; in the eigenbases of the
@@ -98,7 +99,9 @@ pub(super) fn squares(
         let labels = fisher.labels(SQUARES_PASS, rows);
         plan.engine.squares(samples, &labels, wanted, rotated, sums).map(drop)
     };
-    chosen(sum("squares of gradients", plan, (rows, wanted), &add, work)?, wanted)
+    // In an eigenbasis it is the second pass.
+    let seen = (!rotated && wanted.contains(&0)).then_some(&plan.seen);
+    chosen(sum("squares of gradients", plan, (rows, wanted, seen), &add, work)?, wanted)
 }
 
 /// Those of the wanted modules, in their order.
@@ -114,7 +117,7 @@ type Add<'a, S> = &'a (dyn Fn(&[TargetSample<'_>], &[u64], &mut S) -> Result<(),
 fn sum<S: Sums>(
     stage: &str,
     plan: &FitPlan,
-    (rows, wanted): (&RowSet, &[usize]),
+    (rows, wanted, seen): (&RowSet, &[usize], Option<&Seen>),
     add: Add<'_, S>,
     work: &mut Work<'_>,
 ) -> Result<S, FactorJobError> {
@@ -129,6 +132,9 @@ fn sum<S: Sums>(
             let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
             let numbers: Vec<u64> = batch.iter().map(|sample| sample.row).collect();
             add(&samples, &numbers, &mut sums).map_err(|error| of_batch(batch, error))?;
+            if let Some(seen) = seen {
+                seen.add(batch);
+            }
             done += batch.len() as u64;
         }
         Ok((sums, done))

@@ -9,7 +9,7 @@ use gstore_ingest::curvature::CurvatureEngine;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 use gstore_store::{Lease, Snapshot, Store};
 
-use super::engine::{self, Fisher};
+use super::engine::{self, Fisher, Seen};
 use super::error::FactorJobError;
 use super::forecast::{FitForecast, Sizes};
 use super::parts::{first, split, split_rows};
@@ -80,6 +80,8 @@ pub(super) struct FitPlan {
     max_block: usize,
     pub stamp: FactorStamp,
     pub forecast: FitForecast,
+    /// The rows of the first pass.
+    pub seen: Seen,
     /// Keeps the snapshot from being collected.
     pub _lease: Option<Lease>,
 }
@@ -135,8 +137,20 @@ impl FitPlan {
         let parts = request.partitions[0];
         let groups = split(modules.len(), request.partitions[1]).into_iter().map(Vec::from_iter).collect();
         let (new, all) = (split_rows(&new, parts), split_rows(&rows, parts));
-        let max_block = request.max_block;
-        Ok(Self { snapshot, engine, batches, new, all, groups, max_block, stamp, forecast, _lease: lease })
+        let (max_block, seen) = (request.max_block, Seen::default());
+        Ok(Self {
+            snapshot,
+            engine,
+            batches,
+            new,
+            all,
+            groups,
+            max_block,
+            stamp,
+            forecast,
+            seen,
+            _lease: lease,
+        })
     }
 
     /// Number of a partition in the names of files; none where there is one alone.

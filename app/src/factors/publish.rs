@@ -18,7 +18,7 @@ use super::error::FactorJobError;
 use super::folder::{FactorError, FactorFolder, FactorStage, check_room, matrices};
 use super::stamp::FactorStamp;
 
-/// What an artifact of factors says of them.
+/// Description of factors in their artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FactorContent {
     /// What they are of.
@@ -47,7 +47,7 @@ pub struct FactorNote {
     pub bytes: u64,
 }
 
-/// What an artifact says of its factors.
+/// The description that an artifact of factors has.
 ///
 /// # Errors
 /// An artifact of another kind, or one that a newer program wrote.
@@ -89,13 +89,14 @@ pub fn list_factors(snapshot: &Snapshot) -> Result<Vec<FactorNote>, FactorJobErr
     Ok(notes)
 }
 
-/// Publishes the finished factors of a folder: all its files but those of partitions.
+/// Publishes the finished factors of a folder: all its files but those of partitions. They take the place of
+/// what `over` has under the name.
 pub(super) fn publish(
     store: &Store,
     name: &str,
     folder: &Path,
     (stamp, provenance): (&FactorStamp, Map<String, Value>),
-    (replace, command): (bool, &str),
+    (over, command): (Option<&Snapshot>, &str),
 ) -> Result<Arc<Snapshot>, FactorJobError> {
     let samples = stamp.row_set().len();
     let content = FactorContent { stamp: stamp.clone(), samples };
@@ -109,7 +110,7 @@ pub(super) fn publish(
     let datasets = stamp.dataset.iter().cloned().collect();
     let mut part = ArtifactPart::new(name, FACTORS, datasets, content);
     part.provenance = provenance;
-    Ok(store.put_artifact_with(part, files, replace, command)?)
+    Ok(store.put_artifact_with(part, files, over, command)?)
 }
 
 /// Names of the files of finished factors, in order.
@@ -175,6 +176,7 @@ pub fn import_factors(
     replace: bool,
     command: &str,
 ) -> Result<Arc<Snapshot>, FactorJobError> {
+    let seen = store.snapshot()?;
     let opened = FactorFolder::open(folder).map_err(FactorJobError::other)?;
     let stamp = match (FactorStamp::read(folder)?, of) {
         (Some(stamp), _) => stamp,
@@ -208,7 +210,7 @@ pub fn import_factors(
     }
     provenance.insert("command".to_owned(), json!(command));
     provenance.insert("folder".to_owned(), json!(folder.display().to_string()));
-    publish(store, name, folder, (&stamp, provenance), (replace, command))
+    publish(store, name, folder, (&stamp, provenance), (replace.then_some(&*seen), command))
 }
 
 /// What foreign factors are of: the modules of the folder at the checkpoint of a request.

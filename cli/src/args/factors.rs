@@ -170,7 +170,7 @@ pub struct FactorsGramArgs {
     /// Take features that are still being built
     #[arg(long)]
     pub partial: bool,
-    /// Add the rows that came since, and those of other datasets
+    /// Add the rows whose vectors came since, and those of other datasets
     #[arg(long, conflicts_with = "force")]
     pub extend: bool,
     /// Mix the matrices of training rows with those of queries, which are fitted: TrackStar's preconditioner

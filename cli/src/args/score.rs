@@ -20,11 +20,13 @@ use super::{EngineArgs, FactorStrategy, FactorsModelArgs, OutputArgs, TextArgs, 
     gstore score --store s --segment 'early=500*1e-4@run/250,run/500' --segment 'late=500*2e-5' --pool pool --target gsm8k\n\n\
     Positive scores are of rows that lower the loss of the query when they are trained on; multiplied with 1 / rows they are the effect\n\
     of one copy. Nothing is read but samples and factors: gradients are computed again, in one pass over the pool for all queries that\n\
-    fit in memory.\n\n\
-    Memory: the weights, and for each query 8 bytes for each weight of the modules, or 8 * rank for each of their inputs and outputs.")]
+    fit in memory; with --segment, in one at each checkpoint.\n\n\
+    Memory: the weights, and for each query 8 bytes for each weight of the modules, or 8 * rank for each of their inputs and outputs;\n\
+    with --segment the weights of two checkpoints, and the bytes of a query for each segment.")]
 pub struct ScoreArgs {
-    /// Factors of the store; without them --model says whose gradients are compared, and no curvature is used
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["model", "segment"])]
+    /// Factors of the store, which `gstore factors fit` makes; without them, and without --segment, --model says
+    /// whose gradients are compared, and no curvature is used
+    #[arg(long, value_name = "NAME")]
     pub factors: Option<String>,
     /// A segment of training, from the first to the last: factors, STEPS at a mean learning RATE, and checkpoints
     /// over which rows are averaged [default: that of the factors]; scores are summed over segments
@@ -58,8 +60,8 @@ pub struct ScoreArgs {
           default_value = "inverse", value_parser = filter)]
     pub filter: Vec<Filter>,
     /// Added to eigenvalues before they are inverted: numbers, or auto for a tenth of each module's mean;
-    /// several take one pass
-    #[arg(long, value_name = "auto|X", value_delimiter = ',', num_args = 1.., default_value = "auto", value_parser = damping)]
+    /// several take one pass [default: auto]
+    #[arg(long, value_name = "auto|X", value_delimiter = ',', num_args = 1.., value_parser = damping)]
     pub damping: Vec<Damping>,
     /// Keep queries as matrices of this rank: less memory for many queries
     #[arg(long, value_name = "R", value_parser = at_least::<usize>(1))]

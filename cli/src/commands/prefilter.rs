@@ -39,8 +39,8 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     check_report(context, &args.report, args.force)?;
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.labels.snapshot.as_ref())?;
-    let taken = store.snapshot()?.artifacts()?.contains(&args.name);
-    if taken && !args.force && !args.dry_run {
+    let seen = store.snapshot()?;
+    if seen.artifacts()?.contains(&args.name) && !args.force && !args.dry_run {
         let name = &args.name;
         bail!(UsageError(format!("there is an artifact `{name}` already; --force replaces it")));
     }
@@ -71,7 +71,8 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     cancel.check().map_err(gstore_query::QueryError::from)?;
-    let published = gstore::publish_prefilter(&store, &args.name, &prefilter, args.force, &command)?;
+    let over = args.force.then_some(&*seen);
+    let published = gstore::publish_prefilter(&store, &args.name, &prefilter, over, &command)?;
     write_report(&args.report, &report, Some(published.number()), args.force)?;
     context.say(&format!("snapshot {}: prefilter {}", published.number(), args.name));
     Ok(ExitCode::SUCCESS)

@@ -19,7 +19,7 @@ use indicatif::HumanBytes;
 
 use super::factors::{place, strategy, with_engine};
 use super::query;
-use crate::args::{ScoreArgs, ScoreMeasurement, ScoreSegmentArg, TextArgs};
+use crate::args::{FactorStrategy, ScoreArgs, ScoreMeasurement, ScoreSegmentArg, TextArgs};
 use crate::context::{Context, command_line};
 use crate::ending::format_of;
 use crate::failure::UsageError;
@@ -35,6 +35,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
     let to = &args.output;
     let other = args.kronfluence.is_some() || args.report.is_some();
     let has_table = !other || to.output.is_some() || to.format.is_some();
+    check_curvature(args)?;
     check(context, args, has_table)?;
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
@@ -43,7 +44,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
     let (command, mut reporter) = (command_line(), context.reporter());
     let mut work = context.work(&command, &mut reporter, &cancel);
     if args.dry_run {
-        let report = forecast_scores(&snapshot, &request, &mut work)?;
+        let report = forecast_scores(&snapshot, &request, other, &mut work)?;
         return preview(&report, args.json);
     }
     let mut table = has_table.then(|| Output::create(to.output.as_deref(), to.force)).transpose()?;
@@ -66,6 +67,29 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
     }
     context.say(&told(&report));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses what says nothing of the curvature, and a damping that nothing uses.
+fn check_curvature(args: &ScoreArgs) -> Result<()> {
+    if args.factors.is_none() && args.segment.is_empty() && args.model.model.is_none() {
+        bail!(UsageError(
+            "scores need factors of curvature: give --factors NAME (`gstore factors fit NAME --dataset POOL --model MODEL` fits them, \
+             `gstore factors list` shows which there are), or --segment NAME=STEPS*RATE for each segment of training, or --model MODEL alone to compare its gradients without curvature"
+                .to_owned()
+        ));
+    }
+    let inverts = args.filter.iter().any(|filter| filter.damping().is_some());
+    let has_curvature = args.factors.is_some() && args.strategy != Some(FactorStrategy::Identity);
+    if !args.damping.is_empty() && !(inverts && has_curvature) {
+        let why = match inverts {
+            true => "the identity has no eigenvalues to invert",
+            false => "no --filter inverts them",
+        };
+        bail!(UsageError(format!(
+            "--damping is added to eigenvalues that are inverted, and {why}: leave it out"
+        )));
+    }
+    Ok(())
 }
 
 /// Refuses outputs that cannot be, before any work.
@@ -159,11 +183,13 @@ fn segments(
     args.segment.iter().map(of).collect()
 }
 
-/// The filters, that of inverses with each damping.
+/// The filters, that of inverses with each damping that is given.
 fn filters(args: &ScoreArgs) -> Vec<Filter> {
     let of = |filter: &Filter| -> Vec<Filter> {
         match filter {
-            Filter::Inverse(_) => args.damping.iter().copied().map(Filter::Inverse).collect(),
+            Filter::Inverse(_) if !args.damping.is_empty() => {
+                args.damping.iter().copied().map(Filter::Inverse).collect()
+            }
             filter => vec![*filter],
         }
     };
@@ -232,8 +258,9 @@ fn told(report: &ScoreReport) -> String {
         ),
         None => String::new(),
     };
+    let unscored = super::factors::unscored(report.no_scored);
     format!(
-        "{} of {} scored{of} over {} ({}){kept}",
+        "{} of {} scored{of} over {} ({}){kept}{unscored}",
         many(report.rows, "row"),
         report.pool,
         many(report.modules as u64, "module"),

@@ -150,7 +150,7 @@ impl FactorReader {
                 return Err(sums.wrong(name, &format!("a lambda matrix has two sizes, not {found:?}")));
             };
             shape = Some((out, input));
-            let squares = Squares { sums: sums.numbers(name)?, count: counts.count(name)? };
+            let squares = Squares { sums: sums.finite(name)?, count: counts.count(name)? };
             match self.arguments.strategy() {
                 Strategy::Diagonal => factors.diagonal = Some(squares),
                 _ => factors.lambda = Some(squares),
@@ -216,19 +216,19 @@ impl Pair {
 
     pub(super) fn covariance(&self, side: usize, name: &str) -> Result<Covariance, FactorError> {
         let size = self.size(side, name)?;
-        Ok(Covariance { size, sums: self.first[side].numbers(name)?, count: self.second[side].count(name)? })
+        Ok(Covariance { size, sums: self.first[side].finite(name)?, count: self.second[side].count(name)? })
     }
 
     pub(super) fn eigen(&self, side: usize, name: &str) -> Result<Eigen, FactorError> {
         let size = self.size(side, name)?;
-        let values = self.second[side].numbers(name)?;
+        let values = self.second[side].finite(name)?;
         if values.len() != size {
             let detail = format!("{} eigenvalues for {size} eigenvectors", values.len());
             return Err(self.second[side].wrong(name, &detail));
         }
         // Rounding may have made some negative.
         let values = values.into_iter().map(|value| value.max(0.0)).collect();
-        Ok(Eigen { values, vectors: self.first[side].numbers(name)? })
+        Ok(Eigen { values, vectors: self.first[side].finite(name)? })
     }
 }
 

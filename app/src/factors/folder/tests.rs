@@ -320,3 +320,31 @@ fn sums_keep_f64_where_arguments_say_so_and_bad_files_are_named() {
     assert!(refused.contains("lambda_matrix.safetensors is not a valid safetensors file"), "{refused}");
     assert!(FactorFolder::open(&place.path().join("none")).is_err());
 }
+
+#[test]
+fn values_that_are_not_finite_are_refused_with_file_and_module() {
+    let module = Module { name: "m".to_owned(), out: 1, input: 2, bias: false };
+    let modules = std::slice::from_ref(&module);
+    let eigen = Eigen { values: vec![1.0, 2.0], vectors: vec![1.0, 0.0, 0.0, 1.0] };
+    let bases = [(eigen, Eigen { values: vec![1.0], vectors: vec![1.0] })];
+    let squares = [Squares { sums: vec![1.0, 2.0], count: 1 }];
+    for (name, count) in [("activation_eigenvectors", 4), ("activation_eigenvalues", 2), ("lambda_matrix", 2)]
+    {
+        for value in [f64::NAN, f64::INFINITY] {
+            let place = tempfile::tempdir().unwrap();
+            let arguments = FactorArguments::new(Strategy::Ekfac).in_f64();
+            let folder = FactorFolder::create(place.path(), &arguments).unwrap();
+            folder.write_eigen(modules, &bases).unwrap();
+            folder.write_lambda(None, modules, &squares).unwrap();
+            assert_eq!(folder.factors(None).unwrap().len(), 1);
+            let path = place.path().join(format!("{name}.safetensors"));
+            let mut bytes = fs_err::read(&path).unwrap();
+            let end = bytes.len();
+            bytes[end - 8..].copy_from_slice(&value.to_le_bytes());
+            fs_err::write(&path, &bytes).unwrap();
+            let refused = folder.factors(None).unwrap_err().to_string();
+            let says = format!("{name}.safetensors: module `m`: value {count} of {count} is {value}");
+            assert!(refused.ends_with(&says), "{refused}");
+        }
+    }
+}

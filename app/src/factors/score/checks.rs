@@ -1,7 +1,7 @@
-//! What scores are of, checked before any work: their form, and whether factors belong to the model and the pool.
+//! Checks of scores before any work: their form, and whether factors belong to the model and the pool.
 
 use gstore_core::{Cancel, CheckpointId};
-use gstore_curvature::{Module, Strategy};
+use gstore_curvature::{Damping, Filter, Module, Strategy};
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 
@@ -44,14 +44,20 @@ pub(super) fn strategy(
     request: &ScoreRequest,
     stamp: Option<&FactorStamp>,
 ) -> Result<Strategy, FactorJobError> {
-    let Some(stamp) = stamp else {
-        return match request.strategy {
-            None | Some(Strategy::Identity) => Ok(Strategy::Identity),
-            Some(other) => Err(FactorJobError::Option(format!("{} needs factors", other.name()))),
-        };
+    let found = match (stamp, request.strategy) {
+        (Some(stamp), asked) => asked.unwrap_or(stamp.approximation()?),
+        (None, None | Some(Strategy::Identity)) => Strategy::Identity,
+        (None, Some(other)) => {
+            return Err(FactorJobError::Option(format!("{} needs factors", other.name())));
+        }
     };
-    let fitted = stamp.approximation()?;
-    Ok(request.strategy.unwrap_or(fitted))
+    let is_number = |filter: &Filter| matches!(filter.damping(), Some(Damping::Value(_)));
+    if found == Strategy::Identity && request.filters.iter().any(is_number) {
+        let why =
+            "a damping is added to eigenvalues that are inverted, and the identity has none: leave it out";
+        return Err(FactorJobError::Option(why.to_owned()));
+    }
+    Ok(found)
 }
 
 /// The modules that are asked for, else those of the factors, else the engine's own choice.

@@ -8,6 +8,7 @@ mod checks;
 mod forms;
 mod lines;
 mod markdown;
+mod memory;
 mod pass;
 mod plan;
 mod queries;
@@ -35,16 +36,18 @@ use self::source::passes;
 use super::error::FactorJobError;
 use crate::work::Work;
 
-/// What scoring will take: passes and memory.
+/// What scoring will take: passes and memory. `is_held`: a report or a folder of Kronfluence's is wanted, for
+/// which all scores wait.
 ///
 /// # Errors
 /// As [`score_rows`], before anything is computed.
 pub fn forecast_scores(
     snapshot: &Arc<Snapshot>,
     request: &ScoreRequest,
+    is_held: bool,
     work: &mut Work<'_>,
 ) -> Result<ScoreReport, FactorJobError> {
-    let plan = ScorePlan::new(snapshot, request, work)?;
+    let plan = ScorePlan::new(snapshot, request, is_held, work)?;
     Ok(report(&plan, request))
 }
 
@@ -59,7 +62,8 @@ pub fn score_rows(
     output: ScoreOutput<'_>,
     work: &mut Work<'_>,
 ) -> Result<ScoreReport, FactorJobError> {
-    let mut plan = ScorePlan::new(snapshot, request, work)?;
+    let is_held = output.folder.is_some() || output.report.is_some();
+    let mut plan = ScorePlan::new(snapshot, request, is_held, work)?;
     let mut report = report(&plan, request);
     let own = match request.target {
         ScoreTarget::Own => Some(own_scales(&mut plan)?),
@@ -81,7 +85,6 @@ pub fn score_rows(
         let text = "a report is of the scores of whole rows for each query".to_owned();
         return Err(FactorJobError::Option(text));
     }
-    let is_held = output.folder.is_some() || output.report.is_some();
     let mut held = is_held.then(|| Held::new(&plan, request)).transpose()?;
     let folder = output.folder.as_deref();
     let folder = folder.map(|path| kronfluence(path, &plan, request)).transpose()?;
@@ -113,6 +116,7 @@ pub fn score_rows(
         sinks.finish()?;
     }
     work.cancel.check()?;
+    report.no_scored = plan.seen.unscored(plan.rows.len(), plan.passes() as u64);
     report.lines = lines.map_or(Ok(0), Lines::finish)?;
     if plan.how.rank.is_some() && !kept.is_empty() {
         let shares = Spectrum::new(kept, 0.0);
@@ -135,6 +139,7 @@ fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {
     ScoreReport {
         pool: request.ingest.dataset.clone(),
         rows: plan.rows.len(),
+        no_scored: None,
         queries,
         modules: plan.engine.modules().len(),
         strategy: plan.how.strategy.name().to_owned(),

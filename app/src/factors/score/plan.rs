@@ -1,9 +1,8 @@
 //! Plan of scores: queries, curvature, groups of queries that fit in memory, and whether factors are stale.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use gstore_core::{RowSet, Unit, available_memory, many_of};
+use gstore_core::{RowSet, Unit, available_memory, many, many_of};
 use gstore_curvature::{Filter, Module, ModuleFactors, Strategy};
 use gstore_data::{Reading, SampleSource, encode_each};
 use gstore_ingest::curvature::{CurvatureEngine, Measurement};
@@ -12,19 +11,16 @@ use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 use gstore_store::Snapshot;
 
 use super::checks::{check, check_segments, selection, strategy};
-use super::forms::column_bytes;
 use super::markdown::texts;
+use super::memory::{Extent, Sizes};
 use super::request::{ScorePer, ScoreRequest, ScoreTarget};
 use super::segments::{Segment, check_stale, places, segments};
-use crate::factors::engine::{self, Tokens};
+use crate::factors::engine::{self, Seen, Tokens};
 use crate::factors::error::FactorJobError;
 use crate::factors::folder::FactorArguments;
 use crate::factors::parts::first;
 use crate::factors::stored::StoredFactors;
 use crate::work::Work;
-
-/// Columns that the kernel multiplies at a time.
-const MOST_COLUMNS: usize = 1000;
 
 /// Everything that scoring needs.
 pub(super) struct ScorePlan {
@@ -41,6 +37,8 @@ pub(super) struct ScorePlan {
     /// The modules, as an engine of another checkpoint takes them.
     pub selection: ModuleSelection,
     pub extent: Extent,
+    /// The rows of all passes.
+    pub seen: Seen,
     /// Why the factors are stale.
     pub stale: Option<String>,
 }
@@ -66,22 +64,11 @@ pub(super) struct How {
     pub by_token: bool,
 }
 
-/// How much is held at once.
-#[derive(Default)]
-pub(super) struct Extent {
-    pub threads: usize,
-    /// Queries whose gradients are held while they are preconditioned.
-    pub queries_at_once: usize,
-    /// Queries of each pass.
-    pub groups: Vec<Range<usize>>,
-    /// Bytes of memory.
-    pub memory: u64,
-}
-
 impl ScorePlan {
     pub fn new(
         snapshot: &Arc<Snapshot>,
         request: &ScoreRequest,
+        is_held: bool,
         work: &mut Work<'_>,
     ) -> Result<Self, FactorJobError> {
         check(request)?;
@@ -132,9 +119,14 @@ impl ScorePlan {
             segments,
             selection,
             extent: Extent::default(),
+            seen: Seen::default(),
             stale,
         };
-        plan.extent = plan.extent(&ingest, work.threads)?;
+        plan.extent = plan.extent(request, &ingest, is_held)?;
+        if plan.extent.threads < work.threads {
+            let threads = many(plan.extent.threads as u64, "thread");
+            work.progress.note(&format!("{threads}: the batches of more do not fit in memory"));
+        }
         if plan.extent.groups.len() > 1 {
             let passes = many_of(plan.passes() as u64, "pass", "passes");
             work.progress.note(&format!("the queries do not fit in memory at once: {passes} over the pool"));
@@ -164,46 +156,37 @@ impl ScorePlan {
         }
     }
 
-    /// Splits the queries into groups that fit in memory.
-    fn extent(&self, ingest: &IngestRequest, threads: usize) -> Result<Extent, FactorJobError> {
+    /// Splits the queries into groups that fit in memory. `is_held`: all scores wait for the end.
+    fn extent(
+        &self,
+        request: &ScoreRequest,
+        ingest: &IngestRequest,
+        is_held: bool,
+    ) -> Result<Extent, FactorJobError> {
         let (modules, how) = (self.engine.modules(), &self.how);
-        let numbers = |of: &dyn Fn(&Module) -> u64| modules.iter().map(of).sum::<u64>();
-        let whole = numbers(&|module| 4 * module.len() as u64);
-        let batch = 4 * modules.iter().map(Module::len).max().unwrap_or(0) as u64;
-        let worker = engine::activation_bytes(&self.engine, ingest) + 2 * batch;
-        // Those of another checkpoint are there next to the plan's own.
+        let per = request.form.per;
+        let rows = if request.form.summed { 1 } else { self.rows.len() };
+        let tables = if per == ScorePer::Module { modules.len() as u64 } else { 1 };
+        // The weights of another checkpoint are there next to the plan's own.
         let moves = self.segments.iter().flat_map(|segment| &segment.checkpoints).any(Option::is_some);
-        let weights = engine::weight_bytes(&self.engine, ingest) * (1 + u64::from(moves));
-        let model = weights + threads as u64 * worker;
-        // Columns exist twice while they are put in the kernel's order.
-        let columns: usize = self.segments.iter().map(|segment| segment.filters.len()).sum();
-        let query = 2 * numbers(&|module| column_bytes(module, how.rank)) * columns as u64;
-        let limit = ingest.max_memory.or_else(available_memory).unwrap_or(u64::MAX);
-        let room = limit.saturating_sub(model + whole);
-        let fits = usize::try_from(room / query.max(1)).unwrap_or(usize::MAX);
-        let at_once = fits.min((MOST_COLUMNS / how.filters.len().max(1)).max(1));
-        let all = self.queries.len();
-        if at_once == 0 && all > 0 {
-            let proposal = match how.rank {
-                None => "fewer modules, or queries of a low rank, need less".to_owned(),
-                Some(_) => "fewer modules, or a lower rank, need less".to_owned(),
-            };
-            let needed = model + whole + query;
-            return Err(FactorJobError::Memory { what: "one query", needed, limit, proposal });
-        }
-        // Queries that are summed are one column.
-        let (groups, columns) = match how.sum_queries || all == 0 {
-            true => (std::iter::once(0..all).collect(), all.min(1)),
-            false => {
-                let starts = (0..all).step_by(at_once);
-                (starts.map(|start| start..all.min(start + at_once)).collect(), at_once.min(all))
-            }
+        let sizes = Sizes {
+            modules,
+            weights: engine::weight_bytes(&self.engine, ingest) * (1 + u64::from(moves)),
+            activations: engine::activation_bytes(&self.engine, ingest),
+            threads: ingest.threads,
+            batch: [engine::batch_tokens(ingest), self.rows.len().min(self.batches.most_rows() as u64)],
+            per,
+            by_token: how.by_token,
+            filters: how.filters.len(),
+            segments: self.segments.len(),
+            rank: how.rank,
+            top: request.top.map(|top| top.min(usize::try_from(self.rows.len()).unwrap_or(usize::MAX))),
+            queries: (!matches!(request.target, ScoreTarget::Own)).then_some(self.queries.len()),
+            sum_queries: how.sum_queries,
+            rotates: how.strategy.rotates(),
+            held: is_held.then_some([rows, tables]),
         };
-        let held = columns as u64 * query;
-        let more = room.saturating_sub(held) / whole.max(1);
-        let queries_at_once = usize::try_from(more).unwrap_or(usize::MAX).clamp(1, MOST_COLUMNS);
-        let waiting = whole * queries_at_once.min(all.max(1)) as u64;
-        Ok(Extent { threads, queries_at_once, groups, memory: model + held + waiting })
+        sizes.fitted(ingest.max_memory.or_else(available_memory).unwrap_or(u64::MAX))
     }
 }
 

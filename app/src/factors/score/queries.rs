@@ -9,7 +9,7 @@
 use std::ops::{ControlFlow, Range};
 
 use gstore_core::{Unit, parallel};
-use gstore_curvature::{Filter, Inverse, Module, ModuleFactors, Strategy, low_rank};
+use gstore_curvature::{Damping, Filter, Inverse, Module, ModuleFactors, Strategy, low_rank};
 use gstore_ingest::curvature::{CurvatureEngine, Measurement, TargetSample};
 
 use super::forms::{Collected, ModuleColumns, has_low_rank};
@@ -176,7 +176,9 @@ fn of_module(plan: &ScorePlan, module: &Module, gradients: &[f32]) -> Result<Vec
             let mut columns = scaling.columns(&gradient);
             let rest = columns.split_off(segment.filters.len());
             let start = end - columns.len();
-            for (column, into) in columns.iter().zip(&mut all[start..end]) {
+            let filtered = columns.iter().zip(&segment.filters);
+            for ((column, filter), into) in filtered.zip(&mut all[start..end]) {
+                check(module, *filter, column)?;
                 keep(into, column, module, plan.how.rank)?;
             }
             end = start;
@@ -205,6 +207,21 @@ fn keep(
     })?;
     into.push_low_rank(&low, column, module.out);
     Ok(())
+}
+
+/// Refuses a query whose values are not finite in f32, in which rows are multiplied with it.
+fn check(module: &Module, filter: Filter, column: &[f64]) -> Result<(), FactorJobError> {
+    if column.iter().all(|value| (*value as f32).is_finite()) {
+        return Ok(());
+    }
+    let damping = match filter.damping() {
+        Some(Damping::Value(value)) => format!(" with a damping of {value:e}"),
+        Some(Damping::OfMean) | None => String::new(),
+    };
+    Err(FactorJobError::Refused(format!(
+        "module `{}`: the filter {filter}{damping} makes of a query what is not finite in f32: a larger damping, or another filter, is needed",
+        module.name
+    )))
 }
 
 /// What several filters do in one eigenbasis.
@@ -255,5 +272,27 @@ impl Scaling {
     /// The scale of each filter alone: what self-influence needs of gradients in the eigenbasis.
     pub(in crate::factors) fn into_scales(self) -> Vec<Option<Vec<f64>>> {
         self.scales
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gstore_curvature::Squares;
+
+    use super::*;
+
+    #[test]
+    fn a_damping_that_is_too_small_for_f32_is_refused() {
+        let module = Module { name: "m".into(), out: 1, input: 2, bias: false };
+        let squares = Squares { sums: vec![0.0, 1.0], count: 1 };
+        let factors = ModuleFactors { diagonal: Some(squares), ..ModuleFactors::default() };
+        let columns = |damping: f64| {
+            let filter = Filter::Inverse(Damping::Value(damping));
+            let scaling = Scaling::new(&module, &factors, Strategy::Diagonal, &[filter]).unwrap();
+            check(&module, filter, &scaling.columns(&[0.5, 2.0])[0])
+        };
+        assert!(columns(1e-3).is_ok());
+        let error = columns(1e-300).unwrap_err().to_string();
+        assert!(error.contains("module `m`") && error.contains("damping of 1e-300"), "{error}");
     }
 }
