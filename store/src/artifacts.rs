@@ -172,14 +172,8 @@ impl Snapshot {
     /// # Errors
     /// There is none of this name, and damage.
     pub fn artifact(&self, name: &str) -> Result<ArtifactPart, ArtifactError> {
-<<<<<<< HEAD
-        let found = self.root().artifacts.iter().find(|link| link.name == name);
-        if let Some(link) = found {
-            let mut part = self.read_artifact(link)?;
-=======
         if let Some(link) = link_of(self, name) {
-            let part = self.read_artifact(link)?;
->>>>>>> rev18
+            let mut part = self.read_artifact(link)?;
             if self.shows(&part) {
                 if !self.is_whole() {
                     part.provenance.clear();
