@@ -3,15 +3,17 @@
 //! Invariants
 //! - the program names the file, never a statement
 //! - nothing but a batch is in memory: a table is read from its file each time that a statement reads it
+//! - a column of CSV is a number only if its fields read back: with `007` in it, it is text
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{ArrowError, Schema, SchemaRef};
+use arrow_array::cast::AsArray;
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
-use gstore_core::DatasetName;
+use gstore_core::{DatasetName, other_separator, shortened};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -21,6 +23,9 @@ use super::leaf::{Each, Rows, Want};
 
 /// Rows that are read at a time.
 const BATCH: usize = 4096;
+/// Characters of another library's message that are shown: some quote what they cannot read, which may be all
+/// of a file.
+const SHOWN: usize = 300;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
@@ -69,20 +74,25 @@ impl OwnTable {
         })?;
         let mut table =
             Self { name: name.to_owned(), path: path.to_owned(), format, schema: Arc::new(Schema::empty()) };
-        let schema = match format {
+        table.schema = Arc::new(match format {
             Format::Parquet => table.parquet()?.schema().as_ref().clone(),
-            Format::Separated(delimiter) => {
-                let format = arrow_csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
-                format.infer_schema(table.text()?, None).map_err(|e| table.failed(e))?.0
+            Format::Separated(delimiter) => table.separated(delimiter)?,
+            Format::Json if table.is_list()? => {
+                return Err(table.failed(
+                    "it is one JSON list, and a table is read from one object a line; `jq -c '.[]'` makes lines of it",
+                ));
             }
             Format::Json => {
                 arrow_json::reader::infer_json_schema(table.text()?, None).map_err(|e| table.failed(e))?.0
             }
-        };
-        if schema.fields().is_empty() {
+        });
+        if table.schema.fields().is_empty() {
             return Err(table.failed("it has no columns"));
         }
-        table.schema = Arc::new(schema);
+        let names: Vec<&str> = table.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        if let Some((_, twice)) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+            return Err(table.failed(format!("two columns are called {twice:?}; rename one in the file")));
+        }
         Ok(table)
     }
 
@@ -110,10 +120,53 @@ impl OwnTable {
     /// The text of the file, behind the byte order mark that it may begin with.
     fn text(&self) -> Result<BufReader<std::fs::File>, SqlError> {
         let mut text = BufReader::new(self.file()?);
-        if text.fill_buf().map_err(|e| self.failed(e))?.starts_with(b"\xef\xbb\xbf") {
+        let start = text.fill_buf().map_err(|e| self.failed(e))?;
+        if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
+            return Err(self.failed("it is text in UTF-16; save it as UTF-8"));
+        }
+        if start.starts_with(b"\xef\xbb\xbf") {
             text.consume(3);
         }
         Ok(text)
+    }
+
+    /// Whether the text is a list in JSON.
+    fn is_list(&self) -> Result<bool, SqlError> {
+        let mut text = self.text()?;
+        let start = text.fill_buf().map_err(|e| self.failed(e))?;
+        Ok(start.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'['))
+    }
+
+    /// The columns of delimited text, by its header line and all its fields.
+    fn separated(&self, delimiter: u8) -> Result<Schema, SqlError> {
+        let format = arrow_csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
+        let infer = |most| format.infer_schema(self.text()?, most).map_err(|e| self.failed(e));
+        let header: Vec<String> =
+            infer(Some(0))?.0.fields().iter().map(|field| field.name().clone()).collect();
+        if let Some(why) = other_separator(&header, delimiter) {
+            return Err(self.failed(why));
+        }
+        let found = infer(None)?.0;
+        let is_number =
+            |i: &usize| matches!(found.field(*i).data_type(), DataType::Int64 | DataType::Float64);
+        let numbers: Vec<usize> = (0..header.len()).filter(is_number).collect();
+        let mut padded = vec![false; header.len()];
+        if !numbers.is_empty() {
+            // The same fields as they are written.
+            let text: Vec<Field> = header.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
+            let table = Self { schema: Arc::new(Schema::new(text)), ..self.clone() };
+            for batch in table.batches(&numbers)? {
+                let batch = batch.map_err(|e| self.failed(e))?;
+                for (number, column) in numbers.iter().zip(batch.columns()) {
+                    padded[*number] |= column.as_string::<i32>().iter().flatten().any(is_padded);
+                }
+            }
+        }
+        let field = |(i, name): (usize, &String)| match padded[i] {
+            true => Field::new(name, DataType::Utf8, true),
+            false => found.field(i).clone(),
+        };
+        Ok(Schema::new(header.iter().enumerate().map(field).collect::<Vec<_>>()))
     }
 
     fn parquet(&self) -> Result<ParquetRecordBatchReaderBuilder<std::fs::File>, SqlError> {
@@ -121,6 +174,7 @@ impl OwnTable {
     }
 
     fn failed(&self, why: impl std::fmt::Display) -> SqlError {
+        let why = shortened(&why.to_string(), SHOWN);
         SqlError::new(
             SqlErrorKind::Failed,
             format!("{} cannot be read as a table: {why}", self.path.display()),
@@ -182,4 +236,10 @@ impl Rows for OwnTable {
         }
         Ok(())
     }
+}
+
+/// Whether a number has zeros in front, which would be lost.
+fn is_padded(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.strip_prefix('0').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }

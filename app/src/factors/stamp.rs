@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gstore_core::{Cancel, Digest, RowSet};
+use gstore_core::{Cancel, Digest, RowSet, shortened};
 use gstore_curvature::{Module, Strategy};
 use gstore_store::{EncodingSpec, SampleReader, record_columns};
 use serde::{Deserialize, Serialize};
@@ -129,11 +129,7 @@ fn is_empty(folder: &Path) -> Result<bool, FactorJobError> {
 /// A value that is not too long for a message.
 fn short(value: &serde_json::Value) -> String {
     const MOST: usize = 60;
-    let text = value.to_string();
-    match text.char_indices().nth(MOST) {
-        Some((at, _)) => format!("{}...", &text[..at]),
-        None => text,
-    }
+    shortened(&value.to_string(), MOST)
 }
 
 /// Digest of the ids and records of some live rows.
