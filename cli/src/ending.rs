@@ -115,6 +115,18 @@ pub fn format_of_scores(path: &Path) -> Result<Format> {
     }
 }
 
+/// Refuses the name of a file with an ending that says no format, such as a misspelt one.
+pub fn says_format(path: &Path) -> Result<()> {
+    let ending = match packing_of(path) {
+        Packing::None => path.extension(),
+        _ => path.file_stem().and_then(|stem| Path::new(stem).extension()),
+    };
+    match (ending, Place::of(Some(path))) {
+        (Some(_), Place::File(_)) => bail!(no_format(path)),
+        _ => Ok(()),
+    }
+}
+
 fn no_format(path: &Path) -> UsageError {
     UsageError(format!("{}: the ending says no format; {UNDERSTOOD}", path.display()))
 }

@@ -20,7 +20,7 @@ use super::query::checked;
 use crate::args::{EachSelection, Format, PictureArgs, ScoresOf, SelectArgs};
 use crate::context::{Context, command_line};
 use crate::drawing::{check_file, draw};
-use crate::ending::{format_of_name, format_of_scores};
+use crate::ending::{format_of_name, format_of_scores, says_format};
 use crate::failure::{UsageError, of_condition};
 use crate::output::{Output, Place, check, check_outside};
 use crate::question::{between, rules, scoring};
@@ -203,7 +203,8 @@ fn check_outputs(context: &Context, args: &SelectArgs, scores: Option<&Path>) ->
             "{}: rows are not written as .txt; end the name in .jsonl for the original lines, or in .csv, .tsv, .parquet or .arrow for a table",
             args.output.display()
         ))),
-        Some(Format::Json) | None => Ok(Form::Lines),
+        Some(Format::Json) => Ok(Form::Lines),
+        None => says_format(&args.output).map(|()| Form::Lines),
         Some(table) => Ok(Form::Table(table)),
     }
 }
