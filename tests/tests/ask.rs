@@ -382,6 +382,15 @@ fn a_pair_is_asked_of_conversations_as_one() {
     assert!(!note.contains("conversation"), "{note}");
     assert_eq!(mixed, query("['texts', 'talks']", &format!("{pair}, raw => true")).0);
 
+    // A stored target is ranked for as it is, and a note says so.
+    let forms = "those of the target `texts` (12 samples looked at) are prompts with completions";
+    assert!(query("'talks'", "'texts'").1.contains(forms));
+    for (pool, target) in [("'texts'", "'talks'"), ("'talks'", "'talks'"), ("['texts', 'talks']", "'texts'")]
+    {
+        let (_, note) = query(pool, target);
+        assert!(!note.contains("two forms"), "{pool} {target}: {note}");
+    }
+
     let near = |what: &str| {
         place.ok(&["query", "--format", "csv", &format!("SELECT row, similarity FROM nearest('talks', {what}, checkpoint => 'checkpoint-52') ORDER BY similarity DESC, row LIMIT 5")])
     };
