@@ -103,6 +103,26 @@ fn d12_rows_that_can_never_be_scored_are_counted_when_they_are_added() {
 }
 
 #[test]
+fn datasets_before_one_that_cannot_be_added_stay_and_are_named() {
+    let place = Place::new();
+    write(&place, "new1.jsonl", "{\"text\":\"a b\"}\n");
+    write(&place, "qa.csv", "uid,question,answer\n1,q,a\n");
+    let files = ["add", "--data", "new1.jsonl", "qa.csv"];
+    let finished = place.run(&files);
+    let likely = "--field prompt=question --field completion=answer";
+    said(&finished, 1, &["new1: 1 sample added", "added before and kept: new1;", likely]);
+    write(&place, "qa.csv", "uid,prompt,completion\n1,q,a\n");
+    said(&place.run(&files), 0, &["new1: nothing to add", "qa: 1 sample added"]);
+    // Of one dataset it is all or nothing.
+    write(&place, "more.jsonl", "{\"text\":\"c d\"}\n");
+    write(&place, "bad.jsonl", "{\"n\":1}\n");
+    let finished = place.run(&["add", "--dataset", "new1", "--data", "more.jsonl", "bad.jsonl"]);
+    said(&finished, 1, &["as in --field prompt=KEY"]);
+    assert!(!finished.stderr.contains("kept"), "{}", finished.stderr);
+    assert_eq!(place.value("SELECT count(*) FROM new1"), "1");
+}
+
+#[test]
 fn d13_options_and_conditions_are_named_as_the_command_line_has_them() {
     let place = scored();
     let select = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "x.jsonl"];
