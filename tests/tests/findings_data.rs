@@ -123,6 +123,28 @@ fn datasets_before_one_that_cannot_be_added_stay_and_are_named() {
 }
 
 #[test]
+fn gradients_of_a_pool_at_a_checkpoint_that_no_target_has_do_not_hide_the_others() {
+    let place = scored();
+    let mut command =
+        place.gstore(&["ingest", "--dataset", "pool", "--features", "grad-adam", "--dim", "64"]);
+    let checkpoint = world::demo_checkpoints().swap_remove(1).folder().expect("an adapter").to_owned();
+    command.args(["--run", "later", "--model"]).arg(world::demo().join("model"));
+    binary::ok(command.arg("--checkpoints").arg(checkpoint));
+    let select = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "x.jsonl"];
+    said(
+        &place.run(&select),
+        1,
+        &[
+            "no checkpoint has features of every",
+            "`pool` has grad-adam@",
+            "`target` has grad-sgd@",
+            "`--pool-kind grad-sgd`",
+        ],
+    );
+    said(&place.run(&[&select[..], &["--pool-kind", "grad-sgd"]].concat()), 0, &["3 of 40 rows selected"]);
+}
+
+#[test]
 fn d13_options_and_conditions_are_named_as_the_command_line_has_them() {
     let place = scored();
     let select = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "x.jsonl"];
