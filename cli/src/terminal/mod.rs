@@ -18,7 +18,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow, bail};
 use gstore_core::{Cancel, nearest};
 use gstore_query::influence::Encoder;
-use gstore_sql::OwnTable;
+use gstore_sql::{OwnTable, SqlError};
 use gstore_store::Store;
 
 use crate::args::QueryArgs;
@@ -101,8 +101,8 @@ impl Shell<'_> {
             "quit" | "exit" => return Ok(Flow::Quit),
             _ => {}
         }
-        for statement in lexer::statements(input) {
-            self.answer(statement)?;
+        for statement in gstore_sql::statements(input) {
+            self.answer(&statement)?;
         }
         Ok(Flow::Go)
     }
@@ -212,6 +212,7 @@ impl Shell<'_> {
         let (mut held, mut begun) = (String::new(), 1);
         for (number, line) in file.lines().enumerate() {
             if held.trim().is_empty() {
+                held.clear();
                 begun = number + 1;
             }
             held.push_str(line);
@@ -225,7 +226,12 @@ impl Shell<'_> {
     }
 
     fn take_line(&mut self, path: &Path, line: usize, held: &mut String, depth: usize) -> Result<Flow> {
-        let input = std::mem::take(held);
-        self.take(&input, depth).with_context(|| format!("{}, line {line}", path.display()))
+        // Behind the lines before it, so that places in messages are those of the file.
+        let input = "\n".repeat(line - 1) + &std::mem::take(held);
+        self.take(&input, depth).map_err(|error| {
+            let placed = error.downcast_ref::<SqlError>().is_some_and(|error| error.position().is_some());
+            let line = if placed { String::new() } else { format!(", line {line}") };
+            error.context(format!("{}{line}", path.display()))
+        })
     }
 }
