@@ -123,6 +123,32 @@ fn datasets_before_one_that_cannot_be_added_stay_and_are_named() {
 }
 
 #[test]
+fn what_changes_nothing_says_why() {
+    let place = Place::new();
+    write(&place, "a.jsonl", "{\"id\":\"a\",\"text\":\"a b\"}\n");
+    write(&place, "b.jsonl", "{\"id\":\"a\",\"text\":\"a c\"}\n");
+    said(&add(&place, "pool", "a.jsonl", &[]), 0, &["1 sample added"]);
+    let kept = add(&place, "pool", "b.jsonl", &["--if-changed", "keep"]);
+    said(&kept, 0, &["pool: nothing to add; 1 changed line skipped"]);
+    said(&add(&place, "pool", "b.jsonl", &["--if-changed", "replace"]), 0, &["1 replaced"]);
+    said(
+        &place.run(&["gc", "--keep", "1"]),
+        0,
+        &["0 snapshots went", "stay, as one of the last 1 state or younger"],
+    );
+    said(
+        &place.run(&["delete", "--dataset", "pool", "--id", "a", "--purge"]),
+        2,
+        &["it removes 1 row of \"pool\""],
+    );
+    // A flag is proposed as help lists it.
+    for args in [&["train", "--lora-targts", "q_proj"][..], &["evaluate", "retrain", "--target", "x"]] {
+        let finished = place.run(args);
+        assert!(finished.code == 2 && !finished.stderr.contains("lora_targets"), "{}", finished.stderr);
+    }
+}
+
+#[test]
 fn gradients_of_a_pool_at_a_checkpoint_that_no_target_has_do_not_hide_the_others() {
     let place = scored();
     let mut command =

@@ -60,11 +60,15 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     }
     if !report.saves() {
         let saving = report.cost.map_or(0.0, |cost| cost.saving());
+        let worth = if saving < 0.0 {
+            format!("costs {:.1} % more than the gradients of all rows", -100.0 * saving)
+        } else {
+            format!("saves {:.1} % of the gradients' cost", 100.0 * saving)
+        };
         bail!(
-            "nothing was kept: with {} of the rows kept this prefilter saves {:.1} % of the gradients' cost; \
+            "the prefilter is not saved: with {} of the rows kept it {worth}; \
              more labelled rows, other --inputs, a lower --recall or a --budget may do better",
-            percent(report.cost.map_or(report.choice.kept, |cost| cost.kept)),
-            100.0 * saving
+            percent(report.cost.map_or(report.choice.kept, |cost| cost.kept))
         );
     }
     if args.dry_run {
