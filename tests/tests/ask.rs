@@ -56,6 +56,8 @@ fn fails(place: &Place, args: &[&str], code: i32) -> String {
 #[test]
 fn asking_equals_ingesting_the_sample_and_asking_for_it() {
     let place = place("grad-adam,embed-mean", "grad-sgd,embed-mean");
+    let drawn = place.ok(&["plot", "scores", "--pool", "pool", "--target", "q"]);
+    assert!(drawn.contains("pool for q (grad-adam, of the target grad-sgd)"), "{drawn}");
     for (flags, options) in [
         (vec![], ""),
         (vec!["--sim", "dot"], ", sim => 'dot'"),
