@@ -1,0 +1,120 @@
+//! Casts to whole numbers that round, as in DuckDB: doubles to the nearest, of two equally near the even one;
+//! decimals away from zero there.
+//!
+//! The engine cuts off what stands behind the point.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+use datafusion::common::DFSchema;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::utils::take_function_args;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    cast,
+};
+use datafusion::scalar::ScalarValue;
+
+use crate::error::SqlError;
+
+/// What rounds before such casts.
+#[derive(Debug)]
+pub(crate) struct RoundedCasts;
+
+impl FunctionRewrite for RoundedCasts {
+    fn name(&self) -> &str {
+        "round_casts"
+    }
+
+    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
+        Ok(match expr {
+            Expr::Cast(Cast { expr, field }) => {
+                rounded(expr, field.data_type(), schema).update_data(|expr| Expr::Cast(Cast { expr, field }))
+            }
+            Expr::TryCast(TryCast { expr, field }) => rounded(expr, field.data_type(), schema)
+                .update_data(|expr| Expr::TryCast(TryCast { expr, field })),
+            other => Transformed::no(other),
+        })
+    }
+}
+
+/// What is cast to a type.
+fn rounded(expr: Box<Expr>, to: &DataType, schema: &DFSchema) -> Transformed<Box<Expr>> {
+    let is_rounded = matches!(&*expr, Expr::ScalarFunction(call) if call.func.inner().is::<RoundEven>());
+    if !to.is_integer() || is_rounded {
+        return Transformed::no(expr);
+    }
+    // Digits in front of the point, and one more for 9.5.
+    let digits = |precision: u8, scale: i8| precision.saturating_sub(scale.unsigned_abs()).saturating_add(1);
+    Transformed::yes(Box::new(match expr.get_type(schema) {
+        Ok(DataType::Float32 | DataType::Float64) => {
+            Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function()), vec![*expr]))
+        }
+        Ok(DataType::Decimal128(precision, scale)) if scale > 0 => {
+            cast(*expr, DataType::Decimal128(digits(precision, scale), 0))
+        }
+        Ok(DataType::Decimal256(precision, scale)) if scale > 0 => {
+            cast(*expr, DataType::Decimal256(digits(precision, scale), 0))
+        }
+        _ => return Transformed::no(expr),
+    }))
+}
+
+fn function() -> ScalarUDF {
+    ScalarUDF::from(RoundEven { signature: Signature::any(1, Volatility::Immutable) })
+}
+
+/// The nearest whole number as a floating-point number, of two the even one.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct RoundEven {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for RoundEven {
+    fn name(&self) -> &str {
+        "round_even"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        let [of] = take_function_args(self.name(), types)?;
+        Ok(of.clone())
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let [value] = take_function_args(self.name(), args.args)?;
+        Ok(match value {
+            ColumnarValue::Array(values) => ColumnarValue::Array(nearest(&values)?),
+            ColumnarValue::Scalar(value) => {
+                let nearest = nearest(&value.to_array()?)?;
+                ColumnarValue::Scalar(ScalarValue::try_from_array(&nearest, 0)?)
+            }
+        })
+    }
+}
+
+fn nearest(values: &ArrayRef) -> DfResult<ArrayRef> {
+    Ok(match values.data_type() {
+        DataType::Float32 => {
+            Arc::new(values.as_primitive::<Float32Type>().unary::<_, Float32Type>(f32::round_ties_even))
+        }
+        DataType::Float64 => {
+            Arc::new(values.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round_ties_even))
+        }
+        _ => return Err(SqlError::internal("type of a number to round").into()),
+    })
+}
