@@ -56,6 +56,7 @@ fn no_operation(text: &str) -> Option<SqlError> {
     let error = SqlError::invalid(format!("these types do not go together: {types}"));
     Some(error.hint(match is_time {
         true => "so many days are INTERVAL (n) DAY, and between two times date_diff('day', a, b)",
+        false if types.contains("Boolean") => "x::INT makes 1 of what is true and 0 of what is false",
         false => "CAST(x AS VARCHAR) makes text of a value, CAST(x AS DOUBLE) a number of text",
     }))
 }
@@ -105,6 +106,7 @@ mod tests {
             ("'poll' is not a variable which can be viewed with 'SHOW'", "SHOW TABLES"),
             ("unnest() can only be applied to array, struct and null", "json_elements"),
             ("Cannot coerce arithmetic expression Utf8 + Int64 to valid types", "together: Utf8 + Int64\n"),
+            ("Cannot coerce arithmetic expression Boolean + Int64 to valid types", "x::INT makes 1"),
             (
                 "There isn't a common type to coerce UInt64 and Utf8 in LIKE expression",
                 "UInt64 and Utf8 in LIKE",

@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
-    Ident, Join, JoinConstraint, JoinOperator, ObjectName, OrderByKind, Query, Select, SelectFlavor,
-    SelectItem, SetExpr, TableFactor, Value, VisitMut, VisitorMut, WildcardAdditionalOptions,
+    BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, ObjectName, OrderByKind, Query, Select,
+    SelectFlavor, SelectItem, SetExpr, TableFactor, TypedString, Value, VisitMut, VisitorMut,
+    WildcardAdditionalOptions,
 };
 
 use super::arrows::tighten;
@@ -28,6 +29,8 @@ const NAMES: &[(&str, &str)] = &[
     ("last", "last_value"),
     ("lcase", "lower"),
     ("list", "array_agg"),
+    ("list_max", "array_max"),
+    ("list_min", "array_min"),
     ("list_value", "make_array"),
     ("listagg", "string_agg"),
     ("ord", "ascii"),
@@ -92,6 +95,14 @@ impl VisitorMut for Words {
             Expr::Interval(interval) => {
                 if let Some(other) = forms::interval(interval) {
                     *expr = other;
+                }
+            }
+            Expr::TypedString(TypedString { data_type: DataType::Timestamp(..), value, .. }) => {
+                forms::with_seconds(&mut value.value);
+            }
+            Expr::Cast { expr: of, data_type: DataType::Timestamp(..), .. } => {
+                if let Expr::Value(value) = &mut **of {
+                    forms::with_seconds(&mut value.value);
                 }
             }
             Expr::CompoundFieldAccess { access_chain, .. } => forms::close(access_chain),

@@ -96,6 +96,16 @@ pub(super) fn interval(interval: &Interval) -> Option<Expr> {
     Some(cast(written, DataType::Interval { fields: None, precision: None }))
 }
 
+/// The text of a time without seconds, `2024-01-01 10:00`, with them: the engine reads no other.
+pub(super) fn with_seconds(time: &mut Value) {
+    let Value::SingleQuotedString(text) = time else { return };
+    let Some((_, clock)) = text.trim_end().split_once([' ', 'T']) else { return };
+    let two = |digits: &str| digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_digit());
+    if clock.split_once(':').is_some_and(|(hour, minute)| two(hour) && two(minute)) {
+        *text = format!("{}:00", text.trim_end());
+    }
+}
+
 fn cast(expr: Expr, data_type: DataType) -> Expr {
     Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
 }
