@@ -18,7 +18,6 @@ use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-    cast,
 };
 use datafusion::scalar::ScalarValue;
 
@@ -47,39 +46,41 @@ impl FunctionRewrite for RoundedCasts {
 
 /// What is cast to a type.
 fn rounded(expr: Box<Expr>, to: &DataType, schema: &DFSchema) -> Transformed<Box<Expr>> {
-    let is_rounded = matches!(&*expr, Expr::ScalarFunction(call) if call.func.inner().is::<RoundEven>());
-    if !to.is_integer() || is_rounded {
+    let is_rounded = matches!(&*expr, Expr::ScalarFunction(call) if call.func.inner().is::<Nearest>());
+    let fraction = || expr.get_type(schema).is_ok_and(|of| whole(&of).is_some());
+    if !to.is_integer() || is_rounded || !fraction() {
         return Transformed::no(expr);
     }
+    let function = ScalarUDF::from(Nearest { signature: Signature::any(1, Volatility::Immutable) });
+    let call = ScalarFunction::new_udf(Arc::new(function), vec![*expr]);
+    Transformed::yes(Box::new(Expr::ScalarFunction(call)))
+}
+
+/// The type in which numbers of a type that has fractions are rounded.
+fn whole(of: &DataType) -> Option<DataType> {
     // Digits in front of the point, and one more for 9.5.
     let digits = |precision: u8, scale: i8| precision.saturating_sub(scale.unsigned_abs()).saturating_add(1);
-    Transformed::yes(Box::new(match expr.get_type(schema) {
-        Ok(DataType::Float32 | DataType::Float64) => {
-            Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function()), vec![*expr]))
+    match of {
+        DataType::Float32 | DataType::Float64 => Some(of.clone()),
+        DataType::Decimal128(precision, scale) if *scale > 0 => {
+            Some(DataType::Decimal128(digits(*precision, *scale), 0))
         }
-        Ok(DataType::Decimal128(precision, scale)) if scale > 0 => {
-            cast(*expr, DataType::Decimal128(digits(precision, scale), 0))
+        DataType::Decimal256(precision, scale) if *scale > 0 => {
+            Some(DataType::Decimal256(digits(*precision, *scale), 0))
         }
-        Ok(DataType::Decimal256(precision, scale)) if scale > 0 => {
-            cast(*expr, DataType::Decimal256(digits(precision, scale), 0))
-        }
-        _ => return Transformed::no(expr),
-    }))
+        _ => None,
+    }
 }
 
-fn function() -> ScalarUDF {
-    ScalarUDF::from(RoundEven { signature: Signature::any(1, Volatility::Immutable) })
-}
-
-/// The nearest whole number as a floating-point number, of two the even one.
+/// The nearest whole number. A function, since the engine takes casts of decimals out of comparisons.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct RoundEven {
+struct Nearest {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for RoundEven {
+impl ScalarUDFImpl for Nearest {
     fn name(&self) -> &str {
-        "round_even"
+        "nearest_whole"
     }
 
     fn signature(&self) -> &Signature {
@@ -88,7 +89,7 @@ impl ScalarUDFImpl for RoundEven {
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
         let [of] = take_function_args(self.name(), types)?;
-        Ok(of.clone())
+        Ok(whole(of).ok_or_else(|| SqlError::internal("type of a number to round"))?)
     }
 
     fn is_strict(&self) -> bool {
@@ -115,6 +116,9 @@ fn nearest(values: &ArrayRef) -> DfResult<ArrayRef> {
         DataType::Float64 => {
             Arc::new(values.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round_ties_even))
         }
-        _ => return Err(SqlError::internal("type of a number to round").into()),
+        of => {
+            let whole = whole(of).ok_or_else(|| SqlError::internal("type of a number to round"))?;
+            arrow_cast::cast(values, &whole)?
+        }
     })
 }
