@@ -56,7 +56,9 @@ fn no_operation(text: &str) -> Option<SqlError> {
     let error = SqlError::invalid(format!("these types do not go together: {types}"));
     Some(error.hint(match is_time {
         true => "so many days are INTERVAL (n) DAY, and between two times date_diff('day', a, b)",
-        false if types.contains("Boolean") => "x::INT makes 1 of what is true and 0 of what is false",
+        false if types.contains("Boolean") && !types.contains(" AND ") && !types.contains(" OR ") => {
+            "x::INT makes 1 of what is true and 0 of what is false"
+        }
         false => "CAST(x AS VARCHAR) makes text of a value, CAST(x AS DOUBLE) a number of text",
     }))
 }
