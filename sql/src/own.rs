@@ -59,7 +59,8 @@ pub struct OwnTable {
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 
 impl OwnTable {
-    /// A file under a name. Of CSV and JSON lines the whole file is read for the types of its columns, of CSV twice.
+    /// A file under a name. Of CSV and JSON lines the whole file is read for the types of its columns, of CSV
+    /// twice.
     ///
     /// # Errors
     /// A name that no table can have, an ending that says no format, and a file that cannot be read.
@@ -132,8 +133,8 @@ impl OwnTable {
         Ok(begin)
     }
 
-    /// The columns of a table of text, with the types that all their fields have. A column with `007` is text, as in
-    /// a dataset: a number would not read back.
+    /// The columns of a table of text, with the types that all their fields have. A column with `007` is text, as
+    /// in a dataset: a number would not read back.
     fn columns(&self, delimiter: u8) -> Result<Schema, SqlError> {
         let begin = self.begin()?;
         let header = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();

@@ -162,8 +162,8 @@ impl SqlSession {
             .with_physical_optimizer_rules(physical_rules())
             .build();
         let mut context = SessionContext::new_with_state(state);
-        // `position(x IN y)` and `extract(year FROM x)`: the engine has the functions, and leaves out what reads
-        // their syntax without features that bring more than these.
+        // `position(x IN y)` and `extract(year FROM x)`: the engine has the functions, and leaves out what
+        // reads their syntax without features that bring more than these.
         context.register_expr_planner(Arc::new(UnicodeFunctionPlanner)).map_err(plain)?;
         context.register_expr_planner(Arc::new(DatetimeFunctionPlanner)).map_err(plain)?;
         // Numbers are those of DuckDB.

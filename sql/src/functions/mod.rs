@@ -1,5 +1,5 @@
-//! Functions and operators that the engine does not have, or not as analysts expect them: of JSON, of times, for
-//! counting, for numbers.
+//! Functions and operators that the engine does not have, or not as analysts expect them: of JSON, of times,
+//! for counting, for numbers.
 //!
 //! Invariants
 //! - nothing here makes more of its arguments than they are, so none of these needs a limit of its own; what

@@ -1,10 +1,13 @@
 //! Arithmetic of whole numbers as DuckDB has it: in 64 bits with a sign, and never wrapped around.
 //!
 //! Invariants
-//! - `+`, `-` and `*` of whole numbers of any width, with a sign or without, have the true result or are an error
-//! - `a / b` is a floating-point number; `a // b` is cut off towards zero, so that `(a // b) * b + a % b` is `a`
+//! - `+`, `-` and `*` of whole numbers of any width, with a sign or without, have the true result or are an
+//!   error
+//! - `a / b` is a floating-point number; `a // b` is cut off towards zero, so that `(a // b) * b + a % b` is
+//!   `a`
 //!
-//! The engine's own operators keep the width of their operands: a difference of unsigned numbers would have no sign.
+//! The engine's own operators keep the width of their operands: a difference of unsigned numbers would have no
+//! sign.
 
 use std::sync::Arc;
 
