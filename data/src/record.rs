@@ -93,6 +93,15 @@ pub enum RecordError {
 /// Keys that an error lists of a record without text.
 const KEYS_SHOWN: usize = 8;
 
+/// Keys that prompts and their completions often have.
+const PAIRS: [(&str, &str); 5] = [
+    ("question", "answer"),
+    ("input", "output"),
+    ("instruction", "output"),
+    ("query", "response"),
+    ("instruction", "response"),
+];
+
 /// Fields of a record of these keys, as they may be meant.
 fn example(keys: &[String]) -> String {
     let is_plain = |key: &&String| {
@@ -100,6 +109,11 @@ fn example(keys: &[String]) -> String {
     };
     let mut others = keys.iter().filter(is_plain);
     let option = |field: &str, key: &str| Remedy::Option("field", &format!("{field}={key}")).to_string();
+    let has = |name: &str| keys.iter().any(|key| key == name);
+    if let Some((prompt, completion)) = PAIRS.into_iter().find(|(prompt, answer)| has(prompt) && has(answer))
+    {
+        return format!("{} {}", option("prompt", prompt), option("completion", completion));
+    }
     match (others.next(), others.next()) {
         (Some(first), Some(second)) => {
             format!("{} {}", option("prompt", first), option("completion", second))

@@ -155,6 +155,7 @@ fn the_ending_says_what_a_selection_is() {
     }
     refused(&place, &[&SELECT[..], &["x.txt"]].concat(), &["x.txt", ".jsonl", ".parquet"]);
     refused(&place, &[&SELECT[..], &["x.xlsx"]].concat(), &["x.xlsx", ".jsonl", ".parquet"]);
+    refused(&place, &[&SELECT[..], &["x.foo"]].concat(), &["x.foo: the ending says no format", ".jsonl"]);
     for scores in ["o.txt", "o.xyz", "o"] {
         refused(&place, &[&SELECT[..], &["y.jsonl", "--scores", scores]].concat(), &[scores, ".csv"]);
     }

@@ -194,6 +194,7 @@ impl Samples {
             (0, 1) if report.left_out == 0 => {
                 format!("{dataset}: nothing to add; the 1 sample is there already")
             }
+            (0, 0) if report.left_out == 0 => format!("{dataset}: nothing to add"),
             (0, unchanged) if report.left_out == 0 => {
                 format!("{dataset}: nothing to add; all {unchanged} samples are there already")
             }

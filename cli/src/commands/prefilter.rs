@@ -61,10 +61,10 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     if !report.saves() {
         let saving = report.cost.map_or(0.0, |cost| cost.saving());
         bail!(
-            "nothing was kept: with {} of the rows kept this prefilter saves {:.1} % of the gradients' cost; \
+            "the prefilter was not saved: it would keep {} of the rows and cost {:.1} % of what it is to spare; \
              more labelled rows, other --inputs, a lower --recall or a --budget may do better",
             percent(report.cost.map_or(report.choice.kept, |cost| cost.kept)),
-            100.0 * saving
+            100.0 * (1.0 - saving)
         );
     }
     if args.dry_run {

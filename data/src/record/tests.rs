@@ -84,6 +84,10 @@ fn refusals_say_what_and_where() {
         ("{", "malformed JSON at column 1: an object over several lines; `jq -c .` puts each on one"),
         (r#"{"id": "c", "n": 1}"#, "it has `id`, `n`;"),
         (r#"{"id": "c", "n": 1}"#, "for example field=text=n"),
+        (
+            r#"{"uid": "c", "question": "q", "topic": "t", "answer": "a"}"#,
+            "for example field=prompt=question field=completion=answer",
+        ),
         (r#"{"q": "c", "a b": 1, "a": 2}"#, "for example field=prompt=q field=completion=a"),
         (r#"{"text": "a", "text": "b"}"#, "malformed JSON at column 20: the key \"text\" appears twice"),
         (r#"{"text": "a", "m": [{"k": 1, "k": 1}]}"#, "the key \"k\" appears twice"),
