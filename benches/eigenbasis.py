@@ -17,9 +17,6 @@ import numpy
 
 from measured import ours
 
-LAYOUTS = [(size, dtype) for size in (64, 256, 1024, 4096) for dtype in ("f16", "i8", "i1")]
-
-
 def ranks(values):
     order = numpy.argsort(values, kind="stable")
     places = numpy.empty(len(values))
@@ -42,7 +39,7 @@ class Bench:
         return ours(self.options.gstore, *command, "--store", self.store, "--quiet")
 
     def scores(self, query, target):
-        """Of each query the scores of the pool, by id."""
+        """Scores of the pool by id, of each query."""
         with self.table.open(encoding="utf-8") as lines:
             found = {}
             for line in csv.DictReader(lines):
@@ -50,9 +47,9 @@ class Bench:
         return found
 
     def asked(self, pool, queries, more=""):
-        self.run("query", f"SELECT target_id, id, score FROM influence('{pool}', '{queries}', sim => 'dot', each => 'sample'{more})",
+        self.run("query", f"SELECT target, id, score FROM influence('{pool}', '{queries}', sim => 'dot', each => 'sample', k => 1000000{more})",
                  "-o", self.table, "--force")
-        return self.scores("target_id", "id")
+        return self.scores("target", "id")
 
     def compared(self, name, truth, found, **more):
         rows = []
@@ -73,8 +70,11 @@ def main():
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--rows", type=int, default=640)
     parser.add_argument("--queries", type=int, default=24)
+    parser.add_argument("--dtypes", default="f16,i8,i1")
+    parser.add_argument("--sizes", default="64,256,1024,4096", help="coordinates of a module")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    layouts = [(int(size), dtype) for size in options.sizes.split(",") for dtype in options.dtypes.split(",")]
     with tempfile.TemporaryDirectory() as work:
         bench, model = Bench(options, Path(work)), options.shared / "models/tiny-llama"
         pool = (options.shared / "data/pool.jsonl").read_text(encoding="utf-8").splitlines(True)
@@ -96,17 +96,16 @@ def main():
             bench.run("score", "--factors", "f", "--pool", "pool", "--target", "queries", "--filter", filters, "-o", bench.table, "--force")
             truth[filters] = bench.scores("query", "id")
         bench.compared("full gradients, no curvature", truth["inverse"], truth["identity"])
-        for size, dtype in LAYOUTS:
+        for size, dtype in layouts:
             suffix = f"_{size}_{dtype}"
             added(suffix)
             for name in texts:
                 # Questions are few: their rows stay in f32, as a preconditioned query is.
                 bench.run("ingest", "--dataset", name + suffix, *common, "--features", "grad-sgd", "--projection", "ekfac",
                           "--factors", "f", "--module-dim", size, "--dtype", dtype if name == "pool" else "f32")
-            described = json.loads(bench.run("query", "SELECT * FROM features", "--json")[0] or "[]")
-            dim = next((line.get("dim") for line in described if line.get("dataset") == "pool" + suffix), None)
+            dim = bench.run("query", f"SELECT dim FROM gstore.features WHERE dataset = 'pool{suffix}'")[0].split()[-1]
             bench.compared(f"eigenbasis, {size} a module", truth["inverse"], bench.asked("pool" + suffix, "queries" + suffix),
-                           dtype=dtype, coordinates=dim)
+                           dtype=dtype, coordinates=int(dim))
 
 
 if __name__ == "__main__":

@@ -115,15 +115,12 @@ pub fn format_of_scores(path: &Path) -> Result<Format> {
     }
 }
 
-/// Refuses the name of a file with an ending that says no format, such as a misspelt one.
-pub fn says_format(path: &Path) -> Result<()> {
-    let ending = match packing_of(path) {
-        Packing::None => path.extension(),
-        _ => path.file_stem().and_then(|stem| Path::new(stem).extension()),
-    };
-    match (ending, Place::of(Some(path))) {
-        (Some(_), Place::File(_)) => bail!(no_format(path)),
-        _ => Ok(()),
+/// Refuses a name with an ending that no format has; one without an ending passes.
+pub fn check_ending(path: &Path) -> Result<()> {
+    let unknown = packing_of(path) == Packing::None && path.extension().is_some();
+    match unknown && Place::of(Some(path)).is_file() && format_of_name(path)?.is_none() {
+        true => bail!(no_format(path)),
+        false => Ok(()),
     }
 }
 

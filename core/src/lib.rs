@@ -40,6 +40,6 @@ pub use nearest::nearest;
 pub use progress::{Progress, Silent, Unit};
 pub use remedy::{Remedy, Wording};
 pub use rows::{CELL_ROWS, RowFlags, RowSet};
-pub use separator::other_separator;
+pub use separator::separator;
 pub use tensors::{TensorNote, tensor_header};
 pub use words::{many, many_of, shortened};

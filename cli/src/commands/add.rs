@@ -203,10 +203,10 @@ impl Samples {
         let dataset = &self.request.dataset;
         let added = format!("{} added", many(report.added, "sample"));
         let mut text = match (report.added + report.replaced, report.unchanged) {
-            (0, 0) if report.kept > 0 => format!("{dataset}: nothing to add"),
             (0, 1) if report.left_out == 0 => {
                 format!("{dataset}: nothing to add; the 1 sample is there already")
             }
+            (0, 0) if report.left_out == 0 => format!("{dataset}: nothing to add"),
             (0, unchanged) if report.left_out == 0 => {
                 format!("{dataset}: nothing to add; all {unchanged} samples are there already")
             }

@@ -49,11 +49,11 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
     }
     if args.purge && !args.yes {
         bail!(UsageError(format!(
-            "--purge cannot be undone: it removes {} of {:?}, {} deleted before, and every older snapshot and tag\n  \
+            "--purge cannot be undone: it removes {} of {:?}, {} that were deleted before, and every older snapshot and tag\n  \
              --yes confirms",
             many(found.rows.len(), "row"),
             args.dataset,
-            many(found.earlier, "row")
+            found.earlier
         )));
     }
     let before = if args.purge { Some(Before::new(&found.snapshot)?) } else { None };

@@ -60,15 +60,11 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     }
     if !report.saves() {
         let saving = report.cost.map_or(0.0, |cost| cost.saving());
-        let worth = if saving < 0.0 {
-            format!("costs {:.1} % more than the gradients of all rows", -100.0 * saving)
-        } else {
-            format!("saves {:.1} % of the gradients' cost", 100.0 * saving)
-        };
         bail!(
-            "the prefilter is not saved: with {} of the rows kept it {worth}; \
+            "the prefilter was not saved: it would keep {} of the rows and cost {:.1} % of what it is to spare; \
              more labelled rows, other --inputs, a lower --recall or a --budget may do better",
-            percent(report.cost.map_or(report.choice.kept, |cost| cost.kept))
+            percent(report.cost.map_or(report.choice.kept, |cost| cost.kept)),
+            100.0 * (1.0 - saving)
         );
     }
     if args.dry_run {

@@ -20,7 +20,6 @@ use crate::ending::{check_terminal, format_of};
 use crate::failure::UsageError;
 use crate::models::encoder;
 use crate::output::{Output, Place, check, out};
-use crate::shell::dot::is_dot;
 use crate::{summary, terminal};
 
 /// Runs the statements, or the shell.
@@ -113,13 +112,6 @@ fn run_all(
     cancel: &Cancel,
 ) -> Result<()> {
     let statements = gstore_sql::statements(sql);
-    if let Some(dot) = statements.iter().find(|statement| is_dot(statement)) {
-        let word = dot.split_whitespace().next().unwrap_or_default();
-        bail!(UsageError(format!(
-            "`{word}` is for the shell, which `gstore query` opens in a terminal (and `.read` runs a file there); \
-             in SQL, SHOW TABLES lists the tables and DESCRIBE t the columns of one"
-        )));
-    }
     if statements.len() > 1 {
         let format = format_of(to)?;
         if to.output.is_some() || format.is_binary() {

@@ -101,8 +101,8 @@ impl Shell<'_> {
             "quit" | "exit" => return Ok(Flow::Quit),
             _ => {}
         }
-        for statement in gstore_sql::statements(input) {
-            self.answer(&statement)?;
+        for statement in lexer::statements(input) {
+            self.answer(statement)?;
         }
         Ok(Flow::Go)
     }
@@ -212,7 +212,6 @@ impl Shell<'_> {
         let (mut held, mut begun) = (String::new(), 1);
         for (number, line) in file.lines().enumerate() {
             if held.trim().is_empty() {
-                held.clear();
                 begun = number + 1;
             }
             held.push_str(line);
@@ -226,12 +225,22 @@ impl Shell<'_> {
     }
 
     fn take_line(&mut self, path: &Path, line: usize, held: &mut String, depth: usize) -> Result<Flow> {
-        // Behind the lines before it, so that places in messages are those of the file.
-        let input = "\n".repeat(line - 1) + &std::mem::take(held);
+        let input = std::mem::take(held);
         self.take(&input, depth).map_err(|error| {
-            let placed = error.downcast_ref::<SqlError>().is_some_and(|error| error.position().is_some());
-            let line = if placed { String::new() } else { format!(", line {line}") };
-            error.context(format!("{}{line}", path.display()))
+            let place = format!("{}, line {line}", path.display());
+            // What a file says that this one reads has its place in that file.
+            if error.chain().count() > 1 {
+                return error.context(place);
+            }
+            match error.downcast::<SqlError>() {
+                // The place is said once, as that in the file.
+                Ok(error) if error.position().is_some() => {
+                    let lines = u64::try_from(line).unwrap_or(u64::MAX).saturating_sub(1);
+                    anyhow::Error::from(error.further_down(lines)).context(path.display().to_string())
+                }
+                Ok(error) => anyhow::Error::from(error).context(place),
+                Err(error) => error.context(place),
+            }
         })
     }
 }

@@ -88,6 +88,10 @@ fn refusals_say_what_and_where() {
             r#"{"uid": 1, "question": "q", "cat": "c", "Answer": "a"}"#,
             "field=prompt=question field=completion=Answer",
         ),
+        (
+            r#"{"uid": "c", "question": "q", "topic": "t", "answer": "a"}"#,
+            "for example field=prompt=question field=completion=answer",
+        ),
         (r#"{"url": "u", "content": "c"}"#, "for example field=text=content"),
         (r#"{"row": 1, "source": "s", "record": "{}"}"#, "texts in `record`: write that column alone"),
         (r#"{"q": "c", "a b": 1, "a": 2}"#, "for example field=prompt=q field=completion=a"),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ::csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
-use gstore_core::{many, other_separator};
+use gstore_core::{many, separator};
 use serde_json::{Map, Value};
 
 use super::super::fields::{Field, FieldNames};
@@ -153,8 +153,14 @@ impl Text {
             }
             text.header.push(name);
         }
-        match other_separator(&text.header, delimiter) {
-            Some(why) => Err(text.damaged(why)),
+        let other = match text.header.as_slice() {
+            [only] => separator(only, delimiter),
+            _ => None,
+        };
+        match other {
+            Some(other) => Err(text.damaged(format!(
+                "the columns of its header line are separated by {other}; .csv is read with commas and .tsv with tabs"
+            ))),
             None => Ok(text),
         }
     }

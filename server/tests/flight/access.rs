@@ -171,7 +171,7 @@ async fn members_and_artifacts_are_seen_by_who_sees_their_datasets() {
         let mut part = ArtifactPart::new(&name, "gram", vec![dataset.to_owned()], json!(1));
         part.provenance.insert("command".into(), json!("gstore factors --beside other"));
         part.provenance.insert("folder".into(), json!("/srv/models"));
-        server.store.put_artifact(part, false, "gstore factors --beside other").unwrap();
+        server.store.put_artifact(part, None, "gstore factors --beside other").unwrap();
     }
     let narrow = token(&server.store, "narrow", Some(&["pool", "target"]));
     let (all, narrow) = (Client::of(&server).await, Client::with(&server, &narrow).await);

@@ -39,7 +39,7 @@ pub fn build_one(
             other => panic!("{other}"),
         })?;
         w.append(rows, bytemuck::cast_slice(block.rows))?;
-        w.append(values, &bytes_of(&block.values))?;
+        w.append(values, block.values.bytes())?;
     }
     w.finish(header(segment))
 }
