@@ -186,16 +186,6 @@ fn a_long_result_goes_through_the_pager() {
 }
 
 #[test]
-fn lines_that_are_sent_ahead_run_one_after_the_other() {
-    let place = place();
-    let Some(mut shell) = Shell::new(&place) else { return };
-    shell.0.ready(PROMPT);
-    shell.0.keys("SELECT 1 + 10 AS one;\rSELECT 2 + 20\rAS two;\rSELECT 3 + 30 AS three;\r");
-    has(&shell.0.until("33"), &["11", "22"]);
-    shell.leave();
-}
-
-#[test]
 fn results_go_to_files_and_statements_come_from_files() {
     let place = place();
     let script = "-- two statements\n.mode csv\nSELECT 1 AS a\n;\nSELECT 2 AS b; SELECT 3 AS c\n";
