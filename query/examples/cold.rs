@@ -1,10 +1,11 @@
 //! Times rankings whose files are not in memory, next to direct reads of the same files in the same minute.
 //!
-//! `cargo run --release -p gstore-query --example cold -- FOLDER [ROWS] [DIM] [ROUNDS] [LABEL]` makes a store with a
-//! sketch in FOLDER, if there is none, and prints one line of JSON for each mode and round: the first answer of a
-//! store that was just opened, with nothing in the system's memory; the next one of the same question; one after
-//! ten seconds, in which memory is filled; and a store that is opened again then. Beside it the first answer
-//! without reads past the system's memory. Linux, as root: the system is told to drop what it keeps.
+//! `cargo run --release -p gstore-query --example cold -- FOLDER [ROWS] [DIM] [ROUNDS] [LABEL]` makes a store
+//! with a sketch in FOLDER, if there is none, and prints one line of JSON for each mode and round: the first
+//! answer of a store that was just opened, with nothing in the system's memory; the next one of the same
+//! question; one after ten seconds, in which memory is filled; and a store that is opened again then. Beside
+//! it the first answer without reads past the system's memory. Linux, as root: the system is told to drop
+//! what it keeps.
 
 #[path = "../../store/tests/common/cold.rs"]
 #[allow(dead_code)]

@@ -83,8 +83,8 @@ impl FileMap {
         }
         let start = at / page_size() * page_size();
         let mut state = 0u8;
-        // SAFETY: a map starts on a page, and this page begins inside it; for one page one byte is written. If
-        // another thread unmapped it meanwhile, which the borrow excludes, the call would fail.
+        // SAFETY: a map starts on a page, and this page begins inside it; for one page one byte is written.
+        // If another thread unmapped it meanwhile, which the borrow excludes, the call would fail.
         let said = unsafe { libc::mincore(map.as_ptr().add(start).cast_mut().cast(), 1, &mut state) };
         said != 0 || state & 1 == 1
     }

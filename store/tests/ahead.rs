@@ -1,5 +1,5 @@
-//! Promise: what is read ahead of its use, past the system's memory, is what is read at its use; where that is
-//! not possible it is left to be read there, and damage is found there.
+//! Promise: what is read ahead of its use, past the system's memory, is what is read at its use; where that
+//! is not possible it is left to be read there, and damage is found there.
 
 use crate::common::cold::{ColdVfs, Direct};
 use crate::common::indexes::{KIND, build_all, build_one, expected};

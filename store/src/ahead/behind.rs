@@ -1,7 +1,7 @@
 //! Filling the system's memory behind an answer: what was read past it is read into it, for later questions.
 //!
-//! One thread does so, slowly enough to leave the disk to questions, and ends with the process, which does not
-//! wait for it. It holds maps, no descriptors.
+//! One thread does so, slowly enough to leave the disk to questions, and ends with the process, which does
+//! not wait for it. It holds maps, no descriptors.
 
 use super::Source;
 use super::wants::places;

@@ -5,8 +5,8 @@ use crate::vfs::AlignedBuffer;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Aligned memory for blocks that are read rather than mapped. One per thread, used again for every block. It may see
-/// what was read ahead, which then is not read again.
+/// Aligned memory for blocks that are read rather than mapped. One per thread, used again for every block. It
+/// may see what was read ahead, which then is not read again.
 #[derive(Debug, Default)]
 pub struct BlockBuffer {
     own: AlignedBuffer,

@@ -74,8 +74,9 @@ pub trait Vfs: Debug + Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
     /// Opens a file for reading.
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>>;
-    /// Opens a file for spans that are read past the system's memory, which need not keep what is needed once.
-    /// `None` where there is no such way; a read may fail as well, and then an ordinary one has to be tried.
+    /// Opens a file for spans that are read past the system's memory, which need not keep what is needed
+    /// once. `None` where there is no such way; a read may fail as well, and then an ordinary one has to be
+    /// tried.
     fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
         let _ = path;
         Ok(None)

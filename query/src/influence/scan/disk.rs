@@ -2,8 +2,8 @@
 //!
 //! Invariants
 //! - what is found does not depend on where bytes come from
-//! - memory: [`AHEAD`] groups of units are read and not yet done with, of some [`GROUP`] bytes each and at most
-//!   [`MOST_READ_AHEAD`]: 64 MiB, and 256 MiB where the rows of one window are long or many
+//! - memory: [`AHEAD`] groups of units are read and not yet done with, of some [`GROUP`] bytes each and at
+//!   most [`MOST_READ_AHEAD`]: 64 MiB, and 256 MiB where the rows of one window are long or many
 //! - what was read so is read into the system's memory behind the answer, where it fits
 
 use std::ops::Range;
@@ -94,8 +94,8 @@ impl Disk {
         Ok(states)
     }
 
-    /// Ends a question: what it read is read into the system's memory in the background. Returns what the user
-    /// should know, if it took long.
+    /// Ends a question: what it read is read into the system's memory in the background. Returns what the
+    /// user should know, if it took long.
     pub(crate) fn finish(&self) -> Option<String> {
         let behind = std::mem::take(&mut *self.behind.lock().unwrap_or_else(PoisonError::into_inner));
         fill_behind(behind);

@@ -49,8 +49,9 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Hands out (pool, checkpoint), reader, and block with the rows of a window in it, of every block in which a
-    /// wanted row of windows may lie: checkpoint by checkpoint, so that blocks that follow one another do so here.
+    /// Hands out (pool, checkpoint), reader, and block with the rows of a window in it, of every block in
+    /// which a wanted row of windows may lie: checkpoint by checkpoint, so that blocks that follow one
+    /// another do so here.
     pub(in crate::influence) fn each_block(
         &self,
         windows: &[&Window],
