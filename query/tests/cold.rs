@@ -108,21 +108,21 @@ fn answers(plan: &Prepared, threads: usize) -> Result<Answer, QueryError> {
 
 #[test]
 fn answers_do_not_depend_on_where_bytes_come_from() {
-    for dtype in [DType::F16, DType::F32] {
-        let store = store(dtype);
-        for mode in modes() {
-            let spec = InfluenceSpec { mode, ..ask("pool", "val") };
-            let want = answers(&plan(&store, &spec), 2).unwrap();
-            assert!(want.iter().all(|ranking| ranking.len() == K));
-            for direct in [Direct::Works, Direct::MostlyFails, Direct::Missing] {
-                let vfs = ColdVfs::new(direct);
-                let plan = prepared(vfs.clone(), &store, &spec);
-                // The second time every block was verified before.
-                for threads in [1, 3] {
-                    assert!(answers(&plan, threads).unwrap() == want, "{:?} {direct:?}", spec.mode);
-                }
-                assert_eq!(vfs.reads() == 0, direct == Direct::Missing, "{:?}", spec.mode);
+    let store = store(DType::F16);
+    for (i, mode) in modes().into_iter().enumerate() {
+        let spec = InfluenceSpec { mode, ..ask("pool", "val") };
+        let want = answers(&plan(&store, &spec), 2).unwrap();
+        assert!(want.iter().all(|ranking| ranking.len() == K));
+        // The ways of failing do not depend on the mode.
+        let others = if i == 0 { 3 } else { 1 };
+        for direct in &[Direct::Works, Direct::MostlyFails, Direct::Missing][..others] {
+            let vfs = ColdVfs::new(*direct);
+            let plan = prepared(vfs.clone(), &store, &spec);
+            // The second time every block was verified before.
+            for threads in [1, 3] {
+                assert!(answers(&plan, threads).unwrap() == want, "{:?} {direct:?}", spec.mode);
             }
+            assert_eq!(vfs.reads() == 0, *direct == Direct::Missing, "{:?}", spec.mode);
         }
     }
 }
