@@ -158,7 +158,7 @@ fn texts(value: &FunctionArgExpr) -> Option<Vec<&str>> {
 fn of_expr(expr: &Expr) -> Option<Vec<&str>> {
     match expr {
         Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) => Some(vec![text]),
+            Value::SingleQuotedString(text) => Some(vec![text.as_str()]),
             Value::Null => Some(Vec::new()),
             _ => None,
         },

@@ -186,7 +186,7 @@ mod tests {
         let of_numbers = |inner: String| format!("CASE WHEN {inner} THEN y ELSE x END > 1");
         let first = |inner: String| format!("coalesce({inner}, y > 2)");
         let all: [(usize, &dyn Fn(String) -> String, bool); 4] =
-            [(20, &of_truth, false), (20, &of_numbers, true), (8, &first, true), (11, &first, false)];
+            [(17, &of_truth, false), (17, &of_numbers, true), (8, &first, true), (11, &first, false)];
         for (depth, call, is_borne) in all {
             assert_eq!(written_out(&plan(&nested(depth, call)).await).is_ok(), is_borne, "{depth}");
         }
