@@ -4,6 +4,7 @@
 //! sums are added in their order.
 
 use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
 
 use gstore_core::parallel::{self, Give};
 use gstore_core::{Cancel, RowSet, Unit};
@@ -37,6 +38,8 @@ type Batches = Vec<Vec<Tokens>>;
 trait Sums: Send {
     fn empty(plan: &FitPlan, wanted: &[usize]) -> Self;
     fn merge(&mut self, other: &Self);
+    /// Makes them those of no row again.
+    fn clear(&mut self);
 }
 
 impl Sums for Vec<Covariances> {
@@ -54,6 +57,13 @@ impl Sums for Vec<Covariances> {
             sum.1.merge(&part.1);
         }
     }
+
+    fn clear(&mut self) {
+        for (activation, gradient) in self {
+            activation.clear();
+            gradient.clear();
+        }
+    }
 }
 
 impl Sums for Vec<Squares> {
@@ -67,6 +77,10 @@ impl Sums for Vec<Squares> {
 
     fn merge(&mut self, other: &Self) {
         self.iter_mut().zip(other).for_each(|(sum, part)| sum.merge(part));
+    }
+
+    fn clear(&mut self) {
+        self.iter_mut().for_each(Squares::clear);
     }
 }
 
@@ -124,8 +138,18 @@ fn sum<S: Sums>(
     let threads = plan.forecast.threads;
     let cancel = work.cancel;
     let mut all = S::empty(plan, wanted);
+    // Sums that have been added: memory that is new for each unit would cost as much as adding them.
+    let added: Mutex<Vec<S>> = Mutex::default();
+    let spare = || added.lock().unwrap_or_else(PoisonError::into_inner);
     let compute = |unit: Batches| -> Result<(S, u64), FactorJobError> {
-        let mut sums = S::empty(plan, wanted);
+        let found = spare().pop();
+        let mut sums = match found {
+            Some(mut sums) => {
+                sums.clear();
+                sums
+            }
+            None => S::empty(plan, wanted),
+        };
         let mut done = 0;
         for batch in &unit {
             cancel.check()?;
@@ -145,6 +169,7 @@ fn sum<S: Sums>(
     let progress = &mut *work.progress;
     let take = |(sums, done): (S, u64)| -> Result<ControlFlow<()>, FactorJobError> {
         all.merge(&sums);
+        spare().push(sums);
         progress.advance(done);
         Ok(ControlFlow::Continue(()))
     };

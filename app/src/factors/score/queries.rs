@@ -6,10 +6,11 @@
 //! Memory: the columns, and as much again while gradients of some queries wait to be preconditioned and while
 //! columns are put in the kernel's order; for each thread the factors of one module, of every segment.
 
+use std::borrow::Cow;
 use std::ops::{ControlFlow, Range};
 
 use gstore_core::{Unit, parallel};
-use gstore_curvature::{Damping, Filter, Inverse, Module, ModuleFactors, Strategy, low_rank};
+use gstore_curvature::{Damping, Filter, Inverse, Module, ModuleFactors, Rotation, Strategy, low_rank};
 use gstore_ingest::curvature::{CurvatureEngine, Measurement, TargetSample};
 
 use super::forms::{Collected, ModuleColumns, has_low_rank};
@@ -166,15 +167,16 @@ fn of_module(plan: &ScorePlan, module: &Module, gradients: &[f32]) -> Result<Vec
         }
         Scaling::new(module, &plan.factors_of(at, module)?, plan.how.strategy, &filters)
     };
-    let scalings = plan.segments.iter().enumerate().map(scaling).collect::<Result<Vec<_>, _>>()?;
+    let mut scalings = plan.segments.iter().enumerate().map(scaling).collect::<Result<Vec<_>, _>>()?;
     let count: usize = plan.segments.iter().map(|segment| segment.filters.len()).sum();
     let mut all = vec![Collected::default(); count];
+    let queries = gradients.len() / module.len().max(1);
+    all.iter_mut().for_each(|into| into.reserve(queries, module, plan.how.rank));
     for gradient in gradients.chunks_exact(module.len().max(1)) {
-        let mut gradient: Vec<f64> = gradient.iter().map(|value| f64::from(*value)).collect();
+        let mut gradient = Cow::Borrowed(gradient);
         let mut end = count;
-        for (segment, scaling) in plan.segments.iter().zip(&scalings).rev() {
-            let mut columns = scaling.columns(&gradient);
-            let rest = columns.split_off(segment.filters.len());
+        for (segment, scaling) in plan.segments.iter().zip(&mut scalings).rev() {
+            let (columns, rest) = scaling.columns(&gradient).split_at(segment.filters.len());
             let start = end - columns.len();
             let filtered = columns.iter().zip(&segment.filters);
             for ((column, filter), into) in filtered.zip(&mut all[start..end]) {
@@ -182,7 +184,8 @@ fn of_module(plan: &ScorePlan, module: &Module, gradients: &[f32]) -> Result<Vec
                 keep(into, column, module, plan.how.rank)?;
             }
             end = start;
-            gradient = rest.into_iter().next().unwrap_or_default();
+            gradient =
+                rest.first().into_iter().flatten().map(|value| *value as f32).collect::<Vec<_>>().into();
         }
     }
     Ok(all)
@@ -224,12 +227,15 @@ fn check(module: &Module, filter: Filter, column: &[f64]) -> Result<(), FactorJo
     )))
 }
 
-/// What several filters do in one eigenbasis.
+/// What several filters do in one eigenbasis, with memory that is used for each gradient again.
 pub(in crate::factors) struct Scaling {
-    /// The first that scales; none where gradients stay as they are.
+    /// The first that scales; none where gradients stay as they are, and when its rotation is made.
     inverse: Option<Inverse>,
+    rotation: Option<Rotation>,
     /// The scale of each filter, none for the identity.
     scales: Vec<Option<Vec<f64>>>,
+    rotated: Vec<f64>,
+    columns: Vec<Vec<f64>>,
 }
 
 impl Scaling {
@@ -251,22 +257,41 @@ impl Scaling {
                 first.get_or_insert(inverse);
             }
         }
-        Ok(Self { inverse: first, scales })
+        let columns = vec![Vec::new(); scales.len()];
+        Ok(Self { inverse: first, rotation: None, scales, rotated: Vec::new(), columns })
     }
 
     /// A gradient preconditioned with each filter: it is turned into the eigenbasis once.
-    fn columns(&self, gradient: &[f64]) -> Vec<Vec<f64>> {
-        let Some(inverse) = &self.inverse else { return vec![gradient.to_vec(); self.scales.len()] };
-        let rotated = inverse.rotated(gradient);
-        let of = |scale: &Option<Vec<f64>>| match scale {
-            Some(scale) => {
-                let scaled: Vec<f64> =
-                    rotated.iter().zip(scale).map(|(value, scale)| value * scale).collect();
-                inverse.unrotated(&scaled)
+    fn columns(&mut self, gradient: &[f32]) -> &[Vec<f64>] {
+        if let Some(inverse) = self.inverse.take() {
+            self.rotation = inverse.rotation();
+        }
+        let Self { rotation, scales, rotated, columns, .. } = self;
+        let wide = || gradient.iter().map(|value| f64::from(*value));
+        match rotation {
+            Some(rotation) => rotation.rotated(gradient, rotated),
+            None => {
+                rotated.clear();
+                rotated.extend(wide());
             }
-            None => gradient.to_vec(),
-        };
-        self.scales.iter().map(of).collect()
+        }
+        for (column, scale) in columns.iter_mut().zip(&*scales) {
+            match (scale, rotation.as_mut()) {
+                (Some(scale), Some(rotation)) => {
+                    let scaled = rotated.iter().zip(scale).map(|(value, scale)| value * scale);
+                    rotation.unrotated(scaled, column);
+                }
+                (Some(scale), None) => {
+                    column.clear();
+                    column.extend(rotated.iter().zip(scale).map(|(value, scale)| value * scale));
+                }
+                (None, _) => {
+                    column.clear();
+                    column.extend(wide());
+                }
+            }
+        }
+        columns
     }
 
     /// The scale of each filter alone: what self-influence needs of gradients in the eigenbasis.
@@ -277,7 +302,7 @@ impl Scaling {
 
 #[cfg(test)]
 mod tests {
-    use gstore_curvature::Squares;
+    use gstore_curvature::{Covariance, Squares};
 
     use super::*;
 
@@ -288,11 +313,40 @@ mod tests {
         let factors = ModuleFactors { diagonal: Some(squares), ..ModuleFactors::default() };
         let columns = |damping: f64| {
             let filter = Filter::Inverse(Damping::Value(damping));
-            let scaling = Scaling::new(&module, &factors, Strategy::Diagonal, &[filter]).unwrap();
+            let mut scaling = Scaling::new(&module, &factors, Strategy::Diagonal, &[filter]).unwrap();
             check(&module, filter, &scaling.columns(&[0.5, 2.0])[0])
         };
         assert!(columns(1e-3).is_ok());
         let error = columns(1e-300).unwrap_err().to_string();
         assert!(error.contains("module `m`") && error.contains("damping of 1e-300"), "{error}");
+    }
+
+    #[test]
+    fn columns_are_what_the_inverse_of_each_filter_makes_of_a_gradient() {
+        let module = Module { name: "m".into(), out: 2, input: 3, bias: false };
+        let covariance = |size: usize, sums: &[f64]| Some(Covariance { size, sums: sums.to_vec(), count: 1 });
+        let mut factors = ModuleFactors {
+            activation: covariance(3, &[4.0, 1.0, 0.0, 1.0, 3.0, 0.5, 0.0, 0.5, 2.0]),
+            gradient: covariance(2, &[2.0, 0.5, 0.5, 1.0]),
+            diagonal: Some(Squares { sums: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], count: 1 }),
+            ..ModuleFactors::default()
+        };
+        factors.decompose(&module).unwrap();
+        let source = Filter::source(3, 0.2).unwrap();
+        let filters = [Filter::Identity, Filter::Inverse(Damping::Value(0.1)), source];
+        for strategy in [Strategy::Kfac, Strategy::Diagonal, Strategy::Identity] {
+            let mut scaling = Scaling::new(&module, &factors, strategy, &filters).unwrap();
+            // What was turned before does not show.
+            for gradient in [[1.0f32, -2.0, 3.0, 0.5, 0.0, -1.0], [0.0, 0.25, -1.5, 2.0, 4.0, 1.0]] {
+                let wide = gradient.map(f64::from);
+                for (column, filter) in scaling.columns(&gradient).iter().zip(filters) {
+                    let expected = factors.filtered(&module, strategy, filter).unwrap().apply(&wide);
+                    assert_eq!(column.len(), expected.len());
+                    for (found, expected) in column.iter().zip(expected) {
+                        assert!((found - expected).abs() < 1e-5, "{strategy:?} {filter}: {found} {expected}");
+                    }
+                }
+            }
+        }
     }
 }
