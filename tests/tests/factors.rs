@@ -278,6 +278,8 @@ fn segments_of_training_add_up() {
     assert_near(&summed(&of_pair("500*1e-3", &["--per-module"]), 3), &whole, 1e-9);
     assert_near(&summed(&of_pair("500*1e-3", &["--per-token"]), 3), &whole, 1e-4);
     assert_eq!(of_pair("500*1e-3", &["--threads", "1"]), whole);
+    // Segments have an order.
+    assert_ne!(of(&["late=10*1e-3", "early=500*1e-3"], &[]), whole);
     assert_near(&of_pair("500*1e-3", &["--sum-queries"]), &summed(&whole, 0), 1e-4);
     let best = of_pair("500*1e-3", &["--top", "2"]);
     assert!(best.len() == 6 && best.iter().all(|(key, score)| whole[key] == *score));
