@@ -169,9 +169,17 @@ fn covariances_in_blocks_are_those_with_zeros_outside() {
     });
     assert!(little["covariances"].as_u64() < much["covariances"].as_u64(), "{little} {much}");
     // Sums of other blocks do not add up.
-    let refused = fit_args("more", &["--extend", "cut"]);
-    let refused = place.run(&refused.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(refused.stderr.contains("max_block is 48 there, null here"), "{}", refused.stderr);
+    let extended = |more: &[&str]| {
+        let args = fit_args("more", &[&["--extend", "cut"][..], more].concat());
+        place.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).stderr
+    };
+    let refused = extended(&["--max-block", "128"]);
+    assert!(refused.contains("max_block is 48 there, null here; without --max-block"), "{refused}");
+    // Those of the factors, and what cuts alike.
+    for more in [&[][..], &["--max-block", "50"]] {
+        let refused = extended(more);
+        assert!(refused.contains("no rows that those factors lack"), "{refused}");
+    }
 }
 
 #[test]
