@@ -130,6 +130,7 @@ mod tests {
         assert_eq!((first, second), ([2.5, -1.0], [0.75]));
         assert!(add_to(&mut second, &mut sums).is_err());
     }
+
     #[test]
     fn sums_are_in_one_file_between_two_passes_and_in_two_between_more() {
         assert_eq!([0, 1, 2, 3, 9].map(|passes| sum_bytes(passes, 10)), [0, 0, 80, 160, 160]);
