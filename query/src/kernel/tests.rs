@@ -149,8 +149,8 @@ proptest! {
     }
 }
 
-/// The words of `rows` vectors whose groups cover every coordinate, with bits of a hash, beyond the end of a group
-/// too: products are of coordinates alone.
+/// The words of `rows` vectors whose groups cover every coordinate, with bits of a hash, beyond the end of a
+/// group too: products are of coordinates alone.
 fn words(rows: usize, dim: usize, groups: &[Range<usize>]) -> (Vec<u64>, usize) {
     let spans = if groups.is_empty() { vec![0..dim] } else { groups.to_vec() };
     let each: usize = spans.iter().map(|span| span.len().div_ceil(64)).sum();

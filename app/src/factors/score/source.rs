@@ -35,8 +35,8 @@ pub(super) fn check_room(folder: &Path, needed: u64) -> Result<(), FactorJobErro
 }
 
 /// Hands the scores of the pool's rows to `take`, in their order: sums over segments, of means over the
-/// checkpoints of each. Those that are summed over the pool come once for each checkpoint, as parts of the sum.
-/// `against`: what rows are multiplied with in each segment.
+/// checkpoints of each. Those that are summed over the pool come once for each checkpoint, as parts of the
+/// sum. `against`: what rows are multiplied with in each segment.
 ///
 /// Disk: as the plan says.
 pub(super) fn passes(
