@@ -202,9 +202,7 @@ impl ScorePlan {
         // The weights of another checkpoint are there next to the plan's own.
         let mut places = self.segments.iter().flat_map(|segment| &segment.checkpoints);
         let moves = places.any(|place| place.at.is_some());
-        // Segments without blocks have whole bases.
-        let blocks = self.segments.iter().map(|segment| segment.max_block.unwrap_or(usize::MAX));
-        let max_block = blocks.max().unwrap_or(usize::MAX);
+        let widest = self.segments.iter().filter_map(|segment| segment.widest).max();
         let sizes = Sizes {
             modules,
             weights: engine::weight_bytes(&self.engine, ingest) * (1 + u64::from(moves)),
@@ -220,7 +218,7 @@ impl ScorePlan {
             queries: (!matches!(request.target, ScoreTarget::Own)).then_some(self.queries.len()),
             sum_queries: how.sum_queries,
             rotates: how.strategy.rotates(),
-            max_block,
+            max_block: widest.unwrap_or(usize::MAX),
             held: is_held.then_some([rows, tables]),
         };
         sizes.fitted(ingest.max_memory.or_else(available_memory).unwrap_or(u64::MAX))
