@@ -170,9 +170,17 @@ fn covariances_in_blocks_are_those_with_zeros_outside() {
     });
     assert!(little["covariances"].as_u64() < much["covariances"].as_u64(), "{little} {much}");
     // Sums of other blocks do not add up.
-    let refused = fit_args("more", &["--extend", "cut"]);
-    let refused = place.run(&refused.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(refused.stderr.contains("max_block is 48 there, null here"), "{}", refused.stderr);
+    let extended = |more: &[&str]| {
+        let args = fit_args("more", &[&["--extend", "cut"][..], more].concat());
+        place.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).stderr
+    };
+    let refused = extended(&["--max-block", "128"]);
+    assert!(refused.contains("max_block is 48 there, null here; without --max-block"), "{refused}");
+    // Those of the factors, and what cuts alike.
+    for more in [&[][..], &["--max-block", "50"]] {
+        let refused = extended(more);
+        assert!(refused.contains("no rows that those factors lack"), "{refused}");
+    }
 }
 
 #[test]
@@ -279,6 +287,8 @@ fn segments_of_training_add_up() {
     assert_near(&summed(&of_pair("500*1e-3", &["--per-module"]), 3), &whole, 1e-9);
     assert_near(&summed(&of_pair("500*1e-3", &["--per-token"]), 3), &whole, 1e-4);
     assert_eq!(of_pair("500*1e-3", &["--threads", "1"]), whole);
+    // Segments have an order.
+    assert_ne!(of(&["late=10*1e-3", "early=500*1e-3"], &[]), whole);
     assert_near(&of_pair("500*1e-3", &["--sum-queries"]), &summed(&whole, 0), 1e-4);
     let best = of_pair("500*1e-3", &["--top", "2"]);
     assert!(best.len() == 6 && best.iter().all(|(key, score)| whole[key] == *score));
@@ -289,6 +299,15 @@ fn segments_of_training_add_up() {
         (Some(2), Some(2)),
         "{report}"
     );
+    // Sums of 12 rows and 3 queries wait between two passes; of both modules, of all tokens, and of no row.
+    let disk = |more: &[&str]| -> u64 {
+        let report = place.json(&[&dry[..], &["--dry-run", "--json"], more].concat());
+        report["disk"].as_u64().expect("bytes")
+    };
+    assert_eq!((disk(&[]), disk(&["--per-module"]), disk(&["--sum-pool"])), (8 * 36, 8 * 72, 0));
+    let tokens = of_pair("500*1e-3", &["--per-token"]).len() as u64;
+    assert_eq!((disk(&["--per-token"]), disk(&["--segment", "late=1*1"])), (8 * tokens, 2 * 8 * 36));
+    assert_near(&of_pair("500*1e-3", &["--sum-pool"]), &summed(&summed(&whole, 2), 1), 1e-4);
     // A query has columns of each segment, and the weights of both checkpoints are there.
     let single = place.json(&[&dry[..5], &["--segment", "late=1*1", "--dry-run", "--json"]].concat());
     assert!(report["memory"].as_u64() > single["memory"].as_u64(), "{report} {single}");
@@ -305,6 +324,13 @@ fn segments_of_training_add_up() {
     fit_other("other", MODULES, "model.layers.1.self_attn.k_proj");
     refused(&["early=1*1", "other=1*1"], &["--target", "q"], "of other modules, and segments have the same");
     refused(&[&format!("early=1*1@{late}")], &["--target", "q"], "they were fitted at checkpoint");
+    refused(&["early=1*1"], &["--target", "q", "--strategy", "kfac"], "are fitted as ekfac, and not as kfac");
+    // Factors that do not say where their model is are of the model that is named.
+    place.ok(&["factors", "export", "early", "out"]);
+    place.ok(&["factors", "import", "out", "moved"]);
+    refused(&["moved=1*1"], &["--target", "q"], "do not say where their model is");
+    let named = ["--target", "q", "--model", &demo("model")];
+    refused(&["moved=1*1"], &named, "they were fitted at checkpoint");
     refused(&["early=1*1"], &["--self"], "--self");
     refused(&["early=1*1"], &["--target", "q", "--filter", "identity"], "--filter");
     refused(&["early=1"], &["--target", "q"], "NAME=STEPS*RATE");

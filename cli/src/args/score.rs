@@ -24,12 +24,13 @@ use super::{EngineArgs, FactorStrategy, FactorsModelArgs, OutputArgs, TextArgs, 
     Memory: the weights, and for each query 8 bytes for each weight of the modules, or 8 * rank for each of their inputs and outputs;\n\
     with --segment the weights of two checkpoints, and the bytes of a query for each segment.")]
 pub struct ScoreArgs {
-    /// Factors of the store, which `gstore factors fit` makes; without them, and without --segment, --model says
-    /// whose gradients are compared, and no curvature is used
+    /// Factors of the store, which `gstore factors fit` makes; without them, and without --segment, --model
+    /// says whose gradients are compared, and no curvature is used
     #[arg(long, value_name = "NAME")]
     pub factors: Option<String>,
-    /// A segment of training, from the first to the last: factors, STEPS at a mean learning RATE, and checkpoints
-    /// over which rows are averaged [default: that of the factors]; scores are summed over segments
+    /// A segment of training, from the first to the last: factors, STEPS at a mean learning RATE, and
+    /// checkpoints over which rows are averaged [default: that of the factors]; scores are summed over
+    /// segments
     #[arg(long, value_name = "NAME=STEPS*RATE[@DIR|REPO,...]", value_parser = segment,
           conflicts_with_all = ["factors", "filter", "damping", "of_self", "checkpoint", "kronfluence"])]
     pub segment: Vec<ScoreSegmentArg>,

@@ -2,7 +2,8 @@
 //!
 //! A score is `<P(G_query), G_row>` summed over modules, where P is the filtered inverse of the curvature;
 //! positive where training on the row lowers the loss of the query. All queries and filters share a pass over
-//! the pool; with segments of training there is one for each checkpoint, and a score is the sum over segments.
+//! the pool; with segments of training there is one for each checkpoint, and a score is the sum over
+//! segments.
 
 mod checks;
 mod forms;
@@ -32,7 +33,7 @@ use self::pass::{Against, own_scales};
 use self::plan::ScorePlan;
 use self::queries::columns;
 use self::sinks::{Best, Held, Sinks, kronfluence, write_kronfluence};
-use self::source::passes;
+use self::source::{check_room, passes};
 use super::error::FactorJobError;
 use crate::work::Work;
 
@@ -64,6 +65,7 @@ pub fn score_rows(
 ) -> Result<ScoreReport, FactorJobError> {
     let is_held = output.folder.is_some() || output.report.is_some();
     let mut plan = ScorePlan::new(snapshot, request, is_held, work)?;
+    check_room(&plan.scratch, plan.disk)?;
     let mut report = report(&plan, request);
     let own = match request.target {
         ScoreTarget::Own => Some(own_scales(&mut plan)?),
@@ -112,7 +114,7 @@ pub fn score_rows(
             first: group.start,
             queries,
         };
-        passes(&plan, &against, form.per, work, &mut |rows| sinks.take(rows))?;
+        passes(&plan, &against, form, work, &mut |rows| sinks.take(rows))?;
         sinks.finish()?;
     }
     work.cancel.check()?;
@@ -149,6 +151,7 @@ fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {
         kept_median: None,
         passes: plan.passes(),
         memory: plan.extent.memory,
+        disk: plan.disk,
         stale: plan.stale.clone(),
         lines: 0,
     }

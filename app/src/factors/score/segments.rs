@@ -16,28 +16,44 @@ use crate::factors::stored::StoredFactors;
 /// A segment: what queries are preconditioned with, and where the rows of the pool are.
 pub(super) struct Segment {
     pub factors: Option<FactorReader>,
+    /// Rows of the largest block of its eigenvectors; none where it has none. Those of factors that were
+    /// exported and imported are whole, whatever was fitted.
+    pub widest: Option<usize>,
     /// Its filters, of which each query has a column.
     pub filters: Vec<Filter>,
-    /// Its checkpoints; none is that of the plan's engine.
+    /// Its checkpoints.
     pub checkpoints: Vec<Place>,
 }
 
-/// A checkpoint other than that of the plan's engine.
-pub(super) type Place = Option<IngestRequest>;
+/// A checkpoint of a segment.
+pub(super) struct Place {
+    pub id: CheckpointId,
+    /// Where it is; none: it is that of the plan's engine.
+    pub at: Option<IngestRequest>,
+}
 
 /// The checkpoints of each segment, of one where none is named.
-pub(super) fn places(request: &ScoreRequest, ingest: &IngestRequest) -> Vec<Vec<Place>> {
+///
+/// # Errors
+/// Checkpoints that cannot be read, and those of another model than the engine's.
+pub(super) fn places(
+    request: &ScoreRequest,
+    ingest: &IngestRequest,
+    engine: &CurvatureEngine,
+) -> Result<Vec<Vec<Place>>, FactorJobError> {
+    let here = || Place { id: engine.checkpoint_id().clone(), at: None };
     if request.segments.is_empty() {
-        return vec![vec![None]];
+        return Ok(vec![vec![here()]]);
     }
     let own = ingest.checkpoints.first().map(|own| (&ingest.model, &own.weights));
-    let of = |segment: &ScoreSegment| {
-        let place = |checkpoint: &CheckpointArg| match own == Some((&segment.model, &checkpoint.weights)) {
-            true => None,
-            false => {
-                let (model, checkpoints) = (segment.model.clone(), vec![checkpoint.clone()]);
-                Some(IngestRequest { model, checkpoints, ..ingest.clone() })
+    let of = |segment: &ScoreSegment| -> Result<Vec<Place>, FactorJobError> {
+        let place = |checkpoint: &CheckpointArg| -> Result<Place, FactorJobError> {
+            if own == Some((&segment.model, &checkpoint.weights)) {
+                return Ok(here());
             }
+            let (model, checkpoints) = (segment.model.clone(), vec![checkpoint.clone()]);
+            let at = IngestRequest { model, checkpoints, ..ingest.clone() };
+            Ok(Place { id: engine::identity(&at, engine)?, at: Some(at) })
         };
         segment.checkpoints.iter().map(place).collect()
     };
@@ -55,7 +71,7 @@ pub(super) fn check_stale(
     for (stored, places) in stored.iter().zip(places) {
         let (stamp, name) = (&stored.content.stamp, &stored.part.name);
         check_modules(stamp, engine.modules())?;
-        let ids = identities(places, engine)?;
+        let ids: Vec<CheckpointId> = places.iter().map(|place| place.id.clone()).collect();
         match stale(stamp, (&ids, batches), &request.ingest.dataset, cancel)? {
             None => {}
             Some(why) if !request.stale => return Err(FactorJobError::Stale { name: name.clone(), why }),
@@ -64,15 +80,6 @@ pub(super) fn check_stale(
         }
     }
     Ok((!reasons.is_empty()).then(|| reasons.join("; ")))
-}
-
-/// Identities of a segment's checkpoints.
-fn identities(places: &[Place], engine: &CurvatureEngine) -> Result<Vec<CheckpointId>, FactorJobError> {
-    let of = |place: &Place| match place {
-        None => Ok(engine.checkpoint_id().clone()),
-        Some(place) => engine::identity(place),
-    };
-    places.iter().map(of).collect()
 }
 
 /// The segments, each with a reader of what its filters need.
@@ -87,7 +94,9 @@ pub(super) fn segments(
     for (at, checkpoints) in places.into_iter().enumerate() {
         let named = request.segments.get(at).map(|segment| vec![segment.filter]);
         let filters = named.unwrap_or_else(|| request.filters.clone());
-        all.push(Segment { factors: readers.next().transpose()?, filters, checkpoints });
+        let factors = readers.next().transpose()?;
+        let widest = factors.as_ref().map(FactorReader::widest).transpose().map_err(FactorJobError::other)?;
+        all.push(Segment { factors, widest: widest.flatten(), filters, checkpoints });
     }
     Ok(all)
 }
