@@ -1,4 +1,4 @@
-//! Passes of a fit over its rows: sums of covariances and of squares, whose bits do not depend on threads.
+//! Passes over rows: sums of covariances, of squares and of products, whose bits do not depend on threads.
 //!
 //! Rows are cut into units of whole batches, by their number alone. A worker sums over a unit, and the units'
 //! sums are added in their order.
@@ -33,21 +33,13 @@ pub(super) type Covariances = (Covariance, Covariance);
 /// Batches whose sums are added up by one worker.
 type Batches = Vec<Vec<Tokens>>;
 
-/// Sums over the rows of one kind for each module of the model; those of modules that are not wanted stay empty.
-trait Sums: Send {
-    fn empty(modules: &[Module], wanted: &[usize]) -> Self;
+/// Sums over rows.
+pub(super) trait Sums: Send {
+    /// Adds the sums over later rows.
     fn merge(&mut self, other: &Self);
 }
 
 impl Sums for Vec<Covariances> {
-    fn empty(modules: &[Module], wanted: &[usize]) -> Self {
-        let of = |(at, module): (usize, &Module)| match wanted.contains(&at) {
-            true => (Covariance::new(module.input), Covariance::new(module.out)),
-            false => (Covariance::default(), Covariance::default()),
-        };
-        modules.iter().enumerate().map(of).collect()
-    }
-
     fn merge(&mut self, other: &Self) {
         for (sum, part) in self.iter_mut().zip(other) {
             sum.0.merge(&part.0);
@@ -57,17 +49,39 @@ impl Sums for Vec<Covariances> {
 }
 
 impl Sums for Vec<Squares> {
-    fn empty(modules: &[Module], wanted: &[usize]) -> Self {
-        let of = |(at, module): (usize, &Module)| match wanted.contains(&at) {
-            true => Squares::new(module.len()),
-            false => Squares::default(),
-        };
-        modules.iter().enumerate().map(of).collect()
-    }
-
     fn merge(&mut self, other: &Self) {
         self.iter_mut().zip(other).for_each(|(sum, part)| sum.merge(part));
     }
+}
+
+impl Sums for Vec<Vec<f64>> {
+    fn merge(&mut self, other: &Self) {
+        for (sum, part) in self.iter_mut().zip(other) {
+            sum.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+        }
+    }
+}
+
+/// Rows that a pass goes over, and how.
+pub(super) struct Over<'a> {
+    pub batches: &'a RowBatches,
+    pub rows: &'a RowSet,
+    pub threads: usize,
+}
+
+impl<'a> Over<'a> {
+    fn of(plan: &'a FitPlan, rows: &'a RowSet) -> Self {
+        Self { batches: &plan.batches, rows, threads: plan.forecast.threads }
+    }
+}
+
+/// Sums of one kind for each module of the model; those of modules that are not wanted stay empty.
+fn of_each<T: Default>(modules: &[Module], wanted: &[usize], new: impl Fn(&Module) -> T) -> Vec<T> {
+    let of = |(at, module): (usize, &Module)| match wanted.contains(&at) {
+        true => new(module),
+        false => T::default(),
+    };
+    modules.iter().enumerate().map(of).collect()
 }
 
 /// Covariances of some modules over some rows, in the order of `wanted`.
@@ -82,7 +96,9 @@ pub(super) fn covariances(
         let labels = fisher.labels(COVARIANCE_PASS, rows);
         plan.engine.covariances(samples, &labels, wanted, sums).map(drop)
     };
-    chosen(sum("covariances", plan, (rows, wanted), &add, work)?, wanted)
+    let new = |module: &Module| (Covariance::new(module.input), Covariance::new(module.out));
+    let empty = || of_each(plan.engine.modules(), wanted, new);
+    chosen(sum("covariances", &Over::of(plan, rows), &empty, &add, work)?, wanted)
 }
 
 /// Squares of the gradients of some modules over some rows, in the order of `wanted`; in the eigenbases of the
@@ -98,7 +114,8 @@ pub(super) fn squares(
         let labels = fisher.labels(SQUARES_PASS, rows);
         plan.engine.squares(samples, &labels, wanted, rotated, sums).map(drop)
     };
-    chosen(sum("squares of gradients", plan, (rows, wanted), &add, work)?, wanted)
+    let empty = || of_each(plan.engine.modules(), wanted, |module| Squares::new(module.len()));
+    chosen(sum("squares of gradients", &Over::of(plan, rows), &empty, &add, work)?, wanted)
 }
 
 /// Those of the wanted modules, in their order.
@@ -109,21 +126,23 @@ fn chosen<T>(all: Vec<T>, wanted: &[usize]) -> Result<Vec<T>, FactorJobError> {
 }
 
 /// Adds what a batch of these rows gives.
-type Add<'a, S> = &'a (dyn Fn(&[TargetSample<'_>], &[u64], &mut S) -> Result<(), PassError> + Sync);
+pub(super) type Add<'a, S> =
+    &'a (dyn Fn(&[TargetSample<'_>], &[u64], &mut S) -> Result<(), PassError> + Sync);
 
-fn sum<S: Sums>(
+/// The sums over all rows.
+///
+/// Memory: the sums of [`ahead`] units, and their sum.
+pub(super) fn sum<S: Sums>(
     stage: &str,
-    plan: &FitPlan,
-    (rows, wanted): (&RowSet, &[usize]),
+    &Over { batches, rows, threads }: &Over<'_>,
+    empty: &(dyn Fn() -> S + Sync),
     add: Add<'_, S>,
     work: &mut Work<'_>,
 ) -> Result<S, FactorJobError> {
-    let threads = plan.forecast.threads;
     let cancel = work.cancel;
-    let modules = plan.engine.modules();
-    let mut all = S::empty(modules, wanted);
+    let mut all = empty();
     let compute = |unit: Batches| -> Result<(S, u64), FactorJobError> {
-        let mut sums = S::empty(modules, wanted);
+        let mut sums = empty();
         let mut done = 0;
         for batch in &unit {
             cancel.check()?;
@@ -134,7 +153,6 @@ fn sum<S: Sums>(
         }
         Ok((sums, done))
     };
-    let batches = &plan.batches;
     let prepare = |give: Give<'_, Batches>| units(batches, rows, cancel, give);
     work.progress.start(stage, rows.len(), Unit::Rows);
     let progress = &mut *work.progress;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore::factors::{
-    Filter, Measurement, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreTarget,
-    TableOutput, forecast_scores, like_factors, score_rows,
+    Filter, Measurement, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSolve,
+    ScoreTarget, SolveLimits, SolvedQuery, TableOutput, forecast_scores, like_factors, score_rows,
 };
 use gstore_core::{many, many_of};
 use gstore_data::{SampleSource, TemplateKind, TextOptions};
@@ -19,7 +19,7 @@ use indicatif::HumanBytes;
 
 use super::factors::{place, strategy, with_engine};
 use super::query;
-use crate::args::{ScoreArgs, ScoreMeasurement, TextArgs};
+use crate::args::{ScoreArgs, ScoreMeasurement, ScoreSolver, TextArgs};
 use crate::context::{Context, command_line};
 use crate::ending::format_of;
 use crate::failure::UsageError;
@@ -131,9 +131,18 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
         filters: filters(args),
         form: ScoreForm { per, summed: args.sum_pool },
         rank: args.rank,
+        solve: solve(args),
         top: args.top,
         stale: args.stale,
     })
+}
+
+/// The iterative solve, where one is asked for.
+fn solve(args: &ScoreArgs) -> Option<ScoreSolve> {
+    let ScoreSolver::Cg = args.solver?;
+    let limits =
+        SolveLimits { tolerance: args.tolerance.unwrap_or(1e-3), iterations: args.iterations.unwrap_or(50) };
+    Some(ScoreSolve { limits, rows: args.solver_rows })
 }
 
 /// The filters, that of inverses with each damping.
@@ -188,11 +197,28 @@ fn preview(report: &ScoreReport, as_json: bool) -> Result<ExitCode> {
     }
     out!("modules      {}", report.modules);
     out!("passes       {}", report.passes);
+    if let Some(rows) = report.solver_rows {
+        out!("solver       cg over {}, a pass for each iteration", many(rows, "row"));
+    }
     out!("memory       {} (about)", HumanBytes(report.memory));
     if let Some(why) = &report.stale {
         out!("stale        {why}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How queries were solved for, where they were.
+fn solved(queries: &[SolvedQuery]) -> String {
+    let largest = |of: fn(&SolvedQuery) -> f64| queries.iter().map(of).fold(0.0, f64::max);
+    match queries.iter().map(|query| query.iterations).max() {
+        Some(most) => format!(
+            "; {} of cg leave a residual of at most {:.1e} (the factors alone: {:.1e})",
+            many(most as u64, "iteration"),
+            largest(|query| query.residual),
+            largest(|query| query.start)
+        ),
+        None => String::new(),
+    }
 }
 
 /// What was done, in a line.
@@ -209,8 +235,9 @@ fn told(report: &ScoreReport) -> String {
         ),
         None => String::new(),
     };
+    let solved = solved(&report.solved);
     format!(
-        "{} of {} scored{of} over {} ({}){kept}",
+        "{} of {} scored{of} over {} ({}){kept}{solved}",
         many(report.rows, "row"),
         report.pool,
         many(report.modules as u64, "module"),

@@ -1,7 +1,7 @@
 //! What scores are of, checked before any work: their form, and whether factors belong to the model and the pool.
 
 use gstore_core::Cancel;
-use gstore_curvature::{Module, Strategy};
+use gstore_curvature::{Filter, Module, SolveLimits, Strategy};
 use gstore_ingest::curvature::CurvatureEngine;
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
@@ -27,6 +27,20 @@ pub(super) fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
     if request.top.is_some() && (by_part || request.form.summed) {
         return refuse("the highest scores are those of whole rows");
     }
+    let Some(solve) = &request.solve else { return Ok(()) };
+    let SolveLimits { tolerance, iterations } = solve.limits;
+    if own || request.rank.is_some() {
+        return refuse(
+            "an iterative solve is of queries, each a whole matrix: without a rank, not of rows for themselves",
+        );
+    }
+    if !matches!(request.filters[..], [Filter::Inverse(_)]) {
+        return refuse("an iterative solve is the inverse with one damping: name one, and no other filter");
+    }
+    let sound = tolerance > 0.0 && tolerance < 1.0 && iterations > 0 && solve.rows != Some(0);
+    if !sound {
+        return refuse("an iterative solve has a tolerance between 0 and 1, iterations and rows");
+    }
     Ok(())
 }
 
@@ -35,6 +49,18 @@ pub(super) fn strategy(
     request: &ScoreRequest,
     stamp: Option<&FactorStamp>,
 ) -> Result<Strategy, FactorJobError> {
+    let found = fitted_strategy(request, stamp)?;
+    match (found, request.solve) {
+        (Strategy::Identity, Some(_)) => {
+            let text =
+                "an iterative solve needs factors of curvature, which precondition it and say its damping";
+            Err(FactorJobError::Option(text.to_owned()))
+        }
+        _ => Ok(found),
+    }
+}
+
+fn fitted_strategy(request: &ScoreRequest, stamp: Option<&FactorStamp>) -> Result<Strategy, FactorJobError> {
     let Some(stamp) = stamp else {
         return match request.strategy {
             None | Some(Strategy::Identity) => Ok(Strategy::Identity),

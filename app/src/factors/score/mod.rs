@@ -1,7 +1,9 @@
 //! Scores of a pool's rows by gradients that are computed again, preconditioned on the side of the queries.
 //!
 //! A score is `<P(G_query), G_row>` summed over modules, where P is the filtered inverse of the curvature; positive
-//! where training on the row lowers the loss of the query. All queries and filters share a pass over the pool.
+//! where training on the row lowers the loss of the query. All queries and filters share a pass over the
+//! pool. With an iterative solve the query is `(G + damping)^-1 G_query`, where G is the curvature itself and
+//! P preconditions.
 
 mod checks;
 mod forms;
@@ -12,6 +14,7 @@ mod plan;
 mod queries;
 mod request;
 mod sinks;
+mod solve;
 
 use std::sync::Arc;
 
@@ -19,7 +22,8 @@ use gstore_curvature::Spectrum;
 use gstore_store::Snapshot;
 
 pub use request::{
-    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreTarget, TableOutput, like_factors,
+    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSolve, ScoreTarget, SolvedQuery,
+    TableOutput, like_factors,
 };
 
 use self::lines::{Layout, Lines, number};
@@ -87,6 +91,7 @@ pub fn score_rows(
             None => {
                 let found = columns(&plan, group.clone(), work)?;
                 kept.extend(found.kept);
+                report.solved.extend(found.solved);
                 found.modules
             }
         };
@@ -137,6 +142,8 @@ fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {
         dampings: plan.how.filters.iter().filter_map(|filter| filter.damping()).map(number).collect(),
         kept_min: None,
         kept_median: None,
+        solver_rows: plan.solve.as_ref().map(|data| data.rows.len()),
+        solved: Vec::new(),
         passes: plan.extent.groups.len(),
         memory: plan.extent.memory,
         stale: plan.stale.clone(),

@@ -14,6 +14,7 @@ use super::checks::{check, check_modules, selection, stale, strategy};
 use super::forms::column_bytes;
 use super::markdown::texts;
 use super::request::{ScorePer, ScoreRequest, ScoreTarget};
+use super::solve::{SolveData, solve_bytes};
 use crate::factors::engine::{self, Tokens};
 use crate::factors::error::FactorJobError;
 use crate::factors::folder::{FactorArguments, FactorParts, FactorReader};
@@ -36,6 +37,8 @@ pub(super) struct ScorePlan {
     pub how: How,
     pub extent: Extent,
     factors: Option<FactorReader>,
+    /// What an iterative solve needs, where one is asked for.
+    pub solve: Option<SolveData>,
     /// Why the factors are stale.
     pub stale: Option<String>,
 }
@@ -107,6 +110,10 @@ impl ScorePlan {
             let name = request.factors.clone().unwrap_or_default();
             return Err(FactorJobError::Stale { name, why: why.clone() });
         }
+        let solve = match (request.solve, stamp) {
+            (Some(solve), Some(stamp)) => Some(SolveData::new(snapshot, solve, stamp, &ingest, 2 * widest)?),
+            _ => None,
+        };
         // All of their files are compared with their digests: what is refused is refused before.
         let parts = FactorParts::of(strategy);
         let factors = stored.map(|stored| stored.reader(snapshot, parts)).transpose()?;
@@ -131,6 +138,7 @@ impl ScorePlan {
             },
             extent: Extent::default(),
             factors,
+            solve,
             stale,
         };
         plan.extent = plan.extent(&ingest, work.threads)?;
@@ -166,16 +174,22 @@ impl ScorePlan {
         let worker = engine::activation_bytes(&self.engine, ingest) + 2 * batch;
         let model = engine::weight_bytes(&self.engine, ingest) + threads as u64 * worker;
         // Columns exist twice while they are put in the kernel's order.
-        let query = 2 * numbers(&|module| column_bytes(module, how.rank)) * how.filters.len() as u64;
+        let columns = 2 * numbers(&|module| column_bytes(module, how.rank)) * how.filters.len() as u64;
+        let solving = match &self.solve {
+            Some(_) => numbers(&|module| solve_bytes(threads) * module.len() as u64),
+            None => 0,
+        };
+        let query = columns + solving;
         let limit = ingest.max_memory.or_else(available_memory).unwrap_or(u64::MAX);
         let room = limit.saturating_sub(model + whole);
         let fits = usize::try_from(room / query.max(1)).unwrap_or(usize::MAX);
         let at_once = fits.min((MOST_COLUMNS / how.filters.len().max(1)).max(1));
         let all = self.queries.len();
         if at_once == 0 && all > 0 {
-            let proposal = match how.rank {
-                None => "fewer modules, or queries of a low rank, need less".to_owned(),
-                Some(_) => "fewer modules, or a lower rank, need less".to_owned(),
+            let proposal = match (how.rank, &self.solve) {
+                (_, Some(_)) => "fewer modules, or fewer threads, need less".to_owned(),
+                (None, None) => "fewer modules, or queries of a low rank, need less".to_owned(),
+                (Some(_), None) => "fewer modules, or a lower rank, need less".to_owned(),
             };
             let needed = model + whole + query;
             return Err(FactorJobError::Memory { what: "one query", needed, limit, proposal });

@@ -11,12 +11,14 @@ use gstore_ingest::curvature::{CurvatureEngine, Measurement, TargetSample};
 
 use super::forms::{Collected, ModuleColumns, has_low_rank};
 use super::plan::ScorePlan;
+use super::request::SolvedQuery;
+use super::solve::solutions;
 use crate::factors::engine::{Tokens, of_batch};
 use crate::factors::error::FactorJobError;
 use crate::work::Work;
 
 /// Gradients of some queries, for each module: `[queries, out * input]`.
-type Gradients = Vec<Vec<f32>>;
+pub(super) type Gradients = Vec<Vec<f32>>;
 
 /// The columns of a group of queries.
 pub(super) struct Columns {
@@ -24,6 +26,8 @@ pub(super) struct Columns {
     pub modules: Vec<ModuleColumns>,
     /// `[filter][query]`: the share of the squared length of the preconditioned query that its rank has.
     pub kept: Vec<f64>,
+    /// How each query was solved for, where it was.
+    pub solved: Vec<SolvedQuery>,
 }
 
 /// The columns of a group of queries.
@@ -35,18 +39,34 @@ pub(super) fn columns(
     let modules = plan.engine.modules();
     // For each module and filter, the queries in their order.
     let mut collected = vec![vec![Collected::default(); plan.how.filters.len()]; modules.len()];
-    let queries = &plan.queries[group];
+    let queries = &plan.queries[group.clone()];
     work.progress.start("queries", queries.len() as u64, Unit::Rows);
-    let done = match plan.how.sum_queries {
-        true => summed(plan, queries, work)
-            .and_then(|gradients| precondition(plan, &gradients, &mut collected, work)),
-        false => queries.chunks(plan.extent.queries_at_once.max(1)).try_for_each(|part| {
-            let gradients = gradients(plan, part, work)?;
-            precondition(plan, &gradients, &mut collected, work)
-        }),
+    // What is to be done with all of the group at once.
+    let whole = match (plan.how.sum_queries, &plan.solve) {
+        (true, _) => summed(plan, queries, work).map(Some),
+        (false, Some(_)) => gradients(plan, queries, work).map(Some),
+        (false, None) => {
+            let mut parts = queries.chunks(plan.extent.queries_at_once.max(1));
+            let done = parts.try_for_each(|part| {
+                let gradients = gradients(plan, part, work)?;
+                precondition(plan, &gradients, &mut collected, work)
+            });
+            done.map(|()| None)
+        }
     };
     work.progress.finish();
-    done?;
+    let mut solved = Vec::new();
+    match (whole?, &plan.solve) {
+        (Some(gradients), Some(data)) => {
+            let names: Vec<&str> = match plan.how.sum_queries {
+                true => vec!["the sum of all"],
+                false => plan.names.ids[group].iter().map(String::as_str).collect(),
+            };
+            solved = solutions(plan, data, (&names, gradients), &mut collected, work)?;
+        }
+        (Some(gradients), None) => precondition(plan, &gradients, &mut collected, work)?,
+        (None, _) => {}
+    }
     let mut lengths: Vec<[f64; 2]> = Vec::new();
     let packed = |(module, parts): (&Module, Vec<Collected>)| {
         let rank = has_low_rank(module, plan.how.rank);
@@ -59,7 +79,7 @@ pub(super) fn columns(
     };
     let modules = modules.iter().zip(collected).map(packed).collect();
     let share = |[kept, all]: &[f64; 2]| if *all > 0.0 { (kept / all).min(1.0) } else { 1.0 };
-    Ok(Columns { modules, kept: lengths.iter().map(share).collect() })
+    Ok(Columns { modules, kept: lengths.iter().map(share).collect(), solved })
 }
 
 /// Gradients of queries, whichever thread computes which.
