@@ -20,7 +20,7 @@ use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::ModelFolder;
 use gstore_model::{
-    Backend, Compute, Direction, Keep, LastRows, Layout, LinearWeights, Model, PackedSample, Pass, Reduction,
+    Backend, Compute, Direction, Keep, LastRows, Layout, LinearWeights, Model, Pass, Reduction,
 };
 use tempfile::TempDir;
 
