@@ -1,6 +1,6 @@
 """Peer of `gstore factors fit` and `gstore score`: EK-FAC by Kronfluence on a CPU.
 
-All linear layers of the blocks, empirical Fisher, float32 with an eigendecomposition in float64, damping a tenth of the
+All linear layers of the blocks, empirical Fisher (or true, `--fisher true`), float32 with an eigendecomposition in float64, damping a tenth of the
 mean; rows are encoded once and padded to the longest of their batch, whose attention mask Kronfluence gets. The clock covers
 each step with writing its files, and not loading and encoding. Prints one line of JSON.
 
@@ -33,6 +33,9 @@ class Language(Task):
     def compute_train_loss(self, batch, model, sample=False):
         logits = model(input_ids=batch["ids"], attention_mask=batch["mask"]).logits[:, :-1].float()
         labels = batch["labels"][:, 1:]
+        if sample:
+            drawn = torch.multinomial(logits.detach().softmax(-1).flatten(0, 1), 1).reshape(labels.shape)
+            labels = torch.where(labels == -100, labels, drawn)
         return cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), ignore_index=-100, reduction="sum")
 
     def compute_measurement(self, batch, model):
@@ -60,6 +63,8 @@ def main():
     parser.add_argument("queries", type=pathlib.Path)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--query-batch", type=int, default=32)
+    parser.add_argument("--fisher", choices=["empirical", "true"], default="empirical")
+    parser.add_argument("--scores", type=pathlib.Path, help="CSV file for the scores: id, query, score")
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -80,7 +85,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         analyzer = Analyzer("bench", model, task, cpu=True, output_dir=folder, disable_tqdm=True, disable_model_save=True)
         analyzer.set_dataloader_kwargs(DataLoaderKwargs(collate_fn=collate))
-        factors = FactorArguments(strategy="ekfac", use_empirical_fisher=True)
+        factors = FactorArguments(strategy="ekfac", use_empirical_fisher=args.fisher == "empirical")
         scores = ScoreArguments(damping_factor=None)
 
         def timed(name, call, **more):
@@ -97,7 +102,12 @@ def main():
             train_dataset=rows, per_device_query_batch_size=min(args.query_batch, len(queries)),
             per_device_train_batch_size=args.batch, score_args=scores,
         )
-        total = float(analyzer.load_pairwise_scores("s")["all_modules"].double().abs().mean())
+        found = analyzer.load_pairwise_scores("s")["all_modules"].double()
+    total = float(found.abs().mean())
+    if args.scores:
+        pool, asked = ([json.loads(line)["id"] for line in path.open(encoding="utf-8")] for path in (args.rows, args.queries))
+        lines = (f"{row},{query},{found[q, r]:.9e}" for q, query in enumerate(asked) for r, row in enumerate(pool))
+        args.scores.write_text("\n".join(["id,query,score", *lines]) + "\n", encoding="utf-8")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"rows": len(rows), "queries": len(queries), "batch": args.batch, "query_batch": args.query_batch, "seconds": seconds,
                       "mean_abs_score": total, "peak_rss_mb": round(peak, 1), "torch": torch.__version__}))

@@ -115,6 +115,15 @@ pub fn format_of_scores(path: &Path) -> Result<Format> {
     }
 }
 
+/// Refuses a name with an ending that no format has; one without an ending passes.
+pub fn check_ending(path: &Path) -> Result<()> {
+    let unknown = packing_of(path) == Packing::None && path.extension().is_some();
+    match unknown && Place::of(Some(path)).is_file() && format_of_name(path)?.is_none() {
+        true => bail!(no_format(path)),
+        false => Ok(()),
+    }
+}
+
 fn no_format(path: &Path) -> UsageError {
     UsageError(format!("{}: the ending says no format; {UNDERSTOOD}", path.display()))
 }

@@ -87,8 +87,17 @@ fn refused(argv: &[OsString], error: clap::Error, given: &[Given]) -> ExitCode {
 /// A message in the words of the config file, and with files in plain words; `None` where it is about neither.
 fn reworded(error: &clap::Error, given: &[Given]) -> Option<String> {
     let text = error.to_string();
-    let said = of_files(&origin::reworded(&text, given).unwrap_or_else(|| text.clone()));
+    let said = dashed(&of_files(&origin::reworded(&text, given).unwrap_or_else(|| text.clone())));
     (said != text).then_some(said)
+}
+
+/// A message that proposes flags as help lists them; they are taken with underscores, too.
+fn dashed(text: &str) -> String {
+    let line = |line: &str| match line.split_once("similar argument") {
+        Some((before, names)) => format!("{before}similar argument{}", names.replace('_', "-")),
+        None => line.to_owned(),
+    };
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// `gstore help selec` is as wrong as `gstore selec`, whose message knows a similar command.

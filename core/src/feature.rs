@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 use std::fmt;
 use uuid::Uuid;
 
+/// Signs of a word.
+pub const SIGNS: usize = u64::BITS as usize;
+
 /// Storage type of a feature's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -22,24 +25,39 @@ pub enum DType {
     F32,
     /// Signed bytes with a scale per module group.
     I8,
+    /// Signs with a scale per module group, 64 to a word.
+    I1,
 }
 
 impl DType {
-    /// Bytes of one value.
-    pub const fn size(self) -> usize {
+    /// Every type.
+    pub const ALL: [DType; 4] = [DType::F16, DType::F32, DType::I8, DType::I1];
+
+    /// Stored items of a module group of `len` coordinates: its values, or the words of its signs.
+    pub const fn items(self, len: usize) -> usize {
+        match self {
+            DType::I1 => len.div_ceil(SIGNS),
+            _ => len,
+        }
+    }
+
+    /// Bytes of a stored item.
+    pub const fn item_bytes(self) -> usize {
         match self {
             DType::F16 => 2,
             DType::F32 => 4,
             DType::I8 => 1,
+            DType::I1 => SIGNS / 8,
         }
     }
 
-    /// The name in descriptions: `f16`, `f32` or `i8`.
+    /// The name in descriptions: `f16`, `f32`, `i8` or `i1`.
     pub const fn name(self) -> &'static str {
         match self {
             DType::F16 => "f16",
             DType::F32 => "f32",
             DType::I8 => "i8",
+            DType::I1 => "i1",
         }
     }
 }
@@ -289,6 +307,11 @@ impl FeatureAttrs {
             dot_scale: 1.0,
             provenance: Map::new(),
         }
+    }
+
+    /// Bytes of the stored values of a vector.
+    pub fn value_bytes(&self, dtype: DType) -> u64 {
+        self.groups.iter().map(|group| (dtype.items(group.len as usize) * dtype.item_bytes()) as u64).sum()
     }
 
     /// Says what is wrong with the module groups of a vector of `dim` coordinates, if anything is.

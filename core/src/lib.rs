@@ -21,6 +21,8 @@ pub mod parallel;
 mod progress;
 mod remedy;
 mod rows;
+mod separator;
+mod tensors;
 mod words;
 
 pub use cancel::{Cancel, Cancelled};
@@ -28,7 +30,7 @@ pub use canonical::{canonical_json, key_of, sha256_hex};
 pub use digest::{Digest, DigestError, xxh3_hex};
 pub use feature::{
     DType, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup,
-    Preconditioned, Space,
+    Preconditioned, SIGNS, Space,
 };
 pub use kind::{GradientForm, Kind, KindSource, Pooling, UnknownKind};
 pub use memory::{available_memory, total_memory};
@@ -38,4 +40,6 @@ pub use nearest::nearest;
 pub use progress::{Progress, Silent, Unit};
 pub use remedy::{Remedy, Wording};
 pub use rows::{CELL_ROWS, RowFlags, RowSet};
-pub use words::{many, many_of};
+pub use separator::separator;
+pub use tensors::{TensorNote, tensor_header};
+pub use words::{many, many_of, shortened};

@@ -1,4 +1,4 @@
-//! Counts with their nouns, singular or plural.
+//! Counts with their nouns, singular or plural, and the beginnings of long texts.
 
 /// `1 row`, `2 rows`.
 pub fn many(n: u64, noun: &str) -> String {
@@ -10,9 +10,23 @@ pub fn many_of(n: u64, one: &str, several: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { several })
 }
 
+/// The first `most` characters of a text, and dots where it has more.
+pub fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", text.split_at(end).0),
+        None => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{many, many_of};
+    use super::{many, many_of, shortened};
+
+    #[test]
+    fn long_texts_end_in_dots() {
+        assert_eq!([shortened("\u{e4}bc", 3), shortened("\u{e4}bcd", 2)], ["\u{e4}bc", "\u{e4}b..."]);
+        assert_eq!(shortened("", 0), "");
+    }
 
     #[test]
     fn one_is_alone() {

@@ -2,27 +2,51 @@
 //!
 //! Sums and counts are kept, not means, so that parts of the data can be fitted apart and added.
 
-/// Sum of the outer products `v v^T` of tokens: inputs with the constant of a bias, or gradients of outputs.
+use std::ops::Range;
+
+use crate::blocks::Blocks;
+
+/// Sum of the outer products `v v^T` of tokens: inputs with the constant of a bias, or gradients of outputs; of
+/// a wide side only the blocks along the diagonal.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Covariance {
     /// Rows and columns.
     pub size: usize,
-    /// The sum, `[size, size]`.
+    /// The sum, `[size, size]`, or as [`Blocks`] are stored.
     pub sums: Vec<f64>,
     /// Tokens.
     pub count: u64,
 }
 
 impl Covariance {
-    /// Of no token.
+    /// Of no token, in one block.
     pub fn new(size: usize) -> Self {
-        Self { size, sums: vec![0.0; size * size], count: 0 }
+        Self::in_blocks(Blocks::whole(size))
     }
 
-    /// Adds the sum over `count` tokens.
+    /// Of no token, in these blocks.
+    pub fn in_blocks(blocks: Blocks) -> Self {
+        Self { size: blocks.size(), sums: vec![0.0; blocks.values()], count: 0 }
+    }
+
+    /// Its blocks; none where the sums are not of its size.
+    pub fn blocks(&self) -> Option<Blocks> {
+        Blocks::of_values(self.size, self.sums.len())
+    }
+
+    /// Adds the sum over `count` tokens, of one block.
     pub fn add(&mut self, part: &[f32], count: u64) {
-        self.sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += f64::from(*part));
+        self.add_block(&(0..self.size), part);
         self.count += count;
+    }
+
+    /// Adds the sum over some tokens in one of the blocks, and does not count them: tokens count once for all.
+    pub fn add_block(&mut self, block: &Range<usize>, part: &[f32]) {
+        let width = self.sums.len() / self.size.max(1);
+        let rows = self.sums.chunks_exact_mut(width.max(1)).skip(block.start);
+        for (sums, part) in rows.zip(part.chunks_exact(block.len().max(1))) {
+            sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += f64::from(*part));
+        }
     }
 
     /// Adds what was summed over other data.
@@ -31,16 +55,44 @@ impl Covariance {
         self.count += other.count;
     }
 
-    /// The mean, made symmetric.
+    /// Cut into these blocks, without what is outside of them; none where it is in others.
+    pub fn cut(self, blocks: Blocks) -> Option<Self> {
+        let own = self.blocks().filter(|own| own.size() == blocks.size())?;
+        if own == blocks {
+            return Some(self);
+        }
+        if !own.is_whole() {
+            return None;
+        }
+        let mut sums = vec![0.0; blocks.values()];
+        for block in blocks.ranges() {
+            for row in block.clone() {
+                let found = &self.sums[row * self.size..][block.clone()];
+                sums[row * blocks.width()..][..block.len()].copy_from_slice(found);
+            }
+        }
+        Some(Self { sums, ..self })
+    }
+
+    /// The mean, made symmetric, stored as the sums are.
     pub fn mean(&self) -> Vec<f64> {
-        let n = self.size;
+        let mut mean = vec![0.0; self.sums.len()];
+        if let Some(blocks) = self.blocks() {
+            blocks.ranges().for_each(|block| blocks.put(&mut mean, &block, &self.block_mean(&block)));
+        }
+        mean
+    }
+
+    /// The mean of one of its blocks, made symmetric.
+    pub fn block_mean(&self, block: &Range<usize>) -> Vec<f64> {
+        let width = self.sums.len() / self.size.max(1);
         let scale = 0.5 / self.count.max(1) as f64;
-        (0..n * n)
-            .map(|at| {
-                let (row, col) = (at / n, at % n);
-                (self.sums[at] + self.sums[col * n + row]) * scale
-            })
-            .collect()
+        let sum = |row: usize, col: usize| self.sums[row * width + col - block.start];
+        let mut mean = Vec::with_capacity(block.len() * block.len());
+        for row in block.clone() {
+            mean.extend(block.clone().map(|col| (sum(row, col) + sum(col, row)) * scale));
+        }
+        mean
     }
 }
 

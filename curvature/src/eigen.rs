@@ -1,22 +1,26 @@
 //! Eigendecomposition of symmetric matrices, checked.
 
+use std::ops::Range;
+
 use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::{Mat, MatRef, Par};
 
+use crate::blocks::Blocks;
+use crate::covariance::Covariance;
 use crate::error::CurvatureError;
 use crate::matrix::{product, transposed};
 
 /// A residual of more than this part of the largest eigenvalue, for each row, is an error.
 const TOLERANCE: f64 = 1e-11;
 
-/// Eigenvalues, ascending, and the vectors that belong to them.
+/// Eigenvalues, ascending in each block, and the vectors that belong to them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Eigen {
     /// The values; those that rounding made negative are 0.
     pub values: Vec<f64>,
-    /// `[size, size]`: column j is the vector of value j.
+    /// `[size, size]`, or as [`Blocks`] are stored: column j is the vector of value j.
     pub vectors: Vec<f64>,
 }
 
@@ -24,6 +28,45 @@ impl Eigen {
     /// Rows and columns.
     pub fn size(&self) -> usize {
         self.values.len()
+    }
+
+    /// The blocks that its vectors are in; none where they do not fit to the values.
+    pub fn blocks(&self) -> Option<Blocks> {
+        Blocks::of_values(self.size(), self.vectors.len())
+    }
+
+    /// The vector of a value.
+    pub fn vector(&self, at: usize) -> Vec<f64> {
+        self.blocks().map_or_else(Vec::new, |blocks| blocks.column(&self.vectors, at))
+    }
+
+    /// Decomposes the mean of a covariance, block by block.
+    ///
+    /// # Errors
+    /// Those of [`Eigen::of`], and sums of another size.
+    pub fn of_covariance(
+        covariance: &Covariance,
+        module: &str,
+        what: &'static str,
+    ) -> Result<Self, CurvatureError> {
+        let blocks = covariance.blocks().ok_or_else(|| {
+            let (found, expected) = (covariance.sums.len(), covariance.size * covariance.size);
+            CurvatureError::Size { module: module.to_owned(), what, found, expected }
+        })?;
+        let of = |block: Range<usize>| Self::of(&covariance.block_mean(&block), block.len(), module, what);
+        Ok(Self::joined(blocks, blocks.ranges().map(of).collect::<Result<Vec<_>, _>>()?))
+    }
+
+    /// The eigenbasis of a matrix from those of its blocks, in their order.
+    pub fn joined(blocks: Blocks, parts: Vec<Self>) -> Self {
+        if blocks.is_whole() {
+            return parts.into_iter().next().unwrap_or_default();
+        }
+        let mut vectors = vec![0.0; blocks.values()];
+        for (block, part) in blocks.ranges().zip(&parts) {
+            blocks.put(&mut vectors, &block, &part.vectors);
+        }
+        Self { values: parts.into_iter().flat_map(|part| part.values).collect(), vectors }
     }
 
     /// Decomposes a symmetric matrix without negative eigenvalues, on one thread. `module` and `what` name it

@@ -1,10 +1,10 @@
-//! Factors of a module's curvature, and the filtered inverse that preconditions its gradients.
+//! Curvature of a module: its factors, and the filtered inverse that preconditions gradients.
 
+use crate::blocks::Blocks;
 use crate::covariance::{Covariance, Squares};
 use crate::eigen::Eigen;
 use crate::error::CurvatureError;
 use crate::filter::{Damping, Filter, unrolled};
-use crate::matrix::{product, transposed};
 use crate::module::Module;
 
 /// What rounding leaves of an eigenvalue of 0, as a part of the largest. Without damping its inverse would
@@ -79,11 +79,11 @@ impl ModuleFactors {
             let name = || module.name.clone();
             let missing = || CurvatureError::Missing { module: name(), what, strategy: "a decomposition" };
             let covariance = covariance.as_ref().ok_or_else(missing)?;
-            let (found, expected) = (covariance.sums.len(), size * size);
-            if found != expected || covariance.size != size {
+            if covariance.size != size {
+                let (found, expected) = (covariance.sums.len(), size * size);
                 return Err(CurvatureError::Size { module: name(), what, found, expected });
             }
-            Eigen::of(&covariance.mean(), size, &module.name, what)
+            Eigen::of_covariance(covariance, &module.name, what)
         };
         let activation = of(&self.activation, module.input, "activation covariance")?;
         self.gradient_eigen = Some(of(&self.gradient, module.out, "gradient covariance")?);
@@ -106,7 +106,7 @@ impl ModuleFactors {
             }
             Strategy::Ekfac => self.lambda.as_ref().ok_or_else(|| missing("lambda matrix"))?.mean(),
             Strategy::Kfac => {
-                let (activation, gradient) = self.bases(module, strategy)?;
+                let [(activation, _), (gradient, _)] = self.bases(module, strategy)?;
                 gradient.values.iter().flat_map(|s| activation.values.iter().map(move |a| s * a)).collect()
             }
         };
@@ -168,53 +168,66 @@ impl ModuleFactors {
                 let time = steps as f64 * rate;
                 (Some(eigenvalues.iter().map(|value| unrolled(*value, time)).collect()), 0.0)
             }
+            Filter::Decay { steps, rate } => {
+                let time = steps as f64 * rate;
+                (Some(eigenvalues.iter().map(|value| (-time * value).exp()).collect()), 0.0)
+            }
         };
         let bases = match strategy.rotates() && scale.is_some() {
             true => {
-                let (activation, gradient) = self.bases(module, strategy)?;
-                Some(Bases::new(activation.vectors.clone(), gradient.vectors.clone(), module))
+                let [activation, gradient] = self.bases(module, strategy)?.map(Basis::new);
+                Some(Bases { activation, gradient })
             }
             false => None,
         };
         Ok(Inverse { out: module.out, input: module.input, damping, scale, bases })
     }
 
-    /// The bases of inputs and of gradients.
-    fn bases(&self, module: &Module, strategy: Strategy) -> Result<(&Eigen, &Eigen), CurvatureError> {
-        let of = |eigen: &'_ Option<Eigen>, size: usize, what| match eigen {
-            None => {
-                Err(CurvatureError::Missing { module: module.name.clone(), what, strategy: strategy.name() })
-            }
-            Some(eigen) if eigen.size() != size || eigen.vectors.len() != size * size => {
-                let (found, expected) = (eigen.vectors.len(), size * size);
-                Err(CurvatureError::Size { module: module.name.clone(), what, found, expected })
-            }
-            Some(_) => Ok(()),
-        };
-        of(&self.activation_eigen, module.input, "activation eigenvectors")?;
-        of(&self.gradient_eigen, module.out, "gradient eigenvectors")?;
-        let missing = || CurvatureError::Missing {
-            module: module.name.clone(),
-            what: "eigenvectors",
-            strategy: strategy.name(),
-        };
-        self.activation_eigen.as_ref().zip(self.gradient_eigen.as_ref()).ok_or_else(missing)
+    /// The bases of inputs and of gradients, and their blocks.
+    fn bases(&self, module: &Module, strategy: Strategy) -> Result<[(&Eigen, Blocks); 2], CurvatureError> {
+        let activation = (&self.activation_eigen, module.input, "activation eigenvectors");
+        let gradient = (&self.gradient_eigen, module.out, "gradient eigenvectors");
+        Ok([basis(activation, module, strategy)?, basis(gradient, module, strategy)?])
     }
 }
 
-/// Both bases and their transposes.
+/// An eigenbasis of this size with its blocks.
+fn basis<'a>(
+    (eigen, size, what): (&'a Option<Eigen>, usize, &'static str),
+    module: &Module,
+    strategy: Strategy,
+) -> Result<(&'a Eigen, Blocks), CurvatureError> {
+    let name = || module.name.clone();
+    let missing = || CurvatureError::Missing { module: name(), what, strategy: strategy.name() };
+    let eigen = eigen.as_ref().ok_or_else(missing)?;
+    match eigen.blocks().filter(|blocks| blocks.size() == size) {
+        Some(blocks) => Ok((eigen, blocks)),
+        None => {
+            let (found, expected) = (eigen.vectors.len(), size * size);
+            Err(CurvatureError::Size { module: name(), what, found, expected })
+        }
+    }
+}
+
+/// A basis and its transpose, as their blocks are stored.
+#[derive(Debug, Clone, PartialEq)]
+struct Basis {
+    blocks: Blocks,
+    vectors: Vec<f64>,
+    transposed: Vec<f64>,
+}
+
+impl Basis {
+    fn new((eigen, blocks): (&Eigen, Blocks)) -> Self {
+        Self { blocks, vectors: eigen.vectors.clone(), transposed: blocks.transposed(&eigen.vectors) }
+    }
+}
+
+/// Both bases.
 #[derive(Debug, Clone, PartialEq)]
 struct Bases {
-    activation: [Vec<f64>; 2],
-    gradient: [Vec<f64>; 2],
-}
-
-impl Bases {
-    fn new(activation: Vec<f64>, gradient: Vec<f64>, module: &Module) -> Self {
-        let of_activation = transposed(&activation, module.input, module.input);
-        let of_gradient = transposed(&gradient, module.out, module.out);
-        Self { activation: [activation, of_activation], gradient: [gradient, of_gradient] }
-    }
+    activation: Basis,
+    gradient: Basis,
 }
 
 /// Inverse of a module's curvature through a filter f: `P(G) = Q_S [f(L) (Q_S^T G Q_A)] Q_A^T`, with
@@ -243,15 +256,15 @@ impl Inverse {
     /// A gradient `[out, input]` in the eigenbasis: `Q_S^T G Q_A`; unchanged where there is none.
     pub fn rotated(&self, gradient: &[f64]) -> Vec<f64> {
         let Some(Bases { activation, gradient: outer }) = &self.bases else { return gradient.to_vec() };
-        let half = product(&outer[1], gradient, (self.out, self.out, self.input));
-        product(&half, &activation[0], (self.out, self.input, self.input))
+        let half = outer.blocks.times(&outer.transposed, gradient, self.input);
+        activation.blocks.behind(&half, &activation.vectors, self.out)
     }
 
     /// What [`Inverse::rotated`] turned, turned back.
     pub fn unrotated(&self, rotated: &[f64]) -> Vec<f64> {
         let Some(Bases { activation, gradient: outer }) = &self.bases else { return rotated.to_vec() };
-        let half = product(&outer[0], rotated, (self.out, self.out, self.input));
-        product(&half, &activation[1], (self.out, self.input, self.input))
+        let half = outer.blocks.times(&outer.vectors, rotated, self.input);
+        activation.blocks.behind(&half, &activation.transposed, self.out)
     }
 
     /// The preconditioned gradient, `[out, input]`.

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::error::CurvatureError;
 
-/// Damping where none is given: this part of the mean eigenvalue of the module.
-const PART_OF_MEAN: f64 = 0.1;
+/// Damping where none is given: this part of the mean eigenvalue.
+pub(crate) const PART_OF_MEAN: f64 = 0.1;
 
 /// What is added to eigenvalues before they are inverted.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -54,6 +54,13 @@ pub enum Filter {
         /// Its mean learning rate.
         rate: f64,
     },
+    /// `exp(-steps rate L)`: what such a segment leaves of a change that was there before it.
+    Decay {
+        /// Steps of the segment.
+        steps: u64,
+        /// Its mean learning rate.
+        rate: f64,
+    },
 }
 
 impl Filter {
@@ -72,7 +79,15 @@ impl Filter {
     pub fn damping(self) -> Option<Damping> {
         match self {
             Filter::Inverse(damping) => Some(damping),
-            Filter::Identity | Filter::Source { .. } => None,
+            Filter::Identity | Filter::Source { .. } | Filter::Decay { .. } => None,
+        }
+    }
+
+    /// What the segment of training of this filter leaves of an earlier change; none of filters without one.
+    pub fn decay(self) -> Option<Filter> {
+        match self {
+            Filter::Source { steps, rate } => Some(Filter::Decay { steps, rate }),
+            Filter::Inverse(_) | Filter::Identity | Filter::Decay { .. } => None,
         }
     }
 }
@@ -84,6 +99,7 @@ impl fmt::Display for Filter {
             Filter::Inverse(_) => out.write_str("inverse"),
             Filter::Identity => out.write_str("identity"),
             Filter::Source { steps, rate } => write!(out, "source:{steps}*{rate}"),
+            Filter::Decay { steps, rate } => write!(out, "decay:{steps}*{rate}"),
         }
     }
 }

@@ -4,10 +4,8 @@ use std::ops::Range;
 
 use crate::eigen::Eigen;
 use crate::error::CurvatureError;
+use crate::filter::PART_OF_MEAN;
 use crate::matrix::{product, product_of_transposed};
-
-/// Damping where none is given: this part of the mean eigenvalue.
-const PART_OF_MEAN: f64 = 0.1;
 
 /// How eigenvalues l with mean m are inverted, with a damping c.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

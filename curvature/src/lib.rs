@@ -6,7 +6,7 @@
 //! that product with its eigenvalues measured again in its eigenbasis (EK-FAC, arXiv 1806.03884).
 //!
 //! - [`Module`]: the shape of a block; [`Covariance`] and [`Squares`]: sums over tokens and over samples
-//! - [`Eigen`]: an eigenbasis, with its residual checked
+//! - [`Eigen`]: an eigenbasis, with its residual checked; [`Blocks`]: how matrices of wide modules are cut
 //! - [`ModuleFactors`]: all that is known of a block; its [`Inverse`], through a [`Filter`] of eigenvalues,
 //!   preconditions gradients
 //! - [`conjugate_gradients`]: solves with a matrix of which only products are known, such as the curvature
@@ -23,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+mod blocks;
 mod conjugate;
 mod covariance;
 mod eigen;
@@ -39,6 +40,7 @@ mod solver;
 mod spectrum;
 mod trak;
 
+pub use blocks::Blocks;
 pub use conjugate::{Solution, SolveLimits, System, conjugate_gradients};
 pub use covariance::{Covariance, Squares};
 pub use eigen::Eigen;

@@ -2,6 +2,8 @@
 
 mod acceptance;
 mod bad_input;
+mod blocks;
 mod common;
 mod golden_precond;
 mod invariants;
+mod source;

@@ -49,13 +49,7 @@ pub enum RecordError {
     #[error(transparent)]
     Content(#[from] ContentError),
     /// None of the three shapes.
-    #[error(
-        "{}; it has {}; if they have other names, give them with {}, for example {}",
-        ContentError::Nothing,
-        listed(keys),
-        Remedy::Option("field", ""),
-        example(keys)
-    )]
+    #[error("{}; it has {}; {}", ContentError::Nothing, listed(keys), way_out(keys))]
     Nothing {
         /// The keys that it has.
         keys: Vec<String>,
@@ -93,20 +87,51 @@ pub enum RecordError {
 /// Keys that an error lists of a record without text.
 const KEYS_SHOWN: usize = 8;
 
-/// Fields of a record of these keys, as they may be meant.
-fn example(keys: &[String]) -> String {
-    let is_plain = |key: &&String| {
-        *key != "id" && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
-    };
-    let mut others = keys.iter().filter(is_plain);
-    let option = |field: &str, key: &str| Remedy::Option("field", &format!("{field}={key}")).to_string();
-    match (others.next(), others.next()) {
-        (Some(first), Some(second)) => {
-            format!("{} {}", option("prompt", first), option("completion", second))
-        }
-        (Some(only), None) => option("text", only),
-        (None, _) => option("text", "content"),
+/// Names that prompts have elsewhere, in the order of their likelihood.
+const PROMPTS: [&str; 9] =
+    ["question", "query", "instruction", "problem", "prompt", "input", "user", "request", "q"];
+/// The same of completions.
+const COMPLETIONS: [&str; 11] = [
+    "answer",
+    "response",
+    "output",
+    "completion",
+    "solution",
+    "reply",
+    "assistant",
+    "target",
+    "chosen",
+    "label",
+    "a",
+];
+/// The same of texts.
+const TEXTS: [&str; 9] =
+    ["content", "text", "document", "body", "passage", "article", "code", "paragraph", "sentence"];
+
+/// How a record of these keys may be meant.
+fn way_out(keys: &[String]) -> String {
+    let has = |name: &str| keys.iter().any(|key| key == name);
+    // What a query wrote with all the columns of a dataset.
+    if has("record") && has("row") {
+        return "the samples are texts in `record`: write that column alone, one a line".to_owned();
     }
+    let option = |field: &str, key: &str| Remedy::Option("field", &format!("{field}={key}")).to_string();
+    // Only names that say what they hold: another column may be anything.
+    let likely =
+        |names: &[&str]| names.iter().find_map(|name| keys.iter().find(|key| key.eq_ignore_ascii_case(name)));
+    let meant = match (likely(&PROMPTS), likely(&COMPLETIONS), likely(&TEXTS)) {
+        (Some(prompt), Some(completion), _) => {
+            format!("for example {} {}", option("prompt", prompt), option("completion", completion))
+        }
+        (_, _, Some(text)) => format!("for example {}", option("text", text)),
+        _ => format!(
+            "as in {} {}, or {}",
+            option("prompt", "KEY"),
+            option("completion", "KEY"),
+            option("text", "KEY")
+        ),
+    };
+    format!("if they have other names, give them with {}, {meant}", Remedy::Option("field", ""))
 }
 
 fn listed(keys: &[String]) -> String {

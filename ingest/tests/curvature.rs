@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use crate::common::assert_says;
 use crate::common::tiny::{Tiny, VOCAB, noise};
-use gstore_curvature::{Covariance, CurvatureError, Damping, Module, ModuleFactors, Squares, Strategy, dot};
+use gstore_curvature::{
+    Blocks, Covariance, CurvatureError, Damping, Module, ModuleFactors, Squares, Strategy, dot,
+};
 use gstore_ingest::curvature::{
     CurvatureEngine, CurvatureLoadError, Labels, Measurement, PassError, TargetSample,
 };
@@ -241,18 +243,56 @@ fn sums_and_gradients_are_made_of_the_same_factors() {
         });
         let factors: Vec<ModuleFactors> = factors.collect();
         engine.set_bases(&factors).unwrap();
-        let turned = gradients(&engine, &samples, Measurement::Loss, true);
-        for (index, module) in engine.modules().iter().enumerate() {
-            let mut lambda = factors[index].clone();
-            lambda.lambda = Some(Squares::new(module.len()));
-            let inverse = lambda.inverse(module, Strategy::Ekfac, Damping::Value(1.0)).unwrap();
-            for (turned, plain) in turned[index].chunks(module.len()).zip(plain[index].chunks(module.len())) {
-                let expected = inverse.rotated(plain);
-                let norm = plain.iter().map(|v| v * v).sum::<f64>().sqrt();
-                let apart =
-                    turned.iter().zip(&expected).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs()));
-                assert!(apart <= 1e-5 * norm, "{}: {apart} of {norm}", module.name);
+        assert_turned(&engine, &samples, &factors, &plain);
+    }
+}
+
+/// Asserts that the engine turns gradients as the factors' bases do.
+fn assert_turned(
+    engine: &CurvatureEngine,
+    samples: &[Sample],
+    factors: &[ModuleFactors],
+    plain: &[Vec<f64>],
+) {
+    let turned = gradients(engine, samples, Measurement::Loss, true);
+    for (index, module) in engine.modules().iter().enumerate() {
+        let mut lambda = factors[index].clone();
+        lambda.lambda = Some(Squares::new(module.len()));
+        let inverse = lambda.inverse(module, Strategy::Ekfac, Damping::Value(1.0)).unwrap();
+        for (turned, plain) in turned[index].chunks(module.len()).zip(plain[index].chunks(module.len())) {
+            let expected = inverse.rotated(plain);
+            let norm = plain.iter().map(|v| v * v).sum::<f64>().sqrt();
+            let apart = turned.iter().zip(&expected).fold(0.0_f64, |most, (a, b)| most.max((a - b).abs()));
+            assert!(apart <= 1e-5 * norm, "{}: {apart} of {norm}", module.name);
+        }
+    }
+}
+
+#[test]
+fn sides_in_blocks_are_summed_and_turned_as_with_zeros_outside() {
+    let (model, samples) = (Tiny::new().with_biases(), samples(&SHAPES));
+    for backend in ["cpu", "candle"] {
+        let mut engine = match backend {
+            "cpu" => cpu(&model, &["*_proj"]),
+            _ => load(&model, &["*_proj"], Candle::cpu(), Keep::All),
+        };
+        let whole = sums(&engine, &samples, 6, None).0;
+        let plain = gradients(&engine, &samples, Measurement::Loss, false);
+        // Where blocks have one row, the last of a bias is that of the constant alone.
+        for most in [1, 5] {
+            let blocks = |size| Covariance::in_blocks(Blocks::new(size, most));
+            let mut pairs: Pairs =
+                engine.modules().iter().map(|m| (blocks(m.input), blocks(m.out))).collect();
+            engine.covariances(&batch(&samples), &Labels::Data, &all(&engine), &mut pairs).unwrap();
+            for (found, whole) in pairs.iter().zip(&whole) {
+                for (found, whole) in [(&found.0, &whole.0), (&found.1, &whole.1)] {
+                    let expected = whole.clone().cut(found.blocks().unwrap()).unwrap();
+                    assert_eq!(found.count, expected.count);
+                    assert_close(&found.sums, &expected.sums, 1e-4, backend);
+                }
             }
+            let factors = fitted(&mut engine, &samples, most);
+            assert_turned(&engine, &samples, &factors, &plain);
         }
     }
 }
@@ -318,11 +358,16 @@ fn wrong_questions_are_refused() {
     assert!(matches!(none, Err(CurvatureLoadError::NoLinear(_))));
 }
 
-/// Factors of all modules, with their eigenbases and the squares of the samples' gradients in them.
-fn fitted(engine: &mut CurvatureEngine, samples: &[Sample]) -> Vec<ModuleFactors> {
+/// Factors of all modules in blocks of at most `most` rows, with their eigenbases and the squares of the samples'
+/// gradients in them.
+fn fitted(engine: &mut CurvatureEngine, samples: &[Sample], most: usize) -> Vec<ModuleFactors> {
     let pairs = sums(engine, samples, 6, None).0;
+    let cut = |whole: Covariance| {
+        let blocks = Blocks::new(whole.size, most);
+        whole.cut(blocks)
+    };
     let decomposed = |((activation, gradient), module): ((Covariance, Covariance), &Module)| {
-        let (activation, gradient) = (Some(activation), Some(gradient));
+        let (activation, gradient) = (cut(activation), cut(gradient));
         let mut factors = ModuleFactors { activation, gradient, ..ModuleFactors::default() };
         factors.decompose(module).unwrap();
         factors
@@ -376,9 +421,14 @@ fn rows(
 
 #[test]
 fn rows_in_the_eigenbasis_are_rotated_gradients_and_their_products_scores() {
+    [usize::MAX, 5].into_iter().for_each(rows_are_rotated_gradients);
+}
+
+/// In the eigenbasis of factors in blocks of at most `most` rows.
+fn rows_are_rotated_gradients(most: usize) {
     let (model, samples) = (Tiny::new().with_biases(), samples(&SHAPES));
     let mut engine = cpu(&model, &["*_proj"]);
-    let factors = fitted(&mut engine, &samples);
+    let factors = fitted(&mut engine, &samples, most);
     let whole = ProjectionSpec::of_basis(basis(&engine, &factors, 1 << 20), 1 << 20);
     let plain = gradients(&engine, &samples, Measurement::Loss, false);
     let (found, order) = rows(&model, &samples, &whole, Way::Factors);

@@ -1,6 +1,7 @@
 //! Labelled rows: ids, features, true scores.
 
 use gstore_core::correlation::{descending, is_constant};
+use gstore_core::many_of;
 
 use crate::error::LearnError;
 use crate::matrix::Matrix;
@@ -55,10 +56,12 @@ impl Labelled {
     pub fn notes(&self, top: f64) -> Vec<String> {
         let mut notes = Vec::new();
         if self.left_out > 0 {
-            notes.push(format!(
-                "{} labelled rows were left out: a feature or a score of theirs is missing or not finite",
-                self.left_out
-            ));
+            let left_out = many_of(
+                self.left_out as u64,
+                "labelled row was left out: a feature or the score of it",
+                "labelled rows were left out: a feature or a score of theirs",
+            );
+            notes.push(format!("{left_out} is missing or not finite"));
         }
         let constant: Vec<&str> = (0..self.x.cols())
             .filter(|col| is_constant(&self.x.column(*col)))
@@ -111,6 +114,10 @@ mod tests {
         let found = labelled(vec![1.0, f64::NAN, 3.0, 4.0], vec![1.0, 2.0, f64::INFINITY, 4.0], 2).unwrap();
         assert_eq!((found.ids.as_slice(), found.left_out), (["0".to_owned(), "3".to_owned()].as_slice(), 2));
         assert!(found.notes(0.5)[0].contains("2 labelled rows were left out"));
+        let one = labelled(vec![1.0, f64::NAN, 3.0], vec![1.0, 2.0, 4.0], 2).unwrap();
+        assert!(
+            one.notes(0.5)[0].starts_with("1 labelled row was left out: a feature or the score of it is")
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Eigenvalues of a curvature at the coordinates of stored rows: an artifact next to those in its eigenbasis.
+//! Artifact of eigenvalues: those of a curvature at the coordinates of stored rows.
 //!
 //! Rows were divided by `sqrt(L + d)` of the eigenvalues L of their coordinates, with a damping d for each
 //! module. Who knows L and d can ask them with any other damping.
@@ -21,7 +21,7 @@ pub const FACTORS: &str = "ekfac";
 /// Name of the file of an artifact.
 pub const FILE: &str = "lambda";
 
-/// What an artifact says of the coordinates.
+/// Description of the coordinates in the artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EigenSpace {
@@ -53,7 +53,7 @@ impl EigenSpace {
         format!("{KIND}-{projection:.32}")
     }
 
-    /// What an artifact says of itself.
+    /// The description that an artifact has.
     ///
     /// # Errors
     /// An artifact of another kind, and one that cannot be read.

@@ -4,7 +4,7 @@
 use crate::common::*;
 use gstore_query::influence::*;
 use gstore_query::kernel::{Kernel, Queries};
-use gstore_store::{DType, Values};
+use gstore_store::{DType, Signs, Values};
 use half::f16;
 
 /// Half a unit in the last place of 1.
@@ -55,7 +55,12 @@ fn products_of_every_kernel_and_stored_type() {
             let q: Vec<f32> = (0..count).flat_map(|_| vector(&mut numbers, dim, family)).collect();
             let half: Vec<f16> = x.iter().map(|x| f16::from_f32(*x)).collect();
             let bytes: Vec<i8> = x.iter().map(|x| (x * 30.0) as i8).collect();
+            // A word for 64 of a row; bit 1 is negative.
+            let word = |x: &[f32]| (0..x.len()).fold(0u64, |word, i| word | u64::from(x[i] < 0.0) << i);
+            let words: Vec<u64> = x.chunks(dim).flat_map(|row| row.chunks(64).map(word)).collect();
+            let signs = x.iter().map(|x| if *x < 0.0 { -1.0 } else { 1.0 }).collect();
             let stored = [
+                (Values::I1(Signs::new(&words, dim.div_ceil(64))), signs),
                 (Values::F16(&half), half.iter().map(|x| x.to_f64()).collect()),
                 (Values::F32(&x), wide(&x)),
                 (Values::I8(&bytes), bytes.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>()),
@@ -83,7 +88,7 @@ fn products_of_every_kernel_and_stored_type() {
 #[test]
 fn scores_of_stored_vectors() {
     for (dim, groups) in [(256, 1), (256, 7), (4096, 1), (4096, 28), (8192, 3), (16_384, 1), (65_536, 1)] {
-        for (i, dtype) in [DType::F16, DType::F32, DType::I8].into_iter().enumerate() {
+        for (i, dtype) in DType::ALL.into_iter().enumerate() {
             for (j, family) in ["normal", "heavy", "positive"].into_iter().enumerate() {
                 if (i + j + groups) % 3 == 0 {
                     one_store(dim, groups, dtype, family);

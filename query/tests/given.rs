@@ -67,7 +67,7 @@ fn a_given_sample_scores_as_the_same_sample_of_a_dataset() {
         let mut world = world(seed).normal();
         // Given samples are one subtask.
         world.subtasks.iter_mut().for_each(|subtask| *subtask = None);
-        for dtype in [DType::F16, DType::F32, DType::I8] {
+        for dtype in DType::ALL {
             let store = world.store(dtype);
             let known = Known::new(world.target.clone());
             for spec in questions().into_iter().filter(|spec| spec.missing != Missing::Error) {

@@ -20,6 +20,7 @@ mod precondition;
 mod reference;
 mod scan;
 mod shortlist;
+mod signs;
 mod sketch;
 mod sketch_files;
 mod skipping;

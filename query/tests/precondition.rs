@@ -9,7 +9,7 @@ use gstore_query::{Plan, QueryError};
 use gstore_store::{ArtifactPart, RowFlags};
 
 /// More than a window.
-const ROWS: usize = 700;
+pub const ROWS: usize = 700;
 const GROUPS: [u32; 2] = [3, 4];
 
 /// Whether a row is left out: it has no scored token, or no vector.
@@ -44,7 +44,7 @@ fn store(cut: usize) -> TestStore {
     store
 }
 
-fn grams(store: &TestStore, threads: usize) -> Vec<CheckpointGrams> {
+pub fn grams(store: &TestStore, threads: usize) -> Vec<CheckpointGrams> {
     let kind = Some("grad-sgd".to_owned());
     let itself = InfluenceSpec {
         sim: Sim::Dot,
@@ -56,7 +56,7 @@ fn grams(store: &TestStore, threads: usize) -> Vec<CheckpointGrams> {
     plan(store, &itself).grams(&[], threads, &GO, &mut Silent).unwrap()
 }
 
-fn publish(store: &TestStore, name: &str, all: &[CheckpointGrams]) {
+pub fn publish(store: &TestStore, name: &str, all: &[CheckpointGrams]) {
     let content = GramContent {
         kind: "grad-sgd".into(),
         datasets: vec![GramDataset { name: "pool".into(), end: ROWS as u64 }],
@@ -67,7 +67,7 @@ fn publish(store: &TestStore, name: &str, all: &[CheckpointGrams]) {
     let mut files = store.store.artifact_files().unwrap();
     files.write(FILE, |out| gram::write(out, all)).unwrap();
     let artifact = ArtifactPart::new(name, KIND, vec!["pool".into()], content);
-    store.store.put_artifact_with(artifact, files, false, "test").unwrap();
+    store.store.put_artifact_with(artifact, files, None, "test").unwrap();
 }
 
 #[test]
@@ -98,6 +98,12 @@ fn all_answers_agree(store: &TestStore, sim: Sim) {
     let plain = InfluenceSpec { sim, missing: Missing::Exclude, ..ask("pool", "val") };
     let spec = InfluenceSpec { precondition: Some("gram".into()), ..plain.clone() };
     let prepared = plan(store, &spec);
+    // Two checkpoints, each with a matrix of numbers of eight bytes for each group.
+    let inverses = 2 * 8 * GROUPS.iter().map(|len| u64::from(len * len)).sum::<u64>();
+    assert_eq!(
+        (prepared.inverse_bytes().unwrap(), plan(store, &plain).inverse_bytes().unwrap()),
+        (inverses, 0)
+    );
     let scores = scores(&prepared);
     assert_ne!(best(&prepared, 5), best(&plan(store, &plain), 5));
 

@@ -53,7 +53,7 @@ fn sorted(plan: &Prepared, order: Order) -> (Vec<Scored>, ScanSummary) {
 
 #[test]
 fn short_blocks_are_not_read_and_the_answer_is_the_same() {
-    for dtype in [DType::F32, DType::F16, DType::I8] {
+    for dtype in DType::ALL {
         for (flagged, equal) in [(false, false), (true, false), (false, true)] {
             let store = store(dtype, &[5, 16, 3], flagged, equal);
             for (within, across) in [

@@ -1,4 +1,4 @@
-//! How many statements run: in all, of one token, and how many wait for their turn.
+//! Admission of statements: how many run, in all and of one token, and how many wait for their turn.
 //!
 //! Invariants
 //! - what came first is let in first, among the requests of a token and among the tokens

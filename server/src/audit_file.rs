@@ -1,4 +1,4 @@
-//! The file of the record of requests, written by a thread of its own.
+//! File of the audit log, written by a thread of its own.
 //!
 //! Invariants
 //! - no other thread waits for the disk: a line that finds the queue full is left out and counted

@@ -1,4 +1,4 @@
-//! What all handlers of a server share.
+//! State that all handlers of a server share.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What clients send, read without a store behind it: for random input.
+//! Entry point for fuzzing: what clients send, read without a store behind it.
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;

@@ -1,5 +1,5 @@
-//! Handles: a question in the hands of the client, signed so that only what this store's server made is taken
-//! back.
+//! Handles of statements: a question in the hands of the client, signed so that only what this store's server
+//! made is taken back.
 //!
 //! The server remembers nothing of them: a handle works as long as the store has its key, also after a
 //! restart. Who may ask what is settled again whenever one comes back.

@@ -1,4 +1,4 @@
-//! What the server tells its owner, on standard error: lines of text, or of JSON.
+//! Logs of the server, on standard error: lines of text, or of JSON.
 
 use std::io::IsTerminal;
 use std::str::FromStr;

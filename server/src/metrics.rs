@@ -1,4 +1,5 @@
-//! What the server counts, in the text format of Prometheus. No name of a token, a dataset or a statement is in it.
+//! Metrics of the server in the text format of Prometheus. No name of a token, a dataset or a statement is in
+//! them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

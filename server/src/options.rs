@@ -1,4 +1,4 @@
-//! What a server is told: where it listens, who may ask, and how much an answer may take.
+//! Options of a server: where it listens, who may ask, and how much an answer may take.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

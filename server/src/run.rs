@@ -1,4 +1,4 @@
-//! Starting and stopping.
+//! Start and stop of a server.
 //!
 //! Connections have threads of their own, so that statements that keep all workers busy do not keep others
 //! from being answered, or this one from being stopped.

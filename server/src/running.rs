@@ -1,5 +1,5 @@
-//! The statements that run, so that they can be stopped: by their client, by the end of their time, by the
-//! end of the server.
+//! Running statements, so that they can be stopped: by their client, by the end of their time, by the end of
+//! the server.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use arrow_schema::SchemaRef;
 use gstore_sql::{
-    Asked, LiveTable, Prepared, SqlError, SqlOptions, SqlResources, SqlResult, SqlSession, Window,
-    with_whole_views,
+    Asked, HeldMemory, LiveTable, Prepared, SqlError, SqlOptions, SqlResources, SqlResult, SqlSession,
+    Window, with_whole_views,
 };
 use gstore_store::{Lease, Snapshot, SnapshotName, Store};
 use tonic::Status;
@@ -106,6 +106,16 @@ impl Held {
         let (values, asker) = (read_values(statement)?, Some(caller.asker()));
         let asked = Asked { values, window, asker, memory: Some(memory) };
         Ok(self.session.run_asked(&statement.sql, asked).await)
+    }
+
+    /// Takes memory of a client for what is no statement.
+    pub(crate) fn hold(
+        &self,
+        caller: &Caller,
+        what: &'static str,
+        bytes: u64,
+    ) -> Result<HeldMemory, SqlError> {
+        self.resources.of_client(&caller.client()).hold(what, bytes)
     }
 
     fn find(&self, statement: &Statement, client: &str) -> Option<Arc<Prepared>> {

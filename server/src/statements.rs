@@ -1,4 +1,4 @@
-//! The requests of late: those that wait or run, and the last that have ended, as the table `gstore.statements`.
+//! Recent requests as the table `gstore.statements`: those that wait or run, and the last that have ended.
 //!
 //! Invariants
 //! - at most [`KEPT`] are remembered; of those that have ended, the oldest are forgotten first

@@ -1,4 +1,4 @@
-//! Rows of a statement whose end is never a panic: what the engine dies of is an error of the statement.
+//! Panics of the engine as errors of the statement, so that its rows never end with one.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,5 +1,5 @@
-//! Subqueries that name columns of the statement around them, for the errors where the engine cannot make a join of
-//! one.
+//! Correlated subqueries, for the errors where the engine cannot make a join of one: they name columns of the
+//! statement around them.
 
 use std::ops::ControlFlow;
 

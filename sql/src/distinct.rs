@@ -1,4 +1,4 @@
-//! Repeated row numbers, as of tokens: data of a row is read once.
+//! Deduplication of row numbers, as of tokens: data of a row is read once.
 
 use std::ops::Range;
 

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry, ObjectStoreUrl};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::limit_pushdown::LimitPushdown;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
+use super::bounds::PredicateLimit;
 use super::error::SqlError;
-use super::memory::Clients;
+use super::memory::{self, Clients};
 use super::session::SqlOptions;
 
 /// Memory and disk for operators; the sessions that are made with it share its limits.
@@ -52,13 +55,39 @@ impl SqlResources {
         Self { env: Arc::new(env), clients: Arc::clone(&self.clients), each: None }
     }
 
+    /// Takes memory for what is answered without a statement.
+    ///
+    /// # Errors
+    /// More than is left of a limit.
+    pub fn hold(&self, what: &'static str, bytes: u64) -> Result<HeldMemory, SqlError> {
+        let reservation = MemoryConsumer::new(what).register(&self.env.memory_pool);
+        match reservation.try_grow(usize::try_from(bytes).unwrap_or(usize::MAX)) {
+            Ok(()) => Ok(HeldMemory { _reservation: reservation }),
+            Err(error) => Err(memory::explain(plain(error), &self.env.memory_pool)),
+        }
+    }
+
     /// What the engine has them in.
     pub(super) fn env(&self) -> Arc<RuntimeEnv> {
         Arc::clone(&self.env)
     }
 }
 
-/// The engine's rules, and the limit pushed once more after sorts have gone into the leaves: a limit above a
+/// Memory that counts against the limits of [`SqlResources`] until this is dropped.
+#[derive(Debug)]
+pub struct HeldMemory {
+    _reservation: MemoryReservation,
+}
+
+/// The engine's rules of logical plans, with a limit on what becomes of predicates before they are pushed down.
+pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let pushes = rules.iter().position(|rule| rule.name() == "push_down_filter");
+    rules.insert(pushes.unwrap_or(0), Arc::new(PredicateLimit));
+    rules
+}
+
+/// The engine's rules of physical plans, and the limit pushed once more after sorts have gone into the leaves: a limit above a
 /// computed projection reaches them only then.
 pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
@@ -75,7 +104,6 @@ pub(super) fn plain(error: DataFusionError) -> SqlError {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::execution::memory_pool::MemoryConsumer;
     use futures::StreamExt;
     use gstore_store::Store;
 
@@ -135,6 +163,10 @@ mod tests {
         assert_eq!(counted(run).await.unwrap_err().kind(), SqlErrorKind::Memory);
         assert_eq!(sorted(&session, Some(two)).await.unwrap(), 100_000);
         drop(held);
+        let matrix = one.hold("a matrix", 1 << 30).unwrap();
+        assert!(one.hold("another", 1).unwrap_err().to_string().contains("one client may hold"));
+        assert_eq!(sorted(&session, Some(one.clone())).await.unwrap_err().kind(), SqlErrorKind::Memory);
+        drop(matrix);
         assert_eq!(sorted(&session, Some(one)).await.unwrap(), 100_000);
     }
 }

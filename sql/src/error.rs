@@ -152,6 +152,14 @@ impl SqlError {
         self
     }
 
+    /// The same for a text that begins this many lines further down in what it was read from.
+    pub fn further_down(mut self, lines: u64) -> Self {
+        if let Some((line, _)) = &mut self.position {
+            *line = line.saturating_add(lines);
+        }
+        self
+    }
+
     fn at_span(self, span: Option<Span>) -> Self {
         match span {
             Some(s) => self.at(s.start.line, s.start.column),

@@ -1,4 +1,5 @@
-//! The size of a statement once its table expressions stand wherever they are named.
+//! Limits on the expansion of WITH and of views: the size of a statement once they stand wherever they are
+//! named.
 //!
 //! The engine plans a table expression of WITH, and so a view, once for each time that it is named: twenty that
 //! name the one before twice make a million of the first. All sizes here are those after that, by arithmetic

@@ -73,7 +73,7 @@ use gstore_store::Snapshot;
 
 pub use catalog::{CATALOG, DATA, SYSTEM};
 pub use describe::Description;
-pub use engine::SqlResources;
+pub use engine::{HeldMemory, SqlResources};
 pub use error::{SqlError, SqlErrorKind};
 pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES, check_condition};
 pub use live::{Asker, LiveTable};

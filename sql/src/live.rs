@@ -1,5 +1,5 @@
-//! Tables of the program around a session: their rows are those of the moment when a statement reads them, and
-//! only what whoever asks may see.
+//! Live tables, of the program around a session: their rows are those of the moment when a statement reads
+//! them, and only what whoever asks may see.
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -90,14 +90,9 @@ impl Measured {
         Some(match self.column {
             Virtual::Norm => norm(block, i, self.feature.attrs.groups.len()),
             _ => {
-                let dim = self.feature.desc.dim() as usize;
-                let scale = block.scale.get(i * self.feature.attrs.groups.len()).copied().unwrap_or(1.0);
-                let value = match &block.values {
-                    Values::F16(values) => values.get(i * dim)?.to_f32(),
-                    Values::F32(values) => *values.get(i * dim)?,
-                    Values::I8(values) => f32::from(*values.get(i * dim)?),
-                };
-                value * scale
+                // Losses are stored as f32, whose scale is 1.
+                let Values::F32(values) = block.values else { return None };
+                *values.get(i * self.feature.desc.dim() as usize)?
             }
         })
     }

@@ -1,4 +1,4 @@
-//! Memory of one client: a limit of its own within that of all sessions.
+//! Memory limit of one client, within that of all sessions.
 //!
 //! Invariants
 //! - what a client's statements hold counts against both limits or, where one is reached, against neither

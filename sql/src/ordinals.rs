@@ -1,4 +1,4 @@
-//! `ORDER BY 2` of a grouped query.
+//! Ordinals in the `ORDER BY` of a grouped query: `ORDER BY 2`.
 //!
 //! The engine looks such a key up among the columns of the grouping, where a second column `100 * avg(score)`
 //! is not; the expression itself it finds. So it is put in the place of its number before the planning.

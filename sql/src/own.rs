@@ -4,14 +4,15 @@
 //! - the program names the file, never a statement
 //! - nothing but a batch is in memory: a table is read from its file each time that a statement reads it
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{ArrowError, Schema, SchemaRef};
+use arrow_array::cast::AsArray;
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
-use gstore_core::DatasetName;
+use gstore_core::{DatasetName, separator, shortened};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -21,6 +22,10 @@ use super::leaf::{Each, Rows, Want};
 
 /// Rows that are read at a time.
 const BATCH: usize = 4096;
+/// Bytes at the beginning of a file that are looked at before it is read.
+const BEGIN: u64 = 64 << 10;
+/// Most characters of what a reader says: it may quote the file.
+const SAYS: usize = 300;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
@@ -54,7 +59,8 @@ pub struct OwnTable {
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 
 impl OwnTable {
-    /// A file under a name. Of CSV and JSON lines the whole file is read for the types of its columns.
+    /// A file under a name. Of CSV and JSON lines the whole file is read for the types of its columns, of CSV
+    /// twice.
     ///
     /// # Errors
     /// A name that no table can have, an ending that says no format, and a file that cannot be read.
@@ -71,16 +77,23 @@ impl OwnTable {
             Self { name: name.to_owned(), path: path.to_owned(), format, schema: Arc::new(Schema::empty()) };
         let schema = match format {
             Format::Parquet => table.parquet()?.schema().as_ref().clone(),
-            Format::Separated(delimiter) => {
-                let format = arrow_csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
-                format.infer_schema(table.text()?, None).map_err(|e| table.failed(e))?.0
-            }
+            Format::Separated(delimiter) => table.columns(delimiter)?,
             Format::Json => {
+                if table.begin()?.trim_ascii_start().starts_with(b"[") {
+                    return Err(table.failed(
+                        "it is a list; a table is read from one object a line (`jq -c '.[]'` makes them)",
+                    ));
+                }
                 arrow_json::reader::infer_json_schema(table.text()?, None).map_err(|e| table.failed(e))?.0
             }
         };
         if schema.fields().is_empty() {
             return Err(table.failed("it has no columns"));
+        }
+        let mut names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]) {
+            return Err(table.failed(format!("two columns are called {twice:?}; rename one in the file")));
         }
         table.schema = Arc::new(schema);
         Ok(table)
@@ -110,7 +123,11 @@ impl OwnTable {
     /// The text of the file, behind the byte order mark that it may begin with.
     fn text(&self) -> Result<BufReader<std::fs::File>, SqlError> {
         let mut text = BufReader::new(self.file()?);
-        if text.fill_buf().map_err(|e| self.failed(e))?.starts_with(b"\xef\xbb\xbf") {
+        let start = text.fill_buf().map_err(|e| self.failed(e))?;
+        if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
+            return Err(self.failed("it is text in UTF-16; save it as UTF-8"));
+        }
+        if start.starts_with(b"\xef\xbb\xbf") {
             text.consume(3);
         }
         Ok(text)
@@ -120,7 +137,64 @@ impl OwnTable {
         ParquetRecordBatchReaderBuilder::try_new(self.file()?).map_err(|e| self.failed(e))
     }
 
+    /// The first bytes of the text.
+    fn begin(&self) -> Result<Vec<u8>, SqlError> {
+        let mut begin = Vec::new();
+        self.text()?.take(BEGIN).read_to_end(&mut begin).map_err(|e| self.failed(e))?;
+        Ok(begin)
+    }
+
+    /// The columns of a table of text, with the types that all their fields have. A column with `007` is text, as
+    /// in a dataset: a number would not read back.
+    fn columns(&self, delimiter: u8) -> Result<Schema, SqlError> {
+        let begin = self.begin()?;
+        let header = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        if !header.contains(&delimiter)
+            && let Some(other) = separator(String::from_utf8_lossy(header).trim_end(), delimiter)
+        {
+            return Err(self.failed(format!(
+                "the columns of its header line are separated by {other}; .csv is read with commas and .tsv with tabs"
+            )));
+        }
+        let format = arrow_csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
+        let found = format.infer_schema(self.text()?, None).map_err(|e| self.failed(e))?.0;
+        let is_number = |ty: &DataType| matches!(ty, DataType::Int64 | DataType::Float64);
+        let fields = found.fields();
+        let numbers: Vec<usize> =
+            (0..fields.len()).filter(|i| fields.get(*i).is_some_and(|f| is_number(f.data_type()))).collect();
+        if numbers.is_empty() {
+            return Ok(found);
+        }
+        let text = |field: &Field| Field::new(field.name(), DataType::Utf8, true);
+        let texts: Vec<Field> = fields.iter().map(|field| text(field)).collect();
+        let mut typed: Vec<Field> = fields.iter().map(|field| field.as_ref().clone()).collect();
+        for batch in self.separated(&Arc::new(Schema::new(texts)), delimiter, &numbers)? {
+            let batch = batch.map_err(|e| self.failed(e))?;
+            for (values, column) in batch.columns().iter().zip(&numbers) {
+                let padded = |values: &arrow_array::StringArray| values.iter().flatten().any(is_padded);
+                if let Some(field) = typed.get_mut(*column)
+                    && values.as_string_opt::<i32>().is_some_and(padded)
+                {
+                    *field = text(field);
+                }
+            }
+        }
+        Ok(Schema::new(typed))
+    }
+
+    /// Some columns of a table of text.
+    fn separated(&self, schema: &SchemaRef, delimiter: u8, columns: &[usize]) -> Result<Batches, SqlError> {
+        let reader = arrow_csv::ReaderBuilder::new(Arc::clone(schema))
+            .with_header(true)
+            .with_delimiter(delimiter)
+            .with_projection(columns.to_vec())
+            .with_batch_size(BATCH)
+            .build(self.text()?);
+        Ok(Box::new(reader.map_err(|e| self.failed(e))?))
+    }
+
     fn failed(&self, why: impl std::fmt::Display) -> SqlError {
+        let why = shortened(&why.to_string(), SAYS);
         SqlError::new(
             SqlErrorKind::Failed,
             format!("{} cannot be read as a table: {why}", self.path.display()),
@@ -136,15 +210,7 @@ impl OwnTable {
                 let reader = file.with_projection(mask).with_batch_size(BATCH).build();
                 Box::new(reader.map_err(|e| self.failed(e))?)
             }
-            Format::Separated(delimiter) => {
-                let reader = arrow_csv::ReaderBuilder::new(Arc::clone(&self.schema))
-                    .with_header(true)
-                    .with_delimiter(delimiter)
-                    .with_projection(columns.to_vec())
-                    .with_batch_size(BATCH)
-                    .build(self.text()?);
-                Box::new(reader.map_err(|e| self.failed(e))?)
-            }
+            Format::Separated(delimiter) => self.separated(&self.schema, delimiter, columns)?,
             Format::Json => {
                 let schema = self.schema.project(columns).map_err(|e| self.failed(e))?;
                 let reader = arrow_json::ReaderBuilder::new(Arc::new(schema)).with_batch_size(BATCH);
@@ -152,6 +218,12 @@ impl OwnTable {
             }
         })
     }
+}
+
+/// Whether a number has zeros in front.
+fn is_padded(number: &str) -> bool {
+    let digits = number.strip_prefix(['-', '+']).unwrap_or(number);
+    digits.strip_prefix('0').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 impl Rows for OwnTable {

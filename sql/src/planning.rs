@@ -1,4 +1,4 @@
-//! From the text of a statement to a plan that may run: parsed, checked, limited.
+//! Planning of statements: from the text to a plan that may run, parsed, checked and limited.
 //!
 //! Planning recurses over the statement, so it has a thread with a large stack.
 
@@ -73,6 +73,7 @@ pub(super) async fn plan(
     };
     let (mixed, correlated) = (Mixed::of(&logical), correlated.planned(&logical));
     let translate = |e| correlated.explain(Mixed::explain(&mixed, SqlError::from_datafusion(e, tables)));
+    bounds::written_out(&logical).map_err(translate)?;
     let logical = state.optimize(&logical).map_err(translate)?;
     bounds::check(&logical).map_err(translate)?;
     let plan = state.query_planner().create_physical_plan(&logical, state).await.map_err(translate)?;

@@ -1,5 +1,5 @@
-//! Names of a statement in its own words, for errors that have the engine's: text in double quotes, names
-//! that the statement gives itself, keys of JSON read like fields, texts read like lists, and what its functions
+//! Names in the words of the statement, for errors that have the engine's: text in double quotes, names that
+//! the statement gives itself, keys of JSON read like fields, texts read like lists, and what its functions
 //! are called.
 
 use std::collections::HashSet;

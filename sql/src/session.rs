@@ -28,7 +28,7 @@ use super::bounds::{self, Budget};
 use super::catalog::{self, Tables};
 use super::caught::Caught;
 use super::describe::{self, Description};
-use super::engine::{SqlResources, physical_rules, plain};
+use super::engine::{SqlResources, logical_rules, physical_rules, plain};
 use super::error::SqlError;
 use super::function;
 use super::functions;
@@ -146,6 +146,7 @@ impl SqlSession {
             // limit from reaching them.
             .with_round_robin_repartition(false);
         config.options_mut().sql_parser.collect_spans = true;
+        config.options_mut().sql_parser.default_null_ordering = "nulls_last".to_owned();
         let limits = Arc::new(Limits { threads, served: !live.is_empty() });
         config.set_extension(limits);
         let tables = Arc::new(Tables { snapshot: Arc::clone(&snapshot), live, own: options.own.clone() });
@@ -157,13 +158,17 @@ impl SqlSession {
             .with_runtime_env(resources.env())
             .with_catalog_list(tables.catalogs(AskedColumns::default()))
             .with_table_factories(HashMap::new())
+            .with_optimizer_rules(logical_rules())
             .with_physical_optimizer_rules(physical_rules())
             .build();
         let mut context = SessionContext::new_with_state(state);
-        // `substring(x FROM 2)`, `position(x IN y)` and `extract(year FROM x)`: the engine has the functions, and
-        // leaves out what reads their syntax without features that bring more than these.
+        // `position(x IN y)` and `extract(year FROM x)`: the engine has the functions, and leaves out what
+        // reads their syntax without features that bring more than these.
         context.register_expr_planner(Arc::new(UnicodeFunctionPlanner)).map_err(plain)?;
         context.register_expr_planner(Arc::new(DatetimeFunctionPlanner)).map_err(plain)?;
+        // Numbers are those of DuckDB.
+        context.register_expr_planner(Arc::new(functions::Arithmetic)).map_err(plain)?;
+        context.register_function_rewrite(Arc::new(functions::RoundedCasts)).map_err(plain)?;
         for (name, table) in super::table_functions(&snapshot, options.encoder.as_ref()) {
             context.register_udtf(name, table);
         }

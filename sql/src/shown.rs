@@ -1,4 +1,4 @@
-//! The views that a client is shown: those that name nothing which the client's snapshot lacks.
+//! Visibility of views: a client is shown those that name no table or dataset which its snapshot lacks.
 //!
 //! The store hides views by the words of their text, and knows the names of the datasets that there are. One that was
 //! dropped may be one that the client was never to see.
@@ -65,6 +65,8 @@ impl Visitor for Whole<'_> {
             TableFactor::Table { name, args: None, .. } => self.has_table(name),
             TableFactor::Table { name, args: Some(args), .. } => self.has_datasets(name, &args.args),
             TableFactor::Function { name, args, .. } => self.has_datasets(name, args),
+            // A call in brackets.
+            TableFactor::TableFunction { .. } => false,
             _ => true,
         };
         if is_there { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -96,9 +98,7 @@ impl Whole<'_> {
                 FunctionArg::ExprNamed { name, arg, .. } => (is_named(&name.to_string()), arg),
                 FunctionArg::Unnamed(arg) => (place < *places, arg),
             };
-            // `target:key=value` is a part of a dataset.
-            let dataset = |text: &str| text.split(':').next().unwrap_or_default().trim().to_owned();
-            !is_dataset || text(value).is_none_or(|text| self.has(&dataset(text)))
+            !is_dataset || named(value).is_some_and(|names| names.iter().all(|name| self.has(name)))
         })
     }
 }
@@ -111,12 +111,30 @@ fn is_named(name: &str) -> bool {
     DATASETS.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-fn text(value: &FunctionArgExpr) -> Option<&str> {
+/// The datasets that an argument names; `None` where they are known only once it is computed.
+fn named(value: &FunctionArgExpr) -> Option<Vec<&str>> {
     match value {
-        FunctionArgExpr::Expr(Expr::Value(value)) => match &value.value {
-            Value::SingleQuotedString(text) => Some(text),
+        FunctionArgExpr::Expr(expr) => of_expr(expr),
+        _ => None,
+    }
+}
+
+fn of_expr(expr: &Expr) -> Option<Vec<&str>> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            // Several datasets with commas, each with its subtask after a colon.
+            Value::SingleQuotedString(text) => {
+                let dataset = text.split(',').map(|part| part.split_once(':').map_or(part, |(name, _)| name));
+                Some(dataset.map(str::trim).collect())
+            }
+            Value::Null => Some(Vec::new()),
             _ => None,
         },
+        Expr::Array(array) => {
+            let each: Option<Vec<_>> = array.elem.iter().map(of_expr).collect();
+            each.map(|names| names.concat())
+        }
+        Expr::Nested(inner) => of_expr(inner),
         _ => None,
     }
 }
@@ -131,7 +149,12 @@ mod tests {
     fn a_view_that_names_what_is_not_there_is_not_shown() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::create(folder.path().join("s")).unwrap();
+        // A view is looked up where a dataset is, and is there to see.
         for (name, sql) in [
+            ("a", "SELECT 1 AS x"),
+            ("b", "SELECT 2 AS x"),
+            ("listed", "SELECT id FROM influence('a, b', ['a:x', 'b'])"),
+            ("subtask_of", "SELECT id FROM influence(pool => ('a'), target => 'a:x,b:y', k => 5)"),
             ("whole", "WITH a AS (SELECT 1 AS x) SELECT x FROM a JOIN generate_series(1, 3) ON value = x"),
             ("system", "SELECT name FROM gstore.tags UNION SELECT table_name FROM information_schema.tables"),
             ("upon", "SELECT x FROM Whole"),
@@ -139,6 +162,9 @@ mod tests {
             ("upon_gone", "SELECT id FROM table_gone"),
             ("pool_gone", "SELECT row FROM vectors('gone', 'grad-adam')"),
             ("target_gone", "SELECT id FROM influence(target => 'gone:task=x', pool => 'gone')"),
+            ("second_gone", "SELECT id FROM influence('a', 'a:x,gone:y')"),
+            ("list_gone", "SELECT id FROM influence('a', ['b', 'gone'])"),
+            ("computed", "SELECT id FROM influence('a', 'go' || 'ne')"),
             ("inside", "SELECT 1 AS x WHERE EXISTS (SELECT 1 FROM gone)"),
         ] {
             let name = DatasetName::try_from(name).unwrap();
@@ -147,6 +173,6 @@ mod tests {
         let snapshot = store.snapshot().unwrap().only(|_| true);
         let shown = with_whole_views(snapshot);
         let names: Vec<&str> = shown.views().iter().map(|view| view.name.as_str()).collect();
-        assert_eq!(names, ["system", "upon", "whole"]);
+        assert_eq!(names, ["a", "b", "listed", "subtask_of", "system", "upon", "whole"]);
     }
 }

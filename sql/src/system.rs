@@ -43,7 +43,7 @@ pub(crate) fn table(
     served: bool,
 ) -> Result<Option<Arc<dyn TableProvider>>, SqlError> {
     let batch = match name {
-        "artifacts" => artifacts(snapshot)?,
+        "artifacts" => artifacts(snapshot, served)?,
         "datasets" => datasets(snapshot.datasets()),
         "columns" => columns(snapshot)?,
         "checkpoints" => checkpoints(snapshot.runs()),
@@ -323,7 +323,7 @@ fn names(snapshot: &Snapshot, number: u64) -> Option<String> {
 }
 
 /// The artifacts, each of which is read.
-fn artifacts(snapshot: &Snapshot) -> Result<Batch, SqlError> {
+fn artifacts(snapshot: &Snapshot, served: bool) -> Result<Batch, SqlError> {
     let failed = |error: gstore_store::ArtifactError| match error.is_damage() {
         true => SqlError::new(SqlErrorKind::Damaged, error.to_string()),
         false => SqlError::new(SqlErrorKind::Failed, error.to_string()),
@@ -332,7 +332,13 @@ fn artifacts(snapshot: &Snapshot) -> Result<Batch, SqlError> {
     let all: Result<Vec<ArtifactPart>, SqlError> =
         names.iter().map(|name| snapshot.artifact(name).map_err(failed)).collect();
     let all = all?;
-    let provenance = |a: &ArtifactPart| serde_json::to_string(&a.provenance).unwrap_or_default();
+    let provenance = |a: &ArtifactPart| {
+        let mut told = a.provenance.clone();
+        if served {
+            told.remove("folder");
+        }
+        serde_json::to_string(&told).unwrap_or_default()
+    };
     Ok(batch([
         ("name", text(all.iter().map(|a| a.name.as_str())), Null::No),
         ("kind", text(all.iter().map(|a| a.kind.as_str())), Null::No),

@@ -2,6 +2,7 @@
 //!
 //! Its own messages name plan nodes and settings that no user knows.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -84,7 +85,9 @@ fn shared(error: &DataFusionError, tables: &[String]) -> SqlError {
 fn schema_error(error: SchemaError) -> SqlError {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
-            let names: Vec<&str> = valid_fields.iter().map(|c| c.name.as_str()).collect();
+            let mut seen = HashSet::new();
+            let names = valid_fields.iter().map(|c| c.name.as_str());
+            let names: Vec<&str> = names.filter(|name| seen.insert(*name)).collect();
             let unknown = SqlError::unknown(format!("there is no column `{}`", field.name));
             if let Some(exact) = names.iter().find(|n| n.to_lowercase() == field.name.to_lowercase()) {
                 if *exact != field.name {
@@ -146,7 +149,13 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
                 Some((message, place)) => {
                     let mut numbers = place.split(", Column: ").map(|n| n.trim().parse::<u64>().unwrap_or(0));
                     let (line, column) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-                    SqlError::new(SqlErrorKind::Syntax, syntax(message)).at(line, column)
+                    let error = SqlError::new(SqlErrorKind::Syntax, syntax(message)).at(line, column);
+                    match message.ends_with("an SQL statement, found: .") {
+                        true => error.hint(
+                            "commands that begin with a dot are those of the shell: SHOW TABLES lists tables",
+                        ),
+                        false => error,
+                    }
                 }
                 None => SqlError::new(SqlErrorKind::Syntax, syntax(text)),
             }
@@ -296,6 +305,9 @@ fn wrong_types(name: &str, call: &str) -> SqlError {
         ),
         "percentile_cont" | "approx_percentile_cont" if call.contains("List(") => {
             Some("it takes one share: write a call for each, quantile_cont(x, 0.1), quantile_cont(x, 0.9)")
+        }
+        "sum" | "avg" if call.contains("Boolean") => {
+            Some("count_if(x) is how many are true, avg(x::INT) the share of them")
         }
         _ if call.contains("Utf8") => {
             Some("CAST(x AS DOUBLE) makes a number of text, CAST(x AS VARCHAR) text of a number")

@@ -1,5 +1,6 @@
 //! `vectors(dataset, feature)`: stored vectors as values, one row per sample or scored token.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{
@@ -10,7 +11,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::error::Result as DfResult;
-use gstore_store::{Block, BlockBuffer, FeaturePart, Granularity, RowFlags, Snapshot, Values};
+use gstore_store::{Block, BlockBuffer, FeaturePart, Granularity, ModuleGroup, RowFlags, Snapshot};
 
 use super::args::{Arguments, text};
 use super::blocking::Demand;
@@ -170,23 +171,11 @@ impl Vectors {
 
     fn vectors(&self, block: &Block<'_>, kept: &[usize], ty: &DataType) -> Result<ArrayRef, SqlError> {
         let dim = self.feature.desc.dim() as usize;
-        let mut out: Vec<f32> = Vec::with_capacity(kept.len() * dim);
-        for place in kept.iter().map(|i| i * dim..(i + 1) * dim) {
-            match &block.values {
-                Values::F16(v) => out.extend(v[place].iter().map(|x| x.to_f32())),
-                Values::F32(v) => out.extend_from_slice(&v[place]),
-                Values::I8(v) => out.extend(v[place].iter().map(|x| f32::from(*x))),
-            }
-        }
-        let groups = &self.feature.attrs.groups;
-        for (vector, row) in out.chunks_mut(dim.max(1)).zip(kept) {
-            let scales = &block.scale[row * groups.len()..];
-            for (group, scale) in groups.iter().zip(scales) {
-                let start = group.start as usize;
-                if let Some(part) = vector.get_mut(start..start + group.len as usize) {
-                    part.iter_mut().for_each(|x| *x *= scale);
-                }
-            }
+        let range = |group: &ModuleGroup| group.start as usize..(group.start + group.len) as usize;
+        let groups: Vec<Range<usize>> = self.feature.attrs.groups.iter().map(range).collect();
+        let mut out = vec![0.0f32; kept.len() * dim];
+        for (vector, i) in out.chunks_mut(dim.max(1)).zip(kept) {
+            block.vector(*i, &groups, vector);
         }
         let DataType::FixedSizeList(item, dim) = ty else {
             return Err(SqlError::internal("type of a vector"));

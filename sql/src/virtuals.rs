@@ -1,5 +1,5 @@
-//! Columns that are computed only where a statement names them: `prompt`, `completion` and `text` of a record,
-//! and `loss` and `norm` of stored features.
+//! Virtual columns, computed only where a statement names them: `prompt`, `completion` and `text` of a
+//! record, and `loss` and `norm` of stored features.
 //!
 //! A table has such a column where the statement names it and the samples have no column of that name. So
 //! `SELECT *` is what it always was, and nothing is read for columns that are not asked for.

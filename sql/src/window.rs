@@ -1,4 +1,4 @@
-//! A part of a statement's rows, in another order if wanted, without another text: a page of a grid.
+//! Pages of a statement's rows: a part of them, in another order if wanted, without another text.
 //!
 //! The order and the cut are put on top of the statement's plan. In its text, as a subselect, the statement's own
 //! `ORDER BY` would be dropped, two columns of one name would be refused, and errors would name other places.

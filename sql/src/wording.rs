@@ -23,7 +23,7 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
     }
     if text == "Divide by zero error" {
         let why = "a whole number is divided by 0";
-        return Some(SqlError::invalid(why.into()).hint("a / nullif(b, 0) is null there, a / 0.0 infinite"));
+        return Some(SqlError::invalid(why.into()).hint("a // nullif(b, 0) is null there, a / b infinite"));
     }
     if let Some(name) = text.strip_prefix("Invalid qualifier ") {
         return Some(SqlError::unknown(format!("there is no table `{name}` in this FROM")));
@@ -56,13 +56,18 @@ fn no_operation(text: &str) -> Option<SqlError> {
     let error = SqlError::invalid(format!("these types do not go together: {types}"));
     Some(error.hint(match is_time {
         true => "so many days are INTERVAL (n) DAY, and between two times date_diff('day', a, b)",
+        false if types.contains("Boolean") && !types.contains(" AND ") && !types.contains(" OR ") => {
+            "x::INT makes 1 of what is true and 0 of what is false"
+        }
         false => "CAST(x AS VARCHAR) makes text of a value, CAST(x AS DOUBLE) a number of text",
     }))
 }
 
 /// Two columns with the name of this expression, as the engine writes it.
 fn twice(expr: &str) -> SqlError {
-    match expr.rsplit_once(" AS ").map(|(_, name)| name) {
+    // `CAST(x AS Int32)` has no name of its own.
+    let is_name = |name: &&str| name.matches('(').count() == name.matches(')').count();
+    match expr.rsplit_once(" AS ").map(|(_, name)| name).filter(is_name) {
         Some(name) => {
             SqlError::invalid(format!("{TWICE}called `{name}`")).hint("give one of them another name with AS")
         }
@@ -95,10 +100,15 @@ mod tests {
                 "Projections require unique expression names but the expression \"pool.id\" at position 0 and \"pool.id\" at position 1 have the same name.",
                 "two columns of one SELECT are the same",
             ),
+            (
+                "Projections require unique expression names but the expression \"CAST(Float64(2.5) AS Int32)\" at position 0 and \"CAST(Float64(2.5) AS Int32)\" at position 1 have the same name.",
+                "two columns of one SELECT are the same",
+            ),
             ("'pool' is not a variable which can be viewed with 'SHOW'", "FROM pool shows its rows"),
             ("'poll' is not a variable which can be viewed with 'SHOW'", "SHOW TABLES"),
             ("unnest() can only be applied to array, struct and null", "json_elements"),
             ("Cannot coerce arithmetic expression Utf8 + Int64 to valid types", "together: Utf8 + Int64\n"),
+            ("Cannot coerce arithmetic expression Boolean + Int64 to valid types", "x::INT makes 1"),
             (
                 "There isn't a common type to coerce UInt64 and Utf8 in LIKE expression",
                 "UInt64 and Utf8 in LIKE",

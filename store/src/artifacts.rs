@@ -43,18 +43,20 @@ impl Store {
         Ok(ArtifactFiles::create(self.env())?)
     }
 
-    /// Publishes an artifact without files under its name, in place of one that has it where `replace` says
-    /// so. Returns the snapshot that has it.
+    /// Publishes an artifact without files under its name. `over` is a snapshot that the caller looked at:
+    /// what has the name there is replaced, and nothing else that may have it by now. Returns the snapshot
+    /// that has the artifact.
     ///
     /// # Errors
-    /// A name that is none or is taken, and a dataset that the store does not have.
+    /// A name that is none; one that is taken by what is not in `over`; what was to be replaced was dropped or
+    /// replaced since; a dataset that the store does not have.
     pub fn put_artifact(
         &self,
         artifact: ArtifactPart,
-        replace: bool,
+        over: Option<&Snapshot>,
         command: &str,
     ) -> Result<Arc<Snapshot>, ArtifactError> {
-        self.publish_artifact(artifact, None, replace, command)
+        self.publish_artifact(artifact, None, over, command)
     }
 
     /// The same with the files that it has: those and no others, whatever the part lists. They appear with
@@ -66,17 +68,17 @@ impl Store {
         &self,
         artifact: ArtifactPart,
         files: ArtifactFiles,
-        replace: bool,
+        over: Option<&Snapshot>,
         command: &str,
     ) -> Result<Arc<Snapshot>, ArtifactError> {
-        self.publish_artifact(artifact, Some(files), replace, command)
+        self.publish_artifact(artifact, Some(files), over, command)
     }
 
     fn publish_artifact(
         &self,
         mut artifact: ArtifactPart,
         files: Option<ArtifactFiles>,
-        replace: bool,
+        over: Option<&Snapshot>,
         command: &str,
     ) -> Result<Arc<Snapshot>, ArtifactError> {
         ArtifactPart::check_name(&artifact.name)?;
@@ -87,11 +89,15 @@ impl Store {
             base.dataset(dataset)?;
         }
         let mut change = change_of(&base, command);
-        if let Some(old) = base.root().artifacts.iter().find(|link| link.name == artifact.name) {
-            if !replace {
+        match over.and_then(|seen| link_of(seen, &artifact.name)) {
+            Some(seen) => {
+                base.same_artifact(seen)?;
+                change.removed.artifacts.push(seen.number);
+            }
+            None if link_of(&base, &artifact.name).is_some() => {
                 return Err(ArtifactError::Exists(artifact.name));
             }
-            change.removed.artifacts.push(old.number);
+            None => {}
         }
         let verb = if change.removed.artifacts.is_empty() { "published" } else { "replaced" };
         change.changes.push(format!("{} {} {verb}", artifact.kind, artifact.name));
@@ -121,10 +127,9 @@ impl Store {
         name: &str,
         command: &str,
     ) -> Result<DropReport, ChangeError> {
-        let links = &seen.root().artifacts;
-        let found = links.iter().find(|link| link.name == name);
-        let Some(link) = found else {
-            return Err(unknown("artifact", name, links.iter().map(|l| l.name.as_str()).collect()).into());
+        let Some(link) = link_of(seen, name) else {
+            let known = seen.root().artifacts.iter().map(|link| link.name.as_str()).collect();
+            return Err(unknown("artifact", name, known).into());
         };
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
@@ -133,8 +138,10 @@ impl Store {
         change.removed.artifacts.push(link.number);
         change.changes.push(format!("artifact {name} dropped"));
         let bytes = link.bytes();
+        // What is damaged can be dropped too.
+        let kind = seen.read_artifact(link).ok().map(|part| part.kind);
         let snapshot = publish(self, &lock, &base, change)?.number();
-        Ok(DropReport { snapshot, bytes, ..DropReport::default() })
+        Ok(DropReport { snapshot, bytes, artifact: Some(name.to_owned()), kind, ..DropReport::default() })
     }
 }
 
@@ -159,15 +166,18 @@ impl Snapshot {
         Ok(names)
     }
 
-    /// An artifact by its name. Reads its manifest.
+    /// An artifact by its name. Reads its manifest. Where some datasets are hidden it comes without its provenance:
+    /// the command that made it may name them.
     ///
     /// # Errors
     /// There is none of this name, and damage.
     pub fn artifact(&self, name: &str) -> Result<ArtifactPart, ArtifactError> {
-        let found = self.root().artifacts.iter().find(|link| link.name == name);
-        if let Some(link) = found {
-            let part = self.read_artifact(link)?;
+        if let Some(link) = link_of(self, name) {
+            let mut part = self.read_artifact(link)?;
             if self.shows(&part) {
+                if !self.is_whole() {
+                    part.provenance.clear();
+                }
                 return Ok(part);
             }
         }
@@ -193,7 +203,7 @@ impl Snapshot {
 
     /// Bytes of an artifact on the disk, its manifest among them; 0 if there is none of this name.
     pub fn artifact_bytes(&self, name: &str) -> u64 {
-        self.root().artifacts.iter().find(|link| link.name == name).map_or(0, PartLink::bytes)
+        link_of(self, name).map_or(0, PartLink::bytes)
     }
 
     fn read_artifact(&self, link: &PartLink) -> Result<ArtifactPart, StorageError> {
@@ -205,4 +215,9 @@ impl Snapshot {
     fn shows(&self, part: &ArtifactPart) -> bool {
         self.is_whole() || part.datasets.iter().all(|name| self.dataset(name).is_ok())
     }
+}
+
+/// What the root has of the artifact of a name.
+fn link_of<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a PartLink> {
+    snapshot.root().artifacts.iter().find(|link| link.name == name)
 }

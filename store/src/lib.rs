@@ -54,7 +54,7 @@ pub use error::*;
 pub use gc::{GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};
 pub use gstore_core::{
     CELL_ROWS, Cancel, CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc,
-    FeatureKind, Granularity, ModuleGroup, NameError, Preconditioned, RowFlags, RowSet, Space,
+    FeatureKind, Granularity, ModuleGroup, NameError, Preconditioned, RowFlags, RowSet, SIGNS, Space,
     canonical_json, key_of, nearest, sha256_hex, xxh3_hex,
 };
 pub use index::{IndexFile, IndexNote, IndexState, IndexWriter, Section, SectionId, StaleIndex};
@@ -74,7 +74,7 @@ pub use repair::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
 pub use samples::{ColumnSpec, MetaValue, NewSample, SampleReader, record_columns};
 pub use segment::{
     BLOCK_BYTES, Block, BlockBounds, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentRef,
-    SegmentWriter, SharedBlock, SharedColumn, StoredRow, Values,
+    SegmentWriter, SharedBlock, SharedColumn, Signs, StoredRow, Values,
 };
 pub use shard::{
     AttachOptions, AttachProgress, AttachReport, AttachedFeature, AttachedShard, Receipt, ReceiptEncoding,

@@ -55,7 +55,7 @@ fn sound(store: &Store) {
 #[test]
 fn digests_and_rows_stay_for_every_type_with_gaps_and_interleaved_segments() {
     const ROWS: u64 = 9_000;
-    for dtype in [DType::F16, DType::F32, DType::I8] {
+    for dtype in DType::ALL {
         let dir = tempdir().unwrap();
         let f = feature("grad-sgd", 6, dtype);
         let store = Store::create(dir.path().join("s")).unwrap();

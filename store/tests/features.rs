@@ -7,7 +7,8 @@ use gstore_store::*;
 fn read_all(reader: &FeatureReader) -> Vec<(u64, Vec<f32>)> {
     let mut buffer = BlockBuffer::new();
     let dim = reader.part().desc.dim() as usize;
-    let groups = &reader.part().attrs.groups;
+    let range = |group: &ModuleGroup| group.start as usize..(group.start + group.len) as usize;
+    let groups: Vec<_> = reader.part().attrs.groups.iter().map(range).collect();
     let mut out = Vec::new();
     for cell in reader.cells() {
         for b in reader.blocks_in(cell) {
@@ -15,17 +16,8 @@ fn read_all(reader: &FeatureReader) -> Vec<(u64, Vec<f32>)> {
             assert_eq!(block.len(), b.rows());
             for (i, row) in block.rows.iter().enumerate() {
                 assert_eq!(row / CELL_ROWS, cell);
-                let mut v: Vec<f32> = match block.values {
-                    Values::F16(v) => v[i * dim..(i + 1) * dim].iter().map(|x| x.to_f32()).collect(),
-                    Values::F32(v) => v[i * dim..(i + 1) * dim].to_vec(),
-                    Values::I8(v) => v[i * dim..(i + 1) * dim].iter().map(|x| f32::from(*x)).collect(),
-                };
-                for (g, group) in groups.iter().enumerate() {
-                    let scale = block.scale[i * groups.len() + g];
-                    v[group.start as usize..(group.start + group.len) as usize]
-                        .iter_mut()
-                        .for_each(|x| *x *= scale);
-                }
+                let mut v = vec![f32::NAN; dim];
+                block.vector(i, &groups, &mut v);
                 out.push((*row, v));
             }
         }
@@ -62,6 +54,62 @@ fn vectors_come_back_in_every_type() {
         }
         assert!(reader.row(300).unwrap().is_none());
     }
+}
+
+#[test]
+fn signs_have_the_mean_magnitude_of_their_module() {
+    const ROWS: u64 = 300;
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let f = feature("grad-sgd", 140, DType::I1);
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..ROWS).unwrap();
+    let mut job = store.start_job(plan(vec![f])).unwrap();
+    let mut w = job.segment_writer(0).unwrap();
+    for row in 0..ROWS {
+        let mut v = vector(row, 140);
+        match row {
+            3 => v[100] = f32::INFINITY,
+            5 => v[..70].fill(0.0),
+            _ => {}
+        }
+        w.push(row, &v, RowFlags::empty()).unwrap();
+    }
+    job.seal(0, w).unwrap();
+    job.publish(None, true).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    let part = &snapshot.features()[0];
+    // Two modules of 70 coordinates, two words each.
+    assert_eq!(part.attrs.value_bytes(DType::I1), 32);
+    let reader = snapshot.open_feature(part).unwrap();
+    for (row, found) in read_all(&reader) {
+        let stored = reader.row(row).unwrap().unwrap();
+        assert_eq!(stored.vector, found);
+        assert_eq!(stored.flags.contains(RowFlags::NON_FINITE), row == 3);
+        let given = vector(row, 140);
+        for (half, norm) in [0..70, 70..140].into_iter().zip(stored.norm) {
+            let (given, found) = (&given[half.clone()], &found[half.clone()]);
+            if row == 3 || row == 5 && half.start == 0 {
+                assert!(norm == 0.0 && found.iter().all(|x| *x == 0.0), "row {row}");
+                continue;
+            }
+            let mean = given.iter().map(|x| f64::from(x.abs())).sum::<f64>() / 70.0;
+            for (x, found) in given.iter().zip(found) {
+                let want = if *x < 0.0 { -mean } else { mean };
+                assert!((f64::from(*found) - want).abs() <= 1e-6 * mean, "row {row}: {found} for {x}");
+            }
+            let length = given.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            assert!((f64::from(norm) / length - 1.0).abs() < 1e-6, "row {row}");
+        }
+    }
+    // A version that does not know the type refuses the feature, and does not call it damaged.
+    let of_feature = |file: &&std::path::PathBuf| file.to_string_lossy().starts_with("manifests/feature-");
+    let files = files(&path);
+    let manifest = files.iter().find(of_feature).unwrap();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs_err::read(path.join(manifest)).unwrap()).unwrap();
+    assert_eq!(manifest["requires"], serde_json::json!(["signs"]));
+    assert!(verify(&store).is_sound());
 }
 
 #[test]

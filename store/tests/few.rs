@@ -22,13 +22,9 @@ fn said(block: Result<Block<'_>, ReadError>, rows: &[u64]) -> Result<Vec<String>
         let i = block.rows.iter().position(|r| r == row).unwrap();
         let n = block.rows.len();
         let part = |len: usize| i * len / n..(i + 1) * len / n;
-        let values = match block.values {
-            Values::F16(v) => format!("{:?}", &v[part(v.len())]),
-            Values::F32(v) => format!("{:?}", &v[part(v.len())]),
-            Values::I8(v) => format!("{:?}", &v[part(v.len())]),
-        };
+        let values = &block.values.bytes()[part(block.values.bytes().len())];
         let (scale, norm) = (&block.scale[part(block.scale.len())], &block.norm[part(block.norm.len())]);
-        format!("{row} {values} {scale:?} {norm:?} {} {:x}", block.flags[i], block.check[i])
+        format!("{row} {values:?} {scale:?} {norm:?} {} {:x}", block.flags[i], block.check[i])
     };
     Ok(rows.iter().map(one).collect())
 }
@@ -40,7 +36,7 @@ fn segment(path: &Path) -> PathBuf {
 
 #[test]
 fn a_few_rows_are_those_of_the_whole_block() {
-    for dtype in [DType::F16, DType::F32, DType::I8] {
+    for dtype in DType::ALL {
         let dir = tempdir().unwrap();
         let path = dir.path().join("s");
         filled(&path, ROWS, &feature("grad-sgd", 6, dtype), ROWS);
@@ -100,7 +96,7 @@ fn blocks_with_gaps_and_blocks_of_tokens_are_read_whole() {
 
 #[test]
 fn a_flipped_bit_is_found_in_the_rows_that_have_it() {
-    for dtype in [DType::F16, DType::F32, DType::I8] {
+    for dtype in DType::ALL {
         let dir = tempdir().unwrap();
         let path = dir.path().join("s");
         filled(&path, ROWS, &feature("grad-sgd", 6, dtype), ROWS);
@@ -141,12 +137,13 @@ fn a_flipped_bit_is_found_in_the_rows_that_have_it() {
             alone += usize::from(here == 1);
         }
         // Number, values, scale, norm, flags and check of each row belong to no other row.
-        let value = match dtype {
-            DType::F32 => 4,
-            DType::F16 => 2,
-            _ => 1,
+        let values = match dtype {
+            DType::F32 => 6 * 4,
+            DType::F16 => 6 * 2,
+            DType::I8 => 6,
+            DType::I1 => 8 * groups,
         };
-        let own = 8 + 6 * value + (4 + 4) * groups + 1 + 8;
+        let own = 8 + values + (4 + 4) * groups + 1 + 8;
         assert!(found.iter().all(|n| *n >= own), "{dtype}: {found:?}, at least {own}");
         assert_eq!(alone, own * PICKED.len(), "{dtype}: {found:?}");
     }

@@ -22,6 +22,7 @@ const KINDS: &[Kind] = &[
     ("v1-tokens", tokens::build),
     ("v1-indexes", indexes::build),
     ("v1-artifacts", artifacts::build),
+    ("v1-signs", signs::build),
 ];
 
 fn formats() -> PathBuf {

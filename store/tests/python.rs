@@ -21,7 +21,10 @@ lazy = pl.scan_ipc(path).select("row", "norm", "flags").collect()
 assert frame.height == lazy.height == sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
 assert frame["vector"].to_numpy().shape == (frame.height, dim)
 assert np.array_equal(frame["vector"].to_numpy()[: len(batch)], vectors)
-values = vectors.astype(np.float64) * np.repeat(scale, dim // scale.shape[1], axis=1)
+if kind == "uint64":
+    bits = np.unpackbits(vectors.view(np.uint8), axis=1, bitorder="little").reshape(len(batch), 2, 64)
+    vectors = np.where(bits[:, :, :20] == 1, -1, 1).reshape(len(batch), 40)
+values = vectors.astype(np.float64) * np.repeat(scale, vectors.shape[1] // scale.shape[1], axis=1)
 print(" ".join(f"{v:.9e}" for v in values[3]))
 print(reader.metadata[b"gstore.rows"].decode() if b"gstore.rows" in (reader.metadata or {}) else "none")
 "#;
@@ -39,14 +42,20 @@ fn pyarrow_and_polars_open_segments() {
         println!("skipped: no Python with pyarrow, polars and numpy (set GSTORE_PYTHON)");
         return;
     };
-    for (dtype, kind) in [(DType::F16, "float16"), (DType::F32, "float32"), (DType::I8, "int8")] {
+    for (dtype, kind, items) in [
+        (DType::F16, "float16", "40"),
+        (DType::F32, "float32", "40"),
+        (DType::I8, "int8", "40"),
+        (DType::I1, "uint64", "2"),
+    ] {
         let dir = tempdir().unwrap();
         let f = feature("grad-sgd", 40, dtype);
         let store = filled(&dir.path().join("s"), 5000, &f, 5000);
         let snapshot = store.snapshot().unwrap();
         let part = &snapshot.features()[0];
         let path = dir.path().join(format!("s/segments/{}/{}.arrow", part.number, part.segments[0].uuid));
-        let out = Command::new(&python).arg("-c").arg(SCRIPT).arg(&path).args(["40", kind]).output().unwrap();
+        let out =
+            Command::new(&python).arg("-c").arg(SCRIPT).arg(&path).args([items, kind]).output().unwrap();
         let (text, errors) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
         assert!(out.status.success(), "{dtype}: {errors}");
         let mut lines = text.lines();

@@ -12,7 +12,7 @@ fn segments() {
     let store = Store::create(dir.path().join("s")).unwrap();
     const ROWS: u64 = 20_000;
     add(&store, 0..ROWS).unwrap();
-    for (dtype, dim) in [(DType::F16, 8192), (DType::F32, 8192), (DType::I8, 8192)] {
+    for (dtype, dim) in [(DType::F16, 8192), (DType::F32, 8192), (DType::I8, 8192), (DType::I1, 8192)] {
         let f = feature("grad-sgd", dim, dtype);
         let vectors: Vec<Vec<f32>> = (0..64).map(|r| vector(r, dim)).collect();
         let mut job = store.start_job(plan(vec![f.clone()])).unwrap();

@@ -56,6 +56,8 @@ fn fails(place: &Place, args: &[&str], code: i32) -> String {
 #[test]
 fn asking_equals_ingesting_the_sample_and_asking_for_it() {
     let place = place("grad-adam,embed-mean", "grad-sgd,embed-mean");
+    let drawn = place.ok(&["plot", "scores", "--pool", "pool", "--target", "q"]);
+    assert!(drawn.contains("pool for q (grad-adam, of the target grad-sgd)"), "{drawn}");
     for (flags, options) in [
         (vec![], ""),
         (vec!["--sim", "dot"], ", sim => 'dot'"),
@@ -381,6 +383,15 @@ fn a_pair_is_asked_of_conversations_as_one() {
     let (mixed, note) = query("['texts', 'talks']", &pair);
     assert!(!note.contains("conversation"), "{note}");
     assert_eq!(mixed, query("['texts', 'talks']", &format!("{pair}, raw => true")).0);
+
+    // A stored target is ranked for as it is, and a note says so.
+    let forms = "those of the target `texts` (12 samples looked at) are prompts with completions";
+    assert!(query("'talks'", "'texts'").1.contains(forms));
+    for (pool, target) in [("'texts'", "'talks'"), ("'talks'", "'talks'"), ("['texts', 'talks']", "'texts'")]
+    {
+        let (_, note) = query(pool, target);
+        assert!(!note.contains("two forms"), "{pool} {target}: {note}");
+    }
 
     let near = |what: &str| {
         place.ok(&["query", "--format", "csv", &format!("SELECT row, similarity FROM nearest('talks', {what}, checkpoint => 'checkpoint-52') ORDER BY similarity DESC, row LIMIT 5")])

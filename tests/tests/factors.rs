@@ -98,6 +98,9 @@ fn parts_of_an_array_end_as_one_run_does() {
     let last = fit(&place, "array", &rest);
     assert_eq!([&last["computed"], &last["found"]].map(Value::as_u64), [Some(2), Some(2)], "{last}");
     assert!(last["snapshot"].is_u64(), "{last}");
+    // Those that other runs took were counted there.
+    let no_scored = [&whole, &first, &second, &last].map(|report| report["no_scored"].as_u64());
+    assert_eq!(no_scored, [Some(0), Some(0), Some(0), None]);
 
     let of = |factors: &str| scores(&place, &["--factors", factors, "--target", "q"]);
     assert_eq!(of("whole"), of("array"));
@@ -123,6 +126,52 @@ fn parts_of_an_array_end_as_one_run_does() {
     assert_eq!(differences[4], "array", "{shown}");
     assert!(place.path("plots/layer_1/cumulative_variance.png").exists());
     assert!(listed.contains("whole,ekfac,2,pool,12,"), "{listed}");
+}
+
+#[test]
+fn covariances_in_blocks_are_those_with_zeros_outside() {
+    let place = place();
+    // Sides of 64 and 128 in one block each, and in two and three.
+    fit(&place, "whole", &["--max-block", "128"]);
+    let parts = ["--max-block", "48", "--data-partitions", "2", "--module-partitions", "2"];
+    fit(&place, "cut", &parts);
+    let of = |factors: &str, more: &[&str]| {
+        scores(&place, &[&["--factors", factors, "--target", "q"][..], more].concat())
+    };
+    let found = of("cut", &[]);
+    assert_eq!(found, of("cut", &["--threads", "1"]));
+    let whole = of("whole", &[]);
+    assert_ne!(found, whole);
+
+    // What is exported are whole matrices, with which scores are the same.
+    place.ok(&["factors", "export", "cut", "out"]);
+    let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
+    place.ok(&["factors", "import", "out", "copy", "--model", &model, "--checkpoint", &checkpoint]);
+    let size = |name: &str| fs_err::metadata(place.path(name)).expect("a file").len();
+    place.ok(&["factors", "export", "whole", "out-whole"]);
+    for file in ["activation_covariance", "gradient_eigenvectors"] {
+        let [cut, whole] = ["out", "out-whole"].map(|folder| size(&format!("{folder}/{file}.safetensors")));
+        assert!(cut.abs_diff(whole) < 4000, "{file}: {cut} and {whole} bytes");
+    }
+    let options: [&[&str]; 4] =
+        [&[], &["--strategy", "kfac"], &["--damping", "1e-3"], &["--filter", "source:100*1e-4"]];
+    for more in options {
+        assert_near(&of("copy", more), &of("cut", more), 1e-6);
+    }
+    let own = |factors: &str| scores(&place, &["--factors", factors, "--self"]);
+    assert_near(&own("copy"), &own("cut"), 1e-4);
+
+    let shown = place.ok(&["factors", "inspect", "cut", "--against", "whole", "--format", "csv"]);
+    assert_eq!(shown.lines().count(), 3, "{shown}");
+    let [little, much] = ["48", "128"].map(|most| {
+        let args = fit_args("d", &["--dry-run", "--max-block", most]);
+        place.json(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    });
+    assert!(little["covariances"].as_u64() < much["covariances"].as_u64(), "{little} {much}");
+    // Sums of other blocks do not add up.
+    let refused = fit_args("more", &["--extend", "cut"]);
+    let refused = place.run(&refused.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(refused.stderr.contains("max_block is 48 there, null here"), "{}", refused.stderr);
 }
 
 #[test]
@@ -182,6 +231,7 @@ fn an_iterative_solve_goes_on_where_factors_end() {
     let place = place();
     fit(&place, "f", &[]);
     fit(&place, "d", &["--strategy", "diagonal"]);
+    fit(&place, "cut", &["--max-block", "48"]);
     let solve = ["--target", "q", "--solver", "cg"];
     let report = |more: &[&str]| {
         let to = ["score", "--pool", "pool", "-o", "solved.csv", "--force", "--json"];
@@ -211,8 +261,10 @@ fn an_iterative_solve_goes_on_where_factors_end() {
     // What is solved does not depend on what preconditions, on threads, and on the parts of a score.
     let close = ["--tolerance", "1e-4", "--iterations", "100", "--damping", "0.3"];
     let whole = of(&close);
-    let other = scores(&place, &[&["--factors", "d"][..], &solve[..], &close[..]].concat());
-    assert_near(&other, &whole, 1e-2);
+    for other in ["d", "cut"] {
+        let other = scores(&place, &[&["--factors", other][..], &solve[..], &close[..]].concat());
+        assert_near(&other, &whole, 1e-2);
+    }
     assert_eq!(of(&[&close[..], &["--threads", "1", "--solver-rows", "12"]].concat()), whole);
     assert_near(&summed(&of(&[&close[..], &["--per-module"]].concat()), 3), &whole, 1e-9);
     assert_near(&of(&[&close[..], &["--sum-queries"]].concat()), &summed(&whole, 0), 1e-2);
@@ -234,6 +286,90 @@ fn an_iterative_solve_goes_on_where_factors_end() {
     let alone =
         place.run(&["score", "--pool", "pool", "--factors", "f", "--target", "q", "--iterations", "3"]);
     assert!(alone.code == 2 && alone.stderr.contains("--solver"), "{}", alone.stderr);
+}
+
+#[test]
+fn segments_of_training_add_up() {
+    let place = place();
+    let at = |step: u32| demo(&format!("warmup/checkpoint-{step}"));
+    let (early, late) = (at(26), at(52));
+    fit(&place, "early", &["--fisher", "empirical"]);
+    // The same fit with another word in place of one.
+    let fit_other = |name: &str, word: &str, other: &str| {
+        let mut args = fit_args(name, &["--fisher", "empirical"]);
+        args.iter_mut().filter(|arg| **arg == word).for_each(|arg| *arg = other.to_owned());
+        place.json(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    fit_other("late", &early, &late);
+    let of = |segments: &[&str], more: &[&str]| {
+        let mut args = vec!["--target", "q"];
+        segments.iter().for_each(|segment| args.extend(["--segment", *segment]));
+        scores(&place, &[&args[..], more].concat())
+    };
+    let plus = |a: &BTreeMap<Vec<String>, f64>, factor: f64, b: &BTreeMap<Vec<String>, f64>| {
+        a.iter().map(|(key, value)| (key.clone(), value + factor * b[key])).collect::<BTreeMap<_, _>>()
+    };
+
+    // One segment is the filter, and equal ones are one.
+    let one = scores(&place, &["--factors", "early", "--target", "q", "--filter", "source:500*1e-3"]);
+    assert_eq!(of(&["early=500*1e-3"], &[]), one);
+    assert_eq!(of(&[&format!("early=500*1e-3@{early}")], &[]), one);
+    assert_near(&of(&["early=300*1e-3", "early=200*1e-3"], &[]), &one, 1e-4);
+    assert_near(&of(&[&format!("early=500*1e-3@{early},{early}")], &[]), &one, 1e-9);
+
+    // Rows are averaged: with x of both checkpoints and y of the last, 2 x - y is of the first alone.
+    let both = of(&[&format!("early=500*1e-3@{early},{late}")], &[]);
+    let last = of(&[&format!("early=500*1e-3@{late}")], &["--stale"]);
+    let three = of(&[&format!("early=500*1e-3@{early},{early},{late}")], &[]);
+    let expected = plus(&plus(&both, 1.0 / 3.0, &both), -1.0 / 3.0, &last);
+    assert_near(&three, &expected, 1e-5);
+
+    // An early segment that has hardly begun adds nothing to the late one.
+    let pair = |steps: &str| [format!("early={steps}"), "late=10*1e-3".to_owned()];
+    let of_pair = |steps: &str, more: &[&str]| {
+        let pair = pair(steps);
+        of(&[&pair[0], &pair[1]], more)
+    };
+    let sum = of_pair("10*1e-12", &[]);
+    assert_near(
+        &sum,
+        &scores(&place, &["--factors", "late", "--target", "q", "--filter", "source:10*1e-3"]),
+        1e-6,
+    );
+    let whole = of_pair("500*1e-3", &[]);
+    assert_near(&summed(&of_pair("500*1e-3", &["--per-module"]), 3), &whole, 1e-9);
+    assert_near(&summed(&of_pair("500*1e-3", &["--per-token"]), 3), &whole, 1e-4);
+    assert_eq!(of_pair("500*1e-3", &["--threads", "1"]), whole);
+    assert_near(&of_pair("500*1e-3", &["--sum-queries"]), &summed(&whole, 0), 1e-4);
+    let best = of_pair("500*1e-3", &["--top", "2"]);
+    assert!(best.len() == 6 && best.iter().all(|(key, score)| whole[key] == *score));
+    let dry = ["score", "--pool", "pool", "--target", "q", "--segment", "early=1*1", "--segment", "late=1*1"];
+    let report = place.json(&[&dry[..], &["--dry-run", "--json"]].concat());
+    assert_eq!(
+        (report["passes"].as_u64(), report["filters"].as_array().map(Vec::len)),
+        (Some(2), Some(2)),
+        "{report}"
+    );
+    // A query has columns of each segment, and the weights of both checkpoints are there.
+    let single = place.json(&[&dry[..5], &["--segment", "late=1*1", "--dry-run", "--json"]].concat());
+    assert!(report["memory"].as_u64() > single["memory"].as_u64(), "{report} {single}");
+    // A row that two passes see is one.
+    let report = place.json(&[&dry[..], &["-o", "pair.csv", "--json"]].concat());
+    assert_eq!([&report["rows"], &report["no_scored"]].map(Value::as_u64), [Some(12), Some(0)], "{report}");
+
+    let refused = |segments: &[&str], more: &[&str], says: &str| {
+        let mut args = vec!["score", "--pool", "pool"];
+        segments.iter().for_each(|segment| args.extend(["--segment", *segment]));
+        let found = place.run(&[&args[..], more].concat());
+        assert!(found.code != 0 && found.stderr.contains(says), "{says}: {}", found.stderr);
+    };
+    fit_other("other", MODULES, "model.layers.1.self_attn.k_proj");
+    refused(&["early=1*1", "other=1*1"], &["--target", "q"], "of other modules, and segments have the same");
+    refused(&[&format!("early=1*1@{late}")], &["--target", "q"], "they were fitted at checkpoint");
+    refused(&["early=1*1"], &["--self"], "--self");
+    refused(&["early=1*1"], &["--target", "q", "--solver", "cg"], "--solver");
+    refused(&["early=1*1"], &["--target", "q", "--filter", "identity"], "--filter");
+    refused(&["early=1"], &["--target", "q"], "NAME=STEPS*RATE");
 }
 
 #[test]
@@ -271,6 +407,11 @@ fn factors_of_something_else_are_refused() {
     let refused = place.run(&thin);
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     assert!(refused.stderr.contains("with a damping of 0, "), "{}", refused.stderr);
+    let tiny = ["score", "--factors", "thin", "--pool", "pool", "--target", "q", "--damping", "1e-300"];
+    let refused = place.run(&[&tiny[..], &["-o", "tiny.csv"]].concat());
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("module `model.layers."), "{}", refused.stderr);
+    assert!(!place.path("tiny.csv").exists());
 
     let bad = place.path("bad");
     fs_err::create_dir(&bad).expect("made");
@@ -300,6 +441,22 @@ fn factors_of_something_else_are_refused() {
         "{}",
         refused.stderr
     );
+    // What says nothing of the curvature, and a damping that nothing uses.
+    fit(&place, "flat", &["--strategy", "identity"]);
+    let of_q = ["score", "--pool", "pool", "--target", "q"];
+    for (more, says) in [
+        (&[][..], "gstore factors fit"),
+        (&["--factors", "f", "--filter", "identity", "--damping", "1e-3"], "no --filter inverts them"),
+        (
+            &["--factors", "f", "--strategy", "identity", "--damping", "auto"],
+            "the identity has no eigenvalues",
+        ),
+        (&["--factors", "flat", "--damping", "1e-3"], "the identity has none"),
+    ] {
+        let refused = place.run(&[&of_q[..], more].concat());
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+        assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    }
     let outside = fit_args("../g", &[]);
     let refused = place.run(&outside.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(refused.stderr.contains("\"../g\" is not a name of an artifact"), "{}", refused.stderr);

@@ -103,6 +103,74 @@ fn d12_rows_that_can_never_be_scored_are_counted_when_they_are_added() {
 }
 
 #[test]
+fn datasets_before_one_that_cannot_be_added_stay_and_are_named() {
+    let place = Place::new();
+    write(&place, "new1.jsonl", "{\"text\":\"a b\"}\n");
+    write(&place, "qa.csv", "uid,question,answer\n1,q,a\n");
+    let files = ["add", "--data", "new1.jsonl", "qa.csv"];
+    let finished = place.run(&files);
+    let likely = "--field prompt=question --field completion=answer";
+    said(&finished, 1, &["new1: 1 sample added", "added before and kept: new1;", likely]);
+    write(&place, "qa.csv", "uid,prompt,completion\n1,q,a\n");
+    said(&place.run(&files), 0, &["new1: nothing to add", "qa: 1 sample added"]);
+    // Of one dataset it is all or nothing.
+    write(&place, "more.jsonl", "{\"text\":\"c d\"}\n");
+    write(&place, "bad.jsonl", "{\"n\":1}\n");
+    let finished = place.run(&["add", "--dataset", "new1", "--data", "more.jsonl", "bad.jsonl"]);
+    said(&finished, 1, &["as in --field prompt=KEY"]);
+    assert!(!finished.stderr.contains("kept"), "{}", finished.stderr);
+    assert_eq!(place.value("SELECT count(*) FROM new1"), "1");
+}
+
+#[test]
+fn what_changes_nothing_says_why() {
+    let place = Place::new();
+    write(&place, "a.jsonl", "{\"id\":\"a\",\"text\":\"a b\"}\n");
+    write(&place, "b.jsonl", "{\"id\":\"a\",\"text\":\"a c\"}\n");
+    said(&add(&place, "pool", "a.jsonl", &[]), 0, &["1 sample added"]);
+    let kept = add(&place, "pool", "b.jsonl", &["--if-changed", "keep"]);
+    said(&kept, 0, &["pool: nothing to add; 1 changed line skipped"]);
+    said(&add(&place, "pool", "b.jsonl", &["--if-changed", "replace"]), 0, &["1 replaced"]);
+    said(
+        &place.run(&["gc", "--keep", "1"]),
+        0,
+        &["0 snapshots went", "stay, as one of the last 1 state or younger"],
+    );
+    said(
+        &place.run(&["delete", "--dataset", "pool", "--id", "a", "--purge"]),
+        2,
+        &["it removes 1 row of \"pool\""],
+    );
+    // A flag is proposed as help lists it.
+    for args in [&["train", "--lora-targts", "q_proj"][..], &["evaluate", "retrain", "--target", "x"]] {
+        let finished = place.run(args);
+        assert!(finished.code == 2 && !finished.stderr.contains("lora_targets"), "{}", finished.stderr);
+    }
+}
+
+#[test]
+fn gradients_of_a_pool_at_a_checkpoint_that_no_target_has_do_not_hide_the_others() {
+    let place = scored();
+    let mut command =
+        place.gstore(&["ingest", "--dataset", "pool", "--features", "grad-adam", "--dim", "64"]);
+    let checkpoint = world::demo_checkpoints().swap_remove(1).folder().expect("an adapter").to_owned();
+    command.args(["--run", "later", "--model"]).arg(world::demo().join("model"));
+    binary::ok(command.arg("--checkpoints").arg(checkpoint));
+    let select = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "x.jsonl"];
+    said(
+        &place.run(&select),
+        1,
+        &[
+            "no checkpoint has features of every",
+            "`pool` has grad-adam@",
+            "`target` has grad-sgd@",
+            "`--pool-kind grad-sgd`",
+        ],
+    );
+    said(&place.run(&[&select[..], &["--pool-kind", "grad-sgd"]].concat()), 0, &["3 of 40 rows selected"]);
+}
+
+#[test]
 fn d13_options_and_conditions_are_named_as_the_command_line_has_them() {
     let place = scored();
     let select = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "x.jsonl"];

@@ -203,7 +203,7 @@ fn results_go_to_files_and_statements_come_from_files() {
     has(&shell.line(".output there.csv"), &["exists"]);
     has(&shell.line(".output rows.parquet"), &["the shell writes text"]);
     has(&shell.line(".read script.sql"), &["a\n1\n", "b\n2\n", "c\n3\n"]);
-    has(&shell.line(".read bad.sql"), &["fine", "bad.sql, line 3"]);
+    has(&shell.line(".read bad.sql"), &["fine", "bad.sql: there is no column `nothing` (line 3, column 8)"]);
     shell.leave();
     assert_eq!(fs_err::read_to_string(place.path("there.csv")).expect("kept"), "mine");
 }

@@ -223,4 +223,5 @@ fn the_page_has_every_key_and_no_other() {
     check("verify", &serde_json::from_str(&damaged.stdout).expect("JSON"));
     check("verify --repair", &place.json(&["verify", "--repair", "--json"]));
     check("drop", &place.json(&["drop", "feature", "1", "--json"]));
+    check("drop", &place.json(&["drop", "artifact", "g", "--json"]));
 }

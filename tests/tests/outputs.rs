@@ -140,7 +140,7 @@ fn the_ending_says_what_a_selection_is() {
         lines.sort();
         lines
     };
-    for name in ["x.jsonl", "x.json", "X.NDJSON", "sel.gsm8k", "sel.bbh", "x"] {
+    for name in ["x.jsonl", "x.json", "X.NDJSON", "sel.bbh.jsonl", "x"] {
         place.ok(&[&SELECT[..], &[name]].concat());
         let text = fs_err::read_to_string(place.path(name)).expect("readable");
         assert_eq!(sorted(&text), sorted(&pool), "{name}");
@@ -155,6 +155,11 @@ fn the_ending_says_what_a_selection_is() {
     }
     refused(&place, &[&SELECT[..], &["x.txt"]].concat(), &["x.txt", ".jsonl", ".parquet"]);
     refused(&place, &[&SELECT[..], &["x.xlsx"]].concat(), &["x.xlsx", ".jsonl", ".parquet"]);
+    // A misspelt ending would give lines where a table was meant.
+    for name in ["x.foo", "x.parqet", "sel.bbh"] {
+        refused(&place, &[&SELECT[..], &[name]].concat(), &[name, "says no format", ".jsonl", ".parquet"]);
+        assert!(!place.path(name).exists(), "{name}");
+    }
     for scores in ["o.txt", "o.xyz", "o"] {
         refused(&place, &[&SELECT[..], &["y.jsonl", "--scores", scores]].concat(), &[scores, ".csv"]);
     }

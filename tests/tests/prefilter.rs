@@ -103,7 +103,8 @@ fn what_is_fitted_keeps_the_best_rows() {
     assert_eq!(taken.code, 2, "{}", taken.stderr);
     place.ok(&fit("cheap", &["--inputs", "x", "--force", "--learner", "logistic", "--plot", "recall.svg"]));
     assert!(place.path("recall.svg").exists());
-    place.ok(&["drop", "artifact", "cheap"]);
+    let dropped = place.ok(&["drop", "artifact", "cheap"]);
+    assert!(dropped.contains("artifact cheap (prefilter) dropped, "), "{dropped}");
     let gone = place.run(&["query", "SELECT * FROM predicted('pool', 'cheap')"]);
     assert!(gone.code == 2 || gone.code == 1, "{}", gone.stderr);
     assert!(gone.stderr.contains("cheap"), "{}", gone.stderr);
@@ -145,7 +146,8 @@ fn what_saves_nothing_is_refused_with_its_numbers() {
     let refused = place.run(&fit("cheap", &["--inputs", "x"]));
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     assert!(
-        refused.stderr.contains("saves 0.0 %") || refused.stderr.contains("saves -"),
+        refused.stderr.contains("was not saved: it would keep ")
+            && refused.stderr.contains(" % of what it is to spare"),
         "{}",
         refused.stderr
     );

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use gstore_ingest::pipeline::Kind;
-use gstore_store::{DeleteOptions, RowSet, Store};
+use gstore_ingest::pipeline::{IngestRequest, Kind};
+use gstore_store::{DType, DeleteOptions, RowSet, Store};
 use gstore_tests::world;
 
 /// The Python code of a document, in order.
@@ -51,6 +51,9 @@ fn pyarrow_and_polars_read_a_store() {
     world::run(&store, world::request("pool", &[Kind::GradAdam, Kind::EmbedMean, Kind::Loss]))
         .expect("ingested");
 
+    let request = world::request("pool", &[Kind::GradSgd]);
+    world::run(&store, IngestRequest { dtype: DType::I1, ..request }).expect("ingested as signs");
+
     // Scattered rows and a run of them, so that the bitmap has more than one kind of container;.
     let gone = RowSet::from_ranges([3..4, 17..18, 100..150]);
     let options = DeleteOptions { command: "test".to_owned(), purge: false, ..DeleteOptions::default() };
@@ -64,7 +67,8 @@ fn pyarrow_and_polars_read_a_store() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(
-        printed.contains("248 rows x 256 float16")
+        printed.contains("248 rows x 256 float16 of f16")
+            && printed.contains("248 rows x 256 int8 of i1")
             && printed.contains("pool: 248 samples")
             && printed.contains("polars agrees"),
         "{printed}"

@@ -46,6 +46,13 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     let other = place.run(&["merge", checkpoint, "-o", ".", "--force"]);
     assert!(other.code == 2 && other.stderr.contains("does not replace it"), "{}", other.stderr);
 
+    let above = place.run(&["merge", "tuned", "-o", "above"]);
+    assert!(
+        above.code == 2 && above.stderr.contains("tuned/checkpoint-3") && above.stderr.contains("name one"),
+        "{}",
+        above.stderr
+    );
+
     let losses = |more: &[&str]| -> Vec<f64> {
         let ask = ["generate", "--perplexity", "--data", "pool.jsonl", "--format", "json"];
         let text = place.ok(&[&ask[..], more].concat());

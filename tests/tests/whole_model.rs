@@ -94,6 +94,7 @@ fn other_questions_are_other_features() {
     ];
     let grads = |request| IngestRequest { kinds: vec![Kind::GradSgd], ..request };
     changes.push(("i8", IngestRequest { dtype: DType::I8, ..grads(request("pool")) }));
+    changes.push(("i1", IngestRequest { dtype: DType::I1, ..grads(request("pool")) }));
     let mut modules = grads(request("pool"));
     modules.modules.patterns = vec!["*.mlp.*".to_owned(), "*norm*".to_owned()];
     changes.push(("modules", modules));
@@ -108,6 +109,7 @@ fn other_questions_are_other_features() {
         "grad-sgd@base",
         "grad-sgd@base:bf16",
         "grad-sgd@base:i8",
+        "grad-sgd@base:i1",
         "loss@base:bf16",
         "grad-sgd@base:sum",
         "loss@base:sum",

@@ -118,13 +118,19 @@ fn deviation(request: &TrainRequest) -> Result<f64, TrainError> {
     Ok(deviation.filter(|d| *d > 0.0 && *d < 10.0).unwrap_or(0.02))
 }
 
-/// The first thing that differs between two requests.
+/// All that differs between two requests.
 pub(crate) fn difference(stored: &Value, asked: &Value) -> Option<String> {
-    let entries = asked.as_object().into_iter().flatten();
-    let other = |key: &String| stored.get(key).cloned().unwrap_or(Value::Null);
-    let (key, value) = entries.into_iter().find(|(key, value)| other(key) != **value)?;
-    match key.as_str() {
-        "model" | "samples" | "held-out samples" => Some(format!("its {key} differ from those given")),
-        _ => Some(format!("its {key} is {}, not {value}", other(key))),
-    }
+    let differ = |(key, value): (&String, &Value)| {
+        let other = stored.get(key).unwrap_or(&Value::Null);
+        let what = key.split(" of ").next().unwrap_or(key);
+        let verb = if what.ends_with('s') { "are" } else { "is" };
+        match key.as_str() {
+            _ if other == value => None,
+            "model" => Some("its model differs from the one given".to_owned()),
+            "samples" | "held-out samples" => Some(format!("its {key} differ from those given")),
+            _ => Some(format!("its {key} {verb} {other}, not {value}")),
+        }
+    };
+    let all: Vec<String> = asked.as_object().into_iter().flatten().filter_map(differ).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }

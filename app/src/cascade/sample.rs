@@ -71,7 +71,8 @@ pub(super) fn draw(
     let count = request.labels.unwrap_or(usual);
     if count < least {
         return Err(AnswerError::Refused(format!(
-            "{count} labelled rows have about {:.0} of the top {}: a recall of {} over {} takes {least}",
+            "{} have about {:.0} of the top {}: a recall of {} over {} takes {least}",
+            many(count, "labelled row"),
             count as f64 * top,
             percent(top),
             percent(request.recall),

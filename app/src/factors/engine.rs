@@ -1,10 +1,16 @@
 //! Curvature engine of a request's checkpoint, and samples as it takes them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gstore_core::CheckpointId;
+use gstore_curvature::Module;
 use gstore_data::Encoded;
 use gstore_ingest::curvature::{CurvatureEngine, Labels, PassError, TargetSample};
 use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EncodedRow, IngestRequest};
+use gstore_model::architectures::Role;
 use gstore_model::cpu::Cpu;
+use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_model::{Device, Keep, LoadError};
 
 use super::error::FactorJobError;
@@ -15,13 +21,7 @@ pub(super) fn load(
     request: &IngestRequest,
     selection: &ModuleSelection,
 ) -> Result<CurvatureEngine, FactorJobError> {
-    let base = CheckpointArg::base();
-    let arg = request.checkpoints.first().unwrap_or(&base);
-    let source = CheckpointSource {
-        model: arg.model(&request.model).to_owned(),
-        adapter: arg.adapter().map(std::path::Path::to_owned),
-        tracked: Vec::new(),
-    };
+    let source = source(request);
     let keep = match request.max_memory {
         Some(_) => Keep::Inputs,
         None => Keep::All,
@@ -37,6 +37,25 @@ pub(super) fn load(
     loaded.map_err(FactorJobError::other)
 }
 
+/// Where the request's first checkpoint is.
+fn source(request: &IngestRequest) -> CheckpointSource {
+    let base = CheckpointArg::base();
+    let arg = request.checkpoints.first().unwrap_or(&base);
+    CheckpointSource {
+        model: arg.model(&request.model).to_owned(),
+        adapter: arg.adapter().map(std::path::Path::to_owned),
+        tracked: Vec::new(),
+    }
+}
+
+/// Identity of the request's first checkpoint, whose weights are read and not kept.
+pub(super) fn identity(request: &IngestRequest) -> Result<CheckpointId, FactorJobError> {
+    let source = source(request);
+    let folder = ModelFolder::open(&source.model).map_err(FactorJobError::other)?;
+    let adapter = source.adapter.as_deref().map(Adapter::open).transpose().map_err(FactorJobError::other)?;
+    checkpoint_id(&folder, adapter.as_ref()).map_err(FactorJobError::other)
+}
+
 /// Bytes of the weights as the backend holds them.
 pub(super) fn weight_bytes(engine: &CurvatureEngine, request: &IngestRequest) -> u64 {
     let values = |shape: &[usize]| shape.iter().map(|size| *size as u64).product::<u64>();
@@ -44,16 +63,27 @@ pub(super) fn weight_bytes(engine: &CurvatureEngine, request: &IngestRequest) ->
     engine.decoder().params.iter().map(|param| values(&param.shape) * each).sum()
 }
 
-/// Bytes of a worker's activations: what is kept of a batch, and the head.
+/// Tokens of a batch at most: a longer sample is a batch of its own.
+pub(super) fn batch_tokens(request: &IngestRequest) -> u64 {
+    request.batch_tokens.max(request.text.max_length as usize) as u64
+}
+
+/// Bytes of a worker's activations: what is kept of a batch, and the head; where that is one of the modules,
+/// the gradients of its outputs at every token.
 pub(super) fn activation_bytes(engine: &CurvatureEngine, request: &IngestRequest) -> u64 {
     let decoder = engine.decoder();
-    let tokens = (request.batch_tokens.max(request.text.max_length as usize)) as u64;
+    let tokens = batch_tokens(request);
     let layer = match request.max_memory {
         Some(_) => 2 * decoder.hidden_size,
         None => 12 * decoder.hidden_size + 4 * decoder.intermediate_size,
     };
-    let head = (decoder.vocab_size as u64) * gstore_model::HEAD_ROWS as u64;
-    4 * (tokens * (layer * decoder.layers) as u64 + 2 * head)
+    let of_head = |module: &Module| {
+        let mut weights = decoder.params.iter().filter(|param| matches!(param.role, Role::Weight(_)));
+        weights.any(|param| param.module() == module.name && !param.is_map_of_layer())
+    };
+    let at_tokens = if engine.modules().iter().any(of_head) { tokens } else { 0 };
+    let head = decoder.vocab_size as u64 * (2 * gstore_model::HEAD_ROWS as u64 + at_tokens);
+    4 * (tokens * (layer * decoder.layers) as u64 + head)
 }
 
 /// A sample's tokens, and the one that each position is to predict.
@@ -73,6 +103,11 @@ impl Tokens {
         Self { row, ids: encoded.ids.clone(), targets }
     }
 
+    /// Whether the loss has a term of the sample: nothing predicts its first token.
+    fn is_scored(&self) -> bool {
+        self.targets.iter().skip(1).any(Option::is_some)
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.ids.len()
@@ -81,6 +116,29 @@ impl Tokens {
     /// As the engine takes it.
     pub(super) fn sample(&self) -> TargetSample<'_> {
         TargetSample { ids: &self.ids, targets: &self.targets }
+    }
+}
+
+/// Rows that passes have seen, and those of them without a scored token.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    rows: AtomicU64,
+    unscored: AtomicU64,
+}
+
+impl Seen {
+    /// Counts the rows of a batch.
+    pub(super) fn add(&self, batch: &[Tokens]) {
+        let unscored = batch.iter().filter(|sample| !sample.is_scored()).count();
+        self.rows.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        self.unscored.fetch_add(unscored as u64, Ordering::Relaxed);
+    }
+
+    /// Rows without a scored token, where each of so many rows was seen in so many passes; none where some
+    /// were not.
+    pub(super) fn unscored(&self, rows: u64, passes: u64) -> Option<u64> {
+        let [seen, unscored] = [&self.rows, &self.unscored].map(|count| count.load(Ordering::Relaxed));
+        (seen == rows * passes).then(|| unscored / passes.max(1))
     }
 }
 
@@ -132,4 +190,20 @@ pub(super) fn of_batch(batch: &[Tokens], error: PassError) -> FactorJobError {
     let rows = batch.iter().map(|sample| sample.row);
     let (first, last) = (rows.clone().min().unwrap_or(0), rows.max().unwrap_or(0));
     FactorJobError::Batch { first, last, source: Box::new(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_without_a_scored_token_are_counted_once() {
+        let sample = |row, targets: Vec<Option<u32>>| Tokens { row, ids: vec![1; targets.len()], targets };
+        let batch = [sample(0, vec![None, Some(3)]), sample(1, vec![None, None]), sample(2, vec![Some(1)])];
+        let seen = Seen::default();
+        for _ in 0..2 {
+            seen.add(&batch);
+        }
+        assert_eq!((seen.unscored(3, 2), seen.unscored(4, 2), seen.unscored(3, 1)), (Some(2), None, None));
+    }
 }

@@ -37,6 +37,20 @@ pub enum FactorJobError {
         /// Why.
         source: Box<PassError>,
     },
+    /// A score that is no number.
+    #[error(
+        "row {row} (id {id:?}): module `{module}`: its score is {value}: a larger damping, or another filter, is needed"
+    )]
+    Score {
+        /// The row.
+        row: u64,
+        /// Its id.
+        id: String,
+        /// The module.
+        module: String,
+        /// The value.
+        value: f32,
+    },
     /// The engine, or files of factors.
     #[error("{0}")]
     Other(#[source] Box<dyn Error + Send + Sync>),

@@ -36,6 +36,8 @@ pub struct FitReport {
     pub dataset: String,
     /// Rows that were fitted on.
     pub rows: u64,
+    /// Rows that this run added which have no scored token; none where it did not take all of them itself.
+    pub no_scored: Option<u64>,
     /// Modules.
     pub modules: usize,
     /// Partitions whose sums were computed by this run.
@@ -97,6 +99,7 @@ pub fn fit_factors(
         strategy: request.strategy.name().to_owned(),
         dataset: request.ingest.dataset.clone(),
         rows: plan.forecast.rows,
+        no_scored: None,
         modules: plan.engine.modules().len(),
         computed: 0,
         found: 0,
@@ -106,12 +109,15 @@ pub fn fit_factors(
     };
     let mut fit = Fit { plan, folder, path, request, report };
     fit.report.waiting = fit.run(work)?;
+    let added: u64 = fit.data().into_iter().map(|data| fit.plan.new[data].len()).sum();
+    fit.report.no_scored = fit.plan.seen.unscored(added, 1);
     if fit.report.waiting.is_none() {
         work.cancel.check()?;
         let mut provenance = places(&request.ingest);
         provenance.insert("command".to_owned(), json!(work.command));
         let of = (&fit.plan.stamp, provenance);
-        let snapshot = publish(store, &request.name, &fit.path, of, (request.replace, work.command))?;
+        let over = request.replace.then_some(&*fit.plan.snapshot);
+        let snapshot = publish(store, &request.name, &fit.path, of, (over, work.command))?;
         fit.report.snapshot = Some(snapshot.number());
         fit.clean(store.path())?;
     }

@@ -4,6 +4,8 @@
 //! - a file appears when it is whole, and a quantity is there when all of its files are; counts are the last
 //! - sums and counts are kept, not means, so that partitions and later data add up
 //! - what is read is checked against the shapes that belong to it; values may be F64, F32, BF16 or F16
+//! - covariances and eigenvectors of a wide module are `[size, width]`, as `Blocks` are stored; Kronfluence
+//!   reads those that are written whole
 //!
 //! Files do not say whether a module has a bias, so that modules that are read have none: their inputs count
 //! the constant as any other.
@@ -16,6 +18,7 @@ mod scores;
 mod tensors;
 #[cfg(test)]
 mod tests;
+mod whole;
 mod writing;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +26,7 @@ use std::path::{Path, PathBuf};
 use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares};
 
 pub(super) use documents::{PART, write as write_document};
+pub(super) use whole::{check_room, matrices};
 
 pub use arguments::{DatasetNote, FactorArguments, FactorStage, ScoreArguments};
 pub use error::FactorError;
@@ -146,7 +150,7 @@ impl FactorFolder {
     ) -> Result<Option<Vec<(String, Squares)>>, FactorError> {
         let Some((sums, counts)) = lambda_files(&mut self.opener(partition))? else { return Ok(None) };
         let of = |name: String| -> Result<_, FactorError> {
-            let squares = Squares { sums: sums.numbers(&name)?, count: counts.count(&name)? };
+            let squares = Squares { sums: sums.finite(&name)?, count: counts.count(&name)? };
             Ok((name, squares))
         };
         sums.names().into_iter().map(of).collect::<Result<Vec<_>, FactorError>>().map(Some)

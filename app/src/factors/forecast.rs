@@ -1,7 +1,7 @@
 //! Memory of a fit, from the sizes of its modules, and what would need less.
 
 use gstore_core::{available_memory, many};
-use gstore_curvature::{Module, Strategy};
+use gstore_curvature::{Blocks, Module, Strategy};
 use serde::Serialize;
 
 use super::error::FactorJobError;
@@ -39,6 +39,8 @@ pub struct FitForecast {
 pub(super) struct Sizes<'a> {
     pub modules: &'a [Module],
     pub strategy: Strategy,
+    /// The most rows of a block of a covariance.
+    pub max_block: usize,
     pub rows: u64,
     /// Bytes of the weights.
     pub weights: u64,
@@ -56,32 +58,32 @@ pub(super) fn ahead(threads: usize) -> usize {
     threads + 1
 }
 
-fn covariances(module: &Module) -> u64 {
-    NUMBER * (module.input * module.input + module.out * module.out) as u64
-}
-
 impl Sizes<'_> {
     /// The peak with so many threads and partitions.
     pub fn forecast(&self, threads: usize, partitions: [usize; 2]) -> FitForecast {
         let rotates = self.strategy.rotates();
         let squares = matches!(self.strategy, Strategy::Diagonal | Strategy::Ekfac);
-        let all = |of: fn(&Module) -> u64| self.modules.iter().map(of).sum::<u64>();
-        let largest = |of: fn(&Module) -> u64| {
+        let all = |of: &dyn Fn(&Module) -> u64| self.modules.iter().map(of).sum::<u64>();
+        let largest = |of: &dyn Fn(&Module) -> u64| {
             let groups = super::parts::split(self.modules.len(), partitions[1]);
             groups.into_iter().map(|group| self.modules[group].iter().map(of).sum::<u64>()).max().unwrap_or(0)
         };
+        let blocks =
+            |module: &Module| [module.input, module.out].map(|size| Blocks::new(size, self.max_block));
+        let covariances =
+            |module: &Module| blocks(module).map(|side| NUMBER * side.values() as u64).iter().sum::<u64>();
         let of_lambda = |module: &Module| NUMBER * module.len() as u64;
-        let covariance = if rotates { all(covariances) } else { 0 };
-        let lambda = if squares { all(of_lambda) } else { 0 };
+        let covariance = if rotates { all(&covariances) } else { 0 };
+        let lambda = if squares { all(&of_lambda) } else { 0 };
         let model = self.weights + self.activations * threads as u64;
         let sets = sets(threads);
         // A decomposition holds about five matrices of its own.
-        let matrix = |module: &Module| NUMBER * (module.input.max(module.out) as u64).pow(2);
-        let widest = self.modules.iter().map(matrix).max().unwrap_or(0);
+        let widest = self.modules.iter().flat_map(blocks).map(|side| NUMBER * (side.width() as u64).pow(2));
+        let widest = widest.max().unwrap_or(0);
         let passes = [
-            if rotates { model + sets * largest(covariances) } else { 0 },
+            if rotates { model + sets * largest(&covariances) } else { 0 },
             // The bases in f64, and on the backend in f32.
-            if squares { model + covariance + covariance / 2 + sets * largest(of_lambda) } else { 0 },
+            if squares { model + covariance + covariance / 2 + sets * largest(&of_lambda) } else { 0 },
             if rotates { 2 * covariance + 5 * widest * threads as u64 } else { 0 },
             // What is finished is merged and written whole.
             2 * covariance + lambda,
@@ -126,7 +128,7 @@ impl Sizes<'_> {
                 format!("{count} partitions of the modules would fit, with as many passes over the data")
             }
             None => format!(
-                "no partition of the {} fits; fit fewer of them, or the diagonal alone",
+                "no partition of the {} fits; fit fewer of them, in smaller blocks, or the diagonal alone",
                 many(self.modules.len() as u64, "module")
             ),
         };
@@ -146,8 +148,14 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_partitions_that_do() {
         let modules = modules(8, 100);
-        let sizes =
-            Sizes { modules: &modules, strategy: Strategy::Ekfac, rows: 10, weights: 0, activations: 0 };
+        let sizes = Sizes {
+            modules: &modules,
+            strategy: Strategy::Ekfac,
+            max_block: 100,
+            rows: 10,
+            weights: 0,
+            activations: 0,
+        };
         let whole = sizes.forecast(4, [1, 1]);
         assert_eq!((whole.covariances, whole.lambda), (8 * 2 * 80_000, 8 * 80_000));
         assert!(sizes.forecast(1, [1, 1]).memory < whole.memory);
@@ -157,6 +165,10 @@ mod tests {
         assert!(error.contains("partitions of the modules would fit"), "{error}");
         let error = sizes.fitted(4, [1, 1], Some(1)).expect_err("too much").to_string();
         assert!(error.contains("fit fewer of them"), "{error}");
+        // Four blocks of 25 in place of one of 100.
+        let cut = Sizes { max_block: 25, ..sizes }.forecast(4, [1, 1]);
+        assert_eq!((cut.covariances, cut.lambda), (8 * 2 * 20_000, whole.lambda));
+        assert!(cut.memory < whole.memory && cut.disk == 2 * cut.covariances + cut.lambda);
         let diagonal = Sizes { strategy: Strategy::Diagonal, ..sizes };
         assert_eq!(diagonal.forecast(1, [1, 1]).covariances, 0);
     }

@@ -7,8 +7,8 @@ use gstore_query::QueryError;
 use gstore_query::gram::{
     CheckpointGrams, FILE, GramContent, GramDataset, GramFile, KIND, write as write_grams,
 };
-use gstore_query::influence::{InfluenceSpec, Missing, Prepared, Sim, TargetRef};
-use gstore_store::{ArtifactError, ArtifactPart, CheckpointId, Granularity, Snapshot, Store};
+use gstore_query::influence::{InfluenceSpec, Missing, Prepared, PreparedSide, Sim, TargetRef};
+use gstore_store::{ArtifactError, ArtifactPart, CheckpointId, Granularity, RowSet, Snapshot, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -38,7 +38,7 @@ pub struct GramRequest {
     pub partial: bool,
     /// Takes the place of an artifact of this name.
     pub replace: bool,
-    /// Adds rows to the artifact of this name: those added to its datasets since, and all of other datasets.
+    /// Adds rows to the artifact of this name: those with vectors that it lacks, of its datasets or of others.
     pub extend: bool,
 }
 
@@ -92,7 +92,8 @@ struct Old {
 ///
 /// # Errors
 /// A name that is taken or is none, features that are not there, groups of more than 8,192 coordinates, rows of
-/// other vectors than those that are extended, damage, a store that cannot be written, being told to stop.
+/// other vectors than those that are extended, rows that were changed since, damage, a store that cannot be
+/// written, being told to stop.
 pub fn fit_gram(
     store: &Store,
     request: &GramRequest,
@@ -119,12 +120,11 @@ pub fn fit_gram(
         )));
     }
     let prepared = Prepared::new(&snapshot, &question(&snapshot, request, old.as_ref())?)?;
-    let end = |name: &str| {
-        let mut known = old.iter().flat_map(|old| &old.content.datasets);
-        known.find(|dataset| dataset.name == name).map_or(0, |dataset| dataset.end)
+    let known = match &old {
+        Some(old) => old.known(&request.name, &prepared)?,
+        None => Vec::new(),
     };
-    let from: Vec<u64> = prepared.pools().iter().map(|pool| end(&pool.dataset.name)).collect();
-    let new = prepared.grams(&from, work.threads, work.cancel, work.progress)?;
+    let new = prepared.grams(&known, work.threads, work.cancel, work.progress)?;
     if old.is_none() {
         check_rows(&new, request)?;
     }
@@ -142,6 +142,34 @@ pub fn fit_gram(
         false => snapshot.number(),
     };
     Ok(report)
+}
+
+impl Old {
+    /// The rows that are in the sums already, for each checkpoint and pool of a question.
+    fn known(&self, name: &str, prepared: &Prepared) -> Result<Vec<Vec<RowSet>>, AnswerError> {
+        let of_pool = |c: usize, pool: &PreparedSide| -> Result<RowSet, AnswerError> {
+            let (dataset, id) = (&pool.dataset, &prepared.checkpoints()[c].id);
+            let own = self.content.checkpoints.iter().find(|own| own.id == *id);
+            let is_in = self.content.datasets.iter().any(|own| own.name == dataset.name);
+            let Some(own) = own.filter(|_| is_in) else { return Ok(RowSet::new()) };
+            let refuse = |why: String| {
+                let why = format!("the sums of artifact `{name}` cannot be extended: {why}. Fit it again");
+                Err(AnswerError::Refused(why))
+            };
+            if let Some(why) = own.stale(prepared.snapshot(), dataset)? {
+                return refuse(why);
+            }
+            let feature = pool.features.get(c).map(|feature| feature.number);
+            match own.of.iter().find(|of| of.dataset == dataset.name && Some(of.feature) == feature) {
+                Some(of) => Ok(of.row_set()),
+                None => refuse(format!("they are of other vectors of `{}`", dataset.name)),
+            }
+        };
+        let pools = prepared.pools();
+        (0..prepared.checkpoints().len())
+            .map(|c| pools.iter().map(|pool| of_pool(c, pool)).collect::<Result<Vec<_>, _>>())
+            .collect()
+    }
 }
 
 /// The artifact of a name with its matrices.
@@ -295,7 +323,8 @@ fn publish(
     };
     let mut artifact = artifact(&request.name, &content)?;
     artifact.provenance = provenance(prepared, report);
-    put(store, artifact, grams, request.replace || request.extend, work)
+    let over = (request.replace || request.extend).then_some(&**prepared.snapshot());
+    put(store, artifact, grams, over, work)
 }
 
 /// An artifact of matrices without them.
@@ -309,12 +338,12 @@ fn put(
     store: &Store,
     artifact: ArtifactPart,
     grams: &[CheckpointGrams],
-    replace: bool,
+    over: Option<&Snapshot>,
     work: &Work<'_>,
 ) -> Result<Arc<Snapshot>, AnswerError> {
     let mut files = store.artifact_files()?;
     files.write(FILE, |out| write_grams(out, grams))?;
-    Ok(store.put_artifact_with(artifact, files, replace, work.command)?)
+    Ok(store.put_artifact_with(artifact, files, over, work.command)?)
 }
 
 fn provenance(prepared: &Prepared, report: &GramReport) -> Map<String, Value> {

@@ -39,8 +39,8 @@ pub use plan::FitRequest;
 pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, import_factors, list_factors};
 pub use report::{PromptScores, score_report};
 pub use score::{
-    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSolve, ScoreTarget, SolvedQuery,
-    TableOutput, forecast_scores, like_factors, score_rows,
+    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreSolve, ScoreTarget,
+    SolvedQuery, TableOutput, forecast_scores, like_factors, like_segment, score_rows,
 };
 pub use spectra::{SpectraRequest, factor_differences, factor_spectra};
 pub use stamp::FactorStamp;

@@ -11,7 +11,7 @@ use gstore_curvature::{Covariance, Module, Squares};
 use gstore_ingest::curvature::{PassError, TargetSample};
 use gstore_ingest::pipeline::RowBatches;
 
-use super::engine::{Fisher, Tokens, of_batch, tokens};
+use super::engine::{Fisher, Seen, Tokens, of_batch, tokens};
 use super::error::FactorJobError;
 use super::forecast::ahead;
 use super::plan::FitPlan;
@@ -67,11 +67,13 @@ pub(super) struct Over<'a> {
     pub batches: &'a RowBatches,
     pub rows: &'a RowSet,
     pub threads: usize,
+    /// Where rows are counted, if they are.
+    pub seen: Option<&'a Seen>,
 }
 
 impl<'a> Over<'a> {
-    fn of(plan: &'a FitPlan, rows: &'a RowSet) -> Self {
-        Self { batches: &plan.batches, rows, threads: plan.forecast.threads }
+    fn of(plan: &'a FitPlan, rows: &'a RowSet, seen: Option<&'a Seen>) -> Self {
+        Self { batches: &plan.batches, rows, threads: plan.forecast.threads, seen }
     }
 }
 
@@ -96,9 +98,9 @@ pub(super) fn covariances(
         let labels = fisher.labels(COVARIANCE_PASS, rows);
         plan.engine.covariances(samples, &labels, wanted, sums).map(drop)
     };
-    let new = |module: &Module| (Covariance::new(module.input), Covariance::new(module.out));
-    let empty = || of_each(plan.engine.modules(), wanted, new);
-    chosen(sum("covariances", &Over::of(plan, rows), &empty, &add, work)?, wanted)
+    let seen = wanted.contains(&0).then_some(&plan.seen);
+    let empty = || of_each(plan.engine.modules(), wanted, |module| plan.no_sums(module));
+    chosen(sum("covariances", &Over::of(plan, rows, seen), &empty, &add, work)?, wanted)
 }
 
 /// Squares of the gradients of some modules over some rows, in the order of `wanted`; in the eigenbases of the
@@ -114,8 +116,10 @@ pub(super) fn squares(
         let labels = fisher.labels(SQUARES_PASS, rows);
         plan.engine.squares(samples, &labels, wanted, rotated, sums).map(drop)
     };
+    // In an eigenbasis it is the second pass.
+    let seen = (!rotated && wanted.contains(&0)).then_some(&plan.seen);
     let empty = || of_each(plan.engine.modules(), wanted, |module| Squares::new(module.len()));
-    chosen(sum("squares of gradients", &Over::of(plan, rows), &empty, &add, work)?, wanted)
+    chosen(sum("squares of gradients", &Over::of(plan, rows, seen), &empty, &add, work)?, wanted)
 }
 
 /// Those of the wanted modules, in their order.
@@ -134,7 +138,7 @@ pub(super) type Add<'a, S> =
 /// Memory: the sums of [`ahead`] units, and their sum.
 pub(super) fn sum<S: Sums>(
     stage: &str,
-    &Over { batches, rows, threads }: &Over<'_>,
+    &Over { batches, rows, threads, seen }: &Over<'_>,
     empty: &(dyn Fn() -> S + Sync),
     add: Add<'_, S>,
     work: &mut Work<'_>,
@@ -149,6 +153,9 @@ pub(super) fn sum<S: Sums>(
             let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
             let numbers: Vec<u64> = batch.iter().map(|sample| sample.row).collect();
             add(&samples, &numbers, &mut sums).map_err(|error| of_batch(batch, error))?;
+            if let Some(seen) = seen {
+                seen.add(batch);
+            }
             done += batch.len() as u64;
         }
         Ok((sums, done))

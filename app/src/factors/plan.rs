@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gstore_core::{Cancel, RowSet, Unit, many};
-use gstore_curvature::{Module, Strategy};
+use gstore_curvature::{Blocks, Covariance, Module, Strategy};
 use gstore_ingest::curvature::CurvatureEngine;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 use gstore_store::{Lease, Snapshot, Store};
 
-use super::engine::{self, Fisher};
+use super::engine::{self, Fisher, Seen};
 use super::error::FactorJobError;
 use super::forecast::{FitForecast, Sizes};
 use super::parts::{first, split, split_rows};
@@ -31,6 +31,8 @@ pub struct FitRequest {
     pub fisher: Fisher,
     /// Partitions of the data and of the modules, at least one each.
     pub partitions: [usize; 2],
+    /// Covariances of more rows than this are cut into blocks of at most so many.
+    pub max_block: usize,
     /// Only this partition of the data, from 0.
     pub only: Option<usize>,
     /// Folder in which the folder of the factors is; none: next to the store, until they are published.
@@ -42,6 +44,9 @@ pub struct FitRequest {
 }
 
 impl FitRequest {
+    /// Rows of the largest block unless told otherwise: 0.5 GB in f64, of which a decomposition holds five.
+    pub const MAX_BLOCK: u32 = 8192;
+
     /// The folder of the factors.
     pub fn factor_folder(&self, store: &Path) -> PathBuf {
         let name = format!("factors_{}", self.name);
@@ -72,8 +77,11 @@ pub(super) struct FitPlan {
     pub all: Vec<RowSet>,
     /// Modules of each partition, as places.
     pub groups: Vec<Vec<usize>>,
+    max_block: usize,
     pub stamp: FactorStamp,
     pub forecast: FitForecast,
+    /// The rows of the first pass.
+    pub seen: Seen,
     /// Keeps the snapshot from being collected.
     pub _lease: Option<Lease>,
 }
@@ -102,10 +110,12 @@ impl FitPlan {
             let (parts, modules) = (request.partitions[1], many(modules.len() as u64, "module"));
             return Err(FactorJobError::Option(format!("{modules} cannot be split into {parts} partitions")));
         }
-        tell_head(&engine, &ingest, work);
+        tell_head(&engine, &ingest, request.max_block, work);
+        tell_blocks(&modules, request, work);
         let sizes = Sizes {
             modules: &modules,
             strategy: request.strategy,
+            max_block: request.max_block,
             rows: rows.len(),
             weights: engine::weight_bytes(&engine, &ingest),
             activations: engine::activation_bytes(&engine, &ingest),
@@ -127,12 +137,31 @@ impl FitPlan {
         let parts = request.partitions[0];
         let groups = split(modules.len(), request.partitions[1]).into_iter().map(Vec::from_iter).collect();
         let (new, all) = (split_rows(&new, parts), split_rows(&rows, parts));
-        Ok(Self { snapshot, engine, batches, new, all, groups, stamp, forecast, _lease: lease })
+        let (max_block, seen) = (request.max_block, Seen::default());
+        Ok(Self {
+            snapshot,
+            engine,
+            batches,
+            new,
+            all,
+            groups,
+            max_block,
+            stamp,
+            forecast,
+            seen,
+            _lease: lease,
+        })
     }
 
     /// Number of a partition in the names of files; none where there is one alone.
     pub fn number(&self, data: usize, group: usize) -> Option<(usize, usize)> {
         (self.new.len() > 1 || self.groups.len() > 1).then_some((data, group))
+    }
+
+    /// Covariances of no token, of inputs and of gradients.
+    pub fn no_sums(&self, module: &Module) -> (Covariance, Covariance) {
+        let of = |size| Covariance::in_blocks(Blocks::new(size, self.max_block));
+        (of(module.input), of(module.out))
     }
 
     /// The modules of a partition.
@@ -147,6 +176,9 @@ fn check(request: &FitRequest) -> Result<(), FactorJobError> {
     if data == 0 || modules == 0 {
         return refuse("there is at least one partition of the data, and one of the modules".to_owned());
     }
+    if request.max_block == 0 {
+        return refuse("a block has at least one row".to_owned());
+    }
     if let Some(only) = request.only.filter(|only| *only >= data) {
         return refuse(format!("there is no partition {} of {data}", only + 1));
     }
@@ -158,14 +190,29 @@ fn check(request: &FitRequest) -> Result<(), FactorJobError> {
 }
 
 /// Says that the head is left out, where nothing was chosen.
-fn tell_head(engine: &CurvatureEngine, ingest: &IngestRequest, work: &mut Work<'_>) {
+fn tell_head(engine: &CurvatureEngine, ingest: &IngestRequest, max_block: usize, work: &mut Work<'_>) {
     let vocabulary = engine.decoder().vocab_size;
     if ingest.modules.patterns.is_empty() {
         let modules = many(engine.modules().len() as u64, "linear module");
         work.progress.note(&format!(
             "{modules} of the blocks; the head is left out: the covariance of its {vocabulary} outputs would take {} MB",
-            8 * (vocabulary as u64).pow(2) / 1_000_000
+            8 * Blocks::new(vocabulary, max_block).values() as u64 / 1_000_000
         ));
+    }
+}
+
+/// The largest block of factors that are cut into some; none where all covariances are whole.
+fn cut(modules: &[Module], request: &FitRequest) -> Option<usize> {
+    let wide = |module: &Module| module.input.max(module.out) > request.max_block;
+    (request.strategy.rotates() && modules.iter().any(wide)).then_some(request.max_block)
+}
+
+/// Says that covariances are cut.
+fn tell_blocks(modules: &[Module], request: &FitRequest, work: &mut Work<'_>) {
+    if let Some(most) = cut(modules, request) {
+        let wide = modules.iter().filter(|module| module.input.max(module.out) > most).count();
+        let wide = many(wide as u64, "module");
+        work.progress.note(&format!("covariances of {wide} are cut into blocks of at most {most} rows"));
     }
 }
 
@@ -190,6 +237,7 @@ fn stamp(
         partitions: request.partitions,
         batch_tokens: ingest.batch_tokens,
         extends: request.extend.clone(),
+        max_block: cut(engine.modules(), request),
     })
 }
 

@@ -15,10 +15,10 @@ use serde_json::{Map, Value, json};
 use super::begun::places;
 use super::engine;
 use super::error::FactorJobError;
-use super::folder::{FactorError, FactorFolder, FactorStage};
+use super::folder::{FactorError, FactorFolder, FactorStage, check_room, matrices};
 use super::stamp::FactorStamp;
 
-/// What an artifact of factors says of them.
+/// Description of factors in their artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FactorContent {
     /// What they are of.
@@ -47,7 +47,7 @@ pub struct FactorNote {
     pub bytes: u64,
 }
 
-/// What an artifact says of its factors.
+/// The description that an artifact of factors has.
 ///
 /// # Errors
 /// An artifact of another kind, or one that a newer program wrote.
@@ -89,13 +89,14 @@ pub fn list_factors(snapshot: &Snapshot) -> Result<Vec<FactorNote>, FactorJobErr
     Ok(notes)
 }
 
-/// Publishes the finished factors of a folder: all its files but those of partitions.
+/// Publishes the finished factors of a folder: all its files but those of partitions. They take the place of
+/// what `over` has under the name.
 pub(super) fn publish(
     store: &Store,
     name: &str,
     folder: &Path,
     (stamp, provenance): (&FactorStamp, Map<String, Value>),
-    (replace, command): (bool, &str),
+    (over, command): (Option<&Snapshot>, &str),
 ) -> Result<Arc<Snapshot>, FactorJobError> {
     let samples = stamp.row_set().len();
     let content = FactorContent { stamp: stamp.clone(), samples };
@@ -109,7 +110,7 @@ pub(super) fn publish(
     let datasets = stamp.dataset.iter().cloned().collect();
     let mut part = ArtifactPart::new(name, FACTORS, datasets, content);
     part.provenance = provenance;
-    Ok(store.put_artifact_with(part, files, replace, command)?)
+    Ok(store.put_artifact_with(part, files, over, command)?)
 }
 
 /// Names of the files of finished factors, in order.
@@ -126,10 +127,12 @@ fn finished(folder: &Path) -> Result<Vec<String>, FactorJobError> {
     Ok(names)
 }
 
-/// Writes the files of factors into a folder, which is made: one that Kronfluence reads.
+/// Writes the files of factors into a folder, which is made: one that Kronfluence reads. Matrices in blocks
+/// are written whole, with the zeros outside of these.
 ///
 /// # Errors
-/// A folder that is there and not empty, files that cannot be written, damage.
+/// A folder that is there and not empty, too little room for whole matrices, files that cannot be written,
+/// damage.
 pub fn export_factors(
     snapshot: &Snapshot,
     name: &str,
@@ -141,9 +144,20 @@ pub fn export_factors(
     if fs_err::read_dir(folder)?.next().is_some() {
         return Err(FactorJobError::Refused(format!("{} is there and is not empty", folder.display())));
     }
-    for file in &part.files {
+    let is_cut = content.stamp.max_block.is_some();
+    if is_cut {
+        check_room(folder, &content.stamp.modules).map_err(FactorJobError::other)?;
+    }
+    for file in part.files.iter().filter(|file| !is_cut || matrices(&file.name).is_none()) {
         let map = snapshot.artifact_file(&part, &file.name)?;
         fs_err::write(folder.join(&file.name), map.as_bytes())?;
+    }
+    for file in part.files.iter().filter(|_| is_cut) {
+        let Some(what) = matrices(&file.name) else { continue };
+        let map = snapshot.artifact_file(&part, &file.name)?;
+        // Its arguments are there by now.
+        let opened = FactorFolder::open(folder).map_err(FactorJobError::other)?;
+        opened.write_whole(what, map).map_err(FactorJobError::other)?;
     }
     content.stamp.write(folder)?;
     Ok(content)
@@ -162,6 +176,7 @@ pub fn import_factors(
     replace: bool,
     command: &str,
 ) -> Result<Arc<Snapshot>, FactorJobError> {
+    let seen = store.snapshot()?;
     let opened = FactorFolder::open(folder).map_err(FactorJobError::other)?;
     let stamp = match (FactorStamp::read(folder)?, of) {
         (Some(stamp), _) => stamp,
@@ -195,7 +210,7 @@ pub fn import_factors(
     }
     provenance.insert("command".to_owned(), json!(command));
     provenance.insert("folder".to_owned(), json!(folder.display().to_string()));
-    publish(store, name, folder, (&stamp, provenance), (replace, command))
+    publish(store, name, folder, (&stamp, provenance), (replace.then_some(&*seen), command))
 }
 
 /// What foreign factors are of: the modules of the folder at the checkpoint of a request.
@@ -233,5 +248,6 @@ fn foreign(folder: &FactorFolder, request: &IngestRequest) -> Result<FactorStamp
         partitions: [data, parts],
         batch_tokens: request.batch_tokens,
         extends: None,
+        max_block: None,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gstore_core::{Cancel, Digest, RowSet};
+use gstore_core::{Cancel, Digest, RowSet, shortened};
 use gstore_curvature::{Module, Strategy};
 use gstore_store::{EncodingSpec, SampleReader, record_columns};
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,9 @@ pub struct FactorStamp {
     pub batch_tokens: usize,
     /// The factors whose sums these go on from.
     pub extends: Option<String>,
+    /// The most rows of a block, where covariances are cut into some.
+    #[serde(default)]
+    pub max_block: Option<usize>,
 }
 
 impl FactorStamp {
@@ -126,11 +129,7 @@ fn is_empty(folder: &Path) -> Result<bool, FactorJobError> {
 /// A value that is not too long for a message.
 fn short(value: &serde_json::Value) -> String {
     const MOST: usize = 60;
-    let text = value.to_string();
-    match text.char_indices().nth(MOST) {
-        Some((at, _)) => format!("{}...", &text[..at]),
-        None => text,
-    }
+    shortened(&value.to_string(), MOST)
 }
 
 /// Digest of the ids and records of some live rows.
@@ -187,6 +186,7 @@ mod tests {
             partitions: [1, 1],
             batch_tokens: 512,
             extends: None,
+            max_block: None,
         }
     }
 
@@ -212,6 +212,14 @@ mod tests {
             jobs.into_iter().for_each(|job| job.join().unwrap().unwrap());
         });
         assert_eq!(FactorStamp::read(&folder).unwrap(), Some(stamp()));
+        // Stamps of before there were blocks do not name any.
+        let mut without = serde_json::to_value(stamp()).unwrap();
+        without.as_object_mut().unwrap().remove("max_block");
+        write_document(&folder.join(STAMP), &without).unwrap();
+        stamp().settle(&folder).unwrap();
+        let other = FactorStamp { max_block: Some(8), ..stamp() };
+        let error = other.settle(&folder).unwrap_err().to_string();
+        assert!(error.contains("max_block is null there, 8 here"), "{error}");
         let other = FactorStamp { seed: Some(2), ..stamp() };
         assert!(matches!(other.settle(&folder), Err(FactorJobError::OtherFactors { .. })));
         fs_err::rename(folder.join(STAMP), folder.join("notes")).unwrap();

@@ -157,22 +157,24 @@ fn provenance(
     }
 }
 
-/// Publishes a prefilter under a name, in place of one that has it where `replace` says so.
+/// Publishes a prefilter under a name, in place of what `over`, a snapshot that the caller looked at, has
+/// there.
 ///
 /// # Errors
-/// A name that is taken or is none, and a store that cannot be written.
+/// A name that is taken or is none, what was to be replaced is not as it was, and a store that cannot be
+/// written.
 pub fn publish_prefilter(
     store: &Store,
     name: &str,
     prefilter: &Prefilter,
-    replace: bool,
+    over: Option<&Snapshot>,
     command: &str,
 ) -> Result<Arc<Snapshot>, AnswerError> {
     let seen = store.snapshot().map_err(|error| AnswerError::Refused(error.to_string()))?;
     let datasets = learned_from(prefilter).into_iter().filter(|name| seen.dataset(name).is_ok()).collect();
     let mut artifact = ArtifactPart::new(name, KIND, datasets, prefilter.to_value());
     artifact.provenance = prefilter.provenance.clone();
-    Ok(store.put_artifact(artifact, replace, command)?)
+    Ok(store.put_artifact(artifact, over, command)?)
 }
 
 /// The datasets of a prefilter's rows, labels and targets: who may not see all of them does not see it.

@@ -67,7 +67,7 @@ enum What {
     Tolerance,
     /// Products against double precision
     Accuracy,
-    /// Scores of f16 and i8 storage against f32
+    /// Scores of f16, i8 and i1 storage against f32
     Storage,
 }
 
@@ -86,7 +86,7 @@ fn main() -> Result<()> {
         }
         What::Storage => {
             let less = real::features(Which::Less, &args.shared, &args.keep, args.threads)?;
-            for dtype in [DType::F16, DType::I8] {
+            for dtype in [DType::F16, DType::I8, DType::I1] {
                 let folder = tempfile::tempdir_in(&args.keep)?;
                 storage::run(&less, &folder.path().join("store"), dtype)?.iter().for_each(print);
             }

@@ -7,6 +7,7 @@
 //! shared machine any of them may be disturbed, and the ratio of the bests does not flatter the
 //! kernel when a probe was.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -14,13 +15,14 @@ use anyhow::Result;
 use clap::Parser;
 use gstore_benches::evidence::numbers::Numbers;
 use gstore_benches::{machine, probe};
+use gstore_core::mix;
 use gstore_query::kernel::{
     CODE_STEP, CodeKind, CodeQueries, Codes, FilterQueries, Kernel, Queries, RowNorms, Scratch,
 };
-use gstore_store::Values;
+use gstore_store::{SIGNS, Signs, Values};
 use half::f16;
 
-/// All products of rows with queries: exact, filtered, and of the codes of a sketch.
+/// All products of rows with queries: exact (of f16, and of signs), filtered, and of the codes of a sketch.
 #[derive(Parser)]
 struct Args {
     /// Rows
@@ -39,7 +41,7 @@ struct Args {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 16, 64, 256])]
     queries: Vec<usize>,
     /// Kernels to measure
-    #[arg(long, value_delimiter = ',', default_values_t = ["exact".to_owned(), "bf16".into(), "int8".into(), "nibble".into(), "sign".into()])]
+    #[arg(long, value_delimiter = ',', default_values_t = ["exact".to_owned(), "i1".into(), "bf16".into(), "int8".into(), "nibble".into(), "sign".into()])]
     kernels: Vec<String>,
     /// Instruction set of the exact and the code kernels [default: the fastest]
     #[arg(long)]
@@ -101,9 +103,17 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Module groups of the rows.
+fn groups(args: &Args) -> Vec<Range<usize>> {
+    let at = |group: usize| group * args.dim / args.groups;
+    (0..args.groups).map(|group| at(group)..at(group + 1)).collect()
+}
+
 /// Rows of one kind, filled once.
 enum Subject {
     Exact(Kernel, Vec<f16>),
+    /// Words of a row, and all words.
+    Signs(Kernel, usize, Vec<u64>),
     Filter(gstore_query::kernel::Filter, Vec<f16>),
     Codes(Kernel, CodeKind, Vec<u8>),
 }
@@ -119,17 +129,24 @@ impl Subject {
         };
         Ok(match name {
             "exact" => Some(Self::Exact(kernel, halves())),
+            "i1" => {
+                let each: usize = groups(args).iter().map(|group| group.len().div_ceil(SIGNS)).sum();
+                // Bits beyond a group meet zeros.
+                let words = (0..args.rows * each).map(|i| mix(i as u64 + 1)).collect();
+                Some(Self::Signs(kernel, each, words))
+            }
             "bf16" => kernel.filter().map(|filter| Self::Filter(filter, halves())),
             "int8" => Some(codes(CodeKind::Int8)),
             "nibble" => Some(codes(CodeKind::Nibble)),
             "sign" => Some(codes(CodeKind::Sign)),
-            _ => anyhow::bail!("{name} is none of exact, bf16, int8, nibble, sign"),
+            _ => anyhow::bail!("{name} is none of exact, i1, bf16, int8, nibble, sign"),
         })
     }
 
     fn bytes(&self) -> usize {
         match self {
             Self::Exact(_, values) | Self::Filter(_, values) => size_of_val(values.as_slice()),
+            Self::Signs(_, _, words) => size_of_val(words.as_slice()),
             Self::Codes(_, _, bytes) => bytes.len(),
         }
     }
@@ -139,9 +156,7 @@ impl Subject {
         let mut numbers = Numbers(3);
         let vectors: Vec<f32> = (0..count * args.dim).map(|_| numbers.even()).collect();
         let dim = args.dim;
-        let groups: Vec<_> = (0..args.groups)
-            .map(|group| group * dim / args.groups..(group + 1) * dim / args.groups)
-            .collect();
+        let groups = groups(args);
         let chosen: Vec<usize> = (0..groups.len()).collect();
         match self {
             Self::Exact(kernel, values) => {
@@ -150,6 +165,18 @@ impl Subject {
                     in_units(args, 2, |rows, memory| {
                         memory.ready(rows.len(), count, groups.len());
                         let values = Values::F16(&values[rows.start * dim..rows.end * dim]);
+                        let Memory { scratch, factors, out, .. } = memory;
+                        kernel.scaled_dots(values, &queries, &chosen, factors, scratch, out);
+                    });
+                })
+            }
+            Self::Signs(kernel, each, words) => {
+                let queries = Queries::new(&vectors, dim, &groups);
+                let all = Signs::new(words, *each);
+                Box::new(move || {
+                    in_units(args, 1, |rows, memory| {
+                        memory.ready(rows.len(), count, groups.len());
+                        let values = Values::I1(all.rows(rows));
                         let Memory { scratch, factors, out, .. } = memory;
                         kernel.scaled_dots(values, &queries, &chosen, factors, scratch, out);
                     });

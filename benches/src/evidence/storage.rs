@@ -1,4 +1,4 @@
-//! Effect of f16 and i8 storage on scores and rankings, against f32.
+//! Effect of f16, i8 and i1 storage on scores and rankings, against f32.
 
 use std::path::Path;
 

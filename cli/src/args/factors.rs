@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use gstore::factors::Damping;
+use gstore::factors::{Damping, FitRequest};
 use gstore_store::{ShardIndex, SnapshotName};
 
 use super::{EngineArgs, OutputArgs, TextArgs, at_least};
@@ -111,6 +111,9 @@ pub struct FactorsFitArgs {
     /// Parts of the modules, with a pass over the data for each: less memory, more time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least::<usize>(1))]
     pub module_partitions: usize,
+    /// Cut covariances of more than N rows into equal blocks of at most N, each decomposed and applied alone
+    #[arg(long, value_name = "N", default_value_t = FitRequest::MAX_BLOCK, value_parser = at_least::<u32>(1))]
+    pub max_block: u32,
     /// Compute only part I of N of the rows
     #[arg(long, value_name = "I/N", conflicts_with = "data_partitions", requires = "folder")]
     pub partition: Option<ShardIndex>,
@@ -167,7 +170,7 @@ pub struct FactorsGramArgs {
     /// Take features that are still being built
     #[arg(long)]
     pub partial: bool,
-    /// Add the rows that came since, and those of other datasets
+    /// Add the rows whose vectors came since, and those of other datasets
     #[arg(long, conflicts_with = "force")]
     pub extend: bool,
     /// Mix the matrices of training rows with those of queries, which are fitted: TrackStar's preconditioner

@@ -127,4 +127,6 @@ pub enum DType {
     F32,
     /// Bytes with one scale per module: half the size of f16
     I8,
+    /// Signs with one scale per module: a sixteenth of the size of f16, at a loss
+    I1,
 }

@@ -17,16 +17,24 @@ use super::{EngineArgs, FactorStrategy, FactorsModelArgs, OutputArgs, TextArgs, 
     gstore score --store s --factors curvature --pool pool --target gsm8k --damping auto,1e-6,1e-3 --rank 64 -o scores.parquet\n  \
     gstore score --store s --factors curvature --pool pool --target gsm8k --filter 'inverse,source:500*1e-4' -o scores.parquet\n  \
     gstore score --store s --factors curvature --pool pool --target gsm8k --solver cg --iterations 20 -o scores.parquet\n  \
-    gstore score --store s --factors curvature --pool pool --self --top 100 -o self.csv\n\n\
+    gstore score --store s --factors curvature --pool pool --self --top 100 -o self.csv\n  \
+    gstore score --store s --segment 'early=500*1e-4@run/250,run/500' --segment 'late=500*2e-5' --pool pool --target gsm8k\n\n\
     Positive scores are of rows that lower the loss of the query when they are trained on; multiplied with 1 / rows they are the effect\n\
     of one copy. Nothing is read but samples and factors: gradients are computed again, in one pass over the pool for all queries that\n\
-    fit in memory.\n\n\
+    fit in memory; with --segment, in one at each checkpoint.\n\n\
     Memory: the weights, and for each query 8 bytes for each weight of the modules, or 8 * rank for each of their inputs and outputs;\n\
-    with --solver 60 more for each weight, and 8 for each thread.")]
+    with --segment the weights of two checkpoints, and the bytes of a query for each segment; with --solver 60 more for each weight,\n\
+    and 8 for each thread.")]
 pub struct ScoreArgs {
-    /// Factors of the store; without them --model says whose gradients are compared, and no curvature is used
-    #[arg(long, value_name = "NAME", required_unless_present = "model")]
+    /// Factors of the store, which `gstore factors fit` makes; without them, and without --segment, --model says
+    /// whose gradients are compared, and no curvature is used
+    #[arg(long, value_name = "NAME")]
     pub factors: Option<String>,
+    /// A segment of training, from the first to the last: factors, STEPS at a mean learning RATE, and checkpoints
+    /// over which rows are averaged [default: that of the factors]; scores are summed over segments
+    #[arg(long, value_name = "NAME=STEPS*RATE[@DIR|REPO,...]", value_parser = segment,
+          conflicts_with_all = ["factors", "filter", "damping", "of_self", "checkpoint", "kronfluence"])]
+    pub segment: Vec<ScoreSegmentArg>,
     /// Dataset whose rows are scored
     #[arg(long, value_name = "NAME")]
     pub pool: String,
@@ -54,15 +62,15 @@ pub struct ScoreArgs {
           default_value = "inverse", value_parser = filter)]
     pub filter: Vec<Filter>,
     /// Added to eigenvalues before they are inverted: numbers, or auto for a tenth of each module's mean;
-    /// several take one pass
-    #[arg(long, value_name = "auto|X", value_delimiter = ',', num_args = 1.., default_value = "auto", value_parser = damping)]
+    /// several take one pass [default: auto]
+    #[arg(long, value_name = "auto|X", value_delimiter = ',', num_args = 1.., value_parser = damping)]
     pub damping: Vec<Damping>,
     /// Keep queries as matrices of this rank: less memory for many queries
     #[arg(long, value_name = "R", value_parser = at_least::<usize>(1))]
     pub rank: Option<usize>,
     /// Solve for each query with the curvature itself, from the factors' answer on: cg for conjugate gradients with
     /// Gauss-Newton products over the rows that were fitted on
-    #[arg(long, value_enum, conflicts_with_all = ["rank", "of_self", "kronfluence"])]
+    #[arg(long, value_enum, conflicts_with_all = ["rank", "of_self", "segment", "kronfluence"])]
     pub solver: Option<ScoreSolver>,
     /// Most iterations of the solver, each a pass over its rows [default: 50]
     #[arg(long, value_name = "N", requires = "solver", value_parser = at_least::<usize>(1))]
@@ -146,6 +154,37 @@ fn part_of_one(text: &str) -> Result<f64, String> {
     found.ok_or_else(|| "a number between 0 and 1 is wanted".to_owned())
 }
 
+/// A segment of training as a flag has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreSegmentArg {
+    /// Name of its factors.
+    pub factors: String,
+    /// What its steps make of eigenvalues.
+    pub filter: Filter,
+    /// Folders or repositories of its checkpoints; empty: that of the factors.
+    pub checkpoints: Vec<String>,
+}
+
+fn segment(text: &str) -> Result<ScoreSegmentArg, String> {
+    let (what, folders) = text.split_once('@').map_or((text, None), |(what, folders)| (what, Some(folders)));
+    let checkpoints: Vec<String> =
+        folders.into_iter().flat_map(|all| all.split(',')).map(str::to_owned).collect();
+    let wanted = || "NAME=STEPS*RATE is wanted, and @ and checkpoints behind it".to_owned();
+    let (factors, steps) = what.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(wanted)?;
+    if checkpoints.iter().any(String::is_empty) {
+        return Err(wanted());
+    }
+    let filter = of_steps(steps).ok_or_else(wanted)??;
+    Ok(ScoreSegmentArg { factors: factors.to_owned(), filter, checkpoints })
+}
+
+/// The filter of `STEPS*RATE`; none of another text.
+fn of_steps(text: &str) -> Option<Result<Filter, String>> {
+    let (steps, rate) = text.split_once('*')?;
+    let (steps, rate) = (steps.parse().ok()?, rate.parse().ok()?);
+    Some(Filter::source(steps, rate).map_err(|error| error.to_string()))
+}
+
 /// A filter; that of inverses without its damping.
 fn filter(text: &str) -> Result<Filter, String> {
     match text {
@@ -153,11 +192,8 @@ fn filter(text: &str) -> Result<Filter, String> {
         "identity" => return Ok(Filter::Identity),
         _ => {}
     }
-    let segment = text.strip_prefix("source:").and_then(|segment| segment.split_once('*'));
-    let parsed = segment.and_then(|(steps, rate)| Some((steps.parse().ok()?, rate.parse().ok()?)));
     let wanted = || "inverse, identity or source:STEPS*RATE is wanted".to_owned();
-    let (steps, rate) = parsed.ok_or_else(wanted)?;
-    Filter::source(steps, rate).map_err(|error| error.to_string())
+    text.strip_prefix("source:").and_then(of_steps).ok_or_else(wanted)?
 }
 
 #[cfg(test)]
@@ -171,5 +207,19 @@ mod tests {
         assert_eq!(part_of_one("1e-3"), Ok(1e-3));
         assert!(["0", "1", "nan", "x"].iter().all(|text| part_of_one(text).is_err()));
         assert!(["source:0*1", "source:1*-1", "source:1", "x"].iter().all(|text| filter(text).is_err()));
+    }
+
+    #[test]
+    fn segments() {
+        let filter = Filter::Source { steps: 500, rate: 1e-4 };
+        let of = |checkpoints: &[&str]| ScoreSegmentArg {
+            factors: "late".to_owned(),
+            filter,
+            checkpoints: checkpoints.iter().map(|folder| (*folder).to_owned()).collect(),
+        };
+        assert_eq!(segment("late=500*1e-4"), Ok(of(&[])));
+        assert_eq!(segment("late=500*1e-4@run/a,org/b@main"), Ok(of(&["run/a", "org/b@main"])));
+        let wrong = ["late", "=1*1", "late=1", "late=0*1", "late=1*1@", "late=1*1@a,,b", "late=1*nan"];
+        assert!(wrong.iter().all(|text| segment(text).is_err()));
     }
 }

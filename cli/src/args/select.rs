@@ -49,7 +49,7 @@ pub struct SelectArgs {
     pub explain: bool,
     /// File for the selected rows, best first; `-` for standard output. They are the original lines, byte for
     /// byte; under a name in .csv, .tsv, .parquet or .arrow a table of them; under .gz or .zst packed; under a
-    /// name with a slash at its end a saved Hugging Face dataset
+    /// name with a slash at its end a saved Hugging Face dataset. An ending that says no format is refused
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
     /// File for id, row, score and subtask: .csv, .tsv, .json, .parquet or .arrow [default:

@@ -20,7 +20,7 @@ use super::{ModelArgs, OutputArgs};
     is printed once connections are taken; with --http also that of a page to look at the store in a browser. SQL only reads. What other processes publish is seen by the next request.\n\n\
     Ctrl-C or SIGTERM stops it: running answers have --drain to end.\n\n\
     Clients, security and operations: docs/server.md, docs/clients.md\n\n\
-    Memory: --memory for sorts, joins and groupings, --memory-each of it for one token; for each running statement one block of rows, and four messages that wait to be sent.")]
+    Memory: --memory for sorts, joins, groupings and the matrices of questions, --memory-each of it for one token; for each running statement one block of rows, and four messages that wait to be sent.")]
 pub struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8815", value_parser = address)]

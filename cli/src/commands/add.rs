@@ -34,10 +34,12 @@ const FIRST: u64 = 1;
 pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
     // Before a pipe is read to its end.
     context.store_path()?;
-    let mut reports = Map::new();
+    let (mut reports, mut added) = (Map::new(), Vec::new());
     for (dataset, data) in datasets::each(args.dataset.as_deref(), &args.data)? {
-        let samples = Samples::new(context, &dataset, &data, &args.samples)?;
-        let (_, report) = samples.register(context, None)?;
+        let done = Samples::new(context, &dataset, &data, &args.samples)
+            .and_then(|samples| samples.register(context, None).map(|(_, report)| (samples, report)));
+        let (samples, report) = done.inspect_err(|_| tell_kept(context, &added))?;
+        added.push(dataset.clone());
         if args.json {
             reports.insert(dataset, serde_json::to_value(report)?);
         } else {
@@ -57,6 +59,16 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says which datasets an error leaves added: each is a commit of its own.
+fn tell_kept(context: &Context, added: &[String]) {
+    if !added.is_empty() {
+        context.say(&format!(
+            "added before and kept: {}; the same command again passes over what is there and goes on",
+            added.join(", ")
+        ));
+    }
 }
 
 /// The samples that a command line names.
@@ -194,6 +206,7 @@ impl Samples {
             (0, 1) if report.left_out == 0 => {
                 format!("{dataset}: nothing to add; the 1 sample is there already")
             }
+            (0, 0) if report.left_out == 0 => format!("{dataset}: nothing to add"),
             (0, unchanged) if report.left_out == 0 => {
                 format!("{dataset}: nothing to add; all {unchanged} samples are there already")
             }

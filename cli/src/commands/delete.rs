@@ -49,9 +49,9 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
     }
     if args.purge && !args.yes {
         bail!(UsageError(format!(
-            "--purge cannot be undone: it removes {} rows of {:?}, {} that were deleted before, and every older snapshot and tag\n  \
+            "--purge cannot be undone: it removes {} of {:?}, {} that were deleted before, and every older snapshot and tag\n  \
              --yes confirms",
-            found.rows.len(),
+            many(found.rows.len(), "row"),
             args.dataset,
             found.earlier
         )));

@@ -30,13 +30,16 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        out!(
-            "snapshot {}: {} and {} removed, {}",
-            report.snapshot,
-            many(report.samples, "sample"),
-            many(report.features.len() as u64, "feature"),
-            HumanBytes(report.bytes)
-        );
+        let what = match (&report.artifact, &report.kind) {
+            (Some(name), Some(kind)) => format!("artifact {name} ({kind}) dropped"),
+            (Some(name), None) => format!("artifact {name} dropped"),
+            (None, _) => format!(
+                "{} and {} removed",
+                many(report.samples, "sample"),
+                many(report.features.len() as u64, "feature")
+            ),
+        };
+        out!("snapshot {}: {what}, {}", report.snapshot, HumanBytes(report.bytes));
         context.say(&super::delete::way_back(report.snapshot));
         if let DropWhat::Dataset { name } = &args.what {
             super::view::note_readers(context, name, &readers);

@@ -12,7 +12,7 @@ use gstore::factors::{
     import_factors, list_factors, spectrum_files, spectrum_table,
 };
 use gstore::{Folders, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
-use gstore_core::many;
+use gstore_core::{many, many_of};
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
 use indicatif::HumanBytes;
@@ -66,15 +66,24 @@ fn fit(context: &Context, args: &FactorsFitArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// How many rows have no scored token, where some have none.
+pub(super) fn unscored(rows: Option<u64>) -> String {
+    match rows {
+        None | Some(0) => String::new(),
+        Some(n) => format!("; {} no scored token", many_of(n, "row has", "rows have")),
+    }
+}
+
 /// What was done, in a line.
 fn told(report: &FitReport) -> String {
     let what = format!(
-        "factors {} ({}): {} fitted on {} of {}",
+        "factors {} ({}): {} fitted on {} of {}{}",
         report.name,
         report.strategy,
         many(report.modules as u64, "module"),
         many(report.rows, "row"),
-        report.dataset
+        report.dataset,
+        unscored(report.no_scored)
     );
     match (&report.waiting, report.snapshot) {
         (Some(waiting), _) => format!("{what}; not finished: {waiting}"),
@@ -136,6 +145,7 @@ fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
             args::Fisher::Empirical => Fisher::Empirical,
         },
         partitions: [parts, args.module_partitions],
+        max_block: args.max_block as usize,
         only: args.partition.map(|part| part.index().saturating_sub(1) as usize),
         folder: args.folder.clone(),
         extend: args.extend.clone(),

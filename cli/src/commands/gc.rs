@@ -25,6 +25,14 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode> {
         out!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print(&report)?;
+        let stay = (store.snapshot()?.number() + 1).saturating_sub(report.oldest);
+        if report.snapshots_removed == 0 && stay > args.keep && !args.keep_within.is_zero() {
+            context.say(&format!(
+                "all {} stay, as one of the last {} or younger than --keep-within; with --keep-within 0s only --keep counts",
+                many(stay, "snapshot"),
+                many(args.keep, "state")
+            ));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -302,6 +302,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<(IngestRequest, Optio
             DType::F16 => gstore_store::DType::F16,
             DType::F32 => gstore_store::DType::F32,
             DType::I8 => gstore_store::DType::I8,
+            DType::I1 => gstore_store::DType::I1,
         },
         text,
         adam: AdamParams::default(),

@@ -5,11 +5,15 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore::Folders;
+use gstore_core::many;
 
 use crate::args::MergeArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::models::folder_error;
+
+/// What every adapter has.
+const CONFIG: &str = "adapter_config.json";
 
 /// Finds the folders, and writes the model.
 pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
@@ -25,6 +29,9 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
             UsageError(format!("{} is a whole model: there is nothing to merge", args.adapter)).into()
         );
     };
+    if !adapter.join(CONFIG).is_file() {
+        return Err(UsageError(no_adapter(adapter)?).into());
+    }
     let base = match &args.model {
         Some(model) => model.clone(),
         None => gstore_train::base_of(adapter)?,
@@ -42,6 +49,23 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
         adapter.display()
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why a folder is no adapter, with those that are in it.
+fn no_adapter(folder: &Path) -> Result<String> {
+    let mut inside = Vec::new();
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        if path.join(CONFIG).is_file() {
+            inside.push(path.display().to_string());
+        }
+    }
+    // A longer number is a later checkpoint.
+    inside.sort_by_key(|path| (path.len(), path.clone()));
+    let hint = inside.last().map_or_else(String::new, |last| {
+        format!(", and has {} in it: name one, such as {last}", many(inside.len() as u64, "adapter"))
+    });
+    Ok(format!("{} is no adapter: it has no {CONFIG}{hint}", folder.display()))
 }
 
 /// Writes the model next to the one in `output`, then puts it into its place.

@@ -39,8 +39,8 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     check_report(context, &args.report, args.force)?;
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.labels.snapshot.as_ref())?;
-    let taken = store.snapshot()?.artifacts()?.contains(&args.name);
-    if taken && !args.force && !args.dry_run {
+    let seen = store.snapshot()?;
+    if seen.artifacts()?.contains(&args.name) && !args.force && !args.dry_run {
         let name = &args.name;
         bail!(UsageError(format!("there is an artifact `{name}` already; --force replaces it")));
     }
@@ -61,17 +61,18 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     if !report.saves() {
         let saving = report.cost.map_or(0.0, |cost| cost.saving());
         bail!(
-            "nothing was kept: with {} of the rows kept this prefilter saves {:.1} % of the gradients' cost; \
+            "the prefilter was not saved: it would keep {} of the rows and cost {:.1} % of what it is to spare; \
              more labelled rows, other --inputs, a lower --recall or a --budget may do better",
             percent(report.cost.map_or(report.choice.kept, |cost| cost.kept)),
-            100.0 * saving
+            100.0 * (1.0 - saving)
         );
     }
     if args.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
     cancel.check().map_err(gstore_query::QueryError::from)?;
-    let published = gstore::publish_prefilter(&store, &args.name, &prefilter, args.force, &command)?;
+    let over = args.force.then_some(&*seen);
+    let published = gstore::publish_prefilter(&store, &args.name, &prefilter, over, &command)?;
     write_report(&args.report, &report, Some(published.number()), args.force)?;
     context.say(&format!("snapshot {}: prefilter {}", published.number(), args.name));
     Ok(ExitCode::SUCCESS)

@@ -1,15 +1,16 @@
 //! `gstore score`: scores of rows whose gradients are computed again, preconditioned by factors of curvature.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore::factors::{
-    Filter, Measurement, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSolve,
-    ScoreTarget, SolveLimits, SolvedQuery, TableOutput, forecast_scores, like_factors, score_rows,
+    Filter, Measurement, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment,
+    ScoreSolve, ScoreTarget, SolveLimits, SolvedQuery, TableOutput, forecast_scores, like_factors,
+    like_segment, score_rows,
 };
 use gstore_core::{many, many_of};
 use gstore_data::{SampleSource, TemplateKind, TextOptions};
@@ -19,10 +20,11 @@ use indicatif::HumanBytes;
 
 use super::factors::{place, strategy, with_engine};
 use super::query;
-use crate::args::{ScoreArgs, ScoreMeasurement, ScoreSolver, TextArgs};
+use crate::args::{FactorStrategy, ScoreArgs, ScoreMeasurement, ScoreSegmentArg, ScoreSolver, TextArgs};
 use crate::context::{Context, command_line};
 use crate::ending::format_of;
 use crate::failure::UsageError;
+use crate::models::folder_error;
 use crate::output::{self, Output, Place, check_outside, out};
 use crate::texts;
 
@@ -34,6 +36,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
     let to = &args.output;
     let other = args.kronfluence.is_some() || args.report.is_some();
     let has_table = !other || to.output.is_some() || to.format.is_some();
+    check_curvature(args)?;
     check(context, args, has_table)?;
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
@@ -42,7 +45,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
     let (command, mut reporter) = (command_line(), context.reporter());
     let mut work = context.work(&command, &mut reporter, &cancel);
     if args.dry_run {
-        let report = forecast_scores(&snapshot, &request, &mut work)?;
+        let report = forecast_scores(&snapshot, &request, other, &mut work)?;
         return preview(&report, args.json);
     }
     let mut table = has_table.then(|| Output::create(to.output.as_deref(), to.force)).transpose()?;
@@ -65,6 +68,29 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
     }
     context.say(&told(&report));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses what says nothing of the curvature, and a damping that nothing uses.
+fn check_curvature(args: &ScoreArgs) -> Result<()> {
+    if args.factors.is_none() && args.segment.is_empty() && args.model.model.is_none() {
+        bail!(UsageError(
+            "scores need factors of curvature: give --factors NAME (`gstore factors fit NAME --dataset POOL --model MODEL` fits them, \
+             `gstore factors list` shows which there are), or --segment NAME=STEPS*RATE for each segment of training, or --model MODEL alone to compare its gradients without curvature"
+                .to_owned()
+        ));
+    }
+    let inverts = args.filter.iter().any(|filter| filter.damping().is_some());
+    let has_curvature = args.factors.is_some() && args.strategy != Some(FactorStrategy::Identity);
+    if !args.damping.is_empty() && !(inverts && has_curvature) {
+        let why = match inverts {
+            true => "the identity has no eigenvalues to invert",
+            false => "no --filter inverts them",
+        };
+        bail!(UsageError(format!(
+            "--damping is added to eigenvalues that are inverted, and {why}: leave it out"
+        )));
+    }
+    Ok(())
 }
 
 /// Refuses outputs that cannot be, before any work.
@@ -100,16 +126,20 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let given = place(&mut folders, &args.model)?;
-    let ingest = match (&args.factors, given) {
-        (Some(name), given) => {
-            let like = like_factors(snapshot, name, given)?;
-            if says_text(&args.text) {
-                bail!(UsageError(
-                    "the factors say how texts become tokens: leave --template, --system, --tokenizer and --max-length out".to_owned()
-                ));
-            }
-            like
-        }
+    let segments = segments(&mut folders, args, (snapshot, given.as_ref().map(|(model, _)| model)))?;
+    if (args.factors.is_some() || !segments.is_empty()) && says_text(&args.text) {
+        bail!(UsageError(
+            "the factors say how texts become tokens: leave --template, --system, --tokenizer and --max-length out".to_owned()
+        ));
+    }
+    // Queries are those of the last checkpoint.
+    let last = segments.last().map(|last| {
+        let checkpoint = last.checkpoints.last().cloned().into_iter().collect();
+        (last.factors.clone(), Some((last.model.clone(), checkpoint)))
+    });
+    let of_factors = last.or_else(|| args.factors.clone().map(|name| (name, given.clone())));
+    let ingest = match (of_factors, given) {
+        (Some((name, given)), _) => like_factors(snapshot, &name, given)?,
         (None, Some((model, checkpoints))) => {
             let text = texts::options(&mut folders, &args.text)?;
             let text = texts::within_positions(context, &model, text)?;
@@ -129,6 +159,7 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
         ingest: with_engine(ingest, &args.engine),
         target: target(args, snapshot)?,
         filters: filters(args),
+        segments,
         form: ScoreForm { per, summed: args.sum_pool },
         rank: args.rank,
         solve: solve(args),
@@ -145,11 +176,30 @@ fn solve(args: &ScoreArgs) -> Option<ScoreSolve> {
     Some(ScoreSolve { limits, rows: args.solver_rows })
 }
 
-/// The filters, that of inverses with each damping.
+/// The segments of training, of one model.
+fn segments(
+    folders: &mut Folders<'_>,
+    args: &ScoreArgs,
+    (snapshot, model): (&Arc<Snapshot>, Option<&PathBuf>),
+) -> Result<Vec<ScoreSegment>> {
+    let of = |segment: &ScoreSegmentArg| -> Result<ScoreSegment> {
+        let ScoreSegmentArg { factors, filter, checkpoints } = segment;
+        let found = match checkpoints.is_empty() {
+            true => Vec::new(),
+            false => folders.checkpoints(checkpoints).map_err(|error| folder_error("--segment", error))?,
+        };
+        Ok(like_segment(snapshot, (factors.as_str(), *filter), model.cloned(), found)?)
+    };
+    args.segment.iter().map(of).collect()
+}
+
+/// The filters, that of inverses with each damping that is given.
 fn filters(args: &ScoreArgs) -> Vec<Filter> {
     let of = |filter: &Filter| -> Vec<Filter> {
         match filter {
-            Filter::Inverse(_) => args.damping.iter().copied().map(Filter::Inverse).collect(),
+            Filter::Inverse(_) if !args.damping.is_empty() => {
+                args.damping.iter().copied().map(Filter::Inverse).collect()
+            }
             filter => vec![*filter],
         }
     };
@@ -236,8 +286,9 @@ fn told(report: &ScoreReport) -> String {
         None => String::new(),
     };
     let solved = solved(&report.solved);
+    let unscored = super::factors::unscored(report.no_scored);
     format!(
-        "{} of {} scored{of} over {} ({}){kept}{solved}",
+        "{} of {} scored{of} over {} ({}){kept}{solved}{unscored}",
         many(report.rows, "row"),
         report.pool,
         many(report.modules as u64, "module"),

@@ -21,6 +21,8 @@ enum Role {
     Model,
     /// The same, which a name and `=` may stand before.
     NamedModel,
+    /// Such checkpoints behind an `@`, with commas between them.
+    Segment,
     /// A file of a template, or the name of one.
     Template,
     /// A file or a folder that is written.
@@ -30,7 +32,7 @@ enum Role {
 }
 
 /// Roles by the first words of a command and an argument; the first that fits is the one.
-const ROLES: [(&str, &str, Role); 60] = [
+const ROLES: [(&str, &str, Role); 61] = [
     ("", "store", Role::Aside),
     ("", "config", Role::Aside),
     ("evaluate text", "data", Role::NamedRead),
@@ -71,6 +73,7 @@ const ROLES: [(&str, &str, Role); 60] = [
     ("factors inspect", "plots", Role::Written),
     ("factors", "checkpoint", Role::Model),
     ("score", "checkpoint", Role::Model),
+    ("score", "segment", Role::Segment),
     ("score", "target_data", Role::Read),
     ("score", "kronfluence", Role::Written),
     ("score", "report", Role::Written),
@@ -158,6 +161,10 @@ impl Uses {
                     Role::NamedRead => self.reads.push(path(unnamed(value))),
                     Role::Model => self.model(value, base),
                     Role::NamedModel => self.model(unnamed(value), base),
+                    Role::Segment => {
+                        let folders = value.split_once('@').map(|(_, folders)| folders.split(','));
+                        folders.into_iter().flatten().for_each(|folder| self.model(folder, base));
+                    }
                     Role::Template if is_template_file(value) => self.reads.push(path(value)),
                     Role::Template => {}
                     Role::Written if is_stream(value) => {}

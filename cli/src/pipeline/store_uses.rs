@@ -85,7 +85,9 @@ impl OfStore<'_> {
             "score" => {
                 let datasets = call.values("pool").iter().chain(call.values("target"));
                 uses.reads.extend(datasets.map(|dataset| self.samples(dataset)));
-                uses.reads.extend(call.value("factors").map(|name| self.artifact(name)));
+                let segments = call.values("segment").iter().filter_map(|segment| segment.split('=').next());
+                let factors = call.value("factors").into_iter().chain(segments);
+                uses.reads.extend(factors.map(|name| self.artifact(name)));
             }
             "select" if has("cascade") => self.cascade(call, uses),
             "select" | "matrix" | "ask" | "plot" => self.ranking(call, uses),

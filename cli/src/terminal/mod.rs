@@ -18,7 +18,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow, bail};
 use gstore_core::{Cancel, nearest};
 use gstore_query::influence::Encoder;
-use gstore_sql::OwnTable;
+use gstore_sql::{OwnTable, SqlError};
 use gstore_store::Store;
 
 use crate::args::QueryArgs;
@@ -226,6 +226,21 @@ impl Shell<'_> {
 
     fn take_line(&mut self, path: &Path, line: usize, held: &mut String, depth: usize) -> Result<Flow> {
         let input = std::mem::take(held);
-        self.take(&input, depth).with_context(|| format!("{}, line {line}", path.display()))
+        self.take(&input, depth).map_err(|error| {
+            let place = format!("{}, line {line}", path.display());
+            // What a file says that this one reads has its place in that file.
+            if error.chain().count() > 1 {
+                return error.context(place);
+            }
+            match error.downcast::<SqlError>() {
+                // The place is said once, as that in the file.
+                Ok(error) if error.position().is_some() => {
+                    let lines = u64::try_from(line).unwrap_or(u64::MAX).saturating_sub(1);
+                    anyhow::Error::from(error.further_down(lines)).context(path.display().to_string())
+                }
+                Ok(error) => anyhow::Error::from(error).context(place),
+                Err(error) => error.context(place),
+            }
+        })
     }
 }

@@ -83,7 +83,17 @@ fn refusals_say_what_and_where() {
         (r#"{"text": "a"} x"#, "malformed JSON at column 15: trailing characters"),
         ("{", "malformed JSON at column 1: an object over several lines; `jq -c .` puts each on one"),
         (r#"{"id": "c", "n": 1}"#, "it has `id`, `n`;"),
-        (r#"{"id": "c", "n": 1}"#, "for example field=text=n"),
+        (r#"{"id": "c", "n": 1}"#, "as in field=prompt=KEY field=completion=KEY, or field=text=KEY"),
+        (
+            r#"{"uid": 1, "question": "q", "cat": "c", "Answer": "a"}"#,
+            "field=prompt=question field=completion=Answer",
+        ),
+        (
+            r#"{"uid": "c", "question": "q", "topic": "t", "answer": "a"}"#,
+            "for example field=prompt=question field=completion=answer",
+        ),
+        (r#"{"url": "u", "content": "c"}"#, "for example field=text=content"),
+        (r#"{"row": 1, "source": "s", "record": "{}"}"#, "texts in `record`: write that column alone"),
         (r#"{"q": "c", "a b": 1, "a": 2}"#, "for example field=prompt=q field=completion=a"),
         (r#"{"text": "a", "text": "b"}"#, "malformed JSON at column 20: the key \"text\" appears twice"),
         (r#"{"text": "a", "m": [{"k": 1, "k": 1}]}"#, "the key \"k\" appears twice"),

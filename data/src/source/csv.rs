@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ::csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
-use gstore_core::many;
+use gstore_core::{many, separator};
 use serde_json::{Map, Value};
 
 use super::super::fields::{Field, FieldNames};
@@ -126,18 +126,6 @@ impl RecordSource for CsvSource {
     }
 }
 
-/// What separates the columns of a header that is one column with this delimiter and more with another.
-fn separator(header: &[String], delimiter: u8) -> Option<&'static str> {
-    let [only] = header else { return None };
-    let is_name =
-        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "_- ".contains(c));
-    let others = [(b',', ',', "commas"), (b';', ';', "`;`"), (b'\t', '\t', "tabs"), (b'|', '|', "`|`")];
-    others.into_iter().filter(|(byte, ..)| *byte != delimiter).find_map(|(_, sign, called)| {
-        let is_header = only.contains(sign) && only.split(sign).all(|part| is_name(part.trim_matches('"')));
-        is_header.then_some(called)
-    })
-}
-
 /// The records of a file and its header.
 struct Text {
     path: Arc<Path>,
@@ -165,7 +153,11 @@ impl Text {
             }
             text.header.push(name);
         }
-        match separator(&text.header, delimiter) {
+        let other = match text.header.as_slice() {
+            [only] => separator(only, delimiter),
+            _ => None,
+        };
+        match other {
             Some(other) => Err(text.damaged(format!(
                 "the columns of its header line are separated by {other}; .csv is read with commas and .tsv with tabs"
             ))),

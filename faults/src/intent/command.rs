@@ -149,11 +149,11 @@ impl Command {
             Command::Tag => Some(Thing::Snapshot),
             Command::Untag => Some(Thing::Tag),
             Command::DropEnsemble => Some(Thing::Ensemble),
-            Command::DropArtifact => Some(Thing::Artifact),
+            Command::Artifact | Command::DropArtifact => Some(Thing::Artifact),
             Command::DropView => Some(Thing::View),
             Command::Revert => Some(Thing::Tagged),
             Command::Add(_) | Command::Compact => None,
-            Command::Members | Command::Losses | Command::Artifact | Command::View => None,
+            Command::Members | Command::Losses | Command::View => None,
             _ => Some(Thing::Dataset),
         }
     }
@@ -237,7 +237,11 @@ impl Command {
             Command::Members => ensemble::register(store, MEMBERS).map(|()| Outcome::Done),
             Command::Artifact => {
                 let artifact = ArtifactPart::new(NAMED, "prefilter", Vec::new(), VERSION.into());
-                store.put_artifact(artifact, true, "fit").map(|_| Outcome::Done).map_err(Failure::from)
+                match store.put_artifact(artifact, Some(&*seen), "fit") {
+                    Ok(_) => Ok(Outcome::Done),
+                    Err(ArtifactError::Changed(_)) => Ok(Outcome::Gone),
+                    Err(e) => Err(e.into()),
+                }
             }
             Command::View => {
                 let name = DatasetName::try_from(NAMED).map_err(|e| e.to_string())?;

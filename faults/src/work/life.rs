@@ -62,12 +62,13 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
         },
         Step::Artifact { name, content } => {
             let artifact = ArtifactPart::new(name, "prefilter", Vec::new(), json!(content));
+            let seen = store.snapshot()?;
             let Some(bytes) = artifact_file(*content) else {
-                return Ok(store.put_artifact(artifact, true, "fit").map(drop)?);
+                return Ok(store.put_artifact(artifact, Some(&*seen), "fit").map(drop)?);
             };
             let mut files = store.artifact_files()?;
             files.write(FILE, |out| out.write_all(&bytes))?;
-            Ok(store.put_artifact_with(artifact, files, true, "fit").map(drop)?)
+            Ok(store.put_artifact_with(artifact, files, Some(&*seen), "fit").map(drop)?)
         }
         Step::DropArtifact(name) => {
             let seen = store.snapshot()?;

@@ -237,20 +237,14 @@ fn read_feature(snapshot: &Snapshot, part: &FeaturePart) -> Result<Rows, Failure
     let live = reader.row_set()?;
     let dataset = part.desc.dataset.clone();
     let mut out = Rows { dataset, complete: part.state == FeatureState::Complete, ..Rows::default() };
-    let dim = part.desc.dim() as usize;
+    let range = |group: &ModuleGroup| group.start as usize..(group.start + group.len) as usize;
+    let groups: Vec<_> = part.attrs.groups.iter().map(range).collect();
     let mut scratch = BlockBuffer::new();
     for b in reader.blocks() {
         let block = reader.read_block(*b, &mut scratch)?;
         for (i, row) in block.rows.iter().enumerate().filter(|(_, row)| live.contains(**row)) {
-            let mut values: Vec<f32> = match block.values {
-                Values::F16(v) => v.iter().skip(i * dim).take(dim).map(|v| v.to_f32()).collect(),
-                Values::F32(v) => v.iter().skip(i * dim).take(dim).copied().collect(),
-                Values::I8(v) => v.iter().skip(i * dim).take(dim).map(|v| f32::from(*v)).collect(),
-            };
-            let groups = &part.attrs.groups;
-            for (g, scale) in groups.iter().zip(block.scale.iter().skip(i * groups.len())) {
-                values.iter_mut().skip(g.start as usize).take(g.len as usize).for_each(|v| *v *= scale);
-            }
+            let mut values = vec![0.0; part.desc.dim() as usize];
+            block.vector(i, &groups, &mut values);
             let flags = block.flags.get(i).copied().unwrap_or_default();
             let first = i == 0 || block.rows.get(i - 1) != Some(row);
             let digests = out.rows.entry(*row).or_default();

@@ -1,27 +1,30 @@
 //! Eigenbases on a backend, in which gradients are formed from turned factors.
 
-use gstore_curvature::{CurvatureError, Eigen, Module, ModuleFactors};
-use gstore_model::{Backend, BackendError, LinearWeights};
+use std::ops::Range;
 
+use gstore_curvature::{Blocks, CurvatureError, Eigen, Module, ModuleFactors};
+use gstore_model::{Backend, BackendError, ColumnMap, LinearWeights};
+
+use super::blocks::{picked, placed};
 use super::error::PassError;
 
 /// The bases of one module.
 pub(super) struct Basis<B: Backend> {
     /// That of its inputs, by number: modules with the same inputs have it in common.
     pub input: usize,
-    output: B::Linear,
+    output: Turn<B>,
 }
 
 impl<B: Backend> Basis<B> {
     /// Gradients of outputs in the basis: `e Q_S`.
     pub fn gradients(&self, backend: &B, grad: &B::Tensor) -> Result<B::Tensor, BackendError> {
-        backend.linear(&self.output, grad, None)
+        self.output.apply(backend, grad)
     }
 }
 
 /// The bases of modules, in the precision in which the backend holds weights.
 pub(super) struct Bases<B: Backend> {
-    inputs: Vec<B::Linear>,
+    inputs: Vec<Turn<B>>,
     of: Vec<Option<Basis<B>>>,
 }
 
@@ -47,8 +50,8 @@ impl<B: Backend> Bases<B> {
                 bases.of.push(None);
                 continue;
             };
-            check(module, activation, module.input, "activation eigenvectors")?;
-            check(module, gradient, module.out, "gradient eigenvectors")?;
+            let of_inputs = blocks(module, activation, module.input, "activation eigenvectors")?;
+            let of_out = blocks(module, gradient, module.out, "gradient eigenvectors")?;
             let same = |other: usize| {
                 let eigen = factors[other].activation_eigen.as_ref();
                 modules[other].bias == module.bias && eigen.is_some_and(|e| e.vectors == activation.vectors)
@@ -57,11 +60,11 @@ impl<B: Backend> Bases<B> {
             let input = match known.map(|basis| basis.input) {
                 Some(input) => input,
                 None => {
-                    bases.inputs.push(backend.pack(turn(activation, module.width()))?);
+                    bases.inputs.push(Turn::new(backend, activation, of_inputs, module.width())?);
                     bases.inputs.len() - 1
                 }
             };
-            let output = backend.pack(turn(gradient, module.out))?;
+            let output = Turn::new(backend, gradient, of_out, module.out)?;
             bases.of.push(Some(Basis { input, output }));
         }
         Ok(bases)
@@ -77,17 +80,63 @@ impl<B: Backend> Bases<B> {
 
     /// Inputs, without the constant of a bias, in a basis, to which the constant goes: `[x, 1] Q_A`.
     pub fn inputs(&self, backend: &B, input: usize, x: &B::Tensor) -> Result<B::Tensor, BackendError> {
-        backend.linear(&self.inputs[input], x, None)
+        self.inputs[input].apply(backend, x)
     }
 }
 
-fn check(module: &Module, eigen: &Eigen, size: usize, what: &'static str) -> Result<(), CurvatureError> {
-    match eigen.size() == size && eigen.vectors.len() == size * size {
-        true => Ok(()),
-        false => {
-            let (found, expected) = (eigen.vectors.len(), size * size);
-            Err(CurvatureError::Size { module: module.name.clone(), what, found, expected })
+fn blocks(module: &Module, eigen: &Eigen, size: usize, what: &'static str) -> Result<Blocks, CurvatureError> {
+    eigen.blocks().filter(|blocks| blocks.size() == size).ok_or_else(|| {
+        let (found, expected) = (eigen.vectors.len(), size * size);
+        CurvatureError::Size { module: module.name.clone(), what, found, expected }
+    })
+}
+
+/// The map of rows to their coordinates in one basis.
+enum Turn<B: Backend> {
+    Whole(B::Linear),
+    Cut(Vec<TurnedBlock<B>>),
+}
+
+/// A block of a basis: its columns of a row, their map, and where the coordinates belong.
+struct TurnedBlock<B: Backend> {
+    columns: ColumnMap,
+    map: B::Linear,
+    places: ColumnMap,
+}
+
+impl<B: Backend> Turn<B> {
+    /// Of rows of `width` values; what the vectors have behind them is that of a constant 1.
+    fn new(backend: &B, eigen: &Eigen, blocks: Blocks, width: usize) -> Result<Self, BackendError> {
+        if blocks.is_whole() {
+            return Ok(Turn::Whole(backend.pack(turn(eigen, width))?));
         }
+        let of = |block: Range<usize>| -> Result<TurnedBlock<B>, BackendError> {
+            let vectors = blocks.of(&eigen.vectors, &block);
+            let part = Eigen { values: eigen.values[block.clone()].to_vec(), vectors };
+            Ok(TurnedBlock {
+                columns: picked(width, &block),
+                map: backend.pack(turn(&part, block.len()))?,
+                places: placed(blocks.size(), &block),
+            })
+        };
+        blocks.ranges().map(of).collect::<Result<Vec<_>, _>>().map(Turn::Cut)
+    }
+
+    fn apply(&self, backend: &B, x: &B::Tensor) -> Result<B::Tensor, BackendError> {
+        let blocks = match self {
+            Turn::Whole(map) => return backend.linear(map, x, None),
+            Turn::Cut(blocks) => blocks,
+        };
+        let mut all: Option<B::Tensor> = None;
+        for TurnedBlock { columns, map, places } in blocks {
+            let turned = backend.linear(map, &backend.map_columns(x, columns)?, None)?;
+            let turned = backend.map_columns(&turned, places)?;
+            all = Some(match all {
+                Some(all) => backend.add(all, &turned)?,
+                None => turned,
+            });
+        }
+        all.ok_or_else(|| BackendError("an eigenbasis without a block".to_owned()))
     }
 }
 

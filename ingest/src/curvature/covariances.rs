@@ -1,8 +1,11 @@
 //! The consumer that sums outer products of inputs and of output gradients.
 
-use gstore_curvature::Covariance;
+use std::ops::Range;
+
+use gstore_curvature::{Blocks, Covariance};
 use gstore_model::Backend;
 
+use super::blocks::picked;
 use super::error::{PassError, not_finite};
 use super::sink::{Call, Consumer};
 
@@ -33,23 +36,56 @@ impl<'a, B: Backend> CovarianceSums<'a, B> {
         (what, modules): (&'static str, &[usize]),
         side: fn(&mut Pair) -> &mut Covariance,
     ) -> Result<(), PassError> {
-        let (rows, width) = call.backend.size(x);
+        let width = call.backend.size(x).1;
+        // Modules with the same inputs have them in the same blocks.
+        let first = modules.first().and_then(|module| self.out.get_mut(*module));
+        let blocks = first.and_then(|pair| side(pair).blocks()).unwrap_or_else(|| Blocks::whole(width));
+        for block in blocks.ranges() {
+            let cut;
+            let columns = match blocks.is_whole() {
+                true => x,
+                false => {
+                    cut = call.backend.map_columns(x, &picked(width, &block))?;
+                    &cut
+                }
+            };
+            let found = self.add_block(call, columns, modules, (&block, side))?;
+            if let Some(value) = found {
+                return Err(blame(call, x, what, modules, value));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the products of a block's columns to the sums of the modules; gives back the first that is no number.
+    fn add_block(
+        &mut self,
+        call: &Call<'_, B>,
+        columns: &B::Tensor,
+        modules: &[usize],
+        (block, side): (&Range<usize>, fn(&mut Pair) -> &mut Covariance),
+    ) -> Result<Option<f32>, PassError> {
+        let (rows, width) = call.backend.size(columns);
         for start in (0..rows).step_by(SUMMED_ROWS) {
             let span = start..rows.min(start + SUMMED_ROWS);
             let mut sums = call.backend.rows(1, width * width, self.spare.take())?;
-            call.backend.gram(x, std::slice::from_ref(&span), &mut sums, 0)?;
+            call.backend.gram(columns, std::slice::from_ref(&span), &mut sums, 0)?;
             let values: &[f32] = call.backend.host_rows(&mut sums)?;
             if let Some(value) = not_finite(values) {
-                return Err(blame(call, x, what, modules, value));
+                return Ok(Some(value));
             }
             for module in modules {
                 if let Some(pair) = self.out.get_mut(*module) {
-                    side(pair).add(values, span.len() as u64);
+                    let covariance = side(pair);
+                    covariance.add_block(block, values);
+                    if block.start == 0 {
+                        covariance.count += span.len() as u64;
+                    }
                 }
             }
             self.spare = Some(sums);
         }
-        Ok(())
+        Ok(None)
     }
 }
 

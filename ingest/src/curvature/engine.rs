@@ -84,7 +84,8 @@ impl CurvatureEngine {
     }
 
     /// Adds the outer products of a batch to `out[module]` for each of the modules `wanted`: of inputs to the
-    /// first, of output gradients to the second. Returns the samples' losses.
+    /// first, of output gradients to the second, in the blocks that those are in: the same of inputs that modules
+    /// have in common. Returns the samples' losses.
     ///
     /// # Errors
     /// Samples that the model cannot compute, sums of other sizes, and values that are not finite.
@@ -96,9 +97,9 @@ impl CurvatureEngine {
         out: &mut [(Covariance, Covariance)],
     ) -> Result<Vec<f32>, PassError> {
         for (index, module) in self.chosen(wanted) {
-            let found = out.get(index).map_or([0, 0], |(a, g)| [a.sums.len(), g.sums.len()]);
-            check_size(module, "activation covariance", found[0], module.input * module.input)?;
-            check_size(module, "gradient covariance", found[1], module.out * module.out)?;
+            let found = out.get(index);
+            check_sums(module, "activation covariance", found.map(|(a, _)| a), module.input)?;
+            check_sums(module, "gradient covariance", found.map(|(_, g)| g), module.out)?;
         }
         let batch = Batch { labels: *labels, ..self.batch(batch, wanted) };
         self.runner.covariances(&batch, out)
@@ -187,6 +188,21 @@ impl CurvatureEngine {
 
     fn chosen(&self, wanted: &[usize]) -> impl Iterator<Item = (usize, &Module)> {
         wanted.iter().filter_map(move |index| Some((*index, self.modules.get(*index)?)))
+    }
+}
+
+fn check_sums(
+    module: &Module,
+    what: &'static str,
+    found: Option<&Covariance>,
+    size: usize,
+) -> Result<(), CurvatureError> {
+    match found.and_then(Covariance::blocks).filter(|blocks| blocks.size() == size) {
+        Some(_) => Ok(()),
+        None => {
+            let (found, expected) = (found.map_or(0, |sums| sums.sums.len()), size * size);
+            Err(CurvatureError::Size { module: module.name.clone(), what, found, expected })
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 //!
 //! Invariants
 //! - all positions of a sample count in covariances: those of the prompt, and the last one
+//! - covariances and bases that are cut into blocks are summed and applied block by block, never as a whole
 //! - products are summed in f32 over few rows and in f64 beyond, in the order of the batch
 //! - a value that is not finite is an error that names module and sample; what was summed is then of no use
 //! - a call runs on the calling thread and touches nothing shared; drawn labels depend on neither batch nor
@@ -18,6 +19,7 @@
 
 mod bases;
 mod batch;
+mod blocks;
 mod covariances;
 mod directions;
 mod engine;

@@ -71,6 +71,11 @@ impl RowBatches {
         &self.samples
     }
 
+    /// Rows of a batch at most.
+    pub fn most_rows(&self) -> usize {
+        self.limits.rows
+    }
+
     /// Hands the batches of some rows to `take`, in the order of the rows, until it says false.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! and fewer workers run.
 
 use gstore_core::{Kind, KindSource};
-use gstore_store::{BLOCK_BYTES, CELL_ROWS, Granularity};
+use gstore_store::{BLOCK_BYTES, CELL_ROWS, DType, Granularity, SIGNS};
 
 use super::IngestError;
 use super::request::{IngestRequest, form};
@@ -197,12 +197,15 @@ impl Sizes<'_> {
     /// position, flags and check.
     fn stored(&self, request: &IngestRequest) -> Vec<u64> {
         let bytes = |kind: &Kind| {
-            let (size, groups) = match kind.source() {
-                KindSource::Loss => (4, 1),
-                KindSource::Gradient(_) => (request.dtype.size() as u64, self.gradient_groups.max(1)),
-                KindSource::Embedding(_) => (request.dtype.size() as u64, 1),
+            let (dtype, groups) = match kind.source() {
+                KindSource::Loss => (DType::F32, 1),
+                KindSource::Gradient(_) => (request.dtype, self.gradient_groups.max(1)),
+                KindSource::Embedding(_) => (request.dtype, 1),
             };
-            size * self.dim(*kind) + 8 * groups + 21
+            // Each group of signs begins with a word.
+            let unused = if dtype == DType::I1 { (SIGNS as u64 - 1) * (groups - 1) } else { 0 };
+            let items = dtype.items((self.dim(*kind) + unused) as usize);
+            (items * dtype.item_bytes()) as u64 + 8 * groups + 21
         };
         request.kinds.iter().map(bytes).collect()
     }

@@ -20,7 +20,7 @@ pub(super) const SAMPLE_ROWS: u64 = 256;
 
 /// Vector, scale, norm, row, check and flags.
 pub(super) fn vector_bytes(dtype: DType, dim: u32) -> u64 {
-    u64::from(dim) * dtype.size() as u64 + 25
+    (dtype.items(dim as usize) * dtype.item_bytes()) as u64 + 25
 }
 
 /// Vectors that one of some rows has, on average.

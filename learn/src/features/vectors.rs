@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, RowFlags, Values};
+use gstore_store::{BlockBuffer, CELL_ROWS, FeatureReader, RowFlags};
 
 use crate::error::LearnError;
 
@@ -52,27 +52,10 @@ pub(super) fn read_vectors(
                 {
                     continue;
                 }
-                widen(&block, at, &groups, &mut vector);
+                block.vector(at, &groups, &mut vector);
                 take(first + i, &vector);
             }
         }
     }
     Ok(())
-}
-
-/// A vector of a block with its scales.
-fn widen(block: &Block<'_>, at: usize, groups: &[Range<usize>], out: &mut [f32]) {
-    let place = at * out.len()..(at + 1) * out.len();
-    match &block.values {
-        Values::F16(values) => out.iter_mut().zip(&values[place]).for_each(|(to, from)| *to = from.to_f32()),
-        Values::F32(values) => out.copy_from_slice(&values[place]),
-        Values::I8(values) => {
-            out.iter_mut().zip(&values[place]).for_each(|(to, from)| *to = f32::from(*from))
-        }
-    }
-    for (group, scale) in groups.iter().zip(&block.scale[at * groups.len()..]) {
-        if let Some(part) = out.get_mut(group.clone()) {
-            part.iter_mut().for_each(|x| *x *= scale);
-        }
-    }
 }

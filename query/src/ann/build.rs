@@ -26,7 +26,7 @@ use super::mend::{Links, NEAR, NOBODY};
 use crate::error::QueryError;
 use crate::indexes::CHUNK;
 use crate::kernel::usearch_metric;
-use crate::values::{NoDirection, groups, unit, vector};
+use crate::values::{NoDirection, groups, unit};
 
 /// Bytes that are copied at a time.
 const COPY: usize = 1 << 20;
@@ -196,7 +196,7 @@ impl One<'_> {
                     if self.cancel.is_raised() {
                         return Err(QueryError::Cancelled);
                     }
-                    vector(&block, i, &groups, &mut scratch.vector);
+                    block.vector(i, &groups, &mut scratch.vector);
                     match scratch.unit(&block, i) {
                         Fate::Linked => index
                             .add(block.rows[i], usearch::f16::from_i16s(&scratch.unit))
@@ -246,7 +246,7 @@ impl One<'_> {
                     if self.cancel.is_raised() {
                         return Err(QueryError::Cancelled);
                     }
-                    vector(&block, i, &groups, &mut scratch.vector);
+                    block.vector(i, &groups, &mut scratch.vector);
                     let Fate::Linked = scratch.unit(&block, i) else { continue };
                     let found = index
                         .search(usearch::f16::from_i16s(&scratch.unit), NEAR + 1)

@@ -1,7 +1,7 @@
-//! What the matrices of an artifact are of: datasets, checkpoints, spaces and blocks.
+//! Description of Gram matrices in their artifact: datasets with their rows, checkpoints, spaces and blocks.
 
 use gstore_curvature::Gram;
-use gstore_store::{ArtifactPart, CheckpointId, ModuleGroup, Space};
+use gstore_store::{ArtifactPart, CheckpointId, DatasetPart, ModuleGroup, RowSet, Snapshot, Space};
 use serde::{Deserialize, Serialize};
 
 use super::KIND;
@@ -63,10 +63,83 @@ pub struct GramCheckpoint {
     pub groups: Vec<ModuleGroup>,
     /// Vectors that were summed; 1 in a mixture, which is of means.
     pub rows: u64,
+    /// The rows that they are of, by dataset and feature.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub of: Vec<GramRows>,
+}
+
+/// Rows of a dataset whose vectors are in the sums of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GramRows {
+    /// Name of the dataset.
+    pub dataset: String,
+    /// Its number in the store, which is never given to another one.
+    pub number: u32,
+    /// Number of the feature that has the vectors.
+    pub feature: u32,
+    /// The rows, as ranges: first, one past the last.
+    pub rows: Vec<[u64; 2]>,
+}
+
+impl GramRows {
+    /// Rows of a feature of a dataset.
+    pub fn new(dataset: &DatasetPart, feature: u32, rows: &RowSet) -> Self {
+        let (dataset, number) = (dataset.name.clone(), dataset.number);
+        Self { dataset, number, feature, rows: ranges(rows) }
+    }
+
+    /// The rows.
+    pub fn row_set(&self) -> RowSet {
+        RowSet::from_ranges(self.rows.iter().map(|[first, end]| *first..*end))
+    }
+}
+
+fn ranges(rows: &RowSet) -> Vec<[u64; 2]> {
+    rows.ranges().iter().map(|range| [range.start, range.end]).collect()
+}
+
+impl GramCheckpoint {
+    /// Notes more rows.
+    pub fn add(&mut self, more: &[GramRows]) {
+        for more in more {
+            let same = |known: &&mut GramRows| {
+                (&known.dataset, known.number, known.feature) == (&more.dataset, more.number, more.feature)
+            };
+            match self.of.iter_mut().find(same) {
+                Some(known) => known.rows = ranges(&known.row_set().union(&more.row_set())),
+                None => self.of.push(more.clone()),
+            }
+        }
+    }
+
+    /// Why the sums are not of rows and vectors that a dataset of a snapshot has, if they are not.
+    ///
+    /// # Errors
+    /// Damage of the store.
+    pub fn stale(&self, snapshot: &Snapshot, dataset: &DatasetPart) -> Result<Option<String>, QueryError> {
+        let name = &dataset.name;
+        let mut known = self.of.iter().filter(|known| known.dataset == *name).peekable();
+        if known.peek().is_none() {
+            return Ok(Some(format!("it does not say which rows of `{name}` it was fitted on")));
+        }
+        let live = snapshot.live_rows(dataset)?;
+        let why = known.find_map(|known| {
+            if known.number != dataset.number {
+                return Some(format!("it was fitted on another dataset `{name}`, which was dropped since"));
+            }
+            if snapshot.features().iter().all(|feature| feature.number != known.feature) {
+                return Some(format!("the vectors of `{name}` that it was fitted on were dropped since"));
+            }
+            let gone = known.row_set().difference(&live);
+            (!gone.is_empty()).then(|| format!("rows of `{name}` that it was fitted on have changed"))
+        });
+        Ok(why)
+    }
 }
 
 impl GramContent {
-    /// What an artifact says of itself.
+    /// The description that an artifact has.
     ///
     /// # Errors
     /// An artifact of another kind, and one that cannot be read.
@@ -110,6 +183,7 @@ impl CheckpointGrams {
             return Err(QueryError::Spec(why));
         }
         own.rows += new.rows;
+        own.add(&new.of);
         self.grams.iter_mut().zip(&other.grams).for_each(|(sum, part)| sum.merge(part));
         Ok(())
     }

@@ -5,10 +5,11 @@
 
 use std::io::{self, Write};
 
+use gstore_core::{TensorNote, tensor_header};
 use gstore_curvature::Gram;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 
 use super::content::{CheckpointGrams, GramCheckpoint};
 use crate::error::QueryError;
@@ -21,23 +22,22 @@ const COUNT: &str = "count";
 /// # Errors
 /// Those of the writer.
 pub fn write(out: &mut dyn Write, all: &[CheckpointGrams]) -> io::Result<()> {
-    let (mut header, mut offset) = (Map::new(), 0);
-    let mut add = |name: String, shape: Value, values: usize| {
-        let end = offset + values * size_of::<f64>();
-        header.insert(name, json!({ "dtype": "F64", "shape": shape, "data_offsets": [offset, end] }));
-        offset = end;
+    let note = |name: String, shape: Vec<usize>, values: usize| TensorNote {
+        name,
+        dtype: "F64",
+        shape,
+        bytes: values * size_of::<f64>(),
     };
+    let mut notes = Vec::new();
     for CheckpointGrams { checkpoint, grams } in all {
         for (group, gram) in checkpoint.groups.iter().zip(grams) {
-            add(tensor(checkpoint, &group.name), json!([gram.size, gram.size]), gram.sums.len());
+            let name = tensor(checkpoint, &group.name);
+            notes.push(note(name, vec![gram.size, gram.size], gram.sums.len()));
         }
-        add(tensor(checkpoint, COUNT), json!([1]), 1);
+        notes.push(note(tensor(checkpoint, COUNT), vec![1], 1));
     }
-    let mut header = Value::Object(header).to_string();
-    // Values begin at a multiple of their size.
-    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
+    let twice = |name: String| io::Error::other(format!("two matrices would be called {name}"));
+    out.write_all(&tensor_header(notes, &Map::new()).map_err(twice)?)?;
     for CheckpointGrams { checkpoint, grams } in all {
         for value in grams.iter().flat_map(|gram| &gram.sums) {
             out.write_all(&value.to_le_bytes())?;
@@ -115,7 +115,7 @@ mod tests {
         };
         let group = |name: &str, start, len| ModuleGroup { name: name.into(), start, len };
         let groups = vec![group("a", 0, 2), group("b.c", 2, 3)];
-        let checkpoint = GramCheckpoint { name: "c-1".into(), id, space, groups, rows: 3 };
+        let checkpoint = GramCheckpoint { name: "c-1".into(), id, space, groups, rows: 3, of: Vec::new() };
         let gram = |size: usize| {
             let sums = (0..size * size).map(|i| (i as f64 * 0.7).sin()).collect();
             Gram { size, sums, count: 3 }

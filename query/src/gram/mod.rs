@@ -1,13 +1,13 @@
-//! Gram matrices of stored features as artifacts that precondition questions: what they are of, their file.
+//! Artifacts of Gram matrices, which precondition questions about stored features: their description and file.
 //!
-//! - [`GramContent`]: what an artifact of the kind [`KIND`] says of itself
+//! - [`GramContent`]: the description in an artifact of the kind [`KIND`]
 //! - [`CheckpointGrams`]: the matrices of one checkpoint, one for each module group, which can be added
 //! - [`write()`] and [`GramFile`]: their file, which is named [`FILE`]
 
 mod content;
 mod file;
 
-pub use content::{CheckpointGrams, GramCheckpoint, GramContent, GramDataset, GramMixture};
+pub use content::{CheckpointGrams, GramCheckpoint, GramContent, GramDataset, GramMixture, GramRows};
 pub use file::{GramFile, write};
 
 /// The kind of artifact.

@@ -10,7 +10,7 @@
 //!   mod 16), ascending k, fused multiply-add in f32, the last partial step padded with zeros, then the fixed
 //!   tree of `reduce`. A dot product therefore has the same bits on every instruction set and together with
 //!   any other row or query
-//! - stored types are widened to f32 exactly
+//! - stored types are widened to f32 exactly; signs are 1 and -1
 //! - `unsafe` of this crate lives here and in nothing else
 
 #![allow(unsafe_code)]
@@ -31,6 +31,7 @@ mod packing;
 mod panels;
 mod portable;
 mod queries;
+mod signs;
 
 use std::ops::Range;
 
@@ -46,6 +47,7 @@ pub use panels::Scratch;
 pub use queries::Queries;
 
 use job::Job;
+use signs::SignJob;
 
 /// Lanes of the summation order.
 pub const LANES: usize = 16;
@@ -158,6 +160,11 @@ impl Kernel {
         scratch: &mut Scratch,
         out: &mut [f32],
     ) {
+        if let Values::I1(rows) = rows {
+            out.fill(0.0);
+            let job = SignJob { rows, chosen: Some(chosen), queries, groups, factors: Some(factors) };
+            return job.run(self, scratch, out);
+        }
         let runs = chosen.chunk_by(|a, b| a + 1 == *b);
         // Long runs are read faster one after the other.
         #[cfg(target_arch = "x86_64")]
@@ -165,16 +172,17 @@ impl Kernel {
             out.fill(0.0);
             match rows {
                 Values::F16(values) => {
-                    self.picked(Job { values, queries, groups, factors: Some(factors) }, chosen, out)
+                    return self.picked(Job { values, queries, groups, factors: Some(factors) }, chosen, out);
                 }
                 Values::F32(values) => {
-                    self.picked(Job { values, queries, groups, factors: Some(factors) }, chosen, out)
+                    return self.picked(Job { values, queries, groups, factors: Some(factors) }, chosen, out);
                 }
                 Values::I8(values) => {
-                    self.picked(Job { values, queries, groups, factors: Some(factors) }, chosen, out)
+                    return self.picked(Job { values, queries, groups, factors: Some(factors) }, chosen, out);
                 }
+                // As above.
+                Values::I1(_) => {}
             }
-            return;
         }
         let mut done = 0;
         for run in runs {
@@ -207,6 +215,9 @@ impl Kernel {
             Values::F16(values) => self.run(Job { values, queries, groups, factors }, scratch, out),
             Values::F32(values) => self.run(Job { values, queries, groups, factors }, scratch, out),
             Values::I8(values) => self.run(Job { values, queries, groups, factors }, scratch, out),
+            Values::I1(rows) => {
+                SignJob { rows, chosen: None, queries, groups, factors }.run(self, scratch, out);
+            }
         }
     }
 
@@ -281,6 +292,7 @@ pub(crate) fn rows_of<'a>(values: Values<'a>, dim: usize, range: Range<usize>) -
         Values::F16(v) => Values::F16(&v[span]),
         Values::F32(v) => Values::F32(&v[span]),
         Values::I8(v) => Values::I8(&v[span]),
+        Values::I1(v) => Values::I1(v.rows(range)),
     }
 }
 

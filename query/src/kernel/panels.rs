@@ -89,6 +89,8 @@ pub(super) struct Operands<'a> {
 pub struct Scratch {
     pub(super) unpacked: Vec<Line>,
     pub(super) sums: Vec<Line>,
+    /// Rows of signs as bytes.
+    pub(super) bytes: Vec<i8>,
 }
 
 /// Lines `steps` of the part that a row has in a module group.

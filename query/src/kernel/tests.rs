@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::*;
+use gstore_store::Signs;
 use proptest::prelude::*;
 
 /// The order written down once more, one pair at a time.
@@ -21,8 +22,22 @@ fn naive(row: &[f32], query: &[f32]) -> f32 {
     lanes[0]
 }
 
-fn widen(rows: Values<'_>) -> Vec<f32> {
+fn widen(rows: Values<'_>, dim: usize, groups: &[Range<usize>]) -> Vec<f32> {
     match rows {
+        Values::I1(signs) => {
+            let mut all = Vec::new();
+            for words in signs.words().chunks_exact(signs.each()) {
+                let mut first = 0;
+                for group in groups {
+                    let value =
+                        |i: usize| if words[first + i / 64] >> (i % 64) & 1 == 1 { -1.0 } else { 1.0 };
+                    all.extend((0..group.len()).map(value));
+                    first += group.len().div_ceil(64);
+                }
+            }
+            assert_eq!(all.len(), signs.vectors() * dim);
+            all
+        }
         Values::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
         Values::F32(v) => v.to_vec(),
         Values::I8(v) => v.iter().map(|&x| f32::from(x)).collect(),
@@ -31,9 +46,9 @@ fn widen(rows: Values<'_>) -> Vec<f32> {
 
 /// Products of each group by themselves, and their scaled sums over all groups and over every other one.
 fn check(rows: Values<'_>, vectors: &[f32], dim: usize, groups: &[Range<usize>]) {
-    let wide = widen(rows);
     let queries = Queries::new(vectors, dim, groups);
     let spans: Vec<_> = if groups.is_empty() { vec![0..dim] } else { groups.to_vec() };
+    let wide = widen(rows, dim, &spans);
     let (count, len) = (wide.len() / dim, queries.len());
     let mut want = vec![vec![0.0; count * len]; spans.len()];
     for (want, span) in want.iter_mut().zip(&spans) {
@@ -132,6 +147,51 @@ proptest! {
         let q: Vec<f32> = (0..count * dim).map(|i| seed[(i * 11 + i / 200) % 200].1).collect();
         check(Values::I8(&x), &q, dim, &groups);
     }
+}
+
+/// The words of `rows` vectors whose groups cover every coordinate, with bits of a hash.
+fn words(rows: usize, dim: usize, groups: &[Range<usize>]) -> (Vec<u64>, usize) {
+    let spans = if groups.is_empty() { vec![0..dim] } else { groups.to_vec() };
+    let each: usize = spans.iter().map(|span| span.len().div_ceil(64)).sum();
+    let mut words = Vec::new();
+    for row in 0..rows {
+        for (g, span) in spans.iter().enumerate() {
+            for start in (0..span.len()).step_by(64) {
+                let bits = gstore_core::mix(((row * 31 + g) * 1009 + start) as u64 + 1);
+                let used = (span.len() - start).min(64);
+                words.push(bits & (u64::MAX >> (64 - used)));
+            }
+        }
+    }
+    (words, each)
+}
+
+proptest! {
+    #[test]
+    fn sign_rows((dim, rows, count, groups) in shape(), seed in proptest::collection::vec(value(), 200)) {
+        let (words, each) = words(rows, dim, &groups);
+        let q: Vec<f32> = (0..count * dim).map(|i| seed[(i * 11 + i / 200) % 200]).collect();
+        check(Values::I1(Signs::new(&words, each)), &q, dim, &groups);
+    }
+}
+
+#[test]
+fn long_rows_of_signs() {
+    let dim = 8192 + 5;
+    for (rows, count) in [(61, 1), (61, 2), (50, 9), (13, 40), (1, 1), (0, 3)] {
+        let q: Vec<f32> = (0..count * dim).map(|i| (i as f32 * 0.71).cos()).collect();
+        for groups in [&[][..], &[0..1000, 1000..1000, 1000..3009, 3009..3011, 3011..dim]] {
+            let (words, each) = words(rows, dim, groups);
+            check(Values::I1(Signs::new(&words, each)), &q, dim, groups);
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "rows of 3 words for 2")]
+fn rows_of_other_groups_are_refused() {
+    let queries = Queries::new(&[1.0; 70], 70, &[]);
+    Kernel::detect().dots(Values::I1(Signs::new(&[0; 3], 3)), &queries, 0, &mut [0.0]);
 }
 
 #[test]

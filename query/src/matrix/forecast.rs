@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use gstore_store::{DType, Values};
+use gstore_store::Values;
 use half::f16;
 use serde::Serialize;
 
@@ -61,14 +61,8 @@ impl MatrixJob<'_> {
         let mut of_row = 0u64;
         let mut dims = 0u64;
         for feature in self.prepared.pools().first().map(|pool| &pool.features[..]).unwrap_or_default() {
-            let dim = u64::from(feature.desc.dim());
-            dims += dim;
-            of_row += dim
-                * match feature.desc.dtype {
-                    DType::F32 => 4,
-                    DType::F16 => 2,
-                    DType::I8 => 1,
-                };
+            dims += u64::from(feature.desc.dim());
+            of_row += feature.attrs.value_bytes(feature.desc.dtype);
         }
         let largest = question.groups.iter().map(|group| group.samples).max().unwrap_or_default();
         MatrixForecast {

@@ -1,6 +1,6 @@
 //! Definition of a matrix: all that its bytes depend on.
 
-use gstore_core::{Cancel, Remedy};
+use gstore_core::{Cancel, Remedy, shortened};
 use gstore_store::xxh3_hex;
 use serde::{Deserialize, Serialize};
 
@@ -169,11 +169,7 @@ impl MatrixQuestion {
         let (mine, theirs) = (values(self), values(other));
         let (mine, theirs) = (mine.as_object()?, theirs.as_object()?);
         let short = |value: Option<&serde_json::Value>| {
-            let text = value.map(ToString::to_string).unwrap_or_default();
-            match text.char_indices().nth(160) {
-                Some((at, _)) => format!("{}...", &text[..at]),
-                None => text,
-            }
+            shortened(&value.map(ToString::to_string).unwrap_or_default(), 160)
         };
         // The snapshot's number says more than the digest of its root; the groups follow from
         // the rest and the memory.

@@ -29,6 +29,7 @@ pub struct MatrixRows {
     part: Prepared,
     samples: Vec<SampleReader>,
     schema: SchemaRef,
+    memory: u64,
 }
 
 impl MatrixRows {
@@ -52,6 +53,7 @@ impl MatrixRows {
                 "the vectors of {count} target samples take {needed}, and {allowed} are allowed; ask for some subtasks at a time"
             )));
         }
+        let held = needed.saturating_add(asked.inverse_bytes()?);
         let names = TargetNames::new(&asked)?;
         let told = HashMap::from([(TARGETS.to_owned(), targets::as_json(&found, &names)?)]);
         let fields = encode::schema(asked.pools().len(), found.rows.len());
@@ -59,12 +61,18 @@ impl MatrixRows {
         let part = asked.of_samples(&found.rows, cancel)?;
         let samples = open_samples(&asked)?;
         drop(names);
-        Ok(Self { asked, part, samples, schema })
+        Ok(Self { asked, part, samples, schema, memory: held })
     }
 
     /// The columns: `pool` where there are several, `row`, `id`, `scores`. The metadata lists the target samples.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// Bytes that are held while the rows are computed: the vectors of the target samples, and the matrices of a
+    /// preconditioner.
+    pub fn memory(&self) -> u64 {
+        self.memory
     }
 
     /// Hands over all rows in batches of about `bytes`, until one is not wanted any more.

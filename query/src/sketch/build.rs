@@ -10,7 +10,7 @@ use super::format::{ByteFactors, Class, RowRecord, Section, SketchHeader, can_sk
 use super::rotation::Rotation;
 use super::source::{MemorySections, Sketch};
 use crate::error::QueryError;
-use crate::values::{groups, norm, vector};
+use crate::values::{groups, norm};
 
 /// Lengths of vectors that are coded: within them and [`super::query::QUERY_NORMS`] nothing overflows, and
 /// what underflow does is bounded.
@@ -100,7 +100,7 @@ pub fn encode_block(
     let mut buffer = vec![0.0f32; rotation.dim()];
     let mut codes = BlockCodes::default();
     for i in 0..block.len() {
-        vector(&block, i, &groups, &mut buffer);
+        block.vector(i, &groups, &mut buffer);
         let measured = measure(&block, i, &groups, &buffer);
         let record = RowRecord {
             length: measured.length as f32,
@@ -141,7 +141,7 @@ fn measure(block: &Block<'_>, i: usize, groups: &[Range<usize>], vector: &[f32])
     }
     for (group, scale) in groups.iter().zip(&block.scale[of_row]) {
         let scale = f64::from(*scale);
-        let silent = stored_zeros(block, i, vector.len(), group);
+        let silent = stored_zeros(block, i, vector, group);
         let usable = (LEAST_SCALE..MOST_SCALE * own).contains(&scale)
             && FACTORS.contains(&(scale / length.max(1e-12)));
         // A group of zeros adds zeros, if its scale is a number.
@@ -150,18 +150,21 @@ fn measure(block: &Block<'_>, i: usize, groups: &[Range<usize>], vector: &[f32])
         }
     }
     // Stored values that a scale takes to zero are not zeros to the products of the exact scan.
-    if class == Class::Zero && !stored_zeros(block, i, vector.len(), &(0..vector.len())) {
+    if class == Class::Zero && !stored_zeros(block, i, vector, &(0..vector.len())) {
         class = Class::Odd;
     }
     Measured { class, norm: own, length }
 }
 
-fn stored_zeros(block: &Block<'_>, i: usize, dim: usize, group: &Range<usize>) -> bool {
-    let span = i * dim + group.start..i * dim + group.end;
+fn stored_zeros(block: &Block<'_>, i: usize, vector: &[f32], group: &Range<usize>) -> bool {
+    let start = i * vector.len();
+    let span = start + group.start..start + group.end;
     match block.values {
         Values::F16(v) => v[span].iter().all(|x| x.to_bits() << 1 == 0),
         Values::F32(v) => v[span].iter().all(|x| *x == 0.0),
         Values::I8(v) => v[span].iter().all(|x| *x == 0),
+        // A sign is none; with scale 0, which the products of the exact scan are multiplied by, it is zero.
+        Values::I1(_) => vector[group.clone()].iter().all(|x| *x == 0.0),
     }
 }
 

@@ -80,7 +80,10 @@ impl World {
         let mut features = Vec::new();
         for c in 0..self.weights.len() {
             for mut feature in [pool(c), Feature::new("val", "grad-sgd", c, self.target[c].clone())] {
-                (feature.dtype, feature.groups, feature.cut) = (dtype, self.groups.clone(), self.cut);
+                // Targets are not stored as signs, nor are given samples rounded to them.
+                let whole = dtype == DType::I1 && feature.dataset == "val";
+                feature.dtype = if whole { DType::F32 } else { dtype };
+                (feature.groups, feature.cut) = (self.groups.clone(), self.cut);
                 features.push(feature);
             }
         }

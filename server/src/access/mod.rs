@@ -1,4 +1,4 @@
-//! Who asks, and what they may see: tokens, and the credentials of a request.
+//! Access control: tokens, the credentials of a request, and what who asks may see.
 //!
 //! Invariants
 //! - every request starts with [`Access::caller`], by its headers alone, without which there is no [`Caller`] to

@@ -1,4 +1,4 @@
-//! Refused tokens by address: one that shows many of them waits.
+//! Rate limit of refused tokens by address: one that shows many of them waits.
 //!
 //! Invariants
 //! - an address has a bucket; each refusal takes a drop out of it, and it fills with time

@@ -1,4 +1,4 @@
-//! What a client asks for: the commands of Flight SQL, and those of plain Flight.
+//! Commands of Flight SQL and of plain Flight, as what a client asks for.
 
 use arrow_flight::FlightDescriptor;
 use arrow_flight::flight_descriptor::DescriptorType;

@@ -1,5 +1,5 @@
-//! What a client asks of a server before it shows a tree of tables: names, quotes, keywords, functions, and
-//! what is possible.
+//! SqlInfo of Flight SQL: names, quotes, keywords, functions and abilities that a client asks a server for
+//! before it shows a tree of tables.
 
 use arrow_array::{RecordBatch, UInt32Array};
 use arrow_flight::error::Result;

@@ -1,4 +1,4 @@
-//! Answers: what is asked becomes rows.
+//! Answers of the server: what is asked becomes rows.
 //!
 //! - [`ask`] reads what a client sends: commands of Flight SQL, and those of plain Flight, which [`plain`] knows
 //! - [`parts`] cuts large answers; [`values`] are those of parameters

@@ -1,4 +1,4 @@
-//! A statement under way: it runs on the workers, and its batches wait for the client that reads them.
+//! Streams of answers: a statement runs on the workers, and its batches wait for the client that reads them.
 //!
 //! Invariants
 //! - at most two batches wait; a reader that is behind holds the statement up, and one that goes away ends it
@@ -16,7 +16,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
 use gstore_query::matrix::MatrixRows;
-use gstore_sql::{RunNotes, SqlError, Window};
+use gstore_sql::{HeldMemory, RunNotes, SqlError, Window};
 use gstore_store::SnapshotName;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
@@ -169,8 +169,11 @@ async fn produce(
             }
             Some(Question::Matrix(wanted)) => {
                 let rows = open_matrix(core, &held, wanted, Some(permit)).await?;
+                let memory = held
+                    .hold(caller, "a matrix", rows.memory())
+                    .map_err(|e| status::of_sql(&e, core.root()))?;
                 let schema = Arc::clone(rows.schema());
-                Ok((Begun { schema, notes: None }, Source::Matrix(Box::new(rows)), held))
+                Ok((Begun { schema, notes: None }, Source::Matrix(Box::new(rows), memory), held))
             }
             None => Err(Status::invalid_argument("the handle asks for nothing")),
         }
@@ -193,7 +196,7 @@ async fn produce(
 enum Source {
     Statement(gstore_sql::SqlStream),
     Vectors(vectors::Reading),
-    Matrix(Box<MatrixRows>),
+    Matrix(Box<MatrixRows>, HeldMemory),
 }
 
 impl Source {
@@ -214,11 +217,15 @@ impl Source {
                 Ok(())
             }
             Self::Vectors(reading) => from_thread(permit, to, move |to, _| reading.send_all(to)).await,
-            Self::Matrix(rows) => {
+            Self::Matrix(rows, memory) => {
                 let (bytes, threads) = (core.limits.batch_bytes, core.workers.metrics().num_workers());
                 let root = core.root().to_owned();
                 from_thread(permit, to, move |to, cancel| {
-                    matrix::send_all(&rows, bytes, threads, to, &root, cancel)
+                    let sent = matrix::send_all(&rows, bytes, threads, to, &root, cancel);
+                    // The vectors are gone before their memory is.
+                    drop(rows);
+                    drop(memory);
+                    sent
                 })
                 .await
             }

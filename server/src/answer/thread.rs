@@ -1,4 +1,4 @@
-//! Work of a statement that outlives the request that waits for it, with the permit of the statement.
+//! Threads of statements: work that outlives the request that waits for it, with the permit of the statement.
 
 use std::sync::Arc;
 

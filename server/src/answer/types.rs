@@ -1,4 +1,4 @@
-//! The types of SQL that a client may meet, by the numbers of ODBC.
+//! Type info of Flight SQL (`GetXdbcTypeInfo`): the SQL types that a client may meet, by the numbers of ODBC.
 
 use arrow_array::RecordBatch;
 use arrow_flight::error::Result;

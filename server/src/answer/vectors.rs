@@ -68,13 +68,15 @@ pub(crate) fn schema(feature: &FeaturePart) -> Result<SchemaRef, Status> {
         DType::F16 => DataType::Float16,
         DType::F32 => DataType::Float32,
         DType::I8 => DataType::Int8,
+        DType::I1 => DataType::UInt64,
     };
+    let items = feature.attrs.groups.iter().map(|group| feature.desc.dtype.items(group.len as usize)).sum();
     let groups = feature.attrs.groups.len();
     let mut fields = vec![Field::new("row", DataType::UInt64, false)];
     if feature.desc.granularity == Granularity::Token {
         fields.push(Field::new("pos", DataType::UInt32, false));
     }
-    fields.push(Field::new("vector", list(stored, feature.desc.dim() as usize)?, false));
+    fields.push(Field::new("vector", list(stored, items)?, false));
     fields.push(Field::new("scale", list(DataType::Float32, groups)?, false));
     fields.push(Field::new("norm", list(DataType::Float32, groups)?, false));
     fields.push(Field::new("flags", DataType::UInt8, false));
@@ -139,6 +141,7 @@ impl Reading {
                 (_, DataType::FixedSizeList(item, _)) => match item.data_type() {
                     DataType::Float16 => list(field, shared::<Float16Type>(block.values()))?,
                     DataType::Float32 => list(field, shared::<Float32Type>(block.values()))?,
+                    DataType::UInt64 => list(field, shared::<UInt64Type>(block.values()))?,
                     _ => list(field, shared::<Int8Type>(block.values()))?,
                 },
                 (name, _) => return Err(ArrowError::SchemaError(format!("no column `{name}` is stored"))),
@@ -161,6 +164,7 @@ impl Reading {
                 (_, Values::F16(v)) => list(field, copied::<Float16Type>(v, length(field), kept))?,
                 (_, Values::F32(v)) => list(field, copied::<Float32Type>(v, length(field), kept))?,
                 (_, Values::I8(v)) => list(field, copied::<Int8Type>(v, length(field), kept))?,
+                (_, Values::I1(v)) => list(field, copied::<UInt64Type>(v.words(), length(field), kept))?,
             });
         }
         RecordBatch::try_new(Arc::clone(&self.schema), columns)

@@ -1,4 +1,4 @@
-//! Finding a server by its address.
+//! Connection of a client to a server, by its address.
 
 use std::path::PathBuf;
 use std::time::Duration;

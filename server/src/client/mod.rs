@@ -1,4 +1,4 @@
-//! A client: statements to a server, rows as from a session at home.
+//! Client of a server: statements go to it, rows come as from a local session.
 //!
 //! Invariants
 //! - errors have the words of the server and the kind that they would have here, so that a caller ends alike

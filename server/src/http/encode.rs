@@ -1,4 +1,4 @@
-//! Rows as the bytes of a format, one piece after the other.
+//! Encoding of rows for HTTP: the bytes of a format, one piece after the other.
 //!
 //! Invariants
 //! - two pieces wait; a reader that is behind holds its statement up, and one that goes away ends it

@@ -1,4 +1,4 @@
-//! The HTTP side: the page, the questions that it asks, and what operators watch.
+//! HTTP side of the server: the page, the questions that it asks, and what operators watch.
 //!
 //! Invariants
 //! - a question goes the way of one by Flight: the same tokens, turns, limits, snapshots and records

@@ -1,4 +1,4 @@
-//! The page: files that are in the binary, so that nothing is fetched from elsewhere.
+//! Web page of the server: files that are in the binary, so that nothing is fetched from elsewhere.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;

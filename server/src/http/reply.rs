@@ -1,4 +1,4 @@
-//! Answers over HTTP that are no rows: texts, objects, and errors with the codes of HTTP.
+//! HTTP replies that are no rows: texts, objects, and errors with the status codes of HTTP.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};

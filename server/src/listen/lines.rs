@@ -1,4 +1,4 @@
-//! The connections that there are: how many, and which of them are not in use.
+//! Open connections of the server: how many there are, and which of them are idle.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! Connections that come in: counted, encrypted, and ended when they are of no use any more.
+//! Incoming connections: counted, encrypted, and closed when they are of no use any more.
 //!
 //! Invariants
 //! - a connection counts from its first byte until both sides have closed it, handshakes included

@@ -1,4 +1,5 @@
-//! Messages of a client as batches; what claims to have more than was sent is refused before it is decoded.
+//! Decoding of uploads: messages of a client as batches. What claims more than was sent is refused before
+//! that.
 //!
 //! Invariants
 //! - parts of a message that share bytes do not multiply them: tables and texts of a header have a few times

@@ -1,4 +1,4 @@
-//! What an upload is, as its descriptor says in JSON.
+//! Descriptors of uploads: what an upload is, in JSON.
 
 use gstore::VectorSpec;
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! Streams of uploads read up to where the store would be changed: for random input.
+//! Entry point for fuzzing of uploads: streams read up to where the store would be changed.
 
 use arrow_flight::FlightData;
 use futures::FutureExt;

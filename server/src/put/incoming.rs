@@ -1,4 +1,4 @@
-//! The batches of an upload on their way from the connection to the thread that stores them.
+//! Batches of an upload on their way from the connection to the thread that stores them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

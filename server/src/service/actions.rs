@@ -1,4 +1,4 @@
-//! Actions: prepared statements, stopping, sessions, tags, and how the server is.
+//! `DoAction`: prepared statements, stopping, sessions, tags, and health of the server.
 
 use std::sync::Arc;
 

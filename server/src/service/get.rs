@@ -1,4 +1,4 @@
-//! Reading: what an answer will look like, and its rows.
+//! `GetFlightInfo` and `DoGet`: what an answer will look like, and its rows.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The datasets and features of a store as flights.
+//! `ListFlights`: the datasets and features of a store as flights.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! The service: every call of Flight, each settled with who sent it before anything of it is read.
+//! Flight service: every call, each settled with who sent it before anything of it is read.
 
 mod actions;
 mod get;

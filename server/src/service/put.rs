@@ -1,5 +1,5 @@
-//! What clients send: values for the parameters of prepared statements, and uploads. Statements that change
-//! something are refused here.
+//! `DoPut`: values for the parameters of prepared statements, and uploads. Statements that change something
+//! are refused here.
 
 use arrow_array::RecordBatch;
 use arrow_flight::sql::{Any, Command, DoPutPreparedStatementResult};

@@ -1,4 +1,4 @@
-//! The patience with a client in the middle of a request.
+//! Timeout of the body of a request: an error where the client sends nothing of it for a while.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

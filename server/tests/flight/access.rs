@@ -9,9 +9,12 @@ use arrow_flight::sql::{CommandGetTableTypes, ProstMessageExt};
 use arrow_flight::{Criteria, FlightDescriptor, FlightInfo, HandshakeRequest, Ticket};
 use futures::TryStreamExt;
 use gstore_server::{NewToken, Scope, ServeError, ServeOptions, Tokens, serve};
-use gstore_store::{DatasetName, ViewOptions};
+use gstore_store::{
+    ArtifactPart, DatasetName, EnsembleBase, EnsembleUpdate, JobPlan, LossColumns, Member, RowFlags, Store,
+    ViewOptions,
+};
 use prost::Message;
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -137,6 +140,65 @@ async fn a_token_for_some_datasets_sees_no_others() {
     let ticket = info.endpoint[0].ticket.clone().unwrap();
     assert!(all.get(ticket.clone()).await.is_ok());
     assert_eq!(client.get(ticket).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+/// An ensemble of two models, with losses of the first row of a dataset.
+fn ensemble(store: &Store, name: &str, dataset: &str) {
+    let update = EnsembleUpdate {
+        name: name.into(),
+        base: EnsembleBase { id: "theta".into(), name: None, adapter: None },
+        members: (0..2).map(|k| Member::new(format!("{name}-{k}"), "theta")).collect(),
+    };
+    store.update_ensemble(&update, "test").unwrap();
+    let snapshot = store.snapshot().unwrap();
+    let columns = LossColumns::new(snapshot.ensemble(name).unwrap(), dataset, "");
+    let features = vec![columns.members(0..2, 0)];
+    let identity = LossColumns::identity(&features, &Value::Null);
+    let plan = JobPlan { command: "test".into(), identity, features, detail: Value::Null };
+    let mut job = store.start_job(plan).unwrap();
+    let mut writer = job.segment_writer(0).unwrap();
+    writer.push(0, &[0.5f32, 0.25], RowFlags::empty()).unwrap();
+    job.seal(0, writer).unwrap();
+    job.publish(None, false).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_and_artifacts_are_seen_by_who_sees_their_datasets() {
+    let server = Server::start(options());
+    for (name, dataset) in [("of_pool", "pool"), ("of_other", "other")] {
+        ensemble(&server.store, name, dataset);
+        let name = format!("sums_{name}");
+        let mut part = ArtifactPart::new(&name, "gram", vec![dataset.to_owned()], json!(1));
+        part.provenance.insert("command".into(), json!("gstore factors --beside other"));
+        part.provenance.insert("folder".into(), json!("/srv/models"));
+        server.store.put_artifact(part, None, "gstore factors --beside other").unwrap();
+    }
+    let narrow = token(&server.store, "narrow", Some(&["pool", "target"]));
+    let (all, narrow) = (Client::of(&server).await, Client::with(&server, &narrow).await);
+    let listed = async |client: &Client, table: &str| -> String {
+        text(&client.sql(&format!("SELECT * FROM gstore.{table}")).await.unwrap().1)
+    };
+    for table in ["artifacts", "checkpoints", "features", "members", "segments", "snapshots"] {
+        let listed = listed(&narrow, table).await;
+        assert!(!listed.contains("other") && !listed.contains("/srv"), "{table}: {listed}");
+    }
+    for (table, own, hidden) in
+        [("members", "of_pool-1", "of_other-1"), ("artifacts", "sums_of_pool", "sums_of_other")]
+    {
+        assert!(listed(&narrow, table).await.contains(own), "{table}");
+        let of_all = listed(&all, table).await;
+        assert!(of_all.contains(hidden) && !of_all.contains("/srv"), "{table}: {of_all}");
+    }
+    // Nor do errors that say what there is.
+    for sql in [
+        "SELECT row FROM daunce('pool', 'target')",
+        "SELECT row FROM daunce('pool', 'target', ensemble => 'of_othr')",
+        "SELECT row FROM influence('pool', 'target', precondition => 'sums_of_othr')",
+    ] {
+        let status = narrow.sql(sql).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{sql}: {status}");
+        assert!(!status.message().contains("of_other"), "{sql}: {status}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -210,7 +210,7 @@ fn rows_come_in_the_formats_of_the_command() {
     assert!(wrong.text().contains("line 1, column 8"), "{}", wrong.text());
     for format in ["json", "csv", "parquet"] {
         for sql in
-            ["SELECT 1/0 AS x", "SELECT 1 / (row - row) AS x FROM pool", "SELECT chr(-1 - row) FROM pool"]
+            ["SELECT 1 % 0 AS x", "SELECT 1 // (row - row) AS x FROM pool", "SELECT chr(-1 - row) FROM pool"]
         {
             let failed = ask(&server, &json!({"sql": sql, "format": format}));
             assert_eq!((failed.code, failed.error().as_str()), (400, "invalid_argument"), "{sql} {format}");

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use arrow_flight::CancelFlightInfoRequest;
 use arrow_flight::CancelFlightInfoResult;
+use arrow_flight::FlightDescriptor;
 use gstore_server::{Limits, ServeOptions};
 use gstore_sql::SqlOptions;
 use prost::Message;
@@ -112,6 +113,24 @@ async fn large_messages_and_more_memory_than_one_token_has_are_refused() {
     let code = unknown.sql(&long).await.unwrap_err().code();
     assert_eq!(code, Code::Unauthenticated, "nothing is read without a token");
     assert!(client.sql("SELECT 1").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_matrix_counts_to_the_memory_of_its_token() {
+    let refused = async |each: usize| {
+        let sql = SqlOptions { memory_each: Some(each), ..options().sql };
+        let server = Server::start(ServeOptions { sql, ..options() });
+        let client = Client::of(&server).await;
+        let asked = serde_json::json!({"matrix": {"pool": "pool", "target": "target"}}).to_string();
+        let answer = client.rows(FlightDescriptor::new_cmd(asked.into_bytes())).await;
+        // What it held is free again.
+        assert!(answer.is_err() || client.sql("SELECT count(*) FROM pool").await.is_ok());
+        answer.err()
+    };
+    let error = refused(8).await.unwrap();
+    assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
+    assert!(error.message().contains("one client may hold at a time, 8 bytes"), "{error}");
+    assert!(refused(64 << 20).await.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -269,6 +269,22 @@ async fn vectors_that_are_not_finite_are_flagged_and_scored_by_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn vectors_are_stored_as_signs_where_that_is_asked_for() {
+    let server = Server::start(options());
+    let client = writing(&server).await;
+    let rows: ArrayRef = Arc::new(Int64Array::from(vec![0, 1]));
+    let sent = batch(vec![("row", rows), ("vector", list::<Float32Type>(vec![1.0, -3.0, 0.0, 0.0], 2))]);
+    let what = json!({"vectors": {"dataset": "target", "kind": "embed-signs", "dtype": "i1"}});
+    put(&client, what, vec![sent]).await.unwrap();
+    let wanted = FlightDescriptor::new_path(vec!["vectors".into(), "target".into(), "embed-signs".into()]);
+    let (_, rows) = client.rows(wanted).await.unwrap();
+    let items = |name: &str| Arc::clone(rows[0].column_by_name(name).unwrap().as_fixed_size_list().values());
+    let words = items("vector");
+    assert_eq!(words.as_primitive::<arrow_array::types::UInt64Type>().values().to_vec(), [2, 0]);
+    assert_eq!(items("scale").as_primitive::<Float32Type>().values().to_vec(), [2.0, 0.0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn gradients_of_one_space_and_checkpoint_are_compared() {
     let server = Server::start(options());
     let client = writing(&server).await;

@@ -12,6 +12,7 @@
 //!   them
 //! - a long constant is only where the engine does not repeat it for each row, or where its rows are counted
 //! - what joins, `unnest`, subqueries in place of values and windows repeat is in small batches (`repeated.rs`)
+//! - expressions that the rules of the engine repeat are counted before (`substituted.rs`, `written.rs`)
 
 mod charge;
 mod function;
@@ -21,6 +22,8 @@ mod literal;
 mod plan;
 mod repeated;
 mod sizes;
+mod substituted;
+mod written;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,6 +40,8 @@ use growth::Growth;
 pub(super) use literal::{check, counted};
 pub(super) use plan::rewrite;
 pub(super) use repeated::{Asking, repeated};
+pub(super) use substituted::PredicateLimit;
+pub(super) use written::written_out;
 
 /// Most bytes of one value that a function makes.
 pub(super) const MAX_VALUE: u64 = 64 << 20;

@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, ObjectName, OrderByKind, Query, Select,
-    SelectFlavor, SelectItem, SetExpr, TableFactor, Value, VisitMut, VisitorMut, WildcardAdditionalOptions,
+    SelectFlavor, SelectItem, SetExpr, TableFactor, TypedString, Value, VisitMut, VisitorMut,
+    WildcardAdditionalOptions,
 };
 
 use super::arrows::tighten;
@@ -28,6 +29,8 @@ const NAMES: &[(&str, &str)] = &[
     ("last", "last_value"),
     ("lcase", "lower"),
     ("list", "array_agg"),
+    ("list_max", "array_max"),
+    ("list_min", "array_min"),
     ("list_value", "make_array"),
     ("listagg", "string_agg"),
     ("ord", "ascii"),
@@ -76,22 +79,13 @@ impl VisitorMut for Words {
                 let name = if *op == BinaryOperator::Arrow { "json_extract" } else { "json_extract_string" };
                 *expr = call(name, vec![(**left).clone(), (**right).clone()]);
             }
-            Expr::BinaryOp { left, op: BinaryOperator::DuckIntegerDivide, right } => {
-                let one = Expr::value(Value::Number("1.0".to_owned(), false));
-                let left = Expr::BinaryOp {
-                    left: Box::new(one),
-                    op: BinaryOperator::Multiply,
-                    right: nested((**left).clone()),
-                };
-                let right = nested((**right).clone());
-                let quotient = Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::Divide, right };
-                *expr = Expr::Cast {
-                    kind: CastKind::Cast,
-                    expr: Box::new(call("floor", vec![quotient])),
-                    data_type: DataType::BigInt(None),
-                    array: false,
-                    format: None,
-                };
+            Expr::Substring { expr: of, substring_from: from, substring_for: length, .. }
+                if from.is_some() || length.is_some() =>
+            {
+                let one = || Expr::value(Value::Number("1".to_owned(), false));
+                let mut args = vec![(**of).clone(), from.as_deref().cloned().unwrap_or_else(one)];
+                args.extend(length.as_deref().cloned());
+                *expr = call("substr", args);
             }
             Expr::Function(function) => {
                 if let Some(other) = renamed(function) {
@@ -101,6 +95,14 @@ impl VisitorMut for Words {
             Expr::Interval(interval) => {
                 if let Some(other) = forms::interval(interval) {
                     *expr = other;
+                }
+            }
+            Expr::TypedString(TypedString { data_type: DataType::Timestamp(..), value, .. }) => {
+                forms::with_seconds(&mut value.value);
+            }
+            Expr::Cast { expr: of, data_type: DataType::Timestamp(..), .. } => {
+                if let Expr::Value(value) = &mut **of {
+                    forms::with_seconds(&mut value.value);
                 }
             }
             Expr::CompoundFieldAccess { access_chain, .. } => forms::close(access_chain),
@@ -300,11 +302,19 @@ mod tests {
                 "SELECT 1 FROM t WHERE a + b ^ 2 > c AND record->>'n' ^ 2 < 9",
                 "SELECT 1 FROM t WHERE a + power(b, 2) > c AND power(json_extract_string(record, 'n'), 2) < 9",
             ),
+            (
+                "SELECT substring(a FROM 2), substring(a FOR 3) FROM t",
+                "SELECT substr(a, 2), substr(a, 1, 3) FROM t",
+            ),
+            (
+                "SELECT sum(a) OVER (ORDER BY b RANGE BETWEEN INTERVAL 3 DAYS PRECEDING AND CURRENT ROW) FROM t",
+                "SELECT sum(a) OVER (ORDER BY b RANGE BETWEEN INTERVAL '3' DAYS PRECEDING AND CURRENT ROW) FROM t",
+            ),
             ("SELECT year(a), epoch(b) FROM t", "SELECT date_part('year', a), date_part('epoch', b) FROM t"),
             ("SELECT x[:2], x[2:] FROM t", "SELECT x[1:2], x[2:-1] FROM t"),
             (
                 "SELECT a + INTERVAL (n) DAY, a - INTERVAL 1 DAY FROM t",
-                "SELECT a + CAST(CAST((n) AS VARCHAR) || ' DAY' AS INTERVAL), a - INTERVAL 1 DAY FROM t",
+                "SELECT a + CAST(CAST((n) AS VARCHAR) || ' DAY' AS INTERVAL), a - INTERVAL '1' DAY FROM t",
             ),
             (
                 "SELECT unnest(record->'tags') FROM t",

@@ -69,9 +69,16 @@ fn text(text: &str) -> Expr {
     Expr::value(Value::SingleQuotedString(text.to_owned()))
 }
 
-/// `INTERVAL (n) DAY` of what is no constant, which the engine reads from a text.
+/// `INTERVAL (n) DAY` of what is no constant, which the engine reads from a text, and `INTERVAL 3 DAY` with the
+/// number as one, which is all that it knows in the frame of a window.
 pub(super) fn interval(interval: &Interval) -> Option<Expr> {
     let unit = interval.leading_field.as_ref().filter(|_| interval.last_field.is_none())?;
+    if let Expr::Value(value) = &*interval.value
+        && let Value::Number(number, _) = &value.value
+    {
+        let value = Box::new(text(number));
+        return Some(Expr::Interval(Interval { value, ..interval.clone() }));
+    }
     let varies = matches!(
         &*interval.value,
         Expr::Identifier(_)
@@ -87,6 +94,16 @@ pub(super) fn interval(interval: &Interval) -> Option<Expr> {
     let op = BinaryOperator::StringConcat;
     let written = Expr::BinaryOp { left: Box::new(number), op, right: Box::new(text(&format!(" {unit}"))) };
     Some(cast(written, DataType::Interval { fields: None, precision: None }))
+}
+
+/// The text of a time without seconds, `2024-01-01 10:00`, with them: the engine reads no other.
+pub(super) fn with_seconds(time: &mut Value) {
+    let Value::SingleQuotedString(text) = time else { return };
+    let Some((_, clock)) = text.trim_end().split_once([' ', 'T']) else { return };
+    let two = |digits: &str| digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_digit());
+    if clock.split_once(':').is_some_and(|(hour, minute)| two(hour) && two(minute)) {
+        *text = format!("{}:00", text.trim_end());
+    }
 }
 
 fn cast(expr: Expr, data_type: DataType) -> Expr {

@@ -10,6 +10,7 @@ const FORMS: &[(&str, &str)] = &[
     ("date_format", TO_CHAR),
     ("date_sub", "date_diff('day', a, b)"),
     ("epoch_ms", "CAST(epoch(time) * 1000 AS BIGINT), or to_timestamp_millis(n)"),
+    ("fmod", "a % b"),
     ("format", TEXT),
     ("from_json", OF_JSON),
     ("geomean", "exp(avg(ln(x)))"),
@@ -21,8 +22,6 @@ const FORMS: &[(&str, &str)] = &[
     ("last_day", "date_trunc('month', time) + INTERVAL '1 month' - INTERVAL '1 day'"),
     ("list_aggregate", OF_LIST),
     ("list_avg", OF_LIST),
-    ("list_max", OF_LIST),
-    ("list_min", OF_LIST),
     ("list_sum", OF_LIST),
     ("mad", "median(abs(x - m)) FROM t, (SELECT median(x) AS m FROM t)"),
     ("md5", HASH),
@@ -35,6 +34,7 @@ const FORMS: &[(&str, &str)] = &[
     ("strftime", TO_CHAR),
     ("strptime", "to_timestamp(text, '%Y-%m-%d')"),
     ("struct_pack", "named_struct('a', 1, 'b', 2)"),
+    ("time_bucket", "date_bin(INTERVAL '1 hour', time)"),
 ];
 
 const HASH: &str = "hash(x), a number that is the same for the same values everywhere";

@@ -370,15 +370,19 @@ impl Rows for EachRows {
         if self.options.k == 0 {
             return Ok(());
         }
+        let reserved = want.memory.as_ref().map(|pool| MemoryConsumer::new("influence").register(pool));
+        let hold = |bytes: usize| {
+            let held = reserved.iter().try_for_each(|reserved| reserved.try_grow(bytes));
+            held.map_err(|e| SqlError::from_datafusion(e, &[]))
+        };
+        let matrices = self.plan.inverse_bytes().map_err(SqlError::query)?;
+        hold(usize::try_from(matrices).unwrap_or(usize::MAX))?;
         let limit = want.memory.as_ref().map(|pool| (pool.memory_limit(), pool.reserved()));
         let memory = match limit {
             Some((MemoryLimit::Finite(limit), used)) => limit.saturating_sub(used).min(2 * MEMORY) / 2,
             _ => MEMORY,
         };
-        let reserved = want.memory.as_ref().map(|pool| MemoryConsumer::new("influence").register(pool));
-        if let Some(reserved) = &reserved {
-            reserved.try_grow(memory).map_err(|e| SqlError::from_datafusion(e, &[]))?;
-        }
+        hold(memory)?;
         let samples = self.plan.target_samples(&want.cancelled).map_err(SqlError::query)?;
         let mut seen = Seen { summary: None, passes: 0 };
         let passes = self.passes(&samples, want.threads, memory);

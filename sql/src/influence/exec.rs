@@ -109,7 +109,7 @@ fn properties(
     let key = |column: usize, descending: bool| {
         let index = projection.iter().position(|p| *p == column)?;
         let column = Arc::new(Column::new(schema.field(index).name(), index));
-        Some(PhysicalSortExpr::new(column, SortOptions { descending, nulls_first: descending }))
+        Some(PhysicalSortExpr::new(column, SortOptions { descending, nulls_first: false }))
     };
     let score = order.map(|o| key(columns.score, o == Order::Best));
     let pool = columns.pool.map(|p| if columns.pools_ascend() { key(p, false) } else { None });

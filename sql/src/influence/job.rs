@@ -79,11 +79,18 @@ impl Job {
         if self.cut == Some(0) {
             return Ok(());
         }
+        let matrices = self.question.plan.inverse_bytes().map_err(SqlError::query)?;
+        self.hold(usize::try_from(matrices).unwrap_or(usize::MAX))?;
         let Some(rows) = self.choose(sink)? else { return Ok(()) };
         match self.order {
             Some(order) => self.ranked(order, &rows, sink),
             None => self.streamed(&rows, sink),
         }
+    }
+
+    /// Takes memory until the run ends.
+    fn hold(&self, bytes: usize) -> Result<(), SqlError> {
+        self.memory.try_grow(bytes).map_err(|e| SqlError::from_datafusion(e, &[]))
     }
 
     /// Rows that pass the filters over the pools' columns; `None` when they are not awaited any more.
@@ -121,7 +128,7 @@ impl Job {
         let k = self.cut.unwrap_or(usize::MAX).min(most);
         let bytes = ranking_bytes(k, most, self.threads.max(1))
             .saturating_add(k.saturating_mul(2 * size_of::<Scored>()));
-        self.memory.try_grow(bytes).map_err(|e| SqlError::from_datafusion(e, &[]))?;
+        self.hold(bytes)?;
         let best = match self.after.is_empty() {
             true => {
                 let timer = MetricBuilder::new(&self.set).subset_time("score_time", self.partition);
@@ -158,7 +165,7 @@ impl Job {
                     Some(_) => plan.vector_bytes().saturating_mul(wanted),
                     None => 0,
                 };
-                self.memory.try_grow(memory).map_err(|e| SqlError::from_datafusion(e, &[]))?;
+                self.hold(memory)?;
                 let filter = Some(chosen);
                 let request = SelectRequest { order, k: wanted, filter, diversity: rules, threads, memory };
                 plan.select(&request, cancel).map(|selection| selection.ranking)

@@ -136,6 +136,7 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
     let _store = small_store();
     let session = with_files(&[
         ("labels", "labels.csv", "id,label,weight\np1,good,0.5\np2,bad,1\n"),
+        ("zips", "zips.csv", "zip,n,share\n00501,10,0.5\n10001,0,-0.25\n"),
         ("marks", "marks.jsonl", "{\"id\": \"p2\", \"tags\": [\"x\"]}\n{\"id\": \"p9\", \"tags\": []}\n"),
     ])
     .unwrap();
@@ -147,6 +148,7 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
         ("SELECT p.id FROM pool p JOIN labels l ON p.id = l.id JOIN marks m ON m.id = p.id", "p2"),
         ("SELECT count(*) FROM labels", "2"),
         ("SELECT sum(weight) FROM labels WHERE label = 'good'", "0.5"),
+        ("SELECT zip, n + 1, share * 2 FROM zips ORDER BY zip", "00501 | 11 | 1\n10001 | 1 | -0.5"),
         ("SELECT tags[1] FROM marks WHERE id = 'p2'", "x"),
         ("SELECT count(*) FROM pool ANTI JOIN labels USING (id)", "10"),
     ] {
@@ -154,14 +156,21 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
         assert_eq!(rows.join("\n"), expected, "{sql}");
     }
     assert!(slt::run(&session, "SELECT * FROM 'labels.csv'").await.is_err());
+    let long = format!("{{\"a\": 1}}\n[\"{}\"]\n", "long ".repeat(1000));
     for (name, file, text, says) in [
         ("pool", "a.csv", "a\n1\n", "is taken"),
         ("Labels", "a.csv", "a\n1\n", "a-z"),
         ("labels", "a.txt", "a\n1\n", "ending in .parquet"),
         ("labels", "a.jsonl", "no JSON\n", "cannot be read as a table"),
+        ("labels", "a.json", " [{\"a\": 1}]", "it is a list; a table is read from one object a line"),
+        ("labels", "a.csv", "a;b\n1;2\n", "separated by `;`; .csv is read with commas"),
+        ("labels", "a.tsv", "a,b\n1,2,3\n", "separated by commas"),
+        ("labels", "a.csv", "a,b,a\n1,2,3\n", "two columns are called \"a\""),
+        ("labels", "a.jsonl", long.as_str(), "found Array"),
     ] {
         let Err(error) = with_files(&[(name, file, text)]) else { panic!("{name} {file}") };
-        assert!(error.to_string().contains(says), "{error}");
+        let error = error.to_string();
+        assert!(error.contains(says) && error.len() < 600, "{error}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use gstore_sql::{SqlErrorKind, SqlOptions, SqlSession};
+use gstore_store::{DatasetName, Store, ViewOptions};
 
 use crate::{session, slt, small_store};
 
@@ -171,6 +172,83 @@ async fn types_that_double_with_each_line_are_refused_at_once() {
     let error = slt::run(&session, &sql).await.unwrap_err();
     assert_eq!(error.kind(), SqlErrorKind::Refused, "{error}");
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+/// Tables a0, a1, .. each made of the one before, and what reads the last.
+fn chain(steps: usize, step: &str, rest: &str) -> String {
+    let next = |i: usize| format!(", a{i} AS (SELECT id, {step} FROM a{})", i - 1);
+    let all: String = (1..=steps).map(next).collect();
+    let first = "SELECT id, nullif(n, 99) AS x, nullif(n, 98) AS y FROM (SELECT id, CAST(row AS BIGINT) AS n FROM pool)";
+    format!("WITH a0 AS ({first}){all}, last AS (SELECT * FROM a{steps}) {rest}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn predicates_upon_columns_that_double_with_each_step_are_refused() {
+    let (_store, session) = session(1);
+    let doubled = |rest: &str| chain(40, "x + x AS x, y", rest);
+    for sql in [
+        doubled("SELECT x FROM last WHERE x > 0"),
+        doubled("SELECT count(*) FROM last WHERE CASE WHEN x > 3 THEN y ELSE x END > 0"),
+        doubled("SELECT y, count(*) FROM last GROUP BY y, x HAVING x > 0"),
+        doubled("SELECT x FROM last ORDER BY x DESC LIMIT 3"),
+        doubled("SELECT l.id FROM last l JOIN pool p ON l.x = p.row"),
+        doubled("SELECT l.id FROM last l JOIN pool p ON l.id = p.id WHERE l.x + p.row > 3 AND l.x > 1"),
+        doubled("SELECT max(x) FROM last"),
+        doubled("SELECT id FROM pool p WHERE EXISTS (SELECT 1 FROM last l WHERE l.id = p.id AND l.x > 0)"),
+        doubled("SELECT x FROM (SELECT x FROM last UNION ALL SELECT y FROM last) WHERE x > 0"),
+        chain(40, "coalesce(x, y) AS x, y", "SELECT x FROM last WHERE x > 0"),
+        chain(40, "CASE WHEN x > 3 THEN x - 1 ELSE x END AS x", "SELECT x FROM last WHERE x > 0"),
+        format!(
+            "SELECT {} AS v FROM pool",
+            (0..18).fold("ok".to_owned(), |x, _| format!("coalesce({x}, y)"))
+        )
+        .replace(" y)", " nullif(ok, true))"),
+    ] {
+        let Err(error) = slt::run(&session, &sql).await else { panic!("{sql}") };
+        assert_eq!(error.kind(), SqlErrorKind::Refused, "{sql}: {error}");
+        let shown = error.to_string();
+        assert!(shown.contains("repeated expressions where") && shown.contains("allowed; "), "{shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_upon_views_are_one_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(folder.path().join("s")).unwrap();
+    let save = |i: usize, sql: &str| {
+        let name = DatasetName::try_from(format!("v{i}").as_str()).unwrap();
+        store.create_view(&name, sql, ViewOptions::default()).unwrap();
+    };
+    save(0, "SELECT value AS x FROM generate_series(1, 3)");
+    (1..=25).for_each(|i| save(i, &format!("SELECT v.x + v.x AS x FROM v{} AS v", i - 1)));
+    let session = SqlSession::new(store.snapshot().unwrap(), SqlOptions::default()).unwrap();
+    let error = slt::run(&session, "SELECT x FROM v25 WHERE x > 0").await.unwrap_err();
+    assert_eq!(error.kind(), SqlErrorKind::Refused, "{error}");
+    // Three, each ten times doubled.
+    let (_, rows) = slt::run(&session, "SELECT x FROM v10 WHERE x > 1024 ORDER BY x").await.unwrap();
+    assert_eq!(rows, ["2048", "3072"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chains_of_steps_as_analysts_write_them_run() {
+    let (_store, session) = session(2);
+    let several = "x + y AS x, y * 2 AS y, (x - y) / 3 AS c, CASE WHEN x > y THEN x END AS d";
+    for (sql, rows) in [
+        (chain(10, several, "SELECT id FROM last WHERE x > 0 AND c < 1000000 ORDER BY c, id LIMIT 3"), 3),
+        (chain(10, "x + x AS x", "SELECT id FROM last WHERE x >= 1024"), 11),
+        (chain(10, "x + x AS x", "SELECT l.id FROM last l JOIN a0 p ON l.x = p.x * 1024 ORDER BY 1"), 12),
+        (chain(20, "x + x AS x", "SELECT x FROM last"), 12),
+        (chain(20, "x + x AS x", "SELECT sum(x) AS s FROM last"), 1),
+        (chain(25, "x + x AS x, y", "SELECT x FROM last WHERE y > 5"), 6),
+        (chain(25, "x + x AS x", "SELECT x FROM (SELECT x FROM last ORDER BY id LIMIT 5) WHERE x >= 0"), 5),
+        (
+            "SELECT coalesce(a.ok, coalesce(b.ok, a.row > 3)) AS v FROM pool a JOIN pool b USING (id)".into(),
+            12,
+        ),
+    ] {
+        let found = slt::run(&session, &sql).await.unwrap_or_else(|e| panic!("{sql}: {e}")).1;
+        assert_eq!(found.len(), rows, "{sql}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,6 +104,9 @@ pub enum ArtifactError {
     /// Numbers have run out.
     #[error("the store has too many snapshots for another artifact")]
     TooMany,
+    /// What was to be replaced is not as the caller found it.
+    #[error(transparent)]
+    Changed(#[from] Changed),
     /// The change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),

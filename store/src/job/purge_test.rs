@@ -84,14 +84,14 @@ fn plan() -> JobPlan {
     JobPlan {
         command: "ingest".into(),
         identity: json!("job"),
-        features: vec![feature(DType::F16), feature(DType::I8), feature(DType::F32)],
+        features: DType::ALL.map(feature).to_vec(),
         detail: json!(null),
     }
 }
 
 /// Seals all but the first five rows of each feature, in two segments, and the counts of all.
 fn compute(job: &mut Job, keep: &RowSet) {
-    for i in 0..3 {
+    for i in 0..DType::ALL.len() {
         for part in [5..17, 17..30] {
             let mut w = job.segment_writer(i).unwrap();
             for row in part.filter(|r| keep.contains(*r)) {
@@ -159,7 +159,7 @@ fn a_shard_from_before_a_purge_is_attached_without_the_purged_rows() {
     [0..10, 10..20, 20..30].into_iter().for_each(|rows| add(&store, rows));
     // The first five rows are published, so that the shard has all that is left.
     let mut job = store.start_job(plan()).unwrap();
-    for i in 0..3 {
+    for i in 0..DType::ALL.len() {
         let mut w = job.segment_writer(i).unwrap();
         (0..5).for_each(|row| w.push(row, &[row as f32; 5], RowFlags::empty()).unwrap());
         job.seal(i, w).unwrap();

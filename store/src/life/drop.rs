@@ -21,7 +21,11 @@ pub struct DropReport {
     pub features: Vec<String>,
     /// Samples that went.
     pub samples: u64,
-    /// Bytes of data files that the new snapshot no longer needs. `gc` frees them once no snapshot needs
+    /// Name of the artifact, if one went.
+    pub artifact: Option<String>,
+    /// Its kind; none where its manifest cannot be read.
+    pub kind: Option<String>,
+    /// Bytes of files that the new snapshot no longer needs. `gc` frees them once no snapshot needs
     /// them.
     pub bytes: u64,
     /// Features whose checkpoint has no name any more, because it was in no other run. They can

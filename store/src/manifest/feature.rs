@@ -2,10 +2,10 @@
 
 use super::Extra;
 use super::entry::deserialize_with_extra;
-use super::file::{Link, Part, TOKENS, require};
+use super::file::{Link, Part, SIGN_ROWS, TOKENS, require};
 use super::page::{Order, PageReader, PageWriter, Pages};
 use crate::error::StorageError;
-use gstore_core::{Digest, FeatureAttrs, FeatureDesc, Granularity, RowSet};
+use gstore_core::{DType, Digest, FeatureAttrs, FeatureDesc, Granularity, RowSet};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use uuid::Uuid;
@@ -152,6 +152,7 @@ impl Part for FeaturePart {
         writer.split(Order::Rows, &mut self.segments, &mut self.segments_pages)?;
         writer.note(&mut self.requires);
         require(&mut self.requires, TOKENS, self.desc.granularity == Granularity::Token);
+        require(&mut self.requires, SIGN_ROWS, self.desc.dtype == DType::I1);
         Ok(())
     }
 

@@ -23,6 +23,10 @@ pub(crate) const TOMBSTONES: &str = "tombstones";
 /// take the first for the row's.
 pub(crate) const TOKENS: &str = "tokens";
 
+/// Requirement of a feature that is stored as signs: a reader that does not know the type would call its name
+/// damage.
+pub(crate) const SIGN_ROWS: &str = "signs";
+
 /// Requirement of a root that has ensembles, or had some: a reader that does not know them would drop them,
 /// take losses of some members for vectors of samples, and give out the same numbers again.
 pub(crate) const ENSEMBLES: &str = "ensembles";
@@ -32,7 +36,7 @@ pub(crate) const ENSEMBLES: &str = "ensembles";
 pub(crate) const ARTIFACT_FILES: &str = "artifact_files";
 
 /// What a manifest or a segment may require of this version.
-const KNOWN: [&str; 5] = [TOMBSTONES, PAGES, TOKENS, ENSEMBLES, ARTIFACT_FILES];
+const KNOWN: [&str; 6] = [TOMBSTONES, PAGES, TOKENS, SIGN_ROWS, ENSEMBLES, ARTIFACT_FILES];
 
 /// Sets or removes a requirement.
 pub(crate) fn require(requires: &mut Vec<String>, what: &str, needed: bool) {

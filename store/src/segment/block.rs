@@ -1,6 +1,7 @@
 //! A block of rows as the kernels see it, and single rows.
 
 use super::layout::{BlockLayout, Shape};
+use super::signs::Signs;
 use gstore_core::{DType, RowFlags};
 use half::f16;
 use std::ops::Range;
@@ -15,6 +16,8 @@ pub enum Values<'a> {
     F32(&'a [f32]),
     /// Signed bytes.
     I8(&'a [i8]),
+    /// Signs.
+    I1(Signs<'a>),
 }
 
 /// Rows of a feature, as slices of the map or of a buffer. Value = stored value * scale of its group.
@@ -97,15 +100,36 @@ impl<'a> Values<'a> {
             Values::F16(v) => Values::F16(part(v, i, n)?),
             Values::F32(v) => Values::F32(part(v, i, n)?),
             Values::I8(v) => Values::I8(part(v, i, n)?),
+            Values::I1(v) => Values::I1(Signs::new(part(v.words(), i, n)?, v.each())),
         })
     }
 
-    fn bytes(self) -> &'a [u8] {
+    /// As they are stored, little-endian.
+    pub fn bytes(self) -> &'a [u8] {
         match self {
             Values::F16(v) => bytemuck::cast_slice(v),
             Values::F32(v) => bytemuck::cast_slice(v),
             Values::I8(v) => bytemuck::cast_slice(v),
+            Values::I1(v) => bytemuck::cast_slice(v.words()),
         }
+    }
+
+    /// Those of one vector, widened exactly, without its scales.
+    pub(super) fn widen(self, groups: &[Range<usize>], out: &mut [f32]) {
+        match self {
+            Values::F16(v) => v.iter().zip(out).for_each(|(x, out)| *out = x.to_f32()),
+            Values::F32(v) => v.iter().zip(out).for_each(|(x, out)| *out = *x),
+            Values::I8(v) => v.iter().zip(out).for_each(|(x, out)| *out = f32::from(*x)),
+            Values::I1(v) => v.widen(groups, out),
+        }
+    }
+}
+
+/// Multiplies the values of each module group with its scale.
+pub(super) fn apply(scale: &[f32], groups: &[Range<usize>], vector: &mut [f32]) {
+    for (group, scale) in groups.iter().zip(scale) {
+        let values = vector.get_mut(group.clone()).unwrap_or_default();
+        values.iter_mut().for_each(|value| *value *= scale);
     }
 }
 
@@ -133,6 +157,10 @@ impl<'a> Block<'a> {
                 DType::F16 => Values::F16(cast(bytes, &layout.values)?),
                 DType::F32 => Values::F32(cast(bytes, &layout.values)?),
                 DType::I8 => Values::I8(cast(bytes, &layout.values)?),
+                DType::I1 => {
+                    let words: &[u64] = cast(bytes, &layout.values)?;
+                    Values::I1(Signs::new(words, words.len().checked_div(layout.vectors)?))
+                }
             },
             scale: cast(bytes, &layout.scale)?,
             norm: cast(bytes, &layout.norm)?,
@@ -149,6 +177,17 @@ impl<'a> Block<'a> {
     /// Whether it has no vectors; none is ever stored like that.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// Writes the `i`-th vector, its scales applied, to `out`, which has as many coordinates; `groups` are
+    /// those of its modules. Powers of two and ones (f16, f32) apply exactly.
+    pub fn vector(&self, i: usize, groups: &[Range<usize>], out: &mut [f32]) {
+        let (values, scale) = (self.values.of_vector(i, self.len()), part(self.scale, i, self.len()));
+        debug_assert!(values.is_some() && scale.is_some_and(|scale| scale.len() == groups.len()));
+        if let (Some(values), Some(scale)) = (values, scale) {
+            values.widen(groups, out);
+            apply(scale, groups, out);
+        }
     }
 
     /// Positions of the vectors of a row.
@@ -214,10 +253,15 @@ impl RowBytes {
                 chunks.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()
             }
             DType::I8 => self.values.iter().map(|b| f32::from(*b as i8)).collect(),
+            DType::I1 => {
+                let (chunks, _) = self.values.as_chunks::<8>();
+                let words: Vec<u64> = chunks.iter().map(|b| u64::from_le_bytes(*b)).collect();
+                let mut vector = vec![0.0; shape.dim];
+                Signs::new(&words, words.len()).widen(&shape.groups, &mut vector);
+                vector
+            }
         };
-        for (group, scale) in shape.groups.iter().zip(floats(&self.scale)) {
-            vector.iter_mut().skip(group.start).take(group.len()).for_each(|v| *v *= scale);
-        }
+        apply(&floats(&self.scale), &shape.groups, &mut vector);
         StoredRow { pos: self.pos, vector, norm: floats(&self.norm), flags: RowFlags::from_bits(self.flags) }
     }
 }

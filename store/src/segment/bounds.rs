@@ -94,9 +94,11 @@ impl BlockBounds {
 /// values, of norms 2^-24.
 const SLACK: f64 = 1.0 / 1024.0;
 
-/// A length that the stored form of a vector with this norm does not exceed, of types that are not integers:
-/// rounding moves a coordinate by at most 2^-11 of itself or 2^-25 of the scale, which is at most 2^-14 of
-/// the norm. Below the smallest scale it is at most 2^-151 for each coordinate, which the last term is for.
+/// A length that the stored form of a vector with this norm does not exceed, of types that are not bytes.
+/// Signs are no longer than the vector, but for the rounding of their scale: 2^-24 of it, or 2^-150 for each
+/// coordinate. Of floats rounding moves a coordinate by at most 2^-11 of itself or 2^-25 of the scale, which
+/// is at most 2^-14 of the norm. Below the smallest scale it is at most 2^-151 for each coordinate, which the
+/// last term is for.
 fn at_most(norm: f32) -> f64 {
     if norm == 0.0 { 0.0 } else { f64::from(norm) * (1.0 + SLACK) + 1e-38 }
 }
@@ -104,20 +106,22 @@ fn at_most(norm: f32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::segment::quantize::{Scratch, ValueVec, store_row};
+    use crate::segment::quantize::{Scratch, store_row};
+    use crate::segment::values::ValueVec;
     use gstore_core::DType;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn no_stored_vector_is_longer(
-            bits in proptest::collection::vec(any::<u32>(), 6 * 5), tiny in 0i32..150, dtype in 0usize..3,
+            bits in proptest::collection::vec(any::<u32>(), 6 * 5), tiny in 0i32..150, dtype in 0usize..4,
         ) {
             let scale = 2f32.powi(-tiny);
             let value = |b: u32| Some(f32::from_bits(b) * scale).filter(|v| v.is_finite() && v.abs() < 1e15);
             let all: Vec<f32> = bits.into_iter().map(|b| value(b).unwrap_or(scale)).collect();
-            let (groups, dtype) = ([0..2, 2..5], [DType::F16, DType::F32, DType::I8][dtype]);
-            let (mut values, mut scales, mut norms) = (ValueVec::new(dtype, 0), Vec::new(), Vec::new());
+            let (groups, dtype) = ([0..2, 2..5], DType::ALL[dtype]);
+            let items = groups.iter().map(|group| dtype.items(group.len())).sum();
+            let (mut values, mut scales, mut norms) = (ValueVec::new(dtype, items, 6), Vec::new(), Vec::new());
             for vector in all.chunks(5) {
                 prop_assert!(store_row(vector, &groups, &mut values, &mut scales, &mut norms, &mut Scratch::default()));
             }
@@ -138,6 +142,8 @@ mod tests {
                         Values::F16(v) => v[k].to_f64(),
                         Values::F32(v) => f64::from(v[k]),
                         Values::I8(v) => f64::from(v[k]),
+                        // Whatever the sign.
+                        Values::I1(_) => 1.0,
                     };
                     let scale = f64::from(scales[i * 2 + g]);
                     let squares: f64 = group.clone().map(|k| (value(i * 5 + k) * scale).powi(2)).sum();

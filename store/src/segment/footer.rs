@@ -3,7 +3,7 @@
 use super::bounds::BlockBounds;
 use super::layout::{ALIGN, Problem, Shape, problem};
 use crate::error::{Damage, StorageError};
-use crate::manifest::{TOKENS, VERSION};
+use crate::manifest::{SIGN_ROWS, TOKENS, VERSION};
 use gstore_core::{CELL_ROWS, DType, Digest, FeatureAttrs, FeatureDesc, Granularity, canonical_json};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -80,7 +80,12 @@ pub(crate) fn metadata(
     bounds: &[BlockBounds],
 ) -> Result<Vec<(&'static str, String)>, serde_json::Error> {
     let tokens = desc.granularity == Granularity::Token;
-    let requires = if tokens { vec![TOKENS] } else { Vec::new() };
+    let signs = desc.dtype == DType::I1;
+    let requires: Vec<&str> = [(tokens, TOKENS), (signs, SIGN_ROWS)]
+        .into_iter()
+        .filter(|(needed, _)| *needed)
+        .map(|r| r.1)
+        .collect();
     let mut pairs = vec![
         (KEY_VERSION, VERSION.to_string()),
         (KEY_REQUIRES, serde_json::to_string(&requires)?),
@@ -312,7 +317,7 @@ pub(crate) fn check_schema(tail: &[u8], shape: &Shape) -> Result<(), Problem> {
         return problem("columns of the segment", format!("{expected:?}"), format!("{names:?}"));
     }
     let groups = shape.groups.len() as i32;
-    for (name, want) in [("vector", shape.dim as i32), ("scale", groups), ("norm", groups)] {
+    for (name, want) in [("vector", shape.items() as i32), ("scale", groups), ("norm", groups)] {
         let list = fields.iter().find(|f| f.name() == Some(name)).and_then(|f| f.type_as_fixed_size_list());
         let found = list.map(|l| l.listSize());
         if found != Some(want) {
@@ -328,6 +333,7 @@ pub(crate) fn check_schema(tail: &[u8], shape: &Shape) -> Result<(), Problem> {
         (Some(f), _) if f.precision() == arrow_ipc::Precision::HALF => Some(DType::F16),
         (Some(f), _) if f.precision() == arrow_ipc::Precision::SINGLE => Some(DType::F32),
         (_, Some(i)) if i.bitWidth() == 8 && i.is_signed() => Some(DType::I8),
+        (_, Some(i)) if i.bitWidth() == 64 && !i.is_signed() => Some(DType::I1),
         _ => None,
     });
     if found != Some(shape.dtype) {

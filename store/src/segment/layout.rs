@@ -53,6 +53,11 @@ impl Shape {
         Shape { dim, groups, dtype: desc.dtype, granularity: desc.granularity, gaps }
     }
 
+    /// Stored items of a vector.
+    pub(crate) fn items(&self) -> usize {
+        self.groups.iter().map(|group| self.dtype.items(group.len())).sum()
+    }
+
     /// Whether a row may have several vectors, told apart by positions.
     pub(crate) fn has_positions(&self) -> bool {
         self.granularity == Granularity::Token
@@ -68,6 +73,7 @@ impl Shape {
             DType::F16 => DataType::Float16,
             DType::F32 => DataType::Float32,
             DType::I8 => DataType::Int8,
+            DType::I1 => DataType::UInt64,
         };
         let n = self.groups.len();
         let mut fields = vec![Field::new("row", DataType::UInt64, false)];
@@ -75,7 +81,7 @@ impl Shape {
             fields.push(Field::new("pos", DataType::UInt32, false));
         }
         fields.extend([
-            Field::new("vector", list(value, self.dim), false),
+            Field::new("vector", list(value, self.items()), false),
             Field::new("scale", list(DataType::Float32, n), false),
             Field::new("norm", list(DataType::Float32, n), false),
             Field::new("flags", DataType::UInt8, false),
@@ -105,7 +111,8 @@ impl Shape {
         if self.has_positions() {
             columns.push(plain(4));
         }
-        columns.extend([list(self.dim, self.dtype.size()), list(n, 4), list(n, 4), plain(1), plain(8)]);
+        let values = list(self.items(), self.dtype.item_bytes());
+        columns.extend([values, list(n, 4), list(n, 4), plain(1), plain(8)]);
         columns
     }
 }

@@ -24,7 +24,9 @@ mod refs;
 mod regions;
 mod salvage;
 mod shared;
+mod signs;
 mod sink;
+mod values;
 mod verify;
 mod writer;
 
@@ -34,6 +36,7 @@ pub use feature::{BlockRef, Checks, FeatureReader};
 pub use layout::BLOCK_BYTES;
 pub use refs::SegmentRef;
 pub use shared::{SharedBlock, SharedColumn};
+pub use signs::Signs;
 pub use writer::{SealedSegment, SegmentWriter};
 
 /// Aligned memory for blocks that are read rather than mapped. One per thread, used again for every block.

@@ -2,8 +2,9 @@
 
 use super::block::{Block, Vector, row_check};
 use super::layout::Shape;
-use super::quantize::{Scratch, ValueVec, store_row};
-use arrow_array::types::{Float16Type, Float32Type, Int8Type};
+use super::quantize::{Scratch, store_row};
+use super::values::ValueVec;
+use arrow_array::types::{Float16Type, Float32Type, Int8Type, UInt64Type};
 use arrow_array::{
     ArrayRef, FixedSizeListArray, PrimitiveArray, RecordBatch, UInt8Array, UInt32Array, UInt64Array,
 };
@@ -14,7 +15,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// Columns of the vectors of a block that is not written yet.
 pub(super) struct Pending {
-    dim: usize,
+    /// Stored items of a vector.
+    items: usize,
     groups: usize,
     rows: Vec<u64>,
     /// Empty where a row has one vector.
@@ -30,11 +32,11 @@ impl Pending {
     /// A block with room for `vectors`.
     pub fn new(shape: &Shape, vectors: usize) -> Self {
         Pending {
-            dim: shape.dim,
+            items: shape.items(),
             groups: shape.groups.len(),
             rows: Vec::new(),
             pos: Vec::new(),
-            values: ValueVec::new(shape.dtype, vectors.saturating_mul(shape.dim)),
+            values: ValueVec::new(shape.dtype, shape.items(), vectors),
             scale: Vec::new(),
             norm: Vec::new(),
             flags: Vec::new(),
@@ -59,7 +61,7 @@ impl Pending {
 
     /// Adds a vector of a verified block, bit for bit; false if it is of another type or length.
     pub fn push_stored(&mut self, vector: &Vector<'_>) -> bool {
-        if vector.scale.len() != self.groups || !self.values.extend_from(&vector.values, self.dim) {
+        if vector.scale.len() != self.groups || !self.values.extend_from(&vector.values, self.items) {
             return false;
         }
         self.scale.extend_from_slice(vector.scale);
@@ -96,7 +98,7 @@ impl Pending {
         let check = row_check(
             hash,
             key,
-            self.values.tail_bytes(self.dim),
+            self.values.tail_bytes(self.items),
             bytemuck::cast_slice(self.scale.split_at(added).1),
             bytemuck::cast_slice(self.norm.split_at(added).1),
             flags.bits(),
@@ -112,7 +114,7 @@ impl Pending {
         let mut rest = Pending::new(shape, vectors);
         rest.rows = self.rows.split_off(at);
         rest.pos = self.pos.split_off(at.min(self.pos.len()));
-        self.values.move_tail(at * self.dim, &mut rest.values);
+        self.values.move_tail(at * self.items, &mut rest.values);
         rest.scale = self.scale.split_off(at * self.groups);
         rest.norm = self.norm.split_off(at * self.groups);
         rest.flags = self.flags.split_off(at);
@@ -147,6 +149,7 @@ impl Pending {
             ValueVec::F16(v) => Arc::new(PrimitiveArray::<Float16Type>::new(v.into(), None)),
             ValueVec::F32(v) => Arc::new(PrimitiveArray::<Float32Type>::new(v.into(), None)),
             ValueVec::I8(v) => Arc::new(PrimitiveArray::<Int8Type>::new(v.into(), None)),
+            ValueVec::I1(v, _) => Arc::new(PrimitiveArray::<UInt64Type>::new(v.into(), None)),
         };
         let floats =
             |v: Vec<f32>| -> ArrayRef { Arc::new(PrimitiveArray::<Float32Type>::new(v.into(), None)) };

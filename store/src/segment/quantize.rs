@@ -3,90 +3,18 @@
 //! Invariants
 //! - value = stored * scale of its group
 //! - f16: scale is the power of two that puts the group's largest magnitude into [2^14, 2^15), but at least
-//!   2^-126 so that it is a normal number; i8: largest magnitude / 127; f32 and all-zero groups: 1
+//!   2^-126 so that it is a normal number; i8: largest magnitude / 127; f32 and all-zero groups: 1; i1: the
+//!   mean magnitude, which is 0 for all-zero groups
 //! - norm is the L2 norm before rounding: squares summed in f64 in eight lanes (coordinate i of the group
 //!   goes to lane i mod 8), lanes added pairwise, rounded once to f32; the same bits on every machine
 
-use super::block::{StoredRow, Values};
+use super::block::{StoredRow, apply};
+use super::signs::store_signs;
+use super::values::ValueVec;
 use gstore_core::{DType, ModuleGroup, RowFlags};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use std::ops::Range;
-
-/// The values of a block in memory.
-#[derive(Debug)]
-pub(crate) enum ValueVec {
-    F16(Vec<f16>),
-    F32(Vec<f32>),
-    I8(Vec<i8>),
-}
-
-impl ValueVec {
-    pub(crate) fn new(dtype: DType, capacity: usize) -> Self {
-        match dtype {
-            DType::F16 => ValueVec::F16(Vec::with_capacity(capacity)),
-            DType::F32 => ValueVec::F32(Vec::with_capacity(capacity)),
-            DType::I8 => ValueVec::I8(Vec::with_capacity(capacity)),
-        }
-    }
-
-    /// Adds the stored values of one vector; false if they are of another type or number.
-    pub(crate) fn extend_from(&mut self, values: &Values<'_>, dim: usize) -> bool {
-        match (self, values) {
-            (ValueVec::F16(to), Values::F16(from)) if from.len() == dim => to.extend_from_slice(from),
-            (ValueVec::F32(to), Values::F32(from)) if from.len() == dim => to.extend_from_slice(from),
-            (ValueVec::I8(to), Values::I8(from)) if from.len() == dim => to.extend_from_slice(from),
-            _ => return false,
-        }
-        true
-    }
-
-    /// Makes those of the last values NaN that are NaN in `vector`, always with the same bits. Only single
-    /// precision has missing values.
-    pub(crate) fn mark_missing(&mut self, vector: &[f32]) {
-        let ValueVec::F32(values) = self else { return };
-        let start = values.len().saturating_sub(vector.len());
-        for (value, given) in values.iter_mut().skip(start).zip(vector) {
-            if given.is_nan() {
-                *value = f32::NAN;
-            }
-        }
-    }
-
-    /// The values as a block has them.
-    pub(crate) fn view(&self) -> Values<'_> {
-        match self {
-            ValueVec::F16(v) => Values::F16(v),
-            ValueVec::F32(v) => Values::F32(v),
-            ValueVec::I8(v) => Values::I8(v),
-        }
-    }
-
-    /// Moves the values from `at` on to the end of another of the same type.
-    pub(crate) fn move_tail(&mut self, at: usize, to: &mut ValueVec) {
-        fn tail<T>(from: &mut Vec<T>, at: usize, to: &mut Vec<T>) {
-            to.extend(from.drain(at.min(from.len())..));
-        }
-        match (self, to) {
-            (ValueVec::F16(from), ValueVec::F16(to)) => tail(from, at, to),
-            (ValueVec::F32(from), ValueVec::F32(to)) => tail(from, at, to),
-            (ValueVec::I8(from), ValueVec::I8(to)) => tail(from, at, to),
-            _ => {}
-        }
-    }
-
-    /// The bytes of the last `n` values.
-    pub(crate) fn tail_bytes(&self, n: usize) -> &[u8] {
-        fn tail<T: bytemuck::Pod>(v: &[T], n: usize) -> &[u8] {
-            bytemuck::cast_slice(v.split_at(v.len().saturating_sub(n)).1)
-        }
-        match self {
-            ValueVec::F16(v) => tail(v, n),
-            ValueVec::F32(v) => tail(v, n),
-            ValueVec::I8(v) => tail(v, n),
-        }
-    }
-}
 
 /// Largest magnitude and norm of a group, or `None` if they are not finite numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,19 +29,25 @@ fn stats(group: &[f32]) -> Option<Stats> {
     if largest >= INFINITE {
         return None;
     }
+    let norm = sum(group, |v| v * v).sqrt() as f32;
+    norm.is_finite().then_some(Stats { largest: f32::from_bits(largest), norm })
+}
+
+/// The sum of what is made of each value, in the lanes that the norm is summed in.
+#[inline]
+pub(super) fn sum(group: &[f32], of: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0f64; 8];
     let (chunks, rest) = group.as_chunks::<8>();
     for chunk in chunks {
         for (lane, v) in lanes.iter_mut().zip(chunk) {
-            *lane += f64::from(*v) * f64::from(*v);
+            *lane += of(f64::from(*v));
         }
     }
     for (lane, v) in lanes.iter_mut().zip(rest) {
-        *lane += f64::from(*v) * f64::from(*v);
+        *lane += of(f64::from(*v));
     }
     let [a, b, c, d, e, f, g, h] = lanes;
-    let norm = (((a + b) + (c + d)) + ((e + f) + (g + h))).sqrt() as f32;
-    norm.is_finite().then_some(Stats { largest: f32::from_bits(largest), norm })
+    ((a + b) + (c + d)) + ((e + f) + (g + h))
 }
 
 /// 2^e for -126 <= e <= 127.
@@ -154,7 +88,7 @@ pub(crate) fn store_row(
         match stats(group_of(vector, g)) {
             Some(s) => scratch.stats.push(s),
             None => {
-                store_zeros(vector.len(), groups.len(), values, scale, norm);
+                store_zeros(vector.len(), groups, values, scale, norm);
                 return false;
             }
         }
@@ -172,19 +106,15 @@ impl StoredRow {
     pub fn of(vector: &[f32], groups: &[ModuleGroup], dtype: DType) -> Option<StoredRow> {
         let groups: Vec<Range<usize>> =
             groups.iter().map(|g| g.start as usize..g.start as usize + g.len as usize).collect();
-        let mut values = ValueVec::new(dtype, vector.len());
+        let items = groups.iter().map(|group| dtype.items(group.len())).sum();
+        let mut values = ValueVec::new(dtype, items, 1);
         let (mut scale, mut norm) = (Vec::new(), Vec::new());
         if !store_row(vector, &groups, &mut values, &mut scale, &mut norm, &mut Scratch::default()) {
             return None;
         }
-        let mut vector: Vec<f32> = match values {
-            ValueVec::F32(v) => v,
-            ValueVec::F16(v) => v.into_iter().map(f16::to_f32).collect(),
-            ValueVec::I8(v) => v.into_iter().map(f32::from).collect(),
-        };
-        for (group, scale) in groups.into_iter().zip(scale) {
-            vector.iter_mut().skip(group.start).take(group.len()).for_each(|v| *v *= scale);
-        }
+        let mut vector = vec![0.0; vector.len()];
+        values.view().widen(&groups, &mut vector);
+        apply(&scale, &groups, &mut vector);
         Some(StoredRow { pos: None, vector, norm, flags: RowFlags::empty() })
     }
 }
@@ -219,17 +149,29 @@ fn store_group(group: &[f32], largest: f32, values: &mut ValueVec, scaled: &mut 
             out.extend(group.iter().map(|v| ((v / scale).clamp(-127.0, 127.0) + ROUND - ROUND) as i8));
             scale
         }
+        ValueVec::I1(out, _) => store_signs(group, out),
     }
 }
 
-fn store_zeros(dim: usize, groups: usize, values: &mut ValueVec, scale: &mut Vec<f32>, norm: &mut Vec<f32>) {
+fn store_zeros(
+    dim: usize,
+    groups: &[Range<usize>],
+    values: &mut ValueVec,
+    scale: &mut Vec<f32>,
+    norm: &mut Vec<f32>,
+) {
+    let mut of_zeros = 1.0;
     match values {
         ValueVec::F16(v) => v.resize(v.len() + dim, f16::ZERO),
         ValueVec::F32(v) => v.resize(v.len() + dim, 0.0),
         ValueVec::I8(v) => v.resize(v.len() + dim, 0),
+        ValueVec::I1(v, each) => {
+            v.resize(v.len() + *each, 0);
+            of_zeros = 0.0;
+        }
     }
-    scale.resize(scale.len() + groups, 1.0);
-    norm.resize(norm.len() + groups, 0.0);
+    scale.resize(scale.len() + groups.len(), of_zeros);
+    norm.resize(norm.len() + groups.len(), 0.0);
 }
 
 #[cfg(test)]
@@ -238,7 +180,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn store(vector: &[f32], groups: &[Range<usize>], dtype: DType) -> (ValueVec, Vec<f32>, Vec<f32>, bool) {
-        let mut values = ValueVec::new(dtype, 0);
+        let items = groups.iter().map(|group| dtype.items(group.len())).sum();
+        let mut values = ValueVec::new(dtype, items, 1);
         let (mut scale, mut norm) = (Vec::new(), Vec::new());
         let ok = store_row(vector, groups, &mut values, &mut scale, &mut norm, &mut Scratch::default());
         (values, scale, norm, ok)
@@ -271,6 +214,22 @@ mod tests {
             assert!(!ok, "{bad}");
             assert_eq!((f16s(v), scale, norm), (vec![0.0; 3], vec![1.0; 2], vec![0.0; 2]));
         }
+    }
+
+    #[test]
+    fn signs_have_the_mean_magnitude_of_their_group() {
+        let (v, scale, norm, ok) = store(&[3.0, -4.0, -0.5, 0.0, -0.0], &[0..2, 2..3, 3..5], DType::I1);
+        let ValueVec::I1(words, 3) = v else { unreachable!() };
+        assert!(ok);
+        assert_eq!((words, scale, norm), (vec![0b10, 1, 0], vec![3.5, 0.5, 0.0], vec![5.0, 0.5, 0.0]));
+        // A sign times a scale would be a value, so what is not finite has scale 0.
+        let (v, scale, norm, ok) = store(&[1.0, f32::NAN, -1.0], &[0..1, 1..3], DType::I1);
+        let ValueVec::I1(words, 2) = v else { unreachable!() };
+        assert_eq!((ok, words, scale, norm), (false, vec![0; 2], vec![0.0; 2], vec![0.0; 2]));
+        // What a row would read back as.
+        let group = |start, len| ModuleGroup { name: "m".into(), start, len };
+        let row = StoredRow::of(&[3.0, -4.0, -0.5], &[group(0, 2), group(2, 1)], DType::I1).unwrap();
+        assert_eq!((row.vector, row.norm), (vec![3.5, -3.5, -0.5], vec![5.0, 0.5]));
     }
 
     proptest! {

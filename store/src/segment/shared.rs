@@ -63,7 +63,7 @@ impl SharedBlock {
         self.column(&self.layout.pos)
     }
 
-    /// vectors x dim stored values, of the feature's type.
+    /// vectors x dim stored values, of the feature's type; of signs their words (`u64`).
     pub fn values(&self) -> SharedColumn {
         self.column(&self.layout.values)
     }

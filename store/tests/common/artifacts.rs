@@ -10,9 +10,11 @@ pub fn build(path: &Path) -> Store {
         let mut files = store.artifact_files().unwrap();
         files.write("gram.safetensors", |out| out.write_all(bytes)).unwrap();
         files.write("empty", |_| Ok(())).unwrap();
-        store.put_artifact_with(part("factors", json!({ "round": round })), files, true, "fit").unwrap();
+        let seen = store.snapshot().unwrap();
+        let next = part("factors", json!({ "round": round }));
+        store.put_artifact_with(next, files, Some(&*seen), "fit").unwrap();
     }
-    store.put_artifact(part("cheap", json!([0.1, 1e-300])), false, "fit").unwrap();
+    store.put_artifact(part("cheap", json!([0.1, 1e-300])), None, "fit").unwrap();
     store
 }
 

@@ -9,14 +9,6 @@ pub const KIND: &str = "plain";
 /// Chunks of the sections, small enough that each has several.
 pub const CHUNKS: [u64; 2] = [64, 192];
 
-fn bytes_of(values: &Values<'_>) -> Vec<u8> {
-    match values {
-        Values::F16(v) => bytemuck::cast_slice(v).to_vec(),
-        Values::F32(v) => bytemuck::cast_slice(v).to_vec(),
-        Values::I8(v) => bytemuck::cast_slice(v).to_vec(),
-    }
-}
-
 /// What the sections of the index of a segment hold: `rows`, `values`, `empty`.
 pub fn expected(reader: &FeatureReader, segment: &SegmentRef) -> [Vec<u8>; 3] {
     let mut out = [Vec::new(), Vec::new(), Vec::new()];
@@ -24,7 +16,7 @@ pub fn expected(reader: &FeatureReader, segment: &SegmentRef) -> [Vec<u8>; 3] {
         let mut scratch = BlockBuffer::new();
         let block = reader.read_block(b, &mut scratch).unwrap();
         out[0].extend_from_slice(bytemuck::cast_slice(block.rows));
-        out[1].extend(bytes_of(&block.values));
+        out[1].extend_from_slice(block.values.bytes());
     }
     out
 }
@@ -47,7 +39,7 @@ pub fn build_one(
             other => panic!("{other}"),
         })?;
         w.append(rows, bytemuck::cast_slice(block.rows))?;
-        w.append(values, &bytes_of(&block.values))?;
+        w.append(values, block.values.bytes())?;
     }
     w.finish(header(segment))
 }

@@ -13,6 +13,7 @@ pub mod life;
 pub mod overlay;
 pub mod readonly;
 pub mod rich;
+pub mod signs;
 pub mod tokens;
 
 use gstore_store::*;

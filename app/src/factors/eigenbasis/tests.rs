@@ -114,10 +114,11 @@ fn publish(
         partitions: [1, 1],
         batch_tokens: 512,
         extends: None,
+        max_block: None,
     };
     let content = serde_json::to_value(FactorContent { stamp, samples: 8 }).unwrap();
     let part = ArtifactPart::new(name, FACTORS, Vec::new(), content);
-    store.put_artifact_with(part, files, false, "test").unwrap();
+    store.put_artifact_with(part, files, None, "test").unwrap();
 }
 
 /// Summed losses, vectors in f32.

@@ -1,9 +1,9 @@
 //! Eigenbases of a fit: decomposed, and given to the engine.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use gstore_core::{Unit, parallel};
-use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors};
+use gstore_curvature::{Blocks, Covariance, Eigen, Module, ModuleFactors};
 
 use super::Fit;
 use crate::factors::begun::named;
@@ -13,8 +13,25 @@ use crate::work::Work;
 /// Why factors of nothing are refused.
 pub(super) const NOTHING_SCORED: &str = "no token of these rows is scored, so the loss has no curvature: look at the template, and at the length after which rows are cut";
 
+/// A block that is decomposed by itself.
+struct Block<'a> {
+    module: &'a str,
+    sum: &'a Covariance,
+    what: &'static str,
+    rows: Range<usize>,
+}
+
+/// The blocks of a module's covariances, of inputs and of gradients.
+fn blocks<'a>(module: &'a Module, sums: [&'a Covariance; 2]) -> impl Iterator<Item = Block<'a>> {
+    let named = sums.into_iter().zip(["activation covariance", "gradient covariance"]);
+    named.flat_map(move |(sum, what)| {
+        let ranges = sum.blocks().unwrap_or_else(|| Blocks::whole(sum.size)).ranges();
+        ranges.map(move |rows| Block { module: &module.name, sum, what, rows })
+    })
+}
+
 impl Fit<'_> {
-    /// Eigenbases of all covariances, one matrix a thread.
+    /// Eigenbases of all covariances, one block a thread.
     pub(super) fn eigen(&mut self, work: &mut Work<'_>) -> Result<(), FactorJobError> {
         if self.folder.read_eigen().map_err(FactorJobError::other)?.is_some() {
             return Ok(());
@@ -28,14 +45,15 @@ impl Fit<'_> {
         if sums.iter().all(|(_, g)| g.sums.iter().all(|value| *value == 0.0)) {
             return Err(FactorJobError::Refused(NOTHING_SCORED.to_owned()));
         }
+        let blocks: Vec<Block<'_>> =
+            modules.iter().zip(&sums).flat_map(|(module, (a, g))| blocks(module, [*a, *g])).collect();
         let decompose = |_: &mut (), at: usize| -> Result<Eigen, FactorJobError> {
-            let (module, (a, g)) = (&modules[at / 2], sums[at / 2]);
-            let (sum, what) =
-                if at.is_multiple_of(2) { (a, "activation covariance") } else { (g, "gradient covariance") };
-            Ok(Eigen::of(&sum.mean(), sum.size, &module.name, what)?)
+            let block = &blocks[at];
+            let mean = block.sum.block_mean(&block.rows);
+            Ok(Eigen::of(&mean, block.rows.len(), block.module, block.what)?)
         };
-        work.progress.start("eigendecomposition", 2 * modules.len() as u64, Unit::Matrices);
-        let mut all = Vec::with_capacity(2 * modules.len());
+        work.progress.start("eigendecomposition", blocks.len() as u64, Unit::Matrices);
+        let mut all = Vec::with_capacity(blocks.len());
         let progress = &mut *work.progress;
         let take = |eigen: Eigen| -> Result<ControlFlow<()>, FactorJobError> {
             all.push(eigen);
@@ -43,11 +61,15 @@ impl Fit<'_> {
             Ok(ControlFlow::Continue(()))
         };
         let threads = self.plan.forecast.threads;
-        let ended = parallel::ordered(2 * modules.len(), threads, work.cancel, || (), decompose, take);
+        let ended = parallel::ordered(blocks.len(), threads, work.cancel, || (), decompose, take);
         work.progress.finish();
         ended?;
-        let mut all = all.into_iter();
-        let pairs: Vec<(Eigen, Eigen)> = std::iter::from_fn(|| Some((all.next()?, all.next()?))).collect();
+        let mut parts = all.into_iter();
+        let mut joined = |sum: &Covariance| -> Eigen {
+            let cut = sum.blocks().unwrap_or_else(|| Blocks::whole(sum.size));
+            Eigen::joined(cut, parts.by_ref().take(cut.ranges().count()).collect())
+        };
+        let pairs: Vec<(Eigen, Eigen)> = sums.iter().map(|(a, g)| (joined(a), joined(g))).collect();
         self.folder.write_eigen(modules, &pairs).map_err(FactorJobError::other)
     }
 

@@ -16,8 +16,7 @@ impl Fit<'_> {
         &self,
         modules: &[Module],
     ) -> Result<Option<Vec<Covariances>>, FactorJobError> {
-        let empty = |module: &Module| (Covariance::new(module.input), Covariance::new(module.out));
-        let mut all: Vec<Covariances> = modules.iter().map(empty).collect();
+        let mut all: Vec<Covariances> = modules.iter().map(|module| self.plan.no_sums(module)).collect();
         for data in 0..self.plan.new.len() {
             for (group, places) in self.plan.groups.iter().enumerate() {
                 let number = self.plan.number(data, group);
@@ -44,7 +43,9 @@ impl Fit<'_> {
         for (module, sum) in self.plan.engine.modules().iter().zip(&mut sums) {
             work.cancel.check()?;
             let (_, before) = earlier.module(&module.name).map_err(FactorJobError::other)?;
-            let before = before.activation.zip(before.gradient);
+            // Those of a folder that was exported are whole.
+            let in_blocks = |before: Option<Covariance>, now: &Covariance| before?.cut(now.blocks()?);
+            let before = in_blocks(before.activation, &sum.0).zip(in_blocks(before.gradient, &sum.1));
             let (mut a, mut g) = before.ok_or_else(|| no_sums(name, module))?;
             a.merge(&sum.0);
             g.merge(&sum.1);

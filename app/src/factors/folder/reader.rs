@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares, Strategy};
+use gstore_curvature::{Blocks, Covariance, Eigen, Module, ModuleFactors, Squares, Strategy};
 use gstore_store::FileMap;
 
 use super::arguments::FactorArguments;
@@ -150,7 +150,7 @@ impl FactorReader {
                 return Err(sums.wrong(name, &format!("a lambda matrix has two sizes, not {found:?}")));
             };
             shape = Some((out, input));
-            let squares = Squares { sums: sums.numbers(name)?, count: counts.count(name)? };
+            let squares = Squares { sums: sums.finite(name)?, count: counts.count(name)? };
             match self.arguments.strategy() {
                 Strategy::Diagonal => factors.diagonal = Some(squares),
                 _ => factors.lambda = Some(squares),
@@ -209,30 +209,26 @@ impl Pair {
         self.first[0].names()
     }
 
-    /// Size of a square matrix.
+    /// Size of a square matrix, whole or in blocks.
     fn size(&self, side: usize, name: &str) -> Result<usize, FactorError> {
-        let file = &self.first[side];
-        match file.shape(name)?[..] {
-            [rows, cols] if rows == cols => Ok(rows),
-            ref shape => Err(file.wrong(name, &format!("a square matrix is due, not one of {shape:?}"))),
-        }
+        self.first[side].blocks(name).map(Blocks::size)
     }
 
     pub(super) fn covariance(&self, side: usize, name: &str) -> Result<Covariance, FactorError> {
         let size = self.size(side, name)?;
-        Ok(Covariance { size, sums: self.first[side].numbers(name)?, count: self.second[side].count(name)? })
+        Ok(Covariance { size, sums: self.first[side].finite(name)?, count: self.second[side].count(name)? })
     }
 
     pub(super) fn eigen(&self, side: usize, name: &str) -> Result<Eigen, FactorError> {
         let size = self.size(side, name)?;
-        let values = self.second[side].numbers(name)?;
+        let values = self.second[side].finite(name)?;
         if values.len() != size {
             let detail = format!("{} eigenvalues for {size} eigenvectors", values.len());
             return Err(self.second[side].wrong(name, &detail));
         }
         // Rounding may have made some negative.
         let values = values.into_iter().map(|value| value.max(0.0)).collect();
-        Ok(Eigen { values, vectors: self.first[side].numbers(name)? })
+        Ok(Eigen { values, vectors: self.first[side].finite(name)? })
     }
 }
 

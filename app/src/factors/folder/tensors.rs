@@ -4,10 +4,11 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use gstore_curvature::CurvatureError;
+use gstore_core::{TensorNote, tensor_header};
+use gstore_curvature::{Blocks, CurvatureError};
 use gstore_model::weights::{TensorEntry, TensorMap, TensorSet};
 use gstore_store::FileMap;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::documents::place;
 use super::error::FactorError;
@@ -26,6 +27,8 @@ pub(super) struct Tensor<'a> {
 pub(super) enum Values<'a> {
     /// Stored as f64, or rounded to f32.
     Numbers { values: &'a [f64], double: bool },
+    /// A square matrix in blocks, stored with the zeros outside of them, as f64.
+    Cut { values: &'a [f64], blocks: Blocks },
     /// Stored as they are.
     Singles(&'a [f32]),
     /// A count.
@@ -35,7 +38,7 @@ pub(super) enum Values<'a> {
 impl Values<'_> {
     fn dtype(&self) -> &'static str {
         match self {
-            Values::Numbers { double: true, .. } => "F64",
+            Values::Numbers { double: true, .. } | Values::Cut { .. } => "F64",
             Values::Numbers { double: false, .. } | Values::Singles(_) => "F32",
             Values::Count(_) => "I64",
         }
@@ -44,6 +47,7 @@ impl Values<'_> {
     fn bytes(&self) -> usize {
         match self {
             Values::Numbers { values, double } => values.len() * if *double { 8 } else { 4 },
+            Values::Cut { blocks, .. } => 8 * blocks.size() * blocks.size(),
             Values::Singles(values) => 4 * values.len(),
             Values::Count(_) => 8,
         }
@@ -60,7 +64,16 @@ impl Values<'_> {
                 pour(out, values, |value| (value as f32).to_le_bytes())?;
                 Ok(values.iter().all(|value| (*value as f32).is_finite()))
             }
-            Values::Singles(values) => pour(out, values, f32::to_le_bytes).map(|()| true),
+            Values::Cut { values, blocks } => {
+                for row in 0..blocks.size() {
+                    pour(out, &blocks.row(values, row), f64::to_le_bytes)?;
+                }
+                Ok(values.iter().all(|value| value.is_finite()))
+            }
+            Values::Singles(values) => {
+                pour(out, values, f32::to_le_bytes)?;
+                Ok(values.iter().all(|value| value.is_finite()))
+            }
             Values::Count(count) => {
                 out.write_all(&i64::try_from(*count).unwrap_or(i64::MAX).to_le_bytes())?;
                 Ok(true)
@@ -93,24 +106,15 @@ pub(super) fn write(
     what: &'static str,
 ) -> Result<(), FactorError> {
     tensors.sort_by(|a, b| a.name.cmp(b.name));
-    let mut header = Map::new();
-    if !texts.is_empty() {
-        header.insert("__metadata__".to_owned(), Value::Object(texts.clone()));
-    }
-    let mut offset = 0;
-    for tensor in &tensors {
-        let end = offset + tensor.values.bytes();
-        let entry =
-            json!({"dtype": tensor.values.dtype(), "shape": tensor.shape, "data_offsets": [offset, end]});
-        if header.insert(tensor.name.to_owned(), entry).is_some() {
-            return Err(FactorError::file(path, format!("two modules would be called {}", tensor.name)));
-        }
-        offset = end;
-    }
-    let mut header = Value::Object(header).to_string().into_bytes();
-    header.resize(header.len().next_multiple_of(8), b' ');
+    let note = |tensor: &Tensor<'_>| TensorNote {
+        name: tensor.name.to_owned(),
+        dtype: tensor.values.dtype(),
+        shape: tensor.shape.clone(),
+        bytes: tensor.values.bytes(),
+    };
+    let twice = |name: String| FactorError::file(path, format!("two modules would be called {name}"));
+    let header = tensor_header(tensors.iter().map(note), texts).map_err(twice)?;
     place(path, |out| {
-        out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
         for tensor in &tensors {
             if !tensor.values.write(out)? {
@@ -167,6 +171,21 @@ impl Tensors {
         Ok(self.entry(name)?.shape.clone())
     }
 
+    /// Blocks of a square matrix.
+    pub(super) fn blocks(&self, name: &str) -> Result<Blocks, FactorError> {
+        let shape = self.shape(name)?;
+        let found = match shape[..] {
+            [rows, cols] => Blocks::of_shape(rows, cols),
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            self.wrong(
+                name,
+                &format!("a square matrix, or one in equal blocks, is due, not one of {shape:?}"),
+            )
+        })
+    }
+
     fn entry(&self, name: &str) -> Result<&TensorEntry, FactorError> {
         Ok(match &self.held {
             Held::File(set) => set.require(name)?,
@@ -206,6 +225,18 @@ impl Tensors {
         let mut values = Vec::with_capacity(entry.shape.iter().product());
         self.stream(name, &mut |bytes| widen(bytes, &mut values))?;
         Ok(values)
+    }
+
+    /// Values of a module, all of which have to be finite.
+    pub(super) fn finite(&self, module: &str) -> Result<Vec<f64>, FactorError> {
+        let values = self.numbers(module)?;
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(at) => {
+                let detail = format!("value {} of {} is {}", at + 1, values.len(), values[at]);
+                Err(self.wrong(module, &detail))
+            }
+        }
     }
 
     /// The count of a tensor of one I64.

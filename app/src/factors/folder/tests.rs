@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use gstore_curvature::{Damping, Strategy, dot};
+use gstore_curvature::{Blocks, Damping, Strategy, dot};
 use gstore_store::FileMap;
 use serde_json::Value;
 
@@ -253,6 +253,44 @@ fn partitions_of_scores_are_put_together() {
 }
 
 #[test]
+fn matrices_in_blocks_are_read_as_they_were_written() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = FactorFolder::create(place.path(), &FactorArguments::new(Strategy::Kfac).in_f64()).unwrap();
+    let module = Module { name: "m".to_owned(), out: 3, input: 7, bias: false };
+    let summed = |size: usize| {
+        let blocks = Blocks::new(size, 3);
+        let mut sums = Covariance::in_blocks(blocks);
+        for token in 1..5 {
+            let value = |at: usize| (at * at + token * at + token) as f32 / 8.0;
+            for block in blocks.ranges() {
+                let outer = block.clone().flat_map(|a| block.clone().map(move |b| value(a) * value(b)));
+                sums.add_block(&block, &outer.collect::<Vec<_>>());
+            }
+            sums.count += 1;
+        }
+        sums
+    };
+    let sums = (summed(7), summed(3));
+    let bases = [&sums.0, &sums.1].map(|sums| Eigen::of_covariance(sums, "m", "covariance").unwrap());
+    let [activation, gradient] = bases;
+    let bases = (activation, gradient);
+    let modules = std::slice::from_ref(&module);
+    folder.write_covariances(None, modules, std::slice::from_ref(&sums)).unwrap();
+    folder.write_eigen(modules, std::slice::from_ref(&bases)).unwrap();
+    let (found, factors) = folder.factors(None).unwrap().remove(0);
+    assert_eq!(found, module);
+    assert_eq!((factors.activation, factors.gradient), (Some(sums.0.clone()), Some(sums.1)));
+    assert_eq!((factors.activation_eigen, factors.gradient_eigen), (Some(bases.0), Some(bases.1)));
+    // Three blocks: of three rows, and twice of two.
+    let (header, bytes) = parts(&place.path().join("activation_covariance.safetensors"));
+    assert_eq!((header["m"]["shape"].to_string().as_str(), bytes.len()), ("[7,3]", 8 * 21));
+    // No blocks are stored so.
+    let torn = Covariance { size: 7, sums: vec![0.0; 35], count: 1 };
+    let refused = folder.write_covariances(None, modules, &[(torn, summed(3))]).unwrap_err().to_string();
+    assert!(refused.contains("module `m`: 35 values for a matrix of 7 x 7"), "{refused}");
+}
+
+#[test]
 fn sums_keep_f64_where_arguments_say_so_and_bad_files_are_named() {
     let place = tempfile::tempdir().unwrap();
     let arguments = FactorArguments::new(Strategy::Diagonal).in_f64();
@@ -281,4 +319,32 @@ fn sums_keep_f64_where_arguments_say_so_and_bad_files_are_named() {
     let refused = folder.read_lambda(None).unwrap_err().to_string();
     assert!(refused.contains("lambda_matrix.safetensors is not a valid safetensors file"), "{refused}");
     assert!(FactorFolder::open(&place.path().join("none")).is_err());
+}
+
+#[test]
+fn values_that_are_not_finite_are_refused_with_file_and_module() {
+    let module = Module { name: "m".to_owned(), out: 1, input: 2, bias: false };
+    let modules = std::slice::from_ref(&module);
+    let eigen = Eigen { values: vec![1.0, 2.0], vectors: vec![1.0, 0.0, 0.0, 1.0] };
+    let bases = [(eigen, Eigen { values: vec![1.0], vectors: vec![1.0] })];
+    let squares = [Squares { sums: vec![1.0, 2.0], count: 1 }];
+    for (name, count) in [("activation_eigenvectors", 4), ("activation_eigenvalues", 2), ("lambda_matrix", 2)]
+    {
+        for value in [f64::NAN, f64::INFINITY] {
+            let place = tempfile::tempdir().unwrap();
+            let arguments = FactorArguments::new(Strategy::Ekfac).in_f64();
+            let folder = FactorFolder::create(place.path(), &arguments).unwrap();
+            folder.write_eigen(modules, &bases).unwrap();
+            folder.write_lambda(None, modules, &squares).unwrap();
+            assert_eq!(folder.factors(None).unwrap().len(), 1);
+            let path = place.path().join(format!("{name}.safetensors"));
+            let mut bytes = fs_err::read(&path).unwrap();
+            let end = bytes.len();
+            bytes[end - 8..].copy_from_slice(&value.to_le_bytes());
+            fs_err::write(&path, &bytes).unwrap();
+            let refused = folder.factors(None).unwrap_err().to_string();
+            let says = format!("{name}.safetensors: module `m`: value {count} of {count} is {value}");
+            assert!(refused.ends_with(&says), "{refused}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Writing factors: of each quantity a file, in the dtype of the arguments.
 
-use gstore_curvature::{Covariance, Eigen, Module, Squares};
+use gstore_curvature::{Blocks, Covariance, Eigen, Module, Squares};
 use serde_json::Map;
 
 use super::arguments::{self, FactorStage};
@@ -29,7 +29,7 @@ impl FactorFolder {
             let double = self.arguments.is_double(COVARIANCE_DTYPES[side]);
             let tensors = modules.iter().zip(sums).map(|(module, (a, g))| {
                 let (sum, size) = if side == 0 { (a, module.input) } else { (g, module.out) };
-                self.matrix(&module.name, (size, size), &sum.sums, double)
+                self.matrix(&module.name, shape(sum.blocks(), size), &sum.sums, double)
             });
             let tensors = tensors.collect::<Result<Vec<Tensor<'_>>, FactorError>>()?;
             self.write(COVARIANCES[side], partition, tensors)?;
@@ -58,7 +58,8 @@ impl FactorFolder {
                     let (eigen, size) = if side == 0 { (a, module.input) } else { (g, module.out) };
                     let mut values = self.matrix(&module.name, (size, 1), &eigen.values, double)?;
                     values.shape = vec![size];
-                    let vectors = self.matrix(&module.name, (size, size), &eigen.vectors, double)?;
+                    let shape = shape(eigen.blocks(), size);
+                    let vectors = self.matrix(&module.name, shape, &eigen.vectors, double)?;
                     Ok(if names == EIGENVALUES { values } else { vectors })
                 });
                 let tensors = tensors.collect::<Result<Vec<Tensor<'_>>, FactorError>>()?;
@@ -90,7 +91,7 @@ impl FactorFolder {
         self.write(LAMBDA_COUNT, partition, counts.collect())
     }
 
-    fn write(
+    pub(super) fn write(
         &self,
         what: &'static str,
         partition: Option<Partition>,
@@ -133,6 +134,11 @@ impl FactorFolder {
             }
         }
     }
+}
+
+/// Sizes of what is stored of a square matrix of so many rows.
+fn shape(blocks: Option<Blocks>, size: usize) -> (usize, usize) {
+    (size, blocks.filter(|blocks| blocks.size() == size).map_or(size, Blocks::width))
 }
 
 fn counted(name: &str, count: u64) -> Tensor<'_> {

@@ -79,6 +79,7 @@ pub fn mix_grams(
         shares.push(lambda);
         let mut checkpoint = of_pool.checkpoint.clone();
         checkpoint.rows = 1;
+        checkpoint.add(&of_queries.checkpoint.of);
         grams.push(CheckpointGrams { checkpoint, grams: blocks });
     }
     let content = GramContent {
@@ -94,7 +95,7 @@ pub fn mix_grams(
     };
     let mut part = artifact(&request.name, &content)?;
     part.provenance = provenance(&content, snapshot.number());
-    let published = put(store, part, &grams, request.replace, work)?;
+    let published = put(store, part, &grams, request.replace.then_some(&*snapshot), work)?;
     Ok(GramReport {
         name: request.name.clone(),
         snapshot: published.number(),

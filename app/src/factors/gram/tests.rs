@@ -11,7 +11,8 @@ use gstore_core::{
 };
 use gstore_query::eigen::{self, EigenSpace, EigenSpaceBlock};
 use gstore_store::{
-    AppendOptions, ArtifactPart, JobFeature, JobPlan, NewSample, RunCheckpoint, RunUpdate, Store,
+    AppendOptions, ArtifactPart, DeleteOptions, JobFeature, JobPlan, NewSample, RowSet, RunCheckpoint,
+    RunUpdate, Store,
 };
 
 use super::{GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
@@ -352,11 +353,7 @@ fn matrices_are_extended_and_stale_ones_refused() {
         assert!(error.contains(says), "{error}");
     }
     store
-        .put_artifact(
-            ArtifactPart::new("else", "prefilter", Vec::new(), serde_json::json!({})),
-            false,
-            "test",
-        )
+        .put_artifact(ArtifactPart::new("else", "prefilter", Vec::new(), serde_json::json!({})), None, "test")
         .unwrap();
     let error = of("pool", "'else'").unwrap_err();
     assert!(error.contains("of the kind prefilter"), "{error}");
@@ -401,7 +398,7 @@ fn rows_in_an_eigenbasis_are_asked_with_any_damping() {
         damping: fitted[at],
     };
     let factors = ArtifactPart::new("f", eigen::FACTORS, Vec::new(), serde_json::json!({}));
-    let number = store.put_artifact(factors, false, "test").unwrap().number() as u32;
+    let number = store.put_artifact(factors, None, "test").unwrap().number() as u32;
     let blocks = vec![block(0), block(1)];
     let space = EigenSpace { projection: "p".into(), factors: "f".into(), number, blocks };
     let content = serde_json::to_value(&space).unwrap();
@@ -411,7 +408,7 @@ fn rows_in_an_eigenbasis_are_asked_with_any_damping() {
     assert!(error.contains("no eigenvalues are known"), "{error}");
     let mut files = store.artifact_files().unwrap();
     files.write(eigen::FILE, |out| eigen::write(out, lambda)).unwrap();
-    store.put_artifact_with(part, files, false, "test").unwrap();
+    store.put_artifact_with(part, files, None, "test").unwrap();
 
     // Rows are as they were stored; the mean of the target's is scaled.
     let expected = |damping: Option<f64>| {
@@ -440,8 +437,68 @@ fn rows_in_an_eigenbasis_are_asked_with_any_damping() {
     assert!(error.contains("module0") && error.contains("1 of 3 eigenvalues are 0"), "{error}");
     // Factors that were replaced since.
     let factors = ArtifactPart::new("f", eigen::FACTORS, Vec::new(), serde_json::json!({}));
-    store.put_artifact(factors, true, "test").unwrap();
+    store.put_artifact(factors, Some(&*store.snapshot().unwrap()), "test").unwrap();
     let error = ask(", precondition => 'f'").unwrap_err();
     assert!(error.contains("leave `precondition` out"), "{error}");
     assert_close(&ask(", precondition => 'f', damping => 1, stale => true").unwrap(), &expected(Some(1.0)));
+}
+
+#[test]
+fn rows_whose_vectors_come_later_are_added_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    append(&store, "pool", 20..30);
+    publish(&store, "pool", 25..30);
+    let first = fit(&store, "gram", &["pool"], |_| {}).unwrap();
+    assert_eq!(first.checkpoints[0].rows, 25);
+    publish(&store, "pool", 20..25);
+    let more = fit(&store, "gram", &[], |request| request.extend = true).unwrap();
+    for at in &more.checkpoints {
+        assert_eq!((at.rows, at.added), (30, 5), "{at:?}");
+    }
+    let none = fit(&store, "gram", &[], |request| request.extend = true).unwrap();
+    assert!(!none.changed, "{none:?}");
+    let found = scores(&store, "influence('pool', 'val', sim => 'dot', precondition => 'gram')").unwrap();
+    assert_close(&found, &expected(30, 0.1));
+}
+
+#[test]
+fn matrices_of_what_is_not_there_any_more_are_stale() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let ask = |pool: &str, options: &str| {
+        let relation = format!("influence('{pool}', 'val', sim => 'dot', precondition => '{pool}'{options})");
+        scores(&store, &relation)
+    };
+    let refused = |pool: &str, why: &str| {
+        let error = ask(pool, "").unwrap_err();
+        assert!(error.contains("is stale for pool") && error.contains(why), "{error}");
+        assert!(!ask(pool, ", stale => true").unwrap().is_empty());
+        let extended = fit(&store, pool, &[], |request| request.extend = true).unwrap_err().to_string();
+        assert!(extended.contains("cannot be extended") && extended.contains(why), "{extended}");
+    };
+    for name in ["pool", "other"] {
+        fit(&store, name, &[name], |_| {}).unwrap();
+        assert!(!ask(name, "").unwrap().is_empty());
+    }
+    // Another dataset under the same name, with vectors of its own.
+    store.drop_dataset(store.snapshot().unwrap().dataset("other").unwrap(), "drop").unwrap();
+    append(&store, "other", 0..9);
+    publish(&store, "other", 0..9);
+    refused("other", "it was fitted on another dataset `other`");
+    // Other vectors of the same rows.
+    for checkpoint in 0..2 {
+        let seen = store.snapshot().unwrap();
+        let label = format!("pool/grad-sgd@c{checkpoint}");
+        store.drop_feature(seen.feature(&label).unwrap(), "drop").unwrap();
+    }
+    publish(&store, "pool", 0..20);
+    refused("pool", "the vectors of `pool` that it was fitted on were dropped");
+    // Rows that are gone.
+    fit(&store, "pool", &["pool"], |request| request.replace = true).unwrap();
+    assert!(!ask("pool", "").unwrap().is_empty());
+    let seen = store.snapshot().unwrap();
+    let gone = RowSet::from_rows([3]);
+    store.delete(seen.dataset("pool").unwrap(), &gone, DeleteOptions::default()).unwrap();
+    refused("pool", "rows of `pool` that it was fitted on have changed");
 }

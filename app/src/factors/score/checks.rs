@@ -1,14 +1,14 @@
-//! What scores are of, checked before any work: their form, and whether factors belong to the model and the pool.
+//! Checks of scores before any work: their form, and whether factors belong to the model and the pool.
 
-use gstore_core::Cancel;
-use gstore_curvature::{Filter, Module, SolveLimits, Strategy};
-use gstore_ingest::curvature::CurvatureEngine;
+use gstore_core::{Cancel, CheckpointId};
+use gstore_curvature::{Damping, Filter, Module, SolveLimits, Strategy};
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 
 use super::request::{ScorePer, ScoreRequest, ScoreTarget};
 use crate::factors::error::FactorJobError;
 use crate::factors::stamp::{FactorStamp, rows_digest};
+use crate::factors::stored::StoredFactors;
 
 /// Refuses forms of scores that there are not.
 pub(super) fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
@@ -17,6 +17,15 @@ pub(super) fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
     let by_part = request.form.per != ScorePer::Row;
     if request.ingest.checkpoints.len() > 1 {
         return refuse("scores are of one checkpoint; name one");
+    }
+    if own && !request.segments.is_empty() {
+        return refuse("scores of rows for themselves are of one checkpoint, and have no segments");
+    }
+    if request.segments.iter().any(|segment| segment.filter.decay().is_none()) {
+        return refuse("a segment of training has steps at a learning rate");
+    }
+    if let Some(segment) = request.segments.iter().find(|segment| segment.checkpoints.is_empty()) {
+        return refuse(&format!("the segment of factors `{}` has no checkpoint", segment.factors));
     }
     if own && (request.rank.is_some() || request.form.per == ScorePer::Token || request.form.summed) {
         return refuse("scores of rows for themselves are whole, or by module: they have no rank and no sum");
@@ -27,8 +36,18 @@ pub(super) fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
     if request.top.is_some() && (by_part || request.form.summed) {
         return refuse("the highest scores are those of whole rows");
     }
+    check_solve(request)
+}
+
+/// Refuses an iterative solve of what is not one inverse for whole queries.
+fn check_solve(request: &ScoreRequest) -> Result<(), FactorJobError> {
+    let refuse = |text: &str| Err(FactorJobError::Option(text.to_owned()));
     let Some(solve) = &request.solve else { return Ok(()) };
     let SolveLimits { tolerance, iterations } = solve.limits;
+    let own = matches!(request.target, ScoreTarget::Own);
+    if !request.segments.is_empty() {
+        return refuse("an iterative solve is with the curvature of one checkpoint, and has no segments");
+    }
     if own || request.rank.is_some() {
         return refuse(
             "an iterative solve is of queries, each a whole matrix: without a rank, not of rows for themselves",
@@ -49,26 +68,24 @@ pub(super) fn strategy(
     request: &ScoreRequest,
     stamp: Option<&FactorStamp>,
 ) -> Result<Strategy, FactorJobError> {
-    let found = fitted_strategy(request, stamp)?;
-    match (found, request.solve) {
-        (Strategy::Identity, Some(_)) => {
-            let text =
-                "an iterative solve needs factors of curvature, which precondition it and say its damping";
-            Err(FactorJobError::Option(text.to_owned()))
+    let found = match (stamp, request.strategy) {
+        (Some(stamp), asked) => asked.unwrap_or(stamp.approximation()?),
+        (None, None | Some(Strategy::Identity)) => Strategy::Identity,
+        (None, Some(other)) => {
+            return Err(FactorJobError::Option(format!("{} needs factors", other.name())));
         }
-        _ => Ok(found),
-    }
-}
-
-fn fitted_strategy(request: &ScoreRequest, stamp: Option<&FactorStamp>) -> Result<Strategy, FactorJobError> {
-    let Some(stamp) = stamp else {
-        return match request.strategy {
-            None | Some(Strategy::Identity) => Ok(Strategy::Identity),
-            Some(other) => Err(FactorJobError::Option(format!("{} needs factors", other.name()))),
-        };
     };
-    let fitted = stamp.approximation()?;
-    Ok(request.strategy.unwrap_or(fitted))
+    if found == Strategy::Identity && request.solve.is_some() {
+        let why = "an iterative solve needs factors of curvature, which precondition it and say its damping";
+        return Err(FactorJobError::Option(why.to_owned()));
+    }
+    let is_number = |filter: &Filter| matches!(filter.damping(), Some(Damping::Value(_)));
+    if found == Strategy::Identity && request.filters.iter().any(is_number) {
+        let why =
+            "a damping is added to eigenvalues that are inverted, and the identity has none: leave it out";
+        return Err(FactorJobError::Option(why.to_owned()));
+    }
+    Ok(found)
 }
 
 /// The modules that are asked for, else those of the factors, else the engine's own choice.
@@ -95,19 +112,47 @@ pub(super) fn check_modules(stamp: &FactorStamp, modules: &[Module]) -> Result<(
     }
 }
 
-/// Why factors do not belong to what is scored, if they do not.
+/// Refuses segments whose factors are not of the same modules, or not fitted in the same way.
+pub(super) fn check_segments(stored: &[StoredFactors], strategy: Strategy) -> Result<(), FactorJobError> {
+    let shapes = |stored: &StoredFactors| -> Vec<(String, usize, usize)> {
+        let modules = stored.content.stamp.modules.iter();
+        modules.map(|module| (module.name.clone(), module.out, module.input)).collect()
+    };
+    let Some(first) = stored.first() else { return Ok(()) };
+    let expected = shapes(first);
+    for other in stored {
+        let (name, of) = (&other.part.name, &first.part.name);
+        if shapes(other) != expected {
+            return Err(FactorJobError::Refused(format!(
+                "factors `{name}` and `{of}` are of other modules, and segments have the same: fit both over the same modules"
+            )));
+        }
+        let fitted = other.content.stamp.approximation()?;
+        let has = fitted == strategy || (strategy == Strategy::Kfac && fitted.rotates());
+        if strategy != Strategy::Identity && !has {
+            return Err(FactorJobError::Refused(format!(
+                "factors `{name}` are fitted as {}, and not as {}: ask for a strategy that all segments have",
+                fitted.name(),
+                strategy.name()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Why factors do not belong to what is scored, if they do not: rows are at one of the checkpoints.
 pub(super) fn stale(
     stamp: &FactorStamp,
-    (engine, batches): (&CurvatureEngine, &RowBatches),
+    (checkpoints, batches): (&[CheckpointId], &RowBatches),
     pool: &str,
     cancel: &Cancel,
 ) -> Result<Option<String>, FactorJobError> {
     let mut why = Vec::new();
-    if stamp.checkpoint != engine.checkpoint_id().to_string() {
+    if !checkpoints.iter().any(|id| stamp.checkpoint == id.to_string()) {
         why.push(format!(
             "they were fitted at checkpoint {}, and this is {}",
             stamp.checkpoint.get(..8).unwrap_or(&stamp.checkpoint),
-            engine.checkpoint_id().short()
+            checkpoints.iter().map(CheckpointId::short).collect::<Vec<_>>().join(", ")
         ));
     }
     match &stamp.dataset {

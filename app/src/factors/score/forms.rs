@@ -13,7 +13,7 @@ use gstore_store::Values;
 const CHUNK: usize = 4096;
 
 /// Tokens that are multiplied at a time.
-const TOKENS: usize = 64;
+pub(super) const TOKENS: usize = 64;
 
 /// The columns of a module: each query with each filter.
 pub(super) enum ModuleColumns {

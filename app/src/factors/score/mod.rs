@@ -1,20 +1,24 @@
 //! Scores of a pool's rows by gradients that are computed again, preconditioned on the side of the queries.
 //!
-//! A score is `<P(G_query), G_row>` summed over modules, where P is the filtered inverse of the curvature; positive
-//! where training on the row lowers the loss of the query. All queries and filters share a pass over the
-//! pool. With an iterative solve the query is `(G + damping)^-1 G_query`, where G is the curvature itself and
-//! P preconditions.
+//! A score is `<P(G_query), G_row>` summed over modules, where P is the filtered inverse of the curvature;
+//! positive where training on the row lowers the loss of the query. All queries and filters share a pass over
+//! the pool; with segments of training there is one for each checkpoint, and a score is the sum over segments.
+//! With an iterative solve the query is `(G + damping)^-1 G_query`, where G is the curvature itself and P
+//! preconditions.
 
 mod checks;
 mod forms;
 mod lines;
 mod markdown;
+mod memory;
 mod pass;
 mod plan;
 mod queries;
 mod request;
+mod segments;
 mod sinks;
 mod solve;
+mod source;
 
 use std::sync::Arc;
 
@@ -22,28 +26,31 @@ use gstore_curvature::Spectrum;
 use gstore_store::Snapshot;
 
 pub use request::{
-    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSolve, ScoreTarget, SolvedQuery,
-    TableOutput, like_factors,
+    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreSolve, ScoreTarget,
+    SolvedQuery, TableOutput, like_factors, like_segment,
 };
 
 use self::lines::{Layout, Lines, number};
-use self::pass::{Against, own_scales, pass};
+use self::pass::{Against, own_scales};
 use self::plan::ScorePlan;
 use self::queries::columns;
 use self::sinks::{Best, Held, Sinks, kronfluence, write_kronfluence};
+use self::source::passes;
 use super::error::FactorJobError;
 use crate::work::Work;
 
-/// What scoring will take: passes and memory.
+/// What scoring will take: passes and memory. `is_held`: a report or a folder of Kronfluence's is wanted, for
+/// which all scores wait.
 ///
 /// # Errors
 /// As [`score_rows`], before anything is computed.
 pub fn forecast_scores(
     snapshot: &Arc<Snapshot>,
     request: &ScoreRequest,
+    is_held: bool,
     work: &mut Work<'_>,
 ) -> Result<ScoreReport, FactorJobError> {
-    let plan = ScorePlan::new(snapshot, request, work)?;
+    let plan = ScorePlan::new(snapshot, request, is_held, work)?;
     Ok(report(&plan, request))
 }
 
@@ -58,7 +65,8 @@ pub fn score_rows(
     output: ScoreOutput<'_>,
     work: &mut Work<'_>,
 ) -> Result<ScoreReport, FactorJobError> {
-    let mut plan = ScorePlan::new(snapshot, request, work)?;
+    let is_held = output.folder.is_some() || output.report.is_some();
+    let mut plan = ScorePlan::new(snapshot, request, is_held, work)?;
     let mut report = report(&plan, request);
     let own = match request.target {
         ScoreTarget::Own => Some(own_scales(&mut plan)?),
@@ -80,7 +88,6 @@ pub fn score_rows(
         let text = "a report is of the scores of whole rows for each query".to_owned();
         return Err(FactorJobError::Option(text));
     }
-    let is_held = output.folder.is_some() || output.report.is_some();
     let mut held = is_held.then(|| Held::new(&plan, request)).transpose()?;
     let folder = output.folder.as_deref();
     let folder = folder.map(|path| kronfluence(path, &plan, request)).transpose()?;
@@ -92,14 +99,14 @@ pub fn score_rows(
                 let found = columns(&plan, group.clone(), work)?;
                 kept.extend(found.kept);
                 report.solved.extend(found.solved);
-                found.modules
+                found.segments
             }
         };
         let queries = if has_queries { group.len() } else { 1 };
         let count = queries * plan.how.filters.len();
         let against = match &own {
-            Some((scales, rotated)) => Against::Own { scales, rotated: *rotated },
-            None => Against::Columns { modules: &columns, count },
+            Some((scales, rotated)) => vec![Against::Own { scales, rotated: *rotated }],
+            None => columns.iter().map(|modules| Against::Columns { modules, count }).collect(),
         };
         let mut sinks = Sinks {
             lines: lines.as_mut(),
@@ -109,17 +116,18 @@ pub fn score_rows(
             first: group.start,
             queries,
         };
-        pass(&plan, &against, form.per, work, &mut |rows| sinks.take(rows))?;
+        passes(&plan, &against, form.per, work, &mut |rows| sinks.take(rows))?;
         sinks.finish()?;
     }
     work.cancel.check()?;
+    report.no_scored = plan.seen.unscored(plan.rows.len(), plan.passes() as u64);
     report.lines = lines.map_or(Ok(0), Lines::finish)?;
     if plan.how.rank.is_some() && !kept.is_empty() {
         let shares = Spectrum::new(kept, 0.0);
         (report.kept_min, report.kept_median) = (shares.values.last().copied(), Some(shares.median()));
     }
     if let (Some(held), Some(out)) = (&held, output.report) {
-        markdown::write(&plan, held, request.factors.as_deref().unwrap_or("identity"), out)?;
+        markdown::write(&plan, held, &request.title(), out)?;
     }
     if let (Some(held), Some(folder)) = (held, folder) {
         write_kronfluence(&folder, held)?;
@@ -135,16 +143,17 @@ fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {
     ScoreReport {
         pool: request.ingest.dataset.clone(),
         rows: plan.rows.len(),
+        no_scored: None,
         queries,
         modules: plan.engine.modules().len(),
         strategy: plan.how.strategy.name().to_owned(),
-        filters: plan.how.filters.iter().map(ToString::to_string).collect(),
+        filters: plan.segments.iter().flat_map(|segment| &segment.filters).map(ToString::to_string).collect(),
         dampings: plan.how.filters.iter().filter_map(|filter| filter.damping()).map(number).collect(),
         kept_min: None,
         kept_median: None,
         solver_rows: plan.solve.as_ref().map(|data| data.rows.len()),
         solved: Vec::new(),
-        passes: plan.extent.groups.len(),
+        passes: plan.passes(),
         memory: plan.extent.memory,
         stale: plan.stale.clone(),
         lines: 0,

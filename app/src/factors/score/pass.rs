@@ -2,10 +2,12 @@
 
 use std::ops::ControlFlow;
 
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
 use gstore_core::Unit;
 use gstore_core::parallel::{self, Give};
 use gstore_curvature::{Module, ModuleFactors};
-use gstore_ingest::curvature::{Measurement, PassError, TargetSample};
+use gstore_ingest::curvature::{CurvatureEngine, Measurement, PassError, TargetSample};
 use gstore_query::kernel::Kernel;
 
 use super::forms::{ModuleColumns, products, token_products};
@@ -17,7 +19,7 @@ use crate::factors::error::FactorJobError;
 use crate::work::Work;
 
 /// Units that may be in front of the one whose scores are taken next.
-const AHEAD: usize = 4;
+pub(super) const AHEAD: usize = 4;
 
 /// The scores of a row.
 pub(super) struct RowScores {
@@ -34,9 +36,10 @@ pub(super) enum Against<'a> {
     Own { scales: &'a [Vec<Option<Vec<f64>>>], rotated: bool },
 }
 
-/// Hands the scores of the pool's rows to `take`, a batch at a time and in the order of the rows.
+/// Hands the scores of the pool's rows at the checkpoint of an engine to `take`, a batch at a time and in the
+/// order of the rows.
 pub(super) fn pass(
-    plan: &ScorePlan,
+    (plan, engine): (&ScorePlan, &CurvatureEngine),
     against: &Against<'_>,
     per: ScorePer,
     work: &mut Work<'_>,
@@ -50,7 +53,9 @@ pub(super) fn pass(
     let kernel = Kernel::detect();
     let compute = |batch: Vec<Tokens>| -> Result<Vec<RowScores>, FactorJobError> {
         cancel.check()?;
-        let values = of_rows(plan, against, per, &batch, kernel).map_err(|error| of_batch(&batch, error))?;
+        let values = of_rows((plan, engine), against, per, &batch, kernel);
+        let values = values.map_err(|error| of_row(plan, &batch, error))?;
+        plan.seen.add(&batch);
         Ok(batch.iter().zip(values).map(|(sample, values)| RowScores { row: sample.row, values }).collect())
     };
     work.progress.start("scores", rows.len(), Unit::Rows);
@@ -66,15 +71,46 @@ pub(super) fn pass(
     ended
 }
 
+/// What has a value that is not finite, where that is no gradient.
+const SCORE: &str = "the score";
+
+/// An error of a batch; a score that is not finite with its row.
+fn of_row(plan: &ScorePlan, batch: &[Tokens], error: PassError) -> FactorJobError {
+    let PassError::NotFinite { module, what: SCORE, sample, value } = error else {
+        return of_batch(batch, error);
+    };
+    let row = batch.get(sample).map_or(0, |sample| sample.row);
+    match plan.batches.samples().get(&[row], &["id"]) {
+        Ok(found) => {
+            let ids = found.column(0).as_string_opt::<i32>();
+            let id =
+                ids.filter(|ids| !ids.is_empty()).map_or_else(String::new, |ids| ids.value(0).to_owned());
+            FactorJobError::Score { row, id, module, value }
+        }
+        Err(error) => error.into(),
+    }
+}
+
+/// Refuses scores of a sample for a module that are not finite.
+fn check(module: &Module, sample: usize, scores: &[f64]) -> Result<(), PassError> {
+    match scores.iter().find(|score| !score.is_finite()) {
+        None => Ok(()),
+        Some(score) => {
+            let (module, value) = (module.name.clone(), *score as f32);
+            Err(PassError::NotFinite { module, what: SCORE, sample, value })
+        }
+    }
+}
+
 /// The scores of a batch's rows, `[part][column]` each.
 fn of_rows(
-    plan: &ScorePlan,
+    (plan, engine): (&ScorePlan, &CurvatureEngine),
     against: &Against<'_>,
     per: ScorePer,
     batch: &[Tokens],
     kernel: Kernel,
 ) -> Result<Vec<Vec<f64>>, PassError> {
-    let modules = plan.engine.modules();
+    let modules = engine.modules();
     let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
     let wanted: Vec<usize> = (0..modules.len()).collect();
     let count = against.columns(plan.how.filters.len());
@@ -88,63 +124,45 @@ fn of_rows(
     let part = |module: usize| if per == ScorePer::Module { module * count } else { 0 };
     match against {
         Against::Columns { modules: columns, .. } if plan.how.by_token => {
-            plan.engine.factors(
-                &samples,
-                Measurement::Loss,
-                &wanted,
-                &mut |module, inputs, grads, spans| {
-                    let found = token_products(kernel, &columns[module], (inputs, grads), &modules[module]);
-                    let found = found.unwrap_or_default();
-                    for (scores, span) in scores.iter_mut().zip(spans) {
-                        let tokens = &found[span.start * count..span.end * count];
-                        for (token, values) in tokens.chunks_exact(count.max(1)).enumerate() {
-                            let at = if per == ScorePer::Token { token * count } else { part(module) };
-                            scores[at..at + count]
-                                .iter_mut()
-                                .zip(values)
-                                .for_each(|(sum, value)| *sum += value);
-                        }
-                    }
-                    Ok(())
-                },
-            )?;
-        }
-        Against::Columns { modules: columns, .. } => {
-            plan.engine.gradients(
-                &samples,
-                Measurement::Loss,
-                &wanted,
-                false,
-                &mut |module, gradients| {
-                    let ModuleColumns::Gradients(queries) = &columns[module] else { return Ok(()) };
-                    let found = products(kernel, gradients, queries);
-                    let at = part(module);
-                    for (scores, values) in scores.iter_mut().zip(found.chunks_exact(count.max(1))) {
+            engine.factors(&samples, Measurement::Loss, &wanted, &mut |module, inputs, grads, spans| {
+                let found = token_products(kernel, &columns[module], (inputs, grads), &modules[module]);
+                let found = found.unwrap_or_default();
+                for (sample, (scores, span)) in scores.iter_mut().zip(spans).enumerate() {
+                    let tokens = &found[span.start * count..span.end * count];
+                    check(&modules[module], sample, tokens)?;
+                    for (token, values) in tokens.chunks_exact(count.max(1)).enumerate() {
+                        let at = if per == ScorePer::Token { token * count } else { part(module) };
                         scores[at..at + count].iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
                     }
-                    Ok(())
-                },
-            )?;
+                }
+                Ok(())
+            })?;
+        }
+        Against::Columns { modules: columns, .. } => {
+            engine.gradients(&samples, Measurement::Loss, &wanted, false, &mut |module, gradients| {
+                let ModuleColumns::Gradients(queries) = &columns[module] else { return Ok(()) };
+                let found = products(kernel, gradients, queries);
+                let at = part(module);
+                let found = found.chunks_exact(count.max(1));
+                for (sample, (scores, values)) in scores.iter_mut().zip(found).enumerate() {
+                    check(&modules[module], sample, values)?;
+                    scores[at..at + count].iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+                }
+                Ok(())
+            })?;
         }
         Against::Own { scales, rotated } => {
-            plan.engine.gradients(
-                &samples,
-                Measurement::Loss,
-                &wanted,
-                *rotated,
-                &mut |module, gradients| {
-                    let len = modules[module].len().max(1);
-                    let at = part(module);
-                    for (scores, gradient) in scores.iter_mut().zip(gradients.chunks_exact(len)) {
-                        let energies = energies(gradient, &scales[module]);
-                        scores[at..at + count]
-                            .iter_mut()
-                            .zip(energies)
-                            .for_each(|(sum, value)| *sum += value);
-                    }
-                    Ok(())
-                },
-            )?;
+            engine.gradients(&samples, Measurement::Loss, &wanted, *rotated, &mut |module, gradients| {
+                let len = modules[module].len().max(1);
+                let at = part(module);
+                let gradients = gradients.chunks_exact(len);
+                for (sample, (scores, gradient)) in scores.iter_mut().zip(gradients).enumerate() {
+                    let energies = energies(gradient, &scales[module]);
+                    check(&modules[module], sample, &energies)?;
+                    scores[at..at + count].iter_mut().zip(energies).for_each(|(sum, value)| *sum += value);
+                }
+                Ok(())
+            })?;
         }
     }
     Ok(scores)
@@ -180,7 +198,7 @@ pub(super) fn own_scales(plan: &mut ScorePlan) -> Result<(Scales, bool), FactorJ
     let modules: Vec<Module> = plan.engine.modules().to_vec();
     let (mut scales, mut bases) = (Vec::with_capacity(modules.len()), Vec::with_capacity(modules.len()));
     for module in &modules {
-        let factors = plan.factors_of(module)?;
+        let factors = plan.factors_of(0, module)?;
         scales.push(Scaling::new(module, &factors, plan.how.strategy, &plan.how.filters)?.into_scales());
         let ModuleFactors { activation_eigen, gradient_eigen, .. } = factors;
         bases.push(ModuleFactors { activation_eigen, gradient_eigen, ..ModuleFactors::default() });
@@ -190,4 +208,20 @@ pub(super) fn own_scales(plan: &mut ScorePlan) -> Result<(Scales, bool), FactorJ
         plan.engine.set_bases(&bases).map_err(FactorJobError::other)?;
     }
     Ok((scales, rotated))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_that_is_not_finite_is_of_a_module_and_a_sample() {
+        let module = Module { name: "m".into(), out: 1, input: 2, bias: false };
+        assert!(check(&module, 0, &[1e300, -1.0]).is_ok());
+        // A scale that is finite, of a length that is not.
+        let scores = energies(&[1e20, 0.0], &[Some(vec![1e300, 1.0]), None]);
+        let error = check(&module, 3, &scores).unwrap_err().to_string();
+        assert_eq!(error, "module `m`: the score of sample 3 of the batch is inf");
+        assert!(check(&module, 0, &[f64::NAN]).is_err());
+    }
 }

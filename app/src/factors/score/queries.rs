@@ -1,17 +1,21 @@
 //! Queries: their gradients, preconditioned with every filter, module by module.
 //!
+//! With several segments of training, a query is preconditioned with the last one's filter first; what that
+//! segment leaves of it goes on to the one before, so that each segment has columns of its own.
+//!
 //! Memory: the columns, and as much again while gradients of some queries wait to be preconditioned and while
-//! columns are put in the kernel's order; for each thread the factors of one module.
+//! columns are put in the kernel's order; for each thread the factors of one module, of every segment.
 
 use std::ops::{ControlFlow, Range};
 
 use gstore_core::{Unit, parallel};
-use gstore_curvature::{Filter, Inverse, Module, ModuleFactors, Strategy, low_rank};
+use gstore_curvature::{Damping, Filter, Inverse, Module, ModuleFactors, Strategy, low_rank};
 use gstore_ingest::curvature::{CurvatureEngine, Measurement, TargetSample};
 
 use super::forms::{Collected, ModuleColumns, has_low_rank};
 use super::plan::ScorePlan;
 use super::request::SolvedQuery;
+use super::segments::Segment;
 use super::solve::solutions;
 use crate::factors::engine::{Tokens, of_batch};
 use crate::factors::error::FactorJobError;
@@ -22,9 +26,10 @@ pub(super) type Gradients = Vec<Vec<f32>>;
 
 /// The columns of a group of queries.
 pub(super) struct Columns {
-    /// For each module: `[filter][query]`.
-    pub modules: Vec<ModuleColumns>,
-    /// `[filter][query]`: the share of the squared length of the preconditioned query that its rank has.
+    /// For each segment and module: `[filter][query]`.
+    pub segments: Vec<Vec<ModuleColumns>>,
+    /// `[segment][filter][query]`: the share of the squared length of the preconditioned query that its rank
+    /// has.
     pub kept: Vec<f64>,
     /// How each query was solved for, where it was.
     pub solved: Vec<SolvedQuery>,
@@ -37,8 +42,9 @@ pub(super) fn columns(
     work: &mut Work<'_>,
 ) -> Result<Columns, FactorJobError> {
     let modules = plan.engine.modules();
-    // For each module and filter, the queries in their order.
-    let mut collected = vec![vec![Collected::default(); plan.how.filters.len()]; modules.len()];
+    // For each module, segment and filter, the queries in their order.
+    let count: usize = plan.segments.iter().map(|segment| segment.filters.len()).sum();
+    let mut collected = vec![vec![Collected::default(); count]; modules.len()];
     let queries = &plan.queries[group.clone()];
     work.progress.start("queries", queries.len() as u64, Unit::Rows);
     // What is to be done with all of the group at once.
@@ -68,18 +74,24 @@ pub(super) fn columns(
         (None, _) => {}
     }
     let mut lengths: Vec<[f64; 2]> = Vec::new();
-    let packed = |(module, parts): (&Module, Vec<Collected>)| {
+    let mut segments: Vec<Vec<ModuleColumns>> =
+        plan.segments.iter().map(|_| Vec::with_capacity(modules.len())).collect();
+    for (module, parts) in modules.iter().zip(collected) {
         let rank = has_low_rank(module, plan.how.rank);
-        let all = Collected::joined(parts);
-        lengths.resize(all.lengths.len(), [0.0; 2]);
-        for (sum, part) in lengths.iter_mut().zip(&all.lengths) {
-            *sum = [sum[0] + part[0], sum[1] + part[1]];
+        let (mut parts, mut start) = (parts.into_iter(), 0);
+        for (segment, into) in plan.segments.iter().zip(&mut segments) {
+            let all = Collected::joined(parts.by_ref().take(segment.filters.len()).collect());
+            let end = start + all.lengths.len();
+            lengths.resize(lengths.len().max(end), [0.0; 2]);
+            for (sum, part) in lengths[start..end].iter_mut().zip(&all.lengths) {
+                *sum = [sum[0] + part[0], sum[1] + part[1]];
+            }
+            start = end;
+            into.push(all.packed(module, plan.how.by_token, rank));
         }
-        all.packed(module, plan.how.by_token, rank)
-    };
-    let modules = modules.iter().zip(collected).map(packed).collect();
+    }
     let share = |[kept, all]: &[f64; 2]| if *all > 0.0 { (kept / all).min(1.0) } else { 1.0 };
-    Ok(Columns { modules, kept: lengths.iter().map(share).collect(), solved })
+    Ok(Columns { segments, kept: lengths.iter().map(share).collect(), solved })
 }
 
 /// Gradients of queries, whichever thread computes which.
@@ -153,10 +165,7 @@ fn precondition(
     work: &Work<'_>,
 ) -> Result<(), FactorJobError> {
     let modules = plan.engine.modules();
-    let compute = |_: &mut (), at: usize| -> Result<Vec<Collected>, FactorJobError> {
-        let factors = plan.factors_of(&modules[at])?;
-        of_module(plan, &modules[at], &factors, &gradients[at])
-    };
+    let compute = |_: &mut (), at: usize| of_module(plan, &modules[at], &gradients[at]);
     let mut places = collected.iter_mut();
     let take = |columns: Vec<Collected>| -> Result<ControlFlow<()>, FactorJobError> {
         if let Some(place) = places.next() {
@@ -167,35 +176,72 @@ fn precondition(
     parallel::ordered(modules.len(), plan.extent.threads, work.cancel, || (), compute, take)
 }
 
-/// The columns of some queries for a module, for each filter.
-fn of_module(
-    plan: &ScorePlan,
-    module: &Module,
-    factors: &ModuleFactors,
-    gradients: &[f32],
-) -> Result<Vec<Collected>, FactorJobError> {
-    let scaling = Scaling::new(module, factors, plan.how.strategy, &plan.how.filters)?;
-    let rank = has_low_rank(module, plan.how.rank);
-    let mut all = vec![Collected::default(); plan.how.filters.len()];
+/// The columns of some queries for a module, for each segment and filter.
+fn of_module(plan: &ScorePlan, module: &Module, gradients: &[f32]) -> Result<Vec<Collected>, FactorJobError> {
+    let scaling = |(at, segment): (usize, &Segment)| -> Result<Scaling, FactorJobError> {
+        let mut filters = segment.filters.clone();
+        if at > 0 {
+            // What the segment leaves of a query is that of the one before it.
+            filters.extend(segment.filters.iter().filter_map(|filter| filter.decay()));
+        }
+        Scaling::new(module, &plan.factors_of(at, module)?, plan.how.strategy, &filters)
+    };
+    let scalings = plan.segments.iter().enumerate().map(scaling).collect::<Result<Vec<_>, _>>()?;
+    let count: usize = plan.segments.iter().map(|segment| segment.filters.len()).sum();
+    let mut all = vec![Collected::default(); count];
     for gradient in gradients.chunks_exact(module.len().max(1)) {
-        let gradient: Vec<f64> = gradient.iter().map(|value| f64::from(*value)).collect();
-        for (column, into) in scaling.columns(&gradient).into_iter().zip(&mut all) {
-            match rank {
-                Some(rank) => {
-                    let low = low_rank(&column, (module.out, module.input), rank);
-                    let low = low.ok_or_else(|| {
-                        FactorJobError::Refused(format!(
-                            "module `{}`: a query's matrix cannot be decomposed; score without a rank",
-                            module.name
-                        ))
-                    })?;
-                    into.push_low_rank(&low, &column, module.out);
-                }
-                None => into.push(&column),
+        let mut gradient: Vec<f64> = gradient.iter().map(|value| f64::from(*value)).collect();
+        let mut end = count;
+        for (segment, scaling) in plan.segments.iter().zip(&scalings).rev() {
+            let mut columns = scaling.columns(&gradient);
+            let rest = columns.split_off(segment.filters.len());
+            let start = end - columns.len();
+            let filtered = columns.iter().zip(&segment.filters);
+            for ((column, filter), into) in filtered.zip(&mut all[start..end]) {
+                check(module, *filter, column)?;
+                keep(into, column, module, plan.how.rank)?;
             }
+            end = start;
+            gradient = rest.into_iter().next().unwrap_or_default();
         }
     }
     Ok(all)
+}
+
+/// Keeps a column, as a matrix of a low rank where that saves something.
+fn keep(
+    into: &mut Collected,
+    column: &[f64],
+    module: &Module,
+    rank: Option<usize>,
+) -> Result<(), FactorJobError> {
+    let Some(rank) = has_low_rank(module, rank) else {
+        into.push(column);
+        return Ok(());
+    };
+    let low = low_rank(column, (module.out, module.input), rank).ok_or_else(|| {
+        FactorJobError::Refused(format!(
+            "module `{}`: a query's matrix cannot be decomposed; score without a rank",
+            module.name
+        ))
+    })?;
+    into.push_low_rank(&low, column, module.out);
+    Ok(())
+}
+
+/// Refuses a query whose values are not finite in f32, in which rows are multiplied with it.
+pub(super) fn check(module: &Module, filter: Filter, column: &[f64]) -> Result<(), FactorJobError> {
+    if column.iter().all(|value| (*value as f32).is_finite()) {
+        return Ok(());
+    }
+    let damping = match filter.damping() {
+        Some(Damping::Value(value)) => format!(" with a damping of {value:e}"),
+        Some(Damping::OfMean) | None => String::new(),
+    };
+    Err(FactorJobError::Refused(format!(
+        "module `{}`: the filter {filter}{damping} makes of a query what is not finite in f32: a larger damping, or another filter, is needed",
+        module.name
+    )))
 }
 
 /// What several filters do in one eigenbasis.
@@ -246,5 +292,27 @@ impl Scaling {
     /// The scale of each filter alone: what self-influence needs of gradients in the eigenbasis.
     pub(in crate::factors) fn into_scales(self) -> Vec<Option<Vec<f64>>> {
         self.scales
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gstore_curvature::Squares;
+
+    use super::*;
+
+    #[test]
+    fn a_damping_that_is_too_small_for_f32_is_refused() {
+        let module = Module { name: "m".into(), out: 1, input: 2, bias: false };
+        let squares = Squares { sums: vec![0.0, 1.0], count: 1 };
+        let factors = ModuleFactors { diagonal: Some(squares), ..ModuleFactors::default() };
+        let columns = |damping: f64| {
+            let filter = Filter::Inverse(Damping::Value(damping));
+            let scaling = Scaling::new(&module, &factors, Strategy::Diagonal, &[filter]).unwrap();
+            check(&module, filter, &scaling.columns(&[0.5, 2.0])[0])
+        };
+        assert!(columns(1e-3).is_ok());
+        let error = columns(1e-300).unwrap_err().to_string();
+        assert!(error.contains("module `m`") && error.contains("damping of 1e-300"), "{error}");
     }
 }

@@ -29,6 +29,10 @@ pub struct ScoreRequest {
     pub target: ScoreTarget,
     /// Filters of the curvature's eigenvalues, at least one; all of them take one pass.
     pub filters: Vec<Filter>,
+    /// Segments of training, from the first to the last, in place of factors and filters; `ingest` then has
+    /// the last checkpoint of the last one, at which queries are measured. Empty: the curvature is that of one
+    /// checkpoint.
+    pub segments: Vec<ScoreSegment>,
     /// What scores are given of.
     pub form: ScoreForm,
     /// Queries are kept as matrices of this rank.
@@ -48,6 +52,56 @@ pub struct ScoreSolve {
     pub limits: SolveLimits,
     /// Products pass over so many of the rows that were fitted on, drawn by the fit's seed; none: all.
     pub rows: Option<u64>,
+}
+
+impl ScoreRequest {
+    /// Names of the factors, in the order of the segments; none without curvature.
+    pub(super) fn names(&self) -> Vec<&str> {
+        match &self.segments[..] {
+            [] => self.factors.as_deref().into_iter().collect(),
+            segments => segments.iter().map(|segment| segment.factors.as_str()).collect(),
+        }
+    }
+
+    /// What scores are called in a report.
+    pub(super) fn title(&self) -> String {
+        let names = self.names();
+        if names.is_empty() { "identity".to_owned() } else { names.join(", ") }
+    }
+}
+
+/// A segment of training whose curvature is taken for constant (SOURCE; Bae et al., arXiv 2405.12186).
+#[derive(Debug, Clone)]
+pub struct ScoreSegment {
+    /// Name of its factors in the store.
+    pub factors: String,
+    /// Its steps and their mean learning rate, as [`Filter::source`].
+    pub filter: Filter,
+    /// Folder of the model that its checkpoints are of.
+    pub model: PathBuf,
+    /// Checkpoints over which the gradients of the pool's rows are averaged, at least one.
+    pub checkpoints: Vec<CheckpointArg>,
+}
+
+/// A segment: its factors and filter, and the checkpoints of its rows; without any, that at which the factors
+/// were fitted. `model` is that of the checkpoints, if not that of the fit.
+///
+/// # Errors
+/// No factors of this name, and factors that do not say where their model is, where none is given.
+pub fn like_segment(
+    snapshot: &Snapshot,
+    (factors, filter): (&str, Filter),
+    model: Option<PathBuf>,
+    checkpoints: Vec<CheckpointArg>,
+) -> Result<ScoreSegment, FactorJobError> {
+    let given = model.clone().filter(|_| !checkpoints.is_empty()).map(|model| (model, checkpoints.clone()));
+    let like = like_factors(snapshot, factors, given)?;
+    Ok(ScoreSegment {
+        factors: factors.to_owned(),
+        filter,
+        model: model.unwrap_or(like.model),
+        checkpoints: if checkpoints.is_empty() { like.checkpoints } else { checkpoints },
+    })
 }
 
 /// What rows are scored for.
@@ -117,13 +171,15 @@ pub struct ScoreReport {
     pub pool: String,
     /// Its rows.
     pub rows: u64,
+    /// Those of them without a scored token, whose scores are 0; none in a forecast.
+    pub no_scored: Option<u64>,
     /// Queries; none where rows are scored for themselves.
     pub queries: Option<usize>,
     /// Modules.
     pub modules: usize,
     /// How curvature is approximated.
     pub strategy: String,
-    /// Filters of eigenvalues, without dampings.
+    /// Filters of eigenvalues, without dampings; of segments each its own.
     pub filters: Vec<String>,
     /// Dampings of those that invert; none is a tenth of each module's mean eigenvalue.
     pub dampings: Vec<Option<f64>>,
@@ -136,7 +192,7 @@ pub struct ScoreReport {
     pub solver_rows: Option<u64>,
     /// How each query was solved for, in their order; empty without a solve, and in a forecast.
     pub solved: Vec<SolvedQuery>,
-    /// Passes over the pool.
+    /// Passes over the pool, of all checkpoints.
     pub passes: usize,
     /// Bytes of memory, about.
     pub memory: u64,

@@ -32,7 +32,7 @@ impl Sinks<'_, '_> {
             return Ok(());
         }
         if let Some(held) = &mut self.held {
-            held.take(&rows, self.first, self.queries);
+            held.take(&rows, self.first, self.queries)?;
         }
         match (&mut self.best, &mut self.lines) {
             (Some(best), _) => rows.iter().for_each(|row| best.push(row)),
@@ -46,9 +46,15 @@ impl Sinks<'_, '_> {
     pub fn finish(self) -> Result<(), FactorJobError> {
         let Self { mut lines, mut held, sums, best, first, queries } = self;
         if let Some(values) = sums {
+            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                let why = format!(
+                    "the sum of the scores of all rows is {value}: a larger damping, or another filter, is needed"
+                );
+                return Err(FactorJobError::Refused(why));
+            }
             let row = [RowScores { row: 0, values }];
             if let Some(held) = &mut held {
-                held.take(&row, first, queries);
+                held.take(&row, first, queries)?;
             }
             if let Some(lines) = &mut lines {
                 lines.write(&row, first, queries)?;
@@ -134,10 +140,16 @@ impl Held {
     }
 
     /// Takes the scores of rows with queries from `first` on.
-    fn take(&mut self, rows: &[RowScores], first: usize, queries: usize) {
+    fn take(&mut self, rows: &[RowScores], first: usize, queries: usize) -> Result<(), FactorJobError> {
         for row in rows {
             for ((_, table), values) in self.tables.iter_mut().zip(row.values.chunks_exact(queries.max(1))) {
                 for (query, value) in values.iter().enumerate() {
+                    if !(*value as f32).is_finite() {
+                        return Err(FactorJobError::Refused(format!(
+                            "row {}: reports and Kronfluence's files have scores in f32, which has no {value:e}: a larger damping, or another filter, is needed",
+                            row.row
+                        )));
+                    }
                     if let Some(place) = table.get_mut((first + query) * self.rows + self.row) {
                         *place = *value as f32;
                     }
@@ -145,6 +157,7 @@ impl Held {
             }
             self.row += 1;
         }
+        Ok(())
     }
 }
 

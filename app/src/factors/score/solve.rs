@@ -15,21 +15,12 @@ use gstore_store::Snapshot;
 
 use super::forms::Collected;
 use super::plan::ScorePlan;
-use super::queries::Gradients;
+use super::queries::{Gradients, check};
 use super::request::{ScoreSolve, SolvedQuery};
 use crate::factors::error::FactorJobError;
-use crate::factors::forecast::sets;
 use crate::factors::passes::{Over, sum};
 use crate::factors::stamp::FactorStamp;
 use crate::work::Work;
-
-/// Vectors in f64 of a query: the solution, the residual, the direction, both preconditioned, and one in f32.
-const VECTORS: u64 = 5 * 8 + 4;
-
-/// Bytes for each weight and query.
-pub(super) fn solve_bytes(threads: usize) -> u64 {
-    VECTORS + 8 * sets(threads.max(1))
-}
 
 /// What a solve needs.
 pub(super) struct SolveData {
@@ -99,7 +90,7 @@ pub(super) fn solutions(
     drop(gradients);
     let mut system = Curvature::new(plan, data, work)?;
     let found = conjugate_gradients(&mut system, sides, data.limits)?;
-    let spans = system.spans;
+    let (spans, filter) = (system.spans, system.filter);
     let above = found.iter().filter(|solution| solution.residual > data.limits.tolerance).count();
     if above > 0 {
         let (all, SolveLimits { tolerance, iterations }) = (found.len(), data.limits);
@@ -110,8 +101,10 @@ pub(super) fn solutions(
     }
     let mut solved = Vec::with_capacity(found.len());
     for (name, solution) in names.iter().zip(found) {
-        for (columns, span) in collected.iter_mut().zip(&spans) {
-            columns.iter_mut().for_each(|column| column.push(&solution.x[span.clone()]));
+        for ((module, columns), span) in modules.iter().zip(collected.iter_mut()).zip(&spans) {
+            let column = &solution.x[span.clone()];
+            check(module, filter, column)?;
+            columns.iter_mut().for_each(|into| into.push(column));
         }
         let (iterations, residual, start) = (solution.iterations, solution.residual, solution.start);
         solved.push(SolvedQuery { query: (*name).to_owned(), iterations, residual, start });
@@ -136,7 +129,7 @@ impl<'a, 'b> Curvature<'a, 'b> {
         let modules = plan.engine.modules();
         let filter = plan.how.filters.first().copied().unwrap_or(Filter::Identity);
         let damping = |module: &Module| -> Result<f64, FactorJobError> {
-            let eigenvalues = plan.factors_of(module)?.eigenvalues(module, plan.how.strategy)?;
+            let eigenvalues = plan.factors_of(0, module)?.eigenvalues(module, plan.how.strategy)?;
             Ok(filter.damping().unwrap_or_default().of(&eigenvalues))
         };
         let span = |start: &mut usize, module: &Module| {
@@ -155,7 +148,8 @@ impl System for Curvature<'_, '_> {
     fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, FactorJobError> {
         let (plan, data) = (self.plan, self.data);
         let directions = plan.engine.directions(vectors).map_err(FactorJobError::other)?;
-        let over = Over { batches: &data.batches, rows: &data.rows, threads: plan.extent.threads };
+        let over =
+            Over { batches: &data.batches, rows: &data.rows, threads: plan.extent.threads, seen: None };
         let empty = || -> Vec<Vec<f64>> { vectors.iter().map(|vector| vec![0.0; vector.len()]).collect() };
         let add = |samples: &[TargetSample<'_>], _: &[u64], sums: &mut Vec<Vec<f64>>| {
             directions.products(samples, sums)
@@ -176,7 +170,7 @@ impl System for Curvature<'_, '_> {
         let modules = plan.engine.modules();
         let compute = |_: &mut (), at: usize| -> Result<Vec<Vec<f64>>, FactorJobError> {
             let module = &modules[at];
-            let inverse = plan.factors_of(module)?.filtered(module, plan.how.strategy, filter)?;
+            let inverse = plan.factors_of(0, module)?.filtered(module, plan.how.strategy, filter)?;
             Ok(vectors.iter().map(|vector| inverse.apply(&vector[spans[at].clone()])).collect())
         };
         let mut all: Vec<Vec<f64>> = vectors.iter().map(|vector| Vec::with_capacity(vector.len())).collect();

@@ -40,5 +40,10 @@ fn question(spec: &InfluenceSpec, prepared: &Prepared) -> String {
         let given = spec.given.len();
         targets.push(if given == 1 { "a given sample".to_owned() } else { format!("{given} given samples") });
     }
-    format!("{} for {} ({})", spec.pools.join(", "), targets.join(", "), prepared.target_kind())
+    let of_target = prepared.target_kind();
+    let kinds = match prepared.pools().first() {
+        Some(pool) if pool.kind != of_target => format!("{}, of the target {of_target}", pool.kind),
+        _ => of_target.to_owned(),
+    };
+    format!("{} for {} ({kinds})", spec.pools.join(", "), targets.join(", "))
 }

@@ -45,8 +45,9 @@ fn named(path: &Path, target: &str) -> PathBuf {
     }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let packed = [".gz", ".zst"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
-    let stem = packed.rsplit_once('.').map_or(packed, |(stem, _)| stem);
-    path.with_file_name(format!("{stem}.{target}{}", &name[stem.len()..]))
+    // Behind a dot it would be an ending, and one that says no format.
+    let (stem, sign) = packed.rsplit_once('.').map_or((packed, '-'), |(stem, _)| (stem, '.'));
+    path.with_file_name(format!("{stem}{sign}{target}{}", &name[stem.len()..]))
 }
 
 #[cfg(test)]
@@ -58,7 +59,7 @@ mod tests {
         for (path, want) in [
             ("out/best.jsonl", "out/best.gsm8k.jsonl"),
             ("best.v2.jsonl.gz", "best.v2.gsm8k.jsonl.gz"),
-            ("best", "best.gsm8k"),
+            ("best", "best-gsm8k"),
             ("out/{target}/rows.csv", "out/gsm8k/rows.csv"),
             ("saved/", "saved.gsm8k/"),
         ] {

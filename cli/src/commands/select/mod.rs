@@ -20,7 +20,7 @@ use super::query::checked;
 use crate::args::{EachSelection, Format, PictureArgs, ScoresOf, SelectArgs};
 use crate::context::{Context, command_line};
 use crate::drawing::{check_file, draw};
-use crate::ending::{format_of_name, format_of_scores};
+use crate::ending::{check_ending, format_of_name, format_of_scores};
 use crate::failure::{UsageError, of_condition};
 use crate::output::{Output, Place, check, check_outside};
 use crate::question::{between, rules, scoring};
@@ -198,6 +198,7 @@ fn check_outputs(context: &Context, args: &SelectArgs, scores: Option<&Path>) ->
     let outputs = [Some(args.output.as_path()), scores];
     check(context, if scores.is_some() { &outputs } else { &outputs[..1] }, args.force)?;
     scores.map(format_of_scores).transpose()?;
+    check_ending(&args.output)?;
     match format_of_name(&args.output)? {
         Some(Format::Table) => bail!(UsageError(format!(
             "{}: rows are not written as .txt; end the name in .jsonl for the original lines, or in .csv, .tsv, .parquet or .arrow for a table",

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use gstore_curvature::{CurvatureError, Damping, Module, ModuleFactors, Strategy};
+use gstore_curvature::{CurvatureError, Damping, Eigen, Module, ModuleFactors, Strategy};
 use gstore_model::architectures::{Decoder, Role};
 use gstore_store::sha256_hex;
 
@@ -47,34 +47,23 @@ impl EigenBlock {
     ) -> Result<Self, CurvatureError> {
         let (rows, columns) = (module.out, module.input);
         let lambda = factors.eigenvalues(module, strategy)?;
-        let basis = |eigen: &Option<gstore_curvature::Eigen>, size: usize, what: &'static str| {
-            let name = || module.name.clone();
-            let missing = CurvatureError::Missing { module: name(), what, strategy: "a projection" };
-            let vectors = eigen.as_ref().map(|eigen| eigen.vectors.clone()).ok_or(missing)?;
-            let (found, expected) = (vectors.len(), size * size);
-            match found == expected {
-                true => Ok(vectors),
-                false => Err(CurvatureError::Size { module: name(), what, found, expected }),
-            }
-        };
-        let of_out = basis(&factors.gradient_eigen, rows, "gradient eigenvectors")?;
-        let of_input = basis(&factors.activation_eigen, columns, "activation eigenvectors")?;
+        let of_out = basis(&factors.gradient_eigen, (module, rows), "gradient eigenvectors")?;
+        let of_input = basis(&factors.activation_eigen, (module, columns), "activation eigenvectors")?;
         let damping = Damping::OfMean.of(&lambda);
         if damping <= 0.0 {
             let (zeros, all) = (lambda.len(), lambda.len());
             return Err(CurvatureError::Singular { module: module.name.clone(), zeros, all });
         }
         let (kept_rows, kept_columns) = block(&lambda, (rows, columns), most as usize);
-        // Eigenvectors are columns.
-        let directions = |vectors: &[f64], size: usize, kept: &[usize]| -> Vec<f32> {
-            kept.iter().flat_map(|at| (0..size).map(move |i| vectors[i * size + at] as f32)).collect()
+        let directions = |eigen: &Eigen, kept: &[usize]| -> Vec<f32> {
+            kept.iter().flat_map(|at| eigen.vector(*at)).map(|value| value as f32).collect()
         };
         let at = |row: usize| kept_columns.iter().map(move |column| row * columns + column);
         let kept: Vec<f64> = kept_rows.iter().flat_map(|row| at(*row)).map(|at| lambda[at]).collect();
         Ok(Self {
             module: module.clone(),
-            out: directions(&of_out, rows, &kept_rows),
-            input: directions(&of_input, columns, &kept_columns),
+            out: directions(of_out, &kept_rows),
+            input: directions(of_input, &kept_columns),
             share: kept.iter().sum::<f64>() / lambda.iter().sum::<f64>(),
             lambda: kept,
             damping,
@@ -130,6 +119,24 @@ impl EigenBlock {
         bytes.extend(self.out.iter().chain(&self.input).flat_map(|value| value.to_le_bytes()));
         bytes.extend(self.lambda.iter().chain([&self.damping]).flat_map(|value| value.to_le_bytes()));
         sha256_hex(&bytes)
+    }
+}
+
+/// An eigenbasis of a module, of this size.
+fn basis<'a>(
+    eigen: &'a Option<Eigen>,
+    (module, size): (&Module, usize),
+    what: &'static str,
+) -> Result<&'a Eigen, CurvatureError> {
+    let name = || module.name.clone();
+    let missing = || CurvatureError::Missing { module: name(), what, strategy: "a projection" };
+    let eigen = eigen.as_ref().ok_or_else(missing)?;
+    match eigen.blocks().is_some_and(|blocks| blocks.size() == size) {
+        true => Ok(eigen),
+        false => {
+            let (found, expected) = (eigen.vectors.len(), size * size);
+            Err(CurvatureError::Size { module: name(), what, found, expected })
+        }
     }
 }
 

@@ -12,9 +12,9 @@ use gstore_curvature::{Gram, Strip};
 use gstore_store::{BlockBuffer, CELL_ROWS, FeaturePart, FeatureReader, RowFlags, RowSet};
 
 use crate::error::QueryError;
-use crate::gram::{CheckpointGrams, GramCheckpoint};
+use crate::gram::{CheckpointGrams, GramCheckpoint, GramRows};
 use crate::influence::prepare::Prepared;
-use crate::values::{groups, vector};
+use crate::values::groups;
 
 /// Coordinates of a block at most: its matrix has 512 MiB, and its decomposition takes five times that.
 const MOST_COORDINATES: u32 = 8192;
@@ -36,12 +36,13 @@ struct Filled {
     /// Rows up to the last that counts.
     height: usize,
     /// Rows that count.
-    rows: u64,
+    rows: Vec<u64>,
 }
 
 impl Prepared {
     /// Sums of the outer products of the pools' vectors, by checkpoint and module group, times the scale of
-    /// their dot products. `from`: for each pool the first row that is taken; rows before it are left out.
+    /// their dot products. `known`: for each checkpoint and pool the rows that are left out; none where it has
+    /// no entry.
     ///
     /// Memory: for each block of k coordinates and each checkpoint 8 k^2 bytes, and a window of rows of 32
     /// MiB or 16 rows. Time: for each row and block k^2 multiplications.
@@ -50,7 +51,7 @@ impl Prepared {
     /// Blocks of more than 8,192 coordinates, tokens, damage, and being told to stop.
     pub fn grams(
         &self,
-        from: &[u64],
+        known: &[Vec<RowSet>],
         threads: usize,
         cancel: &Cancel,
         progress: &mut dyn Progress,
@@ -59,14 +60,21 @@ impl Prepared {
         if self.spec().per_token {
             return Err(QueryError::Spec("Gram matrices are of samples; ask without `per_token`".into()));
         }
-        let first = |pool: usize| from.get(pool).copied().unwrap_or(0);
-        let taken =
-            |(pool, live): (usize, &Arc<RowSet>)| live.difference(&RowSet::from_ranges([0..first(pool)]));
-        let rows: Vec<RowSet> = self.candidates(cancel)?.iter().enumerate().map(taken).collect();
-        let all: u64 = rows.iter().map(RowSet::len).sum();
-        progress.start("Gram matrices", all * self.checkpoints().len() as u64, Unit::Rows);
-        let found = (0..self.checkpoints().len())
-            .map(|c| self.grams_at(c, &rows, threads, cancel, &mut *progress))
+        let live = self.candidates(cancel)?;
+        let taken = |c: usize| -> Vec<RowSet> {
+            let left_out = |pool: usize| known.get(c).and_then(|pools| pools.get(pool));
+            let of = |(pool, live): (usize, &Arc<RowSet>)| match left_out(pool) {
+                Some(known) => live.difference(known),
+                None => RowSet::clone(live),
+            };
+            live.iter().enumerate().map(of).collect()
+        };
+        let rows: Vec<Vec<RowSet>> = (0..self.checkpoints().len()).map(taken).collect();
+        progress.start("Gram matrices", rows.iter().flatten().map(RowSet::len).sum(), Unit::Rows);
+        let found = rows
+            .iter()
+            .enumerate()
+            .map(|(c, rows)| self.grams_at(c, rows, threads, cancel, &mut *progress))
             .collect::<Result<Vec<_>, _>>();
         progress.finish();
         found
@@ -80,8 +88,8 @@ impl Prepared {
         cancel: &Cancel,
         progress: &mut dyn Progress,
     ) -> Result<CheckpointGrams, QueryError> {
-        let features = self.pools().iter().filter_map(|pool| pool.features.get(c));
-        let Some(part) = features.clone().next() else {
+        let features = self.pools().iter().filter_map(|pool| Some((&pool.dataset, pool.features.get(c)?)));
+        let Some((_, part)) = features.clone().next() else {
             return Err(QueryError::Spec("a question needs at least one pool".into()));
         };
         check(part)?;
@@ -100,8 +108,9 @@ impl Prepared {
                 gram.strips().into_iter().map(move |strip| Mutex::new((group.start, strip)))
             })
             .collect();
-        let mut count = 0;
-        for (feature, rows) in features.zip(rows) {
+        let (mut count, mut of) = (0, Vec::new());
+        for ((dataset, feature), rows) in features.zip(rows) {
+            let mut taken = RowSet::new();
             let reader = self.snapshot().open_feature_shared(feature)?;
             for window in windows(rows, height) {
                 let filled = fill(&reader, &window, rows, &mut memory)?;
@@ -113,9 +122,11 @@ impl Prepared {
                     Ok(())
                 };
                 parallel::unordered(strips.len(), threads, cancel, || (), add)?;
-                count += filled.rows;
+                count += filled.rows.len() as u64;
+                RowSet::from_rows(filled.rows).ranges().iter().for_each(|run| taken.insert(run.clone()));
                 progress.advance(rows.within(window).map(|run| run.end - run.start).sum());
             }
+            of.push(GramRows::new(dataset, feature.number, &taken));
         }
         drop(strips);
         for gram in &mut grams {
@@ -130,6 +141,7 @@ impl Prepared {
             space: part.desc.space.clone(),
             groups: part.attrs.groups.clone(),
             rows: count,
+            of,
         };
         Ok(CheckpointGrams { checkpoint, grams })
     }
@@ -195,12 +207,12 @@ fn fill(
             if is_out || !window.contains(row) || !rows.contains(*row) {
                 continue;
             }
-            vector(&block, i, &groups, buffer);
+            block.vector(i, &groups, buffer);
             let at = (row - window.start) as usize;
             let slot = &mut values[at * dim..(at + 1) * dim];
             slot.iter_mut().zip(buffer.iter()).for_each(|(slot, x)| *slot = f64::from(*x));
             filled.height = filled.height.max(at + 1);
-            filled.rows += 1;
+            filled.rows.push(*row);
         }
     }
     Ok(filled)

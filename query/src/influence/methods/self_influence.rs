@@ -25,7 +25,7 @@ use crate::influence::scan::terms::Terms;
 use crate::influence::scan::windows::{Window, passing, windows};
 use crate::influence::scan::{Scan, ScanPool, Totals, block_bytes};
 use crate::influence::spec::{Missing, Order, Sim};
-use crate::values::{groups, norm, vector};
+use crate::values::{groups, norm};
 
 /// A thread's memory.
 #[derive(Default)]
@@ -300,7 +300,7 @@ impl Share<'_> {
         memory.resize(reader.part().desc.dim() as usize);
         for i in self.slots.span(block) {
             let Some(slot) = self.slots.of(block, i) else { continue };
-            vector(block, i, &groups, &mut memory.mine);
+            block.vector(i, &groups, &mut memory.mine);
             memory.theirs.copy_from_slice(&memory.mine);
             let product = memory.product(&groups, self.modules, self.inverse);
             self.add(slot, product);
@@ -336,8 +336,8 @@ impl Share<'_> {
             for j in self.slots.span(&there) {
                 let Some(slot) = self.slots.of(&there, j) else { continue };
                 let Ok(i) = block.rows.binary_search(&there.rows[j]) else { continue };
-                vector(block, i, &of_mine, &mut memory.mine);
-                vector(&there, j, &of_theirs, &mut memory.theirs);
+                block.vector(i, &of_mine, &mut memory.mine);
+                there.vector(j, &of_theirs, &mut memory.theirs);
                 let product = memory.product(&of_mine, self.modules, self.inverse);
                 self.add(slot, product);
                 self.flag(slot, there.flags[j]);

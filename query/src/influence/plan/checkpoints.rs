@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use gstore_core::Kind;
 use gstore_store::{CheckpointId, RunPart, Snapshot};
 use serde::{Deserialize, Serialize};
 
-use super::resolve::Side;
-use crate::error::QueryError;
+use super::resolve::{Side, of_kind};
+use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
 
 /// A checkpoint of a plan.
@@ -73,7 +74,7 @@ pub(super) fn choose(
         }
     };
     if used.is_empty() {
-        return Err(nothing_common(sides, run.as_deref()));
+        return Err(nothing_common(snapshot, spec, sides, run.as_deref()));
     }
     let weights = weights(spec, &known, &used, &mut notes)?;
     let mut checkpoints: Vec<(usize, PlanCheckpoint)> = used
@@ -167,23 +168,50 @@ fn named(names: &[String], known: &[Entry], sides: &[Side]) -> Result<Vec<usize>
     Ok(used)
 }
 
-fn nothing_common(sides: &[Side], run: Option<&RunPart>) -> QueryError {
-    let name = |id: &CheckpointId| {
-        run.and_then(|run| run.checkpoints.iter().find(|c| c.checkpoint == *id))
-            .map_or_else(|| id.short().to_owned(), |c| c.name.clone())
-    };
+/// The error for sides without a common checkpoint, with what they have and what would fit.
+fn nothing_common(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    sides: &[Side],
+    run: Option<&RunPart>,
+) -> QueryError {
     let has: Vec<String> = sides
         .iter()
         .map(|side| {
-            let at: Vec<String> = side.features.keys().map(name).collect();
-            format!("dataset `{}` has {} at {}", side.dataset.name, side.kind, at.join(", "))
+            let labels: Vec<&str> =
+                side.features.values().flatten().map(|f| f.attrs.label.as_str()).collect();
+            format!("dataset `{}` has {}", side.dataset.name, labels.join(", "))
         })
         .collect();
     let within = run.map_or_else(String::new, |run| format!(" of run `{}`", run.name));
+    let hint = other_kind(snapshot, spec, sides).map_or_else(String::new, |kind| {
+        format!(
+            "; `pool_kind => '{kind}'` ranks by the features of that kind, which are at a checkpoint of all"
+        )
+    });
     QueryError::Spec(format!(
-        "no checkpoint{within} has features of every pool and target: {}",
+        "no checkpoint{within} has features of every pool and target: {}{hint}",
         has.join("; ")
     ))
+}
+
+/// Another kind of gradients that all pools have at a checkpoint of all targets, where neither kinds nor a run
+/// are named.
+fn other_kind(snapshot: &Snapshot, spec: &InfluenceSpec, sides: &[Side]) -> Option<&'static str> {
+    if spec.pool_kind.is_some() || spec.target_kind.is_some() || spec.run.is_some() {
+        return None;
+    }
+    let has = |side: &Side, kind: &str, id: &CheckpointId| match side.of {
+        SideOf::Pool => of_kind(snapshot, &side.dataset.name, kind, spec.granularity())
+            .any(|feature| feature.desc.checkpoint.as_ref() == Some(id)),
+        SideOf::Target => side.features.contains_key(id),
+    };
+    let fits = |kind: &&'static str| {
+        let ids = snapshot.features().iter().filter_map(|feature| feature.desc.checkpoint.as_ref());
+        let mut ids = ids.filter(|id| sides.iter().all(|side| has(side, kind, id)));
+        ids.next().is_some()
+    };
+    [Kind::GradSgd.name(), Kind::GradAdam.name()].into_iter().find(fits)
 }
 
 /// Weights of the used checkpoints, in the order of `used`, with sum 1.

@@ -1,20 +1,22 @@
-//! Prompts with completions that are given with a question about conversations.
+//! Prompts with completions in a question about conversations.
 //!
 //! A pool of conversations was encoded with roles around each message, a prompt with its completion is text
 //! without any: its gradient points elsewhere, and the ranking is one of other rows. So where the pool's
-//! records are conversations, the pair is asked as one: what the user says, and what the assistant answers.
+//! records are conversations, a pair that is given with the question is asked as one: what the user says, and
+//! what the assistant answers. Of a stored one a note says so.
 
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use gstore_core::content::Content;
+use gstore_core::many;
 use gstore_store::{DatasetPart, FeaturePart, RowSet, Snapshot};
 use serde_json::{Map, Value, json};
 
 use crate::error::QueryError;
 use crate::influence::spec::InfluenceSpec;
 
-/// Records of a pool that are looked at.
+/// Records of a dataset that are looked at.
 const LOOKED_AT: u64 = 64;
 
 /// The given samples of a question about these pools, each with its features; their pairs are conversations
@@ -64,25 +66,67 @@ fn writes_roles(pool: &DatasetPart, features: &[Arc<FeaturePart>]) -> bool {
     encodings.into_iter().any(|encoding| encoding.spec.template == "chat")
 }
 
-/// Whether the pools' records are conversations, as far as it shows in some of each, spread over the whole
-/// pool. The store does not keep the shape of records.
+/// What a user should know of stored targets whose samples are prompts with completions, encoded without
+/// roles, where the pools' are conversations. Their vectors are what they are: nothing is asked otherwise.
+pub(super) fn note_of_targets(
+    snapshot: &Snapshot,
+    pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
+    targets: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
+) -> Option<String> {
+    let mut found = Vec::new();
+    for (dataset, features) in targets {
+        // Records that cannot be read are the trouble of who reads them: the answer takes vectors.
+        let count = count_of(snapshot, dataset, |c| matches!(c, Content::PromptCompletion { .. }));
+        match count {
+            Ok(Some(count @ 1..)) if !writes_roles(dataset, features) => {
+                found.push(format!("`{}` ({} looked at)", dataset.name, many(count, "sample")));
+            }
+            _ => {}
+        }
+    }
+    if found.is_empty() || !matches!(are_conversations(snapshot, pools), Ok(true)) {
+        return None;
+    }
+    Some(format!(
+        "the pool's samples are conversations, and those of the target {} are prompts with completions, encoded as text without roles: \
+         scores compare texts of two forms; add the target's samples as `messages` to compare conversations",
+        found.join(", ")
+    ))
+}
+
+/// Whether the pools' records are conversations, as far as it shows in some of each. The store does not keep
+/// the shape of records.
 fn are_conversations(
     snapshot: &Snapshot,
     pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
 ) -> Result<bool, QueryError> {
-    let mut any = false;
+    let mut all = 0;
     for (dataset, _) in pools {
-        let samples = snapshot.samples(dataset)?;
-        let batch = samples.get(&spread(samples.rows(), LOOKED_AT), &["record"])?;
-        let records = batch.column(0).as_binary_opt::<i32>();
-        for record in records.into_iter().flat_map(|records| records.iter().flatten()) {
-            if !matches!(Content::read(record), Ok(Content::Messages(_))) {
-                return Ok(false);
-            }
-            any = true;
+        match count_of(snapshot, dataset, |content| matches!(content, Content::Messages(_)))? {
+            Some(count) => all += count,
+            None => return Ok(false),
         }
     }
-    Ok(any)
+    Ok(all > 0)
+}
+
+/// How many records of a dataset were looked at, spread over the whole, where all of them are of one shape.
+fn count_of(
+    snapshot: &Snapshot,
+    dataset: &DatasetPart,
+    is_such: impl Fn(&Content) -> bool,
+) -> Result<Option<u64>, QueryError> {
+    let samples = snapshot.samples(dataset)?;
+    let batch = samples.get(&spread(samples.rows(), LOOKED_AT), &["record"])?;
+    let records = batch.column(0).as_binary_opt::<i32>();
+    let mut count = 0;
+    for record in records.into_iter().flat_map(|records| records.iter().flatten()) {
+        if !Content::read(record).is_ok_and(|content| is_such(&content)) {
+            return Ok(None);
+        }
+        count += 1;
+    }
+    Ok(Some(count))
 }
 
 /// So many rows of a set, the first and the last among them, at even distances.

@@ -29,8 +29,9 @@ use crate::influence::spec::mode::Mode;
 /// A question resolved against a snapshot: names, kinds, checkpoints with their weights, and one feature of
 /// each side for each checkpoint.
 ///
-/// Making one reads only the catalog, and where a prompt with its completion is given some records of each
-/// pool: of conversations it is asked as one, unless the question says `raw`. [`super::Prepared`] answers it.
+/// Making one reads only the catalog and some records of each dataset: a given prompt with its completion is
+/// asked as a conversation where the pool's samples are, unless the question says `raw`; of a stored one a note
+/// says that they differ. [`super::Prepared`] answers it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
@@ -129,15 +130,12 @@ impl Plan {
         if spec.per_token {
             features.iter().take(pools.len()).try_for_each(|features| resolve::same_tokens(features))?;
         }
-        let of_pools: Vec<_> = sides
-            .iter()
-            .zip(&features)
-            .take(pools.len())
-            .map(|(side, f)| (&side.dataset, f.as_slice()))
-            .collect();
-        let (given, note) = conversation::resolve(snapshot, &of_pools, spec)?;
+        let of_sides: Vec<_> =
+            sides.iter().zip(&features).map(|(side, f)| (&side.dataset, f.as_slice())).collect();
+        let (of_pools, of_targets) = of_sides.split_at(pools.len());
+        let (given, note) = conversation::resolve(snapshot, of_pools, spec)?;
         let mut notes = chosen.notes;
-        notes.extend(note);
+        notes.extend(note.or_else(|| conversation::note_of_targets(snapshot, of_pools, of_targets)));
         let asked = (&pools[..], &chosen.checkpoints[..], &features[..]);
         let (precondition, own) = precondition::resolve(snapshot, spec, asked)?;
         notes.extend(own);

@@ -59,7 +59,7 @@ pub(super) fn resolve(
     }
     let content = GramContent::of(&part)?;
     let mut notes = fitted_on(&content, spec, name, pools)?;
-    let mut used = Vec::with_capacity(checkpoints.len());
+    let mut used: Vec<usize> = Vec::with_capacity(checkpoints.len());
     for (checkpoint, feature) in checkpoints.iter().zip(sides.first().into_iter().flatten()) {
         let own = content.checkpoints.iter().position(|known| known.id == checkpoint.id);
         let place = match (own, content.checkpoints.len().checked_sub(1)) {
@@ -85,8 +85,28 @@ pub(super) fn resolve(
         fits(&content.checkpoints[place], feature, name)?;
         used.push(place);
     }
+    for pool in pools.iter().filter(|pool| content.datasets.iter().any(|own| own.name == pool.name)) {
+        let fitted = used.iter().map(|place| &content.checkpoints[*place]);
+        let mut why = None;
+        for own in fitted {
+            why = why.or(own.stale(snapshot, pool)?);
+        }
+        match why {
+            Some(why) if !spec.stale => return Err(stale(name, pool, &why)),
+            Some(why) => notes.push(format!("`{name}` is stale: {why}")),
+            None => {}
+        }
+    }
     let found = PlanPrecondition { artifact: name.to_owned(), number: part.number, checkpoints: used };
     Ok((Some(found), notes))
+}
+
+/// The error of matrices that are not of a pool as it is.
+fn stale(name: &str, pool: &DatasetPart, why: &str) -> QueryError {
+    QueryError::Spec(format!(
+        "artifact `{name}` is stale for pool `{}`: {why}. Fit it on the pool, or take it as it is with `stale => true`",
+        pool.name
+    ))
 }
 
 /// The eigenvalues of the coordinates of features that are in the eigenbasis of factors: of those that are
@@ -166,11 +186,7 @@ fn fitted_on(
                 let known: Vec<&str> = content.datasets.iter().map(|dataset| dataset.name.as_str()).collect();
                 let on = known.join(", ");
                 if !spec.stale {
-                    return Err(QueryError::Spec(format!(
-                        "artifact `{name}` is stale for pool `{}`: it was fitted on rows of {on}. Fit it on the pool, or take it as it is \
-                         with `stale => true`",
-                        pool.name
-                    )));
+                    return Err(stale(name, pool, &format!("it was fitted on rows of {on}")));
                 }
                 notes.push(format!("`{name}` was fitted on rows of {on}, not of `{}`", pool.name));
             }

@@ -99,7 +99,8 @@ pub(super) fn kinds(
     (pool, target)
 }
 
-fn of_kind<'a>(
+/// Features of a dataset of this kind and granularity, at whatever checkpoint.
+pub(super) fn of_kind<'a>(
     snapshot: &'a Snapshot,
     dataset: &'a str,
     kind: &'a str,

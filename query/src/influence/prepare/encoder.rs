@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
-use gstore_store::{EncodeFeature, EncodedSamples, EncodingSpec, Snapshot, StoredRow};
+use gstore_store::{DType, EncodeFeature, EncodedSamples, EncodingSpec, Snapshot, StoredRow};
 
 use crate::error::QueryError;
 use crate::influence::spec::GIVEN;
@@ -78,7 +78,8 @@ pub(crate) struct Given {
     pub(super) tokens: Vec<(u32, u32)>,
 }
 
-/// Computes the given samples' vectors and rounds them as the pool's are stored.
+/// Computes the given samples' vectors and rounds them as the pool's are stored; only for signs they stay
+/// what they are, so that the error is not made twice.
 pub(super) fn given(
     encoder: Option<&Arc<dyn Encoder>>,
     request: &EncodeRequest<'_>,
@@ -94,13 +95,17 @@ pub(super) fn given(
     let mut vectors = Vec::with_capacity(request.features.len());
     for (at, found) in request.features.iter().zip(encoded.vectors) {
         let dim = at.pool.desc.dim() as usize;
+        let dtype = match at.pool.desc.dtype {
+            DType::I1 => DType::F32,
+            other => other,
+        };
         if !whole || found.len() != samples || found.iter().any(|vector| vector.len() != dim) {
             return Err(QueryError::Spec(format!(
                 "the encoder gave something else than {samples} vectors of {dim} coordinates at each checkpoint"
             )));
         }
         let stored = found.iter().enumerate().map(|(i, vector)| {
-            StoredRow::of(vector, &at.pool.attrs.groups, at.pool.desc.dtype).ok_or_else(|| {
+            StoredRow::of(vector, &at.pool.attrs.groups, dtype).ok_or_else(|| {
                 QueryError::Spec(format!(
                     "the {} of {GIVEN} sample {} is not finite at {}, so nothing can be compared with it",
                     at.kind,

@@ -29,6 +29,25 @@ impl Prepared {
         };
         Ok(Some(self.inputs.inverses.get_or_try_init(load)?.as_slice()))
     }
+
+    /// Bytes that the inverses take once they are made; 0 without a preconditioner.
+    ///
+    /// # Errors
+    /// An artifact that cannot be read.
+    pub fn inverse_bytes(&self) -> Result<u64, QueryError> {
+        let Some(plan) = self.plan.precondition() else { return Ok(0) };
+        let part = self.snapshot().artifact(&plan.artifact)?;
+        let values: u64 = if part.kind == eigen::KIND {
+            let features = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
+            features.iter().flat_map(|feature| &feature.attrs.groups).map(|group| u64::from(group.len)).sum()
+        } else {
+            let content = GramContent::of(&part)?;
+            let used = plan.checkpoints.iter().filter_map(|place| content.checkpoints.get(*place));
+            let sizes = used.flat_map(|checkpoint| &checkpoint.groups).map(|group| u64::from(group.len));
+            sizes.fold(0, |sum, size| sum.saturating_add(size.saturating_mul(size)))
+        };
+        Ok(values.saturating_mul(size_of::<f64>() as u64))
+    }
 }
 
 fn load(

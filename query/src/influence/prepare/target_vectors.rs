@@ -18,7 +18,7 @@ use crate::influence::scan::lengths::length;
 use crate::influence::scan::terms::Terms;
 use crate::influence::spec::modules;
 use crate::influence::spec::{Fold, InfluenceSpec, Missing, Sim, Within};
-use crate::values::{MIN_NORM, groups, norm, vector};
+use crate::values::{MIN_NORM, groups, norm};
 
 /// Query vectors of a question.
 pub(crate) struct TargetVectors {
@@ -340,7 +340,7 @@ impl Source<'_> {
                 let block = reader.read_block(block, &mut scratch)?;
                 for at in near {
                     if let Ok(i) = block.rows.binary_search(&rows[at].row) {
-                        vector(&block, i, &groups, &mut buffer);
+                        block.vector(i, &groups, &mut buffer);
                         take(
                             span.start + at,
                             &buffer,

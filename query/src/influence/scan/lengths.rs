@@ -9,7 +9,7 @@ use std::ops::Range;
 use gstore_curvature::Preconditioner;
 use gstore_store::{Block, FeaturePart};
 
-use crate::values::{MIN_NORM, groups, vector};
+use crate::values::{MIN_NORM, groups};
 
 /// Vectors of a panel: enough for a matrix to be read once for many.
 const PANEL: u64 = 16;
@@ -33,7 +33,7 @@ pub(crate) fn lengths(
         let (first, (of_panel, _)) = (at, place(block, at));
         panel.fill(0.0);
         while at < run.end && place(block, at).0 == of_panel {
-            vector(block, at, &groups, &mut one);
+            block.vector(at, &groups, &mut one);
             let slot = &mut panel[place(block, at).1 * dim..][..dim];
             slot.iter_mut().zip(&one).for_each(|(slot, x)| *slot = f64::from(*x));
             at += 1;

@@ -424,11 +424,7 @@ impl Scan<'_> {
 }
 
 pub(super) fn block_bytes(block: &Block<'_>) -> u64 {
-    let values = match block.values {
-        gstore_store::Values::F16(v) => size_of_val(v),
-        gstore_store::Values::F32(v) => size_of_val(v),
-        gstore_store::Values::I8(v) => size_of_val(v),
-    };
+    let values = block.values.bytes().len();
     let keys = size_of_val(block.rows) + size_of_val(block.pos);
     let rest = size_of_val(block.scale) + size_of_val(block.norm);
     (values + keys + rest + size_of_val(block.flags) + size_of_val(block.check)) as u64

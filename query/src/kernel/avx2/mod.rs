@@ -2,6 +2,7 @@
 
 mod direct;
 mod panels;
+mod signs;
 
 use std::arch::x86_64::*;
 
@@ -58,6 +59,8 @@ fn load_part<T: Element>(values: &[T]) -> [__m256; 2] {
     // SAFETY: 16 values.
     unsafe { T::halves(part.as_ptr()) }
 }
+
+pub(super) use signs::signs;
 
 /// # Safety
 /// The processor has AVX2, FMA and F16C, and `Job::check` passed.

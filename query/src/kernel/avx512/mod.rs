@@ -3,6 +3,7 @@
 mod direct;
 mod panels;
 mod reduce;
+mod signs;
 
 use std::arch::x86_64::*;
 
@@ -58,6 +59,7 @@ pub(super) fn load_part<T: Element>(values: &[T]) -> __m512 {
 }
 
 pub(super) use direct::picked;
+pub(super) use signs::signs;
 
 /// # Safety
 /// The processor has AVX-512F and `Job::check` passed.

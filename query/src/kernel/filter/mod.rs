@@ -35,6 +35,7 @@ use super::Isa;
 use super::Kernel;
 use super::lanes::{LanePacking, WORD};
 use super::panels::Scratch;
+use super::signs::as_bytes;
 
 /// Values in a word.
 const PAIR: usize = 2;
@@ -151,6 +152,18 @@ impl Filter {
             Values::F16(values) => values.len(),
             Values::F32(values) => values.len(),
             Values::I8(values) => values.len(),
+            Values::I1(rows) => {
+                assert!(out.len() == rows.vectors() * queries.len() && norms.len() == rows.vectors());
+                let mut bytes = std::mem::take(&mut scratch.bytes);
+                as_bytes(rows, None, &queries.groups, groups, &mut bytes, |some, values| {
+                    let values = Values::I8(values);
+                    let factors = &factors[some.start * queries.groups()..some.end * queries.groups()];
+                    let out = &mut out[some.start * queries.len()..some.end * queries.len()];
+                    self.scaled_dots(values, queries, groups, factors, scratch, out, &mut norms[some]);
+                });
+                scratch.bytes = bytes;
+                return;
+            }
         };
         let count = len / queries.dim();
         assert!(len == count * queries.dim() && out.len() == count * queries.len() && norms.len() == count);
@@ -167,6 +180,8 @@ impl Filter {
                 Values::F16(values) => avx512::products(job, values, scratch, out, norms),
                 Values::F32(values) => avx512::products(job, values, scratch, out, norms),
                 Values::I8(values) => avx512::products(job, values, scratch, out, norms),
+                // Are bytes by now.
+                Values::I1(_) => {}
             }
         }
         #[cfg(not(target_arch = "x86_64"))]

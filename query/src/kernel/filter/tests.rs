@@ -1,6 +1,7 @@
 //! Promise: the filter is no further from the exact kernel than its bound says, whatever
 //! the rows and queries are.
 
+use gstore_store::Signs;
 use half::f16;
 use proptest::prelude::*;
 
@@ -16,6 +17,7 @@ fn check(rows: Values<'_>, vectors: &[f32], dim: usize, groups: &[Range<usize>],
         Values::F16(values) => values.len(),
         Values::F32(values) => values.len(),
         Values::I8(values) => values.len(),
+        Values::I1(rows) => rows.vectors() * dim,
     };
     let (count, queries) = (len / dim, exact.len());
     let chosen: Vec<usize> = (0..exact.groups()).collect();
@@ -203,6 +205,10 @@ proptest! {
         check(Values::F32(&x), &wild, dim, &groups, factor);
         let x: Vec<i8> = (0..rows * dim).map(|i| at(i).2).collect();
         check(Values::I8(&x), &q, dim, &groups, factor);
+        let spans = if groups.is_empty() { vec![0..dim] } else { groups.clone() };
+        let each: usize = spans.iter().map(|span| span.len().div_ceil(64)).sum();
+        let words: Vec<u64> = (0..rows * each).map(|i| gstore_core::mix(u64::from(at(i).3))).collect();
+        check(Values::I1(Signs::new(&words, each)), &q, dim, &groups, factor);
         let x: Vec<f16> = (0..rows * dim).map(|i| f16::from_bits(at(i).3)).map(|x| if x.is_finite() { x } else { f16::ONE }).collect();
         check(Values::F16(&x), &q, dim, &groups, factor);
         check(Values::F16(&x), &wild, dim, &groups, factor);

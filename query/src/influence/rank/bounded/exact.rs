@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use gstore_core::parallel;
-use gstore_store::{DType, FeatureReader};
+use gstore_store::FeatureReader;
 
 use super::Search;
 use super::candidates::Candidate;
@@ -170,13 +170,8 @@ impl Search<'_> {
 pub(super) fn row_bytes(readers: &[FeatureReader]) -> u64 {
     let of = |reader: &FeatureReader| {
         let part = reader.part();
-        let value = match part.desc.dtype {
-            DType::F32 => 4,
-            DType::F16 => 2,
-            DType::I8 => 1,
-        };
         // Row and check, scales and norms, flags.
-        u64::from(part.desc.dim()) * value + 16 + 8 * part.attrs.groups.len() as u64 + 1
+        part.attrs.value_bytes(part.desc.dtype) + 16 + 8 * part.attrs.groups.len() as u64 + 1
     };
     readers.iter().map(of).sum()
 }

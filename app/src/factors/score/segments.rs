@@ -1,0 +1,93 @@
+//! Segments of training that scores are summed over: factors and filters, and the checkpoints of rows.
+
+use gstore_core::{Cancel, CheckpointId};
+use gstore_curvature::{Filter, Strategy};
+use gstore_ingest::curvature::CurvatureEngine;
+use gstore_ingest::pipeline::{CheckpointArg, IngestRequest, RowBatches};
+use gstore_store::Snapshot;
+
+use super::checks::{check_modules, stale};
+use super::request::{ScoreRequest, ScoreSegment};
+use crate::factors::engine;
+use crate::factors::error::FactorJobError;
+use crate::factors::folder::{FactorParts, FactorReader};
+use crate::factors::stored::StoredFactors;
+
+/// A segment: what queries are preconditioned with, and where the rows of the pool are.
+pub(super) struct Segment {
+    pub factors: Option<FactorReader>,
+    /// Its filters, of which each query has a column.
+    pub filters: Vec<Filter>,
+    /// Its checkpoints; none is that of the plan's engine.
+    pub checkpoints: Vec<Place>,
+}
+
+/// A checkpoint other than that of the plan's engine.
+pub(super) type Place = Option<IngestRequest>;
+
+/// The checkpoints of each segment, of one where none is named.
+pub(super) fn places(request: &ScoreRequest, ingest: &IngestRequest) -> Vec<Vec<Place>> {
+    if request.segments.is_empty() {
+        return vec![vec![None]];
+    }
+    let own = ingest.checkpoints.first().map(|own| (&ingest.model, &own.weights));
+    let of = |segment: &ScoreSegment| {
+        let place = |checkpoint: &CheckpointArg| match own == Some((&segment.model, &checkpoint.weights)) {
+            true => None,
+            false => {
+                let (model, checkpoints) = (segment.model.clone(), vec![checkpoint.clone()]);
+                Some(IngestRequest { model, checkpoints, ..ingest.clone() })
+            }
+        };
+        segment.checkpoints.iter().map(place).collect()
+    };
+    request.segments.iter().map(of).collect()
+}
+
+/// Refuses factors of other modules, and stale ones unless those are asked for: then why they are.
+pub(super) fn check_stale(
+    (request, stored): (&ScoreRequest, &[StoredFactors]),
+    places: &[Vec<Place>],
+    (engine, batches): (&CurvatureEngine, &RowBatches),
+    cancel: &Cancel,
+) -> Result<Option<String>, FactorJobError> {
+    let mut reasons = Vec::new();
+    for (stored, places) in stored.iter().zip(places) {
+        let (stamp, name) = (&stored.content.stamp, &stored.part.name);
+        check_modules(stamp, engine.modules())?;
+        let ids = identities(places, engine)?;
+        match stale(stamp, (&ids, batches), &request.ingest.dataset, cancel)? {
+            None => {}
+            Some(why) if !request.stale => return Err(FactorJobError::Stale { name: name.clone(), why }),
+            Some(why) if request.segments.is_empty() => reasons.push(why),
+            Some(why) => reasons.push(format!("`{name}`: {why}")),
+        }
+    }
+    Ok((!reasons.is_empty()).then(|| reasons.join("; ")))
+}
+
+/// Identities of a segment's checkpoints.
+fn identities(places: &[Place], engine: &CurvatureEngine) -> Result<Vec<CheckpointId>, FactorJobError> {
+    let of = |place: &Place| match place {
+        None => Ok(engine.checkpoint_id().clone()),
+        Some(place) => engine::identity(place),
+    };
+    places.iter().map(of).collect()
+}
+
+/// The segments, each with a reader of what its filters need.
+pub(super) fn segments(
+    request: &ScoreRequest,
+    places: Vec<Vec<Place>>,
+    (snapshot, stored): (&Snapshot, &[StoredFactors]),
+    strategy: Strategy,
+) -> Result<Vec<Segment>, FactorJobError> {
+    let mut readers = stored.iter().map(|stored| stored.reader(snapshot, FactorParts::of(strategy)));
+    let mut all = Vec::with_capacity(places.len());
+    for (at, checkpoints) in places.into_iter().enumerate() {
+        let named = request.segments.get(at).map(|segment| vec![segment.filter]);
+        let filters = named.unwrap_or_else(|| request.filters.clone());
+        all.push(Segment { factors: readers.next().transpose()?, filters, checkpoints });
+    }
+    Ok(all)
+}

@@ -1,0 +1,294 @@
+//! Limit on the size of predicates once they are pushed down to the tables.
+//!
+//! Where a predicate goes below the step that computes a column, the expression of the column takes its
+//! place: thirty steps that each add a column to itself make a billion of the first. Besides filters, such
+//! predicates are made while a statement runs for the keys of joins and of sorts with a limit, and for `min`
+//! and `max` of all rows.
+//!
+//! Invariants
+//! - sizes are arithmetic that stops at the largest number, over a plan as long as its statement
+//! - a plan whose predicates name no computed column is limited by its text alone
+
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, JoinType};
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
+use datafusion::logical_expr::utils::grouping_set_to_exprlist;
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+
+use crate::error::SqlError;
+
+/// Most expressions that a plan may come to have beyond those that it has.
+const MAX_MORE: u64 = 100_000;
+
+/// The limit on predicates as a rule, to stand before the one that pushes them down: what comes before it
+/// makes joins of subqueries and puts limits where they stop predicates.
+#[derive(Debug)]
+pub(crate) struct PredicateLimit;
+
+impl OptimizerRule for PredicateLimit {
+    fn name(&self) -> &str {
+        "limit_predicates"
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
+        let mut sizes = Sizes::default();
+        sizes.columns(&plan)?;
+        bearable(
+            sizes.pushed.saturating_sub(sizes.written),
+            "where filters, joins and sorts have the expressions of the columns that they name",
+            "filter by columns of an earlier step, or name a computed column fewer times in the next",
+        )?;
+        Ok(Transformed::no(plan))
+    }
+}
+
+/// Refuses a plan that comes to have more expressions than allowed.
+pub(super) fn bearable(repeated: u64, how: &str, way_out: &str) -> DfResult<()> {
+    if repeated <= MAX_MORE {
+        return Ok(());
+    }
+    let number = if repeated > u64::from(u32::MAX) { "too many".to_owned() } else { repeated.to_string() };
+    let why = format!(
+        "the statement has {number} repeated expressions {how}, more than the {MAX_MORE} allowed; {way_out}"
+    );
+    Err(SqlError::refused(why).into())
+}
+
+/// An input of a node: its columns, and for each how many expressions stand for it further down. Where there
+/// is no number it is one.
+struct Input<'a> {
+    schema: &'a DFSchema,
+    weights: &'a [u64],
+    is_plain: bool,
+}
+
+impl Input<'_> {
+    fn weight(&self, column: usize) -> u64 {
+        self.weights.get(column).copied().unwrap_or(1)
+    }
+
+    /// One for each column.
+    fn all(&self) -> Vec<u64> {
+        (0..self.schema.fields().len()).map(|column| self.weight(column)).collect()
+    }
+}
+
+#[derive(Default)]
+struct Sizes {
+    /// Expressions and nodes of the plan.
+    written: u64,
+    /// Expressions of its predicates at the tables.
+    pushed: u64,
+}
+
+impl Sizes {
+    /// The weights of the columns of a plan.
+    fn columns(&mut self, plan: &LogicalPlan) -> DfResult<Vec<u64>> {
+        self.written = self.written.saturating_add(1);
+        let plans = plan.inputs();
+        let below: Vec<Vec<u64>> = plans.iter().map(|input| self.columns(input)).collect::<DfResult<_>>()?;
+        let inputs: Vec<Input<'_>> = plans
+            .iter()
+            .zip(&below)
+            .map(|(input, weights)| Input {
+                schema: input.schema(),
+                weights,
+                is_plain: weights.iter().all(|weight| *weight == 1),
+            })
+            .collect();
+        let weights = self.node(plan, &inputs)?;
+        // No predicate goes below a limit.
+        let is_limited = plan.fetch()?.is_some() || plan.skip()?.is_some();
+        Ok(if is_limited { Vec::new() } else { weights })
+    }
+
+    fn node(&mut self, plan: &LogicalPlan, inputs: &[Input<'_>]) -> DfResult<Vec<u64>> {
+        let first = || inputs.first().map(Input::all).unwrap_or_default();
+        match plan {
+            LogicalPlan::Projection(projection) => self.each(&projection.expr, inputs),
+            LogicalPlan::Filter(filter) => {
+                self.push(&filter.predicate, inputs)?;
+                Ok(first())
+            }
+            LogicalPlan::Join(join) => {
+                for (left, right) in &join.on {
+                    self.push(left, inputs)?;
+                    self.push(right, inputs)?;
+                }
+                join.filter.iter().try_for_each(|filter| self.push(filter, inputs))?;
+                Ok(joined(join.join_type, inputs))
+            }
+            LogicalPlan::Sort(sort) => {
+                for key in &sort.expr {
+                    let weight = self.weigh(&key.expr, inputs)?;
+                    self.pushed = self.pushed.saturating_add(if sort.fetch.is_some() { weight } else { 0 });
+                }
+                Ok(first())
+            }
+            LogicalPlan::Aggregate(aggregate) => {
+                for call in &aggregate.aggr_expr {
+                    let is_pushed = aggregate.group_expr.is_empty() && is_extreme(call);
+                    let weight = self.weigh(call, inputs)?;
+                    self.pushed = self.pushed.saturating_add(if is_pushed { weight } else { 0 });
+                }
+                let groups = grouping_set_to_exprlist(&aggregate.group_expr)?;
+                groups.into_iter().map(|group| self.weigh(group, inputs)).collect()
+            }
+            LogicalPlan::Window(window) => {
+                self.each(&window.window_expr, inputs)?;
+                Ok(first())
+            }
+            LogicalPlan::Distinct(Distinct::On(distinct)) => {
+                self.each(&distinct.on_expr, inputs)?;
+                self.each(&distinct.select_expr, inputs)
+            }
+            LogicalPlan::Union(union) => Ok((0..union.schema.fields().len())
+                .map(|column| {
+                    inputs.iter().fold(0, |sum: u64, input| sum.saturating_add(input.weight(column)))
+                })
+                .collect()),
+            LogicalPlan::Unnest(unnest) => {
+                let weight = |column: &usize| inputs.first().map_or(1, |input| input.weight(*column));
+                Ok(unnest.dependency_indices.iter().map(weight).collect())
+            }
+            LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::Subquery(_)
+            | LogicalPlan::Repartition(_)
+            | LogicalPlan::Limit(_)
+            | LogicalPlan::Distinct(Distinct::All(_)) => Ok(first()),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn each(&mut self, exprs: &[Expr], inputs: &[Input<'_>]) -> DfResult<Vec<u64>> {
+        exprs.iter().map(|expr| self.weigh(expr, inputs)).collect()
+    }
+
+    /// Adds a predicate.
+    fn push(&mut self, predicate: &Expr, inputs: &[Input<'_>]) -> DfResult<()> {
+        let weight = self.weigh(predicate, inputs)?;
+        self.pushed = self.pushed.saturating_add(weight);
+        Ok(())
+    }
+
+    /// What stands for an expression further down.
+    fn weigh(&mut self, expr: &Expr, inputs: &[Input<'_>]) -> DfResult<u64> {
+        let mut weight = 0u64;
+        expr.apply(|part| {
+            self.written = self.written.saturating_add(1);
+            let own = match part {
+                Expr::Alias(_) => 0,
+                Expr::Column(column) => of_column(column, inputs),
+                Expr::ScalarSubquery(subquery)
+                | Expr::Exists(Exists { subquery, .. })
+                | Expr::InSubquery(InSubquery { subquery, .. })
+                | Expr::SetComparison(SetComparison { subquery, .. }) => self.inside(&subquery.subquery)?,
+                _ => 1,
+            };
+            weight = weight.saturating_add(own);
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(weight)
+    }
+
+    /// What stands for a subquery: all that it has.
+    fn inside(&mut self, plan: &LogicalPlan) -> DfResult<u64> {
+        let before = self.written;
+        let first = self.columns(plan)?.first().copied().unwrap_or(1);
+        Ok(first.saturating_add(self.written.saturating_sub(before)))
+    }
+}
+
+fn of_column(column: &Column, inputs: &[Input<'_>]) -> u64 {
+    let found = |input: &Input<'_>| input.schema.maybe_index_of_column(column).map(|at| input.weight(at));
+    inputs.iter().filter(|input| !input.is_plain).filter_map(found).max().unwrap_or(1)
+}
+
+fn joined(join: JoinType, inputs: &[Input<'_>]) -> Vec<u64> {
+    let sides = match join {
+        JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => inputs.get(..1),
+        JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => inputs.get(1..),
+        _ => Some(inputs),
+    };
+    sides.unwrap_or_default().iter().flat_map(Input::all).collect()
+}
+
+/// Whether a call is one of `min` or `max`.
+fn is_extreme(call: &Expr) -> bool {
+    match call {
+        Expr::Alias(alias) => is_extreme(&alias.expr),
+        Expr::AggregateFunction(call) => matches!(call.func.name(), "min" | "max"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+
+    const ROWS: &str = "(VALUES (1, 2), (3, 4)) AS t(x, y)";
+
+    async fn plan(sql: &str) -> LogicalPlan {
+        let state = SessionContext::new().state();
+        state.create_logical_plan(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"))
+    }
+
+    async fn pushed(sql: &str) -> u64 {
+        let mut sizes = Sizes::default();
+        sizes.columns(&plan(sql).await).unwrap();
+        sizes.pushed
+    }
+
+    /// Tables a0, a1, .. each made of the one before.
+    fn chain(steps: usize, step: &str) -> String {
+        let next = |i: usize| format!(", a{i} AS (SELECT {step} FROM a{})", i - 1);
+        let all: String = (1..=steps).map(next).collect();
+        format!("WITH a0 AS (SELECT x, y FROM {ROWS}){all} ")
+    }
+
+    #[tokio::test]
+    async fn a_predicate_has_the_expressions_of_its_columns() {
+        // Of `x + x` two of x and one more: 2^(k + 1) - 1 after k steps. A comparison has two more.
+        let sums = chain(10, "x + x AS x, y");
+        let of = |rest: &str| format!("{sums}{rest}");
+        let (x, by_x) = ((1 << 11) - 1, (1 << 11) + 1);
+        assert_eq!(pushed(&of("SELECT x FROM a10 WHERE x > 0")).await, by_x);
+        assert_eq!(pushed(&of("SELECT x FROM a10")).await, 0);
+        assert_eq!(pushed(&of("SELECT x FROM a10 WHERE y > 0")).await, 3);
+        let nested = (0..10).fold(ROWS.to_owned(), |of, i| format!("(SELECT x + x AS x FROM {of}) AS s{i}"));
+        assert_eq!(pushed(&format!("SELECT x FROM {nested} WHERE x > 0")).await, by_x);
+        let all = chain(10, "*");
+        assert_eq!(pushed(&format!("{all}SELECT * FROM a10 AS b WHERE b.x > 0")).await, 3);
+        assert_eq!(pushed(&of("SELECT * FROM (SELECT *, y AS z FROM a10 AS b) WHERE x > 0")).await, by_x);
+        assert_eq!(pushed(&of("SELECT z FROM (SELECT b.x AS z FROM a10 b) c WHERE c.z > 0")).await, by_x);
+        // The branches of a union have the predicate each.
+        let both = "SELECT x FROM (SELECT x FROM a10 UNION ALL SELECT x FROM a10) WHERE x > 0";
+        assert_eq!(pushed(&of(both)).await, 2 * x + 2);
+        // Two of `x > 0`, two of x, one of CASE, one of the sign: 3^(k + 1) - 2.
+        let case = chain(7, "CASE WHEN x > 0 THEN x ELSE -x END AS x");
+        assert_eq!(pushed(&format!("{case}SELECT x FROM a7 WHERE x > 0")).await, 3u64.pow(8));
+        let without_end = chain(70, "x + x AS x");
+        assert_eq!(pushed(&format!("{without_end}SELECT x FROM a70 WHERE x > 0")).await, u64::MAX);
+    }
+
+    #[tokio::test]
+    async fn joins_groups_and_limits() {
+        let sums = chain(10, "x + x AS x, y");
+        let of = |rest: &str| format!("{sums}{rest}");
+        let x: u64 = (1 << 11) - 1;
+        let keys = pushed(&of("SELECT a.y FROM a10 a JOIN a10 b ON a.x = b.x")).await;
+        assert!((2 * x..2 * x + 2).contains(&keys), "{keys}");
+        let above = pushed(&of("SELECT a.x FROM a10 a JOIN a10 b ON a.y = b.y WHERE a.x + b.x > 0")).await;
+        assert!((2 * x + 5..2 * x + 7).contains(&above), "{above}");
+        assert_eq!(pushed(&of("SELECT x, count(*) AS n FROM a10 GROUP BY x HAVING x > 0")).await, x + 2);
+        assert_eq!(pushed(&of("SELECT s FROM (SELECT sum(x) AS s FROM a10) WHERE s > 0")).await, 3);
+        assert_eq!(pushed(&of("SELECT x FROM (SELECT x FROM a10 LIMIT 5) WHERE x > 0")).await, 3);
+        assert_eq!(pushed(&of("SELECT max(x) FROM a10")).await, x + 1);
+        let inside = pushed(&of("SELECT y FROM a0 WHERE EXISTS (SELECT 1 FROM a10 WHERE x > 0)")).await;
+        assert!(inside > x + 2, "{inside}");
+    }
+}

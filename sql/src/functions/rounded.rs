@@ -1,0 +1,124 @@
+//! Casts to whole numbers that round, as in DuckDB: doubles to the nearest, of two equally near the even one;
+//! decimals away from zero there.
+//!
+//! The engine cuts off what stands behind the point.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+use datafusion::common::DFSchema;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::utils::take_function_args;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::scalar::ScalarValue;
+
+use crate::error::SqlError;
+
+/// What rounds before such casts.
+#[derive(Debug)]
+pub(crate) struct RoundedCasts;
+
+impl FunctionRewrite for RoundedCasts {
+    fn name(&self) -> &str {
+        "round_casts"
+    }
+
+    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
+        Ok(match expr {
+            Expr::Cast(Cast { expr, field }) => {
+                rounded(expr, field.data_type(), schema).update_data(|expr| Expr::Cast(Cast { expr, field }))
+            }
+            Expr::TryCast(TryCast { expr, field }) => rounded(expr, field.data_type(), schema)
+                .update_data(|expr| Expr::TryCast(TryCast { expr, field })),
+            other => Transformed::no(other),
+        })
+    }
+}
+
+/// What is cast to a type.
+fn rounded(expr: Box<Expr>, to: &DataType, schema: &DFSchema) -> Transformed<Box<Expr>> {
+    let is_rounded = matches!(&*expr, Expr::ScalarFunction(call) if call.func.inner().is::<Nearest>());
+    let fraction = || expr.get_type(schema).is_ok_and(|of| whole(&of).is_some());
+    if !to.is_integer() || is_rounded || !fraction() {
+        return Transformed::no(expr);
+    }
+    let function = ScalarUDF::from(Nearest { signature: Signature::any(1, Volatility::Immutable) });
+    let call = ScalarFunction::new_udf(Arc::new(function), vec![*expr]);
+    Transformed::yes(Box::new(Expr::ScalarFunction(call)))
+}
+
+/// The type in which numbers of a type that has fractions are rounded.
+fn whole(of: &DataType) -> Option<DataType> {
+    // Digits in front of the point, and one more for 9.5.
+    let digits = |precision: u8, scale: i8| precision.saturating_sub(scale.unsigned_abs()).saturating_add(1);
+    match of {
+        DataType::Float32 | DataType::Float64 => Some(of.clone()),
+        DataType::Decimal128(precision, scale) if *scale > 0 => {
+            Some(DataType::Decimal128(digits(*precision, *scale), 0))
+        }
+        DataType::Decimal256(precision, scale) if *scale > 0 => {
+            Some(DataType::Decimal256(digits(*precision, *scale), 0))
+        }
+        _ => None,
+    }
+}
+
+/// The nearest whole number. A function, since the engine takes casts of decimals out of comparisons.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Nearest {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Nearest {
+    fn name(&self) -> &str {
+        "nearest_whole"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        let [of] = take_function_args(self.name(), types)?;
+        Ok(whole(of).ok_or_else(|| SqlError::internal("type of a number to round"))?)
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let [value] = take_function_args(self.name(), args.args)?;
+        Ok(match value {
+            ColumnarValue::Array(values) => ColumnarValue::Array(nearest(&values)?),
+            ColumnarValue::Scalar(value) => {
+                let nearest = nearest(&value.to_array()?)?;
+                ColumnarValue::Scalar(ScalarValue::try_from_array(&nearest, 0)?)
+            }
+        })
+    }
+}
+
+fn nearest(values: &ArrayRef) -> DfResult<ArrayRef> {
+    Ok(match values.data_type() {
+        DataType::Float32 => {
+            Arc::new(values.as_primitive::<Float32Type>().unary::<_, Float32Type>(f32::round_ties_even))
+        }
+        DataType::Float64 => {
+            Arc::new(values.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round_ties_even))
+        }
+        of => {
+            let whole = whole(of).ok_or_else(|| SqlError::internal("type of a number to round"))?;
+            arrow_cast::cast(values, &whole)?
+        }
+    })
+}
