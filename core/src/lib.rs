@@ -12,6 +12,7 @@ pub mod content;
 pub mod correlation;
 mod digest;
 mod feature;
+pub mod fetch;
 mod kind;
 mod memory;
 mod mix;

@@ -3,6 +3,7 @@
 mod acceptance;
 mod accuracy;
 mod ann;
+mod cold;
 mod common;
 mod daunce;
 mod daunce_store;

@@ -92,6 +92,44 @@ fn an_embedding_is_compared_with_its_own_kind() {
 }
 
 #[test]
+fn a_kind_at_other_checkpoints_is_not_in_the_way_of_one_that_both_sides_have() {
+    let mut numbers = Numbers(3);
+    let store = TestStore::new();
+    store.dataset("pool", 4).dataset_of("val", &[None, None]).dataset_of("late", &[None, None]);
+    let mut feature = |dataset, kind, c, rows| {
+        let vectors = present(&numbers.vectors(rows, 6));
+        store.features(&[Feature::new(dataset, kind, c, vectors)], None);
+    };
+    feature("pool", "grad-sgd", 0, 4);
+    feature("val", "grad-sgd", 0, 2);
+    let kinds = |plan: &Prepared| (plan.pools()[0].kind.clone(), plan.targets()[0].kind.clone());
+    let sgd = || ("grad-sgd".to_owned(), "grad-sgd".to_owned());
+    let first = plan(&store, &ask("pool", "val"));
+    assert_eq!((kinds(&first), first.notes().len()), (sgd(), 0));
+    // The pool's kind of a later checkpoint, where the target has nothing.
+    feature("pool", "grad-adam", 1, 4);
+    let again = plan(&store, &ask("pool", "val"));
+    assert_eq!((kinds(&again), scores(&again)), (sgd(), scores(&first)));
+    let note = "the pool has grad-adam at no checkpoint where every target has grad-sgd, so its grad-sgd is compared";
+    assert!(again.notes()[0].contains(note), "{:?}", again.notes());
+    // Where it is asked for, and where no kind fits, labels say what there is.
+    feature("late", "grad-sgd", 2, 2);
+    let asked = with(|s| s.pool_kind = Some("grad-adam".into()));
+    for (spec, target) in [
+        (asked, "`val` has grad-sgd@checkpoint-100"),
+        (ask("pool", "late"), "`late` has grad-sgd@checkpoint-300"),
+    ] {
+        let error = error(&store, &spec);
+        assert!(error.contains("`pool` has grad-adam@checkpoint-200") && error.contains(target), "{error}");
+        assert!(error.contains("`pool_kind`"), "{error}");
+    }
+    // With the target's gradients there, it is the usual pair.
+    feature("val", "grad-sgd", 1, 2);
+    let usual = plan(&store, &ask("pool", "val"));
+    assert_eq!(kinds(&usual), ("grad-adam".to_owned(), "grad-sgd".to_owned()));
+}
+
+#[test]
 fn unknown_names_come_with_the_nearest() {
     let store = base();
     let cases = [

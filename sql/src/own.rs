@@ -4,18 +4,21 @@
 //! - the program names the file, never a statement
 //! - nothing but a batch is in memory: a table is read from its file each time that a statement reads it
 
+mod digits;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
 use gstore_core::{DatasetName, separator, shortened};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use self::digits::{as_exact, as_text, is_cut, is_padded};
 use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
 use super::leaf::{Each, Rows, Want};
@@ -59,8 +62,8 @@ pub struct OwnTable {
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 
 impl OwnTable {
-    /// A file under a name. Of CSV and JSON lines the whole file is read for the types of its columns, of CSV
-    /// twice.
+    /// A file under a name. Of CSV and JSON lines the whole file is read for the types of its columns, and once
+    /// more for the digits of numbers.
     ///
     /// # Errors
     /// A name that no table can have, an ending that says no format, and a file that cannot be read.
@@ -84,7 +87,7 @@ impl OwnTable {
                         "it is a list; a table is read from one object a line (`jq -c '.[]'` makes them)",
                     ));
                 }
-                arrow_json::reader::infer_json_schema(table.text()?, None).map_err(|e| table.failed(e))?.0
+                table.objects()?
             }
         };
         if schema.fields().is_empty() {
@@ -145,7 +148,7 @@ impl OwnTable {
     }
 
     /// The columns of a table of text, with the types that all their fields have. A column with `007` is text, as
-    /// in a dataset: a number would not read back.
+    /// in a dataset, and one of fractions with an integer beyond their digits: a number would not read back.
     fn columns(&self, delimiter: u8) -> Result<Schema, SqlError> {
         let begin = self.begin()?;
         let header = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -171,15 +174,35 @@ impl OwnTable {
         for batch in self.separated(&Arc::new(Schema::new(texts)), delimiter, &numbers)? {
             let batch = batch.map_err(|e| self.failed(e))?;
             for (values, column) in batch.columns().iter().zip(&numbers) {
-                let padded = |values: &arrow_array::StringArray| values.iter().flatten().any(is_padded);
-                if let Some(field) = typed.get_mut(*column)
-                    && values.as_string_opt::<i32>().is_some_and(padded)
-                {
+                let Some(field) = typed.get_mut(*column) else { continue };
+                let is_float = field.data_type() == &DataType::Float64;
+                let is_lossy = |text: &str| is_padded(text) || is_float && is_cut(text);
+                if values.as_string_opt::<i32>().is_some_and(|values| values.iter().flatten().any(is_lossy)) {
                     *field = text(field);
                 }
             }
         }
         Ok(Schema::new(typed))
+    }
+
+    /// The columns of lines of JSON, with the types that all their values have. Floats with an integer beyond
+    /// their digits are text: its last digits would be others.
+    fn objects(&self) -> Result<Schema, SqlError> {
+        let found = arrow_json::reader::infer_json_schema(self.text()?, None).map_err(|e| self.failed(e))?.0;
+        let mut fields = found.fields().to_vec();
+        let texts: Vec<FieldRef> = fields.iter().map(as_text).collect();
+        let floats: Vec<usize> = (0..fields.len()).filter(|&i| fields[i] != texts[i]).collect();
+        if floats.is_empty() {
+            return Ok(found);
+        }
+        let table = Self { schema: Arc::new(Schema::new(texts)), ..self.clone() };
+        for batch in table.batches(&floats)? {
+            let batch = batch.map_err(|e| self.failed(e))?;
+            for (float, values) in floats.iter().zip(batch.columns()) {
+                fields[*float] = as_exact(&fields[*float], values);
+            }
+        }
+        Ok(Schema::new(fields))
     }
 
     /// Some columns of a table of text.
@@ -214,16 +237,12 @@ impl OwnTable {
             Format::Json => {
                 let schema = self.schema.project(columns).map_err(|e| self.failed(e))?;
                 let reader = arrow_json::ReaderBuilder::new(Arc::new(schema)).with_batch_size(BATCH);
+                // A number in a column of texts is its digits.
+                let reader = reader.with_coerce_primitive(true);
                 Box::new(reader.build(self.text()?).map_err(|e| self.failed(e))?)
             }
         })
     }
-}
-
-/// Whether a number has zeros in front.
-fn is_padded(number: &str) -> bool {
-    let digits = number.strip_prefix(['-', '+']).unwrap_or(number);
-    digits.strip_prefix('0').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 impl Rows for OwnTable {

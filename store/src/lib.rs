@@ -9,6 +9,7 @@
 #[cfg(target_endian = "big")]
 compile_error!("files are little-endian and read in place, so gstore needs a little-endian machine");
 
+mod ahead;
 mod append;
 mod artifacts;
 mod backup;
@@ -43,6 +44,9 @@ mod verify;
 pub mod vfs;
 mod views;
 
+pub use ahead::{
+    Behind, BlockBuffer, Busy, MOST_BYTES as MOST_READ_AHEAD, ReadAhead, Wants, fill_behind, is_busy,
+};
 pub use append::{AppendOptions, AppendReport, IfChanged, IfDeleted, Pushed, SampleAppend};
 pub use artifacts::ArtifactFiles;
 pub use backup::{BackupOptions, CopyProgress, CopyReport};
@@ -73,7 +77,7 @@ pub use panics::caught;
 pub use repair::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
 pub use samples::{ColumnSpec, MetaValue, NewSample, SampleReader, record_columns};
 pub use segment::{
-    BLOCK_BYTES, Block, BlockBounds, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentRef,
+    BLOCK_BYTES, Block, BlockBounds, BlockRef, Checks, FeatureReader, SealedSegment, SegmentRef,
     SegmentWriter, SharedBlock, SharedColumn, Signs, StoredRow, Values,
 };
 pub use shard::{

@@ -296,6 +296,11 @@ fn unknown_names_come_with_the_nearest() {
         &["witin", "within"],
     );
     world.refused(world.gstore().args(["query", "DROP TABLE pool"]), 1, &[]);
+    world.refused(
+        world.gstore().args(["ask", "--pool", "pool", "--prompt", "Is 7 odd?"]),
+        2,
+        &["a prompt alone has no loss", "--completion", "--text"],
+    );
     world.refused(world.gstore().args(["info", "grad-adm@checkpoint"]), 1, &["there is no"]);
     world.refused(&mut world.ingest("poool", "loss"), 1, &["poool", "pool"]);
     world.refused(&mut world.ingest("pool", "grad-adan"), 2, &["grad-adan", "grad-adam"]);

@@ -130,6 +130,28 @@ fn the_history_lasts_from_one_run_to_the_next() {
 }
 
 #[test]
+fn lines_that_are_typed_ahead_wait_their_turn() {
+    let place = place();
+    let Some(mut shell) = Shell::new(&place) else { return };
+    shell.line(".mode line");
+    shell.0.ready(PROMPT);
+    // One read of the terminal holds all of them, and a statement that spans two.
+    shell.0.keys("SELECT 1000 + 1 AS a;\rSELECT 1000\r+ 2 AS b;\r.maxrows 5\rSELECT 1000 + 3 AS c;\r");
+    for shown in ["a = 1001", "b = 1002", "c = 1003"] {
+        shell.0.until(shown);
+    }
+    shell.0.ready(PROMPT);
+    // What is typed while a statement runs: 2040 * 2039 / 2 pairs are in order.
+    shell.0.keys("SELECT count(*) AS pairs FROM pool a, pool b WHERE a.row < b.row;\r");
+    shell.0.until("b.row;\n");
+    shell.0.keys("SELECT 2000 + 4 AS d;\rSELECT 2000 + 5 AS e;\r");
+    for shown in ["pairs = 2079780", "d = 2004", "e = 2005"] {
+        shell.0.until(shown);
+    }
+    shell.leave();
+}
+
+#[test]
 fn ctrl_c_ends_the_statement_and_not_the_shell() {
     let place = place();
     let Some(mut shell) = Shell::new(&place) else { return };

@@ -98,7 +98,7 @@ const STORE: Folders = Folders {
     layers: &[
         &["error", "panics"],
         &["map", "vfs"],
-        &["layout"],
+        &["layout", "ahead"],
         &["manifest"],
         &["table", "segment", "samples", "encodings", "tombstones", "ledger", "index", "lease", "encoded"],
         &["store"],

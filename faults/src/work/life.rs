@@ -46,10 +46,14 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
             store.collect(options)?;
             Ok(())
         }
-        Step::Tag(name) => match store.tag(&tag(name)?, &*store.snapshot()?, TagOptions::default()) {
-            // An earlier process had set it.
-            Ok(_) | Err(TagError::Exists { .. }) => Ok(()),
-            Err(e) => Err(e.into()),
+        Step::Tag(name) => loop {
+            match store.tag(&tag(name)?, &*store.snapshot()?, TagOptions::default()) {
+                // An earlier process had set it.
+                Ok(_) | Err(TagError::Exists { .. }) => break Ok(()),
+                // A collector was faster, for which there is a newer one.
+                Err(TagError::Changed(_)) => {}
+                Err(e) => break Err(e.into()),
+            }
         },
         // An earlier process had removed it.
         Step::Untag(name) => match store.snapshot()?.tag(name) {

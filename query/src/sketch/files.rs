@@ -8,7 +8,7 @@ use std::ops::{ControlFlow, Range};
 use gstore_core::{Cancel, Remedy, parallel};
 use gstore_store::{
     BlockBuffer, FeatureReader, IndexFile, IndexState, IndexWriter, ReadError, SectionId, SegmentRef,
-    StorageError, Store,
+    StorageError, Store, Wants,
 };
 
 use super::build::{BlockCodes, check, encode_block};
@@ -233,6 +233,13 @@ impl Sections for FileSections {
     ) -> Result<&'a [u8], QueryError> {
         let read = self.file.section(section.name()).and_then(|section| section.read(range, scratch));
         read.map_err(|error| QueryError::Sketch(unusable(&error, &self.feature)))
+    }
+
+    fn want<'a>(&'a self, section: Section, range: Range<u64>, is_large: bool, wants: &mut Wants<'a>) {
+        // What is wrong with it is said when it is read.
+        if let Ok(section) = self.file.section(section.name()) {
+            let _ = section.want(&range, is_large, wants);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::ops::Range;
 
-use gstore_store::{BlockBuffer, BlockRef};
+use gstore_store::{BlockBuffer, BlockRef, Wants};
 
 use super::format::{Section, SketchHeader};
 use super::rotation::Rotation;
@@ -19,6 +19,11 @@ pub trait Sections: Debug + Send + Sync {
         range: Range<u64>,
         scratch: &'a mut BlockBuffer,
     ) -> Result<&'a [u8], QueryError>;
+
+    /// Adds what reading a range takes from disk, large ranges by themselves; what is in memory takes nothing.
+    fn want<'a>(&'a self, section: Section, range: Range<u64>, is_large: bool, wants: &mut Wants<'a>) {
+        let _ = (section, range, is_large, wants);
+    }
 }
 
 /// A part of a sketch: that of a segment.
@@ -114,14 +119,28 @@ impl Sketch {
         let Some((place, part)) = place else {
             return Err(QueryError::Sketch("a block of the feature is not in its sketch".into()));
         };
-        let each = section.vector_bytes(self.padded()) as u64;
-        let range = place.first * each..(place.first + place.vectors as u64) * each;
+        let range = self.range(place, section);
         let len = range.end - range.start;
         let bytes = part.sections.read(section, range, scratch)?;
         if bytes.len() as u64 != len {
             return Err(QueryError::Sketch(format!("section `{}` is too short", section.name())));
         }
         Ok(bytes)
+    }
+
+    /// Adds what reading a section of a block takes from disk.
+    pub fn want<'a>(&'a self, block: BlockRef, section: Section, is_large: bool, wants: &mut Wants<'a>) {
+        if let Some(place) = self.blocks.get(&block)
+            && let Some(part) = self.parts.get(place.part)
+        {
+            part.sections.want(section, self.range(place, section), is_large, wants);
+        }
+    }
+
+    /// The bytes of a section of a block.
+    fn range(&self, place: &Place, section: Section) -> Range<u64> {
+        let each = section.vector_bytes(self.padded()) as u64;
+        place.first * each..(place.first + place.vectors as u64) * each
     }
 
     /// The records of a section of a block.

@@ -7,6 +7,8 @@ use gstore_core::{Cancel, MIX_STEP, mix};
 use gstore_query::influence::*;
 use gstore_store::*;
 
+#[path = "../../../store/tests/common/cold.rs"]
+pub mod cold;
 pub mod sketches;
 pub mod trouble;
 pub mod world;

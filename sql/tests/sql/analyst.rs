@@ -137,6 +137,13 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
     let session = with_files(&[
         ("labels", "labels.csv", "id,label,weight\np1,good,0.5\np2,bad,1\n"),
         ("zips", "zips.csv", "zip,n,share\n00501,10,0.5\n10001,0,-0.25\n"),
+        ("wide", "wide.csv", "n,m\n9007199254740993,9007199254740993\n0.5,1\n"),
+        (
+            "big",
+            "big.jsonl",
+            "{\"n\": 12345678901234567890, \"m\": 9007199254740993, \"ids\": [18446744073709551616], \"x\": 0.5}\n\
+             {\"n\": 7, \"m\": 1, \"ids\": [], \"x\": 2}\n",
+        ),
         ("marks", "marks.jsonl", "{\"id\": \"p2\", \"tags\": [\"x\"]}\n{\"id\": \"p9\", \"tags\": []}\n"),
     ])
     .unwrap();
@@ -149,6 +156,13 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
         ("SELECT count(*) FROM labels", "2"),
         ("SELECT sum(weight) FROM labels WHERE label = 'good'", "0.5"),
         ("SELECT zip, n + 1, share * 2 FROM zips ORDER BY zip", "00501 | 11 | 1\n10001 | 1 | -0.5"),
+        // Floats would lose the last digits of integers.
+        ("SELECT n, m FROM wide ORDER BY m", "0.5 | 1\n9007199254740993 | 9007199254740993"),
+        (
+            "SELECT n, m, ids[1] FROM big WHERE x < 1",
+            "12345678901234567890 | 9007199254740993 | 18446744073709551616",
+        ),
+        ("SELECT n, sum(m) FROM big GROUP BY n ORDER BY 2", "7 | 1\n12345678901234567890 | 9007199254740993"),
         ("SELECT tags[1] FROM marks WHERE id = 'p2'", "x"),
         ("SELECT count(*) FROM pool ANTI JOIN labels USING (id)", "10"),
     ] {

@@ -9,6 +9,7 @@
 
 use super::footer::{Footer, SectionInfo, TRAILER, Tail, remedy};
 use super::section::Section;
+use crate::ahead::{Scanned, Source};
 use crate::error::{Damage, ReadError, StorageError};
 use crate::map::FileMap;
 use crate::vfs::{Vfs, VfsRead};
@@ -32,7 +33,7 @@ pub struct IndexFile {
     name: String,
     footer: Footer,
     tail_start: u64,
-    map: FileMap,
+    map: Arc<FileMap>,
     sections: Vec<OpenSection>,
 }
 
@@ -66,7 +67,7 @@ impl IndexFile {
     ) -> Self {
         let sections = footer.sections.drain(..).map(OpenSection::new).collect();
         let (path, name) = (path.to_owned(), name.to_owned());
-        IndexFile { vfs, path, name, footer, tail_start: tail.start, map, sections }
+        IndexFile { vfs, path, name, footer, tail_start: tail.start, map: Arc::new(map), sections }
     }
 
     /// The file, relative to the store.
@@ -201,6 +202,22 @@ impl IndexFile {
         Ok(())
     }
 
+    /// What reads of it ahead need to know.
+    pub(super) fn source(&self) -> Source<'_> {
+        Source {
+            vfs: &*self.vfs,
+            path: &self.path,
+            name: &self.name,
+            map: &self.map,
+            is_kept: true,
+            file: self,
+        }
+    }
+
+    pub(super) fn map(&self) -> &FileMap {
+        &self.map
+    }
+
     pub(super) fn open_file(&self) -> std::io::Result<Box<dyn VfsRead>> {
         self.vfs.open(&self.path)
     }
@@ -213,5 +230,11 @@ impl IndexFile {
             }
             _ => StorageError::io(format!("read {}", self.name), e),
         }
+    }
+}
+
+impl Scanned for IndexFile {
+    fn is_other(&self, file: &dyn VfsRead) -> bool {
+        self.is_replaced(file)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::file::{IndexFile, OpenSection};
 use super::footer::SectionInfo;
+use crate::ahead::Wants;
 use crate::error::ReadError;
 use crate::segment::BlockBuffer;
 use std::ops::Range;
@@ -42,7 +43,7 @@ impl<'a> Section<'a> {
 
     /// Some bytes of the section. Those of chunks that were all touched before come from the map. Otherwise
     /// the chunks are read into `scratch` in one ordinary read, so that a failing disk is an error and not a
-    /// signal, and compared with their digests.
+    /// signal, or were read ahead, and are compared with their digests.
     ///
     /// # Errors
     /// A range that is not in the section; damage, which names file, place, both digests and the way out.
@@ -51,17 +52,40 @@ impl<'a> Section<'a> {
         'a: 'b,
     {
         let chunks = self.chunks(&range)?;
+        let span = self.info.span(&chunks);
+        if let Some(place) = scratch.find(self.file.file(), &span) {
+            let bytes = scratch.at(place);
+            self.file.compare(self.own, chunks, bytes)?;
+            return Ok(self.part(bytes, &range, span.start));
+        }
         if self.own.is_verified(chunks.clone()) {
             return Ok(self.mapped(&range));
         }
-        let span = self.info.span(&chunks);
         let buffer = scratch.resize(self.size(span.end - span.start, &range)?);
         if !self.file.check(self.own, chunks, buffer)? {
             return Ok(self.mapped(&range));
         }
-        let start = (self.info.offset + range.start - span.start) as usize;
-        // The chunks have the whole range.
-        Ok(scratch.as_bytes().get(start..start + (range.end - range.start) as usize).unwrap_or_default())
+        Ok(self.part(scratch.as_bytes(), &range, span.start))
+    }
+
+    /// A range of chunks that begin at `start` in the file, and that have all of it.
+    fn part<'b>(&self, chunks: &'b [u8], range: &Range<u64>, start: u64) -> &'b [u8] {
+        let before = (self.info.offset + range.start - start) as usize;
+        chunks.get(before..before + (range.end - range.start) as usize).unwrap_or_default()
+    }
+
+    /// Adds what reading a range takes from disk: large ranges by themselves, small ones through the system's
+    /// memory.
+    ///
+    /// # Errors
+    /// A range that is not in the section.
+    pub fn want(&self, range: &Range<u64>, is_large: bool, wants: &mut Wants<'a>) -> Result<(), ReadError> {
+        let span = self.info.span(&self.chunks(range)?);
+        match is_large {
+            true => wants.add(self.file.source(), span),
+            false => wants.add_small(self.file.map(), &span),
+        }
+        Ok(())
     }
 
     /// The same bytes in the map, for as long as the index is open. Chunks that were not touched before are

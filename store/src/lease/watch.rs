@@ -53,6 +53,9 @@ impl Vfs for Watched {
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
         self.inner.open(path).map_err(|e| self.explain(e))
     }
+    fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
+        self.inner.open_direct(path).map_err(|e| self.explain(e))
+    }
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
         self.inner.map(path, len).map_err(|e| self.explain(e))
     }

@@ -5,6 +5,7 @@ use super::block::Block;
 use super::feature::{BlockRef, Checks, FeatureReader};
 use super::file::{SegmentBlock, SegmentFile, lost};
 use super::layout::BlockLayout;
+use crate::ahead::Wants;
 use crate::error::{Damage, ReadError, StorageError};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -38,7 +39,49 @@ impl FeatureReader {
     }
 }
 
+impl FeatureReader {
+    /// Adds what reading a block takes from disk.
+    pub fn want<'a>(&'a self, block: BlockRef, wants: &mut Wants<'a>) {
+        if let Ok((segment, own)) = self.own_block(block)
+            && let Some(source) = segment.source()
+        {
+            wants.add(source, own.span());
+        }
+    }
+
+    /// Adds what [`FeatureReader::read_rows`] takes from disk.
+    pub fn want_rows<'a>(&'a self, block: BlockRef, rows: &[u64], wants: &mut Wants<'a>) {
+        match self.own_block(block) {
+            Ok((segment, own)) if rows.len() <= own.vectors / SHARE => segment.want_few(own, rows, wants),
+            _ => self.want(block, wants),
+        }
+    }
+}
+
 impl SegmentFile {
+    /// Asks for some rows of a block. What keeps it from being read is said when they are read.
+    fn want_few<'a>(&'a self, block: &SegmentBlock, rows: &[u64], wants: &mut Wants<'a>) {
+        if !block.is_dense() || self.shape.has_positions() {
+            return;
+        }
+        let Some(source) = self.source() else { return };
+        let read = || -> Result<BlockLayout, StorageError> {
+            let mut header = vec![0; block.header_len];
+            self.open_file()?.read_at(&mut header, block.offset).map_err(|e| self.io(e))?;
+            self.parse(block, &header)
+        };
+        let Some(layout) = block.verified.get().cloned().or_else(|| read().ok()) else { return };
+        for column in [&layout.row, &layout.values, &layout.scale, &layout.norm, &layout.flags, &layout.check]
+        {
+            let each = column.len() / block.vectors.max(1);
+            for row in rows {
+                let at = column.start + row.saturating_sub(block.first) as usize * each;
+                let start = block.offset + at as u64;
+                wants.add_small(source.map, &(start..start + each as u64));
+            }
+        }
+    }
+
     /// Whether `more` vectors are read one by one, which is then taken note of. They can be found without the block if it has every row of its
     /// range, one vector each.
     fn takes_singles(&self, block: &SegmentBlock, more: usize) -> bool {

@@ -10,6 +10,7 @@ use super::block::{Block, RowBytes};
 use super::bounds::BlockBounds;
 use super::footer::BlockInfo;
 use super::layout::{BlockLayout, Problem, Shape};
+use crate::ahead::{Scanned, Source};
 use crate::error::{Damage, StorageError, is_not_whole};
 use crate::map::FileMap;
 use crate::vfs::{Vfs, VfsRead};
@@ -58,7 +59,7 @@ pub(crate) struct SegmentFile {
     pub(crate) blocks: Vec<SegmentBlock>,
     pub(super) head_len: u64,
     pub(super) head_digest: Digest,
-    pub(super) map: OnceLock<FileMap>,
+    pub(super) map: OnceLock<Arc<FileMap>>,
     /// Whether there is more than fits into memory: blocks are then read each time, and the system is told to
     /// forget them, since it would forget everything else instead.
     pub(crate) transient: bool,
@@ -87,14 +88,30 @@ impl SegmentFile {
         self.vfs.open(&self.path).map_err(|e| self.io(e))
     }
 
-    pub(super) fn mapped(&self, block: &BlockInfo) -> Result<&[u8], StorageError> {
-        let map = match self.map.get() {
-            Some(map) => map,
+    fn map(&self) -> Result<&Arc<FileMap>, StorageError> {
+        match self.map.get() {
+            Some(map) => Ok(map),
             None => {
                 let map = self.vfs.map(&self.path, self.len).map_err(|e| self.io(e))?;
-                self.map.get_or_init(|| map)
+                Ok(self.map.get_or_init(|| Arc::new(map)))
             }
-        };
+        }
+    }
+
+    /// What reads of it ahead need to know; `None` if the system refuses to map it.
+    pub(super) fn source(&self) -> Option<Source<'_>> {
+        Some(Source {
+            vfs: &*self.vfs,
+            path: &self.path,
+            name: &self.name,
+            map: self.map().ok()?,
+            is_kept: !self.transient,
+            file: self,
+        })
+    }
+
+    pub(super) fn mapped(&self, block: &BlockInfo) -> Result<&[u8], StorageError> {
+        let map = self.map()?;
         let start = block.offset as usize;
         match map.as_bytes().get(start..start + block.len()) {
             Some(bytes) => Ok(bytes),
@@ -128,6 +145,9 @@ impl SegmentFile {
         block: &BlockInfo,
         scratch: &'a mut BlockBuffer,
     ) -> Result<&'a [u8], StorageError> {
+        if let Some(place) = scratch.find(&self.name, &block.span()) {
+            return Ok(scratch.at(place));
+        }
         let buffer = scratch.resize(block.len());
         let file = self.open_file()?;
         file.read_at(buffer, block.offset).map_err(|e| self.io(e))?;
@@ -137,13 +157,14 @@ impl SegmentFile {
         Ok(buffer)
     }
 
-    /// A block: from the map if its digest agreed before, else read into `scratch` and checked there.
+    /// A block: from the map if its digest agreed before, else read into `scratch`, or ahead, and checked there.
     pub(crate) fn read_block<'a>(
         &'a self,
         block: &SegmentBlock,
         scratch: &'a mut BlockBuffer,
     ) -> Result<Block<'a>, StorageError> {
-        if let Some(layout) = block.verified.get().filter(|_| !self.transient)
+        let is_ahead = scratch.find(&self.name, &block.span()).is_some();
+        if let Some(layout) = block.verified.get().filter(|_| !self.transient && !is_ahead)
             && let Some(bytes) = self.mapped_if_possible(block)?
         {
             return self.view(block, bytes, layout);
@@ -158,7 +179,8 @@ impl SegmentFile {
         block: &SegmentBlock,
         scratch: &'a mut BlockBuffer,
     ) -> Result<Block<'a>, StorageError> {
-        let bytes = match self.mapped_if_possible(block)? {
+        let is_ahead = scratch.find(&self.name, &block.span()).is_some();
+        let bytes = match self.mapped_if_possible(block)?.filter(|_| !is_ahead) {
             Some(bytes) => bytes,
             None => self.read_into(block, scratch)?,
         };
@@ -319,6 +341,13 @@ impl SegmentFile {
             return Err(d.at(offset).affecting(lost(row..row + 1, &self.label)).into());
         }
         Ok(stored)
+    }
+}
+
+impl Scanned for SegmentFile {
+    /// The name of a segment never leads to another one.
+    fn is_other(&self, _: &dyn VfsRead) -> bool {
+        false
     }
 }
 

@@ -7,6 +7,7 @@ use crate::manifest::{SIGN_ROWS, TOKENS, VERSION};
 use gstore_core::{CELL_ROWS, DType, Digest, FeatureAttrs, FeatureDesc, Granularity, canonical_json};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::ops::Range;
 
 pub(crate) const KEY_VERSION: &str = "gstore.version";
 pub(crate) const KEY_REQUIRES: &str = "gstore.requires";
@@ -50,6 +51,11 @@ pub(crate) struct BlockInfo {
 impl BlockInfo {
     pub(crate) fn len(&self) -> usize {
         self.header_len + self.body_len
+    }
+
+    /// Its bytes in the file.
+    pub(crate) fn span(&self) -> Range<u64> {
+        self.offset..self.offset + self.len() as u64
     }
 
     pub(crate) fn is_dense(&self) -> bool {

@@ -39,9 +39,7 @@ pub use shared::{SharedBlock, SharedColumn};
 pub use signs::Signs;
 pub use writer::{SealedSegment, SegmentWriter};
 
-/// Aligned memory for blocks that are read rather than mapped. One per thread, used again for every block.
-pub type BlockBuffer = crate::vfs::AlignedBuffer;
-
+pub(crate) use crate::ahead::BlockBuffer;
 pub(crate) use block::Vector;
 pub(crate) use file::{SegmentBlock, SegmentFile};
 pub(crate) use layout::Shape;

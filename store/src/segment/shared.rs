@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::BlockBuffer;
 use super::file::{SegmentBlock, SegmentFile};
 use super::layout::BlockLayout;
 use crate::error::StorageError;
-use crate::vfs::AlignedBuffer;
 
 /// A verified block whose columns can be handed on without a copy.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ enum Bytes {
     /// A range of a file that is mapped.
     Mapped(Arc<SegmentFile>, Range<usize>),
     /// What was read, where it is not mapped or its digest had still to be compared.
-    Read(Arc<AlignedBuffer>),
+    Read(Arc<BlockBuffer>),
 }
 
 impl Bytes {
@@ -99,7 +99,7 @@ impl SegmentFile {
             let range = start..start.saturating_add(bytes.len());
             return Ok(SharedBlock { bytes: Bytes::Mapped(Arc::clone(self), range), layout: layout.clone() });
         }
-        let mut buffer = AlignedBuffer::new();
+        let mut buffer = BlockBuffer::new();
         let (_, layout) = self.read_checked(block, &mut buffer)?;
         let layout = block.verified.get_or_init(|| layout).clone();
         Ok(SharedBlock { bytes: Bytes::Read(Arc::new(buffer)), layout })

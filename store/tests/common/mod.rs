@@ -2,6 +2,7 @@
 //! demand.
 
 pub mod artifacts;
+pub mod cold;
 pub mod count;
 pub mod crash;
 pub mod every;

@@ -112,6 +112,12 @@ fn shown(text: &str) -> String {
 
 /// What the flags give, as records of a data file.
 fn records(args: &AskArgs) -> Result<Vec<String>> {
+    if args.completion.is_empty() && !args.prompt.is_empty() {
+        bail!(UsageError(
+            "a prompt alone has no loss to ask about: add its --completion, or give the text as --text, which is scored as a whole"
+                .to_owned()
+        ));
+    }
     if args.prompt.len() != args.completion.len() {
         bail!(UsageError(format!(
             "{} and {}; each prompt has one (a text without either is given as --text)",

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use gstore_core::Kind;
 use gstore_store::{CheckpointId, RunPart, Snapshot};
 use serde::{Deserialize, Serialize};
 
-use super::resolve::{Side, of_kind};
-use crate::error::{QueryError, SideOf};
+use super::resolve::Side;
+use crate::error::QueryError;
 use crate::influence::spec::InfluenceSpec;
 
 /// A checkpoint of a plan.
@@ -74,7 +73,7 @@ pub(super) fn choose(
         }
     };
     if used.is_empty() {
-        return Err(nothing_common(snapshot, spec, sides, run.as_deref()));
+        return Err(nothing_common(sides, run.as_deref()));
     }
     let weights = weights(spec, &known, &used, &mut notes)?;
     let mut checkpoints: Vec<(usize, PlanCheckpoint)> = used
@@ -168,50 +167,23 @@ fn named(names: &[String], known: &[Entry], sides: &[Side]) -> Result<Vec<usize>
     Ok(used)
 }
 
-/// The error for sides without a common checkpoint, with what they have and what would fit.
-fn nothing_common(
-    snapshot: &Snapshot,
-    spec: &InfluenceSpec,
-    sides: &[Side],
-    run: Option<&RunPart>,
-) -> QueryError {
+/// The error for sides without a common checkpoint, with what they have.
+fn nothing_common(sides: &[Side], run: Option<&RunPart>) -> QueryError {
     let has: Vec<String> = sides
         .iter()
         .map(|side| {
+            // Labels name checkpoints that no run has, too.
             let labels: Vec<&str> =
-                side.features.values().flatten().map(|f| f.attrs.label.as_str()).collect();
+                side.features.values().flatten().map(|feature| feature.attrs.label.as_str()).collect();
             format!("dataset `{}` has {}", side.dataset.name, labels.join(", "))
         })
         .collect();
     let within = run.map_or_else(String::new, |run| format!(" of run `{}`", run.name));
-    let hint = other_kind(snapshot, spec, sides).map_or_else(String::new, |kind| {
-        format!(
-            "; `pool_kind => '{kind}'` ranks by the features of that kind, which are at a checkpoint of all"
-        )
-    });
     QueryError::Spec(format!(
-        "no checkpoint{within} has features of every pool and target: {}{hint}",
+        "no checkpoint{within} has features of every pool and target: {}; compute those of one side at a checkpoint \
+         of the other, or name other kinds with `pool_kind` and `target_kind`",
         has.join("; ")
     ))
-}
-
-/// Another kind of gradients that all pools have at a checkpoint of all targets, where neither kinds nor a run
-/// are named.
-fn other_kind(snapshot: &Snapshot, spec: &InfluenceSpec, sides: &[Side]) -> Option<&'static str> {
-    if spec.pool_kind.is_some() || spec.target_kind.is_some() || spec.run.is_some() {
-        return None;
-    }
-    let has = |side: &Side, kind: &str, id: &CheckpointId| match side.of {
-        SideOf::Pool => of_kind(snapshot, &side.dataset.name, kind, spec.granularity())
-            .any(|feature| feature.desc.checkpoint.as_ref() == Some(id)),
-        SideOf::Target => side.features.contains_key(id),
-    };
-    let fits = |kind: &&'static str| {
-        let ids = snapshot.features().iter().filter_map(|feature| feature.desc.checkpoint.as_ref());
-        let mut ids = ids.filter(|id| sides.iter().all(|side| has(side, kind, id)));
-        ids.next().is_some()
-    };
-    [Kind::GradSgd.name(), Kind::GradAdam.name()].into_iter().find(fits)
 }
 
 /// Weights of the used checkpoints, in the order of `used`, with sum 1.

@@ -113,7 +113,8 @@ impl Plan {
             (_, true) => resolve::targets(snapshot, &spec.targets)?,
         };
         resolve::check_preferences(snapshot, spec)?;
-        let (pool_kind, target_kind) = resolve::kinds(snapshot, spec, &pools);
+        let resolve::Kinds { pool: pool_kind, target: target_kind, note: of_kinds } =
+            resolve::kinds(snapshot, spec, &pools, &targets);
         let mut sides = Vec::new();
         for pool in &pools {
             sides.push(resolve::side(snapshot, pool, &pool_kind, SideOf::Pool, spec)?);
@@ -134,7 +135,7 @@ impl Plan {
             sides.iter().zip(&features).map(|(side, f)| (&side.dataset, f.as_slice())).collect();
         let (of_pools, of_targets) = of_sides.split_at(pools.len());
         let (given, note) = conversation::resolve(snapshot, of_pools, spec)?;
-        let mut notes = chosen.notes;
+        let mut notes: Vec<String> = of_kinds.into_iter().chain(chosen.notes).collect();
         notes.extend(note.or_else(|| conversation::note_of_targets(snapshot, of_pools, of_targets)));
         let asked = (&pools[..], &chosen.checkpoints[..], &features[..]);
         let (precondition, own) = precondition::resolve(snapshot, spec, asked)?;

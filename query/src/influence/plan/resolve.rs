@@ -70,37 +70,81 @@ pub(super) fn targets(snapshot: &Snapshot, refs: &[TargetRef]) -> Result<Vec<Tar
     Ok(found)
 }
 
-/// Kinds of the pools and of the targets.
+/// Kinds of the pools and of the targets, and what a user should know about their choice.
+pub(super) struct Kinds {
+    pub(super) pool: String,
+    pub(super) target: String,
+    pub(super) note: Option<String>,
+}
+
+/// The kinds that the question names, or the usual ones.
 pub(super) fn kinds(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
     pools: &[Arc<DatasetPart>],
-) -> (String, String) {
-    let pool = match (&spec.pool_kind, &spec.target_kind) {
-        (Some(kind), _) => kind.clone(),
-        (None, Some(kind)) if !Kind::names_gradient(kind) => kind.clone(),
-        _ => {
-            let has = |pool: &Arc<DatasetPart>, kind: &str| {
-                of_kind(snapshot, &pool.name, kind, spec.granularity()).next().is_some()
-            };
-            let pools_with = |kind: &str| pools.iter().filter(|pool| has(pool, kind)).count();
-            let (adam, sgd) = (pools_with(Kind::GradAdam.name()), pools_with(Kind::GradSgd.name()));
-            // Where no kind is everywhere, the one that most pools have: what is said to be
-            // missing then is missing.
-            let kind = if adam == pools.len() || adam >= sgd { Kind::GradAdam } else { Kind::GradSgd };
-            kind.name().into()
-        }
+    targets: &[Target],
+) -> Kinds {
+    let (pool, note) = match (&spec.pool_kind, &spec.target_kind) {
+        (Some(kind), _) => (kind.clone(), None),
+        (None, Some(kind)) if !Kind::names_gradient(kind) => (kind.clone(), None),
+        _ => gradient(snapshot, spec, pools, targets),
     };
     let target = match &spec.target_kind {
         Some(kind) => kind.clone(),
         None if Kind::names_gradient(&pool) => Kind::GradSgd.name().into(),
         None => pool.clone(),
     };
-    (pool, target)
+    Kinds { pool, target, note }
 }
 
-/// Features of a dataset of this kind and granularity, at whatever checkpoint.
-pub(super) fn of_kind<'a>(
+/// The kind of gradient of the pools where none is named. Where `grad-adam` has no checkpoint in common with
+/// the targets and `grad-sgd` has, it is the latter: what was computed for another question is in nobody's way.
+fn gradient(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    pools: &[Arc<DatasetPart>],
+    targets: &[Target],
+) -> (String, Option<String>) {
+    let [adam, sgd] = [Kind::GradAdam.name(), Kind::GradSgd.name()];
+    let of_pool = |pool: &Arc<DatasetPart>, kind| checkpoints(snapshot, &pool.name, kind, spec.granularity());
+    let pools_with = |kind| pools.iter().filter(|pool| !of_pool(pool, kind).is_empty()).count();
+    // Where no kind is everywhere, the one that most pools have: what is said to be
+    // missing then is missing.
+    let with_adam = pools_with(adam);
+    if with_adam < pools.len() && with_adam < pools_with(sgd) {
+        return (sgd.to_owned(), None);
+    }
+    // Named checkpoints and features say themselves what is compared.
+    let named = spec.run.is_some() || spec.checkpoints.is_some() || !spec.features.is_empty();
+    let of_targets = spec.target_kind.as_deref().unwrap_or(sgd);
+    let meets = |kind| {
+        let of_target = |(target, _): &Target| -> BTreeSet<CheckpointId> {
+            checkpoints(snapshot, &target.name, of_targets, Granularity::Sample)
+        };
+        let sides = pools.iter().map(|pool| of_pool(pool, kind)).chain(targets.iter().map(of_target));
+        sides.reduce(|common, side| &common & &side).is_some_and(|common| !common.is_empty())
+    };
+    if named || meets(adam) || !meets(sgd) {
+        return (adam.to_owned(), None);
+    }
+    let note = format!(
+        "the pool has {adam} at no checkpoint where every target has {of_targets}, so its {sgd} is compared; \
+         `pool_kind` names another"
+    );
+    (sgd.to_owned(), Some(note))
+}
+
+/// The checkpoints at which a dataset has features of a kind.
+fn checkpoints(
+    snapshot: &Snapshot,
+    dataset: &str,
+    kind: &str,
+    granularity: Granularity,
+) -> BTreeSet<CheckpointId> {
+    of_kind(snapshot, dataset, kind, granularity).filter_map(|f| f.desc.checkpoint.clone()).collect()
+}
+
+fn of_kind<'a>(
     snapshot: &'a Snapshot,
     dataset: &'a str,
     kind: &'a str,

@@ -10,6 +10,7 @@ use super::Prepared;
 use super::target_vectors::TargetVectors;
 use crate::error::QueryError;
 use crate::influence::rank::bounded::{Parts, Sides, SketchSide, sides};
+use crate::influence::scan::disk::Disk;
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::{Scan, ScanPool, pruning, query_count};
 use crate::influence::spec::mode::Mode;
@@ -27,6 +28,8 @@ pub(crate) struct Operands {
     sides: Option<LazySides>,
     /// What rankings by bounds need.
     pub(crate) bounded: Parts,
+    /// What was read of their files past the system's memory.
+    pub(crate) disk: Disk,
     /// Live rows that are no candidates because they occur in the target.
     pub(crate) in_target: u64,
 }
@@ -56,6 +59,7 @@ impl Operands {
             weights: prepared.checkpoints().iter().map(|c| c.weight).collect(),
             sides: matches!(prepared.spec().mode, Mode::Sketch(_)).then(LazySides::default),
             bounded: Parts::default(),
+            disk: Disk::default(),
             in_target: (prepared.live() - candidates).saturating_sub(left_out),
         })
     }
@@ -90,6 +94,7 @@ impl Operands {
             terms: &self.target.terms,
             filter,
             cancel,
+            disk: &self.disk,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Many rankings in one pass over the pools: one for each subtask, target dataset or target sample.
 
-use gstore_core::{Cancel, parallel};
+use gstore_core::Cancel;
 use serde::Serialize;
 
 use super::bounded::{self, Outcome};
@@ -274,11 +274,12 @@ pub(super) fn score_windows(
     threads: usize,
     collectors: impl Fn() -> Vec<Collector> + Sync,
 ) -> Result<(Vec<Collector>, Totals), QueryError> {
-    let states = parallel::unordered(
+    let states = scan.disk.unordered(
         windows.len(),
-        threads,
-        scan.cancel,
+        (threads, scan.cancel),
         || (Worker::default(), collectors(), Totals::default()),
+        |(worker, _, _), ahead| worker.see(ahead),
+        |units, wants| scan.want(&windows[units].iter().collect::<Vec<_>>(), wants),
         |(worker, tops, totals), unit| {
             let pool = windows[unit].pool;
             let counted = scan.judged(&windows[unit], worker, |row, pos, values, whole| {
@@ -287,7 +288,7 @@ pub(super) fn score_windows(
                 });
             })?;
             totals.merge(&counted);
-            Ok::<_, QueryError>(())
+            Ok(())
         },
     )?;
     let mut tops = collectors();

@@ -7,7 +7,7 @@ pub(super) mod each;
 pub(super) mod summary;
 pub(super) mod top;
 
-use gstore_core::{Cancel, parallel};
+use gstore_core::Cancel;
 
 use self::bounded::Outcome;
 use self::collect::{Collector, merge};
@@ -18,7 +18,7 @@ use crate::influence::prepare::operands::Operands;
 use crate::influence::result::{Ranking, ScanSummary};
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::pruning::Skipper;
-use crate::influence::scan::windows::{lacking, windows};
+use crate::influence::scan::windows::{Window, lacking, windows};
 use crate::influence::scan::{Totals, Worker};
 use crate::influence::spec::mode::Mode;
 use crate::influence::spec::{Missing, Order, Sim};
@@ -101,13 +101,18 @@ fn exact(
     let mut windows = windows(&operands.pools, operands.queries());
     let skipper = Skipper::new(&scan, order, &mut windows);
     let tops = || [Collector::new(order, k, prepared.spec().per_token)];
-    let states = parallel::unordered(
+    let skips = |unit: usize| skipper.as_ref().is_some_and(|skipper| skipper.skips(unit));
+    let states = operands.disk.unordered(
         windows.len(),
-        threads,
-        cancel,
+        (threads, cancel),
         || (Worker::default(), tops(), Totals::default()),
+        |(worker, _, _), ahead| worker.see(ahead),
+        |units, wants| {
+            let read: Vec<&Window> = units.filter(|unit| !skips(*unit)).map(|unit| &windows[unit]).collect();
+            scan.want(&read, wants);
+        },
         |(worker, [top], totals), unit| {
-            if skipper.as_ref().is_some_and(|skipper| skipper.skips(unit)) {
+            if skips(unit) {
                 let rows = scan.wanted(&windows[unit], worker);
                 totals.merge(&Totals { scanned: rows, eligible: rows, ..Totals::default() });
                 return Ok(());
@@ -118,7 +123,7 @@ fn exact(
             if let Some(skipper) = &skipper {
                 skipper.learn(top.top());
             }
-            Ok::<_, QueryError>(())
+            Ok(())
         },
     )?;
     let mut tops = tops();

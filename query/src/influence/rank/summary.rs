@@ -26,7 +26,7 @@ pub(crate) fn exact(prepared: &Prepared, operands: &Operands, totals: &Totals) -
         guarantee: EXACT.to_owned(),
         planes: Vec::new(),
         rows_scored: totals.scored,
-        notes: Vec::new(),
+        notes: operands.disk.finish().into_iter().collect(),
     }
 }
 
@@ -37,8 +37,9 @@ pub(crate) fn every_row(prepared: &Prepared, why: &str) -> Option<String> {
 
 /// Of what is always found by scoring every row.
 pub(crate) fn of_scan(prepared: &Prepared, operands: &Operands, totals: &Totals) -> ScanSummary {
-    let notes = every_row(prepared, "only a plain ranking can be found by a sketch").into_iter().collect();
-    ScanSummary { notes, ..exact(prepared, operands, totals) }
+    let mut summary = exact(prepared, operands, totals);
+    summary.notes.extend(every_row(prepared, "only a plain ranking can be found by a sketch"));
+    summary
 }
 
 /// Of one ranking that was found by bounds.
@@ -53,7 +54,7 @@ pub(super) fn of_lists(
     totals: &Totals,
     (planes, tolerance): (Vec<PlaneSummary>, f64),
 ) -> ScanSummary {
-    let summary = exact(prepared, operands, totals);
+    let mut summary = exact(prepared, operands, totals);
     match &prepared.spec().mode {
         Mode::Sketch(mode) if !planes.is_empty() => {
             let probable = planes.iter().any(|plane| plane.plane != Plane::Certified);
@@ -68,8 +69,9 @@ pub(super) fn of_lists(
                     "they pay with many target vectors, where few rows are wanted and few may rank".to_owned()
                 }
             };
-            let notes = vec![format!("the result is exact, as codes of the sketch left no row out: {why}")];
-            ScanSummary { notes, ..summary }
+            let note = format!("the result is exact, as codes of the sketch left no row out: {why}");
+            summary.notes.push(note);
+            summary
         }
     }
 }

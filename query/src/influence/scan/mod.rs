@@ -5,20 +5,23 @@
 //! - what a window yields depends on its rows' bytes and the question, not on where blocks or windows are cut
 //! - a block in which no wanted row lies is not read
 
+pub(super) mod disk;
 pub(super) mod filter;
 pub(super) mod lengths;
 mod products;
 pub(super) mod pruning;
 pub(super) mod slots;
 pub(super) mod terms;
+mod wants;
 pub(super) mod windows;
 
 use std::sync::Arc;
 
 use gstore_core::Cancel;
 use gstore_curvature::Preconditioner;
-use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, Granularity, RowFlags, RowSet};
+use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, Granularity, ReadAhead, RowFlags, RowSet};
 
+use self::disk::Disk;
 use self::filter::RowFilter;
 use self::lengths::Measure;
 use self::slots::{NO_TOKEN, Selection, Slots};
@@ -81,6 +84,8 @@ pub(super) struct Scan<'a> {
     pub(super) terms: &'a Terms,
     pub(super) filter: Option<&'a RowFilter>,
     pub(super) cancel: &'a Cancel,
+    /// What is read ahead of it.
+    pub(super) disk: &'a Disk,
 }
 
 /// What one window yields.
@@ -130,6 +135,13 @@ pub(super) struct Worker {
     scratch: BlockBuffer,
     selection: Selection,
     slate: Slate,
+}
+
+impl Worker {
+    /// What blocks are taken from before they are read.
+    pub(super) fn see(&mut self, ahead: Option<&Arc<ReadAhead>>) {
+        self.scratch.see(ahead);
+    }
 }
 
 /// What is known of the slots so far.

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use gstore_core::parallel;
 use gstore_store::FeatureReader;
 
 use super::Search;
@@ -96,11 +95,17 @@ impl Search<'_> {
     ) -> Result<Totals, QueryError> {
         let of_windows = seen.by_window(candidates);
         let known = &*seen;
-        let states = parallel::unordered::<_, QueryError>(
+        let states = self.scan.disk.unordered(
             of_windows.len(),
-            self.threads,
-            self.scan.cancel,
+            (self.threads, self.scan.cancel),
             || (pairs::Memory::default(), Vec::new(), Vec::new(), Vec::new(), Totals::default()),
+            |(memory, ..), ahead| memory.see(ahead),
+            |units, wants| {
+                for (unit, pairs) in &of_windows[units] {
+                    let offsets = pairs.chunk_by(|a, b| a.0 == b.0).map(|pairs| pairs[0].0);
+                    self.scan.want_rows(&known.all[*unit as usize], offsets, wants);
+                }
+            },
             |(memory, values, scored, rows, totals), unit| {
                 let (unit, pairs) = &of_windows[unit];
                 let window = &known.all[*unit as usize];
@@ -111,7 +116,7 @@ impl Search<'_> {
                 let new = known.new_of(*unit, pairs);
                 totals.scored += new.len() as u64;
                 rows.push((*unit, new));
-                Ok::<_, QueryError>(())
+                Ok(())
             },
         )?;
         let mut totals = Totals::default();
@@ -136,11 +141,16 @@ impl Search<'_> {
         if picked.is_empty() {
             return Ok(Totals::default());
         }
-        let states = parallel::unordered::<_, QueryError>(
+        let states = self.scan.disk.unordered(
             picked.len(),
-            self.threads,
-            self.scan.cancel,
+            (self.threads, self.scan.cancel),
             || ((Worker::default(), Vec::new()), self.collectors(), Totals::default()),
+            |((worker, _), _, _), ahead| worker.see(ahead),
+            |units, wants| {
+                for (window, offsets) in &picked[units] {
+                    self.scan.want_rows(&windows[*window as usize], offsets.iter().copied(), wants);
+                }
+            },
             |((worker, rows), tops, totals), unit| {
                 let (window, offsets) = &picked[unit];
                 let window = &windows[*window as usize];
@@ -153,7 +163,7 @@ impl Search<'_> {
                 })?;
                 totals.merge(&counted);
                 totals.scored += rows.len() as u64;
-                Ok::<_, QueryError>(())
+                Ok(())
             },
         )?;
         let mut totals = merge(states, tops);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gstore_store::{BlockBuffer, CELL_ROWS};
+use gstore_store::{BlockBuffer, CELL_ROWS, ReadAhead};
 
 use crate::error::QueryError;
 use crate::influence::scan::slots::Slots;
@@ -48,6 +48,13 @@ pub(super) struct Memory {
     /// The first pair of each row.
     firsts: Vec<usize>,
     panels: Scratch,
+}
+
+impl Memory {
+    /// What blocks are taken from before they are read.
+    pub(super) fn see(&mut self, ahead: Option<&Arc<ReadAhead>>) {
+        self.scratch.see(ahead);
+    }
 }
 
 /// The values of pairs (row from the first of the window, query), which ascend and whose rows have every

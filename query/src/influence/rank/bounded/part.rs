@@ -1,5 +1,9 @@
 //! What a thread finds of the rows of some windows.
 
+use std::sync::Arc;
+
+use gstore_store::ReadAhead;
+
 use super::candidates::{Candidate, Cut};
 use super::pass::Pass;
 use super::sources::{Estimates, Memory, Rows, Source};
@@ -40,6 +44,11 @@ impl Part {
             scores: Default::default(),
             ends: Vec::new(),
         }
+    }
+
+    /// What blocks and codes are taken from before they are read.
+    pub(super) fn see(&mut self, ahead: Option<&Arc<ReadAhead>>) {
+        self.memory.see(ahead);
     }
 
     /// Finds the candidates of a window.

@@ -1,7 +1,5 @@
 //! A pass: what a source says of rows of windows, and which of them may rank.
 
-use gstore_core::parallel;
-
 use super::Search;
 use super::candidates::{Candidates, Cut};
 use super::part::Part;
@@ -73,15 +71,24 @@ impl Search<'_> {
             Asked::Every(range) => range.len(),
             Asked::Picked(picked) => picked.len(),
         };
-        let parts = parallel::unordered::<_, QueryError>(
+        let window = |unit: usize| match asked {
+            Asked::Every(range) => range.start + unit,
+            Asked::Picked(picked) => picked[unit].0 as usize,
+        };
+        let parts = self.scan.disk.unordered(
             count,
-            self.threads,
-            self.scan.cancel,
+            (self.threads, self.scan.cancel),
             || sources.iter().map(|_| Part::new(self.k, cuts)).collect::<Vec<_>>(),
+            |parts, ahead| parts.iter_mut().for_each(|part| part.see(ahead)),
+            |units, wants| {
+                let read: Vec<&Window> = units.map(|unit| &windows[window(unit)]).collect();
+                sources.iter().for_each(|source| source.want(&self.scan, &read, wants));
+            },
             |parts, unit| {
-                let (window, picked) = match asked {
-                    Asked::Every(range) => (range.start + unit, None),
-                    Asked::Picked(picked) => (picked[unit].0 as usize, Some(&picked[unit].1[..])),
+                let window = window(unit);
+                let picked = match asked {
+                    Asked::Every(_) => None,
+                    Asked::Picked(picked) => Some(&picked[unit].1[..]),
                 };
                 for (part, source) in parts.iter_mut().zip(sources) {
                     part.window((self, source), (window as u32, &windows[window]), picked)?;

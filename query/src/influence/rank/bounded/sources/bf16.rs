@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gstore_store::{BlockBuffer, CELL_ROWS, RowFlags};
+use gstore_store::{BlockBuffer, CELL_ROWS, ReadAhead, RowFlags};
 
 use super::found::Found;
 use super::{Estimates, Rows};
@@ -59,6 +59,13 @@ pub(super) struct Memory {
     sums: Vec<f32>,
     norms: Vec<RowNorms>,
     panels: Scratch,
+}
+
+impl Memory {
+    /// What blocks are taken from before they are read.
+    pub(super) fn see(&mut self, ahead: Option<&Arc<ReadAhead>>) {
+        self.scratch.see(ahead);
+    }
 }
 
 /// Estimates the values of rows; returns the bytes read.

@@ -1,7 +1,9 @@
 //! Estimates from one plane of a sketch's codes: fewer bytes than a row, and less work. Their errors have a
 //! variance, or are certain.
 
-use gstore_store::{BlockBuffer, BlockRef, CELL_ROWS, FeatureReader, RowFlags};
+use std::sync::Arc;
+
+use gstore_store::{BlockBuffer, BlockRef, CELL_ROWS, FeatureReader, ReadAhead, RowFlags, Wants};
 
 use super::bounds::{CodeFactors, Coefficients, Measure};
 use super::found::Found;
@@ -9,6 +11,7 @@ use super::sums::{AddMany, AddOne, Finish, LEAST_VARIANCE, OneQuery, QueryParts,
 use super::{Estimates, Rows, SketchSide};
 use crate::error::QueryError;
 use crate::influence::scan::Scan;
+use crate::influence::scan::windows::Window;
 use crate::influence::spec::Sim;
 use crate::influence::spec::mode::Plane;
 use crate::kernel::{CodeKind, Codes};
@@ -46,6 +49,25 @@ pub(super) struct Memory {
     records: BlockBuffer,
     factors: BlockBuffer,
     codes: BlockBuffer,
+}
+
+impl Memory {
+    /// What codes are taken from before they are read.
+    pub(super) fn see(&mut self, ahead: Option<&Arc<ReadAhead>>) {
+        [&mut self.records, &mut self.factors, &mut self.codes].into_iter().for_each(|own| own.see(ahead));
+    }
+}
+
+/// Adds what estimates of windows read, checkpoint by checkpoint, so that codes of neighbours are read together.
+pub(super) fn want<'a>(scan: &Scan<'a>, reading: Reading<'a>, windows: &[&Window], wants: &mut Wants<'a>) {
+    let (_, codes, factors) = sections(reading.plane);
+    for section in [codes, Section::Rows, factors] {
+        scan.each_block(windows, |(pool, c), _, (block, _)| {
+            if let Some(side) = reading.sides.get(pool).and_then(|sides| sides.get(c)) {
+                side.sketch.want(block, section, section == codes, wants);
+            }
+        });
+    }
 }
 
 /// One checkpoint of a pool.

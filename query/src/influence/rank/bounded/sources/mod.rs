@@ -16,6 +16,9 @@ mod sides;
 mod sums;
 
 use std::ops::Range;
+use std::sync::Arc;
+
+use gstore_store::{ReadAhead, Wants};
 
 pub(super) use self::bf16::{Bf16Sides, bf16_sides};
 pub(super) use self::codes::{Reading, sections};
@@ -23,6 +26,7 @@ pub(super) use self::estimates::Estimates;
 pub(crate) use self::sides::{Sides, SketchSide, sides};
 use crate::error::QueryError;
 use crate::influence::scan::Scan;
+use crate::influence::scan::windows::Window;
 use crate::influence::spec::mode::Plane;
 use crate::kernel::Filter;
 
@@ -42,7 +46,15 @@ pub(super) struct Memory {
     codes: codes::Memory,
 }
 
-impl Source<'_> {
+impl Memory {
+    /// What blocks and codes are taken from before they are read.
+    pub(super) fn see(&mut self, ahead: Option<&Arc<ReadAhead>>) {
+        self.bf16.see(ahead);
+        self.codes.see(ahead);
+    }
+}
+
+impl<'a> Source<'a> {
     /// The plane of a sketch that is read.
     pub(super) fn plane(&self) -> Option<Plane> {
         match self {
@@ -54,6 +66,14 @@ impl Source<'_> {
     /// Whether a bound holds in any case.
     pub(super) fn is_certain(&self) -> bool {
         self.plane().is_none_or(|plane| plane == Plane::Certified)
+    }
+
+    /// Adds what estimates of windows read.
+    pub(super) fn want(&self, scan: &Scan<'a>, windows: &[&Window], wants: &mut Wants<'a>) {
+        match self {
+            Self::Bf16(..) => scan.want(windows, wants),
+            Self::Codes(reading) => codes::want(scan, *reading, windows, wants),
+        }
     }
 
     /// Estimates the values of rows, for which `estimates` was started; returns the bytes read.

@@ -8,9 +8,15 @@
 //! - an error of a flush is final for that file: it is abandoned and written again under another
 //!   name, never flushed again
 
+mod buffer;
+mod direct;
+
+pub use buffer::AlignedBuffer;
+
 use crate::map::FileMap;
 use std::fmt::Debug;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
 
 /// A file being written for the first time, from start to end.
@@ -25,6 +31,11 @@ pub trait VfsRead: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     /// Fills `buf` from `offset`; an end of file before that is an error of kind `UnexpectedEof`.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Reads a span of the file, which `buffer` has afterwards. More may be read on both sides of it.
+    fn read_span(&self, buffer: &mut AlignedBuffer, span: Range<u64>) -> io::Result<()> {
+        let len = usize::try_from(span.end.saturating_sub(span.start)).map_err(io::Error::other)?;
+        self.read_at(buffer.resize(len), span.start)
+    }
     /// Says that these bytes will not be read again soon, so that the system need not keep them in memory. A
     /// hint: nothing depends on it.
     fn forget(&self, offset: u64, len: u64) {
@@ -63,6 +74,13 @@ pub trait Vfs: Debug + Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
     /// Opens a file for reading.
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>>;
+    /// Opens a file for spans that are read past the system's memory, which need not keep what is needed
+    /// once. `None` where there is no such way; a read may fail as well, and then an ordinary one has to be
+    /// tried.
+    fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
+        let _ = path;
+        Ok(None)
+    }
     /// Opens or makes a file that is changed in place. The name of a new one is durable
     /// after [`Vfs::sync_dir`].
     fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>>;
@@ -184,6 +202,9 @@ impl Vfs for OsVfs {
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
         Ok(Box::new(OsRead(fs_err::File::open(path)?)))
     }
+    fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
+        direct::open(path)
+    }
     fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
         let file =
             fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
@@ -260,36 +281,4 @@ pub fn free_space(path: &Path) -> Option<u64> {
     let place = path.ancestors().find(|place| fs_err::metadata(place).is_ok())?;
     let disk = rustix::fs::statvfs(place).ok().filter(|disk| disk.f_blocks > 0)?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-/// Bytes that start on a 64-byte boundary, as the kernels and the views of blocks need them.
-#[derive(Debug, Default)]
-pub struct AlignedBuffer {
-    lines: Vec<Line>,
-    len: usize,
-}
-
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-impl AlignedBuffer {
-    /// An empty buffer.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Makes it `len` bytes long and hands it out; old content may remain.
-    pub fn resize(&mut self, len: usize) -> &mut [u8] {
-        if self.lines.len() < len.div_ceil(64) {
-            self.lines.resize(len.div_ceil(64), Line([0; 64]));
-        }
-        self.len = len;
-        bytemuck::cast_slice_mut(&mut self.lines).split_at_mut(len).0
-    }
-
-    /// The bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.lines).split_at(self.len).0
-    }
 }

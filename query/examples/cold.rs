@@ -1,0 +1,241 @@
+//! Times rankings whose files are not in memory, next to direct reads of the same files in the same minute.
+//!
+//! `cargo run --release -p gstore-query --example cold -- FOLDER [ROWS] [DIM] [ROUNDS] [LABEL]` makes a store
+//! with a sketch in FOLDER, if there is none, and prints one line of JSON for each mode and round: the first
+//! answer of a store that was just opened, with nothing in the system's memory; the next one of the same
+//! question; one after ten seconds, in which memory is filled; and a store that is opened again then. Beside
+//! it the first answer without reads past the system's memory. Linux, as root: the system is told to drop
+//! what it keeps.
+
+#[path = "../../store/tests/common/cold.rs"]
+#[allow(dead_code)]
+mod cold;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use cold::{ColdVfs, Direct};
+use gstore_query::influence::*;
+use gstore_query::sketch::{self, SketchOptions};
+use gstore_store::vfs::{AlignedBuffer, OsVfs, Vfs};
+use gstore_store::*;
+use serde_json::json;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Rows of the answer.
+const K: usize = 100;
+/// Target samples.
+const TARGETS: usize = 1;
+/// Deviation of the rows' cosines with the target.
+const SPREAD: f32 = 0.05;
+/// Bytes of a read of the probe, and reads in flight.
+const READ: u64 = 8 << 20;
+const READERS: usize = 4;
+
+static GO: Cancel = Cancel::new();
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let folder = PathBuf::from(args.first().ok_or("give a folder")?);
+    let number = |i: usize, default: usize| args.get(i).map_or(Ok(default), |text| text.parse());
+    let (rows, dim, rounds) = (number(1, 200_000)?, number(2, 4096)?, number(3, 3)?);
+    let label = args.get(4).cloned().unwrap_or_default();
+    if !folder.join("CURRENT").exists() {
+        make(&folder, rows, dim)?;
+    }
+    let sketch = |certified| Mode::Sketch(SketchMode { certified, ..SketchMode::default() });
+    let modes = [("exact", Mode::Exact), ("certified", sketch(true)), ("sketch", sketch(false))];
+    for round in 0..rounds {
+        for (name, mode) in &modes {
+            let spec = InfluenceSpec {
+                pools: vec!["pool".into()],
+                targets: vec![TargetRef::parse("target")],
+                mode: mode.clone(),
+                ..InfluenceSpec::default()
+            };
+            let before = probe(&folder)?;
+            forget()?;
+            let (ordinary, other) = timed(|| ask(ColdVfs::new(Direct::Missing), &folder, &spec))?;
+            let between = probe(&folder)?;
+            forget()?;
+            let read = read_bytes()?;
+            let (first, plan) = timed(|| ask(Arc::new(OsVfs), &folder, &spec))?;
+            let disk = read_bytes()? - read;
+            let (second, again) = timed(|| top(&plan.0))?;
+            std::thread::sleep(Duration::from_secs(10));
+            let (filled, third) = timed(|| top(&plan.0))?;
+            let (opened, fourth) = timed(|| ask(Arc::new(OsVfs), &folder, &spec))?;
+            let after = probe(&folder)?;
+            let same = [&other.1, &again, &third, &fourth.1].iter().all(|other| other.rows == plan.1.rows);
+            if !same {
+                return Err(format!("{name}: rows from disk and from memory differ").into());
+            }
+            let needed = plan.1.summary.bytes_read;
+            println!(
+                "{}",
+                json!({
+                    "label": label, "mode": name, "round": round, "rows": rows, "dim": dim,
+                    "first_s": first, "needed_bytes": needed, "disk_bytes": disk,
+                    "needed_gbs": needed as f64 / first / 1e9, "disk_gbs": disk as f64 / first / 1e9,
+                    "ordinary_s": ordinary, "probe_gbs": [before, between, after], "second_s": second, "filled_s": filled, "opened_s": opened,
+                    "notes": plan.1.summary.notes,
+                })
+            );
+        }
+    }
+    Ok(())
+}
+
+fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(f64, T)> {
+    let begun = Instant::now();
+    let found = work()?;
+    Ok((begun.elapsed().as_secs_f64(), found))
+}
+
+fn ask(vfs: Arc<dyn Vfs>, folder: &Path, spec: &InfluenceSpec) -> Result<(Prepared, Ranking)> {
+    let plan = Prepared::new(&Store::open_on(vfs, folder)?.snapshot()?, spec)?;
+    let ranking = top(&plan)?;
+    Ok((plan, ranking))
+}
+
+fn top(plan: &Prepared) -> Result<Ranking> {
+    Ok(plan.top_k(Order::Best, K, None, 0, &GO)?)
+}
+
+/// Drops what the system keeps of files.
+fn forget() -> Result<()> {
+    fs_err::write("/proc/sys/vm/drop_caches", "3")?;
+    Ok(())
+}
+
+/// Bytes that this process had read from disk so far.
+fn read_bytes() -> Result<u64> {
+    let text = fs_err::read_to_string("/proc/self/io")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("read_bytes: "));
+    Ok(line.ok_or("/proc/self/io has no read_bytes")?.parse()?)
+}
+
+/// GB/s of direct reads of the segments, several in flight.
+fn probe(folder: &Path) -> Result<f64> {
+    let files = segments(folder)?;
+    let mut spans = Vec::new();
+    for file in &files {
+        let len = fs_err::metadata(file)?.len();
+        spans.extend((0..len).step_by(READ as usize).map(|start| (file, start..(start + READ).min(len))));
+    }
+    let next = AtomicU64::new(0);
+    let work = || -> std::io::Result<u64> {
+        let (mut buffer, mut bytes) = (AlignedBuffer::new(), 0);
+        while let Some((file, span)) = spans.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+            let file = OsVfs.open_direct(file)?.ok_or(std::io::ErrorKind::Unsupported)?;
+            file.read_span(&mut buffer, span.clone())?;
+            bytes += span.end - span.start;
+        }
+        Ok(bytes)
+    };
+    let begun = Instant::now();
+    let bytes = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..READERS).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or(Ok(0))).sum::<std::io::Result<u64>>()
+    })?;
+    Ok(bytes as f64 / begun.elapsed().as_secs_f64() / 1e9)
+}
+
+/// The segments of the pool, which are the largest files.
+fn segments(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (mut folders, mut files) = (vec![folder.join("segments")], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(folder)? {
+            let path = entry?.path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => files.push(path),
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A pool whose rows have a part of the target's direction, and its sketch.
+fn make(folder: &Path, rows: usize, dim: usize) -> Result<()> {
+    let store = Store::create(folder)?;
+    let mut numbers = Numbers(1);
+    let targets: Vec<Vec<f32>> = (0..TARGETS).map(|_| (0..dim).map(|_| numbers.even()).collect()).collect();
+    for (dataset, count) in [("pool", rows), ("target", TARGETS)] {
+        let options = AppendOptions { command: "example".into(), ..AppendOptions::default() };
+        let mut append = store.append(&DatasetName::try_from(dataset)?, Vec::new(), options)?;
+        for row in 0..count {
+            append.push(NewSample { id: &row.to_string(), record: None, metadata: Vec::new() })?;
+        }
+        append.finish()?;
+        let attrs = FeatureAttrs::new("grad-sgd@checkpoint".to_owned(), u32::try_from(dim)?);
+        let mut job = store.start_job(JobPlan {
+            command: "example".into(),
+            identity: json!(dataset),
+            features: vec![JobFeature { desc: desc(dataset, u32::try_from(dim)?)?, attrs }],
+            detail: serde_json::Value::Null,
+        })?;
+        let mut values = vec![0.0; dim];
+        for start in (0..count).step_by(16 * CELL_ROWS as usize) {
+            let mut writer = job.segment_writer(0)?;
+            for row in start..(start + 16 * CELL_ROWS as usize).min(count) {
+                let part = SPREAD * (0..12).map(|_| numbers.even()).sum::<f32>() / 2.0;
+                for (i, value) in values.iter_mut().enumerate() {
+                    *value = match dataset {
+                        "pool" => numbers.even() + part * targets[0][i],
+                        _ => targets[row][i],
+                    };
+                }
+                writer.push(row as u64, &values, RowFlags::empty())?;
+            }
+            job.seal(0, writer)?;
+        }
+        job.publish(None, true)?;
+    }
+    let snapshot = store.snapshot()?;
+    let part = snapshot.features_of("pool").first().copied().ok_or("the pool has no feature")?;
+    let reader = snapshot.open_feature(part)?;
+    sketch::build(&store, &reader, &SketchOptions::default(), |_| {}, &GO)?;
+    Ok(())
+}
+
+fn desc(dataset: &str, dim: u32) -> Result<FeatureDesc> {
+    let id = CheckpointId::try_from(format!("{:064x}", 1))?;
+    Ok(FeatureDesc {
+        dataset: dataset.into(),
+        encoding: "e".repeat(64),
+        checkpoint: Some(id.clone()),
+        ensemble: None,
+        kind: FeatureKind { name: "grad-sgd".into(), params: Default::default() },
+        space: Space {
+            family: Family::Gradient,
+            checkpoint: Some(id),
+            modules: "m".repeat(64),
+            projection: "none".into(),
+            layer: None,
+            loss: "cross_entropy".into(),
+            reduction: "mean".into(),
+            dim,
+        },
+        dtype: DType::F16,
+        compute: "f32".into(),
+        granularity: Granularity::Sample,
+    })
+}
+
+/// Numbers spread evenly between -1 and 1.
+struct Numbers(u64);
+
+impl Numbers {
+    fn even(&mut self) -> f32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+}

@@ -1,0 +1,158 @@
+//! Scans of what is not in memory: some threads read ahead, past the system's memory, of those that compute.
+//!
+//! Invariants
+//! - what is found does not depend on where bytes come from
+//! - memory: [`AHEAD`] groups of units are read and not yet done with, of some [`GROUP`] bytes each and at
+//!   most [`MOST_READ_AHEAD`]: 64 MiB, and 256 MiB where the rows of one window are long or many
+//! - what was read so is read into the system's memory behind the answer, where it fits
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use gstore_core::fetch::{self, Pace};
+use gstore_core::{Cancel, parallel};
+use gstore_store::{Behind, MOST_READ_AHEAD, ReadAhead, Wants, fill_behind, is_busy};
+
+use crate::error::QueryError;
+
+/// Threads that read, so the reads in flight.
+const READERS: usize = 4;
+
+/// Groups of units that are read ahead.
+const AHEAD: usize = 8;
+
+/// Bytes that are read at a time: with fewer, a disk takes longer to begin than to read.
+const GROUP: u64 = 8 << 20;
+const _: () = assert!(GROUP <= MOST_READ_AHEAD);
+
+/// Units of a group at most,
+const MOST_UNITS: usize = 256;
+/// and those of which only small parts are read.
+const SMALL_UNITS: usize = 16;
+
+/// Units that tell whether the others are in memory.
+const SAMPLE: usize = 4;
+
+/// What takes less time is not worth a note.
+const LONG: Duration = Duration::from_secs(2);
+
+/// What questions read past the system's memory.
+#[derive(Default)]
+pub(crate) struct Disk {
+    bytes: AtomicU64,
+    nanoseconds: AtomicU64,
+    behind: Mutex<Behind>,
+}
+
+impl Disk {
+    /// Runs every unit once, as [`parallel::unordered`] does. `wants` says what units read, and `see` shows a
+    /// state what was read ahead for the units that follow.
+    pub(crate) fn unordered<'a, S: Send>(
+        &self,
+        units: usize,
+        (threads, cancel): (usize, &Cancel),
+        state: impl Fn() -> S + Sync,
+        see: impl Fn(&mut S, Option<&Arc<ReadAhead>>) + Sync,
+        wants: impl Fn(Range<usize>, &mut Wants<'a>) + Sync,
+        work: impl Fn(&mut S, usize) -> Result<(), QueryError> + Sync,
+    ) -> Result<Vec<S>, QueryError> {
+        let Some(group) = group(units, &wants) else {
+            return parallel::unordered(units, threads, cancel, state, work);
+        };
+        let begun = Instant::now();
+        let _busy = is_busy();
+        let units_of = |at: usize| at * group..((at + 1) * group).min(units);
+        let pace = Pace { threads, fetchers: READERS, ahead: AHEAD };
+        let states = fetch::unordered(
+            units.div_ceil(group),
+            pace,
+            cancel,
+            state,
+            |at, ahead: &mut Arc<ReadAhead>| {
+                let mut wanted = Wants::new();
+                wants(units_of(at), &mut wanted);
+                // Those who saw it before have let go of it.
+                if let Some(ahead) = Arc::get_mut(ahead) {
+                    self.bytes.fetch_add(ahead.read(wanted), Ordering::Relaxed);
+                }
+            },
+            |own, at, ahead| {
+                see(own, Some(ahead));
+                units_of(at).try_for_each(|unit| work(own, unit))?;
+                see(own, None);
+                if let Some(ahead) = Arc::get_mut(ahead) {
+                    let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+                    behind.merge(ahead.take_behind());
+                }
+                Ok::<_, QueryError>(())
+            },
+        )?;
+        let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(took, Ordering::Relaxed);
+        Ok(states)
+    }
+
+    /// Ends a question: what it read is read into the system's memory in the background. Returns what the
+    /// user should know, if it took long.
+    pub(crate) fn finish(&self) -> Option<String> {
+        let behind = std::mem::take(&mut *self.behind.lock().unwrap_or_else(PoisonError::into_inner));
+        fill_behind(behind);
+        let bytes = self.bytes.swap(0, Ordering::Relaxed);
+        let took = Duration::from_nanos(self.nanoseconds.swap(0, Ordering::Relaxed));
+        note(bytes, took)
+    }
+}
+
+fn note(bytes: u64, took: Duration) -> Option<String> {
+    if bytes == 0 || took < LONG {
+        return None;
+    }
+    let (gigabytes, seconds) = (bytes as f64 / 1e9, took.as_secs_f64());
+    let rate = gigabytes / seconds;
+    Some(format!(
+        "{gigabytes:.2} GB were not in memory and were read from disk in {seconds:.1} s ({rate:.2} GB/s)"
+    ))
+}
+
+/// How many units are read ahead together; `None` where they seem to be in memory.
+fn group<'a>(units: usize, wants: &impl Fn(Range<usize>, &mut Wants<'a>)) -> Option<usize> {
+    let (mut out, mut bytes) = (0u64, 0u64);
+    let sample = SAMPLE.min(units);
+    for i in 0..sample {
+        let unit = i * (units - 1) / (sample - 1).max(1);
+        let mut wanted = Wants::new();
+        wants(unit..unit + 1, &mut wanted);
+        out += u64::from(!wanted.is_empty());
+        bytes += wanted.bytes();
+    }
+    match (out, bytes.checked_div(out)) {
+        (_, None) => None,
+        (_, Some(0)) => Some(SMALL_UNITS),
+        (_, Some(each)) => Some(usize::try_from(GROUP / each).unwrap_or(MOST_UNITS).clamp(1, MOST_UNITS)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_read_is_noted_with_its_rate() {
+        assert_eq!(note(0, Duration::from_secs(9)), None);
+        assert_eq!(note(8_200_000_000, Duration::from_millis(1999)), None);
+        assert_eq!(
+            note(8_200_000_000, Duration::from_secs(4)).unwrap(),
+            "8.20 GB were not in memory and were read from disk in 4.0 s (2.05 GB/s)"
+        );
+    }
+
+    #[test]
+    fn units_in_memory_are_not_read_ahead() {
+        let nothing = |_: Range<usize>, _: &mut Wants<'_>| {};
+        for units in [0, 1, 2, 100] {
+            assert_eq!(group(units, &nothing), None);
+        }
+    }
+}

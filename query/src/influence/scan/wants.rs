@@ -1,0 +1,80 @@
+//! What windows read, as far as it is not in memory.
+
+use std::ops::Range;
+
+use gstore_store::{BlockRef, CELL_ROWS, FeatureReader, Wants};
+
+use super::windows::Window;
+use super::{Scan, query_count};
+
+/// With more query vectors a window may be a part of a block, which would be read again for the others.
+const MOST_QUERIES: usize = 1024;
+
+impl<'a> Scan<'a> {
+    /// Adds the blocks that scoring windows reads.
+    pub(in crate::influence) fn want(&self, windows: &[&Window], wants: &mut Wants<'a>) {
+        if query_count(self.pools) > MOST_QUERIES {
+            return;
+        }
+        let mut wanted = Vec::new();
+        self.each_block(windows, |(pool, _), reader, (block, rows)| {
+            match self.filter.and_then(|filter| filter.pool(pool)) {
+                None => reader.want(block, wants),
+                Some(mask) => {
+                    wanted.clear();
+                    let live = &self.pools[pool].live;
+                    wanted.extend(mask.rows_in(rows).filter(|row| live.contains(*row)));
+                    reader.want_rows(block, &wanted, wants);
+                }
+            }
+        });
+    }
+
+    /// Adds what scoring some rows of a window reads; they are counted from its first and ascend.
+    pub(in crate::influence) fn want_rows(
+        &self,
+        window: &Window,
+        offsets: impl Iterator<Item = u32>,
+        wants: &mut Wants<'a>,
+    ) {
+        let rows: Vec<u64> = offsets.map(|offset| window.rows.start + u64::from(offset)).collect();
+        for reader in &self.pools[window.pool as usize].readers {
+            for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
+                let before = |end: u64| rows.partition_point(|row| *row < end);
+                let own = &rows[before(block.range().start)..before(block.range().end)];
+                if !own.is_empty() {
+                    reader.want_rows(block, own, wants);
+                }
+            }
+        }
+    }
+
+    /// Hands out (pool, checkpoint), reader, and block with the rows of a window in it, of every block in
+    /// which a wanted row of windows may lie: checkpoint by checkpoint, so that blocks that follow one
+    /// another do so here.
+    pub(in crate::influence) fn each_block(
+        &self,
+        windows: &[&Window],
+        mut take: impl FnMut((usize, usize), &'a FeatureReader, (BlockRef, Range<u64>)),
+    ) {
+        for c in 0..self.weights.len() {
+            for window in windows {
+                let pool = &self.pools[window.pool as usize];
+                let mask = self.filter.and_then(|filter| filter.pool(window.pool as usize));
+                let Some(reader) = pool.readers.get(c) else { continue };
+                for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
+                    let range = block.range();
+                    let rows = range.start.max(window.rows.start)..range.end.min(window.rows.end);
+                    let is_wanted = !rows.is_empty()
+                        && match mask {
+                            None => pool.live.within(rows.clone()).next().is_some(),
+                            Some(mask) => mask.rows_in(rows.clone()).next().is_some(),
+                        };
+                    if is_wanted {
+                        take((window.pool as usize, c), reader, (block, rows));
+                    }
+                }
+            }
+        }
+    }
+}

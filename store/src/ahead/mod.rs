@@ -1,0 +1,91 @@
+//! Reads ahead of their use: spans of files that are not in memory, for one unit of a scan.
+//!
+//! Invariants
+//! - what was read ahead is compared with its digest where it is used, like what is read there
+//! - what cannot be read ahead is left to the ordinary read, which says why
+//! - a unit has no more than [`MOST_BYTES`]; what is beyond that is read where it is used
+
+mod behind;
+mod buffer;
+mod wants;
+
+pub use behind::{Behind, Busy, fill_behind, is_busy};
+pub use buffer::BlockBuffer;
+pub use wants::Wants;
+
+pub(crate) use wants::{Scanned, Source};
+
+use crate::vfs::AlignedBuffer;
+use std::ops::Range;
+
+/// Bytes of a unit at most.
+pub const MOST_BYTES: u64 = 32 << 20;
+
+/// Spans that were read.
+#[derive(Debug, Default)]
+pub struct ReadAhead {
+    parts: Vec<Part>,
+    /// Memory of earlier units, which is used again: new memory would cost more than the read.
+    spare: Vec<AlignedBuffer>,
+    behind: Behind,
+}
+
+#[derive(Debug)]
+struct Part {
+    /// The file, relative to the store.
+    file: String,
+    span: Range<u64>,
+    bytes: AlignedBuffer,
+}
+
+/// Where a span is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    part: usize,
+    start: usize,
+    len: usize,
+}
+
+impl ReadAhead {
+    /// Reads what is wanted, in place of what it had; returns the bytes read past the system's memory.
+    pub fn read(&mut self, wants: Wants<'_>) -> u64 {
+        self.spare.extend(self.parts.drain(..).map(|part| part.bytes));
+        let mut kept = 0;
+        self.spare.retain(|bytes| {
+            kept += bytes.capacity() as u64;
+            kept <= MOST_BYTES
+        });
+        wants.ask();
+        let mut read = 0;
+        for (source, span) in wants.into_spans() {
+            let mut bytes = self.spare.pop().unwrap_or_default();
+            if read + (span.end - span.start) > MOST_BYTES || !source.read(&mut bytes, &span) {
+                self.spare.push(bytes);
+                continue;
+            }
+            read += span.end - span.start;
+            self.behind.add(source, &span);
+            self.parts.push(Part { file: source.name.to_owned(), span, bytes });
+        }
+        read
+    }
+
+    /// Takes out what was read past the system's memory and fits into it.
+    pub fn take_behind(&mut self) -> Behind {
+        std::mem::take(&mut self.behind)
+    }
+
+    fn find(&self, file: &str, span: &Range<u64>) -> Option<Place> {
+        let has =
+            |part: &Part| part.span.start <= span.start && span.end <= part.span.end && part.file == file;
+        let part = self.parts.iter().position(has)?;
+        let before = span.start - self.parts.get(part)?.span.start;
+        // Both fit into memory.
+        Some(Place { part, start: before as usize, len: (span.end - span.start) as usize })
+    }
+
+    fn at(&self, place: Place) -> &[u8] {
+        let bytes = self.parts.get(place.part).map_or(&[][..], |part| part.bytes.as_bytes());
+        bytes.get(place.start..place.start + place.len).unwrap_or_default()
+    }
+}

@@ -1,0 +1,111 @@
+//! What a unit of a scan is going to read, as far as it is not in memory.
+
+use super::MOST_BYTES;
+use crate::map::FileMap;
+use crate::vfs::{AlignedBuffer, Vfs, VfsRead};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A file that is scanned.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub vfs: &'a dyn Vfs,
+    pub path: &'a Path,
+    /// Relative to the store.
+    pub name: &'a str,
+    pub map: &'a Arc<FileMap>,
+    /// Whether the system may keep what is read of it.
+    pub is_kept: bool,
+    pub file: &'a dyn Scanned,
+}
+
+/// What a file under a path is compared with.
+pub(crate) trait Scanned: Sync {
+    /// Whether this is another file than the one that is mapped.
+    fn is_other(&self, file: &dyn VfsRead) -> bool;
+}
+
+impl Source<'_> {
+    /// Reads a span past the system's memory; false where that is not possible.
+    pub(super) fn read(&self, bytes: &mut AlignedBuffer, span: &Range<u64>) -> bool {
+        let Ok(Some(file)) = self.vfs.open_direct(self.path) else { return false };
+        !self.file.is_other(&*file) && file.read_span(bytes, span.clone()).is_ok()
+    }
+
+    fn is_in_memory(&self, span: &Range<u64>) -> bool {
+        places(span).is_none_or(|range| self.map.is_in_memory(&range))
+    }
+}
+
+/// A span of a file as a range of its map.
+pub(super) fn places(span: &Range<u64>) -> Option<Range<usize>> {
+    Some(usize::try_from(span.start).ok()?..usize::try_from(span.end).ok()?)
+}
+
+/// Small spans that are so near are asked for together.
+const NEAR: usize = 4096;
+
+/// Spans of files that are not in memory and will be read. Large ones are read at once, past the system's
+/// memory; for small ones it is asked to read them.
+#[derive(Default)]
+pub struct Wants<'a> {
+    spans: Vec<(Source<'a>, Range<u64>)>,
+    small: Vec<(&'a FileMap, Range<usize>)>,
+}
+
+impl<'a> Wants<'a> {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether all of it is in memory.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty() && self.small.is_empty()
+    }
+
+    /// Bytes of the large spans.
+    pub fn bytes(&self) -> u64 {
+        self.spans.iter().map(|(_, span)| span.end - span.start).sum()
+    }
+
+    /// Adds a span. One that goes on where the last one of its file ended is read together with it.
+    pub(crate) fn add(&mut self, source: Source<'a>, span: Range<u64>) {
+        if span.is_empty() || source.is_in_memory(&span) {
+            return;
+        }
+        if let Some((last, before)) = self.spans.last_mut()
+            && Arc::ptr_eq(last.map, source.map)
+            && (before.start..=before.end).contains(&span.start)
+            && span.end.saturating_sub(before.start) <= MOST_BYTES
+        {
+            before.end = before.end.max(span.end);
+            return;
+        }
+        self.spans.push((source, span));
+    }
+
+    /// Adds a span that is too small to be read by itself.
+    pub(crate) fn add_small(&mut self, map: &'a FileMap, span: &Range<u64>) {
+        // Of columns of single bytes many rows are in one page.
+        let is_near = |last: &(&FileMap, Range<usize>), range: &Range<usize>| {
+            std::ptr::eq(last.0, map) && (last.1.start..last.1.end + NEAR).contains(&range.start)
+        };
+        let Some(range) = places(span) else { return };
+        if let Some(last) = self.small.last_mut().filter(|last| is_near(last, &range)) {
+            last.1.end = last.1.end.max(range.end);
+        } else if !map.is_in_memory(&range) {
+            self.small.push((map, range));
+        }
+    }
+
+    /// Asks the system for the small ones.
+    pub(super) fn ask(&self) {
+        self.small.iter().for_each(|(map, range)| map.will_need(range));
+    }
+
+    pub(super) fn into_spans(self) -> Vec<(Source<'a>, Range<u64>)> {
+        self.spans
+    }
+}

@@ -1,0 +1,108 @@
+//! Reads past the system's memory, in whole sectors.
+//!
+//! What is scanned once is read at the rate of the disk: the system would first have to find a page for every
+//! 4 KiB, which on virtual machines takes longer than the disk.
+
+use super::VfsRead;
+use std::io;
+use std::path::Path;
+
+/// Opens a file for such reads, where the system and its file system have them.
+#[cfg(target_os = "linux")]
+pub(super) fn open(path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
+    use fs_err::os::unix::fs::OpenOptionsExt;
+    // The bits of a flag, as `open` takes them.
+    let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+    match fs_err::OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => Ok(Some(Box::new(linux::OsDirect(file)))),
+        // What a file system without them says.
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The same elsewhere.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn open(_: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
+    Ok(None)
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::super::buffer::{AlignedBuffer, SECTOR};
+    use super::VfsRead;
+    use std::io;
+    use std::ops::Range;
+
+    pub(super) struct OsDirect(pub(super) fs_err::File);
+
+    impl VfsRead for OsDirect {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.0.metadata()?.len())
+        }
+
+        fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+            let mut buffer = AlignedBuffer::new();
+            self.read_span(&mut buffer, offset..offset.saturating_add(buf.len() as u64))?;
+            buf.copy_from_slice(buffer.as_bytes());
+            Ok(())
+        }
+
+        fn read_span(&self, buffer: &mut AlignedBuffer, span: Range<u64>) -> io::Result<()> {
+            use std::os::unix::fs::FileExt;
+            let Some((sectors, from)) = buffer.around(&span) else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            let (needed, mut done) = (span.end - from, 0);
+            while let Some(rest) = sectors.get_mut(done..).filter(|rest| !rest.is_empty()) {
+                match self.0.file().read_at(rest, from + done as u64) {
+                    Ok(n) => {
+                        done += n;
+                        // Only the end of the file is no end of a sector.
+                        if n == 0 || n % SECTOR != 0 {
+                            break;
+                        }
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            match done as u64 >= needed {
+                true => Ok(()),
+                false => Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{AlignedBuffer, OsVfs, Vfs};
+    use std::io::ErrorKind;
+
+    #[test]
+    fn spans_of_a_file_that_ends_inside_a_sector_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let bytes: Vec<u8> = (0..3 * 4096 + 777u32).map(|i| (i * i % 251) as u8).collect();
+        fs_err::write(&path, &bytes).unwrap();
+        // Where there are no such reads, as on some file systems in memory, ordinary ones have to agree.
+        let file = match OsVfs.open_direct(&path).unwrap() {
+            Some(file) => file,
+            None => OsVfs.open(&path).unwrap(),
+        };
+        assert_eq!(file.len().unwrap(), bytes.len() as u64);
+        let mut buffer = AlignedBuffer::new();
+        for (start, end) in [(0, bytes.len()), (64, 4160), (4096, 8192), (8191, 8193), (12_288, 13_065)] {
+            file.read_span(&mut buffer, start as u64..end as u64).unwrap();
+            assert_eq!(buffer.as_bytes(), &bytes[start..end]);
+            let mut part = vec![0; end - start];
+            file.read_at(&mut part, start as u64).unwrap();
+            assert_eq!(part, bytes[start..end]);
+        }
+        for span in [12_000..13_066, 20_000..20_001] {
+            let error = file.read_span(&mut buffer, span).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+        }
+    }
+}

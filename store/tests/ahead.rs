@@ -1,0 +1,117 @@
+//! Promise: what is read ahead of its use, past the system's memory, is what is read at its use; where that
+//! is not possible it is left to be read there, and damage is found there.
+
+use crate::common::cold::{ColdVfs, Direct};
+use crate::common::indexes::{KIND, build_all, build_one, expected};
+use crate::common::*;
+use gstore_store::*;
+use std::path::Path;
+use std::sync::Arc;
+
+fn open(store: &Store) -> FeatureReader {
+    let snapshot = store.snapshot().unwrap();
+    snapshot.open_feature(&snapshot.features()[0]).unwrap()
+}
+
+/// What blocks need, read ahead; and the bytes that were read.
+fn read_ahead(reader: &FeatureReader) -> (BlockBuffer, u64) {
+    let (mut wants, mut ahead) = (Wants::new(), ReadAhead::default());
+    reader.blocks().iter().for_each(|block| reader.want(*block, &mut wants));
+    assert!(wants.bytes() > 0 && !wants.is_empty());
+    let read = ahead.read(wants);
+    let mut scratch = BlockBuffer::new();
+    scratch.see(Some(&Arc::new(ahead)));
+    (scratch, read)
+}
+
+fn pool_of(path: &Path) -> Store {
+    filled(path, 5_000, &feature("grad-sgd", 6, DType::F16), 3_000)
+}
+
+#[test]
+fn blocks_are_those_that_are_read_at_their_use() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let plain = open(&pool_of(&path));
+    for direct in [Direct::Works, Direct::MostlyFails, Direct::Missing] {
+        let vfs = ColdVfs::new(direct);
+        let reader = open(&Store::open_on(vfs.clone(), &path).unwrap());
+        // The second time all are verified.
+        for _ in 0..2 {
+            let (mut scratch, read) = read_ahead(&reader);
+            assert_eq!(read == 0, direct == Direct::Missing);
+            for block in reader.blocks() {
+                let mut other = BlockBuffer::new();
+                let want = plain.read_block(*block, &mut other).unwrap();
+                assert_eq!(reader.read_block(*block, &mut scratch).unwrap(), want);
+            }
+        }
+        match direct {
+            // Blocks that follow one another in a file are read together: one read for each segment.
+            Direct::Works => assert_eq!(vfs.reads(), 2 * reader.segments().len()),
+            Direct::MostlyFails => assert!(vfs.reads() > 0),
+            Direct::Missing => assert_eq!(vfs.reads(), 0),
+        }
+        assert_eq!(reader.content_digest().unwrap(), plain.content_digest().unwrap());
+    }
+    // What is in memory is not read ahead: the files were just written.
+    let mut wants = Wants::new();
+    plain.blocks().iter().for_each(|block| plain.want(*block, &mut wants));
+    assert!(wants.is_empty());
+}
+
+#[test]
+fn damage_of_what_was_read_ahead_is_that_of_an_ordinary_read() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    drop(pool_of(&path));
+    let segment = files(&path).into_iter().find(|file| file.starts_with("segments")).unwrap();
+    let mut bytes = fs_err::read(path.join(&segment)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs_err::write(path.join(&segment), bytes).unwrap();
+    let said = |reader: &FeatureReader, scratch: &mut BlockBuffer| -> Vec<String> {
+        let said = reader.blocks().iter().map(|block| match reader.read_block(*block, scratch) {
+            Ok(block) => format!("{} rows", block.len()),
+            Err(e) => e.to_string(),
+        });
+        said.collect()
+    };
+    let plain = open(&Store::open(&path).unwrap());
+    let want = said(&plain, &mut BlockBuffer::new());
+    assert_eq!(want.iter().filter(|said| said.contains("is damaged")).count(), 1, "{want:?}");
+    let cold = open(&Store::open_on(ColdVfs::new(Direct::Works), &path).unwrap());
+    let (mut scratch, read) = read_ahead(&cold);
+    assert!(read > 0);
+    assert_eq!(said(&cold, &mut scratch), want);
+}
+
+#[test]
+fn an_index_is_read_ahead_unless_another_one_took_its_place() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = pool_of(&path);
+    build_all(&store, KIND).unwrap();
+    let reader = open(&Store::open_on(ColdVfs::new(Direct::Works), &path).unwrap());
+    let segment = &reader.segments()[0];
+    let [_, values, _] = expected(&reader, segment);
+    let index = reader.index(segment, KIND).unwrap().unwrap();
+    let section = index.section("values").unwrap();
+    for replaced in [false, true] {
+        if replaced {
+            let plain = open(&store);
+            build_one(&store, &plain, &plain.segments()[0], KIND).unwrap();
+        }
+        for range in [0..section.len(), 70..71, 100..section.len() - 3] {
+            let (mut wants, mut ahead) = (Wants::new(), ReadAhead::default());
+            section.want(&range, true, &mut wants).unwrap();
+            let all = wants.bytes();
+            assert!(all >= range.end - range.start);
+            assert_eq!(ahead.read(wants), if replaced { 0 } else { all });
+            let mut scratch = BlockBuffer::new();
+            scratch.see(Some(&Arc::new(ahead)));
+            let read = section.read(range.clone(), &mut scratch).unwrap();
+            assert_eq!(read, &values[range.start as usize..range.end as usize]);
+        }
+    }
+}
