@@ -4,7 +4,7 @@
 
 GSTORE is a release build; this Python has numpy. The reference are EK-FAC scores by recomputation (`gstore score`, damping a
 tenth of each module's mean eigenvalue); every layout is ingested and asked by `influence()`. Beside them are scores of
-gradients without curvature, and of a random projection with the damped Gram matrix of its rows as a preconditioner.
+gradients without curvature.
 """
 
 import argparse

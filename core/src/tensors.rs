@@ -15,9 +15,9 @@ pub struct TensorNote {
     pub bytes: usize,
 }
 
-/// What a file of tensors begins with: the length of its header, and the header, after which the values of the
-/// tensors stand in this order. It is filled up, so that they begin at a multiple of 8 bytes. `texts` are kept
-/// in it.
+/// What a file of tensors begins with: the length of its header, and the header, after which the values of
+/// the tensors stand in this order. It is filled up, so that they begin at a multiple of 8 bytes. `texts` are
+/// kept in it.
 ///
 /// # Errors
 /// The name that two of them have.

@@ -1,7 +1,8 @@
 //! Contiguous blocks of a square matrix that is zero outside of them.
 //!
 //! A row is stored with the columns of its block, and a zero behind them where other blocks have one column
-//! more: `[size, width]`. So a matrix of one block is stored as any other, and blocks follow from size and width.
+//! more: `[size, width]`. So a matrix of one block is stored as any other, and blocks follow from size and
+//! width.
 
 use std::ops::Range;
 

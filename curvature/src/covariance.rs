@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use crate::blocks::Blocks;
 
-/// Sum of the outer products `v v^T` of tokens: inputs with the constant of a bias, or gradients of outputs; of
-/// a wide side only the blocks along the diagonal.
+/// Sum of the outer products `v v^T` of tokens: inputs with the constant of a bias, or gradients of outputs;
+/// of a wide side only the blocks along the diagonal.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Covariance {
     /// Rows and columns.
@@ -40,7 +40,8 @@ impl Covariance {
         self.count += count;
     }
 
-    /// Adds the sum over some tokens in one of the blocks, and does not count them: tokens count once for all.
+    /// Adds the sum over some tokens in one of the blocks, and does not count them: tokens count once for
+    /// all.
     pub fn add_block(&mut self, block: &Range<usize>, part: &[f32]) {
         let width = self.sums.len() / self.size.max(1);
         let rows = self.sums.chunks_exact_mut(width.max(1)).skip(block.start);

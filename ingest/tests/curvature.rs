@@ -358,8 +358,8 @@ fn wrong_questions_are_refused() {
     assert!(matches!(none, Err(CurvatureLoadError::NoLinear(_))));
 }
 
-/// Factors of all modules in blocks of at most `most` rows, with their eigenbases and the squares of the samples'
-/// gradients in them.
+/// Factors of all modules in blocks of at most `most` rows, with their eigenbases and the squares of the
+/// samples' gradients in them.
 fn fitted(engine: &mut CurvatureEngine, samples: &[Sample], most: usize) -> Vec<ModuleFactors> {
     let pairs = sums(engine, samples, 6, None).0;
     let cut = |whole: Covariance| {

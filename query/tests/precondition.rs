@@ -195,3 +195,39 @@ fn matrices_that_have_no_inverse_or_fit_no_pool_are_refused() {
     let error = Prepared::new(&store.snapshot(), &spec("other")).err().unwrap();
     assert!(matches!(error, QueryError::Space { .. }), "{error}");
 }
+
+/// A description as it was before there were rows in it; the file of matrices is as it is now.
+#[test]
+fn matrices_that_do_not_say_which_rows_they_are_of_are_used_with_a_note() {
+    let store = store(90);
+    let all = grams(&store, 2);
+    publish(&store, "gram", &all);
+    let checkpoint = |grams: &CheckpointGrams| {
+        let own = &grams.checkpoint;
+        serde_json::json!({
+            "name": own.name, "id": own.id, "space": own.space, "groups": own.groups, "rows": own.rows
+        })
+    };
+    let content = serde_json::json!({
+        "kind": "grad-sgd",
+        "datasets": [{"name": "pool", "end": ROWS}],
+        "checkpoints": all.iter().map(checkpoint).collect::<Vec<_>>()
+    });
+    let mut files = store.store.artifact_files().unwrap();
+    files.write(FILE, |out| gram::write(out, &all)).unwrap();
+    let artifact = ArtifactPart::new("old", KIND, vec!["pool".into()], content);
+    store.store.put_artifact_with(artifact, files, None, "test").unwrap();
+    let of = |name: &str| {
+        let spec = InfluenceSpec {
+            sim: Sim::Dot,
+            missing: Missing::Exclude,
+            precondition: Some(name.into()),
+            ..ask("pool", "val")
+        };
+        plan(&store, &spec)
+    };
+    let (old, new) = (of("old"), of("gram"));
+    assert_eq!(scores(&old), scores(&new));
+    let says = |plan: &Prepared| plan.notes().iter().any(|note| note.contains("which rows of `pool`"));
+    assert!(says(&old) && !says(&new), "{:?} {:?}", old.notes(), new.notes());
+}

@@ -79,7 +79,8 @@ pub struct HeldMemory {
     _reservation: MemoryReservation,
 }
 
-/// The engine's rules of logical plans, with a limit on what becomes of predicates before they are pushed down.
+/// The engine's rules of logical plans, with a limit on what becomes of predicates before they are pushed
+/// down.
 pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
     let pushes = rules.iter().position(|rule| rule.name() == "push_down_filter");
@@ -87,8 +88,8 @@ pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
-/// The engine's rules of physical plans, and the limit pushed once more after sorts have gone into the leaves: a limit above a
-/// computed projection reaches them only then.
+/// The engine's rules of physical plans, and the limit pushed once more after sorts have gone into the
+/// leaves: a limit above a computed projection reaches them only then.
 pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     if let Some(sort) = rules.iter().position(|r| r.name() == "PushdownSort") {

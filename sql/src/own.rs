@@ -147,8 +147,9 @@ impl OwnTable {
         Ok(begin)
     }
 
-    /// The columns of a table of text, with the types that all their fields have. A column with `007` is text, as
-    /// in a dataset, and one of fractions with an integer beyond their digits: a number would not read back.
+    /// The columns of a table of text, with the types that all their fields have. A column with `007` is
+    /// text, as in a dataset, and one of fractions with an integer beyond their digits: a number would not
+    /// read back.
     fn columns(&self, delimiter: u8) -> Result<Schema, SqlError> {
         let begin = self.begin()?;
         let header = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();

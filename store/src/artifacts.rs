@@ -48,8 +48,8 @@ impl Store {
     /// that has the artifact.
     ///
     /// # Errors
-    /// A name that is none; one that is taken by what is not in `over`; what was to be replaced was dropped or
-    /// replaced since; a dataset that the store does not have.
+    /// A name that is none; one that is taken by what is not in `over`; what was to be replaced was dropped
+    /// or replaced since; a dataset that the store does not have.
     pub fn put_artifact(
         &self,
         artifact: ArtifactPart,
@@ -166,8 +166,8 @@ impl Snapshot {
         Ok(names)
     }
 
-    /// An artifact by its name. Reads its manifest. Where some datasets are hidden it comes without its provenance:
-    /// the command that made it may name them.
+    /// An artifact by its name. Reads its manifest. Where some datasets are hidden it comes without its
+    /// provenance: the command that made it may name them.
     ///
     /// # Errors
     /// There is none of this name, and damage.

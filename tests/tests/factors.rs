@@ -169,9 +169,17 @@ fn covariances_in_blocks_are_those_with_zeros_outside() {
     });
     assert!(little["covariances"].as_u64() < much["covariances"].as_u64(), "{little} {much}");
     // Sums of other blocks do not add up.
-    let refused = fit_args("more", &["--extend", "cut"]);
-    let refused = place.run(&refused.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(refused.stderr.contains("max_block is 48 there, null here"), "{}", refused.stderr);
+    let extended = |more: &[&str]| {
+        let args = fit_args("more", &[&["--extend", "cut"][..], more].concat());
+        place.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).stderr
+    };
+    let refused = extended(&["--max-block", "128"]);
+    assert!(refused.contains("max_block is 48 there, null here; without --max-block"), "{refused}");
+    // Those of the factors, and what cuts alike.
+    for more in [&[][..], &["--max-block", "50"]] {
+        let refused = extended(more);
+        assert!(refused.contains("no rows that those factors lack"), "{refused}");
+    }
 }
 
 #[test]
@@ -340,6 +348,8 @@ fn segments_of_training_add_up() {
     assert_near(&summed(&of_pair("500*1e-3", &["--per-module"]), 3), &whole, 1e-9);
     assert_near(&summed(&of_pair("500*1e-3", &["--per-token"]), 3), &whole, 1e-4);
     assert_eq!(of_pair("500*1e-3", &["--threads", "1"]), whole);
+    // Segments have an order.
+    assert_ne!(of(&["late=10*1e-3", "early=500*1e-3"], &[]), whole);
     assert_near(&of_pair("500*1e-3", &["--sum-queries"]), &summed(&whole, 0), 1e-4);
     let best = of_pair("500*1e-3", &["--top", "2"]);
     assert!(best.len() == 6 && best.iter().all(|(key, score)| whole[key] == *score));

@@ -38,7 +38,8 @@ pub struct GramRequest {
     pub partial: bool,
     /// Takes the place of an artifact of this name.
     pub replace: bool,
-    /// Adds rows to the artifact of this name: those with vectors that it lacks, of its datasets or of others.
+    /// Adds rows to the artifact of this name: those with vectors that it lacks, of its datasets or of
+    /// others.
     pub extend: bool,
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gstore_core::{Cancel, RowSet, Unit, many};
+use gstore_core::{Cancel, Remedy, RowSet, Unit, many};
 use gstore_curvature::{Blocks, Covariance, Module, Strategy};
 use gstore_ingest::curvature::CurvatureEngine;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
@@ -31,8 +31,9 @@ pub struct FitRequest {
     pub fisher: Fisher,
     /// Partitions of the data and of the modules, at least one each.
     pub partitions: [usize; 2],
-    /// Covariances of more rows than this are cut into blocks of at most so many.
-    pub max_block: usize,
+    /// Covariances of more rows than this are cut into blocks of at most so many; none: [`Self::MAX_BLOCK`],
+    /// or as those of the factors are that these go on from.
+    pub max_block: Option<usize>,
     /// Only this partition of the data, from 0.
     pub only: Option<usize>,
     /// Folder in which the folder of the factors is; none: next to the store, until they are published.
@@ -110,12 +111,13 @@ impl FitPlan {
             let (parts, modules) = (request.partitions[1], many(modules.len() as u64, "module"));
             return Err(FactorJobError::Option(format!("{modules} cannot be split into {parts} partitions")));
         }
-        tell_head(&engine, &ingest, request.max_block, work);
-        tell_blocks(&modules, request, work);
+        let max_block = most_rows(&snapshot, request)?;
+        tell_head(&engine, &ingest, max_block, work);
+        tell_blocks(&modules, request.strategy, max_block, work);
         let sizes = Sizes {
             modules: &modules,
             strategy: request.strategy,
-            max_block: request.max_block,
+            max_block,
             rows: rows.len(),
             weights: engine::weight_bytes(&engine, &ingest),
             activations: engine::activation_bytes(&engine, &ingest),
@@ -127,7 +129,10 @@ impl FitPlan {
         }
         let widest = modules.iter().map(Module::len).max().unwrap_or(0);
         let batches = RowBatches::new(&snapshot, &dataset, &ingest, 2 * widest)?;
-        let stamp = stamp(request, &ingest, (&engine, &batches), &rows, work)?;
+        let stamp = FactorStamp {
+            max_block: cut(&modules, request.strategy, max_block),
+            ..stamp(request, &ingest, (&engine, &batches), &rows, work)?
+        };
         let before = request.extend.as_deref();
         let before = before.map(|name| earlier(&snapshot, name, &stamp, work.cancel)).transpose()?;
         let new = before.map_or_else(|| rows.clone(), |before| rows.difference(&before));
@@ -137,7 +142,7 @@ impl FitPlan {
         let parts = request.partitions[0];
         let groups = split(modules.len(), request.partitions[1]).into_iter().map(Vec::from_iter).collect();
         let (new, all) = (split_rows(&new, parts), split_rows(&rows, parts));
-        let (max_block, seen) = (request.max_block, Seen::default());
+        let seen = Seen::default();
         Ok(Self {
             snapshot,
             engine,
@@ -176,7 +181,7 @@ fn check(request: &FitRequest) -> Result<(), FactorJobError> {
     if data == 0 || modules == 0 {
         return refuse("there is at least one partition of the data, and one of the modules".to_owned());
     }
-    if request.max_block == 0 {
+    if request.max_block == Some(0) {
         return refuse("a block has at least one row".to_owned());
     }
     if let Some(only) = request.only.filter(|only| *only >= data) {
@@ -201,19 +206,35 @@ fn tell_head(engine: &CurvatureEngine, ingest: &IngestRequest, max_block: usize,
     }
 }
 
+/// Rows of the largest block that a request asks for.
+fn most_rows(snapshot: &Snapshot, request: &FitRequest) -> Result<usize, FactorJobError> {
+    Ok(match (request.max_block, &request.extend) {
+        (Some(most), _) => most,
+        (None, Some(name)) => of_artifact(&snapshot.artifact(name)?)?.stamp.max_block.unwrap_or(usize::MAX),
+        (None, None) => FitRequest::MAX_BLOCK as usize,
+    })
+}
+
 /// The largest block of factors that are cut into some; none where all covariances are whole.
-fn cut(modules: &[Module], request: &FitRequest) -> Option<usize> {
-    let wide = |module: &Module| module.input.max(module.out) > request.max_block;
-    (request.strategy.rotates() && modules.iter().any(wide)).then_some(request.max_block)
+fn cut(modules: &[Module], strategy: Strategy, max_block: usize) -> Option<usize> {
+    let wide = |module: &Module| module.input.max(module.out) > max_block;
+    (strategy.rotates() && modules.iter().any(wide)).then_some(max_block)
 }
 
 /// Says that covariances are cut.
-fn tell_blocks(modules: &[Module], request: &FitRequest, work: &mut Work<'_>) {
-    if let Some(most) = cut(modules, request) {
+fn tell_blocks(modules: &[Module], strategy: Strategy, max_block: usize, work: &mut Work<'_>) {
+    if let Some(most) = cut(modules, strategy, max_block) {
         let wide = modules.iter().filter(|module| module.input.max(module.out) > most).count();
         let wide = many(wide as u64, "module");
         work.progress.note(&format!("covariances of {wide} are cut into blocks of at most {most} rows"));
     }
+}
+
+/// Whether both numbers cut covariances into the same blocks.
+fn same_blocks(modules: &[Module], a: Option<usize>, b: Option<usize>) -> bool {
+    let blocks = |size, most: Option<usize>| Blocks::new(size, most.unwrap_or(usize::MAX));
+    let mut sizes = modules.iter().flat_map(|module| [module.input, module.out]);
+    sizes.all(|size| blocks(size, a) == blocks(size, b))
 }
 
 fn stamp(
@@ -237,7 +258,7 @@ fn stamp(
         partitions: request.partitions,
         batch_tokens: ingest.batch_tokens,
         extends: request.extend.clone(),
-        max_block: cut(engine.modules(), request),
+        max_block: None,
     })
 }
 
@@ -255,9 +276,16 @@ fn earlier(
         partitions: now.partitions,
         batch_tokens: now.batch_tokens,
         extends: now.extends.clone(),
+        max_block: match same_blocks(&now.modules, before.max_block, now.max_block) {
+            true => now.max_block,
+            false => before.max_block,
+        },
         ..before.clone()
     };
-    let differences = now.differences(&same);
+    let mut differences = now.differences(&same);
+    if same.max_block != now.max_block {
+        differences.push(format!("without {} blocks are as they are there", Remedy::Option("max_block", "")));
+    }
     if !differences.is_empty() {
         let differences = differences.join("; ");
         return Err(FactorJobError::OtherFactors { folder: format!("artifact `{name}`"), differences });
@@ -278,6 +306,14 @@ fn earlier(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_that_cut_alike_are_the_same() {
+        let modules = [Module { name: "m".into(), out: 64, input: 128, bias: false }];
+        // Two blocks of 32, and 43, 43 and 42.
+        assert!(same_blocks(&modules, Some(48), Some(50)) && same_blocks(&modules, None, Some(128)));
+        assert!(!same_blocks(&modules, Some(48), None) && !same_blocks(&modules, Some(48), Some(64)));
+    }
 
     #[test]
     fn factors_are_fitted_next_to_the_store() {

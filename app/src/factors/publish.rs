@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::begun::places;
 use super::engine;
 use super::error::FactorJobError;
-use super::folder::{FactorError, FactorFolder, FactorStage, check_room, matrices};
+use super::folder::{FactorError, FactorFolder, FactorStage, check_blocks, check_room, matrices};
 use super::stamp::FactorStamp;
 
 /// Description of factors in their artifact.
@@ -192,6 +192,7 @@ pub fn import_factors(
     let mut checked = 0;
     if strategy != Strategy::Identity {
         let check = &mut |module: Module, factors: ModuleFactors| -> Result<(), FactorError> {
+            check_blocks(folder, &module.name, &factors, stamp.max_block)?;
             factors.inverse(&module, strategy, Damping::OfMean)?;
             checked += 1;
             Ok(())

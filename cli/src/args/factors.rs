@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use gstore::factors::{Damping, FitRequest};
+use gstore::factors::Damping;
 use gstore_store::{ShardIndex, SnapshotName};
 
 use super::{EngineArgs, OutputArgs, TextArgs, at_least};
@@ -112,8 +112,9 @@ pub struct FactorsFitArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least::<usize>(1))]
     pub module_partitions: usize,
     /// Cut covariances of more than N rows into equal blocks of at most N, each decomposed and applied alone
-    #[arg(long, value_name = "N", default_value_t = FitRequest::MAX_BLOCK, value_parser = at_least::<u32>(1))]
-    pub max_block: u32,
+    /// [default: 8192, with --extend as those factors]
+    #[arg(long, value_name = "N", value_parser = at_least::<u32>(1))]
+    pub max_block: Option<u32>,
     /// Compute only part I of N of the rows
     #[arg(long, value_name = "I/N", conflicts_with = "data_partitions", requires = "folder")]
     pub partition: Option<ShardIndex>,

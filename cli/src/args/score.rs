@@ -26,12 +26,13 @@ use super::{EngineArgs, FactorStrategy, FactorsModelArgs, OutputArgs, TextArgs, 
     with --segment the weights of two checkpoints, and the bytes of a query for each segment; with --solver 60 more for each weight,\n\
     and 8 for each thread.")]
 pub struct ScoreArgs {
-    /// Factors of the store, which `gstore factors fit` makes; without them, and without --segment, --model says
-    /// whose gradients are compared, and no curvature is used
+    /// Factors of the store, which `gstore factors fit` makes; without them, and without --segment, --model
+    /// says whose gradients are compared, and no curvature is used
     #[arg(long, value_name = "NAME")]
     pub factors: Option<String>,
-    /// A segment of training, from the first to the last: factors, STEPS at a mean learning RATE, and checkpoints
-    /// over which rows are averaged [default: that of the factors]; scores are summed over segments
+    /// A segment of training, from the first to the last: factors, STEPS at a mean learning RATE, and
+    /// checkpoints over which rows are averaged [default: that of the factors]; scores are summed over
+    /// segments
     #[arg(long, value_name = "NAME=STEPS*RATE[@DIR|REPO,...]", value_parser = segment,
           conflicts_with_all = ["factors", "filter", "damping", "of_self", "checkpoint", "kronfluence"])]
     pub segment: Vec<ScoreSegmentArg>,

@@ -145,7 +145,7 @@ fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
             args::Fisher::Empirical => Fisher::Empirical,
         },
         partitions: [parts, args.module_partitions],
-        max_block: args.max_block as usize,
+        max_block: args.max_block.map(|most| most as usize),
         only: args.partition.map(|part| part.index().saturating_sub(1) as usize),
         folder: args.folder.clone(),
         extend: args.extend.clone(),

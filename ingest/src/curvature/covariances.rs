@@ -57,7 +57,8 @@ impl<'a, B: Backend> CovarianceSums<'a, B> {
         Ok(())
     }
 
-    /// Adds the products of a block's columns to the sums of the modules; gives back the first that is no number.
+    /// Adds the products of a block's columns to the sums of the modules; gives back the first that is no
+    /// number.
     fn add_block(
         &mut self,
         call: &Call<'_, B>,

@@ -113,18 +113,23 @@ impl GramCheckpoint {
         }
     }
 
+    /// Whether it is noted which rows of a dataset the sums are of. Matrices that were made before that was
+    /// noted have none.
+    pub fn knows(&self, dataset: &str) -> bool {
+        self.of.iter().any(|known| known.dataset == dataset)
+    }
+
     /// Why the sums are not of rows and vectors that a dataset of a snapshot has, if they are not.
     ///
     /// # Errors
     /// Damage of the store.
     pub fn stale(&self, snapshot: &Snapshot, dataset: &DatasetPart) -> Result<Option<String>, QueryError> {
         let name = &dataset.name;
-        let mut known = self.of.iter().filter(|known| known.dataset == *name).peekable();
-        if known.peek().is_none() {
+        if !self.knows(name) {
             return Ok(Some(format!("it does not say which rows of `{name}` it was fitted on")));
         }
         let live = snapshot.live_rows(dataset)?;
-        let why = known.find_map(|known| {
+        let why = self.of.iter().filter(|known| known.dataset == *name).find_map(|known| {
             if known.number != dataset.number {
                 return Some(format!("it was fitted on another dataset `{name}`, which was dropped since"));
             }

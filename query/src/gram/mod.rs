@@ -1,4 +1,5 @@
-//! Artifacts of Gram matrices, which precondition questions about stored features: their description and file.
+//! Artifacts of Gram matrices, which precondition questions about stored features: their description and
+//! file.
 //!
 //! - [`GramContent`]: the description in an artifact of the kind [`KIND`]
 //! - [`CheckpointGrams`]: the matrices of one checkpoint, one for each module group, which can be added

@@ -69,8 +69,8 @@ impl MatrixRows {
         &self.schema
     }
 
-    /// Bytes that are held while the rows are computed: the vectors of the target samples, and the matrices of a
-    /// preconditioner.
+    /// Bytes that are held while the rows are computed: the vectors of the target samples, and the matrices
+    /// of a preconditioner.
     pub fn memory(&self) -> u64 {
         self.memory
     }

@@ -69,8 +69,8 @@ fn text(text: &str) -> Expr {
     Expr::value(Value::SingleQuotedString(text.to_owned()))
 }
 
-/// `INTERVAL (n) DAY` of what is no constant, which the engine reads from a text, and `INTERVAL 3 DAY` with the
-/// number as one, which is all that it knows in the frame of a window.
+/// `INTERVAL (n) DAY` of what is no constant, which the engine reads from a text, and `INTERVAL 3 DAY` with
+/// the number as one, which is all that it knows in the frame of a window.
 pub(super) fn interval(interval: &Interval) -> Option<Expr> {
     let unit = interval.leading_field.as_ref().filter(|_| interval.last_field.is_none())?;
     if let Expr::Value(value) = &*interval.value

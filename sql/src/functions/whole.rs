@@ -6,8 +6,8 @@
 //! - `a / b` is a floating-point number; `a // b` is cut off towards zero, so that `(a // b) * b + a % b` is
 //!   `a`
 //!
-//! The engine's own operators keep the width of their operands: a difference of unsigned numbers would have no
-//! sign.
+//! The engine's own operators keep the width of their operands: a difference of unsigned numbers would have
+//! no sign.
 
 use std::sync::Arc;
 

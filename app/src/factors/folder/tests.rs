@@ -279,6 +279,15 @@ fn matrices_in_blocks_are_read_as_they_were_written() {
     folder.write_eigen(modules, std::slice::from_ref(&bases)).unwrap();
     let (found, factors) = folder.factors(None).unwrap().remove(0);
     assert_eq!(found, module);
+    // A folder that says so has blocks, of this many rows; whole matrices are what any may have.
+    let check = |factors: &ModuleFactors, most| check_blocks(place.path(), "m", factors, most);
+    assert!(check(&factors, Some(3)).is_ok());
+    for (most, due) in [(None, "does not say that there are blocks"), (Some(4), "blocks of at most 4 rows")] {
+        let refused = check(&factors, most).unwrap_err().to_string();
+        assert!(refused.contains("module `m`: a matrix is 7 x 3: ") && refused.contains(due), "{refused}");
+    }
+    let whole = ModuleFactors { gradient: Some(Covariance::new(3)), ..ModuleFactors::default() };
+    assert!([None, Some(2)].into_iter().all(|most| check(&whole, most).is_ok()));
     assert_eq!((factors.activation, factors.gradient), (Some(sums.0.clone()), Some(sums.1)));
     assert_eq!((factors.activation_eigen, factors.gradient_eigen), (Some(bases.0), Some(bases.1)));
     // Three blocks: of three rows, and twice of two.

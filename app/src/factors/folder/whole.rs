@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gstore_curvature::{Blocks, Module};
+use gstore_curvature::{Blocks, Covariance, Eigen, Module, ModuleFactors};
 use gstore_store::{FileMap, vfs::free_space};
 
 use super::error::FactorError;
@@ -32,6 +32,28 @@ pub(in crate::factors) fn check_room(folder: &Path, modules: &[Module]) -> Resul
         )),
         _ => Ok(()),
     }
+}
+
+/// Refuses factors of a module whose matrices are neither whole, as all are that are exported, nor in the blocks
+/// of at most so many rows that their folder names.
+pub(in crate::factors) fn check_blocks(
+    folder: &Path,
+    module: &str,
+    factors: &ModuleFactors,
+    max_block: Option<usize>,
+) -> Result<(), FactorError> {
+    let sums = [&factors.activation, &factors.gradient].into_iter().flatten().map(Covariance::blocks);
+    let bases = [&factors.activation_eigen, &factors.gradient_eigen].into_iter().flatten().map(Eigen::blocks);
+    let is_other = |found: &Blocks| {
+        !found.is_whole() && max_block.is_none_or(|most| Blocks::new(found.size(), most) != *found)
+    };
+    let Some(found) = sums.chain(bases).flatten().find(is_other) else { return Ok(()) };
+    let due = match max_block {
+        Some(most) => format!("a square one is due, or one in blocks of at most {most} rows"),
+        None => "a square one is due, as the folder does not say that there are blocks".to_owned(),
+    };
+    let (rows, cols) = (found.size(), found.width());
+    Err(FactorError::file(folder, format!("module `{module}`: a matrix is {rows} x {cols}: {due}")))
 }
 
 impl FactorFolder {

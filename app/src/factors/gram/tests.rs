@@ -502,3 +502,21 @@ fn matrices_of_what_is_not_there_any_more_are_stale() {
     store.delete(seen.dataset("pool").unwrap(), &gone, DeleteOptions::default()).unwrap();
     refused("pool", "rows of `pool` that it was fitted on have changed");
 }
+
+#[test]
+fn rows_of_all_datasets_of_matrices_are_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    fit(&store, "both", &["pool", "other"], |_| {}).unwrap();
+    let ask = |options: &str| {
+        let relation = format!("influence('pool', 'val', sim => 'dot', precondition => 'both'{options})");
+        scores(&store, &relation)
+    };
+    assert!(!ask("").unwrap().is_empty());
+    let seen = store.snapshot().unwrap();
+    let gone = RowSet::from_rows([3]);
+    store.delete(seen.dataset("other").unwrap(), &gone, DeleteOptions::default()).unwrap();
+    let error = ask("").unwrap_err();
+    assert!(error.contains("rows of `other` that it was fitted on have changed"), "{error}");
+    assert!(!ask(", stale => true").unwrap().is_empty());
+}

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use gstore_curvature::Module;
+use gstore_curvature::{Blocks, Module};
 
 use super::forms::{TOKENS, column_bytes, has_low_rank};
 use super::pass::AHEAD;
@@ -17,8 +17,8 @@ const MOST_COLUMNS: usize = 1000;
 const DOUBLE: u64 = 8;
 const SINGLE: u64 = 4;
 
-/// Bytes for each weight of a query that is solved for, besides its sums: in f64 the solution, the residual, the
-/// direction, and both preconditioned, and one in f32.
+/// Bytes for each weight of a query that is solved for, besides its sums: in f64 the solution, the residual,
+/// the direction, and both preconditioned, and one in f32.
 const VECTORS: u64 = 5 * DOUBLE + SINGLE;
 
 /// How much is held at once.
@@ -62,6 +62,8 @@ pub(super) struct Sizes<'a> {
     pub rotates: bool,
     /// Whether queries are solved for, all of a group at once.
     pub solves: bool,
+    /// Rows of the largest block of eigenvectors.
+    pub max_block: usize,
     /// Scores of each query that wait for the end, as those of a report do, with their tables.
     pub held: Option<[u64; 2]>,
 }
@@ -73,6 +75,23 @@ impl Sizes<'_> {
 
     fn widest(&self, of: impl Fn(&Module) -> u64) -> u64 {
         self.modules.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// Values of a module's eigenvectors, as their blocks are stored.
+    fn eigenvectors(&self, module: &Module) -> u64 {
+        [module.input, module.out].map(|size| Blocks::new(size, self.max_block).values() as u64).iter().sum()
+    }
+
+    /// What a thread has of a module that queries are preconditioned in: eigenvectors as they are read, and
+    /// with their transposes those of the first filter and of the one that is made; scales, and the columns of
+    /// one query. It has one segment at a time.
+    fn preconditioning(&self) -> u64 {
+        let filters = self.filters as u64 + u64::from(self.segments > 1);
+        let copies = if self.rotates { 1 + 2 * filters.min(2) } else { 0 };
+        // Each filter has a scale and a column; the first its scale twice. A query is there as it came, turned
+        // by one side, by both, and scaled.
+        let values = 2 * filters + 5;
+        DOUBLE * self.widest(|module| copies * self.eigenvectors(module) + values * module.len() as u64)
     }
 
     /// What a worker has of a batch: activations, and the gradients of one module or what they are made of.
@@ -117,19 +136,20 @@ impl Sizes<'_> {
         if self.solves { of_weight * self.all(|module| module.len() as u64) } else { 0 }
     }
 
-    /// Rows that are scored for themselves: while eigenbases are read, and while rows are scored.
-    fn own(&self) -> [u64; 2] {
+    /// What is there of eigenbases while they are read, and while rows are scored: those of all modules where
+    /// rows are scored for themselves.
+    fn bases(&self) -> [u64; 2] {
         if self.queries.is_some() {
-            return [0; 2];
+            return [self.threads as u64 * self.preconditioning(), 0];
         }
         let scales = DOUBLE * self.filters as u64 * self.all(|module| module.len() as u64);
-        let squares = |module: &Module| (module.input * module.input + module.out * module.out) as u64;
         if !self.rotates {
             return [scales; 2];
         }
         // In f64, as the backend has them, and of one module once more and turned.
-        let bases = self.all(squares);
-        let one = self.widest(|module| 2 * DOUBLE * squares(module) + 3 * DOUBLE * module.len() as u64);
+        let bases = self.all(|module| self.eigenvectors(module));
+        let one =
+            self.widest(|module| 2 * DOUBLE * self.eigenvectors(module) + 3 * DOUBLE * module.len() as u64);
         [scales + (DOUBLE + SINGLE) * bases + one, scales + SINGLE * bases]
     }
 
@@ -156,7 +176,7 @@ impl Sizes<'_> {
 
     /// Bytes without any query: while bases are read, and while rows are scored.
     fn fixed(&self) -> [u64; 2] {
-        let [reading, scoring] = self.own();
+        let [reading, scoring] = self.bases();
         let workers = self.threads as u64 * self.worker();
         [self.weights + self.waiting() + reading, self.weights + self.waiting() + workers + scoring]
     }
@@ -170,6 +190,8 @@ impl Sizes<'_> {
             return (memory <= limit).then_some(extent);
         };
         let (query, whole) = (self.query(), self.gradient());
+        // Queries are preconditioned before rows are scored.
+        let fixed = fixed.max(reading);
         let room = limit.checked_sub(fixed + whole)?;
         let fits = usize::try_from(room / query.max(1)).unwrap_or(usize::MAX);
         let at_once = fits.min((MOST_COLUMNS / self.filters.max(1)).max(1));
@@ -193,15 +215,17 @@ impl Sizes<'_> {
         Some(Extent { threads: self.threads, queries_at_once, groups, memory: fixed + held + gradients })
     }
 
-    /// A query's gradient of all modules.
+    /// A query's gradient of all modules, and what segments leave of it of those that are preconditioned in.
     fn gradient(&self) -> u64 {
-        SINGLE * self.all(|module| module.len() as u64)
+        let values = |module: &Module| module.len() as u64;
+        let left = if self.segments > 1 { self.threads as u64 * self.widest(values) } else { 0 };
+        SINGLE * self.all(values) + DOUBLE * left
     }
 
     fn refused(&self, limit: u64) -> FactorJobError {
         let [reading, fixed] = self.fixed();
         let needed = match self.queries {
-            Some(_) => fixed + self.gradient() + self.query(),
+            Some(_) => fixed.max(reading) + self.gradient() + self.query(),
             None => reading.max(fixed),
         };
         let waiting = self.waiting();
@@ -233,116 +257,4 @@ impl Sizes<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn modules() -> [Module; 2] {
-        let module = |name: &str, out, input| Module { name: name.into(), out, input, bias: false };
-        [module("a", 10, 20), module("b", 30, 10)]
-    }
-
-    fn sizes(modules: &[Module]) -> Sizes<'_> {
-        Sizes {
-            modules,
-            weights: 1_000_000,
-            activations: 10_000,
-            threads: 2,
-            batch: [64, 4],
-            per: ScorePer::Row,
-            by_token: false,
-            filters: 1,
-            segments: 1,
-            rank: None,
-            top: None,
-            queries: Some(3),
-            sum_queries: false,
-            rotates: true,
-            solves: false,
-            held: None,
-        }
-    }
-
-    #[test]
-    fn a_query_is_its_columns_and_its_scores_on_the_way() {
-        let modules = modules();
-        // 500 weights; 2 * 2 + 4 batches of 4 rows; 2 workers' products of 4 rows.
-        let columns = 2 * 4 * 500;
-        let of_rows = columns + 8 * 4 * 8 + 2 * 12 * 4;
-        assert_eq!(sizes(&modules).query(), of_rows);
-        assert_eq!(Sizes { filters: 3, ..sizes(&modules) }.query(), 3 * of_rows);
-        assert_eq!(Sizes { segments: 3, ..sizes(&modules) }.query(), of_rows + 2 * columns);
-        assert_eq!(Sizes { top: Some(5), ..sizes(&modules) }.query(), of_rows + 2 * 16 * 5);
-        let of_modules = Sizes { per: ScorePer::Module, ..sizes(&modules) };
-        assert_eq!(of_modules.query(), of_rows + 8 * 4 * 8);
-        // Every token has a score; 64 of them are multiplied with the 30 rows of the widest matrix.
-        let of_tokens = Sizes { per: ScorePer::Token, by_token: true, ..sizes(&modules) };
-        assert_eq!(of_tokens.query(), columns + 8 * 64 * 8 + 2 * (8 * 64 + 12 * 64 * 30));
-        assert_eq!(of_tokens.worker(), 10_000 + 4 * 64 * 40);
-        assert_eq!(sizes(&modules).worker(), 10_000 + 4 * 2 * 300);
-    }
-
-    #[test]
-    fn a_solve_takes_vectors_of_all_weights_and_sums_of_each_thread() {
-        let modules = modules();
-        let (plain, solves) = (sizes(&modules), Sizes { solves: true, ..sizes(&modules) });
-        // 500 weights: 5 vectors in f64 and one in f32; the sums of 2 workers, one on its way, and all.
-        assert_eq!(solves.query() - plain.query(), 500 * (5 * 8 + 4 + 4 * 8));
-        let more = |threads| Sizes { threads, ..solves }.query() - Sizes { threads, ..plain }.query();
-        assert_eq!(more(3) - more(2), 500 * 8);
-        // Gradients of a group are held at once, and those in f32 are counted once.
-        let (all, one) = (solves.fitted(u64::MAX).expect("fits"), Sizes { queries: Some(1), ..solves });
-        let one = one.fitted(u64::MAX).expect("fits");
-        assert_eq!((all.queries_at_once, all.memory - one.memory), (1, 2 * solves.query()));
-        let least = Sizes { threads: 1, ..solves };
-        let least = least.fixed()[1] + least.gradient() + least.query();
-        assert_eq!(solves.fitted(least).expect("fits").groups.len(), 3);
-        let error = solves.fitted(least - 1).expect_err("too little").to_string();
-        assert!(error.contains("one query") && error.contains("no iterative solve"), "{error}");
-    }
-
-    #[test]
-    fn rows_for_themselves_are_scales_and_eigenvectors() {
-        let modules = modules();
-        let own = Sizes { queries: None, filters: 2, ..sizes(&modules) };
-        // 500 + 1000 values of eigenvectors; those of the second module and its eigenvalues once more.
-        let (scales, bases) = (8 * 2 * 500, 500 + 1000);
-        assert_eq!(own.own(), [scales + 12 * bases + 16 * 1000 + 24 * 300, scales + 4 * bases]);
-        assert_eq!(Sizes { rotates: false, ..own }.own(), [scales; 2]);
-        let extent = own.fitted(u64::MAX).expect("fits");
-        let workers = 2 * (10_000 + 4 * 2 * 300);
-        let memory =
-            1_000_000 + (scales + 12 * bases + 16 * 1000 + 24 * 300).max(workers + scales + 4 * bases);
-        assert_eq!((extent.memory, extent.groups.len()), (memory, 1));
-        assert_eq!(own.fitted(memory).expect("fits").threads, 2);
-        let error = own.fitted(1_000_000).expect_err("too little").to_string();
-        assert!(error.contains("scoring rows for themselves") && error.contains("diagonal"), "{error}");
-    }
-
-    #[test]
-    fn scores_of_a_report_wait_in_memory() {
-        let modules = modules();
-        let held = Sizes { held: Some([1_000_000, 1]), ..sizes(&modules) };
-        // 3 queries, and the orders of one.
-        assert_eq!(held.waiting(), 4 * 3 * 1_000_000 + 32 * 1_000_000);
-        let without = sizes(&modules).fitted(u64::MAX).expect("fits").memory;
-        assert_eq!(held.fitted(u64::MAX).expect("fits").memory, without + held.waiting());
-        let error = held.fitted(without + 1_000_000).expect_err("too little").to_string();
-        assert!(error.contains("keeping all scores") && error.contains("row by row"), "{error}");
-    }
-
-    #[test]
-    fn queries_that_do_not_fit_take_several_passes_then_fewer_threads() {
-        let modules = modules();
-        let sizes = sizes(&modules);
-        let [_, fixed] = sizes.fixed();
-        let two = sizes.fitted(fixed + sizes.gradient() + 2 * sizes.query()).expect("fits");
-        assert_eq!((two.threads, two.groups), (2, vec![0..2, 2..3]));
-        let one = Sizes { threads: 1, ..sizes };
-        let [_, fixed] = one.fixed();
-        let least = fixed + one.gradient() + one.query();
-        let found = sizes.fitted(least).expect("fits");
-        assert_eq!((found.threads, found.groups.len(), found.memory), (1, 3, least));
-        let error = sizes.fitted(least - 1).expect_err("too little").to_string();
-        assert!(error.contains("one query") && error.contains("low rank"), "{error}");
-    }
-}
+mod tests;

@@ -2,9 +2,9 @@
 //!
 //! A score is `<P(G_query), G_row>` summed over modules, where P is the filtered inverse of the curvature;
 //! positive where training on the row lowers the loss of the query. All queries and filters share a pass over
-//! the pool; with segments of training there is one for each checkpoint, and a score is the sum over segments.
-//! With an iterative solve the query is `(G + damping)^-1 G_query`, where G is the curvature itself and P
-//! preconditions.
+//! the pool; with segments of training there is one for each checkpoint, and a score is the sum over
+//! segments. With an iterative solve the query is `(G + damping)^-1 G_query`, where G is the curvature itself
+//! and P preconditions.
 
 mod checks;
 mod forms;

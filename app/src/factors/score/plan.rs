@@ -177,6 +177,9 @@ impl ScorePlan {
         let tables = if per == ScorePer::Module { modules.len() as u64 } else { 1 };
         // The weights of another checkpoint are there next to the plan's own.
         let moves = self.segments.iter().flat_map(|segment| &segment.checkpoints).any(Option::is_some);
+        // Segments without blocks have whole bases.
+        let blocks = self.segments.iter().map(|segment| segment.max_block.unwrap_or(usize::MAX));
+        let max_block = blocks.max().unwrap_or(usize::MAX);
         let sizes = Sizes {
             modules,
             weights: engine::weight_bytes(&self.engine, ingest) * (1 + u64::from(moves)),
@@ -193,6 +196,7 @@ impl ScorePlan {
             sum_queries: how.sum_queries,
             rotates: how.strategy.rotates(),
             solves: self.solve.is_some(),
+            max_block,
             held: is_held.then_some([rows, tables]),
         };
         sizes.fitted(ingest.max_memory.or_else(available_memory).unwrap_or(u64::MAX))

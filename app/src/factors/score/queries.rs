@@ -4,7 +4,8 @@
 //! segment leaves of it goes on to the one before, so that each segment has columns of its own.
 //!
 //! Memory: the columns, and as much again while gradients of some queries wait to be preconditioned and while
-//! columns are put in the kernel's order; for each thread the factors of one module, of every segment.
+//! columns are put in the kernel's order; for each thread the factors of one module in one segment, and what
+//! the segments after it leave of these queries.
 
 use std::ops::{ControlFlow, Range};
 
@@ -15,7 +16,6 @@ use gstore_ingest::curvature::{CurvatureEngine, Measurement, TargetSample};
 use super::forms::{Collected, ModuleColumns, has_low_rank};
 use super::plan::ScorePlan;
 use super::request::SolvedQuery;
-use super::segments::Segment;
 use super::solve::solutions;
 use crate::factors::engine::{Tokens, of_batch};
 use crate::factors::error::FactorJobError;
@@ -178,32 +178,50 @@ fn precondition(
 
 /// The columns of some queries for a module, for each segment and filter.
 fn of_module(plan: &ScorePlan, module: &Module, gradients: &[f32]) -> Result<Vec<Collected>, FactorJobError> {
-    let scaling = |(at, segment): (usize, &Segment)| -> Result<Scaling, FactorJobError> {
-        let mut filters = segment.filters.clone();
-        if at > 0 {
-            // What the segment leaves of a query is that of the one before it.
-            filters.extend(segment.filters.iter().filter_map(|filter| filter.decay()));
-        }
-        Scaling::new(module, &plan.factors_of(at, module)?, plan.how.strategy, &filters)
-    };
-    let scalings = plan.segments.iter().enumerate().map(scaling).collect::<Result<Vec<_>, _>>()?;
-    let count: usize = plan.segments.iter().map(|segment| segment.filters.len()).sum();
-    let mut all = vec![Collected::default(); count];
-    for gradient in gradients.chunks_exact(module.len().max(1)) {
-        let mut gradient: Vec<f64> = gradient.iter().map(|value| f64::from(*value)).collect();
-        let mut end = count;
-        for (segment, scaling) in plan.segments.iter().zip(&scalings).rev() {
+    let filters: Vec<&[Filter]> = plan.segments.iter().map(|segment| &segment.filters[..]).collect();
+    let how = (plan.how.strategy, plan.how.rank);
+    through(module, how, (&filters, &|at| plan.factors_of(at, module)), gradients)
+}
+
+/// Filters of segments, and the factors of each: those of one segment are there at a time.
+type OfSegments<'a> = (&'a [&'a [Filter]], &'a dyn Fn(usize) -> Result<ModuleFactors, FactorJobError>);
+
+/// The columns of some queries for a module, from the last segment to the first; for each segment and filter.
+fn through(
+    module: &Module,
+    (strategy, rank): (Strategy, Option<usize>),
+    (segments, factors): OfSegments<'_>,
+    gradients: &[f32],
+) -> Result<Vec<Collected>, FactorJobError> {
+    let mut end: usize = segments.iter().map(|filters| filters.len()).sum();
+    let mut all = vec![Collected::default(); end];
+    // What the segments after one leave of each query.
+    let mut left: Vec<Vec<f64>> = Vec::new();
+    for (at, filters) in segments.iter().enumerate().rev() {
+        // What the segment leaves of a query is that of the one before it.
+        let decays = filters.iter().filter_map(|filter| filter.decay()).filter(|_| at > 0);
+        let with_rest: Vec<Filter> = filters.iter().copied().chain(decays).collect();
+        let scaling = Scaling::new(module, &factors(at)?, strategy, &with_rest)?;
+        let start = end - filters.len();
+        for (query, gradient) in gradients.chunks_exact(module.len().max(1)).enumerate() {
+            let gradient = match left.get_mut(query) {
+                Some(left) => std::mem::take(left),
+                None => gradient.iter().map(|value| f64::from(*value)).collect(),
+            };
             let mut columns = scaling.columns(&gradient);
-            let rest = columns.split_off(segment.filters.len());
-            let start = end - columns.len();
-            let filtered = columns.iter().zip(&segment.filters);
-            for ((column, filter), into) in filtered.zip(&mut all[start..end]) {
+            let rest = columns.split_off(filters.len()).into_iter().next();
+            for ((column, filter), into) in columns.iter().zip(*filters).zip(&mut all[start..end]) {
                 check(module, *filter, column)?;
-                keep(into, column, module, plan.how.rank)?;
+                keep(into, column, module, rank)?;
             }
-            end = start;
-            gradient = rest.into_iter().next().unwrap_or_default();
+            if let Some(rest) = rest {
+                match left.get_mut(query) {
+                    Some(place) => *place = rest,
+                    None => left.push(rest),
+                }
+            }
         }
+        end = start;
     }
     Ok(all)
 }
@@ -296,23 +314,4 @@ impl Scaling {
 }
 
 #[cfg(test)]
-mod tests {
-    use gstore_curvature::Squares;
-
-    use super::*;
-
-    #[test]
-    fn a_damping_that_is_too_small_for_f32_is_refused() {
-        let module = Module { name: "m".into(), out: 1, input: 2, bias: false };
-        let squares = Squares { sums: vec![0.0, 1.0], count: 1 };
-        let factors = ModuleFactors { diagonal: Some(squares), ..ModuleFactors::default() };
-        let columns = |damping: f64| {
-            let filter = Filter::Inverse(Damping::Value(damping));
-            let scaling = Scaling::new(&module, &factors, Strategy::Diagonal, &[filter]).unwrap();
-            check(&module, filter, &scaling.columns(&[0.5, 2.0])[0])
-        };
-        assert!(columns(1e-3).is_ok());
-        let error = columns(1e-300).unwrap_err().to_string();
-        assert!(error.contains("module `m`") && error.contains("damping of 1e-300"), "{error}");
-    }
-}
+mod tests;

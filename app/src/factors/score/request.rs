@@ -30,8 +30,8 @@ pub struct ScoreRequest {
     /// Filters of the curvature's eigenvalues, at least one; all of them take one pass.
     pub filters: Vec<Filter>,
     /// Segments of training, from the first to the last, in place of factors and filters; `ingest` then has
-    /// the last checkpoint of the last one, at which queries are measured. Empty: the curvature is that of one
-    /// checkpoint.
+    /// the last checkpoint of the last one, at which queries are measured. Empty: the curvature is that of
+    /// one checkpoint.
     pub segments: Vec<ScoreSegment>,
     /// What scores are given of.
     pub form: ScoreForm,

@@ -16,6 +16,8 @@ use crate::factors::stored::StoredFactors;
 /// A segment: what queries are preconditioned with, and where the rows of the pool are.
 pub(super) struct Segment {
     pub factors: Option<FactorReader>,
+    /// Rows of the largest block of its eigenvectors; none where they are whole.
+    pub max_block: Option<usize>,
     /// Its filters, of which each query has a column.
     pub filters: Vec<Filter>,
     /// Its checkpoints; none is that of the plan's engine.
@@ -87,7 +89,8 @@ pub(super) fn segments(
     for (at, checkpoints) in places.into_iter().enumerate() {
         let named = request.segments.get(at).map(|segment| vec![segment.filter]);
         let filters = named.unwrap_or_else(|| request.filters.clone());
-        all.push(Segment { factors: readers.next().transpose()?, filters, checkpoints });
+        let max_block = stored.get(at).and_then(|stored| stored.content.stamp.max_block);
+        all.push(Segment { factors: readers.next().transpose()?, max_block, filters, checkpoints });
     }
     Ok(all)
 }

@@ -1,7 +1,7 @@
 //! Passes over a pool at the checkpoints of all segments of training, whose scores are added row by row.
 //!
-//! The sums so far lie in a temporary file without a name, in the order of the rows: memory does not grow with
-//! them.
+//! The sums so far lie in a temporary file without a name, in the order of the rows: memory does not grow
+//! with them.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};

@@ -41,8 +41,8 @@ struct Filled {
 
 impl Prepared {
     /// Sums of the outer products of the pools' vectors, by checkpoint and module group, times the scale of
-    /// their dot products. `known`: for each checkpoint and pool the rows that are left out; none where it has
-    /// no entry.
+    /// their dot products. `known`: for each checkpoint and pool the rows that are left out; none where it
+    /// has no entry.
     ///
     /// Memory: for each block of k coordinates and each checkpoint 8 k^2 bytes, and a window of rows of 32
     /// MiB or 16 rows. Time: for each row and block k^2 multiplications.

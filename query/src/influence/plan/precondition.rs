@@ -85,27 +85,51 @@ pub(super) fn resolve(
         fits(&content.checkpoints[place], feature, name)?;
         used.push(place);
     }
-    for pool in pools.iter().filter(|pool| content.datasets.iter().any(|own| own.name == pool.name)) {
-        let fitted = used.iter().map(|place| &content.checkpoints[*place]);
-        let mut why = None;
-        for own in fitted {
-            why = why.or(own.stale(snapshot, pool)?);
-        }
-        match why {
-            Some(why) if !spec.stale => return Err(stale(name, pool, &why)),
-            Some(why) => notes.push(format!("`{name}` is stale: {why}")),
-            None => {}
-        }
-    }
+    notes.extend(of_rows(snapshot, spec, (name, &content, &used), pools)?);
     let found = PlanPrecondition { artifact: name.to_owned(), number: part.number, checkpoints: used };
     Ok((Some(found), notes))
 }
 
-/// The error of matrices that are not of a pool as it is.
-fn stale(name: &str, pool: &DatasetPart, why: &str) -> QueryError {
+/// Refuses matrices of rows, vectors or datasets that are not there any more, at the checkpoints that are used,
+/// unless that is accepted.
+fn of_rows(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    (name, content, used): (&str, &GramContent, &[usize]),
+    pools: &[Arc<DatasetPart>],
+) -> Result<Vec<String>, QueryError> {
+    let fitted: Vec<&GramCheckpoint> = used.iter().map(|place| &content.checkpoints[*place]).collect();
+    let mut notes = Vec::new();
+    // Of a mixture those of queries are among them.
+    for dataset in content.datasets.iter().map(|dataset| dataset.name.as_str()) {
+        if fitted.iter().any(|own| !own.knows(dataset)) {
+            notes.push(format!(
+                "`{name}` does not say which rows of `{dataset}` it was fitted on: whether all are there is not known"
+            ));
+        }
+        let mut why = None;
+        for own in fitted.iter().filter(|own| own.knows(dataset)) {
+            let found = match snapshot.dataset(dataset) {
+                Ok(part) => own.stale(snapshot, part)?,
+                Err(_) => Some(format!("dataset `{dataset}` that it was fitted on is not there any more")),
+            };
+            why = why.or(found);
+        }
+        match why {
+            Some(why) if !spec.stale => return Err(stale(name, pools, &why)),
+            Some(why) => notes.push(format!("`{name}` is stale: {why}")),
+            None => {}
+        }
+    }
+    Ok(notes)
+}
+
+/// The error of matrices that are not of pools as they are.
+fn stale(name: &str, pools: &[Arc<DatasetPart>], why: &str) -> QueryError {
+    let pools: Vec<String> = pools.iter().map(|pool| format!("`{}`", pool.name)).collect();
     QueryError::Spec(format!(
-        "artifact `{name}` is stale for pool `{}`: {why}. Fit it on the pool, or take it as it is with `stale => true`",
-        pool.name
+        "artifact `{name}` is stale for pool {}: {why}. Fit it on the pool, or take it as it is with `stale => true`",
+        pools.join(", ")
     ))
 }
 
@@ -186,7 +210,11 @@ fn fitted_on(
                 let known: Vec<&str> = content.datasets.iter().map(|dataset| dataset.name.as_str()).collect();
                 let on = known.join(", ");
                 if !spec.stale {
-                    return Err(stale(name, pool, &format!("it was fitted on rows of {on}")));
+                    return Err(stale(
+                        name,
+                        std::slice::from_ref(pool),
+                        &format!("it was fitted on rows of {on}"),
+                    ));
                 }
                 notes.push(format!("`{name}` was fitted on rows of {on}, not of `{}`", pool.name));
             }

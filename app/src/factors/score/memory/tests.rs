@@ -1,0 +1,155 @@
+//! Promise: memory is as the sizes of modules, batches and outputs say, and what does not fit is refused.
+
+use super::*;
+
+fn modules() -> [Module; 2] {
+    let module = |name: &str, out, input| Module { name: name.into(), out, input, bias: false };
+    [module("a", 10, 20), module("b", 30, 10)]
+}
+
+fn sizes(modules: &[Module]) -> Sizes<'_> {
+    Sizes {
+        modules,
+        weights: 1_000_000,
+        activations: 10_000,
+        threads: 2,
+        batch: [64, 4],
+        per: ScorePer::Row,
+        by_token: false,
+        filters: 1,
+        segments: 1,
+        rank: None,
+        top: None,
+        queries: Some(3),
+        sum_queries: false,
+        rotates: true,
+        solves: false,
+        max_block: usize::MAX,
+        held: None,
+    }
+}
+
+#[test]
+fn a_query_is_its_columns_and_its_scores_on_the_way() {
+    let modules = modules();
+    // 500 weights; 2 * 2 + 4 batches of 4 rows; 2 workers' products of 4 rows.
+    let columns = 2 * 4 * 500;
+    let of_rows = columns + 8 * 4 * 8 + 2 * 12 * 4;
+    assert_eq!(sizes(&modules).query(), of_rows);
+    assert_eq!(Sizes { filters: 3, ..sizes(&modules) }.query(), 3 * of_rows);
+    assert_eq!(Sizes { segments: 3, ..sizes(&modules) }.query(), of_rows + 2 * columns);
+    assert_eq!(Sizes { top: Some(5), ..sizes(&modules) }.query(), of_rows + 2 * 16 * 5);
+    let of_modules = Sizes { per: ScorePer::Module, ..sizes(&modules) };
+    assert_eq!(of_modules.query(), of_rows + 8 * 4 * 8);
+    // Every token has a score; 64 of them are multiplied with the 30 rows of the widest matrix.
+    let of_tokens = Sizes { per: ScorePer::Token, by_token: true, ..sizes(&modules) };
+    assert_eq!(of_tokens.query(), columns + 8 * 64 * 8 + 2 * (8 * 64 + 12 * 64 * 30));
+    assert_eq!(of_tokens.worker(), 10_000 + 4 * 64 * 40);
+    assert_eq!(sizes(&modules).worker(), 10_000 + 4 * 2 * 300);
+}
+
+#[test]
+fn a_solve_takes_vectors_of_all_weights_and_sums_of_each_thread() {
+    let modules = modules();
+    let (plain, solves) = (sizes(&modules), Sizes { solves: true, ..sizes(&modules) });
+    // 500 weights: 5 vectors in f64 and one in f32; the sums of 2 workers, one on its way, and all.
+    assert_eq!(solves.query() - plain.query(), 500 * (5 * 8 + 4 + 4 * 8));
+    let more = |threads| Sizes { threads, ..solves }.query() - Sizes { threads, ..plain }.query();
+    assert_eq!(more(3) - more(2), 500 * 8);
+    // Gradients of a group are held at once, and those in f32 are counted once.
+    let (all, one) = (solves.fitted(u64::MAX).expect("fits"), Sizes { queries: Some(1), ..solves });
+    let one = one.fitted(u64::MAX).expect("fits");
+    assert_eq!((all.queries_at_once, all.memory - one.memory), (1, 2 * solves.query()));
+    let single = Sizes { threads: 1, ..solves };
+    let [reading, scoring] = single.fixed();
+    let least = reading.max(scoring) + single.gradient() + single.query();
+    assert_eq!(solves.fitted(least).expect("fits").groups.len(), 3);
+    let error = solves.fitted(least - 1).expect_err("too little").to_string();
+    assert!(error.contains("one query") && error.contains("no iterative solve"), "{error}");
+}
+
+#[test]
+fn rows_for_themselves_are_scales_and_eigenvectors() {
+    let modules = modules();
+    let own = Sizes { queries: None, filters: 2, ..sizes(&modules) };
+    // 500 + 1000 values of eigenvectors; those of the second module and its eigenvalues once more.
+    let (scales, bases) = (8 * 2 * 500, 500 + 1000);
+    assert_eq!(own.bases(), [scales + 12 * bases + 16 * 1000 + 24 * 300, scales + 4 * bases]);
+    assert_eq!(Sizes { rotates: false, ..own }.bases(), [scales; 2]);
+    let extent = own.fitted(u64::MAX).expect("fits");
+    let workers = 2 * (10_000 + 4 * 2 * 300);
+    let memory = 1_000_000 + (scales + 12 * bases + 16 * 1000 + 24 * 300).max(workers + scales + 4 * bases);
+    assert_eq!((extent.memory, extent.groups.len()), (memory, 1));
+    assert_eq!(own.fitted(memory).expect("fits").threads, 2);
+    let error = own.fitted(1_000_000).expect_err("too little").to_string();
+    assert!(error.contains("scoring rows for themselves") && error.contains("diagonal"), "{error}");
+}
+
+#[test]
+fn scores_of_a_report_wait_in_memory() {
+    let modules = modules();
+    let held = Sizes { held: Some([1_000_000, 1]), ..sizes(&modules) };
+    // 3 queries, and the orders of one.
+    assert_eq!(held.waiting(), 4 * 3 * 1_000_000 + 32 * 1_000_000);
+    let without = sizes(&modules).fitted(u64::MAX).expect("fits").memory;
+    assert_eq!(held.fitted(u64::MAX).expect("fits").memory, without + held.waiting());
+    let error = held.fitted(without + 1_000_000).expect_err("too little").to_string();
+    assert!(error.contains("keeping all scores") && error.contains("row by row"), "{error}");
+}
+
+#[test]
+fn queries_that_do_not_fit_take_several_passes_then_fewer_threads() {
+    let modules = modules();
+    let sizes = sizes(&modules);
+    let fixed = sizes.fixed().into_iter().max().expect("two");
+    let two = sizes.fitted(fixed + sizes.gradient() + 2 * sizes.query()).expect("fits");
+    assert_eq!((two.threads, two.groups), (2, vec![0..2, 2..3]));
+    let one = Sizes { threads: 1, ..sizes };
+    let fixed = one.fixed().into_iter().max().expect("two");
+    let least = fixed + one.gradient() + one.query();
+    let found = sizes.fitted(least).expect("fits");
+    assert_eq!((found.threads, found.groups.len(), found.memory), (1, 3, least));
+    let error = sizes.fitted(least - 1).expect_err("too little").to_string();
+    assert!(error.contains("one query") && error.contains("low rank"), "{error}");
+}
+
+#[test]
+fn blocks_are_counted_as_they_are_stored() {
+    let modules = modules();
+    let cut = Sizes { max_block: 5, ..sizes(&modules) };
+    assert_eq!(cut.eigenvectors(&modules[0]), 10 * 5 + 20 * 5);
+    assert_eq!(Sizes { max_block: 4, ..cut }.eigenvectors(&modules[1]), 30 * 4 + 10 * 4);
+    assert_eq!(sizes(&modules).eigenvectors(&modules[1]), 30 * 30 + 10 * 10);
+    let own = Sizes { queries: None, ..cut };
+    let (scales, bases) = (8 * 500, 150 + 200);
+    assert_eq!(own.bases(), [scales + 12 * bases + 16 * 200 + 24 * 300, scales + 4 * bases]);
+}
+
+#[test]
+fn each_thread_preconditions_in_one_module_and_segment_at_a_time() {
+    let modules = modules();
+    let one = sizes(&modules);
+    // Of the second module: eigenvectors, and once more with their transposes; 7 vectors.
+    assert_eq!(one.preconditioning(), 8 * (3 * 1000 + 7 * 300));
+    assert_eq!(Sizes { filters: 3, ..one }.preconditioning(), 8 * (5 * 1000 + 11 * 300));
+    assert_eq!(Sizes { max_block: 5, ..one }.preconditioning(), 8 * (3 * 200 + 7 * 300));
+    assert_eq!(Sizes { rotates: false, ..one }.preconditioning(), 8 * 7 * 300);
+    assert_eq!(one.bases(), [2 * one.preconditioning(), 0]);
+    // The filter of what a segment leaves; how many segments there are makes no difference.
+    let two = Sizes { segments: 2, ..one };
+    assert_eq!(two.preconditioning(), 8 * (5 * 1000 + 9 * 300));
+    assert_eq!(Sizes { segments: 9, ..one }.preconditioning(), two.preconditioning());
+    assert_eq!((one.gradient(), two.gradient()), (4 * 500, 4 * 500 + 2 * 8 * 300));
+    // Neither wide batches nor preconditioning add to the other's peak.
+    let small = Sizes { activations: 0, ..one };
+    let extent = small.fitted(u64::MAX).expect("fits");
+    let fixed = 1_000_000 + 2 * small.preconditioning();
+    assert!(small.worker() < small.preconditioning());
+    assert_eq!(extent.memory, fixed + 3 * small.query() + 3 * small.gradient());
+    let large = Sizes { activations: 1_000_000, ..one };
+    let fixed = 1_000_000 + 2 * large.worker();
+    assert_eq!(
+        large.fitted(u64::MAX).expect("fits").memory,
+        fixed + 3 * large.query() + 3 * large.gradient()
+    );
+}

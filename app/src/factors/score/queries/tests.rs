@@ -1,0 +1,103 @@
+//! Promise: queries go through the segments of training from the last to the first, and what is no number is
+//! refused.
+
+use gstore_curvature::{Eigen, Squares};
+use gstore_query::kernel::Kernel;
+
+use super::super::forms::products;
+use super::*;
+
+#[test]
+fn a_damping_that_is_too_small_for_f32_is_refused() {
+    let module = Module { name: "m".into(), out: 1, input: 2, bias: false };
+    let squares = Squares { sums: vec![0.0, 1.0], count: 1 };
+    let factors = ModuleFactors { diagonal: Some(squares), ..ModuleFactors::default() };
+    let columns = |damping: f64| {
+        let filter = Filter::Inverse(Damping::Value(damping));
+        let scaling = Scaling::new(&module, &factors, Strategy::Diagonal, &[filter]).unwrap();
+        check(&module, filter, &scaling.columns(&[0.5, 2.0])[0])
+    };
+    assert!(columns(1e-3).is_ok());
+    let error = columns(1e-300).unwrap_err().to_string();
+    assert!(error.contains("module `m`") && error.contains("damping of 1e-300"), "{error}");
+}
+
+/// Curvature of two weights, in an eigenbasis that is turned by an angle.
+struct Turned {
+    angle: f64,
+    values: [f64; 2],
+}
+
+impl Turned {
+    fn factors(&self) -> ModuleFactors {
+        let (sin, cos) = self.angle.sin_cos();
+        let turn = Eigen { values: vec![1.0; 2], vectors: vec![cos, -sin, sin, cos] };
+        ModuleFactors {
+            activation_eigen: Some(turn),
+            gradient_eigen: Some(Eigen { values: vec![1.0], vectors: vec![1.0] }),
+            lambda: Some(Squares { sums: self.values.to_vec(), count: 1 }),
+            ..ModuleFactors::default()
+        }
+    }
+
+    /// `H v`, with H written out.
+    fn times(&self, v: [f64; 2]) -> [f64; 2] {
+        let ((sin, cos), [a, b]) = (self.angle.sin_cos(), self.values);
+        let off = sin * cos * (a - b);
+        let h = [[cos * cos * a + sin * sin * b, off], [off, sin * sin * a + cos * cos * b]];
+        h.map(|row| row[0] * v[0] + row[1] * v[1])
+    }
+
+    /// `exp(-t H) v` and `(1 - exp(-t H)) / H v`, by their power series.
+    fn series(&self, t: f64, v: [f64; 2]) -> [[f64; 2]; 2] {
+        let (mut decayed, mut summed, mut term) = ([0.0; 2], [0.0; 2], v);
+        for k in 0..60 {
+            for at in 0..2 {
+                decayed[at] += term[at];
+                summed[at] += t * term[at] / f64::from(k + 1);
+            }
+            term = self.times(term).map(|value| -t * value / f64::from(k + 1));
+        }
+        [decayed, summed]
+    }
+}
+
+#[test]
+fn columns_of_segments_are_those_of_power_series_from_the_last_to_the_first() {
+    let module = Module { name: "m".into(), out: 1, input: 2, bias: false };
+    let early = (Turned { angle: 0.4, values: [3.0, 0.2] }, Filter::Source { steps: 20, rate: 0.05 });
+    let late = (Turned { angle: 1.3, values: [0.7, 2.0] }, Filter::Source { steps: 50, rate: 0.02 });
+    let query = [0.8, -1.7];
+    // The columns of each segment, from the first to the last.
+    let found = |segments: [&(Turned, Filter); 2]| -> Vec<[f64; 2]> {
+        let filters = segments.map(|(_, filter)| [*filter]);
+        let filters: Vec<&[Filter]> = filters.iter().map(|filters| &filters[..]).collect();
+        let factors = |at: usize| -> Result<ModuleFactors, FactorJobError> { Ok(segments[at].0.factors()) };
+        let gradients = [1.0, 1.0, query[0] as f32, query[1] as f32];
+        let all =
+            through(&module, (Strategy::Ekfac, None), (&filters, &factors), &gradients).expect("finite");
+        let values = |columns: Collected| {
+            let ModuleColumns::Gradients(columns) = columns.packed(&module, false, None) else {
+                panic!("columns of gradients");
+            };
+            let values = products(Kernel::detect(), &[1.0, 0.0, 0.0, 1.0], &columns);
+            // Of the second of two queries.
+            [values[1], values[3]]
+        };
+        all.into_iter().map(values).collect()
+    };
+    let expected = |[first, last]: [&(Turned, Filter); 2]| {
+        // Both segments are as long: steps times rate is 1.
+        let [left, of_last] = last.0.series(1.0, query);
+        [first.0.series(1.0, left)[1], of_last]
+    };
+    let near = |found: &[[f64; 2]], expected: [[f64; 2]; 2]| {
+        assert_eq!(found.len(), 2);
+        let off = |(a, b): (&[f64; 2], &[f64; 2])| (a[0] - b[0]).abs().max((a[1] - b[1]).abs());
+        found.iter().zip(&expected).map(off).fold(0.0, f64::max) < 1e-6
+    };
+    for [first, last] in [[&early, &late], [&late, &early]] {
+        assert!(near(&found([first, last]), expected([first, last])), "{:?}", found([first, last]));
+    }
+    assert!(!near(&found([&late, &early]), expected([&early, &late])));
+}
