@@ -106,6 +106,14 @@ fn check_file(path: &Path, target: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
+/// The folder of an output that is a file.
+pub fn folder_of(path: Option<&Path>) -> Option<PathBuf> {
+    match Place::of(path) {
+        Place::File(path) => Some(parent(&path).to_owned()),
+        Place::Stdout | Place::Stream(_) => None,
+    }
+}
+
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }

@@ -360,6 +360,15 @@ fn segments_of_training_add_up() {
         (Some(2), Some(2)),
         "{report}"
     );
+    // Sums of 12 rows and 3 queries wait between two passes; of both modules, of all tokens, and of no row.
+    let disk = |more: &[&str]| -> u64 {
+        let report = place.json(&[&dry[..], &["--dry-run", "--json"], more].concat());
+        report["disk"].as_u64().expect("bytes")
+    };
+    assert_eq!((disk(&[]), disk(&["--per-module"]), disk(&["--sum-pool"])), (8 * 36, 8 * 72, 0));
+    let tokens = of_pair("500*1e-3", &["--per-token"]).len() as u64;
+    assert_eq!((disk(&["--per-token"]), disk(&["--segment", "late=1*1"])), (8 * tokens, 2 * 8 * 36));
+    assert_near(&of_pair("500*1e-3", &["--sum-pool"]), &summed(&summed(&whole, 2), 1), 1e-4);
     // A query has columns of each segment, and the weights of both checkpoints are there.
     let single = place.json(&[&dry[..5], &["--segment", "late=1*1", "--dry-run", "--json"]].concat());
     assert!(report["memory"].as_u64() > single["memory"].as_u64(), "{report} {single}");
@@ -376,6 +385,13 @@ fn segments_of_training_add_up() {
     fit_other("other", MODULES, "model.layers.1.self_attn.k_proj");
     refused(&["early=1*1", "other=1*1"], &["--target", "q"], "of other modules, and segments have the same");
     refused(&[&format!("early=1*1@{late}")], &["--target", "q"], "they were fitted at checkpoint");
+    refused(&["early=1*1"], &["--target", "q", "--strategy", "kfac"], "are fitted as ekfac, and not as kfac");
+    // Factors that do not say where their model is are of the model that is named.
+    place.ok(&["factors", "export", "early", "out"]);
+    place.ok(&["factors", "import", "out", "moved"]);
+    refused(&["moved=1*1"], &["--target", "q"], "do not say where their model is");
+    let named = ["--target", "q", "--model", &demo("model")];
+    refused(&["moved=1*1"], &named, "they were fitted at checkpoint");
     refused(&["early=1*1"], &["--self"], "--self");
     refused(&["early=1*1"], &["--target", "q", "--solver", "cg"], "--solver");
     refused(&["early=1*1"], &["--target", "q", "--filter", "identity"], "--filter");

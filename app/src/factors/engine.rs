@@ -8,7 +8,7 @@ use gstore_data::Encoded;
 use gstore_ingest::curvature::{CurvatureEngine, Labels, PassError, TargetSample};
 use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EncodedRow, IngestRequest};
-use gstore_model::architectures::Role;
+use gstore_model::architectures::{Decoder, Role};
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_model::{Device, Keep, LoadError};
@@ -49,11 +49,34 @@ fn source(request: &IngestRequest) -> CheckpointSource {
 }
 
 /// Identity of the request's first checkpoint, whose weights are read and not kept.
-pub(super) fn identity(request: &IngestRequest) -> Result<CheckpointId, FactorJobError> {
+///
+/// # Errors
+/// A checkpoint whose modules have other sizes than those of the engine.
+pub(super) fn identity(
+    request: &IngestRequest,
+    engine: &CurvatureEngine,
+) -> Result<CheckpointId, FactorJobError> {
     let source = source(request);
     let folder = ModelFolder::open(&source.model).map_err(FactorJobError::other)?;
+    if let Some(module) = other_module(engine.modules(), [engine.decoder(), folder.decoder()]) {
+        return Err(FactorJobError::Refused(format!(
+            "module `{module}` of {} is not that of checkpoint {}: both have to be of one model",
+            source.model.display(),
+            engine.checkpoint_id().short()
+        )));
+    }
     let adapter = source.adapter.as_deref().map(Adapter::open).transpose().map_err(FactorJobError::other)?;
     checkpoint_id(&folder, adapter.as_ref()).map_err(FactorJobError::other)
+}
+
+/// The first of some modules whose weight or bias two models do not have in the same sizes.
+fn other_module<'a>(modules: &'a [Module], decoders: [&Decoder; 2]) -> Option<&'a str> {
+    let mut names = modules.iter().map(|module| module.name.as_str());
+    let sizes = |decoder: &Decoder, name: &str| -> Vec<(String, Vec<usize>)> {
+        let params = decoder.params.iter().filter(|param| param.module() == name);
+        params.map(|param| (param.name.clone(), param.shape.clone())).collect()
+    };
+    names.find(|name| sizes(decoders[0], *name) != sizes(decoders[1], *name))
 }
 
 /// Bytes of the weights as the backend holds them.

@@ -25,7 +25,7 @@ use crate::context::{Context, command_line};
 use crate::ending::format_of;
 use crate::failure::UsageError;
 use crate::models::folder_error;
-use crate::output::{self, Output, Place, check_outside, out};
+use crate::output::{self, Output, Place, check_outside, folder_of, out};
 use crate::texts;
 
 /// What Ctrl-C says.
@@ -165,6 +165,7 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
         solve: solve(args),
         top: args.top,
         stale: args.stale,
+        scratch: scratch(args),
     })
 }
 
@@ -174,6 +175,12 @@ fn solve(args: &ScoreArgs) -> Option<ScoreSolve> {
     let limits =
         SolveLimits { tolerance: args.tolerance.unwrap_or(1e-3), iterations: args.iterations.unwrap_or(50) };
     Some(ScoreSolve { limits, rows: args.solver_rows })
+}
+
+/// Where temporary files go: next to an output, or where programs have them.
+fn scratch(args: &ScoreArgs) -> PathBuf {
+    let outputs = [&args.output.output, &args.report];
+    outputs.into_iter().find_map(|output| folder_of(output.as_deref())).unwrap_or_else(std::env::temp_dir)
 }
 
 /// The segments of training, of one model.
@@ -251,6 +258,9 @@ fn preview(report: &ScoreReport, as_json: bool) -> Result<ExitCode> {
         out!("solver       cg over {}, a pass for each iteration", many(rows, "row"));
     }
     out!("memory       {} (about)", HumanBytes(report.memory));
+    if report.disk > 0 {
+        out!("disk         {} in temporary files (about)", HumanBytes(report.disk));
+    }
     if let Some(why) = &report.stale {
         out!("stale        {why}");
     }

@@ -128,8 +128,8 @@ pub(super) fn check_segments(stored: &[StoredFactors], strategy: Strategy) -> Re
             )));
         }
         let fitted = other.content.stamp.approximation()?;
-        let has = fitted == strategy || (strategy == Strategy::Kfac && fitted.rotates());
-        if strategy != Strategy::Identity && !has {
+        // Eigenvalues of K-FAC are of a token, and those of EK-FAC of a row: one rate is not for both.
+        if strategy != Strategy::Identity && fitted != strategy {
             return Err(FactorJobError::Refused(format!(
                 "factors `{name}` are fitted as {}, and not as {}: ask for a strategy that all segments have",
                 fitted.name(),

@@ -35,7 +35,7 @@ use self::pass::{Against, own_scales};
 use self::plan::ScorePlan;
 use self::queries::columns;
 use self::sinks::{Best, Held, Sinks, kronfluence, write_kronfluence};
-use self::source::passes;
+use self::source::{check_room, passes};
 use super::error::FactorJobError;
 use crate::work::Work;
 
@@ -67,6 +67,7 @@ pub fn score_rows(
 ) -> Result<ScoreReport, FactorJobError> {
     let is_held = output.folder.is_some() || output.report.is_some();
     let mut plan = ScorePlan::new(snapshot, request, is_held, work)?;
+    check_room(&plan.scratch, plan.disk)?;
     let mut report = report(&plan, request);
     let own = match request.target {
         ScoreTarget::Own => Some(own_scales(&mut plan)?),
@@ -116,7 +117,7 @@ pub fn score_rows(
             first: group.start,
             queries,
         };
-        passes(&plan, &against, form.per, work, &mut |rows| sinks.take(rows))?;
+        passes(&plan, &against, form, work, &mut |rows| sinks.take(rows))?;
         sinks.finish()?;
     }
     work.cancel.check()?;
@@ -155,6 +156,7 @@ fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {
         solved: Vec::new(),
         passes: plan.passes(),
         memory: plan.extent.memory,
+        disk: plan.disk,
         stale: plan.stale.clone(),
         lines: 0,
     }

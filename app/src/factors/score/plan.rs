@@ -1,5 +1,6 @@
 //! Plan of scores: queries, curvature, groups of queries that fit in memory, and whether factors are stale.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use gstore_core::{RowSet, Unit, available_memory, many, many_of};
@@ -13,9 +14,10 @@ use gstore_store::Snapshot;
 use super::checks::{check, check_segments, selection, strategy};
 use super::markdown::texts;
 use super::memory::{Extent, Sizes};
-use super::request::{ScorePer, ScoreRequest, ScoreTarget};
+use super::request::{ScoreForm, ScorePer, ScoreRequest, ScoreTarget};
 use super::segments::{Segment, check_stale, places, segments};
 use super::solve::SolveData;
+use super::source::sum_bytes;
 use crate::factors::engine::{self, Seen, Tokens};
 use crate::factors::error::FactorJobError;
 use crate::factors::folder::FactorArguments;
@@ -44,6 +46,9 @@ pub(super) struct ScorePlan {
     pub seen: Seen,
     /// Why the factors are stale.
     pub stale: Option<String>,
+    /// Folder of temporary files, and their bytes.
+    pub scratch: PathBuf,
+    pub disk: u64,
 }
 
 /// What queries are called.
@@ -96,7 +101,7 @@ impl ScorePlan {
         work.progress.finish();
         let widest = engine.modules().iter().map(Module::len).max().unwrap_or(0);
         let batches = RowBatches::new(snapshot, &dataset, &ingest, 2 * widest)?;
-        let places = places(request, &ingest);
+        let places = places(request, &ingest, &engine)?;
         let stale = check_stale((request, &stored), &places, (&engine, &batches), work.cancel)?;
         let solve = match (request.solve, stamp) {
             (Some(solve), Some(stamp)) => Some(SolveData::new(snapshot, solve, stamp, &ingest, 2 * widest)?),
@@ -129,8 +134,11 @@ impl ScorePlan {
             solve,
             seen: Seen::default(),
             stale,
+            scratch: request.scratch.clone(),
+            disk: 0,
         };
         plan.extent = plan.extent(request, &ingest, is_held)?;
+        plan.disk = plan.disk(request.form, work)?;
         if plan.extent.threads < work.threads {
             let threads = many(plan.extent.threads as u64, "thread");
             work.progress.note(&format!("{threads}: the batches of more do not fit in memory"));
@@ -146,6 +154,30 @@ impl ScorePlan {
     pub fn passes(&self) -> usize {
         let checkpoints: usize = self.segments.iter().map(|segment| segment.checkpoints.len()).sum();
         self.extent.groups.len() * checkpoints
+    }
+
+    /// Bytes of the sums that are carried from pass to pass. Tokens are counted where each has a score.
+    fn disk(&self, form: ScoreForm, work: &Work<'_>) -> Result<u64, FactorJobError> {
+        let groups = self.extent.groups.len().max(1);
+        let visits = self.passes() / groups;
+        if visits < 2 || form.summed {
+            return Ok(0);
+        }
+        let mut parts = self.rows.len();
+        match form.per {
+            ScorePer::Row => {}
+            ScorePer::Module => parts *= self.engine.modules().len() as u64,
+            ScorePer::Token => {
+                parts = 0;
+                self.batches.each(&self.rows, work.cancel, &mut |batch| {
+                    parts += batch.iter().map(|row| row.encoded.ids.len() as u64).sum::<u64>();
+                    true
+                })?;
+            }
+        }
+        let most = self.extent.groups.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+        let queries = if self.how.sum_queries { 1 } else { most as u64 };
+        Ok(sum_bytes(visits, parts * queries * self.how.filters.len() as u64))
     }
 
     /// What is known of a module's curvature in a segment; nothing where there are no factors.
@@ -176,7 +208,8 @@ impl ScorePlan {
         let rows = if request.form.summed { 1 } else { self.rows.len() };
         let tables = if per == ScorePer::Module { modules.len() as u64 } else { 1 };
         // The weights of another checkpoint are there next to the plan's own.
-        let moves = self.segments.iter().flat_map(|segment| &segment.checkpoints).any(Option::is_some);
+        let mut places = self.segments.iter().flat_map(|segment| &segment.checkpoints);
+        let moves = places.any(|place| place.at.is_some());
         // Segments without blocks have whole bases.
         let blocks = self.segments.iter().map(|segment| segment.max_block.unwrap_or(usize::MAX));
         let max_block = blocks.max().unwrap_or(usize::MAX);

@@ -43,6 +43,8 @@ pub struct ScoreRequest {
     pub top: Option<usize>,
     /// Use factors of another checkpoint, other data or another encoding.
     pub stale: bool,
+    /// Folder of temporary files, which is there: with several checkpoints the sums over those before one.
+    pub scratch: PathBuf,
 }
 
 /// An iterative solve on top of the factors.
@@ -84,7 +86,8 @@ pub struct ScoreSegment {
 }
 
 /// A segment: its factors and filter, and the checkpoints of its rows; without any, that at which the factors
-/// were fitted. `model` is that of the checkpoints, if not that of the fit.
+/// were fitted. `model` is that of the checkpoints, if not that of the fit, and itself the checkpoint where the
+/// factors do not say at which they were fitted.
 ///
 /// # Errors
 /// No factors of this name, and factors that do not say where their model is, where none is given.
@@ -94,7 +97,12 @@ pub fn like_segment(
     model: Option<PathBuf>,
     checkpoints: Vec<CheckpointArg>,
 ) -> Result<ScoreSegment, FactorJobError> {
-    let given = model.clone().filter(|_| !checkpoints.is_empty()).map(|model| (model, checkpoints.clone()));
+    let is_noted = snapshot.artifact(factors)?.provenance.contains_key("model");
+    let given = match (model.clone(), checkpoints.is_empty()) {
+        (Some(model), false) => Some((model, checkpoints.clone())),
+        (Some(model), true) if !is_noted => Some((model, vec![CheckpointArg::base()])),
+        _ => None,
+    };
     let like = like_factors(snapshot, factors, given)?;
     Ok(ScoreSegment {
         factors: factors.to_owned(),
@@ -196,6 +204,8 @@ pub struct ScoreReport {
     pub passes: usize,
     /// Bytes of memory, about.
     pub memory: u64,
+    /// Bytes of temporary files, while there are several checkpoints.
+    pub disk: u64,
     /// Why the factors are stale, where they are and were used all the same.
     pub stale: Option<String>,
     /// Lines of the table.

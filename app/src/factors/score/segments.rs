@@ -20,26 +20,39 @@ pub(super) struct Segment {
     pub max_block: Option<usize>,
     /// Its filters, of which each query has a column.
     pub filters: Vec<Filter>,
-    /// Its checkpoints; none is that of the plan's engine.
+    /// Its checkpoints.
     pub checkpoints: Vec<Place>,
 }
 
-/// A checkpoint other than that of the plan's engine.
-pub(super) type Place = Option<IngestRequest>;
+/// A checkpoint of a segment.
+pub(super) struct Place {
+    pub id: CheckpointId,
+    /// Where it is; none: it is that of the plan's engine.
+    pub at: Option<IngestRequest>,
+}
 
 /// The checkpoints of each segment, of one where none is named.
-pub(super) fn places(request: &ScoreRequest, ingest: &IngestRequest) -> Vec<Vec<Place>> {
+///
+/// # Errors
+/// Checkpoints that cannot be read, and those of another model than the engine's.
+pub(super) fn places(
+    request: &ScoreRequest,
+    ingest: &IngestRequest,
+    engine: &CurvatureEngine,
+) -> Result<Vec<Vec<Place>>, FactorJobError> {
+    let here = || Place { id: engine.checkpoint_id().clone(), at: None };
     if request.segments.is_empty() {
-        return vec![vec![None]];
+        return Ok(vec![vec![here()]]);
     }
     let own = ingest.checkpoints.first().map(|own| (&ingest.model, &own.weights));
-    let of = |segment: &ScoreSegment| {
-        let place = |checkpoint: &CheckpointArg| match own == Some((&segment.model, &checkpoint.weights)) {
-            true => None,
-            false => {
-                let (model, checkpoints) = (segment.model.clone(), vec![checkpoint.clone()]);
-                Some(IngestRequest { model, checkpoints, ..ingest.clone() })
+    let of = |segment: &ScoreSegment| -> Result<Vec<Place>, FactorJobError> {
+        let place = |checkpoint: &CheckpointArg| -> Result<Place, FactorJobError> {
+            if own == Some((&segment.model, &checkpoint.weights)) {
+                return Ok(here());
             }
+            let (model, checkpoints) = (segment.model.clone(), vec![checkpoint.clone()]);
+            let at = IngestRequest { model, checkpoints, ..ingest.clone() };
+            Ok(Place { id: engine::identity(&at, engine)?, at: Some(at) })
         };
         segment.checkpoints.iter().map(place).collect()
     };
@@ -57,7 +70,7 @@ pub(super) fn check_stale(
     for (stored, places) in stored.iter().zip(places) {
         let (stamp, name) = (&stored.content.stamp, &stored.part.name);
         check_modules(stamp, engine.modules())?;
-        let ids = identities(places, engine)?;
+        let ids: Vec<CheckpointId> = places.iter().map(|place| place.id.clone()).collect();
         match stale(stamp, (&ids, batches), &request.ingest.dataset, cancel)? {
             None => {}
             Some(why) if !request.stale => return Err(FactorJobError::Stale { name: name.clone(), why }),
@@ -66,15 +79,6 @@ pub(super) fn check_stale(
         }
     }
     Ok((!reasons.is_empty()).then(|| reasons.join("; ")))
-}
-
-/// Identities of a segment's checkpoints.
-fn identities(places: &[Place], engine: &CurvatureEngine) -> Result<Vec<CheckpointId>, FactorJobError> {
-    let of = |place: &Place| match place {
-        None => Ok(engine.checkpoint_id().clone()),
-        Some(place) => engine::identity(place),
-    };
-    places.iter().map(of).collect()
 }
 
 /// The segments, each with a reader of what its filters need.

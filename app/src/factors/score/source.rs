@@ -5,22 +5,44 @@
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
+use std::path::Path;
+
+use gstore_store::vfs::free_space;
 
 use super::pass::{Against, RowScores, pass};
 use super::plan::ScorePlan;
-use super::request::ScorePer;
+use super::request::ScoreForm;
 use crate::factors::engine;
 use crate::factors::error::FactorJobError;
 use crate::work::Work;
 
+/// Bytes of files with so many sums, where there are several passes: those that a pass reads, and those that
+/// it writes. The first reads none, and the last writes none.
+pub(super) fn sum_bytes(passes: usize, sums: u64) -> u64 {
+    let files = passes.saturating_sub(1).min(2) as u64;
+    files * sums * size_of::<f64>() as u64
+}
+
+/// Refuses a folder whose disk has no room for temporary files.
+pub(super) fn check_room(folder: &Path, needed: u64) -> Result<(), FactorJobError> {
+    let Some(free) = free_space(folder).filter(|free| *free < needed) else { return Ok(()) };
+    Err(FactorJobError::Refused(format!(
+        "the sums over segments take about {} MB of temporary files, and {} MB are free in {}: free some, score fewer rows or queries, or write to a file on another disk",
+        needed / 1_000_000,
+        free / 1_000_000,
+        folder.display()
+    )))
+}
+
 /// Hands the scores of the pool's rows to `take`, in their order: sums over segments, of means over the
-/// checkpoints of each. `against`: what rows are multiplied with in each segment.
+/// checkpoints of each. Those that are summed over the pool come once for each checkpoint, as parts of the sum.
+/// `against`: what rows are multiplied with in each segment.
 ///
-/// Disk: 8 bytes for each score, twice, where there are several checkpoints.
+/// Disk: as the plan says.
 pub(super) fn passes(
     plan: &ScorePlan,
     against: &[Against<'_>],
-    per: ScorePer,
+    form: ScoreForm,
     work: &mut Work<'_>,
     take: &mut dyn FnMut(Vec<RowScores>) -> Result<(), FactorJobError>,
 ) -> Result<(), FactorJobError> {
@@ -32,34 +54,42 @@ pub(super) fn passes(
         })
         .collect();
     let last = visits.len().saturating_sub(1);
+    let named = |error| in_folder(&plan.scratch, error);
     let mut sums: Option<BufReader<File>> = None;
     for (number, (place, against, part)) in visits.into_iter().enumerate() {
-        let moved = place.as_ref().map(|place| engine::load(place, &plan.selection)).transpose()?;
+        let moved = place.at.as_ref().map(|at| engine::load(at, &plan.selection)).transpose()?;
         let engine = moved.as_ref().unwrap_or(&plan.engine);
-        if engine.modules() != plan.engine.modules() {
+        if *engine.checkpoint_id() != place.id {
             return Err(FactorJobError::Refused(format!(
-                "checkpoint {} has other modules than {}: both have to be of one model",
-                engine.checkpoint_id().short(),
-                plan.engine.checkpoint_id().short()
+                "checkpoint {} was changed since scoring began: it is {} now",
+                place.id.short(),
+                engine.checkpoint_id().short()
             )));
         }
-        let mut next = (number < last).then(tempfile::tempfile).transpose()?.map(BufWriter::new);
+        let is_carried = number < last && !form.summed;
+        let file = is_carried.then(|| tempfile::tempfile_in(&plan.scratch)).transpose().map_err(named)?;
+        let mut next = file.map(BufWriter::new);
         let mut add = |mut rows: Vec<RowScores>| -> Result<(), FactorJobError> {
             for row in &mut rows {
                 row.values.iter_mut().for_each(|value| *value *= part);
                 if let Some(sums) = &mut sums {
-                    add_to(&mut row.values, sums)?;
+                    add_to(&mut row.values, sums).map_err(named)?;
                 }
             }
             match &mut next {
-                Some(next) => Ok(rows.iter().try_for_each(|row| put(next, &row.values))?),
+                Some(next) => Ok(rows.iter().try_for_each(|row| put(next, &row.values)).map_err(named)?),
                 None => take(rows),
             }
         };
-        pass((plan, engine), against, per, work, &mut add)?;
-        sums = next.map(rewound).transpose()?;
+        pass((plan, engine), against, form.per, work, &mut add)?;
+        sums = next.map(rewound).transpose().map_err(named)?;
     }
     Ok(())
+}
+
+/// An error of a temporary file, which has no name, with its folder.
+fn in_folder(folder: &Path, error: std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("temporary file in {}: {error}", folder.display()))
 }
 
 /// Adds the next numbers of a file.
@@ -99,5 +129,15 @@ mod tests {
         add_to(&mut second, &mut sums).unwrap();
         assert_eq!((first, second), ([2.5, -1.0], [0.75]));
         assert!(add_to(&mut second, &mut sums).is_err());
+    }
+    #[test]
+    fn sums_are_in_one_file_between_two_passes_and_in_two_between_more() {
+        assert_eq!([0, 1, 2, 3, 9].map(|passes| sum_bytes(passes, 10)), [0, 0, 80, 160, 160]);
+        let folder = tempfile::tempdir().unwrap();
+        check_room(folder.path(), 1).unwrap();
+        let error = check_room(folder.path(), u64::MAX).unwrap_err().to_string();
+        assert!(error.contains(&folder.path().display().to_string()), "{error}");
+        let torn = in_folder(folder.path(), std::io::Error::from(std::io::ErrorKind::StorageFull));
+        assert!(torn.to_string().contains(&folder.path().display().to_string()), "{torn}");
     }
 }
