@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::{Cancel, Cancelled};
 
 /// Number of threads for a request of `threads` (0: one per core), never more than there are units.
-pub(crate) fn threads_for(threads: usize, units: usize) -> usize {
+pub fn threads_for(threads: usize, units: usize) -> usize {
     let wanted = match threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,

@@ -104,6 +104,19 @@ fn all_answers_agree(store: &TestStore, sim: Sim) {
         (prepared.inverse_bytes().unwrap(), plan(store, &plain).inverse_bytes().unwrap()),
         (inverses, 0)
     );
+    // While one is made, there are its sums and their mean beside it, or what a decomposition takes: on each thread
+    // that has one, of the largest.
+    let squares = |inversion, threads| {
+        let spec = InfluenceSpec { inversion, ..spec.clone() };
+        plan(store, &spec).inverse_making_bytes(threads).unwrap()
+    };
+    for (inversion, beside) in [(Inversion::Damped, 2), (Inversion::Pseudoinverse, 5)] {
+        for (threads, largest) in [(1, 16), (3, 16 + 16 + 9), (9, 16 + 16 + 9 + 9)] {
+            assert_eq!(squares(inversion, threads), inverses + 8 * beside * largest, "{inversion:?}");
+        }
+    }
+    prepared.make_inverses(1, &GO).unwrap();
+    assert_eq!(prepared.inverse_making_bytes(3).unwrap(), inverses, "they are made");
     let scores = scores(&prepared);
     assert_ne!(best(&prepared, 5), best(&plan(store, &plain), 5));
 

@@ -75,6 +75,12 @@ pub(super) async fn plan(
     let translate = |e| correlated.explain(Mixed::explain(&mixed, SqlError::from_datafusion(e, tables)));
     bounds::written_out(&logical).map_err(translate)?;
     let logical = state.optimize(&logical).map_err(translate)?;
+    // EXPLAIN has what a rule refuses as a line of the plan.
+    if let LogicalPlan::Explain(explain) = &logical
+        && !explain.logical_optimization_succeeded
+    {
+        state.optimize(&explain.plan).map_err(translate)?;
+    }
     bounds::check(&logical).map_err(translate)?;
     let plan = state.query_planner().create_physical_plan(&logical, state).await.map_err(translate)?;
     let asking = asking(state);

@@ -1,4 +1,5 @@
-//! Visibility of views: a client is shown those that name no table or dataset which its snapshot lacks.
+//! Visibility of views: a client is shown those that name no table, dataset, artifact or ensemble which its snapshot
+//! lacks.
 //!
 //! The store hides views by the words of their text, and knows the names of the datasets that there are. One that was
 //! dropped may be one that the client was never to see.
@@ -26,8 +27,34 @@ const FUNCTIONS: [(&str, usize); 7] = [
     ("predicted", 1),
     ("vectors", 1),
 ];
-/// Names of these arguments.
-const DATASETS: [&str; 3] = ["pool", "target", "dataset"];
+/// What an argument names.
+#[derive(Clone, Copy)]
+enum Named {
+    Datasets,
+    Artifact,
+    Ensemble,
+}
+
+impl Named {
+    /// Of an argument by its name.
+    fn by_name(name: &str) -> Option<Self> {
+        match name.to_lowercase().as_str() {
+            "pool" | "target" | "dataset" => Some(Self::Datasets),
+            "precondition" | "prefilter" => Some(Self::Artifact),
+            "ensemble" => Some(Self::Ensemble),
+            _ => None,
+        }
+    }
+
+    /// Of an argument of a function by its place, with how many of the first are datasets.
+    fn by_place(function: &str, place: usize, datasets: usize) -> Option<Self> {
+        match function {
+            _ if place < datasets => Some(Self::Datasets),
+            "predicted" if place == datasets => Some(Self::Artifact),
+            _ => None,
+        }
+    }
+}
 
 /// The snapshot of a client without the views that name a table or dataset that it lacks, and those that name
 /// such a view in turn.
@@ -63,8 +90,8 @@ impl Visitor for Whole<'_> {
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
         let is_there = match factor {
             TableFactor::Table { name, args: None, .. } => self.has_table(name),
-            TableFactor::Table { name, args: Some(args), .. } => self.has_datasets(name, &args.args),
-            TableFactor::Function { name, args, .. } => self.has_datasets(name, args),
+            TableFactor::Table { name, args: Some(args), .. } => self.has_named(name, &args.args),
+            TableFactor::Function { name, args, .. } => self.has_named(name, args),
             // A call in brackets.
             TableFactor::TableFunction { .. } => false,
             _ => true,
@@ -88,18 +115,31 @@ impl Whole<'_> {
             || self.has(&table.value)
     }
 
-    fn has_datasets(&self, function: &ObjectName, args: &[FunctionArg]) -> bool {
+    fn has_named(&self, function: &ObjectName, args: &[FunctionArg]) -> bool {
         let name = idents(function).last().map(|name| name.value.to_lowercase());
         let known = FUNCTIONS.iter().find(|(known, _)| name.as_deref() == Some(*known));
-        let Some((_, places)) = known else { return true };
+        let Some((function, datasets)) = known else { return true };
         args.iter().enumerate().all(|(place, arg)| {
-            let (is_dataset, value) = match arg {
-                FunctionArg::Named { name, arg, .. } => (is_named(&name.value), arg),
-                FunctionArg::ExprNamed { name, arg, .. } => (is_named(&name.to_string()), arg),
-                FunctionArg::Unnamed(arg) => (place < *places, arg),
+            let (named, value) = match arg {
+                FunctionArg::Named { name, arg, .. } => (Named::by_name(&name.value), arg),
+                FunctionArg::ExprNamed { name, arg, .. } => (Named::by_name(&name.to_string()), arg),
+                FunctionArg::Unnamed(arg) => (Named::by_place(function, place, *datasets), arg),
             };
-            !is_dataset || named(value).is_some_and(|names| names.iter().all(|name| self.has(name)))
+            let Some(named) = named else { return true };
+            texts(value).is_some_and(|texts| texts.into_iter().all(|text| self.is_there(named, text)))
         })
+    }
+
+    fn is_there(&self, named: Named, text: &str) -> bool {
+        match named {
+            // Several with commas, each with its subtask after a colon.
+            Named::Datasets => text
+                .split(',')
+                .map(|part| part.split_once(':').map_or(part, |(name, _)| name))
+                .all(|name| self.has(name.trim())),
+            Named::Artifact => self.snapshot.artifact(text.trim()).is_ok(),
+            Named::Ensemble => self.snapshot.ensemble(text.trim()).is_ok(),
+        }
     }
 }
 
@@ -107,12 +147,8 @@ fn idents(name: &ObjectName) -> Vec<&Ident> {
     name.0.iter().filter_map(|part| part.as_ident()).collect()
 }
 
-fn is_named(name: &str) -> bool {
-    DATASETS.iter().any(|known| known.eq_ignore_ascii_case(name))
-}
-
-/// The datasets that an argument names; `None` where they are known only once it is computed.
-fn named(value: &FunctionArgExpr) -> Option<Vec<&str>> {
+/// The texts of an argument; `None` where they are known only once it is computed.
+fn texts(value: &FunctionArgExpr) -> Option<Vec<&str>> {
     match value {
         FunctionArgExpr::Expr(expr) => of_expr(expr),
         _ => None,
@@ -122,17 +158,13 @@ fn named(value: &FunctionArgExpr) -> Option<Vec<&str>> {
 fn of_expr(expr: &Expr) -> Option<Vec<&str>> {
     match expr {
         Expr::Value(value) => match &value.value {
-            // Several datasets with commas, each with its subtask after a colon.
-            Value::SingleQuotedString(text) => {
-                let dataset = text.split(',').map(|part| part.split_once(':').map_or(part, |(name, _)| name));
-                Some(dataset.map(str::trim).collect())
-            }
+            Value::SingleQuotedString(text) => Some(vec![text.as_str()]),
             Value::Null => Some(Vec::new()),
             _ => None,
         },
         Expr::Array(array) => {
             let each: Option<Vec<_>> = array.elem.iter().map(of_expr).collect();
-            each.map(|names| names.concat())
+            each.map(|texts| texts.concat())
         }
         Expr::Nested(inner) => of_expr(inner),
         _ => None,
@@ -165,6 +197,11 @@ mod tests {
             ("second_gone", "SELECT id FROM influence('a', 'a:x,gone:y')"),
             ("list_gone", "SELECT id FROM influence('a', ['b', 'gone'])"),
             ("computed", "SELECT id FROM influence('a', 'go' || 'ne')"),
+            ("of_none", "SELECT id FROM influence('a', 'b', precondition => NULL, ensemble => NULL)"),
+            ("sums_gone", "SELECT id FROM influence('a', 'b', Precondition => 'gone')"),
+            ("models_gone", "SELECT id FROM daunce('a', 'b', ensemble => 'gone')"),
+            ("prefilter_gone", "SELECT id FROM predicted('a', 'gone')"),
+            ("named_gone", "SELECT id FROM predicted(dataset => 'a', prefilter => 'gone')"),
             ("inside", "SELECT 1 AS x WHERE EXISTS (SELECT 1 FROM gone)"),
         ] {
             let name = DatasetName::try_from(name).unwrap();
@@ -173,6 +210,6 @@ mod tests {
         let snapshot = store.snapshot().unwrap().only(|_| true);
         let shown = with_whole_views(snapshot);
         let names: Vec<&str> = shown.views().iter().map(|view| view.name.as_str()).collect();
-        assert_eq!(names, ["a", "b", "listed", "subtask_of", "system", "upon", "whole"]);
+        assert_eq!(names, ["a", "b", "listed", "of_none", "subtask_of", "system", "upon", "whole"]);
     }
 }

@@ -3,6 +3,7 @@
 //! All but `samples` are read from the manifests that a snapshot has in memory, and of features of tokens the
 //! footers of their files.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{
@@ -14,6 +15,7 @@ use datafusion::catalog::{MemTable, TableProvider};
 use gstore_store::{
     ArtifactPart, Coverage, DatasetPart, EncodingEntry, EnsemblePart, FeaturePart, Member, RunPart, Snapshot,
 };
+use serde_json::Value;
 
 use super::error::{SqlError, SqlErrorKind};
 use super::leaf::{Rows, RowsTable};
@@ -336,6 +338,7 @@ fn artifacts(snapshot: &Snapshot, served: bool) -> Result<Batch, SqlError> {
         let mut told = a.provenance.clone();
         if served {
             told.remove("folder");
+            told.values_mut().for_each(without_folders);
         }
         serde_json::to_string(&told).unwrap_or_default()
     };
@@ -347,6 +350,19 @@ fn artifacts(snapshot: &Snapshot, served: bool) -> Result<Batch, SqlError> {
         ("bytes", number(all.iter().map(|a| snapshot.artifact_bytes(&a.name))), Null::No),
         ("provenance", text(all.iter().map(provenance)), Null::No),
     ]))
+}
+
+/// Of a value of provenance what clients are shown: of paths the last name.
+fn without_folders(value: &mut Value) {
+    match value {
+        Value::String(text) if Path::new(text.as_str()).is_absolute() => {
+            let last = Path::new(text.as_str()).file_name().map(|name| name.to_string_lossy().into_owned());
+            *text = last.unwrap_or_default();
+        }
+        Value::Array(values) => values.iter_mut().for_each(without_folders),
+        Value::Object(values) => values.values_mut().for_each(without_folders),
+        _ => {}
+    }
 }
 
 fn tags(snapshot: &Snapshot) -> Batch {

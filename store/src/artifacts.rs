@@ -213,7 +213,9 @@ impl Snapshot {
     }
 
     fn shows(&self, part: &ArtifactPart) -> bool {
-        self.is_whole() || part.datasets.iter().all(|name| self.dataset(name).is_ok())
+        // What names no dataset, as imported factors, may say something of a hidden one.
+        let are_seen = || part.datasets.iter().all(|name| self.dataset(name).is_ok());
+        self.is_whole() || (!part.datasets.is_empty() && are_seen())
     }
 }
 

@@ -147,7 +147,9 @@ fn a_backup_has_it_and_a_client_sees_it_with_its_datasets_only() {
     let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
     let mut cheap = artifact("cheap", json!([1.5]));
     cheap.provenance.insert("command".to_owned(), json!("fit --labels-of another"));
-    let snapshot = store.put_artifact(cheap, None, "fit").unwrap();
+    store.put_artifact(cheap, None, "fit").unwrap();
+    let imported = ArtifactPart::new("imported", "factors", Vec::new(), json!(1));
+    let snapshot = store.put_artifact(imported, None, "import").unwrap();
     store.backup(&to, &BackupOptions::default(), &mut |_| {}, &GO).unwrap();
     assert_eq!(content_of(&Store::open(&to).unwrap().snapshot().unwrap(), "cheap"), json!([1.5]));
     let nothing = snapshot.only(|_| false);
@@ -157,6 +159,8 @@ fn a_backup_has_it_and_a_client_sees_it_with_its_datasets_only() {
     assert_eq!(content_of(&some, "cheap"), json!([1.5]));
     // The command that made it may name what is hidden.
     assert!(some.artifact("cheap").unwrap().provenance.is_empty());
+    // So may what names no dataset.
+    assert!(some.artifact("imported").is_err() && snapshot.artifact("imported").is_ok());
     assert!(!snapshot.artifact("cheap").unwrap().provenance.is_empty());
 }
 

@@ -1,9 +1,10 @@
 //! Promise: factors that were fitted in parts, by an array or by one run, are the same bits; scores are the sums of
 //! their modules and of their tokens, whatever is asked with them; factors of something else and numbers that are none
-//! are refused.
+//! are refused; clients of a server are not told where a model is.
 
 use std::collections::BTreeMap;
 
+use crate::served::{Served, token};
 use gstore_tests::place::Place;
 use gstore_tests::world;
 use serde_json::Value;
@@ -486,4 +487,39 @@ fn factors_of_something_else_are_refused() {
     let outside = fit_args("../g", &[]);
     let refused = place.run(&outside.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(refused.stderr.contains("\"../g\" is not a name of an artifact"), "{}", refused.stderr);
+}
+
+#[test]
+fn clients_are_not_told_where_a_model_is() {
+    let place = place();
+    fit(&place, "f", &[]);
+    place.ok(&["factors", "export", "f", "out"]);
+    let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
+    let folder = place.path("out").display().to_string();
+    place.ok(&["factors", "import", &folder, "copy", "--model", &model, "--checkpoint", &checkpoint]);
+    let token = token(&place, "laptop");
+    let server = Served::start(&place, &[]);
+    let sql = "SELECT name, provenance FROM gstore.artifacts ORDER BY name";
+    let listed = |more: &[&str]| -> Vec<(Value, Value)> {
+        let text = place.ok(&[&["query", "--format", "json", sql][..], more].concat());
+        let line = |line: &str| {
+            let row: Value = serde_json::from_str(line).expect("a row");
+            let provenance = row["provenance"].as_str().expect("a text");
+            (row["name"].clone(), serde_json::from_str(provenance).expect("provenance"))
+        };
+        text.lines().map(line).collect()
+    };
+    let (here, there) = (listed(&[]), listed(&["--remote", &server.address, "--token", &token]));
+    assert_eq!((here.len(), there.len()), (2, 2));
+    for ((name, whole), (_, shown)) in here.iter().zip(&there) {
+        for (key, last) in [("model", "model"), ("weights", "checkpoint-26")] {
+            assert!(whole[key].as_str().is_some_and(|path| path.starts_with('/')), "{name}: {whole}");
+            assert_eq!(shown[key].as_str(), Some(last), "{name}");
+        }
+        let is_path = |(key, value): &(&String, &Value)| {
+            *key != "command" && value.as_str().is_some_and(|text| text.contains('/'))
+        };
+        let paths: Vec<_> = shown.as_object().expect("an object").iter().filter(is_path).collect();
+        assert!(paths.is_empty() && shown.get("folder").is_none(), "{name}: {paths:?}");
+    }
 }

@@ -29,7 +29,8 @@ pub struct MatrixRows {
     part: Prepared,
     samples: Vec<SampleReader>,
     schema: SchemaRef,
-    memory: u64,
+    /// Bytes of the vectors of the target samples.
+    vectors: u64,
 }
 
 impl MatrixRows {
@@ -53,7 +54,6 @@ impl MatrixRows {
                 "the vectors of {count} target samples take {needed}, and {allowed} are allowed; ask for some subtasks at a time"
             )));
         }
-        let held = needed.saturating_add(asked.inverse_bytes()?);
         let names = TargetNames::new(&asked)?;
         let told = HashMap::from([(TARGETS.to_owned(), targets::as_json(&found, &names)?)]);
         let fields = encode::schema(asked.pools().len(), found.rows.len());
@@ -61,7 +61,7 @@ impl MatrixRows {
         let part = asked.of_samples(&found.rows, cancel)?;
         let samples = open_samples(&asked)?;
         drop(names);
-        Ok(Self { asked, part, samples, schema, memory: held })
+        Ok(Self { asked, part, samples, schema, vectors: needed })
     }
 
     /// The columns: `pool` where there are several, `row`, `id`, `scores`. The metadata lists the target samples.
@@ -69,10 +69,13 @@ impl MatrixRows {
         &self.schema
     }
 
-    /// Bytes that are held while the rows are computed: the vectors of the target samples, and the matrices
-    /// of a preconditioner.
-    pub fn memory(&self) -> u64 {
-        self.memory
+    /// Bytes that are held while the rows are computed on `threads`: the vectors of the target samples, and
+    /// the matrices of a preconditioner while they are made.
+    ///
+    /// # Errors
+    /// An artifact that cannot be read.
+    pub fn memory(&self, threads: usize) -> Result<u64, MatrixError> {
+        Ok(self.vectors.saturating_add(self.asked.inverse_making_bytes(threads)?))
     }
 
     /// Hands over all rows in batches of about `bytes`, until one is not wanted any more.
@@ -86,6 +89,7 @@ impl MatrixRows {
         cancel: &Cancel,
         mut take: impl FnMut(RecordBatch) -> ControlFlow<()>,
     ) -> Result<(), MatrixError> {
+        self.part.make_inverses(threads, cancel)?;
         let tiles = self.part.tiles(bytes / size_of::<f32>() as u64, cancel)?;
         parallel::ordered::<_, _, MatrixError>(
             tiles.len(),

@@ -67,6 +67,11 @@ pub(crate) fn open(
     MatrixRows::new(prepared, MEMORY, cancel).map_err(|e| of_matrix(&e, root))
 }
 
+/// Bytes that are held while it is computed. `root` is the folder of the store.
+pub(crate) fn memory(rows: &MatrixRows, threads: usize, root: &Path) -> Result<u64, Status> {
+    rows.memory(threads).map_err(|e| of_matrix(&e, root))
+}
+
 /// Computes all and hands it over, in batches of about `bytes`; waits while the reader is behind, and ends when it is gone.
 pub(crate) fn send_all(
     rows: &MatrixRows,

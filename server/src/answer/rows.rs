@@ -169,9 +169,9 @@ async fn produce(
             }
             Some(Question::Matrix(wanted)) => {
                 let rows = open_matrix(core, &held, wanted, Some(permit)).await?;
-                let memory = held
-                    .hold(caller, "a matrix", rows.memory())
-                    .map_err(|e| status::of_sql(&e, core.root()))?;
+                let bytes = matrix::memory(&rows, core.workers.metrics().num_workers(), core.root())?;
+                let memory =
+                    held.hold(caller, "a matrix", bytes).map_err(|e| status::of_sql(&e, core.root()))?;
                 let schema = Arc::clone(rows.schema());
                 Ok((Begun { schema, notes: None }, Source::Matrix(Box::new(rows), memory), held))
             }

@@ -170,25 +170,44 @@ async fn members_and_artifacts_are_seen_by_who_sees_their_datasets() {
         let name = format!("sums_{name}");
         let mut part = ArtifactPart::new(&name, "gram", vec![dataset.to_owned()], json!(1));
         part.provenance.insert("command".into(), json!("gstore factors --beside other"));
-        part.provenance.insert("folder".into(), json!("/srv/models"));
+        for key in ["folder", "model", "weights", "tokenizer"] {
+            part.provenance.insert(key.into(), json!(format!("/srv/models/{key}-of-it")));
+        }
         server.store.put_artifact(part, None, "gstore factors --beside other").unwrap();
+    }
+    // The word is the name of an artifact or an ensemble, not that of its dataset.
+    for of in ["of_pool", "of_other"] {
+        for (name, call) in [
+            ("sums", format!("influence('pool', 'target', precondition => 'sums_{of}')")),
+            ("models", format!("daunce('pool', 'target', ensemble => '{of}')")),
+            ("kept", format!("predicted('pool', 'sums_{of}')")),
+        ] {
+            let name = DatasetName::try_from(format!("{name}_by_{of}").as_str()).unwrap();
+            let sql = format!("SELECT id FROM {call}");
+            server.store.create_view(&name, &sql, ViewOptions::default()).unwrap();
+        }
     }
     let narrow = token(&server.store, "narrow", Some(&["pool", "target"]));
     let (all, narrow) = (Client::of(&server).await, Client::with(&server, &narrow).await);
     let listed = async |client: &Client, table: &str| -> String {
         text(&client.sql(&format!("SELECT * FROM gstore.{table}")).await.unwrap().1)
     };
-    for table in ["artifacts", "checkpoints", "features", "members", "segments", "snapshots"] {
+    for table in ["artifacts", "checkpoints", "features", "members", "segments", "snapshots", "views"] {
         let listed = listed(&narrow, table).await;
         assert!(!listed.contains("other") && !listed.contains("/srv"), "{table}: {listed}");
     }
-    for (table, own, hidden) in
-        [("members", "of_pool-1", "of_other-1"), ("artifacts", "sums_of_pool", "sums_of_other")]
-    {
+    for (table, own, hidden) in [
+        ("members", "of_pool-1", "of_other-1"),
+        ("artifacts", "sums_of_pool", "sums_of_other"),
+        ("views", "sums_by_of_pool", "sums_by_of_other"),
+        ("views", "models_by_of_pool", "models_by_of_other"),
+        ("views", "kept_by_of_pool", "kept_by_of_other"),
+    ] {
         assert!(listed(&narrow, table).await.contains(own), "{table}");
         let of_all = listed(&all, table).await;
         assert!(of_all.contains(hidden) && !of_all.contains("/srv"), "{table}: {of_all}");
     }
+    assert!(listed(&all, "artifacts").await.contains("weights-of-it"), "the last name is shown");
     // Nor do errors that say what there is.
     for sql in [
         "SELECT row FROM daunce('pool', 'target')",

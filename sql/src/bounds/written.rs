@@ -1,9 +1,11 @@
 //! Limit on calls inside calls that the engine writes out, where each stands more than once.
 
-use datafusion::common::ScalarValue;
+use arrow_schema::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{BinaryExpr, Case, Expr, ExprSchemable, LogicalPlan, Operator};
 
 use super::substituted::bearable;
 
@@ -11,14 +13,18 @@ use super::substituted::bearable;
 const ALTERNATIVES: u64 = 4;
 /// Most values of `IN (..)` that become a comparison each.
 const INLINE: u64 = 3;
+/// A CASE of truth values with fewer branches than this becomes AND and OR, and one of TRUE and FALSE with fewer of
+/// either.
+const FEW: usize = 3;
 
 /// Refuses a plan that is not optimised yet where calls inside calls, once written out, would be too many: of
 /// `coalesce(a, b)` the engine makes `CASE WHEN a IS NOT NULL THEN a ELSE b END`.
 pub(crate) fn written_out(plan: &LogicalPlan) -> DfResult<()> {
     let (mut written, mut out) = (0u64, 0u64);
     plan.apply_with_subqueries(|node| {
+        let schema = merge_schema(&node.inputs());
         node.apply_expressions(|expr| {
-            write_out(expr, 1, &mut written, &mut out)?;
+            write_out(expr, 1, &schema, (&mut written, &mut out))?;
             Ok(TreeNodeRecursion::Continue)
         })
     })?;
@@ -29,25 +35,35 @@ pub(crate) fn written_out(plan: &LogicalPlan) -> DfResult<()> {
     )
 }
 
-/// Counts what an expression has, and what it has where it is written out `times` times.
-fn write_out(expr: &Expr, times: u64, written: &mut u64, out: &mut u64) -> DfResult<()> {
+/// Counts what an expression over a schema has, and what it has where it is written out `times` times.
+fn write_out(
+    expr: &Expr,
+    times: u64,
+    schema: &DFSchema,
+    (written, out): (&mut u64, &mut u64),
+) -> DfResult<()> {
     *written = written.saturating_add(1);
     *out = out.saturating_add(times);
+    let apart = taken_apart(expr, schema);
     let mut place = 0;
     expr.apply_children(|child| {
-        let times = times.saturating_mul(copies(expr, place));
+        let times = times.saturating_mul(copies(expr, place, apart));
         place += 1;
-        write_out(child, times, written, out).map(|()| TreeNodeRecursion::Continue)
+        write_out(child, times, schema, (&mut *written, &mut *out)).map(|()| TreeNodeRecursion::Continue)
     })?;
     Ok(())
 }
 
-/// How often the child at a place stands in what the engine makes of an expression.
-fn copies(expr: &Expr, place: usize) -> u64 {
-    let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+/// How often the child at a place stands in what the engine makes of an expression; with the branches of a CASE that
+/// it takes apart.
+fn copies(expr: &Expr, place: usize, apart: Option<usize>) -> u64 {
     match expr {
         Expr::ScalarFunction(call) => match call.func.name() {
-            "coalesce" | "nvl" if place + 1 < call.args.len() => 2,
+            // Each value once where it is compared with NULL, and once for itself.
+            "coalesce" | "nvl" if place + 1 < call.args.len() => {
+                1 + apart.map_or(1, |branches| conditions(branches, place))
+            }
+            "nvl2" if place == 0 => apart.map_or(1, |branches| conditions(branches, 0)),
             "regexp_like" if place == 0 => ALTERNATIVES,
             _ => 1,
         },
@@ -60,15 +76,49 @@ fn copies(expr: &Expr, place: usize) -> u64 {
             | Operator::RegexNotIMatch => ALTERNATIVES,
             _ => 1,
         },
-        // Of truth values it makes AND and OR: each condition once for itself, and once for all that follow.
-        Expr::Case(case) if case.expr.is_none() && place % 2 == 0 => {
-            let whens = case.when_then_expr.len();
-            let is_truth = |then: &Expr| matches!(then, Expr::Literal(ScalarValue::Boolean(_), _));
-            let is_taken_apart = whens < 3 || case.when_then_expr.iter().all(|(_, then)| is_truth(then));
-            if is_taken_apart && place / 2 < whens { number(whens).saturating_add(1) } else { 1 }
+        Expr::Case(_) if place.is_multiple_of(2) => {
+            apart.filter(|branches| place / 2 < *branches).map_or(1, |all| conditions(all, place / 2))
         }
         _ => 1,
     }
+}
+
+/// How often a condition stands in AND and OR: once for itself, and once for each of the branches that follow and for
+/// what is left.
+fn conditions(branches: usize, branch: usize) -> u64 {
+    number(branches.saturating_sub(branch)).saturating_add(1)
+}
+
+fn number(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// Branches of the CASE that the engine makes of an expression, if it makes AND and OR of them: it does of few
+/// branches with truth values, and of constants that are nearly all TRUE or nearly all FALSE.
+fn taken_apart(expr: &Expr, schema: &DFSchema) -> Option<usize> {
+    let branches = match expr {
+        Expr::Case(case) if case.expr.is_none() => match case.when_then_expr.len() {
+            branches if branches < FEW || is_nearly_constant(case) => branches,
+            _ => return None,
+        },
+        Expr::ScalarFunction(call) => match call.func.name() {
+            "coalesce" | "nvl" if call.args.len() <= FEW => call.args.len().saturating_sub(1),
+            "nvl2" => 1,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    // A type that is not known yet may turn out to be that of truth values.
+    let may_be_truth = |ty: DataType| matches!(ty, DataType::Boolean | DataType::Null);
+    expr.get_type(schema).map_or(true, may_be_truth).then_some(branches)
+}
+
+/// Whether all values of a CASE are constants, and few of them TRUE or few FALSE. One that is still to be computed
+/// may be either.
+fn is_nearly_constant(case: &Case) -> bool {
+    let is = |then: &Expr, truth: bool| matches!(then, Expr::Literal(ScalarValue::Boolean(Some(value)), _) if *value == truth);
+    let few = |truth: bool| case.when_then_expr.iter().filter(|(_, then)| is(then, truth)).count() < FEW;
+    case.when_then_expr.iter().all(|(_, then)| !then.any_column_refs()) && (few(true) || few(false))
 }
 
 #[cfg(test)]
@@ -92,7 +142,7 @@ mod tests {
         };
         let calls: [(&dyn Fn(String) -> String, usize); 3] = [
             (&|x| format!("coalesce({x}, y)"), 18),
-            (&|x| format!("CASE WHEN {x} BETWEEN 0 AND 9 THEN 1 ELSE 0 END"), 12),
+            (&|x| format!("CASE WHEN {x} BETWEEN 0 AND 9 THEN 1 ELSE 0 END"), 16),
             (&|x| format!("CASE WHEN {x} IN (1, 2, 3) THEN 1 ELSE 0 END"), 12),
         ];
         for (call, depth) in calls {
@@ -106,5 +156,39 @@ mod tests {
         let branches: String = (0..500).map(|i| format!("WHEN x = {i} THEN {i} ")).collect();
         let many = format!("SELECT CASE {branches} END AS v FROM {ROWS}");
         assert!(written_out(&plan(&many).await).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_case_counts_where_the_engine_makes_and_and_or_of_it() {
+        let case = async |branches: usize, then: &dyn Fn(usize) -> &'static str| {
+            let branches: String = (0..branches).map(|i| format!("WHEN x = {i} THEN {} ", then(i))).collect();
+            written_out(&plan(&format!("SELECT CASE {branches} END AS v FROM {ROWS}")).await)
+        };
+        let half = |i: usize| if i % 2 == 0 { "true" } else { "false" };
+        for branches in [183, 500] {
+            assert!(case(branches, &half).await.is_ok(), "{branches}: as many TRUE as FALSE");
+            assert!(case(branches, &|i| if i % 2 == 0 { "x > 1" } else { "false" }).await.is_ok());
+        }
+        // Conditions of three expressions: 3 (n + 1 + .. + 2) for n branches, less what is written, are below
+        // 100,000 of 183 and above of 500.
+        let nearly_all: [&dyn Fn(usize) -> &'static str; 2] =
+            [&|_| "true", &|i| if i < 2 { "true" } else { "1 = 2" }];
+        for then in nearly_all {
+            assert!(case(183, then).await.is_ok());
+            assert!(case(500, then).await.is_err());
+        }
+        let nested = |depth: usize, call: &dyn Fn(String) -> String| {
+            let expr = (0..depth).fold("x > 1".to_owned(), |inner, _| call(inner));
+            format!("SELECT {expr} AS v FROM {ROWS}")
+        };
+        // A condition twice, but in a CASE of numbers once; a truth value of coalesce three times.
+        let of_truth = |inner: String| format!("CASE WHEN {inner} THEN y > 2 ELSE y > 3 END");
+        let of_numbers = |inner: String| format!("CASE WHEN {inner} THEN y ELSE x END > 1");
+        let first = |inner: String| format!("coalesce({inner}, y > 2)");
+        let all: [(usize, &dyn Fn(String) -> String, bool); 4] =
+            [(17, &of_truth, false), (17, &of_numbers, true), (8, &first, true), (11, &first, false)];
+        for (depth, call, is_borne) in all {
+            assert_eq!(written_out(&plan(&nested(depth, call)).await).is_ok(), is_borne, "{depth}");
+        }
     }
 }

@@ -17,6 +17,7 @@ use gstore_query::influence::{
 };
 
 use super::columns::{Besides, InfluenceColumns};
+use super::hold_inverses;
 use super::table::{Question, Relation};
 use crate::blocking::Demand;
 use crate::error::SqlError;
@@ -375,8 +376,7 @@ impl Rows for EachRows {
             let held = reserved.iter().try_for_each(|reserved| reserved.try_grow(bytes));
             held.map_err(|e| SqlError::from_datafusion(e, &[]))
         };
-        let matrices = self.plan.inverse_bytes().map_err(SqlError::query)?;
-        hold(usize::try_from(matrices).unwrap_or(usize::MAX))?;
+        hold_inverses(&self.plan, reserved.as_ref(), want.threads, &want.cancelled)?;
         let limit = want.memory.as_ref().map(|pool| (pool.memory_limit(), pool.reserved()));
         let memory = match limit {
             Some((MemoryLimit::Finite(limit), used)) => limit.saturating_sub(used).min(2 * MEMORY) / 2,

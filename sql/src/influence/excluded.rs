@@ -6,9 +6,11 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
+use datafusion::execution::memory_pool::MemoryConsumer;
 use gstore_query::influence::{Excluded, Prepared};
 
 use super::columns::{Besides, InfluenceColumns};
+use super::hold_inverses;
 use crate::blocking::Demand;
 use crate::error::SqlError;
 use crate::leaf::{Each, Rows, Want};
@@ -103,6 +105,8 @@ impl Rows for ExcludedRows {
     }
 
     fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
+        let memory = want.memory.as_ref().map(|pool| MemoryConsumer::new("influence").register(pool));
+        hold_inverses(&self.plan, memory.as_ref(), want.threads, &want.cancelled)?;
         let mut outcome = Ok(());
         // A slice lies inside one pool.
         let scanned = self.plan.excluded(None, want.threads, &want.cancelled, |rows| {

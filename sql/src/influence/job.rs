@@ -15,6 +15,7 @@ use gstore_query::influence::{
     ranking_bytes,
 };
 
+use super::hold_inverses;
 use super::nearest::Search;
 use super::table::{Question, Relation};
 use crate::blocking::{Demand, Sink};
@@ -79,9 +80,8 @@ impl Job {
         if self.cut == Some(0) {
             return Ok(());
         }
-        let matrices = self.question.plan.inverse_bytes().map_err(SqlError::query)?;
-        self.hold(usize::try_from(matrices).unwrap_or(usize::MAX))?;
         let Some(rows) = self.choose(sink)? else { return Ok(()) };
+        hold_inverses(&self.question.plan, Some(&self.memory), self.threads, &sink.cancelled())?;
         match self.order {
             Some(order) => self.ranked(order, &rows, sink),
             None => self.streamed(&rows, sink),

@@ -22,6 +22,8 @@ use std::sync::Arc;
 
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
+use datafusion::execution::memory_pool::MemoryReservation;
+use gstore_core::Cancel;
 use gstore_query::influence::{Diversity, Encoder, Function, InfluenceSpec, Mode, Options, Order, Prepared};
 use gstore_query::{QueryError, SideOf};
 use gstore_store::{LookupError, Snapshot};
@@ -136,6 +138,26 @@ fn options(args: &Arguments, function: Function) -> Result<Options, SqlError> {
         true => args.options(function, ["pool"]),
         false => args.options(function, ["pool", "target"]),
     }
+}
+
+/// Makes the inverses of a preconditioner on `threads`. What they take until then is in `memory`, where there is a
+/// limit, and then what they take for good.
+fn hold_inverses(
+    plan: &Prepared,
+    memory: Option<&MemoryReservation>,
+    threads: usize,
+    cancel: &Cancel,
+) -> Result<(), SqlError> {
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let making = size(plan.inverse_making_bytes(threads).map_err(SqlError::query)?);
+    let made = size(plan.inverse_bytes().map_err(SqlError::query)?);
+    let held = memory.map_or(Ok(()), |memory| memory.try_grow(making));
+    held.map_err(|e| SqlError::from_datafusion(e, &[]))?;
+    plan.make_inverses(threads, cancel).map_err(SqlError::query)?;
+    if let Some(memory) = memory {
+        memory.shrink(making.saturating_sub(made));
+    }
+    Ok(())
 }
 
 /// Resolves the question; an unknown name is blamed on the argument that has it.

@@ -208,6 +208,8 @@ async fn predicates_upon_columns_that_double_with_each_step_are_refused() {
         assert_eq!(error.kind(), SqlErrorKind::Refused, "{sql}: {error}");
         let shown = error.to_string();
         assert!(shown.contains("repeated expressions where") && shown.contains("allowed; "), "{shown}");
+        let Err(explained) = slt::run(&session, &format!("EXPLAIN {sql}")).await else { panic!("{sql}") };
+        assert_eq!((explained.kind(), explained.to_string()), (SqlErrorKind::Refused, shown), "{sql}");
     }
 }
 
@@ -232,6 +234,7 @@ async fn views_upon_views_are_one_chain() {
 #[tokio::test(flavor = "multi_thread")]
 async fn chains_of_steps_as_analysts_write_them_run() {
     let (_store, session) = session(2);
+    let halves: String = (0..183).map(|i| format!("WHEN row = {i} THEN {} ", i % 2 == 0)).collect();
     let several = "x + y AS x, y * 2 AS y, (x - y) / 3 AS c, CASE WHEN x > y THEN x END AS d";
     for (sql, rows) in [
         (chain(10, several, "SELECT id FROM last WHERE x > 0 AND c < 1000000 ORDER BY c, id LIMIT 3"), 3),
@@ -245,6 +248,7 @@ async fn chains_of_steps_as_analysts_write_them_run() {
             "SELECT coalesce(a.ok, coalesce(b.ok, a.row > 3)) AS v FROM pool a JOIN pool b USING (id)".into(),
             12,
         ),
+        (format!("SELECT CASE {halves} END AS v FROM pool"), 12),
     ] {
         let found = slt::run(&session, &sql).await.unwrap_or_else(|e| panic!("{sql}: {e}")).1;
         assert_eq!(found.len(), rows, "{sql}");

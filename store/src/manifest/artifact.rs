@@ -44,7 +44,8 @@ pub struct ArtifactPart {
     pub name: String,
     /// What it is, for example `prefilter`.
     pub kind: String,
-    /// The datasets that it says something of. Who may not see all of them does not see it.
+    /// The datasets that it says something of. Who may not see all of them does not see it; one
+    /// without any is for those who see everything.
     pub datasets: Vec<String>,
     /// Where it comes from, for people.
     pub provenance: Map<String, Value>,

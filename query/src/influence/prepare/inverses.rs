@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gstore_core::{Cancel, parallel};
-use gstore_curvature::{Preconditioner, Solver};
+use gstore_curvature::{Inversion, Preconditioner, Solver};
 use gstore_store::{ArtifactPart, FeaturePart, Snapshot};
 
 use super::Prepared;
@@ -16,15 +16,29 @@ use crate::influence::spec::InfluenceSpec;
 impl Prepared {
     /// For each checkpoint what the target's vectors go through; none without a preconditioner.
     ///
-    /// Memory: for each block of k coordinates 8 k^2 bytes, and on each thread twice that while it is made,
-    /// or five times where it takes an eigendecomposition; 8 k of eigenvalues.
+    /// Made on all cores, where [`Prepared::make_inverses`] was not called before.
     pub(crate) fn inverses(&self, cancel: &Cancel) -> Result<Option<&[Preconditioner]>, QueryError> {
+        self.inverses_on(0, cancel)
+    }
+
+    /// Makes the inverses of a preconditioner on `threads` (0: one per core), unless they are there.
+    ///
+    /// Memory: [`Prepared::inverse_making_bytes`].
+    ///
+    /// # Errors
+    /// An artifact that cannot be read, a matrix without an inverse, and being told to stop.
+    pub fn make_inverses(&self, threads: usize, cancel: &Cancel) -> Result<(), QueryError> {
+        self.inverses_on(threads, cancel)?;
+        Ok(())
+    }
+
+    fn inverses_on(&self, threads: usize, cancel: &Cancel) -> Result<Option<&[Preconditioner]>, QueryError> {
         let Some(plan) = self.plan.precondition() else { return Ok(None) };
         let load = || {
             let part = self.snapshot().artifact(&plan.artifact)?;
             match (part.kind == eigen::KIND, self.pools().first()) {
                 (true, Some(pool)) => rescaling(self.snapshot(), self.spec(), &part, &pool.features),
-                _ => load(self.snapshot(), self.spec(), (plan, &part), cancel),
+                _ => load(self.snapshot(), self.spec(), (plan, &part), (threads, cancel)),
             }
         };
         Ok(Some(self.inputs.inverses.get_or_try_init(load)?.as_slice()))
@@ -35,26 +49,58 @@ impl Prepared {
     /// # Errors
     /// An artifact that cannot be read.
     pub fn inverse_bytes(&self) -> Result<u64, QueryError> {
-        let Some(plan) = self.plan.precondition() else { return Ok(0) };
-        let part = self.snapshot().artifact(&plan.artifact)?;
-        let values: u64 = if part.kind == eigen::KIND {
-            let features = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
-            features.iter().flat_map(|feature| &feature.attrs.groups).map(|group| u64::from(group.len)).sum()
-        } else {
-            let content = GramContent::of(&part)?;
-            let used = plan.checkpoints.iter().filter_map(|place| content.checkpoints.get(*place));
-            let sizes = used.flat_map(|checkpoint| &checkpoint.groups).map(|group| u64::from(group.len));
-            sizes.fold(0, |sum, size| sum.saturating_add(size.saturating_mul(size)))
-        };
-        Ok(values.saturating_mul(size_of::<f64>() as u64))
+        Ok(bytes(&self.inverse_values()?.0))
     }
+
+    /// Most bytes that the inverses take until they are made on `threads` (0: one per core), those that are made
+    /// among them: on each thread two more matrices, or five where it takes an eigendecomposition.
+    ///
+    /// # Errors
+    /// Those of [`Prepared::inverse_bytes`].
+    pub fn inverse_making_bytes(&self, threads: usize) -> Result<u64, QueryError> {
+        let (mut values, beside) = self.inverse_values()?;
+        let made = bytes(&values);
+        if self.inputs.inverses.get().is_some() {
+            return Ok(made);
+        }
+        values.sort_unstable();
+        values.reverse();
+        values.truncate(parallel::threads_for(threads, values.len()));
+        Ok(made.saturating_add(bytes(&values).saturating_mul(beside)))
+    }
+
+    /// For each block how many values its inverse has, and how many times as many there are beside them while it is
+    /// made.
+    fn inverse_values(&self) -> Result<(Vec<u64>, u64), QueryError> {
+        let Some(plan) = self.plan.precondition() else { return Ok((Vec::new(), 0)) };
+        let part = self.snapshot().artifact(&plan.artifact)?;
+        if part.kind == eigen::KIND {
+            let features = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
+            let groups = features.iter().flat_map(|feature| &feature.attrs.groups);
+            return Ok((groups.map(|group| u64::from(group.len)).collect(), 1));
+        }
+        let content = GramContent::of(&part)?;
+        let used = plan.checkpoints.iter().filter_map(|place| content.checkpoints.get(*place));
+        let groups = used.flat_map(|checkpoint| &checkpoint.groups);
+        // The sums, their mean, and what is made of it, which stays.
+        let beside = match self.spec().inversion {
+            Inversion::Damped | Inversion::Absolute => 2,
+            Inversion::Tikhonov | Inversion::Pseudoinverse => 5,
+        };
+        Ok((groups.map(|group| u64::from(group.len).pow(2)).collect(), beside))
+    }
+}
+
+fn bytes(values: &[u64]) -> u64 {
+    let sum = values.iter().fold(0u64, |sum, values| sum.saturating_add(*values));
+    sum.saturating_mul(size_of::<f64>() as u64)
 }
 
 fn load(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
     (plan, part): (&PlanPrecondition, &ArtifactPart),
-    cancel: &Cancel,
+    (threads, cancel): (usize, &Cancel),
 ) -> Result<Vec<Preconditioner>, QueryError> {
     let content = GramContent::of(part)?;
     let map = snapshot.artifact_file(part, FILE)?;
@@ -62,7 +108,7 @@ fn load(
     let used = plan.checkpoints.iter().filter_map(|place| content.checkpoints.get(*place)).enumerate();
     let blocks: Vec<(usize, &GramCheckpoint, usize)> =
         used.flat_map(|(c, at)| (0..at.groups.len()).map(move |group| (c, at, group))).collect();
-    let made = parallel::unordered::<_, QueryError>(blocks.len(), 0, cancel, Vec::new, |own, at| {
+    let made = parallel::unordered::<_, QueryError>(blocks.len(), threads, cancel, Vec::new, |own, at| {
         let (c, checkpoint, group) = blocks[at];
         let gram = file.gram(checkpoint, group)?;
         let group = &checkpoint.groups[group];
