@@ -92,6 +92,32 @@ fn scores_are_those_of_the_same_rows_in_single_precision() {
 }
 
 #[test]
+fn scores_have_the_same_bits_in_any_segments_and_beside_any_rows() {
+    let given = vectors();
+    let (whole, cut) = (store(&given, DType::I1, usize::MAX), store(&given, DType::I1, 90));
+    // A query alone, and several at once, whose kernels differ.
+    for (target, within) in [("val:b", Within::Mean), ("val", Within::Max)] {
+        let spec = InfluenceSpec { sim: Sim::Dot, within, missing: Missing::Exclude, ..ask("pool", target) };
+        let expected = scores(&plan(&whole, &spec));
+        assert_eq!(expected.len(), ROWS);
+        let bits = |all: &[Scored]| -> Vec<(u64, u32)> {
+            all.iter().map(|row| (row.row, row.score.to_bits())).collect()
+        };
+        let of_rows = |rows: &[Scored]| -> Vec<(u64, u32)> {
+            rows.iter().map(|row| (row.row, expected[&(0, row.row)].0.to_bits())).collect()
+        };
+        let filter = RowFilter::single((13..14).chain(200..217).chain(600..690).collect());
+        let cut = plan(&cut, &spec);
+        for threads in [1, 3] {
+            for (some, count) in [(None, ROWS), (Some(&filter), 108)] {
+                let found = cut.top_k(Order::Best, ROWS, some, threads, &GO).unwrap().rows;
+                assert_eq!((found.len(), bits(&found)), (count, of_rows(&found)));
+            }
+        }
+    }
+}
+
+#[test]
 fn self_influence_is_that_of_before_rounding() {
     let given = vectors();
     let spec = InfluenceSpec { sim: Sim::Dot, ..ask("pool", "val") };

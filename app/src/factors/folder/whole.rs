@@ -34,8 +34,8 @@ pub(in crate::factors) fn check_room(folder: &Path, modules: &[Module]) -> Resul
     }
 }
 
-/// Refuses factors of a module whose matrices are neither whole, as all are that are exported, nor in the blocks
-/// of at most so many rows that their folder names.
+/// Refuses factors of a module whose matrices are neither whole, as all are that are exported, nor in the
+/// blocks of at most so many rows that their folder names.
 pub(in crate::factors) fn check_blocks(
     folder: &Path,
     module: &str,

@@ -83,13 +83,13 @@ impl Sizes<'_> {
     }
 
     /// What a thread has of a module that queries are preconditioned in: eigenvectors as they are read, and
-    /// with their transposes those of the first filter and of the one that is made; scales, and the columns of
-    /// one query. It has one segment at a time.
+    /// with their transposes those of the first filter and of the one that is made; scales, and the columns
+    /// of one query. It has one segment at a time.
     fn preconditioning(&self) -> u64 {
         let filters = self.filters as u64 + u64::from(self.segments > 1);
         let copies = if self.rotates { 1 + 2 * filters.min(2) } else { 0 };
-        // Each filter has a scale and a column; the first its scale twice. A query is there as it came, turned
-        // by one side, by both, and scaled.
+        // Each filter has a scale and a column; the first its scale twice. A query is there as it came,
+        // turned by one side, by both, and scaled.
         let values = 2 * filters + 5;
         DOUBLE * self.widest(|module| copies * self.eigenvectors(module) + values * module.len() as u64)
     }

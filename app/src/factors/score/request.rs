@@ -86,8 +86,8 @@ pub struct ScoreSegment {
 }
 
 /// A segment: its factors and filter, and the checkpoints of its rows; without any, that at which the factors
-/// were fitted. `model` is that of the checkpoints, if not that of the fit, and itself the checkpoint where the
-/// factors do not say at which they were fitted.
+/// were fitted. `model` is that of the checkpoints, if not that of the fit, and itself the checkpoint where
+/// the factors do not say at which they were fitted.
 ///
 /// # Errors
 /// No factors of this name, and factors that do not say where their model is, where none is given.

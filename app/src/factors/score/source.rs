@@ -35,8 +35,8 @@ pub(super) fn check_room(folder: &Path, needed: u64) -> Result<(), FactorJobErro
 }
 
 /// Hands the scores of the pool's rows to `take`, in their order: sums over segments, of means over the
-/// checkpoints of each. Those that are summed over the pool come once for each checkpoint, as parts of the sum.
-/// `against`: what rows are multiplied with in each segment.
+/// checkpoints of each. Those that are summed over the pool come once for each checkpoint, as parts of the
+/// sum. `against`: what rows are multiplied with in each segment.
 ///
 /// Disk: as the plan says.
 pub(super) fn passes(
@@ -130,6 +130,7 @@ mod tests {
         assert_eq!((first, second), ([2.5, -1.0], [0.75]));
         assert!(add_to(&mut second, &mut sums).is_err());
     }
+
     #[test]
     fn sums_are_in_one_file_between_two_passes_and_in_two_between_more() {
         assert_eq!([0, 1, 2, 3, 9].map(|passes| sum_bytes(passes, 10)), [0, 0, 80, 160, 160]);

@@ -90,8 +90,8 @@ pub(super) fn resolve(
     Ok((Some(found), notes))
 }
 
-/// Refuses matrices of rows, vectors or datasets that are not there any more, at the checkpoints that are used,
-/// unless that is accepted.
+/// Refuses matrices of rows, vectors or datasets that are not there any more, at the checkpoints that are
+/// used, unless that is accepted.
 fn of_rows(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
