@@ -41,16 +41,29 @@ impl WithSimd for Sum<'_> {
     }
 }
 
-/// Single-precision multiplications with addition per second, in 10^9, of `threads`
-/// threads that do nothing else.
-pub fn products(threads: usize) -> f64 {
+/// Single-precision multiplications with addition per second, in 10^9, of `threads` threads that do nothing
+/// else, in the registers of an instruction set that a kernel is named by.
+pub fn products(threads: usize, isa: &str) -> f64 {
+    let arch = arch(isa);
     let start = Instant::now();
     let done: usize = std::thread::scope(|scope| {
         let workers: Vec<_> =
-            (0..threads.max(1)).map(|_| scope.spawn(|| Arch::new().dispatch(Products))).collect();
+            (0..threads.max(1)).map(|_| scope.spawn(move || arch.dispatch(Products))).collect();
         workers.into_iter().map(|worker| worker.join().unwrap_or(0)).sum()
     });
     done as f64 / start.elapsed().as_secs_f64() / 1e9
+}
+
+/// The widest registers that the instruction set has.
+fn arch(isa: &str) -> Arch {
+    #[cfg(target_arch = "x86_64")]
+    if let ("avx2", Some(simd)) = (isa, pulp::x86::V3::try_new()) {
+        return Arch::V3(simd);
+    }
+    match isa {
+        "portable" => Arch::Scalar,
+        _ => Arch::new(),
+    }
 }
 
 struct Products;

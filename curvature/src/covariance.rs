@@ -34,6 +34,12 @@ impl Covariance {
         Blocks::of_values(self.size, self.sums.len())
     }
 
+    /// Makes it that of no token again.
+    pub fn clear(&mut self) {
+        self.sums.fill(0.0);
+        self.count = 0;
+    }
+
     /// Adds the sum over `count` tokens, of one block.
     pub fn add(&mut self, part: &[f32], count: u64) {
         self.add_block(&(0..self.size), part);
@@ -112,6 +118,12 @@ impl Squares {
         Self { sums: vec![0.0; len], count: 0 }
     }
 
+    /// Makes it that of no sample again.
+    pub fn clear(&mut self) {
+        self.sums.fill(0.0);
+        self.count = 0;
+    }
+
     /// Adds a sample's gradient.
     pub fn add(&mut self, gradient: &[f32]) {
         for (sum, value) in self.sums.iter_mut().zip(gradient) {
@@ -130,5 +142,25 @@ impl Squares {
     pub fn mean(&self) -> Vec<f64> {
         let count = self.count.max(1) as f64;
         self.sums.iter().map(|sum| sum / count).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cleared_sums_are_those_of_no_token_and_no_sample() {
+        let mut covariance = Covariance::in_blocks(Blocks::new(3, 2));
+        let empty = covariance.clone();
+        covariance.add_block(&(0..2), &[1.0, 2.0, 2.0, 4.0]);
+        covariance.count += 1;
+        covariance.clear();
+        assert_eq!(covariance, empty);
+        let mut squares = Squares::new(2);
+        squares.add(&[1.0, 3.0]);
+        assert_eq!((&squares.sums[..], squares.count), (&[1.0, 9.0][..], 1));
+        squares.clear();
+        assert_eq!(squares, Squares::new(2));
     }
 }

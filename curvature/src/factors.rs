@@ -6,6 +6,7 @@ use crate::eigen::Eigen;
 use crate::error::CurvatureError;
 use crate::filter::{Damping, Filter, unrolled};
 use crate::module::Module;
+use crate::rotation::{Rotation, Stored};
 
 /// What rounding leaves of an eigenvalue of 0, as a part of the largest. Without damping its inverse would
 /// be noise.
@@ -221,6 +222,10 @@ impl Basis {
     fn new((eigen, blocks): (&Eigen, Blocks)) -> Self {
         Self { blocks, vectors: eigen.vectors.clone(), transposed: blocks.transposed(&eigen.vectors) }
     }
+
+    fn stored(&self) -> Stored<'_> {
+        (self.blocks, &self.vectors, &self.transposed)
+    }
 }
 
 /// Both bases.
@@ -251,6 +256,12 @@ impl Inverse {
     /// `f(L)` of each coordinate of the eigenbasis; none for the identity.
     pub fn scale(&self) -> Option<&[f64]> {
         self.scale.as_deref()
+    }
+
+    /// The eigenbasis for many gradients in f32; none where there is none.
+    pub fn rotation(&self) -> Option<Rotation> {
+        let Bases { activation, gradient } = self.bases.as_ref()?;
+        Some(Rotation::new(activation.stored(), gradient.stored()))
     }
 
     /// A gradient `[out, input]` in the eigenbasis: `Q_S^T G Q_A`; unchanged where there is none.

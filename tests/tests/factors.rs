@@ -264,7 +264,7 @@ fn an_iterative_solve_goes_on_where_factors_end() {
             .map(|scores| scores.iter().filter(of_query).map(|(_, v)| *v).collect::<Vec<f64>>());
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let cosine = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt();
-        assert!(a.len() == 12 && cosine > 1.0 - 1e-9, "{query}: {cosine}");
+        assert!(a.len() == 12 && cosine > 1.0 - 1e-8, "{query}: {cosine}");
     }
 
     // What is solved does not depend on what preconditions, on threads, and on the parts of a score.

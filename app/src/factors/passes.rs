@@ -4,6 +4,7 @@
 //! sums are added in their order.
 
 use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
 
 use gstore_core::parallel::{self, Give};
 use gstore_core::{Cancel, RowSet, Unit};
@@ -37,6 +38,8 @@ type Batches = Vec<Vec<Tokens>>;
 pub(super) trait Sums: Send {
     /// Adds the sums over later rows.
     fn merge(&mut self, other: &Self);
+    /// Makes them those of no row again.
+    fn clear(&mut self);
 }
 
 impl Sums for Vec<Covariances> {
@@ -46,11 +49,22 @@ impl Sums for Vec<Covariances> {
             sum.1.merge(&part.1);
         }
     }
+
+    fn clear(&mut self) {
+        for (activation, gradient) in self {
+            activation.clear();
+            gradient.clear();
+        }
+    }
 }
 
 impl Sums for Vec<Squares> {
     fn merge(&mut self, other: &Self) {
         self.iter_mut().zip(other).for_each(|(sum, part)| sum.merge(part));
+    }
+
+    fn clear(&mut self) {
+        self.iter_mut().for_each(Squares::clear);
     }
 }
 
@@ -59,6 +73,10 @@ impl Sums for Vec<Vec<f64>> {
         for (sum, part) in self.iter_mut().zip(other) {
             sum.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
         }
+    }
+
+    fn clear(&mut self) {
+        self.iter_mut().for_each(|sum| sum.fill(0.0));
     }
 }
 
@@ -145,8 +163,18 @@ pub(super) fn sum<S: Sums>(
 ) -> Result<S, FactorJobError> {
     let cancel = work.cancel;
     let mut all = empty();
+    // Sums that have been added: memory that is new for each unit would cost as much as adding them.
+    let added: Mutex<Vec<S>> = Mutex::default();
+    let spare = || added.lock().unwrap_or_else(PoisonError::into_inner);
     let compute = |unit: Batches| -> Result<(S, u64), FactorJobError> {
-        let mut sums = empty();
+        let found = spare().pop();
+        let mut sums = match found {
+            Some(mut sums) => {
+                sums.clear();
+                sums
+            }
+            None => empty(),
+        };
         let mut done = 0;
         for batch in &unit {
             cancel.check()?;
@@ -165,6 +193,7 @@ pub(super) fn sum<S: Sums>(
     let progress = &mut *work.progress;
     let take = |(sums, done): (S, u64)| -> Result<ControlFlow<()>, FactorJobError> {
         all.merge(&sums);
+        spare().push(sums);
         progress.advance(done);
         Ok(ControlFlow::Continue(()))
     };

@@ -1,7 +1,7 @@
 //! Speed of the kernels: rows in memory against 1 to 256 queries.
 //!
 //! It is given next to the bandwidth at which the same machine reads memory and the rate at which it
-//! multiplies, both measured in the same second.
+//! multiplies in the registers of the kernel's instruction set, both measured in the same second.
 //!
 //! Every figure is the best of several rounds that alternate between the kernel and the probes: on a
 //! shared machine any of them may be disturbed, and the ratio of the bests does not flatter the
@@ -43,7 +43,8 @@ struct Args {
     /// Kernels to measure
     #[arg(long, value_delimiter = ',', default_values_t = ["exact".to_owned(), "i1".into(), "bf16".into(), "int8".into(), "nibble".into(), "sign".into()])]
     kernels: Vec<String>,
-    /// Instruction set of the exact and the code kernels [default: the fastest]
+    /// Instruction set of the exact and the code kernels and of the loop that they are held to: portable, neon,
+    /// avx2 or avx512 [default: the fastest]
     #[arg(long)]
     isa: Option<String>,
     /// Rounds, of which the best are quoted
@@ -85,7 +86,7 @@ fn main() -> Result<()> {
             let (mut best, mut bandwidth, mut peak) = (f64::INFINITY, 0.0f64, 0.0f64);
             for _ in 0..args.rounds.max(1) {
                 bandwidth = bandwidth.max(probe::bandwidth(&memory, args.threads));
-                peak = peak.max(probe::products(args.threads));
+                peak = peak.max(probe::products(args.threads, kernel.name()));
                 let start = Instant::now();
                 run();
                 best = best.min(start.elapsed().as_secs_f64());

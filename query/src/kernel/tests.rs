@@ -244,9 +244,25 @@ fn any_number_of_queries_beside_any_number_of_rows() {
 }
 
 #[test]
+fn tiles_of_every_width_beside_panels_of_every_remainder() {
+    let dim = 3 * 16 + 5;
+    for count in 4..=25 {
+        for rows in [1, 2, 3, 4, 5, 7, 13] {
+            let x: Vec<f32> = (0..rows * dim).map(|i| (i as f32 * 0.61).sin() * 9e3).collect();
+            let halves: Vec<f16> = x.iter().map(|x| f16::from_f32(*x)).collect();
+            let bytes: Vec<i8> = (0..rows * dim).map(|i| (i * 71 % 255) as i8).collect();
+            let q: Vec<f32> = (0..count * dim).map(|i| (i as f32 * 0.17).cos()).collect();
+            for rows in [Values::F16(&halves), Values::F32(&x), Values::I8(&bytes)] {
+                check(rows, &q, dim, &[0..33, 33..dim]);
+            }
+        }
+    }
+}
+
+#[test]
 fn rows_of_several_cuts_beside_many_queries() {
     let dim = 2 * 1024 + 3 * 16 + 5;
-    for (rows, count) in [(53, 5), (50, 11), (13, 24), (7, 270)] {
+    for (rows, count) in [(53, 5), (50, 11), (50, 33), (13, 24), (7, 270)] {
         let x: Vec<f32> = (0..rows * dim).map(|i| (i as f32 * 0.37).sin()).collect();
         let q: Vec<f32> = (0..count * dim).map(|i| (i as f32 * 0.71).cos()).collect();
         check(Values::F32(&x), &q, dim, &[0..1024, 1024..2048 + 17, 2048 + 17..dim]);

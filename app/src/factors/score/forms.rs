@@ -37,6 +37,17 @@ pub(super) struct Collected {
 }
 
 impl Collected {
+    /// Makes room for so many queries.
+    pub(super) fn reserve(&mut self, queries: usize, module: &Module, rank: Option<usize>) {
+        match has_low_rank(module, rank) {
+            Some(rank) => {
+                self.left.reserve_exact(queries * rank * module.out);
+                self.right.reserve_exact(queries * rank * module.input);
+            }
+            None => self.left.reserve_exact(queries * module.len()),
+        }
+    }
+
     /// Adds a whole matrix.
     pub(super) fn push(&mut self, matrix: &[f64]) {
         self.lengths.push([squared(matrix); 2]);
@@ -54,6 +65,10 @@ impl Collected {
 
     /// Adds what was collected of later queries.
     pub(super) fn append(&mut self, later: Self) {
+        if self.lengths.is_empty() {
+            *self = later;
+            return;
+        }
         self.left.extend(later.left);
         self.right.extend(later.right);
         self.lengths.extend(later.lengths);

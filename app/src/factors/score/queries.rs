@@ -10,7 +10,7 @@
 use std::ops::{ControlFlow, Range};
 
 use gstore_core::{Unit, parallel};
-use gstore_curvature::{Damping, Filter, Inverse, Module, ModuleFactors, Strategy, low_rank};
+use gstore_curvature::{Damping, Filter, Inverse, Module, ModuleFactors, Rotation, Strategy, low_rank};
 use gstore_ingest::curvature::{CurvatureEngine, Measurement, TargetSample};
 
 use super::forms::{Collected, ModuleColumns, has_low_rank};
@@ -195,26 +195,25 @@ fn through(
 ) -> Result<Vec<Collected>, FactorJobError> {
     let mut end: usize = segments.iter().map(|filters| filters.len()).sum();
     let mut all = vec![Collected::default(); end];
+    let queries = gradients.len() / module.len().max(1);
+    all.iter_mut().for_each(|into| into.reserve(queries, module, rank));
     // What the segments after one leave of each query.
-    let mut left: Vec<Vec<f64>> = Vec::new();
+    let mut left: Vec<Vec<f32>> = Vec::new();
     for (at, filters) in segments.iter().enumerate().rev() {
         // What the segment leaves of a query is that of the one before it.
         let decays = filters.iter().filter_map(|filter| filter.decay()).filter(|_| at > 0);
         let with_rest: Vec<Filter> = filters.iter().copied().chain(decays).collect();
-        let scaling = Scaling::new(module, &factors(at)?, strategy, &with_rest)?;
+        let mut scaling = Scaling::new(module, &factors(at)?, strategy, &with_rest)?;
         let start = end - filters.len();
         for (query, gradient) in gradients.chunks_exact(module.len().max(1)).enumerate() {
-            let gradient = match left.get_mut(query) {
-                Some(left) => std::mem::take(left),
-                None => gradient.iter().map(|value| f64::from(*value)).collect(),
-            };
-            let mut columns = scaling.columns(&gradient);
-            let rest = columns.split_off(filters.len()).into_iter().next();
+            let gradient = left.get(query).map_or(gradient, Vec::as_slice);
+            let (columns, rest) = scaling.columns(gradient).split_at(filters.len());
             for ((column, filter), into) in columns.iter().zip(*filters).zip(&mut all[start..end]) {
                 check(module, *filter, column)?;
                 keep(into, column, module, rank)?;
             }
-            if let Some(rest) = rest {
+            if let Some(rest) = rest.first() {
+                let rest: Vec<f32> = rest.iter().map(|value| *value as f32).collect();
                 match left.get_mut(query) {
                     Some(place) => *place = rest,
                     None => left.push(rest),
@@ -262,12 +261,15 @@ pub(super) fn check(module: &Module, filter: Filter, column: &[f64]) -> Result<(
     )))
 }
 
-/// What several filters do in one eigenbasis.
+/// What several filters do in one eigenbasis, with memory that is used for each gradient again.
 pub(in crate::factors) struct Scaling {
-    /// The first that scales; none where gradients stay as they are.
+    /// The first that scales; none where gradients stay as they are, and when its rotation is made.
     inverse: Option<Inverse>,
+    rotation: Option<Rotation>,
     /// The scale of each filter, none for the identity.
     scales: Vec<Option<Vec<f64>>>,
+    rotated: Vec<f64>,
+    columns: Vec<Vec<f64>>,
 }
 
 impl Scaling {
@@ -289,22 +291,41 @@ impl Scaling {
                 first.get_or_insert(inverse);
             }
         }
-        Ok(Self { inverse: first, scales })
+        let columns = vec![Vec::new(); scales.len()];
+        Ok(Self { inverse: first, rotation: None, scales, rotated: Vec::new(), columns })
     }
 
     /// A gradient preconditioned with each filter: it is turned into the eigenbasis once.
-    fn columns(&self, gradient: &[f64]) -> Vec<Vec<f64>> {
-        let Some(inverse) = &self.inverse else { return vec![gradient.to_vec(); self.scales.len()] };
-        let rotated = inverse.rotated(gradient);
-        let of = |scale: &Option<Vec<f64>>| match scale {
-            Some(scale) => {
-                let scaled: Vec<f64> =
-                    rotated.iter().zip(scale).map(|(value, scale)| value * scale).collect();
-                inverse.unrotated(&scaled)
+    fn columns(&mut self, gradient: &[f32]) -> &[Vec<f64>] {
+        if let Some(inverse) = self.inverse.take() {
+            self.rotation = inverse.rotation();
+        }
+        let Self { rotation, scales, rotated, columns, .. } = self;
+        let wide = || gradient.iter().map(|value| f64::from(*value));
+        match rotation {
+            Some(rotation) => rotation.rotated(gradient, rotated),
+            None => {
+                rotated.clear();
+                rotated.extend(wide());
             }
-            None => gradient.to_vec(),
-        };
-        self.scales.iter().map(of).collect()
+        }
+        for (column, scale) in columns.iter_mut().zip(&*scales) {
+            match (scale, rotation.as_mut()) {
+                (Some(scale), Some(rotation)) => {
+                    let scaled = rotated.iter().zip(scale).map(|(value, scale)| value * scale);
+                    rotation.unrotated(scaled, column);
+                }
+                (Some(scale), None) => {
+                    column.clear();
+                    column.extend(rotated.iter().zip(scale).map(|(value, scale)| value * scale));
+                }
+                (None, _) => {
+                    column.clear();
+                    column.extend(wide());
+                }
+            }
+        }
+        columns
     }
 
     /// The scale of each filter alone: what self-influence needs of gradients in the eigenbasis.

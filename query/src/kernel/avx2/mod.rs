@@ -2,6 +2,7 @@
 
 mod direct;
 mod panels;
+mod reduce;
 mod signs;
 
 use std::arch::x86_64::*;
@@ -9,7 +10,7 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::job::Job;
-use super::panels::Scratch;
+use super::panels::{Scratch, run};
 use super::{Element, LANES};
 
 /// Loads 16 stored values as f32.
@@ -74,7 +75,7 @@ pub(super) unsafe fn products<T: Element>(job: &Job<'_, T>, scratch: &mut Scratc
             1 => direct::rows::<T, 4, 1>(job, out),
             2 => direct::rows::<T, 3, 2>(job, out),
             3 => direct::rows::<T, 2, 3>(job, out),
-            _ => panels::rows(job, scratch, out),
+            _ => run::<panels::Avx2, T>(job, scratch, out),
         }
     }
 }

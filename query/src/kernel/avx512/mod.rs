@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::job::Job;
-use super::panels::Scratch;
+use super::panels::{Scratch, run};
 use super::{Element, LANES};
 
 /// Loads 16 stored values as f32.
@@ -79,7 +79,7 @@ pub(super) unsafe fn products<T: Element>(job: &Job<'_, T>, scratch: &mut Scratc
             2 => direct::rows::<T, 6, 2>(job, out),
             3 => direct::rows::<T, 6, 3>(job, out),
             4 => direct::rows::<T, 6, 4>(job, out),
-            _ => panels::rows(job, scratch, out),
+            _ => run::<panels::Avx512, T>(job, scratch, out),
         }
     }
 }

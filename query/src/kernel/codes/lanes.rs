@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use super::avx512::{Int8, Nibble, Sign, Unpack};
 use super::{CODE_STEP, CodeKind, CodeQueries, Rows, finish};
-use crate::kernel::lanes::{Ahead, Cut, LanePacking, Lanes, Operands, WORD, multiply, run};
+use crate::kernel::ahead::Ahead;
+use crate::kernel::lanes::{Cut, LanePacking, Lanes, Operands, WORD, multiply, run};
 use crate::kernel::packing::Line;
 use crate::kernel::panels::Scratch;
 

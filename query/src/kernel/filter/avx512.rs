@@ -3,8 +3,9 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::super::ahead::Ahead;
 use super::super::avx512::load_part;
-use super::super::lanes::{Ahead, Cut, Lanes, Operands, multiply, run};
+use super::super::lanes::{Cut, Lanes, Operands, multiply, run};
 use super::super::packing::Line;
 use super::super::panels::Scratch;
 use super::super::{Element, LANES};

@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{FETCH_WORDS, Operands, WORD};
+use super::super::ahead::FETCH_STEPS;
+use super::{Operands, WORD};
 
 /// Adds to the sums of `R` rows what `step` makes of words of theirs and of `Q` lines of queries, with `add`.
 /// Both become part of the caller, whose instructions they have.
@@ -22,7 +23,7 @@ pub(in crate::kernel) unsafe fn multiply<const R: usize, const Q: usize>(
         let queries = at.queries.cast::<__m512i>();
         let mut ahead = at.ahead;
         for word in 0..at.words {
-            if word % FETCH_WORDS == 0 {
+            if word % FETCH_STEPS == 0 {
                 ahead.fetch(at.at_a_time);
             }
             let mut q = [_mm512_setzero_si512(); Q];

@@ -16,6 +16,7 @@ use std::ops::Range;
 pub(super) use avx512::multiply;
 pub(super) use packing::{Cut, LanePacking, chain};
 
+use super::ahead::{Ahead, FETCH_STEPS};
 use super::packing::Line;
 use super::panels::Scratch;
 
@@ -94,59 +95,9 @@ pub(super) struct Operands {
     pub(super) sums: *mut Line,
     pub(super) width: usize,
     pub(super) fresh: bool,
-    /// What is fetched meanwhile, `at_a_time` lines for every [`FETCH_WORDS`] words.
+    /// What is fetched meanwhile, `at_a_time` lines for every [`FETCH_STEPS`] words.
     pub(super) ahead: Ahead,
     pub(super) at_a_time: usize,
-}
-
-/// Words that are multiplied between two fetches: a burst of them would hold the processor up.
-pub(super) const FETCH_WORDS: usize = 4;
-
-/// Bytes of rows to come.
-#[derive(Clone, Copy)]
-pub(super) struct Ahead {
-    at: *const u8,
-    /// Of each row,
-    bytes: usize,
-    /// and from row to row.
-    row_bytes: usize,
-    /// Rows.
-    rows: usize,
-    /// Bytes of the first row that were fetched.
-    done: usize,
-}
-
-impl Ahead {
-    /// `bytes` bytes of each of `rows` rows, `row_bytes` apart.
-    pub(super) fn new(at: *const u8, bytes: usize, row_bytes: usize, rows: usize) -> Self {
-        Self { at, bytes, row_bytes, rows, done: 0 }
-    }
-
-    /// Lines that are fetched.
-    fn lines(&self) -> usize {
-        self.rows * self.bytes.div_ceil(size_of::<Line>())
-    }
-
-    /// Has the next lines brought to the second-level cache.
-    #[inline(always)]
-    pub(super) fn fetch(&mut self, lines: usize) {
-        for _ in 0..lines {
-            if self.rows == 0 {
-                return;
-            }
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a hint reads nothing.
-            unsafe {
-                use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-                _mm_prefetch::<_MM_HINT_T1>(self.at.wrapping_add(self.done).cast());
-            }
-            self.done += size_of::<Line>();
-            if self.done >= self.bytes {
-                (self.done, self.rows) = (0, self.rows - 1);
-                self.at = self.at.wrapping_add(self.row_bytes);
-            }
-        }
-    }
 }
 
 /// Hands out the products of `count` rows with all queries over `groups`, for each row the
@@ -283,7 +234,7 @@ unsafe fn multiply_cut<L: Lanes>(
                 width,
                 fresh: cut.first,
                 ahead,
-                at_a_time: ahead.lines().div_ceil((cut.words / FETCH_WORDS).max(1)),
+                at_a_time: ahead.lines().div_ceil((cut.words / FETCH_STEPS).max(1)),
             };
             // SAFETY: the caller's promise, and the queries are those of the panel.
             unsafe { multiply_block::<L>(count - block * tall, of_panel.len(), at) };

@@ -8,7 +8,7 @@ use std::arch::aarch64::*;
 use half::f16;
 
 use super::job::Job;
-use super::panels::Scratch;
+use super::panels::{Scratch, run};
 use super::{Element, LANES, reduce};
 
 /// Values of a register.
@@ -110,7 +110,7 @@ pub(super) unsafe fn products<T: Element>(job: &Job<'_, T>, scratch: &mut Scratc
             1 => direct::rows::<T, 4, 1>(job, out),
             2 => direct::rows::<T, 2, 2>(job, out),
             3 => direct::rows::<T, 2, 3>(job, out),
-            _ => panels::rows(job, scratch, out),
+            _ => run::<panels::Neon, T>(job, scratch, out),
         }
     }
 }

@@ -1,85 +1,67 @@
-//! Many queries: rows widened once to f32.
-//!
-//! The quarters of each line are multiplied one after the other, so that the sums of several rows and queries
-//! fit the 32 registers.
+//! Registers of 4 lanes, for the panels of many queries.
 
 use std::arch::aarch64::*;
 
-use super::super::job::Job;
 use super::super::packing::Line;
-use super::super::panels::{Operands, Panels, Scratch, run};
-use super::super::{Element, LANES, reduce};
-use super::{Step, WIDTH, load_part};
+use super::super::panels::{self, Operands, Panels, Shape};
+use super::super::{Element, reduce};
+use super::WIDTH;
 
-struct Wide<'a, 'j, T> {
-    job: &'a Job<'j, T>,
-    out: &'a mut [f32],
-}
+/// NEON, which leaves it to the processor to fetch what comes next.
+pub(super) struct Neon;
 
-/// # Safety
-/// `Job::check` passed.
-pub(super) unsafe fn rows<T: Element>(job: &Job<'_, T>, scratch: &mut Scratch, out: &mut [f32]) {
-    let mut panels = Wide { job, out };
-    // SAFETY: the caller's promise, passed on.
-    unsafe { run(&mut panels, job.values, job.queries.packing(), job.groups, scratch) };
-}
+impl Panels for Neon {
+    type Register = float32x4_t;
+    const WIDTH: usize = WIDTH;
+    const SUMS: usize = 24;
 
-impl<T: Element> Panels for Wide<'_, '_, T> {
-    type Value = T;
-    const STEP: usize = LANES;
-
-    #[target_feature(enable = "neon")]
-    unsafe fn unpack(&mut self, values: &[T], mut to: *mut Line, stride: usize) {
-        let whole = values.chunks_exact(LANES);
-        let part = whole.remainder();
-        for step in whole {
-            // SAFETY: 16 values; the caller's promise.
-            unsafe {
-                store(to, T::step(step.as_ptr()));
-                to = to.wrapping_add(stride);
-            }
-        }
-        if !part.is_empty() {
-            // SAFETY: the caller's promise.
-            unsafe { store(to, load_part(part)) };
+    fn shape(tiles: usize) -> Shape {
+        match tiles {
+            0 | 1 => Shape { rows: 12, cut: 16, tiles: 32 },
+            2 | 3 => Shape { rows: 12, cut: 32, tiles: 32 },
+            _ => Shape { rows: 48, cut: 64, tiles: 32 },
         }
     }
 
-    /// What comes next is left to the processor to fetch.
-    #[target_feature(enable = "neon")]
-    unsafe fn multiply<const R: usize, const Q: usize>(at: Operands<'_>, sums: *mut Line, fresh: bool) {
-        let (x0, q0, sums) = (at.rows.cast::<f32>(), at.queries.cast::<f32>(), sums.cast::<f32>());
-        for lane in (0..LANES).step_by(WIDTH) {
-            let mut acc = [[vdupq_n_f32(0.0); Q]; R];
-            if !fresh {
-                for r in 0..R {
-                    for q in 0..Q {
-                        // SAFETY: R x Q lines.
-                        acc[r][q] = unsafe { vld1q_f32(sums.add((r * Q + q) * LANES + lane)) };
-                    }
-                }
-            }
-            for step in 0..at.steps {
-                let mut x = [vdupq_n_f32(0.0); R];
-                for r in 0..R {
-                    // SAFETY: steps x R lines.
-                    x[r] = unsafe { vld1q_f32(x0.add((step * R + r) * LANES + lane)) };
-                }
-                for q in 0..Q {
-                    // SAFETY: steps x Q lines.
-                    let query = unsafe { vld1q_f32(q0.add((step * Q + q) * LANES + lane)) };
-                    for r in 0..R {
-                        acc[r][q] = vfmaq_f32(acc[r][q], x[r], query);
-                    }
-                }
-            }
-            for r in 0..R {
-                for q in 0..Q {
-                    // SAFETY: as above.
-                    unsafe { vst1q_f32(sums.add((r * Q + q) * LANES + lane), acc[r][q]) };
-                }
+    #[inline(always)]
+    unsafe fn zero() -> float32x4_t {
+        // SAFETY: the caller's promise; so below.
+        unsafe { vdupq_n_f32(0.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> float32x4_t {
+        unsafe { vld1q_f32(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, values: float32x4_t) {
+        unsafe { vst1q_f32(to, values) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sum: float32x4_t, x: float32x4_t, query: float32x4_t) -> float32x4_t {
+        unsafe { vfmaq_f32(sum, x, query) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen<T: Element>(from: *const T, to: *mut f32) {
+        unsafe {
+            for (i, values) in T::step(from).into_iter().enumerate() {
+                vst1q_f32(to.add(i * WIDTH), values);
             }
         }
+    }
+
+    #[target_feature(enable = "neon")]
+    unsafe fn unpack<T: Element>(values: &[T], to: *mut Line, stride: usize) {
+        // SAFETY: the caller's promise, passed on; so below.
+        unsafe { panels::unpack::<Self, T>(values, to, stride) }
+    }
+
+    #[target_feature(enable = "neon")]
+    unsafe fn multiply<const R: usize, const Q: usize>(at: &mut Operands<'_>, sums: *mut Line, fresh: bool) {
+        unsafe { panels::multiply::<Self, R, Q>(at, sums, fresh) }
     }
 
     #[target_feature(enable = "neon")]
@@ -87,21 +69,5 @@ impl<T: Element> Panels for Wide<'_, '_, T> {
         for (sum, product) in sums.iter().zip(products) {
             *product = reduce(bytemuck::cast_ref(&sum.0));
         }
-    }
-
-    #[inline]
-    fn put(&mut self, row: usize, group: usize, from: usize, products: &[f32]) {
-        self.job.put(self.out, row, group, from, products);
-    }
-}
-
-/// # Safety
-/// As `Panels::unpack`, of one line.
-#[target_feature(enable = "neon")]
-#[inline]
-unsafe fn store(to: *mut Line, step: Step) {
-    for (i, values) in step.into_iter().enumerate() {
-        // SAFETY: the caller's promise.
-        unsafe { vst1q_f32(to.cast::<f32>().add(i * WIDTH), values) };
     }
 }

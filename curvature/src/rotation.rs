@@ -1,0 +1,280 @@
+//! Rotation of gradients into an eigenbasis and back: products in f32, whose sums are taken in f64.
+//!
+//! Values are rounded to f32 before they are multiplied, products of up to [`CHUNK`] of them are summed in
+//! f32, and these in f64. That moves a matrix by some 3e-7 of its length, in no direction more than in others:
+//! less than gradients are off that are computed in f32, so that scores are hardly less accurate for it.
+//!
+//! A matrix has the same bits whatever was rotated before it.
+
+use std::ops::Range;
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+
+use crate::blocks::Blocks;
+
+/// Coordinates whose products are summed in f32. As many of the rows and columns of a tile of the product stay
+/// in the first-level cache.
+const CHUNK: usize = 64;
+
+/// Rows that are multiplied at a time: their sums stay in the second-level cache.
+const ROWS: usize = 128;
+
+/// The eigenbases of a module in f32, with memory that is used for each gradient again.
+#[derive(Debug)]
+pub struct Rotation {
+    activation: Basis,
+    gradient: Basis,
+    /// What is turned back, rounded.
+    whole: Vec<f32>,
+    /// A matrix that was multiplied with one of the bases.
+    half: Vec<f32>,
+    sums: Sums,
+}
+
+/// A basis, block by block.
+#[derive(Debug)]
+struct Basis {
+    size: usize,
+    blocks: Vec<Block>,
+}
+
+/// A block on the diagonal and its transpose.
+#[derive(Debug)]
+struct Block {
+    range: Range<usize>,
+    vectors: Vec<f32>,
+    transposed: Vec<f32>,
+}
+
+/// What a basis is made of: its blocks, and what is stored of it and of its transpose.
+pub(crate) type Stored<'a> = (Blocks, &'a [f64], &'a [f64]);
+
+impl Basis {
+    fn new((blocks, vectors, transposed): Stored<'_>) -> Self {
+        let single = |values: &[f64], range: &Range<usize>| -> Vec<f32> {
+            blocks.of(values, range).into_iter().map(|value| value as f32).collect()
+        };
+        let block = |range: Range<usize>| Block {
+            vectors: single(vectors, &range),
+            transposed: single(transposed, &range),
+            range,
+        };
+        Self { size: blocks.size(), blocks: blocks.ranges().map(block).collect() }
+    }
+}
+
+impl Rotation {
+    pub(crate) fn new(activation: Stored<'_>, gradient: Stored<'_>) -> Self {
+        Self {
+            activation: Basis::new(activation),
+            gradient: Basis::new(gradient),
+            whole: Vec::new(),
+            half: Vec::new(),
+            sums: Sums::default(),
+        }
+    }
+
+    /// A gradient `[out, input]` in the eigenbasis, `Q_S^T G Q_A`, in place of what `to` holds.
+    ///
+    /// # Panics
+    /// Where the sizes do not fit.
+    pub fn rotated(&mut self, gradient: &[f32], to: &mut Vec<f64>) {
+        let Self { activation, gradient: outer, half, sums, .. } = self;
+        half.resize(outer.size * activation.size, 0.0);
+        for block in &outer.blocks {
+            sums.before(&block.transposed, &block.range, gradient, (&mut half[..], activation.size));
+        }
+        to.resize(half.len(), 0.0);
+        for block in &activation.blocks {
+            sums.behind(half, &block.vectors, &block.range, (&mut to[..], activation.size));
+        }
+    }
+
+    /// What [`Rotation::rotated`] turned, turned back, in place of what `to` holds.
+    ///
+    /// # Panics
+    /// Where the sizes do not fit.
+    pub fn unrotated(&mut self, rotated: impl Iterator<Item = f64>, to: &mut Vec<f64>) {
+        let Self { activation, gradient: outer, whole, half, sums } = self;
+        whole.clear();
+        whole.extend(rotated.map(|value| value as f32));
+        half.resize(outer.size * activation.size, 0.0);
+        for block in &outer.blocks {
+            sums.before(&block.vectors, &block.range, whole, (&mut half[..], activation.size));
+        }
+        to.resize(half.len(), 0.0);
+        for block in &activation.blocks {
+            sums.behind(half, &block.transposed, &block.range, (&mut to[..], activation.size));
+        }
+    }
+}
+
+/// Sums of some rows of a product in f64, and of the products of [`CHUNK`] coordinates in f32.
+#[derive(Debug, Default)]
+struct Sums {
+    all: Vec<f64>,
+    part: Vec<f32>,
+}
+
+impl Sums {
+    /// A block times its rows of `matrix`, in the same rows of `to`; both have rows of `cols` values.
+    fn before(
+        &mut self,
+        block: &[f32],
+        range: &Range<usize>,
+        matrix: &[f32],
+        (to, cols): (&mut [f32], usize),
+    ) {
+        let rows = range.start * cols..range.end * cols;
+        let block = MatRef::from_row_major_slice(block, range.len(), range.len());
+        let matrix = MatRef::from_row_major_slice(&matrix[rows.clone()], range.len(), cols);
+        let to = &mut to[rows];
+        self.multiply(block, matrix, |row, sums| {
+            to[row * cols..][..cols].iter_mut().zip(sums).for_each(|(to, sum)| *to = *sum as f32);
+        });
+    }
+
+    /// Columns of `matrix` that belong to a block times the block, in the same columns of `to`; both have
+    /// rows of `cols` values.
+    fn behind(
+        &mut self,
+        matrix: &[f32],
+        block: &[f32],
+        range: &Range<usize>,
+        (to, cols): (&mut [f64], usize),
+    ) {
+        let matrix = MatRef::from_row_major_slice(matrix, matrix.len() / cols.max(1), cols);
+        let block = MatRef::from_row_major_slice(block, range.len(), range.len());
+        self.multiply(matrix.subcols(range.start, range.len()), block, |row, sums| {
+            to[row * cols..][range.clone()].copy_from_slice(sums);
+        });
+    }
+
+    /// Hands out the rows of `a b`, with their numbers.
+    fn multiply(&mut self, a: MatRef<'_, f32>, b: MatRef<'_, f32>, mut put: impl FnMut(usize, &[f64])) {
+        let (rows, inner, cols) = (a.nrows(), a.ncols(), b.ncols());
+        for first in (0..rows).step_by(ROWS) {
+            let count = ROWS.min(rows - first);
+            self.all.clear();
+            self.all.resize(count * cols, 0.0);
+            self.part.resize(count * cols, 0.0);
+            for start in (0..inner).step_by(CHUNK) {
+                let depth = CHUNK.min(inner - start);
+                matmul(
+                    MatMut::from_row_major_slice_mut(&mut self.part, count, cols),
+                    Accum::Replace,
+                    a.submatrix(first, start, count, depth),
+                    b.subrows(start, depth),
+                    1.0,
+                    Par::Seq,
+                );
+                pulp::Arch::new().dispatch(Add { all: &mut self.all, part: &self.part });
+            }
+            for (row, sums) in self.all.chunks_exact(cols.max(1)).enumerate() {
+                put(first + row, sums);
+            }
+        }
+    }
+}
+
+/// Adds sums in f32 to those in f64.
+struct Add<'a> {
+    all: &'a mut [f64],
+    part: &'a [f32],
+}
+
+impl pulp::WithSimd for Add<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        self.all.iter_mut().zip(self.part).for_each(|(sum, part)| *sum += f64::from(*part));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eigen::Eigen;
+    use crate::factors::{ModuleFactors, Strategy};
+    use crate::matrix::{product_of_transposed, transposed};
+    use crate::{Covariance, Damping, Module};
+
+    fn values(count: usize, step: f64) -> Vec<f64> {
+        (0..count).map(|at| (at as f64 * step + (at * at % 97) as f64).sin()).collect()
+    }
+
+    /// An eigenbasis in these blocks.
+    fn basis(blocks: Blocks, step: f64) -> Eigen {
+        let n = blocks.size();
+        let tokens = values(n * (n + 3), step);
+        let mut covariance = Covariance::in_blocks(blocks);
+        let sums = product_of_transposed(&tokens, &tokens, (n, n + 3, n));
+        for block in blocks.ranges() {
+            let of_row = |row: usize| sums[row * n..][block.clone()].to_vec();
+            blocks.put(&mut covariance.sums, &block, &block.clone().flat_map(of_row).collect::<Vec<_>>());
+        }
+        covariance.count = 1;
+        Eigen::of_covariance(&covariance, "m", "covariance").unwrap()
+    }
+
+    /// The norm of the difference as a part of the norm.
+    fn apart(found: &[f64], expected: &[f64]) -> f64 {
+        assert_eq!(found.len(), expected.len());
+        let norm =
+            |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+        let difference = norm(&mut found.iter().zip(expected).map(|(a, b)| a - b));
+        difference / norm(&mut expected.iter().copied())
+    }
+
+    #[test]
+    fn rotations_are_those_in_f64_to_the_digits_of_f32() {
+        // More rows and coordinates than are multiplied at once, and blocks of unequal sizes.
+        let whole = |size| Blocks::whole(size);
+        for (out, input) in
+            [(whole(150), whole(70)), (Blocks::new(150, 80), Blocks::new(71, 36)), (whole(1), whole(3))]
+        {
+            let module = Module { name: "m".into(), out: out.size(), input: input.size(), bias: false };
+            let factors = ModuleFactors {
+                activation_eigen: Some(basis(input, 0.37)),
+                gradient_eigen: Some(basis(out, 0.71)),
+                ..ModuleFactors::default()
+            };
+            let inverse = factors.inverse(&module, Strategy::Kfac, Damping::OfMean).unwrap();
+            let mut rotation = inverse.rotation().unwrap();
+            let single: Vec<f32> = values(module.len(), 0.13).into_iter().map(|value| value as f32).collect();
+            let gradient: Vec<f64> = single.iter().map(|value| f64::from(*value)).collect();
+            let (mut found, mut back) = (vec![1.0; 7], Vec::new());
+            rotation.rotated(&single, &mut found);
+            let expected = inverse.rotated(&gradient);
+            assert!(apart(&found, &expected) < 5e-7, "{}", apart(&found, &expected));
+            rotation.unrotated(expected.iter().copied(), &mut back);
+            assert!(apart(&back, &gradient) < 5e-7, "{}", apart(&back, &gradient));
+            // What was rotated before does not show.
+            rotation.rotated(&single, &mut back);
+            assert_eq!(found, back);
+        }
+    }
+
+    #[test]
+    fn long_sums_lose_no_more_digits_than_short_ones() {
+        // Sums of as many products in f32 alone would be off by the root of their number.
+        let n = 400 * CHUNK;
+        let (a, b) = (values(3 * n, 0.31), values(2 * n, 0.57));
+        let single = |values: &[f64]| values.iter().map(|value| *value as f32).collect::<Vec<f32>>();
+        let (a, b) = (single(&a), single(&transposed(&b, 2, n)));
+        let wide = |values: &[f32]| values.iter().map(|value| f64::from(*value)).collect::<Vec<f64>>();
+        let expected = crate::matrix::product(&wide(&a), &wide(&b), (3, n, 2));
+        let mut found = Vec::new();
+        Sums::default().multiply(
+            MatRef::from_row_major_slice(&a, 3, n),
+            MatRef::from_row_major_slice(&b, n, 2),
+            |_, row| found.extend_from_slice(row),
+        );
+        let length = (n as f64).sqrt() / 2.0;
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-6 * length, "{found} {expected}");
+        }
+    }
+}
