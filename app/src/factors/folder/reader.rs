@@ -116,6 +116,21 @@ impl FactorReader {
         &self.arguments
     }
 
+    /// Columns of the widest matrix of eigenvectors, as it is stored; none where there are none.
+    ///
+    /// # Errors
+    /// Matrices of other shapes.
+    pub fn widest(&self) -> Result<Option<usize>, FactorError> {
+        let Some(files) = &self.eigen else { return Ok(None) };
+        let mut most: Option<usize> = None;
+        for name in files.names() {
+            for side in &files.first {
+                most = most.max(Some(side.blocks(&name)?.width()));
+            }
+        }
+        Ok(most)
+    }
+
     /// The modules that are named, or all, in the order of the numbers in their names.
     ///
     /// # Errors

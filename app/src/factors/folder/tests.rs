@@ -277,6 +277,7 @@ fn matrices_in_blocks_are_read_as_they_were_written() {
     let modules = std::slice::from_ref(&module);
     folder.write_covariances(None, modules, std::slice::from_ref(&sums)).unwrap();
     folder.write_eigen(modules, std::slice::from_ref(&bases)).unwrap();
+    assert_eq!(folder.reader().unwrap().widest().unwrap(), Some(3));
     let (found, factors) = folder.factors(None).unwrap().remove(0);
     assert_eq!(found, module);
     // A folder that says so has blocks, of this many rows; whole matrices are what any may have.

@@ -210,9 +210,7 @@ impl ScorePlan {
         // The weights of another checkpoint are there next to the plan's own.
         let mut places = self.segments.iter().flat_map(|segment| &segment.checkpoints);
         let moves = places.any(|place| place.at.is_some());
-        // Segments without blocks have whole bases.
-        let blocks = self.segments.iter().map(|segment| segment.max_block.unwrap_or(usize::MAX));
-        let max_block = blocks.max().unwrap_or(usize::MAX);
+        let widest = self.segments.iter().filter_map(|segment| segment.widest).max();
         let sizes = Sizes {
             modules,
             weights: engine::weight_bytes(&self.engine, ingest) * (1 + u64::from(moves)),
@@ -229,7 +227,7 @@ impl ScorePlan {
             sum_queries: how.sum_queries,
             rotates: how.strategy.rotates(),
             solves: self.solve.is_some(),
-            max_block,
+            max_block: widest.unwrap_or(usize::MAX),
             held: is_held.then_some([rows, tables]),
         };
         sizes.fitted(ingest.max_memory.or_else(available_memory).unwrap_or(u64::MAX))

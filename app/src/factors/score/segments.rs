@@ -16,8 +16,9 @@ use crate::factors::stored::StoredFactors;
 /// A segment: what queries are preconditioned with, and where the rows of the pool are.
 pub(super) struct Segment {
     pub factors: Option<FactorReader>,
-    /// Rows of the largest block of its eigenvectors; none where they are whole.
-    pub max_block: Option<usize>,
+    /// Rows of the largest block of its eigenvectors; none where it has none. Those of factors that were
+    /// exported and imported are whole, whatever was fitted.
+    pub widest: Option<usize>,
     /// Its filters, of which each query has a column.
     pub filters: Vec<Filter>,
     /// Its checkpoints.
@@ -93,8 +94,9 @@ pub(super) fn segments(
     for (at, checkpoints) in places.into_iter().enumerate() {
         let named = request.segments.get(at).map(|segment| vec![segment.filter]);
         let filters = named.unwrap_or_else(|| request.filters.clone());
-        let max_block = stored.get(at).and_then(|stored| stored.content.stamp.max_block);
-        all.push(Segment { factors: readers.next().transpose()?, max_block, filters, checkpoints });
+        let factors = readers.next().transpose()?;
+        let widest = factors.as_ref().map(FactorReader::widest).transpose().map_err(FactorJobError::other)?;
+        all.push(Segment { factors, widest: widest.flatten(), filters, checkpoints });
     }
     Ok(all)
 }
