@@ -77,6 +77,20 @@ pub enum CurvatureError {
         /// Its learning rate.
         rate: f64,
     },
+    /// Conjugate gradients that cannot go on.
+    #[error(
+        "query `{query}`: conjugate gradients broke down after {iteration} iterations: {what} is {value}"
+    )]
+    Breakdown {
+        /// What is solved for.
+        query: String,
+        /// Iterations that were done.
+        iteration: usize,
+        /// What has a value that it must not have.
+        what: &'static str,
+        /// The value.
+        value: f64,
+    },
     /// A damping that is none.
     #[error("a damping is a number that is not negative, or none, not {0}")]
     Damping(f64),

@@ -9,6 +9,8 @@
 //! - [`Eigen`]: an eigenbasis, with its residual checked; [`Blocks`]: how matrices of wide modules are cut
 //! - [`ModuleFactors`]: all that is known of a block; its [`Inverse`], through a [`Filter`] of eigenvalues,
 //!   preconditions gradients, and its [`Rotation`] many of them in f32
+//! - [`conjugate_gradients`]: solves with a matrix of which only products are known, such as the curvature
+//!   itself, preconditioned by such inverses
 //! - [`low_rank()`]: a preconditioned gradient as a product of two thin matrices
 //! - [`Gram`]: sums of outer products of stored rows, whose [`BlockInverses`] and [`Preconditioner`]
 //!   precondition vectors; [`mixed`] and [`mixture()`] for TrackStar, [`trak()`] for TRAK
@@ -23,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod blocks;
+mod conjugate;
 mod covariance;
 mod eigen;
 mod error;
@@ -40,6 +43,7 @@ mod spectrum;
 mod trak;
 
 pub use blocks::Blocks;
+pub use conjugate::{Solution, SolveLimits, System, conjugate_gradients};
 pub use covariance::{Covariance, Squares};
 pub use eigen::Eigen;
 pub use error::CurvatureError;

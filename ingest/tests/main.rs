@@ -5,6 +5,7 @@ mod curvature;
 mod data_formats;
 mod engine;
 mod fused_adapters;
+mod gauss_newton;
 mod golden_ekfac;
 mod less_parity;
 mod objectives;

@@ -33,6 +33,6 @@ pub use backend::{
 };
 pub use device::{CandleDevice, Device, DeviceError};
 pub use passes::{
-    Dropout, Feed, Forward, Keep, KeyValues, LastRows, Layout, LoadError, LoraWeights, Merge, Model,
-    PackedSample, Pass, Read, Reduction, Sink, Slot, StartingPoint, TableFactors,
+    Direction, Dropout, Feed, Forward, Keep, KeyValues, LastRows, Layout, LoadError, LoraWeights, Merge,
+    Model, PackedSample, Pass, Read, Reduction, Sink, Slot, StartingPoint, TableFactors,
 };

@@ -236,6 +236,68 @@ fn scores_are_the_sums_of_their_parts() {
 }
 
 #[test]
+fn an_iterative_solve_goes_on_where_factors_end() {
+    let place = place();
+    fit(&place, "f", &[]);
+    fit(&place, "d", &["--strategy", "diagonal"]);
+    fit(&place, "cut", &["--max-block", "48"]);
+    let solve = ["--target", "q", "--solver", "cg"];
+    let report = |more: &[&str]| {
+        let to = ["score", "--pool", "pool", "-o", "solved.csv", "--force", "--json"];
+        place.json(&[&to[..], &solve[..], more].concat())
+    };
+    let found = report(&["--factors", "f", "--damping", "0.1", "--iterations", "100"]);
+    assert_eq!(found["solver_rows"], 12, "{found}");
+    let solved = found["solved"].as_array().expect("queries");
+    assert_eq!(solved.len(), 3, "{found}");
+    for query in solved {
+        let [residual, start] = ["residual", "start"].map(|key| query[key].as_f64().expect("a number"));
+        assert!(residual <= 1e-3 && residual < start && query["iterations"].as_u64() > Some(1), "{query}");
+    }
+    // One iteration is along the factors' answer: each query's scores are those of the factors times a
+    // number.
+    let of = |more: &[&str]| scores(&place, &[&["--factors", "f"][..], &solve[..], more].concat());
+    let (one, factors) = (of(&["--iterations", "1"]), scores(&place, &["--factors", "f", "--target", "q"]));
+    for query in ["s0", "s1", "s2"] {
+        let of_query = |(key, _): &(&Vec<String>, &f64)| key[0] == query;
+        let [a, b] = [&one, &factors]
+            .map(|scores| scores.iter().filter(of_query).map(|(_, v)| *v).collect::<Vec<f64>>());
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let cosine = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt();
+        assert!(a.len() == 12 && cosine > 1.0 - 1e-8, "{query}: {cosine}");
+    }
+
+    // What is solved does not depend on what preconditions, on threads, and on the parts of a score.
+    let close = ["--tolerance", "1e-4", "--iterations", "100", "--damping", "0.3"];
+    let whole = of(&close);
+    for other in ["d", "cut"] {
+        let other = scores(&place, &[&["--factors", other][..], &solve[..], &close[..]].concat());
+        assert_near(&other, &whole, 1e-2);
+    }
+    assert_eq!(of(&[&close[..], &["--threads", "1", "--solver-rows", "12"]].concat()), whole);
+    assert_near(&summed(&of(&[&close[..], &["--per-module"]].concat()), 3), &whole, 1e-9);
+    assert_near(&of(&[&close[..], &["--sum-queries"]].concat()), &summed(&whole, 0), 1e-2);
+    let few = report(&["--factors", "f", "--solver-rows", "5", "--iterations", "1"]);
+    assert!(few["solver_rows"] == 5 && few["solved"][0]["iterations"] == 1, "{few}");
+
+    for (more, says) in [
+        (&["--damping", "auto,1"][..], "one damping"),
+        (&["--filter", "identity"], "no other filter"),
+        (&["--strategy", "identity"], "needs factors of curvature"),
+        (&["--rank", "4"], "--rank"),
+        (&["--kronfluence", "k"], "--kronfluence"),
+        (&["--tolerance", "1"], "between 0 and 1"),
+    ] {
+        let args = [&["score", "--pool", "pool", "--factors", "f"][..], &solve[..], more].concat();
+        let refused = place.run(&args);
+        assert!(refused.code == 2 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+    }
+    let alone =
+        place.run(&["score", "--pool", "pool", "--factors", "f", "--target", "q", "--iterations", "3"]);
+    assert!(alone.code == 2 && alone.stderr.contains("--solver"), "{}", alone.stderr);
+}
+
+#[test]
 fn segments_of_training_add_up() {
     let place = place();
     let at = |step: u32| demo(&format!("warmup/checkpoint-{step}"));
@@ -332,6 +394,7 @@ fn segments_of_training_add_up() {
     let named = ["--target", "q", "--model", &demo("model")];
     refused(&["moved=1*1"], &named, "they were fitted at checkpoint");
     refused(&["early=1*1"], &["--self"], "--self");
+    refused(&["early=1*1"], &["--target", "q", "--solver", "cg"], "--solver");
     refused(&["early=1*1"], &["--target", "q", "--filter", "identity"], "--filter");
     refused(&["early=1"], &["--target", "q"], "NAME=STEPS*RATE");
 }

@@ -128,6 +128,10 @@ fn the_page_has_every_key_and_no_other() {
     let more = ["--limit", "2", "--rank", "4", "--damping", "auto,1", "-o", "scores.csv", "--json"];
     let scored = place.json(&[&score[..], &more].concat());
     check("score", &scored);
+    let solver = ["--limit", "2", "--solver", "cg", "--iterations", "1", "-o", "solved.csv", "--json"];
+    let solved = place.json(&[&score[..], &solver].concat());
+    check("score", &solved);
+    assert_eq!(solved["solved"].as_array().map(Vec::len), Some(2), "{solved}");
     let share = |key: &str| scored[key].as_f64().expect("a share");
     assert!(0.0 < share("kept_min") && share("kept_min") <= share("kept_median"), "{scored}");
 

@@ -30,7 +30,7 @@ pub use folder::{
 };
 pub use forecast::FitForecast;
 pub use gram::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
-pub use gstore_curvature::{Damping, Filter, Strategy};
+pub use gstore_curvature::{Damping, Filter, SolveLimits, Strategy};
 pub use gstore_ingest::curvature::Measurement;
 pub use inspect::{
     ModuleSpectrum, SpectrumDifference, difference_table, spectra, spectrum_files, spectrum_table,
@@ -39,8 +39,8 @@ pub use plan::FitRequest;
 pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, import_factors, list_factors};
 pub use report::{PromptScores, score_report};
 pub use score::{
-    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreTarget, TableOutput,
-    forecast_scores, like_factors, like_segment, score_rows,
+    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreSolve, ScoreTarget,
+    SolvedQuery, TableOutput, forecast_scores, like_factors, like_segment, score_rows,
 };
 pub use spectra::{SpectraRequest, factor_differences, factor_spectra};
 pub use stamp::FactorStamp;

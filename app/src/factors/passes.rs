@@ -1,4 +1,4 @@
-//! Passes of a fit over its rows: sums of covariances and of squares, whose bits do not depend on threads.
+//! Passes over rows: sums of covariances, of squares and of products, whose bits do not depend on threads.
 //!
 //! Rows are cut into units of whole batches, by their number alone. A worker sums over a unit, and the units'
 //! sums are added in their order.
@@ -34,23 +34,15 @@ pub(super) type Covariances = (Covariance, Covariance);
 /// Batches whose sums are added up by one worker.
 type Batches = Vec<Vec<Tokens>>;
 
-/// Sums over the rows of one kind for each module of the model; those of modules that are not wanted stay empty.
-trait Sums: Send {
-    fn empty(plan: &FitPlan, wanted: &[usize]) -> Self;
+/// Sums over rows.
+pub(super) trait Sums: Send {
+    /// Adds the sums over later rows.
     fn merge(&mut self, other: &Self);
     /// Makes them those of no row again.
     fn clear(&mut self);
 }
 
 impl Sums for Vec<Covariances> {
-    fn empty(plan: &FitPlan, wanted: &[usize]) -> Self {
-        let of = |(at, module): (usize, &Module)| match wanted.contains(&at) {
-            true => plan.no_sums(module),
-            false => (Covariance::default(), Covariance::default()),
-        };
-        plan.engine.modules().iter().enumerate().map(of).collect()
-    }
-
     fn merge(&mut self, other: &Self) {
         for (sum, part) in self.iter_mut().zip(other) {
             sum.0.merge(&part.0);
@@ -67,14 +59,6 @@ impl Sums for Vec<Covariances> {
 }
 
 impl Sums for Vec<Squares> {
-    fn empty(plan: &FitPlan, wanted: &[usize]) -> Self {
-        let of = |(at, module): (usize, &Module)| match wanted.contains(&at) {
-            true => Squares::new(module.len()),
-            false => Squares::default(),
-        };
-        plan.engine.modules().iter().enumerate().map(of).collect()
-    }
-
     fn merge(&mut self, other: &Self) {
         self.iter_mut().zip(other).for_each(|(sum, part)| sum.merge(part));
     }
@@ -82,6 +66,42 @@ impl Sums for Vec<Squares> {
     fn clear(&mut self) {
         self.iter_mut().for_each(Squares::clear);
     }
+}
+
+impl Sums for Vec<Vec<f64>> {
+    fn merge(&mut self, other: &Self) {
+        for (sum, part) in self.iter_mut().zip(other) {
+            sum.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.iter_mut().for_each(|sum| sum.fill(0.0));
+    }
+}
+
+/// Rows that a pass goes over, and how.
+pub(super) struct Over<'a> {
+    pub batches: &'a RowBatches,
+    pub rows: &'a RowSet,
+    pub threads: usize,
+    /// Where rows are counted, if they are.
+    pub seen: Option<&'a Seen>,
+}
+
+impl<'a> Over<'a> {
+    fn of(plan: &'a FitPlan, rows: &'a RowSet, seen: Option<&'a Seen>) -> Self {
+        Self { batches: &plan.batches, rows, threads: plan.forecast.threads, seen }
+    }
+}
+
+/// Sums of one kind for each module of the model; those of modules that are not wanted stay empty.
+fn of_each<T: Default>(modules: &[Module], wanted: &[usize], new: impl Fn(&Module) -> T) -> Vec<T> {
+    let of = |(at, module): (usize, &Module)| match wanted.contains(&at) {
+        true => new(module),
+        false => T::default(),
+    };
+    modules.iter().enumerate().map(of).collect()
 }
 
 /// Covariances of some modules over some rows, in the order of `wanted`.
@@ -97,7 +117,8 @@ pub(super) fn covariances(
         plan.engine.covariances(samples, &labels, wanted, sums).map(drop)
     };
     let seen = wanted.contains(&0).then_some(&plan.seen);
-    chosen(sum("covariances", plan, (rows, wanted, seen), &add, work)?, wanted)
+    let empty = || of_each(plan.engine.modules(), wanted, |module| plan.no_sums(module));
+    chosen(sum("covariances", &Over::of(plan, rows, seen), &empty, &add, work)?, wanted)
 }
 
 /// Squares of the gradients of some modules over some rows, in the order of `wanted`; in the eigenbases of the
@@ -115,7 +136,8 @@ pub(super) fn squares(
     };
     // In an eigenbasis it is the second pass.
     let seen = (!rotated && wanted.contains(&0)).then_some(&plan.seen);
-    chosen(sum("squares of gradients", plan, (rows, wanted, seen), &add, work)?, wanted)
+    let empty = || of_each(plan.engine.modules(), wanted, |module| Squares::new(module.len()));
+    chosen(sum("squares of gradients", &Over::of(plan, rows, seen), &empty, &add, work)?, wanted)
 }
 
 /// Those of the wanted modules, in their order.
@@ -126,18 +148,21 @@ fn chosen<T>(all: Vec<T>, wanted: &[usize]) -> Result<Vec<T>, FactorJobError> {
 }
 
 /// Adds what a batch of these rows gives.
-type Add<'a, S> = &'a (dyn Fn(&[TargetSample<'_>], &[u64], &mut S) -> Result<(), PassError> + Sync);
+pub(super) type Add<'a, S> =
+    &'a (dyn Fn(&[TargetSample<'_>], &[u64], &mut S) -> Result<(), PassError> + Sync);
 
-fn sum<S: Sums>(
+/// The sums over all rows.
+///
+/// Memory: the sums of [`ahead`] units, and their sum.
+pub(super) fn sum<S: Sums>(
     stage: &str,
-    plan: &FitPlan,
-    (rows, wanted, seen): (&RowSet, &[usize], Option<&Seen>),
+    &Over { batches, rows, threads, seen }: &Over<'_>,
+    empty: &(dyn Fn() -> S + Sync),
     add: Add<'_, S>,
     work: &mut Work<'_>,
 ) -> Result<S, FactorJobError> {
-    let threads = plan.forecast.threads;
     let cancel = work.cancel;
-    let mut all = S::empty(plan, wanted);
+    let mut all = empty();
     // Sums that have been added: memory that is new for each unit would cost as much as adding them.
     let added: Mutex<Vec<S>> = Mutex::default();
     let spare = || added.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,7 +173,7 @@ fn sum<S: Sums>(
                 sums.clear();
                 sums
             }
-            None => S::empty(plan, wanted),
+            None => empty(),
         };
         let mut done = 0;
         for batch in &unit {
@@ -163,7 +188,6 @@ fn sum<S: Sums>(
         }
         Ok((sums, done))
     };
-    let batches = &plan.batches;
     let prepare = |give: Give<'_, Batches>| units(batches, rows, cancel, give);
     work.progress.start(stage, rows.len(), Unit::Rows);
     let progress = &mut *work.progress;

@@ -88,8 +88,9 @@ fn grouped(root: Command) -> Command {
                 "Queries",
                 &["target", "target_data", "of_self", "queries", "measurement", "sum_queries"],
             );
-            let how =
-                named("How scores are made", &["segment", "strategy", "filter", "damping", "rank", "stale"]);
+            let how = ["segment", "strategy", "filter", "damping", "rank", "stale"];
+            let solver = ["solver", "iterations", "tolerance", "solver_rows"];
+            let how = named("How scores are made", &[&how[..], &solver[..]].concat());
             let which = named("Which scores", &["per_module", "per_token", "sum_pool", "top", "limit"]);
             let place = named("Output", &["kronfluence", "report"]);
             with(

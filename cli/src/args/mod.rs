@@ -73,7 +73,7 @@ pub use prefilter::*;
 pub use query::{Checks, QueryArgs};
 pub use run::RunArgs;
 pub use samples::{AddArgs, Duplicates, IfChanged, SampleArgs};
-pub use score::{ScoreArgs, ScoreMeasurement, ScoreSegmentArg};
+pub use score::{ScoreArgs, ScoreMeasurement, ScoreSegmentArg, ScoreSolver};
 pub use scoring::{CovarianceArgs, PairArgs, ScoringArgs};
 pub use select::{EachSelection, RuleArgs, ScoresOf, SelectArgs};
 #[cfg(feature = "serve")]

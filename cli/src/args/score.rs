@@ -16,13 +16,15 @@ use super::{EngineArgs, FactorStrategy, FactorsModelArgs, OutputArgs, TextArgs, 
     gstore score --store s --factors curvature --pool pool --target-data prompts.json --top 20\n  \
     gstore score --store s --factors curvature --pool pool --target gsm8k --damping auto,1e-6,1e-3 --rank 64 -o scores.parquet\n  \
     gstore score --store s --factors curvature --pool pool --target gsm8k --filter 'inverse,source:500*1e-4' -o scores.parquet\n  \
+    gstore score --store s --factors curvature --pool pool --target gsm8k --solver cg --iterations 20 -o scores.parquet\n  \
     gstore score --store s --factors curvature --pool pool --self --top 100 -o self.csv\n  \
     gstore score --store s --segment 'early=500*1e-4@run/250,run/500' --segment 'late=500*2e-5' --pool pool --target gsm8k\n\n\
     Positive scores are of rows that lower the loss of the query when they are trained on; multiplied with 1 / rows they are the effect\n\
     of one copy. Nothing is read but samples and factors: gradients are computed again, in one pass over the pool for all queries that\n\
     fit in memory; with --segment, in one at each checkpoint.\n\n\
     Memory: the weights, and for each query 8 bytes for each weight of the modules, or 8 * rank for each of their inputs and outputs;\n\
-    with --segment the weights of two checkpoints, and the bytes of a query for each segment.")]
+    with --segment the weights of two checkpoints, and the bytes of a query for each segment; with --solver 60 more for each weight,\n\
+    and 8 for each thread.")]
 pub struct ScoreArgs {
     /// Factors of the store, which `gstore factors fit` makes; without them, and without --segment, --model
     /// says whose gradients are compared, and no curvature is used
@@ -67,6 +69,19 @@ pub struct ScoreArgs {
     /// Keep queries as matrices of this rank: less memory for many queries
     #[arg(long, value_name = "R", value_parser = at_least::<usize>(1))]
     pub rank: Option<usize>,
+    /// Solve for each query with the curvature itself, from the factors' answer on: cg for conjugate gradients with
+    /// Gauss-Newton products over the rows that were fitted on
+    #[arg(long, value_enum, conflicts_with_all = ["rank", "of_self", "segment", "kronfluence"])]
+    pub solver: Option<ScoreSolver>,
+    /// Most iterations of the solver, each a pass over its rows [default: 50]
+    #[arg(long, value_name = "N", requires = "solver", value_parser = at_least::<usize>(1))]
+    pub iterations: Option<usize>,
+    /// Residual at which a query is solved for, as a part of the length of its gradient [default: 1e-3]
+    #[arg(long, value_name = "T", requires = "solver", value_parser = part_of_one)]
+    pub tolerance: Option<f64>,
+    /// Rows of the solver's passes, drawn from those that were fitted on [default: all]
+    #[arg(long, value_name = "N", requires = "solver", value_parser = at_least::<u64>(1))]
+    pub solver_rows: Option<u64>,
     /// What is measured of a query
     #[arg(long, value_enum, default_value = "loss")]
     pub measurement: ScoreMeasurement,
@@ -127,6 +142,19 @@ pub enum ScoreMeasurement {
     Margin,
 }
 
+/// How queries are solved for.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScoreSolver {
+    /// Conjugate gradients, preconditioned by the factors
+    Cg,
+}
+
+/// A number between 0 and 1.
+fn part_of_one(text: &str) -> Result<f64, String> {
+    let found = text.parse().ok().filter(|part: &f64| *part > 0.0 && *part < 1.0);
+    found.ok_or_else(|| "a number between 0 and 1 is wanted".to_owned())
+}
+
 /// A segment of training as a flag has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoreSegmentArg {
@@ -177,6 +205,8 @@ mod tests {
     fn filters() {
         assert_eq!(filter("source:500*1e-4"), Ok(Filter::Source { steps: 500, rate: 1e-4 }));
         assert_eq!(filter("identity"), Ok(Filter::Identity));
+        assert_eq!(part_of_one("1e-3"), Ok(1e-3));
+        assert!(["0", "1", "nan", "x"].iter().all(|text| part_of_one(text).is_err()));
         assert!(["source:0*1", "source:1*-1", "source:1", "x"].iter().all(|text| filter(text).is_err()));
     }
 

@@ -9,7 +9,8 @@ use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore::factors::{
     Filter, Measurement, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment,
-    ScoreTarget, TableOutput, forecast_scores, like_factors, like_segment, score_rows,
+    ScoreSolve, ScoreTarget, SolveLimits, SolvedQuery, TableOutput, forecast_scores, like_factors,
+    like_segment, score_rows,
 };
 use gstore_core::{many, many_of};
 use gstore_data::{SampleSource, TemplateKind, TextOptions};
@@ -19,7 +20,7 @@ use indicatif::HumanBytes;
 
 use super::factors::{place, strategy, with_engine};
 use super::query;
-use crate::args::{FactorStrategy, ScoreArgs, ScoreMeasurement, ScoreSegmentArg, TextArgs};
+use crate::args::{FactorStrategy, ScoreArgs, ScoreMeasurement, ScoreSegmentArg, ScoreSolver, TextArgs};
 use crate::context::{Context, command_line};
 use crate::ending::format_of;
 use crate::failure::UsageError;
@@ -161,10 +162,19 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
         segments,
         form: ScoreForm { per, summed: args.sum_pool },
         rank: args.rank,
+        solve: solve(args),
         top: args.top,
         stale: args.stale,
         scratch: scratch(args),
     })
+}
+
+/// The iterative solve, where one is asked for.
+fn solve(args: &ScoreArgs) -> Option<ScoreSolve> {
+    let ScoreSolver::Cg = args.solver?;
+    let limits =
+        SolveLimits { tolerance: args.tolerance.unwrap_or(1e-3), iterations: args.iterations.unwrap_or(50) };
+    Some(ScoreSolve { limits, rows: args.solver_rows })
 }
 
 /// Where temporary files go: next to an output, or where programs have them.
@@ -244,6 +254,9 @@ fn preview(report: &ScoreReport, as_json: bool) -> Result<ExitCode> {
     }
     out!("modules      {}", report.modules);
     out!("passes       {}", report.passes);
+    if let Some(rows) = report.solver_rows {
+        out!("solver       cg over {}, a pass for each iteration", many(rows, "row"));
+    }
     out!("memory       {} (about)", HumanBytes(report.memory));
     if report.disk > 0 {
         out!("disk         {} in temporary files (about)", HumanBytes(report.disk));
@@ -252,6 +265,20 @@ fn preview(report: &ScoreReport, as_json: bool) -> Result<ExitCode> {
         out!("stale        {why}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How queries were solved for, where they were.
+fn solved(queries: &[SolvedQuery]) -> String {
+    let largest = |of: fn(&SolvedQuery) -> f64| queries.iter().map(of).fold(0.0, f64::max);
+    match queries.iter().map(|query| query.iterations).max() {
+        Some(most) => format!(
+            "; {} of cg leave a residual of at most {:.1e} (the factors alone: {:.1e})",
+            many(most as u64, "iteration"),
+            largest(|query| query.residual),
+            largest(|query| query.start)
+        ),
+        None => String::new(),
+    }
 }
 
 /// What was done, in a line.
@@ -268,9 +295,10 @@ fn told(report: &ScoreReport) -> String {
         ),
         None => String::new(),
     };
+    let solved = solved(&report.solved);
     let unscored = super::factors::unscored(report.no_scored);
     format!(
-        "{} of {} scored{of} over {} ({}){kept}{unscored}",
+        "{} of {} scored{of} over {} ({}){kept}{solved}{unscored}",
         many(report.rows, "row"),
         report.pool,
         many(report.modules as u64, "module"),

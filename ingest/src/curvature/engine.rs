@@ -9,6 +9,7 @@ use gstore_model::{Backend, Keep, LoadError, Model};
 
 use super::bases::Bases;
 use super::batch::{Batch, Labels, Measurement, TargetSample};
+use super::directions::Directions;
 use super::error::{CurvatureLoadError, PassError};
 use super::gradients::EachGradients;
 use super::modules::Modules;
@@ -163,6 +164,22 @@ impl CurvatureEngine {
     ) -> Result<Vec<f32>, PassError> {
         let batch = Batch { measurement, ..self.batch(batch, wanted) };
         self.runner.factors(&batch, each)
+    }
+
+    /// Directions of the modules' weights, for products with the Gauss-Newton matrix: of each the values of
+    /// all [`CurvatureEngine::modules`], one after the other, `[out, input]` each. They are held as the
+    /// backend holds weights.
+    ///
+    /// # Errors
+    /// Values of other modules.
+    pub fn directions(&self, values: &[&[f64]]) -> Result<Directions<'_>, PassError> {
+        let expected = self.modules.iter().map(Module::len).sum();
+        for found in values {
+            if let (Some(module), true) = (self.modules.first(), found.len() != expected) {
+                check_size(module, "a direction of all modules", found.len(), expected)?;
+            }
+        }
+        Ok(Directions::new(self.runner.directions(values)?))
     }
 
     fn batch<'a>(&self, samples: &'a [TargetSample<'a>], wanted: &[usize]) -> Batch<'a> {

@@ -18,6 +18,8 @@ pub type EachGradients<'a> = &'a mut dyn FnMut(usize, &[f32]) -> Result<(), Pass
 /// second.
 pub(super) struct GradientRows<'a, B: Backend> {
     samples: usize,
+    /// Whether the batch counts as one sample: a gradient is then the sum of those of all.
+    summed: bool,
     /// What gradients are turned into, if they are.
     bases: Option<&'a Bases<B>>,
     each: EachGradients<'a>,
@@ -28,7 +30,12 @@ pub(super) struct GradientRows<'a, B: Backend> {
 
 impl<'a, B: Backend> GradientRows<'a, B> {
     pub fn new(samples: usize, bases: Option<&'a Bases<B>>, each: EachGradients<'a>) -> Self {
-        Self { samples, bases, each, open: BTreeMap::new(), spare: None }
+        Self { samples, summed: false, bases, each, open: BTreeMap::new(), spare: None }
+    }
+
+    /// Sums over the samples of a batch.
+    pub fn summed(each: EachGradients<'a>) -> Self {
+        Self { summed: true, ..Self::new(1, None, each) }
     }
 
     fn add(
@@ -42,7 +49,9 @@ impl<'a, B: Backend> GradientRows<'a, B> {
             Some(open) => open,
             None => (call.backend.rows(self.samples, module.len(), self.spare.take())?, 0),
         };
-        call.backend.weight_grads(x, grad, call.spans, &mut rows, 0)?;
+        let whole = [0..call.backend.size(x).0];
+        let spans = if self.summed { &whole[..] } else { call.spans };
+        call.backend.weight_grads(x, grad, spans, &mut rows, 0)?;
         let seen = seen + part.pieces;
         if seen < call.modules.pieces[part.module] {
             self.open.insert(part.module, (rows, seen));
@@ -51,8 +60,11 @@ impl<'a, B: Backend> GradientRows<'a, B> {
         let values: &[f32] = call.backend.host_rows(&mut rows)?;
         for (sample, gradient) in values.chunks_exact(module.len().max(1)).enumerate() {
             if let Some(value) = not_finite(gradient) {
-                let (module, what) = (module.name.clone(), "the gradient");
-                return Err(PassError::NotFinite { module, what, sample, value });
+                let module = module.name.clone();
+                return Err(match self.summed {
+                    true => PassError::Overflow { module, what: "curvature and a direction", value },
+                    false => PassError::NotFinite { module, what: "the gradient", sample, value },
+                });
             }
         }
         (self.each)(part.module, values)?;

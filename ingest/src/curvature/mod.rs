@@ -7,6 +7,7 @@
 //! - [`CurvatureEngine::squares`]: squares of the gradients of samples, as they are or in an eigenbasis
 //! - [`CurvatureEngine::gradients`]: the gradients themselves, module by module
 //! - [`CurvatureEngine::factors`]: what they are products of, for what is asked of single tokens
+//! - [`Directions::products`]: the Gauss-Newton matrix times directions of the weights
 //!
 //! Invariants
 //! - all positions of a sample count in covariances: those of the prompt, and the last one
@@ -20,6 +21,7 @@ mod bases;
 mod batch;
 mod blocks;
 mod covariances;
+mod directions;
 mod engine;
 mod error;
 mod gradients;
@@ -31,6 +33,7 @@ mod sink;
 mod tokens;
 
 pub use batch::{Labels, Measurement, TargetSample};
+pub use directions::Directions;
 pub use engine::CurvatureEngine;
 pub use error::{CurvatureLoadError, PassError};
 pub use gradients::EachGradients;

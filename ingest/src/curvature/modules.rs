@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gstore_curvature::Module;
 use gstore_model::architectures::{Decoder, LinearId, Param, Piece, Role};
-use gstore_model::{Backend, BackendError, ColumnMap};
+use gstore_model::{Backend, BackendError, ColumnMap, LinearWeights};
 
 /// Where the outputs of a linear map of the engine belong.
 pub(super) struct Place {
@@ -15,6 +15,14 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Rows of the module's weight that are those of the map, in the map's order.
+    fn rows(&self, module: &Module) -> Vec<usize> {
+        match &self.columns {
+            Some(map) => map.entries.iter().map(|(row, _, _)| *row as usize).collect(),
+            None => (0..module.out).collect(),
+        }
+    }
+
     /// Gradients of the map's outputs among those of the module; the rest is 0.
     pub fn widened<B: Backend>(&self, backend: &B, grad: &B::Tensor) -> Result<B::Tensor, BackendError> {
         match &self.columns {
@@ -66,6 +74,31 @@ impl Modules {
         self.pieces.push(pieces.len());
         self.constants.push(bias.then(|| with_constant(width)));
         self.list.push(Module { name, out, input: width + usize::from(bias), bias });
+    }
+
+    /// Where the values of each module begin, where they follow each other.
+    pub fn starts(&self) -> Vec<usize> {
+        let start = |at: &mut usize, module: &Module| {
+            let begin = *at;
+            *at += module.len();
+            Some(begin)
+        };
+        self.list.iter().scan(0, start).collect()
+    }
+
+    /// The maps of a direction in which the modules move: values of all of them, one after the other,
+    /// `[out, input]` each, where the last input is that of a bias.
+    pub fn maps(&self, values: &[f64]) -> Vec<(LinearId, LinearWeights)> {
+        let starts = self.starts();
+        let map = |(id, place): (&LinearId, &Place)| {
+            let module = &self.list[place.module];
+            let (rows, width) = (place.rows(module), module.width());
+            let row = |row: &usize| &values[starts[place.module] + row * module.input..][..module.input];
+            let weight = rows.iter().flat_map(|at| &row(at)[..width]).map(|value| *value as f32).collect();
+            let bias = module.bias.then(|| rows.iter().map(|at| row(at)[width] as f32).collect());
+            (*id, LinearWeights { weight, out: rows.len(), input: width, bias })
+        };
+        self.places.iter().map(map).collect()
     }
 
     /// Where a map belongs, if in one of the modules.

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use gstore_curvature::ModuleFactors;
 use gstore_model::architectures::LinearId;
-use gstore_model::{Backend, Keep, LastRows, Model, Objective, Pass, Sink, Slot};
+use gstore_model::{Backend, Forward, Keep, LastRows, Model, Objective, Pass, Sink, Slot};
 
 use super::bases::Bases;
 use super::batch::{Batch, Labels, Measurement};
 use super::covariances::{CovarianceSums, Pair};
+use super::directions::{PackedDirections, Products};
 use super::error::PassError;
 use super::gradients::{EachGradients, GradientRows};
 use super::head::HeadRows;
@@ -28,6 +29,7 @@ pub(super) trait Runner: Send + Sync {
         each: EachGradients<'_>,
     ) -> Result<Vec<f32>, PassError>;
     fn factors(&self, batch: &Batch<'_>, each: EachFactors<'_>) -> Result<Vec<f32>, PassError>;
+    fn directions<'a>(&'a self, values: &[&[f64]]) -> Result<Box<dyn Products + 'a>, PassError>;
 }
 
 pub(super) struct BatchRunner<B: Backend> {
@@ -38,21 +40,31 @@ pub(super) struct BatchRunner<B: Backend> {
 }
 
 impl<B: Backend> BatchRunner<B> {
+    /// The forward pass of a batch of at least one sample, for what a sink wants.
+    pub fn forward(
+        &self,
+        batch: &Batch<'_>,
+        sink: &dyn Sink<B>,
+        every_row: bool,
+    ) -> Result<Forward<B>, PassError> {
+        batch.check(self.model.decoder())?;
+        let pass = Pass {
+            last_rows: if every_row { LastRows::All } else { LastRows::Scored },
+            keep_from: self.model.lowest_wanted(sink),
+            keep: self.keep,
+            tap: None,
+        };
+        Ok(self.model.forward(batch.layout(every_row), pass)?)
+    }
+
     /// Losses of the samples; the factors go to the consumer.
     fn run<C: Consumer<B>>(&self, batch: &Batch<'_>, consumer: C) -> Result<Vec<f32>, PassError> {
         if batch.samples.is_empty() {
             return Ok(Vec::new());
         }
-        batch.check(self.model.decoder())?;
         let every_row = consumer.every_row();
         let mut sink = ModuleSink::new(&self.modules, &batch.wanted, consumer);
-        let pass = Pass {
-            last_rows: if every_row { LastRows::All } else { LastRows::Scored },
-            keep_from: self.model.lowest_wanted(&sink),
-            keep: self.keep,
-            tap: None,
-        };
-        let mut forward = self.model.forward(batch.layout(every_row), pass)?;
+        let mut forward = self.forward(batch, &sink, every_row)?;
         if let Labels::Sampled { seed, pass, rows } = batch.labels {
             forward.layout.targets = sampled(&self.model, &forward, [seed, pass], rows)?;
         }
@@ -97,6 +109,10 @@ impl<B: Backend> Runner for BatchRunner<B> {
 
     fn factors(&self, batch: &Batch<'_>, each: EachFactors<'_>) -> Result<Vec<f32>, PassError> {
         self.run(batch, TokenFactors { each })
+    }
+
+    fn directions<'a>(&'a self, values: &[&[f64]]) -> Result<Box<dyn Products + 'a>, PassError> {
+        Ok(Box::new(PackedDirections::new(self, values)?))
     }
 }
 

@@ -64,6 +64,26 @@ impl<T> Attention<'_, T> {
         }
         Ok(())
     }
+
+    /// An error unless tangents of q, k and v, and what the forward returned, fit; nothing may be dropped.
+    pub(crate) fn check_tangents(
+        &self,
+        tangents: [&T; 3],
+        log_sum: &T,
+        size: impl Fn(&T) -> (usize, usize),
+    ) -> Result<(), BackendError> {
+        self.check(&size)?;
+        check(self.dropout.is_none(), || "attention with dropout has no tangent".to_owned())?;
+        let fit = tangents.into_iter().zip([self.q, self.k, self.v]).all(|(dx, x)| size(dx) == size(x));
+        let sums = (size(self.q).0, self.form.heads.query);
+        check(fit && size(log_sum) == sums, || {
+            let [dq, dk, dv] = tangents.map(&size);
+            format!(
+                "tangents of {dq:?}, {dk:?} and {dv:?} queries, keys and values, and {:?} log-sums",
+                size(log_sum)
+            )
+        })
+    }
 }
 
 /// What the gradients of a norm are computed from.
@@ -119,6 +139,13 @@ pub enum Objective<'a, T> {
         /// `change` and `linear` of each row.
         factors: &'a [[f32; 2]],
     },
+    /// Half the curvature of the cross-entropy along a tangent t of the logits, `t' (diag p - p p') t / 2`
+    /// with the model's distribution p held fixed. The gradient is that of t: the product of the Gauss-Newton
+    /// matrix of the logits, which is their Fisher matrix, with the tangent.
+    GaussNewton {
+        /// Tangent of the logits before a cap, `[rows, vocab]`.
+        tangent: &'a T,
+    },
 }
 
 impl<T> Objective<'_, T> {
@@ -129,6 +156,7 @@ impl<T> Objective<'_, T> {
             Objective::Margin => Objective::Margin,
             Objective::Kl { reference } => Objective::Kl { reference },
             Objective::Perturbed { start, factors } => Objective::Perturbed { start, factors },
+            Objective::GaussNewton { tangent } => Objective::GaussNewton { tangent },
         }
     }
 }
@@ -178,6 +206,9 @@ impl<T> HeadTask<'_, T> {
             }
             Objective::Kl { reference } => check(size(reference) == (rows, width), || {
                 format!("reference inputs of {:?} where {rows} rows of {width} are due", size(reference))
+            }),
+            Objective::GaussNewton { tangent } => check(size(tangent) == (rows, vocab), || {
+                format!("a tangent of {:?} logits where {rows} rows of {vocab} are due", size(tangent))
             }),
         }
     }
@@ -252,6 +283,15 @@ pub trait Backend: Send + Sync + 'static {
         acc: Option<Self::Tensor>,
     ) -> Result<Self::Tensor, BackendError>;
 
+    /// `x W^T` without the bias, the tangent of the outputs along one of the inputs, added to `acc` if there
+    /// is one.
+    fn linear_tangent(
+        &self,
+        layer: &Self::Linear,
+        x: &Self::Tensor,
+        acc: Option<Self::Tensor>,
+    ) -> Result<Self::Tensor, BackendError>;
+
     /// Norms each row, or each group of a row, and multiplies by the weight. Returns the result and one
     /// column `r = 1 / root` per group; of a layer norm as many columns with the means follow.
     fn norm(
@@ -314,6 +354,14 @@ pub trait Backend: Send + Sync + 'static {
         out: &Self::Tensor,
         log_sum: &Self::Tensor,
     ) -> Result<[Self::Tensor; 3], BackendError>;
+    /// Tangent of the outputs along tangents of q, k and v, from the log-sum-exp that [`Backend::attention`]
+    /// returned. Nothing may be dropped of the weights.
+    fn attention_tangent(
+        &self,
+        of: &Attention<'_, Self::Tensor>,
+        tangents: [&Self::Tensor; 3],
+        log_sum: &Self::Tensor,
+    ) -> Result<Self::Tensor, BackendError>;
 
     /// `act(gate) * up`.
     fn gated(

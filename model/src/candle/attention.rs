@@ -80,6 +80,33 @@ impl Candle {
         Ok([dq, dk, dv])
     }
 
+    pub(super) fn attend_tangent(
+        &self,
+        of: &Attention<'_, Tensor>,
+        [dq, dk, dv]: [&Tensor; 3],
+        log_sum: &Tensor,
+    ) -> Result<Tensor> {
+        of.check_tangents([dq, dk, dv], log_sum, size)?;
+        let Attention { q, k, v, form, plan, .. } = *of;
+        let (rows, width) = size(q);
+        let (outputs, dim) = (self.zeros(rows, width)?, form.heads.dim);
+        for block in self.blocks(form, plan)? {
+            let (scores, slopes) = block.scores(q, k, form)?;
+            let p = scores.broadcast_sub(&block.queries(log_sum, 1)?)?.exp()?;
+            let of_queries = block.queries(dq, dim)?.matmul(&block.keys(k, form)?.t()?)?;
+            let of_keys = block.queries(q, dim)?.matmul(&block.keys(dk, form)?.t()?)?;
+            let mut ds = (of_queries + of_keys)?.affine(f64::from(form.scale), 0.0)?;
+            if let Some(slopes) = slopes {
+                ds = (ds * slopes)?;
+            }
+            let along = (&p * &ds)?.sum_keepdim(D::Minus1)?;
+            let dp = (&p * ds.broadcast_sub(&along)?)?;
+            let out = (dp.matmul(&block.keys(v, form)?)? + p.matmul(&block.keys(dv, form)?)?)?;
+            outputs.slice_set(&joined(&out)?, 0, block.queries.start)?;
+        }
+        Ok(outputs)
+    }
+
     fn blocks(&self, form: AttentionForm, plan: &AttentionPlan) -> Result<Vec<Block>> {
         let of_span = |span: &AttentionSpan| {
             let (queries, keys) = (span.queries.clone(), span.keys.clone());

@@ -20,7 +20,7 @@ impl Candle {
             let end = (start + HEAD_ROWS).min(rows);
             let chunk = x.narrow(0, start, end - start)?.contiguous()?;
             let (logits, slopes) = self.logits(layer, &chunk, task.softcap)?;
-            let (loss, dlogits) = self.objective(layer, &logits, task, start..end)?;
+            let (loss, dlogits) = self.objective(layer, (&logits, slopes.as_ref()), task, start..end)?;
             losses.extend(self.to_host(&loss)?);
             let Some(weights) = task.weights else { continue };
             let mut dlogits = dlogits.broadcast_mul(&self.column(&weights[start..end])?)?;
@@ -52,11 +52,12 @@ impl Candle {
         Ok((logits, Some(slopes)))
     }
 
-    /// The losses of some rows, one column, and the gradient of each with respect to its logits.
+    /// The losses of some rows, one column, and the gradient of each with respect to its logits. The slopes
+    /// are those of a cap.
     fn objective(
         &self,
         layer: &CandleLinear,
-        logits: &Tensor,
+        (logits, slopes): (&Tensor, Option<&Tensor>),
         task: &HeadTask<'_, Tensor>,
         rows: std::ops::Range<usize>,
     ) -> Result<(Tensor, Tensor)> {
@@ -104,6 +105,16 @@ impl Candle {
                 let loss = ((risen * &change)? - (moved * &linear)?)?;
                 let grad = ((p - wanted)?.broadcast_mul(&change)? - slope.broadcast_mul(&linear)?)?;
                 Ok((loss, grad))
+            }
+            Objective::GaussNewton { tangent } => {
+                let mut moved = tangent.narrow(0, rows.start, rows.len())?.contiguous()?;
+                if let Some(slopes) = slopes {
+                    moved = (moved * slopes)?;
+                }
+                let mean = (&p * &moved)?.sum_keepdim(1)?;
+                let centred = moved.broadcast_sub(&mean)?;
+                let grad = (p * &centred)?;
+                Ok(((&grad * centred)?.sum_keepdim(1)?.affine(0.5, 0.0)?, grad))
             }
             Objective::Kl { reference } => {
                 let others = reference.narrow(0, rows.start, rows.len())?.contiguous()?;

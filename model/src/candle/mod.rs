@@ -208,6 +208,10 @@ impl Backend for Candle {
         added(acc, grad.matmul(&layer.weight)?)
     }
 
+    fn linear_tangent(&self, layer: &CandleLinear, x: &Tensor, acc: Option<Tensor>) -> Result<Tensor> {
+        added(acc, x.matmul(&layer.weight.t()?)?)
+    }
+
     fn norm(&self, x: &Tensor, weights: &NormWeights<Tensor>, form: NormForm) -> Result<(Tensor, Tensor)> {
         norm::forward(x, weights, form)
     }
@@ -279,6 +283,15 @@ impl Backend for Candle {
         log_sum: &Tensor,
     ) -> Result<[Tensor; 3]> {
         self.attend_backward(of, grad, out, log_sum)
+    }
+
+    fn attention_tangent(
+        &self,
+        of: &Attention<'_, Tensor>,
+        tangents: [&Tensor; 3],
+        log_sum: &Tensor,
+    ) -> Result<Tensor> {
+        self.attend_tangent(of, tangents, log_sum)
     }
 
     fn gated(&self, act: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {

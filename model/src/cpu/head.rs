@@ -8,7 +8,7 @@
 use super::Cpu;
 use super::gemm::Add;
 use super::linear::CpuLinear;
-use super::math::{exp, exp_sum, max, soft_cap, sum3};
+use super::math::{dot, exp, exp_sum, max, soft_cap, sum3};
 use super::pool::Buffer;
 use super::tensor::CpuTensor;
 use crate::backend::{BackendError, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
@@ -72,6 +72,13 @@ impl Cpu {
                             weight: weights.map(|w| w[i]),
                         };
                         *loss = self.perturbed(z, from, row, task.softcap);
+                    }
+                }
+                Objective::GaussNewton { tangent } => {
+                    let tangent = &tangent.values()[start * vocab..chunk.end * vocab];
+                    let rows = z.chunks_exact_mut(vocab).zip(tangent.chunks_exact(vocab)).zip(losses);
+                    for (i, ((z, tangent), loss)) in rows.enumerate() {
+                        *loss = self.gauss_newton(z, tangent, weights.map(|w| w[i]), task.softcap);
                     }
                 }
             }
@@ -223,6 +230,38 @@ impl Cpu {
                     }
                 }
                 change * risen - linear * (mean - at_target)
+            },
+        )
+    }
+
+    /// Half the curvature of the cross-entropy along a tangent of a row of logits before the cap; turns the
+    /// logits into the product of the tangent with the curvature, before the cap as well, if a weight is
+    /// given.
+    fn gauss_newton(&self, z: &mut [f32], tangent: &[f32], weight: Option<f32>, cap: Option<f32>) -> f32 {
+        self.kernels.simd.run(
+            #[inline(always)]
+            || {
+                let mut moved = Buffer::copy_of(tangent);
+                // The slopes of the cap are a diagonal matrix: tangents and gradients take the same factors.
+                let kept = cap.map(|cap| {
+                    uncap(&mut moved, z, cap);
+                    Buffer::copy_of(z)
+                });
+                let largest = max(z);
+                let inverse = 1.0 / exp_sum(z, largest);
+                let mean = inverse * dot(z, &moved);
+                // Centred before it is squared: what all logits have in common cancels there without loss.
+                let square = sum3(z, &moved, &moved, |z, t, _| z * (t - mean) * (t - mean));
+                if let Some(weight) = weight {
+                    let scale = weight * inverse;
+                    for (z, t) in z.iter_mut().zip(moved.iter()) {
+                        *z *= scale * (t - mean);
+                    }
+                    if let (Some(kept), Some(cap)) = (&kept, cap) {
+                        uncap(z, kept, cap);
+                    }
+                }
+                0.5 * inverse * square
             },
         )
     }

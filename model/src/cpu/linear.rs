@@ -73,6 +73,24 @@ impl Cpu {
         Ok(out)
     }
 
+    pub(super) fn linear_unbiased(
+        &self,
+        layer: &CpuLinear,
+        x: &CpuTensor,
+        acc: Option<CpuTensor>,
+    ) -> Result<CpuTensor, BackendError> {
+        self.own(layer)?;
+        let rows = x.rows();
+        x.expect(rows, layer.input, "tangent of a linear layer's inputs")?;
+        if let Some(acc) = &acc {
+            acc.expect(rows, layer.out, "sum of tangents")?;
+        }
+        let add = if acc.is_some() { Add::Destination } else { Add::Nothing };
+        let mut out = acc.unwrap_or_else(|| CpuTensor::unspecified(rows, layer.out));
+        gemm::linear(&self.kernels, out.values_mut(), x.values(), rows, layer.weights.forward(), None, add);
+        Ok(out)
+    }
+
     /// `x W^T + bias + add` for rows whose sizes have been checked.
     pub(super) fn forward_rows(
         &self,

@@ -68,6 +68,15 @@ impl Backend for Cpu {
         self.linear_gradient(layer, grad, acc)
     }
 
+    fn linear_tangent(
+        &self,
+        layer: &CpuLinear,
+        x: &CpuTensor,
+        acc: Option<CpuTensor>,
+    ) -> Result<CpuTensor, BackendError> {
+        self.linear_unbiased(layer, x, acc)
+    }
+
     fn norm(
         &self,
         x: &CpuTensor,
@@ -132,6 +141,15 @@ impl Backend for Cpu {
         log_sum: &CpuTensor,
     ) -> Result<[CpuTensor; 3], BackendError> {
         self.attention_gradient(of, grad, out, log_sum)
+    }
+
+    fn attention_tangent(
+        &self,
+        of: &Attention<'_, CpuTensor>,
+        tangents: [&CpuTensor; 3],
+        log_sum: &CpuTensor,
+    ) -> Result<CpuTensor, BackendError> {
+        self.attention_moved(of, tangents, log_sum)
     }
 
     fn gated(&self, act: Activation, gate: &CpuTensor, up: &CpuTensor) -> Result<CpuTensor, BackendError> {

@@ -1,9 +1,12 @@
 //! The backward pass: from the losses down to the lowest slot whose weight gradients are wanted.
 
+use std::sync::Arc;
+
 use super::depth::{Depth, lowest_wanted, wanted_depth};
 use super::dropout::{Place, dropped};
 use super::forward::{Forward, Kept, LastRows, Rows};
 use super::head::HeadLoss;
+use super::layer::{QueryRows, Saved};
 use super::layout::Layout;
 use super::model::Model;
 use super::sink::{Sink, Slot, TableFactors};
@@ -101,21 +104,20 @@ impl<B: Backend> Model<B> {
         for index in (lowest..self.layers.len()).rev() {
             let last = index + 1 == self.layers.len();
             let query = rows.of_layer((index, last), layout);
-            let mut saved = match forward.kept.pop() {
-                Some(Kept::All(saved)) => *saved,
-                Some(Kept::Inputs(x)) => self.layer_forward(index, &x, rows.angles.as_ref(), &query)?.1,
-                None => return Err(BackendError("a layer was not kept".into())),
-            };
+            let kept = forward.kept.pop().ok_or_else(|| BackendError("a layer was not kept".into()))?;
+            let saved = self.saved(index, kept, &rows, &query)?;
             // A full last layer was kept by a pass that also made embeddings.
-            if last && narrow && b.size(&saved.tail.q).0 != layout.scored_rows.len() {
-                saved.tail = saved.tail.gather(b, &layout.scored_rows)?;
-            }
+            let fewer = match last && narrow && b.size(&saved.tail.q).0 != layout.scored_rows.len() {
+                true => Some(saved.tail.gather(b, &layout.scored_rows)?),
+                false => None,
+            };
+            let saved_at = (&saved.keys, fewer.as_ref().unwrap_or(&saved.tail));
             let below = index > lowest || wants_tables(sink);
             let depth = if below { Some(Depth::Inputs) } else { wanted_depth(sink, index) };
             let Some(depth) = depth else { return Ok(()) };
             let spans = if last && narrow { &layout.scored_spans } else { &layout.spans };
             let next =
-                self.layer_backward(index, saved, dx, &rows, &query, (spans, &layout.spans), depth, sink)?;
+                self.layer_backward(index, saved_at, dx, &rows, &query, (spans, &layout.spans), depth, sink)?;
             sink.finished(b, Some(index))?;
             match next {
                 Some(next) => dx = next,
@@ -123,6 +125,20 @@ impl<B: Backend> Model<B> {
             }
         }
         self.tables_backward(layout, &dx, sink)
+    }
+
+    /// What a layer saved, which it computes again where its inputs alone were kept.
+    pub(super) fn saved(
+        &self,
+        index: usize,
+        kept: Kept<B>,
+        rows: &Rows<B>,
+        query: &QueryRows<'_, B>,
+    ) -> Result<Arc<Saved<B>>, BackendError> {
+        match kept {
+            Kept::All(saved) => Ok(saved),
+            Kept::Inputs(x) => Ok(Arc::new(self.layer_forward(index, &x, rows.angles.as_ref(), query)?.1)),
+        }
     }
 
     fn tables_backward(

@@ -1,5 +1,7 @@
 //! The forward pass.
 
+use std::sync::Arc;
+
 use super::dropout::{Place, dropped};
 use super::layer::{Angles, QueryRows, Saved};
 use super::layout::Layout;
@@ -41,11 +43,20 @@ pub struct Pass {
 
 /// What a layer left behind.
 pub(super) enum Kept<B: Backend> {
-    All(Box<Saved<B>>),
+    All(Arc<Saved<B>>),
     Inputs(B::Tensor),
 }
 
-/// A finished forward pass.
+impl<B: Backend> Clone for Kept<B> {
+    fn clone(&self) -> Self {
+        match self {
+            Kept::All(saved) => Kept::All(Arc::clone(saved)),
+            Kept::Inputs(x) => Kept::Inputs(x.clone()),
+        }
+    }
+}
+
+/// A finished forward pass. Cloning shares what it computed.
 pub struct Forward<B: Backend> {
     /// The rows that went in.
     pub layout: Layout,
@@ -63,6 +74,21 @@ pub struct Forward<B: Backend> {
     pub(super) kept: Vec<Kept<B>>,
     /// Index of the first kept layer.
     pub(super) first_kept: usize,
+}
+
+impl<B: Backend> Clone for Forward<B> {
+    fn clone(&self) -> Self {
+        Forward {
+            layout: self.layout.clone(),
+            x: self.x.clone(),
+            hidden: self.hidden.clone(),
+            stats: self.stats.clone(),
+            last_rows: self.last_rows,
+            tapped: self.tapped.clone(),
+            kept: self.kept.clone(),
+            first_kept: self.first_kept,
+        }
+    }
 }
 
 /// Plans and angles of a batch, for every layer and for the last one.
@@ -139,7 +165,7 @@ impl<B: Backend> Model<B> {
             let (out, saved) = self.layer_forward(index, &x, rows.angles.as_ref(), &query)?;
             if index >= first_kept {
                 kept.push(match pass.keep {
-                    Keep::All => Kept::All(Box::new(saved)),
+                    Keep::All => Kept::All(Arc::new(saved)),
                     Keep::Inputs => Kept::Inputs(x),
                 });
             }

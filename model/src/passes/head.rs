@@ -7,6 +7,7 @@ use super::layout::Layout;
 use super::model::Model;
 use super::perturbed::StartingPoint;
 use super::sink::{Sink, Slot};
+use super::tangent::MovedHead;
 use crate::architectures::LinearId;
 use crate::backend::{Backend, BackendError, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
 
@@ -16,6 +17,8 @@ pub(super) enum HeadLoss<'a, B: Backend> {
     Of(Objective<'a, B::Tensor>),
     /// Perturbed ones.
     Perturbed(&'a StartingPoint<'a, B>),
+    /// The curvature along a direction of the weights.
+    Along(&'a MovedHead<'a, B>),
 }
 
 impl<B: Backend> Model<B> {
@@ -85,6 +88,14 @@ impl<B: Backend> Model<B> {
                 HeadLoss::Of(Objective::Perturbed { start, factors }) => {
                     other = b.gather(start, &rows)?;
                     Objective::Perturbed { start: &other, factors: &factors[piece.clone()] }
+                }
+                HeadLoss::Of(Objective::GaussNewton { tangent }) => {
+                    other = b.gather(tangent, &rows)?;
+                    Objective::GaussNewton { tangent: &other }
+                }
+                HeadLoss::Along(moved) => {
+                    other = self.moved_logits(moved, &x, &b.gather(&moved.hidden, &rows)?)?;
+                    Objective::GaussNewton { tangent: &other }
                 }
                 HeadLoss::Perturbed(from) => {
                     other = from.logits(&rows)?;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::depth::Depth;
 use super::dropout::{Place, RowDropout, dropped, of_weights};
 use super::forward::Rows;
-use super::layer::{Keys, Normed, QueryRows, Saved, SavedMlp, Tail};
+use super::layer::{Keys, Normed, QueryRows, SavedMlp, Tail};
 use super::model::{Layer, Model};
 use super::sink::{Sink, Slot};
 use crate::architectures::{LinearId, LinearKind, Mlp, NormId, NormPlace, Residual};
@@ -82,13 +82,14 @@ impl<B: Backend> Model<B> {
         b.norm_backward(&factors, weights, acc)
     }
 
-    /// `dx`: gradient of the layer's outputs at its query rows. Returns the gradient of its inputs at all
-    /// rows, if `depth` asks for it. `spans` are those of the query rows and of all rows.
+    /// `keys` and `tail` are what the layer saved; `dx`: gradient of its outputs at its query rows. Returns
+    /// the gradient of its inputs at all rows, if `depth` asks for it. `spans` are those of the query rows
+    /// and of all rows.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn layer_backward(
         &self,
         index: usize,
-        saved: Saved<B>,
+        (keys, tail): (&Keys<B>, &Tail<B>),
         dx: B::Tensor,
         all: &Rows<B>,
         query: &QueryRows<'_, B>,
@@ -99,7 +100,7 @@ impl<B: Backend> Model<B> {
         let (b, layer) = (&self.backend, &self.layers[index]);
         let sink = &mut LayerSink { backend: b, layer: index, weights: layer, sink };
         let [own, every] = query.dropout;
-        let Saved { keys: Keys { before, inputs, key_norm, k, v }, tail } = saved;
+        let Keys { before, inputs, key_norm, k, v } = keys;
         let step = |place, kept, spans| NormStep { layer, place, kept, spans };
 
         let Some((dattended, dresidual)) =
@@ -116,21 +117,21 @@ impl<B: Backend> Model<B> {
         }
         let grad = layer.o.backward(b, &dout, None, own)?;
         drop(dout);
-        let Tail { q, attention, log_sum, .. } = &tail;
+        let Tail { q, attention, log_sum, .. } = tail;
         let weights = of_weights(own);
         let dropout = weights.as_ref().map(|(rate, keys)| AttentionDropout { rate: *rate, keys });
-        let of = Attention { q, k: &k, v: &v, form: layer.attention, plan: query.plan, dropout };
+        let of = Attention { q, k, v, form: layer.attention, plan: query.plan, dropout };
         let [dq, dk, dv] = b.attention_backward(&of, &grad, attention, log_sum)?;
         let dq = self.turn(dq, query.angles, true)?;
         let dq = self.norm_step(step(NormPlace::Query, &tail.query_norm, spans), dq, None, sink)?;
         let dk = self.turn(dk, all.angles.as_ref(), true)?;
-        let dk = self.norm_step(step(NormPlace::Key, &key_norm, key_spans), dk, None, sink)?;
+        let dk = self.norm_step(step(NormPlace::Key, key_norm, key_spans), dk, None, sink)?;
         let (of_q, of_k, of_v) = ((LinearKind::Q, &dq), (LinearKind::K, &dk), (LinearKind::V, &dv));
         match query.subset {
-            None => sink.linear(&inputs, &[of_q, of_k, of_v], (key_spans, every))?,
+            None => sink.linear(inputs, &[of_q, of_k, of_v], (key_spans, every))?,
             Some(_) => {
                 sink.linear(&tail.inputs, &[of_q], (spans, own))?;
-                sink.linear(&inputs, &[of_k, of_v], (key_spans, every))?;
+                sink.linear(inputs, &[of_k, of_v], (key_spans, every))?;
             }
         }
         if depth <= Depth::Attention {
@@ -139,7 +140,7 @@ impl<B: Backend> Model<B> {
 
         let dinputs = layer.k.backward(b, &dk, None, every)?;
         let dinputs = layer.v.backward(b, &dv, Some(dinputs), every)?;
-        let before = step(NormPlace::BeforeAttention, &before, key_spans);
+        let before = step(NormPlace::BeforeAttention, before, key_spans);
         Ok(Some(match query.subset {
             None => {
                 let dinputs = layer.q.backward(b, &dq, Some(dinputs), every)?;

@@ -64,6 +64,17 @@ impl<B: Backend> Map<B> {
         }
     }
 
+    /// The tangent of the outputs along one of the inputs.
+    pub fn tangent(&self, backend: &B, dx: &B::Tensor) -> Result<B::Tensor, BackendError> {
+        let out = backend.linear_tangent(&self.weight, dx, None)?;
+        match &self.factors {
+            None => Ok(out),
+            Some(Factors { a, b, .. }) => {
+                backend.linear_tangent(b, &backend.linear_tangent(a, dx, None)?, Some(out))
+            }
+        }
+    }
+
     /// What the map's factors multiply where values of `x` are dropped for them; none: `x` itself.
     pub fn dropped_inputs(
         &self,

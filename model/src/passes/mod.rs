@@ -9,6 +9,7 @@
 //! - logits exist only for scored rows, and only a chunk of rows at a time
 //! - a sequence may be fed in parts of any size: keys and values are kept, and positions go on
 //! - nothing is saved and nothing is differentiated below the lowest slot that a sink wants
+//! - a tangent pass goes up over what a forward pass saved: how the logits move with the weights
 
 mod backward;
 mod depth;
@@ -24,6 +25,7 @@ mod model;
 mod perturbed;
 mod rope;
 mod sink;
+mod tangent;
 
 pub use dropout::Dropout;
 pub use extend::{Feed, KeyValues};
@@ -33,3 +35,4 @@ pub use map::LoraWeights;
 pub use model::{LoadError, Merge, Model, Read};
 pub use perturbed::StartingPoint;
 pub use sink::{Sink, Slot, TableFactors};
+pub use tangent::Direction;

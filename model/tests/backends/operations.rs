@@ -188,6 +188,9 @@ impl<B: Backend> Run<'_, B> {
         self.note("linear_backward", &self.b.linear_backward(&layer, &grad, None).unwrap());
         let summed = self.b.linear_backward(&layer, &grad, Some(self.all(width, 11))).unwrap();
         self.note("linear_backward with sum", &summed);
+        self.note("linear_tangent", &self.b.linear_tangent(&layer, &x, None).unwrap());
+        let summed = self.b.linear_tangent(&layer, &x, Some(self.all(out, 12))).unwrap();
+        self.note("linear_tangent with sum", &summed);
     }
 
     fn norm(&mut self) {
@@ -252,6 +255,11 @@ impl<B: Backend> Run<'_, B> {
             self.note(of_keys, &dk);
             self.note(values, &dv);
         }
+        let of = Attention { q: &q, k: &k, v: &v, form, plan: &plan, dropout: None };
+        let (_, log_sum) = self.b.attention(&of).unwrap();
+        let (dk, dv) = (self.all(heads.kv * heads.dim, 37), self.all(heads.kv * heads.dim, 38));
+        let moved = self.b.attention_tangent(&of, [&grad, &dk, &dv], &log_sum).unwrap();
+        self.note_scored("attention_tangent", &moved);
         let half = self.shape.rotated;
         let (cos, sin) = (self.all(half, 34), self.all(half, 35));
         for (name, inverse) in [("rope", false), ("rope, inverse", true)] {
@@ -287,7 +295,9 @@ impl<B: Backend> Run<'_, B> {
         let factors = self.batch.scored_values(2, 56);
         let factors: Vec<[f32; 2]> = factors.chunks_exact(2).map(|both| [both[0], both[1]]).collect();
         let perturbed = Objective::Perturbed { start: &start, factors: &factors };
+        let tangent = self.scored(vocab, 57);
         let objectives = [
+            ("curvature", "product with the curvature", Objective::GaussNewton { tangent: &tangent }),
             ("perturbed loss", "gradient of a perturbed loss", perturbed),
             ("cross-entropy", "gradient of cross-entropy", Objective::CrossEntropy { smoothing }),
             ("margin", "gradient of a margin", Objective::Margin),

@@ -26,6 +26,8 @@ pub fn all<B: Backend>(b: &B) {
     refused("linear", b.linear(&layer(2, 3), &t(4, 2), None).is_err());
     refused("residual", b.linear(&layer(2, 3), &t(4, 3), Some(&t(4, 3))).is_err());
     refused("linear_backward", b.linear_backward(&layer(2, 3), &t(4, 3), None).is_err());
+    refused("linear_tangent", b.linear_tangent(&layer(2, 3), &t(4, 2), None).is_err());
+    refused("sum of tangents", b.linear_tangent(&layer(2, 3), &t(4, 3), Some(t(4, 3))).is_err());
     refused("sum", b.linear_backward(&layer(2, 3), &t(4, 2), Some(t(4, 2))).is_err());
 
     let form = NormForm { kind: NormKind::Layer, eps: 1e-5 };

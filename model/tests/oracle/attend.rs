@@ -90,3 +90,37 @@ pub fn outputs_and_gradients_agree<B: Backend>(on: &B) {
         }
     }
 }
+
+pub fn tangents_agree<B: Backend>(on: &B) {
+    const STEP: f64 = 1e-5;
+    let plan = plan();
+    let (rows, keys) = (plan.positions.len(), 118);
+    let (width, key_width) = (HEADS.query * HEADS.dim, HEADS.kv * HEADS.dim);
+    let sizes = [(rows, width), (keys, key_width), (keys, key_width)];
+    let drawn = |seed: u64| [0, 1, 2].map(|at| noise(seed + at as u64, sizes[at].0 * sizes[at].1));
+    let (inputs, moved) = (drawn(1), drawn(5));
+    let tensors =
+        |values: &[Vec<f32>; 3]| [0, 1, 2].map(|at| matrix(on, &values[at], sizes[at].0, sizes[at].1));
+    let ([q, k, v], [dq, dk, dv]) = (tensors(&inputs), tensors(&moved));
+    for form in forms() {
+        let of = Attention { q: &q, k: &k, v: &v, form, plan: &plan, dropout: None };
+        let (_, log_sum) = on.attention(&of).unwrap();
+        let found = on.attention_tangent(&of, [&dq, &dk, &dv], &log_sum).unwrap();
+        let at = |step: f64| {
+            let stepped = |at: usize| -> Vec<f64> {
+                inputs[at]
+                    .iter()
+                    .zip(&moved[at])
+                    .map(|(x, dx)| f64::from(*x) + step * f64::from(*dx))
+                    .collect()
+            };
+            let [out, _] = reference(&stepped(0), &stepped(1), &stepped(2), form, &plan);
+            out
+        };
+        let (above, below) = (at(STEP), at(-STEP));
+        let expected: Vec<f64> = above.iter().zip(below).map(|(a, b)| (a - b) / (2.0 * STEP)).collect();
+        assert_close(&host(on, &found), &expected, 3e-6);
+        assert!(on.attention_tangent(&of, [&dk, &dk, &dv], &log_sum).is_err());
+        assert!(on.attention_tangent(&of, [&dq, &dk, &dv], &dq).is_err());
+    }
+}

@@ -177,3 +177,59 @@ pub fn a_perturbed_loss_begins_at_zero<B: Backend>(on: &B) {
     let grad = host(on, &output.grad.unwrap());
     assert!(largest(&grad) < 1e-6, "{}", largest(&grad));
 }
+
+pub fn curvature_along_a_tangent_agrees<B: Backend>(on: &B) {
+    let weight: Vec<f32> = noise(1, VOCAB * HIDDEN).iter().map(|v| v * 3.0).collect();
+    let (bias, x, weights) = (noise(2, VOCAB), noise(3, ROWS * HIDDEN), noise(4, ROWS));
+    let packed =
+        LinearWeights { weight: weight.clone(), out: VOCAB, input: HIDDEN, bias: Some(bias.clone()) };
+    let layer = on.pack(packed).unwrap();
+    let (tx, moved) = (matrix(on, &x, ROWS, HIDDEN), noise(5, ROWS * VOCAB));
+    let tangent = matrix(on, &moved, ROWS, VOCAB);
+    for softcap in [None, Some(2.0f32)] {
+        let head = Head { weight: weight.clone(), bias: bias.clone(), softcap };
+        let objective = Objective::GaussNewton { tangent: &tangent };
+        let task = HeadTask { targets: &[], weights: Some(&weights), softcap, objective };
+        let mut tapped = Vec::new();
+        let mut tap = |_: Range<usize>, _: &B::Tensor, grad: &B::Tensor| -> Result<(), BackendError> {
+            tapped.extend(host(on, grad));
+            Ok(())
+        };
+        let output = on.head(&layer, &tx, &task, Some(&mut tap)).unwrap();
+        let (mut values, mut products, mut dx) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, x) in x.chunks(HIDDEN).enumerate() {
+            let logits = head.logits(&wide(x));
+            let p: Vec<f64> = head.of_logits(&logits).iter().map(|z| z.exp()).collect();
+            let slope = |z: &f64| softcap.map_or(1.0, |cap| 1.0 - (z / f64::from(cap)).tanh().powi(2));
+            let slopes: Vec<f64> = logits.iter().map(slope).collect();
+            let moved = wide(&moved[row * VOCAB..][..VOCAB]);
+            let t: Vec<f64> = moved.iter().zip(&slopes).map(|(t, slope)| t * slope).collect();
+            let mean = dot(&p, &t);
+            let product: Vec<f64> = (0..VOCAB).map(|i| p[i] * (t[i] - mean)).collect();
+            values.push(0.5 * dot(&t, &product));
+            let weight = f64::from(weights[row]);
+            let of_logits: Vec<f64> = (0..VOCAB).map(|i| weight * product[i] * slopes[i]).collect();
+            let w = wide(&head.weight);
+            dx.extend((0..HIDDEN).map(|j| (0..VOCAB).map(|i| of_logits[i] * w[i * HIDDEN + j]).sum::<f64>()));
+            products.extend(of_logits);
+        }
+        assert_close(&output.losses, &values, 2e-6);
+        assert_close(&tapped, &products, 2e-6);
+        assert_close(&host(on, &output.grad.unwrap()), &dx, 5e-6);
+        let few = Objective::GaussNewton { tangent: &tx };
+        let task = HeadTask { targets: &[], weights: None, softcap, objective: few };
+        assert!(on.head(&layer, &tx, &task, None).is_err());
+    }
+
+    // The tangent of a linear layer has no bias.
+    let expected: Vec<f64> = x
+        .chunks(HIDDEN)
+        .flat_map(|x| weight.chunks(HIDDEN).map(|w| dot(&wide(x), &wide(w))).collect::<Vec<_>>())
+        .collect();
+    let found = on.linear_tangent(&layer, &tx, None).unwrap();
+    assert_close(&host(on, &found), &expected, 2e-6);
+    let sum: Vec<f64> = expected.iter().zip(&moved).map(|(x, y)| x + f64::from(*y)).collect();
+    let found = on.linear_tangent(&layer, &tx, Some(tangent.clone())).unwrap();
+    assert_close(&host(on, &found), &sum, 2e-6);
+    assert!(on.linear_tangent(&layer, &tangent, None).is_err());
+}

@@ -1,7 +1,7 @@
 //! Checks of scores before any work: their form, and whether factors belong to the model and the pool.
 
 use gstore_core::{Cancel, CheckpointId};
-use gstore_curvature::{Damping, Filter, Module, Strategy};
+use gstore_curvature::{Damping, Filter, Module, SolveLimits, Strategy};
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 
@@ -36,6 +36,30 @@ pub(super) fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
     if request.top.is_some() && (by_part || request.form.summed) {
         return refuse("the highest scores are those of whole rows");
     }
+    check_solve(request)
+}
+
+/// Refuses an iterative solve of what is not one inverse for whole queries.
+fn check_solve(request: &ScoreRequest) -> Result<(), FactorJobError> {
+    let refuse = |text: &str| Err(FactorJobError::Option(text.to_owned()));
+    let Some(solve) = &request.solve else { return Ok(()) };
+    let SolveLimits { tolerance, iterations } = solve.limits;
+    let own = matches!(request.target, ScoreTarget::Own);
+    if !request.segments.is_empty() {
+        return refuse("an iterative solve is with the curvature of one checkpoint, and has no segments");
+    }
+    if own || request.rank.is_some() {
+        return refuse(
+            "an iterative solve is of queries, each a whole matrix: without a rank, not of rows for themselves",
+        );
+    }
+    if !matches!(request.filters[..], [Filter::Inverse(_)]) {
+        return refuse("an iterative solve is the inverse with one damping: name one, and no other filter");
+    }
+    let sound = tolerance > 0.0 && tolerance < 1.0 && iterations > 0 && solve.rows != Some(0);
+    if !sound {
+        return refuse("an iterative solve has a tolerance between 0 and 1, iterations and rows");
+    }
     Ok(())
 }
 
@@ -51,6 +75,10 @@ pub(super) fn strategy(
             return Err(FactorJobError::Option(format!("{} needs factors", other.name())));
         }
     };
+    if found == Strategy::Identity && request.solve.is_some() {
+        let why = "an iterative solve needs factors of curvature, which precondition it and say its damping";
+        return Err(FactorJobError::Option(why.to_owned()));
+    }
     let is_number = |filter: &Filter| matches!(filter.damping(), Some(Damping::Value(_)));
     if found == Strategy::Identity && request.filters.iter().any(is_number) {
         let why =

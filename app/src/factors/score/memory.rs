@@ -8,6 +8,7 @@ use super::forms::{TOKENS, column_bytes, has_low_rank};
 use super::pass::AHEAD;
 use super::request::ScorePer;
 use crate::factors::error::FactorJobError;
+use crate::factors::forecast::sets;
 
 /// Columns that the kernel multiplies at a time.
 const MOST_COLUMNS: usize = 1000;
@@ -15,6 +16,10 @@ const MOST_COLUMNS: usize = 1000;
 /// Bytes of a number of the scores, and of one that is multiplied.
 const DOUBLE: u64 = 8;
 const SINGLE: u64 = 4;
+
+/// Bytes for each weight of a query that is solved for, besides its sums: in f64 the solution, the residual,
+/// the direction, and both preconditioned, and one in f32.
+const VECTORS: u64 = 5 * DOUBLE + SINGLE;
 
 /// How much is held at once.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -55,6 +60,8 @@ pub(super) struct Sizes<'a> {
     pub sum_queries: bool,
     /// Whether gradients are turned into eigenbases.
     pub rotates: bool,
+    /// Whether queries are solved for, all of a group at once.
+    pub solves: bool,
     /// Rows of the largest block of eigenvectors.
     pub max_block: usize,
     /// Scores of each query that wait for the end, as those of a report do, with their tables.
@@ -99,7 +106,7 @@ impl Sizes<'_> {
 
     /// A query: its columns of all segments, twice while they are put in the kernel's order, its scores with
     /// the batches that are worked on or wait for their turn, and the rows that are kept. A pass is of one
-    /// segment; the sums over those before it are in a file.
+    /// segment; the sums over those before it are in a file. And what it is solved for with.
     fn query(&self) -> u64 {
         let [tokens, rows] = self.batch;
         let parts = match self.per {
@@ -120,7 +127,13 @@ impl Sizes<'_> {
         };
         let kept = 2 * (DOUBLE + DOUBLE) * self.top.unwrap_or(0) as u64;
         let columns = 2 * self.segments as u64 * self.all(|module| column_bytes(module, self.rank));
-        (columns + on_the_way + threads * products + kept) * self.filters as u64
+        (columns + on_the_way + threads * products + kept) * self.filters as u64 + self.solving()
+    }
+
+    /// The vectors of a query that is solved for, and the sums of products, as many as passes hold.
+    fn solving(&self) -> u64 {
+        let of_weight = VECTORS + DOUBLE * sets(self.threads);
+        if self.solves { of_weight * self.all(|module| module.len() as u64) } else { 0 }
     }
 
     /// What is there of eigenbases while they are read, and while rows are scored: those of all modules where
@@ -195,7 +208,9 @@ impl Sizes<'_> {
         };
         let held = columns as u64 * query;
         let more = room.saturating_sub(held) / whole.max(1);
-        let queries_at_once = usize::try_from(more).unwrap_or(usize::MAX).clamp(1, MOST_COLUMNS);
+        // Gradients that are solved for are among the vectors of that.
+        let most = if self.solves { 1 } else { MOST_COLUMNS };
+        let queries_at_once = usize::try_from(more).unwrap_or(usize::MAX).clamp(1, most);
         let gradients = whole * queries_at_once.min(all.max(1)) as u64;
         Some(Extent { threads: self.threads, queries_at_once, groups, memory: fixed + held + gradients })
     }
@@ -227,6 +242,9 @@ impl Sizes<'_> {
                     .to_owned(),
             ),
             (None, _) => ("scoring rows for themselves", "fewer modules or filters need less".to_owned()),
+            (Some(_), _) if self.solves => {
+                ("one query", "fewer modules, or no iterative solve, need less".to_owned())
+            }
             (Some(_), None) => {
                 ("one query", format!("fewer modules, or queries of a low rank{smaller}, need less"))
             }

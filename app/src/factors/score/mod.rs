@@ -3,7 +3,8 @@
 //! A score is `<P(G_query), G_row>` summed over modules, where P is the filtered inverse of the curvature;
 //! positive where training on the row lowers the loss of the query. All queries and filters share a pass over
 //! the pool; with segments of training there is one for each checkpoint, and a score is the sum over
-//! segments.
+//! segments. With an iterative solve the query is `(G + damping)^-1 G_query`, where G is the curvature itself
+//! and P preconditions.
 
 mod checks;
 mod forms;
@@ -16,6 +17,7 @@ mod queries;
 mod request;
 mod segments;
 mod sinks;
+mod solve;
 mod source;
 
 use std::sync::Arc;
@@ -24,8 +26,8 @@ use gstore_curvature::Spectrum;
 use gstore_store::Snapshot;
 
 pub use request::{
-    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreTarget, TableOutput,
-    like_factors, like_segment,
+    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreSolve, ScoreTarget,
+    SolvedQuery, TableOutput, like_factors, like_segment,
 };
 
 use self::lines::{Layout, Lines, number};
@@ -97,6 +99,7 @@ pub fn score_rows(
             None => {
                 let found = columns(&plan, group.clone(), work)?;
                 kept.extend(found.kept);
+                report.solved.extend(found.solved);
                 found.segments
             }
         };
@@ -149,6 +152,8 @@ fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {
         dampings: plan.how.filters.iter().filter_map(|filter| filter.damping()).map(number).collect(),
         kept_min: None,
         kept_median: None,
+        solver_rows: plan.solve.as_ref().map(|data| data.rows.len()),
+        solved: Vec::new(),
         passes: plan.passes(),
         memory: plan.extent.memory,
         disk: plan.disk,

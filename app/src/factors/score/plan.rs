@@ -16,6 +16,7 @@ use super::markdown::texts;
 use super::memory::{Extent, Sizes};
 use super::request::{ScoreForm, ScorePer, ScoreRequest, ScoreTarget};
 use super::segments::{Segment, check_stale, places, segments};
+use super::solve::SolveData;
 use super::source::sum_bytes;
 use crate::factors::engine::{self, Seen, Tokens};
 use crate::factors::error::FactorJobError;
@@ -39,6 +40,8 @@ pub(super) struct ScorePlan {
     /// The modules, as an engine of another checkpoint takes them.
     pub selection: ModuleSelection,
     pub extent: Extent,
+    /// What an iterative solve needs, where one is asked for.
+    pub solve: Option<SolveData>,
     /// The rows of all passes.
     pub seen: Seen,
     /// Why the factors are stale.
@@ -100,6 +103,10 @@ impl ScorePlan {
         let batches = RowBatches::new(snapshot, &dataset, &ingest, 2 * widest)?;
         let places = places(request, &ingest, &engine)?;
         let stale = check_stale((request, &stored), &places, (&engine, &batches), work.cancel)?;
+        let solve = match (request.solve, stamp) {
+            (Some(solve), Some(stamp)) => Some(SolveData::new(snapshot, solve, stamp, &ingest, 2 * widest)?),
+            _ => None,
+        };
         // All of their files are compared with their digests: what is refused is refused before.
         let segments = segments(request, places, (snapshot, &stored), strategy)?;
         let (measurement, sum_queries) = match &request.target {
@@ -124,6 +131,7 @@ impl ScorePlan {
             segments,
             selection,
             extent: Extent::default(),
+            solve,
             seen: Seen::default(),
             stale,
             scratch: request.scratch.clone(),
@@ -218,6 +226,7 @@ impl ScorePlan {
             queries: (!matches!(request.target, ScoreTarget::Own)).then_some(self.queries.len()),
             sum_queries: how.sum_queries,
             rotates: how.strategy.rotates(),
+            solves: self.solve.is_some(),
             max_block: widest.unwrap_or(usize::MAX),
             held: is_held.then_some([rows, tables]),
         };

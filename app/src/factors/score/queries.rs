@@ -7,7 +7,6 @@
 //! columns are put in the kernel's order; for each thread the factors of one module in one segment, and what
 //! the segments after it leave of these queries.
 
-use std::borrow::Cow;
 use std::ops::{ControlFlow, Range};
 
 use gstore_core::{Unit, parallel};
@@ -16,12 +15,14 @@ use gstore_ingest::curvature::{CurvatureEngine, Measurement, TargetSample};
 
 use super::forms::{Collected, ModuleColumns, has_low_rank};
 use super::plan::ScorePlan;
+use super::request::SolvedQuery;
+use super::solve::solutions;
 use crate::factors::engine::{Tokens, of_batch};
 use crate::factors::error::FactorJobError;
 use crate::work::Work;
 
 /// Gradients of some queries, for each module: `[queries, out * input]`.
-type Gradients = Vec<Vec<f32>>;
+pub(super) type Gradients = Vec<Vec<f32>>;
 
 /// The columns of a group of queries.
 pub(super) struct Columns {
@@ -30,6 +31,8 @@ pub(super) struct Columns {
     /// `[segment][filter][query]`: the share of the squared length of the preconditioned query that its rank
     /// has.
     pub kept: Vec<f64>,
+    /// How each query was solved for, where it was.
+    pub solved: Vec<SolvedQuery>,
 }
 
 /// The columns of a group of queries.
@@ -42,18 +45,34 @@ pub(super) fn columns(
     // For each module, segment and filter, the queries in their order.
     let count: usize = plan.segments.iter().map(|segment| segment.filters.len()).sum();
     let mut collected = vec![vec![Collected::default(); count]; modules.len()];
-    let queries = &plan.queries[group];
+    let queries = &plan.queries[group.clone()];
     work.progress.start("queries", queries.len() as u64, Unit::Rows);
-    let done = match plan.how.sum_queries {
-        true => summed(plan, queries, work)
-            .and_then(|gradients| precondition(plan, &gradients, &mut collected, work)),
-        false => queries.chunks(plan.extent.queries_at_once.max(1)).try_for_each(|part| {
-            let gradients = gradients(plan, part, work)?;
-            precondition(plan, &gradients, &mut collected, work)
-        }),
+    // What is to be done with all of the group at once.
+    let whole = match (plan.how.sum_queries, &plan.solve) {
+        (true, _) => summed(plan, queries, work).map(Some),
+        (false, Some(_)) => gradients(plan, queries, work).map(Some),
+        (false, None) => {
+            let mut parts = queries.chunks(plan.extent.queries_at_once.max(1));
+            let done = parts.try_for_each(|part| {
+                let gradients = gradients(plan, part, work)?;
+                precondition(plan, &gradients, &mut collected, work)
+            });
+            done.map(|()| None)
+        }
     };
     work.progress.finish();
-    done?;
+    let mut solved = Vec::new();
+    match (whole?, &plan.solve) {
+        (Some(gradients), Some(data)) => {
+            let names: Vec<&str> = match plan.how.sum_queries {
+                true => vec!["the sum of all"],
+                false => plan.names.ids[group].iter().map(String::as_str).collect(),
+            };
+            solved = solutions(plan, data, (&names, gradients), &mut collected, work)?;
+        }
+        (Some(gradients), None) => precondition(plan, &gradients, &mut collected, work)?,
+        (None, _) => {}
+    }
     let mut lengths: Vec<[f64; 2]> = Vec::new();
     let mut segments: Vec<Vec<ModuleColumns>> =
         plan.segments.iter().map(|_| Vec::with_capacity(modules.len())).collect();
@@ -72,7 +91,7 @@ pub(super) fn columns(
         }
     }
     let share = |[kept, all]: &[f64; 2]| if *all > 0.0 { (kept / all).min(1.0) } else { 1.0 };
-    Ok(Columns { segments, kept: lengths.iter().map(share).collect() })
+    Ok(Columns { segments, kept: lengths.iter().map(share).collect(), solved })
 }
 
 /// Gradients of queries, whichever thread computes which.
@@ -187,17 +206,14 @@ fn through(
         let mut scaling = Scaling::new(module, &factors(at)?, strategy, &with_rest)?;
         let start = end - filters.len();
         for (query, gradient) in gradients.chunks_exact(module.len().max(1)).enumerate() {
-            let gradient = match left.get_mut(query) {
-                Some(left) => Cow::Owned(std::mem::take(left)),
-                None => Cow::Borrowed(gradient),
-            };
-            let (columns, rest) = scaling.columns(&gradient).split_at(filters.len());
+            let gradient = left.get(query).map_or(gradient, Vec::as_slice);
+            let (columns, rest) = scaling.columns(gradient).split_at(filters.len());
             for ((column, filter), into) in columns.iter().zip(*filters).zip(&mut all[start..end]) {
                 check(module, *filter, column)?;
                 keep(into, column, module, rank)?;
             }
             if let Some(rest) = rest.first() {
-                let rest = rest.iter().map(|value| *value as f32).collect();
+                let rest: Vec<f32> = rest.iter().map(|value| *value as f32).collect();
                 match left.get_mut(query) {
                     Some(place) => *place = rest,
                     None => left.push(rest),
@@ -231,7 +247,7 @@ fn keep(
 }
 
 /// Refuses a query whose values are not finite in f32, in which rows are multiplied with it.
-fn check(module: &Module, filter: Filter, column: &[f64]) -> Result<(), FactorJobError> {
+pub(super) fn check(module: &Module, filter: Filter, column: &[f64]) -> Result<(), FactorJobError> {
     if column.iter().all(|value| (*value as f32).is_finite()) {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use gstore_curvature::{Filter, Strategy};
+use gstore_curvature::{Filter, SolveLimits, Strategy};
 use gstore_data::{SampleSource, TextOptions};
 use gstore_ingest::curvature::Measurement;
 use gstore_ingest::gradient::ModuleSelection;
@@ -37,12 +37,23 @@ pub struct ScoreRequest {
     pub form: ScoreForm,
     /// Queries are kept as matrices of this rank.
     pub rank: Option<usize>,
+    /// Queries are solved for with the curvature itself; none: its factors alone are inverted.
+    pub solve: Option<ScoreSolve>,
     /// Of each query and damping only so many rows, the highest scores first.
     pub top: Option<usize>,
     /// Use factors of another checkpoint, other data or another encoding.
     pub stale: bool,
     /// Folder of temporary files, which is there: with several checkpoints the sums over those before one.
     pub scratch: PathBuf,
+}
+
+/// An iterative solve on top of the factors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScoreSolve {
+    /// When it ends.
+    pub limits: SolveLimits,
+    /// Products pass over so many of the rows that were fitted on, drawn by the fit's seed; none: all.
+    pub rows: Option<u64>,
 }
 
 impl ScoreRequest {
@@ -185,6 +196,10 @@ pub struct ScoreReport {
     pub kept_min: Option<f64>,
     /// The middle one of these shares.
     pub kept_median: Option<f64>,
+    /// Rows that each product of an iterative solve passes over; none without a solve.
+    pub solver_rows: Option<u64>,
+    /// How each query was solved for, in their order; empty without a solve, and in a forecast.
+    pub solved: Vec<SolvedQuery>,
     /// Passes over the pool, of all checkpoints.
     pub passes: usize,
     /// Bytes of memory, about.
@@ -195,6 +210,19 @@ pub struct ScoreReport {
     pub stale: Option<String>,
     /// Lines of the table.
     pub lines: u64,
+}
+
+/// How a query was solved for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SolvedQuery {
+    /// Its id.
+    pub query: String,
+    /// Products with the curvature: passes over its rows.
+    pub iterations: usize,
+    /// Length of what is left of the query's gradient, as a part of that.
+    pub residual: f64,
+    /// The same of the factors' own answer.
+    pub start: f64,
 }
 
 /// The request of a pool's tokens at the checkpoint that factors are of: model, weights, tokenizer and text

@@ -171,6 +171,10 @@ pub(super) fn kronfluence(
         let text = "Kronfluence's files have scores of the damped inverse, and of no other filter";
         return Err(FactorJobError::Option(text.to_owned()));
     };
+    if request.solve.is_some() {
+        let text = "Kronfluence's files have scores of its factors, and not of an iterative solve";
+        return Err(FactorJobError::Option(text.to_owned()));
+    }
     let arguments = ScoreArguments::default()
         .damping(number(damping))
         .low_rank(plan.how.rank)

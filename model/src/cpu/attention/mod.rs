@@ -14,6 +14,7 @@ mod backward;
 mod cache;
 mod forward;
 mod scores;
+mod tangent;
 
 use std::ops::Range;
 

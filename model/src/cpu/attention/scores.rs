@@ -148,13 +148,7 @@ pub(super) fn probabilities(
         let (grads, _) = grad[whole].as_chunks_mut::<STEP>();
         for (scores, grads) in scores.iter_mut().zip(grads) {
             for (s, d) in scores.iter_mut().zip(grads) {
-                let (score, slope) = match form.softcap {
-                    None => (*s * inner, form.scale),
-                    Some(cap) => {
-                        let share = tanh(*s * inner);
-                        (cap * share, form.scale * (1.0 - share * share))
-                    }
-                };
+                let (score, slope) = sloped(*s, inner, form);
                 let p = exp(score - log_sum);
                 *d = p * (*d - along) * slope;
                 *s = p;
@@ -162,6 +156,52 @@ pub(super) fn probabilities(
         }
         hide(row, &visible);
         hide(grad, &visible);
+    }
+}
+
+/// Turns rows of products into probabilities, and tangents of the products, in two terms, into those of the
+/// probabilities, in place of the first term; zero where a query does not see.
+#[inline(always)]
+pub(super) fn probability_tangents(
+    scores: &mut [f32],
+    [tangents, others]: [&mut [f32]; 2],
+    block: &Block,
+    positions: &[u32],
+    form: &AttentionForm,
+    log_sum: impl Fn(usize) -> f32,
+) {
+    let stride = block.stride();
+    let inner = form.softcap.map_or(form.scale, |cap| form.scale / cap);
+    let rows = scores.chunks_exact_mut(stride).zip(tangents.chunks_exact_mut(stride));
+    let rows = rows.zip(others.chunks_exact(stride)).take(block.rows.len());
+    for (i, ((row, tangent), other)) in rows.enumerate() {
+        let (visible, whole) = visible(block, positions[block.rows.start + i], form);
+        let log_sum = log_sum(i);
+        let terms = tangent[whole.clone()].iter_mut().zip(&other[whole.clone()]);
+        for (s, (t, other)) in row[whole.clone()].iter_mut().zip(terms) {
+            let (score, slope) = sloped(*s, inner, form);
+            *s = exp(score - log_sum);
+            *t = (*t + other) * slope;
+        }
+        hide(row, &visible);
+        hide(tangent, &visible);
+        let (row, tangent) = (&row[whole.clone()], &mut tangent[whole]);
+        let along = dot(row, tangent);
+        for (p, t) in row.iter().zip(tangent) {
+            *t = p * (*t - along);
+        }
+    }
+}
+
+/// The score of a product, and its slope; `inner` is the scale, or the scale over the cap.
+#[inline(always)]
+fn sloped(product: f32, inner: f32, form: &AttentionForm) -> (f32, f32) {
+    match form.softcap {
+        None => (product * inner, form.scale),
+        Some(cap) => {
+            let share = tanh(product * inner);
+            (cap * share, form.scale * (1.0 - share * share))
+        }
     }
 }
 

@@ -23,6 +23,7 @@ fn sizes(modules: &[Module]) -> Sizes<'_> {
         queries: Some(3),
         sum_queries: false,
         rotates: true,
+        solves: false,
         max_block: usize::MAX,
         held: None,
     }
@@ -45,6 +46,26 @@ fn a_query_is_its_columns_and_its_scores_on_the_way() {
     assert_eq!(of_tokens.query(), columns + 8 * 64 * 8 + 2 * (8 * 64 + 12 * 64 * 30));
     assert_eq!(of_tokens.worker(), 10_000 + 4 * 64 * 40);
     assert_eq!(sizes(&modules).worker(), 10_000 + 4 * 2 * 300);
+}
+
+#[test]
+fn a_solve_takes_vectors_of_all_weights_and_sums_of_each_thread() {
+    let modules = modules();
+    let (plain, solves) = (sizes(&modules), Sizes { solves: true, ..sizes(&modules) });
+    // 500 weights: 5 vectors in f64 and one in f32; the sums of 2 workers, one on its way, and all.
+    assert_eq!(solves.query() - plain.query(), 500 * (5 * 8 + 4 + 4 * 8));
+    let more = |threads| Sizes { threads, ..solves }.query() - Sizes { threads, ..plain }.query();
+    assert_eq!(more(3) - more(2), 500 * 8);
+    // Gradients of a group are held at once, and those in f32 are counted once.
+    let (all, one) = (solves.fitted(u64::MAX).expect("fits"), Sizes { queries: Some(1), ..solves });
+    let one = one.fitted(u64::MAX).expect("fits");
+    assert_eq!((all.queries_at_once, all.memory - one.memory), (1, 2 * solves.query()));
+    let single = Sizes { threads: 1, ..solves };
+    let [reading, scoring] = single.fixed();
+    let least = reading.max(scoring) + single.gradient() + single.query();
+    assert_eq!(solves.fitted(least).expect("fits").groups.len(), 3);
+    let error = solves.fitted(least - 1).expect_err("too little").to_string();
+    assert!(error.contains("one query") && error.contains("no iterative solve"), "{error}");
 }
 
 #[test]

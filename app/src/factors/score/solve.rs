@@ -1,0 +1,203 @@
+//! Queries by an iterative solve: `(G + damping) x = g`, with the Gauss-Newton matrix G of the rows that
+//! factors were fitted on, where the factors precondition.
+//!
+//! G is the mean over rows of what their samples have, as the curvature of the diagonal and of EK-FAC is, and
+//! the damping of each module is that of its factors.
+
+use std::collections::BinaryHeap;
+use std::ops::{ControlFlow, Range};
+
+use gstore_core::{MIX_STEP, RowSet, mix, parallel};
+use gstore_curvature::{Filter, Module, SolveLimits, System, conjugate_gradients};
+use gstore_ingest::curvature::TargetSample;
+use gstore_ingest::pipeline::{IngestRequest, RowBatches};
+use gstore_store::Snapshot;
+
+use super::forms::Collected;
+use super::plan::ScorePlan;
+use super::queries::{Gradients, check};
+use super::request::{ScoreSolve, SolvedQuery};
+use crate::factors::error::FactorJobError;
+use crate::factors::passes::{Over, sum};
+use crate::factors::stamp::FactorStamp;
+use crate::work::Work;
+
+/// What a solve needs.
+pub(super) struct SolveData {
+    limits: SolveLimits,
+    batches: RowBatches,
+    /// Rows that products pass over.
+    pub rows: RowSet,
+}
+
+impl SolveData {
+    /// `values` of a row are held at once.
+    pub fn new(
+        snapshot: &Snapshot,
+        solve: ScoreSolve,
+        stamp: &FactorStamp,
+        ingest: &IngestRequest,
+        values: usize,
+    ) -> Result<Self, FactorJobError> {
+        let dataset = snapshot.dataset(stamp.dataset.as_deref().unwrap_or(&ingest.dataset))?;
+        let (live, fitted) = (snapshot.live_rows(dataset)?, stamp.row_set());
+        // Files of other programs do not say which rows there were.
+        let rows = if fitted.is_empty() { RowSet::clone(&live) } else { live.intersection(&fitted) };
+        if rows.is_empty() {
+            let text =
+                format!("of the rows of `{}` that the factors were fitted on none is left", dataset.name);
+            return Err(FactorJobError::Refused(text));
+        }
+        let rows = match solve.rows {
+            Some(most) => drawn(&rows, most, stamp.seed.unwrap_or(0)),
+            None => rows,
+        };
+        let batches = RowBatches::new(snapshot, dataset, ingest, values)?;
+        Ok(Self { limits: solve.limits, batches, rows })
+    }
+}
+
+/// So many of some rows: those with the lowest numbers of a generator that counts by seed and row.
+fn drawn(rows: &RowSet, most: u64, seed: u64) -> RowSet {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let of_seed = mix(seed.wrapping_add(MIX_STEP));
+    let mut kept = BinaryHeap::new();
+    for row in rows.iter() {
+        kept.push((mix(of_seed ^ mix(row.wrapping_add(MIX_STEP))), row));
+        if kept.len() > most {
+            kept.pop();
+        }
+    }
+    RowSet::from_rows(kept.into_iter().map(|(_, row)| row))
+}
+
+/// Solves for the queries of these names and gradients, and adds what they become to the columns.
+pub(super) fn solutions(
+    plan: &ScorePlan,
+    data: &SolveData,
+    (names, gradients): (&[&str], Gradients),
+    collected: &mut [Vec<Collected>],
+    work: &mut Work<'_>,
+) -> Result<Vec<SolvedQuery>, FactorJobError> {
+    let modules = plan.engine.modules();
+    let side = |at: usize| -> Vec<f64> {
+        let of_module = |(module, all): (&Module, &Vec<f32>)| -> Vec<f64> {
+            all[at * module.len()..][..module.len()].iter().map(|value| f64::from(*value)).collect()
+        };
+        modules.iter().zip(&gradients).flat_map(of_module).collect()
+    };
+    let sides: Vec<(&str, Vec<f64>)> = names.iter().enumerate().map(|(at, name)| (*name, side(at))).collect();
+    drop(gradients);
+    let mut system = Curvature::new(plan, data, work)?;
+    let found = conjugate_gradients(&mut system, sides, data.limits)?;
+    let (spans, filter) = (system.spans, system.filter);
+    let above = found.iter().filter(|solution| solution.residual > data.limits.tolerance).count();
+    if above > 0 {
+        let (all, SolveLimits { tolerance, iterations }) = (found.len(), data.limits);
+        let text = format!(
+            "{above} of {all} queries have a residual above {tolerance} after {iterations} iterations"
+        );
+        work.progress.note(&text);
+    }
+    let mut solved = Vec::with_capacity(found.len());
+    for (name, solution) in names.iter().zip(found) {
+        for ((module, columns), span) in modules.iter().zip(collected.iter_mut()).zip(&spans) {
+            let column = &solution.x[span.clone()];
+            check(module, filter, column)?;
+            columns.iter_mut().for_each(|into| into.push(column));
+        }
+        let (iterations, residual, start) = (solution.iterations, solution.residual, solution.start);
+        solved.push(SolvedQuery { query: (*name).to_owned(), iterations, residual, start });
+    }
+    Ok(solved)
+}
+
+/// `G + damping`, and its factors.
+struct Curvature<'a, 'b> {
+    plan: &'a ScorePlan,
+    data: &'a SolveData,
+    filter: Filter,
+    /// Where the values of each module are.
+    spans: Vec<Range<usize>>,
+    /// Of each module.
+    dampings: Vec<f64>,
+    work: &'a mut Work<'b>,
+}
+
+impl<'a, 'b> Curvature<'a, 'b> {
+    fn new(plan: &'a ScorePlan, data: &'a SolveData, work: &'a mut Work<'b>) -> Result<Self, FactorJobError> {
+        let modules = plan.engine.modules();
+        let filter = plan.how.filters.first().copied().unwrap_or(Filter::Identity);
+        let damping = |module: &Module| -> Result<f64, FactorJobError> {
+            let eigenvalues = plan.factors_of(0, module)?.eigenvalues(module, plan.how.strategy)?;
+            Ok(filter.damping().unwrap_or_default().of(&eigenvalues))
+        };
+        let span = |start: &mut usize, module: &Module| {
+            let begin = *start;
+            *start += module.len();
+            Some(begin..*start)
+        };
+        let dampings = modules.iter().map(damping).collect::<Result<_, _>>()?;
+        Ok(Self { plan, data, filter, spans: modules.iter().scan(0, span).collect(), dampings, work })
+    }
+}
+
+impl System for Curvature<'_, '_> {
+    type Error = FactorJobError;
+
+    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, FactorJobError> {
+        let (plan, data) = (self.plan, self.data);
+        let directions = plan.engine.directions(vectors).map_err(FactorJobError::other)?;
+        let over =
+            Over { batches: &data.batches, rows: &data.rows, threads: plan.extent.threads, seen: None };
+        let empty = || -> Vec<Vec<f64>> { vectors.iter().map(|vector| vec![0.0; vector.len()]).collect() };
+        let add = |samples: &[TargetSample<'_>], _: &[u64], sums: &mut Vec<Vec<f64>>| {
+            directions.products(samples, sums)
+        };
+        let mut products = sum("products with the curvature", &over, &empty, &add, self.work)?;
+        let rows = data.rows.len() as f64;
+        for (product, vector) in products.iter_mut().zip(vectors) {
+            for (span, damping) in self.spans.iter().zip(&self.dampings) {
+                let values = product[span.clone()].iter_mut().zip(&vector[span.clone()]);
+                values.for_each(|(product, value)| *product = *product / rows + damping * value);
+            }
+        }
+        Ok(products)
+    }
+
+    fn preconditioned(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, FactorJobError> {
+        let (plan, spans, filter) = (self.plan, &self.spans, self.filter);
+        let modules = plan.engine.modules();
+        let compute = |_: &mut (), at: usize| -> Result<Vec<Vec<f64>>, FactorJobError> {
+            let module = &modules[at];
+            let inverse = plan.factors_of(0, module)?.filtered(module, plan.how.strategy, filter)?;
+            Ok(vectors.iter().map(|vector| inverse.apply(&vector[spans[at].clone()])).collect())
+        };
+        let mut all: Vec<Vec<f64>> = vectors.iter().map(|vector| Vec::with_capacity(vector.len())).collect();
+        let take = |parts: Vec<Vec<f64>>| -> Result<ControlFlow<()>, FactorJobError> {
+            all.iter_mut().zip(parts).for_each(|(all, part)| all.extend(part));
+            Ok(ControlFlow::Continue(()))
+        };
+        parallel::ordered(modules.len(), plan.extent.threads, self.work.cancel, || (), compute, take)?;
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_of_rows_is_a_function_of_the_seed() {
+        let rows = RowSet::from_ranges([3..40, 100..200]);
+        let few = drawn(&rows, 10, 7);
+        assert_eq!((few.len(), few.intersection(&rows).len()), (10, 10));
+        assert_eq!(drawn(&rows, 10, 7), few);
+        assert_ne!(drawn(&rows, 10, 8), few);
+        // One of more rows has those of fewer.
+        assert_eq!(drawn(&rows, 30, 7).intersection(&few), few);
+        assert_eq!(drawn(&rows, 1000, 7), rows);
+        let ranges: Vec<u64> = drawn(&rows, 30, 7).iter().collect();
+        assert!(ranges.iter().filter(|row| **row >= 100).count() > 10, "{ranges:?}");
+    }
+}

@@ -1,0 +1,285 @@
+//! Conjugate gradients with a preconditioner, for several right-hand sides that share the products with the
+//! matrix.
+//!
+//! Each right-hand side has its own recurrence, from zero: the first step goes along the preconditioner's own
+//! answer `P b`, by the length that is best, so that each iteration is one product, and none is spent on a
+//! start. What is solved does not depend on what it is solved with. Sources: Hestenes and Stiefel 1952; for
+//! curvature of networks Martens 2010 (Hessian-free optimisation).
+
+use crate::error::CurvatureError;
+use crate::matrix::dot;
+
+/// A symmetric positive definite matrix A, and P, which is near its inverse and as positive.
+pub trait System {
+    /// Why products cannot be had.
+    type Error: From<CurvatureError>;
+
+    /// `A v` of each vector.
+    ///
+    /// # Errors
+    /// Products that cannot be had.
+    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, Self::Error>;
+
+    /// `P v` of each vector.
+    ///
+    /// # Errors
+    /// A preconditioner that cannot be had.
+    fn preconditioned(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, Self::Error>;
+}
+
+/// When iterations end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SolveLimits {
+    /// Residuals of at most this part of the right-hand side's length.
+    pub tolerance: f64,
+    /// Most products with the matrix.
+    pub iterations: usize,
+}
+
+/// The solution for a right-hand side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Solution {
+    /// It itself.
+    pub x: Vec<f64>,
+    /// Products that it took.
+    pub iterations: usize,
+    /// `|b - A x| / |b|`, by the recurrence.
+    pub residual: f64,
+    /// `|b - A P b| / |b|`: that of the preconditioner alone.
+    pub start: f64,
+}
+
+/// A right-hand side on its way.
+struct Run<'a> {
+    name: &'a str,
+    /// Length of the right-hand side.
+    length: f64,
+    x: Vec<f64>,
+    r: Vec<f64>,
+    p: Vec<f64>,
+    /// `r' P r`.
+    energy: f64,
+    iterations: usize,
+    residual: f64,
+    start: f64,
+}
+
+impl Run<'_> {
+    fn failed(&self, what: &'static str, value: f64) -> CurvatureError {
+        CurvatureError::Breakdown { query: self.name.to_owned(), iteration: self.iterations, what, value }
+    }
+
+    /// A number that has to be positive.
+    fn positive(&self, what: &'static str, value: f64) -> Result<f64, CurvatureError> {
+        if value.is_finite() && value > 0.0 { Ok(value) } else { Err(self.failed(what, value)) }
+    }
+
+    /// A step along `p`, of which `product` is the product.
+    fn step(&mut self, product: &[f64]) -> Result<(), CurvatureError> {
+        let bend = self.positive("the curvature along a direction", dot(&self.p, product))?;
+        if self.iterations == 0 {
+            let rest = self.r.iter().zip(product).map(|(b, q)| (b - q) * (b - q)).sum::<f64>();
+            self.start = rest.sqrt() / self.length;
+        }
+        let length = self.energy / bend;
+        self.x.iter_mut().zip(&self.p).for_each(|(x, p)| *x += length * p);
+        self.r.iter_mut().zip(product).for_each(|(r, q)| *r -= length * q);
+        self.iterations += 1;
+        self.residual = dot(&self.r, &self.r).sqrt() / self.length;
+        match self.residual.is_finite() {
+            true => Ok(()),
+            false => Err(self.failed("the residual", self.residual)),
+        }
+    }
+
+    /// The next direction, from the preconditioned residual.
+    fn turn(&mut self, z: &[f64]) -> Result<(), CurvatureError> {
+        let energy = self.positive("the preconditioned residual's energy", dot(&self.r, z))?;
+        let share = if self.iterations == 0 { 0.0 } else { energy / self.energy };
+        self.p.iter_mut().zip(z).for_each(|(p, z)| *p = z + share * *p);
+        self.energy = energy;
+        Ok(())
+    }
+}
+
+/// Solves `A x = b` for right-hand sides with their names, until each is within the tolerance or has had all
+/// iterations.
+///
+/// Memory: three vectors for each right-hand side, and what the system holds of those that are not done.
+///
+/// # Errors
+/// Those of the system; a right-hand side that is not finite, curvature along a direction that is not
+/// positive, and values that are no numbers, all with the name of the right-hand side.
+pub fn conjugate_gradients<S: System>(
+    system: &mut S,
+    sides: Vec<(&str, Vec<f64>)>,
+    limits: SolveLimits,
+) -> Result<Vec<Solution>, S::Error> {
+    let mut runs = Vec::with_capacity(sides.len());
+    for (name, b) in sides {
+        let (length, zeros) = (dot(&b, &b).sqrt(), vec![0.0; b.len()]);
+        let residual = if length > 0.0 { 1.0 } else { 0.0 };
+        let (x, p) = (zeros.clone(), zeros);
+        let run = Run { name, length, x, r: b, p, energy: 0.0, iterations: 0, residual, start: residual };
+        if !length.is_finite() {
+            return Err(run.failed("the gradient's length", length).into());
+        }
+        runs.push(run);
+    }
+    let is_open = |run: &Run<'_>| run.residual > limits.tolerance && run.iterations < limits.iterations;
+    loop {
+        let mut open: Vec<&mut Run<'_>> = runs.iter_mut().filter(|run| is_open(run)).collect();
+        if open.is_empty() {
+            break;
+        }
+        let residuals: Vec<&[f64]> = open.iter().map(|run| run.r.as_slice()).collect();
+        let turned = system.preconditioned(&residuals)?;
+        for (run, z) in open.iter_mut().zip(turned) {
+            run.turn(&z)?;
+        }
+        let directions: Vec<&[f64]> = open.iter().map(|run| run.p.as_slice()).collect();
+        let products = system.products(&directions)?;
+        for (run, product) in open.iter_mut().zip(products) {
+            run.step(&product)?;
+        }
+    }
+    let solution = |run: Run<'_>| {
+        let Run { x, iterations, residual, start, .. } = run;
+        Solution { x, iterations, residual, start }
+    };
+    Ok(runs.into_iter().map(solution).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use faer::prelude::Solve;
+    use faer::{Mat, Side};
+
+    use super::*;
+    use crate::matrix::{product, transposed};
+
+    /// A matrix, and the diagonal of P.
+    struct Dense {
+        matrix: Vec<f64>,
+        scale: Vec<f64>,
+        /// Vectors of each call for products.
+        calls: Vec<usize>,
+    }
+
+    impl System for Dense {
+        type Error = CurvatureError;
+
+        fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, CurvatureError> {
+            self.calls.push(vectors.len());
+            let n = self.scale.len();
+            Ok(vectors.iter().map(|v| product(&self.matrix, v, (n, n, 1))).collect())
+        }
+
+        fn preconditioned(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, CurvatureError> {
+            let of = |v: &&[f64]| v.iter().zip(&self.scale).map(|(v, scale)| v * scale).collect();
+            Ok(vectors.iter().map(of).collect())
+        }
+    }
+
+    fn noise(seed: usize, count: usize) -> Vec<f64> {
+        (0..count).map(|i| ((i * i + 7 * i + 31 * seed) as f64 * 0.77).sin()).collect()
+    }
+
+    /// `B B' + damping I`, of rank 12 of 40 without the damping.
+    fn dense(damping: f64) -> Dense {
+        let (n, rank) = (40, 12);
+        let b = noise(1, n * rank);
+        let mut matrix = product(&b, &transposed(&b, n, rank), (n, rank, n));
+        (0..n).for_each(|i| matrix[i * n + i] += damping);
+        Dense { matrix, scale: vec![1.0; n], calls: Vec::new() }
+    }
+
+    fn solve(system: &mut Dense, sides: &[(&str, &[f64])], limits: SolveLimits) -> Vec<Solution> {
+        let sides = sides.iter().map(|(name, b)| (*name, b.to_vec())).collect();
+        conjugate_gradients(system, sides, limits).unwrap()
+    }
+
+    const EXACT: SolveLimits = SolveLimits { tolerance: 1e-11, iterations: 100 };
+
+    #[test]
+    fn solutions_are_those_of_a_factorisation() {
+        let mut system = dense(0.1);
+        let n = system.scale.len();
+        let (a, b) = (noise(2, n), noise(3, n));
+        let matrix = Mat::from_fn(n, n, |row, col| system.matrix[row * n + col]);
+        let factor = matrix.llt(Side::Lower).unwrap();
+        for scale in [vec![1.0; n], (0..n).map(|i| 1.0 / system.matrix[i * n + i]).collect()] {
+            system.scale = scale;
+            let found = solve(&mut system, &[("a", &a), ("b", &b), ("zero", &vec![0.0; n])], EXACT);
+            for (side, found) in [&a, &b].into_iter().zip(&found) {
+                let expected = factor.solve(Mat::from_fn(n, 1, |row, _| side[row]));
+                let largest = (0..n).fold(0.0_f64, |most, i| most.max(expected[(i, 0)].abs()));
+                for (i, x) in found.x.iter().enumerate() {
+                    assert!((x - expected[(i, 0)]).abs() < 1e-9 * largest, "{x} {}", expected[(i, 0)]);
+                }
+                let mapped = product(&system.matrix, &found.x, (n, n, 1));
+                let rest: f64 = side.iter().zip(&mapped).map(|(b, q)| (b - q) * (b - q)).sum();
+                assert!(rest.sqrt() < 1e-9 * dot(side, side).sqrt() && found.residual <= 1e-11);
+            }
+            assert_eq!(found[2], Solution { x: vec![0.0; n], iterations: 0, residual: 0.0, start: 0.0 });
+            // Those that are done take no more products, and alone each has the same bits.
+            let [first, second] = [found[0].iterations, found[1].iterations];
+            assert_eq!(system.calls.iter().sum::<usize>(), first + second);
+            assert_eq!(system.calls.len(), first.max(second));
+            assert_eq!(solve(&mut system, &[("b", &b)], EXACT)[0], found[1]);
+            system.calls.clear();
+        }
+    }
+
+    /// With 12 eigenvalues apart from the damping, 13 steps are enough (Hestenes and Stiefel).
+    #[test]
+    fn as_many_iterations_as_there_are_eigenvalues() {
+        let mut system = dense(1.0);
+        let b = noise(2, 40);
+        let found = &solve(&mut system, &[("b", &b)], SolveLimits { tolerance: 1e-9, iterations: 100 })[0];
+        assert!(found.iterations <= 14, "{}", found.iterations);
+        // Two eigenvalues, two steps; the first by hand.
+        let mut system = Dense { matrix: vec![3.0, 0.0, 0.0, 0.5], scale: vec![1.0; 2], calls: Vec::new() };
+        let one = &solve(&mut system, &[("b", &[3.0, 1.0])], SolveLimits { iterations: 1, ..EXACT })[0];
+        // b'b / b'Ab = 10 / 27.5, and the start is |b - A b| / |b|.
+        let step = 10.0 / 27.5;
+        assert!((one.x[0] - 3.0 * step).abs() < 1e-15 && (one.x[1] - step).abs() < 1e-15);
+        let rest = (3.0 - 9.0 * step).hypot(1.0 - 0.5 * step) / 10f64.sqrt();
+        assert!((one.residual - rest).abs() < 1e-15 && one.iterations == 1);
+        assert!((one.start - 6f64.hypot(0.5) / 10f64.sqrt()).abs() < 1e-15);
+        let two = &solve(&mut system, &[("b", &[3.0, 1.0])], EXACT)[0];
+        assert!(two.iterations == 2 && (two.x[0] - 1.0).abs() < 1e-14 && (two.x[1] - 2.0).abs() < 1e-14);
+    }
+
+    #[test]
+    fn an_exact_preconditioner_needs_one_iteration() {
+        let n = 5;
+        let diagonal = [4.0, 1.0, 0.5, 2.0, 1e-6];
+        let matrix = (0..n * n).map(|at| if at / n == at % n { diagonal[at % n] } else { 0.0 }).collect();
+        let scale = diagonal.iter().map(|value| 1.0 / value).collect();
+        let b = [1.0, -2.0, 3.0, 0.0, 1e-6];
+        let found = &solve(&mut Dense { matrix, scale, calls: Vec::new() }, &[("b", &b)], EXACT)[0];
+        assert_eq!(found.iterations, 1);
+        assert!(found.start < 1e-15);
+        for (x, expected) in found.x.iter().zip([0.25, -2.0, 6.0, 0.0, 1.0]) {
+            assert!((x - expected).abs() < 1e-14);
+        }
+    }
+
+    #[test]
+    fn what_breaks_down_is_named() {
+        let of = |matrix: Vec<f64>, scale: [f64; 2], b: [f64; 2]| {
+            let mut system = Dense { matrix, scale: scale.to_vec(), calls: Vec::new() };
+            let sides = vec![("good", vec![1.0, 0.0]), ("bad one", b.to_vec())];
+            conjugate_gradients(&mut system, sides, EXACT).unwrap_err().to_string()
+        };
+        let says = |error: String, parts: &[&str]| {
+            assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        };
+        let negative = of(vec![1.0, 0.0, 0.0, -1.0], [1.0; 2], [0.0, 2.0]);
+        says(negative, &["query `bad one`", "curvature along a direction is -4"]);
+        says(of(vec![1.0, 0.0, 0.0, f64::NAN], [1.0; 2], [0.0, 2.0]), &["is NaN"]);
+        says(of(vec![1.0, 0.0, 0.0, 1.0], [1.0, -1.0], [0.0, 2.0]), &["`bad one`", "energy is -4"]);
+        says(of(vec![1.0, 0.0, 0.0, 1.0], [1.0; 2], [f64::INFINITY, 0.0]), &["`bad one`", "length is inf"]);
+    }
+}
