@@ -125,7 +125,8 @@ fn stores_of_every_format_are_sound_and_can_be_added_to_at_another_place() {
 #[test]
 fn a_store_made_now_holds_what_the_kept_one_of_its_kind_holds() {
     for (name, build) in KINDS {
-        let Some((_, _, expected)) = kept().into_iter().find(|(n, ..)| n == name) else { continue };
+        let found = kept().into_iter().find(|(kept, ..)| kept == name);
+        let (_, _, expected) = found.unwrap_or_else(|| panic!("no store of the kind {name} is kept"));
         let dir = tempdir().unwrap();
         let now = rich::describe(&build(&dir.path().join("s")));
         for what in ["datasets", "features", "runs"] {
