@@ -18,6 +18,7 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::functions::datetime::planner::DatetimeFunctionPlanner;
 use datafusion::functions::unicode::planner::UnicodeFunctionPlanner;
+use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::{Stream, StreamExt};
@@ -158,6 +159,8 @@ impl SqlSession {
             .with_runtime_env(resources.env())
             .with_catalog_list(tables.catalogs(AskedColumns::default()))
             .with_table_factories(HashMap::new())
+            // At the end, where types are known.
+            .with_analyzer_rule(Arc::new(ApplyFunctionRewrites::new(vec![Arc::new(functions::RoundedCasts)])))
             .with_optimizer_rules(logical_rules())
             .with_physical_optimizer_rules(physical_rules())
             .build();
@@ -168,7 +171,6 @@ impl SqlSession {
         context.register_expr_planner(Arc::new(DatetimeFunctionPlanner)).map_err(plain)?;
         // Numbers are those of DuckDB.
         context.register_expr_planner(Arc::new(functions::Arithmetic)).map_err(plain)?;
-        context.register_function_rewrite(Arc::new(functions::RoundedCasts)).map_err(plain)?;
         for (name, table) in super::table_functions(&snapshot, options.encoder.as_ref()) {
             context.register_udtf(name, table);
         }

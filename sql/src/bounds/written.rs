@@ -11,6 +11,8 @@ use super::substituted::bearable;
 
 /// Most alternatives of a regular expression that become a comparison each.
 const ALTERNATIVES: u64 = 4;
+/// How often an expression is asked for its type where a call is over CASE.
+const TYPES: u64 = 3;
 /// Most values of `IN (..)` that become a comparison each.
 const INLINE: u64 = 3;
 /// A CASE of truth values with fewer branches than this becomes AND and OR, and one of TRUE and FALSE with fewer of
@@ -65,6 +67,8 @@ fn copies(expr: &Expr, place: usize, apart: Option<usize>) -> u64 {
             }
             "nvl2" if place == 0 => apart.map_or(1, |branches| conditions(branches, 0)),
             "regexp_like" if place == 0 => ALTERNATIVES,
+            // The type of a call over CASE is asked of each of its results, at every step up.
+            _ if call.args.get(place).is_some_and(is_case) => TYPES,
             _ => 1,
         },
         Expr::Between(_) if place == 0 => 2,
@@ -121,6 +125,15 @@ fn is_nearly_constant(case: &Case) -> bool {
     case.when_then_expr.iter().all(|(_, then)| !then.any_column_refs()) && (few(true) || few(false))
 }
 
+fn is_case(expr: &Expr) -> bool {
+    match expr {
+        Expr::Case(_) => true,
+        Expr::Alias(alias) => is_case(&alias.expr),
+        Expr::Cast(cast) => is_case(&cast.expr),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use datafusion::prelude::SessionContext;
@@ -140,7 +153,8 @@ mod tests {
             let expr = (0..depth).fold("x".to_owned(), |inner, _| call(inner));
             format!("SELECT {expr} AS v FROM {ROWS}")
         };
-        let calls: [(&dyn Fn(String) -> String, usize); 3] = [
+        let calls: [(&dyn Fn(String) -> String, usize); 4] = [
+            (&|x| format!("abs(CASE WHEN x > 1 THEN {x} ELSE 0 END)"), 12),
             (&|x| format!("coalesce({x}, y)"), 18),
             (&|x| format!("CASE WHEN {x} BETWEEN 0 AND 9 THEN 1 ELSE 0 END"), 16),
             (&|x| format!("CASE WHEN {x} IN (1, 2, 3) THEN 1 ELSE 0 END"), 12),

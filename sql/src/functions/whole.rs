@@ -11,27 +11,33 @@
 
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
-use arrow_schema::{ArrowError, DataType, Field, FieldRef};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, Float64Type};
+use arrow_array::{ArrayRef, Int64Array};
+use arrow_schema::{ArrowError, DataType};
 use datafusion::arrow::array::Datum;
-use datafusion::arrow::compute::kernels::numeric;
+use datafusion::arrow::compute::kernels::{arity, numeric};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::utils::take_function_args;
 use datafusion::error::{DataFusionError, Result as DfResult};
-use datafusion::functions::math;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::type_coercion::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Volatility, cast, lit,
+    ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility, cast,
 };
 use datafusion::physical_expr_common::datum;
+use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use crate::error::SqlError;
 
 /// What puts the functions in the place of operators.
+///
+/// Types are known by then as far as a statement says them. Those of `CASE` and `UNION` may become fractions
+/// later, so the functions take what the engine's operators take.
 #[derive(Debug)]
 pub(crate) struct Arithmetic;
 
@@ -49,24 +55,14 @@ impl ExprPlanner for Arithmetic {
             BinaryOperator::Divide => None,
             _ => return Ok(PlannerResult::Original(expr)),
         };
-        let whole = |side: &Expr| type_of(side, schema).filter(DataType::is_integer);
-        let types = whole(&expr.left).zip(whole(&expr.right));
+        let is_whole = |side: &Expr| type_of(side, schema).is_some_and(|of| of.is_integer());
+        let are_whole = is_whole(&expr.left) && is_whole(&expr.right);
         let RawBinaryExpr { op, left, right } = expr;
-        let planned = match (operation, types) {
-            (Some(operation), Some((of_left, of_right))) => {
-                let wide = |side: Expr, ty: DataType| match ty {
-                    DataType::Int64 => side,
-                    _ => cast(side, DataType::Int64),
-                };
-                let function = Arc::new(operation.function());
-                let args = vec![wide(left, of_left), wide(right, of_right)];
-                Expr::ScalarFunction(ScalarFunction::new_udf(function, args))
-            }
-            (None, Some(_)) => cast(left, DataType::Float64) / cast(right, DataType::Float64),
-            (Some(Operation::Divide), None) => {
-                let quotient = lit(1.0f64) * left / right;
-                cast(math::trunc().call(vec![quotient]), DataType::Int64)
-            }
+        let planned = match operation {
+            Some(operation) if are_whole || operation == Operation::Divide => Expr::ScalarFunction(
+                ScalarFunction::new_udf(Arc::new(operation.function()), vec![left, right]),
+            ),
+            None if are_whole => cast(left, DataType::Float64) / cast(right, DataType::Float64),
             _ => return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right })),
         };
         Ok(PlannerResult::Planned(planned))
@@ -111,8 +107,16 @@ enum Operation {
 
 impl Operation {
     fn function(self) -> ScalarUDF {
-        let types = vec![DataType::Int64, DataType::Int64];
-        ScalarUDF::from(Whole { operation: self, signature: Signature::exact(types, Volatility::Immutable) })
+        ScalarUDF::from(Whole { operation: self, signature: Signature::user_defined(Volatility::Immutable) })
+    }
+
+    fn operator(self) -> Operator {
+        match self {
+            Self::Add => Operator::Plus,
+            Self::Subtract => Operator::Minus,
+            Self::Multiply => Operator::Multiply,
+            Self::Divide => Operator::Divide,
+        }
     }
 
     fn sign(self) -> &'static str {
@@ -132,9 +136,20 @@ impl Operation {
             Self::Divide => numeric::div(left, right),
         }
     }
+
+    /// The result for one pair of values; `None` if it is too large, or a division by 0.
+    fn of(self, left: i128, right: i128) -> Option<i64> {
+        let result = match self {
+            Self::Add => left.checked_add(right),
+            Self::Subtract => left.checked_sub(right),
+            Self::Multiply => left.checked_mul(right),
+            Self::Divide => left.checked_div(right),
+        };
+        i64::try_from(result?).ok()
+    }
 }
 
-/// An operator on whole numbers of 64 bits.
+/// An operator on whole numbers of 64 bits, or on what such became once all types are known.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Whole {
     operation: Operation,
@@ -167,13 +182,22 @@ impl ScalarUDFImpl for Whole {
         &self.signature
     }
 
-    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(DataType::Int64)
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        let [left, right] = take_function_args(self.name(), types)?;
+        if let (Some(left), Some(right)) = (wide(left), wide(right)) {
+            return Ok(vec![left, right]);
+        }
+        let operator = self.operation.operator();
+        let (left, right) = BinaryTypeCoercer::new(left, &operator, right).get_input_types()?;
+        Ok(vec![left, right])
     }
 
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
-        let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
-        Ok(Arc::new(Field::new(self.name(), DataType::Int64, nullable)))
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        let [left, right] = take_function_args(self.name(), types)?;
+        if self.operation == Operation::Divide || (left.is_integer() && right.is_integer()) {
+            return Ok(DataType::Int64);
+        }
+        BinaryTypeCoercer::new(left, &self.operation.operator(), right).get_result_type()
     }
 
     fn is_strict(&self) -> bool {
@@ -182,12 +206,47 @@ impl ScalarUDFImpl for Whole {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let [left, right] = take_function_args(self.name(), args.args)?;
-        datum::apply(&left, &right, |left, right| self.operation.compute(left, right))
-            .map_err(|error| self.explain(error))
+        let types = [left.data_type(), right.data_type()];
+        let computed = match types {
+            [DataType::Int64, DataType::Int64] => {
+                datum::apply(&left, &right, |left, right| self.operation.compute(left, right))
+            }
+            [left_of, right_of] if left_of.is_integer() && right_of.is_integer() => {
+                self.each(&left, &right, DataType::Decimal128(20, 0), unsigned)
+            }
+            _ if self.operation == Operation::Divide => {
+                self.each(&left, &right, DataType::Float64, quotients)
+            }
+            _ => return datum::apply(&left, &right, |left, right| self.operation.compute(left, right)),
+        };
+        computed.map_err(|error| self.explain(error))
     }
 }
 
+/// The results for two columns of one type and length.
+type Computation = fn(Operation, &ArrayRef, &ArrayRef) -> Result<Int64Array, ArrowError>;
+
 impl Whole {
+    /// Computes with operands of another type.
+    fn each(
+        &self,
+        left: &ColumnarValue,
+        right: &ColumnarValue,
+        of: DataType,
+        compute: Computation,
+    ) -> DfResult<ColumnarValue> {
+        let is_scalar = matches!((left, right), (ColumnarValue::Scalar(_), ColumnarValue::Scalar(_)));
+        let sides = ColumnarValue::values_to_arrays(&[left.clone(), right.clone()])?;
+        let sides: Vec<ArrayRef> =
+            sides.iter().map(|side| arrow_cast::cast(side, &of)).collect::<Result<_, _>>()?;
+        let [left, right] = take_function_args(self.name(), &sides)?;
+        let found = compute(self.operation, left, right)?;
+        Ok(match is_scalar {
+            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&found, 0)?),
+            false => ColumnarValue::Array(Arc::new(found)),
+        })
+    }
+
     fn explain(&self, error: DataFusionError) -> DataFusionError {
         let too_large = matches!(&error, DataFusionError::ArrowError(inner, _)
             if matches!(**inner, ArrowError::ArithmeticOverflow(_)));
@@ -195,12 +254,54 @@ impl Whole {
             return error;
         }
         let sign = self.operation.sign();
-        SqlError::invalid(format!("a result of a {sign} b does not fit into 64 bits"))
-            .hint(format!(
+        let error = SqlError::invalid(format!("a result of a {sign} b does not fit into 64 bits"));
+        let hint = match self.operation {
+            Operation::Divide => "a / b is a floating-point number".to_owned(),
+            _ => format!(
                 "CAST(a AS DECIMAL(38)) {sign} b has all digits, CAST(a AS DOUBLE) {sign} b the first fifteen"
-            ))
-            .into()
+            ),
+        };
+        error.hint(hint).into()
     }
+}
+
+/// The type that a whole number is taken as: signed, but for what may not fit.
+fn wide(of: &DataType) -> Option<DataType> {
+    match of {
+        DataType::UInt64 => Some(DataType::UInt64),
+        of if of.is_integer() => Some(DataType::Int64),
+        _ => None,
+    }
+}
+
+/// Whole numbers of which some may lie beyond 63 bits.
+fn unsigned(operation: Operation, left: &ArrayRef, right: &ArrayRef) -> Result<Int64Array, ArrowError> {
+    let [left, right] = [left, right].map(|side| side.as_primitive::<Decimal128Type>());
+    arity::try_binary(left, right, |left, right| {
+        if operation == Operation::Divide && right == 0 {
+            return Err(ArrowError::DivideByZero);
+        }
+        operation.of(left, right).ok_or_else(too_large)
+    })
+}
+
+/// Quotients of numbers with fractions, cut off towards zero.
+fn quotients(_: Operation, left: &ArrayRef, right: &ArrayRef) -> Result<Int64Array, ArrowError> {
+    let [left, right] = [left, right].map(|side| side.as_primitive::<Float64Type>());
+    arity::try_binary(left, right, |left: f64, right: f64| {
+        let quotient = (left / right).trunc();
+        // The first that does not fit.
+        let end = 9_223_372_036_854_775_808.0;
+        match quotient {
+            _ if right == 0.0 => Err(ArrowError::DivideByZero),
+            fits if (-end..end).contains(&fits) => Ok(fits as i64),
+            _ => Err(too_large()),
+        }
+    })
+}
+
+fn too_large() -> ArrowError {
+    ArrowError::ArithmeticOverflow("beyond 64 bits".to_owned())
 }
 
 #[cfg(test)]
@@ -223,7 +324,7 @@ mod tests {
             ("x + 1", "add(t.x, Int64(1))"),
             ("x * x - 1", "subtract(multiply(t.x, t.x), Int64(1))"),
             ("x // 2", "divide(t.x, Int64(2))"),
-            ("CAST(x AS INT) + 1", "add(CAST(CAST(t.x AS Int32) AS Int64), Int64(1))"),
+            ("CAST(x AS INT) + 1", "add(CAST(t.x AS Int32), Int64(1))"),
             ("x / 2", "CAST(t.x AS Float64) / CAST(Int64(2) AS Float64)"),
             ("x + y", "t.x + t.y"),
             ("y / 2", "t.y / Int64(2)"),

@@ -60,10 +60,11 @@ fn conversation(record: &str) -> Option<String> {
     Some(Value::Object(object).to_string())
 }
 
-/// Whether a pool's template gives roles to a prompt with its completion.
+/// Whether a dataset's template gives roles to a prompt with its completion, as all that know conversations do
+/// but for LESS's.
 fn writes_roles(pool: &DatasetPart, features: &[Arc<FeaturePart>]) -> bool {
     let encodings = features.iter().filter_map(|feature| pool.encoding(&feature.desc.encoding));
-    encodings.into_iter().any(|encoding| encoding.spec.template == "chat")
+    encodings.into_iter().any(|encoding| !matches!(encoding.spec.template.as_str(), "tulu" | "plain"))
 }
 
 /// What a user should know of stored targets whose samples are prompts with completions, encoded without
@@ -101,7 +102,11 @@ fn are_conversations(
     pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
 ) -> Result<bool, QueryError> {
     let mut all = 0;
-    for (dataset, _) in pools {
+    for (dataset, features) in pools {
+        let encodings = features.iter().filter_map(|feature| dataset.encoding(&feature.desc.encoding));
+        if encodings.into_iter().any(|encoding| encoding.spec.template == "plain") {
+            return Ok(false);
+        }
         match count_of(snapshot, dataset, |content| matches!(content, Content::Messages(_)))? {
             Some(count) => all += count,
             None => return Ok(false),
