@@ -79,7 +79,8 @@ pub enum CurvatureError {
     },
     /// Conjugate gradients that cannot go on.
     #[error(
-        "query `{query}`: conjugate gradients broke down after {iteration} iterations: {what} is {value}"
+        "query `{query}`: conjugate gradients broke down after {iteration} iterations: {what} is {value}; a larger \
+         damping or tolerance, or a finer precision, is needed"
     )]
     Breakdown {
         /// What is solved for.

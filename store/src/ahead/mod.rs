@@ -50,20 +50,26 @@ impl ReadAhead {
     /// Reads what is wanted, in place of what it had; returns the bytes read past the system's memory.
     pub fn read(&mut self, wants: Wants<'_>) -> u64 {
         self.spare.extend(self.parts.drain(..).map(|part| part.bytes));
-        let mut kept = 0;
-        self.spare.retain(|bytes| {
-            kept += bytes.capacity() as u64;
-            kept <= MOST_BYTES
-        });
+        let mut spare: u64 = self.spare.iter().map(|bytes| bytes.capacity() as u64).sum();
         wants.ask();
-        let mut read = 0;
+        let (mut read, mut held) = (0, 0);
         for (source, span) in wants.into_spans() {
+            let wanted = span.end - span.start;
             let mut bytes = self.spare.pop().unwrap_or_default();
-            if read + (span.end - span.start) > MOST_BYTES || !source.read(&mut bytes, &span) {
+            spare -= bytes.capacity() as u64;
+            // What is not used again goes before there is more.
+            while held + wanted.max(bytes.capacity() as u64) + spare > MOST_BYTES
+                && let Some(unused) = self.spare.pop()
+            {
+                spare -= unused.capacity() as u64;
+            }
+            if held + wanted > MOST_BYTES || !source.read(&mut bytes, &span) {
+                spare += bytes.capacity() as u64;
                 self.spare.push(bytes);
                 continue;
             }
-            read += span.end - span.start;
+            read += wanted;
+            held += bytes.capacity() as u64;
             self.behind.add(source, &span);
             self.parts.push(Part { file: source.name.to_owned(), span, bytes });
         }

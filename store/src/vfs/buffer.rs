@@ -39,7 +39,7 @@ impl AlignedBuffer {
 
     /// Bytes of memory that it has.
     pub(crate) fn capacity(&self) -> usize {
-        size_of_val(&*self.sectors)
+        self.sectors.capacity() * SECTOR
     }
 
     /// Makes it a span of a file, and hands out the whole sectors around it with their place in the file.
@@ -56,6 +56,7 @@ impl AlignedBuffer {
     /// All of its memory, of `len` bytes or more.
     fn whole(&mut self, len: usize) -> &mut [u8] {
         if self.sectors.len() < len.div_ceil(SECTOR) {
+            self.sectors.reserve_exact(len.div_ceil(SECTOR) - self.sectors.len());
             self.sectors.resize(len.div_ceil(SECTOR), Sector([0; SECTOR]));
         }
         bytemuck::cast_slice_mut(&mut self.sectors)
