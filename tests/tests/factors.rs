@@ -246,7 +246,7 @@ fn an_iterative_solve_goes_on_where_factors_end() {
         let to = ["score", "--pool", "pool", "-o", "solved.csv", "--force", "--json"];
         place.json(&[&to[..], &solve[..], more].concat())
     };
-    let found = report(&["--factors", "f", "--damping", "0.1", "--iterations", "100"]);
+    let found = report(&["--factors", "f", "--damping", "1", "--iterations", "100"]);
     assert_eq!(found["solver_rows"], 12, "{found}");
     let solved = found["solved"].as_array().expect("queries");
     assert_eq!(solved.len(), 3, "{found}");
@@ -268,7 +268,7 @@ fn an_iterative_solve_goes_on_where_factors_end() {
     }
 
     // What is solved does not depend on what preconditions, on threads, and on the parts of a score.
-    let close = ["--tolerance", "1e-4", "--iterations", "100", "--damping", "0.3"];
+    let close = ["--tolerance", "1e-4", "--iterations", "200", "--damping", "3"];
     let whole = of(&close);
     for other in ["d", "cut"] {
         let other = scores(&place, &[&["--factors", other][..], &solve[..], &close[..]].concat());
