@@ -4,10 +4,12 @@
 //! - what is found does not depend on where bytes come from
 //! - memory: [`AHEAD`] groups of units are read and not yet done with, of some [`GROUP`] bytes each and at
 //!   most [`MOST_READ_AHEAD`]: 64 MiB, and 256 MiB where the rows of one window are long or many
+//! - of the rankings of a process at most [`MOST`] read ahead at a time; the others take pages as the system
+//!   brings them
 //! - what was read so is read into the system's memory behind the answer, where it fits
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,28 @@ const SMALL_UNITS: usize = 16;
 /// Units that tell whether the others are in memory.
 const SAMPLE: usize = 4;
 
+/// Rankings that read ahead at a time: more would not make a disk faster, and each has memory of its own.
+const MOST: usize = 4;
+
+/// How many do.
+static READING: AtomicUsize = AtomicUsize::new(0);
+
+/// The right to read ahead, given back when it is dropped.
+struct Turn;
+
+impl Turn {
+    fn take() -> Option<Self> {
+        let next = |count: usize| (count < MOST).then_some(count + 1);
+        READING.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).ok().map(|_| Self)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        READING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// What takes less time is not worth a note.
 const LONG: Duration = Duration::from_secs(2);
 
@@ -58,7 +82,8 @@ impl Disk {
         wants: impl Fn(Range<usize>, &mut Wants<'a>) + Sync,
         work: impl Fn(&mut S, usize) -> Result<(), QueryError> + Sync,
     ) -> Result<Vec<S>, QueryError> {
-        let Some(group) = group(units, &wants) else {
+        let group = group(units, &wants);
+        let Some((group, _turn)) = group.and_then(|group| Some((group, Turn::take()?))) else {
             return parallel::unordered(units, threads, cancel, state, work);
         };
         let begun = Instant::now();
@@ -146,6 +171,15 @@ mod tests {
             note(8_200_000_000, Duration::from_secs(4)).unwrap(),
             "8.20 GB were not in memory and were read from disk in 4.0 s (2.05 GB/s)"
         );
+    }
+
+    #[test]
+    fn only_some_rankings_read_ahead_at_a_time() {
+        // Other tests of this process may read ahead.
+        let turns: Vec<Turn> = (0..2 * MOST).map_while(|_| Turn::take()).collect();
+        assert!(turns.len() <= MOST && Turn::take().is_none());
+        drop(turns);
+        assert!(Turn::take().is_some());
     }
 
     #[test]
