@@ -73,13 +73,11 @@ fn copies(expr: &Expr, place: usize, apart: Option<usize>) -> u64 {
         },
         Expr::Between(_) if place == 0 => 2,
         Expr::InList(list) if place == 0 => number(list.list.len()).clamp(1, INLINE),
-        Expr::BinaryExpr(BinaryExpr { op, .. }) if place == 0 => match op {
-            Operator::RegexMatch
-            | Operator::RegexNotMatch
-            | Operator::RegexIMatch
-            | Operator::RegexNotIMatch => ALTERNATIVES,
-            _ => 1,
-        },
+        Expr::BinaryExpr(BinaryExpr {
+            op:
+                Operator::RegexMatch | Operator::RegexNotMatch | Operator::RegexIMatch | Operator::RegexNotIMatch,
+            ..
+        }) if place == 0 => ALTERNATIVES,
         Expr::Case(_) if place.is_multiple_of(2) => {
             apart.filter(|branches| place / 2 < *branches).map_or(1, |all| conditions(all, place / 2))
         }
