@@ -76,7 +76,7 @@ fn other_module<'a>(modules: &'a [Module], decoders: [&Decoder; 2]) -> Option<&'
         let params = decoder.params.iter().filter(|param| param.module() == name);
         params.map(|param| (param.name.clone(), param.shape.clone())).collect()
     };
-    names.find(|name| sizes(decoders[0], *name) != sizes(decoders[1], *name))
+    names.find(|name| sizes(decoders[0], name) != sizes(decoders[1], name))
 }
 
 /// Bytes of the weights as the backend holds them.
