@@ -81,7 +81,8 @@ fn check_curvature(args: &ScoreArgs) -> Result<()> {
     }
     let inverts = args.filter.iter().any(|filter| filter.damping().is_some());
     let has_curvature = args.factors.is_some() && args.strategy != Some(FactorStrategy::Identity);
-    if !args.damping.is_empty() && !(inverts && has_curvature) {
+    let is_used = inverts && has_curvature;
+    if !args.damping.is_empty() && !is_used {
         let why = match inverts {
             true => "the identity has no eigenvalues to invert",
             false => "no --filter inverts them",
