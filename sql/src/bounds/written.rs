@@ -138,6 +138,9 @@ mod tests {
 
     use super::*;
 
+    /// What puts an expression into a larger one.
+    type Call<'a> = &'a dyn Fn(String) -> String;
+
     const ROWS: &str = "(VALUES (1, 2), (3, 4)) AS t(x, y)";
 
     async fn plan(sql: &str) -> LogicalPlan {
@@ -151,7 +154,7 @@ mod tests {
             let expr = (0..depth).fold("x".to_owned(), |inner, _| call(inner));
             format!("SELECT {expr} AS v FROM {ROWS}")
         };
-        let calls: [(&dyn Fn(String) -> String, usize); 4] = [
+        let calls: [(Call<'_>, usize); 4] = [
             (&|x| format!("abs(CASE WHEN x > 1 THEN {x} ELSE 0 END)"), 12),
             (&|x| format!("coalesce({x}, y)"), 18),
             (&|x| format!("CASE WHEN {x} BETWEEN 0 AND 9 THEN 1 ELSE 0 END"), 16),
@@ -176,10 +179,10 @@ mod tests {
             let branches: String = (0..branches).map(|i| format!("WHEN x = {i} THEN {} ", then(i))).collect();
             written_out(&plan(&format!("SELECT CASE {branches} END AS v FROM {ROWS}")).await)
         };
-        let half = |i: usize| if i % 2 == 0 { "true" } else { "false" };
+        let half = |i: usize| if i.is_multiple_of(2) { "true" } else { "false" };
         for branches in [183, 500] {
             assert!(case(branches, &half).await.is_ok(), "{branches}: as many TRUE as FALSE");
-            assert!(case(branches, &|i| if i % 2 == 0 { "x > 1" } else { "false" }).await.is_ok());
+            assert!(case(branches, &|i| if i.is_multiple_of(2) { "x > 1" } else { "false" }).await.is_ok());
         }
         // Conditions of three expressions: 3 (n + 1 + .. + 2) for n branches, less what is written, are below
         // 100,000 of 183 and above of 500.
@@ -197,7 +200,7 @@ mod tests {
         let of_truth = |inner: String| format!("CASE WHEN {inner} THEN y > 2 ELSE y > 3 END");
         let of_numbers = |inner: String| format!("CASE WHEN {inner} THEN y ELSE x END > 1");
         let first = |inner: String| format!("coalesce({inner}, y > 2)");
-        let all: [(usize, &dyn Fn(String) -> String, bool); 4] =
+        let all: [(usize, Call<'_>, bool); 4] =
             [(17, &of_truth, false), (17, &of_numbers, true), (8, &first, true), (11, &first, false)];
         for (depth, call, is_borne) in all {
             assert_eq!(written_out(&plan(&nested(depth, call)).await).is_ok(), is_borne, "{depth}");
