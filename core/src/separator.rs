@@ -1,4 +1,4 @@
-//! What separates the columns of a table of text that was meant to have another delimiter.
+//! Detection of the delimiter of a table of text that was opened with another one.
 
 /// What separates the columns of a header that is one column with this delimiter and more with another.
 pub fn separator(header: &str, delimiter: u8) -> Option<&'static str> {

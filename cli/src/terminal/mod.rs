@@ -228,7 +228,7 @@ impl Shell<'_> {
         let input = std::mem::take(held);
         self.take(&input, depth).map_err(|error| {
             let place = format!("{}, line {line}", path.display());
-            // What a file says that this one reads has its place in that file.
+            // An error in a file that this one reads has its place there.
             if error.chain().count() > 1 {
                 return error.context(place);
             }

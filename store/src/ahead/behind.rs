@@ -1,4 +1,4 @@
-//! Filling the system's memory behind an answer: what was read past it is read into it, for later questions.
+//! Background fill of the page cache after an answer, for later questions.
 //!
 //! One thread does so, slowly enough to leave the disk to questions, and ends with the process, which does
 //! not wait for it. It holds maps, no descriptors.
@@ -70,7 +70,7 @@ impl Drop for Busy {
     }
 }
 
-/// Fills in the background what fits; what is wanted anew takes the place of what is still to be done.
+/// Fills in the background what fits; a new call replaces what is still to be done.
 pub fn fill_behind(mut behind: Behind) {
     let room = gstore_core::available_memory().map_or(0, |memory| memory / SHARE.1 * SHARE.0);
     if behind.0.is_empty() || behind.bytes() > room {

@@ -1,4 +1,4 @@
-//! What a unit of a scan is going to read, as far as it is not in memory.
+//! Byte ranges that a unit of a scan is going to read and that are not in memory.
 
 use super::MOST_BYTES;
 use crate::map::FileMap;

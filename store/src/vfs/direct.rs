@@ -1,7 +1,7 @@
-//! Reads past the system's memory, in whole sectors.
+//! Direct reads (`O_DIRECT`), in whole sectors.
 //!
-//! What is scanned once is read at the rate of the disk: the system would first have to find a page for every
-//! 4 KiB, which on virtual machines takes longer than the disk.
+//! They read at the rate of the disk. The page cache would first need a page for every 4 KiB, which on virtual
+//! machines takes longer than the disk.
 
 use super::VfsRead;
 use std::io;
@@ -58,7 +58,7 @@ mod linux {
                 match self.0.file().read_at(rest, from + done as u64) {
                     Ok(n) => {
                         done += n;
-                        // Only the end of the file is no end of a sector.
+                        // A part of a sector is read at the end of the file only.
                         if n == 0 || n % SECTOR != 0 {
                             break;
                         }

@@ -98,7 +98,7 @@ pub(super) fn kinds(
 }
 
 /// The kind of gradient of the pools where none is named. Where `grad-adam` has no checkpoint in common with
-/// the targets and `grad-sgd` has, it is the latter: what was computed for another question is in nobody's way.
+/// the targets and `grad-sgd` has, it is the latter, so that features for one question do not break another.
 fn gradient(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,

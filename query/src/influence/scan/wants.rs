@@ -1,4 +1,4 @@
-//! What windows read, as far as it is not in memory.
+//! Byte ranges that windows of a scan read and that are not in memory.
 
 use std::ops::Range;
 

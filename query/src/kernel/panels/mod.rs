@@ -1,7 +1,6 @@
 //! Many queries: rows are widened once, and all tiles of queries pass over them in cache.
 //!
-//! Where the pieces are cut is the same for all instruction sets but for the sizes; one is a type that has
-//! registers ([`Panels`]).
+//! All instruction sets share this structure. Each is a type that names its registers and sizes ([`Panels`]).
 //!
 //! Invariants
 //! - a cut of a row ends at a multiple of the step, or with its module group; sums that go on in the next cut
