@@ -1,8 +1,9 @@
 //! Limit on the size of predicates once they are pushed down to the tables.
 //!
-//! A predicate that is pushed below a computed column has the expression of the column in its place: thirty steps that each add a column to itself make a billion of the first. Besides filters, such
-//! predicates are made while a statement runs for the keys of joins and of sorts with a limit, and for `min`
-//! and `max` of all rows.
+//! A predicate that is pushed below a computed column has the expression of the column in its place: thirty
+//! steps that each add a column to itself make a billion of the first. Besides filters, such predicates are
+//! made while a statement runs for the keys of joins and of sorts with a limit, and for `min` and `max` of
+//! all rows.
 //!
 //! Invariants
 //! - sizes are arithmetic that stops at the largest number, over a plan as long as its statement
