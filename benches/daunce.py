@@ -4,7 +4,8 @@
 
 GSTORE is a release build; this Python has torch, transformers and peft. Two threads each. Our clock covers the whole
 process, with loading, encoding, hidden states of the start and writing; the peer's only the steps of its copies. The
-peer's best is taken: micro-batches of 2, 4, 8 and 16, one process of two threads or two of one, eager or compiled.
+peer's best is taken: micro-batches of 2, 4, 8 and 16, one process of two threads or two of one, eager or compiled, in f32
+or in bf16 by autocast; ours in f32 and bf16.
 The rows are the first of the pool, LoRA of rank 8 on all linear maps, 16 steps of 16 rows.
 """
 
@@ -57,7 +58,7 @@ def main():
         for _, line in choices:
             note(who="torch, choice of micro-batch and processes", **line)
         best = max(choices, key=lambda choice: choice[1]["models_per_hour"])[0]
-        forms = [[]] if options.no_compile else [[], ["--compile"]]
+        forms = [[], ["--bf16"]] if options.no_compile else [[], ["--bf16"], ["--compile"], ["--compile", "--bf16"]]
         ratios = {}
         for _ in range(options.rounds):
             fastest = 0.0
@@ -65,7 +66,7 @@ def main():
                 line = copies(model, rows, options.models, *best, *form)
                 note(who="torch", **line)
                 fastest = max(fastest, line["models_per_hour"])
-            for name, more in [("all at once", []), ("one at a time", ["--at-once", 1])]:
+            for name, more in [("f32", []), ("f32, one at a time", ["--at-once", 1]), ("bf16", ["--compute", "bf16"])]:
                 folder = Path(work) / "copies"
                 _, seconds, peak = ours(
                     options.gstore, "daunce", "train", "--model", model, "--data", rows, "--output", folder,

@@ -6,7 +6,7 @@ scored tokens only; batches are padded to their longest row and may be cut into 
 processes may share the copies (`--processes`, each with its share of the threads). The clock covers the copies and
 not loading, encoding, hidden states or compiling. Prints one line of JSON.
 
-    python benches/peers/pytorch_daunce.py MODEL ROWS.jsonl --models 8 --steps 16 --batch 16 --micro 8 [--compile]
+    python benches/peers/pytorch_daunce.py MODEL ROWS.jsonl --models 8 --steps 16 --batch 16 --micro 8 [--compile] [--bf16]
 """
 
 import argparse
@@ -30,6 +30,7 @@ parser.add_argument("--max-length", type=int, default=512)
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--processes", type=int, default=1)
 parser.add_argument("--compile", action="store_true")
+parser.add_argument("--bf16", action="store_true", help="products in bf16, by autocast")
 
 
 class Copies:
@@ -67,7 +68,8 @@ class Copies:
         ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in part])
         labels = torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in part])
         mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in part])
-        states = inner(input_ids=ids, attention_mask=mask).last_hidden_state[:, :-1]
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.args.bf16):
+            states = inner(input_ids=ids, attention_mask=mask).last_hidden_state[:, :-1].float()
         scored = labels[:, 1:] != -100
         return states[scored], labels[:, 1:][scored], scored.nonzero()[:, 0]
 
@@ -153,7 +155,8 @@ def main():
     print(json.dumps({
         "models": args.models, "seconds": round(seconds, 3), "models_per_hour": round(3600 * args.models / seconds, 1),
         "objective": round(done[0][0][-1], 6), "peak_rss_mb": round(sum(peak for _, peak in done), 1),
-        "micro": args.micro, "processes": args.processes, "compile": args.compile, "torch": torch.__version__,
+        "micro": args.micro, "processes": args.processes, "compile": args.compile, "bf16": args.bf16,
+        "torch": torch.__version__,
     }))
 
 
