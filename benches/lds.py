@@ -5,7 +5,8 @@
 Rows are those of golden/daunce (`train_rows` of its manifest), queries the first of each target. FOLDER gets
 `data/` (pool, queries, scores of BM25) and what `examples/pipelines/lds.toml` makes: the store, the retrained
 models' losses, and `lds/report`. The same command goes on after a stop. Needs Python and GSTORE_SHARED (default
-../shared); another program's scores of the same ids can be added with `gstore evaluate lds --truth FOLDER/lds/truth`.
+../shared); another program's scores of the same ids are compared with the same models by
+`gstore evaluate lds --store FOLDER/lds.gstore --ensemble retrained --scores FILE`.
 """
 
 import argparse

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use gstore_core::{Cancelled, Remedy};
 use gstore_data::{DataError, EncodeError, Place};
 use gstore_generate::GenerateError;
+use gstore_store::{ArtifactError, LookupError, LossError, ReadError};
 
 /// Why an evaluation could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +100,16 @@ pub enum EvaluateError {
     Truth(String),
     /// The store.
     #[error(transparent)]
-    Read(#[from] gstore_store::ReadError),
+    Read(#[from] ReadError),
+    /// No such ensemble or dataset.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// Stored losses could not be read.
+    #[error(transparent)]
+    Loss(#[from] LossError),
+    /// An artifact could not be read or published.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
     /// The tokenizer or the template.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -119,7 +129,12 @@ pub enum EvaluateError {
 impl EvaluateError {
     /// Whether a damaged file of the store is behind it.
     pub fn is_damage(&self) -> bool {
-        matches!(self, EvaluateError::Read(error) if error.is_damage())
+        match self {
+            EvaluateError::Read(error) => error.is_damage(),
+            EvaluateError::Loss(error) => error.is_damage(),
+            EvaluateError::Artifact(error) => error.is_damage(),
+            _ => false,
+        }
     }
 
     /// Whether what was asked for cannot be done as it was asked.

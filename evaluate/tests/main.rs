@@ -7,4 +7,5 @@ mod ladder;
 mod likelihoods;
 mod metrics;
 mod pairs;
+mod stored;
 mod tasks;

@@ -156,6 +156,66 @@ fn models_are_retrained_run_by_run_to_the_same_bits() {
 }
 
 #[test]
+fn a_ground_truth_is_kept_in_the_store_and_read_from_there() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 12);
+    world::write_samples(&place.path("queries.jsonl"), 3);
+    let queries = read(&place, "queries.jsonl");
+    write(&place, "others.jsonl", &queries.replace("odd?", "even?"));
+    write(&place, "more.jsonl", &read(&place, "pool.jsonl").replace("\"id\":\"s", "\"id\":\"t"));
+    for name in ["pool", "queries", "others"] {
+        place.ok(&["add", "--dataset", name, "--data", &format!("{name}.jsonl")]);
+    }
+    let kept = ["--ensemble", "retrained", "--query-dataset", "queries"];
+    let draw = ["--dataset", "pool", "--count", "3", "--fraction", "0.5"];
+    let nothing =
+        binary::run(&mut retrain(&place, "one", &[&draw[..], &kept[..], &["--draw-only"]].concat()));
+    assert!(nothing.code == 0 && nothing.stderr.contains("no run is done"), "{}", nothing.stderr);
+    // Members in the order in which their runs were done.
+    binary::ok(&mut retrain(&place, "one", &[&kept[..], &["--runs", "1..2"]].concat()));
+    assert_eq!(place.value("SELECT count(*) FROM gstore.members WHERE ensemble = 'retrained'"), "1");
+    let told = binary::run(&mut retrain(&place, "one", &kept));
+    assert!(told.code == 0 && told.stderr.contains("3 members, 2 new"), "{}", told.stderr);
+    let told = binary::run(&mut retrain(&place, "one", &[&kept[..], &["--draw-only"]].concat()));
+    assert!(told.stderr.contains("0 added, 0 replaced, 9 there already, 0 missing"), "{}", told.stderr);
+    let lds = |from: &[&str]| {
+        place.json(&[&["evaluate", "lds"][..], from, &["--random", "--format", "json"]].concat())
+    };
+    let (stored, of_folder) = (lds(&["--ensemble", "retrained"]), lds(&["--truth", "one"]));
+    assert_eq!(stored["measures"], of_folder["measures"]);
+    assert_eq!(stored["findings"], of_folder["findings"]);
+
+    let given = |model: &str| format!("{{\"model\": \"{model}\", \"id\": \"s0\", \"loss\": 1.5}}\n");
+    write(&place, "losses.jsonl", &(given("a") + &given("b")));
+    let import = ["import", "--from", "daunce", "--ensemble", "given", "--base", "llama"];
+    place.ok(&[&import[..], &["--dataset", "queries", "--losses", "losses.jsonl"]].concat());
+    let more = ["--data", "more.jsonl", "--count", "2"];
+    for (truth, more, words) in [
+        ("one", &["--ensemble", "given", "--query-dataset", "queries"][..], "was not made by retraining"),
+        ("one", &["--ensemble", "retrained", "--query-dataset", "others"][..], "has another text there"),
+        (
+            "one",
+            &["--ensemble", "retrained", "--query-dataset", "pool"][..],
+            "queries are of dataset \"pool\"",
+        ),
+        ("more", &[&more[..], &kept[..]].concat()[..], "share no row with its pool"),
+    ] {
+        let wrong = binary::run(&mut retrain(&place, truth, more));
+        assert!(wrong.code == 1 && wrong.stderr.contains(words), "{words}: {}", wrong.stderr);
+    }
+    let refused = |ensemble: &str, words: &str| {
+        let told = place.run(&["evaluate", "lds", "--ensemble", ensemble, "--random"]);
+        assert!(told.code == 1 && told.stderr.contains(words), "{words}: {}", told.stderr);
+    };
+    refused("given", "was not made by retraining");
+    refused("nothing", "there is no ensemble \"nothing\"");
+    place.ok(&["delete", "--dataset", "queries", "--id", "s1"]);
+    refused("retrained", "dataset \"queries\" has changed");
+    let wrong = binary::run(&mut retrain(&place, "one", &["--ensemble", "retrained"]));
+    assert!(wrong.code == 2 && wrong.stderr.contains("--query-dataset"), "{}", wrong.stderr);
+}
+
+#[test]
 fn rows_and_groups_are_left_out_and_the_best_are_removed() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 6);

@@ -16,6 +16,7 @@ use super::{
     gstore evaluate retrain --truth truth --data pool.jsonl --query-data queries.jsonl --count 32 --fraction 0.5 \\\n    \
     --model llama --lora-rank 8 --learning-rate 1e-3 --epochs 2\n  \
     gstore evaluate retrain --truth truth --runs 0..8 --model llama --lora-rank 8 --learning-rate 1e-3 --epochs 2\n  \
+    gstore evaluate retrain --store s --truth truth --draw-only --ensemble retrained --query-dataset queries\n  \
     gstore evaluate retrain --truth ones --design leave-one-out --data pool.jsonl --query-data queries.jsonl --draw-only\n\n\
     The folder keeps rows, queries, subsets and the losses of each run: Ctrl-C or kill -9 lose the run in work, the same command goes on,\n\
     and several jobs may do different runs of one folder at once. What compares scores with them: gstore evaluate lds, loo, brittleness.\n\n\
@@ -36,6 +37,10 @@ pub struct EvaluateRetrainArgs {
     /// Make the folder and train nothing
     #[arg(long)]
     pub draw_only: bool,
+    /// Keep subsets and losses in the store too, as an ensemble of this name whose members are the runs that
+    /// are done; the queries are samples of --query-dataset
+    #[arg(long, value_name = "NAME", requires = "query_dataset")]
+    pub ensemble: Option<String>,
     /// Keep the retrained models in the folder
     #[arg(long)]
     pub keep_models: bool,
@@ -141,6 +146,7 @@ pub struct ScoresArgs {
 #[command(after_help = "Examples:\n  \
     gstore evaluate lds --truth truth --scores bm25=bm25.csv --random --report lds\n  \
     gstore evaluate lds --store s --truth truth --sql \"less=SELECT id, target, score FROM influence('pool', 'queries', each => 'sample', k => 100000)\" -o lds.md\n  \
+    gstore evaluate lds --store s --ensemble retrained --scores bm25=bm25.csv\n  \
     gstore evaluate loo --truth ones --scores mine.npy\n  \
     gstore evaluate lds --subsets subsets.jsonl --outputs outputs.csv --scores mine=scores.parquet\n\n\
     All methods are compared over the same queries and retrained models; each difference comes with its paired bootstrap.\n\n\
@@ -165,8 +171,11 @@ pub struct EvaluateAttributionArgs {
 #[command(next_help_heading = "Ground truth")]
 pub struct TruthArgs {
     /// Folder that `gstore evaluate retrain` filled
-    #[arg(long, value_name = "DIR", required_unless_present = "outputs")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["outputs", "ensemble"])]
     pub truth: Option<PathBuf>,
+    /// In place of a folder: an ensemble of the store that `gstore evaluate retrain --ensemble` filled
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["truth", "subsets"])]
+    pub ensemble: Option<String>,
     /// In place of a folder: records of `subset` with `rows` or `without`, lists of ids, or with one `id` each
     #[arg(long, value_name = "FILE", requires = "outputs", conflicts_with = "truth")]
     pub subsets: Option<PathBuf>,

@@ -8,6 +8,7 @@ mod pictures;
 mod result;
 mod retrain;
 mod scores;
+mod stored;
 mod tasks;
 mod text;
 

@@ -66,7 +66,8 @@ fn as_json(report: &ImportReport) -> serde_json::Value {
     })
 }
 
-fn print(context: &Context, report: &ImportReport) {
+/// Says what was taken in.
+pub fn print(context: &Context, report: &ImportReport) {
     context.say(&format!(
         "ensemble {}: {}, {} new; snapshot {}",
         report.ensemble,

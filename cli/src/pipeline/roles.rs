@@ -237,6 +237,7 @@ fn needs_store(call: &Call) -> bool {
     let of_ensembles = call.words.get(1).is_some_and(|word| word != "train" && word != "prepare");
     of_stores && !call.has("remote")
         || word == "daunce" && of_ensembles
+        || word == "evaluate" && call.has("ensemble")
         || ["dataset", "reference_dataset", "eval_dataset", "query_dataset", "run"]
             .iter()
             .any(|id| call.has(id))

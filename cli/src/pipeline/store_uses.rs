@@ -75,6 +75,12 @@ impl OfStore<'_> {
                     .flat_map(|id| call.values(id));
                 uses.reads.extend(datasets.map(|dataset| self.samples(unnamed(dataset))));
                 uses.reads.extend(run.map(|run| self.run(run)));
+                // Losses of an ensemble are of the dataset of its queries, which only its maker names.
+                match call.value("query_dataset").filter(|_| has("ensemble")) {
+                    Some(dataset) => uses.writes.push(self.features(dataset, None)),
+                    None if has("ensemble") => uses.reads.push(self.whole()),
+                    None => {}
+                }
                 if has("sql") {
                     self.query(call, uses);
                 }

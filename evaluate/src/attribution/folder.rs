@@ -15,7 +15,9 @@
 //! - nothing that a run has read changes: jobs may do different runs of one folder at once
 
 mod lines;
+mod members;
 mod outputs;
+mod stored;
 
 use std::io::Write;
 use std::ops::Range;
@@ -27,9 +29,8 @@ use gstore_data::TextSample;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use self::lines::{Line, of_samples, of_subsets};
+use self::lines::{ids_in, of_samples, of_subsets, subsets_in};
 use super::ids::Ids;
-use super::read::text_of;
 use super::subsets::Subset;
 use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
@@ -137,25 +138,20 @@ impl TruthFolder {
                 format!("its version is {}; {VERSION} is read", manifest.version),
             ));
         }
-        let read = |name: &str, listed: &Listed| -> Result<Vec<Value>, EvaluateError> {
+        let read = |name: &str, listed: &Listed| -> Result<String, EvaluateError> {
             let text = fs_err::read_to_string(folder.join(name))?;
-            if xxh3_hex(text.as_bytes()) != listed.digest {
-                return Err(bad(name, "it has changed since the folder was made".to_owned()));
+            match xxh3_hex(text.as_bytes()) == listed.digest {
+                true => Ok(text),
+                false => Err(bad(name, "it has changed since the folder was made".to_owned())),
             }
-            let values: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
-            values.map_err(|error| bad(name, error.to_string()))
         };
         let ids = |name: &str, listed: &Listed| {
-            let ids = read(name, listed)?.into_iter().filter_map(|record| text_of(record.get("id")));
+            let ids = ids_in(&read(name, listed)?).map_err(|what| bad(name, what))?;
             Ids::new(ids, name)
         };
         let (pool, queries) = (ids("pool.jsonl", &manifest.pool)?, ids("queries.jsonl", &manifest.queries)?);
-        let mut subsets = Vec::new();
-        for value in read("subsets.jsonl", &manifest.subsets)? {
-            let line: Line =
-                serde_json::from_value(value).map_err(|error| bad("subsets.jsonl", error.to_string()))?;
-            subsets.push(line.subset_of(&pool).map_err(|what| bad("subsets.jsonl", what))?);
-        }
+        let subsets = subsets_in(&read("subsets.jsonl", &manifest.subsets)?, &pool);
+        let subsets = subsets.map_err(|what| bad("subsets.jsonl", what))?;
         Ok(TruthFolder { folder: folder.to_owned(), manifest, pool, queries, subsets })
     }
 
@@ -219,17 +215,18 @@ impl TruthFolder {
         if !path.exists() {
             return place(&self.folder, "recipe.json", format!("{recipe:#}\n").as_bytes());
         }
-        let text = fs_err::read(&path)?;
-        let found: Value =
-            serde_json::from_slice(&text).map_err(|error| self.bad("recipe.json", &error.to_string()))?;
-        let keys = recipe.as_object().into_iter().flatten();
-        match keys.filter(|(key, value)| found.get(key.as_str()) != Some(*value)).map(|(key, _)| key).next() {
+        match differing(recipe, &self.recipe()?) {
             None => Ok(()),
             Some(key) => Err(self.bad(
                 "recipe.json",
                 &format!("the runs that are done were trained with another {key}; models are compared that differ in their rows alone"),
             )),
         }
+    }
+
+    fn recipe(&self) -> Result<Value, EvaluateError> {
+        let text = fs_err::read(self.folder.join("recipe.json"))?;
+        serde_json::from_slice(&text).map_err(|error| self.bad("recipe.json", &error.to_string()))
     }
 
     /// The subsets and all outputs that there are.
@@ -252,6 +249,12 @@ impl TruthFolder {
             outputs,
         })
     }
+}
+
+/// The first key of a recipe that another one has otherwise.
+fn differing<'a>(recipe: &'a Value, other: &Value) -> Option<&'a str> {
+    let mut keys = recipe.as_object().into_iter().flatten();
+    keys.find(|(key, value)| other.get(key.as_str()) != Some(*value)).map(|(key, _)| key.as_str())
 }
 
 /// Writes a file that appears when it is whole.

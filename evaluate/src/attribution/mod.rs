@@ -1,8 +1,9 @@
 //! Scores of training rows compared with retraining: LDS, leave-one-out, removal curves, flipped labels.
 //!
-//! [`Truth`] is what retrained models say: of a [`TruthFolder`], which is filled run by run, or of tables
-//! ([`read_tables`]). [`Scores`] are those of any method, read one by one ([`ScoresBuilder`],
-//! [`read_scores`]). [`lds()`], [`leave_out`], [`removal_curves`] and [`flip_detection`] compare both.
+//! [`Truth`] is what retrained models say: of a [`TruthFolder`], which is filled run by run, of an ensemble
+//! ([`Truth::of_ensemble`]), or of tables ([`read_tables`]). [`Scores`] are those of any method, read one by
+//! one ([`ScoresBuilder`], [`read_scores`]). [`lds()`], [`leave_out`], [`removal_curves`] and
+//! [`flip_detection`] compare both.
 
 mod flips;
 mod folder;

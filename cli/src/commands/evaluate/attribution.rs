@@ -31,7 +31,7 @@ pub enum By {
 pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<ExitCode> {
     let kind = if by == By::Lds { "lds" } else { "loo" };
     let (format, cancel) = begin(context, &args.result, kind)?;
-    let truth = truth(&args.truth, &cancel)?;
+    let truth = truth(context, &args.truth, &cancel)?;
     let methods = scores::read(context, &args.scores, (&truth.pool, &truth.queries), &cancel)?;
     context.say(&format!(
         "{} of {} for {}, against models of {}",
@@ -54,7 +54,7 @@ pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: By) -> Result<
 /// Draws what outputs lose without the rows that methods rank highest.
 pub fn brittleness(context: &Context, args: &EvaluateBrittlenessArgs) -> Result<ExitCode> {
     let (format, cancel) = begin(context, &args.result, "brittleness")?;
-    let truth = truth(&args.truth, &cancel)?;
+    let truth = truth(context, &args.truth, &cancel)?;
     let mut names = vec![RANDOM];
     for subset in &truth.subsets {
         if let SubsetKind::Removed { method, .. } = &subset.kind
@@ -94,8 +94,13 @@ fn begin(context: &Context, args: &ReportArgs, kind: &str) -> Result<(ReportForm
     Ok((format, context.cancel_on_interrupt("stopping; nothing was written")?))
 }
 
-fn truth(args: &TruthArgs, cancel: &Cancel) -> Result<Truth> {
+fn truth(context: &Context, args: &TruthArgs, cancel: &Cancel) -> Result<Truth> {
     match args {
+        TruthArgs { ensemble: Some(name), .. } => {
+            let store = context.open()?;
+            let (snapshot, _lease) = context.snapshot(&store, None)?;
+            Ok(Truth::of_ensemble(&snapshot, name)?)
+        }
         TruthArgs { truth: Some(folder), .. } if !TruthFolder::exists(folder) => bail!(UsageError(format!(
             "{} is not a ground truth: `gstore evaluate retrain` makes one",
             folder.display()
@@ -104,7 +109,9 @@ fn truth(args: &TruthArgs, cancel: &Cancel) -> Result<Truth> {
         TruthArgs { subsets: Some(subsets), outputs: Some(outputs), .. } => {
             Ok(read_tables(subsets, outputs, cancel)?)
         }
-        _ => bail!(UsageError("which models? give --truth, or --subsets and --outputs".to_owned())),
+        _ => {
+            bail!(UsageError("which models? give --truth, --ensemble, or --subsets and --outputs".to_owned()))
+        }
     }
 }
 

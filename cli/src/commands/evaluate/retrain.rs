@@ -13,7 +13,7 @@ use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_train::{Batching, Method, Quiet, Saving, StepOptions, TrainRequest};
 use serde_json::{Value, json};
 
-use super::draw;
+use super::{draw, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::commands::{gradients, train};
 use crate::context::Context;
@@ -34,7 +34,9 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     let remaining = truth.remaining(runs);
     let (done, count) = (all.end - truth.remaining(all.clone()).len(), all.end);
     context.say(&format!("{done} of {} done, {} to do here", many(count as u64, "run"), remaining.len()));
-    let Some(model) = args.model.as_ref().filter(|_| !args.draw_only) else { return Ok(ExitCode::SUCCESS) };
+    let Some(model) = args.model.as_ref().filter(|_| !args.draw_only) else {
+        return stored::keep(context, args, &truth, &cancel);
+    };
     // Also where nothing is left: another training is refused, and not taken for the one that was.
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
@@ -43,13 +45,15 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     drop(folders);
     let request = request(context, args, &truth, model, text)?;
     truth.agree_on_recipe(&recipe(&request)?)?;
+    // Before hours of work that the store would not take.
+    stored::check(context, args, &truth, &cancel)?;
     for run in remaining {
         if !retrain(context, args, &truth, &request, run, &cancel)? {
             context.say("stopped; the runs that are done are kept, and the same command goes on from there");
             return Ok(ExitCode::from(STOPPED));
         }
     }
-    Ok(ExitCode::SUCCESS)
+    stored::keep(context, args, &truth, &cancel)
 }
 
 /// Trains one run and keeps its losses; false if it was told to stop.

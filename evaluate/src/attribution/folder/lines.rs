@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::ids::Ids;
+use super::super::read::text_of;
 use super::super::subsets::{Subset, SubsetKind, complement};
 use crate::error::EvaluateError;
 
 /// A subset as a line of `subsets.jsonl`.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Line {
+struct Line {
     subset: usize,
     #[serde(flatten)]
     kind: SubsetKind,
@@ -25,7 +26,7 @@ pub(super) struct Line {
 
 impl Line {
     /// The subset, if its rows are those of its digest.
-    pub fn subset_of(self, pool: &Ids) -> Result<Subset, String> {
+    fn subset_of(self, pool: &Ids) -> Result<Subset, String> {
         let (ids, is_rest) = match (self.rows, self.without) {
             (Some(rows), None) => (rows, false),
             (None, Some(rows)) => (rows, true),
@@ -46,8 +47,24 @@ impl Line {
     }
 }
 
+fn values(text: &str) -> Result<Vec<Value>, String> {
+    let values: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
+    values.map_err(|error| error.to_string())
+}
+
+/// The ids of lines of JSON.
+pub(super) fn ids_in(text: &str) -> Result<Vec<String>, String> {
+    Ok(values(text)?.iter().filter_map(|record| text_of(record.get("id"))).collect())
+}
+
+/// The subsets of lines of `subsets.jsonl`.
+pub(super) fn subsets_in(text: &str, pool: &Ids) -> Result<Vec<Subset>, String> {
+    let lines = values(text)?.into_iter().map(serde_json::from_value::<Line>);
+    lines.map(|line| line.map_err(|error| error.to_string())?.subset_of(pool)).collect()
+}
+
 /// Digest of the ids of some rows, in the order of the pool.
-fn digest(rows: &[u32], pool: &Ids) -> String {
+pub(super) fn digest(rows: &[u32], pool: &Ids) -> String {
     let ids: Vec<&str> = rows.iter().map(|row| pool.id(*row as usize)).collect();
     xxh3_hex(ids.join("\n").as_bytes())
 }

@@ -1,0 +1,229 @@
+//! A ground truth in a store: its subsets as an artifact, and the losses of its models for an import.
+//!
+//! ```text
+//! artifact retraining-<digest>   kind `retraining`: what the models have in common
+//!   pool.jsonl, queries.jsonl    their ids; the texts stay in the datasets
+//!   subsets.jsonl                as in the folder
+//! member <digest>.<run>          its provenance has the artifact as `retraining`, and its `run`
+//! ```
+//!
+//! Invariants
+//! - the artifact is named by the digest of what it says: it is never replaced, and comes before its members
+//! - all members of an ensemble are of one pool, one recipe and the same queries
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use gstore_core::{Cancel, canonical_json, many, xxh3_hex};
+use gstore_data::TextSample;
+use gstore_store::{ArtifactError, ArtifactPart, Snapshot, Store};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::lines::{digest, ids_in, of_samples, of_subsets, subsets_in};
+use super::members::Retrained;
+use super::{Manifest, TruthFolder, VERSION, differing};
+use crate::attribution::ids::Ids;
+use crate::attribution::subsets::Subset;
+use crate::error::EvaluateError;
+
+/// Kind of the artifact, and the key of a member's provenance that names it.
+pub(super) const RETRAINING: &str = "retraining";
+
+/// Key of a member's provenance: the number of its run.
+pub(super) const RUN: &str = "run";
+
+/// What the artifact says of the models.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Content {
+    /// The dataset of the queries.
+    pub dataset: String,
+    pub manifest: Manifest,
+    pub recipe: Value,
+}
+
+/// The artifact.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub content: Content,
+    pub pool: Ids,
+    pub queries: Ids,
+    pub subsets: Vec<Subset>,
+}
+
+impl Stored {
+    /// Reads an artifact of a snapshot.
+    pub fn open(snapshot: &Snapshot, name: &str) -> Result<Stored, EvaluateError> {
+        let part = snapshot.artifact(name)?;
+        let bad = |what: String| EvaluateError::Truth(format!("artifact {name}: {what}"));
+        if part.kind != RETRAINING {
+            return Err(bad(format!("it is a {}, and no subsets", part.kind)));
+        }
+        let content: Content =
+            serde_json::from_value(part.content.clone()).map_err(|error| bad(error.to_string()))?;
+        if content.manifest.version != VERSION {
+            return Err(bad(format!("its version is {}; {VERSION} is read", content.manifest.version)));
+        }
+        let text = |file: &str| -> Result<String, EvaluateError> {
+            let map = snapshot.artifact_file(&part, file)?;
+            let text =
+                std::str::from_utf8(map.as_bytes()).map_err(|error| bad(format!("{file}: {error}")))?;
+            Ok(text.to_owned())
+        };
+        let ids = |file: &str| Ids::new(ids_in(&text(file)?).map_err(bad)?, file);
+        let (pool, queries) = (ids("pool.jsonl")?, ids("queries.jsonl")?);
+        let subsets = subsets_in(&text("subsets.jsonl")?, &pool).map_err(bad)?;
+        Ok(Stored { content, pool, queries, subsets })
+    }
+
+    /// Fails unless models of another ground truth, with the rows of `pool`, differ in their subsets alone.
+    pub fn check_same(&self, ensemble: &str, other: &Content, pool: &Ids) -> Result<(), EvaluateError> {
+        let own = &self.content;
+        let shared = pool.iter().filter(|id| self.pool.place(id).is_some()).count();
+        let what = match () {
+            () if shared == 0 => "their subsets share no row with its pool".to_owned(),
+            () if own.manifest.pool != other.manifest.pool => format!(
+                "their subsets are of another pool, of which it has the ids of {shared} of {}",
+                many(pool.len() as u64, "row")
+            ),
+            () if own.dataset != other.dataset => {
+                format!("their queries are of dataset {:?}, its own of {:?}", other.dataset, own.dataset)
+            }
+            () if own.manifest.queries != other.manifest.queries => {
+                "they were asked other queries".to_owned()
+            }
+            () => match differing(&own.recipe, &other.recipe) {
+                Some(key) => format!("they were trained with another {key}"),
+                None => return Ok(()),
+            },
+        };
+        Err(EvaluateError::Truth(format!("ensemble {ensemble:?} cannot have these models: {what}")))
+    }
+}
+
+impl TruthFolder {
+    /// Fails unless all queries are among the samples of a dataset, as they are asked.
+    ///
+    /// # Errors
+    /// The first query that is not, or that has another text there.
+    pub fn check_queries(&self, dataset: &str, samples: &[TextSample]) -> Result<(), EvaluateError> {
+        let lines: HashMap<&str, String> = samples
+            .iter()
+            .map(|sample| (sample.id.as_str(), of_samples(std::slice::from_ref(sample))))
+            .collect();
+        let asked = fs_err::read_to_string(self.queries_file())?;
+        for (id, asked) in self.queries.iter().zip(asked.lines()) {
+            let what = match lines.get(id) {
+                None => "is not there",
+                Some(line) if line.trim_end() != asked => "has another text there than the models were asked",
+                Some(_) => continue,
+            };
+            return Err(EvaluateError::Truth(format!(
+                "query {id:?} should be in dataset {dataset:?}, and {what}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Fails unless an ensemble, if there is one of the name, can have models of this ground truth whose
+    /// queries are samples of `dataset`.
+    ///
+    /// # Errors
+    /// An ensemble that was not made by retraining, or by another one.
+    pub fn check_ensemble(
+        &self,
+        snapshot: &Snapshot,
+        (ensemble, dataset): (&str, &str),
+    ) -> Result<(), EvaluateError> {
+        let Some(part) = snapshot.ensembles().iter().find(|part| part.name == ensemble) else {
+            return Ok(());
+        };
+        let found = Retrained::of(snapshot, part)?;
+        found.first()?.check_same(ensemble, &self.content(dataset)?, &self.pool)
+    }
+
+    /// Publishes the subsets, and writes into a folder what an import of losses takes in: those of the runs
+    /// that are done. Returns the path of its manifest.
+    ///
+    /// # Errors
+    /// No run that is done, files that cannot be read or written, a store that cannot be written.
+    pub fn export(
+        &self,
+        (store, command): (&Store, &str),
+        (ensemble, dataset): (&str, &str),
+        folder: &Path,
+        cancel: &Cancel,
+    ) -> Result<PathBuf, EvaluateError> {
+        let done: Vec<usize> = (0..self.runs()).filter(|run| self.output_file(*run).exists()).collect();
+        if done.is_empty() {
+            return Err(EvaluateError::Truth(format!("no run of {} is done", self.folder.display())));
+        }
+        let content = self.content(dataset)?;
+        let recipe = &content.recipe;
+        let key = self.publish(store, &content, command)?;
+        let (mut models, mut losses) = (Vec::with_capacity(done.len()), Vec::new());
+        for run in done {
+            cancel.check()?;
+            let outputs = self.outputs_of(run, cancel)?;
+            losses.extend(outputs.iter().flat_map(|output| (-output).to_le_bytes()));
+            let repeat = (run % self.manifest.repeats) as u64;
+            let seed = recipe["seed"].as_u64().map(|seed| seed.wrapping_add(repeat));
+            let rows = self
+                .subsets
+                .get(run / self.manifest.repeats)
+                .map_or(&[][..], |subset| subset.rows.as_slice());
+            models.push(json!({
+                "id": format!("{key}.{run:05}"), "seed": seed, "variant": "subset",
+                "subset_size": rows.len(), "subset_digest": digest(rows, &self.pool),
+                RETRAINING: name_of(&key), RUN: run,
+            }));
+        }
+        fs_err::write(folder.join("losses.bin"), losses)?;
+        let manifest = json!({
+            "ensemble": ensemble, "base": recipe["model"], "models": models,
+            "dataset": dataset, "rows": self.queries.iter().collect::<Vec<&str>>(),
+            "losses": "losses.bin", "orientation": "model_major", "dtype": "f64",
+        });
+        let path = folder.join("manifest.json");
+        fs_err::write(&path, manifest.to_string())?;
+        Ok(path)
+    }
+
+    fn content(&self, dataset: &str) -> Result<Content, EvaluateError> {
+        let (dataset, manifest) = (dataset.to_owned(), self.manifest.clone());
+        Ok(Content { dataset, manifest, recipe: self.recipe()? })
+    }
+
+    /// Publishes the artifact unless it is there, and gives its digest.
+    fn publish(&self, store: &Store, content: &Content, command: &str) -> Result<String, EvaluateError> {
+        let content = json!(content);
+        let key = xxh3_hex(canonical_json(&content).as_bytes());
+        let name = name_of(&key);
+        let snapshot = store.snapshot().map_err(ArtifactError::from)?;
+        if snapshot.artifacts()?.contains(&name) {
+            return Ok(key);
+        }
+        let of_ids =
+            |ids: &Ids| ids.iter().map(|id| format!("{}\n", json!({ "id": id }))).collect::<String>();
+        let mut files = store.artifact_files()?;
+        for (file, text) in [
+            ("pool.jsonl", of_ids(&self.pool)),
+            ("queries.jsonl", of_ids(&self.queries)),
+            ("subsets.jsonl", of_subsets(&self.subsets, &self.pool)?),
+        ] {
+            files.write(file, |out: &mut dyn Write| out.write_all(text.as_bytes()))?;
+        }
+        // It names rows of the pool, whatever dataset these are of: it is for those who see all of the store.
+        let part = ArtifactPart::new(&name, RETRAINING, Vec::new(), content);
+        match store.put_artifact_with(part, files, None, command) {
+            // Another process of the same ground truth was first.
+            Ok(_) | Err(ArtifactError::Exists(_)) => Ok(key),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn name_of(key: &str) -> String {
+    format!("{RETRAINING}-{key}")
+}
