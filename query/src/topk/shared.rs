@@ -5,7 +5,8 @@
 //!
 //! Invariants
 //! - memory beside the selections: [`WAITING`] candidates for each selection and thread
-//! - what is selected depends neither on threads nor on who hands over first: the order of candidates is total
+//! - what is selected does not depend on threads nor on which hands over first: the order of candidates is
+//!   total
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -120,8 +120,8 @@ impl Prepared {
     /// The k best or worst rows for each subtask, target or sample, in one pass over the pools. Rows are eligible as they are for the
     /// whole question; a score that is not finite for one of the rankings excludes the row from all.
     ///
-    /// Memory: of each ranking at most k candidates of 24 bytes and a quarter more, or 64, in whose place its k
-    /// results of 32 bytes come in the end; and 16 candidates for each thread.
+    /// Memory: of each ranking at most k candidates of 24 bytes and a quarter more, or 64, in whose place its
+    /// k results of 32 bytes come in the end; and 16 candidates for each thread.
     ///
     /// # Errors
     /// Also where that, with the vectors of the samples, is more than `memory`.
