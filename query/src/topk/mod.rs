@@ -168,10 +168,16 @@ impl TopK {
         self.shrink();
     }
 
-    /// The kept candidates in order.
-    pub fn into_sorted(mut self) -> Vec<Selected> {
+    /// Puts the kept candidates in order.
+    fn sort(&mut self) {
         self.shrink();
         self.entries.sort_unstable_by_key(Entry::key);
+    }
+
+    /// The kept candidates in order.
+    pub fn into_sorted(mut self) -> Vec<Selected> {
+        // What is in order already is seen to be.
+        self.sort();
         let flip = self.flip;
         self.entries
             .into_iter()

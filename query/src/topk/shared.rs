@@ -47,6 +47,11 @@ impl<'a> Shared<'a> {
             entries: vec![Entry::default(); count * WAITING],
         }
     }
+
+    /// Puts a selection in order, which it stays in until it gets other candidates.
+    pub(crate) fn sort(&self, selection: usize) {
+        lock(&self.0[selection]).sort();
+    }
 }
 
 fn lock<'s, 'a>(top: &'s Mutex<&'a mut TopK>) -> MutexGuard<'s, &'a mut TopK> {
@@ -125,6 +130,7 @@ mod tests {
                         });
                     }
                 });
+                (0..lengths.len()).for_each(|selection| all.sort(selection));
             }
             let columns: [Vec<f32>; 3] = [
                 rows.iter().map(|row| row.0).collect(),

@@ -1,5 +1,8 @@
 //! The best or worst results of a question, from scored rows or tokens in any order.
 
+use gstore_core::{Cancel, parallel};
+
+use crate::error::QueryError;
 use crate::influence::result::Scored;
 use crate::influence::scan::Totals;
 use crate::influence::spec::Order;
@@ -113,6 +116,29 @@ pub(crate) fn finish<'s, 'a: 's, W>(
         totals.merge(&counts);
     }
     totals
+}
+
+/// The results of rankings, which threads put in order together. A ranking's candidates are freed as its
+/// results are made.
+pub(crate) fn into_lists(
+    mut tops: Vec<Collector>,
+    (threads, cancel): (usize, &Cancel),
+) -> Result<Vec<Vec<Scored>>, QueryError> {
+    let count = tops.len();
+    {
+        let all = shared(&mut tops);
+        parallel::unordered::<_, QueryError>(
+            count,
+            threads,
+            cancel,
+            || (),
+            |_, ranking| {
+                all.sort(ranking);
+                Ok(())
+            },
+        )?;
+    }
+    Ok(tops.into_iter().map(Collector::into_rows).collect())
 }
 
 /// Adds what threads kept, for each ranking in the same order, to `tops`; returns what they counted.

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::bounded::{self, Outcome};
 use super::check_missing;
-use super::collect::{Collector, finish, shared, small_bytes};
+use super::collect::{Collector, finish, into_lists, shared, small_bytes};
 use super::summary;
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
@@ -263,7 +263,7 @@ pub(super) fn rank_lists(
     };
     let mut tops: Vec<Collector> = wanted.iter().map(collector).collect();
     let totals = score_windows(&scan, lists, &windows, threads, &mut tops)?;
-    Ok(Ranked { lists: tops.into_iter().map(Collector::into_rows).collect(), totals, planes: Vec::new() })
+    Ok(Ranked { lists: into_lists(tops, (threads, cancel))?, totals, planes: Vec::new() })
 }
 
 /// Scores every row of windows, or every token, for some rankings, which go on from what they have.

@@ -9,7 +9,7 @@ use gstore_core::{Cancel, parallel};
 use self::scan::{Counts, Scan, Worker};
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
-use crate::influence::rank::collect::Collector;
+use crate::influence::rank::collect::{Collector, into_lists};
 use crate::influence::rank::each::{EachRanking, EachRequest, Lists, Rankings, check_memory, lists, names};
 use crate::influence::result::{Excluded, Ranking, ScanSummary, Scored};
 use crate::influence::scan::filter::RowFilter;
@@ -50,7 +50,8 @@ impl Prepared {
         let collector = |_| Collector::new(request.order, request.k, false).small().with_memory(most);
         let mut tops: Vec<Collector> = (0..lists.len()).map(collector).collect();
         let counts = scan.rank(&lists, request.threads, &mut tops)?;
-        let rankings = names.into_iter().zip(samples).zip(tops.into_iter().map(Collector::into_rows));
+        let lists = into_lists(tops, (request.threads, cancel))?;
+        let rankings = names.into_iter().zip(samples).zip(lists);
         Ok(Rankings {
             rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),
             subtasks: operands.target.subtasks.clone(),
