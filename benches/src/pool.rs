@@ -23,6 +23,8 @@ pub struct Features<'a> {
     pub rows: usize,
     /// Values per vector.
     pub dim: usize,
+    /// How they are stored.
+    pub dtype: DType,
 }
 
 /// Adds samples without content, whose ids are their numbers. With a `prefix` each is a separate subtask: the
@@ -46,7 +48,7 @@ pub fn samples(store: &Store, name: &str, rows: usize, prefix: Option<&str>) -> 
     Ok(())
 }
 
-/// Publishes features, f16; `vector` fills in one after the other, checkpoint by checkpoint.
+/// Publishes features; `vector` fills in one after the other, checkpoint by checkpoint.
 pub fn publish(
     store: &Store,
     features: Features<'_>,
@@ -55,6 +57,7 @@ pub fn publish(
     let dim = u32::try_from(features.dim)?;
     let described = (0..features.checkpoints).map(|c| {
         let desc = desc(features.dataset, features.kind, c, dim)?;
+        let desc = FeatureDesc { dtype: features.dtype, ..desc };
         Ok(JobFeature { desc, attrs: FeatureAttrs::new(format!("{}@checkpoint-{c}", features.kind), dim) })
     });
     let mut job = store.start_job(JobPlan {

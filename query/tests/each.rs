@@ -125,7 +125,7 @@ fn what_does_not_fit_into_memory_is_refused() {
         plan.top_k_each(&EachRequest { memory: 1000, ..request(Each::Subtask, 50) }, &GO).unwrap_err();
     assert!(
         error.to_string().contains(
-            "best 50 rows for each of 2 subtasks need up to 29184 bytes of memory and 1000 bytes are"
+            "best 50 rows for each of 2 subtasks need up to 7776 bytes of memory and 1000 bytes are"
         ),
         "{error}"
     );
@@ -187,4 +187,46 @@ fn rows_that_the_filter_leaves_out_may_lack_the_second_feature() {
     };
     assert_eq!(refused(found(&[0, 4]).unwrap_err()), (1, 2));
     assert_eq!(refused(plan.top_k_self(Order::Best, 10, None, 1, &GO).unwrap_err()), (1, 6));
+}
+
+/// Rows and targets of small whole numbers, so that scores are whole, and most of them equal others.
+fn many_ties(rows: usize, targets: usize) -> (TestStore, Vec<Vec<f32>>, Vec<Vec<f32>>) {
+    let mut numbers = Numbers(11);
+    let mut vectors = |count: usize| -> Vec<Vec<f32>> {
+        (0..count).map(|_| (0..6).map(|_| numbers.below(5) as f32 - 2.0).collect()).collect()
+    };
+    let (pool, target) = (vectors(rows), vectors(targets));
+    let store = TestStore::new();
+    store.dataset("pool", rows).dataset("target", targets);
+    let mut of_pool = Feature::new("pool", "grad-sgd", 0, present(&pool));
+    of_pool.cut = 97;
+    store.features(&[of_pool, Feature::new("target", "grad-sgd", 0, present(&target))], None);
+    (store, pool, target)
+}
+
+#[test]
+fn many_rankings_equal_full_sorts_where_most_scores_are_equal() {
+    let (store, pool, target) = many_ties(2500, 40);
+    let plan = plan(&store, &InfluenceSpec { sim: Sim::Dot, ..ask("pool", "target") });
+    // Zeros have no sign.
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>() + 0.0;
+    // The shortest may be found by bounds; the longest are all there is.
+    for (order, k) in [(Order::Best, 3), (Order::Worst, 40), (Order::Best, 700), (Order::Worst, 5000)] {
+        for threads in [1, 2, 7] {
+            let request = EachRequest { order, threads, ..request(Each::Sample, k) };
+            let found = plan.top_k_each(&request, &GO).unwrap();
+            assert_eq!(found.rankings.len(), target.len());
+            for (ranking, target) in found.rankings.iter().zip(&target) {
+                let mut want: Vec<(f32, u64)> =
+                    (0..).zip(&pool).map(|(row, vector)| (dot(vector, target), row)).collect();
+                want.sort_by(|a, b| {
+                    let by_score = a.0.total_cmp(&b.0);
+                    (if order == Order::Best { by_score.reverse() } else { by_score }).then(a.1.cmp(&b.1))
+                });
+                want.truncate(k);
+                let got: Vec<(f32, u64)> = ranking.rows.iter().map(|s| (s.score, s.row)).collect();
+                assert_eq!(got, want, "{order} {k}, {threads} threads");
+            }
+        }
+    }
 }

@@ -22,7 +22,7 @@ use gstore_query::kernel::{
 use gstore_store::{SIGNS, Signs, Values};
 use half::f16;
 
-/// All products of rows with queries: exact (of f16, and of signs), filtered, and of the codes of a sketch.
+/// All products of rows with queries: exact (of f16, i8 and signs), filtered, and of the codes of a sketch.
 #[derive(Parser)]
 struct Args {
     /// Rows
@@ -41,7 +41,7 @@ struct Args {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 16, 64, 256])]
     queries: Vec<usize>,
     /// Kernels to measure
-    #[arg(long, value_delimiter = ',', default_values_t = ["exact".to_owned(), "i1".into(), "bf16".into(), "int8".into(), "nibble".into(), "sign".into()])]
+    #[arg(long, value_delimiter = ',', default_values_t = ["exact".to_owned(), "i8".into(), "i1".into(), "bf16".into(), "int8".into(), "nibble".into(), "sign".into()])]
     kernels: Vec<String>,
     /// Instruction set of the exact and the code kernels and of the loop that they are held to: portable, neon,
     /// avx2 or avx512 [default: the fastest]
@@ -113,6 +113,7 @@ fn groups(args: &Args) -> Vec<Range<usize>> {
 /// Rows of one kind, filled once.
 enum Subject {
     Exact(Kernel, Vec<f16>),
+    Bytes(Kernel, Vec<i8>),
     /// Words of a row, and all words.
     Signs(Kernel, usize, Vec<u64>),
     Filter(gstore_query::kernel::Filter, Vec<f16>),
@@ -130,6 +131,10 @@ impl Subject {
         };
         Ok(match name {
             "exact" => Some(Self::Exact(kernel, halves())),
+            "i8" => {
+                let bytes = args.rows * args.dim;
+                Some(Self::Bytes(kernel, (0..bytes).map(|_| (numbers.even() * 127.0) as i8).collect()))
+            }
             "i1" => {
                 let each: usize = groups(args).iter().map(|group| group.len().div_ceil(SIGNS)).sum();
                 // Bits beyond a group meet zeros.
@@ -140,13 +145,14 @@ impl Subject {
             "int8" => Some(codes(CodeKind::Int8)),
             "nibble" => Some(codes(CodeKind::Nibble)),
             "sign" => Some(codes(CodeKind::Sign)),
-            _ => anyhow::bail!("{name} is none of exact, i1, bf16, int8, nibble, sign"),
+            _ => anyhow::bail!("{name} is none of exact, i8, i1, bf16, int8, nibble, sign"),
         })
     }
 
     fn bytes(&self) -> usize {
         match self {
             Self::Exact(_, values) | Self::Filter(_, values) => size_of_val(values.as_slice()),
+            Self::Bytes(_, values) => size_of_val(values.as_slice()),
             Self::Signs(_, _, words) => size_of_val(words.as_slice()),
             Self::Codes(_, _, bytes) => bytes.len(),
         }
@@ -161,15 +167,10 @@ impl Subject {
         let chosen: Vec<usize> = (0..groups.len()).collect();
         match self {
             Self::Exact(kernel, values) => {
-                let queries = Queries::new(&vectors, dim, &groups);
-                Box::new(move || {
-                    in_units(args, 2, |rows, memory| {
-                        memory.ready(rows.len(), count, groups.len());
-                        let values = Values::F16(&values[rows.start * dim..rows.end * dim]);
-                        let Memory { scratch, factors, out, .. } = memory;
-                        kernel.scaled_dots(values, &queries, &chosen, factors, scratch, out);
-                    });
-                })
+                exact(*kernel, values, Values::F16, Queries::new(&vectors, dim, &groups), args)
+            }
+            Self::Bytes(kernel, values) => {
+                exact(*kernel, values, Values::I8, Queries::new(&vectors, dim, &groups), args)
             }
             Self::Signs(kernel, each, words) => {
                 let queries = Queries::new(&vectors, dim, &groups);
@@ -209,6 +210,25 @@ impl Subject {
             }
         }
     }
+}
+
+/// All products of stored values with queries, as a function that can be timed.
+fn exact<'a, T: Sync>(
+    kernel: Kernel,
+    values: &'a [T],
+    of: fn(&'a [T]) -> Values<'a>,
+    queries: Queries,
+    args: &'a Args,
+) -> Box<dyn Fn() + 'a> {
+    let chosen: Vec<usize> = (0..queries.groups()).collect();
+    Box::new(move || {
+        in_units(args, size_of::<T>(), |rows, memory| {
+            memory.ready(rows.len(), queries.len(), queries.groups());
+            let values = of(&values[rows.start * args.dim..rows.end * args.dim]);
+            let Memory { scratch, factors, out, .. } = memory;
+            kernel.scaled_dots(values, &queries, &chosen, factors, scratch, out);
+        });
+    })
 }
 
 /// What a thread uses again for every unit.

@@ -1,6 +1,7 @@
 //! Speed of the exact scan, next to the bandwidth of the memory in the same second.
 //!
-//! 4,480 rows x 4 checkpoints x 8,192 f16 values (294 MB) against 1, 4 and 8 query vectors.
+//! 4,480 rows x 4 checkpoints x 8,192 f16 values (294 MB) against 1, 4 and 8 query vectors. `--dtype` stores
+//! them otherwise: `--queries 1,16,64,256` with f16 and with i8 is what half the bytes are worth.
 //!
 //! Both are the best of several rounds that alternate between them: on a shared machine either may be
 //! disturbed, and the ratio of the bests does not flatter the scan when a probe was.
@@ -16,7 +17,7 @@ use gstore_benches::{machine, probe};
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, TargetRef};
 use gstore_query::kernel::Kernel;
 use gstore_query::matrix::{MatrixJob, MatrixOptions, MatrixOutput, products_per_second};
-use gstore_store::{Cancel, Store};
+use gstore_store::{Cancel, DType, Store};
 
 /// Top 100 of a pool by influence, first over unread blocks, then over verified ones.
 #[derive(Parser)]
@@ -33,6 +34,9 @@ struct Args {
     /// Worker threads
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// How the vectors are stored: f16, f32, i8 or i1
+    #[arg(long, default_value = "f16", value_parser = dtype)]
+    dtype: DType,
     /// Numbers of query vectors
     #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 8])]
     queries: Vec<usize>,
@@ -48,13 +52,26 @@ struct Args {
     dir: Option<PathBuf>,
 }
 
+fn dtype(word: &str) -> Result<DType, String> {
+    let found = DType::ALL.into_iter().find(|dtype| dtype.to_string() == word);
+    found.ok_or_else(|| "none of f16, f32, i8, i1".to_owned())
+}
+
 fn main() -> Result<()> {
     let args = Args::parse();
     let folder = tempfile::tempdir_in(args.dir.clone().unwrap_or_else(std::env::temp_dir))?;
     let store = fill(folder.path(), &args)?;
     let memory = vec![0x3c00_u64; 256 << 17];
     println!("{}", machine::describe());
-    println!("kernel {}, {} threads, speeds in GB/s", Kernel::detect().name(), args.threads);
+    println!(
+        "kernel {}, {} rows x {} checkpoints x {} {} values, {} threads, speeds in GB/s",
+        Kernel::detect().name(),
+        args.rows,
+        args.checkpoints,
+        args.dim,
+        args.dtype,
+        args.threads
+    );
     println!("queries  touch      ms   scan  probe  ratio  GMAC/s");
     let snapshot = store.snapshot()?;
     for &count in &args.queries {
@@ -131,8 +148,8 @@ fn fill(folder: &Path, args: &Args) -> Result<Store> {
     }
     let mut numbers = Numbers(1);
     for (dataset, kind, rows) in jobs {
-        let features =
-            Features { dataset: &dataset, kind, checkpoints: args.checkpoints, rows, dim: args.dim };
+        let Args { checkpoints, dim, dtype, .. } = *args;
+        let features = Features { dataset: &dataset, kind, checkpoints, rows, dim, dtype };
         pool::publish(&store, features, |vector| {
             vector.iter_mut().for_each(|x| *x = numbers.even());
             Ok(())

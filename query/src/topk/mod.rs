@@ -4,6 +4,10 @@
 //! becomes the threshold that later ones must pass. The order is total (score, then place), so the result
 //! does not depend on the order of pushes, on how a stream is split or on which parts are merged first.
 
+mod shared;
+
+pub(crate) use shared::{Shared, WAITING, Waiting};
+
 /// The tie breakers of a candidate, the most significant first; of each the lower wins.
 pub type Place = (u32, u64, u32);
 
@@ -11,19 +15,25 @@ pub type Place = (u32, u64, u32);
 /// bits that hold the rest.
 type Key = (u128, u32);
 
-/// A candidate. The parts of its key are separate fields: a [`Key`] is padded to 32 bytes, which would leave
-/// no room for the payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A candidate. The parts of its key are separate fields: a [`Key`] alone is padded to 32 bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Entry {
-    key: u128,
+    /// Score and the first part of the place.
+    high: u64,
+    low: u64,
     last: u32,
     payload: u32,
 }
 
 impl Entry {
     #[inline]
+    fn new(score: u32, (major, minor, last): Place, payload: u32) -> Self {
+        Self { high: u64::from(score) << 32 | u64::from(major), low: minor, last, payload }
+    }
+
+    #[inline]
     fn key(&self) -> Key {
-        (self.key, self.last)
+        (u128::from(self.high) << 64 | u128::from(self.low), self.last)
     }
 }
 
@@ -87,32 +97,40 @@ impl TopK {
         Self { room: room.max(1), ..self }
     }
 
-    /// The same that keeps only what comes after a candidate in the order: the next page of a ranking.
-    pub fn after(self, score: f32, (major, minor, last): Place) -> Self {
-        let floor = Some((self.key(ordered(score) ^ self.flip, major, minor), last));
-        Self { floor, ..self }
+    /// The same that has memory for all that it will hold of a stream of `candidates` from the start: it then
+    /// comes from one place, whichever threads push.
+    pub fn with_memory(mut self, candidates: usize) -> Self {
+        if self.k > 0 {
+            self.entries.reserve_exact(most_held(self.k, self.room).min(candidates));
+        }
+        self
     }
 
-    #[inline]
-    fn key(&self, score: u32, major: u32, minor: u64) -> u128 {
-        u128::from(score) << 96 | u128::from(major) << 64 | u128::from(minor)
+    /// The same that keeps only what comes after a candidate in the order: the next page of a ranking.
+    pub fn after(self, score: f32, place: Place) -> Self {
+        let floor = Some(Entry::new(ordered(score) ^ self.flip, place, 0).key());
+        Self { floor, ..self }
     }
 
     /// Offers a candidate. A score that is not finite is never kept. Places must be unique.
     #[inline]
-    pub fn push(&mut self, score: f32, (major, minor, last): Place, payload: u32) {
+    pub fn push(&mut self, score: f32, place: Place, payload: u32) {
         let score_key = ordered(score) ^ self.flip;
         // Most candidates fail here, before a key is built.
         if score_key > (self.threshold.0 >> 96) as u32 || !score.is_finite() {
             return;
         }
-        self.keep(score_key, (major, minor, last), payload);
+        self.keep(Entry::new(score_key, place, payload));
+    }
+
+    /// The ordered score above which no candidate is kept, turned for this direction.
+    fn limit(&self) -> u32 {
+        if self.k == 0 { 0 } else { (self.threshold.0 >> 96) as u32 }
     }
 
     /// Keeps a candidate that is among the best so far.
     #[inline(never)]
-    fn keep(&mut self, score_key: u32, (major, minor, last): Place, payload: u32) {
-        let entry = Entry { key: self.key(score_key, major, minor), last, payload };
+    fn keep(&mut self, entry: Entry) {
         if entry.key() > self.threshold || self.k == 0 || self.floor.is_some_and(|floor| entry.key() <= floor)
         {
             return;
@@ -145,23 +163,27 @@ impl TopK {
         if self.entries.is_empty() {
             self.entries = other.entries;
         } else {
-            for Entry { key, last, payload } in other.entries {
-                self.keep((key >> 96) as u32, ((key >> 64) as u32, key as u64, last), payload);
-            }
+            other.entries.into_iter().for_each(|entry| self.keep(entry));
         }
         self.shrink();
     }
 
-    /// The kept candidates in order.
-    pub fn into_sorted(mut self) -> Vec<Selected> {
+    /// Puts the kept candidates in order.
+    fn sort(&mut self) {
         self.shrink();
         self.entries.sort_unstable_by_key(Entry::key);
+    }
+
+    /// The kept candidates in order.
+    pub fn into_sorted(mut self) -> Vec<Selected> {
+        // What is in order already is seen to be.
+        self.sort();
         let flip = self.flip;
         self.entries
             .into_iter()
-            .map(|Entry { key, last, payload }| Selected {
-                score: from_ordered((key >> 96) as u32 ^ flip),
-                place: ((key >> 64) as u32, key as u64, last),
+            .map(|Entry { high, low, last, payload }| Selected {
+                score: from_ordered((high >> 32) as u32 ^ flip),
+                place: (high as u32, low, last),
                 payload,
             })
             .collect()
@@ -192,7 +214,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn naive(scores: &[f32], k: usize, highest: bool) -> Vec<(u32, usize)> {
+    pub(super) fn naive(scores: &[f32], k: usize, highest: bool) -> Vec<(u32, usize)> {
         let mut all: Vec<(f32, usize)> = scores
             .iter()
             .enumerate()
@@ -207,7 +229,7 @@ mod tests {
         all.into_iter().map(|(s, i)| (s.to_bits(), i)).collect()
     }
 
-    fn score() -> impl Strategy<Value = f32> {
+    pub(super) fn score() -> impl Strategy<Value = f32> {
         prop_oneof![
             4 => (-4i8..4).prop_map(f32::from),
             2 => -1.0f32..1.0,
@@ -273,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_candidate_has_no_more_padding_than_it_must() {
-        assert_eq!(CANDIDATE_BYTES, 32);
+        assert_eq!(CANDIDATE_BYTES, 24);
     }
 
     #[test]

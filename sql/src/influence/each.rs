@@ -157,8 +157,9 @@ impl EachRows {
         let question = Question { plan, columns: Arc::clone(&self.columns), relation: Relation::All };
         let inner: Vec<usize> = want.columns.iter().filter(|c| **c >= OWN).map(|c| c - OWN).collect();
         let most = if inner.contains(&self.columns.record) { 1024 } else { 32 * 1024 };
-        for (ranking, name) in rankings.iter().zip(names) {
-            let own = self.of_one(&question, whole, ranking, want)?;
+        // What is delivered is not kept.
+        for (ranking, name) in rankings.into_iter().zip(names) {
+            let own = self.of_one(&question, whole, &ranking, want)?;
             let (question, rows) = match &own {
                 Some((own, rows)) => (own, rows),
                 None => (&question, &ranking.rows),

@@ -112,7 +112,7 @@ async fn targets_that_do_not_fit_into_memory_at_once_are_taken_in_passes() {
     let sql = "SELECT target, rank, row, score FROM influence('pool', 'target', each => 'sample', k => 5)";
     let want = rows(&whole, sql).await;
     assert_eq!(want.len(), 20);
-    let options = SqlOptions { threads: 2, memory_limit: 32 << 10, ..SqlOptions::default() };
+    let options = SqlOptions { threads: 8, memory_limit: 32 << 10, ..SqlOptions::default() };
     let small = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
     assert_eq!(rows(&small, sql).await, want);
     let mut result = small.run(sql).await.unwrap();

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use gstore_benches::pool::{self, Features};
 use gstore_query::sketch::{self, SketchOptions};
-use gstore_store::{Cancel, Store};
+use gstore_store::{Cancel, DType, Store};
 use half::f16;
 use serde_json::{Value, json};
 
@@ -53,15 +53,15 @@ pub fn run(args: &MakeArgs) -> Result<()> {
     let begun = Instant::now();
     let store = Store::create(&args.store)?;
     pool::samples(&store, "pool", rows, None)?;
-    let features = Features { dataset: "pool", kind: "grad-adam", checkpoints: args.checkpoints, rows, dim };
+    let (checkpoints, dtype) = (args.checkpoints, DType::F16);
+    let features = Features { dataset: "pool", kind: "grad-adam", checkpoints, rows, dim, dtype };
     let path = args.vectors.join("rows.f16");
     let mut halves = Vectors::<2>::open(&path, dim, rows.min(available))?;
     pool::publish(&store, features, |vector| halves.next(vector, |b| f16::from_le_bytes(b).to_f32()))?;
     for &count in &args.queries {
         let name = format!("target{count}");
         pool::samples(&store, &name, count, Some("s"))?;
-        let features =
-            Features { dataset: &name, kind: "grad-sgd", checkpoints: args.checkpoints, rows: count, dim };
+        let features = Features { dataset: &name, kind: "grad-sgd", checkpoints, rows: count, dim, dtype };
         let path = args.vectors.join("queries.f32");
         let mut queries = Vectors::<4>::open(&path, dim, number("queries")?.min(count))?;
         pool::publish(&store, features, |vector| queries.next(vector, f32::from_le_bytes))?;

@@ -108,6 +108,7 @@ pub fn run(args: &OnceArgs) -> Result<()> {
         line["resident_before"] = json!(before);
         line["resident_after_first"] = json!(after.0);
         line["bystander_resident"] = json!([other_before, after.1]);
+        line["answer_mib"] = json!(answer.bytes as f64 / f64::from(1 << 20));
         line["anonymous_mib"] = json!(anonymous);
         line["mapped_mib"] = json!(mapped);
         println!("{line}");

@@ -57,6 +57,8 @@ impl Question {
 /// The rows of the first ranking and what the scan did.
 pub struct Answer {
     pub rows: Vec<u64>,
+    /// What all results take, as the library hands them out.
+    pub bytes: usize,
     pub summary: ScanSummary,
 }
 
@@ -69,6 +71,7 @@ impl Asked {
             let ranking = self.plan.top_k(Order::Best, *k, None, *threads, &never)?;
             return Ok(Answer {
                 rows: ranking.rows.iter().map(|row| row.row).collect(),
+                bytes: size_of_val(&ranking.rows[..]),
                 summary: ranking.summary,
             });
         }
@@ -82,7 +85,11 @@ impl Asked {
         };
         let rankings = self.plan.top_k_each(&request, &never)?;
         let first = rankings.rankings.iter().find(|ranking| ranking.name == "s0").context("no ranking")?;
-        Ok(Answer { rows: first.rows.iter().map(|row| row.row).collect(), summary: rankings.summary })
+        Ok(Answer {
+            rows: first.rows.iter().map(|row| row.row).collect(),
+            bytes: rankings.rankings.iter().map(|ranking| size_of_val(&ranking.rows[..])).sum(),
+            summary: rankings.summary,
+        })
     }
 
     pub fn question(&self) -> &Question {

@@ -1,16 +1,22 @@
 //! The best or worst results of a question, from scored rows or tokens in any order.
 
+use gstore_core::{Cancel, parallel};
+
+use crate::error::QueryError;
 use crate::influence::result::Scored;
 use crate::influence::scan::Totals;
 use crate::influence::spec::Order;
-use crate::topk::{CANDIDATE_BYTES, TopK, held, most_held};
+use crate::topk::{CANDIDATE_BYTES, Place, Shared, TopK, WAITING, Waiting, held, most_held};
 
 /// Candidates that a collector with little room holds beyond its k, or a quarter of k if that is more.
 const SMALL_ROOM: usize = 64;
 
-/// Bytes that the candidates of a ranking of `k` take in a collector with little room for each thread, and in one that takes them all over.
+/// Bytes that a ranking of `k` takes beside others that threads fill together: its candidates, then in their
+/// place its results, and what waits in each thread.
 pub fn small_bytes(k: usize, threads: usize) -> usize {
-    most_held(k, SMALL_ROOM).saturating_mul(CANDIDATE_BYTES).saturating_mul(threads + 1)
+    let candidates = most_held(k, SMALL_ROOM).saturating_mul(CANDIDATE_BYTES);
+    let results = k.saturating_mul(size_of::<Scored>());
+    candidates.max(results).saturating_add(threads.saturating_mul(WAITING * CANDIDATE_BYTES))
 }
 
 /// Bytes that the candidates of a ranking of `k` out of `results` take in a collector for each thread, and in
@@ -42,17 +48,20 @@ impl Collector {
         Self { top: self.top.with_room(SMALL_ROOM), ..self }
     }
 
+    /// The same that has memory for what it will hold of so many results from the start.
+    pub(crate) fn with_memory(self, results: usize) -> Self {
+        Self { top: self.top.with_memory(results), ..self }
+    }
+
     /// The same that keeps only what comes after a result.
     pub(super) fn after(self, last: &Scored) -> Self {
-        let place = (last.pool, last.row, last.pos.unwrap_or_default());
-        Self { top: self.top.after(last.score, place), ..self }
+        Self { top: self.top.after(last.score, place(last)), ..self }
     }
 
     /// Offers a result.
     #[inline]
     pub fn push(&mut self, scored: &Scored) {
-        let place = (scored.pool, scored.row, scored.pos.unwrap_or_default());
-        self.top.push(scored.score, place, scored.subtask);
+        self.top.push(scored.score, place(scored), scored.subtask);
     }
 
     /// Takes over what another one of the same question has kept.
@@ -78,6 +87,58 @@ impl Collector {
         };
         self.top.into_sorted().into_iter().map(scored).collect()
     }
+}
+
+fn place(scored: &Scored) -> Place {
+    (scored.pool, scored.row, scored.pos.unwrap_or_default())
+}
+
+/// Rankings of one order that threads fill together.
+pub(crate) fn shared(tops: &mut [Collector]) -> Shared<'_> {
+    Shared::new(tops.iter_mut().map(|collector| &mut collector.top))
+}
+
+impl Waiting<'_, '_> {
+    /// Offers a result to a ranking.
+    #[inline]
+    pub(crate) fn offer(&mut self, ranking: usize, scored: &Scored) {
+        self.push(ranking, scored.score, place(scored), scored.subtask);
+    }
+}
+
+/// Hands over what still waits in threads; returns what they counted.
+pub(crate) fn finish<'s, 'a: 's, W>(
+    states: impl IntoIterator<Item = (W, Waiting<'s, 'a>, Totals)>,
+) -> Totals {
+    let mut totals = Totals::default();
+    for (_, waiting, counts) in states {
+        waiting.finish();
+        totals.merge(&counts);
+    }
+    totals
+}
+
+/// The results of rankings, which threads put in order together. A ranking's candidates are freed as its
+/// results are made.
+pub(crate) fn into_lists(
+    mut tops: Vec<Collector>,
+    (threads, cancel): (usize, &Cancel),
+) -> Result<Vec<Vec<Scored>>, QueryError> {
+    let count = tops.len();
+    {
+        let all = shared(&mut tops);
+        parallel::unordered::<_, QueryError>(
+            count,
+            threads,
+            cancel,
+            || (),
+            |_, ranking| {
+                all.sort(ranking);
+                Ok(())
+            },
+        )?;
+    }
+    Ok(tops.into_iter().map(Collector::into_rows).collect())
 }
 
 /// Adds what threads kept, for each ranking in the same order, to `tops`; returns what they counted.

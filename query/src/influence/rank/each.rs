@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::bounded::{self, Outcome};
 use super::check_missing;
-use super::collect::{Collector, merge, small_bytes};
+use super::collect::{Collector, finish, into_lists, shared, small_bytes};
 use super::summary;
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
@@ -120,7 +120,8 @@ impl Prepared {
     /// The k best or worst rows for each subtask, target or sample, in one pass over the pools. Rows are eligible as they are for the
     /// whole question; a score that is not finite for one of the rankings excludes the row from all.
     ///
-    /// Memory: of each ranking and thread at most k candidates of 32 bytes and a quarter more, or 64.
+    /// Memory: of each ranking at most k candidates of 24 bytes and a quarter more, or 64, in whose place its
+    /// k results of 32 bytes come in the end; and 16 candidates for each thread.
     ///
     /// # Errors
     /// Also where that, with the vectors of the samples, is more than `memory`.
@@ -250,48 +251,46 @@ pub(super) fn rank_lists(
     }
     let scan = operands.scan(prepared.spec(), filter, cancel);
     let windows = windows(&operands.pools, operands.queries());
-    let collectors = || -> Vec<Collector> {
-        let collector = |list: &Option<(usize, Option<Scored>)>| {
-            let (k, after) = list.unwrap_or((0, None));
-            let new = Collector::new(request.order, k, prepared.spec().per_token);
-            let new = if wanted.len() > 1 { new.small() } else { new };
-            match after {
-                Some(last) => new.after(&last),
-                None => new,
-            }
-        };
-        wanted.iter().map(collector).collect()
+    let most = usize::try_from(prepared.most_results()).unwrap_or(usize::MAX);
+    let collector = |list: &Option<(usize, Option<Scored>)>| {
+        let (k, after) = list.unwrap_or((0, None));
+        let new = Collector::new(request.order, k, prepared.spec().per_token);
+        let new = if wanted.len() > 1 { new.small().with_memory(most) } else { new };
+        match after {
+            Some(last) => new.after(&last),
+            None => new,
+        }
     };
-    let (tops, totals) = score_windows(&scan, lists, &windows, threads, collectors)?;
-    Ok(Ranked { lists: tops.into_iter().map(Collector::into_rows).collect(), totals, planes: Vec::new() })
+    let mut tops: Vec<Collector> = wanted.iter().map(collector).collect();
+    let totals = score_windows(&scan, lists, &windows, threads, &mut tops)?;
+    Ok(Ranked { lists: into_lists(tops, (threads, cancel))?, totals, planes: Vec::new() })
 }
 
-/// Scores every row of windows, or every token, for some rankings, each of which `collectors` has one for.
+/// Scores every row of windows, or every token, for some rankings, which go on from what they have.
 pub(super) fn score_windows(
     scan: &Scan<'_>,
     lists: &Lists,
     windows: &[Window],
     threads: usize,
-    collectors: impl Fn() -> Vec<Collector> + Sync,
-) -> Result<(Vec<Collector>, Totals), QueryError> {
+    tops: &mut [Collector],
+) -> Result<Totals, QueryError> {
+    let tops = shared(tops);
     let states = scan.disk.unordered(
         windows.len(),
         (threads, scan.cancel),
-        || (Worker::default(), collectors(), Totals::default()),
+        || (Worker::default(), tops.waiting(), Totals::default()),
         |(worker, _, _), ahead| worker.see(ahead),
         |units, wants| scan.want(&windows[units].iter().collect::<Vec<_>>(), wants),
-        |(worker, tops, totals), unit| {
+        |(worker, waiting, totals), unit| {
             let pool = windows[unit].pool;
             let counted = scan.judged(&windows[unit], worker, |row, pos, values, whole| {
                 lists.each(scan.terms, values, whole, |list, score, subtask| {
-                    tops[list].push(&Scored { pool, row, pos, score, subtask });
+                    waiting.offer(list, &Scored { pool, row, pos, score, subtask });
                 });
             })?;
             totals.merge(&counted);
             Ok(())
         },
     )?;
-    let mut tops = collectors();
-    let totals = merge(states, &mut tops);
-    Ok((tops, totals))
+    Ok(finish(states))
 }

@@ -44,10 +44,11 @@ impl Load for i8 {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     unsafe fn halves(p: *const Self) -> [__m256; 2] {
+        // Each half is loaded by itself: a shift would take the unit that extends signs.
         // SAFETY: as above.
-        let bytes = unsafe { _mm_loadu_si128(p.cast()) };
+        let (low, high) = unsafe { (_mm_loadl_epi64(p.cast()), _mm_loadl_epi64(p.add(8).cast())) };
         let widen = |bytes| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
-        [widen(bytes), widen(_mm_srli_si128::<8>(bytes))]
+        [widen(low), widen(high)]
     }
 }
 

@@ -9,7 +9,7 @@ use gstore_core::{Cancel, parallel};
 use self::scan::{Counts, Scan, Worker};
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
-use crate::influence::rank::collect::Collector;
+use crate::influence::rank::collect::{Collector, into_lists};
 use crate::influence::rank::each::{EachRanking, EachRequest, Lists, Rankings, check_memory, lists, names};
 use crate::influence::result::{Excluded, Ranking, ScanSummary, Scored};
 use crate::influence::scan::filter::RowFilter;
@@ -26,10 +26,10 @@ impl Prepared {
     ) -> Result<Ranking, QueryError> {
         let operands = self.loss_operands(cancel)?;
         let scan = Scan::new(self, operands, filter, cancel)?;
-        let tops = || vec![Collector::new(order, k, false)];
-        let (tops, counts) = scan.rank(&Lists::Whole, threads, tops)?;
-        let rows = tops.into_iter().next().map(Collector::into_rows).unwrap_or_default();
-        Ok(Ranking::new(rows, operands.target.subtasks.clone(), scan.summary(&counts)?))
+        let mut tops = [Collector::new(order, k, false)];
+        let counts = scan.rank(&Lists::Whole, threads, &mut tops)?;
+        let [top] = tops;
+        Ok(Ranking::new(top.into_rows(), operands.target.subtasks.clone(), scan.summary(&counts)?))
     }
 
     /// As [`Prepared::top_k_each`], of covariances.
@@ -46,10 +46,12 @@ impl Prepared {
         check_memory(self, request, names.len(), operands.target.rows.len())?;
         let lists = lists(self, &operands.target, request.each)?;
         let scan = Scan::new(self, operands, request.filter, cancel)?;
-        let collectors =
-            || (0..lists.len()).map(|_| Collector::new(request.order, request.k, false).small()).collect();
-        let (tops, counts) = scan.rank(&lists, request.threads, collectors)?;
-        let rankings = names.into_iter().zip(samples).zip(tops.into_iter().map(Collector::into_rows));
+        let most = usize::try_from(self.most_results()).unwrap_or(usize::MAX);
+        let collector = |_| Collector::new(request.order, request.k, false).small().with_memory(most);
+        let mut tops: Vec<Collector> = (0..lists.len()).map(collector).collect();
+        let counts = scan.rank(&lists, request.threads, &mut tops)?;
+        let lists = into_lists(tops, (request.threads, cancel))?;
+        let rankings = names.into_iter().zip(samples).zip(lists);
         Ok(Rankings {
             rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),
             subtasks: operands.target.subtasks.clone(),

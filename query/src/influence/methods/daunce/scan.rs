@@ -13,7 +13,7 @@ use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::loss_sides::{LossSides, OpenLosses};
 use crate::influence::prepare::losses::{Cells, LossOperands, cells, cells_of};
-use crate::influence::rank::collect::{Collector, merge};
+use crate::influence::rank::collect::{Collector, finish, shared};
 use crate::influence::rank::each::Lists;
 use crate::influence::rank::summary::EXACT;
 use crate::influence::result::{Reason, ScanSummary, Scored};
@@ -85,21 +85,22 @@ impl<'a> Scan<'a> {
         &self,
         lists: &Lists,
         threads: usize,
-        collectors: impl Fn() -> Vec<Collector> + Sync,
-    ) -> Result<(Vec<Collector>, Counts), QueryError> {
+        tops: &mut [Collector],
+    ) -> Result<Counts, QueryError> {
+        let tops = shared(tops);
         let states = parallel::unordered::<_, QueryError>(
             self.units.len(),
             threads,
             self.cancel,
-            || (Worker::default(), collectors(), Counts::default()),
-            |(worker, tops, counts), unit| {
+            || (Worker::default(), tops.waiting(), Counts::default()),
+            |(worker, waiting, counts), unit| {
                 let pool = self.units[unit].0 as u32;
                 let own = self.unit(
                     unit,
                     worker,
                     |row, values, whole| {
                         lists.each(&self.operands.target.terms, values, whole, |list, score, subtask| {
-                            tops[list].push(&Scored { pool, row, pos: None, score, subtask });
+                            waiting.offer(list, &Scored { pool, row, pos: None, score, subtask });
                         });
                     },
                     |_, _| {},
@@ -108,14 +109,13 @@ impl<'a> Scan<'a> {
                 Ok(())
             },
         )?;
-        let mut counts = Counts::default();
-        let mut tops = collectors();
-        let states = states.into_iter().map(|(worker, tops, own)| {
-            counts.lacking += own.lacking;
-            (worker, tops, own.totals)
+        let mut lacking = 0;
+        let states = states.into_iter().map(|(worker, waiting, own)| {
+            lacking += own.lacking;
+            (worker, waiting, own.totals)
         });
-        counts.totals = merge(states.collect(), &mut tops);
-        Ok((tops, counts))
+        let totals = finish(states);
+        Ok(Counts { totals, lacking })
     }
 
     /// Scores the rows of a cell: hands out (row, values of the queries, score and subtask), and rows without

@@ -9,7 +9,7 @@ use super::candidates::Candidate;
 use super::pairs::{self, Singles};
 use super::pass::Picked;
 use crate::error::QueryError;
-use crate::influence::rank::collect::{Collector, merge};
+use crate::influence::rank::collect::{Collector, finish, shared};
 use crate::influence::rank::each::Lists;
 use crate::influence::result::Scored;
 use crate::influence::scan::windows::Window;
@@ -141,24 +141,25 @@ impl Search<'_> {
         if picked.is_empty() {
             return Ok(Totals::default());
         }
+        let tops = shared(tops);
         let states = self.scan.disk.unordered(
             picked.len(),
             (self.threads, self.scan.cancel),
-            || ((Worker::default(), Vec::new()), self.collectors(), Totals::default()),
+            || ((Worker::default(), Vec::new()), tops.waiting(), Totals::default()),
             |((worker, _), _, _), ahead| worker.see(ahead),
             |units, wants| {
                 for (window, offsets) in &picked[units] {
                     self.scan.want_rows(&windows[*window as usize], offsets.iter().copied(), wants);
                 }
             },
-            |((worker, rows), tops, totals), unit| {
+            |((worker, rows), waiting, totals), unit| {
                 let (window, offsets) = &picked[unit];
                 let window = &windows[*window as usize];
                 rows.clear();
                 rows.extend(offsets.iter().map(|offset| window.rows.start + u64::from(*offset)));
                 let counted = self.scan.judged_rows(window, rows, worker, |row, values, whole| {
                     self.lists.each(self.scan.terms, values, whole, |list, score, subtask| {
-                        tops[list].push(&Scored { pool: window.pool, row, pos: None, score, subtask });
+                        waiting.offer(list, &Scored { pool: window.pool, row, pos: None, score, subtask });
                     });
                 })?;
                 totals.merge(&counted);
@@ -166,7 +167,7 @@ impl Search<'_> {
                 Ok(())
             },
         )?;
-        let mut totals = merge(states, tops);
+        let mut totals = finish(states);
         // A block may be read whole for some of its rows.
         let bytes = |(window, rows): &Picked| {
             rows.len() as u64 * row_bytes(&self.scan.pools[windows[*window as usize].pool as usize].readers)

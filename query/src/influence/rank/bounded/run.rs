@@ -271,9 +271,8 @@ impl<'a> Run<'a> {
     /// Scores every row of some windows.
     pub(super) fn score_all(&mut self, windows: Range<usize>) -> Result<(), QueryError> {
         let Search { scan, lists, threads, .. } = self.of;
-        let collectors = || self.of.collectors();
-        let (tops, totals) = score_windows(scan, lists, &self.windows[windows], *threads, collectors)?;
-        self.found.tops.iter_mut().zip(tops).for_each(|(top, other)| top.merge(other));
+        let tops = &mut self.found.tops;
+        let totals = score_windows(scan, lists, &self.windows[windows], *threads, tops)?;
         self.found.totals.merge(&totals);
         Ok(())
     }
