@@ -1,6 +1,7 @@
 """Own perturbed copies of tiny-llama against the reference's losses, LESS and leaving families out.
 
-    python benches/daunce_truth.py FOLDER [--gstore target/release/gstore] [--models 32] [--threads 2] [--out FILE.jsonl]
+    python benches/daunce_truth.py FOLDER [--gstore target/release/gstore] [--models 32] [--compute bf16] [--threads 2]
+        [--out FILE.jsonl]
 
 Rows and queries are those of golden/daunce, copies go on from its theta0 by its recipe: 16 steps of 16 rows, rate
 1e-3, rho and gamma 1. Of each score (covariance, correlation; centred by row, or by row and model) the line says
@@ -218,6 +219,7 @@ def main():
     parser.add_argument("--gstore", default="target/release/gstore")
     parser.add_argument("--models", type=int, default=32)
     parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--compute", default="f32", choices=["f32", "bf16"], help="of the copies' training; losses are taken in f32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
@@ -236,7 +238,7 @@ def main():
     text = ("--template", truth.manifest["template"])
     work.run("train", "daunce", "train", "--model", model, "--adapter", golden / "theta0", "--dataset", "pool", "--models",
              args.models, "--steps", args.steps, "--batch-size", recipe["batch"], "--learning-rate", recipe["lr"],
-             "--output", "copies", *text)
+             "--compute", args.compute, "--output", "copies", *text)
     for dataset in ("pool", "queries"):
         work.run(f"losses {dataset}", "daunce", "losses", "--ensemble", "copies", "--dataset", dataset, *text)
     for dataset, kind in (("pool", "grad-adam"), ("queries", "grad-sgd")):
@@ -244,7 +246,7 @@ def main():
                  "--weights", 1, "--run", "theta0", "--features", kind, "--projection", "none", "--dtype", "f32", *text)
     each = f"each => 'sample', k => {len(rows)}"
     less = scores(work, "less", f"influence('pool', 'queries', {each})", rows, queries)
-    result = {"models": args.models, "steps": args.steps, "rows": len(rows), "queries": len(queries), "chance": 1 / len(truth.families),
+    result = {"models": args.models, "compute": args.compute, "steps": args.steps, "rows": len(rows), "queries": len(queries), "chance": 1 / len(truth.families),
               "less": {"ours": truth.judge(less, truth.less), "reference": truth.judge(truth.less, less)}, "scores": {}}
     for score, center in FORMS:
         options = f"ensemble => 'copies', score => '{score}', center => '{center}', {each}"

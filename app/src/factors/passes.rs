@@ -3,7 +3,7 @@
 //! Rows are cut into units of whole batches, by their number alone. A worker sums over a unit, and the units'
 //! sums are added in their order.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::{Mutex, PoisonError};
 
 use gstore_core::parallel::{self, Give};
@@ -21,8 +21,8 @@ use crate::work::Work;
 /// Units that the rows of a partition are cut into, where they are not too large then.
 const UNITS: u64 = 32;
 
-/// Most batches of a unit.
-const MOST_BATCHES: usize = 16;
+/// Batches of a unit, but for the last: adding the sums of a unit to all others costs about a tenth of a batch.
+const BATCHES: RangeInclusive<usize> = 2..=16;
 
 /// Numbers of the passes, each of which draws labels of its own.
 const COVARIANCE_PASS: u64 = 0;
@@ -216,7 +216,7 @@ fn units(
     batches.each(rows, cancel, &mut |batch| {
         count += batch.len() as u64;
         unit.push(tokens(&batch));
-        if count >= share || unit.len() >= MOST_BATCHES {
+        if count >= share && BATCHES.contains(&unit.len()) || unit.len() >= *BATCHES.end() {
             count = 0;
             wanted = give(std::mem::take(&mut unit));
         }
