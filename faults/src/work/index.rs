@@ -38,7 +38,7 @@ fn build_sketch(store: &Store, reader: &FeatureReader) -> Result<(), Failure> {
     if can_have(reader).is_err() {
         return Ok(());
     }
-    let options = SketchOptions { seed: Some(SEED), rebuild: false, threads: 1 };
+    let options = SketchOptions { seed: Some(SEED), threads: 1, ..SketchOptions::default() };
     match sketch::build(store, reader, &options, |_| {}, &Cancel::new()) {
         Ok(_) | Err(QueryError::Index(IndexError::Gone { .. })) => Ok(()),
         Err(e) => Err(e.into()),
