@@ -23,16 +23,74 @@ pub enum Fault {
     Torn,
     /// A sync fails, and what was not safe of the file is gone.
     Sync,
+    /// A read past the system's memory goes wrong; ordinary ones do not.
+    Direct(DirectFault),
+}
+
+/// How a read past the system's memory goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirectFault {
+    /// The file system has no such reads for this file.
+    Missing,
+    /// It refuses one, as for places that it does not take.
+    Invalid,
+    /// An error of the device.
+    Device,
+    /// The read ends early.
+    Short,
+    /// A bit of what was read is another one.
+    Flipped,
+    /// The second half of what was read was never written to memory.
+    Zeroed,
+}
+
+impl DirectFault {
+    /// All of them.
+    pub const ALL: [DirectFault; 6] = [
+        DirectFault::Missing,
+        DirectFault::Invalid,
+        DirectFault::Device,
+        DirectFault::Short,
+        DirectFault::Flipped,
+        DirectFault::Zeroed,
+    ];
+
+    /// Whether a read says that it succeeded, with other bytes than the file has.
+    pub fn changes_bytes(self) -> bool {
+        matches!(self, DirectFault::Flipped | DirectFault::Zeroed)
+    }
+
+    fn read(self, buf: &mut [u8], file: &dyn VfsRead, offset: u64) -> io::Result<()> {
+        let half = buf.len() / 2;
+        match self {
+            DirectFault::Missing | DirectFault::Device => Err(Error::other("injected: input/output error")),
+            DirectFault::Invalid => Err(ErrorKind::InvalidInput.into()),
+            DirectFault::Short => {
+                file.read_at(buf.split_at_mut(half).0, offset)?;
+                Err(ErrorKind::UnexpectedEof.into())
+            }
+            DirectFault::Flipped => {
+                file.read_at(buf, offset)?;
+                buf.iter_mut().skip(half).take(1).for_each(|byte| *byte ^= 4);
+                Ok(())
+            }
+            DirectFault::Zeroed => {
+                file.read_at(buf, offset)?;
+                buf.iter_mut().skip(half).for_each(|byte| *byte = 0);
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Fault {
-    /// All of them.
+    /// All of them that any operation may meet.
     pub const ALL: [Fault; 6] =
         [Fault::Device, Fault::NoSpace, Fault::Full, Fault::Short, Fault::Torn, Fault::Sync];
 
     fn error(self) -> Error {
         match self {
-            Fault::Device | Fault::Sync => Error::other("injected: input/output error"),
+            Fault::Device | Fault::Sync | Fault::Direct(_) => Error::other("injected: input/output error"),
             Fault::NoSpace | Fault::Full | Fault::Short | Fault::Torn => {
                 Error::new(ErrorKind::StorageFull, "injected: no space left on device")
             }
@@ -44,6 +102,7 @@ impl Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Read,
+    Direct,
     Change,
     Space,
     Write,
@@ -99,6 +158,7 @@ impl FailVfs {
             Fault::NoSpace | Fault::Full => matches!(kind, Kind::Space | Kind::Write),
             Fault::Short | Fault::Torn => kind == Kind::Write,
             Fault::Sync => kind == Kind::Sync,
+            Fault::Direct(_) => kind == Kind::Direct,
         };
         if !concerned {
             return false;
@@ -168,6 +228,25 @@ impl VfsRead for Reading {
     }
 }
 
+/// A file that is read past the system's memory.
+struct Direct(Box<dyn VfsRead>, FailVfs);
+
+impl VfsRead for Direct {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        match self.1.trigger.fault {
+            Fault::Direct(DirectFault::Missing) => self.0.read_at(buf, offset),
+            Fault::Direct(fault) if self.1.fails(Kind::Direct) => fault.read(buf, &*self.0, offset),
+            _ => {
+                self.1.step(Kind::Read)?;
+                self.0.read_at(buf, offset)
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Changing(Box<dyn VfsRandom>, FailVfs, PathBuf);
 
@@ -214,9 +293,16 @@ impl Vfs for FailVfs {
         self.step(Kind::Space)?;
         Ok(Box::new(Changing(self.disk.open_random(path)?, self.clone(), path.to_owned())))
     }
+    fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
+        if self.trigger.fault == Fault::Direct(DirectFault::Missing) && self.fails(Kind::Direct) {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Direct(self.disk.open(path)?, self.clone()))))
+    }
+    /// What is mapped counts as out of memory, so that readers read it ahead.
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
         self.step(Kind::Read)?;
-        self.disk.map(path, len)
+        Ok(self.disk.map(path, len)?.out_of_memory())
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.step(Kind::Space)?;

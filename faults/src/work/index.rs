@@ -1,5 +1,6 @@
 //! Indexes of the workload: checks of vectors in two sections, and sketches as `gstore index` makes them.
 
+use super::state::read_ahead;
 use crate::Failure;
 use gstore_query::IndexStatus;
 use gstore_query::QueryError;
@@ -58,6 +59,9 @@ fn check_sketches(reader: &FeatureReader) -> Result<(), Failure> {
         for section in Section::ALL {
             let expected: Vec<u8> = codes.iter().flat_map(|c| c.section(section)).copied().collect();
             let found = index.section(section.name())?;
+            let mut wants = Wants::new();
+            found.want(&(0..found.len()), true, &mut wants)?;
+            let mut scratch = read_ahead(wants);
             if found.read(0..found.len(), &mut scratch)? != expected.as_slice() {
                 return Err(
                     format!("section {} of {} is not of its segment", section.name(), index.file()).into()
