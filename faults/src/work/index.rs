@@ -4,7 +4,7 @@ use super::state::read_ahead;
 use crate::Failure;
 use gstore_query::IndexStatus;
 use gstore_query::QueryError;
-use gstore_query::sketch::{self, Rotation, Section, SketchOptions, check as can_have, encode_block};
+use gstore_query::sketch::{self, Planes, Rotation, Section, SketchOptions, check as can_have, encode_block};
 use gstore_store::Cancel;
 use gstore_store::*;
 use serde_json::json;
@@ -54,7 +54,7 @@ fn check_sketches(reader: &FeatureReader) -> Result<(), Failure> {
         let Some(index) = reader.index(segment, sketch::KIND)? else { continue };
         let mut codes = Vec::new();
         for block in reader.blocks_of(segment)? {
-            codes.push(encode_block(reader, block, &rotation, &mut scratch)?);
+            codes.push(encode_block(reader, block, &rotation, Planes::ALL, &mut scratch)?);
         }
         for section in Section::ALL {
             let expected: Vec<u8> = codes.iter().flat_map(|c| c.section(section)).copied().collect();

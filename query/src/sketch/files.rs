@@ -111,7 +111,7 @@ pub fn build(
         options.threads,
         cancel,
         BlockBuffer::new,
-        |scratch, at| Ok((at, encode_block(reader, units[at].1, &rotation, scratch)?)),
+        |scratch, at| Ok((at, encode_block(reader, units[at].1, &rotation, planes, scratch)?)),
         |(at, codes)| {
             let (segment, block, is_last) = units[at];
             let mut own = match writing.take() {
