@@ -7,7 +7,8 @@
 mod direct;
 mod vfs;
 
-pub use vfs::{DirectFault, FailVfs, Fault};
+pub use direct::DirectFault;
+pub use vfs::{FailVfs, Fault};
 
 use crate::check::{self, Depth, guarded};
 use crate::disk::{Image, Replay, SimDisk};

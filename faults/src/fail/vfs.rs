@@ -1,5 +1,6 @@
 //! A file system on which one operation fails.
 
+use super::DirectFault;
 use crate::disk::SimDisk;
 use gstore_store::FileMap;
 use gstore_store::vfs::*;
@@ -25,62 +26,6 @@ pub enum Fault {
     Sync,
     /// A read past the system's memory goes wrong; ordinary ones do not.
     Direct(DirectFault),
-}
-
-/// How a read past the system's memory goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DirectFault {
-    /// The file system has no such reads for this file.
-    Missing,
-    /// It refuses one, as for places that it does not take.
-    Invalid,
-    /// An error of the device.
-    Device,
-    /// The read ends early.
-    Short,
-    /// A bit of what was read is another one.
-    Flipped,
-    /// The second half of what was read was never written to memory.
-    Zeroed,
-}
-
-impl DirectFault {
-    /// All of them.
-    pub const ALL: [DirectFault; 6] = [
-        DirectFault::Missing,
-        DirectFault::Invalid,
-        DirectFault::Device,
-        DirectFault::Short,
-        DirectFault::Flipped,
-        DirectFault::Zeroed,
-    ];
-
-    /// Whether a read says that it succeeded, with other bytes than the file has.
-    pub fn changes_bytes(self) -> bool {
-        matches!(self, DirectFault::Flipped | DirectFault::Zeroed)
-    }
-
-    fn read(self, buf: &mut [u8], file: &dyn VfsRead, offset: u64) -> io::Result<()> {
-        let half = buf.len() / 2;
-        match self {
-            DirectFault::Missing | DirectFault::Device => Err(Error::other("injected: input/output error")),
-            DirectFault::Invalid => Err(ErrorKind::InvalidInput.into()),
-            DirectFault::Short => {
-                file.read_at(buf.split_at_mut(half).0, offset)?;
-                Err(ErrorKind::UnexpectedEof.into())
-            }
-            DirectFault::Flipped => {
-                file.read_at(buf, offset)?;
-                buf.iter_mut().skip(half).take(1).for_each(|byte| *byte ^= 4);
-                Ok(())
-            }
-            DirectFault::Zeroed => {
-                file.read_at(buf, offset)?;
-                buf.iter_mut().skip(half).for_each(|byte| *byte = 0);
-                Ok(())
-            }
-        }
-    }
 }
 
 impl Fault {
