@@ -87,7 +87,10 @@ pub(super) fn run(
             match guarded(|| one(end, expected, fault, n)) {
                 Ok(false) => break,
                 Ok(true) => {}
-                Err(e) => report.anomaly(format!("seed {seed}, {fault:?} at direct read {n}: {e}")),
+                Err(e) => {
+                    report.anomaly(format!("seed {seed}, {fault:?} at direct read {n}: {e}"));
+                    break;
+                }
             }
             count += 1;
             n += options.stride;
