@@ -9,8 +9,8 @@ use gstore_store::{FeaturePart, FeatureReader, OpenError, ReadError, Snapshot, S
 
 use crate::work::Work;
 
-/// Makes the sketch of a feature as the options say, on the threads of the work; returns how many vectors were
-/// coded.
+/// Makes the sketch of a feature as the options say, on the threads of the work; returns how many vectors
+/// were coded.
 ///
 /// # Errors
 /// As [`build`].
@@ -76,7 +76,8 @@ pub enum SketchError {
     Open(#[from] OpenError),
 }
 
-/// Makes the sketches that some features of the newest snapshot lack, with the planes of those that they have.
+/// Makes the sketches that some features of the newest snapshot lack, with the planes of those that they
+/// have.
 ///
 /// # Errors
 /// See [`SketchError`].

@@ -1,5 +1,4 @@
-//! Evaluation of indexes: questions about rows drawn from the feature itself, and what planes of a sketch cost
-//! and save.
+//! Evaluation of indexes by questions about rows of the feature: what planes of a sketch cost and save.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -62,8 +61,8 @@ pub struct PlaneEvaluation {
     pub bytes: u64,
     /// Whether the sketch keeps it.
     pub kept: bool,
-    /// Bytes that a ranking by it alone reads, with those of the rows that it scores, on average; `None`: it is
-    /// not kept.
+    /// Bytes that a ranking by it alone reads, with those of the rows that it scores, on average; `None`: it
+    /// is not kept.
     pub bytes_read: Option<f64>,
     /// Share of the rows that it scores.
     pub scored: Option<f64>,
@@ -83,8 +82,8 @@ impl Reads {
     }
 }
 
-/// Asks for the neighbours of rows of a feature by each plane of its sketch, by the sketch as it is used, and by
-/// a scan.
+/// Asks for the neighbours of rows of a feature by each plane of its sketch, by the sketch as it is used, and
+/// by a scan.
 ///
 /// # Errors
 /// [`QueryError::Sketch`] where there is no sketch of all segments; those of [`Prepared::top_k`].

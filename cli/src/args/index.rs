@@ -34,13 +34,13 @@ pub struct IndexArgs {
     /// Make the sketches that are missing
     #[arg(long)]
     pub sketch: bool,
-    /// Planes that the sketches keep: sign, nibble, int8 [default: those that the feature's sketches have, else all]
+    /// Planes that the sketches keep: sign, nibble, int8 [default: as its sketches have it, else all]
     #[arg(long, value_name = "PLANES", requires = "sketch")]
     pub planes: Option<Planes>,
     /// Make the graphs of neighbours that are missing: of embeddings, unless features or kinds are named
     #[arg(long, conflicts_with = "sketch")]
     pub hnsw: bool,
-    /// Compare graphs with a scan (recall, vectors compared, time), and what the planes of sketches take and save
+    /// Compare graphs with a scan: recall, vectors compared, time; and tell what planes of sketches save
     #[arg(long, conflicts_with = "sketch")]
     pub evaluate: bool,
     /// Only features of these kinds

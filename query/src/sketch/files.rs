@@ -30,8 +30,8 @@ pub struct SketchOptions {
     /// A seed that is chosen is known, and the stated probabilities hold only for data that were not
     /// made with its knowledge.
     pub seed: Option<u64>,
-    /// The planes to keep; by default those of the feature's first segment that has a sketch, else all. Sketches
-    /// of other planes are rebuilt.
+    /// The planes to keep; by default those of the feature's first segment that has a sketch, else all.
+    /// Sketches of other planes are rebuilt.
     pub planes: Option<Planes>,
     /// Rebuilds existing sketches.
     pub rebuild: bool,

@@ -1,8 +1,9 @@
 //! Sketches: short codes of vectors that rule out most rows of a ranking, so that few are read in full.
 //!
 //! A vector is rotated at random ([`Rotation`]) and coded three times: a sign bit, a nibble and a signed byte
-//! for each coordinate (`build`), of which a sketch keeps those that are chosen ([`Planes`]). Queries are rotated and rounded likewise (`SketchQueries`).
-//! `influence` makes estimates and bounds of scores from them; the mathematics is in `docs/methods.md`.
+//! for each coordinate (`build`), of which a sketch keeps those that are chosen ([`Planes`]). Queries are
+//! rotated and rounded likewise (`SketchQueries`). `influence` makes estimates and bounds of scores from
+//! them; the mathematics is in `docs/methods.md`.
 //!
 //! Invariants
 //! - a sketch is a function of the stored vectors and its seed
