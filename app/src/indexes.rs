@@ -4,23 +4,23 @@ use std::collections::BTreeSet;
 
 use gstore_core::Unit;
 use gstore_query::QueryError;
-use gstore_query::sketch::{KIND, SketchOptions, build, check};
+use gstore_query::sketch::{KIND, Planes, SketchOptions, build, check, kept};
 use gstore_store::{FeaturePart, FeatureReader, OpenError, ReadError, Snapshot, Store};
 
 use crate::work::Work;
 
-/// Makes the sketch of a feature, of those segments that lack one, or with `rebuild` of all; returns how
-/// many vectors were coded.
+/// Makes the sketch of a feature as the options say, on the threads of the work; returns how many vectors
+/// were coded.
 ///
 /// # Errors
 /// As [`build`].
 pub fn sketch(
     store: &Store,
     reader: &FeatureReader,
-    rebuild: bool,
+    options: &SketchOptions,
     work: &mut Work<'_>,
 ) -> Result<u64, QueryError> {
-    let options = SketchOptions { seed: None, rebuild, threads: work.threads };
+    let options = SketchOptions { threads: work.threads, ..options.clone() };
     let (mut begun, mut seen) = (false, 0);
     let name = format!("sketch {}", reader.part().display_name());
     let progress = &mut *work.progress;
@@ -76,7 +76,8 @@ pub enum SketchError {
     Open(#[from] OpenError),
 }
 
-/// Makes the sketches that some features of the newest snapshot lack.
+/// Makes the sketches that some features of the newest snapshot lack, with the planes of those that they
+/// have.
 ///
 /// # Errors
 /// See [`SketchError`].
@@ -85,12 +86,22 @@ pub fn complete(
     wanted: impl Fn(&FeaturePart) -> bool,
     work: &mut Work<'_>,
 ) -> Result<Sketched, SketchError> {
+    make(store, |part| wanted(part).then(SketchOptions::default), work)
+}
+
+/// Makes sketches of the features of the newest snapshot that are to have some.
+fn make(
+    store: &Store,
+    wanted: impl Fn(&FeaturePart) -> Option<SketchOptions>,
+    work: &mut Work<'_>,
+) -> Result<Sketched, SketchError> {
     let (snapshot, _lease) = store.snapshot_leased(None, work.command)?;
     let mut done = Sketched::default();
-    for part in snapshot.features().iter().filter(|part| wanted(part)) {
+    for part in snapshot.features() {
+        let Some(options) = wanted(part) else { continue };
         let made = snapshot.open_feature(part).map_err(QueryError::from).and_then(|reader| {
             check(&reader)?;
-            sketch(store, &reader, false, work)
+            sketch(store, &reader, &options, work)
         });
         let dataset = || part.desc.dataset.clone();
         match made {
@@ -117,6 +128,8 @@ struct Known {
     feature: u32,
     segments: BTreeSet<String>,
     kinds: BTreeSet<String>,
+    /// Those of its sketch.
+    planes: Option<Planes>,
 }
 
 /// An index that went with its file and is not made again without being asked for.
@@ -138,7 +151,8 @@ impl Before {
         for part in snapshot.features() {
             let kinds: BTreeSet<String> = snapshot.indexes(part)?.into_iter().map(|note| note.kind).collect();
             if !kinds.is_empty() {
-                known.push(Known { feature: part.number, segments: segments(part), kinds });
+                let planes = kinds.contains(KIND).then(|| planes(snapshot, part)).flatten();
+                known.push(Known { feature: part.number, segments: segments(part), kinds, planes });
             }
         }
         Ok(Self(known))
@@ -161,15 +175,17 @@ impl Before {
         Ok(gone.collect())
     }
 
-    /// Makes the sketches of the new files of features that had some.
+    /// Makes the sketches of the new files of features that had some, with the same planes.
     ///
     /// # Errors
     /// As [`complete`].
     pub fn restore(&self, store: &Store, work: &mut Work<'_>) -> Result<Sketched, SketchError> {
         let had = |part: &FeaturePart| {
-            self.0.iter().any(|known| known.kinds.contains(KIND) && known.is_rewritten(part))
+            let mut known = self.0.iter().filter(|known| known.kinds.contains(KIND));
+            let own = known.find(|known| known.is_rewritten(part))?;
+            Some(SketchOptions { planes: own.planes, ..SketchOptions::default() })
         };
-        complete(store, had, work)
+        make(store, had, work)
     }
 }
 
@@ -177,6 +193,13 @@ impl Known {
     fn is_rewritten(&self, part: &FeaturePart) -> bool {
         self.feature == part.number && segments(part).difference(&self.segments).next().is_some()
     }
+}
+
+/// The planes of a feature's first sketch that can be used.
+fn planes(snapshot: &Snapshot, part: &FeaturePart) -> Option<Planes> {
+    // What cannot be opened is not rewritten either.
+    let reader = snapshot.open_feature(part).ok()?;
+    reader.segments().iter().find_map(|segment| kept(&reader, segment))
 }
 
 fn segments(part: &FeaturePart) -> BTreeSet<String> {

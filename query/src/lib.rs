@@ -4,6 +4,7 @@
 //! - [`daunce`]: covariances of losses over the models of an ensemble, from numbers in memory
 //! - [`influence`]: what is asked ([`InfluenceSpec`]), what its names are in a snapshot ([`Plan`]), and what
 //!   answers it ([`Prepared`])
+//! - [`evaluate`]: what planes of a sketch cost and save, by questions about the feature's own rows
 //! - [`eigen`]: eigenvalues of the curvature at the coordinates of features in its eigenbasis
 //! - [`gram`]: Gram matrices of stored features, which precondition questions
 //! - [`matrix`]: every pool row with every target sample, as Parquet files
@@ -16,6 +17,7 @@ pub mod ann;
 pub mod daunce;
 pub mod eigen;
 mod error;
+pub mod evaluate;
 pub mod gram;
 pub mod hint;
 mod indexes;

@@ -159,6 +159,28 @@ fn damage_is_found_in_what_was_read_ahead() {
     fs_err::write(&path, whole).unwrap();
 }
 
+/// Where memory or a bus changes what a sound disk gave.
+#[test]
+fn bytes_that_a_direct_read_changes_are_damage_or_are_not_used() {
+    let store = store(DType::F16);
+    let exact = ask("pool", "val");
+    let want = plan(&store, &exact).top_k(Order::Best, K, None, 2, &GO).unwrap();
+    let vfs = ColdVfs::new(Direct::Flips("segments"));
+    let error = prepared(vfs, &store, &exact).top_k(Order::Best, K, None, 2, &GO).unwrap_err();
+    assert!(error.is_damage() && error.to_string().contains("digest"), "{error}");
+
+    let planes = Some(vec![Plane::Sign, Plane::Nibble]);
+    let mode = Mode::Sketch(SketchMode { planes, ..SketchMode::default() });
+    let spec = InfluenceSpec { mode, ..exact };
+    let vfs = ColdVfs::new(Direct::Flips("indexes"));
+    let got = prepared(vfs, &store, &spec).top_k(Order::Best, K, None, 2, &GO).unwrap();
+    assert_eq!(bits(&got.rows), bits(&want.rows));
+    let notes = got.summary.notes.join("\n");
+    assert!(notes.contains("damaged") && notes.contains("not used"), "{notes}");
+    let got = plan(&store, &spec).top_k(Order::Best, K, None, 2, &GO).unwrap();
+    assert!(got.summary.notes.is_empty() && bits(&got.rows) == bits(&want.rows), "{:?}", got.summary.notes);
+}
+
 #[test]
 fn a_damaged_sketch_that_was_read_ahead_is_not_used() {
     let store = store(DType::F16);

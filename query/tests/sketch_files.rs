@@ -85,6 +85,89 @@ fn a_build_that_was_stopped_goes_on_with_the_same_seed() {
     assert_eq!(sketch::open(&reader(&store)).unwrap().rotations().len(), 1);
 }
 
+/// Bytes for each vector of 70 coordinates, padded to 128: codes, and their factors.
+const PLANE_BYTES: [(&str, u64); 3] = [("sign", 16 + 8), ("nibble", 64 + 8), ("int8", 128 + 16)];
+
+fn by(plane: Plane) -> InfluenceSpec {
+    let certified = plane == Plane::Certified;
+    let mode = SketchMode { certified, planes: Some(vec![plane]), ..SketchMode::default() };
+    InfluenceSpec { mode: Mode::Sketch(mode), ..ask("pool", "val") }
+}
+
+#[test]
+fn any_choice_of_planes_gives_the_exact_answer_and_takes_the_bytes_of_its_planes() {
+    let store = store(1_100);
+    let want = plan(&store, &ask("pool", "val")).top_k(Order::Best, 10, None, 1, &GO).unwrap();
+    for choice in ["sign", "nibble", "int8", "sign,nibble", "sign,int8", "nibble,int8", "sign,nibble,int8"] {
+        let has = |word: &str| choice.split(',').any(|own| own == word);
+        let planes = Some(choice.parse().unwrap());
+        let done = build(&store, &SketchOptions { planes, ..SketchOptions::default() });
+        assert_eq!(done.coded, ROWS as u64, "{choice}");
+        let codes: u64 = PLANE_BYTES.iter().filter(|(word, _)| has(word)).map(|(_, bytes)| bytes).sum();
+        let vectors = (12 + codes) * ROWS as u64;
+        let files: u64 = indexes(&store).iter().map(|bytes| bytes.len() as u64).sum();
+        // Each of three files has a head, a footer and zeros between its sections besides.
+        assert!((vectors..vectors + 3 * 4096).contains(&files), "{choice}: {files} for {vectors}");
+        // Without a choice it stays.
+        assert_eq!(build(&store, &SketchOptions::default()).coded, 0, "{choice}");
+        let reader = reader(&store);
+        assert!(reader.segments().iter().all(|segment| sketch::kept(&reader, segment) == planes), "{choice}");
+        for plane in [Plane::Sign, Plane::Nibble, Plane::Int8, Plane::Certified] {
+            let got = plan(&store, &by(plane)).top_k(Order::Best, 10, None, 2, &GO).unwrap();
+            assert_eq!(got.rows, want.rows, "{choice}: {plane}");
+            let kept = has(if plane == Plane::Certified { "int8" } else { plane.word() });
+            assert_eq!(got.summary.planes.len(), usize::from(kept), "{choice}: {plane}");
+            match &got.summary.notes[..] {
+                [] => assert!(kept, "{choice}: {plane}"),
+                [note] => assert!(!kept && note.contains(&choice.replace(',', ", ")), "{note}"),
+                more => panic!("{more:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_change_of_planes_that_was_stopped_goes_on_and_mixes_nothing() {
+    let store = store(500);
+    let want = plan(&store, &ask("pool", "val")).top_k(Order::Best, 10, None, 1, &GO).unwrap();
+    let kept = || -> Vec<String> {
+        let reader = reader(&store);
+        reader.segments().iter().map(|s| sketch::kept(&reader, s).unwrap().to_string()).collect()
+    };
+    let change = |planes: &str| {
+        let stop = Cancel::new();
+        let progress = |done: &SketchProgress| {
+            if done.coded >= 1_200 {
+                stop.raise()
+            }
+        };
+        let planes = Some(planes.parse().unwrap());
+        let options = SketchOptions { planes, threads: 1, ..SketchOptions::default() };
+        let stopped = sketch::build(&store.store, &reader(&store), &options, progress, &stop);
+        assert!(matches!(stopped, Err(QueryError::Cancelled)), "{stopped:?}");
+    };
+    build(&store, &SketchOptions::default());
+    change("sign");
+    let mixed = kept();
+    assert!(mixed[0] == "sign" && mixed[5] == "sign, nibble, int8", "{mixed:?}");
+    assert_eq!(sketch::open(&reader(&store)).unwrap().planes().unwrap().to_string(), "sign");
+    let got = plan(&store, &by(Plane::Sign)).top_k(Order::Best, 10, None, 2, &GO).unwrap();
+    assert_eq!((got.rows, got.summary.planes.len()), (want.rows.clone(), 1));
+
+    build(&store, &SketchOptions::default());
+    assert_eq!(kept(), ["sign"; 6]);
+
+    change("nibble");
+    let why = sketch::open(&reader(&store)).unwrap_err();
+    assert!(why.contains("no plane in common"), "{why}");
+    let got = plan(&store, &by(Plane::Nibble)).top_k(Order::Best, 10, None, 2, &GO).unwrap();
+    assert_eq!((got.rows, got.summary.planes.len()), (want.rows, 0));
+    assert!(got.summary.notes[0].contains("no plane in common"), "{:?}", got.summary.notes);
+
+    build(&store, &SketchOptions::default());
+    assert_eq!(kept(), ["nibble"; 6]);
+}
+
 #[test]
 fn bytes_depend_on_segment_and_seed_alone() {
     let (a, b) = (store(1_000), store(1_000));

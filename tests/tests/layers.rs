@@ -72,6 +72,7 @@ const QUERY: Folders = Folders {
         &["values", "daunce", "eigen", "gram"],
         &["sketch"],
         &["influence"],
+        &["evaluate"],
         &["ann", "matrix"],
     ],
     up: &[],

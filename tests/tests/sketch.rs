@@ -53,7 +53,10 @@ fn a_sketch_is_made_once_and_its_rankings_are_exact() {
     let again = place.json(&["index", "--sketch", "--dataset", "pool", "--json"]);
     assert_eq!(again["features"][0]["coded"], 0, "what is there is kept: {again}");
     let listed = place.ok(&["index"]);
-    assert!(listed.lines().any(|line| line.contains("pool/") && line.contains(": sketch, ")), "{listed}");
+    assert!(
+        listed.lines().any(|line| line.contains("pool/") && line.contains(": sketch (sign, nibble, int8), ")),
+        "{listed}"
+    );
     assert!(listed.lines().any(|line| line.contains("q/") && line.contains(": no sketch")), "{listed}");
 
     for sql in [SKETCH, CERTIFIED] {
@@ -61,6 +64,41 @@ fn a_sketch_is_made_once_and_its_rankings_are_exact() {
     }
     let verified = place.run(&["verify"]);
     assert_eq!(verified.code, 0, "{}{}", verified.stdout, verified.stderr);
+}
+
+#[test]
+fn a_choice_of_planes_changes_no_answer_and_is_evaluated() {
+    let place = place();
+    let (exact, _) = answer(&place, EXACT);
+    for planes in ["sign,nibble", "sign", "int8"] {
+        let made = place.json(&["index", "--sketch", "--planes", planes, "--dataset", "pool", "--json"]);
+        let feature = &made["features"][0];
+        assert_eq!(feature["coded"], ROWS, "{made}");
+        assert_eq!(feature["planes"], serde_json::json!(planes.split(',').collect::<Vec<_>>()), "{made}");
+        for sql in [SKETCH, CERTIFIED] {
+            assert_eq!(answer(&place, sql).0, exact, "{planes}: {sql}");
+        }
+    }
+    let listed = place.ok(&["index", "--dataset", "pool"]);
+    assert!(listed.contains(": sketch (int8), "), "{listed}");
+
+    let asked = ["index", "--evaluate", "--dataset", "pool", "--queries", "2"];
+    let found = place.json(&[&asked[..], &["--json"]].concat());
+    let found = &found["features"][0]["planes_evaluation"];
+    assert_eq!((found["queries"].as_u64(), found["record_bytes"].as_u64()), (Some(2), Some(12)), "{found}");
+    // A bit, a nibble or a byte for each of 128 coordinates, and factors.
+    for (at, plane, bytes) in
+        [(0, "sign", 16 + 8), (1, "nibble", 64 + 8), (2, "int8", 128 + 16), (3, "certified", 128 + 16)]
+    {
+        let of = &found["planes"][at];
+        assert_eq!(of["plane"], plane, "{found}");
+        assert_eq!((of["vector_bytes"].as_u64(), of["bytes"].as_u64()), (Some(bytes), Some(bytes * ROWS)));
+        assert_eq!(of["kept"], bytes == 128 + 16, "{found}");
+        let scored = of["scored"].as_f64();
+        assert_eq!(scored.is_some_and(|share| share > 0.0 && share <= 1.0), bytes == 128 + 16, "{found}");
+    }
+    let told = place.ok(&asked);
+    assert!(told.contains("not kept") && told.contains("rows scored"), "{told}");
 }
 
 #[test]
@@ -170,6 +208,8 @@ fn what_cannot_be_asked_is_refused_with_what_can() {
     for (args, code, says) in [
         (vec!["index", "--sketch", "grad-sgd-smple"], 1, "did you mean \"pool/grad-sgd-sample\""),
         (vec!["index", "--sketch"], 2, "sketches of what"),
+        (vec!["index", "--sketch", "--planes", "sign,nibbles", "--dataset", "pool"], 2, "sign, nibble, int8"),
+        (vec!["index", "--planes", "sign", "--dataset", "pool"], 2, "--sketch"),
         (vec!["index", "--rebuild", "--dataset", "pool"], 2, "--sketch"),
         (vec!["index", "--sketch", "nothing"], 1, "nothing"),
         (vec!["index", "--sketch", "--dataset", "pol"], 1, "pool"),

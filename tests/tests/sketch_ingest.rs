@@ -121,21 +121,32 @@ fn files_that_are_rewritten_keep_their_sketches() {
     }
     let of = |label: &str| sketches(&place, "pool").into_iter().find(|s| s.0.contains(label)).expect("there");
     let name = of("grad-sgd").0;
-    place.ok(&["index", "--sketch", &name]);
+    place.ok(&["index", "--sketch", "--planes", "sign,nibble", &name]);
     assert_eq!(of("grad-sgd").2, 3);
+    let keeps_its_planes = || {
+        let report = place.json(&["index", &name, "--json"]);
+        assert_eq!(report["features"][0]["planes"], serde_json::json!(["sign", "nibble"]), "{report}");
+    };
 
     let compacted = place.run(&["compact"]);
     assert_eq!(compacted.code, 0, "{}", compacted.stderr);
     assert!(compacted.stderr.contains("sketches: 30 vectors"), "{}", compacted.stderr);
     let (_, segments, sketched) = of("grad-sgd");
     assert_eq!((segments, sketched), (1, 1));
+    keeps_its_planes();
     assert_eq!(of("embed-mean").2, 0, "it had none");
     let idle = place.run(&["compact"]);
     assert!(idle.code == 0 && !idle.stderr.contains("sketches:"), "{}", idle.stderr);
 
+    let pool = samples(&place, "pool.jsonl", 40);
+    done(ingest(&place, "pool", &["--features", "grad-sgd", "--data", &pool, "--sketch"]));
+    assert_eq!(of("grad-sgd").2, 2);
+    keeps_its_planes();
+
     let purged = place.run(&["delete", "--dataset", "pool", "--id", "s3", "--purge", "--yes"]);
     assert_eq!(purged.code, 0, "{}", purged.stderr);
-    assert_eq!((of("grad-sgd").2, of("embed-mean").2), (1, 0), "{}", purged.stderr);
+    assert_eq!((of("grad-sgd").2, of("embed-mean").2), (2, 0), "{}", purged.stderr);
+    keeps_its_planes();
     done(place.run(&["verify"]));
 }
 

@@ -1,6 +1,7 @@
 //! Flags of `gstore index`.
 
 use clap::{ArgGroup, Args};
+use gstore_query::sketch::Planes;
 
 /// `gstore index`
 #[derive(Args, Debug)]
@@ -8,12 +9,16 @@ use clap::{ArgGroup, Args};
     gstore index --store s                                              which features have which indexes\n  \
     gstore index --store s --sketch --dataset pool                      sketches of all vectors of a dataset\n  \
     gstore index --store s --sketch pool/grad-adam@checkpoint-112\n  \
+    gstore index --store s --sketch --planes sign,nibble --dataset pool\n  \
     gstore index --store s --hnsw --dataset pool                        graphs of its embeddings\n  \
-    gstore index --store s --evaluate --dataset pool                    how much of the exact answer they find\n  \
+    gstore index --store s --evaluate --dataset pool                    what graphs find of the exact answer, and what planes of sketches save\n  \
     gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k', mode => 'sketch') ORDER BY score DESC LIMIT 100\"\n\n\
     A sketch holds short codes of every stored vector, 1.6 bytes a coordinate. Rankings in the mode `sketch` read them first and only those vectors that they\n\
     cannot rule out. It is made segment by segment: Ctrl-C keeps what is done, and the same command goes on. Indexes are no part of a snapshot; after\n\
     adding rows, give the command again or use `gstore ingest --sketch`; `gstore compact` makes those of the files that it writes. Backups leave them out.\n\n\
+    Codes are kept in three planes: sign (a bit a coordinate), nibble (4 bits) and int8 (8 bits). With --planes a sketch keeps some of them. Rankings promise the\n\
+    same and read more vectors; `certified` needs int8. The choice stays with the feature, also for rows that come later, until another is given: then its\n\
+    sketches are made again. --evaluate tells what each plane takes and saves.\n\n\
     Memory: for each thread one block and its codes.\n\n\
     A graph links every vector, divided by its length, to its neighbours (HNSW); nearest(...) in SQL finds rows by it without comparing all. It takes 2 bytes a\n\
     coordinate and about 300 a vector, and while it is made three times that in memory: of one segment at a time, and the need is shown before. It is made segment by segment\n\
@@ -29,10 +34,13 @@ pub struct IndexArgs {
     /// Make the sketches that are missing
     #[arg(long)]
     pub sketch: bool,
+    /// Planes that the sketches keep: sign, nibble, int8 [default: as its sketches have it, else all]
+    #[arg(long, value_name = "PLANES", requires = "sketch")]
+    pub planes: Option<Planes>,
     /// Make the graphs of neighbours that are missing: of embeddings, unless features or kinds are named
     #[arg(long, conflicts_with = "sketch")]
     pub hnsw: bool,
-    /// Compare what graphs find with a scan: recall, vectors compared and time
+    /// Compare graphs with a scan: recall, vectors compared, time; and tell what planes of sketches save
     #[arg(long, conflicts_with = "sketch")]
     pub evaluate: bool,
     /// Only features of these kinds

@@ -13,7 +13,7 @@ use gstore_ingest::pipeline::{
     AddReport, CheckpointArg, CheckpointWeights, Ending, IngestError, IngestPlan, IngestReport,
     IngestRequest, Preview, ShardRequest, check_inputs, estimate, ingest, ingest_shard,
 };
-use gstore_query::sketch::{can_sketch, vector_bytes};
+use gstore_query::sketch::{Planes, can_sketch};
 use gstore_store::vfs::free_space;
 use gstore_store::{Granularity, RunCheckpoint, Store};
 use indicatif::{HumanBytes, HumanDuration};
@@ -411,7 +411,8 @@ fn sketch_bytes(plans: &[&IngestPlan]) -> u64 {
             feature.desc.granularity == Granularity::Sample && can_sketch(feature.desc.dim() as usize)
         });
         let bytes = features.map(|feature| {
-            vector_bytes(feature.desc.dim() as usize)
+            Planes::ALL
+                .vector_bytes(feature.desc.dim() as usize)
                 .saturating_mul(plan.rows.difference(&feature.published).len())
         });
         bytes.fold(0, u64::saturating_add)

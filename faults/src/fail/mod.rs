@@ -4,8 +4,10 @@
 //! lost, also after a loss of power at once; the same process does the step again and succeeds, and what it
 //! then acknowledges is safe.
 
+mod direct;
 mod vfs;
 
+pub use direct::DirectFault;
 pub use vfs::{FailVfs, Fault};
 
 use crate::check::{self, Depth, guarded};
@@ -51,6 +53,9 @@ pub fn run(seed: u64, options: &FailOptions, stop: &Stop, report: &mut Report) {
                 n += options.stride;
             }
         }
+    }
+    if let Some(end) = images.last() {
+        direct::run((seed, &plan), end, options, stop, report);
     }
 }
 

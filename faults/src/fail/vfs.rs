@@ -1,5 +1,6 @@
 //! A file system on which one operation fails.
 
+use super::DirectFault;
 use crate::disk::SimDisk;
 use gstore_store::FileMap;
 use gstore_store::vfs::*;
@@ -23,16 +24,18 @@ pub enum Fault {
     Torn,
     /// A sync fails, and what was not safe of the file is gone.
     Sync,
+    /// A read past the system's memory goes wrong; ordinary ones do not.
+    Direct(DirectFault),
 }
 
 impl Fault {
-    /// All of them.
+    /// All of them that any operation may meet.
     pub const ALL: [Fault; 6] =
         [Fault::Device, Fault::NoSpace, Fault::Full, Fault::Short, Fault::Torn, Fault::Sync];
 
     fn error(self) -> Error {
         match self {
-            Fault::Device | Fault::Sync => Error::other("injected: input/output error"),
+            Fault::Device | Fault::Sync | Fault::Direct(_) => Error::other("injected: input/output error"),
             Fault::NoSpace | Fault::Full | Fault::Short | Fault::Torn => {
                 Error::new(ErrorKind::StorageFull, "injected: no space left on device")
             }
@@ -44,6 +47,7 @@ impl Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Read,
+    Direct,
     Change,
     Space,
     Write,
@@ -99,6 +103,7 @@ impl FailVfs {
             Fault::NoSpace | Fault::Full => matches!(kind, Kind::Space | Kind::Write),
             Fault::Short | Fault::Torn => kind == Kind::Write,
             Fault::Sync => kind == Kind::Sync,
+            Fault::Direct(_) => kind == Kind::Direct,
         };
         if !concerned {
             return false;
@@ -168,6 +173,25 @@ impl VfsRead for Reading {
     }
 }
 
+/// A file that is read past the system's memory.
+struct Direct(Box<dyn VfsRead>, FailVfs);
+
+impl VfsRead for Direct {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        match self.1.trigger.fault {
+            Fault::Direct(DirectFault::Missing) => self.0.read_at(buf, offset),
+            Fault::Direct(fault) if self.1.fails(Kind::Direct) => fault.read(buf, &*self.0, offset),
+            _ => {
+                self.1.step(Kind::Read)?;
+                self.0.read_at(buf, offset)
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Changing(Box<dyn VfsRandom>, FailVfs, PathBuf);
 
@@ -214,9 +238,16 @@ impl Vfs for FailVfs {
         self.step(Kind::Space)?;
         Ok(Box::new(Changing(self.disk.open_random(path)?, self.clone(), path.to_owned())))
     }
+    fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
+        if self.trigger.fault == Fault::Direct(DirectFault::Missing) && self.fails(Kind::Direct) {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Direct(self.disk.open(path)?, self.clone()))))
+    }
+    /// What is mapped counts as out of memory, so that readers read it ahead.
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
         self.step(Kind::Read)?;
-        self.disk.map(path, len)
+        Ok(self.disk.map(path, len)?.out_of_memory())
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.step(Kind::Space)?;

@@ -1,9 +1,10 @@
 //! Indexes of the workload: checks of vectors in two sections, and sketches as `gstore index` makes them.
 
+use super::state::read_ahead;
 use crate::Failure;
 use gstore_query::IndexStatus;
 use gstore_query::QueryError;
-use gstore_query::sketch::{self, Rotation, Section, SketchOptions, check as can_have, encode_block};
+use gstore_query::sketch::{self, Planes, Rotation, Section, SketchOptions, check as can_have, encode_block};
 use gstore_store::Cancel;
 use gstore_store::*;
 use serde_json::json;
@@ -38,7 +39,7 @@ fn build_sketch(store: &Store, reader: &FeatureReader) -> Result<(), Failure> {
     if can_have(reader).is_err() {
         return Ok(());
     }
-    let options = SketchOptions { seed: Some(SEED), rebuild: false, threads: 1 };
+    let options = SketchOptions { seed: Some(SEED), threads: 1, ..SketchOptions::default() };
     match sketch::build(store, reader, &options, |_| {}, &Cancel::new()) {
         Ok(_) | Err(QueryError::Index(IndexError::Gone { .. })) => Ok(()),
         Err(e) => Err(e.into()),
@@ -53,11 +54,14 @@ fn check_sketches(reader: &FeatureReader) -> Result<(), Failure> {
         let Some(index) = reader.index(segment, sketch::KIND)? else { continue };
         let mut codes = Vec::new();
         for block in reader.blocks_of(segment)? {
-            codes.push(encode_block(reader, block, &rotation, &mut scratch)?);
+            codes.push(encode_block(reader, block, &rotation, Planes::ALL, &mut scratch)?);
         }
         for section in Section::ALL {
             let expected: Vec<u8> = codes.iter().flat_map(|c| c.section(section)).copied().collect();
             let found = index.section(section.name())?;
+            let mut wants = Wants::new();
+            found.want(&(0..found.len()), true, &mut wants)?;
+            let mut scratch = read_ahead(wants);
             if found.read(0..found.len(), &mut scratch)? != expected.as_slice() {
                 return Err(
                     format!("section {} of {} is not of its segment", section.name(), index.file()).into()

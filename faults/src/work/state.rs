@@ -9,6 +9,7 @@ use arrow_array::types::{Int64Type, UInt64Type};
 use arrow_array::{Array, RecordBatch};
 use gstore_store::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The content of a store, by names, rows and digests.
 ///
@@ -232,6 +233,14 @@ pub(super) fn read_batch(
     Ok(())
 }
 
+/// Memory that has what is wanted, as far as it can be read ahead.
+pub(super) fn read_ahead(wants: Wants<'_>) -> BlockBuffer {
+    let (mut ahead, mut scratch) = (ReadAhead::default(), BlockBuffer::new());
+    ahead.read(wants);
+    scratch.see(Some(&Arc::new(ahead)));
+    scratch
+}
+
 fn read_feature(snapshot: &Snapshot, part: &FeaturePart) -> Result<Rows, Failure> {
     let reader = snapshot.open_feature(part)?;
     let live = reader.row_set()?;
@@ -239,7 +248,9 @@ fn read_feature(snapshot: &Snapshot, part: &FeaturePart) -> Result<Rows, Failure
     let mut out = Rows { dataset, complete: part.state == FeatureState::Complete, ..Rows::default() };
     let range = |group: &ModuleGroup| group.start as usize..(group.start + group.len) as usize;
     let groups: Vec<_> = part.attrs.groups.iter().map(range).collect();
-    let mut scratch = BlockBuffer::new();
+    let mut wants = Wants::new();
+    reader.blocks().iter().for_each(|block| reader.want(*block, &mut wants));
+    let mut scratch = read_ahead(wants);
     for b in reader.blocks() {
         let block = reader.read_block(*b, &mut scratch)?;
         for (i, row) in block.rows.iter().enumerate().filter(|(_, row)| live.contains(**row)) {

@@ -34,6 +34,7 @@ pub const SKETCH: Target = Target {
         b"\"dim\":20",
         b"\"padded\":64",
         b"\"vectors\":12",
+        b"\"planes\":[\"sign\",\"int8\"]",
         b"\x00\x00\x80\x7f",
         b"\x00\x00\xc0\x7f",
         b"\x00\x00\x80\xff",

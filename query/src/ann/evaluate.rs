@@ -1,22 +1,17 @@
 //! Evaluation of graphs: recall and time over rows drawn from the feature itself.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gstore_core::Cancel;
-use gstore_store::{CheckpointId, FeaturePart, RowFlags, RowSet, Snapshot};
+use gstore_store::{FeaturePart, Snapshot};
 use serde::Serialize;
 
 use super::files::Graphs;
 use super::search::{NearestOptions, Way};
 use crate::error::QueryError;
-use crate::influence::{AtHandVector, InfluenceSpec, Missing, Prepared};
-use crate::sketch::split_mix;
-use crate::values::unit;
-
-/// Rows that are drawn for one that can be asked about, before the feature counts as having none.
-const TRIES: u64 = 1000;
+use crate::evaluate::{LISTED, draw, question};
+use crate::influence::{AtHandVector, Prepared};
 
 /// How an evaluation is done.
 #[derive(Debug, Clone, Copy)]
@@ -64,8 +59,8 @@ pub fn evaluate(
     cancel: &Cancel,
 ) -> Result<Evaluation, QueryError> {
     super::check(part)?;
-    let spec = spec(snapshot, part);
-    let rows = draw(snapshot, part, options, cancel)?;
+    let spec = question(snapshot, part);
+    let rows = draw(snapshot, part, (options.queries, options.seed), cancel)?;
     let graphs = Graphs::new();
     let mut sums = Sums::default();
     for (done, row) in rows.iter().enumerate() {
@@ -86,77 +81,6 @@ pub fn evaluate(
     }
     let live = snapshot.open_feature(part)?.row_set()?.len();
     Ok(sums.evaluation(live))
-}
-
-/// Rows of an answer.
-const LISTED: usize = 100;
-
-/// The question whose pool is the feature.
-fn spec(snapshot: &Snapshot, part: &FeaturePart) -> InfluenceSpec {
-    let of = |id: &CheckpointId| {
-        snapshot.runs().iter().find(|run| run.checkpoints.iter().any(|c| c.checkpoint == *id))
-    };
-    let checkpoint = part.desc.checkpoint.as_ref();
-    InfluenceSpec {
-        pools: vec![part.desc.dataset.clone()],
-        pool_kind: Some(part.desc.kind.name.clone()),
-        target_kind: Some(part.desc.kind.name.clone()),
-        run: checkpoint.and_then(of).map(|run| run.name.clone()),
-        checkpoints: checkpoint.map(|id| vec![id.to_string()]),
-        features: vec![part.number.to_string()],
-        missing: Missing::Exclude,
-        partial: true,
-        ..InfluenceSpec::default()
-    }
-}
-
-/// Rows that have a vector with a direction, drawn by the seed, each once; fewer than asked for
-/// where there are no more.
-fn draw(
-    snapshot: &Snapshot,
-    part: &FeaturePart,
-    options: &EvaluateOptions,
-    cancel: &Cancel,
-) -> Result<Vec<u64>, QueryError> {
-    let reader = snapshot.open_feature(part)?;
-    let there = reader.row_set()?;
-    let mut rows = BTreeSet::new();
-    let mut drawn = Vec::new();
-    let wanted = options.queries.min(usize::try_from(there.len()).unwrap_or(usize::MAX));
-    let mut state = options.seed;
-    let tries = TRIES.saturating_mul(options.queries as u64);
-    for _ in 0..tries {
-        if drawn.len() >= wanted || rows.len() as u64 >= there.len() {
-            break;
-        }
-        if cancel.is_raised() {
-            return Err(QueryError::Cancelled);
-        }
-        let Some(row) = nth(&there, split_mix(&mut state) % there.len()) else { break };
-        if !rows.insert(row) {
-            continue;
-        }
-        let usable = reader.row(row)?.is_some_and(|stored| {
-            let unscored = RowFlags::NO_SCORED.union(RowFlags::NON_FINITE).union(RowFlags::MISSING);
-            !stored.flags.intersects(unscored) && unit(&stored.vector).is_ok()
-        });
-        if usable {
-            drawn.push(row);
-        }
-    }
-    Ok(drawn)
-}
-
-/// The n-th row of a set.
-fn nth(rows: &RowSet, mut n: u64) -> Option<u64> {
-    for range in rows.ranges() {
-        let len = range.end - range.start;
-        if n < len {
-            return Some(range.start + n);
-        }
-        n -= len;
-    }
-    None
 }
 
 /// Sums over questions.

@@ -7,6 +7,7 @@ use gstore_store::{Block, BlockBuffer, BlockRef, FeatureReader, Granularity, Row
 
 use super::encode::{Encoder, RowCodes};
 use super::format::{ByteFactors, Class, RowRecord, Section, SketchHeader, can_sketch};
+use super::planes::Planes;
 use super::rotation::Rotation;
 use super::source::{MemorySections, Sketch};
 use crate::error::QueryError;
@@ -86,17 +87,18 @@ pub fn check(reader: &FeatureReader) -> Result<(), QueryError> {
     Ok(())
 }
 
-/// The codes of one block of a reader, a function of its bytes and the rotation.
+/// The codes of one block of a reader in some planes, a function of its bytes and the rotation.
 pub fn encode_block(
     reader: &FeatureReader,
     block: BlockRef,
     rotation: &Rotation,
+    planes: Planes,
     scratch: &mut BlockBuffer,
 ) -> Result<BlockCodes, QueryError> {
     let first = block.range().start;
     let block = reader.read_block(block, scratch)?;
     let groups = groups(reader.part());
-    let mut encoder = Encoder::new(rotation);
+    let mut encoder = Encoder::new(rotation).of(planes);
     let mut buffer = vec![0.0f32; rotation.dim()];
     let mut codes = BlockCodes::default();
     for i in 0..block.len() {
@@ -189,7 +191,7 @@ pub fn in_memory(
         threads,
         cancel,
         BlockBuffer::new,
-        |scratch, at| encode_block(reader, blocks[at], &rotation, scratch),
+        |scratch, at| encode_block(reader, blocks[at], &rotation, Planes::ALL, scratch),
         |codes| {
             Section::ALL.iter().for_each(|section| sections.append(*section, codes.section(*section)));
             Ok(ControlFlow::Continue(()))

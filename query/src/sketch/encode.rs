@@ -5,6 +5,7 @@
 //! (RaBitQ, Gao and Long 2024, written for vectors that are not normalised and for any code). The int8 codes
 //! also have a residual, which bounds the error with certainty.
 
+use super::planes::Planes;
 use super::rotation::Rotation;
 use crate::kernel::CodeKind;
 
@@ -58,6 +59,7 @@ pub struct RowCodes {
 #[derive(Debug)]
 pub struct Encoder<'a> {
     rotation: &'a Rotation,
+    planes: Planes,
     rotated: Vec<f32>,
     trial: Vec<i8>,
     codes: RowCodes,
@@ -73,7 +75,13 @@ impl<'a> Encoder<'a> {
             int8: vec![0; dim],
             ..RowCodes::default()
         };
-        Self { rotation, rotated: vec![0.0; dim], trial: vec![0; dim], codes }
+        let (rotated, trial) = (vec![0.0; dim], vec![0; dim]);
+        Self { rotation, planes: Planes::ALL, rotated, trial, codes }
+    }
+
+    /// The same that makes the codes of these planes alone; those of others are as of zeros.
+    pub fn of(self, planes: Planes) -> Self {
+        Self { planes, ..self }
     }
 
     /// The codes of a vector of which every value is zero, or which is not looked at.
@@ -99,9 +107,13 @@ impl<'a> Encoder<'a> {
         let error = (self.rotation.error() + inexact) * norm;
         let square = sum(&self.rotated, |x| x * x);
         let shape = Shape { square, norm, dim: self.rotated.len() };
-        self.signs(shape);
-        self.nibbles(shape);
-        self.bytes(shape, error);
+        for kind in self.planes.kinds() {
+            match kind {
+                CodeKind::Sign => self.signs(shape),
+                CodeKind::Nibble => self.nibbles(shape),
+                CodeKind::Int8 => self.bytes(shape, error),
+            }
+        }
         &self.codes
     }
 

@@ -1,7 +1,7 @@
 //! Sketches in the store: an index of kind `sketch` for each segment.
 //!
 //! Building is resumable segment by segment: what has a sketch that can be used is left as it is. Blocks are
-//! coded in parallel and written in order, so a file is a function of its segment and the seed.
+//! coded in parallel and written in order, so a file is a function of its segment, the seed and the planes.
 
 use std::ops::{ControlFlow, Range};
 
@@ -13,6 +13,7 @@ use gstore_store::{
 
 use super::build::{BlockCodes, check, encode_block};
 use super::format::{Section, SketchHeader};
+use super::planes::Planes;
 use super::random::draw_seed;
 use super::rotation::Rotation;
 use super::source::{Sections, Sketch};
@@ -29,6 +30,9 @@ pub struct SketchOptions {
     /// A seed that is chosen is known, and the stated probabilities hold only for data that were not
     /// made with its knowledge.
     pub seed: Option<u64>,
+    /// The planes to keep; by default those of the feature's first segment that has a sketch, else all.
+    /// Sketches of other planes are rebuilt.
+    pub planes: Option<Planes>,
     /// Rebuilds existing sketches.
     pub rebuild: bool,
     /// Threads; 0 means one per core. The bytes do not depend on it.
@@ -67,34 +71,37 @@ pub fn build(
         vectors: reader.segments().iter().map(SegmentRef::vectors).sum(),
         ..SketchProgress::default()
     };
-    let mut seed = options.seed;
+    let (mut seed, mut planes) = (options.seed, options.planes);
     let mut wanted = Vec::new();
     for segment in reader.segments() {
+        let there = reader.index(segment, KIND).ok().flatten();
+        let own = there.as_ref().and_then(|file| usable_header(file, segment, dim));
+        // What was chosen before stays, also where codes are damaged or made again.
+        planes = planes.or(own.map(|(_, kept)| kept));
+        let is_as_wanted = |(own, kept): &(u64, Planes)| {
+            !options.rebuild && options.seed.is_none_or(|seed| seed == *own) && planes == Some(*kept)
+        };
         // An index that cannot be read to its last byte is rebuilt, as if it were missing.
-        let there = reader.index(segment, KIND).ok().flatten().filter(IndexFile::is_sound);
-        let usable =
-            there.and_then(|file| header_of(&file).ok()).filter(|header| header.vectors == segment.vectors());
-        let own = usable.and_then(|header| header.check(dim).ok());
-        match own {
-            Some(own) if !options.rebuild && options.seed.is_none_or(|seed| seed == own) => {
+        match own.filter(is_as_wanted).filter(|_| there.as_ref().is_some_and(IndexFile::is_sound)) {
+            Some((own, _)) => {
                 done.kept += segment.vectors();
                 seed = seed.or(Some(own));
             }
-            _ => wanted.push(segment),
+            None => wanted.push(segment),
         }
     }
     progress(&done);
     if wanted.is_empty() {
         return Ok(done);
     }
-    let seed = seed.unwrap_or_else(draw_seed);
+    let (seed, planes) = (seed.unwrap_or_else(draw_seed), planes.unwrap_or_default());
     let rotation = Rotation::new(dim, seed);
     // The blocks of all segments in one sequence, so that threads stay busy where segments are small.
     let mut units = Vec::new();
     for segment in wanted {
         let blocks = reader.blocks_of(segment)?;
         match blocks.len() {
-            0 => done.bytes += Writing::new(store, segment)?.finish(dim, seed)?,
+            0 => done.bytes += Writing::new(store, segment, planes)?.finish(dim, seed)?,
             n => units.extend(blocks.into_iter().enumerate().map(|(i, block)| (segment, block, i + 1 == n))),
         }
     }
@@ -104,13 +111,13 @@ pub fn build(
         options.threads,
         cancel,
         BlockBuffer::new,
-        |scratch, at| Ok((at, encode_block(reader, units[at].1, &rotation, scratch)?)),
+        |scratch, at| Ok((at, encode_block(reader, units[at].1, &rotation, planes, scratch)?)),
         |(at, codes)| {
             let (segment, block, is_last) = units[at];
             let mut own = match writing.take() {
                 Some(own) => own,
                 None if cancel.is_raised() => return Err(QueryError::Cancelled),
-                None => Writing::new(store, segment)?,
+                None => Writing::new(store, segment, planes)?,
             };
             own.append(&codes)?;
             done.coded += block.vectors() as u64;
@@ -130,17 +137,18 @@ pub fn build(
 struct Writing<'a> {
     segment: &'a SegmentRef,
     writer: IndexWriter,
+    planes: Planes,
     sections: Vec<(Section, SectionId)>,
 }
 
 impl<'a> Writing<'a> {
-    fn new(store: &Store, segment: &'a SegmentRef) -> Result<Self, QueryError> {
+    fn new(store: &Store, segment: &'a SegmentRef, planes: Planes) -> Result<Self, QueryError> {
         let mut writer = store.write_index(segment, KIND)?;
         let mut sections = Vec::new();
-        for section in Section::ALL {
+        for section in planes.sections() {
             sections.push((section, writer.section(section.name(), CHUNK)?));
         }
-        Ok(Self { segment, writer, sections })
+        Ok(Self { segment, writer, planes, sections })
     }
 
     fn append(&mut self, codes: &BlockCodes) -> Result<(), QueryError> {
@@ -152,7 +160,7 @@ impl<'a> Writing<'a> {
 
     /// Puts it in its place; returns its length.
     fn finish(self, dim: usize, seed: u64) -> Result<u64, QueryError> {
-        let header = SketchHeader::new(dim, seed, self.segment.vectors());
+        let header = SketchHeader::new(dim, seed, self.segment.vectors()).keeping(self.planes);
         let header = serde_json::to_value(header).map_err(|error| QueryError::Sketch(error.to_string()))?;
         Ok(self.writer.finish(header)?.bytes)
     }
@@ -160,18 +168,28 @@ impl<'a> Writing<'a> {
 
 /// State of a segment's sketch; [`build`] replaces one that cannot be used. Reads the file's footer.
 pub fn found(reader: &FeatureReader, segment: &SegmentRef) -> IndexStatus {
+    state(reader, segment).map_or_else(|without| without, |_| IndexStatus::Usable)
+}
+
+/// The planes of a segment's sketch, if it has one that can be used. Reads the file's footer.
+pub fn kept(reader: &FeatureReader, segment: &SegmentRef) -> Option<Planes> {
+    state(reader, segment).ok()
+}
+
+fn state(reader: &FeatureReader, segment: &SegmentRef) -> Result<Planes, IndexStatus> {
     let file = match reader.index_state(segment, KIND) {
         Ok(IndexState::Ready(file)) => file,
-        Ok(IndexState::Missing) => return IndexStatus::Missing,
-        _ => return IndexStatus::Unusable,
+        Ok(IndexState::Missing) => return Err(IndexStatus::Missing),
+        _ => return Err(IndexStatus::Unusable),
     };
-    let dim = reader.part().desc.dim() as usize;
-    let fits = |header: &SketchHeader| header.vectors == segment.vectors() && header.check(dim).is_ok();
-    if header_of(&file).is_ok_and(|header| fits(&header)) {
-        IndexStatus::Usable
-    } else {
-        IndexStatus::Unusable
-    }
+    let header = usable_header(&file, segment, reader.part().desc.dim() as usize);
+    header.map(|(_, planes)| planes).ok_or(IndexStatus::Unusable)
+}
+
+/// Seed and planes of a file, if its header fits the segment.
+fn usable_header(file: &IndexFile, segment: &SegmentRef, dim: usize) -> Option<(u64, Planes)> {
+    let header = header_of(file).ok().filter(|header| header.vectors == segment.vectors())?;
+    Some((header.check(dim).ok()?, header.planes))
 }
 
 fn header_of(file: &IndexFile) -> Result<SketchHeader, String> {
@@ -206,6 +224,9 @@ pub fn open(reader: &FeatureReader) -> Result<Sketch, String> {
         let add = header_of(&file)
             .and_then(|header| sketch.add(&header, &blocks, Box::new(FileSections::new(file, name.clone()))));
         add.map_err(|why| format!("{path} cannot be used: {why}; {remedy}"))?;
+    }
+    if sketch.planes().is_none() {
+        return Err(format!("the sketches of the segments of {name} have no plane in common; {remedy}"));
     }
     Ok(sketch)
 }

@@ -1,4 +1,4 @@
-//! Sketch format: for each vector a record and its codes in three planes, as named sections of bytes.
+//! Sketch format: for each vector a record and its codes in up to three planes, as named sections of bytes.
 //!
 //! Invariants
 //! - vector i of a section is vector i of the segment, in the order of its blocks
@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::encode::{Factor, Residual};
+use super::planes::Planes;
 use super::rotation::padded_dim;
 use crate::kernel::{CodeKind, MAX_CODE_DIM};
 
@@ -103,6 +104,16 @@ impl Section {
         }
     }
 
+    /// The plane that it belongs to; `None`: every sketch has it.
+    pub(super) const fn plane(self) -> Option<CodeKind> {
+        match self {
+            Self::Rows => None,
+            Self::SignFactors | Self::Signs => Some(CodeKind::Sign),
+            Self::NibbleFactors | Self::Nibbles => Some(CodeKind::Nibble),
+            Self::ByteFactors | Self::Bytes => Some(CodeKind::Int8),
+        }
+    }
+
     /// Bytes that it has for each vector of `padded` rotated coordinates.
     pub const fn vector_bytes(self, padded: usize) -> usize {
         match self {
@@ -129,21 +140,43 @@ pub struct SketchHeader {
     pub padded: usize,
     /// Number of vectors.
     pub vectors: u64,
+    /// The planes of codes that it keeps; version 1 has all and does not name them.
+    #[serde(default, skip_serializing_if = "Planes::is_all")]
+    pub planes: Planes,
 }
 
-/// The version that is written and understood.
-const VERSION: u32 = 1;
+/// The newest version that is understood.
+const NEWEST: u32 = 2;
+
+/// The oldest version whose readers understand a sketch of these planes.
+fn version(planes: Planes) -> u32 {
+    if planes.is_all() { 1 } else { 2 }
+}
 
 impl SketchHeader {
-    /// Of `vectors` vectors of `dim` coordinates.
+    /// Of `vectors` vectors of `dim` coordinates, with all planes.
     pub fn new(dim: usize, seed: u64, vectors: u64) -> Self {
-        Self { version: VERSION, seed: format!("{seed:016x}"), dim, padded: padded_dim(dim), vectors }
+        let (planes, seed) = (Planes::ALL, format!("{seed:016x}"));
+        Self { version: version(planes), seed, dim, padded: padded_dim(dim), vectors, planes }
+    }
+
+    /// The same with these planes.
+    pub fn keeping(self, planes: Planes) -> Self {
+        Self { version: version(planes), planes, ..self }
     }
 
     /// The seed, where the header is one that can be used for vectors of `dim` coordinates.
     pub fn check(&self, dim: usize) -> Result<u64, String> {
-        if self.version != VERSION {
-            return Err(format!("it has version {}, this program reads {VERSION}", self.version));
+        if self.version > NEWEST {
+            return Err(format!("it has version {}, this program reads up to {NEWEST}", self.version));
+        }
+        if self.version != version(self.planes) {
+            return Err(format!(
+                "it has version {}, and with the planes {} it would have {}",
+                self.version,
+                self.planes,
+                version(self.planes)
+            ));
         }
         if self.dim != dim || !can_sketch(dim) || self.padded != padded_dim(dim) {
             return Err(format!(
@@ -156,11 +189,6 @@ impl SketchHeader {
             _ => Err(format!("its seed `{}` is not 16 hexadecimal digits", self.seed)),
         }
     }
-}
-
-/// Bytes that a sketch has for each vector of `dim` coordinates.
-pub fn vector_bytes(dim: usize) -> u64 {
-    Section::ALL.iter().map(|section| section.vector_bytes(padded_dim(dim)) as u64).sum()
 }
 
 /// Whether vectors of `dim` coordinates can have a sketch: products of more than 2^17 int8 codes

@@ -1,8 +1,9 @@
 //! Sketches: short codes of vectors that rule out most rows of a ranking, so that few are read in full.
 //!
 //! A vector is rotated at random ([`Rotation`]) and coded three times: a sign bit, a nibble and a signed byte
-//! for each coordinate (`build`). Queries are rotated and rounded likewise (`SketchQueries`).
-//! `influence` makes estimates and bounds of scores from them; the mathematics is in `docs/methods.md`.
+//! for each coordinate (`build`), of which a sketch keeps those that are chosen ([`Planes`]). Queries are
+//! rotated and rounded likewise (`SketchQueries`). `influence` makes estimates and bounds of scores from
+//! them; the mathematics is in `docs/methods.md`.
 //!
 //! Invariants
 //! - a sketch is a function of the stored vectors and its seed
@@ -12,6 +13,7 @@ mod build;
 mod encode;
 mod files;
 mod format;
+mod planes;
 mod query;
 mod random;
 mod rotation;
@@ -19,8 +21,9 @@ mod source;
 mod tail;
 
 pub use build::{BlockCodes, check, encode_block, in_memory};
-pub use files::{FileSections, KIND, SketchOptions, SketchProgress, build, found, open};
-pub use format::{Section, SketchHeader, can_sketch, vector_bytes};
+pub use files::{FileSections, KIND, SketchOptions, SketchProgress, build, found, kept, open};
+pub use format::{Section, SketchHeader, can_sketch};
+pub use planes::Planes;
 pub use rotation::{Rotation, padded_dim};
 pub use source::{MemorySections, Sections, Sketch};
 

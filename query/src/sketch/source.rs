@@ -7,6 +7,7 @@ use std::ops::Range;
 use gstore_store::{BlockBuffer, BlockRef, Wants};
 
 use super::format::{Section, SketchHeader};
+use super::planes::Planes;
 use super::rotation::Rotation;
 use crate::error::QueryError;
 
@@ -49,12 +50,20 @@ pub struct Sketch {
     rotations: Vec<(u64, Rotation)>,
     blocks: HashMap<BlockRef, Place>,
     dim: usize,
+    /// Those that all parts keep, if there are any.
+    planes: Option<Planes>,
 }
 
 impl Sketch {
     /// A sketch without parts, of vectors of `dim` coordinates.
     pub fn new(dim: usize) -> Self {
-        Self { parts: Vec::new(), rotations: Vec::new(), blocks: HashMap::new(), dim }
+        Self {
+            parts: Vec::new(),
+            rotations: Vec::new(),
+            blocks: HashMap::new(),
+            dim,
+            planes: Some(Planes::ALL),
+        }
     }
 
     /// Adds the part of `blocks`, in whose order its vectors are.
@@ -85,7 +94,13 @@ impl Sketch {
             first += block.vectors() as u64;
         }
         self.parts.push(Part { sections, rotation });
+        self.planes = self.planes.and_then(|planes| planes.common(header.planes));
         Ok(())
+    }
+
+    /// The planes that all its parts keep; `None` where they have none in common.
+    pub fn planes(&self) -> Option<Planes> {
+        self.planes
     }
 
     /// Whether every one of `blocks` is in it.

@@ -72,8 +72,11 @@ impl Drop for Busy {
 
 /// Fills in the background what fits; a new call replaces what is still to be done.
 pub fn fill_behind(mut behind: Behind) {
+    if behind.0.is_empty() {
+        return;
+    }
     let room = gstore_core::available_memory().map_or(0, |memory| memory / SHARE.1 * SHARE.0);
-    if behind.0.is_empty() || behind.bytes() > room {
+    if behind.bytes() > room {
         return;
     }
     behind.0.sort_by_key(|(map, range)| (Arc::as_ptr(map).addr(), range.start));

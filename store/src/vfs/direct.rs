@@ -53,24 +53,34 @@ mod linux {
             let Some((sectors, from)) = buffer.around(&span) else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
-            let (needed, mut done) = (span.end - from, 0);
-            while let Some(rest) = sectors.get_mut(done..).filter(|rest| !rest.is_empty()) {
-                match self.0.file().read_at(rest, from + done as u64) {
-                    Ok(n) => {
-                        done += n;
-                        // A part of a sector is read at the end of the file only.
-                        if n == 0 || n % SECTOR != 0 {
-                            break;
-                        }
+            fill(sectors, span.end - from, |rest, done| self.0.file().read_at(rest, from + done))
+        }
+    }
+
+    /// Reads into sectors until at least `needed` bytes are there. `read` gets the rest of them, and how many
+    /// bytes are before it.
+    pub(super) fn fill(
+        sectors: &mut [u8],
+        needed: u64,
+        mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        let mut done = 0;
+        while let Some(rest) = sectors.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match read(rest, done as u64) {
+                Ok(n) => {
+                    done += n;
+                    // A part of a sector is read at the end of the file only.
+                    if n == 0 || n % SECTOR != 0 {
+                        break;
                     }
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) => return Err(e),
                 }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
             }
-            match done as u64 >= needed {
-                true => Ok(()),
-                false => Err(io::ErrorKind::UnexpectedEof.into()),
-            }
+        }
+        match done as u64 >= needed {
+            true => Ok(()),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 }
@@ -79,6 +89,34 @@ mod linux {
 mod tests {
     use super::super::{AlignedBuffer, OsVfs, Vfs};
     use std::io::ErrorKind;
+
+    /// What a system may answer: less than was asked for, nothing, an interruption, an error.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn reads_that_stop_early_go_on_or_fail() {
+        use super::linux::fill;
+        use std::io;
+        let answers = |answers: Vec<io::Result<usize>>, needed: u64| {
+            let (mut sectors, mut places) = (vec![0; 3 * 4096], Vec::new());
+            let mut answers = answers.into_iter();
+            let filled = fill(&mut sectors, needed, |rest, done| {
+                places.push((rest.len(), done));
+                answers.next().unwrap()
+            });
+            (filled.map_err(|e| e.kind()), places)
+        };
+        let interrupted = || Err(ErrorKind::Interrupted.into());
+        assert_eq!(answers(vec![Ok(12_288)], 12_000), (Ok(()), vec![(12_288, 0)]));
+        let (filled, places) = answers(vec![Ok(4096), interrupted(), Ok(8192)], 12_000);
+        assert_eq!((filled, places), (Ok(()), vec![(12_288, 0), (8192, 4096), (8192, 4096)]));
+        // The file ends inside a sector: behind what is needed, and before.
+        assert_eq!(answers(vec![Ok(8192), Ok(100)], 8292).0, Ok(()));
+        assert_eq!(answers(vec![Ok(8192), Ok(100)], 8293).0, Err(ErrorKind::UnexpectedEof));
+        assert_eq!(answers(vec![Ok(4096), Ok(0)], 4097).0, Err(ErrorKind::UnexpectedEof));
+        let fails = |kind: ErrorKind| answers(vec![Ok(4096), Err(kind.into())], 8000).0;
+        assert_eq!(fails(ErrorKind::InvalidInput), Err(ErrorKind::InvalidInput));
+        assert_eq!(answers(vec![Err(io::Error::from_raw_os_error(5))], 1).1, [(12_288, 0)]);
+    }
 
     #[test]
     fn spans_of_a_file_that_ends_inside_a_sector_are_read() {

@@ -18,6 +18,8 @@ pub enum Direct {
     MostlyFails,
     /// There are none.
     Missing,
+    /// Of files in a folder of this name they give a bit that the file does not have.
+    Flips(&'static str),
 }
 
 /// The system's file system, whose maps count as out of memory.
@@ -41,6 +43,7 @@ impl ColdVfs {
 struct Counted {
     file: Box<dyn VfsRead>,
     direct: Direct,
+    flips: bool,
     reads: Arc<AtomicUsize>,
 }
 
@@ -56,7 +59,14 @@ impl VfsRead for Counted {
         if self.direct == Direct::MostlyFails && !before.is_multiple_of(3) {
             return Err(io::Error::other("on purpose"));
         }
-        self.file.read_span(buffer, span)
+        if !self.flips {
+            return self.file.read_span(buffer, span);
+        }
+        let bytes = buffer.resize((span.end - span.start) as usize);
+        self.file.read_at(bytes, span.start)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        Ok(())
     }
 }
 
@@ -70,7 +80,9 @@ impl Vfs for ColdVfs {
             Some(file) => file,
             None => OsVfs.open(path)?,
         };
-        Ok(Some(Box::new(Counted { file, direct: self.direct, reads: Arc::clone(&self.reads) })))
+        let (direct, reads) = (self.direct, Arc::clone(&self.reads));
+        let flips = path.iter().any(|part| matches!(direct, Direct::Flips(folder) if part == folder));
+        Ok(Some(Box::new(Counted { file, direct, flips, reads })))
     }
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
         Ok(OsVfs.map(path, len)?.out_of_memory())

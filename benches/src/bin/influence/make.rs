@@ -71,7 +71,7 @@ pub fn run(args: &MakeArgs) -> Result<()> {
     let mut bytes = 0;
     if !args.no_sketch {
         let (snapshot, _lease) = store.snapshot_leased(None, "bench")?;
-        let options = SketchOptions { seed: Some(7), rebuild: false, threads: args.threads };
+        let options = SketchOptions { seed: Some(7), threads: args.threads, ..SketchOptions::default() };
         for part in snapshot.features().iter().filter(|part| part.desc.dataset == "pool") {
             let reader = snapshot.open_feature(part)?;
             bytes += sketch::build(&store, &reader, &options, |_| (), &Cancel::new())?.bytes;

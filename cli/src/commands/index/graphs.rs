@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 use gstore_core::{Cancel, Progress, Unit, many};
 use gstore_query::QueryError;
 use gstore_query::ann;
-use gstore_store::{FeaturePart, Snapshot, Store};
+use gstore_query::sketch;
+use gstore_store::{FeaturePart, ReadError, Snapshot, Store};
 use indicatif::HumanBytes;
 
 use super::{Done, Line};
@@ -39,6 +40,19 @@ pub fn run(
             continue;
         }
         let mut done = Done::default();
+        let has =
+            |kind: &str| Ok::<_, ReadError>(snapshot.indexes(part)?.iter().any(|note| note.kind == kind));
+        if args.evaluate && has(sketch::KIND)? {
+            match super::planes::evaluate(context, args, snapshot, part, &cancel) {
+                Ok(found) => done.planes_evaluation = Some(found),
+                Err(QueryError::Sketch(why)) if !named => done.refused = Some(why),
+                Err(other) => return Err(other.into()),
+            }
+            if !args.hnsw && !has(ann::KIND)? {
+                all.push((Arc::clone(part), done));
+                continue;
+            }
+        }
         if let Err(error) = ann::check(part) {
             match error {
                 QueryError::Graph(why) if !named => done.refused = Some(why),
@@ -58,7 +72,7 @@ pub fn run(
         bail!(UsageError(match args.hnsw {
             true => "no embeddings here; name a feature, or other kinds with --kind".to_owned(),
             false => format!(
-                "no feature has a graph; `gstore index --hnsw --dataset {}` makes those of a dataset's embeddings",
+                "no feature has an index; `gstore index --hnsw --dataset {0}` makes graphs of a dataset's embeddings, `gstore index --sketch --dataset {0}` sketches of its vectors",
                 args.dataset.as_deref().unwrap_or("NAME")
             ),
         }));
@@ -66,12 +80,12 @@ pub fn run(
     Ok(all)
 }
 
-/// What is taken where nothing is named: embeddings, and for an evaluation alone whatever has a graph.
+/// What is taken where nothing is named: embeddings, and for an evaluation alone whatever has an index.
 fn is_meant(args: &IndexArgs, snapshot: &Snapshot, part: &FeaturePart) -> Result<bool> {
     if args.hnsw {
         return Ok(part.desc.space.family == gstore_store::Family::Embedding);
     }
-    Ok(snapshot.indexes(part)?.iter().any(|note| note.kind == ann::KIND))
+    Ok(snapshot.indexes(part)?.iter().any(|note| [ann::KIND, sketch::KIND].contains(&note.kind.as_str())))
 }
 
 #[cfg(feature = "ann")]

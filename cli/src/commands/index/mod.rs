@@ -1,6 +1,7 @@
 //! `gstore index`: builds sketches and graphs, and lists indexes.
 
 mod graphs;
+mod planes;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -12,7 +13,8 @@ use gstore_core::many;
 use gstore_query::IndexStatus;
 use gstore_query::QueryError;
 use gstore_query::ann::{self, Evaluation};
-use gstore_query::sketch::{KIND, check, found};
+use gstore_query::evaluate::PlanesEvaluation;
+use gstore_query::sketch::{KIND, Planes, SketchOptions, check, found, kept};
 use gstore_store::{FeaturePart, Snapshot};
 use indicatif::HumanBytes;
 use serde::Serialize;
@@ -39,6 +41,8 @@ struct Line {
     unusable: usize,
     /// Bytes of the sketches.
     sketch_bytes: u64,
+    /// The planes of codes that all of them keep.
+    planes: Vec<&'static str>,
     /// Vectors that were coded by this command.
     coded: u64,
     /// Segments that have a graph of neighbours.
@@ -54,6 +58,8 @@ struct Line {
     left_out: u64,
     /// What graphs find, where that was asked for.
     evaluation: Option<Evaluation>,
+    /// What planes of the sketch take and save, likewise.
+    planes_evaluation: Option<PlanesEvaluation>,
     /// Why the index that was asked for is not there, where it cannot be.
     refused: Option<String>,
 }
@@ -65,6 +71,7 @@ struct Done {
     linked: u64,
     left_out: u64,
     evaluation: Option<Evaluation>,
+    planes_evaluation: Option<PlanesEvaluation>,
     refused: Option<String>,
 }
 
@@ -90,7 +97,9 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
             let coded = match refused {
                 None => {
                     let mut work = context.work(&command, &mut reporter, &cancel);
-                    sketch(&store, &reader, args.rebuild, &mut work)?
+                    let options =
+                        SketchOptions { planes: args.planes, rebuild: args.rebuild, ..Default::default() };
+                    sketch(&store, &reader, &options, &mut work)?
                 }
                 Some(_) => 0,
             };
@@ -159,6 +168,7 @@ fn line(snapshot: &Snapshot, part: &FeaturePart, done: Done) -> Result<Line> {
         sketched: 0,
         unusable: 0,
         sketch_bytes: 0,
+        planes: Vec::new(),
         graphed: 0,
         unusable_graphs: 0,
         graph_bytes: 0,
@@ -166,9 +176,11 @@ fn line(snapshot: &Snapshot, part: &FeaturePart, done: Done) -> Result<Line> {
         linked: done.linked,
         left_out: done.left_out,
         evaluation: done.evaluation,
+        planes_evaluation: done.planes_evaluation,
         refused: done.refused,
     };
     let reader = snapshot.open_feature(part)?;
+    let mut planes = Some(Planes::ALL);
     for segment in reader.segments() {
         let bytes = |kind: &str| {
             let own = notes.iter().find(|note| note.kind == kind && note.segment == segment.uuid());
@@ -178,6 +190,7 @@ fn line(snapshot: &Snapshot, part: &FeaturePart, done: Done) -> Result<Line> {
             IndexStatus::Usable => {
                 line.sketched += 1;
                 line.sketch_bytes += bytes(KIND);
+                planes = planes.and_then(|planes| planes.common(kept(&reader, segment)?));
             }
             IndexStatus::Unusable => line.unusable += 1,
             IndexStatus::Missing => {}
@@ -191,6 +204,9 @@ fn line(snapshot: &Snapshot, part: &FeaturePart, done: Done) -> Result<Line> {
             IndexStatus::Missing => {}
         }
     }
+    if line.sketched > 0 {
+        line.planes = planes.map(Planes::words).unwrap_or_default();
+    }
     Ok(line)
 }
 
@@ -199,14 +215,17 @@ fn print(lines: &[Line]) -> Result<()> {
         let state = match line {
             Line { refused: Some(why), .. } => format!("no index: {why}"),
             Line { sketched: 0, .. } => "no sketch".to_owned(),
-            Line { sketched, segments, sketch_bytes, .. } if sketched < segments => {
+            Line { sketched, segments, sketch_bytes, planes, .. } if sketched < segments => {
                 format!(
-                    "sketches of {sketched} of {}, {}",
+                    "sketches of {sketched} of {} ({}), {}",
                     many(*segments as u64, "segment"),
+                    planes.join(", "),
                     HumanBytes(*sketch_bytes)
                 )
             }
-            Line { sketch_bytes, .. } => format!("sketch, {}", HumanBytes(*sketch_bytes)),
+            Line { sketch_bytes, planes, .. } => {
+                format!("sketch ({}), {}", planes.join(", "), HumanBytes(*sketch_bytes))
+            }
         };
         let coded = if line.coded > 0 {
             format!(", {} coded now", many(line.coded, "vector"))
@@ -226,5 +245,6 @@ fn print(lines: &[Line]) -> Result<()> {
         out!("no features");
     }
     graphs::table(lines)?;
+    planes::table(lines)?;
     Ok(())
 }

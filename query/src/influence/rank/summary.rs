@@ -1,6 +1,6 @@
 //! Execution summary of an answer: rows counted and read, what it guarantees, notes.
 
-use super::bounded::Outcome;
+use super::bounded::{Outcome, all_have};
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::result::{PlaneSummary, ScanSummary};
@@ -65,6 +65,12 @@ pub(super) fn of_lists(
         Mode::Sketch(_) => {
             let why = match operands.sides(prepared) {
                 Err(why) => why.to_owned(),
+                Ok(sides) if !all_have(sides, Plane::Int8) => {
+                    format!(
+                        "with many target vectors the plane `{}` is read, and not every sketch has it",
+                        Plane::Int8
+                    )
+                }
                 Ok(_) => {
                     "they pay with many target vectors, where few rows are wanted and few may rank".to_owned()
                 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::QueryError;
+use crate::kernel::CodeKind;
 
 /// How a ranking is found.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -83,8 +84,8 @@ pub struct SketchMode {
     pub tolerance: f64,
     /// Reads only codes whose bounds are certain: nothing is missing but what `tolerance` allows.
     pub certified: bool,
-    /// The planes to read, in this order; by default chosen by what they are expected to exclude. With
-    /// `certified` it is [`Plane::Certified`].
+    /// The planes to read, in this order; by default chosen of those that the sketches keep, by what they are
+    /// expected to exclude. With `certified` it is [`Plane::Certified`].
     pub planes: Option<Vec<Plane>>,
 }
 
@@ -163,6 +164,20 @@ impl Plane {
     ];
     /// Planes whose bounds hold with a probability, by the bytes that they read.
     pub(crate) const PROBABLE: [Self; 3] = [Self::Sign, Self::Nibble, Self::Int8];
+
+    /// All of them.
+    pub(crate) fn all() -> [Self; 4] {
+        Self::ALL.map(|(plane, _)| plane)
+    }
+
+    /// The codes that it reads.
+    pub(crate) fn codes(self) -> CodeKind {
+        match self {
+            Self::Sign => CodeKind::Sign,
+            Self::Nibble => CodeKind::Nibble,
+            Self::Int8 | Self::Certified => CodeKind::Int8,
+        }
+    }
 
     /// The word shown to users.
     pub fn word(self) -> &'static str {

@@ -4,7 +4,7 @@
 use super::candidates::Cut;
 use super::cost::{Costs, scattered};
 use super::pass::{Asked, Picked};
-use super::sources::{Reading, SketchSide, Source};
+use super::sources::{Reading, SketchSide, Source, all_have};
 use super::{Plan, Search};
 use crate::error::QueryError;
 use crate::influence::scan::windows::Window;
@@ -52,7 +52,10 @@ pub(super) fn plan<'a>(
             "a sketch does not pay for {k} of {rows} rows; it does up to a quarter of them"
         )));
     }
-    let planes: &[Plane] = if mode.certified { &[Plane::Certified] } else { &Plane::PROBABLE };
+    let planes: Vec<Plane> = match mode.certified {
+        true => vec![Plane::Certified],
+        false => Plane::PROBABLE.into_iter().filter(|plane| all_have(sides, *plane)).collect(),
+    };
     let sources: Vec<Source<'a>> = planes.iter().map(source).collect();
     let Sample { passing, expected } = sample(search, &sources, windows, rows)?;
     let pools = search.scan.pools;
@@ -91,9 +94,12 @@ fn sample(
     windows: &[Window],
     rows: u64,
 ) -> Result<Sample, QueryError> {
+    let has = |plane| sources.iter().any(|source| source.plane() == Some(plane));
     // The bounds of bytes are some twelve times as close as those of nibbles, whose share says enough.
+    let skipped = has(Plane::Nibble).then_some(Plane::Int8);
     let read: Vec<Source<'_>> =
-        sources.iter().copied().filter(|source| source.plane() != Some(Plane::Int8)).collect();
+        sources.iter().copied().filter(|source| skipped.is_none() || source.plane() != skipped).collect();
+    let only_signs = read.iter().all(|source| source.plane() == Some(Plane::Sign));
     let wanted = windows.len().min(WINDOWS);
     let picked: Vec<Picked> = (0..wanted)
         .map(|unit| {
@@ -120,7 +126,8 @@ fn sample(
     let threshold = f64::from(nth(rank)) + search.tolerance;
     // As many of the sample may rank by chance.
     let most = rank + (4.0 * (rank as f64).sqrt()) as usize + 2;
-    let expected = Some(nth(most.min(count)));
+    // Estimates from signs scatter more than the scores themselves, so the best of them promise too much.
+    let expected = (!only_signs).then(|| nth(most.min(count)));
     let mut passing: Vec<f64> = Vec::new();
     for rows in &bounded {
         let passed = rows.iter().filter(|row| f64::from(row.upper) >= threshold).count();

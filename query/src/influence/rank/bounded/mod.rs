@@ -41,7 +41,7 @@ use pairs::Singles;
 pub(crate) use question::Parts;
 use run::Run;
 use sources::Source;
-pub(crate) use sources::{Sides, SketchSide, sides};
+pub(crate) use sources::{Sides, SketchSide, all_have, sides};
 
 /// Pairs of a row and a ranking that are looked at together; each may be a candidate of 16 bytes.
 const BATCH_PAIRS: usize = 1 << 21;

@@ -6,7 +6,7 @@ use gstore_core::parallel;
 
 use super::cost::{Costs, LEAST_MANY};
 use super::pairs::{Singles, singles};
-use super::sources::{Bf16Sides, Reading, Source, bf16_sides};
+use super::sources::{Bf16Sides, Reading, Source, all_have, bf16_sides};
 use super::{BATCH_PAIRS, Outcome, Plan, Search, SketchSide, choice};
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
@@ -123,6 +123,10 @@ fn sources<'a>(
     let Ok(sides) = operands.sides(prepared) else { return bf16().into_iter().collect() };
     let reading = |plane, z| Source::Codes(Reading { sides, plane, z });
     if !mode.certified {
+        // Bounds of coarser codes leave too much where so many values are asked for.
+        if !all_have(sides, Plane::Int8) {
+            return bf16().into_iter().collect();
+        }
         let values = match lists {
             Lists::Samples(_) => 1,
             _ => deciding(scan.terms, ask.order),

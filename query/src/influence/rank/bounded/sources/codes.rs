@@ -29,10 +29,11 @@ pub(in super::super) struct Reading<'a> {
 
 /// What a plane reads: the kind of codes, their section and that of their factors.
 pub(in super::super) fn sections(plane: Plane) -> (CodeKind, Section, Section) {
-    match plane {
-        Plane::Sign => (CodeKind::Sign, Section::Signs, Section::SignFactors),
-        Plane::Nibble => (CodeKind::Nibble, Section::Nibbles, Section::NibbleFactors),
-        Plane::Int8 | Plane::Certified => (CodeKind::Int8, Section::Bytes, Section::ByteFactors),
+    let kind = plane.codes();
+    match kind {
+        CodeKind::Sign => (kind, Section::Signs, Section::SignFactors),
+        CodeKind::Nibble => (kind, Section::Nibbles, Section::NibbleFactors),
+        CodeKind::Int8 => (kind, Section::Bytes, Section::ByteFactors),
     }
 }
 

@@ -23,7 +23,7 @@ use gstore_store::{ReadAhead, Wants};
 pub(super) use self::bf16::{Bf16Sides, bf16_sides};
 pub(super) use self::codes::{Reading, sections};
 pub(super) use self::estimates::Estimates;
-pub(crate) use self::sides::{Sides, SketchSide, sides};
+pub(crate) use self::sides::{Sides, SketchSide, all_have, sides};
 use crate::error::QueryError;
 use crate::influence::scan::Scan;
 use crate::influence::scan::windows::Window;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use gstore_store::{FeaturePart, FeatureReader};
 
 use crate::influence::scan::{ScanPool, has_metrics};
+use crate::influence::spec::mode::{Mode, Plane};
 use crate::influence::spec::{InfluenceSpec, Sim};
-use crate::sketch::{QUERY_NORMS, Sketch, SketchQueries};
+use crate::sketch::{Planes, QUERY_NORMS, Sketch, SketchQueries};
 
 /// Factors of dot products for which nothing overflows, and what underflow does is bounded.
 const DOT_SCALES: std::ops::RangeInclusive<f64> = 9.6e-7..=1.1e6;
@@ -24,6 +25,24 @@ pub(crate) struct SketchSide {
 
 /// Every pool's sketches by checkpoint, or the reason for scanning every row.
 pub(crate) type Sides = Result<Vec<Vec<SketchSide>>, String>;
+
+/// Whether every sketch has the codes of a plane.
+pub(crate) fn all_have(sides: &[Vec<SketchSide>], plane: Plane) -> bool {
+    let kind = plane.codes();
+    sides.iter().flatten().all(|side| side.sketch.planes().is_some_and(|planes| planes.has(kind)))
+}
+
+/// The planes that a question names, or needs.
+fn needed(spec: &InfluenceSpec) -> &[Plane] {
+    match &spec.mode {
+        Mode::Sketch(mode) => match &mode.planes {
+            Some(planes) => planes,
+            None if mode.certified => &[Plane::Certified],
+            None => &[],
+        },
+        Mode::Exact => &[],
+    }
+}
 
 /// Joins sketches and queries. `find` gives the sketch of a feature, or says what there is instead;
 /// `vectors[c]` are the query vectors of a checkpoint.
@@ -43,6 +62,7 @@ pub(crate) fn sides(
         return Err("cosines under a preconditioner are taken, and a sketch has no lengths under it".into());
     }
     let mut all = Vec::new();
+    let mut kept = Planes::ALL;
     for pool in pools {
         let mut of_pool: Vec<SketchSide> = Vec::new();
         for (reader, vectors) in pool.readers.iter().zip(vectors) {
@@ -57,6 +77,15 @@ pub(crate) fn sides(
             let sketch = find(reader)?;
             if !sketch.covers(reader.blocks()) {
                 return Err(format!("the sketch of {} lacks segments", part.display_name()));
+            }
+            let own = sketch.planes().and_then(|planes| planes.common(kept));
+            kept = own.ok_or("the sketches of the features have no plane in common")?;
+            if let Some(plane) = needed(spec).iter().find(|plane| !kept.has(plane.codes())) {
+                return Err(format!(
+                    "bounds of the kind `{plane}` are made of the plane {}, and the sketch of {} keeps {kept}",
+                    Planes::only(plane.codes()),
+                    part.display_name()
+                ));
             }
             // Variances add up over checkpoints only if their rotations were drawn apart.
             let seeds =

@@ -1,0 +1,74 @@
+//! `gstore index --evaluate` of sketches: what planes take on disk, and what they save in rankings.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use gstore_core::{Cancel, Progress, Unit};
+use gstore_query::QueryError;
+use gstore_query::evaluate::{PlaneEvaluation, PlanesEvaluation, PlanesOptions, planes};
+use gstore_store::{FeaturePart, Snapshot};
+use indicatif::HumanBytes;
+
+use super::Line;
+use crate::args::IndexArgs;
+use crate::context::Context;
+use crate::output::out;
+
+/// Evaluates the planes of a feature's sketch.
+pub fn evaluate(
+    context: &Context,
+    args: &IndexArgs,
+    snapshot: &Arc<Snapshot>,
+    part: &FeaturePart,
+    cancel: &Cancel,
+) -> Result<PlanesEvaluation, QueryError> {
+    let options = PlanesOptions { queries: args.queries, seed: args.seed, threads: context.threads };
+    let mut reporter = context.reporter();
+    let rows = snapshot.open_feature(part)?.row_set()?.len();
+    let name = format!("evaluating the sketch of {}", part.display_name());
+    reporter.start(&name, rows.min(args.queries as u64), Unit::Rows);
+    let mut seen = 0;
+    let found = planes(
+        snapshot,
+        part,
+        &options,
+        |done| {
+            reporter.advance((done - seen) as u64);
+            seen = done;
+        },
+        cancel,
+    );
+    reporter.finish();
+    found
+}
+
+/// What planes take and save, a table for each feature that was asked about.
+pub fn table(lines: &[Line]) -> Result<()> {
+    for (line, found) in lines.iter().filter_map(|line| Some((line, line.planes_evaluation.as_ref()?))) {
+        let scan = HumanBytes(found.scan_bytes_read as u64);
+        out!(
+            "\nsketch of {}: {} queries for the 100 nearest of {} rows; a scan reads {scan}",
+            line.feature,
+            found.queries,
+            found.rows
+        );
+        out!("{:<9}  {:>9}  {:>11}  {:>11}  {:>12}", "plane", "bytes/row", "on disk", "read", "rows scored");
+        for plane in &found.planes {
+            let PlaneEvaluation { plane, vector_bytes, bytes, bytes_read, scored, .. } = plane;
+            let disk = HumanBytes(*bytes).to_string();
+            let (read, scored) = match bytes_read.zip(*scored) {
+                Some((read, scored)) => (HumanBytes(read as u64).to_string(), share(scored)),
+                None => ("not kept".to_owned(), String::new()),
+            };
+            out!("{:<9}  {vector_bytes:>9}  {disk:>11}  {read:>11}  {scored:>12}", plane.word());
+        }
+        let (read, scored) = (HumanBytes(found.bytes_read as u64).to_string(), share(found.scored));
+        out!("{:<9}  {:>9}  {:>11}  {read:>11}  {scored:>12}", "as chosen", "", "");
+        out!("certified and int8 are the same codes; each row has {} bytes besides", found.record_bytes);
+    }
+    Ok(())
+}
+
+fn share(scored: f64) -> String {
+    format!("{:.3} %", 100.0 * scored)
+}

@@ -1,0 +1,129 @@
+//! Reads past the system's memory that go wrong while a store is looked at.
+//!
+//! Invariants: one that says so is done again in the ordinary way, and nobody notices; bytes that are not
+//! those of the file are damage that is named, or were not needed; nothing wrong is remembered.
+
+use super::{FailOptions, FailVfs, Fault};
+use crate::check::guarded;
+use crate::disk::{Image, SimDisk};
+use crate::sim::path;
+use crate::work::{Plan, State};
+use crate::{Failure, Report, Stop};
+use gstore_store::Store;
+use gstore_store::vfs::VfsRead;
+use std::io::{self, Error, ErrorKind};
+use std::sync::Arc;
+
+/// How a read past the system's memory goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirectFault {
+    /// The file system has no such reads for this file.
+    Missing,
+    /// It refuses one, as for places that it does not take.
+    Invalid,
+    /// An error of the device.
+    Device,
+    /// The read ends early.
+    Short,
+    /// A bit of what was read is another one.
+    Flipped,
+    /// The second half of what was read was never written to memory.
+    Zeroed,
+}
+
+impl DirectFault {
+    /// All of them.
+    pub const ALL: [DirectFault; 6] = [
+        DirectFault::Missing,
+        DirectFault::Invalid,
+        DirectFault::Device,
+        DirectFault::Short,
+        DirectFault::Flipped,
+        DirectFault::Zeroed,
+    ];
+
+    /// Whether a read says that it succeeded, with other bytes than the file has.
+    pub fn changes_bytes(self) -> bool {
+        matches!(self, DirectFault::Flipped | DirectFault::Zeroed)
+    }
+
+    /// Such a read of a file.
+    pub(super) fn read(self, buf: &mut [u8], file: &dyn VfsRead, offset: u64) -> io::Result<()> {
+        let half = buf.len() / 2;
+        match self {
+            DirectFault::Missing | DirectFault::Device => Err(Error::other("injected: input/output error")),
+            DirectFault::Invalid => Err(ErrorKind::InvalidInput.into()),
+            DirectFault::Short => {
+                file.read_at(buf.split_at_mut(half).0, offset)?;
+                Err(ErrorKind::UnexpectedEof.into())
+            }
+            DirectFault::Flipped => {
+                file.read_at(buf, offset)?;
+                buf.iter_mut().skip(half).take(1).for_each(|byte| *byte ^= 4);
+                Ok(())
+            }
+            DirectFault::Zeroed => {
+                file.read_at(buf, offset)?;
+                buf.iter_mut().skip(half).for_each(|byte| *byte = 0);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Every way of going wrong, at every so manieth of the reads of a plan's last state.
+pub(super) fn run(
+    (seed, plan): (u64, &Plan),
+    end: &Image,
+    options: &FailOptions,
+    stop: &Stop,
+    report: &mut Report,
+) {
+    let Some(expected) = plan.state(plan.steps.len()) else { return };
+    for fault in DirectFault::ALL {
+        let mut n = seed % options.stride;
+        let mut count = 0;
+        while !stop.now() {
+            match guarded(|| one(end, expected, fault, n)) {
+                Ok(false) => break,
+                Ok(true) => {}
+                Err(e) => {
+                    report.anomaly(format!("seed {seed}, {fault:?} at direct read {n}: {e}"));
+                    break;
+                }
+            }
+            count += 1;
+            n += options.stride;
+        }
+        report.count("direct reads that went wrong", count);
+        if count == 0 && !stop.now() {
+            report.anomaly(format!("seed {seed}: nothing is read past the system's memory"));
+        }
+    }
+}
+
+/// One of them; `false` if there are fewer reads.
+fn one(image: &Image, expected: &State, fault: DirectFault, n: u64) -> Result<bool, Failure> {
+    let failing = FailVfs::new(SimDisk::from_image(image), Fault::Direct(fault), n);
+    let store = Store::open_on(Arc::new(failing.clone()), &path())?;
+    let snapshot = store.snapshot()?;
+    failing.arm(true);
+    let found = guarded(|| State::read(&snapshot));
+    failing.arm(false);
+    match found {
+        Ok(found) => same(expected, &found)?,
+        Err(e) if fault.changes_bytes() && failing.fired() => {
+            let text = e.to_string();
+            if !(text.contains("is damaged") && text.contains("digest")) {
+                return Err(format!("damage that is not named: {text}").into());
+            }
+        }
+        Err(e) => return Err(format!("it was not read in the ordinary way: {e}").into()),
+    }
+    same(expected, &State::read(&snapshot)?)?;
+    Ok(failing.fired())
+}
+
+fn same(expected: &State, found: &State) -> Result<(), Failure> {
+    expected.difference(found).map_or(Ok(()), |difference| Err(difference.into()))
+}
