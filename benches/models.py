@@ -55,11 +55,11 @@ class Bench:
                 compiled = [["--compile"]]
             ratios = {}
             for _ in range(self.options.rounds):
-                fastest = None
+                fastest, tokens = None, None
                 for flags_of_peer in [[], *compiled]:
                     line = peer("pytorch_train.py", model, part, *more, "--steps", steps, "--micro", best, *flags_of_peer)
                     self.note(what=f"train {name}, {kind}", who="torch", **line)
-                    fastest = max(fastest or 0, line["tokens_per_second"])
+                    fastest, tokens = max(fastest or 0, line["tokens_per_second"]), line["tokens"]
                 for compute in ("f32", "bf16"):
                     folder = self.work / "trained"
                     command = [self.options.gstore, "train", "--model", model, "--data", part, "--output", folder, *flags,
@@ -67,7 +67,6 @@ class Bench:
                                "--save-strategy", "no", "--compute", compute, "--threads", 2, "--no-shuffle",
                                "--overwrite-output-dir"]
                     _, seconds, peak = ours(*command)
-                    tokens = self.tokens(model, part)
                     rate = tokens / seconds
                     self.note(what=f"train {name}, {kind}", who=f"gstore {compute}", tokens=tokens,
                               seconds=round(seconds, 3), tokens_per_second=round(rate, 1), peak_rss_mb=peak)
@@ -75,14 +74,6 @@ class Bench:
             for compute, all_of_them in ratios.items():
                 self.note(what=f"train {name}, {kind}", ratio=f"gstore {compute} / torch",
                           median=round(statistics.median(all_of_them), 2), all=[round(r, 2) for r in all_of_them])
-
-    def tokens(self, model, rows):
-        sys.path.insert(0, str(HERE / "peers"))
-        import tokenizers
-        from pytorch_loop import encode
-
-        tokenizer = tokenizers.Tokenizer.from_file(str(Path(model) / "tokenizer.json"))
-        return sum(len(encode(tokenizer, json.loads(line)["messages"], 2048)[0]) for line in rows.open())
 
     def generate(self, name, model, rows):
         prompts = self.work / "prompts.jsonl"
