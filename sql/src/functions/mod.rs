@@ -6,6 +6,7 @@
 //!   is gathered over rows counts against the memory of the session
 //! - results do not depend on the order of rows, nor on the number of threads
 
+mod average;
 mod best;
 mod counts;
 mod dates;
@@ -27,6 +28,9 @@ pub(crate) use whole::Arithmetic;
 pub(crate) fn register(context: &SessionContext) {
     let scalar = json::functions().chain(numbers::functions()).chain([dates::function(), substr::function()]);
     scalar.for_each(|function| context.register_udf(function));
-    let aggregate = best::functions().into_iter().chain(counts::functions()).chain([sum::function()]);
+    let aggregate = best::functions()
+        .into_iter()
+        .chain(counts::functions())
+        .chain([sum::function(), average::function()]);
     aggregate.for_each(|function| context.register_udaf(function));
 }
