@@ -92,6 +92,11 @@ impl VisitorMut for Words {
                     *expr = other;
                 }
             }
+            Expr::Extract { field, expr: time, .. } => {
+                if let Some(other) = forms::part_of(&field.to_string(), time) {
+                    *expr = other;
+                }
+            }
             Expr::Interval(interval) => {
                 if let Some(other) = forms::interval(interval) {
                     *expr = other;
@@ -311,6 +316,11 @@ mod tests {
                 "SELECT sum(a) OVER (ORDER BY b RANGE BETWEEN INTERVAL '3' DAYS PRECEDING AND CURRENT ROW) FROM t",
             ),
             ("SELECT year(a), epoch(b) FROM t", "SELECT date_part('year', a), date_part('epoch', b) FROM t"),
+            (
+                "SELECT isodow(a), date_part('dayofyear', a), date_part('year', a) FROM t",
+                "SELECT date_part('isodow', a), date_part('doy', a), date_part('year', a) FROM t",
+            ),
+            ("SELECT extract(dayofweek FROM a) FROM t", "SELECT date_part('dow', a) FROM t"),
             ("SELECT x[:2], x[2:] FROM t", "SELECT x[1:2], x[2:-1] FROM t"),
             (
                 "SELECT a + INTERVAL (n) DAY, a - INTERVAL 1 DAY FROM t",

@@ -15,6 +15,10 @@ const PARTS: &[(&str, &str)] = &[
     ("dayofyear", "doy"),
     ("epoch", "epoch"),
     ("hour", "hour"),
+    ("isodow", "isodow"),
+    ("isoyear", "isoyear"),
+    ("microsecond", "microsecond"),
+    ("millisecond", "millisecond"),
     ("minute", "minute"),
     ("month", "month"),
     ("quarter", "quarter"),
@@ -41,6 +45,10 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
             let args = vec![of.clone(), pattern.clone(), text(BETWEEN), text("g")];
             Some(call("string_to_array", vec![call("regexp_replace", args), text(BETWEEN)]))
         }
+        ("date_part" | "datepart", [Expr::Value(part), time]) => match &part.value {
+            Value::SingleQuotedString(part) => part_of(part, time),
+            _ => None,
+        },
         ("xor", [left, right]) => {
             let (left, right) = (nested(left.clone()), nested(right.clone()));
             Some(Expr::Nested(Box::new(Expr::BinaryOp { left, op: BinaryOperator::BitwiseXor, right })))
@@ -51,6 +59,13 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
         }
         _ => None,
     }
+}
+
+/// A part of a time that has another name in the engine.
+pub(super) fn part_of(name: &str, time: &Expr) -> Option<Expr> {
+    let name = name.to_ascii_lowercase();
+    let (_, part) = PARTS.iter().find(|(known, part)| *known == name && *part != name)?;
+    Some(call("date_part", vec![text(part), time.clone()]))
 }
 
 /// Whether an expression gives JSON, as far as its form says it.

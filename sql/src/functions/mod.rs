@@ -11,6 +11,7 @@ mod best;
 mod counts;
 mod dates;
 mod json;
+mod matches;
 mod numbers;
 pub(crate) mod path;
 mod rounded;
@@ -26,7 +27,11 @@ pub(crate) use whole::Arithmetic;
 
 /// Makes the functions known to a session.
 pub(crate) fn register(context: &SessionContext) {
-    let scalar = json::functions().chain(numbers::functions()).chain([dates::function(), substr::function()]);
+    let scalar = json::functions().chain(numbers::functions()).chain([
+        dates::function(),
+        substr::function(),
+        matches::function(),
+    ]);
     scalar.for_each(|function| context.register_udf(function));
     let aggregate = best::functions()
         .into_iter()
