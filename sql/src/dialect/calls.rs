@@ -102,12 +102,16 @@ impl VisitorMut for Words {
                     *expr = other;
                 }
             }
-            Expr::TypedString(TypedString { data_type: DataType::Timestamp(..), value, .. }) => {
-                forms::with_seconds(&mut value.value);
+            Expr::TypedString(TypedString {
+                data_type: DataType::Timestamp(..) | DataType::Date,
+                value,
+                ..
+            }) => {
+                forms::usual_time(&mut value.value);
             }
-            Expr::Cast { expr: of, data_type: DataType::Timestamp(..), .. } => {
+            Expr::Cast { expr: of, data_type: DataType::Timestamp(..) | DataType::Date, .. } => {
                 if let Expr::Value(value) = &mut **of {
-                    forms::with_seconds(&mut value.value);
+                    forms::usual_time(&mut value.value);
                 }
             }
             Expr::CompoundFieldAccess { access_chain, .. } => forms::close(access_chain),
