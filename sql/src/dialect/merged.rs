@@ -1,22 +1,24 @@
-//! The columns of `USING` as the SQL standard has them: one for all tables of the join, which is written without a
-//! table.
+//! The columns of `USING` as the SQL standard has them: one for all tables of the join, which is written
+//! without a table.
 //!
 //! Invariants
-//! - such a column has a value wherever one of the joined rows has: of `RIGHT JOIN` it is that of the table on the
-//!   right, of `FULL JOIN` the first that is there
+//! - such a column has a value wherever one of the joined rows has: of `RIGHT JOIN` it is that of the table on
+//!   the right, of `FULL JOIN` the first that is there
 //! - a name is left to the engine unless each table of its `FROM` has it by `USING`: it might be a column of
 //!   another
+
+mod joined;
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, ExcludeSelectItem, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName,
-    OrderByKind, Query, ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, VisitMut, VisitorMut,
-    WildcardAdditionalOptions,
+    BinaryOperator, ExcludeSelectItem, Expr, Ident, JoinConstraint, ObjectName, OrderByKind, Query,
+    ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
+    TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 
+use self::joined::{Joined, Side, column, constraint, quoted, table};
 use super::calls::call;
 use crate::expanded::name;
 use crate::parameters::inner;
@@ -74,87 +76,9 @@ struct Key {
     value: Expr,
 }
 
-/// The table of a join whose column is the one of both; of several joins the last of these goes for all.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Side {
-    Any,
-    /// The one on the left, and no row has columns of the other.
-    Alone,
-    Left,
-    Right,
-    /// The first that has a value.
-    Either,
-}
-
-/// A table that is joined to those before it, by columns of one name.
-struct Joined {
-    table: ObjectName,
-    side: Side,
-    names: Vec<String>,
-}
-
-impl Joined {
-    fn of(join: &Join) -> Option<Self> {
-        let (side, constraint) = match &join.join_operator {
-            JoinOperator::Join(on) | JoinOperator::Inner(on) => (Side::Any, on),
-            JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => (Side::Left, on),
-            JoinOperator::Right(on) | JoinOperator::RightOuter(on) => (Side::Right, on),
-            JoinOperator::FullOuter(on) => (Side::Either, on),
-            JoinOperator::LeftSemi(on) | JoinOperator::LeftAnti(on) => (Side::Alone, on),
-            _ => return None,
-        };
-        let JoinConstraint::Using(names) = constraint else { return None };
-        let names = names.iter().map(|column| match column.0.as_slice() {
-            [only] => only.as_ident().map(name),
-            _ => None,
-        });
-        Some(Self { table: table(&join.relation)?, side, names: names.collect::<Option<_>>()? })
-    }
-}
-
-/// The condition of a join of one of these sides.
-fn constraint(join: &mut JoinOperator) -> Option<&mut JoinConstraint> {
-    match join {
-        JoinOperator::Join(on)
-        | JoinOperator::Inner(on)
-        | JoinOperator::Left(on)
-        | JoinOperator::LeftOuter(on)
-        | JoinOperator::Right(on)
-        | JoinOperator::RightOuter(on)
-        | JoinOperator::FullOuter(on)
-        | JoinOperator::LeftSemi(on)
-        | JoinOperator::LeftAnti(on) => Some(on),
-        _ => None,
-    }
-}
-
-/// The name of a table in its statement, if it has one.
-fn table(factor: &TableFactor) -> Option<ObjectName> {
-    match factor {
-        TableFactor::Table { alias: Some(alias), .. }
-        | TableFactor::Derived { alias: Some(alias), .. }
-        | TableFactor::Function { alias: Some(alias), .. } => {
-            Some(ObjectName::from(vec![alias.name.clone()]))
-        }
-        TableFactor::Table { name, .. } | TableFactor::Function { name, .. } => Some(name.clone()),
-        _ => None,
-    }
-}
-
 /// Whether `*` has more behind it.
 fn has_options(options: &WildcardAdditionalOptions) -> bool {
     *options != WildcardAdditionalOptions::default()
-}
-
-/// A column of a table.
-fn column(table: &ObjectName, name: &str) -> Option<Expr> {
-    let mut parts: Vec<Ident> = table.0.iter().map(|part| part.as_ident().cloned()).collect::<Option<_>>()?;
-    parts.push(quoted(name));
-    Some(Expr::CompoundIdentifier(parts))
-}
-
-fn quoted(name: &str) -> Ident {
-    Ident::with_quote('"', name)
 }
 
 /// What the `USING` of a query joins.
@@ -303,8 +227,8 @@ fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
-/// Puts the values of keys in the place of their names, but for those in subqueries: there a name may be a column
-/// of another table.
+/// Puts the values of keys in the place of their names, but for those in subqueries: there a name may be a
+/// column of another table.
 fn put(part: &mut impl VisitMut, keys: &[&Key]) {
     let _ = part.visit(&mut Put { keys, depth: 0 });
 }
