@@ -38,11 +38,7 @@ pub fn packing_of(path: &Path) -> Packing {
 /// # Errors
 /// The name of a format that is not written.
 pub fn format_of_name(path: &Path) -> Result<Option<Format>> {
-    let ending = match packing_of(path) {
-        Packing::None => last(path),
-        _ => path.file_stem().and_then(|stem| last(Path::new(stem))),
-    };
-    Ok(Some(match ending.as_deref() {
+    Ok(Some(match last(unpacked(path)).as_deref() {
         Some("csv") => Format::Csv,
         Some("tsv") => Format::Tsv,
         Some("json" | "jsonl" | "ndjson") => Format::Json,
@@ -57,6 +53,14 @@ pub fn format_of_name(path: &Path) -> Result<Option<Format>> {
 }
 
 const UNDERSTOOD: &str = "a name may end in .jsonl (or .json, one object a line), .csv, .tsv, .parquet or .arrow, each also with .gz or .zst";
+
+/// A name without the ending of its packing.
+fn unpacked(path: &Path) -> &Path {
+    match packing_of(path) {
+        Packing::None => path,
+        _ => path.file_stem().map_or(path, Path::new),
+    }
+}
 
 /// The last ending of a name, in lower case.
 fn last(path: &Path) -> Option<String> {
@@ -117,8 +121,8 @@ pub fn format_of_scores(path: &Path) -> Result<Format> {
 
 /// Refuses a name with an ending that no format has; one without an ending passes.
 pub fn check_ending(path: &Path) -> Result<()> {
-    let unknown = packing_of(path) == Packing::None && path.extension().is_some();
-    match unknown && Place::of(Some(path)).is_file() && format_of_name(path)?.is_none() {
+    let has_ending = unpacked(path).extension().is_some();
+    match has_ending && Place::of(Some(path)).is_file() && format_of_name(path)?.is_none() {
         true => bail!(no_format(path)),
         false => Ok(()),
     }

@@ -85,10 +85,10 @@ impl Sizes {
 }
 
 /// A name as the engine reads it.
-fn name(ident: &Ident) -> String {
+pub(super) fn name(ident: &Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
+        None => ident.value.to_ascii_lowercase(),
     }
 }
 

@@ -18,7 +18,7 @@ use gstore_core::{DatasetName, separator, shortened};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use self::digits::{as_exact, as_text, is_cut, is_padded};
+use self::digits::{Numbers, as_exact, as_text, is_cut, is_padded};
 use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
 use super::leaf::{Each, Rows, Want};
@@ -128,7 +128,8 @@ impl OwnTable {
         let mut text = BufReader::new(self.file()?);
         let start = text.fill_buf().map_err(|e| self.failed(e))?;
         if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
-            return Err(self.failed("it is text in UTF-16; save it as UTF-8"));
+            let how = "it is text in UTF-16; save it as UTF-8, or `iconv -f UTF-16 -t UTF-8 FILE > NEW` makes it so";
+            return Err(self.failed(how));
         }
         if start.starts_with(b"\xef\xbb\xbf") {
             text.consume(3);
@@ -147,9 +148,9 @@ impl OwnTable {
         Ok(begin)
     }
 
-    /// The columns of a table of text, with the types that all their fields have. A column with `007` is
-    /// text, as in a dataset, and one of fractions with an integer beyond their digits: a number would not
-    /// read back.
+    /// The columns of a table of text, with the types that all their fields have. Numbers may have `Inf` or
+    /// `NAN` among them. A column with `007` is text, as in a dataset, and one of fractions with an integer
+    /// beyond their digits: a number would not read back.
     fn columns(&self, delimiter: u8) -> Result<Schema, SqlError> {
         let begin = self.begin()?;
         let header = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -162,6 +163,7 @@ impl OwnTable {
         }
         let format = arrow_csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
         let found = format.infer_schema(self.text()?, None).map_err(|e| self.failed(e))?.0;
+        let found = self.with_infinite(found, delimiter)?;
         let is_number = |ty: &DataType| matches!(ty, DataType::Int64 | DataType::Float64);
         let fields = found.fields();
         let numbers: Vec<usize> =
@@ -184,6 +186,34 @@ impl OwnTable {
             }
         }
         Ok(Schema::new(typed))
+    }
+
+    /// The columns with floats in place of texts that are all numbers, infinite or none.
+    fn with_infinite(&self, found: Schema, delimiter: u8) -> Result<Schema, SqlError> {
+        let mut fields = found.fields().to_vec();
+        let is_text = |i: &usize| fields.get(*i).is_some_and(|field| field.data_type() == &DataType::Utf8);
+        let texts: Vec<usize> = (0..fields.len()).filter(is_text).collect();
+        let mut open: Vec<Numbers> = vec![Numbers::default(); texts.len()];
+        if open.is_empty() {
+            return Ok(found);
+        }
+        for batch in self.separated(&Arc::new(found.clone()), delimiter, &texts)? {
+            let batch = batch.map_err(|e| self.failed(e))?;
+            for (values, numbers) in batch.columns().iter().zip(&mut open) {
+                let values =
+                    values.as_string_opt::<i32>().into_iter().flat_map(|values| values.iter().flatten());
+                numbers.see(values);
+            }
+            if open.iter().all(|numbers| numbers.other) {
+                return Ok(found);
+            }
+        }
+        for (column, _) in texts.iter().zip(&open).filter(|(_, numbers)| numbers.are_all()) {
+            if let Some(field) = fields.get_mut(*column) {
+                *field = Arc::new(Field::new(field.name(), DataType::Float64, true));
+            }
+        }
+        Ok(Schema::new(fields))
     }
 
     /// The columns of lines of JSON, with the types that all their values have. Floats with an integer beyond

@@ -126,6 +126,7 @@ pub(super) async fn logical(
     };
     dialect::expand_columns(&state, &mut statement, &translate).await?;
     dialect::expand_summary(&state, &mut statement, &translate).await?;
+    dialect::merge(&mut statement);
     ordinals::resolve(&mut statement);
     let logical = state.statement_to_plan(statement).await;
     let logical = logical.map_err(|error| names.explain(translate(error), &state))?;

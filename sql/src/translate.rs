@@ -306,9 +306,6 @@ fn wrong_types(name: &str, call: &str) -> SqlError {
         "percentile_cont" | "approx_percentile_cont" if call.contains("List(") => {
             Some("it takes one share: write a call for each, quantile_cont(x, 0.1), quantile_cont(x, 0.9)")
         }
-        "sum" | "avg" if call.contains("Boolean") => {
-            Some("count_if(x) is how many are true, avg(x::INT) the share of them")
-        }
         _ if call.contains("Utf8") => {
             Some("CAST(x AS DOUBLE) makes a number of text, CAST(x AS VARCHAR) text of a number")
         }

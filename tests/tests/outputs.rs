@@ -156,7 +156,7 @@ fn the_ending_says_what_a_selection_is() {
     refused(&place, &[&SELECT[..], &["x.txt"]].concat(), &["x.txt", ".jsonl", ".parquet"]);
     refused(&place, &[&SELECT[..], &["x.xlsx"]].concat(), &["x.xlsx", ".jsonl", ".parquet"]);
     // A misspelt ending would give lines where a table was meant.
-    for name in ["x.foo", "x.parqet", "sel.bbh"] {
+    for name in ["x.foo", "x.parqet", "sel.bbh", "x.foo.gz", "x.parqet.zst"] {
         refused(&place, &[&SELECT[..], &[name]].concat(), &[name, "says no format", ".jsonl", ".parquet"]);
         assert!(!place.path(name).exists(), "{name}");
     }

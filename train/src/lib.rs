@@ -20,6 +20,7 @@ mod checkpoint;
 mod cut;
 mod data;
 pub mod daunce;
+mod difference;
 mod dropout;
 mod error;
 mod forecast;

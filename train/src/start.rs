@@ -6,6 +6,7 @@ use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{Resumed, checkpoints, identity_of, remove_all, remove_unfinished, resume};
+use crate::difference::difference;
 use crate::error::TrainError;
 use crate::gradient::Sample;
 use crate::optimizer::Optimizer;
@@ -116,21 +117,4 @@ fn deviation(request: &TrainRequest) -> Result<f64, TrainError> {
         .map_err(|error| TrainError::Option(format!("config.json: {error}")))?;
     let deviation = config.get("initializer_range").and_then(Value::as_f64);
     Ok(deviation.filter(|d| *d > 0.0 && *d < 10.0).unwrap_or(0.02))
-}
-
-/// All that differs between two requests.
-pub(crate) fn difference(stored: &Value, asked: &Value) -> Option<String> {
-    let differ = |(key, value): (&String, &Value)| {
-        let other = stored.get(key).unwrap_or(&Value::Null);
-        let what = key.split(" of ").next().unwrap_or(key);
-        let verb = if what.ends_with('s') { "are" } else { "is" };
-        match key.as_str() {
-            _ if other == value => None,
-            "model" => Some("its model differs from the one given".to_owned()),
-            "samples" | "held-out samples" => Some(format!("its {key} differ from those given")),
-            _ => Some(format!("its {key} {verb} {other}, not {value}")),
-        }
-    };
-    let all: Vec<String> = asked.as_object().into_iter().flatten().filter_map(differ).collect();
-    (!all.is_empty()).then(|| all.join("; "))
 }

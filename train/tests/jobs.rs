@@ -198,11 +198,11 @@ fn what_cannot_be_trained_is_refused() {
     go(&request).unwrap();
     let mut other = request.clone();
     other.steps.learning_rate = 2e-3;
-    refused(&other, "learning rate is 0.001, not 0.002");
+    refused(&other, "learning_rate=0.002, was 0.001");
     let mut both = other.clone();
     both.batching.accumulate += 1;
-    refused(&both, "its micro-batches of a step are ");
-    refused(&both, "its learning rate is 0.001, not 0.002");
+    refused(&both, "gradient_accumulation_steps=");
+    refused(&both, "learning_rate=0.002, was 0.001");
     other.saving.overwrite = true;
     assert!(go(&other).unwrap().finished);
 

@@ -55,6 +55,7 @@ pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
     ("to_char", Growth::Sum(32)),
     ("string_to_array", Growth::Sum(6)),
     ("json_elements", Growth::Sum(6)),
+    ("regexp_extract_all", Growth::Sum(6)),
     ("replace", Growth::Replace),
     ("regexp_replace", Growth::Matches),
     ("regexp_match", Growth::Groups),

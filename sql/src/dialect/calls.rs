@@ -92,17 +92,26 @@ impl VisitorMut for Words {
                     *expr = other;
                 }
             }
+            Expr::Extract { field, expr: time, .. } => {
+                if let Some(other) = forms::part_of(&field.to_string(), time) {
+                    *expr = other;
+                }
+            }
             Expr::Interval(interval) => {
                 if let Some(other) = forms::interval(interval) {
                     *expr = other;
                 }
             }
-            Expr::TypedString(TypedString { data_type: DataType::Timestamp(..), value, .. }) => {
-                forms::with_seconds(&mut value.value);
+            Expr::TypedString(TypedString {
+                data_type: DataType::Timestamp(..) | DataType::Date,
+                value,
+                ..
+            }) => {
+                forms::usual_time(&mut value.value);
             }
-            Expr::Cast { expr: of, data_type: DataType::Timestamp(..), .. } => {
+            Expr::Cast { expr: of, data_type: DataType::Timestamp(..) | DataType::Date, .. } => {
                 if let Expr::Value(value) = &mut **of {
-                    forms::with_seconds(&mut value.value);
+                    forms::usual_time(&mut value.value);
                 }
             }
             Expr::CompoundFieldAccess { access_chain, .. } => forms::close(access_chain),
@@ -311,6 +320,11 @@ mod tests {
                 "SELECT sum(a) OVER (ORDER BY b RANGE BETWEEN INTERVAL '3' DAYS PRECEDING AND CURRENT ROW) FROM t",
             ),
             ("SELECT year(a), epoch(b) FROM t", "SELECT date_part('year', a), date_part('epoch', b) FROM t"),
+            (
+                "SELECT isodow(a), date_part('dayofyear', a), date_part('year', a) FROM t",
+                "SELECT date_part('isodow', a), date_part('doy', a), date_part('year', a) FROM t",
+            ),
+            ("SELECT extract(dayofweek FROM a) FROM t", "SELECT date_part('dow', a) FROM t"),
             ("SELECT x[:2], x[2:] FROM t", "SELECT x[1:2], x[2:-1] FROM t"),
             (
                 "SELECT a + INTERVAL (n) DAY, a - INTERVAL 1 DAY FROM t",

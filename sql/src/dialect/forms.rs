@@ -15,6 +15,10 @@ const PARTS: &[(&str, &str)] = &[
     ("dayofyear", "doy"),
     ("epoch", "epoch"),
     ("hour", "hour"),
+    ("isodow", "isodow"),
+    ("isoyear", "isoyear"),
+    ("microsecond", "microsecond"),
+    ("millisecond", "millisecond"),
     ("minute", "minute"),
     ("month", "month"),
     ("quarter", "quarter"),
@@ -41,6 +45,10 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
             let args = vec![of.clone(), pattern.clone(), text(BETWEEN), text("g")];
             Some(call("string_to_array", vec![call("regexp_replace", args), text(BETWEEN)]))
         }
+        ("date_part" | "datepart", [Expr::Value(part), time]) => match &part.value {
+            Value::SingleQuotedString(part) => part_of(part, time),
+            _ => None,
+        },
         ("xor", [left, right]) => {
             let (left, right) = (nested(left.clone()), nested(right.clone()));
             Some(Expr::Nested(Box::new(Expr::BinaryOp { left, op: BinaryOperator::BitwiseXor, right })))
@@ -51,6 +59,13 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
         }
         _ => None,
     }
+}
+
+/// A part of a time that has another name in the engine.
+pub(super) fn part_of(name: &str, time: &Expr) -> Option<Expr> {
+    let name = name.to_ascii_lowercase();
+    let (_, part) = PARTS.iter().find(|(known, part)| *known == name && *part != name)?;
+    Some(call("date_part", vec![text(part), time.clone()]))
 }
 
 /// Whether an expression gives JSON, as far as its form says it.
@@ -96,14 +111,30 @@ pub(super) fn interval(interval: &Interval) -> Option<Expr> {
     Some(cast(written, DataType::Interval { fields: None, precision: None }))
 }
 
-/// The text of a time without seconds, `2024-01-01 10:00`, with them: the engine reads no other.
-pub(super) fn with_seconds(time: &mut Value) {
+/// The text of a time with two digits for each part and with seconds: the engine reads no other. So
+/// `2024-1-2 3:04` is `2024-01-02 03:04:00`.
+pub(super) fn usual_time(time: &mut Value) {
     let Value::SingleQuotedString(text) = time else { return };
-    let Some((_, clock)) = text.trim_end().split_once([' ', 'T']) else { return };
-    let two = |digits: &str| digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_digit());
-    if clock.split_once(':').is_some_and(|(hour, minute)| two(hour) && two(minute)) {
-        *text = format!("{}:00", text.trim_end());
+    let (date, clock) = match text.trim().split_once([' ', 'T']) {
+        Some((date, clock)) => (date, Some(clock.trim_start())),
+        None => (text.trim(), None),
+    };
+    let of_digits = |part: &str, most: usize| {
+        (1..=most).contains(&part.len()) && part.bytes().all(|digit| digit.is_ascii_digit())
+    };
+    let [year, month, day] = date.split('-').collect::<Vec<_>>()[..] else { return };
+    if !(of_digits(year, 4) && of_digits(month, 2) && of_digits(day, 2)) {
+        return;
     }
+    let date = format!("{year}-{month:0>2}-{day:0>2}");
+    *text = match clock.map(|clock| clock.split_once(':')) {
+        None => date,
+        Some(Some((hour, rest))) if of_digits(hour, 2) => {
+            let seconds = if rest.len() == 2 && of_digits(rest, 2) { ":00" } else { "" };
+            format!("{date} {hour:0>2}:{rest}{seconds}")
+        }
+        Some(_) => return,
+    };
 }
 
 fn cast(expr: Expr, data_type: DataType) -> Expr {
@@ -118,6 +149,29 @@ pub(super) fn close(access: &mut [AccessExpr]) {
             lower_bound.get_or_insert_with(one);
             let last = || Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(one()) };
             upper_bound.get_or_insert_with(last);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_two_digits_and_seconds() {
+        for (written, usual) in [
+            ("2024-01-02 3:04:05", "2024-01-02 03:04:05"),
+            ("2024-1-2 3:04", "2024-01-02 03:04:00"),
+            ("2024-01-02T10:30", "2024-01-02 10:30:00"),
+            (" 2024-1-2 ", "2024-01-02"),
+            ("2024-01-02 3:04:05.25Z", "2024-01-02 03:04:05.25Z"),
+            ("02.01.2024 3:04", "02.01.2024 3:04"),
+            ("2024-01-02 noon", "2024-01-02 noon"),
+            ("now", "now"),
+        ] {
+            let mut value = Value::SingleQuotedString(written.to_owned());
+            usual_time(&mut value);
+            assert_eq!(value, Value::SingleQuotedString(usual.to_owned()));
         }
     }
 }

@@ -31,6 +31,8 @@ const PIVOT: &str =
 const ASOF: &str = "ASOF JOIN is written as a join with `<=` and QUALIFY row_number() OVER (PARTITION BY .. ORDER BY ..) = 1";
 const UNPIVOT: &str = "UNPIVOT is written as one SELECT for each column, with UNION ALL between them";
 
+const SHARE: &str = "LIMIT n% is written QUALIFY row_number() OVER (ORDER BY x) <= 0.1 * count(*) OVER (), or USING SAMPLE 10% for any rows";
+
 /// Functions over the elements of a list, which take a function.
 const OF_ELEMENTS: [&str; 8] = [
     "list_transform",
@@ -61,6 +63,9 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
                 "INTERVAL takes a number and its unit: INTERVAL 3 DAY, INTERVAL '3 days'",
                 token,
             ));
+        }
+        if is_word(token, "LIMIT") && is_share(tokens, i) {
+            return Err(error(SHARE, token));
         }
         if token.token == Token::Mul && tokens.get(i + 1).is_some_and(|next| next.token == Token::Mul) {
             return Err(error("a ** b is written power(a, b)", token));
@@ -100,6 +105,18 @@ fn has_unit(tokens: &[TokenWithSpan], interval: usize) -> bool {
     let word = word.value.to_ascii_uppercase();
     let known = |word: &str| UNITS.contains(&word);
     known(&word) || word.strip_suffix('S').is_some_and(known)
+}
+
+/// Whether LIMIT is followed by a percentage, and not by the rest of a division.
+fn is_share(tokens: &[TokenWithSpan], limit: usize) -> bool {
+    let Some((number, token)) = next(tokens, limit + 1) else { return false };
+    let sign = next(tokens, number + 1).filter(|_| matches!(token.token, Token::Number(..)));
+    let Some((sign, token)) = sign else { return false };
+    let after = next(tokens, sign + 1).map(|(_, token)| &token.token);
+    match token.token {
+        Token::Mod => !matches!(after, Some(Token::Number(..) | Token::LParen)),
+        _ => is_word(token, "PERCENT"),
+    }
 }
 
 fn error(says: &str, token: &TokenWithSpan) -> SqlError {

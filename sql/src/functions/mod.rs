@@ -6,10 +6,12 @@
 //!   is gathered over rows counts against the memory of the session
 //! - results do not depend on the order of rows, nor on the number of threads
 
+mod average;
 mod best;
 mod counts;
 mod dates;
 mod json;
+mod matches;
 mod numbers;
 pub(crate) mod path;
 mod rounded;
@@ -25,8 +27,15 @@ pub(crate) use whole::Arithmetic;
 
 /// Makes the functions known to a session.
 pub(crate) fn register(context: &SessionContext) {
-    let scalar = json::functions().chain(numbers::functions()).chain([dates::function(), substr::function()]);
+    let scalar = json::functions().chain(numbers::functions()).chain([
+        dates::function(),
+        substr::function(),
+        matches::function(),
+    ]);
     scalar.for_each(|function| context.register_udf(function));
-    let aggregate = best::functions().into_iter().chain(counts::functions()).chain([sum::function()]);
+    let aggregate = best::functions()
+        .into_iter()
+        .chain(counts::functions())
+        .chain([sum::function(), average::function()]);
     aggregate.for_each(|function| context.register_udaf(function));
 }

@@ -4,7 +4,7 @@
 //! - what is added are decimals of 128 bits, beyond which no number of rows takes a sum of 64-bit numbers
 //! - the total alone decides, so neither the order of rows nor the number of threads does
 //!
-//! Sums of other types are the engine's own.
+//! Sums of other types are the engine's own; that of what is true or false is how many are true.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Int64Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array};
 use arrow_schema::{DataType, Field, FieldRef};
+use datafusion::common::types::{NativeType, logical_int64};
 use datafusion::error::Result as DfResult;
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -23,6 +24,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use super::average::with_booleans;
 use crate::error::SqlError;
 
 /// Digits of the decimals that are added.
@@ -30,12 +32,15 @@ const DIGITS: u8 = 38;
 
 /// The function.
 pub(super) fn function() -> AggregateUDF {
-    AggregateUDF::from(Sum { engine: sum_udaf() })
+    let engine = sum_udaf();
+    let signature = with_booleans(&engine, logical_int64(), NativeType::Int64);
+    AggregateUDF::from(Sum { engine, signature })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Sum {
     engine: Arc<AggregateUDF>,
+    signature: Signature,
 }
 
 /// The field of a total while rows are added, where that of the result is of whole numbers.
@@ -51,7 +56,7 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn signature(&self) -> &Signature {
-        self.engine.signature()
+        &self.signature
     }
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {

@@ -12,11 +12,13 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal128Type, Float64Type};
+use arrow_array::types::{Decimal128Type, Decimal256Type, Float64Type};
 use arrow_array::{ArrayRef, Int64Array};
-use arrow_schema::{ArrowError, DataType};
+use arrow_cast::CastOptions;
+use arrow_schema::{ArrowError, DECIMAL256_MAX_PRECISION, DataType};
 use datafusion::arrow::array::Datum;
 use datafusion::arrow::compute::kernels::{arity, numeric};
+use datafusion::arrow::datatypes::i256;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::utils::take_function_args;
@@ -214,8 +216,14 @@ impl ScalarUDFImpl for Whole {
             [left_of, right_of] if left_of.is_integer() && right_of.is_integer() => {
                 self.each(&left, &right, DataType::Decimal128(20, 0), unsigned)
             }
-            _ if self.operation == Operation::Divide => {
-                self.each(&left, &right, DataType::Float64, quotients)
+            [left_of, right_of] if self.operation == Operation::Divide => {
+                match scale(&left_of).zip(scale(&right_of)) {
+                    Some((first, second)) => {
+                        let of = DataType::Decimal256(DECIMAL256_MAX_PRECISION, first.max(second));
+                        self.each(&left, &right, of, exact)
+                    }
+                    None => self.each(&left, &right, DataType::Float64, quotients),
+                }
             }
             _ => return datum::apply(&left, &right, |left, right| self.operation.compute(left, right)),
         };
@@ -237,8 +245,10 @@ impl Whole {
     ) -> DfResult<ColumnarValue> {
         let is_scalar = matches!((left, right), (ColumnarValue::Scalar(_), ColumnarValue::Scalar(_)));
         let sides = ColumnarValue::values_to_arrays(&[left.clone(), right.clone()])?;
-        let sides: Vec<ArrayRef> =
-            sides.iter().map(|side| arrow_cast::cast(side, &of)).collect::<Result<_, _>>()?;
+        // What does not fit is an error, and not null.
+        let options = CastOptions { safe: false, ..CastOptions::default() };
+        let cast = |side: &ArrayRef| arrow_cast::cast_with_options(side, &of, &options);
+        let sides: Vec<ArrayRef> = sides.iter().map(cast).collect::<Result<_, _>>()?;
         let [left, right] = take_function_args(self.name(), &sides)?;
         let found = compute(self.operation, left, right)?;
         Ok(match is_scalar {
@@ -282,6 +292,29 @@ fn unsigned(operation: Operation, left: &ArrayRef, right: &ArrayRef) -> Result<I
             return Err(ArrowError::DivideByZero);
         }
         operation.of(left, right).ok_or_else(too_large)
+    })
+}
+
+/// Digits behind the point of numbers that have all their digits.
+fn scale(of: &DataType) -> Option<i8> {
+    match of {
+        DataType::Decimal32(_, scale)
+        | DataType::Decimal64(_, scale)
+        | DataType::Decimal128(_, scale)
+        | DataType::Decimal256(_, scale) => Some((*scale).max(0)),
+        of => of.is_integer().then_some(0),
+    }
+}
+
+/// Quotients of decimals of one scale, cut off towards zero.
+fn exact(_: Operation, left: &ArrayRef, right: &ArrayRef) -> Result<Int64Array, ArrowError> {
+    let [left, right] = [left, right].map(|side| side.as_primitive::<Decimal256Type>());
+    arity::try_binary(left, right, |left: i256, right: i256| {
+        if right == i256::ZERO {
+            return Err(ArrowError::DivideByZero);
+        }
+        let quotient = left.checked_div(right).and_then(i256::to_i128);
+        quotient.and_then(|quotient| i64::try_from(quotient).ok()).ok_or_else(too_large)
     })
 }
 

@@ -22,6 +22,33 @@ pub(super) fn is_cut(text: &str) -> bool {
     whole && digits.parse::<u64>().map_or(true, |number| number > EXACT)
 }
 
+/// What the texts of a column are, as far as they were seen.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Numbers {
+    /// Whether one has digits.
+    digits: bool,
+    /// Whether one is no number.
+    pub(super) other: bool,
+}
+
+impl Numbers {
+    pub(super) fn see<'a>(&mut self, mut texts: impl Iterator<Item = &'a str>) {
+        self.other = self.other
+            || texts.any(|text| {
+                let number = text.strip_prefix('-').unwrap_or(text);
+                let begins = number.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+                self.digits |= begins;
+                let word = ["nan", "inf", "infinity"].iter().any(|word| number.eq_ignore_ascii_case(word));
+                !word && !(begins && number.parse::<f64>().is_ok())
+            });
+    }
+
+    /// Whether all are numbers, and not words alone.
+    pub(super) fn are_all(self) -> bool {
+        self.digits && !self.other
+    }
+}
+
 /// A column with texts in place of floats, also of those within lists and structs.
 pub(super) fn as_text(field: &FieldRef) -> FieldRef {
     changed(
@@ -73,6 +100,18 @@ mod tests {
         for kept in ["9007199254740992", "-1", "0", "1e300", "0.12345678901234567890", "", "-"] {
             assert!(!is_cut(kept), "{kept}");
         }
+    }
+
+    #[test]
+    fn infinite_and_no_numbers_are_numbers_beside_others() {
+        let all = |texts: &[&str]| {
+            let mut numbers = Numbers::default();
+            numbers.see(texts.iter().copied());
+            numbers.are_all()
+        };
+        assert!(all(&[".5", "1e3", "-Inf", "NAN", "Infinity", "-2"]));
+        assert!(!all(&["nan", "inf"]));
+        assert!(!all(&["1", "infinite"]) && !all(&["1", "+x"]) && !all(&["1.2.3"]) && !all(&[]));
     }
 
     #[test]

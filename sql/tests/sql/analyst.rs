@@ -144,6 +144,7 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
             "{\"n\": 12345678901234567890, \"m\": 9007199254740993, \"ids\": [18446744073709551616], \"x\": 0.5}\n\
              {\"n\": 7, \"m\": 1, \"ids\": [], \"x\": 2}\n",
         ),
+        ("odd", "odd.csv", "x,y,z\n.5,1,nan\nNAN,Inf,inf\n-Infinity,2,x\n"),
         ("marks", "marks.jsonl", "{\"id\": \"p2\", \"tags\": [\"x\"]}\n{\"id\": \"p9\", \"tags\": []}\n"),
     ])
     .unwrap();
@@ -163,6 +164,8 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
             "12345678901234567890 | 9007199254740993 | 18446744073709551616",
         ),
         ("SELECT n, sum(m) FROM big GROUP BY n ORDER BY 2", "7 | 1\n12345678901234567890 | 9007199254740993"),
+        ("SELECT typeof(x), typeof(y), typeof(z) FROM odd LIMIT 1", "Float64 | Float64 | Utf8"),
+        ("SELECT x, y FROM odd WHERE x < 1 ORDER BY x", "-inf | 2\n0.5 | 1"),
         ("SELECT tags[1] FROM marks WHERE id = 'p2'", "x"),
         ("SELECT count(*) FROM pool ANTI JOIN labels USING (id)", "10"),
     ] {
@@ -170,6 +173,11 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
         assert_eq!(rows.join("\n"), expected, "{sql}");
     }
     assert!(slt::run(&session, "SELECT * FROM 'labels.csv'").await.is_err());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wide.csv");
+    fs_err::write(&path, b"\xff\xfei\0d\0\n\0").unwrap();
+    let error = OwnTable::open("wide", &path).unwrap_err().to_string();
+    assert!(error.contains("UTF-16") && error.contains("iconv"), "{error}");
     let long = format!("{{\"a\": 1}}\n[\"{}\"]\n", "long ".repeat(1000));
     for (name, file, text, says) in [
         ("pool", "a.csv", "a\n1\n", "is taken"),

@@ -100,7 +100,7 @@ impl Trained {
         let record: Value =
             serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| bad(error.to_string()))?;
         let of = &record["asked"];
-        if let Some(what) = asked.and_then(|asked| crate::start::difference(of, asked)) {
+        if let Some(what) = asked.and_then(|asked| crate::difference::difference(of, asked)) {
             return Err(TrainError::OtherTraining { folder: path, what });
         }
         if let Some(reason) = record["refused"].as_str() {

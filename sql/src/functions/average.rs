@@ -1,0 +1,87 @@
+//! `avg` of what is true or false as the share of what is true, and the types that `sum` and `avg` take for it.
+//!
+//! Averages are the engine's own.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, FieldRef};
+use datafusion::common::types::{LogicalTypeRef, NativeType, logical_boolean, logical_float64};
+use datafusion::error::Result as DfResult;
+use datafusion::functions_aggregate::average::avg_udaf;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Coercion, Documentation, GroupsAccumulator, ReversedUDAF,
+    Signature, TypeSignature, TypeSignatureClass,
+};
+
+/// The function.
+pub(super) fn function() -> AggregateUDF {
+    let engine = avg_udaf();
+    let signature = with_booleans(&engine, logical_float64(), NativeType::Float64);
+    AggregateUDF::from(Average { engine, signature })
+}
+
+/// What a function takes, and booleans, which are 1 and 0 of a type of numbers.
+pub(super) fn with_booleans(engine: &AggregateUDF, number: LogicalTypeRef, native: NativeType) -> Signature {
+    let boolean = TypeSignatureClass::Native(logical_boolean());
+    let coerced = Coercion::new_implicit(TypeSignatureClass::Native(number), vec![boolean], native);
+    let taken = engine.signature();
+    let mut all = match &taken.type_signature {
+        TypeSignature::OneOf(all) => all.clone(),
+        other => vec![other.clone()],
+    };
+    all.push(TypeSignature::Coercible(vec![coerced]));
+    Signature::one_of(all, taken.volatility)
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Average {
+    engine: Arc<AggregateUDF>,
+    signature: Signature,
+}
+
+impl AggregateUDFImpl for Average {
+    fn name(&self) -> &str {
+        self.engine.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.engine.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        self.engine.return_type(types)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        self.engine.accumulator(args)
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        self.engine.create_sliding_accumulator(args)
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
+        self.engine.state_fields(args)
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        self.engine.groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
+        self.engine.create_groups_accumulator(args)
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        self.engine.reverse_udf()
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.engine.documentation()
+    }
+}

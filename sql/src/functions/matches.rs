@@ -1,0 +1,154 @@
+//! `regexp_extract_all(text, pattern, group)`: the list of all matches of a pattern, or of one group in each.
+
+use std::sync::Arc;
+
+use arrow_array::builder::{ListBuilder, StringBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, Int64Array, StringArray};
+use arrow_schema::{DataType, Field};
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::scalar::ScalarValue;
+use gstore_core::shortened;
+use regex::Regex;
+
+use crate::error::SqlError;
+
+/// Most characters of a pattern in a message.
+const SAID: usize = 100;
+
+/// The function.
+pub(super) fn function() -> ScalarUDF {
+    ScalarUDF::from(Matches { signature: Signature::user_defined(Volatility::Immutable) })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Matches {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Matches {
+    fn name(&self) -> &str {
+        "regexp_extract_all"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
+        Ok(DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))))
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        let text = |ty: &DataType| ty.is_string() || ty.is_null();
+        match types {
+            [of, pattern] if text(of) && text(pattern) => Ok(vec![DataType::Utf8; 2]),
+            [of, pattern, group] if text(of) && text(pattern) && (group.is_integer() || group.is_null()) => {
+                Ok(vec![DataType::Utf8, DataType::Utf8, DataType::Int64])
+            }
+            _ => {
+                let why = "regexp_extract_all() is written regexp_extract_all(text, 'pattern'), or with the number of a group behind";
+                Err(SqlError::invalid(why.to_owned()).into())
+            }
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if constant { 1 } else { args.number_rows };
+        let arrays = args.args.into_iter().map(|arg| arg.into_array(rows)).collect::<DfResult<Vec<_>>>()?;
+        let text = |place: usize| arrays.get(place).and_then(|array| array.as_string_opt::<i32>());
+        let groups = match arrays.get(2) {
+            None => Some(Int64Array::from(vec![0; rows])),
+            Some(groups) => groups.as_primitive_opt::<Int64Type>().cloned(),
+        };
+        let (Some(texts), Some(patterns), Some(groups)) = (text(0), text(1), groups) else {
+            return Err(SqlError::internal("types of regexp_extract_all()").into());
+        };
+        let found = all(texts, patterns, &groups)?;
+        Ok(match constant {
+            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&found, 0)?),
+            false => ColumnarValue::Array(found),
+        })
+    }
+}
+
+fn all(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Result<ArrayRef, SqlError> {
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    let mut known: Option<(&str, Regex)> = None;
+    for ((text, pattern), group) in texts.iter().zip(patterns).zip(groups) {
+        let (Some(text), Some(pattern), Some(group)) = (text, pattern, group) else {
+            lists.append(false);
+            continue;
+        };
+        let regex = match known.take() {
+            Some((before, regex)) if before == pattern => regex,
+            _ => compiled(pattern)?,
+        };
+        let (_, regex) = known.insert((pattern, regex));
+        let groups = regex.captures_len();
+        let place = usize::try_from(group).ok().filter(|place| *place < groups);
+        match place.ok_or_else(|| no_group(group, groups - 1))? {
+            0 => regex.find_iter(text).for_each(|found| lists.values().append_value(found.as_str())),
+            place => {
+                for found in regex.captures_iter(text) {
+                    lists.values().append_option(found.get(place).map(|group| group.as_str()));
+                }
+            }
+        }
+        lists.append(true);
+    }
+    Ok(Arc::new(lists.finish()))
+}
+
+fn compiled(pattern: &str) -> Result<Regex, SqlError> {
+    Regex::new(pattern).map_err(|_| {
+        SqlError::invalid(format!("'{}' is not a regular expression", shortened(pattern, SAID)))
+            .hint("any number of any characters is written .*")
+    })
+}
+
+fn no_group(group: i64, groups: usize) -> SqlError {
+    SqlError::invalid(format!("the pattern has no group {group}"))
+        .hint(format!("0 is the whole match, and it has {groups} of its own"))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::Array;
+
+    use super::*;
+
+    #[test]
+    fn each_row_has_the_matches_of_its_pattern() {
+        let texts = StringArray::from(vec![Some("a1b22"), Some("ab"), None, Some("x"), Some("xay")]);
+        let patterns =
+            StringArray::from(vec![Some("[0-9]+"), Some("(a)|b"), Some("a"), Some("q"), Some("q*")]);
+        let found = all(&texts, &patterns, &Int64Array::from(vec![0, 1, 0, 0, 0])).unwrap();
+        let lists = found.as_list::<i32>();
+        let list = |row: usize| {
+            let values = lists.value(row);
+            let values = values.as_string::<i32>();
+            values.iter().map(|value| value.map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(list(0), [some("1"), some("22")]);
+        assert_eq!(list(1), [some("a"), None]);
+        assert!(lists.is_null(2) && !lists.is_null(3));
+        assert!(list(3).is_empty());
+        assert_eq!(list(4), [some(""), some(""), some(""), some("")]);
+    }
+
+    #[test]
+    fn a_group_that_is_none_is_refused() {
+        let text = StringArray::from(vec!["a"]);
+        for (pattern, group) in [("(a)", 2), ("a", -1), ("(", 0)] {
+            let pattern = StringArray::from(vec![pattern]);
+            assert!(all(&text, &pattern, &Int64Array::from(vec![group])).is_err(), "{pattern:?}");
+        }
+    }
+}
