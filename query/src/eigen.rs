@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_sign_is_worth_the_expected_magnitude_of_its_coordinate() {
-        // sqrt(1 / 4), sqrt(12 / 15) ... by hand: 0, 0.5 and 0.8 of eigenvalues 0, 1 and 16 / 3 with a damping of 3.
+        // By hand: the roots of 0, 1 / 4 and 16 / 25.
         let found = expected_magnitudes(&[0.0, 1.0, 16.0 / 3.0], 3.0);
         let mean = (0.5 + 0.8) / 3.0;
         for (found, expected) in found.iter().zip([0.0, 0.5 / mean, 0.8 / mean]) {
