@@ -95,7 +95,7 @@ impl Sizes<'_> {
             // All of it in f64: the scale, and a query turned by one side, by both, and back.
             (true, true) => [2 * DOUBLE, 4 * DOUBLE],
             // A scale and a column of each filter, and the query.
-            (true, false) | (_, false) => [0, (2 * filters + 1) * DOUBLE],
+            (_, false) => [0, (2 * filters + 1) * DOUBLE],
             // The eigenvectors and their transposes in f32; the query also turned by one side, and scaled, in
             // f32.
             (false, true) => [2 * SINGLE, (2 * filters + 1) * DOUBLE + 2 * SINGLE],

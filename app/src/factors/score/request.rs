@@ -223,6 +223,8 @@ pub struct SolvedQuery {
     pub residual: f64,
     /// The same of the factors' own answer.
     pub start: f64,
+    /// Why it could not be solved for; it then has no scores.
+    pub failed: Option<String>,
 }
 
 /// The request of a pool's tokens at the checkpoint that factors are of: model, weights, tokenizer and text
