@@ -98,15 +98,15 @@ pub(crate) fn is_space_of(feature: &FeaturePart) -> bool {
     projection.is_some_and(|text| text.starts_with(FACTORS))
 }
 
-/// What the signs of a row stand for: the expected magnitude of each coordinate, as a part of the mean of those
-/// of its module.
+/// What the signs of a row stand for: the expected magnitude of each coordinate, as a part of the mean of
+/// those of its module.
 ///
-/// A row's coordinate with the eigenvalue L was divided by `sqrt(L + d)`, so its root mean square over rows is
-/// `s = sqrt(L / (L + d))`. Let coordinates have one distribution but for their spread s and the length of
+/// A row's coordinate with the eigenvalue L was divided by `sqrt(L + d)`, so its root mean square over rows
+/// is `s = sqrt(L / (L + d))`. Let coordinates have one distribution but for their spread s and the length of
 /// the row: then the mean of a coordinate whose sign is known is that sign times t s, with one t for each row
 /// and module. A row has its mean magnitude in the module, which is about t times the mean of s. So a sign is
-/// worth that magnitude times `s / mean s`; with a plain sign, coordinates far below the damping, which are near
-/// 0, count as much as the largest.
+/// worth that magnitude times `s / mean s`; with a plain sign, coordinates far below the damping, which are
+/// near 0, count as much as the largest.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Magnitudes(Arc<[f32]>);
 

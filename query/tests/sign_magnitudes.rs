@@ -130,7 +130,8 @@ fn they_rank_as_whole_rows_do_with_any_damping() {
     }
 }
 
-/// Both give the same answers but for rounding: the one multiplies queries, the other has rows of these values.
+/// Both give the same answers but for rounding: the one multiplies queries, the other has rows of these
+/// values.
 #[test]
 fn all_answers_are_those_of_rows_with_these_magnitudes() {
     let (rows, targets) = (rows(), targets());

@@ -31,7 +31,7 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "NAME")]
     pub factors: Option<String>,
     /// A segment of training, from the first to the last: factors, STEPS at a mean learning RATE, and
-    /// checkpoints over which rows are averaged [default: that of the factors]; scores are summed over
+    /// checkpoints over which rows are averaged [default: those of the factors]; scores are summed over
     /// segments
     #[arg(long, value_name = "NAME=STEPS*RATE[@DIR|REPO,...]", value_parser = segment,
           conflicts_with_all = ["factors", "filter", "damping", "of_self", "checkpoint", "kronfluence"])]

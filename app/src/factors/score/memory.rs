@@ -86,9 +86,9 @@ impl Sizes<'_> {
     /// queries are turned, whichever is more. It has one segment at a time.
     fn preconditioning(&self) -> u64 {
         let filters = self.filters as u64 + u64::from(self.segments > 1);
-        // While the last filter is made: eigenvectors as they are read, and with their transposes those of the
-        // first filter and of this one. Eigenvalues as they are read and as they are inverted; the scale of each
-        // filter, that of the first twice and of this one, if it is another, as well.
+        // While the last filter is made: eigenvectors as they are read, and with their transposes those of
+        // the first filter and of this one. Eigenvalues as they are read and as they are inverted; the scale
+        // of each filter, that of the first twice and of this one, if it is another, as well.
         let copies = if self.rotates { 1 + 2 * filters.min(2) } else { 0 };
         let making = [DOUBLE * copies, DOUBLE * (filters + 1 + filters.min(2))];
         let turning = match (self.solves, self.rotates) {
@@ -158,8 +158,8 @@ impl Sizes<'_> {
         if !self.rotates {
             return [scales; 2];
         }
-        // In f64, as the backend has them, and of one module once more and turned, for the first filter and for
-        // the one that is made.
+        // In f64, as the backend has them, and of one module once more and turned, for the first filter and
+        // for the one that is made.
         let bases = self.all(|module| self.eigenvectors(module));
         let copies = 2 * self.filters.min(2) as u64;
         let one =

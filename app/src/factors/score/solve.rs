@@ -71,8 +71,8 @@ fn drawn(rows: &RowSet, most: u64, seed: u64) -> RowSet {
     RowSet::from_rows(kept.into_iter().map(|(_, row)| row))
 }
 
-/// Solves for the queries of these names and gradients, and adds what they become to the columns: zeros for one
-/// that cannot be solved for, which says why.
+/// Solves for the queries of these names and gradients, and adds what they become to the columns: zeros for
+/// one that cannot be solved for, which says why.
 pub(super) fn solutions(
     plan: &ScorePlan,
     data: &SolveData,

@@ -59,8 +59,8 @@ fn place(block: &Block<'_>, i: usize) -> ((u64, u64), usize) {
     }
 }
 
-/// The length of one vector by which a cosine is divided, where `stored` is what the store says of it. Signs have
-/// their magnitudes.
+/// The length of one vector by which a cosine is divided, where `stored` is what the store says of it. Signs
+/// have their magnitudes.
 pub(crate) fn length(
     vector: &[f32],
     stored: f64,
