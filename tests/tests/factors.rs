@@ -414,8 +414,7 @@ fn curvature_is_averaged_over_the_checkpoints_of_a_segment() {
         let text = place.ok(&["factors", "inspect", name, "--format", "csv"]);
         let mut lines = text.lines();
         let at = lines.next().and_then(|names| names.split(',').position(|name| name == "mean"));
-        let value =
-            |line: &str| line.split(',').nth(at.expect("a column")).expect("a value").parse::<f64>();
+        let value = |line: &str| line.split(',').nth(at.expect("a column")).expect("a value").parse::<f64>();
         lines.map(value).collect::<Result<_, _>>().expect("numbers")
     };
     // Whatever the basis, eigenvalues sum up to the mean of the squared lengths of gradients.

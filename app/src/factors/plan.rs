@@ -235,7 +235,7 @@ fn check(request: &FitRequest) -> Result<(), FactorJobError> {
 /// The checkpoints of a request, of which the engine has the first.
 ///
 /// # Errors
-/// One that is named twice, would count twice; checkpoints that cannot be read, and those of another model.
+/// A checkpoint that is named twice, which would count twice; those that cannot be read, or are of another model.
 fn checkpoints(
     ingest: &IngestRequest,
     engine: &CurvatureEngine,
