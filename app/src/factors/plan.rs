@@ -235,7 +235,7 @@ fn check(request: &FitRequest) -> Result<(), FactorJobError> {
 /// The checkpoints of a request, of which the engine has the first.
 ///
 /// # Errors
-/// A checkpoint that is named twice, which would count twice; those that cannot be read, or are of another model.
+/// A checkpoint that is named twice and would count twice, cannot be read, or is of another model.
 fn checkpoints(
     ingest: &IngestRequest,
     engine: &CurvatureEngine,
