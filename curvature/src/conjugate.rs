@@ -9,16 +9,19 @@
 use crate::error::CurvatureError;
 use crate::matrix::dot;
 
+/// `A v`, or why that of this vector cannot be had.
+pub type Product = Result<Vec<f64>, String>;
+
 /// A symmetric positive definite matrix A, and P, which is near its inverse and as positive.
 pub trait System {
-    /// Why products cannot be had.
-    type Error: From<CurvatureError>;
+    /// Why nothing can be solved for.
+    type Error;
 
     /// `A v` of each vector.
     ///
     /// # Errors
-    /// Products that cannot be had.
-    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, Self::Error>;
+    /// Products that cannot be had of any vector.
+    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Product>, Self::Error>;
 
     /// `P v` of each vector.
     ///
@@ -39,14 +42,16 @@ pub struct SolveLimits {
 /// The solution for a right-hand side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Solution {
-    /// It itself.
+    /// It itself; zeros where the recurrence broke down.
     pub x: Vec<f64>,
     /// Products that it took.
     pub iterations: usize,
-    /// `|b - A x| / |b|`, by the recurrence.
+    /// `|b - A x| / |b|`, by the recurrence; where that broke down, as it was before.
     pub residual: f64,
     /// `|b - A P b| / |b|`: that of the preconditioner alone.
     pub start: f64,
+    /// Why the recurrence broke down, with the name of the right-hand side; none where it did not.
+    pub broken: Option<String>,
 }
 
 /// A right-hand side on its way.
@@ -62,9 +67,21 @@ struct Run<'a> {
     iterations: usize,
     residual: f64,
     start: f64,
+    broken: Option<String>,
 }
 
 impl Run<'_> {
+    fn is_open(&self, limits: SolveLimits) -> bool {
+        self.broken.is_none() && self.residual > limits.tolerance && self.iterations < limits.iterations
+    }
+
+    /// Ends the recurrence if it broke down.
+    fn note(&mut self, done: Result<(), CurvatureError>) {
+        if let Err(error) = done {
+            self.broken = Some(error.to_string());
+        }
+    }
+
     fn failed(&self, what: &'static str, value: f64) -> CurvatureError {
         CurvatureError::Breakdown { query: self.name.to_owned(), iteration: self.iterations, what, value }
     }
@@ -75,21 +92,25 @@ impl Run<'_> {
     }
 
     /// A step along `p`, of which `product` is the product.
-    fn step(&mut self, product: &[f64]) -> Result<(), CurvatureError> {
-        let bend = self.positive("the curvature along a direction", dot(&self.p, product))?;
+    fn step(&mut self, product: Product) -> Result<(), CurvatureError> {
+        let (query, iteration) = (self.name, self.iterations);
+        let product =
+            product.map_err(|why| CurvatureError::Product { query: query.to_owned(), iteration, why })?;
+        let bend = self.positive("the curvature along a direction", dot(&self.p, &product))?;
         if self.iterations == 0 {
-            let rest = self.r.iter().zip(product).map(|(b, q)| (b - q) * (b - q)).sum::<f64>();
+            let rest = self.r.iter().zip(&product).map(|(b, q)| (b - q) * (b - q)).sum::<f64>();
             self.start = rest.sqrt() / self.length;
         }
         let length = self.energy / bend;
         self.x.iter_mut().zip(&self.p).for_each(|(x, p)| *x += length * p);
-        self.r.iter_mut().zip(product).for_each(|(r, q)| *r -= length * q);
+        self.r.iter_mut().zip(&product).for_each(|(r, q)| *r -= length * q);
         self.iterations += 1;
-        self.residual = dot(&self.r, &self.r).sqrt() / self.length;
-        match self.residual.is_finite() {
-            true => Ok(()),
-            false => Err(self.failed("the residual", self.residual)),
+        let residual = dot(&self.r, &self.r).sqrt() / self.length;
+        if !residual.is_finite() {
+            return Err(self.failed("the residual", residual));
         }
+        self.residual = residual;
+        Ok(())
     }
 
     /// The next direction, from the preconditioned residual.
@@ -103,13 +124,13 @@ impl Run<'_> {
 }
 
 /// Solves `A x = b` for right-hand sides with their names, until each is within the tolerance or has had all
-/// iterations.
+/// iterations. One whose recurrence breaks down (a right-hand side that is not finite, curvature along a
+/// direction that is not positive, values that are no numbers) ends alone, and says so.
 ///
 /// Memory: three vectors for each right-hand side, and what the system holds of those that are not done.
 ///
 /// # Errors
-/// Those of the system; a right-hand side that is not finite, curvature along a direction that is not
-/// positive, and values that are no numbers, all with the name of the right-hand side.
+/// Those of the system.
 pub fn conjugate_gradients<S: System>(
     system: &mut S,
     sides: Vec<(&str, Vec<f64>)>,
@@ -120,32 +141,44 @@ pub fn conjugate_gradients<S: System>(
         let (length, zeros) = (dot(&b, &b).sqrt(), vec![0.0; b.len()]);
         let residual = if length > 0.0 { 1.0 } else { 0.0 };
         let (x, p) = (zeros.clone(), zeros);
-        let run = Run { name, length, x, r: b, p, energy: 0.0, iterations: 0, residual, start: residual };
+        let start = residual;
+        let mut run =
+            Run { name, length, x, r: b, p, energy: 0.0, iterations: 0, residual, start, broken: None };
         if !length.is_finite() {
-            return Err(run.failed("the gradient's length", length).into());
+            run.residual = 1.0;
+            run.start = 1.0;
+            run.note(Err(run.failed("the gradient's length", length)));
         }
         runs.push(run);
     }
-    let is_open = |run: &Run<'_>| run.residual > limits.tolerance && run.iterations < limits.iterations;
     loop {
-        let mut open: Vec<&mut Run<'_>> = runs.iter_mut().filter(|run| is_open(run)).collect();
+        let mut open: Vec<&mut Run<'_>> = runs.iter_mut().filter(|run| run.is_open(limits)).collect();
         if open.is_empty() {
             break;
         }
         let residuals: Vec<&[f64]> = open.iter().map(|run| run.r.as_slice()).collect();
         let turned = system.preconditioned(&residuals)?;
         for (run, z) in open.iter_mut().zip(turned) {
-            run.turn(&z)?;
+            let turned = run.turn(&z);
+            run.note(turned);
         }
+        open.retain(|run| run.broken.is_none());
         let directions: Vec<&[f64]> = open.iter().map(|run| run.p.as_slice()).collect();
+        if directions.is_empty() {
+            continue;
+        }
         let products = system.products(&directions)?;
         for (run, product) in open.iter_mut().zip(products) {
-            run.step(&product)?;
+            let stepped = run.step(product);
+            run.note(stepped);
         }
     }
     let solution = |run: Run<'_>| {
-        let Run { x, iterations, residual, start, .. } = run;
-        Solution { x, iterations, residual, start }
+        let Run { mut x, iterations, residual, start, broken, .. } = run;
+        if broken.is_some() {
+            x.fill(0.0);
+        }
+        Solution { x, iterations, residual, start, broken }
     };
     Ok(runs.into_iter().map(solution).collect())
 }
@@ -158,6 +191,9 @@ mod tests {
     use super::*;
     use crate::matrix::{product, transposed};
 
+    /// What a vector has no product with.
+    const REFUSED: f64 = 777.0;
+
     /// A matrix, and the diagonal of P.
     struct Dense {
         matrix: Vec<f64>,
@@ -169,10 +205,14 @@ mod tests {
     impl System for Dense {
         type Error = CurvatureError;
 
-        fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, CurvatureError> {
+        fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Product>, CurvatureError> {
             self.calls.push(vectors.len());
             let n = self.scale.len();
-            Ok(vectors.iter().map(|v| product(&self.matrix, v, (n, n, 1))).collect())
+            let of = |v: &&[f64]| match v.contains(&REFUSED) {
+                true => Err("rows 3 to 5: no".to_owned()),
+                false => Ok(product(&self.matrix, v, (n, n, 1))),
+            };
+            Ok(vectors.iter().map(of).collect())
         }
 
         fn preconditioned(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, CurvatureError> {
@@ -221,7 +261,8 @@ mod tests {
                 let rest: f64 = side.iter().zip(&mapped).map(|(b, q)| (b - q) * (b - q)).sum();
                 assert!(rest.sqrt() < 1e-9 * dot(side, side).sqrt() && found.residual <= 1e-11);
             }
-            assert_eq!(found[2], Solution { x: vec![0.0; n], iterations: 0, residual: 0.0, start: 0.0 });
+            let zero = Solution { x: vec![0.0; n], iterations: 0, residual: 0.0, start: 0.0, broken: None };
+            assert_eq!(found[2], zero);
             // Those that are done take no more products, and alone each has the same bits.
             let [first, second] = [found[0].iterations, found[1].iterations];
             assert_eq!(system.calls.iter().sum::<usize>(), first + second);
@@ -267,19 +308,33 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_down_is_named() {
+    fn what_breaks_down_is_named_and_ends_alone() {
         let of = |matrix: Vec<f64>, scale: [f64; 2], b: [f64; 2]| {
             let mut system = Dense { matrix, scale: scale.to_vec(), calls: Vec::new() };
-            let sides = vec![("good", vec![1.0, 0.0]), ("bad one", b.to_vec())];
-            conjugate_gradients(&mut system, sides, EXACT).unwrap_err().to_string()
+            let alone = &solve(&mut system, &[("good", &[2.0, 0.0])], EXACT)[0];
+            let found = solve(&mut system, &[("bad one", &b), ("good", &[2.0, 0.0])], EXACT);
+            assert_eq!(found[1], *alone);
+            assert!(alone.broken.is_none() && alone.x[0] > 0.0 && alone.residual <= 1e-11, "{alone:?}");
+            // Nothing of it is used, and its residual is a number.
+            assert!(found[0].x == [0.0; 2] && found[0].residual.is_finite() && found[0].iterations < 2);
+            found[0].broken.clone().unwrap()
         };
         let says = |error: String, parts: &[&str]| {
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
         };
         let negative = of(vec![1.0, 0.0, 0.0, -1.0], [1.0; 2], [0.0, 2.0]);
         says(negative, &["query `bad one`", "curvature along a direction is -4"]);
-        says(of(vec![1.0, 0.0, 0.0, f64::NAN], [1.0; 2], [0.0, 2.0]), &["is NaN"]);
+        says(
+            of(vec![1.0, 0.0, 0.0, f64::MAX], [1.0; 2], [0.0, 2e10]),
+            &["curvature along a direction is inf"],
+        );
         says(of(vec![1.0, 0.0, 0.0, 1.0], [1.0, -1.0], [0.0, 2.0]), &["`bad one`", "energy is -4"]);
         says(of(vec![1.0, 0.0, 0.0, 1.0], [1.0; 2], [f64::INFINITY, 0.0]), &["`bad one`", "length is inf"]);
+        let refused = of(vec![1.0, 0.0, 0.0, 1.0], [1.0; 2], [0.0, REFUSED]);
+        says(refused, &["`bad one`", "after 0 iterations", "rows 3 to 5: no"]);
+        // Where nothing else is open, no product is asked for.
+        let mut system = Dense { matrix: vec![1.0; 4], scale: vec![1.0, -1.0], calls: Vec::new() };
+        assert!(solve(&mut system, &[("bad one", &[0.0, 2.0])], EXACT)[0].broken.is_some());
+        assert!(system.calls.is_empty());
     }
 }

@@ -92,6 +92,18 @@ pub enum CurvatureError {
         /// The value.
         value: f64,
     },
+    /// A product that conjugate gradients need and that cannot be had.
+    #[error(
+        "query `{query}`: conjugate gradients ended after {iteration} iterations, as a product cannot be had: {why}"
+    )]
+    Product {
+        /// What is solved for.
+        query: String,
+        /// Iterations that were done.
+        iteration: usize,
+        /// Why.
+        why: String,
+    },
     /// A damping that is none.
     #[error("a damping is a number that is not negative, or none, not {0}")]
     Damping(f64),

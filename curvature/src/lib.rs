@@ -43,7 +43,7 @@ mod spectrum;
 mod trak;
 
 pub use blocks::Blocks;
-pub use conjugate::{Solution, SolveLimits, System, conjugate_gradients};
+pub use conjugate::{Product, Solution, SolveLimits, System, conjugate_gradients};
 pub use covariance::{Covariance, Squares};
 pub use eigen::Eigen;
 pub use error::CurvatureError;

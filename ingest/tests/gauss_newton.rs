@@ -8,7 +8,7 @@ use crate::common::autograd;
 use crate::common::reference::shared;
 use crate::common::tiny::{Tiny, VOCAB, noise};
 use crate::common::{assert_says, relative_error};
-use gstore_curvature::{Covariance, Solution};
+use gstore_curvature::{Covariance, Product, Solution};
 use gstore_curvature::{
     CurvatureError, Damping, Inverse, Module, ModuleFactors, SolveLimits, Squares, Strategy, System,
     conjugate_gradients, dot,
@@ -191,13 +191,13 @@ struct Curvature<'a> {
 impl System for Curvature<'_> {
     type Error = CurvatureError;
 
-    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, CurvatureError> {
+    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Product>, CurvatureError> {
         let mut all = products(self.engine, self.samples, 2, vectors);
         for (product, vector) in all.iter_mut().zip(vectors) {
             let values = product.iter_mut().zip(*vector);
             values.for_each(|(q, v)| *q = *q / self.samples.len() as f64 + self.damping * v);
         }
-        Ok(all)
+        Ok(all.into_iter().map(Ok).collect())
     }
 
     fn preconditioned(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, CurvatureError> {

@@ -21,6 +21,7 @@ mod precondition;
 mod reference;
 mod scan;
 mod shortlist;
+mod sign_magnitudes;
 mod signs;
 mod sketch;
 mod sketch_files;

@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
 
-use gstore_query::influence::{Function, Options};
+use gstore_query::influence::{Function, Options, no_solver};
 use serde_json::Value;
 
 use super::error::SqlError;
@@ -117,6 +117,10 @@ impl Arguments {
 pub(crate) fn check_name(function: &str, name: &str, known: &[&str]) -> Result<(), SqlError> {
     if known.contains(&name) {
         return Ok(());
+    }
+    // Functions that precondition are asked for it.
+    if name == "solver" && known.contains(&"precondition") {
+        return Err(SqlError::option(no_solver(&format!("{function}()"))));
     }
     let all = listing(known.iter().copied());
     Err(SqlError::unknown(format!("{function}() has no option `{name}`")).hint(

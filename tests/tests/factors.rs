@@ -400,6 +400,54 @@ fn segments_of_training_add_up() {
 }
 
 #[test]
+fn curvature_is_averaged_over_the_checkpoints_of_a_segment() {
+    let place = place();
+    let at = |step: u32| demo(&format!("warmup/checkpoint-{step}"));
+    let (early, late) = (at(26), at(52));
+    let fit_at = |name: &str, checkpoint: &str, more: &[&str]| {
+        let mut args = fit_args(name, &[&["--fisher", "empirical"][..], more].concat());
+        args.iter_mut().filter(|arg| **arg == early).for_each(|arg| *arg = checkpoint.to_owned());
+        place.json(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    // Of each module the mean eigenvalue.
+    let means = |name: &str| -> Vec<f64> {
+        let text = place.ok(&["factors", "inspect", name, "--format", "csv"]);
+        let mut lines = text.lines();
+        let at = lines.next().and_then(|names| names.split(',').position(|name| name == "mean"));
+        let value = |line: &str| line.split(',').nth(at.expect("a column")).expect("a value").parse::<f64>();
+        lines.map(value).collect::<Result<_, _>>().expect("numbers")
+    };
+    // Whatever the basis, eigenvalues sum up to the mean of the squared lengths of gradients.
+    for strategy in ["ekfac", "diagonal"] {
+        let name = |part: &str| format!("{strategy}-{part}");
+        fit_at(&name("early"), &early, &["--strategy", strategy]);
+        fit_at(&name("late"), &late, &["--strategy", strategy]);
+        let both = fit_at(&name("both"), &early, &["--strategy", strategy, "--average", &late]);
+        assert!(both["rows"] == 12 && both["no_scored"] == 0, "{both}");
+        let [early, late, both] = ["early", "late", "both"].map(|part| means(&name(part)));
+        assert!(both.len() == 2 && early != late, "{both:?}");
+        for ((both, early), late) in both.iter().zip(&early).zip(&late) {
+            let expected = (early + late) / 2.0;
+            assert!((both - expected).abs() < 1e-4 * expected, "{both} is not {expected}");
+        }
+    }
+    fit_at("parts", &early, &["--strategy", "diagonal", "--average", &late, "--data-partitions", "3"]);
+    for (parts, whole) in means("parts").iter().zip(means("diagonal-both")) {
+        assert!((parts - whole).abs() < 1e-5 * whole, "{parts} is not {whole}");
+    }
+
+    // Rows are at both checkpoints, and queries at the one that the factors are of; alone it is that of the
+    // rows.
+    let of = |segment: &str| scores(&place, &["--target", "q", "--segment", segment]);
+    assert_eq!(of("ekfac-both=500*1e-3"), of(&format!("ekfac-both=500*1e-3@{late},{early}")));
+    let alone = scores(&place, &["--factors", "ekfac-both", "--target", "q", "--filter", "source:500*1e-3"]);
+    assert_eq!(of(&format!("ekfac-both=500*1e-3@{early}")), alone);
+    let args = fit_args("twice", &["--average", &early]);
+    let refused = place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(refused.code == 2 && refused.stderr.contains("is there twice"), "{}", refused.stderr);
+}
+
+#[test]
 fn factors_of_something_else_are_refused() {
     let place = place();
     fit(&place, "f", &["--strategy", "diagonal", "--limit", "6"]);

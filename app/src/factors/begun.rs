@@ -13,6 +13,9 @@ use super::folder::{DatasetNote, FactorArguments, FactorFolder, FactorStage};
 use super::plan::FitRequest;
 use super::stamp::FactorStamp;
 
+/// What notes call further checkpoints, over which sums are.
+pub(super) const AVERAGED: &str = "averaged";
+
 /// Opens the folder of factors that were begun, or begins one.
 pub(super) fn begin(
     path: &Path,
@@ -52,6 +55,13 @@ pub(super) fn places(request: &IngestRequest) -> Map<String, Value> {
         if let Some(folder) = checkpoint.folder() {
             map.insert("weights".to_owned(), place(folder));
         }
+    }
+    let further = request.checkpoints.iter().skip(1).map(
+        |checkpoint| json!({ "checkpoint": checkpoint.name, "weights": checkpoint.folder().map(place) }),
+    );
+    let further: Vec<Value> = further.collect();
+    if !further.is_empty() {
+        map.insert(AVERAGED.to_owned(), json!(further));
     }
     if let Some(tokenizer) = &request.text.tokenizer {
         map.insert("tokenizer".to_owned(), place(tokenizer));

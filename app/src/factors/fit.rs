@@ -11,7 +11,7 @@ mod sums;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use gstore_curvature::Strategy;
+use gstore_curvature::{Squares, Strategy};
 use gstore_store::{ArtifactError, ArtifactPart, Store};
 use serde::Serialize;
 use serde_json::json;
@@ -20,7 +20,7 @@ use super::begun::{begin, places};
 use super::error::FactorJobError;
 use super::folder::FactorFolder;
 use super::forecast::FitForecast;
-use super::passes::{covariances, squares};
+use super::passes::{Covariances, added, covariances, squares};
 use super::plan::{FitPlan, FitRequest, own_folder};
 use super::publish::publish;
 use crate::work::Work;
@@ -109,8 +109,8 @@ pub fn fit_factors(
     };
     let mut fit = Fit { plan, folder, path, request, report };
     fit.report.waiting = fit.run(work)?;
-    let added: u64 = fit.data().into_iter().map(|data| fit.plan.new[data].len()).sum();
-    fit.report.no_scored = fit.plan.seen.unscored(added, 1);
+    let rows: u64 = fit.data().into_iter().map(|data| fit.plan.new[data].len()).sum();
+    fit.report.no_scored = fit.plan.seen.unscored(rows, fit.plan.checkpoints() as u64);
     if fit.report.waiting.is_none() {
         work.cancel.check()?;
         let mut provenance = places(&request.ingest);
@@ -185,8 +185,7 @@ impl Fit<'_> {
                     self.report.found += 1;
                     continue;
                 }
-                let (rows, wanted) = (&self.plan.new[data], &self.plan.groups[group]);
-                let sums = covariances(&self.plan, rows, wanted, self.request.fisher, work)?;
+                let sums = self.covariances_of(data, group, work)?;
                 self.report.computed += 1;
                 match number {
                     Some(_) => {
@@ -211,6 +210,45 @@ impl Fit<'_> {
         Ok(true)
     }
 
+    /// Covariances of a partition, over all checkpoints.
+    fn covariances_of(
+        &mut self,
+        data: usize,
+        group: usize,
+        work: &mut Work<'_>,
+    ) -> Result<Vec<Covariances>, FactorJobError> {
+        let mut sums = None;
+        for place in 0..self.plan.checkpoints() {
+            self.plan.go_to(place)?;
+            let (rows, wanted) = (&self.plan.new[data], &self.plan.groups[group]);
+            let part = covariances(&self.plan, rows, wanted, self.request.fisher, work)?;
+            sums = added(sums, part);
+        }
+        Ok(sums.unwrap_or_default())
+    }
+
+    /// Squares of gradients of a partition, over all checkpoints, in one basis where there is one.
+    fn squares_of(
+        &mut self,
+        data: usize,
+        group: usize,
+        work: &mut Work<'_>,
+    ) -> Result<Vec<Squares>, FactorJobError> {
+        let rotated = self.request.strategy == Strategy::Ekfac;
+        let mut sums = None;
+        for place in 0..self.plan.checkpoints() {
+            self.plan.go_to(place)?;
+            if rotated && !self.plan.has_bases {
+                self.set_bases()?;
+            }
+            let rows = if rotated { &self.plan.all[data] } else { &self.plan.new[data] };
+            let (wanted, how) = (&self.plan.groups[group], (self.request.fisher, rotated));
+            let part = squares(&self.plan, rows, wanted, how, work)?;
+            sums = added(sums, part);
+        }
+        Ok(sums.unwrap_or_default())
+    }
+
     /// Squares of gradients; false while other partitions are missing.
     fn squares(&mut self, work: &mut Work<'_>) -> Result<bool, FactorJobError> {
         let read = |folder: &FactorFolder, number| folder.read_lambda(number).map_err(FactorJobError::other);
@@ -219,7 +257,7 @@ impl Fit<'_> {
         }
         let rotated = self.request.strategy == Strategy::Ekfac;
         let modules = self.plan.engine.modules().to_vec();
-        let (mut single, mut has_bases) = (None, false);
+        let mut single = None;
         for data in self.data() {
             for group in 0..self.plan.groups.len() {
                 let number = self.plan.number(data, group);
@@ -227,13 +265,7 @@ impl Fit<'_> {
                     self.report.found += 1;
                     continue;
                 }
-                if rotated && !has_bases {
-                    self.set_bases()?;
-                    has_bases = true;
-                }
-                let rows = if rotated { &self.plan.all[data] } else { &self.plan.new[data] };
-                let (wanted, how) = (&self.plan.groups[group], (self.request.fisher, rotated));
-                let sums = squares(&self.plan, rows, wanted, how, work)?;
+                let sums = self.squares_of(data, group, work)?;
                 self.report.computed += 1;
                 match number {
                     Some(_) => {

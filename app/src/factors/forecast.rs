@@ -46,6 +46,9 @@ pub(super) struct Sizes<'a> {
     pub weights: u64,
     /// Bytes of a worker's activations.
     pub activations: u64,
+    /// Whether sums are over several checkpoints: of two there are the weights while one is read, and the
+    /// sums over those before one wait.
+    pub several: bool,
 }
 
 /// Sets of sums that exist at once: those of the units that are worked on or wait for their turn, and their sum.
@@ -75,8 +78,9 @@ impl Sizes<'_> {
         let of_lambda = |module: &Module| NUMBER * module.len() as u64;
         let covariance = if rotates { all(&covariances) } else { 0 };
         let lambda = if squares { all(&of_lambda) } else { 0 };
-        let model = self.weights + self.activations * threads as u64;
-        let sets = sets(threads);
+        let further = u64::from(self.several);
+        let model = self.weights * (1 + further) + self.activations * threads as u64;
+        let sets = sets(threads) + further;
         // A decomposition holds about five matrices of its own.
         let widest = self.modules.iter().flat_map(blocks).map(|side| NUMBER * (side.width() as u64).pow(2));
         let widest = widest.max().unwrap_or(0);
@@ -153,8 +157,9 @@ mod tests {
             strategy: Strategy::Ekfac,
             max_block: 100,
             rows: 10,
-            weights: 0,
+            weights: 1000,
             activations: 0,
+            several: false,
         };
         let whole = sizes.forecast(4, [1, 1]);
         assert_eq!((whole.covariances, whole.lambda), (8 * 2 * 80_000, 8 * 80_000));
@@ -169,6 +174,10 @@ mod tests {
         let cut = Sizes { max_block: 25, ..sizes }.forecast(4, [1, 1]);
         assert_eq!((cut.covariances, cut.lambda), (8 * 2 * 20_000, whole.lambda));
         assert!(cut.memory < whole.memory && cut.disk == 2 * cut.covariances + cut.lambda);
+        let several = Sizes { several: true, ..sizes }.forecast(4, [1, 1]);
+        assert_eq!((several.model, several.disk), (2 * whole.model, whole.disk));
+        // The pass of covariances is the largest: one more set of them.
+        assert_eq!(several.memory, whole.memory + 1000 + whole.covariances);
         let diagonal = Sizes { strategy: Strategy::Diagonal, ..sizes };
         assert_eq!(diagonal.forecast(1, [1, 1]).covariances, 0);
     }

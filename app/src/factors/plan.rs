@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gstore_core::{Cancel, Remedy, RowSet, Unit, many};
+use gstore_core::{Cancel, CheckpointId, Remedy, RowSet, Unit, many};
 use gstore_curvature::{Blocks, Covariance, Module, Strategy};
 use gstore_ingest::curvature::CurvatureEngine;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
@@ -22,8 +22,9 @@ use crate::work::Work;
 pub struct FitRequest {
     /// Name of the factors: of their folder and of the artifact.
     pub name: String,
-    /// Dataset, model, its first checkpoint, modules, text options, tokens of a batch, limits on rows (the first
-    /// so many) and memory, device and precision, as those of an ingest. Threads and command are the work's.
+    /// Dataset, model, its checkpoints (sums are over all of them, and the factors are said to be of the
+    /// first), modules, text options, tokens of a batch, limits on rows (the first so many) and memory,
+    /// device and precision, as those of an ingest. Threads and command are the work's.
     pub ingest: IngestRequest,
     /// How curvature is approximated.
     pub strategy: Strategy,
@@ -67,10 +68,22 @@ pub(super) fn own_folder(store: &Path) -> PathBuf {
     store.with_file_name(name)
 }
 
+/// A checkpoint of a fit.
+struct FitCheckpoint {
+    id: CheckpointId,
+    at: IngestRequest,
+}
+
 /// Everything that a fit will do.
 pub(super) struct FitPlan {
     pub snapshot: Arc<Snapshot>,
+    /// At one of the checkpoints.
     pub engine: CurvatureEngine,
+    checkpoints: Vec<FitCheckpoint>,
+    /// The place of the engine's.
+    here: usize,
+    /// Whether the engine has the eigenbases.
+    pub has_bases: bool,
     pub batches: RowBatches,
     /// The rows of covariances, and of squares that need no basis: those that earlier factors lack.
     pub new: Vec<RowSet>,
@@ -106,6 +119,7 @@ impl FitPlan {
         let engine = engine::load(&ingest, &ingest.modules)?;
         work.progress.advance(1);
         work.progress.finish();
+        let checkpoints = checkpoints(&ingest, &engine)?;
         let modules = engine.modules().to_vec();
         if request.partitions[1] > modules.len() {
             let (parts, modules) = (request.partitions[1], many(modules.len() as u64, "module"));
@@ -121,6 +135,7 @@ impl FitPlan {
             rows: rows.len(),
             weights: engine::weight_bytes(&engine, &ingest),
             activations: engine::activation_bytes(&engine, &ingest),
+            several: checkpoints.len() > 1,
         };
         let forecast = sizes.fitted(work.threads, request.partitions, ingest.max_memory)?;
         if forecast.threads < work.threads {
@@ -131,6 +146,7 @@ impl FitPlan {
         let batches = RowBatches::new(&snapshot, &dataset, &ingest, 2 * widest)?;
         let stamp = FactorStamp {
             max_block: cut(&modules, request.strategy, max_block),
+            averaged: checkpoints.iter().skip(1).map(|checkpoint| checkpoint.id.to_string()).collect(),
             ..stamp(request, &ingest, (&engine, &batches), &rows, work)?
         };
         let before = request.extend.as_deref();
@@ -146,6 +162,9 @@ impl FitPlan {
         Ok(Self {
             snapshot,
             engine,
+            checkpoints,
+            here: 0,
+            has_bases: false,
             batches,
             new,
             all,
@@ -156,6 +175,29 @@ impl FitPlan {
             seen,
             _lease: lease,
         })
+    }
+
+    /// Checkpoints that sums are over.
+    pub fn checkpoints(&self) -> usize {
+        self.checkpoints.len()
+    }
+
+    /// Goes to one of them: its weights are read, unless they are there.
+    pub fn go_to(&mut self, place: usize) -> Result<(), FactorJobError> {
+        if place == self.here {
+            return Ok(());
+        }
+        let FitCheckpoint { id, at } = &self.checkpoints[place];
+        let engine = engine::load(at, &at.modules)?;
+        if engine.checkpoint_id() != id {
+            return Err(FactorJobError::Refused(format!(
+                "checkpoint {} was changed since the fit began: it is {} now",
+                id.short(),
+                engine.checkpoint_id().short()
+            )));
+        }
+        (self.engine, self.here, self.has_bases) = (engine, place, false);
+        Ok(())
     }
 
     /// Number of a partition in the names of files; none where there is one alone.
@@ -187,11 +229,28 @@ fn check(request: &FitRequest) -> Result<(), FactorJobError> {
     if let Some(only) = request.only.filter(|only| *only >= data) {
         return refuse(format!("there is no partition {} of {data}", only + 1));
     }
-    if request.ingest.checkpoints.len() > 1 {
-        let found = request.ingest.checkpoints.len();
-        return refuse(format!("factors are of one checkpoint, and there are {found}; name one"));
-    }
     Ok(())
+}
+
+/// The checkpoints of a request, of which the engine has the first.
+///
+/// # Errors
+/// A checkpoint that is named twice and would count twice, cannot be read, or is of another model.
+fn checkpoints(
+    ingest: &IngestRequest,
+    engine: &CurvatureEngine,
+) -> Result<Vec<FitCheckpoint>, FactorJobError> {
+    let mut all = vec![FitCheckpoint { id: engine.checkpoint_id().clone(), at: ingest.clone() }];
+    for checkpoint in ingest.checkpoints.iter().skip(1) {
+        let at = IngestRequest { checkpoints: vec![checkpoint.clone()], ..ingest.clone() };
+        let id = engine::identity(&at, engine)?;
+        if all.iter().any(|other| other.id == id) {
+            let text = format!("checkpoint {} is there twice, and would count twice", checkpoint.name);
+            return Err(FactorJobError::Option(text));
+        }
+        all.push(FitCheckpoint { id, at });
+    }
+    Ok(all)
 }
 
 /// Says that the head is left out, where nothing was chosen.
@@ -247,6 +306,7 @@ fn stamp(
     Ok(FactorStamp {
         strategy: request.strategy.name().to_owned(),
         checkpoint: engine.checkpoint_id().to_string(),
+        averaged: Vec::new(),
         compute: ingest.compute.name().to_owned(),
         dataset: Some(ingest.dataset.clone()),
         rows: rows.ranges().iter().map(|range| [range.start, range.end]).collect(),

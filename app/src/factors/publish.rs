@@ -43,6 +43,8 @@ pub struct FactorNote {
     pub samples: u64,
     /// Id of the checkpoint.
     pub checkpoint: String,
+    /// Further ones over which the sums are.
+    pub averaged: usize,
     /// Bytes of the files.
     pub bytes: u64,
 }
@@ -83,6 +85,7 @@ pub fn list_factors(snapshot: &Snapshot) -> Result<Vec<FactorNote>, FactorJobErr
             dataset: stamp.dataset,
             samples,
             checkpoint: stamp.checkpoint,
+            averaged: stamp.averaged.len(),
             bytes: part.files.iter().map(|file| file.len).sum(),
         });
     }
@@ -238,6 +241,7 @@ fn foreign(folder: &FactorFolder, request: &IngestRequest) -> Result<FactorStamp
     Ok(FactorStamp {
         strategy: arguments.strategy().name().to_owned(),
         checkpoint: engine.checkpoint_id().to_string(),
+        averaged: Vec::new(),
         compute: request.compute.name().to_owned(),
         dataset: None,
         rows: Vec::new(),

@@ -21,6 +21,9 @@ pub struct FactorStamp {
     pub strategy: String,
     /// Id of the checkpoint.
     pub checkpoint: String,
+    /// Ids of further ones, where sums are over several.
+    #[serde(default)]
+    pub averaged: Vec<String>,
     /// Precision of the model's matrix products.
     pub compute: String,
     /// The dataset, where it is known.
@@ -52,6 +55,11 @@ impl FactorStamp {
     /// The rows that were fitted on.
     pub fn row_set(&self) -> RowSet {
         RowSet::from_ranges(self.rows.iter().map(|[first, end]| *first..*end))
+    }
+
+    /// Whether the sums are over a checkpoint of this id, or over it among others.
+    pub fn is_at(&self, id: &str) -> bool {
+        self.checkpoint == id || self.averaged.iter().any(|other| other == id)
     }
 
     /// What differs from another, with both values; empty where nothing does.
@@ -175,6 +183,7 @@ mod tests {
         FactorStamp {
             strategy: "ekfac".into(),
             checkpoint: "c".into(),
+            averaged: Vec::new(),
             compute: "f32".into(),
             dataset: Some("pool".into()),
             rows: vec![[0, 4]],
@@ -212,14 +221,20 @@ mod tests {
             jobs.into_iter().for_each(|job| job.join().unwrap().unwrap());
         });
         assert_eq!(FactorStamp::read(&folder).unwrap(), Some(stamp()));
-        // Stamps of before there were blocks do not name any.
+        // Stamps of before there were blocks, and means over checkpoints, do not name any.
         let mut without = serde_json::to_value(stamp()).unwrap();
-        without.as_object_mut().unwrap().remove("max_block");
+        for key in ["max_block", "averaged"] {
+            without.as_object_mut().unwrap().remove(key).unwrap();
+        }
         write_document(&folder.join(STAMP), &without).unwrap();
         stamp().settle(&folder).unwrap();
         let other = FactorStamp { max_block: Some(8), ..stamp() };
         let error = other.settle(&folder).unwrap_err().to_string();
         assert!(error.contains("max_block is null there, 8 here"), "{error}");
+        let other = FactorStamp { averaged: vec!["b".into()], ..stamp() };
+        let error = other.settle(&folder).unwrap_err().to_string();
+        assert!(error.contains("averaged is [] there"), "{error}");
+        assert!(other.is_at("b") && other.is_at("c") && !stamp().is_at("b"));
         let other = FactorStamp { seed: Some(2), ..stamp() };
         assert!(matches!(other.settle(&folder), Err(FactorJobError::OtherFactors { .. })));
         fs_err::rename(folder.join(STAMP), folder.join("notes")).unwrap();

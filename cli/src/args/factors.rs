@@ -79,6 +79,7 @@ pub enum Fisher {
 #[command(after_help = "Examples:\n  \
     gstore factors fit curvature --store s --dataset pool --model llama --checkpoint run/checkpoint-112\n  \
     gstore factors fit mlps --store s --dataset pool --model llama --modules '*.mlp.*' --limit 10000 --data-partitions 8\n  \
+    gstore factors fit early --store s --dataset pool --model llama --checkpoint run/checkpoint-500 --average run/checkpoint-250\n  \
     gstore factors fit mlps --store s --dataset pool --model llama --modules '*.mlp.*' --limit 10000 --partition 3/8 --folder shared\n\n\
     Ctrl-C stops cleanly; the same command goes on with the partitions that are missing. Of an array job each machine runs --partition I/N\n\
     twice with one --folder, the second time once all covariances are there; one run with --data-partitions N in its place then publishes.\n\n\
@@ -93,6 +94,10 @@ pub struct FactorsFitArgs {
     /// The model
     #[command(flatten)]
     pub model: FactorsModelArgs,
+    /// Further checkpoints of the model over which the curvature is averaged, for a segment of training: each
+    /// takes passes over the data of its own
+    #[arg(long, value_name = "DIR|REPO", value_delimiter = ',', num_args = 1..)]
+    pub average: Vec<String>,
     /// How curvature is approximated
     #[arg(long, value_enum, default_value = "ekfac")]
     pub strategy: FactorStrategy,

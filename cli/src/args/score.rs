@@ -31,7 +31,7 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "NAME")]
     pub factors: Option<String>,
     /// A segment of training, from the first to the last: factors, STEPS at a mean learning RATE, and
-    /// checkpoints over which rows are averaged [default: that of the factors]; scores are summed over
+    /// checkpoints over which rows are averaged [default: those of the factors]; scores are summed over
     /// segments
     #[arg(long, value_name = "NAME=STEPS*RATE[@DIR|REPO,...]", value_parser = segment,
           conflicts_with_all = ["factors", "filter", "damping", "of_self", "checkpoint", "kronfluence"])]
@@ -82,6 +82,9 @@ pub struct ScoreArgs {
     /// Rows of the solver's passes, drawn from those that were fitted on [default: all]
     #[arg(long, value_name = "N", requires = "solver", value_parser = at_least::<u64>(1))]
     pub solver_rows: Option<u64>,
+    /// End with success though some queries could not be solved for: they have no scores in any case
+    #[arg(long, requires = "solver")]
+    pub keep_going: bool,
     /// What is measured of a query
     #[arg(long, value_enum, default_value = "loss")]
     pub measurement: ScoreMeasurement,

@@ -123,9 +123,13 @@ fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
     }
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
-    let Some((model, checkpoints)) = place(&mut folders, &args.model)? else {
+    let Some((model, mut checkpoints)) = place(&mut folders, &args.model)? else {
         bail!(UsageError("which model? give --model".to_owned()))
     };
+    if !args.average.is_empty() {
+        let found = folders.checkpoints(&args.average).map_err(|error| folder_error("--average", error))?;
+        checkpoints.extend(found);
+    }
     let text = texts::options(&mut folders, &args.text)?;
     let text = texts::within_positions(context, &model, text)?;
     let ingest = IngestRequest {
@@ -316,6 +320,7 @@ fn list(context: &Context, args: &FactorsListArgs) -> Result<ExitCode> {
         ("dataset", text(&|note| note.dataset.clone()), true),
         ("samples", number(&|note| note.samples), false),
         ("checkpoint", text(&|note| Some(note.checkpoint.chars().take(8).collect())), false),
+        ("averaged", number(&|note| note.averaged as u64), false),
         ("bytes", number(&|note| note.bytes), false),
     ])?;
     let schema = batch.schema();

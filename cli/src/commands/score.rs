@@ -28,6 +28,9 @@ use crate::models::folder_error;
 use crate::output::{self, Output, Place, check_outside, folder_of, out};
 use crate::texts;
 
+/// Queries that cannot be solved for whose reasons are said; --json has all.
+const NAMED: usize = 10;
+
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping after the batches in work; once more to stop at once";
 
@@ -67,7 +70,22 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
     context.say(&told(&report));
+    check_solved(context, &report.solved, args.keep_going)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says which queries could not be solved for, and fails unless the others are enough.
+fn check_solved(context: &Context, queries: &[SolvedQuery], is_enough: bool) -> Result<()> {
+    let failed: Vec<&String> = queries.iter().filter_map(|query| query.failed.as_ref()).collect();
+    failed.iter().take(NAMED).for_each(|why| context.say(why));
+    match failed.len() {
+        0 => Ok(()),
+        _ if is_enough => Ok(()),
+        count => bail!(
+            "{count} of {} could not be solved for and have no scores; those of the others are written. With --keep-going this is no failure",
+            many_of(queries.len() as u64, "query", "queries")
+        ),
+    }
 }
 
 /// Refuses what says nothing of the curvature, and a damping that nothing uses.
@@ -270,8 +288,9 @@ fn preview(report: &ScoreReport, as_json: bool) -> Result<ExitCode> {
 
 /// How queries were solved for, where they were.
 fn solved(queries: &[SolvedQuery]) -> String {
-    let largest = |of: fn(&SolvedQuery) -> f64| queries.iter().map(of).fold(0.0, f64::max);
-    match queries.iter().map(|query| query.iterations).max() {
+    let ended = || queries.iter().filter(|query| query.failed.is_none());
+    let largest = |of: fn(&SolvedQuery) -> f64| ended().map(of).fold(0.0, f64::max);
+    match ended().map(|query| query.iterations).max() {
         Some(most) => format!(
             "; {} of cg leave a residual of at most {:.1e} (the factors alone: {:.1e})",
             many(most as u64, "iteration"),

@@ -103,6 +103,7 @@ fn publish(
     let stamp = FactorStamp {
         strategy: Strategy::Ekfac.name().to_owned(),
         checkpoint: checkpoint.to_owned(),
+        averaged: Vec::new(),
         compute: "f32".to_owned(),
         dataset: None,
         rows: vec![[0, 8]],

@@ -87,6 +87,8 @@ impl Fit<'_> {
         let factors =
             self.plan.engine.modules().iter().map(of).collect::<Result<Vec<_>, FactorJobError>>()?;
         drop(found);
-        self.plan.engine.set_bases(&factors).map_err(FactorJobError::other)
+        self.plan.engine.set_bases(&factors).map_err(FactorJobError::other)?;
+        self.plan.has_bases = true;
+        Ok(())
     }
 }

@@ -148,7 +148,7 @@ pub(super) fn stale(
     cancel: &Cancel,
 ) -> Result<Option<String>, FactorJobError> {
     let mut why = Vec::new();
-    if !checkpoints.iter().any(|id| stamp.checkpoint == id.to_string()) {
+    if !checkpoints.iter().any(|id| stamp.is_at(&id.to_string())) {
         why.push(format!(
             "they were fitted at checkpoint {}, and this is {}",
             stamp.checkpoint.get(..8).unwrap_or(&stamp.checkpoint),

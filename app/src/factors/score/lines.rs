@@ -1,5 +1,6 @@
 //! Tables of scores: a line for each row, query, damping and part.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -34,6 +35,8 @@ pub(super) struct Lines<'a> {
     layout: Layout<'a>,
     schema: SchemaRef,
     samples: &'a SampleReader,
+    /// Places of queries that have no scores.
+    without: BTreeSet<usize>,
 }
 
 /// A damping as the table has it: a tenth of the mean eigenvalue is null.
@@ -92,7 +95,12 @@ impl<'a> Lines<'a> {
     ) -> Result<Self, FactorJobError> {
         let schema = layout.schema();
         let writer = ResultWriter::new(output.format, &schema, output.out, output.style)?;
-        Ok(Self { writer, layout, schema, samples })
+        Ok(Self { writer, layout, schema, samples, without: BTreeSet::new() })
+    }
+
+    /// Writes no scores of a query.
+    pub fn leave_out(&mut self, query: usize) {
+        self.without.insert(query);
     }
 
     /// Writes the scores of some rows: of each its parts, filters and queries, the queries those from
@@ -109,7 +117,8 @@ impl<'a> Lines<'a> {
                     score: *score,
                 })
             });
-            self.put(&lines.collect::<Vec<_>>())?;
+            let lines: Vec<Line> = lines.filter(|line| !self.without.contains(&line.query)).collect();
+            self.put(&lines)?;
         }
         Ok(())
     }
@@ -121,11 +130,17 @@ impl<'a> Lines<'a> {
         filter: usize,
         best: &[(f64, u64)],
     ) -> Result<(), FactorJobError> {
+        if self.without.contains(&query) {
+            return Ok(());
+        }
         let lines = best.iter().map(|(score, row)| Line { query, filter, row: *row, part: 0, score: *score });
         self.put(&lines.collect::<Vec<_>>())
     }
 
     fn put(&mut self, lines: &[Line]) -> Result<(), FactorJobError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
         if let Some(ids) = self.layout.queries {
             let ids = lines.iter().map(|line| ids.get(line.query).map_or("", String::as_str));

@@ -47,10 +47,11 @@ pub(super) fn write(
         .texts
         .iter()
         .zip(all.chunks_exact(rows.len().max(1)))
-        .map(|((prompt, completion), scores)| PromptScores {
+        .enumerate()
+        .map(|(at, ((prompt, completion), scores))| PromptScores {
             prompt,
             completion: completion.as_deref(),
-            scores,
+            scores: if held.without.contains(&at) { &[] } else { scores },
         })
         .collect();
     let mut failed = None;

@@ -82,16 +82,28 @@ impl Sizes<'_> {
         [module.input, module.out].map(|size| Blocks::new(size, self.max_block).values() as u64).iter().sum()
     }
 
-    /// What a thread has of a module that queries are preconditioned in: eigenvectors as they are read, and
-    /// with their transposes those of the first filter and of the one that is made; scales, and the columns
-    /// of one query. It has one segment at a time.
+    /// What a thread has of a module that queries are preconditioned in, while filters are made or while
+    /// queries are turned, whichever is more. It has one segment at a time.
     fn preconditioning(&self) -> u64 {
         let filters = self.filters as u64 + u64::from(self.segments > 1);
+        // While the last filter is made: eigenvectors as they are read, and with their transposes those of
+        // the first filter and of this one. Eigenvalues as they are read and as they are inverted; the scale
+        // of each filter, that of the first twice and of this one, if it is another, as well.
         let copies = if self.rotates { 1 + 2 * filters.min(2) } else { 0 };
-        // Each filter has a scale and a column; the first its scale twice. A query is there as it came,
-        // turned by one side, by both, and scaled.
-        let values = 2 * filters + 5;
-        DOUBLE * self.widest(|module| copies * self.eigenvectors(module) + values * module.len() as u64)
+        let making = [DOUBLE * copies, DOUBLE * (filters + 1 + filters.min(2))];
+        let turning = match (self.solves, self.rotates) {
+            // All of it in f64: the scale, and a query turned by one side, by both, and back.
+            (true, true) => [2 * DOUBLE, 4 * DOUBLE],
+            // A scale and a column of each filter, and the query.
+            (_, false) => [0, (2 * filters + 1) * DOUBLE],
+            // The eigenvectors and their transposes in f32; the query also turned by one side, and scaled, in
+            // f32.
+            (false, true) => [2 * SINGLE, (2 * filters + 1) * DOUBLE + 2 * SINGLE],
+        };
+        let bytes = |module: &Module, [of_vectors, of_weights]: [u64; 2]| {
+            of_vectors * self.eigenvectors(module) + of_weights * module.len() as u64
+        };
+        self.widest(|module| bytes(module, making).max(bytes(module, turning)))
     }
 
     /// What a worker has of a batch: activations, and the gradients of one module or what they are made of.
@@ -146,10 +158,12 @@ impl Sizes<'_> {
         if !self.rotates {
             return [scales; 2];
         }
-        // In f64, as the backend has them, and of one module once more and turned.
+        // In f64, as the backend has them, and of one module once more and turned, for the first filter and
+        // for the one that is made.
         let bases = self.all(|module| self.eigenvectors(module));
+        let copies = 2 * self.filters.min(2) as u64;
         let one =
-            self.widest(|module| 2 * DOUBLE * self.eigenvectors(module) + 3 * DOUBLE * module.len() as u64);
+            self.widest(|module| DOUBLE * (copies * self.eigenvectors(module) + 3 * module.len() as u64));
         [scales + (DOUBLE + SINGLE) * bases + one, scales + SINGLE * bases]
     }
 

@@ -99,6 +99,12 @@ pub fn score_rows(
             None => {
                 let found = columns(&plan, group.clone(), work)?;
                 kept.extend(found.kept);
+                let solved = found.solved.iter().enumerate();
+                for (at, _) in solved.filter(|(_, query)| query.failed.is_some()) {
+                    let query = group.start + at;
+                    lines.iter_mut().for_each(|lines| lines.leave_out(query));
+                    held.iter_mut().for_each(|held| held.leave_out(query));
+                }
                 report.solved.extend(found.solved);
                 found.segments
             }

@@ -10,9 +10,10 @@ use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
 use gstore_model::Compute;
 use gstore_sql::output::{Format, TableStyle};
-use gstore_store::Snapshot;
+use gstore_store::{ArtifactPart, Snapshot};
 use serde::Serialize;
 
+use crate::factors::begun::AVERAGED;
 use crate::factors::error::FactorJobError;
 use crate::factors::publish::of_artifact;
 
@@ -85,9 +86,9 @@ pub struct ScoreSegment {
     pub checkpoints: Vec<CheckpointArg>,
 }
 
-/// A segment: its factors and filter, and the checkpoints of its rows; without any, that at which the factors
-/// were fitted. `model` is that of the checkpoints, if not that of the fit, and itself the checkpoint where
-/// the factors do not say at which they were fitted.
+/// A segment: its factors and filter, and the checkpoints of its rows; without any, those at which the
+/// factors were fitted. `model` is that of the checkpoints, if not that of the fit, and itself the checkpoint
+/// where the factors do not say at which they were fitted.
 ///
 /// # Errors
 /// No factors of this name, and factors that do not say where their model is, where none is given.
@@ -97,19 +98,36 @@ pub fn like_segment(
     model: Option<PathBuf>,
     checkpoints: Vec<CheckpointArg>,
 ) -> Result<ScoreSegment, FactorJobError> {
-    let is_noted = snapshot.artifact(factors)?.provenance.contains_key("model");
+    let part = snapshot.artifact(factors)?;
+    let is_noted = part.provenance.contains_key("model");
     let given = match (model.clone(), checkpoints.is_empty()) {
         (Some(model), false) => Some((model, checkpoints.clone())),
         (Some(model), true) if !is_noted => Some((model, vec![CheckpointArg::base()])),
         _ => None,
     };
+    // Queries are measured at the last one, which the factors are said to be of.
+    let mut all = if given.is_none() { averaged(&part) } else { Vec::new() };
     let like = like_factors(snapshot, factors, given)?;
+    all.extend(like.checkpoints);
     Ok(ScoreSegment {
         factors: factors.to_owned(),
         filter,
         model: model.unwrap_or(like.model),
-        checkpoints: if checkpoints.is_empty() { like.checkpoints } else { checkpoints },
+        checkpoints: if checkpoints.is_empty() { all } else { checkpoints },
     })
+}
+
+/// Further checkpoints over which the sums of factors are.
+fn averaged(part: &ArtifactPart) -> Vec<CheckpointArg> {
+    let noted = part.provenance.get(AVERAGED).and_then(|all| all.as_array());
+    let of = |noted: &serde_json::Value| {
+        let text = |key: &str| noted.get(key).and_then(|value| value.as_str());
+        match text("weights") {
+            Some(folder) => CheckpointArg::of_folder(text("checkpoint").unwrap_or_default(), folder.into()),
+            None => CheckpointArg::base(),
+        }
+    };
+    noted.into_iter().flatten().map(of).collect()
 }
 
 /// What rows are scored for.
@@ -223,6 +241,8 @@ pub struct SolvedQuery {
     pub residual: f64,
     /// The same of the factors' own answer.
     pub start: f64,
+    /// Why it could not be solved for; it then has no scores.
+    pub failed: Option<String>,
 }
 
 /// The request of a pool's tokens at the checkpoint that factors are of: model, weights, tokenizer and text

@@ -1,5 +1,6 @@
 //! Scores of a pass on their way: lines of a table, files of Kronfluence's, sums, or the best rows.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::lines::{Lines, number};
@@ -112,6 +113,8 @@ pub(super) struct Held {
     /// Rows of the pass that were taken.
     row: usize,
     own: bool,
+    /// Places of queries that have no scores.
+    pub without: BTreeSet<usize>,
 }
 
 impl Held {
@@ -136,7 +139,12 @@ impl Held {
             _ => vec![ALL_MODULES.to_owned()],
         };
         let tables = names.into_iter().map(|name| (name, vec![0.0; queries.saturating_mul(rows)])).collect();
-        Ok(Self { tables, queries, rows, row: 0, own })
+        Ok(Self { tables, queries, rows, row: 0, own, without: BTreeSet::new() })
+    }
+
+    /// Notes that a query has no scores.
+    pub fn leave_out(&mut self, query: usize) {
+        self.without.insert(query);
     }
 
     /// Takes the scores of rows with queries from `first` on.

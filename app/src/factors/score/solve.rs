@@ -8,8 +8,8 @@ use std::collections::BinaryHeap;
 use std::ops::{ControlFlow, Range};
 
 use gstore_core::{MIX_STEP, RowSet, mix, parallel};
-use gstore_curvature::{Filter, Module, SolveLimits, System, conjugate_gradients};
-use gstore_ingest::curvature::TargetSample;
+use gstore_curvature::{Filter, Module, Product, SolveLimits, System, conjugate_gradients};
+use gstore_ingest::curvature::{PassError, TargetSample};
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 use gstore_store::Snapshot;
 
@@ -71,7 +71,8 @@ fn drawn(rows: &RowSet, most: u64, seed: u64) -> RowSet {
     RowSet::from_rows(kept.into_iter().map(|(_, row)| row))
 }
 
-/// Solves for the queries of these names and gradients, and adds what they become to the columns.
+/// Solves for the queries of these names and gradients, and adds what they become to the columns: zeros for
+/// one that cannot be solved for, which says why.
 pub(super) fn solutions(
     plan: &ScorePlan,
     data: &SolveData,
@@ -91,7 +92,8 @@ pub(super) fn solutions(
     let mut system = Curvature::new(plan, data, work)?;
     let found = conjugate_gradients(&mut system, sides, data.limits)?;
     let (spans, filter) = (system.spans, system.filter);
-    let above = found.iter().filter(|solution| solution.residual > data.limits.tolerance).count();
+    let ended = found.iter().filter(|solution| solution.broken.is_none());
+    let above = ended.filter(|solution| solution.residual > data.limits.tolerance).count();
     if above > 0 {
         let (all, SolveLimits { tolerance, iterations }) = (found.len(), data.limits);
         let text = format!(
@@ -100,14 +102,22 @@ pub(super) fn solutions(
         work.progress.note(&text);
     }
     let mut solved = Vec::with_capacity(found.len());
-    for (name, solution) in names.iter().zip(found) {
-        for ((module, columns), span) in modules.iter().zip(collected.iter_mut()).zip(&spans) {
-            let column = &solution.x[span.clone()];
-            check(module, filter, column)?;
-            columns.iter_mut().for_each(|into| into.push(column));
+    for (name, mut solution) in names.iter().zip(found) {
+        let is_large = |(module, span): (&Module, &Range<usize>)| {
+            check(module, filter, &solution.x[span.clone()])
+                .err()
+                .map(|error| format!("query `{name}`: {error}"))
+        };
+        let large = modules.iter().zip(&spans).find_map(is_large);
+        if large.is_some() {
+            solution.x.fill(0.0);
+        }
+        for (columns, span) in collected.iter_mut().zip(&spans) {
+            columns.iter_mut().for_each(|into| into.push(&solution.x[span.clone()]));
         }
         let (iterations, residual, start) = (solution.iterations, solution.residual, solution.start);
-        solved.push(SolvedQuery { query: (*name).to_owned(), iterations, residual, start });
+        let failed = solution.broken.or(large);
+        solved.push(SolvedQuery { query: (*name).to_owned(), iterations, residual, start, failed });
     }
     Ok(solved)
 }
@@ -142,10 +152,8 @@ impl<'a, 'b> Curvature<'a, 'b> {
     }
 }
 
-impl System for Curvature<'_, '_> {
-    type Error = FactorJobError;
-
-    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, FactorJobError> {
+impl Curvature<'_, '_> {
+    fn multiplied(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, FactorJobError> {
         let (plan, data) = (self.plan, self.data);
         let directions = plan.engine.directions(vectors).map_err(FactorJobError::other)?;
         let over =
@@ -163,6 +171,32 @@ impl System for Curvature<'_, '_> {
             }
         }
         Ok(products)
+    }
+}
+
+/// Whether numbers that are not finite are what is wrong, which may be those of one vector.
+fn is_of_values(error: &FactorJobError) -> bool {
+    let FactorJobError::Batch { source, .. } = error else { return false };
+    matches!(**source, PassError::NotFinite { .. } | PassError::Overflow { .. })
+}
+
+impl System for Curvature<'_, '_> {
+    type Error = FactorJobError;
+
+    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Product>, FactorJobError> {
+        match self.multiplied(vectors) {
+            Ok(products) => Ok(products.into_iter().map(Ok).collect()),
+            Err(error) if !is_of_values(&error) => Err(error),
+            Err(error) if vectors.len() < 2 => Ok(vec![Err(error.to_string())]),
+            // Which of them it is of is what a pass for each says; a product has the same bits alone.
+            Err(_) => {
+                let mut all = Vec::with_capacity(vectors.len());
+                for vector in vectors {
+                    all.extend(self.products(&[*vector])?);
+                }
+                Ok(all)
+            }
+        }
     }
 
     fn preconditioned(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, FactorJobError> {

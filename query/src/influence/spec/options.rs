@@ -246,6 +246,9 @@ impl Options {
     /// A name that the function does not have, and one that was given before.
     pub fn set(&mut self, name: &str, value: Value) -> Result<(), OptionError> {
         let Some(known) = self.function.options().find(|option| option.name == name) else {
+            if name == "solver" && self.function as u8 & (TARGET | SELF) != 0 {
+                return Err(no_solver(self.function.name()));
+            }
             let names = || self.function.options().map(|option| option.name);
             let all = listing(names());
             return Err(OptionError {
@@ -352,6 +355,19 @@ impl Options {
             let (shown, hint) = (shown(value), unquoted(value));
             OptionError::new(name, format!("option `{name}` must be {why}, not {shown}{hint}"))
         })
+    }
+}
+
+/// Why a function is refused the option `solver`, and what has it.
+pub fn no_solver(function: &str) -> OptionError {
+    OptionError {
+        option: None,
+        message: format!(
+            "{function} has no option `solver`: an iterative solve computes gradients again, and stored rows are projections or parts of them"
+        ),
+        hint: Some(
+            "`gstore score --solver cg` solves for queries and scores a pool with the solutions".to_owned(),
+        ),
     }
 }
 

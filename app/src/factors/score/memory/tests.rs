@@ -72,13 +72,14 @@ fn a_solve_takes_vectors_of_all_weights_and_sums_of_each_thread() {
 fn rows_for_themselves_are_scales_and_eigenvectors() {
     let modules = modules();
     let own = Sizes { queries: None, filters: 2, ..sizes(&modules) };
-    // 500 + 1000 values of eigenvectors; those of the second module and its eigenvalues once more.
+    // 500 + 1000 values of eigenvectors; those of the second module, turned, for two filters, and its
+    // eigenvalues.
     let (scales, bases) = (8 * 2 * 500, 500 + 1000);
-    assert_eq!(own.bases(), [scales + 12 * bases + 16 * 1000 + 24 * 300, scales + 4 * bases]);
+    assert_eq!(own.bases(), [scales + 12 * bases + 32 * 1000 + 24 * 300, scales + 4 * bases]);
     assert_eq!(Sizes { rotates: false, ..own }.bases(), [scales; 2]);
     let extent = own.fitted(u64::MAX).expect("fits");
     let workers = 2 * (10_000 + 4 * 2 * 300);
-    let memory = 1_000_000 + (scales + 12 * bases + 16 * 1000 + 24 * 300).max(workers + scales + 4 * bases);
+    let memory = 1_000_000 + (scales + 12 * bases + 32 * 1000 + 24 * 300).max(workers + scales + 4 * bases);
     assert_eq!((extent.memory, extent.groups.len()), (memory, 1));
     assert_eq!(own.fitted(memory).expect("fits").threads, 2);
     let error = own.fitted(1_000_000).expect_err("too little").to_string();
@@ -129,15 +130,23 @@ fn blocks_are_counted_as_they_are_stored() {
 fn each_thread_preconditions_in_one_module_and_segment_at_a_time() {
     let modules = modules();
     let one = sizes(&modules);
-    // Of the second module: eigenvectors, and once more with their transposes; 7 vectors.
-    assert_eq!(one.preconditioning(), 8 * (3 * 1000 + 7 * 300));
-    assert_eq!(Sizes { filters: 3, ..one }.preconditioning(), 8 * (5 * 1000 + 11 * 300));
-    assert_eq!(Sizes { max_block: 5, ..one }.preconditioning(), 8 * (3 * 200 + 7 * 300));
-    assert_eq!(Sizes { rotates: false, ..one }.preconditioning(), 8 * 7 * 300);
+    // Of the second module: eigenvectors, and once more with their transposes; eigenvalues, and the scale
+    // twice.
+    assert_eq!(one.preconditioning(), 8 * (3 * 1000 + 3 * 300));
+    assert_eq!(Sizes { filters: 3, ..one }.preconditioning(), 8 * (5 * 1000 + 6 * 300));
+    assert_eq!(Sizes { max_block: 5, ..one }.preconditioning(), 8 * (3 * 200 + 3 * 300));
+    // With few eigenvectors it is the queries: both bases in f32, a scale and a column, and a query in f64
+    // and twice in f32.
+    let cut = Sizes { max_block: 2, ..one };
+    assert_eq!(cut.preconditioning(), 4 * 2 * 80 + (8 * 3 + 4 * 2) * 300);
+    // Solved for, all in f64: a scale and a query three times.
+    assert_eq!(Sizes { solves: true, ..cut }.preconditioning(), 8 * (2 * 80 + 4 * 300));
+    assert_eq!(Sizes { rotates: false, ..one }.preconditioning(), 8 * 3 * 300);
+    assert_eq!(Sizes { rotates: false, filters: 3, ..one }.preconditioning(), 8 * 7 * 300);
     assert_eq!(one.bases(), [2 * one.preconditioning(), 0]);
     // The filter of what a segment leaves; how many segments there are makes no difference.
     let two = Sizes { segments: 2, ..one };
-    assert_eq!(two.preconditioning(), 8 * (5 * 1000 + 9 * 300));
+    assert_eq!(two.preconditioning(), 8 * (5 * 1000 + 5 * 300));
     assert_eq!(Sizes { segments: 9, ..one }.preconditioning(), two.preconditioning());
     assert_eq!((one.gradient(), two.gradient()), (4 * 500, 4 * 500 + 2 * 8 * 300));
     // Neither wide batches nor preconditioning add to the other's peak.
