@@ -3,7 +3,8 @@
 `--method cosine` and `dot` compare projected gradients as they are; `trackstar` goes through the mixed Hessians of rows and
 queries, `trak` through the Gram matrix of the rows, with bergson's function (the log-odds) and weights. Rows are given
 as the tokens and labels that gstore trains on. Losses are the sum over a row's scored tokens, bergson's default, or
-their mean (`--reduction mean`). Each module is projected to `--dim` x `--dim`, for `trak` the whole gradient to `--dim` numbers.
+their mean (`--reduction mean`). Each module is projected to `--dim` x `--dim` (0: not at all), for `trak` the whole gradient
+to `--dim` numbers. A projection of 16 x 16 is coarse where a LoRA matrix has 8 rows: cosines then have more noise than signal.
 `--damping` is a part of the mean eigenvalue. The clock covers the library's steps with their files. Prints one line of JSON.
 
     python benches/peers/bergson_scores.py MODEL ROWS.jsonl QUERIES.jsonl --checkpoint CHECKPOINT --scores FILE.csv
@@ -84,7 +85,7 @@ def main():
     parser.add_argument("--checkpoint", type=pathlib.Path, required=True, help="folder of a LoRA adapter")
     parser.add_argument("--scores", type=pathlib.Path, help="CSV file for the scores: id, query, score")
     parser.add_argument("--method", choices=["cosine", "dot", "trackstar", "trak"], default="trackstar")
-    parser.add_argument("--dim", type=int, help="default: 16 by 16 of each module; for trak 2048 in all")
+    parser.add_argument("--dim", type=int, help="default: cosine and dot 0, trackstar 16, trak 2048")
     parser.add_argument("--damping", type=float, default=0.1)
     parser.add_argument("--components", type=int, default=1000, help="of trackstar, those that the mixed Hessian turns down")
     parser.add_argument("--reduction", choices=["sum", "mean"], default="sum")
@@ -93,7 +94,8 @@ def main():
     parser.add_argument("--limit", type=int, help="rows and queries to take (default: all)")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    args.dim = args.dim or (2048 if args.method == "trak" else 16)
+    if args.dim is None:
+        args.dim = {"trackstar": 16, "trak": 2048}.get(args.method, 0)
     torch.set_num_threads(args.threads)
     row_ids, rows = score_table.read(args.model, args.rows, args.max_length, args.limit)
     query_ids, queries = score_table.read(args.model, args.queries, args.max_length, args.limit)
