@@ -4,7 +4,7 @@
 queries, `trak` through the Gram matrix of the rows, with bergson's function (the log-odds) and weights. Rows are given
 as the tokens and labels that gstore trains on. Losses are the sum over a row's scored tokens, bergson's default, or
 their mean (`--reduction mean`). Each module is projected to `--dim` x `--dim` (0: not at all), for `trak` the whole gradient
-to `--dim` numbers. A projection of 16 x 16 is coarse where a LoRA matrix has 8 rows: cosines then have more noise than signal.
+to `--dim` numbers; by default as in bergson: cosines of whole gradients, and 16 x 16 for `trackstar`.
 `--damping` is a part of the mean eigenvalue. The clock covers the library's steps with their files. Prints one line of JSON.
 
     python benches/peers/bergson_scores.py MODEL ROWS.jsonl QUERIES.jsonl --checkpoint CHECKPOINT --scores FILE.csv
