@@ -14,13 +14,12 @@ import resource
 import tempfile
 import time
 
-import tokenizers
+import score_table
 import torch
 from kronfluence.analyzer import Analyzer, prepare_model
 from kronfluence.arguments import FactorArguments, ScoreArguments
 from kronfluence.task import Task
 from kronfluence.utils.dataset import DataLoaderKwargs
-from pytorch_loop import encode
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
@@ -69,13 +68,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    tokenizer = tokenizers.Tokenizer.from_file(str(args.model / "tokenizer.json"))
-
-    def read(path):
-        with open(path, encoding="utf-8") as lines:
-            return [encode(tokenizer, json.loads(line)["messages"], args.max_length) for line in lines]
-
-    rows, queries = read(args.rows), read(args.queries)
+    (pool, rows), (asked, queries) = (score_table.read(args.model, path, args.max_length) for path in (args.rows, args.queries))
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32, attn_implementation="eager")
     model.config.use_cache = False
     names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and "lm_head" not in name]
@@ -105,9 +98,7 @@ def main():
         found = analyzer.load_pairwise_scores("s")["all_modules"].double()
     total = float(found.abs().mean())
     if args.scores:
-        pool, asked = ([json.loads(line)["id"] for line in path.open(encoding="utf-8")] for path in (args.rows, args.queries))
-        lines = (f"{row},{query},{found[q, r]:.9e}" for q, query in enumerate(asked) for r, row in enumerate(pool))
-        args.scores.write_text("\n".join(["id,query,score", *lines]) + "\n", encoding="utf-8")
+        score_table.write(args.scores, pool, asked, found)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"rows": len(rows), "queries": len(queries), "batch": args.batch, "query_batch": args.query_batch, "seconds": seconds,
                       "mean_abs_score": total, "peak_rss_mb": round(peak, 1), "torch": torch.__version__}))

@@ -111,8 +111,26 @@ fn with_tip(mut argv: Vec<OsString>, error: clap::Error) -> clap::Error {
     }
 }
 
+/// Whether a command runs a model over batches, and ends with them.
+fn computes(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Ingest(_)
+            | Command::Train(_)
+            | Command::Generate(_)
+            | Command::Evaluate(_)
+            | Command::Daunce(_)
+            | Command::Select(_)
+            | Command::Factors(_)
+            | Command::Score(_)
+    )
+}
+
 fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
     let context = Context::new(cli.common, store_of_environment)?;
+    if computes(&cli.command) {
+        gstore_core::keep_freed_memory();
+    }
     match cli.command {
         Command::Demo(args) => commands::demo::run(&context, &args),
         Command::Add(args) => commands::add::run(&context, &args),

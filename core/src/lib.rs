@@ -34,7 +34,7 @@ pub use feature::{
     Preconditioned, SIGNS, Space,
 };
 pub use kind::{GradientForm, Kind, KindSource, Pooling, UnknownKind};
-pub use memory::{available_memory, total_memory};
+pub use memory::{available_memory, keep_freed_memory, total_memory};
 pub use mix::{MIX_STEP, mix};
 pub use names::{CheckpointId, DatasetName, NameError};
 pub use nearest::nearest;

@@ -2,9 +2,12 @@
 //! much there is (Linux).
 
 mod cgroup;
+mod freed;
 
 use std::path::Path;
 use std::sync::OnceLock;
+
+pub use freed::keep_freed_memory;
 
 /// Bytes of memory that the machine has, or that the process is allowed, if that is less.
 pub fn total_memory() -> Option<u64> {
