@@ -208,7 +208,7 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
         None => text.parse().ok(),
     };
     let found = found.filter(|share| *share > 0.0 && *share < 1.0);
-    found.ok_or_else(|| "a share between 0 and 1, or such as 5%, is wanted".to_owned())
+    found.ok_or_else(|| "a share above 0 and below 1 is wanted, such as 0.05 or 5%".to_owned())
 }
 
 /// A time.

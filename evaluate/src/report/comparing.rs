@@ -70,12 +70,15 @@ impl Comparing<'_> {
                 corpus: corpus.and_then(|corpus| corpus.get(system).copied()),
             }
         };
-        let base = means.means.get(self.base).map_or(0.0, |(mean, _)| *mean);
+        let base = means.means.get(self.base);
+        // A part of what may as well be 0 says nothing.
+        let base =
+            base.filter(|(mean, interval)| *mean != 0.0 && !(interval.low < 0.0 && interval.high > 0.0));
         let differences = means.differences.iter().map(|(system, paired)| Difference {
             system: self.name(*system),
             against: self.name(self.base),
             difference: paired.difference,
-            relative_percent: (base != 0.0).then(|| 100.0 * paired.difference / base),
+            relative_percent: base.map(|(base, _)| 100.0 * paired.difference / base),
             low: paired.interval.low,
             high: paired.interval.high,
             p: paired.p,

@@ -106,7 +106,7 @@ impl Report {
 }
 
 fn difference(of: &Difference) -> [String; 3] {
-    let relative = of.relative_percent.map_or_else(|| "inf".to_owned(), |percent| format!("{percent:+.2} %"));
+    let relative = of.relative_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:+.2} %"));
     let relative = if of.difference == 0.0 { "0".to_owned() } else { relative };
     [format!("{:+.4} [{:+.4}, {:+.4}]", of.difference, of.low, of.high), relative, format!("{:.4}", of.p)]
 }
