@@ -431,7 +431,7 @@ fn the_pipelines_of_the_project_can_be_planned() {
     let (model, data) = (set("model", &world::demo().join("model")), set("data", &place.path("data")));
     let corpus = set("corpus", &place.path("corpus.jsonl"));
     for (name, variables, stages) in [
-        ("less.toml", [model.clone(), data.clone()], "143 of 143"),
+        ("less.toml", [model.clone(), data.clone()], "132 of 132"),
         ("prefilter.toml", [model.clone(), data.clone()], "71 of 71"),
         ("cascade.toml", [model.clone(), data.clone()], "23 of 23"),
         ("demo-model.toml", [demo, corpus], "8 of 8"),
