@@ -188,14 +188,7 @@ impl FitPlan {
             return Ok(());
         }
         let FitCheckpoint { id, at } = &self.checkpoints[place];
-        let engine = engine::load(at, &at.modules)?;
-        if engine.checkpoint_id() != id {
-            return Err(FactorJobError::Refused(format!(
-                "checkpoint {} was changed since the fit began: it is {} now",
-                id.short(),
-                engine.checkpoint_id().short()
-            )));
-        }
+        let engine = engine::load_at(at, &at.modules, (id, &self.stamp.modules))?;
         (self.engine, self.here, self.has_bases) = (engine, place, false);
         Ok(())
     }
