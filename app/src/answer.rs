@@ -59,6 +59,9 @@ pub enum AnswerError {
     /// Something that was asked for and cannot be had.
     #[error("{0}")]
     Refused(String),
+    /// A cascade whose numbers leave nothing to save, or bound nothing.
+    #[error("{0}")]
+    Cascade(String),
 }
 
 impl From<IngestError> for AnswerError {

@@ -2,7 +2,7 @@
 //!
 //! - [`Matrix`], [`learners`]: ridge, logistic regression, boosted trees, the fork's networks
 //! - [`folds()`], [`out_of_fold`]: cross-validation; [`calibrated`]: predictions in units of the scores
-//! - [`judge`]: recall at each budget, other measures with their intervals, ceilings, costs, the budget; the
+//! - [`judge`]: recall at each budget, other measures with their intervals, costs, the budget; the
 //!   cuts of a cascade
 //! - [`FeatureSet`]: what is read of each row of a store, joined by row
 //! - [`Prefilter`]: all of it, fitted, as a value that is stored

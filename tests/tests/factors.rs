@@ -442,6 +442,12 @@ fn curvature_is_averaged_over_the_checkpoints_of_a_segment() {
     assert_eq!(of("ekfac-both=500*1e-3"), of(&format!("ekfac-both=500*1e-3@{late},{early}")));
     let alone = scores(&place, &["--factors", "ekfac-both", "--target", "q", "--filter", "source:500*1e-3"]);
     assert_eq!(of(&format!("ekfac-both=500*1e-3@{early}")), alone);
+    // Without segments they are of one checkpoint alone.
+    let at_late = ["--target", "q", "--model", &demo("model"), "--checkpoint", &late];
+    let refused =
+        place.run(&[&["score", "--pool", "pool", "--factors", "ekfac-both"][..], &at_late].concat());
+    let says = "they were fitted at checkpoint";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
     let args = fit_args("twice", &["--average", &early]);
     let refused = place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(refused.code == 2 && refused.stderr.contains("is there twice"), "{}", refused.stderr);

@@ -229,6 +229,12 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
         assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
     }
     assert_eq!(features("grad-adam@checkpoint-104"), "0");
+    // The reason is in the report.
+    for (file, begins) in [("early.json", "{"), ("early.txt", "refused: nothing was computed")] {
+        assert_eq!(run(&["--top", "5%", "--cascade", stages, "--report", file]).code, 1);
+        let text = fs_err::read_to_string(place.path(file)).expect("written");
+        assert!(text.starts_with(begins) && text.contains("nothing was computed"), "{text}");
+    }
 
     let sized = ["--top", "50%", "--recall", "80%", "--labels", "60", "--rounds", "1"];
     // An estimate computes the sample alone; the cascade goes on from it.

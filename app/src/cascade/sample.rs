@@ -70,7 +70,7 @@ pub(super) fn draw(
     let usual = labels(stages.len(), SPARE).min(all / 4).max(labels(0, SPARE));
     let count = request.labels.unwrap_or(usual);
     if count < least {
-        return Err(AnswerError::Refused(format!(
+        return Err(AnswerError::Cascade(format!(
             "{} have about {:.0} of the top {}: a recall of {} over {} takes {least}",
             many(count, "labelled row"),
             count as f64 * top,
@@ -80,7 +80,7 @@ pub(super) fn draw(
         )));
     }
     if count >= all {
-        return Err(AnswerError::Refused(format!(
+        return Err(AnswerError::Cascade(format!(
             "nothing was computed, because nothing can be saved: a recall of {} of the top {} takes {count} labelled \
              rows, and the pool has {all}; fewer stages, a lower recall, or a larger selection take fewer",
             percent(request.recall),
@@ -93,7 +93,7 @@ pub(super) fn draw(
         (0..=stages.len()).map(|stage| if stage == 0 { rest } else { rest * request.recall * top });
     let cost = Spent::new(stages, source.checkpoints()).passes(all, count, entering.collect());
     if cost.saving() <= 0.0 {
-        return Err(AnswerError::Refused(format!(
+        return Err(AnswerError::Cascade(format!(
             "nothing was computed, because nothing can be saved: labels of {count} of {} and the stages take at least {:.0} \
              forward passes, against {:.0} for the gradients of all rows; fewer stages, a lower recall, or a larger \
              selection take fewer labels",

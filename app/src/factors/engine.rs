@@ -69,6 +69,34 @@ pub(super) fn identity(
     checkpoint_id(&folder, adapter.as_ref()).map_err(FactorJobError::other)
 }
 
+/// Loads a checkpoint of this identity and of these modules.
+///
+/// # Errors
+/// As [`load`]; a checkpoint that was changed since its identity was read, or that has other modules, such as
+/// those of further layers.
+pub(super) fn load_at(
+    at: &IngestRequest,
+    selection: &ModuleSelection,
+    (id, modules): (&CheckpointId, &[Module]),
+) -> Result<CurvatureEngine, FactorJobError> {
+    let engine = load(at, selection)?;
+    if engine.checkpoint_id() != id {
+        return Err(FactorJobError::Refused(format!(
+            "checkpoint {} was changed since the work began: it is {} now",
+            id.short(),
+            engine.checkpoint_id().short()
+        )));
+    }
+    if engine.modules() != modules {
+        return Err(FactorJobError::Refused(format!(
+            "checkpoint {} in {} has other modules than the first one: both have to be of one model",
+            id.short(),
+            source(at).model.display()
+        )));
+    }
+    Ok(engine)
+}
+
 /// The first of some modules whose weight or bias two models do not have in the same sizes.
 fn other_module<'a>(modules: &'a [Module], decoders: [&Decoder; 2]) -> Option<&'a str> {
     let mut names = modules.iter().map(|module| module.name.as_str());

@@ -218,7 +218,7 @@ impl Fit<'_> {
         work: &mut Work<'_>,
     ) -> Result<Vec<Covariances>, FactorJobError> {
         let mut sums = None;
-        for place in 0..self.plan.checkpoints() {
+        for place in self.plan.places() {
             self.plan.go_to(place)?;
             let (rows, wanted) = (&self.plan.new[data], &self.plan.groups[group]);
             let part = covariances(&self.plan, rows, wanted, self.request.fisher, work)?;
@@ -236,7 +236,7 @@ impl Fit<'_> {
     ) -> Result<Vec<Squares>, FactorJobError> {
         let rotated = self.request.strategy == Strategy::Ekfac;
         let mut sums = None;
-        for place in 0..self.plan.checkpoints() {
+        for place in self.plan.places() {
             self.plan.go_to(place)?;
             if rotated && !self.plan.has_bases {
                 self.set_bases()?;

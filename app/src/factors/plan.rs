@@ -182,20 +182,23 @@ impl FitPlan {
         self.checkpoints.len()
     }
 
+    /// Their places, as a partition goes over them. Of two the first is the one that is there, so that weights
+    /// and eigenbases are not read again: two sums have the same bits in either order, and more have not.
+    pub fn places(&self) -> Vec<usize> {
+        let mut places: Vec<usize> = (0..self.checkpoints.len()).collect();
+        if places.len() == 2 && self.here == 1 {
+            places.reverse();
+        }
+        places
+    }
+
     /// Goes to one of them: its weights are read, unless they are there.
     pub fn go_to(&mut self, place: usize) -> Result<(), FactorJobError> {
         if place == self.here {
             return Ok(());
         }
         let FitCheckpoint { id, at } = &self.checkpoints[place];
-        let engine = engine::load(at, &at.modules)?;
-        if engine.checkpoint_id() != id {
-            return Err(FactorJobError::Refused(format!(
-                "checkpoint {} was changed since the fit began: it is {} now",
-                id.short(),
-                engine.checkpoint_id().short()
-            )));
-        }
+        let engine = engine::load_at(at, &at.modules, (id, &self.stamp.modules))?;
         (self.engine, self.here, self.has_bases) = (engine, place, false);
         Ok(())
     }

@@ -4,7 +4,8 @@ use gstore_learn::judge::Report;
 
 use crate::picture::{Axis, Body, Panel, Picture, Series};
 
-/// A line for each target, its interval behind it, the ceiling that noise of the labels sets, and chance.
+/// A line for each target, its interval behind it, what is expected of a perfect one where labels are
+/// noisy, and chance.
 pub fn recall_picture(report: &Report) -> Picture {
     let panels = report.targets.iter().map(|target| {
         let line = |name: &str, colour, faint, points: Vec<[f64; 2]>| Series {
@@ -19,7 +20,7 @@ pub fn recall_picture(report: &Report) -> Picture {
         let mut series = vec![line("rows at random", 1, true, vec![[0.0, 0.0], [1.0, 1.0]])];
         if let Some(ceiling) = &target.ceiling {
             let points = target.budgets.iter().zip(ceiling).map(|(at, ceiling)| [at.budget, *ceiling]);
-            series.push(line("ceiling of the labels", 2, true, points.collect()));
+            series.push(line("perfect, expected", 2, true, points.collect()));
         }
         series.push(line("95 % interval", 3, true, at(&|at| at.interval.map_or(f64::NAN, |i| i.low))));
         series.push(line("95 % interval", 3, true, at(&|at| at.interval.map_or(f64::NAN, |i| i.high))));

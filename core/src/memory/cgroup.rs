@@ -28,7 +28,8 @@ const V1: Files = Files {
 /// A group with a limit, in bytes.
 struct Group {
     limit: u64,
-    used: u64,
+    /// None where the system does not say.
+    used: Option<u64>,
 }
 
 /// The smallest limit; `None` where there is none. `system` is the root of the file system.
@@ -38,19 +39,31 @@ pub(super) fn limit(system: &Path) -> Option<u64> {
 
 /// Bytes that programs of this process's groups can still have.
 pub(super) fn room(system: &Path) -> Option<u64> {
-    groups(system).map(|group| group.limit.saturating_sub(group.used)).min()
+    groups(system).filter_map(|group| Some(group.limit.saturating_sub(group.used?))).min()
 }
 
 /// The groups with a limit that this process is in.
 fn groups(system: &Path) -> impl Iterator<Item = Group> {
-    let text = |name: &str| fs_err::read_to_string(system.join(name)).unwrap_or_default();
+    // What anything is mounted at need not be UTF-8.
+    let text = |name: &str| {
+        let bytes = fs_err::read(system.join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
     let (own, mounts) = (text("proc/self/cgroup"), text("proc/self/mountinfo"));
-    let mounts: Vec<(&'static Files, Vec<PathBuf>)> = mounts
+    let mounts: Vec<(Mount<'_>, &str)> = mounts
         .lines()
         .filter_map(Mount::parse)
-        .filter_map(|mount| Some((mount.files, mount.folders(system, mount.path(&own)?))))
+        .filter_map(|mount| mount.path(&own).map(|path| (mount, path)))
         .collect();
-    mounts
+    // Where a mount has the process's group, others are of groups that it is not in.
+    let is_known =
+        |files: &Files| mounts.iter().any(|(other, path)| other.files.used == files.used && other.has(path));
+    let folders: Vec<(&'static Files, Vec<PathBuf>)> = mounts
+        .iter()
+        .filter(|(mount, path)| mount.has(path) || !is_known(mount.files))
+        .map(|(mount, path)| (mount.files, mount.folders(system, path)))
+        .collect();
+    folders
         .into_iter()
         .flat_map(|(files, folders)| folders.into_iter().filter_map(move |f| Group::read(&f, files)))
 }
@@ -91,6 +104,11 @@ impl<'a> Mount<'a> {
         })
     }
 
+    /// Whether this tree has a group by the path that the process is told.
+    fn has(&self, path: &str) -> bool {
+        Path::new(path).starts_with(self.root)
+    }
+
     /// The folders of a group and of those above it. A container may see its own group alone, under another
     /// path than it is told.
     fn folders(&self, system: &Path, path: &str) -> Vec<PathBuf> {
@@ -114,7 +132,7 @@ impl Group {
             files.cached.contains(&name).then(|| bytes.parse::<u64>().ok())?
         });
         let cached = cached.fold(0, u64::saturating_add);
-        Some(Self { limit, used: number(files.used).unwrap_or(0).saturating_sub(cached) })
+        Some(Self { limit, used: number(files.used).map(|used| used.saturating_sub(cached)) })
     }
 }
 
@@ -163,8 +181,11 @@ mod tests {
         ];
         // Of 8,000 bytes 500 are in use that are no pages of files.
         assert_eq!(found(&files), (Some(8000), Some(7500)));
+        // What is in use of a limit is not known, and then is.
         files.push(("sys/fs/cgroup/machine/job/memory.high", "6000\n"));
-        assert_eq!(found(&files), (Some(6000), Some(6000)));
+        assert_eq!(found(&files), (Some(6000), Some(7500)));
+        files.push(("sys/fs/cgroup/machine/job/memory.current", "1000\n"));
+        assert_eq!(found(&files), (Some(6000), Some(5000)));
         // More in use than is allowed now.
         files.push(("sys/fs/cgroup/machine/job/step/memory.max", "300\n"));
         assert_eq!(found(&files), (Some(300), Some(0)));
@@ -180,9 +201,29 @@ mod tests {
                 ("proc/self/cgroup", groups.as_str()),
                 ("proc/self/mountinfo", mounts.as_str()),
                 ("sys/fs/cgroup/memory.max", "4096"),
+                ("sys/fs/cgroup/memory.current", "96"),
             ];
-            assert_eq!(found(&files), (Some(4096), Some(4096)), "{root} {path}");
+            assert_eq!(found(&files), (Some(4096), Some(4000)), "{root} {path}");
         }
+    }
+
+    #[test]
+    fn a_group_of_others_that_is_mounted_has_no_limit_of_ours() {
+        let mounts = format!("{MOUNT_V2}40 25 0:26 /other /mnt/other ro - cgroup2 cgroup rw\n");
+        let files = [
+            ("proc/self/cgroup", "0::/own\n"),
+            ("proc/self/mountinfo", mounts.as_str()),
+            ("sys/fs/cgroup/own/memory.max", "4096"),
+            ("sys/fs/cgroup/own/memory.current", "96"),
+            ("mnt/other/memory.max", "1"),
+            ("mnt/other/memory.current", "0"),
+        ];
+        assert_eq!(found(&files), (Some(4096), Some(4000)));
+        // A name that is not UTF-8 elsewhere in the table changes nothing.
+        let system = system(&files);
+        let odd = [&b"50 25 0:40 / /mnt/\xff rw - ext4 /dev/sda rw\n"[..], mounts.as_bytes()].concat();
+        fs_err::write(system.path().join("proc/self/mountinfo"), odd).unwrap();
+        assert_eq!(limit(system.path()), Some(4096));
     }
 
     #[test]

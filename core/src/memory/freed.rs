@@ -5,20 +5,33 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const REUSED_BLOCK: libc::c_int = 32 << 20;
 
-/// Freed bytes that are not given back.
+/// Freed bytes at the end of an arena that are not given back. Each thread has an arena, or shares one.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const KEPT: libc::c_int = 1 << 30;
+const KEPT: libc::c_int = 256 << 20;
+
+/// Variables of the environment in which a user tells glibc the same.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const OF_USERS: [&str; 3] = ["GLIBC_TUNABLES", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"];
 
 /// Keeps freed memory in the process, for programs that allocate the same sizes for every batch and end with
-/// their work: mapping and clearing the same pages again took a sixth of the time of training. The peak of
-/// memory stays what it is but for fragments. Allocators other than glibc's keep their own ways.
+/// their work: mapping and clearing the same pages again took a sixth of the time of training. What a user
+/// has told the allocator stays, and allocators other than glibc's keep their own ways.
+///
+/// Memory: what a thread frees stays with its arena, for the threads of that arena alone, so the peak is
+/// higher by what they free at different times. Measured with two threads: training of all weights 171 MB in
+/// place of 169 (4.2 s in place of 5.0), a fit of factors 319 MB in place of 282 (3.3 s in place of 3.45).
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: `mallopt` sets two numbers of the allocator, which has a lock for that. A number that it does not
-    // take changes nothing.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, REUSED_BLOCK);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+    {
+        if OF_USERS.iter().any(|name| std::env::var_os(name).is_some()) {
+            return;
+        }
+        // SAFETY: `mallopt` sets two numbers of the allocator, which has a lock for that. A number that it
+        // does not take changes nothing.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, REUSED_BLOCK);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+        }
     }
 }
 

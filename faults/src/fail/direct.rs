@@ -81,14 +81,21 @@ pub(super) fn run(
 ) {
     let Some(expected) = plan.state(plan.steps.len()) else { return };
     for fault in DirectFault::ALL {
+        // Seeds begin at different reads, so that a stride leaves none out for good.
         let mut n = seed % options.stride;
         let mut count = 0;
         while !stop.now() {
             match guarded(|| one(end, expected, fault, n)) {
+                // There may be fewer reads than that.
+                Ok(false) if count == 0 && n > 0 => {
+                    n = 0;
+                    continue;
+                }
                 Ok(false) => break,
                 Ok(true) => {}
                 Err(e) => {
                     report.anomaly(format!("seed {seed}, {fault:?} at direct read {n}: {e}"));
+                    count += 1;
                     break;
                 }
             }
@@ -96,7 +103,7 @@ pub(super) fn run(
             n += options.stride;
         }
         report.count("direct reads that went wrong", count);
-        if count == 0 && !stop.now() {
+        if count == 0 && expected.has_vectors() && !stop.now() {
             report.anomaly(format!("seed {seed}: nothing is read past the system's memory"));
         }
     }

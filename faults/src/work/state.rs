@@ -72,6 +72,11 @@ impl State {
         self.features.iter().filter(|(_, feature)| !feature.rows.is_empty())
     }
 
+    /// Whether there are vectors of live rows.
+    pub fn has_vectors(&self) -> bool {
+        self.shown().next().is_some()
+    }
+
     /// Whether all but the tags is the same: those are of the store and not of a snapshot.
     pub fn same_content(&self, other: &State) -> bool {
         self.datasets == other.datasets

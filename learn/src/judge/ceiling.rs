@@ -1,4 +1,4 @@
-//! The ceiling: what a perfect prediction could keep where labels are noisy.
+//! What a perfect prediction is expected to keep where labels are noisy.
 
 use serde::{Deserialize, Serialize};
 

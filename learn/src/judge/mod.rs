@@ -1,5 +1,5 @@
-//! Judging predictions: recall of the true top at each budget, other measures with their intervals, the
-//! ceiling that noise of the labels sets, and what a budget saves.
+//! Judging predictions: recall of the true top at each budget, other measures with their intervals,
+//! what noise of the labels lets expect, and what a budget saves.
 //!
 //! Invariants
 //! - rows are ordered by value, largest first, and equal ones by their place: ties never favour a prediction

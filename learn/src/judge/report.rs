@@ -57,7 +57,8 @@ pub struct TargetReport {
     pub top: usize,
     /// Recall and mass at each budget.
     pub budgets: Vec<AtBudget>,
-    /// The recall that labels as noisy as these leave to a perfect prediction, at each budget.
+    /// The recall that is expected of a perfect prediction of labels as noisy as these, at each budget; no
+    /// bound.
     pub ceiling: Option<Vec<f64>>,
     /// Rank correlation with the true scores.
     pub spearman: f64,

@@ -76,7 +76,7 @@ impl Report {
                 writeln!(text)?;
             }
             if let Some(ceiling) = &target.ceiling {
-                write!(text, "  {:<18}", "ceiling of labels")?;
+                write!(text, "  {:<18}", "perfect, expected")?;
                 for at in ceiling {
                     write!(text, " {at:>15.2}")?;
                 }

@@ -5,7 +5,7 @@ use gstore_curvature::{Damping, Filter, Module, SolveLimits, Strategy};
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 
-use super::request::{ScorePer, ScoreRequest, ScoreTarget};
+use super::request::{ScorePer, ScoreRequest, ScoreSegment, ScoreTarget};
 use crate::factors::error::FactorJobError;
 use crate::factors::stamp::{FactorStamp, rows_digest};
 use crate::factors::stored::StoredFactors;
@@ -140,15 +140,22 @@ pub(super) fn check_segments(stored: &[StoredFactors], strategy: Strategy) -> Re
     Ok(())
 }
 
+/// Whether factors are of a checkpoint: a segment's also of those that they are averaged over.
+fn is_of(stamp: &FactorStamp, segments: &[ScoreSegment], id: &CheckpointId) -> bool {
+    let id = id.to_string();
+    if segments.is_empty() { stamp.checkpoint == id } else { stamp.is_at(&id) }
+}
+
 /// Why factors do not belong to what is scored, if they do not: rows are at one of the checkpoints.
 pub(super) fn stale(
+    request: &ScoreRequest,
     stamp: &FactorStamp,
     (checkpoints, batches): (&[CheckpointId], &RowBatches),
-    pool: &str,
     cancel: &Cancel,
 ) -> Result<Option<String>, FactorJobError> {
+    let pool = &request.ingest.dataset;
     let mut why = Vec::new();
-    if !checkpoints.iter().any(|id| stamp.is_at(&id.to_string())) {
+    if !checkpoints.iter().any(|id| is_of(stamp, &request.segments, id)) {
         why.push(format!(
             "they were fitted at checkpoint {}, and this is {}",
             stamp.checkpoint.get(..8).unwrap_or(&stamp.checkpoint),

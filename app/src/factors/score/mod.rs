@@ -99,13 +99,11 @@ pub fn score_rows(
             None => {
                 let found = columns(&plan, group.clone(), work)?;
                 kept.extend(found.kept);
-                let solved = found.solved.iter().enumerate();
-                for (at, _) in solved.filter(|(_, query)| query.failed.is_some()) {
-                    let query = group.start + at;
-                    lines.iter_mut().for_each(|lines| lines.leave_out(query));
-                    held.iter_mut().for_each(|held| held.leave_out(query));
-                }
+                let is_any_left = leave_out(&found.solved, group.start, lines.as_mut(), held.as_mut());
                 report.solved.extend(found.solved);
+                if !is_any_left {
+                    continue;
+                }
                 found.segments
             }
         };
@@ -140,6 +138,20 @@ pub fn score_rows(
         write_kronfluence(&folder, held)?;
     }
     Ok(report)
+}
+
+/// Leaves out those of the queries from `first` on that could not be solved for; false where none is left.
+fn leave_out(
+    solved: &[SolvedQuery],
+    first: usize,
+    mut lines: Option<&mut Lines<'_>>,
+    mut held: Option<&mut Held>,
+) -> bool {
+    for (at, _) in solved.iter().enumerate().filter(|(_, query)| query.failed.is_some()) {
+        lines.iter_mut().for_each(|lines| lines.leave_out(first + at));
+        held.iter_mut().for_each(|held| held.leave_out(first + at));
+    }
+    solved.is_empty() || solved.iter().any(|query| query.failed.is_none())
 }
 
 fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {

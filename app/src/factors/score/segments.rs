@@ -72,7 +72,7 @@ pub(super) fn check_stale(
         let (stamp, name) = (&stored.content.stamp, &stored.part.name);
         check_modules(stamp, engine.modules())?;
         let ids: Vec<CheckpointId> = places.iter().map(|place| place.id.clone()).collect();
-        match stale(stamp, (&ids, batches), &request.ingest.dataset, cancel)? {
+        match stale(request, stamp, (&ids, batches), cancel)? {
             None => {}
             Some(why) if !request.stale => return Err(FactorJobError::Stale { name: name.clone(), why }),
             Some(why) if request.segments.is_empty() => reasons.push(why),

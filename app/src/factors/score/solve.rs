@@ -174,10 +174,38 @@ impl Curvature<'_, '_> {
     }
 }
 
-/// Whether numbers that are not finite are what is wrong, which may be those of one vector.
-fn is_of_values(error: &FactorJobError) -> bool {
-    let FactorJobError::Batch { source, .. } = error else { return false };
-    matches!(**source, PassError::NotFinite { .. } | PassError::Overflow { .. })
+/// The rows of the batch that has numbers that are not finite, if those are what is wrong.
+fn not_finite_in(error: &FactorJobError) -> Option<[u64; 2]> {
+    let FactorJobError::Batch { first, last, source } = error else { return None };
+    let is_of_values = matches!(**source, PassError::NotFinite { .. } | PassError::Overflow { .. });
+    is_of_values.then_some([*first, *last])
+}
+
+/// The products of vectors, each alone; those that have none say why, which is that of the vector.
+///
+/// # Errors
+/// What is of no vector, and what all of several have in the same batch: then it is of its rows, or of the
+/// weights.
+fn alone(
+    found: impl ExactSizeIterator<Item = Result<Vec<f64>, FactorJobError>>,
+) -> Result<Vec<Product>, FactorJobError> {
+    let count = found.len();
+    let (mut all, mut errors) = (Vec::with_capacity(count), Vec::new());
+    for product in found {
+        match product {
+            Ok(product) => all.push(Ok(product)),
+            Err(error) if not_finite_in(&error).is_none() => return Err(error),
+            Err(error) => {
+                all.push(Err(error.to_string()));
+                errors.push(error);
+            }
+        }
+    }
+    let is_shared = errors.windows(2).all(|two| not_finite_in(&two[0]) == not_finite_in(&two[1]));
+    match errors.pop() {
+        Some(error) if count > 1 && errors.len() + 1 == count && is_shared => Err(error),
+        _ => Ok(all),
+    }
 }
 
 impl System for Curvature<'_, '_> {
@@ -186,16 +214,13 @@ impl System for Curvature<'_, '_> {
     fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Product>, FactorJobError> {
         match self.multiplied(vectors) {
             Ok(products) => Ok(products.into_iter().map(Ok).collect()),
-            Err(error) if !is_of_values(&error) => Err(error),
+            Err(error) if not_finite_in(&error).is_none() => Err(error),
             Err(error) if vectors.len() < 2 => Ok(vec![Err(error.to_string())]),
             // Which of them it is of is what a pass for each says; a product has the same bits alone.
-            Err(_) => {
-                let mut all = Vec::with_capacity(vectors.len());
-                for vector in vectors {
-                    all.extend(self.products(&[*vector])?);
-                }
-                Ok(all)
-            }
+            Err(_) => alone(vectors.iter().map(|vector| -> Result<Vec<f64>, FactorJobError> {
+                let mut products = self.multiplied(&[*vector])?;
+                Ok(products.pop().unwrap_or_default())
+            })),
         }
     }
 
@@ -220,6 +245,25 @@ impl System for Curvature<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_every_query_fails_at_is_of_the_data() {
+        let failed = |first: u64| -> Result<Vec<f64>, FactorJobError> {
+            let source =
+                PassError::Overflow { module: "m".to_owned(), what: "gradients", value: f32::INFINITY };
+            Err(FactorJobError::Batch { first, last: first + 7, source: Box::new(source) })
+        };
+        let of = |all: Vec<Result<Vec<f64>, FactorJobError>>| alone(all.into_iter());
+        let error = of(vec![failed(8), failed(8), failed(8)]).unwrap_err().to_string();
+        assert!(error.contains("rows 8 to 15: module `m`"), "{error}");
+        let lost = |all: Vec<Result<Vec<f64>, FactorJobError>>| -> Vec<bool> {
+            of(all).unwrap().iter().map(Result::is_err).collect()
+        };
+        assert_eq!(lost(vec![failed(8), failed(16)]), [true, true]);
+        assert_eq!(lost(vec![failed(8), Ok(vec![1.0]), failed(8)]), [true, false, true]);
+        assert_eq!(lost(vec![failed(8)]), [true]);
+        assert!(matches!(of(vec![failed(8), Err(FactorJobError::Stopped)]), Err(FactorJobError::Stopped)));
+    }
 
     #[test]
     fn a_sample_of_rows_is_a_function_of_the_seed() {

@@ -57,15 +57,10 @@ pub(super) fn passes(
     let named = |error| in_folder(&plan.scratch, error);
     let mut sums: Option<BufReader<File>> = None;
     for (number, (place, against, part)) in visits.into_iter().enumerate() {
-        let moved = place.at.as_ref().map(|at| engine::load(at, &plan.selection)).transpose()?;
+        let known = (&place.id, plan.engine.modules());
+        let load = |at| engine::load_at(at, &plan.selection, known);
+        let moved = place.at.as_ref().map(load).transpose()?;
         let engine = moved.as_ref().unwrap_or(&plan.engine);
-        if *engine.checkpoint_id() != place.id {
-            return Err(FactorJobError::Refused(format!(
-                "checkpoint {} was changed since scoring began: it is {} now",
-                place.id.short(),
-                engine.checkpoint_id().short()
-            )));
-        }
         let is_carried = number < last && !form.summed;
         let file = is_carried.then(|| tempfile::tempfile_in(&plan.scratch)).transpose().map_err(named)?;
         let mut next = file.map(BufWriter::new);

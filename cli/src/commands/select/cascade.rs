@@ -79,26 +79,33 @@ pub(super) fn computed(
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let mut work = context.work(&command, &mut reporter, &cancel);
-    let cascade = gstore::prepare_cascade(store, &request, &mut work).map_err(|error| match error {
+    let prepared = gstore::prepare_cascade(store, &request, &mut work);
+    if let Err(AnswerError::Cascade(why)) = &prepared {
+        write(args, None, Some(why))?;
+    }
+    let cascade = prepared.map_err(|error| match error {
         AnswerError::Condition(error) => of_condition(error),
         error => error.into(),
     })?;
-    if args.cascade.estimate || !cascade.report.saves() {
-        tell(context, args, &cascade.report)?;
-    }
-    if !cascade.report.saves() {
-        bail!(
+    let refused = (!cascade.report.saves()).then(|| {
+        format!(
             "only the sample was computed: this cascade would save {} of the cost of all gradients; other stages, more --labels or a \
              lower --recall may do better",
             percent(cascade.report.cost.saving())
-        );
+        )
+    });
+    if args.cascade.estimate || refused.is_some() {
+        tell(context, args, &cascade.report, refused.as_deref())?;
+    }
+    if let Some(why) = refused {
+        bail!(why);
     }
     if args.cascade.estimate {
         return Ok(None);
     }
     let spec = cascade.spec().clone();
     let report = cascade.run(store, &mut work)?;
-    tell(context, args, &report)?;
+    tell(context, args, &report, None)?;
     Ok(Some(spec))
 }
 
@@ -146,16 +153,23 @@ fn request(
 }
 
 /// Says the report, and writes it.
-fn tell(context: &Context, args: &SelectArgs, report: &CascadeReport) -> Result<()> {
+fn tell(context: &Context, args: &SelectArgs, report: &CascadeReport, refused: Option<&str>) -> Result<()> {
     context.say(report.text().trim_end());
+    write(args, Some(report), refused)
+}
+
+/// Writes the report, where there is one, and why the cascade is refused, where it is.
+fn write(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str>) -> Result<()> {
     let Some(path) = args.cascade.report.as_deref() else { return Ok(()) };
     let mut output = Output::create(Some(path), args.force)?;
     if path.extension().is_some_and(|ending| ending == "json") {
-        let value = json!({ "report": report, "saving": report.cost.saving() });
+        let saving = report.map(|report| report.cost.saving());
+        let value = json!({ "report": report, "saving": saving, "refused": refused });
         serde_json::to_writer_pretty(&mut output, &value)?;
         output.write_all(b"\n")?;
     } else {
-        output.write_all(report.text().as_bytes())?;
+        output.write_all(report.map(CascadeReport::text).unwrap_or_default().as_bytes())?;
+        refused.map_or(Ok(()), |why| writeln!(output, "refused: {why}"))?;
     }
     output.finish()
 }
