@@ -192,10 +192,15 @@ fn other_held_out_samples_are_another_training() {
         let data = SampleSource::Files { paths: vec![path.to_owned()], fields: Vec::new() };
         Some(Evaluation { data, every })
     };
-    for evaluation in [watch(&other, Some(2)), watch(&world.data, Some(3)), None] {
+    let others = [
+        (watch(&other, Some(2)), "held-out samples"),
+        (watch(&world.data, Some(3)), "eval_every=3, was 2"),
+        (None, "held-out samples"),
+    ];
+    for (evaluation, what) in others {
         request.evaluation = evaluation;
         let error = go(&request).unwrap_err().to_string();
-        assert!(error.contains("held-out samples"), "{error}");
+        assert!(error.contains(what), "{error}");
         // A dry run says so too.
         let told = forecast(&request, &mut Quiet, &Cancel::new()).unwrap_err().to_string();
         assert_eq!(told, error);

@@ -366,7 +366,7 @@ pub fn no_solver(function: &str) -> OptionError {
             "{function} has no option `solver`: an iterative solve computes gradients again, and stored rows are projections or parts of them"
         ),
         hint: Some(
-            "`gstore score --solver cg` solves for queries and scores a pool with the solutions".to_owned(),
+            "scores by recomputation, with the solver cg, solve for queries and score a pool with the solutions".to_owned(),
         ),
     }
 }

@@ -362,7 +362,7 @@ mod tests {
             (r#"{"planes":"sign"}"#, "`planes` is an option of the mode `sketch`"),
             (r#"{"k":3}"#, "a question has no option `k`"),
             (r#"{"solver":"cg"}"#, "computes gradients again"),
-            (r#"{"solver":"cg"}"#, "`gstore score --solver cg`"),
+            (r#"{"solver":"cg"}"#, "with the solver cg"),
             (r#"{"target":"t","text":"x"}"#, "not both"),
             (r#"{"inversion":"tikhonov"}"#, "none is named with `precondition`"),
             (r#"{"precondition":"g","damping":"much"}"#, "not negative, or `auto`, not `much`"),
