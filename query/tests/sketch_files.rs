@@ -11,12 +11,16 @@ use gstore_store::FeatureReader;
 const ROWS: usize = 3_000;
 
 fn store(cut: usize) -> TestStore {
+    store_with(cut, 3)
+}
+
+fn store_with(cut: usize, targets: usize) -> TestStore {
     let mut numbers = Numbers(8);
     let store = TestStore::new();
-    store.dataset("pool", ROWS).dataset("val", 3);
+    store.dataset("pool", ROWS).dataset("val", targets);
     let mut pool = Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(ROWS, 70)));
     pool.cut = cut;
-    let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(3, 70)));
+    let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(targets, 70)));
     store.features(&[pool, val], None);
     store
 }
@@ -166,6 +170,18 @@ fn a_change_of_planes_that_was_stopped_goes_on_and_mixes_nothing() {
 
     build(&store, &SketchOptions::default());
     assert_eq!(kept(), ["nibble"; 6]);
+}
+
+/// Else the answer would be exact where the processor has bf16, and may lack rows elsewhere.
+#[test]
+fn many_targets_are_searched_by_the_planes_that_are_kept_on_every_processor() {
+    let store = store_with(500, 14);
+    build(&store, &SketchOptions { planes: Some("sign,nibble".parse().unwrap()), ..Default::default() });
+    let mode = Mode::Sketch(SketchMode::default());
+    let spec = InfluenceSpec { mode, within: Within::Max, ..ask("pool", "val") };
+    let got = plan(&store, &spec).top_k(Order::Best, 10, None, 2, &GO).unwrap();
+    // Planes were read, or a note says why they would not pay.
+    assert!(!got.summary.planes.is_empty() || !got.summary.notes.is_empty(), "{:?}", got.summary);
 }
 
 #[test]

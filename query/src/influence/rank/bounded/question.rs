@@ -123,9 +123,10 @@ fn sources<'a>(
     let Ok(sides) = operands.sides(prepared) else { return bf16().into_iter().collect() };
     let reading = |plane, z| Source::Codes(Reading { sides, plane, z });
     if !mode.certified {
-        // Bounds of coarser codes leave too much where so many values are asked for.
+        // Bounds of coarser codes leave too much where so many values are asked for. What follows may miss rows,
+        // so bf16, which not every processor has, must not decide whether it does.
         if !all_have(sides, Plane::Int8) {
-            return bf16().into_iter().collect();
+            return Vec::new();
         }
         let values = match lists {
             Lists::Samples(_) => 1,
@@ -135,7 +136,7 @@ fn sources<'a>(
         return vec![reading(Plane::Int8, margin(mode.miss, bounds, sides))];
     }
     let codes = (operands.queries() < costs.certified_below()).then(|| reading(Plane::Certified, 0.0));
-    codes.into_iter().chain(bf16()).collect()
+    codes.into_iter().chain(bf16().filter(|_| mode.is_certain())).collect()
 }
 
 /// Standard deviations between an estimate and its bound, so that the probability that any of some bounds
