@@ -4,7 +4,7 @@
 use crate::common::*;
 use gstore_core::Cancel;
 use gstore_query::influence::*;
-use gstore_query::sketch::{self, SketchOptions, SketchProgress};
+use gstore_query::sketch::{self, Again, SketchOptions, SketchProgress};
 use gstore_query::{IndexStatus, QueryError};
 use gstore_store::FeatureReader;
 
@@ -170,6 +170,19 @@ fn a_change_of_planes_that_was_stopped_goes_on_and_mixes_nothing() {
 
     build(&store, &SketchOptions::default());
     assert_eq!(kept(), ["nibble"; 6]);
+
+    // What nobody asked for has the planes of most, and leaves the others to who changes them.
+    change("sign");
+    let (mixed, missing) = (kept(), SketchOptions { again: Again::Unusable, ..SketchOptions::default() });
+    assert_eq!((build(&store, &missing).coded, kept()), (0, mixed));
+    let signs = || kept().iter().filter(|planes| *planes == "sign").count();
+    let before = signs();
+    let folder = fs_err::read_dir(store.store.path().join("indexes")).unwrap();
+    let smallest =
+        folder.map(|entry| entry.unwrap().path()).min_by_key(|path| fs_err::metadata(path).unwrap().len());
+    fs_err::remove_file(smallest.unwrap()).unwrap();
+    assert_eq!(build(&store, &missing).coded, 500);
+    assert_eq!(signs(), if before - 1 > 6 - before { before } else { before - 1 });
 }
 
 /// Else the answer would be exact where the processor has bf16, and may lack rows elsewhere.
@@ -231,7 +244,7 @@ fn a_damaged_sketch_is_not_used_and_every_row_is_scored() {
     }
     // The head decides nothing, and what `verify` finds there is rebuilt all the same.
     for at in [0, 40, 63] {
-        build(&store, &SketchOptions { rebuild: true, ..SketchOptions::default() });
+        build(&store, &SketchOptions { again: Again::All, ..SketchOptions::default() });
         assert_eq!(build(&store, &SketchOptions::default()).coded, 0);
         let mut bytes = fs_err::read(&path).unwrap();
         bytes[at] ^= 16;
@@ -239,7 +252,7 @@ fn a_damaged_sketch_is_not_used_and_every_row_is_scored() {
         fs_err::write(&path, bytes).unwrap();
         assert!(build(&store, &SketchOptions::default()).coded > 0, "byte {at}");
     }
-    build(&store, &SketchOptions { rebuild: true, ..SketchOptions::default() });
+    build(&store, &SketchOptions { again: Again::All, ..SketchOptions::default() });
     let got = plan(&store, &sketch_mode()).top_k(Order::Best, 10, None, 1, &GO).unwrap();
     assert_eq!((got.rows, got.summary.notes.len()), (want.rows, 0));
 }
