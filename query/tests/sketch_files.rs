@@ -185,6 +185,26 @@ fn a_change_of_planes_that_was_stopped_goes_on_and_mixes_nothing() {
     assert_eq!(signs(), if before - 1 > 6 - before { before } else { before - 1 });
 }
 
+#[test]
+fn a_note_names_the_planes_of_the_sketch_that_lacks_one() {
+    let mut numbers = Numbers(10);
+    let store = TestStore::new();
+    store.dataset("pool", 100).dataset("val", 1);
+    let mut of = |dataset: &str, checkpoint, rows| {
+        Feature::new(dataset, "grad-sgd", checkpoint, present(&numbers.vectors(rows, 70)))
+    };
+    let features = [of("pool", 0, 100), of("pool", 1, 100), of("val", 0, 1), of("val", 1, 1)];
+    store.features(&features, Some(store.run("warmup", &[Some(0.5), Some(0.5)])));
+    let snapshot = store.snapshot();
+    for (feature, planes) in snapshot.features_of("pool").into_iter().zip(["sign,int8", "sign,nibble"]) {
+        let options = SketchOptions { planes: Some(planes.parse().unwrap()), ..SketchOptions::default() };
+        let reader = snapshot.open_feature(feature).unwrap();
+        sketch::build(&store.store, &reader, &options, |_| {}, &GO).unwrap();
+    }
+    let got = plan(&store, &by(Plane::Int8)).top_k(Order::Best, 5, None, 1, &GO).unwrap();
+    assert!(got.summary.notes[0].contains("keeps sign, nibble"), "{:?}", got.summary.notes);
+}
+
 /// Else the answer would be exact where the processor has bf16, and may lack rows elsewhere.
 #[test]
 fn many_targets_are_searched_by_the_planes_that_are_kept_on_every_processor() {
