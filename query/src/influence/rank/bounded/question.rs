@@ -121,12 +121,15 @@ fn sources<'a>(
         return Vec::new();
     }
     let Ok(sides) = operands.sides(prepared) else { return bf16().into_iter().collect() };
+    // Else every row is scored, but for the one ranking by planes that may miss rows: bf16, which not every
+    // processor has, must not decide whether it does.
+    let is_exact_else = mode.is_certain() || !matches!(lists, Lists::Whole);
+    let bf16 = || bf16().filter(|_| is_exact_else);
     let reading = |plane, z| Source::Codes(Reading { sides, plane, z });
     if !mode.certified {
-        // Bounds of coarser codes leave too much where so many values are asked for. What follows may miss rows,
-        // so bf16, which not every processor has, must not decide whether it does.
+        // Bounds of coarser codes leave too much where so many values are asked for.
         if !all_have(sides, Plane::Int8) {
-            return Vec::new();
+            return bf16().into_iter().collect();
         }
         let values = match lists {
             Lists::Samples(_) => 1,
@@ -136,7 +139,7 @@ fn sources<'a>(
         return vec![reading(Plane::Int8, margin(mode.miss, bounds, sides))];
     }
     let codes = (operands.queries() < costs.certified_below()).then(|| reading(Plane::Certified, 0.0));
-    codes.into_iter().chain(bf16().filter(|_| mode.is_certain())).collect()
+    codes.into_iter().chain(bf16()).collect()
 }
 
 /// Standard deviations between an estimate and its bound, so that the probability that any of some bounds
