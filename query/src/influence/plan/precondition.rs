@@ -176,11 +176,15 @@ fn eigenbasis(
     }
     let artifact = EigenSpace::artifact(projection);
     if !snapshot.artifacts()?.contains(&artifact) {
-        let first = describe(first);
+        let (is_space, first) = (is_space_of(first), describe(first));
         return refuse(match named {
             Some(ArtifactPart { name, .. }) => format!(
                 "artifact `{name}` preconditions rows in the eigenbasis of factors, and no eigenvalues are known of the coordinates of \
                  {first}"
+            ),
+            None if is_space => format!(
+                "`damping` needs the eigenvalues of the coordinates of {first}: their artifact is not in the store, or is of datasets that \
+                 are not to be seen"
             ),
             None => format!(
                 "`damping` says how a preconditioner is used, and none is named with `precondition`; {first} has none of its own, as it \
