@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use gstore_core::Unit;
 use gstore_query::QueryError;
-use gstore_query::sketch::{KIND, Planes, SketchOptions, build, check, kept};
+use gstore_query::sketch::{Again, KIND, Planes, SketchOptions, build, check, most_kept};
 use gstore_store::{FeaturePart, FeatureReader, OpenError, ReadError, Snapshot, Store};
 
 use crate::work::Work;
@@ -76,8 +76,8 @@ pub enum SketchError {
     Open(#[from] OpenError),
 }
 
-/// Makes the sketches that some features of the newest snapshot lack, with the planes of those that they
-/// have.
+/// Makes the sketches that some features of the newest snapshot lack, with the planes of most of those that
+/// they have, which stay as they are.
 ///
 /// # Errors
 /// See [`SketchError`].
@@ -86,7 +86,7 @@ pub fn complete(
     wanted: impl Fn(&FeaturePart) -> bool,
     work: &mut Work<'_>,
 ) -> Result<Sketched, SketchError> {
-    make(store, |part| wanted(part).then(SketchOptions::default), work)
+    make(store, |part| wanted(part).then(|| missing(None)), work)
 }
 
 /// Makes sketches of the features of the newest snapshot that are to have some.
@@ -183,7 +183,7 @@ impl Before {
         let had = |part: &FeaturePart| {
             let mut known = self.0.iter().filter(|known| known.kinds.contains(KIND));
             let own = known.find(|known| known.is_rewritten(part))?;
-            Some(SketchOptions { planes: own.planes, ..SketchOptions::default() })
+            Some(missing(own.planes))
         };
         make(store, had, work)
     }
@@ -195,11 +195,15 @@ impl Known {
     }
 }
 
-/// The planes of a feature's first sketch that can be used.
+/// What nobody asked for leaves sketches that can be used as they are: a change of planes may be under way.
+fn missing(planes: Option<Planes>) -> SketchOptions {
+    SketchOptions { planes, again: Again::Unusable, ..SketchOptions::default() }
+}
+
+/// The planes of most of a feature's sketches.
 fn planes(snapshot: &Snapshot, part: &FeaturePart) -> Option<Planes> {
     // What cannot be opened is not rewritten either.
-    let reader = snapshot.open_feature(part).ok()?;
-    reader.segments().iter().find_map(|segment| kept(&reader, segment))
+    most_kept(&snapshot.open_feature(part).ok()?)
 }
 
 fn segments(part: &FeaturePart) -> BTreeSet<String> {

@@ -4,11 +4,12 @@
 //! module. Who knows L and d can ask them with any other damping.
 //!
 //! So do they say how large a coordinate is of which a row has the sign alone: its mean square over rows is
-//! `L / (L + d)`.
+//! taken to be proportional to `L / (L + d)`, with one factor for each module.
 //!
 //! The file [`FILE`] has the eigenvalues of all blocks, in their order: f64, little-endian.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::Arc;
 
 use gstore_store::{ArtifactPart, FeaturePart, ModuleGroup};
@@ -102,7 +103,11 @@ pub(crate) fn is_space_of(feature: &FeaturePart) -> bool {
 /// those of its module.
 ///
 /// A row's coordinate with the eigenvalue L was divided by `sqrt(L + d)`, so its root mean square over rows
-/// is `s = sqrt(L / (L + d))`. Let coordinates have one distribution but for their spread s and the length of
+/// is in proportion to `s = sqrt(L / (L + d))` where L is to the mean squares of rotated gradients. That holds
+/// of EK-FAC with the loss and the rows that are stored; it is assumed of K-FAC, whose eigenvalues are of
+/// tokens, and of a true Fisher matrix, whose labels are drawn.
+///
+/// Let coordinates have one distribution but for their spread s and the length of
 /// the row: then the mean of a coordinate whose sign is known is that sign times t s, with one t for each row
 /// and module. A row has its mean magnitude in the module, which is about t times the mean of s. So a sign is
 /// worth that magnitude times `s / mean s`; with a plain sign, coordinates far below the damping, which are
@@ -131,6 +136,19 @@ impl Magnitudes {
     pub(crate) fn apply(&self, vectors: &mut [f32]) {
         for vector in vectors.chunks_exact_mut(self.0.len().max(1)) {
             vector.iter_mut().zip(&*self.0).for_each(|(value, magnitude)| *value *= magnitude);
+        }
+    }
+}
+
+/// Gives the module groups of a row of signs, with their magnitudes, the lengths that are stored, which are of
+/// before rounding: so what is taken of them under the row's own curvature is what is stored.
+pub(crate) fn with_lengths(vector: &mut [f32], groups: &[Range<usize>], lengths: &[f32]) {
+    for (group, stored) in groups.iter().zip(lengths) {
+        let values = &mut vector[group.clone()];
+        let length = values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        if length > 0.0 {
+            let factor = f64::from(*stored) / length;
+            values.iter_mut().for_each(|x| *x = (f64::from(*x) * factor) as f32);
         }
     }
 }

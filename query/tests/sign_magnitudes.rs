@@ -3,9 +3,11 @@
 
 use crate::common::sketches::{sketched, sketches};
 use crate::common::*;
+use crate::precondition::{grams, publish};
 use gstore_core::correlation::spearman;
 use gstore_query::eigen::{self, EigenSpace, EigenSpaceBlock};
 use gstore_query::influence::*;
+use gstore_query::matrix::{MatrixJob, MatrixOptions};
 use gstore_store::{ArtifactPart, DType};
 
 const ROWS: usize = 300;
@@ -74,7 +76,8 @@ fn known(pool: (&[Vec<f32>], DType), targets: (&[Vec<f32>], DType)) -> TestStore
     let blocks = vec![block(0), block(1)];
     let space = EigenSpace { projection: projection(), factors: "fit".into(), number: 1, blocks };
     let name = EigenSpace::artifact(&projection());
-    let part = ArtifactPart::new(&name, eigen::KIND, Vec::new(), serde_json::to_value(&space).unwrap());
+    let fitted = vec!["whole".to_owned()];
+    let part = ArtifactPart::new(&name, eigen::KIND, fitted, serde_json::to_value(&space).unwrap());
     let mut files = store.store.artifact_files().unwrap();
     let values = eigenvalues();
     files.write(eigen::FILE, |out| eigen::write(out, [&values[..], &values[..]])).unwrap();
@@ -145,8 +148,6 @@ fn all_answers_are_those_of_rows_with_these_magnitudes() {
         InfluenceSpec { damping, ..dot("val") },
         InfluenceSpec { within: Within::Max, ..dot("val") },
         InfluenceSpec { fold: Fold::Mean, ..dot("val") },
-        // Lengths are taken of the values only under another damping.
-        InfluenceSpec { damping, sim: Sim::Cosine, ..dot("val") },
     ];
     for spec in &specs {
         let (signs, plain) = (plan(&signs, spec), plan(&plain, spec));
@@ -167,12 +168,76 @@ fn all_answers_are_those_of_rows_with_these_magnitudes() {
         assert_eq!((pair.score, pair.rank), (first.score, 1));
         assert!((pair.value - f64::from(first.score)).abs() <= 1e-4 * f64::from(largest), "{pair:?}");
     }
-    let own = InfluenceSpec { damping, ..dot("val") };
-    let of = |store: &TestStore| plan(store, &own).top_k_self(Order::Best, ROWS, None, 2, &GO).unwrap().rows;
-    let wanted = of(&plain);
-    for found in of(&signs) {
-        let want = wanted.iter().find(|scored| scored.row == found.row).unwrap();
-        assert!((found.score - want.score).abs() <= 1e-4 * want.score, "{found:?} is not {want:?}");
+}
+
+/// Influence of the rows of a pool on themselves.
+fn own(store: &TestStore, pool: &str, damping: Option<f64>) -> Vec<f64> {
+    let target = if pool == "pool" { "val" } else { "pool" };
+    let spec = InfluenceSpec { sim: Sim::Dot, damping, ..ask(pool, target) };
+    let mut rows = plan(store, &spec).top_k_self(Order::Best, ROWS, None, 2, &GO).unwrap().rows;
+    rows.sort_by_key(|scored| scored.row);
+    rows.iter().map(|scored| f64::from(scored.score)).collect()
+}
+
+/// `v' H^-1 v` of the expected values of a row, where these have the length of the whole row in each module.
+#[test]
+fn lengths_are_those_of_whole_rows_which_the_own_damping_leaves_as_they_are() {
+    let (rows, targets) = (rows(), targets());
+    let store = known((&rows, DType::I1), (&targets, DType::I1));
+    let signs = decoded(&stored(&store, "pool", ROWS));
+    let squares = |values: &[f32]| values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+    for damping in [None, Some(1.0), Some(0.1)] {
+        let gain = |value: f64| (value + 1.0) / (value + damping.unwrap_or(1.0));
+        let energy = |(whole, signs): (&[f32], &[f32])| -> f64 {
+            let under = signs.iter().zip(eigenvalues()).map(|(x, value)| f64::from(*x).powi(2) * gain(value));
+            under.sum::<f64>() * squares(whole) / squares(signs)
+        };
+        let lengths = own(&store, "pool", damping);
+        assert_eq!(lengths.len(), ROWS);
+        for ((found, whole), signs) in lengths.iter().zip(&rows).zip(&signs) {
+            let want: f64 = whole.chunks_exact(MODULE).zip(signs.chunks_exact(MODULE)).map(energy).sum();
+            assert!((found - want).abs() <= 1e-5 * want, "{found} is not {want} with {damping:?}");
+        }
+        // A cosine is a product by both lengths.
+        let of_target = own(&store, "val", damping)[2];
+        let spec = InfluenceSpec { damping, ..dot("val:b") };
+        let products = scores(&plan(&store, &spec));
+        let cosine = plan(&store, &InfluenceSpec { sim: Sim::Cosine, ..spec });
+        for ((_, row), (found, _)) in scores(&cosine) {
+            let want = f64::from(products[&(0, row)].0) / (lengths[row as usize] * of_target).sqrt();
+            assert!((f64::from(found) - want).abs() <= 1e-5, "row {row}: {found} is not {want}");
+        }
+        let ranking = cosine.top_k(Order::Best, 3, None, 2, &GO).unwrap();
+        for (scored, row) in ranking.rows.iter().zip(cosine.explain_rows(&ranking.rows, &GO).unwrap()) {
+            let sum: f32 = row.checkpoint_scores.iter().flatten().sum();
+            assert!((sum - scored.score).abs() <= 1e-5, "{sum} is not {}", scored.score);
+            let pair = cosine.pair(0, scored.row, 1, &GO).unwrap().unwrap();
+            assert!((pair.value - f64::from(scored.score)).abs() <= 1e-5, "{pair:?}");
+        }
+    }
+}
+
+/// By hand: of 16 coordinates with s^2 = 0.9 and 384 with 1 / 1001 those far below the damping say little of the
+/// direction, however many their signs are.
+#[test]
+fn near_duplicates_are_told_by_the_coordinates_that_count() {
+    let (mut rows, targets) = (rows(), targets());
+    let of = |small: f32| -> Vec<f32> {
+        let module = SPECTRUM.iter().zip([1.0, small]);
+        let module = module.flat_map(|((count, _), value)| std::iter::repeat_n(value, *count));
+        module.collect::<Vec<_>>().repeat(2)
+    };
+    (rows[0], rows[1]) = (of(1.0), of(-1.0));
+    let (large, small) = (16.0 * 0.9, 384.0 / 1001.0);
+    let cosine = (large - small) / (large + small);
+    let store = known((&rows, DType::I1), (&targets, DType::F32));
+    let plan = plan(&store, &ask("pool", "val"));
+    for (distinct, skipped) in [(cosine - 1e-4, 1), (cosine + 1e-4, 0)] {
+        let diversity = &Diversity { distinct: Some(distinct), ..Diversity::default() };
+        let (order, k, memory) = (Order::Best, ROWS, 1 << 30);
+        let request = SelectRequest { order, k, filter: None, diversity, threads: 2, memory };
+        let found = plan.select(&request, &GO).unwrap();
+        assert_eq!((found.ranking.rows.len(), found.near_duplicates), (ROWS - skipped, skipped as u64));
     }
 }
 
@@ -212,6 +277,36 @@ fn rows_of_other_types_keep_their_bits_also_beside_a_pool_of_signs() {
 }
 
 #[test]
+fn scores_do_not_depend_on_who_asks() {
+    let store = known((&rows(), DType::I1), (&targets(), DType::F32));
+    let wanted = plan(&store, &dot("val"));
+    // The eigenvalues were fitted on `whole`.
+    let seen = std::sync::Arc::new(store.snapshot().only(|name| name != "whole"));
+    assert!(seen.artifacts().unwrap().is_empty());
+    let found = Prepared::new(&seen, &dot("val")).unwrap();
+    assert_eq!((found.notes(), scores(&found)), (wanted.notes(), scores(&wanted)));
+}
+
+/// So that parts of plain signs are not mixed with others, and matrices of other rows go on as they were begun.
+#[test]
+fn the_question_of_a_matrix_has_what_signs_stand_for() {
+    let (rows, targets) = (rows(), targets());
+    let question = |store: &TestStore, pool: &str| {
+        let plan = plan(store, &InfluenceSpec { pools: vec![pool.into()], ..dot("val") });
+        let job = MatrixJob::new(&plan, MatrixOptions::default(), &GO).unwrap();
+        serde_json::to_value(job.question()).unwrap()
+    };
+    let (pool, targets) = ((&rows[..], DType::I1), (&targets[..], DType::F32));
+    let (plain, known) = (store(pool, targets), known(pool, targets));
+    assert_eq!(
+        question(&known, "pool")["magnitudes"],
+        serde_json::json!([EigenSpace::artifact(&projection())])
+    );
+    assert!(question(&known, "whole").get("magnitudes").is_none());
+    assert!(question(&plain, "pool").get("magnitudes").is_none());
+}
+
+#[test]
 fn signs_of_unknown_spread_are_said_to_count_alike() {
     let (rows, targets) = (rows(), targets());
     let says = |store: &TestStore, spec: &InfluenceSpec| {
@@ -220,5 +315,9 @@ fn signs_of_unknown_spread_are_said_to_count_alike() {
     let whole = InfluenceSpec { pools: vec!["whole".into()], ..dot("val") };
     let plain = store((&rows, DType::I1), (&targets, DType::F32));
     assert!(says(&plain, &dot("val")) && !says(&plain, &whole));
-    assert!(!says(&known((&rows, DType::I1), (&targets, DType::F32)), &dot("val")));
+    let known = known((&rows, DType::I1), (&targets, DType::F32));
+    assert!(!says(&known, &dot("val")));
+    // Under a Gram matrix they are as they are stored.
+    publish(&known, "gram", &grams(&known, 2));
+    assert!(says(&known, &InfluenceSpec { precondition: Some("gram".into()), ..dot("val") }));
 }

@@ -4,19 +4,23 @@
 use crate::common::*;
 use gstore_core::Cancel;
 use gstore_query::influence::*;
-use gstore_query::sketch::{self, SketchOptions, SketchProgress};
+use gstore_query::sketch::{self, Again, SketchOptions, SketchProgress};
 use gstore_query::{IndexStatus, QueryError};
 use gstore_store::FeatureReader;
 
 const ROWS: usize = 3_000;
 
 fn store(cut: usize) -> TestStore {
+    store_with(cut, 3)
+}
+
+fn store_with(cut: usize, targets: usize) -> TestStore {
     let mut numbers = Numbers(8);
     let store = TestStore::new();
-    store.dataset("pool", ROWS).dataset("val", 3);
+    store.dataset("pool", ROWS).dataset("val", targets);
     let mut pool = Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(ROWS, 70)));
     pool.cut = cut;
-    let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(3, 70)));
+    let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(targets, 70)));
     store.features(&[pool, val], None);
     store
 }
@@ -166,6 +170,51 @@ fn a_change_of_planes_that_was_stopped_goes_on_and_mixes_nothing() {
 
     build(&store, &SketchOptions::default());
     assert_eq!(kept(), ["nibble"; 6]);
+
+    // What nobody asked for has the planes of most, and leaves the others to who changes them.
+    change("sign");
+    let (mixed, missing) = (kept(), SketchOptions { again: Again::Unusable, ..SketchOptions::default() });
+    assert_eq!((build(&store, &missing).coded, kept()), (0, mixed));
+    let signs = || kept().iter().filter(|planes| *planes == "sign").count();
+    let before = signs();
+    let folder = fs_err::read_dir(store.store.path().join("indexes")).unwrap();
+    let smallest =
+        folder.map(|entry| entry.unwrap().path()).min_by_key(|path| fs_err::metadata(path).unwrap().len());
+    fs_err::remove_file(smallest.unwrap()).unwrap();
+    assert_eq!(build(&store, &missing).coded, 500);
+    assert_eq!(signs(), if before - 1 > 6 - before { before } else { before - 1 });
+}
+
+#[test]
+fn a_note_names_the_planes_of_the_sketch_that_lacks_one() {
+    let mut numbers = Numbers(10);
+    let store = TestStore::new();
+    store.dataset("pool", 100).dataset("val", 1);
+    let mut of = |dataset: &str, checkpoint, rows| {
+        Feature::new(dataset, "grad-sgd", checkpoint, present(&numbers.vectors(rows, 70)))
+    };
+    let features = [of("pool", 0, 100), of("pool", 1, 100), of("val", 0, 1), of("val", 1, 1)];
+    store.features(&features, Some(store.run("warmup", &[Some(0.5), Some(0.5)])));
+    let snapshot = store.snapshot();
+    for (feature, planes) in snapshot.features_of("pool").into_iter().zip(["sign,int8", "sign,nibble"]) {
+        let options = SketchOptions { planes: Some(planes.parse().unwrap()), ..SketchOptions::default() };
+        let reader = snapshot.open_feature(feature).unwrap();
+        sketch::build(&store.store, &reader, &options, |_| {}, &GO).unwrap();
+    }
+    let got = plan(&store, &by(Plane::Int8)).top_k(Order::Best, 5, None, 1, &GO).unwrap();
+    assert!(got.summary.notes[0].contains("keeps sign, nibble"), "{:?}", got.summary.notes);
+}
+
+/// Else the answer would be exact where the processor has bf16, and may lack rows elsewhere.
+#[test]
+fn many_targets_are_searched_by_the_planes_that_are_kept_on_every_processor() {
+    let store = store_with(500, 14);
+    build(&store, &SketchOptions { planes: Some("sign,nibble".parse().unwrap()), ..Default::default() });
+    let mode = Mode::Sketch(SketchMode::default());
+    let spec = InfluenceSpec { mode, within: Within::Max, ..ask("pool", "val") };
+    let got = plan(&store, &spec).top_k(Order::Best, 10, None, 2, &GO).unwrap();
+    // Planes were read, or a note says why they would not pay.
+    assert!(!got.summary.planes.is_empty() || !got.summary.notes.is_empty(), "{:?}", got.summary);
 }
 
 #[test]
@@ -215,7 +264,7 @@ fn a_damaged_sketch_is_not_used_and_every_row_is_scored() {
     }
     // The head decides nothing, and what `verify` finds there is rebuilt all the same.
     for at in [0, 40, 63] {
-        build(&store, &SketchOptions { rebuild: true, ..SketchOptions::default() });
+        build(&store, &SketchOptions { again: Again::All, ..SketchOptions::default() });
         assert_eq!(build(&store, &SketchOptions::default()).coded, 0);
         let mut bytes = fs_err::read(&path).unwrap();
         bytes[at] ^= 16;
@@ -223,7 +272,7 @@ fn a_damaged_sketch_is_not_used_and_every_row_is_scored() {
         fs_err::write(&path, bytes).unwrap();
         assert!(build(&store, &SketchOptions::default()).coded > 0, "byte {at}");
     }
-    build(&store, &SketchOptions { rebuild: true, ..SketchOptions::default() });
+    build(&store, &SketchOptions { again: Again::All, ..SketchOptions::default() });
     let got = plan(&store, &sketch_mode()).top_k(Order::Best, 10, None, 1, &GO).unwrap();
     assert_eq!((got.rows, got.summary.notes.len()), (want.rows, 0));
 }

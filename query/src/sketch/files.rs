@@ -23,6 +23,18 @@ use crate::indexes::{CHUNK, IndexStatus};
 /// The kind of such indexes.
 pub const KIND: &str = "sketch";
 
+/// Which sketches that are there a build makes again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Again {
+    /// Those that cannot be used.
+    Unusable,
+    /// Those of another seed or other planes as well, so that a change that was stopped goes on.
+    #[default]
+    Other,
+    /// All.
+    All,
+}
+
 /// How a feature's sketch is built.
 #[derive(Debug, Clone, Default)]
 pub struct SketchOptions {
@@ -30,11 +42,11 @@ pub struct SketchOptions {
     /// A seed that is chosen is known, and the stated probabilities hold only for data that were not
     /// made with its knowledge.
     pub seed: Option<u64>,
-    /// The planes to keep; by default those of the feature's first segment that has a sketch, else all.
-    /// Sketches of other planes are rebuilt.
+    /// The planes to keep; by default those of the feature's first segment that has a sketch ([`most_kept`],
+    /// where others stay), else all.
     pub planes: Option<Planes>,
-    /// Rebuilds existing sketches.
-    pub rebuild: bool,
+    /// What is done about sketches that are there.
+    pub again: Again,
     /// Threads; 0 means one per core. The bytes do not depend on it.
     pub threads: usize,
 }
@@ -72,14 +84,19 @@ pub fn build(
         ..SketchProgress::default()
     };
     let (mut seed, mut planes) = (options.seed, options.planes);
+    if options.again == Again::Unusable {
+        planes = planes.or_else(|| most_kept(reader));
+    }
     let mut wanted = Vec::new();
     for segment in reader.segments() {
         let there = reader.index(segment, KIND).ok().flatten();
         let own = there.as_ref().and_then(|file| usable_header(file, segment, dim));
         // What was chosen before stays, also where codes are damaged or made again.
         planes = planes.or(own.map(|(_, kept)| kept));
-        let is_as_wanted = |(own, kept): &(u64, Planes)| {
-            !options.rebuild && options.seed.is_none_or(|seed| seed == *own) && planes == Some(*kept)
+        let is_as_wanted = |(own, kept): &(u64, Planes)| match options.again {
+            Again::Unusable => true,
+            Again::Other => options.seed.is_none_or(|seed| seed == *own) && planes == Some(*kept),
+            Again::All => false,
         };
         // An index that cannot be read to its last byte is rebuilt, as if it were missing.
         match own.filter(is_as_wanted).filter(|_| there.as_ref().is_some_and(IndexFile::is_sound)) {
@@ -174,6 +191,21 @@ pub fn found(reader: &FeatureReader, segment: &SegmentRef) -> IndexStatus {
 /// The planes of a segment's sketch, if it has one that can be used. Reads the file's footer.
 pub fn kept(reader: &FeatureReader, segment: &SegmentRef) -> Option<Planes> {
     state(reader, segment).ok()
+}
+
+/// The planes that the sketches of most vectors of a feature keep, among those that can be used; of as many the
+/// first. Reads the files' footers.
+pub fn most_kept(reader: &FeatureReader) -> Option<Planes> {
+    let mut vectors: Vec<(Planes, u64)> = Vec::new();
+    for segment in reader.segments() {
+        let Some(planes) = kept(reader, segment) else { continue };
+        match vectors.iter_mut().find(|(own, _)| *own == planes) {
+            Some((_, sum)) => *sum += segment.vectors(),
+            None => vectors.push((planes, segment.vectors())),
+        }
+    }
+    let most = vectors.iter().map(|(_, sum)| *sum).max()?;
+    vectors.into_iter().find(|(_, sum)| *sum == most).map(|(planes, _)| planes)
 }
 
 fn state(reader: &FeatureReader, segment: &SegmentRef) -> Result<Planes, IndexStatus> {

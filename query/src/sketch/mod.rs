@@ -21,7 +21,9 @@ mod source;
 mod tail;
 
 pub use build::{BlockCodes, check, encode_block, in_memory};
-pub use files::{FileSections, KIND, SketchOptions, SketchProgress, build, found, kept, open};
+pub use files::{
+    Again, FileSections, KIND, SketchOptions, SketchProgress, build, found, kept, most_kept, open,
+};
 pub use format::{Section, SketchHeader, can_sketch};
 pub use planes::Planes;
 pub use rotation::{Rotation, padded_dim};

@@ -181,7 +181,7 @@ fn rows_in_the_eigenbasis_of_factors_give_the_scores_of_their_gradients_with_any
         run(&store, request(dataset, basis.spec.clone())).unwrap();
     }
     let ask = |options: &str| scores(&store, &format!("influence('pool', 'val', sim => 'dot'{options})"));
-    assert!(ask(", damping => 1").unwrap_err().contains("not in the eigenbasis"));
+    assert!(ask(", damping => 1").unwrap_err().contains("needs the eigenvalues of the coordinates"));
     // Once is as good as twice.
     basis.publish(&store, "test").unwrap();
     basis.publish(&store, "test").unwrap();

@@ -14,7 +14,7 @@ use gstore_query::IndexStatus;
 use gstore_query::QueryError;
 use gstore_query::ann::{self, Evaluation};
 use gstore_query::evaluate::PlanesEvaluation;
-use gstore_query::sketch::{KIND, Planes, SketchOptions, check, found, kept};
+use gstore_query::sketch::{Again, KIND, Planes, SketchOptions, check, found, kept};
 use gstore_store::{FeaturePart, Snapshot};
 use indicatif::HumanBytes;
 use serde::Serialize;
@@ -97,8 +97,8 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
             let coded = match refused {
                 None => {
                     let mut work = context.work(&command, &mut reporter, &cancel);
-                    let options =
-                        SketchOptions { planes: args.planes, rebuild: args.rebuild, ..Default::default() };
+                    let again = if args.rebuild { Again::All } else { Again::Other };
+                    let options = SketchOptions { planes: args.planes, again, ..Default::default() };
                     sketch(&store, &reader, &options, &mut work)?
                 }
                 Some(_) => 0,

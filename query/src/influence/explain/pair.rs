@@ -135,7 +135,8 @@ fn parts(prepared: &Prepared, scored: &Scored, cancel: &Cancel) -> Result<Vec<Pa
         let Some(mut stored) = prepared.snapshot().open_feature_shared(feature)?.row(scored.row)? else {
             continue;
         };
-        if let Some(magnitudes) = prepared.magnitudes(feature)? {
+        let (magnitudes, of_groups) = (prepared.magnitudes(feature)?, groups(feature));
+        if let Some(magnitudes) = magnitudes {
             magnitudes.apply(&mut stored.vector);
         }
         let modules = crate::influence::spec::modules::weights(prepared.spec().modules.as_ref(), feature);
@@ -143,7 +144,8 @@ fn parts(prepared: &Prepared, scored: &Scored, cancel: &Cancel) -> Result<Vec<Pa
         let divide = match prepared.spec().sim {
             Sim::Cosine => {
                 let metric = prepared.inverses(cancel)?.and_then(|inverses| inverses.get(c));
-                under(&stored.vector, length, (&modules, metric))
+                let signs = magnitudes.is_some().then_some(&of_groups[..]);
+                under(&stored.vector, (&stored.norm, signs), (&modules, metric))
             }
             Sim::Dot => 1.0,
         };
@@ -151,8 +153,9 @@ fn parts(prepared: &Prepared, scored: &Scored, cancel: &Cancel) -> Result<Vec<Pa
         let dim = feature.desc.dim() as usize;
         let of_vector = |v: usize| {
             let query = target.vectors[c].get(v * dim..(v + 1) * dim).unwrap_or_default();
-            let parts: Vec<PairModule> = groups(feature)
-                .into_iter()
+            let parts: Vec<PairModule> = of_groups
+                .iter()
+                .cloned()
                 .zip(&feature.attrs.groups)
                 .map(|(span, group)| {
                     let products = stored.vector[span.clone()].iter().zip(&query[span]);

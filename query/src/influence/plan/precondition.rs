@@ -90,21 +90,25 @@ pub(super) fn resolve(
     Ok((Some(found), notes))
 }
 
-/// What a user should know of signs in an eigenbasis of which no eigenvalues are known.
+/// What a user should know of signs in an eigenbasis that count alike: no eigenvalues are known, or others than
+/// theirs precondition.
 pub(super) fn note_of_signs(
     snapshot: &Snapshot,
+    precondition: Option<&PlanPrecondition>,
     sides: &[Vec<Arc<FeaturePart>>],
 ) -> Result<Option<String>, QueryError> {
     let is_asked = |part: &&Arc<FeaturePart>| part.desc.dtype == DType::I1 && is_space_of(part);
-    let Some(part) = sides.iter().flatten().find(is_asked) else { return Ok(None) };
-    let is_known = snapshot.artifacts()?.contains(&EigenSpace::artifact(&part.desc.space.projection));
-    let note = || {
+    for part in sides.iter().flatten().filter(is_asked) {
+        let name = EigenSpace::artifact(&part.desc.space.projection);
+        let why = match precondition.filter(|plan| plan.artifact != name) {
+            Some(plan) => format!("`{}` is of rows as they are stored", plan.artifact),
+            None if snapshot.artifact_of_space(&name, part)?.is_some() => continue,
+            None => "no eigenvalues are known of the coordinates".to_owned(),
+        };
         let part = describe(part);
-        format!(
-            "no eigenvalues are known of the coordinates of {part}: its signs count alike, however small they may be"
-        )
-    };
-    Ok((!is_known).then(note))
+        return Ok(Some(format!("{why}: the signs of {part} count alike, however small they may be")));
+    }
+    Ok(None)
 }
 
 /// Refuses matrices of rows, vectors or datasets that are not there any more, at the checkpoints that are
@@ -172,11 +176,15 @@ fn eigenbasis(
     }
     let artifact = EigenSpace::artifact(projection);
     if !snapshot.artifacts()?.contains(&artifact) {
-        let first = describe(first);
+        let (is_space, first) = (is_space_of(first), describe(first));
         return refuse(match named {
             Some(ArtifactPart { name, .. }) => format!(
                 "artifact `{name}` preconditions rows in the eigenbasis of factors, and no eigenvalues are known of the coordinates of \
                  {first}"
+            ),
+            None if is_space => format!(
+                "`damping` needs the eigenvalues of the coordinates of {first}: their artifact is not in the store, or is of datasets that \
+                 are not to be seen"
             ),
             None => format!(
                 "`damping` says how a preconditioner is used, and none is named with `precondition`; {first} has none of its own, as it \

@@ -2,7 +2,8 @@
 //!
 //! They count wherever such a row is compared with others of the basis, with its own damping or another one.
 //! Rows are taken as they are stored where they are no estimates of gradients in an eigenbasis: for their
-//! neighbours, and under Gram matrices, which were fitted of them as they are stored.
+//! neighbours, and under Gram matrices, which were fitted of them as they are stored. Scores do not depend on
+//! who asks: the artifact is read whatever datasets are hidden, and nothing of it but magnitudes is given out.
 
 use gstore_store::{DType, FeaturePart};
 
@@ -25,6 +26,15 @@ impl Prepared {
         Ok(known.iter().find(|(own, _)| own == projection).map(|(_, found)| found))
     }
 
+    /// Names of the artifacts that the magnitudes of the question's signs are of.
+    ///
+    /// # Errors
+    /// An artifact that cannot be read.
+    pub(crate) fn magnitudes_of(&self) -> Result<Vec<String>, QueryError> {
+        let known = self.inputs.magnitudes.get_or_try_init(|| self.read_magnitudes())?;
+        Ok(known.iter().map(|(projection, _)| EigenSpace::artifact(projection)).collect())
+    }
+
     /// Those of all features. Memory: 4 bytes a coordinate of each projection.
     fn read_magnitudes(&self) -> Result<Vec<(String, Magnitudes)>, QueryError> {
         let mut found: Vec<(String, Magnitudes)> = Vec::new();
@@ -32,17 +42,16 @@ impl Prepared {
             return Ok(found);
         }
         let snapshot = self.snapshot();
-        let artifacts = snapshot.artifacts()?;
         let features = self.pools().iter().chain(self.targets()).flat_map(|side| &side.features);
         for feature in features.filter(|feature| feature.desc.dtype == DType::I1) {
             let projection = &feature.desc.space.projection;
             let name = EigenSpace::artifact(projection);
             let is_other = self.plan.precondition().is_some_and(|plan| plan.artifact != name);
             let is_known = found.iter().any(|(own, _)| own == projection);
-            if is_other || is_known || !artifacts.contains(&name) {
+            if is_other || is_known {
                 continue;
             }
-            let part = snapshot.artifact(&name)?;
+            let Some(part) = snapshot.artifact_of_space(&name, feature)? else { continue };
             let map = snapshot.artifact_file(&part, eigen::FILE)?;
             let magnitudes = Magnitudes::of(&EigenSpace::of(&part)?, map.as_bytes(), &feature.attrs.groups)?;
             found.push((projection.clone(), magnitudes));

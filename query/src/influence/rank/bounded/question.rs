@@ -121,6 +121,10 @@ fn sources<'a>(
         return Vec::new();
     }
     let Ok(sides) = operands.sides(prepared) else { return bf16().into_iter().collect() };
+    // Else every row is scored, but for the one ranking by planes that may miss rows: bf16, which not every
+    // processor has, must not decide whether it does.
+    let is_exact_else = mode.is_certain() || !matches!(lists, Lists::Whole);
+    let bf16 = || bf16().filter(|_| is_exact_else);
     let reading = |plane, z| Source::Codes(Reading { sides, plane, z });
     if !mode.certified {
         // Bounds of coarser codes leave too much where so many values are asked for.

@@ -76,11 +76,12 @@ pub(crate) fn sides(
             if !sketch.covers(reader.blocks()) {
                 return Err(format!("the sketch of {} lacks segments", part.display_name()));
             }
-            let own = sketch.planes().and_then(|planes| planes.common(kept));
-            kept = own.ok_or("the sketches of the features have no plane in common")?;
-            if let Some(plane) = needed(spec).iter().find(|plane| !kept.has(plane.codes())) {
+            let none = "the sketches of the features have no plane in common";
+            let own = sketch.planes().ok_or(none)?;
+            kept = own.common(kept).ok_or(none)?;
+            if let Some(plane) = needed(spec).iter().find(|plane| !own.has(plane.codes())) {
                 return Err(format!(
-                    "bounds of the kind `{plane}` are made of the plane {}, and the sketch of {} keeps {kept}",
+                    "bounds of the kind `{plane}` are made of the plane {}, and the sketch of {} keeps {own}",
                     Planes::only(plane.codes()),
                     part.display_name()
                 ));
