@@ -53,12 +53,12 @@ struct Pair<'a> {
     own: &'a [(&'a str, &'a str)],
 }
 
-/// All that differs between two requests of a training, by the options that say it. What follows from options is
-/// said only where none of these differs.
+/// All that differs between two requests of a training, by the options that say it. What follows from
+/// options is said only where none of these differs.
 ///
-/// `own` has what a job calls its options otherwise than a training does: of each the key of a request, and the
-/// name of the option. Where a request has `epochs` or `warm-up share`, its numbers of steps are those that were
-/// asked for, and follow from nothing.
+/// `own` has what a job calls its options otherwise than a training does: of each the key of a request, and
+/// the name of the option. Where a request has `epochs` or `warm-up share`, its numbers of steps are those
+/// that were asked for, and follow from nothing.
 pub fn difference<'a>(stored: &'a Value, asked: &'a Value, own: &'a [(&str, &str)]) -> Option<String> {
     let pair = Pair { stored, asked, own };
     let keys = |request: &'a Value| request.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
