@@ -135,8 +135,8 @@ impl TruthFolder {
     }
 
     /// Fails unless an ensemble, if there is one of the name, can have models of this ground truth whose
-    /// queries are samples of `dataset`. The artifact of this ground truth may be missing: an export publishes
-    /// it again.
+    /// queries are samples of `dataset`. The artifact of this ground truth may be missing: an export
+    /// publishes it again.
     ///
     /// # Errors
     /// An ensemble that was not made by retraining, or by another one, or lacks the artifact of another one.
