@@ -10,11 +10,13 @@ models' losses, and `lds/report`. The same command goes on after a stop. Needs P
 `gstore evaluate lds --store FOLDER/lds.gstore --ensemble retrained --scores FILE`.
 
 `--peers` scores the same rows and queries with the peers' own code, from the weights that ours score with, into
-`peers/`, and puts all methods into one table on the same retrained models, `lds/report-peers`. This Python needs their
-packages (peers/requirements.txt); a peer without its package is left out, which is said. Scores that are there stay.
+`peers/DIGEST/`, and puts all methods into one table on the same retrained models, `lds/report-peers`. This Python needs
+their packages (peers/requirements.txt); a peer without its package is left out, which is said. Scores that are there
+stay: the digest is of rows, queries, model and checkpoints, so that others have a folder of their own.
 """
 
 import argparse
+import hashlib
 import importlib.util
 import json
 import os
@@ -54,10 +56,26 @@ def make(data, shared, queries):
     subprocess.run([sys.executable, ROOT / "examples/pipelines/bm25.py", data], check=True)
 
 
-def peers_of(folder, model, gstore):
-    """Of each package its methods: name, script and arguments."""
+def digest(paths):
+    """Digest of files and of all files of folders, with their names."""
+    whole = hashlib.sha256()
+    for path in paths:
+        for file in sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]:
+            with file.open("rb") as content:
+                own = hashlib.file_digest(content, "sha256").hexdigest()
+            whole.update(f"{path.name} {file.relative_to(path)} {own}\n".encode())
+    return whole.hexdigest()[:16]
+
+
+def inputs_of(folder):
+    """Rows and queries, and the checkpoints in their order."""
     checkpoints = sorted((folder / "lds/whole").glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    merged, texts = folder / "merged", [folder / "data/pool.jsonl", folder / "data/queries.jsonl"]
+    return [folder / "data/pool.jsonl", folder / "data/queries.jsonl"], checkpoints
+
+
+def peers_of(place, model, gstore, texts, checkpoints):
+    """Of each package its methods: name, script and arguments."""
+    merged = place / "merged"
 
     def kronfluence():
         if not merged.exists():
@@ -79,16 +97,18 @@ def peers_of(folder, model, gstore):
 
 def with_peers(folder, model, gstore, names):
     """Scores by the peers, and the table of all methods."""
-    (folder / "peers").mkdir(exist_ok=True)
+    texts, checkpoints = inputs_of(folder)
+    place = folder / "peers" / digest([*texts, model, *checkpoints])
+    place.mkdir(parents=True, exist_ok=True)
     scores = []
-    for package, methods in peers_of(folder, model, gstore).items():
+    for package, methods in peers_of(place, model, gstore, texts, checkpoints).items():
         if package not in names:
             continue
         if importlib.util.find_spec(package) is None:
             print(f"{package}: left out, since this Python has no such package (benches/peers/requirements.txt)", flush=True)
             continue
         for name, script, arguments in methods():
-            path = folder / f"peers/{name}.csv"
+            path = place / f"{name}.csv"
             if not path.exists():
                 part = path.with_suffix(".part")
                 print(json.dumps({"peer": name, **peer(script, *arguments, "--scores", part)}), flush=True)

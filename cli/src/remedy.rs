@@ -29,6 +29,7 @@ pub fn words(remedy: &Remedy<'_>) -> String {
         Remedy::Restore => "restore".into(),
         Remedy::Delete(dataset) => format!("delete --dataset {dataset} --id ID ..."),
         Remedy::Purge => "delete --purge".into(),
+        Remedy::DropEnsemble(name) => format!("drop ensemble {name}"),
         Remedy::RemoveLeftovers => {
             return "`gstore gc --keep N` with N at least the number of snapshots".into();
         }
@@ -91,6 +92,7 @@ mod tests {
             (Remedy::Restore, "`gstore restore`"),
             (Remedy::Delete("pool"), "`gstore delete --dataset pool --id ID ...`"),
             (Remedy::Purge, "`gstore delete --purge`"),
+            (Remedy::DropEnsemble("ens"), "`gstore drop ensemble ens`"),
             (Remedy::RemoveLeftovers, "`gstore gc --keep N` with N at least the number of snapshots"),
             (Remedy::DropJobs, "`gstore gc --drop-jobs`"),
             (Remedy::AskWithModels, "`gstore ask` or `gstore query`"),

@@ -47,6 +47,8 @@ pub enum Remedy<'a> {
     Delete(&'a str),
     /// Finish a purge.
     Purge,
+    /// Remove an ensemble, with its losses.
+    DropEnsemble(&'a str),
     /// Remove what failed commands left behind, and no snapshot.
     RemoveLeftovers,
     /// Give up unfinished jobs.
@@ -146,6 +148,7 @@ impl Remedy<'_> {
             Self::Restore => "a restore".into(),
             Self::Delete(dataset) => format!("a delete from dataset {dataset}"),
             Self::Purge => "a purge".into(),
+            Self::DropEnsemble(name) => format!("a drop of ensemble {name}"),
             Self::RemoveLeftovers => "a collection that keeps all snapshots".into(),
             Self::DropJobs => "a collection of unfinished jobs".into(),
             Self::AskWithModels => "a session that has models".into(),

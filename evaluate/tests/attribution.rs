@@ -252,7 +252,10 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
     made.agree_on_recipe(&serde_json::json!({ "learning rate": 1e-3 })).expect("the first");
     made.agree_on_recipe(&serde_json::json!({ "learning rate": 1e-3 })).expect("the same");
     let error = made.agree_on_recipe(&serde_json::json!({ "learning rate": 2e-3 })).unwrap_err().to_string();
-    assert!(error.contains("another learning rate"), "{error}");
+    assert!(error.contains("learning_rate=0.002, was 0.001"), "{error}");
+    // A key that only the first run had.
+    let error = made.agree_on_recipe(&serde_json::json!({})).unwrap_err().to_string();
+    assert!(error.contains("no learning_rate, was 0.001"), "{error}");
     let other = random_subsets(6, 3, 0.5, 2).expect("subsets");
     let error = TruthFolder::create(&place, &TruthPlan { subsets: &other, ..plan }).unwrap_err().to_string();
     assert!(error.contains("other subsets"), "{error}");

@@ -157,7 +157,37 @@ fn the_truth_of_a_store_is_that_of_its_folders() {
     refused(&folder(&place("some"), &["a", "b", "y", "z"], 1, &[]), "queries", "the ids of 2 of 4 rows");
     let recipe = json!({ "model": "theta", "seed": 7, "learning rate": 2e-3 });
     fs_err::write(place("one/recipe.json"), recipe.to_string()).expect("written");
-    refused(&one, "queries", "another learning rate");
+    refused(&one, "queries", "trained otherwise: learning_rate=0.002, was 0.001");
+}
+
+#[test]
+fn subsets_that_were_dropped_are_taken_in_again() {
+    let around = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| around.path().join(name);
+    let store = store(around.path());
+    let pool = ["a", "b", "c", "d"];
+    let one = folder(&place("one"), &pool, 1, &[]);
+    take_in(&store, &one, around.path());
+    let before = store.snapshot().expect("a snapshot");
+    let names = before.artifacts().expect("read");
+    assert_eq!(names.len(), 1);
+    store.drop_artifact(&before, &names[0], "drop").expect("dropped");
+    let snapshot = store.snapshot().expect("a snapshot");
+    let other = folder(&place("other"), &pool, 2, &[]);
+    let refused = [
+        Truth::of_ensemble(&snapshot, "retrained").map(|_| ()),
+        other.check_ensemble(&snapshot, ("retrained", "queries")),
+    ];
+    for error in refused.map(Result::unwrap_err).map(|error| error.to_string()) {
+        assert!(error.contains(&names[0]) && error.contains("a drop of ensemble retrained"), "{error}");
+    }
+    one.check_ensemble(&snapshot, ("retrained", "queries")).expect("its own is published again");
+    let files = tempfile::tempdir_in(around.path()).expect("a folder");
+    let to = ("retrained", "queries");
+    one.export((&store, "retrain"), to, files.path(), &Cancel::new()).expect("exported");
+    let snapshot = store.snapshot().expect("a snapshot");
+    let stored = Truth::of_ensemble(&snapshot, "retrained").expect("read");
+    same_outputs(&stored.outputs, &one.read(&Cancel::new()).expect("read").outputs);
 }
 
 #[test]

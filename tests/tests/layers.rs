@@ -15,7 +15,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("gstore-ingest", &["gstore-core", "gstore-curvature", "gstore-store", "gstore-model", "gstore-data"]),
     ("gstore-train", &["gstore-core", "gstore-store", "gstore-model", "gstore-data"]),
     ("gstore-generate", &["gstore-core", "gstore-store", "gstore-model", "gstore-data"]),
-    ("gstore-evaluate", &["gstore-core", "gstore-store", "gstore-data", "gstore-generate"]),
+    ("gstore-evaluate", &["gstore-core", "gstore-store", "gstore-data", "gstore-train", "gstore-generate"]),
     ("gstore-learn", &["gstore-core", "gstore-store"]),
     ("gstore-query", &["gstore-core", "gstore-curvature", "gstore-store"]),
     ("gstore-sql", &["gstore-core", "gstore-store", "gstore-learn", "gstore-query"]),

@@ -1,26 +1,32 @@
 //! Differences between two requests of a training, by the options that decide them.
 
-use gstore_core::Remedy;
+use gstore_core::{Remedy, many};
 use serde_json::Value;
 
 /// What decides the bits of a training, and the option that says it.
-const OPTIONS: [(&str, &str); 17] = [
+const OPTIONS: [(&str, &str); 23] = [
     ("LoRA rank", "lora_rank"),
     ("LoRA alpha", "lora_alpha"),
     ("LoRA targets", "lora_targets"),
     ("samples of a micro-batch", "per_device_train_batch_size"),
     ("micro-batches of a step", "gradient_accumulation_steps"),
+    ("epochs", "num_train_epochs"),
+    ("steps", "max_steps"),
     ("seed", "seed"),
     ("optimizer", "optim"),
     ("learning rate", "learning_rate"),
     ("schedule", "lr_scheduler_type"),
     ("cycles of the schedule", "lr_cycles"),
+    ("warm-up share", "warmup_ratio"),
     ("warm-up steps", "warmup_steps"),
     ("largest norm of gradients", "max_grad_norm"),
     ("mean of losses", "loss_mean"),
     ("precision", "compute"),
     ("tokens of a piece", "batch_tokens"),
     ("backend", "backend"),
+    ("system message", "system"),
+    ("maximum length", "max_length"),
+    ("block", "block"),
     ("resumed from", "resume_from_checkpoint"),
 ];
 
@@ -36,46 +42,135 @@ const RATES: [(&str, &str); 8] = [
     ("attention", "attention_dropout"),
 ];
 
-/// All that differs between two requests.
-pub(crate) fn difference(stored: &Value, asked: &Value) -> Option<String> {
-    let asked = asked.as_object().into_iter().flatten();
-    let differ = asked.map(|(key, asked)| (key.as_str(), stored.get(key).unwrap_or(&Value::Null), asked));
-    let differ: Vec<_> = differ.filter(|(_, stored, asked)| stored != asked).collect();
-    let all: Vec<String> =
-        differ.iter().flat_map(|(key, stored, asked)| of_key(key, stored, asked)).collect();
+/// What also changes the number of steps, or that of the rows that they take.
+const OF_STEPS: [&str; 4] =
+    ["samples", "samples of a micro-batch", "micro-batches of a step", "tokens of a packed sequence"];
+
+/// Two requests that are compared, and the caller's own names of options.
+struct Pair<'a> {
+    stored: &'a Value,
+    asked: &'a Value,
+    own: &'a [(&'a str, &'a str)],
+}
+
+/// All that differs between two requests of a training, by the options that say it. What follows from
+/// options is said only where none of these differs.
+///
+/// `own` has what a job calls its options otherwise than a training does: of each the key of a request, and
+/// the name of the option. Where a request has `epochs` or `warm-up share`, its numbers of steps are those
+/// that were asked for, and follow from nothing.
+pub fn difference<'a>(stored: &'a Value, asked: &'a Value, own: &'a [(&str, &str)]) -> Option<String> {
+    let pair = Pair { stored, asked, own };
+    let keys = |request: &'a Value| request.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+    let gone = keys(stored).filter(|key| asked.get(key).is_none());
+    let differ: Vec<&str> = keys(asked).chain(gone).filter(|key| pair.differs(key)).collect();
+    let mut all: Vec<String> = Vec::new();
+    for what in differ.iter().filter(|key| !pair.follows(key)).flat_map(|key| pair.of_key(key)) {
+        if !all.contains(&what) {
+            all.push(what);
+        }
+    }
     match all.is_empty() {
         true => (!differ.is_empty()).then(|| "its options are others".to_owned()),
         false => Some(all.join("; ")),
     }
 }
 
-fn of_key(key: &str, stored: &Value, asked: &Value) -> Vec<String> {
-    let flag = |name: &str, is_asked: bool| {
-        let option = Remedy::Option(name, "");
-        vec![if is_asked { format!("{option}, was not given") } else { format!("no {option}, was given") }]
-    };
-    match (key, asked) {
-        ("model", _) => vec!["its model differs from the one given".to_owned()],
-        ("samples" | "held-out samples", _) => vec![format!("its {key} differ from those given")],
-        ("shuffle", _) => flag("no_shuffle", asked == &Value::Bool(false)),
-        ("tokens of a packed sequence", Value::Number(_)) if stored.is_number() => {
-            vec![said("max_length", stored, asked)]
+impl Pair<'_> {
+    fn differs(&self, key: &str) -> bool {
+        of(self.stored, key) != of(self.asked, key)
+    }
+
+    /// Whether a number was asked for itself, where the request says what else it could follow from.
+    fn is_given(&self, cause: &str) -> bool {
+        [self.stored, self.asked].iter().any(|request| request.get(cause).is_some())
+    }
+
+    /// Whether a key only follows from others that differ.
+    fn follows(&self, key: &str) -> bool {
+        let of_steps = || OF_STEPS.iter().any(|cause| self.differs(cause));
+        match key {
+            "LoRA rank" | "LoRA alpha" | "LoRA targets" => self.differs("method"),
+            "steps" => !self.is_given("epochs") && of_steps(),
+            "warm-up steps" => !self.is_given("warm-up share") && (self.differs("steps") || of_steps()),
+            "rows of a model" => of_steps(),
+            "numbers of the rows" => self.differs("samples"),
+            _ => false,
         }
-        ("tokens of a packed sequence", _) => flag("packing", !asked.is_null()),
-        ("steps between two losses of held-out samples", _) => vec![said("eval_every", stored, asked)],
-        ("steps", _) => {
-            let (epochs, steps) = (Remedy::Option("num_train_epochs", ""), Remedy::Option("max_steps", ""));
-            vec![format!("{asked} steps by {epochs} or {steps}, was {stored}")]
-        }
-        ("rates of the optimizer" | "dropout", _) => rates(stored, asked),
-        _ => match OPTIONS.iter().find(|(known, _)| *known == key) {
-            Some((_, option)) => vec![said(option, stored, asked)],
-            None => {
-                let what = key.split(" of ").next().unwrap_or(key);
-                let verb = if what.ends_with('s') { "are" } else { "is" };
-                vec![format!("its {key} {verb} {stored}, not {asked}")]
+    }
+
+    /// The name of what a request calls `key`.
+    fn name(&self, key: &str) -> Option<&str> {
+        let mut known = self.own.iter().chain(&OPTIONS);
+        known.find(|(known, _)| *known == key).map(|(_, option)| *option)
+    }
+
+    fn option(&self, key: &str) -> Remedy<'_> {
+        Remedy::Option(self.name(key).unwrap_or_default(), "")
+    }
+
+    fn of_key(&self, key: &str) -> Vec<String> {
+        let (stored, asked) = (of(self.stored, key), of(self.asked, key));
+        let flag = |name: &str, is_asked: bool| {
+            let option = Remedy::Option(name, "");
+            vec![if is_asked {
+                format!("{option}, was not given")
+            } else {
+                format!("no {option}, was given")
+            }]
+        };
+        let result = |noun: &str, by: [&str; 2]| {
+            let count = many(asked.as_u64().unwrap_or_default(), noun);
+            let [one, other] = by.map(|key| self.option(key));
+            vec![format!("{count} by {one} or {other}, was {stored}")]
+        };
+        match (key, asked) {
+            ("model", _) => vec!["its model differs from the one given".to_owned()],
+            ("samples" | "held-out samples", _) => vec![format!("its {key} differ from those given")],
+            ("numbers of the rows", _) => vec!["its rows have other numbers than those given".to_owned()],
+            ("method", _) => vec![format!("{}, was {}", method(asked), method(stored))],
+            ("template", _) => vec![format!("another {}", Remedy::Option("template", ""))],
+            ("shuffle", _) => flag("no_shuffle", asked == &Value::Bool(false)),
+            ("rate of the first step", _) => flag("first_rate_zero", asked == "zero"),
+            ("tokens of a packed sequence", Value::Number(_)) if stored.is_number() => {
+                vec![said("max_length", stored, asked)]
             }
-        },
+            ("tokens of a packed sequence", _) => flag("packing", !asked.is_null()),
+            ("steps between two losses of held-out samples", _) => vec![said("eval_every", stored, asked)],
+            ("steps", _) if !self.is_given("epochs") => result("step", ["epochs", "steps"]),
+            ("warm-up steps", _) if !self.is_given("warm-up share") => {
+                result("warm-up step", ["warm-up steps", "warm-up share"])
+            }
+            ("rows of a model", _) => {
+                let (rows, steps) = (self.option("rows of a model"), self.option("steps"));
+                vec![format!("{asked} rows of a model by {rows} or {steps}, was {stored}")]
+            }
+            ("rates of the optimizer" | "dropout", _) => rates(stored, asked),
+            _ => match self.name(key) {
+                Some(option) => vec![said(option, stored, asked)],
+                None => {
+                    let what = key.split(" of ").next().unwrap_or(key);
+                    let verb = if what.ends_with('s') { "are" } else { "is" };
+                    vec![format!("its {key} {verb} {stored}, not {asked}")]
+                }
+            },
+        }
+    }
+}
+
+/// What a request has of a key; null where it has nothing.
+fn of<'a>(request: &'a Value, key: &str) -> &'a Value {
+    request.get(key).unwrap_or(&Value::Null)
+}
+
+/// Which weights are trained, by the option that asks for it.
+fn method(method: &Value) -> String {
+    match method.as_str().map(|method| method.split_once(' ').unwrap_or((method, ""))) {
+        Some(("lora", _)) => "LoRA".to_owned(),
+        Some(("adapter", folder)) => Remedy::Option("adapter", folder).to_string(),
+        Some(("full", _)) => Remedy::Option("full", "").to_string(),
+        Some(("from", "scratch")) => Remedy::Option("from_scratch", "").to_string(),
+        _ => method.to_string(),
     }
 }
 
@@ -110,45 +205,5 @@ fn text(value: &Value) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn what_differs_is_named_by_its_options() {
-        for (stored, asked, says) in [
-            (
-                json!({"learning rate": 0.002, "seed": 1}),
-                json!({"learning rate": 0.001, "seed": 1}),
-                "learning_rate=0.001, was 0.002",
-            ),
-            (
-                json!({"LoRA targets": ["a", "b"], "LoRA rank": 8}),
-                json!({"LoRA targets": ["a"], "LoRA rank": null}),
-                "lora_targets=a, was a,b; no lora_rank, was 8",
-            ),
-            (json!({"shuffle": true}), json!({"shuffle": false}), "no_shuffle, was not given"),
-            (
-                json!({"tokens of a packed sequence": 32}),
-                json!({"tokens of a packed sequence": null}),
-                "no packing, was given",
-            ),
-            (
-                json!({"rates of the optimizer": {"beta1": 0.9, "weight_decay": 0.0}, "optimizer": "adamw"}),
-                json!({"rates of the optimizer": {"momentum": 0.5, "weight_decay": 0.1}, "optimizer": "sgd"}),
-                "weight_decay=0.1, was 0.0; optim=sgd, was adamw",
-            ),
-            (
-                json!({"dropout": null}),
-                json!({"dropout": {"lora": 0.1, "hidden": 0.0}}),
-                "lora_dropout=0.1, was 0.0",
-            ),
-            (json!({"rho": 0.5}), json!({"rho": 0.25}), "its rho is 0.5, not 0.25"),
-            (json!({"steps": 4}), json!({"steps": 6}), "6 steps by num_train_epochs or max_steps, was 4"),
-        ] {
-            assert_eq!(difference(&stored, &asked).as_deref(), Some(says));
-            assert_eq!(difference(&asked, &asked), None);
-        }
-    }
-}
+#[path = "difference_test.rs"]
+mod tests;

@@ -45,6 +45,7 @@ mod turns;
 
 pub use checkpoint::{Checkpoint, Evaluated, LogLine, last_checkpoint};
 pub use data::Subset;
+pub use difference::difference;
 pub use dropout::DropoutRates;
 pub use error::TrainError;
 pub use forecast::{Forecast, forecast};

@@ -59,7 +59,7 @@ pub(crate) fn check_output(request: &TrainRequest, identity: &Value) -> Result<(
         let difference = match identity_of(&checkpoint.folder)? {
             None => Some("another program wrote it".to_owned()),
             Some(_) if request.saving.overwrite => None,
-            Some(stored) => difference(&stored, identity),
+            Some(stored) => difference(&stored, identity, &[]),
         };
         if let Some(what) = difference {
             return Err(TrainError::OtherTraining { folder: checkpoint.folder, what });

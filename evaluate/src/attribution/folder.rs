@@ -17,6 +17,7 @@
 mod lines;
 mod members;
 mod outputs;
+mod recipe;
 mod stored;
 
 use std::io::Write;
@@ -206,29 +207,6 @@ impl TruthFolder {
         self.folder.join("outputs").join(format!("{run:05}.parquet"))
     }
 
-    /// Notes how models are trained, or compares with how they were.
-    ///
-    /// # Errors
-    /// Another way of training than that of the first run.
-    pub fn agree_on_recipe(&self, recipe: &Value) -> Result<(), EvaluateError> {
-        let path = self.folder.join("recipe.json");
-        if !path.exists() {
-            return place(&self.folder, "recipe.json", format!("{recipe:#}\n").as_bytes());
-        }
-        match differing(recipe, &self.recipe()?) {
-            None => Ok(()),
-            Some(key) => Err(self.bad(
-                "recipe.json",
-                &format!("the runs that are done were trained with another {key}; models are compared that differ in their rows alone"),
-            )),
-        }
-    }
-
-    fn recipe(&self) -> Result<Value, EvaluateError> {
-        let text = fs_err::read(self.folder.join("recipe.json"))?;
-        serde_json::from_slice(&text).map_err(|error| self.bad("recipe.json", &error.to_string()))
-    }
-
     /// The subsets and all outputs that there are.
     ///
     /// # Errors
@@ -249,12 +227,6 @@ impl TruthFolder {
             outputs,
         })
     }
-}
-
-/// The first key of a recipe that another one has otherwise.
-fn differing<'a>(recipe: &'a Value, other: &Value) -> Option<&'a str> {
-    let mut keys = recipe.as_object().into_iter().flatten();
-    keys.find(|(key, value)| other.get(key.as_str()) != Some(*value)).map(|(key, _)| key.as_str())
 }
 
 /// Writes a file that appears when it is whole.

@@ -9,7 +9,20 @@ use gstore_core::CheckpointId;
 use serde_json::{Value, json};
 
 use crate::checkpoint::make_json;
+use crate::difference::difference;
 use crate::error::TrainError;
+
+/// What the options of copies are called otherwise than those of a training, or what it does not have.
+const OPTIONS: [(&str, &str); 8] = [
+    ("samples of a micro-batch", "batch_size"),
+    ("epochs", "epochs"),
+    ("steps", "steps"),
+    ("rows of a model", "subset"),
+    ("variant", "variant"),
+    ("rho", "rho"),
+    ("gamma", "gamma"),
+    ("tokens that losses are divided by", "normalizer"),
+];
 
 /// A model of an ensemble.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,7 +113,7 @@ impl Trained {
         let record: Value =
             serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| bad(error.to_string()))?;
         let of = &record["asked"];
-        if let Some(what) = asked.and_then(|asked| crate::difference::difference(of, asked)) {
+        if let Some(what) = asked.and_then(|asked| difference(of, asked, &OPTIONS)) {
             return Err(TrainError::OtherTraining { folder: path, what });
         }
         if let Some(reason) = record["refused"].as_str() {

@@ -2,16 +2,24 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use gstore::daunce::{ImportRequest, import as import_losses};
-use gstore_core::Cancel;
+use anyhow::{Error, Result, anyhow};
+use gstore::daunce::{DaunceError, ImportRequest, import as import_losses};
+use gstore_core::{Cancel, Remedy};
 use gstore_data::{Reading, SampleSource};
+use gstore_evaluate::EvaluateError;
 use gstore_evaluate::attribution::TruthFolder;
+use gstore_store::JobError;
 
 use crate::args::EvaluateRetrainArgs;
 use crate::commands::import;
 use crate::context::{Context, command_line};
+
+/// Pauses before losses are taken in again that met those of another job of the same array.
+const PAUSES: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(9), Duration::from_secs(27)];
 
 /// The ensemble, and the dataset of its queries.
 fn wanted(args: &EvaluateRetrainArgs) -> Option<(&str, &str)> {
@@ -42,19 +50,135 @@ pub fn keep(
     truth: &TruthFolder,
     cancel: &Cancel,
 ) -> Result<ExitCode> {
-    let Some((ensemble, dataset)) = wanted(args) else { return Ok(ExitCode::SUCCESS) };
+    let Some(to) = wanted(args) else { return Ok(ExitCode::SUCCESS) };
     if truth.remaining(0..truth.runs()).len() == truth.runs() {
-        context.say(&format!("no run is done, so that there is nothing to keep in ensemble {ensemble}"));
+        context.say(&format!("no run is done, so that there is nothing to keep in ensemble {}", to.0));
         return Ok(ExitCode::SUCCESS);
     }
-    check(context, args, truth, cancel)?;
+    let taken = patiently(&PAUSES, cancel, || {
+        check(context, args, truth, cancel)?;
+        take_in(context, args, truth, to, cancel)
+    });
+    match taken {
+        Err(error) if is_met(&error) => {
+            let (store, folder, (ensemble, dataset)) = (context.store_path()?, args.truth.display(), to);
+            Err(error.context(format!(
+                "other processes keep adding to ensemble {ensemble:?}: the runs that are done are in {folder}, and `gstore evaluate retrain --store {} --truth {folder} --draw-only --ensemble {ensemble} --query-dataset {dataset}` takes them in",
+                store.display()
+            )))
+        }
+        taken => taken.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn take_in(
+    context: &Context,
+    args: &EvaluateRetrainArgs,
+    truth: &TruthFolder,
+    to: (&str, &str),
+    cancel: &Cancel,
+) -> Result<()> {
     let store = context.open()?;
     let folder = tempfile::tempdir()?;
     let command = command_line();
-    let manifest = truth.export((&store, command.as_str()), (ensemble, dataset), folder.path(), cancel)?;
+    let manifest = truth.export((&store, command.as_str()), to, folder.path(), cancel)?;
     let request = ImportRequest { manifest: Some(manifest), ..ImportRequest::default() };
     let mut reporter = context.reporter();
-    let report = import_losses(&store, &request, &mut context.work(&command, &mut reporter, cancel))?;
+    let report = import_losses(&store, &request, &mut context.work(&command, &mut reporter, cancel))
+        .map_err(|error| of_folder(error, &args.truth.display().to_string(), to.0))?;
     import::print(context, &report);
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+/// Does what another process may be in the way of, again after each of the pauses.
+fn patiently(pauses: &[Duration], cancel: &Cancel, mut work: impl FnMut() -> Result<()>) -> Result<()> {
+    for pause in pauses {
+        match work() {
+            Err(error) if is_met(&error) => {}
+            done => return done,
+        }
+        let begun = Instant::now();
+        while let Some(left) = pause.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+            cancel.check().map_err(EvaluateError::from)?;
+            sleep(left.min(Duration::from_millis(50)));
+        }
+        cancel.check().map_err(EvaluateError::from)?;
+    }
+    work()
+}
+
+/// Whether another process wrote the same losses at the same time.
+fn is_met(error: &Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(DaunceError::Meanwhile { .. } | DaunceError::Job(JobError::Busy { .. }))
+    )
+}
+
+/// An error of the import in words of the folder and its runs: the files of the export are gone with it.
+fn of_folder(error: DaunceError, folder: &str, ensemble: &str) -> Error {
+    let drop = Remedy::DropEnsemble(ensemble);
+    match error {
+        DaunceError::Differs { id, model, stored, given, .. } => {
+            // Members are called after their runs.
+            let run = model.rsplit_once('.').and_then(|(_, run)| run.parse::<usize>().ok());
+            let run = run.map_or(model, |run| format!("run {run}"));
+            anyhow!(
+                "{run} of {folder} has a loss of {given} for query {id:?}, and its member of ensemble {ensemble:?} has {stored}: it was trained anew since; {drop} and the same command again take in the folder's losses"
+            )
+        }
+        DaunceError::NoOffset { id, .. } => anyhow!(
+            "ensemble {ensemble:?} has losses of query {id:?}, and has lost what they are relative to; {drop} and the same command again take in those of {folder}"
+        ),
+        DaunceError::NoIds { dataset, first, .. } => {
+            anyhow!("dataset {dataset:?} has no sample {first:?} any more, which is a query of {folder}")
+        }
+        error => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn met() -> Error {
+        DaunceError::Meanwhile { dataset: "queries".into() }.into()
+    }
+
+    #[test]
+    fn what_another_process_was_in_the_way_of_is_tried_again() {
+        let (none, cancel) = ([Duration::ZERO; 3], Cancel::new());
+        for (failures, tried, is_done) in [(0, 1, true), (2, 3, true), (3, 4, true), (4, 4, false)] {
+            let mut count = 0;
+            let done = patiently(&none, &cancel, || {
+                count += 1;
+                if count > failures { Ok(()) } else { Err(met()) }
+            });
+            assert_eq!((count, done.is_ok()), (tried, is_done));
+        }
+        let mut count = 0;
+        let other = patiently(&none, &cancel, || {
+            count += 1;
+            Err(anyhow!("of another kind"))
+        });
+        assert_eq!((count, other.unwrap_err().to_string().as_str()), (1, "of another kind"));
+        let stopped = patiently(&PAUSES, &Cancel::raised(), || Err(met())).unwrap_err();
+        assert!(matches!(stopped.downcast_ref(), Some(EvaluateError::Stopped)), "{stopped}");
+    }
+
+    #[test]
+    fn errors_speak_of_the_folder() {
+        let error = DaunceError::Differs {
+            path: PathBuf::from("/tmp/export/losses.bin"),
+            id: "q1".into(),
+            model: "6f1c.00007".into(),
+            stored: 1.5,
+            given: 1.25,
+        };
+        let says = of_folder(error, "truth", "retrained").to_string();
+        assert!(says.starts_with("run 7 of truth has a loss of 1.25 for query \"q1\""), "{says}");
+        assert!(says.contains("has 1.5") && says.contains("drop") && !says.contains("losses.bin"), "{says}");
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use gstore_core::RowSet;
+use gstore_core::{Remedy, RowSet};
 use gstore_store::{EnsemblePart, LossWanted, Member, Snapshot};
 
 use super::stored::{RETRAINING, RUN, Stored};
@@ -17,14 +17,20 @@ use crate::error::EvaluateError;
 pub(super) struct Retrained<'a> {
     ensemble: &'a EnsemblePart,
     /// In the order of their first members.
-    artifacts: Vec<Stored>,
-    /// Of each member the place of its artifact, and its run.
+    pub artifacts: Vec<Stored>,
+    /// Of each member whose artifact is read its place, and the run.
     runs: Vec<(usize, usize)>,
 }
 
 impl<'a> Retrained<'a> {
-    /// Reads the artifacts of the members.
-    pub fn of(snapshot: &Snapshot, ensemble: &'a EnsemblePart) -> Result<Retrained<'a>, EvaluateError> {
+    /// Reads the artifacts of the members. That of the name `coming` may be missing: its members are left
+    /// out.
+    pub fn of(
+        snapshot: &Snapshot,
+        ensemble: &'a EnsemblePart,
+        coming: Option<&str>,
+    ) -> Result<Retrained<'a>, EvaluateError> {
+        let there = snapshot.artifacts()?;
         let mut names: Vec<&str> = Vec::new();
         let mut artifacts: Vec<Stored> = Vec::new();
         let mut runs = Vec::with_capacity(ensemble.members.len());
@@ -37,6 +43,10 @@ impl<'a> Retrained<'a> {
             };
             let place = match names.iter().position(|known| *known == name) {
                 Some(place) => place,
+                None if there.iter().all(|known| known != name) => match coming {
+                    Some(coming) if coming == name => continue,
+                    _ => return Err(dropped(ensemble, member, name)),
+                },
                 None => {
                     let stored = Stored::open(snapshot, name)?;
                     if let Some(first) = artifacts.first() {
@@ -115,7 +125,7 @@ impl Truth {
     /// No such ensemble; one that was not made by retraining; queries that were deleted or replaced since;
     /// damage.
     pub fn of_ensemble(snapshot: &Snapshot, name: &str) -> Result<Truth, EvaluateError> {
-        let found = Retrained::of(snapshot, snapshot.ensemble(name)?)?;
+        let found = Retrained::of(snapshot, snapshot.ensemble(name)?, None)?;
         let members = found.runs.iter().copied().zip(found.outputs(snapshot)?);
         let mut done: HashMap<(usize, usize), Vec<f64>> =
             members.filter_map(|(run, outputs)| Some((run, outputs?))).collect();
@@ -139,6 +149,15 @@ impl Truth {
 fn origin(member: &Member) -> Option<(&str, usize)> {
     let name = member.provenance.get(RETRAINING)?.as_str()?;
     Some((name, usize::try_from(member.provenance.get(RUN)?.as_u64()?).ok()?))
+}
+
+fn dropped(ensemble: &EnsemblePart, member: &Member, name: &str) -> EvaluateError {
+    EvaluateError::Truth(format!(
+        "artifact {name:?} was dropped, which says what member {:?} of ensemble {:?} was trained on: take in its folder again, or begin anew with {}",
+        member.id,
+        ensemble.name,
+        Remedy::DropEnsemble(&ensemble.name)
+    ))
 }
 
 /// The row of each query; none of one that the dataset does not have.

@@ -18,12 +18,13 @@ use std::path::{Path, PathBuf};
 use gstore_core::{Cancel, canonical_json, many, xxh3_hex};
 use gstore_data::TextSample;
 use gstore_store::{ArtifactError, ArtifactPart, Snapshot, Store};
+use gstore_train::difference;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::lines::{digest, ids_in, of_samples, of_subsets, subsets_in};
 use super::members::Retrained;
-use super::{Manifest, TruthFolder, VERSION, differing};
+use super::{Manifest, TruthFolder, VERSION};
 use crate::attribution::ids::Ids;
 use crate::attribution::subsets::Subset;
 use crate::error::EvaluateError;
@@ -41,6 +42,13 @@ pub(super) struct Content {
     pub dataset: String,
     pub manifest: Manifest,
     pub recipe: Value,
+}
+
+impl Content {
+    /// The digest that names the artifact.
+    fn key(&self) -> String {
+        xxh3_hex(canonical_json(&json!(self)).as_bytes())
+    }
 }
 
 /// The artifact.
@@ -93,8 +101,8 @@ impl Stored {
             () if own.manifest.queries != other.manifest.queries => {
                 "they were asked other queries".to_owned()
             }
-            () => match differing(&own.recipe, &other.recipe) {
-                Some(key) => format!("they were trained with another {key}"),
+            () => match difference(&own.recipe, &other.recipe, &[]) {
+                Some(what) => format!("they were trained otherwise: {what}"),
                 None => return Ok(()),
             },
         };
@@ -127,10 +135,11 @@ impl TruthFolder {
     }
 
     /// Fails unless an ensemble, if there is one of the name, can have models of this ground truth whose
-    /// queries are samples of `dataset`.
+    /// queries are samples of `dataset`. The artifact of this ground truth may be missing: an export
+    /// publishes it again.
     ///
     /// # Errors
-    /// An ensemble that was not made by retraining, or by another one.
+    /// An ensemble that was not made by retraining, or by another one, or lacks the artifact of another one.
     pub fn check_ensemble(
         &self,
         snapshot: &Snapshot,
@@ -139,8 +148,13 @@ impl TruthFolder {
         let Some(part) = snapshot.ensembles().iter().find(|part| part.name == ensemble) else {
             return Ok(());
         };
-        let found = Retrained::of(snapshot, part)?;
-        found.first()?.check_same(ensemble, &self.content(dataset)?, &self.pool)
+        let content = self.content(dataset)?;
+        let found = Retrained::of(snapshot, part, Some(&name_of(&content.key())))?;
+        match found.artifacts.first() {
+            Some(first) => first.check_same(ensemble, &content, &self.pool),
+            // All of its models are of this ground truth, whose artifact was dropped.
+            None => Ok(()),
+        }
     }
 
     /// Publishes the subsets, and writes into a folder what an import of losses takes in: those of the runs
@@ -197,8 +211,7 @@ impl TruthFolder {
 
     /// Publishes the artifact unless it is there, and gives its digest.
     fn publish(&self, store: &Store, content: &Content, command: &str) -> Result<String, EvaluateError> {
-        let content = json!(content);
-        let key = xxh3_hex(canonical_json(&content).as_bytes());
+        let key = content.key();
         let name = name_of(&key);
         let snapshot = store.snapshot().map_err(ArtifactError::from)?;
         if snapshot.artifacts()?.contains(&name) {
@@ -215,7 +228,7 @@ impl TruthFolder {
             files.write(file, |out: &mut dyn Write| out.write_all(text.as_bytes()))?;
         }
         // It names rows of the pool, whatever dataset these are of: it is for those who see all of the store.
-        let part = ArtifactPart::new(&name, RETRAINING, Vec::new(), content);
+        let part = ArtifactPart::new(&name, RETRAINING, Vec::new(), json!(content));
         match store.put_artifact_with(part, files, None, command) {
             // Another process of the same ground truth was first.
             Ok(_) | Err(ArtifactError::Exists(_)) => Ok(key),

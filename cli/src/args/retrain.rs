@@ -1,0 +1,150 @@
+//! Flags of `gstore evaluate retrain`.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::{
+    ScoresArgs, TextArgs, TrainBatchArgs, TrainComputeArgs, TrainOptimizerArgs, TrainWeightArgs, at_least,
+};
+
+/// `gstore evaluate retrain`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore evaluate retrain --truth truth --data pool.jsonl --query-data queries.jsonl --count 32 --fraction 0.5 \\\n    \
+    --model llama --lora-rank 8 --learning-rate 1e-3 --epochs 2\n  \
+    gstore evaluate retrain --truth truth --runs 0..8 --model llama --lora-rank 8 --learning-rate 1e-3 --epochs 2\n  \
+    gstore evaluate retrain --store s --truth truth --draw-only --ensemble retrained --query-dataset queries\n  \
+    gstore evaluate retrain --truth ones --design leave-one-out --data pool.jsonl --query-data queries.jsonl --draw-only\n\n\
+    The folder keeps rows, queries, subsets and the losses of each run: Ctrl-C or kill -9 lose the run in work, the same command goes on,\n\
+    and several jobs may do different runs of one folder at once. What compares scores with them: gstore evaluate lds, loo, brittleness.\n\n\
+    Memory: what `gstore train` takes, and the rows and queries.")]
+pub struct EvaluateRetrainArgs {
+    /// Folder of the ground truth; a new one needs rows and queries
+    #[arg(long, value_name = "DIR")]
+    pub truth: PathBuf,
+    /// What is trained on
+    #[command(flatten)]
+    pub draw: SubsetDrawArgs,
+    /// Scores whose best rows are removed
+    #[command(flatten)]
+    pub scores: ScoresArgs,
+    /// Only these runs, as 0..8 for the first eight: a job of an array
+    #[arg(long, value_name = "A..B", value_parser = runs)]
+    pub runs: Option<Range<usize>>,
+    /// Make the folder and train nothing
+    #[arg(long)]
+    pub draw_only: bool,
+    /// Keep subsets and losses in the store too, as an ensemble of this name whose members are the runs that
+    /// are done; the queries are samples of --query-dataset
+    #[arg(long, value_name = "NAME", requires = "query_dataset")]
+    pub ensemble: Option<String>,
+    /// Keep the retrained models in the folder
+    #[arg(long)]
+    pub keep_models: bool,
+    /// Model to start from: a folder in Hugging Face layout, or org/name or org/name@revision
+    /// on the Hugging Face Hub
+    #[arg(
+        long,
+        alias = "model-name-or-path",
+        value_name = "DIR|REPO",
+        required_unless_present = "draw_only"
+    )]
+    pub model: Option<String>,
+    /// How records become tokens
+    #[command(flatten)]
+    pub text: TextArgs,
+    /// Which weights
+    #[command(flatten)]
+    pub weights: TrainWeightArgs,
+    /// Batches and epochs; the runs of a subset count --seed up
+    #[command(flatten)]
+    pub batches: TrainBatchArgs,
+    /// Optimizer and schedule
+    #[command(flatten)]
+    pub optimizer: TrainOptimizerArgs,
+    /// What computes
+    #[command(flatten)]
+    pub computing: TrainComputeArgs,
+}
+
+/// What a ground truth trains on and asks about.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Subsets")]
+pub struct SubsetDrawArgs {
+    /// Files of the rows, as in `gstore add`
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// A dataset of the store, in place of files
+    #[arg(long, value_name = "NAME", conflicts_with = "data")]
+    pub dataset: Option<String>,
+    /// Files of the queries
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub query_data: Vec<PathBuf>,
+    /// A dataset of the store with the queries
+    #[arg(long, value_name = "NAME", conflicts_with = "query_data")]
+    pub query_dataset: Option<String>,
+    /// Key that holds what gstore calls text, prompt, completion, messages, role, content
+    /// or id (may be repeated)
+    #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
+    pub fields: Vec<String>,
+    /// Only the rows whose ids stand in a file: JSON lines with an `id` each
+    #[arg(long, value_name = "FILE")]
+    pub rows: Option<PathBuf>,
+    /// Which subsets are trained on
+    #[arg(long, value_enum, default_value = "random")]
+    pub design: Design,
+    /// Random subsets; of leave-one-out the rows that are left out, of removal the queries [default: 32; all]
+    #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
+    pub count: Option<usize>,
+    /// Share of the rows in a random subset
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub fraction: f64,
+    /// Runs of each subset, with seeds of their own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least::<usize>(1))]
+    pub repeats: usize,
+    /// Seed of the subsets
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub subset_seed: u64,
+    /// Of leave-group-out: key of the records that names the group
+    #[arg(long, value_name = "KEY")]
+    pub group: Option<String>,
+    /// Of removal: shares of the rows that are removed
+    #[arg(long, value_name = "SHARE", num_args = 1.., value_delimiter = ',', default_values_t = [0.05, 0.1, 0.2])]
+    pub shares: Vec<f64>,
+    /// Of removal: random removals of each share
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least::<usize>(1))]
+    pub draws: usize,
+}
+
+/// Which subsets are trained on.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Design {
+    /// Random shares of the rows: for lds
+    Random,
+    /// All rows but one: for loo
+    LeaveOneOut,
+    /// All rows but those of a group: for loo
+    LeaveGroupOut,
+    /// All rows but the best of a method for a query: for brittleness
+    Removal,
+}
+
+/// Runs from A up to B, without B.
+fn runs(text: &str) -> Result<Range<usize>, String> {
+    let parsed = text.split_once("..").and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
+    let parsed = parsed.filter(|runs| runs.start < runs.end);
+    parsed.ok_or_else(|| "runs are given as A..B, the first and the one after the last".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn runs_are_a_range() {
+        assert_eq!(super::runs("0..8"), Ok(0..8));
+        for wrong in ["8", "3..3", "5..2", "-1..2", "a..b"] {
+            assert!(super::runs(wrong).is_err(), "{wrong}");
+        }
+    }
+}
