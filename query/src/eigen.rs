@@ -4,7 +4,7 @@
 //! module. Who knows L and d can ask them with any other damping.
 //!
 //! So do they say how large a coordinate is of which a row has the sign alone: its mean square over rows is
-//! taken to be proportional to `L / (L + d)`, with one factor for each module.
+//! `L / (L + d)`.
 //!
 //! The file [`FILE`] has the eigenvalues of all blocks, in their order: f64, little-endian.
 
@@ -103,11 +103,7 @@ pub(crate) fn is_space_of(feature: &FeaturePart) -> bool {
 /// those of its module.
 ///
 /// A row's coordinate with the eigenvalue L was divided by `sqrt(L + d)`, so its root mean square over rows
-/// is in proportion to `s = sqrt(L / (L + d))` where L is to the mean squares of rotated gradients. That holds
-/// of EK-FAC with the loss and the rows that are stored; it is assumed of K-FAC, whose eigenvalues are of
-/// tokens, and of a true Fisher matrix, whose labels are drawn.
-///
-/// Let coordinates have one distribution but for their spread s and the length of
+/// is `s = sqrt(L / (L + d))`. Let coordinates have one distribution but for their spread s and the length of
 /// the row: then the mean of a coordinate whose sign is known is that sign times t s, with one t for each row
 /// and module. A row has its mean magnitude in the module, which is about t times the mean of s. So a sign is
 /// worth that magnitude times `s / mean s`; with a plain sign, coordinates far below the damping, which are
