@@ -7,7 +7,6 @@ use crate::precondition::{grams, publish};
 use gstore_core::correlation::spearman;
 use gstore_query::eigen::{self, EigenSpace, EigenSpaceBlock};
 use gstore_query::influence::*;
-use gstore_query::matrix::{MatrixJob, MatrixOptions};
 use gstore_store::{ArtifactPart, DType};
 
 const ROWS: usize = 300;
@@ -285,25 +284,6 @@ fn scores_do_not_depend_on_who_asks() {
     assert!(seen.artifacts().unwrap().is_empty());
     let found = Prepared::new(&seen, &dot("val")).unwrap();
     assert_eq!((found.notes(), scores(&found)), (wanted.notes(), scores(&wanted)));
-}
-
-/// So that parts of plain signs are not mixed with others, and matrices of other rows go on as they were begun.
-#[test]
-fn the_question_of_a_matrix_has_what_signs_stand_for() {
-    let (rows, targets) = (rows(), targets());
-    let question = |store: &TestStore, pool: &str| {
-        let plan = plan(store, &InfluenceSpec { pools: vec![pool.into()], ..dot("val") });
-        let job = MatrixJob::new(&plan, MatrixOptions::default(), &GO).unwrap();
-        serde_json::to_value(job.question()).unwrap()
-    };
-    let (pool, targets) = ((&rows[..], DType::I1), (&targets[..], DType::F32));
-    let (plain, known) = (store(pool, targets), known(pool, targets));
-    assert_eq!(
-        question(&known, "pool")["magnitudes"],
-        serde_json::json!([EigenSpace::artifact(&projection())])
-    );
-    assert!(question(&known, "whole").get("magnitudes").is_none());
-    assert!(question(&plain, "pool").get("magnitudes").is_none());
 }
 
 #[test]

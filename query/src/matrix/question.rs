@@ -40,9 +40,6 @@ pub struct MatrixQuestion {
     /// What the target's vectors go through first, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precondition: Option<MatrixPrecondition>,
-    /// The artifacts that say what signs stand for, where there are any.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub magnitudes: Vec<String>,
     /// What a subtask is.
     pub by: String,
     /// Whether rows that occur in the target are left out.
@@ -150,7 +147,6 @@ impl MatrixQuestion {
                 inversion: spec.inversion.name().to_owned(),
                 damping: spec.damping,
             }),
-            magnitudes: prepared.magnitudes_of()?,
             by: spec.by.to_string(),
             exclude_target: spec.exclude_target,
             candidates: prepared.candidate_rows(cancel)?,

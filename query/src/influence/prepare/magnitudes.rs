@@ -26,15 +26,6 @@ impl Prepared {
         Ok(known.iter().find(|(own, _)| own == projection).map(|(_, found)| found))
     }
 
-    /// Names of the artifacts that the magnitudes of the question's signs are of.
-    ///
-    /// # Errors
-    /// An artifact that cannot be read.
-    pub(crate) fn magnitudes_of(&self) -> Result<Vec<String>, QueryError> {
-        let known = self.inputs.magnitudes.get_or_try_init(|| self.read_magnitudes())?;
-        Ok(known.iter().map(|(projection, _)| EigenSpace::artifact(projection)).collect())
-    }
-
     /// Those of all features. Memory: 4 bytes a coordinate of each projection.
     fn read_magnitudes(&self) -> Result<Vec<(String, Magnitudes)>, QueryError> {
         let mut found: Vec<(String, Magnitudes)> = Vec::new();
