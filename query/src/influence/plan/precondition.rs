@@ -90,25 +90,22 @@ pub(super) fn resolve(
     Ok((Some(found), notes))
 }
 
-/// What a user should know of signs in an eigenbasis that count alike: no eigenvalues are known, or others than
-/// theirs precondition.
+/// What a user should know of signs in an eigenbasis of which no eigenvalues are known.
 pub(super) fn note_of_signs(
     snapshot: &Snapshot,
-    precondition: Option<&PlanPrecondition>,
     sides: &[Vec<Arc<FeaturePart>>],
 ) -> Result<Option<String>, QueryError> {
     let is_asked = |part: &&Arc<FeaturePart>| part.desc.dtype == DType::I1 && is_space_of(part);
-    for part in sides.iter().flatten().filter(is_asked) {
-        let name = EigenSpace::artifact(&part.desc.space.projection);
-        let why = match precondition.filter(|plan| plan.artifact != name) {
-            Some(plan) => format!("`{}` is of rows as they are stored", plan.artifact),
-            None if snapshot.artifact_of_space(&name, part)?.is_some() => continue,
-            None => "no eigenvalues are known of the coordinates".to_owned(),
-        };
+    let Some(part) = sides.iter().flatten().find(is_asked) else { return Ok(None) };
+    let name = EigenSpace::artifact(&part.desc.space.projection);
+    let is_known = snapshot.artifact_of_space(&name, part)?.is_some();
+    let note = || {
         let part = describe(part);
-        return Ok(Some(format!("{why}: the signs of {part} count alike, however small they may be")));
-    }
-    Ok(None)
+        format!(
+            "no eigenvalues are known of the coordinates of {part}: its signs count alike, however small they may be"
+        )
+    };
+    Ok((!is_known).then(note))
 }
 
 /// Refuses matrices of rows, vectors or datasets that are not there any more, at the checkpoints that are
