@@ -74,8 +74,7 @@ fn known(pool: (&[Vec<f32>], DType), targets: (&[Vec<f32>], DType)) -> TestStore
     let blocks = vec![block(0), block(1)];
     let space = EigenSpace { projection: projection(), factors: "fit".into(), number: 1, blocks };
     let name = EigenSpace::artifact(&projection());
-    let fitted = vec!["whole".to_owned()];
-    let part = ArtifactPart::new(&name, eigen::KIND, fitted, serde_json::to_value(&space).unwrap());
+    let part = ArtifactPart::new(&name, eigen::KIND, Vec::new(), serde_json::to_value(&space).unwrap());
     let mut files = store.store.artifact_files().unwrap();
     let values = eigenvalues();
     files.write(eigen::FILE, |out| eigen::write(out, [&values[..], &values[..]])).unwrap();
@@ -272,17 +271,6 @@ fn rows_of_other_types_keep_their_bits_also_beside_a_pool_of_signs() {
             assert_eq!(score, expected[&(0, row)]);
         }
     }
-}
-
-#[test]
-fn scores_do_not_depend_on_who_asks() {
-    let store = known((&rows(), DType::I1), (&targets(), DType::F32));
-    let wanted = plan(&store, &dot("val"));
-    // The eigenvalues were fitted on `whole`.
-    let seen = std::sync::Arc::new(store.snapshot().only(|name| name != "whole"));
-    assert!(seen.artifacts().unwrap().is_empty());
-    let found = Prepared::new(&seen, &dot("val")).unwrap();
-    assert_eq!((found.notes(), scores(&found)), (wanted.notes(), scores(&wanted)));
 }
 
 #[test]

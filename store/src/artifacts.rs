@@ -15,7 +15,7 @@ pub(crate) use files::{PREFIX, check_file, is_work};
 use crate::error::{ArtifactError, ChangeError, CommitError, ReadError, StorageError};
 use crate::layout::names;
 use crate::life::DropReport;
-use crate::manifest::{ArtifactPart, FeaturePart, PartLink};
+use crate::manifest::{ArtifactPart, PartLink};
 use crate::map::FileMap;
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish, unknown};
 use std::sync::Arc;
@@ -183,31 +183,6 @@ impl Snapshot {
         }
         let known = self.artifacts()?;
         Err(unknown("artifact", name, known.iter().map(String::as_str).collect::<Vec<_>>()).into())
-    }
-
-    /// The artifact of a name that says what the coordinates of a feature's vectors are, if there is one: its
-    /// name ends with the first 32 characters of the fingerprint of their projection. What vectors mean does not
-    /// depend on who asks, so it is found also where datasets that it is of are hidden: then without these and
-    /// its provenance, and its content is not to be shown.
-    ///
-    /// # Errors
-    /// Damage.
-    pub fn artifact_of_space(
-        &self,
-        name: &str,
-        feature: &FeaturePart,
-    ) -> Result<Option<ArtifactPart>, ReadError> {
-        let fingerprint = feature.desc.space.projection.get(..32);
-        let is_of_it = fingerprint.is_some_and(|fingerprint| name.ends_with(fingerprint));
-        let Some(link) = link_of(self, name).filter(|_| is_of_it) else { return Ok(None) };
-        let mut part = self.read_artifact(link)?;
-        if !self.shows(&part) {
-            part.datasets.clear();
-        }
-        if !self.is_whole() {
-            part.provenance.clear();
-        }
-        Ok(Some(part))
     }
 
     /// A file of an artifact by what the artifact calls it. Reads all of it and compares it with its digest,

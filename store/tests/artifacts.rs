@@ -165,31 +165,6 @@ fn a_backup_has_it_and_a_client_sees_it_with_its_datasets_only() {
 }
 
 #[test]
-fn what_the_coordinates_of_vectors_are_is_found_by_who_sees_the_vectors() {
-    let dir = tempdir().unwrap();
-    let store = filled(&dir.path().join("s"), 20, &feature("grad-sgd", 6, DType::F16), 5);
-    let snapshot = store.snapshot().unwrap();
-    let mut part = (*snapshot.features()[0]).clone();
-    part.desc.space.projection = "ab".repeat(32);
-    let name = format!("space-{}", "ab".repeat(16));
-    for name in [name.as_str(), "space"] {
-        let mut space = ArtifactPart::new(name, "space", vec!["pool".to_owned()], json!(1));
-        space.provenance.insert("command".to_owned(), json!("fit pool"));
-        store.put_artifact(space, None, "fit").unwrap();
-    }
-    let snapshot = store.snapshot().unwrap();
-    let seen = snapshot.only(|_| false);
-    assert!(seen.artifact(&name).is_err());
-    let found = seen.artifact_of_space(&name, &part).unwrap().unwrap();
-    assert!(found.datasets.is_empty() && found.provenance.is_empty() && found.content == json!(1));
-    assert_eq!(snapshot.artifact_of_space(&name, &part).unwrap().unwrap().datasets, ["pool"]);
-    // Only that of the vectors' own space.
-    assert!(seen.artifact_of_space("space", &part).unwrap().is_none());
-    part.desc.space.projection = "cd".repeat(32);
-    assert!(seen.artifact_of_space(&name, &part).unwrap().is_none());
-}
-
-#[test]
 fn damage_is_found_and_a_repair_goes_on_without_it() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");

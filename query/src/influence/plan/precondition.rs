@@ -97,8 +97,7 @@ pub(super) fn note_of_signs(
 ) -> Result<Option<String>, QueryError> {
     let is_asked = |part: &&Arc<FeaturePart>| part.desc.dtype == DType::I1 && is_space_of(part);
     let Some(part) = sides.iter().flatten().find(is_asked) else { return Ok(None) };
-    let name = EigenSpace::artifact(&part.desc.space.projection);
-    let is_known = snapshot.artifact_of_space(&name, part)?.is_some();
+    let is_known = snapshot.artifacts()?.contains(&EigenSpace::artifact(&part.desc.space.projection));
     let note = || {
         let part = describe(part);
         format!(

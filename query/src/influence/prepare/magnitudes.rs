@@ -2,8 +2,7 @@
 //!
 //! They count wherever such a row is compared with others of the basis, with its own damping or another one.
 //! Rows are taken as they are stored where they are no estimates of gradients in an eigenbasis: for their
-//! neighbours, and under Gram matrices, which were fitted of them as they are stored. Scores do not depend on
-//! who asks: the artifact is read whatever datasets are hidden, and nothing of it but magnitudes is given out.
+//! neighbours, and under Gram matrices, which were fitted of them as they are stored.
 
 use gstore_store::{DType, FeaturePart};
 
@@ -33,16 +32,17 @@ impl Prepared {
             return Ok(found);
         }
         let snapshot = self.snapshot();
+        let artifacts = snapshot.artifacts()?;
         let features = self.pools().iter().chain(self.targets()).flat_map(|side| &side.features);
         for feature in features.filter(|feature| feature.desc.dtype == DType::I1) {
             let projection = &feature.desc.space.projection;
             let name = EigenSpace::artifact(projection);
             let is_other = self.plan.precondition().is_some_and(|plan| plan.artifact != name);
             let is_known = found.iter().any(|(own, _)| own == projection);
-            if is_other || is_known {
+            if is_other || is_known || !artifacts.contains(&name) {
                 continue;
             }
-            let Some(part) = snapshot.artifact_of_space(&name, feature)? else { continue };
+            let part = snapshot.artifact(&name)?;
             let map = snapshot.artifact_file(&part, eigen::FILE)?;
             let magnitudes = Magnitudes::of(&EigenSpace::of(&part)?, map.as_bytes(), &feature.attrs.groups)?;
             found.push((projection.clone(), magnitudes));
