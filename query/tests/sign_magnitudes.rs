@@ -214,30 +214,6 @@ fn lengths_are_those_of_whole_rows_which_the_own_damping_leaves_as_they_are() {
     }
 }
 
-/// By hand: of 16 coordinates with s^2 = 0.9 and 384 with 1 / 1001 those far below the damping say little of the
-/// direction, however many their signs are.
-#[test]
-fn near_duplicates_are_told_by_the_coordinates_that_count() {
-    let (mut rows, targets) = (rows(), targets());
-    let of = |small: f32| -> Vec<f32> {
-        let module = SPECTRUM.iter().zip([1.0, small]);
-        let module = module.flat_map(|((count, _), value)| std::iter::repeat_n(value, *count));
-        module.collect::<Vec<_>>().repeat(2)
-    };
-    (rows[0], rows[1]) = (of(1.0), of(-1.0));
-    let (large, small) = (16.0 * 0.9, 384.0 / 1001.0);
-    let cosine = (large - small) / (large + small);
-    let store = known((&rows, DType::I1), (&targets, DType::F32));
-    let plan = plan(&store, &ask("pool", "val"));
-    for (distinct, skipped) in [(cosine - 1e-4, 1), (cosine + 1e-4, 0)] {
-        let diversity = &Diversity { distinct: Some(distinct), ..Diversity::default() };
-        let (order, k, memory) = (Order::Best, ROWS, 1 << 30);
-        let request = SelectRequest { order, k, filter: None, diversity, threads: 2, memory };
-        let found = plan.select(&request, &GO).unwrap();
-        assert_eq!((found.ranking.rows.len(), found.near_duplicates), (ROWS - skipped, skipped as u64));
-    }
-}
-
 #[test]
 fn a_sketch_gives_the_exact_answer() {
     let store = known((&rows(), DType::I1), (&targets(), DType::F32));

@@ -137,16 +137,13 @@ impl<'a> Taken<'a> {
         let pool = &self.operands.pools[scored.pool as usize];
         let spec = self.prepared.spec();
         let mut has = Vec::with_capacity(pool.readers.len());
-        for (c, (reader, weight)) in pool.readers.iter().zip(&self.operands.weights).enumerate() {
+        for (reader, weight) in pool.readers.iter().zip(&self.operands.weights) {
             let stored = reader.row_vectors(scored.row)?.into_iter().find(|stored| stored.pos == scored.pos);
             has.push(stored.is_some());
-            let Some(mut stored) = stored else {
+            let Some(stored) = stored else {
                 out.resize(out.len() + reader.part().desc.dim() as usize, 0.0);
                 continue;
             };
-            if let Some(magnitudes) = &pool.magnitudes[c] {
-                magnitudes.apply(&mut stored.vector);
-            }
             let modules = modules::weights(spec.modules.as_ref(), reader.part());
             let groups = reader.part().attrs.groups.iter().zip(&modules);
             let roots = groups.flat_map(|(group, w)| std::iter::repeat_n(w.sqrt(), group.len as usize));
