@@ -9,7 +9,6 @@
 //! The file [`FILE`] has the eigenvalues of all blocks, in their order: f64, little-endian.
 
 use std::io::{self, Write};
-use std::ops::Range;
 use std::sync::Arc;
 
 use gstore_store::{ArtifactPart, FeaturePart, ModuleGroup};
@@ -132,19 +131,6 @@ impl Magnitudes {
     pub(crate) fn apply(&self, vectors: &mut [f32]) {
         for vector in vectors.chunks_exact_mut(self.0.len().max(1)) {
             vector.iter_mut().zip(&*self.0).for_each(|(value, magnitude)| *value *= magnitude);
-        }
-    }
-}
-
-/// Gives the module groups of a row of signs, with their magnitudes, the lengths that are stored, which are of
-/// before rounding: so what is taken of them under the row's own curvature is what is stored.
-pub(crate) fn with_lengths(vector: &mut [f32], groups: &[Range<usize>], lengths: &[f32]) {
-    for (group, stored) in groups.iter().zip(lengths) {
-        let values = &mut vector[group.clone()];
-        let length = values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        if length > 0.0 {
-            let factor = f64::from(*stored) / length;
-            values.iter_mut().for_each(|x| *x = (f64::from(*x) * factor) as f32);
         }
     }
 }

@@ -135,8 +135,7 @@ fn parts(prepared: &Prepared, scored: &Scored, cancel: &Cancel) -> Result<Vec<Pa
         let Some(mut stored) = prepared.snapshot().open_feature_shared(feature)?.row(scored.row)? else {
             continue;
         };
-        let (magnitudes, of_groups) = (prepared.magnitudes(feature)?, groups(feature));
-        if let Some(magnitudes) = magnitudes {
+        if let Some(magnitudes) = prepared.magnitudes(feature)? {
             magnitudes.apply(&mut stored.vector);
         }
         let modules = crate::influence::spec::modules::weights(prepared.spec().modules.as_ref(), feature);
@@ -144,8 +143,7 @@ fn parts(prepared: &Prepared, scored: &Scored, cancel: &Cancel) -> Result<Vec<Pa
         let divide = match prepared.spec().sim {
             Sim::Cosine => {
                 let metric = prepared.inverses(cancel)?.and_then(|inverses| inverses.get(c));
-                let signs = magnitudes.is_some().then_some(&of_groups[..]);
-                under(&stored.vector, (&stored.norm, signs), (&modules, metric))
+                under(&stored.vector, length, (&modules, metric))
             }
             Sim::Dot => 1.0,
         };
@@ -153,9 +151,8 @@ fn parts(prepared: &Prepared, scored: &Scored, cancel: &Cancel) -> Result<Vec<Pa
         let dim = feature.desc.dim() as usize;
         let of_vector = |v: usize| {
             let query = target.vectors[c].get(v * dim..(v + 1) * dim).unwrap_or_default();
-            let parts: Vec<PairModule> = of_groups
-                .iter()
-                .cloned()
+            let parts: Vec<PairModule> = groups(feature)
+                .into_iter()
                 .zip(&feature.attrs.groups)
                 .map(|(span, group)| {
                     let products = stored.vector[span.clone()].iter().zip(&query[span]);

@@ -6,7 +6,7 @@ use crate::influence::prepare::operands::Operands;
 use crate::influence::scan::lengths::length;
 use crate::influence::spec::modules;
 use crate::influence::spec::{Missing, Sim};
-use crate::values::groups;
+use crate::values::norm;
 
 /// One row at all checkpoints.
 pub(super) struct Line {
@@ -54,9 +54,7 @@ fn line(prepared: &Prepared, scored: &Scored, operands: &Operands) -> Result<Lin
             let factor = match prepared.spec().sim {
                 Sim::Cosine => {
                     let (modules, metric) = (&open.modules[c][..], open.metrics[c].as_ref());
-                    let groups = groups(reader.part());
-                    let signs = open.magnitudes[c].is_some().then_some(&groups[..]);
-                    1.0 / length(&stored.vector, (&stored.norm, signs), (modules, metric))
+                    1.0 / length(&stored.vector, norm(&stored.norm, modules), (modules, metric))
                 }
                 Sim::Dot => reader.part().attrs.dot_scale,
             };

@@ -5,7 +5,7 @@
 //! the pool is one of the targets, else T. Where both are one feature the product is the square of the stored
 //! length, taken before values were rounded; else that of the stored values, summed in f64. With a
 //! preconditioner it is `<T_c[row], P_c V_c[row]>`, of the stored values; signs of an eigenbasis have the
-//! magnitudes that they stand for, and where both are one feature the stored length in each module.
+//! magnitudes that they stand for.
 
 use std::ops::{ControlFlow, Range};
 
@@ -13,7 +13,7 @@ use gstore_core::{Cancel, parallel};
 use gstore_curvature::Preconditioner;
 use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, RowFlags};
 
-use crate::eigen::{Magnitudes, with_lengths};
+use crate::eigen::Magnitudes;
 use crate::error::QueryError;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::prepare::target_vectors::TargetVectors;
@@ -309,11 +309,7 @@ impl Share<'_> {
         for i in self.slots.span(block) {
             let Some(slot) = self.slots.of(block, i) else { continue };
             block.vector(i, &groups, &mut memory.mine);
-            if let Some(magnitudes) = self.magnitudes {
-                magnitudes.apply(&mut memory.mine);
-                let lengths = &block.norm[i * groups.len()..(i + 1) * groups.len()];
-                with_lengths(&mut memory.mine, &groups, lengths);
-            }
+            with_magnitudes(self.magnitudes, &mut memory.mine);
             memory.theirs.copy_from_slice(&memory.mine);
             let product = memory.product(&groups, self.modules, self.inverse);
             self.add(slot, product);

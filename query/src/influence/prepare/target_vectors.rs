@@ -15,11 +15,11 @@ use crate::eigen::Magnitudes;
 use crate::error::QueryError;
 use crate::influence::plan::checkpoints::PlanCheckpoint;
 use crate::influence::result::{ExcludedCounts, Reason};
-use crate::influence::scan::lengths::{Stored, length};
+use crate::influence::scan::lengths::length;
 use crate::influence::scan::terms::Terms;
 use crate::influence::spec::modules;
 use crate::influence::spec::{Fold, InfluenceSpec, Missing, Sim, Within};
-use crate::values::{MIN_NORM, groups};
+use crate::values::{MIN_NORM, groups, norm};
 
 /// Query vectors of a question.
 pub(crate) struct TargetVectors {
@@ -277,7 +277,7 @@ impl Source<'_> {
 
     /// The length that makes a vector one of length 1: for a cosine that under the preconditioner, if there is
     /// one, else what the store says.
-    fn length(&self, spec: &InfluenceSpec, vector: &[f32], stored: Stored<'_>) -> f64 {
+    fn length(&self, spec: &InfluenceSpec, vector: &[f32], stored: f64) -> f64 {
         let metric = self.inverse.filter(|_| spec.sim == Sim::Cosine);
         length(vector, stored, (self.weights(), metric))
     }
@@ -299,18 +299,15 @@ impl Source<'_> {
         }
     }
 
-    /// Hands out (position, vector, stored lengths) of the rows at `span`, which all belong to one subtask, by
-    /// target and row: the order in which sums are taken does not depend on how segments are cut.
-    fn each(
-        &self,
-        span: Range<usize>,
-        mut take: impl FnMut(usize, &[f32], Stored<'_>),
-    ) -> Result<(), QueryError> {
+    /// Hands out (position, vector, norm) of the rows at `span`, which all belong to one subtask, by target
+    /// and row: the order in which sums are taken does not depend on how segments are cut.
+    fn each(&self, span: Range<usize>, mut take: impl FnMut(usize, &[f32], f64)) -> Result<(), QueryError> {
         let mut scratch = BlockBuffer::new();
         let mut buffer = vec![0.0f32; self.dim()];
         let rows = &self.rows[span.clone()];
         for (t, source) in self.readers.iter().enumerate() {
             let groups = groups(source.part());
+            let weights = &self.modules[t][..];
             let mine = position(rows, t, 0)..position(rows, t, u64::MAX);
             let (reader, magnitudes) = match source {
                 TargetSource::Stored(reader, magnitudes) => (reader, magnitudes),
@@ -319,13 +316,12 @@ impl Source<'_> {
                         let stored =
                             samples.vectors.get(*checkpoint).and_then(|all| all.get(rows[at].row as usize));
                         if let Some(stored) = stored {
-                            take(span.start + at, &stored.vector, (&stored.norm, None));
+                            take(span.start + at, &stored.vector, norm(&stored.norm, weights));
                         }
                     }
                     continue;
                 }
             };
-            let signs = magnitudes.as_ref().map(|_| &groups[..]);
             let blocks = reader.blocks();
             let overlap = blocks.windows(2).any(|w| w[1].range().start < w[0].range().end);
             if overlap {
@@ -334,7 +330,7 @@ impl Source<'_> {
                         if let Some(magnitudes) = magnitudes {
                             magnitudes.apply(&mut stored.vector);
                         }
-                        take(span.start + at, &stored.vector, (&stored.norm, signs));
+                        take(span.start + at, &stored.vector, norm(&stored.norm, weights));
                     }
                 }
                 continue;
@@ -352,8 +348,11 @@ impl Source<'_> {
                         if let Some(magnitudes) = magnitudes {
                             magnitudes.apply(&mut buffer);
                         }
-                        let lengths = &block.norm[i * groups.len()..(i + 1) * groups.len()];
-                        take(span.start + at, &buffer, (lengths, signs));
+                        take(
+                            span.start + at,
+                            &buffer,
+                            norm(&block.norm[i * groups.len()..(i + 1) * groups.len()], weights),
+                        );
                     }
                 }
             }
@@ -381,9 +380,9 @@ fn each_single(
     let mut done = 0;
     while done < source.rows.len() {
         let end = source.rows.partition_point(|r| r.subtask <= source.rows[done].subtask);
-        source.each(done..end, |at, vector, stored| {
+        source.each(done..end, |at, vector, norm| {
             let factor =
-                weight / if spec.sim == Sim::Cosine { source.length(spec, vector, stored) } else { 1.0 };
+                weight / if spec.sim == Sim::Cosine { source.length(spec, vector, norm) } else { 1.0 };
             for (exact, x) in exact.iter_mut().zip(vector) {
                 *exact = f64::from(*x) * factor;
             }
@@ -420,8 +419,8 @@ fn collapsed(
             continue;
         }
         sum.fill(0.0);
-        source.each(span.clone(), |_, vector, stored| {
-            let factor = if unit { 1.0 / source.length(spec, vector, stored) } else { 1.0 };
+        source.each(span.clone(), |_, vector, norm| {
+            let factor = if unit { 1.0 / source.length(spec, vector, norm) } else { 1.0 };
             for (sum, x) in sum.iter_mut().zip(vector) {
                 *sum += f64::from(*x) * factor;
             }

@@ -2,15 +2,15 @@
 //!
 //! They are not stored, so they are taken from the stored values, in f64. A length has the same bits however
 //! blocks are cut and whichever rows are wanted: vectors go through H^-1 in panels of one shape, in which the
-//! key of a vector is its place. Signs with magnitudes have the stored lengths before H^-1.
+//! key of a vector is its place.
 
 use std::ops::Range;
 
 use gstore_curvature::Preconditioner;
 use gstore_store::{Block, FeaturePart};
 
-use crate::eigen::{Magnitudes, with_lengths};
-use crate::values::{MIN_NORM, groups, norm};
+use crate::eigen::Magnitudes;
+use crate::values::{MIN_NORM, groups};
 
 /// Vectors of a panel: enough for a matrix to be read once for many.
 const PANEL: u64 = 16;
@@ -18,9 +18,6 @@ const PANEL: u64 = 16;
 /// What the length of a row is taken by: the weights of its module groups, the preconditioner where the
 /// stored lengths do not count, and what its signs stand for.
 pub(crate) type Measure<'a> = (&'a [f64], Option<&'a Preconditioner>, Option<&'a Magnitudes>);
-
-/// The stored lengths of a vector's module groups; of one of signs with magnitudes also where these groups are.
-pub(crate) type Stored<'a> = (&'a [f32], Option<&'a [Range<usize>]>);
 
 /// Hands out the vectors `run` of a block with their lengths, in order. Memory: 16 vectors in f64.
 pub(crate) fn lengths(
@@ -40,7 +37,6 @@ pub(crate) fn lengths(
             block.vector(at, &groups, &mut one);
             if let Some(magnitudes) = magnitudes {
                 magnitudes.apply(&mut one);
-                with_lengths(&mut one, &groups, &block.norm[at * groups.len()..(at + 1) * groups.len()]);
             }
             let slot = &mut panel[place(block, at).1 * dim..][..dim];
             slot.iter_mut().zip(&one).for_each(|(slot, x)| *slot = f64::from(*x));
@@ -63,20 +59,17 @@ fn place(block: &Block<'_>, i: usize) -> ((u64, u64), usize) {
     }
 }
 
-/// The length of one vector by which a cosine is divided.
+/// The length of one vector by which a cosine is divided, where `stored` is what the store says of it. Signs
+/// have their magnitudes.
 pub(crate) fn length(
     vector: &[f32],
-    (lengths, signs): Stored<'_>,
+    stored: f64,
     (modules, metric): (&[f64], Option<&Preconditioner>),
 ) -> f64 {
     let length = match metric {
-        None => norm(lengths, modules),
+        None => stored,
         Some(metric) => {
-            let mut vector = vector.to_vec();
-            if let Some(groups) = signs {
-                with_lengths(&mut vector, groups, lengths);
-            }
-            let vector: Vec<f64> = vector.into_iter().map(f64::from).collect();
+            let vector: Vec<f64> = vector.iter().map(|x| f64::from(*x)).collect();
             metric.length(&vector, modules)
         }
     };
