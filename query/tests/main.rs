@@ -21,7 +21,6 @@ mod precondition;
 mod reference;
 mod scan;
 mod shortlist;
-mod sign_magnitudes;
 mod signs;
 mod sketch;
 mod sketch_files;

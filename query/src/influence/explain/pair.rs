@@ -132,12 +132,9 @@ fn parts(prepared: &Prepared, scored: &Scored, cancel: &Cancel) -> Result<Vec<Pa
     let subtask = if scored.subtask == NO_SUBTASK { 0 } else { scored.subtask as usize };
     let Some(values) = target.terms.subtasks.get(subtask).cloned() else { return Ok(Vec::new()) };
     for (c, (checkpoint, feature)) in prepared.checkpoints().iter().zip(&side.features).enumerate() {
-        let Some(mut stored) = prepared.snapshot().open_feature_shared(feature)?.row(scored.row)? else {
+        let Some(stored) = prepared.snapshot().open_feature_shared(feature)?.row(scored.row)? else {
             continue;
         };
-        if let Some(magnitudes) = prepared.magnitudes(feature)? {
-            magnitudes.apply(&mut stored.vector);
-        }
         let modules = crate::influence::spec::modules::weights(prepared.spec().modules.as_ref(), feature);
         let length = norm(&stored.norm, &modules);
         let divide = match prepared.spec().sim {

@@ -47,14 +47,10 @@ fn line(prepared: &Prepared, scored: &Scored, operands: &Operands) -> Result<Lin
     let mut vectors = Vec::with_capacity(open.readers.len());
     for (c, reader) in open.readers.iter().enumerate() {
         let stored = reader.row_vectors(scored.row)?.into_iter().find(|stored| stored.pos == scored.pos);
-        vectors.push(stored.map(|mut stored| {
-            if let Some(magnitudes) = &open.magnitudes[c] {
-                magnitudes.apply(&mut stored.vector);
-            }
+        vectors.push(stored.map(|stored| {
             let factor = match prepared.spec().sim {
                 Sim::Cosine => {
-                    let (modules, metric) = (&open.modules[c][..], open.metrics[c].as_ref());
-                    1.0 / length(&stored.vector, norm(&stored.norm, modules), (modules, metric))
+                    1.0 / length(&stored.vector, norm(&stored.norm, &open.modules[c]), open.measure(c))
                 }
                 Sim::Dot => reader.part().attrs.dot_scale,
             };

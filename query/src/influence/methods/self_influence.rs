@@ -4,8 +4,7 @@
 //! on the row alone does to its own loss (Pruthi et al. 2020, section 4.1). V is the target's feature where
 //! the pool is one of the targets, else T. Where both are one feature the product is the square of the stored
 //! length, taken before values were rounded; else that of the stored values, summed in f64. With a
-//! preconditioner it is `<T_c[row], P_c V_c[row]>`, of the stored values; signs of an eigenbasis have the
-//! magnitudes that they stand for.
+//! preconditioner it is `<T_c[row], P_c V_c[row]>`, of the stored values.
 
 use std::ops::{ControlFlow, Range};
 
@@ -13,7 +12,6 @@ use gstore_core::{Cancel, parallel};
 use gstore_curvature::Preconditioner;
 use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, RowFlags};
 
-use crate::eigen::Magnitudes;
 use crate::error::QueryError;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::prepare::target_vectors::TargetVectors;
@@ -48,9 +46,6 @@ struct Second {
     under: Vec<f64>,
 }
 
-/// A second feature, and what its signs stand for.
-type Other = (FeatureReader, Option<Magnitudes>);
-
 /// What is known of a row so far.
 #[derive(Clone, Copy, Default)]
 struct Row {
@@ -65,7 +60,7 @@ struct Question<'a> {
     prepared: &'a Prepared,
     operands: Operands,
     /// By pool and checkpoint the second feature, where it is another one.
-    others: Vec<Vec<Option<Other>>>,
+    others: Vec<Vec<Option<FeatureReader>>>,
     /// By checkpoint what one side of each product is preconditioned by.
     inverses: Option<&'a [Preconditioner]>,
     filter: Option<&'a RowFilter>,
@@ -178,7 +173,7 @@ fn question<'a>(
                     if prepared.spec().missing == Missing::Error {
                         check_other(prepared, (pool, mask), &reader, c)?;
                     }
-                    Some((reader, prepared.magnitudes(other)?.cloned()))
+                    Some(reader)
                 }
             });
         }
@@ -221,8 +216,7 @@ impl Question<'_> {
             let (weight, modules) = (self.operands.weights[c], &pool.modules[c]);
             let inverse = self.inverses.and_then(|inverses| inverses.get(c));
             let scale = reader.part().attrs.dot_scale;
-            let magnitudes = pool.magnitudes[c].as_ref();
-            let mut share = Share { weight, modules, scale, inverse, magnitudes, slots, rows };
+            let mut share = Share { weight, modules, scale, inverse, slots, rows };
             for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
                 if !slots.touch(block.range()) {
                     continue;
@@ -273,8 +267,6 @@ struct Share<'a> {
     /// Of a dot product.
     scale: f64,
     inverse: Option<&'a Preconditioner>,
-    /// What the signs of the rows stand for.
-    magnitudes: Option<&'a Magnitudes>,
     slots: Slots<'a>,
     rows: &'a mut [Row],
 }
@@ -309,7 +301,6 @@ impl Share<'_> {
         for i in self.slots.span(block) {
             let Some(slot) = self.slots.of(block, i) else { continue };
             block.vector(i, &groups, &mut memory.mine);
-            with_magnitudes(self.magnitudes, &mut memory.mine);
             memory.theirs.copy_from_slice(&memory.mine);
             let product = memory.product(&groups, self.modules, self.inverse);
             self.add(slot, product);
@@ -321,7 +312,7 @@ impl Share<'_> {
     fn products(
         &mut self,
         (block, reader): (&Block<'_>, &FeatureReader),
-        (other, of_other): &Other,
+        other: &FeatureReader,
         window: &Window,
         memory: &mut Second,
     ) -> Result<u64, QueryError> {
@@ -347,8 +338,6 @@ impl Share<'_> {
                 let Ok(i) = block.rows.binary_search(&there.rows[j]) else { continue };
                 block.vector(i, &of_mine, &mut memory.mine);
                 there.vector(j, &of_theirs, &mut memory.theirs);
-                with_magnitudes(self.magnitudes, &mut memory.mine);
-                with_magnitudes(of_other.as_ref(), &mut memory.theirs);
                 let product = memory.product(&of_mine, self.modules, self.inverse);
                 self.add(slot, product);
                 self.flag(slot, there.flags[j]);
@@ -377,13 +366,6 @@ impl Second {
             weight * pairs.map(|(x, y)| f64::from(*x) * y).sum::<f64>()
         };
         groups.iter().zip(weights).map(weighted).sum()
-    }
-}
-
-/// Gives signs the magnitudes that they stand for.
-fn with_magnitudes(magnitudes: Option<&Magnitudes>, vector: &mut [f32]) {
-    if let Some(magnitudes) = magnitudes {
-        magnitudes.apply(vector);
     }
 }
 

@@ -140,7 +140,6 @@ impl Plan {
         let asked = (&pools[..], &chosen.checkpoints[..], &features[..]);
         let (precondition, own) = precondition::resolve(snapshot, spec, asked)?;
         notes.extend(own);
-        notes.extend(precondition::note_of_signs(snapshot, &features)?);
         let side = |(side, features): (resolve::Side, Vec<Arc<FeaturePart>>)| PlanSide {
             dataset: side.dataset.name.clone(),
             kind: side.kind,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use gstore_core::many;
 use gstore_curvature::Inversion;
-use gstore_store::{ArtifactPart, DType, DatasetPart, FeaturePart, Preconditioned, Snapshot, Space};
+use gstore_store::{ArtifactPart, DatasetPart, FeaturePart, Preconditioned, Snapshot, Space};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoints::PlanCheckpoint;
 use super::resolve::describe;
-use crate::eigen::{EigenSpace, FACTORS, KIND as EIGEN, is_space_of};
+use crate::eigen::{EigenSpace, FACTORS, KIND as EIGEN};
 use crate::error::QueryError;
 use crate::gram::{GramCheckpoint, GramContent};
 use crate::influence::spec::InfluenceSpec;
@@ -88,23 +88,6 @@ pub(super) fn resolve(
     notes.extend(of_rows(snapshot, spec, (name, &content, &used), pools)?);
     let found = PlanPrecondition { artifact: name.to_owned(), number: part.number, checkpoints: used };
     Ok((Some(found), notes))
-}
-
-/// What a user should know of signs in an eigenbasis of which no eigenvalues are known.
-pub(super) fn note_of_signs(
-    snapshot: &Snapshot,
-    sides: &[Vec<Arc<FeaturePart>>],
-) -> Result<Option<String>, QueryError> {
-    let is_asked = |part: &&Arc<FeaturePart>| part.desc.dtype == DType::I1 && is_space_of(part);
-    let Some(part) = sides.iter().flatten().find(is_asked) else { return Ok(None) };
-    let is_known = snapshot.artifacts()?.contains(&EigenSpace::artifact(&part.desc.space.projection));
-    let note = || {
-        let part = describe(part);
-        format!(
-            "no eigenvalues are known of the coordinates of {part}: its signs count alike, however small they may be"
-        )
-    };
-    Ok((!is_known).then(note))
 }
 
 /// Refuses matrices of rows, vectors or datasets that are not there any more, at the checkpoints that are

@@ -8,7 +8,6 @@ pub(super) mod encoder;
 mod inverses;
 pub(super) mod loss_sides;
 pub(super) mod losses;
-mod magnitudes;
 pub(super) mod operands;
 pub(super) mod overlap;
 pub(super) mod target_rows;
@@ -31,7 +30,6 @@ use self::operands::Operands;
 use self::overlap::TargetContents;
 use self::target_rows::Target;
 use self::target_vectors::Shape;
-use crate::eigen::Magnitudes;
 use crate::error::QueryError;
 use crate::influence::plan::checkpoints::PlanCheckpoint;
 use crate::influence::plan::vector::AtHandVector;
@@ -71,8 +69,6 @@ struct Inputs {
     losses: OnceCell<LossSides>,
     /// For each checkpoint the preconditioner of the target's vectors.
     inverses: OnceCell<Vec<Preconditioner>>,
-    /// By projection what the signs of features in an eigenbasis stand for.
-    magnitudes: OnceCell<Vec<(String, Magnitudes)>>,
 }
 
 /// A dataset of a question and its feature at each checkpoint.
@@ -204,7 +200,6 @@ impl Prepared {
                 candidates: OnceCell::new(),
                 losses: OnceCell::new(),
                 inverses: OnceCell::new(),
-                magnitudes: OnceCell::new(),
             }),
             plan,
             only: None,

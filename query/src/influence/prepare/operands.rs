@@ -1,6 +1,5 @@
 //! Both sides of the products: the pools' readers, and the query vectors packed for them.
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -105,9 +104,11 @@ impl Operands {
         if let Some(why) = lazy.given_up.get() {
             return Err(why);
         }
-        let opened = lazy
-            .opened
-            .get_or_init(|| sides(prepared.spec(), &self.pools, |reader| find_sketch(prepared, reader)));
+        let opened = lazy.opened.get_or_init(|| {
+            let queries = self.pools.first().map(|pool| &pool.queries[..]).unwrap_or_default();
+            let vectors: Vec<Vec<f32>> = queries.iter().map(|queries| queries.vectors()).collect();
+            sides(prepared.spec(), &self.pools, &vectors, |reader| find_sketch(prepared, reader))
+        });
         opened.as_deref().map_err(String::as_str)
     }
 
@@ -159,33 +160,25 @@ pub(crate) fn open_pools(
             queries: Vec::new(),
             modules: Vec::new(),
             metrics: Vec::new(),
-            magnitudes: Vec::new(),
             lengths: Vec::new(),
         };
         for (c, feature) in side.features[checkpoints.clone()].iter().enumerate() {
             let reader = prepared.snapshot().open_feature_shared(feature)?;
             let dim = feature.desc.dim() as usize;
-            let magnitudes = prepared.magnitudes(feature)?.cloned();
-            // Pools whose module groups agree share the packed queries, unless signs stand for magnitudes.
+            // Pools whose module groups agree share the packed queries.
             let shared = pools.iter().find(|other| {
                 other.readers.get(c).is_some_and(|r| r.part().attrs.groups == feature.attrs.groups)
-                    && other.magnitudes[c] == magnitudes
             });
-            let mut vectors = Cow::Borrowed(&vectors[c][..]);
-            if let Some(magnitudes) = &magnitudes {
-                magnitudes.apply(vectors.to_mut());
-            }
             let queries: Arc<Queries> = match shared {
                 Some(other) => other.queries[c].clone(),
-                None => Arc::new(Queries::new(&vectors, dim, &groups(feature))),
+                None => Arc::new(Queries::new(&vectors[c], dim, &groups(feature))),
             };
             pool.modules.push(modules::weights(spec.modules.as_ref(), feature));
             pool.metrics.push(metrics.and_then(|metrics| metrics.get(c)).cloned());
             pool.lengths.push(match spec.sim {
-                Sim::Dot => pruning::query_lengths(&vectors, dim, &groups(feature)),
+                Sim::Dot => pruning::query_lengths(&vectors[c], dim, &groups(feature)),
                 Sim::Cosine => Vec::new(),
             });
-            pool.magnitudes.push(magnitudes);
             pool.readers.push(reader);
             pool.queries.push(queries);
         }

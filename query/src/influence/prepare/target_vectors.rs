@@ -11,7 +11,6 @@ use gstore_store::{BlockBuffer, FeaturePart, FeatureReader, RowFlags};
 
 use super::encoder::Given;
 use super::target_rows::{TargetRow, TargetRows};
-use crate::eigen::Magnitudes;
 use crate::error::QueryError;
 use crate::influence::plan::checkpoints::PlanCheckpoint;
 use crate::influence::result::{ExcludedCounts, Reason};
@@ -47,8 +46,8 @@ pub(crate) enum Shape {
 
 /// The vectors of one target at one checkpoint.
 pub(crate) enum TargetSource<'a> {
-    /// In the store, and what its signs stand for.
-    Stored(FeatureReader, Option<Magnitudes>),
+    /// In the store.
+    Stored(FeatureReader),
     /// Of samples that are given with the question.
     Given {
         /// The pool's feature, whose form they share.
@@ -61,7 +60,7 @@ pub(crate) enum TargetSource<'a> {
 impl TargetSource<'_> {
     fn part(&self) -> &FeaturePart {
         match self {
-            Self::Stored(reader, _) => reader.part(),
+            Self::Stored(reader) => reader.part(),
             Self::Given { part, .. } => part,
         }
     }
@@ -133,7 +132,7 @@ impl TargetLoader<'_> {
         let mut scratch = BlockBuffer::new();
         for readers in self.readers {
             for (t, source) in readers.iter().enumerate() {
-                let TargetSource::Stored(reader, _) = source else {
+                let TargetSource::Stored(reader) = source else {
                     // The encoder refused samples that have none.
                     let mine = position(rows, t, 0)..position(rows, t, u64::MAX);
                     present[mine].iter_mut().for_each(|present| *present += 1);
@@ -309,8 +308,8 @@ impl Source<'_> {
             let groups = groups(source.part());
             let weights = &self.modules[t][..];
             let mine = position(rows, t, 0)..position(rows, t, u64::MAX);
-            let (reader, magnitudes) = match source {
-                TargetSource::Stored(reader, magnitudes) => (reader, magnitudes),
+            let reader = match source {
+                TargetSource::Stored(reader) => reader,
                 TargetSource::Given { samples, checkpoint, .. } => {
                     for at in mine {
                         let stored =
@@ -326,10 +325,7 @@ impl Source<'_> {
             let overlap = blocks.windows(2).any(|w| w[1].range().start < w[0].range().end);
             if overlap {
                 for at in mine {
-                    if let Some(mut stored) = reader.row(rows[at].row)? {
-                        if let Some(magnitudes) = magnitudes {
-                            magnitudes.apply(&mut stored.vector);
-                        }
+                    if let Some(stored) = reader.row(rows[at].row)? {
                         take(span.start + at, &stored.vector, norm(&stored.norm, weights));
                     }
                 }
@@ -345,9 +341,6 @@ impl Source<'_> {
                 for at in near {
                     if let Ok(i) = block.rows.binary_search(&rows[at].row) {
                         block.vector(i, &groups, &mut buffer);
-                        if let Some(magnitudes) = magnitudes {
-                            magnitudes.apply(&mut buffer);
-                        }
                         take(
                             span.start + at,
                             &buffer,

@@ -45,9 +45,7 @@ impl Prepared {
         for c in 0..self.checkpoints().len() {
             let mut at = Vec::new();
             for side in self.targets() {
-                let feature = &side.features[c];
-                let magnitudes = self.magnitudes(feature)?.cloned();
-                at.push(TargetSource::Stored(self.snapshot().open_feature_shared(feature)?, magnitudes));
+                at.push(TargetSource::Stored(self.snapshot().open_feature_shared(&side.features[c])?));
             }
             readers.push(at);
         }

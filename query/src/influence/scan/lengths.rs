@@ -9,22 +9,21 @@ use std::ops::Range;
 use gstore_curvature::Preconditioner;
 use gstore_store::{Block, FeaturePart};
 
-use crate::eigen::Magnitudes;
 use crate::values::{MIN_NORM, groups};
 
 /// Vectors of a panel: enough for a matrix to be read once for many.
 const PANEL: u64 = 16;
 
-/// What the length of a row is taken by: the weights of its module groups, the preconditioner where the
-/// stored lengths do not count, and what its signs stand for.
-pub(crate) type Measure<'a> = (&'a [f64], Option<&'a Preconditioner>, Option<&'a Magnitudes>);
+/// What the length of a row is taken by: the weights of its module groups, and the preconditioner where the
+/// stored lengths do not count.
+pub(crate) type Measure<'a> = (&'a [f64], Option<&'a Preconditioner>);
 
 /// Hands out the vectors `run` of a block with their lengths, in order. Memory: 16 vectors in f64.
 pub(crate) fn lengths(
     block: &Block<'_>,
     run: Range<usize>,
     part: &FeaturePart,
-    (modules, metric, magnitudes): (&[f64], &Preconditioner, Option<&Magnitudes>),
+    (modules, metric): (&[f64], &Preconditioner),
     mut take: impl FnMut(usize, f64),
 ) {
     let (dim, groups) = (part.desc.dim() as usize, groups(part));
@@ -35,9 +34,6 @@ pub(crate) fn lengths(
         panel.fill(0.0);
         while at < run.end && place(block, at).0 == of_panel {
             block.vector(at, &groups, &mut one);
-            if let Some(magnitudes) = magnitudes {
-                magnitudes.apply(&mut one);
-            }
             let slot = &mut panel[place(block, at).1 * dim..][..dim];
             slot.iter_mut().zip(&one).for_each(|(slot, x)| *slot = f64::from(*x));
             at += 1;
@@ -59,13 +55,8 @@ fn place(block: &Block<'_>, i: usize) -> ((u64, u64), usize) {
     }
 }
 
-/// The length of one vector by which a cosine is divided, where `stored` is what the store says of it. Signs
-/// have their magnitudes.
-pub(crate) fn length(
-    vector: &[f32],
-    stored: f64,
-    (modules, metric): (&[f64], Option<&Preconditioner>),
-) -> f64 {
+/// The length of one vector by which a cosine is divided, where `stored` is what the store says of it.
+pub(crate) fn length(vector: &[f32], stored: f64, (modules, metric): Measure<'_>) -> f64 {
     let length = match metric {
         None => stored,
         Some(metric) => {

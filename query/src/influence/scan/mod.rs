@@ -27,7 +27,6 @@ use self::lengths::Measure;
 use self::slots::{NO_TOKEN, Selection, Slots};
 use self::terms::Terms;
 use self::windows::{Window, most_slots};
-use crate::eigen::Magnitudes;
 use crate::error::QueryError;
 use crate::influence::result::{Excluded, ExcludedCounts, Reason, Scored};
 use crate::influence::spec::{Missing, Sim};
@@ -46,9 +45,6 @@ pub(super) struct ScanPool {
     /// For each checkpoint the preconditioner under which a row of a cosine is as long as it is; none where
     /// the stored lengths count.
     pub(super) metrics: Vec<Option<Preconditioner>>,
-    /// For each checkpoint what the signs of its rows stand for, where they are of an eigenbasis; the queries
-    /// have it folded in.
-    pub(super) magnitudes: Vec<Option<Magnitudes>>,
     /// For each checkpoint the lengths of the queries by module group, where dot products are
     /// bounded by them; else empty.
     pub(super) lengths: Vec<Vec<f64>>,
@@ -62,7 +58,7 @@ impl ScanPool {
 
     /// What the lengths of rows are taken by at a checkpoint.
     pub(super) fn measure(&self, c: usize) -> Measure<'_> {
-        (&self.modules[c], self.metrics[c].as_ref(), self.magnitudes[c].as_ref())
+        (&self.modules[c], self.metrics[c].as_ref())
     }
 }
 

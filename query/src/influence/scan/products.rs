@@ -75,11 +75,11 @@ impl Scan<'_> {
         block: &Block<'_>,
         run: Range<usize>,
         reader: &FeatureReader,
-        (modules, metric, magnitudes): Measure<'_>,
+        (modules, metric): Measure<'_>,
         factors: &mut Vec<f32>,
     ) {
         if let (Sim::Cosine, Some(metric)) = (self.sim, metric) {
-            lengths(block, run, reader.part(), (modules, metric, magnitudes), |row, length| {
+            lengths(block, run, reader.part(), (modules, metric), |row, length| {
                 let scales = &block.scale[row * modules.len()..(row + 1) * modules.len()];
                 factors.extend(scales.iter().map(|scale| (f64::from(*scale) / length) as f32));
             });

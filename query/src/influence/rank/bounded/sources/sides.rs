@@ -44,10 +44,12 @@ fn needed(spec: &InfluenceSpec) -> &[Plane] {
     }
 }
 
-/// Joins sketches and queries. `find` gives the sketch of a feature, or says what there is instead.
+/// Joins sketches and queries. `find` gives the sketch of a feature, or says what there is instead;
+/// `vectors[c]` are the query vectors of a checkpoint.
 pub(crate) fn sides(
     spec: &InfluenceSpec,
     pools: &[ScanPool],
+    vectors: &[Vec<f32>],
     mut find: impl FnMut(&FeatureReader) -> Result<Arc<Sketch>, String>,
 ) -> Sides {
     if spec.per_token {
@@ -63,7 +65,7 @@ pub(crate) fn sides(
     let mut kept = Planes::ALL;
     for pool in pools {
         let mut of_pool: Vec<SketchSide> = Vec::new();
-        for (reader, queries) in pool.readers.iter().zip(&pool.queries) {
+        for (reader, vectors) in pool.readers.iter().zip(vectors) {
             let part = reader.part();
             if spec.sim == Sim::Dot && !DOT_SCALES.contains(&part.attrs.dot_scale) {
                 return Err(format!(
@@ -96,11 +98,10 @@ pub(crate) fn sides(
                     part.display_name()
                 ));
             }
-            let vectors = queries.vectors();
             let queries: Vec<SketchQueries> = sketch
                 .rotations()
                 .iter()
-                .map(|(seed, rotation)| SketchQueries::new(rotation, *seed, &vectors))
+                .map(|(seed, rotation)| SketchQueries::new(rotation, *seed, vectors))
                 .collect();
             let mut norms = queries.iter().flat_map(SketchQueries::each).map(|query| query.norm);
             if let Some(norm) = norms.find(|norm| *norm != 0.0 && !QUERY_NORMS.contains(norm)) {
