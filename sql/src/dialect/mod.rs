@@ -4,6 +4,7 @@
 //! text; the rest in the parsed statement, before it is planned. What has no meaning here is refused in one line
 //! that says how to write it.
 
+mod aliases;
 mod arrows;
 mod calls;
 mod columns;
