@@ -18,13 +18,14 @@ const RIGHT: &str = "copy on the right";
 
 /// The plan with copies counted; it must be as the engine has planned the statement, before any of its rules.
 pub(super) fn counted(plan: LogicalPlan) -> DfResult<LogicalPlan> {
-    let joined = |plan| {
-        Ok(match plan {
-            LogicalPlan::Join(join) if is_of_all(&join) => Transformed::yes(by_number(join)?),
-            other => Transformed::no(other),
-        })
-    };
     plan.transform_up_with_subqueries(joined).data()
+}
+
+fn joined(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    Ok(match plan {
+        LogicalPlan::Join(join) if is_of_all(&join) => Transformed::yes(by_number(join)?),
+        other => Transformed::no(other),
+    })
 }
 
 /// Whether a join stands for one of the two: no other of a statement has nulls that are equal. Rows on the
