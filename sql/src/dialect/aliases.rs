@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, VisitMut, VisitorMut, visit_expressions,
 };
 
+use super::ordered;
 use crate::expanded::name;
 
 /// Most names of one `HAVING` that are looked up, and the longest expression that may stand for each: what they
@@ -27,6 +28,7 @@ impl VisitorMut for Aliases {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        ordered::apart(query);
         for table in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
             listed(&mut table.query.body, &table.alias.columns);
         }

@@ -12,6 +12,7 @@ mod first;
 mod forms;
 mod headings;
 mod merged;
+mod ordered;
 mod otherwise;
 mod powers;
 mod refused;
