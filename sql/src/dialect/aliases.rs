@@ -83,19 +83,28 @@ fn having(select: &mut Select) {
         GroupByExpr::All(_) => Vec::new(),
     };
     let is_joined = select.from.len() != 1 || select.from.iter().any(|table| !table.joins.is_empty());
+    let aliases: Vec<String> = select.projection.iter().filter_map(alias).collect();
     let computed = |item: &SelectItem| {
         let SelectItem::ExprWithAlias { expr, alias } = item else { return None };
         let alias = name(alias);
-        // The name of a column of USING is put into other words later.
+        // A column of USING is put into other words later, unless the result has its name.
         let fits = !grouped.contains(&alias)
             && is_aggregate(expr)
-            && !(is_joined && mentions(expr, &alias))
+            && !(is_joined && aliases.iter().any(|alias| mentions(expr, alias)))
             && expr.to_string().len() <= LONGEST;
         fits.then(|| (alias, expr.clone()))
     };
     let computed: Vec<(String, Expr)> = select.projection.iter().filter_map(computed).collect();
     if !computed.is_empty() {
         let _ = condition.visit(&mut InPlace { computed: &computed, inside: 0, put: 0 });
+    }
+}
+
+/// The name that an item of the result is given.
+fn alias(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(name(alias)),
+        _ => None,
     }
 }
 
