@@ -7,6 +7,8 @@ use gstore_data::{DataError, EncodeError, Place};
 use gstore_generate::GenerateError;
 use gstore_store::{ArtifactError, LookupError, LossError, ReadError};
 
+use crate::pairs::REFERENCE;
+
 /// Why an evaluation could not be done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -60,7 +62,8 @@ pub enum EvaluateError {
     },
     /// No reference for a prediction.
     #[error(
-        "there is no reference for {id:?}: give records that have one, or {} that do",
+        "there is no reference for {id:?}: give records that have one of the keys {}, or {} that do",
+        REFERENCE.join(", "),
         Remedy::Option("references", "")
     )]
     NoReference {

@@ -51,6 +51,7 @@ fn answers_of_two_models_are_joined() {
     assert!(short.contains("short has no prediction for \"b\""), "{short}");
     let alone = read(&request(folder.path(), &["tuned.jsonl"])).expect_err("no reference");
     assert!(alone.contains("no reference for \"b\""), "{alone}");
+    assert!(alone.contains("reference, references, expected,"), "{alone}");
     let with = PairsRequest {
         references: Some(files(folder.path(), &["base.jsonl"])),
         ..request(folder.path(), &["tuned.jsonl"])

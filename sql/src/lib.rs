@@ -22,6 +22,7 @@ mod bounds;
 mod catalog;
 mod caught;
 mod cooperative;
+mod copies;
 mod correlated;
 mod counts;
 mod describe;

@@ -14,6 +14,7 @@ use datafusion::sql::parser::Statement;
 use super::bounds::{self, Asking, Budget};
 use super::catalog::{self, Tables};
 use super::cooperative::cooperative;
+use super::copies;
 use super::correlated::Correlated;
 use super::dialect::{self, Headings};
 use super::error::{SqlError, SqlErrorKind};
@@ -130,6 +131,7 @@ pub(super) async fn logical(
     ordinals::resolve(&mut statement);
     let logical = state.statement_to_plan(statement).await;
     let logical = logical.map_err(|error| names.explain(translate(error), &state))?;
+    let logical = copies::counted(logical).map_err(translate)?;
     let logical = match state.config().get_extension::<Budget>() {
         Some(budget) => bounds::rewrite(logical, &budget).map_err(translate)?,
         None => logical,

@@ -107,6 +107,11 @@ fn schema_error(error: SchemaError) -> SqlError {
             if let Some(hint) = computed(&field.name) {
                 return unknown.hint(hint);
             }
+            if names.is_empty() {
+                let text = &field.name;
+                return unknown
+                    .hint(format!("there is no table here: write FROM, or '{text}' if it is a text"));
+            }
             unknown.hint(match guess {
                 Some(name) if is_plain(name) => format!("did you mean `{name}`?"),
                 Some(name) => format!("did you mean \"{name}\"? Such a name stands in double quotes"),
@@ -217,6 +222,9 @@ fn plan_error(text: &str, tables: &[String]) -> SqlError {
         if let Some(table) = super::function::NAMES.into_iter().find(|table| *table == name) {
             return unknown.hint(format!("it makes a table: write FROM {table}(..)"));
         }
+        if let Some((value, function)) = name.rsplit_once('.') {
+            return unknown.hint(format!("write {function}({value})"));
+        }
         if WINDOWS.contains(&name.to_lowercase().as_str()) {
             return unknown
                 .worded(format!("{name}() needs a window"))
@@ -252,7 +260,7 @@ fn misused(text: &str) -> Option<SqlError> {
         return Some(misused.hint(format!("add it to GROUP BY, write any_value({column}), or GROUP BY ALL")));
     }
     if let Some(name) = between(text, "Function '", "' failed to match any signature") {
-        let given = between(text, "(DataType: ", ").").unwrap_or("..").trim_end_matches(')');
+        let given = balanced(between(text, "(DataType: ", ").").unwrap_or(".."));
         return Some(wrong_types(name, &format!("{name}({given})")));
     }
     if let Some((value, to)) =
@@ -284,9 +292,20 @@ fn misused(text: &str) -> Option<SqlError> {
     None
 }
 
+/// A text without the parentheses at its end that nothing in it opens.
+fn balanced(mut text: &str) -> &str {
+    while let Some(shorter) = text.strip_suffix(')')
+        && text.matches(')').count() > text.matches('(').count()
+    {
+        text = shorter;
+    }
+    text
+}
+
 /// A call with values of types that the function does not take.
 fn wrong_types(name: &str, call: &str) -> SqlError {
     let several = call.contains(", ");
+    let is_time = call.contains("Timestamp(") || call.contains("(Date");
     let of_text = call.split_once('(').is_some_and(|(_, types)| types.starts_with("Utf8"));
     if matches!(name, "array_element" | "array_slice") && of_text {
         let hint =
@@ -305,6 +324,11 @@ fn wrong_types(name: &str, call: &str) -> SqlError {
         ),
         "percentile_cont" | "approx_percentile_cont" if call.contains("List(") => {
             Some("it takes one share: write a call for each, quantile_cont(x, 0.1), quantile_cont(x, 0.9)")
+        }
+        "avg" if is_time => Some("the mean of times is to_timestamp(avg(epoch(x)))"),
+        "median" if is_time => Some("the median of times is to_timestamp(median(epoch(x)))"),
+        _ if is_time && ["quantile", "percentile"].iter().any(|kind| name.contains(kind)) => {
+            Some("a quantile of times is to_timestamp(quantile_cont(epoch(x), 0.5))")
         }
         _ if call.contains("Utf8") => {
             Some("CAST(x AS DOUBLE) makes a number of text, CAST(x AS VARCHAR) text of a number")

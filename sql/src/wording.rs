@@ -21,6 +21,22 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
         let why = "a subquery in the place of a value gave more than one row";
         return Some(SqlError::invalid(why.into()).hint("write an aggregate in it, as max(x), or LIMIT 1"));
     }
+    if text.starts_with("Too many columns! The subquery should only return one column") {
+        let why = "a subquery in the place of a value gives more than one column";
+        let hint = "compare several by SEMI JOIN u USING (a, b), ANTI JOIN for NOT IN, or by \
+                    EXISTS (SELECT 1 FROM u WHERE u.a = t.a AND u.b = t.b)";
+        return Some(SqlError::invalid(why.into()).hint(hint));
+    }
+    if text.starts_with("Conflicting ordering requirements in aggregate functions") {
+        let why = "aggregate functions of one SELECT put their rows in different orders";
+        let hint = "a list in order of its own values is list_sort(list(x)), list_sort(list(x), 'DESC'); the value \
+                    at the largest or smallest y is max_by(x, y), min_by(x, y)";
+        return Some(SqlError::invalid(why.into()).hint(hint));
+    }
+    if text.starts_with("Dot access not supported for non-string expr: Function") {
+        let why = "functions do not stand behind a value and a dot";
+        return Some(SqlError::invalid(why.into()).hint("write upper(x) in place of x.upper()"));
+    }
     if text == "Divide by zero error" {
         let why = "a whole number is divided by 0";
         return Some(SqlError::invalid(why.into()).hint("a // nullif(b, 0) is null there, a / b infinite"));
@@ -107,6 +123,14 @@ mod tests {
             ("'pool' is not a variable which can be viewed with 'SHOW'", "FROM pool shows its rows"),
             ("'poll' is not a variable which can be viewed with 'SHOW'", "SHOW TABLES"),
             ("unnest() can only be applied to array, struct and null", "json_elements"),
+            (
+                "Too many columns! The subquery should only return one column: t.a, t.b",
+                "SEMI JOIN u USING (a, b)",
+            ),
+            (
+                "Conflicting ordering requirements in aggregate functions is not supported",
+                "list_sort(list(x), 'DESC')",
+            ),
             ("Cannot coerce arithmetic expression Utf8 + Int64 to valid types", "together: Utf8 + Int64\n"),
             ("Cannot coerce arithmetic expression Boolean + Int64 to valid types", "x::INT makes 1"),
             (

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{
     WildcardAdditionalOptions,
 };
 
+use super::aliases;
 use super::arrows::tighten;
 use super::forms;
 use super::powers::raise;
@@ -58,6 +59,7 @@ pub(crate) fn known(name: &str) -> &str {
 /// Puts a statement into the words of the engine.
 pub(crate) fn resolve(statement: &mut Statement) {
     if let Some(sql) = inner(statement) {
+        aliases::put(sql);
         let _ = sql.visit(&mut Words);
     }
 }

@@ -4,6 +4,7 @@
 //! text; the rest in the parsed statement, before it is planned. What has no meaning here is refused in one line
 //! that says how to write it.
 
+mod aliases;
 mod arrows;
 mod calls;
 mod columns;
@@ -11,6 +12,7 @@ mod first;
 mod forms;
 mod headings;
 mod merged;
+mod ordered;
 mod otherwise;
 mod powers;
 mod refused;

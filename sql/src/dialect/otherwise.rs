@@ -22,6 +22,7 @@ const FORMS: &[(&str, &str)] = &[
     ("last_day", "date_trunc('month', time) + INTERVAL '1 month' - INTERVAL '1 day'"),
     ("list_aggregate", OF_LIST),
     ("list_avg", OF_LIST),
+    ("list_reverse_sort", "list_sort(list, 'DESC')"),
     ("list_sum", OF_LIST),
     ("mad", "median(abs(x - m)) FROM t, (SELECT median(x) AS m FROM t)"),
     ("md5", HASH),

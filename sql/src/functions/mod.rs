@@ -12,6 +12,7 @@ mod counts;
 mod dates;
 mod json;
 mod matches;
+mod moments;
 mod numbers;
 pub(crate) mod path;
 mod rounded;
@@ -21,6 +22,7 @@ mod whole;
 
 use datafusion::prelude::SessionContext;
 
+pub(crate) use moments::Moments;
 pub(crate) use numbers::hash;
 pub(crate) use rounded::RoundedCasts;
 pub(crate) use whole::Arithmetic;

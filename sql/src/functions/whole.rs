@@ -72,7 +72,7 @@ impl ExprPlanner for Arithmetic {
 }
 
 /// The type of an operand, if it has one by now.
-fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
+pub(super) fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
     // Of a long chain of operators each has all before it as an operand.
     if let Expr::ScalarFunction(call) = expr
         && call.func.inner().is::<Whole>()

@@ -73,7 +73,7 @@ pub enum LookupError {
         name: String,
         /// The one that was probably meant.
         nearest: Option<String>,
-        /// Those there are, when they are few.
+        /// Those there are; of many the first, and how many more.
         known: Vec<String>,
     },
     /// There are several.

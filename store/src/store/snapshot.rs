@@ -533,14 +533,29 @@ fn unknown_feature(name: &str, features: &[Arc<FeaturePart>]) -> LookupError {
 pub(crate) fn unknown(what: &'static str, name: &str, mut known: Vec<&str>) -> LookupError {
     const FEW: usize = 12;
     known.dedup();
+    let more = known.len().checked_sub(FEW).filter(|more| *more > 0).map(|more| format!("and {more} more"));
     LookupError::Unknown {
         what,
         name: name.to_owned(),
         nearest: nearest(name, known.iter().copied()).map(str::to_owned),
-        known: if known.len() > FEW {
-            vec![format!("{} others", known.len())]
-        } else {
-            known.into_iter().map(str::to_owned).collect()
-        },
+        known: known.iter().take(FEW).map(|name| (*name).to_owned()).chain(more).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_many_names_are_listed() {
+        let names: Vec<String> = (10..24).map(|n| format!("dataset-{n}")).collect();
+        let all: Vec<&str> = names.iter().map(String::as_str).collect();
+        let said = unknown("dataset", "nope", all.clone()).to_string();
+        assert!(
+            said.contains("available: dataset-10, ") && said.ends_with("dataset-21, and 2 more"),
+            "{said}"
+        );
+        let few = unknown("dataset", "nope", all.into_iter().take(12).collect()).to_string();
+        assert!(few.ends_with("dataset-20, dataset-21"), "{few}");
     }
 }

@@ -1,0 +1,217 @@
+//! Names that a statement gives to columns where the engine does not look for them: those of a list behind a table
+//! expression, `t(a, b) AS (SELECT 1, 1)`, and those of the result in `HAVING`.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, Statement, TableAliasColumnDef,
+    TableFactor, VisitMut, VisitorMut, visit_expressions,
+};
+
+use super::ordered;
+use crate::expanded::name;
+
+/// Most names of one `HAVING` that are looked up, and the longest expression that may stand for each: what they
+/// stand for is repeated.
+const MOST_NAMES: usize = 100;
+const LONGEST: usize = 1000;
+
+/// Puts the names of a statement where the engine finds them.
+pub(super) fn put(sql: &mut Statement) {
+    let _ = sql.visit(&mut Aliases);
+}
+
+struct Aliases;
+
+impl VisitorMut for Aliases {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        ordered::apart(query);
+        for table in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+            listed(&mut table.query.body, &table.alias.columns);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Derived { subquery, alias: Some(alias), .. } = table {
+            listed(&mut subquery.body, &alias.columns);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        having(select);
+        ControlFlow::Continue(())
+    }
+}
+
+/// Gives columns that are the same names of their own: the list has others for them.
+fn listed(body: &mut SetExpr, columns: &[TableAliasColumnDef]) {
+    if columns.is_empty() {
+        return;
+    }
+    match body {
+        SetExpr::Select(select) => {
+            let mut before = HashSet::new();
+            for (place, item) in select.projection.iter_mut().enumerate() {
+                if let SelectItem::UnnamedExpr(expr) = item
+                    && !before.insert(expr.to_string().to_lowercase())
+                {
+                    let alias = Ident::with_quote('"', format!("column {}", place + 1));
+                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                }
+            }
+        }
+        SetExpr::Query(query) => listed(&mut query.body, columns),
+        SetExpr::SetOperation { left, right, .. } => {
+            listed(left, columns);
+            listed(right, columns);
+        }
+        _ => {}
+    }
+}
+
+/// Puts what is computed under a name in its place in `HAVING`, where the engine reads a column of the table that
+/// has this name. In an argument of a function the column is meant, and where the rows are grouped by it.
+fn having(select: &mut Select) {
+    let Some(condition) = &mut select.having else { return };
+    let grouped: Vec<String> = match &select.group_by {
+        GroupByExpr::Expressions(groups, _) => groups.iter().filter_map(column).collect(),
+        GroupByExpr::All(_) => Vec::new(),
+    };
+    let is_joined = select.from.len() != 1 || select.from.iter().any(|table| !table.joins.is_empty());
+    let aliases: Vec<String> = select.projection.iter().filter_map(alias).collect();
+    let computed = |item: &SelectItem| {
+        let SelectItem::ExprWithAlias { expr, alias } = item else { return None };
+        let alias = name(alias);
+        // A column of USING is put into other words later, unless the result has its name.
+        let fits = !grouped.contains(&alias)
+            && is_aggregate(expr)
+            && !(is_joined && aliases.iter().any(|alias| mentions(expr, alias)))
+            && expr.to_string().len() <= LONGEST;
+        fits.then(|| (alias, expr.clone()))
+    };
+    let computed: Vec<(String, Expr)> = select.projection.iter().filter_map(computed).collect();
+    if !computed.is_empty() {
+        let _ = condition.visit(&mut InPlace { computed: &computed, inside: 0, put: 0 });
+    }
+}
+
+/// The name that an item of the result is given.
+fn alias(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(name(alias)),
+        _ => None,
+    }
+}
+
+/// The column that an expression is, without its table.
+fn column(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(column) => Some(name(column)),
+        Expr::CompoundIdentifier(parts) => parts.last().map(name),
+        _ => None,
+    }
+}
+
+/// Whether an expression has a call, as of an aggregate function, and none of a window.
+fn is_aggregate(expr: &Expr) -> bool {
+    let (mut has_call, mut has_window) = (false, false);
+    let _ = visit_expressions(expr, |part: &Expr| {
+        if let Expr::Function(function) = part {
+            has_call = true;
+            has_window |= function.over.is_some();
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    has_call && !has_window
+}
+
+fn mentions(expr: &Expr, column: &str) -> bool {
+    let found = visit_expressions(expr, |part: &Expr| match part {
+        Expr::Identifier(other) if name(other) == column => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+struct InPlace<'a> {
+    computed: &'a [(String, Expr)],
+    /// Functions and queries around what is visited.
+    inside: usize,
+    put: usize,
+}
+
+impl VisitorMut for InPlace<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.inside += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.inside -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        self.inside += usize::from(matches!(expr, Expr::Function(_)));
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Function(_) => self.inside -= 1,
+            Expr::Identifier(column) if self.inside == 0 && self.put < MOST_NAMES => {
+                let column = name(column);
+                if let Some((_, computed)) = self.computed.iter().find(|(alias, _)| *alias == column) {
+                    self.put += 1;
+                    *expr = Expr::Nested(Box::new(computed.clone()));
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::inner;
+
+    #[test]
+    fn names_stand_where_the_engine_finds_them() {
+        for (sql, expected) in [
+            (
+                "WITH RECURSIVE f(a, b, n) AS (SELECT 0, 1, 1 UNION ALL SELECT b, B, n + 1 FROM f) SELECT a FROM f",
+                "WITH RECURSIVE f (a, b, n) AS (SELECT 0, 1, 1 AS \"column 3\" UNION ALL SELECT b, B AS \"column 2\", n + 1 FROM f) SELECT a FROM f",
+            ),
+            (
+                "SELECT a FROM (SELECT 1, 1) AS t (a, b)",
+                "SELECT a FROM (SELECT 1, 1 AS \"column 2\") AS t (a, b)",
+            ),
+            ("SELECT a FROM (SELECT 1, 1) AS t", "SELECT a FROM (SELECT 1, 1) AS t"),
+            (
+                "SELECT k, count(*) AS cost FROM t GROUP BY k HAVING cost > 3 AND sum(cost) > 2",
+                "SELECT k, count(*) AS cost FROM t GROUP BY k HAVING (count(*)) > 3 AND sum(cost) > 2",
+            ),
+            (
+                "SELECT lower(k) AS k FROM t GROUP BY k HAVING k = 'a'",
+                "SELECT lower(k) AS k FROM t GROUP BY k HAVING k = 'a'",
+            ),
+            (
+                "SELECT max(id) AS id FROM t JOIN u USING(id) GROUP BY k HAVING id > 1",
+                "SELECT max(id) AS id FROM t JOIN u USING(id) GROUP BY k HAVING id > 1",
+            ),
+        ] {
+            let mut statement = crate::guard::parse(sql).unwrap();
+            put(inner(&mut statement).unwrap());
+            assert_eq!(statement.to_string(), expected);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `ORDER BY` a column of a table that has the name of another column of the result: `SELECT -cost AS cost FROM t
+//! ORDER BY t.cost`.
+//!
+//! The engine adds the column to those of the result, where both would have one name. Here they have names of their
+//! own in a query inside, and the one around it orders its rows and gives the columns their names.
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::expanded::name;
+
+/// Puts a query around one that is ordered by such a column.
+pub(super) fn apart(query: &mut Query) {
+    let Query { body, order_by: Some(order), .. } = query else { return };
+    let (SetExpr::Select(select), OrderByKind::Expressions(keys)) = (&mut **body, &mut order.kind) else {
+        return;
+    };
+    if !is_plain(select) || !keys.iter().any(|key| is_hidden(&key.expr, select)) {
+        return;
+    }
+    let Some(names) = select.projection.iter().map(output).collect::<Option<Vec<String>>>() else { return };
+    let is_known = |key: &OrderByExpr| match &key.expr {
+        Expr::Value(_) | Expr::CompoundIdentifier(_) => true,
+        Expr::Identifier(column) => names.contains(&name(column)),
+        _ => false,
+    };
+    if !keys.iter().all(is_known) {
+        return;
+    }
+    let shown =
+        |(place, name): (usize, &String)| format!("\"column {place}\" AS \"{}\"", name.replace('"', "\"\""));
+    let shown: Vec<String> = names.iter().enumerate().map(shown).collect();
+    let around = format!("SELECT {} FROM (SELECT 1) AS \"in order\"", shown.join(", "));
+    let parsed = Parser::new(&GenericDialect {}).try_with_sql(&around);
+    let Ok(mut around) = parsed.and_then(|mut parser| parser.parse_query()) else { return };
+    for (place, item) in select.projection.iter_mut().enumerate() {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            let alias = Ident::with_quote('"', format!("column {place}"));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+    for (place, key) in keys.iter_mut().enumerate() {
+        if matches!(key.expr, Expr::CompoundIdentifier(_)) {
+            let alias = Ident::with_quote('"', format!("order {place}"));
+            let expr = std::mem::replace(&mut key.expr, Expr::Identifier(alias.clone()));
+            select.projection.push(SelectItem::ExprWithAlias { expr, alias });
+        }
+    }
+    if let SetExpr::Select(outer) = &mut *around.body
+        && let Some(from) = outer.from.first_mut()
+        && let TableFactor::Derived { subquery, .. } = &mut from.relation
+    {
+        std::mem::swap(&mut subquery.body, body);
+        std::mem::swap(&mut around.body, body);
+    }
+}
+
+/// Whether no other clause may name a column of the result.
+fn is_plain(select: &Select) -> bool {
+    let is_grouped = match &select.group_by {
+        GroupByExpr::Expressions(groups, _) => !groups.is_empty(),
+        GroupByExpr::All(_) => true,
+    };
+    !is_grouped && select.distinct.is_none() && select.having.is_none() && select.qualify.is_none()
+}
+
+/// Whether a key is a column of a table, and the result has another of its name.
+fn is_hidden(key: &Expr, select: &Select) -> bool {
+    let Expr::CompoundIdentifier(parts) = key else { return false };
+    let Some(column) = parts.last().map(name) else { return false };
+    select.projection.iter().any(|item| match item {
+        SelectItem::ExprWithAlias { expr, alias } => {
+            let is_same = matches!(expr, Expr::Identifier(other) if name(other) == column) || expr == key;
+            name(alias) == column && !is_same
+        }
+        _ => false,
+    })
+}
+
+/// The name of an item of the result, if it is one column.
+fn output(item: &SelectItem) -> Option<String> {
+    let (expr, name) = match item {
+        SelectItem::ExprWithAlias { expr, alias } => (expr, name(alias)),
+        SelectItem::UnnamedExpr(expr) => match expr {
+            Expr::Identifier(column) => (expr, name(column)),
+            Expr::CompoundIdentifier(parts) => (expr, parts.last().map(name)?),
+            _ => (expr, expr.to_string()),
+        },
+        _ => return None,
+    };
+    let text = expr.to_string().to_lowercase();
+    (!text.contains("unnest(") && !text.contains("columns(")).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::inner;
+    use datafusion::sql::sqlparser::ast::Statement;
+
+    #[test]
+    fn a_column_of_a_table_is_not_that_of_the_result() {
+        for (sql, expected) in [
+            (
+                "SELECT -cost AS cost, t.id FROM t WHERE ok ORDER BY t.cost DESC, id LIMIT 3",
+                "SELECT \"column 0\" AS \"cost\", \"column 1\" AS \"id\" FROM (SELECT -cost AS \"column 0\", t.id AS \"column 1\", t.cost AS \"order 0\" FROM t WHERE ok) AS \"in order\" ORDER BY \"order 0\" DESC, id LIMIT 3",
+            ),
+            ("SELECT cost AS cost FROM t ORDER BY t.cost", "SELECT cost AS cost FROM t ORDER BY t.cost"),
+            ("SELECT -cost AS cost FROM t ORDER BY cost", "SELECT -cost AS cost FROM t ORDER BY cost"),
+            (
+                "SELECT -cost AS cost FROM t ORDER BY t.cost + 1",
+                "SELECT -cost AS cost FROM t ORDER BY t.cost + 1",
+            ),
+        ] {
+            let mut statement = crate::guard::parse(sql).unwrap();
+            let Some(Statement::Query(query)) = inner(&mut statement) else { panic!("{sql}") };
+            apart(query);
+            assert_eq!(statement.to_string(), expected);
+        }
+    }
+}
