@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::arrows::tighten;
+use super::compared;
 use super::forms;
 use super::powers::raise;
 use crate::parameters::inner;
@@ -115,6 +116,7 @@ impl VisitorMut for Words {
                 }
             }
             Expr::CompoundFieldAccess { access_chain, .. } => forms::close(access_chain),
+            Expr::AnyOp { .. } | Expr::AllOp { .. } => compared::name(expr),
             _ => {}
         }
         ControlFlow::Continue(())

@@ -7,6 +7,7 @@
 mod arrows;
 mod calls;
 mod columns;
+mod compared;
 mod first;
 mod forms;
 mod headings;

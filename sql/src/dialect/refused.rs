@@ -6,7 +6,7 @@ use super::tokens::{is_word, next};
 use crate::error::{SqlError, SqlErrorKind};
 
 /// Words that begin such a form, those that follow, and what is said of it.
-const FORMS: [(&str, &[&str], &str); 13] = [
+const FORMS: [(&str, &[&str], &str); 15] = [
     ("PIVOT", &[], PIVOT),
     ("PIVOT_WIDER", &[], PIVOT),
     ("UNPIVOT", &[], UNPIVOT),
@@ -20,12 +20,15 @@ const FORMS: [(&str, &[&str], &str); 13] = [
         "MATCH_RECOGNIZE is not supported; windows with lag() and lead() see the rows around one",
     ),
     ("LATERAL", &["VIEW"], "LATERAL VIEW is written SELECT .., unnest(list)"),
+    ("EXCEPT", &["ALL"], COPIES),
+    ("INTERSECT", &["ALL"], COPIES),
     ("CONNECT", &["BY"], "CONNECT BY is written WITH RECURSIVE"),
     ("GLOB", &[], "GLOB is written LIKE with % and _, or ~ with a regular expression"),
     ("SHOW", &["ALL", "TABLES"], "SHOW ALL TABLES is written SHOW TABLES, or SELECT * FROM gstore.datasets"),
     ("SUMMARIZE", &[], "SUMMARIZE stands at the beginning of a statement"),
 ];
 
+const COPIES: &str = "EXCEPT ALL and INTERSECT ALL, which count copies, are written without ALL, with row_number() OVER (PARTITION BY x) beside x on both sides";
 const PIVOT: &str =
     "PIVOT is written count(*) FILTER (WHERE column = 'value') AS value for each value, with GROUP BY";
 const ASOF: &str = "ASOF JOIN is written as a join with `<=` and QUALIFY row_number() OVER (PARTITION BY .. ORDER BY ..) = 1";
@@ -107,16 +110,23 @@ fn has_unit(tokens: &[TokenWithSpan], interval: usize) -> bool {
     known(&word) || word.strip_suffix('S').is_some_and(known)
 }
 
-/// Whether LIMIT is followed by a percentage, and not by the rest of a division.
+/// Whether LIMIT is followed by a percentage, with nothing but the end of its query behind it: else it is the rest
+/// of a division.
 fn is_share(tokens: &[TokenWithSpan], limit: usize) -> bool {
     let Some((number, token)) = next(tokens, limit + 1) else { return false };
     let sign = next(tokens, number + 1).filter(|_| matches!(token.token, Token::Number(..)));
     let Some((sign, token)) = sign else { return false };
-    let after = next(tokens, sign + 1).map(|(_, token)| &token.token);
+    let after = next(tokens, sign + 1).map(|(_, token)| token);
     match token.token {
-        Token::Mod => !matches!(after, Some(Token::Number(..) | Token::LParen)),
+        Token::Mod => after.is_none_or(ends_query),
         _ => is_word(token, "PERCENT"),
     }
+}
+
+/// Whether a token that follows LIMIT and its number is no part of them.
+fn ends_query(token: &TokenWithSpan) -> bool {
+    let words = ["OFFSET", "UNION", "EXCEPT", "INTERSECT"];
+    matches!(token.token, Token::SemiColon | Token::RParen) || words.iter().any(|word| is_word(token, word))
 }
 
 fn error(says: &str, token: &TokenWithSpan) -> SqlError {
