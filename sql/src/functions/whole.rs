@@ -15,7 +15,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Decimal256Type, Float64Type};
 use arrow_array::{ArrayRef, Int64Array};
 use arrow_cast::CastOptions;
-use arrow_schema::{ArrowError, DECIMAL256_MAX_PRECISION, DataType};
+use arrow_schema::{ArrowError, DECIMAL256_MAX_PRECISION, DataType, TimeUnit};
 use datafusion::arrow::array::Datum;
 use datafusion::arrow::compute::kernels::{arity, numeric};
 use datafusion::arrow::datatypes::i256;
@@ -35,6 +35,9 @@ use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use crate::error::SqlError;
+
+/// Of a time of day on a day.
+const TIME: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
 /// What puts the functions in the place of operators.
 ///
@@ -57,9 +60,16 @@ impl ExprPlanner for Arithmetic {
             BinaryOperator::Divide => None,
             _ => return Ok(PlannerResult::Original(expr)),
         };
-        let is_whole = |side: &Expr| type_of(side, schema).is_some_and(|of| of.is_integer());
-        let are_whole = is_whole(&expr.left) && is_whole(&expr.right);
+        let types = (type_of(&expr.left, schema), type_of(&expr.right, schema));
         let RawBinaryExpr { op, left, right } = expr;
+        let is_whole = |of: Option<&DataType>| of.is_some_and(DataType::is_integer);
+        let are_whole = is_whole(types.0.as_ref()) && is_whole(types.1.as_ref());
+        // A day and a span of time make a time: the engine would leave out the hours.
+        let (left, right) = match types {
+            (Some(DataType::Date32), Some(DataType::Interval(_))) => (cast(left, TIME), right),
+            (Some(DataType::Interval(_)), Some(DataType::Date32)) => (left, cast(right, TIME)),
+            _ => (left, right),
+        };
         let planned = match operation {
             Some(operation) if are_whole || operation == Operation::Divide => Expr::ScalarFunction(
                 ScalarFunction::new_udf(Arc::new(operation.function()), vec![left, right]),
