@@ -267,6 +267,15 @@ fn misused(text: &str) -> Option<SqlError> {
         }
         return Some(SqlError::no_number(value));
     }
+    let time = between(text, "Error parsing timestamp from '", "': ");
+    let date = between(text, "Cannot cast string '", "' to value of Date");
+    if let Some(value) = time.or(date) {
+        let what = if time.is_some() { "time" } else { "date" };
+        return Some(
+            SqlError::invalid(format!("'{value}' is no {what}"))
+                .hint("a date is written 2024-05-29, a time 2024-05-29 10:46:00"),
+        );
+    }
     let is_of_text = between(text, ": type ", " is not Struct").is_some_and(|ty| ty.contains("Utf8"));
     if is_of_text && text.contains("Cannot access field at argument") {
         return Some(

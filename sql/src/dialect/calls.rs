@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::arrows::tighten;
 use super::compared;
 use super::forms;
+use super::named;
 use super::powers::raise;
 use crate::parameters::inner;
 
@@ -45,7 +46,6 @@ const NAMES: &[(&str, &str)] = &[
     ("strlen", "octet_length"),
     ("suffix", "ends_with"),
     ("ucase", "upper"),
-    ("list_unique", "list_distinct"),
     ("typeof", "arrow_typeof"),
     ("unicode", "ascii"),
     ("variance", "var"),
@@ -132,14 +132,21 @@ impl VisitorMut for Words {
     }
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
-        if let TableFactor::NestedJoin { table_with_joins, .. } = table {
-            table_with_joins.joins.iter_mut().for_each(one_side);
+        match table {
+            TableFactor::NestedJoin { table_with_joins, .. } => {
+                table_with_joins.joins.iter_mut().for_each(one_side);
+            }
+            TableFactor::Derived { subquery, alias: Some(alias), .. } => named::columns(subquery, alias),
+            _ => {}
         }
         ControlFlow::Continue(())
     }
 
-    /// `ORDER BY ALL`: by each column of the result.
+    /// Names of table expressions; `ORDER BY ALL`: by each column of the result.
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        for table in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+            named::columns(&mut table.query, &table.alias);
+        }
         let Query { body, order_by, .. } = query;
         let (SetExpr::Select(select), Some(order)) = (&**body, order_by.as_mut()) else {
             return ControlFlow::Continue(());

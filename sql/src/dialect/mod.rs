@@ -12,6 +12,7 @@ mod first;
 mod forms;
 mod headings;
 mod merged;
+mod named;
 mod otherwise;
 mod powers;
 mod refused;
@@ -21,6 +22,7 @@ mod tokens;
 
 pub(crate) use calls::{known, resolve};
 pub(crate) use columns::expand as expand_columns;
+pub(crate) use forms::full_time;
 pub(crate) use headings::{Headings, renamed};
 pub(crate) use merged::merge;
 pub(crate) use otherwise::{nearly_written_otherwise, written_otherwise};

@@ -15,11 +15,13 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    cast, lit, try_cast,
 };
 use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 
 use super::path::{parts, text};
+use crate::dialect::full_time;
 use crate::error::SqlError;
 
 /// Most characters of a text in a message.
@@ -27,6 +29,13 @@ const SAID: usize = 100;
 
 /// The call in the place of a cast, if it is one of these; `safe` casts give null for what they cannot read.
 pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> Option<Expr> {
+    // A text that is compared with a time.
+    if let (Expr::Literal(time, _), DataType::Timestamp(..)) = (of, to)
+        && let Some(written) = time.try_as_str().flatten()
+        && let Some(full) = full_time(written).filter(|full| full != written)
+    {
+        return Some(if safe { try_cast(lit(full), to.clone()) } else { cast(lit(full), to.clone()) });
+    }
     let from = of.get_type(schema).ok()?;
     // The engine casts text to numbers where the two are compared, and must not round there: `safe` casts are written.
     let reads = is_text(&from) && (matches!(to, DataType::List(_)) || safe && to.is_integer());
