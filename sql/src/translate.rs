@@ -252,7 +252,13 @@ fn misused(text: &str) -> Option<SqlError> {
         return Some(misused.hint(format!("add it to GROUP BY, write any_value({column}), or GROUP BY ALL")));
     }
     if let Some(name) = between(text, "Function '", "' failed to match any signature") {
-        let given = between(text, "(DataType: ", ").").unwrap_or("..").trim_end_matches(')');
+        let mut given = between(text, "(DataType: ", ").").unwrap_or("..");
+        // A type such as `Timestamp(µs)` keeps its own.
+        while given.matches(')').count() > given.matches('(').count()
+            && let Some(shorter) = given.strip_suffix(')')
+        {
+            given = shorter;
+        }
         return Some(wrong_types(name, &format!("{name}({given})")));
     }
     if let Some((value, to)) =
@@ -315,6 +321,10 @@ fn wrong_types(name: &str, call: &str) -> SqlError {
         "percentile_cont" | "approx_percentile_cont" if call.contains("List(") => {
             Some("it takes one share: write a call for each, quantile_cont(x, 0.1), quantile_cont(x, 0.9)")
         }
+        "median" | "percentile_cont" if call.contains("Timestamp(") || call.contains("Date32") => {
+            Some("epoch(time) is a number of seconds: to_timestamp(median(epoch(time)))")
+        }
+        "string_agg" if !several => Some("it takes what stands between the texts: string_agg(x, ', ')"),
         _ if call.contains("Utf8") => {
             Some("CAST(x AS DOUBLE) makes a number of text, CAST(x AS VARCHAR) text of a number")
         }

@@ -21,6 +21,11 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
         let why = "a subquery in the place of a value gave more than one row";
         return Some(SqlError::invalid(why.into()).hint("write an aggregate in it, as max(x), or LIMIT 1"));
     }
+    if text.contains("Too many columns! The subquery should only return one column") {
+        let why = "a subquery in the place of a value gives several columns";
+        let hint = "EXISTS (SELECT .. WHERE t.a = x AND t.b = y) compares several";
+        return Some(SqlError::invalid(why.into()).hint(hint));
+    }
     if text == "Divide by zero error" {
         let why = "a whole number is divided by 0";
         return Some(SqlError::invalid(why.into()).hint("a // nullif(b, 0) is null there, a / b infinite"));
