@@ -60,17 +60,20 @@ impl Names {
     /// An error in the words of the statement, with a hint where a name was meant as something else.
     pub(super) fn explain(&self, error: SqlError, state: &SessionState) -> SqlError {
         let error = self.of_names(self.of_list(self.of_field(self.of_call(error, state))));
-        if error.kind() != SqlErrorKind::Unknown || error.has_guess() {
+        if error.kind() != SqlErrorKind::Unknown {
             return error;
         }
         let missing = |name: &&String| error.message() == format!("there is no column `{name}`");
+        if self.given.iter().any(|name| missing(&name)) {
+            return error.hint("a name given with AS is not known in its own SELECT and WHERE: repeat the expression, or put it into a subquery");
+        }
+        if error.has_guess() {
+            return error;
+        }
         if let Some(name) = self.quoted.iter().find(missing) {
             let text = name.replace('\'', "''");
             return error
                 .hint(format!("double quotes are for names; text stands in single quotes: '{text}'"));
-        }
-        if self.given.iter().any(|name| missing(&name)) {
-            return error.hint("a name given with AS is not known in its own SELECT and WHERE: repeat the expression, or put it into a subquery");
         }
         error
     }

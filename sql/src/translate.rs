@@ -275,6 +275,15 @@ fn misused(text: &str) -> Option<SqlError> {
         }
         return Some(SqlError::no_number(value));
     }
+    let time = between(text, "Error parsing timestamp from '", "': ");
+    let date = between(text, "Cannot cast string '", "' to value of Date");
+    if let Some(value) = time.or(date) {
+        let what = if time.is_some() { "time" } else { "date" };
+        return Some(
+            SqlError::invalid(format!("'{value}' is no {what}"))
+                .hint("a date is written 2024-05-29, a time 2024-05-29 10:46:00"),
+        );
+    }
     let is_of_text = between(text, ": type ", " is not Struct").is_some_and(|ty| ty.contains("Utf8"));
     if is_of_text && text.contains("Cannot access field at argument") {
         return Some(
@@ -330,6 +339,7 @@ fn wrong_types(name: &str, call: &str) -> SqlError {
         _ if is_time && ["quantile", "percentile"].iter().any(|kind| name.contains(kind)) => {
             Some("a quantile of times is to_timestamp(quantile_cont(epoch(x), 0.5))")
         }
+        "string_agg" if !several => Some("it takes what stands between the texts: string_agg(x, ', ')"),
         _ if call.contains("Utf8") => {
             Some("CAST(x AS DOUBLE) makes a number of text, CAST(x AS VARCHAR) text of a number")
         }

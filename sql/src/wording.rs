@@ -49,7 +49,27 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
         let why = format!("WHERE takes what is true or false, and {condition} is {ty}");
         return Some(SqlError::invalid(why).hint("compare it, as x = 1 or x IS NOT NULL"));
     }
-    no_operation(text)
+    no_form(text).or_else(|| no_operation(text))
+}
+
+/// Parts of times and operators that the engine does not have.
+fn no_form(text: &str) -> Option<SqlError> {
+    let part = text.strip_prefix("Date part '").and_then(|rest| rest.strip_suffix("' not supported"));
+    if let Some(part) = part {
+        let why = format!("a time has no part `{}` here", part.to_lowercase());
+        let hint = "parts are year, quarter, month, week, day, hour, minute, second, epoch; year(t) // 10 is the decade";
+        return Some(SqlError::invalid(why).hint(hint));
+    }
+    let forms = [
+        ("unary operator BitwiseNot", "~x is not supported", "write -x - 1"),
+        (
+            "in sqltorel: Collate",
+            "COLLATE is not supported",
+            "lower(x) makes texts equal that differ in case",
+        ),
+    ];
+    let (_, why, hint) = forms.into_iter().find(|(said, ..)| text.contains(said))?;
+    Some(SqlError::invalid(why.to_owned()).hint(hint))
 }
 
 /// Values of types that have nothing in common.

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::aliases;
 use super::arrows::tighten;
+use super::compared;
 use super::forms;
 use super::powers::raise;
 use crate::parameters::inner;
@@ -45,7 +46,6 @@ const NAMES: &[(&str, &str)] = &[
     ("strlen", "octet_length"),
     ("suffix", "ends_with"),
     ("ucase", "upper"),
-    ("list_unique", "list_distinct"),
     ("typeof", "arrow_typeof"),
     ("unicode", "ascii"),
     ("variance", "var"),
@@ -117,6 +117,7 @@ impl VisitorMut for Words {
                 }
             }
             Expr::CompoundFieldAccess { access_chain, .. } => forms::close(access_chain),
+            Expr::AnyOp { .. } | Expr::AllOp { .. } => compared::name(expr),
             _ => {}
         }
         ControlFlow::Continue(())

@@ -39,6 +39,14 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
         ("unnest", [list]) if is_json(list) => {
             Some(call("unnest", vec![call("json_elements", vec![list.clone()])]))
         }
+        ("list_unique" | "array_unique", [list]) => {
+            let null = call("make_array", vec![Expr::value(Value::Null)]);
+            Some(call("len", vec![call("array_except", vec![list.clone(), null])]))
+        }
+        // Into characters.
+        ("split" | "str_split" | "string_split" | "string_to_array", [of, between]) if is_empty(between) => {
+            Some(call("string_to_array", vec![of.clone(), Expr::value(Value::Null)]))
+        }
         ("dayname", [time]) => Some(call("to_char", vec![time.clone(), text("%A")])),
         ("monthname", [time]) => Some(call("to_char", vec![time.clone(), text("%B")])),
         ("regexp_split_to_array" | "string_split_regex" | "str_split_regex", [of, pattern]) => {
@@ -80,6 +88,11 @@ fn is_json(expr: &Expr) -> bool {
     }
 }
 
+fn is_empty(expr: &Expr) -> bool {
+    let Expr::Value(value) = expr else { return false };
+    matches!(&value.value, Value::SingleQuotedString(text) if text.is_empty())
+}
+
 fn text(text: &str) -> Expr {
     Expr::value(Value::SingleQuotedString(text.to_owned()))
 }
@@ -111,10 +124,18 @@ pub(super) fn interval(interval: &Interval) -> Option<Expr> {
     Some(cast(written, DataType::Interval { fields: None, precision: None }))
 }
 
-/// The text of a time with two digits for each part and with seconds: the engine reads no other. So
-/// `2024-1-2 3:04` is `2024-01-02 03:04:00`.
+/// A written time as [`full_time`] has it.
 pub(super) fn usual_time(time: &mut Value) {
-    let Value::SingleQuotedString(text) = time else { return };
+    if let Value::SingleQuotedString(text) = time
+        && let Some(full) = full_time(text)
+    {
+        *text = full;
+    }
+}
+
+/// The text of a time with two digits for each part and with seconds: the engine reads no other. So
+/// `2024-1-2 3:4` is `2024-01-02 03:04:00`. `None` for text that is no time, as far as its form says it.
+pub(crate) fn full_time(text: &str) -> Option<String> {
     let (date, clock) = match text.trim().split_once([' ', 'T']) {
         Some((date, clock)) => (date, Some(clock.trim_start())),
         None => (text.trim(), None),
@@ -122,19 +143,26 @@ pub(super) fn usual_time(time: &mut Value) {
     let of_digits = |part: &str, most: usize| {
         (1..=most).contains(&part.len()) && part.bytes().all(|digit| digit.is_ascii_digit())
     };
-    let [year, month, day] = date.split('-').collect::<Vec<_>>()[..] else { return };
+    let [year, month, day] = date.split('-').collect::<Vec<_>>()[..] else { return None };
     if !(of_digits(year, 4) && of_digits(month, 2) && of_digits(day, 2)) {
-        return;
+        return None;
     }
     let date = format!("{year}-{month:0>2}-{day:0>2}");
-    *text = match clock.map(|clock| clock.split_once(':')) {
-        None => date,
-        Some(Some((hour, rest))) if of_digits(hour, 2) => {
-            let seconds = if rest.len() == 2 && of_digits(rest, 2) { ":00" } else { "" };
-            format!("{date} {hour:0>2}:{rest}{seconds}")
+    let Some(clock) = clock else { return Some(date) };
+    let (hour, rest) = clock.split_once(':')?;
+    if !of_digits(hour, 2) {
+        return None;
+    }
+    let clock = match rest.split_once(':') {
+        Some((minute, second)) if of_digits(minute, 2) => {
+            let digits = second.bytes().take_while(u8::is_ascii_digit).count();
+            let zero = if digits == 1 { "0" } else { "" };
+            format!("{minute:0>2}:{zero}{second}")
         }
-        Some(_) => return,
+        None if of_digits(rest, 2) => format!("{rest:0>2}:00"),
+        _ => rest.to_owned(),
     };
+    Some(format!("{date} {hour:0>2}:{clock}"))
 }
 
 fn cast(expr: Expr, data_type: DataType) -> Expr {
@@ -163,6 +191,10 @@ mod tests {
             ("2024-01-02 3:04:05", "2024-01-02 03:04:05"),
             ("2024-1-2 3:04", "2024-01-02 03:04:00"),
             ("2024-01-02T10:30", "2024-01-02 10:30:00"),
+            ("2024-1-2 3:4", "2024-01-02 03:04:00"),
+            ("2024-01-02 03:04:5", "2024-01-02 03:04:05"),
+            ("2024-01-02 3:4:5.25Z", "2024-01-02 03:04:05.25Z"),
+            ("2024-01-02 3:04+01:00", "2024-01-02 03:04+01:00"),
             (" 2024-1-2 ", "2024-01-02"),
             ("2024-01-02 3:04:05.25Z", "2024-01-02 03:04:05.25Z"),
             ("02.01.2024 3:04", "02.01.2024 3:04"),

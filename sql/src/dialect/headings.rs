@@ -13,23 +13,13 @@ use datafusion::sql::sqlparser::ast::{Expr, Query, Select, SelectItem, SetExpr, 
 
 use crate::expanded::name;
 
-/// An expression as it is written.
-#[derive(Debug, Clone)]
-struct Written {
-    text: String,
-    /// The name that the engine has for it if it is no field of a struct but a column.
-    column: Option<String>,
-}
-
-impl Written {
-    /// What an expression is called; none of what is a column for sure.
-    fn of(expr: &Expr) -> Option<Self> {
-        let column = match expr {
-            Expr::Identifier(_) => return None,
-            Expr::CompoundIdentifier(parts) => parts.last().map(name),
-            _ => None,
-        };
-        Some(Self { text: expr.to_string(), column })
+/// What an expression is called: as it is written, a column of a table and a field of a struct by their last name;
+/// none of a column alone.
+fn written(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(_) => None,
+        Expr::CompoundIdentifier(parts) => parts.last().map(name),
+        expr => Some(expr.to_string()),
     }
 }
 
@@ -37,13 +27,13 @@ impl Written {
 #[derive(Debug, Default)]
 pub(crate) struct Headings {
     /// Of the columns before the first item that may stand for several.
-    first: Vec<Option<Written>>,
+    first: Vec<Option<String>>,
     /// Of those after the last such item; without any such item there are none.
-    last: Vec<Option<Written>>,
+    last: Vec<Option<String>>,
     /// Whether there is such an item.
     open: bool,
     /// Of the items where each stands for one column, if all such items may.
-    single: Option<Vec<Option<Written>>>,
+    single: Option<Vec<Option<String>>>,
 }
 
 impl Headings {
@@ -56,7 +46,7 @@ impl Headings {
         for item in &select.projection {
             let name = match item {
                 SelectItem::UnnamedExpr(expr) if is_many(expr) => None,
-                SelectItem::UnnamedExpr(expr) => Some(Written::of(expr)),
+                SelectItem::UnnamedExpr(expr) => Some(written(expr)),
                 SelectItem::ExprWithAlias { expr, .. } if is_many(expr) => None,
                 SelectItem::ExprWithAlias { .. } => Some(None),
                 _ => None,
@@ -73,15 +63,10 @@ impl Headings {
         found
     }
 
-    /// The name of a column out of `n`, if it is another than the engine's.
-    fn get(&self, column: usize, n: usize, engine: &str) -> Option<&str> {
-        let written = self.written(column, n)?;
-        (written.column.as_deref() != Some(engine)).then_some(written.text.as_str())
-    }
-
-    fn written(&self, column: usize, n: usize) -> Option<&Written> {
+    /// The name of a column out of `n`, if the statement has one for it.
+    fn get(&self, column: usize, n: usize) -> Option<&str> {
         if let Some(single) = self.single.as_ref().filter(|single| single.len() == n) {
-            return single.get(column)?.as_ref();
+            return single.get(column)?.as_deref();
         }
         let named = self.first.len() + self.last.len();
         if named > n || (!self.open && named != n) {
@@ -91,7 +76,7 @@ impl Headings {
             Some(name) => name,
             None => self.last.get((column + self.last.len()).checked_sub(n)?)?,
         };
-        name.as_ref()
+        name.as_deref()
     }
 }
 
@@ -109,10 +94,10 @@ fn select(query: &Query) -> Option<&Select> {
 }
 
 /// The name of an item's column, if it may have only one; `unnest()` of a list has.
-fn single(item: &SelectItem) -> Option<Option<Written>> {
+fn single(item: &SelectItem) -> Option<Option<String>> {
     match item {
         SelectItem::ExprWithAlias { .. } => Some(None),
-        SelectItem::UnnamedExpr(expr) => Some(Written::of(expr)).filter(|_| !has_columns(expr)),
+        SelectItem::UnnamedExpr(expr) => Some(written(expr)).filter(|_| !has_columns(expr)),
         _ => None,
     }
 }
@@ -132,7 +117,7 @@ pub(crate) fn renamed(plan: Arc<dyn ExecutionPlan>, headings: &Headings) -> DfRe
     let schema = plan.schema();
     let n = schema.fields().len();
     let name = |(i, field): (usize, &Arc<arrow_schema::Field>)| {
-        headings.get(i, n, field.name()).map_or_else(|| field.name().clone(), str::to_owned)
+        headings.get(i, n).map_or_else(|| field.name().clone(), str::to_owned)
     };
     let names: Vec<String> = schema.fields().iter().enumerate().map(name).collect();
     if names.iter().zip(schema.fields()).all(|(name, field)| name == field.name()) {
@@ -150,7 +135,7 @@ mod tests {
 
     fn headings(sql: &str, n: usize) -> Vec<Option<String>> {
         let headings = Headings::of(&crate::guard::parse(sql).unwrap());
-        (0..n).map(|i| headings.get(i, n, "c").map(str::to_owned)).collect()
+        (0..n).map(|i| headings.get(i, n).map(str::to_owned)).collect()
     }
 
     #[test]
@@ -167,6 +152,6 @@ mod tests {
         assert_eq!(headings("SELECT 1, 2", 3), [None, None, None]);
         assert_eq!(headings("VALUES (1)", 1), [None]);
         // A column, and a field of a struct.
-        assert_eq!(headings("SELECT t.c, s.field FROM t", 2), [None, name("s.field")]);
+        assert_eq!(headings("SELECT t.c, s.field, c FROM t", 3), [name("c"), name("field"), None]);
     }
 }

@@ -8,6 +8,7 @@ mod aliases;
 mod arrows;
 mod calls;
 mod columns;
+mod compared;
 mod first;
 mod forms;
 mod headings;
@@ -22,6 +23,7 @@ mod tokens;
 
 pub(crate) use calls::{known, resolve};
 pub(crate) use columns::expand as expand_columns;
+pub(crate) use forms::full_time;
 pub(crate) use headings::{Headings, renamed};
 pub(crate) use merged::merge;
 pub(crate) use otherwise::{nearly_written_otherwise, written_otherwise};

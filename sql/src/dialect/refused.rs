@@ -107,16 +107,23 @@ fn has_unit(tokens: &[TokenWithSpan], interval: usize) -> bool {
     known(&word) || word.strip_suffix('S').is_some_and(known)
 }
 
-/// Whether LIMIT is followed by a percentage, and not by the rest of a division.
+/// Whether LIMIT is followed by a percentage, with nothing but the end of its query behind it: else it is the rest
+/// of a division.
 fn is_share(tokens: &[TokenWithSpan], limit: usize) -> bool {
     let Some((number, token)) = next(tokens, limit + 1) else { return false };
     let sign = next(tokens, number + 1).filter(|_| matches!(token.token, Token::Number(..)));
     let Some((sign, token)) = sign else { return false };
-    let after = next(tokens, sign + 1).map(|(_, token)| &token.token);
+    let after = next(tokens, sign + 1).map(|(_, token)| token);
     match token.token {
-        Token::Mod => !matches!(after, Some(Token::Number(..) | Token::LParen)),
+        Token::Mod => after.is_none_or(ends_query),
         _ => is_word(token, "PERCENT"),
     }
+}
+
+/// Whether a token that follows LIMIT and its number is no part of them.
+fn ends_query(token: &TokenWithSpan) -> bool {
+    let words = ["OFFSET", "UNION", "EXCEPT", "INTERSECT"];
+    matches!(token.token, Token::SemiColon | Token::RParen) || words.iter().any(|word| is_word(token, word))
 }
 
 fn error(says: &str, token: &TokenWithSpan) -> SqlError {

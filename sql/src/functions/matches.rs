@@ -1,5 +1,7 @@
 //! `regexp_extract_all(text, pattern, group)`: the list of all matches of a pattern, or of one group in each.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, StringBuilder};
@@ -19,6 +21,8 @@ use crate::error::SqlError;
 
 /// Most characters of a pattern in a message.
 const SAID: usize = 100;
+/// Most patterns of a batch of rows that are kept compiled.
+const KEPT: usize = 16;
 
 /// The function.
 pub(super) fn function() -> ScalarUDF {
@@ -79,17 +83,19 @@ impl ScalarUDFImpl for Matches {
 
 fn all(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Result<ArrayRef, SqlError> {
     let mut lists = ListBuilder::new(StringBuilder::new());
-    let mut known: Option<(&str, Regex)> = None;
+    let mut known: HashMap<&str, Regex> = HashMap::new();
     for ((text, pattern), group) in texts.iter().zip(patterns).zip(groups) {
         let (Some(text), Some(pattern), Some(group)) = (text, pattern, group) else {
             lists.append(false);
             continue;
         };
-        let regex = match known.take() {
-            Some((before, regex)) if before == pattern => regex,
-            _ => compiled(pattern)?,
+        if known.len() == KEPT && !known.contains_key(pattern) {
+            known.clear();
+        }
+        let regex = match known.entry(pattern) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(free) => free.insert(compiled(pattern)?),
         };
-        let (_, regex) = known.insert((pattern, regex));
         let groups = regex.captures_len();
         let place = usize::try_from(group).ok().filter(|place| *place < groups);
         match place.ok_or_else(|| no_group(group, groups - 1))? {
@@ -106,9 +112,16 @@ fn all(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Resu
 }
 
 fn compiled(pattern: &str) -> Result<Regex, SqlError> {
-    Regex::new(pattern).map_err(|_| {
-        SqlError::invalid(format!("'{}' is not a regular expression", shortened(pattern, SAID)))
-            .hint("any number of any characters is written .*")
+    Regex::new(pattern).map_err(|error| {
+        // The lines before the last show the place in the pattern.
+        let error = error.to_string();
+        let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        let pattern_said = shortened(pattern, SAID);
+        let error = SqlError::invalid(format!("'{pattern_said}' is not a regular expression: {why}"));
+        match pattern.starts_with(['*', '?']) {
+            true => error.hint("any number of any characters is written .*"),
+            false => error,
+        }
     })
 }
 

@@ -8,6 +8,7 @@
 
 mod average;
 mod best;
+mod casts;
 mod counts;
 mod dates;
 mod json;

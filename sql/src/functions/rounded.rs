@@ -21,9 +21,10 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use super::casts;
 use crate::error::SqlError;
 
-/// What rounds before such casts.
+/// What rounds before such casts, and takes the place of those of [`casts`].
 #[derive(Debug)]
 pub(crate) struct RoundedCasts;
 
@@ -33,6 +34,14 @@ impl FunctionRewrite for RoundedCasts {
     }
 
     fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
+        let converted = match &expr {
+            Expr::Cast(Cast { expr, field }) => casts::call(expr, field.data_type(), false, schema),
+            Expr::TryCast(TryCast { expr, field }) => casts::call(expr, field.data_type(), true, schema),
+            _ => None,
+        };
+        if let Some(call) = converted {
+            return Ok(Transformed::yes(call));
+        }
         Ok(match expr {
             Expr::Cast(Cast { expr, field }) => {
                 rounded(expr, field.data_type(), schema).update_data(|expr| Expr::Cast(Cast { expr, field }))

@@ -1,0 +1,268 @@
+//! Casts that the engine has otherwise than DuckDB: of JSON text to lists, of text with fractions to whole numbers,
+//! of times to text.
+
+use std::sync::Arc;
+
+use arrow_array::builder::StringBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, Decimal128Array, ListArray, StringArray};
+use arrow_cast::CastOptions;
+use arrow_schema::{ArrowError, DataType, FieldRef};
+use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
+use datafusion::common::DFSchema;
+use datafusion::common::utils::take_function_args;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    cast, lit, try_cast,
+};
+use datafusion::scalar::ScalarValue;
+use gstore_core::shortened;
+
+use super::path::{parts, text};
+use crate::dialect::full_time;
+use crate::error::SqlError;
+
+/// Most characters of a text in a message.
+const SAID: usize = 100;
+
+/// The call in the place of a cast, if it is one of these; `safe` casts give null for what they cannot read.
+pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> Option<Expr> {
+    // A text that is compared with a time.
+    if let (Expr::Literal(time, _), DataType::Timestamp(..)) = (of, to)
+        && let Some(written) = time.try_as_str().flatten()
+        && let Some(full) = full_time(written).filter(|full| full != written)
+    {
+        return Some(if safe { try_cast(lit(full), to.clone()) } else { cast(lit(full), to.clone()) });
+    }
+    let from = of.get_type(schema).ok()?;
+    // The engine casts text to numbers where the two are compared, and must not round there: `safe` casts are written.
+    let reads = is_text(&from) && (matches!(to, DataType::List(_)) || safe && to.is_integer());
+    let writes = matches!(from, DataType::Timestamp(..)) && is_text(to);
+    if !reads && !writes {
+        return None;
+    }
+    let signature = Signature::any(1, Volatility::Immutable);
+    let function = ScalarUDF::from(Converted { to: to.clone(), safe, signature });
+    Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of.clone()])))
+}
+
+fn is_text(ty: &DataType) -> bool {
+    match ty {
+        DataType::Dictionary(_, values) => values.is_string(),
+        ty => ty.is_string(),
+    }
+}
+
+/// A value as one of another type.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Converted {
+    to: DataType,
+    safe: bool,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Converted {
+    fn name(&self) -> &str {
+        "converted"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
+        Ok(self.to.clone())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let [value] = take_function_args(self.name(), args.args)?;
+        Ok(match value {
+            ColumnarValue::Array(values) => ColumnarValue::Array(self.of(&values)?),
+            ColumnarValue::Scalar(value) => {
+                let made = self.of(&value.to_array()?)?;
+                ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?)
+            }
+        })
+    }
+}
+
+impl Converted {
+    fn of(&self, values: &ArrayRef) -> DfResult<ArrayRef> {
+        let texts = arrow_cast::cast(values, &DataType::Utf8)?;
+        let texts = texts.as_string_opt::<i32>().ok_or_else(|| SqlError::internal("type of a cast"))?;
+        if matches!(values.data_type(), DataType::Timestamp(..)) {
+            let written: StringArray = texts.iter().map(|time| time.map(usual)).collect();
+            return Ok(arrow_cast::cast(&written, &self.to)?);
+        }
+        read(texts, &self.to, self.safe)
+    }
+}
+
+/// A time in the manner of DuckDB: `2024-05-29T10:46:11.500` as `2024-05-29 10:46:11.5`.
+fn usual(time: &str) -> String {
+    let blank = time.replacen('T', " ", 1);
+    let (time, zone) = match blank.strip_suffix('Z') {
+        Some(time) => (time, "+00"),
+        None => (blank.as_str(), ""),
+    };
+    let time = match time.rsplit_once('.') {
+        Some((_, fraction)) if is_digits(fraction) => time.trim_end_matches('0').trim_end_matches('.'),
+        _ => time,
+    };
+    format!("{time}{zone}")
+}
+
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<ArrayRef> {
+    match to {
+        DataType::List(item) => lists(texts, item, safe),
+        to if to.is_integer() => numbers(texts, to, safe),
+        to => {
+            let options = CastOptions { safe, ..CastOptions::default() };
+            Ok(arrow_cast::cast_with_options(texts, to, &options)?)
+        }
+    }
+}
+
+/// The elements of lists in JSON, each read as the type of the elements.
+fn lists(texts: &StringArray, item: &FieldRef, safe: bool) -> DfResult<ArrayRef> {
+    let (mut lengths, mut known) = (Vec::with_capacity(texts.len()), Vec::with_capacity(texts.len()));
+    let mut elements = StringBuilder::new();
+    for value in texts {
+        let list = value.map(str::trim).filter(|list| *list != "null");
+        let sound = list.filter(|list| list.starts_with('[') && is_json(list));
+        if let (Some(list), None, false) = (list, sound, safe) {
+            return Err(no_list(list).into());
+        }
+        let mut length = 0_usize;
+        for (_, element) in sound.into_iter().flat_map(parts) {
+            elements.append_option(text(element));
+            length += 1;
+        }
+        lengths.push(length);
+        known.push(sound.is_some());
+    }
+    let values = read(&elements.finish(), item.data_type(), safe)?;
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, Some(NullBuffer::from(known)))?))
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+fn no_list(text: &str) -> SqlError {
+    SqlError::invalid(format!("'{}' is no list in JSON", shortened(text, SAID)))
+        .hint("such a list is [\"a\", \"b\"]; string_split(x, ',') makes a list of a text with commas")
+}
+
+/// Whole numbers from texts, those with fractions rounded.
+fn numbers(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<ArrayRef> {
+    let whole = arrow_cast::cast(texts, to)?;
+    if whole.null_count() == texts.null_count() {
+        return Ok(whole);
+    }
+    let (least, most) = bounds(to);
+    let mut numbers = Vec::with_capacity(texts.len());
+    for text in texts {
+        let number = text.and_then(nearest).filter(|number| (least..=most).contains(number));
+        match text {
+            Some(text) if number.is_none() && !safe => {
+                let why = format!("Cannot cast string '{text}' to value of {to} type");
+                return Err(ArrowError::CastError(why).into());
+            }
+            _ => numbers.push(number),
+        }
+    }
+    let numbers = Decimal128Array::from(numbers).with_precision_and_scale(38, 0)?;
+    Ok(arrow_cast::cast(&numbers, to)?)
+}
+
+/// The least and the largest value of a type of whole numbers.
+fn bounds(ty: &DataType) -> (i128, i128) {
+    match ty {
+        DataType::Int8 => (i8::MIN.into(), i8::MAX.into()),
+        DataType::Int16 => (i16::MIN.into(), i16::MAX.into()),
+        DataType::Int32 => (i32::MIN.into(), i32::MAX.into()),
+        DataType::UInt8 => (0, u8::MAX.into()),
+        DataType::UInt16 => (0, u16::MAX.into()),
+        DataType::UInt32 => (0, u32::MAX.into()),
+        DataType::UInt64 => (0, u64::MAX.into()),
+        _ => (i64::MIN.into(), i64::MAX.into()),
+    }
+}
+
+/// The whole number that is nearest to a written one, by all of its digits; halves go away from zero.
+fn nearest(text: &str) -> Option<i128> {
+    let text = text.trim();
+    let (number, exponent) = match text.split_once(['e', 'E']) {
+        Some((number, exponent)) => (number, exponent.parse::<i64>().ok()?),
+        None => (text, 0),
+    };
+    let (negative, number) = match number.strip_prefix('-') {
+        Some(number) => (true, number),
+        None => (false, number.strip_prefix('+').unwrap_or(number)),
+    };
+    let (before, behind) = number.split_once('.').unwrap_or((number, ""));
+    let all = format!("{before}{behind}");
+    if all.is_empty() || !is_digits(&all) {
+        return None;
+    }
+    let digits = all.trim_start_matches('0');
+    let zeros = i64::try_from(all.len() - digits.len()).ok()?;
+    // How many of the digits stand before the point.
+    let point = i64::try_from(before.len()).ok()?.checked_sub(zeros)?.checked_add(exponent)?;
+    if digits.is_empty() || point < 0 {
+        return Some(0);
+    }
+    let point = usize::try_from(point).ok().filter(|point| *point <= 38)?;
+    let front = digits.get(..point).unwrap_or(digits);
+    let whole: i128 = if point == 0 { 0 } else { format!("{front:0<point$}").parse().ok()? };
+    let up = digits.as_bytes().get(point).is_some_and(|next| *next >= b'5');
+    let whole = whole + i128::from(up);
+    Some(if negative { -whole } else { whole })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_numbers_are_rounded_by_all_digits() {
+        for (text, number) in [
+            ("1e3", Some(1000)),
+            ("12.7", Some(13)),
+            ("-12.5", Some(-13)),
+            (".5", Some(1)),
+            ("0.049e1", Some(0)),
+            ("0.05e1", Some(1)),
+            ("1e-3", Some(0)),
+            ("9223372036854775807.4", Some(9_223_372_036_854_775_807)),
+            ("0e99", Some(0)),
+            ("1e99", None),
+            ("", None),
+            ("-", None),
+            ("1.2.3", None),
+            ("inf", None),
+        ] {
+            assert_eq!(nearest(text), number, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_have_a_blank_and_no_zeros_behind() {
+        for (engine, written) in [
+            ("2024-05-29T10:46:11", "2024-05-29 10:46:11"),
+            ("2024-05-29T10:46:10.500", "2024-05-29 10:46:10.5"),
+            ("2024-05-29T10:46:10.120Z", "2024-05-29 10:46:10.12+00"),
+            ("2024-05-29T10:46:10.500+01:00", "2024-05-29 10:46:10.500+01:00"),
+        ] {
+            assert_eq!(usual(engine), written);
+        }
+    }
+}
