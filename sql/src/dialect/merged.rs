@@ -21,7 +21,8 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, VisitMut, VisitorMut,
+    Expr, Ident, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, VisitMut,
+    VisitorMut,
 };
 
 use self::keys::Merged;
@@ -81,8 +82,8 @@ impl Selects {
         let (SetExpr::Select(select), OrderByKind::Expressions(by)) = (&**body, &mut order.kind) else {
             return Ok(());
         };
-        let outputs: Option<Vec<String>> = select.projection.iter().map(output).collect();
-        let (Some(merged), Some(outputs)) = (Merged::of(select), outputs) else { return Ok(()) };
+        let Some(merged) = Merged::of(select) else { return Ok(()) };
+        let outputs: Vec<String> = select.projection.iter().flat_map(|item| outputs(item, &merged)).collect();
         by.iter_mut().try_for_each(|by| put(&mut by.expr, &merged, &outputs, &mut self.written))
     }
 
@@ -128,15 +129,23 @@ impl VisitorMut for Selects {
     }
 }
 
-/// The name of an item of the result; empty where it has none of its own, none if it may stand for several.
-fn output(item: &SelectItem) -> Option<String> {
-    Some(match item {
-        SelectItem::UnnamedExpr(Expr::Identifier(column)) => name(column),
-        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().map_or(String::new(), name),
-        SelectItem::ExprWithAlias { alias, .. } => name(alias),
-        SelectItem::UnnamedExpr(_) => String::new(),
-        _ => return None,
-    })
+/// Names of an item of the result, of `*` those of keys.
+fn outputs(item: &SelectItem, merged: &Merged) -> Vec<String> {
+    let (of, options) = match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(column)) => return vec![name(column)],
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
+            return parts.last().map(name).into_iter().collect();
+        }
+        SelectItem::ExprWithAlias { alias, .. } => return vec![name(alias)],
+        SelectItem::Wildcard(options) => (None, options),
+        SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(table), options) => {
+            (Some(table), options)
+        }
+        _ => return Vec::new(),
+    };
+    let options = Options::of(options).unwrap_or_default();
+    let keys = merged.keys.iter().filter(|key| of.is_none_or(|table| merged.is_of(key, table)));
+    keys.filter(|key| !options.excludes(&key.name)).map(|key| key.name.clone()).collect()
 }
 
 fn alias(item: &SelectItem) -> Option<String> {

@@ -50,6 +50,12 @@ impl Merged {
         !self.has_others && key.tables.len() == self.tables.len()
     }
 
+    /// Whether a table may have a key.
+    pub(super) fn is_of(&self, key: &Key, table: &ObjectName) -> bool {
+        let mut tables = key.tables.iter().filter_map(|at| self.tables.get(*at));
+        !key.is_known() || tables.any(|own| own.to_string().eq_ignore_ascii_case(&table.to_string()))
+    }
+
     /// Whether the engine's `*` may have the value of the wrong table.
     pub(super) fn is_outer(&self) -> bool {
         self.side >= Side::Left

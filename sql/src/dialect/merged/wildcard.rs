@@ -41,6 +41,10 @@ impl Options {
         Some(Self { excluded, replaced })
     }
 
+    pub(super) fn excludes(&self, column: &str) -> bool {
+        self.excluded.iter().any(|excluded| excluded == column)
+    }
+
     fn names(&self) -> impl Iterator<Item = String> {
         self.excluded.iter().cloned().chain(self.replaced.iter().map(|item| name(&item.column_name)))
     }
