@@ -21,7 +21,7 @@ use super::error::SqlError;
 /// Most tables of a statement whose table expressions stand wherever they are named.
 const MAX_TABLES: usize = 300;
 /// Most expressions that it has more than its text, because a table expression is named more than once.
-const MAX_EXPRESSIONS: usize = 50_000;
+pub(super) const MAX_EXPRESSIONS: usize = 50_000;
 /// Most columns of one SELECT that are not plain columns of its tables.
 const MAX_COMPUTED: usize = 2000;
 /// Most sets of columns that one GROUP BY groups by.

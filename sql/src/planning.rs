@@ -127,10 +127,10 @@ pub(super) async fn logical(
     };
     dialect::expand_columns(&state, &mut statement, &translate).await?;
     dialect::expand_summary(&state, &mut statement, &translate).await?;
-    dialect::merge(&mut statement);
+    let keys = dialect::merge(&state, &mut statement, &translate).await?;
     ordinals::resolve(&mut statement);
     let logical = state.statement_to_plan(statement).await;
-    let logical = logical.map_err(|error| names.explain(translate(error), &state))?;
+    let logical = logical.map_err(|error| keys.explain(names.explain(translate(error), &state)))?;
     let logical = copies::counted(logical).map_err(translate)?;
     let logical = match state.config().get_extension::<Budget>() {
         Some(budget) => bounds::rewrite(logical, &budget).map_err(translate)?,

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use regex::Regex;
 
+use super::merge;
 use crate::error::SqlError;
 use crate::parameters::inner;
 
@@ -37,7 +38,9 @@ pub(crate) async fn expand(
     if !exprs.any(|expr| calls(expr).next().is_some()) {
         return Ok(());
     }
-    let plan = state.statement_to_plan(probe(query, select)).await.map_err(translate)?;
+    let mut probe = probe(query, select);
+    merge(state, &mut probe, translate).await?;
+    let plan = state.statement_to_plan(probe).await.map_err(translate)?;
     let names: Vec<String> = plan.schema().fields().iter().map(|field| field.name().clone()).collect();
     let SetExpr::Select(select) = &mut *query.body else { return Ok(()) };
     let mut made = Vec::new();

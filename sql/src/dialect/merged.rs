@@ -4,215 +4,187 @@
 //! Invariants
 //! - such a column has a value wherever one of the joined rows has: of `RIGHT JOIN` it is that of the table on
 //!   the right, of `FULL JOIN` the first that is there
-//! - a name is left to the engine unless each table of its `FROM` has it by `USING`: it might be a column of
-//!   another
+//! - a name is put into other words only where each table of its `FROM` has it by `USING`: else it might be a
+//!   column of another; it is left to the engine, and refused where the engine would have the wrong value
+//! - the values of all names together are limited like the expressions of table expressions
 
+mod excluded;
 mod joined;
+mod key;
+mod keys;
+mod put;
+mod wildcard;
 
 use std::ops::ControlFlow;
 
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, ExcludeSelectItem, Expr, Ident, JoinConstraint, ObjectName, OrderByKind, Query,
-    ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-    TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
+    Expr, Ident, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, VisitMut,
+    VisitorMut,
 };
 
-use self::joined::{Joined, Side, column, constraint, quoted, table};
-use super::calls::call;
+use self::keys::Merged;
+use self::put::{Written, meant, put};
+use self::wildcard::{Options, all, named};
+use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::name;
 use crate::parameters::inner;
 
 /// Puts columns of tables in the place of those of `USING`.
-pub(crate) fn merge(statement: &mut Statement) {
-    if let Some(sql) = inner(statement) {
-        let _ = sql.visit(&mut Selects);
+pub(crate) async fn merge(
+    state: &SessionState,
+    statement: &mut Statement,
+    translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
+) -> Result<Keys, SqlError> {
+    excluded::expand(state, statement, translate).await?;
+    merge_names(statement)
+}
+
+/// The same for a statement whose `*` have none but keys behind them.
+fn merge_names(statement: &mut Statement) -> Result<Keys, SqlError> {
+    let mut selects = Selects::default();
+    match inner(statement).map(|sql| sql.visit(&mut selects)) {
+        Some(ControlFlow::Break(refused)) => Err(*refused),
+        _ => Ok(selects.keys),
     }
 }
 
-struct Selects;
+/// Columns of `USING` of a statement, and how each is written with its table.
+#[derive(Default)]
+pub(crate) struct Keys(Vec<(String, String)>);
+
+impl Keys {
+    /// The error about a name that is not known, where a subquery may mean the column around it.
+    pub(crate) fn explain(&self, error: SqlError) -> SqlError {
+        if error.kind() != SqlErrorKind::Unknown {
+            return error;
+        }
+        let missing = |(key, _): &&(String, String)| error.message() == format!("there is no column `{key}`");
+        match self.0.iter().find(missing) {
+            Some((_, written)) => error.hint(format!("in a subquery write {written}, with its table")),
+            None => error,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Selects {
+    keys: Keys,
+    written: Written,
+}
+
+impl Selects {
+    /// A column of the result goes before one of the tables.
+    fn order(&mut self, query: &mut Query) -> Result<(), SqlError> {
+        let Query { body, order_by: Some(order), .. } = query else { return Ok(()) };
+        let (SetExpr::Select(select), OrderByKind::Expressions(by)) = (&**body, &mut order.kind) else {
+            return Ok(());
+        };
+        let Some(merged) = Merged::of(select) else { return Ok(()) };
+        let outputs: Vec<String> = select.projection.iter().flat_map(|item| outputs(item, &merged)).collect();
+        by.iter_mut().try_for_each(|by| put(&mut by.expr, &merged, &outputs, &mut self.written))
+    }
+
+    fn resolve(&mut self, select: &mut Select) -> Result<(), SqlError> {
+        let Some(merged) = Merged::of(select) else { return Ok(()) };
+        let written = &mut self.written;
+        written.add(merged.join(select)?)?;
+        let keys = merged.keys.iter().filter(|key| key.is_known());
+        self.keys.0.extend(keys.map(|key| (key.name.clone(), key.written())));
+        let aliases: Vec<String> = select.projection.iter().filter_map(alias).collect();
+        let named = named(&select.projection);
+        for item in std::mem::take(&mut select.projection) {
+            of_item(item, &merged, &named, &mut select.projection, written)?;
+        }
+        if let Some(condition) = &mut select.selection {
+            put(condition, &merged, &[], written)?;
+        }
+        for condition in select.having.iter_mut().chain(&mut select.qualify) {
+            put(condition, &merged, &aliases, written)?;
+        }
+        put(&mut select.group_by, &merged, &[], written)?;
+        put(&mut select.distinct, &merged, &[], written)?;
+        put(&mut select.named_window, &merged, &[], written)
+    }
+}
+
+fn flow(result: Result<(), SqlError>) -> ControlFlow<Box<SqlError>> {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(refused) => ControlFlow::Break(Box::new(refused)),
+    }
+}
 
 impl VisitorMut for Selects {
-    type Break = ();
+    type Break = Box<SqlError>;
 
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let Query { body, order_by: Some(order), .. } = query else { return ControlFlow::Continue(()) };
-        let (SetExpr::Select(select), OrderByKind::Expressions(by)) = (&**body, &mut order.kind) else {
-            return ControlFlow::Continue(());
-        };
-        if let Some(merged) = Merged::of(select) {
-            // A column of the result goes first.
-            let outputs: Option<Vec<String>> = select.projection.iter().map(output).collect();
-            let Some(outputs) = outputs else { return ControlFlow::Continue(()) };
-            let but = |key: &&Key| !outputs.contains(&key.name);
-            let keys: Vec<&Key> = merged.keys.iter().filter(but).collect();
-            by.iter_mut().for_each(|by| put(&mut by.expr, &keys));
-        }
-        ControlFlow::Continue(())
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
+        flow(self.order(query))
     }
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        if let Some(merged) = Merged::of(select) {
-            merged.resolve(select);
-        }
-        ControlFlow::Continue(())
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
+        flow(self.resolve(select))
     }
 }
 
-/// The name of an item of the result; empty where it has none of its own, none if it may stand for several.
-fn output(item: &SelectItem) -> Option<String> {
-    Some(match item {
-        SelectItem::UnnamedExpr(Expr::Identifier(column)) => name(column),
-        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().map_or(String::new(), name),
-        SelectItem::ExprWithAlias { alias, .. } => name(alias),
-        SelectItem::UnnamedExpr(_) => String::new(),
-        _ => return None,
-    })
+/// Names of an item of the result, of `*` those of keys.
+fn outputs(item: &SelectItem, merged: &Merged) -> Vec<String> {
+    let (of, options) = match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(column)) => return vec![name(column)],
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
+            return parts.last().map(name).into_iter().collect();
+        }
+        SelectItem::ExprWithAlias { alias, .. } => return vec![name(alias)],
+        SelectItem::Wildcard(options) => (None, options),
+        SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(table), options) => {
+            (Some(table), options)
+        }
+        _ => return Vec::new(),
+    };
+    let options = Options::of(options).unwrap_or_default();
+    let keys = merged.keys.iter().filter(|key| of.is_none_or(|table| merged.is_of(key, table)));
+    keys.filter(|key| !options.excludes(&key.name)).map(|key| key.name.clone()).collect()
 }
 
-/// A column of all tables of a join.
-struct Key {
-    name: String,
-    value: Expr,
+fn alias(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(name(alias)),
+        _ => None,
+    }
 }
 
-/// Whether `*` has more behind it.
-fn has_options(options: &WildcardAdditionalOptions) -> bool {
-    *options != WildcardAdditionalOptions::default()
-}
-
-/// What the `USING` of a query joins.
-struct Merged {
-    tables: Vec<ObjectName>,
-    keys: Vec<Key>,
-    side: Side,
-    /// Whether these are all columns of `USING`.
-    whole: bool,
-    /// The conditions of the joins behind the first, where the engine would not find the column on the left.
-    conditions: Vec<Expr>,
-}
-
-impl Merged {
-    fn of(select: &Select) -> Option<Self> {
-        let [TableWithJoins { relation, joins }] = select.from.as_slice() else { return None };
-        let joins: Vec<Joined> = joins.iter().map(Joined::of).collect::<Option<_>>()?;
-        let first = table(relation)?;
-        let mut names = joins.iter().find(|join| join.side != Side::Alone)?.names.clone();
-        names.retain(|name| joins.iter().all(|join| join.names.contains(name)));
-        let whole = joins.iter().all(|join| join.names.len() == names.len());
-        let side = joins.iter().map(|join| join.side).max()?;
-        let several = joins.len() > 1;
-        let mut items = select.projection.iter();
-        let options = items.any(|item| matches!(item, SelectItem::Wildcard(options) if has_options(options)));
-        if several && side > Side::Left && (!whole || options) {
-            return None;
-        }
-        let mut keys: Vec<Key> = Vec::new();
-        for name in names {
-            keys.push(Key { value: column(&first, &name)?, name });
-        }
-        let (mut tables, mut conditions) = (vec![first], Vec::new());
-        for join in joins {
-            let mut compared: Option<Expr> = None;
-            for key in &mut keys {
-                let other = column(&join.table, &key.name)?;
-                let equal = binary(key.value.clone(), BinaryOperator::Eq, other.clone());
-                compared = Some(match compared {
-                    Some(before) => binary(before, BinaryOperator::And, equal),
-                    None => equal,
-                });
-                match join.side {
-                    Side::Any | Side::Alone | Side::Left => {}
-                    Side::Right => key.value = other,
-                    Side::Either => key.value = call("coalesce", vec![key.value.clone(), other]),
-                }
-            }
-            conditions.extend(compared);
-            if join.side != Side::Alone {
-                tables.push(join.table);
+/// Adds what an item of the result is in the words of the engine.
+fn of_item(
+    mut item: SelectItem,
+    merged: &Merged,
+    named: &[Vec<String>],
+    made: &mut Vec<SelectItem>,
+    written: &mut Written,
+) -> Result<(), SqlError> {
+    match &mut item {
+        SelectItem::UnnamedExpr(Expr::Identifier(column)) => {
+            if let Some(value) = meant(merged, &name(column), written)? {
+                item = result(value, column.clone());
             }
         }
-        if !(several && whole) || options {
-            conditions.clear();
+        SelectItem::Wildcard(options) => {
+            let known = Options::of(options).filter(|options| options.of_tables(merged).is_empty());
+            if let Some(options) = known.filter(|_| merged.is_whole()) {
+                made.extend(all(merged, &options, &[], named, written)?);
+                return Ok(());
+            }
+            if merged.is_outer() || merged.is_whole() && merged.tables.len() > 2 {
+                let why = "the columns of * are not known where other joins stand beside outer ones by USING";
+                return Err(SqlError::invalid(why.to_owned())
+                    .hint("write a.*, b.* EXCLUDE (k), and coalesce(a.k, b.k) AS k"));
+            }
         }
-        Some(Self { tables, keys, side, whole, conditions })
+        item => put(item, merged, &[], written)?,
     }
-
-    fn resolve(&self, select: &mut Select) {
-        let keys: Vec<&Key> = self.keys.iter().collect();
-        let named = |item: &SelectItem| match item {
-            SelectItem::ExprWithAlias { alias, .. } => Some(name(alias)),
-            _ => None,
-        };
-        let aliases: Vec<String> = select.projection.iter().filter_map(named).collect();
-        let unnamed: Vec<&Key> = self.keys.iter().filter(|key| !aliases.contains(&key.name)).collect();
-        for item in std::mem::take(&mut select.projection) {
-            self.item(item, &keys, &mut select.projection);
-        }
-        let conditions = select.selection.iter_mut().map(|condition| (condition, &keys));
-        let named =
-            select.having.iter_mut().chain(&mut select.qualify).map(|condition| (condition, &unnamed));
-        conditions.chain(named).for_each(|(condition, keys)| put(condition, keys));
-        put(&mut select.group_by, &keys);
-        put(&mut select.distinct, &keys);
-        put(&mut select.named_window, &keys);
-        let joins = select.from.iter_mut().flat_map(|from| &mut from.joins);
-        for (join, condition) in joins.zip(&self.conditions).skip(1) {
-            if let Some(constraint) = constraint(&mut join.join_operator) {
-                *constraint = JoinConstraint::On(condition.clone());
-            }
-        }
-    }
-
-    /// An item of the result.
-    fn item(&self, item: SelectItem, keys: &[&Key], made: &mut Vec<SelectItem>) {
-        match item {
-            SelectItem::UnnamedExpr(Expr::Identifier(column)) => {
-                let key = keys.iter().find(|key| key.name == name(&column));
-                made.push(match key {
-                    None => SelectItem::UnnamedExpr(Expr::Identifier(column)),
-                    Some(key) => result(key.value.clone(), column),
-                });
-            }
-            SelectItem::Wildcard(options) if self.whole => self.all(options, made),
-            mut item => {
-                put(&mut item, keys);
-                made.push(item);
-            }
-        }
-    }
-
-    /// `*`: the columns of all tables, and each key once.
-    fn all(&self, mut options: WildcardAdditionalOptions, made: &mut Vec<SelectItem>) {
-        if has_options(&options) {
-            // The engine has the key of the table whose name is the first by the alphabet.
-            if self.side > Side::Alone {
-                let replaced =
-                    options.opt_replace.get_or_insert_with(|| ReplaceSelectItem { items: Vec::new() });
-                let given: Vec<String> = replaced.items.iter().map(|item| name(&item.column_name)).collect();
-                let keys = self.keys.iter().filter(|key| !given.contains(&key.name));
-                replaced.items.extend(keys.map(|key| {
-                    let (expr, column_name) = (key.value.clone(), quoted(&key.name));
-                    Box::new(ReplaceSelectElement { expr, column_name, as_keyword: true })
-                }));
-            }
-            made.push(SelectItem::Wildcard(options));
-            return;
-        }
-        let is_of_first = self.side <= Side::Left;
-        if !is_of_first {
-            made.extend(self.keys.iter().map(|key| result(key.value.clone(), quoted(&key.name))));
-        }
-        for (place, table) in self.tables.iter().enumerate() {
-            let of = SelectItemQualifiedWildcardKind::ObjectName(table.clone());
-            let mut options = WildcardAdditionalOptions::default();
-            if place > 0 || !is_of_first {
-                let keys = self.keys.iter().map(|key| ObjectName::from(vec![quoted(&key.name)]));
-                options.opt_exclude = Some(ExcludeSelectItem::Multiple(keys.collect()));
-            }
-            made.push(SelectItem::QualifiedWildcard(of, options));
-        }
-    }
+    made.push(item);
+    Ok(())
 }
 
 /// An item of the result under the name of a column.
@@ -220,45 +192,6 @@ fn result(value: Expr, column: Ident) -> SelectItem {
     match value {
         Expr::CompoundIdentifier(_) => SelectItem::UnnamedExpr(value),
         expr => SelectItem::ExprWithAlias { expr, alias: column },
-    }
-}
-
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
-}
-
-/// Puts the values of keys in the place of their names, but for those in subqueries: there a name may be a
-/// column of another table.
-fn put(part: &mut impl VisitMut, keys: &[&Key]) {
-    let _ = part.visit(&mut Put { keys, depth: 0 });
-}
-
-struct Put<'a> {
-    keys: &'a [&'a Key],
-    depth: usize,
-}
-
-impl VisitorMut for Put<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.depth == 0
-            && let Expr::Identifier(column) = expr
-            && let Some(key) = self.keys.iter().find(|key| key.name == name(column))
-        {
-            *expr = key.value.clone();
-        }
-        ControlFlow::Continue(())
     }
 }
 

@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use super::merge;
 use super::tokens::{is, is_word, made, next};
 use crate::error::SqlError;
 use crate::parameters::inner;
@@ -57,7 +58,8 @@ pub(crate) async fn expand(
         });
         alone.with = alone.with.filter(|with| !with.cte_tables.is_empty());
     }
-    let probe = Statement::Statement(Box::new(Sql::Query(Box::new(alone))));
+    let mut probe = Statement::Statement(Box::new(Sql::Query(Box::new(alone))));
+    merge(state, &mut probe, translate).await?;
     let plan = state.statement_to_plan(probe).await.map_err(translate)?;
     let fields: Vec<&Field> = plan.schema().fields().iter().map(|field| field.as_ref()).collect();
     if fields.len() > MOST_COLUMNS {

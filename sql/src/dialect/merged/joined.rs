@@ -1,14 +1,13 @@
-//! Tables that a join compares by `USING`, and their columns.
+//! How a join compares its tables, and the names of these and of their columns.
 
-use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, TableFactor,
-};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, JoinConstraint, JoinOperator, ObjectName, TableFactor};
 
 use crate::expanded::name;
 
 /// The table of a join whose column is the one of both; of several joins the last of these goes for all.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Side {
+    #[default]
     Any,
     /// The one on the left, and no row has columns of the other.
     Alone,
@@ -18,34 +17,50 @@ pub(super) enum Side {
     Either,
 }
 
-/// A table that is joined to those before it, by columns of one name.
+/// What a join compares.
+pub(super) enum By {
+    /// Columns of these names, by `USING`.
+    Names(Vec<String>),
+    /// All columns of one name.
+    Natural,
+    /// What its condition says, or nothing.
+    Condition,
+    /// A join whose columns are not those of both tables.
+    Other,
+}
+
+/// A join of a table to those before it.
 pub(super) struct Joined {
-    pub(super) table: ObjectName,
     pub(super) side: Side,
-    pub(super) names: Vec<String>,
+    pub(super) by: By,
 }
 
 impl Joined {
-    /// Of a join that is written with `USING`.
-    pub(super) fn of(join: &Join) -> Option<Self> {
-        let (side, constraint) = match &join.join_operator {
-            JoinOperator::Join(on) | JoinOperator::Inner(on) => (Side::Any, on),
+    pub(super) fn of(join: &JoinOperator) -> Self {
+        let (side, constraint) = match join {
+            JoinOperator::Join(on) | JoinOperator::Inner(on) | JoinOperator::CrossJoin(on) => (Side::Any, on),
             JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => (Side::Left, on),
             JoinOperator::Right(on) | JoinOperator::RightOuter(on) => (Side::Right, on),
             JoinOperator::FullOuter(on) => (Side::Either, on),
             JoinOperator::LeftSemi(on) | JoinOperator::LeftAnti(on) => (Side::Alone, on),
-            _ => return None,
+            _ => return Self { side: Side::Any, by: By::Other },
         };
-        let JoinConstraint::Using(names) = constraint else { return None };
-        let names = names.iter().map(|column| match column.0.as_slice() {
-            [only] => only.as_ident().map(name),
-            _ => None,
-        });
-        Some(Self { table: table(&join.relation)?, side, names: names.collect::<Option<_>>()? })
+        let by = match constraint {
+            JoinConstraint::Using(columns) => {
+                let names = columns.iter().map(|column| match column.0.as_slice() {
+                    [only] => only.as_ident().map(name),
+                    _ => None,
+                });
+                names.collect::<Option<Vec<String>>>().map_or(By::Other, By::Names)
+            }
+            JoinConstraint::Natural => By::Natural,
+            JoinConstraint::On(_) | JoinConstraint::None => By::Condition,
+        };
+        Self { side, by }
     }
 }
 
-/// The condition of a join of one of these sides.
+/// The condition of a join that may have `USING`.
 pub(super) fn constraint(join: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     match join {
         JoinOperator::Join(on)
@@ -66,6 +81,7 @@ pub(super) fn table(factor: &TableFactor) -> Option<ObjectName> {
     match factor {
         TableFactor::Table { alias: Some(alias), .. }
         | TableFactor::Derived { alias: Some(alias), .. }
+        | TableFactor::UNNEST { alias: Some(alias), .. }
         | TableFactor::Function { alias: Some(alias), .. } => {
             Some(ObjectName::from(vec![alias.name.clone()]))
         }

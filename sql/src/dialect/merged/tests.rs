@@ -23,11 +23,28 @@ fn a_column_of_using_is_one_column() {
         ),
         (
             "SELECT * FROM a RIGHT JOIN b USING (k)",
-            r#"SELECT b."k", a.* EXCLUDE ("k"), b.* EXCLUDE ("k") FROM a RIGHT JOIN b USING(k)"#,
+            r#"SELECT a.* REPLACE (b."k" AS "k"), b.* EXCLUDE ("k") FROM a RIGHT JOIN b USING(k)"#,
         ),
         (
-            "SELECT * EXCLUDE (v) FROM f('x') RIGHT JOIN b USING (k)",
-            r#"SELECT * EXCLUDE (v) REPLACE (b."k" AS "k") FROM f('x') RIGHT JOIN b USING(k)"#,
+            "SELECT * EXCLUDE (k) FROM f('x') RIGHT JOIN b USING (k)",
+            r#"SELECT f.* EXCLUDE ("k"), b.* EXCLUDE ("k") FROM f('x') RIGHT JOIN b USING(k)"#,
+        ),
+        (
+            "SELECT k, * FROM a JOIN b USING (k)",
+            r#"SELECT a."k", a.* EXCLUDE ("k"), b.* EXCLUDE ("k") FROM a JOIN b USING(k)"#,
+        ),
+        (
+            "SELECT a.k, * FROM a LEFT JOIN b USING (k), c",
+            r#"SELECT a.k, a.* EXCLUDE ("k"), b.* EXCLUDE ("k"), c.* FROM a LEFT JOIN b USING(k), c"#,
+        ),
+        (
+            "SELECT * FROM a RIGHT JOIN b USING (k) LEFT JOIN c ON c.q = b.k",
+            r#"SELECT a.* REPLACE (b."k" AS "k"), b.* EXCLUDE ("k"), c.* FROM a RIGHT JOIN b USING(k) LEFT JOIN c ON c.q = b.k"#,
+        ),
+        ("SELECT k FROM (a RIGHT JOIN b USING (k))", r#"SELECT b."k" FROM (a RIGHT JOIN b USING(k))"#),
+        (
+            "SELECT k FROM a FULL JOIN b USING (k) FULL JOIN c USING (k)",
+            r#"SELECT coalesce(a."k", b."k", c."k") AS k FROM a FULL JOIN b USING(k) FULL JOIN c ON coalesce(a."k", b."k") = c."k""#,
         ),
         (
             "SELECT v FROM a FULL JOIN b USING (k) JOIN c USING (k) WHERE k = 1",
@@ -35,7 +52,7 @@ fn a_column_of_using_is_one_column() {
         ),
     ] {
         let mut statement = crate::guard::parse(sql).unwrap();
-        merge(&mut statement);
+        merge_names(&mut statement).unwrap();
         assert_eq!(statement.to_string().replace("FULL OUTER", "FULL"), expected);
     }
 }
@@ -50,7 +67,40 @@ fn a_name_that_may_be_of_another_table_stays() {
         "SELECT max(v) AS k FROM a JOIN b USING(k) HAVING k > 1 ORDER BY k",
     ] {
         let mut statement = crate::guard::parse(sql).unwrap();
-        merge(&mut statement);
+        merge_names(&mut statement).unwrap();
         assert_eq!(statement.to_string(), sql);
     }
+}
+
+fn refused(sql: &str) -> SqlError {
+    let mut statement = crate::guard::parse(sql).unwrap();
+    merge_names(&mut statement).err().unwrap()
+}
+
+#[test]
+fn what_the_engine_would_take_from_the_wrong_table_is_refused() {
+    for from in [
+        "a RIGHT JOIN b USING (k) CROSS JOIN c",
+        "a RIGHT JOIN b USING (k), c",
+        "a FULL JOIN b USING (k) LEFT JOIN c ON c.q = b.k",
+        "a NATURAL RIGHT JOIN b",
+        "a NATURAL FULL JOIN b",
+        "c CROSS JOIN a RIGHT JOIN b USING (k)",
+        "c JOIN (a RIGHT JOIN b USING (k)) ON c.q = b.k",
+        "a RIGHT JOIN (SELECT 1 AS k) USING (k)",
+    ] {
+        refused(&format!("SELECT k FROM {from}"));
+        refused(&format!("SELECT v FROM {from} ORDER BY k + 1"));
+    }
+    for from in ["a NATURAL LEFT JOIN b", "c CROSS JOIN a RIGHT JOIN b USING (k)"] {
+        refused(&format!("SELECT * FROM {from}"));
+    }
+    refused("SELECT v FROM c CROSS JOIN a RIGHT JOIN b USING (k) JOIN d USING (k)");
+}
+
+#[test]
+fn the_values_of_all_names_are_limited() {
+    let names = vec!["k"; 17_000].join(", ");
+    let error = refused(&format!("SELECT v FROM a FULL JOIN b USING (k) WHERE 1 IN ({names})"));
+    assert!(error.message().contains("repeated expressions"), "{}", error.message());
 }

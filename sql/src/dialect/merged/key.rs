@@ -1,0 +1,78 @@
+//! A column that the tables of a join have by `USING`, and its value.
+
+use datafusion::sql::sqlparser::ast::Expr;
+
+use super::super::calls::call;
+use super::joined::Side;
+use crate::error::SqlError;
+
+/// A column of several tables.
+pub(super) struct Key {
+    pub(super) name: String,
+    /// The columns of which the first that is there is its value; none if the tables are not known.
+    sides: Vec<Expr>,
+    /// The places of its tables, in the order of the text.
+    pub(super) tables: Vec<usize>,
+    side: Side,
+}
+
+impl Key {
+    /// Of these columns, each of the table in its place.
+    pub(super) fn new(name: &str, sides: Vec<Expr>, tables: Vec<usize>) -> Self {
+        Self { name: name.to_owned(), sides, tables, side: Side::Any }
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        !self.sides.is_empty()
+    }
+
+    pub(super) fn value(&self) -> Expr {
+        match self.sides.as_slice() {
+            [only] => only.clone(),
+            sides => call("coalesce", sides.to_vec()),
+        }
+    }
+
+    /// Expressions of its value.
+    pub(super) fn size(&self) -> usize {
+        self.sides.len() + 1
+    }
+
+    /// Whether its value is another than that of the first table.
+    pub(super) fn is_moved(&self) -> bool {
+        self.side > Side::Left
+    }
+
+    /// How it is written without `USING`.
+    pub(super) fn written(&self) -> String {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        match self.sides.is_empty() {
+            true => format!("coalesce(a.{0}, b.{0}) with the names of the tables", self.name),
+            false if self.name.chars().all(plain) => self.value().to_string().replace('"', ""),
+            false => self.value().to_string(),
+        }
+    }
+
+    /// The refusal to take it for one column.
+    pub(super) fn refused(&self) -> SqlError {
+        let why = "of RIGHT or FULL JOIN .. USING is one column only where all tables are joined by it";
+        SqlError::invalid(format!("column `{}` {why}", self.name)).hint(format!("write {}", self.written()))
+    }
+
+    pub(super) fn join(&mut self, side: Side, other: Expr, place: usize) {
+        match side {
+            Side::Alone => return,
+            Side::Any | Side::Left => {}
+            Side::Right => self.sides = vec![other],
+            Side::Either => self.sides.push(other),
+        }
+        self.tables.push(place);
+        self.side = self.side.max(side);
+    }
+    /// A table that has it is not known.
+    pub(super) fn forget(&mut self, side: Side) {
+        self.sides.clear();
+        self.tables.clear();
+        self.side = self.side.max(side);
+    }
+}

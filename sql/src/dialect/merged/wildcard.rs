@@ -1,0 +1,142 @@
+//! `*` over tables that are joined by `USING`: the columns of all tables, and each key once, in the place that
+//! it has in the first of its tables.
+
+use datafusion::sql::sqlparser::ast::{
+    ExcludeSelectItem, Expr, ObjectName, ReplaceSelectElement, ReplaceSelectItem, SelectItem,
+    SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
+};
+
+use super::joined::quoted;
+use super::key::Key;
+use super::keys::Merged;
+use super::put::Written;
+use crate::error::SqlError;
+use crate::expanded::name;
+
+/// What stands behind `*`.
+#[derive(Default)]
+pub(super) struct Options {
+    excluded: Vec<String>,
+    replaced: Vec<ReplaceSelectElement>,
+}
+
+impl Options {
+    /// None if there is more than EXCLUDE, EXCEPT and REPLACE.
+    pub(super) fn of(options: &WildcardAdditionalOptions) -> Option<Self> {
+        if options.opt_ilike.is_some() || options.opt_rename.is_some() || options.opt_alias.is_some() {
+            return None;
+        }
+        let names: &[ObjectName] = match &options.opt_exclude {
+            None => &[],
+            Some(ExcludeSelectItem::Single(name)) => std::slice::from_ref(name),
+            Some(ExcludeSelectItem::Multiple(names)) => names.as_slice(),
+        };
+        let mut excluded: Vec<String> = names.iter().map(only).collect::<Option<_>>()?;
+        if let Some(except) = &options.opt_except {
+            excluded.push(name(&except.first_element));
+            excluded.extend(except.additional_elements.iter().map(name));
+        }
+        let items = options.opt_replace.iter().flat_map(|replace| &replace.items);
+        let replaced = items.map(|item| (**item).clone()).collect();
+        Some(Self { excluded, replaced })
+    }
+
+    pub(super) fn excludes(&self, column: &str) -> bool {
+        self.excluded.iter().any(|excluded| excluded == column)
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> {
+        self.excluded.iter().cloned().chain(self.replaced.iter().map(|item| name(&item.column_name)))
+    }
+
+    /// Those of its names that may be columns of any table.
+    pub(super) fn of_tables(&self, merged: &Merged) -> Vec<String> {
+        let key =
+            |column: &String| merged.keys.iter().any(|key| key.name == *column && merged.is_settled(key));
+        self.names().filter(|column| !key(column)).collect()
+    }
+}
+
+fn only(part: &ObjectName) -> Option<String> {
+    match part.0.as_slice() {
+        [only] => only.as_ident().map(name),
+        _ => None,
+    }
+}
+
+/// The columns that the other items of a result are, by the parts of their names.
+pub(super) fn named(items: &[SelectItem]) -> Vec<Vec<String>> {
+    let parts = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(column)) => Some(vec![name(column)]),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => Some(parts.iter().map(name).collect()),
+        _ => None,
+    };
+    items.iter().filter_map(parts).collect()
+}
+
+/// Whether one of the other items is this key already: a result has no column twice.
+fn is_named(key: &Key, named: &[Vec<String>]) -> bool {
+    let parts: Vec<String> = match key.value() {
+        Expr::CompoundIdentifier(parts) => parts.iter().map(name).collect(),
+        _ => Vec::new(),
+    };
+    named.iter().any(|named| *named == parts || matches!(named.as_slice(), [only] if *only == key.name))
+}
+
+/// The items that `*` stands for next to these. `columns` are those of tables by the names of both, as far as
+/// the options have other names than those of keys.
+pub(super) fn all(
+    merged: &Merged,
+    options: &Options,
+    columns: &[(String, String)],
+    named: &[Vec<String>],
+    written: &mut Written,
+) -> Result<Vec<SelectItem>, SqlError> {
+    let mut made = Vec::new();
+    for (place, table) in merged.tables.iter().enumerate() {
+        let own: Vec<&Key> = merged.keys.iter().filter(|key| key.tables.contains(&place)).collect();
+        let last = table.0.last().and_then(|part| part.as_ident()).map(name).unwrap_or_default();
+        let has = |column: &String| {
+            columns.iter().any(|(table, name)| *table == last && name == column)
+                || own.iter().any(|key| key.name == *column)
+        };
+        let given: Vec<&ReplaceSelectElement> =
+            options.replaced.iter().filter(|item| has(&name(&item.column_name))).collect();
+        let mut without: Vec<String> = Vec::new();
+        let mut replaced: Vec<ReplaceSelectElement> = Vec::new();
+        for key in &own {
+            let is_first = key.tables.first() == Some(&place);
+            if !is_first || options.excluded.contains(&key.name) || is_named(key, named) {
+                without.push(key.name.clone());
+            } else if key.is_moved() && !given.iter().any(|item| name(&item.column_name) == key.name) {
+                written.add(key.size())?;
+                let (expr, column_name) = (key.value(), quoted(&key.name));
+                replaced.push(ReplaceSelectElement { expr, column_name, as_keyword: true });
+            }
+        }
+        for column in options.excluded.iter().filter(|column| has(column)) {
+            if !without.contains(column) {
+                without.push(column.clone());
+            }
+        }
+        for item in given {
+            if !without.contains(&name(&item.column_name)) {
+                replaced.push(item.clone());
+            }
+        }
+        let items: Vec<_> = replaced.into_iter().map(Box::new).collect();
+        let mut options = WildcardAdditionalOptions::default();
+        if !without.is_empty() {
+            let without = without.iter().map(|column| ObjectName::from(vec![quoted(column)]));
+            options.opt_exclude = Some(ExcludeSelectItem::Multiple(without.collect()));
+        }
+        options.opt_replace = (!items.is_empty()).then_some(ReplaceSelectItem { items });
+        made.push(of_table(table, options));
+    }
+    Ok(made)
+}
+
+/// `table.*`
+pub(super) fn of_table(table: &ObjectName, options: WildcardAdditionalOptions) -> SelectItem {
+    SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(table.clone()), options)
+}
