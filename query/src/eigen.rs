@@ -7,7 +7,7 @@
 
 use std::io::{self, Write};
 
-use gstore_store::{ArtifactPart, ModuleGroup};
+use gstore_store::{ArtifactPart, FeaturePart, ModuleGroup};
 use serde::{Deserialize, Serialize};
 
 use crate::error::QueryError;

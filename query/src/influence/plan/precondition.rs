@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoints::PlanCheckpoint;
 use super::resolve::describe;
-use crate::eigen::{EigenSpace, FACTORS, KIND as EIGEN};
+use crate::eigen::{EigenSpace, FACTORS, KIND as EIGEN, is_space_of};
 use crate::error::QueryError;
 use crate::gram::{GramCheckpoint, GramContent};
 use crate::influence::spec::InfluenceSpec;

@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Expr, Query, VisitMut, VisitorMut};
 
-use super::key::Key;
 use super::keys::Merged;
 use crate::error::SqlError;
 use crate::expanded::{MAX_EXPRESSIONS, name};
