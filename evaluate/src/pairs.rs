@@ -73,7 +73,8 @@ pub struct Pairs {
 const PREDICTION: [&str; 2] = ["prediction", "completion"];
 
 /// Keys of a reference.
-pub(crate) const REFERENCE: [&str; 5] = ["reference", "references", "expected", "expected_completion", "answers"];
+pub(crate) const REFERENCE: [&str; 5] =
+    ["reference", "references", "expected", "expected_completion", "answers"];
 
 /// Ending of the keys under which one record has the answers of several models.
 const COMPLETION: &str = "_completion";
