@@ -39,7 +39,7 @@ impl Numbers {
                 let begins = number.starts_with(|c: char| c.is_ascii_digit() || c == '.');
                 self.digits |= begins;
                 let word = ["nan", "inf", "infinity"].iter().any(|word| number.eq_ignore_ascii_case(word));
-                !word && !(begins && number.parse::<f64>().is_ok())
+                !(word || begins && number.parse::<f64>().is_ok())
             });
     }
 
