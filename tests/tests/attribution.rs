@@ -144,7 +144,7 @@ fn models_are_retrained_run_by_run_to_the_same_bits() {
     assert!(other.code == 1 && other.stderr.contains("other subsets"), "{}", other.stderr);
     fs_err::remove_file(place.path("one/outputs/00001.parquet")).expect("removed");
     let other = binary::run(&mut retrain(&place, "one", &["--seed", "7"]));
-    assert!(other.code == 1 && other.stderr.contains("another seed"), "{}", other.stderr);
+    assert!(other.code == 1 && other.stderr.contains("--seed 7, was 42"), "{}", other.stderr);
     for (more, words) in [
         (&["--runs", "3..4"][..], "there are 3 runs"),
         (&["--runs", "4"][..], "A..B"),
