@@ -66,12 +66,7 @@ pub fn find_rows(
     let mut rows = RowSet::new();
     if !missing.is_empty() {
         let mut hits = Vec::new();
-        for batch in snapshot.samples(dataset)?.scan(&["row", "id"], None) {
-            let batch = batch?;
-            let numbers = batch.column(0).as_primitive::<UInt64Type>().values();
-            let ids = numbers.iter().zip(batch.column(1).as_string::<i32>());
-            hits.extend(ids.filter(|(_, id)| id.is_some_and(|id| missing.remove(id))).map(|(row, _)| *row));
-        }
+        snapshot.samples(dataset)?.each_id(|row, id| hits.extend(missing.remove(id).then_some(row)))?;
         rows = RowSet::from_rows(hits);
     }
     if let Some(condition) = &names.condition {

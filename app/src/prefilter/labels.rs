@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
 use gstore_core::{MIX_STEP, mix};
 use gstore_learn::Matrix;
 use gstore_learn::judge::{Bootstrap, Reliability, reliability};
@@ -127,14 +126,7 @@ pub(super) fn rows_of(
     let places: HashMap<&str, usize> = ids.iter().enumerate().map(|(i, id)| (id.as_str(), i)).collect();
     let samples = snapshot.samples(snapshot.dataset(pool)?)?;
     let mut found = Vec::with_capacity(ids.len());
-    for batch in samples.scan(&["row", "id"], None) {
-        let batch = batch?;
-        let rows = batch.column(0).as_primitive::<UInt64Type>();
-        let texts = batch.column(1).as_string::<i32>();
-        for (i, row) in rows.values().iter().enumerate() {
-            found.extend(places.get(texts.value(i)).map(|place| (*row, *place)));
-        }
-    }
+    samples.each_id(|row, id| found.extend(places.get(id).map(|place| (row, *place))))?;
     found.sort_unstable();
     Ok(found)
 }

@@ -89,6 +89,21 @@ impl SampleReader {
         error.into_iter().chain(parts)
     }
 
+    /// Hands out the row and id of each live sample, in row order.
+    ///
+    /// # Errors
+    /// Those of [`SampleReader::scan`].
+    pub fn each_id(&self, mut visit: impl FnMut(u64, &str)) -> Result<(), ReadError> {
+        for batch in self.scan(&["row", "id"], None) {
+            let batch = batch?;
+            let rows = batch.column(0).as_primitive::<UInt64Type>().values();
+            for (row, id) in rows.iter().zip(batch.column(1).as_string::<i32>()) {
+                id.into_iter().for_each(|id| visit(*row, id));
+            }
+        }
+        Ok(())
+    }
+
     fn scan_file<'a>(
         &'a self,
         file: &'a TableFile,

@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
 use gstore_store::{DatasetPart, Snapshot};
 
 use super::manifest::{Id, RowList};
@@ -82,16 +80,11 @@ impl Rows {
     ) -> Result<(), DaunceError> {
         const NONE: u64 = u64::MAX;
         self.rows = vec![NONE; self.ids.len()];
-        for batch in snapshot.samples(dataset)?.scan(&["row", "id"], None) {
-            let batch = batch?;
-            let numbers = batch.column(0).as_primitive::<UInt64Type>().values();
-            for (row, id) in numbers.iter().zip(batch.column(1).as_string::<i32>()) {
-                let place = id.and_then(|id| self.places.get(id));
-                if let Some(slot) = place.and_then(|place| self.rows.get_mut(*place)) {
-                    *slot = *row;
-                }
+        snapshot.samples(dataset)?.each_id(|row, id| {
+            if let Some(slot) = self.places.get(id).and_then(|place| self.rows.get_mut(*place)) {
+                *slot = row;
             }
-        }
+        })?;
         let lost = self.rows.iter().zip(&self.ids).filter(|(row, _)| **row == NONE);
         let mut lost = lost.map(|(_, id)| id.clone());
         match lost.next() {

@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
 use gstore_core::{Remedy, RowSet};
 use gstore_store::{EnsemblePart, LossWanted, Member, Snapshot};
 
@@ -163,15 +161,10 @@ fn dropped(ensemble: &EnsemblePart, member: &Member, name: &str) -> EvaluateErro
 /// The row of each query; none of one that the dataset does not have.
 fn rows_of(snapshot: &Snapshot, dataset: &str, queries: &Ids) -> Result<Vec<Option<u64>>, EvaluateError> {
     let mut found = vec![None; queries.len()];
-    for batch in snapshot.samples(snapshot.dataset(dataset)?)?.scan(&["row", "id"], None) {
-        let batch = batch?;
-        let rows = batch.column(0).as_primitive::<UInt64Type>().values();
-        for (row, id) in rows.iter().zip(batch.column(1).as_string::<i32>()) {
-            let slot = id.and_then(|id| queries.place(id)).and_then(|place| found.get_mut(place));
-            if let Some(slot) = slot {
-                *slot = Some(*row);
-            }
+    snapshot.samples(snapshot.dataset(dataset)?)?.each_id(|row, id| {
+        if let Some(slot) = queries.place(id).and_then(|place| found.get_mut(place)) {
+            *slot = Some(row);
         }
-    }
+    })?;
     Ok(found)
 }
