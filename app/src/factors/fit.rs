@@ -20,7 +20,7 @@ use super::begun::{begin, places};
 use super::error::FactorJobError;
 use super::folder::FactorFolder;
 use super::forecast::FitForecast;
-use super::passes::{Covariances, added, covariances, squares};
+use super::passes::{Covariances, Sums, covariances, squares};
 use super::plan::{FitPlan, FitRequest, own_folder};
 use super::publish::publish;
 use crate::work::Work;
@@ -210,6 +210,23 @@ impl Fit<'_> {
         Ok(true)
     }
 
+    /// The sum of what `pass` gives at each of the checkpoints.
+    fn over_checkpoints<S: Sums + Default>(
+        &mut self,
+        mut pass: impl FnMut(&mut Self) -> Result<S, FactorJobError>,
+    ) -> Result<S, FactorJobError> {
+        let mut sums: Option<S> = None;
+        for place in self.plan.places() {
+            self.plan.go_to(place)?;
+            let part = pass(self)?;
+            match &mut sums {
+                None => sums = Some(part),
+                Some(sums) => sums.merge(&part),
+            }
+        }
+        Ok(sums.unwrap_or_default())
+    }
+
     /// Covariances of a partition, over all checkpoints.
     fn covariances_of(
         &mut self,
@@ -217,14 +234,10 @@ impl Fit<'_> {
         group: usize,
         work: &mut Work<'_>,
     ) -> Result<Vec<Covariances>, FactorJobError> {
-        let mut sums = None;
-        for place in self.plan.places() {
-            self.plan.go_to(place)?;
-            let (rows, wanted) = (&self.plan.new[data], &self.plan.groups[group]);
-            let part = covariances(&self.plan, rows, wanted, self.request.fisher, work)?;
-            sums = added(sums, part);
-        }
-        Ok(sums.unwrap_or_default())
+        self.over_checkpoints(|fit| {
+            let (rows, wanted) = (&fit.plan.new[data], &fit.plan.groups[group]);
+            covariances(&fit.plan, rows, wanted, fit.request.fisher, work)
+        })
     }
 
     /// Squares of gradients of a partition, over all checkpoints, in one basis where there is one.
@@ -235,18 +248,14 @@ impl Fit<'_> {
         work: &mut Work<'_>,
     ) -> Result<Vec<Squares>, FactorJobError> {
         let rotated = self.request.strategy == Strategy::Ekfac;
-        let mut sums = None;
-        for place in self.plan.places() {
-            self.plan.go_to(place)?;
-            if rotated && !self.plan.has_bases {
-                self.set_bases()?;
+        self.over_checkpoints(|fit| {
+            if rotated && !fit.plan.has_bases {
+                fit.set_bases()?;
             }
-            let rows = if rotated { &self.plan.all[data] } else { &self.plan.new[data] };
-            let (wanted, how) = (&self.plan.groups[group], (self.request.fisher, rotated));
-            let part = squares(&self.plan, rows, wanted, how, work)?;
-            sums = added(sums, part);
-        }
-        Ok(sums.unwrap_or_default())
+            let rows = if rotated { &fit.plan.all[data] } else { &fit.plan.new[data] };
+            let (wanted, how) = (&fit.plan.groups[group], (fit.request.fisher, rotated));
+            squares(&fit.plan, rows, wanted, how, work)
+        })
     }
 
     /// Squares of gradients; false while other partitions are missing.

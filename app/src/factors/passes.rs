@@ -140,17 +140,6 @@ pub(super) fn squares(
     chosen(sum("squares of gradients", &Over::of(plan, rows, seen), &empty, &add, work)?, wanted)
 }
 
-/// Sums over one checkpoint more.
-pub(super) fn added<S: Sums>(before: Option<S>, part: S) -> Option<S> {
-    Some(match before {
-        None => part,
-        Some(mut all) => {
-            all.merge(&part);
-            all
-        }
-    })
-}
-
 /// Those of the wanted modules, in their order.
 fn chosen<T>(all: Vec<T>, wanted: &[usize]) -> Result<Vec<T>, FactorJobError> {
     let mut all: Vec<Option<T>> = all.into_iter().map(Some).collect();
