@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use gstore_core::{Cancel, Progress, Unit, many};
+use gstore_core::{Cancel, many};
 use gstore_query::QueryError;
 use gstore_query::ann;
 use gstore_query::sketch;
 use gstore_store::{FeaturePart, ReadError, Snapshot, Store};
 use indicatif::HumanBytes;
 
-use super::{Done, Line};
+use super::{Done, Line, asking};
 use crate::args::IndexArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
@@ -98,6 +98,8 @@ fn build(
     cancel: &Cancel,
     done: &mut Done,
 ) -> Result<()> {
+    use gstore_core::{Progress, Unit};
+
     let reader = snapshot.open_feature(part)?;
     let name = part.display_name();
     let estimate = ann::estimate(&reader, context.threads);
@@ -163,22 +165,10 @@ fn evaluate(
         ef: args.ef.map(|ef| usize::try_from(ef).unwrap_or(usize::MAX)),
         threads: context.threads,
     };
-    let mut reporter = context.reporter();
-    let rows = snapshot.open_feature(part)?.row_set()?.len();
-    let queries = rows.min(args.queries as u64);
-    reporter.start(&format!("evaluating {}", part.display_name()), queries, Unit::Rows);
-    let mut seen = 0;
-    let found = ann::evaluate(
-        snapshot,
-        part,
-        &options,
-        |done| {
-            reporter.advance((done - seen) as u64);
-            seen = done;
-        },
-        cancel,
-    );
-    reporter.finish();
+    let name = format!("evaluating {}", part.display_name());
+    let found = asking(context, args, (snapshot, part), &name, |told| {
+        ann::evaluate(snapshot, part, &options, told, cancel)
+    });
     Ok(found?)
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use gstore::indexes::sketch;
-use gstore_core::many;
+use gstore_core::{Progress, Unit, many};
 use gstore_query::IndexStatus;
 use gstore_query::QueryError;
 use gstore_query::ann::{self, Evaluation};
@@ -73,6 +73,26 @@ struct Done {
     evaluation: Option<Evaluation>,
     planes_evaluation: Option<PlanesEvaluation>,
     refused: Option<String>,
+}
+
+/// Asks about rows of a feature, with progress: `ask` tells how many have been asked about.
+fn asking<T>(
+    context: &Context,
+    args: &IndexArgs,
+    (snapshot, part): (&Snapshot, &FeaturePart),
+    name: &str,
+    ask: impl FnOnce(&mut dyn FnMut(usize)) -> Result<T, QueryError>,
+) -> Result<T, QueryError> {
+    let mut reporter = context.reporter();
+    let rows = snapshot.open_feature(part)?.row_set()?.len();
+    reporter.start(name, rows.min(args.queries as u64), Unit::Rows);
+    let mut seen = 0;
+    let found = ask(&mut |done| {
+        reporter.advance((done - seen) as u64);
+        seen = done;
+    });
+    reporter.finish();
+    found
 }
 
 /// Makes indexes, or lists them.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use gstore_core::{Cancel, Progress, Unit};
+use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::evaluate::{PlaneEvaluation, PlanesEvaluation, PlanesOptions, planes};
 use gstore_store::{FeaturePart, Snapshot};
 use indicatif::HumanBytes;
 
-use super::Line;
+use super::{Line, asking};
 use crate::args::IndexArgs;
 use crate::context::Context;
 use crate::output::out;
@@ -23,23 +23,8 @@ pub fn evaluate(
     cancel: &Cancel,
 ) -> Result<PlanesEvaluation, QueryError> {
     let options = PlanesOptions { queries: args.queries, seed: args.seed, threads: context.threads };
-    let mut reporter = context.reporter();
-    let rows = snapshot.open_feature(part)?.row_set()?.len();
     let name = format!("evaluating the sketch of {}", part.display_name());
-    reporter.start(&name, rows.min(args.queries as u64), Unit::Rows);
-    let mut seen = 0;
-    let found = planes(
-        snapshot,
-        part,
-        &options,
-        |done| {
-            reporter.advance((done - seen) as u64);
-            seen = done;
-        },
-        cancel,
-    );
-    reporter.finish();
-    found
+    asking(context, args, (snapshot, part), &name, |told| planes(snapshot, part, &options, told, cancel))
 }
 
 /// What planes take and save, a table for each feature that was asked about.
