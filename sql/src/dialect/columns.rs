@@ -6,8 +6,8 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
-    Query, Select, SelectItem, SetExpr, Statement as Sql, Value, WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
+    ObjectName, Query, Select, SelectItem, SetExpr, Statement as Sql, Value, WildcardAdditionalOptions,
     visit_expressions, visit_expressions_mut,
 };
 use regex::Regex;
@@ -76,17 +76,25 @@ pub(crate) async fn expand(
 /// The same query with nothing but all of its columns.
 fn probe(query: &Query, select: &Select) -> Statement {
     let mut probe = query.clone();
-    let mut all = select.clone();
-    all.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
-    all.distinct = None;
-    all.group_by = datafusion::sql::sqlparser::ast::GroupByExpr::Expressions(Vec::new(), Vec::new());
-    all.having = None;
-    all.qualify = None;
-    all.selection = None;
-    probe.body = Box::new(SetExpr::Select(Box::new(all)));
+    let all = SelectItem::Wildcard(WildcardAdditionalOptions::default());
+    probe.body = Box::new(SetExpr::Select(Box::new(of_from(select, vec![all]))));
     probe.order_by = None;
     probe.limit_clause = None;
     Statement::Statement(Box::new(Sql::Query(Box::new(probe))))
+}
+
+/// Columns of the tables of a SELECT, without its other clauses.
+pub(super) fn of_from(select: &Select, projection: Vec<SelectItem>) -> Select {
+    Select {
+        projection,
+        distinct: None,
+        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
+        having: None,
+        qualify: None,
+        selection: None,
+        named_window: Vec::new(),
+        ..select.clone()
+    }
 }
 
 fn of_item(item: &SelectItem) -> Option<&Expr> {

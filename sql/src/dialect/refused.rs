@@ -120,7 +120,7 @@ fn is_share(tokens: &[TokenWithSpan], limit: usize) -> bool {
     }
 }
 
-/// Whether a token that follows LIMIT and its number is no part of them.
+/// Whether a token behind `LIMIT` and its number ends the query.
 fn ends_query(token: &TokenWithSpan) -> bool {
     let words = ["OFFSET", "UNION", "EXCEPT", "INTERSECT"];
     matches!(token.token, Token::SemiColon | Token::RParen) || words.iter().any(|word| is_word(token, word))

@@ -8,7 +8,7 @@ use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Cte, GroupByExpr, Query, Select, SelectItem, SetExpr, Statement as Sql, VisitMut, VisitorMut,
+    Cte, Query, Select, SelectItem, SetExpr, Statement as Sql, VisitMut, VisitorMut,
     WildcardAdditionalOptions, With,
 };
 
@@ -16,6 +16,7 @@ use super::keys::Merged;
 use super::merge_names;
 use super::put::Written;
 use super::wildcard::{Options, all, named, of_table};
+use crate::dialect::columns::of_from;
 use crate::error::SqlError;
 use crate::expanded::name;
 use crate::parameters::inner;
@@ -137,15 +138,8 @@ impl Known {
 
     /// A query for all columns of the tables of another.
     fn probe(&self, select: &Select, merged: &Merged) -> Statement {
-        let mut all = select.clone();
         let of_table = |table| of_table(table, WildcardAdditionalOptions::default());
-        all.projection = merged.tables.iter().map(of_table).collect();
-        all.distinct = None;
-        all.group_by = GroupByExpr::Expressions(Vec::new(), Vec::new());
-        all.having = None;
-        all.qualify = None;
-        all.selection = None;
-        all.named_window = Vec::new();
+        let all = of_from(select, merged.tables.iter().map(of_table).collect());
         let query = Query {
             with: self.with(),
             body: Box::new(SetExpr::Select(Box::new(all))),
