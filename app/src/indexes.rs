@@ -195,7 +195,7 @@ impl Known {
     }
 }
 
-/// What nobody asked for leaves sketches that can be used as they are: a change of planes may be under way.
+/// An automatic refresh leaves usable sketches as they are: a change of planes may be under way.
 fn missing(planes: Option<Planes>) -> SketchOptions {
     SketchOptions { planes, again: Again::Unusable, ..SketchOptions::default() }
 }

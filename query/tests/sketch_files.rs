@@ -171,7 +171,7 @@ fn a_change_of_planes_that_was_stopped_goes_on_and_mixes_nothing() {
     build(&store, &SketchOptions::default());
     assert_eq!(kept(), ["nibble"; 6]);
 
-    // What nobody asked for has the planes of most, and leaves the others to who changes them.
+    // An automatic refresh takes the planes of most sketches, and leaves the others as they are.
     change("sign");
     let (mixed, missing) = (kept(), SketchOptions { again: Again::Unusable, ..SketchOptions::default() });
     assert_eq!((build(&store, &missing).coded, kept()), (0, mixed));

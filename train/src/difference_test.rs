@@ -1,4 +1,4 @@
-//! What is said of two requests that differ, in the plain words of a program without options.
+//! Tests of the words for two requests that differ, as a program without options has them.
 
 use serde_json::json;
 

@@ -1,7 +1,7 @@
-//! Reads past the system's memory that go wrong while a store is looked at.
+//! Faults of direct reads, past the page cache, while a store is looked at.
 //!
-//! Invariants: one that says so is done again in the ordinary way, and nobody notices; bytes that are not
-//! those of the file are damage that is named, or were not needed; nothing wrong is remembered.
+//! Invariants: a direct read that fails is repeated through the page cache, with the same result; bytes that
+//! differ from the file's are reported as damage, unless they are not needed; no wrong byte is kept.
 
 use super::{FailOptions, FailVfs, Fault};
 use crate::check::guarded;

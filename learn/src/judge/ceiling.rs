@@ -1,4 +1,4 @@
-//! What a perfect prediction is expected to keep where labels are noisy.
+//! Expected recall of a perfect prediction where labels are noisy.
 
 use serde::{Deserialize, Serialize};
 

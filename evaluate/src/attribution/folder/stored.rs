@@ -35,7 +35,7 @@ pub(super) const RETRAINING: &str = "retraining";
 /// Key of a member's provenance: the number of its run.
 pub(super) const RUN: &str = "run";
 
-/// What the artifact says of the models.
+/// The content of the artifact: dataset, manifest and recipe of the models.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Content {
     /// The dataset of the queries.
