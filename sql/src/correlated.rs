@@ -20,13 +20,16 @@ pub(super) struct Correlated {
     columns: Vec<String>,
     /// Line and column of each subquery in the place of a value.
     places: Vec<(u64, u64)>,
+    /// Whether lists are taken apart.
+    unnests: bool,
 }
 
 impl Correlated {
     /// Where the subqueries of a statement are.
     pub(super) fn of(statement: &Statement) -> Self {
-        let mut places = Vec::new();
+        let (mut places, mut unnests) = (Vec::new(), false);
         if let Statement::Statement(sql) = statement {
+            unnests = sql.to_string().to_ascii_lowercase().contains("unnest(");
             let _ = visit_expressions(&**sql, |expr: &SqlExpr| {
                 if let SqlExpr::Subquery(query) = expr {
                     let start = query.span().start;
@@ -35,7 +38,7 @@ impl Correlated {
                 ControlFlow::<()>::Continue(())
             });
         }
-        Self { columns: Vec::new(), places }
+        Self { columns: Vec::new(), places, unnests }
     }
 
     /// The same with the columns that they name, by the plan of the statement.
@@ -63,6 +66,11 @@ impl Correlated {
 
     /// The error about such a subquery in the words of the statement.
     pub(super) fn explain(&self, error: SqlError) -> SqlError {
+        if self.unnests && !self.columns.is_empty() && error.message().contains("OuterReferenceColumn") {
+            let why = "unnest() of a column stands in SELECT, not in FROM or in a subquery of it";
+            return SqlError::invalid(why.to_owned())
+                .hint("write SELECT id, unnest(nums) AS x FROM t, as a subquery to compare x");
+        }
         let known = reason(error.message()).filter(|_| !self.columns.is_empty());
         let Some((why, hint)) = known else { return error };
         let subquery = "a subquery that names a column of the statement around it";

@@ -33,6 +33,12 @@ pub enum SqlErrorKind {
 /// The end of the message about a text that was to be read as a number.
 const NO_NUMBER: &str = "' is no number";
 
+/// The same of a time or a date.
+const NO_TIMES: [&str; 2] = ["' is no time", "' is no date"];
+
+/// How times are written.
+pub(crate) const TIMES: &str = "a date is written 2024-05-29, a time 2024-05-29 10:46:00";
+
 /// Why a statement gave no result.
 #[derive(Debug, Clone)]
 pub struct SqlError {
@@ -70,6 +76,18 @@ impl SqlError {
     /// The text of such an error.
     pub(crate) fn text_of_number(&self) -> Option<&str> {
         self.message.strip_prefix('\'')?.strip_suffix(NO_NUMBER)
+    }
+
+    /// A text that was to be read as a time, or as a date.
+    pub(crate) fn no_time(text: &str, is_date: bool) -> Self {
+        let [time, date] = NO_TIMES;
+        Self::invalid(format!("'{text}{}", if is_date { date } else { time })).hint(TIMES)
+    }
+
+    /// The text of such an error.
+    pub(crate) fn text_of_time(&self) -> Option<&str> {
+        let text = self.message.strip_prefix('\'')?;
+        NO_TIMES.iter().find_map(|end| text.strip_suffix(end))
     }
 
     /// Something that cannot happen did.

@@ -27,12 +27,12 @@ const MAX_COMPUTED: usize = 2000;
 /// Most sets of columns that one GROUP BY groups by.
 const MAX_SETS: usize = 1024;
 
-/// Refuses a statement that is short and would be planned as a long one.
-pub(super) fn check(sql: &Sql) -> Result<(), SqlError> {
+/// Refuses a statement that is short and would be planned as a long one; says how many expressions are planned.
+pub(super) fn check(sql: &Sql) -> Result<usize, SqlError> {
     let mut sizes = Sizes::default();
     match sql.visit(&mut sizes) {
         ControlFlow::Break(refused) => Err(*refused),
-        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Continue(()) => Ok(sizes.all),
     }
 }
 
@@ -64,6 +64,8 @@ struct Sizes {
     open: Vec<Open>,
     /// Expressions of the text.
     written: usize,
+    /// Those of the outermost query.
+    all: usize,
 }
 
 impl Sizes {
@@ -111,6 +113,7 @@ impl Visitor for Sizes {
 
     fn post_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
         let Some(Open { size, .. }) = self.open.pop() else { return ControlFlow::Continue(()) };
+        self.all = size.expressions;
         if let Some(outer) = self.open.last_mut() {
             match outer.own.iter().find(|(own, _)| std::ptr::eq(*own, query)) {
                 Some((_, name)) => {
@@ -185,7 +188,7 @@ mod tests {
 
     fn checked(sql: &str) -> Result<(), String> {
         let mut statement = guard::parse(sql).unwrap();
-        check(inner(&mut statement).unwrap()).map_err(|error| error.message().to_owned())
+        check(inner(&mut statement).unwrap()).map(drop).map_err(|error| error.message().to_owned())
     }
 
     fn doubled(steps: usize) -> String {
@@ -221,6 +224,8 @@ mod tests {
         assert!(twice.contains(" repeated expressions where"), "{twice}");
         let long = format!("WITH c AS (SELECT a FROM t) SELECT * FROM c, c AS d WHERE id IN ({ids})");
         assert_eq!(checked(&long), Ok(()));
+        let mut statement = guard::parse("WITH c AS (SELECT a + 1 FROM t) SELECT 1 FROM c, c AS d").unwrap();
+        assert_eq!(check(inner(&mut statement).unwrap()).unwrap(), 2 * 3 + 1);
         let columns = |of: &dyn Fn(usize) -> String| {
             format!("SELECT {} FROM t", (0..2001).map(of).collect::<Vec<_>>().join(", "))
         };

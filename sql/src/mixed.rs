@@ -1,14 +1,15 @@
-//! Comparisons of text with numbers, for the error where a text is no number.
+//! Comparisons of text with numbers and times, for the error where a text is none.
 //!
-//! The engine reads texts as numbers where the two meet. It fails at the first that is none, and does not say
-//! where in the statement that is.
+//! The engine reads texts as numbers and times where the two meet. It fails at the first that is none, and does
+//! not say where in the statement that is.
 
 use arrow_schema::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ExprSchema};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
-use super::error::SqlError;
+use super::dialect::full_time;
+use super::error::{SqlError, TIMES};
 
 /// Comparisons of a statement that are looked at.
 const MOST: usize = 100;
@@ -29,6 +30,8 @@ enum Value {
     Text(String),
     /// One of texts, with this number.
     Number(String),
+    /// One of times or dates, with this text.
+    Time(&'static str, String),
 }
 
 impl Mixed {
@@ -48,14 +51,21 @@ impl Mixed {
         found
     }
 
-    /// The error about a text that is no number, by the comparison that it is of.
+    /// The error about a text that is no number or no time, by the comparison that it is of.
     pub(super) fn explain(all: &[Self], error: SqlError) -> SqlError {
-        let Some(text) = error.text_of_number().map(str::to_owned) else { return error };
-        let of_text = |mixed: &&Self| matches!(&mixed.value, Value::Text(value) if *value == text);
-        let of_number = |mixed: &&Self| matches!(mixed.value, Value::Number(_));
-        let Some(mixed) = all.iter().find(of_text).or_else(|| all.iter().find(of_number)) else {
+        let is_meant = |mixed: &&Self| match (&mixed.value, error.text_of_number(), error.text_of_time()) {
+            (Value::Text(value), Some(text), _) => value == text,
+            (Value::Time(_, value), _, Some(text)) => {
+                value == text || full_time(value).is_some_and(|full| full == text)
+            }
+            _ => false,
+        };
+        let of_number =
+            |mixed: &&Self| error.text_of_number().is_some() && matches!(mixed.value, Value::Number(_));
+        let Some(mixed) = all.iter().find(is_meant).or_else(|| all.iter().find(of_number)) else {
             return error;
         };
+        let text = error.text_of_number().or(error.text_of_time()).unwrap_or_default();
         let column = &mixed.column;
         let is_plain = column.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         let named = if is_plain { column.clone() } else { format!("\"{column}\"") };
@@ -71,6 +81,9 @@ impl Mixed {
                     "write {named} = '{number}' to compare texts; TRY_CAST({named} AS DOUBLE) is null for it"
                 ),
             ),
+            Value::Time(what, value) => {
+                (format!("`{column}` is a {what}, and '{value}' is none"), TIMES.to_owned())
+            }
         };
         let (line, place) = mixed.place.unwrap_or_default();
         SqlError::invalid(why).at(line, place).hint(hint)
@@ -96,6 +109,10 @@ fn mixed(node: &LogicalPlan, column: &Expr, value: &Expr) -> Option<Mixed> {
     let is_text = |ty: &DataType| matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let value = match value.try_as_str() {
         Some(Some(text)) if of.is_numeric() => Value::Text(text.to_owned()),
+        Some(Some(text)) if matches!(of, DataType::Timestamp(..)) => Value::Time("time", text.to_owned()),
+        Some(Some(text)) if matches!(of, DataType::Date32 | DataType::Date64) => {
+            Value::Time("date", text.to_owned())
+        }
         None if is_text(&of) && value.data_type().is_numeric() => Value::Number(value.to_string()),
         _ => return None,
     };

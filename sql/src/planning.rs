@@ -19,6 +19,7 @@ use super::correlated::Correlated;
 use super::dialect::{self, Headings};
 use super::error::{SqlError, SqlErrorKind};
 use super::expanded;
+use super::functions;
 use super::guard;
 use super::mixed::Mixed;
 use super::ordinals;
@@ -119,7 +120,7 @@ pub(super) async fn logical(
     if let Some(sql) = inner(&mut statement) {
         expanded::check(sql)?;
     }
-    dialect::resolve(&mut statement);
+    dialect::resolve(&mut statement)?;
     let asked = Asked::of(&mut statement);
     let state = match all.filter(|_| !asked.is_empty()) {
         Some(all) => Cow::Owned(with_columns(state, &all, asked)),
@@ -129,8 +130,9 @@ pub(super) async fn logical(
     dialect::expand_summary(&state, &mut statement, &translate).await?;
     let keys = dialect::merge(&state, &mut statement, &translate).await?;
     ordinals::resolve(&mut statement);
-    let logical = state.statement_to_plan(statement).await;
-    let logical = logical.map_err(|error| keys.explain(names.explain(translate(error), &state)))?;
+    let logical = dialect::planned(&state, statement, &translate).await;
+    let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;
+    let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;
     let logical = copies::counted(logical).map_err(translate)?;
     let logical = match state.config().get_extension::<Budget>() {
         Some(budget) => bounds::rewrite(logical, &budget).map_err(translate)?,

@@ -15,7 +15,7 @@ use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
 use super::parameters::inner;
 use super::translate::OCCURS;
-use super::wording::TWICE;
+use super::wording::{NO_COLLATE, TWICE};
 
 /// What the error about a key of a text says, before it is known which.
 pub(super) const NO_FIELDS: &str = "a text has no fields";
@@ -42,10 +42,14 @@ pub(super) struct Names {
     listed: Vec<(String, Place)>,
     /// Names that one SELECT gives again.
     twice: Vec<Place>,
+    /// The second `*` of a SELECT.
+    stars: Vec<Place>,
     /// Subqueries in a SELECT that give a column without a name of its own.
     unnamed: Vec<Place>,
     /// Functions.
     called: Vec<(String, Place)>,
+    /// Collations.
+    collated: Vec<Place>,
 }
 
 impl Names {
@@ -60,12 +64,15 @@ impl Names {
     /// An error in the words of the statement, with a hint where a name was meant as something else.
     pub(super) fn explain(&self, error: SqlError, state: &SessionState) -> SqlError {
         let error = self.of_names(self.of_list(self.of_field(self.of_call(error, state))));
+        if let Some((line, column)) = self.collated.first().filter(|_| error.message() == NO_COLLATE) {
+            return error.at(*line, *column);
+        }
         if error.kind() != SqlErrorKind::Unknown {
             return error;
         }
         let missing = |name: &&String| error.message() == format!("there is no column `{name}`");
         if self.given.iter().any(|name| missing(&name)) {
-            return error.hint("a name given with AS is not known in its own SELECT and WHERE: repeat the expression, or put it into a subquery");
+            return error.hint("a name given with AS is known in what follows it in its SELECT and in WHERE, not in subqueries and ON: repeat the expression, or put it into a subquery");
         }
         if error.has_guess() {
             return error;
@@ -125,6 +132,11 @@ impl Names {
         let is_twice = message.starts_with(TWICE) || message.ends_with(OCCURS);
         if let Some((line, place)) = self.twice.first().filter(|_| is_twice) {
             return error.at(*line, *place);
+        }
+        if let [(line, place)] = self.stars.as_slice()
+            && is_twice
+        {
+            return error.at(*line, *place).hint("write the columns that are meant, or * EXCLUDE (..)");
         }
         match self.unnamed.as_slice() {
             [(line, place)] if message.ends_with(OCCURS) => error
@@ -188,6 +200,9 @@ impl Visitor for Names {
                 let name = function.name.0.last().and_then(|part| part.as_ident());
                 self.called.extend(name.map(|name| (name.value.clone(), place(name))));
             }
+            Expr::Collate { collation, .. } => {
+                self.collated.extend(collation.0.first().and_then(|part| part.as_ident()).map(place));
+            }
             _ => {}
         }
         ControlFlow::Continue(())
@@ -200,6 +215,12 @@ impl Visitor for Names {
                 self.twice.push(place);
             }
         }
+        let is_star =
+            |item: &&SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+        if let Some(second) = select.projection.iter().filter(is_star).nth(1) {
+            let start = second.span().start;
+            self.stars.push((start.line, start.column));
+        }
         for item in &select.projection {
             if let SelectItem::UnnamedExpr(expr @ Expr::Subquery(_)) = item {
                 let start = expr.span().start;
@@ -207,7 +228,10 @@ impl Visitor for Names {
             }
         }
         for item in &select.projection {
-            if let SelectItem::ExprWithAlias { alias, .. } = item {
+            // What names itself has a column in it that there is not.
+            if let SelectItem::ExprWithAlias { expr, alias } = item
+                && !dialect::names_itself(expr, alias)
+            {
                 self.given.push(if alias.quote_style.is_some() {
                     alias.value.clone()
                 } else {

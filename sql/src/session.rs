@@ -160,7 +160,11 @@ impl SqlSession {
             .with_catalog_list(tables.catalogs(AskedColumns::default()))
             .with_table_factories(HashMap::new())
             // At the end, where types are known.
-            .with_analyzer_rule(Arc::new(ApplyFunctionRewrites::new(vec![Arc::new(functions::RoundedCasts)])))
+            .with_analyzer_rule(Arc::new(ApplyFunctionRewrites::new(vec![
+                Arc::new(functions::RoundedCasts),
+                Arc::new(functions::ComparedSpans),
+            ])))
+            .with_analyzer_rule(Arc::new(functions::ComparedSpans))
             .with_optimizer_rules(logical_rules())
             .with_physical_optimizer_rules(physical_rules())
             .build();

@@ -227,6 +227,7 @@ fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
         ("projection_id", text(all.iter().map(|f| f.desc.space.projection.as_str())), Null::No),
         ("key", text(all.iter().map(|f| f.key.as_str())), Null::No),
         ("ensemble", maybe_text(all.iter().map(|f| ensemble(f))), Null::Yes),
+        ("rotation", text(all.iter().map(|f| f.desc.rotation.name())), Null::No),
     ]))
 }
 

@@ -222,9 +222,6 @@ fn plan_error(text: &str, tables: &[String]) -> SqlError {
         if let Some(table) = super::function::NAMES.into_iter().find(|table| *table == name) {
             return unknown.hint(format!("it makes a table: write FROM {table}(..)"));
         }
-        if let Some((value, function)) = name.rsplit_once('.') {
-            return unknown.hint(format!("write {function}({value})"));
-        }
         if WINDOWS.contains(&name.to_lowercase().as_str()) {
             return unknown
                 .worded(format!("{name}() needs a window"))
@@ -260,8 +257,9 @@ fn misused(text: &str) -> Option<SqlError> {
         return Some(misused.hint(format!("add it to GROUP BY, write any_value({column}), or GROUP BY ALL")));
     }
     if let Some(name) = between(text, "Function '", "' failed to match any signature") {
-        let given = balanced(between(text, "(DataType: ", ").").unwrap_or(".."));
-        return Some(wrong_types(name, &format!("{name}({given})")));
+        let call = between(text, "given name and argument types '", "'").map(str::to_owned);
+        let given = || balanced(between(text, "(DataType: ", ").").unwrap_or(".."));
+        return Some(wrong_types(name, &call.unwrap_or_else(|| format!("{name}({})", given()))));
     }
     if let Some((value, to)) =
         text.split_once("Cannot cast string '").and_then(|(_, rest)| rest.split_once("' to value of "))
@@ -278,11 +276,7 @@ fn misused(text: &str) -> Option<SqlError> {
     let time = between(text, "Error parsing timestamp from '", "': ");
     let date = between(text, "Cannot cast string '", "' to value of Date");
     if let Some(value) = time.or(date) {
-        let what = if time.is_some() { "time" } else { "date" };
-        return Some(
-            SqlError::invalid(format!("'{value}' is no {what}"))
-                .hint("a date is written 2024-05-29, a time 2024-05-29 10:46:00"),
-        );
+        return Some(SqlError::no_time(value, time.is_none()));
     }
     let is_of_text = between(text, ": type ", " is not Struct").is_some_and(|ty| ty.contains("Utf8"));
     if is_of_text && text.contains("Cannot access field at argument") {
@@ -301,14 +295,16 @@ fn misused(text: &str) -> Option<SqlError> {
     None
 }
 
-/// A text without the parentheses at its end that nothing in it opens.
-fn balanced(mut text: &str) -> &str {
+/// A text without the parentheses at its end that nothing in it opens, and with those that it leaves open closed.
+fn balanced(mut text: &str) -> String {
+    let count = |text: &str, sign: char| text.matches(sign).count();
     while let Some(shorter) = text.strip_suffix(')')
-        && text.matches(')').count() > text.matches('(').count()
+        && count(text, ')') > count(text, '(')
     {
         text = shorter;
     }
-    text
+    let open = count(text, '(').saturating_sub(count(text, ')'));
+    format!("{text}{}", ")".repeat(open))
 }
 
 /// A call with values of types that the function does not take.
@@ -335,11 +331,9 @@ fn wrong_types(name: &str, call: &str) -> SqlError {
             Some("it takes one share: write a call for each, quantile_cont(x, 0.1), quantile_cont(x, 0.9)")
         }
         "avg" if is_time => Some("the mean of times is to_timestamp(avg(epoch(x)))"),
-        "median" if is_time => Some("the median of times is to_timestamp(median(epoch(x)))"),
-        _ if is_time && ["quantile", "percentile"].iter().any(|kind| name.contains(kind)) => {
-            Some("a quantile of times is to_timestamp(quantile_cont(epoch(x), 0.5))")
+        _ if is_time && ["median", "quantile", "percentile"].iter().any(|kind| name.contains(kind)) => {
+            Some("median(x) and quantile_cont(x, 0.5) are of times too")
         }
-        "string_agg" if !several => Some("it takes what stands between the texts: string_agg(x, ', ')"),
         _ if call.contains("Utf8") => {
             Some("CAST(x AS DOUBLE) makes a number of text, CAST(x AS VARCHAR) text of a number")
         }

@@ -142,6 +142,11 @@ fn virtual_of(expr: &Expr) -> Option<Virtual> {
     }
 }
 
+/// Whether an expression is nothing but a column of such a name.
+pub(crate) fn is_virtual(expr: &Expr) -> bool {
+    virtual_of(expr).is_some()
+}
+
 /// A column of texts, one for each record; null where the record has none.
 pub(crate) fn of_records(column: Virtual, records: &ArrayRef) -> Result<ArrayRef, SqlError> {
     let records = records.as_string_opt::<i32>().ok_or_else(|| SqlError::internal("type of a record"))?;

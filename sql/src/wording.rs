@@ -5,10 +5,29 @@ use super::error::SqlError;
 /// What the error about two columns of one name says.
 pub(super) const TWICE: &str = "two columns of one SELECT are ";
 
+/// What is said of COLLATE.
+pub(super) const NO_COLLATE: &str = "COLLATE is not supported";
+
+/// The error about an alias with names for another number of columns than there are.
+pub(super) fn alias_of_columns(named: usize, columns: usize) -> SqlError {
+    SqlError::invalid(format!("AS names {named} columns of a table that has {columns}"))
+}
+
+/// How many columns are named, and how many there are, by the message of such an error.
+pub(super) fn columns_of_alias(message: &str) -> Option<(usize, usize)> {
+    let (named, columns) = message.strip_prefix("AS names ")?.split_once(" columns of a table that has ")?;
+    Some((named.parse().ok()?, columns.parse().ok()?))
+}
+
 /// The error that a message of the engine means, if it is one of these.
 pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
     if let Some((_, rest)) = text.split_once(" require unique expression names but the expression \"") {
         return Some(twice(rest.split_once("\" at position ").map_or(rest, |(first, _)| first)));
+    }
+    if let Some((_, rest)) = text.split_once("Source table contains ") {
+        let (columns, rest) = rest.split_once(" columns but only ")?;
+        let (named, _) = rest.split_once(" names given as column alias")?;
+        return Some(alias_of_columns(named.parse().ok()?, columns.parse().ok()?));
     }
     if let Some((name, _)) = text.split_once("' is not a variable which can be viewed with 'SHOW'") {
         return Some(shown(name.trim_start_matches('\''), tables));
@@ -29,20 +48,19 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
     }
     if text.starts_with("Conflicting ordering requirements in aggregate functions") {
         let why = "aggregate functions of one SELECT put their rows in different orders";
-        let hint = "a list in order of its own values is list_sort(list(x)), list_sort(list(x), 'DESC'); the value \
-                    at the largest or smallest y is max_by(x, y), min_by(x, y)";
+        let hint = "write each in a subquery: SELECT (SELECT list(x ORDER BY y) FROM t), (SELECT list(x ORDER BY z) FROM t); \
+                    the value at the largest or smallest y is max_by(x, y), min_by(x, y)";
         return Some(SqlError::invalid(why.into()).hint(hint));
-    }
-    if text.starts_with("Dot access not supported for non-string expr: Function") {
-        let why = "functions do not stand behind a value and a dot";
-        return Some(SqlError::invalid(why.into()).hint("write upper(x) in place of x.upper()"));
     }
     if text == "Divide by zero error" {
         let why = "a whole number is divided by 0";
         return Some(SqlError::invalid(why.into()).hint("a // nullif(b, 0) is null there, a / b infinite"));
     }
     if let Some(name) = text.strip_prefix("Invalid qualifier ") {
-        return Some(SqlError::unknown(format!("there is no table `{name}` in this FROM")));
+        let unknown = SqlError::unknown(format!("there is no table `{name}` in this FROM"));
+        return Some(
+            unknown.hint(format!("if it is a struct, its fields are {name}.field, each by its name")),
+        );
     }
     if let Some((_, rest)) = text.split_once("Cannot create filter with non-boolean predicate '") {
         let (condition, ty) = rest.split_once("' returning ")?;
@@ -52,24 +70,23 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
     no_form(text).or_else(|| no_operation(text))
 }
 
-/// Parts of times and operators that the engine does not have.
+/// Parts of times and clauses that the engine does not have.
 fn no_form(text: &str) -> Option<SqlError> {
     let part = text.strip_prefix("Date part '").and_then(|rest| rest.strip_suffix("' not supported"));
     if let Some(part) = part {
-        let why = format!("a time has no part `{}` here", part.to_lowercase());
-        let hint = "parts are year, quarter, month, week, day, hour, minute, second, epoch; year(t) // 10 is the decade";
-        return Some(SqlError::invalid(why).hint(hint));
+        return Some(no_part(part));
     }
-    let forms = [
-        ("unary operator BitwiseNot", "~x is not supported", "write -x - 1"),
-        (
-            "in sqltorel: Collate",
-            "COLLATE is not supported",
-            "lower(x) makes texts equal that differ in case",
-        ),
-    ];
-    let (_, why, hint) = forms.into_iter().find(|(said, ..)| text.contains(said))?;
-    Some(SqlError::invalid(why.to_owned()).hint(hint))
+    if !text.contains("in sqltorel: Collate") {
+        return None;
+    }
+    Some(SqlError::invalid(NO_COLLATE.to_owned()).hint("lower(x) makes texts equal that differ in case"))
+}
+
+/// The error about a part of a time that there is not.
+pub(super) fn no_part(part: &str) -> SqlError {
+    let hint =
+        "parts are year, quarter, month, week, day, hour, minute, second, epoch; year(t) // 10 is the decade";
+    SqlError::invalid(format!("a time has no part `{}` here", part.to_lowercase())).hint(hint)
 }
 
 /// Values of types that have nothing in common.
@@ -107,8 +124,19 @@ fn twice(expr: &str) -> SqlError {
         Some(name) => {
             SqlError::invalid(format!("{TWICE}called `{name}`")).hint("give one of them another name with AS")
         }
-        None => SqlError::invalid(format!("{TWICE}the same")).hint("give one of them a name with AS"),
+        None => match column(expr) {
+            Some(name) => SqlError::invalid(format!("{TWICE}called `{name}`"))
+                .hint("give one of them another name with AS"),
+            None => SqlError::invalid(format!("{TWICE}the same")).hint("give one of them a name with AS"),
+        },
     }
+}
+
+/// The name of a column of a table, as the engine writes it.
+fn column(expr: &str) -> Option<&str> {
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '"' | '$');
+    let (_, name) = expr.rsplit_once('.').filter(|_| expr.chars().all(is_name))?;
+    Some(name.trim_matches('"'))
 }
 
 /// `SHOW name` of what is no setting.
@@ -134,11 +162,15 @@ mod tests {
             ),
             (
                 "Projections require unique expression names but the expression \"pool.id\" at position 0 and \"pool.id\" at position 1 have the same name.",
-                "two columns of one SELECT are the same",
+                "two columns of one SELECT are called `id`",
             ),
             (
                 "Projections require unique expression names but the expression \"CAST(Float64(2.5) AS Int32)\" at position 0 and \"CAST(Float64(2.5) AS Int32)\" at position 1 have the same name.",
                 "two columns of one SELECT are the same",
+            ),
+            (
+                "Source table contains 3 columns but only 2 names given as column alias",
+                "AS names 2 columns of a table that has 3",
             ),
             ("'pool' is not a variable which can be viewed with 'SHOW'", "FROM pool shows its rows"),
             ("'poll' is not a variable which can be viewed with 'SHOW'", "SHOW TABLES"),
@@ -149,7 +181,7 @@ mod tests {
             ),
             (
                 "Conflicting ordering requirements in aggregate functions is not supported",
-                "list_sort(list(x), 'DESC')",
+                "(SELECT list(x ORDER BY z) FROM t)",
             ),
             ("Cannot coerce arithmetic expression Utf8 + Int64 to valid types", "together: Utf8 + Int64\n"),
             ("Cannot coerce arithmetic expression Boolean + Int64 to valid types", "x::INT makes 1"),

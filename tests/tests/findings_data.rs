@@ -493,6 +493,11 @@ fn s18_one_is_alone() {
     }
 }
 
+/// A tokenizer of three words.
+const WORDS: &str = r#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+  "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+  "model": {"type": "WordLevel", "vocab": {"hello": 0, "there": 1, "[UNK]": 2}, "unk_token": "[UNK]"}}"#;
+
 #[test]
 fn s21_a_model_with_few_positions_takes_what_it_can() {
     let Some(shared) = shared::folder("s21_a_model_with_few_positions_takes_what_it_can") else { return };
@@ -502,16 +507,25 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
     let config: Value =
         serde_json::from_slice(&fs_err::read(model.join("config.json")).expect("read")).expect("JSON");
     let positions = config["n_positions"].as_u64().expect("a table of positions");
-    // It has no tokenizer of its own, so it stops later: with the length that fits.
-    let mut command =
-        place.gstore(&["ingest", "--dataset", "a", "--data", "a.jsonl", "--features", "loss", "--model"]);
-    let finished = binary::run(command.arg(&model));
-    said(
-        &finished,
-        1,
-        &[&format!("the model has {positions} positions"), &format!("--max-length {positions}")],
-    );
-    assert!(!finished.stderr.contains("allows more"), "{}", finished.stderr);
+    let own = place.path("model");
+    fs_err::create_dir(&own).expect("made");
+    for file in ["config.json", "model.safetensors"] {
+        fs_err::copy(model.join(file), own.join(file)).expect("copied");
+    }
+    let ingest = |file: &str, more: &[&str]| {
+        let words = ["ingest", "--dataset", "a", "--data", file, "--features", "loss", "--model", "model"];
+        place.run(&[&words[..], more].concat())
+    };
+    let note = format!("the model has {positions} positions");
+    // Nothing is said of lengths where nothing is done.
+    let finished = ingest("a.jsonl", &[]);
+    assert!(finished.code == 1 && !finished.stderr.contains(&note), "{}", finished.stderr);
+    write(&place, "model/tokenizer.json", WORDS);
+    for finished in [ingest("missing.jsonl", &[]), ingest("a.jsonl", &["--checkpoints", "missing/*"])] {
+        said(&finished, 1, &["missing"]);
+        assert!(!finished.stderr.contains(&note), "{}", finished.stderr);
+    }
+    said(&ingest("a.jsonl", &[]), 0, &[&note, &format!("--max-length {positions}")]);
 }
 
 #[test]

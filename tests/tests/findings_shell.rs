@@ -62,6 +62,34 @@ fn has(shown: &str, words: &[&str]) {
     }
 }
 
+/// The shell's input from a file: what it prints, what it says, and whether it went well.
+fn piped(place: &Place, args: &[&str], script: &str) -> (String, String, bool) {
+    fs_err::write(place.path("script"), script).expect("written");
+    let input = fs_err::File::open(place.path("script")).expect("opens").into_file();
+    let done = at_home(place, args).stdin(input).output().expect("runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&done.stdout), text(&done.stderr), done.status.success())
+}
+
+#[test]
+fn dot_commands_work_through_a_pipe() {
+    let place = place();
+    let script =
+        ".timer off\n.mode json\nSELECT 1 AS one;\n-- now text\n.mode csv\nSELECT id\nFROM pool LIMIT 50";
+    let (shown, said, fine) = piped(&place, &["query"], script);
+    assert!(fine && said.is_empty(), "{said}");
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!((lines.len(), lines[0], lines[1], lines[51]), (52, "{\"one\":1}", "id", "pool49"), "{shown}");
+    let (shown, said, fine) = piped(&place, &["query", "-"], "SELECT 1 AS one;\n.mode tabel\nSELECT 2;");
+    assert!(!fine && shown == "one\n1\n", "{shown}");
+    has(&said, &["standard input, line 2", "`tabel`"]);
+    // The ends of lines within a text are those of the script.
+    let (shown, said, fine) = piped(&place, &["query"], ".mode json\r\nSELECT 'a\r\nb' AS t;\r\n");
+    assert!(fine && shown == "{\"t\":\"a\\r\\nb\"}\n", "{shown}{said}");
+    let (_, said, fine) = piped(&place, &["query", "-o", "x.csv"], ".tables");
+    assert!(!fine && said.contains(".output FILE"), "{said}");
+}
+
 #[test]
 fn rows_are_counted_and_the_first_are_shown() {
     let place = place();
@@ -222,7 +250,7 @@ fn results_go_to_files_and_statements_come_from_files() {
     shell.line(".output");
     let rows = fs_err::read_to_string(place.path("rows.csv")).expect("written");
     assert_eq!((rows.lines().count(), rows.lines().last()), (2044, Some("target2")));
-    has(&shell.line(".output there.csv"), &["exists"]);
+    has(&shell.line(".output there.csv"), &["exists; .output begins a new file"]);
     has(&shell.line(".output rows.parquet"), &["the shell writes text"]);
     has(&shell.line(".read script.sql"), &["a\n1\n", "b\n2\n", "c\n3\n"]);
     has(&shell.line(".read bad.sql"), &["fine", "bad.sql: there is no column `nothing` (line 3, column 8)"]);
@@ -263,6 +291,9 @@ fn the_config_file_of_the_working_folder_is_found() {
     };
     assert_eq!(elsewhere(&[]).0, 1, "{}", elsewhere(&[]).1);
     assert_eq!(elsewhere(&["--config", "gstore.toml"]).0, 0);
+    // An empty variable is none: the file goes before it.
+    let finished = binary::run(run("").env("GSTORE_STORE", ""));
+    assert!(finished.code == 0 && finished.stdout.contains("2040"), "{}", finished.stderr);
     let (code, _, says) = listed(run("").env("GSTORE_CONFIG", ""));
     assert!(code == 2 && says.contains("which store?"), "{says}");
     let (code, _, says) = listed(run("").env("GSTORE_CONFIG", "missing.toml"));

@@ -2,18 +2,18 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::CommandFactory;
+use clap::{Arg, CommandFactory};
 
 use super::Cli;
 
-/// The command line as clap parses it, with its help arranged. `-1` after an option is its value, so that the message is about the
-/// value and not about an option `-1`.
+/// The command line as clap parses it, with its help arranged. `-1` after an option is its value, so that the
+/// message is about the value and not about an option `-1`. An empty variable of the environment is none.
 pub fn command() -> clap::Command {
     fn with_negative_numbers(command: clap::Command) -> clap::Command {
         command
             .mut_args(|arg| {
                 let is_option = arg.get_long().is_some() && arg.get_action().takes_values();
-                arg.allow_negative_numbers(is_option)
+                without_empty_variable(arg.allow_negative_numbers(is_option))
             })
             .mut_subcommands(with_negative_numbers)
     }
@@ -21,6 +21,12 @@ pub fn command() -> clap::Command {
         .mut_subcommand("train", super::train::with_underscores)
         .mut_subcommand("generate", super::train::with_underscores)
         .mut_subcommand("evaluate", |evaluate| evaluate.mut_subcommands(super::train::with_underscores))
+}
+
+/// clap would take the empty text for the value, also where the command line has one.
+fn without_empty_variable(arg: Arg) -> Arg {
+    let value = arg.get_env().and_then(std::env::var_os);
+    if value.is_some_and(|value| value.is_empty()) { arg.env(None::<&'static str>) } else { arg }
 }
 
 /// Puts an option and a value such as `-1GB` or `-5%` into one word, so that the message is about the value:

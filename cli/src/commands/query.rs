@@ -20,6 +20,7 @@ use crate::ending::{check_terminal, format_of};
 use crate::failure::UsageError;
 use crate::models::encoder;
 use crate::output::{Output, Place, check, out};
+use crate::shell::dot::has_commands;
 use crate::{summary, terminal};
 
 /// Runs the statements, or the shell.
@@ -48,6 +49,13 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     let snapshot = checked(snapshot, args.checks);
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     match sql {
+        Some(text) if args.sql.as_deref().is_none_or(|sql| sql == "-") && has_commands(&text) => {
+            // Each statement takes the newest snapshot, as in the shell.
+            drop(lease);
+            let from = args.file.as_deref().filter(|file| *file != Path::new("-"));
+            let from = from.unwrap_or(Path::new("standard input"));
+            terminal::script(context, &store, args, &cancel, from, &text)?;
+        }
         Some(sql) => {
             let encoder = encoder(context, &args.models)?;
             let engine = Engine::with_own(context, snapshot, Some(encoder), own_tables(&args.with)?)?;

@@ -46,6 +46,17 @@ pub fn complete(words: &Words, line: &str, at: usize) -> (usize, Vec<String>) {
         let values = call(line, head).map_or_else(Vec::new, |call| values(words, line, &call));
         return (from, matching(values, before[from..].trim_start()));
     }
+    if typed.is_some_and(|piece| piece.kind == Kind::Name) {
+        // What stands behind the cursor is not part of the name.
+        let behind = &line[at..];
+        let is_closed = behind.starts_with('"');
+        let closed = if is_closed { line.to_owned() } else { format!("{before}\"{behind}") };
+        let mut found = matching(quoted(words, &closed, head), &before[from..]);
+        if is_closed {
+            found.iter_mut().for_each(|name| name.truncate(name.len() - 1));
+        }
+        return (from, found);
+    }
     let found = names(words, line, head, &before[from..]);
     (from, matching(found, &before[from..]))
 }
@@ -81,15 +92,36 @@ fn names(words: &Words, line: &str, head: &[Piece], typed: &str) -> Vec<String> 
     }
     let lower = typed.chars().next().is_some_and(char::is_lowercase);
     let keyword = |word: &&str| if lower { word.to_lowercase() } else { (*word).to_owned() };
-    let mut found: Vec<String> = match relations(words, line) {
-        // The columns are often typed before what they are of.
-        none if none.is_empty() && !head.is_empty() => any_column(words),
-        some => some.into_iter().flat_map(|relation| relation.columns).collect(),
-    };
+    let mut found = columns(words, line, head);
     found.extend(words.functions.iter().map(|function| format!("{function}(")));
     found.extend(KEYWORDS.iter().map(keyword));
     found.extend(words.tables.iter().map(|table| shown_table(&table.name)));
     found
+}
+
+/// The columns of the statement's relations.
+fn columns(words: &Words, line: &str, head: &[Piece]) -> Vec<String> {
+    match relations(words, line) {
+        // The columns are often typed before what they are of.
+        none if none.is_empty() && !head.is_empty() => any_column(words),
+        some => some.into_iter().flat_map(|relation| relation.columns).collect(),
+    }
+}
+
+/// The names that may stand in double quotes, all of them in quotes.
+fn quoted(words: &Words, line: &str, head: &[Piece]) -> Vec<String> {
+    let texts: Vec<&str> = head.iter().map(|piece| piece.of(line)).collect();
+    let last = texts.last().map(|word| word.to_uppercase()).unwrap_or_default();
+    let tables = words.tables.iter().map(|table| shown_table(&table.name));
+    let found: Vec<String> = match texts.as_slice() {
+        [.., of, "."] => members(words, line, of),
+        _ if BEFORE_RELATIONS.contains(&last.as_str()) => tables.collect(),
+        _ => columns(words, line, head).into_iter().chain(tables).collect(),
+    };
+    let in_quotes = |name: String| if name.starts_with('"') { name } else { format!("\"{name}\"") };
+    // A schema has quotes of its own.
+    let is_one = |name: &String| name.starts_with('"') || !name.contains('.');
+    found.into_iter().filter(is_one).map(in_quotes).collect()
 }
 
 /// Columns of what stands before a dot, or the tables of a schema.
@@ -236,6 +268,11 @@ mod tests {
         check("SELECT * FROM gst|", "gst", &["gstore.features", "gstore.columns"]);
         check("SELECT sou| FROM pool", "sou", &["source"]);
         check("SELECT sc| FROM influence('pool', 'gsm8k')", "sc", &["score"]);
+        check("SELECT \"top| FROM pool", "\"top", &["\"Topic Name\""]);
+        check("SELECT \"Top|\" FROM pool", "\"Top", &["\"Topic Name"]);
+        check("SELECT p.\"Top| FROM pool AS p", "\"Top", &["\"Topic Name\""]);
+        check("SELECT id FROM pool WHERE \"sou|", "\"sou", &["\"source\""]);
+        check("SELECT * FROM \"po|", "\"po", &["\"pool\""]);
         let of_pool = ["row", "id", "source", "\"Topic Name\"", "record"];
         check("SELECT p.| FROM pool AS p", "", &[&of_pool[..], &virtual_columns()].concat());
         check("SELECT sou|", "sou", &["source"]);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use gstore_core::nearest;
 
+use super::lexer::is_complete;
 use super::settings::Mode;
 
 /// Words that are commands of the shell where they stand alone.
@@ -83,6 +84,24 @@ pub enum Dot {
 /// Whether a line is a dot or backslash command, and no SQL.
 pub fn is_dot(line: &str) -> bool {
     line.trim_start().starts_with(['.', '\\'])
+}
+
+/// Whether there is such a command among the statements of a text.
+pub fn has_commands(text: &str) -> bool {
+    // Most texts have none: then they are not taken apart.
+    if !text.lines().any(is_dot) {
+        return false;
+    }
+    let mut held = String::new();
+    text.lines().any(|line| {
+        held.push_str(line);
+        held.push('\n');
+        let found = is_dot(&held);
+        if is_complete(&held) {
+            held.clear();
+        }
+        found
+    })
 }
 
 /// Reads a dot or backslash command.
@@ -222,6 +241,16 @@ mod tests {
             let words = format!("{} 1", known.name);
             assert!(!parse(&words).is_err_and(|error| error.contains("there is no command")), "{words}");
             assert!(help().contains(known.name));
+        }
+    }
+
+    #[test]
+    fn commands_stand_between_statements() {
+        for text in [".mode json;\nSELECT 1", "SELECT 1;\n-- two\n\\q\n", "\n .tables"] {
+            assert!(has_commands(text), "{text}");
+        }
+        for text in ["SELECT 1", "SELECT 1\n.5", "SELECT '\n.mode json';", "-- a\nSELECT 1 +\n.5;", ""] {
+            assert!(!has_commands(text), "{text}");
         }
     }
 

@@ -25,14 +25,14 @@ use crate::args::QueryArgs;
 use crate::commands::query::{Engine, checked, own_tables, report, without_mark};
 use crate::context::Context;
 use crate::drawing::colours;
-use crate::ending::{Packing, format_of_name, packing_of};
-use crate::failure::text;
+use crate::ending::{Packing, format_of, format_of_name, packing_of};
+use crate::failure::{UsageError, text};
 use crate::models::encoder;
 use crate::output::say;
 use crate::output::{Place, check, is_closed, out};
 use crate::shell::dot::{self, Dot};
 use crate::shell::lexer;
-use crate::shell::settings::{Settings, switch};
+use crate::shell::settings::{Mode, Settings, switch};
 use crate::shell::words::Table;
 use editor::{Editor, Read};
 use names::Names;
@@ -50,8 +50,9 @@ pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &Cancel) 
     // Models stay loaded from one statement to the next, whatever the snapshot.
     let encoder = encoder(context, &args.models)?;
     let settings = Settings::default();
+    let (names, script) = (&names, false);
     let mut shell =
-        Shell { context, store, args, cancel, names: &names, encoder, own, settings, engine: None };
+        Shell { context, store, args, cancel, names, encoder, own, settings, engine: None, script };
     context.say("gstore shell; .help shows how, .quit leaves");
     loop {
         let input = match editor.read()? {
@@ -67,6 +68,32 @@ pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &Cancel) 
             Err(error) => say!("error: {}", text(&error)),
         }
     }
+}
+
+/// Runs the statements and dot commands of a text up to the first that fails; `from` says where it is from.
+pub fn script(
+    context: &Context,
+    store: &Store,
+    args: &QueryArgs,
+    cancel: &Cancel,
+    from: &Path,
+    text: &str,
+) -> Result<()> {
+    let format = format_of(&args.output)?;
+    if args.output.output.is_some() || format.is_binary() || !args.parameters.is_empty() {
+        let why = "beside dot commands there is no --output, no --param and no binary format; .output FILE names a file";
+        bail!(UsageError(why.to_owned()));
+    }
+    let own = own_tables(&args.with)?;
+    let names = &Names::new(context, store, args.snapshot.as_ref(), own.clone());
+    let encoder = encoder(context, &args.models)?;
+    let mode = Mode::Format(format.into());
+    let settings = Settings { mode, most: None, timer: false, pager: false, ..Settings::default() };
+    let script = true;
+    let mut shell =
+        Shell { context, store, args, cancel, names, encoder, own, settings, engine: None, script };
+    shell.lines(from, text, 0)?;
+    Ok(())
 }
 
 /// What follows an input.
@@ -88,6 +115,8 @@ struct Shell<'a> {
     settings: Settings,
     /// The session of the snapshot that was read last.
     engine: Option<(u64, Engine)>,
+    /// Whether nobody types: then nothing is said but results, and times that are asked for.
+    script: bool,
 }
 
 impl Shell<'_> {
@@ -120,17 +149,24 @@ impl Shell<'_> {
             Dot::MaxRows(most) => settings.most = most,
             Dot::Timer(to) => {
                 settings.timer = turned(settings.timer, to);
-                out!("timer {}", switch(settings.timer));
+                self.tell("timer", self.settings.timer)?;
             }
             Dot::Pager(to) => {
                 settings.pager = turned(settings.pager, to);
-                out!("pager {}", switch(settings.pager));
+                self.tell("pager", self.settings.pager)?;
             }
             Dot::Output(path) => self.direct(path)?,
             Dot::Read(_) if depth >= NESTED => bail!("more than {NESTED} files read each other"),
             Dot::Read(path) => return self.read(&path, depth + 1),
         }
         Ok(Flow::Go)
+    }
+
+    fn tell(&self, name: &str, on: bool) -> Result<()> {
+        if !self.script {
+            out!("{name} {}", switch(on));
+        }
+        Ok(())
     }
 
     /// Runs one statement and shows its result.
@@ -153,7 +189,7 @@ impl Shell<'_> {
         let shown = show(&mut self.settings, &schema, &mut rows, self.context)?;
         report(self.context, &rows.notes());
         let line = shown.line(&self.settings, begun.elapsed());
-        if !line.is_empty() {
+        if !line.is_empty() && (!self.script || self.settings.timer) {
             self.context.say(&line);
         }
         Ok(())
@@ -194,6 +230,9 @@ impl Shell<'_> {
     fn direct(&mut self, path: Option<PathBuf>) -> Result<()> {
         (self.settings.output, self.settings.header) = (None, None);
         let Some(path) = path else { return Ok(()) };
+        if Place::of(Some(&path)).is_file() && path.is_file() {
+            bail!("{} exists; .output begins a new file: give another name", path.display());
+        }
         check(self.context, &[Some(path.as_path())], false)?;
         let binary = format_of_name(&path)?.is_some_and(|format| format.is_binary());
         if binary || packing_of(&path) != Packing::None {
@@ -209,13 +248,18 @@ impl Shell<'_> {
     /// Runs the statements and dot commands of a file up to the first that fails.
     fn read(&mut self, path: &Path, depth: usize) -> Result<Flow> {
         let file = without_mark(fs_err::read_to_string(path)?);
+        self.lines(path, &file, depth)
+    }
+
+    /// The same of a text that is from there.
+    fn lines(&mut self, path: &Path, text: &str, depth: usize) -> Result<Flow> {
         let (mut held, mut begun) = (String::new(), 1);
-        for (number, line) in file.lines().enumerate() {
+        // With their ends: a text in a statement may have several lines.
+        for (number, line) in text.split_inclusive('\n').enumerate() {
             if held.trim().is_empty() {
                 begun = number + 1;
             }
             held.push_str(line);
-            held.push('\n');
             let ends = dot::is_dot(&held) || lexer::is_complete(&held);
             if ends && self.take_line(path, begun, &mut held, depth)? == Flow::Quit {
                 return Ok(Flow::Quit);

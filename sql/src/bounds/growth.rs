@@ -25,6 +25,8 @@ pub(super) enum Growth {
     Joined,
     /// The elements of a list as text, with the other arguments between them.
     Text,
+    /// All arguments as JSON, with the names of fields in each element of a list.
+    Json,
     /// The first argument with the third in the place of each occurrence of the second.
     Replace,
     /// The first argument with the third, which may repeat parts of it, in the place of each match.
@@ -52,9 +54,13 @@ pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
     ("overlay", Growth::Sum(1)),
     ("translate", Growth::Sum(4)),
     ("encode", Growth::Sum(2)),
+    ("hex", Growth::Sum(2)),
     ("to_char", Growth::Sum(32)),
     ("string_to_array", Growth::Sum(6)),
     ("json_elements", Growth::Sum(6)),
+    ("to_json", Growth::Json),
+    ("json_object", Growth::Json),
+    ("json_array", Growth::Json),
     ("regexp_extract_all", Growth::Sum(6)),
     ("replace", Growth::Replace),
     ("regexp_replace", Growth::Matches),
@@ -73,6 +79,7 @@ pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
     ("levenshtein", Growth::Pairs),
     ("array_has_all", Growth::Pairs),
     ("array_has_any", Growth::Pairs),
+    ("json_contains", Growth::Pairs),
 ];
 
 /// Bytes of an element of a list, beside those of its value.
@@ -154,10 +161,35 @@ impl Growth {
                     at(0, row).saturating_add(leaves.at(row).saturating_mul(each))
                 })
             }
+            Self::Json => {
+                let lists = args.iter().map(leaves).collect::<DfResult<Vec<_>>>()?;
+                let name = |sum: u64, arg: &ColumnarValue| sum.saturating_add(names(&arg.data_type()));
+                let each = args.iter().fold(NUMBER, name);
+                let frame = ELEMENT * (args.len() as u64 + 1);
+                of_rows(&|row| {
+                    let values = lists.iter().fold(1u64, |sum, lists| sum.saturating_add(lists.at(row)));
+                    let escaped = total(row).saturating_add(frame).saturating_mul(6);
+                    escaped.saturating_add(values.saturating_mul(each))
+                })
+            }
             Self::Range => range(args, rows)?,
             // A yes or no, or a number.
             Self::Pairs => vec![0; rows],
         })
+    }
+}
+
+/// Bytes of the names of a type's fields in JSON, with those of their numbers.
+fn names(ty: &DataType) -> u64 {
+    match ty {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            names(item.data_type())
+        }
+        DataType::Struct(fields) => fields.iter().fold(0, |sum: u64, field| {
+            let name = (field.name().len() as u64).saturating_mul(6).saturating_add(NUMBER + 4);
+            sum.saturating_add(name).saturating_add(names(field.data_type()))
+        }),
+        _ => 0,
     }
 }
 

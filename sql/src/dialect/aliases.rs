@@ -1,14 +1,14 @@
-//! Names that a statement gives to columns where the engine does not look for them: those of a list behind a table
-//! expression, `t(a, b) AS (SELECT 1, 1)`, and those of the result in `HAVING`.
+//! Names that a statement gives to columns where the engine does not look for them: those of the result in `HAVING`.
+//! Subqueries that are joined by names of columns get names of their own, for it knows columns of tables alone there.
 
-use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, Statement, TableAliasColumnDef,
-    TableFactor, VisitMut, VisitorMut, visit_expressions,
+    Expr, GroupByExpr, Ident, Query, Select, SelectItem, Statement, TableAlias, TableFactor, TableWithJoins,
+    VisitMut, VisitorMut, visit_expressions,
 };
 
+use super::merged::joins_without_condition;
 use super::ordered;
 use crate::expanded::name;
 
@@ -29,48 +29,31 @@ impl VisitorMut for Aliases {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         ordered::apart(query);
-        for table in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
-            listed(&mut table.query.body, &table.alias.columns);
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
-        if let TableFactor::Derived { subquery, alias: Some(alias), .. } = table {
-            listed(&mut subquery.body, &alias.columns);
-        }
         ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         having(select);
+        joined(select);
         ControlFlow::Continue(())
     }
 }
 
-/// Gives columns that are the same names of their own: the list has others for them.
-fn listed(body: &mut SetExpr, columns: &[TableAliasColumnDef]) {
-    if columns.is_empty() {
+/// Names the subqueries of a FROM with USING or NATURAL JOIN that have none.
+fn joined(select: &mut Select) {
+    if !joins_without_condition(select) {
         return;
     }
-    match body {
-        SetExpr::Select(select) => {
-            let mut before = HashSet::new();
-            for (place, item) in select.projection.iter_mut().enumerate() {
-                if let SelectItem::UnnamedExpr(expr) = item
-                    && !before.insert(expr.to_string().to_lowercase())
-                {
-                    let alias = Ident::with_quote('"', format!("column {}", place + 1));
-                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-                }
-            }
+    let tables = select.from.iter_mut().flat_map(|TableWithJoins { relation, joins }| {
+        std::iter::once(relation).chain(joins.iter_mut().map(|join| &mut join.relation))
+    });
+    for (n, table) in tables.enumerate() {
+        if let TableFactor::Derived { alias, .. } = table
+            && alias.is_none()
+        {
+            let name = Ident::with_quote('"', format!("joined {}", n + 1));
+            *alias = Some(TableAlias { explicit: true, name, columns: Vec::new(), at: None });
         }
-        SetExpr::Query(query) => listed(&mut query.body, columns),
-        SetExpr::SetOperation { left, right, .. } => {
-            listed(left, columns);
-            listed(right, columns);
-        }
-        _ => {}
     }
 }
 
@@ -88,10 +71,10 @@ fn having(select: &mut Select) {
         let SelectItem::ExprWithAlias { expr, alias } = item else { return None };
         let alias = name(alias);
         // A column of USING is put into other words later, unless the result has its name.
-        let fits = !grouped.contains(&alias)
-            && is_aggregate(expr)
-            && !(is_joined && aliases.iter().any(|alias| mentions(expr, alias)))
-            && expr.to_string().len() <= LONGEST;
+        let is_twice = aliases.iter().filter(|other| **other == alias).count() > 1;
+        let is_unclear = is_joined && aliases.iter().any(|alias| mentions(expr, alias));
+        let is_own = grouped.contains(&alias) || is_twice || is_unclear;
+        let fits = is_aggregate(expr) && !is_own && expr.to_string().len() <= LONGEST;
         fits.then(|| (alias, expr.clone()))
     };
     let computed: Vec<(String, Expr)> = select.projection.iter().filter_map(computed).collect();
@@ -188,17 +171,12 @@ mod tests {
     fn names_stand_where_the_engine_finds_them() {
         for (sql, expected) in [
             (
-                "WITH RECURSIVE f(a, b, n) AS (SELECT 0, 1, 1 UNION ALL SELECT b, B, n + 1 FROM f) SELECT a FROM f",
-                "WITH RECURSIVE f (a, b, n) AS (SELECT 0, 1, 1 AS \"column 3\" UNION ALL SELECT b, B AS \"column 2\", n + 1 FROM f) SELECT a FROM f",
-            ),
-            (
-                "SELECT a FROM (SELECT 1, 1) AS t (a, b)",
-                "SELECT a FROM (SELECT 1, 1 AS \"column 2\") AS t (a, b)",
-            ),
-            ("SELECT a FROM (SELECT 1, 1) AS t", "SELECT a FROM (SELECT 1, 1) AS t"),
-            (
                 "SELECT k, count(*) AS cost FROM t GROUP BY k HAVING cost > 3 AND sum(cost) > 2",
                 "SELECT k, count(*) AS cost FROM t GROUP BY k HAVING (count(*)) > 3 AND sum(cost) > 2",
+            ),
+            (
+                "SELECT min(a) AS n, max(a) AS n FROM t HAVING n > 1",
+                "SELECT min(a) AS n, max(a) AS n FROM t HAVING n > 1",
             ),
             (
                 "SELECT lower(k) AS k FROM t GROUP BY k HAVING k = 'a'",

@@ -6,15 +6,19 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, ObjectName, OrderByKind, Query, Select,
-    SelectFlavor, SelectItem, SetExpr, TableFactor, TypedString, Value, VisitMut, VisitorMut,
+    SelectFlavor, SelectItem, SetExpr, TableFactor, TypedString, UnaryOperator, Value, VisitMut, VisitorMut,
     WildcardAdditionalOptions,
 };
 
 use super::aliases;
 use super::arrows::tighten;
+use super::chained;
 use super::compared;
 use super::forms;
+use super::lists;
 use super::powers::raise;
+use super::twice;
+use crate::error::SqlError;
 use crate::parameters::inner;
 
 /// Names of other databases, and those of the same functions here.
@@ -44,6 +48,7 @@ const NAMES: &[(&str, &str)] = &[
     ("str_split", "string_to_array"),
     ("string_split", "string_to_array"),
     ("strlen", "octet_length"),
+    ("struct_extract", "get_field"),
     ("suffix", "ends_with"),
     ("ucase", "upper"),
     ("typeof", "arrow_typeof"),
@@ -57,25 +62,30 @@ pub(crate) fn known(name: &str) -> &str {
 }
 
 /// Puts a statement into the words of the engine.
-pub(crate) fn resolve(statement: &mut Statement) {
-    if let Some(sql) = inner(statement) {
-        aliases::put(sql);
-        let _ = sql.visit(&mut Words);
+pub(crate) fn resolve(statement: &mut Statement) -> Result<(), SqlError> {
+    let Some(sql) = inner(statement) else { return Ok(()) };
+    aliases::put(sql);
+    if let ControlFlow::Break(refused) = sql.visit(&mut Words) {
+        return Err(*refused);
     }
+    lists::sort(sql);
+    twice::apart(sql);
+    Ok(())
 }
 
 struct Words;
 
 impl VisitorMut for Words {
-    type Break = ();
+    type Break = Box<SqlError>;
 
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        chained::apart(expr);
         tighten(expr);
         raise(expr);
         ControlFlow::Continue(())
     }
 
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         match expr {
             Expr::BinaryOp { left, op: op @ (BinaryOperator::Arrow | BinaryOperator::LongArrow), right } => {
                 let name = if *op == BinaryOperator::Arrow { "json_extract" } else { "json_extract_string" };
@@ -116,14 +126,24 @@ impl VisitorMut for Words {
                     forms::usual_time(&mut value.value);
                 }
             }
+            Expr::Cast { expr: of, data_type, .. } => forms::whole(of, data_type),
             Expr::CompoundFieldAccess { access_chain, .. } => forms::close(access_chain),
+            Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr: of } => {
+                return ControlFlow::Break(Box::new(forms::complement(of)));
+            }
             Expr::AnyOp { .. } | Expr::AllOp { .. } => compared::name(expr),
+            Expr::SimilarTo { negated, expr: of, pattern, escape_char } => {
+                match forms::similar(of, pattern, *negated).filter(|_| escape_char.is_none()) {
+                    Some(other) => *expr = other,
+                    None => return ControlFlow::Break(Box::new(forms::not_similar(of))),
+                }
+            }
             _ => {}
         }
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
         // The engine plans a query without columns as one that has none: `UNION ALL BY NAME FROM t`.
         if matches!(select.flavor, SelectFlavor::FromFirstNoSelect) && select.projection.is_empty() {
             select.projection.push(SelectItem::Wildcard(WildcardAdditionalOptions::default()));
@@ -132,7 +152,7 @@ impl VisitorMut for Words {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<Self::Break> {
         if let TableFactor::NestedJoin { table_with_joins, .. } = table {
             table_with_joins.joins.iter_mut().for_each(one_side);
         }
@@ -140,7 +160,8 @@ impl VisitorMut for Words {
     }
 
     /// `ORDER BY ALL`: by each column of the result.
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
+        forms::limit(query);
         let Query { body, order_by, .. } = query;
         let (SetExpr::Select(select), Some(order)) = (&**body, order_by.as_mut()) else {
             return ControlFlow::Continue(());
@@ -200,7 +221,16 @@ fn renamed(function: &mut Function) -> Option<Expr> {
                 Expr::BinaryOp { left: nested(left), op: BinaryOperator::Modulo, right: nested(right) };
             Some(Expr::Nested(Box::new(rest)))
         }
-        "regexp_extract" => extracted(function),
+        "string_agg" => {
+            if let FunctionArguments::List(list) = &mut function.args
+                && list.args.len() == 1
+            {
+                let comma = Expr::value(Value::SingleQuotedString(",".to_owned()));
+                list.args.push(FunctionArg::Unnamed(FunctionArgExpr::Expr(comma)));
+            }
+            set_name(function, &name, "string_agg");
+            None
+        }
         known => {
             let other = plain_args(function).and_then(|args| forms::written(&lower, &args));
             if other.is_some() {
@@ -212,32 +242,6 @@ fn renamed(function: &mut Function) -> Option<Expr> {
             None
         }
     }
-}
-
-/// `regexp_extract(text, 'pattern', group)`: the group, 0 for the whole match; empty without one.
-fn extracted(function: &Function) -> Option<Expr> {
-    let args = plain_args(function)?;
-    let text = |expr: &Expr| match expr {
-        Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) => Some(text.clone()),
-            _ => None,
-        },
-        _ => None,
-    };
-    let pattern = text(args.get(1)?)?;
-    let group: u32 = match args.get(2) {
-        None => 0,
-        Some(Expr::Value(value)) => match &value.value {
-            Value::Number(digits, _) => digits.to_string().parse().ok()?,
-            _ => return None,
-        },
-        Some(_) => return None,
-    };
-    let pattern = Expr::value(Value::SingleQuotedString(format!("({pattern})")));
-    let groups = call("regexp_match", vec![args.first()?.clone(), pattern]);
-    let place = Expr::value(Value::Number((group + 1).to_string(), false));
-    let found = call("array_element", vec![groups, place]);
-    Some(call("coalesce", vec![found, Expr::value(Value::SingleQuotedString(String::new()))]))
 }
 
 /// The arguments of a call, if they are nothing but expressions.
@@ -330,6 +334,20 @@ mod tests {
             ("SELECT extract(dayofweek FROM a) FROM t", "SELECT date_part('dow', a) FROM t"),
             ("SELECT x[:2], x[2:] FROM t", "SELECT x[1:2], x[2:-1] FROM t"),
             (
+                "SELECT a SIMILAR TO 'x|y', a NOT SIMILAR TO 'x' FROM t",
+                "SELECT regexp_like(a, '^(?:x|y)$'), (NOT regexp_like(a, '^(?:x)$')) FROM t",
+            ),
+            (
+                "SELECT group_concat(DISTINCT x ORDER BY y), string_agg(x, '; ') FROM t",
+                "SELECT string_agg(DISTINCT x, ',' ORDER BY y), string_agg(x, '; ') FROM t",
+            ),
+            ("SELECT a FROM t FETCH FIRST 3 ROWS ONLY", "SELECT a FROM t LIMIT 3"),
+            ("TABLE t OFFSET 2 ROWS FETCH NEXT ROW ONLY", "SELECT * FROM t LIMIT 1 OFFSET 2 ROWS"),
+            (
+                "WITH c AS (TABLE t) TABLE c UNION ALL TABLE t LIMIT 2",
+                "WITH c AS (SELECT * FROM t) SELECT * FROM c UNION ALL SELECT * FROM t LIMIT 2",
+            ),
+            (
                 "SELECT a + INTERVAL (n) DAY, a - INTERVAL 1 DAY FROM t",
                 "SELECT a + CAST(CAST((n) AS VARCHAR) || ' DAY' AS INTERVAL), a - INTERVAL '1' DAY FROM t",
             ),
@@ -339,7 +357,7 @@ mod tests {
             ),
         ] {
             let mut statement = crate::guard::parse(sql).unwrap();
-            resolve(&mut statement);
+            resolve(&mut statement).unwrap();
             assert_eq!(statement.to_string(), expected);
         }
     }

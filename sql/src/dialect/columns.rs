@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use regex::Regex;
 
-use super::merge;
+use super::{merge, planned};
 use crate::error::SqlError;
 use crate::parameters::inner;
 
@@ -40,7 +40,7 @@ pub(crate) async fn expand(
     }
     let mut probe = probe(query, select);
     merge(state, &mut probe, translate).await?;
-    let plan = state.statement_to_plan(probe).await.map_err(translate)?;
+    let plan = planned(state, probe, translate).await?;
     let names: Vec<String> = plan.schema().fields().iter().map(|field| field.name().clone()).collect();
     let SetExpr::Select(select) = &mut *query.body else { return Ok(()) };
     let mut made = Vec::new();
@@ -192,7 +192,9 @@ fn for_column(item: &SelectItem, name: &str) -> SelectItem {
             SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', heading) }
         }
         SelectItem::ExprWithAlias { expr, alias } => {
-            let alias = Ident::with_quote('"', alias.value.replace("\\0", name));
+            // With its place: it is given in the statement.
+            let value = alias.value.replace("\\0", name);
+            let alias = Ident { value, quote_style: Some('"'), span: alias.span };
             SelectItem::ExprWithAlias { expr: put(expr), alias }
         }
         other => other.clone(),

@@ -75,7 +75,7 @@ mod tests {
             ("a > ANY ([1, 2])", "a > ANY([1, 2])"),
         ] {
             let mut statement = crate::guard::parse(&format!("SELECT 1 FROM t WHERE {sql}")).unwrap();
-            resolve(&mut statement);
+            resolve(&mut statement).unwrap();
             assert_eq!(statement.to_string(), format!("SELECT 1 FROM t WHERE {expected}"));
         }
     }

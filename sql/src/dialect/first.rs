@@ -1,9 +1,9 @@
-//! `FROM pool WHERE ok`, short for `SELECT * FROM pool WHERE ok`, wherever a query may stand.
+//! `FROM pool WHERE ok`, short for `SELECT * FROM pool WHERE ok`, wherever a query may stand; so is `TABLE pool`.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::tokens::{is, is_word, made};
+use super::tokens::{is, is_word, made, next};
 
 /// A query in parentheses, or the statement.
 #[derive(Default)]
@@ -12,7 +12,7 @@ struct Level {
     begun: bool,
     /// Whether a list of WITH stands before that.
     with: bool,
-    /// Where the FROM is that it begins with, as long as there is no SELECT.
+    /// Where the FROM or TABLE is that it begins with, as long as there is no SELECT.
     from: Option<usize>,
 }
 
@@ -25,14 +25,19 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut all = Vec::with_capacity(tokens.len() + 4);
     for (i, token) in tokens.into_iter().enumerate() {
         if begun.next_if_eq(&i).is_some() {
-            all.extend(made(&["SELECT", "*"], token.span));
+            let words: &[&str] =
+                if is(&token, Keyword::TABLE) { &["SELECT", "*", "FROM"] } else { &["SELECT", "*"] };
+            all.extend(made(words, token.span));
+            if words.len() > 2 {
+                continue;
+            }
         }
         all.push(token);
     }
     all
 }
 
-/// The places of FROM at the beginning of a query that has no SELECT, in order.
+/// The places of FROM and TABLE at the beginning of a query that has no SELECT, in order.
 fn begun_with_from(tokens: &[TokenWithSpan]) -> Vec<usize> {
     let mut found = Vec::new();
     let (mut outer, mut level) = (Vec::new(), Level::default());
@@ -50,7 +55,7 @@ fn begun_with_from(tokens: &[TokenWithSpan]) -> Vec<usize> {
             }
             _ if is(token, Keyword::WITH) => level.with |= !level.begun,
             _ if is(token, Keyword::SELECT) => (level.begun, level.from) = (true, None),
-            _ if is(token, Keyword::FROM) => {
+            _ if is(token, Keyword::FROM) || is_table(tokens, i, before) => {
                 let first = !level.begun
                     && before.is_none_or(|token| precedes_query(token, level.with, outer.is_empty()));
                 level.from = level.from.or(first.then_some(i));
@@ -63,6 +68,23 @@ fn begun_with_from(tokens: &[TokenWithSpan]) -> Vec<usize> {
     found.extend(level.from);
     found.sort_unstable();
     found
+}
+
+/// Whether a token begins `TABLE name`, with nothing but the end of a query or what limits its rows behind it.
+fn is_table(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) -> bool {
+    let is_named = |token: &TokenWithSpan| matches!(token.token, Token::Word(_));
+    if !tokens.get(at).is_some_and(|token| is(token, Keyword::TABLE))
+        || before.is_some_and(|token| is_word(token, "DESCRIBE"))
+    {
+        return false;
+    }
+    let Some((name, _)) = next(tokens, at + 1).filter(|(_, token)| is_named(token)) else { return false };
+    let ends = ["ORDER", "LIMIT", "OFFSET", "FETCH"];
+    next(tokens, name + 1).is_none_or(|(_, after)| {
+        matches!(after.token, Token::RParen | Token::SemiColon | Token::Period)
+            || joins_queries(after)
+            || ends.iter().any(|word| is_word(after, word))
+    })
 }
 
 fn joins_queries(token: &TokenWithSpan) -> bool {
@@ -116,6 +138,10 @@ mod tests {
                 "SELECT * FROM t WHERE substring(name FROM 2) = 'x'",
             ),
             ("EXPLAIN FROM t", "EXPLAIN SELECT * FROM t"),
+            ("TABLE t ORDER BY a", "SELECT * FROM  t ORDER BY a"),
+            ("FROM (TABLE s.t) x", "SELECT * FROM (SELECT * FROM  s.t) x"),
+            ("SELECT 1 FROM t WHERE (table IS NULL)", "SELECT 1 FROM t WHERE (table IS NULL)"),
+            ("DESCRIBE TABLE t", "DESCRIBE TABLE t"),
         ] {
             let found = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
             let text: String = tokens(found).iter().map(|token| token.token.to_string()).collect();

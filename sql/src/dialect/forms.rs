@@ -1,11 +1,16 @@
 //! Expressions of DuckDB in the form that they have here: parts of times, intervals of so many days, slices with
 //! an open end, the elements of a JSON list.
 
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Interval, Subscript, UnaryOperator, Value,
+    AccessExpr, BinaryOperator, CaseWhen, CastKind, DataType, Expr, Interval, LimitClause, Query, Spanned,
+    Subscript, UnaryOperator, Value,
 };
+use regex::Regex;
 
 use super::calls::{call, nested};
+use crate::error::SqlError;
+use crate::functions::nearest_whole;
 
 /// Functions of a time, and the parts of it that they give.
 const PARTS: &[(&str, &str)] = &[
@@ -33,6 +38,9 @@ const PARTS: &[(&str, &str)] = &[
 /// programs, so no text has it.
 const BETWEEN: &str = "\u{fdd0}";
 
+/// The longest expression that may compute a pattern for whole texts.
+const LONGEST_PATTERN: usize = 1000;
+
 /// What takes the place of a call of a function that is none here, by its name in lower case.
 pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
     match (name, args) {
@@ -43,6 +51,13 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
             let null = call("make_array", vec![Expr::value(Value::Null)]);
             Some(call("len", vec![call("array_except", vec![list.clone(), null])]))
         }
+        ("list_reverse_sort" | "array_reverse_sort", [list]) => Some(sorted(list, text("DESC"))),
+        ("list_reverse_sort" | "array_reverse_sort", [list, nulls]) => {
+            Some(call("array_sort", vec![list.clone(), text("DESC"), nulls.clone()]))
+        }
+        ("list_sort" | "array_sort", [list]) => Some(sorted(list, text("ASC"))),
+        ("list_sort" | "array_sort", [list, order]) => Some(sorted(list, order.clone())),
+        ("regexp_full_match", [of, pattern]) => full_match(of, pattern),
         // Into characters.
         ("split" | "str_split" | "string_split" | "string_to_array", [of, between]) if is_empty(between) => {
             Some(call("string_to_array", vec![of.clone(), Expr::value(Value::Null)]))
@@ -69,6 +84,53 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
     }
 }
 
+/// A sorted list, its NULLs last.
+fn sorted(list: &Expr, order: Expr) -> Expr {
+    call("array_sort", vec![list.clone(), order, text("NULLS LAST")])
+}
+
+/// Whether a pattern matches a whole text. It is put into a group, so it is to be a pattern by itself too: of
+/// `a)|(b` two would be made. One that is none stays as it is, for the error that says so.
+fn full_match(of: &Expr, pattern: &Expr) -> Option<Expr> {
+    if let Some(written) = text_of(pattern) {
+        let whole = Regex::new(written).map_or_else(|_| written.to_owned(), |_| format!("^(?:{written})$"));
+        return Some(call("regexp_like", vec![of.clone(), text(&whole)]));
+    }
+    // It stands twice, and so would each that is in another.
+    if pattern.to_string().len() > LONGEST_PATTERN {
+        return None;
+    }
+    let joined = |left, right| Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right };
+    let opened = joined(Box::new(text("^(?:")), nested(pattern.clone()));
+    let whole = joined(Box::new(opened), Box::new(text(")$")));
+    // Computed for the error alone: it is null of a pattern that is null.
+    let alone = call("regexp_like", vec![text(""), pattern.clone()]);
+    let whole = Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen { condition: Expr::IsNotNull(Box::new(alone)), result: whole }],
+        else_result: None,
+    };
+    Some(call("regexp_like", vec![of.clone(), whole]))
+}
+
+/// `SIMILAR TO`: in DuckDB the match of a whole text with a regular expression.
+pub(super) fn similar(of: &Expr, pattern: &Expr, negated: bool) -> Option<Expr> {
+    let matches = full_match(of, pattern)?;
+    Some(match negated {
+        true => *nested(Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(matches) }),
+        false => matches,
+    })
+}
+
+/// The error about `SIMILAR TO` with what it does not take.
+pub(super) fn not_similar(of: &Expr) -> SqlError {
+    let why = "SIMILAR TO takes a regular expression of at most 1000 characters, without ESCAPE";
+    let place = of.span().start;
+    SqlError::invalid(why.to_owned()).at(place.line, place.column).hint("LIKE has % and _, and ESCAPE")
+}
+
 /// A part of a time that has another name in the engine.
 pub(super) fn part_of(name: &str, time: &Expr) -> Option<Expr> {
     let name = name.to_ascii_lowercase();
@@ -89,8 +151,16 @@ fn is_json(expr: &Expr) -> bool {
 }
 
 fn is_empty(expr: &Expr) -> bool {
-    let Expr::Value(value) = expr else { return false };
-    matches!(&value.value, Value::SingleQuotedString(text) if text.is_empty())
+    text_of(expr).is_some_and(str::is_empty)
+}
+
+/// The text that an expression is.
+fn text_of(expr: &Expr) -> Option<&str> {
+    let Expr::Value(value) = expr else { return None };
+    match &value.value {
+        Value::SingleQuotedString(text) => Some(text),
+        _ => None,
+    }
 }
 
 fn text(text: &str) -> Expr {
@@ -122,6 +192,45 @@ pub(super) fn interval(interval: &Interval) -> Option<Expr> {
     let op = BinaryOperator::StringConcat;
     let written = Expr::BinaryOp { left: Box::new(number), op, right: Box::new(text(&format!(" {unit}"))) };
     Some(cast(written, DataType::Interval { fields: None, precision: None }))
+}
+
+/// A written number with a point, which is a decimal, as the nearest whole one where it is cast to such a type;
+/// halves go away from zero. With an exponent it is a double, whose casts round by themselves.
+pub(super) fn whole(of: &mut Expr, to: &DataType) {
+    use DataType as D;
+    let is_whole = matches!(
+        to,
+        D::TinyInt(_)
+            | D::SmallInt(_)
+            | D::Int2(_)
+            | D::Int(_)
+            | D::Integer(_)
+            | D::Int4(_)
+            | D::BigInt(_)
+            | D::Int8(_)
+            | D::TinyIntUnsigned(_)
+            | D::SmallIntUnsigned(_)
+            | D::Int2Unsigned(_)
+            | D::IntUnsigned(_)
+            | D::IntegerUnsigned(_)
+            | D::Int4Unsigned(_)
+            | D::BigIntUnsigned(_)
+            | D::Int8Unsigned(_)
+    );
+    match of {
+        Expr::Nested(inner) => whole(inner, to),
+        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => whole(expr, to),
+        Expr::Value(value) if is_whole => {
+            if let Value::Number(number, _) = &mut value.value
+                && number.contains('.')
+                && !number.contains(['e', 'E'])
+                && let Some(near) = nearest_whole(number)
+            {
+                *number = near.to_string();
+            }
+        }
+        _ => {}
+    }
 }
 
 /// A written time as [`full_time`] has it.
@@ -181,9 +290,51 @@ pub(super) fn close(access: &mut [AccessExpr]) {
     }
 }
 
+/// The error about `~x`: it is read as one with the sum that stands behind it elsewhere, but not here.
+pub(super) fn complement(of: &Expr) -> SqlError {
+    let place = of.span().start;
+    let error = SqlError::invalid("~x is written -1 - x".to_owned()).at(place.line, place.column);
+    error.hint("of an unsigned number with the largest of its type: xor(x, 255)")
+}
+
+/// `FETCH FIRST 3 ROWS ONLY` as `LIMIT 3`; without a number it is one row.
+pub(super) fn limit(query: &mut Query) {
+    let Query { limit_clause, fetch, .. } = query;
+    let Some(rows) = fetch.as_ref().filter(|fetch| !fetch.with_ties && !fetch.percent) else { return };
+    let one = || Expr::value(Value::Number("1".to_owned(), false));
+    let rows = rows.quantity.clone().unwrap_or_else(one);
+    match limit_clause {
+        None => {
+            let limit = LimitClause::LimitOffset { limit: Some(rows), offset: None, limit_by: Vec::new() };
+            *limit_clause = Some(limit);
+        }
+        Some(LimitClause::LimitOffset { limit: limit @ None, .. }) => *limit = Some(rows),
+        // A limit and FETCH: left to the engine, which refuses it.
+        Some(_) => return,
+    }
+    *fetch = None;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_for_a_whole_text_is_one_by_itself() {
+        let of = |sql: &str| {
+            let mut statement = crate::guard::parse(&format!("SELECT {sql}")).unwrap();
+            super::super::resolve(&mut statement).unwrap();
+            statement.to_string()
+        };
+        assert_eq!(of("regexp_full_match(a, 'b|c')"), "SELECT regexp_like(a, '^(?:b|c)$')");
+        assert_eq!(of("regexp_full_match(a, 'b)|(c')"), "SELECT regexp_like(a, 'b)|(c')");
+        assert_eq!(
+            of("regexp_full_match(a, p)"),
+            "SELECT regexp_like(a, CASE WHEN regexp_like('', p) IS NOT NULL THEN '^(?:' || (p) || ')$' END)"
+        );
+        let within = (0..20).fold("p".to_owned(), |p, _| format!("regexp_full_match(a, {p})"));
+        assert!(of(&within).len() < 10_000);
+    }
 
     #[test]
     fn times_have_two_digits_and_seconds() {

@@ -9,27 +9,33 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Expr, Query, Select, SelectItem, SetExpr, Statement as Sql};
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, Expr, Query, Select, SelectItem, SetExpr, Statement as Sql,
+};
 
 use crate::expanded::name;
 
-/// What an expression is called: as it is written, a column of a table and a field of a struct by their last name;
-/// none of a column alone.
-fn written(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Identifier(_) => None,
-        Expr::CompoundIdentifier(parts) => parts.last().map(name),
-        expr => Some(expr.to_string()),
-    }
+/// What an expression is called: as it is written, a column of a table and a field of a struct by their last name.
+fn written(expr: &Expr) -> String {
+    let last = match expr {
+        Expr::Identifier(column) => Some(column),
+        Expr::CompoundIdentifier(parts) => parts.last(),
+        Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last() {
+            Some(AccessExpr::Dot(Expr::Identifier(field))) => Some(field),
+            _ => None,
+        },
+        _ => None,
+    };
+    last.map_or_else(|| expr.to_string(), name)
 }
 
 /// What the columns of a result are called, as far as the statement says it.
 #[derive(Debug, Default)]
 pub(crate) struct Headings {
     /// Of the columns before the first item that may stand for several.
-    first: Vec<Option<String>>,
+    first: Vec<String>,
     /// Of those after the last such item; without any such item there are none.
-    last: Vec<Option<String>>,
+    last: Vec<String>,
     /// Whether there is such an item.
     open: bool,
     /// Of the items where each stands for one column, if all such items may.
@@ -44,16 +50,16 @@ impl Headings {
         let Some(select) = select(query) else { return Self { open: true, ..found } };
         found.single = select.projection.iter().map(single).collect();
         for item in &select.projection {
-            let name = match item {
+            let called = match item {
                 SelectItem::UnnamedExpr(expr) if is_many(expr) => None,
                 SelectItem::UnnamedExpr(expr) => Some(written(expr)),
                 SelectItem::ExprWithAlias { expr, .. } if is_many(expr) => None,
-                SelectItem::ExprWithAlias { .. } => Some(None),
+                SelectItem::ExprWithAlias { alias, .. } => Some(name(alias)),
                 _ => None,
             };
-            match name {
-                Some(name) if found.open => found.last.push(name),
-                Some(name) => found.first.push(name),
+            match called {
+                Some(called) if found.open => found.last.push(called),
+                Some(called) => found.first.push(called),
                 None => {
                     found.open = true;
                     found.last.clear();
@@ -72,11 +78,8 @@ impl Headings {
         if named > n || (!self.open && named != n) {
             return None;
         }
-        let name = match self.first.get(column) {
-            Some(name) => name,
-            None => self.last.get((column + self.last.len()).checked_sub(n)?)?,
-        };
-        name.as_deref()
+        let last = || self.last.get((column + self.last.len()).checked_sub(n)?);
+        self.first.get(column).or_else(last).map(String::as_str)
     }
 }
 
@@ -96,8 +99,9 @@ fn select(query: &Query) -> Option<&Select> {
 /// The name of an item's column, if it may have only one; `unnest()` of a list has.
 fn single(item: &SelectItem) -> Option<Option<String>> {
     match item {
-        SelectItem::ExprWithAlias { .. } => Some(None),
-        SelectItem::UnnamedExpr(expr) => Some(written(expr)).filter(|_| !has_columns(expr)),
+        SelectItem::ExprWithAlias { expr, .. } if is_many(expr) => Some(None),
+        SelectItem::ExprWithAlias { alias, .. } => Some(Some(name(alias))),
+        SelectItem::UnnamedExpr(expr) => Some(Some(written(expr))).filter(|_| !has_columns(expr)),
         _ => None,
     }
 }
@@ -143,7 +147,7 @@ mod tests {
         let name = |text: &str| Some(text.to_owned());
         assert_eq!(
             headings("SELECT a, avg(b), 1, c AS d FROM t", 4),
-            [None, name("avg(b)"), name("1"), None]
+            [name("a"), name("avg(b)"), name("1"), name("d")]
         );
         assert_eq!(headings("SELECT 1, *, a + b FROM t", 5), [name("1"), None, None, None, name("a + b")]);
         assert_eq!(headings("SELECT 1 + 1 UNION SELECT 2", 1), [name("1 + 1")]);
@@ -151,7 +155,9 @@ mod tests {
         assert_eq!(headings("SELECT unnest(a), b + 1 FROM t", 2), [name("unnest(a)"), name("b + 1")]);
         assert_eq!(headings("SELECT 1, 2", 3), [None, None, None]);
         assert_eq!(headings("VALUES (1)", 1), [None]);
+        assert_eq!(headings("SELECT *, A, b AS \"B\" FROM t", 4), [None, None, name("a"), name("B")]);
         // A column, and a field of a struct.
-        assert_eq!(headings("SELECT t.c, s.field, c FROM t", 3), [name("c"), name("field"), None]);
+        assert_eq!(headings("SELECT t.c, s.field, c FROM t", 3), [name("c"), name("field"), name("c")]);
+        assert_eq!(headings("SELECT {'a': 1}.a, x.upper()", 2), [name("a"), name("x.upper()")]);
     }
 }

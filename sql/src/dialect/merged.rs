@@ -129,6 +129,17 @@ impl VisitorMut for Selects {
     }
 }
 
+/// Whether tables of a query are joined by columns of one name.
+pub(super) fn joins_by_names(select: &Select) -> bool {
+    Merged::of(select).is_some()
+}
+
+/// Whether tables of a query are joined in another way than by a condition.
+pub(super) fn joins_without_condition(select: &Select) -> bool {
+    let mut joins = select.from.iter().flat_map(|from| &from.joins);
+    joins.any(|join| !matches!(joined::Joined::of(&join.join_operator).by, joined::By::Condition))
+}
+
 /// Names of an item of the result, of `*` those of keys.
 fn outputs(item: &SelectItem, merged: &Merged) -> Vec<String> {
     let (of, options) = match item {

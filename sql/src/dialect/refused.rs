@@ -4,6 +4,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::tokens::{is_word, next};
 use crate::error::{SqlError, SqlErrorKind};
+use crate::wording;
 
 /// Words that begin such a form, those that follow, and what is said of it.
 const FORMS: [(&str, &[&str], &str); 13] = [
@@ -31,6 +32,11 @@ const PIVOT: &str =
 const ASOF: &str = "ASOF JOIN is written as a join with `<=` and QUALIFY row_number() OVER (PARTITION BY .. ORDER BY ..) = 1";
 const UNPIVOT: &str = "UNPIVOT is written as one SELECT for each column, with UNION ALL between them";
 
+const EACH: &str =
+    "[f(x) FOR x IN list IF p(x)] is written (SELECT list(f(x)) FROM (SELECT unnest(list) AS x) WHERE p(x))";
+const EXCLUDED: &str = "EXCLUDE in the frame of a window is written as a difference: sum(x) OVER (..) - x without the row itself";
+const TIES: &str = "WITH TIES is written QUALIFY rank() OVER (ORDER BY x) <= n";
+
 const SHARE: &str = "LIMIT n% is written QUALIFY row_number() OVER (ORDER BY x) <= 0.1 * count(*) OVER (), or USING SAMPLE 10% for any rows";
 
 /// Functions over the elements of a list, which take a function.
@@ -45,6 +51,19 @@ const OF_ELEMENTS: [&str; 8] = [
     "array_reduce",
 ];
 
+/// Parts of times that the engine does not have.
+const NO_PARTS: [&str; 9] = [
+    "DECADE",
+    "CENTURY",
+    "MILLENNIUM",
+    "ERA",
+    "JULIAN",
+    "YEARWEEK",
+    "TIMEZONE",
+    "TIMEZONE_HOUR",
+    "TIMEZONE_MINUTE",
+];
+
 /// Refuses such a form where it stands.
 pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
     let mut before: Option<&TokenWithSpan> = None;
@@ -57,6 +76,9 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
             && let Some(says) = refused(tokens, i, before)
         {
             return Err(error(says, token));
+        }
+        if let Some(part) = no_part(tokens, i) {
+            return Err(wording::no_part(part).at(token.span.start.line, token.span.start.column));
         }
         if is_word(token, "INTERVAL") && !has_unit(tokens, i) {
             return Err(error(
@@ -73,6 +95,24 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
         before = Some(token);
     }
     Ok(())
+}
+
+/// The part of a time that a token asks for by its call, where there is no such part.
+fn no_part(tokens: &[TokenWithSpan], call: usize) -> Option<&str> {
+    let name = tokens.get(call)?;
+    if !["EXTRACT", "DATE_PART", "DATEPART"].iter().any(|known| is_word(name, known)) {
+        return None;
+    }
+    let (open, _) = next(tokens, call + 1).filter(|(_, token)| token.token == Token::LParen)?;
+    let (at, token) = next(tokens, open + 1)?;
+    let part = match &token.token {
+        Token::Word(word) if next(tokens, at + 1).is_some_and(|(_, token)| is_word(token, "FROM")) => {
+            &word.value
+        }
+        Token::SingleQuotedString(part) => part,
+        _ => return None,
+    };
+    NO_PARTS.iter().any(|known| part.eq_ignore_ascii_case(known)).then_some(part.as_str())
 }
 
 /// Units of an interval, in the singular.
@@ -139,6 +179,9 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
             "a function of each element is written SELECT list(f(x)) FROM (SELECT unnest(list) AS x)",
         );
     }
+    if let Some(says) = of_frame_or_list(tokens, at, before) {
+        return Some(says);
+    }
     let (first, follow, says) = FORMS.into_iter().find(|(first, follow, _)| {
         let mut place = at;
         is_word(token, first)
@@ -172,4 +215,26 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
         }
         _ => (clause && matches!(after, Some(Token::LParen))).then_some(says),
     }
+}
+
+/// `EXCLUDE` in the frame of a window, `WITH TIES` behind a number of rows, and `FOR x IN` in a list.
+fn of_frame_or_list(
+    tokens: &[TokenWithSpan],
+    at: usize,
+    before: Option<&TokenWithSpan>,
+) -> Option<&'static str> {
+    let token = tokens.get(at)?;
+    let (name, after) = next(tokens, at + 1)?;
+    let any = |token: &TokenWithSpan, words: &[&str]| words.iter().any(|word| is_word(token, word));
+    let of_rows = before.is_some_and(|token| any(token, &["ROW", "ROWS", "PRECEDING", "FOLLOWING"]));
+    if of_rows && is_word(token, "EXCLUDE") && any(after, &["CURRENT", "TIES", "GROUP", "NO"]) {
+        return Some(EXCLUDED);
+    }
+    if of_rows && is_word(token, "WITH") && is_word(after, "TIES") {
+        return Some(TIES);
+    }
+    let is_each = is_word(token, "FOR")
+        && matches!(after.token, Token::Word(_))
+        && next(tokens, name + 1).is_some_and(|(_, token)| is_word(token, "IN"));
+    is_each.then_some(EACH)
 }

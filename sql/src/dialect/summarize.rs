@@ -9,8 +9,8 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::merge;
 use super::tokens::{is, is_word, made, next};
+use super::{merge, planned};
 use crate::error::SqlError;
 use crate::parameters::inner;
 
@@ -60,7 +60,7 @@ pub(crate) async fn expand(
     }
     let mut probe = Statement::Statement(Box::new(Sql::Query(Box::new(alone))));
     merge(state, &mut probe, translate).await?;
-    let plan = state.statement_to_plan(probe).await.map_err(translate)?;
+    let plan = planned(state, probe, translate).await?;
     let fields: Vec<&Field> = plan.schema().fields().iter().map(|field| field.as_ref()).collect();
     if fields.len() > MOST_COLUMNS {
         let why = format!("SUMMARIZE of {} columns, more than {MOST_COLUMNS}", fields.len());

@@ -1,5 +1,5 @@
 //! Casts that the engine has otherwise than DuckDB: of JSON text to lists, of text with fractions to whole numbers,
-//! of times to text.
+//! of times and intervals to text.
 
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 
 use super::path::{parts, text};
+use super::spans::{self, is_span};
 use crate::dialect::full_time;
 use crate::error::SqlError;
 
@@ -30,25 +31,28 @@ const SAID: usize = 100;
 /// The call in the place of a cast, if it is one of these; `safe` casts give null for what they cannot read.
 pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> Option<Expr> {
     // A text that is compared with a time.
-    if let (Expr::Literal(time, _), DataType::Timestamp(..)) = (of, to)
+    if let (Expr::Literal(time, _), DataType::Timestamp(..) | DataType::Date32) = (of, to)
         && let Some(written) = time.try_as_str().flatten()
         && let Some(full) = full_time(written).filter(|full| full != written)
     {
         return Some(if safe { try_cast(lit(full), to.clone()) } else { cast(lit(full), to.clone()) });
     }
     let from = of.get_type(schema).ok()?;
-    // The engine casts text to numbers where the two are compared, and must not round there: `safe` casts are written.
+    // The engine casts text to numbers where the two are compared, and must not round there: `safe` casts are written,
+    // and others that are have been replaced before.
     let reads = is_text(&from) && (matches!(to, DataType::List(_)) || safe && to.is_integer());
-    let writes = matches!(from, DataType::Timestamp(..)) && is_text(to);
-    if !reads && !writes {
-        return None;
-    }
-    let signature = Signature::any(1, Volatility::Immutable);
-    let function = ScalarUDF::from(Converted { to: to.clone(), safe, signature });
-    Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of.clone()])))
+    let writes = (matches!(from, DataType::Timestamp(..)) || is_span(&from)) && is_text(to);
+    (reads || writes).then(|| converted(of.clone(), to, safe))
 }
 
-fn is_text(ty: &DataType) -> bool {
+/// The call that has a value as one of another type.
+pub(super) fn converted(of: Expr, to: &DataType, safe: bool) -> Expr {
+    let signature = Signature::any(1, Volatility::Immutable);
+    let function = ScalarUDF::from(Converted { to: to.clone(), safe, signature });
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
+}
+
+pub(super) fn is_text(ty: &DataType) -> bool {
     match ty {
         DataType::Dictionary(_, values) => values.is_string(),
         ty => ty.is_string(),
@@ -90,6 +94,9 @@ impl ScalarUDFImpl for Converted {
 
 impl Converted {
     fn of(&self, values: &ArrayRef) -> DfResult<ArrayRef> {
+        if is_span(values.data_type()) {
+            return Ok(arrow_cast::cast(&spans::texts(values)?, &self.to)?);
+        }
         let texts = arrow_cast::cast(values, &DataType::Utf8)?;
         let texts = texts.as_string_opt::<i32>().ok_or_else(|| SqlError::internal("type of a cast"))?;
         if matches!(values.data_type(), DataType::Timestamp(..)) {
@@ -198,7 +205,7 @@ fn bounds(ty: &DataType) -> (i128, i128) {
 }
 
 /// The whole number that is nearest to a written one, by all of its digits; halves go away from zero.
-fn nearest(text: &str) -> Option<i128> {
+pub(crate) fn nearest(text: &str) -> Option<i128> {
     let text = text.trim();
     let (number, exponent) = match text.split_once(['e', 'E']) {
         Some((number, exponent)) => (number, exponent.parse::<i64>().ok()?),

@@ -1,4 +1,5 @@
-//! `regexp_extract_all(text, pattern, group)`: the list of all matches of a pattern, or of one group in each.
+//! `regexp_extract_all(text, pattern, group)`: the list of all matches of a pattern, or of one group in each;
+//! `regexp_extract(..)`: the first.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,6 +18,7 @@ use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 use regex::Regex;
 
+use super::casts::is_text;
 use crate::error::SqlError;
 
 /// Most characters of a pattern in a message.
@@ -24,19 +26,32 @@ const SAID: usize = 100;
 /// Most patterns of a batch of rows that are kept compiled.
 const KEPT: usize = 16;
 
-/// The function.
-pub(super) fn function() -> ScalarUDF {
-    ScalarUDF::from(Matches { signature: Signature::user_defined(Volatility::Immutable) })
+/// The functions.
+pub(super) fn functions() -> [ScalarUDF; 2] {
+    [Gives::All, Gives::First].map(|gives| {
+        ScalarUDF::from(Matches { gives, signature: Signature::user_defined(Volatility::Immutable) })
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Gives {
+    All,
+    /// Empty without a match, or where the group has no part in it.
+    First,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Matches {
+    gives: Gives,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for Matches {
     fn name(&self) -> &str {
-        "regexp_extract_all"
+        match self.gives {
+            Gives::All => "regexp_extract_all",
+            Gives::First => "regexp_extract",
+        }
     }
 
     fn signature(&self) -> &Signature {
@@ -44,19 +59,30 @@ impl ScalarUDFImpl for Matches {
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))))
+        Ok(match self.gives {
+            Gives::All => DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
+            Gives::First => DataType::Utf8,
+        })
     }
 
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let text = |ty: &DataType| ty.is_string() || ty.is_null();
+        let text = |ty: &DataType| is_text(ty) || ty.is_null();
         match types {
             [of, pattern] if text(of) && text(pattern) => Ok(vec![DataType::Utf8; 2]),
             [of, pattern, group] if text(of) && text(pattern) && (group.is_integer() || group.is_null()) => {
                 Ok(vec![DataType::Utf8, DataType::Utf8, DataType::Int64])
             }
             _ => {
-                let why = "regexp_extract_all() is written regexp_extract_all(text, 'pattern'), or with the number of a group behind";
-                Err(SqlError::invalid(why.to_owned()).into())
+                let name = self.name();
+                let why = format!(
+                    "{name}() is written {name}(text, 'pattern'), or with the number of a group behind"
+                );
+                let error = SqlError::invalid(why);
+                Err(match types.len() {
+                    4.. => error.hint("'(?i)pattern' matches whatever the case of letters"),
+                    _ => error,
+                }
+                .into())
             }
         }
     }
@@ -71,9 +97,12 @@ impl ScalarUDFImpl for Matches {
             Some(groups) => groups.as_primitive_opt::<Int64Type>().cloned(),
         };
         let (Some(texts), Some(patterns), Some(groups)) = (text(0), text(1), groups) else {
-            return Err(SqlError::internal("types of regexp_extract_all()").into());
+            return Err(SqlError::internal("types of a pattern's matches").into());
         };
-        let found = all(texts, patterns, &groups)?;
+        let found = match self.gives {
+            Gives::All => all(texts, patterns, &groups)?,
+            Gives::First => first(texts, patterns, &groups)?,
+        };
         Ok(match constant {
             true => ColumnarValue::Scalar(ScalarValue::try_from_array(&found, 0)?),
             false => ColumnarValue::Array(found),
@@ -81,21 +110,31 @@ impl ScalarUDFImpl for Matches {
     }
 }
 
+/// The patterns of a batch of rows that were compiled last.
+#[derive(Default)]
+struct Known<'a>(HashMap<&'a str, Regex>);
+
+impl<'a> Known<'a> {
+    fn regex(&mut self, pattern: &'a str) -> Result<&Regex, SqlError> {
+        if self.0.len() == KEPT && !self.0.contains_key(pattern) {
+            self.0.clear();
+        }
+        Ok(match self.0.entry(pattern) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(free) => free.insert(compiled(pattern)?),
+        })
+    }
+}
+
 fn all(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Result<ArrayRef, SqlError> {
     let mut lists = ListBuilder::new(StringBuilder::new());
-    let mut known: HashMap<&str, Regex> = HashMap::new();
+    let mut known = Known::default();
     for ((text, pattern), group) in texts.iter().zip(patterns).zip(groups) {
         let (Some(text), Some(pattern), Some(group)) = (text, pattern, group) else {
             lists.append(false);
             continue;
         };
-        if known.len() == KEPT && !known.contains_key(pattern) {
-            known.clear();
-        }
-        let regex = match known.entry(pattern) {
-            Entry::Occupied(found) => found.into_mut(),
-            Entry::Vacant(free) => free.insert(compiled(pattern)?),
-        };
+        let regex = known.regex(pattern)?;
         let groups = regex.captures_len();
         let place = usize::try_from(group).ok().filter(|place| *place < groups);
         match place.ok_or_else(|| no_group(group, groups - 1))? {
@@ -109,6 +148,27 @@ fn all(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Resu
         lists.append(true);
     }
     Ok(Arc::new(lists.finish()))
+}
+
+/// A group that the pattern does not have is empty too, as in DuckDB.
+fn first(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Result<ArrayRef, SqlError> {
+    let mut found = StringBuilder::new();
+    let mut known = Known::default();
+    for ((text, pattern), group) in texts.iter().zip(patterns).zip(groups) {
+        let (Some(text), Some(pattern)) = (text, pattern) else {
+            found.append_null();
+            continue;
+        };
+        let regex = known.regex(pattern)?;
+        let group = match group.map(usize::try_from) {
+            None => None,
+            Some(Ok(0)) => regex.find(text),
+            Some(Ok(group)) => regex.captures(text).and_then(|captures| captures.get(group)),
+            Some(Err(_)) => return Err(no_group(group.unwrap_or_default(), regex.captures_len() - 1)),
+        };
+        found.append_value(group.map_or("", |group| group.as_str()));
+    }
+    Ok(Arc::new(found.finish()))
 }
 
 fn compiled(pattern: &str) -> Result<Regex, SqlError> {
@@ -154,6 +214,16 @@ mod tests {
         assert!(lists.is_null(2) && !lists.is_null(3));
         assert!(list(3).is_empty());
         assert_eq!(list(4), [some(""), some(""), some(""), some("")]);
+    }
+
+    #[test]
+    fn the_first_match_of_nothing_is_nothing_and_without_one_empty() {
+        let texts = StringArray::from(vec![Some("a1b22"), Some("b"), Some("b"), None, Some("x"), Some("x")]);
+        let patterns = ["[0-9]+", "(a)|(b)", "(a)|(b)", "a", "a", "(x)"].map(Some).to_vec();
+        let groups = Int64Array::from(vec![0, 2, 1, 0, 0, 2]);
+        let found = first(&texts, &StringArray::from(patterns), &groups).unwrap();
+        let found: Vec<_> = found.as_string::<i32>().iter().collect();
+        assert_eq!(found, [Some("1"), Some("b"), Some(""), None, Some(""), Some("")]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExp
 use datafusion::logical_expr::{Expr, cast};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use super::spans::is_span;
 use super::whole::type_of;
 
 /// What makes timestamps of dates where an interval is added or taken away.
@@ -38,10 +39,6 @@ impl ExprPlanner for Moments {
 
 fn is_date(of: &DataType) -> bool {
     matches!(of, DataType::Date32 | DataType::Date64)
-}
-
-fn is_span(of: &DataType) -> bool {
-    matches!(of, DataType::Interval(_) | DataType::Duration(_))
 }
 
 /// The beginning of a day; in microseconds, so that years up to 9999 have one.

@@ -1,10 +1,10 @@
-//! `width_bucket`, `hash` and `len`.
+//! `width_bucket`, `hash`, `len`, `even` and `isinf`.
 
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{Array, ArrayRef, Int64Array, UInt64Array};
+use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, UInt64Array};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::DataType;
 use datafusion::common::utils::take_function_args;
@@ -22,6 +22,8 @@ enum Gives {
     Bucket,
     Hash,
     Length,
+    Even,
+    Infinite,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -31,13 +33,18 @@ struct Number {
 }
 
 /// The functions.
-pub(super) fn functions() -> [ScalarUDF; 3] {
+pub(super) fn functions() -> [ScalarUDF; 5] {
     let double = || DataType::Float64;
     let bucket = Signature::exact(vec![double(), double(), double(), DataType::Int64], Volatility::Immutable);
+    let of_double = |gives| {
+        ScalarUDF::from(Number { gives, signature: Signature::exact(vec![double()], Volatility::Immutable) })
+    };
     [
         ScalarUDF::from(Number { gives: Gives::Bucket, signature: bucket }),
         hash(),
         ScalarUDF::from(Number { gives: Gives::Length, signature: Signature::any(1, Volatility::Immutable) }),
+        of_double(Gives::Even),
+        of_double(Gives::Infinite),
     ]
 }
 
@@ -52,6 +59,8 @@ impl ScalarUDFImpl for Number {
             Gives::Bucket => "width_bucket",
             Gives::Hash => "hash",
             Gives::Length => "len",
+            Gives::Even => "even",
+            Gives::Infinite => "isinf",
         }
     }
 
@@ -60,19 +69,29 @@ impl ScalarUDFImpl for Number {
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(if self.gives == Gives::Hash { DataType::UInt64 } else { DataType::Int64 })
+        Ok(match self.gives {
+            Gives::Bucket | Gives::Length => DataType::Int64,
+            Gives::Hash => DataType::UInt64,
+            Gives::Even => DataType::Float64,
+            Gives::Infinite => DataType::Boolean,
+        })
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let arrays = args.args.into_iter().map(|arg| arg.into_array(rows)).collect::<DfResult<Vec<_>>>()?;
-        let made = match self.gives {
+        let made: ArrayRef = match self.gives {
             Gives::Bucket => buckets(&arrays)?,
             Gives::Hash => hashes(&arrays, rows)?,
             Gives::Length => {
                 let [values] = take_function_args("len", &arrays)?;
                 lengths(values)?
+            }
+            Gives::Even => Arc::new(doubles(&arrays)?.unary::<_, Float64Type>(even)),
+            Gives::Infinite => {
+                let numbers = doubles(&arrays)?;
+                Arc::new(numbers.iter().map(|x| x.map(f64::is_infinite)).collect::<BooleanArray>())
             }
         };
         Ok(match constant {
@@ -80,6 +99,16 @@ impl ScalarUDFImpl for Number {
             false => ColumnarValue::Array(made),
         })
     }
+}
+
+fn doubles(arrays: &[ArrayRef]) -> Result<Float64Array, SqlError> {
+    let numbers = arrays.first().and_then(|array| array.as_primitive_opt::<Float64Type>());
+    numbers.cloned().ok_or_else(|| SqlError::internal("type of a number"))
+}
+
+/// The next even number, away from zero.
+fn even(x: f64) -> f64 {
+    (2.0 * (x.abs() / 2.0).ceil()).copysign(x)
 }
 
 /// In which of equal parts of a range each value is, from 1; 0 below it, one more than there are above it.
@@ -150,7 +179,7 @@ fn lengths(values: &ArrayRef) -> DfResult<ArrayRef> {
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::{Float64Array, StringArray};
+    use arrow_array::StringArray;
 
     use super::*;
 
@@ -161,6 +190,13 @@ mod tests {
         let parts = Arc::new(Int64Array::from(vec![4; 5])) as ArrayRef;
         let found = buckets(&[values, column(0.0), column(1.0), parts]).unwrap();
         assert_eq!(found.as_primitive::<Int64Type>().values().to_vec(), [0, 1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn numbers_are_made_even_away_from_zero() {
+        for (x, next) in [(2.9, 4.0), (2.0, 2.0), (3.0, 4.0), (-0.1, -2.0), (0.0, 0.0)] {
+            assert_eq!(even(x), next);
+        }
     }
 
     #[test]

@@ -1,12 +1,15 @@
-//! Cells that a flat format has no place for: lists and structs as JSON text, bytes as hex digits.
+//! Cells that a flat format has no place for: lists and structs as JSON text, bytes as hex digits, intervals as the
+//! text that casts make of them.
 
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 
 use super::is_plain;
+use crate::functions::spans::{self, is_span};
 
 /// The schema after [`flatten`].
 pub(super) fn flat_schema(schema: &SchemaRef) -> SchemaRef {
@@ -39,9 +42,7 @@ pub(super) fn flatten(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
 pub(super) fn as_text(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let field = Arc::new(Field::new("c", column.data_type().clone(), true));
     let batch = RecordBatch::try_new(Arc::new(Schema::new([field])), vec![Arc::clone(column)])?;
-    let mut writer = arrow_json::WriterBuilder::new()
-        .with_explicit_nulls(true)
-        .build::<_, arrow_json::writer::LineDelimited>(Vec::new());
+    let mut writer = json().build::<_, arrow_json::writer::LineDelimited>(Vec::new());
     writer.write(&batch)?;
     writer.finish()?;
     let text = String::from_utf8(writer.into_inner()).map_err(|e| ArrowError::JsonError(e.to_string()))?;
@@ -54,6 +55,39 @@ pub(super) fn as_text(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         })
         .collect();
     Ok(Arc::new(cells))
+}
+
+/// How JSON is written: nulls stand in it.
+pub(super) fn json() -> arrow_json::WriterBuilder {
+    arrow_json::WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Spans))
+}
+
+/// Writes intervals as text.
+#[derive(Debug)]
+pub(crate) struct Spans;
+
+impl EncoderFactory for Spans {
+    fn make_default_encoder<'a>(
+        &self,
+        _: &'a FieldRef,
+        array: &'a dyn Array,
+        _: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        if !is_span(array.data_type()) {
+            return Ok(None);
+        }
+        let texts = SpanTexts(spans::texts(array)?);
+        Ok(Some(NullableEncoder::new(Box::new(texts), array.nulls().cloned())))
+    }
+}
+
+struct SpanTexts(StringArray);
+
+impl Encoder for SpanTexts {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        // Digits, letters and colons: nothing to escape.
+        out.extend_from_slice(format!("\"{}\"", self.0.value(row)).as_bytes());
+    }
 }
 
 /// A number to six significant digits: enough to compare scores by eye.

@@ -13,6 +13,8 @@ use arrow_array::types::{
 use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder};
 use arrow_schema::{ArrowError, DataType, FieldRef};
 
+use super::cell::Spans;
+
 /// The largest whole number up to which doubles have all.
 const MOST: u64 = (1 << 53) - 1;
 /// Digits that a double keeps.
@@ -25,9 +27,9 @@ pub(super) struct Exact;
 impl EncoderFactory for Exact {
     fn make_default_encoder<'a>(
         &self,
-        _field: &'a FieldRef,
+        field: &'a FieldRef,
         array: &'a dyn Array,
-        _options: &'a EncoderOptions,
+        options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
         Ok(match array.data_type() {
             DataType::Int64 => {
@@ -68,7 +70,7 @@ impl EncoderFactory for Exact {
                 let values = array.as_primitive::<Decimal256Type>();
                 each(array, move |row, out| decimal(out, &values.value_as_string(row)))
             }
-            _ => None,
+            _ => return Spans.make_default_encoder(field, array, options),
         })
     }
 }

@@ -6,6 +6,7 @@ use arrow_schema::DataType;
 use unicode_width::UnicodeWidthStr;
 
 use super::is_plain;
+use crate::functions::spans::is_span;
 
 /// Blanks between two columns.
 pub(super) const GAP: &str = "  ";
@@ -44,7 +45,7 @@ impl Layout {
             DataType::Dictionary(_, values) => return Self { right: false, ..Self::of(values) },
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Cut::Anywhere,
             nested if nested.is_nested() => Cut::OutsideNumbers,
-            other if is_plain(other) => Cut::Never,
+            other if is_plain(other) || is_span(other) => Cut::Never,
             _ => Cut::Anywhere,
         };
         Self { right: data_type.is_numeric(), cut, least: 0 }

@@ -24,11 +24,13 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
+pub(crate) use cell::Spans;
 pub use record::RecordWriter;
 pub use table::TableStyle;
 use table::{TableWriter, visible};
 
 use super::error::{SqlError, SqlErrorKind};
+use super::functions::spans::is_span;
 
 /// Bytes of a row group of Parquet, which is in memory until it is complete; rows of long vectors fill the usual
 /// million of rows never.
@@ -107,10 +109,7 @@ impl<W: Write + Send> ResultWriter<W> {
                 out.write(&RecordBatch::new_empty(Arc::clone(&schema))).map_err(failed)?;
                 Inner::Csv { out, schema }
             }
-            Format::Json => {
-                let builder = arrow_json::WriterBuilder::new().with_explicit_nulls(true);
-                Inner::Json { out: builder.build(out), schema: unique_names(schema) }
-            }
+            Format::Json => Inner::Json { out: cell::json().build(out), schema: unique_names(schema) },
             Format::Parquet => {
                 let schema = unique_names(schema);
                 let zstd = ZstdLevel::try_new(3).map_err(|e| failed(e.into()))?;
@@ -264,9 +263,10 @@ pub fn unique_names(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Whether a column is text in a format without types.
+/// Whether a column is text in a format without types, as Arrow writes it.
 fn is_plain(data_type: &DataType) -> bool {
     !data_type.is_nested()
+        && !is_span(data_type)
         && !matches!(
             data_type,
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)

@@ -1,8 +1,9 @@
 //! Each format, written and read back.
 
 use super::*;
-use arrow_array::builder::{FixedSizeListBuilder, Float16Builder};
-use arrow_array::{ArrayRef, BinaryArray, Float32Array, Int64Array, StringArray};
+use arrow_array::builder::{FixedSizeListBuilder, Float16Builder, IntervalMonthDayNanoBuilder, ListBuilder};
+use arrow_array::types::IntervalMonthDayNano;
+use arrow_array::{ArrayRef, BinaryArray, Float32Array, Int64Array, IntervalMonthDayNanoArray, StringArray};
 use half::f16;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -59,6 +60,37 @@ fn json_is_one_object_a_line_with_every_name_once() {
         "{\"row\":0,\"row_2\":7,\"score\":0.1,\"text\":\"a,\\\"b\\\"\\nc\",\"raw\":\"00ff\",\"vector\":[0.5,0.0]}\n\
          {\"row\":1,\"row_2\":8,\"score\":null,\"text\":null,\"raw\":\"\",\"vector\":[-3.0,0.0]}\n"
     );
+}
+
+#[test]
+fn intervals_have_one_text_in_all_formats() {
+    let spans = IntervalMonthDayNanoArray::from(vec![
+        Some(IntervalMonthDayNano::new(14, 3, 63_967_123_000_000)),
+        None,
+    ]);
+    let mut lists = ListBuilder::new(IntervalMonthDayNanoBuilder::new());
+    lists.append_value([Some(IntervalMonthDayNano::new(0, 1, 0))]);
+    lists.append(false);
+    let columns: [(&str, ArrayRef); 2] = [("span", Arc::new(spans)), ("list", Arc::new(lists.finish()))];
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap();
+    for (format, expected) in [
+        (Format::Csv, "span,list\n1 year 2 months 3 days 17:46:07.123,\"[\"\"1 day\"\"]\"\n,\n"),
+        (
+            Format::Json,
+            "{\"span\":\"1 year 2 months 3 days 17:46:07.123\",\"list\":[\"1 day\"]}\n{\"span\":null,\"list\":null}\n",
+        ),
+        (
+            Format::Table,
+            "span                                 list\n-----------------------------------  ---------\n\
+             1 year 2 months 3 days 17:46:07.123  [\"1 day\"]\nNULL                                 NULL\n",
+        ),
+    ] {
+        let mut out = Vec::new();
+        let mut writer = ResultWriter::new(format, &batch.schema(), &mut out, TableStyle::default()).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
 }
 
 #[test]

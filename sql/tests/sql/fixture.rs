@@ -180,6 +180,7 @@ pub fn description(
         dtype,
         compute: "f32".into(),
         granularity: Granularity::Sample,
+        rotation: Default::default(),
     }
 }
 

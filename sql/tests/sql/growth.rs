@@ -41,6 +41,8 @@ async fn calls_that_would_make_too_much_are_refused() {
         "SELECT replace(repeat('a', 100000), 'a', repeat('b', 100000))".to_owned(),
         "SELECT arrow_cast(NULL, 'FixedSizeBinary(2000000000)')".to_owned(),
         format!("SELECT {columns}"),
+        doubled("hex(v)"),
+        doubled("to_json([v, v])"),
         doubled("v || v"),
         doubled("concat(v, v)"),
         doubled("replace(v, 'x', 'xx')"),

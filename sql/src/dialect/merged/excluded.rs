@@ -1,5 +1,6 @@
-//! `* EXCLUDE (..)` and `* REPLACE (..)` of columns of the tables that `USING` joins: which table has each is
-//! asked of the engine, by a plan of the query's `FROM` alone.
+//! `* EXCLUDE (..)` and `* REPLACE (..)` of columns of the tables that `USING` joins, and the columns of `NATURAL
+//! RIGHT JOIN` and `NATURAL FULL JOIN`: which table has each is asked of the engine, by a plan of the query's `FROM`
+//! alone.
 
 use std::ops::ControlFlow;
 
@@ -8,15 +9,17 @@ use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Cte, Query, Select, SelectItem, SetExpr, Statement as Sql, VisitMut, VisitorMut,
-    WildcardAdditionalOptions, With,
+    Cte, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem, SetExpr, Statement as Sql,
+    VisitMut, VisitorMut, WildcardAdditionalOptions, With,
 };
 
+use super::joined::{By, Joined, Side, constraint, quoted, table};
 use super::keys::Merged;
 use super::merge_names;
 use super::put::Written;
 use super::wildcard::{Options, all, named, of_table};
 use crate::dialect::columns::of_from;
+use crate::dialect::planned;
 use crate::error::SqlError;
 use crate::expanded::name;
 use crate::parameters::inner;
@@ -30,7 +33,7 @@ pub(super) async fn expand(
     statement: &mut Statement,
     translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
 ) -> Result<(), SqlError> {
-    let (mut columns, mut left, mut planned) = (None, 0, 0);
+    let (mut columns, mut left, mut probes) = (None, 0, 0);
     loop {
         let Some(sql) = inner(statement) else { return Ok(()) };
         let mut known = Known { columns: columns.take(), left, scopes: Vec::new() };
@@ -40,13 +43,15 @@ pub(super) async fn expand(
             ControlFlow::Break(Stop::Wrong(error)) => return Err(*error),
             ControlFlow::Break(Stop::Probe(probe)) => *probe,
         };
-        planned += 1;
-        if planned > MOST {
-            let why = format!("the statement has more than {MOST} * EXCLUDE or REPLACE over joins by USING");
+        probes += 1;
+        if probes > MOST {
+            let why = format!(
+                "the statement has more than {MOST} * EXCLUDE or REPLACE over joins by USING, or NATURAL joins"
+            );
             return Err(SqlError::refused(why).hint("write the columns that are meant"));
         }
         merge_names(&mut probe)?;
-        match state.statement_to_plan(probe).await {
+        match planned(state, probe, translate).await {
             Ok(plan) => {
                 let of = |table: Option<&datafusion::common::TableReference>| {
                     table.map(|table| table.table().to_owned()).unwrap_or_default()
@@ -55,7 +60,7 @@ pub(super) async fn expand(
                 columns = Some(fields.map(|(table, field)| (of(table), field.name().clone())).collect());
             }
             // A query that names itself is planned with the rest of its statement only.
-            Err(error) if !is_recursive(statement) => return Err(translate(error)),
+            Err(error) if !is_recursive(statement) => return Err(error),
             Err(_) => left += 1,
         }
     }
@@ -104,6 +109,9 @@ impl Known {
     }
 
     fn select(&mut self, select: &mut Select) -> Result<(), Stop> {
+        if let Some(tables) = natural(select) {
+            return self.natural(select, &tables);
+        }
         if !select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_))) {
             return Ok(());
         }
@@ -117,7 +125,7 @@ impl Known {
             return Ok(());
         }
         let Some(columns) = self.columns.take() else {
-            return Err(Stop::Probe(Box::new(self.probe(select, &merged))));
+            return Err(Stop::Probe(Box::new(self.probe(select, &merged.tables))));
         };
         let wrong = |error: SqlError| Stop::Wrong(Box::new(error));
         let (named, mut written) = (named(&select.projection), Written::default());
@@ -136,10 +144,41 @@ impl Known {
         Err(Stop::Again)
     }
 
+    /// Writes a `NATURAL` join by `USING`.
+    fn natural(&mut self, select: &mut Select, tables: &[ObjectName; 2]) -> Result<(), Stop> {
+        if self.left > 0 {
+            self.left -= 1;
+            return Ok(());
+        }
+        let Some(columns) = self.columns.take() else {
+            let mut crossed = select.clone();
+            for join in crossed.from.iter_mut().flat_map(|from| &mut from.joins) {
+                join.join_operator = JoinOperator::CrossJoin(JoinConstraint::None);
+            }
+            return Err(Stop::Probe(Box::new(self.probe(&crossed, tables))));
+        };
+        let [left, right] = tables.each_ref().map(|table| {
+            let own = table.0.last().and_then(|part| part.as_ident()).map(name).unwrap_or_default();
+            let own = columns.iter().filter(move |(table, _)| *table == own);
+            own.map(|(_, column)| column.as_str()).collect::<Vec<&str>>()
+        });
+        let both = left.into_iter().filter(|column| right.contains(column));
+        let both: Vec<ObjectName> = both.map(|column| ObjectName::from(vec![quoted(column)])).collect();
+        if both.is_empty() {
+            let why = "the tables of NATURAL JOIN have no column in common".to_owned();
+            return Err(Stop::Wrong(Box::new(SqlError::invalid(why).hint("write ON or USING"))));
+        }
+        let joins = select.from.iter_mut().flat_map(|from| &mut from.joins);
+        if let Some(on) = joins.map(|join| &mut join.join_operator).find_map(constraint) {
+            *on = JoinConstraint::Using(both);
+        }
+        Err(Stop::Again)
+    }
+
     /// A query for all columns of the tables of another.
-    fn probe(&self, select: &Select, merged: &Merged) -> Statement {
+    fn probe(&self, select: &Select, tables: &[ObjectName]) -> Statement {
         let of_table = |table| of_table(table, WildcardAdditionalOptions::default());
-        let all = of_from(select, merged.tables.iter().map(of_table).collect());
+        let all = of_from(select, tables.iter().map(of_table).collect());
         let query = Query {
             with: self.with(),
             body: Box::new(SetExpr::Select(Box::new(all))),
@@ -168,6 +207,18 @@ impl Known {
         }
         let recursive = self.scopes.iter().any(|scope| scope.recursive);
         (!cte_tables.is_empty()).then(|| With { with_token: AttachedToken::empty(), recursive, cte_tables })
+    }
+}
+
+/// The tables of an only join that is `NATURAL`, where the engine would take columns from the wrong one.
+fn natural(select: &Select) -> Option<[ObjectName; 2]> {
+    let [from] = select.from.as_slice() else { return None };
+    let [join] = from.joins.as_slice() else { return None };
+    match Joined::of(&join.join_operator) {
+        Joined { side, by: By::Natural } if side > Side::Left => {
+            Some([table(&from.relation)?, table(&join.relation)?])
+        }
+        _ => None,
     }
 }
 

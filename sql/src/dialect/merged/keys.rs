@@ -96,7 +96,7 @@ impl Merged {
             self.side = self.side.max(side);
         }
         if side > Side::Left {
-            let why = "NATURAL RIGHT JOIN and NATURAL FULL JOIN are written with USING";
+            let why = "NATURAL RIGHT JOIN and NATURAL FULL JOIN beside other joins are written with USING";
             self.wrong = Some(SqlError::invalid(why.to_owned()).hint("write RIGHT JOIN b USING (k)"));
         }
     }

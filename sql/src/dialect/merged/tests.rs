@@ -30,8 +30,8 @@ fn a_column_of_using_is_one_column() {
             r#"SELECT f.* EXCLUDE ("k"), b.* EXCLUDE ("k") FROM f('x') RIGHT JOIN b USING(k)"#,
         ),
         (
-            "SELECT k, * FROM a JOIN b USING (k)",
-            r#"SELECT a."k", a.* EXCLUDE ("k"), b.* EXCLUDE ("k") FROM a JOIN b USING(k)"#,
+            "SELECT k AS k_1, * FROM a JOIN b USING (k)",
+            r#"SELECT a."k" AS k_1, a.*, b.* EXCLUDE ("k") FROM a JOIN b USING(k)"#,
         ),
         (
             "SELECT a.k, * FROM a LEFT JOIN b USING (k), c",

@@ -64,23 +64,22 @@ fn only(part: &ObjectName) -> Option<String> {
     }
 }
 
-/// The columns that the other items of a result are, by the parts of their names.
+/// The columns of tables that the other items of a result are, by the parts of their names.
 pub(super) fn named(items: &[SelectItem]) -> Vec<Vec<String>> {
     let parts = |item: &SelectItem| match item {
-        SelectItem::UnnamedExpr(Expr::Identifier(column)) => Some(vec![name(column)]),
         SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => Some(parts.iter().map(name).collect()),
         _ => None,
     };
     items.iter().filter_map(parts).collect()
 }
 
-/// Whether one of the other items is this key already: a result has no column twice.
+/// Whether one of the other items is the column that this key has its value of.
 fn is_named(key: &Key, named: &[Vec<String>]) -> bool {
     let parts: Vec<String> = match key.value() {
         Expr::CompoundIdentifier(parts) => parts.iter().map(name).collect(),
         _ => Vec::new(),
     };
-    named.iter().any(|named| *named == parts || matches!(named.as_slice(), [only] if *only == key.name))
+    named.contains(&parts)
 }
 
 /// The items that `*` stands for next to these. `columns` are those of tables by the names of both, as far as

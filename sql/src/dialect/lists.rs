@@ -1,0 +1,137 @@
+//! Lists in several orders in one SELECT: `list(x ORDER BY x), list(x ORDER BY x DESC)`.
+//!
+//! The engine puts the rows of all aggregate functions of a SELECT in one order. A list in the order of its own
+//! values needs none: it is sorted when it is made.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, OrderByExpr,
+    Query, Select, Statement, Value, VisitMut, VisitorMut,
+};
+
+use super::calls::call;
+
+/// Sorts such lists where a SELECT has aggregate functions in several orders.
+pub(super) fn sort(sql: &mut Statement) {
+    let _ = sql.visit(&mut Selects);
+}
+
+struct Selects;
+
+impl VisitorMut for Selects {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let mut orders = Lists { orders: Some(HashSet::new()), depth: 0 };
+        orders.visit(select);
+        if orders.orders.is_some_and(|orders| orders.len() > 1) {
+            Lists { orders: None, depth: 0 }.visit(select);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The aggregate functions of a SELECT without its subqueries.
+struct Lists {
+    /// The orders that there are, as they are written; none where lists are to be sorted.
+    orders: Option<HashSet<String>>,
+    depth: usize,
+}
+
+impl Lists {
+    fn visit(&mut self, select: &mut Select) {
+        let _ = VisitMut::visit(&mut select.projection, self);
+        let _ = VisitMut::visit(&mut select.having, self);
+        let _ = VisitMut::visit(&mut select.qualify, self);
+    }
+}
+
+impl VisitorMut for Lists {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
+        let Some(order) = order(function).filter(|_| self.depth == 0) else {
+            return ControlFlow::Continue(());
+        };
+        match &mut self.orders {
+            Some(orders) => {
+                let keys: Vec<String> = order.iter().map(ToString::to_string).collect();
+                orders.insert(keys.join(", ").to_lowercase());
+            }
+            None => {
+                if let Some(sorted) = sorted(function) {
+                    *expr = sorted;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The order of the rows of an aggregate function.
+fn order(function: &Function) -> Option<&[OrderByExpr]> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    list.clauses.iter().filter(|_| function.over.is_none()).find_map(|clause| match clause {
+        FunctionArgumentClause::OrderBy(keys) => Some(keys.as_slice()),
+        _ => None,
+    })
+}
+
+/// A list in the order of its own values, as one that is sorted.
+fn sorted(function: &Function) -> Option<Expr> {
+    let [key] = order(function)? else { return None };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(of))] = list.args.as_slice() else { return None };
+    let is_list = function.name.to_string().eq_ignore_ascii_case("array_agg");
+    if !is_list || list.clauses.len() > 1 || of.to_string() != key.expr.to_string() {
+        return None;
+    }
+    let mut unsorted = function.clone();
+    if let FunctionArguments::List(list) = &mut unsorted.args {
+        list.clauses.clear();
+    }
+    let text = |text: &str| Expr::value(Value::SingleQuotedString(text.to_owned()));
+    let order = if key.options.asc == Some(false) { "DESC" } else { "ASC" };
+    let nulls = if key.options.nulls_first == Some(true) { "NULLS FIRST" } else { "NULLS LAST" };
+    Some(call("array_sort", vec![Expr::Function(unsorted), text(order), text(nulls)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resolve;
+
+    #[test]
+    fn lists_in_the_order_of_their_values_are_sorted() {
+        for (sql, expected) in [
+            (
+                "SELECT list(x ORDER BY x)[1], list(DISTINCT x ORDER BY x DESC NULLS FIRST) FILTER (WHERE y) FROM t",
+                "SELECT array_sort(array_agg(x), 'ASC', 'NULLS LAST')[1], array_sort(array_agg(DISTINCT x) FILTER (WHERE y), 'DESC', 'NULLS FIRST') FROM t",
+            ),
+            (
+                "SELECT list(x ORDER BY x), list(x ORDER BY y) FROM t",
+                "SELECT array_sort(array_agg(x), 'ASC', 'NULLS LAST'), array_agg(x ORDER BY y) FROM t",
+            ),
+            (
+                "SELECT list(x ORDER BY x), (SELECT list(z ORDER BY z DESC) FROM u) FROM t",
+                "SELECT array_agg(x ORDER BY x), (SELECT array_agg(z ORDER BY z DESC) FROM u) FROM t",
+            ),
+        ] {
+            let mut statement = crate::guard::parse(sql).unwrap();
+            resolve(&mut statement).unwrap();
+            assert_eq!(statement.to_string(), expected);
+        }
+    }
+}

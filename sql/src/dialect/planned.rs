@@ -1,0 +1,109 @@
+//! The plan of a statement, with what the engine finds only then to be missing.
+
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::parser::Statement;
+
+use super::given::Given;
+use super::{rows, twice};
+use crate::error::SqlError;
+use crate::expanded::{self, MAX_EXPRESSIONS};
+use crate::parameters::inner;
+
+/// Most names of columns beside `*` that are put into other words.
+const MOST: usize = 50;
+/// Most expressions that are planned again for names, after the first of them.
+const MOST_AGAIN: usize = 4 * MAX_EXPRESSIONS;
+
+/// Plans a statement. `translate` says what the engine's errors mean.
+pub(crate) async fn planned(
+    state: &SessionState,
+    mut statement: Statement,
+    translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
+) -> Result<LogicalPlan, SqlError> {
+    let mut given = Given::new(state);
+    let mut again = Again::default();
+    loop {
+        // In the statement rows stay as they are written: names in them are of its SELECT, not of a subquery.
+        let mut compared = statement.clone();
+        rows::compare(&mut compared)?;
+        let error = match state.statement_to_plan(compared).await {
+            Ok(plan) => return Ok(plan),
+            Err(error) => rows::explain(translate(error), &mut statement),
+        };
+        let is_apart = inner(&mut statement).is_some_and(|sql| twice::beside_all(sql, &error));
+        if !is_apart && !given.put(&mut statement, &error)? {
+            return Err(error);
+        }
+        again.count(&mut statement, is_apart)?;
+    }
+}
+
+/// What is planned again.
+#[derive(Default)]
+struct Again {
+    plans: usize,
+    /// Names beside `*` among them.
+    apart: usize,
+    expressions: usize,
+}
+
+impl Again {
+    /// Refuses a statement whose names take too long to be put into other words.
+    fn count(&mut self, statement: &mut Statement, is_apart: bool) -> Result<(), SqlError> {
+        let expressions = inner(statement).map_or(Ok(0), |sql| expanded::check(sql))?;
+        self.plans += 1;
+        self.apart += usize::from(is_apart);
+        if self.apart > MOST {
+            let why = format!("more than {MOST} columns beside * have names that it has too");
+            return Err(SqlError::refused(why).hint("give them other names with AS, or write * EXCLUDE (..)"));
+        }
+        if self.plans > 1 {
+            self.expressions = self.expressions.saturating_add(expressions);
+        }
+        if self.expressions > MOST_AGAIN {
+            let why = "the statement has too many expressions for the number of names that its SELECTs give with AS \
+                       and name again, or have beside *";
+            return Err(SqlError::refused(why.to_owned())
+                .hint("put the SELECT that gives them into WITH or a subquery"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_planned_again_is_limited() {
+        let counted = |sql: &str, times: usize, is_apart: bool| {
+            let mut statement = crate::guard::parse(sql).unwrap();
+            let mut again = Again::default();
+            (0..times).try_for_each(|_| again.count(&mut statement, is_apart)).map_err(|e| e.to_string())
+        };
+        let long = format!("SELECT 1 FROM t WHERE a IN ({})", vec!["1"; 50_000].join(", "));
+        assert_eq!(counted(&long, 4, false), Ok(()));
+        assert!(counted(&long, 5, false).unwrap_err().contains("too many expressions"));
+        assert_eq!(counted("SELECT 1", 50, true), Ok(()));
+        assert!(counted("SELECT 1", 51, true).unwrap_err().contains("more than 50 columns beside *"));
+    }
+
+    #[test]
+    fn names_in_table_expressions_count_wherever_these_stand() {
+        let doubled: String = (1..=11).map(|n| format!(", (x{0} + x{0}) AS x{n}", n - 1)).collect();
+        let sql =
+            format!("WITH c AS (SELECT a AS x0{doubled} FROM t) SELECT 1 FROM {}", vec!["c"; 60].join(", "));
+        let state = datafusion::prelude::SessionContext::new().state();
+        let mut given = Given::new(&state);
+        let mut again = Again::default();
+        let mut statement = crate::guard::parse(&sql).unwrap();
+        let put = (0..=11).try_for_each(|n| {
+            let error = SqlError::unknown(format!("there is no column `x{n}`"));
+            given.put(&mut statement, &error)?;
+            again.count(&mut statement, false)
+        });
+        assert!(put.unwrap_err().to_string().contains("repeated expressions"));
+    }
+}

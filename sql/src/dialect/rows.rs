@@ -1,0 +1,228 @@
+//! `(a, b) IN (SELECT x, y ..)` and `NOT IN` in WHERE, which the engine has for single columns: as EXISTS.
+//!
+//! Invariants
+//! - what is true with the one form is with the other: of `IN` a comparison with NULL is as good as false in
+//!   WHERE, and `NOT IN` is true only where each comparison is false
+//! - so it stands where nothing but AND, OR and a NOT right before it is around it, and is refused elsewhere
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Ident, Select, SelectItem, SetExpr, Spanned, Statement as Sql, TableFactor,
+    UnaryOperator, Visit, VisitMut, Visitor, VisitorMut,
+};
+
+use crate::error::SqlError;
+use crate::guard;
+use crate::parameters::inner;
+use crate::wording::columns_of_alias;
+
+/// The name of the subquery's rows: no table has it.
+const NAME: &str = "the rows";
+
+/// Puts such comparisons into the words of the engine.
+pub(crate) fn compare(statement: &mut Statement) -> Result<(), SqlError> {
+    match inner(statement).map(|sql| sql.visit(&mut Rows)) {
+        Some(ControlFlow::Break(refused)) => Err(*refused),
+        _ => Ok(()),
+    }
+}
+
+/// The error about the columns of a subquery that the text of the statement does not count.
+pub(super) fn explain(error: SqlError, statement: &mut Statement) -> SqlError {
+    let Some((named, columns)) = columns_of_alias(error.message()) else { return error };
+    let mut compared = Compared { values: named, place: None };
+    if let Some(sql) = inner(statement) {
+        let _ = Visit::visit(&*sql, &mut compared);
+    }
+    match compared.place {
+        Some((line, column)) => uneven(named, columns).at(line, column),
+        None => error,
+    }
+}
+
+/// A row that is compared with one of another number of columns.
+fn uneven(values: usize, columns: usize) -> SqlError {
+    SqlError::invalid(format!("a row of {values} values is compared with one of {columns} in a subquery"))
+}
+
+/// Looks for a subquery that a row of so many values is compared with.
+struct Compared {
+    values: usize,
+    place: Option<(u64, u64)>,
+}
+
+impl Visitor for Compared {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        let Expr::InSubquery { expr: of, subquery, .. } = expr else { return ControlFlow::Continue(()) };
+        let is_it = matches!(&**of, Expr::Tuple(values) if values.len() == self.values);
+        if !is_it || plain(&subquery.body).is_some() {
+            return ControlFlow::Continue(());
+        }
+        let place = subquery.span().start;
+        self.place = Some((place.line, place.column));
+        ControlFlow::Break(())
+    }
+}
+
+struct Rows;
+
+impl VisitorMut for Rows {
+    type Break = Box<SqlError>;
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
+        match select.selection.as_mut().map(condition) {
+            Some(Err(refused)) => ControlFlow::Break(Box::new(refused)),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        let Expr::InSubquery { expr: of, .. } = expr else { return ControlFlow::Continue(()) };
+        let Expr::Tuple(_) = &**of else { return ControlFlow::Continue(()) };
+        let place = of.span().start;
+        let why = "(a, b) IN (SELECT ..) stands in WHERE only, alone or with AND and OR";
+        let refused = SqlError::invalid(why.to_owned()).at(place.line, place.column);
+        let how = "elsewhere write a LEFT JOIN with (SELECT DISTINCT x, y FROM ..) u, and u.x IS NOT NULL";
+        ControlFlow::Break(Box::new(refused.hint(how)))
+    }
+}
+
+/// Puts in the comparisons of a condition that is true, or false and NULL alike.
+fn condition(expr: &mut Expr) -> Result<(), SqlError> {
+    match expr {
+        Expr::Nested(inner) => condition(inner),
+        Expr::BinaryOp { left, op: BinaryOperator::And | BinaryOperator::Or, right } => {
+            condition(left)?;
+            condition(right)
+        }
+        Expr::UnaryOp { op: UnaryOperator::Not, expr: denied } => {
+            if let Some(exists) = exists(denied, true)? {
+                *expr = exists;
+            }
+            Ok(())
+        }
+        _ => {
+            if let Some(exists) = exists(expr, false)? {
+                *expr = exists;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// What such a comparison is as EXISTS, or the opposite of it.
+fn exists(expr: &mut Expr, denied: bool) -> Result<Option<Expr>, SqlError> {
+    if let Expr::Nested(inner) = expr {
+        return exists(inner, denied);
+    }
+    let Expr::InSubquery { expr: of, subquery, negated } = expr else { return Ok(None) };
+    let Expr::Tuple(values) = &mut **of else { return Ok(None) };
+    if let Some(columns) = plain(&subquery.body).filter(|columns| *columns != values.len()) {
+        let place = subquery.span().start;
+        return Err(uneven(values.len(), columns).at(place.line, place.column));
+    }
+    let negated = *negated != denied;
+    let column = |n: usize| format!("\"column {n}\"");
+    let names: Vec<String> = (1..=values.len()).map(column).collect();
+    let text = format!("SELECT 1 FROM (SELECT 1) AS \"{NAME}\" ({})", names.join(", "));
+    let mut statement = guard::parse(&text)?;
+    let equal = |(place, value): (usize, Expr)| {
+        let column = Ident::with_quote('"', format!("column {}", place + 1));
+        let column = Expr::CompoundIdentifier(vec![Ident::with_quote('"', NAME), column]);
+        binary(Expr::Nested(Box::new(value)), BinaryOperator::Eq, column)
+    };
+    let all = std::mem::take(values).into_iter().enumerate().map(equal);
+    let Some(all) = all.reduce(|left, right| binary(left, BinaryOperator::And, right)) else {
+        return Ok(None);
+    };
+    let Some(Sql::Query(outer)) = inner(&mut statement) else { return Ok(None) };
+    let SetExpr::Select(select) = &mut *outer.body else { return Ok(None) };
+    let Some(TableFactor::Derived { subquery: rows, .. }) =
+        select.from.first_mut().map(|from| &mut from.relation)
+    else {
+        return Ok(None);
+    };
+    std::mem::swap(rows, subquery);
+    select.selection = Some(match negated {
+        true => Expr::IsNotFalse(Box::new(Expr::Nested(Box::new(all)))),
+        false => all,
+    });
+    Ok(Some(Expr::Exists { subquery: outer.clone(), negated }))
+}
+
+/// How many columns a query has, if its text says so.
+fn plain(body: &SetExpr) -> Option<usize> {
+    match body {
+        SetExpr::Select(select) => {
+            let is_one = |item: &SelectItem| {
+                let expr = match item {
+                    SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => expr,
+                    _ => return false,
+                };
+                !expr.to_string().to_lowercase().contains("unnest(")
+            };
+            select.projection.iter().all(is_one).then_some(select.projection.len())
+        }
+        SetExpr::Query(query) => plain(&query.body),
+        SetExpr::SetOperation { left, .. } => plain(left),
+        _ => None,
+    }
+}
+
+fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wording::alias_of_columns;
+
+    fn compared(condition: &str) -> Result<String, SqlError> {
+        let mut statement = guard::parse(&format!("SELECT 1 FROM t WHERE {condition}")).unwrap();
+        compare(&mut statement).map(|()| statement.to_string().replace("SELECT 1 FROM t WHERE ", ""))
+    }
+
+    #[test]
+    fn rows_are_compared_by_exists() {
+        let rows = "(SELECT 1 FROM (SELECT x, y FROM u) AS \"the rows\" (\"column 1\", \"column 2\") WHERE ";
+        let equal = "(a) = \"the rows\".\"column 1\" AND (b + 1) = \"the rows\".\"column 2\"";
+        for (condition, expected) in [
+            ("(a, b + 1) IN (SELECT x, y FROM u)", format!("EXISTS {rows}{equal})")),
+            ("(a, b + 1) NOT IN (SELECT x, y FROM u)", format!("NOT EXISTS {rows}({equal}) IS NOT FALSE)")),
+            ("NOT ((a, b + 1) IN (SELECT x, y FROM u))", format!("NOT EXISTS {rows}({equal}) IS NOT FALSE)")),
+            (
+                "c OR (d AND NOT (a, b + 1) NOT IN (SELECT x, y FROM u))",
+                format!("c OR (d AND EXISTS {rows}{equal}))"),
+            ),
+            ("a IN (SELECT x FROM u)", "a IN (SELECT x FROM u)".to_owned()),
+        ] {
+            assert_eq!(compared(condition).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn where_null_is_not_false_rows_are_refused() {
+        for condition in [
+            "((a, b) IN (SELECT x, y FROM u)) IS NULL",
+            "NOT (c OR (a, b) IN (SELECT x, y FROM u))",
+            "CASE WHEN (a, b) IN (SELECT x, y FROM u) THEN 1 END = 1",
+        ] {
+            let error = compared(condition).unwrap_err().to_string();
+            assert!(error.contains("stands in WHERE only"), "{error}");
+        }
+        let error = compared("(a, b) IN (SELECT x FROM u)").unwrap_err().to_string();
+        assert!(error.contains("a row of 2 values is compared with one of 1 "), "{error}");
+        let mut statement = guard::parse("SELECT 1 FROM t WHERE (a, b) IN (SELECT x, u.* FROM u)").unwrap();
+        let found = explain(alias_of_columns(2, 3), &mut statement).to_string();
+        assert!(
+            found.starts_with("a row of 2 values is compared with one of 3 in a subquery (line 1"),
+            "{found}"
+        );
+        assert!(explain(alias_of_columns(4, 3), &mut statement).to_string().starts_with("AS names 4 "));
+    }
+}

@@ -1,0 +1,115 @@
+//! The `*` of a SELECT, and whether a column that stands beside it is one of its columns.
+
+use datafusion::sql::sqlparser::ast::{
+    ExcludeSelectItem, Expr, Ident, ObjectName, Select, SelectItem, SelectItemQualifiedWildcardKind,
+    TableFactor, TableWithJoins, WildcardAdditionalOptions,
+};
+
+use crate::dialect::merged::joins_by_names;
+use crate::expanded::name;
+use crate::virtuals::is_virtual;
+
+/// The `*` of a SELECT, with their tables where these are named, and all tables.
+pub(super) struct All {
+    stars: Vec<(Option<String>, WildcardAdditionalOptions)>,
+    tables: Vec<String>,
+    joins_by_names: bool,
+}
+
+impl All {
+    pub(super) fn of(select: &Select) -> Self {
+        let star = |item: &SelectItem| match item {
+            SelectItem::Wildcard(options) => Some((None, options.clone())),
+            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(table), options) => {
+                Some((Some(last(table)?), options.clone()))
+            }
+            _ => None,
+        };
+        let stars: Vec<_> = select.projection.iter().filter_map(star).collect();
+        let joined = |from: &TableWithJoins| {
+            let joins = from.joins.iter().filter_map(|join| table(&join.relation));
+            table(&from.relation).into_iter().chain(joins).collect::<Vec<String>>()
+        };
+        let tables = select.from.iter().flat_map(joined).collect();
+        Self { joins_by_names: !stars.is_empty() && joins_by_names(select), stars, tables }
+    }
+
+    /// Whether the parts of a name are those of a table and its column, and not of a struct and its field.
+    pub(super) fn is_of_table(&self, parts: &[Ident]) -> bool {
+        let table = parts.iter().rev().nth(1).map(name);
+        table.is_some_and(|table| self.tables.contains(&table))
+    }
+
+    /// Whether an item is a column that a `*` beside it has.
+    pub(super) fn has(&self, item: &SelectItem) -> bool {
+        let expr = match item {
+            SelectItem::UnnamedExpr(expr) => expr,
+            // The engine takes `a AS a` for `a`.
+            SelectItem::ExprWithAlias { expr, alias } if is_own(expr, alias) => expr,
+            _ => return false,
+        };
+        if self.stars.is_empty() || is_virtual(expr) {
+            return false;
+        }
+        let (of, column) = match expr {
+            Expr::Identifier(column) => (None, name(column)),
+            // A field of a struct has a name of its own, and of USING `*` has another column.
+            Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+                [of, column] if self.is_of_table(parts) && !self.joins_by_names => {
+                    (Some(name(of)), name(column))
+                }
+                _ => return false,
+            },
+            _ => return false,
+        };
+        let is_it = |table: &Option<String>| match (table, &of) {
+            (None, _) => true,
+            (Some(_), None) => self.tables.len() == 1,
+            (table, of) => table == of,
+        };
+        self.stars.iter().any(|(table, options)| is_it(table) && has(options, &column))
+    }
+}
+
+/// Whether a column is given the name that it has.
+fn is_own(expr: &Expr, alias: &Ident) -> bool {
+    let own = match expr {
+        Expr::Identifier(column) => Some(column),
+        Expr::CompoundIdentifier(parts) => parts.last(),
+        _ => None,
+    };
+    own.is_some_and(|own| name(own) == name(alias))
+}
+
+/// Whether `*` with these options has a column of its tables.
+fn has(options: &WildcardAdditionalOptions, column: &str) -> bool {
+    if options.opt_ilike.is_some() || options.opt_rename.is_some() || options.opt_alias.is_some() {
+        return false;
+    }
+    let excluded: &[ObjectName] = match &options.opt_exclude {
+        None => &[],
+        Some(ExcludeSelectItem::Single(one)) => std::slice::from_ref(one),
+        Some(ExcludeSelectItem::Multiple(several)) => several.as_slice(),
+    };
+    let mut except = options
+        .opt_except
+        .iter()
+        .flat_map(|except| except.additional_elements.iter().chain([&except.first_element]));
+    !excluded.iter().any(|excluded| last(excluded).as_deref() == Some(column))
+        && !except.any(|except| name(except) == column)
+}
+
+fn last(object: &ObjectName) -> Option<String> {
+    object.0.last()?.as_ident().map(name)
+}
+
+/// The name of a table in its statement.
+fn table(factor: &TableFactor) -> Option<String> {
+    match factor {
+        TableFactor::Table { alias: Some(alias), .. }
+        | TableFactor::Derived { alias: Some(alias), .. }
+        | TableFactor::Function { alias: Some(alias), .. } => Some(name(&alias.name)),
+        TableFactor::Table { name, .. } | TableFactor::Function { name, .. } => last(name),
+        _ => None,
+    }
+}

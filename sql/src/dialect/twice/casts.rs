@@ -1,0 +1,57 @@
+//! Casts of columns that a SELECT has too, or casts in another way.
+
+use std::collections::HashSet;
+
+use datafusion::sql::sqlparser::ast::{Expr, Select, SelectItem};
+
+use crate::expanded::name;
+
+/// The columns that a SELECT has alone, without a name of its own, and as casts: the engine calls both the same.
+#[derive(Default)]
+pub(super) struct Casts {
+    /// Whether there are columns that are not named.
+    any: bool,
+    plain: HashSet<String>,
+    before: HashSet<String>,
+}
+
+impl Casts {
+    pub(super) fn of(select: &Select) -> Self {
+        let mut casts = Self::default();
+        for item in &select.projection {
+            match item {
+                SelectItem::UnnamedExpr(expr) => casts.plain.extend(column(expr)),
+                SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => casts.any = true,
+                _ => {}
+            }
+        }
+        casts
+    }
+
+    /// Whether an item is a cast of a column that stands there too, or stood before as a cast. It is the one to
+    /// be renamed: nobody can name it.
+    pub(super) fn has(&mut self, item: &SelectItem) -> bool {
+        let SelectItem::UnnamedExpr(expr) = item else { return false };
+        let Some(of) = cast_of(expr).and_then(column) else { return false };
+        self.any || self.plain.contains(&of) || !self.before.insert(of)
+    }
+}
+
+/// What is cast.
+fn cast_of(expr: &Expr) -> Option<&Expr> {
+    match expr {
+        Expr::Nested(inner) => cast_of(inner),
+        Expr::Cast { expr: of, .. } => cast_of(of).or(Some(&**of)),
+        _ => None,
+    }
+}
+
+/// The name of a column, with or without a table.
+fn column(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Nested(inner) => column(inner),
+        Expr::Identifier(column) => Some(name(column)),
+        Expr::CompoundIdentifier(parts) => parts.last().map(name),
+        _ => None,
+    }
+}

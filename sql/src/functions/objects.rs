@@ -1,0 +1,249 @@
+//! JSON made of values: `to_json`, `json_object` and `json_array`; and `json_contains`, whether a document has
+//! another one in it.
+//!
+//! A text becomes a string, also one that is JSON.
+
+use std::sync::Arc;
+
+use arrow_array::builder::StringBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, BooleanArray};
+use arrow_json::writer::{EncoderOptions, NullableEncoder, make_encoder};
+use arrow_schema::{DataType, Field, FieldRef};
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::scalar::ScalarValue;
+use serde_json::Value;
+
+use crate::error::SqlError;
+use crate::output::Spans;
+
+/// A timestamp as its text is.
+const TIME: &str = "%Y-%m-%d %H:%M:%S%.f";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Gives {
+    /// A value as JSON; null for null.
+    Value,
+    /// An object of keys and values.
+    Object,
+    /// A list of values.
+    List,
+    /// Whether a document has another in it.
+    Contains,
+}
+
+/// The functions.
+pub(super) fn functions() -> [ScalarUDF; 4] {
+    [Gives::Value, Gives::Object, Gives::List, Gives::Contains].map(|gives| {
+        ScalarUDF::from(Made { gives, signature: Signature::user_defined(Volatility::Immutable) })
+    })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Made {
+    gives: Gives,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Made {
+    fn name(&self) -> &str {
+        match self.gives {
+            Gives::Value => "to_json",
+            Gives::Object => "json_object",
+            Gives::List => "json_array",
+            Gives::Contains => "json_contains",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
+        Ok(if self.gives == Gives::Contains { DataType::Boolean } else { DataType::Utf8 })
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        let is_text = |ty: &DataType| super::casts::is_text(ty) || ty.is_null();
+        let fits = match self.gives {
+            Gives::Value => types.len() == 1,
+            Gives::Object => types.len().is_multiple_of(2) && types.iter().step_by(2).all(is_text),
+            Gives::List => true,
+            Gives::Contains => {
+                matches!(types, [of, part] if is_text(of) && (is_text(part) || part.is_numeric()))
+            }
+        };
+        let name = self.name();
+        if !fits {
+            let example = match self.gives {
+                Gives::Object => "'key', value, ..",
+                Gives::Contains => "record, '\"text\"'",
+                Gives::Value | Gives::List => "value",
+            };
+            return Err(SqlError::invalid(format!("{name}() is written {name}({example})")).into());
+        }
+        if let Some(ty) = types.iter().find(|ty| !is_flat(ty)) {
+            let error = SqlError::invalid(format!(
+                "{name}() takes no lists or structs inside of a struct, as in {ty}"
+            ));
+            return Err(error.hint("write json_object('key', value, ..) for the outer one").into());
+        }
+        let texts = |place: usize| match self.gives {
+            Gives::Contains => true,
+            Gives::Object => place.is_multiple_of(2),
+            Gives::Value | Gives::List => false,
+        };
+        let coerced = types.iter().enumerate().map(|(place, ty)| match texts(place) {
+            true => DataType::Utf8,
+            false => ty.clone(),
+        });
+        Ok(coerced.collect())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if constant { 1 } else { args.number_rows };
+        let arrays = args.args.into_iter().map(|arg| arg.into_array(rows)).collect::<DfResult<Vec<_>>>()?;
+        let made = match self.gives {
+            Gives::Contains => contained(&arrays)?,
+            gives => written(gives, &arrays, rows)?,
+        };
+        Ok(match constant {
+            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?),
+            false => ColumnarValue::Array(made),
+        })
+    }
+}
+
+/// Whether the length of the JSON of a type is known from its values and lists: there is no list below a struct.
+fn is_flat(ty: &DataType) -> bool {
+    match ty {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            is_flat(item.data_type())
+        }
+        DataType::Struct(fields) => fields.iter().all(|field| !field.data_type().is_nested()),
+        ty => !ty.is_nested(),
+    }
+}
+
+fn written(gives: Gives, arrays: &[ArrayRef], rows: usize) -> DfResult<ArrayRef> {
+    let options = EncoderOptions::default()
+        .with_explicit_nulls(true)
+        .with_encoder_factory(Arc::new(Spans))
+        .with_timestamp_format(TIME.to_owned());
+    let field = |array: &ArrayRef| Arc::new(Field::new("value", array.data_type().clone(), true));
+    let fields: Vec<FieldRef> = arrays.iter().map(field).collect();
+    let encoders =
+        fields.iter().zip(arrays).map(|(field, array)| make_encoder(field, array.as_ref(), &options));
+    let mut encoders = encoders.collect::<Result<Vec<_>, _>>()?;
+    let mut texts = StringBuilder::new();
+    let mut out = Vec::new();
+    for row in 0..rows {
+        out.clear();
+        let is_there = put(gives, &mut encoders, row, &mut out);
+        let text = std::str::from_utf8(&out).map_err(|_| SqlError::internal("JSON that is no text"))?;
+        texts.append_option(is_there.then_some(text));
+    }
+    Ok(Arc::new(texts.finish()))
+}
+
+/// Writes the JSON of a row; says whether there is any.
+fn put(gives: Gives, encoders: &mut [NullableEncoder<'_>], row: usize, out: &mut Vec<u8>) -> bool {
+    let one = |encoder: &mut NullableEncoder<'_>, out: &mut Vec<u8>| match encoder.is_null(row) {
+        true => out.extend_from_slice(b"null"),
+        false => encoder.encode(row, out),
+    };
+    match (gives, encoders) {
+        (Gives::Object, pairs) => {
+            out.push(b'{');
+            for pair in pairs.chunks_mut(2) {
+                let [key, value] = pair else { continue };
+                // A key that is null has no place in an object.
+                if key.is_null(row) {
+                    continue;
+                }
+                if out.len() > 1 {
+                    out.push(b',');
+                }
+                key.encode(row, out);
+                out.push(b':');
+                one(value, out);
+            }
+            out.push(b'}');
+        }
+        (Gives::List, values) => {
+            out.push(b'[');
+            for (place, value) in values.iter_mut().enumerate() {
+                if place > 0 {
+                    out.push(b',');
+                }
+                one(value, out);
+            }
+            out.push(b']');
+        }
+        (_, [value, ..]) if !value.is_null(row) => value.encode(row, out),
+        _ => return false,
+    }
+    true
+}
+
+fn contained(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
+    let [documents, parts] = arrays else {
+        return Err(SqlError::internal("arguments of json_contains()").into());
+    };
+    let (Some(documents), Some(parts)) = (documents.as_string_opt::<i32>(), parts.as_string_opt::<i32>())
+    else {
+        return Err(SqlError::internal("types of json_contains()").into());
+    };
+    let parsed = |text: Option<&str>| serde_json::from_str::<Value>(text?).ok();
+    let found =
+        documents.iter().zip(parts).map(|(document, part)| Some(has(&parsed(document)?, &parsed(part)?)));
+    Ok(Arc::new(found.collect::<BooleanArray>()))
+}
+
+/// Whether a part is the document, or in it at any depth.
+fn has(document: &Value, part: &Value) -> bool {
+    covers(document, part)
+        || match document {
+            Value::Array(values) => values.iter().any(|value| has(value, part)),
+            Value::Object(values) => values.values().any(|value| has(value, part)),
+            _ => false,
+        }
+}
+
+/// Whether a document is a part but for elements and keys that only the document has.
+fn covers(document: &Value, part: &Value) -> bool {
+    match (document, part) {
+        (Value::Array(all), Value::Array(some)) => {
+            some.iter().all(|one| all.iter().any(|value| covers(value, one)))
+        }
+        (Value::Object(all), Value::Object(some)) => {
+            some.iter().all(|(key, one)| all.get(key).is_some_and(|value| covers(value, one)))
+        }
+        (document, part) => document == part,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_have_their_parts() {
+        for (document, part, found) in [
+            (r#"{"key": "value"}"#, r#""value""#, true),
+            (r#"{"a": [1, {"b": 2, "c": 3}]}"#, r#"{"b": 2}"#, true),
+            ("[1, 2, 3]", "[3, 1]", true),
+            ("[1, 2, 3]", "[4]", false),
+            (r#"{"a": 1}"#, r#""a""#, false),
+            ("[[1], 2]", "1", true),
+            (r#"{"a": {"b": 1}}"#, r#"{"a": {"b": 2}}"#, false),
+        ] {
+            let [document, part] = [document, part].map(|text| serde_json::from_str(text).unwrap());
+            assert_eq!(has(&document, &part), found, "{document} {part}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! `median` and `percentile_cont` of times and dates, as timestamps in microseconds; of numbers they are the engine's
+//! own.
+//!
+//! Doubles hold the microseconds of the years 1685 to 2255 exactly; beyond them a result is off by some microseconds.
+
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
+use arrow_schema::{DataType, Field, FieldRef, TimeUnit};
+use datafusion::common::types::{NativeType, logical_date};
+use datafusion::error::Result as DfResult;
+use datafusion::functions_aggregate::median::median_udaf;
+use datafusion::functions_aggregate::percentile_cont::percentile_cont_udaf;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Coercion, Documentation, GroupsAccumulator, Signature,
+    TypeSignature, TypeSignatureClass,
+};
+use datafusion::scalar::ScalarValue;
+
+use crate::error::SqlError;
+
+/// The functions.
+pub(super) fn functions() -> [AggregateUDF; 2] {
+    [median_udaf(), percentile_cont_udaf()].map(|engine| {
+        let signature = with_times(&engine);
+        AggregateUDF::from(Quantile { engine, signature })
+    })
+}
+
+/// What a function takes, and times and dates in the place of its first argument.
+fn with_times(engine: &AggregateUDF) -> Signature {
+    let date = TypeSignatureClass::Native(logical_date());
+    let of_date = NativeType::Timestamp(TimeUnit::Microsecond, None);
+    let time = Coercion::new_implicit(TypeSignatureClass::Timestamp, vec![date], of_date);
+    let taken = engine.signature().clone();
+    let mut all = match &taken.type_signature {
+        TypeSignature::OneOf(all) => all.clone(),
+        other => vec![other.clone()],
+    };
+    let mut times = vec![time];
+    if let Some(TypeSignature::Coercible(args)) = all.first() {
+        times.extend(args.iter().skip(1).cloned());
+    }
+    all.push(TypeSignature::Coercible(times));
+    Signature { type_signature: TypeSignature::OneOf(all), ..taken }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Quantile {
+    engine: Arc<AggregateUDF>,
+    signature: Signature,
+}
+
+/// The type of a quantile of times.
+fn moment(of: &DataType) -> Option<DataType> {
+    match of {
+        DataType::Timestamp(_, zone) => Some(DataType::Timestamp(TimeUnit::Microsecond, zone.clone())),
+        _ => None,
+    }
+}
+
+/// The type of a quantile, if the function is of times.
+fn of_times(fields: &[FieldRef]) -> Option<DataType> {
+    moment(fields.first()?.data_type())
+}
+
+fn number() -> FieldRef {
+    Arc::new(Field::new("number", DataType::Float64, true))
+}
+
+/// The fields of arguments of which the first is a number.
+fn of_numbers(fields: &[FieldRef]) -> Vec<FieldRef> {
+    std::iter::once(number()).chain(fields.iter().skip(1).cloned()).collect()
+}
+
+// Not handed on: what takes the place of a quantile by the least or the largest value, which has another type.
+impl AggregateUDFImpl for Quantile {
+    fn name(&self) -> &str {
+        self.engine.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.engine.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        match types.first().and_then(moment) {
+            Some(moment) => Ok(moment),
+            None => self.engine.return_type(types),
+        }
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        let Some(to) = of_times(args.expr_fields) else { return self.engine.accumulator(args) };
+        let fields = of_numbers(args.expr_fields);
+        let args = AccumulatorArgs { return_field: number(), expr_fields: &fields, ..args };
+        Ok(Box::new(Times { numbers: self.engine.accumulator(args)?, to }))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
+        if of_times(args.input_fields).is_none() {
+            return self.engine.state_fields(args);
+        }
+        let fields = of_numbers(args.input_fields);
+        self.engine.state_fields(StateFieldsArgs { return_field: number(), input_fields: &fields, ..args })
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        of_times(args.expr_fields).is_none() && self.engine.groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
+        self.engine.create_groups_accumulator(args)
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        self.engine.supports_within_group_clause()
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.engine.documentation()
+    }
+}
+
+/// A quantile of times, taken of their microseconds.
+#[derive(Debug)]
+struct Times {
+    numbers: Box<dyn Accumulator>,
+    to: DataType,
+}
+
+impl Times {
+    fn micros(&self, values: &[ArrayRef]) -> DfResult<Vec<ArrayRef>> {
+        let mut values = values.to_vec();
+        if let Some(times) = values.first_mut() {
+            let whole = arrow_cast::cast(&arrow_cast::cast(times, &self.to)?, &DataType::Int64)?;
+            *times = arrow_cast::cast(&whole, &DataType::Float64)?;
+        }
+        Ok(values)
+    }
+}
+
+impl Accumulator for Times {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        let numbers = self.micros(values)?;
+        self.numbers.update_batch(&numbers)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        let numbers = self.micros(values)?;
+        self.numbers.retract_batch(&numbers)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.numbers.supports_retract_batch()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> DfResult<()> {
+        self.numbers.merge_batch(states)
+    }
+
+    fn evaluate(&mut self) -> DfResult<ScalarValue> {
+        match (self.numbers.evaluate()?, &self.to) {
+            (ScalarValue::Float64(number), DataType::Timestamp(_, zone)) => {
+                let micros = number.map(|number| number.round() as i64);
+                Ok(ScalarValue::TimestampMicrosecond(micros, zone.clone()))
+            }
+            _ => Err(SqlError::internal("type of a quantile").into()),
+        }
+    }
+
+    fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
+        self.numbers.state()
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.numbers.size()
+    }
+}

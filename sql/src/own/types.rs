@@ -1,0 +1,101 @@
+//! Types of the columns of a file of text, which are those of all its values.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_schema::{DataType, Field, FieldRef, Schema};
+use gstore_core::separator;
+
+use super::OwnTable;
+use super::digits::{Numbers, as_exact, as_text, is_cut, is_padded};
+use crate::error::SqlError;
+
+impl OwnTable {
+    /// The columns of a table of text, with the types that all their fields have. Numbers may have `Inf` or
+    /// `NAN` among them. A column with `007` is text, as in a dataset, and one of fractions with an integer
+    /// beyond their digits: a number would not read back.
+    pub(super) fn columns(&self, delimiter: u8) -> Result<Schema, SqlError> {
+        let begin = self.begin()?;
+        let header = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        if !header.contains(&delimiter)
+            && let Some(other) = separator(String::from_utf8_lossy(header).trim_end(), delimiter)
+        {
+            return Err(self.failed(format!(
+                "the columns of its header line are separated by {other}; .csv is read with commas and .tsv with tabs"
+            )));
+        }
+        let format = arrow_csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
+        let found = format.infer_schema(self.text()?, None).map_err(|e| self.failed(e))?.0;
+        let found = self.with_infinite(found, delimiter)?;
+        let is_number = |ty: &DataType| matches!(ty, DataType::Int64 | DataType::Float64);
+        let fields = found.fields();
+        let numbers: Vec<usize> =
+            (0..fields.len()).filter(|i| fields.get(*i).is_some_and(|f| is_number(f.data_type()))).collect();
+        if numbers.is_empty() {
+            return Ok(found);
+        }
+        let text = |field: &Field| Field::new(field.name(), DataType::Utf8, true);
+        let texts: Vec<Field> = fields.iter().map(|field| text(field)).collect();
+        let mut typed: Vec<Field> = fields.iter().map(|field| field.as_ref().clone()).collect();
+        for batch in self.separated(&Arc::new(Schema::new(texts)), delimiter, &numbers)? {
+            let batch = batch.map_err(|e| self.failed(e))?;
+            for (values, column) in batch.columns().iter().zip(&numbers) {
+                let Some(field) = typed.get_mut(*column) else { continue };
+                let is_float = field.data_type() == &DataType::Float64;
+                let is_lossy = |text: &str| is_padded(text) || is_float && is_cut(text);
+                if values.as_string_opt::<i32>().is_some_and(|values| values.iter().flatten().any(is_lossy)) {
+                    *field = text(field);
+                }
+            }
+        }
+        Ok(Schema::new(typed))
+    }
+
+    /// The columns with floats in place of texts that are all numbers, infinite or none.
+    fn with_infinite(&self, found: Schema, delimiter: u8) -> Result<Schema, SqlError> {
+        let mut fields = found.fields().to_vec();
+        let is_text = |i: &usize| fields.get(*i).is_some_and(|field| field.data_type() == &DataType::Utf8);
+        let texts: Vec<usize> = (0..fields.len()).filter(is_text).collect();
+        let mut open: Vec<Numbers> = vec![Numbers::default(); texts.len()];
+        if open.is_empty() {
+            return Ok(found);
+        }
+        for batch in self.separated(&Arc::new(found.clone()), delimiter, &texts)? {
+            let batch = batch.map_err(|e| self.failed(e))?;
+            for (values, numbers) in batch.columns().iter().zip(&mut open) {
+                let values =
+                    values.as_string_opt::<i32>().into_iter().flat_map(|values| values.iter().flatten());
+                numbers.see(values);
+            }
+            if open.iter().all(|numbers| numbers.other) {
+                return Ok(found);
+            }
+        }
+        for (column, _) in texts.iter().zip(&open).filter(|(_, numbers)| numbers.are_all()) {
+            if let Some(field) = fields.get_mut(*column) {
+                *field = Arc::new(Field::new(field.name(), DataType::Float64, true));
+            }
+        }
+        Ok(Schema::new(fields))
+    }
+
+    /// The columns of lines of JSON, with the types that all their values have. Floats with an integer beyond
+    /// their digits are text: its last digits would be others.
+    pub(super) fn objects(&self) -> Result<Schema, SqlError> {
+        let found = arrow_json::reader::infer_json_schema(self.text()?, None).map_err(|e| self.failed(e))?.0;
+        let mut fields = found.fields().to_vec();
+        let texts: Vec<FieldRef> = fields.iter().map(as_text).collect();
+        let floats: Vec<usize> = (0..fields.len()).filter(|&i| fields[i] != texts[i]).collect();
+        if floats.is_empty() {
+            return Ok(found);
+        }
+        let table = Self { schema: Arc::new(Schema::new(texts)), ..self.clone() };
+        for batch in table.batches(&floats)? {
+            let batch = batch.map_err(|e| self.failed(e))?;
+            for (float, values) in floats.iter().zip(batch.columns()) {
+                fields[*float] = as_exact(&fields[*float], values);
+            }
+        }
+        Ok(Schema::new(fields))
+    }
+}
