@@ -1,10 +1,11 @@
 """Training and generation beside PyTorch, in turn, in one run.
 
-    python benches/models.py GSTORE --shared ../shared [--rounds 3] [--out FILE.jsonl] [--only train,generate]
+    python benches/models.py GSTORE --shared ../shared [--shapes tiny,wide] [--only train,generate] [--rounds 3] [--out FILE.jsonl]
 
 GSTORE is a release build; this Python has torch, transformers and peft. Two threads each. Our clock covers the whole
-process, with loading and encoding; the peers' only their steps. The peer's best is taken: eager with micro-batches of
-1, 2, 4 and 8, torch.compile with the best of them.
+process, with loading and encoding; the peers' only their steps. The peer's best is taken: eager with each of some
+micro-batches, torch.compile with the best of them. A step of the wide shape takes the peer half a minute on two cores:
+there are two micro-batches to choose from, by a step of each, few steps, and one round, some quarter of an hour in all.
 """
 
 import argparse
@@ -13,14 +14,30 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from measured import ours, peer
 
 HERE = Path(__file__).parent
 STEP = 8
-STEPS = {"tiny-llama": 60, "1,024 wide": 6}
-NEW = 128
+
+
+@dataclass
+class Shape:
+    name: str
+    steps: int  # timed, after `warmup` others of the peer
+    warmup: int
+    micros: tuple  # micro-batches of the peer
+    trial: tuple  # steps and warm-up of the peer by which one of them is chosen
+    new: int  # tokens of an answer
+    rounds: int
+
+
+SHAPES = {
+    "tiny": Shape("tiny-llama", 60, 3, (1, 2, 4, 8), (15, 1), 128, 3),
+    "wide": Shape("1,024 wide", 2, 1, (1, 8), (1, 0), 32, 1),
+}
 
 
 class Bench:
@@ -34,8 +51,11 @@ class Bench:
             self.out.write(json.dumps(line) + "\n")
             self.out.flush()
 
-    def train(self, name, model, rows):
-        steps = STEPS[name]
+    def rounds(self, shape):
+        return range(self.options.rounds or shape.rounds)
+
+    def train(self, shape, model, rows):
+        name, steps = shape.name, shape.steps
         # the same rows in the same order: what the peer counts as tokens is what is read here
         part = self.work / f"{name}.jsonl"
         part.write_text("".join(rows.read_text().splitlines(True)[: steps * STEP]))
@@ -44,8 +64,9 @@ class Bench:
             ("all weights", ["--full"], []),
         ]:
             peers = [
-                peer("pytorch_train.py", model, part, *more, "--steps", max(steps // 4, 2), "--warmup", 1, "--micro", micro)
-                for micro in (1, 2, 4, 8)
+                peer("pytorch_train.py", model, part, *more, "--steps", shape.trial[0], "--warmup", shape.trial[1],
+                     "--micro", micro)
+                for micro in shape.micros
             ]
             for line in peers:
                 self.note(what=f"train {name}, {kind}", who="torch, choice of the micro-batch", **line)
@@ -54,10 +75,11 @@ class Bench:
             if not self.options.no_compile:
                 compiled = [["--compile"]]
             ratios = {}
-            for _ in range(self.options.rounds):
+            for _ in self.rounds(shape):
                 fastest, tokens = None, None
                 for flags_of_peer in [[], *compiled]:
-                    line = peer("pytorch_train.py", model, part, *more, "--steps", steps, "--micro", best, *flags_of_peer)
+                    line = peer("pytorch_train.py", model, part, *more, "--steps", steps, "--warmup", shape.warmup,
+                                "--micro", best, *flags_of_peer)
                     self.note(what=f"train {name}, {kind}", who="torch", **line)
                     fastest, tokens = max(fastest or 0, line["tokens_per_second"]), line["tokens"]
                 for compute in ("f32", "bf16"):
@@ -75,22 +97,23 @@ class Bench:
                 self.note(what=f"train {name}, {kind}", ratio=f"gstore {compute} / torch",
                           median=round(statistics.median(all_of_them), 2), all=[round(r, 2) for r in all_of_them])
 
-    def generate(self, name, model, rows):
+    def generate(self, shape, model, rows):
+        name, new = shape.name, shape.new
         prompts = self.work / "prompts.jsonl"
         texts = [json.loads(line)["messages"][0]["content"][:400] for line in rows.open()][:64]
         prompts.write_text("".join(json.dumps({"id": str(n), "prompt": text}) + "\n" for n, text in enumerate(texts)))
         ratios = {}
-        for _ in range(self.options.rounds):
-            line = max((peer("transformers_generate.py", model, prompts, "--new", NEW, "--batch", batch) for batch in (16, 64)),
+        for _ in self.rounds(shape):
+            line = max((peer("transformers_generate.py", model, prompts, "--new", new, "--batch", batch) for batch in (16, 64)),
                        key=lambda line: line["tokens_per_second"])
             self.note(what=f"generate {name}", who="transformers", **line)
             for compute in ("f32", "bf16"):
                 command = [self.options.gstore, "generate", "--model", model, "--data", prompts, "--batch-size", 64,
-                           "--max-new-tokens", NEW, "--ignore-eos", "--compute", compute, "--threads", 2,
+                           "--max-new-tokens", new, "--ignore-eos", "--compute", compute, "--threads", 2,
                            "-o", self.work / "answers.jsonl", "--force"]
                 _, seconds, peak = ours(*command)
-                rate = 64 * NEW / seconds
-                self.note(what=f"generate {name}", who=f"gstore {compute}", new_tokens=64 * NEW, seconds=round(seconds, 3),
+                rate = 64 * new / seconds
+                self.note(what=f"generate {name}", who=f"gstore {compute}", new_tokens=64 * new, seconds=round(seconds, 3),
                           tokens_per_second=round(rate, 1), peak_rss_mb=peak)
                 ratios.setdefault(compute, []).append(rate / line["tokens_per_second"])
         for compute, all_of_them in ratios.items():
@@ -102,26 +125,30 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("gstore")
     arguments.add_argument("--shared", type=Path, default=HERE / "../../shared")
-    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--rounds", type=int, help="three of the tiny shape and one of the wide one unless given")
     arguments.add_argument("--only", default="train,generate")
-    arguments.add_argument("--models", default="tiny-llama,1,024 wide", help="one of the two, or both")
+    arguments.add_argument("--shapes", default=",".join(SHAPES), help="tiny: tiny-llama; wide: 1,024 wide, 8 layers, rows of 512 tokens")
     arguments.add_argument("--no-compile", action="store_true")
     arguments.add_argument("--out")
     options = arguments.parse_args()
+    chosen = options.shapes.split(",")
+    if unknown := set(chosen) - set(SHAPES):
+        arguments.error(f"there is no shape {', '.join(sorted(unknown))}; there are {', '.join(SHAPES)}")
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
         tiny, pool = options.shared / "models/tiny-llama", options.shared / "data/pool.jsonl"
-        made = [sys.executable, HERE / "peers/make_large.py", tiny, pool, work / "large", "--rows", str(STEPS["1,024 wide"] * STEP)]
-        (work / "large").mkdir()
-        subprocess.run(made, check=True, capture_output=True)
         bench = Bench(options, work)
-        shapes = {"tiny-llama": (tiny, pool), "1,024 wide": (work / "large/model", work / "large/rows.jsonl")}
-        for name, (model, rows) in shapes.items():
-            if name in options.models:
-                if "train" in options.only:
-                    bench.train(name, model, rows)
-                if "generate" in options.only:
-                    bench.generate(name, model, pool)
+        for name in chosen:
+            shape, model, rows = SHAPES[name], tiny, pool
+            if name == "wide":
+                (work / "large").mkdir()
+                made = [sys.executable, HERE / "peers/make_large.py", tiny, pool, work / "large", "--rows", str(shape.steps * STEP)]
+                subprocess.run(made, check=True, capture_output=True)
+                model, rows = work / "large/model", work / "large/rows.jsonl"
+            if "train" in options.only:
+                bench.train(shape, model, rows)
+            if "generate" in options.only:
+                bench.generate(shape, model, pool)
 
 
 if __name__ == "__main__":

@@ -110,5 +110,6 @@ pub fn desc(dataset: &str, kind: &str, checkpoint: usize, dim: u32) -> Result<Fe
         dtype: DType::F16,
         compute: "f32".into(),
         granularity: Granularity::Sample,
+        rotation: Default::default(),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, anyhow};
 use gstore::{FolderError, Models};
 use gstore_query::influence::Encoder;
 
@@ -32,7 +32,8 @@ fn models(context: &Context, args: &ModelArgs) -> Result<Models> {
 /// A failure of finding folders, with the flag that named them where that is to be changed.
 pub fn folder_error(flag: &str, error: FolderError) -> Error {
     match error {
-        FolderError::NoMatch(text) => UsageError(format!("no folder matches {flag} {text}")).into(),
+        // As a file that is not there.
+        FolderError::NoMatch(text) => anyhow!("no folder matches {flag} {text}"),
         FolderError::Pattern { pattern, source } => UsageError(format!("{flag} {pattern}: {source}")).into(),
         error @ FolderError::OneName { .. } => UsageError(error.to_string()).into(),
         error => error.into(),

@@ -6,13 +6,16 @@
 //!   ahead of it; the first error in that order ends the loop
 //! - a panic of any thread ends the loop and is handed on to the caller
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
+
+use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
 
 use crate::{Cancel, Cancelled};
 
@@ -52,7 +55,14 @@ pub fn unordered<S: Send, E: From<Cancelled> + Send>(
     };
     let others = threads_for(threads, units) - 1;
     let in_stage = rayon::current_thread_index().is_some() || STAGES.get();
-    let states = if in_stage { with_pool(others, &run) } else { with_threads(others, &run) };
+    let states = match WORKERS.with_borrow(Clone::clone) {
+        Some(workers) => {
+            let others = others.min(workers.current_num_threads());
+            on_pool(Some(&workers), others, &run)
+        }
+        None if in_stage => with_pool(others, &run),
+        None => with_threads(others, &run),
+    };
     states.into_iter().collect()
 }
 
@@ -69,32 +79,47 @@ fn with_threads<T: Send>(others: usize, work: &(impl Fn() -> T + Sync)) -> Vec<T
     })
 }
 
-/// Runs `work` on this thread and on up to `others` workers of the pool.
+/// Runs `work` on this thread and on up to `others` workers of the pool that all share.
 fn with_pool<T: Send>(others: usize, work: &(impl Fn() -> T + Sync)) -> Vec<T> {
     // Workers that are in another question's stage would have to be waited for, though there is
     // nothing left for them to do.
     let free = Reserved::new(others);
-    let others: Vec<_> = (0..free.0).map(|_| Mutex::new(None)).collect();
+    on_pool(None, free.0, work)
+}
+
+/// Runs `work` on this thread and on `others` workers, of a pool of its own or of the one that all share.
+fn on_pool<T: Send>(workers: Option<&ThreadPool>, others: usize, work: &(impl Fn() -> T + Sync)) -> Vec<T> {
+    let others: Vec<_> = (0..others).map(|_| Mutex::new(None)).collect();
     let done = AtomicUsize::new(0);
-    let own = rayon::in_place_scope(|scope| {
-        for slot in &others {
-            let done = &done;
-            scope.spawn(move |_| {
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(work());
-                done.fetch_add(1, Ordering::Release);
-            });
-        }
-        let own = work();
-        // The others are about to be done as well: to fall asleep and be woken takes longer.
-        let begun = Instant::now();
-        while done.load(Ordering::Acquire) < others.len() && begun.elapsed() < PATIENCE {
-            std::hint::spin_loop();
-        }
-        own
-    });
+    let own = match workers {
+        Some(workers) => workers.in_place_scope(|scope| in_scope(scope, &others, &done, work)),
+        None => rayon::in_place_scope(|scope| in_scope(scope, &others, &done, work)),
+    };
     let others =
         others.into_iter().filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
     std::iter::once(own).chain(others).collect()
+}
+
+/// Starts `work` for each slot, and runs it on this thread.
+fn in_scope<'s, T: Send + 's>(
+    scope: &Scope<'s>,
+    others: &'s [Mutex<Option<T>>],
+    done: &'s AtomicUsize,
+    work: &'s (impl Fn() -> T + Sync),
+) -> T {
+    for slot in others {
+        scope.spawn(move |_| {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(work());
+            done.fetch_add(1, Ordering::Release);
+        });
+    }
+    let own = work();
+    // The others are about to be done as well: to fall asleep and be woken takes longer.
+    let begun = Instant::now();
+    while done.load(Ordering::Acquire) < others.len() && begun.elapsed() < PATIENCE {
+        std::hint::spin_loop();
+    }
+    own
 }
 
 /// Workers of the pool that are in stages.
@@ -129,6 +154,31 @@ const PATIENCE: Duration = Duration::from_micros(100);
 thread_local! {
     /// Whether this thread is inside [`stages`].
     static STAGES: Cell<bool> = const { Cell::new(false) };
+    /// The workers of this thread's [`with_workers`].
+    static WORKERS: RefCell<Option<Arc<ThreadPool>>> = const { RefCell::new(None) };
+}
+
+/// Runs `work`, whose [`unordered`] loops run on this thread and on the same `threads - 1` others (0 threads: one
+/// for each core): these keep what is theirs from loop to loop, and end with it.
+///
+/// # Errors
+/// Threads cannot be started.
+pub fn with_workers<T>(threads: usize, work: impl FnOnce() -> T) -> io::Result<T> {
+    /// Puts back what was before, also where `work` panics.
+    struct Before(Option<Arc<ThreadPool>>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            WORKERS.set(self.0.take());
+        }
+    }
+    let others = threads_for(threads, usize::MAX) - 1;
+    // None is a pool of as many as there are cores.
+    let pool = match others {
+        0 => None,
+        _ => Some(ThreadPoolBuilder::new().num_threads(others).build().map_err(io::Error::other)?),
+    };
+    let _before = Before(WORKERS.replace(pool.map(Arc::new)));
+    Ok(work())
 }
 
 /// Runs what consists of several short stages on this thread and on those of a pool that all questions of the

@@ -146,7 +146,8 @@ impl Sampler {
 
     /// The processors that do not depend on a temperature.
     fn penalise(&mut self, logits: &mut [f32], context: &[u32]) -> Result<(), GenerateError> {
-        if logits.iter().any(|z| z.is_nan() || *z == f32::INFINITY) {
+        // Without an early end, so that several are looked at at a time.
+        if logits.iter().fold(false, |bad, z| bad | z.is_nan() | (*z == f32::INFINITY)) {
             return Err(GenerateError::NotFinite);
         }
         let penalty = self.sampling.repetition_penalty as f32;
@@ -181,13 +182,16 @@ fn leave_out_ngrams(logits: &mut [f32], context: &[u32], n: usize) {
 
 /// The first of the largest logits.
 fn largest(logits: &[f32]) -> Option<u32> {
-    let mut best: Option<(u32, f32)> = None;
-    for (id, z) in (0u32..).zip(logits) {
-        if *z > best.map_or(f32::NEG_INFINITY, |(_, z)| z) {
-            best = Some((id, *z));
-        }
+    // Many next to each other: in one, each comparison waits for the one before.
+    let mut best = [f32::NEG_INFINITY; 32];
+    for row in logits.chunks(best.len()) {
+        best.iter_mut().zip(row).for_each(|(best, z)| *best = if *z > *best { *z } else { *best });
     }
-    best.map(|(id, _)| id)
+    let best = best.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    if best == f32::NEG_INFINITY {
+        return None;
+    }
+    logits.iter().position(|z| *z == best).and_then(|first| u32::try_from(first).ok())
 }
 
 /// The k-th largest value; `k` is at most their number.

@@ -30,6 +30,24 @@ fn a_penalty_counts_each_token_once() {
 }
 
 #[test]
+fn the_first_of_the_largest_logits_is_taken() {
+    let mut logits: Vec<f32> = (0..100).map(|i| (i * 37 % 100) as f32 - 200.0).collect();
+    // 27 * 37 = 999
+    assert_eq!(largest(&logits), Some(27));
+    for (id, z) in [(98, -1.5), (64, -0.0), (31, 0.0), (5, 0.0)] {
+        logits[id] = z;
+        assert_eq!(largest(&logits), Some(id as u32));
+    }
+    assert_eq!(largest(&[NEG, -f32::MAX, NEG]), Some(1));
+    assert_eq!((largest(&[NEG; 40]), largest(&[])), (None, None));
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut logits = vec![0.0; 40];
+        logits[33] = bad;
+        assert!(Sampler::new(Sampling::default()).next(&mut logits, &[], || 0.0).is_err());
+    }
+}
+
+#[test]
 fn ngrams_do_not_come_twice() {
     let banned = |context: &[u32], n| {
         let mut logits = vec![0.0; 5];

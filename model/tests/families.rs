@@ -140,7 +140,7 @@ fn what_is_not_implemented_is_refused_by_name() {
             json!({"architectures": ["MixtralForCausalLM"], "num_local_experts": 8}),
             &[
                 "MixtralForCausalLM",
-                "not supported yet (a description",
+                "not supported yet (what is missing: a description",
                 "mixture-of-experts",
                 "supported: LlamaForCausalLM",
                 "Olmo2ForCausalLM",

@@ -13,3 +13,4 @@ mod finetunes;
 mod hub;
 mod moments;
 mod oracle;
+mod replaced;

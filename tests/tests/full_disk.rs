@@ -1,6 +1,7 @@
 //! Promise: a full disk is a clear error, loses nothing, and the same command works once there is room.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use gstore_tests::disk::SmallDisk;
 use gstore_tests::{binary, world};
@@ -80,6 +81,63 @@ fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
     binary::ok(&mut ingest("large", "large.jsonl"));
     assert_eq!(binary::ok(binary::gstore(&store).args(["query", "--format", "csv", query])), answer);
     assert!(binary::ok(binary::gstore(&store).arg("verify")).contains(" 0 problems"));
+}
+
+#[test]
+fn a_new_store_without_room_is_named_by_its_place() {
+    let Some(disk) = SmallDisk::mount(1200) else { return };
+    let data = tempfile::tempdir().expect("a folder");
+    world::write_samples(&data.path().join("large.jsonl"), 600);
+    let store = disk.path("store");
+    let mut command = binary::gstore(&store);
+    command.args(["ingest", "--dataset", "large", "--features", "grad-sgd", "--dim", "1024", "--data"]);
+    command.arg(data.path().join("large.jsonl")).arg("--model").arg(world::demo().join("model"));
+    command.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*"));
+    let failed = binary::run(&mut command);
+    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    let named = format!("{} will take about", store.display());
+    assert!(failed.stderr.contains(&named) && !failed.stderr.contains(".gstore-new"), "{}", failed.stderr);
+    assert!(!store.exists());
+}
+
+#[test]
+fn a_training_goes_on_from_its_last_checkpoint_and_a_merge_begins_again() {
+    // One checkpoint has room, and a second has not.
+    let Some(disk) = SmallDisk::mount(480) else { return };
+    let data = tempfile::tempdir().expect("a folder");
+    world::write_samples(&data.path().join("pool.jsonl"), 6);
+    let model = world::demo().join("model");
+    let train = || {
+        let mut command = Command::new(binary::path());
+        command.env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG").current_dir(data.path());
+        command.args(["train", "--data", "pool.jsonl", "--max-length", "64", "--max-steps", "3"]);
+        command.args(["--save-strategy", "steps", "--save-steps", "1", "--output"]).arg(disk.path("tuned"));
+        command.arg("--model").arg(&model);
+        command
+    };
+    let failed = binary::run(&mut train());
+    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    for part in ["No space left", "the last checkpoint is", "checkpoint-1", "free some space", "goes on"] {
+        assert!(failed.stderr.contains(part), "no {part} in {}", failed.stderr);
+    }
+    let merge = || {
+        let mut command = Command::new(binary::path());
+        command.arg("merge").arg(disk.path("tuned/checkpoint-1")).arg("--model").arg(&model);
+        command.arg("-o").arg(disk.path("merged"));
+        command
+    };
+    let failed = binary::run(&mut merge());
+    assert!(
+        failed.code == 1 && failed.stderr.contains("what was unfinished is removed"),
+        "{}",
+        failed.stderr
+    );
+    assert!(failed.stderr.contains("No space left") && !disk.path("merged").exists(), "{}", failed.stderr);
+
+    disk.resize(16 << 10);
+    binary::ok(&mut train());
+    assert!(disk.path("tuned/checkpoint-3").exists());
+    binary::ok(&mut merge());
 }
 
 /// Files of the store that were begun and not finished.

@@ -38,7 +38,11 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     let checkpoint = "tuned/checkpoint-3";
     place.ok(&["merge", checkpoint, "-o", "merged"]);
     let again = place.run(&["merge", checkpoint, "-o", "merged"]);
-    assert!(again.code == 2 && again.stderr.contains("there already"), "{}", again.stderr);
+    assert!(
+        again.code == 2 && again.stderr.contains("there already; --force replaces it"),
+        "{}",
+        again.stderr
+    );
     let weights = || fs_err::read(place.path("merged/model.safetensors")).expect("written");
     let first = weights();
     place.ok(&["merge", checkpoint, "-o", "merged", "--force"]);

@@ -1,5 +1,7 @@
 //! Errors of training.
 
+use std::error::Error;
+use std::io;
 use std::path::PathBuf;
 
 use gstore_core::{Cancelled, Remedy};
@@ -16,7 +18,7 @@ pub enum TrainError {
     Option(String),
     /// The file system refused; the message names the path.
     #[error("{0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     /// A model or an adapter that cannot be used.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -98,6 +100,14 @@ pub enum TrainError {
         /// Which checkpoint is the last one.
         last: String,
     },
+    /// No space is left. What was unfinished is removed.
+    #[error("{source}\n  the disk is full; {safe}")]
+    Full {
+        /// What is there, and what to do.
+        safe: String,
+        /// The failure.
+        source: Box<TrainError>,
+    },
     /// The folder holds another training.
     #[error(
         "{folder} holds another training: {what}\n  give another folder, or {}",
@@ -120,6 +130,21 @@ pub enum TrainError {
     /// Told to stop.
     #[error("stopped")]
     Stopped,
+}
+
+impl TrainError {
+    /// The same with what is there and what to do, if the disk is full.
+    pub(crate) fn on_full(self, safe: impl FnOnce() -> String) -> Self {
+        let is_full = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        };
+        let mut causes =
+            std::iter::successors(Some(&self as &(dyn Error + 'static)), |error| (*error).source());
+        match causes.any(|error| error.downcast_ref::<io::Error>().is_some_and(is_full)) {
+            true => TrainError::Full { safe: safe(), source: Box::new(self) },
+            false => self,
+        }
+    }
 }
 
 impl From<Cancelled> for TrainError {

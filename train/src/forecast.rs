@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use gstore_core::Cancel;
+use gstore_core::parallel::with_workers;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
 use gstore_model::{Backend, Device};
@@ -61,7 +62,11 @@ pub fn forecast(
     device.check(precision)?;
     let prepared = Prepared::new(request, observer, cancel)?;
     match device {
-        Device::Cpu => measure(prepared, Cpu::new(precision), cancel),
+        // On threads as a training has them.
+        Device::Cpu => {
+            let threads = prepared.request.compute.threads;
+            with_workers(threads, || measure(prepared, Cpu::new(precision), cancel))?
+        }
         Device::Candle(on) => measure::<Candle>(prepared, on.open()?, cancel),
     }
 }

@@ -1,9 +1,8 @@
 //! Loss and gradient of a step's samples, summed in an order that threads do not change.
 
-use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 
-use gstore_core::parallel::{ordered, unordered};
+use gstore_core::parallel::unordered;
 use gstore_core::{Cancel, Cancelled};
 use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::gradients::{LoraSink, Summed};
@@ -84,13 +83,14 @@ impl<B: Backend + Clone> Parameters<B> {
         samples: &[Weighted<'_>],
         head: Option<&PerturbedHead<'_, B>>,
         computing: Computing<'_>,
-        old: Vec<Vec<f32>>,
+        mut old: Vec<Vec<f32>>,
     ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
         let lengths: Vec<usize> = samples.iter().map(|w| w.sample.ids.len()).collect();
         let pieces = cut(&lengths, computing.piece_tokens);
         let places = self.places();
+        old.resize(self.store().specs().len(), Vec::new());
         let sums = Sums {
-            tensors: self.zeros(old).into_iter().map(Mutex::new).collect(),
+            tensors: old.into_iter().map(Mutex::new).collect(),
             turns: Turns::new(places.len()),
             places,
         };
@@ -99,14 +99,11 @@ impl<B: Backend + Clone> Parameters<B> {
         let failure = Mutex::new(None);
         let work = |scratch: &mut Scratch<B>, piece: usize| {
             let mut guard = StopOnDrop { turns: &sums.turns, done: false };
-            match self.piece(
-                piece,
-                &samples[pieces[piece].clone()],
-                head,
-                (pieces[piece].start, computing),
-                &sums,
-                scratch,
-            ) {
+            let of_piece = |()| {
+                let (samples, start) = (&samples[pieces[piece].clone()], pieces[piece].start);
+                self.piece(piece, samples, head, (start, computing), &sums, scratch)
+            };
+            match computing.cancel.check().map_err(TrainError::from).and_then(of_piece) {
                 Ok(loss) => *losses[piece].lock().unwrap_or_else(PoisonError::into_inner) = loss,
                 Err(error) => {
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -116,24 +113,19 @@ impl<B: Backend + Clone> Parameters<B> {
             guard.done = true;
             Ok(())
         };
-        let done = unordered(pieces.len(), computing.threads, computing.cancel, Scratch::default, work);
+        let kept = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let scratch = || kept().pop().unwrap_or_default();
+        // A piece that is taken must be done or stop the turns, so the flag is looked at in it alone.
+        let done = unordered(pieces.len(), computing.threads, &Cancel::new(), scratch, work);
         if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
-        done?;
-        let value = |loss: Mutex<f64>| loss.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let loss = losses.into_iter().map(value).fold(0.0, |sum, loss| sum + loss);
-        let tensor = |tensor: Mutex<Vec<f32>>| tensor.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((loss, sums.tensors.into_iter().map(tensor).collect()))
-    }
-
-    fn zeros(&self, mut old: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
-        old.resize(self.store().specs().len(), Vec::new());
-        for (values, spec) in old.iter_mut().zip(self.store().specs()) {
-            values.clear();
-            values.resize(spec.numel(), 0.0);
+        let done = done?;
+        if self.model()?.backend().on_host() {
+            kept().extend(done);
         }
-        old
+        let tensor = |tensor: Mutex<Vec<f32>>| tensor.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok((sum(losses), sums.tensors.into_iter().map(tensor).collect()))
     }
 
     /// One piece: forward, backward, and its gradients added when it is its turn.
@@ -190,26 +182,30 @@ impl<B: Backend + Clone> Parameters<B> {
         let model = self.model()?;
         let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
         let pieces = cut(&lengths, computing.piece_tokens);
-        let of_piece = |(): &mut (), piece: usize| -> Result<f64, TrainError> {
+        let losses: Vec<Mutex<f64>> = pieces.iter().map(|_| Mutex::new(0.0)).collect();
+        let of_piece = |(): &mut (), piece: usize| -> Result<(), TrainError> {
             let packed: Vec<PackedSample<'_>> =
                 samples[pieces[piece].clone()].iter().map(Sample::packed).collect();
             let layout = Layout::new(&packed, false, Reduction::Sum);
             if layout.scored_rows.is_empty() {
-                return Ok(0.0);
+                return Ok(());
             }
             let pass = Pass { last_rows: LastRows::Scored, keep_from: None, keep: Keep::Inputs, tap: None };
             let forward = model.forward(layout, pass)?;
-            let losses = model.losses(&forward, Objective::CrossEntropy { smoothing: 0.0 })?;
-            Ok(losses.iter().map(|loss| f64::from(*loss)).sum())
+            let of_tokens = model.losses(&forward, Objective::CrossEntropy { smoothing: 0.0 })?;
+            let loss = of_tokens.iter().map(|loss| f64::from(*loss)).sum();
+            *losses[piece].lock().unwrap_or_else(PoisonError::into_inner) = loss;
+            Ok(())
         };
-        let mut sum = 0.0;
-        let take = |loss: f64| {
-            sum += loss;
-            Ok(ControlFlow::Continue(()))
-        };
-        ordered(pieces.len(), computing.threads, computing.cancel, || (), of_piece, take)?;
-        Ok(sum)
+        unordered(pieces.len(), computing.threads, computing.cancel, || (), of_piece)?;
+        Ok(sum(losses))
     }
+}
+
+/// The losses of pieces, added in their order.
+fn sum(losses: Vec<Mutex<f64>>) -> f64 {
+    let value = |loss: Mutex<f64>| loss.into_inner().unwrap_or_else(PoisonError::into_inner);
+    losses.into_iter().map(value).fold(0.0, |sum, loss| sum + loss)
 }
 
 /// A forward and a backward pass.

@@ -1,14 +1,15 @@
 //! Training jobs: start, steps, and checkpoints.
 
 use gstore_core::Cancel;
+use gstore_core::parallel::with_workers;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
 use gstore_model::{Backend, Device};
 use serde_json::Value;
 
 use crate::checkpoint::{
-    Checkpoint, Evaluated, LogLine, Resumed, TrainingState, checkpoints, last_checkpoint, remove_all,
-    remove_interim, write,
+    Checkpoint, Evaluated, LogLine, Resumed, TrainingState, check_writable, checkpoints, last_checkpoint,
+    remove_all, remove_interim, write,
 };
 use crate::error::TrainError;
 use crate::gradient::Sample;
@@ -72,7 +73,11 @@ pub fn run(
     let device = request.compute.device;
     device.check(request.compute.precision)?;
     match device {
-        Device::Cpu => Job::new(request, Cpu::new(request.compute.precision), observer, cancel)?.run(),
+        // Its threads keep the memory of their activations from step to step. Candle has threads of its own.
+        Device::Cpu => {
+            let job = Job::new(request, Cpu::new(request.compute.precision), observer, cancel)?;
+            with_workers(job.prepared.request.compute.threads, || job.run())?
+        }
         Device::Candle(on) => Job::<Candle>::new(request, on.open()?, observer, cancel)?.run(),
     }
 }
@@ -132,6 +137,9 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
     fn run(mut self) -> Result<Outcome, TrainError> {
         let (mut taken, total) = (self.trainer.optimizer.steps(), self.prepared.steps.total());
         let mut saved = taken;
+        if taken < total {
+            check_writable(&self.prepared.request.output)?;
+        }
         self.observer.begin(taken, total);
         while taken < total && !self.cancel.is_raised() {
             match self.step(taken) {
@@ -144,12 +152,12 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
             }
             let every = self.prepared.request.saving.every.unwrap_or(self.prepared.steps.per_epoch());
             if taken.is_multiple_of(every) || taken == total {
-                self.save(taken, false)?;
+                self.save(taken, false).map_err(|error| self.with_last(error))?;
                 saved = taken;
             }
         }
         if saved < taken {
-            self.save(taken, true)?;
+            self.save(taken, true).map_err(|error| self.with_last(error))?;
         }
         Ok(Outcome {
             finished: taken >= total,
@@ -237,13 +245,19 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         Ok(())
     }
 
-    /// Says of a loss that is no number which checkpoint is there.
+    /// Says of a loss that is no number, and of a full disk, which checkpoint is there.
     fn with_last(&self, error: TrainError) -> TrainError {
-        let TrainError::NotFinite { step, what, value, .. } = error else { return error };
-        let last = match last_checkpoint(&self.prepared.request.output) {
+        let last = || match last_checkpoint(&self.prepared.request.output) {
             Ok(Some(checkpoint)) => format!("the last checkpoint is {}", checkpoint.folder.display()),
             _ => "no checkpoint was written yet".to_owned(),
         };
-        TrainError::NotFinite { step, what, value, last }
+        match error {
+            TrainError::NotFinite { step, what, value, .. } => {
+                TrainError::NotFinite { step, what, value, last: last() }
+            }
+            error => {
+                error.on_full(|| format!("{}; free some space there, and the same command goes on", last()))
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use gstore_core::Remedy;
 use gstore_model::LinearWeights;
 use gstore_model::architectures::Role;
 use gstore_model::gradients::HostFactors;
@@ -21,7 +22,11 @@ use crate::error::TrainError;
 /// An adapter that does not fit the model, an output that is there already, a full disk.
 pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainError> {
     if output.exists() {
-        return Err(TrainError::Option(format!("{} is there already", output.display())));
+        let force = Remedy::Option("force", "");
+        return Err(TrainError::Option(format!(
+            "{} is there already; {force} replaces it",
+            output.display()
+        )));
     }
     let base = ModelFolder::open(model)?;
     let adapter = Adapter::open(adapter)?;
@@ -46,6 +51,10 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
     make(folder.unwrap_or(Path::new(".")), name, |folder| {
         copy_model_files(model, model, folder)?;
         Ok(write_tensors(&folder.join("model.safetensors"), tensors)?)
+    })
+    .map_err(|error| {
+        let again = "what was unfinished is removed; free some space there and run the same command again";
+        error.on_full(|| again.to_owned())
     })
 }
 

@@ -1,6 +1,7 @@
 //! Trainable parameters in f32, LoRA factors or all tensors, and the model that computes with them.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use gstore_model::architectures::{Decoder, Param, Role};
 use gstore_model::gradients::{GradLayout, HostFactors, HostModule, LoraFactors, Place};
@@ -11,6 +12,7 @@ use gstore_model::{Backend, LoadError, LoraWeights, Model};
 use crate::error::TrainError;
 use crate::lora::LoraChoice;
 use crate::random::Stream;
+use crate::sums::Scratch;
 
 /// The factors of one module, by their places among the parameters.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +40,8 @@ pub struct Parameters<B: Backend> {
     backend: B,
     /// None only while it is packed again.
     model: Option<Model<B>>,
+    /// Memory that threads use again from step to step; of backends on the host alone.
+    pub(crate) scratch: Mutex<Vec<Scratch<B>>>,
 }
 
 impl<B: Backend + Clone> Parameters<B> {
@@ -118,6 +122,7 @@ impl<B: Backend + Clone> Parameters<B> {
             decoder: model.decoder().clone(),
             backend: model.backend().clone(),
             model: Some(model),
+            scratch: Mutex::default(),
         })
     }
 
@@ -164,40 +169,43 @@ impl<B: Backend + Clone> Parameters<B> {
             decoder: decoder.clone(),
             backend,
             model: None,
+            scratch: Mutex::default(),
         };
-        parameters.refresh()?;
+        parameters.refresh(1)?;
         Ok(parameters)
     }
 
-    /// Changes the values, then packs them again.
+    /// Changes the values, then packs them again on threads, which change no bit.
     ///
     /// # Errors
     /// What the backend refuses; the parameters cannot be computed with then.
-    pub fn change<T>(&mut self, change: impl FnOnce(&mut ParamStore) -> T) -> Result<T, TrainError> {
+    pub fn change<T>(
+        &mut self,
+        threads: usize,
+        change: impl FnOnce(&mut ParamStore) -> T,
+    ) -> Result<T, TrainError> {
         let result = change(&mut self.store);
-        self.refresh()?;
+        self.refresh(threads)?;
         Ok(result)
     }
 
     /// Puts the values onto the backend.
-    fn refresh(&mut self) -> Result<(), LoadError> {
+    fn refresh(&mut self, threads: usize) -> Result<(), LoadError> {
         match (&mut self.form, &mut self.model) {
             (Form::Lora { modules, factors }, Some(model)) => {
                 *factors = host_factors(modules, &self.store).attach(model)?;
             }
             _ => {
-                // The old weights go before the new ones come.
-                self.model = None;
                 let store = &self.store;
-                let read = &mut |param: &Param| {
-                    let values = store.get(&param.name).map(<[f32]>::to_vec);
-                    values.ok_or_else(|| ModelError::MissingTensor {
+                let values = |param: &Param| {
+                    store.get(&param.name).ok_or_else(|| ModelError::MissingTensor {
                         folder: PathBuf::new(),
                         name: param.name.clone(),
                     })
                 };
-                let model = Model::build(&self.decoder, self.backend.clone(), read, &mut |_, _| Ok(()))?;
-                self.model = Some(model);
+                let (old, backend) = (self.model.take(), self.backend.clone());
+                let threads = if backend.on_host() { threads } else { 1 };
+                self.model = Some(Model::of_values(&self.decoder, backend, old, values, threads)?);
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use gstore_model::{Backend, BackendError, NormFactors, Sink, Slot, TableFactors}
 
 use crate::turns::Turns;
 
-/// A sum that pieces add to in turn.
+/// Sums that pieces add to in turn. The first piece replaces what the memory held before.
 pub(crate) struct Sums {
     pub places: Vec<Vec<Place>>,
     pub tensors: Vec<Mutex<Vec<f32>>>,
@@ -33,7 +33,12 @@ impl Sums {
                 None => formed,
             };
             let mut tensor = self.tensors[*tensor].lock().unwrap_or_else(PoisonError::into_inner);
-            tensor.iter_mut().zip(formed).for_each(|(sum, value)| *sum += value);
+            if piece == 0 {
+                tensor.clear();
+                tensor.extend(formed.iter().map(|value| 0.0 + value));
+            } else {
+                tensor.iter_mut().zip(formed).for_each(|(sum, value)| *sum += value);
+            }
         }
         self.turns.done(sum);
         Ok(())
@@ -41,9 +46,17 @@ impl Sums {
 
     /// The piece adds nothing.
     pub fn pass(&self, sum: usize, piece: usize) {
-        if self.turns.wait(sum, piece) {
-            self.turns.done(sum);
+        if !self.turns.wait(sum, piece) {
+            return;
         }
+        if piece == 0 {
+            for Place { tensor, len, .. } in self.places.get(sum).into_iter().flatten() {
+                let mut tensor = self.tensors[*tensor].lock().unwrap_or_else(PoisonError::into_inner);
+                tensor.clear();
+                tensor.resize(*len, 0.0);
+            }
+        }
+        self.turns.done(sum);
     }
 }
 
@@ -154,5 +167,26 @@ impl<B: Backend> Sink<B> for PieceSink<'_, B> {
             _ => self.scratch.layer = Some(rows),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_piece_replaces_what_the_memory_held() {
+        let place = |tensor, offset, len| Place { tensor, offset, len, order: None };
+        let sums = Sums {
+            places: vec![vec![place(0, 1, 2)], vec![place(1, 0, 1)]],
+            tensors: vec![Mutex::new(vec![9.0; 3]), Mutex::new(vec![9.0])],
+            turns: Turns::new(2),
+        };
+        sums.add(0, 0, &[7.0, 1.0, -0.0]).unwrap();
+        sums.add(0, 1, &[7.0, 2.0, 3.0]).unwrap();
+        sums.pass(1, 0);
+        sums.add(1, 1, &[4.0]).unwrap();
+        let values = |tensor: usize| sums.tensors[tensor].lock().unwrap().clone();
+        assert_eq!((values(0), values(1)), (vec![3.0, 3.0], vec![4.0]));
     }
 }

@@ -1,6 +1,7 @@
 //! Optimisation steps: gradient, clipping, optimizer, and the weights packed again.
 
-use gstore_core::Cancel;
+use gstore_core::parallel::map;
+use gstore_core::{Cancel, Cancelled};
 use gstore_model::weights::Decay;
 use gstore_model::{Backend, Keep};
 
@@ -8,7 +9,7 @@ use crate::daunce::{PerturbedHead, PerturbedRow, weighted as perturbed};
 use crate::dropout::DropoutRates;
 use crate::error::TrainError;
 use crate::gradient::{Computing, Sample, Weighted};
-use crate::optimizer::{Optimizer, Part};
+use crate::optimizer::{CHUNK, Optimizer, Part};
 use crate::parameters::Parameters;
 use crate::random::Stream;
 use crate::request::Compute;
@@ -145,30 +146,25 @@ impl<B: Backend + Clone> Trainer<B> {
         let TrainerOptions { threads, max_grad_norm, .. } = self.options;
         let computing = self.computing(cancel);
         let old = std::mem::take(&mut self.gradient);
-        let (loss, mut gradient) = self.parameters.gradient(samples, head, computing, old)?;
-        let norm = norm(&gradient);
+        let (loss, gradient) = self.parameters.gradient(samples, head, computing, old)?;
+        let norm = norm(&gradient, threads);
         for (what, value) in [("loss", loss), ("norm of the gradient", norm)] {
             if !value.is_finite() {
                 return Err(TrainError::NotFinite { step, what, value, last: String::new() });
             }
         }
-        if let Some(most) = max_grad_norm {
-            // As torch: a gradient shorter than that is multiplied by one.
-            let factor = (most / (norm + 1e-6)).min(1.0) as f32;
-            if factor < 1.0 {
-                gradient.iter_mut().flatten().for_each(|value| *value *= factor);
-            }
-        }
+        // As torch: a gradient shorter than that is multiplied by one.
+        let scale = max_grad_norm.map_or(1.0, |most| (most / (norm + 1e-6)).min(1.0) as f32);
         let decays: Vec<bool> = self.parameters.trained().iter().map(|t| t.decay == Decay::Yes).collect();
         let optimizer = &mut self.optimizer;
-        self.parameters.change(|store| {
+        self.parameters.change(threads, |store| {
             let lengths: Vec<usize> = store.specs().iter().map(|spec| spec.numel()).collect();
             let mut rest = store.values_mut();
             let mut parts = Vec::with_capacity(lengths.len());
             for ((length, grad), decays) in lengths.into_iter().zip(&gradient).zip(decays) {
                 let (values, after) = rest.split_at_mut(length);
                 rest = after;
-                parts.push(Part { values, grad, decays });
+                parts.push(Part { values, grad, scale, decays });
             }
             optimizer.step(rate, parts, threads);
         })?;
@@ -226,17 +222,20 @@ fn weighted<'a>(batch: &[Vec<&'a Sample>], mean: LossMean) -> Option<Vec<Weighte
     Some(samples)
 }
 
-/// The L2 norm of all tensors, in their order.
-fn norm(gradient: &[Vec<f32>]) -> f64 {
+/// The L2 norm of all tensors: sums of chunks, added in their order.
+fn norm(gradient: &[Vec<f32>], threads: usize) -> f64 {
     let square = |value: &f32| f64::from(*value) * f64::from(*value);
-    let of_tensor = |values: &Vec<f32>| {
+    let of_chunk = |values: &&[f32]| {
         // Eight sums next to each other: in one, each addition waits for the one before.
         let (rows, rest) = values.as_chunks::<8>();
         let mut sums = [0.0; 8];
         for row in rows {
             sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += square(value));
         }
-        sums.iter().sum::<f64>() + rest.iter().map(square).sum::<f64>()
+        Ok::<f64, Cancelled>(sums.iter().sum::<f64>() + rest.iter().map(square).sum::<f64>())
     };
-    gradient.iter().map(of_tensor).sum::<f64>().sqrt()
+    let chunks: Vec<&[f32]> = gradient.iter().flat_map(|values| values.chunks(CHUNK)).collect();
+    // Nothing cancels it.
+    let sums = map(&chunks, 1, threads, &Cancel::new(), of_chunk).unwrap_or_default();
+    sums.iter().sum::<f64>().sqrt()
 }

@@ -186,7 +186,7 @@ fn gradients_are_slopes_of_the_objective() {
             let mut value_at = |step: f64| {
                 let moved = here.iter().zip(&flat).map(|(v, g)| (f64::from(*v) + step * g / norm) as f32);
                 let moved: Vec<f32> = moved.collect();
-                trainer.parameters.change(|store| store.values_mut().copy_from_slice(&moved)).unwrap();
+                trainer.parameters.change(2, |store| store.values_mut().copy_from_slice(&moved)).unwrap();
                 trainer.perturbed_gradient(&rows, &head, &never).unwrap().0
             };
             let step = 3e-3;

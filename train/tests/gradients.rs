@@ -56,7 +56,7 @@ fn check(name: &str, parameters: Parameters<Cpu>, dropout: DropoutRates) {
         let mut loss_at = |sign: f64| {
             trainer
                 .parameters
-                .change(|store| {
+                .change(1, |store| {
                     let values = &mut store.values_mut()[range.clone()];
                     for ((value, before), grad) in values.iter_mut().zip(&before).zip(grad) {
                         *value = before + (sign * step * f64::from(*grad) / norm) as f32;
@@ -136,7 +136,7 @@ fn adapted(folder: &ModelFolder) -> Parameters<Cpu> {
     let mut parameters = Parameters::new_lora(folder, &choice, 1, Cpu::new(Compute::F32)).unwrap();
     // B is zero at the start, and A has no gradient then.
     parameters
-        .change(|store| {
+        .change(1, |store| {
             let values = store.values_mut();
             values.iter_mut().enumerate().for_each(|(i, v)| *v += 0.05 * (i as f32 * 0.37).sin());
         })

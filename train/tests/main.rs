@@ -6,3 +6,4 @@ mod golden_train;
 mod gradients;
 mod jobs;
 mod options;
+mod workers;

@@ -240,6 +240,10 @@ pub trait Backend: Send + Sync + 'static {
     /// Keys and values of one layer for sequences that grow; none at first.
     type Cache: Default + Send;
 
+    /// Whether it computes on the calling thread, in memory of the host. Else its memory is scarcer: none is
+    /// kept beyond a step, and one thread at a time brings weights.
+    fn on_host(&self) -> bool;
+
     /// Makes a tensor of row-major values.
     fn tensor(&self, values: Vec<f32>, rows: usize, cols: usize) -> Result<Self::Tensor, BackendError>;
     /// Copies a tensor to the host, row-major.
@@ -248,6 +252,14 @@ pub trait Backend: Send + Sync + 'static {
     fn size(&self, x: &Self::Tensor) -> (usize, usize);
     /// Prepares a linear layer.
     fn pack(&self, weights: LinearWeights) -> Result<Self::Linear, BackendError>;
+    /// Prepares a layer with another weight, row-major and of the same sizes, and another bias; in its memory
+    /// where that is possible.
+    fn repack(
+        &self,
+        layer: &mut Self::Linear,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<(), BackendError>;
 
     /// Vectors of `width` zeros, one for each of `samples`, in the memory of `old` ones where that is
     /// possible.

@@ -147,6 +147,10 @@ impl Backend for Candle {
     type Rows = CandleRows;
     type Cache = CandleCache;
 
+    fn on_host(&self) -> bool {
+        false
+    }
+
     fn tensor(&self, values: Vec<f32>, rows: usize, cols: usize) -> Result<Tensor> {
         check(rows.checked_mul(cols) == Some(values.len()), || {
             format!("{} values do not fill {rows} rows of {cols}", values.len())
@@ -167,6 +171,12 @@ impl Backend for Candle {
         check(out > 0 && input > 0, || format!("a linear layer of {input} to {out} columns"))?;
         let bias = bias.map(|bias| self.tensor(bias, 1, out)).transpose()?;
         Ok(CandleLinear { weight: self.tensor(weight, out, input)?, bias })
+    }
+
+    fn repack(&self, layer: &mut CandleLinear, weight: &[f32], bias: Option<&[f32]>) -> Result<()> {
+        let ((out, input), bias) = (size(&layer.weight), bias.map(<[f32]>::to_vec));
+        *layer = self.pack(LinearWeights { weight: weight.to_vec(), out, input, bias })?;
+        Ok(())
     }
 
     fn rows(&self, samples: usize, width: usize, _: Option<CandleRows>) -> Result<CandleRows> {

@@ -8,6 +8,8 @@
 
 #![allow(unsafe_code)]
 
+use std::sync::OnceLock;
+
 /// A set of vector instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Level {
@@ -62,9 +64,11 @@ impl Simd {
         level.is_available().then_some(Simd { level })
     }
 
-    /// What needs no particular CPU.
-    pub fn scalar() -> Simd {
-        Simd { level: Level::Scalar }
+    /// That of the widest instructions that this CPU has.
+    pub fn widest() -> Simd {
+        static WIDEST: OnceLock<Simd> = OnceLock::new();
+        let find = || Level::available().into_iter().find_map(Simd::new);
+        *WIDEST.get_or_init(|| find().unwrap_or(Simd { level: Level::Scalar }))
     }
 
     /// The level.
@@ -86,6 +90,13 @@ impl Simd {
             _ => f(),
         }
     }
+}
+
+/// Runs a loop compiled for the widest instructions that this CPU has; its results have the bits that they
+/// would have without. The closure and what it calls must be `#[inline(always)]` to be compiled so too.
+#[inline(always)]
+pub fn vectorised<R>(f: impl FnOnce() -> R) -> R {
+    Simd::widest().run(f)
 }
 
 #[cfg(target_arch = "x86_64")]

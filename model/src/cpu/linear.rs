@@ -25,18 +25,35 @@ impl CpuLinear {
     }
 }
 
+fn check_sizes([out, input]: [usize; 2], weight: &[f32], bias: Option<&[f32]>) -> Result<(), BackendError> {
+    check(out > 0 && input > 0 && out.checked_mul(input) == Some(weight.len()), || {
+        format!("a weight of {} values is not {out} rows of {input}", weight.len())
+    })?;
+    check(bias.is_none_or(|bias| bias.len() == out), || {
+        format!("a bias of {} values, where {out} are due", bias.map_or(0, <[f32]>::len))
+    })
+}
+
 impl Cpu {
     pub(super) fn pack_linear(&self, weights: &LinearWeights) -> Result<CpuLinear, BackendError> {
         let LinearWeights { weight, out, input, bias } = weights;
         let (out, input) = (*out, *input);
-        check(out > 0 && input > 0 && out.checked_mul(input) == Some(weight.len()), || {
-            format!("a weight of {} values is not {out} rows of {input}", weight.len())
-        })?;
-        check(bias.as_ref().is_none_or(|bias| bias.len() == out), || {
-            format!("a bias of {} values, where {out} are due", bias.as_ref().map_or(0, Vec::len))
-        })?;
+        check_sizes([out, input], weight, bias.as_deref())?;
         let weights = Weights::pack(weight, out, input, self.format());
         Ok(CpuLinear { weights, bias: bias.clone(), out, input })
+    }
+
+    pub(super) fn repack_linear(
+        &self,
+        layer: &mut CpuLinear,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<(), BackendError> {
+        self.own(layer)?;
+        check_sizes([layer.out, layer.input], weight, bias)?;
+        layer.weights.replace(weight);
+        layer.bias = bias.map(<[f32]>::to_vec);
+        Ok(())
     }
 
     /// How this backend lays out weights.

@@ -32,10 +32,13 @@ mod sample_rows;
 mod tensor;
 
 pub use self::attention::CpuCache;
-pub use self::level::Level;
+pub use self::level::{Level, vectorised};
 pub use self::linear::CpuLinear;
 pub use self::sample_rows::CpuRows;
 pub use self::tensor::CpuTensor;
+
+#[cfg(test)]
+pub(crate) use self::gemm::counted;
 
 use self::gemm::Kernels;
 use self::level::Simd;
@@ -51,8 +54,7 @@ pub struct Cpu {
 impl Cpu {
     /// The backend with the widest instructions that this CPU has.
     pub fn new(compute: Compute) -> Cpu {
-        let widest = Level::available().into_iter().find_map(Simd::new);
-        Cpu { kernels: Kernels::new(widest.unwrap_or_else(Simd::scalar)), compute }
+        Cpu { kernels: Kernels::new(Simd::widest()), compute }
     }
 
     /// Bytes that a packed weight takes in each direction of a product.

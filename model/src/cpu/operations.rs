@@ -14,6 +14,10 @@ impl Backend for Cpu {
     type Rows = CpuRows;
     type Cache = CpuCache;
 
+    fn on_host(&self) -> bool {
+        true
+    }
+
     fn tensor(&self, values: Vec<f32>, rows: usize, cols: usize) -> Result<CpuTensor, BackendError> {
         CpuTensor::from_values(&values, rows, cols)
     }
@@ -28,6 +32,15 @@ impl Backend for Cpu {
 
     fn pack(&self, weights: LinearWeights) -> Result<CpuLinear, BackendError> {
         self.pack_linear(&weights)
+    }
+
+    fn repack(
+        &self,
+        layer: &mut CpuLinear,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<(), BackendError> {
+        self.repack_linear(layer, weight, bias)
     }
 
     fn rows(&self, samples: usize, width: usize, old: Option<CpuRows>) -> Result<CpuRows, BackendError> {

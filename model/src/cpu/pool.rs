@@ -132,6 +132,56 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::architectures::{Decoder, Param};
+    use crate::cpu::Cpu;
+    use crate::{Compute, Model};
+    use serde_json::json;
+
+    /// Bytes that this thread keeps.
+    fn kept_bytes() -> usize {
+        POOL.with_borrow(|pool| pool.bytes)
+    }
+
+    /// A small model whose head is its embedding.
+    fn tied() -> Decoder {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let config = json!({
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+            "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
+            "vocab_size": 37, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "rope_scaling": null,
+            "max_position_embeddings": 64, "tie_word_embeddings": true,
+        });
+        fs_err::write(&path, config.to_string()).unwrap();
+        Decoder::read(&path).unwrap()
+    }
+
+    /// What a replaced model gives back is what the next one is made of.
+    #[test]
+    fn replacing_weights_again_and_again_keeps_no_more_memory() {
+        let decoder = tied();
+        let len = |param: &Param| param.shape.iter().product::<usize>();
+        let longest = decoder.params.iter().map(len).max();
+        let values = vec![0.5f32; longest.unwrap_or(0)];
+        let replace = |old: Option<Model<Cpu>>, threads: usize| {
+            let lent = |param: &Param| Ok(&values[..len(param)]);
+            Model::of_values(&decoder, Cpu::new(Compute::F32), old, lent, threads).unwrap()
+        };
+        for threads in [1, 3] {
+            // On a thread whose pool is empty.
+            let run = || -> Vec<usize> {
+                let mut model = None;
+                let step = |_| {
+                    model = Some(replace(model.take(), threads));
+                    kept_bytes()
+                };
+                (0..20).map(step).collect()
+            };
+            let kept = std::thread::scope(|scope| scope.spawn(run).join().unwrap());
+            assert!(kept[2..].iter().all(|bytes| *bytes <= kept[2]), "{threads} threads: {kept:?}");
+        }
+    }
 
     #[test]
     fn memory_is_reused_by_the_thread() {

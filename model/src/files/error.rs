@@ -45,7 +45,9 @@ pub enum ModelError {
         message: String,
     },
     /// The architecture is not one that gstore can differentiate.
-    #[error("{path}: architecture {found} is not supported yet ({missing}); supported: {supported}")]
+    #[error(
+        "{path}: architecture {found} is not supported yet (what is missing: {missing}); supported: {supported}"
+    )]
     UnsupportedArchitecture {
         /// The configuration file.
         path: PathBuf,

@@ -162,3 +162,7 @@ impl<B: Backend> Sink<B> for LoraSink<'_, B> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "lora_tests.rs"]
+mod tests;

@@ -46,6 +46,11 @@ impl<B: Backend> Map<B> {
         Map { weight: Arc::clone(&self.weight), factors: None }
     }
 
+    /// The weight, without factors.
+    pub fn into_weight(self) -> Arc<B::Linear> {
+        self.weight
+    }
+
     /// `x (W + scaling B A)^T + bias`, added to `residual` if there is one.
     pub fn forward(
         &self,

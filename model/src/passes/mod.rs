@@ -22,6 +22,7 @@ mod layer_backward;
 mod layout;
 mod map;
 mod model;
+mod parts;
 mod perturbed;
 mod rope;
 mod sink;

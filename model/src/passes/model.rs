@@ -1,11 +1,16 @@
 //! A decoder's weights on a backend.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+use gstore_core::parallel::map;
+use gstore_core::{Cancel, Cancelled};
 
 use super::map::Map;
+use super::parts::{Packing, Parts};
 use super::rope::Rope;
-use crate::architectures::{Decoder, LinearId, LinearKind, NormId, NormPlace, Param, Piece, Positions, Role};
+use crate::architectures::{Decoder, LinearId, LinearKind, NormId, NormPlace, Param, Positions};
 use crate::backend::{AttentionForm, Backend, BackendError, LinearWeights, NormForm, NormWeights};
 use crate::weights::{ModelError, ModelFolder};
 
@@ -87,27 +92,50 @@ impl<B: Backend> Model<B> {
         read: Read<'_>,
         merge: Merge<'_>,
     ) -> Result<Model<B>, LoadError> {
-        let decoder = decoder.clone();
-        let mut parts =
-            Parts { read, backend: &backend, merge, linears: BTreeMap::new(), norms: BTreeMap::new() };
-        let (mut embedding, mut positions) = (None, None);
+        let mut parts = Parts::none();
+        let packing = Packing { decoder, backend: &backend, old: Mutex::default() };
         for param in &decoder.params {
-            match &param.role {
-                Role::Embedding => embedding = Some((parts.read)(param)?),
-                Role::Positions => positions = Some(table(&backend, param, (parts.read)(param)?)?),
-                Role::Weight(pieces) => parts.weight(&decoder, param, pieces)?,
-                Role::NormWeight(id) => parts.norm(&decoder, param, *id)?,
-                // Read with the weight that they belong to.
-                Role::Bias(_) | Role::NormBias(_) => {}
-            }
+            let part = packing.part(param, &mut |param| read(param).map(Cow::Owned), Some(&mut *merge))?;
+            parts.take(&backend, param, part)?;
         }
-        let Parts { mut linears, mut norms, .. } = parts;
-        let embedding = embedding.ok_or_else(|| incomplete(&decoder, "an embedding"))?;
-        let (vocab, hidden) = (decoder.vocab_size, decoder.hidden_size);
-        if decoder.tied {
-            let weights = LinearWeights { weight: embedding.clone(), out: vocab, input: hidden, bias: None };
-            linears.insert(LinearId::Head, backend.pack(weights)?);
+        drop(packing);
+        Model::assemble(decoder, backend, parts, None)
+    }
+
+    /// Packs weights that are in memory already, each in the sizes of its [`Param::shape`], on `threads`
+    /// threads, which change no bit; maps in the memory of those of an `old` model of the same decoder, as far as
+    /// it shares them with no other. LoRA factors of the old model are left out.
+    pub fn of_values<'v>(
+        decoder: &Decoder,
+        backend: B,
+        old: Option<Model<B>>,
+        values: impl Fn(&Param) -> Result<&'v [f32], ModelError> + Sync,
+        threads: usize,
+    ) -> Result<Model<B>, LoadError> {
+        let (old, rope) = old.map(Model::into_linears).unwrap_or_default();
+        let packing = Packing { decoder, backend: &backend, old: Mutex::new(old) };
+        let of_param = |param: &Param| -> Result<_, Cancelled> {
+            Ok(packing.part(param, &mut |param| values(param).map(Cow::Borrowed), None))
+        };
+        // Nothing cancels it.
+        let found = map(&decoder.params, 1, threads, &Cancel::new(), of_param).unwrap_or_default();
+        drop(packing);
+        let mut parts = Parts::none();
+        for (param, part) in decoder.params.iter().zip(found) {
+            parts.take(&backend, param, part?)?;
         }
+        Model::assemble(decoder, backend, parts, rope)
+    }
+
+    /// The model of all parts; rotary angles are computed unless they are given.
+    fn assemble(
+        decoder: &Decoder,
+        backend: B,
+        parts: Parts<B>,
+        angles: Option<Rope>,
+    ) -> Result<Model<B>, LoadError> {
+        let Parts { embedding, positions, mut linears, mut norms } = parts;
+        let decoder = decoder.clone();
         let mut linear = |id| linears.remove(&id);
         let mut layers = Vec::with_capacity(decoder.layers);
         for layer in 0..decoder.layers {
@@ -132,20 +160,36 @@ impl<B: Backend> Model<B> {
                 },
             });
         }
-        let scaled = match decoder.embedding_scale {
-            1.0 => embedding,
-            scale => embedding.into_iter().map(|v| v * scale).collect(),
-        };
         Ok(Model {
-            rope: rope(&decoder),
+            rope: angles.or_else(|| rope(&decoder)),
             norm: norms.remove(&NormId::Final).ok_or_else(|| incomplete(&decoder, "a final norm"))?,
             head: Arc::new(linear(LinearId::Head).ok_or_else(|| incomplete(&decoder, "a head"))?),
-            embedding: backend.tensor(scaled, vocab, hidden)?,
+            embedding: embedding.ok_or_else(|| incomplete(&decoder, "an embedding"))?,
             positions,
             layers,
             backend,
             decoder,
         })
+    }
+
+    /// The maps that no other model shares, and the rotary angles.
+    fn into_linears(self) -> (BTreeMap<LinearId, B::Linear>, Option<Rope>) {
+        let mut weights = vec![(LinearId::Head, self.head)];
+        for (layer, Layer { q, k, v, o, gate, up, down, .. }) in self.layers.into_iter().enumerate() {
+            let mut of =
+                |kind, map: Map<B>| weights.push((LinearId::Layer { layer, kind }, map.into_weight()));
+            of(LinearKind::Q, q);
+            of(LinearKind::K, k);
+            of(LinearKind::V, v);
+            of(LinearKind::O, o);
+            of(LinearKind::Up, up);
+            of(LinearKind::Down, down);
+            if let Some(gate) = gate {
+                of(LinearKind::Gate, gate);
+            }
+        }
+        let own = |(id, weight): (LinearId, Arc<B::Linear>)| Some((id, Arc::into_inner(weight)?));
+        (weights.into_iter().filter_map(own).collect(), self.rope)
     }
 
     /// What the model computes.
@@ -191,60 +235,6 @@ impl<B: Backend + Clone> Model<B> {
     }
 }
 
-/// Weights on their way from the file to the backend.
-struct Parts<'a, B: Backend> {
-    read: Read<'a>,
-    backend: &'a B,
-    merge: Merge<'a>,
-    linears: BTreeMap<LinearId, B::Linear>,
-    norms: BTreeMap<NormId, NormWeights<B::Tensor>>,
-}
-
-impl<B: Backend> Parts<'_, B> {
-    /// Reads a weight with its bias and packs the linear maps that it holds.
-    fn weight(&mut self, decoder: &Decoder, param: &Param, pieces: &[Piece]) -> Result<(), LoadError> {
-        let [out, input] = param.shape[..] else { return Err(incomplete(decoder, "a matrix")) };
-        let bias = match decoder.param(&format!("{}.bias", param.module())) {
-            Some(bias) => Some((self.read)(bias)?),
-            None => None,
-        };
-        let mut whole = LinearWeights { weight: (self.read)(param)?, out, input, bias };
-        (self.merge)(param.module(), &mut whole)?;
-        for piece in pieces {
-            let rows = || piece.rows.iter();
-            let [_, expected] = decoder.linear_shape(piece.linear);
-            if expected != input {
-                return Err(incomplete(decoder, "a weight of the right width"));
-            }
-            let part = match (piece.rows.len() == out, &whole) {
-                (true, whole) => whole.clone(),
-                (false, LinearWeights { weight, bias, .. }) => LinearWeights {
-                    weight: rows().flat_map(|r| &weight[r * input..(r + 1) * input]).copied().collect(),
-                    out: piece.rows.len(),
-                    input,
-                    bias: bias.as_ref().map(|bias| rows().map(|r| bias[r]).collect()),
-                },
-            };
-            self.linears.insert(piece.linear, self.backend.pack(part)?);
-        }
-        Ok(())
-    }
-
-    fn norm(&mut self, decoder: &Decoder, param: &Param, id: NormId) -> Result<(), LoadError> {
-        let width = param.shape.iter().product();
-        let whole = |values: Vec<f32>| self.backend.tensor(values, 1, width);
-        let mut weight = (self.read)(param)?;
-        weight.iter_mut().for_each(|w| *w += decoder.norm_offset);
-        let bias = match decoder.param(&format!("{}.bias", param.module())) {
-            Some(bias) => Some(whole((self.read)(bias)?)?),
-            None => None,
-        };
-        let weights = NormWeights { weight: whole(weight)?, bias };
-        self.norms.insert(id, weights);
-        Ok(())
-    }
-}
-
 fn layer_norms<T>(
     norms: &mut BTreeMap<NormId, NormWeights<T>>,
     layer: usize,
@@ -263,13 +253,6 @@ fn layer_norms<T>(
         .collect()
 }
 
-fn table<B: Backend>(backend: &B, param: &Param, values: Vec<f32>) -> Result<B::Tensor, LoadError> {
-    let [rows, cols] = param.shape[..] else {
-        return Err(BackendError("a table has two axes".into()).into());
-    };
-    Ok(backend.tensor(values, rows, cols)?)
-}
-
 fn rope(decoder: &Decoder) -> Option<Rope> {
     match &decoder.positions {
         Positions::Rotary { theta, scaling, dims } => {
@@ -280,6 +263,6 @@ fn rope(decoder: &Decoder) -> Option<Rope> {
 }
 
 /// A family's description that lacks a part: a defect of the description, not of the user's files.
-fn incomplete(decoder: &Decoder, what: &str) -> LoadError {
+pub(super) fn incomplete(decoder: &Decoder, what: &str) -> LoadError {
     BackendError(format!("the description of {} lacks {what}", decoder.architecture)).into()
 }

@@ -19,6 +19,8 @@ pub fn all<B: Backend>(b: &B) {
     let weights = |weight, bias| LinearWeights { weight, out: 2, input: 3, bias };
     refused("pack", b.pack(weights(vec![0.0; 5], None)).is_err());
     refused("bias", b.pack(weights(vec![0.0; 6], Some(vec![0.0; 3]))).is_err());
+    refused("repack", b.repack(&mut layer(2, 3), &[0.0; 5], None).is_err());
+    refused("bias of repack", b.repack(&mut layer(2, 3), &[0.0; 6], Some(&[0.0; 3])).is_err());
     refused("gather", b.gather(&t(2, 3), &[2]).is_err());
     refused("scatter_add", b.scatter_add(t(2, 3), &[2], &t(1, 3)).is_err());
     refused("scatter_add's rows", b.scatter_add(t(2, 3), &[0], &t(2, 3)).is_err());

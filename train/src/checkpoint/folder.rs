@@ -49,6 +49,15 @@ fn sync(folder: &Path) -> std::io::Result<()> {
     fs_err::File::open(folder)?.sync_all()
 }
 
+/// An error unless folders can be made in `output`, which is made if it is not there: before steps are taken, not
+/// with their first checkpoint.
+pub(crate) fn check_writable(output: &Path) -> std::io::Result<()> {
+    fs_err::create_dir_all(output)?;
+    let tried = output.join(format!("{UNFINISHED}tried"));
+    fs_err::create_dir(&tried)?;
+    fs_err::remove_dir(&tried)
+}
+
 /// Removes what a killed training left unfinished.
 pub(crate) fn remove_unfinished(output: &Path) -> Result<(), TrainError> {
     if !output.is_dir() {
@@ -81,4 +90,20 @@ pub(crate) fn remove_all(output: &Path, kept: usize) -> Result<(), TrainError> {
         fs_err::remove_dir_all(&checkpoint.folder)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_that_cannot_be_written_are_found_and_others_stay_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("runs/one");
+        check_writable(&output).unwrap();
+        assert_eq!(fs_err::read_dir(&output).unwrap().count(), 0);
+        let file = folder.path().join("file");
+        fs_err::write(&file, b"").unwrap();
+        assert!(check_writable(&file.join("one")).is_err());
+    }
 }

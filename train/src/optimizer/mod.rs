@@ -5,6 +5,7 @@
 mod adamw;
 mod sgd;
 
+use std::iter::repeat_with;
 use std::str::FromStr;
 use std::sync::Mutex;
 
@@ -32,6 +33,14 @@ impl OptimizerKind {
             OptimizerKind::Sgd(_) => "sgd",
         }
     }
+
+    /// Whether it keeps each of the vectors of a [`TensorState`].
+    fn keeps(&self) -> [bool; 2] {
+        match self {
+            OptimizerKind::AdamW(_) => [true, true],
+            OptimizerKind::Sgd(sgd) => [sgd.momentum != 0.0, false],
+        }
+    }
 }
 
 impl FromStr for OptimizerKind {
@@ -46,12 +55,22 @@ impl FromStr for OptimizerKind {
     }
 }
 
-/// One tensor's part of a step.
+/// Values that a thread takes at a time.
+pub(crate) const CHUNK: usize = 1 << 16;
+
+/// Chunks of what is kept of each value, which may be nothing.
+fn chunks(kept: &mut [f32]) -> impl Iterator<Item = &mut [f32]> {
+    kept.chunks_mut(CHUNK).chain(repeat_with(Default::default))
+}
+
+/// One tensor's part of a step, or a chunk of it.
 pub struct Part<'a> {
     /// Its values.
     pub values: &'a mut [f32],
-    /// Its gradient, scaled already.
+    /// Its gradient.
     pub grad: &'a [f32],
+    /// Factor of the gradient.
+    pub scale: f32,
     /// Whether it decays.
     pub decays: bool,
 }
@@ -104,7 +123,16 @@ impl Optimizer {
     pub fn step(&mut self, rate: f64, parts: Vec<Part<'_>>, threads: usize) {
         self.step += 1;
         let (kind, step) = (self.kind, self.step);
-        let work: Vec<_> = self.state.iter_mut().zip(parts).map(|pair| Mutex::new(Some(pair))).collect();
+        let mut work = Vec::new();
+        for (state, Part { values, grad, scale, decays }) in self.state.iter_mut().zip(parts) {
+            let [first, second] = kind.keeps().map(|keeps| if keeps { values.len() } else { 0 });
+            state.first.resize(first, 0.0);
+            state.second.resize(second, 0.0);
+            let kept = chunks(&mut state.first).zip(chunks(&mut state.second));
+            for ((values, grad), kept) in values.chunks_mut(CHUNK).zip(grad.chunks(CHUNK)).zip(kept) {
+                work.push(Mutex::new(Some((Part { values, grad, scale, decays }, kept))));
+            }
+        }
         let never = Cancel::new();
         let done: Result<Vec<()>, Cancelled> = unordered(
             work.len(),
@@ -113,10 +141,10 @@ impl Optimizer {
             || (),
             |(), unit| {
                 let taken = work[unit].lock().ok().and_then(|mut slot| slot.take());
-                if let Some((state, part)) = taken {
+                if let Some((part, (first, second))) = taken {
                     match &kind {
-                        OptimizerKind::AdamW(adamw) => adamw.apply(rate, step, part, state),
-                        OptimizerKind::Sgd(sgd) => sgd.apply(rate, part, state),
+                        OptimizerKind::AdamW(adamw) => adamw.apply((rate, step), part, first, second),
+                        OptimizerKind::Sgd(sgd) => sgd.apply(rate, part, first),
                     }
                 }
                 Ok(())

@@ -1,6 +1,6 @@
 //! Stochastic gradient descent with momentum as torch computes it: the decay is added to the gradient.
 
-use super::{Part, TensorState};
+use super::Part;
 
 /// Constants of SGD.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -12,18 +12,19 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    pub(super) fn apply(&self, rate: f64, part: Part<'_>, state: &mut TensorState) {
-        let Part { values, grad, decays } = part;
+    pub(super) fn apply(&self, rate: f64, part: Part<'_>, kept: &mut [f32]) {
+        let Part { values, grad, scale, decays } = part;
         let decay = if decays { self.weight_decay as f32 } else { 0.0 };
         let (momentum, rate) = (self.momentum as f32, rate as f32);
         if self.momentum == 0.0 {
-            values.iter_mut().zip(grad).for_each(|(value, grad)| *value -= rate * (grad + decay * *value));
+            for (value, grad) in values.iter_mut().zip(grad) {
+                *value -= rate * (grad * scale + decay * *value);
+            }
             return;
         }
         // The first gradient is the momentum as it is.
-        state.first.resize(values.len(), 0.0);
-        for ((value, grad), kept) in values.iter_mut().zip(grad).zip(&mut state.first) {
-            *kept = *kept * momentum + (grad + decay * *value);
+        for ((value, grad), kept) in values.iter_mut().zip(grad).zip(kept) {
+            *kept = *kept * momentum + (grad * scale + decay * *value);
             *value -= rate * *kept;
         }
     }
@@ -36,18 +37,16 @@ mod tests {
     #[test]
     fn momentum_adds_up() {
         let sgd = Sgd { momentum: 0.5, weight_decay: 0.0 };
-        let (mut values, mut state) = ([1.0], TensorState::default());
+        let (mut values, mut kept) = ([1.0], [0.0]);
         for expected in [0.9, 0.75] {
-            sgd.apply(0.1, Part { values: &mut values, grad: &[1.0], decays: true }, &mut state);
+            // Half of a gradient of two.
+            let part = Part { values: &mut values, grad: &[2.0], scale: 0.5, decays: true };
+            sgd.apply(0.1, part, &mut kept);
             assert!((values[0] - expected).abs() < 1e-6, "{values:?}");
         }
         let plain = Sgd { momentum: 0.0, weight_decay: 0.1 };
         let mut values = [2.0];
-        plain.apply(
-            0.5,
-            Part { values: &mut values, grad: &[1.0], decays: true },
-            &mut TensorState::default(),
-        );
+        plain.apply(0.5, Part { values: &mut values, grad: &[1.0], scale: 1.0, decays: true }, &mut []);
         assert!((values[0] - (2.0 - 0.5 * 1.2)).abs() < 1e-6);
     }
 }

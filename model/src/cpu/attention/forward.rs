@@ -81,11 +81,16 @@ impl Cpu {
         }
         let mut weighed = q;
         over_keys(kernel, &mut weighed, dim, block, &scores, values, positions);
-        for (i, (row, sum)) in weighed.chunks_exact(dim).zip(&sums).enumerate() {
-            let inverse = 1.0 / sum;
-            for (to, v) in out[i * width..i * width + dim].iter_mut().zip(row) {
-                *to = v * inverse;
-            }
-        }
+        self.kernels.simd.run(
+            #[inline(always)]
+            || {
+                for (i, (row, sum)) in weighed.chunks_exact(dim).zip(&sums).enumerate() {
+                    let inverse = 1.0 / sum;
+                    for (to, v) in out[i * width..i * width + dim].iter_mut().zip(row) {
+                        *to = v * inverse;
+                    }
+                }
+            },
+        );
     }
 }

@@ -21,12 +21,33 @@ mod pack;
 mod product;
 mod scalar;
 mod tile;
+mod weights;
 
-pub(super) use self::pack::{Format, Packed, Panels, Weights};
+pub(super) use self::pack::{Packed, Panels};
 pub(super) use self::product::{Output, Right, linear, multiply};
+pub(super) use self::weights::{Format, Weights};
 
 use self::tile::{Run, Tile};
 use super::level::{Level, Simd};
+
+/// Multiply-adds of this thread's products.
+#[cfg(test)]
+pub(crate) mod counted {
+    use std::cell::Cell;
+
+    thread_local! {
+        static PRODUCTS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    pub(super) fn add(products: usize) {
+        PRODUCTS.set(PRODUCTS.get() + products as u64);
+    }
+
+    /// Those since the thread began.
+    pub fn so_far() -> u64 {
+        PRODUCTS.get()
+    }
+}
 
 /// Columns of a panel.
 pub(super) const PANEL: usize = 32;
@@ -197,6 +218,8 @@ impl Kernel {
         assert!(a.fits(b.k), "left factor of a product");
         assert!(fits(b.data.len(), b.k, self.readable(cols), b.stride), "right factor of a product");
         assert!(extra.bias.is_none_or(|bias| bias.len() >= cols), "bias of a product");
+        #[cfg(test)]
+        counted::add(rows * cols * b.k);
         let c = to.data.as_mut_ptr();
         let add = match extra.add {
             Add::Nothing => std::ptr::null(),

@@ -46,10 +46,12 @@ unsafe fn single<const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile
     unsafe { run::<Single, M, N, BY_COLUMN>(t) }
 }
 
-static BY_ROW: &[Run; 6] = rows!(single, 4, false, [1 2 3 4 5 6]);
-static BY_COLUMN: &[Run; 6] = rows!(single, 4, true, [1 2 3 4 5 6]);
+static WIDE: [&[Run; 6]; 2] = [rows!(single, 4, false, [1 2 3 4 5 6]), rows!(single, 4, true, [1 2 3 4 5 6])];
+static NARROW: [&[Run; 6]; 2] =
+    [rows!(single, 2, false, [1 2 3 4 5 6]), rows!(single, 2, true, [1 2 3 4 5 6])];
 
 /// The kernel in f32.
 pub(super) fn f32_kernel() -> Kernel {
-    Kernel { shape: Shape { rows: 6, cols: 16, half: false }, wide: [BY_ROW, BY_COLUMN], narrow: [&[], &[]] }
+    let shape = Shape { rows: 6, cols: 16, half: true };
+    Kernel { shape, wide: [WIDE[0], WIDE[1]], narrow: [NARROW[0], NARROW[1]] }
 }

@@ -1,129 +1,10 @@
-//! Right factors in panels.
+//! Right factors in panels, for one operation.
 //!
-//! Invariant: panel `j` holds columns `32 j` to `32 j + 31` as `[k][32]`; columns beyond the
-//! matrix are zeros. Pairs hold rows `2 p` (low half) and `2 p + 1` (high half) as bf16; the
-//! partner of an odd last row is zero.
+//! Invariant: panel `j` holds columns `32 j` to `32 j + 31` as `[k][32]`; columns beyond the matrix are
+//! zeros.
 
-use std::sync::OnceLock;
-
-use super::super::pool::{Buffer, Line};
+use super::super::pool::Buffer;
 use super::PANEL;
-
-/// How a weight's values lie in its panels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Format {
-    /// As f32.
-    Single,
-    /// Rounded to bf16, as f32.
-    Rounded,
-    /// Pairs of bf16.
-    Paired,
-}
-
-/// The nearest bf16 (ties to even), as f32.
-#[inline(always)]
-pub(super) fn round(x: f32) -> f32 {
-    let bits = x.to_bits();
-    let rounded = f32::from_bits(bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) & 0xffff_0000);
-    if x.is_nan() { x } else { rounded }
-}
-
-/// The bits of the nearest bf16.
-fn half_bits(x: f32) -> u32 {
-    if x.is_nan() { 0x7fc0 } else { round(x).to_bits() >> 16 }
-}
-
-/// A matrix `[k, n]` in panels, for repeated use.
-pub(in super::super) struct Side {
-    lines: Vec<Line>,
-    format: Format,
-    k: usize,
-    n: usize,
-}
-
-impl Side {
-    fn pack(k: usize, n: usize, format: Format, at: impl Fn(usize, usize) -> f32) -> Side {
-        let depth = if format == Format::Paired { k.div_ceil(2) } else { k };
-        let mut lines = Line::zeros(n.div_ceil(PANEL) * PANEL * depth);
-        let values: &mut [f32] = bytemuck::cast_slice_mut(&mut lines);
-        for (j, panel) in values.chunks_exact_mut(PANEL * depth).enumerate() {
-            let columns = j * PANEL..n.min((j + 1) * PANEL);
-            for (p, row) in panel.chunks_exact_mut(PANEL).enumerate() {
-                for (to, j) in row.iter_mut().zip(columns.clone()) {
-                    *to = match format {
-                        Format::Single => at(p, j),
-                        Format::Rounded => round(at(p, j)),
-                        Format::Paired => {
-                            let high = if 2 * p + 1 < k { half_bits(at(2 * p + 1, j)) } else { 0 };
-                            f32::from_bits(half_bits(at(2 * p, j)) | high << 16)
-                        }
-                    };
-                }
-            }
-        }
-        Side { lines, format, k, n }
-    }
-
-    fn at(&self, p: usize, j: usize) -> f32 {
-        let column = j % PANEL;
-        let panel = self.panel(j / PANEL);
-        match self.format {
-            Format::Paired => {
-                let pair = panel[p / 2 * PANEL + column].to_bits();
-                f32::from_bits(if p.is_multiple_of(2) { pair << 16 } else { pair & 0xffff_0000 })
-            }
-            _ => panel[p * PANEL + column],
-        }
-    }
-
-    /// How the values lie.
-    pub fn format(&self) -> Format {
-        self.format
-    }
-
-    /// Rows of the matrix.
-    pub fn k(&self) -> usize {
-        self.k
-    }
-
-    /// Columns of the matrix.
-    pub fn n(&self) -> usize {
-        self.n
-    }
-
-    /// Panel `j`; of pairs, their bits.
-    pub fn panel(&self, j: usize) -> &[f32] {
-        let depth = if self.format == Format::Paired { self.k.div_ceil(2) } else { self.k };
-        &bytemuck::cast_slice(&self.lines)[j * PANEL * depth..(j + 1) * PANEL * depth]
-    }
-}
-
-/// The weight of a linear layer, in panels for both directions; those of the backward are
-/// made when first asked for.
-pub(in super::super) struct Weights {
-    forward: Side,
-    backward: OnceLock<Side>,
-}
-
-impl Weights {
-    /// Packs a row-major weight `[out, input]`.
-    pub fn pack(weight: &[f32], out: usize, input: usize, format: Format) -> Weights {
-        let forward = Side::pack(input, out, format, |p, j| weight[j * input + p]);
-        Weights { forward, backward: OnceLock::new() }
-    }
-
-    /// Panels of the transposed weight, `[input, out]`.
-    pub fn forward(&self) -> &Side {
-        &self.forward
-    }
-
-    /// Panels of the weight, `[out, input]`.
-    pub fn backward(&self) -> &Side {
-        let forward = &self.forward;
-        self.backward
-            .get_or_init(|| Side::pack(forward.n, forward.k, forward.format, |p, j| forward.at(j, p)))
-    }
-}
 
 /// A matrix `[k, n]` in f32 panels, for one operation.
 pub(in super::super) struct Packed {
@@ -202,7 +83,7 @@ pub(super) fn copy_panel(panel: &mut [f32], matrix: &[f32], stride: usize, cols:
 }
 
 /// Writes `count` rows of `k` values as columns of a panel and zeros the others.
-fn transpose_panel(panel: &mut [f32], matrix: &[f32], stride: usize, k: usize, count: usize) {
+pub(super) fn transpose_panel(panel: &mut [f32], matrix: &[f32], stride: usize, k: usize, count: usize) {
     // Blocks of columns, so that what is read of each row is a cache line.
     const BLOCK: usize = 16;
     if count < PANEL {

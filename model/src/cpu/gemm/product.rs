@@ -2,7 +2,8 @@
 
 use super::super::level::Simd;
 use super::super::pool::Buffer;
-use super::pack::{Format, Side, copy_panel, round};
+use super::pack::copy_panel;
+use super::weights::{Format, Side, round};
 use super::{Add, Destination, Extra, Kernel, Kernels, Left, PANEL, PairedKernel, Panel, cut};
 
 /// Tiles of rows that a panel is multiplied with before the next panel: their rows stay in

@@ -1,0 +1,174 @@
+//! Tensors on their way to a backend: which maps, norms and tables of a decoder each one holds.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::model::{LoadError, Merge, incomplete};
+use crate::architectures::{Decoder, LinearId, NormId, Param, Piece, Role};
+use crate::backend::{Backend, BackendError, LinearWeights, NormWeights};
+use crate::weights::ModelError;
+
+/// Gives the values of a tensor, its own or lent.
+pub(super) type Values<'a, 'v> = &'a mut dyn FnMut(&Param) -> Result<Cow<'v, [f32]>, ModelError>;
+
+/// What tensors hold, on a backend.
+pub(super) struct Parts<B: Backend> {
+    /// Scaled as the model scales it.
+    pub embedding: Option<B::Tensor>,
+    pub positions: Option<B::Tensor>,
+    pub linears: BTreeMap<LinearId, B::Linear>,
+    pub norms: BTreeMap<NormId, NormWeights<B::Tensor>>,
+}
+
+/// What one tensor holds: its maps on the backend, and values that [`Parts::take`] puts there. A backend may keep the
+/// memory of a tensor for the thread that drops it, which is to be the thread that makes the next one.
+pub(super) struct Part<'v, B: Backend> {
+    linears: BTreeMap<LinearId, B::Linear>,
+    rest: Option<Rest<'v>>,
+}
+
+/// Values that are no map.
+enum Rest<'v> {
+    Embedding(Cow<'v, [f32]>),
+    Positions(Cow<'v, [f32]>),
+    Norm(NormId, Vec<f32>, Option<Cow<'v, [f32]>>),
+}
+
+impl<B: Backend> Parts<B> {
+    /// Nothing yet.
+    pub fn none() -> Parts<B> {
+        Parts { embedding: None, positions: None, linears: BTreeMap::new(), norms: BTreeMap::new() }
+    }
+
+    /// Adds what a tensor holds.
+    pub fn take(&mut self, backend: &B, param: &Param, mut part: Part<'_, B>) -> Result<(), LoadError> {
+        self.linears.append(&mut part.linears);
+        let table = |values: Cow<'_, [f32]>| match param.shape[..] {
+            [rows, cols] => backend.tensor(values.into_owned(), rows, cols),
+            _ => Err(BackendError("a table has two axes".into())),
+        };
+        match part.rest {
+            Some(Rest::Embedding(values)) => self.embedding = Some(table(values)?),
+            Some(Rest::Positions(values)) => self.positions = Some(table(values)?),
+            Some(Rest::Norm(id, weight, bias)) => {
+                let row = |values: Vec<f32>| {
+                    let width = values.len();
+                    backend.tensor(values, 1, width)
+                };
+                let bias = bias.map(|bias| row(bias.into_owned())).transpose()?;
+                self.norms.insert(id, NormWeights { weight: row(weight)?, bias });
+            }
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+/// Puts tensors of a decoder onto a backend.
+pub(super) struct Packing<'a, B: Backend> {
+    pub decoder: &'a Decoder,
+    pub backend: &'a B,
+    /// Maps that nothing needs any more: their memory is used again.
+    pub old: Mutex<BTreeMap<LinearId, B::Linear>>,
+}
+
+impl<B: Backend> Packing<'_, B> {
+    /// What a tensor holds; biases come with what they belong to.
+    pub fn part<'v>(
+        &self,
+        param: &Param,
+        values: Values<'_, 'v>,
+        merge: Option<Merge<'_>>,
+    ) -> Result<Part<'v, B>, LoadError> {
+        let mut linears = BTreeMap::new();
+        let rest = match &param.role {
+            Role::Embedding => {
+                let mut table = values(param)?;
+                if self.decoder.tied {
+                    let sizes = [self.decoder.vocab_size, self.decoder.hidden_size];
+                    linears.insert(LinearId::Head, self.linear(LinearId::Head, sizes, &table, None)?);
+                }
+                if self.decoder.embedding_scale != 1.0 {
+                    table.to_mut().iter_mut().for_each(|v| *v *= self.decoder.embedding_scale);
+                }
+                Some(Rest::Embedding(table))
+            }
+            Role::Positions => Some(Rest::Positions(values(param)?)),
+            Role::Weight(pieces) => {
+                linears = self.linears(param, pieces, values, merge)?;
+                None
+            }
+            Role::NormWeight(id) => {
+                let mut weight = values(param)?.into_owned();
+                weight.iter_mut().for_each(|w| *w += self.decoder.norm_offset);
+                Some(Rest::Norm(*id, weight, self.bias(param, values)?))
+            }
+            Role::Bias(_) | Role::NormBias(_) => None,
+        };
+        Ok(Part { linears, rest })
+    }
+
+    /// The linear maps of a weight and its bias.
+    fn linears(
+        &self,
+        param: &Param,
+        pieces: &[Piece],
+        values: Values<'_, '_>,
+        merge: Option<Merge<'_>>,
+    ) -> Result<BTreeMap<LinearId, B::Linear>, LoadError> {
+        let [out, input] = param.shape[..] else { return Err(incomplete(self.decoder, "a matrix")) };
+        let (mut bias, mut weight) = (self.bias(param, values)?, values(param)?);
+        if let Some(merge) = merge {
+            let mut whole =
+                LinearWeights { weight: weight.into_owned(), out, input, bias: bias.map(Cow::into_owned) };
+            merge(param.module(), &mut whole)?;
+            weight = Cow::Owned(whole.weight);
+            bias = whole.bias.map(Cow::Owned);
+        }
+        let mut linears = BTreeMap::new();
+        for Piece { linear: id, rows } in pieces {
+            let [_, expected] = self.decoder.linear_shape(*id);
+            if expected != input {
+                return Err(incomplete(self.decoder, "a weight of the right width"));
+            }
+            let linear = if rows.len() == out {
+                self.linear(*id, [out, input], &weight, bias.as_deref())?
+            } else {
+                let lines = rows.iter().flat_map(|r| &weight[r * input..(r + 1) * input]);
+                let part: Vec<f32> = lines.copied().collect();
+                let bias: Option<Vec<f32>> = bias.as_ref().map(|bias| rows.iter().map(|r| bias[r]).collect());
+                self.linear(*id, [rows.len(), input], &part, bias.as_deref())?
+            };
+            linears.insert(*id, linear);
+        }
+        Ok(linears)
+    }
+
+    /// A linear map, in the memory of the old one if there is one.
+    fn linear(
+        &self,
+        id: LinearId,
+        [out, input]: [usize; 2],
+        weight: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<B::Linear, BackendError> {
+        let old = self.old.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        match old {
+            Some(mut layer) => {
+                self.backend.repack(&mut layer, weight, bias)?;
+                Ok(layer)
+            }
+            None => {
+                let (weight, bias) = (weight.to_vec(), bias.map(<[f32]>::to_vec));
+                self.backend.pack(LinearWeights { weight, out, input, bias })
+            }
+        }
+    }
+
+    /// The values of the bias next to a weight, if it has one.
+    fn bias<'v>(&self, param: &Param, values: Values<'_, 'v>) -> Result<Option<Cow<'v, [f32]>>, ModelError> {
+        let bias = self.decoder.param(&format!("{}.bias", param.module()));
+        bias.map(values).transpose()
+    }
+}

@@ -1,0 +1,108 @@
+//! Promise: threads that a training keeps change no bit of a gradient, and a gradient that is told to stop on
+//! them ends.
+
+use gstore_core::Cancel;
+use gstore_core::parallel::with_workers;
+use gstore_model::Compute;
+use gstore_model::architectures::Decoder;
+use gstore_model::cpu::Cpu;
+use gstore_train::{Optimizer, OptimizerKind, Parameters, Sample, TrainError, Trainer, TrainerOptions};
+use serde_json::json;
+
+const THREADS: usize = 3;
+
+/// A small model of random weights; a piece is a sample or two.
+fn trainer() -> Trainer<Cpu> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    let config = json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+        "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
+        "vocab_size": 37, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "rope_scaling": null,
+        "max_position_embeddings": 64, "tie_word_embeddings": false,
+    });
+    fs_err::write(&path, config.to_string()).unwrap();
+    let decoder = Decoder::read(&path).unwrap();
+    let parameters = Parameters::random(&decoder, 0.1, 1, Cpu::new(Compute::F32)).unwrap();
+    let kind: OptimizerKind = "sgd".parse().unwrap();
+    let optimizer = Optimizer::new(kind, parameters.store().specs().len());
+    let options = TrainerOptions { threads: THREADS, piece_tokens: 16, ..TrainerOptions::default() };
+    Trainer::new(parameters, optimizer, options)
+}
+
+fn samples() -> Vec<Sample> {
+    let sample = |seed: u32| {
+        let len = 7 + seed % 9;
+        let ids = (0..len).map(|i| (seed * 11 + i * i * 5) % 37).collect();
+        Sample { ids, scored: (0..len).map(|i| i > 0).collect() }
+    };
+    (0..24).map(sample).collect()
+}
+
+/// The bits of loss and gradient.
+fn gradient(trainer: &Trainer<Cpu>, samples: &[Sample], cancel: &Cancel) -> Result<Vec<u64>, TrainError> {
+    let (loss, gradient) = trainer.gradient(&[samples.iter().collect()], cancel)?;
+    let values = gradient.into_iter().flatten().map(|value| u64::from(value.to_bits()));
+    Ok(std::iter::once(loss.to_bits()).chain(values).collect())
+}
+
+#[test]
+fn workers_change_no_bit_of_a_gradient() {
+    let (trainer, samples) = (trainer(), samples());
+    let without = gradient(&trainer, &samples, &Cancel::new()).unwrap();
+    assert!(without.iter().any(|bits| *bits != 0));
+    with_workers(THREADS, || {
+        for _ in 0..3 {
+            assert!(gradient(&trainer, &samples, &Cancel::new()).unwrap() == without);
+        }
+    })
+    .unwrap();
+}
+
+/// Whenever the flag is raised: all threads end, with the whole gradient or told to stop.
+#[test]
+fn a_gradient_that_is_stopped_ends_and_another_begins() {
+    let (trainer, samples) = (trainer(), samples());
+    let whole = gradient(&trainer, &samples, &Cancel::new()).unwrap();
+    with_workers(THREADS, || {
+        for round in 0..40 {
+            let cancel = Cancel::new();
+            let found = std::thread::scope(|scope| {
+                let raise = || {
+                    (0..round * 2_000).for_each(|_| std::hint::spin_loop());
+                    cancel.raise();
+                };
+                if round == 0 {
+                    // Before the first piece.
+                    raise();
+                } else {
+                    scope.spawn(raise);
+                }
+                gradient(&trainer, &samples, &cancel)
+            });
+            match found {
+                Ok(found) => assert!(round > 0 && found == whole, "round {round}"),
+                Err(error) => assert!(matches!(error, TrainError::Stopped), "round {round}: {error}"),
+            }
+        }
+        assert!(gradient(&trainer, &samples, &Cancel::new()).unwrap() == whole);
+    })
+    .unwrap();
+}
+
+/// A piece that fails while others wait for their turn stops them.
+#[test]
+fn a_piece_that_fails_ends_all() {
+    let (trainer, mut samples) = (trainer(), samples());
+    let whole = gradient(&trainer, &samples, &Cancel::new()).unwrap();
+    let kept = std::mem::replace(&mut samples[5].ids[2], 4_000);
+    with_workers(THREADS, || {
+        for _ in 0..20 {
+            assert!(gradient(&trainer, &samples, &Cancel::new()).is_err());
+        }
+        samples[5].ids[2] = kept;
+        assert!(gradient(&trainer, &samples, &Cancel::new()).unwrap() == whole);
+    })
+    .unwrap();
+}
