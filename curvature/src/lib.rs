@@ -8,7 +8,7 @@
 //! - [`Module`]: the shape of a block; [`Covariance`] and [`Squares`]: sums over tokens and over samples
 //! - [`Eigen`]: an eigenbasis, with its residual checked; [`Blocks`]: how matrices of wide modules are cut
 //! - [`ModuleFactors`]: all that is known of a block; its [`Inverse`], through a [`Filter`] of eigenvalues,
-//!   preconditions gradients, and its [`Rotation`] many of them in f32
+//!   preconditions gradients, and its [`Rotation`] many of them in f32, each as a [`SampleGradient`]
 //! - [`conjugate_gradients`]: solves with a matrix of which only products are known, such as the curvature
 //!   itself, preconditioned by such inverses
 //! - [`low_rank()`]: a preconditioned gradient as a product of two thin matrices
@@ -16,8 +16,8 @@
 //!   precondition vectors; [`mixed`] and [`mixture()`] for TrackStar, [`trak()`] for TRAK
 //! - [`Spectrum`]: what the eigenvalues of a block look like
 //!
-//! Everything is in memory, and in f64 but for what a [`Rotation`] multiplies; nothing here knows of models or
-//! stores. Matrices are row-major.
+//! Everything is in memory, and in f64 but for what a [`Rotation`] and a [`SampleGradient`] multiply; nothing
+//! here knows of models or stores. Matrices are row-major.
 //!
 //! Same inputs give the same bits on one kind of processor: sums run in the order of their calls, and
 //! decompositions on one thread.
@@ -37,6 +37,7 @@ mod low_rank;
 mod matrix;
 mod mixture;
 mod module;
+mod outer;
 mod rotation;
 mod solver;
 mod spectrum;
@@ -55,6 +56,7 @@ pub use low_rank::{LowRank, low_rank};
 pub use matrix::{cosine, dot, product, product_of_transposed, transposed};
 pub use mixture::{Mixed, mixed, mixture};
 pub use module::Module;
+pub use outer::SampleGradient;
 pub use rotation::Rotation;
 pub use solver::{Preconditioner, Solver};
 pub use spectrum::Spectrum;

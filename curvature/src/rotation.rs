@@ -4,7 +4,8 @@
 //! f32, and these in f64. That moves a matrix by some 3e-7 of its length, in no direction more than in others:
 //! less than gradients are off that are computed in f32, so that scores are hardly less accurate for it.
 //!
-//! A matrix has the same bits whatever was rotated before it.
+//! A gradient is rotated as it is, or as a product of what its tokens have, whichever form it comes in. A
+//! matrix has the same bits whatever was rotated before it.
 
 use std::ops::Range;
 
@@ -12,6 +13,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
 use crate::blocks::Blocks;
+use crate::outer::{SampleGradient, Turned};
 
 /// Coordinates whose products are summed in f32. As many of the rows and columns of a tile of the product stay
 /// in the first-level cache.
@@ -25,9 +27,9 @@ const ROWS: usize = 128;
 pub struct Rotation {
     activation: Basis,
     gradient: Basis,
-    /// What is turned back, rounded.
+    /// What is turned back, rounded, or turned inputs of tokens.
     whole: Vec<f32>,
-    /// A matrix that was multiplied with one of the bases.
+    /// A matrix that was multiplied with one of the bases, or turned gradients of outputs of tokens.
     half: Vec<f32>,
     sums: Sums,
 }
@@ -79,7 +81,34 @@ impl Rotation {
     ///
     /// # Panics
     /// Where the sizes do not fit.
-    pub fn rotated(&mut self, gradient: &[f32], to: &mut Vec<f64>) {
+    pub fn rotated(&mut self, gradient: &SampleGradient, to: &mut Vec<f64>) {
+        match gradient.turned() {
+            Turned::Whole(values) => self.rotated_whole(values, to),
+            Turned::Factors { inputs, grads } => self.rotated_factors((inputs, grads), to),
+        }
+    }
+
+    /// `(D Q_S)^T (X Q_A)`, of gradients D of the outputs and inputs X of tokens.
+    fn rotated_factors(&mut self, (inputs, grads): (&[f32], &[f32]), to: &mut Vec<f64>) {
+        let Self { activation, gradient: outer, whole, half, sums } = self;
+        half.resize(grads.len(), 0.0);
+        for block in &outer.blocks {
+            let to = (&mut half[..], outer.size);
+            sums.behind(grads, &block.vectors, &block.range, to, |sum| sum as f32);
+        }
+        whole.resize(inputs.len(), 0.0);
+        for block in &activation.blocks {
+            let to = (&mut whole[..], activation.size);
+            sums.behind(inputs, &block.vectors, &block.range, to, |sum| sum as f32);
+        }
+        to.resize(outer.size * activation.size, 0.0);
+        let cols = activation.size;
+        sums.outer((&whole[..], &half[..]), (outer.size, cols), |row, sums| {
+            to[row * cols..][..cols].copy_from_slice(sums);
+        });
+    }
+
+    fn rotated_whole(&mut self, gradient: &[f32], to: &mut Vec<f64>) {
         let Self { activation, gradient: outer, half, sums, .. } = self;
         half.resize(outer.size * activation.size, 0.0);
         for block in &outer.blocks {
@@ -87,7 +116,8 @@ impl Rotation {
         }
         to.resize(half.len(), 0.0);
         for block in &activation.blocks {
-            sums.behind(half, &block.vectors, &block.range, (&mut to[..], activation.size));
+            let to = (&mut to[..], activation.size);
+            sums.behind(half, &block.vectors, &block.range, to, |sum| sum);
         }
     }
 
@@ -105,14 +135,15 @@ impl Rotation {
         }
         to.resize(half.len(), 0.0);
         for block in &activation.blocks {
-            sums.behind(half, &block.transposed, &block.range, (&mut to[..], activation.size));
+            let to = (&mut to[..], activation.size);
+            sums.behind(half, &block.transposed, &block.range, to, |sum| sum);
         }
     }
 }
 
 /// Sums of some rows of a product in f64, and of the products of [`CHUNK`] coordinates in f32.
 #[derive(Debug, Default)]
-struct Sums {
+pub(crate) struct Sums {
     all: Vec<f64>,
     part: Vec<f32>,
 }
@@ -136,19 +167,33 @@ impl Sums {
     }
 
     /// Columns of `matrix` that belong to a block times the block, in the same columns of `to`; both have
-    /// rows of `cols` values.
-    fn behind(
+    /// rows of `cols` values. `of`: what is kept of a sum.
+    fn behind<T>(
         &mut self,
         matrix: &[f32],
         block: &[f32],
         range: &Range<usize>,
-        (to, cols): (&mut [f64], usize),
+        (to, cols): (&mut [T], usize),
+        of: impl Fn(f64) -> T,
     ) {
         let matrix = MatRef::from_row_major_slice(matrix, matrix.len() / cols.max(1), cols);
         let block = MatRef::from_row_major_slice(block, range.len(), range.len());
         self.multiply(matrix.subcols(range.start, range.len()), block, |row, sums| {
-            to[row * cols..][range.clone()].copy_from_slice(sums);
+            to[row * cols..][range.clone()].iter_mut().zip(sums).for_each(|(to, sum)| *to = of(*sum));
         });
+    }
+
+    /// Hands out the rows of the sum of the outer products of tokens, `[out, input]`, of their inputs and
+    /// gradients of outputs.
+    pub(crate) fn outer(
+        &mut self,
+        (inputs, grads): (&[f32], &[f32]),
+        (out, input): (usize, usize),
+        put: impl FnMut(usize, &[f64]),
+    ) {
+        let tokens = grads.len() / out.max(1);
+        let grads = MatRef::from_row_major_slice(grads, tokens, out).transpose();
+        self.multiply(grads, MatRef::from_row_major_slice(inputs, tokens, input), put);
     }
 
     /// Hands out the rows of `a b`, with their numbers.
@@ -246,14 +291,36 @@ mod tests {
             let single: Vec<f32> = values(module.len(), 0.13).into_iter().map(|value| value as f32).collect();
             let gradient: Vec<f64> = single.iter().map(|value| f64::from(*value)).collect();
             let (mut found, mut back) = (vec![1.0; 7], Vec::new());
-            rotation.rotated(&single, &mut found);
+            let whole = SampleGradient::whole(&module, single.clone());
+            rotation.rotated(&whole, &mut found);
             let expected = inverse.rotated(&gradient);
             assert!(apart(&found, &expected) < 5e-7, "{}", apart(&found, &expected));
             rotation.unrotated(expected.iter().copied(), &mut back);
             assert!(apart(&back, &gradient) < 5e-7, "{}", apart(&back, &gradient));
             // What was rotated before does not show.
-            rotation.rotated(&single, &mut back);
+            rotation.rotated(&whole, &mut back);
             assert_eq!(found, back);
+            // Without a token it is zeros, whatever was rotated before.
+            rotation.rotated(&SampleGradient::empty(&module), &mut back);
+            assert!(back.len() == module.len() && back.iter().all(|value| *value == 0.0));
+            // Tokens are turned to what the sum of their outer products is turned to, in either form.
+            for tokens in [1, 90] {
+                let (inputs, grads) =
+                    (values(tokens * module.input, 0.17), values(tokens * module.out + 1, 0.41).split_off(1));
+                let sum = product_of_transposed(
+                    &transposed(&grads, tokens, module.out),
+                    &transposed(&inputs, tokens, module.input),
+                    (module.out, tokens, module.input),
+                );
+                let expected = inverse.rotated(&sum);
+                let single = |values: &[f64]| values.iter().map(|value| *value as f32).collect::<Vec<_>>();
+                for most in [0, tokens] {
+                    let mut gradient = SampleGradient::empty(&module);
+                    gradient.add((&single(&inputs), &single(&grads)), most);
+                    rotation.rotated(&gradient, &mut found);
+                    assert!(apart(&found, &expected) < 1e-6, "{}", apart(&found, &expected));
+                }
+            }
         }
     }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::common::assert_says;
 use crate::common::tiny::{Tiny, VOCAB, noise};
 use gstore_curvature::{
-    Blocks, Covariance, CurvatureError, Damping, Module, ModuleFactors, Squares, Strategy, dot,
+    Blocks, Covariance, CurvatureError, Damping, Module, ModuleFactors, SampleGradient, Squares, Strategy,
+    dot,
 };
 use gstore_ingest::curvature::{
     CurvatureEngine, CurvatureLoadError, Labels, Measurement, PassError, TargetSample,
@@ -213,6 +214,27 @@ fn gradients(
     found
 }
 
+/// The sums of the outer products of each sample, of all calls.
+fn from_outer_products(
+    engine: &CurvatureEngine,
+    samples: &[Sample],
+    measurement: Measurement,
+) -> Vec<Vec<f64>> {
+    let empty = |m: &Module| vec![SampleGradient::empty(m); samples.len()];
+    let mut found: Vec<Vec<SampleGradient>> = engine.modules().iter().map(empty).collect();
+    let mut each = |at: usize, x: &[f32], e: &[f32], spans: &[Range<usize>]| -> Result<(), PassError> {
+        let Module { out, input, .. } = engine.modules()[at];
+        for (span, gradient) in spans.iter().zip(&mut found[at]) {
+            gradient.add((&x[span.start * input..span.end * input], &e[span.start * out..span.end * out]), 3);
+        }
+        Ok(())
+    };
+    engine.outer_products(&batch(samples), measurement, &all(engine), &mut each).unwrap();
+    let values =
+        |gradient: &SampleGradient| gradient.values().iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+    found.iter().map(|of_module| of_module.iter().flat_map(values).collect()).collect()
+}
+
 #[test]
 fn sums_and_gradients_are_made_of_the_same_factors() {
     let samples = samples(&SHAPES);
@@ -225,6 +247,10 @@ fn sums_and_gradients_are_made_of_the_same_factors() {
             for (found, expected) in gradients(&engine, &samples, measurement, false).iter().zip(&expected) {
                 assert!(found.iter().any(|value| *value != 0.0));
                 assert_close(found, expected, 1e-5, "gradients");
+            }
+            let found = from_outer_products(&engine, &samples, measurement);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert_close(found, expected, 1e-5, "outer products");
             }
         }
         let (pairs, plain) = from_factors(&engine, &samples, Measurement::Loss);

@@ -1,13 +1,14 @@
 //! Promise: factors that were fitted in parts, by an array or by one run, are the same bits; scores are the sums of
 //! their modules and of their tokens, whatever is asked with them; factors of something else and numbers that are none
-//! are refused; clients of a server are not told where a model is.
+//! are refused; a query that cannot be solved for ends alone; clients of a server are not told where a model is.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::served::{Served, token};
 use gstore_tests::place::Place;
 use gstore_tests::world;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Two small ones: decompositions are most of the time of a test.
 const MODULES: &str = "model.layers.1.self_attn.k_proj,model.layers.2.self_attn.v_proj";
@@ -295,6 +296,97 @@ fn an_iterative_solve_goes_on_where_factors_end() {
     let alone =
         place.run(&["score", "--pool", "pool", "--factors", "f", "--target", "q", "--iterations", "3"]);
     assert!(alone.code == 2 && alone.stderr.contains("--solver"), "{}", alone.stderr);
+}
+
+/// A copy of the demo's model in which the first value of an embedding is 0, but for the one token `~`.
+fn with_a_value_for_one_token(to: &Path) {
+    fs_err::create_dir(to).expect("made");
+    for file in fs_err::read_dir(world::demo().join("model")).expect("a folder") {
+        let file = file.expect("a file");
+        fs_err::copy(file.path(), to.join(file.file_name())).expect("copied");
+    }
+    let json = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).expect("JSON") };
+    let tokenizer = json(&fs_err::read(to.join("tokenizer.json")).expect("readable"));
+    let token = tokenizer["model"]["vocab"]["~"].as_u64().expect("a token") as usize;
+    let mut bytes = fs_err::read(to.join("model.safetensors")).expect("readable");
+    let header = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize;
+    let embedding = &json(&bytes[8..8 + header])["model.embed_tokens.weight"];
+    assert_eq!(embedding["dtype"], "F16");
+    let number = |value: &Value| value.as_u64().expect("a number") as usize;
+    let [rows, width] = [0, 1].map(|at| number(&embedding["shape"][at]));
+    let start = 8 + header + number(&embedding["data_offsets"][0]);
+    for row in 0..rows {
+        let one: u16 = if row == token { 0x3c00 } else { 0 };
+        let at = start + 2 * row * width;
+        bytes[at..at + 2].copy_from_slice(&one.to_le_bytes());
+    }
+    fs_err::write(to.join("model.safetensors"), bytes).expect("written");
+}
+
+/// Rows have no gradient at the weights of an input that is 0 for all of their tokens, so that the curvature
+/// there is the damping. Of a query that has one the first direction is then 1 / damping of it, beyond single
+/// precision.
+#[test]
+fn a_query_that_cannot_be_solved_for_ends_alone() {
+    let place = place();
+    with_a_value_for_one_token(&place.path("marked"));
+    let line = |id: &str, asked: &str| {
+        let turns = [("user", asked), ("assistant", "2 is even")];
+        let messages = turns.map(|(role, content)| json!({"role": role, "content": content}));
+        format!("{}\n", json!({"id": id, "messages": messages}))
+    };
+    let (first, last) = (line("first", "Is 2 odd?"), line("last", "Is 7 odd?"));
+    for (name, text) in
+        [("good", format!("{first}{last}")), ("mixed", format!("{first}{}{last}", line("bad", "Is ~ odd?")))]
+    {
+        let file = format!("{name}.jsonl");
+        fs_err::write(place.path(&file), text).expect("written");
+        place.ok(&["add", "--dataset", name, "--data", &file]);
+    }
+    let module = "model.layers.0.self_attn.v_proj";
+    place.ok(&[
+        "factors",
+        "fit",
+        "f",
+        "--dataset",
+        "pool",
+        "--model",
+        "marked",
+        "--modules",
+        module,
+        "--strategy",
+        "diagonal",
+    ]);
+    let score = |target: &str, more: &[&str]| {
+        let args = ["score", "--pool", "pool", "--factors", "f", "--target", target, "--solver", "cg"];
+        let limits = ["--damping", "1e-60", "--iterations", "1", "-o", "scores.csv", "--force", "--json"];
+        let found = place.run(&[&args[..], &limits, more].concat());
+        (found, fs_err::read_to_string(place.path("scores.csv")).expect("written"))
+    };
+    let (good, expected) = score("good", &[]);
+    assert_eq!(good.code, 0, "{}", good.stderr);
+    assert_eq!(expected.lines().count(), 1 + 2 * 12, "{expected}");
+
+    let (mixed, found) = score("mixed", &[]);
+    assert_eq!(mixed.code, 1, "{}", mixed.stderr);
+    for says in
+        ["query `bad`", "rows 0 to ", module, "1 of 3 queries could not be solved for", "--keep-going"]
+    {
+        assert!(mixed.stderr.contains(says), "{says}: {}", mixed.stderr);
+    }
+    // The others have the bits that they have without it.
+    assert_eq!(found, expected);
+    let report: Value = serde_json::from_str(&mixed.stdout).expect("JSON");
+    let solved = report["solved"].as_array().expect("queries");
+    assert_eq!(solved.iter().map(|query| &query["query"]).collect::<Vec<_>>(), ["first", "bad", "last"]);
+    for query in solved {
+        let is_bad = query["query"] == "bad";
+        assert_eq!(query["failed"].is_string(), is_bad, "{query}");
+        assert_eq!((query["iterations"] == 0, query["residual"] == 1.0), (is_bad, is_bad), "{query}");
+    }
+    let (kept, found) = score("mixed", &["--keep-going"]);
+    assert_eq!((kept.code, found), (0, expected), "{}", kept.stderr);
+    assert!(kept.stderr.contains("query `bad`"), "{}", kept.stderr);
 }
 
 #[test]

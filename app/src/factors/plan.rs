@@ -256,14 +256,15 @@ fn checkpoints(
     Ok(all)
 }
 
-/// Says that the head is left out, where nothing was chosen.
+/// Says that the head is left out where nothing was chosen, as its covariance grows with the vocabulary.
 fn tell_head(engine: &CurvatureEngine, ingest: &IngestRequest, max_block: usize, work: &mut Work<'_>) {
     let vocabulary = engine.decoder().vocab_size;
     if ingest.modules.patterns.is_empty() {
         let modules = many(engine.modules().len() as u64, "linear module");
         work.progress.note(&format!(
-            "{modules} of the blocks; the head is left out: the covariance of its {vocabulary} outputs would take {} MB",
-            8 * Blocks::new(vocabulary, max_block).values() as u64 / 1_000_000
+            "{modules} of the blocks; the head is left out unless {} names it (the covariance of its {vocabulary} outputs takes {:.1} MB)",
+            Remedy::Option("modules", ""),
+            8.0 * Blocks::new(vocabulary, max_block).values() as f64 / 1e6
         ));
     }
 }

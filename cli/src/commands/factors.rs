@@ -47,6 +47,8 @@ pub fn run(context: &Context, args: &FactorsArgs) -> Result<ExitCode> {
 fn fit(context: &Context, args: &FactorsFitArgs) -> Result<ExitCode> {
     let request = request(context, args)?;
     let store = context.open()?;
+    store.snapshot()?.dataset(&args.dataset)?;
+    texts::tell_cut(context, &args.text, &request.ingest.text);
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let mut work = context.work(&command, &mut reporter, &cancel);
@@ -131,7 +133,7 @@ fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
         checkpoints.extend(found);
     }
     let text = texts::options(&mut folders, &args.text)?;
-    let text = texts::within_positions(context, &model, text)?;
+    let text = texts::within_positions(&model, text)?;
     let ingest = IngestRequest {
         dataset: args.dataset.clone(),
         checkpoints,

@@ -161,7 +161,9 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
         (Some((name, given)), _) => like_factors(snapshot, &name, given)?,
         (None, Some((model, checkpoints))) => {
             let text = texts::options(&mut folders, &args.text)?;
-            let text = texts::within_positions(context, &model, text)?;
+            let text = texts::within_positions(&model, text)?;
+            snapshot.dataset(&args.pool)?;
+            texts::tell_cut(context, &args.text, &text);
             IngestRequest { checkpoints, text, ..IngestRequest::new("", model) }
         }
         (None, None) => bail!(UsageError("which model? give --factors or --model".to_owned())),

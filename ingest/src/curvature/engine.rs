@@ -163,7 +163,24 @@ impl CurvatureEngine {
         each: EachFactors<'_>,
     ) -> Result<Vec<f32>, PassError> {
         let batch = Batch { measurement, ..self.batch(batch, wanted) };
-        self.runner.factors(&batch, each)
+        self.runner.factors(&batch, true, each)
+    }
+
+    /// The same for whole samples: rows at which a gradient is 0 may be left out, and a module may come
+    /// several times, with the rows and parts of its outputs that are not 0 there. The outer products of all
+    /// add up to [`CurvatureEngine::gradients`].
+    ///
+    /// # Errors
+    /// As [`CurvatureEngine::factors`].
+    pub fn outer_products(
+        &self,
+        batch: &[TargetSample<'_>],
+        measurement: Measurement,
+        wanted: &[usize],
+        each: EachFactors<'_>,
+    ) -> Result<Vec<f32>, PassError> {
+        let batch = Batch { measurement, ..self.batch(batch, wanted) };
+        self.runner.factors(&batch, false, each)
     }
 
     /// Directions of the modules' weights, for products with the Gauss-Newton matrix: of each the values of

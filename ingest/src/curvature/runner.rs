@@ -28,7 +28,12 @@ pub(super) trait Runner: Send + Sync {
         rotated: bool,
         each: EachGradients<'_>,
     ) -> Result<Vec<f32>, PassError>;
-    fn factors(&self, batch: &Batch<'_>, each: EachFactors<'_>) -> Result<Vec<f32>, PassError>;
+    fn factors(
+        &self,
+        batch: &Batch<'_>,
+        every_row: bool,
+        each: EachFactors<'_>,
+    ) -> Result<Vec<f32>, PassError>;
     fn directions<'a>(&'a self, values: &[&[f64]]) -> Result<Box<dyn Products + 'a>, PassError>;
 }
 
@@ -107,8 +112,13 @@ impl<B: Backend> Runner for BatchRunner<B> {
         self.run(batch, GradientRows::new(batch.samples.len(), rotated.then_some(&self.bases), each))
     }
 
-    fn factors(&self, batch: &Batch<'_>, each: EachFactors<'_>) -> Result<Vec<f32>, PassError> {
-        self.run(batch, TokenFactors { each })
+    fn factors(
+        &self,
+        batch: &Batch<'_>,
+        every_row: bool,
+        each: EachFactors<'_>,
+    ) -> Result<Vec<f32>, PassError> {
+        self.run(batch, TokenFactors { every_row, each })
     }
 
     fn directions<'a>(&'a self, values: &[&[f64]]) -> Result<Box<dyn Products + 'a>, PassError> {

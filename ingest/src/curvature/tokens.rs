@@ -8,17 +8,18 @@ use super::error::PassError;
 use super::sink::{Call, Consumer};
 
 /// Takes the number of a module, its inputs `[rows, input]` with the constant of a bias, the gradients of its
-/// outputs `[rows, out]`, and the rows of each sample: one for each of its tokens.
+/// outputs `[rows, out]`, and the rows of each sample: one for each of its tokens, if all are asked for.
 pub type EachFactors<'a> = &'a mut dyn FnMut(usize, &[f32], &[f32], &[Range<usize>]) -> Result<(), PassError>;
 
 /// Hands on factors.
 pub(super) struct TokenFactors<'a> {
+    pub every_row: bool,
     pub each: EachFactors<'a>,
 }
 
 impl<B: Backend> Consumer<B> for TokenFactors<'_> {
     fn every_row(&self) -> bool {
-        true
+        self.every_row
     }
 
     fn take(&mut self, call: &Call<'_, B>) -> Result<(), PassError> {

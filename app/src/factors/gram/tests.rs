@@ -57,6 +57,7 @@ fn feature(dataset: &str, checkpoint: usize) -> JobFeature {
         dtype: DType::F32,
         compute: "f32".into(),
         granularity: Granularity::Sample,
+        rotation: Default::default(),
     };
     let mut attrs = FeatureAttrs::new(format!("grad-sgd@c{checkpoint}"), DIM as u32);
     let group = |(at, (start, len)): (usize, (usize, usize))| ModuleGroup {

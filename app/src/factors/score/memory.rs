@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use gstore_curvature::{Blocks, Module};
+use gstore_curvature::{Blocks, Module, SampleGradient};
 
 use super::forms::{TOKENS, column_bytes, has_low_rank};
 use super::pass::AHEAD;
@@ -37,6 +37,9 @@ pub(super) struct Extent {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sizes<'a> {
     pub modules: &'a [Module],
+    /// Whether modules may be several maps, as fused attention is: in the last layer the tokens of such a
+    /// module come in two calls.
+    pub fused: bool,
     /// Bytes of the weights, of as many checkpoints as are held at once.
     pub weights: u64,
     /// Bytes of a worker's activations.
@@ -109,9 +112,13 @@ impl Sizes<'_> {
     /// What a worker has of a batch: activations, and the gradients of one module or what they are made of.
     fn worker(&self) -> u64 {
         let [tokens, _] = self.batch;
+        let of_tokens = tokens * self.widest(|module| (module.input + module.out) as u64);
+        let of_samples = 2 * self.widest(|module| module.len() as u64);
+        // Queries that are turned come as tokens.
         let of_module = match self.by_token {
-            true => tokens * self.widest(|module| (module.input + module.out) as u64),
-            false => 2 * self.widest(|module| module.len() as u64),
+            true => of_tokens,
+            false if self.turns_queries() => of_tokens.max(of_samples),
+            false => of_samples,
         };
         self.activations + SINGLE * of_module
     }
@@ -229,11 +236,23 @@ impl Sizes<'_> {
         Some(Extent { threads: self.threads, queries_at_once, groups, memory: fixed + held + gradients })
     }
 
+    /// Whether queries are turned into eigenbases as they come from the model, each alone.
+    fn turns_queries(&self) -> bool {
+        self.rotates && !self.solves && !self.sum_queries && self.queries.is_some()
+    }
+
     /// A query's gradient of all modules, and what segments leave of it of those that are preconditioned in.
     fn gradient(&self) -> u64 {
         let values = |module: &Module| module.len() as u64;
         let left = if self.segments > 1 { self.threads as u64 * self.widest(values) } else { 0 };
-        SINGLE * self.all(values) + DOUBLE * left
+        let [tokens, _] = self.batch;
+        let calls = if self.fused { 2 } else { 1 };
+        let tokens = usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(calls);
+        let held = |module: &Module| match self.turns_queries() {
+            true => SampleGradient::most_values(module, self.max_block, tokens) as u64,
+            false => values(module),
+        };
+        SINGLE * self.all(held) + DOUBLE * left
     }
 
     fn refused(&self, limit: u64) -> FactorJobError {

@@ -9,6 +9,7 @@ use gstore_data::{Reading, SampleSource, encode_each};
 use gstore_ingest::curvature::{CurvatureEngine, Measurement};
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
+use gstore_model::architectures::{Param, Role};
 use gstore_store::Snapshot;
 
 use super::checks::{check, check_segments, selection, strategy};
@@ -188,6 +189,17 @@ impl ScorePlan {
         factors.module(&module.name).map(|(_, factors)| factors).map_err(FactorJobError::other)
     }
 
+    /// Rows of the largest block of eigenvectors that queries are turned with; none where they are not turned
+    /// as they come from the model.
+    pub fn turned_block(&self) -> Option<usize> {
+        let is_turned = self.how.strategy.rotates() && self.solve.is_none() && !self.how.sum_queries;
+        is_turned.then(|| self.largest_block())
+    }
+
+    fn largest_block(&self) -> usize {
+        self.segments.iter().filter_map(|segment| segment.widest).max().unwrap_or(usize::MAX)
+    }
+
     /// The arguments of the fit, as Kronfluence has them.
     pub fn arguments(&self) -> FactorArguments {
         match self.segments.last().and_then(|segment| segment.factors.as_ref()) {
@@ -210,9 +222,10 @@ impl ScorePlan {
         // The weights of another checkpoint are there next to the plan's own.
         let mut places = self.segments.iter().flat_map(|segment| &segment.checkpoints);
         let moves = places.any(|place| place.at.is_some());
-        let widest = self.segments.iter().filter_map(|segment| segment.widest).max();
+        let is_fused = |param: &Param| matches!(&param.role, Role::Weight(pieces) if pieces.len() > 1);
         let sizes = Sizes {
             modules,
+            fused: self.engine.decoder().params.iter().any(is_fused),
             weights: engine::weight_bytes(&self.engine, ingest) * (1 + u64::from(moves)),
             activations: engine::activation_bytes(&self.engine, ingest),
             threads: ingest.threads,
@@ -227,7 +240,7 @@ impl ScorePlan {
             sum_queries: how.sum_queries,
             rotates: how.strategy.rotates(),
             solves: self.solve.is_some(),
-            max_block: widest.unwrap_or(usize::MAX),
+            max_block: self.largest_block(),
             held: is_held.then_some([rows, tables]),
         };
         sizes.fitted(ingest.max_memory.or_else(available_memory).unwrap_or(u64::MAX))

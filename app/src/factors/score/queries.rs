@@ -3,15 +3,20 @@
 //! With several segments of training, a query is preconditioned with the last one's filter first; what that
 //! segment leaves of it goes on to the one before, so that each segment has columns of its own.
 //!
-//! Memory: the columns, and as much again while gradients of some queries wait to be preconditioned and while
-//! columns are put in the kernel's order; for each thread the factors of one module in one segment, and what
-//! the segments after it leave of these queries.
+//! Gradients that are turned into an eigenbasis are held as what they are products of, where that is turned
+//! with fewer multiplications.
+//!
+//! Memory: the columns, and up to twice as much again while gradients of some queries wait to be
+//! preconditioned, and as much while columns are put in the kernel's order; for each thread the factors of one
+//! module in one segment, and what the segments after it leave of these queries.
 
 use std::ops::{ControlFlow, Range};
 
 use gstore_core::{Unit, parallel};
-use gstore_curvature::{Damping, Filter, Inverse, Module, ModuleFactors, Rotation, Strategy, low_rank};
-use gstore_ingest::curvature::{CurvatureEngine, Measurement, TargetSample};
+use gstore_curvature::{
+    Damping, Filter, Inverse, Module, ModuleFactors, Rotation, SampleGradient, Strategy, low_rank,
+};
+use gstore_ingest::curvature::TargetSample;
 
 use super::forms::{Collected, ModuleColumns, has_low_rank};
 use super::plan::ScorePlan;
@@ -21,8 +26,8 @@ use crate::factors::engine::{Tokens, of_batch};
 use crate::factors::error::FactorJobError;
 use crate::work::Work;
 
-/// Gradients of some queries, for each module: `[queries, out * input]`.
-pub(super) type Gradients = Vec<Vec<f32>>;
+/// Gradients of some queries, for each module and query.
+pub(super) type Gradients = Vec<Vec<SampleGradient>>;
 
 /// The columns of a group of queries.
 pub(super) struct Columns {
@@ -97,10 +102,9 @@ pub(super) fn columns(
 /// Gradients of queries, whichever thread computes which.
 fn gradients(plan: &ScorePlan, queries: &[Tokens], work: &mut Work<'_>) -> Result<Gradients, FactorJobError> {
     let modules = plan.engine.modules();
-    let mut all: Gradients =
-        modules.iter().map(|module| Vec::with_capacity(queries.len() * module.len())).collect();
+    let mut all: Gradients = modules.iter().map(|_| Vec::with_capacity(queries.len())).collect();
     each_batch(plan, queries, work, &mut |batch| {
-        all.iter_mut().zip(batch).for_each(|(all, part)| all.extend_from_slice(&part));
+        all.iter_mut().zip(batch).for_each(|(all, part)| all.extend(part));
     })?;
     Ok(all)
 }
@@ -111,12 +115,16 @@ fn summed(plan: &ScorePlan, queries: &[Tokens], work: &mut Work<'_>) -> Result<G
     let mut sums: Vec<Vec<f64>> = modules.iter().map(|module| vec![0.0; module.len()]).collect();
     each_batch(plan, queries, work, &mut |batch| {
         for (sum, part) in sums.iter_mut().zip(&batch) {
-            for gradient in part.chunks_exact(sum.len().max(1)) {
-                sum.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += f64::from(*value));
+            for gradient in part {
+                let values = gradient.values();
+                sum.iter_mut().zip(values.iter()).for_each(|(sum, value)| *sum += f64::from(*value));
             }
         }
     })?;
-    Ok(sums.into_iter().map(|sum| sum.into_iter().map(|value| value as f32).collect()).collect())
+    let single = |(module, sum): (&Module, Vec<f64>)| {
+        vec![SampleGradient::whole(module, sum.into_iter().map(|value| value as f32).collect())]
+    };
+    Ok(modules.iter().zip(sums).map(single).collect())
 }
 
 /// Hands on the gradients of batches of queries, in their order.
@@ -127,10 +135,9 @@ fn each_batch(
     take: &mut dyn FnMut(Gradients),
 ) -> Result<(), FactorJobError> {
     let cuts = plan.batches.cut(queries.iter().map(Tokens::len));
-    let (engine, measurement) = (&plan.engine, plan.how.measurement);
     let compute = |_: &mut (), at: usize| -> Result<(usize, Gradients), FactorJobError> {
         let batch = &queries[cuts[at].clone()];
-        Ok((batch.len(), of_samples(engine, batch, measurement)?))
+        Ok((batch.len(), of_samples(plan, batch)?))
     };
     let progress = &mut *work.progress;
     let take = |(count, gradients): (usize, Gradients)| -> Result<ControlFlow<()>, FactorJobError> {
@@ -141,18 +148,30 @@ fn each_batch(
     parallel::ordered(cuts.len(), plan.extent.threads, work.cancel, || (), compute, take)
 }
 
-fn of_samples(
-    engine: &CurvatureEngine,
-    batch: &[Tokens],
-    measurement: Measurement,
-) -> Result<Gradients, FactorJobError> {
+fn of_samples(plan: &ScorePlan, batch: &[Tokens]) -> Result<Gradients, FactorJobError> {
+    let (modules, measurement) = (plan.engine.modules(), plan.how.measurement);
     let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
-    let wanted: Vec<usize> = (0..engine.modules().len()).collect();
-    let mut all: Gradients = vec![Vec::new(); wanted.len()];
-    let done = engine.gradients(&samples, measurement, &wanted, false, &mut |module, gradients| {
-        all[module] = gradients.to_vec();
-        Ok(())
-    });
+    let wanted: Vec<usize> = (0..modules.len()).collect();
+    let of_module = |module: &Module| vec![SampleGradient::empty(module); batch.len()];
+    let mut all: Gradients = modules.iter().map(of_module).collect();
+    let done = match plan.turned_block() {
+        Some(most) => {
+            plan.engine.outer_products(&samples, measurement, &wanted, &mut |at, inputs, grads, spans| {
+                let (module, most) = (&modules[at], SampleGradient::most_tokens(&modules[at], most));
+                for (gradient, span) in all[at].iter_mut().zip(spans) {
+                    let inputs = &inputs[span.start * module.input..span.end * module.input];
+                    let grads = &grads[span.start * module.out..span.end * module.out];
+                    gradient.add((inputs, grads), most);
+                }
+                Ok(())
+            })
+        }
+        None => plan.engine.gradients(&samples, measurement, &wanted, false, &mut |at, gradients| {
+            let values = gradients.chunks_exact(modules[at].len().max(1));
+            all[at] = values.map(|values| SampleGradient::whole(&modules[at], values.to_vec())).collect();
+            Ok(())
+        }),
+    };
     done.map_err(|error| of_batch(batch, error))?;
     Ok(all)
 }
@@ -160,7 +179,7 @@ fn of_samples(
 /// Adds the columns of some queries, one module a thread.
 fn precondition(
     plan: &ScorePlan,
-    gradients: &[Vec<f32>],
+    gradients: &[Vec<SampleGradient>],
     collected: &mut [Vec<Collected>],
     work: &Work<'_>,
 ) -> Result<(), FactorJobError> {
@@ -177,7 +196,11 @@ fn precondition(
 }
 
 /// The columns of some queries for a module, for each segment and filter.
-fn of_module(plan: &ScorePlan, module: &Module, gradients: &[f32]) -> Result<Vec<Collected>, FactorJobError> {
+fn of_module(
+    plan: &ScorePlan,
+    module: &Module,
+    gradients: &[SampleGradient],
+) -> Result<Vec<Collected>, FactorJobError> {
     let filters: Vec<&[Filter]> = plan.segments.iter().map(|segment| &segment.filters[..]).collect();
     let how = (plan.how.strategy, plan.how.rank);
     through(module, how, (&filters, &|at| plan.factors_of(at, module)), gradients)
@@ -191,29 +214,29 @@ fn through(
     module: &Module,
     (strategy, rank): (Strategy, Option<usize>),
     (segments, factors): OfSegments<'_>,
-    gradients: &[f32],
+    gradients: &[SampleGradient],
 ) -> Result<Vec<Collected>, FactorJobError> {
     let mut end: usize = segments.iter().map(|filters| filters.len()).sum();
     let mut all = vec![Collected::default(); end];
-    let queries = gradients.len() / module.len().max(1);
-    all.iter_mut().for_each(|into| into.reserve(queries, module, rank));
+    all.iter_mut().for_each(|into| into.reserve(gradients.len(), module, rank));
     // What the segments after one leave of each query.
-    let mut left: Vec<Vec<f32>> = Vec::new();
+    let mut left: Vec<SampleGradient> = Vec::new();
     for (at, filters) in segments.iter().enumerate().rev() {
         // What the segment leaves of a query is that of the one before it.
         let decays = filters.iter().filter_map(|filter| filter.decay()).filter(|_| at > 0);
         let with_rest: Vec<Filter> = filters.iter().copied().chain(decays).collect();
         let mut scaling = Scaling::new(module, &factors(at)?, strategy, &with_rest)?;
         let start = end - filters.len();
-        for (query, gradient) in gradients.chunks_exact(module.len().max(1)).enumerate() {
-            let gradient = left.get(query).map_or(gradient, Vec::as_slice);
+        for (query, gradient) in gradients.iter().enumerate() {
+            let gradient = left.get(query).unwrap_or(gradient);
             let (columns, rest) = scaling.columns(gradient).split_at(filters.len());
             for ((column, filter), into) in columns.iter().zip(*filters).zip(&mut all[start..end]) {
                 check(module, *filter, column)?;
                 keep(into, column, module, rank)?;
             }
             if let Some(rest) = rest.first() {
-                let rest: Vec<f32> = rest.iter().map(|value| *value as f32).collect();
+                let values = rest.iter().map(|value| *value as f32).collect();
+                let rest = SampleGradient::whole(module, values);
                 match left.get_mut(query) {
                     Some(place) => *place = rest,
                     None => left.push(rest),
@@ -296,18 +319,18 @@ impl Scaling {
     }
 
     /// A gradient preconditioned with each filter: it is turned into the eigenbasis once.
-    fn columns(&mut self, gradient: &[f32]) -> &[Vec<f64>] {
+    fn columns(&mut self, gradient: &SampleGradient) -> &[Vec<f64>] {
         if let Some(inverse) = self.inverse.take() {
             self.rotation = inverse.rotation();
         }
         let Self { rotation, scales, rotated, columns, .. } = self;
-        let wide = || gradient.iter().map(|value| f64::from(*value));
+        let put_wide = |to: &mut Vec<f64>| {
+            to.clear();
+            to.extend(gradient.values().iter().map(|value| f64::from(*value)));
+        };
         match rotation {
             Some(rotation) => rotation.rotated(gradient, rotated),
-            None => {
-                rotated.clear();
-                rotated.extend(wide());
-            }
+            None => put_wide(&mut *rotated),
         }
         for (column, scale) in columns.iter_mut().zip(&*scales) {
             match (scale, rotation.as_mut()) {
@@ -319,10 +342,7 @@ impl Scaling {
                     column.clear();
                     column.extend(rotated.iter().zip(scale).map(|(value, scale)| value * scale));
                 }
-                (None, _) => {
-                    column.clear();
-                    column.extend(wide());
-                }
+                (None, _) => put_wide(column),
             }
         }
         columns

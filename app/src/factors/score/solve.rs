@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use std::ops::{ControlFlow, Range};
 
 use gstore_core::{MIX_STEP, RowSet, mix, parallel};
-use gstore_curvature::{Filter, Module, Product, SolveLimits, System, conjugate_gradients};
+use gstore_curvature::{Filter, Module, Product, SampleGradient, SolveLimits, System, conjugate_gradients};
 use gstore_ingest::curvature::{PassError, TargetSample};
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 use gstore_store::Snapshot;
@@ -82,10 +82,10 @@ pub(super) fn solutions(
 ) -> Result<Vec<SolvedQuery>, FactorJobError> {
     let modules = plan.engine.modules();
     let side = |at: usize| -> Vec<f64> {
-        let of_module = |(module, all): (&Module, &Vec<f32>)| -> Vec<f64> {
-            all[at * module.len()..][..module.len()].iter().map(|value| f64::from(*value)).collect()
+        let of_module = |all: &Vec<SampleGradient>| -> Vec<f64> {
+            all[at].values().iter().map(|value| f64::from(*value)).collect()
         };
-        modules.iter().zip(&gradients).flat_map(of_module).collect()
+        gradients.iter().flat_map(of_module).collect()
     };
     let sides: Vec<(&str, Vec<f64>)> = names.iter().enumerate().map(|(at, name)| (*name, side(at))).collect();
     drop(gradients);

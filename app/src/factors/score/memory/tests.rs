@@ -10,6 +10,7 @@ fn modules() -> [Module; 2] {
 fn sizes(modules: &[Module]) -> Sizes<'_> {
     Sizes {
         modules,
+        fused: false,
         weights: 1_000_000,
         activations: 10_000,
         threads: 2,
@@ -45,7 +46,21 @@ fn a_query_is_its_columns_and_its_scores_on_the_way() {
     let of_tokens = Sizes { per: ScorePer::Token, by_token: true, ..sizes(&modules) };
     assert_eq!(of_tokens.query(), columns + 8 * 64 * 8 + 2 * (8 * 64 + 12 * 64 * 30));
     assert_eq!(of_tokens.worker(), 10_000 + 4 * 64 * 40);
-    assert_eq!(sizes(&modules).worker(), 10_000 + 4 * 2 * 300);
+    // Queries that are turned come as tokens, others as two gradients of a module.
+    assert_eq!(sizes(&modules).worker(), 10_000 + 4 * 64 * 40);
+    assert_eq!(Sizes { rotates: false, ..sizes(&modules) }.worker(), 10_000 + 4 * 2 * 300);
+}
+
+/// Up to 11 tokens both take fewer multiplications as tokens, of 30 and 40 values each.
+#[test]
+fn tokens_of_fused_modules_come_twice() {
+    let modules = modules();
+    let of = |tokens, fused| Sizes { batch: [tokens, 4], fused, ..sizes(&modules) }.gradient();
+    assert_eq!(of(64, false), 4 * (11 * 30 + 11 * 40));
+    assert_eq!(of(64, true), of(64, false));
+    // Of 6 tokens fewer than the 200 and 300 weights, of 12 more.
+    assert_eq!(of(6, false), 4 * (200 + 300));
+    assert_eq!(of(6, true), 4 * (11 * 30 + 11 * 40));
 }
 
 #[test]
@@ -148,7 +163,11 @@ fn each_thread_preconditions_in_one_module_and_segment_at_a_time() {
     let two = Sizes { segments: 2, ..one };
     assert_eq!(two.preconditioning(), 8 * (5 * 1000 + 5 * 300));
     assert_eq!(Sizes { segments: 9, ..one }.preconditioning(), two.preconditioning());
-    assert_eq!((one.gradient(), two.gradient()), (4 * 500, 4 * 500 + 2 * 8 * 300));
+    // Up to 11 tokens are turned with fewer multiplications: 11 * (10^2 + 20^2) of 10 * 20 * (10 + 20), and
+    // 11 * (30^2 + 10^2) of 30 * 10 * (30 + 10).
+    let held = 4 * (11 * 30 + 11 * 40);
+    assert_eq!((one.gradient(), two.gradient()), (held, held + 2 * 8 * 300));
+    assert_eq!(Sizes { sum_queries: true, ..one }.gradient(), 4 * 500);
     // Neither wide batches nor preconditioning add to the other's peak.
     let small = Sizes { activations: 0, ..one };
     let extent = small.fitted(u64::MAX).expect("fits");

@@ -15,7 +15,7 @@ fn a_damping_that_is_too_small_for_f32_is_refused() {
     let columns = |damping: f64| {
         let filter = Filter::Inverse(Damping::Value(damping));
         let mut scaling = Scaling::new(&module, &factors, Strategy::Diagonal, &[filter]).unwrap();
-        check(&module, filter, &scaling.columns(&[0.5, 2.0])[0])
+        check(&module, filter, &scaling.columns(&SampleGradient::whole(&module, vec![0.5, 2.0]))[0])
     };
     assert!(columns(1e-3).is_ok());
     let error = columns(1e-300).unwrap_err().to_string();
@@ -40,6 +40,7 @@ fn columns_are_what_the_inverse_of_each_filter_makes_of_a_gradient() {
         // What was turned before does not show.
         for gradient in [[1.0f32, -2.0, 3.0, 0.5, 0.0, -1.0], [0.0, 0.25, -1.5, 2.0, 4.0, 1.0]] {
             let wide = gradient.map(f64::from);
+            let gradient = SampleGradient::whole(&module, gradient.to_vec());
             for (column, filter) in scaling.columns(&gradient).iter().zip(filters) {
                 let expected = factors.filtered(&module, strategy, filter).unwrap().apply(&wide);
                 assert_eq!(column.len(), expected.len());
@@ -102,7 +103,8 @@ fn columns_of_segments_are_those_of_power_series_from_the_last_to_the_first() {
         let filters = segments.map(|(_, filter)| [*filter]);
         let filters: Vec<&[Filter]> = filters.iter().map(|filters| &filters[..]).collect();
         let factors = |at: usize| -> Result<ModuleFactors, FactorJobError> { Ok(segments[at].0.factors()) };
-        let gradients = [1.0, 1.0, query[0] as f32, query[1] as f32];
+        let gradients = [vec![1.0, 1.0], vec![query[0] as f32, query[1] as f32]];
+        let gradients = gradients.map(|values| SampleGradient::whole(&module, values));
         let all =
             through(&module, (Strategy::Ekfac, None), (&filters, &factors), &gradients).expect("finite");
         let values = |columns: Collected| {

@@ -1,0 +1,185 @@
+//! Gradient of a sample in the form that takes the fewest multiplications to turn.
+//!
+//! For T tokens, and bases of `s` outputs and `a` inputs with `v_s` and `v_a` values in their blocks, turning
+//! the gradient itself takes `a v_s + s v_a` multiplications. Turning what it is a product of takes
+//! `T (v_s + v_a)`. The product of the tokens, `T s a`, is taken once in either order.
+
+use std::borrow::Cow;
+
+use crate::blocks::Blocks;
+use crate::module::Module;
+use crate::rotation::Sums;
+
+/// A gradient `G = sum_t g_t a_t^T`, `[out, input]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SampleGradient {
+    out: usize,
+    input: usize,
+    form: Form,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Form {
+    /// Its values.
+    Whole(Vec<f32>),
+    /// What it is a product of: `[tokens, input]` and `[tokens, out]`.
+    Factors { inputs: Vec<f32>, grads: Vec<f32> },
+}
+
+/// What a gradient is, as it is turned.
+pub(crate) enum Turned<'a> {
+    Whole(&'a [f32]),
+    Factors { inputs: &'a [f32], grads: &'a [f32] },
+}
+
+impl SampleGradient {
+    /// One without a token.
+    pub fn empty(module: &Module) -> Self {
+        let form = Form::Factors { inputs: Vec::new(), grads: Vec::new() };
+        Self { out: module.out, input: module.input, form }
+    }
+
+    /// One of these values.
+    pub fn whole(module: &Module, values: Vec<f32>) -> Self {
+        Self { out: module.out, input: module.input, form: Form::Whole(values) }
+    }
+
+    /// The most tokens whose factors are turned with fewer multiplications than the whole gradient, where
+    /// blocks have at most so many rows. It follows from sizes alone, and so does the form of a gradient.
+    pub fn most_tokens(module: &Module, max_block: usize) -> usize {
+        let values = |size: usize| Blocks::new(size, max_block).values() as u128;
+        let (of_out, of_input) = (values(module.out), values(module.input));
+        let whole = module.input as u128 * of_out + module.out as u128 * of_input;
+        // One less where both are the same.
+        let most = whole.saturating_sub(1) / (of_out + of_input).max(1);
+        usize::try_from(most).unwrap_or(usize::MAX)
+    }
+
+    /// Values that one of so many tokens holds at most, with [`SampleGradient::most_tokens`].
+    pub fn most_values(module: &Module, max_block: usize, tokens: usize) -> usize {
+        let tokens = tokens.min(Self::most_tokens(module, max_block));
+        module.len().max(tokens * (module.input + module.out))
+    }
+
+    /// Adds tokens, `[tokens, input]` and `[tokens, out]`; with more than `most` in all it becomes a matrix.
+    ///
+    /// # Panics
+    /// Where they are not whole.
+    pub fn add(&mut self, (inputs, grads): (&[f32], &[f32]), most: usize) {
+        match &mut self.form {
+            Form::Factors { inputs: all, grads: of_all } => {
+                all.extend_from_slice(inputs);
+                of_all.extend_from_slice(grads);
+                if of_all.len() > most.saturating_mul(self.out) {
+                    self.form = Form::Whole(self.values().into_owned());
+                }
+            }
+            Form::Whole(values) => {
+                let more = product((inputs, grads), (self.out, self.input));
+                values.iter_mut().zip(more).for_each(|(sum, value)| *sum += value);
+            }
+        }
+    }
+
+    /// Its values, `[out, input]`.
+    pub fn values(&self) -> Cow<'_, [f32]> {
+        match &self.form {
+            Form::Whole(values) => Cow::Borrowed(values),
+            Form::Factors { inputs, grads } => Cow::Owned(product((inputs, grads), (self.out, self.input))),
+        }
+    }
+
+    pub(crate) fn turned(&self) -> Turned<'_> {
+        match &self.form {
+            Form::Whole(values) => Turned::Whole(values),
+            Form::Factors { inputs, grads } => Turned::Factors { inputs, grads },
+        }
+    }
+}
+
+/// The sum of the outer products of tokens.
+fn product((inputs, grads): (&[f32], &[f32]), (out, input): (usize, usize)) -> Vec<f32> {
+    let mut values = vec![0.0f32; out * input];
+    Sums::default().outer((inputs, grads), (out, input), |row, sums| {
+        values[row * input..][..input].iter_mut().zip(sums).for_each(|(to, sum)| *to = *sum as f32);
+    });
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(out: usize, input: usize) -> Module {
+        Module { name: "m".into(), out, input, bias: false }
+    }
+
+    fn values(count: usize, step: f64) -> Vec<f32> {
+        (0..count).map(|at| (at as f64 * step).sin() as f32).collect()
+    }
+
+    #[test]
+    fn as_many_tokens_as_are_turned_with_fewer_multiplications() {
+        let costs = |module: &Module, tokens: usize| {
+            let (s, a) = (module.out, module.input);
+            [tokens * (s * s + a * a), a * s * s + s * a * a]
+        };
+        for (out, input) in [(192, 192), (64, 192), (512, 192), (192, 512), (1, 3), (1, 1)] {
+            let module = module(out, input);
+            let most = SampleGradient::most_tokens(&module, usize::MAX);
+            let [factors, whole] = costs(&module, most);
+            assert!(factors < whole, "{out} {input}: {most}");
+            let [factors, whole] = costs(&module, most + 1);
+            assert!(factors >= whole, "{out} {input}: {most}");
+        }
+        // 8 blocks of 64: 8 * 64^2 values of a basis of 512, and 3 * 64^2 of one of 192.
+        let blocks = [192 * 8 + 512 * 3, 8 + 3].map(|count| count * 64 * 64);
+        assert_eq!(SampleGradient::most_tokens(&module(512, 192), 64), (blocks[0] - 1) / blocks[1]);
+        assert_eq!(SampleGradient::most_values(&module(512, 192), usize::MAX, 10), 512 * 192);
+        assert_eq!(SampleGradient::most_values(&module(192, 192), usize::MAX, 999), 191 * 384);
+    }
+
+    #[test]
+    fn tokens_make_the_same_matrix_in_any_calls_and_form() {
+        let (out, input, tokens) = (5, 7, 9);
+        let module = module(out, input);
+        let (inputs, grads) = (values(tokens * input, 0.3), values(tokens * out, 0.7));
+        let mut expected = vec![0.0f64; out * input];
+        for t in 0..tokens {
+            for (at, sum) in expected.iter_mut().enumerate() {
+                *sum += f64::from(grads[t * out + at / input]) * f64::from(inputs[t * input + at % input]);
+            }
+        }
+        for most in [0, 4, 8, 9, 100] {
+            let mut found = SampleGradient::empty(&module);
+            for span in [0..4, 4..4, 4..9] {
+                let part =
+                    (&inputs[span.start * input..span.end * input], &grads[span.start * out..span.end * out]);
+                found.add(part, most);
+            }
+            assert_eq!(matches!(found.turned(), Turned::Factors { .. }), most >= tokens);
+            for (found, expected) in found.values().iter().zip(&expected) {
+                assert!((f64::from(*found) - expected).abs() < 1e-6 * tokens as f64, "{most}");
+            }
+        }
+    }
+
+    /// Without a token there is nothing to multiply, and yet every value is handed out: zero, whatever the
+    /// memory held before.
+    #[test]
+    fn a_gradient_without_a_token_is_zeros() {
+        let module = module(5, 7);
+        assert_eq!(*SampleGradient::empty(&module).values(), [0.0; 35]);
+        let (mut sums, mut to) = (Sums::default(), vec![f64::NAN; 35]);
+        for tokens in [3, 0] {
+            let (inputs, grads) = (values(tokens * 7, 0.3), values(tokens * 5, 0.7));
+            let mut rows = Vec::new();
+            sums.outer((&inputs, &grads), (5, 7), |row, sums| {
+                rows.push(row);
+                to[row * 7..][..7].copy_from_slice(sums);
+            });
+            assert_eq!(rows, [0, 1, 2, 3, 4]);
+            assert_eq!(to.iter().all(|value| *value == 0.0), tokens == 0);
+        }
+    }
+}
