@@ -47,6 +47,7 @@ pub fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         dtype: DType::F32,
         compute: "f32".to_owned(),
         granularity: Granularity::Sample,
+        rotation: Default::default(),
     };
     let feature = JobFeature { attrs: FeatureAttrs::new("mine", desc.dim()), desc };
     let identity = json!({ "put": "points", "feature": feature.desc.key() });

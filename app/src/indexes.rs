@@ -76,17 +76,18 @@ pub enum SketchError {
     Open(#[from] OpenError),
 }
 
-/// Makes the sketches that some features of the newest snapshot lack, with the planes of most of those that
-/// they have, which stay as they are.
+/// Makes the sketches that some features of the newest snapshot lack, with these planes, by default those of
+/// most sketches that they have, which stay as they are.
 ///
 /// # Errors
 /// See [`SketchError`].
 pub fn complete(
     store: &Store,
     wanted: impl Fn(&FeaturePart) -> bool,
+    planes: Option<Planes>,
     work: &mut Work<'_>,
 ) -> Result<Sketched, SketchError> {
-    make(store, |part| wanted(part).then(|| missing(None)), work)
+    make(store, |part| wanted(part).then(|| missing(planes)), work)
 }
 
 /// Makes sketches of the features of the newest snapshot that are to have some.
@@ -200,9 +201,8 @@ fn missing(planes: Option<Planes>) -> SketchOptions {
     SketchOptions { planes, again: Again::Unusable, ..SketchOptions::default() }
 }
 
-/// The planes of most of a feature's sketches.
-fn planes(snapshot: &Snapshot, part: &FeaturePart) -> Option<Planes> {
-    // What cannot be opened is not rewritten either.
+/// The planes of most of a feature's sketches, if it has some and can be opened.
+pub fn planes(snapshot: &Snapshot, part: &FeaturePart) -> Option<Planes> {
     most_kept(&snapshot.open_feature(part).ok()?)
 }
 

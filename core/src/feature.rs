@@ -7,6 +7,7 @@
 
 use super::canonical::{canonical_json, key_of};
 use super::names::CheckpointId;
+use super::rotation::SignRotation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -25,7 +26,7 @@ pub enum DType {
     F32,
     /// Signed bytes with a scale per module group.
     I8,
-    /// Signs with a scale per module group, 64 to a word.
+    /// Signs with a scale per module group, 64 to a word; of new features those of a rotated group.
     I1,
 }
 
@@ -239,6 +240,10 @@ pub struct FeatureDesc {
     /// before there was another.
     #[serde(default, skip_serializing_if = "Granularity::is_sample")]
     pub granularity: Granularity,
+    /// How vectors are rotated before their signs are taken. Left out where they are not, as it was before
+    /// there was a rotation.
+    #[serde(default, skip_serializing_if = "SignRotation::is_none")]
+    pub rotation: SignRotation,
 }
 
 impl FeatureDesc {

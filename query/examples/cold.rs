@@ -225,6 +225,7 @@ fn desc(dataset: &str, dim: u32) -> Result<FeatureDesc> {
         dtype: DType::F16,
         compute: "f32".into(),
         granularity: Granularity::Sample,
+        rotation: Default::default(),
     })
 }
 

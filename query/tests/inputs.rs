@@ -177,6 +177,7 @@ fn vectors_of_another_length_are_not_stored() {
         dtype: DType::F16,
         compute: "f32".into(),
         granularity: Granularity::Sample,
+        rotation: Default::default(),
     };
     let plan = JobPlan {
         command: "test".into(),

@@ -316,7 +316,7 @@ fn several_runs_need_a_choice_and_without_one_checkpoints_count_the_same() {
     let run = store.run("two", &[Some(1.0), Some(2.0)]);
     store.features(&[Feature::new("val", "loss", 0, present(&numbers.vectors(1, 1)))], Some(run));
     let several = error(&store, &ask("pool", "val"));
-    assert!(several.contains("`one`, `two`") && several.contains("`run`"), "{several}");
+    assert!(several.contains("`one`, `two`") && several.contains("`run => 'NAME'`"), "{several}");
     let two = plan(&store, &with(|s| s.run = Some("two".into())));
     assert!((two.checkpoints()[1].weight - 2.0 / 3.0).abs() < 1e-12);
 }

@@ -109,6 +109,7 @@ fn feature() -> Result<JobFeature> {
         dtype: DType::F16,
         compute: "f32".into(),
         granularity: Granularity::Sample,
+        rotation: Default::default(),
     };
     Ok(JobFeature { desc, attrs: FeatureAttrs::new("grad", DIM) })
 }

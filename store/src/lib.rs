@@ -58,8 +58,8 @@ pub use error::*;
 pub use gc::{GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};
 pub use gstore_core::{
     CELL_ROWS, Cancel, CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc,
-    FeatureKind, Granularity, ModuleGroup, NameError, Preconditioned, RowFlags, RowSet, SIGNS, Space,
-    canonical_json, key_of, nearest, sha256_hex, xxh3_hex,
+    FeatureKind, Granularity, ModuleGroup, NameError, Preconditioned, RowFlags, RowSet, SIGNS, SignRotation,
+    Space, canonical_json, key_of, nearest, sha256_hex, xxh3_hex,
 };
 pub use index::{IndexFile, IndexNote, IndexState, IndexWriter, Section, SectionId, StaleIndex};
 pub use job::{Job, JobFeature, JobPlan};

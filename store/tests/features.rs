@@ -61,7 +61,7 @@ fn signs_have_the_mean_magnitude_of_their_module() {
     const ROWS: u64 = 300;
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
-    let f = feature("grad-sgd", 140, DType::I1);
+    let f = unrotated(feature("grad-sgd", 140, DType::I1));
     let store = Store::create(&path).unwrap();
     add(&store, 0..ROWS).unwrap();
     let mut job = store.start_job(plan(vec![f])).unwrap();
@@ -110,6 +110,97 @@ fn signs_have_the_mean_magnitude_of_their_module() {
         serde_json::from_slice(&fs_err::read(path.join(manifest)).unwrap()).unwrap();
     assert_eq!(manifest["requires"], serde_json::json!(["signs"]));
     assert!(verify(&store).is_sound());
+}
+
+/// The largest of the coordinates' variances over the mean one: 1 where all are alike.
+fn peak(vector: &[f32]) -> f64 {
+    let squares = || vector.iter().map(|x| f64::from(*x).powi(2));
+    squares().fold(0.0, f64::max) * vector.len() as f64 / squares().sum::<f64>()
+}
+
+#[test]
+fn signs_of_rotated_modules_stand_for_vectors_in_their_own_coordinates() {
+    const ROWS: u64 = 40;
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..ROWS).unwrap();
+    // Two modules of 128 coordinates, each with few that are large.
+    let given = |row: u64| -> Vec<f32> {
+        let mut v: Vec<f32> = (0..256).map(|i| ((i * 37 + row * 11) % 19) as f32 * 0.001 - 0.009).collect();
+        for half in v.chunks_mut(128) {
+            half[row as usize] = 3.0;
+            half[row as usize + 50] = -2.0;
+        }
+        v
+    };
+    let plain = unrotated(feature("grad-plain", 256, DType::I1));
+    let rotated = feature("grad-rotated", 256, DType::I1);
+    assert_ne!(plain.desc.rotation, rotated.desc.rotation);
+    let mut job = store.start_job(plan(vec![plain, rotated])).unwrap();
+    for f in 0..2 {
+        let mut w = job.segment_writer(f).unwrap();
+        (0..ROWS).for_each(|row| w.push(row, &given(row), RowFlags::empty()).unwrap());
+        job.seal(f, w).unwrap();
+    }
+    job.publish(None, true).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    let parts = snapshot.features();
+    let found = |rotation: SignRotation| -> Vec<Vec<f32>> {
+        let part = parts.iter().find(|part| part.desc.rotation == rotation).unwrap();
+        let reader = snapshot.open_feature(part).unwrap();
+        for (row, vector) in read_all(&reader) {
+            assert_eq!(reader.row(row).unwrap().unwrap().vector, vector);
+        }
+        (0..ROWS).map(|row| reader.row(row).unwrap().unwrap().vector).collect()
+    };
+    let cosine = |a: &[f32], b: &[f32]| {
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        };
+        dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+    };
+    let (plain, rotated) = (found(SignRotation::None), found(SignRotation::Hadamard));
+    for row in 0..ROWS {
+        let given = given(row);
+        // The signs of nearly normal coordinates have sqrt(2 / pi) of the direction, the others almost
+        // nothing.
+        let (of_plain, of_rotated) =
+            (cosine(&given, &plain[row as usize]), cosine(&given, &rotated[row as usize]));
+        assert!(peak(&given) > 50.0 && of_plain < 0.25, "row {row}: {of_plain}");
+        assert!((of_rotated - 0.8).abs() < 0.15, "row {row}: {of_rotated}");
+    }
+    let of_feature = |file: &&std::path::PathBuf| file.to_string_lossy().starts_with("manifests/feature-");
+    let requires: Vec<serde_json::Value> = files(&path)
+        .iter()
+        .filter(of_feature)
+        .map(|file| serde_json::from_slice(&fs_err::read(path.join(file)).unwrap()).unwrap())
+        .map(|manifest: serde_json::Value| manifest["requires"].clone())
+        .collect();
+    assert!(requires.contains(&serde_json::json!(["signs", "rotated_signs"])), "{requires:?}");
+    assert!(requires.contains(&serde_json::json!(["signs"])), "{requires:?}");
+    assert!(verify(&store).is_sound());
+}
+
+#[test]
+fn descriptions_without_a_rotation_have_none_and_unknown_ones_are_refused() {
+    let desc = unrotated(feature("grad-sgd", 140, DType::I1)).desc;
+    let text = desc.canonical();
+    assert!(!text.contains("rotation"), "{text}");
+    let read = |text: &str| serde_json::from_str::<FeatureDesc>(text);
+    assert_eq!(read(&text).unwrap().rotation, SignRotation::None);
+    let rotated = FeatureDesc { rotation: SignRotation::Hadamard, ..desc };
+    assert_eq!(read(&rotated.canonical()).unwrap(), rotated);
+    assert_ne!(rotated.key(), read(&text).unwrap().key());
+    let error = read(&rotated.canonical().replace("hadamard", "haar")).unwrap_err().to_string();
+    assert!(error.contains("haar"), "{error}");
+    // Only signs are taken of rotated vectors.
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..3).unwrap();
+    let mut f = feature("grad-sgd", 140, DType::F16);
+    f.desc.rotation = SignRotation::Hadamard;
+    assert!(store.start_job(plan(vec![f])).is_err());
 }
 
 #[test]

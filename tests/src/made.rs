@@ -85,6 +85,7 @@ fn feature(dataset: &str, dim: u32) -> JobFeature {
         dtype: DType::F16,
         compute: "f32".into(),
         granularity: Granularity::Sample,
+        rotation: Default::default(),
     };
     JobFeature { desc, attrs: FeatureAttrs::new("grad-sgd-sample".to_owned(), dim) }
 }

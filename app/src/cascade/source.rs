@@ -232,8 +232,8 @@ impl Source {
                 });
                 if let Some(twin) = twin.filter(|_| self.spec.features.is_empty()) {
                     return Err(AnswerError::Refused(format!(
-                        "the pool has {} already, with another encoding, storage type, precision or optimizer state than \
-                         its gradients would have here, and a question could not tell both apart",
+                        "the pool has {} already, with another encoding, storage type, rotation of signs, precision or \
+                         optimizer state than its gradients would have here, and a question could not tell both apart",
                         twin.display_name()
                     )));
                 }

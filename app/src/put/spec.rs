@@ -1,7 +1,8 @@
 //! The feature that vectors computed elsewhere make or extend.
 
 use gstore_core::{
-    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, Kind, Space, sha256_hex,
+    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, Kind, SignRotation,
+    Space, sha256_hex,
 };
 use gstore_store::{DatasetPart, FeaturePart, JobFeature, RunCheckpoint, RunUpdate, Snapshot};
 use serde::{Deserialize, Serialize};
@@ -117,6 +118,10 @@ impl VectorSpec {
         if label.is_empty() || label.len() > 200 || label.chars().any(char::is_control) {
             return Err(refused("a label is a text of 1 to 200 bytes without control characters"));
         }
+        let dtype = match family {
+            Family::Loss => DType::F32,
+            _ => self.dtype.unwrap_or(shape.dtype),
+        };
         let desc = FeatureDesc {
             dataset: self.dataset.clone(),
             encoding: String::new(),
@@ -124,12 +129,10 @@ impl VectorSpec {
             ensemble: None,
             kind: FeatureKind { name: kind, params: Map::new() },
             space,
-            dtype: match family {
-                Family::Loss => DType::F32,
-                _ => self.dtype.unwrap_or(shape.dtype),
-            },
+            dtype,
             compute: "f32".to_owned(),
             granularity: Granularity::Sample,
+            rotation: SignRotation::of(dtype),
         };
         let mut attrs = FeatureAttrs::new(label, dim);
         attrs.unit = self.unit.unwrap_or(false);

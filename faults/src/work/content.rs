@@ -28,7 +28,7 @@ pub const DATASETS: [&str; 2] = ["pool", "side"];
 pub const FEATURES: [FeatureDef; 5] = [
     FeatureDef::new("pool", "grad-sgd", DType::F16, 6, Granularity::Sample),
     FeatureDef::new("pool", "grad-adam", DType::F32, 8, Granularity::Sample),
-    FeatureDef::new("pool", "embedding", DType::I1, 140, Granularity::Sample),
+    FeatureDef::new("pool", "embedding", DType::I1, 160, Granularity::Sample),
     FeatureDef::new("side", "grad-sgd", DType::I8, 9, Granularity::Token),
     FeatureDef::new("side", "loss", DType::F32, 1, Granularity::Sample),
 ];
@@ -154,6 +154,7 @@ pub fn feature(index: usize) -> Result<JobFeature, Box<dyn std::error::Error + S
         dtype: def.dtype,
         compute: "f32".into(),
         granularity: def.granularity,
+        rotation: SignRotation::of(def.dtype),
     };
     let mut attrs = FeatureAttrs::new(label(index), def.dim);
     attrs.groups = groups(def.dim);
@@ -165,14 +166,17 @@ pub fn label(index: usize) -> String {
     FEATURES.get(index).map_or_else(String::new, |d| format!("{}@{}", d.kind, d.dataset))
 }
 
-/// The vector of a sample of this content. Whole numbers up to 127, and 127 in every group, where signs are
-/// stored 127 and -127: each type stores them exactly.
+/// The vector of a sample of this content. Whole numbers up to 127, and 127 in every group: each type stores
+/// them exactly. Where signs are stored, what 127 and -127 are rotated back to: the rotation of 80
+/// coordinates scales by powers of two alone (64 and 16 have whole roots) and rounds nothing.
 fn vector(index: usize, content: u64) -> Vec<f32> {
     let Some(FeatureDef { dim, dtype, .. }) = FEATURES.get(index) else { return Vec::new() };
     let dim = *dim;
     let mut random = crate::Random::of(&[index as u64, content]);
     if *dtype == DType::I1 {
-        return (0..dim).map(|_| if random.chance(50) { -127.0 } else { 127.0 }).collect();
+        let mut out: Vec<f32> = (0..dim).map(|_| if random.chance(50) { -127.0 } else { 127.0 }).collect();
+        out.chunks_mut(dim as usize / 2).for_each(|group| SignRotation::of(*dtype).rotate_back(group));
+        return out;
     }
     let mut out: Vec<f32> = (0..dim).map(|_| random.below(255) as f32 - 127.0).collect();
     for group in groups(dim) {

@@ -5,7 +5,8 @@
 
 use gstore_core::{GradientForm, Kind, KindSource};
 use gstore_store::{
-    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, Space, key_of,
+    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, SignRotation, Space,
+    key_of,
 };
 use serde_json::{Map, Value, json};
 
@@ -41,6 +42,7 @@ impl Setting<'_> {
         let request = self.request;
         let space = self.space(kind);
         let dim = space.dim;
+        let dtype = if kind == Kind::Loss { DType::F32 } else { request.dtype };
         let desc = FeatureDesc {
             dataset: request.dataset.clone(),
             encoding: self.encoding.to_owned(),
@@ -48,9 +50,10 @@ impl Setting<'_> {
             ensemble: None,
             kind: FeatureKind { name: kind.name().to_owned(), params: self.params_of(kind) },
             space,
-            dtype: if kind == Kind::Loss { DType::F32 } else { request.dtype },
+            dtype,
             compute: request.compute.name().to_owned(),
             granularity: request.granularity,
+            rotation: SignRotation::of(dtype),
         };
         let variant = match request.granularity {
             Granularity::Sample => "",

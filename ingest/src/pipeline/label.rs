@@ -6,7 +6,7 @@
 //! A label is for people and never part of an identity; a feature keeps the one that it was given.
 
 use gstore_core::Kind;
-use gstore_store::{EncodingSpec, FeatureDesc, FeaturePart, Snapshot};
+use gstore_store::{EncodingSpec, FeatureDesc, FeaturePart, SignRotation, Snapshot};
 
 use super::request::{IngestRequest, ProjectionChoice};
 use crate::gradient::{LossForm, ModuleSelection};
@@ -170,6 +170,13 @@ impl Word {
                 usual: request.dtype == IngestRequest::DTYPE,
                 in_encoding: None,
                 differs: |a, b| a.dtype != b.dtype,
+            });
+            let rotation = if SignRotation::of(request.dtype).is_none() { "unrotated" } else { "rotated" };
+            words.push(Word {
+                text: rotation.to_owned(),
+                usual: true,
+                in_encoding: None,
+                differs: |a, b| a.rotation != b.rotation,
             });
         }
         words.extend(Word::of_text(&request.text));

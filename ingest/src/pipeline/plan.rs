@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gstore_core::Kind;
 use gstore_store::{
     CheckpointId, DatasetPart, EncodingSpec, FeatureAttrs, FeatureDesc, FeatureState, Granularity,
-    JobFeature, JobPlan, Lease, RowSet, RunCheckpoint, RunUpdate, Snapshot, Store,
+    JobFeature, JobPlan, Lease, RowSet, RunCheckpoint, RunUpdate, SignRotation, Snapshot, Store,
 };
 use serde_json::{Map, json};
 
@@ -163,6 +163,10 @@ impl IngestPlan {
         }
         progress.finish();
         refuse_twins(&checkpoints)?;
+        let features = checkpoints.iter().flat_map(|checkpoint| &checkpoint.features);
+        features
+            .filter_map(|feature| unrotated_note(&snapshot, feature))
+            .for_each(|note| progress.note(&note));
         let (lease, column) = (None, None);
         Ok(Self { request, dataset, snapshot, encoder, encoding, checkpoints, rows, lease, column })
     }
@@ -269,6 +273,21 @@ impl IngestPlan {
             })
             .collect()
     }
+}
+
+/// That a feature of signs begins anew beside one from before signs were rotated.
+fn unrotated_note(snapshot: &Snapshot, feature: &PlannedFeature) -> Option<String> {
+    if feature.desc.rotation.is_none() || !feature.published.is_empty() {
+        return None;
+    }
+    let older = FeatureDesc { rotation: SignRotation::None, ..feature.desc.clone() };
+    let older = snapshot.feature_by_key(&older.key())?;
+    Some(format!(
+        "{} has signs of vectors that were not rotated; those of new ones are, so {} is a feature of its own, and every \
+         row is computed for it",
+        older.display_name(),
+        feature.attrs.label
+    ))
 }
 
 /// Reads everything that a request names but the weights' bytes and the store: what would stop the ingest

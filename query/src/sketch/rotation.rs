@@ -7,6 +7,8 @@
 
 use std::ops::{Add, Mul, Range, Sub};
 
+use gstore_core::hadamard;
+
 use super::random::Stream;
 use crate::kernel::CODE_STEP;
 
@@ -117,20 +119,6 @@ pub fn padded_dim(dim: usize) -> usize {
     if stepped <= largest_power(stepped) * 3 / 2 { stepped } else { stepped.next_power_of_two() }
 }
 
-/// The Walsh-Hadamard transform of a power of two of values, not scaled.
-fn hadamard<T: Copy + Add<Output = T> + Sub<Output = T>>(values: &mut [T]) {
-    let mut half = 1;
-    while half < values.len() {
-        for pair in values.chunks_exact_mut(2 * half) {
-            let (a, b) = pair.split_at_mut(half);
-            for (a, b) in a.iter_mut().zip(b) {
-                (*a, *b) = (*a + *b, *a - *b);
-            }
-        }
-        half *= 2;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +154,20 @@ mod tests {
                 let off: Vec<f64> = single.iter().zip(&ra).map(|(s, r)| f64::from(*s) - r).collect();
                 assert!(length(&off) <= rotation.error() * length(&a), "dim {dim}");
             }
+        }
+    }
+
+    /// Entry (i, j) of the matrix is -1 to the number of bits that i and j have in common.
+    #[test]
+    fn a_transform_is_that_of_its_matrix() {
+        for len in [8usize, 16, 64] {
+            let v: Vec<i64> = (0..len as i64).map(|i| (i * 37 + 11) % 101 - 50).collect();
+            let sign = |i: usize, j: usize| if (i & j).count_ones().is_multiple_of(2) { 1 } else { -1 };
+            let row = |i: usize| v.iter().enumerate().map(|(j, x)| sign(i, j) * x).sum::<i64>();
+            let expected: Vec<i64> = (0..len).map(row).collect();
+            let mut found = v.clone();
+            hadamard(&mut found);
+            assert_eq!(found, expected);
         }
     }
 

@@ -35,6 +35,7 @@ pub struct Feature {
     /// Instead of `rows`, vectors of tokens.
     pub tokens: Option<Vec<TokenRow>>,
     pub dtype: DType,
+    pub rotation: SignRotation,
     /// Lengths of the module groups; empty: one group.
     pub groups: Vec<u32>,
     /// Number of rows after which a new segment begins.
@@ -55,6 +56,7 @@ impl Feature {
             rows,
             tokens: None,
             dtype: DType::F32,
+            rotation: SignRotation::None,
             groups: Vec::new(),
             cut: usize::MAX,
             projection: "none".into(),
@@ -120,6 +122,7 @@ impl Feature {
                 Some(_) => Granularity::Token,
                 None => Granularity::Sample,
             },
+            rotation: self.rotation,
         }
     }
 

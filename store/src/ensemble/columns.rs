@@ -89,6 +89,7 @@ impl LossColumns {
             dtype: DType::F32,
             compute: self.compute.clone(),
             granularity: Granularity::Sample,
+            rotation: Default::default(),
         };
         let mut attrs = FeatureAttrs::new(label, dim);
         attrs.provenance = self.provenance.clone();

@@ -8,7 +8,10 @@ use gstore_core::{Remedy, RowSet};
 #[non_exhaustive]
 pub enum AppendError {
     /// Two samples of one append have the same id.
-    #[error("id {id:?} occurs twice with different content")]
+    #[error(
+        "id {id:?} occurs twice with different content; ids are unique in a dataset ({} keeps the first of each)",
+        Remedy::Option("duplicates", "first")
+    )]
     DuplicateId {
         /// The id.
         id: String,

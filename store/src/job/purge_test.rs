@@ -10,7 +10,7 @@ use crate::store::{Store, WriterLock, change_of, publish};
 use crate::{AttachReport, Job};
 use gstore_core::{
     CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind,
-    Granularity, RowFlags, RowSet, Space, sha256_hex,
+    Granularity, RowFlags, RowSet, SignRotation, Space, sha256_hex,
 };
 use serde_json::{Map, json};
 use std::ops::Range;
@@ -76,6 +76,7 @@ fn feature(dtype: DType) -> JobFeature {
         dtype,
         compute: "f32".into(),
         granularity: Granularity::Sample,
+        rotation: SignRotation::of(dtype),
     };
     JobFeature { desc, attrs: FeatureAttrs::new(format!("g-{dtype}"), 5) }
 }

@@ -2,7 +2,7 @@
 
 use super::Extra;
 use super::entry::deserialize_with_extra;
-use super::file::{Link, Part, SIGN_ROWS, TOKENS, require};
+use super::file::{Link, Part, ROTATED_SIGNS, SIGN_ROWS, TOKENS, require};
 use super::page::{Order, PageReader, PageWriter, Pages};
 use crate::error::StorageError;
 use gstore_core::{DType, Digest, FeatureAttrs, FeatureDesc, Granularity, RowSet};
@@ -153,6 +153,7 @@ impl Part for FeaturePart {
         writer.note(&mut self.requires);
         require(&mut self.requires, TOKENS, self.desc.granularity == Granularity::Token);
         require(&mut self.requires, SIGN_ROWS, self.desc.dtype == DType::I1);
+        require(&mut self.requires, ROTATED_SIGNS, !self.desc.rotation.is_none());
         Ok(())
     }
 

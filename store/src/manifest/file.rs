@@ -27,6 +27,10 @@ pub(crate) const TOKENS: &str = "tokens";
 /// damage.
 pub(crate) const SIGN_ROWS: &str = "signs";
 
+/// Requirement of a feature whose vectors were rotated before their signs were taken: a reader that does not
+/// know it would take the signs for those of the coordinates.
+pub(crate) const ROTATED_SIGNS: &str = "rotated_signs";
+
 /// Requirement of a root that has ensembles, or had some: a reader that does not know them would drop them,
 /// take losses of some members for vectors of samples, and give out the same numbers again.
 pub(crate) const ENSEMBLES: &str = "ensembles";
@@ -36,7 +40,7 @@ pub(crate) const ENSEMBLES: &str = "ensembles";
 pub(crate) const ARTIFACT_FILES: &str = "artifact_files";
 
 /// What a manifest or a segment may require of this version.
-const KNOWN: [&str; 6] = [TOMBSTONES, PAGES, TOKENS, SIGN_ROWS, ENSEMBLES, ARTIFACT_FILES];
+const KNOWN: [&str; 7] = [TOMBSTONES, PAGES, TOKENS, SIGN_ROWS, ROTATED_SIGNS, ENSEMBLES, ARTIFACT_FILES];
 
 /// Sets or removes a requirement.
 pub(crate) fn require(requires: &mut Vec<String>, what: &str, needed: bool) {

@@ -36,7 +36,8 @@ pub use written::{ClientWrite, WriteNote, check_key};
 pub(crate) use current::Current;
 pub(crate) use dataset::CHUNK;
 pub(crate) use file::{
-    Link, ManifestFiles, Part, SIGN_ROWS, TOKENS, VERSION, check_version, parse, write_replacing,
+    Link, ManifestFiles, Part, ROTATED_SIGNS, SIGN_ROWS, TOKENS, VERSION, check_version, parse,
+    write_replacing,
 };
 pub(crate) use page::LostPage;
 pub(crate) use root::{Counters, PartLink, Root, Tag, root_number};

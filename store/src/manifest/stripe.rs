@@ -169,6 +169,7 @@ mod tests {
             dtype: DType::F32,
             compute: "f32".into(),
             granularity: Granularity::Sample,
+            rotation: Default::default(),
         }
     }
 

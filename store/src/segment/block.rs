@@ -100,7 +100,9 @@ impl<'a> Values<'a> {
             Values::F16(v) => Values::F16(part(v, i, n)?),
             Values::F32(v) => Values::F32(part(v, i, n)?),
             Values::I8(v) => Values::I8(part(v, i, n)?),
-            Values::I1(v) => Values::I1(Signs::new(part(v.words(), i, n)?, v.each())),
+            Values::I1(v) => {
+                Values::I1(Signs::new(part(v.words(), i, n)?, v.each()).of_rotated(v.rotation()))
+            }
         })
     }
 
@@ -114,7 +116,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Those of one vector, widened exactly, without its scales.
+    /// Those of one vector, widened, without its scales: exactly but for signs of rotated vectors.
     pub(super) fn widen(self, groups: &[Range<usize>], out: &mut [f32]) {
         match self {
             Values::F16(v) => v.iter().zip(out).for_each(|(x, out)| *out = x.to_f32()),
@@ -149,17 +151,18 @@ impl Vector<'_> {
 
 impl<'a> Block<'a> {
     /// The columns of a block whose bytes start at `bytes`; `None` if they are not aligned.
-    pub(crate) fn view(bytes: &'a [u8], layout: &BlockLayout, dtype: DType) -> Option<Block<'a>> {
+    pub(crate) fn view(bytes: &'a [u8], layout: &BlockLayout, shape: &Shape) -> Option<Block<'a>> {
         Some(Block {
             rows: cast(bytes, &layout.row)?,
             pos: cast(bytes, &layout.pos)?,
-            values: match dtype {
+            values: match shape.dtype {
                 DType::F16 => Values::F16(cast(bytes, &layout.values)?),
                 DType::F32 => Values::F32(cast(bytes, &layout.values)?),
                 DType::I8 => Values::I8(cast(bytes, &layout.values)?),
                 DType::I1 => {
                     let words: &[u64] = cast(bytes, &layout.values)?;
-                    Values::I1(Signs::new(words, words.len().checked_div(layout.vectors)?))
+                    let signs = Signs::new(words, words.len().checked_div(layout.vectors)?);
+                    Values::I1(signs.of_rotated(shape.rotation))
                 }
             },
             scale: cast(bytes, &layout.scale)?,
@@ -257,7 +260,8 @@ impl RowBytes {
                 let (chunks, _) = self.values.as_chunks::<8>();
                 let words: Vec<u64> = chunks.iter().map(|b| u64::from_le_bytes(*b)).collect();
                 let mut vector = vec![0.0; shape.dim];
-                Signs::new(&words, words.len()).widen(&shape.groups, &mut vector);
+                let signs = Signs::new(&words, words.len()).of_rotated(shape.rotation);
+                signs.widen(&shape.groups, &mut vector);
                 vector
             }
         };

@@ -95,10 +95,11 @@ impl BlockBounds {
 const SLACK: f64 = 1.0 / 1024.0;
 
 /// A length that the stored form of a vector with this norm does not exceed, of types that are not bytes.
-/// Signs are no longer than the vector, but for the rounding of their scale: 2^-24 of it, or 2^-150 for each
-/// coordinate. Of floats rounding moves a coordinate by at most 2^-11 of itself or 2^-25 of the scale, which
-/// is at most 2^-14 of the norm. Below the smallest scale it is at most 2^-151 for each coordinate, which the
-/// last term is for.
+/// Signs are no longer than the vector, but for the rounding of their scale, 2^-24 of it or 2^-150 for each
+/// coordinate, and for what rotating there and back rounds ([`gstore_core::SignRotation::rounding`] each
+/// way). Of floats rounding moves a coordinate by at most 2^-11 of itself or 2^-25 of the scale, which is at
+/// most 2^-14 of the norm. Below the smallest scale it is at most 2^-151 for each coordinate, which the last
+/// term is for.
 fn at_most(norm: f32) -> f64 {
     if norm == 0.0 { 0.0 } else { f64::from(norm) * (1.0 + SLACK) + 1e-38 }
 }
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
     use crate::segment::quantize::{Scratch, store_row};
     use crate::segment::values::ValueVec;
-    use gstore_core::DType;
+    use gstore_core::{DType, SignRotation};
     use proptest::prelude::*;
 
     proptest! {
@@ -122,8 +123,9 @@ mod tests {
             let (groups, dtype) = ([0..2, 2..5], DType::ALL[dtype]);
             let items = groups.iter().map(|group| dtype.items(group.len())).sum();
             let (mut values, mut scales, mut norms) = (ValueVec::new(dtype, items, 6), Vec::new(), Vec::new());
+            let mut scratch = Scratch::of(SignRotation::of(dtype));
             for vector in all.chunks(5) {
-                prop_assert!(store_row(vector, &groups, &mut values, &mut scales, &mut norms, &mut Scratch::default()));
+                prop_assert!(store_row(vector, &groups, &mut values, &mut scales, &mut norms, &mut scratch));
             }
             let rows = [0u64, 1, 2, 3, 4, 5];
             let (flags, check) = ([0, 1, 4, 2, 8, 0], [0u64; 6]);

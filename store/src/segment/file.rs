@@ -196,7 +196,7 @@ impl SegmentFile {
         bytes: &'a [u8],
         layout: &BlockLayout,
     ) -> Result<Block<'a>, StorageError> {
-        Block::view(bytes, layout, self.shape.dtype).ok_or_else(|| {
+        Block::view(bytes, layout, &self.shape).ok_or_else(|| {
             self.damage(block, ("alignment of the block".into(), "64 bytes".into(), "less".into())).into()
         })
     }

@@ -3,7 +3,7 @@
 use super::bounds::BlockBounds;
 use super::layout::{ALIGN, Problem, Shape, problem};
 use crate::error::{Damage, StorageError};
-use crate::manifest::{SIGN_ROWS, TOKENS, VERSION};
+use crate::manifest::{ROTATED_SIGNS, SIGN_ROWS, TOKENS, VERSION};
 use gstore_core::{CELL_ROWS, DType, Digest, FeatureAttrs, FeatureDesc, Granularity, canonical_json};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -87,7 +87,8 @@ pub(crate) fn metadata(
 ) -> Result<Vec<(&'static str, String)>, serde_json::Error> {
     let tokens = desc.granularity == Granularity::Token;
     let signs = desc.dtype == DType::I1;
-    let requires: Vec<&str> = [(tokens, TOKENS), (signs, SIGN_ROWS)]
+    let rotated = !desc.rotation.is_none();
+    let requires: Vec<&str> = [(tokens, TOKENS), (signs, SIGN_ROWS), (rotated, ROTATED_SIGNS)]
         .into_iter()
         .filter(|(needed, _)| *needed)
         .map(|r| r.1)

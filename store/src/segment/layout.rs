@@ -4,7 +4,7 @@
 //! ranges are inside the block.
 
 use arrow_schema::{DataType, Field, Schema};
-use gstore_core::{DType, Granularity};
+use gstore_core::{DType, Granularity, SignRotation};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ pub(crate) struct Shape {
     pub dim: usize,
     pub groups: Vec<Range<usize>>,
     pub dtype: DType,
+    /// How vectors are rotated before their signs are taken.
+    pub rotation: SignRotation,
     pub granularity: Granularity,
     /// Whether a value may be missing, which is a NaN: those of ensembles.
     pub gaps: bool,
@@ -50,7 +52,8 @@ impl Shape {
         let groups =
             attrs.groups.iter().map(|g| g.start as usize..g.start as usize + g.len as usize).collect();
         let (dim, gaps) = (desc.dim() as usize, desc.ensemble.is_some());
-        Shape { dim, groups, dtype: desc.dtype, granularity: desc.granularity, gaps }
+        let (dtype, rotation, granularity) = (desc.dtype, desc.rotation, desc.granularity);
+        Shape { dim, groups, dtype, rotation, granularity, gaps }
     }
 
     /// Stored items of a vector.

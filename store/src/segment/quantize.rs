@@ -4,14 +4,14 @@
 //! - value = stored * scale of its group
 //! - f16: scale is the power of two that puts the group's largest magnitude into [2^14, 2^15), but at least
 //!   2^-126 so that it is a normal number; i8: largest magnitude / 127; f32 and all-zero groups: 1; i1: the
-//!   mean magnitude, which is 0 for all-zero groups
+//!   mean magnitude, which is 0 for all-zero groups, of the rotated group where the feature has a rotation
 //! - norm is the L2 norm before rounding: squares summed in f64 in eight lanes (coordinate i of the group
 //!   goes to lane i mod 8), lanes added pairwise, rounded once to f32; the same bits on every machine
 
 use super::block::{StoredRow, apply};
 use super::signs::store_signs;
 use super::values::ValueVec;
-use gstore_core::{DType, ModuleGroup, RowFlags};
+use gstore_core::{DType, ModuleGroup, RowFlags, SignRotation};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use std::ops::Range;
@@ -66,15 +66,24 @@ pub(super) fn group_of<'a, T>(vector: &'a [T], group: &Range<usize>) -> &'a [T] 
     vector.get(group.clone()).unwrap_or_default()
 }
 
-/// Reused memory of [`store_row`].
+/// Reused memory of [`store_row`], and how groups are rotated before their signs are taken.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
+    rotation: SignRotation,
+    /// A group as it is rounded, or rotated.
     scaled: Vec<f32>,
     stats: Vec<Stats>,
 }
 
-/// Appends the stored form of one vector. Returns false, with zeros stored, if a value or a norm
-/// is not a finite number.
+impl Scratch {
+    /// For vectors of a feature with this rotation.
+    pub(crate) fn of(rotation: SignRotation) -> Self {
+        Scratch { rotation, ..Scratch::default() }
+    }
+}
+
+/// Appends the stored form of one vector. Returns false, with zeros stored, if a value, a rotated value or a
+/// norm is not a finite number.
 pub(crate) fn store_row(
     vector: &[f32],
     groups: &[Range<usize>],
@@ -93,16 +102,28 @@ pub(crate) fn store_row(
             }
         }
     }
+    let begun = (values.len(), scale.len());
     for (g, s) in groups.iter().zip(&scratch.stats) {
+        let place = (&mut scratch.scaled, scratch.rotation);
+        let of_group = store_group(group_of(vector, g), s.largest, values, place);
+        // Rounding may carry a rotated coordinate beyond the largest number where the norm is nearly that.
+        if !of_group.is_finite() {
+            values.truncate(begun.0);
+            scale.truncate(begun.1);
+            norm.truncate(begun.1);
+            store_zeros(vector.len(), groups, values, scale, norm);
+            return false;
+        }
         norm.push(s.norm);
-        scale.push(store_group(group_of(vector, g), s.largest, values, &mut scratch.scaled));
+        scale.push(of_group);
     }
     true
 }
 
 impl StoredRow {
     /// What a vector would read back as if it were stored as `dtype`, bit for bit; nothing is written.
-    /// `groups` cover every coordinate once. `None` if a value or a norm is not a finite number.
+    /// `groups` cover every coordinate once; signs are those of a feature without a rotation. `None` if a
+    /// value or a norm is not a finite number.
     pub fn of(vector: &[f32], groups: &[ModuleGroup], dtype: DType) -> Option<StoredRow> {
         let groups: Vec<Range<usize>> =
             groups.iter().map(|g| g.start as usize..g.start as usize + g.len as usize).collect();
@@ -119,7 +140,12 @@ impl StoredRow {
     }
 }
 
-fn store_group(group: &[f32], largest: f32, values: &mut ValueVec, scaled: &mut Vec<f32>) -> f32 {
+fn store_group(
+    group: &[f32],
+    largest: f32,
+    values: &mut ValueVec,
+    (scaled, rotation): (&mut Vec<f32>, SignRotation),
+) -> f32 {
     match values {
         ValueVec::F32(out) => {
             out.extend_from_slice(group);
@@ -149,7 +175,13 @@ fn store_group(group: &[f32], largest: f32, values: &mut ValueVec, scaled: &mut 
             out.extend(group.iter().map(|v| ((v / scale).clamp(-127.0, 127.0) + ROUND - ROUND) as i8));
             scale
         }
-        ValueVec::I1(out, _) => store_signs(group, out),
+        ValueVec::I1(out, _) if rotation.is_none() => store_signs(group, out),
+        ValueVec::I1(out, _) => {
+            scaled.clear();
+            scaled.extend_from_slice(group);
+            rotation.rotate(scaled);
+            store_signs(scaled, out)
+        }
     }
 }
 
@@ -230,6 +262,35 @@ mod tests {
         let group = |start, len| ModuleGroup { name: "m".into(), start, len };
         let row = StoredRow::of(&[3.0, -4.0, -0.5], &[group(0, 2), group(2, 1)], DType::I1).unwrap();
         assert_eq!((row.vector, row.norm), (vec![3.5, -3.5, -0.5], vec![5.0, 0.5]));
+    }
+
+    /// A vector whose rotation is one coordinate has the norm of that coordinate: one of nearly the largest
+    /// number is stored whole, or is a row that is not finite.
+    #[test]
+    fn rotated_rows_of_nearly_the_largest_norm_are_stored_whole_or_not_at_all() {
+        let mut one = vec![0.0; 65];
+        one[0] = 1.0;
+        SignRotation::Hadamard.rotate_back(&mut one[..64]);
+        let mut refused = 0;
+        for below in 0..64 {
+            // Of norms up to the largest number, in steps of a last digit.
+            let norm = f32::from_bits(f32::MAX.to_bits() - below);
+            let vector: Vec<f32> = one.iter().map(|value| value * norm).collect();
+            let groups = [64..65, 0..64];
+            let (mut values, mut scale, mut norms) = (ValueVec::new(DType::I1, 2, 1), vec![3.0], vec![4.0]);
+            let mut scratch = Scratch::of(SignRotation::Hadamard);
+            let ok = store_row(&vector, &groups, &mut values, &mut scale, &mut norms, &mut scratch);
+            assert!(values.len() == 2 && scale.len() == 3 && norms.len() == 3);
+            assert_eq!((scale[0], norms[0]), (3.0, 4.0));
+            if ok {
+                assert!(scale[2].is_finite() && scale[2] > 0.0 && norms[2] > 0.0);
+            } else {
+                let ValueVec::I1(words, 2) = values else { unreachable!() };
+                assert_eq!((words, &scale[1..], &norms[1..]), (vec![0; 2], &[0.0; 2][..], &[0.0; 2][..]));
+                refused += 1;
+            }
+        }
+        assert!(refused < 64);
     }
 
     proptest! {

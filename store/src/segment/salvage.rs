@@ -71,7 +71,7 @@ pub(crate) fn salvage(
         let block = read_header(&*file, offset, len, shape).and_then(|(layout, total)| {
             let bytes = scratch.resize(total);
             read_lenient(&*file, bytes, offset);
-            let rows = sound_rows(&Block::view(bytes, &layout, shape.dtype)?, &out.rows);
+            let rows = sound_rows(&Block::view(bytes, &layout, shape)?, &out.rows);
             (!rows.is_empty()).then_some(SoundBlock { offset, layout, len: total, rows })
         });
         pos = offset + block.as_ref().map_or(ALIGN, |b| b.len) as u64;
@@ -104,7 +104,7 @@ impl Salvaged {
             read_lenient(&*file, bytes, b.offset);
             let changed = |row| io(std::io::Error::other(format!("row {row} changed while it was read")));
             let vectors: Vec<Vector<'_>> =
-                Block::view(bytes, &b.layout, self.shape.dtype).iter().flat_map(Block::vectors).collect();
+                Block::view(bytes, &b.layout, &self.shape).iter().flat_map(Block::vectors).collect();
             for (i, row) in b.rows.iter().filter(|(_, row)| wanted.contains(*row)) {
                 match vectors.get(*i).filter(|v| v.row == *row && v.compute_check(&mut hash) == v.check) {
                     Some(vector) => writer.push_stored(vector)?,

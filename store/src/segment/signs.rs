@@ -7,9 +7,10 @@
 //! - the scale is the mean magnitude of the group. With s the signs of x, |x - a s|^2 is |x|^2 - 2 a sum
 //!   |x_i| + n a^2, which is least there: |x|^2 - n a^2. A group of zeros has scale 0
 //! - a group is never longer than before rounding: sqrt(n) a = sum |x_i| / sqrt(n) <= |x|
+//! - all of this is of the rotated group where the feature has a rotation, which keeps lengths and products
 
 use super::quantize::sum;
-use gstore_core::SIGNS;
+use gstore_core::{SIGNS, SignRotation};
 use std::ops::Range;
 
 /// The signs of some vectors of a feature, one vector after the other.
@@ -17,12 +18,24 @@ use std::ops::Range;
 pub struct Signs<'a> {
     words: &'a [u64],
     each: usize,
+    rotation: SignRotation,
 }
 
 impl<'a> Signs<'a> {
-    /// Those in `words`, `each` of them a vector.
+    /// Those in `words`, `each` of them a vector, of vectors as they are.
     pub fn new(words: &'a [u64], each: usize) -> Self {
-        Signs { words, each }
+        Signs { words, each, rotation: SignRotation::None }
+    }
+
+    /// The same, of vectors whose module groups were rotated.
+    #[must_use]
+    pub fn of_rotated(self, rotation: SignRotation) -> Self {
+        Signs { rotation, ..self }
+    }
+
+    /// How the vectors were rotated.
+    pub fn rotation(self) -> SignRotation {
+        self.rotation
     }
 
     /// The words.
@@ -43,10 +56,11 @@ impl<'a> Signs<'a> {
     /// Those of some of the vectors; none where there are not so many.
     pub fn rows(self, range: Range<usize>) -> Self {
         let words = self.words.get(range.start * self.each..range.end * self.each);
-        Signs { words: words.unwrap_or_default(), each: self.each }
+        Signs { words: words.unwrap_or_default(), ..self }
     }
 
-    /// The values of the first vector, 1 and -1, at the coordinates of its module groups.
+    /// The values of the first vector, 1 and -1, at the coordinates of its module groups; rotated back, up to
+    /// rounding, where they were rotated.
     pub(super) fn widen(self, groups: &[Range<usize>], out: &mut [f32]) {
         let mut words = self.words.iter();
         for group in groups {
@@ -56,6 +70,7 @@ impl<'a> Signs<'a> {
                     *value = if word >> i & 1 == 1 { -1.0 } else { 1.0 };
                 }
             }
+            self.rotation.rotate_back(out.get_mut(group.clone()).unwrap_or_default());
         }
     }
 }

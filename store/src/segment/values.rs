@@ -41,6 +41,26 @@ impl ValueVec {
         true
     }
 
+    /// Number of stored items.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            ValueVec::F16(v) => v.len(),
+            ValueVec::F32(v) => v.len(),
+            ValueVec::I8(v) => v.len(),
+            ValueVec::I1(v, _) => v.len(),
+        }
+    }
+
+    /// Keeps the first `items`.
+    pub(crate) fn truncate(&mut self, items: usize) {
+        match self {
+            ValueVec::F16(v) => v.truncate(items),
+            ValueVec::F32(v) => v.truncate(items),
+            ValueVec::I8(v) => v.truncate(items),
+            ValueVec::I1(v, _) => v.truncate(items),
+        }
+    }
+
     /// Makes those of the last values NaN that are NaN in `vector`, always with the same bits. Only single
     /// precision has missing values.
     pub(crate) fn mark_missing(&mut self, vector: &[f32]) {

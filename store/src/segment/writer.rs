@@ -117,7 +117,7 @@ impl SegmentWriter {
             bounds: Vec::new(),
             written: RowSet::new(),
             block_vectors,
-            scratch: Scratch::default(),
+            scratch: Scratch::of(desc.rotation),
             hash: Xxh3::new(),
         })
     }
@@ -299,6 +299,12 @@ pub(crate) fn check_description(desc: &FeatureDesc, attrs: &FeatureAttrs) -> Res
     }
     if desc.space.family == Family::Loss && desc.dtype != DType::F32 {
         return Err(format!("losses are stored as f32, not as {}", desc.dtype));
+    }
+    if !desc.rotation.is_none() && desc.dtype != DType::I1 {
+        return Err(format!(
+            "vectors are rotated before their signs are taken, and these are stored as {}",
+            desc.dtype
+        ));
     }
     Stripe::of(desc).map(drop)
 }

@@ -7,16 +7,29 @@ use std::str::FromStr;
 
 /// Not the name of a snapshot or a tag.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", why(.0))]
+#[error("{0}")]
 pub struct SnapshotNameError(String);
 
-fn why(text: &str) -> String {
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return format!("{text} is a number, and a tag must not be one: it would be taken for a snapshot");
+/// What a tag is made of.
+const OF_TAG: &str =
+    "1 to 64 of the characters a-z, 0-9, `.`, `_` and `-`, of which the first is a letter or digit";
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn no_tag(text: &str) -> SnapshotNameError {
+    SnapshotNameError(match is_number(text) {
+        true => format!("{text} is a number, and a tag must not be one: it would be taken for a snapshot"),
+        false => format!("{text:?} cannot be a tag: a tag has {OF_TAG}"),
+    })
+}
+
+fn no_snapshot(text: &str) -> SnapshotNameError {
+    match is_number(text) {
+        true => SnapshotNameError(format!("{text} is too large for the number of a snapshot")),
+        false => SnapshotNameError(format!("{text:?} names no snapshot: use a number, or a tag of {OF_TAG}")),
     }
-    format!(
-        "{text:?} names no snapshot: use a number, or a tag of 1 to 64 of the characters a-z, 0-9, `.`, `_` and `-` that begins with a letter or digit"
-    )
 }
 
 /// A tag: 1 to 64 of `a-z`, `0-9`, `.`, `_`, `-`, beginning with a letter or digit, and not a number.
@@ -36,8 +49,8 @@ impl TryFrom<String> for TagName {
         let sound = text.len() <= Self::MAX
             && text.bytes().all(allowed)
             && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
-            && !text.bytes().all(|b| b.is_ascii_digit());
-        if sound { Ok(TagName(text)) } else { Err(SnapshotNameError(text)) }
+            && !is_number(&text);
+        if sound { Ok(TagName(text)) } else { Err(no_tag(&text)) }
     }
 }
 
@@ -84,7 +97,7 @@ impl FromStr for SnapshotName {
     fn from_str(text: &str) -> Result<Self, SnapshotNameError> {
         match text.parse() {
             Ok(number) => Ok(SnapshotName::Number(number)),
-            Err(_) => text.parse().map(SnapshotName::Tag),
+            Err(_) => text.parse().map(SnapshotName::Tag).map_err(|_| no_snapshot(text)),
         }
     }
 }
@@ -113,5 +126,9 @@ mod tests {
         }
         let number = "5".parse::<TagName>().unwrap_err().to_string();
         assert!(number.contains("a tag must not be one"), "{number}");
+        let tag = "a b".parse::<TagName>().unwrap_err().to_string();
+        assert!(tag.starts_with("\"a b\" cannot be a tag: a tag has 1 to 64 of"), "{tag}");
+        let snapshot = "a b".parse::<SnapshotName>().unwrap_err().to_string();
+        assert!(snapshot.starts_with("\"a b\" names no snapshot: use a number, or a tag"), "{snapshot}");
     }
 }

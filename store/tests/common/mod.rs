@@ -106,6 +106,7 @@ pub fn encoding_spec() -> EncodingSpec {
     }
 }
 
+/// A feature as an ingest makes it now: signs are of rotated modules.
 pub fn feature(name: &str, dim: u32, dtype: DType) -> JobFeature {
     let desc = FeatureDesc {
         dataset: "pool".into(),
@@ -126,6 +127,7 @@ pub fn feature(name: &str, dim: u32, dtype: DType) -> JobFeature {
         dtype,
         compute: "f32".into(),
         granularity: Granularity::Sample,
+        rotation: SignRotation::of(dtype),
     };
     let mut attrs = FeatureAttrs::new(format!("{name}@checkpoint-7"), dim);
     if dim > 2 {
@@ -135,6 +137,12 @@ pub fn feature(name: &str, dim: u32, dtype: DType) -> JobFeature {
         ];
     }
     JobFeature { desc, attrs }
+}
+
+/// The same from before there was a rotation.
+pub fn unrotated(mut f: JobFeature) -> JobFeature {
+    f.desc.rotation = SignRotation::None;
+    f
 }
 
 pub fn plan(features: Vec<JobFeature>) -> JobPlan {

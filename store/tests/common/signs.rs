@@ -6,7 +6,7 @@ use super::*;
 /// finite, one of zeros, rows in two cells and two segments.
 pub fn build(path: &Path) -> Store {
     let store = rich::build(path);
-    let mut job = store.start_job(plan(vec![feature("grad-sign", 140, DType::I1)])).unwrap();
+    let mut job = store.start_job(plan(vec![unrotated(feature("grad-sign", 140, DType::I1))])).unwrap();
     for rows in [0..4_000, 4_000..rich::SAMPLES] {
         let mut w = job.segment_writer(0).unwrap();
         for row in rows {

@@ -126,7 +126,7 @@ fn find_run(
         [] => Ok(None),
         [only] => Ok(Some((*only).clone())),
         several => Err(QueryError::Spec(format!(
-            "runs {} all have checkpoints of both sides; name one with `run`",
+            "runs {} all have checkpoints of both sides; name one with `run => 'NAME'`",
             several.iter().map(|run| format!("`{}`", run.name)).collect::<Vec<_>>().join(", ")
         ))),
     }

@@ -125,11 +125,11 @@ fn ensemble(
         ([], [only]) => Ok(Arc::clone(only)),
         ([], _) => Err(QueryError::Spec(format!(
             "none of the ensembles {} has losses of every dataset that is asked about; record or import them, or name one with \
-             `ensemble`",
+             `ensemble => 'NAME'`",
             names(&all.iter().collect::<Vec<_>>())
         ))),
         (several, _) => Err(QueryError::Spec(format!(
-            "ensembles {} all have losses of these datasets; name one with `ensemble`",
+            "ensembles {} all have losses of these datasets; name one with `ensemble => 'NAME'`",
             names(several)
         ))),
     }
@@ -204,7 +204,7 @@ fn signal(covariance: &Covariance, tables: Vec<Vec<&LossTable>>) -> Result<Strin
             listed(&all)
         ))),
         (None, _) => Err(QueryError::Spec(format!(
-            "losses of several signals are there ({}); name one with `signal`",
+            "losses of several signals are there ({}); name one with `signal => 'NAME'`",
             listed(&common)
         ))),
     }

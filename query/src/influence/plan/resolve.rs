@@ -312,8 +312,11 @@ pub(super) fn fit(
         .map(|list| list.iter().filter(|f| common.contains(&f.desc.space.id())).collect())
         .collect();
     if common.len() > 1 || chosen.iter().any(|list| list.len() > 1) {
-        let candidates: Vec<String> =
+        let mut candidates: Vec<String> =
             chosen.iter().filter(|list| list.len() > 1).flatten().map(|f| describe(f)).collect();
+        // A dataset may be on both sides.
+        let mut seen = BTreeSet::new();
+        candidates.retain(|candidate| seen.insert(candidate.clone()));
         let kinds: BTreeSet<&str> = sides.iter().map(|side| side.kind.as_str()).collect();
         return Err(QueryError::Ambiguous {
             what: format!("the choice of {} features at {place}", Vec::from_iter(kinds).join(" and ")),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
+use gstore_store::FeaturePart;
 
 use super::Prepared;
 use super::target_rows::TargetRow;
@@ -77,23 +78,37 @@ impl Prepared {
         Ok(self.candidates(cancel)?.iter().map(|rows| rows.len()).sum())
     }
 
-    /// Bytes that the vectors of one target sample take while it is compared: once as they are
-    /// loaded and once packed.
+    /// Bytes that the vectors of one target sample take while it is compared: once as they are loaded and
+    /// once packed, and once more for pools of rotated signs.
     pub fn sample_bytes(&self) -> u64 {
+        let rotated = self.dims(|feature| !feature.desc.rotation.is_none());
+        self.plain_bytes().saturating_add(rotated.saturating_mul(size_of::<f32>() as u64))
+    }
+
+    /// Coordinates of one vector at the checkpoints where the feature of any pool is one of these.
+    fn dims(&self, is: impl Fn(&FeaturePart) -> bool) -> u64 {
+        let pools = self.pools();
+        let features = pools.first().map(|pool| &pool.features[..]).unwrap_or_default();
+        let any = |c: usize| pools.iter().any(|pool| pool.features.get(c).is_some_and(|feature| is(feature)));
+        features.iter().enumerate().filter(|(c, _)| any(*c)).map(|(_, f)| u64::from(f.desc.dim())).sum()
+    }
+
+    fn plain_bytes(&self) -> u64 {
         if let Some(models) = self.plan().models() {
             return (models.members.len() as u64).saturating_mul(2 * size_of::<f64>() as u64);
         }
-        let features = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
-        let dims: u64 = features.iter().map(|feature| u64::from(feature.desc.dim())).sum();
-        dims.saturating_mul(2 * size_of::<f32>() as u64)
+        self.dims(|_| true).saturating_mul(2 * size_of::<f32>() as u64)
     }
 
     /// The same while each sample has a ranking: packed one by one too, and in bf16 and, for each pool, three
-    /// times in int8, both padded to twice as much at most.
+    /// times in int8, both padded to twice as much at most. Those that are rotated are packed one by one as
+    /// well.
     pub fn ranked_sample_bytes(&self) -> u64 {
         let others = (self.pools().len() as u64).saturating_sub(1);
         // Of the eight bytes that a coordinate takes in a sample.
-        let in_int8 = self.sample_bytes() / 8 * 6;
-        self.sample_bytes().saturating_mul(3).saturating_add(in_int8.saturating_mul(others))
+        let (plain, rotated) = (self.plain_bytes(), self.sample_bytes() - self.plain_bytes());
+        let in_int8 = plain / 8 * 6;
+        let packed = plain.saturating_mul(3).saturating_add(in_int8.saturating_mul(others));
+        packed.saturating_add(rotated.saturating_mul(2))
     }
 }

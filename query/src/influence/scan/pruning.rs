@@ -137,9 +137,9 @@ fn longest(reader: &FeatureReader, window: &Window, groups: usize) -> Option<Vec
 
 /// How much a computed score can exceed the exact one, relative to the sum of the products of lengths: the
 /// steps of the kernel's lanes, their tree, the sums over groups and checkpoints, and the factors, each a
-/// rounding of at most 2^-24.
+/// rounding of at most 2^-24; and what rotating queries rounds where rows are signs of rotated groups.
 fn rounding(reader: &FeatureReader, checkpoints: usize) -> f64 {
     let dim = reader.part().desc.dim() as usize;
     let steps = dim / crate::kernel::LANES + reader.part().attrs.groups.len() + checkpoints + 16;
-    steps as f64 / f64::from(1 << 23)
+    steps as f64 / f64::from(1 << 23) + f64::from(reader.part().desc.rotation.rounding())
 }

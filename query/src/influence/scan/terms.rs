@@ -25,15 +25,15 @@ impl Terms {
             return *only;
         }
         // max and min of Rust skip NaN; it must not vanish here.
-        if values.iter().any(|v| v.is_nan()) {
+        if values.chunks(LANES).any(|some| some.iter().fold(false, |found, v| found | v.is_nan())) {
             return f32::NAN;
         }
         let sum = || values.iter().map(|&v| f64::from(v)).sum::<f64>();
         match self.within {
             Within::Mean => (sum() / values.len() as f64) as f32,
             Within::Sum => sum() as f32,
-            Within::Max => values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
-            Within::Min => values.iter().copied().fold(f32::INFINITY, f32::min),
+            Within::Max => best(values, f32::NEG_INFINITY, |a, b| a > b),
+            Within::Min => best(values, f32::INFINITY, |a, b| a < b),
         }
     }
 
@@ -87,6 +87,28 @@ impl Terms {
     }
 }
 
+/// Values that are compared side by side.
+const LANES: usize = 16;
+
+/// The best of values of which none is NaN; `worst` without any. In lanes, since of many values each would
+/// wait for the one before.
+#[inline(always)]
+fn best(values: &[f32], worst: f32, better: impl Fn(f32, f32) -> bool) -> f32 {
+    let pick = |best: f32, v: &f32| if better(*v, best) { *v } else { best };
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let of_rest = rest.iter().fold(worst, pick);
+    if chunks.is_empty() {
+        return of_rest;
+    }
+    let mut lanes = [worst; LANES];
+    for chunk in chunks {
+        for (lane, v) in lanes.iter_mut().zip(chunk) {
+            *lane = pick(*lane, v);
+        }
+    }
+    lanes.iter().fold(of_rest, pick)
+}
+
 /// By how much each value counts; of equal ones the first is the largest, or the smallest.
 fn shares(how: Within, values: &[f64]) -> Vec<f64> {
     let only = |better: fn(f64, f64) -> bool| {
@@ -122,6 +144,28 @@ mod tests {
         assert_eq!(score(Within::Sum, Across::Sum, &v), (10.0, 1));
         assert_eq!(score(Within::Sum, Across::Mean, &v), (5.0, 1));
         assert_eq!(score(Within::Min, Across::Min, &v), (-2.0, 1));
+    }
+
+    #[test]
+    fn the_best_of_any_number_of_values_is_found() {
+        for count in 1..70usize {
+            let values: Vec<f32> = (0..count).map(|i| ((i * 37 + 11) % 101) as f32 - 50.0).collect();
+            for shift in 0..count {
+                let mut values = values.clone();
+                values.rotate_left(shift);
+                let of = |within, values: &[f32]| {
+                    let subtasks = vec![0..values.len()];
+                    Terms { within, across: Across::Max, subtasks }.subtask(0, values)
+                };
+                let mut sorted = values.clone();
+                sorted.sort_by(f32::total_cmp);
+                assert_eq!(of(Within::Max, &values), sorted[count - 1]);
+                assert_eq!(of(Within::Min, &values), sorted[0]);
+                values.push(0.0);
+                values[shift] = f32::NAN;
+                assert!(of(Within::Max, &values).is_nan() && of(Within::Min, &values).is_nan());
+            }
+        }
     }
 
     #[test]

@@ -29,12 +29,16 @@ pub(in super::super) fn bf16_sides(pools: &[ScanPool]) -> Bf16Sides {
     for (p, pool) in pools.iter().enumerate() {
         let mut sides = Vec::new();
         for (c, reader) in pool.readers.iter().enumerate() {
-            // Pools that share the packed queries share these.
-            let shared = (0..p).find(|other| Arc::ptr_eq(&pools[*other].queries[c], &pool.queries[c]));
+            // Pools that share the packed queries share these, if their rows are rotated alike.
+            let rotation = reader.part().desc.rotation;
+            let shared = (0..p).find(|other| {
+                Arc::ptr_eq(&pools[*other].queries[c], &pool.queries[c])
+                    && pools[*other].readers[c].part().desc.rotation == rotation
+            });
             let queries = match shared {
                 Some(other) => all[other][c].queries.clone(),
                 None => {
-                    let queries = &pool.queries[c];
+                    let queries = pool.queries[c].of_signs(rotation);
                     let groups = groups(reader.part());
                     Arc::new(FilterQueries::new(&queries.vectors(), queries.dim(), &groups))
                 }

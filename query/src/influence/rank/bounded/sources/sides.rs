@@ -121,11 +121,12 @@ pub(crate) fn sides(
 /// A bound of what single precision adds to `<x, q>` in the exact scan, in products of lengths. A sum of n
 /// products in any order, one rounding each, is off by at most `n 2^-24 sum |x_i q_i|`, and that sum is at
 /// most `|x| |q|`; n counts the longest chain that one product goes through: a lane, the tree, the factor and
-/// its own rounding, groups and checkpoints. The last term covers underflow (for the lengths and scales that
-/// are coded), the rounding of stored lengths and factors to f32, and all double precision.
+/// its own rounding, groups and checkpoints. Queries of rotated signs are off by what rotating them rounds.
+/// The last term covers underflow (for the lengths and scales that are coded), the rounding of stored lengths
+/// and factors to f32, and all double precision.
 fn rounding(part: &FeaturePart, checkpoints: usize) -> f64 {
     let groups = &part.attrs.groups;
     let longest = groups.iter().map(|group| group.len as usize).max().unwrap_or_default();
     let chain = longest.div_ceil(16) + 4 + 2 + groups.len() + checkpoints;
-    1.01 * chain as f64 * 2f64.powi(-24) + 2f64.powi(-18)
+    1.01 * chain as f64 * 2f64.powi(-24) + f64::from(part.desc.rotation.rounding()) + 2f64.powi(-18)
 }
