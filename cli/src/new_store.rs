@@ -2,10 +2,22 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Error, Result, bail};
 use gstore_store::Store;
 use tempfile::TempDir;
+
+/// Where a new store is made, and where it will be.
+static MADE: OnceLock<[String; 2]> = OnceLock::new();
+
+/// A message that names the store by its place, also while it is made elsewhere.
+pub fn by_its_place(text: String) -> String {
+    match MADE.get() {
+        Some([own, place]) => text.replace(own, place),
+        None => text,
+    }
+}
 
 /// A store that is to be at a place. Where nothing was there and it is dropped, nothing is left.
 pub struct NewStore {
@@ -32,7 +44,10 @@ impl NewStore {
         }
         fs_err::create_dir_all(parent)?;
         let folder = tempfile::Builder::new().prefix(".gstore-new-").tempdir_in(parent)?;
-        let store = Store::create(folder.path().join("store"))?;
+        let own = folder.path().join("store");
+        // A process makes one store.
+        let _ = MADE.set([&own, &place].map(|path| path.display().to_string()));
+        let store = Store::create(own)?;
         Ok(Self { store, folder: Some(folder), place })
     }
 

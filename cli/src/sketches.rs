@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use gstore::indexes::{self, Before, Gone, SketchError, Sketched};
 use gstore_core::{Cancel, many};
 use gstore_query::ann;
+use gstore_query::sketch::Planes;
 use gstore_store::{FeaturePart, Store};
 
 use crate::context::{Context, command_line};
@@ -16,15 +17,17 @@ pub const STOPPING: &str =
     "stopping; what was published stays, and so do sketches that are finished; once more to stop at once";
 
 /// Makes the sketches that some features of the newest snapshot lack, after the command's own work is
-/// published. Features that can have none are named.
+/// published, with these planes. Features that can have none are named.
 pub fn complete(
     context: &Context,
     store: &Store,
     wanted: impl Fn(&FeaturePart) -> bool,
+    planes: Option<Planes>,
     cancel: &Cancel,
 ) -> Result<ExitCode> {
     let (command, mut reporter) = (command_line(), context.reporter());
-    tell(context, indexes::complete(store, wanted, &mut context.work(&command, &mut reporter, cancel)))
+    let mut work = context.work(&command, &mut reporter, cancel);
+    tell(context, planes, indexes::complete(store, wanted, planes, &mut work))
 }
 
 /// Makes the sketches of new files of features that had some, and says which other indexes are gone.
@@ -38,22 +41,29 @@ pub fn restore(context: &Context, store: &Store, before: &Before, cancel: &Cance
         });
     }
     let (command, mut reporter) = (command_line(), context.reporter());
-    tell(context, before.restore(store, &mut context.work(&command, &mut reporter, cancel)))
+    tell(context, None, before.restore(store, &mut context.work(&command, &mut reporter, cancel)))
 }
 
-fn tell(context: &Context, done: Result<Sketched, SketchError>) -> Result<ExitCode> {
+fn tell(context: &Context, planes: Option<Planes>, done: Result<Sketched, SketchError>) -> Result<ExitCode> {
+    // For all of the dataset, planes of one command might not be those of the others.
+    let again = |dataset: &str| match planes {
+        None => format!("`gstore index --sketch --dataset {dataset}`"),
+        Some(_) => "the same command".to_owned(),
+    };
     let done = match done {
         Ok(done) => done,
         Err(SketchError::Stopped { dataset }) => {
             context.say(&format!(
-                "stopped; what was published stays, and `gstore index --sketch --dataset {dataset}` makes the sketches that are missing"
+                "stopped; what was published stays, and {} makes the sketches that are missing",
+                again(&dataset)
             ));
             return Ok(ExitCode::from(STOPPED));
         }
         Err(SketchError::Failed { dataset, feature, source }) => {
             return Err(source).with_context(|| {
                 format!(
-                    "the vectors are published, but the sketch of {feature} is not made; `gstore index --sketch --dataset {dataset}` goes on"
+                    "the vectors are published, but the sketch of {feature} is not made; {} goes on",
+                    again(&dataset)
                 )
             });
         }

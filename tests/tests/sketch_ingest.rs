@@ -89,6 +89,52 @@ fn an_ingest_makes_the_sketches_of_what_it_wrote() {
 }
 
 #[test]
+fn an_ingest_makes_sketches_of_the_planes_that_it_is_told() {
+    let place = Place::new();
+    let pool = samples(&place, "pool.jsonl", 20);
+    let with = |more: &[&str]| {
+        ingest(&place, "pool", &[&["--features", "grad-sgd", "--data", &pool][..], more].concat())
+    };
+    let refused = |more: &[&str], says: &str| {
+        let refused = with(more);
+        assert!(refused.code == 2 && refused.stderr.contains(says), "{}", refused.stderr);
+    };
+    refused(&["--planes", "sign"], "--sketch");
+    refused(&["--sketch", "--planes", "sign,nibbles"], "sign, nibble, int8");
+    let size = |more: &[&str]| {
+        let plan = done(with(&[&["--sketch", "--dry-run"][..], more].concat())).stdout;
+        plan.lines().find(|line| line.starts_with("sketches")).expect("a line").to_owned()
+    };
+    // 128 coordinates, 20 vectors: records of 12 bytes; codes and factors of 24, 72 and 144.
+    assert!(size(&[]).contains("4.92 KiB"), "{}", size(&[]));
+    let chosen = ["--sketch", "--planes", "nibble,sign"];
+    assert!(size(&chosen[1..]).contains("2.11 KiB"), "{}", size(&chosen[1..]));
+    let keeps = |planes: &[&str]| {
+        let report = place.json(&["index", "--dataset", "pool", "--json"]);
+        let feature = &report["features"][0];
+        assert_eq!(feature["planes"], serde_json::json!(planes), "{report}");
+        assert_eq!(feature["sketched"], feature["segments"], "{report}");
+    };
+    done(with(&chosen));
+    keeps(&["sign", "nibble"]);
+
+    // Others are an option that differs: nothing is computed, and the message says what changes them.
+    world::write_samples(&place.path("pool.jsonl"), 30);
+    let rows = || sketches(&place, "pool");
+    let before = rows();
+    for more in [&["--sketch", "--planes", "int8"][..], &["--sketch", "--planes", "int8", "--dry-run"]] {
+        refused(more, "keep sign, nibble");
+    }
+    refused(&["--sketch", "--planes", "int8"], "`gstore index --sketch --planes int8 pool/grad-sgd");
+    assert_eq!(rows(), before);
+    assert_eq!(place.json(&["info", "pool", "--json"])["rows"], 20, "no sample is registered");
+    done(with(&chosen));
+    keeps(&["sign", "nibble"]);
+    assert!(rows()[0].1 > before[0].1, "new rows have files of their own");
+    done(place.run(&["verify"]));
+}
+
+#[test]
 fn shards_have_their_sketches_made_when_they_are_attached() {
     let place = Place::new();
     let pool = samples(&place, "pool.jsonl", 30);

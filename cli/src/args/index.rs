@@ -1,7 +1,15 @@
-//! Flags of `gstore index`.
+//! Flags of `gstore index`, and those of sketches that other commands have too.
 
 use clap::{ArgGroup, Args};
 use gstore_query::sketch::Planes;
+
+/// What sketches keep of their codes, where a command makes some.
+#[derive(Args, Debug, Clone, Copy)]
+pub struct PlanesArgs {
+    /// Planes that the sketches keep: sign, nibble, int8 [default: as its sketches have it, else all]
+    #[arg(long, value_name = "PLANES", requires = "sketch")]
+    pub planes: Option<Planes>,
+}
 
 /// `gstore index`
 #[derive(Args, Debug)]
@@ -34,9 +42,9 @@ pub struct IndexArgs {
     /// Make the sketches that are missing
     #[arg(long)]
     pub sketch: bool,
-    /// Planes that the sketches keep: sign, nibble, int8 [default: as its sketches have it, else all]
-    #[arg(long, value_name = "PLANES", requires = "sketch")]
-    pub planes: Option<Planes>,
+    /// What sketches keep
+    #[command(flatten)]
+    pub kept: PlanesArgs,
     /// Make the graphs of neighbours that are missing: of embeddings, unless features or kinds are named
     #[arg(long, conflicts_with = "sketch")]
     pub hnsw: bool,

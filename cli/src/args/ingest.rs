@@ -7,7 +7,7 @@ use gstore_ingest::pipeline::IngestRequest;
 use gstore_model::Device;
 use gstore_store::SnapshotName;
 
-use super::{GradientArgs, SampleArgs, TextArgs, at_least};
+use super::{GradientArgs, PlanesArgs, SampleArgs, TextArgs, at_least};
 
 /// `gstore ingest`
 #[derive(Args, Debug, Clone)]
@@ -81,6 +81,9 @@ pub struct IngestArgs {
     /// 1.6 bytes a coordinate
     #[arg(long)]
     pub sketch: bool,
+    /// What these keep
+    #[command(flatten)]
+    pub kept: PlanesArgs,
     /// Show rows, tokens, time, disk and memory, and leave the store alone
     #[arg(long)]
     pub dry_run: bool,
@@ -127,6 +130,6 @@ pub enum DType {
     F32,
     /// Bytes with one scale per module: half the size of f16
     I8,
-    /// Signs with one scale per module: a sixteenth of the size of f16, at a loss
+    /// Signs of rotated modules with one scale per module: a sixteenth of the size of f16, at a loss
     I1,
 }

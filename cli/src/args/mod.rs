@@ -58,7 +58,7 @@ pub use factors::*;
 pub use generate::*;
 pub use gradients::*;
 pub use import::{ImportArgs, ImportFrom};
-pub use index::IndexArgs;
+pub use index::{IndexArgs, PlanesArgs};
 pub use ingest::{AttachArgs, DType, IngestArgs};
 pub use life::{
     BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, RevertArgs, TagArgs,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore_core::{Progress, Unit, many, many_of};
-use gstore_store::{AttachOptions, AttachReport, AttachedFeature, AttachedShard, ShardOutcome};
+use gstore_store::{AttachOptions, AttachReport, AttachedFeature, AttachedShard, FeaturePart, ShardOutcome};
 use indicatif::HumanBytes;
 
 use crate::args::AttachArgs;
@@ -42,7 +42,8 @@ pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {
     }
     let cancel = context.cancel_on_interrupt(sketches::STOPPING)?;
     let names: HashSet<&str> = report.features.iter().map(|feature| feature.feature.as_str()).collect();
-    sketches::complete(context, &store, |part| names.contains(part.display_name().as_str()), &cancel)
+    let wanted = |part: &FeaturePart| names.contains(part.display_name().as_str());
+    sketches::complete(context, &store, wanted, None, &cancel)
 }
 
 fn print(report: &AttachReport) -> Result<()> {

@@ -140,6 +140,7 @@ fn feature(snapshot: &Snapshot, part: &FeaturePart, whole: bool) -> Result<Value
         "bytes": part.bytes(),
     });
     if whole && let Some(object) = value.as_object_mut() {
+        object.insert("rotation".to_owned(), json!(part.desc.rotation.name()));
         object.insert("segments".to_owned(), json!(part.segments.len()));
         object.insert("module_groups".to_owned(), json!(part.attrs.groups.len()));
         object.insert("parameters".to_owned(), Value::Object(part.desc.kind.params.clone()));

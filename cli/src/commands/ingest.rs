@@ -1,21 +1,21 @@
 //! `gstore ingest`: runs a model over a dataset and stores features by checkpoint.
 
-use std::collections::HashSet;
+mod sketch;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore::factors::EigenProjection;
-use gstore_core::{UnknownKind, many};
+use gstore_core::{Silent, UnknownKind, many};
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
     AddReport, CheckpointArg, CheckpointWeights, Ending, IngestError, IngestPlan, IngestReport,
     IngestRequest, Preview, ShardRequest, check_inputs, estimate, ingest, ingest_shard,
 };
-use gstore_query::sketch::{Planes, can_sketch};
 use gstore_store::vfs::free_space;
-use gstore_store::{Granularity, RunCheckpoint, Store};
+use gstore_store::{Granularity, RowSet, RunCheckpoint, Store};
 use indicatif::{HumanBytes, HumanDuration};
 
 use super::add::Samples;
@@ -26,7 +26,7 @@ use crate::datasets;
 use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
 use crate::output::out;
-use crate::{sketches, texts};
+use crate::texts;
 
 /// Does it for each dataset of the command line, as long as nothing stops it.
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
@@ -51,7 +51,7 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
         return dry_run(context, args, request, shard.as_ref());
     }
     if let Some(shard) = shard {
-        return run_shard(context, request, &shard);
+        return run_shard(context, args, request, &shard);
     }
     // A model that does not load must not leave its samples behind.
     check_inputs(&request)?;
@@ -62,6 +62,7 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
         context.store_path()?;
         let samples = samples(context, args, &request)?;
         samples.check_texts(context, &request)?;
+        check_planes(context, args, &request)?;
         let (store, report) = samples.register(context, Some(&request))?;
         samples.tell(context, &report);
         let cancel =
@@ -74,6 +75,8 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     };
     let mut reporter = context.reporter();
     let plan = IngestPlan::new(&store, request, &mut reporter)?;
+    sketch::check(args, &plan)?;
+    texts::tell_cut(context, &args.text, &plan.request.text);
     if let Some(eigenbasis) = eigenbasis {
         eigenbasis.publish(&store, &plan.request.command)?;
     }
@@ -87,7 +90,7 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
         }
         (Ending::Finished, None) => {
             context.say("nothing to compute: every feature has every row asked for");
-            sketch(context, args, &store, &plan)
+            sketch::make(context, args, &store, &plan)
         }
         (Ending::Finished, Some(snapshot)) => {
             context.say(&format!(
@@ -97,9 +100,24 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
                 many(plan.rows.len(), "row"),
                 plan.request.dataset
             ));
-            sketch(context, args, &store, &plan)
+            sketch::make(context, args, &store, &plan)
         }
     }
+}
+
+/// Refuses planes that the dataset's sketches do not keep, before samples are registered.
+fn check_planes(context: &Context, args: &IngestArgs, request: &IngestRequest) -> Result<()> {
+    if args.kept.planes.is_none() {
+        return Ok(());
+    }
+    let Some(store) = context.open_if_there()? else { return Ok(()) };
+    let snapshot = store.snapshot()?;
+    if !snapshot.dataset(&request.dataset).is_ok_and(|part| part.rows > 0) {
+        return Ok(());
+    }
+    // Its features follow from the request, whatever the rows.
+    let request = IngestRequest { rows: Some(RowSet::new()), ..request.clone() };
+    sketch::check(args, &IngestPlan::at(snapshot, request, &mut Silent)?)
 }
 
 /// What a run that was stopped leaves.
@@ -127,16 +145,6 @@ fn samples(context: &Context, args: &IngestArgs, request: &IngestRequest) -> Res
     }
 }
 
-/// The sketches of the plan's features, if they were asked for.
-fn sketch(context: &Context, args: &IngestArgs, store: &Store, plan: &IngestPlan) -> Result<ExitCode> {
-    if !args.sketch {
-        return Ok(ExitCode::SUCCESS);
-    }
-    let cancel = context.cancel_on_interrupt(sketches::STOPPING)?;
-    let keys: HashSet<String> = plan.features().map(|feature| feature.desc.key()).collect();
-    sketches::complete(context, store, |part| keys.contains(&part.key), &cancel)
-}
-
 /// Which shard to compute, if not everything.
 fn shard(args: &IngestArgs) -> Result<Option<ShardRequest>> {
     let (Some(shard), Some(out)) = (args.shard, &args.out) else { return Ok(None) };
@@ -160,11 +168,17 @@ fn shard(args: &IngestArgs) -> Result<Option<ShardRequest>> {
 }
 
 /// Computes one shard into its folder.
-fn run_shard(context: &Context, request: IngestRequest, shard: &ShardRequest) -> Result<ExitCode> {
+fn run_shard(
+    context: &Context,
+    args: &IngestArgs,
+    request: IngestRequest,
+    shard: &ShardRequest,
+) -> Result<ExitCode> {
     check_inputs(&request)?;
     let store = context.open()?;
     let mut reporter = context.reporter();
     let (plan, part) = IngestPlan::for_shard(&store, request, shard, &mut reporter)?;
+    texts::tell_cut(context, &args.text, &plan.request.text);
     let cancel =
         context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
     let (name, out, rows) = (part.shard(), shard.out.display(), part.rows().len());
@@ -242,10 +256,14 @@ fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestReque
 
 /// Explains and estimates plans that are parts of one ingest: they differ in their rows alone.
 fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<ExitCode> {
+    if let Some(plan) = plans.first() {
+        texts::tell_cut(context, &args.text, &plan.request.text);
+    }
     if let (true, Some(plan)) = (args.gradients.explain, plans.first()) {
         print_explanation(plan)?;
     }
     if args.dry_run {
+        plans.iter().try_for_each(|plan| sketch::check(args, plan))?;
         print_estimate(context, args, plans)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -278,7 +296,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<(IngestRequest, Optio
         }
     };
     let text = texts::options(&mut folders, &args.text)?;
-    let text = texts::within_positions(context, &model, text)?;
+    let text = texts::within_positions(&model, text)?;
     let eigenbasis = gradients::eigenbasis(context, &args.gradients)?;
     let request = IngestRequest {
         dataset: args.dataset().to_owned(),
@@ -398,26 +416,10 @@ fn print_estimate(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -
         None => out!("disk         {}", HumanBytes(estimate.disk)),
     }
     if args.sketch {
-        out!("sketches     {} (about)", HumanBytes(sketch_bytes(plans)));
+        out!("sketches     {} (about)", HumanBytes(sketch::bytes(args, plans)));
     }
     out!("memory       {} (about)", HumanBytes(estimate.memory));
     Ok(())
-}
-
-/// Bytes of the sketches of the rows that are missing.
-fn sketch_bytes(plans: &[&IngestPlan]) -> u64 {
-    let of_plan = |plan: &&IngestPlan| -> u64 {
-        let features = plan.features().filter(|feature| {
-            feature.desc.granularity == Granularity::Sample && can_sketch(feature.desc.dim() as usize)
-        });
-        let bytes = features.map(|feature| {
-            Planes::ALL
-                .vector_bytes(feature.desc.dim() as usize)
-                .saturating_mul(plan.rows.difference(&feature.published).len())
-        });
-        bytes.fold(0, u64::saturating_add)
-    };
-    plans.iter().map(of_plan).fold(0, u64::saturating_add)
 }
 
 /// Rows that a feature of a checkpoint lacks.

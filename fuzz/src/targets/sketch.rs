@@ -186,6 +186,7 @@ fn fill(store: &Store) -> Result<(), Box<dyn std::error::Error>> {
             dtype: DType::F16,
             compute: "f32".into(),
             granularity: Granularity::Sample,
+            rotation: Default::default(),
         };
         features.push(JobFeature { desc, attrs: FeatureAttrs::new("grad-sgd", DIM as u32) });
     }

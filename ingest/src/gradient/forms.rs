@@ -2,6 +2,8 @@
 //!
 //! Source of the Adam form: Xia et al. 2024 (LESS), section 3, and their code.
 
+use gstore_model::cpu::vectorised;
+
 /// What a gradient is turned into, value by value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum GradForm {
@@ -35,22 +37,39 @@ impl GradForm {
 
     /// Writes the form of `grad` to `out`. Moments that do not enter may be empty.
     pub fn apply(self, grad: &[f32], m: &[f32], v: &[f32], out: &mut [f32]) {
-        match self {
-            GradForm::Plain => out.copy_from_slice(grad),
-            GradForm::Adam(params) => adam_feature(grad, m, v, &params, out),
-            GradForm::Sign => sign_feature(grad, out),
-            GradForm::Normalised { eps } => normalised_feature(grad, v, eps, out),
-        }
+        vectorised(
+            #[inline(always)]
+            || match self {
+                GradForm::Plain => out.copy_from_slice(grad),
+                GradForm::Adam(params) => adam_feature(grad, m, v, &params, out),
+                GradForm::Sign => sign_feature(grad, out),
+                GradForm::Normalised { eps } => normalised_feature(grad, v, eps, out),
+            },
+        );
     }
 
     /// Whether a gradient gives finite values only. Signs, a projection that samples coordinates, and a
     /// second moment that overflows can all turn a broken gradient into a vector that looks well.
     pub fn is_sound(self, grad: &[f32]) -> bool {
         match self {
-            GradForm::Adam(_) => grad.iter().all(|g| (g * g).is_finite()),
-            _ => grad.iter().all(|g| g.is_finite()),
+            GradForm::Adam(_) => all_finite(grad, |g| g * g),
+            _ => all_finite(grad, |g| g),
         }
     }
+}
+
+/// Whether what is made of each value is finite. A loop that may end at any value is not turned into vector
+/// code, so this one ends after some.
+fn all_finite(grad: &[f32], of: impl Fn(f32) -> f32) -> bool {
+    vectorised(
+        #[inline(always)]
+        || {
+            grad.chunks(256).all(
+                #[inline(always)]
+                |values| values.iter().fold(true, |sound, g| sound & of(*g).is_finite()),
+            )
+        },
+    )
 }
 
 /// Where Adam's epsilon stands.
@@ -112,6 +131,7 @@ impl AdamParams {
 /// `v' = b2 v + (1 - b2) g^2`, `out = m' / sqrt(v' + eps)` by default. Moments are read, never advanced.
 ///
 /// All slices have one value per trainable parameter; values beyond the shortest slice are left alone.
+#[inline(always)]
 pub fn adam_feature(grad: &[f32], m: &[f32], v: &[f32], params: &AdamParams, out: &mut [f32]) {
     let (m_correction, v_correction) = match params.bias_correction {
         BiasCorrection::None => (1.0, 1.0),
@@ -134,6 +154,7 @@ pub fn adam_feature(grad: &[f32], m: &[f32], v: &[f32], params: &AdamParams, out
 }
 
 /// `g / (sqrt(v) + eps)`, Adam's preconditioner without its momentum. Slices have one value per parameter.
+#[inline(always)]
 pub fn normalised_feature(grad: &[f32], v: &[f32], eps: f64, out: &mut [f32]) {
     let eps = eps as f32;
     for ((u, g), v) in out.iter_mut().zip(grad).zip(v) {
@@ -142,6 +163,7 @@ pub fn normalised_feature(grad: &[f32], v: &[f32], eps: f64, out: &mut [f32]) {
 }
 
 /// The sign of each coordinate; zero stays zero, NaN stays NaN.
+#[inline(always)]
 pub fn sign_feature(grad: &[f32], out: &mut [f32]) {
     for (u, g) in out.iter_mut().zip(grad) {
         *u = if *g > 0.0 {
@@ -244,6 +266,26 @@ mod tests {
         let mut out = [0.0; 3];
         GradForm::Normalised { eps: 0.5 }.apply(&[3.0, -1.0, 0.0], &[], &[4.0, 0.25, 0.0], &mut out);
         assert_eq!(out, [1.2, -1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_value_that_breaks_a_gradient_is_found_wherever_it_stands() {
+        let adam = GradForm::Adam(AdamParams::default());
+        for len in [1, 255, 256, 257, 1000] {
+            for at in [0, len / 2, len - 1] {
+                let with = |value: f32, form: GradForm| {
+                    let mut grad = vec![1.0; len];
+                    grad[at] = value;
+                    form.is_sound(&grad)
+                };
+                for form in [GradForm::Plain, adam] {
+                    assert!(with(1e18, form));
+                    assert!(!with(f32::NAN, form) && !with(f32::NEG_INFINITY, form), "{at} of {len}");
+                }
+                // Its square is not finite.
+                assert!(with(1e30, GradForm::Sign) && !with(1e30, adam), "{at} of {len}");
+            }
+        }
     }
 
     #[test]

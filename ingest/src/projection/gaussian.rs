@@ -6,6 +6,8 @@
 
 use std::f64::consts::TAU;
 
+use gstore_model::cpu::vectorised;
+
 use super::philox::Words;
 use super::summed::SummedKind;
 
@@ -50,14 +52,19 @@ impl SummedKind for Gaussian {
     }
 
     fn apply(&self, entries: &[u32], values: &[f32], sums: &mut [f32]) {
-        for (column, value) in entries.chunks_exact(self.dim).zip(values) {
-            if *value == 0.0 {
-                continue;
-            }
-            for (sum, entry) in sums.iter_mut().zip(column) {
-                *sum += value * f32::from_bits(*entry);
-            }
-        }
+        vectorised(
+            #[inline(always)]
+            || {
+                for (column, value) in entries.chunks_exact(self.dim).zip(values) {
+                    if *value == 0.0 {
+                        continue;
+                    }
+                    for (sum, entry) in sums.iter_mut().zip(column) {
+                        *sum += value * f32::from_bits(*entry);
+                    }
+                }
+            },
+        );
     }
 
     fn scale(&self) -> f64 {

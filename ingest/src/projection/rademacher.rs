@@ -3,6 +3,8 @@
 //! Entry (j, i) is bit `j mod 32` of word `(j mod 128) / 32` at counter (i, j/128); a set bit means negative.
 //! One call serves 128 rows of one column.
 
+use gstore_model::cpu::vectorised;
+
 use super::philox::Words;
 use super::summed::SummedKind;
 
@@ -54,22 +56,39 @@ impl SummedKind for Rademacher {
     }
 
     fn apply(&self, entries: &[u32], values: &[f32], sums: &mut [f32]) {
-        for (column, value) in entries.chunks_exact(self.width()).zip(values) {
-            if *value == 0.0 {
-                continue;
-            }
-            for (word, sums) in column.iter().zip(sums.chunks_mut(32)) {
-                for (byte, sums) in word.to_le_bytes().into_iter().zip(sums.chunks_mut(8)) {
-                    for (sum, sign) in sums.iter_mut().zip(&SIGNS[usize::from(byte)]) {
-                        *sum += value * sign;
+        // A byte has eight sums, the last one fewer.
+        let (whole, rest) = sums.as_chunks_mut::<8>();
+        let last = whole.len();
+        vectorised(
+            #[inline(always)]
+            || {
+                for (column, value) in entries.chunks_exact(self.width()).zip(values) {
+                    if *value == 0.0 {
+                        continue;
+                    }
+                    for (word, sums) in column.iter().zip(whole.chunks_mut(4)) {
+                        for (sums, byte) in sums.iter_mut().zip(word.to_le_bytes()) {
+                            add(sums, *value, byte);
+                        }
+                    }
+                    if let Some(word) = column.get(last / 4) {
+                        add(rest, *value, word.to_le_bytes()[last % 4]);
                     }
                 }
-            }
-        }
+            },
+        );
     }
 
     fn scale(&self) -> f64 {
         1.0 / (self.dim as f64).sqrt()
+    }
+}
+
+/// Adds `value` with the signs of a byte to at most eight sums.
+#[inline(always)]
+fn add(sums: &mut [f32], value: f32, byte: u8) {
+    for (sum, sign) in sums.iter_mut().zip(&SIGNS[usize::from(byte)]) {
+        *sum += value * sign;
     }
 }
 
@@ -91,6 +110,27 @@ mod tests {
             let got: String =
                 (0..8).map(|i| if entries[i * kind.width()] >> row & 1 == 1 { '-' } else { '+' }).collect();
             assert_eq!(got, want, "row {row}");
+        }
+    }
+
+    /// Numbers of sums that end within a byte, within a word and within a call.
+    #[test]
+    fn each_sum_takes_the_sign_of_its_own_bit() {
+        let words =
+            Words::new(derive_key("rademacher", "layers.0.w", Side::Whole, 42, None), Tag::Rademacher);
+        for dim in [1, 7, 8, 31, 32, 45, 128, 131] {
+            let kind = Rademacher::new(dim);
+            let mut entries = vec![0; 2 * kind.width()];
+            kind.fill(words, 0, &mut entries);
+            let mut sums = vec![0.5f32; dim as usize];
+            kind.apply(&entries, &[2.0, 0.25], &mut sums);
+            for (j, sum) in sums.iter().enumerate() {
+                let sign = |i: usize| match entries[i * kind.width() + j / 32] >> (j % 32) & 1 {
+                    0 => 1.0,
+                    _ => -1.0,
+                };
+                assert_eq!(*sum, 0.5 + 2.0 * sign(0) + 0.25 * sign(1), "sum {j} of {dim}");
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use std::ops::Range;
 
+use gstore_model::cpu::vectorised;
 use rayon::prelude::*;
 
 use super::philox::Words;
@@ -17,6 +18,9 @@ pub const BLOCK: usize = 65_536;
 
 /// Entries drawn at a time when there is no table: 4 MiB, so that they stay in cache while a batch uses them.
 const TILE_ENTRIES: usize = 1 << 20;
+
+/// Values of which a loop may end at the last alone, so that it is turned into vector code.
+const CHUNK: usize = 256;
 
 /// Above this magnitude the f32 sum of a block could overflow although the result does not: such
 /// a block is scaled down.
@@ -187,8 +191,7 @@ impl Summed {
 impl BlockSums {
     fn reset(&mut self, values: &[f32]) {
         self.sums.fill(0.0);
-        let large = values.iter().fold(0f32, |max, v| max.max(v.abs())) > LARGE;
-        self.unscale = if large { UP } else { 1.0 };
+        self.unscale = if has_large(values) { UP } else { 1.0 };
     }
 
     fn flush(&self, totals: &mut [f64]) {
@@ -196,6 +199,19 @@ impl BlockSums {
             *total += f64::from(*sum) * self.unscale;
         }
     }
+}
+
+/// Whether a value is above [`LARGE`]. Not by way of the largest: each step of that waits for the one before.
+fn has_large(values: &[f32]) -> bool {
+    vectorised(
+        #[inline(always)]
+        || {
+            values.chunks(CHUNK).any(
+                #[inline(always)]
+                |chunk| chunk.iter().fold(false, |large, v| large | (v.abs() > LARGE)),
+            )
+        },
+    )
 }
 
 #[derive(Default)]
@@ -217,4 +233,29 @@ fn blocks(offset: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
         start = cut;
         Some(block)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_large_wherever_it_stands() {
+        for len in [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
+            for at in [0, len / 2, len - 1] {
+                let with = |value: f32| {
+                    let mut values = vec![1.0; len];
+                    values[at] = value;
+                    has_large(&values)
+                };
+                for large in [2.0 * LARGE, -2.0 * LARGE, f32::INFINITY] {
+                    assert!(with(large), "{large} at {at} of {len}");
+                }
+                for other in [LARGE, -LARGE, f32::NAN, 0.0] {
+                    assert!(!with(other), "{other} at {at} of {len}");
+                }
+            }
+        }
+        assert!(!has_large(&[]));
+    }
 }

@@ -1,13 +1,20 @@
 //! Query vectors laid out for the exact kernels.
 
 use std::ops::Range;
+use std::sync::OnceLock;
+
+use gstore_core::SignRotation;
 
 use super::LANES;
 use super::packing::{Line, Packing};
 
 /// Query vectors of one space.
 #[derive(Debug, Clone)]
-pub struct Queries(Packing);
+pub struct Queries {
+    packing: Packing,
+    /// The same, rotated: made when signs of rotated rows are first multiplied.
+    rotated: OnceLock<(SignRotation, Box<Queries>)>,
+}
 
 impl Queries {
     /// `vectors` holds vectors of `dim` values, `groups` the coordinates of each module group
@@ -17,20 +24,40 @@ impl Queries {
     /// When the lengths disagree or a group reaches beyond `dim`.
     pub fn new(vectors: &[f32], dim: usize, groups: &[Range<usize>]) -> Self {
         assert!(dim > 0 && vectors.len().is_multiple_of(dim));
-        Self(Packing::new(vectors.len() / dim, dim, groups, LANES, |query, range, line: &mut Line| {
+        let fill = |query: usize, range: Range<usize>, line: &mut Line| {
             let line: &mut [f32; LANES] = bytemuck::cast_mut(&mut line.0);
             line[..range.len()].copy_from_slice(&vectors[query * dim..][range]);
-        }))
+        };
+        let packing = Packing::new(vectors.len() / dim, dim, groups, LANES, fill);
+        Self { packing, rotated: OnceLock::new() }
+    }
+
+    /// The queries that signs of rows with this rotation are multiplied with: as rotated as the rows.
+    pub(crate) fn of_signs(&self, rotation: SignRotation) -> &Self {
+        if rotation.is_none() {
+            return self;
+        }
+        let (of, rotated) = self.rotated.get_or_init(|| {
+            let spans: Vec<Range<usize>> = (0..self.groups()).map(|group| self.span(group)).collect();
+            let mut vectors = self.vectors();
+            for vector in vectors.chunks_exact_mut(self.dim()) {
+                spans.iter().for_each(|span| rotation.rotate(&mut vector[span.clone()]));
+            }
+            (rotation, Box::new(Self::new(&vectors, self.dim(), &spans)))
+        });
+        // There is one beside none.
+        assert_eq!(*of, rotation, "queries have one rotation");
+        rotated
     }
 
     /// Values per vector.
     pub fn dim(&self) -> usize {
-        self.0.dim()
+        self.packing.dim()
     }
 
     /// Number of vectors.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.packing.len()
     }
 
     /// True without vectors.
@@ -43,8 +70,8 @@ impl Queries {
         let dim = self.dim();
         let mut vectors = vec![0.0; self.len() * dim];
         for group in 0..self.groups() {
-            for tile in 0..self.0.tiles() {
-                let queries = self.0.tile_queries(tile);
+            for tile in 0..self.packing.tiles() {
+                let queries = self.packing.tile_queries(tile);
                 let steps = self.tile(group, tile).chunks_exact(queries.len());
                 for (start, step) in self.span(group).step_by(LANES).zip(steps) {
                     let range = start..(start + LANES).min(self.span(group).end);
@@ -59,19 +86,19 @@ impl Queries {
 
     /// Number of module groups.
     pub fn groups(&self) -> usize {
-        self.0.groups()
+        self.packing.groups()
     }
 
     pub(super) fn packing(&self) -> &Packing {
-        &self.0
+        &self.packing
     }
 
     pub(super) fn span(&self, group: usize) -> Range<usize> {
-        self.0.span(group)
+        self.packing.span(group)
     }
 
     /// Steps x queries of a tile.
     pub(super) fn tile(&self, group: usize, tile: usize) -> &[[f32; LANES]] {
-        bytemuck::cast_slice(self.0.tile(group, tile))
+        bytemuck::cast_slice(self.packing.tile(group, tile))
     }
 }

@@ -3,6 +3,9 @@
 //! With several queries the rows become signed bytes, a few rows at a time, and go through the kernels of
 //! these. With one, what is added to the lanes is the query's value with the sign of the row's.
 //!
+//! Where rows were rotated before their signs were taken, so are the queries, once: products stay what they
+//! are.
+//!
 //! Invariants
 //! - both give the bits of the order of summation: a product with 1 or -1 is exact, so the fused step rounds
 //!   once, as the addition does. Signs beyond the end of a group meet the zeros of the query, and a sum that
@@ -55,8 +58,9 @@ pub(super) struct SignJob<'a> {
 
 impl<'a> SignJob<'a> {
     /// The products of the rows with all groups and queries into `out`, as of any other type.
-    pub(super) fn run(self, kernel: Kernel, scratch: &mut Scratch, out: &mut [f32]) {
-        let queries = self.queries;
+    pub(super) fn run(mut self, kernel: Kernel, scratch: &mut Scratch, out: &mut [f32]) {
+        let queries = self.queries.of_signs(self.rows.rotation());
+        self.queries = queries;
         let spans: Vec<Range<usize>> = (0..queries.groups()).map(|group| queries.span(group)).collect();
         assert!(out.len() == self.count() * queries.len());
         assert!(self.factors.is_none_or(|factors| factors.len() == self.count() * spans.len()));

@@ -101,6 +101,8 @@ pub fn encode_block(
     let mut encoder = Encoder::new(rotation).of(planes);
     let mut buffer = vec![0.0f32; rotation.dim()];
     let mut codes = BlockCodes::default();
+    // Scales apply with one rounding of each value, and signs of rotated groups are rotated back first.
+    let inexact = f64::from(f32::EPSILON) + f64::from(reader.part().desc.rotation.rounding());
     for i in 0..block.len() {
         block.vector(i, &groups, &mut buffer);
         let measured = measure(&block, i, &groups, &buffer);
@@ -113,8 +115,7 @@ pub fn encode_block(
             class: measured.class as u8,
         };
         let row = match measured.class {
-            // Scales of int8 rows apply with one rounding of each value.
-            Class::Coded => encoder.encode(&buffer, measured.norm, f64::from(f32::EPSILON)),
+            Class::Coded => encoder.encode(&buffer, measured.norm, inexact),
             Class::Zero | Class::Odd => encoder.blank(),
         };
         codes.push(record, row);

@@ -161,13 +161,15 @@ impl<'a> Encoder<'a> {
     }
 
     fn bytes(&mut self, shape: Shape, error: f64) {
-        let largest = self.rotated.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        // By their bits, which compare as the magnitudes of numbers do: that is turned into vector code.
+        let largest = self.rotated.iter().fold(0, |most, x| x.abs().to_bits().max(most));
+        let largest = f32::from_bits(largest);
         // 127 steps may fall short of the largest value by rounding; codes are cut there.
         let scale = largest / 127.0;
         let per_step = 1.0 / scale;
         let (mut off, mut along, mut square) = (0.0f64, 0.0f64, 0i64);
         for (x, code) in self.rotated.iter().zip(&mut self.codes.int8) {
-            let value = (x * per_step).round_ties_even().clamp(-127.0, 127.0);
+            let value = nearest(x * per_step).clamp(-127.0, 127.0);
             *code = value as i8;
             let difference = f64::from(*x) - f64::from(scale) * f64::from(value);
             off += difference * difference;
@@ -207,6 +209,15 @@ pub(crate) fn tail_excess(dim: usize) -> f64 {
     ((dim - 2) as f64 / (dim - 4) as f64).sqrt()
 }
 
+/// The nearest whole number, ties to even, of values below 2^22. `round_ties_even` may be a call for each
+/// value.
+#[inline(always)]
+fn nearest(x: f32) -> f32 {
+    // 1.5 * 2^23 leaves no place behind the point.
+    const ROUND: f32 = 12_582_912.0;
+    x + ROUND - ROUND
+}
+
 /// A sum in eight lanes of f64.
 fn sum(values: &[f32], of: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0f64; 8];
@@ -216,4 +227,19 @@ fn sum(values: &[f32], of: impl Fn(f64) -> f64) -> f64 {
         }
     }
     lanes.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_the_nearest_whole_numbers() {
+        for i in -(128 << 8)..=128 << 8 {
+            let exact = i as f32 / 256.0;
+            for x in [exact.next_down(), exact, exact.next_up()] {
+                assert_eq!(nearest(x), x.round_ties_even(), "{x}");
+            }
+        }
+    }
 }

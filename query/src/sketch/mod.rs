@@ -13,6 +13,7 @@ mod build;
 mod encode;
 mod files;
 mod format;
+mod making;
 mod planes;
 mod query;
 mod random;
@@ -21,10 +22,9 @@ mod source;
 mod tail;
 
 pub use build::{BlockCodes, check, encode_block, in_memory};
-pub use files::{
-    Again, FileSections, KIND, SketchOptions, SketchProgress, build, found, kept, most_kept, open,
-};
+pub use files::{FileSections, KIND, found, kept, most_kept, open};
 pub use format::{Section, SketchHeader, can_sketch};
+pub use making::{Again, SketchOptions, SketchProgress, build};
 pub use planes::Planes;
 pub use rotation::{Rotation, padded_dim};
 pub use source::{MemorySections, Sections, Sketch};

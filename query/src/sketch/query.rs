@@ -45,7 +45,7 @@ impl SketchQueries {
         let mut coarse = Vec::with_capacity(count * padded);
         let mut fine = Vec::with_capacity(2 * count * padded);
         let mut each = Vec::with_capacity(count);
-        let mut rotated = vec![0.0f64; padded];
+        let (mut rotated, mut off) = (vec![0.0f64; padded], Vec::with_capacity(padded));
         for vector in vectors.chunks_exact(dim) {
             rotated.fill(0.0);
             rotated.iter_mut().zip(vector).for_each(|(r, x)| *r = f64::from(*x));
@@ -63,16 +63,19 @@ impl SketchQueries {
                 .iter()
                 .fold(0u64, |h, x| (h ^ u64::from(x.to_bits())).wrapping_mul(0x0000_0100_0000_01b3));
             let mut stream = Stream::new(seed, number);
-            coarse.extend(
-                rotated.iter().map(|x| (x / coarse_step + stream.unit()).floor().clamp(-127.0, 127.0) as i8),
-            );
+            coarse.extend(rotated.iter().map(|x| floor(x / coarse_step + stream.unit())));
             let fine_step = largest / 127.0;
-            let high = |x: f64| (x / fine_step).round().clamp(-127.0, 127.0);
-            let low = |x: f64| ((x / fine_step - high(x)) * 254.0).round().clamp(-127.0, 127.0);
-            fine.extend(rotated.iter().map(|x| high(*x) as i8));
-            fine.extend(rotated.iter().map(|x| low(*x) as i8));
-            let off: Vec<f64> =
-                rotated.iter().map(|x| x - fine_step * (high(*x) + low(*x) / 254.0)).collect();
+            let first = fine.len();
+            fine.resize(first + 2 * padded, 0);
+            let (highs, lows) = fine[first..].split_at_mut(padded);
+            off.clear();
+            for ((x, to_high), to_low) in rotated.iter().zip(highs).zip(lows) {
+                let steps = x / fine_step;
+                let high = steps.round().clamp(-127.0, 127.0);
+                let low = ((steps - high) * 254.0).round().clamp(-127.0, 127.0);
+                (*to_high, *to_low) = (high as i8, low as i8);
+                off.push(x - fine_step * (high + low / 254.0));
+            }
             each.push(Query {
                 norm: norm * (1.0 + 1e-12),
                 coarse_step,
@@ -102,4 +105,26 @@ impl SketchQueries {
 
 fn length(v: &[f64]) -> f64 {
     v.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// The largest whole number that is not above a value, cut at the ends of the codes. `f64::floor` may be a
+/// call for each value.
+fn floor(x: f64) -> i8 {
+    let towards_zero = x as i32;
+    let down = i32::from(f64::from(towards_zero) > x);
+    towards_zero.saturating_sub(down).clamp(-127, 127) as i8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coarse_values_are_whole_numbers_below() {
+        let ends = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e300, -1e300, -1e-300, 1e-300, -0.0];
+        let between = (-130 * 64..=130 * 64).map(|i| f64::from(i) / 64.0);
+        for x in between.flat_map(|x| [x.next_down(), x, x.next_up()]).chain(ends) {
+            assert_eq!(floor(x), x.floor().clamp(-127.0, 127.0) as i8, "{x}");
+        }
+    }
 }

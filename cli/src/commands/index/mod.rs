@@ -118,7 +118,7 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
                 None => {
                     let mut work = context.work(&command, &mut reporter, &cancel);
                     let again = if args.rebuild { Again::All } else { Again::Other };
-                    let options = SketchOptions { planes: args.planes, again, ..Default::default() };
+                    let options = SketchOptions { planes: args.kept.planes, again, ..Default::default() };
                     sketch(&store, &reader, &options, &mut work)?
                 }
                 Some(_) => 0,

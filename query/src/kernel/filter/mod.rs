@@ -133,7 +133,8 @@ fn round(value: f32) -> bf16 {
 
 impl Filter {
     /// Approximates [`Kernel::scaled_dots`] with the same arguments. `norms` receives for each row what
-    /// [`FilterBound`] needs to bound the difference.
+    /// [`FilterBound`] needs to bound the difference. Signs of rotated rows are for queries that were made of
+    /// rotated ones.
     ///
     /// # Panics
     /// As [`Kernel::scaled_dots`], and when `norms` does not have one entry per row.
