@@ -6,7 +6,8 @@
 //!   sim    loss of power on a simulated disk     --seeds --steps --images --onward
 //!                                                one image: --seed --at --image
 //!   fail   failure of the N-th operation         --seeds --steps --stride
-//!                                                one: --seed --step --fault --n
+//!                                                one: --seed --step --fault --n,
+//!                                                or of direct reads: --seed --direct --n
 //!   intent two commands at once, pair by pair    --seeds
 //!   kill   kill -9                               --cycles --steps
 //!   power  loss of power on ext4                 --cycles --steps
@@ -137,6 +138,10 @@ fn replay(kind: &str, args: &Args, suite: &Suite) -> Result<Option<bool>, Failur
         },
         "fail" => match (args.get("--step")?, args.text("--fault"), args.get("--n")?) {
             (Some(step), Some(fault), Some(n)) => fail::replay(suite.seed, &suite.fail, step, fault, n),
+            (None, None, Some(n)) => match args.text("--direct") {
+                Some(fault) => fail::replay_direct(suite.seed, &suite.fail, fault, n),
+                None => return Ok(None),
+            },
             _ => return Ok(None),
         },
         _ => return Ok(None),

@@ -103,6 +103,31 @@ fn a_flush_fails_while_a_tag_is_removed() {
     }
 }
 
+/// What an anomaly of such reads prints leads to the same reads, by the program's own words.
+#[test]
+fn a_direct_read_that_goes_wrong_is_replayed_by_its_number() {
+    let has_vectors = |seed: &u64| {
+        let plan = Plan::new(*seed, 9);
+        plan.state(plan.steps.len()).is_some_and(State::has_vectors)
+    };
+    let seed = (1..).find(has_vectors).expect("a workload with vectors at its end").to_string();
+    let replay = |words: &[&str]| {
+        let program = std::process::Command::new(env!("CARGO_BIN_EXE_faults"))
+            .args(["fail", "--seed", &seed, "--steps", "9"])
+            .args(words)
+            .output();
+        let output = program.expect("the program runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    for fault in ["Missing", "Invalid", "Device", "Short", "Flipped", "Zeroed"] {
+        assert_eq!(replay(&["--direct", fault, "--n", "0"]), (true, "nothing is wrong\n".to_owned()));
+    }
+    let (is_good, said) = replay(&["--direct", "Flipped", "--n", "1000000"]);
+    assert!(!is_good && said.contains("there are fewer direct reads"), "{said}");
+    let (is_good, said) = replay(&["--direct", "Flip", "--n", "0"]);
+    assert!(!is_good && said.contains("Flipped"), "{said}");
+}
+
 #[test]
 fn the_process_is_killed() {
     good(&gstore_faults::kill::run(1, &suite().kill, &Stop::after(None)));

@@ -6,7 +6,7 @@
 use super::{FailOptions, FailVfs, Fault};
 use crate::check::guarded;
 use crate::disk::{Image, SimDisk};
-use crate::sim::path;
+use crate::sim::{path, record};
 use crate::work::{Plan, State};
 use crate::{Failure, Report, Stop};
 use gstore_store::Store;
@@ -80,7 +80,10 @@ pub(super) fn run(
     report: &mut Report,
 ) {
     let Some(expected) = plan.state(plan.steps.len()) else { return };
+    let steps = options.steps;
     for fault in DirectFault::ALL {
+        let replay =
+            |n: u64| format!("replay: faults fail --seed {seed} --steps {steps} --direct {fault:?} --n {n}");
         // Seeds begin at different reads, so that a stride leaves none out for good.
         let mut n = seed % options.stride;
         let mut count = 0;
@@ -94,7 +97,10 @@ pub(super) fn run(
                 Ok(false) => break,
                 Ok(true) => {}
                 Err(e) => {
-                    report.anomaly(format!("seed {seed}, {fault:?} at direct read {n}: {e}"));
+                    report.anomaly(format!(
+                        "seed {seed}, steps {steps}, {fault:?} at direct read {n}: {e}\n  {}",
+                        replay(n)
+                    ));
                     count += 1;
                     break;
                 }
@@ -104,7 +110,10 @@ pub(super) fn run(
         }
         report.count("direct reads that went wrong", count);
         if count == 0 && expected.has_vectors() && !stop.now() {
-            report.anomaly(format!("seed {seed}: nothing is read past the system's memory"));
+            report.anomaly(format!(
+                "seed {seed}, steps {steps}: nothing is read past the system's memory\n  {}",
+                replay(0)
+            ));
         }
     }
 }
@@ -129,6 +138,22 @@ fn one(image: &Image, expected: &State, fault: DirectFault, n: u64) -> Result<bo
     }
     same(expected, &State::read(&snapshot)?)?;
     Ok(failing.fired())
+}
+
+/// One of them again, in words.
+pub fn replay_direct(seed: u64, options: &FailOptions, fault: &str, n: u64) -> Result<(), Failure> {
+    let fault = DirectFault::ALL
+        .into_iter()
+        .find(|f| format!("{f:?}") == fault)
+        .ok_or_else(|| format!("no such fault of direct reads: {fault}; there are {:?}", DirectFault::ALL))?;
+    let plan = Plan::new(seed, options.steps);
+    let (_, images) = record(&plan)?;
+    let expected = plan.state(plan.steps.len()).ok_or("the workload has no last state")?;
+    let image = images.last().ok_or("the workload has no last image")?;
+    match guarded(|| one(image, expected, fault, n))? {
+        true => Ok(()),
+        false => Err("there are fewer direct reads".into()),
+    }
 }
 
 fn same(expected: &State, found: &State) -> Result<(), Failure> {

@@ -7,7 +7,7 @@
 mod direct;
 mod vfs;
 
-pub use direct::DirectFault;
+pub use direct::{DirectFault, replay_direct};
 pub use vfs::{FailVfs, Fault};
 
 use crate::check::{self, Depth, guarded};
