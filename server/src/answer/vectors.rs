@@ -1,5 +1,6 @@
 //! Stored vectors as they are: their own type, with the scales that make values of them.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -57,6 +58,9 @@ pub(crate) fn open(snapshot: &Snapshot, wanted: &Vectors) -> Result<Reading, Sta
     Ok(Reading { reader, rows: wanted.rows(), schema: schema(feature)? })
 }
 
+/// Of the metadata of the schema: how module groups were rotated before their signs were taken.
+const ROTATION: &str = "gstore.rotation";
+
 /// The columns of stored vectors.
 pub(crate) fn schema(feature: &FeaturePart) -> Result<SchemaRef, Status> {
     let too_long = |_| Status::internal("a vector is longer than a list can be");
@@ -80,7 +84,12 @@ pub(crate) fn schema(feature: &FeaturePart) -> Result<SchemaRef, Status> {
     fields.push(Field::new("scale", list(DataType::Float32, groups)?, false));
     fields.push(Field::new("norm", list(DataType::Float32, groups)?, false));
     fields.push(Field::new("flags", DataType::UInt8, false));
-    Ok(Arc::new(Schema::new(fields)))
+    let rotation = feature.desc.rotation;
+    let metadata = match rotation.is_none() {
+        true => HashMap::new(),
+        false => HashMap::from([(ROTATION.to_owned(), rotation.name().to_owned())]),
+    };
+    Ok(Arc::new(Schema::new_with_metadata(fields, metadata)))
 }
 
 impl Reading {

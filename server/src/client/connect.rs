@@ -48,8 +48,8 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError
     })?;
     let refused = |error: tonic::transport::Error| {
         let cause = cause(&error);
-        let without = if tls && cause.contains("InvalidContentType") { WITHOUT_TLS } else { "" };
-        failed(format!("no connection to {shown}: {cause}{without}"))
+        let hint = if tls { of_tls(&cause) } else { of_plain(&cause) };
+        failed(format!("no connection to {shown}: {cause}{hint}"))
     };
     let mut endpoint = Endpoint::from_shared(uri)
         .map_err(refused)?
@@ -71,8 +71,24 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError
     endpoint.connect().await.map_err(refused)
 }
 
-/// What is said where a message with TLS was answered by one without.
-const WITHOUT_TLS: &str = "; what answers there has no TLS, and its address is grpc://host:port";
+/// What is said beside the cause of a connection with TLS that did not come about.
+fn of_tls(cause: &str) -> &'static str {
+    if cause.contains("InvalidContentType") {
+        "; what answers there has no TLS, and its address is grpc://host:port"
+    } else if cause.contains("CaUsedAsEndEntity") {
+        "; the certificate of the server is that of an authority: make one with basicConstraints=CA:FALSE"
+    } else {
+        ""
+    }
+}
+
+/// The same without TLS: a server with TLS answers by an alert, which is no message of HTTP/2.
+fn of_plain(cause: &str) -> &'static str {
+    match cause.contains("http2 error") {
+        true => "; the address of a server with TLS is grpc+tls://host:port",
+        false => "",
+    }
+}
 
 /// What is said where a page for browsers answers.
 pub(super) const OF_A_PAGE: &str = "a page for browsers (HTTP) answers at this address; statements go to the other \
@@ -125,6 +141,16 @@ mod tests {
                 .starts_with("the server wants the certificate")
         );
         assert!(broken("stream closed").contains("(stream closed); the address of a server with TLS"));
+    }
+
+    #[test]
+    fn connections_that_did_not_come_about_are_explained() {
+        assert!(of_tls("received corrupt message of type InvalidContentType").contains("grpc://host:port"));
+        assert!(
+            of_tls("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))").contains("CA:FALSE")
+        );
+        assert!(of_plain("http2 error").contains("grpc+tls://host:port"));
+        assert_eq!((of_tls("refused"), of_plain("refused")), ("", ""));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `POST /sql`: a statement as an object of JSON, its rows as they come.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
@@ -15,11 +16,13 @@ use tonic::Status;
 
 use super::encode::{self, Shape};
 use super::reply;
+use crate::access::Caller;
 use crate::answer::plain::{self, Wanted};
 use crate::answer::rows;
 use crate::audit::Record;
 use crate::core::Core;
 use crate::handle::{Handle, Question, Statement};
+use crate::listen::Busy;
 use crate::status;
 
 /// What is asked for.
@@ -93,27 +96,48 @@ impl Form {
     }
 }
 
+/// Bytes of a refused request that are read before it is answered, and how long that may take.
+const REFUSED_BYTES: usize = 64 << 10;
+const REFUSED_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Answers a statement.
 pub(super) async fn answer(State(core): State<Arc<Core>>, request: Request) -> Response {
-    match answered(&core, request).await {
-        Ok(response) => response,
-        Err(status) => reply::error(&status),
-    }
+    let (head, body) = request.into_parts();
+    let head = Request::from_parts(head, Body::empty());
+    let answered = match admitted(&core, &head) {
+        Ok((caller, busy)) => answered(&core, caller, busy, body).await,
+        Err(status) => {
+            // HTTP/2 resets a stream whose request was not read, and clients may drop the answer with it.
+            let _ = tokio::time::timeout(REFUSED_PATIENCE, to_bytes(body, REFUSED_BYTES)).await;
+            Err(status)
+        }
+    };
+    answered.unwrap_or_else(|status| reply::error(&status))
 }
 
-async fn answered(core: &Arc<Core>, request: Request) -> Result<Response, Status> {
-    let (caller, busy) = super::caller(core, &request)?;
-    let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+/// Who asks, if it may and does so in the right form.
+fn admitted(core: &Arc<Core>, head: &Request) -> Result<(Caller, Option<Busy>), Status> {
+    let admitted = super::caller(core, head)?;
+    let content_type = head.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
     // A browser sends this type to another site only if that allows it, which this one never does.
     let is_json =
         |ty: &[u8]| ty.split(|b| *b == b';').next().is_some_and(|ty| ty.trim_ascii() == b"application/json");
-    if !content_type.is_some_and(is_json) {
-        return Err(Status::invalid_argument("a statement is sent with the content type application/json"));
+    match content_type.is_some_and(is_json) {
+        true => Ok(admitted),
+        false => Err(Status::invalid_argument("a statement is sent with the content type application/json")),
     }
+}
+
+async fn answered(
+    core: &Arc<Core>,
+    caller: Caller,
+    busy: Option<Busy>,
+    body: Body,
+) -> Result<Response, Status> {
     let most = core.limits.message_bytes;
     let too_large = |_| Status::out_of_range(format!("a request has at most {most} bytes"));
     let patience = core.limits.connections.reader;
-    let body = tokio::time::timeout(patience, to_bytes(request.into_body(), most)).await;
+    let body = tokio::time::timeout(patience, to_bytes(body, most)).await;
     let bytes = body.map_err(|_| status::silent(patience))?.map_err(too_large)?;
     let form: Form = serde_json::from_slice(&bytes)
         .map_err(|e| Status::invalid_argument(format!("the request is not understood: {e}")))?;
@@ -130,7 +154,7 @@ async fn answered(core: &Arc<Core>, request: Request) -> Result<Response, Status
 
 async fn begin(
     core: &Arc<Core>,
-    caller: &crate::access::Caller,
+    caller: &Caller,
     form: &Form,
     record: &Record,
 ) -> Result<(rows::Rows, Shape), Status> {

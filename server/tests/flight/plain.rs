@@ -6,7 +6,7 @@ use arrow_array::types::{Float16Type, Float32Type};
 use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
 use arrow_flight::{Criteria, FlightDescriptor};
 use futures::TryStreamExt;
-use gstore_store::Store;
+use gstore_store::{DType, FeatureAttrs, JobFeature, JobPlan, RowFlags, SignRotation, Store};
 use prost::Message;
 use tonic::Code;
 
@@ -103,6 +103,46 @@ async fn stored_vectors_come_bit_for_bit() {
     store.delete(snapshot.dataset("pool").unwrap(), &gone, delete).unwrap();
     let (_, batches) = client.rows(ask("")).await.unwrap();
     assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 690);
+}
+
+/// Signs come with the rotation that values are made of them with; older ones, and other types, have none.
+#[tokio::test(flavor = "multi_thread")]
+async fn schemas_of_stored_signs_name_their_rotation() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    fixture::large(&path, 20, 3, 16, 1);
+    let store = Store::open(&path).unwrap();
+    let old = store.snapshot().unwrap().features_of("pool")[0].desc.clone();
+    let kinds = [("older", SignRotation::None), ("newer", SignRotation::Hadamard)];
+    let features = kinds.map(|(kind, rotation)| {
+        let mut desc = old.clone();
+        (desc.kind.name, desc.dtype, desc.rotation) = (kind.to_owned(), DType::I1, rotation);
+        JobFeature { desc, attrs: FeatureAttrs::new(kind.to_owned(), 16) }
+    });
+    let plan = JobPlan {
+        command: "ingest".to_owned(),
+        identity: serde_json::json!("signs"),
+        features: features.to_vec(),
+        detail: serde_json::json!({}),
+    };
+    let mut job = store.start_job(plan).unwrap();
+    for feature in 0..2 {
+        let mut writer = job.segment_writer(feature).unwrap();
+        (0..20).for_each(|row| writer.push(row, &[1.5; 16], RowFlags::empty()).unwrap());
+        job.seal(feature, writer).unwrap();
+    }
+    job.publish(None, true).unwrap();
+    let token = crate::token(&store, "all", None);
+    let server = Server::on(store, token, folder, options());
+    let client = Client::of(&server).await;
+    for (feature, rotation) in
+        [("grad-adam@checkpoint-1", None), ("older", None), ("newer", Some("hadamard"))]
+    {
+        let path = ["vectors", "pool", feature].map(str::to_owned).to_vec();
+        let (schema, batches) = client.rows(FlightDescriptor::new_path(path)).await.unwrap();
+        assert_eq!(schema.metadata().get("gstore.rotation").map(String::as_str), rotation, "{feature}");
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 20);
+    }
 }
 
 fn check(batch: &RecordBatch, reader: &gstore_store::FeatureReader, row: &mut u64) {
