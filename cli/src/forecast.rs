@@ -48,7 +48,7 @@ pub fn print(forecast: &Forecast, output: &Path, as_json: bool) -> Result<()> {
     out!("time         {} (about)", time(*seconds));
     let twice = if *recomputes { ", layers computed twice" } else { "" };
     out!("memory       {} with {threads} threads{twice} (about)", HumanBytes(*memory));
-    out!("disk         {} for {checkpoints} checkpoints{}", HumanBytes(*disk), free(output));
+    out!("disk         {} for {}{}", HumanBytes(*disk), many(*checkpoints, "checkpoint"), free(output));
     Ok(())
 }
 

@@ -27,13 +27,19 @@ pub fn options(folders: &mut Folders<'_>, args: &TextArgs) -> Result<TextOptions
 }
 
 /// The options with samples that are cut off where the model's positions end, unless a length was given.
-pub fn within_positions(context: &Context, model: &Path, text: TextOptions) -> Result<TextOptions> {
+pub fn within_positions(model: &Path, text: TextOptions) -> Result<TextOptions> {
     let most = positions(model)?.filter(|most| *most < text.max_length);
-    let Some(max_length) = most.filter(|_| text.max_length == TextOptions::MAX_LENGTH) else {
-        return Ok(text);
-    };
-    context.say(&format!(
-        "the model has {max_length} positions: samples are cut off after {max_length} tokens (--max-length {max_length})"
-    ));
-    Ok(TextOptions { max_length, ..text })
+    let most = most.filter(|_| text.max_length == TextOptions::MAX_LENGTH);
+    Ok(TextOptions { max_length: most.unwrap_or(text.max_length), ..text })
+}
+
+/// Says where samples are cut off, if [`within_positions`] made the length another than that of the flags. It
+/// comes after checks, as it would only stand before their errors.
+pub fn tell_cut(context: &Context, args: &TextArgs, text: &TextOptions) {
+    let max_length = text.max_length;
+    if max_length < args.max_length {
+        context.say(&format!(
+            "the model has {max_length} positions: samples are cut off after {max_length} tokens (--max-length {max_length})"
+        ));
+    }
 }

@@ -119,7 +119,7 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
                 .ok_or_else(|| at.error("it has other completions than the first record"))?;
             if first {
                 let expected = match &references {
-                    Some(references) => references.get(&id).cloned().unwrap_or_default(),
+                    Some(references) => references.get(&id).map(|texts| texts.to_vec()).unwrap_or_default(),
                     None => reference(&record, request.reference.as_deref()).unwrap_or_default(),
                 };
                 if expected.is_empty() {
@@ -253,13 +253,13 @@ fn without_reference(record: &Value) -> String {
     format!("there is no reference; {option} names the key that holds it, of {}", keys.join(", "))
 }
 
-/// References by id.
+/// References by id; those of records without one by their places, and by the ids that answers to them have.
 fn references_of(
     source: &PairSource,
     key: Option<&str>,
     cancel: &Cancel,
-) -> Result<HashMap<String, Vec<String>>, EvaluateError> {
-    let mut found = HashMap::new();
+) -> Result<HashMap<String, Arc<[String]>>, EvaluateError> {
+    let mut found: HashMap<String, Arc<[String]>> = HashMap::new();
     each_record(source, cancel, &mut |at, record| {
         let id = record.get("id").map_or_else(|| at.number.to_string(), text_of_id);
         let said = || PREDICTION.iter().find_map(|key| texts(record.get(*key)?));
@@ -269,6 +269,10 @@ fn references_of(
         });
         let texts = texts.filter(|texts| !texts.is_empty());
         let texts = texts.ok_or_else(|| at.error(&without_reference(&record)))?;
+        let texts: Arc<[String]> = Arc::from(texts);
+        if let Some(made) = &at.made {
+            found.insert(made.clone(), Arc::clone(&texts));
+        }
         match found.insert(id.clone(), texts) {
             None => Ok(()),
             Some(_) => Err(EvaluateError::RepeatedId { id, of: at.source() }),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::Array;
 use gstore_core::Cancel;
-use gstore_data::{FieldNames, Place, Unit, find};
+use gstore_data::{FieldNames, IdAllocator, Place, Unit, find};
 use gstore_store::{DatasetPart, Snapshot, record_columns};
 use serde_json::Value;
 
@@ -16,6 +16,8 @@ use crate::pairs::PairSource;
 pub(crate) struct At<'a> {
     /// How many records there are before it.
     pub number: u64,
+    /// The id under which a record of a file that has none is registered and answered.
+    pub made: Option<String>,
     place: Stands<'a>,
 }
 
@@ -90,24 +92,30 @@ pub(crate) fn each_record(
 ) -> Result<(), EvaluateError> {
     match source {
         PairSource::Files(paths) => {
-            let mut number = 0;
+            let (mut number, mut ids, fields) = (0, IdAllocator::new(), FieldNames::default());
             for file in find(paths)? {
                 if let Some(list) = list_of(file.path())? {
                     let file: Arc<Path> = Arc::from(file.path());
                     for (own, value) in (1..).zip(list) {
                         let place = Place { file: Arc::clone(&file), unit: Unit::Row, number: own };
-                        take(At { number, place: Stands::File(place) }.of_object(&value)?, value)?;
+                        let at = At { number, made: None, place: Stands::File(place) };
+                        take(at.of_object(&value)?, value)?;
                         number += 1;
                     }
                     continue;
                 }
-                let mut source = file.open(&FieldNames::default())?;
+                let mut source = file.open(&fields)?;
                 while let Some(raw) = source.next_record() {
                     cancel.check()?;
                     let raw = raw?;
-                    let at = At { number, place: Stands::File(raw.place) };
+                    let mut at = At { number, made: None, place: Stands::File(raw.place) };
                     let value = serde_json::from_slice::<Value>(raw.json);
                     let value = value.map_err(|error| at.error(&format!("malformed JSON: {error}")))?;
+                    if value.get("id").is_none() {
+                        // What is no sample was not answered either.
+                        let read = fields.read_prompt(raw.json).ok();
+                        at.made = read.map(|(json, record)| ids.id_of(&record, &json));
+                    }
                     take(at.of_object(&value)?, value)?;
                     number += 1;
                 }
@@ -124,7 +132,7 @@ fn of_dataset(
     cancel: &Cancel,
     take: &mut dyn FnMut(At<'_>, Value) -> Result<(), EvaluateError>,
 ) -> Result<(), EvaluateError> {
-    let at = |number, row| At { number, place: Stands::Dataset { name: &part.name, row } };
+    let at = |number, row| At { number, made: None, place: Stands::Dataset { name: &part.name, row } };
     let mut number = 0;
     for batch in snapshot.samples(part)?.scan(&["row", "id", "record"], None) {
         cancel.check()?;

@@ -60,6 +60,27 @@ fn answers_of_two_models_are_joined() {
 }
 
 #[test]
+fn samples_without_ids_are_references_of_the_answers_to_them() {
+    // The ids are `x` and the first 16 hex digits of the BLAKE3 hashes of the lines.
+    let samples = r#"{"messages": [{"role": "user", "content": "q?"}, {"role": "assistant", "content": "u"}]}
+{"prompt": "p?", "completion": "x z"}
+"#;
+    let answers = r#"{"id": "x1d889b8c46e8e7d6", "prompt": "p?", "completion": "x y"}
+{"id": "x75c6fe5770586d2b", "prompt": "q?", "completion": "v"}
+"#;
+    let by_place = "{\"prediction\": \"v\"}\n{\"prediction\": \"x y\"}\n";
+    let folder =
+        folder(&[("gsm8k.jsonl", samples), ("answers.jsonl", answers), ("by_place.jsonl", by_place)]);
+    let references = |name| {
+        let references = Some(files(folder.path(), &["gsm8k.jsonl"]));
+        let pairs = read(&PairsRequest { references, ..request(folder.path(), &[name]) }).expect("joined");
+        pairs.rows.into_iter().map(|row| row.references).collect::<Vec<_>>()
+    };
+    assert_eq!(references("answers.jsonl"), [["x z"], ["u"]]);
+    assert_eq!(references("by_place.jsonl"), [["u"], ["x z"]]);
+}
+
+#[test]
 fn a_list_of_answers_of_several_models_is_read() {
     let list = r#"[
       {"prompt": "p", "expected_completion": " e f", "base_completion": " e", "finetuned_completion": " e f"},

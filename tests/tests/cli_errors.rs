@@ -252,6 +252,9 @@ fn changed_lines_are_refused_and_the_same_file_adds_nothing() {
     let text = fs_err::read_to_string(world.path("pool.jsonl")).expect("readable");
     let changed = text.replacen("Is 7 odd?", "Is 7 even?", 1);
     world.refused(&mut world.add("pool", changed.as_bytes()), 1, &["line 8", "s7", "different content"]);
+    let twice = "{\"id\": \"a\", \"text\": \"x\"}\n{\"id\": \"a\", \"text\": \"y\"}\n";
+    let words = ["line 2", "occurs twice", "--duplicates first"];
+    world.refused(&mut world.add("twice", twice.as_bytes()), 1, &words);
     let kept = binary::run(world.add("pool", changed.as_bytes()).args(["--if-changed", "keep"]));
     assert_eq!(kept.code, 0, "{}", kept.stderr);
     let nothing = binary::run(&mut world.ingest("pool", "grad-adam,embed-mean,loss"));
@@ -475,6 +478,11 @@ fn wrong_usage_is_exit_code_2() {
     let mut without = Command::new(binary::path());
     let finished = binary::run(without.arg("ls").env_remove("GSTORE_STORE"));
     assert!(finished.code == 2 && finished.stderr.contains("--store"), "{}", finished.stderr);
+    // An empty variable is none, and an option of the command line goes before it.
+    let finished = binary::run(without.env("GSTORE_STORE", ""));
+    assert!(finished.code == 2 && finished.stderr.contains("which store?"), "{}", finished.stderr);
+    let finished = binary::run(without.args(["--store", "nowhere"]));
+    assert!(finished.code == 1 && finished.stderr.contains("nowhere"), "{}", finished.stderr);
 }
 
 #[test]
