@@ -119,16 +119,11 @@ impl ScalarUDFImpl for Whole {
         }
     }
 
+    // Of the operands' names alone: the engine puts another expression of the same name in an operand's place.
     fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
-        let side = |side: &Expr| match side {
-            Expr::BinaryExpr(_) => format!("({})", side.schema_name()),
-            Expr::ScalarFunction(call) if call.func.inner().is::<Self>() => {
-                format!("({})", side.schema_name())
-            }
-            _ => side.schema_name().to_string(),
-        };
         let [left, right] = take_function_args(self.name(), args)?;
-        Ok(format!("{} {} {}", side(left), self.operation.sign(), side(right)))
+        let [left, right] = [left, right].map(|side| enclosed(side.schema_name().to_string()));
+        Ok(format!("{left} {} {right}", self.operation.sign()))
     }
 
     fn signature(&self) -> &Signature {
@@ -223,6 +218,20 @@ impl Whole {
     }
 }
 
+/// The name of an operand, in parentheses where it has an operator.
+fn enclosed(name: String) -> String {
+    let mut open = 0usize;
+    let has_operator = name.bytes().any(|byte| {
+        match byte {
+            b'(' | b'[' | b'{' => open += 1,
+            b')' | b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        byte == b' ' && open == 0
+    });
+    if has_operator { format!("({name})") } else { name }
+}
+
 /// The type that a whole number is taken as: signed, but for what may not fit.
 fn wide(of: &DataType) -> Option<DataType> {
     match of {
@@ -263,5 +272,27 @@ mod tests {
         }
         let using = "SELECT k + 1 FROM (VALUES (1)) AS a(k) JOIN (VALUES (1)) AS b(k) USING (k)";
         assert!(logical(using).await.contains("add("));
+    }
+
+    #[tokio::test]
+    async fn names_stay_where_a_part_is_computed_once_for_several() {
+        let mut context = SessionContext::new();
+        context.register_expr_planner(Arc::new(Arithmetic)).unwrap();
+        let rows = "(VALUES (1), (2)) AS t(x)";
+        for (items, name) in [
+            ("x * 2 + 1, (x * 2 + 1) * 10", "((t.x * Int64(2)) + Int64(1)) * Int64(10)"),
+            ("x * 2, x * 2 + 1, (x * 2 + 1) * 10", "((t.x * Int64(2)) + Int64(1)) * Int64(10)"),
+            ("abs(x - 7), abs(x - 7) * 3, x - 7", "abs(t.x - Int64(7)) * Int64(3)"),
+            (
+                "(1.5 * x) // 2 + (1.5 * x) // 2",
+                "((Float64(1.5) * t.x) // Int64(2)) + ((Float64(1.5) * t.x) // Int64(2))",
+            ),
+        ] {
+            let of =
+                context.sql(&format!("SELECT {items} FROM {rows} WHERE x > 0 ORDER BY 1")).await.unwrap();
+            let plan = of.into_optimized_plan().unwrap();
+            let names: Vec<&str> = plan.schema().fields().iter().map(|field| field.name().as_str()).collect();
+            assert!(names.contains(&name), "{names:?}");
+        }
     }
 }
