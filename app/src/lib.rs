@@ -12,8 +12,8 @@
 //! - [`daunce`]: losses under each model of an ensemble, computed here or elsewhere; rankings by their
 //!   covariance, reports of them, and what is wrong with an ensemble
 //! - [`factors`]: factors of curvature, scores of rows that are preconditioned with them, and their files
-//! - [`fit_prefilter`], [`publish_prefilter`], [`apply_prefilter`], [`evaluate_prefilter`]: models that
-//!   predict from cheap features which rows deserve gradients
+//! - [`fit_prefilter`], [`publish_prefilter`], [`apply_prefilter`], [`evaluate_prefilter`],
+//!   [`list_prefilters`]: models that predict from cheap features which rows deserve gradients
 //! - [`prepare_cascade`], [`Cascade`]: features stage by stage for the rows that are left, and few gradients
 //! - [`fit_gram`], [`mix_grams`]: Gram matrices of stored rows, which precondition questions, and mixtures of them
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
@@ -87,8 +87,8 @@ pub use generate::{PerplexityRows, add_answers, perplexity_table};
 pub use jobs::{add, add_of, ingest, pretty, query};
 pub use models::Models;
 pub use prefilter::{
-    Applied, LabelRequest, PredictionTable, PrefilterRequest, apply_prefilter, evaluate_prefilter,
-    fit_prefilter, prefilter, publish_prefilter, recall_picture,
+    Applied, LabelRequest, PredictionTable, PrefilterNote, PrefilterRequest, apply_prefilter,
+    evaluate_prefilter, fit_prefilter, list_prefilters, prefilter, publish_prefilter, recall_picture,
 };
 pub use put::{PutError, PutReport, Samples, SpaceSpec, VectorPut, VectorShape, VectorSpec};
 pub use rows::{FindError, NamedRows, RowNames, find_rows};

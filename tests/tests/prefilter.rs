@@ -66,6 +66,7 @@ fn best() -> BTreeSet<String> {
 #[test]
 fn what_is_fitted_keeps_the_best_rows() {
     let place = place(1400);
+    assert_eq!(place.ok(&["prefilter", "list", "--format", "json"]), "", "there is none yet");
     let report = place.json(&fit("cheap", &["--inputs", "x,source", "--json"]));
     let target = &report["report"]["targets"][0];
     assert!(target["spearman"].as_f64().expect("a number") > 0.9, "{report:#}");
@@ -88,6 +89,21 @@ fn what_is_fitted_keeps_the_best_rows() {
     assert!(best().intersection(&ids).count() >= 95);
     let listed = place.value("SELECT kind || ' ' || name FROM gstore.artifacts");
     assert_eq!(listed, "prefilter cheap");
+    let listed = place.json(&["prefilter", "list", "--format", "json"]);
+    for (column, value) in [
+        ("name", json!("cheap")),
+        ("dataset", json!("pool")),
+        ("targets", json!("q")),
+        ("learner", json!("ridge")),
+        ("features", json!("x, source")),
+        ("rows", report["report"]["rows"].clone()),
+        ("snapshot", report["snapshot"].clone()),
+    ] {
+        assert_eq!(listed[column], value, "{column}: {listed:#}");
+    }
+    assert!(listed["created"].as_str().is_some_and(|at| at.starts_with("20")), "{listed:#}");
+    let table = place.ok(&["prefilter", "list", "--format", "table"]);
+    assert!(table.contains("created") && table.contains("cheap"), "{table}");
     let snapshot = Store::open(place.path("store")).expect("a store").snapshot().expect("a snapshot");
     let fitted = snapshot.artifact("cheap").expect("fitted");
     assert_eq!(fitted.datasets, ["pool", "q"], "who may see the pool alone is not told of the target");

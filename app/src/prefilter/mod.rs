@@ -2,6 +2,7 @@
 
 mod apply;
 mod labels;
+mod list;
 mod picture;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 pub use apply::{Applied, PredictionTable, apply_prefilter};
 pub use labels::LabelRequest;
+pub use list::{PrefilterNote, list_prefilters};
 pub use picture::recall_picture;
 
 use self::labels::{labels, rows_of};

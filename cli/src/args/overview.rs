@@ -59,7 +59,8 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
     }
-    let command = argv.iter().skip(1).find_map(|word| root.find_subcommand(word.to_str()?))?;
+    let words = argv.iter().skip(1).filter_map(|word| word.to_str());
+    let command = words.fold(root, |command, word| command.find_subcommand(word).unwrap_or(command));
     let has = |long: &str| command.get_arguments().any(|arg| arg.get_long() == Some(long));
     match word.as_str() {
         "--json" if has("format") => {
@@ -121,6 +122,10 @@ mod tests {
             misplaced(&command(), &argv, &error).as_deref(),
             Some("error: Cargo.toml is a file; give it with --data Cargo.toml")
         );
+        let argv: Vec<OsString> = ["gstore", "prefilter", "list", "--json"].map(OsString::from).into();
+        let error = command().try_get_matches_from(&argv).expect_err("refused");
+        let asked = misplaced(&command(), &argv, &error);
+        assert_eq!(asked.as_deref(), Some("error: the result as JSON is asked for with --format json"));
         let inner = said(&["evaluate", "task"]).expect("the commands");
         assert!(
             inner.starts_with(

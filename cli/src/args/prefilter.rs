@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use gstore_store::SnapshotName;
 
-use super::{ScoringArgs, at_least};
+use super::{OutputArgs, ScoringArgs, at_least};
 
 /// `gstore prefilter`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore prefilter fit cheap --store s --pool pool --labels-of pool_sample --target gsm8k --inputs tokens,loss,embed-mean\n  \
     gstore prefilter apply cheap --store s --pool pool -o kept.jsonl\n  \
+    gstore prefilter list --store s\n  \
     gstore query --store s \"SELECT id, score FROM predicted('pool', 'cheap') WHERE kept ORDER BY score DESC LIMIT 100\"\n\n\
     More: docs/prefilter.md")]
 pub struct PrefilterArgs {
@@ -30,6 +31,8 @@ pub enum PrefilterWhat {
     Apply(PrefilterApplyArgs),
     /// Judge a prefilter on rows with gradients that it has not learned from
     Evaluate(PrefilterEvaluateArgs),
+    /// List the prefilters of the store
+    List(PrefilterListArgs),
 }
 
 /// Labels: the scores of rows whose gradients are there.
@@ -184,6 +187,17 @@ pub struct PrefilterEvaluateArgs {
     /// Where the report goes
     #[command(flatten)]
     pub report: PrefilterReportArgs,
+}
+
+/// `gstore prefilter list`
+#[derive(Args, Debug)]
+pub struct PrefilterListArgs {
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+    /// Where and how to write the list
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// What predicts.

@@ -3,18 +3,21 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use gstore::{LabelRequest, PredictionTable, PrefilterRequest};
+use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
+use gstore::{LabelRequest, PredictionTable, PrefilterNote, PrefilterRequest};
 use gstore_core::many;
 use gstore_learn::FitOptions;
 use gstore_learn::judge::{Budget, Report, percent};
 use gstore_learn::learners::{Learner, TreeOptions};
 use serde_json::json;
 
+use super::query;
 use crate::args::{
     LabelArgs, PictureArgs, PrefilterApplyArgs, PrefilterArgs, PrefilterEvaluateArgs, PrefilterFitArgs,
-    PrefilterLearner, PrefilterReportArgs, PrefilterWhat,
+    PrefilterLearner, PrefilterListArgs, PrefilterReportArgs, PrefilterWhat,
 };
 use crate::context::{Context, command_line};
 use crate::drawing;
@@ -32,6 +35,7 @@ pub fn run(context: &Context, args: &PrefilterArgs) -> Result<ExitCode> {
         PrefilterWhat::Fit(args) => fit(context, args),
         PrefilterWhat::Apply(args) => apply(context, args),
         PrefilterWhat::Evaluate(args) => evaluate(context, args),
+        PrefilterWhat::List(args) => list(context, args),
     }
 }
 
@@ -126,6 +130,34 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
     [kept, table].into_iter().flatten().try_for_each(Output::finish)?;
     let share = found.kept as f64 / found.rows.max(1) as f64;
     context.say(&format!("{} of {} kept ({})", found.kept, many(found.rows, "row"), percent(share)));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(context: &Context, args: &PrefilterListArgs) -> Result<ExitCode> {
+    query::check_place(context, &args.output)?;
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let notes = gstore::list_prefilters(&snapshot)?;
+    let text = |of: &dyn Fn(&PrefilterNote) -> Option<String>| -> ArrayRef {
+        Arc::new(notes.iter().map(of).collect::<StringArray>())
+    };
+    let number = |of: &dyn Fn(&PrefilterNote) -> Option<u64>| -> ArrayRef {
+        Arc::new(notes.iter().map(of).collect::<UInt64Array>())
+    };
+    let created = |note: &PrefilterNote| note.created.and_then(|at| i64::try_from(at).ok());
+    let created = notes.iter().map(created).collect::<TimestampMillisecondArray>().with_timezone("+00:00");
+    let batch = RecordBatch::try_from_iter_with_nullable([
+        ("name", text(&|note| Some(note.name.clone())), false),
+        ("dataset", text(&|note| note.dataset.clone()), true),
+        ("targets", text(&|note| Some(note.targets.join(", "))), false),
+        ("learner", text(&|note| Some(note.learner.clone())), false),
+        ("features", text(&|note| Some(note.features.join(", "))), false),
+        ("rows", number(&|note| note.rows), true),
+        ("snapshot", number(&|note| Some(note.snapshot)), false),
+        ("created", Arc::new(created), true),
+    ])?;
+    let schema = batch.schema();
+    query::write(context, &args.output, &schema, &mut std::iter::once(Ok(batch)))?;
     Ok(ExitCode::SUCCESS)
 }
 

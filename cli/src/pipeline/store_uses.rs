@@ -178,6 +178,7 @@ impl OfStore<'_> {
         let artifact = call.value("name").map(|name| self.artifact(name));
         match call.words.get(1).map(String::as_str) {
             Some("fit") => uses.writes.extend(artifact),
+            Some("list") => uses.reads.push(self.whole()),
             _ => uses.reads.extend(artifact),
         }
     }
