@@ -2,19 +2,32 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use gstore::indexes::{self, Before, Gone, SketchError, Sketched};
 use gstore_core::{Cancel, many};
 use gstore_query::ann;
 use gstore_query::sketch::Planes;
-use gstore_store::{FeaturePart, Store};
+use gstore_store::{FeaturePart, Snapshot, Store};
 
 use crate::context::{Context, command_line};
-use crate::failure::STOPPED;
+use crate::failure::{STOPPED, UsageError};
 
 /// What Ctrl-C says while sketches of published segments are built.
 pub const STOPPING: &str =
     "stopping; what was published stays, and so do sketches that are finished; once more to stop at once";
+
+/// Refuses other planes than a feature's sketches keep: its later rows would have others than those before.
+pub fn check_planes(snapshot: &Snapshot, part: &FeaturePart, wanted: Planes) -> Result<()> {
+    if let Some(kept) = indexes::planes(snapshot, part).filter(|kept| *kept != wanted) {
+        bail!(UsageError(format!(
+            "--planes {}: the sketches of {feature} keep {kept}; leave --planes out to go on with these, or change \
+             them with `gstore index --sketch --planes {0} {feature}`",
+            wanted.words().join(","),
+            feature = part.display_name(),
+        )));
+    }
+    Ok(())
+}
 
 /// Makes the sketches that some features of the newest snapshot lack, after the command's own work is
 /// published, with these planes. Features that can have none are named.

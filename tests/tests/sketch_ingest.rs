@@ -159,6 +159,34 @@ fn shards_have_their_sketches_made_when_they_are_attached() {
 }
 
 #[test]
+fn shards_that_are_attached_get_the_planes_that_were_asked_for() {
+    let place = Place::new();
+    let shard = |rows: usize, out: &str| {
+        let pool = samples(&place, "pool.jsonl", rows);
+        place.ok(&["add", "--dataset", "pool", "--data", &pool]);
+        done(ingest(&place, "pool", &["--features", "grad-sgd", "--shard", "1/1", "--out", out]));
+    };
+    let planes = || place.json(&["index", "--dataset", "pool", "--json"])["features"][0]["planes"].clone();
+    shard(20, "one");
+    let alone = place.run(&["attach", "one", "--planes", "sign"]);
+    assert!(alone.code == 2 && alone.stderr.contains("--sketch"), "{}", alone.stderr);
+    place.ok(&["attach", "one", "--sketch", "--planes", "sign,nibble"]);
+    assert_eq!(planes(), serde_json::json!(["sign", "nibble"]));
+
+    shard(30, "two");
+    let before = place.value("SELECT max(number) FROM gstore.snapshots");
+    let refused = place.run(&["attach", "two", "--sketch", "--planes", "int8"]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(refused.stderr.contains("keep sign, nibble"), "{}", refused.stderr);
+    assert_eq!(place.value("SELECT max(number) FROM gstore.snapshots"), before, "nothing was attached");
+    // Without the option they are those that the feature has.
+    place.ok(&["attach", "two", "--sketch"]);
+    assert_eq!(planes(), serde_json::json!(["sign", "nibble"]));
+    let made = sketches(&place, "pool");
+    assert!(made.iter().all(|(_, segments, sketched)| sketched == segments && *segments > 1), "{made:?}");
+}
+
+#[test]
 fn files_that_are_rewritten_keep_their_sketches() {
     let place = Place::new();
     for count in [10, 20, 30] {

@@ -113,6 +113,9 @@ pub struct AttachArgs {
     /// Then make the sketches of what was attached, as `gstore index --sketch` does
     #[arg(long, conflicts_with = "dry_run")]
     pub sketch: bool,
+    /// What these keep
+    #[command(flatten)]
+    pub kept: PlanesArgs,
     /// Show what would be attached, without reading the vectors, and leave the store alone
     #[arg(long)]
     pub dry_run: bool,

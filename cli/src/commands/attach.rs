@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore_core::{Progress, Unit, many, many_of};
-use gstore_store::{AttachOptions, AttachReport, AttachedFeature, AttachedShard, FeaturePart, ShardOutcome};
+use gstore_store::{
+    AttachOptions, AttachReport, AttachedFeature, AttachedShard, FeaturePart, ShardOutcome, Store,
+};
 use indicatif::HumanBytes;
 
 use crate::args::AttachArgs;
@@ -16,6 +18,7 @@ use crate::sketches;
 /// Attaches the shards, and reports the outcome of each and what is still missing.
 pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {
     let store = context.open()?;
+    check_planes(&store, args)?;
     let mut reporter = context.reporter();
     let mut begun = false;
     let mut seen = 0;
@@ -41,9 +44,27 @@ pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let cancel = context.cancel_on_interrupt(sketches::STOPPING)?;
-    let names: HashSet<&str> = report.features.iter().map(|feature| feature.feature.as_str()).collect();
+    let names = names(&report);
     let wanted = |part: &FeaturePart| names.contains(part.display_name().as_str());
-    sketches::complete(context, &store, wanted, None, &cancel)
+    sketches::complete(context, &store, wanted, args.kept.planes, &cancel)
+}
+
+/// The features that shards belong to.
+fn names(report: &AttachReport) -> HashSet<&str> {
+    report.features.iter().map(|feature| feature.feature.as_str()).collect()
+}
+
+/// Refuses planes that the sketches of the shards' features do not keep, before anything is attached.
+fn check_planes(store: &Store, args: &AttachArgs) -> Result<()> {
+    let Some(wanted) = args.kept.planes else { return Ok(()) };
+    let options = AttachOptions { command: command_line(), dry_run: true };
+    let report = store.attach(&args.folders, &options, &mut |_| {})?;
+    let (names, snapshot) = (names(&report), store.snapshot()?);
+    let features = snapshot.features().iter().filter(|part| names.contains(part.display_name().as_str()));
+    for part in features {
+        sketches::check_planes(&snapshot, part, wanted)?;
+    }
+    Ok(())
 }
 
 fn print(report: &AttachReport) -> Result<()> {

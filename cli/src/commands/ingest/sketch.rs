@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::indexes::planes;
 use gstore_ingest::pipeline::{IngestPlan, PlannedFeature};
 use gstore_query::sketch::{Planes, can_sketch};
@@ -11,22 +11,14 @@ use gstore_store::{FeaturePart, Granularity, Store};
 
 use crate::args::IngestArgs;
 use crate::context::Context;
-use crate::failure::UsageError;
 use crate::sketches;
 
-/// Refuses other planes than a feature's sketches keep: its later rows would have others than those before.
+/// Refuses other planes than the sketches of a planned feature keep.
 pub fn check(args: &IngestArgs, plan: &IngestPlan) -> Result<()> {
     let Some(wanted) = args.kept.planes else { return Ok(()) };
     for feature in plan.features() {
         let Some(part) = stored(plan, feature) else { continue };
-        if let Some(kept) = planes(&plan.snapshot, part).filter(|kept| *kept != wanted) {
-            bail!(UsageError(format!(
-                "--planes {}: the sketches of {feature} keep {kept}; leave --planes out to go on with these, or change \
-                 them with `gstore index --sketch --planes {0} {feature}`",
-                wanted.words().join(","),
-                feature = part.display_name(),
-            )));
-        }
+        sketches::check_planes(&plan.snapshot, part, wanted)?;
     }
     Ok(())
 }
