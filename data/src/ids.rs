@@ -57,5 +57,7 @@ mod tests {
         assert_eq!(id(r#"{"text": "a"}"#), format!("{a}-2"));
         assert_ne!(id(r#"{"text": "b"}"#), a);
         assert_eq!(id(r#"{"text": "a"}"#), format!("{a}-3"));
+        let null = r#"{"id": null, "text": "a"}"#;
+        assert_eq!(id(null), format!("x{}", &blake3::hash(null.as_bytes()).to_hex()[..16]));
     }
 }

@@ -193,8 +193,10 @@ pub(super) fn record_of(mut object: Map<String, Value>, line: &[u8]) -> Result<R
     if let (Some(Value::Number(_)), Some(digits)) = (object.get("id"), long.get("id")) {
         object["id"] = Value::from(digits.as_str());
     }
-    let id = object.shift_remove("id").map(id_text).transpose()?;
-    let named = id.is_some().then(|| "id".to_owned());
+    let stated = object.shift_remove("id");
+    let named = stated.is_some().then(|| "id".to_owned());
+    // In a table a null is left out, so the same rows have the same ids as JSON lines.
+    let id = stated.filter(|id| !id.is_null()).map(id_text).transpose()?;
     let content = Content::take(&mut object).map_err(|error| match error {
         ContentError::Nothing => {
             RecordError::Nothing { keys: named.into_iter().chain(object.keys().cloned()).collect() }

@@ -105,8 +105,7 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
         let mut source_name = system.name.clone();
         let before = pairs.systems.len();
         each_record(&system.source, cancel, &mut |at, mut record| {
-            let own = record.get("id").map(text_of_id);
-            let id = own.unwrap_or_else(|| at.number.to_string());
+            let id = stated_id(&record).unwrap_or_else(|| at.number.to_string());
             if !seen.insert(id.clone()) {
                 return Err(EvaluateError::RepeatedId { id, of: at.source() });
             }
@@ -242,8 +241,10 @@ fn prompt(record: &mut Value) -> Option<String> {
     asked.get("content")?.as_str().map(str::to_owned)
 }
 
-fn text_of_id(id: &Value) -> String {
-    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+/// The id that a record states; null is none.
+fn stated_id(record: &Value) -> Option<String> {
+    let id = record.get("id").filter(|id| !id.is_null())?;
+    Some(id.as_str().map_or_else(|| id.to_string(), str::to_owned))
 }
 
 fn without_reference(record: &Value) -> String {
@@ -261,7 +262,7 @@ fn references_of(
 ) -> Result<HashMap<String, Arc<[String]>>, EvaluateError> {
     let mut found: HashMap<String, Arc<[String]>> = HashMap::new();
     each_record(source, cancel, &mut |at, record| {
-        let id = record.get("id").map_or_else(|| at.number.to_string(), text_of_id);
+        let id = stated_id(&record).unwrap_or_else(|| at.number.to_string());
         let said = || PREDICTION.iter().find_map(|key| texts(record.get(*key)?));
         let texts = reference(&record, key).or_else(|| match key {
             Some(_) => None,

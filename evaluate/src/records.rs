@@ -111,7 +111,7 @@ pub(crate) fn each_record(
                     let mut at = At { number, made: None, place: Stands::File(raw.place) };
                     let value = serde_json::from_slice::<Value>(raw.json);
                     let value = value.map_err(|error| at.error(&format!("malformed JSON: {error}")))?;
-                    if value.get("id").is_none() {
+                    if value.get("id").is_none_or(Value::is_null) {
                         // What is no sample was not answered either.
                         let read = fields.read_prompt(raw.json).ok();
                         at.made = read.map(|(json, record)| ids.id_of(&record, &json));

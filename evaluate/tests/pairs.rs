@@ -69,8 +69,13 @@ fn samples_without_ids_are_references_of_the_answers_to_them() {
 {"id": "x75c6fe5770586d2b", "prompt": "q?", "completion": "v"}
 "#;
     let by_place = "{\"prediction\": \"v\"}\n{\"prediction\": \"x y\"}\n";
-    let folder =
-        folder(&[("gsm8k.jsonl", samples), ("answers.jsonl", answers), ("by_place.jsonl", by_place)]);
+    let null = "{\"id\": null, \"prediction\": \"v\"}\n{\"id\": null, \"prediction\": \"x y\"}\n";
+    let folder = folder(&[
+        ("gsm8k.jsonl", samples),
+        ("answers.jsonl", answers),
+        ("by_place.jsonl", by_place),
+        ("null.jsonl", null),
+    ]);
     let references = |name| {
         let references = Some(files(folder.path(), &["gsm8k.jsonl"]));
         let pairs = read(&PairsRequest { references, ..request(folder.path(), &[name]) }).expect("joined");
@@ -78,6 +83,7 @@ fn samples_without_ids_are_references_of_the_answers_to_them() {
     };
     assert_eq!(references("answers.jsonl"), [["x z"], ["u"]]);
     assert_eq!(references("by_place.jsonl"), [["u"], ["x z"]]);
+    assert_eq!(references("null.jsonl"), [["u"], ["x z"]]);
 }
 
 #[test]

@@ -103,6 +103,22 @@ fn d12_rows_that_can_never_be_scored_are_counted_when_they_are_added() {
 }
 
 #[test]
+fn an_id_that_is_null_is_made_as_one_that_is_not_there() {
+    let place = Place::new();
+    let lines = "{\"id\": null, \"text\": \"a\"}\n{\"id\": null, \"text\": \"b\"}\n{\"text\": \"c\"}\n";
+    write(&place, "pool.jsonl", lines);
+    // The second time they are known by these ids.
+    for _ in 0..2 {
+        said(&add(&place, "pool", "pool.jsonl", &[]), 0, &[]);
+        assert_eq!(place.value("SELECT count(*) FROM pool"), "3");
+        assert_eq!(place.value("SELECT count(DISTINCT id) FROM pool WHERE id LIKE 'x%'"), "3");
+    }
+    write(&place, "wrong.jsonl", "{\"text\": \"a\"}\n{\"id\": false, \"text\": \"b\"}\n");
+    let refused = add(&place, "wrong", "wrong.jsonl", &[]);
+    said(&refused, 1, &["wrong.jsonl", "line 2", "`id` must be a string or an integer"]);
+}
+
+#[test]
 fn datasets_before_one_that_cannot_be_added_stay_and_are_named() {
     let place = Place::new();
     write(&place, "new1.jsonl", "{\"text\":\"a b\"}\n");

@@ -110,7 +110,8 @@ fn refusals_say_what_and_where() {
         (r#"{"text": null}"#, "`text` must be a string, found null"),
         (r#"{"id": "", "text": "t"}"#, "`id` is empty"),
         (r#"{"id": 1.5, "text": "t"}"#, "`id` must be a string or an integer, found a number with"),
-        (r#"{"id": null, "text": "t"}"#, "`id` must be a string or an integer, found null"),
+        (r#"{"id": true, "text": "t"}"#, "`id` must be a string or an integer, found a boolean"),
+        (r#"{"id": null, "n": 1}"#, "it has `id`, `n`;"),
         (r#"{"id": [1], "text": "t"}"#, "`id` must be a string or an integer, found a list"),
         (r#"{"text": "a", "x": 1e999}"#, "number out of range"),
     ];
