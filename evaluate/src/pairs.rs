@@ -271,13 +271,13 @@ fn references_of(
         let texts = texts.filter(|texts| !texts.is_empty());
         let texts = texts.ok_or_else(|| at.error(&without_reference(&record)))?;
         let texts: Arc<[String]> = Arc::from(texts);
-        if let Some(made) = &at.made {
-            found.insert(made.clone(), Arc::clone(&texts));
+        let made = at.made.clone().map(|made| (made, Arc::clone(&texts)));
+        for (id, texts) in made.into_iter().chain([(id, texts)]) {
+            if found.insert(id.clone(), texts).is_some() {
+                return Err(EvaluateError::RepeatedId { id, of: at.source() });
+            }
         }
-        match found.insert(id.clone(), texts) {
-            None => Ok(()),
-            Some(_) => Err(EvaluateError::RepeatedId { id, of: at.source() }),
-        }
+        Ok(())
     })?;
     Ok(found)
 }

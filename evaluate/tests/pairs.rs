@@ -87,6 +87,23 @@ fn samples_without_ids_are_references_of_the_answers_to_them() {
 }
 
 #[test]
+fn a_made_id_that_another_record_states_is_refused() {
+    // The id of the second line of the samples above.
+    let made = r#"{"prompt": "p?", "completion": "x z"}"#;
+    let stated = r#"{"id": "x1d889b8c46e8e7d6", "prompt": "q?", "completion": "u"}"#;
+    for lines in [[stated, made], [made, stated]] {
+        let folder = folder(&[
+            ("references.jsonl", lines.join("\n").as_str()),
+            ("answers.jsonl", r#"{"id": "x1d889b8c46e8e7d6", "prediction": "v"}"#),
+        ]);
+        let references = Some(files(folder.path(), &["references.jsonl"]));
+        let refused = read(&PairsRequest { references, ..request(folder.path(), &["answers.jsonl"]) });
+        let refused = refused.expect_err("one id is of two records");
+        assert!(refused.contains("\"x1d889b8c46e8e7d6\" comes twice in"), "{refused}");
+    }
+}
+
+#[test]
 fn a_list_of_answers_of_several_models_is_read() {
     let list = r#"[
       {"prompt": "p", "expected_completion": " e f", "base_completion": " e", "finetuned_completion": " e f"},
