@@ -1,6 +1,7 @@
 //! `gstore ingest`: runs a model over a dataset and stores features by checkpoint.
 
 mod sketch;
+mod stopped;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -65,14 +66,15 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
         check_planes(context, args, &request)?;
         let (store, report) = samples.register(context, Some(&request))?;
         samples.tell(context, &report);
-        let cancel =
-            context.cancel_on_interrupt("stopping once the weights are read; once more to stop at once")?;
-        if cancel.is_raised() {
-            context.say("stopped; the samples are registered, and the same command goes on from there");
-            return Ok(ExitCode::from(STOPPED));
-        }
         store
     };
+    let registered = !args.data.is_empty();
+    let cancel =
+        context.cancel_on_interrupt("stopping once the weights are read; once more to stop at once")?;
+    if cancel.is_raised() {
+        context.say(&stopped::told(&IngestReport::default(), 0, registered));
+        return Ok(ExitCode::from(STOPPED));
+    }
     let mut reporter = context.reporter();
     let plan = IngestPlan::new(&store, request, &mut reporter)?;
     sketch::check(args, &plan)?;
@@ -85,7 +87,7 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     let report = ingest(&store, &plan, &mut reporter, &cancel)?;
     match (report.ending, &report.snapshot) {
         (Ending::Stopped, _) => {
-            context.say(&stopped(&report));
+            context.say(&stopped::told(&report, plan.checkpoints.len(), registered));
             Ok(ExitCode::from(STOPPED))
         }
         (Ending::Finished, None) => {
@@ -118,22 +120,6 @@ fn check_planes(context: &Context, args: &IngestArgs, request: &IngestRequest) -
     // Its features follow from the request, whatever the rows.
     let request = IngestRequest { rows: Some(RowSet::new()), ..request.clone() };
     sketch::check(args, &IngestPlan::at(snapshot, request, &mut Silent)?)
-}
-
-/// What a run that was stopped leaves.
-fn stopped(report: &IngestReport) -> String {
-    match (report.computed, report.resumed) {
-        (0, 0) => "stopped before the first vector was computed; the same command begins again".to_owned(),
-        (0, _) => {
-            "stopped; what earlier runs computed is kept, and the same command goes on from there".to_owned()
-        }
-        (rows, _) => {
-            format!(
-                "stopped; vectors of {} are kept, and the same command goes on from there",
-                many(rows, "row")
-            )
-        }
-    }
 }
 
 /// The samples of `--data`, long texts in blocks.
@@ -194,7 +180,7 @@ fn run_shard(
     }
     let report = ingest_shard(&store, &plan, part, &mut reporter, &cancel)?;
     if report.receipt.is_none() {
-        context.say(&stopped(&report.work));
+        context.say(&stopped::told(&report.work, plan.checkpoints.len(), false));
         return Ok(ExitCode::from(STOPPED));
     }
     if report.already {

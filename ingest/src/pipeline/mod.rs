@@ -70,6 +70,8 @@ pub struct IngestReport {
     pub snapshot: Option<Arc<Snapshot>>,
     /// Rows computed by this run, summed over checkpoints.
     pub computed: u64,
+    /// Rows that this run was to compute, likewise summed.
+    pub missing: u64,
     /// Rows taken over from an earlier, interrupted run, summed over features.
     pub resumed: u64,
     /// Tokens that went through the model.
@@ -144,6 +146,7 @@ fn compute_and_seal(
     let mut done = IngestReport::default();
     let samples = plan.snapshot.samples(&plan.dataset)?;
     let works = remaining(job, plan, &mut done);
+    done.missing = works.iter().map(|work| work.rows().len()).sum();
     room::check_work(plan, &works, &samples, place)?;
     let counts = tokens::count(job, plan, &samples, progress, cancel)?;
     // The same rows are asked about stage by stage where rows are chosen.

@@ -1,0 +1,58 @@
+//! What an ingest that was stopped leaves, in a line.
+
+use gstore_core::{many, many_of};
+use gstore_ingest::pipeline::IngestReport;
+
+/// What of the work at so many checkpoints is kept. `registered`: the command gave samples, and they are in the
+/// store.
+pub fn told(report: &IngestReport, checkpoints: usize, registered: bool) -> String {
+    const GOES_ON: &str = "the same command goes on from there";
+    let asked = match checkpoints {
+        0 | 1 => many(report.missing, "row"),
+        several => format!("{} (at {several} checkpoints together)", many(report.missing, "row")),
+    };
+    let earlier =
+        many_of(report.resumed, "vector of an earlier run is kept", "vectors of earlier runs are kept");
+    match (report.computed, report.resumed) {
+        (0, 0) if registered => {
+            format!("stopped before the first vectors were sealed; the samples are registered, and {GOES_ON}")
+        }
+        (0, 0) => "stopped before the first vectors were sealed; the same command begins again".to_owned(),
+        (0, _) => format!("stopped; {earlier}, those of {asked} are missing, and {GOES_ON}"),
+        (rows, 0) => format!("stopped; vectors of {rows} of {asked} are kept, and {GOES_ON}"),
+        (rows, _) => {
+            format!("stopped; vectors of {rows} of {asked} are kept, and {GOES_ON}; {earlier} as well")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_how_much_is_kept_of_how_much() {
+        let report =
+            |computed, resumed| IngestReport { computed, resumed, missing: 6000, ..IngestReport::default() };
+        for (report, checkpoints, says) in [
+            (
+                report(512, 0),
+                1,
+                "stopped; vectors of 512 of 6000 rows are kept, and the same command goes on",
+            ),
+            (report(512, 0), 4, "vectors of 512 of 6000 rows (at 4 checkpoints together) are kept, and"),
+            (report(512, 90), 1, "goes on from there; 90 vectors of earlier runs are kept as well"),
+            (
+                report(0, 90),
+                1,
+                "stopped; 90 vectors of earlier runs are kept, those of 6000 rows are missing, and",
+            ),
+            (report(0, 0), 1, "before the first vectors were sealed; the same command begins again"),
+        ] {
+            let text = told(&report, checkpoints, false);
+            assert!(text.contains(says), "{text}");
+        }
+        let first = told(&report(0, 0), 1, true);
+        assert!(first.ends_with("the samples are registered, and the same command goes on from there"));
+    }
+}
