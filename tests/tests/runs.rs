@@ -1,9 +1,13 @@
-//! Promise: the description of a run's checkpoints does not change, and one checkpoint counts once.
+//! Promise: the description of a run's checkpoints does not change, one checkpoint counts once, and what is
+//! computed later of a run has the tokens of what was computed before.
+
+use std::collections::BTreeSet;
 
 use gstore_ingest::pipeline::{IngestError, Kind};
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_store::{RunCheckpoint, Store};
-use gstore_tests::world;
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
 use tempfile::TempDir;
 
 fn store() -> (TempDir, Store) {
@@ -69,4 +73,53 @@ fn another_projection_gets_a_label_of_its_own() {
     let labels: Vec<&str> = snapshot.features().iter().map(|f| f.attrs.label.as_str()).collect();
     let [a, b] = [&names[0], &names[1]].map(|name| format!("grad-sgd@{name}"));
     assert_eq!(labels, [&a, &b, &format!("{a}:sjlt_64"), &format!("{b}:sjlt_64")]);
+}
+
+#[test]
+fn an_ingest_of_a_run_takes_over_its_tokenizer() {
+    let place = Place::new();
+    let model = world::demo().join("model");
+    // The same tokens from other bytes, which are another encoding.
+    fs_err::create_dir(place.path("tokenizer")).expect("made");
+    for name in ["tokenizer_config.json", "chat_template.jinja", "tokenizer.json"] {
+        fs_err::copy(model.join(name), place.path("tokenizer").join(name)).expect("copied");
+    }
+    let file = place.path("tokenizer/tokenizer.json");
+    let text = fs_err::read_to_string(&file).expect("read");
+    fs_err::write(&file, text + "\n").expect("written");
+    let model = model.to_str().expect("a path");
+    let ingest = |dataset: &str, more: &[&str]| {
+        let data = format!("{dataset}.jsonl");
+        world::write_samples(&place.path(&data), 6);
+        let args = ["ingest", "--dataset", dataset, "--data", &data, "--run", "base", "--features", "loss"];
+        place.run(&[&args[..], more].concat())
+    };
+    let done = |finished: binary::Finished| {
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        finished.stderr
+    };
+    let encodings = || {
+        let snapshot = Store::open(place.path("store")).expect("a store").snapshot().expect("a snapshot");
+        let all: BTreeSet<String> = snapshot.features().iter().map(|f| f.desc.encoding.clone()).collect();
+        all.len()
+    };
+    // The run is registered without it.
+    done(ingest("first", &["--model", model]));
+    place.ok(&["drop", "feature", "first/loss@base"]);
+    done(ingest("pool", &["--model", model, "--tokenizer", "tokenizer"]));
+    let told = done(ingest("target", &[]));
+    let folder = place.path("tokenizer").display().to_string();
+    assert!(told.contains("note: the tokenizer is that of earlier") && told.contains(&folder), "{told}");
+    assert_eq!(encodings(), 1);
+
+    fs_err::rename(place.path("tokenizer"), place.path("elsewhere")).expect("renamed");
+    let refused = ingest("third", &[]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(refused.stderr.contains(&format!("--tokenizer {folder}")), "{}", refused.stderr);
+    let own = done(ingest("third", &["--tokenizer", model]));
+    assert!(!own.contains("note: the tokenizer"), "{own}");
+    assert_eq!(encodings(), 2);
+    // There is none that all of its features have, nor one that it was registered with.
+    let own = done(ingest("fourth", &[]));
+    assert!(!own.contains("note: the tokenizer"), "{own}");
 }

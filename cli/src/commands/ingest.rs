@@ -2,6 +2,7 @@
 
 mod sketch;
 mod stopped;
+mod tokenizer;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -281,7 +282,10 @@ fn request(context: &Context, args: &IngestArgs) -> Result<(IngestRequest, Optio
             bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
         }
     };
-    let text = texts::options(&mut folders, &args.text)?;
+    let mut text = texts::options(&mut folders, &args.text)?;
+    if let (None, None, Some(run)) = (&args.model, &text.tokenizer, &args.run) {
+        text.tokenizer = tokenizer::of_run(context, run, &model)?;
+    }
     let text = texts::within_positions(&model, text)?;
     let eigenbasis = gradients::eigenbasis(context, &args.gradients)?;
     let request = IngestRequest {
