@@ -94,6 +94,31 @@ fn asking_equals_ingesting_the_sample_and_asking_for_it() {
 }
 
 #[test]
+fn a_side_without_rows_is_said_to_have_none() {
+    let place = Place::new();
+    let twin = format!("{{\"id\":\"twin\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n");
+    fs_err::write(place.path("pool.jsonl"), twin).expect("written");
+    let finished = place.ingest("pool", Some(&place.path("pool.jsonl")), "grad-sgd");
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let run = |more: &[&str]| {
+        let args = ask(more);
+        let finished = place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        finished
+    };
+    // A sample helps itself.
+    let says = "no opponents: 1 row has a score, and none is below zero\n";
+    let table = run(&["--opponents", "--format", "table"]);
+    assert_eq!(table.stdout, says);
+    let list = run(&["--opponents", "--format", "json"]);
+    assert!(list.stdout.is_empty() && list.stderr.contains(says), "{}{}", list.stdout, list.stderr);
+    let both = run(&["--format", "json"]);
+    assert!(both.stdout.contains("twin") && both.stderr.contains(says), "{}{}", both.stdout, both.stderr);
+    let none = run(&["--exclude-target", "--format", "table"]);
+    assert_eq!(none.stdout, "no proponents: no row has a score\nno opponents: no row has a score\n");
+}
+
+#[test]
 fn opponents_texts_and_marks() {
     let place = place("grad-sgd", "grad-sgd");
     let rows = lines(&ok(&place, &["--format", "json", "--top", "3"]));

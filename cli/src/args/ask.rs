@@ -31,7 +31,7 @@ pub struct ModelArgs {
     The model runs over the sample at each checkpoint of the pool's vectors, and the pool is ranked by its influence on the completion's loss:\n\
     proponents lower it, opponents raise it. Several prompts with their completions are one target; scores are means over them.\n\
     Where the pool's samples are conversations (64 of them are looked at), a prompt with its completion is asked as one; a note says so.\n\
-    A pool row with the very text of the sample is marked `in_target`.\n\n\
+    A pool row with the very text of the sample is marked `in_target`. Where no row is a proponent, or none an opponent, a line says why.\n\n\
     Memory: the weights of one checkpoint, one block of rows for each thread.")]
 pub struct AskArgs {
     /// Datasets whose rows are ranked

@@ -20,7 +20,7 @@ use crate::drawing::{check_file, draw};
 use crate::ending::{check_terminal, format_of};
 use crate::failure::UsageError;
 use crate::models::encoder;
-use crate::output::{Output, Place, check};
+use crate::output::{Output, Place, check, out};
 use crate::question::scoring;
 use crate::summary;
 
@@ -159,20 +159,44 @@ fn format(args: &AskArgs) -> Result<Format> {
 
 /// The best and the worst rows as one table.
 fn rank(context: &Context, args: &AskArgs, asked: &Asked, format: Format, work: &Work<'_>) -> Result<()> {
-    let mut batches = Vec::new();
+    let (mut batches, mut lacking) = (Vec::new(), Vec::new());
     let mut rankings: Vec<Ranking> = Vec::new();
     for (order, wanted) in [(Order::Best, !args.opponents), (Order::Worst, !args.proponents)] {
         if !wanted {
             continue;
         }
         let ranking = asked.rank(order, args.top, work)?;
+        lacking.extend(none_of(order, &ranking));
         let text = |record: &[u8]| text::of_record(record, args.full);
         batches.push(asked.table(order, &ranking.rows, text, work.cancel)?);
         rankings.push(ranking);
     }
-    write(&args.output, format, &batches, args.full)?;
+    let nothing = rankings.iter().all(|ranking| ranking.rows.is_empty());
+    if nothing && format == Format::Table && Place::of(args.output.output.as_deref()) == Place::Stdout {
+        // A table for reading, of which there would be the header alone.
+        for line in &lacking {
+            out!("{line}");
+        }
+    } else {
+        write(&args.output, format, &batches, args.full)?;
+        lacking.iter().for_each(|line| context.say(line));
+    }
     summarise(context, &rankings);
     Ok(())
+}
+
+/// Why there are no proponents or no opponents, if there are none.
+fn none_of(order: Order, ranking: &Ranking) -> Option<String> {
+    let (side, bound) = match order {
+        Order::Best => ("proponents", "above zero"),
+        Order::Worst => ("opponents", "below zero"),
+    };
+    ranking.rows.is_empty().then(|| match ranking.eligible {
+        0 => format!("no {side}: no row has a score"),
+        scored => {
+            format!("no {side}: {} a score, and none is {bound}", many_of(scored, "row has", "rows have"))
+        }
+    })
 }
 
 /// Writes rankings as one table; without `full` it is cut to fit the terminal.
