@@ -1,13 +1,15 @@
 //! Context of a command: the store, the threads, cancellation.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use gstore::Work;
 use gstore_core::Cancel;
 use gstore_store::{Lease, OpenError, Snapshot, SnapshotName, Store};
+use rustix::fs::{Access, access};
 
 use crate::args::Common;
 use crate::failure::{STOPPED, UsageError};
@@ -83,6 +85,28 @@ impl Context {
         }
     }
 
+    /// Refuses a store that cannot be written, before work whose result would have no place; with `may_make` also
+    /// one that cannot be made.
+    pub fn check_writable(&self, may_make: bool) -> Result<()> {
+        let Some(path) = self.named_store() else { return Ok(()) };
+        let shown = path.display();
+        if path.exists() {
+            // What is no store has an error of its own.
+            if let Some(why) = unwritable(path)
+                && Store::open(path).is_ok()
+            {
+                bail!("the store {shown} cannot be written: {why}");
+            }
+            return Ok(());
+        }
+        let Ok(path) = std::path::absolute(path) else { return Ok(()) };
+        let folder = path.ancestors().find(|folder| folder.exists()).filter(|_| may_make);
+        if let Some((folder, why)) = folder.and_then(|folder| Some((folder, unwritable(folder)?))) {
+            bail!("the store {shown} cannot be made: {} cannot be written: {why}", folder.display());
+        }
+        Ok(())
+    }
+
     /// The snapshot that a command reads, held against `gstore gc` as long as the second value lives. On a
     /// medium that cannot be written to there is nothing to hold, and no process that could collect.
     pub fn snapshot(
@@ -147,6 +171,17 @@ impl Context {
         set(false);
         done
     }
+}
+
+/// Why nothing can be made in a folder, if it is one and that is known.
+fn unwritable(folder: &Path) -> Option<String> {
+    let error = access(folder, Access::WRITE_OK | Access::EXEC_OK).err().filter(|_| folder.is_dir())?;
+    let error = std::io::Error::from(error);
+    Some(match error.kind() {
+        ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        ErrorKind::ReadOnlyFilesystem => "what it is on can only be read".to_owned(),
+        _ => error.to_string(),
+    })
 }
 
 /// The command line as the history of the store shows it.

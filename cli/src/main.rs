@@ -128,6 +128,9 @@ fn computes(command: &Command) -> bool {
 
 fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
     let context = Context::new(cli.common, store_of_environment)?;
+    if cli.command.changes_store() {
+        context.check_writable(cli.command.may_make_store())?;
+    }
     if computes(&cli.command) {
         gstore_core::keep_freed_memory();
     }

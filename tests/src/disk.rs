@@ -41,6 +41,19 @@ impl SmallDisk {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Lets nothing be written to it from here on.
+    ///
+    /// # Panics
+    /// If it cannot be kept from that.
+    pub fn only_read(&self) {
+        let output = Command::new("mount")
+            .args(["-o", "remount,ro"])
+            .arg(self.folder.path())
+            .output()
+            .expect("mount runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// A place on it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

@@ -1,4 +1,5 @@
-//! Promise: a full disk is a clear error, loses nothing, and the same command works once there is room.
+//! Promise: a full disk is a clear error, loses nothing, and the same command works once there is room. One that
+//! cannot be written to is found before any work.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -155,4 +156,42 @@ fn unfinished(store: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+#[test]
+fn a_store_that_cannot_be_written_is_named_before_any_work() {
+    let Some(disk) = SmallDisk::mount(1200) else { return };
+    let data = tempfile::tempdir().expect("a folder");
+    let pool = data.path().join("pool.jsonl");
+    world::write_samples(&pool, 5);
+    let store = disk.path("store");
+    binary::ok(binary::gstore(&store).args(["add", "--dataset", "pool", "--data"]).arg(&pool));
+    disk.only_read();
+    let says =
+        format!("error: the store {} cannot be written: what it is on can only be read", store.display());
+    // Whatever else is wrong, or would take long.
+    for args in [
+        "add --dataset pool --data missing.jsonl",
+        "ingest --dataset pool --model missing --features loss",
+        "prefilter fit cheap --pool pool --target missing --inputs tokens",
+        "factors gram g --dataset missing",
+        "index --sketch --dataset missing",
+        "delete --dataset pool --id s1",
+        "tag first",
+        "compact",
+        "gc",
+    ] {
+        let refused = binary::run(binary::gstore(&store).args(args.split(' ')));
+        assert_eq!(refused.code, 1, "{args}: {}", refused.stderr);
+        assert!(refused.stderr.starts_with(&says), "{args}: {}", refused.stderr);
+    }
+    let other = disk.path("other");
+    let on = |args: &str| binary::run(binary::gstore(&other).args(args.split(' '))).stderr;
+    let says = format!("error: the store {} cannot be made: ", other.display());
+    let made = on("ingest --dataset pool --data missing.jsonl --model missing --features loss");
+    assert!(made.starts_with(&says) && made.contains("can only be read"), "{made}");
+    assert!(on("compact").contains("there is no store"), "{}", on("compact"));
+    for args in ["ls", "tag", "prefilter list"] {
+        binary::ok(binary::gstore(&store).args(args.split(' ')));
+    }
 }

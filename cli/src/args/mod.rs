@@ -5,6 +5,7 @@
 mod ask;
 mod attribution;
 mod cascade;
+mod changes;
 mod copies;
 mod covariance;
 mod daunce;
