@@ -448,6 +448,7 @@ fn wrong_usage_is_exit_code_2() {
         ("--limit", "-1", "at least 1"),
         ("--limit", "0", "at least 1"),
         ("--threads", "-2", "at least 1"),
+        ("--threads", "100000", "at most 1024"),
         ("--seed", "-1", "at least 0"),
         ("--embed-layer", "-1", "at least 0"),
         ("--dim", "-8", "-8 is not in 1..=16777216"),

@@ -41,6 +41,7 @@ mod text;
 mod train;
 mod view;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 pub use ask::{AskArgs, ModelArgs};
@@ -118,9 +119,14 @@ fn at_least<T: TryFrom<u64>>(least: u64) -> impl Fn(&str) -> Result<T, String> +
     }
 }
 
+/// Threads of a command at most. Some work starts all of them at once, and a slip of the finger must not ask the
+/// system for a hundred thousand.
+const MOST_THREADS: usize = 1024;
+
 /// A number of threads.
-fn threads(text: &str) -> Result<std::num::NonZeroUsize, String> {
-    text.parse().map_err(|_| "a whole number of at least 1 is wanted".to_owned())
+pub(crate) fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().filter(|n: &NonZeroUsize| n.get() <= MOST_THREADS);
+    number.ok_or_else(|| format!("a whole number of at least 1 and at most {MOST_THREADS} is wanted"))
 }
 
 /// Options that every command takes.
@@ -133,9 +139,9 @@ pub struct Common {
     /// GSTORE_CONFIG, else gstore.toml in the working folder]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
     pub config: Option<PathBuf>,
-    /// Threads to use [default: all cores]
+    /// Threads to use, 1024 at most [default: all cores]
     #[arg(long, global = true, value_name = "N", value_parser = threads, help_heading = "Common options")]
-    pub threads: Option<std::num::NonZeroUsize>,
+    pub threads: Option<NonZeroUsize>,
     /// Say nothing but results and errors
     #[arg(long, short, global = true, help_heading = "Common options")]
     pub quiet: bool,

@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::PipelineError;
+use crate::args::threads;
 
 type Result<T> = std::result::Result<T, PipelineError>;
 
@@ -96,10 +97,8 @@ impl PipelineFile {
             match key.as_str() {
                 "store" => file.store = Some(one(value, line)?),
                 "threads" => {
-                    let threads = one(value, line)?.parse::<NonZeroUsize>().ok();
-                    let wrong =
-                        || PipelineError::new(line, "threads: a whole number of at least 1 is wanted");
-                    file.threads = Some(threads.ok_or_else(wrong)?);
+                    let wrong = |why: String| PipelineError::new(line, format!("threads: {why}"));
+                    file.threads = Some(threads(&one(value, line)?).map_err(wrong)?);
                 }
                 "variables" => {
                     for (name, line, value) in entries(text, table(value, line)?) {
@@ -237,6 +236,7 @@ mod tests {
     fn mistakes_have_lines() {
         for (text, line, says) in [
             ("", 1, "no [[stage]]"),
+            ("threads = 5000\n[[stage]]\nname = 'a'\ncommand = 'ls'\n", 1, "at most 1024"),
             ("stor = 's'\n[[stage]]\nname = 'a'\ncommand = 'ls'\n", 1, "did you mean `store`"),
             ("[[stage]]\nname = 'a'\n\n[[stage]]\ncommand = 'ls'\n", 1, "no `command`"),
             ("[[stage]]\nname = 'a'\ncommand = 'ls'\nformat = 1979-05-27\n", 4, "text or a number"),
