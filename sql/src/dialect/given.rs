@@ -6,15 +6,21 @@
 //! - what is computed anew each time, or by a subquery, stands in one place only
 //! - the expressions that stand more than once are limited together, and so is how deep they are in one another
 
+mod kinds;
+#[cfg(test)]
+mod tests;
+mod uses;
+
 use std::ops::ControlFlow;
 
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::Volatility;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectItem, Visit, VisitMut, Visitor, VisitorMut,
+    Expr, Ident, Select, SelectItem, Visit, VisitMut, Visitor, VisitorMut,
 };
 
+use self::kinds::{Kinds, Size};
+use self::uses::{Puts, Uses};
 use super::twice::is_given;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::{MAX_EXPRESSIONS, name};
@@ -82,7 +88,7 @@ impl<'a> Given<'a> {
             let why = format!("{TWICE}called `{column}`, and one of them is meant here");
             return Err(refused(why, "give one of them another name with AS"));
         }
-        let kinds = self.kinds(value);
+        let kinds = Kinds::of(value, self.state);
         if kinds.anew {
             let why = format!("`{column}` is computed anew wherever it stands, or by a subquery");
             return Err(refused(why, "put the SELECT that gives it into WITH or a subquery"));
@@ -97,7 +103,7 @@ impl<'a> Given<'a> {
                 .hint("put the SELECT that gives them into WITH or a subquery"));
         }
         let value = Expr::Nested(Box::new(value.clone()));
-        let mut puts = Puts { column, value: &value, depth: 0, put: 0 };
+        let mut puts = Puts::new(column, &value);
         let _ = select.projection.iter_mut().skip(at + 1).try_for_each(|item| item.visit(&mut puts));
         let _ = VisitMut::visit(&mut select.named_window, &mut puts);
         let before = puts.put;
@@ -111,12 +117,6 @@ impl<'a> Given<'a> {
             return Err(refused(why, "write HAVING behind GROUP BY"));
         }
         Ok(())
-    }
-
-    fn kinds(&self, value: &Expr) -> Kinds<'a> {
-        let mut kinds = Kinds { state: self.state, aggregate: false, window: false, anew: false };
-        let _ = value.visit(&mut kinds);
-        kinds
     }
 }
 
@@ -180,222 +180,5 @@ impl VisitorMut for Selects<'_, '_> {
             Ok(()) => ControlFlow::Continue(()),
             Err(refused) => ControlFlow::Break(Box::new(refused)),
         }
-    }
-}
-
-/// Looks for a name; not in subqueries, which have columns of their own.
-struct Uses<'a> {
-    column: &'a str,
-    place: Option<(u64, u64)>,
-    queries: usize,
-    /// Expressions around what is visited, with it.
-    depth: usize,
-    /// How often the name stands there.
-    count: usize,
-    /// The most expressions that it stands in.
-    deepest: usize,
-    /// Whether it stands in the place that is looked for.
-    is_meant: bool,
-}
-
-impl<'a> Uses<'a> {
-    fn new(column: &'a str, place: Option<(u64, u64)>) -> Self {
-        Self { column, place, queries: 0, depth: 0, count: 0, deepest: 0, is_meant: false }
-    }
-
-    /// Behind an item of a SELECT, and in WHERE.
-    fn of(select: &Select, at: usize, column: &'a str, place: Option<(u64, u64)>) -> Self {
-        let mut uses = Self::new(column, place);
-        for item in select.projection.iter().skip(at + 1) {
-            let _ = item.visit(&mut uses);
-        }
-        let _ = select.selection.visit(&mut uses);
-        let _ = select.named_window.visit(&mut uses);
-        uses
-    }
-}
-
-impl Visitor for Uses<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.queries += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.queries -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        self.depth += 1;
-        if let Expr::Identifier(other) = expr
-            && self.queries == 0
-            && name(other) == self.column
-        {
-            let start = other.span.start;
-            self.count += 1;
-            self.deepest = self.deepest.max(self.depth);
-            self.is_meant |= self.place.is_none_or(|place| place == (start.line, start.column));
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-}
-
-/// Puts a value in the place of a name.
-struct Puts<'a> {
-    column: &'a str,
-    value: &'a Expr,
-    depth: usize,
-    put: usize,
-}
-
-impl VisitorMut for Puts<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Identifier(other) = expr
-            && self.depth == 0
-            && name(other) == self.column
-        {
-            *expr = self.value.clone();
-            self.put += 1;
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// What an expression is made of.
-struct Kinds<'a> {
-    state: &'a SessionState,
-    aggregate: bool,
-    window: bool,
-    /// Functions that give another value each time, and subqueries.
-    anew: bool,
-}
-
-impl Visitor for Kinds<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.anew = true;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
-        let called = function.name.to_string().to_ascii_lowercase();
-        let scalar = self.state.scalar_functions().get(&called);
-        self.anew |= scalar.is_some_and(|scalar| scalar.signature().volatility == Volatility::Volatile);
-        match function.over.is_some() {
-            true => self.window = true,
-            false => self.aggregate |= self.state.aggregate_functions().contains_key(&called),
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// How many expressions there are, and the most that are in one another.
-#[derive(Default)]
-struct Size {
-    expressions: usize,
-    depth: usize,
-    deepest: usize,
-}
-
-impl Visitor for Size {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
-        self.expressions += 1;
-        self.depth += 1;
-        self.deepest = self.deepest.max(self.depth);
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use datafusion::prelude::SessionContext;
-
-    fn put(sql: &str, column: &str, place: Option<(u64, u64)>) -> Result<Option<String>, String> {
-        let state = SessionContext::new().state();
-        let mut statement = crate::guard::parse(sql).unwrap();
-        let error = SqlError::unknown(format!("there is no column `{column}`"));
-        let error = place.into_iter().fold(error, |error, (line, column)| error.at(line, column));
-        let found = Given::new(&state).put(&mut statement, &error).map_err(|error| error.to_string())?;
-        Ok(found.then(|| statement.to_string()))
-    }
-
-    #[test]
-    fn what_is_computed_takes_the_place_of_its_name() {
-        for (sql, place, expected) in [
-            (
-                "SELECT a * 2 AS d, d + 1, sum(d) FROM t WHERE d > 10 AND x IN (SELECT d FROM u)",
-                None,
-                "SELECT a * 2 AS d, (a * 2) + 1, sum((a * 2)) FROM t WHERE (a * 2) > 10 AND x IN (SELECT d FROM u)",
-            ),
-            (
-                "SELECT d AS x, (SELECT d AS d WHERE D) FROM (SELECT a AS d, d + 1 FROM t)",
-                Some((1, 61)),
-                "SELECT d AS x, (SELECT d AS d WHERE D) FROM (SELECT a AS d, (a) + 1 FROM t)",
-            ),
-            (
-                "SELECT row_number() OVER () AS d, d + 1 FROM t",
-                None,
-                "SELECT row_number() OVER () AS d, (row_number() OVER ()) + 1 FROM t",
-            ),
-        ] {
-            assert_eq!(put(sql, "d", place), Ok(Some(expected.to_owned())));
-        }
-        for sql in [
-            "SELECT d + 1, a AS d FROM t",
-            "SELECT a AS d FROM t WHERE x IN (SELECT d FROM u)",
-            "SELECT a AS d, d FROM (SELECT a AS d, d FROM t)",
-            "SELECT a AS b, d FROM t",
-            // A slip in the name of a column, which the result is to have.
-            "SELECT d + 1 AS d FROM t WHERE d > 1",
-        ] {
-            assert_eq!(put(sql, "d", None), Ok(None), "{sql}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_stand_twice_is_refused() {
-        for (sql, says) in [
-            ("SELECT random() AS d, d + 1", "computed anew"),
-            ("SELECT (SELECT 1) AS d, d + 1", "computed anew"),
-            ("SELECT count(*) AS d FROM t WHERE d > 1", "aggregate function, which WHERE does not know"),
-            ("SELECT rank() OVER () AS d FROM t WHERE d > 1", "write QUALIFY"),
-            ("SELECT a AS d, b AS d, d + 1 FROM t", "two columns of one SELECT are called `d`"),
-        ] {
-            let error = put(sql, "d", None).unwrap_err();
-            assert!(error.contains(says), "{error}");
-        }
-        let long =
-            format!("SELECT [{}] AS d, {} FROM t", vec!["a"; 300].join(", "), vec!["d"; 200].join(", "));
-        assert!(put(&long, "d", None).unwrap_err().contains("too many expressions"));
     }
 }

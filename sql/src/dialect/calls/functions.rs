@@ -1,0 +1,134 @@
+//! Names of functions, and calls of them.
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
+    Ident, ObjectName, Value,
+};
+
+use super::nested;
+use crate::dialect::forms;
+
+/// Names of other databases, and those of the same functions here.
+const NAMES: &[(&str, &str)] = &[
+    ("approx_count_distinct", "approx_distinct"),
+    ("approx_quantile", "approx_percentile_cont"),
+    ("arbitrary", "any_value"),
+    ("ceiling", "ceil"),
+    ("countif", "count_if"),
+    ("first", "first_value"),
+    ("group_concat", "string_agg"),
+    ("ifnull", "coalesce"),
+    ("json_extract_path_string", "json_extract_string"),
+    ("last", "last_value"),
+    ("lcase", "lower"),
+    ("list", "array_agg"),
+    ("list_max", "array_max"),
+    ("list_min", "array_min"),
+    ("list_value", "make_array"),
+    ("listagg", "string_agg"),
+    ("ord", "ascii"),
+    ("prefix", "starts_with"),
+    ("quantile", "percentile_cont"),
+    ("regexp_matches", "regexp_like"),
+    ("sign", "signum"),
+    ("split", "string_to_array"),
+    ("str_split", "string_to_array"),
+    ("string_split", "string_to_array"),
+    ("strlen", "octet_length"),
+    ("struct_extract", "get_field"),
+    ("suffix", "ends_with"),
+    ("ucase", "upper"),
+    ("typeof", "arrow_typeof"),
+    ("unicode", "ascii"),
+    ("variance", "var"),
+];
+
+/// The name of a function here, by a name in lower case that it has somewhere.
+pub(crate) fn known(name: &str) -> &str {
+    NAMES.iter().find(|(other, _)| *other == name).map_or(name, |(_, known)| known)
+}
+
+/// Gives a function its name here; returns what takes its place where it is no function here.
+pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
+    let name = match function.name.0.as_slice() {
+        [only] => only.as_ident().filter(|ident| ident.quote_style.is_none())?.clone(),
+        _ => return None,
+    };
+    let lower = name.value.to_ascii_lowercase();
+    match known(&lower) {
+        "count_if" => {
+            let [condition]: [Expr; 1] = plain_args(function)?.try_into().ok()?;
+            // False counts as little as null.
+            let flag = call("nullif", vec![condition, Expr::value(Value::Boolean(false))]);
+            set_args(function, vec![flag]);
+            set_name(function, &name, "count");
+            None
+        }
+        "mod" => {
+            let [left, right]: [Expr; 2] = plain_args(function)?.try_into().ok()?;
+            let rest =
+                Expr::BinaryOp { left: nested(left), op: BinaryOperator::Modulo, right: nested(right) };
+            Some(Expr::Nested(Box::new(rest)))
+        }
+        "string_agg" => {
+            if let FunctionArguments::List(list) = &mut function.args
+                && list.args.len() == 1
+            {
+                let comma = Expr::value(Value::SingleQuotedString(",".to_owned()));
+                list.args.push(FunctionArg::Unnamed(FunctionArgExpr::Expr(comma)));
+            }
+            set_name(function, &name, "string_agg");
+            None
+        }
+        known => {
+            let other = plain_args(function).and_then(|args| forms::written(&lower, &args));
+            if other.is_some() {
+                return other;
+            }
+            if known != lower {
+                set_name(function, &name, known);
+            }
+            None
+        }
+    }
+}
+
+/// The arguments of a call, if they are nothing but expressions.
+fn plain_args(function: &Function) -> Option<Vec<Expr>> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let plain = |arg: &FunctionArg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    list.args.iter().map(plain).collect()
+}
+
+fn arguments(args: Vec<Expr>) -> Vec<FunctionArg> {
+    args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect()
+}
+
+fn set_args(function: &mut Function, args: Vec<Expr>) {
+    if let FunctionArguments::List(list) = &mut function.args {
+        list.args = arguments(args);
+    }
+}
+
+/// Another name in the same place of the text.
+fn set_name(function: &mut Function, old: &Ident, name: &str) {
+    function.name = ObjectName::from(vec![Ident { value: name.to_owned(), ..old.clone() }]);
+}
+
+/// A call of a function.
+pub(in crate::dialect) fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let list = FunctionArgumentList { duplicate_treatment: None, args: arguments(args), clauses: Vec::new() };
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}

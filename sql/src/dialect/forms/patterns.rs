@@ -1,0 +1,76 @@
+//! Regular expressions that are to match a whole text: `regexp_full_match` and `SIMILAR TO`.
+
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
+use datafusion::sql::sqlparser::ast::{BinaryOperator, CaseWhen, Expr, Spanned, UnaryOperator};
+use regex::Regex;
+
+use super::{text, text_of};
+use crate::dialect::calls::{call, nested};
+use crate::error::SqlError;
+
+/// The longest expression that may compute a pattern for whole texts.
+const LONGEST_PATTERN: usize = 1000;
+
+/// Whether a pattern matches a whole text. It is put into a group, so it is to be a pattern by itself too: of
+/// `a)|(b` two would be made. One that is none stays as it is, for the error that says so.
+pub(super) fn full_match(of: &Expr, pattern: &Expr) -> Option<Expr> {
+    if let Some(written) = text_of(pattern) {
+        let whole = Regex::new(written).map_or_else(|_| written.to_owned(), |_| format!("^(?:{written})$"));
+        return Some(call("regexp_like", vec![of.clone(), text(&whole)]));
+    }
+    // It stands twice, and so would each that is in another.
+    if pattern.to_string().len() > LONGEST_PATTERN {
+        return None;
+    }
+    let joined = |left, right| Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right };
+    let opened = joined(Box::new(text("^(?:")), nested(pattern.clone()));
+    let whole = joined(Box::new(opened), Box::new(text(")$")));
+    // Computed for the error alone: it is null of a pattern that is null.
+    let alone = call("regexp_like", vec![text(""), pattern.clone()]);
+    let whole = Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen { condition: Expr::IsNotNull(Box::new(alone)), result: whole }],
+        else_result: None,
+    };
+    Some(call("regexp_like", vec![of.clone(), whole]))
+}
+
+/// `SIMILAR TO`: in DuckDB the match of a whole text with a regular expression.
+pub(in crate::dialect) fn similar(of: &Expr, pattern: &Expr, negated: bool) -> Option<Expr> {
+    let matches = full_match(of, pattern)?;
+    Some(match negated {
+        true => *nested(Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(matches) }),
+        false => matches,
+    })
+}
+
+/// The error about `SIMILAR TO` with what it does not take.
+pub(in crate::dialect) fn not_similar(of: &Expr) -> SqlError {
+    let why = "SIMILAR TO takes a regular expression of at most 1000 characters, without ESCAPE";
+    let place = of.span().start;
+    SqlError::invalid(why.to_owned()).at(place.line, place.column).hint("LIKE has % and _, and ESCAPE")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_for_a_whole_text_is_one_by_itself() {
+        let of = |sql: &str| {
+            let mut statement = crate::guard::parse(&format!("SELECT {sql}")).unwrap();
+            crate::dialect::resolve(&mut statement).unwrap();
+            statement.to_string()
+        };
+        assert_eq!(of("regexp_full_match(a, 'b|c')"), "SELECT regexp_like(a, '^(?:b|c)$')");
+        assert_eq!(of("regexp_full_match(a, 'b)|(c')"), "SELECT regexp_like(a, 'b)|(c')");
+        assert_eq!(
+            of("regexp_full_match(a, p)"),
+            "SELECT regexp_like(a, CASE WHEN regexp_like('', p) IS NOT NULL THEN '^(?:' || (p) || ')$' END)"
+        );
+        let within = (0..20).fold("p".to_owned(), |p, _| format!("regexp_full_match(a, {p})"));
+        assert!(of(&within).len() < 10_000);
+    }
+}

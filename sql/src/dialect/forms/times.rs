@@ -1,0 +1,134 @@
+//! Parts of times, intervals and written times, as the engine has them.
+
+use datafusion::sql::sqlparser::ast::{BinaryOperator, CastKind, DataType, Expr, Interval, Value};
+
+use super::text;
+use crate::dialect::calls::call;
+
+/// Functions of a time, and the parts of it that they give.
+pub(super) const PARTS: &[(&str, &str)] = &[
+    ("day", "day"),
+    ("dayofmonth", "day"),
+    ("dayofweek", "dow"),
+    ("dayofyear", "doy"),
+    ("epoch", "epoch"),
+    ("hour", "hour"),
+    ("isodow", "isodow"),
+    ("isoyear", "isoyear"),
+    ("microsecond", "microsecond"),
+    ("millisecond", "millisecond"),
+    ("minute", "minute"),
+    ("month", "month"),
+    ("quarter", "quarter"),
+    ("second", "second"),
+    ("week", "week"),
+    ("weekday", "dow"),
+    ("weekofyear", "week"),
+    ("year", "year"),
+];
+
+/// A part of a time that has another name in the engine.
+pub(in crate::dialect) fn part_of(name: &str, time: &Expr) -> Option<Expr> {
+    let name = name.to_ascii_lowercase();
+    let (_, part) = PARTS.iter().find(|(known, part)| *known == name && *part != name)?;
+    Some(call("date_part", vec![text(part), time.clone()]))
+}
+
+/// `INTERVAL (n) DAY` of what is no constant, which the engine reads from a text, and `INTERVAL 3 DAY` with
+/// the number as one, which is all that it knows in the frame of a window.
+pub(in crate::dialect) fn interval(interval: &Interval) -> Option<Expr> {
+    let unit = interval.leading_field.as_ref().filter(|_| interval.last_field.is_none())?;
+    if let Expr::Value(value) = &*interval.value
+        && let Value::Number(number, _) = &value.value
+    {
+        let value = Box::new(text(number));
+        return Some(Expr::Interval(Interval { value, ..interval.clone() }));
+    }
+    let varies = matches!(
+        &*interval.value,
+        Expr::Identifier(_)
+            | Expr::CompoundIdentifier(_)
+            | Expr::Nested(_)
+            | Expr::Function(_)
+            | Expr::Cast { .. }
+    );
+    if !varies {
+        return None;
+    }
+    let number = cast((*interval.value).clone(), DataType::Varchar(None));
+    let op = BinaryOperator::StringConcat;
+    let written = Expr::BinaryOp { left: Box::new(number), op, right: Box::new(text(&format!(" {unit}"))) };
+    Some(cast(written, DataType::Interval { fields: None, precision: None }))
+}
+
+/// A written time as [`full_time`] has it.
+pub(in crate::dialect) fn usual_time(time: &mut Value) {
+    if let Value::SingleQuotedString(text) = time
+        && let Some(full) = full_time(text)
+    {
+        *text = full;
+    }
+}
+
+/// The text of a time with two digits for each part and with seconds: the engine reads no other. So
+/// `2024-1-2 3:4` is `2024-01-02 03:04:00`. `None` for text that is no time, as far as its form says it.
+pub(crate) fn full_time(text: &str) -> Option<String> {
+    let (date, clock) = match text.trim().split_once([' ', 'T']) {
+        Some((date, clock)) => (date, Some(clock.trim_start())),
+        None => (text.trim(), None),
+    };
+    let of_digits = |part: &str, most: usize| {
+        (1..=most).contains(&part.len()) && part.bytes().all(|digit| digit.is_ascii_digit())
+    };
+    let [year, month, day] = date.split('-').collect::<Vec<_>>()[..] else { return None };
+    if !(of_digits(year, 4) && of_digits(month, 2) && of_digits(day, 2)) {
+        return None;
+    }
+    let date = format!("{year}-{month:0>2}-{day:0>2}");
+    let Some(clock) = clock else { return Some(date) };
+    let (hour, rest) = clock.split_once(':')?;
+    if !of_digits(hour, 2) {
+        return None;
+    }
+    let clock = match rest.split_once(':') {
+        Some((minute, second)) if of_digits(minute, 2) => {
+            let digits = second.bytes().take_while(u8::is_ascii_digit).count();
+            let zero = if digits == 1 { "0" } else { "" };
+            format!("{minute:0>2}:{zero}{second}")
+        }
+        None if of_digits(rest, 2) => format!("{rest:0>2}:00"),
+        _ => rest.to_owned(),
+    };
+    Some(format!("{date} {hour:0>2}:{clock}"))
+}
+
+fn cast(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_two_digits_and_seconds() {
+        for (written, usual) in [
+            ("2024-01-02 3:04:05", "2024-01-02 03:04:05"),
+            ("2024-1-2 3:04", "2024-01-02 03:04:00"),
+            ("2024-01-02T10:30", "2024-01-02 10:30:00"),
+            ("2024-1-2 3:4", "2024-01-02 03:04:00"),
+            ("2024-01-02 03:04:5", "2024-01-02 03:04:05"),
+            ("2024-01-02 3:4:5.25Z", "2024-01-02 03:04:05.25Z"),
+            ("2024-01-02 3:04+01:00", "2024-01-02 03:04+01:00"),
+            (" 2024-1-2 ", "2024-01-02"),
+            ("2024-01-02 3:04:05.25Z", "2024-01-02 03:04:05.25Z"),
+            ("02.01.2024 3:04", "02.01.2024 3:04"),
+            ("2024-01-02 noon", "2024-01-02 noon"),
+            ("now", "now"),
+        ] {
+            let mut value = Value::SingleQuotedString(written.to_owned());
+            usual_time(&mut value);
+            assert_eq!(value, Value::SingleQuotedString(usual.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Where a name stands that a SELECT gives, and what is put there; not in subqueries, which have columns of their own.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{Expr, Query, Select, Visit, Visitor, VisitorMut};
+
+use crate::expanded::name;
+
+/// Looks for a name; not in subqueries, which have columns of their own.
+pub(super) struct Uses<'a> {
+    column: &'a str,
+    place: Option<(u64, u64)>,
+    queries: usize,
+    /// Expressions around what is visited, with it.
+    depth: usize,
+    /// How often the name stands there.
+    pub(super) count: usize,
+    /// The most expressions that it stands in.
+    pub(super) deepest: usize,
+    /// Whether it stands in the place that is looked for.
+    pub(super) is_meant: bool,
+}
+
+impl<'a> Uses<'a> {
+    pub(super) fn new(column: &'a str, place: Option<(u64, u64)>) -> Self {
+        Self { column, place, queries: 0, depth: 0, count: 0, deepest: 0, is_meant: false }
+    }
+
+    /// Behind an item of a SELECT, and in WHERE.
+    pub(super) fn of(select: &Select, at: usize, column: &'a str, place: Option<(u64, u64)>) -> Self {
+        let mut uses = Self::new(column, place);
+        for item in select.projection.iter().skip(at + 1) {
+            let _ = item.visit(&mut uses);
+        }
+        let _ = select.selection.visit(&mut uses);
+        let _ = select.named_window.visit(&mut uses);
+        uses
+    }
+}
+
+impl Visitor for Uses<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.queries += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.queries -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.depth += 1;
+        if let Expr::Identifier(other) = expr
+            && self.queries == 0
+            && name(other) == self.column
+        {
+            let start = other.span.start;
+            self.count += 1;
+            self.deepest = self.deepest.max(self.depth);
+            self.is_meant |= self.place.is_none_or(|place| place == (start.line, start.column));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+}
+
+/// Puts a value in the place of a name.
+pub(super) struct Puts<'a> {
+    column: &'a str,
+    value: &'a Expr,
+    /// Subqueries around what is visited.
+    depth: usize,
+    /// How often it was put.
+    pub(super) put: usize,
+}
+
+impl<'a> Puts<'a> {
+    pub(super) fn new(column: &'a str, value: &'a Expr) -> Self {
+        Self { column, value, depth: 0, put: 0 }
+    }
+}
+
+impl VisitorMut for Puts<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Identifier(other) = expr
+            && self.depth == 0
+            && name(other) == self.column
+        {
+            *expr = self.value.clone();
+            self.put += 1;
+        }
+        ControlFlow::Continue(())
+    }
+}

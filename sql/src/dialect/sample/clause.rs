@@ -1,0 +1,234 @@
+//! A sample as it is written, put behind the table that it is of.
+
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
+
+use crate::dialect::tokens::{is, is_word, made, next};
+use crate::error::{SqlError, SqlErrorKind};
+
+/// Words that end the FROM of a query.
+const AFTER_FROM: [Keyword; 14] = [
+    Keyword::WHERE,
+    Keyword::GROUP,
+    Keyword::HAVING,
+    Keyword::WINDOW,
+    Keyword::QUALIFY,
+    Keyword::ORDER,
+    Keyword::LIMIT,
+    Keyword::OFFSET,
+    Keyword::FETCH,
+    Keyword::UNION,
+    Keyword::EXCEPT,
+    Keyword::INTERSECT,
+    Keyword::SELECT,
+    Keyword::USING,
+];
+
+/// A sample as it was written: how much, and from which number on.
+struct Clause {
+    amount: String,
+    percent: bool,
+    seed: Option<String>,
+    /// One past its last token.
+    end: usize,
+}
+
+/// The tokens with each sample as `TABLESAMPLE (n ROWS|PERCENT) REPEATABLE (seed)` behind the table that it is of.
+pub(in crate::dialect) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
+    let mut from = 0;
+    while let Some((at, token)) = next(&tokens, from) {
+        from = at + 1;
+        let span = token.span;
+        if is(token, Keyword::TABLESAMPLE) {
+            let clause = clause(&tokens, from, span)?;
+            let made = written(&clause, span);
+            from = at + made.len();
+            drop(tokens.splice(at..clause.end, made));
+        } else if is(token, Keyword::USING)
+            && let Some((sample, _)) = next(&tokens, from).filter(|(_, token)| is_word(token, "SAMPLE"))
+        {
+            let clause = clause(&tokens, sample + 1, span)?;
+            let table = table(&tokens, at, span)?;
+            let made = written(&clause, span);
+            from = at;
+            drop(tokens.drain(at..clause.end));
+            drop(tokens.splice(table..table, made));
+        }
+    }
+    Ok(tokens)
+}
+
+fn written(clause: &Clause, span: Span) -> Vec<TokenWithSpan> {
+    let unit = if clause.percent { "PERCENT" } else { "ROWS" };
+    let mut words = vec!["TABLESAMPLE", "(", clause.amount.as_str(), unit, ")"];
+    if let Some(seed) = &clause.seed {
+        words.extend(["REPEATABLE", "(", seed.as_str(), ")"]);
+    }
+    let mut made = made(&words, span);
+    let space = Token::Whitespace(datafusion::sql::sqlparser::tokenizer::Whitespace::Space);
+    made.insert(0, TokenWithSpan { token: space, span });
+    made
+}
+
+/// Where the only table of the query that `USING SAMPLE` ends stands: one past its last token.
+fn table(tokens: &[TokenWithSpan], using: usize, span: Span) -> Result<usize, SqlError> {
+    let mut depth = 0i64;
+    let begun = (0..using).rev().find(|i| {
+        let Some(token) = tokens.get(*i) else { return false };
+        match token.token {
+            Token::RParen => depth += 1,
+            Token::LParen => depth -= 1,
+            _ => {}
+        }
+        depth == 0 && is(token, Keyword::FROM)
+    });
+    let begun = begun.ok_or_else(|| wrong("USING SAMPLE stands after the tables of a query", span))?;
+    let (mut depth, mut end) = (0i64, begun + 1);
+    for (i, token) in tokens.iter().enumerate().take(using).skip(begun + 1) {
+        match &token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            Token::Whitespace(_) => continue,
+            _ => {}
+        }
+        if depth == 0 && AFTER_FROM.iter().any(|word| is(token, *word)) {
+            break;
+        }
+        if depth == 0 && (token.token == Token::Comma || is(token, Keyword::JOIN)) {
+            let why =
+                "USING SAMPLE of several tables: write TABLESAMPLE (n ROWS) behind the one that is meant";
+            return Err(wrong(why, span));
+        }
+        end = i + 1;
+    }
+    Ok(end)
+}
+
+/// `10`, `10 ROWS`, `10%`, `10 PERCENT`, in parentheses or not, after the name of a method or not, and then
+/// `(method, seed)` or `REPEATABLE (seed)`.
+fn clause(tokens: &[TokenWithSpan], from: usize, span: Span) -> Result<Clause, SqlError> {
+    let no_amount = || wrong("a sample is written 10 ROWS, 10% or reservoir(10 ROWS) REPEATABLE (42)", span);
+    let mut at = Reader { tokens, at: from };
+    // These two take each row with a probability, so a number alone is that.
+    let by_row = ["BERNOULLI", "SYSTEM"].into_iter().any(|method| at.word(method));
+    if !by_row {
+        at.word("RESERVOIR");
+    }
+    let inside = at.sign(&Token::LParen);
+    let amount = at.number().ok_or_else(no_amount)?;
+    let rows = at.word("ROWS") || at.word("ROW");
+    let percent = at.sign(&Token::Mod) || at.word("PERCENT") || (by_row && !rows);
+    let mut seed = if inside && at.sign(&Token::Comma) { at.number() } else { None };
+    if inside && !at.sign(&Token::RParen) {
+        return Err(no_amount());
+    }
+    let before = at.at;
+    if !inside && at.sign(&Token::LParen) {
+        at.skip_word();
+        if at.sign(&Token::Comma) {
+            seed = at.number();
+        }
+        if !at.sign(&Token::RParen) {
+            at.at = before;
+        }
+    }
+    if at.word("REPEATABLE") || at.word("SEED") {
+        let opened = at.sign(&Token::LParen);
+        seed = at.number();
+        if seed.is_none() || (opened && !at.sign(&Token::RParen)) {
+            return Err(wrong("the number of a sample is written REPEATABLE (42)", span));
+        }
+    }
+    Ok(Clause { amount, percent, seed, end: at.at })
+}
+
+/// Reads tokens one after the other, past white space.
+struct Reader<'a> {
+    tokens: &'a [TokenWithSpan],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn take(&mut self, fits: impl Fn(&TokenWithSpan) -> bool) -> bool {
+        match next(self.tokens, self.at).filter(|(_, token)| fits(token)) {
+            Some((i, _)) => {
+                self.at = i + 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn word(&mut self, word: &str) -> bool {
+        self.take(|token| is_word(token, word))
+    }
+
+    fn sign(&mut self, sign: &Token) -> bool {
+        self.take(|token| token.token == *sign)
+    }
+
+    fn skip_word(&mut self) {
+        self.take(|token| matches!(token.token, Token::Word(_)));
+    }
+
+    fn number(&mut self) -> Option<String> {
+        let (i, token) = next(self.tokens, self.at)?;
+        let Token::Number(digits, _) = &token.token else { return None };
+        self.at = i + 1;
+        Some(digits.to_string())
+    }
+}
+
+fn wrong(why: &str, span: Span) -> SqlError {
+    SqlError::new(SqlErrorKind::Syntax, why.to_owned()).at(span.start.line, span.start.column)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::GenericDialect;
+    use datafusion::sql::sqlparser::tokenizer::Tokenizer;
+
+    use super::*;
+
+    fn rewritten(sql: &str) -> Result<String, SqlError> {
+        let found = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
+        let text: String = tokens(found)?.iter().map(|token| token.token.to_string()).collect();
+        Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn samples_go_behind_their_tables() {
+        for (sql, expected) in [
+            ("SELECT * FROM t USING SAMPLE 5", "SELECT * FROM t TABLESAMPLE ( 5 ROWS )"),
+            (
+                "SELECT a FROM t x WHERE a > 1 USING SAMPLE 10%",
+                "SELECT a FROM t x TABLESAMPLE ( 10 PERCENT ) WHERE a > 1",
+            ),
+            (
+                "FROM f('a', k => 2) USING SAMPLE reservoir(5 ROWS) REPEATABLE (7)",
+                "FROM f('a', k => 2) TABLESAMPLE ( 5 ROWS ) REPEATABLE ( 7 )",
+            ),
+            (
+                "SELECT * FROM t TABLESAMPLE BERNOULLI (20) LIMIT 3",
+                "SELECT * FROM t TABLESAMPLE ( 20 PERCENT ) LIMIT 3",
+            ),
+            ("SELECT * FROM t TABLESAMPLE 1.5%", "SELECT * FROM t TABLESAMPLE ( 1.5 PERCENT )"),
+            (
+                "SELECT * FROM t USING SAMPLE 10 PERCENT (bernoulli, 42)",
+                "SELECT * FROM t TABLESAMPLE ( 10 PERCENT ) REPEATABLE ( 42 )",
+            ),
+            (
+                "SELECT (SELECT 1 FROM u) FROM t USING SAMPLE 1",
+                "SELECT (SELECT 1 FROM u) FROM t TABLESAMPLE ( 1 ROWS )",
+            ),
+            ("SELECT * FROM a JOIN b USING (row)", "SELECT * FROM a JOIN b USING (row)"),
+        ] {
+            assert_eq!(rewritten(sql).unwrap(), expected, "{sql}");
+        }
+        for sql in
+            ["SELECT * FROM a, b USING SAMPLE 5", "SELECT * FROM t USING SAMPLE x", "SELECT 1 USING SAMPLE 1"]
+        {
+            assert!(rewritten(sql).is_err(), "{sql}");
+        }
+    }
+}

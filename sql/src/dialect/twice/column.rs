@@ -1,0 +1,160 @@
+//! A column of a result, and which columns before it the engine takes it for.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    CastKind, Expr, Ident, ObjectName, SelectItem, TypedString, Value, visit_expressions_mut,
+};
+
+use super::all::All;
+use crate::dialect::calls::call;
+use crate::expanded::name;
+
+/// A column of a result.
+pub(super) struct Column {
+    pub(super) name: String,
+    /// What the engine calls it: casts have the names of what they are of.
+    key: String,
+    /// What it is, where a column of a table is one with its table and without.
+    value: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A column of a table that is named.
+    Qualified,
+    /// A column alone, or with a name of its own.
+    Plain,
+    Expression,
+}
+
+impl Column {
+    pub(super) fn of(item: &SelectItem, all: &All) -> Option<Self> {
+        let (expr, alias) = match item {
+            SelectItem::UnnamedExpr(expr) => (expr, None),
+            SelectItem::ExprWithAlias { expr, alias } => (expr, Some(name(alias))),
+            _ => return None,
+        };
+        let text = expr.to_string();
+        let lower = text.to_lowercase();
+        if lower.contains("unnest(") || lower.contains("columns(") {
+            return None;
+        }
+        let alias_free = alias.is_none();
+        let (own, kind) = match (alias, expr) {
+            (Some(alias), _) => (alias, Kind::Plain),
+            (None, Expr::Identifier(column)) => (name(column), Kind::Plain),
+            (None, Expr::CompoundIdentifier(parts)) if all.is_of_table(parts) => {
+                (parts.last().map(name)?, Kind::Qualified)
+            }
+            (None, _) => (text, Kind::Expression),
+        };
+        let (key, means) = (key(expr, true), key(expr, false));
+        let is_column = alias_free && (kind == Kind::Qualified || matches!(expr, Expr::Identifier(_)));
+        let value = if is_column { Ident::with_quote('"', &own).to_string() } else { means };
+        Some(Self { name: own, key, value, kind })
+    }
+}
+
+/// The columns of a result before another.
+#[derive(Default)]
+pub(super) struct Before {
+    /// Names of columns that have no table before them.
+    plain: HashSet<String>,
+    /// Names of the others.
+    qualified: HashSet<String>,
+    /// What stands there without a name of its own.
+    keys: HashSet<String>,
+    /// What the first column of each name is.
+    first: HashMap<String, String>,
+}
+
+impl Before {
+    /// Whether the engine takes a column for one of these.
+    pub(super) fn has(&self, column: &Column) -> bool {
+        match column.kind {
+            Kind::Expression => self.keys.contains(&column.key),
+            Kind::Qualified => self.plain.contains(&column.name) || self.keys.contains(&column.key),
+            Kind::Plain => self.plain.contains(&column.name) || self.qualified.contains(&column.name),
+        }
+    }
+
+    /// Whether another column than this one has its name.
+    pub(super) fn has_other(&self, column: &Column) -> bool {
+        self.first.get(&column.name).is_some_and(|first| *first != column.value)
+    }
+
+    pub(super) fn add(&mut self, column: &Column) {
+        self.first.entry(column.name.clone()).or_insert_with(|| column.value.clone());
+        match column.kind {
+            Kind::Plain => self.plain.insert(column.name.clone()),
+            Kind::Qualified => {
+                self.qualified.insert(column.name.clone());
+                self.keys.insert(column.key.clone())
+            }
+            Kind::Expression => self.keys.insert(column.key.clone()),
+        };
+    }
+}
+
+/// What an expression is, whatever the case of its names, and of the forms that mean the same; or what the
+/// engine calls it, `without_casts`.
+fn key(expr: &Expr, without_casts: bool) -> String {
+    let mut expr = expr.clone();
+    let _ = visit_expressions_mut(&mut expr, |part: &mut Expr| {
+        match part {
+            Expr::Identifier(column) => *column = Ident::with_quote('"', name(column)),
+            Expr::CompoundIdentifier(parts) => {
+                parts.iter_mut().for_each(|part| *part = Ident::with_quote('"', name(part)));
+            }
+            Expr::Cast { expr: of, .. } if without_casts => *part = std::mem::replace(&mut **of, null()),
+            Expr::TypedString(TypedString { value, .. }) if without_casts => {
+                *part = Expr::Value(value.clone());
+            }
+            Expr::Nested(of) if without_casts && is_simple(of) => {
+                *part = std::mem::replace(&mut **of, null());
+            }
+            Expr::Value(value) if without_casts => {
+                if let Value::Number(number, _) = &mut value.value
+                    && number.contains(['.', 'e', 'E'])
+                    && let Ok(double) = number.parse::<f64>()
+                {
+                    *number = format!("{double:?}");
+                }
+            }
+            Expr::Cast { kind: kind @ CastKind::DoubleColon, .. } => *kind = CastKind::Cast,
+            Expr::Array(array) => *part = call("make_array", std::mem::take(&mut array.elem)),
+            Expr::Function(function) => {
+                if let [only] = function.name.0.as_slice()
+                    && let Some(only) = only.as_ident()
+                {
+                    function.name = ObjectName::from(vec![Ident::new(name(only))]);
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    while let Expr::Nested(inner) = expr {
+        expr = *inner;
+    }
+    expr.to_string()
+}
+
+fn null() -> Expr {
+    Expr::value(Value::Null)
+}
+
+/// Whether parentheses around an expression change nothing.
+fn is_simple(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::Identifier(_)
+            | Expr::CompoundIdentifier(_)
+            | Expr::Value(_)
+            | Expr::Function(_)
+            | Expr::Nested(_)
+    )
+}

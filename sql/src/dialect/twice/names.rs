@@ -1,0 +1,79 @@
+//! Names of columns: those that the clauses of a query have, and new ones.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{Distinct, Expr, Ident, Query, Select, Visit, Visitor};
+
+use crate::expanded::name;
+
+/// The columns without a table that expressions name; not in their subqueries.
+pub(super) struct Named {
+    pub(super) names: HashSet<String>,
+    queries: usize,
+}
+
+impl Named {
+    /// Beside those that are known.
+    pub(super) fn beside(names: HashSet<String>) -> Self {
+        Self { names, queries: 0 }
+    }
+
+    /// Those of the clauses that may mean columns of the result.
+    pub(super) fn clauses(&mut self, select: &Select) {
+        let _ = select.group_by.visit(self);
+        let _ = select.having.visit(self);
+        let _ = select.qualify.visit(self);
+        if let Some(Distinct::On(keys)) = &select.distinct {
+            let _ = keys.visit(self);
+        }
+    }
+}
+
+impl Visitor for Named {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.queries += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.queries -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Identifier(column) = expr
+            && self.queries == 0
+        {
+            self.names.insert(name(column));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Names with numbers that no column has.
+pub(super) struct Free {
+    pub(super) taken: HashSet<String>,
+    pub(super) made: HashSet<String>,
+    last: HashMap<String, usize>,
+}
+
+impl Free {
+    pub(super) fn of(taken: HashSet<String>) -> Self {
+        Self { taken, made: HashSet::new(), last: HashMap::new() }
+    }
+
+    pub(super) fn next(&mut self, column: &str) -> Ident {
+        let last = self.last.entry(column.to_owned()).or_default();
+        loop {
+            *last += 1;
+            let found = format!("{column}_{last}");
+            if self.taken.insert(found.clone()) {
+                self.made.insert(found.clone());
+                return Ident::with_quote('"', found);
+            }
+        }
+    }
+}
