@@ -72,6 +72,11 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
 
 /// Parts of times and clauses that the engine does not have.
 fn no_form(text: &str) -> Option<SqlError> {
+    if text.contains("Unsupported SQL type JSON") {
+        let why = "JSON stands in a cast by itself, not inside of another type";
+        let hint = "CAST(x AS VARCHAR[]) reads a list in JSON, its elements as text";
+        return Some(SqlError::invalid(why.to_owned()).hint(hint));
+    }
     let part = text.strip_prefix("Date part '").and_then(|rest| rest.strip_suffix("' not supported"));
     if let Some(part) = part {
         return Some(no_part(part));
@@ -174,6 +179,7 @@ mod tests {
             ),
             ("'pool' is not a variable which can be viewed with 'SHOW'", "FROM pool shows its rows"),
             ("'poll' is not a variable which can be viewed with 'SHOW'", "SHOW TABLES"),
+            ("This feature is not implemented: Unsupported SQL type JSON", "CAST(x AS VARCHAR[])"),
             ("unnest() can only be applied to array, struct and null", "json_elements"),
             (
                 "Too many columns! The subquery should only return one column: t.a, t.b",

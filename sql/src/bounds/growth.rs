@@ -27,6 +27,8 @@ pub(super) enum Growth {
     Text,
     /// All arguments as JSON, with the names of fields in each element of a list.
     Json,
+    /// The same of what is no text; a text stays as it is.
+    Document,
     /// The first argument with the third in the place of each occurrence of the second.
     Replace,
     /// The first argument with the third, which may repeat parts of it, in the place of each match.
@@ -59,6 +61,8 @@ pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
     ("string_to_array", Growth::Sum(6)),
     ("json_elements", Growth::Sum(6)),
     ("to_json", Growth::Json),
+    ("as_json", Growth::Document),
+    ("try_as_json", Growth::Document),
     ("json_object", Growth::Json),
     ("json_array", Growth::Json),
     ("regexp_extract_all", Growth::Sum(6)),
@@ -172,6 +176,8 @@ impl Growth {
                     escaped.saturating_add(values.saturating_mul(each))
                 })
             }
+            Self::Document if arg(0).is_some_and(|of| of.data_type() == DataType::Utf8) => vec![0; rows],
+            Self::Document => Self::Json.made(args, sizes, rows)?,
             Self::Range => range(args, rows)?,
             // A yes or no, or a number.
             Self::Pairs => vec![0; rows],

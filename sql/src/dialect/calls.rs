@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Join, JoinConstraint, JoinOperator, OrderByKind, Query, Select,
+    BinaryOperator, CastKind, DataType, Expr, Join, JoinConstraint, JoinOperator, OrderByKind, Query, Select,
     SelectFlavor, SelectItem, SetExpr, TableFactor, TypedString, UnaryOperator, Value, VisitMut, VisitorMut,
     WildcardAdditionalOptions,
 };
@@ -79,6 +79,14 @@ impl VisitorMut for Words {
                 if let Some(other) = forms::interval(interval) {
                     *expr = other;
                 }
+            }
+            Expr::TypedString(TypedString { data_type: DataType::JSON | DataType::JSONB, value, .. }) => {
+                *expr = call("as_json", vec![Expr::Value(value.clone())]);
+            }
+            Expr::Cast { kind, expr: of, data_type: DataType::JSON | DataType::JSONB, .. } => {
+                let is_safe = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
+                let name = if is_safe { "try_as_json" } else { "as_json" };
+                *expr = call(name, vec![(**of).clone()]);
             }
             Expr::TypedString(TypedString {
                 data_type: DataType::Timestamp(..) | DataType::Date,

@@ -12,6 +12,7 @@ mod casts;
 mod compared;
 mod counts;
 mod dates;
+mod documents;
 mod json;
 mod matches;
 mod moments;
@@ -43,6 +44,7 @@ pub(crate) fn register(context: &SessionContext) {
         .chain(numbers::functions())
         .chain(texts::functions())
         .chain(objects::functions())
+        .chain(documents::functions())
         .chain(matches::functions())
         .chain([dates::function(), substr::function()]);
     scalar.for_each(|function| context.register_udf(function));

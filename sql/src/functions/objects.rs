@@ -85,12 +85,7 @@ impl ScalarUDFImpl for Made {
             };
             return Err(SqlError::invalid(format!("{name}() is written {name}({example})")).into());
         }
-        if let Some(ty) = types.iter().find(|ty| !is_flat(ty)) {
-            let error = SqlError::invalid(format!(
-                "{name}() takes no lists or structs inside of a struct, as in {ty}"
-            ));
-            return Err(error.hint("write json_object('key', value, ..) for the outer one").into());
-        }
+        refuse_deep(&format!("{name}()"), types)?;
         let texts = |place: usize| match self.gives {
             Gives::Contains => true,
             Gives::Object => place.is_multiple_of(2),
@@ -127,6 +122,18 @@ fn is_flat(ty: &DataType) -> bool {
         DataType::Struct(fields) => fields.iter().all(|field| !field.data_type().is_nested()),
         ty => !ty.is_nested(),
     }
+}
+
+/// Refuses types whose JSON has no known length; `what` takes the values.
+pub(super) fn refuse_deep(what: &str, types: &[DataType]) -> DfResult<()> {
+    let Some(ty) = types.iter().find(|ty| !is_flat(ty)) else { return Ok(()) };
+    let error = SqlError::invalid(format!("{what} takes no lists or structs inside of a struct, as in {ty}"));
+    Err(error.hint("write json_object('key', value, ..) for the outer one").into())
+}
+
+/// Values as JSON; null for null.
+pub(super) fn json(values: &ArrayRef) -> DfResult<ArrayRef> {
+    written(Gives::Value, std::slice::from_ref(values), values.len())
 }
 
 fn written(gives: Gives, arrays: &[ArrayRef], rows: usize) -> DfResult<ArrayRef> {

@@ -19,6 +19,10 @@ fn statements_are_put_into_the_words_of_the_engine() {
             "SELECT 1 FROM t WHERE record->'a'->>'b' LIKE '%x' AND (record->>'c')::INT > 1",
             "SELECT 1 FROM t WHERE json_extract_string(json_extract(record, 'a'), 'b') LIKE '%x' AND (json_extract_string(record, 'c'))::INT > 1",
         ),
+        (
+            "SELECT a::JSON->>'k', TRY_CAST(b AS JSON), JSON '[1]' FROM t",
+            "SELECT json_extract_string(as_json(a), 'k'), try_as_json(b), as_json('[1]') FROM t",
+        ),
         ("SELECT list(a ORDER BY b) FROM t", "SELECT array_agg(a ORDER BY b) FROM t"),
         ("SELECT count_if(a > 1) FROM t", "SELECT count(nullif(a > 1, false)) FROM t"),
         ("SELECT mod(a, 2) FROM t", "SELECT ((a) % (2)) FROM t"),
