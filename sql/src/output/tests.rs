@@ -2,8 +2,11 @@
 
 use super::*;
 use arrow_array::builder::{FixedSizeListBuilder, Float16Builder, IntervalMonthDayNanoBuilder, ListBuilder};
-use arrow_array::types::IntervalMonthDayNano;
-use arrow_array::{ArrayRef, BinaryArray, Float32Array, Int64Array, IntervalMonthDayNanoArray, StringArray};
+use arrow_array::types::{Float64Type, IntervalMonthDayNano};
+use arrow_array::{
+    ArrayRef, BinaryArray, Float16Array, Float32Array, Int64Array, IntervalMonthDayNanoArray, ListArray,
+    StringArray, StructArray,
+};
 use half::f16;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -60,6 +63,33 @@ fn json_is_one_object_a_line_with_every_name_once() {
         "{\"row\":0,\"row_2\":7,\"score\":0.1,\"text\":\"a,\\\"b\\\"\\nc\",\"raw\":\"00ff\",\"vector\":[0.5,0.0]}\n\
          {\"row\":1,\"row_2\":8,\"score\":null,\"text\":null,\"raw\":\"\",\"vector\":[-3.0,0.0]}\n"
     );
+}
+
+#[test]
+fn json_has_null_where_a_number_is_not_finite() {
+    let floats = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.5];
+    let halves = Float16Array::from(floats.map(f16::from_f64).to_vec());
+    let lists = ListArray::from_iter_primitive::<Float64Type, _, _>([Some(floats.map(Some)), None]);
+    let singles: ArrayRef = Arc::new(Float32Array::from(floats.map(|float| float as f32).to_vec()));
+    let field = Field::new("x", DataType::Float32, true);
+    let structs = StructArray::from(vec![(Arc::new(field), singles)]);
+    let columns: [(ArrayRef, &str); 3] = [
+        (Arc::new(halves), "{\"c\":null}\n{\"c\":null}\n{\"c\":null}\n{\"c\":0.5}\n"),
+        (Arc::new(lists), "{\"c\":[null,null,null,0.5]}\n{\"c\":null}\n"),
+        (
+            Arc::new(structs),
+            "{\"c\":{\"x\":null}}\n{\"c\":{\"x\":null}}\n{\"c\":{\"x\":null}}\n{\"c\":{\"x\":0.5}}\n",
+        ),
+    ];
+    for (column, expected) in columns {
+        let batch = RecordBatch::try_from_iter_with_nullable([("c", column, true)]).unwrap();
+        let mut out = Vec::new();
+        let mut writer =
+            ResultWriter::new(Format::Json, &batch.schema(), &mut out, TableStyle::default()).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
 }
 
 #[test]
