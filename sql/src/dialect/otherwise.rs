@@ -5,38 +5,100 @@ use gstore_query::hint::nearest;
 /// Their names in lower case, and what is written in their place.
 const FORMS: &[(&str, &str)] = &[
     ("age", "a - b"),
+    ("array_aggr", OF_LIST),
+    ("array_aggregate", OF_LIST),
+    ("array_cosine_distance", "cosine_distance(a, b)"),
+    ("array_cosine_similarity", SIMILARITY),
+    ("array_inner_product", "inner_product(a, b)"),
+    ("array_to_json", "to_json(x)"),
     ("average", "avg(x)"),
+    ("base64", BASE64),
+    ("count_star", "count(*)"),
+    ("damerau_levenshtein", "levenshtein(a, b), to which two letters that change places are two changes"),
     ("date_add", "time + INTERVAL (n) DAY"),
-    ("date_format", TO_CHAR),
-    ("date_sub", "date_diff('day', a, b)"),
-    ("epoch_ms", "CAST(epoch(time) * 1000 AS BIGINT), or to_timestamp_millis(n)"),
+    ("date_sub", WHOLE),
+    ("datesub", WHOLE),
+    ("decade", "year(time) // 10"),
+    (
+        "entropy",
+        "log2(sum(n)) - sum(n * log2(n)) / sum(n) FROM (SELECT count(*) AS n FROM t WHERE x IS NOT NULL GROUP BY x)",
+    ),
+    ("epoch_ms", "CAST(to_timestamp_millis(time) AS BIGINT), or to_timestamp_millis(n)"),
+    ("epoch_ns", "CAST(to_timestamp_nanos(time) AS BIGINT), or to_timestamp_nanos(n)"),
+    ("epoch_us", "CAST(to_timestamp_micros(time) AS BIGINT), or to_timestamp_micros(n)"),
+    ("favg", "avg(x)"),
     ("fmod", "a % b"),
     ("format", TEXT),
+    ("from_base64", "decode(text, 'base64pad')"),
+    ("from_hex", "decode(text, 'hex')"),
     ("from_json", OF_JSON),
+    ("fsum", "sum(x)"),
+    ("gamma", "factorial(n - 1) for a whole number n"),
+    ("generate_subscripts", "unnest(range(1, len(list) + 1))"),
     ("geomean", "exp(avg(ln(x)))"),
+    ("geometric_mean", "exp(avg(ln(x)))"),
+    ("greatest_common_divisor", "gcd(a, b)"),
     ("if", CASE),
     ("iff", CASE),
     ("iif", CASE),
+    ("isfinite", "NOT isnan(x) AND NOT isinf(x)"),
+    (
+        "jaccard",
+        "len(array_intersect(string_split(a, ''), string_split(b, ''))) / len(array_union(string_split(a, ''), string_split(b, '')))",
+    ),
     ("json_each", OF_JSON_LIST),
+    ("json_group_array", "to_json(list(x))"),
+    ("json_quote", "to_json(x)"),
     ("json_transform", OF_JSON),
-    ("last_day", "date_trunc('month', time) + INTERVAL '1 month' - INTERVAL '1 day'"),
+    ("kahan_sum", "sum(x)"),
+    ("kurtosis", KURTOSIS),
+    ("kurtosis_pop", "avg(((x - m) / s) ^ 4) - 3 FROM t, (SELECT avg(x) AS m, stddev_pop(x) AS s FROM t)"),
+    ("last_day", "CAST(date_trunc('month', time) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE)"),
+    ("least_common_multiple", "lcm(a, b)"),
+    ("list_aggr", OF_LIST),
     ("list_aggregate", OF_LIST),
-    ("list_avg", OF_LIST),
-    ("list_sum", OF_LIST),
+    ("list_cosine_distance", "cosine_distance(a, b)"),
+    ("list_cosine_similarity", SIMILARITY),
+    ("list_count", "len(list_compact(list))"),
+    ("list_dot_product", "inner_product(a, b)"),
+    ("list_inner_product", "inner_product(a, b)"),
+    ("list_last", "list[-1]"),
     ("mad", "median(abs(x - m)) FROM t, (SELECT median(x) AS m FROM t)"),
+    (
+        "make_timestamp",
+        "make_date(2024, 5, 29) + INTERVAL (hour) HOUR + INTERVAL (minute) MINUTE + INTERVAL (second) SECOND",
+    ),
     ("md5", HASH),
     ("printf", TEXT),
-    ("product", "exp(sum(ln(x)))"),
+    ("product", "list_product(list(x))"),
+    (
+        "quantile_disc",
+        "min(x) FROM (SELECT x, cume_dist() OVER (ORDER BY x) AS c FROM t WHERE x IS NOT NULL) WHERE c >= 0.5",
+    ),
     ("regexp_full_match", "regexp_like(text, '^(?:pattern)$', options)"),
     ("regexp_split_to_table", "unnest(regexp_split_to_array(text, 'pattern'))"),
-    ("sem", "stddev(x) / sqrt(count(x))"),
+    ("reservoir_quantile", "approx_quantile(x, 0.5)"),
+    ("row_to_json", "to_json(x)"),
+    ("sem", "stddev_pop(x) / sqrt(count(x))"),
     ("setseed", "ORDER BY hash(id, 7), or USING SAMPLE 10 ROWS REPEATABLE (7): the same each time"),
     ("sha1", HASH),
     ("sha256", HASH),
+    ("skewness", SKEWNESS),
     ("strftime", TO_CHAR),
     ("strptime", "to_timestamp(text, '%Y-%m-%d')"),
     ("struct_pack", "named_struct('a', 1, 'b', 2)"),
+    ("sumkahan", "sum(x)"),
     ("time_bucket", "date_bin(INTERVAL '1 hour', time)"),
+    ("to_base64", BASE64),
+    ("to_days", "INTERVAL (n) DAY"),
+    ("to_hours", "INTERVAL (n) HOUR"),
+    ("to_minutes", "INTERVAL (n) MINUTE"),
+    ("to_months", "INTERVAL (n) MONTH"),
+    ("to_seconds", "INTERVAL (n) SECOND"),
+    ("to_weeks", "INTERVAL (n) WEEK"),
+    ("to_years", "INTERVAL (n) YEAR"),
+    ("unhex", "decode(text, 'hex')"),
+    ("yearweek", "isoyear(time) * 100 + week(time)"),
 ];
 
 const HASH: &str = "hash(x), a number that is the same for the same values everywhere";
@@ -45,7 +107,14 @@ const OF_JSON_LIST: &str = "unnest(record->'list')";
 const CASE: &str = "CASE WHEN condition THEN a ELSE b END";
 const TO_CHAR: &str = "to_char(time, '%Y-%m-%d')";
 const TEXT: &str = "a || ', ' || round(b, 2)";
-const OF_LIST: &str = "SELECT sum(x) FROM (SELECT unnest(list) AS x)";
+const OF_LIST: &str =
+    "list_sum(list), list_avg(list), list_min(list), list_max(list), list_product(list) or len(list)";
+const SIMILARITY: &str = "1 - cosine_distance(a, b)";
+const BASE64: &str = "encode(x, 'base64pad')";
+/// DuckDB's `date_sub` counts whole parts, and its `date_diff` the boundaries between them.
+const WHOLE: &str = "date_diff('microsecond', a, b) // 86400000000 for whole days, date_diff('day', a, b) for the days between their dates";
+const KURTOSIS: &str = "(n - 1) * ((n + 1) * k - 3 * (n - 1)) / ((n - 2) * (n - 3)) FROM (SELECT count(x) AS n, avg(((x - m) / s) ^ 4) AS k FROM t, (SELECT avg(x) AS m, stddev_pop(x) AS s FROM t))";
+const SKEWNESS: &str = "sqrt(n * (n - 1)) / (n - 2) * k FROM (SELECT count(x) AS n, avg(((x - m) / s) ^ 3) AS k FROM t, (SELECT avg(x) AS m, stddev_pop(x) AS s FROM t))";
 
 /// How a call of such a function is written.
 pub(crate) fn written_otherwise(name: &str) -> Option<String> {
@@ -55,8 +124,8 @@ pub(crate) fn written_otherwise(name: &str) -> Option<String> {
 
 /// How a call is written whose function has nearly the name of such a one.
 pub(crate) fn nearly_written_otherwise(name: &str) -> Option<String> {
-    let long =
-        FORMS.iter().map(|(known, _)| *known).filter(|known| known.len() > 5 && !known.contains("list"));
+    let is_long = |known: &&str| known.len() > 5 && !known.contains("list") && !known.starts_with("array");
+    let long = FORMS.iter().map(|(known, _)| *known).filter(is_long);
     written_otherwise(nearest(name, long)?)
 }
 
@@ -70,5 +139,9 @@ mod tests {
         assert_eq!(said("IF"), "write CASE WHEN condition THEN a ELSE b END");
         assert_eq!(nearly_written_otherwise("avrage").as_deref(), Some("write avg(x)"));
         assert_eq!(nearly_written_otherwise("fooo"), None);
+        assert_eq!(said("product"), "write list_product(list(x))");
+        let mut names: Vec<&str> = FORMS.iter().map(|(name, _)| *name).collect();
+        names.dedup();
+        assert!(names.is_sorted() && names.len() == FORMS.len());
     }
 }
