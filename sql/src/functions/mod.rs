@@ -18,6 +18,7 @@ mod matches;
 mod moments;
 mod numbers;
 mod objects;
+mod parts;
 pub(crate) mod path;
 mod quantiles;
 mod rounded;

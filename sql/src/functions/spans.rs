@@ -14,15 +14,20 @@ pub(crate) fn is_span(of: &DataType) -> bool {
     matches!(of, DataType::Interval(_) | DataType::Duration(_))
 }
 
+/// Nanoseconds of a unit.
+pub(super) fn nanos(unit: TimeUnit) -> i128 {
+    match unit {
+        TimeUnit::Second => SECOND,
+        TimeUnit::Millisecond => 1_000_000,
+        TimeUnit::Microsecond => 1_000,
+        TimeUnit::Nanosecond => 1,
+    }
+}
+
 /// The texts of spans. What lies between two times is given in days; an interval as it was written.
 pub(crate) fn texts(spans: &dyn Array) -> Result<StringArray, ArrowError> {
     if let DataType::Duration(unit) = spans.data_type() {
-        let each = match unit {
-            TimeUnit::Second => SECOND,
-            TimeUnit::Millisecond => 1_000_000,
-            TimeUnit::Microsecond => 1_000,
-            TimeUnit::Nanosecond => 1,
-        };
+        let each = nanos(*unit);
         let counts = arrow_cast::cast(spans, &DataType::Int64)?;
         let text = |count: i64| {
             let nanos = i128::from(count) * each;

@@ -2,6 +2,7 @@
 //! what was written.
 //!
 //! - `text::INT` rounds: `'12.7'::INT` is 13
+//! - the parts of what lies between two times are those of so many days and hours
 //! - a number of 32 bits is compared with a written fraction in 32 bits, so that a value that is shown as 0.1 is 0.1
 
 use arrow_schema::DataType;
@@ -16,8 +17,8 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::scalar::ScalarValue;
 
-use super::casts;
 use super::whole::type_of;
+use super::{casts, parts};
 
 /// The statement with these casts and comparisons.
 pub(crate) fn as_written(plan: LogicalPlan, options: &ConfigOptions) -> DfResult<LogicalPlan> {
@@ -38,6 +39,9 @@ impl FunctionRewrite for Written {
             && type_of(of, schema).is_some_and(|of| casts::is_text(&of))
         {
             return Ok(Transformed::yes(casts::converted((**of).clone(), field.data_type(), false)));
+        }
+        if let Some(part) = parts::call(&expr, schema) {
+            return Ok(Transformed::yes(part));
         }
         let changed = narrow(&mut expr, schema);
         Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
@@ -103,6 +107,8 @@ mod tests {
             ("r >= 1e-50", ">= Float64("),
             ("r = 0.0", "= Float32(0)"),
             ("CAST(t AS INT) = 1", "converted("),
+            ("date_part('hour', TIMESTAMP '2024-01-02' - TIMESTAMP '2024-01-01') = 24", "in_days("),
+            ("date_part('hour', TIMESTAMP '2024-01-02') = 0", "Utf8(\"hour\"), "),
         ] {
             let sql = format!("SELECT 1 FROM {rows} AS x WHERE {condition}");
             let plan = state.create_logical_plan(&sql).await.unwrap();

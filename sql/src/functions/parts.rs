@@ -1,0 +1,116 @@
+//! Parts of what lies between two times, as DuckDB has them: days, and hours, minutes and seconds beside these.
+//!
+//! The engine counts the whole span in each of these units, and leaves out fractions of a second.
+
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType};
+use arrow_schema::{DataType, IntervalUnit};
+use datafusion::common::DFSchema;
+use datafusion::common::utils::take_function_args;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::scalar::ScalarValue;
+
+use super::spans::{DAY, nanos};
+use super::whole::type_of;
+use crate::error::SqlError;
+
+/// The call in the place of one of `date_part`, if that is of what lies between two times.
+pub(super) fn call(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    let [part, span] = call.args.as_slice() else { return None };
+    let is_span = || matches!(type_of(span, schema), Some(DataType::Duration(_)));
+    if call.func.name() != "date_part" || !is_span() {
+        return None;
+    }
+    let days = ScalarUDF::from(InDays { signature: Signature::any(1, Volatility::Immutable) });
+    let days = Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(days), vec![span.clone()]));
+    let args = vec![part.clone(), days];
+    Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&call.func), args)))
+}
+
+/// What lies between two times as an interval of days and what is left of the last.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct InDays {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for InDays {
+    fn name(&self) -> &str {
+        "in_days"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
+        Ok(DataType::Interval(IntervalUnit::MonthDayNano))
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let [span] = take_function_args(self.name(), args.args)?;
+        Ok(match span {
+            ColumnarValue::Array(spans) => ColumnarValue::Array(in_days(&spans)?),
+            ColumnarValue::Scalar(span) => {
+                let days = in_days(&span.to_array()?)?;
+                ColumnarValue::Scalar(ScalarValue::try_from_array(&days, 0)?)
+            }
+        })
+    }
+}
+
+fn in_days(spans: &ArrayRef) -> DfResult<ArrayRef> {
+    let DataType::Duration(unit) = spans.data_type() else {
+        return Err(SqlError::internal("type of a span").into());
+    };
+    let each = nanos(*unit);
+    let counts = arrow_cast::cast(spans, &DataType::Int64)?;
+    let of = |count: i64| {
+        let all = i128::from(count) * each;
+        // Less than a day is left, which 64 bits hold.
+        let days = i32::try_from(all / DAY).map_err(|_| too_long())?;
+        let left = i64::try_from(all % DAY).map_err(|_| too_long())?;
+        Ok::<_, SqlError>(IntervalMonthDayNano::new(0, days, left))
+    };
+    Ok(Arc::new(counts.as_primitive::<Int64Type>().try_unary::<_, IntervalMonthDayNanoType, _>(of)?))
+}
+
+fn too_long() -> SqlError {
+    SqlError::invalid("what lies between two times is too long for its parts".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::DurationMicrosecondArray;
+
+    use super::*;
+
+    #[test]
+    fn spans_are_days_and_what_is_left() {
+        let second = 1_000_000;
+        let spans =
+            DurationMicrosecondArray::from(vec![Some(176_400 * second + 1), None, Some(-90_000 * second)]);
+        let days = in_days(&(Arc::new(spans) as ArrayRef)).unwrap();
+        let days: Vec<_> = days.as_primitive::<IntervalMonthDayNanoType>().iter().collect();
+        let hour = 3_600_000_000_000;
+        assert_eq!(
+            days,
+            [
+                Some(IntervalMonthDayNano::new(0, 2, hour + 1000)),
+                None,
+                Some(IntervalMonthDayNano::new(0, -1, -hour)),
+            ]
+        );
+    }
+}
