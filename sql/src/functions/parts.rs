@@ -1,19 +1,18 @@
-//! Parts of what lies between two times, as DuckDB has them: days, and hours, minutes and seconds beside these.
-//!
-//! The engine counts the whole span in each of these units, and leaves out fractions of a second.
+//! Parts of times as DuckDB has them: of what lies between two, days, and hours, minutes and seconds beside these; the
+//! engine counts the whole span in each of these units, and leaves out fractions of a second.
 
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType};
-use arrow_schema::{DataType, IntervalUnit};
+use arrow_schema::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::DFSchema;
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
 };
 use datafusion::scalar::ScalarValue;
 
@@ -21,18 +20,31 @@ use super::spans::{DAY, nanos};
 use super::whole::type_of;
 use crate::error::SqlError;
 
-/// The call in the place of one of `date_part`, if that is of what lies between two times.
+/// The call in the place of one of `date_part`: of what lies between two times, and of seconds since 1970, which the
+/// engine divides as a double of nanoseconds, whose last digits that has not.
 pub(super) fn call(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
     let Expr::ScalarFunction(call) = expr else { return None };
-    let [part, span] = call.args.as_slice() else { return None };
-    let is_span = || matches!(type_of(span, schema), Some(DataType::Duration(_)));
-    if call.func.name() != "date_part" || !is_span() {
+    let [part, of] = call.args.as_slice() else { return None };
+    if call.func.name() != "date_part" {
         return None;
     }
-    let days = ScalarUDF::from(InDays { signature: Signature::any(1, Volatility::Immutable) });
-    let days = Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(days), vec![span.clone()]));
-    let args = vec![part.clone(), days];
+    let of = match type_of(of, schema)? {
+        DataType::Duration(_) => {
+            let days = ScalarUDF::from(InDays { signature: Signature::any(1, Volatility::Immutable) });
+            Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(days), vec![of.clone()]))
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, zone) if is_epoch(part) => {
+            cast(of.clone(), DataType::Timestamp(TimeUnit::Microsecond, zone))
+        }
+        _ => return None,
+    };
+    let args = vec![part.clone(), of];
     Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&call.func), args)))
+}
+
+fn is_epoch(part: &Expr) -> bool {
+    let part = part.as_literal().and_then(|part| part.try_as_str().flatten());
+    part.is_some_and(|part| part.eq_ignore_ascii_case("epoch"))
 }
 
 /// What lies between two times as an interval of days and what is left of the last.

@@ -108,6 +108,7 @@ mod tests {
             ("r = 0.0", "= Float32(0)"),
             ("CAST(t AS INT) = 1", "converted("),
             ("date_part('hour', TIMESTAMP '2024-01-02' - TIMESTAMP '2024-01-01') = 24", "in_days("),
+            ("date_part('EPOCH', TIMESTAMP '2024-01-02') = 0", " AS Timestamp(µs)"),
             ("date_part('hour', TIMESTAMP '2024-01-02') = 0", "Utf8(\"hour\"), "),
         ] {
             let sql = format!("SELECT 1 FROM {rows} AS x WHERE {condition}");
