@@ -59,6 +59,7 @@ mod shown;
 mod system;
 mod tokens;
 mod translate;
+mod types;
 mod union;
 mod vectors;
 mod views;

@@ -26,6 +26,7 @@ use super::ordinals;
 use super::parameters::inner;
 use super::quotes::Names;
 use super::session::Limits;
+use super::types;
 use super::views;
 use super::virtuals::Asked;
 use super::window::Window;
@@ -132,6 +133,7 @@ pub(super) async fn logical(
     ordinals::resolve(&mut statement);
     let logical = dialect::planned(&state, statement, &translate).await;
     let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;
+    let logical = types::described(logical).map_err(translate)?;
     let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;
     let logical = copies::counted(logical).map_err(translate)?;
     let logical = match state.config().get_extension::<Budget>() {

@@ -24,6 +24,7 @@ use super::forms;
 use super::lists;
 use super::powers::raise;
 use super::twice;
+use super::types;
 use crate::error::SqlError;
 use crate::parameters::inner;
 
@@ -52,6 +53,9 @@ impl VisitorMut for Words {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        if let Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) = expr {
+            types::rename(data_type);
+        }
         match expr {
             Expr::BinaryOp { left, op: op @ (BinaryOperator::Arrow | BinaryOperator::LongArrow), right } => {
                 let name = if *op == BinaryOperator::Arrow { "json_extract" } else { "json_extract_string" };

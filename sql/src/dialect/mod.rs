@@ -26,6 +26,7 @@ mod sample;
 mod summarize;
 mod tokens;
 mod twice;
+mod types;
 
 pub(crate) use calls::{known, resolve};
 pub(crate) use columns::expand as expand_columns;

@@ -13,6 +13,7 @@ use super::tokens::{is, is_word, made, next};
 use super::{merge, planned};
 use crate::error::SqlError;
 use crate::parameters::inner;
+use crate::types;
 
 /// The name that the summarized rows have in the statement, which no table has by chance.
 const ROWS: &str = "summarize()";
@@ -117,7 +118,7 @@ fn of_column(field: &Field) -> String {
     let quantile = |q: &str| if_some(number, format!("approx_percentile_cont({double}, {q})"), "DOUBLE");
     let values = [
         format!("'{}'", field.name().replace('\'', "''")),
-        format!("'{}'", ty.to_string().replace('\'', "''")),
+        format!("'{}'", types::name(ty).replace('\'', "''")),
         if_some(ordered, format!("min({name})"), "VARCHAR"),
         if_some(ordered, format!("max({name})"), "VARCHAR"),
         if_some(ordered, format!("approx_distinct({distinct})"), "BIGINT"),

@@ -14,6 +14,7 @@ mod counts;
 mod dates;
 mod documents;
 mod json;
+mod kinds;
 mod matches;
 mod moments;
 mod numbers;
@@ -47,7 +48,7 @@ pub(crate) fn register(context: &SessionContext) {
         .chain(objects::functions())
         .chain(documents::functions())
         .chain(matches::functions())
-        .chain([dates::function(), substr::function()]);
+        .chain([dates::function(), kinds::function(), substr::function()]);
     scalar.for_each(|function| context.register_udf(function));
     let aggregate = best::functions()
         .into_iter()

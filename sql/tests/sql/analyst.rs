@@ -164,7 +164,7 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
             "12345678901234567890 | 9007199254740993 | 18446744073709551616",
         ),
         ("SELECT n, sum(m) FROM big GROUP BY n ORDER BY 2", "7 | 1\n12345678901234567890 | 9007199254740993"),
-        ("SELECT typeof(x), typeof(y), typeof(z) FROM odd LIMIT 1", "Float64 | Float64 | Utf8"),
+        ("SELECT typeof(x), typeof(y), typeof(z) FROM odd LIMIT 1", "DOUBLE | DOUBLE | VARCHAR"),
         ("SELECT x, y FROM odd WHERE x < 1 ORDER BY x", "-inf | 2\n0.5 | 1"),
         ("SELECT tags[1] FROM marks WHERE id = 'p2'", "x"),
         ("SELECT count(*) FROM pool ANTI JOIN labels USING (id)", "10"),

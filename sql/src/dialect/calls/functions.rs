@@ -38,7 +38,6 @@ const NAMES: &[(&str, &str)] = &[
     ("struct_extract", "get_field"),
     ("suffix", "ends_with"),
     ("ucase", "upper"),
-    ("typeof", "arrow_typeof"),
     ("unicode", "ascii"),
     ("variance", "var"),
 ];
