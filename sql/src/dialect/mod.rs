@@ -7,6 +7,7 @@
 mod aliases;
 mod arrows;
 mod calls;
+mod casts;
 mod chained;
 mod columns;
 mod compared;

@@ -6,7 +6,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 
 use super::given::Given;
-use super::{rows, twice};
+use super::{casts, rows, twice};
 use crate::error::SqlError;
 use crate::expanded::{self, MAX_EXPRESSIONS};
 use crate::parameters::inner;
@@ -24,6 +24,8 @@ pub(crate) async fn planned(
 ) -> Result<LogicalPlan, SqlError> {
     let mut given = Given::new(state);
     let mut again = Again::default();
+    // What was said before casts had names.
+    let mut unnamed: Option<SqlError> = None;
     loop {
         // In the statement rows stay as they are written: names in them are of its SELECT, not of a subquery.
         let mut compared = statement.clone();
@@ -33,8 +35,11 @@ pub(crate) async fn planned(
             Err(error) => rows::explain(translate(error), &mut statement),
         };
         let is_apart = inner(&mut statement).is_some_and(|sql| twice::beside_all(sql, &error));
-        if !is_apart && !given.put(&mut statement, &error)? {
-            return Err(error);
+        let is_of_names = !is_apart && casts::is_of_names(&error);
+        if is_of_names && unnamed.is_none() && inner(&mut statement).is_some_and(casts::name) {
+            unnamed = Some(error);
+        } else if !is_apart && !given.put(&mut statement, &error)? {
+            return Err(unnamed.filter(|_| is_of_names).unwrap_or(error));
         }
         again.count(&mut statement, is_apart)?;
     }

@@ -1,4 +1,4 @@
-//! `typeof(x)`: the name that a type has in SQL.
+//! `typeof(x)`: the name that a type has in SQL; and a function whose name has one, where that of a cast does not say it.
 
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
@@ -10,31 +10,56 @@ use datafusion::scalar::ScalarValue;
 use crate::error::SqlError;
 use crate::types;
 
-/// The function.
-pub(super) fn function() -> ScalarUDF {
-    ScalarUDF::from(Kind { signature: Signature::any(1, Volatility::Immutable) })
+/// The function that gives its first argument back; the second is the name of its type.
+pub(crate) const AS_TYPE: &str = "as_type";
+
+/// The functions.
+pub(super) fn functions() -> [ScalarUDF; 2] {
+    [(Gives::Name, 1), (Gives::Value, 2)].map(|(gives, args)| {
+        ScalarUDF::from(Kind { gives, signature: Signature::any(args, Volatility::Immutable) })
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Gives {
+    Name,
+    Value,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Kind {
+    gives: Gives,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for Kind {
     fn name(&self) -> &str {
-        "typeof"
+        match self.gives {
+            Gives::Name => "typeof",
+            Gives::Value => AS_TYPE,
+        }
     }
 
     fn signature(&self) -> &Signature {
         &self.signature
     }
 
-    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(DataType::Utf8)
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        match self.gives {
+            Gives::Name => Ok(DataType::Utf8),
+            Gives::Value => Ok(types.first().cloned().ok_or_else(no_value)?),
+        }
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let of = args.arg_fields.first().ok_or_else(|| SqlError::internal("no value"))?;
+        if self.gives == Gives::Value {
+            return Ok(args.args.into_iter().next().ok_or_else(no_value)?);
+        }
+        let of = args.arg_fields.first().ok_or_else(no_value)?;
         Ok(ColumnarValue::Scalar(ScalarValue::Utf8(Some(types::name(of.data_type())))))
     }
+}
+
+fn no_value() -> SqlError {
+    SqlError::internal("no value")
 }

@@ -34,6 +34,7 @@ use datafusion::prelude::SessionContext;
 
 pub(crate) use casts::nearest as nearest_whole;
 pub(crate) use compared::ComparedSpans;
+pub(crate) use kinds::AS_TYPE;
 pub(crate) use moments::Moments;
 pub(crate) use numbers::hash;
 pub(crate) use rounded::RoundedCasts;
@@ -48,7 +49,8 @@ pub(crate) fn register(context: &SessionContext) {
         .chain(objects::functions())
         .chain(documents::functions())
         .chain(matches::functions())
-        .chain([dates::function(), kinds::function(), substr::function()]);
+        .chain(kinds::functions())
+        .chain([dates::function(), substr::function()]);
     scalar.for_each(|function| context.register_udf(function));
     let aggregate = best::functions()
         .into_iter()

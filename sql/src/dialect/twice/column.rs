@@ -101,7 +101,7 @@ impl Before {
 
 /// What an expression is, whatever the case of its names, and of the forms that mean the same; or what the
 /// engine calls it, `without_casts`.
-fn key(expr: &Expr, without_casts: bool) -> String {
+pub(in crate::dialect) fn key(expr: &Expr, without_casts: bool) -> String {
     let mut expr = expr.clone();
     let _ = visit_expressions_mut(&mut expr, |part: &mut Expr| {
         match part {

@@ -1,0 +1,216 @@
+//! Casts of what a SELECT has without them too, or cast in another way: `avg(x), avg(x::DOUBLE)`, or
+//! `GROUP BY x, x::VARCHAR`.
+//!
+//! The engine calls a cast what it is of, and refuses two columns of one name. Here such a cast is the argument of
+//! [`AS_TYPE`], which gives it back, beside the name of its type.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    CastKind, DataType, Distinct, Expr, OrderBy, Query, Select, SetExpr, Statement, Value, Visit, VisitMut,
+    Visitor, VisitorMut,
+};
+
+use super::calls::call;
+use super::twice::key;
+use crate::error::SqlError;
+use crate::functions::AS_TYPE;
+use crate::translate::OCCURS;
+use crate::wording::TWICE;
+
+/// Whether an error is about two columns of one name.
+pub(super) fn is_of_names(error: &SqlError) -> bool {
+    error.message().starts_with(TWICE) || error.message().ends_with(OCCURS)
+}
+
+/// Gives such casts names of their own; false if there are none.
+pub(super) fn name(sql: &mut Statement) -> bool {
+    let mut queries = Queries { named: 0 };
+    let _ = VisitMut::visit(sql, &mut queries);
+    queries.named > 0
+}
+
+struct Queries {
+    named: usize,
+}
+
+impl VisitorMut for Queries {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        self.body(&mut query.body, query.order_by.as_mut());
+        ControlFlow::Continue(())
+    }
+}
+
+impl Queries {
+    fn body(&mut self, body: &mut SetExpr, order: Option<&mut OrderBy>) {
+        match body {
+            SetExpr::Select(select) => self.select(select, order),
+            SetExpr::SetOperation { left, right, .. } => {
+                self.body(left, None);
+                self.body(right, None);
+            }
+            _ => {}
+        }
+    }
+
+    fn select(&mut self, select: &mut Select, order: Option<&mut OrderBy>) {
+        let mut found = Found::default();
+        let _ = Visit::visit(&select.projection, &mut found);
+        let _ = Visit::visit(&select.group_by, &mut found);
+        let _ = Visit::visit(&select.having, &mut found);
+        let _ = Visit::visit(&select.qualify, &mut found);
+        let _ = Visit::visit(&select.named_window, &mut found);
+        if let Some(Distinct::On(keys)) = &select.distinct {
+            let _ = Visit::visit(keys, &mut found);
+        }
+        if let Some(order) = order.as_deref() {
+            let _ = Visit::visit(order, &mut found);
+        }
+        let unclear: HashSet<String> =
+            found.forms.into_iter().filter(|(_, forms)| forms.len() > 1).map(|(of, _)| of).collect();
+        let mut names = Names { unclear: &unclear, queries: 0, open: Vec::new(), named: 0 };
+        let _ = VisitMut::visit(&mut select.projection, &mut names);
+        let _ = VisitMut::visit(&mut select.group_by, &mut names);
+        let _ = VisitMut::visit(&mut select.having, &mut names);
+        let _ = VisitMut::visit(&mut select.qualify, &mut names);
+        let _ = VisitMut::visit(&mut select.named_window, &mut names);
+        if let Some(Distinct::On(keys)) = &mut select.distinct {
+            let _ = VisitMut::visit(keys, &mut names);
+        }
+        if let Some(order) = order {
+            let _ = VisitMut::visit(order, &mut names);
+        }
+        self.named += names.named;
+    }
+}
+
+/// What a SELECT has, but for its subqueries, and the forms of each with casts and without.
+#[derive(Default)]
+struct Found {
+    queries: usize,
+    /// What is cast, by where it is.
+    cast: Vec<*const Expr>,
+    /// By what the engine calls it.
+    forms: HashMap<String, HashSet<String>>,
+}
+
+impl Visitor for Found {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.queries += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.queries -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if self.queries > 0 {
+            return ControlFlow::Continue(());
+        }
+        // A cast stands for what is in it.
+        let is_cast = self.cast.pop_if(|of| std::ptr::eq(*of, expr)).is_some();
+        if let Expr::Cast { expr: of, .. } = expr {
+            self.cast.push(std::ptr::from_ref(&**of));
+        }
+        if !is_cast {
+            self.forms.entry(key(expr, true)).or_default().insert(key(expr, false));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Names casts whose names are unclear.
+struct Names<'a> {
+    unclear: &'a HashSet<String>,
+    queries: usize,
+    /// Of the casts around what is visited, whether they are to have names.
+    open: Vec<bool>,
+    named: usize,
+}
+
+impl VisitorMut for Names<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.queries += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.queries -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.queries == 0 && matches!(expr, Expr::Cast { .. }) {
+            self.open.push(self.unclear.contains(&key(expr, true)));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.queries == 0
+            && let Expr::Cast { kind, data_type, .. } = expr
+            && self.open.pop() == Some(true)
+        {
+            let is_safe = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
+            let of = format!("{}{}", if is_safe { "try " } else { "" }, usual(data_type));
+            let cast = std::mem::replace(expr, Expr::value(Value::Null));
+            *expr = call(AS_TYPE, vec![cast, Expr::value(Value::SingleQuotedString(of))]);
+            self.named += 1;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// One name for a type that has several.
+fn usual(ty: &DataType) -> String {
+    use DataType as D;
+    match ty {
+        D::Int(None) | D::Integer(None) | D::Int4(None) => "INTEGER".to_owned(),
+        D::BigInt(None) | D::Int8(None) => "BIGINT".to_owned(),
+        D::SmallInt(None) | D::Int2(None) => "SMALLINT".to_owned(),
+        D::Varchar(None) | D::Text | D::String(None) | D::Char(None) => "VARCHAR".to_owned(),
+        D::Double(_) | D::DoublePrecision | D::Float8 => "DOUBLE".to_owned(),
+        D::Real | D::Float(_) | D::Float4 => "REAL".to_owned(),
+        D::Boolean | D::Bool => "BOOLEAN".to_owned(),
+        other => other.to_string().to_uppercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::inner;
+
+    #[test]
+    fn casts_beside_what_they_are_of_have_names() {
+        for (sql, expected) in [
+            (
+                "SELECT avg(x), avg(x::DOUBLE) FROM t ORDER BY avg(X::DOUBLE)",
+                "SELECT avg(x), avg(as_type(x::DOUBLE, 'DOUBLE')) FROM t ORDER BY avg(as_type(X::DOUBLE, 'DOUBLE'))",
+            ),
+            (
+                "SELECT count(*) FROM t GROUP BY f(x)::INT, TRY_CAST(f(x) AS INTEGER), y::INT",
+                "SELECT count(*) FROM t GROUP BY as_type(f(x)::INT, 'INTEGER'), as_type(TRY_CAST(f(x) AS INTEGER), 'try INTEGER'), y::INT",
+            ),
+            (
+                "SELECT x, (SELECT max(x::INT) FROM u), x::REAL::INT FROM t WHERE x::TEXT = 'a'",
+                "SELECT x, (SELECT max(x::INT) FROM u), as_type(as_type(x::REAL, 'REAL')::INT, 'INTEGER') FROM t WHERE x::TEXT = 'a'",
+            ),
+        ] {
+            let mut statement = crate::guard::parse(sql).unwrap();
+            assert!(name(inner(&mut statement).unwrap()));
+            assert_eq!(statement.to_string(), expected);
+        }
+        let mut alone = crate::guard::parse("SELECT x::INT, avg(y::DOUBLE), avg(y::DOUBLE) FROM t").unwrap();
+        assert!(!name(inner(&mut alone).unwrap()));
+    }
+}
