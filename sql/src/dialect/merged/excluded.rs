@@ -1,6 +1,6 @@
-//! `* EXCLUDE (..)` and `* REPLACE (..)` of columns of the tables that `USING` joins, and the columns of `NATURAL
-//! RIGHT JOIN` and `NATURAL FULL JOIN`: which table has each is asked of the engine, by a plan of the query's `FROM`
-//! alone.
+//! `* EXCLUDE (..)` and `* REPLACE (..)` of columns of the tables that `USING` joins, `*` of `NATURAL` joins, and all
+//! columns of `NATURAL RIGHT JOIN` and `NATURAL FULL JOIN`: which table has each is asked of the engine, by a plan of
+//! the query's `FROM` alone.
 
 use std::ops::ControlFlow;
 
@@ -210,12 +210,14 @@ impl Known {
     }
 }
 
-/// The tables of an only join that is `NATURAL`, where the engine would take columns from the wrong one.
+/// The tables of an only join that is `NATURAL`, where the engine would take columns from the wrong one: its `*` has a
+/// column of both in the place of the table whose name comes first in the alphabet.
 fn natural(select: &Select) -> Option<[ObjectName; 2]> {
     let [from] = select.from.as_slice() else { return None };
     let [join] = from.joins.as_slice() else { return None };
+    let has_all = || select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
     match Joined::of(&join.join_operator) {
-        Joined { side, by: By::Natural } if side > Side::Left => {
+        Joined { side, by: By::Natural } if side > Side::Left || side != Side::Alone && has_all() => {
             Some([table(&from.relation)?, table(&join.relation)?])
         }
         _ => None,
