@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, StringArray};
+use arrow_array::{ArrayRef, StringArray};
 use arrow_schema::DataType;
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
