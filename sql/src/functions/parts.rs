@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType};
+use arrow_array::types::{Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::DFSchema;
@@ -20,6 +20,9 @@ use super::spans::{DAY, nanos};
 use super::whole::type_of;
 use crate::error::SqlError;
 
+/// Nanoseconds.
+const MINUTE: i64 = 60_000_000_000;
+
 /// The call in the place of one of `date_part`: of what lies between two times, and of seconds since 1970, which the
 /// engine divides as a double of nanoseconds, whose last digits that has not.
 pub(super) fn call(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
@@ -28,34 +31,67 @@ pub(super) fn call(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
     if call.func.name() != "date_part" {
         return None;
     }
-    let of = match type_of(of, schema)? {
-        DataType::Duration(_) => {
-            let days = ScalarUDF::from(InDays { signature: Signature::any(1, Volatility::Immutable) });
-            Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(days), vec![of.clone()]))
-        }
+    let ty = type_of(of, schema)?;
+    let each = literal(part).and_then(within_minute);
+    let of = match ty {
+        DataType::Interval(IntervalUnit::MonthDayNano) if each.is_some() => of.clone(),
+        DataType::Duration(_) => of_one(Gives::Days, of.clone()),
         DataType::Timestamp(TimeUnit::Nanosecond, zone) if is_epoch(part) => {
             cast(of.clone(), DataType::Timestamp(TimeUnit::Microsecond, zone))
         }
         _ => return None,
     };
+    if let Some(each) = each {
+        return Some(of_one(Gives::WithinMinute(each), of));
+    }
     let args = vec![part.clone(), of];
     Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&call.func), args)))
 }
 
-fn is_epoch(part: &Expr) -> bool {
-    let part = part.as_literal().and_then(|part| part.try_as_str().flatten());
-    part.is_some_and(|part| part.eq_ignore_ascii_case("epoch"))
+fn of_one(gives: Gives, of: Expr) -> Expr {
+    let function = ScalarUDF::from(Part { gives, signature: Signature::any(1, Volatility::Immutable) });
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
 }
 
-/// What lies between two times as an interval of days and what is left of the last.
+fn literal(part: &Expr) -> Option<&str> {
+    part.as_literal()?.try_as_str().flatten()
+}
+
+/// Nanoseconds of a part that counts what is left of a minute.
+fn within_minute(part: &str) -> Option<i64> {
+    let part = part.to_ascii_lowercase();
+    match part.strip_suffix('s').unwrap_or(&part) {
+        "millisecond" => Some(1_000_000),
+        "microsecond" => Some(1_000),
+        _ => None,
+    }
+}
+
+fn is_epoch(part: &Expr) -> bool {
+    literal(part).is_some_and(|part| part.eq_ignore_ascii_case("epoch"))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Gives {
+    /// What lies between two times as an interval of days and what is left of the last.
+    Days,
+    /// What is left of the last minute of an interval, in parts of so many nanoseconds: the engine counts what is
+    /// left of the last two seconds alone.
+    WithinMinute(i64),
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct InDays {
+struct Part {
+    gives: Gives,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for InDays {
+impl ScalarUDFImpl for Part {
     fn name(&self) -> &str {
-        "in_days"
+        match self.gives {
+            Gives::Days => "in_days",
+            Gives::WithinMinute(_) => "within_minute",
+        }
     }
 
     fn signature(&self) -> &Signature {
@@ -63,7 +99,10 @@ impl ScalarUDFImpl for InDays {
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(DataType::Interval(IntervalUnit::MonthDayNano))
+        Ok(match self.gives {
+            Gives::Days => DataType::Interval(IntervalUnit::MonthDayNano),
+            Gives::WithinMinute(_) => DataType::Int32,
+        })
     }
 
     fn is_strict(&self) -> bool {
@@ -73,12 +112,21 @@ impl ScalarUDFImpl for InDays {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let [span] = take_function_args(self.name(), args.args)?;
         Ok(match span {
-            ColumnarValue::Array(spans) => ColumnarValue::Array(in_days(&spans)?),
+            ColumnarValue::Array(spans) => ColumnarValue::Array(self.gives.of(&spans)?),
             ColumnarValue::Scalar(span) => {
-                let days = in_days(&span.to_array()?)?;
-                ColumnarValue::Scalar(ScalarValue::try_from_array(&days, 0)?)
+                let made = self.gives.of(&span.to_array()?)?;
+                ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?)
             }
         })
+    }
+}
+
+impl Gives {
+    fn of(self, spans: &ArrayRef) -> DfResult<ArrayRef> {
+        let Self::WithinMinute(each) = self else { return in_days(spans) };
+        let intervals = spans.as_primitive_opt::<IntervalMonthDayNanoType>();
+        let intervals = intervals.ok_or_else(|| SqlError::internal("type of an interval"))?;
+        Ok(Arc::new(intervals.unary::<_, Int32Type>(|span| (span.nanoseconds % MINUTE / each) as i32)))
     }
 }
 

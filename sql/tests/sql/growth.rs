@@ -43,6 +43,7 @@ async fn calls_that_would_make_too_much_are_refused() {
         format!("SELECT {columns}"),
         doubled("hex(v)"),
         doubled("to_json([v, v])"),
+        doubled("CAST([v, v] AS JSON)"),
         doubled("v || v"),
         doubled("concat(v, v)"),
         doubled("replace(v, 'x', 'xx')"),
