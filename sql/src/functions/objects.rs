@@ -3,11 +3,12 @@
 //!
 //! A text becomes a string, also one that is JSON.
 
+mod contained;
+
 use std::sync::Arc;
 
 use arrow_array::builder::StringBuilder;
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, BooleanArray};
+use arrow_array::{Array, ArrayRef};
 use arrow_json::writer::{EncoderOptions, NullableEncoder, make_encoder};
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::error::Result as DfResult;
@@ -15,8 +16,8 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::scalar::ScalarValue;
-use serde_json::Value;
 
+use self::contained::contained;
 use crate::error::SqlError;
 use crate::output::Spans;
 
@@ -195,62 +196,4 @@ fn put(gives: Gives, encoders: &mut [NullableEncoder<'_>], row: usize, out: &mut
         _ => return false,
     }
     true
-}
-
-fn contained(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
-    let [documents, parts] = arrays else {
-        return Err(SqlError::internal("arguments of json_contains()").into());
-    };
-    let (Some(documents), Some(parts)) = (documents.as_string_opt::<i32>(), parts.as_string_opt::<i32>())
-    else {
-        return Err(SqlError::internal("types of json_contains()").into());
-    };
-    let parsed = |text: Option<&str>| serde_json::from_str::<Value>(text?).ok();
-    let found =
-        documents.iter().zip(parts).map(|(document, part)| Some(has(&parsed(document)?, &parsed(part)?)));
-    Ok(Arc::new(found.collect::<BooleanArray>()))
-}
-
-/// Whether a part is the document, or in it at any depth.
-fn has(document: &Value, part: &Value) -> bool {
-    covers(document, part)
-        || match document {
-            Value::Array(values) => values.iter().any(|value| has(value, part)),
-            Value::Object(values) => values.values().any(|value| has(value, part)),
-            _ => false,
-        }
-}
-
-/// Whether a document is a part but for elements and keys that only the document has.
-fn covers(document: &Value, part: &Value) -> bool {
-    match (document, part) {
-        (Value::Array(all), Value::Array(some)) => {
-            some.iter().all(|one| all.iter().any(|value| covers(value, one)))
-        }
-        (Value::Object(all), Value::Object(some)) => {
-            some.iter().all(|(key, one)| all.get(key).is_some_and(|value| covers(value, one)))
-        }
-        (document, part) => document == part,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn documents_have_their_parts() {
-        for (document, part, found) in [
-            (r#"{"key": "value"}"#, r#""value""#, true),
-            (r#"{"a": [1, {"b": 2, "c": 3}]}"#, r#"{"b": 2}"#, true),
-            ("[1, 2, 3]", "[3, 1]", true),
-            ("[1, 2, 3]", "[4]", false),
-            (r#"{"a": 1}"#, r#""a""#, false),
-            ("[[1], 2]", "1", true),
-            (r#"{"a": {"b": 1}}"#, r#"{"a": {"b": 2}}"#, false),
-        ] {
-            let [document, part] = [document, part].map(|text| serde_json::from_str(text).unwrap());
-            assert_eq!(has(&document, &part), found, "{document} {part}");
-        }
-    }
 }
