@@ -1,0 +1,145 @@
+//! The end of a repair: its snapshot is published, and what the next writer or build makes again is removed.
+
+use super::base::Base;
+use super::history;
+use super::publish::{self, Outcome};
+use super::report::{Loss, LostKind, RepairReport};
+use super::take::{Ensembles, Features, Runs};
+use super::work::{DatasetWork, Work};
+use crate::error::{StorageError, VerifyError};
+use crate::layout::Env;
+use crate::layout::names::INDEXES;
+use crate::ledger::Ledger;
+use crate::manifest::{ArtifactPart, PartLink};
+use crate::verify::{Catalog, artifact_files, dataset_files, feature_files};
+use gstore_core::{Remedy, RowSet};
+
+/// What a repair found or made.
+pub(super) struct Repaired {
+    pub datasets: Vec<DatasetWork>,
+    pub runs: Runs,
+    pub ensembles: Ensembles,
+    pub features: Features,
+}
+
+/// The artifacts that can be read, with all of their files. Nothing tells what was in the others.
+fn sound_artifacts(base: &Base, work: &mut Work<'_>) -> Vec<PartLink> {
+    let mut sound = Vec::new();
+    for link in &base.root.artifacts {
+        let read = work.env.manifests().read::<ArtifactPart>(&link.link);
+        let read = read.and_then(|part| part.check_link(link));
+        let whole = artifact_files(link).iter().all(|(file, _)| !work.is_bad(file));
+        if whole && matches!(read, Ok(_) | Err(StorageError::Newer { .. })) {
+            sound.push(link.clone());
+            continue;
+        }
+        let of = format!("artifact {}", link.name);
+        let remedy = "fit it again with the original command";
+        work.report.lost.push(Loss::new(LostKind::Artifact, &of, &RowSet::new(), remedy));
+    }
+    sound
+}
+
+pub(super) fn finish(
+    base: &Base,
+    catalog: &Catalog,
+    mut work: Work<'_>,
+    repaired: Repaired,
+) -> Result<RepairReport, VerifyError> {
+    let Repaired { datasets, runs, ensembles, features } = repaired;
+    let used = datasets.iter().flat_map(|d| dataset_files(&d.part));
+    let used = used.chain(features.iter().flat_map(|(f, _)| feature_files(f)));
+    let mut left: Vec<String> =
+        used.map(|f| f.0).filter(|f| work.is_bad(f) && !work.handled.contains(f)).collect();
+    left.sort();
+    left.dedup();
+    for file in left.iter().filter(|f| !f.ends_with(".roaring")) {
+        let detail =
+            format!("{file} says what cannot be right, and nothing tells what would be; restore a backup");
+        work.report.unrepaired.push(detail);
+    }
+    let (oldest, tags) = history::keep(base, catalog, &mut work);
+    let artifacts = sound_artifacts(base, &mut work);
+    let changed = datasets.iter().any(|d| d.link.is_none())
+        || runs.iter().any(|r| r.1.is_none())
+        || runs.len() != base.root.runs.len()
+        || ensembles.iter().any(|e| e.1.is_none())
+        || ensembles.len() != base.root.ensembles.len()
+        || features.iter().any(|f| f.1.is_none())
+        || features.len() != base.root.features.len()
+        || !base.certain
+        || artifacts.len() != base.root.artifacts.len()
+        || oldest != base.root.oldest
+        || tags.len() != base.root.tags.len();
+    let new_samples = !base.certain || datasets.iter().any(|d| d.link.is_none());
+    work.report.base = base.number;
+    let damaged = damaged_indexes(&mut work);
+    if changed {
+        work.report.snapshot = Some(base.next);
+    }
+    if work.options.dry_run {
+        return Ok(std::mem::take(&mut work.report));
+    }
+    if changed {
+        let command = match work.options.command.as_str() {
+            "" => "repair",
+            given => given,
+        };
+        let outcome = Outcome {
+            datasets: datasets.into_iter().map(|d| (d.part, d.link)).collect(),
+            runs,
+            ensembles,
+            features,
+            artifacts,
+            tags,
+            oldest,
+            command: command.to_owned(),
+            changes: history::changes(&work.report),
+        };
+        work.files.place()?;
+        let published = publish::publish(work.env, base, outcome);
+        if matches!(&published, Ok(()) | Err(VerifyError::Commit(_))) {
+            // `CURRENT` names them, or that is not known.
+            work.files.keep();
+        }
+        published?;
+    }
+    if work.ledger_bad || (changed && new_samples) {
+        remove_ledger(&mut work)?;
+    }
+    remove_indexes(&work, &damaged)?;
+    Ok(std::mem::take(&mut work.report))
+}
+
+/// Damaged indexes. They go: who looks for one finds none, and builds it.
+fn damaged_indexes(work: &mut Work<'_>) -> Vec<String> {
+    let is_index = |f: &&String| f.strip_prefix(INDEXES).is_some_and(|rest| rest.starts_with('/'));
+    let mut damaged: Vec<String> = work.bad.iter().filter(is_index).cloned().collect();
+    damaged.sort();
+    for file in &damaged {
+        let from = format!("its segment by the next {}; until then there is none", Remedy::INDEX);
+        work.report.rebuilt(file, from);
+    }
+    damaged
+}
+
+fn remove_indexes(work: &Work<'_>, damaged: &[String]) -> Result<(), VerifyError> {
+    for file in damaged {
+        match work.env.vfs().remove(&work.env.at(file)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Env::io("remove", file)(e).into());
+            }
+            _ => {}
+        }
+    }
+    if damaged.is_empty() { Ok(()) } else { Ok(work.env.sync_folder(INDEXES)?) }
+}
+
+/// The next writer rebuilds it from the samples.
+fn remove_ledger(work: &mut Work<'_>) -> Result<(), VerifyError> {
+    Ledger::remove(&work.env.shared_vfs(), work.env.path())?;
+    if work.ledger_bad {
+        work.report.rebuilt("ledger.redb", "the samples, by the next writer");
+    }
+    Ok(())
+}

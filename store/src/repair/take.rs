@@ -1,0 +1,190 @@
+//! What the repaired snapshot takes over from its base, or from older parts where that is damaged.
+
+use super::base::Base;
+use super::deletes::Dead;
+use super::parts::{self, Inventory, list};
+use super::report::{Loss, LostKind};
+use super::work::{DatasetWork, Work};
+use super::{dataset, feature, jobs, live_rows};
+use crate::error::VerifyError;
+use crate::layout::Env;
+use crate::manifest::{EnsemblePart, FeaturePart, PartLink, RunPart};
+use crate::verify::Catalog;
+use gstore_core::{Remedy, RowSet};
+use std::collections::HashSet;
+
+/// The files that are left to interrupted jobs. A snapshot that was published has them in its parts; if one
+/// of those is damaged, the command tells whose snapshot it is. A job without a command has published: its
+/// folder was being removed.
+pub(super) fn claimed(
+    work: &Work<'_>,
+    base: &Base,
+    catalog: &Catalog,
+) -> Result<HashSet<String>, VerifyError> {
+    let mut claimed = HashSet::new();
+    for job in jobs::publishing(work.env)? {
+        let is_base = base.number == Some(job.snapshot) && job.command.as_ref() == Some(&base.root.command);
+        if !is_base && job.command.is_some() {
+            claimed.extend(job.files);
+        }
+    }
+    let published = catalog.data_files();
+    claimed.retain(|file| !published.contains_key(file));
+    Ok(claimed)
+}
+
+/// The datasets of the base; those whose manifest is lost are put together again.
+pub(super) fn datasets(
+    work: &mut Work<'_>,
+    base: &Base,
+    catalog: &Catalog,
+    inventory: &Inventory,
+) -> Result<Vec<DatasetWork>, VerifyError> {
+    let mut out = Vec::new();
+    let known = base.root.features.iter().map(|l| l.number);
+    let features: Vec<u32> = known.chain(new_folders(work.env, "segments", base.limits.feature)?).collect();
+    let current = || catalog.datasets.iter().take(catalog.current_datasets);
+    for link in &base.root.datasets {
+        let found = current().find(|d| d.part.number == link.number && d.file == link.link.file);
+        let taken = match found {
+            Some(d) if d.whole => Some((d.part.clone(), Some(link.clone()))),
+            found => {
+                let rest = found.map(|d| &d.part);
+                dataset::rebuild(work, inventory, link.number, Some(&link.name), rest)?.map(|p| (p, None))
+            }
+        };
+        // The report says so of a dataset of which nothing is known.
+        let Some((mut part, mut link)) = taken else { continue };
+        let mut gaps_from = link.is_none().then_some(0);
+        if !base.certain {
+            let known = part.next_row;
+            if dataset::take_added(work, inventory, &mut part, &features)? {
+                gaps_from = gaps_from.or(Some(known));
+                link = None;
+            }
+        }
+        out.push(DatasetWork { part, rebuilt: link.is_none(), link, gaps_from, dead: Dead::default() });
+    }
+    if !base.certain {
+        for number in new_folders(work.env, "samples", base.limits.dataset)? {
+            if base.root.datasets.iter().any(|l| l.number == number) {
+                continue;
+            }
+            let Some(mut part) = dataset::rebuild(work, inventory, number, None, None)? else { continue };
+            if out.iter().all(|d: &DatasetWork| d.part.name != part.name) {
+                dataset::take_added(work, inventory, &mut part, &features)?;
+                let (dead, gaps_from) = (Dead::default(), Some(0));
+                out.push(DatasetWork { part, link: None, rebuilt: true, gaps_from, dead });
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Folders of parts that are newer than the base.
+fn new_folders(env: &Env, top: &str, limit: u32) -> Result<Vec<u32>, VerifyError> {
+    let names = list(env, top)?;
+    let mut numbers: Vec<u32> = names.iter().filter_map(|n| n.parse().ok()).filter(|n| *n >= limit).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+pub(super) type Runs = Vec<(RunPart, Option<PartLink>)>;
+
+pub(super) type Ensembles = Vec<(EnsemblePart, Option<PartLink>)>;
+
+/// Numbers of features without a sound part, and their names where they are known.
+pub(super) type LostFeatures = Vec<(u32, Option<String>)>;
+
+/// The runs of the base, and the features whose manifest is lost: number and name.
+pub(super) fn others(
+    work: &mut Work<'_>,
+    base: &Base,
+    catalog: &Catalog,
+    inventory: &Inventory,
+) -> Result<(Runs, LostFeatures), VerifyError> {
+    let mut runs = Vec::new();
+    for link in &base.root.runs {
+        if let Some(run) = catalog.runs.iter().find(|r| r.number == link.number) {
+            runs.push((run.clone(), Some(link.clone())));
+            continue;
+        }
+        match parts::best_run(inventory.runs.iter().filter(|v| v.part.number == link.number)) {
+            Some(v) => {
+                work.report.rebuilt(format!("run {}", link.name), format!("manifests/{}", v.link.file));
+                runs.push((v.part.clone(), None));
+            }
+            None => {
+                let remedy = format!(
+                    "run {} with the original command: it names the checkpoints again",
+                    Remedy::Ingest
+                );
+                let of = format!("run {}", link.name);
+                work.report.lost.push(Loss::new(LostKind::Run, &of, &RowSet::new(), &remedy));
+            }
+        }
+    }
+    let current = || catalog.features.iter().take(catalog.current_features);
+    let gone = base.root.features.iter().filter(|l| current().all(|f| !f.whole || f.file != l.link.file));
+    let mut lost: LostFeatures = gone.map(|l| (l.number, Some(l.name.clone()))).collect();
+    if !base.certain {
+        let numbers = new_folders(work.env, "segments", base.limits.feature)?;
+        let known = |n: &u32| base.root.features.iter().any(|l| l.number == *n);
+        lost.extend(numbers.into_iter().filter(|n| !known(n)).map(|n| (n, None)));
+    }
+    Ok((runs, lost))
+}
+
+/// The ensembles of the base. One whose manifest is lost comes back as an older version had it; members that
+/// came later are lost with their losses.
+pub(super) fn ensembles(
+    work: &mut Work<'_>,
+    base: &Base,
+    catalog: &Catalog,
+    inventory: &Inventory,
+) -> Ensembles {
+    let mut ensembles = Vec::new();
+    for link in &base.root.ensembles {
+        if let Some(part) = catalog.ensembles.iter().find(|e| e.number == link.number) {
+            ensembles.push((part.clone(), Some(link.clone())));
+            continue;
+        }
+        match parts::best_ensemble(inventory.ensembles.iter().filter(|v| v.part.number == link.number)) {
+            Some(v) => {
+                let what = format!("ensemble {}", link.name);
+                work.report.rebuilt(what, format!("manifests/{}", v.link.file));
+                ensembles.push((v.part.clone(), None));
+            }
+            None => {
+                let of = format!("ensemble {}", link.name);
+                let remedy = "make it again as it was made: its members are named again, and their losses";
+                work.report.lost.push(Loss::new(LostKind::Ensemble, &of, &RowSet::new(), remedy));
+            }
+        }
+    }
+    ensembles
+}
+
+pub(super) type Features = Vec<(FeaturePart, Option<PartLink>)>;
+
+/// The features of the base, without the segments that are damaged.
+pub(super) fn features(
+    work: &mut Work<'_>,
+    base: &Base,
+    catalog: &Catalog,
+    datasets: &[DatasetWork],
+) -> Result<Features, VerifyError> {
+    let mut out = Vec::new();
+    for found in catalog.features.iter().take(catalog.current_features).filter(|f| f.whole) {
+        let mut part = found.part.clone();
+        let link = base.root.features.iter().find(|l| l.link.file == found.file).cloned();
+        let bad =
+            part.segments.iter().any(|s| work.is_bad(&crate::layout::segment_file(part.number, s.uuid)));
+        if bad {
+            let live = live_rows(datasets, &part.desc.dataset);
+            feature::repair(work, &mut part, &live)?;
+        }
+        out.push((part, link.filter(|_| !bad)));
+    }
+    Ok(out)
+}

@@ -1,0 +1,43 @@
+//! What a repair knows and has done so far.
+
+use super::deletes::Dead;
+use super::files::Files;
+use super::report::{RepairOptions, RepairReport};
+use crate::layout::Env;
+use crate::manifest::{DatasetPart, PartLink};
+use std::collections::HashSet;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// A repair under way.
+pub(super) struct Work<'a> {
+    pub env: &'a Arc<Env>,
+    pub options: &'a RepairOptions,
+    pub store_id: Uuid,
+    pub ledger_bad: bool,
+    pub report: RepairReport,
+    pub files: Files,
+    /// Files with a problem, relative to the store.
+    pub bad: HashSet<String>,
+    /// Those that the repaired snapshot does without.
+    pub handled: HashSet<String>,
+    /// Those that interrupted jobs were publishing and that no sound snapshot has.
+    pub claimed: HashSet<String>,
+}
+
+impl Work<'_> {
+    pub fn is_bad(&self, file: &str) -> bool {
+        self.bad.contains(file)
+    }
+}
+
+/// A dataset being repaired.
+pub(super) struct DatasetWork {
+    pub part: DatasetPart,
+    /// Its manifest, while it is as it was.
+    pub link: Option<PartLink>,
+    pub rebuilt: bool,
+    /// Of rows from here on that no file has it is not known what they were.
+    pub gaps_from: Option<u64>,
+    pub dead: Dead,
+}
