@@ -1,0 +1,172 @@
+//! What a snapshot has, by name.
+
+use super::{Snapshot, TagInfo};
+use crate::error::LookupError;
+use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, RunPart, Tag, View};
+use gstore_core::nearest;
+use std::sync::Arc;
+use uuid::Uuid;
+
+impl Snapshot {
+    /// The tags, by name.
+    pub fn tags(&self) -> Vec<TagInfo> {
+        self.parts.tags.iter().map(TagInfo::new).collect()
+    }
+
+    pub(crate) fn all_tags(&self) -> &[Tag] {
+        &self.parts.tags
+    }
+
+    /// The saved queries, by name.
+    pub fn views(&self) -> &[View] {
+        &self.root.views
+    }
+
+    /// The saved query of a name.
+    pub fn view(&self, name: &str) -> Result<&View, LookupError> {
+        let names = || self.views().iter().map(|view| view.name.as_str());
+        self.views().iter().find(|v| v.name == name).ok_or_else(|| unknown("view", name, names().collect()))
+    }
+
+    /// The tag of a name.
+    pub fn tag(&self, name: &str) -> Result<TagInfo, LookupError> {
+        self.tag_entry(name).map(TagInfo::new)
+    }
+
+    pub(crate) fn tag_entry(&self, name: &str) -> Result<&Tag, LookupError> {
+        let tags = &self.parts.tags;
+        let names = || tags.iter().map(|t| t.name.as_str());
+        tags.iter().find(|t| t.name == name).ok_or_else(|| unknown("tag", name, names().collect()))
+    }
+
+    /// The datasets, by number.
+    pub fn datasets(&self) -> &[Arc<DatasetPart>] {
+        &self.parts.datasets
+    }
+
+    /// The dataset of a name.
+    pub fn dataset(&self, name: &str) -> Result<&Arc<DatasetPart>, LookupError> {
+        let names = || self.parts.datasets.iter().map(|d| d.name.as_str());
+        self.parts
+            .datasets
+            .iter()
+            .find(|d| d.name == name)
+            .ok_or_else(|| unknown("dataset", name, names().collect()))
+    }
+
+    /// The runs, by number.
+    pub fn runs(&self) -> &[Arc<RunPart>] {
+        &self.parts.runs
+    }
+
+    /// The run of a name.
+    pub fn run(&self, name: &str) -> Result<&Arc<RunPart>, LookupError> {
+        let names = || self.parts.runs.iter().map(|r| r.name.as_str());
+        self.parts.runs.iter().find(|r| r.name == name).ok_or_else(|| unknown("run", name, names().collect()))
+    }
+
+    /// The ensembles, by number.
+    pub fn ensembles(&self) -> &[Arc<EnsemblePart>] {
+        &self.parts.ensembles
+    }
+
+    /// The ensemble of a name or uuid.
+    pub fn ensemble(&self, name: &str) -> Result<&Arc<EnsemblePart>, LookupError> {
+        let names = || self.parts.ensembles.iter().map(|e| e.name.as_str());
+        let uuid = name.parse::<Uuid>().ok();
+        let named = |e: &&Arc<EnsemblePart>| e.name == name || Some(e.uuid) == uuid;
+        let found = self.parts.ensembles.iter().find(named);
+        found.ok_or_else(|| unknown("ensemble", name, names().collect()))
+    }
+
+    /// The features, by number.
+    pub fn features(&self) -> &[Arc<FeaturePart>] {
+        &self.parts.features
+    }
+
+    /// The features of a dataset, by number.
+    pub fn features_of(&self, dataset: &str) -> Vec<&Arc<FeaturePart>> {
+        self.parts.features.iter().filter(|f| f.desc.dataset == dataset).collect()
+    }
+
+    /// The feature of a key.
+    pub fn feature_by_key(&self, key: &str) -> Option<&Arc<FeaturePart>> {
+        self.parts.features.iter().find(|f| f.key == key)
+    }
+
+    /// A feature by its label, `dataset/label`, number, or the first eight or more digits of its key.
+    pub fn feature(&self, name: &str) -> Result<&Arc<FeaturePart>, LookupError> {
+        let by_key = name.len() >= 8 && name.bytes().all(|b| b.is_ascii_hexdigit());
+        let number: Option<u32> = name.parse().ok();
+        let found: Vec<&Arc<FeaturePart>> = self
+            .parts
+            .features
+            .iter()
+            .filter(|f| {
+                f.attrs.label == name
+                    || f.display_name() == name
+                    || Some(f.number) == number
+                    || (by_key && f.key.starts_with(name))
+            })
+            .collect();
+        match found.as_slice() {
+            [one] => Ok(one),
+            [] => Err(unknown_feature(name, &self.parts.features)),
+            several => Err(LookupError::Ambiguous {
+                what: "feature",
+                name: name.to_owned(),
+                candidates: several
+                    .iter()
+                    .map(|f| format!("{} (number {}, key {:.12})", f.display_name(), f.number, f.key))
+                    .collect(),
+            }),
+        }
+    }
+}
+
+/// The hint is a name that works, with its dataset: features of several often have one label.
+fn unknown_feature(name: &str, features: &[Arc<FeaturePart>]) -> LookupError {
+    let full: Vec<String> = features.iter().map(|f| f.display_name()).collect();
+    let error = unknown("feature", name, full.iter().map(String::as_str).collect());
+    if name.contains('/') {
+        return error;
+    }
+    let by_label = nearest(name, features.iter().map(|f| f.attrs.label.as_str()));
+    let found = features.iter().zip(&full).find(|(f, _)| Some(f.attrs.label.as_str()) == by_label);
+    match (error, found) {
+        (LookupError::Unknown { what, name, known, .. }, Some((_, full))) => {
+            LookupError::Unknown { what, name, nearest: Some(full.clone()), known }
+        }
+        (error, _) => error,
+    }
+}
+
+pub(crate) fn unknown(what: &'static str, name: &str, mut known: Vec<&str>) -> LookupError {
+    const FEW: usize = 12;
+    known.dedup();
+    let more = known.len().checked_sub(FEW).filter(|more| *more > 0).map(|more| format!("and {more} more"));
+    LookupError::Unknown {
+        what,
+        name: name.to_owned(),
+        nearest: nearest(name, known.iter().copied()).map(str::to_owned),
+        known: known.iter().take(FEW).map(|name| (*name).to_owned()).chain(more).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_many_names_are_listed() {
+        let names: Vec<String> = (10..24).map(|n| format!("dataset-{n}")).collect();
+        let all: Vec<&str> = names.iter().map(String::as_str).collect();
+        let said = unknown("dataset", "nope", all.clone()).to_string();
+        assert!(
+            said.contains("available: dataset-10, ") && said.ends_with("dataset-21, and 2 more"),
+            "{said}"
+        );
+        let few = unknown("dataset", "nope", all.into_iter().take(12).collect()).to_string();
+        assert!(few.ends_with("dataset-20, dataset-21"), "{few}");
+    }
+}
