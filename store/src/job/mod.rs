@@ -10,6 +10,7 @@
 //! - two live jobs never have a feature in common
 //! - no row that was purged while a job ran is published by it
 
+mod changes;
 mod folder;
 mod plan;
 mod publish;
@@ -19,19 +20,22 @@ mod purge_test;
 mod resume;
 mod rows;
 mod run;
+mod run_part;
 mod work;
 
 pub use plan::{JobFeature, JobPlan};
 pub use run::Job;
 
+pub(crate) use changes::attached;
 pub(crate) use folder::{
     Content, JOB, JobFolder, LIMIT, PREFIX, PUBLISH, RECEIPT, SAMPLES, encoding_name, held_jobs, is_held,
     jobs, note_name, read_json, read_json_of, segment_name, unfinished,
 };
 pub(crate) use plan::{Intents, JobFile, SealedEncoding};
-pub(crate) use publish::{Completion, Finish, Published, attached, run_part};
+pub(crate) use publish::{Completion, Finish, Published};
 pub(crate) use resume::{check_plan, sound_rows, take_over};
 pub(crate) use rows::{live_rows, published_rows, purged_rows};
+pub(crate) use run_part::run_part;
 
 use crate::error::JobError;
 use crate::store::Store;

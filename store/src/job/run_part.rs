@@ -1,0 +1,54 @@
+//! The part of a run after an update.
+
+use crate::error::CommitError;
+use crate::manifest::{Counters, RunPart, RunUpdate};
+use crate::store::Snapshot;
+
+/// The run's part after an update; `None` if the update changes nothing. `changed`: the part as an update
+/// before this one left it.
+pub(crate) fn run_part(
+    now: &Snapshot,
+    changed: Option<&RunPart>,
+    update: &RunUpdate,
+    next: &mut Counters,
+) -> Result<Option<RunPart>, CommitError> {
+    let stored = || now.runs().iter().find(|r| r.name == update.name).map(|r| &**r);
+    let old = changed.or_else(stored);
+    let mut part = match old {
+        Some(part) => part.clone(),
+        None => {
+            next.run += 1;
+            RunPart::new(&update.name, next.run - 1)
+        }
+    };
+    for c in &update.checkpoints {
+        match part.checkpoints.iter_mut().find(|o| o.name == c.name) {
+            Some(o) if o.checkpoint != c.checkpoint => {
+                return Err(CommitError::RunConflict {
+                    run: update.name.clone(),
+                    name: c.name.clone(),
+                    stored: o.checkpoint.short().to_owned(),
+                    given: c.checkpoint.short().to_owned(),
+                });
+            }
+            Some(o) => {
+                o.step = o.step.or(c.step);
+                if update.replace_weights || o.weight.is_none() {
+                    o.weight = c.weight.or(o.weight);
+                }
+            }
+            None => {
+                if let Some(other) = part.checkpoints.iter().find(|o| o.checkpoint == c.checkpoint) {
+                    return Err(CommitError::CheckpointTwice {
+                        run: update.name.clone(),
+                        name: c.name.clone(),
+                        stored: other.name.clone(),
+                    });
+                }
+                part.checkpoints.push(c.clone());
+            }
+        }
+    }
+    part.checkpoints.sort_by_key(|c| (c.step.is_none(), c.step));
+    Ok(old.is_none_or(|o| *o != part).then_some(part))
+}
