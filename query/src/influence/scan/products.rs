@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use gstore_store::{Block, FeatureReader, RowFlags};
 
+use super::Scan;
 use super::lengths::{Measure, lengths};
+use super::slate::Slate;
 use super::slots::Slots;
-use super::{Scan, Slate};
 use crate::influence::spec::Sim;
 use crate::influence::spec::modules::used_groups;
 use crate::kernel::{Queries, rows_of};

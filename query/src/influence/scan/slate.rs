@@ -1,0 +1,76 @@
+//! What a thread keeps from window to window, and what it knows of the slots of one.
+
+use std::sync::Arc;
+
+use gstore_store::{BlockBuffer, ReadAhead, RowFlags};
+
+use super::slots::{Selection, Slots};
+use crate::kernel::Scratch;
+
+/// A thread's memory, used again for every window.
+#[derive(Default)]
+pub(crate) struct Worker {
+    pub(super) scratch: BlockBuffer,
+    pub(super) selection: Selection,
+    pub(super) slate: Slate,
+}
+
+impl Worker {
+    /// What blocks are taken from before they are read.
+    pub(crate) fn see(&mut self, ahead: Option<&Arc<ReadAhead>>) {
+        self.scratch.see(ahead);
+    }
+}
+
+/// What is known of the slots so far.
+#[derive(Default)]
+pub(super) struct Slate {
+    /// Per slot.
+    pub(super) states: Vec<State>,
+    /// Slots x queries: the weighted sum over the checkpoints so far.
+    pub(super) values: Vec<f32>,
+    /// Rows of one block that are to be scored, where those are few.
+    pub(super) wanted: Vec<u64>,
+    /// Vectors of one block, with their slots.
+    pub(super) found: Vec<(usize, usize)>,
+    /// The same without their slots.
+    pub(super) chosen: Vec<usize>,
+    /// The module groups that count.
+    pub(super) groups: Vec<usize>,
+    /// Of the vectors found, by module group: what turns a product of stored values into its
+    /// share of the similarity.
+    pub(super) factors: Vec<f32>,
+    /// Of the vectors found, by query: the similarities.
+    pub(super) sums: Vec<f32>,
+    pub(super) scratch: Scratch,
+}
+
+impl Slate {
+    pub(super) fn reset(&mut self, slots: usize, queries: usize) {
+        self.states.clear();
+        self.states.resize(slots, State::default());
+        self.values.clear();
+        self.values.resize(slots * queries, 0.0);
+    }
+
+    /// Row, position, state and values of every slot that is wanted.
+    pub(super) fn hand_out(
+        &mut self,
+        slots: Slots<'_>,
+        mut take: impl FnMut(u64, Option<u32>, &State, &mut [f32]),
+    ) {
+        let queries = self.values.len() / self.states.len().max(1);
+        for (slot, values) in self.values.chunks_exact_mut(queries.max(1)).enumerate() {
+            if let Some((row, pos)) = slots.key(slot) {
+                take(row, pos, &self.states[slot], values);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct State {
+    pub(super) checkpoints: u32,
+    pub(super) weight: f64,
+    pub(super) flags: RowFlags,
+}
