@@ -12,6 +12,7 @@ pub(super) mod operands;
 pub(super) mod overlap;
 pub(super) mod target_rows;
 pub(super) mod target_samples;
+mod target_source;
 pub(super) mod target_vectors;
 mod targets;
 
