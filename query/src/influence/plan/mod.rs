@@ -8,6 +8,8 @@
 pub(super) mod checkpoints;
 mod conversation;
 pub(super) mod covariance;
+mod fitting;
+mod kinds;
 pub(super) mod precondition;
 mod resolve;
 pub(super) mod vector;
@@ -113,8 +115,8 @@ impl Plan {
             (_, true) => resolve::targets(snapshot, &spec.targets)?,
         };
         resolve::check_preferences(snapshot, spec)?;
-        let resolve::Kinds { pool: pool_kind, target: target_kind, note: of_kinds } =
-            resolve::kinds(snapshot, spec, &pools, &targets);
+        let kinds::Kinds { pool: pool_kind, target: target_kind, note: of_kinds } =
+            kinds::kinds(snapshot, spec, &pools, &targets);
         let mut sides = Vec::new();
         for pool in &pools {
             sides.push(resolve::side(snapshot, pool, &pool_kind, SideOf::Pool, spec)?);
@@ -125,11 +127,11 @@ impl Plan {
         let chosen = checkpoints::choose(snapshot, spec, &sides)?;
         let mut features: Vec<Vec<Arc<FeaturePart>>> = vec![Vec::new(); sides.len()];
         for checkpoint in &chosen.checkpoints {
-            let of_sides = resolve::fit(&sides, &checkpoint.id, &checkpoint.name, spec)?;
+            let of_sides = fitting::fit(&sides, &checkpoint.id, &checkpoint.name, spec)?;
             features.iter_mut().zip(of_sides).for_each(|(side, feature)| side.push(feature));
         }
         if spec.per_token {
-            features.iter().take(pools.len()).try_for_each(|features| resolve::same_tokens(features))?;
+            features.iter().take(pools.len()).try_for_each(|features| fitting::same_tokens(features))?;
         }
         let of_sides: Vec<_> =
             sides.iter().zip(&features).map(|(side, f)| (&side.dataset, f.as_slice())).collect();

@@ -9,7 +9,7 @@ use gstore_store::{ArtifactPart, DatasetPart, FeaturePart, Preconditioned, Snaps
 use serde::{Deserialize, Serialize};
 
 use super::checkpoints::PlanCheckpoint;
-use super::resolve::describe;
+use super::fitting::describe;
 use crate::eigen::{EigenSpace, FACTORS, KIND as EIGEN, is_space_of};
 use crate::error::QueryError;
 use crate::gram::{GramCheckpoint, GramContent};

@@ -1,16 +1,12 @@
-//! Name resolution: datasets, kinds, and for each checkpoint the one feature of each side that fits.
+//! Name resolution: datasets, and the features that each side has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gstore_core::Kind;
-use gstore_store::{
-    CheckpointId, DatasetPart, Family, FeaturePart, FeatureState, Granularity, Preconditioned, Snapshot,
-};
+use gstore_store::{CheckpointId, DatasetPart, Family, FeaturePart, Granularity, Snapshot};
 
 use crate::error::{QueryError, SideOf, ToCompute};
-use crate::influence::spec::modules;
-use crate::influence::spec::{InfluenceSpec, Sim, TargetRef};
+use crate::influence::spec::{InfluenceSpec, TargetRef};
 
 /// A dataset of the question and the features of the wanted kind that it has, by checkpoint.
 pub(super) struct Side {
@@ -70,81 +66,8 @@ pub(super) fn targets(snapshot: &Snapshot, refs: &[TargetRef]) -> Result<Vec<Tar
     Ok(found)
 }
 
-/// Kinds of the pools and of the targets, and what a user should know about their choice.
-pub(super) struct Kinds {
-    pub(super) pool: String,
-    pub(super) target: String,
-    pub(super) note: Option<String>,
-}
-
-/// The kinds that the question names, or the usual ones.
-pub(super) fn kinds(
-    snapshot: &Snapshot,
-    spec: &InfluenceSpec,
-    pools: &[Arc<DatasetPart>],
-    targets: &[Target],
-) -> Kinds {
-    let (pool, note) = match (&spec.pool_kind, &spec.target_kind) {
-        (Some(kind), _) => (kind.clone(), None),
-        (None, Some(kind)) if !Kind::names_gradient(kind) => (kind.clone(), None),
-        _ => gradient(snapshot, spec, pools, targets),
-    };
-    let target = match &spec.target_kind {
-        Some(kind) => kind.clone(),
-        None if Kind::names_gradient(&pool) => Kind::GradSgd.name().into(),
-        None => pool.clone(),
-    };
-    Kinds { pool, target, note }
-}
-
-/// The kind of gradient of the pools where none is named. Where `grad-adam` has no checkpoint in common with
-/// the targets and `grad-sgd` has, it is the latter, so that features for one question do not break another.
-fn gradient(
-    snapshot: &Snapshot,
-    spec: &InfluenceSpec,
-    pools: &[Arc<DatasetPart>],
-    targets: &[Target],
-) -> (String, Option<String>) {
-    let [adam, sgd] = [Kind::GradAdam.name(), Kind::GradSgd.name()];
-    let of_pool = |pool: &Arc<DatasetPart>, kind| checkpoints(snapshot, &pool.name, kind, spec.granularity());
-    let pools_with = |kind| pools.iter().filter(|pool| !of_pool(pool, kind).is_empty()).count();
-    // Where no kind is everywhere, the one that most pools have: what is said to be
-    // missing then is missing.
-    let with_adam = pools_with(adam);
-    if with_adam < pools.len() && with_adam < pools_with(sgd) {
-        return (sgd.to_owned(), None);
-    }
-    // Named checkpoints and features say themselves what is compared.
-    let named = spec.run.is_some() || spec.checkpoints.is_some() || !spec.features.is_empty();
-    let of_targets = spec.target_kind.as_deref().unwrap_or(sgd);
-    let meets = |kind| {
-        let of_target = |(target, _): &Target| -> BTreeSet<CheckpointId> {
-            checkpoints(snapshot, &target.name, of_targets, Granularity::Sample)
-        };
-        let sides = pools.iter().map(|pool| of_pool(pool, kind)).chain(targets.iter().map(of_target));
-        sides.reduce(|common, side| &common & &side).is_some_and(|common| !common.is_empty())
-    };
-    if named || meets(adam) || !meets(sgd) {
-        return (adam.to_owned(), None);
-    }
-    let note = format!(
-        "the pool has {adam} at no checkpoint where every target has {of_targets}, so its {sgd} is compared; \
-         `pool_kind` names another"
-    );
-    (sgd.to_owned(), Some(note))
-}
-
-/// The checkpoints at which a dataset has features of a kind.
-fn checkpoints(
-    snapshot: &Snapshot,
-    dataset: &str,
-    kind: &str,
-    granularity: Granularity,
-) -> BTreeSet<CheckpointId> {
-    of_kind(snapshot, dataset, kind, granularity).filter_map(|f| f.desc.checkpoint.clone()).collect()
-}
-
-fn of_kind<'a>(
+/// The features of a kind that a dataset has of checkpoints.
+pub(super) fn of_kind<'a>(
     snapshot: &'a Snapshot,
     dataset: &'a str,
     kind: &'a str,
@@ -279,149 +202,3 @@ const OF_TOKENS: &str = " of tokens";
 
 /// How a pool's tokens are asked about, whatever asks.
 const SCORES_TOKENS: &str = "`influence(..., per_token => true)` in SQL scores a pool's tokens one by one";
-
-/// For one checkpoint the feature of every side: those of the only space that all sides have.
-pub(super) fn fit(
-    sides: &[Side],
-    checkpoint: &CheckpointId,
-    place: &str,
-    spec: &InfluenceSpec,
-) -> Result<Vec<Arc<FeaturePart>>, QueryError> {
-    let lists: Vec<&[Arc<FeaturePart>]> =
-        sides.iter().map(|side| side.features.get(checkpoint).map_or(&[][..], Vec::as_slice)).collect();
-    if let Some(at) = lists.iter().position(|list| list.is_empty()) {
-        return Err(QueryError::NoFeature {
-            side: sides[at].of,
-            dataset: sides[at].dataset.name.clone(),
-            kind: sides[at].kind.clone(),
-            place: format!(" at {place}"),
-            hint: "the other side has one".into(),
-            compute: None,
-        });
-    }
-    let spaces =
-        |list: &[Arc<FeaturePart>]| -> BTreeSet<String> { list.iter().map(|f| f.desc.space.id()).collect() };
-    let mut common = spaces(lists[0]);
-    for list in &lists[1..] {
-        let other = spaces(list);
-        common.retain(|space| other.contains(space));
-    }
-    let Some(space) = common.first() else { return Err(different(&lists)) };
-    let chosen: Vec<Vec<&Arc<FeaturePart>>> = lists
-        .iter()
-        .map(|list| list.iter().filter(|f| common.contains(&f.desc.space.id())).collect())
-        .collect();
-    if common.len() > 1 || chosen.iter().any(|list| list.len() > 1) {
-        let mut candidates: Vec<String> =
-            chosen.iter().filter(|list| list.len() > 1).flatten().map(|f| describe(f)).collect();
-        // A dataset may be on both sides.
-        let mut seen = BTreeSet::new();
-        candidates.retain(|candidate| seen.insert(candidate.clone()));
-        let kinds: BTreeSet<&str> = sides.iter().map(|side| side.kind.as_str()).collect();
-        return Err(QueryError::Ambiguous {
-            what: format!("the choice of {} features at {place}", Vec::from_iter(kinds).join(" and ")),
-            candidates: candidates.join("; "),
-        });
-    }
-    debug_assert!(chosen.iter().all(|list| list.iter().all(|f| f.desc.space.id() == *space)));
-    let chosen: Vec<Arc<FeaturePart>> = chosen.into_iter().flatten().cloned().collect();
-    check_attributes(&chosen, spec)?;
-    Ok(chosen)
-}
-
-/// Refuses checkpoints whose features saw different tokens of the same sample: a position would
-/// not mean the same token.
-pub(super) fn same_tokens(features: &[Arc<FeaturePart>]) -> Result<(), QueryError> {
-    let Some(first) = features.first() else { return Ok(()) };
-    if features.iter().all(|feature| feature.desc.encoding == first.desc.encoding) {
-        return Ok(());
-    }
-    Err(QueryError::Spec(format!(
-        "the features of tokens of dataset `{}` have different encodings, so their tokens cannot be matched: {}; name \
-         checkpoints or features of one",
-        first.desc.dataset,
-        features.iter().map(|feature| describe(feature)).collect::<Vec<_>>().join("; ")
-    )))
-}
-
-/// The error for sides that share no space: the first pair that differs.
-fn different(lists: &[&[Arc<FeaturePart>]]) -> QueryError {
-    for list in &lists[1..] {
-        for (a, b) in lists[0].iter().flat_map(|a| list.iter().map(move |b| (a, b))) {
-            if let Some(difference) = a.desc.space.difference(&b.desc.space) {
-                return QueryError::Space { pool: describe(a), target: describe(b), difference };
-            }
-        }
-    }
-    QueryError::Spec("no space is common to all pools and targets".into())
-}
-
-/// `#7 pool/grad-adam@checkpoint-112 (f16, dim 8192, projection 12ab34cd, encoding 99fe01aa)`; computed in
-/// another precision than f32 it says so.
-pub(super) fn describe(feature: &FeaturePart) -> String {
-    let short = |text: &str| text.chars().take(8).collect::<String>();
-    let desc = &feature.desc;
-    let computed = match desc.compute.as_str() {
-        "f32" => String::new(),
-        other => format!(", computed in {other}"),
-    };
-    let of = match desc.granularity {
-        Granularity::Sample => "",
-        Granularity::Token => ", of tokens",
-    };
-    format!(
-        "#{} {} ({}, dim {}, projection {}, encoding {}{computed}{of})",
-        feature.number,
-        feature.display_name(),
-        desc.dtype,
-        desc.dim(),
-        short(&desc.space.projection),
-        short(&desc.encoding)
-    )
-}
-
-/// What the features' attributes forbid.
-fn check_attributes(features: &[Arc<FeaturePart>], spec: &InfluenceSpec) -> Result<(), QueryError> {
-    for feature in features {
-        if feature.state == FeatureState::Building && !spec.partial {
-            return Err(QueryError::Building {
-                dataset: feature.desc.dataset.clone(),
-                label: feature.attrs.label.clone(),
-            });
-        }
-        if let Some(modules) = &spec.modules {
-            modules.check(feature, &describe(feature))?;
-        }
-        if feature.attrs.unit && spec.sim == Sim::Dot {
-            return Err(QueryError::Spec(format!(
-                "the vectors of {} were scaled to length 1 before they were stored, so a dot product would mean nothing; use \
-                 `sim => 'cosine'`",
-                describe(feature)
-            )));
-        }
-        if spec.sim == Sim::Dot && feature.attrs.dot_scale != features[0].attrs.dot_scale {
-            return Err(QueryError::Spec(format!(
-                "dot products of {} and {} are scaled differently ({} and {})",
-                describe(&features[0]),
-                describe(feature),
-                features[0].attrs.dot_scale,
-                feature.attrs.dot_scale
-            )));
-        }
-    }
-    if let Some((pool, other, difference)) = modules::different(features) {
-        return Err(QueryError::Space { pool: describe(pool), target: describe(other), difference });
-    }
-    let pools = spec.pools.len().min(features.len());
-    let touched = |f: &&Arc<FeaturePart>| f.attrs.preconditioned != Preconditioned::None;
-    if let (Some(pool), Some(target)) =
-        (features[..pools].iter().find(touched), features[pools..].iter().find(touched))
-    {
-        return Err(QueryError::Spec(format!(
-            "{} and {} may both be preconditioned; at most one side of a comparison may be",
-            describe(pool),
-            describe(target)
-        )));
-    }
-    Ok(())
-}
