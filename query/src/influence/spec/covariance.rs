@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::options::{Function, OptionError, Options};
+use super::options::Function;
+use super::values::{OptionError, Options};
 use super::{InfluenceSpec, Method};
 use crate::daunce::{Covariance, How};
 

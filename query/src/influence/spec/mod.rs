@@ -12,6 +12,7 @@ pub(super) mod mode;
 pub(super) mod modules;
 pub(super) mod options;
 pub(super) mod reading;
+pub(super) mod values;
 
 use std::fmt;
 

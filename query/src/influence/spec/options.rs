@@ -1,19 +1,14 @@
 //! Options of a question: one table of names, types, defaults and purposes for SQL, flags and JSON.
 //!
-//! A front end hands values over as JSON, by name: [`Options::set`] knows the names, the readers of
-//! [`Options`] know the types. [`InfluenceSpec::from_options`](super::InfluenceSpec::from_options)
+//! A front end hands values over as JSON, by name: [`Options::set`](super::values::Options::set) knows the names, the
+//! readers of [`Options`](super::values::Options) know the types. [`InfluenceSpec::from_options`](super::InfluenceSpec::from_options)
 //! makes the question of them.
 
-use std::str::FromStr;
-
 use gstore_curvature::Inversion;
-use serde_json::Value;
 
 use self::Takes::{Count, Flag, Number, Numbers, Text, Texts, Word};
 use super::{Across, Each, Fold, Method, Order, Sim, SubtaskBy, Within};
 use crate::daunce::{Center, Score};
-use crate::error::QueryError;
-use crate::hint::{listing, nearest};
 
 /// An option: how it is called everywhere, what it takes, and what it is for.
 #[derive(Debug, Clone, Copy)]
@@ -90,8 +85,8 @@ impl Function {
 }
 
 /// Functions that ask about a target.
-const TARGET: u8 = Function::Influence as u8 | Function::Excluded as u8 | Function::Question as u8;
-const SELF: u8 = Function::SelfInfluence as u8;
+pub(super) const TARGET: u8 = Function::Influence as u8 | Function::Excluded as u8 | Function::Question as u8;
+pub(super) const SELF: u8 = Function::SelfInfluence as u8;
 const NEAREST: u8 = Function::Nearest as u8;
 /// What is shown, and how many: no part of the question itself.
 const SHOWN: u8 = Function::Influence as u8;
@@ -190,236 +185,3 @@ pub const OPTIONS: &[OptionInfo] = &[
     option("ef", Count, NEAREST, "", "Candidates that a search of a graph keeps"),
     option("k", Count, SHOWN | SELF | NEAREST | DAUNCE, "", "The relation is the first k rows"),
 ];
-
-/// Why an option is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct OptionError {
-    /// The option whose value is wrong; none where there is no option of a name.
-    pub option: Option<&'static str>,
-    /// What is wrong.
-    pub message: String,
-    /// Where there is no such option: those that there are, the nearest first.
-    pub hint: Option<String>,
-}
-
-impl OptionError {
-    /// A value that is wrong.
-    pub fn new(option: &'static str, message: impl Into<String>) -> Self {
-        Self { option: Some(option), message: message.into(), hint: None }
-    }
-
-    /// What a value was refused with.
-    pub fn of(option: &'static str, error: &QueryError) -> Self {
-        Self::new(option, error.to_string())
-    }
-}
-
-impl From<OptionError> for QueryError {
-    fn from(error: OptionError) -> Self {
-        let hint = error.hint.map_or_else(String::new, |hint| format!("; {hint}"));
-        Self::Spec(format!("{}{hint}", error.message))
-    }
-}
-
-/// Options by name, as a front end has read them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Options {
-    function: Function,
-    values: Vec<(&'static str, Value)>,
-}
-
-impl Options {
-    /// None yet.
-    pub fn new(function: Function) -> Self {
-        Self { function, values: Vec::new() }
-    }
-
-    /// What they are of.
-    pub fn function(&self) -> Function {
-        self.function
-    }
-
-    /// Takes an option; null counts as not given.
-    ///
-    /// # Errors
-    /// A name that the function does not have, and one that was given before.
-    pub fn set(&mut self, name: &str, value: Value) -> Result<(), OptionError> {
-        let Some(known) = self.function.options().find(|option| option.name == name) else {
-            if name == "solver" && self.function as u8 & (TARGET | SELF) != 0 {
-                return Err(no_solver(self.function.name()));
-            }
-            let names = || self.function.options().map(|option| option.name);
-            let all = listing(names());
-            return Err(OptionError {
-                option: None,
-                message: format!("{} has no option `{name}`", self.function.name()),
-                hint: Some(match nearest(name, names()) {
-                    Some(guess) => format!("did you mean `{guess}`? The options are {all}"),
-                    None => format!("the options are {all}"),
-                }),
-            });
-        };
-        if self.values.iter().any(|(other, _)| *other == known.name) {
-            return Err(OptionError::new(known.name, format!("option `{name}` is given twice")));
-        }
-        self.values.push((known.name, value));
-        Ok(())
-    }
-
-    /// The value of an option, if it was given.
-    pub fn value(&self, name: &str) -> Option<&Value> {
-        self.values.iter().find(|(n, _)| *n == name).map(|(_, v)| v).filter(|v| !v.is_null())
-    }
-
-    /// Whether an option was given.
-    pub fn has(&self, name: &str) -> bool {
-        self.value(name).is_some()
-    }
-
-    /// An option that is one word.
-    pub fn text(&self, name: &'static str) -> Result<Option<String>, OptionError> {
-        self.value(name).map(|value| text(name, value)).transpose()
-    }
-
-    /// An option that is one word or several: a list, or one text with commas.
-    pub fn texts(&self, name: &'static str) -> Result<Option<Vec<String>>, OptionError> {
-        self.value(name).map(|value| texts(name, value)).transpose()
-    }
-
-    /// An option that is one of some words.
-    pub fn word<T: FromStr<Err = QueryError>>(&self, name: &'static str) -> Result<Option<T>, OptionError> {
-        let word = self.text(name)?;
-        word.map(|word| word.parse().map_err(|error| OptionError::of(name, &error))).transpose()
-    }
-
-    /// The unit that has its own ranking, or takes turns.
-    ///
-    /// # Errors
-    /// Also where terms are given that rankings for each would not make use of.
-    pub fn each(&self, name: &'static str) -> Result<Option<Each>, OptionError> {
-        let Some(word) = self.text(name)? else { return Ok(None) };
-        let each: Each =
-            word.parse().map_err(|_| OptionError::of(name, &QueryError::option(name, &word, Each::WORDS)))?;
-        let (unused, how): (&[&'static str], _) = match each {
-            Each::Sample => (&["within", "across", "fold"], "how samples combine"),
-            Each::Subtask => (&["across"], "how subtasks combine"),
-            Each::Target => (&[], ""),
-        };
-        if let Some(unused) = unused.iter().copied().find(|unused| self.has(unused)) {
-            let other = if unused == "across" { Each::Target } else { Each::Subtask };
-            let why = format!(
-                "`{unused}` says {how}, and with `{name} => '{each}'` each has a ranking by itself; leave `{unused}` out, or ask with \
-                 `{name} => '{other}'`"
-            );
-            return Err(OptionError::new(unused, why));
-        }
-        Ok(Some(each))
-    }
-
-    /// An option that is a list of numbers.
-    pub fn numbers(&self, name: &'static str) -> Result<Option<Vec<f64>>, OptionError> {
-        self.value(name).map(|value| numbers(name, value)).transpose()
-    }
-
-    /// An option that is one number.
-    pub fn number(&self, name: &'static str) -> Result<Option<f64>, OptionError> {
-        match self.numbers(name)?.as_deref() {
-            None => Ok(None),
-            Some([only]) => Ok(Some(*only)),
-            Some(_) => Err(OptionError::new(name, format!("`{name}` takes one number"))),
-        }
-    }
-
-    /// An option that is true or false.
-    pub fn flag(&self, name: &'static str) -> Result<Option<bool>, OptionError> {
-        match self.value(name) {
-            None => Ok(None),
-            Some(Value::Bool(flag)) => Ok(Some(*flag)),
-            Some(other) => Err(OptionError::new(
-                name,
-                format!("option `{name}` must be true or false, not {}{}", shown(other), unquoted(other)),
-            )),
-        }
-    }
-
-    /// An option that is a count.
-    pub fn count(&self, name: &'static str) -> Result<Option<usize>, OptionError> {
-        let Some(value) = self.value(name) else { return Ok(None) };
-        let count = value.as_i64().and_then(|n| usize::try_from(n).ok());
-        count.map(Some).ok_or_else(|| {
-            let why = match value.as_u64() {
-                Some(_) => format!("at most {}", i64::MAX),
-                None => "a whole number of at least 0".to_owned(),
-            };
-            let (shown, hint) = (shown(value), unquoted(value));
-            OptionError::new(name, format!("option `{name}` must be {why}, not {shown}{hint}"))
-        })
-    }
-}
-
-/// Why a function is refused the option `solver`, and what has it.
-pub fn no_solver(function: &str) -> OptionError {
-    OptionError {
-        option: None,
-        message: format!(
-            "{function} has no option `solver`: an iterative solve computes gradients again, and stored rows are projections or parts of them"
-        ),
-        hint: Some(
-            "scores by recomputation, with the solver cg, solve for queries and score a pool with the solutions".to_owned(),
-        ),
-    }
-}
-
-/// One word; numbers are taken as their digits, so that a checkpoint can be named by its step.
-fn text(name: &'static str, value: &Value) -> Result<String, OptionError> {
-    match value {
-        Value::String(text) => Ok(text.trim().to_owned()),
-        Value::Number(number) => Ok(number.to_string()),
-        other => Err(OptionError::new(name, format!("`{name}` must be text, not {}", shown(other)))),
-    }
-}
-
-/// One word or several: a list, or one text with commas.
-fn texts(name: &'static str, value: &Value) -> Result<Vec<String>, OptionError> {
-    let words = match value {
-        Value::Array(values) => {
-            values.iter().map(|value| text(name, value)).collect::<Result<Vec<_>, _>>()?
-        }
-        one => text(name, one)?.split(',').map(|word| word.trim().to_owned()).collect(),
-    };
-    if words.is_empty() || words.iter().any(String::is_empty) {
-        return Err(OptionError::new(name, format!("`{name}` is empty or has an empty part")));
-    }
-    Ok(words)
-}
-
-fn numbers(name: &'static str, value: &Value) -> Result<Vec<f64>, OptionError> {
-    let null = value.as_array().and_then(|values| values.iter().position(Value::is_null));
-    if let Some(at) = null {
-        let why = format!("option `{name}` must be numbers; number {} of the list is NULL", at + 1);
-        return Err(OptionError::new(name, why));
-    }
-    let number = |text: &String| {
-        let why = || OptionError::new(name, format!("option `{name}` must be numbers; `{text}` is none"));
-        text.parse::<f64>().map_err(|_| why())
-    };
-    texts(name, value)?.iter().map(number).collect()
-}
-
-/// What is said of a text that would be the value without its quotes.
-fn unquoted(value: &Value) -> &'static str {
-    let Value::String(text) = value else { return "" };
-    // Numbers that are not whole arrive as texts.
-    let is_meant = text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok();
-    if is_meant { " as text: write it without quotes" } else { "" }
-}
-
-/// A value in a message: text as it was written.
-pub(super) fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "NULL".to_owned(),
-        other => other.to_string(),
-    }
-}

@@ -5,7 +5,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value, json};
 
 use super::mode::{Mode, Plane, SketchMode};
-use super::options::{Function, OptionError, Options};
+use super::options::Function;
+use super::values::{OptionError, Options};
 use super::{InfluenceSpec, Missing, TargetRef, covariance};
 use crate::error::QueryError;
 
@@ -254,7 +255,7 @@ fn plain(name: &'static str, value: &Value) -> Result<Vec<String>, OptionError> 
         Value::String(text) => Ok(text.clone()),
         other => {
             let why =
-                format!("`{name}` must be text, or a list of texts, not {}", super::options::shown(other));
+                format!("`{name}` must be text, or a list of texts, not {}", super::values::shown(other));
             Err(OptionError::new(name, why))
         }
     };

@@ -27,7 +27,7 @@ use crate::influence::prepare::operands::Operands;
 use crate::influence::result::{Ranking, Scored};
 use crate::influence::scan::Totals;
 use crate::influence::scan::filter::RowFilter;
-use crate::influence::spec::options::{OptionError, Options};
+use crate::influence::spec::values::{OptionError, Options};
 use crate::influence::spec::{Each, Order};
 
 /// Candidates of a page at first; those of all rankings' pages at most, and of one ranking's at least.
