@@ -10,24 +10,24 @@
 //! preconditioned, and as much while columns are put in the kernel's order; for each thread the factors of one
 //! module in one segment, and what the segments after it leave of these queries.
 
+mod gradients;
+mod scaling;
+
 use std::ops::{ControlFlow, Range};
 
 use gstore_core::{Unit, parallel};
-use gstore_curvature::{
-    Damping, Filter, Inverse, Module, ModuleFactors, Rotation, SampleGradient, Strategy, low_rank,
-};
-use gstore_ingest::curvature::TargetSample;
+use gstore_curvature::{Damping, Filter, Module, ModuleFactors, SampleGradient, Strategy, low_rank};
 
+pub(super) use self::gradients::Gradients;
+pub(in crate::factors) use self::scaling::Scaling;
+
+use self::gradients::{gradients, summed};
 use super::forms::{Collected, ModuleColumns, has_low_rank};
 use super::plan::ScorePlan;
 use super::request::SolvedQuery;
 use super::solve::solutions;
-use crate::factors::engine::{Tokens, of_batch};
 use crate::factors::error::FactorJobError;
 use crate::work::Work;
-
-/// Gradients of some queries, for each module and query.
-pub(super) type Gradients = Vec<Vec<SampleGradient>>;
 
 /// The columns of a group of queries.
 pub(super) struct Columns {
@@ -97,83 +97,6 @@ pub(super) fn columns(
     }
     let share = |[kept, all]: &[f64; 2]| if *all > 0.0 { (kept / all).min(1.0) } else { 1.0 };
     Ok(Columns { segments, kept: lengths.iter().map(share).collect(), solved })
-}
-
-/// Gradients of queries, whichever thread computes which.
-fn gradients(plan: &ScorePlan, queries: &[Tokens], work: &mut Work<'_>) -> Result<Gradients, FactorJobError> {
-    let modules = plan.engine.modules();
-    let mut all: Gradients = modules.iter().map(|_| Vec::with_capacity(queries.len())).collect();
-    each_batch(plan, queries, work, &mut |batch| {
-        all.iter_mut().zip(batch).for_each(|(all, part)| all.extend(part));
-    })?;
-    Ok(all)
-}
-
-/// Their sum.
-fn summed(plan: &ScorePlan, queries: &[Tokens], work: &mut Work<'_>) -> Result<Gradients, FactorJobError> {
-    let modules = plan.engine.modules();
-    let mut sums: Vec<Vec<f64>> = modules.iter().map(|module| vec![0.0; module.len()]).collect();
-    each_batch(plan, queries, work, &mut |batch| {
-        for (sum, part) in sums.iter_mut().zip(&batch) {
-            for gradient in part {
-                let values = gradient.values();
-                sum.iter_mut().zip(values.iter()).for_each(|(sum, value)| *sum += f64::from(*value));
-            }
-        }
-    })?;
-    let single = |(module, sum): (&Module, Vec<f64>)| {
-        vec![SampleGradient::whole(module, sum.into_iter().map(|value| value as f32).collect())]
-    };
-    Ok(modules.iter().zip(sums).map(single).collect())
-}
-
-/// Hands on the gradients of batches of queries, in their order.
-fn each_batch(
-    plan: &ScorePlan,
-    queries: &[Tokens],
-    work: &mut Work<'_>,
-    take: &mut dyn FnMut(Gradients),
-) -> Result<(), FactorJobError> {
-    let cuts = plan.batches.cut(queries.iter().map(Tokens::len));
-    let compute = |_: &mut (), at: usize| -> Result<(usize, Gradients), FactorJobError> {
-        let batch = &queries[cuts[at].clone()];
-        Ok((batch.len(), of_samples(plan, batch)?))
-    };
-    let progress = &mut *work.progress;
-    let take = |(count, gradients): (usize, Gradients)| -> Result<ControlFlow<()>, FactorJobError> {
-        take(gradients);
-        progress.advance(count as u64);
-        Ok(ControlFlow::Continue(()))
-    };
-    parallel::ordered(cuts.len(), plan.extent.threads, work.cancel, || (), compute, take)
-}
-
-fn of_samples(plan: &ScorePlan, batch: &[Tokens]) -> Result<Gradients, FactorJobError> {
-    let (modules, measurement) = (plan.engine.modules(), plan.how.measurement);
-    let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
-    let wanted: Vec<usize> = (0..modules.len()).collect();
-    let of_module = |module: &Module| vec![SampleGradient::empty(module); batch.len()];
-    let mut all: Gradients = modules.iter().map(of_module).collect();
-    let done = match plan.turned_block() {
-        Some(most) => {
-            plan.engine.outer_products(&samples, measurement, &wanted, &mut |at, inputs, grads, spans| {
-                let (module, most) = (&modules[at], SampleGradient::most_tokens(&modules[at], most));
-                for (gradient, span) in all[at].iter_mut().zip(spans) {
-                    let inputs = &inputs[span.start * module.input..span.end * module.input];
-                    let grads = &grads[span.start * module.out..span.end * module.out];
-                    gradient.add((inputs, grads), most);
-                }
-                Ok(())
-            })
-        }
-        None => plan.engine.gradients(&samples, measurement, &wanted, false, &mut |at, gradients| {
-            let values = gradients.chunks_exact(modules[at].len().max(1));
-            all[at] = values.map(|values| SampleGradient::whole(&modules[at], values.to_vec())).collect();
-            Ok(())
-        }),
-    };
-    done.map_err(|error| of_batch(batch, error))?;
-    Ok(all)
 }
 
 /// Adds the columns of some queries, one module a thread.
@@ -282,76 +205,6 @@ pub(super) fn check(module: &Module, filter: Filter, column: &[f64]) -> Result<(
         "module `{}`: the filter {filter}{damping} makes of a query what is not finite in f32: a larger damping, or another filter, is needed",
         module.name
     )))
-}
-
-/// What several filters do in one eigenbasis, with memory that is used for each gradient again.
-pub(in crate::factors) struct Scaling {
-    /// The first that scales; none where gradients stay as they are, and when its rotation is made.
-    inverse: Option<Inverse>,
-    rotation: Option<Rotation>,
-    /// The scale of each filter, none for the identity.
-    scales: Vec<Option<Vec<f64>>>,
-    rotated: Vec<f64>,
-    columns: Vec<Vec<f64>>,
-}
-
-impl Scaling {
-    pub(in crate::factors) fn new(
-        module: &Module,
-        factors: &ModuleFactors,
-        strategy: Strategy,
-        filters: &[Filter],
-    ) -> Result<Self, FactorJobError> {
-        if filters.is_empty() {
-            return Err(FactorJobError::Option("there is no filter to score with".to_owned()));
-        }
-        let mut first = None;
-        let mut scales = Vec::with_capacity(filters.len());
-        for filter in filters {
-            let inverse = factors.filtered(module, strategy, *filter)?;
-            scales.push(inverse.scale().map(<[f64]>::to_vec));
-            if inverse.scale().is_some() {
-                first.get_or_insert(inverse);
-            }
-        }
-        let columns = vec![Vec::new(); scales.len()];
-        Ok(Self { inverse: first, rotation: None, scales, rotated: Vec::new(), columns })
-    }
-
-    /// A gradient preconditioned with each filter: it is turned into the eigenbasis once.
-    fn columns(&mut self, gradient: &SampleGradient) -> &[Vec<f64>] {
-        if let Some(inverse) = self.inverse.take() {
-            self.rotation = inverse.rotation();
-        }
-        let Self { rotation, scales, rotated, columns, .. } = self;
-        let put_wide = |to: &mut Vec<f64>| {
-            to.clear();
-            to.extend(gradient.values().iter().map(|value| f64::from(*value)));
-        };
-        match rotation {
-            Some(rotation) => rotation.rotated(gradient, rotated),
-            None => put_wide(&mut *rotated),
-        }
-        for (column, scale) in columns.iter_mut().zip(&*scales) {
-            match (scale, rotation.as_mut()) {
-                (Some(scale), Some(rotation)) => {
-                    let scaled = rotated.iter().zip(scale).map(|(value, scale)| value * scale);
-                    rotation.unrotated(scaled, column);
-                }
-                (Some(scale), None) => {
-                    column.clear();
-                    column.extend(rotated.iter().zip(scale).map(|(value, scale)| value * scale));
-                }
-                (None, _) => put_wide(column),
-            }
-        }
-        columns
-    }
-
-    /// The scale of each filter alone: what self-influence needs of gradients in the eigenbasis.
-    pub(in crate::factors) fn into_scales(self) -> Vec<Option<Vec<f64>>> {
-        self.scales
-    }
 }
 
 #[cfg(test)]
