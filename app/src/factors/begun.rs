@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::engine::Fisher;
 use super::error::FactorJobError;
 use super::folder::{DatasetNote, FactorArguments, FactorFolder, FactorStage};
-use super::plan::FitRequest;
+use super::request::FitRequest;
 use super::stamp::FactorStamp;
 
 /// What notes call further checkpoints, over which sums are.

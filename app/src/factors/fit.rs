@@ -21,8 +21,9 @@ use super::error::FactorJobError;
 use super::folder::FactorFolder;
 use super::forecast::FitForecast;
 use super::passes::{Covariances, Sums, covariances, squares};
-use super::plan::{FitPlan, FitRequest, own_folder};
+use super::plan::FitPlan;
 use super::publish::publish;
+use super::request::{FitRequest, own_folder};
 use crate::work::Work;
 
 /// What a fit did.

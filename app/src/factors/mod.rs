@@ -2,9 +2,11 @@
 //! scores with them.
 
 mod begun;
+mod cut;
 mod eigenbasis;
 mod engine;
 mod error;
+mod extend;
 mod fit;
 mod folder;
 mod forecast;
@@ -15,6 +17,7 @@ mod passes;
 mod plan;
 mod publish;
 mod report;
+mod request;
 mod score;
 mod spectra;
 mod stamp;
@@ -35,9 +38,9 @@ pub use gstore_ingest::curvature::Measurement;
 pub use inspect::{
     ModuleSpectrum, SpectrumDifference, difference_table, spectra, spectrum_files, spectrum_table,
 };
-pub use plan::FitRequest;
 pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, import_factors, list_factors};
 pub use report::{PromptScores, score_report};
+pub use request::FitRequest;
 pub use score::{
     ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreSolve, ScoreTarget,
     SolvedQuery, TableOutput, forecast_scores, like_factors, like_segment, score_rows,

@@ -1,72 +1,22 @@
 //! Plan of a fit: its rows, modules and partitions, and whether they fit in memory.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gstore_core::{Cancel, CheckpointId, Remedy, RowSet, Unit, many};
-use gstore_curvature::{Blocks, Covariance, Module, Strategy};
+use gstore_core::{CheckpointId, Remedy, RowSet, Unit, many};
+use gstore_curvature::{Blocks, Covariance, Module};
 use gstore_ingest::curvature::CurvatureEngine;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 use gstore_store::{Lease, Snapshot, Store};
 
-use super::engine::{self, Fisher, Seen};
+use super::cut::{cut, most_rows, tell_blocks};
+use super::engine::{self, Seen};
 use super::error::FactorJobError;
+use super::extend::earlier;
 use super::forecast::{FitForecast, Sizes};
 use super::parts::{first, split, split_rows};
-use super::publish::of_artifact;
+use super::request::{FitRequest, check};
 use super::stamp::{FactorStamp, rows_digest};
 use crate::work::Work;
-
-/// Factors that are to be fitted.
-#[derive(Debug, Clone)]
-pub struct FitRequest {
-    /// Name of the factors: of their folder and of the artifact.
-    pub name: String,
-    /// Dataset, model, its checkpoints (sums are over all of them, and the factors are said to be of the
-    /// first), modules, text options, tokens of a batch, limits on rows (the first so many) and memory,
-    /// device and precision, as those of an ingest. Threads and command are the work's.
-    pub ingest: IngestRequest,
-    /// How curvature is approximated.
-    pub strategy: Strategy,
-    /// Whose labels the loss has.
-    pub fisher: Fisher,
-    /// Partitions of the data and of the modules, at least one each.
-    pub partitions: [usize; 2],
-    /// Covariances of more rows than this are cut into blocks of at most so many; none: [`Self::MAX_BLOCK`],
-    /// or as those of the factors are that these go on from.
-    pub max_block: Option<usize>,
-    /// Only this partition of the data, from 0.
-    pub only: Option<usize>,
-    /// Folder in which the folder of the factors is; none: next to the store, until they are published.
-    pub folder: Option<PathBuf>,
-    /// Factors of the store whose sums these go on from, with the rows that those lack.
-    pub extend: Option<String>,
-    /// Replace factors of this name.
-    pub replace: bool,
-}
-
-impl FitRequest {
-    /// Rows of the largest block unless told otherwise: 0.5 GB in f64, of which a decomposition holds five.
-    pub const MAX_BLOCK: u32 = 8192;
-
-    /// The folder of the factors.
-    pub fn factor_folder(&self, store: &Path) -> PathBuf {
-        let name = format!("factors_{}", self.name);
-        match &self.folder {
-            Some(folder) => folder.join(name),
-            None => own_folder(store).join(name),
-        }
-    }
-}
-
-/// The folder next to a store in which factors are fitted.
-pub(super) fn own_folder(store: &Path) -> PathBuf {
-    // A store that is named as `.` has a name too.
-    let store = fs_err::canonicalize(store).unwrap_or_else(|_| store.to_owned());
-    let mut name = store.file_name().unwrap_or_default().to_os_string();
-    name.push(".factors");
-    store.with_file_name(name)
-}
 
 /// A checkpoint of a fit.
 struct FitCheckpoint {
@@ -220,21 +170,6 @@ impl FitPlan {
     }
 }
 
-fn check(request: &FitRequest) -> Result<(), FactorJobError> {
-    let refuse = |text: String| Err(FactorJobError::Option(text));
-    let [data, modules] = request.partitions;
-    if data == 0 || modules == 0 {
-        return refuse("there is at least one partition of the data, and one of the modules".to_owned());
-    }
-    if request.max_block == Some(0) {
-        return refuse("a block has at least one row".to_owned());
-    }
-    if let Some(only) = request.only.filter(|only| *only >= data) {
-        return refuse(format!("there is no partition {} of {data}", only + 1));
-    }
-    Ok(())
-}
-
 /// The checkpoints of a request, of which the engine has the first.
 ///
 /// # Errors
@@ -269,37 +204,6 @@ fn tell_head(engine: &CurvatureEngine, ingest: &IngestRequest, max_block: usize,
     }
 }
 
-/// Rows of the largest block that a request asks for.
-fn most_rows(snapshot: &Snapshot, request: &FitRequest) -> Result<usize, FactorJobError> {
-    Ok(match (request.max_block, &request.extend) {
-        (Some(most), _) => most,
-        (None, Some(name)) => of_artifact(&snapshot.artifact(name)?)?.stamp.max_block.unwrap_or(usize::MAX),
-        (None, None) => FitRequest::MAX_BLOCK as usize,
-    })
-}
-
-/// The largest block of factors that are cut into some; none where all covariances are whole.
-fn cut(modules: &[Module], strategy: Strategy, max_block: usize) -> Option<usize> {
-    let wide = |module: &Module| module.input.max(module.out) > max_block;
-    (strategy.rotates() && modules.iter().any(wide)).then_some(max_block)
-}
-
-/// Says that covariances are cut.
-fn tell_blocks(modules: &[Module], strategy: Strategy, max_block: usize, work: &mut Work<'_>) {
-    if let Some(most) = cut(modules, strategy, max_block) {
-        let wide = modules.iter().filter(|module| module.input.max(module.out) > most).count();
-        let wide = many(wide as u64, "module");
-        work.progress.note(&format!("covariances of {wide} are cut into blocks of at most {most} rows"));
-    }
-}
-
-/// Whether both numbers cut covariances into the same blocks.
-fn same_blocks(modules: &[Module], a: Option<usize>, b: Option<usize>) -> bool {
-    let blocks = |size, most: Option<usize>| Blocks::new(size, most.unwrap_or(usize::MAX));
-    let mut sizes = modules.iter().flat_map(|module| [module.input, module.out]);
-    sizes.all(|size| blocks(size, a) == blocks(size, b))
-}
-
 fn stamp(
     request: &FitRequest,
     ingest: &IngestRequest,
@@ -324,63 +228,4 @@ fn stamp(
         extends: request.extend.clone(),
         max_block: None,
     })
-}
-
-/// The rows of factors that are to be extended, which have to be among those of now, and of the same model.
-fn earlier(
-    snapshot: &Snapshot,
-    name: &str,
-    now: &FactorStamp,
-    cancel: &Cancel,
-) -> Result<RowSet, FactorJobError> {
-    let before = of_artifact(&snapshot.artifact(name)?)?.stamp;
-    let same = FactorStamp {
-        rows: now.rows.clone(),
-        rows_digest: now.rows_digest.clone(),
-        partitions: now.partitions,
-        batch_tokens: now.batch_tokens,
-        extends: now.extends.clone(),
-        max_block: match same_blocks(&now.modules, before.max_block, now.max_block) {
-            true => now.max_block,
-            false => before.max_block,
-        },
-        ..before.clone()
-    };
-    let mut differences = now.differences(&same);
-    if same.max_block != now.max_block {
-        differences.push(format!("without {} blocks are as they are there", Remedy::Option("max_block", "")));
-    }
-    if !differences.is_empty() {
-        let differences = differences.join("; ");
-        return Err(FactorJobError::OtherFactors { folder: format!("artifact `{name}`"), differences });
-    }
-    let rows = before.row_set();
-    let name_of = before.dataset.clone().unwrap_or_default();
-    let dataset = snapshot.dataset(&name_of)?;
-    if rows_digest(&snapshot.samples(dataset)?, &rows, cancel)? != before.rows_digest
-        || !rows.difference(&now.row_set()).is_empty()
-    {
-        return Err(FactorJobError::Refused(format!(
-            "factors `{name}` were fitted on rows of `{name_of}` that were changed or deleted since: their sums cannot be extended"
-        )));
-    }
-    Ok(rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_that_cut_alike_are_the_same() {
-        let modules = [Module { name: "m".into(), out: 64, input: 128, bias: false }];
-        // Two blocks of 32, and 43, 43 and 42.
-        assert!(same_blocks(&modules, Some(48), Some(50)) && same_blocks(&modules, None, Some(128)));
-        assert!(!same_blocks(&modules, Some(48), None) && !same_blocks(&modules, Some(48), Some(64)));
-    }
-
-    #[test]
-    fn factors_are_fitted_next_to_the_store() {
-        assert_eq!(own_folder(Path::new("/a/store")), Path::new("/a/store.factors"));
-    }
 }

@@ -1,0 +1,50 @@
+//! Factors whose sums a fit goes on from.
+
+use gstore_core::{Cancel, Remedy, RowSet};
+use gstore_store::Snapshot;
+
+use super::cut::same_blocks;
+use super::error::FactorJobError;
+use super::publish::of_artifact;
+use super::stamp::{FactorStamp, rows_digest};
+
+/// The rows of factors that are to be extended, which have to be among those of now, and of the same model.
+pub(super) fn earlier(
+    snapshot: &Snapshot,
+    name: &str,
+    now: &FactorStamp,
+    cancel: &Cancel,
+) -> Result<RowSet, FactorJobError> {
+    let before = of_artifact(&snapshot.artifact(name)?)?.stamp;
+    let same = FactorStamp {
+        rows: now.rows.clone(),
+        rows_digest: now.rows_digest.clone(),
+        partitions: now.partitions,
+        batch_tokens: now.batch_tokens,
+        extends: now.extends.clone(),
+        max_block: match same_blocks(&now.modules, before.max_block, now.max_block) {
+            true => now.max_block,
+            false => before.max_block,
+        },
+        ..before.clone()
+    };
+    let mut differences = now.differences(&same);
+    if same.max_block != now.max_block {
+        differences.push(format!("without {} blocks are as they are there", Remedy::Option("max_block", "")));
+    }
+    if !differences.is_empty() {
+        let differences = differences.join("; ");
+        return Err(FactorJobError::OtherFactors { folder: format!("artifact `{name}`"), differences });
+    }
+    let rows = before.row_set();
+    let name_of = before.dataset.clone().unwrap_or_default();
+    let dataset = snapshot.dataset(&name_of)?;
+    if rows_digest(&snapshot.samples(dataset)?, &rows, cancel)? != before.rows_digest
+        || !rows.difference(&now.row_set()).is_empty()
+    {
+        return Err(FactorJobError::Refused(format!(
+            "factors `{name}` were fitted on rows of `{name_of}` that were changed or deleted since: their sums cannot be extended"
+        )));
+    }
+    Ok(rows)
+}
