@@ -8,226 +8,27 @@
 //! - an operation's result depends on its arguments only, not on threads or on earlier calls
 //! - operations that take a tensor by value may reuse its memory; the caller passes the only handle
 
+mod attention;
 mod cached;
 mod dropout;
 mod forms;
+mod head;
+mod parts;
 
 use std::ops::Range;
 
+pub use attention::Attention;
 pub use cached::CachedAttention;
 pub use dropout::AttentionDropout;
 pub(crate) use dropout::{drop_values, mixed};
+pub use head::{HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
+pub use parts::{LoraPart, NormFactors};
 
 pub use forms::{
     Activation, AttentionForm, AttentionPlan, AttentionSpan, BackendError, CacheSpan, ColumnMap, Compute,
     Heads, LinearWeights, NormForm, NormKind, NormWeights,
 };
 pub(crate) use forms::{check, check_cap, check_rows, check_spans};
-
-/// The inputs of an attention.
-pub struct Attention<'a, T> {
-    /// Queries, a row for each query of the plan.
-    pub q: &'a T,
-    /// Keys.
-    pub k: &'a T,
-    /// Values, as many as keys.
-    pub v: &'a T,
-    /// How scores become weights.
-    pub form: AttentionForm,
-    /// Which query sees which keys.
-    pub plan: &'a AttentionPlan,
-    /// What is dropped of the weights; none: nothing.
-    pub dropout: Option<AttentionDropout<'a>>,
-}
-
-impl<T> Attention<'_, T> {
-    /// An error unless the sizes fit the form and the plan.
-    pub(crate) fn check(&self, size: impl Fn(&T) -> (usize, usize)) -> Result<(), BackendError> {
-        let Attention { form, plan, dropout, .. } = self;
-        let heads = form.heads;
-        form.check()?;
-        dropout.map_or(Ok(()), |dropout| dropout.check(plan.positions.len()))?;
-        let [q, k, v] = [self.q, self.k, self.v].map(size);
-        let wide = |heads_of: usize| heads_of.saturating_mul(heads.dim);
-        let fit = q == (plan.positions.len(), wide(heads.query)) && k.1 == wide(heads.kv) && k == v;
-        check(fit, || {
-            format!("attention with {heads:?} over {q:?}, {k:?} and {v:?} queries, keys and values")
-        })?;
-        for span in &plan.spans {
-            let keys_fit = span.keys.start <= span.keys.end && span.keys.end <= k.0;
-            let queries_fit = span.queries.start <= span.queries.end && span.queries.end <= q.0;
-            let positions = plan.positions.get(span.queries.clone()).unwrap_or_default();
-            let seen = positions.last().is_none_or(|last| (*last as usize) < span.keys.len());
-            check(keys_fit && queries_fit && positions.is_sorted() && seen, || {
-                format!("attention over {span:?} of {} keys and {} queries", k.0, q.0)
-            })?;
-        }
-        Ok(())
-    }
-
-    /// An error unless tangents of q, k and v, and what the forward returned, fit; nothing may be dropped.
-    pub(crate) fn check_tangents(
-        &self,
-        tangents: [&T; 3],
-        log_sum: &T,
-        size: impl Fn(&T) -> (usize, usize),
-    ) -> Result<(), BackendError> {
-        self.check(&size)?;
-        check(self.dropout.is_none(), || "attention with dropout has no tangent".to_owned())?;
-        let fit = tangents.into_iter().zip([self.q, self.k, self.v]).all(|(dx, x)| size(dx) == size(x));
-        let sums = (size(self.q).0, self.form.heads.query);
-        check(fit && size(log_sum) == sums, || {
-            let [dq, dk, dv] = tangents.map(&size);
-            format!(
-                "tangents of {dq:?}, {dk:?} and {dv:?} queries, keys and values, and {:?} log-sums",
-                size(log_sum)
-            )
-        })
-    }
-}
-
-/// What the gradients of a norm are computed from.
-pub struct NormFactors<'a, T> {
-    /// Gradient of the norm's outputs.
-    pub grad: &'a T,
-    /// Inputs.
-    pub x: &'a T,
-    /// What [`Backend::norm`] returned in addition to its result.
-    pub stats: &'a T,
-    /// Which norm.
-    pub form: NormForm,
-}
-
-/// The LoRA factors of one linear layer and where its gradient goes.
-pub struct LoraPart<'a, T> {
-    /// Gradient of the layer's outputs, `[rows, out]`.
-    pub grad: &'a T,
-    /// Factor A, `[rank, input]`.
-    pub a: &'a T,
-    /// Factor B, `[out, rank]`.
-    pub b: &'a T,
-    /// The update is `scaling * B A`.
-    pub scaling: f32,
-    /// Where the gradient of A starts in a sample's vector.
-    pub a_offset: usize,
-    /// Where the gradient of B starts in a sample's vector.
-    pub b_offset: usize,
-}
-
-/// The form of a head's losses.
-#[derive(Debug, Clone, Copy)]
-pub enum Objective<'a, T> {
-    /// Cross-entropy against `(1 - smoothing) * onehot(target) + smoothing / vocab`.
-    CrossEntropy {
-        /// Share of the uniform distribution; 0 for none.
-        smoothing: f32,
-    },
-    /// Minus the log-odds of the target, `-ln(p / (1 - p))`: minus the margin of its logit over the log-sum of
-    /// all others.
-    Margin,
-    /// `KL(p || q)` of the model's distribution p from that of another model's head inputs, with the same
-    /// head.
-    Kl {
-        /// The other model's head inputs, `[rows, hidden]`.
-        reference: &'a T,
-    },
-    /// How far the cross-entropy has come from that of a starting point, and a linear term of the logits:
-    /// `change * (L(z) - L(z0)) - linear * <z - z0, dL(z0) / dz0>` with z0 held fixed.
-    Perturbed {
-        /// Logits of the starting point as the softmax takes them, `[rows, vocab]`.
-        start: &'a T,
-        /// `change` and `linear` of each row.
-        factors: &'a [[f32; 2]],
-    },
-    /// Half the curvature of the cross-entropy along a tangent t of the logits, `t' (diag p - p p') t / 2`
-    /// with the model's distribution p held fixed. The gradient is that of t: the product of the Gauss-Newton
-    /// matrix of the logits, which is their Fisher matrix, with the tangent.
-    GaussNewton {
-        /// Tangent of the logits before a cap, `[rows, vocab]`.
-        tangent: &'a T,
-    },
-}
-
-impl<T> Objective<'_, T> {
-    /// The same objective; a derived `Copy` would ask it of tensors.
-    pub(crate) fn reborrow(&self) -> Objective<'_, T> {
-        match self {
-            Objective::CrossEntropy { smoothing } => Objective::CrossEntropy { smoothing: *smoothing },
-            Objective::Margin => Objective::Margin,
-            Objective::Kl { reference } => Objective::Kl { reference },
-            Objective::Perturbed { start, factors } => Objective::Perturbed { start, factors },
-            Objective::GaussNewton { tangent } => Objective::GaussNewton { tangent },
-        }
-    }
-}
-
-/// What the head is asked for.
-pub struct HeadTask<'a, T> {
-    /// The scored tokens, one per row.
-    pub targets: &'a [u32],
-    /// Weight of each row's loss in the sum that is differentiated; none: no gradient.
-    pub weights: Option<&'a [f32]>,
-    /// Logits z become `cap * tanh(z / cap)`.
-    pub softcap: Option<f32>,
-    /// What a loss is.
-    pub objective: Objective<'a, T>,
-}
-
-impl<T> HeadTask<'_, T> {
-    /// An error unless the task fits inputs of `rows` rows and `width` columns, and `vocab` logits.
-    pub(crate) fn check(
-        &self,
-        (rows, width): (usize, usize),
-        vocab: usize,
-        size: impl Fn(&T) -> (usize, usize),
-    ) -> Result<(), BackendError> {
-        check(self.weights.is_none_or(|weights| weights.len() == rows), || {
-            format!("{} weights of {rows} losses", self.weights.map_or(0, <[f32]>::len))
-        })?;
-        check_cap(self.softcap)?;
-        let targets = || {
-            check(self.targets.len() == rows, || format!("{} targets of {rows} rows", self.targets.len()))?;
-            check(self.targets.iter().all(|target| (*target as usize) < vocab), || {
-                format!("a target lies outside the vocabulary of {vocab}")
-            })
-        };
-        match &self.objective {
-            Objective::CrossEntropy { .. } => targets(),
-            Objective::Margin => {
-                targets()?;
-                check(vocab > 1, || "a margin needs two logits, there is one".to_owned())
-            }
-            Objective::Perturbed { start, factors } => {
-                targets()?;
-                check(size(start) == (rows, vocab) && factors.len() == rows, || {
-                    let (start, factors) = (size(start), factors.len());
-                    format!("logits of {start:?} and {factors} factors where {rows} rows of {vocab} are due")
-                })
-            }
-            Objective::Kl { reference } => check(size(reference) == (rows, width), || {
-                format!("reference inputs of {:?} where {rows} rows of {width} are due", size(reference))
-            }),
-            Objective::GaussNewton { tangent } => check(size(tangent) == (rows, vocab), || {
-                format!("a tangent of {:?} logits where {rows} rows of {vocab} are due", size(tangent))
-            }),
-        }
-    }
-}
-
-/// Receives the factors of the head's weight gradient: rows of the chunk, its inputs, and the gradient of its
-/// logits.
-pub type HeadTap<'a, T> = &'a mut dyn FnMut(Range<usize>, &T, &T) -> Result<(), BackendError>;
-
-/// Rows of a chunk of the head. A call with no more rows is one chunk, and its tap is called once.
-pub const HEAD_ROWS: usize = 128;
-
-/// What the head computes.
-pub struct HeadOutput<T> {
-    /// Loss of each row.
-    pub losses: Vec<f32>,
-    /// Gradient of the head's inputs, if asked for.
-    pub grad: Option<T>,
-}
 
 /// Fused operations of a decoder, forward and backward.
 pub trait Backend: Send + Sync + 'static {

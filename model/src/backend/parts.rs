@@ -1,0 +1,31 @@
+//! What gradients of norms and of LoRA factors are computed from.
+
+use super::NormForm;
+
+/// What the gradients of a norm are computed from.
+pub struct NormFactors<'a, T> {
+    /// Gradient of the norm's outputs.
+    pub grad: &'a T,
+    /// Inputs.
+    pub x: &'a T,
+    /// What [`Backend::norm`](super::Backend::norm) returned in addition to its result.
+    pub stats: &'a T,
+    /// Which norm.
+    pub form: NormForm,
+}
+
+/// The LoRA factors of one linear layer and where its gradient goes.
+pub struct LoraPart<'a, T> {
+    /// Gradient of the layer's outputs, `[rows, out]`.
+    pub grad: &'a T,
+    /// Factor A, `[rank, input]`.
+    pub a: &'a T,
+    /// Factor B, `[out, rank]`.
+    pub b: &'a T,
+    /// The update is `scaling * B A`.
+    pub scaling: f32,
+    /// Where the gradient of A starts in a sample's vector.
+    pub a_offset: usize,
+    /// Where the gradient of B starts in a sample's vector.
+    pub b_offset: usize,
+}
