@@ -1,0 +1,197 @@
+//! Promise: loops run every unit once, hand results on in order, and end, whatever a unit does.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::*;
+use crate::{Cancel, Cancelled};
+
+static RUN: Cancel = Cancel::new();
+
+#[derive(Debug, PartialEq)]
+enum Failed {
+    Unit(usize),
+    Cancelled,
+}
+
+impl From<Cancelled> for Failed {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+const GO_ON: Result<ControlFlow<()>, Failed> = Ok(ControlFlow::Continue(()));
+
+#[test]
+fn results_come_in_order_whatever_takes_long() {
+    for threads in [1, 2, 5, 0] {
+        let mut seen = Vec::new();
+        let slow = |_: &mut (), unit: usize| {
+            std::thread::sleep(Duration::from_micros((unit as u64 * 37) % 300));
+            Ok(unit)
+        };
+        ordered(
+            100,
+            threads,
+            &RUN,
+            || (),
+            slow,
+            |unit| {
+                seen.push(unit);
+                GO_ON
+            },
+        )
+        .unwrap();
+        assert_eq!(seen, (0..100).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn no_more_results_wait_than_the_window_allows() {
+    let ahead = AtomicUsize::new(0);
+    let worst = AtomicUsize::new(0);
+    let work = |_: &mut (), _| {
+        worst.fetch_max(ahead.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        Ok(())
+    };
+    ordered(
+        200,
+        3,
+        &RUN,
+        || (),
+        work,
+        |()| {
+            std::thread::sleep(Duration::from_micros(200));
+            ahead.fetch_sub(1, Ordering::SeqCst);
+            GO_ON
+        },
+    )
+    .unwrap();
+    assert!(worst.into_inner() <= 7, "window of 6 and the one in hand");
+}
+
+#[test]
+fn the_first_error_by_unit_wins_and_a_break_stops() {
+    let fail = |_: &mut (), unit: usize| {
+        if unit >= 7 { Err(Failed::Unit(unit)) } else { Ok(unit) }
+    };
+    let error = ordered(100, 3, &RUN, || (), fail, |_| GO_ON).unwrap_err();
+    assert_eq!(error, Failed::Unit(7));
+    let mut count = 0;
+    ordered(
+        1_000_000,
+        3,
+        &RUN,
+        || (),
+        |_, unit| Ok(unit),
+        |_| {
+            count += 1;
+            if count == 10 { Ok(ControlFlow::Break(())) } else { GO_ON }
+        },
+    )
+    .unwrap();
+    assert_eq!(count, 10);
+}
+
+#[test]
+fn every_unit_runs_once_and_errors_surface() {
+    let states = unordered(1000, 4, &RUN, Vec::new, |seen: &mut Vec<usize>, unit| {
+        seen.push(unit);
+        Ok::<(), Failed>(())
+    })
+    .unwrap();
+    assert!(states.iter().all(|seen| seen.is_sorted()));
+    let mut all: Vec<_> = states.into_iter().flatten().collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..1000).collect::<Vec<_>>());
+    let failed = unordered(
+        10,
+        2,
+        &RUN,
+        || (),
+        |_, unit| {
+            if unit == 3 { Err(Failed::Unit(unit)) } else { Ok(()) }
+        },
+    );
+    assert_eq!(failed, Err(Failed::Unit(3)));
+    let stopped = unordered(10, 2, &Cancel::raised(), || (), |_, _| Ok(()));
+    assert_eq!(stopped, Err(Failed::Cancelled));
+}
+
+#[test]
+fn a_failing_taker_ends_the_loop() {
+    let taken = |unit| if unit == 5 { Err(Failed::Unit(50)) } else { GO_ON };
+    let ended = ordered(1_000_000, 3, &RUN, || (), |_, unit| Ok(unit), taken);
+    assert_eq!(ended, Err(Failed::Unit(50)));
+}
+
+#[test]
+fn items_of_a_source_come_in_order_and_not_too_far_ahead() {
+    let given = AtomicUsize::new(0);
+    let mut taken = 0;
+    let source = |give: Give<'_, usize>| -> Result<(), Failed> {
+        for item in 0..300 {
+            assert!(give(item));
+            given.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    };
+    let work = |item: usize| {
+        std::thread::sleep(Duration::from_micros((item as u64 * 37) % 200));
+        Ok(item)
+    };
+    let take = |item| {
+        assert_eq!(item, taken);
+        assert!(given.load(Ordering::SeqCst) <= taken + 8);
+        taken += 1;
+        GO_ON
+    };
+    assert_eq!(pipeline(3, 8, source, work, take), Ok(()));
+    assert_eq!(taken, 300);
+}
+
+#[test]
+fn a_source_ends_when_nothing_more_is_wanted_and_its_error_comes_last() {
+    let endless = |give: Give<'_, usize>| -> Result<(), Failed> {
+        let mut item = 0;
+        while give(item) {
+            item += 1;
+        }
+        Ok(())
+    };
+    let few = |item| if item == 20 { Ok(ControlFlow::Break(())) } else { GO_ON };
+    assert_eq!(pipeline(2, 4, endless, Ok, few), Ok(()));
+    let bad = |item| if item == 9 { Err(Failed::Unit(item)) } else { Ok(item) };
+    assert_eq!(pipeline(2, 4, endless, bad, |_| GO_ON), Err(Failed::Unit(9)));
+
+    let mut taken = 0;
+    let broken = |give: Give<'_, usize>| {
+        (0..3).for_each(|item| assert!(give(item)));
+        Err(Failed::Unit(3))
+    };
+    let count = |_| {
+        taken += 1;
+        GO_ON
+    };
+    assert_eq!(pipeline(2, 4, broken, Ok, count), Err(Failed::Unit(3)));
+    assert_eq!(taken, 3);
+}
+
+#[test]
+fn a_panic_anywhere_reaches_the_caller() {
+    let panics = |run: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
+    let at_5 = |unit: usize| {
+        assert!(unit != 5, "on purpose");
+        Ok::<usize, Failed>(unit)
+    };
+    let many = |give: Give<'_, usize>| -> Result<(), Failed> {
+        (0..1000).all(give);
+        Ok(())
+    };
+    let taking = |unit| at_5(unit).map(|_| ControlFlow::Continue(()));
+    assert!(panics(&|| drop(ordered(1000, 3, &RUN, || (), |_, unit| at_5(unit), |_| GO_ON))));
+    assert!(panics(&|| drop(ordered(1000, 3, &RUN, || (), |_, unit| Ok(unit), taking))));
+    assert!(panics(&|| drop(pipeline(3, 4, many, at_5, |_| GO_ON))));
+    assert!(panics(&|| drop(pipeline(3, 4, many, Ok, taking))));
+}

@@ -1,0 +1,182 @@
+//! Loops whose units run in any order, on threads that are started for one, on those of a pool that all share,
+//! or on workers that a caller keeps.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
+
+use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
+
+use super::threads_for;
+use crate::{Cancel, Cancelled};
+
+/// Runs every unit once, each thread with its own state, and returns the states. Inside a thread units
+/// ascend.
+///
+/// # Errors
+/// That of a unit, after which no other begins, and [`Cancelled`].
+pub fn unordered<S: Send, E: From<Cancelled> + Send>(
+    units: usize,
+    threads: usize,
+    cancel: &Cancel,
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, usize) -> Result<(), E> + Sync,
+) -> Result<Vec<S>, E> {
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let run = || -> Result<S, E> {
+        let mut own = state();
+        loop {
+            let unit = next.fetch_add(1, Ordering::Relaxed);
+            if unit >= units || failed.load(Ordering::Relaxed) {
+                return Ok(own);
+            }
+            cancel.check()?;
+            work(&mut own, unit).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+        }
+    };
+    let others = threads_for(threads, units) - 1;
+    let in_stage = rayon::current_thread_index().is_some() || STAGES.get();
+    let states = match WORKERS.with_borrow(Clone::clone) {
+        Some(workers) => {
+            let others = others.min(workers.current_num_threads());
+            on_pool(Some(&workers), others, &run)
+        }
+        None if in_stage => with_pool(others, &run),
+        None => with_threads(others, &run),
+    };
+    states.into_iter().collect()
+}
+
+/// Runs `work` on this thread and on `others` that are started for it.
+fn with_threads<T: Send>(others: usize, work: &(impl Fn() -> T + Sync)) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
+        let mut found = vec![work()];
+        let join = |other: ScopedJoinHandle<'_, T>| {
+            other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        found.extend(others.into_iter().map(join));
+        found
+    })
+}
+
+/// Runs `work` on this thread and on up to `others` workers of the pool that all share.
+fn with_pool<T: Send>(others: usize, work: &(impl Fn() -> T + Sync)) -> Vec<T> {
+    // Workers that are in another question's stage would have to be waited for, though there is
+    // nothing left for them to do.
+    let free = Reserved::new(others);
+    on_pool(None, free.0, work)
+}
+
+/// Runs `work` on this thread and on `others` workers, of a pool of its own or of the one that all share.
+fn on_pool<T: Send>(workers: Option<&ThreadPool>, others: usize, work: &(impl Fn() -> T + Sync)) -> Vec<T> {
+    let others: Vec<_> = (0..others).map(|_| Mutex::new(None)).collect();
+    let done = AtomicUsize::new(0);
+    let own = match workers {
+        Some(workers) => workers.in_place_scope(|scope| in_scope(scope, &others, &done, work)),
+        None => rayon::in_place_scope(|scope| in_scope(scope, &others, &done, work)),
+    };
+    let others =
+        others.into_iter().filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+    std::iter::once(own).chain(others).collect()
+}
+
+/// Starts `work` for each slot, and runs it on this thread.
+fn in_scope<'s, T: Send + 's>(
+    scope: &Scope<'s>,
+    others: &'s [Mutex<Option<T>>],
+    done: &'s AtomicUsize,
+    work: &'s (impl Fn() -> T + Sync),
+) -> T {
+    for slot in others {
+        scope.spawn(move |_| {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(work());
+            done.fetch_add(1, Ordering::Release);
+        });
+    }
+    let own = work();
+    // The others are about to be done as well: to fall asleep and be woken takes longer.
+    let begun = Instant::now();
+    while done.load(Ordering::Acquire) < others.len() && begun.elapsed() < PATIENCE {
+        std::hint::spin_loop();
+    }
+    own
+}
+
+/// Workers of the pool that are in stages.
+static BUSY: AtomicUsize = AtomicUsize::new(0);
+
+/// Workers of the pool that a stage has to itself.
+struct Reserved(usize);
+
+impl Reserved {
+    /// As many as are free, up to `wanted`.
+    fn new(wanted: usize) -> Self {
+        let all = rayon::current_num_threads();
+        let mut taken = 0;
+        // The closure always gives a value.
+        let _ = BUSY.fetch_update(Ordering::AcqRel, Ordering::Acquire, |busy| {
+            taken = wanted.min(all.saturating_sub(busy));
+            Some(busy + taken)
+        });
+        Self(taken)
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        BUSY.fetch_sub(self.0, Ordering::AcqRel);
+    }
+}
+
+/// How long a thread waits awake for those that share a stage with it.
+const PATIENCE: Duration = Duration::from_micros(100);
+
+thread_local! {
+    /// Whether this thread is inside [`stages`].
+    static STAGES: Cell<bool> = const { Cell::new(false) };
+    /// The workers of this thread's [`with_workers`].
+    static WORKERS: RefCell<Option<Arc<ThreadPool>>> = const { RefCell::new(None) };
+}
+
+/// Runs `work`, whose [`unordered`] loops run on this thread and on the same `threads - 1` others (0 threads: one
+/// for each core): these keep what is theirs from loop to loop, and end with it.
+///
+/// # Errors
+/// Threads cannot be started.
+pub fn with_workers<T>(threads: usize, work: impl FnOnce() -> T) -> io::Result<T> {
+    /// Puts back what was before, also where `work` panics.
+    struct Before(Option<Arc<ThreadPool>>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            WORKERS.set(self.0.take());
+        }
+    }
+    let others = threads_for(threads, usize::MAX) - 1;
+    // None is a pool of as many as there are cores.
+    let pool = match others {
+        0 => None,
+        _ => Some(ThreadPoolBuilder::new().num_threads(others).build().map_err(io::Error::other)?),
+    };
+    let _before = Before(WORKERS.replace(pool.map(Arc::new)));
+    Ok(work())
+}
+
+/// Runs what consists of several short stages on this thread and on those of a pool that all questions of the
+/// process share: starting threads would cost as much as a stage. Of the pool there are no more than cores,
+/// whatever a question asks for.
+pub fn stages<T>(work: impl FnOnce() -> T) -> T {
+    /// Puts back what was before, also where `work` panics.
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            STAGES.set(self.0);
+        }
+    }
+    let _before = Before(STAGES.replace(true));
+    work()
+}
