@@ -1,6 +1,6 @@
 //! Loops whose results are taken in the order of their units, and pipelines of workers.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
@@ -66,16 +66,21 @@ type Numbered<T, E> = (usize, Result<T, E>);
 
 /// Takes results in the order of their units.
 fn take_in_order<T, E>(
-    results: mpsc::Receiver<Numbered<T, E>>,
+    results: &mpsc::Receiver<Numbered<T, E>>,
     gate: &Gate,
     mut take: impl FnMut(T) -> Result<ControlFlow<()>, E>,
 ) -> Result<(), E> {
-    let _stop = StopOnEnd(gate);
-    let mut waiting = BTreeMap::new();
+    // From the one that is due on; the gate bounds how many these are.
+    let mut waiting: VecDeque<Option<Result<T, E>>> = VecDeque::new();
     let mut due = 0;
     for (unit, result) in results {
-        waiting.insert(unit, result);
-        while let Some(result) = waiting.remove(&due) {
+        let Some(at) = unit.checked_sub(due) else { continue };
+        if waiting.len() <= at {
+            waiting.resize_with(at + 1, || None);
+        }
+        waiting[at] = Some(result);
+        while let Some(result) = waiting.front_mut().and_then(Option::take) {
+            waiting.pop_front();
             if take(result?)?.is_break() {
                 return Ok(());
             }
@@ -125,33 +130,44 @@ pub fn ordered<S, T: Send, E: From<Cancelled> + Send>(
     cancel: &Cancel,
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, usize) -> Result<T, E> + Sync,
-    take: impl FnMut(T) -> Result<ControlFlow<()>, E>,
+    mut take: impl FnMut(T) -> Result<ControlFlow<()>, E>,
 ) -> Result<(), E> {
     let threads = threads_for(threads, units);
     let next = AtomicUsize::new(0);
     let gate = Gate::new(threads * 2);
-    std::thread::scope(|scope| {
-        let (send, results) = mpsc::channel();
-        for _ in 0..threads {
-            let (send, next, gate, state, work) = (send.clone(), &next, &gate, &state, &work);
-            scope.spawn(move || {
-                let _stop = StopOnPanic(gate);
-                let mut own = state();
-                loop {
-                    let unit = next.fetch_add(1, Ordering::Relaxed);
-                    if unit >= units || !gate.wait(unit) {
-                        return;
-                    }
-                    let result = cancel.check().map_err(E::from).and_then(|()| work(&mut own, unit));
-                    if send.send((unit, result)).is_err() {
-                        return;
-                    }
-                }
-            });
+    let (send, results) = mpsc::channel();
+    // One for each thread: results end when the last one is gone.
+    let sends = Mutex::new(vec![send; threads]);
+    let compute = || {
+        let _stop = StopOnPanic(&gate);
+        let Some(send) = sends.lock().unwrap_or_else(PoisonError::into_inner).pop() else { return };
+        let mut own = state();
+        loop {
+            let unit = next.fetch_add(1, Ordering::Relaxed);
+            if unit >= units || !gate.wait(unit) {
+                return;
+            }
+            let result = cancel.check().map_err(E::from).and_then(|()| work(&mut own, unit));
+            if send.send((unit, result)).is_err() {
+                return;
+            }
         }
-        drop(send);
-        take_in_order(results, &gate, take)
-    })
+    };
+    let mut ended = Ok(());
+    beside(threads, &gate, &compute, &mut || ended = take_in_order(&results, &gate, &mut take));
+    ended
+}
+
+/// Runs `work` on `threads` threads and `take` on this one; threads are told to stop when it ends. Knows nothing of
+/// what a loop is over: it would be compiled again for each.
+fn beside(threads: usize, gate: &Gate, work: &(dyn Fn() + Sync), take: &mut dyn FnMut()) {
+    std::thread::scope(|scope| {
+        let _stop = StopOnEnd(gate);
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+        take();
+    });
 }
 
 /// Hands an item of a source on; false when no more are wanted.
@@ -175,6 +191,7 @@ pub fn pipeline<I: Send, T: Send, E: Send>(
     let (give, items) = mpsc::channel::<(usize, I)>();
     let items = Mutex::new(items);
     std::thread::scope(|scope| {
+        let _stop = StopOnEnd(&gate);
         let (send, results) = mpsc::channel();
         let (gate, items, work) = (&gate, &items, &work);
         for _ in 0..threads.max(1) {
@@ -202,6 +219,6 @@ pub fn pipeline<I: Send, T: Send, E: Send>(
                 let _ = send.send((unit, Err(error)));
             }
         });
-        take_in_order(results, gate, take)
+        take_in_order(&results, gate, take)
     })
 }

@@ -5,7 +5,6 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
@@ -38,73 +37,75 @@ pub fn unordered<S: Send, E: From<Cancelled> + Send>(
             work(&mut own, unit).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
         }
     };
-    let others = threads_for(threads, units) - 1;
-    let in_stage = rayon::current_thread_index().is_some() || STAGES.get();
-    let states = match WORKERS.with_borrow(Clone::clone) {
-        Some(workers) => {
-            let others = others.min(workers.current_num_threads());
-            on_pool(Some(&workers), others, &run)
+    let threads = threads_for(threads, units);
+    let places: Vec<Mutex<Option<Result<S, E>>>> = (0..threads).map(|_| Mutex::new(None)).collect();
+    on_threads(threads - 1, &|at: usize| {
+        let ended = run();
+        if let Some(place) = places.get(at) {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
         }
-        None if in_stage => with_pool(others, &run),
-        None => with_threads(others, &run),
-    };
-    states.into_iter().collect()
+    });
+    // Fewer threads may have run than were asked for.
+    let taken =
+        |place: Mutex<Option<Result<S, E>>>| place.into_inner().unwrap_or_else(PoisonError::into_inner);
+    places.into_iter().filter_map(taken).collect()
+}
+
+/// Runs `work` with 0 on this thread, and with the numbers from 1 on on up to `others` more. Knows nothing of what
+/// a loop is over: it would be compiled again for each.
+fn on_threads(others: usize, work: &(dyn Fn(usize) + Sync)) {
+    if others == 0 {
+        return work(0);
+    }
+    let in_stage = rayon::current_thread_index().is_some() || STAGES.get();
+    match WORKERS.with_borrow(Clone::clone) {
+        Some(workers) => on_pool(Some(&workers), others.min(workers.current_num_threads()), work),
+        None if in_stage => {
+            // Workers that are in another question's stage would have to be waited for, though there is
+            // nothing left for them to do.
+            let free = Reserved::new(others);
+            on_pool(None, free.0, work);
+        }
+        None => on_started(others, work),
+    }
 }
 
 /// Runs `work` on this thread and on `others` that are started for it.
-fn with_threads<T: Send>(others: usize, work: &(impl Fn() -> T + Sync)) -> Vec<T> {
+fn on_started(others: usize, work: &(dyn Fn(usize) + Sync)) {
     std::thread::scope(|scope| {
-        let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
-        let mut found = vec![work()];
-        let join = |other: ScopedJoinHandle<'_, T>| {
-            other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        found.extend(others.into_iter().map(join));
-        found
-    })
-}
-
-/// Runs `work` on this thread and on up to `others` workers of the pool that all share.
-fn with_pool<T: Send>(others: usize, work: &(impl Fn() -> T + Sync)) -> Vec<T> {
-    // Workers that are in another question's stage would have to be waited for, though there is
-    // nothing left for them to do.
-    let free = Reserved::new(others);
-    on_pool(None, free.0, work)
+        let others: Vec<_> = (1..=others).map(|at| scope.spawn(move || work(at))).collect();
+        work(0);
+        for other in others {
+            if let Err(panic) = other.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
 }
 
 /// Runs `work` on this thread and on `others` workers, of a pool of its own or of the one that all share.
-fn on_pool<T: Send>(workers: Option<&ThreadPool>, others: usize, work: &(impl Fn() -> T + Sync)) -> Vec<T> {
-    let others: Vec<_> = (0..others).map(|_| Mutex::new(None)).collect();
+fn on_pool(workers: Option<&ThreadPool>, others: usize, work: &(dyn Fn(usize) + Sync)) {
     let done = AtomicUsize::new(0);
-    let own = match workers {
-        Some(workers) => workers.in_place_scope(|scope| in_scope(scope, &others, &done, work)),
-        None => rayon::in_place_scope(|scope| in_scope(scope, &others, &done, work)),
-    };
-    let others =
-        others.into_iter().filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
-    std::iter::once(own).chain(others).collect()
+    match workers {
+        Some(workers) => workers.in_place_scope(|scope| in_scope(scope, others, &done, work)),
+        None => rayon::in_place_scope(|scope| in_scope(scope, others, &done, work)),
+    }
 }
 
-/// Starts `work` for each slot, and runs it on this thread.
-fn in_scope<'s, T: Send + 's>(
-    scope: &Scope<'s>,
-    others: &'s [Mutex<Option<T>>],
-    done: &'s AtomicUsize,
-    work: &'s (impl Fn() -> T + Sync),
-) -> T {
-    for slot in others {
+/// Starts `work` on `others` workers, and runs it on this thread.
+fn in_scope<'s>(scope: &Scope<'s>, others: usize, done: &'s AtomicUsize, work: &'s (dyn Fn(usize) + Sync)) {
+    for at in 1..=others {
         scope.spawn(move |_| {
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(work());
+            work(at);
             done.fetch_add(1, Ordering::Release);
         });
     }
-    let own = work();
+    work(0);
     // The others are about to be done as well: to fall asleep and be woken takes longer.
     let begun = Instant::now();
-    while done.load(Ordering::Acquire) < others.len() && begun.elapsed() < PATIENCE {
+    while done.load(Ordering::Acquire) < others && begun.elapsed() < PATIENCE {
         std::hint::spin_loop();
     }
-    own
 }
 
 /// Workers of the pool that are in stages.
