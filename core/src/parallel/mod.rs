@@ -5,6 +5,7 @@
 //! - results of ordered loops reach the caller's thread in the order of their units, a bounded number of them
 //!   ahead of it; the first error in that order ends the loop
 //! - a panic of any thread ends the loop and is handed on to the caller
+//! - a loop inside a unit waits for no worker of the loop around it
 
 mod gate;
 #[cfg(test)]

@@ -195,3 +195,46 @@ fn a_panic_anywhere_reaches_the_caller() {
     assert!(panics(&|| drop(pipeline(3, 4, many, at_5, |_| GO_ON))));
     assert!(panics(&|| drop(pipeline(3, 4, many, Ok, taking))));
 }
+
+/// A loop of 8 units on up to 4 threads: the threads that it had, by how many units each ran.
+fn threads_of_loop(unit: impl Fn(usize) + Sync) -> Vec<usize> {
+    let count = |ran: &mut usize, at: usize| {
+        unit(at);
+        *ran += 1;
+        Ok::<(), Failed>(())
+    };
+    let threads = unordered(8, 4, &RUN, || 0, count).unwrap();
+    assert_eq!(threads.iter().sum::<usize>(), 8);
+    threads
+}
+
+#[test]
+fn loops_inside_units_of_own_workers_run_alone() {
+    with_workers(4, || {
+        let nested = AtomicUsize::new(0);
+        let outer = threads_of_loop(|_| {
+            let here = std::thread::current().id();
+            let inner = threads_of_loop(|_| {
+                assert_eq!(std::thread::current().id(), here);
+                nested.fetch_add(1, Ordering::SeqCst);
+            });
+            assert_eq!(inner, [8]);
+            assert_eq!(stages(|| threads_of_loop(|_| ())), [8]);
+        });
+        assert_eq!((outer.len(), nested.into_inner()), (4, 64));
+        // Workers of its own are not those that a unit has to wait for.
+        threads_of_loop(|_| assert_eq!(with_workers(2, || threads_of_loop(|_| ()).len()).unwrap(), 2));
+        assert_eq!(threads_of_loop(|_| ()).len(), 4, "a loop after them has all workers again");
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_panic_in_a_unit_leaves_own_workers_as_they_were() {
+    with_workers(4, || {
+        let failing = || threads_of_loop(|unit| assert!(unit != 5, "on purpose"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(failing)).is_err());
+        assert_eq!(threads_of_loop(|_| ()).len(), 4);
+    })
+    .unwrap();
+}

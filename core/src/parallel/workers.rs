@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::LocalKey;
 use std::time::{Duration, Instant};
 
 use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
@@ -13,7 +14,7 @@ use super::threads_for;
 use crate::{Cancel, Cancelled};
 
 /// Runs every unit once, each thread with its own state, and returns the states. Inside a thread units
-/// ascend.
+/// ascend. How many threads there are is no promise.
 ///
 /// # Errors
 /// That of a unit, after which no other begins, and [`Cancelled`].
@@ -37,7 +38,7 @@ pub fn unordered<S: Send, E: From<Cancelled> + Send>(
             work(&mut own, unit).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
         }
     };
-    let threads = threads_for(threads, units);
+    let threads = if IN_LOOP.get() { 1 } else { threads_for(threads, units) };
     let places: Vec<Mutex<Option<Result<S, E>>>> = (0..threads).map(|_| Mutex::new(None)).collect();
     on_threads(threads - 1, &|at: usize| {
         let ended = run();
@@ -59,7 +60,13 @@ fn on_threads(others: usize, work: &(dyn Fn(usize) + Sync)) {
     }
     let in_stage = rayon::current_thread_index().is_some() || STAGES.get();
     match WORKERS.with_borrow(Clone::clone) {
-        Some(workers) => on_pool(Some(&workers), others.min(workers.current_num_threads()), work),
+        Some(workers) => {
+            let others = others.min(workers.current_num_threads());
+            on_pool(Some(&workers), others, &|at: usize| {
+                let _before = PutBack::setting(&IN_LOOP, true);
+                work(at);
+            });
+        }
         None if in_stage => {
             // Workers that are in another question's stage would have to be waited for, though there is
             // nothing left for them to do.
@@ -142,10 +149,29 @@ thread_local! {
     static STAGES: Cell<bool> = const { Cell::new(false) };
     /// The workers of this thread's [`with_workers`].
     static WORKERS: RefCell<Option<Arc<ThreadPool>>> = const { RefCell::new(None) };
+    /// Whether this thread is inside a loop of such workers. The others of them may be as well: a loop within it
+    /// would wait for these to come to its end.
+    static IN_LOOP: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Puts back what was before, also where a panic passes.
+struct PutBack(&'static LocalKey<Cell<bool>>, bool);
+
+impl PutBack {
+    fn setting(cell: &'static LocalKey<Cell<bool>>, value: bool) -> Self {
+        Self(cell, cell.replace(value))
+    }
+}
+
+impl Drop for PutBack {
+    fn drop(&mut self) {
+        self.0.set(self.1);
+    }
 }
 
 /// Runs `work`, whose [`unordered`] loops run on this thread and on the same `threads - 1` others (0 threads: one
-/// for each core): these keep what is theirs from loop to loop, and end with it.
+/// for each core): these keep what is theirs from loop to loop, and end with it. A loop inside a unit of such a
+/// loop runs on the thread of the unit alone.
 ///
 /// # Errors
 /// Threads cannot be started.
@@ -164,6 +190,8 @@ pub fn with_workers<T>(threads: usize, work: impl FnOnce() -> T) -> io::Result<T
         _ => Some(ThreadPoolBuilder::new().num_threads(others).build().map_err(io::Error::other)?),
     };
     let _before = Before(WORKERS.replace(pool.map(Arc::new)));
+    // Workers that a unit starts for itself are in no loop yet.
+    let _outside = PutBack::setting(&IN_LOOP, false);
     Ok(work())
 }
 
@@ -171,13 +199,6 @@ pub fn with_workers<T>(threads: usize, work: impl FnOnce() -> T) -> io::Result<T
 /// process share: starting threads would cost as much as a stage. Of the pool there are no more than cores,
 /// whatever a question asks for.
 pub fn stages<T>(work: impl FnOnce() -> T) -> T {
-    /// Puts back what was before, also where `work` panics.
-    struct Before(bool);
-    impl Drop for Before {
-        fn drop(&mut self) {
-            STAGES.set(self.0);
-        }
-    }
-    let _before = Before(STAGES.replace(true));
+    let _before = PutBack::setting(&STAGES, true);
     work()
 }
