@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::parallel::threads_for;
+use crate::parallel::{given_by, threads_for};
 use crate::{Cancel, Cancelled};
 
 /// How a loop goes.
@@ -139,17 +139,29 @@ pub fn unordered<S: Send, F: Default + Send, E: From<Cancelled> + Send>(
         }
         Ok(own)
     };
+    let threads = threads_for(pace.threads, units);
+    let fetchers = pace.fetchers.max(1);
+    let states = given_by::<Result<S, E>>(threads, &working, &|work| {
+        on_both(fetchers, &fetching, threads - 1, work);
+    });
+    states.into_iter().collect()
+}
+
+/// Runs `fetch` on some threads, and `work` on this one and on `others`. Knows nothing of what a loop is over: it
+/// would be compiled again for each.
+fn on_both(fetchers: usize, fetch: &(dyn Fn() + Sync), others: usize, work: &(dyn Fn(usize) + Sync)) {
     std::thread::scope(|scope| {
-        for _ in 0..pace.fetchers.max(1) {
-            scope.spawn(fetching);
+        for _ in 0..fetchers {
+            scope.spawn(fetch);
         }
-        let others: Vec<_> = (1..threads_for(pace.threads, units)).map(|_| scope.spawn(working)).collect();
-        let mut states = vec![working()];
+        let others: Vec<_> = (1..=others).map(|at| scope.spawn(move || work(at))).collect();
+        work(0);
         for other in others {
-            states.push(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            if let Err(panic) = other.join() {
+                std::panic::resume_unwind(panic);
+            }
         }
-        states.into_iter().collect()
-    })
+    });
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod tests;
 mod workers;
 
 pub use self::gate::{Give, map, ordered, pipeline};
+pub(crate) use self::workers::given_by;
 pub use self::workers::{stages, unordered, with_workers};
 
 /// Number of threads for a request of `threads` (0: one per core), never more than there are units.

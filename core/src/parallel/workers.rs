@@ -39,16 +39,26 @@ pub fn unordered<S: Send, E: From<Cancelled> + Send>(
         }
     };
     let threads = if IN_LOOP.get() { 1 } else { threads_for(threads, units) };
-    let places: Vec<Mutex<Option<Result<S, E>>>> = (0..threads).map(|_| Mutex::new(None)).collect();
-    on_threads(threads - 1, &|at: usize| {
-        let ended = run();
+    let states = given_by::<Result<S, E>>(threads, &run, &|work| on_threads(threads - 1, work));
+    states.into_iter().collect()
+}
+
+/// What `run` gives on each of the threads that `on` runs it on, in the order of their numbers, which are below
+/// `threads`.
+pub(crate) fn given_by<T: Send>(
+    threads: usize,
+    run: &(dyn Fn() -> T + Sync),
+    on: &dyn Fn(&(dyn Fn(usize) + Sync)),
+) -> Vec<T> {
+    let places: Vec<Mutex<Option<T>>> = (0..threads).map(|_| Mutex::new(None)).collect();
+    on(&|at: usize| {
+        let given = run();
         if let Some(place) = places.get(at) {
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(given);
         }
     });
-    // Fewer threads may have run than were asked for.
-    let taken =
-        |place: Mutex<Option<Result<S, E>>>| place.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // There may be fewer threads than places.
+    let taken = |place: Mutex<Option<T>>| place.into_inner().unwrap_or_else(PoisonError::into_inner);
     places.into_iter().filter_map(taken).collect()
 }
 
