@@ -94,6 +94,16 @@ pub fn planes(
     mut progress: impl FnMut(usize),
     cancel: &Cancel,
 ) -> Result<PlanesEvaluation, QueryError> {
+    ask_planes(snapshot, part, options, &mut progress, cancel)
+}
+
+fn ask_planes(
+    snapshot: &Arc<Snapshot>,
+    part: &FeaturePart,
+    options: &PlanesOptions,
+    progress: &mut dyn FnMut(usize),
+    cancel: &Cancel,
+) -> Result<PlanesEvaluation, QueryError> {
     let reader = snapshot.open_feature(part)?;
     let sketch = Arc::new(sketch::open(&reader).map_err(QueryError::Sketch)?);
     let kept = sketch.planes().unwrap_or_default();

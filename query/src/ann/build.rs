@@ -55,6 +55,16 @@ pub fn build(
     mut progress: impl FnMut(&GraphProgress) + Send,
     cancel: &Cancel,
 ) -> Result<GraphProgress, QueryError> {
+    make(store, reader, options, &mut progress, cancel)
+}
+
+fn make(
+    store: &Store,
+    reader: &FeatureReader,
+    options: &GraphOptions,
+    progress: &mut (dyn FnMut(&GraphProgress) + Send),
+    cancel: &Cancel,
+) -> Result<GraphProgress, QueryError> {
     check(reader.part())?;
     let mut done = GraphProgress {
         vectors: reader.segments().iter().map(SegmentRef::vectors).sum(),
@@ -75,7 +85,7 @@ pub fn build(
         let writer = store.write_index(segment, KIND)?;
         let one = One { reader, segment, threads: threads(options.threads), cancel };
         let before = done;
-        let (header, written) = one.build(writer, |linked| {
+        let (header, written) = one.build(writer, &mut |linked| {
             progress(&GraphProgress { done: before.done + linked, ..before });
         })?;
         done.done += segment.vectors();
@@ -120,7 +130,7 @@ impl One<'_> {
     fn build(
         &self,
         mut writer: IndexWriter,
-        progress: impl FnMut(u64) + Send,
+        progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(GraphHeader, u64), QueryError> {
         let sections = [writer.section(VECTORS, CHUNK)?, writer.section(GRAPH, CHUNK)?];
         let desc = &self.reader.part().desc;
@@ -158,7 +168,11 @@ impl One<'_> {
     }
 
     /// Links every vector that has a direction.
-    fn link(&self, dim: usize, progress: impl FnMut(u64) + Send) -> Result<(Index, LeftOut), QueryError> {
+    fn link(
+        &self,
+        dim: usize,
+        progress: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<(Index, LeftOut), QueryError> {
         let room = usize::try_from(self.segment.vectors()).unwrap_or(usize::MAX);
         if self.segment.vectors() > u64::from(u32::MAX) {
             return Err(QueryError::Graph(format!(

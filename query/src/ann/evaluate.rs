@@ -58,6 +58,16 @@ pub fn evaluate(
     mut progress: impl FnMut(usize),
     cancel: &Cancel,
 ) -> Result<Evaluation, QueryError> {
+    ask_both(snapshot, part, options, &mut progress, cancel)
+}
+
+fn ask_both(
+    snapshot: &Arc<Snapshot>,
+    part: &FeaturePart,
+    options: &EvaluateOptions,
+    progress: &mut dyn FnMut(usize),
+    cancel: &Cancel,
+) -> Result<Evaluation, QueryError> {
     super::check(part)?;
     let spec = question(snapshot, part);
     let rows = draw(snapshot, part, (options.queries, options.seed), cancel)?;

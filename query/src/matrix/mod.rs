@@ -69,6 +69,9 @@ pub enum MatrixOutput<'a> {
     File(&'a Path),
 }
 
+/// Is told how many rows were compared, and whether an earlier run did that.
+type Compared<'a> = &'a mut dyn FnMut(u64, bool);
+
 /// A matrix that can be made.
 pub struct MatrixJob<'a> {
     prepared: &'a Prepared,
@@ -125,6 +128,15 @@ impl<'a> MatrixJob<'a> {
         mut progress: impl FnMut(u64, bool),
         cancel: &Cancel,
     ) -> Result<MatrixReport, MatrixError> {
+        self.write_to(output, &mut progress, cancel)
+    }
+
+    fn write_to(
+        &self,
+        output: MatrixOutput<'_>,
+        progress: Compared<'_>,
+        cancel: &Cancel,
+    ) -> Result<MatrixReport, MatrixError> {
         if let (MatrixOutput::File(path), [_, _, ..]) = (output, &self.question.groups[..]) {
             if self.samples.rows.len() as u64 > MOST_SAMPLES {
                 return Err(MatrixError::Refused(format!(
@@ -165,7 +177,7 @@ impl<'a> MatrixJob<'a> {
         let mut note = PartNote::default();
         let mut kept = 0;
         for group in 0..self.question.groups.len() {
-            let (of_group, old) = self.group(&work, group, &samples, &mut progress, cancel)?;
+            let (of_group, old) = self.group(&work, group, &samples, progress, cancel)?;
             // Each group sees the same rows.
             note = of_group;
             kept += old;
@@ -210,7 +222,7 @@ impl<'a> MatrixJob<'a> {
         work: &Work<'_>,
         group: usize,
         samples: &[SampleReader],
-        progress: &mut impl FnMut(u64, bool),
+        progress: Compared<'_>,
         cancel: &Cancel,
     ) -> Result<(PartNote, usize), MatrixError> {
         let MatrixGroup { first, samples: count, .. } = self.question.groups[group];
@@ -253,7 +265,7 @@ impl<'a> MatrixJob<'a> {
         (group, part, parts): (usize, usize, usize),
         (tiles, range): (&Tiles<'_>, Range<usize>),
         encoder: &Encoder<'_>,
-        progress: &mut impl FnMut(u64, bool),
+        progress: Compared<'_>,
         cancel: &Cancel,
     ) -> Result<PartNote, MatrixError> {
         let mut writer = PartWriter::create(work.part_place(group, part)?, encoder)?;

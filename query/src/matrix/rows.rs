@@ -89,6 +89,16 @@ impl MatrixRows {
         cancel: &Cancel,
         mut take: impl FnMut(RecordBatch) -> ControlFlow<()>,
     ) -> Result<(), MatrixError> {
+        self.each_batch(bytes, threads, cancel, &mut take)
+    }
+
+    fn each_batch(
+        &self,
+        bytes: u64,
+        threads: usize,
+        cancel: &Cancel,
+        take: &mut dyn FnMut(RecordBatch) -> ControlFlow<()>,
+    ) -> Result<(), MatrixError> {
         self.part.make_inverses(threads, cancel)?;
         let tiles = self.part.tiles(bytes / size_of::<f32>() as u64, cancel)?;
         parallel::ordered::<_, _, MatrixError>(
@@ -105,7 +115,7 @@ impl MatrixRows {
                 let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns);
                 Ok(Some(batch.map_err(QueryError::from)?))
             },
-            |batch| Ok(batch.map_or(ControlFlow::Continue(()), &mut take)),
+            |batch| Ok(batch.map_or(ControlFlow::Continue(()), &mut *take)),
         )
     }
 }

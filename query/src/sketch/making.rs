@@ -71,6 +71,16 @@ pub fn build(
     mut progress: impl FnMut(&SketchProgress),
     cancel: &Cancel,
 ) -> Result<SketchProgress, QueryError> {
+    make(store, reader, options, &mut progress, cancel)
+}
+
+fn make(
+    store: &Store,
+    reader: &FeatureReader,
+    options: &SketchOptions,
+    progress: &mut dyn FnMut(&SketchProgress),
+    cancel: &Cancel,
+) -> Result<SketchProgress, QueryError> {
     check(reader)?;
     let dim = reader.part().desc.dim() as usize;
     let mut done = SketchProgress {

@@ -24,13 +24,13 @@ impl Prepared {
         mut emit: impl FnMut(&[Scored]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
         if self.plan().models().is_some() {
-            return self.stream_covariances(filter, threads, cancel, |scored, _| {
+            return self.stream_covariances(filter, threads, cancel, &mut |scored, _| {
                 if scored.is_empty() { ControlFlow::Continue(()) } else { emit(scored) }
             });
         }
         let operands = self.operands(cancel)?;
         check_missing(self, operands, filter)?;
-        let mut summary = stream(self, operands, filter, threads, cancel, |scored, _| {
+        let mut summary = stream(self, operands, filter, threads, cancel, &mut |scored, _| {
             if scored.is_empty() { ControlFlow::Continue(()) } else { emit(scored) }
         })?;
         summary.notes.extend(summary::every_row(self, "a sketch serves rankings of the first k rows"));
@@ -47,16 +47,19 @@ impl Prepared {
         mut emit: impl FnMut(&[Excluded]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
         if self.plan().models().is_some() {
-            return self.stream_covariances(filter, threads, cancel, |_, excluded| {
+            return self.stream_covariances(filter, threads, cancel, &mut |_, excluded| {
                 if excluded.is_empty() { ControlFlow::Continue(()) } else { emit(excluded) }
             });
         }
         let operands = self.operands(cancel)?;
-        stream(self, operands, filter, threads, cancel, |_, excluded| {
+        stream(self, operands, filter, threads, cancel, &mut |_, excluded| {
             if excluded.is_empty() { ControlFlow::Continue(()) } else { emit(excluded) }
         })
     }
 }
+
+/// Takes what some rows in turn have; a `Break` ends the scan. Scans are compiled once, not for each that takes.
+pub(crate) type Emit<'a> = &'a mut dyn FnMut(&[Scored], &[Excluded]) -> ControlFlow<()>;
 
 /// Scores the windows in order.
 fn stream(
@@ -65,7 +68,7 @@ fn stream(
     filter: Option<&RowFilter>,
     threads: usize,
     cancel: &Cancel,
-    mut emit: impl FnMut(&[Scored], &[Excluded]) -> ControlFlow<()>,
+    emit: Emit<'_>,
 ) -> Result<ScanSummary, QueryError> {
     let scan = operands.scan(prepared.spec(), filter, cancel);
     let windows = windows(&operands.pools, operands.queries());

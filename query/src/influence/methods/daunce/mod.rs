@@ -8,6 +8,7 @@ use gstore_core::{Cancel, parallel};
 
 use self::scan::{Counts, Scan, Worker};
 use crate::error::QueryError;
+use crate::influence::methods::scores::Emit;
 use crate::influence::prepare::Prepared;
 use crate::influence::rank::collect::{Collector, into_lists};
 use crate::influence::rank::each::{EachRanking, EachRequest, Lists, Rankings, check_memory, lists, names};
@@ -65,7 +66,7 @@ impl Prepared {
         filter: Option<&RowFilter>,
         threads: usize,
         cancel: &Cancel,
-        mut emit: impl FnMut(&[Scored], &[Excluded]) -> ControlFlow<()>,
+        emit: Emit<'_>,
     ) -> Result<ScanSummary, QueryError> {
         let scan = Scan::new(self, self.loss_operands(cancel)?, filter, cancel)?;
         let mut counts = Counts::default();
