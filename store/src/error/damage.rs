@@ -33,14 +33,12 @@ impl Damage {
         expected: impl fmt::Display,
         found: impl fmt::Display,
     ) -> Self {
-        Damage {
-            file: file.into(),
-            what: what.into(),
-            offset: None,
-            expected: expected.to_string(),
-            found: found.to_string(),
-            affected: None,
-        }
+        Self::of(file.into(), what.into(), [&expected, &found])
+    }
+
+    fn of(file: String, what: String, [expected, found]: [&dyn fmt::Display; 2]) -> Self {
+        let (expected, found) = (expected.to_string(), found.to_string());
+        Damage { file, what, offset: None, expected, found, affected: None }
     }
 
     /// The same damage, at a byte.

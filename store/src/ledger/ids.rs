@@ -246,6 +246,11 @@ fn insert(txn: &WriteTransaction, dataset: u32, entries: &[(String, Known)]) -> 
     Ok(())
 }
 
+/// Whether an entry of a dataset that is forgotten stays. One function: the tree is compiled for each.
+fn kept(_: &[u8], _: &[u8]) -> bool {
+    false
+}
+
 /// Forgets a dataset.
 fn clear(txn: &WriteTransaction, dataset: u32) -> Result<(), Unusable> {
     let start = dataset.to_be_bytes();
@@ -255,8 +260,8 @@ fn clear(txn: &WriteTransaction, dataset: u32) -> Result<(), Unusable> {
         .map_err(Unusable::new)?;
     let mut ids = txn.open_table(IDS).map_err(Unusable::new)?;
     match end {
-        Some(end) => ids.retain_in(start.as_slice()..end.as_slice(), |_, _| false),
-        None => ids.retain_in(start.as_slice().., |_, _| false),
+        Some(end) => ids.retain_in(start.as_slice()..end.as_slice(), kept),
+        None => ids.retain_in(start.as_slice().., kept),
     }
     .map_err(Unusable::new)
 }

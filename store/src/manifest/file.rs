@@ -268,18 +268,24 @@ fn checked<T: Part>(name: String, part: T) -> Result<T, StorageError> {
 
 /// Reads JSON after checking its version and requirements.
 pub(crate) fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, StorageError> {
-    let bad =
-        |e: serde_json::Error| StorageError::from(Damage::new(name, "JSON", "valid JSON of this format", e));
+    check_envelope(name, bytes)?;
+    serde_json::from_slice(bytes).map_err(|e| bad_json(name, e))
+}
+
+fn check_envelope(name: &str, bytes: &[u8]) -> Result<(), StorageError> {
     let mut envelope = Envelope::default();
     let peeked = serde_json::Deserializer::from_slice(bytes).deserialize_map(&mut envelope);
     match (envelope.version, envelope.requires) {
-        (Some(version), Some(requires)) => check_version(name, version, &requires)?,
+        (Some(version), Some(requires)) => check_version(name, version, &requires),
         (version, _) => {
             let field = if version.is_some() { "requires" } else { "version" };
-            return Err(bad(peeked.err().unwrap_or_else(|| serde_json::Error::missing_field(field))));
+            Err(bad_json(name, peeked.err().unwrap_or_else(|| serde_json::Error::missing_field(field))))
         }
     }
-    serde_json::from_slice(bytes).map_err(bad)
+}
+
+fn bad_json(name: &str, e: serde_json::Error) -> StorageError {
+    Damage::new(name, "JSON", "valid JSON of this format", e).into()
 }
 
 /// Refuses what a newer gstore wrote in a way that this one does not understand.

@@ -303,7 +303,8 @@ fn read_json<T: serde::de::DeserializeOwned>(
     metadata: &HashMap<String, String>,
     key: &str,
 ) -> Result<T, Problem> {
-    serde_json::from_str(read_text(metadata, key)?)
+    // From bytes, as manifests are: a type is compiled for each form that it is read from.
+    serde_json::from_slice(read_text(metadata, key)?.as_bytes())
         .or_else(|e| problem(format!("footer metadata {key}"), "JSON of this format", e))
 }
 

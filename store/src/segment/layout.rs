@@ -5,6 +5,7 @@
 
 use arrow_schema::{DataType, Field, Schema};
 use gstore_core::{DType, Granularity, SignRotation};
+use std::fmt::Display;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,10 +20,14 @@ pub(crate) type Problem = (String, String, String);
 
 pub(crate) fn problem<T>(
     what: impl Into<String>,
-    expected: impl ToString,
-    found: impl ToString,
+    expected: impl Display,
+    found: impl Display,
 ) -> Result<T, Problem> {
-    Err((what.into(), expected.to_string(), found.to_string()))
+    Err(said(what.into(), [&expected, &found]))
+}
+
+fn said(what: String, [expected, found]: [&dyn Display; 2]) -> Problem {
+    (what, expected.to_string(), found.to_string())
 }
 
 /// What decides the columns of a segment.

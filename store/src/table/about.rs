@@ -153,5 +153,5 @@ pub(crate) fn describe(
 }
 
 fn parse<T: serde::de::DeserializeOwned>(text: Option<&str>) -> Option<T> {
-    serde_json::from_str(text?).ok()
+    serde_json::from_slice(text?.as_bytes()).ok()
 }
