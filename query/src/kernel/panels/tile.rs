@@ -41,15 +41,14 @@ pub(in crate::kernel) unsafe fn multiply<P: Panels, const R: usize, const Q: usi
     sums: *mut Line,
     fresh: bool,
 ) {
-    let parts = parts::<P>(R, Q);
     for lane in (0..LANES).step_by(P::WIDTH) {
         // SAFETY: the caller's promise.
         unsafe {
             part::<P, R, Q, 0>(at, lane, sums, fresh);
-            if parts > 1 {
+            if const { parts::<P>(R, Q) > 1 } {
                 part::<P, R, Q, 1>(at, lane, sums, fresh);
             }
-            if parts > 2 {
+            if const { parts::<P>(R, Q) > 2 } {
                 part::<P, R, Q, 2>(at, lane, sums, fresh);
             }
         }
@@ -62,7 +61,13 @@ pub(super) const fn parts<P: Panels>(rows: usize, queries: usize) -> usize {
     queries.div_ceil(P::SUMS / rows)
 }
 
-/// Part `I` of the queries; all that depends on its width is known when this is compiled.
+/// The first query of a part.
+const fn first<P: Panels>(rows: usize, queries: usize, part: usize) -> usize {
+    part * queries / parts::<P>(rows, queries)
+}
+
+/// Part `I` of the queries. Its width is a `const`, so that only the registers of this one are compiled; as a number
+/// that optimisation finds out, those of all widths would be written out first, for every part.
 ///
 /// # Safety
 /// As `Panels::multiply`; the part exists.
@@ -73,11 +78,10 @@ unsafe fn part<P: Panels, const R: usize, const Q: usize, const I: usize>(
     sums: *mut Line,
     fresh: bool,
 ) {
-    let parts = parts::<P>(R, Q);
-    let (from, end) = (I * Q / parts, (I + 1) * Q / parts);
-    // SAFETY: the caller's promise; queries from..end exist.
+    let from = const { first::<P>(R, Q, I) };
+    // SAFETY: the caller's promise; the queries of the part exist.
     unsafe {
-        match end - from {
+        match const { first::<P>(R, Q, I + 1) - first::<P>(R, Q, I) } {
             1 => registers::<P, R, Q, 1>(at, lane, from, sums, fresh),
             2 => registers::<P, R, Q, 2>(at, lane, from, sums, fresh),
             3 => registers::<P, R, Q, 3>(at, lane, from, sums, fresh),
@@ -151,7 +155,7 @@ unsafe fn add_step<P: Panels, const R: usize, const N: usize>(
 ) {
     // SAFETY: R lines of rows, N of queries.
     unsafe {
-        if R <= N {
+        if const { R <= N } {
             let mut x = [P::zero(); R];
             for r in 0..R {
                 x[r] = P::load(rows.add(r * LANES));
