@@ -6,26 +6,28 @@
 //! length, taken before values were rounded; else that of the stored values, summed in f64. With a
 //! preconditioner it is `<T_c[row], P_c V_c[row]>`, of the stored values.
 
-use std::ops::{ControlFlow, Range};
+mod share;
+
+use std::ops::ControlFlow;
 
 use gstore_core::{Cancel, parallel};
 use gstore_curvature::Preconditioner;
-use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, RowFlags};
+use gstore_store::{BlockBuffer, CELL_ROWS, FeatureReader};
 
+use self::share::{Row, Second, Share};
 use crate::error::QueryError;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::prepare::target_vectors::TargetVectors;
 use crate::influence::prepare::{Prepared, PreparedSide};
 use crate::influence::rank::collect::{Collector, merge};
 use crate::influence::rank::{check_missing, summary};
-use crate::influence::result::{NO_SUBTASK, Ranking, Reason, ScanSummary, Scored};
+use crate::influence::result::{NO_SUBTASK, Ranking, ScanSummary, Scored};
 use crate::influence::scan::filter::{RowFilter, RowMask};
-use crate::influence::scan::slots::{Selection, Slots};
+use crate::influence::scan::slots::Selection;
 use crate::influence::scan::terms::Terms;
 use crate::influence::scan::windows::{Window, passing, windows};
-use crate::influence::scan::{Scan, ScanPool, Totals, block_bytes};
+use crate::influence::scan::{ScanPool, Totals, block_bytes};
 use crate::influence::spec::{Missing, Order, Sim};
-use crate::values::{groups, norm};
 
 /// A thread's memory.
 #[derive(Default)]
@@ -34,25 +36,6 @@ struct Worker {
     selection: Selection,
     rows: Vec<Row>,
     second: Second,
-}
-
-/// What the second feature takes of it.
-#[derive(Default)]
-struct Second {
-    scratch: BlockBuffer,
-    mine: Vec<f32>,
-    theirs: Vec<f32>,
-    /// Theirs, preconditioned.
-    under: Vec<f64>,
-}
-
-/// What is known of a row so far.
-#[derive(Clone, Copy, Default)]
-struct Row {
-    sum: f64,
-    weight: f64,
-    checkpoints: usize,
-    flags: RowFlags,
 }
 
 /// Everything that the threads share.
@@ -258,132 +241,5 @@ impl Question<'_> {
         totals.eligible = scored.len() as u64;
         totals.scored = totals.eligible;
         Ok((scored, totals))
-    }
-}
-
-impl Row {
-    /// The score, or why there is none; the reasons are those of every scan.
-    fn score(&self, scan: &Scan<'_>) -> Result<f32, Reason> {
-        let whole = scan.is_whole(self.flags, self.checkpoints, self.weight > 0.0)?;
-        let score = (if whole { self.sum } else { self.sum / self.weight }) as f32;
-        if score.is_finite() { Ok(score) } else { Err(Reason::Overflow) }
-    }
-}
-
-/// What one checkpoint adds to the rows of a window.
-struct Share<'a> {
-    weight: f64,
-    /// Weights of the module groups.
-    modules: &'a [f64],
-    /// Of a dot product.
-    scale: f64,
-    inverse: Option<&'a Preconditioner>,
-    slots: Slots<'a>,
-    rows: &'a mut [Row],
-}
-
-impl Share<'_> {
-    fn add(&mut self, slot: usize, product: f64) {
-        let row = &mut self.rows[slot];
-        row.sum += self.weight * self.scale * product;
-        row.weight += self.weight;
-        row.checkpoints += 1;
-    }
-
-    fn flag(&mut self, slot: usize, flags: u8) {
-        self.rows[slot].flags.insert(RowFlags::from_bits(flags));
-    }
-
-    /// Adds the squares of the lengths of a block's vectors.
-    fn squares(&mut self, block: &Block<'_>) {
-        let modules = self.modules;
-        for i in self.slots.span(block) {
-            let Some(slot) = self.slots.of(block, i) else { continue };
-            let length = norm(&block.norm[i * modules.len()..(i + 1) * modules.len()], modules);
-            self.add(slot, length * length);
-            self.flag(slot, block.flags[i]);
-        }
-    }
-
-    /// Adds the products of a block's vectors with themselves, one side preconditioned.
-    fn energies(&mut self, block: &Block<'_>, reader: &FeatureReader, memory: &mut Second) {
-        let groups = groups(reader.part());
-        memory.resize(reader.part().desc.dim() as usize);
-        for i in self.slots.span(block) {
-            let Some(slot) = self.slots.of(block, i) else { continue };
-            block.vector(i, &groups, &mut memory.mine);
-            memory.theirs.copy_from_slice(&memory.mine);
-            let product = memory.product(&groups, self.modules, self.inverse);
-            self.add(slot, product);
-            self.flag(slot, block.flags[i]);
-        }
-    }
-
-    /// Adds the products of a block's vectors with those of another feature; returns the bytes read of it.
-    fn products(
-        &mut self,
-        (block, reader): (&Block<'_>, &FeatureReader),
-        other: &FeatureReader,
-        window: &Window,
-        memory: &mut Second,
-    ) -> Result<u64, QueryError> {
-        memory.resize(reader.part().desc.dim() as usize);
-        let mut scratch = std::mem::take(&mut memory.scratch);
-        let (of_mine, of_theirs) = (groups(reader.part()), groups(other.part()));
-        for i in self.slots.span(block) {
-            if let Some(slot) = self.slots.of(block, i) {
-                self.flag(slot, block.flags[i]);
-            }
-        }
-        let here = span(block);
-        let mut bytes = 0;
-        for there in other.blocks_in(window.rows.start / CELL_ROWS) {
-            let range = there.range();
-            if here.start.max(range.start) >= here.end.min(range.end) || !self.slots.touch(range) {
-                continue;
-            }
-            let there = other.read_block(there, &mut scratch)?;
-            bytes += block_bytes(&there);
-            for j in self.slots.span(&there) {
-                let Some(slot) = self.slots.of(&there, j) else { continue };
-                let Ok(i) = block.rows.binary_search(&there.rows[j]) else { continue };
-                block.vector(i, &of_mine, &mut memory.mine);
-                there.vector(j, &of_theirs, &mut memory.theirs);
-                let product = memory.product(&of_mine, self.modules, self.inverse);
-                self.add(slot, product);
-                self.flag(slot, there.flags[j]);
-            }
-        }
-        memory.scratch = scratch;
-        Ok(bytes)
-    }
-}
-
-impl Second {
-    fn resize(&mut self, dim: usize) {
-        self.mine.resize(dim, 0.0);
-        self.theirs.resize(dim, 0.0);
-    }
-
-    /// The product of both vectors, by module group with its weight.
-    fn product(&mut self, groups: &[Range<usize>], weights: &[f64], inverse: Option<&Preconditioner>) -> f64 {
-        self.under.clear();
-        self.under.extend(self.theirs.iter().map(|x| f64::from(*x)));
-        if let Some(inverse) = inverse {
-            inverse.apply(&mut self.under);
-        }
-        let weighted = |(group, weight): (&Range<usize>, &f64)| {
-            let pairs = self.mine[group.clone()].iter().zip(&self.under[group.clone()]);
-            weight * pairs.map(|(x, y)| f64::from(*x) * y).sum::<f64>()
-        };
-        groups.iter().zip(weights).map(weighted).sum()
-    }
-}
-
-/// The rows between the first and the last of a block.
-fn span(block: &Block<'_>) -> Range<u64> {
-    match (block.rows.first(), block.rows.last()) {
-        (Some(first), Some(last)) => *first..last + 1,
-        _ => 0..0,
     }
 }
