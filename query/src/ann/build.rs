@@ -8,25 +8,19 @@
 //!   threads as room was reserved for
 //! - a segment's graph is complete under its name or not there: what is interrupted leaves nothing
 
+mod link;
+
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
-use gstore_core::{Cancel, parallel};
-use gstore_store::{
-    Block, BlockBuffer, FeatureReader, IndexFile, IndexWriter, RowFlags, SectionId, SegmentRef, Store,
-};
-use usearch::{Index, IndexOptions, MetricKind, ScalarKind, VectorType};
+use gstore_core::Cancel;
+use gstore_store::{FeatureReader, IndexFile, IndexWriter, SectionId, SegmentRef, Store};
 
-use super::files::{CONNECTIVITY, EXPANSION, GraphProgress, KIND, check, open};
-use super::format::{GRAPH, GraphHeader, HEAD, LeftOut, VECTORS};
+use super::files::{CONNECTIVITY, GraphProgress, KIND, check, open};
+use super::format::{GRAPH, GraphHeader, HEAD, VECTORS};
 use super::graph::Graph;
-use super::mend::{Links, NEAR, NOBODY};
 use crate::error::QueryError;
 use crate::indexes::CHUNK;
-use crate::kernel::usearch_metric;
-use crate::values::{NoDirection, groups, unit};
 
 /// Bytes that are copied at a time.
 const COPY: usize = 1 << 20;
@@ -118,14 +112,6 @@ struct One<'a> {
     cancel: &'a Cancel,
 }
 
-/// Outcome for a vector.
-enum Fate {
-    Linked,
-    NoScored,
-    NonFinite,
-    Zero,
-}
-
 impl One<'_> {
     fn build(
         &self,
@@ -165,116 +151,6 @@ impl One<'_> {
         let value = serde_json::to_value(&header).map_err(|error| QueryError::Graph(error.to_string()))?;
         let note = writer.finish(value)?;
         Ok((header, note.bytes))
-    }
-
-    /// Links every vector that has a direction.
-    fn link(
-        &self,
-        dim: usize,
-        progress: &mut (dyn FnMut(u64) + Send),
-    ) -> Result<(Index, LeftOut), QueryError> {
-        let room = usize::try_from(self.segment.vectors()).unwrap_or(usize::MAX);
-        if self.segment.vectors() > u64::from(u32::MAX) {
-            return Err(QueryError::Graph(format!(
-                "{} has more than {} vectors",
-                self.segment.file(),
-                u32::MAX
-            )));
-        }
-        let options = IndexOptions {
-            dimensions: dim,
-            metric: MetricKind::Cos,
-            quantization: ScalarKind::F16,
-            connectivity: CONNECTIVITY,
-            expansion_add: EXPANSION,
-            expansion_search: EXPANSION,
-            multi: false,
-        };
-        let mut index = Index::new(&options).map_err(|error| failed("begin", &error))?;
-        <usearch::f16 as VectorType>::change_metric(&mut index, usearch_metric(dim))
-            .map_err(|error| failed("begin", &error))?;
-        index
-            .reserve_capacity_and_threads(room.max(1), self.threads)
-            .map_err(|error| failed("find memory for", &error))?;
-        let blocks = self.reader.blocks_of(self.segment)?;
-        let groups = groups(self.reader.part());
-        let (linked, progress) = (AtomicU64::new(0), Mutex::new(progress));
-        let states = parallel::unordered::<_, QueryError>(
-            blocks.len(),
-            self.threads,
-            self.cancel,
-            || (BlockBuffer::new(), Scratch::new(dim), LeftOut::default()),
-            |(buffer, scratch, left_out), at| {
-                let block = self.reader.read_block(blocks[at], buffer)?;
-                for i in 0..block.len() {
-                    if self.cancel.is_raised() {
-                        return Err(QueryError::Cancelled);
-                    }
-                    block.vector(i, &groups, &mut scratch.vector);
-                    match scratch.unit(&block, i) {
-                        Fate::Linked => index
-                            .add(block.rows[i], usearch::f16::from_i16s(&scratch.unit))
-                            .map_err(|error| failed("add a vector to", &error))?,
-                        Fate::NoScored => left_out.no_scored += 1,
-                        Fate::NonFinite => left_out.non_finite += 1,
-                        Fate::Zero => left_out.zero += 1,
-                    }
-                    let linked = linked.fetch_add(1, Ordering::Relaxed) + 1;
-                    if linked.is_multiple_of(64) {
-                        (progress.lock().unwrap_or_else(PoisonError::into_inner))(linked);
-                    }
-                }
-                Ok(())
-            },
-        )?;
-        let mut left_out = LeftOut::default();
-        for (_, _, part) in states {
-            left_out.no_scored += part.no_scored;
-            left_out.non_finite += part.non_finite;
-            left_out.zero += part.zero;
-        }
-        Ok((index, left_out))
-    }
-
-    /// The links of a graph with those that usearch left out.
-    fn mend(&self, index: &Index, graph: Vec<u8>, header: &GraphHeader) -> Result<Vec<u8>, QueryError> {
-        let mut links = Links::read(graph, header).map_err(QueryError::Graph)?;
-        let rows = links.rows();
-        let slot = |row: u64| {
-            rows.binary_search_by_key(&row, |known| known.0)
-                .ok()
-                .and_then(|at| rows.get(at))
-                .map_or(NOBODY, |known| known.1)
-        };
-        let near: Vec<AtomicU32> = (0..rows.len() * NEAR).map(|_| AtomicU32::new(NOBODY)).collect();
-        let blocks = self.reader.blocks_of(self.segment)?;
-        let groups = groups(self.reader.part());
-        parallel::unordered::<_, QueryError>(
-            blocks.len(),
-            self.threads,
-            self.cancel,
-            || (BlockBuffer::new(), Scratch::new(header.dim)),
-            |(buffer, scratch), at| {
-                let block = self.reader.read_block(blocks[at], buffer)?;
-                for i in 0..block.len() {
-                    if self.cancel.is_raised() {
-                        return Err(QueryError::Cancelled);
-                    }
-                    block.vector(i, &groups, &mut scratch.vector);
-                    let Fate::Linked = scratch.unit(&block, i) else { continue };
-                    let found = index
-                        .search(usearch::f16::from_i16s(&scratch.unit), NEAR + 1)
-                        .map_err(|error| failed("search", &error))?;
-                    let own = slot(block.rows[i]) as usize;
-                    let others = found.keys.iter().filter(|row| **row != block.rows[i]);
-                    let places = near.get(own * NEAR..(own + 1) * NEAR).into_iter().flatten();
-                    places.zip(others).for_each(|(near, row)| near.store(slot(*row), Ordering::Relaxed));
-                }
-                Ok(())
-            },
-        )?;
-        links.add(|slot, i| near.get(slot * NEAR + i).map_or(NOBODY, |near| near.load(Ordering::Relaxed)));
-        Ok(links.into_bytes())
     }
 
     /// Copies the vectors that usearch wrote into their section.
@@ -333,36 +209,4 @@ fn unread(error: std::io::Error) -> QueryError {
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> QueryError {
     QueryError::Graph(format!("usearch could not {what} the graph: {error}"))
-}
-
-/// One vector.
-struct Scratch {
-    vector: Vec<f32>,
-    /// The bits of its f16.
-    unit: Vec<i16>,
-}
-
-impl Scratch {
-    fn new(dim: usize) -> Self {
-        Self { vector: vec![0.0; dim], unit: vec![0; dim] }
-    }
-
-    /// Divides the vector by its length, if it has one.
-    fn unit(&mut self, block: &Block<'_>, i: usize) -> Fate {
-        let flags = RowFlags::from_bits(block.flags[i]);
-        if flags.contains(RowFlags::NO_SCORED) {
-            return Fate::NoScored;
-        }
-        if flags.intersects(RowFlags::NON_FINITE.union(RowFlags::MISSING)) {
-            return Fate::NonFinite;
-        }
-        match unit(&self.vector) {
-            Ok(values) => {
-                self.unit.iter_mut().zip(values).for_each(|(out, x)| *out = x.to_bits() as i16);
-                Fate::Linked
-            }
-            Err(NoDirection::Zero) => Fate::Zero,
-            Err(NoDirection::NotFinite) => Fate::NonFinite,
-        }
-    }
 }
