@@ -192,14 +192,17 @@ impl EncodingReader {
             rest = rest.difference(&here);
         }
         parts.sort_by_key(|(r, _)| r.start);
-        parts.into_iter().flat_map(
+        let batches = parts.into_iter().flat_map(
             |(range, file)| -> Box<dyn Iterator<Item = Result<RecordBatch, ReadError>> + 'a> {
                 match file.read(&["row", "tokens", "scored_tokens", "truncated"], &[range]) {
                     Err(e) => Box::new(std::iter::once(Err(e.into()))),
                     Ok(read) => Box::new(read.map(|b| check(b?))),
                 }
             },
-        )
+        );
+        // As one type, whose steps are compiled here and not by each that takes batches.
+        let batches: Box<dyn Iterator<Item = Result<RecordBatch, ReadError>> + 'a> = Box::new(batches);
+        batches
     }
 }
 

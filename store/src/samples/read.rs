@@ -86,7 +86,10 @@ impl SampleReader {
             let wanted = wanted.clone();
             self.files.iter().flat_map(move |file| self.scan_file(file, &target, &wanted))
         });
-        error.into_iter().chain(parts)
+        // As one type, whose steps are compiled here and not by each that takes batches.
+        let batches: Box<dyn Iterator<Item = Result<RecordBatch, ReadError>> + 'a> =
+            Box::new(error.into_iter().chain(parts));
+        batches
     }
 
     /// Hands out the row and id of each live sample, in row order.
@@ -94,6 +97,10 @@ impl SampleReader {
     /// # Errors
     /// Those of [`SampleReader::scan`].
     pub fn each_id(&self, mut visit: impl FnMut(u64, &str)) -> Result<(), ReadError> {
+        self.visit_ids(&mut visit)
+    }
+
+    fn visit_ids(&self, visit: &mut dyn FnMut(u64, &str)) -> Result<(), ReadError> {
         for batch in self.scan(&["row", "id"], None) {
             let batch = batch?;
             let rows = batch.column(0).as_primitive::<UInt64Type>().values();
