@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::tile::{Run, Tile, Vector, rows, run};
-use super::{Kernel, Shape};
+use super::{Kernel, LeftReads, Shape};
 
 #[derive(Clone, Copy)]
 struct Single(__m256);
@@ -54,6 +54,6 @@ static NARROW: [&[Run; 6]; 2] =
 
 /// The kernel in f32.
 pub(super) fn f32_kernel() -> Kernel {
-    let shape = Shape { rows: 6, cols: 16, half: true };
+    let shape = Shape { rows: 6, cols: 16, half: true, left: LeftReads::EXACT };
     Kernel { shape, wide: [WIDE[0], WIDE[1]], narrow: [NARROW[0], NARROW[1]] }
 }

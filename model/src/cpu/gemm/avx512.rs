@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::super::level::Level;
-use super::tile::{Run, Tile, Vector, rows, run};
-use super::{Kernel, PairedKernel, Shape};
+use super::tile::{self, Run, Tile, Vector, WIDEST, rows, run};
+use super::{Kernel, LeftReads, PairedKernel, Shape};
 
 #[derive(Clone, Copy)]
 struct Single(__m512);
@@ -97,7 +97,7 @@ unsafe fn paired<const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile
 }
 
 const ROWS: usize = 14;
-const SHAPE: Shape = Shape { rows: ROWS, cols: 32, half: true };
+const SHAPE: Shape = Shape { rows: ROWS, cols: 32, half: true, left: LeftReads::EXACT };
 
 static SINGLE: [[&[Run; ROWS]; 2]; 2] = [
     [
@@ -124,7 +124,17 @@ pub(super) fn f32_kernel() -> Kernel {
 pub(super) fn bf16_kernel() -> Option<PairedKernel> {
     let kernel = Kernel { shape: SHAPE, wide: [PAIRED[0], &[]], narrow: [PAIRED[1], &[]] };
     let found = Level::Avx512.is_available() && is_x86_feature_detected!("avx512bf16");
-    found.then_some(PairedKernel { kernel })
+    found.then_some(PairedKernel { kernel, begin: || (), end: || () })
+}
+
+/// Writes the rows of a tile whose sums are in memory.
+///
+/// # Safety
+/// As of [`tile::write`].
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn write(t: &Tile, rows: &[[f32; WIDEST]]) {
+    // SAFETY: the caller's promise.
+    unsafe { tile::write::<Single>(t, rows) }
 }
 
 /// Rounds values to bf16, to nearest even; denormals become zero.

@@ -12,6 +12,8 @@
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -26,6 +28,8 @@ mod weights;
 pub(super) use self::pack::{Packed, Panels};
 pub(super) use self::product::{Output, Right, linear, multiply};
 pub(super) use self::weights::{Format, Weights};
+
+use std::marker::PhantomData;
 
 use self::tile::{Run, Tile};
 use super::level::{Level, Simd};
@@ -61,6 +65,22 @@ pub(super) struct Shape {
     pub cols: usize,
     /// Whether there is a variant of half the columns.
     pub half: bool,
+    /// What is read of a left factor.
+    pub left: LeftReads,
+}
+
+/// What a kernel reads of a left factor beyond its rows and steps.
+#[derive(Clone, Copy)]
+pub(super) struct LeftReads {
+    /// Rows behind the last, with any values.
+    pub rows: usize,
+    /// Steps are read up to a multiple of this many; zeros are behind the last.
+    pub steps: usize,
+}
+
+impl LeftReads {
+    /// Nothing beyond.
+    pub const EXACT: LeftReads = LeftReads { rows: 0, steps: 1 };
 }
 
 /// A micro-kernel for every number of rows up to a tile's; the left factor by row and by column.
@@ -76,6 +96,29 @@ pub(super) struct Kernel {
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // made on x86-64 only
 pub(super) struct PairedKernel {
     kernel: Kernel,
+    begin: fn(),
+    end: fn(),
+}
+
+/// While this is there, products of pairs may be computed on this thread.
+struct Begun {
+    end: fn(),
+    /// Stays on its thread.
+    _thread: PhantomData<*const ()>,
+}
+
+impl PairedKernel {
+    /// Prepares this thread for products.
+    fn begin(&self) -> Begun {
+        (self.begin)();
+        Begun { end: self.end, _thread: PhantomData }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        (self.end)();
+    }
 }
 
 /// The kernels of a level.
@@ -94,7 +137,7 @@ impl Kernels {
     pub fn new(simd: Simd) -> Kernels {
         let (single, paired) = match simd.level() {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => (avx512::f32_kernel(), avx512::bf16_kernel()),
+            Level::Avx512 => (avx512::f32_kernel(), amx::kernel().or_else(avx512::bf16_kernel)),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => (avx2::f32_kernel(), None),
             #[cfg(target_arch = "aarch64")]
@@ -215,7 +258,9 @@ impl Kernel {
         let (rows, cols) = (a.rows, to.cols);
         assert!(cols <= PANEL && fits(to.data.len(), rows, cols, to.stride), "destination of a product");
         assert!(rows <= 1 || to.stride >= cols, "destination of a product");
-        assert!(a.fits(b.k), "left factor of a product");
+        let LeftReads { rows: behind, steps } = self.shape.left;
+        let read = Left { rows: if rows == 0 { 0 } else { rows + behind }, ..a };
+        assert!(read.fits(b.k.next_multiple_of(steps)), "left factor of a product");
         assert!(fits(b.data.len(), b.k, self.readable(cols), b.stride), "right factor of a product");
         assert!(extra.bias.is_none_or(|bias| bias.len() >= cols), "bias of a product");
         #[cfg(test)]
@@ -237,7 +282,7 @@ impl Kernel {
                 let start = block.start;
                 let a_start = if a.by_column { start } else { start * a.stride };
                 // SAFETY: the assertions keep the elements of all rows and columns of `c`, `a`, `b`, `add`
-                // and `bias` inside their slices, those of `b` up to whole tiles; `start` and `first` are
+                // and `bias` inside their slices, those of `b` up to whole tiles, those of `a` as `LeftReads` says; `start` and `first` are
                 // below the row and column counts, so the offsets are too. `c` is borrowed mutably and so
                 // overlaps none but `add`, which is then `c` itself. `table` has a kernel for each count up
                 // to `shape.rows`; `Kernels::new` chose it by a witness that the CPU has its instructions.

@@ -4,7 +4,7 @@ use super::super::level::Simd;
 use super::super::pool::Buffer;
 use super::pack::copy_panel;
 use super::weights::{Format, Side, round};
-use super::{Add, Destination, Extra, Kernel, Kernels, Left, PANEL, PairedKernel, Panel, cut};
+use super::{Add, Destination, Extra, Kernel, Kernels, Left, LeftReads, PANEL, PairedKernel, Panel, cut};
 
 /// Tiles of rows that a panel is multiplied with before the next panel: their rows stay in
 /// the first-level cache.
@@ -30,6 +30,7 @@ pub(in super::super) fn linear(
     let (k, n) = (w.k(), w.n());
     let paired = kernels.paired.as_ref().filter(|_| w.format() == Format::Paired);
     let kernel = paired.map_or(&kernels.single, |paired| &paired.kernel);
+    let _begun = paired.map(PairedKernel::begin);
     for chunk in cut(rows, TILES * kernel.rows()) {
         let x = &x[chunk.start * k..chunk.end * k];
         let count = chunk.len();
@@ -90,12 +91,14 @@ fn copy_left(
             Some((copy, stride))
         }
         Format::Paired => {
-            let stride = apart(k.div_ceil(2));
-            let mut copy = Buffer::take(rows * stride);
+            let reads = paired.map_or(LeftReads::EXACT, |paired| paired.kernel.shape.left);
+            let pairs = k.div_ceil(2).next_multiple_of(reads.steps);
+            let stride = apart(pairs);
+            let mut copy = Buffer::take((rows + reads.rows) * stride);
             for (from, to) in x.chunks_exact(k).zip(copy.chunks_exact_mut(stride)) {
                 let to: &mut [u16] = bytemuck::cast_slice_mut(to);
                 narrow(paired, from, &mut to[..k]);
-                to[k..k.next_multiple_of(2)].fill(0);
+                to[k..2 * pairs].fill(0);
             }
             Some((copy, stride))
         }

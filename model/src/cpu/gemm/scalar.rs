@@ -1,7 +1,7 @@
 //! Portable kernel: 4 rows of 8 values, which the compiler puts into the registers at hand.
 
 use super::tile::{Run, Tile, Vector, rows, run};
-use super::{Kernel, Shape};
+use super::{Kernel, LeftReads, Shape};
 
 /// Four values that the compiler may hold in one register.
 #[derive(Clone, Copy)]
@@ -49,5 +49,9 @@ static BY_COLUMN: &[Run; 4] = rows!(single, 2, true, [1 2 3 4]);
 
 /// The kernel in f32.
 pub(super) fn f32_kernel() -> Kernel {
-    Kernel { shape: Shape { rows: 4, cols: 8, half: false }, wide: [BY_ROW, BY_COLUMN], narrow: [&[], &[]] }
+    Kernel {
+        shape: Shape { rows: 4, cols: 8, half: false, left: LeftReads::EXACT },
+        wide: [BY_ROW, BY_COLUMN],
+        narrow: [&[], &[]],
+    }
 }

@@ -49,7 +49,7 @@ pub(super) trait Vector: Copy {
 }
 
 /// Widest tile of any kernel in values.
-const WIDEST: usize = 32;
+pub(super) const WIDEST: usize = 32;
 
 /// Computes a tile of `M` rows and up to `N` vectors.
 ///
@@ -93,6 +93,33 @@ pub(super) unsafe fn run<V: Vector, const M: usize, const N: usize, const BY_COL
             for v in 0..N {
                 let at = v * V::LANES;
                 let mut sum = c[i][v];
+                if !t.bias.is_null() {
+                    sum = sum.add(V::load(t.bias.add(at)));
+                }
+                if !t.add.is_null() {
+                    sum = sum.add(V::load(t.add.add(i * t.add_stride + at)));
+                }
+                sum.store(t.c.add(i * t.c_stride + at));
+            }
+        }
+    }
+}
+
+/// Writes the rows of a tile whose sums are in memory.
+///
+/// # Safety
+/// As of [`run`], for as many rows as are given.
+#[inline(always)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // of the kernel for AMX
+pub(super) unsafe fn write<V: Vector>(t: &Tile, rows: &[[f32; WIDEST]]) {
+    // SAFETY: the caller's promise; a row of `t` has all columns of one of `rows`.
+    unsafe {
+        if t.cols != WIDEST {
+            return edge(t, rows);
+        }
+        for (i, row) in rows.iter().enumerate() {
+            for at in (0..WIDEST).step_by(V::LANES) {
+                let mut sum = V::load(row.as_ptr().add(at));
                 if !t.bias.is_null() {
                     sum = sum.add(V::load(t.bias.add(at)));
                 }

@@ -1,0 +1,210 @@
+//! Kernel for AMX: pairs of bf16 in the tile registers of Intel's processors, 32 rows and columns at a time.
+//!
+//! The sums of an element go by blocks of 32 factors, from the first on: in a block the products at even places
+//! and those at odd places are added up apart, then both sums, then the block to the blocks before. So bits depend
+//! on a row and a column alone here too, but are others than those of the kernel for AVX-512.
+//!
+//! The instructions are written as assembly: those of the standard library are not stable yet
+//! (<https://github.com/rust-lang/rust/issues/126622>).
+
+use std::arch::asm;
+use std::arch::x86_64::{__cpuid, __cpuid_count};
+use std::mem::MaybeUninit;
+use std::sync::OnceLock;
+
+use super::tile::{Run, Tile, WIDEST, rows};
+use super::{Kernel, LeftReads, PANEL, PairedKernel, Shape, avx512};
+
+/// Rows of a register, and pairs of a row.
+const SIDE: usize = 16;
+/// Rows of a kernel's tile: two registers of the left factor.
+const ROWS: usize = 2 * SIDE;
+
+/// Palette 1 with eight registers of 16 rows of 64 bytes, as `ldtilecfg` reads it.
+#[repr(C, align(64))]
+struct Layout([u8; 64]);
+
+static LAYOUT: Layout = {
+    let mut bytes = [0; 64];
+    bytes[0] = 1;
+    let mut register = 0;
+    while register < 8 {
+        bytes[16 + 2 * register] = 64;
+        bytes[48 + register] = SIDE as u8;
+        register += 1;
+    }
+    Layout(bytes)
+};
+
+static TABLE: &[Run; ROWS] = rows!(tiled, 2, false, [
+    1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
+]);
+
+/// The kernel, if the CPU has it and the system lets this process use it. Takes `a` by row only.
+pub(super) fn kernel() -> Option<PairedKernel> {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    // What else is done on pairs is done with AVX-512.
+    avx512::bf16_kernel()?;
+    FOUND.get_or_init(|| has_instructions() && is_permitted()).then_some(PairedKernel {
+        kernel: Kernel {
+            shape: Shape {
+                rows: ROWS,
+                cols: PANEL,
+                half: false,
+                left: LeftReads { rows: SIDE - 1, steps: SIDE },
+            },
+            wide: [TABLE, &[]],
+            narrow: [&[], &[]],
+        },
+        begin,
+        end,
+    })
+}
+
+fn has_instructions() -> bool {
+    /// Bits of `edx` for bf16 and for the registers.
+    const WANTED: u32 = 1 << 22 | 1 << 24;
+    __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & WANTED == WANTED
+}
+
+/// Asks the system for the registers, which it saves for processes that asked only.
+#[cfg(target_os = "linux")]
+fn is_permitted() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_long = 18;
+    // SAFETY: takes two numbers, and touches no memory of ours.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_permitted() -> bool {
+    false
+}
+
+/// Lays the registers of this thread out.
+fn begin() {
+    // SAFETY: `kernel` alone hands this out, and has found the instructions.
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const LAYOUT, options(nostack, preserves_flags)) }
+}
+
+/// Gives them back: threads whose registers are in use take longer to be switched.
+fn end() {
+    // SAFETY: as of `begin`.
+    unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
+}
+
+/// # Safety
+/// As of [`super::tile::run`]; elements of `a` and `b` are pairs, `a` lies by row and is readable as [`LeftReads`]
+/// says, with zeros behind its `k` pairs; rows of `b` start [`PANEL`] pairs apart. Between `begin` and `end`.
+unsafe fn tiled<const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { product(t, M) }
+}
+
+/// # Safety
+/// As of [`tiled`], for this many rows.
+unsafe fn product(t: &Tile, rows: usize) {
+    #[repr(align(64))]
+    struct Aligned<T>(T);
+
+    let mut sums = Aligned(MaybeUninit::<[[f32; WIDEST]; ROWS]>::uninit());
+    let to: *mut f32 = sums.0.as_mut_ptr().cast();
+    // Rows of `b` behind the last are those of another panel, or none: zeros are in their place.
+    let (whole, rest) = (t.k / SIDE, t.k % SIDE);
+    let mut last = Aligned([[0f32; PANEL]; SIDE]);
+    let last = if rest > 0 {
+        // SAFETY: `rest` rows of `b`, whole panels wide.
+        unsafe {
+            t.b.add(whole * SIDE * PANEL).copy_to_nonoverlapping(last.0.as_mut_ptr().cast(), rest * PANEL)
+        };
+        last.0.as_ptr().cast::<f32>()
+    } else {
+        std::ptr::null()
+    };
+    let bytes = t.a_stride * size_of::<f32>();
+    // SAFETY: reads rows of `a` and `b` that the caller guarantees, and writes 16 or 32 rows of `sums`. The registers
+    // are laid out.
+    unsafe {
+        if rows > SIDE {
+            asm!(
+                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                "test {n}, {n}",
+                "jz 3f",
+                "2:",
+                "tileloadd tmm4, [{a} + {apart}*1]",
+                "tileloadd tmm6, [{b} + {wide}*1]",
+                "tileloadd tmm7, [{b} + {wide}*1 + 64]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm5, [{low} + {apart}*1]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {a}, 64", "add {low}, 64", "add {b}, 2048",
+                "dec {n}",
+                "jnz 2b",
+                "3:",
+                "test {last}, {last}",
+                "jz 4f",
+                "mov {b}, {last}",
+                "xor {last:e}, {last:e}",
+                "mov {n:e}, 1",
+                "jmp 2b",
+                "4:",
+                "tilestored [{to} + {wide}*1], tmm0",
+                "tilestored [{to} + {wide}*1 + 64], tmm1",
+                "tilestored [{to} + {wide}*1 + 2048], tmm2",
+                "tilestored [{to} + {wide}*1 + 2112], tmm3",
+                a = inout(reg) t.a => _,
+                low = inout(reg) t.a.wrapping_add(SIDE * t.a_stride) => _,
+                apart = in(reg) bytes,
+                b = inout(reg) t.b => _,
+                wide = in(reg) PANEL * size_of::<f32>(),
+                last = inout(reg) last => _,
+                n = inout(reg) whole => _,
+                to = in(reg) to,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        } else {
+            asm!(
+                "tilezero tmm0", "tilezero tmm1",
+                "test {n}, {n}",
+                "jz 3f",
+                "2:",
+                "tileloadd tmm4, [{a} + {apart}*1]",
+                "tileloadd tmm6, [{b} + {wide}*1]",
+                "tileloadd tmm7, [{b} + {wide}*1 + 64]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "add {a}, 64", "add {b}, 2048",
+                "dec {n}",
+                "jnz 2b",
+                "3:",
+                "test {last}, {last}",
+                "jz 4f",
+                "mov {b}, {last}",
+                "xor {last:e}, {last:e}",
+                "mov {n:e}, 1",
+                "jmp 2b",
+                "4:",
+                "tilestored [{to} + {wide}*1], tmm0",
+                "tilestored [{to} + {wide}*1 + 64], tmm1",
+                a = inout(reg) t.a => _,
+                apart = in(reg) bytes,
+                b = inout(reg) t.b => _,
+                wide = in(reg) PANEL * size_of::<f32>(),
+                last = inout(reg) last => _,
+                n = inout(reg) whole => _,
+                to = in(reg) to,
+                out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+        avx512::write(t, std::slice::from_raw_parts(to.cast_const().cast(), rows));
+    }
+}
+
+#[cfg(test)]
+#[path = "amx_tests.rs"]
+mod tests;

@@ -1,0 +1,75 @@
+use super::super::super::level::Simd;
+use super::super::weights::round;
+use super::super::{Add, Format, Kernels, Weights, linear};
+use super::*;
+use crate::cpu::level::Level;
+
+fn values(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 8_388_608.0 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+#[test]
+fn every_size_has_the_products_of_rounded_factors() {
+    let Some(simd) = Simd::new(Level::Avx512).filter(|_| kernel().is_some()) else {
+        println!("SKIPPED: this CPU has no AMX");
+        return;
+    };
+    let kernels = Kernels::new(simd);
+    for (rows, k, n) in [(1, 1, 1), (5, 31, 33), (16, 32, 32), (17, 34, 16), (33, 96, 70), (140, 129, 65)] {
+        let (x, weight, bias) = (values(rows * k, 1), values(n * k, 2), values(n, 3));
+        let packed = Weights::pack(&weight, n, k, Format::Paired);
+        let mut found = values(rows * n, 4);
+        let added = found.clone();
+        linear(&kernels, &mut found, &x, rows, packed.forward(), Some(&bias), Add::Destination);
+        for (i, row) in found.chunks_exact(n).enumerate() {
+            for (j, found) in row.iter().enumerate() {
+                let factors = x[i * k..][..k].iter().zip(&weight[j * k..][..k]);
+                let products = factors.map(|(x, w)| f64::from(round(*x)) * f64::from(round(*w)));
+                let exact: f64 = products.sum::<f64>() + f64::from(bias[j]) + f64::from(added[i * n + j]);
+                let off = (f64::from(*found) - exact).abs();
+                assert!(
+                    off <= 1e-6 * (4.0 + k as f64),
+                    "{rows} x {k} x {n} at {i}, {j}: {found} and {exact}"
+                );
+            }
+            // The same bits alone.
+            let mut alone = added[i * n..][..n].to_vec();
+            linear(
+                &kernels,
+                &mut alone,
+                &x[i * k..][..k],
+                1,
+                packed.forward(),
+                Some(&bias),
+                Add::Destination,
+            );
+            assert!(
+                alone.iter().zip(row).all(|(a, b)| a.to_bits() == b.to_bits()),
+                "{rows} x {k} x {n}, row {i}"
+            );
+        }
+    }
+}
+
+#[test]
+fn columns_and_rows_behind_the_matrix_change_nothing() {
+    let Some(simd) = Simd::new(Level::Avx512).filter(|_| kernel().is_some()) else {
+        println!("SKIPPED: this CPU has no AMX");
+        return;
+    };
+    let kernels = Kernels::new(simd);
+    // The second panel has nothing finite: what is read beyond the first must not reach its sums.
+    let (rows, k, n) = (3, 6, 64);
+    let mut weight = values(n * k, 5);
+    weight[32 * k..].fill(f32::INFINITY);
+    let packed = Weights::pack(&weight, n, k, Format::Paired);
+    let mut found = vec![0.0; rows * n];
+    linear(&kernels, &mut found, &values(rows * k, 6), rows, packed.forward(), None, Add::Nothing);
+    assert!(found.chunks_exact(n).all(|row| row[..32].iter().all(|v| v.is_finite())));
+    assert!(found.chunks_exact(n).all(|row| row[32..].iter().all(|v| !v.is_finite())));
+}
