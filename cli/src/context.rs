@@ -180,7 +180,8 @@ fn unwritable(folder: &Path) -> Option<String> {
     Some(match error.kind() {
         ErrorKind::PermissionDenied => "permission denied".to_owned(),
         ErrorKind::ReadOnlyFilesystem => "what it is on can only be read".to_owned(),
-        _ => error.to_string(),
+        // Then the command finds out, and says what fails.
+        _ => return None,
     })
 }
 

@@ -8,4 +8,5 @@ pub mod origin;
 pub mod pipeline;
 pub mod remedy;
 pub mod shell;
+pub mod stopped;
 pub mod wording;

@@ -195,7 +195,7 @@ pub(super) fn record_of(mut object: Map<String, Value>, line: &[u8]) -> Result<R
     }
     let stated = object.shift_remove("id");
     let named = stated.is_some().then(|| "id".to_owned());
-    // In a table a null is left out, so the same rows have the same ids as JSON lines.
+    // A table leaves nulls out, so a null id is none there as well.
     let id = stated.filter(|id| !id.is_null()).map(id_text).transpose()?;
     let content = Content::take(&mut object).map_err(|error| match error {
         ContentError::Nothing => {

@@ -4,6 +4,8 @@ use arrow_schema::{DataType, FieldRef};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{DescribeTable, LogicalPlan, LogicalPlanBuilder, col, lit};
 
+use crate::bounds::few;
+
 /// The name of a type.
 pub(crate) fn name(ty: &DataType) -> String {
     use DataType as D;
@@ -73,6 +75,8 @@ pub(crate) fn described(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     if schema.fields().is_empty() {
         return Ok(plan);
     }
+    // The name of a type is as long as the type.
+    schema.fields().iter().try_for_each(|field| few(field.data_type()))?;
     let row = |field: &FieldRef| {
         let is_nullable = if field.is_nullable() { "YES" } else { "NO" };
         vec![lit(field.name().as_str()), lit(name(field.data_type())), lit(is_nullable)]

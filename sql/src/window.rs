@@ -24,7 +24,8 @@ pub struct Window {
 }
 
 impl Window {
-    /// The plan of this part of the rows of `plan`. What describes a plan is given whole.
+    /// The plan of this part of the rows of `plan`. What describes a plan is given whole; the columns of
+    /// a `DESCRIBE` are rows as others.
     pub(crate) fn of(&self, plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
         if matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_)) {
             return Ok(plan);

@@ -33,12 +33,7 @@ impl SmallDisk {
     /// # Panics
     /// If it cannot be.
     pub fn resize(&self, kib: u32) {
-        let output = Command::new("mount")
-            .args(["-o", &format!("remount,size={kib}k")])
-            .arg(self.folder.path())
-            .output()
-            .expect("mount runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        self.remount(&format!("size={kib}k"));
     }
 
     /// Lets nothing be written to it from here on.
@@ -46,8 +41,12 @@ impl SmallDisk {
     /// # Panics
     /// If it cannot be kept from that.
     pub fn only_read(&self) {
+        self.remount("ro");
+    }
+
+    fn remount(&self, option: &str) {
         let output = Command::new("mount")
-            .args(["-o", "remount,ro"])
+            .args(["-o", &format!("remount,{option}")])
             .arg(self.folder.path())
             .output()
             .expect("mount runs");

@@ -88,14 +88,17 @@ fn d10_a_stopped_ingest_says_what_it_keeps() {
 fn a_first_ingest_that_is_stopped_early_says_what_it_left() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 20);
-    said(&add(&place, "pool", "pool.jsonl", &[]), 0, &[]);
+    said(&add(&place, "other", "pool.jsonl", &[]), 0, &[]);
     fs_err::create_dir_all(place.path("store/tmp")).expect("a folder");
     let path = place.path("store/tmp/start.lock");
     for seconds in [1, 2, 4, 8, 16] {
+        // A try that came too late has done the work.
+        let pool = format!("pool{seconds}");
+        said(&add(&place, &pool, "pool.jsonl", &[]), 0, &[]);
         let lock =
             fs_err::OpenOptions::new().write(true).create(true).truncate(false).open(&path).expect("opened");
         lock.file().lock().expect("locked");
-        let mut command = place.gstore(&["ingest", "--dataset", "pool", "--features", "loss", "--model"]);
+        let mut command = place.gstore(&["ingest", "--dataset", &pool, "--features", "loss", "--model"]);
         command.arg(world::demo().join("model")).stderr(std::process::Stdio::piped());
         let child = command.spawn().expect("started");
         // Long enough for the command to get there; if not, it is tried again.

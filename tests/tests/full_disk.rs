@@ -172,7 +172,7 @@ fn a_store_that_cannot_be_written_is_named_before_any_work() {
     // Whatever else is wrong, or would take long.
     for args in [
         "add --dataset pool --data missing.jsonl",
-        "ingest --dataset pool --model missing --features loss",
+        "ingest --dataset pool --data missing.jsonl --model missing --features loss",
         "prefilter fit cheap --pool pool --target missing --inputs tokens",
         "factors gram g --dataset missing",
         "index --sketch --dataset missing",

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use gstore_learn::{KIND, Prefilter};
-use gstore_store::Snapshot;
+use gstore_learn::{KIND, LearnError, Prefilter};
+use gstore_store::{OpenError, Snapshot};
 use serde_json::Value;
 
 use crate::answer::AnswerError;
@@ -43,7 +43,10 @@ pub fn list_prefilters(snapshot: &Snapshot) -> Result<Vec<PrefilterNote>, Answer
             continue;
         }
         let noted = part.provenance;
-        let prefilter = Prefilter::from_value(part.content)?;
+        let prefilter = Prefilter::from_value(part.content).map_err(|error| match error {
+            LearnError::Invalid(why) => AnswerError::Refused(format!("artifact `{name}`: {why}")),
+            error => error.into(),
+        })?;
         notes.push(PrefilterNote {
             name,
             dataset: noted.get("pool").and_then(Value::as_str).map(str::to_owned),
@@ -58,7 +61,10 @@ pub fn list_prefilters(snapshot: &Snapshot) -> Result<Vec<PrefilterNote>, Answer
     if notes.is_empty() {
         return Ok(notes);
     }
-    let history = snapshot.history().map_err(|error| AnswerError::Refused(error.to_string()))?;
+    let history = snapshot.history().map_err(|error| match error {
+        OpenError::Storage(error) => AnswerError::Read(error.into()),
+        error => AnswerError::Refused(error.to_string()),
+    })?;
     let times: BTreeMap<u64, u64> = history.iter().map(|one| (one.number, one.created)).collect();
     for note in &mut notes {
         note.created = times.get(&note.snapshot).copied();

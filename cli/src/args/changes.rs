@@ -12,8 +12,10 @@ impl Command {
             // A `gc` holds the lock of writers also where it only tells.
             Self::Add(_) | Self::Import(_) | Self::Drop(_) | Self::Compact(_) | Self::Gc(_) => true,
             Self::Delete(args) => !args.dry_run,
-            // A shard goes into a folder of its own.
-            Self::Ingest(args) => !args.dry_run && !args.gradients.explain && args.shard.is_none(),
+            // A shard goes into a folder of its own, and without data there may be nothing to do.
+            Self::Ingest(args) => {
+                !args.data.is_empty() && !args.dry_run && !args.gradients.explain && args.shard.is_none()
+            }
             Self::Train(args) => !args.dry_run,
             Self::Generate(args) => args.answers.dataset_as.is_some() || args.as_features,
             Self::Evaluate(args) => match &args.what {
@@ -73,8 +75,9 @@ mod tests {
     fn what_only_reads_or_tells_changes_nothing() {
         for (line, changes) in [
             ("add --data a.jsonl", true),
-            ("ingest --dataset a --model m --features loss", true),
-            ("ingest --dataset a --model m --features loss --dry-run", false),
+            ("ingest --dataset a --model m --features loss", false),
+            ("ingest --dataset a --data a.jsonl --model m --features loss", true),
+            ("ingest --dataset a --data a.jsonl --model m --features loss --dry-run", false),
             ("ingest --dataset a --model m --features loss --shard 1/2 --out o", false),
             ("select --pool a --target b --top 5% -o c.jsonl", false),
             ("generate --model m --text t --perplexity", false),

@@ -1,7 +1,6 @@
 //! `gstore ingest`: runs a model over a dataset and stores features by checkpoint.
 
 mod sketch;
-mod stopped;
 mod tokenizer;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore::factors::EigenProjection;
+use gstore_cli::stopped;
 use gstore_core::{Silent, UnknownKind, many};
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
@@ -78,6 +78,9 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     }
     let mut reporter = context.reporter();
     let plan = IngestPlan::new(&store, request, &mut reporter)?;
+    if !plan.is_done() {
+        context.check_writable(false)?;
+    }
     sketch::check(args, &plan)?;
     texts::tell_cut(context, &args.text, &plan.request.text);
     if let Some(eigenbasis) = eigenbasis {

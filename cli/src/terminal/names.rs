@@ -55,7 +55,9 @@ impl<'a> Names<'a> {
 
 const COLUMNS: &str =
     "SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns";
-const FUNCTIONS: &str = "SELECT DISTINCT routine_name FROM information_schema.routines ORDER BY 1";
+/// But for those that statements get from the dialect alone.
+const FUNCTIONS: &str = "SELECT DISTINCT routine_name FROM information_schema.routines \
+    WHERE routine_name NOT IN ('as_type', 'as_json', 'try_as_json') ORDER BY 1";
 const FEATURES: &str = "SELECT DISTINCT dataset, label FROM gstore.features ORDER BY 1, 2";
 const CHECKPOINTS: &str = "SELECT run, name FROM gstore.checkpoints ORDER BY 1, 2";
 

@@ -38,7 +38,7 @@ use super::error::SqlError;
 use growth::Growth;
 
 pub(super) use literal::{check, counted};
-pub(super) use plan::rewrite;
+pub(super) use plan::{few, rewrite};
 pub(super) use repeated::{Asking, repeated};
 pub(super) use substituted::PredicateLimit;
 pub(super) use written::written_out;

@@ -75,7 +75,7 @@ fn with_limit(expr: Expr, budget: &Arc<Budget>) -> DfResult<Transformed<Expr>> {
 }
 
 /// Refuses a type of more than [`MAX_PARTS`] types. Twenty lines that double a type make a million of it.
-fn few(ty: &DataType) -> DfResult<()> {
+pub(crate) fn few(ty: &DataType) -> DfResult<()> {
     fn counted(ty: &DataType, left: &mut usize) -> bool {
         let Some(rest) = left.checked_sub(1) else { return false };
         *left = rest;

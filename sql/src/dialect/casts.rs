@@ -19,6 +19,9 @@ use crate::functions::AS_TYPE;
 use crate::translate::OCCURS;
 use crate::wording::TWICE;
 
+/// Longest SELECT whose casts get names, in bytes: each of its expressions is written out with all that is in it.
+const LONGEST: usize = 20_000;
+
 /// Whether an error is about two columns of one name.
 pub(super) fn is_of_names(error: &SqlError) -> bool {
     error.message().starts_with(TWICE) || error.message().ends_with(OCCURS)
@@ -57,6 +60,10 @@ impl Queries {
     }
 
     fn select(&mut self, select: &mut Select, order: Option<&mut OrderBy>) {
+        let ordered = order.as_deref().map_or(0, |order| order.to_string().len());
+        if select.to_string().len().saturating_add(ordered) > LONGEST {
+            return;
+        }
         let mut found = Found::default();
         let _ = Visit::visit(&select.projection, &mut found);
         let _ = Visit::visit(&select.group_by, &mut found);
@@ -181,6 +188,7 @@ fn usual(ty: &DataType) -> String {
         D::Double(_) | D::DoublePrecision | D::Float8 => "DOUBLE".to_owned(),
         D::Real | D::Float(_) | D::Float4 => "REAL".to_owned(),
         D::Boolean | D::Bool => "BOOLEAN".to_owned(),
+        D::Numeric(digits) | D::Decimal(digits) | D::Dec(digits) => format!("DECIMAL{digits}"),
         other => other.to_string().to_uppercase(),
     }
 }
@@ -212,5 +220,11 @@ mod tests {
         }
         let mut alone = crate::guard::parse("SELECT x::INT, avg(y::DOUBLE), avg(y::DOUBLE) FROM t").unwrap();
         assert!(!name(inner(&mut alone).unwrap()));
+        let long = format!("SELECT avg(x), avg(x::INT), x IN ({}) FROM t", vec!["1"; 10_000].join(", "));
+        assert!(!name(inner(&mut crate::guard::parse(&long).unwrap()).unwrap()));
+        let digits = "SELECT x FROM t GROUP BY x, x::DECIMAL(9,2), x::NUMERIC(9,2)";
+        let mut digits = crate::guard::parse(digits).unwrap();
+        assert!(name(inner(&mut digits).unwrap()));
+        assert_eq!(digits.to_string().matches("'DECIMAL(9,2)'").count(), 2);
     }
 }

@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::tokens::{is, is_word, made, next};
 use super::{merge, planned};
+use crate::bounds::few;
 use crate::error::SqlError;
 use crate::parameters::inner;
 use crate::types;
@@ -63,6 +64,8 @@ pub(crate) async fn expand(
     merge(state, &mut probe, translate).await?;
     let plan = planned(state, probe, translate).await?;
     let fields: Vec<&Field> = plan.schema().fields().iter().map(|field| field.as_ref()).collect();
+    // The name of a type is as long as the type.
+    fields.iter().try_for_each(|field| few(field.data_type())).map_err(translate)?;
     if fields.len() > MOST_COLUMNS {
         let why = format!("SUMMARIZE of {} columns, more than {MOST_COLUMNS}", fields.len());
         return Err(SqlError::refused(why).hint("write SUMMARIZE SELECT with the columns that are meant"));

@@ -3,7 +3,7 @@
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::scalar::ScalarValue;
 
@@ -38,6 +38,15 @@ impl ScalarUDFImpl for Kind {
             Gives::Name => "typeof",
             Gives::Value => AS_TYPE,
         }
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
+        if let (Gives::Value, [of, Expr::Literal(ty, _)]) = (self.gives, args) {
+            let ty = ty.try_as_str().flatten().unwrap_or_default();
+            return Ok(format!("CAST({} AS {ty})", of.schema_name()));
+        }
+        let args: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
+        Ok(format!("{}({})", self.name(), args.join(",")))
     }
 
     fn signature(&self) -> &Signature {

@@ -59,10 +59,9 @@ fn literal(part: &Expr) -> Option<&str> {
 
 /// Nanoseconds of a part that counts what is left of a minute.
 fn within_minute(part: &str) -> Option<i64> {
-    let part = part.to_ascii_lowercase();
-    match part.strip_suffix('s').unwrap_or(&part) {
-        "millisecond" => Some(1_000_000),
-        "microsecond" => Some(1_000),
+    match part.to_ascii_lowercase().as_str() {
+        "ms" | "msec" | "msecs" | "msecond" | "mseconds" | "millisecond" | "milliseconds" => Some(1_000_000),
+        "us" | "usec" | "usecs" | "usecond" | "useconds" | "microsecond" | "microseconds" => Some(1_000),
         _ => None,
     }
 }

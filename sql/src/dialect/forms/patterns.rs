@@ -55,7 +55,6 @@ pub(in crate::dialect) fn not_similar(of: &Expr) -> SqlError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
 
     #[test]
     fn a_pattern_for_a_whole_text_is_one_by_itself() {

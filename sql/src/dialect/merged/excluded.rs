@@ -1,4 +1,4 @@
-//! `* EXCLUDE (..)` and `* REPLACE (..)` of columns of the tables that `USING` joins, `*` of `NATURAL` joins, and all
+//! `* EXCLUDE (..)` and `* REPLACE (..)` of columns of the tables that `USING` joins, `*` of an only `NATURAL` join, and all
 //! columns of `NATURAL RIGHT JOIN` and `NATURAL FULL JOIN`: which table has each is asked of the engine, by a plan of
 //! the query's `FROM` alone.
 
@@ -218,7 +218,10 @@ fn natural(select: &Select) -> Option<[ObjectName; 2]> {
     let has_all = || select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
     match Joined::of(&join.join_operator) {
         Joined { side, by: By::Natural } if side > Side::Left || side != Side::Alone && has_all() => {
-            Some([table(&from.relation)?, table(&join.relation)?])
+            let tables = [table(&from.relation)?, table(&join.relation)?];
+            // Which of two tables of one name a column is of is not known.
+            let [left, right] = tables.each_ref().map(|table| table.0.last().map(ToString::to_string));
+            (left != right).then_some(tables)
         }
         _ => None,
     }
