@@ -24,8 +24,8 @@ fn statements_are_put_into_the_words_of_the_engine() {
             "SELECT json_extract_string(as_json(a), 'k'), try_as_json(b), as_json('[1]') FROM t",
         ),
         (
-            "SELECT a::UBIGINT, a::uinteger[], CAST(a AS BLOB), a::HUGEINT, a::TIMESTAMP_MS, a::other FROM t",
-            "SELECT a::BIGINT UNSIGNED, a::INT UNSIGNED[], CAST(a AS BYTEA), a::DECIMAL(38,0), a::TIMESTAMP(3), a::other FROM t",
+            "SELECT a::UBIGINT, b::uinteger[], CAST(c AS BLOB), d::HUGEINT, e::TIMESTAMP_MS, f::other FROM t",
+            "SELECT a::BIGINT UNSIGNED, b::INT UNSIGNED[], CAST(c AS BYTEA), d::DECIMAL(38,0), e::TIMESTAMP(3), f::other FROM t",
         ),
         ("SELECT list(a ORDER BY b) FROM t", "SELECT array_agg(a ORDER BY b) FROM t"),
         ("SELECT count_if(a > 1) FROM t", "SELECT count(nullif(a > 1, false)) FROM t"),
