@@ -43,12 +43,15 @@ pub fn unordered<S: Send, E: From<Cancelled> + Send>(
     states.into_iter().collect()
 }
 
+/// Work of a thread, by its number.
+type Numbered<'a> = dyn Fn(usize) + Sync + 'a;
+
 /// What `run` gives on each of the threads that `on` runs it on, in the order of their numbers, which are below
 /// `threads`.
 pub(crate) fn given_by<T: Send>(
     threads: usize,
     run: &(dyn Fn() -> T + Sync),
-    on: &dyn Fn(&(dyn Fn(usize) + Sync)),
+    on: &dyn Fn(&Numbered<'_>),
 ) -> Vec<T> {
     let places: Vec<Mutex<Option<T>>> = (0..threads).map(|_| Mutex::new(None)).collect();
     on(&|at: usize| {
@@ -64,7 +67,7 @@ pub(crate) fn given_by<T: Send>(
 
 /// Runs `work` with 0 on this thread, and with the numbers from 1 on on up to `others` more. Knows nothing of what
 /// a loop is over: it would be compiled again for each.
-fn on_threads(others: usize, work: &(dyn Fn(usize) + Sync)) {
+fn on_threads(others: usize, work: &Numbered<'_>) {
     if others == 0 {
         return work(0);
     }
@@ -88,7 +91,7 @@ fn on_threads(others: usize, work: &(dyn Fn(usize) + Sync)) {
 }
 
 /// Runs `work` on this thread and on `others` that are started for it.
-fn on_started(others: usize, work: &(dyn Fn(usize) + Sync)) {
+fn on_started(others: usize, work: &Numbered<'_>) {
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..=others).map(|at| scope.spawn(move || work(at))).collect();
         work(0);
@@ -101,7 +104,7 @@ fn on_started(others: usize, work: &(dyn Fn(usize) + Sync)) {
 }
 
 /// Runs `work` on this thread and on `others` workers, of a pool of its own or of the one that all share.
-fn on_pool(workers: Option<&ThreadPool>, others: usize, work: &(dyn Fn(usize) + Sync)) {
+fn on_pool(workers: Option<&ThreadPool>, others: usize, work: &Numbered<'_>) {
     let done = AtomicUsize::new(0);
     match workers {
         Some(workers) => workers.in_place_scope(|scope| in_scope(scope, others, &done, work)),
@@ -110,7 +113,7 @@ fn on_pool(workers: Option<&ThreadPool>, others: usize, work: &(dyn Fn(usize) + 
 }
 
 /// Starts `work` on `others` workers, and runs it on this thread.
-fn in_scope<'s>(scope: &Scope<'s>, others: usize, done: &'s AtomicUsize, work: &'s (dyn Fn(usize) + Sync)) {
+fn in_scope<'s>(scope: &Scope<'s>, others: usize, done: &'s AtomicUsize, work: &'s Numbered<'s>) {
     for at in 1..=others {
         scope.spawn(move |_| {
             work(at);
