@@ -1,5 +1,4 @@
-//! Casts of what a SELECT has without them too, or cast in another way: `avg(x), avg(x::DOUBLE)`, or
-//! `GROUP BY x, x::VARCHAR`.
+//! Casts of what a SELECT has without them too, or cast in another way: `avg(x), avg(x::DOUBLE)`.
 //!
 //! The engine calls a cast what it is of, and refuses two columns of one name. Here such a cast is the argument of
 //! [`AS_TYPE`], which gives it back, beside the name of its type.
