@@ -73,7 +73,8 @@ impl<B: Backend> Default for Scratch<B> {
 }
 
 /// Forms the gradients of a model's own tensors layer by layer, and adds each layer when it is complete and
-/// the piece's turn: of a piece only one layer and the tensors of no layer are in memory.
+/// the piece's turn: of a piece only one layer and the tensors of no layer are in memory. All rows of a piece are
+/// one sum, whatever their samples.
 pub(crate) struct PieceSink<'a, B: Backend> {
     layout: &'a GradLayout,
     piece: usize,
@@ -119,12 +120,12 @@ impl<B: Backend> Sink<B> for PieceSink<'_, B> {
         backend: &B,
         x: &B::Tensor,
         grads: &[(LinearId, &B::Tensor)],
-        spans: &[Range<usize>],
+        _spans: &[Range<usize>],
     ) -> Result<(), BackendError> {
         for (id, grad) in grads {
             if let Some(target) = self.target(Slot::Linear(*id)) {
                 let out = self.rows(backend, target.group)?;
-                target.add_linear(backend, x, grad, spans, out)?;
+                target.add_linear_sum(backend, x, grad, out)?;
             }
         }
         Ok(())

@@ -16,6 +16,7 @@ mod head;
 mod parts;
 
 use std::ops::Range;
+use std::slice;
 
 pub use attention::Attention;
 pub use cached::CachedAttention;
@@ -239,6 +240,17 @@ pub trait Backend: Send + Sync + 'static {
         out: &mut Self::Rows,
         offset: usize,
     ) -> Result<(), BackendError>;
+    /// Adds the weight gradient of all rows together to the first vector at `offset`, as [`Backend::weight_grads`]
+    /// of one span; factors are rounded where those of linear layers are.
+    fn summed_weight_grads(
+        &self,
+        x: &Self::Tensor,
+        grad: &Self::Tensor,
+        out: &mut Self::Rows,
+        offset: usize,
+    ) -> Result<(), BackendError> {
+        self.weight_grads(x, grad, slice::from_ref(&(0..self.size(x).0)), out, offset)
+    }
     /// Adds `sum_t x_t x_t^T` of each span to the sample's vector at `offset`, row-major: the same bits as
     /// [`Backend::weight_grads`] of `x` with itself. What is there is symmetric.
     fn gram(

@@ -1,12 +1,14 @@
-//! Per-sample gradients from the factors of linear layers, added to the samples' vectors.
+//! Gradients of weights from the factors of linear layers, of each sample or of all rows, added to vectors.
 //!
-//! Invariant: the products here are in f32 at every precision of the backend, and a sample's sums run over
-//! its own rows in order, so they do not depend on what else is in the batch.
+//! Invariant: the products of a sample's gradient are in f32 at every precision of the backend, and its sums run
+//! over its own rows in order, so they do not depend on what else is in the batch. Sums over all rows have the
+//! backend's precision.
 
 use std::ops::Range;
+use std::slice;
 
 use super::Cpu;
-use super::gemm::{Add, Left, Output, PANEL, Right, multiply};
+use super::gemm::{Add, Format, Left, Output, PANEL, Right, add_sums_of_rounded, multiply};
 use super::pool::Buffer;
 use super::rows::add_scaled;
 use super::sample_rows::CpuRows;
@@ -138,6 +140,24 @@ impl Cpu {
             let right = Right { data: inputs, stride: input, k: span.len() };
             multiply(&self.kernels.single, to, Left::by_column(e, width, width), right, Add::Destination);
         }
+        Ok(())
+    }
+
+    pub(super) fn weight_grads_of_all(
+        &self,
+        x: &CpuTensor,
+        grad: &CpuTensor,
+        out: &mut CpuRows,
+        offset: usize,
+    ) -> Result<(), BackendError> {
+        let ((rows, input), width) = (x.size(), grad.cols());
+        if self.format() == Format::Single {
+            return self.full_weight_grads(x, grad, slice::from_ref(&(0..rows)), out, offset);
+        }
+        grad.expect(rows, width, "gradient of a linear layer")?;
+        out.check(1, offset, width.saturating_mul(input))?;
+        let to = out.part(0, offset, width * input);
+        add_sums_of_rounded(&self.kernels, to, grad.values(), x.values(), rows);
         Ok(())
     }
 

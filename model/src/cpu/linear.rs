@@ -57,7 +57,7 @@ impl Cpu {
     }
 
     /// How this backend lays out weights.
-    fn format(&self) -> Format {
+    pub(super) fn format(&self) -> Format {
         match self.compute {
             super::Compute::F32 => Format::Single,
             super::Compute::Bf16 if self.kernels.paired.is_some() => Format::Paired,

@@ -232,6 +232,16 @@ impl Backend for Cpu {
         self.full_weight_grads(x, grad, spans, out, offset)
     }
 
+    fn summed_weight_grads(
+        &self,
+        x: &CpuTensor,
+        grad: &CpuTensor,
+        out: &mut CpuRows,
+        offset: usize,
+    ) -> Result<(), BackendError> {
+        self.weight_grads_of_all(x, grad, out, offset)
+    }
+
     fn gram(
         &self,
         x: &CpuTensor,

@@ -43,6 +43,15 @@ pub fn weight_and_table_gradients_are_added<B: Backend>(on: &B) {
         assert_close(found, &expected, 1e-6);
     }
 
+    // Of all rows together, those of no sample too.
+    let mut out = on.rows(1, 17, None).unwrap();
+    for _ in 0..2 {
+        on.summed_weight_grads(&tx, &tgrad, &mut out, 2).unwrap();
+    }
+    let mut expected = vec![0.0; 2];
+    expected.extend(outer(&grad, &x, 0..ROWS).into_iter().map(|v| 2.0 * v));
+    assert_close(on.host_rows(&mut out).unwrap(), &expected, 1e-6);
+
     // Of rows with themselves: wider than what is multiplied at a time.
     let n = 70;
     let x = noise(3, ROWS * n);

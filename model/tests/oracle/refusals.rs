@@ -31,6 +31,8 @@ pub fn sizes_that_disagree_are_errors<B: Backend>(on: &B) {
     let mut out = on.rows(1, 16, None).unwrap();
     assert!(on.weight_grads(&x, &x, &[0..3], &mut out, 1).is_err());
     assert!(on.weight_grads(&x, &x, &[0..3], &mut out, usize::MAX).is_err());
+    assert!(on.summed_weight_grads(&x, &x, &mut out, 1).is_err());
+    assert!(on.summed_weight_grads(&x, &x, &mut out, usize::MAX).is_err());
     assert!(on.weight_grads(&x, &x, &[0..1, 1..3], &mut out, 0).is_err());
     assert!(on.table_grads(&[0, 0, 4], &x, 1.0, &[0..3], &mut out, 0).is_err());
     let stats = matrix(on, &[1.0; 3], 3, 1);

@@ -22,11 +22,13 @@ mod neon;
 mod pack;
 mod product;
 mod scalar;
+mod sums;
 mod tile;
 mod weights;
 
 pub(super) use self::pack::{Packed, Panels};
 pub(super) use self::product::{Output, Right, linear, multiply};
+pub(super) use self::sums::add_sums_of_rounded;
 pub(super) use self::weights::{Format, Weights};
 
 use std::marker::PhantomData;

@@ -53,6 +53,11 @@ pub(in super::super) fn linear(
     }
 }
 
+/// Values from the start of a copied row of `width` values to that of the next.
+pub(super) fn apart(width: usize) -> usize {
+    if width.is_multiple_of(ALIASING) { width + APART } else { width }
+}
+
 /// Rows of width `k` in the form that the kernel multiplies, and the stride of that form; none if
 /// they are in it already.
 fn copy_left(
@@ -64,7 +69,6 @@ fn copy_left(
     n: usize,
 ) -> Option<(Buffer, usize)> {
     let rows = x.len() / k;
-    let apart = |width: usize| if width.is_multiple_of(ALIASING) { width + APART } else { width };
     match format {
         Format::Single if k.is_multiple_of(ALIASING) && n > 2 * PANEL => {
             let stride = apart(k);
@@ -106,7 +110,7 @@ fn copy_left(
 }
 
 /// Rounds as many values as both slices have to bf16.
-fn narrow(paired: Option<&PairedKernel>, from: &[f32], to: &mut [u16]) {
+pub(super) fn narrow(paired: Option<&PairedKernel>, from: &[f32], to: &mut [u16]) {
     #[cfg(target_arch = "x86_64")]
     if let Some(paired) = paired {
         return super::avx512::to_bf16(paired, from, to);
