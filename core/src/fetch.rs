@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::parallel::{given_by, threads_for};
+use crate::parallel::{OnPanic, given_by, join, threads_for};
 use crate::{Cancel, Cancelled};
 
 /// How a loop goes.
@@ -89,17 +89,6 @@ impl<F: Default> Shared<F> {
     }
 }
 
-/// Stops a loop whose thread ends early.
-struct StopOnPanic<'a, F: Default>(&'a Shared<F>);
-
-impl<F: Default> Drop for StopOnPanic<'_, F> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.change(|units| units.stop = true);
-        }
-    }
-}
-
 /// Runs every unit once, each working thread with its own state, and returns the states. `fetch` gets what a
 /// unit needs into memory that is used again for later units.
 ///
@@ -114,8 +103,9 @@ pub fn unordered<S: Send, F: Default + Send, E: From<Cancelled> + Send>(
     work: impl Fn(&mut S, usize, &mut F) -> Result<(), E> + Sync,
 ) -> Result<Vec<S>, E> {
     let shared = Shared::new(units, pace.ahead);
+    let stop = || shared.change(|units| units.stop = true);
     let fetching = || {
-        let _stop = StopOnPanic(&shared);
+        let _stop = OnPanic(stop);
         while let Some((unit, mut memory)) = shared.to_fetch() {
             if !cancel.is_raised() {
                 fetch(unit, &mut memory);
@@ -127,7 +117,7 @@ pub fn unordered<S: Send, F: Default + Send, E: From<Cancelled> + Send>(
         }
     };
     let working = || -> Result<S, E> {
-        let _stop = StopOnPanic(&shared);
+        let _stop = OnPanic(stop);
         let mut own = state();
         while let Some((unit, mut memory)) = shared.to_do() {
             let done = cancel.check().map_err(E::from).and_then(|()| work(&mut own, unit, &mut memory));
@@ -142,25 +132,26 @@ pub fn unordered<S: Send, F: Default + Send, E: From<Cancelled> + Send>(
     let threads = threads_for(pace.threads, units);
     let fetchers = pace.fetchers.max(1);
     let states = given_by::<Result<S, E>>(threads, &working, &|work| {
-        on_both(fetchers, &fetching, threads - 1, work);
+        on_both(fetchers, &fetching, threads - 1, work, &stop);
     });
     states.into_iter().collect()
 }
 
-/// Runs `fetch` on some threads, and `work` on this one and on `others`. Knows nothing of what a loop is over: it
-/// would be compiled again for each.
-fn on_both(fetchers: usize, fetch: &(dyn Fn() + Sync), others: usize, work: &(dyn Fn(usize) + Sync)) {
+/// Runs `fetch` on some threads, and `work` on this one and on `others`; `stop` tells those that have begun where one
+/// cannot be started. Knows nothing of what a loop is over: it would be compiled again for each.
+fn on_both(
+    fetchers: usize,
+    fetch: &(dyn Fn() + Sync),
+    others: usize,
+    work: &(dyn Fn(usize) + Sync),
+    stop: &dyn Fn(),
+) {
     std::thread::scope(|scope| {
-        for _ in 0..fetchers {
-            scope.spawn(fetch);
-        }
+        let _stop = OnPanic(stop);
+        let fetchers: Vec<_> = (0..fetchers).map(|_| scope.spawn(fetch)).collect();
         let others: Vec<_> = (1..=others).map(|at| scope.spawn(move || work(at))).collect();
         work(0);
-        for other in others {
-            if let Err(panic) = other.join() {
-                std::panic::resume_unwind(panic);
-            }
-        }
+        others.into_iter().chain(fetchers).for_each(join);
     });
 }
 

@@ -87,8 +87,9 @@ impl Sizes<'_> {
             Keep::All => layers * layer,
             Keep::Inputs => layers * hidden + layer,
         };
-        // The layer at work, forward or backward.
-        let working = 4 * hidden + 2 * query + 3 * inner;
+        // The layer at work, forward or backward, and rounded inputs and outputs of a weight whose gradient is summed.
+        let rounded = if self.is_full { hidden + inner } else { 0 };
+        let working = 4 * hidden + 2 * query + 3 * inner + rounded;
         let gradients = match self.is_full {
             false => self.trained,
             true => {

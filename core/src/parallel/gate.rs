@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 
-use super::threads_for;
+use super::{OnPanic, join, threads_for};
 use crate::{Cancel, Cancelled};
 
 /// How far workers may run ahead of the unit whose result is taken next.
@@ -39,17 +39,6 @@ impl Gate {
         let _guard = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         self.stop.store(true, Ordering::Relaxed);
         self.moved.notify_all();
-    }
-}
-
-/// Stops the gate when a thread that others wait for ends early.
-struct StopOnPanic<'a>(&'a Gate);
-
-impl Drop for StopOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.stop();
-        }
     }
 }
 
@@ -139,7 +128,7 @@ pub fn ordered<S, T: Send, E: From<Cancelled> + Send>(
     // One for each thread: results end when the last one is gone.
     let sends = Mutex::new(vec![send; threads]);
     let compute = || {
-        let _stop = StopOnPanic(&gate);
+        let _stop = OnPanic(|| gate.stop());
         let Some(send) = sends.lock().unwrap_or_else(PoisonError::into_inner).pop() else { return };
         let mut own = state();
         loop {
@@ -162,11 +151,11 @@ pub fn ordered<S, T: Send, E: From<Cancelled> + Send>(
 /// what a loop is over: it would be compiled again for each.
 fn beside(threads: usize, gate: &Gate, work: &(dyn Fn() + Sync), take: &mut dyn FnMut()) {
     std::thread::scope(|scope| {
-        let _stop = StopOnEnd(gate);
-        for _ in 0..threads {
-            scope.spawn(work);
-        }
+        let stop = StopOnEnd(gate);
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         take();
+        drop(stop);
+        workers.into_iter().for_each(join);
     });
 }
 
@@ -191,13 +180,12 @@ pub fn pipeline<I: Send, T: Send, E: Send>(
     let (give, items) = mpsc::channel::<(usize, I)>();
     let items = Mutex::new(items);
     std::thread::scope(|scope| {
-        let _stop = StopOnEnd(&gate);
+        let stop = StopOnEnd(&gate);
         let (send, results) = mpsc::channel();
         let (gate, items, work) = (&gate, &items, &work);
-        for _ in 0..threads.max(1) {
-            let send = send.clone();
+        let worker = |send: mpsc::Sender<_>| {
             scope.spawn(move || {
-                let _stop = StopOnPanic(gate);
+                let _stop = OnPanic(|| gate.stop());
                 loop {
                     let item = items.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((unit, item)) = item else { return };
@@ -205,9 +193,10 @@ pub fn pipeline<I: Send, T: Send, E: Send>(
                         return;
                     }
                 }
-            });
-        }
-        scope.spawn(move || {
+            })
+        };
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| worker(send.clone())).collect();
+        let source = scope.spawn(move || {
             let mut unit = 0;
             let ended = source(&mut |item| {
                 let wanted = gate.wait(unit) && give.send((unit, item)).is_ok();
@@ -219,6 +208,9 @@ pub fn pipeline<I: Send, T: Send, E: Send>(
                 let _ = send.send((unit, Err(error)));
             }
         });
-        take_in_order(&results, gate, take)
+        let ended = take_in_order(&results, gate, take);
+        drop(stop);
+        workers.into_iter().chain([source]).for_each(join);
+        ended
     })
 }

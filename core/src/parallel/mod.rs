@@ -8,11 +8,13 @@
 //! - a loop inside a unit waits for no worker of the loop around it
 
 mod gate;
+mod panics;
 #[cfg(test)]
 mod tests;
 mod workers;
 
 pub use self::gate::{Give, map, ordered, pipeline};
+pub(crate) use self::panics::{OnPanic, join};
 pub(crate) use self::workers::given_by;
 pub use self::workers::{stages, unordered, with_workers};
 

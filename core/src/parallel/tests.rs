@@ -179,8 +179,11 @@ fn a_source_ends_when_nothing_more_is_wanted_and_its_error_comes_last() {
 }
 
 #[test]
-fn a_panic_anywhere_reaches_the_caller() {
-    let panics = |run: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
+fn a_panic_anywhere_reaches_the_caller_as_it_is() {
+    let panics = |run: &dyn Fn()| {
+        let thrown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_err();
+        thrown.downcast_ref() == Some(&"on purpose")
+    };
     let at_5 = |unit: usize| {
         assert!(unit != 5, "on purpose");
         Ok::<usize, Failed>(unit)
@@ -194,6 +197,20 @@ fn a_panic_anywhere_reaches_the_caller() {
     assert!(panics(&|| drop(ordered(1000, 3, &RUN, || (), |_, unit| Ok(unit), taking))));
     assert!(panics(&|| drop(pipeline(3, 4, many, at_5, |_| GO_ON))));
     assert!(panics(&|| drop(pipeline(3, 4, many, Ok, taking))));
+}
+
+#[test]
+fn a_panic_in_a_unit_ends_a_loop_in_any_order() {
+    let ran = AtomicUsize::new(0);
+    let unit = |(): &mut (), at: usize| {
+        assert!(at != 0, "on purpose");
+        ran.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(1));
+        Ok::<(), Failed>(())
+    };
+    let failing = || drop(unordered(20_000, 2, &RUN, || (), unit));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(failing)).is_err());
+    assert!(ran.into_inner() < 20_000 - 1);
 }
 
 /// A loop of 8 units on up to 4 threads: the threads that it had, by how many units each ran.
@@ -227,6 +244,7 @@ fn loops_inside_units_of_own_workers_run_alone() {
         assert_eq!(threads_of_loop(|_| ()).len(), 4, "a loop after them has all workers again");
     })
     .unwrap();
+    assert_eq!(with_workers(1, || threads_of_loop(|_| ()).len()).unwrap(), 1);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
 
-use super::threads_for;
+use super::{OnPanic, join, threads_for};
 use crate::{Cancel, Cancelled};
 
 /// Runs every unit once, each thread with its own state, and returns the states. Inside a thread units
@@ -27,7 +27,9 @@ pub fn unordered<S: Send, E: From<Cancelled> + Send>(
 ) -> Result<Vec<S>, E> {
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
+    let fail = || failed.store(true, Ordering::Relaxed);
     let run = || -> Result<S, E> {
+        let _fail = OnPanic(fail);
         let mut own = state();
         loop {
             let unit = next.fetch_add(1, Ordering::Relaxed);
@@ -35,7 +37,7 @@ pub fn unordered<S: Send, E: From<Cancelled> + Send>(
                 return Ok(own);
             }
             cancel.check()?;
-            work(&mut own, unit).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+            work(&mut own, unit).inspect_err(|_| fail())?;
         }
     };
     let threads = if IN_LOOP.get() { 1 } else { threads_for(threads, units) };
@@ -95,11 +97,7 @@ fn on_started(others: usize, work: &Numbered<'_>) {
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..=others).map(|at| scope.spawn(move || work(at))).collect();
         work(0);
-        for other in others {
-            if let Err(panic) = other.join() {
-                std::panic::resume_unwind(panic);
-            }
-        }
+        others.into_iter().for_each(join);
     });
 }
 
@@ -203,8 +201,8 @@ pub fn with_workers<T>(threads: usize, work: impl FnOnce() -> T) -> io::Result<T
         _ => Some(ThreadPoolBuilder::new().num_threads(others).build().map_err(io::Error::other)?),
     };
     let _before = Before(WORKERS.replace(pool.map(Arc::new)));
-    // Workers that a unit starts for itself are in no loop yet.
-    let _outside = PutBack::setting(&IN_LOOP, false);
+    // Workers that a unit starts for itself are in no loop yet. Without others every loop runs as inside of one.
+    let _outside = PutBack::setting(&IN_LOOP, others == 0);
     Ok(work())
 }
 

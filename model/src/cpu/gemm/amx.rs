@@ -107,6 +107,7 @@ unsafe fn product(t: &Tile, rows: usize) {
     #[repr(align(64))]
     struct Aligned<T>(T);
 
+    debug_assert_eq!(t.b_stride, PANEL);
     let mut sums = Aligned(MaybeUninit::<[[f32; WIDEST]; ROWS]>::uninit());
     let to: *mut f32 = sums.0.as_mut_ptr().cast();
     // Rows of `b` behind the last are those of another panel, or none: zeros are in their place.
