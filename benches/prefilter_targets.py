@@ -1,15 +1,18 @@
 """What prefilters and cascades keep of the full computation's top, and what they save, for each target of the pool.
 
     python benches/prefilter_targets.py GSTORE FOLDER --checkpoints 'RUN/checkpoint-*' [--shared ../shared] [--rows N] [--targets gsm8k,...]
-           [--dim 2048] [--small-dim 256] [--labels 448] [--recall 95%] [--cascade STAGES] [--threads N] [--out FILE.jsonl]
+           [--dim 2048] [--small-dim 256] [--labels 448] [--budget 15%] [--recall 95%] [--cascade STAGES] [--threads N]
+           [--parts prefilter,applied,cascade] [--out FILE.jsonl]
 
 GSTORE is a release build; RUN has LoRA checkpoints of tiny-llama with their optimizers. FOLDER keeps the stores; the same
-command goes on after a stop, with the seconds that were measured before it. In three parts:
+command goes on after a stop, with the seconds that were measured before it. In four parts:
 
 full      gradients of the whole pool at all checkpoints, timed, and the selection of each target
 prefilter for each set of inputs a ridge is fitted, to a sample of --labels rows and judged on all others (`prefilter evaluate`),
           and to all rows, judged out of fold; of each target the smallest share of rows, in steps of 1 %, of which 90 % and
           95 % of the true top 5 % are part, and that a perfect prediction would take with labels of this noise
+applied   on a store without features of the pool: one forward pass of it, gradients of --labels rows, a ridge fitted to counts
+          and losses, gradients of the share --budget that it predicts to be best, and the selection among these; timed
 cascade   `gstore select --cascade` on a store without features of the pool, timed, beside the full computation and its
           selection; a cascade that is refused has the reason in its line
 
@@ -20,6 +23,7 @@ import argparse
 import csv
 import json
 import os
+import random
 import subprocess
 import time
 from pathlib import Path
@@ -172,6 +176,39 @@ def prefilter(bench):
     return found
 
 
+def applied(bench):
+    """A prefilter of counts and losses with a fixed budget for each target on a store of its own, beside the full computation."""
+    options, found = bench.options, {}
+    lines = bench.pool()
+    sample = bench.folder / f"sample-{options.labels}.jsonl"
+    sample.write_text("\n".join(random.Random(0).sample(lines, options.labels)) + "\n", encoding="utf-8")
+    key = f"applied {options.labels} {options.budget}"
+    for target in options.targets:
+        whole_of = bench.selected(bench.folder / f"full-{target}.jsonl")
+        name = f"{key} {target}"
+        parts = (f"applied-{options.labels}-{options.budget.rstrip('%')}-{target}{end}" for end in (".gstore", "-kept.jsonl", ".jsonl"))
+        store, kept, chosen = (bench.folder / part for part in parts)
+        bench.add(name, store, target)
+        loss = ["--model", bench.model, "--max-length", 512, "--run", "base", "--features", "loss"]
+        learn = ["--pool", "pool", "--labels-of", "sample", "--target", target, "--run", "warm", "--inputs", ",".join(SETS["loss"][:-1])]
+        gradients = bench.gradients("grad-adam", options.dim)
+        select = ["--pool", "kept", "--target", target, "--run", "warm", "--top", len(whole_of), "-o", chosen, "--force"]
+        steps = {
+            "loss": ["ingest", "--dataset", "pool", *loss],
+            "sample": ["ingest", "--dataset", "sample", "--data", sample, *gradients],
+            "fit": ["prefilter", "fit", "cheap", *learn, "--learner", options.learner, "--budget", options.budget],
+            "apply": ["prefilter", "apply", "cheap", "--pool", "pool", "-o", kept, "--force"],
+            "kept": ["ingest", "--dataset", "kept", "--data", kept, *gradients],
+            "select": ["select", *select],
+        }
+        seconds = {step: bench.step(f"{name}: {step}", *words, store=store) for step, words in steps.items()}
+        whole = bench.done["full: pool"]["seconds"] + bench.done[f"full: select {target}"]["seconds"]
+        total, overlap = sum(seconds.values()), len(set(bench.selected(chosen)) & set(whole_of)) / len(whole_of)
+        found[target] = {"seconds": round(total, 2), "full_seconds": round(whole, 2), "ratio": round(whole / total, 2), "overlap": round(overlap, 4)}
+        bench.note(part="applied", target=target, labels=options.labels, budget=options.budget, steps=seconds, **found[target])
+    return found
+
+
 def cascade(bench):
     """The cascade of each target on a store of its own, beside the full computation."""
     options, found = bench.options, {}
@@ -218,13 +255,14 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--checkpoints", required=True, help="an absolute glob of LoRA checkpoints")
     parser.add_argument("--shared", type=Path, default=Path(os.environ.get("GSTORE_SHARED", ROOT.parent / "shared")))
-    parser.add_argument("--parts", default="prefilter,cascade", help="what follows the full computation")
+    parser.add_argument("--parts", default="prefilter,applied,cascade", help="what follows the full computation")
     parser.add_argument("--rows", type=int, help="first rows of the pool (default: all)")
     parser.add_argument("--targets", type=lambda text: text.split(","), default=TARGETS)
     parser.add_argument("--dim", type=int, default=2048)
     parser.add_argument("--small-dim", type=int, default=256)
     parser.add_argument("--learner", default="ridge")
     parser.add_argument("--labels", type=int, default=448, help="labelled rows of a prefilter")
+    parser.add_argument("--budget", default="15%", help="share of rows that an applied prefilter keeps")
     parser.add_argument("--cascade", default="loss -> embed -> 1 checkpoint -> all")
     parser.add_argument("--cascade-labels", type=int, help="labelled rows of a cascade (default: gstore's)")
     parser.add_argument("--recall", default="95%")
@@ -243,6 +281,11 @@ def main():
             cell = {key: f"{percent(line['budget_90'])} / {percent(line['budget_95'])}" for key, line in found.items()}
             rows = ([target, *(cell.get((name, fitted, target), "") for name in SETS)] for target in options.targets)
             table(["target", *SETS], rows)
+    if "applied" in parts:
+        found = applied(bench)
+        print(f"\nA prefilter of counts and losses: {options.labels} labels, {options.budget} kept")
+        table(["target", "prefilter s", "full s", "ratio", "overlap"],
+              ([target, line["seconds"], line["full_seconds"], line["ratio"], percent(line["overlap"])] for target, line in found.items()))
     if "cascade" in parts:
         found = cascade(bench)
         head = ["target", "cascade s", "full s", "ratio", "overlap", "bound on the recall", "saving in forward passes"]
