@@ -2,9 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::super::level::Level;
+use super::super::level::{Level, Simd};
 use super::tile::{self, Run, Tile, Vector, WIDEST, rows, run};
-use super::{Kernel, LeftReads, PairedKernel, Shape};
+use super::{Kernel, LeftReads, PairedKernel, Shape, fits};
 
 #[derive(Clone, Copy)]
 struct Single(__m512);
@@ -166,4 +166,51 @@ unsafe fn narrow(from: &[f32], to: &mut [u16]) {
 pub(super) fn to_bf16(_: &PairedKernel, from: &[f32], to: &mut [u16]) {
     // SAFETY: `bf16_kernel` alone makes a `PairedKernel`, and has found the instructions.
     unsafe { narrow(from, to) }
+}
+
+/// Transposes 16 rows of 16 values.
+///
+/// # Safety
+/// The CPU has AVX-512; 16 values are readable from the start of each of 16 rows of `from`, and writable of `to`.
+#[target_feature(enable = "avx512f")]
+unsafe fn transposed(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+    let pairs = |low: __m512, high: __m512| {
+        let (low, high) = (_mm512_castps_pd(low), _mm512_castps_pd(high));
+        [_mm512_unpacklo_pd(low, high), _mm512_unpackhi_pd(low, high)].map(_mm512_castpd_ps)
+    };
+    let mut fours = [[_mm512_setzero_ps(); 4]; 4];
+    // Of four rows each lane of 128 bits gets one of its four columns.
+    for (four, columns) in fours.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        let rows = [0, 1, 2, 3].map(|row| unsafe { _mm512_loadu_ps(from.add((4 * four + row) * stride)) });
+        let [a, b, c, d] = rows;
+        let [first, second] = pairs(_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+        let [third, fourth] = pairs(_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+        *columns = [first, second, third, fourth];
+    }
+    for column in 0..4 {
+        let [a, b, c, d] = fours.map(|columns| columns[column]);
+        let (low, high) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0x44>(c, d));
+        let (low_end, high_end) = (_mm512_shuffle_f32x4::<0xee>(a, b), _mm512_shuffle_f32x4::<0xee>(c, d));
+        let rows = [
+            _mm512_shuffle_f32x4::<0x88>(low, high),
+            _mm512_shuffle_f32x4::<0xdd>(low, high),
+            _mm512_shuffle_f32x4::<0x88>(low_end, high_end),
+            _mm512_shuffle_f32x4::<0xdd>(low_end, high_end),
+        ];
+        for (lane, row) in rows.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_storeu_ps(to.add((4 * lane + column) * to_stride), row) };
+        }
+    }
+}
+
+/// Transposes 16 rows of 16 values, which start `stride` and `to_stride` values apart.
+///
+/// Panics if a block does not fit its slice, or `simd` is of another level.
+pub(super) fn transpose_block(simd: Simd, from: &[f32], stride: usize, to: &mut [f32], to_stride: usize) {
+    assert!(simd.level() == Level::Avx512, "level of a transpose");
+    assert!(fits(from.len(), 16, 16, stride) && fits(to.len(), 16, 16, to_stride), "block of a transpose");
+    // SAFETY: a `Simd` of the level exists, and both blocks lie in their slices.
+    unsafe { transposed(from.as_ptr(), stride, to.as_mut_ptr(), to_stride) }
 }

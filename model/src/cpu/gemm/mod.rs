@@ -24,6 +24,7 @@ mod product;
 mod scalar;
 mod sums;
 mod tile;
+mod transpose;
 mod weights;
 
 pub(super) use self::pack::{Packed, Panels};

@@ -5,6 +5,7 @@
 
 use super::super::pool::Buffer;
 use super::PANEL;
+use super::transpose::transpose;
 
 /// A matrix `[k, n]` in f32 panels, for one operation.
 pub(in super::super) struct Packed {
@@ -84,24 +85,8 @@ pub(super) fn copy_panel(panel: &mut [f32], matrix: &[f32], stride: usize, cols:
 
 /// Writes `count` rows of `k` values as columns of a panel and zeros the others.
 pub(super) fn transpose_panel(panel: &mut [f32], matrix: &[f32], stride: usize, k: usize, count: usize) {
-    // Blocks of columns, so that what is read of each row is a cache line.
-    const BLOCK: usize = 16;
     if count < PANEL {
         panel.fill(0.0);
     }
-    for (b, block) in panel.chunks_mut(BLOCK * PANEL).enumerate() {
-        let width = BLOCK.min(k - b * BLOCK);
-        for j in 0..count {
-            let from = &matrix[j * stride + b * BLOCK..][..width];
-            if let Ok(from) = <&[f32; BLOCK]>::try_from(from) {
-                for (p, v) in from.iter().enumerate() {
-                    block[p * PANEL + j] = *v;
-                }
-            } else {
-                for (p, v) in from.iter().enumerate() {
-                    block[p * PANEL + j] = *v;
-                }
-            }
-        }
-    }
+    transpose(matrix, stride, [count, k], panel, PANEL);
 }

@@ -5,15 +5,13 @@
 use super::super::level::Simd;
 use super::super::pool::Buffer;
 use super::product::{Output, Right, apart, multiply, narrow};
+use super::transpose::transpose;
 use super::weights::round;
 use super::{Add, Destination, Extra, Kernels, Left, PANEL, PairedKernel, Panel, cut};
 
 /// Columns of the left matrix that are transposed at a time: next to the panels of the right matrix they stay
 /// in the second-level cache.
-const COLUMNS: usize = 256;
-
-/// Rows and columns that are transposed in registers.
-const BLOCK: usize = 16;
+const COLUMNS: usize = 128;
 
 /// `to += a^T b` of `rows` rows, with all values of `a` and `b` rounded to bf16; `to` is row-major.
 pub(in super::super) fn add_sums_of_rounded(
@@ -46,10 +44,7 @@ pub(in super::super) fn add_sums_of_rounded(
         for (row, to) in a.chunks_exact(width).zip(halves.chunks_exact_mut(count)) {
             narrow(Some(paired), &row[columns.clone()], to);
         }
-        kernels.simd.run(
-            #[inline(always)]
-            || transpose_pairs(halves, count, &mut left, stride),
-        );
+        transpose_pairs(kernels.simd, halves, count, &mut left, stride);
         let left = Left::by_row(&left, count, stride);
         for (j, panel) in panels.chunks_exact(PANEL * pairs).enumerate() {
             let data = &mut to[columns.start * n + j * PANEL..];
@@ -108,24 +103,19 @@ fn pair_rows(halves: &[u16], width: usize, p: usize, first: usize, to: &mut [f32
 
 /// The transpose of a matrix's pairs of rows: row `j` of `to`, which has `stride` pairs, gets those of column
 /// `j`, and zeros behind them.
-#[inline(always)]
-fn transpose_pairs(halves: &[u16], width: usize, to: &mut [f32], stride: usize) {
+fn transpose_pairs(simd: Simd, halves: &[u16], width: usize, to: &mut [f32], stride: usize) {
     let pairs = (halves.len() / width).div_ceil(2);
-    for start in (0..stride).step_by(BLOCK) {
-        for first in (0..width).step_by(BLOCK) {
-            let count = BLOCK.min(width - first);
-            let mut block = [[0f32; BLOCK]; BLOCK];
-            for (p, row) in (start..pairs).zip(&mut block) {
-                pair_rows(halves, width, p, first, &mut row[..count]);
+    let mut rows = Buffer::take(pairs * width);
+    simd.run(
+        #[inline(always)]
+        || {
+            for (p, row) in rows.chunks_exact_mut(width).enumerate() {
+                pair_rows(halves, width, p, 0, row);
             }
-            for j in 0..count {
-                let to = &mut to[(first + j) * stride + start..][..BLOCK.min(stride - start)];
-                for (to, row) in to.iter_mut().zip(&block) {
-                    *to = row[j];
-                }
-            }
-        }
-    }
+        },
+    );
+    transpose(&rows, width, [pairs, width], to, stride);
+    to.chunks_exact_mut(stride).take(width).for_each(|row| row[pairs..].fill(0.0));
 }
 
 #[cfg(test)]
