@@ -1,4 +1,5 @@
-//! `NATURAL` joins whose columns the engine would take from the wrong table: alone, in chains and beside `USING`.
+//! `NATURAL` joins whose columns the engine would take from the wrong table: alone, in chains and beside `USING`; and
+//! chains of `USING` whose text does not say which table on the left has a column.
 //!
 //! Invariants
 //! - the columns of all tables of the `FROM` are known, and no two of its tables have one name
@@ -29,12 +30,14 @@ pub(super) fn tables(select: &Select) -> Option<Vec<ObjectName>> {
     let is_all =
         |item: &SelectItem| matches!(item, SelectItem::Wildcard(options) if Options::of(options).is_some());
     let has_all = select.projection.iter().any(is_all);
+    let is_open = Merged::of(select).is_some_and(|merged| !merged.is_whole());
     let (mut tables, mut is_meant) = (vec![table(&from.relation)?], false);
     for join in &from.joins {
         let Joined { side, by } = Joined::of(&join.join_operator);
+        let is_taken = side > Side::Left || side != Side::Alone && has_all;
         match by {
-            By::Natural => is_meant |= side > Side::Left || side != Side::Alone && has_all,
-            By::Names(_) => {}
+            By::Natural => is_meant |= is_taken,
+            By::Names(_) => is_meant |= is_taken && is_open,
             By::Condition if matches!(join.join_operator, JoinOperator::CrossJoin(JoinConstraint::None)) => {}
             By::Condition | By::Other => return None,
         }
