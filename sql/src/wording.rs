@@ -1,6 +1,11 @@
 //! Messages of the engine about forms of a statement, in the words of gstore.
 
+use gstore_core::shortened;
+
 use super::error::SqlError;
+
+/// Most characters of a type in a message.
+const SAID: usize = 100;
 
 /// What the error about two columns of one name says.
 pub(super) const TWICE: &str = "two columns of one SELECT are ";
@@ -70,12 +75,23 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
     no_form(text).or_else(|| no_operation(text))
 }
 
-/// Parts of times and clauses that the engine does not have.
+/// Types, parts of times and clauses that the engine does not have.
 fn no_form(text: &str) -> Option<SqlError> {
     if text.contains("Unsupported SQL type JSON") {
         let why = "JSON stands in a cast by itself, not inside of another type";
         let hint = "CAST(x AS VARCHAR[]) reads a list in JSON, its elements as text";
         return Some(SqlError::invalid(why.to_owned()).hint(hint));
+    }
+    if let Some((_, ty)) = text.split_once("Unsupported SQL type ") {
+        let hint = "types are BOOLEAN, BIGINT, DOUBLE, DECIMAL(9, 2), VARCHAR, BLOB, DATE, TIME, TIMESTAMP, INTERVAL and \
+                    lists of them, VARCHAR[]";
+        return Some(SqlError::invalid(format!("there is no type {}", shortened(ty, SAID))).hint(hint));
+    }
+    if let Some((_, list)) = text.split_once("Cannot cast to FixedSizeList(") {
+        let (length, rest) = list.split_once("): value at index ")?;
+        let (_, has) = rest.split_once(" has length ")?;
+        let why = format!("a list of {has} elements is cast to a type of lists of {length}");
+        return Some(SqlError::invalid(why).hint("x::INT[] is one of lists of any length"));
     }
     let part = text.strip_prefix("Date part '").and_then(|rest| rest.strip_suffix("' not supported"));
     if let Some(part) = part {
@@ -180,6 +196,11 @@ mod tests {
             ("'pool' is not a variable which can be viewed with 'SHOW'", "FROM pool shows its rows"),
             ("'poll' is not a variable which can be viewed with 'SHOW'", "SHOW TABLES"),
             ("This feature is not implemented: Unsupported SQL type JSON", "CAST(x AS VARCHAR[])"),
+            ("Unsupported SQL type UUID", "there is no type UUID\n"),
+            (
+                "Cast error: Cannot cast to FixedSizeList(3): value at index 0 has length 2",
+                "a list of 2 elements is cast",
+            ),
             ("unnest() can only be applied to array, struct and null", "json_elements"),
             (
                 "Too many columns! The subquery should only return one column: t.a, t.b",

@@ -1,20 +1,21 @@
 //! Casts of what a SELECT has without them too, or cast in another way: `avg(x), avg(x::DOUBLE)`.
 //!
 //! The engine calls a cast what it is of, and refuses two columns of one name. Here such a cast is the argument of
-//! [`AS_TYPE`], which gives it back, beside the name of its type.
+//! [`AS_TYPE`](crate::functions::AS_TYPE), which gives it back, beside the name of its type.
+
+mod grouped;
+mod names;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, Distinct, Expr, OrderBy, Query, Select, SetExpr, Statement, Value, Visit, VisitMut,
-    Visitor, VisitorMut,
+    Distinct, Expr, OrderBy, Query, Select, SetExpr, Statement, Visit, VisitMut, Visitor, VisitorMut,
 };
 
-use super::calls::call;
+use self::names::Names;
 use super::twice::key;
 use crate::error::SqlError;
-use crate::functions::AS_TYPE;
 use crate::translate::OCCURS;
 use crate::wording::TWICE;
 
@@ -28,12 +29,25 @@ pub(super) fn is_of_names(error: &SqlError) -> bool {
 
 /// Gives such casts names of their own; false if there are none.
 pub(super) fn name(sql: &mut Statement) -> bool {
-    let mut queries = Queries { named: 0 };
+    let mut queries = Queries { which: Which::All, named: 0 };
     let _ = VisitMut::visit(sql, &mut queries);
     queries.named > 0
 }
 
+/// The same for casts of columns that a query groups by with them: there the engine's planner sees no error, and its
+/// analysis takes the one for the other.
+pub(super) fn name_grouped(sql: &mut Statement) {
+    let _ = VisitMut::visit(sql, &mut Queries { which: Which::Grouped, named: 0 });
+}
+
+/// Which casts get names.
+enum Which {
+    All,
+    Grouped,
+}
+
 struct Queries {
+    which: Which,
     named: usize,
 }
 
@@ -59,25 +73,18 @@ impl Queries {
     }
 
     fn select(&mut self, select: &mut Select, order: Option<&mut OrderBy>) {
-        let ordered = order.as_deref().map_or(0, |order| order.to_string().len());
-        if select.to_string().len().saturating_add(ordered) > LONGEST {
+        let grouped = match self.which {
+            Which::All => None,
+            Which::Grouped => Some(grouped::unclear(select)),
+        };
+        let ordered = || order.as_deref().map_or(0, |order| order.to_string().len());
+        if grouped.as_ref().is_some_and(HashSet::is_empty)
+            || select.to_string().len().saturating_add(ordered()) > LONGEST
+        {
             return;
         }
-        let mut found = Found::default();
-        let _ = Visit::visit(&select.projection, &mut found);
-        let _ = Visit::visit(&select.group_by, &mut found);
-        let _ = Visit::visit(&select.having, &mut found);
-        let _ = Visit::visit(&select.qualify, &mut found);
-        let _ = Visit::visit(&select.named_window, &mut found);
-        if let Some(Distinct::On(keys)) = &select.distinct {
-            let _ = Visit::visit(keys, &mut found);
-        }
-        if let Some(order) = order.as_deref() {
-            let _ = Visit::visit(order, &mut found);
-        }
-        let unclear: HashSet<String> =
-            found.forms.into_iter().filter(|(_, forms)| forms.len() > 1).map(|(of, _)| of).collect();
-        let mut names = Names { unclear: &unclear, queries: 0, open: Vec::new(), named: 0 };
+        let unclear = grouped.unwrap_or_else(|| unclear(select, order.as_deref()));
+        let mut names = Names::new(&unclear);
         let _ = VisitMut::visit(&mut select.projection, &mut names);
         let _ = VisitMut::visit(&mut select.group_by, &mut names);
         let _ = VisitMut::visit(&mut select.having, &mut names);
@@ -91,6 +98,23 @@ impl Queries {
         }
         self.named += names.named;
     }
+}
+
+/// What a SELECT has in several forms, as the engine calls it.
+fn unclear(select: &Select, order: Option<&OrderBy>) -> HashSet<String> {
+    let mut found = Found::default();
+    let _ = Visit::visit(&select.projection, &mut found);
+    let _ = Visit::visit(&select.group_by, &mut found);
+    let _ = Visit::visit(&select.having, &mut found);
+    let _ = Visit::visit(&select.qualify, &mut found);
+    let _ = Visit::visit(&select.named_window, &mut found);
+    if let Some(Distinct::On(keys)) = &select.distinct {
+        let _ = Visit::visit(keys, &mut found);
+    }
+    if let Some(order) = order {
+        let _ = Visit::visit(order, &mut found);
+    }
+    found.forms.into_iter().filter(|(_, forms)| forms.len() > 1).map(|(of, _)| of).collect()
 }
 
 /// What a SELECT has, but for its subqueries, and the forms of each with casts and without.
@@ -129,66 +153,6 @@ impl Visitor for Found {
             self.forms.entry(key(expr, true)).or_default().insert(key(expr, false));
         }
         ControlFlow::Continue(())
-    }
-}
-
-/// Names casts whose names are unclear.
-struct Names<'a> {
-    unclear: &'a HashSet<String>,
-    queries: usize,
-    /// Of the casts around what is visited, whether they are to have names.
-    open: Vec<bool>,
-    named: usize,
-}
-
-impl VisitorMut for Names<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.queries += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.queries -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.queries == 0 && matches!(expr, Expr::Cast { .. }) {
-            self.open.push(self.unclear.contains(&key(expr, true)));
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.queries == 0
-            && let Expr::Cast { kind, data_type, .. } = expr
-            && self.open.pop() == Some(true)
-        {
-            let is_safe = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
-            let of = format!("{}{}", if is_safe { "try " } else { "" }, usual(data_type));
-            let cast = std::mem::replace(expr, Expr::value(Value::Null));
-            *expr = call(AS_TYPE, vec![cast, Expr::value(Value::SingleQuotedString(of))]);
-            self.named += 1;
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// One name for a type that has several.
-fn usual(ty: &DataType) -> String {
-    use DataType as D;
-    match ty {
-        D::Int(None) | D::Integer(None) | D::Int4(None) => "INTEGER".to_owned(),
-        D::BigInt(None) | D::Int8(None) => "BIGINT".to_owned(),
-        D::SmallInt(None) | D::Int2(None) => "SMALLINT".to_owned(),
-        D::Varchar(None) | D::Text | D::String(None) | D::Char(None) => "VARCHAR".to_owned(),
-        D::Double(_) | D::DoublePrecision | D::Float8 => "DOUBLE".to_owned(),
-        D::Real | D::Float(_) | D::Float4 => "REAL".to_owned(),
-        D::Boolean | D::Bool => "BOOLEAN".to_owned(),
-        D::Numeric(digits) | D::Decimal(digits) | D::Dec(digits) => format!("DECIMAL{digits}"),
-        other => other.to_string().to_uppercase(),
     }
 }
 

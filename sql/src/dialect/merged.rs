@@ -12,6 +12,8 @@ mod excluded;
 mod joined;
 mod key;
 mod keys;
+mod natural;
+mod probe;
 mod put;
 mod wildcard;
 
@@ -21,8 +23,8 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, VisitMut,
-    VisitorMut,
+    Expr, Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
+    VisitMut, VisitorMut,
 };
 
 use self::keys::Merged;
@@ -38,8 +40,10 @@ pub(crate) async fn merge(
     statement: &mut Statement,
     translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
 ) -> Result<Keys, SqlError> {
-    excluded::expand(state, statement, translate).await?;
-    merge_names(statement)
+    let natural = excluded::expand(state, statement, translate).await?;
+    let mut keys = merge_names(statement)?;
+    keys.0.extend(natural.0);
+    Ok(keys)
 }
 
 /// The same for a statement whose `*` have none but keys behind them.
@@ -79,16 +83,31 @@ impl Selects {
     /// A column of the result goes before one of the tables.
     fn order(&mut self, query: &mut Query) -> Result<(), SqlError> {
         let Query { body, order_by: Some(order), .. } = query else { return Ok(()) };
-        let (SetExpr::Select(select), OrderByKind::Expressions(by)) = (&**body, &mut order.kind) else {
-            return Ok(());
-        };
+        let SetExpr::Select(select) = &**body else { return Ok(()) };
         let Some(merged) = Merged::of(select) else { return Ok(()) };
-        let outputs: Vec<String> = select.projection.iter().flat_map(|item| outputs(item, &merged)).collect();
-        by.iter_mut().try_for_each(|by| put(&mut by.expr, &merged, &outputs, &mut self.written))
+        self.order_by(order, select, &merged)
+    }
+
+    fn order_by(&mut self, order: &mut OrderBy, select: &Select, merged: &Merged) -> Result<(), SqlError> {
+        let OrderByKind::Expressions(by) = &mut order.kind else { return Ok(()) };
+        let outputs: Vec<String> = select.projection.iter().flat_map(|item| outputs(item, merged)).collect();
+        by.iter_mut().try_for_each(|by| put(&mut by.expr, merged, &outputs, &mut self.written))
     }
 
     fn resolve(&mut self, select: &mut Select) -> Result<(), SqlError> {
-        let Some(merged) = Merged::of(select) else { return Ok(()) };
+        match Merged::of(select) {
+            Some(merged) => self.put(select, &merged, &[]),
+            None => Ok(()),
+        }
+    }
+
+    /// `columns` are those of all tables by the names of both, or none where they are not known.
+    fn put(
+        &mut self,
+        select: &mut Select,
+        merged: &Merged,
+        columns: &[(String, String)],
+    ) -> Result<(), SqlError> {
         let written = &mut self.written;
         written.add(merged.join(select)?)?;
         let keys = merged.keys.iter().filter(|key| key.is_known());
@@ -96,17 +115,17 @@ impl Selects {
         let aliases: Vec<String> = select.projection.iter().filter_map(alias).collect();
         let named = named(&select.projection);
         for item in std::mem::take(&mut select.projection) {
-            of_item(item, &merged, &named, &mut select.projection, written)?;
+            of_item(item, merged, (columns, named.as_slice()), &mut select.projection, written)?;
         }
         if let Some(condition) = &mut select.selection {
-            put(condition, &merged, &[], written)?;
+            put(condition, merged, &[], written)?;
         }
         for condition in select.having.iter_mut().chain(&mut select.qualify) {
-            put(condition, &merged, &aliases, written)?;
+            put(condition, merged, &aliases, written)?;
         }
-        put(&mut select.group_by, &merged, &[], written)?;
-        put(&mut select.distinct, &merged, &[], written)?;
-        put(&mut select.named_window, &merged, &[], written)
+        put(&mut select.group_by, merged, &[], written)?;
+        put(&mut select.distinct, merged, &[], written)?;
+        put(&mut select.named_window, merged, &[], written)
     }
 }
 
@@ -170,7 +189,7 @@ fn alias(item: &SelectItem) -> Option<String> {
 fn of_item(
     mut item: SelectItem,
     merged: &Merged,
-    named: &[Vec<String>],
+    (columns, named): (&[(String, String)], &[Vec<String>]),
     made: &mut Vec<SelectItem>,
     written: &mut Written,
 ) -> Result<(), SqlError> {
@@ -181,9 +200,13 @@ fn of_item(
             }
         }
         SelectItem::Wildcard(options) => {
-            let known = Options::of(options).filter(|options| options.of_tables(merged).is_empty());
+            let is_known = |options: &Options| !columns.is_empty() || options.of_tables(merged).is_empty();
+            let known = Options::of(options).filter(is_known);
             if let Some(options) = known.filter(|_| merged.is_whole()) {
-                made.extend(all(merged, &options, &[], named, written)?);
+                for mut of_table in all(merged, &options, columns, named, written)? {
+                    put(&mut of_table, merged, &[], written)?;
+                    made.push(of_table);
+                }
                 return Ok(());
             }
             if merged.is_outer() || merged.is_whole() && merged.tables.len() > 2 {

@@ -27,6 +27,9 @@ pub(crate) async fn planned(
     // What was said before casts had names.
     let mut unnamed: Option<SqlError> = None;
     loop {
+        if let Some(sql) = inner(&mut statement) {
+            casts::name_grouped(sql);
+        }
         // In the statement rows stay as they are written: names in them are of its SELECT, not of a subquery.
         let mut compared = statement.clone();
         rows::compare(&mut compared)?;

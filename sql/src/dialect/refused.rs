@@ -1,5 +1,7 @@
 //! Forms of other databases that have no meaning here, refused in one line that says how to write them.
 
+mod types;
+
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::tokens::{is_word, next};
@@ -179,8 +181,9 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
             "a function of each element is written SELECT list(f(x)) FROM (SELECT unnest(list) AS x)",
         );
     }
-    if let Some(says) = of_frame_or_list(tokens, at, before) {
-        return Some(says);
+    let of_place = of_frame_or_list(tokens, at, before).or_else(|| types::refused(tokens, at, before));
+    if of_place.is_some() {
+        return of_place;
     }
     let (first, follow, says) = FORMS.into_iter().find(|(first, follow, _)| {
         let mut place = at;

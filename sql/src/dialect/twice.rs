@@ -22,6 +22,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 
 use self::all::All;
 use self::casts::Casts;
+pub(super) use self::casts::{cast_of, column_name};
 pub(super) use self::column::key;
 use self::column::{Before, Column};
 use self::names::{Free, Named};

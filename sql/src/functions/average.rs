@@ -1,6 +1,7 @@
-//! `avg` of what is true or false as the share of what is true, and the types that `sum` and `avg` take for it.
+//! `avg` of decimals as a double, and of what is true or false as the share of what is true; and the types that `sum`
+//! takes for the latter.
 //!
-//! Averages are the engine's own.
+//! Averages are the engine's own, which of decimals have four more digits than these.
 
 use std::sync::Arc;
 
@@ -17,7 +18,17 @@ use datafusion::logical_expr::{
 /// The function.
 pub(super) fn function() -> AggregateUDF {
     let engine = avg_udaf();
-    let signature = with_booleans(&engine, logical_float64(), NativeType::Float64);
+    let numbers = vec![
+        TypeSignatureClass::Integer,
+        TypeSignatureClass::Float,
+        TypeSignatureClass::Decimal,
+        TypeSignatureClass::Native(logical_boolean()),
+    ];
+    let double = TypeSignatureClass::Native(logical_float64());
+    let double = Coercion::new_implicit(double, numbers, NativeType::Float64);
+    let duration = Coercion::new_exact(TypeSignatureClass::Duration);
+    let taken = [duration, double].map(|one| TypeSignature::Coercible(vec![one]));
+    let signature = Signature::one_of(taken.to_vec(), engine.signature().volatility);
     AggregateUDF::from(Average { engine, signature })
 }
 

@@ -40,7 +40,8 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> O
     let from = of.get_type(schema).ok()?;
     // The engine casts text to numbers where the two are compared, and must not round there: `safe` casts are written,
     // and others that are have been replaced before.
-    let reads = is_text(&from) && (matches!(to, DataType::List(_)) || safe && to.is_integer());
+    let is_list = matches!(to, DataType::List(_) | DataType::FixedSizeList(..));
+    let reads = is_text(&from) && (is_list || safe && to.is_integer());
     let writes = (matches!(from, DataType::Timestamp(..)) || is_span(&from)) && is_text(to);
     (reads || writes).then(|| converted(of.clone(), to, safe))
 }
@@ -126,13 +127,15 @@ fn is_digits(text: &str) -> bool {
 }
 
 fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<ArrayRef> {
+    let options = CastOptions { safe, ..CastOptions::default() };
     match to {
         DataType::List(item) => lists(texts, item, safe),
-        to if to.is_integer() => numbers(texts, to, safe),
-        to => {
-            let options = CastOptions { safe, ..CastOptions::default() };
-            Ok(arrow_cast::cast_with_options(texts, to, &options)?)
+        DataType::FixedSizeList(item, _) => {
+            let lists = lists(texts, item, safe)?;
+            Ok(arrow_cast::cast_with_options(&lists, to, &options)?)
         }
+        to if to.is_integer() => numbers(texts, to, safe),
+        to => Ok(arrow_cast::cast_with_options(texts, to, &options)?),
     }
 }
 

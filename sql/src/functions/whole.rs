@@ -3,8 +3,8 @@
 //! Invariants
 //! - `+`, `-` and `*` of whole numbers of any width, with a sign or without, have the true result or are an
 //!   error
-//! - `a / b` is a floating-point number; `a // b` is cut off towards zero, so that `(a // b) * b + a % b` is
-//!   `a`
+//! - `a / b` is a floating-point number, of decimals too; `a // b` is cut off towards zero, so that
+//!   `(a // b) * b + a % b` is `a`
 //!
 //! The engine's own operators keep the width of their operands: a difference of unsigned numbers would have
 //! no sign.
@@ -57,12 +57,16 @@ impl ExprPlanner for Arithmetic {
         };
         let is_whole = |side: &Expr| type_of(side, schema).is_some_and(|of| of.is_integer());
         let are_whole = is_whole(&expr.left) && is_whole(&expr.right);
+        let is_exact = |side: &Expr| type_of(side, schema).is_some_and(|of| scale(&of).is_some());
         let RawBinaryExpr { op, left, right } = expr;
         let planned = match operation {
             Some(operation) if are_whole || operation == Operation::Divide => Expr::ScalarFunction(
                 ScalarFunction::new_udf(Arc::new(operation.function()), vec![left, right]),
             ),
-            None if are_whole => cast(left, DataType::Float64) / cast(right, DataType::Float64),
+            // The engine's quotients of decimals are cut off behind a few digits.
+            None if is_exact(&left) && is_exact(&right) => {
+                cast(left, DataType::Float64) / cast(right, DataType::Float64)
+            }
             _ => return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right })),
         };
         Ok(PlannerResult::Planned(planned))
@@ -265,6 +269,10 @@ mod tests {
             ("x / 2", "CAST(t.x AS Float64) / CAST(Int64(2) AS Float64)"),
             ("x + y", "t.x + t.y"),
             ("y / 2", "t.y / Int64(2)"),
+            (
+                "CAST(x AS DECIMAL(5, 2)) / 2",
+                "CAST(CAST(t.x AS Decimal128(5, 2)) AS Float64) / CAST(Int64(2) AS Float64)",
+            ),
             ("sum(x) * 2", "multiply(sum(t.x), Int64(2))"),
         ] {
             let plan = logical(&format!("SELECT {expr} FROM {rows}")).await;

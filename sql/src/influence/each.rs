@@ -5,19 +5,23 @@
 //! - targets are taken in groups whose vectors and candidates fit into the memory limit; a group is
 //!   a pass over the pools
 
+mod names;
+mod options;
+mod rows;
+mod seen;
+
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::stats::Precision;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use gstore_query::influence::{
-    Diversity, EXACT, Each, EachRanking, EachRequest, NO_SUBTASK, Options, Order, Prepared, Rankings,
-    ScanSummary, Scored, TargetNames, TargetRow, TargetSamples, small_bytes,
+    Each, EachRanking, EachRequest, NO_SUBTASK, Prepared, Rankings, Scored, TargetRow, TargetSamples,
+    small_bytes,
 };
 
-use super::columns::{Besides, InfluenceColumns};
-use super::hold_inverses;
+pub(super) use self::options::EachOptions;
+use self::seen::Seen;
+use super::columns::InfluenceColumns;
 use super::table::{Question, Relation};
 use crate::blocking::Demand;
 use crate::error::SqlError;
@@ -27,55 +31,6 @@ use crate::samples::arrow;
 
 /// Columns in front of those of `influence()`.
 const OWN: usize = 2;
-
-/// Most bytes that rankings take where the engine has no limit.
-const MEMORY: usize = 1 << 30;
-
-/// What is asked for each of.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct EachOptions {
-    pub(super) each: Each,
-    pub(super) order: Order,
-    pub(super) k: usize,
-}
-
-impl EachOptions {
-    /// The unit that has its own ranking, if there is one for each.
-    pub(super) fn read(
-        options: &Options,
-        k: Option<usize>,
-        rules: &Diversity,
-        besides: Besides,
-    ) -> Result<Option<Self>, SqlError> {
-        let refuse = |why: &str, option| Err(SqlError::invalid(why.to_owned()).about(option));
-        let order = options.word("order").map_err(SqlError::option)?;
-        let Some(each) = options.each("each").map_err(SqlError::option)? else {
-            return match order {
-                Some(_) if *rules == Diversity::default() => refuse(
-                    "`order` is an option of `each` and of the rules of a ranking; elsewhere ORDER BY score says it",
-                    "order",
-                ),
-                _ => Ok(None),
-            };
-        };
-        let Some(k) = k else {
-            return refuse("`each` gives rankings of a given length; say how long with k => n", "each");
-        };
-        if *rules != Diversity::default() {
-            return refuse(
-                "quota, distinct and round_robin are rules of one ranking, so they cannot go with `each`",
-                "each",
-            );
-        }
-        if besides.explanation {
-            return refuse(
-                "`explain` says what stands behind the score of a whole question; leave it or `each` out",
-                "explain",
-            );
-        }
-        Ok(Some(Self { each, order: order.unwrap_or(Order::Best), k }))
-    }
-}
 
 /// The rankings of a question as rows.
 pub(super) struct EachRows {
@@ -89,12 +44,6 @@ impl std::fmt::Debug for EachRows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.describe().1)
     }
-}
-
-/// What is known of the answer so far.
-struct Seen {
-    summary: Option<ScanSummary>,
-    passes: usize,
 }
 
 impl EachRows {
@@ -236,40 +185,6 @@ impl EachRows {
         RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
     }
 
-    /// What the rankings are called: `dataset:subtask`, as a question can name it; the target's dataset; or
-    /// the sample's id, with its dataset before it where there are several.
-    fn names(
-        &self,
-        plan: &Prepared,
-        whole: &TargetSamples,
-        rankings: &[EachRanking],
-    ) -> Result<Vec<String>, SqlError> {
-        if plan.targets().is_empty() {
-            let given = plan.spec().target_names();
-            let name = |ranking: &EachRanking| match ranking.sample {
-                Some(row) => given.get(row.row as usize).cloned().unwrap_or_default(),
-                None => ranking.name.clone(),
-            };
-            return Ok(rankings.iter().map(name).collect());
-        }
-        let samples: Vec<TargetRow> = rankings.iter().filter_map(|ranking| ranking.sample).collect();
-        if samples.len() == rankings.len() {
-            let names = TargetNames::new(plan).map_err(SqlError::query)?;
-            let ids = names.ids_of(&samples).map_err(SqlError::query)?;
-            let several = plan.targets().len() > 1;
-            let name = |(row, id): (&TargetRow, Option<String>)| {
-                let id = id.unwrap_or_else(|| row.row.to_string());
-                if several { format!("{}:{id}", names.dataset_of(row)) } else { id }
-            };
-            return Ok(samples.iter().zip(ids).map(name).collect());
-        }
-        let name = |ranking: &EachRanking| match self.options.each {
-            Each::Subtask => subtask_name(whole, &ranking.name),
-            _ => ranking.name.clone(),
-        };
-        Ok(rankings.iter().map(name).collect())
-    }
-
     fn note(&self, want: &Want, seen: Seen) {
         let Some(mut summary) = seen.summary else { return };
         if let Some(counters) = &want.counters {
@@ -289,116 +204,5 @@ impl EachRows {
             resolution: self.plan.notes().to_vec(),
             summary,
         });
-    }
-}
-
-impl Seen {
-    /// Counts a pass: each sees the same rows and other target samples.
-    fn add(&mut self, summary: ScanSummary) {
-        self.passes += 1;
-        match &mut self.summary {
-            None => self.summary = Some(summary),
-            Some(all) => {
-                all.bytes_read += summary.bytes_read;
-                all.target_rows += summary.target_rows;
-                all.rows_scored += summary.rows_scored;
-                for plane in summary.planes {
-                    match all.planes.iter_mut().find(|other| other.plane == plane.plane) {
-                        Some(other) => {
-                            other.rows += plane.rows;
-                            other.excluded += plane.excluded;
-                            other.bytes_read += plane.bytes_read;
-                        }
-                        None => all.planes.push(plane),
-                    }
-                }
-                // What the weakest pass promises.
-                if summary.guarantee != EXACT {
-                    all.guarantee = summary.guarantee;
-                }
-                all.notes.extend(summary.notes);
-                all.notes.sort_unstable();
-                all.notes.dedup();
-            }
-        }
-    }
-}
-
-/// How a question names the subtask that has this name.
-fn subtask_name(whole: &TargetSamples, name: &str) -> String {
-    let asked = whole.subtasks.iter().position(|other| other == name).and_then(|s| whole.asked.get(s));
-    asked.map_or(name, |asked| asked).to_owned()
-}
-
-impl Rows for EachRows {
-    fn describe(&self) -> (&'static str, String) {
-        let spec = self.plan.spec();
-        let EachOptions { each, order, k } = self.options;
-        let checkpoints: Vec<&str> = self.plan.checkpoints().iter().map(|c| c.name.as_str()).collect();
-        let (pools, targets) = (spec.pools.join(", "), spec.target_names().join(", "));
-        if let (Some(covariance), Some(models)) = (&spec.covariance, self.plan.plan().models()) {
-            let text = format!(
-                "each={each}, order={order}, k={k}, pool=[{pools}], target=[{targets}], ensemble={}, models={}, score={}, center={}, within={}, across={}",
-                models.ensemble,
-                models.members.len(),
-                covariance.how.score,
-                covariance.how.center,
-                spec.within,
-                spec.across
-            );
-            return ("DaunceEachExec", text);
-        }
-        let text = format!(
-            "each={each}, order={order}, k={k}, pool=[{pools}], target=[{targets}], mode={}, checkpoints=[{}], sim={}, fold={}, within={}, across={}",
-            spec.mode,
-            checkpoints.join(", "),
-            spec.sim,
-            spec.fold,
-            spec.within,
-            spec.across
-        );
-        ("InfluenceEachExec", text)
-    }
-
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn count(&self) -> Precision<usize> {
-        Precision::Absent
-    }
-
-    fn read(&self, want: &Want, each: leaf::Each<'_>) -> Result<(), SqlError> {
-        if self.options.k == 0 {
-            return Ok(());
-        }
-        let reserved = want.memory.as_ref().map(|pool| MemoryConsumer::new("influence").register(pool));
-        let hold = |bytes: usize| {
-            let held = reserved.iter().try_for_each(|reserved| reserved.try_grow(bytes));
-            held.map_err(|e| SqlError::from_datafusion(e, &[]))
-        };
-        hold_inverses(&self.plan, reserved.as_ref(), want.threads, &want.cancelled)?;
-        let limit = want.memory.as_ref().map(|pool| (pool.memory_limit(), pool.reserved()));
-        let memory = match limit {
-            Some((MemoryLimit::Finite(limit), used)) => limit.saturating_sub(used).min(2 * MEMORY) / 2,
-            _ => MEMORY,
-        };
-        hold(memory)?;
-        let samples = self.plan.target_samples(&want.cancelled).map_err(SqlError::query)?;
-        let mut seen = Seen { summary: None, passes: 0 };
-        let passes = self.passes(&samples, want.threads, memory);
-        for rows in &passes {
-            // What may be missed is shared by the passes.
-            let plan = self
-                .plan
-                .of_samples(rows, &want.cancelled)
-                .map_err(SqlError::query)?
-                .with_share(passes.len());
-            if self.pass(plan, &samples, (want, memory), &mut seen, each)? == Demand::Enough {
-                break;
-            }
-        }
-        self.note(want, seen);
-        Ok(())
     }
 }

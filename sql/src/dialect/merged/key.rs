@@ -14,12 +14,14 @@ pub(super) struct Key {
     /// The places of its tables, in the order of the text.
     pub(super) tables: Vec<usize>,
     side: Side,
+    /// Whether it is known that no other table has a column of this name.
+    pub(super) is_only: bool,
 }
 
 impl Key {
     /// Of these columns, each of the table in its place.
     pub(super) fn new(name: &str, sides: Vec<Expr>, tables: Vec<usize>) -> Self {
-        Self { name: name.to_owned(), sides, tables, side: Side::Any }
+        Self { name: name.to_owned(), sides, tables, side: Side::Any, is_only: false }
     }
 
     pub(super) fn is_known(&self) -> bool {
@@ -69,6 +71,7 @@ impl Key {
         self.tables.push(place);
         self.side = self.side.max(side);
     }
+
     /// A table that has it is not known.
     pub(super) fn forget(&mut self, side: Side) {
         self.sides.clear();

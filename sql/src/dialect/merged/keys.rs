@@ -40,6 +40,11 @@ impl Merged {
         (!merged.keys.is_empty() || merged.side > Side::Any || merged.wrong.is_some()).then_some(merged)
     }
 
+    /// Of tables whose columns are all known.
+    pub(super) fn known(tables: Vec<ObjectName>, keys: Vec<Key>, side: Side) -> Self {
+        Self { tables, keys, side, ..Self::default() }
+    }
+
     /// Whether the text says which columns `*` has.
     pub(super) fn is_whole(&self) -> bool {
         !self.has_others && !self.is_open
@@ -47,7 +52,7 @@ impl Merged {
 
     /// Whether a name without a table can be nothing but this.
     pub(super) fn is_settled(&self, key: &Key) -> bool {
-        !self.has_others && key.tables.len() == self.tables.len()
+        !self.has_others && (key.is_only || key.tables.len() == self.tables.len())
     }
 
     /// Whether a table may have a key.
@@ -96,7 +101,7 @@ impl Merged {
             self.side = self.side.max(side);
         }
         if side > Side::Left {
-            let why = "NATURAL RIGHT JOIN and NATURAL FULL JOIN beside other joins are written with USING";
+            let why = "NATURAL RIGHT JOIN and NATURAL FULL JOIN beside joins with ON are written with USING";
             self.wrong = Some(SqlError::invalid(why.to_owned()).hint("write RIGHT JOIN b USING (k)"));
         }
     }
@@ -216,6 +221,6 @@ impl Merged {
     }
 }
 
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }

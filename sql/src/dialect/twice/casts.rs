@@ -20,7 +20,7 @@ impl Casts {
         let mut casts = Self::default();
         for item in &select.projection {
             match item {
-                SelectItem::UnnamedExpr(expr) => casts.plain.extend(column(expr)),
+                SelectItem::UnnamedExpr(expr) => casts.plain.extend(column_name(expr)),
                 SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => casts.any = true,
                 _ => {}
             }
@@ -32,13 +32,13 @@ impl Casts {
     /// be renamed: nobody can name it.
     pub(super) fn has(&mut self, item: &SelectItem) -> bool {
         let SelectItem::UnnamedExpr(expr) = item else { return false };
-        let Some(of) = cast_of(expr).and_then(column) else { return false };
+        let Some(of) = cast_of(expr).and_then(column_name) else { return false };
         self.any || self.plain.contains(&of) || !self.before.insert(of)
     }
 }
 
 /// What is cast.
-fn cast_of(expr: &Expr) -> Option<&Expr> {
+pub(in crate::dialect) fn cast_of(expr: &Expr) -> Option<&Expr> {
     match expr {
         Expr::Nested(inner) => cast_of(inner),
         Expr::Cast { expr: of, .. } => cast_of(of).or(Some(&**of)),
@@ -47,9 +47,9 @@ fn cast_of(expr: &Expr) -> Option<&Expr> {
 }
 
 /// The name of a column, with or without a table.
-fn column(expr: &Expr) -> Option<String> {
+pub(in crate::dialect) fn column_name(expr: &Expr) -> Option<String> {
     match expr {
-        Expr::Nested(inner) => column(inner),
+        Expr::Nested(inner) => column_name(inner),
         Expr::Identifier(column) => Some(name(column)),
         Expr::CompoundIdentifier(parts) => parts.last().map(name),
         _ => None,

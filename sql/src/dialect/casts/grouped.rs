@@ -1,0 +1,92 @@
+//! Casts of columns in `GROUP BY` and `DISTINCT ON` that have the columns too: `GROUP BY x, x::VARCHAR`.
+
+use std::collections::HashSet;
+
+use datafusion::sql::sqlparser::ast::{Distinct, Expr, GroupByExpr, Select, SelectItem};
+
+use crate::dialect::twice::{cast_of, column_name, key};
+
+/// The columns that a query groups by alone and as casts, as the engine calls them.
+pub(super) fn unclear(select: &Select) -> HashSet<String> {
+    let mut keys = Vec::new();
+    let mut is_grouped = false;
+    match &select.group_by {
+        GroupByExpr::All(_) => is_grouped = true,
+        GroupByExpr::Expressions(by, _) => by.iter().for_each(|by| single(by, &mut keys)),
+    }
+    if let Some(Distinct::On(on)) = &select.distinct {
+        on.iter().for_each(|on| single(on, &mut keys));
+    }
+    if is_grouped || !keys.is_empty() {
+        // A key may be the name or the place of a column of the result.
+        keys.extend(select.projection.iter().filter_map(of_item));
+    }
+    let plain: HashSet<String> = keys.iter().filter_map(|key| column_name(key)).collect();
+    let casts = keys.into_iter().filter(|cast| {
+        let column = cast_of(cast).and_then(column_name);
+        column.is_some_and(|column| plain.contains(&column))
+    });
+    casts.map(|cast| key(cast, true)).collect()
+}
+
+/// Adds the keys that one of them stands for.
+fn single<'a>(by: &'a Expr, keys: &mut Vec<&'a Expr>) {
+    match by {
+        Expr::Nested(inner) => single(inner, keys),
+        Expr::Tuple(of) => of.iter().for_each(|by| single(by, keys)),
+        Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => {
+            sets.iter().flatten().for_each(|by| single(by, keys));
+        }
+        other => keys.push(other),
+    }
+}
+
+fn of_item(item: &SelectItem) -> Option<&Expr> {
+    match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::name_grouped;
+    use crate::parameters::inner;
+
+    #[test]
+    fn casts_of_columns_that_are_grouped_too_have_names() {
+        for (sql, expected) in [
+            (
+                "SELECT x, x::TEXT, count(*) FROM t GROUP BY x, x::TEXT ORDER BY X::TEXT",
+                "SELECT x, as_type(x::TEXT, 'VARCHAR'), count(*) FROM t GROUP BY x, as_type(x::TEXT, 'VARCHAR') ORDER BY as_type(X::TEXT, 'VARCHAR')",
+            ),
+            (
+                "SELECT t.x AS k, (x)::INT AS m FROM t GROUP BY ALL",
+                "SELECT t.x AS k, as_type((x)::INT, 'INTEGER') AS m FROM t GROUP BY ALL",
+            ),
+            (
+                "SELECT count(*) FROM t GROUP BY ROLLUP (x, CAST(x AS INT))",
+                "SELECT count(*) FROM t GROUP BY ROLLUP (x, as_type(CAST(x AS INT), 'INTEGER'))",
+            ),
+            (
+                "SELECT DISTINCT ON (x, x::INT) y FROM t",
+                "SELECT DISTINCT ON (x, as_type(x::INT, 'INTEGER')) y FROM t",
+            ),
+        ] {
+            let mut statement = crate::guard::parse(sql).unwrap();
+            // What has a name gets no second one.
+            name_grouped(inner(&mut statement).unwrap());
+            name_grouped(inner(&mut statement).unwrap());
+            assert_eq!(statement.to_string(), expected);
+        }
+        for sql in [
+            "SELECT x, x::INT FROM t ORDER BY x::INT",
+            "SELECT x::INT, max(x) FROM t GROUP BY x::INT",
+            "SELECT y, avg(x::DOUBLE), avg(x) FROM t GROUP BY y",
+        ] {
+            let mut statement = crate::guard::parse(sql).unwrap();
+            name_grouped(inner(&mut statement).unwrap());
+            assert_eq!(statement.to_string(), sql);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Names of rankings.
+
+use gstore_query::influence::{Each, EachRanking, Prepared, TargetNames, TargetRow, TargetSamples};
+
+use super::EachRows;
+use crate::error::SqlError;
+
+impl EachRows {
+    /// What the rankings are called: `dataset:subtask`, as a question can name it; the target's dataset; or
+    /// the sample's id, with its dataset before it where there are several.
+    pub(super) fn names(
+        &self,
+        plan: &Prepared,
+        whole: &TargetSamples,
+        rankings: &[EachRanking],
+    ) -> Result<Vec<String>, SqlError> {
+        if plan.targets().is_empty() {
+            let given = plan.spec().target_names();
+            let name = |ranking: &EachRanking| match ranking.sample {
+                Some(row) => given.get(row.row as usize).cloned().unwrap_or_default(),
+                None => ranking.name.clone(),
+            };
+            return Ok(rankings.iter().map(name).collect());
+        }
+        let samples: Vec<TargetRow> = rankings.iter().filter_map(|ranking| ranking.sample).collect();
+        if samples.len() == rankings.len() {
+            let names = TargetNames::new(plan).map_err(SqlError::query)?;
+            let ids = names.ids_of(&samples).map_err(SqlError::query)?;
+            let several = plan.targets().len() > 1;
+            let name = |(row, id): (&TargetRow, Option<String>)| {
+                let id = id.unwrap_or_else(|| row.row.to_string());
+                if several { format!("{}:{id}", names.dataset_of(row)) } else { id }
+            };
+            return Ok(samples.iter().zip(ids).map(name).collect());
+        }
+        let name = |ranking: &EachRanking| match self.options.each {
+            Each::Subtask => subtask_name(whole, &ranking.name),
+            _ => ranking.name.clone(),
+        };
+        Ok(rankings.iter().map(name).collect())
+    }
+}
+
+/// How a question names the subtask that has this name.
+fn subtask_name(whole: &TargetSamples, name: &str) -> String {
+    let asked = whole.subtasks.iter().position(|other| other == name).and_then(|s| whole.asked.get(s));
+    asked.map_or(name, |asked| asked).to_owned()
+}

@@ -1,0 +1,88 @@
+//! Rankings as the rows of a leaf of a plan, pass by pass.
+
+use arrow_schema::SchemaRef;
+use datafusion::common::stats::Precision;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
+
+use super::seen::Seen;
+use super::{EachOptions, EachRows};
+use crate::blocking::Demand;
+use crate::error::SqlError;
+use crate::influence::hold_inverses;
+use crate::leaf::{self, Rows, Want};
+
+/// Most bytes that rankings take where the engine has no limit.
+const MEMORY: usize = 1 << 30;
+
+impl Rows for EachRows {
+    fn describe(&self) -> (&'static str, String) {
+        let spec = self.plan.spec();
+        let EachOptions { each, order, k } = self.options;
+        let checkpoints: Vec<&str> = self.plan.checkpoints().iter().map(|c| c.name.as_str()).collect();
+        let (pools, targets) = (spec.pools.join(", "), spec.target_names().join(", "));
+        if let (Some(covariance), Some(models)) = (&spec.covariance, self.plan.plan().models()) {
+            let text = format!(
+                "each={each}, order={order}, k={k}, pool=[{pools}], target=[{targets}], ensemble={}, models={}, score={}, center={}, within={}, across={}",
+                models.ensemble,
+                models.members.len(),
+                covariance.how.score,
+                covariance.how.center,
+                spec.within,
+                spec.across
+            );
+            return ("DaunceEachExec", text);
+        }
+        let text = format!(
+            "each={each}, order={order}, k={k}, pool=[{pools}], target=[{targets}], mode={}, checkpoints=[{}], sim={}, fold={}, within={}, across={}",
+            spec.mode,
+            checkpoints.join(", "),
+            spec.sim,
+            spec.fold,
+            spec.within,
+            spec.across
+        );
+        ("InfluenceEachExec", text)
+    }
+
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn count(&self) -> Precision<usize> {
+        Precision::Absent
+    }
+
+    fn read(&self, want: &Want, each: leaf::Each<'_>) -> Result<(), SqlError> {
+        if self.options.k == 0 {
+            return Ok(());
+        }
+        let reserved = want.memory.as_ref().map(|pool| MemoryConsumer::new("influence").register(pool));
+        let hold = |bytes: usize| {
+            let held = reserved.iter().try_for_each(|reserved| reserved.try_grow(bytes));
+            held.map_err(|e| SqlError::from_datafusion(e, &[]))
+        };
+        hold_inverses(&self.plan, reserved.as_ref(), want.threads, &want.cancelled)?;
+        let limit = want.memory.as_ref().map(|pool| (pool.memory_limit(), pool.reserved()));
+        let memory = match limit {
+            Some((MemoryLimit::Finite(limit), used)) => limit.saturating_sub(used).min(2 * MEMORY) / 2,
+            _ => MEMORY,
+        };
+        hold(memory)?;
+        let samples = self.plan.target_samples(&want.cancelled).map_err(SqlError::query)?;
+        let mut seen = Seen { summary: None, passes: 0 };
+        let passes = self.passes(&samples, want.threads, memory);
+        for rows in &passes {
+            // What may be missed is shared by the passes.
+            let plan = self
+                .plan
+                .of_samples(rows, &want.cancelled)
+                .map_err(SqlError::query)?
+                .with_share(passes.len());
+            if self.pass(plan, &samples, (want, memory), &mut seen, each)? == Demand::Enough {
+                break;
+            }
+        }
+        self.note(want, seen);
+        Ok(())
+    }
+}

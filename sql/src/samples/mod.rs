@@ -1,0 +1,159 @@
+//! Samples of a dataset as columns: content of the sample files, with token counts of one encoding.
+//!
+//! Invariants
+//! - `row` ascends in everything that is read from front to back
+//! - a sample that the encoding does not cover has null in `tokens`, `scored_tokens` and `truncated`
+
+mod arrays;
+mod cell;
+mod read;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use gstore_store::{DatasetPart, EncodingEntry, EncodingReader, SampleReader, Snapshot};
+
+pub(crate) use self::arrays::{arrow, as_type, row_numbers, text_bytes};
+pub(crate) use self::cell::{Cell, free_name};
+use super::error::SqlError;
+use super::measured::{self, Measured};
+use super::union::Source;
+use super::virtuals::Asked;
+
+/// A dataset's samples as a table.
+pub(crate) struct SampleTable {
+    snapshot: Arc<Snapshot>,
+    dataset: Arc<DatasetPart>,
+    encoding: Option<EncodingEntry>,
+    cells: Vec<Cell>,
+    schema: SchemaRef,
+    /// Kept open: rows are fetched in many small requests, and each file's metadata is read once.
+    samples: OnceLock<SampleReader>,
+    counts: OnceLock<EncodingReader>,
+    /// The features that columns are read from.
+    measured: Vec<Measured>,
+}
+
+impl fmt::Debug for SampleTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "samples of {}", self.dataset.name)
+    }
+}
+
+impl SampleTable {
+    /// All columns of a dataset, and of the virtual ones those that are asked for. `encoding` is the key of the
+    /// encoding whose counts are shown.
+    pub(crate) fn new(
+        snapshot: Arc<Snapshot>,
+        dataset: Arc<DatasetPart>,
+        encoding: Option<&str>,
+        asked: Asked,
+    ) -> Self {
+        let encoding = encoding.and_then(|key| dataset.encoding(key)).cloned();
+        let mut table = Self {
+            snapshot,
+            dataset,
+            encoding,
+            cells: Vec::new(),
+            schema: Arc::new(Schema::empty()),
+            samples: OnceLock::new(),
+            counts: OnceLock::new(),
+            measured: Vec::new(),
+        };
+        let mut fields = Vec::new();
+        let mut add = |cell: Cell, name: String, ty: DataType, nullable: bool| {
+            table.cells.push(cell);
+            fields.push(Field::new(name, ty, nullable));
+        };
+        add(Cell::Row, "row".into(), DataType::UInt64, false);
+        add(Cell::Id, "id".into(), DataType::Utf8, false);
+        let counts = [
+            (Cell::Tokens, "tokens", DataType::UInt32),
+            (Cell::ScoredTokens, "scored_tokens", DataType::UInt32),
+            (Cell::Truncated, "truncated", DataType::Boolean),
+        ];
+        let mut taken: Vec<String> =
+            ["row", "id", "tokens", "scored_tokens", "truncated", "record"].map(String::from).into();
+        for column in &table.dataset.columns {
+            let name = free_name(&column.name, &mut taken);
+            add(Cell::Metadata(column.name.clone()), name, column.ty.arrow_type(), true);
+        }
+        if table.encoding.is_some() {
+            for (cell, name, ty) in counts {
+                add(cell, name.into(), ty, true);
+            }
+        }
+        add(Cell::Record, "record".into(), DataType::Utf8, true);
+        for column in asked.columns().filter(|column| !taken.iter().any(|name| name == column.name())) {
+            if !column.is_of_record() {
+                let feature = measured::feature(&table.snapshot, &table.dataset.name, column);
+                let Some(feature) = feature else { continue };
+                table.measured.push(Measured::new(column, feature));
+            }
+            table.cells.push(Cell::Virtual(column));
+            fields.push(Field::new(column.name(), column.data_type(), true));
+        }
+        table.schema = Arc::new(Schema::new(fields));
+        table
+    }
+
+    /// The table of a dataset as a query sees it: with token counts where only one encoding has any.
+    pub(crate) fn of_dataset(snapshot: Arc<Snapshot>, dataset: Arc<DatasetPart>, asked: Asked) -> Self {
+        let only = match dataset.encodings.as_slice() {
+            [only] => Some(only.key.clone()),
+            _ => None,
+        };
+        Self::new(snapshot, dataset, only.as_deref(), asked)
+    }
+
+    pub(crate) fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    /// This table's part in a union's column.
+    pub(crate) fn source(&self, cell: &Cell) -> Source {
+        self.cells.iter().position(|c| c == cell).map_or(Source::Absent, Source::Sample)
+    }
+
+    pub(crate) fn dataset(&self) -> &DatasetPart {
+        &self.dataset
+    }
+
+    fn samples(&self) -> Result<&SampleReader, SqlError> {
+        if let Some(open) = self.samples.get() {
+            return Ok(open);
+        }
+        let reader = self.snapshot.samples(&self.dataset).map_err(SqlError::read)?;
+        Ok(self.samples.get_or_init(|| reader))
+    }
+
+    /// The counts, if a column needs them.
+    fn counts(&self, columns: &[usize]) -> Result<Option<&EncodingReader>, SqlError> {
+        let wanted = columns.iter().any(|c| self.cells.get(*c).is_some_and(Cell::is_counted));
+        let Some(encoding) = self.encoding.as_ref().filter(|_| wanted) else { return Ok(None) };
+        if let Some(open) = self.counts.get() {
+            return Ok(Some(open));
+        }
+        let reader = self.snapshot.encoding(encoding).map_err(SqlError::read)?;
+        Ok(Some(self.counts.get_or_init(|| reader)))
+    }
+
+    /// The columns of the sample files to read for `columns`; the row number is always one of them.
+    fn stored(&self, columns: &[usize]) -> Vec<&str> {
+        let mut names = vec!["row"];
+        for name in columns.iter().filter_map(|c| self.cells.get(*c)).filter_map(Cell::stored) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}
+
+impl SampleTable {
+    /// Whether some row was ever deleted.
+    pub(super) fn has_deleted_rows(&self) -> bool {
+        self.dataset.rows != self.dataset.next_row
+    }
+}

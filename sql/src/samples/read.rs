@@ -1,0 +1,163 @@
+//! Reading of samples, all in their order or some by their numbers.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow_schema::{DataType, SchemaRef};
+use arrow_select::concat::concat_batches;
+use datafusion::common::stats::Precision;
+use gstore_store::{ReadError, TokenCount};
+
+use super::arrays::{arrow, as_type, row_numbers, span, text_bytes};
+use super::{Cell, SampleTable};
+use crate::blocking::Demand;
+use crate::counts::{self, Counted};
+use crate::distinct::Distinct;
+use crate::error::SqlError;
+use crate::leaf::{Each, Fetch, Rows, Want, keep};
+use crate::measured::Measured;
+use crate::virtuals;
+
+impl SampleTable {
+    /// Ascending rows of a range, by reading all of it.
+    fn within(&self, span: Range<u64>, rows: &[u64], names: &[&str]) -> Result<RecordBatch, SqlError> {
+        let mut parts = Vec::new();
+        for batch in self.samples()?.scan(names, Some(span)) {
+            let batch = batch.map_err(SqlError::read)?;
+            let wanted: BooleanArray =
+                row_numbers(&batch)?.iter().map(|row| Some(rows.binary_search(row).is_ok())).collect();
+            parts.push(keep(&batch, &wanted)?);
+        }
+        let schema = parts.first().map(RecordBatch::schema).ok_or_else(|| missing(&self.dataset.name))?;
+        for column in 0..schema.fields().len() {
+            let text: usize = parts.iter().map(|p| text_bytes(p.column(column), 0..p.num_rows())).sum();
+            if i32::try_from(text).is_err() {
+                let dataset = self.dataset.name.clone();
+                return Err(SqlError::read(ReadError::TooLarge { dataset, rows: rows.len() }));
+            }
+        }
+        let all = concat_batches(&schema, &parts).map_err(arrow)?;
+        match all.num_rows() == rows.len() {
+            true => Ok(all),
+            false => Err(missing(&self.dataset.name)),
+        }
+    }
+
+    /// A batch of the sample files, joined with the counts, as the columns that were asked for.
+    fn assemble(
+        &self,
+        columns: &[usize],
+        stored: &RecordBatch,
+        counts: &[TokenCount],
+    ) -> Result<RecordBatch, SqlError> {
+        let schema = self.schema.project(columns).map_err(arrow)?;
+        let counted = Counted::new(stored, counts)?;
+        let mut values: Vec<ArrayRef> = Vec::with_capacity(columns.len());
+        for (column, field) in columns.iter().zip(schema.fields()) {
+            let cell =
+                self.cells.get(*column).ok_or_else(|| SqlError::internal("a column is out of range"))?;
+            let array = match cell {
+                Cell::Tokens => counted.number(|c| c.tokens),
+                Cell::ScoredTokens => counted.number(|c| c.scored),
+                Cell::Truncated => counted.flag(|c| c.truncated),
+                Cell::Virtual(column) if column.is_of_record() => {
+                    virtuals::of_records(*column, &stored_column(stored, "record", &DataType::Utf8)?)?
+                }
+                Cell::Virtual(column) => {
+                    let measured = self.measured.iter().find(|measured| measured.column == *column);
+                    let measured = measured.ok_or_else(|| SqlError::internal("a feature is lost"))?;
+                    measured.of_rows(&self.snapshot, row_numbers(stored)?)?
+                }
+                cell => stored_column(stored, cell.stored().unwrap_or_default(), field.data_type())?,
+            };
+            values.push(array);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(stored.num_rows()));
+        RecordBatch::try_new_with_options(Arc::new(schema), values, &options).map_err(arrow)
+    }
+}
+
+/// A column of the sample files in the type of the table.
+fn stored_column(stored: &RecordBatch, name: &str, ty: &DataType) -> Result<ArrayRef, SqlError> {
+    let array = stored.column_by_name(name);
+    as_type(array.ok_or_else(|| SqlError::internal(&format!("column `{name}` was not read")))?, ty)
+}
+
+fn missing(dataset: &str) -> SqlError {
+    SqlError::internal(&format!("rows of dataset `{dataset}` that should be there were not found"))
+}
+
+impl Rows for SampleTable {
+    fn describe(&self) -> (&'static str, String) {
+        ("SampleExec", format!("dataset={}", self.dataset.name))
+    }
+
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn count(&self) -> Precision<usize> {
+        usize::try_from(self.dataset.rows).map_or(Precision::Absent, Precision::Exact)
+    }
+
+    fn row_column(&self) -> Option<usize> {
+        Some(0)
+    }
+
+    fn ascends(&self) -> bool {
+        true
+    }
+
+    fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
+        let samples = self.samples()?;
+        let counts = self.counts(&want.columns)?;
+        let names = self.stored(&want.columns);
+        for batch in samples.scan(&names, Some(want.rows.clone())) {
+            let batch = batch.map_err(SqlError::read)?;
+            let counted = match (counts, span(&batch)?) {
+                (Some(counts), Some(rows)) => counts.counts(rows).map_err(SqlError::read)?,
+                _ => Vec::new(),
+            };
+            if each(self.assemble(&want.columns, &batch, &counted)?)? == Demand::Enough {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn by_number(&self) -> Option<&dyn Fetch> {
+        Some(self)
+    }
+
+    fn unopened(&self) -> Option<Arc<dyn Rows>> {
+        Some(Arc::new(Self {
+            snapshot: Arc::clone(&self.snapshot),
+            dataset: Arc::clone(&self.dataset),
+            encoding: self.encoding.clone(),
+            cells: self.cells.clone(),
+            schema: Arc::clone(&self.schema),
+            samples: OnceLock::new(),
+            counts: OnceLock::new(),
+            measured: self.measured.iter().map(Measured::unopened).collect(),
+        }))
+    }
+}
+
+impl Fetch for SampleTable {
+    fn fetch(&self, rows: &[u64], columns: &[usize]) -> Result<RecordBatch, SqlError> {
+        let counts = self.counts(columns)?;
+        let names = self.stored(columns);
+        let distinct = Distinct::new(rows);
+        let rows = distinct.rows();
+        let batch = match distinct.near_together() {
+            Some(span) => self.within(span, rows, &names)?,
+            None => self.samples()?.get(rows, &names).map_err(SqlError::read)?,
+        };
+        let counted = match counts {
+            Some(counts) => counts::of_rows(counts, rows)?,
+            None => Vec::new(),
+        };
+        distinct.arrange(self.assemble(columns, &batch, &counted)?)
+    }
+}

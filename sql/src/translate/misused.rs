@@ -1,0 +1,128 @@
+//! What stands where it has no meaning: columns outside of a grouping, values of types that a function does not take,
+//! expressions in the wrong clause.
+
+use super::text::between;
+use crate::error::SqlError;
+use crate::quotes::{NO_ELEMENTS, NO_FIELDS, TYPES};
+
+/// Columns outside of a grouping, and values of types that a function does not take.
+pub(super) fn misused(text: &str) -> Option<SqlError> {
+    if let Some(column) = between(text, "column \"", "\" must appear in the GROUP BY clause") {
+        if column.contains(['(', '[']) {
+            let why = "a column of the result is neither in GROUP BY nor in an aggregate function";
+            return Some(
+                SqlError::invalid(why.into()).hint("add it to GROUP BY, or order by a name given with AS"),
+            );
+        }
+        let column = column.rsplit_once('.').map_or(column, |(_, name)| name);
+        let misused = SqlError::invalid(format!(
+            "column `{column}` is neither in GROUP BY nor in an aggregate function"
+        ));
+        return Some(misused.hint(format!("add it to GROUP BY, write any_value({column}), or GROUP BY ALL")));
+    }
+    if let Some(name) = between(text, "Function '", "' failed to match any signature") {
+        let call = between(text, "given name and argument types '", "'").map(str::to_owned);
+        let given = || balanced(between(text, "(DataType: ", ").").unwrap_or(".."));
+        return Some(wrong_types(name, &call.unwrap_or_else(|| format!("{name}({})", given()))));
+    }
+    if let Some((value, to)) =
+        text.split_once("Cannot cast string '").and_then(|(_, rest)| rest.split_once("' to value of "))
+        && ["Int", "UInt", "Float", "Decimal"].iter().any(|number| to.starts_with(number))
+    {
+        // A fraction, or more digits than the type has.
+        if value.trim().parse::<f64>().is_ok_and(f64::is_finite) {
+            let ty = to.split(' ').next().unwrap_or(to);
+            let error = SqlError::invalid(format!("'{value}' is not a value of {ty}"));
+            return Some(error.hint("CAST(x AS DOUBLE) reads it"));
+        }
+        return Some(SqlError::no_number(value));
+    }
+    let time = between(text, "Error parsing timestamp from '", "': ");
+    let date = between(text, "Cannot cast string '", "' to value of Date");
+    if let Some(value) = time.or(date) {
+        return Some(SqlError::no_time(value, time.is_none()));
+    }
+    let is_of_text = between(text, ": type ", " is not Struct").is_some_and(|ty| ty.contains("Utf8"));
+    if is_of_text && text.contains("Cannot access field at argument") {
+        return Some(
+            SqlError::invalid(NO_FIELDS.into()).hint("a key of JSON is read with ->>, as record->>'id'"),
+        );
+    }
+    // What a function of gstore says of its arguments.
+    if let Some((_, said)) = text.split_once("user-defined coercion failed with: External error: ") {
+        let said = said.lines().next().and_then(|line| line.split("No function matches").next());
+        return Some(SqlError::invalid(said.unwrap_or_default().trim_end_matches(['.', ' ']).to_owned()));
+    }
+    if let Some(call) = between(text, "given name and argument types '", "'") {
+        return Some(wrong_types(call.split('(').next().unwrap_or(call), call));
+    }
+    None
+}
+
+/// A text without the parentheses at its end that nothing in it opens, and with those that it leaves open closed.
+fn balanced(mut text: &str) -> String {
+    let count = |text: &str, sign: char| text.matches(sign).count();
+    while let Some(shorter) = text.strip_suffix(')')
+        && count(text, ')') > count(text, '(')
+    {
+        text = shorter;
+    }
+    let open = count(text, '(').saturating_sub(count(text, ')'));
+    format!("{text}{}", ")".repeat(open))
+}
+
+/// A call with values of types that the function does not take.
+fn wrong_types(name: &str, call: &str) -> SqlError {
+    let several = call.contains(", ");
+    let is_time = call.contains("Timestamp(") || call.contains("(Date");
+    let of_text = call.split_once('(').is_some_and(|(_, types)| types.starts_with("Utf8"));
+    if matches!(name, "array_element" | "array_slice") && of_text {
+        let hint =
+            "a part of a text is substr(x, from, length); an element of a JSON list is x->0, the first";
+        return SqlError::invalid(NO_ELEMENTS.to_owned()).hint(hint);
+    }
+    let how = match name {
+        "max" if several => {
+            Some("the largest of several values is greatest(a, b); ORDER BY x DESC LIMIT n gives n rows")
+        }
+        "min" if several => {
+            Some("the smallest of several values is least(a, b); ORDER BY x LIMIT n gives n rows")
+        }
+        "max_by" | "min_by" if call.matches(", ").count() > 1 => Some(
+            "it gives the value of one row; ORDER BY .. LIMIT n gives n rows, with QUALIFY for each group",
+        ),
+        "percentile_cont" | "approx_percentile_cont" if call.contains("List(") => {
+            Some("it takes one share: write a call for each, quantile_cont(x, 0.1), quantile_cont(x, 0.9)")
+        }
+        "avg" if is_time => Some("the mean of times is to_timestamp(avg(epoch(x)))"),
+        _ if is_time && ["median", "quantile", "percentile"].iter().any(|kind| name.contains(kind)) => {
+            Some("median(x) and quantile_cont(x, 0.5) are of times too")
+        }
+        _ if call.contains("Utf8") => {
+            Some("CAST(x AS DOUBLE) makes a number of text, CAST(x AS VARCHAR) text of a number")
+        }
+        _ => None,
+    };
+    SqlError::invalid(format!("{name}{TYPES}{call}")).maybe_hint(how.map(str::to_owned))
+}
+
+/// Expressions that are known, but not where they stand.
+pub(super) fn misplaced(text: &str) -> Option<SqlError> {
+    let rest = text.split_once("does not support logical expression ")?.1;
+    let (why, hint) = match rest.split('(').next()? {
+        "Exists" => (
+            "EXISTS is not known as a value",
+            "as one write (SELECT count(*) FROM ..) > 0; it stands in WHERE",
+        ),
+        "InSubquery" => (
+            "IN (SELECT ..) is not known as a value",
+            "as one write a LEFT JOIN, and b.id IS NOT NULL; it stands in WHERE",
+        ),
+        "WindowFunction" => (
+            "window functions are not known in WHERE and GROUP BY",
+            "write QUALIFY, or a subquery around the statement that has it",
+        ),
+        _ => return None,
+    };
+    Some(SqlError::invalid(why.to_owned()).hint(hint))
+}

@@ -1,0 +1,141 @@
+//! Translation of the engine's errors into the words of gstore.
+//!
+//! Its own messages name plan nodes and settings that no user knows.
+
+mod misused;
+mod plan;
+mod schema;
+mod text;
+
+use std::sync::Arc;
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+
+use self::misused::{misplaced, misused};
+use self::plan::plan_error;
+use self::schema::schema_error;
+use self::text::{between, lower_first, syntax, tidy, without_tree};
+use super::error::{SqlError, SqlErrorKind};
+use super::wording;
+
+/// What is said of a name that two columns of one SELECT have.
+pub(super) const OCCURS: &str = " occurs twice: give one of them another name with AS";
+
+pub(super) fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
+    match error {
+        DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => {
+            translate(*inner, tables)
+        }
+        DataFusionError::Collection(errors) => match errors.into_iter().next() {
+            Some(first) => SqlError::from_datafusion(first, tables),
+            None => SqlError::new(SqlErrorKind::Failed, "the query failed".into()),
+        },
+        DataFusionError::Shared(inner) => match Arc::try_unwrap(inner) {
+            Ok(inner) => SqlError::from_datafusion(inner, tables),
+            Err(inner) => shared(&inner, tables),
+        },
+        DataFusionError::External(inner) => match inner.downcast::<SqlError>() {
+            Ok(own) => *own,
+            Err(other) => match other.downcast::<DataFusionError>() {
+                Ok(nested) => SqlError::from_datafusion(*nested, tables),
+                Err(other) => SqlError::new(SqlErrorKind::Failed, other.to_string()),
+            },
+        },
+        DataFusionError::ArrowError(inner, _) => match *inner {
+            ArrowError::ExternalError(e) => translate(DataFusionError::External(e), tables),
+            other => {
+                let text = tidy(&other.to_string());
+                let known = misused(&text).or_else(|| wording::worded(&text, tables));
+                let kind = if is_of_values(&other) { SqlErrorKind::Invalid } else { SqlErrorKind::Failed };
+                known.unwrap_or_else(|| SqlError::new(kind, text))
+            }
+        },
+        DataFusionError::SchemaError(inner, _) => schema_error(*inner),
+        DataFusionError::ExecutionJoin(join) if join.is_cancelled() => {
+            SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into())
+        }
+        other => by_text(&other, tables),
+    }
+}
+
+/// Whether the values of a statement are to blame, and neither a file nor the columns of a batch.
+fn is_of_values(error: &ArrowError) -> bool {
+    match error {
+        ArrowError::InvalidArgumentError(text) => !text.to_lowercase().contains("column"),
+        ArrowError::CastError(_)
+        | ArrowError::ParseError(_)
+        | ArrowError::ComputeError(_)
+        | ArrowError::DivideByZero
+        | ArrowError::ArithmeticOverflow(_) => true,
+        _ => false,
+    }
+}
+
+/// An error several readers of one stream share: it cannot be taken apart, so it is read.
+fn shared(error: &DataFusionError, tables: &[String]) -> SqlError {
+    match error.find_root() {
+        DataFusionError::External(inner) => match inner.downcast_ref::<SqlError>() {
+            Some(own) => own.clone(),
+            None => SqlError::new(SqlErrorKind::Failed, inner.to_string()),
+        },
+        root => by_text(root, tables),
+    }
+}
+
+fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
+    let text = tidy(&error.strip_backtrace()).replace("found: EOF", "found: the end");
+    if text.contains("RecursionLimitExceeded") {
+        return SqlError::refused("the statement is nested too deeply: 50 levels are allowed".into());
+    }
+    if let Some(name) = between(&text, "Placeholder '", "' was not provided a value") {
+        return SqlError::invalid(format!("the parameter {name} has no value"));
+    }
+    if let Some(error) = misused(&text).or_else(|| wording::worded(&text, tables)) {
+        return error;
+    }
+    match error {
+        DataFusionError::SQL(..) => {
+            let text = text
+                .strip_prefix("sql parser error: ")
+                .or_else(|| text.strip_prefix("ParserError(\"").map(|t| t.trim_end_matches("\")")))
+                .unwrap_or(&text);
+            match text.rsplit_once(" at Line: ") {
+                Some((message, place)) => {
+                    let mut numbers = place.split(", Column: ").map(|n| n.trim().parse::<u64>().unwrap_or(0));
+                    let (line, column) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+                    let error = SqlError::new(SqlErrorKind::Syntax, syntax(message)).at(line, column);
+                    match message.ends_with("an SQL statement, found: .") {
+                        true => error.hint(
+                            "commands that begin with a dot are those of the shell: SHOW TABLES lists tables",
+                        ),
+                        false => error,
+                    }
+                }
+                None => SqlError::new(SqlErrorKind::Syntax, syntax(text)),
+            }
+        }
+        DataFusionError::ResourcesExhausted(_) => {
+            SqlError::new(SqlErrorKind::Memory, "the query needs more memory than it may use".into()).hint(
+                "raise the memory limit, or select fewer rows or columns before sorting, joining or grouping",
+            )
+        }
+        DataFusionError::Plan(_) => plan_error(&text, tables),
+        DataFusionError::NotImplemented(_) => {
+            if let Some(misplaced) = misplaced(&text) {
+                return misplaced;
+            }
+            let text = without_tree(&text);
+            let count = text.starts_with("FETCH") || text.starts_with("TOP");
+            SqlError::invalid(format!("not supported: {}", lower_first(text)))
+                .maybe_hint(count.then(|| "write LIMIT n".to_owned()))
+        }
+        DataFusionError::ExecutionJoin(_) | DataFusionError::Internal(_) => {
+            SqlError::new(SqlErrorKind::Failed, format!("the query engine failed: {text}"))
+        }
+        // What functions say of the values that they are given.
+        DataFusionError::Execution(_) => SqlError::invalid(text),
+        DataFusionError::IoError(_) => SqlError::new(SqlErrorKind::Failed, text),
+        _ => SqlError::invalid(text),
+    }
+}

@@ -1,0 +1,70 @@
+//! Names that a plan does not find: tables, functions that make tables, functions.
+
+use std::path::Path;
+
+use gstore_query::hint::{listing, nearest};
+
+use super::text::between;
+use crate::dialect;
+use crate::error::{SqlError, SqlErrorKind};
+use crate::function;
+use crate::own::OwnTable;
+
+/// What is to be done about a file that a statement names.
+const NO_FILES: &str = "no statement can name a file; one that is given with the statement, as NAME=FILE, is a table of that name";
+
+/// Functions that have a value only in a window.
+const WINDOWS: [&str; 8] =
+    ["cume_dist", "dense_rank", "lag", "lead", "ntile", "percent_rank", "rank", "row_number"];
+
+pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
+    if let Some(name) = between(text, "table '", "' not found") {
+        let short = name.strip_prefix("store.data.").or_else(|| name.strip_prefix("store.")).unwrap_or(name);
+        let guess = nearest(short, tables.iter().map(String::as_str));
+        return SqlError::unknown(format!("there is no table `{short}`")).hint(match guess {
+            _ if OwnTable::takes(Path::new(short)) => NO_FILES.to_owned(),
+            Some(table) => format!("did you mean `{table}`?"),
+            None => format!("there are {}", listing(tables.iter().map(String::as_str).take(40))),
+        });
+    }
+    if let Some(name) = between(text, "table function '", "' not found") {
+        let functions = function::NAMES;
+        let guess = nearest(name, functions);
+        return SqlError::unknown(format!("there is no table function `{name}`")).hint(match guess {
+            _ if name.starts_with("read_") => NO_FILES.to_owned(),
+            Some(function) => format!("did you mean `{function}`?"),
+            None => format!("there are {}", listing(functions)),
+        });
+    }
+    if let Some(rest) = text.strip_prefix("Invalid function '") {
+        let (name, help) = rest.split_once("'.").unwrap_or((rest, ""));
+        let unknown = SqlError::unknown(format!("there is no function `{name}`"));
+        if let Some(table) = function::NAMES.into_iter().find(|table| *table == name) {
+            return unknown.hint(format!("it makes a table: write FROM {table}(..)"));
+        }
+        if WINDOWS.contains(&name.to_lowercase().as_str()) {
+            return unknown
+                .worded(format!("{name}() needs a window"))
+                .hint(format!("write {name}(..) OVER (ORDER BY row)"));
+        }
+        let guess = between(help, "Did you mean '", "'?").filter(|guess| is_slip(name, guess));
+        let how = dialect::written_otherwise(name)
+            .or_else(|| guess.map(|guess| format!("did you mean `{guess}`?")))
+            .or_else(|| dialect::nearly_written_otherwise(name));
+        return unknown.maybe_hint(how);
+    }
+    if text.starts_with("Plan: [") {
+        let why = "the engine cannot put the rows of this statement in order";
+        return SqlError::new(SqlErrorKind::Failed, why.into())
+            .hint("order by an expression of each column, such as coalesce(name, '')");
+    }
+    SqlError::invalid(text.to_string())
+}
+
+/// Whether a name is another one mistyped: at most two slips, and at most one in a short name.
+fn is_slip(name: &str, meant: &str) -> bool {
+    let (name, meant) = (name.to_lowercase(), meant.to_lowercase());
+    let begins = name.chars().next() == meant.chars().next();
+    let lengths = name.chars().count().abs_diff(meant.chars().count());
+    begins && lengths <= 2 && (name.len() > 4 || lengths == 0) && nearest(&name, [meant.as_str()]).is_some()
+}

@@ -1,0 +1,79 @@
+//! Names of columns that there are not, or that several have.
+
+use std::collections::HashSet;
+
+use datafusion::common::SchemaError;
+use gstore_core::Remedy;
+use gstore_query::hint::{listing, nearest};
+
+use super::OCCURS;
+use crate::error::SqlError;
+
+pub(super) fn schema_error(error: SchemaError) -> SqlError {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let mut seen = HashSet::new();
+            let names = valid_fields.iter().map(|c| c.name.as_str());
+            let names: Vec<&str> = names.filter(|name| seen.insert(*name)).collect();
+            let unknown = SqlError::unknown(format!("there is no column `{}`", field.name));
+            if let Some(exact) = names.iter().find(|n| n.to_lowercase() == field.name.to_lowercase()) {
+                if *exact != field.name {
+                    return unknown
+                        .hint(format!("names are read in lower case unless quoted: write \"{exact}\""));
+                }
+                if let Some(relation) =
+                    valid_fields.iter().find(|c| c.name == field.name).and_then(|c| c.relation.as_ref())
+                {
+                    return unknown.hint(format!(
+                        "it is a column of {relation}, which has no other name here: write `{}` alone",
+                        field.name
+                    ));
+                }
+            }
+            let guess = nearest(&field.name, names.iter().copied());
+            if let Some(hint) = computed(&field.name) {
+                return unknown.hint(hint);
+            }
+            if names.is_empty() {
+                let text = &field.name;
+                return unknown
+                    .hint(format!("there is no table here: write FROM, or '{text}' if it is a text"));
+            }
+            unknown.hint(match guess {
+                Some(name) if is_plain(name) => format!("did you mean `{name}`?"),
+                Some(name) => format!("did you mean \"{name}\"? Such a name stands in double quotes"),
+                None => format!("there are {}", listing(names.iter().copied().take(40))),
+            })
+        }
+        // A column of a table and one that is computed; of several tables none is named.
+        SchemaError::AmbiguousReference { field } if field.relation.is_some() => twice(&field.name),
+        SchemaError::AmbiguousReference { field } => SqlError::invalid(format!(
+            "column `{}` exists in several tables here: write the table's name before it",
+            field.name
+        )),
+        SchemaError::DuplicateQualifiedField { name, .. }
+        | SchemaError::DuplicateUnqualifiedField { name } => twice(&name),
+    }
+}
+
+fn twice(name: &str) -> SqlError {
+    SqlError::invalid(format!("column `{name}`{OCCURS}"))
+}
+
+/// How a column that is computed comes to be there.
+fn computed(column: &str) -> Option<String> {
+    let kind = match column {
+        "loss" => "loss",
+        "norm" => "grad-sgd",
+        _ => return None,
+    };
+    Some(format!(
+        "`{column}` is there once {} has computed it",
+        Remedy::IngestKind { kind, per_token: false }
+    ))
+}
+
+/// Whether a name needs no quotes.
+fn is_plain(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}

@@ -1,0 +1,56 @@
+//! Parts of the engine's messages.
+
+/// Drops the engine's prefixes, which say where in the engine it happened.
+pub(super) fn tidy(text: &str) -> String {
+    const PREFIXES: [&str; 12] = [
+        "Error during planning: ",
+        "Execution error: ",
+        "External error: ",
+        "Arrow error: ",
+        "SQL error: ",
+        "Schema error: ",
+        "This feature is not implemented: ",
+        "Internal error: ",
+        "Invalid or Unsupported Configuration: ",
+        "Optimizer rule 'simplify_expressions' failed\ncaused by\n",
+        "type_coercion\ncaused by\n",
+        "Parquet error: ",
+    ];
+    let mut rest = text.trim();
+    while let Some(shorter) = PREFIXES.iter().find_map(|p| rest.strip_prefix(p)) {
+        rest = shorter.trim_start();
+    }
+    rest.split("\nThis issue was likely caused by a bug in DataFusion's code.")
+        .next()
+        .unwrap_or(rest)
+        .to_string()
+}
+
+/// The engine's message up to where it prints the parser's tree.
+pub(super) fn without_tree(text: &str) -> &str {
+    let tree =
+        ["(On(", "(Using(", " { ", "([", "(Ident", "Some("].iter().filter_map(|mark| text.find(mark)).min();
+    text.get(..tree.unwrap_or(text.len())).unwrap_or(text).trim_end_matches([' ', ':', ','])
+}
+
+/// The parser's `Expected: this, found: that`.
+pub(super) fn syntax(message: &str) -> String {
+    match message.strip_prefix("Expected: ").and_then(|rest| rest.rsplit_once(", found: ")) {
+        Some((expected, found)) => format!("syntax error at {found}: expected {expected}"),
+        None => format!("syntax error: {}", lower_first(message)),
+    }
+}
+
+pub(super) fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    match (chars.next(), chars.clone().next()) {
+        (Some(first), Some(second)) if second.is_lowercase() || second == ' ' => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        _ => text.to_string(),
+    }
+}
+
+pub(super) fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    text.split_once(before)?.1.split_once(after).map(|(inside, _)| inside)
+}
