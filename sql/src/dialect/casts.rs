@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, Distinct, Expr, OrderBy, Query, Select, SetExpr, Statement, Value, Visit, VisitMut,
-    Visitor, VisitorMut,
+    CastKind, DataType, Distinct, Expr, OrderBy, Query, Select, SetExpr, Statement, Value, Visitor,
+    VisitorMut,
 };
 
 use super::calls::call;
@@ -16,6 +16,7 @@ use super::twice::key;
 use crate::error::SqlError;
 use crate::functions::AS_TYPE;
 use crate::translate::OCCURS;
+use crate::walk::{Visit, VisitMut};
 use crate::wording::TWICE;
 
 /// Longest SELECT whose casts get names, in bytes: each of its expressions is written out with all that is in it.

@@ -21,8 +21,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, VisitMut,
-    VisitorMut,
+    Expr, Ident, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, VisitorMut,
 };
 
 use self::keys::Merged;
@@ -31,6 +30,7 @@ use self::wildcard::{Options, all, named};
 use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::name;
 use crate::parameters::inner;
+use crate::walk::VisitMut;
 
 /// Puts columns of tables in the place of those of `USING`.
 pub(crate) async fn merge(

@@ -10,7 +10,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     Cte, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem, SetExpr, Statement as Sql,
-    VisitMut, VisitorMut, WildcardAdditionalOptions, With,
+    VisitorMut, WildcardAdditionalOptions, With,
 };
 
 use super::joined::{By, Joined, Side, constraint, quoted, table};
@@ -23,6 +23,7 @@ use crate::dialect::planned;
 use crate::error::SqlError;
 use crate::expanded::name;
 use crate::parameters::inner;
+use crate::walk::VisitMut;
 
 /// Most queries of a statement that are planned for their columns.
 const MOST: usize = 50;
