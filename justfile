@@ -3,9 +3,7 @@
 # formatting, lints and documentation
 check:
     cargo fmt --all --check
-    cargo clippy --workspace --all-targets -- -D warnings
-    cargo clippy -p gstore-query --no-default-features -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+    .ci/lints
 
 # every test
 test:

@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Spanned, visit_expressions};
+use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Spanned};
 
 use super::error::SqlError;
+use crate::walk::visit_expressions;
 
 /// Subqueries of a statement that are looked at.
 const MOST: usize = 100;

@@ -13,8 +13,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr as Ast, FunctionArg, FunctionArgExpr, LimitClause, Query, TableFactor, Visit, Visitor,
-    visit_expressions,
+    Expr as Ast, FunctionArg, FunctionArgExpr, LimitClause, Query, TableFactor, Visitor,
 };
 use gstore_query::influence::{OPTIONS, Takes};
 use gstore_store::Snapshot;
@@ -23,6 +22,7 @@ use super::error::{SqlError, SqlErrorKind};
 use super::literals::literal;
 use super::parameters::{self, placeholder};
 use super::planning;
+use crate::walk::{Visit, visit_expressions};
 
 /// How many stand-ins are tried.
 const MOST_TRIES: usize = 64;

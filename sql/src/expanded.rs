@@ -13,10 +13,11 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, Statement as Sql, Visit, Visitor,
+    Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, Statement as Sql, Visitor,
 };
 
 use super::error::SqlError;
+use crate::walk::Visit;
 
 /// Most tables of a statement whose table expressions stand wherever they are named.
 const MAX_TABLES: usize = 300;

@@ -11,9 +11,7 @@ use std::ops::ControlFlow;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::ast::{
-    Query, SetExpr, ShowStatementOptions, Statement as Sql, visit_relations,
-};
+use datafusion::sql::sqlparser::ast::{Query, SetExpr, ShowStatementOptions, Statement as Sql};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -22,6 +20,7 @@ use gstore_core::Remedy;
 
 use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
+use crate::walk::visit_relations;
 
 /// Longest statement, in bytes. Long lists of ids fit; a megabyte of text is a mistake.
 pub const MAX_SQL_BYTES: usize = 1 << 20;

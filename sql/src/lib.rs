@@ -64,6 +64,7 @@ mod union;
 mod vectors;
 mod views;
 mod virtuals;
+mod walk;
 mod window;
 mod wording;
 

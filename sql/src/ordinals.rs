@@ -7,8 +7,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, OrderByKind, Query, SelectItem, SetExpr, Value, VisitMut, VisitorMut,
+    Expr, GroupByExpr, OrderByKind, Query, SelectItem, SetExpr, Value, VisitorMut,
 };
+
+use crate::walk::VisitMut;
 
 /// Puts expressions in the place of their numbers.
 pub(super) fn resolve(statement: &mut Statement) {

@@ -12,13 +12,13 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr as Ast, Ident, Select, SelectItem, Statement as Sql, Value as AstValue, VisitMut, VisitorMut,
-    visit_expressions, visit_expressions_mut,
+    Expr as Ast, Ident, Select, SelectItem, Statement as Sql, Value as AstValue, VisitorMut,
 };
 use serde_json::Value;
 
 use super::error::SqlError;
 use super::literals::literal;
+use crate::walk::{VisitMut, visit_expressions, visit_expressions_mut};
 
 /// Most parameters of a statement.
 pub const MAX_PARAMETERS: usize = 1000;

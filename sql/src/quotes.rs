@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Ident, Select, SelectItem, Spanned, Subscript, Value, Visit, Visitor,
+    AccessExpr, Expr, Ident, Select, SelectItem, Spanned, Subscript, Value, Visitor,
 };
 
 use super::dialect;
@@ -16,6 +16,7 @@ use super::error::{SqlError, SqlErrorKind};
 use super::parameters::inner;
 use super::translate::OCCURS;
 use super::wording::{NO_COLLATE, TWICE};
+use crate::walk::Visit;
 
 /// What the error about a key of a text says, before it is known which.
 pub(super) const NO_FIELDS: &str = "a text has no fields";

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor, Value, Visit, Visitor,
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor, Value, Visitor,
 };
 use gstore_store::{Snapshot, View};
 
@@ -16,6 +16,7 @@ use super::catalog::DATA;
 use super::guard;
 use super::parameters::inner;
 use super::views::OwnNames;
+use crate::walk::Visit;
 
 /// Table functions, and how many of their first arguments are datasets.
 const FUNCTIONS: [(&str, usize); 7] = [

@@ -11,13 +11,14 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Cte, Ident, ObjectName, Query, Statement as Sql, TableAlias, Visit, Visitor, With, visit_relations,
+    Cte, Ident, ObjectName, Query, Statement as Sql, TableAlias, Visitor, With,
 };
 use gstore_store::{Snapshot, View};
 
 use super::error::SqlError;
 use super::guard;
 use super::parameters::{self, inner};
+use crate::walk::{Visit, visit_relations};
 
 /// Lines that lie between the texts of two views, of which none and no statement has as many.
 const APART: u64 = 1 << 32;

@@ -13,7 +13,7 @@ use arrow_array::{ArrayRef, StringArray};
 use arrow_schema::DataType;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Ident, ObjectName, Select, SelectItem, VisitMut, VisitorMut,
+    ExcludeSelectItem, Expr, Ident, ObjectName, Select, SelectItem, VisitorMut,
 };
 use gstore_core::content::CALLS;
 use serde_json::Value;
@@ -21,6 +21,7 @@ use serde_json::Value;
 use super::error::SqlError;
 use super::functions::path::{Step, find, parts, text};
 use super::parameters::inner;
+use crate::walk::VisitMut;
 
 /// A column that is made of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

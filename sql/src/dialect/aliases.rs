@@ -5,12 +5,13 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, GroupByExpr, Ident, Query, Select, SelectItem, Statement, TableAlias, TableFactor, TableWithJoins,
-    VisitMut, VisitorMut, visit_expressions,
+    VisitorMut,
 };
 
 use super::merged::joins_without_condition;
 use super::ordered;
 use crate::expanded::name;
+use crate::walk::{VisitMut, visit_expressions};
 
 /// Most names of one `HAVING` that are looked up, and the longest expression that may stand for each: what they
 /// stand for is repeated.

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Join, JoinConstraint, JoinOperator, OrderByKind, Query, Select,
-    SelectFlavor, SelectItem, SetExpr, TableFactor, TypedString, UnaryOperator, Value, VisitMut, VisitorMut,
+    SelectFlavor, SelectItem, SetExpr, TableFactor, TypedString, UnaryOperator, Value, VisitorMut,
     WildcardAdditionalOptions,
 };
 
@@ -27,6 +27,7 @@ use super::twice;
 use super::types;
 use crate::error::SqlError;
 use crate::parameters::inner;
+use crate::walk::VisitMut;
 
 /// Puts a statement into the words of the engine.
 pub(crate) fn resolve(statement: &mut Statement) -> Result<(), SqlError> {

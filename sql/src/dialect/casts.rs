@@ -10,13 +10,14 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, OrderBy, Query, Select, SetExpr, Statement, Visit, VisitMut, Visitor, VisitorMut,
+    Distinct, Expr, OrderBy, Query, Select, SetExpr, Statement, Visitor, VisitorMut,
 };
 
 use self::names::Names;
 use super::twice::key;
 use crate::error::SqlError;
 use crate::translate::OCCURS;
+use crate::walk::{Visit, VisitMut};
 use crate::wording::TWICE;
 
 /// Longest SELECT whose casts get names, in bytes: each of its expressions is written out with all that is in it.

@@ -8,13 +8,13 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
     ObjectName, Query, Select, SelectItem, SetExpr, Statement as Sql, Value, WildcardAdditionalOptions,
-    visit_expressions, visit_expressions_mut,
 };
 use regex::Regex;
 
 use super::{merge, planned};
 use crate::error::SqlError;
 use crate::parameters::inner;
+use crate::walk::{visit_expressions, visit_expressions_mut};
 
 /// Most columns of a result that COLUMNS makes.
 const MOST_COLUMNS: usize = 1000;

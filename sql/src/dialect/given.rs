@@ -15,9 +15,7 @@ use std::ops::ControlFlow;
 
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Select, SelectItem, Visit, VisitMut, Visitor, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Select, SelectItem, Visitor, VisitorMut};
 
 use self::kinds::{Kinds, Size};
 use self::uses::{Puts, Uses};
@@ -26,6 +24,7 @@ use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::{MAX_EXPRESSIONS, name};
 use crate::guard::MAX_OPERATORS;
 use crate::parameters::inner;
+use crate::walk::{Visit, VisitMut};
 use crate::wording::TWICE;
 
 /// Most names of a statement that are looked up.

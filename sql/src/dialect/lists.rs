@@ -8,10 +8,11 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, OrderByExpr,
-    Query, Select, Statement, Value, VisitMut, VisitorMut,
+    Query, Select, Statement, Value, VisitorMut,
 };
 
 use super::calls::call;
+use crate::walk::VisitMut;
 
 /// Sorts such lists where a SELECT has aggregate functions in several orders.
 pub(super) fn sort(sql: &mut Statement) {

@@ -24,7 +24,7 @@ use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-    VisitMut, VisitorMut,
+    VisitorMut,
 };
 
 use self::keys::Merged;
@@ -33,6 +33,7 @@ use self::wildcard::{Options, all, named};
 use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::name;
 use crate::parameters::inner;
+use crate::walk::VisitMut;
 
 /// Puts columns of tables in the place of those of `USING`.
 pub(crate) async fn merge(

@@ -10,12 +10,13 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Ident, Select, SelectItem, SetExpr, Spanned, Statement as Sql, TableFactor,
-    UnaryOperator, Visit, VisitMut, Visitor, VisitorMut,
+    UnaryOperator, Visitor, VisitorMut,
 };
 
 use crate::error::SqlError;
 use crate::guard;
 use crate::parameters::inner;
+use crate::walk::{Visit, VisitMut};
 use crate::wording::columns_of_alias;
 
 /// The name of the subquery's rows: no table has it.

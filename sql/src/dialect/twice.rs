@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Ident, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, Visit, VisitMut, VisitorMut,
+    Ident, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -29,6 +29,7 @@ use self::names::{Free, Named};
 use crate::error::SqlError;
 use crate::expanded::name;
 use crate::translate::OCCURS;
+use crate::walk::{Visit, VisitMut};
 
 /// Most columns of a SELECT that get such a name.
 const MOST: usize = 1000;

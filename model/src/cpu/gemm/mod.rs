@@ -19,6 +19,7 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod operands;
 mod pack;
 mod product;
 mod scalar;
@@ -27,6 +28,7 @@ mod tile;
 mod transpose;
 mod weights;
 
+pub(super) use self::operands::{Add, Destination, Extra, Left, Panel};
 pub(super) use self::pack::{Packed, Panels};
 pub(super) use self::product::{Output, Right, linear, multiply};
 pub(super) use self::sums::add_sums_of_rounded;
@@ -34,6 +36,7 @@ pub(super) use self::weights::{Format, Weights};
 
 use std::marker::PhantomData;
 
+use self::operands::fits;
 use self::tile::{Run, Tile};
 use super::level::{Level, Simd};
 
@@ -149,86 +152,6 @@ impl Kernels {
         };
         Kernels { single, paired, simd }
     }
-}
-
-/// A left factor, `[rows, k]`.
-#[derive(Clone, Copy)]
-pub(super) struct Left<'a> {
-    data: &'a [f32],
-    rows: usize,
-    stride: usize,
-    by_column: bool,
-}
-
-impl<'a> Left<'a> {
-    /// Rows that start `stride` values apart.
-    pub fn by_row(data: &'a [f32], rows: usize, stride: usize) -> Left<'a> {
-        Left { data, rows, stride, by_column: false }
-    }
-
-    /// The transpose of a matrix whose rows start `stride` values apart; it has `rows` columns.
-    pub fn by_column(data: &'a [f32], rows: usize, stride: usize) -> Left<'a> {
-        Left { data, rows, stride, by_column: true }
-    }
-
-    fn fits(&self, k: usize) -> bool {
-        let (lines, width) = if self.by_column { (k, self.rows) } else { (self.rows, k) };
-        fits(self.data.len(), lines, width, self.stride)
-    }
-}
-
-/// Whether `lines` lines of `width` values that start `stride` apart lie in `len` values.
-fn fits(len: usize, lines: usize, width: usize, stride: usize) -> bool {
-    lines == 0 || width == 0 || (lines - 1).saturating_mul(stride).saturating_add(width) <= len
-}
-
-/// A panel of a right factor: `k` rows of [`PANEL`] values that start `stride` apart.
-#[derive(Clone, Copy)]
-pub(super) struct Panel<'a> {
-    /// The rows.
-    pub data: &'a [f32],
-    /// Values from row to row.
-    pub stride: usize,
-    /// Rows.
-    pub k: usize,
-}
-
-impl<'a> Panel<'a> {
-    /// A packed panel, or a part of its rows.
-    pub fn packed(data: &'a [f32]) -> Panel<'a> {
-        Panel { data, stride: PANEL, k: data.len() / PANEL }
-    }
-}
-
-/// Where a product of `cols` columns goes.
-pub(super) struct Destination<'a> {
-    /// The rows.
-    pub data: &'a mut [f32],
-    /// Values from row to row.
-    pub stride: usize,
-    /// Columns, at most [`PANEL`].
-    pub cols: usize,
-}
-
-/// What is added to a product.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Extra<'a> {
-    /// One value per column.
-    pub bias: Option<&'a [f32]>,
-    /// One value per element.
-    pub add: Add<'a>,
-}
-
-/// An addend with one value per element.
-#[derive(Clone, Copy, Default)]
-pub(super) enum Add<'a> {
-    /// Zeros: the product replaces the destination.
-    #[default]
-    Nothing,
-    /// What the destination holds.
-    Destination,
-    /// A matrix with the destination's stride.
-    Matrix(&'a [f32]),
 }
 
 /// The sizes of equal parts (to within one) of at most `most`.

@@ -4,24 +4,28 @@
 //! further ones; it can be shared between threads.
 
 mod at_hand;
+mod binding;
 pub(super) mod encoder;
 mod inverses;
 pub(super) mod loss_sides;
 pub(super) mod losses;
 pub(super) mod operands;
 pub(super) mod overlap;
+mod side;
 pub(super) mod target_rows;
 pub(super) mod target_samples;
 mod target_source;
 pub(super) mod target_vectors;
 mod targets;
 
+pub use self::side::PreparedSide;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
 use gstore_curvature::Preconditioner;
-use gstore_store::{DatasetPart, FeaturePart, RowSet, Snapshot};
+use gstore_store::{RowSet, Snapshot};
 use once_cell::sync::OnceCell;
 
 use self::encoder::{Encoder, Given};
@@ -32,11 +36,10 @@ use self::overlap::TargetContents;
 use self::target_rows::Target;
 use self::target_vectors::Shape;
 use crate::error::QueryError;
+use crate::influence::plan::Plan;
 use crate::influence::plan::checkpoints::PlanCheckpoint;
 use crate::influence::plan::vector::AtHandVector;
-use crate::influence::plan::{Plan, PlanSide};
 use crate::influence::scan::terms::Terms;
-use crate::influence::spec::mode::Mode;
 use crate::influence::spec::{Across, InfluenceSpec, Missing, Within};
 use crate::sketch::Sketch;
 
@@ -72,174 +75,10 @@ struct Inputs {
     inverses: OnceCell<Vec<Preconditioner>>,
 }
 
-/// A dataset of a question and its feature at each checkpoint.
-#[derive(Debug, Clone)]
-pub struct PreparedSide {
-    /// The dataset.
-    pub dataset: Arc<DatasetPart>,
-    /// The feature kind.
-    pub kind: String,
-    /// One feature per checkpoint of the plan, in step with it; none where losses are compared.
-    pub features: Vec<Arc<FeaturePart>>,
-    /// Key of the encoding of its losses, where those are compared; empty where it is not known.
-    pub losses: Option<String>,
-}
-
-impl PreparedSide {
-    fn new(snapshot: &Snapshot, side: &PlanSide) -> Result<Self, QueryError> {
-        let feature = |number: &u32| {
-            let found = snapshot.features().iter().find(|feature| feature.number == *number);
-            found.cloned().ok_or_else(|| QueryError::unknown("feature", &number.to_string(), []))
-        };
-        Ok(Self {
-            dataset: snapshot.dataset(&side.dataset)?.clone(),
-            kind: side.kind.clone(),
-            features: side.features.iter().map(feature).collect::<Result<_, _>>()?,
-            losses: None,
-        })
-    }
-
-    /// Key of the encoding whose tokens the features were computed from; `None` if they differ.
-    pub fn encoding(&self) -> Option<&str> {
-        if let Some(losses) = &self.losses {
-            return Some(losses.as_str()).filter(|key| !key.is_empty());
-        }
-        let first = self.features.first()?.desc.encoding.as_str();
-        self.features.iter().all(|f| f.desc.encoding == first).then_some(first)
-    }
-}
-
 impl Prepared {
     /// Who computes what is not stored, if anybody was named.
     pub fn encoder(&self) -> Option<&Arc<dyn Encoder>> {
         self.inputs.encoder.as_ref()
-    }
-
-    /// Plans a question of stored samples.
-    ///
-    /// # Errors
-    /// Those of [`Plan::new`]; also where samples are given with the question, which takes an encoder:
-    /// [`Prepared::with_encoder`].
-    pub fn new(snapshot: &Arc<Snapshot>, spec: &InfluenceSpec) -> Result<Self, QueryError> {
-        Self::with_encoder(snapshot, spec, None)
-    }
-
-    /// The same with an encoder, which computes the vectors of samples that are given with the
-    /// question at the first answer.
-    ///
-    /// # Errors
-    /// Those of [`Plan::new`].
-    pub fn with_encoder(
-        snapshot: &Arc<Snapshot>,
-        spec: &InfluenceSpec,
-        encoder: Option<Arc<dyn Encoder>>,
-    ) -> Result<Self, QueryError> {
-        Self::bound(snapshot, Plan::new(snapshot, spec)?, encoder)
-    }
-
-    /// Plans a question about a given vector; `spec` has neither targets nor given samples.
-    ///
-    /// # Errors
-    /// Those of [`Plan::about_vector`]; a vector of another length than the pools', or that is not finite; a
-    /// row without a vector that could be compared.
-    pub fn about_vector(
-        snapshot: &Arc<Snapshot>,
-        spec: &InfluenceSpec,
-        vector: AtHandVector,
-    ) -> Result<Self, QueryError> {
-        Self::bound(snapshot, Plan::about_vector(snapshot, spec, vector)?, None)
-    }
-
-    /// Takes a plan that was made elsewhere.
-    ///
-    /// # Errors
-    /// A plan of another snapshot, or that is not what its question resolves to.
-    pub fn from_plan(
-        snapshot: &Arc<Snapshot>,
-        plan: Plan,
-        encoder: Option<Arc<dyn Encoder>>,
-    ) -> Result<Self, QueryError> {
-        plan.check(snapshot)?;
-        Self::bound(snapshot, plan, encoder)
-    }
-
-    fn bound(
-        snapshot: &Arc<Snapshot>,
-        plan: Plan,
-        encoder: Option<Arc<dyn Encoder>>,
-    ) -> Result<Self, QueryError> {
-        let is_given = !plan.spec.given.is_empty() && plan.vector.is_none();
-        if is_given && encoder.is_none() {
-            return Err(QueryError::NoEncoder);
-        }
-        let sides = |sides: &mut dyn Iterator<Item = &PlanSide>| {
-            sides.map(|side| PreparedSide::new(snapshot, side)).collect::<Result<Vec<_>, _>>()
-        };
-        let mut pools = sides(&mut plan.pools.iter())?;
-        let mut targets = sides(&mut plan.targets.iter().map(|target| &target.side))?;
-        if let Some(models) = &plan.models {
-            let all = pools.iter_mut().chain(&mut targets);
-            all.zip(&models.encodings).for_each(|(side, encoding)| side.losses = Some(encoding.clone()));
-        }
-        let given = OnceCell::new();
-        if let Some(vector) = &plan.vector {
-            given.get_or_try_init(|| Given::at_hand(snapshot, &pools, vector))?;
-        }
-        let asked = targets.iter().zip(&plan.targets).map(|(side, target)| Target {
-            dataset: side.dataset.clone(),
-            subtasks: target.subtasks.clone(),
-        });
-        Ok(Self {
-            inputs: Arc::new(Inputs {
-                snapshot: snapshot.clone(),
-                asked: asked.collect(),
-                pools,
-                targets,
-                encoder,
-                given,
-                contents: OnceCell::new(),
-                candidates: OnceCell::new(),
-                losses: OnceCell::new(),
-                inverses: OnceCell::new(),
-            }),
-            plan,
-            only: None,
-            sketches: BTreeMap::new(),
-            by_terms: OnceCell::new(),
-            by_sample: OnceCell::new(),
-            losses_by_terms: OnceCell::new(),
-            losses_by_sample: OnceCell::new(),
-        })
-    }
-
-    /// The same question about these target rows alone, given as (target, row) in order. What was found out
-    /// for it is known already.
-    fn narrowed(&self, only: Arc<[(u32, u64)]>) -> Self {
-        Self {
-            plan: self.plan.clone(),
-            inputs: Arc::clone(&self.inputs),
-            only: Some(only),
-            sketches: self.sketches.clone(),
-            by_terms: OnceCell::new(),
-            by_sample: OnceCell::new(),
-            losses_by_terms: OnceCell::new(),
-            losses_by_sample: OnceCell::new(),
-        }
-    }
-
-    /// One of several parts of a question: each may miss as much less, so that together
-    /// they keep what was stated.
-    pub fn with_share(mut self, parts: usize) -> Self {
-        if let Mode::Sketch(mode) = &mut self.plan.spec.mode {
-            mode.miss /= parts.max(1) as f64;
-        }
-        self
-    }
-
-    /// Uses a sketch of the feature with this number, built from the same snapshot's files.
-    pub fn with_sketch(mut self, feature: u32, sketch: Arc<Sketch>) -> Self {
-        self.sketches.insert(feature, sketch);
-        Self { by_terms: OnceCell::new(), by_sample: OnceCell::new(), ..self }
     }
 
     /// How the question was resolved.

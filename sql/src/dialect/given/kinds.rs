@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Volatility;
-use datafusion::sql::sqlparser::ast::{Expr, Query, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Expr, Query, Visitor};
+
+use crate::walk::Visit;
 
 /// What an expression is made of.
 pub(super) struct Kinds<'a> {

@@ -2,9 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, Query, Select, Visit, Visitor, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, Query, Select, Visitor, VisitorMut};
 
 use crate::expanded::name;
+use crate::walk::Visit;
 
 /// Looks for a name; not in subqueries, which have columns of their own.
 pub(super) struct Uses<'a> {

@@ -9,7 +9,7 @@ use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SelectItem, SetExpr, Statement as Sql,
-    VisitMut, VisitorMut,
+    VisitorMut,
 };
 
 use super::keys::Merged;
@@ -20,6 +20,7 @@ use super::{Keys, Selects, merge_names};
 use crate::dialect::planned;
 use crate::error::SqlError;
 use crate::parameters::inner;
+use crate::walk::VisitMut;
 
 /// Most queries of a statement that are planned for their columns.
 const MOST: usize = 50;

@@ -2,11 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, Query, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, Query, VisitorMut};
 
 use super::keys::Merged;
 use crate::error::SqlError;
 use crate::expanded::{MAX_EXPRESSIONS, name};
+use crate::walk::VisitMut;
 
 /// Counts expressions that keys have more than their names.
 #[derive(Default)]

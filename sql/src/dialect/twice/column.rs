@@ -3,13 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    CastKind, Expr, Ident, ObjectName, SelectItem, TypedString, Value, visit_expressions_mut,
-};
+use datafusion::sql::sqlparser::ast::{CastKind, Expr, Ident, ObjectName, SelectItem, TypedString, Value};
 
 use super::all::All;
 use crate::dialect::calls::call;
 use crate::expanded::name;
+use crate::walk::visit_expressions_mut;
 
 /// A column of a result.
 pub(super) struct Column {

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Distinct, Expr, Ident, Query, Select, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Distinct, Expr, Ident, Query, Select, Visitor};
 
 use crate::expanded::name;
+use crate::walk::Visit;
 
 /// The columns without a table that expressions name; not in their subqueries.
 pub(super) struct Named {

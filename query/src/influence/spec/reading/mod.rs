@@ -1,5 +1,11 @@
 //! Questions from options, and as JSON.
 
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use text::records;
+
 use gstore_curvature::Inversion;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value, json};
@@ -9,6 +15,8 @@ use super::options::Function;
 use super::values::{OptionError, Options};
 use super::{InfluenceSpec, Missing, TargetRef, covariance};
 use crate::error::QueryError;
+
+use text::plain;
 
 impl InfluenceSpec {
     /// The question that options ask. What the values promise together is checked when it is planned.
@@ -205,192 +213,5 @@ fn mode(options: &Options) -> Result<Mode, OptionError> {
             "planes",
             "`planes` is an option of the mode `sketch`, and that is not asked for",
         )),
-    }
-}
-
-/// Samples that options give as text (`prompt` with `completion`, `messages` or `text`), as
-/// records of a data file.
-///
-/// # Errors
-/// What is no text, a prompt without a completion, messages that are no list.
-pub fn records(options: &Options) -> Result<Vec<String>, OptionError> {
-    let texts = |name: &'static str| options.value(name).map(|value| plain(name, value)).transpose();
-    let records = match (texts("prompt")?, texts("completion")?) {
-        (None, None) => Vec::new(),
-        (Some(prompts), Some(completions)) if prompts.len() == completions.len() => {
-            let pairs = prompts.iter().zip(&completions);
-            pairs.map(|(prompt, completion)| json!({ "prompt": prompt, "completion": completion })).collect()
-        }
-        (Some(prompts), Some(completions)) => {
-            let why = format!(
-                "{} prompts and {} completions; each prompt has one",
-                prompts.len(),
-                completions.len()
-            );
-            return Err(OptionError::new("completion", why));
-        }
-        (prompts, _) => {
-            let (there, lacks) =
-                if prompts.is_some() { ("prompt", "completion") } else { ("completion", "prompt") };
-            let why = format!("`{there}` needs `{lacks}` as well; a text without either is given as `text`");
-            return Err(OptionError::new(there, why));
-        }
-    };
-    let messages = texts("messages")?.unwrap_or_default();
-    let messages = messages.iter().map(|text| match serde_json::from_str::<Value>(text) {
-        Ok(list) if list.is_array() => Ok(json!({ "messages": list })),
-        _ => Err(OptionError::new(
-            "messages",
-            r#"`messages` takes a conversation as a JSON list: '[{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]'"#,
-        )),
-    });
-    let messages = messages.collect::<Result<Vec<Value>, _>>()?;
-    let plain = texts("text")?.unwrap_or_default().into_iter().map(|text| json!({ "text": text }));
-    Ok(records.into_iter().chain(messages).chain(plain).map(|record| record.to_string()).collect())
-}
-
-/// One text or a list of them, as they are: a comma or a space is part of a text.
-fn plain(name: &'static str, value: &Value) -> Result<Vec<String>, OptionError> {
-    let text = |value: &Value| match value {
-        Value::String(text) => Ok(text.clone()),
-        other => {
-            let why =
-                format!("`{name}` must be text, or a list of texts, not {}", super::values::shown(other));
-            Err(OptionError::new(name, why))
-        }
-    };
-    let texts = match value {
-        Value::Array(values) => values.iter().map(text).collect::<Result<Vec<_>, _>>()?,
-        one => vec![text(one)?],
-    };
-    match texts.is_empty() {
-        true => Err(OptionError::new(name, format!("`{name}` is an empty list"))),
-        false => Ok(texts),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::{Across, Fold, Order, Sim, SubtaskBy, Within};
-    use super::*;
-    use crate::daunce::{Center, Covariance, How, MissingCells, Score};
-
-    fn read(text: &str) -> Result<InfluenceSpec, String> {
-        serde_json::from_str(text).map_err(|error: serde_json::Error| error.to_string())
-    }
-
-    #[test]
-    fn a_question_reads_back_from_its_json() {
-        let whole = InfluenceSpec {
-            pools: vec!["pool".into(), "other".into()],
-            targets: vec![TargetRef::parse("mmlu:law: torts"), TargetRef::parse("gsm8k")],
-            exclude_target: true,
-            run: Some("warmup".into()),
-            checkpoints: Some(vec!["112".into(), "224".into()]),
-            weights: Some(vec![0.1, 1.0 / 3.0]),
-            within: Within::Max,
-            across: Across::Sum,
-            fold: Fold::UnitMean,
-            sim: Sim::Dot,
-            pool_kind: Some("grad-sgd".into()),
-            target_kind: Some("grad-sgd".into()),
-            features: vec!["7".into()],
-            missing: Missing::Renormalise,
-            partial: true,
-            by: SubtaskBy::Dataset,
-            modules: Some("*.mlp.*=1, lm_head=0.5".parse().unwrap()),
-            precondition: Some("gram".into()),
-            damping: Some(1e-3),
-            inversion: Inversion::Tikhonov,
-            stale: true,
-            per_token: true,
-            mode: Mode::Sketch(SketchMode {
-                miss: 1e-9,
-                tolerance: 0.25,
-                certified: false,
-                planes: Some(vec![Plane::Nibble, Plane::Int8]),
-            }),
-            ..InfluenceSpec::default()
-        };
-        let given = InfluenceSpec {
-            pools: vec!["pool".into()],
-            given: vec![r#"{"text":" a, b "}"#.into()],
-            raw: true,
-            mode: Mode::Sketch(SketchMode { certified: true, ..SketchMode::default() }),
-            ..InfluenceSpec::default()
-        };
-        let daunce = InfluenceSpec {
-            pools: vec!["pool".into()],
-            targets: vec![TargetRef::parse("gsm8k")],
-            within: Within::Max,
-            covariance: Some(Covariance {
-                ensemble: Some("copies".into()),
-                signal: Some("loss".into()),
-                how: How { score: Score::Corr, center: Center::Both, ddof: 0 },
-                missing: MissingCells::Pairwise,
-                groups: vec!["a".into(), "b".into()],
-                min_models: 5,
-            }),
-            ..InfluenceSpec::default()
-        };
-        let plain = InfluenceSpec { covariance: Some(Covariance::default()), ..InfluenceSpec::default() };
-        for spec in [whole, given, daunce, plain, InfluenceSpec::default()] {
-            let text = serde_json::to_string(&spec).unwrap();
-            assert_eq!(read(&text).unwrap(), spec, "{text}");
-        }
-        assert_eq!(serde_json::to_string(&InfluenceSpec::default()).unwrap(), "{}");
-    }
-
-    #[test]
-    fn json_is_read_as_options_of_sql_are() {
-        let spec =
-            read(r#"{"pool":"a, b","target":"t","weights":"0.5,2","checkpoints":[112],"partial":true}"#);
-        let spec = spec.unwrap();
-        assert_eq!((spec.pools, spec.weights), (vec!["a".into(), "b".into()], Some(vec![0.5, 2.0])));
-        assert_eq!((spec.checkpoints, spec.missing), (Some(vec!["112".into()]), Missing::Exclude));
-        for damping in ["null", "\"auto\""] {
-            let spec = read(&format!(r#"{{"precondition":"g","damping":{damping}}}"#)).unwrap();
-            assert_eq!((spec.damping, spec.inversion), (None, Inversion::Damped));
-        }
-        for (text, named) in [
-            (r#"{"witin":"max"}"#, "did you mean `within`?"),
-            (r#"{"within":"median"}"#, "within cannot be `median`: it is one of mean, max, min, sum"),
-            (r#"{"weights":["heavy"]}"#, "option `weights` must be numbers; `heavy` is none"),
-            (r#"{"weights":[1,null]}"#, "number 2 of the list is NULL"),
-            (r#"{"partial":"yes"}"#, "option `partial` must be true or false, not yes"),
-            (r#"{"pool":[]}"#, "`pool` is empty"),
-            (r#"{"miss":0.1}"#, "`miss` is an option of the mode `sketch`"),
-            (r#"{"planes":"sign"}"#, "`planes` is an option of the mode `sketch`"),
-            (r#"{"k":3}"#, "a question has no option `k`"),
-            (r#"{"solver":"cg"}"#, "computes gradients again"),
-            (r#"{"solver":"cg"}"#, "with the solver cg"),
-            (r#"{"target":"t","text":"x"}"#, "not both"),
-            (r#"{"inversion":"tikhonov"}"#, "none is named with `precondition`"),
-            (r#"{"precondition":"g","damping":"much"}"#, "not negative, or `auto`, not `much`"),
-            (r#"{"precondition":"g","damping":-1}"#, "not negative, or `auto`, not `-1`"),
-            (r#"{"precondition":"g","inversion":"sharp"}"#, "damped, absolute, tikhonov, pseudoinverse"),
-            (r#"{"score":"corr"}"#, "`score` is an option of the method daunce"),
-            (r#"{"method":"daunce","sim":"dot"}"#, "`sim` is about vectors"),
-            (r#"{"ensemble":"e","ddof":2}"#, "`ddof` is 0 or 1"),
-            (r#"{"ensemble":"e","missing":"exclude"}"#, "error, pairwise, drop_model"),
-            (r#"{"ensemble":"e","min_models":1}"#, "at least 2 models"),
-        ] {
-            let error = read(text).unwrap_err();
-            assert!(error.contains(named), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn the_table_names_each_option_once_and_says_what_it_is_for() {
-        use super::super::options::{OPTIONS, Takes};
-        for (at, option) in OPTIONS.iter().enumerate() {
-            assert!(OPTIONS[at + 1..].iter().all(|other| other.name != option.name), "{}", option.name);
-            assert!(!option.about.is_empty() && !option.about.ends_with('.'), "{}", option.name);
-            if let Takes::Word(words) = option.takes {
-                let default = option.default.split(';').next().unwrap_or_default();
-                assert!(default.is_empty() || words.contains(&default), "{}", option.name);
-            }
-        }
-        assert_eq!(Options::new(Function::Influence).word::<Order>("order"), Ok(None));
     }
 }

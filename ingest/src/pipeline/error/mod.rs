@@ -1,17 +1,21 @@
 //! Errors of an ingest.
 
+mod sorts;
+mod words;
+
 use std::path::PathBuf;
 
 use gstore_core::{Remedy, UnknownKind};
 use gstore_store::{
-    AppendError, Changed, CommitError, JobError, LookupError, OpenError, ReadError, ShardError, StoreError,
-    WriteError,
+    AppendError, Changed, CommitError, JobError, LookupError, OpenError, ReadError, ShardError, WriteError,
 };
 
 use crate::gradient::{EngineError, SelectionError};
 use crate::projection::ProjectionError;
 use gstore_data::{DataError, EncodeError, Field, FieldError, Place, RecordError, SchemaError};
 use gstore_model::weights::{ModelError, MomentsError, TrainerError};
+
+use words::{leave_out, mib, skip_bad};
 
 /// Why samples could not be registered, or features not computed.
 #[derive(Debug, thiserror::Error)]
@@ -450,99 +454,4 @@ pub enum IngestError {
         /// Why.
         source: OpenError,
     },
-}
-
-fn skip_bad(possible: bool, count: u64) -> String {
-    match possible {
-        true => format!("\n  {} leaves them out", Remedy::Option("skip_bad", &count.to_string())),
-        false => String::new(),
-    }
-}
-
-fn leave_out(registered: Option<&str>) -> String {
-    match registered {
-        Some(dataset) => format!("leave them out with {}", Remedy::Delete(dataset)),
-        None => "nothing was registered; leave them out".to_owned(),
-    }
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / 1024.0 / 1024.0)
-}
-
-impl IngestError {
-    /// Whether no space is left for a file of the job.
-    pub(super) fn is_full(&self) -> bool {
-        match self {
-            Self::Write(WriteError::Storage(error))
-            | Self::Job(JobError::Store(StoreError::Storage(error))) => error.is_full(),
-            _ => false,
-        }
-    }
-
-    /// Whether it is of a single record whose text is no sample.
-    pub fn is_of_text(&self) -> bool {
-        match self {
-            Self::Record { .. } => true,
-            Self::Data(DataError::Lines(error)) => error.is_of_line(),
-            _ => false,
-        }
-    }
-
-    /// Whether it is of a record that lacks the same as that of another error.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
-        let lacking = |error: &Self| match error {
-            Self::Record { place, source } if source.is_of_keys() => {
-                Some((place.file.to_path_buf(), source.to_string()))
-            }
-            _ => None,
-        };
-        lacking(self).is_some_and(|of_self| lacking(other) == Some(of_self))
-    }
-
-    /// Whether an earlier record of the same files has a record's id.
-    pub(super) fn is_repeated_id(&self) -> bool {
-        match self {
-            Self::RepeatedId { .. } => true,
-            Self::Append { source, .. } => matches!(source, AppendError::DuplicateId { .. }),
-            _ => false,
-        }
-    }
-
-    /// Whether one record is at fault, and others may be good.
-    pub(super) fn is_of_record(&self) -> bool {
-        self.is_of_text() || self.is_repeated_id()
-    }
-
-    /// Whether the request itself was wrong, whatever the files and the store hold.
-    pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::UnknownKind(_)
-                | Self::NoKinds
-                | Self::EmbeddingPerToken { .. }
-                | Self::WeightCount { .. }
-                | Self::BadWeight { .. }
-                | Self::Name { .. }
-                | Self::ColumnOption { .. }
-                | Self::FieldOption { .. }
-                | Self::Projection(_)
-                | Self::LimitedShard
-        )
-    }
-
-    /// Whether the cause is a damaged file of the store.
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Append { source, .. } | Self::Register(source) => source.is_damage(),
-            Self::Open(source) => source.is_damage(),
-            Self::Read(source) => source.is_damage(),
-            Self::Write(source) => source.is_damage(),
-            Self::Job(source) => source.is_damage(),
-            Self::Commit(source) => source.is_damage(),
-            Self::Shard(source) => source.is_damage(),
-            Self::ShardSnapshot { source, .. } => source.is_damage(),
-            _ => false,
-        }
-    }
 }

@@ -1,0 +1,135 @@
+//! `--dry-run` and `--explain`: what an ingest would take, and how its gradients are projected.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use gstore_core::many;
+use gstore_ingest::pipeline::{
+    AddReport, IngestError, IngestPlan, IngestRequest, Preview, ShardRequest, estimate,
+};
+use gstore_store::vfs::free_space;
+use gstore_store::{Granularity, Store};
+use indicatif::{HumanBytes, HumanDuration};
+
+use super::{samples, sketch};
+use crate::args::IngestArgs;
+use crate::context::Context;
+use crate::output::out;
+use crate::texts;
+
+/// Prints what the ingest would take.
+pub(super) fn dry_run(
+    context: &Context,
+    args: &IngestArgs,
+    request: IngestRequest,
+    shard: Option<&ShardRequest>,
+) -> Result<ExitCode> {
+    if !args.data.is_empty() {
+        return dry_run_with_data(context, args, &request);
+    }
+    let store = context.open()?;
+    let mut reporter = context.reporter();
+    let plan = match shard {
+        Some(shard) => IngestPlan::for_shard(&store, request, shard, &mut reporter)?.0,
+        None => IngestPlan::new(&store, request, &mut reporter)?,
+    };
+    print(context, args, &[&plan])
+}
+
+/// The same with data that is not registered: it is read into a temporary store.
+fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestRequest) -> Result<ExitCode> {
+    let store = context.open_if_there()?;
+    let folder = tempfile::tempdir()?;
+    let scratch = Store::create(folder.path().join("store"))?;
+    let samples = samples(context, args, request)?;
+    samples.read(context, &scratch, None)?;
+    let exceptions = samples.exceptions();
+    let preview = Preview::new(store.as_ref(), &scratch, request, exceptions, &mut context.reporter())?;
+    samples.check_stopped()?;
+    let AddReport { added, unchanged, replaced, kept, left_out, .. } = preview.report;
+    let mut text = format!(
+        "{}: {} to add, {unchanged} there already, {replaced} to replace, {} to skip",
+        args.dataset(),
+        many(added, "sample"),
+        many(kept, "changed line")
+    );
+    if left_out > 0 {
+        text.push_str(&format!(", {left_out} deleted before to leave out"));
+    }
+    context.say(&text);
+    let plans: Vec<&IngestPlan> = preview.plans().collect();
+    print(context, args, &plans)
+}
+
+/// Explains and estimates plans that are parts of one ingest: they differ in their rows alone.
+fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<ExitCode> {
+    if let Some(plan) = plans.first() {
+        texts::tell_cut(context, &args.text, &plan.request.text);
+    }
+    if let (true, Some(plan)) = (args.gradients.explain, plans.first()) {
+        print_explanation(plan)?;
+    }
+    if args.dry_run {
+        plans.iter().try_for_each(|plan| sketch::check(args, plan))?;
+        print_estimate(context, args, plans)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How each module's gradient is projected, by checkpoint.
+fn print_explanation(plan: &IngestPlan) -> Result<()> {
+    for checkpoint in &plan.checkpoints {
+        match checkpoint.explanation()? {
+            Some(explanation) => out!("{}\n{explanation}", checkpoint.arg.name),
+            None => out!("{}: no gradient", checkpoint.arg.name),
+        }
+    }
+    Ok(())
+}
+
+fn print_estimate(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<()> {
+    let mut estimates = plans.iter().map(|plan| estimate(plan));
+    let (Some(first), Some(plan)) = (estimates.next(), plans.first()) else { return Ok(()) };
+    let estimate = estimates.try_fold(first?, |sum, more| Ok::<_, IngestError>(sum.and(&more?)))?;
+    if let Some(warning) = &estimate.warning {
+        context.say(warning);
+    }
+    out!("rows         {}", estimate.rows);
+    out!("checkpoints  {}", plan.checkpoints.len());
+    for (i, checkpoint) in plan.checkpoints.iter().enumerate() {
+        let weight = checkpoint.weight.map_or_else(|| "no weight".to_owned(), |w| format!("weight {w:.6e}"));
+        out!("  {} ({weight})", checkpoint.arg.name);
+        for (j, feature) in checkpoint.features.iter().enumerate() {
+            let missing: u64 = plans.iter().map(|plan| missing(plan, i, j)).sum();
+            out!(
+                "    {} {} x {}: {} missing",
+                feature.kind.name(),
+                feature.desc.dtype.name(),
+                feature.desc.dim(),
+                many(missing, "row")
+            );
+        }
+    }
+    let about =
+        if plan.request.pass() == Granularity::Token { " (about; one for each scored token)" } else { "" };
+    out!("passes       {}{about}", estimate.passes);
+    out!("tokens       {} (about)", estimate.tokens);
+    out!("time         {} (about)", HumanDuration(std::time::Duration::from_secs_f64(estimate.seconds)));
+    let place = args.out.clone().map_or_else(|| context.store_path().map(Path::to_owned), Ok)?;
+    match free_space(&place) {
+        Some(free) => out!("disk         {}, {} free", HumanBytes(estimate.disk), HumanBytes(free)),
+        None => out!("disk         {}", HumanBytes(estimate.disk)),
+    }
+    if args.sketch {
+        out!("sketches     {} (about)", HumanBytes(sketch::bytes(args, plans)));
+    }
+    out!("memory       {} (about)", HumanBytes(estimate.memory));
+    Ok(())
+}
+
+/// Rows that a feature of a checkpoint lacks.
+fn missing(plan: &IngestPlan, checkpoint: usize, feature: usize) -> u64 {
+    let feature = plan.checkpoints.get(checkpoint).and_then(|checkpoint| checkpoint.features.get(feature));
+    feature.map_or(0, |feature| plan.rows.difference(&feature.published).len())
+}

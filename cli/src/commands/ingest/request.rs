@@ -1,0 +1,90 @@
+//! Request of an ingest, made of the flags.
+
+use anyhow::{Result, bail};
+use gstore::Folders;
+use gstore::factors::EigenProjection;
+use gstore_core::UnknownKind;
+use gstore_ingest::gradient::AdamParams;
+use gstore_ingest::pipeline::IngestRequest;
+
+use super::super::gradients;
+use super::{of_run, tokenizer};
+use crate::args::{DType, IngestArgs};
+use crate::context::{Context, command_line};
+use crate::failure::UsageError;
+use crate::models::folder_error;
+use crate::texts;
+
+/// The plain values of the flags, as the pipeline wants them, and the eigenbasis that gradients are projected
+/// to, if to one.
+pub(super) fn request(
+    context: &Context,
+    args: &IngestArgs,
+) -> Result<(IngestRequest, Option<EigenProjection>)> {
+    let mut kinds = Vec::new();
+    for name in &args.features {
+        let kind = name.trim().parse().map_err(|error: UnknownKind| UsageError(error.to_string()))?;
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    gradients::check(&args.gradients, &kinds)?;
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, kinds.iter().any(|kind| kind.needs_moments()));
+    let (model, checkpoints) = match (&args.model, &args.run) {
+        (Some(model), _) => {
+            let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
+            let checkpoints = folders
+                .checkpoints(&args.checkpoints)
+                .map_err(|error| folder_error("--checkpoints", error))?;
+            (model, checkpoints)
+        }
+        (None, Some(run)) => of_run(context, run, &args.checkpoints)?,
+        (None, None) => {
+            bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
+        }
+    };
+    let mut text = texts::options(&mut folders, &args.text)?;
+    if let (None, None, Some(run)) = (&args.model, &text.tokenizer, &args.run) {
+        text.tokenizer = tokenizer::of_run(context, run, &model)?;
+    }
+    let text = texts::within_positions(&model, text)?;
+    let eigenbasis = gradients::eigenbasis(context, &args.gradients)?;
+    let request = IngestRequest {
+        dataset: args.dataset().to_owned(),
+        run: args.run.clone().unwrap_or_else(|| folders.run_name(&model, &checkpoints)),
+        model,
+        projection: match &eigenbasis {
+            Some(eigenbasis) => eigenbasis.spec.clone().into(),
+            None => gradients::projection(&args.gradients, &checkpoints, &kinds)?,
+        },
+        checkpoints,
+        kinds,
+        modules: gradients::modules(&args.gradients),
+        loss: gradients::loss(&args.gradients)?,
+        reduction: gradients::reduction(&args.gradients),
+        granularity: gradients::granularity(&args.gradients),
+        embedding: gradients::embedding(&args.gradients),
+        device: args.backend,
+        compute: gradients::compute(&args.gradients),
+        max_memory: args.gradients.max_memory,
+        dtype: match args.dtype {
+            DType::F16 => gstore_store::DType::F16,
+            DType::F32 => gstore_store::DType::F32,
+            DType::I8 => gstore_store::DType::I8,
+            DType::I1 => gstore_store::DType::I1,
+        },
+        text,
+        adam: AdamParams::default(),
+        batch_tokens: args.batch_tokens as usize,
+        threads: context.threads,
+        limit: args.limit,
+        rows: None,
+        check_room: !args.force,
+        seal_after: IngestRequest::SEAL_AFTER,
+        weights: args.weights.clone(),
+        origins: folders.origins(),
+        command: command_line(),
+    };
+    Ok((request, eigenbasis))
+}

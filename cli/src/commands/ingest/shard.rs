@@ -1,0 +1,78 @@
+//! One shard of an ingest, which goes into a folder of its own.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use gstore_cli::stopped;
+use gstore_core::many;
+use gstore_ingest::pipeline::{IngestPlan, IngestRequest, ShardRequest, check_inputs, ingest_shard};
+
+use crate::args::IngestArgs;
+use crate::context::Context;
+use crate::failure::{STOPPED, UsageError};
+use crate::texts;
+
+/// Which shard to compute, if not everything.
+pub(super) fn shard(args: &IngestArgs) -> Result<Option<ShardRequest>> {
+    let (Some(shard), Some(out)) = (args.shard, &args.out) else { return Ok(None) };
+    if args.sketch {
+        bail!(UsageError(
+            "--shard writes vectors outside the store, and sketches are built from those in it: gstore attach --sketch"
+                .to_owned()
+        ));
+    }
+    if !args.data.is_empty() {
+        bail!(UsageError(
+            "--shard computes samples that are registered, and never writes the store; register the data first with\n  \
+             gstore add --dataset NAME --data FILE\nand then start the shards without --data"
+                .to_owned()
+        ));
+    }
+    if args.limit.is_some() {
+        bail!(UsageError("--limit and --shard exclude each other: the shards share all rows".to_owned()));
+    }
+    Ok(Some(ShardRequest { shard, out: out.clone(), snapshot: args.snapshot.clone() }))
+}
+
+/// Computes one shard into its folder.
+pub(super) fn run_shard(
+    context: &Context,
+    args: &IngestArgs,
+    request: IngestRequest,
+    shard: &ShardRequest,
+) -> Result<ExitCode> {
+    check_inputs(&request)?;
+    let store = context.open()?;
+    let mut reporter = context.reporter();
+    let (plan, part) = IngestPlan::for_shard(&store, request, shard, &mut reporter)?;
+    texts::tell_cut(context, &args.text, &plan.request.text);
+    let cancel =
+        context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
+    let (name, out, rows) = (part.shard(), shard.out.display(), part.rows().len());
+    let snapshot = part.snapshot().number();
+    let with_rows = part.shards_with_rows();
+    if with_rows < name.count() {
+        context.say(&format!(
+            "{} has work for {with_rows} shards; from {}/{} on they are empty",
+            plan.request.dataset,
+            with_rows + 1,
+            name.count()
+        ));
+    }
+    let report = ingest_shard(&store, &plan, part, &mut reporter, &cancel)?;
+    if report.receipt.is_none() {
+        context.say(&stopped::told(&report.work, plan.checkpoints.len(), false));
+        return Ok(ExitCode::from(STOPPED));
+    }
+    if report.already {
+        context.say(&format!("shard {name} in {out} is finished; nothing to do"));
+    } else {
+        context.say(&format!(
+            "shard {name} is finished: {} of {} in snapshot {snapshot}\nwhen all {} are: gstore attach {out} ...",
+            many(rows, "row"),
+            plan.request.dataset,
+            name.count()
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,44 @@
+//! Model and checkpoints of a run of the store.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use gstore_ingest::pipeline::{CheckpointArg, CheckpointWeights};
+use gstore_store::RunCheckpoint;
+
+use crate::context::Context;
+use crate::failure::UsageError;
+
+/// Model and checkpoints of a run of the store, by where they were when it was registered.
+pub(in super::super) fn of_run(
+    context: &Context,
+    run: &str,
+    others: &[String],
+) -> Result<(PathBuf, Vec<CheckpointArg>)> {
+    if !others.is_empty() {
+        bail!(UsageError(
+            "--checkpoints without --model: the checkpoints of the run are used then".to_owned()
+        ));
+    }
+    let snapshot = context.open()?.snapshot()?;
+    let part = snapshot.run(run)?;
+    let mut models = part.checkpoints.iter().filter_map(|checkpoint| folder_of(checkpoint, "model"));
+    let model = models.next().ok_or_else(|| {
+        UsageError(format!("run {run} of the store does not say where its model is: give --model"))
+    })?;
+    Ok((model, part.checkpoints.iter().map(checkpoint_of).collect()))
+}
+
+fn checkpoint_of(checkpoint: &RunCheckpoint) -> CheckpointArg {
+    let weights = match (folder_of(checkpoint, "adapter"), folder_of(checkpoint, "weights")) {
+        (Some(adapter), _) => CheckpointWeights::Adapter(adapter),
+        (None, Some(weights)) => CheckpointWeights::Model(weights),
+        (None, None) => CheckpointWeights::Base,
+    };
+    CheckpointArg { name: checkpoint.name.clone(), weights }
+}
+
+/// A folder that a checkpoint's provenance names.
+pub(in super::super) fn folder_of(checkpoint: &RunCheckpoint, key: &str) -> Option<PathBuf> {
+    checkpoint.provenance.get(key).and_then(|value| value.as_str()).map(PathBuf::from)
+}

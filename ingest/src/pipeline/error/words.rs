@@ -1,0 +1,21 @@
+//! Parts of messages that depend on what an error holds.
+
+use gstore_core::Remedy;
+
+pub(super) fn skip_bad(possible: bool, count: u64) -> String {
+    match possible {
+        true => format!("\n  {} leaves them out", Remedy::Option("skip_bad", &count.to_string())),
+        false => String::new(),
+    }
+}
+
+pub(super) fn leave_out(registered: Option<&str>) -> String {
+    match registered {
+        Some(dataset) => format!("leave them out with {}", Remedy::Delete(dataset)),
+        None => "nothing was registered; leave them out".to_owned(),
+    }
+}
+
+pub(super) fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / 1024.0 / 1024.0)
+}

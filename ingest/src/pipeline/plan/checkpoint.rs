@@ -1,0 +1,206 @@
+//! Checkpoints of a plan: what they are, and what is missing of their features.
+
+use gstore_core::Kind;
+use gstore_store::{
+    CheckpointId, EncodingSpec, FeatureAttrs, FeatureDesc, FeatureState, RowSet, SignRotation, Snapshot,
+};
+
+use super::super::IngestError;
+use super::super::describe::Setting;
+use super::super::label::label;
+use super::super::memory::MemoryPlan;
+use super::super::request::{CheckpointArg, IngestRequest};
+use super::super::tracked::{Measure, Tracked};
+use super::super::window::BatchLimits;
+use super::inputs::step_and_weight;
+use crate::gradient::module_shapes;
+use crate::projection::{Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, explain};
+use gstore_model::architectures::Decoder;
+use gstore_model::params::TensorSpec;
+use gstore_model::weights::{ModelFolder, checkpoint_id};
+
+/// One checkpoint of a plan.
+pub struct CheckpointPlan {
+    /// As the user named it.
+    pub arg: CheckpointArg,
+    /// Its identity.
+    pub id: CheckpointId,
+    /// What the model computes.
+    pub decoder: Decoder,
+    /// Differentiated tensors of the model itself, as indices into the decoder's params; none with an
+    /// adapter.
+    pub tracked: Vec<usize>,
+    /// Differentiated tensors in order; empty without gradients.
+    pub tensors: Vec<TensorSpec>,
+    /// Projection of the gradients.
+    pub projection: ProjectionSpec,
+    /// Optimizer step, if its trainer state says so.
+    pub step: Option<u64>,
+    /// Weight in the run.
+    pub weight: Option<f64>,
+    /// Digest of the optimizer moments, if a feature needs them.
+    pub moments: Option<String>,
+    /// Its features.
+    pub features: Vec<PlannedFeature>,
+    /// Where a batch ends.
+    pub limits: BatchLimits,
+    /// Peak memory, and how the checkpoint is computed to stay below the request's limit.
+    pub memory: MemoryPlan,
+}
+
+impl CheckpointPlan {
+    /// Modules as a projection module by module sees them.
+    pub fn modules(&self) -> Vec<ModuleShape> {
+        module_shapes(&self.decoder, &self.tracked, &self.tensors)
+    }
+
+    /// Each module's projection with its cost and noise; none without a gradient.
+    ///
+    /// # Errors
+    /// A projection that is not sound.
+    pub fn explanation(&self) -> Result<Option<Explanation>, IngestError> {
+        let mut forms = self.features.iter().filter(|feature| feature.kind.is_gradient()).peekable();
+        if forms.peek().is_none() {
+            return Ok(None);
+        }
+        let formed = self.tracked.is_empty() || forms.all(|feature| feature.kind != Kind::GradSgd);
+        Ok(Some(explain(&self.projection, &self.modules(), NOMINAL_TOKENS, formed)?))
+    }
+}
+
+/// One feature of a plan.
+pub struct PlannedFeature {
+    /// Its content.
+    pub kind: Kind,
+    /// Its identity.
+    pub desc: FeatureDesc,
+    /// What else is said of it.
+    pub attrs: FeatureAttrs,
+    /// Rows already published.
+    pub published: RowSet,
+    /// Whether the store counts it as complete.
+    pub complete: bool,
+}
+
+pub(super) fn plan_checkpoint(
+    request: &IngestRequest,
+    snapshot: &Snapshot,
+    base: &ModelFolder,
+    arg: &CheckpointArg,
+    weight: Option<f64>,
+    encoding: &EncodingSpec,
+) -> Result<CheckpointPlan, IngestError> {
+    let tracked = Tracked::find(request, base, arg)?;
+    let id = checkpoint_id(&tracked.folder, tracked.adapter.as_ref())?;
+    if let Some(basis) = tracked.projection.basis.as_ref().filter(|_| !request.forms().is_empty()) {
+        basis.check_checkpoint(&id)?;
+    }
+    check_run(snapshot, &request.run, &arg.name, &id)?;
+    let (step, derived) = arg.folder().map_or(Ok((None, None)), step_and_weight)?;
+    let mut plan = describe_checkpoint(request, tracked, arg, id, &encoding.key())?;
+    (plan.step, plan.weight) = (step, weight.or(derived));
+    for feature in &mut plan.features {
+        let part = snapshot.feature_by_key(&feature.desc.key());
+        let plain = &feature.attrs.label;
+        feature.attrs.label =
+            label(snapshot, request, feature.kind, &plan.projection, (&feature.desc, encoding), plain);
+        if let Some(part) = part {
+            feature.published = snapshot.open_feature(part)?.row_set()?;
+            feature.complete = part.state == FeatureState::Complete;
+        }
+    }
+    Ok(plan)
+}
+
+/// A checkpoint of known identity and its features, as if none were in any store.
+pub(in super::super) fn describe_checkpoint(
+    request: &IngestRequest,
+    tracked: Tracked,
+    arg: &CheckpointArg,
+    id: CheckpointId,
+    encoding: &str,
+) -> Result<CheckpointPlan, IngestError> {
+    let moments = tracked.moments(request, arg)?.map(|file| file.digest()).transpose()?;
+    let measure = tracked.measure(request, arg, &id)?;
+    let decoder = tracked.folder.decoder().clone();
+    let setting = Setting {
+        request,
+        encoding,
+        checkpoint: &id,
+        checkpoint_name: &arg.name,
+        tracked: &tracked,
+        measure: &measure,
+        hidden: u32::try_from(decoder.hidden_size).map_err(|_| IngestError::TooWide)?,
+        moments: moments.as_deref(),
+    };
+    let features = request
+        .kinds
+        .iter()
+        .map(|kind| {
+            let (desc, attrs) = setting.describe(*kind);
+            PlannedFeature { kind: *kind, desc, attrs, published: RowSet::new(), complete: false }
+        })
+        .collect();
+    let Tracked { indices, tensors, projection, .. } = tracked;
+    let Measure { limits, memory, .. } = measure;
+    Ok(CheckpointPlan {
+        arg: arg.clone(),
+        id,
+        decoder,
+        tracked: indices,
+        tensors,
+        projection,
+        step: None,
+        weight: None,
+        moments,
+        features,
+        limits,
+        memory,
+    })
+}
+
+/// Names in a run are settled before any work is done for them.
+fn check_run(snapshot: &Snapshot, run: &str, name: &str, id: &CheckpointId) -> Result<(), IngestError> {
+    let Ok(part) = snapshot.run(run) else { return Ok(()) };
+    for stored in &part.checkpoints {
+        if (stored.name == name) != (stored.checkpoint == *id) {
+            return Err(IngestError::RunConflict {
+                run: run.to_owned(),
+                name: name.to_owned(),
+                stored: stored.name.clone(),
+                same_name: stored.name == name,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Two names for the same weights would write the same features twice.
+pub(super) fn refuse_twins(checkpoints: &[CheckpointPlan]) -> Result<(), IngestError> {
+    for (i, a) in checkpoints.iter().enumerate() {
+        for b in &checkpoints[..i] {
+            if a.arg.name == b.arg.name {
+                return Err(IngestError::CheckpointNamedTwice { name: a.arg.name.clone() });
+            }
+            if a.id == b.id {
+                return Err(IngestError::SameCheckpoint { a: b.arg.name.clone(), b: a.arg.name.clone() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// That a feature of signs begins anew beside one from before signs were rotated.
+pub(super) fn unrotated_note(snapshot: &Snapshot, feature: &PlannedFeature) -> Option<String> {
+    if feature.desc.rotation.is_none() || !feature.published.is_empty() {
+        return None;
+    }
+    let older = FeatureDesc { rotation: SignRotation::None, ..feature.desc.clone() };
+    let older = snapshot.feature_by_key(&older.key())?;
+    Some(format!(
+        "{} has signs of vectors that were not rotated; those of new ones are, so {} is a feature of its own, and every \
+         row is computed for it",
+        older.display_name(),
+        feature.attrs.label
+    ))
+}

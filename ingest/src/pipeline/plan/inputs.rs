@@ -1,0 +1,86 @@
+//! Inputs of a plan: what a request names, without the store.
+
+use gstore_store::Granularity;
+
+use super::super::IngestError;
+use super::super::request::{CheckpointWeights, IngestRequest};
+use super::super::tracked::Tracked;
+use gstore_data::TextEncoder;
+use gstore_model::architectures::Decoder;
+use gstore_model::weights::{ModelFolder, TrainerState, peak_rate};
+
+/// Reads everything that a request names but the weights' bytes and the store: what would stop the ingest
+/// shows before samples are registered.
+///
+/// # Errors
+/// A model, tokenizer, adapter, optimizer state or projection that cannot be used.
+pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
+    check_request(request)?;
+    let base = ModelFolder::open(&request.model)?;
+    check_vocabulary(&encoder(request)?, base.decoder())?;
+    for arg in &request.checkpoints {
+        let tracked = Tracked::find(request, &base, arg)?;
+        tracked.projection.check()?;
+        tracked.moments(request, arg)?;
+        // Matrices that differ by checkpoint have the same sizes.
+        tracked.measure(request, arg, "")?;
+        if let Some(folder) = arg.folder() {
+            step_and_weight(folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a tokenizer with tokens that the model has no row for. Tokens that were added to it later may lack
+/// one: a text that has such a token is refused when it is read.
+pub(in super::super) fn check_vocabulary(
+    encoder: &TextEncoder,
+    decoder: &Decoder,
+) -> Result<(), IngestError> {
+    let (tokens, vocabulary) = (encoder.vocabulary(), decoder.vocab_size);
+    if tokens > vocabulary { Err(IngestError::OtherVocabulary { tokens, vocabulary }) } else { Ok(()) }
+}
+
+/// The base's tokenizer and template, which all checkpoints share.
+pub(in super::super) fn encoder(request: &IngestRequest) -> Result<TextEncoder, IngestError> {
+    let mut encoder = request.text.encoder(&request.model)?;
+    for arg in &request.checkpoints {
+        if let CheckpointWeights::Model(folder) = &arg.weights {
+            encoder.share_with(folder).map_err(|source| IngestError::OtherTokens {
+                checkpoint: arg.name.clone(),
+                folder: folder.clone(),
+                base: request.model.clone(),
+                source,
+            })?;
+        }
+    }
+    Ok(encoder)
+}
+
+pub(super) fn check_request(request: &IngestRequest) -> Result<(), IngestError> {
+    if request.kinds.is_empty() {
+        return Err(IngestError::NoKinds);
+    }
+    request.device.check(request.compute).map_err(gstore_model::LoadError::from)?;
+    if let Some(kind) = request.kinds.iter().find(|kind| kind.is_embedding())
+        && request.granularity == Granularity::Token
+    {
+        return Err(IngestError::EmbeddingPerToken { kind: kind.name() });
+    }
+    if !request.weights.is_empty() && request.weights.len() != request.checkpoints.len() {
+        return Err(IngestError::WeightCount {
+            weights: request.weights.len(),
+            checkpoints: request.checkpoints.len(),
+        });
+    }
+    if let Some(weight) = request.weights.iter().find(|w| !w.is_finite() || **w < 0.0) {
+        return Err(IngestError::BadWeight { weight: *weight });
+    }
+    Ok(())
+}
+
+/// Step, and mean learning rate of the epoch that ends there, if the folder tells.
+pub(super) fn step_and_weight(folder: &std::path::Path) -> Result<(Option<u64>, Option<f64>), IngestError> {
+    let Some(state) = TrainerState::read(folder)? else { return Ok((None, None)) };
+    Ok((Some(state.global_step), state.mean_learning_rate(peak_rate(folder)?)))
+}

@@ -1,0 +1,84 @@
+//! Job and run of a plan, as the store is told of them.
+
+use std::path::PathBuf;
+
+use gstore_store::{JobFeature, JobPlan, RunCheckpoint, RunUpdate};
+use serde_json::{Map, json};
+
+use super::super::request::CheckpointWeights;
+use super::IngestPlan;
+
+impl IngestPlan {
+    /// What the store needs to know of the job.
+    pub fn job(&self) -> JobPlan {
+        let features: Vec<JobFeature> = self
+            .features()
+            .map(|feature| JobFeature { desc: feature.desc.clone(), attrs: feature.attrs.clone() })
+            .collect();
+        let keys: Vec<String> = features.iter().map(|feature| feature.desc.key()).collect();
+        JobPlan {
+            command: self.request.command.clone(),
+            // Threads, batches and memory change no bit, so one job may go on from another that had others.
+            identity: json!({ "features": keys }),
+            detail: json!({ "dataset": self.request.dataset, "rows": self.rows.len() }),
+            features,
+        }
+    }
+
+    /// What the run gets.
+    pub fn run_update(&self) -> RunUpdate {
+        RunUpdate {
+            name: self.request.run.clone(),
+            checkpoints: self.run_checkpoints(),
+            replace_weights: !self.request.weights.is_empty(),
+        }
+    }
+
+    /// The checkpoints as the run keeps them.
+    pub fn run_checkpoints(&self) -> Vec<RunCheckpoint> {
+        let origin = |folder: &PathBuf| self.request.origins.get(folder);
+        let base = origin(&self.request.model).cloned();
+        let base = base.unwrap_or_else(|| folder_name(&self.request.model));
+        // A later search for the weights may start in another folder.
+        let place = |folder: &PathBuf| json!(std::path::absolute(folder).unwrap_or_else(|_| folder.clone()));
+        self.checkpoints
+            .iter()
+            .map(|checkpoint| {
+                let mut provenance = Map::new();
+                provenance.insert("model".to_owned(), place(&self.request.model));
+                if let Some(origin) = origin(&self.request.model) {
+                    provenance.insert("model_origin".to_owned(), json!(origin));
+                }
+                if let Some(tokenizer) = &self.request.text.tokenizer {
+                    provenance.insert("tokenizer".to_owned(), place(tokenizer));
+                }
+                match &checkpoint.arg.weights {
+                    CheckpointWeights::Base => {}
+                    CheckpointWeights::Adapter(folder) => {
+                        provenance.insert("adapter".to_owned(), place(folder));
+                        if let Some(origin) = origin(folder) {
+                            provenance.insert("adapter_origin".to_owned(), json!(origin));
+                        }
+                    }
+                    CheckpointWeights::Model(folder) => {
+                        provenance.insert("weights".to_owned(), place(folder));
+                    }
+                }
+                RunCheckpoint {
+                    name: checkpoint.arg.name.clone(),
+                    step: checkpoint.step,
+                    weight: checkpoint.weight,
+                    checkpoint: checkpoint.id.clone(),
+                    base: base.clone(),
+                    provenance,
+                    extra: Map::new(),
+                }
+            })
+            .collect()
+    }
+}
+
+fn folder_name(path: &std::path::Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}

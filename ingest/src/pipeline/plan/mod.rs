@@ -1,0 +1,154 @@
+//! Work plan of a request: its checkpoints, its features, and the windows that are missing.
+//!
+//! Planning reads the weights once (to identify the checkpoints) and writes nothing but a lease.
+
+mod checkpoint;
+mod inputs;
+mod job;
+
+use std::sync::Arc;
+
+use gstore_store::{DatasetPart, EncodingSpec, Lease, RowSet, Snapshot, Store};
+
+use super::column::Column;
+use super::foreign::check_stored;
+use super::request::IngestRequest;
+use super::{IngestError, Progress, Unit};
+use gstore_data::TextEncoder;
+use gstore_model::weights::ModelFolder;
+
+pub(super) use checkpoint::describe_checkpoint;
+pub use checkpoint::{CheckpointPlan, PlannedFeature};
+pub use inputs::check_inputs;
+pub(super) use inputs::{check_vocabulary, encoder};
+
+use checkpoint::{plan_checkpoint, refuse_twins, unrotated_note};
+use inputs::check_request;
+
+/// Everything that an ingest will do.
+pub struct IngestPlan {
+    /// The request.
+    pub request: IngestRequest,
+    /// The dataset as it is now.
+    pub dataset: Arc<DatasetPart>,
+    /// The state of the store that was planned on.
+    pub snapshot: Arc<Snapshot>,
+    /// Tokenizer and template.
+    pub encoder: TextEncoder,
+    /// Description of the encoding.
+    pub encoding: EncodingSpec,
+    /// The checkpoints, in the order of the run.
+    pub checkpoints: Vec<CheckpointPlan>,
+    /// Rows asked for.
+    pub rows: RowSet,
+    /// Keeps the snapshot from being collected as long as the plan is there.
+    pub lease: Option<Lease>,
+    /// What its losses are relative to, where they become a column of an ensemble.
+    pub(super) column: Option<Column>,
+}
+
+impl IngestPlan {
+    /// Plans an ingest of registered samples.
+    ///
+    /// # Errors
+    /// Anything that would stop the run: an unknown dataset, a folder that does not fit,
+    /// moments that are missing.
+    pub fn new(
+        store: &Store,
+        request: IngestRequest,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, IngestError> {
+        // Computing takes hours: the samples must not be collected meanwhile.
+        let (snapshot, lease) = store.snapshot_leased(None, &format!("ingest into run {}", request.run))?;
+        Ok(Self { lease, ..Self::at(snapshot, request, progress)? })
+    }
+
+    /// The same on a given state of the store.
+    ///
+    /// # Errors
+    /// As [`IngestPlan::new`].
+    pub fn at(
+        snapshot: Arc<Snapshot>,
+        request: IngestRequest,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, IngestError> {
+        check_request(&request)?;
+        let dataset = Arc::clone(snapshot.dataset(&request.dataset)?);
+        if dataset.rows == 0 {
+            return Err(IngestError::EmptyDataset { dataset: request.dataset });
+        }
+        // The model goes first: of a folder of another architecture that is what the user should hear.
+        let base = ModelFolder::open(&request.model)?;
+        let encoder = encoder(&request)?;
+        check_vocabulary(&encoder, base.decoder())?;
+        let encoding = encoder.spec();
+        let live = snapshot.live_rows(&dataset)?;
+        let rows = match &request.rows {
+            Some(chosen) => first_rows(&live.intersection(chosen), request.limit),
+            None => first_rows(&live, request.limit),
+        };
+        check_stored(&encoder, &snapshot, &dataset, &rows, progress)?;
+        let mut checkpoints = Vec::with_capacity(request.checkpoints.len());
+        progress.start("reading weights", request.checkpoints.len() as u64, Unit::Checkpoints);
+        for (i, arg) in request.checkpoints.iter().enumerate() {
+            let weight = request.weights.get(i).copied();
+            checkpoints.push(plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding)?);
+            progress.advance(1);
+        }
+        progress.finish();
+        refuse_twins(&checkpoints)?;
+        let features = checkpoints.iter().flat_map(|checkpoint| &checkpoint.features);
+        features
+            .filter_map(|feature| unrotated_note(&snapshot, feature))
+            .for_each(|note| progress.note(&note));
+        let (lease, column) = (None, None);
+        Ok(Self { request, dataset, snapshot, encoder, encoding, checkpoints, rows, lease, column })
+    }
+
+    /// Whether there is nothing to compute and nothing to publish.
+    pub fn is_done(&self) -> bool {
+        let stored = |f: &PlannedFeature| {
+            self.rows.difference(&f.published).is_empty() && (f.complete || self.request.is_partial())
+        };
+        self.features().all(stored) && self.is_counted() && self.run_is_current()
+    }
+
+    /// Whether every row has its token counts. Features may be complete without them after a repair.
+    fn is_counted(&self) -> bool {
+        let entry = self.dataset.encoding(&self.encoding.key());
+        entry.is_some_and(|entry| self.rows.difference(&entry.rows()).is_empty())
+    }
+
+    /// Whether the run in the store has these checkpoints, with these weights if they were given.
+    fn run_is_current(&self) -> bool {
+        let Ok(run) = self.snapshot.run(&self.request.run) else { return false };
+        self.checkpoints.iter().all(|checkpoint| {
+            run.checkpoint(&checkpoint.arg.name).is_some_and(|stored| {
+                stored.checkpoint == checkpoint.id
+                    && (self.request.weights.is_empty() || stored.weight == checkpoint.weight)
+            })
+        })
+    }
+
+    /// The rows that batches are cut over, where they are not all of a cell.
+    pub(super) fn chosen(&self) -> Option<&RowSet> {
+        self.request.rows.is_some().then_some(&self.rows)
+    }
+
+    /// All features, checkpoint by checkpoint.
+    pub fn features(&self) -> impl Iterator<Item = &PlannedFeature> {
+        self.checkpoints.iter().flat_map(|checkpoint| &checkpoint.features)
+    }
+}
+
+/// The first of some rows, or all of them.
+pub(super) fn first_rows(live: &RowSet, limit: Option<u64>) -> RowSet {
+    let Some(mut left) = limit else { return live.clone() };
+    let mut rows = RowSet::new();
+    for range in live.ranges() {
+        let end = range.end.min(range.start.saturating_add(left));
+        rows.insert(range.start..end);
+        left -= end - range.start;
+    }
+    rows
+}

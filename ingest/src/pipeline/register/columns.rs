@@ -1,0 +1,107 @@
+//! Columns of the records, found in the first pass, with what else it finds.
+
+use gstore_core::{Cancel, Remedy};
+use sha2::{Digest, Sha256};
+
+use gstore_data::{ColumnOverride, Field, Layout, Schema, SchemaBuilder};
+use gstore_store::{ColumnDef, DatasetPart};
+
+use super::super::bad::{Bad, Unscorable};
+use super::super::{IngestError, Progress};
+use super::input::Input;
+use super::{AddRequest, Duplicates};
+
+/// What was found in the records.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) skipped: u64,
+    pub(super) duplicates: u64,
+    /// Duplicates that are equal to the first of their id.
+    pub(super) equal: u64,
+    pub(super) unscorable: u64,
+    /// The layouts of records that have none of gstore's own, in the order in which they came.
+    pub(super) layouts: Vec<Layout>,
+    /// What people are told of it.
+    pub(super) notes: Vec<String>,
+}
+
+/// The columns of the records. `content` hashes all that decides what becomes of them.
+pub(super) fn find_columns(
+    request: &AddRequest,
+    input: &Input,
+    existing: Vec<ColumnDef>,
+    mut content: Option<&mut Sha256>,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+) -> Result<(Schema, Found), IngestError> {
+    let mut builder = SchemaBuilder::new(overrides(request)?, &existing);
+    let mut has_id = false;
+    let (mut found, mut bad, mut unscorable) = (Found::default(), Bad::default(), Unscorable::default());
+    let mut records = 0u64;
+    if let Some(content) = &mut content {
+        let AddRequest { fields, columns, if_changed, if_deleted, .. } = request;
+        content.update(format!("{fields:?} {columns:?} {if_changed:?} {if_deleted:?}"));
+        let AddRequest { layout, skip_bad, duplicates, .. } = request;
+        // Keys of writes that knew nothing of these stay what they were.
+        if layout.is_some() || *skip_bad > 0 || *duplicates != Duplicates::Refuse {
+            content.update(format!(" {layout:?} {skip_bad} {duplicates:?}"));
+        }
+    }
+    let read = input.each(progress, cancel, &mut |error| bad.note(error), |place, json, record| {
+        records += 1;
+        let new = record.layout.filter(|layout| !found.layouts.contains(layout));
+        found.layouts.extend(new);
+        unscorable.look(&place, &record.content);
+        if let Some(content) = &mut content {
+            // With its length, so that nothing can be cut elsewhere.
+            content.update((json.len() as u64).to_le_bytes());
+            content.update(json);
+        }
+        has_id |= record.id.is_some();
+        let path = place.file.to_path_buf();
+        builder.observe(place, &record).map_err(|source| IngestError::Schema { path, source })
+    });
+    bad.good = records;
+    if let Err(error) = read {
+        // What is no record may be what the columns differ by.
+        if matches!(error, IngestError::Schema { .. }) {
+            bad.check(request.skip_bad)?;
+        }
+        return Err(error);
+    }
+    found.notes.extend(bad.told());
+    found.skipped = bad.count();
+    bad.check(request.skip_bad)?;
+    if let ([first, others @ ..], None) = (found.layouts.as_slice(), request.layout) {
+        let option = Remedy::Option("layout", first.name());
+        let others: String = others.iter().map(|other| format!(", others as {other} data")).collect();
+        found.notes.push(format!("the records are read as {first} data ({option}){others}"));
+    }
+    found.unscorable = unscorable.count();
+    found.notes.extend(unscorable.told(records));
+    let path = request.data.first().cloned().unwrap_or_default();
+    for (field, seen) in [(Field::Id, has_id), (Field::Subtask, builder.has_seen(Field::Subtask.name()))] {
+        if let (Some(key), false) = (input.fields.key_of(field), seen) {
+            return Err(IngestError::FieldNever { path, field, key: key.to_owned() });
+        }
+    }
+    let schema = builder.finish().map_err(|source| IngestError::Schema { path, source })?;
+    Ok((schema, found))
+}
+
+pub(super) fn overrides(request: &AddRequest) -> Result<Vec<ColumnOverride>, IngestError> {
+    let parsed = request.columns.iter().map(|text| text.parse());
+    parsed.collect::<Result<_, _>>().map_err(|source| IngestError::ColumnOption { source })
+}
+
+/// What people are told of new columns that are not called like their keys.
+pub(super) fn renamed(columns: &[ColumnDef], before: Option<&DatasetPart>) -> Option<String> {
+    let is_new = |key: &str| before.is_none_or(|part| part.columns.iter().all(|known| known.key != key));
+    let renamed: Vec<String> = columns
+        .iter()
+        .filter(|column| column.name != column.key && is_new(&column.key))
+        .map(|column| format!("`{}` is the column `{}` of the table", column.key, column.name))
+        .collect();
+    let said = renamed.join(", ");
+    (!renamed.is_empty()).then(|| format!("{said}: tables have something else under the name of the key"))
+}

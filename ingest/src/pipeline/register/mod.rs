@@ -1,0 +1,264 @@
+//! Registering the samples of data files: columns are found in a first pass, rows are stored in a second.
+//!
+//! Memory: what a file keeps together (see [`gstore_data::RecordSource`]), and about 100 bytes for each new
+//! sample (its id, until the ledger takes it in one transaction at the end), so much data is registered in
+//! pieces where that would be too much.
+
+mod columns;
+mod input;
+mod request;
+
+use std::sync::Arc;
+
+use gstore_core::{Cancel, sha256_hex};
+use sha2::{Digest, Sha256};
+
+use gstore_store::{
+    AppendOptions, ClientWrite, CommitError, DatasetName, DatasetPart, NewSample, Pushed, SampleAppend, Store,
+};
+
+use super::bad::Bad;
+use super::request::IngestRequest;
+use super::room::{SAMPLE_ROWS, check_new};
+use super::{IngestError, Progress, Unit};
+use gstore_data::{Content, IdAllocator, Place, Record, Schema};
+
+pub use request::{AddClient, AddOutcome, AddReport, AddRequest, Duplicates};
+
+use columns::{Found, find_columns, overrides, renamed};
+use input::Input;
+
+/// Registers the samples of files: all of them in one commit, or none.
+///
+/// # Errors
+/// A file that cannot be read; the first record that is no sample, an id that is used twice or has changed, a
+/// value that does not fit its column.
+pub fn add(
+    store: &Store,
+    request: &AddRequest,
+    progress: &mut dyn Progress,
+) -> Result<AddReport, IngestError> {
+    add_until(store, request, None, progress, &Cancel::new())
+}
+
+/// The same, until `cancel` is raised: then nothing is added. Nor is it if an ingest that follows,
+/// `then`, would fill the disk.
+///
+/// # Errors
+/// As [`add`]; [`IngestError::Stopped`], [`IngestError::NoRoom`].
+pub fn add_until(
+    store: &Store,
+    request: &AddRequest,
+    then: Option<&IngestRequest>,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+) -> Result<AddReport, IngestError> {
+    match add_named(store, request, then, None, progress, cancel)? {
+        AddOutcome::Done(report) => Ok(report),
+        // Nothing without a key is a repetition.
+        AddOutcome::Repeated(_) => Err(IngestError::Stopped),
+    }
+}
+
+/// Registers what a client sent: all of it in one commit with its key, or nothing. With a key that was used for the same samples and options,
+/// nothing happens.
+///
+/// # Errors
+/// As [`add_until`]; a key that was used for others.
+pub fn add_of(
+    store: &Store,
+    request: &AddRequest,
+    client: &AddClient,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+) -> Result<AddOutcome, IngestError> {
+    add_named(store, request, None, Some(client), progress, cancel)
+}
+
+fn add_named(
+    store: &Store,
+    request: &AddRequest,
+    then: Option<&IngestRequest>,
+    client: Option<&AddClient>,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+) -> Result<AddOutcome, IngestError> {
+    let (name, input) = (dataset(request)?, Input::find(request)?);
+    let before = existing(store, &name)?;
+    let columns = before.as_ref().map(|part| part.columns.clone()).unwrap_or_default();
+    progress.start("reading samples", 2 * input.bytes()?, Unit::Bytes);
+    let key = client.and_then(|client| client.key.as_deref());
+    let mut content = key.map(|_| Sha256::new());
+    let (schema, mut found) = find_columns(request, &input, columns, content.as_mut(), progress, cancel)?;
+    let digest = content.map(|content| sha256_hex(content.finalize().as_slice()));
+    let write = key.zip(digest).map(|(key, digest)| ClientWrite::new(key, digest)).transpose();
+    let write = write.map_err(CommitError::from)?;
+    let options = AppendOptions {
+        command: request.command.clone(),
+        if_changed: request.if_changed,
+        if_deleted: request.if_deleted,
+        source: client.map(|client| client.source.clone()).or_else(|| input.name()),
+    };
+    let mut append = store.append(&name, schema.columns().to_vec(), options)?;
+    if let Some(write) = write {
+        if let Ok(part) = append.base().dataset(&name)
+            && let Some(note) = write.done(part).map_err(CommitError::from)?
+        {
+            return Ok(AddOutcome::Repeated(note));
+        }
+        append.name(write);
+    }
+    found.notes.extend(renamed(append.columns(), before.as_deref()));
+    if let Some(before) = &before {
+        // Reading takes a while, and the lock may.
+        append.base().same_dataset(before)?;
+    }
+    let texts = fill(&mut append, request, &input, &schema, then, &mut found, progress, cancel)?;
+    progress.finish();
+    for note in &found.notes {
+        progress.note(note);
+    }
+    if let Some(then) = then {
+        let new = append.report();
+        check_new(store, then, new.added + new.replaced, &texts)?;
+    }
+    // From here on nothing stops it.
+    if cancel.is_raised() {
+        return Err(IngestError::Stopped);
+    }
+    let report = append.finish()?;
+    Ok(AddOutcome::Done(AddReport {
+        added: report.added,
+        // Equal records of these very files are not there already.
+        unchanged: report.unchanged.saturating_sub(found.equal),
+        replaced: report.replaced,
+        kept: report.kept,
+        left_out: report.left_out,
+        skipped: found.skipped,
+        duplicates: found.duplicates,
+        unscorable: found.unscorable,
+        layout: found.layouts.first().copied(),
+        snapshot: report.snapshot,
+    }))
+}
+
+/// Stores the rows of the records; gives the texts of the first ones, as many as an ingest that follows asks
+/// for.
+#[allow(clippy::too_many_arguments)] // one step of a longer function
+fn fill(
+    append: &mut SampleAppend,
+    request: &AddRequest,
+    input: &Input,
+    schema: &Schema,
+    then: Option<&IngestRequest>,
+    found: &mut Found,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+) -> Result<Vec<Content>, IngestError> {
+    let first_new = append.first_row();
+    let mut ids = IdAllocator::new();
+    let mut records = 0u64;
+    let mut texts = Vec::new();
+    let wanted = then.map_or(0, |_| SAMPLE_ROWS);
+    let mut bad = Bad::default();
+    let add = |place: Place, json: &[u8], record: Record| {
+        if records < wanted {
+            texts.push(record.content.clone());
+        }
+        records += 1;
+        let id = ids.id_of(&record, json);
+        let file = place.file.to_path_buf();
+        let metadata = schema
+            .row(place.clone(), record.metadata)
+            .map_err(|source| IngestError::Schema { path: file, source })?;
+        let sample = NewSample { id: &id, record: Some(json), metadata };
+        match (push(append, first_new, &place, sample), request.duplicates) {
+            (Err(error), Duplicates::First) if error.is_repeated_id() => {
+                found.duplicates += 1;
+                found.equal += u64::from(matches!(error, IngestError::RepeatedId { .. }));
+                Ok(())
+            }
+            (pushed, _) => pushed,
+        }
+    };
+    // What cannot be read was counted before.
+    let mut left_out = |error: IngestError| if error.is_of_text() { Ok(()) } else { bad.note(error) };
+    input.each(progress, cancel, &mut left_out, add)?;
+    bad.check(0)?;
+    if records == 0 {
+        return Err(no_samples(request));
+    }
+    Ok(texts)
+}
+
+/// Opens every file and reads up to the first record, without a store: what is wrong with the request or the
+/// files shows before anything is done. Records that are no samples are left to [`add`], which names several.
+///
+/// # Errors
+/// A name or option that cannot be used, a file that is missing, unreadable or of another format; no record
+/// at all.
+pub fn check_data(request: &AddRequest) -> Result<(), IngestError> {
+    dataset(request)?;
+    overrides(request)?;
+    let input = Input::find(request)?;
+    let mut found = false;
+    for file in &input.files {
+        let mut source = file.open(&input.fields)?;
+        found = found
+            || match input.next(source.as_mut(), |_, _, _| Ok(())) {
+                Err(error) if error.is_of_text() => true,
+                read => read?,
+            };
+    }
+    if found { Ok(()) } else { Err(no_samples(request)) }
+}
+
+/// Calls `f` for every record of a request's files, in order.
+pub(super) fn each_record(
+    request: &AddRequest,
+    stage: &str,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+    mut f: impl FnMut(&Place, &Record),
+) -> Result<(), IngestError> {
+    let input = Input::find(request)?;
+    progress.start(stage, input.bytes()?, Unit::Bytes);
+    let mut bad = Bad::default();
+    input.each(progress, cancel, &mut |error| bad.note(error), |place, _, record| {
+        f(&place, &record);
+        Ok(())
+    })?;
+    progress.finish();
+    bad.check(request.skip_bad)
+}
+
+fn dataset(request: &AddRequest) -> Result<DatasetName, IngestError> {
+    DatasetName::try_from(request.dataset.as_str()).map_err(|source| IngestError::Name { source })
+}
+
+fn no_samples(request: &AddRequest) -> IngestError {
+    IngestError::NoSamples { path: request.data.first().cloned().unwrap_or_default() }
+}
+
+fn push(
+    append: &mut SampleAppend,
+    first_new: u64,
+    place: &Place,
+    sample: NewSample<'_>,
+) -> Result<(), IngestError> {
+    let id = sample.id;
+    let pushed =
+        append.push(sample).map_err(|source| IngestError::Append { place: place.clone(), source })?;
+    match pushed {
+        // The row was allotted by an earlier record of this very registration.
+        Pushed::Unchanged(row) | Pushed::Kept(row) if row >= first_new => {
+            Err(IngestError::RepeatedId { place: place.clone(), id: id.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The dataset, if it is there.
+fn existing(store: &Store, name: &DatasetName) -> Result<Option<Arc<DatasetPart>>, IngestError> {
+    Ok(store.snapshot()?.dataset(name).ok().cloned())
+}

@@ -1,0 +1,104 @@
+//! Requests to register samples, and what became of them.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use gstore_data::Layout;
+use gstore_store::{IfChanged, IfDeleted, WriteNote};
+
+/// Data to register.
+#[derive(Debug, Clone)]
+pub struct AddRequest {
+    /// The dataset; it is made if it does not exist.
+    pub dataset: String,
+    /// Files, folders and patterns, read in this order (see [`gstore_data::find`]).
+    pub data: Vec<PathBuf>,
+    /// Names under which the records keep what is looked for, as `field=key`; none if they use gstore's own.
+    pub fields: Vec<String>,
+    /// The layout of the records; without one each record's own, as its keys show it.
+    pub layout: Option<Layout>,
+    /// Types of columns, as `name:type`.
+    pub columns: Vec<String>,
+    /// How many records that cannot be read are left out; with more of them nothing is added.
+    pub skip_bad: u64,
+    /// What happens to a record whose id an earlier one of the same files has.
+    pub duplicates: Duplicates,
+    /// What happens to a line that differs from the stored sample of its id.
+    pub if_changed: IfChanged,
+    /// What happens to a line whose id was deleted.
+    pub if_deleted: IfDeleted,
+    /// The command as the history shows it.
+    pub command: String,
+}
+
+/// What happens to a record whose id an earlier one of the same registration has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Duplicates {
+    /// Nothing is added.
+    #[default]
+    Refuse,
+    /// The first one stays, and the others are counted.
+    First,
+}
+
+impl AddRequest {
+    /// A request with everything as the command line has it by default.
+    pub fn new(dataset: impl Into<String>, data: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self {
+            dataset: dataset.into(),
+            data: data.into_iter().collect(),
+            fields: Vec::new(),
+            layout: None,
+            columns: Vec::new(),
+            skip_bad: 0,
+            duplicates: Duplicates::Refuse,
+            if_changed: IfChanged::Refuse,
+            if_deleted: IfDeleted::default(),
+            command: String::new(),
+        }
+    }
+}
+
+/// What a registration did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct AddReport {
+    /// New samples.
+    pub added: u64,
+    /// Samples that were there already.
+    pub unchanged: u64,
+    /// Changed lines that took the place of stored samples, as new rows under the same ids.
+    pub replaced: u64,
+    /// Changed lines that were skipped.
+    pub kept: u64,
+    /// Ids that were deleted before, whose lines were left out.
+    pub left_out: u64,
+    /// Records that could not be read and were left out.
+    pub skipped: u64,
+    /// Records that were left out because an earlier one has their id.
+    pub duplicates: u64,
+    /// Records without a token that could be scored, whatever the tokenizer.
+    pub unscorable: u64,
+    /// The layout of the first record that has none of gstore's own.
+    pub layout: Option<Layout>,
+    /// The published snapshot, if anything was added.
+    pub snapshot: Option<u64>,
+}
+
+/// A client whose samples are registered from a copy of what it sent.
+#[derive(Debug, Clone, Default)]
+pub struct AddClient {
+    /// What it calls this write, so that sending it twice adds it once.
+    pub key: Option<String>,
+    /// Where the samples come from, as the history shows it in place of the copy's name.
+    pub source: String,
+}
+
+/// What became of a client's samples.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AddOutcome {
+    /// They were registered.
+    Done(AddReport),
+    /// They had been registered before, under the same key.
+    Repeated(WriteNote),
+}

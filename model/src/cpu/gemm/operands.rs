@@ -1,0 +1,83 @@
+//! Factors, addends and destinations of a product, as the kernels take them.
+
+use super::PANEL;
+
+/// A left factor, `[rows, k]`.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Left<'a> {
+    pub(super) data: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) stride: usize,
+    pub(super) by_column: bool,
+}
+
+impl<'a> Left<'a> {
+    /// Rows that start `stride` values apart.
+    pub fn by_row(data: &'a [f32], rows: usize, stride: usize) -> Left<'a> {
+        Left { data, rows, stride, by_column: false }
+    }
+
+    /// The transpose of a matrix whose rows start `stride` values apart; it has `rows` columns.
+    pub fn by_column(data: &'a [f32], rows: usize, stride: usize) -> Left<'a> {
+        Left { data, rows, stride, by_column: true }
+    }
+
+    pub(super) fn fits(&self, k: usize) -> bool {
+        let (lines, width) = if self.by_column { (k, self.rows) } else { (self.rows, k) };
+        fits(self.data.len(), lines, width, self.stride)
+    }
+}
+
+/// Whether `lines` lines of `width` values that start `stride` apart lie in `len` values.
+pub(super) fn fits(len: usize, lines: usize, width: usize, stride: usize) -> bool {
+    lines == 0 || width == 0 || (lines - 1).saturating_mul(stride).saturating_add(width) <= len
+}
+
+/// A panel of a right factor: `k` rows of [`PANEL`] values that start `stride` apart.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Panel<'a> {
+    /// The rows.
+    pub data: &'a [f32],
+    /// Values from row to row.
+    pub stride: usize,
+    /// Rows.
+    pub k: usize,
+}
+
+impl<'a> Panel<'a> {
+    /// A packed panel, or a part of its rows.
+    pub fn packed(data: &'a [f32]) -> Panel<'a> {
+        Panel { data, stride: PANEL, k: data.len() / PANEL }
+    }
+}
+
+/// Where a product of `cols` columns goes.
+pub(in super::super) struct Destination<'a> {
+    /// The rows.
+    pub data: &'a mut [f32],
+    /// Values from row to row.
+    pub stride: usize,
+    /// Columns, at most [`PANEL`].
+    pub cols: usize,
+}
+
+/// What is added to a product.
+#[derive(Clone, Copy, Default)]
+pub(in super::super) struct Extra<'a> {
+    /// One value per column.
+    pub bias: Option<&'a [f32]>,
+    /// One value per element.
+    pub add: Add<'a>,
+}
+
+/// An addend with one value per element.
+#[derive(Clone, Copy, Default)]
+pub(in super::super) enum Add<'a> {
+    /// Zeros: the product replaces the destination.
+    #[default]
+    Nothing,
+    /// What the destination holds.
+    Destination,
+    /// A matrix with the destination's stride.
+    Matrix(&'a [f32]),
+}

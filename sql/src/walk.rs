@@ -1,0 +1,188 @@
+//! Walks over the tree of a statement, compiled once for all visitors.
+//!
+//! The walk of the parser's crate is generic over its visitor, and is some six thousand functions for each: with forty
+//! visitors it was nine tenths of the code of this crate. [`Visit`] and [`VisitMut`] stand in the place of the traits
+//! of that crate, and take the same visitors, behind a pointer.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    self, Expr, ObjectName, Query, Select, Statement, TableFactor, ValueWithSpan, Visitor, VisitorMut,
+};
+
+/// What is walked over and left as it is.
+pub(crate) trait Visit {
+    /// Shows each part to `visitor`, until it breaks.
+    fn visit<V: Visitor>(&self, visitor: &mut V) -> ControlFlow<V::Break>;
+}
+
+impl<T: ast::Visit> Visit for T {
+    fn visit<V: Visitor>(&self, visitor: &mut V) -> ControlFlow<V::Break> {
+        let mut kept: Kept<'_, V, V::Break> = Kept { visitor, with: None };
+        let _ = ast::Visit::visit(self, &mut Behind(&mut kept));
+        kept.with.map_or(ControlFlow::Continue(()), ControlFlow::Break)
+    }
+}
+
+/// What is walked over and changed.
+pub(crate) trait VisitMut {
+    /// Shows each part to `visitor`, until it breaks.
+    fn visit<V: VisitorMut>(&mut self, visitor: &mut V) -> ControlFlow<V::Break>;
+}
+
+impl<T: ast::VisitMut> VisitMut for T {
+    fn visit<V: VisitorMut>(&mut self, visitor: &mut V) -> ControlFlow<V::Break> {
+        let mut kept: Kept<'_, V, V::Break> = Kept { visitor, with: None };
+        let _ = ast::VisitMut::visit(self, &mut BehindMut(&mut kept));
+        kept.with.map_or(ControlFlow::Continue(()), ControlFlow::Break)
+    }
+}
+
+/// Calls `each` with every expression, before those that it consists of.
+pub(crate) fn visit_expressions<B>(
+    tree: &impl Visit,
+    each: impl FnMut(&Expr) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    tree.visit(&mut Expressions(each))
+}
+
+/// Calls `each` with every expression, after those that it consists of.
+pub(crate) fn visit_expressions_mut<B>(
+    tree: &mut impl VisitMut,
+    each: impl FnMut(&mut Expr) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    tree.visit(&mut Expressions(each))
+}
+
+/// Calls `each` with the name of every table.
+pub(crate) fn visit_relations<B>(
+    tree: &impl Visit,
+    each: impl FnMut(&ObjectName) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    tree.visit(&mut Relations(each))
+}
+
+struct Expressions<F>(F);
+
+impl<B, F: FnMut(&Expr) -> ControlFlow<B>> Visitor for Expressions<F> {
+    type Break = B;
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<B> {
+        self.0(expr)
+    }
+}
+
+impl<B, F: FnMut(&mut Expr) -> ControlFlow<B>> VisitorMut for Expressions<F> {
+    type Break = B;
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<B> {
+        self.0(expr)
+    }
+}
+
+struct Relations<F>(F);
+
+impl<B, F: FnMut(&ObjectName) -> ControlFlow<B>> Visitor for Relations<F> {
+    type Break = B;
+
+    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<B> {
+        self.0(name)
+    }
+}
+
+/// A visitor, and what it broke with.
+struct Kept<'a, V, B> {
+    visitor: &'a mut V,
+    with: Option<B>,
+}
+
+impl<V, B> Kept<'_, V, B> {
+    fn keep(&mut self, flow: ControlFlow<B>) -> ControlFlow<()> {
+        match flow {
+            ControlFlow::Continue(()) => ControlFlow::Continue(()),
+            ControlFlow::Break(with) => {
+                self.with = Some(with);
+                ControlFlow::Break(())
+            }
+        }
+    }
+}
+
+/// The one visitor over which walks are generic, and the one of those that change.
+struct Behind<'a>(&'a mut dyn Visitor<Break = ()>);
+struct BehindMut<'a>(&'a mut dyn VisitorMut<Break = ()>);
+
+/// Writes out a form of method for all methods of a visitor.
+macro_rules! methods {
+    ($form:ident) => {
+        $form! {
+            pre_visit_query(&Query), post_visit_query(&Query),
+            pre_visit_select(&Select), post_visit_select(&Select),
+            pre_visit_relation(&ObjectName), post_visit_relation(&ObjectName),
+            pre_visit_table_factor(&TableFactor), post_visit_table_factor(&TableFactor),
+            pre_visit_expr(&Expr), post_visit_expr(&Expr),
+            pre_visit_statement(&Statement), post_visit_statement(&Statement),
+            pre_visit_value(&ValueWithSpan), post_visit_value(&ValueWithSpan),
+        }
+    };
+}
+
+/// The same for a visitor that changes what it is shown.
+macro_rules! methods_mut {
+    ($form:ident) => {
+        $form! {
+            pre_visit_query(&mut Query), post_visit_query(&mut Query),
+            pre_visit_select(&mut Select), post_visit_select(&mut Select),
+            pre_visit_relation(&mut ObjectName), post_visit_relation(&mut ObjectName),
+            pre_visit_table_factor(&mut TableFactor), post_visit_table_factor(&mut TableFactor),
+            pre_visit_expr(&mut Expr), post_visit_expr(&mut Expr),
+            pre_visit_statement(&mut Statement), post_visit_statement(&mut Statement),
+            pre_visit_value(&mut ValueWithSpan), post_visit_value(&mut ValueWithSpan),
+        }
+    };
+}
+
+macro_rules! kept {
+    ($($method:ident($part:ty),)+) => {
+        $(fn $method(&mut self, part: $part) -> ControlFlow<()> {
+            let flow = self.visitor.$method(part);
+            self.keep(flow)
+        })+
+    };
+}
+
+macro_rules! behind {
+    ($($method:ident($part:ty),)+) => {
+        $(fn $method(&mut self, part: $part) -> ControlFlow<()> {
+            self.0.$method(part)
+        })+
+    };
+}
+
+impl<V: Visitor> Visitor for Kept<'_, V, V::Break> {
+    type Break = ();
+
+    methods! { kept }
+}
+
+impl<V: VisitorMut> VisitorMut for Kept<'_, V, V::Break> {
+    type Break = ();
+
+    methods_mut! { kept }
+}
+
+impl Visitor for Behind<'_> {
+    type Break = ();
+
+    methods! { behind }
+}
+
+impl VisitorMut for BehindMut<'_> {
+    type Break = ();
+
+    methods_mut! { behind }
+}
+
+// Behind the macros, which it uses.
+#[cfg(test)]
+mod tests;
