@@ -56,9 +56,10 @@ pub(super) fn sets(threads: usize) -> u64 {
     ahead(threads) as u64 + 1
 }
 
-/// Units that may be in front of the one whose sums are added next.
+/// Units that may be in front of the one whose sums are added next. They are of one size, so that a thread hardly
+/// waits for another; each more would take the memory of all sums.
 pub(super) fn ahead(threads: usize) -> usize {
-    threads + 1
+    threads
 }
 
 impl Sizes<'_> {

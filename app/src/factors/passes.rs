@@ -153,7 +153,7 @@ pub(super) type Add<'a, S> =
 
 /// The sums over all rows.
 ///
-/// Memory: the sums of [`ahead`] units, and their sum.
+/// Memory: the sums of [`ahead`] units, and their sum, which begins as those of the first.
 pub(super) fn sum<S: Sums>(
     stage: &str,
     &Over { batches, rows, threads, seen }: &Over<'_>,
@@ -162,7 +162,7 @@ pub(super) fn sum<S: Sums>(
     work: &mut Work<'_>,
 ) -> Result<S, FactorJobError> {
     let cancel = work.cancel;
-    let mut all = empty();
+    let mut all: Option<S> = None;
     // Sums that have been added: memory that is new for each unit would cost as much as adding them.
     let added: Mutex<Vec<S>> = Mutex::default();
     let spare = || added.lock().unwrap_or_else(PoisonError::into_inner);
@@ -192,14 +192,19 @@ pub(super) fn sum<S: Sums>(
     work.progress.start(stage, rows.len(), Unit::Rows);
     let progress = &mut *work.progress;
     let take = |(sums, done): (S, u64)| -> Result<ControlFlow<()>, FactorJobError> {
-        all.merge(&sums);
-        spare().push(sums);
+        match &mut all {
+            Some(all) => {
+                all.merge(&sums);
+                spare().push(sums);
+            }
+            None => all = Some(sums),
+        }
         progress.advance(done);
         Ok(ControlFlow::Continue(()))
     };
     let ended = parallel::pipeline(threads, ahead(threads), prepare, compute, take);
     work.progress.finish();
-    ended.map(|()| all)
+    ended.map(|()| all.unwrap_or_else(empty))
 }
 
 /// Hands on the batches of some rows, unit by unit.

@@ -83,7 +83,7 @@ pub enum Fisher {
     gstore factors fit mlps --store s --dataset pool --model llama --modules '*.mlp.*' --limit 10000 --partition 3/8 --folder shared\n\n\
     Ctrl-C stops cleanly; the same command goes on with the partitions that are missing. Of an array job each machine runs --partition I/N\n\
     twice with one --folder, the second time once all covariances are there; one run with --data-partitions N in its place then publishes.\n\n\
-    Memory: the weights, and 8 bytes for each value of the modules' sums, as often as threads and two more; --dry-run says how much.")]
+    Memory: the weights, and 8 bytes for each value of the modules' sums, as often as threads and one more; --dry-run says how much.")]
 pub struct FactorsFitArgs {
     /// Name of the factors
     #[arg(value_name = "NAME")]
