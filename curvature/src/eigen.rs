@@ -131,10 +131,10 @@ fn residual(matrix: &[f64], values: &[f64], vectors: &[f64]) -> f64 {
     let rotated = product(vectors, &z, (n, n, probes));
     let mapped = product(matrix, &rotated, (n, n, probes));
     let expected = product(vectors, &scaled, (n, n, probes));
-    let far = |most: f64, (found, expected): (&f64, &f64)| match (found - expected).abs() {
-        off if off <= most => most,
-        // What is no number, too.
-        off => off,
+    let far = |most: f64, (found, expected): (&f64, &f64)| {
+        let off = (found - expected).abs();
+        // One that is no number stays.
+        if off > most || off.is_nan() { off } else { most }
     };
     let largest = values.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
     let of_values = mapped.iter().zip(&expected).fold(0.0, far) / if largest > 0.0 { largest } else { 1.0 };
