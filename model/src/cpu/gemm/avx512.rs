@@ -176,7 +176,7 @@ pub(super) fn to_bf16(_: &PairedKernel, from: &[f32], to: &mut [u16]) {
 unsafe fn transposed(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
     let pairs = |low: __m512, high: __m512| {
         let (low, high) = (_mm512_castps_pd(low), _mm512_castps_pd(high));
-        [_mm512_unpacklo_pd(low, high), _mm512_unpackhi_pd(low, high)].map(_mm512_castpd_ps)
+        [_mm512_castpd_ps(_mm512_unpacklo_pd(low, high)), _mm512_castpd_ps(_mm512_unpackhi_pd(low, high))]
     };
     let mut fours = [[_mm512_setzero_ps(); 4]; 4];
     // Of four rows each lane of 128 bits gets one of its four columns.
