@@ -156,6 +156,27 @@ fn labels_of_another_dataset_are_joined_by_id() {
 }
 
 #[test]
+fn a_selection_is_a_share_of_the_rows_that_a_prefilter_kept_rows_of() {
+    let place = place(ROWS);
+    let select = |more: &[&str]| {
+        let args = ["select", "--pool", "pool", "--target", "q", "-o", "best.jsonl"];
+        place.run(&[&args[..], more].concat())
+    };
+    let found = select(&["--top", "75%", "--of", "q"]);
+    assert_eq!(found.code, 0, "{}", found.stderr);
+    let lines = fs_err::read_to_string(place.path("best.jsonl")).expect("written");
+    assert_eq!(lines.lines().count(), 3, "three quarters of the four rows of q");
+    for (more, code, says) in [
+        (&["--top", "3", "--of", "q"][..], 2, "only a percentage can be of another dataset's rows"),
+        (&["--top", "5%", "--of", "nothing"], 1, "nothing"),
+        (&["--top", "5%", "--of", "q", "--cascade", "loss -> all"], 2, "--cascade"),
+    ] {
+        let refused = select(&[more, &["--force"]].concat());
+        assert!(refused.code == code && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+    }
+}
+
+#[test]
 fn what_saves_nothing_is_refused_with_its_numbers() {
     let place = place(200);
     // Ten rows of the top bound no recall of 95 %, so every row would be kept.
