@@ -521,6 +521,8 @@ fn the_pipeline_of_prefilters_runs() {
         let text = fs_err::read_to_string(place.path(name)).expect("written");
         text.lines().map(str::to_owned).collect()
     };
+    let log = fs_err::read_to_string(place.path("p.state/logs/fit-a.log")).expect("a log");
+    assert!(log.contains("a perfect prediction is expected to have a recall of the top 5.0 %"), "{log}");
     let (a, b) = (lines("prefilter/kept/a.jsonl"), lines("prefilter/kept/b.jsonl"));
     // 15 % are 24 rows; those of an equal prediction, or without any, are kept as well.
     assert!((20..60).contains(&a.len()) && (20..60).contains(&b.len()), "{} and {}", a.len(), b.len());

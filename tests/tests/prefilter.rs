@@ -277,6 +277,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     // An estimate computes the sample alone; the cascade goes on from it.
     let told = run(&[&sized[..], &["--cascade", stages, "--estimate"]].concat());
     assert!(told.code == 0 && told.stderr.contains("rows and costs are expected"), "{}", told.stderr);
+    assert!(told.stderr.contains("of the variance of the scores is not noise ("), "{}", told.stderr);
     assert!(!place.path("out.jsonl").exists());
     assert_eq!(features("grad-adam@checkpoint-104"), "60");
     let rows_of = |label: &str| {

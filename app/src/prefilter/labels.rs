@@ -8,15 +8,13 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use gstore_core::{MIX_STEP, mix};
 use gstore_learn::Matrix;
-use gstore_learn::judge::{Bootstrap, Reliability, reliability};
+use gstore_learn::judge::Reliability;
 use gstore_query::influence::{InfluenceSpec, Missing, Prepared, Scored, TargetRef};
 use gstore_store::Snapshot;
 
 use crate::answer::{AnswerError, CHUNK, tell_notes};
+use crate::ceiling::noise_of;
 use crate::work::Work;
-
-/// Labelled rows whose noise is measured.
-const NOISE_ROWS: usize = 500;
 
 /// Where labels come from.
 #[derive(Debug, Clone)]
@@ -99,22 +97,6 @@ pub(super) fn labels(
 fn drawn(seed: u64, row: u64, share: f64) -> bool {
     let bits = mix(mix(seed.wrapping_add(MIX_STEP)) ^ row.wrapping_add(1).wrapping_mul(MIX_STEP));
     share >= 1.0 || ((bits >> 11) as f64) < share * (1u64 << 53) as f64
-}
-
-/// The reliability of scores; none where their vectors are no projections.
-fn noise_of(
-    prepared: &Prepared,
-    scored: &[Scored],
-    seed: u64,
-    work: &Work<'_>,
-) -> Result<Option<Reliability>, AnswerError> {
-    let step = (scored.len() / NOISE_ROWS).max(1);
-    let rows: Vec<Scored> = scored.iter().step_by(step).copied().collect();
-    let explained = prepared.explain_rows(&rows, work.cancel)?;
-    let errors: Option<Vec<f64>> = explained.iter().map(|row| row.stderr.map(f64::from)).collect();
-    let scores: Vec<f64> = rows.iter().map(|row| f64::from(row.score)).collect();
-    let bootstrap = Bootstrap { seed, ..Bootstrap::default() };
-    Ok(errors.and_then(|errors| reliability(&scores, &errors, &bootstrap)))
 }
 
 /// The rows of a pool with these ids, ascending, each with the place of its id.

@@ -21,6 +21,7 @@ pub use picture::recall_picture;
 
 use self::labels::{labels, rows_of};
 use crate::answer::AnswerError;
+use crate::ceiling::tell_ceiling;
 use crate::rows::{cells, drawn};
 use crate::work::Work;
 
@@ -57,6 +58,9 @@ pub fn fit_prefilter(
     request.options.check()?;
     let set = FeatureSet::resolve(snapshot, &request.pool, &request.features)?;
     let found = labels(snapshot, &request.labels, work)?;
+    for (target, noise) in request.labels.targets.iter().zip(&found.reliability) {
+        tell_ceiling(target, *noise, (request.options.top, &request.options.budgets), work);
+    }
     let mut features = set.open(snapshot, &request.pool)?;
     let rows = rows_of(snapshot, &request.pool, &found.ids)?;
     let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
