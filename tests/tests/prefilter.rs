@@ -177,6 +177,44 @@ fn a_selection_is_a_share_of_the_rows_that_a_prefilter_kept_rows_of() {
 }
 
 #[test]
+fn labels_of_other_scores_are_refused_and_targets_found_by_name() {
+    let place = place(0);
+    let rows: Vec<u64> = (0..ROWS).filter(|row| row % 2 == 0).collect();
+    let text: String = rows.iter().map(|row| format!("{}\n", line(*row))).collect();
+    fs_err::write(place.path("few.jsonl"), text).expect("written");
+    place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
+    let store = Store::open(place.path("store")).expect("a store");
+    let mut numbers = Numbers(5);
+    append(&store, "r", 2);
+    gradients(&store, "r", 2, DIM, |_| {
+        let mut vector = vec![0.0; DIM as usize];
+        (vector[0], vector[1]) = (1.0, 0.5);
+        vector
+    });
+    gradients(&store, "few", 400, DIM, |row| vector(&mut numbers, rows[row as usize]));
+    gradients(&store, "pool", 300, DIM, |row| vector(&mut numbers, row));
+    let mut args = fit("two", &["--labels-of", "few", "--inputs", "x", "--budget", "20%"]);
+    args[6] = "q,r";
+    place.ok(&args);
+    let noted = place.value("SELECT provenance FROM gstore.artifacts");
+    for part in ["scored", "checkpoint_ids", "weights", "grad-sgd", "alphas", "budget"] {
+        assert!(noted.contains(part), "{part}: {noted}");
+    }
+    let judge =
+        ["prefilter", "evaluate", "two", "--pool", "pool", "--resamples", "100", "--json", "--target"];
+    let report = place.json(&[&judge[..], &["r,q"]].concat());
+    assert_eq!(report["report"]["targets"][0]["target"], "q", "{report:#}");
+    assert_eq!(report["report"]["targets"][1]["target"], "r", "{report:#}");
+    for (more, says) in [
+        (&["q,r", "--sim", "dot"][..], "`sim` is dot, and was not given"),
+        (&["q"], "the prefilter predicts q, r"),
+    ] {
+        let refused = place.run(&[&judge[..], more].concat());
+        assert!(refused.code == 1 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+    }
+}
+
+#[test]
 fn what_saves_nothing_is_refused_with_its_numbers() {
     let place = place(200);
     // Ten rows of the top bound no recall of 95 %, so every row would be kept.

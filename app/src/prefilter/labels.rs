@@ -11,7 +11,9 @@ use gstore_learn::Matrix;
 use gstore_learn::judge::Reliability;
 use gstore_query::influence::{InfluenceSpec, Missing, Prepared, Scored, TargetRef};
 use gstore_store::Snapshot;
+use serde_json::{Map, Value};
 
+use super::scored::scored;
 use crate::answer::{AnswerError, CHUNK, tell_notes};
 use crate::ceiling::noise_of;
 use crate::work::Work;
@@ -38,6 +40,8 @@ pub(super) struct Labels {
     /// A row for each id, a column for each target; NaN where a row has no score.
     pub(super) scores: Matrix,
     pub(super) reliability: Vec<Option<Reliability>>,
+    /// How the rows were scored for each target.
+    pub(super) scored: Vec<Map<String, Value>>,
     /// Checkpoints of the gradients.
     pub(super) checkpoints: usize,
 }
@@ -56,6 +60,7 @@ pub(super) fn labels(
     }
     let mut by_row: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     let mut noise = Vec::with_capacity(request.targets.len());
+    let mut questions = Vec::with_capacity(request.targets.len());
     let mut checkpoints = 1;
     for (number, target) in request.targets.iter().enumerate() {
         let spec = InfluenceSpec {
@@ -68,6 +73,7 @@ pub(super) fn labels(
         };
         let prepared = Prepared::new(snapshot, &spec)?;
         tell_notes(&prepared, work);
+        questions.push(scored(&prepared));
         checkpoints = prepared.checkpoints().len().max(1);
         let share = request.most as f64 / prepared.live().max(1) as f64;
         let mut own: Vec<Scored> = Vec::new();
@@ -90,7 +96,7 @@ pub(super) fn labels(
         ids.extend((0..texts.len()).map(|i| texts.value(i).to_owned()));
     }
     let scores = Matrix::new(request.targets.len(), by_row.into_values().flatten().collect());
-    Ok(Labels { ids, scores, reliability: noise, checkpoints })
+    Ok(Labels { ids, scores, reliability: noise, scored: questions, checkpoints })
 }
 
 /// Whether a row is among those taken: the same for every target.
