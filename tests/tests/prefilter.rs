@@ -21,7 +21,12 @@ fn signal(row: u64) -> f64 {
 
 fn line(row: u64) -> Value {
     let source = ["a", "b", "c"][(row % 3) as usize];
-    json!({"id": format!("pool{row}"), "text": row.to_string(), "x": signal(row), "source": source, "same": 1.0})
+    let mut line = json!({"id": format!("pool{row}"), "text": row.to_string(), "x": signal(row)});
+    (line["source"], line["same"]) = (json!(source), json!(1.0));
+    if row + 10 >= ROWS {
+        line["late"] = json!("there");
+    }
+    line
 }
 
 fn vector(numbers: &mut Numbers, row: u64) -> Vec<f32> {
@@ -245,6 +250,11 @@ fn what_cannot_be_learned_from_is_named() {
         (&["--inputs", "x", "--folds", "200"], "400 are needed"),
         (&["--inputs", "x", "--alpha", "0"], "positive"),
         (&["--inputs", "x", "--labels-of", "nothing"], "nothing"),
+        (&["--inputs", "same"], "(same): others are needed"),
+        (&["--inputs", "late"], "no labelled row has a value of late"),
+        (&["--inputs", "x", "--learner", "trees", "--alpha", "1"], "--alpha is an option of --learner ridge"),
+        (&["--inputs", "x", "--c", "1"], "--c is an option of --learner logistic"),
+        (&["--inputs", "x", "--recall", "90%", "--budget", "30%"], "--recall"),
     ] {
         let refused = place.run(&fit("cheap", more));
         assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
@@ -295,6 +305,10 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     for (more, says) in [
         (&["--top", "5%", "--cascade", stages][..], "nothing was computed"),
         (&["--top", "50%", "--recall", "80%", "--cascade", stages, "--labels", "10"], "10 labelled rows"),
+        (
+            &["--top", "50%", "--cascade", stages, "--labels", "10"],
+            "fewer stages, a lower recall, or a larger",
+        ),
         (&["--top", "50%", "--cascade", "los -> all"], "did you mean `loss`"),
         (&["--top", "50%", "--cascade", "tokens -> all"], "300 rows of `pool` were not counted yet"),
         (&["--top", "50%", "--cascade", "4 checkpoints -> all"], "no cheaper than all"),

@@ -255,7 +255,8 @@ impl Cascade {
             let whole: Vec<usize> = (0..own.len()).filter(|row| x.is_finite(*row)).collect();
             let mut found: Vec<Option<f64>> = vec![None; own.len()];
             let predictions = self.steps[place].learner.predict(&x.select(&whole));
-            whole.iter().enumerate().for_each(|(at, row)| found[*row] = Some(predictions.row(at)[0]));
+            let finite = |at: usize| Some(predictions.row(at)[0]).filter(|value| value.is_finite());
+            whole.iter().enumerate().for_each(|(at, row)| found[*row] = finite(at));
             own.iter().zip(found).for_each(|(row, prediction)| take(*row, prediction));
             work.progress.advance(own.len() as u64);
         }

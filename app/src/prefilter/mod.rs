@@ -68,6 +68,12 @@ pub fn fit_prefilter(
     let rows = rows_of(snapshot, &request.pool, &found.ids)?;
     let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
     features.learn_values(&numbers)?;
+    if features.set().columns().is_empty() {
+        return Err(AnswerError::Refused(format!(
+            "no labelled row has a value of {}: other features are needed",
+            features.set().names().join(", ")
+        )));
+    }
     let least = request.options.least_rows();
     let x = features.read(&numbers)?;
     let (data, missing) = joined(&found, &x, &rows, features.set(), &request.labels, least)?;

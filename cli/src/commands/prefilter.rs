@@ -29,6 +29,9 @@ use crate::question::scoring;
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping, if nothing is written yet; once more to stop at once";
 
+/// Weight of the log losses of a logistic regression, where none is given.
+pub const C: f64 = 0.1;
+
 /// Does what the flags say.
 pub fn run(context: &Context, args: &PrefilterArgs) -> Result<ExitCode> {
     match &args.what {
@@ -52,7 +55,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
         pool: args.labels.pool.clone(),
         features: args.inputs.clone(),
         labels: labels(&args.labels)?,
-        options: options(args),
+        options: options(args)?,
         seconds: args.feature_seconds.zip(args.gradient_seconds),
     };
     let cancel = context.cancel_on_interrupt(STOPPING)?;
@@ -171,15 +174,34 @@ fn labels(args: &LabelArgs) -> Result<LabelRequest> {
     })
 }
 
-fn options(args: &PrefilterFitArgs) -> FitOptions {
-    FitOptions {
-        learner: learner(args.learner, args.alpha.clone(), args.c, args.top),
+fn options(args: &PrefilterFitArgs) -> Result<FitOptions> {
+    let (is_ridge, is_logistic) =
+        (args.learner == PrefilterLearner::Ridge, args.learner == PrefilterLearner::Logistic);
+    for (flag, is_given, is_of_it, word) in [
+        ("--alpha", !args.alpha.is_empty(), is_ridge, "ridge"),
+        ("--c", args.c.is_some(), is_logistic, "logistic"),
+    ] {
+        if is_given && !is_of_it {
+            bail!(UsageError(format!("{flag} is an option of --learner {word}, and another learns here")));
+        }
+    }
+    let alphas = if args.alpha.is_empty() { alphas() } else { args.alpha.clone() };
+    Ok(FitOptions {
+        learner: learner(args.learner, alphas, args.c.unwrap_or(C), args.top),
         folds: args.folds,
         seed: args.labels.seed,
         top: args.top,
         budgets: args.report.budgets.clone(),
         budget: args.budget.map_or(Budget::Recall(args.recall), Budget::Share),
         resamples: args.report.resamples,
+    })
+}
+
+/// The penalties that a ridge chooses from, where none are given.
+pub fn alphas() -> Vec<f64> {
+    match FitOptions::default().learner {
+        Learner::Ridge { alphas } => alphas,
+        _ => Vec::new(),
     }
 }
 
