@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use gstore_store::Store;
 use gstore_tests::made::{Numbers, append, gradients};
 use gstore_tests::place::Place;
-use gstore_tests::world;
+use gstore_tests::{binary, world};
 use serde_json::{Value, json};
 
 const ROWS: u64 = 2000;
@@ -237,6 +237,25 @@ fn what_saves_nothing_is_refused_with_its_numbers() {
     assert!(report.contains("recall when keeping") && report.contains("forward passes"), "{report}");
     let slow = ["--inputs", "x", "--budget", "20%", "--feature-seconds", "2", "--gradient-seconds", "1"];
     assert_eq!(place.run(&fit("cheap", &slow)).code, 1);
+}
+
+#[test]
+fn a_prefilter_whose_report_cannot_be_written_is_told_of() {
+    let place = place(200);
+    let args = fit("cheap", &["--inputs", "x", "--budget", "20%"]);
+    let same = place.run(&[&args[..], &["-o", "report.svg", "--plot", "report.svg"]].concat());
+    assert!(same.code == 2 && same.stderr.contains("are the same file"), "{}", same.stderr);
+    let mut command = place.gstore(&args);
+    command
+        .stdout(fs_err::OpenOptions::new().write(true).open("/dev/full").expect("a device").into_parts().0);
+    let failed = binary::run(&mut command);
+    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    assert!(
+        failed.stderr.contains(" has the prefilter cheap, and its report is not written"),
+        "{}",
+        failed.stderr
+    );
+    assert_eq!(place.json(&["prefilter", "list", "--format", "json"])["name"], "cheap");
 }
 
 #[test]

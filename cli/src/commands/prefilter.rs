@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
 use gstore::{LabelRequest, PredictionTable, PrefilterNote, PrefilterRequest};
 use gstore_core::many;
@@ -80,7 +80,13 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     cancel.check().map_err(gstore_query::QueryError::from)?;
     let over = args.force.then_some(&*seen);
     let published = gstore::publish_prefilter(&store, &args.name, &prefilter, over, &command)?;
-    write_report(&args.report, &report, Some(published.number()), args.force)?;
+    write_report(&args.report, &report, Some(published.number()), args.force).with_context(|| {
+        format!(
+            "snapshot {} has the prefilter {}, and its report is not written",
+            published.number(),
+            args.name
+        )
+    })?;
     context.say(&format!("snapshot {}: prefilter {}", published.number(), args.name));
     Ok(ExitCode::SUCCESS)
 }
@@ -217,9 +223,12 @@ pub fn learner(word: PrefilterLearner, alphas: Vec<f64>, c: f64, top: f64) -> Le
 }
 
 fn check_report(context: &Context, args: &PrefilterReportArgs, force: bool) -> Result<()> {
-    if let Some(output) = &args.output {
-        check(context, &[Some(output)], force)?;
-    }
+    let files: Vec<Option<&Path>> = [&args.output, &args.plot]
+        .into_iter()
+        .filter(|path| path.is_some())
+        .map(|path| path.as_deref())
+        .collect();
+    check(context, &files, force)?;
     drawing::check_file(context, args.plot.as_deref(), force)
 }
 
