@@ -64,6 +64,7 @@
 mod answer;
 mod ask;
 mod cascade;
+mod ceiling;
 pub mod daunce;
 pub mod factors;
 mod folders;

@@ -43,6 +43,7 @@ fn a_pool_is_ingested_and_asked() {
     let request = SelectionRequest {
         spec: InfluenceSpec { targets, ..spec.clone() },
         top,
+        of: None,
         order,
         rules,
         condition: None,

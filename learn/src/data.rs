@@ -6,6 +6,9 @@ use gstore_core::many_of;
 use crate::error::LearnError;
 use crate::matrix::Matrix;
 
+/// Names in a message.
+const MOST_NAMES: usize = 5;
+
 /// Rows with finite features and scores, in the order of their rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labelled {
@@ -46,7 +49,7 @@ impl Labelled {
             return Err(LearnError::ConstantTarget(targets[target].clone()));
         }
         if (0..x.cols()).all(|feature| is_constant(&x.column(feature))) {
-            return Err(LearnError::ConstantFeatures(features.join(", ")));
+            return Err(LearnError::ConstantFeatures(named(&features)));
         }
         let ids = whole.iter().map(|row| ids[*row].clone()).collect();
         Ok(Self { ids, features, x, targets, y, left_out })
@@ -68,8 +71,8 @@ impl Labelled {
             .map(|col| self.features[col].as_str())
             .collect();
         if !constant.is_empty() {
-            let shown = constant.iter().take(5).copied().collect::<Vec<_>>().join(", ");
-            let more = if constant.len() > 5 { ", ..." } else { "" };
+            let shown = constant.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ");
+            let more = if constant.len() > MOST_NAMES { ", ..." } else { "" };
             notes.push(format!(
                 "{} of the columns are constant and say nothing: {shown}{more}",
                 constant.len()
@@ -93,6 +96,16 @@ impl Labelled {
         }
         notes
     }
+}
+
+/// Names of features, those of the columns of one as one, and a few at most.
+fn named(columns: &[String]) -> String {
+    let mut names: Vec<&str> =
+        columns.iter().map(|name| name.split(['[', '=']).next().unwrap_or(name)).collect();
+    names.dedup();
+    let more = if names.len() > MOST_NAMES { ", ..." } else { "" };
+    names.truncate(MOST_NAMES);
+    names.join(", ") + more
 }
 
 #[cfg(test)]
@@ -130,6 +143,14 @@ mod tests {
         assert!(matches!(&error, LearnError::ConstantTarget(name) if name == "t"), "{error}");
         let few = labelled(vec![1.0, 2.0], vec![1.0, 2.0], 10).unwrap_err();
         assert!(matches!(few, LearnError::TooFewRows { rows: 2, needed: 10, .. }));
+    }
+
+    #[test]
+    fn a_vector_is_named_once() {
+        let columns: Vec<String> = (0..2048).map(|i| format!("embed-mean[{i}]")).collect();
+        assert_eq!(named(&columns), "embed-mean");
+        let many: Vec<String> = (0..7).map(|i| format!("c{i}")).collect();
+        assert_eq!(named(&many), "c0, c1, c2, c3, c4, ...");
     }
 
     #[test]

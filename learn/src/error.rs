@@ -35,10 +35,14 @@ pub enum LearnError {
         why: &'static str,
     },
     /// A target that has the same value in every row.
-    #[error("target `{0}` has the same value in every labelled row, so that nothing tells rows apart")]
+    #[error(
+        "target `{0}` has the same value in every labelled row, so that nothing tells rows apart: label other rows, or leave the target out"
+    )]
     ConstantTarget(String),
     /// No feature tells rows apart.
-    #[error("every feature has the same value in every labelled row ({0})")]
+    #[error(
+        "every feature has the same value in every labelled row ({0}): others are needed, that tell rows apart"
+    )]
     ConstantFeatures(String),
     /// A system of equations too large for memory.
     #[error("{features} features of {rows} rows make a system of {size} equations; at most {most} fit")]

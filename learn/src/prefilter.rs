@@ -90,9 +90,10 @@ impl Prefilter {
             bootstrap: options.bootstrap(),
             reliability,
         });
-        let report = report(&found.learner, data, options.top, targets, choice);
+        let mut report = report(&found.learner, data, options.top, targets, choice);
         let held_out = found.predictions.clone();
         let prefilter = Self::of(features, data, options, found, report.choice.cuts.clone(), means)?;
+        report.notes.extend(prefilter.fitted.note());
         Ok((prefilter, report, held_out))
     }
 
@@ -162,13 +163,18 @@ impl Prefilter {
         self.learned_from.binary_search(&digest(id)).is_ok()
     }
 
-    /// Predictions of rows of features; none of a row with a value that is missing or not finite.
+    /// Predictions of rows of features; none of a row with a value that is missing or not finite, or whose
+    /// prediction is not.
     pub fn predict(&self, x: &Matrix) -> Vec<Option<Prediction>> {
         let whole: Vec<usize> = (0..x.rows()).filter(|row| x.is_finite(*row)).collect();
         let values = self.fitted.predict(&x.select(&whole));
         let mut found = vec![None; x.rows()];
         for (i, row) in whole.into_iter().enumerate() {
-            found[row] = Some(self.prediction(values.row(i)));
+            let values = values.row(i);
+            // Columns may overflow: such a row has no prediction either.
+            if values.iter().all(|value| value.is_finite()) {
+                found[row] = Some(self.prediction(values));
+            }
         }
         found
     }
@@ -340,6 +346,9 @@ mod tests {
             Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
         let found = fitted.predict(&Matrix::new(2, vec![0.5, f64::NAN, 0.5, 0.5]));
         assert!(found[0].is_none() && found[1].is_some());
+        // Columns that overflow once they are standardised give no number.
+        let found = fitted.predict(&Matrix::new(2, vec![f64::MAX, 0.5, f64::MAX, f64::MAX]));
+        assert!(found.len() == 2 && found.iter().all(Option::is_none), "{found:?}");
         // Ten rows of the top bound no recall of 95 %.
         assert_eq!((report.choice.kept, report.choice.cuts[0].from), (1.0, None));
     }

@@ -1,7 +1,7 @@
 //! Promise: a pipeline runs what is not up to date and nothing else, and goes on after a failure, Ctrl-C or
 //! kill -9.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -495,4 +495,43 @@ fn the_pipeline_of_daunce_runs() {
     }
     let again = go();
     assert!(again.values().all(|outcome| outcome == "up to date"), "{again:?}");
+}
+
+/// Two targets that keep many of the same rows, and a selection for each.
+#[test]
+fn the_pipeline_of_prefilters_runs() {
+    let place = Place::new();
+    fs_err::create_dir_all(place.path("data/targets")).expect("made");
+    world::write_samples(&place.path("data/pool.jsonl"), 160);
+    // Even rows choose: those of the first target, and one more for the second.
+    for (target, rows) in [("a", 4), ("b", 6)] {
+        let path = place.path(&format!("data/targets/{target}.jsonl"));
+        world::write_samples(&path, rows);
+        let text = fs_err::read_to_string(&path).expect("written");
+        fs_err::write(&path, text.replace("odd?", "odd or even?")).expect("written");
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines/prefilter.toml");
+    fs_err::copy(file, place.path("p.toml")).expect("copied");
+    let model = world::demo().join("model").canonicalize().expect("there");
+    let model = format!("model={}", model.display());
+    let outcomes = go(&place, &["--set", &model, "--set", "targets=a,b"]);
+    assert!(outcomes.len() == 26 && outcomes.values().all(|outcome| outcome == "done"), "{outcomes:?}");
+
+    let lines = |name: &str| -> BTreeSet<String> {
+        let text = fs_err::read_to_string(place.path(name)).expect("written");
+        text.lines().map(str::to_owned).collect()
+    };
+    let log = fs_err::read_to_string(place.path("p.state/logs/fit-a.log")).expect("a log");
+    assert!(log.contains("a perfect prediction is expected to have a recall of the top 5.0 %"), "{log}");
+    let (a, b) = (lines("prefilter/kept/a.jsonl"), lines("prefilter/kept/b.jsonl"));
+    // 15 % are 24 rows; those of an equal prediction, or without any, are kept as well.
+    assert!((20..60).contains(&a.len()) && (20..60).contains(&b.len()), "{} and {}", a.len(), b.len());
+    let both = a.union(&b).count();
+    assert!(both < a.len() + b.len(), "no row is kept for both");
+    assert_eq!(place.value("SELECT count(*) FROM kept"), both.to_string());
+    for target in ["a", "b"] {
+        let selected = lines(&format!("prefilter/selected/{target}.jsonl"));
+        assert_eq!(selected.len(), 8, "5 % of the 160 rows of the pool");
+        assert!(selected.iter().all(|line| a.contains(line) || b.contains(line)), "{selected:?}");
+    }
 }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use gstore_store::Store;
 use gstore_tests::made::{Numbers, append, gradients};
 use gstore_tests::place::Place;
-use gstore_tests::world;
+use gstore_tests::{binary, world};
 use serde_json::{Value, json};
 
 const ROWS: u64 = 2000;
@@ -21,7 +21,12 @@ fn signal(row: u64) -> f64 {
 
 fn line(row: u64) -> Value {
     let source = ["a", "b", "c"][(row % 3) as usize];
-    json!({"id": format!("pool{row}"), "text": row.to_string(), "x": signal(row), "source": source, "same": 1.0})
+    let mut line = json!({"id": format!("pool{row}"), "text": row.to_string(), "x": signal(row)});
+    (line["source"], line["same"]) = (json!(source), json!(1.0));
+    if row + 10 >= ROWS {
+        line["late"] = json!("there");
+    }
+    line
 }
 
 fn vector(numbers: &mut Numbers, row: u64) -> Vec<f32> {
@@ -156,6 +161,65 @@ fn labels_of_another_dataset_are_joined_by_id() {
 }
 
 #[test]
+fn a_selection_is_a_share_of_the_rows_that_a_prefilter_kept_rows_of() {
+    let place = place(ROWS);
+    let select = |more: &[&str]| {
+        let args = ["select", "--pool", "pool", "--target", "q", "-o", "best.jsonl"];
+        place.run(&[&args[..], more].concat())
+    };
+    let found = select(&["--top", "75%", "--of", "q"]);
+    assert_eq!(found.code, 0, "{}", found.stderr);
+    let lines = fs_err::read_to_string(place.path("best.jsonl")).expect("written");
+    assert_eq!(lines.lines().count(), 3, "three quarters of the four rows of q");
+    for (more, code, says) in [
+        (&["--top", "3", "--of", "q"][..], 2, "only a percentage can be of another dataset's rows"),
+        (&["--top", "5%", "--of", "nothing"], 1, "nothing"),
+        (&["--top", "5%", "--of", "q", "--cascade", "loss -> all"], 2, "--cascade"),
+    ] {
+        let refused = select(&[more, &["--force"]].concat());
+        assert!(refused.code == code && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn labels_of_other_scores_are_refused_and_targets_found_by_name() {
+    let place = place(0);
+    let rows: Vec<u64> = (0..ROWS).filter(|row| row % 2 == 0).collect();
+    let text: String = rows.iter().map(|row| format!("{}\n", line(*row))).collect();
+    fs_err::write(place.path("few.jsonl"), text).expect("written");
+    place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
+    let store = Store::open(place.path("store")).expect("a store");
+    let mut numbers = Numbers(5);
+    append(&store, "r", 2);
+    gradients(&store, "r", 2, DIM, |_| {
+        let mut vector = vec![0.0; DIM as usize];
+        (vector[0], vector[1]) = (1.0, 0.5);
+        vector
+    });
+    gradients(&store, "few", 400, DIM, |row| vector(&mut numbers, rows[row as usize]));
+    gradients(&store, "pool", 300, DIM, |row| vector(&mut numbers, row));
+    let mut args = fit("two", &["--labels-of", "few", "--inputs", "x", "--budget", "20%"]);
+    args[6] = "q,r";
+    place.ok(&args);
+    let noted = place.value("SELECT provenance FROM gstore.artifacts");
+    for part in ["scored", "checkpoint_ids", "weights", "grad-sgd", "alphas", "budget"] {
+        assert!(noted.contains(part), "{part}: {noted}");
+    }
+    let judge =
+        ["prefilter", "evaluate", "two", "--pool", "pool", "--resamples", "100", "--json", "--target"];
+    let report = place.json(&[&judge[..], &["r,q"]].concat());
+    assert_eq!(report["report"]["targets"][0]["target"], "q", "{report:#}");
+    assert_eq!(report["report"]["targets"][1]["target"], "r", "{report:#}");
+    for (more, says) in [
+        (&["q,r", "--sim", "dot"][..], "`sim` is dot, and was not given"),
+        (&["q"], "the prefilter predicts q, r"),
+    ] {
+        let refused = place.run(&[&judge[..], more].concat());
+        assert!(refused.code == 1 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+    }
+}
+
+#[test]
 fn what_saves_nothing_is_refused_with_its_numbers() {
     let place = place(200);
     // Ten rows of the top bound no recall of 95 %, so every row would be kept.
@@ -176,6 +240,25 @@ fn what_saves_nothing_is_refused_with_its_numbers() {
 }
 
 #[test]
+fn a_prefilter_whose_report_cannot_be_written_is_told_of() {
+    let place = place(200);
+    let args = fit("cheap", &["--inputs", "x", "--budget", "20%"]);
+    let same = place.run(&[&args[..], &["-o", "report.svg", "--plot", "report.svg"]].concat());
+    assert!(same.code == 2 && same.stderr.contains("are the same file"), "{}", same.stderr);
+    let mut command = place.gstore(&args);
+    command
+        .stdout(fs_err::OpenOptions::new().write(true).open("/dev/full").expect("a device").into_parts().0);
+    let failed = binary::run(&mut command);
+    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    assert!(
+        failed.stderr.contains(" has the prefilter cheap, and its report is not written"),
+        "{}",
+        failed.stderr
+    );
+    assert_eq!(place.json(&["prefilter", "list", "--format", "json"])["name"], "cheap");
+}
+
+#[test]
 fn what_cannot_be_learned_from_is_named() {
     let place = place(300);
     for (more, says) in [
@@ -186,6 +269,11 @@ fn what_cannot_be_learned_from_is_named() {
         (&["--inputs", "x", "--folds", "200"], "400 are needed"),
         (&["--inputs", "x", "--alpha", "0"], "positive"),
         (&["--inputs", "x", "--labels-of", "nothing"], "nothing"),
+        (&["--inputs", "same"], "(same): others are needed"),
+        (&["--inputs", "late"], "no labelled row has a value of late"),
+        (&["--inputs", "x", "--learner", "trees", "--alpha", "1"], "--alpha is an option of --learner ridge"),
+        (&["--inputs", "x", "--c", "1"], "--c is an option of --learner logistic"),
+        (&["--inputs", "x", "--recall", "90%", "--budget", "30%"], "--recall"),
     ] {
         let refused = place.run(&fit("cheap", more));
         assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
@@ -236,6 +324,10 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     for (more, says) in [
         (&["--top", "5%", "--cascade", stages][..], "nothing was computed"),
         (&["--top", "50%", "--recall", "80%", "--cascade", stages, "--labels", "10"], "10 labelled rows"),
+        (
+            &["--top", "50%", "--cascade", stages, "--labels", "10"],
+            "fewer stages, a lower recall, or a larger",
+        ),
         (&["--top", "50%", "--cascade", "los -> all"], "did you mean `loss`"),
         (&["--top", "50%", "--cascade", "tokens -> all"], "300 rows of `pool` were not counted yet"),
         (&["--top", "50%", "--cascade", "4 checkpoints -> all"], "no cheaper than all"),
@@ -256,6 +348,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     // An estimate computes the sample alone; the cascade goes on from it.
     let told = run(&[&sized[..], &["--cascade", stages, "--estimate"]].concat());
     assert!(told.code == 0 && told.stderr.contains("rows and costs are expected"), "{}", told.stderr);
+    assert!(told.stderr.contains("of the variance of the scores is not noise ("), "{}", told.stderr);
     assert!(!place.path("out.jsonl").exists());
     assert_eq!(features("grad-adam@checkpoint-104"), "60");
     let rows_of = |label: &str| {

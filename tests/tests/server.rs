@@ -93,6 +93,8 @@ fn a_remote_selection_writes_what_a_local_one_does() {
     for (rules, asked) in [
         (false, &["--top", "7"][..]),
         (false, &["--top", "5%"]),
+        (false, &["--top", "50%", "--of", "target"]),
+        (false, &["--top", "7", "--of", "target"]),
         (false, &["--top", "9", "--worst"]),
         (false, &["--top", "9", "--within", "max", "--sim", "dot", "--checkpoints", "checkpoint-26"]),
         (false, &["--top", "4", "--scores-of", "all"]),

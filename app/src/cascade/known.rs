@@ -3,12 +3,14 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use gstore_learn::judge::Reliability;
 use gstore_learn::{FeatureSet, Matrix, OpenFeatures};
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, RowFilter};
-use gstore_store::Snapshot;
+use gstore_store::{RowSet, Snapshot};
 
 use super::source::Source;
 use crate::answer::AnswerError;
+use crate::ceiling::noise_of;
 use crate::work::Work;
 
 /// The columns that a stage adds.
@@ -100,4 +102,21 @@ pub(super) fn labels_of(
         labels.iter_mut().for_each(|label| *label = -*label);
     }
     Ok(labels)
+}
+
+/// How much of the scores of some rows is not noise; none where their gradients are no projections.
+pub(super) fn reliability_of(
+    snapshot: &Arc<Snapshot>,
+    spec: &InfluenceSpec,
+    (rows, seed): (&RowSet, u64),
+    work: &Work<'_>,
+) -> Result<Option<Reliability>, AnswerError> {
+    let prepared = Prepared::new(snapshot, spec)?;
+    let filter = RowFilter::new().with(0, rows.iter().collect());
+    let mut scored = Vec::new();
+    prepared.scores(Some(&filter), work.threads, work.cancel, |found| {
+        scored.extend_from_slice(found);
+        ControlFlow::Continue(())
+    })?;
+    noise_of(&prepared, &scored, seed, work)
 }

@@ -20,9 +20,9 @@ use std::sync::Arc;
 
 use gstore_core::{Unit, many};
 use gstore_ingest::pipeline::GivenOptions;
-use gstore_learn::LearnError;
 use gstore_learn::judge::StageCut;
 use gstore_learn::learners::{Fitted, Learner};
+use gstore_learn::{FitOptions, LearnError};
 use gstore_query::QueryError;
 use gstore_query::influence::{InfluenceSpec, Order};
 use gstore_store::{Lease, RowSet, Snapshot, Store};
@@ -32,12 +32,13 @@ pub use report::{CascadeReport, StageReport};
 use self::candidates::{in_target, unscored};
 use self::cost::Spent;
 use self::fit::Learned;
-use self::known::{Columns, Known};
+use self::known::{Columns, Known, reliability_of};
 use self::report::expected;
 use self::sample::{Sample, compute_sample, draw, inputs};
 use self::source::Source;
 use self::stages::{Stage, parse};
 use crate::answer::AnswerError;
+use crate::ceiling::tell_ceiling;
 use crate::rows::cells;
 use crate::work::Work;
 
@@ -125,10 +126,14 @@ pub fn prepare_cascade(
     let rest = pool.rows.difference(&pool.labelled);
     pool.rows = pool.rows.difference(&in_target(&snapshot, &source, &rest, work)?);
     let sample = Sample::read(&snapshot, &source, (&stages, &inputs), &pool.labelled, request, work)?;
+    // Rows without a score are never selected, so the top is a larger share of the others.
+    let top = (pool.top / sample.scored).min(1.0);
+    let noise = reliability_of(&snapshot, &source.spec, (&pool.labelled, request.seed), work)?;
+    let target = request.spec.target_names().join(", ");
+    tell_ceiling(&target, noise, (top, &FitOptions::default().budgets), work);
     let mut widths: Vec<usize> = sample.columns.iter().map(|columns| columns.names().len()).collect();
     (1..widths.len()).for_each(|place| widths[place] += widths[place - 1]);
-    // Rows without a score are never selected, so the top is a larger share of the others.
-    let mut learned = Learned::new(sample.data, (pool.top / sample.scored).min(1.0));
+    let mut learned = Learned::new(sample.data, top);
     let mut learners = Vec::with_capacity(stages.len());
     for at in widths.into_iter().enumerate() {
         learners.push(learned.stage(at, request, work)?);
@@ -250,7 +255,8 @@ impl Cascade {
             let whole: Vec<usize> = (0..own.len()).filter(|row| x.is_finite(*row)).collect();
             let mut found: Vec<Option<f64>> = vec![None; own.len()];
             let predictions = self.steps[place].learner.predict(&x.select(&whole));
-            whole.iter().enumerate().for_each(|(at, row)| found[*row] = Some(predictions.row(at)[0]));
+            let finite = |at: usize| Some(predictions.row(at)[0]).filter(|value| value.is_finite());
+            whole.iter().enumerate().for_each(|(at, row)| found[*row] = finite(at));
             own.iter().zip(found).for_each(|(row, prediction)| take(*row, prediction));
             work.progress.advance(own.len() as u64);
         }

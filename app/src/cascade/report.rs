@@ -119,7 +119,11 @@ impl CascadeReport {
         let last = self.stages.last().map_or(self.rows, |stage| stage.rows_out);
         writeln!(text, "{LAST:<24} {last:>10} {:>59}", self.takes(self.stages.len()))?;
         for stage in self.stages.iter().filter(|stage| stage.cut.is_none()) {
-            writeln!(text, "{}: every row goes on: no cut is known to keep enough", stage.stage)?;
+            writeln!(
+                text,
+                "{}: every row goes on: no cut that is known to keep enough removes any",
+                stage.stage
+            )?;
         }
         writeln!(
             text,

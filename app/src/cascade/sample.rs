@@ -71,7 +71,8 @@ pub(super) fn draw(
     let count = request.labels.unwrap_or(usual);
     if count < least {
         return Err(AnswerError::Cascade(format!(
-            "{} have about {:.0} of the top {}: a recall of {} over {} takes {least}",
+            "{} have about {:.0} of the top {}: a recall of {} over {} takes {least}; fewer stages, a lower recall, or a larger \
+             selection take fewer",
             many(count, "labelled row"),
             count as f64 * top,
             percent(top),

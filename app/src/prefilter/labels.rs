@@ -8,15 +8,15 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use gstore_core::{MIX_STEP, mix};
 use gstore_learn::Matrix;
-use gstore_learn::judge::{Bootstrap, Reliability, reliability};
+use gstore_learn::judge::Reliability;
 use gstore_query::influence::{InfluenceSpec, Missing, Prepared, Scored, TargetRef};
 use gstore_store::Snapshot;
+use serde_json::{Map, Value};
 
+use super::scored::scored;
 use crate::answer::{AnswerError, CHUNK, tell_notes};
+use crate::ceiling::noise_of;
 use crate::work::Work;
-
-/// Labelled rows whose noise is measured.
-const NOISE_ROWS: usize = 500;
 
 /// Where labels come from.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub(super) struct Labels {
     /// A row for each id, a column for each target; NaN where a row has no score.
     pub(super) scores: Matrix,
     pub(super) reliability: Vec<Option<Reliability>>,
+    /// How the rows were scored for each target.
+    pub(super) scored: Vec<Map<String, Value>>,
     /// Checkpoints of the gradients.
     pub(super) checkpoints: usize,
 }
@@ -58,6 +60,7 @@ pub(super) fn labels(
     }
     let mut by_row: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     let mut noise = Vec::with_capacity(request.targets.len());
+    let mut questions = Vec::with_capacity(request.targets.len());
     let mut checkpoints = 1;
     for (number, target) in request.targets.iter().enumerate() {
         let spec = InfluenceSpec {
@@ -70,6 +73,7 @@ pub(super) fn labels(
         };
         let prepared = Prepared::new(snapshot, &spec)?;
         tell_notes(&prepared, work);
+        questions.push(scored(&prepared));
         checkpoints = prepared.checkpoints().len().max(1);
         let share = request.most as f64 / prepared.live().max(1) as f64;
         let mut own: Vec<Scored> = Vec::new();
@@ -92,29 +96,13 @@ pub(super) fn labels(
         ids.extend((0..texts.len()).map(|i| texts.value(i).to_owned()));
     }
     let scores = Matrix::new(request.targets.len(), by_row.into_values().flatten().collect());
-    Ok(Labels { ids, scores, reliability: noise, checkpoints })
+    Ok(Labels { ids, scores, reliability: noise, scored: questions, checkpoints })
 }
 
 /// Whether a row is among those taken: the same for every target.
 fn drawn(seed: u64, row: u64, share: f64) -> bool {
     let bits = mix(mix(seed.wrapping_add(MIX_STEP)) ^ row.wrapping_add(1).wrapping_mul(MIX_STEP));
     share >= 1.0 || ((bits >> 11) as f64) < share * (1u64 << 53) as f64
-}
-
-/// The reliability of scores; none where their vectors are no projections.
-fn noise_of(
-    prepared: &Prepared,
-    scored: &[Scored],
-    seed: u64,
-    work: &Work<'_>,
-) -> Result<Option<Reliability>, AnswerError> {
-    let step = (scored.len() / NOISE_ROWS).max(1);
-    let rows: Vec<Scored> = scored.iter().step_by(step).copied().collect();
-    let explained = prepared.explain_rows(&rows, work.cancel)?;
-    let errors: Option<Vec<f64>> = explained.iter().map(|row| row.stderr.map(f64::from)).collect();
-    let scores: Vec<f64> = rows.iter().map(|row| f64::from(row.score)).collect();
-    let bootstrap = Bootstrap { seed, ..Bootstrap::default() };
-    Ok(errors.and_then(|errors| reliability(&scores, &errors, &bootstrap)))
 }
 
 /// The rows of a pool with these ids, ascending, each with the place of its id.

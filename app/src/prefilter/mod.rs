@@ -1,9 +1,11 @@
 //! Prefilters of a store: fitting them to scores, publishing them, predicting with them, judging them later.
 
 mod apply;
+mod evaluate;
 mod labels;
 mod list;
 mod picture;
+mod scored;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,12 +17,14 @@ use gstore_store::{ArtifactPart, Snapshot, Store};
 use serde_json::{Map, Value, json};
 
 pub use apply::{Applied, PredictionTable, apply_prefilter};
+pub use evaluate::evaluate_prefilter;
 pub use labels::LabelRequest;
 pub use list::{PrefilterNote, list_prefilters};
 pub use picture::recall_picture;
 
-use self::labels::{labels, rows_of};
+use self::labels::{Labels, labels, rows_of};
 use crate::answer::AnswerError;
+use crate::ceiling::tell_ceiling;
 use crate::rows::{cells, drawn};
 use crate::work::Work;
 
@@ -57,10 +61,19 @@ pub fn fit_prefilter(
     request.options.check()?;
     let set = FeatureSet::resolve(snapshot, &request.pool, &request.features)?;
     let found = labels(snapshot, &request.labels, work)?;
+    for (target, noise) in request.labels.targets.iter().zip(&found.reliability) {
+        tell_ceiling(target, *noise, (request.options.top, &request.options.budgets), work);
+    }
     let mut features = set.open(snapshot, &request.pool)?;
     let rows = rows_of(snapshot, &request.pool, &found.ids)?;
     let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
     features.learn_values(&numbers)?;
+    if features.set().columns().is_empty() {
+        return Err(AnswerError::Refused(format!(
+            "no labelled row has a value of {}: other features are needed",
+            features.set().names().join(", ")
+        )));
+    }
     let least = request.options.least_rows();
     let x = features.read(&numbers)?;
     let (data, missing) = joined(&found, &x, &rows, features.set(), &request.labels, least)?;
@@ -81,7 +94,7 @@ pub fn fit_prefilter(
     let (labelled, measured) = (found.ids.len() as u64, request.seconds.is_some());
     let cost = Cost { rows: live, labelled, kept, feature, gradient, measured };
     report.cost = Some(cost);
-    prefilter.provenance = provenance(snapshot, request, &report, cost);
+    prefilter.provenance = provenance(snapshot, request, (&prefilter, &report), &found, cost);
     Ok((prefilter, report))
 }
 
@@ -109,7 +122,7 @@ fn unpredicted(x: &Matrix) -> f64 {
 
 /// Labels and features of the rows that have both, and how many labels have no row.
 fn joined(
-    found: &labels::Labels,
+    found: &Labels,
     x: &Matrix,
     rows: &[(u64, usize)],
     set: &FeatureSet,
@@ -135,7 +148,8 @@ fn joined(
 fn provenance(
     snapshot: &Snapshot,
     request: &PrefilterRequest,
-    report: &Report,
+    (prefilter, report): (&Prefilter, &Report),
+    found: &Labels,
     cost: Cost,
 ) -> Map<String, Value> {
     let value = json!({
@@ -143,9 +157,13 @@ fn provenance(
         "features": request.features,
         "labels_of": request.labels.dataset,
         "targets": request.labels.targets,
+        "scored": found.scored,
+        "top": request.options.top,
         "rows": report.rows,
         "snapshot": snapshot.number(),
         "learner": report.learner,
+        "parameters": prefilter.learner,
+        "budget": request.options.budget,
         "folds": request.options.folds,
         "seed": request.options.seed,
         "kept": cost.kept,
@@ -197,32 +215,4 @@ pub fn prefilter(snapshot: &Snapshot, name: &str) -> Result<Prefilter, AnswerErr
         return Err(AnswerError::Refused(format!("artifact `{name}` is a {}, not a {KIND}", artifact.kind)));
     }
     Ok(Prefilter::from_value(artifact.content)?)
-}
-
-/// Judges a prefilter on labels of rows that it has not learned from.
-///
-/// # Errors
-/// As [`fit_prefilter`], and labels of nothing but rows that it has learned from.
-pub fn evaluate_prefilter(
-    snapshot: &Arc<Snapshot>,
-    prefilter: &Prefilter,
-    (pool, request): (&str, &LabelRequest),
-    options: &FitOptions,
-    work: &mut Work<'_>,
-) -> Result<Report, AnswerError> {
-    let found = labels(snapshot, request, work)?;
-    let features = prefilter.open(snapshot, pool)?;
-    let mut rows = rows_of(snapshot, pool, &found.ids)?;
-    let before = rows.len();
-    rows.retain(|(_, place)| !prefilter.learned_from(&found.ids[*place]));
-    if rows.is_empty() {
-        return Err(AnswerError::Refused(format!(
-            "the prefilter has learned from all {before} labelled rows; others are needed to judge it"
-        )));
-    }
-    let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
-    let (data, missing) = joined(&found, &features.read(&numbers)?, &rows, features.set(), request, 2)?;
-    let mut report = prefilter.evaluate(&data, options, &found.reliability)?;
-    report.notes.extend(missing.filter(|_| before == rows.len()));
-    Ok(report)
 }

@@ -7,7 +7,7 @@ use arrow_array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array}
 use gstore_core::Cancel;
 use gstore_query::influence::{
     Diversity, InfluenceSpec, NO_SUBTASK, Order, Prepared, Ranking, RowFilter, Scored, SelectRequest,
-    resolve_top,
+    resolve_share, resolve_top,
 };
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_store::{RowSet, Snapshot};
@@ -33,6 +33,8 @@ pub struct SelectionRequest {
     pub spec: InfluenceSpec,
     /// How many rows: a number, or a part of the live ones such as `5%`.
     pub top: String,
+    /// The dataset that a percentage is taken of; none: the pools.
+    pub of: Option<String>,
     /// Which end of the ranking.
     pub order: Order,
     /// Rules that keep rows out.
@@ -68,7 +70,10 @@ pub fn select(
     let prepared = Prepared::new(snapshot, spec)?;
     prepared.check_rules(rules)?;
     tell_notes(&prepared, work);
-    let k = resolve_top(&request.top, prepared.live())?;
+    let k = match &request.of {
+        Some(dataset) => resolve_share(&request.top, snapshot.dataset(dataset)?.rows)?,
+        None => resolve_top(&request.top, prepared.live())?,
+    };
     let filter = match &request.condition {
         Some(condition) => {
             let pools = (spec.pools.as_slice(), prepared.live());

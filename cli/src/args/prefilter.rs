@@ -106,12 +106,12 @@ pub struct PrefilterFitArgs {
     /// What predicts
     #[arg(long, value_enum, default_value = "ridge")]
     pub learner: PrefilterLearner,
-    /// Penalties of the ridge; of several the best out of fold is taken
-    #[arg(long, value_name = "A", value_delimiter = ',', num_args = 1.., default_values_t = [1.0, 10.0, 100.0, 1000.0, 10_000.0])]
+    /// Penalties of the ridge; of several the best out of fold is taken [default: 1,10,100,1000,10000]
+    #[arg(long, value_name = "A", value_delimiter = ',', num_args = 1..)]
     pub alpha: Vec<f64>,
-    /// Weight of the log losses of the logistic regression
-    #[arg(long, value_name = "C", default_value_t = 0.1)]
-    pub c: f64,
+    /// Weight of the log losses of the logistic regression [default: 0.1]
+    #[arg(long, value_name = "C")]
+    pub c: Option<f64>,
     /// The share of rows that is the true top
     #[arg(long, value_name = "P%", value_parser = share, default_value = "5%")]
     pub top: f64,
@@ -119,7 +119,7 @@ pub struct PrefilterFitArgs {
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "95%")]
     pub recall: f64,
     /// Keep this share of rows instead
-    #[arg(long, value_name = "P%", value_parser = share)]
+    #[arg(long, value_name = "P%", value_parser = share, conflicts_with = "recall")]
     pub budget: Option<f64>,
     /// Folds of the cross-validation
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least::<usize>(2))]

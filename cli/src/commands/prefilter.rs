@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
 use gstore::{LabelRequest, PredictionTable, PrefilterNote, PrefilterRequest};
 use gstore_core::many;
@@ -28,6 +28,9 @@ use crate::question::scoring;
 
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping, if nothing is written yet; once more to stop at once";
+
+/// Weight of the log losses of a logistic regression, where none is given.
+pub const C: f64 = 0.1;
 
 /// Does what the flags say.
 pub fn run(context: &Context, args: &PrefilterArgs) -> Result<ExitCode> {
@@ -52,7 +55,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
         pool: args.labels.pool.clone(),
         features: args.inputs.clone(),
         labels: labels(&args.labels)?,
-        options: options(args),
+        options: options(args)?,
         seconds: args.feature_seconds.zip(args.gradient_seconds),
     };
     let cancel = context.cancel_on_interrupt(STOPPING)?;
@@ -77,7 +80,13 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     cancel.check().map_err(gstore_query::QueryError::from)?;
     let over = args.force.then_some(&*seen);
     let published = gstore::publish_prefilter(&store, &args.name, &prefilter, over, &command)?;
-    write_report(&args.report, &report, Some(published.number()), args.force)?;
+    write_report(&args.report, &report, Some(published.number()), args.force).with_context(|| {
+        format!(
+            "snapshot {} has the prefilter {}, and its report is not written",
+            published.number(),
+            args.name
+        )
+    })?;
     context.say(&format!("snapshot {}: prefilter {}", published.number(), args.name));
     Ok(ExitCode::SUCCESS)
 }
@@ -171,15 +180,34 @@ fn labels(args: &LabelArgs) -> Result<LabelRequest> {
     })
 }
 
-fn options(args: &PrefilterFitArgs) -> FitOptions {
-    FitOptions {
-        learner: learner(args.learner, args.alpha.clone(), args.c, args.top),
+fn options(args: &PrefilterFitArgs) -> Result<FitOptions> {
+    let (is_ridge, is_logistic) =
+        (args.learner == PrefilterLearner::Ridge, args.learner == PrefilterLearner::Logistic);
+    for (flag, is_given, is_of_it, word) in [
+        ("--alpha", !args.alpha.is_empty(), is_ridge, "ridge"),
+        ("--c", args.c.is_some(), is_logistic, "logistic"),
+    ] {
+        if is_given && !is_of_it {
+            bail!(UsageError(format!("{flag} is an option of --learner {word}, and another learns here")));
+        }
+    }
+    let alphas = if args.alpha.is_empty() { alphas() } else { args.alpha.clone() };
+    Ok(FitOptions {
+        learner: learner(args.learner, alphas, args.c.unwrap_or(C), args.top),
         folds: args.folds,
         seed: args.labels.seed,
         top: args.top,
         budgets: args.report.budgets.clone(),
         budget: args.budget.map_or(Budget::Recall(args.recall), Budget::Share),
         resamples: args.report.resamples,
+    })
+}
+
+/// The penalties that a ridge chooses from, where none are given.
+pub fn alphas() -> Vec<f64> {
+    match FitOptions::default().learner {
+        Learner::Ridge { alphas } => alphas,
+        _ => Vec::new(),
     }
 }
 
@@ -195,9 +223,12 @@ pub fn learner(word: PrefilterLearner, alphas: Vec<f64>, c: f64, top: f64) -> Le
 }
 
 fn check_report(context: &Context, args: &PrefilterReportArgs, force: bool) -> Result<()> {
-    if let Some(output) = &args.output {
-        check(context, &[Some(output)], force)?;
-    }
+    let files: Vec<Option<&Path>> = [&args.output, &args.plot]
+        .into_iter()
+        .filter(|path| path.is_some())
+        .map(|path| path.as_deref())
+        .collect();
+    check(context, &files, force)?;
     drawing::check_file(context, args.plot.as_deref(), force)
 }
 

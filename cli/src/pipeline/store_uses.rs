@@ -147,6 +147,7 @@ impl OfStore<'_> {
         for dataset in own.chain(targets) {
             uses.reads.extend([self.samples(dataset), self.features(dataset, run_of_all)]);
         }
+        uses.reads.extend(call.value("of").map(|dataset| self.samples(dataset)));
         uses.reads.extend(run.map(|run| self.run(run)));
         // A condition may look into any table.
         if call.values("filter").iter().any(|condition| condition.to_lowercase().contains("select")) {

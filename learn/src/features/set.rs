@@ -1,5 +1,7 @@
 //! Names of features, and what they are in a dataset.
 
+use std::collections::BTreeSet;
+
 use gstore_store::{DatasetPart, FeaturePart, Granularity, Snapshot, nearest};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +47,9 @@ pub(super) enum FeatureSource {
         /// Whether it is a gradient, which takes a backward pass too.
         #[serde(default)]
         gradient: bool,
+        /// Id of the weights that it was taken at, where it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
     },
     /// A metadata column of numbers or truth values.
     Number {
@@ -114,18 +119,24 @@ impl FeatureSet {
         self.features.iter().map(|feature| feature.name.as_str()).collect()
     }
 
-    /// Forward passes that a row's features take: `each` for each gradient, else one for all that are stored.
+    /// Forward passes that a row's features take: `each` for the gradients of a model, else one for all that are
+    /// stored of it.
     pub fn passes(&self, each: f64) -> f64 {
-        let stored = |of: bool| {
-            let is =
-                |f: &&Feature| matches!(f.source, FeatureSource::Stored { gradient, .. } if gradient == of);
-            self.features.iter().filter(is).count()
-        };
-        match (stored(true), stored(false)) {
-            (0, 0) => 0.0,
-            (0, _) => 1.0,
-            (gradients, _) => gradients as f64 * each,
+        let (gradients, others) = (self.models(true), self.models(false));
+        gradients.len() as f64 * each + others.difference(&gradients).count() as f64
+    }
+
+    /// The models of stored gradients, or of other stored features.
+    fn models(&self, of_gradients: bool) -> BTreeSet<Option<&str>> {
+        let mut found = BTreeSet::new();
+        for feature in &self.features {
+            if let FeatureSource::Stored { gradient, model, .. } = &feature.source
+                && *gradient == of_gradients
+            {
+                found.insert(model.as_deref());
+            }
         }
+        found
     }
 }
 
@@ -217,5 +228,33 @@ fn stored(dataset: &str, own: &[&FeaturePart], name: &str, exp: bool) -> Result<
         space: part.desc.space.id(),
         exp,
         gradient: part.desc.kind.name.starts_with("grad-"),
+        model: part.desc.checkpoint.as_ref().map(ToString::to_string),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_passed_through_once() {
+        let of = |model: &str, gradient: bool| Feature {
+            name: String::new(),
+            source: FeatureSource::Stored {
+                name: String::new(),
+                dim: 1,
+                space: String::new(),
+                exp: false,
+                gradient,
+                model: Some(model.to_owned()),
+            },
+        };
+        let passes = |features: Vec<Feature>| FeatureSet { features }.passes(3.0);
+        assert_eq!(passes(vec![Feature { name: String::new(), source: FeatureSource::Tokens }]), 0.0);
+        assert_eq!(passes(vec![of("base", false), of("base", false)]), 1.0);
+        assert_eq!(passes(vec![of("base", false), of("tuned", false)]), 2.0);
+        assert_eq!(passes(vec![of("base", false), of("tuned", true), of("tuned", true)]), 4.0);
+        // The gradient's pass has the loss as well.
+        assert_eq!(passes(vec![of("tuned", false), of("tuned", true)]), 3.0);
+    }
 }

@@ -9,7 +9,7 @@ use crate::error::LearnError;
 use crate::matrix::{Matrix, add_scaled, dot};
 
 /// Largest part of the gradient at the solution.
-const GRADIENT: f64 = 1e-8;
+pub(super) const GRADIENT: f64 = 1e-8;
 
 /// Newton steps at most. A dozen is usual.
 const STEPS: usize = 200;
@@ -69,6 +69,11 @@ pub fn logistic(x: &Matrix, labels: &[bool], c: f64, cancel: &Cancel) -> Result<
     }
     let gradient = largest(&state.gradient);
     Ok(problem.fit(at, gradient))
+}
+
+/// The largest gradient of those fits that ended before theirs was as small as it is meant to be.
+pub(super) fn unfinished(fits: &[Logistic]) -> Option<f64> {
+    fits.iter().map(|fit| fit.gradient).filter(|gradient| *gradient > GRADIENT).reduce(f64::max)
 }
 
 fn largest(values: &[f64]) -> f64 {
@@ -182,6 +187,13 @@ mod tests {
             assert!(fit.gradient <= 1e-6, "{fit:?}");
             assert!(fit.coefficients[0] > 0.0);
         }
+    }
+
+    #[test]
+    fn a_fit_that_ended_early_is_known() {
+        let of = |gradient| Logistic { coefficients: Vec::new(), intercept: 0.0, gradient };
+        assert_eq!(unfinished(&[of(1e-9), of(0.0)]), None);
+        assert_eq!(unfinished(&[of(1e-9), of(3e-7), of(2e-8)]), Some(3e-7));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub use ridge::ridge;
 pub use trees::{Boosted, TreeOptions, boost};
 
 use linear::sigmoid;
+use logistic::{GRADIENT, unfinished};
 use network::{Aim, LEVELS, network, softmax};
 
 use crate::error::LearnError;
@@ -92,6 +93,9 @@ impl Learner {
 pub struct Fitted {
     standard: Standard,
     form: Form,
+    /// The largest part of the gradient of a logistic regression that ended above the one that is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unfinished: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,6 +127,15 @@ impl Fitted {
             Form::Ridge(linear) | Form::Logistic(linear) => Some(linear),
             _ => None,
         }
+    }
+
+    /// What a reader should know of the fit.
+    pub fn note(&self) -> Option<String> {
+        let gradient = self.unfinished?;
+        Some(format!(
+            "the logistic regression ended with a gradient of {gradient:.1e}, above {GRADIENT:.0e}: a smaller weight of the \
+             log losses is fitted more exactly"
+        ))
     }
 
     /// Columns that were the same in every row.
@@ -206,10 +219,12 @@ pub fn fit(
     let standard = Standard::of(x);
     let x = standard.apply(x);
     let targets: Vec<usize> = (0..y.cols()).collect();
+    let mut early = None;
     let form = match learner {
         Learner::Ridge { alphas } => {
             let all = ridge(&x, y, alphas, (means.threads, means.cancel))?;
-            let of = |linear| Fitted { standard: standard.clone(), form: Form::Ridge(linear) };
+            let of =
+                |linear| Fitted { standard: standard.clone(), form: Form::Ridge(linear), unfinished: None };
             return Ok(all.into_iter().map(of).collect());
         }
         Learner::Logistic { c, top: share } => {
@@ -220,6 +235,7 @@ pub fn fit(
                 }
             };
             let all = parallel::map(&targets, 1, means.threads, means.cancel, of_target)?;
+            early = unfinished(&all);
             let mut coefficients = Matrix::new(x.cols(), Vec::new());
             all.iter().for_each(|one| coefficients.push(&one.coefficients));
             Form::Logistic(Linear { coefficients, intercepts: all.iter().map(|one| one.intercept).collect() })
@@ -241,7 +257,7 @@ pub fn fit(
             Form::Regressor(network(&x, &Aim::Values(&values), means.seed, means.cancel)?, of_targets)
         }
     };
-    Ok(vec![Fitted { standard, form }])
+    Ok(vec![Fitted { standard, form, unfinished: early }])
 }
 
 /// Weights under which every level counts as much.

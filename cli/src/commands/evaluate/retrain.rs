@@ -31,6 +31,12 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     if runs.start >= all.end {
         bail!(UsageError(format!("--runs {}..{}: there are {} runs", runs.start, runs.end, all.end)));
     }
+    for run in runs.start..runs.end.min(all.end) {
+        let left = leaving(&truth.model_folder(run));
+        if left.exists() {
+            fs_err::remove_dir_all(&left)?;
+        }
+    }
     let remaining = truth.remaining(runs);
     let (done, count) = (all.end - truth.remaining(all.clone()).len(), all.end);
     context.say(&format!("{done} of {} done, {} to do here", many(count as u64, "run"), remaining.len()));
@@ -76,14 +82,24 @@ fn retrain(
         return Ok(false);
     };
     let losses = losses(context, args, truth, &request, &checkpoint.folder, cancel)?;
+    let leaving = leaving(&output);
+    if !args.keep_models {
+        fs_err::rename(&output, &leaving)?;
+    }
     truth.record(run, &losses)?;
     if !args.keep_models {
-        fs_err::remove_dir_all(&output)?;
+        fs_err::remove_dir_all(&leaving)?;
     }
     let mean = losses.iter().map(|of| of.loss).sum::<f64>() / losses.len().max(1) as f64;
     let samples = many(outcome.samples as u64, "row");
     context.say(&format!("run {run}: {samples}, mean loss of the queries {mean:.4}"));
     Ok(true)
+}
+
+/// Where a model goes before its losses are recorded: a later command removes what a kill leaves there, and never
+/// a model that was to be kept.
+fn leaving(model: &Path) -> PathBuf {
+    model.with_extension("done")
 }
 
 /// The mean loss of each query under the model of a checkpoint.

@@ -7,13 +7,12 @@ use gstore::{AnswerError, CascadeReport, CascadeRequest, Folders};
 use gstore_ingest::pipeline::GivenOptions;
 use gstore_learn::FitOptions;
 use gstore_learn::judge::percent;
-use gstore_learn::learners::Learner;
 use gstore_query::influence::{Diversity, InfluenceSpec, Order};
 use gstore_store::Store;
 use serde_json::json;
 
 use crate::args::SelectArgs;
-use crate::commands::prefilter::learner;
+use crate::commands::prefilter::{C, alphas, learner};
 use crate::context::{Context, command_line};
 use crate::failure::{UsageError, of_condition};
 use crate::models::folder_error;
@@ -21,9 +20,6 @@ use crate::output::{Output, check};
 
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping after the batch in work; once more to stop at once";
-
-/// Weight of the log losses of a logistic regression.
-const C: f64 = 0.1;
 
 /// Refuses what a cascade cannot do, before anything is computed.
 pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversity) -> Result<()> {
@@ -127,10 +123,6 @@ fn request(
             folders.checkpoints(patterns).map_err(|error| folder_error("--checkpoint-folders", error))?
         }
     };
-    let alphas = match FitOptions::default().learner {
-        Learner::Ridge { alphas } => alphas,
-        _ => Vec::new(),
-    };
     Ok(CascadeRequest {
         spec,
         top: args.top.clone(),
@@ -139,7 +131,7 @@ fn request(
         stages: stages.to_owned(),
         recall: args.cascade.recall,
         labels: args.cascade.labels,
-        learner: learner(args.cascade.learner, alphas, C, FitOptions::default().top),
+        learner: learner(args.cascade.learner, alphas(), C, FitOptions::default().top),
         rounds: args.cascade.rounds,
         seed: args.cascade.seed,
         models: GivenOptions {

@@ -99,6 +99,7 @@ fn one(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let request = SelectionRequest {
         spec,
         top: args.top.clone(),
+        of: args.of.clone(),
         order,
         rules,
         condition: args.filter.clone(),

@@ -13,7 +13,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
 use arrow_array::{ArrayRef, Float32Array, RecordBatch};
 use gstore_core::Cancel;
-use gstore_query::influence::{Diversity, Function, InfluenceSpec, Order, ScanSummary, resolve_top};
+use gstore_query::influence::{
+    Diversity, Function, InfluenceSpec, Order, ScanSummary, resolve_share, resolve_top,
+};
 use gstore_server::Remote;
 use gstore_sql::output::{ResultWriter, TableStyle};
 use gstore_sql::{Notes, Parameters, SqlError};
@@ -101,12 +103,13 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
 fn wanted(server: &Remote, args: &SelectArgs, cancel: &Cancel) -> Result<usize> {
     let mut live = 0;
     if args.top.contains('%') {
-        for pool in &args.pool {
+        for pool in args.of.as_ref().map_or(args.pool.as_slice(), std::slice::from_ref) {
             live +=
                 number(server, &format!("SELECT count(*) FROM \"{}\"", pool.replace('"', "\"\"")), cancel)?;
         }
     }
-    resolve_top(&args.top, live).map_err(|error| UsageError(error.to_string()).into())
+    let resolve = if args.of.is_some() { resolve_share } else { resolve_top };
+    resolve(&args.top, live).map_err(|error| UsageError(error.to_string()).into())
 }
 
 /// The number that a statement gives.

@@ -20,9 +20,29 @@ pub fn resolve_top(spec: &str, live: u64) -> Result<usize, QueryError> {
     if k == 0 { Err(wrong("it asks for no rows")) } else { Ok(k) }
 }
 
+/// The k of a percentage of so many rows, such as those of another dataset; a number is a share of nothing.
+///
+/// # Errors
+/// As [`resolve_top`], and a number of rows.
+pub fn resolve_share(spec: &str, rows: u64) -> Result<usize, QueryError> {
+    if !spec.trim_end().ends_with('%') {
+        let why = "only a percentage can be of another dataset's rows".to_owned();
+        return Err(QueryError::Top { given: spec.to_owned(), why });
+    }
+    resolve_top(spec, rows)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_is_a_percentage() {
+        assert_eq!(resolve_share("5 % ", 4480).unwrap(), 224);
+        for wrong in ["224", "", "0%", "five"] {
+            assert!(resolve_share(wrong, 4480).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn percentages_truncate_as_less_does() {

@@ -1,0 +1,87 @@
+//! The noise of labels, and the recall that it lets expect of a perfect prediction: told before anything is learned
+//! from them.
+
+use gstore_core::many;
+use gstore_learn::judge::{Bootstrap, Reliability, expected_recall, percent, reliability};
+use gstore_query::influence::{Prepared, Scored};
+
+use crate::answer::AnswerError;
+use crate::work::Work;
+
+/// Labelled rows whose noise is measured.
+const NOISE_ROWS: usize = 500;
+
+/// The reliability of scores; none where their vectors are no projections.
+pub(crate) fn noise_of(
+    prepared: &Prepared,
+    scored: &[Scored],
+    seed: u64,
+    work: &Work<'_>,
+) -> Result<Option<Reliability>, AnswerError> {
+    let step = (scored.len() / NOISE_ROWS).max(1);
+    let rows: Vec<Scored> = scored.iter().step_by(step).copied().collect();
+    let explained = prepared.explain_rows(&rows, work.cancel)?;
+    let errors: Option<Vec<f64>> = explained.iter().map(|row| row.stderr.map(f64::from)).collect();
+    let scores: Vec<f64> = rows.iter().map(|row| f64::from(row.score)).collect();
+    let bootstrap = Bootstrap { seed, ..Bootstrap::default() };
+    Ok(errors.and_then(|errors| reliability(&scores, &errors, &bootstrap)))
+}
+
+/// Tells what a perfect prediction of a target's labels is expected to have of the top share at each budget,
+/// where their noise is known.
+pub(crate) fn tell_ceiling(
+    target: &str,
+    noise: Option<Reliability>,
+    (top, budgets): (f64, &[f64]),
+    work: &mut Work<'_>,
+) {
+    let Some(noise) = noise else { return };
+    let recall = |kept: &f64| {
+        format!("{:.2} when keeping {}", expected_recall(noise.value, top, *kept), percent(*kept))
+    };
+    let recalls: Vec<String> = budgets.iter().map(recall).collect();
+    work.progress.note(&format!(
+        "note: {target}: {:.2} [{:.2}, {:.2}] of the variance of the scores is not noise ({}); with that a perfect \
+         prediction is expected to have a recall of the top {} of {}",
+        noise.value,
+        noise.interval.low,
+        noise.interval.high,
+        many(noise.rows as u64, "row"),
+        percent(top),
+        recalls.join(", ")
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use gstore_core::{Cancel, Progress, Unit};
+    use gstore_learn::judge::Interval;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Notes(Vec<String>);
+
+    impl Progress for Notes {
+        fn start(&mut self, _: &str, _: u64, _: Unit) {}
+        fn advance(&mut self, _: u64) {}
+        fn finish(&mut self) {}
+        fn note(&mut self, message: &str) {
+            self.0.push(message.to_owned());
+        }
+    }
+
+    #[test]
+    fn what_noise_lets_expect_is_told() {
+        static RUN: Cancel = Cancel::new();
+        let mut notes = Notes::default();
+        let noise = Reliability { value: 0.5, interval: Interval { low: 0.4, high: 0.6 }, rows: 224 };
+        let mut work = Work { threads: 1, command: "test", progress: &mut notes, cancel: &RUN };
+        tell_ceiling("a", Some(noise), (0.05, &[0.1, 0.5]), &mut work);
+        tell_ceiling("b", None, (0.05, &[0.1]), &mut work);
+        let [told] = notes.0.as_slice() else { panic!("{:?}", notes.0) };
+        assert!(told.starts_with("note: a: 0.50 [0.40, 0.60] of the variance"), "{told}");
+        // The table of docs/prefilter.md.
+        assert!(told.contains("(224 rows)") && told.contains("of 0.59 when keeping 10.0 %, 0.9"), "{told}");
+    }
+}

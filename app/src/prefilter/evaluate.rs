@@ -1,0 +1,69 @@
+//! Judging a stored prefilter on labels of other rows.
+
+use std::sync::Arc;
+
+use gstore_learn::judge::Report;
+use gstore_learn::{FitOptions, Prefilter};
+use gstore_store::Snapshot;
+use serde_json::Value;
+
+use super::joined;
+use super::labels::{LabelRequest, Labels, labels, rows_of};
+use super::scored::difference;
+use crate::answer::AnswerError;
+use crate::work::Work;
+
+/// Judges a prefilter on labels of rows that it has not learned from.
+///
+/// # Errors
+/// As [`super::fit_prefilter`], labels of nothing but rows that it has learned from, and labels that are other scores
+/// than those that it predicts.
+pub fn evaluate_prefilter(
+    snapshot: &Arc<Snapshot>,
+    prefilter: &Prefilter,
+    (pool, request): (&str, &LabelRequest),
+    options: &FitOptions,
+    work: &mut Work<'_>,
+) -> Result<Report, AnswerError> {
+    let request = &in_order(prefilter, request);
+    let found = labels(snapshot, request, work)?;
+    check_scored(prefilter, request, &found)?;
+    let features = prefilter.open(snapshot, pool)?;
+    let mut rows = rows_of(snapshot, pool, &found.ids)?;
+    let before = rows.len();
+    rows.retain(|(_, place)| !prefilter.learned_from(&found.ids[*place]));
+    if rows.is_empty() {
+        return Err(AnswerError::Refused(format!(
+            "the prefilter has learned from all {before} labelled rows; others are needed to judge it"
+        )));
+    }
+    let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
+    let (data, missing) = joined(&found, &features.read(&numbers)?, &rows, features.set(), request, 2)?;
+    let mut report = prefilter.evaluate(&data, options, &found.reliability)?;
+    report.notes.extend(missing.filter(|_| before == rows.len()));
+    Ok(report)
+}
+
+/// The same labels, with the targets in the order that they have in the prefilter where they are its own.
+fn in_order(prefilter: &Prefilter, request: &LabelRequest) -> LabelRequest {
+    let (own, given) = (&prefilter.targets, &request.targets);
+    let is_own = own.len() == given.len() && own.iter().all(|target| given.contains(target));
+    let targets = if is_own { own.clone() } else { given.clone() };
+    LabelRequest { targets, ..request.clone() }
+}
+
+/// Refuses labels that are other scores than a prefilter has learned, as far as that was noted.
+fn check_scored(prefilter: &Prefilter, request: &LabelRequest, found: &Labels) -> Result<(), AnswerError> {
+    let noted = prefilter.provenance.get("scored").and_then(Value::as_array);
+    // Other targets are refused by name.
+    let Some(noted) = noted.filter(|_| request.targets == prefilter.targets) else { return Ok(()) };
+    for ((target, before), now) in request.targets.iter().zip(noted).zip(&found.scored) {
+        if let Some(what) = before.as_object().and_then(|before| difference(before, now)) {
+            return Err(AnswerError::Refused(format!(
+                "target `{target}`: the labels are not the scores that the prefilter has learned to predict: {what}; \
+                 score the rows as for its fit, or fit another"
+            )));
+        }
+    }
+    Ok(())
+}
