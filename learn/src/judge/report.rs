@@ -44,7 +44,7 @@ pub struct Choice {
     pub kept: f64,
     /// The lowest recall of a target's true top among them.
     pub recall: f64,
-    /// The lowest of its lower bounds.
+    /// The lowest of its lower bounds; 1 where every row is kept for want of a cut.
     pub bound: f64,
 }
 
@@ -162,7 +162,8 @@ impl Choice {
         let found: Vec<(usize, usize)> = (0..scores.cols()).map(hits).collect();
         let least = |values: &mut dyn Iterator<Item = f64>| values.fold(1.0, f64::min);
         let share = kept.iter().filter(|kept| **kept).count() as f64 / kept.len().max(1) as f64;
-        let all = share >= 1.0;
+        // Rows like these may all pass a cut that others do not: nothing is sure but where there is none.
+        let all = cuts.iter().any(|cut| cut.from.is_none());
         Choice {
             recall: least(&mut found.iter().map(|(hits, k)| *hits as f64 / (*k).max(1) as f64)),
             bound: match all {
@@ -192,6 +193,11 @@ mod tests {
         assert!(choice.bound > 0.7 && choice.bound < 1.0);
         let all = Choice::of(&scores, &scores, 0.02, &Budget::Recall(0.95));
         assert_eq!((all.kept, all.bound), (1.0, 1.0));
+        // Rows that all pass a cut say no more than their number: 0.05^(1/10) of ten.
+        let better = Matrix::new(2, (0..100).flat_map(|i| [f64::from(i + 90); 2]).collect());
+        let passed = Choice::with(&choice.cuts, &better, &better, 0.1);
+        assert_eq!((passed.kept, passed.recall), (1.0, 1.0));
+        assert!((passed.bound - 0.741_134).abs() < 1e-5, "{passed:?}");
         // On other rows a cut has what it keeps of these.
         let few = Matrix::new(2, (0..50).flat_map(|i| [f64::from(i + 40), 0.0]).collect());
         let there = Choice::with(&choice.cuts, &few, &few, 0.2);
