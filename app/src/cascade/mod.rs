@@ -128,7 +128,8 @@ pub fn prepare_cascade(
     let mut widths: Vec<usize> = sample.columns.iter().map(|columns| columns.names().len()).collect();
     (1..widths.len()).for_each(|place| widths[place] += widths[place - 1]);
     // Rows without a score are never selected, so the top is a larger share of the others.
-    let mut learned = Learned::new(sample.data, (pool.top / sample.scored).min(1.0));
+    let share = (pool.top / sample.scored).min(1.0);
+    let mut learned = Learned::new(sample.data, share, pool.selected);
     let mut learners = Vec::with_capacity(stages.len());
     for at in widths.into_iter().enumerate() {
         learners.push(learned.stage(at, request, work)?);

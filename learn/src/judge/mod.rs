@@ -11,6 +11,7 @@ mod ceiling;
 mod cost;
 mod levels;
 mod order;
+mod pool_top;
 mod recall;
 mod report;
 mod resample;
