@@ -110,7 +110,9 @@ fn is_enough(recall: f64, hits: usize, k: usize) -> bool {
 
 /// The fewest hits of `k` whose lower bound reaches `recall`; none where `k` is too small for any.
 pub fn needed_hits(recall: f64, k: usize) -> Option<usize> {
-    (1..=k).find(|hits| is_enough(recall, *hits, k))
+    // No hit at all is never enough.
+    let misses = first(k, |misses| !is_enough(recall, k - misses, k));
+    (misses > 0).then(|| k - misses + 1)
 }
 
 /// The cut of a target, from predictions out of fold.
@@ -146,6 +148,17 @@ mod tests {
         // ln 0.05 / ln 0.95 = 58.4
         assert_eq!((needed_hits(0.95, 58), needed_hits(0.95, 59)), (None, Some(59)));
         assert!(needed_hits(0.9, 75).is_some_and(|hits| hits < 75));
+        assert_eq!((needed_hits(0.9, 0), needed_hits(1.0, 1000)), (None, None));
+        for (recall, k) in [(0.5, 40), (0.9, 300), (0.95, 300), (0.99, 300)] {
+            assert_eq!(
+                needed_hits(recall, k),
+                (1..=k).find(|hits| is_enough(recall, *hits, k)),
+                "{recall} {k}"
+            );
+        }
+        // Each of all numbers of hits would take minutes.
+        let many = needed_hits(0.9, 200_000).expect("many rows");
+        assert!((180_000..181_000).contains(&many), "{many}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod cost;
 mod levels;
 mod order;
 mod pool_top;
+mod ranked;
 mod recall;
 mod report;
 mod resample;

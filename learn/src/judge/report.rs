@@ -1,5 +1,6 @@
 //! The report on a prefilter: what its predictions are worth for each target, and what it saves.
 
+use gstore_core::{Cancel, Cancelled};
 use serde::Serialize;
 
 use super::budget::{Budget, Cut, choose};
@@ -7,6 +8,7 @@ use super::ceiling::{Reliability, expected_recall};
 use super::cost::Cost;
 use super::levels::{Confusion, confusion, levels, levels_of_ranks};
 use super::order::top;
+use super::ranked::Pairs;
 use super::recall::{AtBudget, at_budgets, r2, spearman};
 use super::resample::{Bootstrap, Interval};
 use crate::matrix::Matrix;
@@ -33,6 +35,8 @@ pub struct JudgeRequest<'a> {
     pub bootstrap: Bootstrap,
     /// Of each target, what is known of its labels' noise.
     pub reliability: &'a [Option<Reliability>],
+    /// Stops it.
+    pub cancel: &'a Cancel,
 }
 
 /// What is kept of each target, and of all together.
@@ -103,11 +107,14 @@ impl Report {
 }
 
 /// Judges predictions of all targets.
-pub fn judge(request: &JudgeRequest<'_>) -> Vec<TargetReport> {
+///
+/// # Errors
+/// Being told to stop.
+pub fn judge(request: &JudgeRequest<'_>) -> Result<Vec<TargetReport>, Cancelled> {
     (0..request.targets.len()).map(|target| one(request, target)).collect()
 }
 
-fn one(request: &JudgeRequest<'_>, target: usize) -> TargetReport {
+fn one(request: &JudgeRequest<'_>, target: usize) -> Result<TargetReport, Cancelled> {
     let scores = request.scores.column(target);
     let predictions = request.predictions.column(target);
     let top = top(&scores, request.top);
@@ -120,22 +127,21 @@ fn one(request: &JudgeRequest<'_>, target: usize) -> TargetReport {
     let ceiling = reliability.map(|r| {
         request.budgets.iter().map(|budget| expected_recall(r.value, request.top, *budget)).collect()
     });
-    let of_rows = |rows: &[usize]| {
-        let pick = |values: &[f64]| rows.iter().map(|row| values[*row]).collect::<Vec<f64>>();
-        spearman(&pick(&predictions), &pick(&scores))
-    };
-    TargetReport {
+    let pairs = Pairs::new(&predictions, &scores);
+    let (bootstrap, cancel) = (&request.bootstrap, request.cancel);
+    let spearman_interval = bootstrap.interval(scores.len(), cancel, |rows| pairs.spearman(rows))?;
+    Ok(TargetReport {
         target: request.targets[target].clone(),
         top: top.iter().filter(|top| **top).count(),
-        budgets: at_budgets(&predictions, &scores, &top, request.budgets, &request.bootstrap),
+        budgets: at_budgets(&predictions, &scores, &top, request.budgets, bootstrap, cancel)?,
         ceiling,
         spearman: spearman(&predictions, &scores),
-        spearman_interval: request.bootstrap.interval(scores.len(), of_rows),
+        spearman_interval,
         r2: r2(&request.calibrated.column(target), &scores),
         r2_constant: r2(&request.constant.column(target), &scores),
         confusion: confusion(&truth, &predicted),
         reliability,
-    }
+    })
 }
 
 impl Choice {
@@ -203,5 +209,30 @@ mod tests {
         let there = Choice::with(&choice.cuts, &few, &few, 0.2);
         assert_eq!((there.cuts[0].from, there.cuts[0].share, there.cuts[0].recall), (Some(80.0), 0.2, 1.0));
         assert_eq!((there.cuts[1].share, there.cuts[1].recall), (0.0, 0.0));
+    }
+
+    #[test]
+    fn judging_stops_when_it_is_told_to() {
+        let scores = Matrix::new(1, (0..100).map(f64::from).collect());
+        let of = |cancel: &Cancel| {
+            let targets = ["t".to_owned()];
+            judge(&JudgeRequest {
+                targets: &targets,
+                scores: &scores,
+                predictions: &scores,
+                calibrated: &scores,
+                constant: &scores,
+                levels: None,
+                top: 0.1,
+                budgets: &[0.2],
+                bootstrap: Bootstrap { resamples: 100, seed: 1 },
+                reliability: &[None],
+                cancel,
+            })
+        };
+        assert_eq!(of(&Cancel::raised()), Err(Cancelled));
+        let found = of(&Cancel::new()).unwrap();
+        assert_eq!((found.len(), found[0].spearman), (1, 1.0));
+        assert_eq!(found[0].spearman_interval, Some(Interval { low: 1.0, high: 1.0 }));
     }
 }
