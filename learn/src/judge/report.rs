@@ -48,7 +48,8 @@ pub struct Choice {
     pub kept: f64,
     /// The lowest recall of a target's true top among them.
     pub recall: f64,
-    /// The lowest of its lower bounds; 1 where every row is kept for want of a cut.
+    /// The lowest of the lower bounds of the targets' own cuts, each with 95 % confidence; 1 where every row is kept
+    /// for want of a cut.
     pub bound: f64,
 }
 
@@ -168,14 +169,15 @@ impl Choice {
         let found: Vec<(usize, usize)> = (0..scores.cols()).map(hits).collect();
         let least = |values: &mut dyn Iterator<Item = f64>| values.fold(1.0, f64::min);
         let share = kept.iter().filter(|kept| **kept).count() as f64 / kept.len().max(1) as f64;
-        // Rows like these may all pass a cut that others do not: nothing is sure but where there is none.
-        let all = cuts.iter().any(|cut| cut.from.is_none());
+        // All of these rows may pass a cut that others do not. What the cuts of other targets keep as well is no
+        // order statistic of this one's top, so that no bound follows from it.
+        let bound = match cuts.iter().any(|cut| cut.from.is_none()) {
+            true => 1.0,
+            false => least(&mut cuts.iter().map(|cut| cut.bound)),
+        };
         Choice {
             recall: least(&mut found.iter().map(|(hits, k)| *hits as f64 / (*k).max(1) as f64)),
-            bound: match all {
-                true => 1.0,
-                false => least(&mut found.iter().map(|(hits, k)| super::lower_bound(*hits, *k))),
-            },
+            bound,
             kept: share,
             cuts,
         }
@@ -204,6 +206,10 @@ mod tests {
         let passed = Choice::with(&choice.cuts, &better, &better, 0.1);
         assert_eq!((passed.kept, passed.recall), (1.0, 1.0));
         assert!((passed.bound - 0.741_134).abs() < 1e-5, "{passed:?}");
+        // Rows that another target's cut keeps do not raise a target's bound.
+        let other = Matrix::new(2, (0..100).flat_map(|i| [f64::from(i + 90), 0.0]).collect());
+        let both = Choice::with(&choice.cuts, &other, &other, 0.1);
+        assert_eq!((both.kept, both.recall, both.cuts[1].recall, both.bound), (1.0, 1.0, 0.0, 0.0));
         // On other rows a cut has what it keeps of these.
         let few = Matrix::new(2, (0..50).flat_map(|i| [f64::from(i + 40), 0.0]).collect());
         let there = Choice::with(&choice.cuts, &few, &few, 0.2);
