@@ -48,11 +48,15 @@ pub fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
     if a.len() != b.len() || a.len() < 2 || a.iter().chain(b).any(|x| !x.is_finite()) {
         return None;
     }
-    let (a, b) = (ranks(a), ranks(b));
+    of_ranks(&ranks(a), &ranks(b))
+}
+
+/// Spearman's correlation of ranks from 1, in which ties have their mean; none where a side is constant.
+pub fn of_ranks(a: &[f64], b: &[f64]) -> Option<f64> {
     let mean = (a.len() as f64 + 1.0) / 2.0;
-    let product: f64 = a.iter().zip(&b).map(|(x, y)| (x - mean) * (y - mean)).sum();
+    let product: f64 = a.iter().zip(b).map(|(x, y)| (x - mean) * (y - mean)).sum();
     let square = |values: &[f64]| values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>();
-    let lengths = (square(&a) * square(&b)).sqrt();
+    let lengths = (square(a) * square(b)).sqrt();
     (lengths > 0.0).then(|| (product / lengths).clamp(-1.0, 1.0))
 }
 

@@ -13,6 +13,7 @@ use gstore_evaluate::statistics::Bootstrap;
 const ROWS: usize = 120;
 const QUERIES: usize = 30;
 const LOGISTIC: Logistic = Logistic { ridge: 0.01 };
+const NETWORK: Network = Network { hidden: 3, ridge: 0.03, seed: 1 };
 
 fn problem(columns: usize) -> (Problem, Problem) {
     (Problem::made(ROWS, columns, 1.0, 2), Problem::made(QUERIES, columns, 1.0, 102))
@@ -91,13 +92,13 @@ fn projections_are_the_better_the_more_dimensions_they_keep() {
     assert!(projected_influence("m", &LOGISTIC, &parameters, (&problem, &queries), (8, 0)).is_err());
 }
 
-#[test]
-fn rows_with_wrong_labels_influence_themselves_most() {
+/// The area under the curve of changed labels, a tenth of 200, by the influence of rows on themselves.
+fn found_flips(model: &impl SmallModel) -> f64 {
     let flipped = random_subsets(200, 2, 0.1, 2).expect("subsets").swap_remove(0).rows;
     let problem = Problem::made(200, 6, 0.1, 52).flipped(&flipped);
     let rows: Vec<u32> = (0..200).collect();
-    let parameters = fit(&LOGISTIC, &problem, &rows, &LOGISTIC.start(6)).expect("trained");
-    let scores = self_influence("self", &LOGISTIC, &parameters, &problem).expect("scores");
+    let parameters = fit(model, &problem, &rows, &model.start(6)).expect("trained");
+    let scores = self_influence("self", model, &parameters, &problem).expect("scores");
     let flips = Flips {
         rows: Ids::new((0..200).map(|row| row.to_string()), "the rows").expect("ids"),
         flipped: rows.iter().map(|row| flipped.contains(row)).collect(),
@@ -105,19 +106,34 @@ fn rows_with_wrong_labels_influence_themselves_most() {
     let found = means(|comparison| {
         flip_detection(&flips, &[scores], Suspicious::Highest, comparison).expect("compared")
     });
-    assert!(found[0] >= 0.95, "AUC {found:?}");
+    found[0]
 }
 
 #[test]
-fn influence_on_a_network_predicts_random_subsets() {
+fn rows_with_wrong_labels_influence_themselves_most() {
+    // Worked out in doubles elsewhere: 0.9725 and 0.973.
+    let (logistic, network) = (found_flips(&LOGISTIC), found_flips(&NETWORK));
+    assert!(logistic >= 0.95 && network >= 0.9, "AUC {logistic} and {network}");
+}
+
+#[test]
+fn influence_on_a_network_predicts_random_subsets_and_single_rows() {
     let (problem, queries) = problem(4);
-    let model = Network { hidden: 3, ridge: 0.03, seed: 1 };
-    let parameters = trained(&model, &problem);
+    let parameters = trained(&NETWORK, &problem);
+    let scores = influence("influence", &NETWORK, &parameters, (&problem, &queries)).expect("scores");
+    let methods = [scores, Scores::random("random", ROWS, QUERIES, 5)];
+
+    // Worked out in doubles elsewhere: 0.936, and 0.972 without single rows.
     let subsets = random_subsets(ROWS, 24, 0.5, 2).expect("subsets");
-    let halves = truth(&model, (&problem, &queries), subsets, &parameters);
-    let scores = influence("influence", &model, &parameters, (&problem, &queries)).expect("scores");
-    let found = means(|comparison| lds(&halves, &[scores], comparison).expect("compared"));
-    assert!(found[0] >= 0.6, "LDS {found:?}");
+    let halves = truth(&NETWORK, (&problem, &queries), subsets, &parameters);
+    let found = means(|comparison| lds(&halves, &methods, comparison).expect("compared"));
+    assert!(found[0] >= 0.8 && found[1].abs() < 0.3, "LDS {found:?}");
+
+    let names: Vec<String> = (0..ROWS).map(|row| row.to_string()).collect();
+    let subsets = leave_one_out(ROWS, None, 0, |row| names[row].as_str()).expect("subsets");
+    let ones = truth(&NETWORK, (&problem, &queries), subsets, &parameters);
+    let found = means(|comparison| leave_out(&ones, &methods, comparison).expect("compared"));
+    assert!(found[0] >= 0.85 && found[1].abs() < 0.3, "leave-one-out {found:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A fitted prefilter: features, learner, cuts and where they come from, as one value that is stored.
 
+use gstore_core::Cancel;
 use gstore_core::correlation::descending;
 use gstore_store::Snapshot;
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,8 @@ impl Prefilter {
             budgets: &options.budgets,
             bootstrap: options.bootstrap(),
             reliability,
-        });
+            cancel: means.cancel,
+        })?;
         let mut report = report(&found.learner, data, options.top, targets, choice);
         let held_out = found.predictions.clone();
         let prefilter = Self::of(features, data, options, found, report.choice.cuts.clone(), means)?;
@@ -221,12 +223,13 @@ impl Prefilter {
     /// Judges it on labelled rows; those that it has learned from flatter it.
     ///
     /// # Errors
-    /// Targets other than its own.
+    /// Targets other than its own, and being told to stop.
     pub fn evaluate(
         &self,
         data: &Labelled,
         options: &FitOptions,
         reliability: &[Option<Reliability>],
+        cancel: &Cancel,
     ) -> Result<Report, LearnError> {
         if data.targets != self.targets {
             return Err(LearnError::Invalid(format!(
@@ -255,7 +258,8 @@ impl Prefilter {
             budgets: &options.budgets,
             bootstrap: options.bootstrap(),
             reliability,
-        });
+            cancel,
+        })?;
         let choice = Choice::with(&self.cuts, &predictions, &data.y, self.top);
         Ok(report(&self.learner, data, self.top, targets, choice))
     }
@@ -305,7 +309,6 @@ mod tests {
     use super::*;
     use crate::features::FeatureSet;
     use crate::judge::Budget;
-    use gstore_core::Cancel;
 
     static RUN: Cancel = Cancel::new();
 
@@ -332,7 +335,7 @@ mod tests {
             assert_eq!(again, fitted);
             assert_eq!(again.predict(&data.x), fitted.predict(&data.x));
             assert!(again.learned_from("row3") && !again.learned_from("other"));
-            let judged = again.evaluate(&data, &options, &[None]).unwrap();
+            let judged = again.evaluate(&data, &options, &[None], &RUN).unwrap();
             assert!(judged.targets[0].spearman > 0.8 && judged.text().contains("recall when keeping"));
         }
     }

@@ -92,10 +92,8 @@ impl Golden {
         for (target, name) in self.targets().iter().enumerate() {
             let (found, scores) = (predictions.column(target), data.y.column(target));
             let bootstrap = Bootstrap { resamples: 100, seed: 1 };
-            let recalls: Vec<f64> = at_budgets(&found, &scores, &self.top(target), &budgets, &bootstrap)
-                .iter()
-                .map(|at| at.recall)
-                .collect();
+            let at = at_budgets(&found, &scores, &self.top(target), &budgets, &bootstrap, &RUN);
+            let recalls: Vec<f64> = at.expect("not stopped").iter().map(|at| at.recall).collect();
             let expected = self.numbers(&table[name]["recall"]);
             for (found, expected) in recalls.iter().zip(&expected) {
                 assert!((found - expected).abs() < 1e-9, "{of} {name}: {recalls:?} are not {expected:?}");
@@ -223,7 +221,8 @@ fn golden_prefilter_ridge_of_few_labels() {
         for (target, name) in golden.targets().iter().enumerate() {
             let (found, scores) = (found.column(target), scores.column(target));
             let top = top_k(&scores, k);
-            let at = at_budgets(&found, &scores, &top, &budgets, &Bootstrap { resamples: 100, seed: 1 });
+            let bootstrap = Bootstrap { resamples: 100, seed: 1 };
+            let at = at_budgets(&found, &scores, &top, &budgets, &bootstrap, &RUN).expect("not stopped");
             for (at, expected) in at.iter().zip(golden.numbers(&table[name]["recall"])) {
                 assert!(
                     (at.recall - expected).abs() < 1e-9,
@@ -252,7 +251,8 @@ fn golden_prefilter_trees_keep_as_much_as_the_histogram_booster() {
     for (target, name) in golden.targets().iter().enumerate() {
         let (scores, top) = (data.y.column(target), golden.top(target));
         let measured = |predictions: &Matrix| {
-            at_budgets(&predictions.column(target), &scores, &top, &budgets, &bootstrap)
+            at_budgets(&predictions.column(target), &scores, &top, &budgets, &bootstrap, &RUN)
+                .expect("not stopped")
         };
         for (at, expected) in measured(&found.predictions).iter().zip(measured(&reference)) {
             let interval = expected.interval.expect("an interval");

@@ -17,14 +17,16 @@ pub(super) struct Learned {
     pub(super) sample: usize,
     /// The share of rows that is the true top.
     share: f64,
+    /// How many rows of the pool are.
+    selected: usize,
     /// Of each stage, predictions of the sample by learners that have not seen the row.
     predictions: Vec<Vec<f64>>,
 }
 
 impl Learned {
-    /// Nothing yet, of a random sample.
-    pub(super) fn new(data: Labelled, share: f64) -> Self {
-        Self { sample: data.ids.len(), data, share, predictions: Vec::new() }
+    /// Nothing yet, of a random sample. The true top is this share of its rows, and so many rows of the pool.
+    pub(super) fn new(data: Labelled, share: f64, selected: usize) -> Self {
+        Self { sample: data.ids.len(), data, share, selected, predictions: Vec::new() }
     }
 
     /// Learns what a stage predicts from its first columns, which are `width`; in the place of what was
@@ -62,7 +64,7 @@ impl Learned {
 
     /// The cut of each stage.
     pub(super) fn cuts(&self, recall: f64) -> Vec<StageCut> {
-        cascade(&self.predictions, &self.top(), recall)
+        cascade(&self.predictions, &self.top(), recall, self.selected)
     }
 
     /// The rank correlation of a stage's predictions with the scores of the sample.
@@ -129,7 +131,7 @@ mod tests {
             models: GivenOptions::default(),
         };
         let work = Work::silent("test");
-        let mut learned = Learned::new(data, 0.3);
+        let mut learned = Learned::new(data, 0.3, 300);
         learned.stage((0, 1), &request, &work).unwrap();
         let before = learned.predictions.clone();
         assert!(learned.spearman(0) > 0.9, "{}", learned.spearman(0));

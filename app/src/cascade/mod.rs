@@ -133,7 +133,7 @@ pub fn prepare_cascade(
     tell_ceiling(&target, noise, (top, &FitOptions::default().budgets), work);
     let mut widths: Vec<usize> = sample.columns.iter().map(|columns| columns.names().len()).collect();
     (1..widths.len()).for_each(|place| widths[place] += widths[place - 1]);
-    let mut learned = Learned::new(sample.data, top);
+    let mut learned = Learned::new(sample.data, top, pool.selected);
     let mut learners = Vec::with_capacity(stages.len());
     for at in widths.into_iter().enumerate() {
         learners.push(learned.stage(at, request, work)?);

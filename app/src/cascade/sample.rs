@@ -29,6 +29,8 @@ pub(super) struct Pool {
     pub(super) rows: RowSet,
     /// The share of them that is selected.
     pub(super) top: f64,
+    /// Their number.
+    pub(super) selected: usize,
     /// Rows that are labelled.
     pub(super) labelled: RowSet,
 }
@@ -61,10 +63,7 @@ pub(super) fn draw(
     }
     check_counts(part, source, stages, &rows)?;
     let top = k as f64 / all as f64;
-    let labels = |misses, spare: f64| {
-        let rows = least_top(request.recall, stages.len(), misses) as f64 * spare / top;
-        rows.ceil() as u64
-    };
+    let labels = |misses, spare| labels_for(request.recall, (stages.len(), misses), (k as u64, all), spare);
     let least = labels(0, 1.0);
     // With a miss for each stage cuts are worth more, where that is no large part of the pool.
     let usual = labels(stages.len(), SPARE).min(all / 4).max(labels(0, SPARE));
@@ -89,9 +88,9 @@ pub(super) fn draw(
         )));
     }
     let rest = (all - count) as f64;
-    // No fewer rows than those that are to be found can go on.
-    let entering =
-        (0..=stages.len()).map(|stage| if stage == 0 { rest } else { rest * request.recall * top });
+    // No fewer rows than those that are to be found beside the labelled ones can go on.
+    let found = (rest * top - (1.0 - request.recall) * k as f64).max(0.0);
+    let entering = (0..=stages.len()).map(|stage| if stage == 0 { rest } else { found });
     let cost = Spent::new(stages, source.checkpoints()).passes(all, count, entering.collect());
     if cost.saving() <= 0.0 {
         return Err(AnswerError::Cascade(format!(
@@ -104,7 +103,14 @@ pub(super) fn draw(
         )));
     }
     let labelled = drawn(&rows, count, request.seed);
-    Ok(Pool { rows, top, labelled })
+    Ok(Pool { rows, top, selected: k, labelled })
+}
+
+/// How many rows of a pool are labelled so that stages, which leave out `misses` labelled rows of the top, have this
+/// recall. `selected` of `all` rows are the top.
+fn labels_for(recall: f64, (stages, misses): (usize, usize), (selected, all): (u64, u64), spare: f64) -> u64 {
+    let of_top = least_top(recall, stages, misses, selected as usize) as f64;
+    (of_top * spare / (selected as f64 / all as f64)).ceil() as u64
 }
 
 /// Computes all features of the labelled rows, gradients last: they cost most. Gives the keys of the forward
@@ -218,4 +224,22 @@ pub(super) fn ids(snapshot: &Snapshot, pool: &str, rows: &[u64]) -> Result<Vec<S
         ids.extend((0..texts.len()).map(|i| texts.value(i).to_owned()));
     }
     Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_follow_from_the_top_and_grow_with_the_pool_up_to_a_limit() {
+        // 85, 70 and 49 of 224 rows.
+        let of = |stages, misses, spare| labels_for(0.95, (stages, misses), (224, 4480), spare);
+        assert_eq!([1, 2, 3].map(|stages| of(stages, 0, 1.0)), [980, 1400, 1700]);
+        assert_eq!((of(3, 0, SPARE), of(3, 3, SPARE)), (1785, 2436));
+        let sizes = [100u64, 1000, 20_000, 20_000_000];
+        let found = sizes.map(|top| labels_for(0.95, (3, 0), (top, 20 * top), 1.0));
+        assert_eq!(found, [59 * 20, 113 * 20, 124 * 20, 124 * 20]);
+        // A top that is too small for any cut takes all rows.
+        assert_eq!(labels_for(0.95, (2, 0), (15, 300), 1.0), 300);
+    }
 }

@@ -39,7 +39,7 @@ pub fn evaluate_prefilter(
     }
     let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
     let (data, missing) = joined(&found, &features.read(&numbers)?, &rows, features.set(), request, 2)?;
-    let mut report = prefilter.evaluate(&data, options, &found.reliability)?;
+    let mut report = prefilter.evaluate(&data, options, &found.reliability, work.cancel)?;
     report.notes.extend(missing.filter(|_| before == rows.len()));
     Ok(report)
 }

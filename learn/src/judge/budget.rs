@@ -8,7 +8,7 @@ use gstore_core::correlation::descending;
 use serde::{Deserialize, Serialize};
 
 /// Confidence of the bound.
-const CONFIDENCE: f64 = 0.95;
+pub(super) const CONFIDENCE: f64 = 0.95;
 
 /// A budget as it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -66,8 +66,28 @@ fn ln_tail(hits: usize, k: usize, p: f64) -> f64 {
         term += ((i + 1) as f64 / (k - i) as f64).ln() + ((1.0 - p) / p).ln();
         terms.push(term);
     }
+    ln_sum(&terms)
+}
+
+/// ln of the sum of numbers that are given by theirs.
+pub(super) fn ln_sum(terms: &[f64]) -> f64 {
     let most = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     most + terms.iter().map(|term| (term - most).exp()).sum::<f64>().ln()
+}
+
+/// The first number up to `most` for which something holds that holds for all larger ones; `most` where it holds for
+/// none before. Looks near 0 first.
+pub(super) fn first(most: usize, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, 1);
+    while high < most && !holds(high) {
+        (low, high) = (high + 1, high.saturating_mul(2));
+    }
+    high = high.min(most);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if holds(middle) { high = middle } else { low = middle + 1 }
+    }
+    low
 }
 
 /// The lower bound of a chance of which `hits` of `k` were seen.
@@ -84,13 +104,15 @@ pub fn lower_bound(hits: usize, k: usize) -> f64 {
 }
 
 /// Whether the lower bound of `hits` of `k` reaches `recall`.
-pub(super) fn is_enough(recall: f64, hits: usize, k: usize) -> bool {
+fn is_enough(recall: f64, hits: usize, k: usize) -> bool {
     ln_tail(hits, k, recall) <= (1.0 - CONFIDENCE).ln()
 }
 
 /// The fewest hits of `k` whose lower bound reaches `recall`; none where `k` is too small for any.
 pub fn needed_hits(recall: f64, k: usize) -> Option<usize> {
-    (1..=k).find(|hits| is_enough(recall, *hits, k))
+    // No hit at all is never enough.
+    let misses = first(k, |misses| !is_enough(recall, k - misses, k));
+    (misses > 0).then(|| k - misses + 1)
 }
 
 /// The cut of a target, from predictions out of fold.
@@ -126,6 +148,25 @@ mod tests {
         // ln 0.05 / ln 0.95 = 58.4
         assert_eq!((needed_hits(0.95, 58), needed_hits(0.95, 59)), (None, Some(59)));
         assert!(needed_hits(0.9, 75).is_some_and(|hits| hits < 75));
+        assert_eq!((needed_hits(0.9, 0), needed_hits(1.0, 1000)), (None, None));
+        for (recall, k) in [(0.5, 40), (0.9, 300), (0.95, 300), (0.99, 300)] {
+            assert_eq!(
+                needed_hits(recall, k),
+                (1..=k).find(|hits| is_enough(recall, *hits, k)),
+                "{recall} {k}"
+            );
+        }
+        // Each of all numbers of hits would take minutes.
+        let many = needed_hits(0.9, 200_000).expect("many rows");
+        assert!((180_000..181_000).contains(&many), "{many}");
+    }
+
+    #[test]
+    fn the_first_is_found_wherever_it_is() {
+        for most in 0..40 {
+            assert!((0..=most).all(|at| first(most, |x| x >= at) == at), "{most}");
+            assert_eq!(first(most, |_| false), most);
+        }
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Cuts of a cascade: stages that remove rows one after the other, with one bound on the recall of all.
 //!
 //! Each cut lies at a row of the true top. Below a cut and above those before it are statistically equivalent
-//! blocks (Wald 1943, Tukey 1947): where J cuts leave out m of k top rows, the recall is bounded as that of a
-//! single cut which leaves out m + J - 1, whatever the stages predict and however they depend on each other.
+//! blocks (Wald 1943, Tukey 1947): where J cuts leave out m of k labelled top rows, the recall is bounded as that of
+//! a single cut which leaves out m + J - 1, whatever the stages predict and however they depend on each other.
+//! Labelled rows have all gradients and take part in the selection whatever is predicted of them: the bound is that
+//! of [`PoolTop`].
 
 use serde::{Deserialize, Serialize};
 
-use super::budget::{is_enough, lower_bound, needed_hits};
+use super::budget::first;
+use super::pool_top::PoolTop;
 
 /// What a stage's cut keeps of the labelled rows, after those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -17,29 +20,32 @@ pub struct StageCut {
     pub kept: f64,
     /// Share of the true top among them.
     pub recall: f64,
-    /// Its one-sided 95 % lower bound.
+    /// The one-sided 95 % lower bound of the share of the pool's true top that is left or labelled.
     pub bound: f64,
 }
 
-/// The fewest rows of the true top that bound the recall of so many stages, if they leave out `misses`.
-pub fn least_top(recall: f64, stages: usize, misses: usize) -> usize {
+/// The fewest labelled rows of a pool's true top, which has `top`, that bound the recall of so many stages, if these
+/// leave out `misses` of them.
+pub fn least_top(recall: f64, stages: usize, misses: usize, top: usize) -> usize {
     let misses = misses + stages.saturating_sub(1);
-    (misses + 1..).find(|k| is_enough(recall, *k - misses, *k)).unwrap_or(usize::MAX)
+    first(top, |labelled| PoolTop { rows: top, labelled }.keeps(recall, misses))
 }
 
-/// How many rows of the top each stage may leave out; none where they are too few to bound the recall.
-fn allowed(recall: f64, k: usize, stages: usize) -> Option<Vec<usize>> {
-    let misses = k.checked_sub(needed_hits(recall, k)?)?.checked_sub(stages.saturating_sub(1))?;
+/// How many labelled rows of the top each stage may leave out; none where they are too few to bound the recall.
+fn allowed(recall: f64, pool: PoolTop, stages: usize) -> Option<Vec<usize>> {
+    let misses = pool.most_misses(recall)?.checked_sub(stages.saturating_sub(1))?;
     // Fixed before any prediction is looked at; what does not divide goes to the later stages, which know
     // more.
     let until = |stage: usize| misses * stage / stages.max(1);
     Some((0..stages).map(|stage| until(stage + 1) - until(stage)).collect())
 }
 
-/// The cut of each stage, from its predictions of all labelled rows out of fold.
-pub fn cascade(predictions: &[Vec<f64>], top: &[bool], recall: f64) -> Vec<StageCut> {
+/// The cut of each stage, from its predictions of all labelled rows out of fold. `top` says which of these rows are
+/// of the true top, `of_pool` how many rows of the pool are.
+pub fn cascade(predictions: &[Vec<f64>], top: &[bool], recall: f64, of_pool: usize) -> Vec<StageCut> {
     let (n, k) = (top.len(), top.iter().filter(|top| **top).count());
-    let allowed = allowed(recall, k, predictions.len());
+    let pool = PoolTop { rows: of_pool, labelled: k };
+    let allowed = allowed(recall, pool, predictions.len());
     let mut left = vec![true; n];
     let mut cuts = 0usize;
     let mut found = Vec::with_capacity(predictions.len());
@@ -62,7 +68,7 @@ pub fn cascade(predictions: &[Vec<f64>], top: &[bool], recall: f64) -> Vec<Stage
             from,
             kept: kept as f64 / n.max(1) as f64,
             recall: hits as f64 / k.max(1) as f64,
-            bound: if cuts == 0 { 1.0 } else { lower_bound((hits + 1).saturating_sub(cuts), k) },
+            bound: if cuts == 0 { 1.0 } else { pool.bound(k - hits + cuts - 1) },
         });
     }
     found
@@ -110,15 +116,43 @@ mod tests {
     use super::*;
     use crate::random;
 
+    /// The top of a pool that is large against its labels.
+    const LARGE: usize = 1_000_000;
+
     #[test]
     fn each_cut_after_the_first_counts_as_a_miss() {
         // The sizes without a miss and with one to five, of the beta distribution.
         for (misses, k) in [(0, 59), (1, 93), (2, 124), (3, 153), (4, 181), (5, 208)] {
-            assert_eq!((least_top(0.95, 1, misses), least_top(0.95, misses + 1, 0)), (k, k));
+            let found = (least_top(0.95, 1, misses, LARGE), least_top(0.95, misses + 1, 0, LARGE));
+            assert_eq!(found, (k, k));
         }
-        assert_eq!(allowed(0.95, 208, 3), Some(vec![1, 1, 1]));
-        assert_eq!(allowed(0.95, 181, 3), Some(vec![0, 1, 1]));
-        assert_eq!(allowed(0.95, 123, 3), None);
+        let allowed = |labelled| allowed(0.95, PoolTop { rows: LARGE, labelled }, 3);
+        assert_eq!(
+            (allowed(208), allowed(181), allowed(123)),
+            (Some(vec![1, 1, 1]), Some(vec![0, 1, 1]), None)
+        );
+    }
+
+    #[test]
+    fn labels_are_fewer_where_they_are_a_part_of_the_top() {
+        // Sums of hypergeometric probabilities in whole numbers; 224 is 5 % of 4,480 rows.
+        for (top, labelled) in [
+            (20, [16, 17, 18]),
+            (40, [25, 30, 32]),
+            (100, [39, 51, 59]),
+            (200, [47, 67, 81]),
+            (224, [49, 70, 85]),
+            (1000, [56, 87, 113]),
+            (5000, [58, 92, 122]),
+            (LARGE, [59, 93, 124]),
+        ] {
+            assert_eq!([1, 2, 3].map(|stages| least_top(0.95, stages, 0, top)), labelled, "{top}");
+        }
+        assert_eq!((least_top(0.9, 3, 0, 224), least_top(0.9, 3, 3, 224)), (50, 74));
+        // More stages than rows, and no row at all.
+        assert_eq!((least_top(0.95, 3, 0, 2), least_top(0.95, 3, 0, 0)), (2, 0));
+        let allowed = |labelled| allowed(0.95, PoolTop { rows: 224, labelled }, 3);
+        assert_eq!((allowed(84), allowed(85), allowed(130)), (None, Some(vec![0; 3]), Some(vec![1, 2, 2])));
     }
 
     #[test]
@@ -127,14 +161,14 @@ mod tests {
         let top: Vec<bool> = (0..186).map(|row| row < 93).collect();
         let first: Vec<f64> = (0..186).map(|row| if row < 140 { 1.0 } else { 0.0 }).collect();
         let second: Vec<f64> = (0..186).map(|row| if row < 93 { 1.0 } else { 0.0 }).collect();
-        let found = cascade(&[first.clone(), second], &top, 0.95);
+        let found = cascade(&[first.clone(), second], &top, 0.95, LARGE);
         assert_eq!((found[0].from, found[0].kept, found[0].recall), (Some(1.0), 140.0 / 186.0, 1.0));
         assert_eq!((found[1].from, found[1].kept, found[1].recall), (Some(1.0), 0.5, 1.0));
         assert!(found[0].bound > found[1].bound && found[1].bound >= 0.95, "{found:?}");
         // Too few rows of the top, or predictions that say nothing: all rows go on.
         let all = StageCut { from: None, kept: 1.0, recall: 1.0, bound: 1.0 };
-        assert_eq!(cascade(&[first], &top, 0.999), [all]);
-        assert_eq!(cascade(&[vec![1.0; 186]], &top, 0.95), [all]);
+        assert_eq!(cascade(&[first], &top, 0.999, LARGE), [all]);
+        assert_eq!(cascade(&[vec![1.0; 186]], &top, 0.95, LARGE), [all]);
     }
 
     #[test]
@@ -147,7 +181,7 @@ mod tests {
             let stage = |stage: u64| -> Vec<f64> {
                 (0..2 * k as u64).map(|row| random::uniform(run, stage, row)).collect()
             };
-            let found = cascade(&[stage(1), stage(2)], &top, 0.95);
+            let found = cascade(&[stage(1), stage(2)], &top, 0.95, LARGE);
             let recall: f64 = found.iter().map(|cut| 1.0 - cut.from.unwrap_or(0.0)).product();
             kept += u32::from(recall >= 0.95);
         }

@@ -1,5 +1,6 @@
 //! Expected recall of a perfect prediction where labels are noisy.
 
+use gstore_core::Cancel;
 use serde::{Deserialize, Serialize};
 
 use super::resample::{Bootstrap, Interval};
@@ -33,7 +34,9 @@ pub fn reliability(scores: &[f64], errors: &[f64], bootstrap: &Bootstrap) -> Opt
         return None;
     }
     let value = of(&mut (0..scores.len()));
-    let interval = bootstrap.interval(scores.len(), |rows| of(&mut rows.iter().copied()))?;
+    // Errors are measured on few rows.
+    let never = Cancel::new();
+    let interval = bootstrap.interval(scores.len(), &never, |rows| of(&mut rows.iter().copied())).ok()??;
     Some(Reliability { value, interval, rows: scores.len() })
 }
 

@@ -11,6 +11,8 @@ mod ceiling;
 mod cost;
 mod levels;
 mod order;
+mod pool_top;
+mod ranked;
 mod recall;
 mod report;
 mod resample;

@@ -1,6 +1,7 @@
 //! Measures of predicted scores against true ones.
 
 use gstore_core::correlation::{self, descending};
+use gstore_core::{Cancel, Cancelled};
 use serde::Serialize;
 
 use super::order::kept_rows;
@@ -24,13 +25,17 @@ pub struct AtBudget {
 }
 
 /// The measures at each budget. `top` says which rows are the true top.
+///
+/// # Errors
+/// Being told to stop.
 pub fn at_budgets(
     predictions: &[f64],
     scores: &[f64],
     top: &[bool],
     budgets: &[f64],
     bootstrap: &Bootstrap,
-) -> Vec<AtBudget> {
+    cancel: &Cancel,
+) -> Result<Vec<AtBudget>, Cancelled> {
     let n = scores.len();
     let mean = scores.iter().sum::<f64>() / n.max(1) as f64;
     // Place in the order of predictions and weight of each row of the top.
@@ -40,7 +45,7 @@ pub fn at_budgets(
             tops.push((place, (scores[row] - mean).max(0.0)));
         }
     }
-    let at = |budget: &f64| {
+    let at = |budget: &f64| -> Result<AtBudget, Cancelled> {
         let kept = kept_rows(*budget, n);
         let recall = |rows: &mut dyn Iterator<Item = usize>| {
             let (mut hits, mut all) = (0.0, 0.0f64);
@@ -59,14 +64,16 @@ pub fn at_budgets(
             hits / all
         };
         let found = recall(&mut (0..tops.len()));
-        AtBudget {
+        let interval = bootstrap.interval(tops.len(), cancel, |rows| recall(&mut rows.iter().copied()))?;
+        let mass_interval = bootstrap.interval(tops.len(), cancel, |rows| mass(&mut rows.iter().copied()))?;
+        Ok(AtBudget {
             budget: *budget,
             recall: found,
-            interval: bootstrap.interval(tops.len(), |rows| recall(&mut rows.iter().copied())),
+            interval,
             mass: mass(&mut (0..tops.len())),
-            mass_interval: bootstrap.interval(tops.len(), |rows| mass(&mut rows.iter().copied())),
+            mass_interval,
             lift: found / (kept as f64 / n.max(1) as f64).max(f64::MIN_POSITIVE),
-        }
+        })
     };
     budgets.iter().map(at).collect()
 }
@@ -96,13 +103,15 @@ mod tests {
     fn a_perfect_prediction_keeps_all_and_a_reversed_one_nothing() {
         let scores: Vec<f64> = (0..100).map(f64::from).collect();
         let top = top_k(&scores, 10);
-        let found = at_budgets(&scores, &scores, &top, &[0.05, 0.1], &Bootstrap::default());
+        let (bootstrap, cancel) = (Bootstrap::default(), Cancel::new());
+        let found = at_budgets(&scores, &scores, &top, &[0.05, 0.1], &bootstrap, &cancel).unwrap();
         assert_eq!((found[0].recall, found[0].lift, found[1].recall), (0.5, 10.0, 1.0));
         assert!(found[0].mass > 0.5, "higher scores weigh more: {found:?}");
         let interval = found[0].interval.unwrap();
         assert!(interval.low < 0.5 && interval.high > 0.5);
         let reversed: Vec<f64> = scores.iter().map(|s| -s).collect();
-        assert_eq!(at_budgets(&reversed, &scores, &top, &[0.9], &Bootstrap::default())[0].recall, 0.0);
+        let found = at_budgets(&reversed, &scores, &top, &[0.9], &bootstrap, &cancel).unwrap();
+        assert_eq!(found[0].recall, 0.0);
         assert!((spearman(&scores, &reversed) + 1.0).abs() < 1e-12);
         assert_eq!(spearman(&scores, &[1.0; 100]), 0.0);
         assert_eq!((r2(&scores, &scores), r2(&[49.5; 100], &scores)), (1.0, 0.0));

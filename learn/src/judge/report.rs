@@ -1,5 +1,6 @@
 //! The report on a prefilter: what its predictions are worth for each target, and what it saves.
 
+use gstore_core::{Cancel, Cancelled};
 use serde::Serialize;
 
 use super::budget::{Budget, Cut, choose};
@@ -7,6 +8,7 @@ use super::ceiling::{Reliability, expected_recall};
 use super::cost::Cost;
 use super::levels::{Confusion, confusion, levels, levels_of_ranks};
 use super::order::top;
+use super::ranked::Pairs;
 use super::recall::{AtBudget, at_budgets, r2, spearman};
 use super::resample::{Bootstrap, Interval};
 use crate::matrix::Matrix;
@@ -33,6 +35,8 @@ pub struct JudgeRequest<'a> {
     pub bootstrap: Bootstrap,
     /// Of each target, what is known of its labels' noise.
     pub reliability: &'a [Option<Reliability>],
+    /// Stops it.
+    pub cancel: &'a Cancel,
 }
 
 /// What is kept of each target, and of all together.
@@ -44,7 +48,8 @@ pub struct Choice {
     pub kept: f64,
     /// The lowest recall of a target's true top among them.
     pub recall: f64,
-    /// The lowest of its lower bounds.
+    /// The lowest of the lower bounds of the targets' own cuts, each with 95 % confidence; 1 where every row is kept
+    /// for want of a cut.
     pub bound: f64,
 }
 
@@ -103,11 +108,14 @@ impl Report {
 }
 
 /// Judges predictions of all targets.
-pub fn judge(request: &JudgeRequest<'_>) -> Vec<TargetReport> {
+///
+/// # Errors
+/// Being told to stop.
+pub fn judge(request: &JudgeRequest<'_>) -> Result<Vec<TargetReport>, Cancelled> {
     (0..request.targets.len()).map(|target| one(request, target)).collect()
 }
 
-fn one(request: &JudgeRequest<'_>, target: usize) -> TargetReport {
+fn one(request: &JudgeRequest<'_>, target: usize) -> Result<TargetReport, Cancelled> {
     let scores = request.scores.column(target);
     let predictions = request.predictions.column(target);
     let top = top(&scores, request.top);
@@ -120,22 +128,21 @@ fn one(request: &JudgeRequest<'_>, target: usize) -> TargetReport {
     let ceiling = reliability.map(|r| {
         request.budgets.iter().map(|budget| expected_recall(r.value, request.top, *budget)).collect()
     });
-    let of_rows = |rows: &[usize]| {
-        let pick = |values: &[f64]| rows.iter().map(|row| values[*row]).collect::<Vec<f64>>();
-        spearman(&pick(&predictions), &pick(&scores))
-    };
-    TargetReport {
+    let pairs = Pairs::new(&predictions, &scores);
+    let (bootstrap, cancel) = (&request.bootstrap, request.cancel);
+    let spearman_interval = bootstrap.interval(scores.len(), cancel, |rows| pairs.spearman(rows))?;
+    Ok(TargetReport {
         target: request.targets[target].clone(),
         top: top.iter().filter(|top| **top).count(),
-        budgets: at_budgets(&predictions, &scores, &top, request.budgets, &request.bootstrap),
+        budgets: at_budgets(&predictions, &scores, &top, request.budgets, bootstrap, cancel)?,
         ceiling,
         spearman: spearman(&predictions, &scores),
-        spearman_interval: request.bootstrap.interval(scores.len(), of_rows),
+        spearman_interval,
         r2: r2(&request.calibrated.column(target), &scores),
         r2_constant: r2(&request.constant.column(target), &scores),
         confusion: confusion(&truth, &predicted),
         reliability,
-    }
+    })
 }
 
 impl Choice {
@@ -162,13 +169,15 @@ impl Choice {
         let found: Vec<(usize, usize)> = (0..scores.cols()).map(hits).collect();
         let least = |values: &mut dyn Iterator<Item = f64>| values.fold(1.0, f64::min);
         let share = kept.iter().filter(|kept| **kept).count() as f64 / kept.len().max(1) as f64;
-        let all = share >= 1.0;
+        // All of these rows may pass a cut that others do not. What the cuts of other targets keep as well is no
+        // order statistic of this one's top, so that no bound follows from it.
+        let bound = match cuts.iter().any(|cut| cut.from.is_none()) {
+            true => 1.0,
+            false => least(&mut cuts.iter().map(|cut| cut.bound)),
+        };
         Choice {
             recall: least(&mut found.iter().map(|(hits, k)| *hits as f64 / (*k).max(1) as f64)),
-            bound: match all {
-                true => 1.0,
-                false => least(&mut found.iter().map(|(hits, k)| super::lower_bound(*hits, *k))),
-            },
+            bound,
             kept: share,
             cuts,
         }
@@ -192,10 +201,44 @@ mod tests {
         assert!(choice.bound > 0.7 && choice.bound < 1.0);
         let all = Choice::of(&scores, &scores, 0.02, &Budget::Recall(0.95));
         assert_eq!((all.kept, all.bound), (1.0, 1.0));
+        // Rows that all pass a cut say no more than their number: 0.05^(1/10) of ten.
+        let better = Matrix::new(2, (0..100).flat_map(|i| [f64::from(i + 90); 2]).collect());
+        let passed = Choice::with(&choice.cuts, &better, &better, 0.1);
+        assert_eq!((passed.kept, passed.recall), (1.0, 1.0));
+        assert!((passed.bound - 0.741_134).abs() < 1e-5, "{passed:?}");
+        // Rows that another target's cut keeps do not raise a target's bound.
+        let other = Matrix::new(2, (0..100).flat_map(|i| [f64::from(i + 90), 0.0]).collect());
+        let both = Choice::with(&choice.cuts, &other, &other, 0.1);
+        assert_eq!((both.kept, both.recall, both.cuts[1].recall, both.bound), (1.0, 1.0, 0.0, 0.0));
         // On other rows a cut has what it keeps of these.
         let few = Matrix::new(2, (0..50).flat_map(|i| [f64::from(i + 40), 0.0]).collect());
         let there = Choice::with(&choice.cuts, &few, &few, 0.2);
         assert_eq!((there.cuts[0].from, there.cuts[0].share, there.cuts[0].recall), (Some(80.0), 0.2, 1.0));
         assert_eq!((there.cuts[1].share, there.cuts[1].recall), (0.0, 0.0));
+    }
+
+    #[test]
+    fn judging_stops_when_it_is_told_to() {
+        let scores = Matrix::new(1, (0..100).map(f64::from).collect());
+        let of = |cancel: &Cancel| {
+            let targets = ["t".to_owned()];
+            judge(&JudgeRequest {
+                targets: &targets,
+                scores: &scores,
+                predictions: &scores,
+                calibrated: &scores,
+                constant: &scores,
+                levels: None,
+                top: 0.1,
+                budgets: &[0.2],
+                bootstrap: Bootstrap { resamples: 100, seed: 1 },
+                reliability: &[None],
+                cancel,
+            })
+        };
+        assert_eq!(of(&Cancel::raised()), Err(Cancelled));
+        let found = of(&Cancel::new()).unwrap();
+        assert_eq!((found.len(), found[0].spearman), (1, 1.0));
+        assert_eq!(found[0].spearman_interval, Some(Interval { low: 1.0, high: 1.0 }));
     }
 }

@@ -1,5 +1,6 @@
 //! The bootstrap: percentile intervals over rows that are drawn with replacement.
 
+use gstore_core::{Cancel, Cancelled};
 use serde::{Deserialize, Serialize};
 
 use crate::random;
@@ -30,10 +31,19 @@ impl Default for Bootstrap {
 
 impl Bootstrap {
     /// The interval of a measure over `n` rows; none where no resample gives a finite one.
-    pub fn interval(&self, n: usize, mut measure: impl FnMut(&[usize]) -> f64) -> Option<Interval> {
+    ///
+    /// # Errors
+    /// Being told to stop.
+    pub fn interval(
+        &self,
+        n: usize,
+        cancel: &Cancel,
+        mut measure: impl FnMut(&[usize]) -> f64,
+    ) -> Result<Option<Interval>, Cancelled> {
         let mut rows = vec![0; n];
         let mut found = Vec::with_capacity(self.resamples);
         for resample in 0..self.resamples {
+            cancel.check()?;
             for (i, row) in rows.iter_mut().enumerate() {
                 *row = random::below(self.seed, resample as u64, i as u64, n);
             }
@@ -43,7 +53,7 @@ impl Bootstrap {
         found.sort_unstable_by(f64::total_cmp);
         let at =
             |share: f64| found.get(((found.len() as f64 - 1.0).max(0.0) * share).round() as usize).copied();
-        Some(Interval { low: at(0.025)?, high: at(0.975)? })
+        Ok(at(0.025).zip(at(0.975)).map(|(low, high)| Interval { low, high }))
     }
 }
 
@@ -55,10 +65,11 @@ mod tests {
     fn the_interval_of_a_mean_is_about_two_errors_wide() {
         let values: Vec<f64> = (0..400).map(|i| random::uniform(1, 0, i)).collect();
         let mean = |rows: &[usize]| rows.iter().map(|row| values[*row]).sum::<f64>() / rows.len() as f64;
-        let found = Bootstrap::default().interval(400, mean).unwrap();
+        let found = Bootstrap::default().interval(400, &Cancel::new(), mean).unwrap().unwrap();
         let width = found.high - found.low;
         // 2 * 1.96 * sqrt(1/12) / 20
         assert!((width - 0.0566).abs() < 0.01, "{found:?}");
-        assert_eq!(Bootstrap::default().interval(0, |_| f64::NAN), None);
+        assert_eq!(Bootstrap::default().interval(0, &Cancel::new(), |_| f64::NAN), Ok(None));
+        assert_eq!(Bootstrap::default().interval(400, &Cancel::raised(), mean), Err(Cancelled));
     }
 }

@@ -115,7 +115,7 @@ impl Report {
         }
         writeln!(
             text,
-            "all targets together: {} of rows are kept; lowest recall {:.3}, at least {:.3}",
+            "all targets together: {} of rows are kept; lowest recall {:.3}, lowest bound {:.3}, each with 95 % confidence",
             percent(self.choice.kept),
             self.choice.recall,
             self.choice.bound
