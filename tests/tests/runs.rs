@@ -112,11 +112,15 @@ fn an_ingest_of_a_run_takes_over_its_tokenizer() {
         "{told}"
     );
     assert_eq!(encodings(), 1);
+    let answer = ["generate", "--run", "base", "--prompt", "A", "--max-new-tokens", "1"];
+    let told = done(place.run(&answer));
+    assert!(told.contains(&folder), "{told}");
 
     fs_err::rename(place.path("tokenizer"), place.path("elsewhere")).expect("renamed");
     let refused = ingest("third", &[]);
     assert_eq!(refused.code, 2, "{}", refused.stderr);
     assert!(refused.stderr.contains(&format!("--tokenizer {folder}")), "{}", refused.stderr);
+    assert_eq!(place.run(&answer).code, 2);
     let own = done(ingest("third", &["--tokenizer", model]));
     assert!(!own.contains("note: the tokenizer"), "{own}");
     assert_eq!(encodings(), 2);

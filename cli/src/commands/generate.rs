@@ -17,7 +17,7 @@ use gstore_generate::{Compute, Stopping, Weights};
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
 use serde_json::json;
 
-use super::ingest::of_run;
+use super::ingest::{of_run, with_run};
 use super::{gradients, perplexity};
 use crate::args::{GenerateArgs, IfChanged, PromptArgs, SamplingArgs};
 use crate::context::{Context, command_line};
@@ -247,7 +247,8 @@ fn chosen(context: &Context, args: &GenerateArgs) -> Result<Chosen> {
         }
     };
     let model = checkpoint.model(&base).to_owned();
-    let mut text = texts::options(&mut folders, text)?;
+    let text = texts::options(&mut folders, text)?;
+    let mut text = with_run(context, text, (args.model.as_ref(), args.run.as_ref()), &base)?;
     if text.tokenizer.is_none() && !model.join("tokenizer.json").exists() {
         text.tokenizer = Some(base.clone());
     }

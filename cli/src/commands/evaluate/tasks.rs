@@ -19,7 +19,7 @@ use super::kept::Kept;
 use super::{base, bootstrap, result};
 use crate::args::{EvaluateTasksArgs, TaskArgs, TaskChoices, TaskLayout};
 use crate::commands::gradients;
-use crate::commands::ingest::of_run;
+use crate::commands::ingest::{of_run, with_run};
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::models::folder_error;
@@ -179,6 +179,7 @@ fn systems(context: &Context, args: &EvaluateTasksArgs) -> Result<Vec<System>> {
         }
     };
     let text = texts::options(&mut folders, text)?;
+    let text = with_run(context, text, (args.model.as_ref(), args.run.as_ref()), &base)?;
     let of_base = CheckpointArg::base();
     checkpoints.retain(|checkpoint| checkpoint.weights != of_base.weights);
     if !args.no_base {

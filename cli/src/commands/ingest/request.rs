@@ -8,7 +8,7 @@ use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::IngestRequest;
 
 use super::super::gradients;
-use super::{of_run, tokenizer};
+use super::{of_run, with_run};
 use crate::args::{DType, IngestArgs};
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
@@ -44,10 +44,8 @@ pub(super) fn request(
             bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
         }
     };
-    let mut text = texts::options(&mut folders, &args.text)?;
-    if let (None, None, Some(run)) = (&args.model, &text.tokenizer, &args.run) {
-        text.tokenizer = tokenizer::of_run(context, run, &model)?;
-    }
+    let text = texts::options(&mut folders, &args.text)?;
+    let text = with_run(context, text, (args.model.as_ref(), args.run.as_ref()), &model)?;
     let text = texts::within_positions(&model, text)?;
     let eigenbasis = gradients::eigenbasis(context, &args.gradients)?;
     let request = IngestRequest {
