@@ -67,8 +67,8 @@ fn tokens_of_fused_modules_come_twice() {
 fn a_solve_takes_vectors_of_all_weights_and_sums_of_each_thread() {
     let modules = modules();
     let (plain, solves) = (sizes(&modules), Sizes { solves: true, ..sizes(&modules) });
-    // 500 weights: 5 vectors in f64 and one in f32; the sums of 2 workers, one on its way, and all.
-    assert_eq!(solves.query() - plain.query(), 500 * (5 * 8 + 4 + 4 * 8));
+    // 500 weights: 5 vectors in f64 and one in f32; the sums of 2 workers, and all.
+    assert_eq!(solves.query() - plain.query(), 500 * (5 * 8 + 4 + 3 * 8));
     let more = |threads| Sizes { threads, ..solves }.query() - Sizes { threads, ..plain }.query();
     assert_eq!(more(3) - more(2), 500 * 8);
     // Gradients of a group are held at once, and those in f32 are counted once.
