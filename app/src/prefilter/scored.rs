@@ -1,4 +1,4 @@
-//! What a prefilter's labels are: all that a score follows from but the rows.
+//! Provenance of a prefilter's labels: everything that their scores depend on, except the rows.
 
 use gstore_query::influence::{InfluenceSpec, Missing, Mode, Prepared};
 use serde_json::{Map, Value, json};

@@ -1,4 +1,4 @@
-//! What stands where it has no meaning: columns outside of a grouping, values of types that a function does not take,
+//! Errors of expressions in the wrong place: columns outside of a grouping, values of types that a function does not take,
 //! expressions in the wrong clause.
 
 use super::text::between;

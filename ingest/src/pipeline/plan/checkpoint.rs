@@ -190,7 +190,7 @@ pub(super) fn refuse_twins(checkpoints: &[CheckpointPlan]) -> Result<(), IngestE
     Ok(())
 }
 
-/// That a feature of signs begins anew beside one from before signs were rotated.
+/// A note where a new one-bit feature starts next to an older one whose signs were not rotated.
 pub(super) fn unrotated_note(snapshot: &Snapshot, feature: &PlannedFeature) -> Option<String> {
     if feature.desc.rotation.is_none() || !feature.published.is_empty() {
         return None;

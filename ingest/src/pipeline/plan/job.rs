@@ -9,7 +9,7 @@ use super::super::request::CheckpointWeights;
 use super::IngestPlan;
 
 impl IngestPlan {
-    /// What the store needs to know of the job.
+    /// The job as the store plans it.
     pub fn job(&self) -> JobPlan {
         let features: Vec<JobFeature> = self
             .features()

@@ -1,17 +1,9 @@
 use super::super::super::level::Simd;
+use super::super::drawn::values;
 use super::super::weights::round;
 use super::super::{Add, Format, Kernels, Weights, linear};
 use super::*;
 use crate::cpu::level::Level;
-
-fn values(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / 8_388_608.0 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
 
 #[test]
 fn every_size_has_the_products_of_rounded_factors() {

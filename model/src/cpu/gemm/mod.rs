@@ -59,6 +59,20 @@ pub(crate) mod counted {
     }
 }
 
+/// Values of tests.
+#[cfg(test)]
+mod drawn {
+    /// Values between -1 and 1 that depend on the seed only.
+    pub fn values(len: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / 8_388_608.0 - 1.0
+        };
+        (0..len).map(|_| next()).collect()
+    }
+}
+
 /// Columns of a panel.
 pub(super) const PANEL: usize = 32;
 

@@ -121,16 +121,8 @@ fn transpose_pairs(simd: Simd, halves: &[u16], width: usize, to: &mut [f32], str
 #[cfg(test)]
 mod tests {
     use super::super::super::level::Level;
+    use super::super::drawn::values;
     use super::*;
-
-    fn values(len: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / 8_388_608.0 - 1.0
-        };
-        (0..len).map(|_| next()).collect()
-    }
 
     #[test]
     fn sums_are_those_of_rounded_values_at_every_size_and_level() {

@@ -1,4 +1,4 @@
-//! What there is a ranking for, as the options of a question say it.
+//! Options of a query with many rankings: what each is for, its length and its order.
 
 use gstore_query::influence::{Diversity, Each, Options, Order};
 
