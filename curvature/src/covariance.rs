@@ -49,18 +49,57 @@ impl Covariance {
 
     /// Adds the sum over `count` tokens, of one block.
     pub fn add(&mut self, part: &[f32], count: u64) {
-        self.add_block(&(0..self.size), part);
+        self.sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += f64::from(*part));
         self.count += count;
     }
 
-    /// Adds the sum over some tokens in one of the blocks, and does not count them: tokens count once for
-    /// all.
-    pub fn add_block(&mut self, block: &Range<usize>, part: &[f32]) {
+    /// Adds some rows of the sum over some tokens in one of the blocks, from the diagonal on; the rows, and the
+    /// first of the columns that are given, which is not behind the diagonal, count from the block's start.
+    /// What is below the diagonal waits for [`Covariance::mirror`]. Tokens are not counted: they count once for
+    /// all blocks.
+    pub fn add_rows(&mut self, block: &Range<usize>, rows: Range<usize>, first: usize, part: &[f32]) {
         let width = self.sums.len() / self.size.max(1);
-        let rows = self.sums.chunks_exact_mut(width.max(1)).skip(block.start);
-        for (sums, part) in rows.zip(part.chunks_exact(block.len().max(1))) {
-            sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += f64::from(*part));
+        for (row, part) in rows.zip(part.chunks_exact((block.len() - first).max(1))) {
+            let sums = &mut self.sums[(block.start + row) * width..][row..block.len()];
+            sums.iter_mut().zip(&part[row - first..]).for_each(|(sum, part)| *sum += f64::from(*part));
         }
+    }
+
+    /// Adds what was summed over other data from the diagonal on.
+    pub fn merge_rows(&mut self, other: &Covariance) {
+        for row in self.rows() {
+            self.sums[row.clone()].iter_mut().zip(&other.sums[row]).for_each(|(sum, part)| *sum += part);
+        }
+        self.count += other.count;
+    }
+
+    /// Copies what is above the diagonal to below it.
+    pub fn mirror(&mut self) {
+        /// Rows and columns that are copied together: both sides of them stay in the first cache.
+        const TILE: usize = 32;
+        let width = self.sums.len() / self.size.max(1);
+        for block in self.blocks().into_iter().flat_map(Blocks::ranges) {
+            let (sums, len) = (&mut self.sums[block.start * width..], block.len());
+            for above in (0..len).step_by(TILE) {
+                for below in (above..len).step_by(TILE) {
+                    for row in above..len.min(above + TILE) {
+                        for col in below.max(row + 1)..len.min(below + TILE) {
+                            sums[col * width + row] = sums[row * width + col];
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where the values of each row lie from the diagonal on.
+    fn rows(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let width = self.sums.len() / self.size.max(1);
+        let of = move |block: Range<usize>| {
+            let row = move |row| row * width + row - block.start..row * width + block.len();
+            block.clone().map(row)
+        };
+        self.blocks().into_iter().flat_map(Blocks::ranges).flat_map(of)
     }
 
     /// Adds what was summed over other data.
@@ -160,7 +199,7 @@ mod tests {
     fn cleared_sums_are_those_of_no_token_and_no_sample() {
         let mut covariance = Covariance::in_blocks(Blocks::new(3, 2));
         let empty = covariance.clone();
-        covariance.add_block(&(0..2), &[1.0, 2.0, 2.0, 4.0]);
+        covariance.add_rows(&(0..2), 0..2, 0, &[1.0, 2.0, 2.0, 4.0]);
         covariance.count += 1;
         covariance.clear();
         assert_eq!(covariance, empty);

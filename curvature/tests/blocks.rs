@@ -113,9 +113,17 @@ fn blocks_are_summed_as_the_whole_is() {
         let outer =
             |of: &[f32]| -> Vec<f32> { of.iter().flat_map(|a| of.iter().map(move |b| a * b)).collect() };
         whole.add(&outer(&values), 1);
-        blocks.ranges().for_each(|block| cut.add_block(&block, &outer(&values[block.clone()])));
+        for block in blocks.ranges() {
+            let outer = outer(&values[block.clone()]);
+            // The first row with the column before its diagonal, and the others from there on.
+            cut.add_rows(&block, 0..1, 0, &outer[..block.len()]);
+            let others: Vec<f32> =
+                outer.chunks(block.len()).skip(1).flat_map(|row| row[1..].iter().copied()).collect();
+            cut.add_rows(&block, 1..block.len(), 1.min(block.len()), &others);
+        }
         cut.count += 1;
     }
+    cut.mirror();
     assert_eq!(whole.clone().cut(blocks).as_ref(), Some(&cut));
     assert_eq!(cut.mean(), cut.sums.iter().map(|sum| sum / 4.0).collect::<Vec<_>>());
     assert!(cut.cut(Blocks::new(5, 3)).is_none() && whole.cut(Blocks::new(4, 2)).is_none());

@@ -215,7 +215,9 @@ fn fitted(engine: &mut CurvatureEngine, samples: &[Sample], strategy: Strategy) 
         let labels = Labels::Sampled { seed: 3, pass, rows: &rows };
         engine.covariances(&batch(samples), &labels, &[0], &mut pairs).unwrap();
     }
-    let (activation, gradient) = pairs.remove(0);
+    let (mut activation, mut gradient) = pairs.remove(0);
+    activation.mirror();
+    gradient.mirror();
     let mut factors =
         ModuleFactors { activation: Some(activation), gradient: Some(gradient), ..ModuleFactors::default() };
     factors.decompose(&module).unwrap();

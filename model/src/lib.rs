@@ -28,8 +28,8 @@ pub mod weights;
 
 pub use backend::{
     Activation, Attention, AttentionDropout, AttentionForm, AttentionPlan, AttentionSpan, Backend,
-    BackendError, CacheSpan, CachedAttention, ColumnMap, Compute, HEAD_ROWS, HeadOutput, HeadTap, HeadTask,
-    Heads, LinearWeights, LoraPart, NormFactors, NormForm, NormKind, NormWeights, Objective,
+    BackendError, CacheSpan, CachedAttention, ColumnMap, Compute, EachRows, HEAD_ROWS, HeadOutput, HeadTap,
+    HeadTask, Heads, LinearWeights, LoraPart, NormFactors, NormForm, NormKind, NormWeights, Objective,
 };
 pub use device::{CandleDevice, Device, DeviceError};
 pub use passes::{

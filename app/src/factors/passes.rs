@@ -45,8 +45,8 @@ pub(super) trait Sums: Send {
 impl Sums for Vec<Covariances> {
     fn merge(&mut self, other: &Self) {
         for (sum, part) in self.iter_mut().zip(other) {
-            sum.0.merge(&part.0);
-            sum.1.merge(&part.1);
+            sum.0.merge_rows(&part.0);
+            sum.1.merge_rows(&part.1);
         }
     }
 
@@ -118,7 +118,12 @@ pub(super) fn covariances(
     };
     let seen = wanted.contains(&0).then_some(&plan.seen);
     let empty = || of_each(plan.engine.modules(), wanted, |module| plan.no_sums(module));
-    chosen(sum("covariances", &Over::of(plan, rows, seen), &empty, &add, work)?, wanted)
+    let mut sums = chosen(sum("covariances", &Over::of(plan, rows, seen), &empty, &add, work)?, wanted)?;
+    for (activation, gradient) in &mut sums {
+        activation.mirror();
+        gradient.mirror();
+    }
+    Ok(sums)
 }
 
 /// Squares of the gradients of some modules over some rows, in the order of `wanted`; in the eigenbases of the

@@ -17,19 +17,14 @@ pub(super) type Pair = (Covariance, Covariance);
 
 /// Adds to the sums of each module. Inputs that modules have in common are multiplied once.
 ///
-/// Memory: one product.
-pub(super) struct CovarianceSums<'a, B: Backend> {
+/// Memory: one product at most.
+pub(super) struct CovarianceSums<'a> {
     /// For each module; empty where it is not wanted.
-    out: &'a mut [Pair],
-    spare: Option<B::Rows>,
+    pub out: &'a mut [Pair],
 }
 
-impl<'a, B: Backend> CovarianceSums<'a, B> {
-    pub fn new(out: &'a mut [Pair]) -> Self {
-        Self { out, spare: None }
-    }
-
-    fn add(
+impl CovarianceSums<'_> {
+    fn add<B: Backend>(
         &mut self,
         call: &Call<'_, B>,
         x: &B::Tensor,
@@ -59,38 +54,39 @@ impl<'a, B: Backend> CovarianceSums<'a, B> {
 
     /// Adds the products of a block's columns to the sums of the modules; gives back the first that is no
     /// number.
-    fn add_block(
+    fn add_block<B: Backend>(
         &mut self,
         call: &Call<'_, B>,
         columns: &B::Tensor,
         modules: &[usize],
         (block, side): (&Range<usize>, fn(&mut Pair) -> &mut Covariance),
     ) -> Result<Option<f32>, PassError> {
-        let (rows, width) = call.backend.size(columns);
+        let rows = call.backend.size(columns).0;
         for start in (0..rows).step_by(SUMMED_ROWS) {
             let span = start..rows.min(start + SUMMED_ROWS);
-            let mut sums = call.backend.rows(1, width * width, self.spare.take())?;
-            call.backend.gram(columns, std::slice::from_ref(&span), &mut sums, 0)?;
-            let values: &[f32] = call.backend.host_rows(&mut sums)?;
-            if let Some(value) = not_finite(values) {
-                return Ok(Some(value));
-            }
-            for module in modules {
-                if let Some(pair) = self.out.get_mut(*module) {
-                    let covariance = side(pair);
-                    covariance.add_block(block, values);
-                    if block.start == 0 {
-                        covariance.count += span.len() as u64;
+            let mut found = None;
+            call.backend.gram(columns, span.clone(), &mut |rows, first, values| {
+                found = found.or_else(|| not_finite(values));
+                for module in modules {
+                    if let Some(pair) = self.out.get_mut(*module) {
+                        side(pair).add_rows(block, rows.clone(), first, values);
                     }
                 }
+            })?;
+            if found.is_some() {
+                return Ok(found);
             }
-            self.spare = Some(sums);
+            for module in modules.iter().filter(|_| block.start == 0) {
+                if let Some(pair) = self.out.get_mut(*module) {
+                    side(pair).count += span.len() as u64;
+                }
+            }
         }
         Ok(None)
     }
 }
 
-impl<B: Backend> Consumer<B> for CovarianceSums<'_, B> {
+impl<B: Backend> Consumer<B> for CovarianceSums<'_> {
     fn every_row(&self) -> bool {
         true
     }

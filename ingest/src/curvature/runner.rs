@@ -96,7 +96,7 @@ impl<B: Backend> Runner for BatchRunner<B> {
     }
 
     fn covariances(&self, batch: &Batch<'_>, out: &mut [Pair]) -> Result<Vec<f32>, PassError> {
-        self.run(batch, CovarianceSums::<B>::new(out))
+        self.run(batch, CovarianceSums { out })
     }
 
     fn gradients(

@@ -100,6 +100,10 @@ fn fit(
         for batch in train[range].chunks(BATCH) {
             engine.covariances(&samples(batch), &Labels::Data, &all, &mut sums).unwrap();
         }
+        for (activation, gradient) in &mut sums {
+            activation.mirror();
+            gradient.mirror();
+        }
         sums
     });
     let mut factors = vec![ModuleFactors::default(); modules.len()];

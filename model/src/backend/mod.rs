@@ -23,7 +23,7 @@ pub use cached::CachedAttention;
 pub use dropout::AttentionDropout;
 pub(crate) use dropout::{drop_values, mixed};
 pub use head::{HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
-pub use parts::{LoraPart, NormFactors};
+pub use parts::{EachRows, LoraPart, NormFactors};
 
 pub use forms::{
     Activation, AttentionForm, AttentionPlan, AttentionSpan, BackendError, CacheSpan, ColumnMap, Compute,
@@ -251,16 +251,15 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Result<(), BackendError> {
         self.weight_grads(x, grad, slice::from_ref(&(0..self.size(x).0)), out, offset)
     }
-    /// Adds `sum_t x_t x_t^T` of each span to the sample's vector at `offset`, row-major: the same bits as
-    /// [`Backend::weight_grads`] of `x` with itself. What is there is symmetric.
-    fn gram(
-        &self,
-        x: &Self::Tensor,
-        spans: &[Range<usize>],
-        out: &mut Self::Rows,
-        offset: usize,
-    ) -> Result<(), BackendError> {
-        self.weight_grads(x, x, spans, out, offset)
+    /// Hands `sum_t x_t x_t^T` over some rows to `each`, some rows of the sum at a time: which, the first of their
+    /// columns, which is on the diagonal or before it, and their values from there on, row-major. Each value has the
+    /// bits of [`Backend::weight_grads`] of `x` with itself. Of no rows nothing is handed.
+    fn gram(&self, x: &Self::Tensor, rows: Range<usize>, each: EachRows<'_>) -> Result<(), BackendError> {
+        let width = self.size(x).1;
+        let mut sums = self.rows(1, width * width, None)?;
+        self.weight_grads(x, x, slice::from_ref(&rows), &mut sums, 0)?;
+        each(0..width, 0, self.host_rows(&mut sums)?);
+        Ok(())
     }
     /// Adds `scale` times each row of `grad` to row `ids[t]` of a table of that width, which starts at
     /// `offset` of the sample's vector.

@@ -1,4 +1,6 @@
-//! What gradients of norms and of LoRA factors are computed from.
+//! Factors that gradients of norms and of LoRA are computed from, and the taker of a matrix's rows.
+
+use std::ops::Range;
 
 use super::NormForm;
 
@@ -29,3 +31,6 @@ pub struct LoraPart<'a, T> {
     /// Where the gradient of B starts in a sample's vector.
     pub b_offset: usize,
 }
+
+/// Takes rows of a matrix: which, the first of their columns, and their values from there on.
+pub type EachRows<'a> = &'a mut dyn FnMut(Range<usize>, usize, &[f32]);

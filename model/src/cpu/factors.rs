@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::slice;
 
 use super::Cpu;
-use super::gemm::{Add, Format, Left, Output, PANEL, Right, add_sums_of_rounded, multiply};
+use super::gemm::{Add, Format, Left, Output, Right, add_sums_of_rounded, gram, multiply};
 use super::pool::Buffer;
 use super::rows::add_scaled;
 use super::sample_rows::CpuRows;
 use super::tensor::CpuTensor;
-use crate::backend::{BackendError, LoraPart, check, check_spans};
+use crate::backend::{BackendError, EachRows, LoraPart, check, check_spans};
 
 /// An error unless the spans lie in `rows` rows and every sample's vector has `len` values at `offset`.
 pub(super) fn check_samples(
@@ -161,27 +161,16 @@ impl Cpu {
         Ok(())
     }
 
-    /// Multiplies what lies on and below the diagonal, panel by panel; the rest is the same.
     pub(super) fn gram_of_rows(
         &self,
         x: &CpuTensor,
-        spans: &[Range<usize>],
-        out: &mut CpuRows,
-        offset: usize,
+        rows: Range<usize>,
+        each: EachRows<'_>,
     ) -> Result<(), BackendError> {
-        let (rows, n) = x.size();
-        check_samples(spans, rows, out, offset, n.saturating_mul(n))?;
-        for (sample, span) in spans.iter().enumerate().filter(|(_, span)| !span.is_empty()) {
-            let x = &x.values()[span.start * n..span.end * n];
-            let data = out.part(sample, offset, n * n);
-            for first in (0..n).step_by(PANEL) {
-                let cols = PANEL.min(n - first);
-                let to = Output { data: &mut data[first * n + first..], stride: n, cols };
-                let left = Left::by_column(&x[first..], n - first, n);
-                let right = Right { data: &x[first..], stride: n, k: span.len() };
-                multiply(&self.kernels.single, to, left, right, Add::Destination);
-            }
-            mirror(data, n);
+        let (all, width) = x.size();
+        check_spans(slice::from_ref(&rows), all)?;
+        if !rows.is_empty() {
+            gram(&self.kernels.single, &x.values()[rows.start * width..rows.end * width], rows.len(), each);
         }
         Ok(())
     }
@@ -213,18 +202,5 @@ impl Cpu {
             }
         }
         Ok(())
-    }
-}
-
-/// Copies what lies below the panels of the diagonal of `[n, n]` to above them.
-fn mirror(data: &mut [f32], n: usize) {
-    for first in (0..n).step_by(PANEL) {
-        for before in (0..first).step_by(PANEL) {
-            for row in before..before + PANEL {
-                for col in first..n.min(first + PANEL) {
-                    data[row * n + col] = data[col * n + row];
-                }
-            }
-        }
     }
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::{Cpu, CpuCache, CpuLinear, CpuRows, CpuTensor};
 use crate::backend::{
-    Activation, Attention, Backend, BackendError, CachedAttention, ColumnMap, HeadOutput, HeadTap, HeadTask,
-    LinearWeights, LoraPart, NormFactors, NormForm, NormWeights,
+    Activation, Attention, Backend, BackendError, CachedAttention, ColumnMap, EachRows, HeadOutput, HeadTap,
+    HeadTask, LinearWeights, LoraPart, NormFactors, NormForm, NormWeights,
 };
 
 impl Backend for Cpu {
@@ -242,14 +242,8 @@ impl Backend for Cpu {
         self.weight_grads_of_all(x, grad, out, offset)
     }
 
-    fn gram(
-        &self,
-        x: &CpuTensor,
-        spans: &[Range<usize>],
-        out: &mut CpuRows,
-        offset: usize,
-    ) -> Result<(), BackendError> {
-        self.gram_of_rows(x, spans, out, offset)
+    fn gram(&self, x: &CpuTensor, rows: Range<usize>, each: EachRows<'_>) -> Result<(), BackendError> {
+        self.gram_of_rows(x, rows, each)
     }
 
     fn table_grads(

@@ -63,6 +63,10 @@ fn fitted() -> (String, Vec<Module>, Vec<ModuleFactors>) {
     let empty = |module: &Module| (Covariance::new(module.input), Covariance::new(module.out));
     let mut pairs: Vec<(Covariance, Covariance)> = modules.iter().map(empty).collect();
     engine.covariances(&batch, &Labels::Data, &[0, 1], &mut pairs).unwrap();
+    for (activation, gradient) in &mut pairs {
+        activation.mirror();
+        gradient.mirror();
+    }
     let mut factors = Vec::new();
     for ((activation, gradient), module) in pairs.into_iter().zip(&modules) {
         let (activation, gradient) = (Some(activation), Some(gradient));

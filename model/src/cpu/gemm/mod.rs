@@ -17,6 +17,7 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod by_column;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod operands;
@@ -28,6 +29,7 @@ mod tile;
 mod transpose;
 mod weights;
 
+pub(super) use self::by_column::gram;
 pub(super) use self::operands::{Add, Destination, Extra, Left, Panel};
 pub(super) use self::pack::{Packed, Panels};
 pub(super) use self::product::{Output, Right, linear, multiply};

@@ -2,6 +2,7 @@
 
 use super::super::level::Simd;
 use super::super::pool::Buffer;
+use super::by_column;
 use super::pack::copy_panel;
 use super::weights::{Format, Side, round};
 use super::{Add, Destination, Extra, Kernel, Kernels, Left, LeftReads, PANEL, PairedKernel, Panel, cut};
@@ -144,6 +145,9 @@ pub(in super::super) struct Right<'a> {
 
 /// `to = a b`, or added to `to`, in f32.
 pub(in super::super) fn multiply(kernel: &Kernel, to: Output<'_>, a: Left<'_>, b: Right<'_>, add: Add<'_>) {
+    if b.k > 0 && by_column::pays(kernel, a, to.cols) {
+        return by_column::multiply(kernel, to, a, b, add);
+    }
     let Output { data, stride, cols } = to;
     // A panel is copied if that pays, or if its last vectors would reach beyond the matrix.
     let pays = a.rows > 2 * kernel.rows();
