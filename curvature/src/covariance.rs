@@ -57,7 +57,7 @@ impl Covariance {
     /// first of the columns that are given, which is not behind the diagonal, count from the block's start.
     /// What is below the diagonal waits for [`Covariance::mirror`]. Tokens are not counted: they count once for
     /// all blocks.
-    pub fn add_rows(&mut self, block: &Range<usize>, rows: Range<usize>, first: usize, part: &[f32]) {
+    pub fn add_block(&mut self, block: &Range<usize>, rows: Range<usize>, first: usize, part: &[f32]) {
         let width = self.sums.len() / self.size.max(1);
         for (row, part) in rows.zip(part.chunks_exact((block.len() - first).max(1))) {
             let sums = &mut self.sums[(block.start + row) * width..][row..block.len()];
@@ -96,8 +96,8 @@ impl Covariance {
     fn rows(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let width = self.sums.len() / self.size.max(1);
         let of = move |block: Range<usize>| {
-            let row = move |row| row * width + row - block.start..row * width + block.len();
-            block.clone().map(row)
+            let (start, len) = (block.start, block.len());
+            block.map(move |row| row * width + row - start..row * width + len)
         };
         self.blocks().into_iter().flat_map(Blocks::ranges).flat_map(of)
     }
@@ -199,7 +199,7 @@ mod tests {
     fn cleared_sums_are_those_of_no_token_and_no_sample() {
         let mut covariance = Covariance::in_blocks(Blocks::new(3, 2));
         let empty = covariance.clone();
-        covariance.add_rows(&(0..2), 0..2, 0, &[1.0, 2.0, 2.0, 4.0]);
+        covariance.add_block(&(0..2), 0..2, 0, &[1.0, 2.0, 2.0, 4.0]);
         covariance.count += 1;
         covariance.clear();
         assert_eq!(covariance, empty);

@@ -69,16 +69,6 @@ impl Covariance {
         strips.map(|(at, sums)| Strip { sums, size, first: at * STRIP }).collect()
     }
 
-    /// Copies what is right of the diagonal to its left.
-    pub fn mirror(&mut self) {
-        let n = self.size;
-        for row in 0..n {
-            for col in 0..row {
-                self.sums[row * n + col] = self.sums[col * n + row];
-            }
-        }
-    }
-
     /// The inverse of the mean matrix. `name` is that of the block in errors.
     ///
     /// # Errors

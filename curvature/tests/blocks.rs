@@ -116,10 +116,10 @@ fn blocks_are_summed_as_the_whole_is() {
         for block in blocks.ranges() {
             let outer = outer(&values[block.clone()]);
             // The first row with the column before its diagonal, and the others from there on.
-            cut.add_rows(&block, 0..1, 0, &outer[..block.len()]);
+            cut.add_block(&block, 0..1, 0, &outer[..block.len()]);
             let others: Vec<f32> =
                 outer.chunks(block.len()).skip(1).flat_map(|row| row[1..].iter().copied()).collect();
-            cut.add_rows(&block, 1..block.len(), 1.min(block.len()), &others);
+            cut.add_block(&block, 1..block.len(), 1.min(block.len()), &others);
         }
         cut.count += 1;
     }

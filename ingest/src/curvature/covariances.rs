@@ -69,7 +69,7 @@ impl CovarianceSums<'_> {
                 found = found.or_else(|| not_finite(values));
                 for module in modules {
                     if let Some(pair) = self.out.get_mut(*module) {
-                        side(pair).add_rows(block, rows.clone(), first, values);
+                        side(pair).add_block(block, rows.clone(), first, values);
                     }
                 }
             })?;

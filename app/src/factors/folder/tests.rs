@@ -264,7 +264,7 @@ fn matrices_in_blocks_are_read_as_they_were_written() {
             let value = |at: usize| (at * at + token * at + token) as f32 / 8.0;
             for block in blocks.ranges() {
                 let outer = block.clone().flat_map(|a| block.clone().map(move |b| value(a) * value(b)));
-                sums.add_rows(&block, 0..block.len(), 0, &outer.collect::<Vec<_>>());
+                sums.add_block(&block, 0..block.len(), 0, &outer.collect::<Vec<_>>());
             }
             sums.count += 1;
         }
