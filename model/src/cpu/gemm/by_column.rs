@@ -9,6 +9,7 @@ use super::super::pool::Buffer;
 use super::pack::Packed;
 use super::product::{Output, Right};
 use super::{Add, Destination, Extra, Kernel, Left, PANEL, Panel, cut};
+use crate::backend::EachRows;
 
 /// Values of the left factor that are copied at a time, but for whole tiles: next to a panel of the right
 /// factor they stay in the second cache.
@@ -102,12 +103,7 @@ pub(super) fn multiply(kernel: &Kernel, to: Output<'_>, a: Left<'_>, b: Right<'_
 
 /// Hands the sum of the outer products of `k` rows with themselves to `each`, some rows of it at a time: which,
 /// the first of their columns, and their values from there on. They begin on the diagonal or before it.
-pub(in super::super) fn gram(
-    kernel: &Kernel,
-    x: &[f32],
-    k: usize,
-    each: &mut dyn FnMut(Range<usize>, usize, &[f32]),
-) {
+pub(in super::super) fn gram(kernel: &Kernel, x: &[f32], k: usize, each: EachRows<'_>) {
     let n = x.len() / k.max(1);
     let panels = Packed::rows(x, n, k, n);
     for rows in cut(n, columns_at_a_time(kernel, k)) {
