@@ -85,7 +85,8 @@ impl CurvatureEngine {
 
     /// Adds the outer products of a batch to `out[module]` for each of the modules `wanted`: of inputs to the
     /// first, of output gradients to the second, in the blocks that those are in: the same of inputs that
-    /// modules have in common. Returns the samples' losses.
+    /// modules have in common. They are added from the diagonal on; after the last batch
+    /// [`Covariance::mirror`] fills what is below it. Returns the samples' losses.
     ///
     /// # Errors
     /// Samples that the model cannot compute, sums of other sizes, and values that are not finite.

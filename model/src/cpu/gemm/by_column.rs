@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::super::pool::Buffer;
-use super::pack::Packed;
+use super::pack::{Packed, Panels};
 use super::product::{Output, Right};
 use super::{Add, Destination, Extra, Kernel, Left, PANEL, Panel, cut};
 use crate::backend::EachRows;
@@ -21,60 +21,58 @@ const TILES: usize = 4;
 /// Some columns of a left factor, cut into tiles of `[k][stride]` values.
 struct Tiles {
     values: Buffer,
-    /// The columns of each tile.
+    /// The columns of each tile, from the first of all.
     columns: Vec<Range<usize>>,
     stride: usize,
     k: usize,
 }
 
 impl Tiles {
-    /// Copies columns of a matrix of `k` rows that start `stride` apart.
+    /// Copies columns of a matrix of `k` rows, at least one.
     fn of(kernel: &Kernel, a: Left<'_>, columns: &Range<usize>, k: usize) -> Self {
-        let stride = kernel.rows().next_multiple_of(8);
-        let tiles = cut(columns.len(), kernel.rows());
-        let columns: Vec<_> =
-            tiles.map(|tile| columns.start + tile.start..columns.start + tile.end).collect();
-        let mut values = Buffer::take(columns.len() * k * stride);
-        for (tile, columns) in values.chunks_exact_mut((k * stride).max(1)).zip(&columns) {
+        // No kernel has a tile of more than 16 rows.
+        let stride = if kernel.rows() <= 8 { 8 } else { 16 };
+        let tiles: Vec<_> = cut(columns.len(), kernel.rows()).collect();
+        let mut values = Buffer::take(tiles.len() * k * stride);
+        for (to, tile) in values.chunks_exact_mut(k * stride).zip(&tiles) {
+            let first = columns.start + tile.start;
             match stride {
-                8 => copy::<8>(tile, a, columns),
-                16 => copy::<16>(tile, a, columns),
-                _ => copy_any(tile.chunks_exact_mut(stride).enumerate(), a, columns),
+                8 => copy::<8>(to, a, first, tile.len()),
+                _ => copy::<16>(to, a, first, tile.len()),
             }
         }
-        Self { values, columns, stride, k }
+        Self { values, columns: tiles, stride, k }
     }
 
-    /// Each tile's columns, and their values.
-    fn each(&self) -> impl Iterator<Item = (&Range<usize>, Left<'_>)> {
-        let values = self.values.chunks_exact((self.k * self.stride).max(1));
-        let left = |(columns, values)| (columns, Left::by_column(values, Range::len(columns), self.stride));
-        self.columns.iter().zip(values).map(left)
-    }
-}
-
-/// Copies columns of each row, with values behind them while there are any: a copy of fixed size is one
-/// instruction.
-fn copy<const N: usize>(tile: &mut [f32], a: Left<'_>, columns: &Range<usize>) {
-    let (rows, _) = tile.as_chunks_mut::<N>();
-    let mut rows = rows.iter_mut().enumerate();
-    for (p, to) in rows.by_ref() {
-        match a.data.get(p * a.stride + columns.start..).and_then(|from| from.first_chunk::<N>()) {
-            Some(from) => *to = *from,
-            None => copy_any([(p, &mut to[..])].into_iter(), a, columns),
+    /// `to = a b + add`, where `b` has the columns of the panels from `skipped` on.
+    fn multiply(&self, kernel: &Kernel, to: Output<'_>, (b, skipped): (Panels<'_>, usize), add: Add<'_>) {
+        let Output { data, stride, .. } = to;
+        for (first, cols, panel) in b.panels().skip(skipped) {
+            for (columns, tile) in self.columns.iter().zip(self.values.chunks_exact(self.k * self.stride)) {
+                let start = columns.start * stride + first - skipped * PANEL;
+                let to = Destination { data: &mut data[start..], stride, cols };
+                let left = Left::by_column(tile, columns.len(), self.stride);
+                kernel.panel(to, left, Panel::packed(panel), Extra { bias: None, add: add.at(start) });
+            }
         }
     }
 }
 
-fn copy_any<'t>(rows: impl Iterator<Item = (usize, &'t mut [f32])>, a: Left<'_>, columns: &Range<usize>) {
-    for (p, to) in rows {
-        to[..columns.len()].copy_from_slice(&a.data[p * a.stride..][columns.clone()]);
+/// Copies `count` columns of each row, with values behind them while there are any: a copy of fixed size is one
+/// instruction.
+fn copy<const N: usize>(tile: &mut [f32], a: Left<'_>, first: usize, count: usize) {
+    for (p, to) in tile.as_chunks_mut::<N>().0.iter_mut().enumerate() {
+        let from = &a.data[p * a.stride + first..];
+        match from.first_chunk() {
+            Some(from) => *to = *from,
+            None => to[..count].copy_from_slice(&from[..count]),
+        }
     }
 }
 
 /// Columns of a left factor that are copied at a time.
 fn columns_at_a_time(kernel: &Kernel, k: usize) -> usize {
-    (COPIED / k.max(1) / kernel.rows()).max(TILES) * kernel.rows()
+    (COPIED / k / kernel.rows()).max(TILES) * kernel.rows()
 }
 
 /// Whether copying tiles costs less than it saves.
@@ -82,43 +80,30 @@ pub(super) fn pays(kernel: &Kernel, a: Left<'_>, cols: usize) -> bool {
     a.by_column && a.rows > 2 * kernel.rows() && cols > 2 * PANEL
 }
 
-/// As [`super::multiply`], of a left factor by column.
+/// As [`super::multiply`], of a left factor by column and a right factor of at least one row.
 pub(super) fn multiply(kernel: &Kernel, to: Output<'_>, a: Left<'_>, b: Right<'_>, add: Add<'_>) {
-    let panels = Packed::rows(b.data, b.stride, b.k, to.cols);
+    let Output { data, stride, cols } = to;
+    let panels = Packed::rows(b.data, b.stride, b.k, cols);
     for columns in cut(a.rows, columns_at_a_time(kernel, b.k)) {
-        let tiles = Tiles::of(kernel, a, &columns, b.k);
-        for (first, cols, panel) in panels.view().panels() {
-            for (columns, left) in tiles.each() {
-                let start = columns.start * to.stride + first;
-                let add = match add {
-                    Add::Matrix(matrix) => Add::Matrix(&matrix[start..]),
-                    same => same,
-                };
-                let to = Destination { data: &mut to.data[start..], stride: to.stride, cols };
-                kernel.panel(to, left, Panel::packed(panel), Extra { bias: None, add });
-            }
-        }
+        let start = columns.start * stride;
+        let to = Output { data: &mut data[start..], stride, cols };
+        Tiles::of(kernel, a, &columns, b.k).multiply(kernel, to, (panels.view(), 0), add.at(start));
     }
 }
 
-/// Hands the sum of the outer products of `k` rows with themselves to `each`, some rows of it at a time: which,
-/// the first of their columns, and their values from there on. They begin on the diagonal or before it.
+/// Hands the sum of the outer products of `k` rows, at least one, with themselves to `each`, some rows of it at a
+/// time: which, the first of their columns, and their values from there on. They begin on the diagonal or before it.
 pub(in super::super) fn gram(kernel: &Kernel, x: &[f32], k: usize, each: EachRows<'_>) {
-    let n = x.len() / k.max(1);
+    let n = x.len() / k;
     let panels = Packed::rows(x, n, k, n);
     for rows in cut(n, columns_at_a_time(kernel, k)) {
+        let skipped = rows.start / PANEL;
+        let (first, cols) = (skipped * PANEL, n - skipped * PANEL);
+        let mut sums = Buffer::take(rows.len() * cols);
+        let to = Output { data: &mut sums, stride: cols, cols };
         let tiles = Tiles::of(kernel, Left::by_column(x, n, n), &rows, k);
-        let before = rows.start / PANEL * PANEL;
-        let stride = n - before;
-        let mut sums = Buffer::take(rows.len() * stride);
-        for (first, cols, panel) in panels.view().panels().skip(before / PANEL) {
-            for (columns, left) in tiles.each() {
-                let data = &mut sums[(columns.start - rows.start) * stride + first - before..];
-                let to = Destination { data, stride, cols };
-                kernel.panel(to, left, Panel::packed(panel), Extra::default());
-            }
-        }
-        each(rows, before, &sums[..]);
+        tiles.multiply(kernel, to, (panels.view(), skipped), Add::Nothing);
+        each(rows, first, &sums[..]);
     }
 }
 

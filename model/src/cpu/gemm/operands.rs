@@ -81,3 +81,13 @@ pub(in super::super) enum Add<'a> {
     /// A matrix with the destination's stride.
     Matrix(&'a [f32]),
 }
+
+impl<'a> Add<'a> {
+    /// The addend of the part of a destination that begins at `start`.
+    pub(super) fn at(self, start: usize) -> Add<'a> {
+        match self {
+            Add::Matrix(matrix) => Add::Matrix(&matrix[start..]),
+            same => same,
+        }
+    }
+}

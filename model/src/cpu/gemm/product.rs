@@ -43,13 +43,9 @@ pub(in super::super) fn linear(
         for j in 0..n.div_ceil(PANEL) {
             let first = j * PANEL;
             let start = chunk.start * n + first;
-            let add = match add {
-                Add::Matrix(matrix) => Add::Matrix(&matrix[start..]),
-                same => same,
-            };
             let to = Destination { data: &mut to[start..], stride: n, cols: PANEL.min(n - first) };
-            let bias = bias.map(|bias| &bias[first..]);
-            kernel.panel(to, left, Panel::packed(w.panel(j)), Extra { bias, add });
+            let extra = Extra { bias: bias.map(|bias| &bias[first..]), add: add.at(start) };
+            kernel.panel(to, left, Panel::packed(w.panel(j)), extra);
         }
     }
 }
@@ -161,11 +157,7 @@ pub(in super::super) fn multiply(kernel: &Kernel, to: Output<'_>, a: Left<'_>, b
         } else {
             Panel { data: &b.data[first.min(b.data.len())..], stride: b.stride, k: b.k }
         };
-        let add = match add {
-            Add::Matrix(matrix) => Add::Matrix(&matrix[first..]),
-            same => same,
-        };
         let to = Destination { data: &mut data[first..], stride, cols: width };
-        kernel.panel(to, a, panel, Extra { bias: None, add });
+        kernel.panel(to, a, panel, Extra { bias: None, add: add.at(first) });
     }
 }
