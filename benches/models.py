@@ -4,8 +4,8 @@
 
 GSTORE is a release build; this Python has torch, transformers and peft. Two threads each. Our clock covers the whole
 process, with loading and encoding; the peers' only their steps. The peer's best is taken: eager with each of some
-micro-batches, torch.compile with the best of them. A step of the wide shape takes the peer half a minute on two cores:
-there are two micro-batches to choose from, by a step of each, few steps, and one round, some quarter of an hour in all.
+micro-batches, torch.compile with the best of them. A step of the wide shape takes the peer ten seconds on two cores:
+there are two micro-batches to choose from, by a step of each, few steps, and one round, some ten minutes in all.
 """
 
 import argparse
@@ -30,13 +30,14 @@ class Shape:
     warmup: int
     micros: tuple  # micro-batches of the peer
     trial: tuple  # steps and warm-up of the peer by which one of them is chosen
+    length: int  # tokens after which rows are cut off, by both
     new: int  # tokens of an answer
     rounds: int
 
 
 SHAPES = {
-    "tiny": Shape("tiny-llama", 60, 3, (1, 2, 4, 8), (15, 1), 128, 3),
-    "wide": Shape("1,024 wide", 2, 1, (1, 8), (1, 0), 32, 1),
+    "tiny": Shape("tiny-llama", 60, 3, (1, 2, 4, 8), (15, 1), 2048, 128, 3),
+    "wide": Shape("1,024 wide", 4, 1, (1, 8), (1, 0), 512, 32, 1),
 }
 
 
@@ -55,13 +56,14 @@ class Bench:
         return range(self.options.rounds or shape.rounds)
 
     def train(self, shape, model, rows):
-        name, steps = shape.name, shape.steps
+        name = shape.name
         # the same rows in the same order: what the peer counts as tokens is what is read here
+        cut = ["--max-length", shape.length]
         part = self.work / f"{name}.jsonl"
-        part.write_text("".join(rows.read_text().splitlines(True)[: steps * STEP]))
+        part.write_text("".join(rows.read_text().splitlines(True)[: shape.steps * STEP]))
         for kind, flags, more in [
-            ("LoRA of rank 8", ["--lora-rank", "8", "--lora-alpha", "32"], ["--lora", 8]),
-            ("all weights", ["--full"], []),
+            ("LoRA of rank 8", ["--lora-rank", "8", "--lora-alpha", "32", *cut], ["--lora", 8, *cut]),
+            ("all weights", ["--full", *cut], cut),
         ]:
             peers = [
                 peer("pytorch_train.py", model, part, *more, "--steps", shape.trial[0], "--warmup", shape.trial[1],
@@ -78,7 +80,7 @@ class Bench:
             for _ in self.rounds(shape):
                 fastest, tokens = None, None
                 for flags_of_peer in [[], *compiled]:
-                    line = peer("pytorch_train.py", model, part, *more, "--steps", steps, "--warmup", shape.warmup,
+                    line = peer("pytorch_train.py", model, part, *more, "--steps", shape.steps, "--warmup", shape.warmup,
                                 "--micro", best, *flags_of_peer)
                     self.note(what=f"train {name}, {kind}", who="torch", **line)
                     fastest, tokens = max(fastest or 0, line["tokens_per_second"]), line["tokens"]

@@ -100,8 +100,8 @@ impl SampleGradient {
 /// The sum of the outer products of tokens.
 fn product((inputs, grads): (&[f32], &[f32]), (out, input): (usize, usize)) -> Vec<f32> {
     let mut values = vec![0.0f32; out * input];
-    Sums::default().outer((inputs, grads), (out, input), |row, sums| {
-        values[row * input..][..input].iter_mut().zip(sums).for_each(|(to, sum)| *to = *sum as f32);
+    Sums::default().outer((inputs, grads), (out, input), |at, sums| {
+        values[at..].iter_mut().zip(sums).for_each(|(to, sum)| *to = *sum as f32);
     });
     values
 }
@@ -173,12 +173,12 @@ mod tests {
         let (mut sums, mut to) = (Sums::default(), vec![f64::NAN; 35]);
         for tokens in [3, 0] {
             let (inputs, grads) = (values(tokens * 7, 0.3), values(tokens * 5, 0.7));
-            let mut rows = Vec::new();
-            sums.outer((&inputs, &grads), (5, 7), |row, sums| {
-                rows.push(row);
-                to[row * 7..][..7].copy_from_slice(sums);
+            let mut parts = Vec::new();
+            sums.outer((&inputs, &grads), (5, 7), |at, sums| {
+                parts.push(at);
+                to[at..][..7].copy_from_slice(sums);
             });
-            assert_eq!(rows, [0, 1, 2, 3, 4]);
+            assert_eq!(parts, [0, 7, 14, 21, 28]);
             assert_eq!(to.iter().all(|value| *value == 0.0), tokens == 0);
         }
     }

@@ -15,12 +15,12 @@ use faer::{Accum, MatMut, MatRef, Par};
 use crate::blocks::Blocks;
 use crate::outer::{SampleGradient, Turned};
 
-/// Coordinates whose products are summed in f32. As many of the rows and columns of a tile of the product stay
-/// in the first-level cache.
-const CHUNK: usize = 64;
+/// Coordinates whose products are summed in f32.
+const CHUNK: usize = 128;
 
-/// Rows that are multiplied at a time: their sums stay in the second-level cache.
-const ROWS: usize = 128;
+/// Rows and columns of a tile of a product: its sums, of either precision, and what is multiplied for a chunk of
+/// them stay in the second-level cache.
+const TILE: (usize, usize) = (128, 256);
 
 /// The eigenbases of a module in f32, with memory that is used for each gradient again.
 #[derive(Debug)]
@@ -103,8 +103,8 @@ impl Rotation {
         }
         to.resize(outer.size * activation.size, 0.0);
         let cols = activation.size;
-        sums.outer((&whole[..], &half[..]), (outer.size, cols), |row, sums| {
-            to[row * cols..][..cols].copy_from_slice(sums);
+        sums.outer((&whole[..], &half[..]), (outer.size, cols), |at, sums| {
+            to[at..][..sums.len()].copy_from_slice(sums);
         });
     }
 
@@ -161,8 +161,8 @@ impl Sums {
         let block = MatRef::from_row_major_slice(block, range.len(), range.len());
         let matrix = MatRef::from_row_major_slice(&matrix[rows.clone()], range.len(), cols);
         let to = &mut to[rows];
-        self.multiply(block, matrix, |row, sums| {
-            to[row * cols..][..cols].iter_mut().zip(sums).for_each(|(to, sum)| *to = *sum as f32);
+        self.multiply(block, matrix, |row, col, sums| {
+            to[row * cols + col..].iter_mut().zip(sums).for_each(|(to, sum)| *to = *sum as f32);
         });
     }
 
@@ -178,46 +178,55 @@ impl Sums {
     ) {
         let matrix = MatRef::from_row_major_slice(matrix, matrix.len() / cols.max(1), cols);
         let block = MatRef::from_row_major_slice(block, range.len(), range.len());
-        self.multiply(matrix.subcols(range.start, range.len()), block, |row, sums| {
-            to[row * cols..][range.clone()].iter_mut().zip(sums).for_each(|(to, sum)| *to = of(*sum));
+        self.multiply(matrix.subcols(range.start, range.len()), block, |row, col, sums| {
+            let to = &mut to[row * cols + range.start + col..];
+            to.iter_mut().zip(sums).for_each(|(to, sum)| *to = of(*sum));
         });
     }
 
-    /// Hands out the rows of the sum of the outer products of tokens, `[out, input]`, of their inputs and
-    /// gradients of outputs.
+    /// Hands out parts of the rows of the sum of the outer products of tokens, `[out, input]`, of their inputs and
+    /// gradients of outputs, with the place of the first value.
     pub(crate) fn outer(
         &mut self,
         (inputs, grads): (&[f32], &[f32]),
         (out, input): (usize, usize),
-        put: impl FnMut(usize, &[f64]),
+        mut put: impl FnMut(usize, &[f64]),
     ) {
         let tokens = grads.len() / out.max(1);
         let grads = MatRef::from_row_major_slice(grads, tokens, out).transpose();
-        self.multiply(grads, MatRef::from_row_major_slice(inputs, tokens, input), put);
+        let inputs = MatRef::from_row_major_slice(inputs, tokens, input);
+        self.multiply(grads, inputs, |row, col, sums| put(row * input + col, sums));
     }
 
-    /// Hands out the rows of `a b`, with their numbers.
-    fn multiply(&mut self, a: MatRef<'_, f32>, b: MatRef<'_, f32>, mut put: impl FnMut(usize, &[f64])) {
-        let (rows, inner, cols) = (a.nrows(), a.ncols(), b.ncols());
-        for first in (0..rows).step_by(ROWS) {
-            let count = ROWS.min(rows - first);
-            self.all.clear();
-            self.all.resize(count * cols, 0.0);
-            self.part.resize(count * cols, 0.0);
-            for start in (0..inner).step_by(CHUNK) {
-                let depth = CHUNK.min(inner - start);
-                matmul(
-                    MatMut::from_row_major_slice_mut(&mut self.part, count, cols),
-                    Accum::Replace,
-                    a.submatrix(first, start, count, depth),
-                    b.subrows(start, depth),
-                    1.0,
-                    Par::Seq,
-                );
-                pulp::Arch::new().dispatch(Add { all: &mut self.all, part: &self.part });
-            }
-            for (row, sums) in self.all.chunks_exact(cols.max(1)).enumerate() {
-                put(first + row, sums);
+    /// Hands out parts of the rows of `a b`, with the row and the first column of each.
+    fn multiply(
+        &mut self,
+        a: MatRef<'_, f32>,
+        b: MatRef<'_, f32>,
+        mut put: impl FnMut(usize, usize, &[f64]),
+    ) {
+        for top in (0..a.nrows()).step_by(TILE.0) {
+            let rows = TILE.0.min(a.nrows() - top);
+            for left in (0..b.ncols()).step_by(TILE.1) {
+                let cols = TILE.1.min(b.ncols() - left);
+                self.all.clear();
+                self.all.resize(rows * cols, 0.0);
+                self.part.resize(rows * cols, 0.0);
+                for start in (0..a.ncols()).step_by(CHUNK) {
+                    let depth = CHUNK.min(a.ncols() - start);
+                    matmul(
+                        MatMut::from_row_major_slice_mut(&mut self.part, rows, cols),
+                        Accum::Replace,
+                        a.submatrix(top, start, rows, depth),
+                        b.submatrix(start, left, depth, cols),
+                        1.0,
+                        Par::Seq,
+                    );
+                    pulp::Arch::new().dispatch(Add { all: &mut self.all, part: &self.part });
+                }
+                for (row, sums) in self.all.chunks_exact(cols).enumerate() {
+                    put(top + row, left, sums);
+                }
             }
         }
     }
@@ -278,7 +287,7 @@ mod tests {
         // More rows and coordinates than are multiplied at once, and blocks of unequal sizes.
         let whole = |size| Blocks::whole(size);
         for (out, input) in
-            [(whole(150), whole(70)), (Blocks::new(150, 80), Blocks::new(71, 36)), (whole(1), whole(3))]
+            [(whole(150), whole(270)), (Blocks::new(150, 80), Blocks::new(71, 36)), (whole(1), whole(3))]
         {
             let module = Module { name: "m".into(), out: out.size(), input: input.size(), bias: false };
             let factors = ModuleFactors {
@@ -337,7 +346,7 @@ mod tests {
         Sums::default().multiply(
             MatRef::from_row_major_slice(&a, 3, n),
             MatRef::from_row_major_slice(&b, n, 2),
-            |_, row| found.extend_from_slice(row),
+            |_, _, row| found.extend_from_slice(row),
         );
         let length = (n as f64).sqrt() / 2.0;
         for (found, expected) in found.iter().zip(&expected) {
