@@ -24,6 +24,8 @@ pub struct Labelled {
     pub y: Matrix,
     /// Rows that were left out because a feature or a score of theirs is missing or not finite.
     pub left_out: usize,
+    /// Rows of the pool of which these are a random sample, where those of the true top count as found.
+    pub pool: Option<usize>,
 }
 
 impl Labelled {
@@ -52,7 +54,12 @@ impl Labelled {
             return Err(LearnError::ConstantFeatures(named(&features)));
         }
         let ids = whole.iter().map(|row| ids[*row].clone()).collect();
-        Ok(Self { ids, features, x, targets, y, left_out })
+        Ok(Self { ids, features, x, targets, y, left_out, pool: None })
+    }
+
+    /// The same as a random sample of a pool with so many rows, of which those of the true top count as found.
+    pub fn of_pool(self, rows: usize) -> Self {
+        Self { pool: Some(rows), ..self }
     }
 
     /// What a reader should know of the labels of a top share.

@@ -12,7 +12,9 @@ use crate::data::Labelled;
 use crate::error::LearnError;
 use crate::features::{FeatureSet, OpenFeatures};
 use crate::folds::folds;
-use crate::judge::{Choice, Cut, JudgeRequest, Reliability, Report, TargetReport, judge, keeps, kept_rows};
+use crate::judge::{
+    Choice, Cut, JudgeRequest, Reliability, Report, TargetReport, judge, keeps, kept_rows, top,
+};
 use crate::learners::{Fitted, Learner, Means, fit};
 use crate::matrix::Matrix;
 use crate::options::FitOptions;
@@ -20,8 +22,11 @@ use crate::options::FitOptions;
 /// What a stored prefilter is called among artifacts.
 pub const KIND: &str = "prefilter";
 
-/// The form of the stored value.
-const VERSION: u32 = 1;
+/// The form of the stored value: with 2 labelled rows count as found.
+const VERSION: u32 = 2;
+
+/// The oldest form that is read.
+const OLDEST: u32 = 1;
 
 /// A prefilter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +48,10 @@ pub struct Prefilter {
     means: Vec<f64>,
     /// Digests of the ids that it has learned from.
     learned_from: Vec<u64>,
+    /// Digests of those of them whose labels are in the true top of a target: they are kept whatever is predicted of
+    /// them. None of the first form, whose cuts leave out such rows as well.
+    #[serde(default)]
+    found: Vec<u64>,
     /// Where labels and features come from.
     pub provenance: Map<String, Value>,
     fitted: Fitted,
@@ -78,7 +87,7 @@ impl Prefilter {
         let of_rows = folds(&data.ids, options.folds, options.seed);
         let found = out_of_fold(data, &options.learner, &of_rows, means)?;
         let (calibrated, constant) = calibrated(&found.predictions, &data.y, &of_rows);
-        let choice = Choice::of(&found.predictions, &data.y, options.top, &options.budget);
+        let choice = Choice::of(&found.predictions, &data.y, (options.top, data.pool), &options.budget);
         let targets = judge(&JudgeRequest {
             targets: &data.targets,
             scores: &data.y,
@@ -113,8 +122,11 @@ impl Prefilter {
         let targets = 0..data.targets.len();
         let line = |t: usize| Line::of(&found.predictions.column(t), &data.y.column(t));
         let mean = |t: usize| data.y.column(t).iter().sum::<f64>() / data.y.rows().max(1) as f64;
-        let mut learned_from: Vec<u64> = data.ids.iter().map(|id| digest(id)).collect();
-        learned_from.sort_unstable();
+        let every = vec![true; data.ids.len()];
+        let found_ids = match data.pool {
+            Some(_) => digests(&data.ids, &in_top(data, options.top)),
+            None => Vec::new(),
+        };
         Ok(Prefilter {
             version: VERSION,
             features,
@@ -124,7 +136,8 @@ impl Prefilter {
             learner: found.learner,
             top: options.top,
             cuts,
-            learned_from,
+            learned_from: digests(&data.ids, &every),
+            found: found_ids,
             provenance: Map::new(),
             fitted,
         })
@@ -142,10 +155,10 @@ impl Prefilter {
     /// A value of another form, or of a later version.
     pub fn from_value(value: Value) -> Result<Prefilter, LearnError> {
         let version = value.get("version").and_then(Value::as_u64);
-        if version != Some(u64::from(VERSION)) {
+        if !version.is_some_and(|version| (u64::from(OLDEST)..=u64::from(VERSION)).contains(&version)) {
             let found = version.map_or("none".to_owned(), |version| version.to_string());
             return Err(LearnError::Invalid(format!(
-                "the stored prefilter has version {found}, and this program reads {VERSION}"
+                "the stored prefilter has version {found}, and this program reads {OLDEST} to {VERSION}"
             )));
         }
         serde_json::from_value(value)
@@ -163,6 +176,37 @@ impl Prefilter {
     /// Whether it has learned from the row with this id.
     pub fn learned_from(&self, id: &str) -> bool {
         self.learned_from.binary_search(&digest(id)).is_ok()
+    }
+
+    /// Whether the row with this id is kept whatever is predicted of it: it was labelled, and is in the true top.
+    fn is_found(&self, id: &str) -> bool {
+        self.found.binary_search(&digest(id)).is_ok()
+    }
+
+    /// How many labelled rows are kept though no cut keeps what `held_out` predicts of them.
+    pub fn kept_below(&self, held_out: &Matrix, data: &Labelled) -> usize {
+        let is_below = |row: &usize| !keeps(&self.cuts, held_out.row(*row));
+        (0..data.ids.len()).filter(is_below).filter(|row| self.is_found(&data.ids[*row])).count()
+    }
+
+    /// Predictions of rows of a dataset, which ascend. Labelled rows of the true top are kept.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn predict_rows(
+        &self,
+        features: &OpenFeatures,
+        rows: &[u64],
+    ) -> Result<Vec<Option<Prediction>>, LearnError> {
+        let mut predictions = self.predict(&features.read(rows)?);
+        if !self.found.is_empty() {
+            for (prediction, id) in predictions.iter_mut().zip(features.ids(rows)?) {
+                if let Some(prediction) = prediction {
+                    prediction.kept |= self.is_found(&id);
+                }
+            }
+        }
+        Ok(predictions)
     }
 
     /// Predictions of rows of features; none of a row with a value that is missing or not finite, or whose
@@ -210,7 +254,7 @@ impl Prefilter {
             let kept = values.iter().filter(|value| **value >= from).count();
             (cut.from, cut.share) = (Some(from), kept as f64 / values.len() as f64);
         }
-        let mut choice = Choice::with(&self.cuts, held_out, &data.y, self.top);
+        let mut choice = Choice::with(&self.cuts, held_out, &data.y, (self.top, data.pool));
         for (own, told) in self.cuts.iter_mut().zip(&mut choice.cuts) {
             (own.recall, own.bound) = (told.recall, told.bound);
             told.share = own.share;
@@ -260,13 +304,30 @@ impl Prefilter {
             reliability,
             cancel,
         })?;
-        let choice = Choice::with(&self.cuts, &predictions, &data.y, self.top);
+        let choice = Choice::with(&self.cuts, &predictions, &data.y, (self.top, None));
         Ok(report(&self.learner, data, self.top, targets, choice))
     }
 }
 
 fn digest(id: &str) -> u64 {
     xxh3_64(id.as_bytes())
+}
+
+/// Digests of the ids that are wanted, in ascending order.
+fn digests(ids: &[String], wanted: &[bool]) -> Vec<u64> {
+    let wanted = ids.iter().zip(wanted).filter(|(_, wanted)| **wanted);
+    let mut digests: Vec<u64> = wanted.map(|(id, _)| digest(id)).collect();
+    digests.sort_unstable();
+    digests
+}
+
+/// Which labelled rows are in the true top of a target.
+fn in_top(data: &Labelled, share: f64) -> Vec<bool> {
+    let mut is_in = vec![false; data.y.rows()];
+    for target in 0..data.y.cols() {
+        is_in.iter_mut().zip(top(&data.y.column(target), share)).for_each(|(any, own)| *any |= own);
+    }
+    is_in
 }
 
 fn report(
@@ -375,8 +436,41 @@ mod tests {
     }
 
     #[test]
-    fn a_later_version_is_refused() {
+    fn labelled_rows_of_the_top_are_kept_and_counted() {
+        let data = data(1000).of_pool(2000);
+        let means = Means { seed: 1, threads: 1, cancel: &RUN };
+        let options = FitOptions { resamples: 100, ..FitOptions::default() };
+        let (fitted, report, held_out) =
+            Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+        // 50 labelled rows of the top are too few by themselves, and enough where they are half of the pool's.
+        assert!(report.choice.bound >= 0.95 && report.choice.kept < 0.5, "{:?}", report.choice);
+        assert_eq!(fitted.found.len(), 50);
+        let best = (0..1000).max_by(|a, b| data.y.row(*a)[0].total_cmp(&data.y.row(*b)[0])).unwrap();
+        let worst = (0..1000).min_by(|a, b| data.y.row(*a)[0].total_cmp(&data.y.row(*b)[0])).unwrap();
+        assert!(fitted.is_found(&data.ids[best]) && !fitted.is_found(&data.ids[worst]));
+        assert_eq!(fitted.kept_below(&held_out, &data), 0, "a cut at the lowest of them keeps all");
+        let mut none = fitted.clone();
+        none.cuts[0].from = Some(f64::INFINITY);
+        assert_eq!(none.kept_below(&held_out, &data), 50);
+        // Other rows say nothing of labelled ones.
+        let judged = fitted.evaluate(&data, &options, &[None], &RUN).unwrap();
+        let cut = judged.choice.cuts[0];
+        assert_eq!(cut.bound, crate::judge::lower_bound((cut.recall * 50.0).round() as usize, 50));
+    }
+
+    #[test]
+    fn the_first_version_keeps_no_labelled_row_and_a_later_one_is_refused() {
+        let data = data(200).of_pool(400);
+        let means = Means { seed: 1, threads: 1, cancel: &RUN };
+        let options = FitOptions { resamples: 100, ..FitOptions::default() };
+        let (fitted, ..) = Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+        let mut value = fitted.to_value();
+        value["version"] = serde_json::json!(1);
+        value.as_object_mut().unwrap().remove("found");
+        let first = Prefilter::from_value(value).unwrap();
+        assert_eq!(fitted.found.len(), 10);
+        assert!(first.found.is_empty() && first.learned_from("row3"));
         let error = Prefilter::from_value(serde_json::json!({"version": 7})).unwrap_err().to_string();
-        assert!(error.contains("version 7"), "{error}");
+        assert!(error.contains("version 7, and this program reads 1 to 2"), "{error}");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
 use arrow_array::{
     ArrayRef, BooleanArray, Float64Array, RecordBatch, RecordBatchOptions, StringArray, UInt64Array,
 };
@@ -96,8 +95,7 @@ impl Predicted {
 
     fn batch(&self, rows: &[u64], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
         let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
-        let features = self.features.read(rows).map_err(learned)?;
-        let found = self.prefilter.predict(&features);
+        let found = self.prefilter.predict_rows(&self.features, rows).map_err(learned)?;
         let columns: Result<Vec<ArrayRef>, SqlError> =
             wanted.iter().map(|column| self.column(*column, rows, &found)).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
@@ -117,9 +115,8 @@ impl Predicted {
         Ok(match COLUMNS.get(column).map(|(name, ..)| *name) {
             Some("row") => Arc::new(UInt64Array::from_iter_values(rows.iter().copied())),
             Some("id") => {
-                let batch = self.features.samples().get(rows, &["id"]).map_err(SqlError::read)?;
-                let ids = batch.column(0).as_string::<i32>();
-                Arc::new((0..rows.len()).map(|i| Some(ids.value(i))).collect::<StringArray>())
+                let ids = self.features.ids(rows).map_err(learned)?;
+                Arc::new(StringArray::from_iter_values(ids))
             }
             Some("score") => numbers(&|p| Some(p.score)),
             Some("target") => {

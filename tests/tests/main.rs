@@ -3,6 +3,7 @@
 mod ask;
 mod attribution;
 mod backends;
+mod cascade;
 mod cli_errors;
 mod cli_flow;
 mod clients;
@@ -32,6 +33,7 @@ mod pipeline;
 mod pipes;
 mod plot;
 mod prefilter;
+mod prefilter_rows;
 mod projection_quality;
 mod python;
 mod resume;

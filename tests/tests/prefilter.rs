@@ -1,25 +1,24 @@
 //! Promise: a prefilter keeps the rows that it says it keeps, of rows that are joined by their ids, and one
-//! that saves nothing, or learns from nothing, is refused with the reason. A cascade of them computes what it
-//! says, goes on from what is there, and keeps the recall that it was asked for.
+//! that saves nothing, or learns from nothing, is refused with the reason.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use gstore_store::Store;
+use gstore_tests::binary;
 use gstore_tests::made::{Numbers, append, gradients};
 use gstore_tests::place::Place;
-use gstore_tests::{binary, world};
 use serde_json::{Value, json};
 
-const ROWS: u64 = 2000;
+pub(crate) const ROWS: u64 = 2000;
 const DIM: u32 = 32;
 
 /// What a row's gradient has in common with the target's, but for its noise.
-fn signal(row: u64) -> f64 {
+pub(crate) fn signal(row: u64) -> f64 {
     (row * 7919 % ROWS) as f64 / 1000.0 - 1.0
 }
 
-fn line(row: u64) -> Value {
+pub(crate) fn line(row: u64) -> Value {
     let source = ["a", "b", "c"][(row % 3) as usize];
     let mut line = json!({"id": format!("pool{row}"), "text": row.to_string(), "x": signal(row)});
     (line["source"], line["same"]) = (json!(source), json!(1.0));
@@ -38,6 +37,11 @@ fn vector(numbers: &mut Numbers, row: u64) -> Vec<f32> {
 
 /// A pool with a column that says nearly all, gradients of its first rows, and a target.
 fn place(labelled: u64) -> Place {
+    place_of(labelled, line)
+}
+
+/// The same with lines of its own.
+pub(crate) fn place_of(labelled: u64, line: impl Fn(u64) -> Value) -> Place {
     let place = Place::new();
     let mut text = String::new();
     (0..ROWS).for_each(|row| writeln!(text, "{}", line(row)).expect("written"));
@@ -57,7 +61,7 @@ fn place(labelled: u64) -> Place {
     place
 }
 
-fn fit<'a>(name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn fit<'a>(name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["prefilter", "fit", name, "--pool", "pool", "--target", "q", "--resamples", "200"][..], more].concat()
 }
 
@@ -293,118 +297,4 @@ fn what_cannot_be_learned_from_is_named() {
     args[6] = "against";
     let report = place.json(&args);
     assert!(report["report"]["notes"].to_string().contains("none helps it"), "{report:#}");
-}
-
-#[test]
-fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
-    let place = Place::new();
-    for (name, rows) in [("pool.jsonl", 300), ("q.jsonl", 4)] {
-        world::write_samples(&place.path(name), rows);
-    }
-    // Without the turn of the assistant nothing of a row is scored.
-    let samples = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
-    let unanswered = samples.replace(r#",{"role":"assistant","content":""}"#, "");
-    assert_ne!(unanswered, samples);
-    fs_err::write(place.path("pool.jsonl"), unanswered).expect("written");
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
-    let target = place.ingest("q", Some(&place.path("q.jsonl")), "grad-sgd");
-    assert_eq!(target.code, 0, "{}", target.stderr);
-    let select = |more: &[&str]| -> Vec<String> {
-        let args = ["select", "--pool", "pool", "--target", "q", "-o", "out.jsonl"];
-        args.iter().chain(more).map(|arg| (*arg).to_owned()).collect()
-    };
-    let run = |more: &[&str]| place.run(&select(more).iter().map(String::as_str).collect::<Vec<_>>());
-    let features = |label: &str| {
-        place.value(&format!(
-            "SELECT coalesce(sum(rows), 0) FROM gstore.features WHERE dataset = 'pool' AND label = '{label}'"
-        ))
-    };
-    let stages = "loss -> 1 checkpoint -> all";
-    // 5 % of 300 rows are too few to bound anything, and ten labels too.
-    for (more, says) in [
-        (&["--top", "5%", "--cascade", stages][..], "nothing was computed"),
-        (&["--top", "50%", "--recall", "80%", "--cascade", stages, "--labels", "10"], "10 labelled rows"),
-        (
-            &["--top", "50%", "--cascade", stages, "--labels", "10"],
-            "fewer stages, a lower recall, or a larger",
-        ),
-        (&["--top", "50%", "--cascade", "los -> all"], "did you mean `loss`"),
-        (&["--top", "50%", "--cascade", "tokens -> all"], "300 rows of `pool` were not counted yet"),
-        (&["--top", "50%", "--cascade", "4 checkpoints -> all"], "no cheaper than all"),
-        (&["--top", "50%", "--recall", "80%"], "--cascade"),
-    ] {
-        let refused = run(more);
-        assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
-    }
-    assert_eq!(features("grad-adam@checkpoint-104"), "0");
-    // The reason is in the report.
-    for (file, begins) in [("early.json", "{"), ("early.txt", "refused: nothing was computed")] {
-        assert_eq!(run(&["--top", "5%", "--cascade", stages, "--report", file]).code, 1);
-        let text = fs_err::read_to_string(place.path(file)).expect("written");
-        assert!(text.starts_with(begins) && text.contains("nothing was computed"), "{text}");
-    }
-
-    let sized = ["--top", "50%", "--recall", "80%", "--labels", "60", "--rounds", "1"];
-    // An estimate computes the sample alone; the cascade goes on from it.
-    let told = run(&[&sized[..], &["--cascade", stages, "--estimate"]].concat());
-    assert!(told.code == 0 && told.stderr.contains("rows and costs are expected"), "{}", told.stderr);
-    assert!(told.stderr.contains("of the variance of the scores is not noise ("), "{}", told.stderr);
-    assert!(!place.path("out.jsonl").exists());
-    assert_eq!(features("grad-adam@checkpoint-104"), "60");
-    let rows_of = |label: &str| {
-        let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
-        let part = snapshot.feature(&format!("pool/{label}")).expect("computed");
-        snapshot.open_feature(part).expect("opens").row_set().expect("readable")
-    };
-    let sample = rows_of("grad-adam@checkpoint-104");
-    let whole = [&sized[..], &["--cascade", stages, "--report", "r.json"]].concat();
-    let done = run(&whole);
-    assert_eq!(done.code, 0, "{}", done.stderr);
-    assert!(done.stderr.contains("with 95 % confidence at least"), "{}", done.stderr);
-    let report = || -> Value {
-        let text = fs_err::read_to_string(place.path("r.json")).expect("written");
-        serde_json::from_str(&text).expect("JSON")
-    };
-    let first = report();
-    let number = |value: &Value| value.as_u64().expect("a number");
-    let last = number(&first["report"]["stages"][1]["rows_out"]);
-    assert_eq!(number(&first["report"]["stages"][0]["rows_in"]), 240);
-    assert!(last < 200 && first["saving"].as_f64().expect("a number") > 0.0, "{first:#}");
-    // A quarter of those that were labelled, of which one has no score.
-    assert!(first["report"]["notes"].to_string().contains("14 rows nearest to the last cut"), "{first:#}");
-    assert!(first["report"]["bound"].as_f64().expect("a number") >= 0.8, "{first:#}");
-    assert!(first["report"]["time"]["measured"].as_bool().expect("measured"), "{first:#}");
-    // Labelled rows have everything; the others what they came to.
-    let entering = number(&first["report"]["stages"][1]["rows_in"]);
-    let expected = [
-        ("loss@base", 300),
-        ("grad-adam@checkpoint-26", 60 + entering),
-        ("grad-adam@checkpoint-104", 60 + last),
-    ];
-    for (label, rows) in expected {
-        assert_eq!(features(label), rows.to_string(), "{label}: {first:#}");
-    }
-    // Rows without an answer do not go on.
-    let (beyond, after_loss) = ([13, 110, 207], rows_of("grad-adam@checkpoint-26").difference(&sample));
-    assert!(beyond.iter().any(|row| !sample.contains(*row)));
-    assert!(beyond.iter().all(|row| !after_loss.contains(*row)), "{after_loss:?}");
-    let selected = fs_err::read_to_string(place.path("out.jsonl")).expect("written");
-    assert_eq!(selected.lines().count(), 150);
-
-    // The same command finds all of it, and decides the same.
-    let again = run(&[&whole[..], &["--force"]].concat());
-    assert_eq!(again.code, 0, "{}", again.stderr);
-    let second = report();
-    assert!(second["report"]["time"].is_null(), "nothing is computed: {second:#}");
-    assert_eq!(second["report"]["cost"], first["report"]["cost"]);
-    assert_eq!(fs_err::read_to_string(place.path("out.jsonl")).expect("written"), selected);
-
-    // Against the gradients of all rows.
-    let full = place.ingest("pool", None, "grad-adam");
-    assert_eq!(full.code, 0, "{}", full.stderr);
-    assert_eq!(run(&["--top", "50%", "--force"]).code, 0);
-    let all = fs_err::read_to_string(place.path("out.jsonl")).expect("written");
-    let kept: BTreeSet<&str> = selected.lines().collect();
-    let common = all.lines().filter(|line| kept.contains(line)).count();
-    assert!(common >= 120, "{common} of 150");
 }

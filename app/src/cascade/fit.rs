@@ -99,6 +99,7 @@ impl Learned {
             targets: data.targets.clone(),
             y: data.y.clone(),
             left_out: data.left_out,
+            pool: data.pool,
         }
     }
 }

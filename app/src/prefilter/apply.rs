@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_core::{Unit, many};
@@ -19,7 +18,7 @@ use crate::work::Work;
 pub struct Applied {
     /// Rows.
     pub rows: u64,
-    /// Rows that are kept, those without a prediction among them.
+    /// Rows that are kept, those without a prediction and labelled ones of the true top among them.
     pub kept: u64,
     /// Rows without a prediction: a feature of theirs is missing or not finite.
     pub unpredicted: u64,
@@ -36,7 +35,8 @@ pub struct PredictionTable<'a> {
 /// Predicts every row of a dataset, cell by cell. Writes the original lines of the rows that are kept in the
 /// order of their rows, and `id, row, score, target, kept` of all.
 ///
-/// A row without a prediction is kept: nothing speaks against it.
+/// A row without a prediction is kept: nothing speaks against it. So is a labelled row of the true top, whatever is
+/// predicted of it.
 ///
 /// # Errors
 /// Features that the dataset lacks, a kept row that was stored without its line, outputs that fail, damage,
@@ -61,7 +61,7 @@ pub fn apply_prefilter(
     work.progress.start("predict", features.samples().rows().len(), Unit::Rows);
     for rows in features.cells(0..u64::MAX) {
         work.cancel.check().map_err(LearnError::from)?;
-        let predictions = prefilter.predict(&features.read(&rows)?);
+        let predictions = prefilter.predict_rows(&features, &rows)?;
         let is_kept = |prediction: &Option<Prediction>| prediction.as_ref().is_none_or(|p| p.kept);
         applied.rows += rows.len() as u64;
         applied.unpredicted += predictions.iter().filter(|p| p.is_none()).count() as u64;
@@ -114,14 +114,11 @@ fn batch(
     predictions: &[Option<Prediction>],
     targets: &[String],
 ) -> Result<RecordBatch, AnswerError> {
-    let found = features.samples().get(rows, &["id"])?;
-    let texts = found.column(0).as_string::<i32>();
-    let ids: StringArray = (0..rows.len()).map(|i| Some(texts.value(i))).collect();
     let score = |p: &Option<Prediction>| p.as_ref().map(|p| p.score);
     let target = |p: &Option<Prediction>| p.as_ref().and_then(|p| Some(targets.get(p.target)?.as_str()));
     let is_kept = |p: &Option<Prediction>| Some(p.as_ref().is_none_or(|p| p.kept));
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(ids),
+        Arc::new(StringArray::from_iter_values(features.ids(rows)?)),
         Arc::new(UInt64Array::from_iter_values(rows.iter().copied())),
         Arc::new(predictions.iter().map(score).collect::<Float64Array>()),
         Arc::new(predictions.iter().map(target).collect::<StringArray>()),

@@ -77,6 +77,8 @@ pub fn fit_prefilter(
     let least = request.options.least_rows();
     let x = features.read(&numbers)?;
     let (data, missing) = joined(&found, &x, &rows, features.set(), &request.labels, least)?;
+    let live = snapshot.dataset(&request.pool)?.rows;
+    let data = data.of_pool(live as usize);
     let means = Means { seed: request.options.seed, threads: work.threads, cancel: work.cancel };
     let (mut prefilter, mut report, held_out) =
         Prefilter::fit(features.set().clone(), &data, &request.options, &found.reliability, &means)?;
@@ -85,12 +87,12 @@ pub fn fit_prefilter(
         let predictions = predictions(snapshot, request, &prefilter, work)?;
         report.choice = prefilter.cut_at(share, &predictions, (&held_out, &data));
     }
-    let live = snapshot.dataset(&request.pool)?.rows;
     let passes = features.set().passes(GRADIENT_PASSES);
     let (feature, gradient) = request.seconds.unwrap_or((passes, GRADIENT_PASSES * found.checkpoints as f64));
-    // Rows that nothing is predicted of are kept, and their labels were paid for.
+    // Rows that nothing is predicted of are kept, and their labels were paid for. So are labelled rows of the top.
     let unpredicted = unpredicted(&x);
-    let kept = report.choice.kept * (1.0 - unpredicted) + unpredicted;
+    let below = prefilter.kept_below(&held_out, &data) as f64 / live.max(1) as f64;
+    let kept = (report.choice.kept * (1.0 - unpredicted) + unpredicted + below).min(1.0);
     let (labelled, measured) = (found.ids.len() as u64, request.seconds.is_some());
     let cost = Cost { rows: live, labelled, kept, feature, gradient, measured };
     report.cost = Some(cost);

@@ -79,6 +79,16 @@ impl OpenFeatures {
         &self.samples
     }
 
+    /// The ids of some rows, which ascend.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn ids(&self, rows: &[u64]) -> Result<Vec<String>, LearnError> {
+        let batch = self.samples.get(rows, &["id"])?;
+        let texts = batch.column(0).as_string::<i32>();
+        Ok((0..texts.len()).map(|i| texts.value(i).to_owned()).collect())
+    }
+
     /// The live rows of a range, cell by cell: as many as are read at a time.
     pub fn cells(&self, within: Range<u64>) -> impl Iterator<Item = Vec<u64>> + '_ {
         let live = self.samples.rows();

@@ -1,11 +1,18 @@
 //! The budget: how many rows have to be kept for a recall with confidence.
 //!
 //! Of the k true top rows the prediction orders, the h-th bounds the recall as a quantile does in conformal
-//! prediction: h is the smallest number of hits whose exact one-sided 95 % bound (Clopper and Pearson 1934)
-//! reaches what is asked for.
+//! prediction. A budget is a cascade of one stage, whose labelled rows of the top count as found. Rows that do not,
+//! as those that a stored cut is judged on, bound a recall by its hits alone (Clopper and Pearson 1934).
 
 use gstore_core::correlation::descending;
 use serde::{Deserialize, Serialize};
+
+use super::cascade::cascade;
+use super::order::kept_rows;
+use super::pool_top::PoolTop;
+
+/// Rows of the top of a pool whose size is not known: labels are no part of it.
+const ENDLESS: usize = 1 << 40;
 
 /// Confidence of the bound.
 pub(super) const CONFIDENCE: f64 = 0.95;
@@ -34,8 +41,9 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// What a cut keeps of some labelled rows.
-    pub fn on(from: Option<f64>, predictions: &[f64], top: &[bool]) -> Cut {
+    /// What a cut keeps of some labelled rows. `of_pool`: how many rows of a pool are of the true top, where the
+    /// labelled ones of them count as found.
+    pub fn on(from: Option<f64>, predictions: &[f64], top: &[bool], of_pool: Option<usize>) -> Cut {
         let Some(least) = from else { return Cut { from, share: 1.0, recall: 1.0, bound: 1.0 } };
         let is_kept = |prediction: &f64| *prediction >= least;
         let kept = predictions.iter().filter(|prediction| is_kept(prediction)).count();
@@ -46,7 +54,10 @@ impl Cut {
             from,
             share: kept as f64 / predictions.len().max(1) as f64,
             recall: hits as f64 / k.max(1) as f64,
-            bound: lower_bound(hits, k),
+            bound: match of_pool {
+                Some(rows) => PoolTop { rows, labelled: k }.bound(k - hits),
+                None => lower_bound(hits, k),
+            },
         }
     }
 }
@@ -103,35 +114,21 @@ pub fn lower_bound(hits: usize, k: usize) -> f64 {
     low
 }
 
-/// Whether the lower bound of `hits` of `k` reaches `recall`.
-fn is_enough(recall: f64, hits: usize, k: usize) -> bool {
-    ln_tail(hits, k, recall) <= (1.0 - CONFIDENCE).ln()
-}
-
-/// The fewest hits of `k` whose lower bound reaches `recall`; none where `k` is too small for any.
-pub fn needed_hits(recall: f64, k: usize) -> Option<usize> {
-    // No hit at all is never enough.
-    let misses = first(k, |misses| !is_enough(recall, k - misses, k));
-    (misses > 0).then(|| k - misses + 1)
-}
-
-/// The cut of a target, from predictions out of fold.
-pub fn choose(predictions: &[f64], top: &[bool], budget: &Budget) -> Cut {
-    let (n, k) = (predictions.len(), top.iter().filter(|top| **top).count());
-    let order = descending(predictions);
-    let places: Vec<usize> = (0..n).filter(|place| top[order[*place]]).collect();
-    let kept = match budget {
-        Budget::Share(share) => Some(super::kept_rows(*share, n).max(1).min(n)),
+/// The cut of a target, from predictions out of fold. `of_pool` as for [`Cut::on`].
+pub fn choose(predictions: &[f64], top: &[bool], of_pool: Option<usize>, budget: &Budget) -> Cut {
+    let from = match budget {
+        Budget::Share(share) => {
+            let kept = kept_rows(*share, predictions.len()).max(1);
+            descending(predictions).get(kept - 1).map(|row| predictions[*row])
+        }
         Budget::Recall(recall) => {
-            needed_hits(*recall, k).and_then(|hits| places.get(hits - 1)).map(|place| place + 1)
+            let stages = cascade(&[predictions.to_vec()], top, *recall, of_pool.unwrap_or(ENDLESS));
+            stages.first().and_then(|cut| cut.from)
         }
     };
-    let Some(kept) = kept.filter(|kept| *kept < n && n > 0) else {
-        return Cut::on(None, predictions, top);
-    };
     // Rows of the same prediction cannot be told apart, so all of them are kept.
-    let cut = Cut::on(Some(predictions[order[kept - 1]]), predictions, top);
-    if cut.share < 1.0 { cut } else { Cut::on(None, predictions, top) }
+    let cut = Cut::on(from, predictions, top, of_pool);
+    if cut.share < 1.0 { cut } else { Cut::on(None, predictions, top, of_pool) }
 }
 
 #[cfg(test)]
@@ -145,6 +142,10 @@ mod tests {
         for (hits, k, bound) in [(75, 75, 0.960_843), (9, 10, 0.605_836), (1, 20, 0.002_561), (0, 5, 0.0)] {
             assert!((lower_bound(hits, k) - bound).abs() < 1e-5, "{hits} of {k}: {}", lower_bound(hits, k));
         }
+        // What a pool without an end takes is what these bounds take.
+        let needed_hits = |recall: f64, labelled: usize| {
+            PoolTop { rows: ENDLESS, labelled }.most_misses(recall).map(|misses| labelled - misses)
+        };
         // ln 0.05 / ln 0.95 = 58.4
         assert_eq!((needed_hits(0.95, 58), needed_hits(0.95, 59)), (None, Some(59)));
         assert!(needed_hits(0.9, 75).is_some_and(|hits| hits < 75));
@@ -152,7 +153,7 @@ mod tests {
         for (recall, k) in [(0.5, 40), (0.9, 300), (0.95, 300), (0.99, 300)] {
             assert_eq!(
                 needed_hits(recall, k),
-                (1..=k).find(|hits| is_enough(recall, *hits, k)),
+                (1..=k).find(|hits| lower_bound(*hits, k) >= recall),
                 "{recall} {k}"
             );
         }
@@ -173,11 +174,31 @@ mod tests {
     fn ties_are_kept_together_and_too_small_a_top_keeps_all() {
         let scores: Vec<f64> = (0..200).map(f64::from).collect();
         let top = top_k(&scores, 60);
-        let cut = choose(&scores, &top, &Budget::Recall(0.95));
+        let cut = choose(&scores, &top, None, &Budget::Recall(0.95));
         assert_eq!((cut.from, cut.share, cut.recall), (Some(140.0), 0.3, 1.0));
         let coarse: Vec<f64> = scores.iter().map(|s| (s / 50.0).floor()).collect();
-        assert_eq!(choose(&coarse, &top, &Budget::Share(0.1)).share, 0.25);
-        assert_eq!(choose(&scores, &top_k(&scores, 5), &Budget::Recall(0.95)).from, None);
-        assert_eq!(choose(&[1.0; 50], &top_k(&[1.0; 50], 10), &Budget::Share(0.5)).from, None);
+        assert_eq!(choose(&coarse, &top, None, &Budget::Share(0.1)).share, 0.25);
+        assert_eq!(choose(&scores, &top_k(&scores, 5), None, &Budget::Recall(0.95)).from, None);
+        assert_eq!(choose(&[1.0; 50], &top_k(&[1.0; 50], 10), None, &Budget::Share(0.5)).from, None);
+        assert_eq!(choose(&[], &[], None, &Budget::Share(0.5)).from, None);
+    }
+
+    #[test]
+    fn labelled_rows_that_count_as_found_take_fewer_labels() {
+        // 51 of 100 rows of the top are labelled: too few by themselves, and enough to leave out one where they are
+        // found.
+        let scores: Vec<f64> = (0..200).map(f64::from).collect();
+        let top = top_k(&scores, 51);
+        let recall = Budget::Recall(0.95);
+        assert_eq!(choose(&scores, &top, None, &recall).from, None);
+        let cut = choose(&scores, &top, Some(100), &recall);
+        assert_eq!((cut.from, cut.bound), (Some(150.0), 0.95));
+        // The same cut of rows that do not count: 50 of 51 hits.
+        let alone = Cut::on(cut.from, &scores, &top, None);
+        assert_eq!((alone.recall, alone.bound), (cut.recall, lower_bound(50, 51)));
+        assert!(alone.bound < 0.92, "{alone:?}");
+        // A share is cut wherever its bound is then.
+        let share = choose(&scores, &top, Some(100), &Budget::Share(0.1));
+        assert_eq!((share.from, share.bound), (Some(180.0), PoolTop { rows: 100, labelled: 51 }.bound(31)));
     }
 }

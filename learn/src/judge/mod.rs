@@ -8,6 +8,7 @@
 mod budget;
 mod cascade;
 mod ceiling;
+mod choice;
 mod cost;
 mod levels;
 mod order;
@@ -18,14 +19,15 @@ mod report;
 mod resample;
 mod text;
 
-pub use budget::{Budget, Cut, choose, lower_bound, needed_hits};
+pub use budget::{Budget, Cut, choose, lower_bound};
 pub use cascade::{CascadeCost, StageCut, cascade, least_top};
 pub use ceiling::{Reliability, expected_recall, reliability};
+pub use choice::Choice;
+pub(crate) use choice::keeps;
 pub use cost::Cost;
 pub use levels::{Confusion, confusion, levels, levels_of_ranks};
 pub use order::{kept_rows, ranks, top, top_k};
 pub use recall::{AtBudget, at_budgets, r2, spearman};
-pub(crate) use report::keeps;
-pub use report::{Choice, JudgeRequest, Report, TargetReport, judge};
+pub use report::{JudgeRequest, Report, TargetReport, judge};
 pub use resample::{Bootstrap, Interval};
 pub use text::{percent, taken};

@@ -1,0 +1,76 @@
+//! Promise: a prefilter keeps rows of which it knows that they are wanted, or cannot say that they are not: labelled
+//! rows of the true top, and rows of which a value is missing.
+
+use gstore_tests::place::Place;
+use serde_json::{Value, json};
+
+use super::prefilter::{ROWS, fit, line, place_of, signal};
+
+/// Applies the prefilter `cheap`; gives what it says, and the lines that it keeps.
+fn applied(place: &Place) -> (String, String) {
+    let done = place.run(&["prefilter", "apply", "cheap", "--pool", "pool", "-o", "kept.jsonl"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    (done.stderr, fs_err::read_to_string(place.path("kept.jsonl")).expect("written"))
+}
+
+fn has(lines: &str, row: u64) -> bool {
+    lines.contains(&format!("\"pool{row}\""))
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().expect("a number")
+}
+
+#[test]
+fn labelled_rows_of_the_top_are_kept_whatever_is_predicted_of_them() {
+    // Rows near the best one, of which the column says the opposite; the last one has no label.
+    let mistaken = [321, 642, 963, 1605];
+    let place = place_of(1400, |row| {
+        let mut line = line(row);
+        line["hint"] = json!(if mistaken.contains(&row) { -1.0 } else { signal(row) });
+        line
+    });
+    let report = place.json(&fit("cheap", &["--inputs", "hint", "--json"]));
+    // 70 rows of the top are labelled, of 100: four of them may be predicted to be lower than a cut.
+    let choice = &report["report"]["choice"];
+    assert!(number(&choice["bound"]) >= 0.95 && number(&choice["recall"]) < 1.0, "{report:#}");
+    let said = |what: &str, condition: &str| {
+        place.value(&format!("SELECT {what} FROM predicted('pool', 'cheap') WHERE {condition}"))
+    };
+    assert_eq!(said("count(DISTINCT predicted_q)", "row IN (321, 642, 963, 1605)"), "1", "of one value");
+    assert_eq!(said("count(*)", "kept AND row IN (321, 642, 963)"), "3");
+    assert_eq!(said("count(*)", "kept AND row = 1605"), "0");
+    let (_, kept) = applied(&place);
+    for (row, is_kept) in [(321, true), (642, true), (963, true), (1605, false)] {
+        assert_eq!(has(&kept, row), is_kept, "{row}");
+    }
+    assert_eq!(said("count(*)", "kept"), kept.lines().count().to_string());
+    let cost = number(&report["report"]["cost"]["kept"]) * ROWS as f64;
+    assert!((cost - kept.lines().count() as f64).abs() < 60.0, "{cost} and {}", kept.lines().count());
+}
+
+#[test]
+fn rows_of_which_a_value_is_missing_are_not_learned_from_and_are_kept() {
+    let is_missing = |row: u64| row % 10 == 7;
+    let place = place_of(1400, |row| {
+        let mut line = line(row);
+        if !is_missing(row) {
+            line["hint"] = json!(signal(row));
+        }
+        line
+    });
+    let report = place.json(&fit("cheap", &["--inputs", "hint", "--json"]));
+    assert_eq!(report["report"]["rows"], 1260, "{report:#}");
+    assert!(report["report"]["notes"].to_string().contains("140 labelled rows were left out"), "{report:#}");
+    let (said, kept) = applied(&place);
+    assert!(said.contains("200 rows without a prediction"), "{said}");
+    assert!((0..ROWS).filter(|row| is_missing(*row)).all(|row| has(&kept, row)));
+    let lines = kept.lines().count() as f64;
+    assert!(lines < 0.4 * ROWS as f64, "{lines}");
+    // What they take is in the cost.
+    let cost = number(&report["report"]["cost"]["kept"]) * ROWS as f64;
+    assert!((cost - lines).abs() < 60.0, "{cost} and {lines}");
+    let unsaid = "SELECT count(*) FROM predicted('pool', 'cheap') WHERE score IS NULL";
+    assert_eq!(place.value(unsaid), "200");
+    assert_eq!(place.value(&format!("{unsaid} AND kept")), "200");
+}
