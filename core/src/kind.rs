@@ -12,6 +12,8 @@ pub enum KindSource {
     Embedding(Pooling),
     /// The loss over the scored tokens.
     Loss,
+    /// The entropy of the model's predictions of the scored tokens.
+    Entropy,
 }
 
 /// What a gradient becomes before it is projected.
@@ -91,6 +93,8 @@ kinds! {
     EmbedWeighted = "embed-weighted" from KindSource::Embedding(Pooling::Weighted);
     /// Loss over the scored tokens.
     Loss = "loss" from KindSource::Loss;
+    /// Entropy of the predictions of the scored tokens, in nats.
+    Entropy = "entropy" from KindSource::Entropy;
 }
 
 /// Beginnings of the names of gradients and embeddings, also of those that were imported.
@@ -106,6 +110,11 @@ impl Kind {
     /// Whether it is made from hidden states.
     pub const fn is_embedding(self) -> bool {
         matches!(self.source(), KindSource::Embedding(_))
+    }
+
+    /// Whether it is a single number, stored in full.
+    pub const fn is_number(self) -> bool {
+        matches!(self.source(), KindSource::Loss | KindSource::Entropy)
     }
 
     /// Whether an optimizer's moments enter.

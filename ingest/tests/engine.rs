@@ -50,10 +50,22 @@ fn run(engine: &Engine, samples: &[&Sample], want: Want) -> Vec<Output> {
     outputs
 }
 
-const GRAD: Want =
-    Want { loss: true, embed_mean: false, embed_last: false, embed_weighted: false, grad: true };
-const ALL_OUTPUTS: Want =
-    Want { loss: true, embed_mean: true, embed_last: true, embed_weighted: false, grad: true };
+const GRAD: Want = Want {
+    loss: true,
+    entropy: false,
+    embed_mean: false,
+    embed_last: false,
+    embed_weighted: false,
+    grad: true,
+};
+const ALL_OUTPUTS: Want = Want {
+    loss: true,
+    entropy: false,
+    embed_mean: true,
+    embed_last: true,
+    embed_weighted: false,
+    grad: true,
+};
 
 /// Central differences of the loss along random directions in each trainable tensor.
 fn check_slopes(model: &Tiny, adapter: &TinyAdapter) {

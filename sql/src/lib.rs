@@ -108,7 +108,7 @@ pub fn views_that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
 }
 
 /// The columns that a table of samples has where a statement names them.
-pub fn virtual_columns() -> [&'static str; 5] {
+pub fn virtual_columns() -> [&'static str; 6] {
     virtuals::Virtual::ALL.map(virtuals::Virtual::name)
 }
 

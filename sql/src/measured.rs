@@ -1,4 +1,4 @@
-//! Numbers of samples that are read from features: losses and norms, for the columns of these names.
+//! Numbers of samples that are read from features: losses, entropies and norms, for the columns of these names.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -10,7 +10,7 @@ use gstore_store::{Block, BlockBuffer, FeaturePart, FeatureReader, Granularity, 
 use super::error::SqlError;
 use super::virtuals::Virtual;
 
-/// The feature that `loss` or `norm` is of: that of the newest checkpoint, by the steps of the runs; without
+/// The feature that `loss`, `entropy` or `norm` is of: that of the newest checkpoint, by the steps of the runs; without
 /// steps the one that was made last. For `norm` plain gradients go before preconditioned ones.
 pub(crate) fn feature(snapshot: &Snapshot, dataset: &str, column: Virtual) -> Option<Arc<FeaturePart>> {
     let kinds = [Kind::GradSgd.name(), Kind::GradAdam.name()];
@@ -18,6 +18,7 @@ pub(crate) fn feature(snapshot: &Snapshot, dataset: &str, column: Virtual) -> Op
         let kind = feature.desc.kind.name.as_str();
         let wanted = match column {
             Virtual::Loss => kind == Kind::Loss.name(),
+            Virtual::Entropy => kind == Kind::Entropy.name(),
             _ => kinds.contains(&kind),
         };
         wanted && feature.desc.granularity == Granularity::Sample && feature.desc.dataset == dataset
@@ -90,7 +91,7 @@ impl Measured {
         Some(match self.column {
             Virtual::Norm => norm(block, i, self.feature.attrs.groups.len()),
             _ => {
-                // Losses are stored as f32, whose scale is 1.
+                // Losses and entropies are stored as f32, whose scale is 1.
                 let Values::F32(values) = block.values else { return None };
                 *values.get(i * self.feature.desc.dim() as usize)?
             }

@@ -1,5 +1,5 @@
 //! Virtual columns, computed only where a statement names them: `prompt`, `completion` and `text` of a
-//! record, and `loss` and `norm` of stored features.
+//! record, and `loss`, `entropy` and `norm` of stored features.
 //!
 //! A table has such a column where the statement names it and the samples have no column of that name. So
 //! `SELECT *` is what it always was, and nothing is read for columns that are not asked for.
@@ -30,11 +30,13 @@ pub(crate) enum Virtual {
     Completion,
     Text,
     Loss,
+    Entropy,
     Norm,
 }
 
 impl Virtual {
-    pub(crate) const ALL: [Self; 5] = [Self::Prompt, Self::Completion, Self::Text, Self::Loss, Self::Norm];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Prompt, Self::Completion, Self::Text, Self::Loss, Self::Entropy, Self::Norm];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -42,13 +44,14 @@ impl Virtual {
             Self::Completion => "completion",
             Self::Text => "text",
             Self::Loss => "loss",
+            Self::Entropy => "entropy",
             Self::Norm => "norm",
         }
     }
 
     /// Whether it is made of a record, as opposed to a feature.
     pub(crate) fn is_of_record(self) -> bool {
-        !matches!(self, Self::Loss | Self::Norm)
+        !matches!(self, Self::Loss | Self::Entropy | Self::Norm)
     }
 
     pub(crate) fn data_type(self) -> DataType {
@@ -66,7 +69,7 @@ impl Virtual {
 
 /// The virtual columns that a statement names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Asked([bool; 5]);
+pub(crate) struct Asked([bool; 6]);
 
 impl Asked {
     /// Those of a statement. A name that the statement itself gives to something is not one. Where a column is

@@ -10,6 +10,7 @@ mod clients;
 mod daunce_losses;
 mod daunce_scores;
 mod daunce_train;
+mod entropy;
 mod evaluate;
 mod factors;
 mod findings_data;

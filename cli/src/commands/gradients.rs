@@ -21,14 +21,15 @@ use crate::failure::UsageError;
 pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
     let gradients = kinds.iter().any(|kind| kind.is_gradient());
     let losses = gradients || kinds.contains(&Kind::Loss);
+    let entropy = kinds.contains(&Kind::Entropy);
     let embeddings = kinds.iter().any(|kind| kind.is_embedding());
     let flags = [
         ("--modules", !args.modules.is_empty(), gradients, "a gradient"),
         ("--biases", args.biases, gradients, "a gradient"),
-        ("--per-token", args.per_token, losses, "a gradient or the loss"),
+        ("--per-token", args.per_token, losses || entropy, "a gradient, the loss or the entropy"),
         ("--loss", args.loss.is_some(), losses, "a gradient or a loss"),
         ("--label-smoothing", args.label_smoothing.is_some(), losses, "a gradient or a loss"),
-        ("--reduction", args.reduction.is_some(), losses, "a gradient or a loss"),
+        ("--reduction", args.reduction.is_some(), losses || entropy, "a gradient, a loss or an entropy"),
         ("--embed-layer", args.embed_layer.is_some(), embeddings, "an embedding"),
         ("--embed-unit", args.embed_unit, embeddings, "an embedding"),
     ];

@@ -67,6 +67,8 @@ pub struct EngineOptions {
 pub struct Want {
     /// The loss over scored tokens.
     pub loss: bool,
+    /// The entropy of the predictions of scored tokens.
+    pub entropy: bool,
     /// Mean of the hidden states of all tokens.
     pub embed_mean: bool,
     /// Hidden state of the last token.
@@ -86,6 +88,10 @@ pub struct SampleOutput<'a> {
     pub scored: u32,
     /// The part of each of these in the loss; empty if neither loss nor gradient was wanted.
     pub token_losses: &'a [f32],
+    /// The entropy, reduced as the loss is; 0 without a scored token, or if it was not wanted.
+    pub entropy: f32,
+    /// The part of each of these tokens in it; empty if it was not wanted.
+    pub token_entropies: &'a [f32],
     /// Mean of the hidden states.
     pub embed_mean: &'a [f32],
     /// Hidden state of the last token.

@@ -49,6 +49,7 @@ pub(super) struct BatchRunner<B: GradientBackend> {
 #[derive(Default)]
 struct Results {
     losses: Vec<f32>,
+    entropies: Vec<f32>,
     means: Vec<f32>,
     lasts: Vec<f32>,
     weighted: Vec<f32>,
@@ -68,21 +69,23 @@ impl<B: GradientBackend> Runner for BatchRunner<B> {
         let scored_spans = layout.scored_spans.clone();
         let mut results = Results::default();
         self.compute(layout, want, peaks, &mut results)?;
-        let mut parts = Vec::new();
+        let (mut token_losses, mut token_entropies) = (Vec::new(), Vec::new());
         let hidden = self.model.decoder().hidden_size;
         let forms = self.features.as_ref().map_or(0, |features| features.forms.len());
         let dim = self.features.as_ref().map_or(0, |features| forms * features.projector.dim());
         for (index, span) in scored_spans.iter().enumerate() {
-            let of_sample = results.losses.get(span.clone()).unwrap_or_default();
-            // Begun at 0: a sum of nothing is -0.
-            let sum = of_sample.iter().fold(0.0, |sum, loss| sum + f64::from(*loss));
             let divisor = self.divisor(batch[index].scored_tokens());
-            parts.clear();
-            parts.extend(of_sample.iter().map(|loss| (f64::from(*loss) / divisor) as f32 + 0.0));
+            let of_sample = |values: &[f32], parts: &mut Vec<f32>| {
+                reduced(values.get(span.clone()).unwrap_or_default(), divisor, parts)
+            };
+            let loss = of_sample(&results.losses, &mut token_losses);
+            let entropy = of_sample(&results.entropies, &mut token_entropies);
             let result = SampleOutput {
-                loss: (sum / divisor) as f32,
+                loss,
                 scored: span.len() as u32,
-                token_losses: &parts,
+                token_losses: &token_losses,
+                entropy,
+                token_entropies: &token_entropies,
                 embed_mean: row(&results.means, index, hidden),
                 embed_last: row(&results.lasts, index, hidden),
                 embed_weighted: row(&results.weighted, index, hidden),
@@ -120,7 +123,7 @@ impl<B: GradientBackend> BatchRunner<B> {
         let embeds = wants_embeddings(want);
         let scores = !layout.scored_rows.is_empty();
         let mut gradients = GradientPass { runner: self, samples, want: want.grad, peaks, results };
-        if layout.rows() == 0 || !(embeds || scores && (want.loss || want.grad)) {
+        if layout.rows() == 0 || !(embeds || scores && (want.loss || want.entropy || want.grad)) {
             return gradients.without_scores();
         }
         let keep_from = if scores { gradients.lowest()? } else { None };
@@ -151,6 +154,9 @@ impl<B: GradientBackend> BatchRunner<B> {
         }
         if !scores {
             return gradients.without_scores();
+        }
+        if want.entropy {
+            gradients.results.entropies = self.model.losses(&forward, Objective::Entropy)?;
         }
         if want.grad {
             gradients.backward(forward, objective)
@@ -192,6 +198,15 @@ impl<B: GradientBackend> BatchRunner<B> {
         }
         Ok(())
     }
+}
+
+/// The sum of a sample's values over a divisor, and the part of each in it.
+fn reduced(values: &[f32], divisor: f64, parts: &mut Vec<f32>) -> f32 {
+    // Begun at 0: a sum of nothing is -0.
+    let sum = values.iter().fold(0.0, |sum, value| sum + f64::from(*value));
+    parts.clear();
+    parts.extend(values.iter().map(|value| (f64::from(*value) / divisor) as f32 + 0.0));
+    (sum / divisor) as f32
 }
 
 /// Divides a vector by its L2 norm; zeros stay zeros.

@@ -60,6 +60,7 @@ impl Computer {
         let wants = |source: KindSource| self.kinds.iter().any(|kind| kind.source() == source);
         Want {
             loss: wants(KindSource::Loss),
+            entropy: wants(KindSource::Entropy),
             embed_mean: wants(KindSource::Embedding(Pooling::Mean)),
             embed_last: wants(KindSource::Embedding(Pooling::Last)),
             embed_weighted: wants(KindSource::Embedding(Pooling::Weighted)),
@@ -99,12 +100,15 @@ impl Computer {
         if entry.pos.is_some() || self.granularity == Granularity::Sample {
             return vec![Computed { row, pos: entry.pos, flags, vectors: self.vectors(output) }];
         }
-        let of_token = |(pos, loss): (usize, &f32)| {
-            let output = SampleOutput { loss: *loss, ..*output };
+        let of_token = |(at, pos): (usize, usize)| {
+            let part = |of_tokens: &[f32]| of_tokens.get(at).copied().unwrap_or_default();
+            let (loss, entropy) = (part(output.token_losses), part(output.token_entropies));
+            let output = SampleOutput { loss, entropy, ..*output };
             Computed { row, pos: Some(pos as u32), flags, vectors: self.vectors(&output) }
         };
-        let mut tokens: Vec<Computed> =
-            entry.sample().labels().zip(output.token_losses).map(of_token).collect();
+        let counted = output.token_losses.len().max(output.token_entropies.len());
+        let labels = entry.sample().labels().take(counted);
+        let mut tokens: Vec<Computed> = labels.enumerate().map(of_token).collect();
         if tokens.is_empty() {
             tokens.push(Computed { row, pos: Some(0), flags, vectors: self.vectors(output) });
         }
@@ -135,6 +139,7 @@ impl Computer {
             let mut is_sound = true;
             match kind.source() {
                 KindSource::Loss => values.push(output.loss),
+                KindSource::Entropy => values.push(output.entropy),
                 KindSource::Embedding(Pooling::Mean) => values.extend_from_slice(output.embed_mean),
                 KindSource::Embedding(Pooling::Last) => values.extend_from_slice(output.embed_last),
                 KindSource::Embedding(Pooling::Weighted) => values.extend_from_slice(output.embed_weighted),

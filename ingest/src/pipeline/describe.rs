@@ -42,7 +42,7 @@ impl Setting<'_> {
         let request = self.request;
         let space = self.space(kind);
         let dim = space.dim;
-        let dtype = if kind == Kind::Loss { DType::F32 } else { request.dtype };
+        let dtype = if kind.is_number() { DType::F32 } else { request.dtype };
         let desc = FeatureDesc {
             dataset: request.dataset.clone(),
             encoding: self.encoding.to_owned(),
@@ -95,7 +95,7 @@ impl Setting<'_> {
                 };
                 (Family::Embedding, Some(layer), self.hidden)
             }
-            KindSource::Loss => (Family::Loss, None, 1),
+            KindSource::Loss | KindSource::Entropy => (Family::Loss, None, 1),
         };
         Space {
             family,
@@ -103,10 +103,16 @@ impl Setting<'_> {
             modules: if gradient { module_map_digest(&self.tracked.tensors) } else { String::new() },
             projection: if gradient { self.tracked.projection.fingerprint() } else { "none".to_owned() },
             layer,
-            loss: if family == Family::Embedding { String::new() } else { loss_name(self.request.loss) },
+            loss: match kind.source() {
+                KindSource::Embedding(_) => String::new(),
+                KindSource::Entropy => kind.name().to_owned(),
+                KindSource::Gradient(_) | KindSource::Loss => loss_name(self.request.loss),
+            },
             reduction: match kind.source() {
                 KindSource::Embedding(pooling) => pooling.name(),
-                KindSource::Gradient(_) | KindSource::Loss => self.request.reduction.name(),
+                KindSource::Gradient(_) | KindSource::Loss | KindSource::Entropy => {
+                    self.request.reduction.name()
+                }
             }
             .to_owned(),
             dim,
@@ -115,7 +121,7 @@ impl Setting<'_> {
 
     fn params_of(&self, kind: Kind) -> Map<String, Value> {
         let mut params = Map::new();
-        if !kind.is_embedding() {
+        if matches!(kind.source(), KindSource::Gradient(_) | KindSource::Loss) {
             params.insert("objective".to_owned(), json!(loss_name(self.request.loss)));
             // Positive: a proponent's gradient points where the target's loss falls.
             params.insert("sign".to_owned(), json!(1));
@@ -134,7 +140,8 @@ impl Setting<'_> {
             }
             KindSource::Gradient(GradientForm::Plain | GradientForm::Sign)
             | KindSource::Embedding(_)
-            | KindSource::Loss => {}
+            | KindSource::Loss
+            | KindSource::Entropy => {}
         }
         params
     }

@@ -164,7 +164,7 @@ impl Word {
                 },
             ]);
         }
-        if kind != Kind::Loss {
+        if !kind.is_number() {
             words.push(Word {
                 text: request.dtype.name().to_owned(),
                 usual: request.dtype == IngestRequest::DTYPE,

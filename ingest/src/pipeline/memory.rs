@@ -173,7 +173,7 @@ impl Sizes<'_> {
     /// Values of a kind's vector.
     fn dim(&self, kind: Kind) -> u64 {
         match kind.source() {
-            KindSource::Loss => 1,
+            KindSource::Loss | KindSource::Entropy => 1,
             KindSource::Embedding(_) => self.decoder.hidden_size as u64,
             KindSource::Gradient(_) => self.gradient_dim,
         }
@@ -198,7 +198,7 @@ impl Sizes<'_> {
     fn stored(&self, request: &IngestRequest) -> Vec<u64> {
         let bytes = |kind: &Kind| {
             let (dtype, groups) = match kind.source() {
-                KindSource::Loss => (DType::F32, 1),
+                KindSource::Loss | KindSource::Entropy => (DType::F32, 1),
                 KindSource::Gradient(_) => (request.dtype, self.gradient_groups.max(1)),
                 KindSource::Embedding(_) => (request.dtype, 1),
             };

@@ -140,7 +140,7 @@ pub fn form(kind: Kind, adam: AdamParams) -> Option<GradForm> {
         KindSource::Gradient(GradientForm::Adam) => Some(GradForm::Adam(adam)),
         KindSource::Gradient(GradientForm::Sign) => Some(GradForm::Sign),
         KindSource::Gradient(GradientForm::Normalised) => Some(GradForm::Normalised { eps: adam.eps }),
-        KindSource::Embedding(_) | KindSource::Loss => None,
+        KindSource::Embedding(_) | KindSource::Loss | KindSource::Entropy => None,
     }
 }
 

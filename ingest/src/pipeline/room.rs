@@ -11,7 +11,7 @@ use super::request::IngestRequest;
 use super::tracked::Tracked;
 use super::window::BatchLimits;
 use super::work::CheckpointWork;
-use gstore_core::{Cancel, Kind};
+use gstore_core::Cancel;
 use gstore_data::Content;
 use gstore_model::weights::ModelFolder;
 
@@ -108,7 +108,7 @@ fn bytes_of_row(request: &IngestRequest) -> Result<u64, IngestError> {
         let hidden = u32::try_from(tracked.folder.decoder().hidden_size).map_err(|_| IngestError::TooWide)?;
         for kind in &request.kinds {
             bytes += match kind {
-                Kind::Loss => vector_bytes(DType::F32, 1),
+                kind if kind.is_number() => vector_bytes(DType::F32, 1),
                 kind if kind.is_embedding() => vector_bytes(request.dtype, hidden),
                 _ => vector_bytes(request.dtype, gradient),
             };

@@ -29,6 +29,8 @@ pub enum Objective<'a, T> {
         /// `change` and `linear` of each row.
         factors: &'a [[f32; 2]],
     },
+    /// The entropy of the model's distribution, in nats; there are no targets in it.
+    Entropy,
     /// Half the curvature of the cross-entropy along a tangent t of the logits, `t' (diag p - p p') t / 2`
     /// with the model's distribution p held fixed. The gradient is that of t: the product of the Gauss-Newton
     /// matrix of the logits, which is their Fisher matrix, with the tangent.
@@ -44,6 +46,7 @@ impl<T> Objective<'_, T> {
         match self {
             Objective::CrossEntropy { smoothing } => Objective::CrossEntropy { smoothing: *smoothing },
             Objective::Margin => Objective::Margin,
+            Objective::Entropy => Objective::Entropy,
             Objective::Kl { reference } => Objective::Kl { reference },
             Objective::Perturbed { start, factors } => Objective::Perturbed { start, factors },
             Objective::GaussNewton { tangent } => Objective::GaussNewton { tangent },
@@ -83,6 +86,7 @@ impl<T> HeadTask<'_, T> {
         };
         match &self.objective {
             Objective::CrossEntropy { .. } => targets(),
+            Objective::Entropy => Ok(()),
             Objective::Margin => {
                 targets()?;
                 check(vocab > 1, || "a margin needs two logits, there is one".to_owned())

@@ -89,6 +89,11 @@ impl Candle {
                 let loss = (&total - logits.gather(&targets, 1)?)?;
                 Ok((loss, (others.broadcast_sub(&total)?.exp()? - wanted)?))
             }
+            Objective::Entropy => {
+                let mean = (&p * &log_p)?.sum_keepdim(1)?;
+                let grad = (p * log_p.broadcast_sub(&mean)?.affine(-1.0, 0.0)?)?;
+                Ok((mean.affine(-1.0, 0.0)?, grad))
+            }
             Objective::Perturbed { start, factors } => {
                 let targets = self.indices(&task.targets[rows.clone()])?.unsqueeze(1)?;
                 let ones = targets.ones_like()?.to_dtype(log_p.dtype())?;

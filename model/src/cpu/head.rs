@@ -53,6 +53,11 @@ impl Cpu {
                         *loss = self.margin(z, *target as usize, weights.map(|w| w[i]), task.softcap);
                     }
                 }
+                Objective::Entropy => {
+                    for (i, (z, loss)) in z.chunks_exact_mut(vocab).zip(losses).enumerate() {
+                        *loss = self.entropy(z, weights.map(|w| w[i]), task.softcap);
+                    }
+                }
                 Objective::Kl { reference } => {
                     let inputs = &reference.values()[start * width..chunk.end * width];
                     let mut others = Buffer::take(n * vocab);
@@ -165,6 +170,32 @@ impl Cpu {
                     }
                 }
                 (largest + total.ln()) - at_target
+            },
+        )
+    }
+
+    /// Entropy of the distribution of a row of logits; turns them into the gradient of the uncapped ones if a
+    /// weight is given.
+    fn entropy(&self, z: &mut [f32], weight: Option<f32>, cap: Option<f32>) -> f32 {
+        self.kernels.simd.run(
+            #[inline(always)]
+            || {
+                let largest = max(z);
+                let total = sum3(z, z, z, |z, _, _| exp(z - largest));
+                let inverse = 1.0 / total;
+                // Of the logits below the largest: the log-sum less this is the entropy.
+                let mean = inverse * sum3(z, z, z, |z, _, _| exp(z - largest) * (z - largest));
+                if let Some(weight) = weight {
+                    let kept = cap.map(|_| Buffer::copy_of(z));
+                    for z in z.iter_mut() {
+                        let below = *z - largest;
+                        *z = weight * (exp(below) * inverse) * (mean - below);
+                    }
+                    if let (Some(kept), Some(cap)) = (&kept, cap) {
+                        uncap(z, kept, cap);
+                    }
+                }
+                total.ln() - mean
             },
         )
     }

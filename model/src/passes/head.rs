@@ -81,6 +81,7 @@ impl<B: Backend> Model<B> {
                     Objective::CrossEntropy { smoothing: *smoothing }
                 }
                 HeadLoss::Of(Objective::Margin) => Objective::Margin,
+                HeadLoss::Of(Objective::Entropy) => Objective::Entropy,
                 HeadLoss::Of(Objective::Kl { reference }) => {
                     other = b.gather(reference, &rows)?;
                     Objective::Kl { reference: &other }

@@ -301,6 +301,7 @@ impl<B: Backend> Run<'_, B> {
             ("perturbed loss", "gradient of a perturbed loss", perturbed),
             ("cross-entropy", "gradient of cross-entropy", Objective::CrossEntropy { smoothing }),
             ("margin", "gradient of a margin", Objective::Margin),
+            ("entropy", "gradient of the entropy", Objective::Entropy),
             ("divergence", "gradient of divergence", Objective::Kl { reference: &reference }),
         ];
         for (name, gradient, objective) in objectives {

@@ -37,6 +37,7 @@ impl Head {
 enum Goal {
     Smoothed(f32),
     Margin,
+    Entropy,
     Kl(Vec<f32>),
     /// Logits of the starting point, and factors of each row.
     Perturbed(Vec<f32>, Vec<[f32; 2]>),
@@ -54,6 +55,7 @@ impl Goal {
                 let others = log_q.iter().enumerate().filter(|(i, _)| *i != target);
                 others.map(|(_, z)| z.exp()).sum::<f64>().ln() - log_q[target]
             }
+            Goal::Entropy => -log_q.iter().map(|z| z.exp() * z).sum::<f64>(),
             Goal::Kl(reference) => {
                 let other = head.log_probabilities(&wide(&reference[row * HIDDEN..][..HIDDEN]));
                 log_q.iter().zip(other).map(|(p, q)| p.exp() * (p - q)).sum()
@@ -79,6 +81,7 @@ pub fn losses_and_gradients_agree<B: Backend>(on: &B) {
             Goal::Smoothed(0.0),
             Goal::Smoothed(0.15),
             Goal::Margin,
+            Goal::Entropy,
             Goal::Kl(noise(9, ROWS * HIDDEN)),
             Goal::Perturbed(noise(10, ROWS * VOCAB), factors()),
         ]
@@ -104,7 +107,7 @@ fn check_goal<B: Backend>(on: &B, softcap: Option<f32>, goal: &Goal) {
     let (x, weights) = (noise(3, ROWS * HIDDEN), noise(4, ROWS));
     let targets: Vec<u32> = (0..ROWS as u32).map(|i| i * 7 % VOCAB as u32).collect();
     let reference = match goal {
-        Goal::Smoothed(_) | Goal::Margin => None,
+        Goal::Smoothed(_) | Goal::Margin | Goal::Entropy => None,
         Goal::Kl(reference) => Some(matrix(on, reference, ROWS, HIDDEN)),
         Goal::Perturbed(start, _) => Some(matrix(on, start, ROWS, VOCAB)),
     };
@@ -112,6 +115,7 @@ fn check_goal<B: Backend>(on: &B, softcap: Option<f32>, goal: &Goal) {
         (Goal::Kl(_), Some(reference)) => Objective::Kl { reference },
         (Goal::Perturbed(_, factors), Some(start)) => Objective::Perturbed { start, factors },
         (Goal::Margin, _) => Objective::Margin,
+        (Goal::Entropy, _) => Objective::Entropy,
         (Goal::Smoothed(smoothing), _) => Objective::CrossEntropy { smoothing: *smoothing },
         _ => unreachable!(),
     };

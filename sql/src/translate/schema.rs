@@ -64,6 +64,7 @@ fn twice(name: &str) -> SqlError {
 fn computed(column: &str) -> Option<String> {
     let kind = match column {
         "loss" => "loss",
+        "entropy" => "entropy",
         "norm" => "grad-sgd",
         _ => return None,
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt32Type};
 use arrow_array::{Array, RecordBatch};
-use gstore_core::{Cancel, Remedy};
+use gstore_core::{Cancel, Kind, Remedy};
 use gstore_query::influence::Encoder;
 use gstore_sql::{Parameters, SqlOptions, SqlRunner};
 use gstore_store::{Family, FeaturePart, Granularity, Snapshot};
@@ -61,7 +61,7 @@ pub fn tokens(
             values.add(Some("dataset"), &request.dataset.as_str().into())?;
             values.add(Some("feature"), &feature.number.to_string().into())?;
             let what = match feature.desc.space.family {
-                Family::Loss => format!("loss ({})", feature.attrs.label),
+                Family::Loss => format!("{} ({})", feature.desc.kind.name, feature.attrs.label),
                 _ => format!("length of the vector ({})", feature.attrs.label),
             };
             (format!("pos, token, vector FROM vectors($dataset, $feature) WHERE row = {row}"), what)
@@ -156,7 +156,7 @@ fn feature_of(
         label.is_none_or(|label| part.attrs.label == label || part.number.to_string() == label)
     };
     let found: Vec<&&Arc<FeaturePart>> = features.iter().filter(fits).collect();
-    let loss = found.iter().find(|part| part.desc.space.family == Family::Loss);
+    let loss = found.iter().find(|part| part.desc.kind.name == Kind::Loss.name());
     match (label, found.as_slice()) {
         (None, [first, ..]) => Ok(Arc::clone(loss.unwrap_or(first))),
         (Some(_), [one]) => Ok(Arc::clone(one)),

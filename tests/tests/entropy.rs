@@ -1,0 +1,70 @@
+//! Promise: the entropy of a model's predictions is a feature like their loss: computed in the same pass, stored with
+//! it, and read as a column and by prefilters.
+
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+use serde_json::{Value, json};
+
+/// Computes features of the base model, of samples that the first call adds.
+fn ingest(place: &Place, dataset: &str, features: &str, more: &[&str]) {
+    let data = place.path(&format!("{dataset}.jsonl"));
+    let mut command = place.gstore(&["ingest", "--dataset", dataset, "--features", features, "--model"]);
+    command.arg(world::demo().join("model")).args(more);
+    if !data.exists() {
+        world::write_samples(&data, if dataset == "pool" { 60 } else { 4 });
+        command.arg("--data").arg(data);
+    }
+    binary::ok(&mut command);
+}
+
+fn numbers(place: &Place, sql: &str) -> Vec<f64> {
+    let text = place.ok(&["query", "--format", "csv", sql]);
+    text.lines().skip(1).map(|line| line.parse().expect("a number")).collect()
+}
+
+#[test]
+fn entropies_are_those_of_the_predictions() {
+    let place = Place::new();
+    ingest(&place, "pool", "loss,entropy", &[]);
+    // Summed by other code in full precision, from the logits themselves.
+    let mut command =
+        place.gstore(&["generate", "--dataset", "pool", "--perplexity", "-o", "all.csv", "--model"]);
+    binary::ok(command.arg(world::demo().join("model")));
+    let table = fs_err::read_to_string(place.path("all.csv")).expect("written");
+    let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let names = lines.next().expect("a header");
+    let rows: Vec<Vec<&str>> = lines.collect();
+    assert_eq!(rows.len(), 60);
+    for column in ["loss", "entropy"] {
+        let place_of = names.iter().position(|name| *name == column).expect("a column");
+        let stored = numbers(&place, &format!("SELECT {column} FROM pool ORDER BY row"));
+        for (stored, row) in stored.iter().zip(&rows) {
+            let expected: f64 = row[place_of].parse().expect("a number");
+            assert!((stored - expected).abs() < 1e-3 * (1.0 + expected), "{column}: {stored}, {row:?}");
+        }
+    }
+    // Of each token its share, so that they sum to that of the sample.
+    ingest(&place, "pool", "entropy", &["--per-token"]);
+    let sums = "SELECT sum(vector[1]) FROM vectors('pool', 'entropy@base:token') GROUP BY row ORDER BY row";
+    let whole = numbers(&place, "SELECT entropy FROM pool ORDER BY row");
+    for (sum, whole) in numbers(&place, sums).iter().zip(&whole) {
+        assert!((sum - whole).abs() < 1e-4, "{sum} and {whole}");
+    }
+    let refused = place
+        .run(&["select", "--pool", "pool", "--target", "pool", "--kind", "entropy", "--top", "5", "-o", "-"]);
+    assert!(refused.code != 0 && refused.stderr.contains("single number"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_prefilter_reads_entropies() {
+    let place = Place::new();
+    ingest(&place, "pool", "loss,entropy", &[]);
+    ingest(&place, "pool", "grad-sgd", &["--module-dim", "16", "--limit", "20"]);
+    ingest(&place, "q", "grad-sgd", &["--module-dim", "16"]);
+    let args = ["prefilter", "fit", "cheap", "--pool", "pool", "--target", "q", "--budget", "30%", "--json"];
+    // So small a pool may save nothing; what was learned from is told all the same.
+    let fitted = place.run(&[&args[..], &["--inputs", "tokens,loss,entropy", "--resamples", "100"]].concat());
+    let report: Value = serde_json::from_str(&fitted.stdout).unwrap_or_else(|_| panic!("{}", fitted.stderr));
+    assert_eq!(report["report"]["features"], json!(["tokens", "loss", "entropy"]));
+    assert_eq!(report["report"]["cost"]["feature"], 1.0, "one pass for both: {report:#}");
+}
