@@ -68,7 +68,7 @@ class Bench:
         began = time.monotonic()
         done = subprocess.run(list(map(str, [self.options.gstore.resolve(), *words, "--quiet", *more])), capture_output=True, text=True)
         seconds = time.monotonic() - began
-        if done.returncode not in (0, 1):
+        if done.returncode not in (0, 1, 4):
             raise SystemExit(done.stderr)
         return done.stderr.strip()[-2000:] if done.returncode else None, seconds
 
@@ -160,7 +160,7 @@ def prefilter(bench):
     for name, inputs in SETS.items():
         learn = ["prefilter", "fit", name, *labels, "--inputs", ",".join(inputs), "--learner", bench.options.learner]
         # Labels of all rows save nothing, which a fit says with exit code 1 after its report.
-        whole, seconds, _ = bench.command(*learn, "--labels", 1_000_000, "--dry-run", *shares, codes=(0, 1))
+        whole, seconds, _ = bench.command(*learn, "--labels", 1_000_000, "--dry-run", *shares, codes=(0, 1, 4))
         reports = {"all": json.loads(whole)["report"]}
         # A prefilter is kept only if its budget saves something. The report on other rows has every share, whatever it is.
         bench.command(*learn, "--labels", bench.options.labels, "--budget", "5%", "--force")

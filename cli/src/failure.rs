@@ -28,6 +28,8 @@ const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// 3: the store is damaged.
 pub const DAMAGED: u8 = 3;
+/// 4: what was asked for was refused with its numbers, since it would save nothing.
+pub const REFUSED: u8 = 4;
 
 /// 130: Ctrl-C ended the command, as shells report it.
 pub const STOPPED: u8 = 130;
@@ -43,6 +45,23 @@ impl std::fmt::Display for UsageError {
 }
 
 impl std::error::Error for UsageError {}
+
+/// What would save nothing, and its numbers: nothing is wrong with the command or the store.
+#[derive(Debug)]
+pub struct Refused(pub String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Whether a command was refused with its numbers.
+pub fn is_refused(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<Refused>())
+}
 
 /// A wrong command line: prints it and gives the exit code.
 pub fn usage(error: &anyhow::Error) -> ExitCode {
@@ -80,6 +99,7 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
     let code = match usage {
         true => USAGE,
         false if is_damage(error) => DAMAGED,
+        false if is_refused(error) => REFUSED,
         false => FAILED,
     };
     (Some(format!("error: {}", origin::noted(text(error)))), code)
@@ -195,6 +215,8 @@ mod tests {
         assert_eq!((line.as_deref(), code), (Some("error: no"), FAILED));
         let (line, code) = ending(&UsageError("which?".into()).into());
         assert_eq!((line.as_deref(), code), (Some("error: which?"), USAGE));
+        let (line, code) = ending(&Refused("it would save -3.0 %".into()).into());
+        assert_eq!((line.as_deref(), code), (Some("error: it would save -3.0 %"), REFUSED));
     }
 
     #[test]

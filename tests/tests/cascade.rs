@@ -1,4 +1,5 @@
 //! Promise: a cascade computes what it says, goes on from what is there, and keeps the recall that it was asked for.
+//! One that would save nothing is refused with its numbers, and holds up no other.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +52,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     assert_eq!(features("grad-adam@checkpoint-104"), "0");
     // The reason is in the report.
     for (file, begins) in [("early.json", "{"), ("early.txt", "refused: nothing was computed")] {
-        assert_eq!(run(&["--top", "5%", "--cascade", stages, "--report", file]).code, 1);
+        assert_eq!(run(&["--top", "5%", "--cascade", stages, "--report", file]).code, 4);
         let text = fs_err::read_to_string(place.path(file)).expect("written");
         assert!(text.starts_with(begins) && text.contains("nothing was computed"), "{text}");
     }
@@ -121,14 +122,18 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     assert!(common >= 120, "{common} of 150");
 }
 
-#[test]
-fn rows_of_which_a_value_is_missing_go_on() {
+/// Whether nothing is known of a row of [`hinted`].
+fn is_missing(row: u64) -> bool {
+    row % 7 == 3
+}
+
+/// A pool with a column that says much of the influence, of most rows, and a target with gradients.
+fn hinted() -> Place {
     let place = Place::new();
     for (name, rows) in [("samples.jsonl", 300), ("q.jsonl", 4)] {
         world::write_samples(&place.path(name), rows);
     }
     // The last digit says much of the influence on rows 0 to 3; of every seventh row it is not known.
-    let is_missing = |row: u64| row % 7 == 3;
     let mut pool = String::new();
     let samples = fs_err::read_to_string(place.path("samples.jsonl")).expect("written");
     for (row, line) in (0u64..).zip(samples.lines()) {
@@ -143,6 +148,12 @@ fn rows_of_which_a_value_is_missing_go_on() {
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
     let target = place.ingest("q", Some(&place.path("q.jsonl")), "grad-sgd");
     assert_eq!(target.code, 0, "{}", target.stderr);
+    place
+}
+
+#[test]
+fn rows_of_which_a_value_is_missing_go_on() {
+    let place = hinted();
     let asked = ["--top", "50%", "--recall", "80%", "--labels", "60", "--cascade", "hint -> all"];
     let select = ["select", "--pool", "pool", "--target", "q", "-o", "out.jsonl", "--report", "r.json"];
     let done = place.run(&[&select[..], &asked].concat());
@@ -155,4 +166,40 @@ fn rows_of_which_a_value_is_missing_go_on() {
         snapshot.open_feature(part).expect("opens").row_set().expect("readable").iter().collect();
     assert!((0..300).filter(|row| is_missing(*row)).all(|row| computed.contains(&row)), "{computed:?}");
     assert!(computed.len() < 290, "others were cut: {}", computed.len());
+}
+
+#[test]
+fn a_refused_cascade_holds_up_no_other() {
+    let place = hinted();
+    place.ok(&["add", "--dataset", "r", "--data", "q.jsonl"]);
+    let target = place.ingest("r", None, "grad-sgd");
+    assert_eq!(target.code, 0, "{}", target.stderr);
+    let asked = ["select", "--pool", "pool", "--target", "q,r", "--each", "target", "-o", "best.jsonl"];
+    let refused = place.run(&[&asked[..], &["--top", "5%", "--cascade", "hint -> all"]].concat());
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    for part in ["2 selections were refused, of 2", "q: nothing was computed", "r: nothing was computed"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    // Of stages of a pipeline, those go on that do not read what it would have written.
+    let select = "command = 'select'\npool = 'pool'\ntarget = 'q'\ncascade = 'hint -> all'\n";
+    let pipeline = format!(
+        "[[stage]]\nname = 'few'\n{select}top = '5%'\noutput = 'few.jsonl'\n\
+         [[stage]]\nname = 'of-few'\ncommand = 'add'\ndataset = 'few'\ndata = 'few.jsonl'\n\
+         [[stage]]\nname = 'half'\n{select}top = '50%'\nrecall = '80%'\nlabels = 60\noutput = 'half.jsonl'\n"
+    );
+    fs_err::write(place.path("p.toml"), pipeline).expect("written");
+    let run = place.run(&["run", "p.toml", "--json"]);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(run.stderr.contains("stage few refused: nothing was computed"), "{}", run.stderr);
+    let summary: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(summary["finished"], false);
+    let stages = summary["stages"].as_array().expect("stages");
+    let outcome = |name: &str| {
+        let stage = stages.iter().find(|stage| stage["name"] == name).expect("there");
+        stage["outcome"].as_str().expect("a text").to_owned()
+    };
+    assert!(outcome("few").starts_with("refused: nothing was computed"), "{summary:#}");
+    assert_eq!(outcome("of-few"), "not run, since it needs few");
+    assert_eq!(outcome("half"), "done");
+    assert!(place.path("half.jsonl").exists() && !place.path("few.jsonl").exists());
 }

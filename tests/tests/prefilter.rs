@@ -228,7 +228,7 @@ fn what_saves_nothing_is_refused_with_its_numbers() {
     let place = place(200);
     // Ten rows of the top bound no recall of 95 %, so every row would be kept.
     let refused = place.run(&fit("cheap", &["--inputs", "x"]));
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
     assert!(
         refused.stderr.contains("was not saved: it would keep ")
             && refused.stderr.contains(" % of what it is to spare"),
@@ -240,7 +240,7 @@ fn what_saves_nothing_is_refused_with_its_numbers() {
     let report = place.ok(&fit("cheap", &["--inputs", "x", "--budget", "20%", "--dry-run"]));
     assert!(report.contains("recall when keeping") && report.contains("forward passes"), "{report}");
     let slow = ["--inputs", "x", "--budget", "20%", "--feature-seconds", "2", "--gradient-seconds", "1"];
-    assert_eq!(place.run(&fit("cheap", &slow)).code, 1);
+    assert_eq!(place.run(&fit("cheap", &slow)).code, 4);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::args::{
 use crate::context::{Context, command_line};
 use crate::drawing;
 use crate::ending::format_of_scores;
-use crate::failure::UsageError;
+use crate::failure::{Refused, UsageError};
 use crate::output::{Output, Place, check, out};
 use crate::question::scoring;
 
@@ -67,12 +67,12 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     }
     if !report.saves() {
         let saving = report.cost.map_or(0.0, |cost| cost.saving());
-        bail!(
+        bail!(Refused(format!(
             "the prefilter was not saved: it would keep {} of the rows and cost {:.1} % of what it is to spare; \
              more labelled rows, other --inputs, a lower --recall or a --budget may do better",
             percent(report.cost.map_or(report.choice.kept, |cost| cost.kept)),
             100.0 * (1.0 - saving)
-        );
+        )));
     }
     if args.dry_run {
         return Ok(ExitCode::SUCCESS);

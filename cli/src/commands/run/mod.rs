@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::args::{self, RunArgs};
 use crate::context::Context;
-use crate::failure::{STOPPED, UsageError};
+use crate::failure::{Refused, STOPPED, UsageError};
 use crate::output::out;
 use crate::pipeline::{Journal, PipelineFile, Plan, Variables, Versions};
 use outcome::Outcome;
@@ -77,13 +77,13 @@ fn end(
 ) -> Result<ExitCode> {
     let count = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
     let (done, skipped) = (count(Outcome::is_done), count(|o| *o == Outcome::UpToDate));
-    let failed: Vec<usize> =
-        (0..outcomes.len()).filter(|i| matches!(outcomes[*i], Outcome::Failed(_))).collect();
+    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
+    let refused = count(|outcome| matches!(outcome, Outcome::Refused(_)));
     let stopped = outcomes.contains(&Outcome::Stopped);
     if args.json {
         let stages = plan.stages.iter().zip(outcomes);
         let stages = stages.map(|(stage, o)| json!({ "name": stage.name(), "outcome": o.to_string() }));
-        let finished = failed.is_empty() && !stopped;
+        let finished = failed + refused == 0 && !stopped;
         let summary = json!({ "finished": finished, "stages": stages.collect::<Vec<_>>(), "report": report });
         out!("{}", serde_json::to_string_pretty(&summary)?);
     }
@@ -92,15 +92,13 @@ fn end(
         context.say("stopped; what was done is kept, and the same command goes on from there");
         return Ok(ExitCode::from(STOPPED));
     }
-    match failed.as_slice() {
-        [] => Ok(ExitCode::SUCCESS),
-        several => {
-            let names: Vec<String> = several
-                .iter()
-                .map(|i| format!("stage {} failed: {}", plan.stages[*i].name(), outcomes[*i].why()))
-                .collect();
-            bail!("{}\nthe same command goes on from there", names.join("\n"))
-        }
+    let of_stages = plan.stages.iter().zip(outcomes);
+    let bad = of_stages.filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_) | Outcome::Refused(_)));
+    let lines: Vec<String> = bad.map(|(stage, o)| format!("stage {} {o}", stage.name())).collect();
+    match (failed, refused) {
+        (0, 0) => Ok(ExitCode::SUCCESS),
+        (0, _) => bail!(Refused(lines.join("\n"))),
+        _ => bail!("{}\nthe same command goes on from there", lines.join("\n")),
     }
 }
 

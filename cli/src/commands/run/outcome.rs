@@ -1,5 +1,7 @@
 //! Endings of the stages of a run.
 
+use crate::pipeline::PlannedStage;
+
 /// How a stage stands at the end of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -13,7 +15,9 @@ pub enum Outcome {
     Failed(String),
     /// It was told to stop.
     Stopped,
-    /// It needs a stage that failed.
+    /// It was refused with its numbers, since it would save nothing.
+    Refused(String),
+    /// It needs a stage that was not done.
     Blocked(String),
 }
 
@@ -23,11 +27,17 @@ impl Outcome {
         *self == Self::Done
     }
 
-    /// How it failed.
-    pub fn why(&self) -> &str {
+    /// Whether a stage that comes after the one at `place` cannot run: that one failed, or it was not done and makes
+    /// what the stage reads. A stage that only writes what a refused one would have written as well is not held up.
+    pub fn blocks(&self, (place, ended): (usize, &PlannedStage), stage: &PlannedStage) -> bool {
+        let is_read = || {
+            let reads = |written: &_| stage.reads.iter().any(|read| read.overlaps(written));
+            stage.after.contains(&place) || ended.writes.iter().any(reads)
+        };
         match self {
-            Self::Failed(why) => why,
-            _ => "",
+            Self::Failed(_) => true,
+            Self::Refused(_) | Self::Blocked(_) => is_read(),
+            Self::Left | Self::UpToDate | Self::Done | Self::Stopped => false,
         }
     }
 }
@@ -40,6 +50,7 @@ impl std::fmt::Display for Outcome {
             Self::Done => f.write_str("done"),
             Self::Failed(why) => write!(f, "failed: {why}"),
             Self::Stopped => f.write_str("stopped"),
+            Self::Refused(why) => write!(f, "refused: {why}"),
             Self::Blocked(stage) => write!(f, "not run, since it needs {stage}"),
         }
     }

@@ -15,7 +15,7 @@ use super::outcome::Outcome;
 use super::replacing::{OVERWRITE, replaced};
 use super::state::{Locks, StateFolder};
 use crate::context::Context;
-use crate::failure::STOPPED;
+use crate::failure::{REFUSED, STOPPED};
 use crate::pipeline::report::{self, StageReport};
 use crate::pipeline::{
     Asked, Decision, Journal, Look, Plan, PlannedStage, Ran, Record, Resource, State, Versions, Why,
@@ -40,7 +40,7 @@ impl Runner<'_> {
         let mut outcomes = vec![Outcome::Left; self.plan.stages.len()];
         for (number, &place) in chosen.iter().enumerate() {
             let stage = &self.plan.stages[place];
-            let bad = |need: &&usize| matches!(outcomes[**need], Outcome::Failed(_) | Outcome::Blocked(_));
+            let bad = |need: &&usize| outcomes[**need].blocks((**need, &self.plan.stages[**need]), stage);
             if let Some(need) = stage.needs.iter().find(bad) {
                 outcomes[place] = Outcome::Blocked(self.plan.stages[*need].name().to_owned());
                 continue;
@@ -155,6 +155,10 @@ impl Runner<'_> {
             Some(0) => self.check(stage),
             Some(code) if code == i32::from(STOPPED) => Outcome::Stopped,
             None if self.cancel.is_raised() => Outcome::Stopped,
+            Some(code) if code == i32::from(REFUSED) => {
+                let said = ran.said.as_deref().unwrap_or_default().trim_start_matches("error: ");
+                Outcome::Refused(format!("{said}; log: {}", log.display()))
+            }
             code => {
                 let how = code.map_or("a signal ended it".to_owned(), |code| format!("exit code {code}"));
                 let said = ran.said.as_deref().unwrap_or("it said nothing");

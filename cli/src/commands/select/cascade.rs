@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::args::SelectArgs;
 use crate::commands::prefilter::{C, alphas, learner};
 use crate::context::{Context, command_line};
-use crate::failure::{UsageError, of_condition};
+use crate::failure::{Refused, UsageError, of_condition};
 use crate::models::folder_error;
 use crate::output::{Output, check};
 
@@ -81,6 +81,7 @@ pub(super) fn computed(
     }
     let cascade = prepared.map_err(|error| match error {
         AnswerError::Condition(error) => of_condition(error),
+        AnswerError::Cascade(why) => Refused(why).into(),
         error => error.into(),
     })?;
     let refused = (!cascade.report.saves()).then(|| {
@@ -94,7 +95,7 @@ pub(super) fn computed(
         tell(context, args, &cascade.report, refused.as_deref())?;
     }
     if let Some(why) = refused {
-        bail!(why);
+        bail!(Refused(why));
     }
     if args.cascade.estimate {
         return Ok(None);

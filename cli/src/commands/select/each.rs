@@ -1,11 +1,14 @@
 //! A selection for each target: the same flags, with files of its own.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use gstore_core::many_of;
 
 use crate::args::{CascadeArgs, SelectArgs};
-use crate::failure::UsageError;
+use crate::context::Context;
+use crate::failure::{Refused, UsageError, is_refused};
 use crate::output::Place;
 
 /// What stands for the target's name in that of a file.
@@ -30,6 +33,27 @@ pub(super) fn targets(args: &SelectArgs) -> Result<Vec<SelectArgs>> {
         }
     }
     Ok(all)
+}
+
+/// Makes the selections, one after another. A target that is refused does not hold up the others.
+pub(super) fn run(context: &Context, all: &[SelectArgs]) -> Result<ExitCode> {
+    let mut refused = Vec::new();
+    for args in all {
+        match super::one(context, args) {
+            Ok(_) => {}
+            Err(error) if is_refused(&error) => {
+                let target = args.target.join(", ");
+                context.say(&format!("{target}: refused; the other targets go on"));
+                refused.push(format!("{target}: {error}"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if refused.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let count = many_of(refused.len() as u64, "selection was", "selections were");
+    bail!(Refused(format!("{count} refused, of {}\n{}", all.len(), refused.join("\n"))))
 }
 
 /// The name of a target's file: the target's name in its place, or before the ending.

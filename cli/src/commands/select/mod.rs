@@ -74,10 +74,7 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
             let all = each::targets(args)?;
             // Before the first is scored, as for a single one.
             all.iter().try_for_each(|args| Selection::new(context, args).map(drop))?;
-            for args in &all {
-                one(context, args)?;
-            }
-            Ok(ExitCode::SUCCESS)
+            each::run(context, &all)
         }
     }
 }
