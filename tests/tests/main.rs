@@ -34,6 +34,7 @@ mod pipeline;
 mod pipes;
 mod plot;
 mod prefilter;
+mod prefilter_input;
 mod prefilter_rows;
 mod projection_quality;
 mod python;

@@ -11,7 +11,7 @@ use gstore_tests::place::Place;
 use serde_json::{Value, json};
 
 pub(crate) const ROWS: u64 = 2000;
-const DIM: u32 = 32;
+pub(crate) const DIM: u32 = 32;
 
 /// What a row's gradient has in common with the target's, but for its noise.
 pub(crate) fn signal(row: u64) -> f64 {
@@ -28,7 +28,7 @@ pub(crate) fn line(row: u64) -> Value {
     line
 }
 
-fn vector(numbers: &mut Numbers, row: u64) -> Vec<f32> {
+pub(crate) fn vector(numbers: &mut Numbers, row: u64) -> Vec<f32> {
     let mut vector: Vec<f32> = numbers.vector(DIM).iter().map(|x| x * 0.05).collect();
     vector[0] += signal(row) as f32;
     vector[1] += 1.0;
@@ -36,7 +36,7 @@ fn vector(numbers: &mut Numbers, row: u64) -> Vec<f32> {
 }
 
 /// A pool with a column that says nearly all, gradients of its first rows, and a target.
-fn place(labelled: u64) -> Place {
+pub(crate) fn place(labelled: u64) -> Place {
     place_of(labelled, line)
 }
 

@@ -29,7 +29,7 @@ pub fn evaluate_prefilter(
     let found = labels(snapshot, request, work)?;
     check_scored(prefilter, request, &found)?;
     let features = prefilter.open(snapshot, pool)?;
-    let mut rows = rows_of(snapshot, pool, &found.ids)?;
+    let mut rows = rows_of(snapshot, pool, (&found.ids, &request.dataset))?;
     let before = rows.len();
     rows.retain(|(_, place)| !prefilter.learned_from(&found.ids[*place]));
     if rows.is_empty() {

@@ -105,16 +105,25 @@ fn drawn(seed: u64, row: u64, share: f64) -> bool {
     share >= 1.0 || ((bits >> 11) as f64) < share * (1u64 << 53) as f64
 }
 
-/// The rows of a pool with these ids, ascending, each with the place of its id.
+/// The rows of a pool with the labelled ids, ascending, each with the place of its id.
+///
+/// # Errors
+/// A pool that has none of them.
 pub(super) fn rows_of(
     snapshot: &Snapshot,
     pool: &str,
-    ids: &[String],
+    (ids, dataset): (&[String], &str),
 ) -> Result<Vec<(u64, usize)>, AnswerError> {
     let places: HashMap<&str, usize> = ids.iter().enumerate().map(|(i, id)| (id.as_str(), i)).collect();
     let samples = snapshot.samples(snapshot.dataset(pool)?)?;
     let mut found = Vec::with_capacity(ids.len());
     samples.each_id(|row, id| found.extend(places.get(id).map(|place| (row, *place))))?;
+    if found.is_empty() && !ids.is_empty() {
+        return Err(AnswerError::Refused(format!(
+            "none of the {} labelled ids of `{dataset}` is in `{pool}`: rows are joined by id",
+            ids.len()
+        )));
+    }
     found.sort_unstable();
     Ok(found)
 }

@@ -65,7 +65,7 @@ pub fn fit_prefilter(
         tell_ceiling(target, *noise, (request.options.top, &request.options.budgets), work);
     }
     let mut features = set.open(snapshot, &request.pool)?;
-    let rows = rows_of(snapshot, &request.pool, &found.ids)?;
+    let rows = rows_of(snapshot, &request.pool, (&found.ids, &request.labels.dataset))?;
     let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
     features.learn_values(&numbers)?;
     if features.set().columns().is_empty() {
@@ -134,13 +134,6 @@ fn joined(
     let places: Vec<usize> = rows.iter().map(|(_, place)| *place).collect();
     let ids: Vec<String> = places.iter().map(|place| found.ids[*place].clone()).collect();
     let y = found.scores.select(&places);
-    if ids.is_empty() && !found.ids.is_empty() {
-        return Err(AnswerError::Refused(format!(
-            "none of the {} labelled ids of `{}` is in the pool: rows are joined by id",
-            found.ids.len(),
-            request.dataset
-        )));
-    }
     let lost = found.ids.len().saturating_sub(ids.len());
     let missing = (lost > 0).then(|| format!("{lost} labelled ids are not in the pool"));
     let data = Labelled::new(ids, (set.columns(), x), (request.targets.clone(), &y), least)?;

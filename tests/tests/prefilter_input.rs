@@ -1,0 +1,83 @@
+//! Promise: labels and features from which little or nothing can be learned are told of or refused, with the reason.
+
+use gstore_store::Store;
+use gstore_tests::made::{Numbers, append, gradients};
+use gstore_tests::place::Place;
+use serde_json::Value;
+
+use super::prefilter::{DIM, ROWS, fit, line, place, vector};
+
+/// What is said of a fit that is refused.
+fn refused(place: &Place, more: &[&str]) -> String {
+    let done = place.run(&fit("cheap", more));
+    assert_eq!(done.code, 1, "{more:?}: {}", done.stderr);
+    done.stderr
+}
+
+/// A vector of a few coordinates.
+fn of(values: &[f32]) -> Vec<f32> {
+    let mut vector = values.to_vec();
+    vector.resize(DIM as usize, 0.0);
+    vector
+}
+
+#[test]
+fn labels_that_share_no_id_with_the_pool_are_refused() {
+    let place = place(0);
+    let store = Store::open(place.path("store")).expect("a store");
+    append(&store, "other", 50);
+    let mut numbers = Numbers(7);
+    gradients(&store, "other", 50, DIM, |row| vector(&mut numbers, row));
+    // Also with a column whose values are those of labelled rows.
+    for inputs in ["x", "source"] {
+        let said = refused(&place, &["--labels-of", "other", "--inputs", inputs]);
+        assert!(
+            said.contains("none of the 50 labelled ids of `other` is in `pool`: rows are joined by id"),
+            "{inputs}: {said}"
+        );
+    }
+}
+
+#[test]
+fn labels_that_are_all_the_same_are_refused_and_ties_at_the_cut_told() {
+    let place = place(0);
+    let lines: String = (0..50).map(|row| format!("{}\n", line(row))).collect();
+    fs_err::write(place.path("first.jsonl"), lines).expect("written");
+    place.ok(&["add", "--dataset", "first", "--data", "first.jsonl"]);
+    let store = Store::open(place.path("store")).expect("a store");
+    gradients(&store, "first", 50, DIM, |_| of(&[1.0, 1.0]));
+    let said = refused(&place, &["--labels-of", "first", "--inputs", "x"]);
+    assert!(said.contains("target `q` has the same value in every labelled row"), "{said}");
+
+    // Four values, so that the top 5 % of 400 rows ends among a hundred equal ones.
+    gradients(&store, "pool", 400, DIM, |row| of(&[(row % 4) as f32, 1.0]));
+    let report = place.json(&fit("cheap", &["--inputs", "x", "--budget", "30%", "--json"]));
+    let notes = report["report"]["notes"].to_string();
+    assert!(notes.contains("100 labels of q are equal at the cut of the top"), "{notes}");
+}
+
+#[test]
+fn vectors_that_are_not_finite_are_left_out_and_counted() {
+    let place = place(0);
+    let lines: String = (0..ROWS).map(|row| format!("{}\n", line(row))).collect();
+    fs_err::write(place.path("few.jsonl"), lines).expect("written");
+    place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
+    let store = Store::open(place.path("store")).expect("a store");
+    let mut numbers = Numbers(7);
+    // Without a label, and without a feature.
+    gradients(&store, "few", 300, DIM, |row| match row % 10 {
+        3 => of(&[f32::INFINITY]),
+        _ => vector(&mut numbers, row),
+    });
+    gradients(&store, "pool", 300, DIM, |row| match row % 10 {
+        7 => of(&[f32::NAN]),
+        _ => vector(&mut numbers, row),
+    });
+    let more = ["--labels-of", "few", "--inputs", "x,grad-sgd", "--budget", "30%", "--json"];
+    // Gradients as features save nothing; the report is there all the same.
+    let done = place.run(&fit("cheap", &more));
+    assert_eq!(done.code, 4, "{}", done.stderr);
+    let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
+    assert_eq!(report["report"]["rows"], 240, "{report:#}");
+    assert!(report["report"]["notes"].to_string().contains("30 labelled rows were left out"), "{report:#}");
+}
