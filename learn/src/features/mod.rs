@@ -5,6 +5,7 @@
 //! - a value that a row lacks, or that is not finite, is NaN here; who reads it decides
 //! - a vector of another model, projection or loss than the one that was learned from is refused
 
+mod columns;
 mod open;
 mod set;
 mod vectors;

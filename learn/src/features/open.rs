@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
-use arrow_array::{Array, ArrayRef};
-use arrow_schema::DataType;
 use gstore_store::{CELL_ROWS, EncodingReader, FeaturePart, FeatureReader, SampleReader, Snapshot};
 
 use super::set::{Feature, FeatureSet, FeatureSource, MOST_VALUES, find};
@@ -183,50 +181,6 @@ impl OpenFeatures {
             }
         }
         Ok(())
-    }
-
-    /// Hands on the values of a column of those of the rows that have one, with their places among `rows`.
-    fn column(
-        &self,
-        name: &str,
-        rows: &[u64],
-        mut take: impl FnMut(&ArrayRef, usize, usize),
-    ) -> Result<(), LearnError> {
-        for (first, (range, len)) in cells(rows) {
-            let part = &rows[first..first + len];
-            for batch in self.samples.scan(&["row", name], Some(range)) {
-                let batch = batch?;
-                let [own, values] = batch.columns() else { continue };
-                for (at, row) in own.as_primitive::<UInt64Type>().values().iter().enumerate() {
-                    if let Ok(i) = part.binary_search(row)
-                        && values.is_valid(at)
-                    {
-                        take(values, at, first + i);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn numbers(&self, name: &str, rows: &[u64], mut take: impl FnMut(usize, f64)) -> Result<(), LearnError> {
-        self.column(name, rows, |values, at, i| {
-            let value = match values.data_type() {
-                DataType::Boolean => f64::from(u8::from(values.as_boolean().value(at))),
-                DataType::Int64 => values.as_primitive::<Int64Type>().value(at) as f64,
-                DataType::Float64 => values.as_primitive::<Float64Type>().value(at),
-                _ => f64::NAN,
-            };
-            take(i, value);
-        })
-    }
-
-    fn texts(&self, name: &str, rows: &[u64], mut take: impl FnMut(usize, &str)) -> Result<(), LearnError> {
-        self.column(name, rows, |values, at, i| {
-            if let Some(texts) = values.as_string_opt::<i32>() {
-                take(i, texts.value(at));
-            }
-        })
     }
 }
 

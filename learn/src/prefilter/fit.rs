@@ -1,0 +1,107 @@
+//! Fitting a prefilter: out of fold for its report and its cuts, then over all labelled rows.
+
+use serde_json::Map;
+
+use super::judged::report;
+use super::stored::VERSION;
+use super::{Prefilter, digest};
+use crate::cross::{Line, OutOfFold, calibrated, out_of_fold};
+use crate::data::Labelled;
+use crate::error::LearnError;
+use crate::features::FeatureSet;
+use crate::folds::folds;
+use crate::judge::{Choice, Cut, JudgeRequest, Reliability, Report, judge, top};
+use crate::learners::{Means, fit};
+use crate::matrix::Matrix;
+use crate::options::FitOptions;
+
+impl Prefilter {
+    /// Fits and judges a prefilter. `reliability` is that of each target's labels. Gives predictions of the
+    /// labelled rows as well, a column for each target, by learners that had not seen the row.
+    ///
+    /// # Errors
+    /// Options that make no sense, data from which nothing can be learned, and being told to stop.
+    pub fn fit(
+        features: FeatureSet,
+        data: &Labelled,
+        options: &FitOptions,
+        reliability: &[Option<Reliability>],
+        means: &Means<'_>,
+    ) -> Result<(Prefilter, Report, Matrix), LearnError> {
+        options.check()?;
+        let of_rows = folds(&data.ids, options.folds, options.seed);
+        let found = out_of_fold(data, &options.learner, &of_rows, means)?;
+        let (calibrated, constant) = calibrated(&found.predictions, &data.y, &of_rows);
+        let choice = Choice::of(&found.predictions, &data.y, (options.top, data.pool), &options.budget);
+        let targets = judge(&JudgeRequest {
+            targets: &data.targets,
+            scores: &data.y,
+            predictions: &found.predictions,
+            calibrated: &calibrated,
+            constant: &constant,
+            levels: found.levels.as_deref(),
+            top: options.top,
+            budgets: &options.budgets,
+            bootstrap: options.bootstrap(),
+            reliability,
+            cancel: means.cancel,
+        })?;
+        let mut report = report(&found.learner, data, options.top, targets, choice);
+        let held_out = found.predictions.clone();
+        let prefilter = Self::of(features, data, options, found, report.choice.cuts.clone(), means)?;
+        report.notes.extend(prefilter.fitted.note());
+        Ok((prefilter, report, held_out))
+    }
+
+    /// The learner over all rows, with what was found out of fold.
+    fn of(
+        features: FeatureSet,
+        data: &Labelled,
+        options: &FitOptions,
+        found: OutOfFold,
+        cuts: Vec<Cut>,
+        means: &Means<'_>,
+    ) -> Result<Prefilter, LearnError> {
+        let fitted = fit(&found.learner, &data.x, &data.y, None, means)?.into_iter().next();
+        let Some(fitted) = fitted else { return Err(LearnError::Invalid("no penalty was given".to_owned())) };
+        let targets = 0..data.targets.len();
+        let line = |t: usize| Line::of(&found.predictions.column(t), &data.y.column(t));
+        let mean = |t: usize| data.y.column(t).iter().sum::<f64>() / data.y.rows().max(1) as f64;
+        let every = vec![true; data.ids.len()];
+        let found_ids = match data.pool {
+            Some(_) => digests(&data.ids, &in_top(data, options.top)),
+            None => Vec::new(),
+        };
+        Ok(Prefilter {
+            version: VERSION,
+            features,
+            targets: data.targets.clone(),
+            lines: targets.clone().map(line).collect(),
+            means: targets.map(mean).collect(),
+            learner: found.learner,
+            top: options.top,
+            cuts,
+            learned_from: digests(&data.ids, &every),
+            found: found_ids,
+            provenance: Map::new(),
+            fitted,
+        })
+    }
+}
+
+/// Digests of the ids that are wanted, in ascending order.
+fn digests(ids: &[String], wanted: &[bool]) -> Vec<u64> {
+    let wanted = ids.iter().zip(wanted).filter(|(_, wanted)| **wanted);
+    let mut digests: Vec<u64> = wanted.map(|(id, _)| digest(id)).collect();
+    digests.sort_unstable();
+    digests
+}
+
+/// Which labelled rows are in the true top of a target.
+fn in_top(data: &Labelled, share: f64) -> Vec<bool> {
+    let mut is_in = vec![false; data.y.rows()];
+    for target in 0..data.y.cols() {
+        is_in.iter_mut().zip(top(&data.y.column(target), share)).for_each(|(any, own)| *any |= own);
+    }
+    is_in
+}

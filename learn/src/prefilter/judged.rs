@@ -1,0 +1,127 @@
+//! What a prefilter keeps: at a share of the pool's rows, and of labelled rows that it has not learned from.
+
+use gstore_core::Cancel;
+use gstore_core::correlation::descending;
+
+use super::{Prediction, Prefilter};
+use crate::data::Labelled;
+use crate::error::LearnError;
+use crate::judge::{Choice, JudgeRequest, Reliability, Report, TargetReport, judge, keeps, kept_rows};
+use crate::learners::Learner;
+use crate::matrix::Matrix;
+use crate::options::FitOptions;
+
+impl Prefilter {
+    /// How many labelled rows are kept though no cut keeps what `held_out` predicts of them.
+    pub fn kept_below(&self, held_out: &Matrix, data: &Labelled) -> usize {
+        let is_below = |row: &usize| !keeps(&self.cuts, held_out.row(*row));
+        (0..data.ids.len()).filter(is_below).filter(|row| self.is_found(&data.ids[*row])).count()
+    }
+
+    /// Cuts at a rank: for each target so that this share of the predicted rows is kept, whatever the
+    /// predictions of labelled rows were. Gives what the cuts keep: shares are of the predicted rows, the
+    /// recall is that of the labelled rows, of which `held_out` are the predictions.
+    pub fn cut_at(
+        &mut self,
+        share: f64,
+        predictions: &[Prediction],
+        (held_out, data): (&Matrix, &Labelled),
+    ) -> Choice {
+        for (target, cut) in self.cuts.iter_mut().enumerate() {
+            let values: Vec<f64> =
+                predictions.iter().filter_map(|row| row.values.get(target).copied()).collect();
+            let last = kept_rows(share, values.len()).max(1) - 1;
+            let Some(from) = descending(&values).get(last).map(|row| values[*row]) else { continue };
+            let kept = values.iter().filter(|value| **value >= from).count();
+            (cut.from, cut.share) = (Some(from), kept as f64 / values.len() as f64);
+        }
+        let mut choice = Choice::with(&self.cuts, held_out, &data.y, (self.top, data.pool));
+        for (own, told) in self.cuts.iter_mut().zip(&mut choice.cuts) {
+            (own.recall, own.bound) = (told.recall, told.bound);
+            told.share = own.share;
+        }
+        let kept = predictions.iter().filter(|row| keeps(&self.cuts, &row.values)).count();
+        choice.kept = kept as f64 / predictions.len().max(1) as f64;
+        choice
+    }
+
+    /// Judges it on labelled rows; those that it has learned from flatter it.
+    ///
+    /// # Errors
+    /// Targets other than its own, and being told to stop.
+    pub fn evaluate(
+        &self,
+        data: &Labelled,
+        options: &FitOptions,
+        reliability: &[Option<Reliability>],
+        cancel: &Cancel,
+    ) -> Result<Report, LearnError> {
+        if data.targets != self.targets {
+            return Err(LearnError::Invalid(format!(
+                "the labels are of {}, and the prefilter predicts {}",
+                data.targets.join(", "),
+                self.targets.join(", ")
+            )));
+        }
+        let predictions = self.fitted.predict(&data.x);
+        let mut in_units = Matrix::new(data.targets.len(), Vec::new());
+        let mut constant = in_units.clone();
+        for row in 0..predictions.rows() {
+            let lines = predictions.row(row).iter().zip(&self.lines);
+            in_units.push(&lines.map(|(value, line)| line.at(*value)).collect::<Vec<f64>>());
+            constant.push(&self.means);
+        }
+        let levels = self.fitted.levels(&data.x);
+        let targets = judge(&JudgeRequest {
+            targets: &data.targets,
+            scores: &data.y,
+            predictions: &predictions,
+            calibrated: &in_units,
+            constant: &constant,
+            levels: levels.as_deref(),
+            top: self.top,
+            budgets: &options.budgets,
+            bootstrap: options.bootstrap(),
+            reliability,
+            cancel,
+        })?;
+        let choice = Choice::with(&self.cuts, &predictions, &data.y, (self.top, None));
+        Ok(report(&self.learner, data, self.top, targets, choice))
+    }
+}
+
+/// What is said of a prefilter; what it saves is not known here.
+pub(super) fn report(
+    learner: &Learner,
+    data: &Labelled,
+    top: f64,
+    targets: Vec<TargetReport>,
+    choice: Choice,
+) -> Report {
+    let mut notes = data.notes(top);
+    for target in &targets {
+        if target.spearman_interval.is_none_or(|interval| interval.low <= 0.0) {
+            notes.push(format!(
+                "predictions of {} rank no better than chance: the interval of Spearman's correlation has 0",
+                target.target
+            ));
+        }
+    }
+    let learner = match learner {
+        Learner::Ridge { alphas } => match alphas.as_slice() {
+            [alpha] => format!("ridge with alpha {alpha}"),
+            _ => "ridge".to_owned(),
+        },
+        other => other.name().to_owned(),
+    };
+    Report {
+        learner,
+        features: data.features.clone(),
+        rows: data.ids.len(),
+        top,
+        targets,
+        choice,
+        cost: None,
+        notes,
+    }
+}

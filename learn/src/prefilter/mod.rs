@@ -1,0 +1,136 @@
+//! A fitted prefilter: features, learner, cuts and where they come from, as one value that is stored.
+
+mod fit;
+mod judged;
+mod stored;
+#[cfg(test)]
+mod tests;
+
+use gstore_store::Snapshot;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::cross::Line;
+use crate::error::LearnError;
+use crate::features::{FeatureSet, OpenFeatures};
+use crate::judge::{Cut, keeps};
+use crate::learners::{Fitted, Learner};
+use crate::matrix::Matrix;
+
+/// What a stored prefilter is called among artifacts.
+pub const KIND: &str = "prefilter";
+
+/// A prefilter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prefilter {
+    version: u32,
+    /// What it reads of each row.
+    pub features: FeatureSet,
+    /// What it predicts.
+    pub targets: Vec<String>,
+    /// How, of a ridge with its penalty.
+    pub learner: Learner,
+    /// The share of rows that is the true top.
+    pub top: f64,
+    /// Which rows are kept.
+    pub cuts: Vec<Cut>,
+    /// What brings predictions into the units of the scores.
+    lines: Vec<Line>,
+    /// The mean score of each target.
+    means: Vec<f64>,
+    /// Digests of the ids that it has learned from.
+    learned_from: Vec<u64>,
+    /// Digests of those of them whose labels are in the true top of a target: they are kept whatever is predicted of
+    /// them. None of the first form, whose cuts leave out such rows as well.
+    #[serde(default)]
+    found: Vec<u64>,
+    /// Where labels and features come from.
+    pub provenance: Map<String, Value>,
+    fitted: Fitted,
+}
+
+/// What is said of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prediction {
+    /// Of each target, in the units of the learner.
+    pub values: Vec<f64>,
+    /// The largest of the targets' expected scores.
+    pub score: f64,
+    /// The target that it is of.
+    pub target: usize,
+    /// Whether a cut keeps the row.
+    pub kept: bool,
+}
+
+impl Prefilter {
+    /// Opens its features in a dataset.
+    ///
+    /// # Errors
+    /// A feature that the dataset lacks, or has from another model or projection.
+    pub fn open(&self, snapshot: &Snapshot, dataset: &str) -> Result<OpenFeatures, LearnError> {
+        self.features.open(snapshot, dataset)
+    }
+
+    /// Whether it has learned from the row with this id.
+    pub fn learned_from(&self, id: &str) -> bool {
+        self.learned_from.binary_search(&digest(id)).is_ok()
+    }
+
+    /// Whether the row with this id is kept whatever is predicted of it: it was labelled, and is in the true top.
+    fn is_found(&self, id: &str) -> bool {
+        self.found.binary_search(&digest(id)).is_ok()
+    }
+
+    /// Predictions of rows of a dataset, which ascend. Labelled rows of the true top are kept.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn predict_rows(
+        &self,
+        features: &OpenFeatures,
+        rows: &[u64],
+    ) -> Result<Vec<Option<Prediction>>, LearnError> {
+        let mut predictions = self.predict(&features.read(rows)?);
+        if !self.found.is_empty() {
+            for (prediction, id) in predictions.iter_mut().zip(features.ids(rows)?) {
+                if let Some(prediction) = prediction {
+                    prediction.kept |= self.is_found(&id);
+                }
+            }
+        }
+        Ok(predictions)
+    }
+
+    /// Predictions of rows of features; none of a row with a value that is missing or not finite, or whose
+    /// prediction is not.
+    pub fn predict(&self, x: &Matrix) -> Vec<Option<Prediction>> {
+        let whole: Vec<usize> = (0..x.rows()).filter(|row| x.is_finite(*row)).collect();
+        let values = self.fitted.predict(&x.select(&whole));
+        let mut found = vec![None; x.rows()];
+        for (i, row) in whole.into_iter().enumerate() {
+            let values = values.row(i);
+            // Columns may overflow: such a row has no prediction either.
+            if values.iter().all(|value| value.is_finite()) {
+                found[row] = Some(self.prediction(values));
+            }
+        }
+        found
+    }
+
+    fn prediction(&self, values: &[f64]) -> Prediction {
+        let expected: Vec<f64> =
+            values.iter().zip(&self.lines).map(|(value, line)| line.at(*value)).collect();
+        let best = (1..expected.len()).fold(0, |best, t| if expected[t] > expected[best] { t } else { best });
+        Prediction {
+            score: expected.get(best).copied().unwrap_or(0.0),
+            target: best,
+            kept: keeps(&self.cuts, values),
+            values: values.to_vec(),
+        }
+    }
+}
+
+fn digest(id: &str) -> u64 {
+    xxh3_64(id.as_bytes())
+}

@@ -1,0 +1,110 @@
+use gstore_core::Cancel;
+
+use super::*;
+use crate::data::Labelled;
+use crate::judge::Budget;
+use crate::learners::Means;
+use crate::options::FitOptions;
+
+static RUN: Cancel = Cancel::new();
+
+fn data(n: usize) -> Labelled {
+    let value = |i: usize| crate::random::uniform(9, 4, i as u64);
+    let x = Matrix::new(2, (0..2 * n).map(value).collect());
+    let y = Matrix::new(1, (0..n).map(|row| x.row(row)[0] + 0.1 * value(5000 + row) - 0.4).collect());
+    let ids = (0..n).map(|i| format!("row{i}")).collect();
+    Labelled::new(ids, (vec!["a".into(), "b".into()], &x), (vec!["t".into()], &y), 10).unwrap()
+}
+
+#[test]
+fn what_is_stored_predicts_the_same() {
+    let data = data(1400);
+    let means = Means { seed: 1, threads: 1, cancel: &RUN };
+    let options = FitOptions { resamples: 100, ..FitOptions::default() };
+    for learner in [Learner::Ridge { alphas: vec![1.0] }, Learner::Logistic { c: 1.0, top: 0.05 }] {
+        let options = FitOptions { learner, ..options.clone() };
+        let (fitted, report, _) =
+            Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+        assert!(report.choice.bound >= 0.95 && report.choice.kept < 0.5, "{:?}", report.choice);
+        let text = serde_json::to_string(&fitted.to_value()).unwrap();
+        let again = Prefilter::from_value(serde_json::from_str(&text).unwrap()).unwrap();
+        assert_eq!(again, fitted);
+        assert_eq!(again.predict(&data.x), fitted.predict(&data.x));
+        assert!(again.learned_from("row3") && !again.learned_from("other"));
+        let judged = again.evaluate(&data, &options, &[None], &RUN).unwrap();
+        assert!(judged.targets[0].spearman > 0.8 && judged.text().contains("recall when keeping"));
+    }
+}
+
+#[test]
+fn a_row_that_is_not_whole_has_no_prediction() {
+    let data = data(200);
+    let means = Means { seed: 1, threads: 1, cancel: &RUN };
+    let options = FitOptions { resamples: 100, ..FitOptions::default() };
+    let (fitted, report, _) =
+        Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+    let found = fitted.predict(&Matrix::new(2, vec![0.5, f64::NAN, 0.5, 0.5]));
+    assert!(found[0].is_none() && found[1].is_some());
+    // Columns that overflow once they are standardised give no number.
+    let found = fitted.predict(&Matrix::new(2, vec![f64::MAX, 0.5, f64::MAX, f64::MAX]));
+    assert!(found.len() == 2 && found.iter().all(Option::is_none), "{found:?}");
+    // Ten rows of the top bound no recall of 95 %.
+    assert_eq!((report.choice.kept, report.choice.cuts[0].from), (1.0, None));
+}
+
+#[test]
+fn a_share_of_rows_is_kept_whatever_they_are() {
+    let data = data(200);
+    let means = Means { seed: 1, threads: 1, cancel: &RUN };
+    let options = FitOptions { resamples: 100, budget: Budget::Share(0.3), ..FitOptions::default() };
+    let (mut fitted, report, held_out) =
+        Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+    // Rows that are better than those that were learned from.
+    let x = Matrix::new(2, (0..100).flat_map(|i| [0.8 + f64::from(i) / 100.0, 0.5]).collect());
+    let predictions: Vec<Prediction> = fitted.predict(&x).into_iter().flatten().collect();
+    let choice = fitted.cut_at(0.3, &predictions, (&held_out, &data));
+    assert_eq!((choice.kept, choice.cuts[0].share), (0.3, 0.3));
+    // What is told is the recall of this cut, which no labelled row reaches, not of their own best 30 %.
+    assert_eq!((report.choice.recall, choice.recall, fitted.cuts[0].bound), (1.0, 0.0, 0.0));
+    assert_eq!(fitted.predict(&x).into_iter().flatten().filter(|row| row.kept).count(), 30);
+    assert_eq!(fitted.cuts[0].share, 0.3);
+}
+
+#[test]
+fn labelled_rows_of_the_top_are_kept_and_counted() {
+    let data = data(1000).of_pool(2000);
+    let means = Means { seed: 1, threads: 1, cancel: &RUN };
+    let options = FitOptions { resamples: 100, ..FitOptions::default() };
+    let (fitted, report, held_out) =
+        Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+    // 50 labelled rows of the top are too few by themselves, and enough where they are half of the pool's.
+    assert!(report.choice.bound >= 0.95 && report.choice.kept < 0.5, "{:?}", report.choice);
+    assert_eq!(fitted.found.len(), 50);
+    let best = (0..1000).max_by(|a, b| data.y.row(*a)[0].total_cmp(&data.y.row(*b)[0])).unwrap();
+    let worst = (0..1000).min_by(|a, b| data.y.row(*a)[0].total_cmp(&data.y.row(*b)[0])).unwrap();
+    assert!(fitted.is_found(&data.ids[best]) && !fitted.is_found(&data.ids[worst]));
+    assert_eq!(fitted.kept_below(&held_out, &data), 0, "a cut at the lowest of them keeps all");
+    let mut none = fitted.clone();
+    none.cuts[0].from = Some(f64::INFINITY);
+    assert_eq!(none.kept_below(&held_out, &data), 50);
+    // Other rows say nothing of labelled ones.
+    let judged = fitted.evaluate(&data, &options, &[None], &RUN).unwrap();
+    let cut = judged.choice.cuts[0];
+    assert_eq!(cut.bound, crate::judge::lower_bound((cut.recall * 50.0).round() as usize, 50));
+}
+
+#[test]
+fn the_first_version_keeps_no_labelled_row_and_a_later_one_is_refused() {
+    let data = data(200).of_pool(400);
+    let means = Means { seed: 1, threads: 1, cancel: &RUN };
+    let options = FitOptions { resamples: 100, ..FitOptions::default() };
+    let (fitted, ..) = Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+    let mut value = fitted.to_value();
+    value["version"] = serde_json::json!(1);
+    value.as_object_mut().unwrap().remove("found");
+    let first = Prefilter::from_value(value).unwrap();
+    assert_eq!(fitted.found.len(), 10);
+    assert!(first.found.is_empty() && first.learned_from("row3"));
+    let error = Prefilter::from_value(serde_json::json!({"version": 7})).unwrap_err().to_string();
+    assert!(error.contains("version 7, and this program reads 1 to 2"), "{error}");
+}
