@@ -54,8 +54,10 @@ async fn virtual_columns_are_read_only_where_they_are_named() {
     assert_eq!(rows, ["12"]);
     let sql = "SELECT count(*) FROM influence('pool', 'target') WHERE text = 'pool 3' AND norm > 0";
     assert_eq!(slt::run(&session, sql).await.unwrap().1, ["1"]);
-    let error = slt::run(&session, "SELECT loss FROM pool").await.unwrap_err();
-    assert!(error.to_string().contains("an ingest of loss"), "{error}");
+    for kind in ["loss", "entropy"] {
+        let error = slt::run(&session, &format!("SELECT {kind} FROM pool")).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("an ingest of {kind}")), "{error}");
+    }
     // A name that the statement gives is its own.
     let (_, rows) =
         slt::run(&session, "SELECT source AS text, count(*) FROM pool GROUP BY text ORDER BY text")
