@@ -1,3 +1,5 @@
+//! Promise: a prefilter that was stored says what it said, and keeps what it says it keeps.
+
 use gstore_core::Cancel;
 
 use super::*;
