@@ -1,7 +1,10 @@
-//! Promise: what is trained on the command line can be merged, generated with and ingested, and a dry run
-//! writes nothing.
+//! Promise: what is trained on the command line can be merged, generated with and ingested, a killed training loses
+//! nothing that was saved, options that contradict each other are refused, and a dry run writes nothing.
 
-use std::process::Command;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
@@ -81,6 +84,67 @@ fn curves_are_drawn_into_the_folder_of_the_training() {
     assert!(place.path("tuned/curve.html").is_file() && place.path("tuned/loss.svg").is_file());
     let elsewhere = binary::run(&mut train(&place, &["--plot", "missing/curve.html"]));
     assert!(elsewhere.code == 2 && elsewhere.stderr.contains("no such folder"), "{}", elsewhere.stderr);
+}
+
+/// The bytes of all files in checkpoints.
+fn checkpoints(output: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = |folder: &Path| {
+        let entries = fs_err::read_dir(folder).expect("a folder");
+        entries.map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>()
+    };
+    let folders = files(output).into_iter().filter(|path| path.is_dir());
+    let bytes = |path: PathBuf| {
+        let bytes = fs_err::read(&path).expect("read");
+        (path.strip_prefix(output).expect("inside").to_owned(), bytes)
+    };
+    folders.flat_map(|folder| files(&folder)).map(bytes).collect()
+}
+
+#[test]
+fn a_killed_training_ends_as_one_that_was_not() {
+    let place = place();
+    let training = |output: &str| {
+        let mut command =
+            place.gstore(&["train", "--data", "pool.jsonl", "--lora-rank", "2", "--max-length", "64"]);
+        command.args(["--max-steps", "300", "--save-steps", "20", "--output", output]);
+        command.arg("--model").arg(world::demo().join("model"));
+        command
+    };
+    binary::ok(&mut training("whole"));
+    let mut child = training("killed").stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("started");
+    let begun = Instant::now();
+    while !place.path("killed/checkpoint-20").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "no checkpoint");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    binary::ok(&mut training("killed"));
+    let (whole, killed) = (checkpoints(&place.path("whole")), checkpoints(&place.path("killed")));
+    assert_eq!(whole.keys().collect::<Vec<_>>(), killed.keys().collect::<Vec<_>>());
+    assert!(whole.len() >= 15 * 4, "{:?}", whole.keys());
+    for (name, bytes) in &whole {
+        assert!(killed[name] == *bytes, "{} differs", name.display());
+    }
+}
+
+#[test]
+fn options_that_say_nothing_together_are_refused() {
+    let place = place();
+    for (options, says) in [
+        (&["--optim", "sgd", "--adam-beta2", "0.9"][..], "--optim adamw"),
+        (&["--optim", "adamw", "--momentum", "0.9"], "--optim sgd"),
+        (&["--lr-scheduler-type", "constant", "--warmup-steps", "2"], "constant_with_warmup"),
+        (&["--lr-scheduler-type", "constant", "--warmup-ratio", "0.1"], "constant_with_warmup"),
+        (&["--lr-cycles", "2"], "cosine_with_restarts"),
+        (&["--save-strategy", "epoch", "--save-steps", "5"], "--save-strategy steps"),
+        (&["--save-strategy", "no", "--save-steps", "5"], "--save-strategy steps"),
+        (&["--save-strategy", "steps"], "--save-steps N"),
+    ] {
+        let refused = binary::run(&mut train(&place, options));
+        assert!(refused.code == 2 && refused.stderr.contains(says), "{options:?}: {}", refused.stderr);
+        assert!(!place.path("tuned").exists());
+    }
 }
 
 #[test]

@@ -87,13 +87,12 @@ pub enum TrainError {
     },
     /// The loss or the gradient is no number any more.
     #[error(
-        "step {step}: the {what} is {value}, so training stops before it spoils the weights; {last}\n  a lower learning rate, a longer warm-up or clipping \
-         may help"
+        "step {step}: the {what} is {value}, so training stops; {last}\n  a lower learning rate, a longer warm-up or clipping may help"
     )]
     NotFinite {
         /// The step, counted from 1.
         step: u64,
-        /// Loss or norm of the gradient.
+        /// Loss, norm of the gradient, weight or moment.
         what: &'static str,
         /// What it is.
         value: f64,
@@ -127,6 +126,9 @@ pub enum TrainError {
         /// What is wrong.
         what: String,
     },
+    /// Another process writes to the output folder.
+    #[error("{} is being written by another training", .0.display())]
+    Busy(PathBuf),
     /// Told to stop.
     #[error("stopped")]
     Stopped,

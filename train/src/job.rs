@@ -8,8 +8,8 @@ use gstore_model::{Backend, Device};
 use serde_json::Value;
 
 use crate::checkpoint::{
-    Checkpoint, Evaluated, LogLine, Resumed, TrainingState, check_writable, checkpoints, last_checkpoint,
-    remove_all, remove_interim, write,
+    Checkpoint, Evaluated, Lock, LogLine, Resumed, TrainingState, check_writable, checkpoints,
+    last_checkpoint, remove_all, remove_interim, write,
 };
 use crate::error::TrainError;
 use crate::gradient::Sample;
@@ -98,6 +98,8 @@ pub(crate) fn options(request: &TrainRequest) -> TrainerOptions {
 /// A training that is about to take steps.
 struct Job<'a, B: Backend> {
     prepared: Prepared,
+    /// Of the output folder.
+    _lock: Lock,
     observer: &'a mut dyn Observer,
     cancel: &'a Cancel,
     schedule: Schedule,
@@ -119,12 +121,14 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         let prepared = Prepared::new(request, observer, cancel)?;
         let Prepared { request, base, decoder, samples, held_out, steps, .. } = &prepared;
         let identity = identity(request, base.as_ref(), (samples, held_out), steps.total())?;
-        let start = start(request, base.as_ref(), decoder, &identity, backend)?;
+        let lock = Lock::of(&request.output)?;
+        let start = start(request, base.as_ref(), decoder, (&identity, steps.total()), backend)?;
         let Resumed { parameters, optimizer, log, evaluations, pending } = start;
         Ok(Job {
             schedule: request.schedule(steps.total()),
             trainer: Trainer::new(parameters, optimizer, options(request)),
             prepared,
+            _lock: lock,
             observer,
             cancel,
             identity,
@@ -150,8 +154,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
             if let Err(error) = self.evaluate(taken) {
                 return Err(self.with_last(error));
             }
-            let every = self.prepared.request.saving.every.unwrap_or(self.prepared.steps.per_epoch());
-            if taken.is_multiple_of(every) || taken == total {
+            if self.prepared.steps.is_due(self.prepared.request.saving.every, taken) {
                 self.save(taken, false).map_err(|error| self.with_last(error))?;
                 saved = taken;
             }
@@ -169,6 +172,29 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
             evaluations: self.evaluations,
             checkpoints: checkpoints(&self.prepared.request.output)?,
         })
+    }
+
+    /// An error if the last of `taken` steps left something that is no number: a weight, a moment, or the loss of its
+    /// own samples. Nobody can go on from such a checkpoint, and it would take the place of a good one.
+    fn check_step(&mut self, taken: u64) -> Result<(), TrainError> {
+        let refuse =
+            |what, value| Err(TrainError::NotFinite { step: taken, what, value, last: String::new() });
+        let moments = self.trainer.optimizer.state().iter().flat_map(|state| [&state.first, &state.second]);
+        for (what, values) in std::iter::once(("weight after it", self.trainer.parameters.store().values()))
+            .chain(moments.map(|values| ("moment of the optimizer after it", &values[..])))
+        {
+            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                return refuse(what, f64::from(*value));
+            }
+        }
+        let batch = self.prepared.batch(taken.saturating_sub(1));
+        let samples = &self.prepared.samples;
+        let samples: Vec<Sample> =
+            batch.iter().flatten().filter_map(|number| samples.get(*number).cloned()).collect();
+        match self.trainer.evaluate(&samples, &Cancel::new())? {
+            Some(loss) if !loss.is_finite() => refuse("loss of its own samples after it", loss),
+            _ => Ok(()),
+        }
     }
 
     /// Step `taken`, counted from 0.
@@ -201,8 +227,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
     fn evaluate(&mut self, taken: u64) -> Result<(), TrainError> {
         let Prepared { request, held_out, steps, .. } = &self.prepared;
         let Some(evaluation) = &request.evaluation else { return Ok(()) };
-        let every = evaluation.every.unwrap_or(steps.per_epoch());
-        if !taken.is_multiple_of(every) && taken != steps.total() {
+        if !steps.is_due(evaluation.every, taken) {
             return Ok(());
         }
         let Some(loss) = self.trainer.evaluate(held_out, &Cancel::new())? else { return Ok(()) };
@@ -219,6 +244,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
     /// Writes a checkpoint; one in between, which only keeps what was done when the training was told to
     /// stop, goes with the next.
     fn save(&mut self, taken: u64, interim: bool) -> Result<(), TrainError> {
+        self.check_step(taken)?;
         let Prepared { request, steps, .. } = &self.prepared;
         let training = TrainingState {
             step: taken,

@@ -24,6 +24,8 @@ pub struct Steps {
     samples: usize,
     micro: usize,
     accumulate: usize,
+    /// Whether the micro-batches that an epoch leaves over belong to the next one's first step.
+    carries: bool,
     total: u64,
     /// The epoch of the current order.
     cached: Option<(u64, Vec<usize>)>,
@@ -31,7 +33,8 @@ pub struct Steps {
 
 impl Steps {
     /// Steps of `accumulate` micro-batches of `micro` samples: `max_steps` of them, else as many as `epochs`
-    /// take.
+    /// take. What an epoch leaves over is a step of its own, or begins the next epoch's first step and is left at the
+    /// end (`carries`: transformers before 4.46).
     ///
     /// # Errors
     /// Nothing to train on, or no step.
@@ -39,6 +42,7 @@ impl Steps {
         plan: Plan,
         samples: usize,
         (micro, accumulate): (usize, usize),
+        carries: bool,
         epochs: f64,
         max_steps: Option<u64>,
     ) -> Result<Steps, TrainError> {
@@ -48,7 +52,8 @@ impl Steps {
         if micro == 0 || accumulate == 0 {
             return Err(TrainError::Option("a step needs at least one sample and one micro-batch".into()));
         }
-        let mut steps = Steps { plan, samples, micro, accumulate, total: 0, cached: None };
+        let carries = carries && !matches!(plan, Plan::Given(_)) && samples.div_ceil(micro) > accumulate;
+        let mut steps = Steps { plan, samples, micro, accumulate, carries, total: 0, cached: None };
         let of_epochs = (epochs * steps.per_epoch() as f64).ceil();
         steps.total = match (&steps.plan, max_steps) {
             (Plan::Given(list), _) => list.len() as u64,
@@ -62,11 +67,17 @@ impl Steps {
         }
     }
 
-    /// Steps of an epoch; the last one may have fewer samples.
+    /// Micro-batches of an epoch; the last one may have fewer samples.
+    fn micro_batches(&self) -> usize {
+        self.samples.div_ceil(self.micro)
+    }
+
+    /// Steps of an epoch, those that are begun in it where micro-batches are carried.
     pub fn per_epoch(&self) -> u64 {
         match &self.plan {
             Plan::Given(list) => list.len() as u64,
-            _ => self.samples.div_ceil(self.micro).div_ceil(self.accumulate) as u64,
+            _ if self.carries => (self.micro_batches() / self.accumulate) as u64,
+            _ => self.micro_batches().div_ceil(self.accumulate) as u64,
         }
     }
 
@@ -77,7 +88,26 @@ impl Steps {
 
     /// Epochs that end with step `done`, with a fraction.
     pub fn epoch(&self, done: u64) -> f64 {
-        done as f64 / self.per_epoch() as f64
+        match self.carries {
+            true => (done * self.accumulate as u64) as f64 / self.micro_batches() as f64,
+            false => done as f64 / self.per_epoch() as f64,
+        }
+    }
+
+    /// Whether what is done every so many steps, or after each epoch, is done after `taken` of them; after the last
+    /// it always is.
+    pub fn is_due(&self, every: Option<u64>, taken: u64) -> bool {
+        taken == self.total
+            || every.map_or_else(|| self.ends_epoch(taken), |every| taken.is_multiple_of(every))
+    }
+
+    /// Whether step `taken`, counted from 1, is the last one of an epoch.
+    fn ends_epoch(&self, taken: u64) -> bool {
+        if !self.carries {
+            return taken.is_multiple_of(self.per_epoch());
+        }
+        let (of_epoch, of_step) = (self.micro_batches() as u64, self.accumulate as u64);
+        (taken * of_step).div_ceil(of_epoch) * of_epoch / of_step == taken
     }
 
     /// The micro-batches of step `step`, counted from 0.
@@ -85,11 +115,21 @@ impl Steps {
         if let Plan::Given(list) = &self.plan {
             return list.get(step as usize).cloned().unwrap_or_default();
         }
-        let (epoch, within) = (step / self.per_epoch(), (step % self.per_epoch()) as usize);
-        let size = self.micro * self.accumulate;
-        let (start, end) = (within * size, self.samples.min((within + 1) * size));
+        let (of_epoch, of_step) = (self.micro_batches() as u64, self.accumulate as u64);
+        let numbers = match self.carries {
+            true => step * of_step..(step + 1) * of_step,
+            false => {
+                let (epoch, within) = (step / self.per_epoch(), step % self.per_epoch());
+                let first = epoch * of_epoch + within * of_step;
+                first..(epoch + 1).saturating_mul(of_epoch).min(first + of_step)
+            }
+        };
         let micro = self.micro;
-        self.order(epoch)[start..end].chunks(micro).map(<[usize]>::to_vec).collect()
+        let samples = |number: u64| {
+            let (epoch, within) = (number / of_epoch, (number % of_epoch) as usize);
+            self.order(epoch).chunks(micro).nth(within).unwrap_or_default().to_vec()
+        };
+        numbers.map(samples).collect()
     }
 
     fn order(&mut self, epoch: u64) -> &[usize] {
@@ -110,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_epoch_has_every_sample_once() {
-        let mut steps = Steps::new(Plan::Shuffled { seed: 3 }, 23, (4, 2), 2.0, None).unwrap();
+        let mut steps = Steps::new(Plan::Shuffled { seed: 3 }, 23, (4, 2), false, 2.0, None).unwrap();
         assert_eq!((steps.per_epoch(), steps.total()), (3, 6));
         let epoch = |steps: &mut Steps, n: u64| -> Vec<usize> {
             (3 * n..3 * n + 3).flat_map(|step| steps.batch(step)).flatten().collect()
@@ -125,12 +165,36 @@ mod tests {
         assert_eq!(steps.batch(2).iter().map(Vec::len).collect::<Vec<_>>(), [4, 3]);
     }
 
+    /// less.md, 3.2: transformers 4.36.2 saves LESS's warm-up of 13,533 samples, 32 micro-batches of one of them a step,
+    /// after these steps.
+    #[test]
+    fn micro_batches_that_an_epoch_leaves_over_are_carried() {
+        let mut steps = Steps::new(Plan::Shuffled { seed: 3 }, 13_533, (1, 32), true, 4.0, None).unwrap();
+        assert_eq!((steps.per_epoch(), steps.total()), (422, 1688));
+        let saved =
+            |steps: &Steps| (1..=steps.total()).filter(|n| steps.is_due(None, *n)).collect::<Vec<_>>();
+        assert_eq!(saved(&steps), [422, 845, 1268, 1688]);
+        assert!((0..1688).all(|step| steps.batch(step).len() == 32));
+        assert!((steps.epoch(845) - 1.998).abs() < 1e-3);
+        let short = Steps::new(Plan::InOrder, 13_533, (1, 32), false, 4.0, None).unwrap();
+        assert_eq!(saved(&short), [423, 846, 1269, 1692]);
+
+        // A short micro-batch stays one, and every sample of an epoch comes before the next epoch's.
+        let mut steps = Steps::new(Plan::InOrder, 7, (2, 3), true, 3.0, None).unwrap();
+        assert_eq!((steps.per_epoch(), steps.total()), (1, 3));
+        assert_eq!(steps.batch(0), [[0, 1], [2, 3], [4, 5]]);
+        assert_eq!(steps.batch(1), [vec![6], vec![0, 1], vec![2, 3]]);
+        // An epoch of fewer is one step.
+        let mut steps = Steps::new(Plan::InOrder, 3, (2, 3), true, 2.0, None).unwrap();
+        assert_eq!((steps.total(), steps.batch(1)), (2, vec![vec![0, 1], vec![2]]));
+    }
+
     #[test]
     fn what_is_no_step_is_refused() {
-        assert!(matches!(Steps::new(Plan::InOrder, 0, (1, 1), 1.0, None), Err(TrainError::NoSamples)));
-        assert!(Steps::new(Plan::InOrder, 5, (1, 1), 0.0, None).is_err());
-        assert!(Steps::new(Plan::InOrder, 5, (0, 1), 1.0, None).is_err());
-        assert!(Steps::new(Plan::InOrder, 5, (1, 1), f64::NAN, None).is_err());
-        assert_eq!(Steps::new(Plan::InOrder, 5, (2, 1), 9.0, Some(4)).unwrap().total(), 4);
+        assert!(matches!(Steps::new(Plan::InOrder, 0, (1, 1), false, 1.0, None), Err(TrainError::NoSamples)));
+        assert!(Steps::new(Plan::InOrder, 5, (1, 1), false, 0.0, None).is_err());
+        assert!(Steps::new(Plan::InOrder, 5, (0, 1), false, 1.0, None).is_err());
+        assert!(Steps::new(Plan::InOrder, 5, (1, 1), false, f64::NAN, None).is_err());
+        assert_eq!(Steps::new(Plan::InOrder, 5, (2, 1), false, 9.0, Some(4)).unwrap().total(), 4);
     }
 }

@@ -136,7 +136,8 @@ impl<B: Backend + Clone> Parameters<B> {
     }
 
     /// All tensors of a model that no one has trained: weights and tables normal with deviation `deviation`,
-    /// norms one, biases zero.
+    /// norms one, biases zero. GPT-2's weights that add to the hidden states have less, as transformers begins them:
+    /// the deviation over the root of how many they are (Radford et al. 2019, 2.3).
     pub fn random(
         decoder: &Decoder,
         deviation: f64,
@@ -151,6 +152,8 @@ impl<B: Backend + Clone> Parameters<B> {
                 Role::Bias(_) | Role::NormBias(_) => vec![0.0; len],
                 Role::Embedding | Role::Positions | Role::Weight(_) => {
                     let stream = Stream::new(seed, &param.name, 0);
+                    let added = if param.name.ends_with(".c_proj.weight") { 2 * decoder.layers } else { 1 };
+                    let deviation = deviation / (added as f64).sqrt();
                     (0..len as u64).map(|index| (deviation * stream.normal(index)) as f32).collect()
                 }
             };

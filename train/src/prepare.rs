@@ -14,6 +14,7 @@ use crate::memory::{MemoryPlan, Sizes, trained_values};
 use crate::order::Steps;
 use crate::packing::sequences;
 use crate::request::{Method, TrainRequest};
+use crate::trainer::LossMean;
 
 /// A training before its weights are read.
 pub(crate) struct Prepared {
@@ -45,7 +46,16 @@ impl Prepared {
         let mut request = request.clone();
         // An adapter that is gone on from keeps its configuration.
         if let Some(from) = request.saving.resume_from.clone() {
-            request.method = if is_adapter(&from) { Method::Adapter(from) } else { Method::Full };
+            request.method = match (is_adapter(&from), &request.method) {
+                (true, Method::Full) => {
+                    let from = from.display();
+                    return Err(TrainError::Option(format!(
+                        "all weights are to be trained, and the checkpoint {from} to go on from is an adapter"
+                    )));
+                }
+                (true, _) => Method::Adapter(from),
+                (false, _) => Method::Full,
+            };
         }
         let base = match request.method {
             Method::FromScratch => None,
@@ -81,7 +91,8 @@ impl Prepared {
             observer.note(&format!("{samples} in {sequences}"));
         }
         let size = (batching.micro, batching.accumulate);
-        let steps = Steps::new(request.plan(), units, size, batching.epochs, batching.max_steps)?;
+        let carries = request.steps.mean == LossMean::MicroBatches;
+        let steps = Steps::new(request.plan(), units, size, carries, batching.epochs, batching.max_steps)?;
         let mut prepared = Prepared {
             memory: MemoryPlan { keep: request.compute.keep, threads: request.compute.threads, bytes: 0 },
             request,

@@ -240,7 +240,9 @@ impl TrainRequest {
         let refuse = |what: &str, value: &dyn std::fmt::Display| {
             Err(TrainError::Option(format!("{what} of {value} cannot be used")))
         };
-        let StepOptions { optimizer, learning_rate, warmup_ratio, max_grad_norm, .. } = &self.steps;
+        let StepOptions {
+            optimizer, learning_rate, schedule, warmup_steps, warmup_ratio, max_grad_norm, ..
+        } = &self.steps;
         let is_share = |v: f64| (0.0..1.0).contains(&v);
         let is_size = |v: f64| v >= 0.0 && v.is_finite();
         if !is_size(*learning_rate) {
@@ -248,6 +250,12 @@ impl TrainRequest {
         }
         if !(0.0..=1.0).contains(warmup_ratio) {
             return refuse("a warm-up share", warmup_ratio);
+        }
+        let has_warmup = warmup_steps.map_or(*warmup_ratio > 0.0, |steps| steps > 0);
+        if *schedule == ScheduleKind::Constant && has_warmup {
+            let names = [ScheduleKind::Constant, ScheduleKind::ConstantWithWarmup].map(ScheduleKind::name);
+            let [constant, with_warmup] = names;
+            return Err(TrainError::Option(format!("{constant} has no warm-up; {with_warmup} has one")));
         }
         if let Some(norm) = max_grad_norm.filter(|norm| !is_size(*norm)) {
             return refuse("a largest norm of gradients", &norm);

@@ -68,17 +68,17 @@ pub(crate) fn check_output(request: &TrainRequest, identity: &Value) -> Result<(
     Ok(())
 }
 
-/// What the training starts from: its own last checkpoint, else what the request says.
+/// What the training of `total` steps starts from: its own last checkpoint, else what the request says.
 pub(crate) fn start<B: Backend + Clone>(
     request: &TrainRequest,
     base: Option<&ModelFolder>,
     decoder: &Decoder,
-    identity: &Value,
+    (identity, total): (&Value, u64),
     backend: B,
 ) -> Result<Resumed<B>, TrainError> {
     let (output, kind) = (&request.output, request.steps.optimizer);
-    remove_unfinished(output)?;
     check_output(request, identity)?;
+    remove_unfinished(output)?;
     if request.saving.overwrite {
         remove_all(output, 0)?;
     }
@@ -86,7 +86,15 @@ pub(crate) fn start<B: Backend + Clone>(
         return resume(&last.folder, base, kind, backend);
     }
     if let Some(from) = &request.saving.resume_from {
-        return resume(from, base, kind, backend);
+        let resumed = resume(from, base, kind, backend)?;
+        let steps = resumed.optimizer.steps();
+        if steps >= total {
+            let what = format!(
+                "it has taken {steps} steps, and this training has {total}: ask for more steps or epochs"
+            );
+            return Err(TrainError::Checkpoint { folder: from.clone(), what });
+        }
+        return Ok(resumed);
     }
     let parameters = fresh(request, base, decoder, backend)?;
     let optimizer = Optimizer::new(kind, parameters.trained().len());

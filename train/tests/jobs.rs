@@ -7,10 +7,10 @@ use std::process::Command;
 
 use gstore_core::Cancel;
 use gstore_data::TextOptions;
-use gstore_model::weights::{Adapter, ModelFolder, TensorSet, TrainerState};
+use gstore_model::weights::{Adapter, ModelFolder, TrainerState};
 use gstore_train::{
-    AdamW, Batching, DataSource, LoraChoice, Method, Observer, OptimizerKind, Outcome, Quiet, Saving, Sgd,
-    StepOptions, StepReport, Subset, TrainError, TrainRequest, run,
+    AdamW, Batching, DataSource, LoraChoice, Method, Observer, OptimizerKind, Outcome, Quiet, Saving,
+    ScheduleKind, Sgd, StepOptions, StepReport, Subset, TrainError, TrainRequest, run,
 };
 
 /// A model with a tokenizer, and data for it.
@@ -170,20 +170,54 @@ fn checkpoints_are_models_and_adapters() {
 
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
-fn a_loss_that_is_no_number_stops_and_the_last_checkpoint_stays() {
+fn a_loss_that_is_no_number_stops_and_the_last_good_checkpoint_stays() {
     let Some(world) = World::new() else { return };
     let mut request = world.request("diverges", Method::Full);
+    // The first step of the warm-up has no rate, the second one spoils the weights.
     request.steps.learning_rate = 1e14;
     request.steps.max_grad_norm = None;
     request.steps.optimizer = OptimizerKind::Sgd(Sgd::default());
-    request.saving.every = Some(1);
+    request.saving = Saving { every: Some(1), limit: Some(1), ..request.saving };
     let error = go(&request).unwrap_err();
-    let TrainError::NotFinite { step, .. } = &error else { panic!("{error}") };
-    assert!(*step > 1, "{error}");
+    assert!(matches!(error, TrainError::NotFinite { step: 2, .. }), "{error}");
     let last = gstore_train::last_checkpoint(&request.output).unwrap().unwrap();
-    assert_eq!(last.step, step - 1);
+    assert_eq!(last.step, 1);
     assert!(error.to_string().contains(&last.folder.display().to_string()), "{error}");
-    TensorSet::open(&last.folder, "model").unwrap();
+    let folder = ModelFolder::open(&last.folder).unwrap();
+    for param in &folder.decoder().params {
+        assert!(folder.read(param).unwrap().iter().all(|value| value.abs() < 100.0), "{}", param.name);
+    }
+}
+
+/// Begins the same training once more while it runs.
+struct Twice<'a> {
+    request: &'a TrainRequest,
+    refused: Option<String>,
+}
+
+impl Observer for Twice<'_> {
+    fn step(&mut self, _: u64, _: &StepReport) {
+        self.refused.get_or_insert_with(|| go(self.request).unwrap_err().to_string());
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn one_training_at_a_time_writes_to_a_folder() {
+    let Some(world) = World::new() else { return };
+    let request = world.request("twice", lora());
+    let mut twice = Twice { request: &request, refused: None };
+    assert!(run(&request, &mut twice, &Cancel::new()).unwrap().finished);
+    let refused = twice.refused.unwrap();
+    assert!(refused.contains("is being written by another training"), "{refused}");
+
+    // What another one left unfinished is not touched by a training that is refused.
+    let unfinished = request.output.join(".unfinished-checkpoint-9");
+    fs_err::create_dir(&unfinished).unwrap();
+    let mut other = request.clone();
+    other.steps.learning_rate = 2e-3;
+    assert!(matches!(go(&other), Err(TrainError::OtherTraining { .. })));
+    assert!(unfinished.exists());
 }
 
 #[test]
@@ -219,6 +253,29 @@ fn what_cannot_be_trained_is_refused() {
     let mut rate = world.request("rate", lora());
     rate.steps.learning_rate = f64::NAN;
     refused(&rate, "learning rate");
+    let mut warm = world.request("warm", lora());
+    warm.steps.schedule = ScheduleKind::Constant;
+    refused(&warm, "constant_with_warmup");
+    // Nothing is left to do behind a checkpoint, and an adapter is not all weights.
+    for (method, says) in
+        [(lora(), "has taken 7 steps, and this training has 7"), (Method::Full, "is an adapter")]
+    {
+        let mut behind = world.request("behind", method);
+        behind.saving.resume_from = Some(request.output.join("checkpoint-7"));
+        refused(&behind, says);
+        assert!(gstore_train::last_checkpoint(&behind.output).unwrap().is_none());
+    }
+    // A tokenizer with more tokens than the model.
+    let small = world.path("small");
+    fs_err::create_dir(&small).unwrap();
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        fs_err::copy(world.model.join(name), small.join(name)).unwrap();
+    }
+    let mut config = crate::common::support::json(&world.model.join("config.json"));
+    config["vocab_size"] = 50.into();
+    fs_err::write(small.join("config.json"), config.to_string()).unwrap();
+    let few = TrainRequest { model: small, ..world.request("few", Method::FromScratch) };
+    refused(&few, "the model's vocabulary has 50: the tokenizer belongs to another model");
     // An adapter of another model.
     let shared = crate::common::support::shared().unwrap();
     let mut zoo = world.request("zoo", Method::Adapter(request.output.join("checkpoint-7")));

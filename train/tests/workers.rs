@@ -1,5 +1,5 @@
-//! Promise: threads that a training keeps change no bit of a gradient, and a gradient that is told to stop on
-//! them ends.
+//! Promise: threads that a training keeps change no bit of a gradient, a gradient that is told to stop on them ends,
+//! and a step without a scored token changes nothing.
 
 use gstore_core::Cancel;
 use gstore_core::parallel::with_workers;
@@ -105,4 +105,41 @@ fn a_piece_that_fails_ends_all() {
         assert!(gradient(&trainer, &samples, &Cancel::new()).unwrap() == whole);
     })
     .unwrap();
+}
+
+#[test]
+fn a_step_without_a_scored_token_is_refused() {
+    let (mut trainer, mut samples) = (trainer(), samples());
+    samples.iter_mut().for_each(|sample| sample.scored.fill(false));
+    let before = trainer.parameters.store().values().to_vec();
+    let refused = trainer.step(&[samples.iter().collect()], 0.1, &Cancel::new());
+    assert!(matches!(refused, Err(TrainError::NothingScored { step: 1 })), "{refused:?}");
+    assert!(trainer.optimizer.steps() == 0 && trainer.parameters.store().values() == before);
+}
+
+/// As transformers begins it: GPT-2's weights that add to the hidden states by the root of twice the layers less.
+#[test]
+fn new_weights_have_the_deviation_of_their_family() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    let config = json!({
+        "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "activation_function": "gelu_new",
+        "n_embd": 64, "n_layer": 8, "n_head": 4, "n_positions": 64, "vocab_size": 200,
+        "layer_norm_epsilon": 1e-5,
+    });
+    fs_err::write(&path, config.to_string()).unwrap();
+    let decoder = Decoder::read(&path).unwrap();
+    let parameters = Parameters::random(&decoder, 0.02, 1, Cpu::new(Compute::F32)).unwrap();
+    for (name, expected) in [
+        ("transformer.wte.weight", 0.02),
+        ("transformer.h.3.attn.c_attn.weight", 0.02),
+        ("transformer.h.3.attn.c_proj.weight", 0.005),
+        ("transformer.h.7.mlp.c_fc.weight", 0.02),
+        ("transformer.h.7.mlp.c_proj.weight", 0.005),
+    ] {
+        let values = parameters.store().get(name).expect(name);
+        let square = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+        let deviation = (square / values.len() as f64).sqrt();
+        assert!((deviation / expected - 1.0).abs() < 0.05, "{name}: {deviation}");
+    }
 }

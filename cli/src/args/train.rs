@@ -182,8 +182,8 @@ pub struct TrainBatchArgs {
     /// Train in the order of the data
     #[arg(long)]
     pub no_shuffle: bool,
-    /// How the losses of a step's tokens become one: their mean, or the mean of the micro-batches' means
-    /// (transformers before 4.46)
+    /// How the losses of a step's tokens become one: their mean, or the mean of the micro-batches' means, where
+    /// micro-batches that an epoch leaves over begin the next one's first step (transformers before 4.46)
     #[arg(long, value_enum, default_value = "tokens")]
     pub loss_mean: LossMean,
 }
@@ -210,15 +210,15 @@ pub struct TrainOptimizerArgs {
     /// Decay of weights, not of norms and biases
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     pub weight_decay: f64,
-    /// Decay of AdamW's first moment
-    #[arg(long, value_name = "X", default_value_t = 0.9)]
-    pub adam_beta1: f64,
-    /// Decay of AdamW's second moment
-    #[arg(long, value_name = "X", default_value_t = 0.999)]
-    pub adam_beta2: f64,
-    /// Added to the root of AdamW's second moment
-    #[arg(long, value_name = "X", default_value_t = 1e-8)]
-    pub adam_epsilon: f64,
+    /// Decay of AdamW's first moment [default: 0.9]
+    #[arg(long, value_name = "X")]
+    pub adam_beta1: Option<f64>,
+    /// Decay of AdamW's second moment [default: 0.999]
+    #[arg(long, value_name = "X")]
+    pub adam_beta2: Option<f64>,
+    /// Added to the root of AdamW's second moment [default: 1e-8]
+    #[arg(long, value_name = "X")]
+    pub adam_epsilon: Option<f64>,
     /// Momentum of SGD
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     pub momentum: f64,
@@ -244,9 +244,9 @@ pub struct TrainOptimizerArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Checkpoints")]
 pub struct TrainSavingArgs {
-    /// When checkpoints are written; the last step always has one
-    #[arg(long, value_enum, default_value = "epoch")]
-    pub save_strategy: SaveStrategy,
+    /// When checkpoints are written; the last step always has one [default: epoch, or steps with --save-steps]
+    #[arg(long, value_enum)]
+    pub save_strategy: Option<SaveStrategy>,
     /// Write a checkpoint every N steps
     #[arg(long, value_name = "N", value_parser = at_least::<u64>(1))]
     pub save_steps: Option<u64>,

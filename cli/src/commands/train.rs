@@ -177,12 +177,18 @@ pub(super) fn batching(args: &TrainBatchArgs, text: TextOptions) -> Batching {
 /// What a step does, but for what it drops.
 pub(super) fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<StepOptions> {
     let usage = |error: TrainError| UsageError(error.to_string());
+    let of_adam = [args.adam_beta1, args.adam_beta2, args.adam_epsilon];
+    let usual = AdamW::default();
     let adam = AdamW {
-        beta1: args.adam_beta1,
-        beta2: args.adam_beta2,
-        eps: args.adam_epsilon,
+        beta1: args.adam_beta1.unwrap_or(usual.beta1),
+        beta2: args.adam_beta2.unwrap_or(usual.beta2),
+        eps: args.adam_epsilon.unwrap_or(usual.eps),
         weight_decay: args.weight_decay,
     };
+    let optimizer = optimizer(&args.optim, adam, args.momentum)?;
+    if matches!(optimizer, OptimizerKind::Sgd(_)) && of_adam.iter().any(Option::is_some) {
+        bail!(UsageError("--adam-beta1, --adam-beta2 and --adam-epsilon belong to --optim adamw".to_owned()))
+    }
     let schedule = match (args.lr_scheduler_type.parse().map_err(usage)?, args.lr_cycles) {
         (ScheduleKind::CosineWithRestarts { .. }, Some(cycles)) => {
             ScheduleKind::CosineWithRestarts { cycles }
@@ -193,7 +199,7 @@ pub(super) fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Resu
         (kind, None) => kind,
     };
     Ok(StepOptions {
-        optimizer: optimizer(&args.optim, adam, args.momentum)?,
+        optimizer,
         learning_rate: args.learning_rate,
         schedule,
         warmup_steps: args.warmup_steps,
@@ -220,11 +226,11 @@ pub(super) fn optimizer(name: &str, adam: AdamW, momentum: f64) -> Result<Optimi
 
 fn saving(args: &TrainSavingArgs) -> Result<Saving> {
     let every = match (args.save_strategy, args.save_steps) {
-        (SaveStrategy::No, Some(_)) => {
-            bail!(UsageError("--save-strategy no and --save-steps exclude each other".to_owned()))
+        (Some(SaveStrategy::No | SaveStrategy::Epoch), Some(_)) => {
+            bail!(UsageError("--save-steps belongs to --save-strategy steps".to_owned()))
         }
-        (SaveStrategy::No, None) => Some(u64::MAX),
-        (SaveStrategy::Steps, None) => {
+        (Some(SaveStrategy::No), None) => Some(u64::MAX),
+        (Some(SaveStrategy::Steps), None) => {
             bail!(UsageError("--save-strategy steps: after how many? give --save-steps N".to_owned()))
         }
         (_, every) => every,

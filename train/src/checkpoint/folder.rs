@@ -1,5 +1,6 @@
-//! Atomically written folders: written under another name, flushed, then renamed.
+//! Atomically written folders: written under another name, flushed, then renamed, by one process at a time.
 
+use std::fs::TryLockError;
 use std::path::Path;
 
 use serde_json::Value;
@@ -10,6 +11,28 @@ use crate::error::TrainError;
 
 /// The beginning of the name of a folder that is not finished.
 const UNFINISHED: &str = ".unfinished-";
+
+/// The right to write to an output folder, which one process has at a time. The system gives it back where that ends,
+/// however it does; the file stays, since a process that waits for it may have it open.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "is locked as long as it is open")] fs_err::File);
+
+impl Lock {
+    /// The lock of a folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// Another process has it; a folder that cannot be written to.
+    pub fn of(output: &Path) -> Result<Lock, TrainError> {
+        fs_err::create_dir_all(output)?;
+        let path = output.join(".lock");
+        let file = fs_err::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        match file.file().try_lock() {
+            Ok(()) => Ok(Lock(file)),
+            Err(TryLockError::WouldBlock) => Err(TrainError::Busy(output.to_owned())),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+}
 
 /// Makes `output/name` by `fill`, which flushes what it writes. What has that name already is replaced.
 pub(crate) fn make(
@@ -58,7 +81,7 @@ pub(crate) fn check_writable(output: &Path) -> std::io::Result<()> {
     fs_err::remove_dir(&tried)
 }
 
-/// Removes what a killed training left unfinished.
+/// Removes what a killed training left unfinished: folders and files.
 pub(crate) fn remove_unfinished(output: &Path) -> Result<(), TrainError> {
     if !output.is_dir() {
         return Ok(());
@@ -67,7 +90,10 @@ pub(crate) fn remove_unfinished(output: &Path) -> Result<(), TrainError> {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str());
         if name.is_some_and(|name| name.starts_with(UNFINISHED)) {
-            fs_err::remove_dir_all(&path)?;
+            match path.is_dir() {
+                true => fs_err::remove_dir_all(&path)?,
+                false => fs_err::remove_file(&path)?,
+            }
         }
     }
     Ok(())
@@ -102,8 +128,23 @@ mod tests {
         let output = folder.path().join("runs/one");
         check_writable(&output).unwrap();
         assert_eq!(fs_err::read_dir(&output).unwrap().count(), 0);
+        // What a killed training may leave.
+        fs_err::create_dir(output.join(".unfinished-checkpoint-3")).unwrap();
+        fs_err::write(output.join(".unfinished-losses.json"), b"{").unwrap();
+        remove_unfinished(&output).unwrap();
+        assert_eq!(fs_err::read_dir(&output).unwrap().count(), 0);
         let file = folder.path().join("file");
         fs_err::write(&file, b"").unwrap();
         assert!(check_writable(&file.join("one")).is_err());
+    }
+
+    #[test]
+    fn one_process_at_a_time_has_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("runs/one");
+        let first = Lock::of(&output).unwrap();
+        assert!(matches!(Lock::of(&output), Err(TrainError::Busy(path)) if path == output));
+        drop(first);
+        Lock::of(&output).unwrap();
     }
 }

@@ -17,7 +17,9 @@ mod write;
 use std::path::{Path, PathBuf};
 
 pub(crate) use config::{copy_model_files, lora_dropout, model_config};
-pub(crate) use folder::{check_writable, make, make_json, remove_all, remove_interim, remove_unfinished};
+pub(crate) use folder::{
+    Lock, check_writable, make, make_json, remove_all, remove_interim, remove_unfinished,
+};
 pub(crate) use read::{Resumed, identity_of, resume};
 pub(crate) use state::TrainingState;
 pub(crate) use write::{write, write_weights};

@@ -152,7 +152,7 @@ impl EnsembleRequest {
         };
         super::noise::check_size(size, rows)?;
         let per_step = (batching.micro, batching.accumulate);
-        let steps = Steps::new(Plan::InOrder, size, per_step, batching.epochs, batching.max_steps)?;
+        let steps = Steps::new(Plan::InOrder, size, per_step, false, batching.epochs, batching.max_steps)?;
         Ok((size, steps))
     }
 
