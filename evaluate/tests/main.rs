@@ -3,6 +3,7 @@
 mod attribution;
 mod common;
 mod golden_generate;
+mod harness;
 mod ladder;
 mod likelihoods;
 mod metrics;

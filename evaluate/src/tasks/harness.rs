@@ -1,7 +1,7 @@
 //! Samples that lm-evaluation-harness writes (`samples_TASK_TIME.jsonl`): its prompts, as they are.
 //!
 //! A record has `arguments`: for each choice its context and continuation, or one context and the settings of
-//! a generation; and `target`, the number of the right choice or the answer. The harness writes a record for
+//! a generation; and `target`, the number or the text of the right choice, or the answer. The harness writes a record for
 //! each filter of a task, which differ in what it reads of the answers of its own model: they are one question.
 
 use std::collections::HashMap;
@@ -99,17 +99,56 @@ fn choose(at: &At<'_>, record: &Value, requests: &[(String, Value)]) -> Result<A
     let options: Option<Vec<String>> =
         requests.iter().map(|(_, option)| option.as_str().map(str::to_owned)).collect();
     let options = options.ok_or_else(|| at.error("a continuation is not text"))?;
-    let number = match record.get("target") {
-        Some(Value::Number(number)) => number.as_u64().and_then(|number| usize::try_from(number).ok()),
+    let answer = right(at, record, &options)?;
+    Ok(Ask::Choose { options, answer })
+}
+
+/// The number of the right choice.
+///
+/// The harness writes `target` as text, be it a number or a choice. Where "2" is both, of two choices, what the
+/// record says of the answer of the harness's own model tells which of them was meant.
+fn right(at: &At<'_>, record: &Value, options: &[String]) -> Result<usize, EvaluateError> {
+    let in_range =
+        |number: u64| usize::try_from(number).ok().filter(|number: &usize| *number < options.len());
+    let (by_number, by_text) = match record.get("target") {
+        Some(Value::Number(number)) => (number.as_u64().and_then(in_range), None),
         Some(Value::String(text)) => {
-            let same = |option: &String| option.trim() == text.trim();
-            text.trim().parse().ok().or_else(|| options.iter().position(same))
+            let text = text.trim();
+            let number = text.parse::<u64>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+            (number.and_then(in_range), options.iter().position(|option| option.trim() == text))
         }
-        _ => None,
+        _ => (None, None),
     };
-    match number.filter(|number| *number < options.len()) {
-        Some(answer) => Ok(Ask::Choose { options, answer }),
-        None => Err(at.error("`target` is none of its choices")),
+    match (by_number, by_text) {
+        (Some(number), Some(text)) if number != text => judged(record, [number, text], options.len())
+            .ok_or_else(|| {
+                at.error(&format!(
+                    "`target` may be the number of choice {:?} or the text of choice {:?}, and `acc` with `filtered_resps` does not say which",
+                    options[number], options[text]
+                ))
+            }),
+        (number, text) => number.or(text).ok_or_else(|| at.error("`target` is none of its choices")),
+    }
+}
+
+/// Of two choices the only one that makes `acc` follow from the log-likelihoods of `filtered_resps`.
+fn judged(record: &Value, readings: [usize; 2], choices: usize) -> Option<usize> {
+    let was_right = number(record.get("acc")?)? > 0.5;
+    let answers = record.get("filtered_resps")?.as_array()?;
+    let values: Option<Vec<f64>> = answers.iter().map(|answer| number(answer.get(0)?)).collect();
+    let values = values.filter(|values| values.len() == choices)?;
+    // Of equal ones the first, as numpy's argmax.
+    let chosen = (0..choices).reduce(|best, at| if values[at] > values[best] { at } else { best })?;
+    let mut fitting = readings.into_iter().filter(|reading| (*reading == chosen) == was_right);
+    let first = fitting.next()?;
+    fitting.next().is_none().then_some(first)
+}
+
+/// A number, which the harness also writes as text.
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::String(text) => text.trim().parse().ok(),
+        other => other.as_f64(),
     }
 }
 
