@@ -189,7 +189,16 @@ fn targets_of_less_become_a_dataset() {
     assert_eq!(place.value("SELECT subtask FROM target"), "zoo");
     let again = place.run(&targets);
     assert!(again.code == 2 && again.stderr.contains("--force"), "{}", again.stderr);
-    for more in [["--limit", "1"], ["--few-shot", "2"], ["--choices", "letters"], ["--pattern", "x"]] {
+    for more in [
+        ["--limit", "1"],
+        ["--few-shot", "2"],
+        ["--choices", "letters"],
+        ["--pattern", "x"],
+        ["--system", "Be brief."],
+        ["--tokenizer", "nowhere"],
+        ["--max-length", "64"],
+        ["--block", "64"],
+    ] {
         let path = ["--targets", "other.jsonl"];
         let none = place.run(&[&targets[..6], &path, &more].concat());
         assert!(none.code == 2 && none.stderr.contains(more[0]), "{}", none.stderr);

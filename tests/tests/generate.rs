@@ -240,3 +240,22 @@ fn perplexities_become_features() {
     let blocks = ["--dataset", "pool", "--perplexity", "--as-features", "--block", "32"];
     assert_eq!(binary::run(&mut generate(&place, &blocks)).code, 2);
 }
+
+#[test]
+fn what_says_how_answers_are_made_is_refused_of_perplexities() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 2);
+    for more in [
+        &["--repetition-penalty", "1.2"][..],
+        &["--no-repeat-ngram-size", "3"],
+        &["--seed", "1"],
+        &["--ignore-eos"],
+        &["--batch-size", "2"],
+        &["--temperature", "1"],
+        &["--max-new-tokens", "5"],
+    ] {
+        let ask = [&["--data", "pool.jsonl", "--perplexity"], more].concat();
+        let refused = binary::run(&mut generate(&place, &ask));
+        assert!(refused.code == 2 && refused.stderr.contains(more[0]), "{}", refused.stderr);
+    }
+}

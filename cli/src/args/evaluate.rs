@@ -180,8 +180,8 @@ pub struct TaskArgs {
     pub targets: Option<PathBuf>,
 }
 
-/// Options that say something of models or questions, of which target samples have none.
-const NOT_OF_TARGETS: [&str; 23] = [
+/// Options that say something of models, questions or tokens, of which target samples have none.
+const NOT_OF_TARGETS: [&str; 27] = [
     "model",
     "run",
     "no_base",
@@ -205,6 +205,10 @@ const NOT_OF_TARGETS: [&str; 23] = [
     "backend",
     "compute",
     "checkpoints",
+    "system",
+    "tokenizer",
+    "max_length",
+    "block",
 ];
 
 /// How systems are compared.

@@ -36,7 +36,7 @@ pub struct GenerateArgs {
     #[command(flatten)]
     pub answers: AnswerArgs,
     /// Do not answer: write the loss, the perplexity and the entropy of each text, as a table
-    #[arg(long, help_heading = "Perplexity", conflicts_with_all = ["as", "max_new_tokens", "temperature", "top_k", "top_p", "stop"])]
+    #[arg(long, help_heading = "Perplexity", conflicts_with_all = NOT_OF_PERPLEXITY)]
     pub perplexity: bool,
     /// With --perplexity: one row for each token, with its log-probability
     #[arg(long, help_heading = "Perplexity", requires = "perplexity")]
@@ -58,6 +58,21 @@ pub struct GenerateArgs {
     #[arg(long)]
     pub json: bool,
 }
+
+/// Options that say how answers are made and where they go, of which given texts have none.
+const NOT_OF_PERPLEXITY: [&str; 11] = [
+    "as",
+    "max_new_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "seed",
+    "stop",
+    "ignore_eos",
+    "batch_size",
+];
 
 /// The model.
 #[derive(Args, Debug, Clone)]
