@@ -11,6 +11,7 @@ mod copies;
 mod datasets;
 mod drawing;
 mod ending;
+mod exchange;
 mod failure;
 mod forecast;
 mod generating;

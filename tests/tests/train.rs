@@ -48,8 +48,11 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     );
     let weights = || fs_err::read(place.path("merged/model.safetensors")).expect("written");
     let first = weights();
+    fs_err::write(place.path("merged/model.safetensors"), "of another adapter").expect("written");
     place.ok(&["merge", checkpoint, "-o", "merged", "--force"]);
     assert_eq!(weights(), first);
+    let left = fs_err::read_dir(place.path("")).expect("listed").flatten();
+    assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("merge-")));
     let other = place.run(&["merge", checkpoint, "-o", ".", "--force"]);
     assert!(other.code == 2 && other.stderr.contains("does not replace it"), "{}", other.stderr);
 

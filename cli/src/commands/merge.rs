@@ -9,6 +9,7 @@ use gstore_core::many;
 
 use crate::args::MergeArgs;
 use crate::context::Context;
+use crate::exchange::exchange;
 use crate::failure::UsageError;
 use crate::models::folder_error;
 
@@ -68,15 +69,14 @@ fn no_adapter(folder: &Path) -> Result<String> {
     Ok(format!("{} is no adapter: it has no {CONFIG}{hint}", folder.display()))
 }
 
-/// Writes the model next to the one in `output`, then puts it into its place.
+/// Writes the model next to the one in `output`, then exchanges both and removes the old one.
 fn replace(base: &Path, adapter: &Path, output: &Path) -> Result<()> {
     let old = check_replaced(base, adapter, output)?;
     let folder = old.parent().unwrap_or(Path::new("/"));
     let place = tempfile::Builder::new().prefix(".merge-").tempdir_in(folder)?;
-    let (new, aside) = (place.path().join("new"), place.path().join("old"));
+    let new = place.path().join("new");
     gstore_train::merge(base, adapter, &new)?;
-    fs_err::rename(&old, &aside)?;
-    fs_err::rename(&new, &old)?;
+    exchange(&new, &old)?;
     fs_err::File::open(folder)?.sync_all()?;
     Ok(place.close()?)
 }

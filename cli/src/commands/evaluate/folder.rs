@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use gstore_evaluate::File;
-use rustix::fs::{Access, CWD, RenameFlags, access, renameat_with};
-use rustix::io::Errno;
+use rustix::fs::{Access, access};
 use tempfile::TempDir;
 
 use crate::context::Context;
+use crate::exchange::exchange;
 use crate::failure::UsageError;
 use crate::output;
 
@@ -90,45 +90,16 @@ impl Folder {
             if let Some(file) = foreign(&target)? {
                 bail!("{} now holds {}, which no report put there", target.display(), file.display());
             }
-            replace(made, &target)?;
+            exchange(made.path(), &target)?;
+            // What the temporary name leads to is the old folder now.
+            drop(made);
         } else {
-            renamed(made, &target)?;
+            fs_err::rename(made.path(), &target)?;
+            // There is nothing left to remove.
+            let _gone = made.keep();
         }
         sync(parent(&target))
     }
-}
-
-/// Exchanges both folders, and removes the old one.
-fn replace(made: TempDir, target: &Path) -> Result<()> {
-    match renameat_with(CWD, made.path(), CWD, target, RenameFlags::EXCHANGE) {
-        Ok(()) => {
-            // What the temporary name leads to is the old folder now.
-            drop(made);
-            Ok(())
-        }
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => replace_by_two(made, target),
-        Err(error) => Err(std::io::Error::from(error)).with_context(|| target.display().to_string()),
-    }
-}
-
-/// The same where the file system cannot exchange names.
-fn replace_by_two(made: TempDir, target: &Path) -> Result<()> {
-    let old = tempfile::Builder::new().prefix(".evaluation.").suffix(".old").tempdir_in(parent(target))?;
-    let aside = old.path().join("report");
-    fs_err::rename(target, &aside)?;
-    let Err(error) = renamed(made, target) else { return Ok(()) };
-    // From here on it is the only report that there is, so that nothing may remove it.
-    let old = old.keep();
-    fs_err::rename(&aside, target).with_context(|| format!("the old report is in {}", aside.display()))?;
-    fs_err::remove_dir(old)?;
-    Err(error)
-}
-
-fn renamed(made: TempDir, target: &Path) -> Result<()> {
-    fs_err::rename(made.path(), target)?;
-    // There is nothing left to remove.
-    let _gone = made.keep();
-    Ok(())
 }
 
 /// A file of a folder that no report put there.
@@ -179,23 +150,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_old_report_comes_back_where_the_new_one_cannot_take_its_place() {
+    fn a_report_takes_the_place_of_an_older_one() {
         let around = tempfile::tempdir().expect("a folder");
         let target = around.path().join("report");
         let make = |text: &str| {
             let files = [File { path: "evaluation.json".to_owned(), content: text.as_bytes().to_vec() }];
             Folder::create(&target, &files, true).expect("written")
         };
-        let now = || fs_err::read_to_string(target.join("evaluation.json")).expect("a report");
-        make("one").publish().expect("named");
-        make("two").publish().expect("exchanged");
-        assert_eq!(now(), "two");
-        replace_by_two(make("three").made, &target).expect("replaced");
-        assert_eq!(now(), "three");
-        let lost = make("four").made;
-        fs_err::remove_dir_all(lost.path()).expect("removed");
-        assert!(replace_by_two(lost, &target).is_err());
-        assert_eq!(now(), "three");
+        for text in ["one", "two"] {
+            make(text).publish().expect("named");
+            let now = fs_err::read_to_string(target.join("evaluation.json")).expect("a report");
+            assert_eq!(now, text);
+        }
+        let lost = make("three");
+        fs_err::remove_dir_all(lost.made.path()).expect("removed");
+        assert!(lost.publish().is_err());
+        assert!(target.join("evaluation.json").exists());
         // Nothing is left next to it.
         assert_eq!(fs_err::read_dir(around.path()).expect("a folder").count(), 1);
     }
