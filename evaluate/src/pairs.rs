@@ -77,7 +77,7 @@ pub(crate) const REFERENCE: [&str; 5] =
     ["reference", "references", "expected", "expected_completion", "answers"];
 
 /// Ending of the keys under which one record has the answers of several models.
-const COMPLETION: &str = "_completion";
+pub(crate) const COMPLETION: &str = "_completion";
 
 /// Reads the rows.
 ///

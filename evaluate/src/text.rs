@@ -4,10 +4,11 @@ use std::ops::ControlFlow;
 
 use gstore_core::parallel::ordered;
 use gstore_core::{Cancel, Cancelled, Progress, Unit};
+use serde_json::{Map, Value, json};
 
 use crate::error::EvaluateError;
 use crate::metrics::{BleuCounts, Metric, TextScores, text_scores};
-use crate::pairs::{Pair, Pairs};
+use crate::pairs::{COMPLETION, Pair, Pairs};
 use crate::report::{Column, Comparing, Csv, File, Report, SystemInfo};
 use crate::statistics::Bootstrap;
 
@@ -140,7 +141,44 @@ impl TextOutcome {
             };
             files.push(file(&name, self.summary(system)?));
         }
+        files.extend(self.answers());
         Ok(files)
+    }
+
+    /// The predictions in the files from which Kronfluence pipelines go on: those of all systems, and those of each
+    /// but the base with their prompts. Two systems have their names there, `base` and `finetuned`.
+    fn answers(&self) -> Vec<File> {
+        let Pairs { systems, rows } = &self.pairs;
+        let name = |system: &String| match (systems.len(), *system == self.report.base) {
+            (2, true) => "base".to_owned(),
+            (2, false) => "finetuned".to_owned(),
+            _ => system.clone(),
+        };
+        let file = |path: String, records: Vec<Value>| File {
+            path,
+            content: format!("{:#}\n", Value::Array(records)).into_bytes(),
+        };
+        let prompt = |pair: &Pair| pair.prompt.clone().unwrap_or_default();
+        let of_all = |pair: &Pair| {
+            let mut record = Map::new();
+            record.insert("prompt".to_owned(), json!(prompt(pair)));
+            for (system, said) in systems.iter().zip(&pair.predictions) {
+                record.insert(format!("{}{COMPLETION}", name(system)), json!(said));
+            }
+            let expected = match pair.references.as_slice() {
+                [one] => json!(one),
+                several => json!(several),
+            };
+            record.insert(format!("expected{COMPLETION}"), expected);
+            Value::Object(record)
+        };
+        let mut files = vec![file("generated_answers.json".to_owned(), rows.iter().map(of_all).collect())];
+        for (at, system) in systems.iter().enumerate().filter(|(_, system)| **system != self.report.base) {
+            let own = |pair: &Pair| json!({ "prompt": prompt(pair), "completion": pair.predictions[at] });
+            let path = format!("{}_generated_answers.json", in_file_names(&name(system)));
+            files.push(file(path, rows.iter().map(own).collect()));
+        }
+        files
     }
 
     fn comparison(&self) -> Result<Vec<u8>, EvaluateError> {

@@ -129,7 +129,12 @@ fn a_list_of_answers_of_several_models_is_read() {
     let header = "Metric,Base Model,Fine-tuned Model,Improvement,Relative Improvement (%)";
     assert_eq!(summary.lines().next(), Some(header));
     assert_eq!(summary.lines().count(), 6);
-    let json: serde_json::Value = serde_json::from_str(&of("evaluation.json")).expect("JSON");
+    // What was given, and the answers of the tuned model with their prompts.
+    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    assert_eq!(read(&of("generated_answers.json")), read(list));
+    let tuned = r#"[{"prompt": "p", "completion": " e f"}, {"prompt": "q", "completion": "g"}]"#;
+    assert_eq!(read(&of("finetuned_generated_answers.json")), read(tuned));
+    let json = read(&of("evaluation.json"));
     let names: Vec<&str> = json["charts"]
         .as_array()
         .expect("charts")
@@ -137,6 +142,37 @@ fn a_list_of_answers_of_several_models_is_read() {
         .filter_map(|chart| chart["name"].as_str())
         .collect();
     assert_eq!(names, ["model_comparison_chart", "combined_improvements"]);
+}
+
+#[test]
+fn answers_of_a_report_can_be_compared_again() {
+    let folder = folder(&[("one.jsonl", BASE), ("two.jsonl", TUNED), ("three.jsonl", TUNED)]);
+    let names = ["two.jsonl", "three.jsonl", "one.jsonl"];
+    // The base may stand anywhere, and of two systems it is called so.
+    for (names, base, systems) in
+        [(&names[1..], 1, &["base", "finetuned"][..]), (&names[..], 2, &["one", "three", "two"][..])]
+    {
+        let references = Some(files(folder.path(), &["one.jsonl"]));
+        let pairs = read(&PairsRequest { references, ..request(folder.path(), names) }).expect("joined");
+        let bootstrap = Bootstrap { resamples: 100, seed: 1 };
+        let found =
+            evaluate_texts(pairs, base, bootstrap, &mut Silent, (1, &Cancel::new())).expect("compared");
+        let written = found.files().expect("files");
+        let answers = written.iter().filter(|file| file.path.ends_with("generated_answers.json"));
+        assert_eq!(answers.clone().count(), systems.len());
+        for file in answers {
+            fs_err::write(folder.path().join(&file.path), &file.content).expect("written");
+        }
+        let again = read(&request(folder.path(), &["generated_answers.json"])).expect("read");
+        let mut found_again: Vec<&str> = again.systems.iter().map(String::as_str).collect();
+        found_again.sort_unstable();
+        assert_eq!(found_again, systems);
+        // `v` was right of the second row, whose references are a list.
+        assert_eq!(again.rows[0].references, ["u", "v"]);
+    }
+    let tuned =
+        read(&request(folder.path(), &["three_generated_answers.json", "two_generated_answers.json"]));
+    assert!(tuned.expect_err("no references").contains("no reference"));
 }
 
 #[test]

@@ -152,6 +152,24 @@ fn models_do_tasks_and_go_on_after_a_stop() {
     ] {
         assert!(place.path(picture).exists(), "{picture}");
     }
+    assert!(!both.contains("## Influential examples"), "{both}");
+    let examples: String = (1..=30).map(|row| format!("row {row}\n")).collect();
+    write(&place, "found.md", &examples);
+    place.ok(&[&text[..], &["report", "--force", "--influential", "found.md"]].concat());
+    let both = read(&place, "both/combined_evaluation_report.md");
+    let (benchmarks, rows) = (both.find("## Benchmarks"), both.find("## Influential examples"));
+    assert!(benchmarks.is_some() && benchmarks < rows, "{both}");
+    assert!(both.contains("](influential_examples.md)") && both.contains("row 20\n"), "{both}");
+    assert!(!both.contains("row 21"), "{both}");
+    assert_eq!(read(&place, "both/influential_examples.md"), examples);
+    for (more, words) in [
+        (["--with", "report", "--influential", "no.md"], "no file"),
+        (["--seed", "1", "--influential", "found.md"], "--with"),
+    ] {
+        let ask = ["evaluate", "text", "--data", "base.jsonl", "--report", "new"];
+        let wrong = place.run(&[&ask[..], &more].concat());
+        assert!(wrong.code == 2 && wrong.stderr.contains(words), "{}", wrong.stderr);
+    }
     let none =
         place.run(&["evaluate", "text", "--data", "base.jsonl", "--report", "more", "--with", "both/none"]);
     assert!(none.code == 2 && none.stderr.contains("evaluation.json"), "{}", none.stderr);

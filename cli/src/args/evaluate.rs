@@ -254,6 +254,10 @@ pub struct ReportArgs {
     /// Folder of a report of the other kind: the folder then has a combined report too
     #[arg(long, value_name = "DIR", requires = "report")]
     pub with: Option<PathBuf>,
+    /// Influential training rows in text or Markdown, as of `gstore score --report`: the third part of the
+    /// combined report
+    #[arg(long, value_name = "FILE", requires = "with")]
+    pub influential: Option<PathBuf>,
     /// Replace files and the folder if they exist, and unfinished work for another request next to them
     #[arg(long)]
     pub force: bool,

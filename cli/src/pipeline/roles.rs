@@ -32,7 +32,7 @@ enum Role {
 }
 
 /// Roles by the first words of a command and an argument; the first that fits is the one.
-const ROLES: [(&str, &str, Role); 61] = [
+const ROLES: [(&str, &str, Role); 62] = [
     ("", "store", Role::Aside),
     ("", "config", Role::Aside),
     ("evaluate text", "data", Role::NamedRead),
@@ -47,6 +47,7 @@ const ROLES: [(&str, &str, Role); 61] = [
     ("evaluate", "rows", Role::Written),
     ("evaluate", "report", Role::Written),
     ("evaluate", "with", Role::Read),
+    ("evaluate", "influential", Role::Read),
     ("evaluate", "references", Role::Read),
     ("evaluate", "shots", Role::Read),
     ("evaluate", "targets", Role::Written),

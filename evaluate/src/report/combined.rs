@@ -1,4 +1,5 @@
-//! One report of text metrics and benchmarks, from a report and the folder of one of the other kind.
+//! One report of text metrics and benchmarks, from a report and the folder of one of the other kind, and of the
+//! training rows that influenced the answers.
 
 use std::path::Path;
 
@@ -11,6 +12,9 @@ use crate::error::EvaluateError;
 
 /// What both are called in their own reports.
 const TITLE: &str = "# Evaluation report\n\n";
+
+/// Lines of the influential examples that stand in the report itself.
+const SHOWN: usize = 20;
 
 /// What is needed of a report in a folder.
 struct Other {
@@ -28,11 +32,15 @@ impl Report {
     }
 
     /// `combined_evaluation_report.md` and `combined_improvements.json`, text metrics first, and the chart in
-    /// the latter.
+    /// the latter. A file of `influential` examples is copied next to them, and the third part of the report.
     ///
     /// # Errors
-    /// A folder that holds no report of the other kind.
-    pub fn combined_with(&self, folder: &Path) -> Result<(Vec<File>, Chart), EvaluateError> {
+    /// A folder that holds no report of the other kind; a file that cannot be read.
+    pub fn combined_with(
+        &self,
+        folder: &Path,
+        influential: Option<&Path>,
+    ) -> Result<(Vec<File>, Chart), EvaluateError> {
         let other = Other::read(self.kind, folder)?;
         let own = self.markdown();
         let mut parts =
@@ -44,15 +52,42 @@ impl Report {
             panels.reverse();
         }
         let [first, second] = parts;
-        let text = format!("# Combined evaluation report\n\n{first}\n{second}");
+        let mut text = format!("# Combined evaluation report\n\n{first}\n{second}");
+        let examples = influential.map(examples).transpose()?;
+        if let Some(examples) = &examples {
+            text.push_str(&linked(examples));
+        }
         let chart = Chart { name: IMPROVEMENTS, form: "bars", panels: panels.concat() };
         let json = format!("{:#}\n", json!(chart));
-        let files = vec![
+        let mut files = vec![
             File { path: "combined_evaluation_report.md".to_owned(), content: text.into_bytes() },
             File { path: format!("{IMPROVEMENTS}.json"), content: json.into_bytes() },
         ];
+        files.extend(examples);
         Ok((files, chart))
     }
+}
+
+/// The influential examples under the name that pipelines give them.
+fn examples(path: &Path) -> Result<File, EvaluateError> {
+    let ending = if path.extension().is_some_and(|ending| ending == "md") { "md" } else { "txt" };
+    Ok(File { path: format!("influential_examples.{ending}"), content: fs_err::read(path)? })
+}
+
+/// A link to the examples, and their first lines as they are.
+fn linked(examples: &File) -> String {
+    let name = &examples.path;
+    let text = String::from_utf8_lossy(&examples.content);
+    let first: Vec<&str> = text.lines().take(SHOWN).collect();
+    let all = text.lines().count();
+    let part = if all > SHOWN { format!(", the first {SHOWN} of {all} lines") } else { String::new() };
+    // Texts of rows may have fences in them, and a longer one holds these.
+    let ticks = first.iter().flat_map(|line| line.split(|c: char| c != '`')).map(str::len).max();
+    let fence = "`".repeat(ticks.unwrap_or(0).max(2) + 1);
+    format!(
+        "\n## Influential examples\n\n[{name}]({name}){part}:\n\n{fence}text\n{}\n{fence}\n",
+        first.join("\n")
+    )
 }
 
 impl Other {
@@ -73,5 +108,25 @@ impl Other {
             None => Vec::new(),
         };
         Ok(Other { markdown, improvements })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_lines_of_examples_stand_in_a_fence_that_they_do_not_end() {
+        let of = |lines: usize| {
+            let text: String = (1..=lines).map(|line| format!("```` line {line}\n")).collect();
+            linked(&File { path: "influential_examples.txt".to_owned(), content: text.into_bytes() })
+        };
+        let (short, long) = (of(20), of(21));
+        assert!(short.contains("(influential_examples.txt):\n\n`````text\n```` line 1\n"), "{short}");
+        assert!(
+            short.ends_with("```` line 20\n`````\n") && long.ends_with("```` line 20\n`````\n"),
+            "{long}"
+        );
+        assert!(long.contains("the first 20 of 21 lines:"), "{long}");
     }
 }

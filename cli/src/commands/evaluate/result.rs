@@ -32,6 +32,9 @@ pub fn check(context: &Context, args: &ReportArgs, kind: &str) -> Result<ReportF
     if let Some(other) = &args.with {
         Report::check_other(kind, other).map_err(|error| UsageError(format!("--with: {error}")))?;
     }
+    if let Some(path) = args.influential.as_ref().filter(|path| !path.is_file()) {
+        bail!(UsageError(format!("--influential: {} is no file", path.display())));
+    }
     let Some(path) = args.output.as_deref() else { return Ok(args.format.unwrap_or(ReportFormat::Text)) };
     let named = by_name(path);
     match (named, args.format) {
@@ -111,7 +114,7 @@ pub fn write(
 /// What the folder has beyond the files of a report: its pictures, and what combines it with another one.
 fn of_folder(context: &Context, args: &ReportArgs, report: &Report) -> Result<Vec<File>> {
     let Some(other) = &args.with else { return Ok(pictures::files(context, &report.charts)) };
-    let (mut files, combined) = report.combined_with(other)?;
+    let (mut files, combined) = report.combined_with(other, args.influential.as_deref())?;
     let own = report.charts.iter().filter(|chart| chart.name != combined.name);
     files.extend(pictures::files(context, own.chain([&combined])));
     Ok(files)
