@@ -13,9 +13,9 @@ test:
 test-full:
     GSTORE_EXHAUSTIVE=1 CANDLE_NUM_THREADS=1 cargo test --workspace
 
-# what a training writes, opened by torch, transformers and peft (GSTORE_PYTHON: a Python that has them)
+# what a training writes, gone on from by transformers and peft (GSTORE_PYTHON: a Python that has them and torch)
 peft:
-    cargo test -p gstore-train --test it -- --ignored
+    cargo test -p gstore-train --test it -- --nocapture continued
 
 # licences, advisories and sources of the dependencies (needs cargo-deny)
 deny:

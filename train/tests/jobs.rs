@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use gstore_core::Cancel;
 use gstore_data::TextOptions;
@@ -281,41 +280,4 @@ fn what_cannot_be_trained_is_refused() {
     let mut zoo = world.request("zoo", Method::Adapter(request.output.join("checkpoint-7")));
     zoo.model = shared.join("models/zoo/llama");
     assert!(go(&zoo).is_err());
-}
-
-#[test]
-#[ignore = "needs GSTORE_SHARED, and torch, transformers and peft in GSTORE_PYTHON; `just peft` runs it"]
-fn torch_transformers_and_peft_open_what_is_written() {
-    let world = World::new().expect("GSTORE_SHARED");
-    let python = std::env::var("GSTORE_PYTHON").expect("GSTORE_PYTHON");
-    let outcome = go(&world.request("torch", Method::Full)).unwrap();
-    let adapter = go(&world.request("peft", lora())).unwrap();
-    let script = r#"
-import sys, torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
-folder, adapter = sys.argv[1:]
-model = AutoModelForCausalLM.from_pretrained(folder)
-tuned = PeftModel.from_pretrained(model, adapter)
-assert any("lora_A" in name and bool(p.any()) for name, p in tuned.named_parameters())
-assert any("lora_B" in name and bool(p.any()) for name, p in tuned.named_parameters())
-state = torch.load(folder + "/optimizer.pt", weights_only=True)
-assert len(state["param_groups"]) == 2
-assert float(state["state"][0]["step"]) == 7
-numbers = [n for group in state["param_groups"] for n in group["params"]]
-assert numbers == list(range(len(numbers))) and len(state["state"]) == len(numbers)
-parameters = [torch.nn.Parameter(torch.zeros_like(state["state"][n]["exp_avg"])) for n in numbers]
-first = len(state["param_groups"][0]["params"])
-optimizer = torch.optim.AdamW([{"params": parameters[:first]}, {"params": parameters[first:], "weight_decay": 0.0}])
-optimizer.load_state_dict(state)
-for p in parameters:
-    p.grad = torch.ones_like(p)
-optimizer.step()
-schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-schedule.load_state_dict(torch.load(folder + "/scheduler.pt", weights_only=True))
-assert schedule.last_epoch == 7
-"#;
-    let folders = [outcome, adapter].map(|outcome| outcome.checkpoints.last().unwrap().folder.clone());
-    let output = Command::new(python).args(["-c", script]).args(folders).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -1,6 +1,7 @@
 //! The tests of this crate's public interface in one program: linked once, run by name.
 
 mod common;
+mod continued;
 mod daunce;
 mod golden_train;
 mod gradients;
