@@ -1,9 +1,10 @@
 //! Promise: prompts, greedy tokens, logits, processed distributions, draws, log-probabilities and
 //! perplexities are those of transformers.
 //!
-//! Which cases there are comes from the manifest of `golden/generate`.
+//! Which cases there are comes from the manifest of `golden/generate`, and tolerances where it states some.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::common::{Case, Golden, load};
 use gstore_core::{Cancel, Silent};
@@ -15,18 +16,18 @@ use gstore_generate::{
 use gstore_model::Feed;
 use serde_json::Value;
 
-/// Tolerance of logits.
+/// Tolerance of logits where the manifest states none.
 const LOGITS: f64 = 1e-4;
 
-/// Tolerance of probabilities.
+/// The same of probabilities.
 const PROBABILITIES: f64 = 1e-5;
 
-/// Tolerance of log-probabilities and mean losses: sums of terms in f32.
+/// The same of log-probabilities and mean losses: sums of terms in f32.
 const LOSSES: f64 = 1e-4;
 
-/// The rows of a target's file that cases name, by row.
-fn contents(golden: &Golden, file: &str) -> Vec<gstore_data::Content> {
-    let files = find(&[golden.shared.join("data").join(file)]).unwrap();
+/// The rows of a file.
+fn contents(file: PathBuf) -> Vec<gstore_data::Content> {
+    let files = find(&[file]).unwrap();
     let mut source = files[0].open(&FieldNames::default()).unwrap();
     let mut contents = Vec::new();
     while let Some(record) = source.next_record() {
@@ -53,8 +54,8 @@ fn golden_generate_prompts_and_greedy_tokens_by_the_job() {
         let encoder = weights.text.encoder(&weights.model).unwrap();
         let mut prompts = Vec::new();
         for case in &cases {
-            let file = format!("targets/{}.jsonl", case.text("target"));
-            let content = contents(&golden, &file).swap_remove(case.number("row") as usize);
+            let file = golden.target(case.text("target"));
+            let content = contents(file).swap_remove(case.number("row") as usize);
             let ids = encoder.encode_prompt(&content).unwrap();
             assert_eq!(ids, case.ids("prompt_tokens"), "{}", case.text("name"));
             prompts.push(content);
@@ -89,6 +90,7 @@ fn records(outcome: &mut Outcome) -> Vec<Value> {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_generate_logits_of_greedy_steps() {
     let Some(golden) = Golden::read() else { return };
+    let tolerance = golden.tolerance("logits", LOGITS);
     for cases in by_model(golden.cases("greedy")).into_values() {
         let model = load(&golden.weights(&cases[0]));
         let vocab = model.decoder().vocab_size;
@@ -106,18 +108,18 @@ fn golden_generate_logits_of_greedy_steps() {
             let mut logits = model.extend(&mut cache, &feeds).unwrap();
             for (i, logits) in going.iter().zip(logits.chunks_exact_mut(vocab)) {
                 let name = cases[*i].text("name");
-                let (ids, cols) = golden.tensor(&format!("{name}.top_ids"));
-                let (expected, _) = golden.tensor(&format!("{name}.top_logits"));
+                let ids = golden.ids(&format!("{name}.top_ids"));
+                let (expected, cols) = golden.tensor(&format!("{name}.top_logits"));
                 for at in step * cols..(step + 1) * cols {
                     let off = (f64::from(logits[ids[at] as usize]) - expected[at]).abs();
                     worst = worst.max(off);
-                    assert!(off <= LOGITS, "{name} step {step}: {off}");
+                    assert!(off <= tolerance, "{name} step {step}: {off}");
                 }
                 let top = logits.iter().fold(f32::NEG_INFINITY, |top, z| top.max(*z));
                 let sum: f64 = logits.iter().map(|z| (f64::from(*z) - f64::from(top)).exp()).sum();
                 let (log_sum, _) = golden.tensor(&format!("{name}.logsumexp"));
                 let off = (f64::from(top) + sum.ln() - log_sum[step]).abs();
-                assert!(off <= LOGITS, "{name} step {step}: log-sum-exp is off by {off}");
+                assert!(off <= tolerance, "{name} step {step}: log-sum-exp is off by {off}");
                 let next = sampler.next(logits, &[], || 0.0).unwrap();
                 assert_eq!(next, Some(answers[*i][step]), "{name} step {step}");
             }
@@ -130,6 +132,7 @@ fn golden_generate_logits_of_greedy_steps() {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_generate_distributions_and_draws() {
     let Some(golden) = Golden::read() else { return };
+    let tolerance = golden.tolerance("probabilities", PROBABILITIES);
     let mut compared = 0;
     for case in golden.cases("sampled") {
         let name = case.text("name");
@@ -155,10 +158,10 @@ fn golden_generate_distributions_and_draws() {
             fed = context.len();
             let stem = format!("{name}.{step}");
             if golden.tensors.get(&format!("{stem}.ids")).is_some() {
-                let (ids, _) = golden.tensor(&format!("{stem}.ids"));
+                let ids = golden.ids(&format!("{stem}.ids"));
                 let (expected, _) = golden.tensor(&format!("{stem}.probabilities"));
                 let found = sampler.distribution(&mut logits.clone(), &context).unwrap();
-                check_distribution(&stem, found, &ids, &expected);
+                check_distribution(&stem, found, (&ids[..], &expected[..]), tolerance);
                 compared += 1;
             }
             let next = sampler.next(&mut logits, &context, || uniform[step]).unwrap();
@@ -170,17 +173,17 @@ fn golden_generate_distributions_and_draws() {
 }
 
 /// Tokens on the border of top-p may fall either side: what is in one alone is next to nothing.
-fn check_distribution(name: &str, found: &[(u32, f64)], ids: &[f64], expected: &[f64]) {
+fn check_distribution(name: &str, found: &[(u32, f64)], (ids, expected): (&[u32], &[f64]), tolerance: f64) {
     let mut all: BTreeMap<u32, [f64; 2]> = BTreeMap::new();
     for (id, probability) in found {
         all.entry(*id).or_default()[0] = *probability;
     }
     for (id, probability) in ids.iter().zip(expected) {
-        all.entry(*id as u32).or_default()[1] = *probability;
+        all.entry(*id).or_default()[1] = *probability;
     }
     for (id, [found, expected]) in all {
         let off = (found - expected).abs();
-        assert!(off <= PROBABILITIES, "{name}: token {id} has {found}, not {expected}");
+        assert!(off <= tolerance, "{name}: token {id} has {found}, not {expected}");
     }
 }
 
@@ -189,10 +192,13 @@ fn check_distribution(name: &str, found: &[(u32, f64)], ids: &[f64], expected: &
 fn golden_generate_perplexity_of_given_texts() {
     let Some(golden) = Golden::read() else { return };
     let cases = golden.cases("perplexity");
-    let pool = contents(&golden, "pool.jsonl");
+    let tolerance = golden.tolerance("losses", LOSSES);
+    let pool = contents(golden.pool());
     let texts = cases.iter().map(|case| pool[case.number("row") as usize].clone()).collect();
-    // The texts are those of the first greedy case's model.
-    let weights = golden.weights(&golden.cases("greedy")[0]);
+    // Where the cases name no model, it is that of the first greedy case.
+    let greedy = golden.cases("greedy");
+    let named = cases.iter().find(|case| case.0.get("model").is_some());
+    let weights = golden.weights(named.unwrap_or(&greedy[0]));
     let compute = Compute { threads: 2, ..Compute::default() };
     let request = PerplexityRequest { weights, texts: PromptSource::Given(texts), compute };
     let mut scores: Vec<TextScore> = Vec::new();
@@ -208,7 +214,7 @@ fn golden_generate_perplexity_of_given_texts() {
         assert_eq!(score.scores.len(), expected.len(), "row {row}");
         for (found, expected) in score.scores.iter().zip(&expected) {
             let off = (found.log_probability - expected).abs();
-            assert!(off <= LOSSES, "row {row} position {}: {off}", found.position);
+            assert!(off <= tolerance, "row {row} position {}: {off}", found.position);
         }
         assert_eq!(score.tokens as f64, case.number("tokens"), "row {row}");
         assert_eq!(score.scored().tokens as f64, case.number("scored"), "row {row}");
@@ -220,16 +226,16 @@ fn golden_generate_perplexity_of_given_texts() {
             ("perplexity_all", score.all().perplexity()),
         ];
         for (key, found) in values {
-            near(found.unwrap(), case.number(key), &format!("row {row} {key}"));
+            near(found.unwrap(), case.number(key), tolerance, &format!("row {row} {key}"));
         }
     }
     let corpus = &golden.manifest["corpus"];
-    near(scored.perplexity().unwrap(), corpus["perplexity_scored"].as_f64().unwrap(), "scored");
-    near(all.perplexity().unwrap(), corpus["perplexity_all"].as_f64().unwrap(), "all");
+    near(scored.perplexity().unwrap(), corpus["perplexity_scored"].as_f64().unwrap(), tolerance, "scored");
+    near(all.perplexity().unwrap(), corpus["perplexity_all"].as_f64().unwrap(), tolerance, "all");
 }
 
 #[track_caller]
-fn near(found: f64, expected: f64, name: &str) {
+fn near(found: f64, expected: f64, tolerance: f64, name: &str) {
     let off = (found - expected).abs() / expected.abs().max(1.0);
-    assert!(off <= LOSSES, "{name}: {found} instead of {expected}");
+    assert!(off <= tolerance, "{name}: {found} instead of {expected}");
 }

@@ -1,6 +1,7 @@
 //! Promise: training is that of the reference step by step: losses, rates, norms of gradients, parameters.
 //!
-//! Which runs there are, their rows and their files come from the manifest of `golden/train`.
+//! Which runs there are, their rows and their files come from the manifest of `golden/train`, and tolerances where it
+//! states some.
 
 use std::path::Path;
 
@@ -10,12 +11,6 @@ use gstore_model::Compute;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet};
 use gstore_train::{Parameters, Trainer};
-
-/// Relative tolerance of losses and parameters.
-const TOLERANCE: f64 = 1e-4;
-
-/// Relative tolerance of moments, which follow gradients without averaging their rounding away.
-const STATE_TOLERANCE: f64 = 1e-3;
 
 /// Losses, norms and rates of every step, and the parameters at the steps that have checksums.
 fn check_run(golden: &Golden, run: &Run) -> Trainer<Cpu> {
@@ -35,12 +30,12 @@ fn check_steps(golden: &Golden, run: &Run, trainer: &mut Trainer<Cpu>, first: us
         let report = trainer.step(&batch, schedule.rate(step as u64), &never).unwrap();
         let name = format!("{} step {}", run.name, step + 1);
         assert_eq!(report.learning_rate, run.learning_rate[step], "{name}");
-        assert_close(report.loss, run.loss[step], TOLERANCE, &name);
-        assert_close(report.grad_norm, run.grad_norm[step], TOLERANCE, &name);
+        assert_close(report.loss, run.loss[step], golden.tolerance, &name);
+        assert_close(report.grad_norm, run.grad_norm[step], golden.tolerance, &name);
         if let Some(loss) = run.loss_f64.get(step) {
-            assert_close(report.loss, *loss, TOLERANCE, &name);
+            assert_close(report.loss, *loss, golden.tolerance, &name);
         }
-        run.check_sums(step + 1, trainer.parameters.store(), TOLERANCE);
+        run.check_sums(step + 1, trainer.parameters.store(), golden.tolerance);
     }
 }
 
@@ -53,7 +48,7 @@ fn check_factors(golden: &Golden, run: &Run, trainer: &Trainer<Cpu>, folder: &Pa
             let expected = adapter.tensors().read_f32(name).unwrap();
             let found = stored(&trainer.parameters, &gstore_model::weights::canonical(name));
             let distance = relative_l2(&found, &expected);
-            assert!(distance <= TOLERANCE, "{} {name}: {distance:e}", run.name);
+            assert!(distance <= golden.tolerance, "{} {name}: {distance:e}", run.name);
         }
     }
 }
@@ -71,7 +66,7 @@ fn check_optimizer(golden: &Golden, run: &Run, trainer: &Trainer<Cpu>, folder: &
     for ((found, expected), spec) in states.zip(trainer.parameters.store().specs()) {
         for (found, expected) in [(&found.first, &expected.first), (&found.second, &expected.second)] {
             let distance = relative_l2(found, expected);
-            assert!(distance <= STATE_TOLERANCE, "{} {}: {distance:e}", run.name, spec.name);
+            assert!(distance <= golden.state_tolerance, "{} {}: {distance:e}", run.name, spec.name);
         }
     }
 }
@@ -132,7 +127,7 @@ fn golden_train_of_whole_models() {
             // Slices are named otherwise; the checksums of the last step cover what they are slices of.
             let Some(_) = trainer.parameters.store().get(name) else { continue };
             let distance = relative_l2(&stored(&trainer.parameters, name), &expected);
-            assert!(distance <= TOLERANCE, "{} {name}: {distance:e}", run.name);
+            assert!(distance <= golden.tolerance, "{} {name}: {distance:e}", run.name);
             compared += 1;
         }
         assert!(compared > 0, "{}", run.name);

@@ -19,6 +19,14 @@ pub fn shared() -> Option<PathBuf> {
     None
 }
 
+/// The tolerance that a manifest states under `tolerances`, or the usual one where it states none.
+pub fn tolerance(manifest: &serde_json::Value, key: &str, usual: f64) -> f64 {
+    match &manifest["tolerances"][key] {
+        serde_json::Value::Null => usual,
+        stated => stated.as_f64().unwrap_or_else(|| panic!("the tolerance of {key} is {stated}, no number")),
+    }
+}
+
 /// A JSON file of that folder.
 pub fn json(path: &Path) -> serde_json::Value {
     let text = fs_err::read_to_string(path).expect("a readable file");

@@ -35,17 +35,47 @@ impl Golden {
         cases.iter().map(|value| Case(value.clone())).collect()
     }
 
-    /// Values of a tensor, and its columns. Ids are stored in 16 bits.
+    /// Values of a tensor in f32, and its columns.
     pub fn tensor(&self, name: &str) -> (Vec<f64>, usize) {
+        let (bytes, width, cols) = self.bytes(name);
+        assert_eq!(width, 4, "{name}");
+        (bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(), cols)
+    }
+
+    /// Token ids of a tensor of whole numbers, which have no sign whatever the tensor's type has.
+    pub fn ids(&self, name: &str) -> Vec<u32> {
+        let (bytes, width, _) = self.bytes(name);
+        match width {
+            2 => bytes.as_chunks().0.iter().map(|b| u32::from(u16::from_le_bytes(*b))).collect(),
+            4 => bytes.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect(),
+            _ => bytes.as_chunks().0.iter().map(|b| u64::from_le_bytes(*b) as u32).collect(),
+        }
+    }
+
+    /// The bytes of a tensor, how many a value has, and its columns.
+    fn bytes(&self, name: &str) -> (Vec<u8>, usize, usize) {
         let entry = self.tensors.require(name).unwrap_or_else(|e| panic!("{name}: {e}"));
         let cols = entry.shape.last().copied().unwrap_or(1);
         let mut bytes = Vec::new();
         self.tensors.stream(name, &mut |part| bytes.extend_from_slice(part)).unwrap();
-        let values = match bytes.len() / entry.shape.iter().product::<usize>().max(1) {
-            2 => bytes.as_chunks().0.iter().map(|b| f64::from(i16::from_le_bytes(*b))).collect(),
-            _ => bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
-        };
-        (values, cols)
+        let width = bytes.len() / entry.shape.iter().product::<usize>().max(1);
+        (bytes, width, cols)
+    }
+
+    /// The pool whose rows are scored.
+    pub fn pool(&self) -> PathBuf {
+        self.shared.join(self.manifest["pool"].as_str().unwrap_or("data/pool.jsonl"))
+    }
+
+    /// The file of a target.
+    pub fn target(&self, name: &str) -> PathBuf {
+        let folder = self.manifest["targets"].as_str().unwrap_or("data/targets");
+        self.shared.join(folder).join(format!("{name}.jsonl"))
+    }
+
+    /// The tolerance of one kind of number.
+    pub fn tolerance(&self, key: &str, usual: f64) -> f64 {
+        support::tolerance(&self.manifest, key, usual)
     }
 
     /// Where the weights of a case are: `model` or `model + adapter`.
@@ -53,6 +83,9 @@ impl Golden {
         let mut folders = case.text("model").split(" + ").map(|name| self.shared.join(name));
         let mut weights = Weights::new(folders.next().expect("a model"));
         weights.adapter = folders.next();
+        if let Some(template) = self.manifest["template"].as_str() {
+            weights.text.template = template.parse().unwrap();
+        }
         weights
     }
 }

@@ -20,9 +20,15 @@ pub struct Golden {
     pub shared: PathBuf,
     pub folder: PathBuf,
     pub runs: Vec<Run>,
+    /// Relative tolerance of losses, norms and parameters.
+    pub tolerance: f64,
+    /// Relative tolerance of moments, which follow gradients without averaging their rounding away.
+    pub state_tolerance: f64,
     base: String,
     initial: String,
     template: String,
+    pool: String,
+    max_length: u32,
 }
 
 /// One run.
@@ -73,6 +79,10 @@ impl Golden {
             base: text("base"),
             initial: text("initial_adapter"),
             template: text("template"),
+            pool: manifest["pool"].as_str().unwrap_or("data/pool.jsonl").to_owned(),
+            max_length: manifest["max_length"].as_u64().map_or(2048, |length| length as u32),
+            tolerance: support::tolerance(&manifest, "parameters", 1e-4),
+            state_tolerance: support::tolerance(&manifest, "moments", 1e-3),
             shared,
             folder,
         })
@@ -183,11 +193,11 @@ impl Run {
             return rows.map(sample_of_tokens).enumerate().collect();
         }
         let template = golden.template.parse().unwrap();
-        let encoder = TextEncoder::load(&self.model(golden), template, 2048).unwrap();
+        let encoder = TextEncoder::load(&self.model(golden), template, golden.max_length).unwrap();
         let wanted: std::collections::BTreeSet<usize> =
             self.plan.iter().flatten().flatten().copied().collect();
         let mut samples = BTreeMap::new();
-        let files = find(&[golden.shared.join("data/pool.jsonl")]).unwrap();
+        let files = find(&[golden.shared.join(&golden.pool)]).unwrap();
         let mut source = files[0].open(&FieldNames::default()).unwrap();
         let mut row = 0;
         while let Some(record) = source.next_record() {
