@@ -162,14 +162,14 @@ impl TextOutcome {
         let of_all = |pair: &Pair| {
             let mut record = Map::new();
             record.insert("prompt".to_owned(), json!(prompt(pair)));
-            for (system, said) in systems.iter().zip(&pair.predictions) {
-                record.insert(format!("{}{COMPLETION}", name(system)), json!(said));
-            }
             let expected = match pair.references.as_slice() {
                 [one] => json!(one),
                 several => json!(several),
             };
             record.insert(format!("expected{COMPLETION}"), expected);
+            for (system, said) in systems.iter().zip(&pair.predictions) {
+                record.insert(format!("{}{COMPLETION}", name(system)), json!(said));
+            }
             Value::Object(record)
         };
         let mut files = vec![file("generated_answers.json".to_owned(), rows.iter().map(of_all).collect())];
