@@ -3,7 +3,7 @@
     python benches/models.py GSTORE --shared ../shared [--shapes tiny,wide] [--only train,generate] [--rounds 3] [--out FILE.jsonl]
 
 GSTORE is a release build; this Python has torch, transformers and peft. Two threads each. Our clock covers the whole
-process, with loading and encoding; the peers' only their steps. The peer's best is taken: eager with each of some
+process, with loading, encoding and the last checkpoint; the peers' only their steps. The peer's best is taken: eager with each of some
 micro-batches, torch.compile with the best of them. A step of the wide shape takes the peer ten seconds on two cores:
 there are two micro-batches to choose from, by a step of each, few steps, and one round, some ten minutes in all.
 """
@@ -26,18 +26,20 @@ STEP = 8
 @dataclass
 class Shape:
     name: str
-    steps: int  # timed, after `warmup` others of the peer
+    own: int  # our steps; loading and the last checkpoint count as well
+    steps: int  # of the peer, timed, after `warmup` others
     warmup: int
     micros: tuple  # micro-batches of the peer
     trial: tuple  # steps and warm-up of the peer by which one of them is chosen
     length: int  # tokens after which rows are cut off, by both
+    piece: int  # tokens that a thread of ours computes at a time
     new: int  # tokens of an answer
     rounds: int
 
 
 SHAPES = {
-    "tiny": Shape("tiny-llama", 60, 3, (1, 2, 4, 8), (15, 1), 2048, 128, 3),
-    "wide": Shape("1,024 wide", 4, 1, (1, 8), (1, 0), 512, 32, 1),
+    "tiny": Shape("tiny-llama", 60, 60, 3, (1, 2, 4, 8), (15, 1), 2048, 1024, 128, 3),
+    "wide": Shape("1,024 wide", 12, 3, 1, (1, 8), (1, 0), 512, 512, 32, 1),
 }
 
 
@@ -60,7 +62,7 @@ class Bench:
         # the same rows in the same order: what the peer counts as tokens is what is read here
         cut = ["--max-length", shape.length]
         part = self.work / f"{name}.jsonl"
-        part.write_text("".join(rows.read_text().splitlines(True)[: shape.steps * STEP]))
+        part.write_text("".join(rows.read_text().splitlines(True)[: shape.own * STEP]))
         for kind, flags, more in [
             ("LoRA of rank 8", ["--lora-rank", "8", "--lora-alpha", "32", *cut], ["--lora", 8, *cut]),
             ("all weights", ["--full", *cut], cut),
@@ -83,12 +85,15 @@ class Bench:
                     line = peer("pytorch_train.py", model, part, *more, "--steps", shape.steps, "--warmup", shape.warmup,
                                 "--micro", best, *flags_of_peer)
                     self.note(what=f"train {name}, {kind}", who="torch", **line)
-                    fastest, tokens = max(fastest or 0, line["tokens_per_second"]), line["tokens"]
+                    fastest = max(fastest or 0, line["tokens_per_second"])
+                    # rows of the wide shape are of equal length
+                    tokens = line["tokens"] * shape.own // shape.steps
                 for compute in ("f32", "bf16"):
                     folder = self.work / "trained"
                     command = [self.options.gstore, "train", "--model", model, "--data", part, "--output", folder, *flags,
                                "--per-device-train-batch-size", STEP, "--num-train-epochs", 1, "--learning-rate", "1e-4",
                                "--save-strategy", "no", "--compute", compute, "--threads", 2, "--no-shuffle",
+                               "--batch-tokens", shape.piece,
                                "--overwrite-output-dir"]
                     _, seconds, peak = ours(*command)
                     rate = tokens / seconds
@@ -144,7 +149,7 @@ def main():
             shape, model, rows = SHAPES[name], tiny, pool
             if name == "wide":
                 (work / "large").mkdir()
-                made = [sys.executable, HERE / "peers/make_large.py", tiny, pool, work / "large", "--rows", str(shape.steps * STEP)]
+                made = [sys.executable, HERE / "peers/make_large.py", tiny, pool, work / "large", "--rows", str(shape.own * STEP)]
                 subprocess.run(made, check=True, capture_output=True)
                 model, rows = work / "large/model", work / "large/rows.jsonl"
             if "train" in options.only:
