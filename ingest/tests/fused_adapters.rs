@@ -13,8 +13,14 @@ use gstore_model::cpu::{Cpu, Level};
 
 const TOLERANCE: f64 = 1e-4;
 const MODELS: [&str; 5] = ["gpt2", "gpt_neox", "phi3", "gemma2", "qwen3"];
-const WANT: Want =
-    Want { loss: true, embed_mean: false, embed_last: false, embed_weighted: false, grad: true };
+const WANT: Want = Want {
+    loss: true,
+    entropy: false,
+    embed_mean: false,
+    embed_last: false,
+    embed_weighted: false,
+    grad: true,
+};
 
 fn check<B: GradientBackend>(
     source: &CheckpointSource,

@@ -16,10 +16,22 @@ use gstore_model::{PackedSample, Reduction};
 
 const TOLERANCE: f64 = 1e-4;
 const MODELS: [&str; 3] = ["gpt2", "gemma2", "qwen3"];
-const GRAD: Want =
-    Want { loss: true, embed_mean: false, embed_last: false, embed_weighted: false, grad: true };
-const EMBED: Want =
-    Want { loss: false, embed_mean: true, embed_last: true, embed_weighted: true, grad: false };
+const GRAD: Want = Want {
+    loss: true,
+    entropy: false,
+    embed_mean: false,
+    embed_last: false,
+    embed_weighted: false,
+    grad: true,
+};
+const EMBED: Want = Want {
+    loss: false,
+    entropy: true,
+    embed_mean: true,
+    embed_last: true,
+    embed_weighted: true,
+    grad: false,
+};
 
 /// Loads an engine on each backend.
 fn on_every_backend(

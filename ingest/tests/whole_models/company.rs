@@ -44,12 +44,24 @@ fn alone(engine: &Engine, batch: &[PackedSample<'_>], want: Want) -> Vec<Bits> {
     batch.iter().flat_map(|sample| bits(engine, &[*sample], want)).collect()
 }
 
-const GRAD: Want =
-    Want { loss: true, embed_mean: false, embed_last: false, embed_weighted: false, grad: true };
-const EMBED: Want =
-    Want { loss: false, embed_mean: true, embed_last: true, embed_weighted: true, grad: false };
+const GRAD: Want = Want {
+    loss: true,
+    entropy: false,
+    embed_mean: false,
+    embed_last: false,
+    embed_weighted: false,
+    grad: true,
+};
+const EMBED: Want = Want {
+    loss: false,
+    entropy: true,
+    embed_mean: true,
+    embed_last: true,
+    embed_weighted: true,
+    grad: false,
+};
 const EVERYTHING: Want =
-    Want { loss: true, embed_mean: true, embed_last: true, embed_weighted: true, grad: true };
+    Want { loss: true, entropy: true, embed_mean: true, embed_last: true, embed_weighted: true, grad: true };
 
 /// Asserts equality without printing whole vectors.
 #[track_caller]
