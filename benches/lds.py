@@ -1,18 +1,20 @@
 """The table of linear datamodeling scores of tiny-llama with LoRA on a part of the pool.
 
-    python benches/lds.py FOLDER [--gstore target/release/gstore] [--count 32] [--repeats 1] [--queries 6] [--dry-run]
-                          [--peers kronfluence,trak,bergson]
+    python benches/lds.py FOLDER [--gstore target/release/gstore] [--count 32] [--repeats 1] [--queries 6] [--copies 100]
+                          [--dry-run] [--peers kronfluence,trak,bergson] [--seeds 3]
 
 Rows are those of golden/daunce (`train_rows` of its manifest), queries the first of each target. FOLDER gets
 `data/` (pool, queries, scores of BM25) and what `examples/pipelines/lds.toml` makes: the store, the retrained
-models' losses, and `lds/report`. The same command goes on after a stop. Needs Python and GSTORE_SHARED (default
+models' losses, those of the perturbed copies, and `lds/report`. The same command goes on after a stop. Needs Python and GSTORE_SHARED (default
 ../shared); another program's scores of the same ids are compared with the same models by
 `gstore evaluate lds --store FOLDER/lds.gstore --ensemble retrained --scores FILE`.
 
 `--peers` scores the same rows and queries with the peers' own code, from the weights that ours score with, into
-`peers/DIGEST/`, and puts all methods into one table on the same retrained models, `lds/report-peers`. This Python needs
-their packages (peers/requirements.txt); a peer without its package is left out, which is said. Scores that are there
-stay: the digest is of rows, queries, model and checkpoints, so that others have a folder of their own.
+`peers/DIGEST/`, and puts all methods into one table on the same retrained models, `lds/report-peers`. Where a peer has
+a method of ours, both are scored in the same way (benches/lds_same.py) with `--seeds` seeds each, and the differences get
+intervals over queries and seeds (benches/paired.py), in `lds/pairs.jsonl`. This Python needs their packages
+(peers/requirements.txt); a peer without its package is left out, which is said. Scores that are there stay: the digest is
+of rows, queries, model and checkpoints, and for ours of the program too, so that others have a folder of their own.
 """
 
 import argparse
@@ -27,6 +29,7 @@ import subprocess
 import sys
 import tomllib
 
+from lds_same import Ours
 from measured import ours, peer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -74,54 +77,84 @@ def inputs_of(folder):
 
 
 def peers_of(place, model, gstore, texts, checkpoints):
-    """Of each package its methods: name, script and arguments."""
-    merged = place / "merged"
+    """Of each package its methods: name, script, arguments, and our method that is the same, if there is one."""
+    last = checkpoints[-1]
 
     def kronfluence():
+        merged = place / "merged"
         if not merged.exists():
-            ours(gstore, "merge", checkpoints[-1], "--model", model, "-o", merged, "--quiet")
-        return [("kronfluence", "kronfluence_factors.py", [merged, *texts, "--fisher", "true"])]
+            ours(gstore, "merge", last, "--model", model, "-o", merged, "--quiet")
+        yield "kronfluence", "kronfluence_factors.py", [merged, *texts, "--fisher", "true"], "ekfac"
 
     def trak():
-        same = [model, *texts, "--checkpoints", *checkpoints]
-        yield "trak_loss", "trak_scores.py", same
-        yield "trak_margin", "trak_scores.py", [*same, "--output", "margin"]
-        yield "trak_undamped", "trak_scores.py", [*same, "--output", "margin", "--dim", 256, "--damping", 0]
+        margin = [model, *texts, "--output", "margin", "--checkpoints", last]
+        yield "trak_loss", "trak_scores.py", [model, *texts, "--checkpoints", *checkpoints], "trak_loss"
+        yield "trak_margin", "trak_scores.py", margin, "trak_margin"
+        yield "trak_undamped", "trak_scores.py", [*margin, "--dim", 256, "--damping", 0], "trak_undamped"
 
     def bergson():
-        for method in ("cosine", "trackstar", "trak"):
-            yield f"bergson_{method}", "bergson_scores.py", [model, *texts, "--checkpoint", checkpoints[-1], "--method", method]
+        for method, same in (("cosine", "cosine"), ("trackstar", None), ("trak", "trak_margin")):
+            yield f"bergson_{method}", "bergson_scores.py", [model, *texts, "--checkpoint", last, "--method", method], same
 
     return {"kronfluence": kronfluence, "trak": trak, "bergson": bergson}
 
 
-def with_peers(folder, model, gstore, names):
-    """Scores by the peers, and the table of all methods."""
+def scored_by_peer(place, name, script, arguments, seed):
+    """File of a peer's scores with a seed."""
+    path = place / f"{name}-{seed}.csv"
+    if not path.exists():
+        part = path.with_suffix(".part")
+        print(json.dumps({"peer": name, "seed": seed, **peer(script, *arguments, "--seed", seed, "--scores", part)}), flush=True)
+        part.rename(path)
+    return path
+
+
+def with_peers(folder, model, gstore, names, count):
+    """Scores by the peers, the table of all methods, and the differences of methods that are the same."""
     texts, checkpoints = inputs_of(folder)
     place = folder / "peers" / digest([*texts, model, *checkpoints])
-    place.mkdir(parents=True, exist_ok=True)
-    scores = []
+    mine = Ours(gstore, place / f"ours-{digest([gstore])}", model, texts, checkpoints)
+    # Files by `NAME-SEED`; of each pair its name and the methods whose seeds are compared.
+    found, pairs = {}, {}
     for package, methods in peers_of(place, model, gstore, texts, checkpoints).items():
         if package not in names:
             continue
         if importlib.util.find_spec(package) is None:
             print(f"{package}: left out, since this Python has no such package (benches/peers/requirements.txt)", flush=True)
             continue
-        for name, script, arguments in methods():
-            path = place / f"{name}.csv"
-            if not path.exists():
-                part = path.with_suffix(".part")
-                print(json.dumps({"peer": name, **peer(script, *arguments, "--scores", part)}), flush=True)
-                part.rename(path)
-            scores.append(f"{name}={path}")
+        for name, script, arguments, same in methods():
+            # A method without a seed, and one that is compared with none of ours, is run once.
+            seeds = range(count) if same not in (None, "cosine") else range(1)
+            for seed in seeds:
+                found[f"{name}-{seed}"] = scored_by_peer(place, name, script, arguments, seed)
+                if same:
+                    found[f"ours_{same}-{seed}"] = mine.scores(same, seed)
+            if same:
+                pairs[f"{same} - {name}"] = [[f"{side}-{seed}" for seed in seeds] for side in (f"ours_{same}", name)]
     pipeline = tomllib.loads((folder / "lds.toml").read_text(encoding="utf-8"))
     stage = next(stage for stage in pipeline["stage"] if stage["name"] == "lds")
-    own = [re.sub(r"\$\{(\w+)\}", lambda found: str(folder / pipeline["variables"][found[1]]), value) for value in stage["scores"]]
-    report = folder / "lds/report-peers"
-    command = [gstore, "evaluate", "lds", "--store", folder / pipeline["store"], "--truth", folder / "lds/truth", "--random", "0"]
-    command += ["--against", "random", "--scores", *own, *scores, "--sql", *stage["sql"], "--report", report, "--force", "--quiet"]
-    ours(*command)
+    own = [re.sub(r"\$\{(\w+)\}", lambda name: str(folder / pipeline["variables"][name[1]]), value) for value in stage["scores"]]
+    evaluate = [gstore, "evaluate", "lds", "--store", folder / pipeline["store"], "--truth", folder / "lds/truth", "--force", "--quiet"]
+    report, files = folder / "lds/report-peers", {name: f"{name}={path}" for name, path in found.items()}
+    first = [file for name, file in files.items() if name.endswith("-0")]
+    ours(*evaluate, "--random", "0", "--against", "random", "--scores", *own, *first, "--sql", *stage["sql"], "--report", report)
     print((report / "evaluation_report.md").read_text(encoding="utf-8"))
+    if pairs:
+        rows = folder / "lds/pairs.csv"
+        ours(*evaluate, "--scores", *files.values(), "--rows", rows, "-o", folder / "lds/pairs.json")
+        differences(rows, pairs, folder / "lds/pairs.jsonl")
+
+
+def differences(rows, pairs, path):
+    """Prints the difference of each pair with its intervals, and writes them."""
+    import paired  # numpy, which the table without peers does not need
+
+    values, lines = paired.read(rows), []
+    for name, sides in pairs.items():
+        compared = paired.compare(*([values[method] for method in side] for side in sides))
+        print(paired.sentence(name, compared), flush=True)
+        lines.append(json.dumps({"pair": name, **compared}) + "\n")
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def main():
@@ -131,27 +164,34 @@ def main():
     parser.add_argument("--count", type=int, default=32, help="random halves of the pool")
     parser.add_argument("--repeats", type=int, default=1, help="models of each")
     parser.add_argument("--queries", type=int, default=6, help="of each target")
+    parser.add_argument("--copies", type=int, default=100, help="perturbed copies of the model, for Daunce")
+    parser.add_argument("--seeds", type=int, default=3, help="with --peers: of each method that is compared with ours")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another variable of the pipeline")
     parser.add_argument("--peers", default="", help="of kronfluence, trak and bergson, with commas between them")
     parser.add_argument("--dry-run", action="store_true")
     args = parser.parse_args()
     names = {name for name in args.peers.split(",") if name}
     if unknown := names - {"kronfluence", "trak", "bergson"}:
         parser.error(f"no such peer: {', '.join(sorted(unknown))}")
+    if args.seeds < 1:
+        parser.error("--seeds is at least 1")
     shared = pathlib.Path(os.environ.get("GSTORE_SHARED", ROOT.parent / "shared")).resolve()
     folder, gstore = args.folder.resolve(), shutil.which(args.gstore) or args.gstore
     make(folder / "data", shared, args.queries)
     # Paths of a pipeline are below the folder of its file.
     shutil.copyfile(ROOT / "examples/pipelines/lds.toml", folder / "lds.toml")
     gstore, model = pathlib.Path(gstore).resolve(), shared / "models/tiny-llama"
-    values = {"model": model, "count": args.count, "repeats": args.repeats}
-    command = [gstore, "run", folder / "lds.toml"]
-    command += [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+    # The pipeline trains two passes in batches of 16 rows.
+    last = 2 * -(-len(lines(folder / "data/pool.jsonl")) // 16)
+    values = {"model": model, "count": args.count, "repeats": args.repeats, "copies": args.copies, "last": last}
+    variables = [f"{name}={value}" for name, value in values.items()] + args.set
+    command = [gstore, "run", folder / "lds.toml", *(word for variable in variables for word in ("--set", variable))]
     code = subprocess.run([*command, *(["--dry-run"] if args.dry_run else [])], cwd=folder).returncode
     report = folder / "lds/report/evaluation_report.md"
     if code == 0 and report.exists() and not args.dry_run:
         print(report.read_text(encoding="utf-8"))
         if names:
-            with_peers(folder, model, gstore, names)
+            with_peers(folder, model, gstore, names, args.seeds)
     return code
 
 

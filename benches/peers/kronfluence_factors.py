@@ -64,10 +64,12 @@ def main():
     parser.add_argument("--query-batch", type=int, default=32)
     parser.add_argument("--fisher", choices=["empirical", "true"], default="empirical")
     parser.add_argument("--scores", type=pathlib.Path, help="CSV file for the scores: id, query, score")
+    parser.add_argument("--seed", type=int, default=0, help="of the labels that `--fisher true` draws")
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
     (pool, rows), (asked, queries) = (score_table.read(args.model, path, args.max_length) for path in (args.rows, args.queries))
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32, attn_implementation="eager")
     model.config.use_cache = False

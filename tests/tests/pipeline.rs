@@ -437,7 +437,7 @@ fn the_pipelines_of_the_project_can_be_planned() {
         ("demo-model.toml", [demo, corpus], "8 of 8"),
         ("daunce.toml", [model.clone(), data.clone()], "9 of 9"),
         ("ekfac.toml", [model.clone(), data.clone()], "9 of 9"),
-        ("lds.toml", [model, data], "10 of 10"),
+        ("lds.toml", [model, data], "13 of 13"),
     ] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines").join(name);
         fs_err::copy(file, place.path(name)).expect("copied");
