@@ -9,12 +9,13 @@ models' losses, those of the perturbed copies, and `lds/report`. The same comman
 ../shared); another program's scores of the same ids are compared with the same models by
 `gstore evaluate lds --store FOLDER/lds.gstore --ensemble retrained --scores FILE`.
 
-`--peers` scores the same rows and queries with the peers' own code, from the weights that ours score with, into
-`peers/DIGEST/`, and puts all methods into one table on the same retrained models, `lds/report-peers`. Where a peer has
-a method of ours, both are scored in the same way (benches/lds_same.py) with `--seeds` seeds each, and the differences get
-intervals over queries and seeds (benches/paired.py), in `lds/pairs.jsonl`. This Python needs their packages
-(peers/requirements.txt); a peer without its package is left out, which is said. Scores that are there stay: the digest is
-of rows, queries, model and checkpoints, and for ours of the program too, so that others have a folder of their own.
+`--peers` scores the same rows and queries with the peers' own code, from the weights that ours score with,
+into `peers/DIGEST/`, and puts all methods into one table on the same retrained models, `lds/report-peers`.
+Where a peer has a method of ours, both are scored in the same way (benches/lds_same.py) with `--seeds` seeds
+each, and the differences get intervals over queries and seeds (benches/paired.py), in `lds/pairs.jsonl`. This
+Python needs their packages (peers/requirements.txt); a peer without its package is left out, which is said.
+Scores that are there stay: the digest is of rows, queries, model and checkpoints, and for ours of the program
+too, so that others have a folder of their own.
 """
 
 import argparse
@@ -130,7 +131,7 @@ def with_peers(folder, model, gstore, names, count):
                 if same:
                     found[f"ours_{same}-{seed}"] = mine.scores(same, seed)
             if same:
-                pairs[f"{same} - {name}"] = [[f"{side}-{seed}" for seed in seeds] for side in (f"ours_{same}", name)]
+                pairs[f"ours_{same} - {name}"] = [[f"{side}-{seed}" for seed in seeds] for side in (f"ours_{same}", name)]
     pipeline = tomllib.loads((folder / "lds.toml").read_text(encoding="utf-8"))
     stage = next(stage for stage in pipeline["stage"] if stage["name"] == "lds")
     own = [re.sub(r"\$\{(\w+)\}", lambda name: str(folder / pipeline["variables"][name[1]]), value) for value in stage["scores"]]

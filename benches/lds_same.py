@@ -8,10 +8,11 @@
 | `cosine` | bergson's `cosine` | cosines of whole gradients at the last checkpoint |
 | `ekfac` | Kronfluence | EK-FAC of all linear layers, labels drawn from the model, a tenth of each module's mean as damping |
 
-One checkpoint needs no weights between checkpoints: traker divides each inverse by the mean of its absolute entries, we
-weigh checkpoints by numbers that are given. `trak_loss` has one weight for all, and so differs from traker in that.
-A seed is that of the projection, of `ekfac` that of the drawn labels; `cosine` has none. bergson's `trackstar` draws the labels
-of its Gram matrices from the model and ours are of the rows' own, so these are two methods and not compared.
+One checkpoint needs no weights between checkpoints: traker divides each inverse by the mean of its absolute
+entries, we weigh checkpoints by numbers that are given. `trak_loss` has one weight for all, and so differs
+from traker in that. A seed is that of the projection, of `ekfac` that of the drawn labels; `cosine` has none.
+bergson's `trackstar` draws the labels of its Gram matrices from the model and ours are of the rows' own, so
+these are two methods and not compared.
 """
 
 import json
@@ -50,10 +51,10 @@ class Ours:
         _, seconds, _ = ours(self.gstore, *command, "--store", self.store, "--quiet")
         self.seconds += seconds
 
-    def gradients(self, seed, checkpoints, *more):
+    def gradients(self, checkpoints, *more):
         for dataset in ("pool", "queries"):
             self.run("ingest", "--dataset", dataset, "--model", self.model, "--checkpoints", *checkpoints, "--weights", *[1] * len(checkpoints),
-                     "--run", "whole", "--features", "grad-sgd", "--max-length", 512, "--seed", seed, *more)
+                     "--run", "whole", "--features", "grad-sgd", "--max-length", 512, *more)
 
     def preconditioned(self, path, damping, q=""):
         self.run("factors", "gram", "gram", "--dataset", "pool", "--kind", "grad-sgd")
@@ -62,12 +63,12 @@ class Ours:
         self.run("query", f"{q}SELECT id, target, {value} AS score FROM influence('pool', 'queries', {options}){join}", "-o", path)
 
     def trak_loss(self, seed, path):
-        self.gradients(seed, self.checkpoints, "--dim", 2048)
+        self.gradients(self.checkpoints, "--dim", 2048, "--seed", seed)
         self.preconditioned(path, 0.1)
 
     def trak_margin(self, seed, path, dim=2048, damping=0.1):
         last = self.checkpoints[-1]
-        self.gradients(seed, [last], *MARGIN, "--dim", dim)
+        self.gradients([last], *MARGIN, "--dim", dim, "--seed", seed)
         # Q: 1 - p, on average over the scored tokens of a row.
         self.run("generate", "--run", "whole", "--dataset", "pool", "--perplexity", "--per-token", "--as-features", "--max-length", 512,
                  "-o", f"{path}.tokens.parquet")
@@ -76,8 +77,8 @@ class Ours:
     def trak_undamped(self, seed, path):
         self.trak_margin(seed, path, dim=256, damping=0)
 
-    def cosine(self, seed, path):
-        self.gradients(seed, self.checkpoints[-1:], "--projection", "none")
+    def cosine(self, _, path):
+        self.gradients(self.checkpoints[-1:], "--projection", "none")
         self.run("query", f"SELECT id, target, score FROM influence('pool', 'queries', {EACH}, kind => 'grad-sgd')", "-o", path)
 
     def ekfac(self, seed, path):

@@ -1,9 +1,9 @@
 """Intervals of the difference of two methods that were scored for the same queries, each with one or more seeds.
 
-Queries are drawn with replacement, the same for both methods. Seeds are drawn for each method by itself, as a seed of
-one program has nothing to do with the same number in another: of S of them S - 1 with replacement, whose mean varies as
-much as the mean of S new seeds does (of S drawn ones it would vary by (S - 1) / S of that). A method with one seed keeps
-it. Intervals are of 95 %, from the percentiles of the differences.
+Queries are drawn with replacement, the same for both methods. Seeds are drawn for each method by itself, as a
+seed of one program has nothing to do with the same number in another: of S of them S - 1 with replacement,
+whose mean varies as much as the mean of S new seeds does (of S drawn ones it would vary by (S - 1) / S of
+that). A method with one seed keeps it. Intervals are of 95 %, from the percentiles of the differences.
 
     >>> rng = numpy.random.default_rng(0)
     >>> noise = rng.normal(size=40)
@@ -34,7 +34,7 @@ def interval(differences):
 def compare(ours, peer, resamples=RESAMPLES, seed=42):
     """`ours`, `peer`: values [seed, query]. The mean difference, ours less the peer's, and its intervals.
 
-    `below`: whether ours are lower than the peer's with either interval, that over queries and seeds too.
+    `below`: whether ours are lower than the peer's by more than either interval leaves to chance.
     """
     ours, peer = (numpy.asarray(side, dtype=float) for side in (ours, peer))
     draw = numpy.random.default_rng(seed)
@@ -72,7 +72,7 @@ def read(path):
 def sentence(name, found):
     """A line for people."""
     between = lambda bounds: f"[{bounds[0]:+.3f}, {bounds[1]:+.3f}]"
-    seeds = f"{len(found['ours'])} and {len(found['peer'])} seeds"
+    seeds = f"{len(found['ours'])} + {len(found['peer'])} seeds"
     mean = lambda values: sum(values) / len(values)
     return (f"{name}: ours {mean(found['ours']):.3f}, peer {mean(found['peer']):.3f}, difference {found['difference']:+.3f}, 95 % "
             f"{between(found['queries_and_seeds'])} over {found['queries']} queries and {seeds}, {between(found['queries_alone'])} over queries alone")
