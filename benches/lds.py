@@ -5,8 +5,9 @@
 
 Rows are those of golden/daunce (`train_rows` of its manifest), queries the first of each target. FOLDER gets
 `data/` (pool, queries, scores of BM25) and what `examples/pipelines/lds.toml` makes: the store, the retrained
-models' losses, those of the perturbed copies, and `lds/report`. The same command goes on after a stop. Needs Python and GSTORE_SHARED (default
-../shared); another program's scores of the same ids are compared with the same models by
+models' losses, those of the perturbed copies, and `lds/report`. The same command goes on after a stop. Needs
+Python and GSTORE_SHARED (default ../shared); another program's scores of the same ids are compared with the
+same models by
 `gstore evaluate lds --store FOLDER/lds.gstore --ensemble retrained --scores FILE`.
 
 `--peers` scores the same rows and queries with the peers' own code, from the weights that ours score with,

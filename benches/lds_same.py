@@ -1,10 +1,10 @@
-"""Our scores by the methods of the peers: the same weights, output function, damping, and size of the projection.
+"""Our scores by the methods of the peers: same weights, output function, damping and size of the projection.
 
 | name | the peer's method | what both do |
 |---|---|---|
 | `trak_loss` | traker | gradients of the mean loss at all checkpoints, 2,048 values, a tenth of the mean eigenvalue as damping |
 | `trak_margin` | traker; bergson's `trak` | TRAK's margin summed over scored tokens, at the last checkpoint, 2,048 values, the same damping, times Q |
-| `trak_undamped` | traker | the same with 256 values and no damping, as in TRAK's paper |
+| `trak_undamped` | traker | the same with 256 values and no damping, the library's default |
 | `cosine` | bergson's `cosine` | cosines of whole gradients at the last checkpoint |
 | `ekfac` | Kronfluence | EK-FAC of all linear layers, labels drawn from the model, a tenth of each module's mean as damping |
 

@@ -1,4 +1,4 @@
-"""Intervals of the difference of two methods that were scored for the same queries, each with one or more seeds.
+"""Intervals of the difference of two methods with the same queries, each with one or more seeds.
 
 Queries are drawn with replacement, the same for both methods. Seeds are drawn for each method by itself, as a
 seed of one program has nothing to do with the same number in another: of S of them S - 1 with replacement,
