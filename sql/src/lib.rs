@@ -42,6 +42,7 @@ mod live;
 mod measured;
 mod memory;
 mod mixed;
+mod not_in;
 mod notes;
 mod ordinals;
 pub mod output;

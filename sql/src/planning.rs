@@ -22,6 +22,7 @@ use super::expanded;
 use super::functions;
 use super::guard;
 use super::mixed::Mixed;
+use super::not_in;
 use super::ordinals;
 use super::parameters::inner;
 use super::quotes::Names;
@@ -134,6 +135,7 @@ pub(super) async fn logical(
     let logical = dialect::planned(&state, statement, &translate).await;
     let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;
     let logical = types::described(logical).map_err(translate)?;
+    let logical = not_in::resolve(logical).map_err(translate)?;
     let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;
     let logical = copies::counted(logical).map_err(translate)?;
     let logical = match state.config().get_extension::<Budget>() {

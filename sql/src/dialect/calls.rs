@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Join, JoinConstraint, JoinOperator, OrderByKind, Query, Select,
-    SelectFlavor, SelectItem, SetExpr, TableFactor, TypedString, UnaryOperator, Value, VisitorMut,
+    BinaryOperator, CastKind, DataType, Expr, Join, JoinConstraint, JoinOperator, Query, Select,
+    SelectFlavor, SelectItem, TableFactor, TypedString, UnaryOperator, Value, VisitorMut,
     WildcardAdditionalOptions,
 };
 
@@ -18,6 +18,7 @@ pub(crate) use self::functions::known;
 use self::functions::renamed;
 use super::aliases;
 use super::arrows::tighten;
+use super::by_all;
 use super::chained;
 use super::compared;
 use super::forms;
@@ -33,7 +34,7 @@ use crate::walk::VisitMut;
 pub(crate) fn resolve(statement: &mut Statement) -> Result<(), SqlError> {
     let Some(sql) = inner(statement) else { return Ok(()) };
     aliases::put(sql);
-    if let ControlFlow::Break(refused) = sql.visit(&mut Words) {
+    if let ControlFlow::Break(refused) = sql.visit(&mut Words::default()) {
         return Err(*refused);
     }
     lists::sort(sql);
@@ -41,7 +42,11 @@ pub(crate) fn resolve(statement: &mut Statement) -> Result<(), SqlError> {
     Ok(())
 }
 
-struct Words;
+#[derive(Default)]
+struct Words {
+    /// Queries that are ordered by all columns, where these are not known.
+    by_all: usize,
+}
 
 impl VisitorMut for Words {
     type Break = Box<SqlError>;
@@ -138,28 +143,9 @@ impl VisitorMut for Words {
         ControlFlow::Continue(())
     }
 
-    /// `ORDER BY ALL`: by each column of the result.
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
         forms::limit(query);
-        let Query { body, order_by, .. } = query;
-        let (SetExpr::Select(select), Some(order)) = (&**body, order_by.as_mut()) else {
-            return ControlFlow::Continue(());
-        };
-        let OrderByKind::Expressions(keys) = &mut order.kind else { return ControlFlow::Continue(()) };
-        let plain =
-            |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
-        if let [only] = keys.as_slice()
-            && matches!(&only.expr, Expr::Identifier(name) if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all"))
-            && select.projection.iter().all(plain)
-        {
-            let key = only.clone();
-            let place = |n: usize| {
-                let mut key = key.clone();
-                key.expr = Expr::value(Value::Number(n.to_string(), false));
-                key
-            };
-            *keys = (1..=select.projection.len()).map(place).collect();
-        }
+        by_all::place(query, &mut self.by_all);
         ControlFlow::Continue(())
     }
 }

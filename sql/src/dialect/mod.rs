@@ -6,6 +6,7 @@
 
 mod aliases;
 mod arrows;
+mod by_all;
 mod calls;
 mod casts;
 mod chained;

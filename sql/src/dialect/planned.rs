@@ -6,7 +6,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 
 use super::given::Given;
-use super::{casts, rows, twice};
+use super::{by_all, casts, rows, twice};
 use crate::error::SqlError;
 use crate::expanded::{self, MAX_EXPRESSIONS};
 use crate::parameters::inner;
@@ -37,6 +37,10 @@ pub(crate) async fn planned(
             Ok(plan) => return Ok(plan),
             Err(error) => rows::explain(translate(error), &mut statement),
         };
+        if inner(&mut statement).is_some_and(|sql| by_all::put(sql, &error)) {
+            again.count(&mut statement, false)?;
+            continue;
+        }
         let is_apart = inner(&mut statement).is_some_and(|sql| twice::beside_all(sql, &error));
         let is_of_names = !is_apart && casts::is_of_names(&error);
         if is_of_names && unnamed.is_none() && inner(&mut statement).is_some_and(casts::name) {
