@@ -6,6 +6,7 @@ use datafusion::common::Span;
 use datafusion::error::DataFusionError;
 
 use super::translate::translate;
+use super::types;
 
 /// What sort of failure it is; callers choose exit codes and status codes by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,7 +233,9 @@ impl SqlError {
     /// Says what the engine's error means to a user; `tables` are the names that could have been meant.
     pub(crate) fn from_datafusion(error: DataFusionError, tables: &[String]) -> Self {
         let span = error.diagnostic().and_then(|d| d.span);
-        translate(error, tables).at_span(span)
+        let error = translate(error, tables).at_span(span);
+        let message = types::in_sql(&error.message);
+        error.worded(message)
     }
 }
 

@@ -113,6 +113,11 @@ pub fn virtual_columns() -> [&'static str; 6] {
     virtuals::Virtual::ALL.map(virtuals::Virtual::name)
 }
 
+/// A text of the engine with types under their names in SQL: `Int64` is `BIGINT`.
+pub fn types_in_sql(text: &str) -> String {
+    types::in_sql(text)
+}
+
 /// The table functions of a session.
 fn table_functions(
     snapshot: &Arc<Snapshot>,

@@ -1,9 +1,12 @@
 //! Names of types in SQL, as DuckDB has them: what `typeof`, `DESCRIBE` and `SUMMARIZE` say.
 
+mod said;
+
 use arrow_schema::{DataType, FieldRef};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{DescribeTable, LogicalPlan, LogicalPlanBuilder, col, lit};
 
+pub(crate) use self::said::in_sql;
 use crate::bounds::few;
 
 /// The name of a type.

@@ -119,7 +119,7 @@ fn a_line_that_is_no_command_is_an_error_at_once() {
     has(&shell.line("\\zz"), &["there is no command `\\zz`"]);
     let tables = shell.line(".tables targ");
     assert!(tables.contains("target\n") && !tables.contains("pool"), "{tables}");
-    has(&shell.line("\\d pool"), &["record"]);
+    has(&shell.line("\\d pool"), &["record", "VARCHAR", "UBIGINT"]);
     has(&shell.line(".schema poool"), &["did you mean `pool`?"]);
     has(&shell.line(".help"), &[".maxrows", "Ctrl-C"]);
     // What is typed may have several lines, and Ctrl-C gives it up.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 use gstore_core::Cancel;
-use gstore_sql::{DATA, OwnTable, SqlRunner};
+use gstore_sql::{DATA, OwnTable, SqlRunner, types_in_sql};
 use gstore_store::{SnapshotName, Store};
 
 use crate::commands::query::Engine;
@@ -69,7 +69,7 @@ fn words_of(runner: &SqlRunner) -> Result<Words> {
         }
         let is_dataset = schema == DATA;
         let name = if is_dataset { table } else { format!("{schema}.{table}") };
-        let column = (column, kind);
+        let column = (column, types_in_sql(&kind));
         match words.tables.iter_mut().rfind(|known| known.name == name) {
             Some(known) => known.columns.push(column),
             None => words.tables.push(Table { name, is_dataset, columns: vec![column] }),

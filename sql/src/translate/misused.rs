@@ -1,6 +1,7 @@
 //! Errors of expressions in the wrong place: columns outside of a grouping, values of types that a function does not take,
 //! expressions in the wrong clause.
 
+use super::lists;
 use super::text::between;
 use crate::error::SqlError;
 use crate::quotes::{NO_ELEMENTS, NO_FIELDS, TYPES};
@@ -103,7 +104,8 @@ fn wrong_types(name: &str, call: &str) -> SqlError {
         }
         _ => None,
     };
-    SqlError::invalid(format!("{name}{TYPES}{call}")).maybe_hint(how.map(str::to_owned))
+    let how = lists::of_plain(name, call).or_else(|| how.map(str::to_owned));
+    SqlError::invalid(format!("{name}{TYPES}{call}")).maybe_hint(how)
 }
 
 /// Expressions that are known, but not where they stand.

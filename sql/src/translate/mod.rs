@@ -2,6 +2,7 @@
 //!
 //! Its own messages name plan nodes and settings that no user knows.
 
+mod lists;
 mod misused;
 mod plan;
 mod schema;

@@ -230,7 +230,7 @@ async fn errors_are_one_line_that_says_how_to_write_it() {
         ("SELECT * FROM pool p, extra e USING SAMPLE 3", "TABLESAMPLE"),
         ("selec id from pool", "syntax error at selec"),
         ("SELECT source, id FROM pool GROUP BY source", "any_value(id)"),
-        ("SELECT sum(source) FROM pool", "sum() does not take these types: sum(Utf8)"),
+        ("SELECT sum(source) FROM pool", "sum() does not take these types: sum(VARCHAR)"),
         ("SELECT r + 1, row AS r FROM pool", "given with AS"),
         ("SELECT TOP 5 id FROM pool", "write LIMIT n"),
     ] {
