@@ -173,9 +173,10 @@ impl SqlSession {
         // reads their syntax without features that bring more than these.
         context.register_expr_planner(Arc::new(UnicodeFunctionPlanner)).map_err(plain)?;
         context.register_expr_planner(Arc::new(DatetimeFunctionPlanner)).map_err(plain)?;
-        // Numbers and times are those of DuckDB.
+        // Numbers, times and booleans are those of DuckDB.
         context.register_expr_planner(Arc::new(functions::Arithmetic)).map_err(plain)?;
         context.register_expr_planner(Arc::new(functions::Moments)).map_err(plain)?;
+        context.register_expr_planner(Arc::new(functions::Flags)).map_err(plain)?;
         for (name, table) in super::table_functions(&snapshot, options.encoder.as_ref()) {
             context.register_udtf(name, table);
         }

@@ -1,5 +1,7 @@
 //! Messages of the engine about forms of a statement, in the words of gstore.
 
+mod unsupported;
+
 use gstore_core::shortened;
 
 use super::error::SqlError;
@@ -72,7 +74,7 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
         let why = format!("WHERE takes what is true or false, and {condition} is {ty}");
         return Some(SqlError::invalid(why).hint("compare it, as x = 1 or x IS NOT NULL"));
     }
-    no_form(text).or_else(|| no_operation(text))
+    no_form(text).or_else(|| no_operation(text)).or_else(|| unsupported::worded(text))
 }
 
 /// Types, parts of times and clauses that the engine does not have.
@@ -120,6 +122,7 @@ fn no_operation(text: &str) -> Option<SqlError> {
         ("Cannot infer common argument type for regex operation ", ""),
         ("Cannot infer common type for bitwise operation ", ""),
         ("Cannot get result type for temporal operation ", ": "),
+        ("Can not find compatible types to compare ", ""),
         ("There isn't a common type to coerce ", " expression"),
         ("Failed to coerce then ", " to common types in CASE WHEN expression"),
     ];
@@ -130,6 +133,12 @@ fn no_operation(text: &str) -> Option<SqlError> {
     let error = SqlError::invalid(format!("these types do not go together: {types}"));
     Some(error.hint(match is_time {
         true => "so many days are INTERVAL (n) DAY, and between two times date_diff('day', a, b)",
+        false if types.contains("Interval(") && types.contains("Utf8") => {
+            "a text is no time: write x::DATE or x::TIMESTAMP, as in x::DATE + INTERVAL 1 DAY"
+        }
+        false if types.contains("Boolean") && types.contains("Utf8") && !types.contains(" AND ") => {
+            "write x for what is true, and NOT x; x::BOOLEAN reads a text"
+        }
         false if types.contains("Boolean") && !types.contains(" AND ") && !types.contains(" OR ") => {
             "x::INT makes 1 of what is true and 0 of what is false"
         }
@@ -212,6 +221,11 @@ mod tests {
             ),
             ("Cannot coerce arithmetic expression Utf8 + Int64 to valid types", "together: Utf8 + Int64\n"),
             ("Cannot coerce arithmetic expression Boolean + Int64 to valid types", "x::INT makes 1"),
+            (
+                "Cannot coerce arithmetic expression Utf8 + Interval(MonthDayNano) to valid types",
+                "x::DATE + INTERVAL 1 DAY",
+            ),
+            ("Can not find compatible types to compare Boolean with [Utf8]", "NOT x"),
             (
                 "There isn't a common type to coerce UInt64 and Utf8 in LIKE expression",
                 "UInt64 and Utf8 in LIKE",

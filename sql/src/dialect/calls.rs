@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 
 pub(super) use self::functions::call;
 pub(crate) use self::functions::known;
-use self::functions::renamed;
+use self::functions::{not_ordered, renamed};
 use super::aliases;
 use super::arrows::tighten;
 use super::by_all;
@@ -76,6 +76,9 @@ impl VisitorMut for Words {
                 *expr = call("substr", args);
             }
             Expr::Function(function) => {
+                if let Some(error) = not_ordered(function) {
+                    return ControlFlow::Break(Box::new(error));
+                }
                 if let Some(other) = renamed(function) {
                     *expr = other;
                 }

@@ -38,6 +38,7 @@ const FORMS: &[(&str, &str)] = &[
     ("geomean", "exp(avg(ln(x)))"),
     ("geometric_mean", "exp(avg(ln(x)))"),
     ("greatest_common_divisor", "gcd(a, b)"),
+    ("grouping_id", "grouping(a, b)"),
     ("if", CASE),
     ("iff", CASE),
     ("iif", CASE),
@@ -46,9 +47,11 @@ const FORMS: &[(&str, &str)] = &[
         "jaccard",
         "len(array_intersect(string_split(a, ''), string_split(b, ''))) / len(array_union(string_split(a, ''), string_split(b, '')))",
     ),
+    ("json", "CAST(x AS JSON) of a text that is JSON, to_json(x) of another value"),
     ("json_each", OF_JSON_LIST),
     ("json_group_array", "to_json(list(x))"),
     ("json_quote", "to_json(x)"),
+    ("json_structure", "json_keys(record), and DISTINCT unnest(json_keys(record)) for the keys of all rows"),
     ("json_transform", OF_JSON),
     ("kahan_sum", "sum(x)"),
     ("kurtosis", KURTOSIS),
@@ -140,6 +143,10 @@ mod tests {
         assert_eq!(nearly_written_otherwise("avrage").as_deref(), Some("write avg(x)"));
         assert_eq!(nearly_written_otherwise("fooo"), None);
         assert_eq!(said("product"), "write list_product(list(x))");
+        assert_eq!(said("grouping_id"), "write grouping(a, b)");
+        assert!(
+            said("json").contains("CAST(x AS JSON)") && said("json_structure").contains("json_keys(record)")
+        );
         let mut names: Vec<&str> = FORMS.iter().map(|(name, _)| *name).collect();
         names.dedup();
         assert!(names.is_sorted() && names.len() == FORMS.len());

@@ -13,6 +13,7 @@ mod compared;
 mod counts;
 mod dates;
 mod documents;
+mod flags;
 mod json;
 mod kinds;
 mod matches;
@@ -34,6 +35,7 @@ use datafusion::prelude::SessionContext;
 
 pub(crate) use casts::nearest as nearest_whole;
 pub(crate) use compared::ComparedSpans;
+pub(crate) use flags::Flags;
 pub(crate) use kinds::AS_TYPE;
 pub(crate) use moments::Moments;
 pub(crate) use numbers::hash;

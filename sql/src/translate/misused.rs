@@ -118,7 +118,7 @@ pub(super) fn misplaced(text: &str) -> Option<SqlError> {
         ),
         "InSubquery" => (
             "IN (SELECT ..) is not known as a value",
-            "as one write a LEFT JOIN, and b.id IS NOT NULL; it stands in WHERE",
+            "as one write (SELECT count(*) FROM u WHERE u.x = t.x) > 0; it stands in WHERE",
         ),
         "WindowFunction" => (
             "window functions are not known in WHERE and GROUP BY",

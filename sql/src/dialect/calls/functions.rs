@@ -1,12 +1,13 @@
 //! Names of functions, and calls of them.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
-    Ident, ObjectName, Value,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArgumentList, FunctionArguments, Ident, NullTreatment, ObjectName, Value,
 };
 
 use super::nested;
 use crate::dialect::forms;
+use crate::error::SqlError;
 
 /// Names of other databases, and those of the same functions here.
 const NAMES: &[(&str, &str)] = &[
@@ -69,6 +70,21 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
                 Expr::BinaryOp { left: nested(left), op: BinaryOperator::Modulo, right: nested(right) };
             Some(Expr::Nested(Box::new(rest)))
         }
+        // The first that is not null.
+        "any_value" if is_ordered(function) => {
+            function.null_treatment = Some(NullTreatment::IgnoreNulls);
+            set_name(function, &name, "first_value");
+            None
+        }
+        // The engine has these two in windows from the first row on only.
+        "bool_or" if function.over.is_some() => {
+            set_name(function, &name, "max");
+            None
+        }
+        "bool_and" if function.over.is_some() => {
+            set_name(function, &name, "min");
+            None
+        }
         "string_agg" => {
             if let FunctionArguments::List(list) = &mut function.args
                 && list.args.len() == 1
@@ -90,6 +106,26 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
             None
         }
     }
+}
+
+/// The error about an order of rows in a function that takes the value of one of them by itself.
+pub(super) fn not_ordered(function: &Function) -> Option<SqlError> {
+    let name = function.name.0.last()?.as_ident()?;
+    let key = match name.value.to_ascii_lowercase().as_str() {
+        "max_by" | "arg_max" | "argmax" => "y DESC",
+        "min_by" | "arg_min" | "argmin" => "y",
+        _ => return None,
+    };
+    let why = format!("{}() takes no ORDER BY: of rows with the same y it takes the smallest x", name.value);
+    let start = name.span.start;
+    let error = SqlError::invalid(why).at(start.line, start.column);
+    is_ordered(function).then(|| error.hint(format!("write first(x ORDER BY {key}, z) to choose by z")))
+}
+
+/// Whether a function is given an order of its rows.
+fn is_ordered(function: &Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else { return false };
+    list.clauses.iter().any(|clause| matches!(clause, FunctionArgumentClause::OrderBy(_)))
 }
 
 /// The arguments of a call, if they are nothing but expressions.

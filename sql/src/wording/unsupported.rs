@@ -1,0 +1,66 @@
+//! What the engine does not do, with what is written in its place.
+
+use crate::error::SqlError;
+
+/// The error that a message of the engine means, if it is one of these.
+pub(super) fn worded(text: &str) -> Option<SqlError> {
+    if let Some((_, call)) = text.split_once("`retract_batch` is not implemented: ") {
+        return Some(sliding(call.split('(').next().unwrap_or(call)));
+    }
+    if text.contains("null_aware anti join only supports single column join key") {
+        let why = "NOT IN takes no grouped or limited subquery that names columns of the statement around it";
+        let hint = "write NOT EXISTS (SELECT 1 FROM (SELECT k, max(x) AS x FROM u GROUP BY k) u WHERE u.k = t.k AND u.x = t.x), \
+                    or ANTI JOIN, which keep rows with NULL";
+        return Some(SqlError::invalid(why.to_owned()).hint(hint));
+    }
+    if text.contains("nsupported CAST from Struct(") && text.contains(" to Utf8") {
+        let why = "a struct is not cast to a text";
+        return Some(SqlError::invalid(why.to_owned()).hint("to_json(x) is its text, as JSON"));
+    }
+    let (_, rest) = text.split_once("Cannot cast value '")?;
+    let (value, _) = rest.split_once("' to value of Boolean type")?;
+    let hint = "TRY_CAST(x AS BOOLEAN) is null for such a text";
+    Some(SqlError::invalid(format!("'{value}' is neither true nor false")).hint(hint))
+}
+
+/// A function over a window whose rows leave it again.
+fn sliding(name: &str) -> SqlError {
+    let why = format!("{name}() has no value in a window whose first row moves along");
+    let hint = match name {
+        "string_agg" => "write array_to_string(list(x) OVER (..), ',')",
+        "any_value" => "write first_value(x) OVER (..)",
+        "max_by" | "min_by" => {
+            "write list(x) OVER (..), or a join with the rows of each window, a.row BETWEEN b.row - 1 AND b.row, \
+             and GROUP BY b.row"
+        }
+        _ => {
+            "write a join with the rows of each window, a.row BETWEEN b.row - 1 AND b.row, and GROUP BY b.row"
+        }
+    };
+    SqlError::invalid(why).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::worded;
+
+    #[test]
+    fn what_the_engine_does_not_do_has_a_form() {
+        for (text, says) in [
+            (
+                "aggregate can not be used as a sliding accumulator because `retract_batch` is not implemented: string_agg(t.g, Utf8(\",\")) ROWS BETWEEN 1 PRECEDING AND CURRENT ROW",
+                "string_agg() has no value in a window whose first row moves along\n  write array_to_string(",
+            ),
+            ("null_aware anti join only supports single column join key, got 2 columns", "write NOT EXISTS"),
+            ("Unsupported CAST from Struct(\"a\": Int64) to Utf8View", "to_json(x)"),
+            (
+                "Cast error: Cannot cast value 'abc' to value of Boolean type",
+                "'abc' is neither true nor false\n",
+            ),
+        ] {
+            let said = worded(text).map(|error| error.to_string()).unwrap_or_default();
+            assert!(said.contains(says), "{said}");
+        }
+        assert!(worded("Unsupported CAST from Struct(\"a\": Int64) to Int64").is_none());
+    }
+}
