@@ -118,6 +118,16 @@ impl VisitorMut for Names {
                     self.given.extend(Virtual::of_name(alias).map(Virtual::name));
                 }
                 SelectItem::UnnamedExpr(expr) => named.extend(virtual_of(expr)),
+                // `* EXCLUDE (text)` names a column too.
+                SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
+                    let names: &[ObjectName] = match &options.opt_exclude {
+                        None => &[],
+                        Some(ExcludeSelectItem::Single(name)) => std::slice::from_ref(name),
+                        Some(ExcludeSelectItem::Multiple(names)) => names.as_slice(),
+                    };
+                    let names = names.iter().filter_map(|name| name.0.last()?.as_ident());
+                    self.used.extend(names.filter_map(Virtual::of_name).map(Virtual::name));
+                }
                 _ => {}
             }
         }

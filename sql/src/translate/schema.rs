@@ -16,7 +16,14 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
             let names = valid_fields.iter().map(|c| c.name.as_str());
             let names: Vec<&str> = names.filter(|name| seen.insert(*name)).collect();
             let unknown = SqlError::unknown(format!("there is no column `{}`", field.name));
-            if let Some(exact) = names.iter().find(|n| n.to_lowercase() == field.name.to_lowercase()) {
+            let lower = field.name.to_lowercase();
+            // Only a name in double quotes has capitals here.
+            if let Some(column) = known(&names, &lower).filter(|_| lower != field.name) {
+                return unknown.hint(format!(
+                    "did you mean {column}? A name in double quotes is read as it is written"
+                ));
+            }
+            if let Some(exact) = names.iter().find(|n| n.to_lowercase() == lower) {
                 if *exact != field.name {
                     return unknown
                         .hint(format!("names are read in lower case unless quoted: write \"{exact}\""));
@@ -54,6 +61,14 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
         SchemaError::DuplicateQualifiedField { name, .. }
         | SchemaError::DuplicateUnqualifiedField { name } => twice(&name),
     }
+}
+
+/// The column of a table, or one that is computed, with this name in lower case; in quotes where it needs them.
+fn known(names: &[&str], lower: &str) -> Option<String> {
+    let computed = crate::virtual_columns();
+    let computed = computed.iter().filter(|_| !names.is_empty());
+    let name = names.iter().chain(computed).find(|name| name.to_lowercase() == lower)?;
+    Some(if is_plain(name) { format!("`{name}`") } else { format!("\"{name}\"") })
 }
 
 fn twice(name: &str) -> SqlError {
