@@ -16,6 +16,7 @@ mod first;
 mod forms;
 mod given;
 mod headings;
+mod hidden;
 mod lists;
 mod merged;
 mod ordered;

@@ -6,7 +6,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 
 use super::given::Given;
-use super::{by_all, casts, rows, twice};
+use super::{by_all, casts, hidden, rows, twice};
 use crate::error::SqlError;
 use crate::expanded::{self, MAX_EXPRESSIONS};
 use crate::parameters::inner;
@@ -26,6 +26,7 @@ pub(crate) async fn planned(
     let mut again = Again::default();
     // What was said before casts had names.
     let mut unnamed: Option<SqlError> = None;
+    let mut tables = inner(&mut statement).map(|sql| hidden::tables(sql)).unwrap_or_default();
     loop {
         if let Some(sql) = inner(&mut statement) {
             casts::name_grouped(sql);
@@ -33,9 +34,18 @@ pub(crate) async fn planned(
         // In the statement rows stay as they are written: names in them are of its SELECT, not of a subquery.
         let mut compared = statement.clone();
         rows::compare(&mut compared)?;
-        let error = match state.statement_to_plan(compared).await {
+        let planned = state.statement_to_plan(compared).await.map_err(translate);
+        if hidden::are_read(&tables, &planned) {
+            if let Some(sql) = inner(&mut statement) {
+                hidden::rename(sql, &tables);
+            }
+            tables.clear();
+            again.count(&mut statement, false)?;
+            continue;
+        }
+        let error = match planned {
             Ok(plan) => return Ok(plan),
-            Err(error) => rows::explain(translate(error), &mut statement),
+            Err(error) => rows::explain(error, &mut statement),
         };
         if inner(&mut statement).is_some_and(|sql| by_all::put(sql, &error)) {
             again.count(&mut statement, false)?;

@@ -1,0 +1,207 @@
+//! Tables around a subquery whose name is that of a column in it: `FROM t AS ok WHERE EXISTS (SELECT 1 FROM u WHERE
+//! u.id = ok.id)`, where `u` has a column `ok`.
+//!
+//! The engine reads `ok.id` as a field of that column. Where the column has no fields, the table gets a name that no
+//! column has.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use arrow_schema::DataType;
+use datafusion::common::ExprSchema;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr as Planned, LogicalPlan};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
+    Statement, TableAlias, TableFactor, TableWithJoins, Visitor, VisitorMut,
+};
+
+use crate::error::SqlError;
+use crate::expanded::name;
+use crate::quotes::NO_FIELDS;
+use crate::walk::{Visit, VisitMut};
+
+/// The tables of a statement that subqueries name which do not have them.
+pub(super) fn tables(sql: &Statement) -> HashSet<String> {
+    let mut outer = Outer::default();
+    let _ = Visit::visit(sql, &mut outer);
+    outer.named
+}
+
+/// Whether a plan reads a field of a column that has one of these names, and no fields; or was refused for that.
+pub(super) fn are_read(tables: &HashSet<String>, planned: &Result<LogicalPlan, SqlError>) -> bool {
+    if tables.is_empty() {
+        return false;
+    }
+    let plan = match planned {
+        Ok(plan) => plan,
+        Err(error) => {
+            let message = error.message();
+            return message == NO_FIELDS || message.starts_with("Cannot access field at argument");
+        }
+    };
+    let mut found = false;
+    let _ = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                found |= field_of(expr, node).is_some_and(|column| tables.contains(column));
+                Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+            })
+        })
+    });
+    found
+}
+
+/// The column without fields that an expression reads a field of.
+fn field_of<'a>(expr: &'a Planned, node: &LogicalPlan) -> Option<&'a str> {
+    let Planned::ScalarFunction(call) = expr else { return None };
+    let Some(Planned::Column(column)) = call.args.first().filter(|_| call.func.name() == "get_field") else {
+        return None;
+    };
+    let input = |input: &&LogicalPlan| input.schema().field_from_column(column).ok().cloned();
+    let field = node.inputs().iter().find_map(input)?;
+    let has_fields = matches!(field.data_type(), DataType::Struct(_) | DataType::Map(..) | DataType::Null);
+    (!has_fields).then_some(column.name.as_str())
+}
+
+/// Gives these tables names that no column has.
+pub(super) fn rename(sql: &mut Statement, tables: &HashSet<String>) {
+    let _ = VisitMut::visit(sql, &mut Renamed(tables));
+}
+
+/// The tables of the queries around a place, and those that are named from within.
+#[derive(Default)]
+struct Outer {
+    around: Vec<HashSet<String>>,
+    named: HashSet<String>,
+}
+
+impl Visitor for Outer {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let mut own = HashSet::new();
+        if let SetExpr::Select(select) = &*query.body {
+            select.from.iter().for_each(|from| add(from, &mut own));
+        }
+        self.around.push(own);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.around.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let (Expr::CompoundIdentifier(parts), Some((own, around))) = (expr, self.around.split_last())
+            && let [table, _] = parts.as_slice()
+        {
+            let table = name(table);
+            if !own.contains(&table) && around.iter().any(|tables| tables.contains(&table)) {
+                self.named.insert(table);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn add(from: &TableWithJoins, names: &mut HashSet<String>) {
+    for factor in std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)) {
+        match factor {
+            TableFactor::NestedJoin { table_with_joins, .. } => add(table_with_joins, names),
+            TableFactor::Table { alias: Some(alias), .. }
+            | TableFactor::Derived { alias: Some(alias), .. } => {
+                names.insert(name(&alias.name));
+            }
+            TableFactor::Table { name: table, .. } => {
+                names.extend(table.0.last().and_then(|part| part.as_ident()).map(name));
+            }
+            _ => {}
+        }
+    }
+}
+
+struct Renamed<'a>(&'a HashSet<String>);
+
+impl Renamed<'_> {
+    fn put(&self, table: &mut Ident) {
+        if self.0.contains(&name(table)) {
+            table.value = format!("table {}", name(table));
+            table.quote_style = Some('"');
+        }
+    }
+}
+
+impl VisitorMut for Renamed<'_> {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table { alias: Some(alias), .. }
+            | TableFactor::Derived { alias: Some(alias), .. } => {
+                self.put(&mut alias.name);
+            }
+            TableFactor::Table { name: table, alias, .. } => {
+                let last = table.0.last().and_then(|part| part.as_ident());
+                if let Some(last) = last.filter(|last| self.0.contains(&name(last))) {
+                    let mut last = last.clone();
+                    self.put(&mut last);
+                    *alias = Some(TableAlias { explicit: true, name: last, columns: Vec::new(), at: None });
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for item in &mut select.projection {
+            if let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(table), _) = item
+                && let [ObjectNamePart::Identifier(only)] = table.0.as_mut_slice()
+            {
+                self.put(only);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::CompoundIdentifier(parts) = expr
+            && let [table, _] = parts.as_mut_slice()
+        {
+            self.put(table);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::inner;
+
+    #[test]
+    fn tables_that_subqueries_name_have_names_of_their_own() {
+        for (sql, expected) in [
+            (
+                "SELECT ok.*, id FROM t AS ok WHERE EXISTS (SELECT 1 FROM u WHERE u.id = ok.id)",
+                r#"SELECT "table ok".*, id FROM t AS "table ok" WHERE EXISTS (SELECT 1 FROM u WHERE u.id = "table ok".id)"#,
+            ),
+            (
+                "SELECT (SELECT max(x) FROM u WHERE u.id = t.id) FROM t JOIN v ON t.id = v.id",
+                r#"SELECT (SELECT max(x) FROM u WHERE u.id = "table t".id) FROM t AS "table t" JOIN v ON "table t".id = v.id"#,
+            ),
+            (
+                "SELECT t.id FROM t WHERE id IN (SELECT t.id FROM t)",
+                "SELECT t.id FROM t WHERE id IN (SELECT t.id FROM t)",
+            ),
+        ] {
+            let mut statement = crate::guard::parse(sql).unwrap();
+            let sql = inner(&mut statement).unwrap();
+            let tables = tables(sql);
+            rename(sql, &tables);
+            assert_eq!(sql.to_string(), expected);
+        }
+    }
+}
