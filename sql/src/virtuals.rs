@@ -79,6 +79,10 @@ impl Asked {
         if let Some(sql) = inner(statement) {
             let _ = sql.visit(&mut names);
         }
+        // Of several tables another may have a column of the name that is left out.
+        if names.tables == 1 {
+            names.used.extend(&names.excluded);
+        }
         Self(
             Virtual::ALL
                 .map(|column| names.used.contains(column.name()) && !names.given.contains(column.name())),
@@ -97,12 +101,20 @@ impl Asked {
 #[derive(Default)]
 struct Names {
     used: HashSet<&'static str>,
+    /// Names that are left out of `*`.
+    excluded: HashSet<&'static str>,
+    tables: usize,
     /// Names that columns of the statement are given with AS.
     given: HashSet<&'static str>,
 }
 
 impl VisitorMut for Names {
     type Break = ();
+
+    fn pre_visit_relation(&mut self, _: &mut ObjectName) -> ControlFlow<()> {
+        self.tables += 1;
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         self.used.extend(virtual_of(expr).map(Virtual::name));
@@ -118,7 +130,6 @@ impl VisitorMut for Names {
                     self.given.extend(Virtual::of_name(alias).map(Virtual::name));
                 }
                 SelectItem::UnnamedExpr(expr) => named.extend(virtual_of(expr)),
-                // `* EXCLUDE (text)` names a column too.
                 SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
                     let names: &[ObjectName] = match &options.opt_exclude {
                         None => &[],
@@ -126,7 +137,7 @@ impl VisitorMut for Names {
                         Some(ExcludeSelectItem::Multiple(names)) => names.as_slice(),
                     };
                     let names = names.iter().filter_map(|name| name.0.last()?.as_ident());
-                    self.used.extend(names.filter_map(Virtual::of_name).map(Virtual::name));
+                    self.excluded.extend(names.filter_map(Virtual::of_name).map(Virtual::name));
                 }
                 _ => {}
             }

@@ -32,7 +32,7 @@ pub(super) fn misused(text: &str) -> Option<SqlError> {
     {
         // A fraction, or more digits than the type has.
         if value.trim().parse::<f64>().is_ok_and(f64::is_finite) {
-            let ty = to.split(' ').next().unwrap_or(to);
+            let ty = to.split(" type").next().unwrap_or(to);
             let error = SqlError::invalid(format!("'{value}' is not a value of {ty}"));
             return Some(error.hint("CAST(x AS DOUBLE) reads it"));
         }
