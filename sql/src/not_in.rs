@@ -63,7 +63,8 @@ fn not_in(within: InSubquery, schema: &DFSchema, beside_or: bool) -> DfResult<Ex
     let null_column = columns.first().is_none_or(|column| column.is_nullable());
     let null_value = within.expr.nullable(schema).unwrap_or(true);
     let is_correlated = !within.subquery.outer_ref_columns.is_empty();
-    if !is_correlated && !(beside_or && (null_column || null_value)) {
+    let is_wrong = is_correlated || beside_or && (null_column || null_value);
+    if !is_wrong {
         return Ok(Expr::InSubquery(within));
     }
     let (Some((column, of)), Some(value)) = (plain(&within.subquery.subquery), around(&within.expr, schema))

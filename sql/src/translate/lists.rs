@@ -10,6 +10,8 @@ pub(super) fn of_plain(name: &str, call: &str) -> Option<String> {
     let list = match kind {
         // Their list is the second argument.
         "prepend" | "push_front" => types.split_once(", ")?.1,
+        // These make lists.
+        "agg" | "repeat" | "value" => return None,
         _ => types,
     };
     if ["List(", "LargeList(", "FixedSizeList(", "Null"].iter().any(|ty| list.starts_with(ty)) {
