@@ -8,12 +8,15 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{DFSchema, ExprSchema};
+use datafusion::common::{Column, DFSchema, ExprSchema, TableReference};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{BinaryExpr, Exists, InSubquery};
 use datafusion::logical_expr::{
-    Distinct, Expr, ExprSchemable, Filter, LogicalPlan, Operator, Projection, Subquery,
+    Distinct, Expr, ExprSchemable, Filter, LogicalPlan, Operator, Projection, Subquery, SubqueryAlias,
 };
+
+/// The name of a subquery's rows: no table has it.
+const NAME: &str = "the column";
 
 /// Puts such comparisons of a statement into other words.
 pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
@@ -67,10 +70,12 @@ fn not_in(within: InSubquery, schema: &DFSchema, beside_or: bool) -> DfResult<Ex
     if !is_wrong {
         return Ok(Expr::InSubquery(within));
     }
-    let (Some((column, of)), Some(value)) = (plain(&within.subquery.subquery), around(&within.expr, schema))
-    else {
-        return Ok(Expr::InSubquery(within));
+    let Some(value) = around(&within.expr, schema) else { return Ok(Expr::InSubquery(within)) };
+    let of_rows = match is_correlated {
+        true => plain(&within.subquery.subquery).filter(|(_, of)| is_apart(&within.expr, of)),
+        false => Some(named(&within.subquery.subquery)?),
     };
+    let Some((column, of)) = of_rows else { return Ok(Expr::InSubquery(within)) };
     let mut same = column.clone().eq(value.clone());
     if null_column {
         same = same.or(column.is_null());
@@ -87,6 +92,19 @@ fn not_in(within: InSubquery, schema: &DFSchema, beside_or: bool) -> DfResult<Ex
     let outer_ref_columns = plan.all_out_ref_exprs();
     let spans = within.subquery.spans.clone();
     Ok(Expr::Exists(Exists::new(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans }, true)))
+}
+
+/// The only column of a subquery, as one of a table of its own, and a SELECT of it.
+fn named(subquery: &Arc<LogicalPlan>) -> DfResult<(Expr, Projection)> {
+    let rows =
+        LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::clone(subquery), TableReference::bare(NAME))?);
+    let column = Expr::Column(Column::from(rows.schema().qualified_field(0)));
+    Ok((column.clone(), Projection::try_new(vec![column], Arc::new(rows))?))
+}
+
+/// Whether a subquery has none of the columns of a value around it: the engine would take the one for the other.
+fn is_apart(value: &Expr, of: &Projection) -> bool {
+    value.column_refs().into_iter().all(|column| !of.input.schema().has_column(column))
 }
 
 /// The column of a subquery of rows of tables, neither grouped nor limited, and the SELECT that it is of.
@@ -120,7 +138,7 @@ fn around(value: &Expr, schema: &DFSchema) -> Option<Expr> {
     if value.exists(is_further).ok()? {
         return None;
     }
-    let named = value.clone().transform(|part| {
+    let outer = value.clone().transform(|part| {
         Ok(match part {
             Expr::Column(column) => {
                 let field = Arc::clone(schema.field_from_column(&column)?);
@@ -129,5 +147,5 @@ fn around(value: &Expr, schema: &DFSchema) -> Option<Expr> {
             other => Transformed::no(other),
         })
     });
-    named.data().ok()
+    outer.data().ok()
 }
