@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use gstore_data::Layout;
+use gstore_ingest::pipeline::Existing;
 
 /// `gstore add`
 #[derive(Args, Debug, Clone)]
@@ -13,8 +14,8 @@ use gstore_data::Layout;
     A record has `messages`, or `prompt` and `completion`, or `text`; `id`; any other key becomes a column. Alpaca, ShareGPT, OpenAI, preference and FLAN data is recognised. Formats and rules: docs/data.md\n\n\
     Memory: one line, or one batch of rows of the file, and about 100 bytes for each new sample.")]
 pub struct AddArgs {
-    /// Name of the dataset: lower-case letters, digits and _ [default: each file of --data is a dataset,
-    /// called after it]
+    /// Name of the dataset, which is made or appended to: lower-case letters, digits and _ [default: each
+    /// file of --data is a dataset, called after it]
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<String>,
     /// Files, folders or patterns: .jsonl, .parquet, .arrow, .csv or .tsv, also .gz or .zst, saved Hugging
@@ -55,6 +56,18 @@ pub struct SampleArgs {
     /// whatever they hold now
     #[arg(long)]
     pub restore_deleted: bool,
+    /// What a dataset takes that is there
+    #[arg(skip)]
+    pub existing: Existing,
+}
+
+impl SampleArgs {
+    /// The same for a dataset that is named, or that is called after its file: other data whose file happens to
+    /// have that name is not meant for it.
+    pub fn for_dataset(&self, name: Option<&str>) -> Self {
+        let existing = if name.is_some() { Existing::Append } else { Existing::Continue };
+        Self { existing, ..self.clone() }
+    }
 }
 
 /// What to do with records of one id.

@@ -35,8 +35,9 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
     // Before a pipe is read to its end.
     context.store_path()?;
     let (mut reports, mut added) = (Map::new(), Vec::new());
+    let as_given = args.samples.for_dataset(args.dataset.as_deref());
     for (dataset, data) in datasets::each(args.dataset.as_deref(), &args.data)? {
-        let done = Samples::new(context, &dataset, &data, &args.samples)
+        let done = Samples::new(context, &dataset, &data, &as_given)
             .and_then(|samples| samples.register(context, None).map(|(_, report)| (samples, report)));
         let (samples, report) = done.inspect_err(|_| tell_kept(context, &added))?;
         added.push(dataset.clone());
@@ -121,6 +122,7 @@ impl Samples {
                 true => IfDeleted::Restore,
                 false => IfDeleted::LeaveOut,
             },
+            existing: samples.existing,
             command: command_line(),
         };
         Ok(Self { request, cancel, copies, cut: None })
@@ -156,9 +158,9 @@ impl Samples {
         if self.cancel.is_raised() { bail!(IngestError::Stopped) } else { Ok(()) }
     }
 
-    /// What to do with a changed line, and with one whose id was deleted.
-    pub fn exceptions(&self) -> (gstore_store::IfChanged, IfDeleted) {
-        (self.request.if_changed, self.request.if_deleted)
+    /// What registers them.
+    pub fn request(&self) -> &AddRequest {
+        &self.request
     }
 
     /// Checks that the models of an ingest read their texts alike.

@@ -32,8 +32,10 @@ use shard::{run_shard, shard};
 /// Does it for each dataset of the command line, as long as nothing stops it.
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
+    let samples = args.samples.for_dataset(args.dataset.as_deref());
     for (dataset, data) in datasets::each(args.dataset.as_deref(), &args.data)? {
-        code = one(context, &IngestArgs { dataset: Some(dataset), data, ..args.clone() })?;
+        let (dataset, samples) = (Some(dataset), samples.clone());
+        code = one(context, &IngestArgs { dataset, data, samples, ..args.clone() })?;
         if code != ExitCode::SUCCESS {
             break;
         }

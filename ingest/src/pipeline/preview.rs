@@ -15,8 +15,9 @@ use gstore_store::{
 };
 
 use super::plan::{IngestPlan, first_rows};
+use super::register::check_existing;
 use super::request::IngestRequest;
-use super::{AddReport, IngestError, Progress};
+use super::{AddReport, AddRequest, IngestError, Progress};
 
 /// An ingest of samples of which some are not registered.
 pub struct Preview {
@@ -30,33 +31,45 @@ pub struct Preview {
 }
 
 impl Preview {
-    /// Plans an ingest of a dataset of `store` together with the samples of the same dataset in `scratch`.
+    /// Plans an ingest of a dataset of `store` together with the samples of the same dataset in `scratch`,
+    /// which `add` would register.
     ///
     /// # Errors
-    /// As [`IngestPlan::new`]; a sample that differs from the stored one of its id, where that is refused; a
-    /// list of deleted ids that cannot be read.
+    /// As [`IngestPlan::new`]; a sample that differs from the stored one of its id, where that is refused;
+    /// [`IngestError::OtherData`]; a list of deleted ids that cannot be read.
     pub fn new(
         store: Option<&Store>,
         scratch: &Store,
         request: &IngestRequest,
-        (if_changed, if_deleted): (IfChanged, IfDeleted),
+        add: &AddRequest,
         progress: &mut dyn Progress,
     ) -> Result<Self, IngestError> {
         let stored = stored(store, &request.dataset)?;
         let found = match &stored {
-            Some((snapshot, part)) => Found::look(snapshot, part, scratch, if_changed)?,
+            Some((snapshot, part)) => Found::look(snapshot, part, scratch, add.if_changed)?,
             None => Found::default(),
         };
         let file = scratch.snapshot()?;
         let all = file.live_rows(file.dataset(&request.dataset)?)?;
         let new = all.difference(&found.same).difference(&found.kept);
         let left_out = match &stored {
-            Some((snapshot, part)) if if_deleted == IfDeleted::LeaveOut => {
+            Some((snapshot, part)) if add.if_deleted == IfDeleted::LeaveOut => {
                 deleted(snapshot, part, &file, &new.difference(&found.changed))?
             }
             _ => RowSet::new(),
         };
         let new = new.difference(&left_out);
+        let replaced = found.replaced.len();
+        let report = AddReport {
+            added: new.len() - replaced,
+            unchanged: found.same.len(),
+            replaced,
+            kept: found.kept.len(),
+            left_out: left_out.len(),
+            ..AddReport::default()
+        };
+        let known = report.unchanged + report.replaced + report.kept + report.left_out;
+        check_existing(add, stored.as_ref().map(|(_, part)| &**part), report.added, known)?;
         let stored = match (store, stored) {
             (Some(store), Some((_, part))) if part.rows > 0 => {
                 let mut plan = IngestPlan::new(store, request.clone(), progress)?;
@@ -75,15 +88,6 @@ impl Preview {
                 plan.rows = rows;
                 Some(plan)
             }
-        };
-        let replaced = found.replaced.len();
-        let report = AddReport {
-            added: new.len() - replaced,
-            unchanged: found.same.len(),
-            replaced,
-            kept: found.kept.len(),
-            left_out: left_out.len(),
-            ..AddReport::default()
         };
         Ok(Self { report, stored, added })
     }

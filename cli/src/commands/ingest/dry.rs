@@ -44,8 +44,8 @@ fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestReque
     let scratch = Store::create(folder.path().join("store"))?;
     let samples = samples(context, args, request)?;
     samples.read(context, &scratch, None)?;
-    let exceptions = samples.exceptions();
-    let preview = Preview::new(store.as_ref(), &scratch, request, exceptions, &mut context.reporter())?;
+    let add = samples.request();
+    let preview = Preview::new(store.as_ref(), &scratch, request, add, &mut context.reporter())?;
     samples.check_stopped()?;
     let AddReport { added, unchanged, replaced, kept, left_out, .. } = preview.report;
     let mut text = format!(

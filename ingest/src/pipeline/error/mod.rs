@@ -211,6 +211,21 @@ pub enum IngestError {
         /// The file.
         path: PathBuf,
     },
+    /// Data for a dataset that is of other data.
+    #[error(
+        "{path}: by its name this is dataset `{dataset}`, which has {} and none of those here\n  {} appends them; another name makes a dataset of their own",
+        gstore_core::many(*rows, "sample"),
+        Remedy::Option("dataset", dataset),
+        path = path.display()
+    )]
+    OtherData {
+        /// The data.
+        path: PathBuf,
+        /// The dataset.
+        dataset: String,
+        /// Its samples.
+        rows: u64,
+    },
     /// A sample without its original record.
     #[error("row {row} was stored without its original record, so it cannot be tokenised")]
     NoRecord {

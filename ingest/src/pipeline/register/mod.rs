@@ -14,7 +14,8 @@ use gstore_core::{Cancel, sha256_hex};
 use sha2::{Digest, Sha256};
 
 use gstore_store::{
-    AppendOptions, ClientWrite, CommitError, DatasetName, DatasetPart, NewSample, Pushed, SampleAppend, Store,
+    AppendOptions, ClientWrite, CommitError, DatasetName, DatasetPart, IfDeleted, NewSample, Pushed,
+    SampleAppend, Store,
 };
 
 use super::bad::Bad;
@@ -23,7 +24,7 @@ use super::room::{SAMPLE_ROWS, check_new};
 use super::{IngestError, Progress, Unit};
 use gstore_data::{Content, IdAllocator, Place, Record, Schema};
 
-pub use request::{AddClient, AddOutcome, AddReport, AddRequest, Duplicates};
+pub use request::{AddClient, AddOutcome, AddReport, AddRequest, Duplicates, Existing};
 
 use columns::{Found, find_columns, overrides, renamed};
 use input::Input;
@@ -118,8 +119,10 @@ fn add_named(
     for note in &found.notes {
         progress.note(note);
     }
+    let new = append.report();
+    let known = new.unchanged.saturating_sub(found.equal) + new.kept + new.replaced + new.left_out;
+    check_existing(request, before.as_deref(), new.added, known)?;
     if let Some(then) = then {
-        let new = append.report();
         check_new(store, then, new.added + new.replaced, &texts)?;
     }
     // From here on nothing stops it.
@@ -140,6 +143,25 @@ fn add_named(
         layout: found.layouts.first().copied(),
         snapshot: report.snapshot,
     }))
+}
+
+/// Refuses data that is new from end to end for a dataset that goes on with its own alone. What brings back
+/// deleted samples is meant for the dataset.
+pub(super) fn check_existing(
+    request: &AddRequest,
+    dataset: Option<&DatasetPart>,
+    added: u64,
+    known: u64,
+) -> Result<(), IngestError> {
+    let goes_on = request.existing == Existing::Append || request.if_deleted == IfDeleted::Restore;
+    match dataset {
+        Some(part) if part.rows > 0 && added > 0 && known == 0 && !goes_on => Err(IngestError::OtherData {
+            path: request.data.first().cloned().unwrap_or_default(),
+            dataset: part.name.clone(),
+            rows: part.rows,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Stores the rows of the records; gives the texts of the first ones, as many as an ingest that follows asks

@@ -28,6 +28,8 @@ pub struct AddRequest {
     pub if_changed: IfChanged,
     /// What happens to a line whose id was deleted.
     pub if_deleted: IfDeleted,
+    /// What data the dataset takes if it is there.
+    pub existing: Existing,
     /// The command as the history shows it.
     pub command: String,
 }
@@ -40,6 +42,16 @@ pub enum Duplicates {
     Refuse,
     /// The first one stays, and the others are counted.
     First,
+}
+
+/// What data a dataset that is there takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// Any.
+    #[default]
+    Append,
+    /// A newer state of what it was made of, known by a sample that both have.
+    Continue,
 }
 
 impl AddRequest {
@@ -55,6 +67,7 @@ impl AddRequest {
             duplicates: Duplicates::Refuse,
             if_changed: IfChanged::Refuse,
             if_deleted: IfDeleted::default(),
+            existing: Existing::default(),
             command: String::new(),
         }
     }

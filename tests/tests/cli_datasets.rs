@@ -1,0 +1,79 @@
+//! Promise: a file goes into the dataset that its user means, and nowhere else.
+
+use gstore_tests::binary;
+use gstore_tests::place::Place;
+use gstore_tests::world;
+
+const COUNT: &str = "SELECT count(*) FROM pool";
+
+fn write(place: &Place, name: &str, ids: &[&str]) {
+    let path = place.path(name);
+    fs_err::create_dir_all(path.parent().expect("a folder")).expect("created");
+    let line = |id: &&str| format!("{{\"id\": \"{id}\", \"text\": \"about {id}\"}}\n");
+    let lines: Vec<String> = ids.iter().map(line).collect();
+    fs_err::write(path, lines.concat()).expect("written");
+}
+
+/// Adds files under their own names; says how it ended and what was said.
+fn add(place: &Place, more: &[&str]) -> (i32, String) {
+    let finished = place.run(&[&["add"], more].concat());
+    (finished.code, finished.stderr)
+}
+
+#[test]
+fn another_file_of_the_same_name_is_not_appended_unasked() {
+    let place = Place::new();
+    write(&place, "a/pool.jsonl", &["a1", "a2"]);
+    write(&place, "b/pool.jsonl", &["b1"]);
+    assert_eq!(add(&place, &["--data", "a/pool.jsonl"]).0, 0);
+    let (code, said) = add(&place, &["--data", "b/pool.jsonl"]);
+    let words =
+        ["b/pool.jsonl: ", "dataset `pool`, which has 2 samples and none of those here", "--dataset pool"];
+    assert!(code == 1 && words.iter().all(|word| said.contains(word)), "{said}");
+    assert_eq!(place.value(COUNT), "2");
+    // Said by name it is meant so.
+    assert_eq!(add(&place, &["--dataset", "pool", "--data", "b/pool.jsonl"]).0, 0);
+    assert_eq!(place.value(COUNT), "3");
+}
+
+#[test]
+fn the_same_file_again_adds_nothing_and_a_grown_one_its_new_samples() {
+    let place = Place::new();
+    write(&place, "pool.jsonl", &["a1", "a2"]);
+    for says in ["pool: 2 samples added", "nothing to add; all 2 samples are there already"] {
+        let (code, said) = add(&place, &["--data", "pool.jsonl"]);
+        assert!(code == 0 && said.contains(says), "{said}");
+    }
+    // From another folder too, and after a deletion.
+    write(&place, "later/pool.jsonl", &["a1", "a2", "a3"]);
+    place.ok(&["delete", "--dataset", "pool", "--id", "a1"]);
+    let (code, said) = add(&place, &["--data", "later/pool.jsonl"]);
+    assert!(code == 0 && said.contains("1 sample added, 1 was there already"), "{said}");
+    // All that it has was deleted: it is still of this dataset.
+    write(&place, "deleted/pool.jsonl", &["a1", "a4"]);
+    assert_eq!(add(&place, &["--data", "deleted/pool.jsonl"]).0, 0);
+    // Whoever brings samples back says what they belong to.
+    write(&place, "back/pool.jsonl", &["a1"]);
+    assert_eq!(add(&place, &["--data", "back/pool.jsonl", "--restore-deleted"]).0, 0);
+    assert_eq!(place.value(COUNT), "4");
+    // Nothing is left that it could be taken for.
+    place.ok(&["delete", "--dataset", "pool", "--where", "row >= 0"]);
+    write(&place, "new/pool.jsonl", &["z1"]);
+    assert_eq!(add(&place, &["--data", "new/pool.jsonl"]).0, 0);
+}
+
+#[test]
+fn an_ingest_and_its_dry_run_refuse_it_as_well() {
+    let place = Place::new();
+    write(&place, "a/pool.jsonl", &["a1"]);
+    write(&place, "b/pool.jsonl", &["b1"]);
+    assert_eq!(add(&place, &["--data", "a/pool.jsonl"]).0, 0);
+    for more in [&[] as &[&str], &["--dry-run"]] {
+        let mut command = place.gstore(&["ingest", "--data", "b/pool.jsonl", "--features", "loss"]);
+        command.args(["--max-length", "64"]).args(more).arg("--model").arg(world::demo().join("model"));
+        let finished = binary::run(&mut command);
+        let says = finished.stderr.contains("by its name this is dataset `pool`");
+        assert!(finished.code == 1 && says, "{more:?}: {}", finished.stderr);
+    }
+    assert_eq!(place.value(COUNT), "1");
+}
