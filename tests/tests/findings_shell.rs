@@ -105,7 +105,9 @@ fn rows_are_counted_and_the_first_are_shown() {
     assert!(shown.lines().any(|line| line.trim() == "NULL") && shown.contains("(1 row)"), "{shown}");
     shell.line(".mode line");
     has(&shell.line("SELECT row, id FROM pool LIMIT 1;"), &["row = 0\n", " id = pool0\n", "(1 row)"]);
-    has(&shell.line(".mode"), &["mode line, maxrows 2, timer off"]);
+    for alone in [".mode", ".maxrows"] {
+        has(&shell.line(alone), &["mode line, maxrows 2, timer off"]);
+    }
     has(&shell.line(".timer"), &["timer on"]);
     has(&shell.line("SELECT 1 AS one;"), &["(1 row) 0."]);
     shell.leave();
@@ -251,7 +253,19 @@ fn results_go_to_files_and_statements_come_from_files() {
     let rows = fs_err::read_to_string(place.path("rows.csv")).expect("written");
     assert_eq!((rows.lines().count(), rows.lines().last()), (2044, Some("target2")));
     has(&shell.line(".output there.csv"), &["exists; .output begins a new file"]);
-    has(&shell.line(".output rows.parquet"), &["the shell writes text"]);
+    has(&shell.line(".output rows.csv.gz"), &["the shell packs no files"]);
+    // A Parquet file is whole, and one result; what failed left nothing of itself.
+    shell.line(".output rows.parquet");
+    has(&shell.line("SELECT nothing;"), &["error: "]);
+    has(&shell.line("SELECT 1 // (9000 - value) AS n FROM range(30000);"), &["divided by 0"]);
+    has(&shell.line("SELECT id FROM pool;"), &["(2040 rows to rows.parquet)"]);
+    has(&shell.line("SELECT id FROM target;"), &["rows.parquet has a result and holds no other"]);
+    shell.line(".output rows.json");
+    has(&shell.line("SELECT 7 AS n;"), &["(1 row to rows.json)"]);
+    shell.line(".output");
+    assert_eq!(fs_err::read_to_string(place.path("rows.json")).expect("written"), "{\"n\":7}\n");
+    let with = ["query", "--with", "rows=rows.parquet", "--format", "csv", "SELECT count(id) AS n FROM rows"];
+    assert_eq!(place.ok(&with), "n\n2040\n");
     has(&shell.line(".read script.sql"), &["a\n1\n", "b\n2\n", "c\n3\n"]);
     has(&shell.line(".read bad.sql"), &["fine", "bad.sql: there is no column `nothing` (line 3, column 8)"]);
     shell.leave();

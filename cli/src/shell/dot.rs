@@ -65,8 +65,10 @@ pub enum Dot {
     Tables(String),
     /// Columns of a table.
     Schema(Option<String>),
-    /// The way to show results; none: say what is set.
-    Mode(Option<Mode>),
+    /// What is set.
+    Settings,
+    /// The way to show results.
+    Mode(Mode),
     /// Whether times are shown; none: the other way round.
     Timer(Option<bool>),
     /// Rows that are shown; none: all.
@@ -113,7 +115,7 @@ pub fn parse(line: &str) -> Result<Dot, String> {
     let (given, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let rest = rest.trim();
     if given == "\\x" {
-        return Ok(Dot::Mode(Some(Mode::Line)));
+        return Ok(Dot::Mode(Mode::Line));
     }
     let alias = ALIASES.iter().find(|(alias, _)| *alias == given).map(|(_, name)| *name);
     let name = match (alias, rest) {
@@ -128,8 +130,8 @@ pub fn parse(line: &str) -> Result<Dot, String> {
         ".quit" => Dot::Quit,
         ".tables" => Dot::Tables(rest.to_owned()),
         ".schema" => Dot::Schema((!rest.is_empty()).then(|| rest.to_owned())),
-        ".mode" if rest.is_empty() => Dot::Mode(None),
-        ".mode" => Dot::Mode(Some(rest.parse()?)),
+        ".mode" | ".maxrows" if rest.is_empty() => Dot::Settings,
+        ".mode" => Dot::Mode(rest.parse()?),
         ".timer" => Dot::Timer(on(name, rest)?),
         ".pager" => Dot::Pager(on(name, rest)?),
         ".maxrows" => match rest {
@@ -214,8 +216,10 @@ mod tests {
             ("\\d pool", Dot::Schema(Some("pool".into()))),
             (".schema", Dot::Schema(None)),
             (".tables po", Dot::Tables("po".into())),
-            (".mode line", Dot::Mode(Some(Mode::Line))),
-            ("\\x", Dot::Mode(Some(Mode::Line))),
+            (".mode line", Dot::Mode(Mode::Line)),
+            ("\\x", Dot::Mode(Mode::Line)),
+            (".mode", Dot::Settings),
+            (".maxrows", Dot::Settings),
             (".maxrows 7", Dot::MaxRows(Some(7))),
             (".maxrows all", Dot::MaxRows(None)),
             (".timer off", Dot::Timer(Some(false))),

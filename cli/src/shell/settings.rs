@@ -27,7 +27,7 @@ impl FromStr for Mode {
         let known = || {
             let words = Mode::words().collect::<Vec<_>>().join(", ");
             format!(
-                "there is no mode `{word}`: it is one of {words}; `gstore query -o FILE` writes Parquet and Arrow"
+                "there is no mode `{word}`: it is one of {words}; `.output FILE.parquet` and `.output FILE.arrow` write these formats"
             )
         };
         match word.parse::<Format>() {

@@ -144,8 +144,8 @@ impl Shell<'_> {
             Dot::Quit => return Ok(Flow::Quit),
             Dot::Tables(part) => self.list_tables(&part)?,
             Dot::Schema(name) => self.list_columns(name.as_deref())?,
-            Dot::Mode(None) => out!("{}", settings.shown()),
-            Dot::Mode(Some(mode)) => settings.mode = mode,
+            Dot::Settings => out!("{}", settings.shown()),
+            Dot::Mode(mode) => settings.mode = mode,
             Dot::MaxRows(most) => settings.most = most,
             Dot::Timer(to) => {
                 settings.timer = turned(settings.timer, to);
@@ -234,9 +234,9 @@ impl Shell<'_> {
             bail!("{} exists; .output begins a new file: give another name", path.display());
         }
         check(self.context, &[Some(path.as_path())], false)?;
-        let binary = format_of_name(&path)?.is_some_and(|format| format.is_binary());
-        if binary || packing_of(&path) != Packing::None {
-            bail!("{}: the shell writes text; `gstore query -o FILE` writes any format", path.display());
+        format_of_name(&path)?;
+        if packing_of(&path) != Packing::None {
+            bail!("{}: the shell packs no files; `gstore query -o FILE` does", path.display());
         }
         if Place::of(Some(&path)).is_file() {
             fs_err::OpenOptions::new().write(true).create_new(true).open(&path)?;

@@ -1,6 +1,7 @@
 //! One result as the shell shows it: the first rows, and how many there are.
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use arrow_array::RecordBatch;
@@ -33,28 +34,8 @@ pub fn show(
     let mut rows = first.into_iter().map(Ok).chain(rows);
     let plan = schema.fields().iter().map(|field| field.name().as_str()).eq(["plan_type", "plan"]);
     let mut shown = Shown { plan, ..Shown::default() };
-    match &settings.output {
-        Some(path) => {
-            let mode = match format_of_name(path)? {
-                Some(format) => Mode::Format(format.into()),
-                None => settings.mode,
-            };
-            let file = fs_err::OpenOptions::new().append(true).open(path)?;
-            let whole = TableStyle { width: None, column: None };
-            let (header, file) = (header(mode, schema), std::io::BufWriter::new(file));
-            let writer = match (mode, &settings.header, &header) {
-                (Mode::Format(format), Some(known), Some(these)) if known == these => {
-                    Writer::Format(Box::new(ResultWriter::continued(format, schema, file, whole)?))
-                }
-                (_, Some(known), Some(_)) => {
-                    let (path, known) = (path.display(), known.join(", "));
-                    bail!("{path} has other columns ({known}); `.output FILE` names a file for these");
-                }
-                _ => Writer::new(mode, schema, file, whole)?,
-            };
-            settings.header = header.or(settings.header.take());
-            fill(writer, None, &mut rows, &mut shown)?;
-        }
+    match settings.output.clone() {
+        Some(path) => into_file(settings, &path, schema, &mut rows, &mut shown)?,
         None => {
             let mut screen = Screen::new(settings.pager);
             let most = settings.most.filter(|_| !plan);
@@ -71,6 +52,44 @@ pub fn show(
         shown.rows += batch?.num_rows() as u64;
     }
     Ok(shown)
+}
+
+/// Adds a result to a file. One of a binary format holds no second result, and none that is not whole.
+fn into_file(
+    settings: &mut Settings,
+    path: &Path,
+    schema: &SchemaRef,
+    rows: &mut Batches<'_>,
+    shown: &mut Shown,
+) -> Result<()> {
+    let named = format_of_name(path)?;
+    let is_binary = named.is_some_and(|format| format.is_binary());
+    let mode = named.map_or(settings.mode, |format| Mode::Format(format.into()));
+    let file = fs_err::OpenOptions::new().append(true).open(path)?;
+    if is_binary && file.metadata()?.len() > 0 {
+        bail!("{} has a result and holds no other; `.output FILE` names a file for this", path.display());
+    }
+    let whole = TableStyle { width: None, column: None };
+    let (header, file) = (header(mode, schema), std::io::BufWriter::new(file));
+    let writer = match (mode, &settings.header, &header) {
+        (Mode::Format(format), Some(known), Some(these)) if known == these => {
+            let continued = ResultWriter::continued(format, schema, file, whole)?;
+            Ok(Writer::Format(Box::new(continued)))
+        }
+        (_, Some(known), Some(_)) => {
+            let (path, known) = (path.display(), known.join(", "));
+            bail!("{path} has other columns ({known}); `.output FILE` names a file for these");
+        }
+        _ => Writer::new(mode, schema, file, whole),
+    };
+    let written = writer.and_then(|writer| {
+        settings.header = header.or(settings.header.take());
+        fill(writer, None, rows, shown)
+    });
+    if is_binary && written.is_err() {
+        fs_err::OpenOptions::new().write(true).truncate(true).open(path)?;
+    }
+    written
 }
 
 /// The columns that a text of separated values begins with; none in another mode.
