@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use gstore::factors::Damping;
 use gstore_store::{ShardIndex, SnapshotName};
 
-use super::{EngineArgs, OutputArgs, TextArgs, at_least};
+use super::{EngineArgs, ListOutputArgs, OutputArgs, TextArgs, at_least};
 
 /// `gstore factors`
 #[derive(Args, Debug)]
@@ -259,7 +259,7 @@ pub struct FactorsListArgs {
     pub snapshot: Option<SnapshotName>,
     /// Where and how to write the list
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: ListOutputArgs,
 }
 
 /// `gstore factors export`

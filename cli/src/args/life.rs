@@ -111,7 +111,7 @@ pub struct TagArgs {
     pub delete: bool,
     /// Where and how to write the list
     #[command(flatten)]
-    pub output: super::OutputArgs,
+    pub output: super::ListOutputArgs,
 }
 
 /// `gstore revert`

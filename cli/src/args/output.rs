@@ -19,6 +19,25 @@ pub struct OutputArgs {
     pub force: bool,
 }
 
+/// Where and how to write a list that a command keeps, such as that of snapshots.
+#[derive(Args, Debug, Clone)]
+pub struct ListOutputArgs {
+    /// Format and file
+    #[command(flatten)]
+    pub to: OutputArgs,
+    /// One object a line, as with --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+}
+
+impl ListOutputArgs {
+    /// Where and how, the short flag spelled out.
+    pub fn spelled(&self) -> OutputArgs {
+        let format = if self.json { Some(Format::Json) } else { self.to.format };
+        OutputArgs { format, ..self.to.clone() }
+    }
+}
+
 /// Format of a result.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {

@@ -122,7 +122,7 @@ mod tests {
             misplaced(&command(), &argv, &error).as_deref(),
             Some("error: Cargo.toml is a file; give it with --data Cargo.toml")
         );
-        let argv: Vec<OsString> = ["gstore", "prefilter", "list", "--json"].map(OsString::from).into();
+        let argv: Vec<OsString> = ["gstore", "query", "--json"].map(OsString::from).into();
         let error = command().try_get_matches_from(&argv).expect_err("refused");
         let asked = misplaced(&command(), &argv, &error);
         assert_eq!(asked.as_deref(), Some("error: the result as JSON is asked for with --format json"));

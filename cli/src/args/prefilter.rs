@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use gstore_store::SnapshotName;
 
-use super::{OutputArgs, ScoringArgs, at_least};
+use super::{ListOutputArgs, ScoringArgs, at_least};
 
 /// `gstore prefilter`
 #[derive(Args, Debug)]
@@ -197,7 +197,7 @@ pub struct PrefilterListArgs {
     pub snapshot: Option<SnapshotName>,
     /// Where and how to write the list
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: ListOutputArgs,
 }
 
 /// What predicts.

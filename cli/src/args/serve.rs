@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::life::{age, size, some_time};
-use super::{ModelArgs, OutputArgs};
+use super::{ListOutputArgs, ModelArgs};
 
 /// `gstore serve`
 #[derive(Args, Debug)]
@@ -176,7 +176,7 @@ pub enum TokenWhat {
     List {
         /// Where and how to write the list
         #[command(flatten)]
-        output: OutputArgs,
+        output: ListOutputArgs,
     },
     /// End a token
     Revoke {

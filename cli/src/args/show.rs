@@ -3,14 +3,14 @@
 use clap::Args;
 use gstore_store::SnapshotName;
 
-use super::OutputArgs;
+use super::ListOutputArgs;
 
 /// `gstore snapshots`
 #[derive(Args, Debug)]
 pub struct SnapshotsArgs {
     /// Where and how to write the result
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: ListOutputArgs,
 }
 
 /// `gstore ls`
@@ -21,7 +21,7 @@ pub struct ListArgs {
     pub snapshot: Option<SnapshotName>,
     /// Where and how to write the result
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: ListOutputArgs,
 }
 
 /// `gstore info`

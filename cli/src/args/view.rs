@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::OutputArgs;
+use super::ListOutputArgs;
 
 /// `gstore view`
 #[derive(Args, Debug)]
@@ -37,7 +37,7 @@ pub enum ViewWhat {
     List {
         /// Where and how to write the list
         #[command(flatten)]
-        output: OutputArgs,
+        output: ListOutputArgs,
     },
     /// Remove a view
     Drop {

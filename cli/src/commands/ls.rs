@@ -31,6 +31,6 @@ pub fn run(context: &Context, args: &ListArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping")?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
-    Engine::new(context, snapshot)?.run(context, LIST, &args.output, &cancel)?;
+    Engine::new(context, snapshot)?.run(context, LIST, &args.output.spelled(), &cancel)?;
     Ok(ExitCode::SUCCESS)
 }

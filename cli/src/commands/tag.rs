@@ -18,7 +18,7 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {
         Engine::new(context, store.snapshot()?)?.run(
             context,
             "SELECT tag, snapshot, created FROM gstore.tags ORDER BY tag",
-            &args.output,
+            &args.output.spelled(),
             &cancel,
         )?;
         return Ok(ExitCode::SUCCESS);
@@ -33,7 +33,7 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {
             Some(at) => store.snapshot_named(at)?,
             None => store.last_change()?,
         };
-        store.tag(name, &target, TagOptions { command, move_there: args.output.force })?;
+        store.tag(name, &target, TagOptions { command, move_there: args.output.to.force })?;
         out!("{name}: snapshot {}", target.number());
     }
     Ok(ExitCode::SUCCESS)

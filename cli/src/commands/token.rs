@@ -35,7 +35,7 @@ pub fn run(context: &Context, args: &TokenArgs) -> Result<ExitCode> {
         TokenWhat::List { output } => {
             let batch = table(&tokens.list()?)?;
             let schema = batch.schema();
-            write(context, output, &schema, &mut std::iter::once(Ok(batch)))?;
+            write(context, &output.spelled(), &schema, &mut std::iter::once(Ok(batch)))?;
         }
         TokenWhat::Revoke { name } => {
             let Some(name) = name else { bail!(UsageError(which(&tokens.list()?))) };

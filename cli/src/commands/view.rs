@@ -37,7 +37,7 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<ExitCode> {
         ViewWhat::List { output } => {
             let cancel = context.cancel_on_interrupt("stopping")?;
             let sql = "SELECT name, statement, created FROM gstore.views ORDER BY name";
-            Engine::new(context, store.snapshot()?)?.run(context, sql, output, &cancel)?;
+            Engine::new(context, store.snapshot()?)?.run(context, sql, &output.spelled(), &cancel)?;
         }
         ViewWhat::Drop { name } => {
             let seen = store.snapshot()?;
