@@ -212,7 +212,10 @@ fn the_page_has_every_key_and_no_other() {
     check("delete --dry-run", &place.json(&delete));
     check("delete", &place.json(&delete[..delete.len() - 1]));
     check("revert", &place.json(&["revert", "--to", "early", "--dry-run", "--json"]));
-    check("compact", &place.json(&["compact", "--max-deleted", "0", "--json"]));
+    for more in [&["--dry-run"][..], &[]] {
+        let compact = ["compact", "--max-deleted", "0", "--json"];
+        check("compact", &place.json(&[&compact[..], more].concat()));
+    }
     check("gc", &place.json(&["gc", "--keep", "1", "--keep-within", "0d", "--json"]));
     check("backup", &place.json(&["backup", "--to", "copy", "--json"]));
     let mut restore = binary::gstore(&place.path("again"));

@@ -7,6 +7,7 @@ mod cascade;
 mod cli_datasets;
 mod cli_errors;
 mod cli_flow;
+mod cli_upkeep;
 mod clients;
 mod daunce_losses;
 mod daunce_scores;

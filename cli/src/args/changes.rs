@@ -10,7 +10,8 @@ impl Command {
     pub fn changes_store(&self) -> bool {
         match self {
             // A `gc` holds the lock of writers also where it only tells.
-            Self::Add(_) | Self::Import(_) | Self::Drop(_) | Self::Compact(_) | Self::Gc(_) => true,
+            Self::Add(_) | Self::Import(_) | Self::Drop(_) | Self::Gc(_) => true,
+            Self::Compact(args) => !args.dry_run,
             Self::Delete(args) => !args.dry_run,
             // A shard goes into a folder of its own, and without data there may be nothing to do.
             Self::Ingest(args) => {
@@ -92,6 +93,7 @@ mod tests {
             ("tag first", true),
             ("view list", false),
             ("compact", true),
+            ("compact --dry-run", false),
             ("gc", true),
             ("ls", false),
         ] {

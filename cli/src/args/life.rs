@@ -151,6 +151,9 @@ pub struct CompactArgs {
     /// rewrites all that have one
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
     pub max_deleted: f64,
+    /// Say which files would be merged and about how many bytes that saves, and leave the store alone
+    #[arg(long)]
+    pub dry_run: bool,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,

@@ -26,14 +26,14 @@ pub struct ListOutputArgs {
     #[command(flatten)]
     pub to: OutputArgs,
     /// One object a line, as with --format json
-    #[arg(long, conflicts_with = "format")]
-    pub json: bool,
+    #[arg(long = "json", conflicts_with = "format")]
+    pub as_json: bool,
 }
 
 impl ListOutputArgs {
     /// Where and how, the short flag spelled out.
     pub fn spelled(&self) -> OutputArgs {
-        let format = if self.json { Some(Format::Json) } else { self.to.format };
+        let format = if self.as_json { Some(Format::Json) } else { self.to.format };
         OutputArgs { format, ..self.to.clone() }
     }
 }

@@ -1,4 +1,4 @@
-//! `gstore compact`: merges small files and leaves out deleted rows.
+//! `gstore compact`: merges small files and leaves out deleted rows, or says what that would save.
 
 use std::process::ExitCode;
 
@@ -18,9 +18,6 @@ use crate::sketches::{STOPPING, restore};
 pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping; what was merged stays merged")?;
-    let snapshot = store.snapshot()?;
-    let before = Before::new(&snapshot)?;
-    let mut reporter = context.reporter();
     let options = CompactOptions {
         command: command_line(),
         datasets: args.dataset.iter().cloned().collect(),
@@ -29,14 +26,15 @@ pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
         cancel: Some(cancel),
         ..CompactOptions::default()
     };
+    if args.dry_run {
+        return tell(&store.forecast_compact(&options)?, args.json).map(|()| ExitCode::SUCCESS);
+    }
+    let before = Before::new(&store.snapshot()?)?;
+    let mut reporter = context.reporter();
     let mut bytes = crate::progress::Bytes::new(&mut reporter, "compact");
     let report = store.compact(options, &mut |p| bytes.at(p.bytes_done, p.bytes_total))?;
     bytes.finish();
-    if args.json {
-        out!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print(&report)?;
-    }
+    tell(&report, args.json)?;
     if report.stopped {
         return Ok(ExitCode::from(STOPPED));
     }
@@ -49,12 +47,25 @@ pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
     })
 }
 
+fn tell(report: &CompactReport, as_json: bool) -> Result<()> {
+    match as_json {
+        true => out!("{}", serde_json::to_string_pretty(report)?),
+        false => print(report)?,
+    }
+    Ok(())
+}
+
 fn print(report: &CompactReport) -> Result<()> {
     for part in &report.changed {
+        let (become_files, become_bytes) = match report.dry_run {
+            true => ("would become", "about"),
+            false if part.files_before == 1 => ("becomes", "become"),
+            false => ("become", "become"),
+        };
         out!(
-            "{}: {} {}, {} become {}, {} left out",
+            "{}: {} {become_files} {}, {} {become_bytes} {}, {} left out",
             part.of,
-            many_of(part.files_before, "file becomes", "files become"),
+            many(part.files_before, "file"),
             part.files_after,
             HumanBytes(part.bytes_before),
             HumanBytes(part.bytes_after),
@@ -71,7 +82,12 @@ fn print(report: &CompactReport) -> Result<()> {
             many_of(report.discarded, "group of files was", "groups of files were")
         );
     }
+    let saved = HumanBytes(report.bytes_before.saturating_sub(report.bytes_after));
     match report.snapshot {
+        None if report.dry_run && report.files_before > 0 => out!(
+            "nothing was changed: this was a dry run; about {saved} would be free once `gstore gc` has removed \
+             the snapshots of the old files"
+        ),
         Some(snapshot) => out!("snapshot {snapshot}; older snapshots keep the old files until `gstore gc`"),
         None => out!("nothing to compact"),
     }

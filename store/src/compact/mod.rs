@@ -10,6 +10,7 @@
 //! - damaged files are left alone with the others of their group, and reported; an error of the
 //!   medium ends the work
 
+mod group;
 mod options;
 mod plan;
 mod publish;
@@ -69,6 +70,17 @@ impl Store {
                 break;
             }
         }
+        Ok(report)
+    }
+
+    /// What [`Store::compact`] would do, by the sizes and rows of the files. Writes nothing and takes no lock.
+    ///
+    /// # Errors
+    /// A dataset or feature that is not there, and deletions that cannot be read.
+    pub fn forecast_compact(&self, options: &CompactOptions) -> Result<CompactReport, CompactError> {
+        let units = plan::plan(self, &self.snapshot()?, options)?;
+        let mut report = CompactReport { dry_run: true, ..CompactReport::default() };
+        units.into_iter().for_each(|unit| report.add(unit.expected));
         Ok(report)
     }
 }

@@ -71,6 +71,17 @@ pub struct CompactedPart {
     pub rows_dropped: u64,
 }
 
+impl CompactedPart {
+    /// Adds what became of other files.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.files_before += other.files_before;
+        self.files_after += other.files_after;
+        self.bytes_before += other.bytes_before;
+        self.bytes_after += other.bytes_after;
+        self.rows_dropped += other.rows_dropped;
+    }
+}
+
 /// Files that were left as they are, because one of them cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -87,6 +98,8 @@ pub struct SkippedFiles {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CompactReport {
+    /// Nothing was changed: this is what would happen, with sizes of new files about those of the rows in them.
+    pub dry_run: bool,
     /// The last snapshot that was published; `None` if there was nothing to do.
     pub snapshot: Option<u64>,
     /// Datasets and features that changed.
@@ -124,13 +137,7 @@ impl CompactReport {
         self.bytes_after += part.bytes_after;
         self.rows_dropped += part.rows_dropped;
         match self.changed.iter_mut().find(|c| c.of == part.of) {
-            Some(known) => {
-                known.files_before += part.files_before;
-                known.files_after += part.files_after;
-                known.bytes_before += part.bytes_before;
-                known.bytes_after += part.bytes_after;
-                known.rows_dropped += part.rows_dropped;
-            }
+            Some(known) => known.add(&part),
             None => self.changed.push(part),
         }
     }

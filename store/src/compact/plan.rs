@@ -1,6 +1,7 @@
 //! Compaction plan, the files to merge: adjacent small ones, and those with too many rows that are not live.
 
-use super::options::CompactOptions;
+use super::group::{Candidate, Limits, grouped};
+use super::options::{CompactOptions, CompactedPart};
 use crate::error::{CompactError, ReadError};
 use crate::layout::{Env, encoding_file, sample_file, segment_file};
 use crate::manifest::{DatasetPart, EncodingEntry, FeaturePart, FileEntry, SegmentEntry};
@@ -23,6 +24,8 @@ pub(super) struct Unit {
     /// Deleted rows whose ids are remembered once the rows are in no file any more; of a feature none.
     pub deleted: RowSet,
     pub groups: Vec<Group>,
+    /// What becomes of their files, about.
+    pub expected: CompactedPart,
 }
 
 impl Unit {
@@ -111,16 +114,22 @@ fn dataset(
         end = Some(f.end_row);
         Candidate::new(f.clone(), f.len, f.rows, dead, gap <= GAP_ROWS)
     });
-    let of = |files| Group::Samples(Arc::clone(part), files);
-    groups.extend(grouped(samples, &limits).into_iter().map(of));
+    let name = format!("dataset {}", part.name);
+    let mut expected = CompactedPart { of: name.clone(), ..CompactedPart::default() };
+    for merge in grouped(samples, &limits) {
+        expected.add(&merge.expected);
+        groups.push(Group::Samples(Arc::clone(part), merge.files));
+    }
     for encoding in &part.encodings {
         let counts = counts(env, encoding, &rows.live);
-        let of = |files| Group::Counts(Arc::clone(part), Box::new(encoding.clone()), files);
-        groups.extend(grouped(counts, &limits).into_iter().map(of));
+        for merge in grouped(counts, &limits) {
+            // Rows of token counts are rows of samples, and counted there.
+            expected.add(&CompactedPart { rows_dropped: 0, ..merge.expected });
+            groups.push(Group::Counts(Arc::clone(part), Box::new(encoding.clone()), merge.files));
+        }
     }
-    let name = format!("dataset {}", part.name);
     let deleted = rows.without_successor();
-    Ok(Unit { name, files: Files::Dataset(Arc::clone(part)), live: rows.live, deleted, groups })
+    Ok(Unit { name, files: Files::Dataset(Arc::clone(part)), live: rows.live, deleted, groups, expected })
 }
 
 fn counts(env: &Env, encoding: &EncodingEntry, live: &RowSet) -> Vec<Candidate<FileEntry>> {
@@ -162,86 +171,12 @@ fn feature(
         };
         Candidate::new(s.clone(), s.len, s.rows, dead, true)
     });
-    let groups = grouped(segments, &Limits::new(options, u64::MAX));
-    Ok(Unit {
-        name: format!("feature {}", part.display_name()),
-        files: Files::Feature(Arc::clone(part)),
-        live,
-        deleted: RowSet::new(),
-        groups: groups.into_iter().map(|group| Group::Segments(Arc::clone(part), group)).collect(),
-    })
-}
-
-struct Limits {
-    target: u64,
-    dead_share: f64,
-}
-
-impl Limits {
-    fn new(options: &CompactOptions, most: u64) -> Limits {
-        Limits { target: options.target_bytes.clamp(1, most), dead_share: options.max_dead_share }
+    let name = format!("feature {}", part.display_name());
+    let mut expected = CompactedPart { of: name.clone(), ..CompactedPart::default() };
+    let mut groups = Vec::new();
+    for merge in grouped(segments, &Limits::new(options, u64::MAX)) {
+        expected.add(&merge.expected);
+        groups.push(Group::Segments(Arc::clone(part), merge.files));
     }
-}
-
-/// A file that may be merged with the one before it.
-struct Candidate<T> {
-    file: T,
-    len: u64,
-    /// What will be left of it.
-    live: u64,
-    dead_share: f64,
-    /// Whether it may be in one file with the one before it.
-    joins: bool,
-}
-
-impl<T> Candidate<T> {
-    fn new(file: T, len: u64, rows: u64, dead: u64, joins: bool) -> Self {
-        let dead_share = dead as f64 / rows.max(1) as f64;
-        let live = (len as f64 * (1.0 - dead_share)) as u64;
-        Candidate { file, len, live, dead_share, joins }
-    }
-}
-
-fn grouped<T>(candidates: impl IntoIterator<Item = Candidate<T>>, limits: &Limits) -> Vec<Vec<T>> {
-    let mut out = Vec::new();
-    let mut open: Vec<Candidate<T>> = Vec::new();
-    let mut bytes = 0u64;
-    let mut close = |open: &mut Vec<Candidate<T>>| {
-        let group = std::mem::take(open);
-        if group.len() > 1 || group.iter().any(|c| c.dead_share > limits.dead_share) {
-            out.push(group.into_iter().map(|c| c.file).collect());
-        }
-    };
-    for c in candidates {
-        let alone = c.len >= limits.target.div_ceil(2) && c.dead_share <= limits.dead_share;
-        if alone || !c.joins || bytes.saturating_add(c.live) > limits.target {
-            close(&mut open);
-            bytes = 0;
-        }
-        if !alone {
-            bytes += c.live;
-            open.push(c);
-        }
-    }
-    close(&mut open);
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(files: &[(u64, u64)]) -> Vec<Vec<usize>> {
-        let candidate = |(i, (len, dead)): (usize, &(u64, u64))| Candidate::new(i, *len, 100, *dead, true);
-        grouped(files.iter().enumerate().map(candidate), &Limits { target: 100, dead_share: 0.2 })
-    }
-
-    #[test]
-    fn small_neighbours_are_merged_and_large_files_left_alone() {
-        assert_eq!(run(&[(30, 0), (30, 0), (30, 0), (30, 0), (30, 0)]), [vec![0, 1, 2], vec![3, 4]]);
-        assert_eq!(run(&[(30, 0), (60, 0), (30, 0)]), Vec::<Vec<usize>>::new());
-        assert_eq!(run(&[(60, 21), (60, 20), (400, 50)]), [vec![0], vec![2]]);
-        assert_eq!(run(&[(40, 10), (10, 0), (90, 100)]), [vec![0, 1, 2]]);
-        assert_eq!(run(&[(10, 10)]), Vec::<Vec<usize>>::new());
-    }
+    Ok(Unit { name, files: Files::Feature(Arc::clone(part)), live, deleted: RowSet::new(), groups, expected })
 }
