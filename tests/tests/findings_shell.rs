@@ -88,6 +88,11 @@ fn dot_commands_work_through_a_pipe() {
     assert!(fine && shown == "{\"t\":\"a\\r\\nb\"}\n", "{shown}{said}");
     let (_, said, fine) = piped(&place, &["query", "-o", "x.csv"], ".tables");
     assert!(!fine && said.contains(".output FILE"), "{said}");
+    // On the command line as well.
+    assert_eq!(place.ok(&["query", ".tables targ"]), "target\n");
+    let finished = place.run(&["query", "SELECT 1 AS one;\n.nothing"]);
+    assert_eq!((finished.code, finished.stdout.as_str()), (1, "one\n1\n"), "{}", finished.stderr);
+    has(&finished.stderr, &["what is given, line 2", "there is no command `.nothing`"]);
 }
 
 #[test]

@@ -49,11 +49,14 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     let snapshot = checked(snapshot, args.checks);
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     match sql {
-        Some(text) if args.sql.as_deref().is_none_or(|sql| sql == "-") && has_commands(&text) => {
+        Some(text) if has_commands(&text) => {
             // Each statement takes the newest snapshot, as in the shell.
             drop(lease);
-            let from = args.file.as_deref().filter(|file| *file != Path::new("-"));
-            let from = from.unwrap_or(Path::new("standard input"));
+            let from = match (&args.file, args.sql.as_deref()) {
+                (Some(file), _) if file != Path::new("-") => file.as_path(),
+                (None, Some(sql)) if sql != "-" => Path::new("what is given"),
+                _ => Path::new("standard input"),
+            };
             terminal::script(context, &store, args, &cancel, from, &text)?;
         }
         Some(sql) => {
