@@ -141,7 +141,13 @@ fn a_line_that_is_no_command_is_an_error_at_once() {
 #[test]
 fn tab_completes_tables_options_and_values() {
     let place = place();
+    let odd = "{\"id\": \"a\", \"text\": \"t\", \"Topic Name\": \"green\"}\n";
+    fs_err::write(place.path("odd.jsonl"), odd).expect("written");
+    place.ok(&["add", "--data", "odd.jsonl"]);
+    fs_err::write(place.path("my script=1.sql"), "SELECT 70 + 7 AS n;\n").expect("written");
     let Some(mut shell) = Shell::new(&place) else { return };
+    has(&shell.line("SELECT topic\t FROM odd;"), &["\"Topic Name\" FROM odd", "green"]);
+    has(&shell.line(".read my\t"), &["77"]);
     has(&shell.line("SELECT count(*) AS n FROM po\t;"), &["2040", "(1 row)"]);
     let call = "SELECT count(*) + 5 AS n FROM influence('p\t', 'tar\t', wit\t'mea\t', sim\t'do\t');";
     let whole = "influence('pool', 'target', within => 'mean', sim => 'dot')";

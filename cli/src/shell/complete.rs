@@ -61,10 +61,12 @@ pub fn complete(words: &Words, line: &str, at: usize) -> (usize, Vec<String>) {
     (from, matching(found, &before[from..]))
 }
 
-/// What begins as typed, whatever its case, in order and once.
+/// What begins as typed, whatever its case and with or without its quotes, in order and once.
 fn matching(mut candidates: Vec<String>, typed: &str) -> Vec<String> {
     let begins = |text: &String| {
-        text.get(..typed.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(typed)) && text != typed
+        let unquoted = text.strip_prefix('"').filter(|_| !typed.starts_with('"'));
+        let name = unquoted.unwrap_or(text);
+        name.get(..typed.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(typed)) && text != typed
     };
     candidates.retain(begins);
     let mut seen = std::collections::HashSet::new();
@@ -126,6 +128,7 @@ fn quoted(words: &Words, line: &str, head: &[Piece]) -> Vec<String> {
 
 /// Columns of what stands before a dot, or the tables of a schema.
 fn members(words: &Words, line: &str, of: &str) -> Vec<String> {
+    let of = of.trim_matches('"');
     let schema = format!("{of}.");
     let tables = words.tables.iter().filter_map(|table| table.name.strip_prefix(&schema));
     let mut found: Vec<String> = tables.map(str::to_owned).collect();
@@ -271,6 +274,9 @@ mod tests {
         check("SELECT \"top| FROM pool", "\"top", &["\"Topic Name\""]);
         check("SELECT \"Top|\" FROM pool", "\"Top", &["\"Topic Name"]);
         check("SELECT p.\"Top| FROM pool AS p", "\"Top", &["\"Topic Name\""]);
+        check("SELECT topic| FROM pool", "topic", &["\"Topic Name\""]);
+        check("SELECT p.top| FROM pool p", "top", &["\"Topic Name\""]);
+        check("SELECT \"my p\".sou| FROM pool AS \"my p\"", "sou", &["source"]);
         check("SELECT id FROM pool WHERE \"sou|", "\"sou", &["\"source\""]);
         check("SELECT * FROM \"po|", "\"po", &["\"pool\""]);
         let of_pool = ["row", "id", "source", "\"Topic Name\"", "record"];

@@ -124,7 +124,7 @@ pub fn parse(line: &str) -> Result<Dot, String> {
         (Some(name), _) => name,
         (None, _) => given,
     };
-    let path = || PathBuf::from(rest.trim_matches(['\'', '"']));
+    let path = || path_of(rest);
     Ok(match name {
         ".help" => Dot::Help,
         ".quit" => Dot::Quit,
@@ -147,6 +147,19 @@ pub fn parse(line: &str) -> Result<Dot, String> {
         ".read" => Dot::Read(path()),
         other => return Err(unknown(other)),
     })
+}
+
+/// A path as it is typed: in quotes, or with a backslash before what is special, as completion writes it.
+fn path_of(typed: &str) -> PathBuf {
+    let inside = typed.trim_matches(['\'', '"']);
+    if cfg!(windows) || typed.starts_with('\'') {
+        return inside.into();
+    }
+    let (mut plain, mut chars) = (String::new(), inside.chars());
+    while let Some(c) = chars.next() {
+        plain.push(if c == '\\' { chars.next().unwrap_or(c) } else { c });
+    }
+    plain.into()
 }
 
 fn on(name: &str, word: &str) -> Result<Option<bool>, String> {
@@ -226,6 +239,9 @@ mod tests {
             (".timer", Dot::Timer(None)),
             (".output 'a b.csv'", Dot::Output(Some("a b.csv".into()))),
             (".output", Dot::Output(None)),
+            (".read a\\ b\\=c.sql", Dot::Read("a b=c.sql".into())),
+            (".read \"a b\\$.sql\"", Dot::Read("a b$.sql".into())),
+            (".read 'a\\b.sql'", Dot::Read("a\\b.sql".into())),
             (".read x.sql ;", Dot::Read("x.sql".into())),
         ] {
             assert_eq!(parse(line), Ok(dot), "{line}");

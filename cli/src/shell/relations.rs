@@ -38,10 +38,12 @@ pub(super) fn relations(words: &Words, line: &str) -> Vec<Relation> {
         if texts.get(next).is_some_and(|word| word.eq_ignore_ascii_case("AS")) {
             next += 1;
         }
-        let is_alias = |piece: &&Piece| {
-            piece.kind == Kind::Word && !KEYWORDS.contains(&piece.of(line).to_uppercase().as_str())
+        let is_alias = |piece: &&Piece| match piece.kind {
+            Kind::Name => piece.closed,
+            Kind::Word => !KEYWORDS.contains(&piece.of(line).to_uppercase().as_str()),
+            _ => false,
         };
-        let alias = all.get(next).filter(is_alias).map(|piece| piece.of(line).to_owned());
+        let alias = all.get(next).filter(is_alias).map(|piece| piece.of(line).trim_matches('"').to_owned());
         found.push(Relation { alias, ..relation });
     }
     found
