@@ -1,0 +1,54 @@
+//! Input of a registration that can be read only once, and room for copies of texts.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use gstore_core::Cancel;
+use gstore_ingest::pipeline::IngestError;
+use gstore_store::vfs::free_space;
+use indicatif::HumanBytes;
+use tempfile::NamedTempFile;
+
+/// Refuses, before hours of work, a folder without room for the texts of files.
+pub(super) fn check_room(folder: &Path, data: &[PathBuf]) -> Result<()> {
+    let size = |path: &PathBuf| fs_err::metadata(path).ok().filter(|found| found.is_file()).map(|m| m.len());
+    let bytes: u64 = data.iter().filter_map(size).sum();
+    match free_space(folder) {
+        Some(free) if free < bytes => bail!(
+            "the texts are cut into a copy of {}, and {} has {} left",
+            HumanBytes(bytes),
+            folder.display(),
+            HumanBytes(free)
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// A pipe can be read once and registration reads twice, so what is no regular file is copied first.
+pub(super) fn spool(data: &Path, cancel: &Cancel) -> Result<Option<NamedTempFile>> {
+    let mut source: Box<dyn Read + Send> = if data == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else if fs_err::metadata(data).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+        Box::new(fs_err::File::open(data)?)
+    } else {
+        return Ok(None);
+    };
+    let copy = tempfile::Builder::new().prefix("gstore-input-").suffix(".jsonl").tempfile()?;
+    let mut file = copy.reopen()?;
+    // A read may wait forever, so it has its own thread, which ends with the process.
+    let (done, copied) = channel();
+    std::thread::spawn(move || done.send(std::io::copy(&mut source, &mut file)));
+    loop {
+        match copied.recv_timeout(Duration::from_millis(50)) {
+            // The copy's name is used nowhere else.
+            Ok(Ok(0)) => bail!("{} has no samples", data.display()),
+            Ok(copied) => return copied.map(|_| Some(copy)).map_err(Into::into),
+            Err(RecvTimeoutError::Disconnected) => bail!("{} could not be read to its end", data.display()),
+            Err(RecvTimeoutError::Timeout) if cancel.is_raised() => bail!(IngestError::Stopped),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Samples of a command line, on their way into the store.
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use gstore_core::{Cancel, many};
+use gstore_data::{FieldNames, cut_records};
+use gstore_ingest::pipeline::{
+    self, AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
+};
+use gstore_model::hub::{DATA_PREFIX, HubConfig, resolve_data};
+use gstore_store::{IfDeleted, Store};
+use rustix::fs::{Access, access};
+use tempfile::NamedTempFile;
+
+use super::input::{check_room, spool};
+use super::told::told;
+use crate::args::{Duplicates, IfChanged, SampleArgs};
+use crate::context::{Context, command_line};
+use crate::new_store::NewStore;
+
+/// The samples that a command line names.
+pub struct Samples {
+    request: AddRequest,
+    /// Raised by Ctrl-C.
+    cancel: Arc<Cancel>,
+    /// Copies of what can be read only once; they go with this.
+    copies: Vec<NamedTempFile>,
+    /// The files whose texts were cut, where the request names a copy.
+    cut: Option<String>,
+}
+
+impl Samples {
+    /// Reads no file but those that can be read only once.
+    pub fn new(context: &Context, dataset: &str, data: &[PathBuf], samples: &SampleArgs) -> Result<Self> {
+        let cancel = context.cancel_on_interrupt("stopping; once more to stop at once")?;
+        let mut copies = Vec::new();
+        let mut paths = Vec::with_capacity(data.len());
+        for path in data {
+            if let Some(name) = path.to_str().filter(|text| text.starts_with(DATA_PREFIX)) {
+                let mut reporter = context.reporter();
+                let found = resolve_data(name, &HubConfig::from_env(), &mut reporter)?;
+                let from = found.origin.map_or_else(String::new, |origin| format!(" of {origin}"));
+                context.say(&format!("{name}: {}{from}", many(found.files.len() as u64, "file")));
+                paths.extend(found.files);
+                continue;
+            }
+            let copy = spool(path, &cancel)?;
+            paths.push(copy.as_ref().map_or(path.as_path(), |copy| copy.path()).to_owned());
+            copies.extend(copy);
+        }
+        let request = AddRequest {
+            dataset: dataset.to_owned(),
+            data: paths,
+            fields: samples.fields.clone(),
+            layout: samples.layout,
+            columns: samples.columns.clone(),
+            skip_bad: samples.skip_bad,
+            duplicates: match samples.duplicates {
+                Duplicates::Refuse => pipeline::Duplicates::Refuse,
+                Duplicates::First => pipeline::Duplicates::First,
+            },
+            if_changed: match samples.if_changed {
+                IfChanged::Refuse => gstore_store::IfChanged::Refuse,
+                IfChanged::Keep => gstore_store::IfChanged::Keep,
+                IfChanged::Replace => gstore_store::IfChanged::Replace,
+            },
+            if_deleted: match samples.restore_deleted {
+                true => IfDeleted::Restore,
+                false => IfDeleted::LeaveOut,
+            },
+            existing: samples.existing,
+            command: command_line(),
+        };
+        Ok(Self { request, cancel, copies, cut: None })
+    }
+
+    /// The same with each long text cut into samples of its own, in a copy of the files.
+    pub fn in_blocks(mut self, context: &Context, request: &IngestRequest) -> Result<Self> {
+        let encoder = request.text.encoder(&request.model).map_err(IngestError::from)?;
+        let AddRequest { data, fields, layout, .. } = &self.request;
+        let fields = FieldNames::parse(fields).and_then(|fields| fields.with_layout(*layout));
+        let fields = fields.map_err(|source| IngestError::FieldOption { source })?;
+        // Beside the store, which will hold as much: the folder for temporary files may be small.
+        let store = std::path::absolute(context.store_path()?)?;
+        let folder = store.ancestors().skip(1).find(|folder| folder.is_dir());
+        let folder = folder.filter(|folder| access(*folder, Access::WRITE_OK | Access::EXEC_OK).is_ok());
+        let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
+        check_room(&folder, data)?;
+        let copy = tempfile::Builder::new().prefix("gstore-blocks-").suffix(".jsonl").tempfile_in(&folder)?;
+        let mut out = BufWriter::new(copy.reopen()?);
+        let (read, written) = cut_records(data, &fields, &encoder, &mut out, &self.cancel)?;
+        out.flush()?;
+        context.say(&format!("{} cut into {}", many(read, "record"), many(written, "sample")));
+        let files: Vec<String> = data.iter().map(|path| path.display().to_string()).collect();
+        self.cut = Some(files.join(", "));
+        (self.request.data, self.request.fields) = (vec![copy.path().to_owned()], Vec::new());
+        self.request.layout = None;
+        self.copies.push(copy);
+        Ok(self)
+    }
+
+    /// An error once Ctrl-C was pressed.
+    pub fn check_stopped(&self) -> Result<()> {
+        if self.cancel.is_raised() { bail!(IngestError::Stopped) } else { Ok(()) }
+    }
+
+    /// What registers them.
+    pub fn request(&self) -> &AddRequest {
+        &self.request
+    }
+
+    /// Checks that the models of an ingest read their texts alike.
+    pub fn check_texts(&self, context: &Context, request: &IngestRequest) -> Result<()> {
+        let checked = check_texts(&self.request, request, &mut context.reporter(), &self.cancel);
+        checked.map_err(|error| self.named(error))
+    }
+
+    /// Registers them in a store, if the ingest that follows fits on the disk with them.
+    pub fn read(&self, context: &Context, store: &Store, then: Option<&IngestRequest>) -> Result<AddReport> {
+        let added = add_until(store, &self.request, then, &mut context.reporter(), &self.cancel);
+        added.map_err(|error| self.named(error))
+    }
+
+    /// An error that may name a line of a copy, with the files that it is a copy of.
+    fn named(&self, error: IngestError) -> anyhow::Error {
+        match &self.cut {
+            Some(files) if !matches!(error, IngestError::Stopped) => {
+                anyhow::Error::from(error).context(format!("{files}, its long texts cut"))
+            }
+            _ => error.into(),
+        }
+    }
+
+    /// Registers them in the store of the command line. Where there is none yet, one is made at the first
+    /// commit: a failure leaves none behind.
+    pub fn register(&self, context: &Context, then: Option<&IngestRequest>) -> Result<(Store, AddReport)> {
+        if let Some(store) = context.open_if_there()? {
+            let report = self.read(context, &store, then)?;
+            return Ok((store, report));
+        }
+        check_data(&self.request).map_err(|error| self.named(error))?;
+        let new = NewStore::at(context.store_path()?)?;
+        let report = self.read(context, &new.store, then)?;
+        let store = new.keep()?;
+        context.say(&format!("new store {}", store.path().display()));
+        Ok((store, report))
+    }
+
+    /// Says what was new.
+    pub fn tell(&self, context: &Context, report: &AddReport) {
+        context.say(&told(&self.request.dataset, report));
+    }
+}

@@ -1,0 +1,46 @@
+//! What `gstore add` says of a registration.
+
+use gstore_core::{many, many_of};
+use gstore_ingest::pipeline::AddReport;
+
+/// What was new, what was there, and what was left out.
+pub(super) fn told(dataset: &str, report: &AddReport) -> String {
+    let added = format!("{} added", many(report.added, "sample"));
+    let mut text = match (report.added + report.replaced, report.unchanged) {
+        (0, 1) if report.left_out == 0 => {
+            format!("{dataset}: nothing to add; the 1 sample is there already")
+        }
+        (0, 0) if report.left_out == 0 => format!("{dataset}: nothing to add"),
+        (0, unchanged) if report.left_out == 0 => {
+            format!("{dataset}: nothing to add; all {unchanged} samples are there already")
+        }
+        (_, 0) if report.left_out == 0 => format!("{dataset}: {added}"),
+        (_, unchanged) => {
+            format!("{dataset}: {added}, {} there already", many_of(unchanged, "was", "were"))
+        }
+    };
+    match report.left_out {
+        0 => {}
+        1 => text.push_str(", 1 was deleted before and left out (--restore-deleted adds it)"),
+        n => text.push_str(&format!(", {n} were deleted before and left out (--restore-deleted adds them)")),
+    }
+    if report.replaced > 0 {
+        text.push_str(&format!(", {} replaced", report.replaced));
+    }
+    if report.duplicates > 0 {
+        let left_out = many_of(report.duplicates, "repeats", "repeat");
+        text.push_str(&format!(", {left_out} an earlier id and {} left out", was(report.duplicates)));
+    }
+    if report.skipped > 0 {
+        text.push_str(&format!(", {} that cannot be read left out", many(report.skipped, "record")));
+    }
+    if report.kept > 0 {
+        let kept = many(report.kept, "changed line");
+        text.push_str(&format!("; {kept} skipped, as stored samples are kept"));
+    }
+    text
+}
+
+fn was(n: u64) -> &'static str {
+    if n == 1 { "was" } else { "were" }
+}
