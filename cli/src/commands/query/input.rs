@@ -1,0 +1,79 @@
+//! What a query is asked: its statements, values of parameters, and tables of the user's own.
+
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use gstore_sql::{OwnTable, Parameters};
+
+use crate::args::QueryArgs;
+use crate::failure::UsageError;
+
+/// The statements; none where somebody is there to type them.
+pub(super) fn statements(args: &QueryArgs) -> Result<Option<String>> {
+    Ok(match (args.sql.as_deref(), &args.file) {
+        (Some("-"), _) => Some(read_stdin()?),
+        (Some(sql), _) => Some(sql.to_owned()),
+        (None, Some(file)) if file == Path::new("-") => Some(read_stdin()?),
+        (None, Some(file)) => Some(without_mark(fs_err::read_to_string(file)?)),
+        (None, None) if !std::io::stdin().is_terminal() => Some(read_stdin()?),
+        (None, None) => None,
+    })
+}
+
+/// What a message calls the place that they are from.
+pub(super) fn place(args: &QueryArgs) -> &Path {
+    match (&args.file, args.sql.as_deref()) {
+        (Some(file), _) if file != Path::new("-") => file.as_path(),
+        (None, Some(sql)) if sql != "-" => Path::new("what is given"),
+        _ => Path::new("standard input"),
+    }
+}
+
+/// `NAME=FILE`: files of the user's own as tables.
+pub fn own_tables(given: &[String]) -> Result<Vec<OwnTable>> {
+    let table = |text: &String| {
+        let wrong = || {
+            let name = Path::new(text).file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            let example = match Path::new(text).is_file() && !name.is_empty() && name.chars().all(plain) {
+                true => format!(": write {name}={text}"),
+                false => String::new(),
+            };
+            UsageError(format!("a table is given as NAME=FILE, not `{text}`{example}"))
+        };
+        let (name, file) = text.split_once('=').filter(|(_, file)| !file.is_empty()).ok_or_else(wrong)?;
+        OwnTable::open(name, Path::new(file))
+            .map_err(|error| anyhow::Error::from(UsageError(error.to_string())))
+    };
+    given.iter().map(table).collect()
+}
+
+/// `NAME=VALUE`: a value that is JSON is taken as that, all else as text.
+pub fn parameters(given: &[String]) -> Result<Parameters> {
+    let mut values = Parameters::default();
+    for text in given {
+        let wrong = || UsageError(format!("a parameter is given as NAME=VALUE or 1=VALUE, not `{text}`"));
+        let (name, value) = text.split_once('=').ok_or_else(wrong)?;
+        if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
+            bail!(wrong());
+        }
+        let value = match serde_json::from_str(value) {
+            Ok(serde_json::Value::Object(_)) | Err(_) => serde_json::Value::from(value),
+            Ok(value) => value,
+        };
+        values.add(Some(name), &value).map_err(|error| UsageError(error.to_string()))?;
+    }
+    Ok(values)
+}
+
+fn read_stdin() -> Result<String> {
+    let mut sql = String::new();
+    std::io::stdin().read_to_string(&mut sql)?;
+    Ok(without_mark(sql))
+}
+
+/// A text without the byte order mark with which editors of Windows begin files.
+pub fn without_mark(text: String) -> String {
+    text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)
+}
