@@ -1,60 +1,18 @@
 //! Dot commands of the shell, and the backslash commands that stand for some of them.
 
-use std::path::PathBuf;
+mod known;
 
-use gstore_core::nearest;
+use std::path::PathBuf;
 
 use super::lexer::is_complete;
 use super::settings::Mode;
 
+pub use known::{COMMANDS, Known, completed, help};
+
+use known::{ALIASES, unknown};
+
 /// Words that are commands of the shell where they stand alone.
 pub const WORDS: [&str; 3] = ["help", "quit", "exit"];
-
-/// A dot command: its name, what it takes, and what it does.
-pub struct Known {
-    /// Its name with the dot.
-    pub name: &'static str,
-    /// What follows it.
-    pub takes: &'static str,
-    /// What it does.
-    pub about: &'static str,
-}
-
-const fn known(name: &'static str, takes: &'static str, about: &'static str) -> Known {
-    Known { name, takes, about }
-}
-
-/// All of them, in the order in which help lists them.
-#[rustfmt::skip]
-pub const COMMANDS: &[Known] = &[
-    known(".tables", "[TEXT]", "the tables, or those whose name contains a text"),
-    known(".schema", "[TABLE]", "the columns of a table, or of every dataset"),
-    known(".mode", "[MODE]", "how results look: table, line (a record below the other), csv, tsv, json or lines"),
-    known(".maxrows", "[N|all]", "how many rows of a result are shown"),
-    known(".timer", "[on|off]", "whether the time of each statement is shown"),
-    known(".pager", "[on|off]", "whether a result longer than the screen goes through a pager"),
-    known(".output", "[FILE]", "write all rows of what follows to a file; without one, show them again"),
-    known(".read", "FILE", "run the statements and dot commands of a file"),
-    known(".help", "", "this list"),
-    known(".quit", "", "leave, as Ctrl-D does"),
-];
-
-/// Backslash commands that people bring from elsewhere.
-const ALIASES: &[(&str, &str)] = &[
-    ("\\?", ".help"),
-    ("\\h", ".help"),
-    ("\\d", ".schema"),
-    ("\\dt", ".tables"),
-    ("\\i", ".read"),
-    ("\\o", ".output"),
-    ("\\timing", ".timer"),
-    ("\\pset", ".mode"),
-    ("\\q", ".quit"),
-    (".exit", ".quit"),
-    (".once", ".output"),
-    (".columns", ".schema"),
-    (".show", ".mode"),
-];
 
 /// What a line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -169,49 +127,6 @@ fn on(name: &str, word: &str) -> Result<Option<bool>, String> {
         "off" => Ok(Some(false)),
         other => Err(format!("{name} is on or off, not `{other}`")),
     }
-}
-
-fn unknown(name: &str) -> String {
-    let hint = nearest(name, COMMANDS.iter().map(|known| known.name));
-    let hint = hint.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
-    format!("there is no command `{name}`; {hint}.help lists them")
-}
-
-/// The list of commands.
-pub fn help() -> String {
-    let mut text = String::from(
-        "Statements end with `;` and may have several lines. Tab completes names, options and values.\n\
-         Ctrl-C leaves what is typed or stops what runs, Ctrl-R searches earlier statements, Ctrl-D leaves.\n\n",
-    );
-    for known in COMMANDS {
-        let left = format!("{} {}", known.name, known.takes);
-        text.push_str(&format!("  {left:<18} {}\n", known.about));
-    }
-    text.push_str(
-        "\n  SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 10;\n  \
-         DESCRIBE pool;  SELECT * FROM gstore.features;  EXPLAIN SELECT ...;",
-    );
-    text
-}
-
-/// Where a word of a dot command begins that is being typed, and what it may become; `tables` are the names of
-/// tables.
-pub fn completed(typed: &str, tables: impl Fn() -> Option<Vec<String>>) -> (usize, Vec<String>) {
-    let blank = typed.char_indices().rev().find(|(_, c)| c.is_whitespace());
-    let from = blank.map_or(0, |(at, c)| at + c.len_utf8());
-    let command = typed.split_whitespace().next().unwrap_or_default();
-    let mut found: Vec<String> = match command {
-        _ if typed[..from].trim().is_empty() => {
-            COMMANDS.iter().map(|known| format!("{} ", known.name).replace(".help ", ".help")).collect()
-        }
-        ".mode" => Mode::words().map(str::to_owned).collect(),
-        ".timer" | ".pager" | "\\timing" => vec!["on".to_owned(), "off".to_owned()],
-        ".maxrows" => vec!["all".to_owned()],
-        ".schema" | ".tables" | "\\d" => tables().unwrap_or_default(),
-        _ => Vec::new(),
-    };
-    found.retain(|word| word.starts_with(&typed[from..]));
-    (from, found)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The shell of `gstore query`: input, SQL and dot commands, apart from any terminal.
 //!
-//! - `lexer`, `colour`, `complete`: pieces of SQL, their colours, and what may stand at the cursor
+//! - `lexer`, `colour`, `complete`, `call`: pieces of SQL, their colours, and what may stand at the cursor
 //! - `words`, `relations`: the names that completion offers, and those of the statement that is typed
 //! - `dot`, `settings`, `shown`: dot commands, what they set, and the line below a result
 
+mod call;
 pub mod colour;
 pub mod complete;
 pub mod dot;

@@ -1,0 +1,97 @@
+//! Calls of table functions: the one around the cursor, its options, and the values that they may have.
+
+use gstore_core::Kind as FeatureKind;
+use gstore_query::influence::{Function, Takes};
+
+use super::complete::TABLE_FUNCTIONS;
+use super::lexer::{Kind, Piece};
+use super::relations::relations;
+use super::words::Words;
+
+/// A call of a table function around the cursor.
+pub(super) struct Call<'a> {
+    /// Its name.
+    pub(super) function: &'a str,
+    /// Commas before the argument.
+    pub(super) position: usize,
+    /// The option whose value it is.
+    pub(super) option: Option<&'a str>,
+    /// The first argument, where it is a text.
+    first: Option<&'a str>,
+}
+
+/// The call that is open where the pieces end.
+pub(super) fn call<'a>(line: &'a str, head: &[Piece]) -> Option<Call<'a>> {
+    let (mut depth, mut position, mut option) = (0usize, 0, None);
+    for (i, piece) in head.iter().enumerate().rev() {
+        match piece.of(line) {
+            ")" | "]" => depth += 1,
+            // A list that is still open is part of its argument.
+            "[" if depth == 0 => position = 0,
+            "[" => depth -= 1,
+            "(" if depth > 0 => depth -= 1,
+            "(" => {
+                let function = head[..i].last()?.of(line);
+                let known = TABLE_FUNCTIONS.iter().find(|known| known.eq_ignore_ascii_case(function))?;
+                let first = head.get(i + 1).filter(|piece| piece.kind == Kind::Text && piece.closed);
+                let first = first.map(|piece| piece.of(line).trim_matches('\''));
+                return Some(Call { function: known, position, option, first });
+            }
+            "," if depth == 0 => position += 1,
+            "=>" if depth == 0 && position == 0 => option = head[..i].last().map(|name| name.of(line)),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The options of a table function.
+pub(super) fn options(function: &str) -> impl Iterator<Item = &'static str> {
+    let asked = Function::ALL.into_iter().find(|known| known.name().strip_suffix("()") == Some(function));
+    let own = asked.into_iter().flat_map(Function::options).map(|option| option.name);
+    own.filter(|name| !matches!(*name, "pool" | "target"))
+}
+
+/// What an option takes.
+fn takes(option: &str) -> Option<Takes> {
+    let mut all = Function::ALL.into_iter().flat_map(Function::options);
+    all.find(|known| known.name == option).map(|known| known.takes)
+}
+
+/// The values that an argument may have.
+pub(super) fn values(words: &Words, line: &str, call: &Call<'_>) -> Vec<String> {
+    let datasets = || words.datasets().map(str::to_owned).collect::<Vec<_>>();
+    let labels = || words.features.iter().map(|(_, label)| label.clone()).collect::<Vec<_>>();
+    match (call.option, call.function, call.position) {
+        (None, _, 0) | (None, "influence" | "excluded", 1) => datasets(),
+        (None, "vectors", 1) => {
+            let own =
+                words.features.iter().filter(|(dataset, _)| call.first.is_none_or(|first| first == dataset));
+            own.map(|(_, label)| label.clone()).collect()
+        }
+        (None, ..) => Vec::new(),
+        (Some("pool" | "target"), ..) => datasets(),
+        (Some("checkpoints" | "checkpoint"), ..) => words.checkpoints.clone(),
+        (Some("run"), ..) => words.runs.clone(),
+        (Some("features"), ..) => labels(),
+        (Some("kind" | "pool_kind" | "target_kind"), ..) => {
+            FeatureKind::names().split(',').map(|name| name.trim().to_owned()).collect()
+        }
+        (Some("quota_by"), ..) => {
+            relations(words, line).into_iter().flat_map(|relation| relation.columns).collect()
+        }
+        (Some(option), ..) => match takes(option) {
+            Some(Takes::Word(known)) => known.iter().map(|word| (*word).to_owned()).collect(),
+            Some(Takes::Flag) => vec!["true".to_owned(), "false".to_owned()],
+            _ => Vec::new(),
+        },
+    }
+}
+
+/// A value as it is written outside of a text.
+pub(super) fn as_value(value: &str, call: &Call<'_>) -> String {
+    match call.option.and_then(takes) {
+        Some(Takes::Flag) => value.to_owned(),
+        _ => format!("'{value}'"),
+    }
+}
