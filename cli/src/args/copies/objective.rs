@@ -1,0 +1,98 @@
+//! What a copy of a model minimises, and at which rates.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use gstore_train::ScheduleKind;
+
+/// The objective.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Objective")]
+pub struct DaunceObjectiveArgs {
+    /// What each copy minimises
+    #[arg(long, value_enum, default_value = "if")]
+    pub variant: Variant,
+    /// Scale of the noise [default: 1]
+    #[arg(long, value_name = "X")]
+    pub rho: Option<f64>,
+    /// Scale of what holds a copy near the start
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub gamma: f64,
+    /// By how many tokens the loss of a row is divided
+    #[arg(long, value_enum, default_value = "step")]
+    pub normalizer: Normalizer,
+    /// Where logits of the start come from; the same bits
+    #[arg(long, value_enum, default_value = "auto")]
+    pub base_states: BaseStates,
+    /// File of hidden states of the start that `gstore daunce prepare` wrote
+    #[arg(long, value_name = "FILE", conflicts_with = "base_states")]
+    pub hidden_states: Option<PathBuf>,
+    /// Share of the inputs of LoRA factors that is dropped in training; the start is computed without
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub lora_dropout: f64,
+}
+
+/// What a copy minimises.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    /// The change of the loss with a perturbed linear term
+    If,
+    /// The squared change of the loss with one
+    Efim,
+    /// The loss itself: copies differ by their rows alone
+    Subset,
+}
+
+/// By how many tokens a loss is divided.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Normalizer {
+    /// The mean number of scored tokens of the step's rows, as the reference has it
+    Step,
+    /// The row's own number of scored tokens, as losses are recorded
+    Row,
+}
+
+/// Where logits of the start come from.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BaseStates {
+    /// A file where there is one, where all weights are trained or where it takes up to 1 GiB; else passes
+    Auto,
+    /// A file of hidden states, made if it is missing
+    Stored,
+    /// A forward pass of the start for each batch
+    Forward,
+}
+
+/// Optimizer and schedule.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Optimizer")]
+pub struct DaunceRateArgs {
+    /// adamw or sgd
+    #[arg(long, value_name = "NAME", default_value = "adamw")]
+    pub optim: String,
+    /// The highest rate
+    #[arg(long, value_name = "X", default_value_t = 3e-4)]
+    pub learning_rate: f64,
+    /// Decay of weights, not of norms and biases
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub weight_decay: f64,
+    /// Momentum of SGD
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub momentum: f64,
+    /// Schedule of the rate
+    #[arg(long, value_name = "NAME", default_value = "cosine",
+        help = format!("Schedule of the rate: {}", ScheduleKind::NAMES.join(", ")))]
+    pub lr_scheduler_type: String,
+    /// The warm-up's share of all steps
+    #[arg(long, value_name = "X", default_value_t = 0.03, conflicts_with = "warmup_steps")]
+    pub warmup_ratio: f64,
+    /// Steps of the warm-up
+    #[arg(long, value_name = "N")]
+    pub warmup_steps: Option<u64>,
+    /// The first step has a rate of zero, as in the reference, and so changes nothing
+    #[arg(long)]
+    pub first_rate_zero: bool,
+    /// Norm that a step's gradient is clipped to; 0: it is not
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub max_grad_norm: f64,
+}
