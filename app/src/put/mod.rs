@@ -9,11 +9,10 @@
 mod error;
 mod ids;
 mod spec;
+mod work;
 
-use gstore_core::{DType, Digest, RowFlags, RowSet, canonical_json};
-use gstore_store::{
-    ClientWrite, Job, JobPlan, RunUpdate, SegmentWriter, Snapshot, Store, WriteNote, check_key,
-};
+use gstore_core::{DType, Digest, canonical_json};
+use gstore_store::{ClientWrite, Snapshot, Store, WriteNote, check_key};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
@@ -21,13 +20,7 @@ use xxhash_rust::xxh3::Xxh3;
 pub use error::PutError;
 pub use spec::{SpaceSpec, VectorSpec};
 
-use ids::Ids;
-use spec::Resolved;
-
-/// Bytes of vectors in one file, about.
-const FILE_BYTES: usize = 1 << 30;
-/// Files of one put: a stream whose rows come in more ascending runs than this is refused.
-const MOST_FILES: usize = 256;
+use work::Work;
 
 /// Which samples vectors belong to.
 #[derive(Debug, Clone, Copy)]
@@ -68,23 +61,6 @@ pub struct VectorPut {
     snapshot: Arc<Snapshot>,
     rows: u64,
     not_finite: u64,
-}
-
-/// A job that writes.
-struct Work {
-    store: Store,
-    plan: JobPlan,
-    /// `None` once it is published. Dropped otherwise, it is removed.
-    job: Option<Job>,
-    resolved: Resolved,
-    ids: Option<Ids>,
-    live: Arc<RowSet>,
-    /// Rows that the feature has, and those that were pushed.
-    published: RowSet,
-    pushed: RowSet,
-    writer: Option<(SegmentWriter, u64)>,
-    bytes: usize,
-    files: usize,
 }
 
 impl VectorPut {
@@ -214,158 +190,5 @@ impl VectorPut {
         }
         told.insert("snapshot".to_owned(), json!(after.number()));
         Ok(PutReport { told, repeated: false })
-    }
-}
-
-impl Work {
-    fn start(
-        store: &Store,
-        snapshot: &Arc<Snapshot>,
-        dataset: &str,
-        resolved: Resolved,
-        command: &str,
-    ) -> Result<Self, PutError> {
-        let plan = JobPlan {
-            command: command.to_owned(),
-            identity: json!({ "put": dataset, "feature": resolved.feature.desc.key() }),
-            features: vec![resolved.feature.clone()],
-            detail: Value::Null,
-        };
-        let mut job = store.start_job(plan.clone())?;
-        if job.resumed() {
-            // What a put that was killed has sealed is not known to be what comes now.
-            job.abandon()?;
-            job = store.start_job(plan.clone())?;
-        }
-        let published = job.rows_done(0);
-        let live = snapshot.live_rows(snapshot.dataset(dataset)?)?;
-        let pushed = RowSet::new();
-        Ok(Self {
-            store: store.clone(),
-            plan,
-            job: Some(job),
-            resolved,
-            ids: None,
-            live,
-            published,
-            pushed,
-            writer: None,
-            bytes: 0,
-            files: 0,
-        })
-    }
-
-    /// What the job begins with.
-    fn base(&self, otherwise: &Arc<Snapshot>) -> Arc<Snapshot> {
-        Arc::clone(self.job.as_ref().map_or(otherwise, Job::snapshot))
-    }
-
-    fn push(
-        &mut self,
-        snapshot: &Snapshot,
-        dataset: &str,
-        samples: Samples<'_>,
-        values: &[f32],
-        flags: Option<&[u8]>,
-    ) -> Result<(), PutError> {
-        let found;
-        let rows = match samples {
-            Samples::Rows(rows) => rows,
-            Samples::Ids(ids) => {
-                if self.ids.is_none() {
-                    self.ids = Some(Ids::new(snapshot.samples(snapshot.dataset(dataset)?)?));
-                }
-                found = match &mut self.ids {
-                    Some(known) => known.rows_of(dataset, ids)?,
-                    None => Vec::new(),
-                };
-                &found
-            }
-        };
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        if !rows.is_sorted() {
-            order.sort_by_key(|at| rows.get(*at).copied());
-        }
-        let dim = self.resolved.feature.desc.dim() as usize;
-        for at in order {
-            let (Some(row), Some(vector)) = (rows.get(at), values.get(at * dim..(at + 1) * dim)) else {
-                continue;
-            };
-            let flags = flags.and_then(|f| f.get(at)).copied().unwrap_or_default();
-            self.check(dataset, *row)?;
-            self.write(*row, vector, RowFlags::from_bits(flags))?;
-        }
-        Ok(())
-    }
-
-    fn check(&mut self, dataset: &str, row: u64) -> Result<(), PutError> {
-        if !self.live.contains(row) {
-            return Err(PutError::NoRow { dataset: dataset.to_owned(), row });
-        }
-        let feature = || self.resolved.feature.attrs.label.clone();
-        if self.published.contains(row) {
-            return Err(PutError::There { feature: feature(), row });
-        }
-        if self.pushed.contains(row) {
-            return Err(PutError::Twice { row });
-        }
-        self.pushed.insert(row..row + 1);
-        Ok(())
-    }
-
-    fn write(&mut self, row: u64, vector: &[f32], flags: RowFlags) -> Result<(), PutError> {
-        let goes_on = self.writer.as_ref().is_some_and(|(_, last)| *last < row) && self.bytes < FILE_BYTES;
-        if !goes_on {
-            self.seal()?;
-        }
-        let Some(job) = &mut self.job else { return Ok(()) };
-        let mut writer = match self.writer.take() {
-            Some((writer, _)) => writer,
-            None => {
-                self.files += 1;
-                self.bytes = 0;
-                job.segment_writer(0)?
-            }
-        };
-        writer.push(row, vector, flags)?;
-        self.bytes += size_of_val(vector) + size_of::<u64>();
-        self.writer = Some((writer, row));
-        Ok(())
-    }
-
-    fn seal(&mut self) -> Result<(), PutError> {
-        let (Some((writer, _)), Some(job)) = (self.writer.take(), &mut self.job) else { return Ok(()) };
-        if self.files >= MOST_FILES && self.bytes < FILE_BYTES {
-            return Err(PutError::Order);
-        }
-        Ok(job.seal(0, writer)?)
-    }
-
-    fn publish(
-        mut self,
-        dataset: &str,
-        named: Option<(ClientWrite, Map<String, Value>)>,
-    ) -> Result<Arc<Snapshot>, PutError> {
-        if let (Some((writer, _)), Some(job)) = (self.writer.take(), &mut self.job) {
-            job.seal(0, writer)?;
-        }
-        let run: Option<RunUpdate> = self.resolved.run.take();
-        let Some(job) = self.job.take() else { return Err(PutError::Empty) };
-        let published = job.publish_write(run, dataset, named);
-        if published.is_err() {
-            // Its sealed files wait for a put that never comes.
-            self.job = self.store.start_job(self.plan.clone()).ok();
-        }
-        Ok(published?)
-    }
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        self.writer = None;
-        if let Some(job) = self.job.take() {
-            // What cannot be removed now goes with the next put of the feature.
-            let _ = job.abandon();
-        }
     }
 }
