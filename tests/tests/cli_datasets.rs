@@ -77,3 +77,22 @@ fn an_ingest_and_its_dry_run_refuse_it_as_well() {
     }
     assert_eq!(place.value(COUNT), "1");
 }
+
+#[test]
+fn a_dataset_is_named_where_it_was_not_meant_to_be_guessed() {
+    let place = Place::new();
+    write(&place, "2024 news.jsonl", &["a"]);
+    let (code, said) = add(&place, &["--data", "2024 news.jsonl"]);
+    assert!(code == 0 && said.contains("in double quotes: \"2024_news\""), "{said}");
+    assert_eq!(place.value("SELECT count(*) FROM \"2024_news\""), "1");
+    for (args, says) in [
+        (&["delete", "2024_news", "--id", "a"][..], "a dataset is given with --dataset 2024_news"),
+        (&["ls", "2024_news"], "`gstore info 2024_news`"),
+        (&["drop", "dataset", "2024_news", "--dry-run"], "`gstore revert` takes it back"),
+        (&["add", "--data", "-"], "standard input gives a dataset no name"),
+    ] {
+        let finished = place.run(args);
+        assert!(finished.code == 2 && finished.stderr.contains(says), "{args:?}: {}", finished.stderr);
+    }
+    assert_eq!(place.value("SELECT count(*) FROM \"2024_news\""), "1");
+}

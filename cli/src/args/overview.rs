@@ -52,15 +52,18 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
     }
 }
 
-/// What is said of a file without its option, for a command of `root` that takes files with `--data`, and of
-/// `--json` for one that has formats.
+/// What is said of a file or a dataset without its option, for a command of `root` that takes it with one, and of
+/// what another command or option does.
 pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
     }
     let words = argv.iter().skip(1).filter_map(|word| word.to_str());
+    let first = words.clone().find_map(|word| root.find_subcommand(word)).map(Command::get_name);
+    let given = words.clone().any(|word| word.split('=').next() == Some("--dataset"));
     let command = words.fold(root, |command, word| command.find_subcommand(word).unwrap_or(command));
+    let is_name = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let has = |long: &str| command.get_arguments().any(|arg| arg.get_long() == Some(long));
     match word.as_str() {
         "--json" if has("format") => {
@@ -68,6 +71,15 @@ pub fn misplaced(root: &Command, argv: &[OsString], error: &clap::Error) -> Opti
         }
         word if Path::new(word).exists() && has("data") => {
             Some(format!("error: {word} is a file; give it with --data {word}"))
+        }
+        "--dry-run" if first == Some("drop") => {
+            Some("error: a drop has no dry run; `gstore revert` takes it back".to_owned())
+        }
+        word if first == Some("ls") && is_name(word) => {
+            Some(format!("error: `gstore ls` lists all there is; `gstore info {word}` describes one of it"))
+        }
+        word if has("dataset") && !given && is_name(word) => {
+            Some(format!("error: `{word}` stands by itself; a dataset is given with --dataset {word}"))
         }
         _ => None,
     }
@@ -126,6 +138,23 @@ mod tests {
         let error = command().try_get_matches_from(&argv).expect_err("refused");
         let asked = misplaced(&command(), &argv, &error);
         assert_eq!(asked.as_deref(), Some("error: the result as JSON is asked for with --format json"));
+        for (words, says) in [
+            (&["delete", "notes", "--id", "1"][..], "a dataset is given with --dataset notes"),
+            (&["ingest", "pool", "--features", "loss", "--model", "m"], "--dataset pool"),
+            (&["ls", "pool"], "`gstore info pool`"),
+            (&["drop", "dataset", "pool", "--dry-run"], "`gstore revert`"),
+        ] {
+            let argv: Vec<OsString> = ["gstore"].iter().chain(words).map(OsString::from).collect();
+            let error = command().try_get_matches_from(&argv).expect_err("refused");
+            let text = misplaced(&command(), &argv, &error).unwrap_or_default();
+            assert!(text.contains(says), "{words:?}: {text}");
+        }
+        // A condition that the shell took apart is no dataset.
+        let argv: Vec<OsString> = ["gstore", "delete", "--dataset", "pool", "--where", "id", "is", "null"]
+            .map(OsString::from)
+            .into();
+        let error = command().try_get_matches_from(&argv).expect_err("refused");
+        assert_eq!(misplaced(&command(), &argv, &error), None);
         let inner = said(&["evaluate", "task"]).expect("the commands");
         assert!(
             inner.starts_with(

@@ -151,6 +151,12 @@ impl Samples {
 
     /// Says what was new.
     pub fn tell(&self, context: &Context, report: &AddReport) {
-        context.say(&told(&self.request.dataset, report));
+        let dataset = &self.request.dataset;
+        context.say(&told(dataset, report));
+        if report.added > 0 && dataset.starts_with(|c: char| c.is_ascii_digit()) {
+            context.say(&format!(
+                "note: SQL has a name that begins with a digit in double quotes: \"{dataset}\""
+            ));
+        }
     }
 }
