@@ -42,6 +42,8 @@ fn answers_become_a_file() {
     assert!(again.code == 2 && again.stderr.contains("--force"), "{}", again.stderr);
     let none = binary::run(&mut generate(&place, &["-o", "other.jsonl"]));
     assert!(none.code == 2 && none.stderr.contains("--prompt"), "{}", none.stderr);
+    let text = binary::run(&mut generate(&place, &["--text", "a"]));
+    assert!(text.code == 2 && text.stderr.contains("is given as --prompt"), "{}", text.stderr);
     let csv = binary::run(&mut generate(&place, &["--prompt", "a", "-o", "answers.csv"]));
     assert!(csv.code == 2 && csv.stderr.contains(".jsonl"), "{}", csv.stderr);
     let cold = ["--prompt", "a", "--temperature", "0", "--top-k", "5"];

@@ -111,7 +111,7 @@ pub struct PromptArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "text")]
     pub dataset: Option<String>,
     /// With --perplexity: text that is scored as a whole; may be repeated
-    #[arg(long, value_name = "TEXT", requires = "perplexity")]
+    #[arg(long, value_name = "TEXT")]
     pub text: Vec<String>,
     /// Key that holds what gstore calls text, prompt, completion, messages, role, content or id (may be
     /// repeated)

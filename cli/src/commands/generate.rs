@@ -35,6 +35,10 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let Some(what) = wanted(&args.prompts) else {
         bail!(UsageError("which prompts? give --prompt, --data or --dataset".to_owned()));
     };
+    if !args.prompts.text.is_empty() && !args.perplexity {
+        let why = "--text is scored as a whole, with --perplexity; what is answered is given as --prompt";
+        bail!(UsageError(why.to_owned()));
+    }
     if args.text.block.is_some() && !args.perplexity {
         bail!(UsageError("--block cuts texts that are scored: it goes with --perplexity".to_owned()));
     }
