@@ -16,6 +16,9 @@ use crate::failure::{STOPPED, UsageError};
 use crate::output::say;
 use crate::progress::Reporter;
 
+/// Entries of a folder that are looked at for stores.
+const LOOKED_AT: usize = 1000;
+
 /// Common options, as objects.
 pub struct Context {
     store: Option<PathBuf>,
@@ -60,9 +63,7 @@ impl Context {
 
     /// The folder of the store.
     pub fn store_path(&self) -> Result<&Path> {
-        Ok(self
-            .named_store()
-            .ok_or_else(|| UsageError("which store? give --store DIR or set GSTORE_STORE".to_owned()))?)
+        Ok(self.named_store().ok_or_else(|| UsageError(which_store()))?)
     }
 
     /// The store, which must exist.
@@ -189,4 +190,13 @@ fn unwritable(folder: &Path) -> Option<String> {
 pub fn command_line() -> String {
     let args: Vec<String> = std::env::args().skip(1).collect();
     format!("gstore {}", args.join(" "))
+}
+
+/// Asks for the store, and names one that is in the working folder.
+fn which_store() -> String {
+    let entries = fs_err::read_dir(".").into_iter().flatten().take(LOOKED_AT).flatten();
+    let is_store = |path: &PathBuf| path.join("CURRENT").is_file() && path.join("manifests").is_dir();
+    let stores = entries.map(|entry| PathBuf::from(entry.file_name())).filter(is_store);
+    let here = stores.min().map_or_else(String::new, |path| format!("; there is {} here", path.display()));
+    format!("which store? give --store DIR or set GSTORE_STORE{here}")
 }

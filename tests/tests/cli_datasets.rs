@@ -1,5 +1,7 @@
 //! Promise: a file goes into the dataset that its user means, and nowhere else.
 
+use std::process::Command;
+
 use gstore_tests::binary;
 use gstore_tests::place::Place;
 use gstore_tests::world;
@@ -95,4 +97,18 @@ fn a_dataset_is_named_where_it_was_not_meant_to_be_guessed() {
         assert!(finished.code == 2 && finished.stderr.contains(says), "{args:?}: {}", finished.stderr);
     }
     assert_eq!(place.value("SELECT count(*) FROM \"2024_news\""), "1");
+}
+
+#[test]
+fn a_store_that_is_not_named_is_pointed_at() {
+    let place = Place::new();
+    write(&place, "pool.jsonl", &["a"]);
+    let mut command = Command::new(binary::path());
+    command.arg("ls").env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG").current_dir(place.path(""));
+    let finished = binary::run(&mut command);
+    let says = "which store? give --store DIR or set GSTORE_STORE";
+    assert!(finished.code == 2 && finished.stderr.trim_end().ends_with(says), "{}", finished.stderr);
+    assert_eq!(add(&place, &["--data", "pool.jsonl"]).0, 0);
+    let finished = binary::run(&mut command);
+    assert!(finished.code == 2 && finished.stderr.contains("; there is store here"), "{}", finished.stderr);
 }
