@@ -29,7 +29,8 @@ pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
     if args.dry_run {
         return tell(&store.forecast_compact(&options)?, args.json).map(|()| ExitCode::SUCCESS);
     }
-    let before = Before::new(&store.snapshot()?)?;
+    let snapshot = store.snapshot()?;
+    let before = Before::new(&snapshot)?;
     let mut reporter = context.reporter();
     let mut bytes = crate::progress::Bytes::new(&mut reporter, "compact");
     let report = store.compact(options, &mut |p| bytes.at(p.bytes_done, p.bytes_total))?;

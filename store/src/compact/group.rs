@@ -120,7 +120,7 @@ mod tests {
         let merges = grouped(all, &limits);
         let expected: Vec<_> = merges.iter().map(|merge| &merge.expected).collect();
         let [one] = expected.as_slice() else { panic!("{expected:?}") };
-        assert_eq!((one.files_before, one.files_after), (2, 1));
+        assert_eq!((one.files_before, one.files_after), (2, 0));
         assert_eq!((one.bytes_before, one.bytes_after, one.rows_dropped), (41, 0, 200));
     }
 }

@@ -78,7 +78,8 @@ impl Store {
     /// # Errors
     /// A dataset or feature that is not there, and deletions that cannot be read.
     pub fn forecast_compact(&self, options: &CompactOptions) -> Result<CompactReport, CompactError> {
-        let units = plan::plan(self, &self.snapshot()?, options)?;
+        let snapshot = self.snapshot()?;
+        let units = plan::plan(self, &snapshot, options)?;
         let mut report = CompactReport { dry_run: true, ..CompactReport::default() };
         units.into_iter().for_each(|unit| report.add(unit.expected));
         Ok(report)
