@@ -147,10 +147,17 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         self.observer.begin(taken, total);
         while taken < total && !self.cancel.is_raised() {
             match self.step(taken) {
-                Ok(()) => taken += 1,
+                Ok(()) => {}
                 Err(TrainError::Stopped) => break,
+                Err(error) if saved == taken => {
+                    return Err(self.with_last(self.without_spoiled(error, taken)?));
+                }
                 Err(error) => return Err(self.with_last(error)),
             }
+            if saved == taken {
+                self.remove_replaced(taken)?;
+            }
+            taken += 1;
             if let Err(error) = self.evaluate(taken) {
                 return Err(self.with_last(error));
             }
@@ -161,6 +168,8 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         }
         if saved < taken {
             self.save(taken, true).map_err(|error| self.with_last(error))?;
+        } else if taken == total {
+            self.remove_replaced(taken)?;
         }
         Ok(Outcome {
             finished: taken >= total,
@@ -175,26 +184,56 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
     }
 
     /// An error if the last of `taken` steps left something that is no number: a weight, a moment, or the loss of its
-    /// own samples. Nobody can go on from such a checkpoint, and it would take the place of a good one.
+    /// own samples; behind the last step, after which none finds it, also their gradient.
     fn check_step(&mut self, taken: u64) -> Result<(), TrainError> {
         let refuse =
             |what, value| Err(TrainError::NotFinite { step: taken, what, value, last: String::new() });
-        let moments = self.trainer.optimizer.state().iter().flat_map(|state| [&state.first, &state.second]);
-        for (what, values) in std::iter::once(("weight after it", self.trainer.parameters.store().values()))
-            .chain(moments.map(|values| ("moment of the optimizer after it", &values[..])))
-        {
-            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-                return refuse(what, f64::from(*value));
-            }
+        let is_spoiled = |value: &&f32| !value.is_finite();
+        if let Some(value) = self.trainer.parameters.store().values().iter().find(is_spoiled) {
+            return refuse("weight after it", f64::from(*value));
+        }
+        let mut moments =
+            self.trainer.optimizer.state().iter().flat_map(|state| [&state.first, &state.second]);
+        if let Some(value) = moments.find_map(|values| values.iter().find(is_spoiled)) {
+            return refuse("moment of the optimizer after it", f64::from(*value));
         }
         let batch = self.prepared.batch(taken.saturating_sub(1));
         let samples = &self.prepared.samples;
-        let samples: Vec<Sample> =
-            batch.iter().flatten().filter_map(|number| samples.get(*number).cloned()).collect();
-        match self.trainer.evaluate(&samples, &Cancel::new())? {
+        let own = batch.iter().flatten().filter_map(|number| samples.get(*number));
+        let loss = match taken == self.prepared.steps.total() {
+            false => self.trainer.evaluate(&own.cloned().collect::<Vec<_>>(), &Cancel::new())?,
+            true => {
+                let (loss, gradient) = self.trainer.gradient(&[own.collect()], &Cancel::new())?;
+                if let Some(value) = gradient.iter().find_map(|values| values.iter().find(is_spoiled)) {
+                    return refuse("gradient of its own samples after it", f64::from(*value));
+                }
+                Some(loss)
+            }
+        };
+        match loss {
             Some(loss) if !loss.is_finite() => refuse("loss of its own samples after it", loss),
             _ => Ok(()),
         }
+    }
+
+    /// Removes the checkpoints that the one after `taken` steps takes the place of: when what follows it was
+    /// computed, and is finite.
+    fn remove_replaced(&self, taken: u64) -> Result<(), TrainError> {
+        let request = &self.prepared.request;
+        remove_interim(&request.output, taken)?;
+        request.saving.limit.map_or(Ok(()), |limit| remove_all(&request.output, limit))
+    }
+
+    /// Removes the checkpoint after `taken` steps, with which nothing finite can be computed, if there is an older
+    /// one; gives back the error that says so.
+    fn without_spoiled(&self, error: TrainError, taken: u64) -> Result<TrainError, TrainError> {
+        if let (TrainError::NotFinite { .. }, [.., _, last]) =
+            (&error, &checkpoints(&self.prepared.request.output)?[..])
+            && last.step == taken
+        {
+            fs_err::remove_dir_all(&last.folder)?;
+        }
+        Ok(error)
     }
 
     /// Step `taken`, counted from 0.
@@ -261,12 +300,6 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
             interim,
         };
         let checkpoint = write(request, &self.trainer, &training)?;
-        if !interim {
-            remove_interim(&request.output, taken)?;
-            if let Some(limit) = request.saving.limit {
-                remove_all(&request.output, limit)?;
-            }
-        }
         self.observer.saved(&checkpoint);
         Ok(())
     }

@@ -171,20 +171,23 @@ fn checkpoints_are_models_and_adapters() {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_loss_that_is_no_number_stops_and_the_last_good_checkpoint_stays() {
     let Some(world) = World::new() else { return };
-    let mut request = world.request("diverges", Method::Full);
-    // The first step of the warm-up has no rate, the second one spoils the weights.
-    request.steps.learning_rate = 1e14;
-    request.steps.max_grad_norm = None;
-    request.steps.optimizer = OptimizerKind::Sgd(Sgd::default());
-    request.saving = Saving { every: Some(1), limit: Some(1), ..request.saving };
-    let error = go(&request).unwrap_err();
-    assert!(matches!(error, TrainError::NotFinite { step: 2, .. }), "{error}");
-    let last = gstore_train::last_checkpoint(&request.output).unwrap().unwrap();
-    assert_eq!(last.step, 1);
-    assert!(error.to_string().contains(&last.folder.display().to_string()), "{error}");
-    let folder = ModelFolder::open(&last.folder).unwrap();
-    for param in &folder.decoder().params {
-        assert!(folder.read(param).unwrap().iter().all(|value| value.abs() < 100.0), "{}", param.name);
+    // The first step of the warm-up has no rate, the next ones spoil the weights: so far that losses are no numbers,
+    // or gradients alone.
+    for rate in [1e10, 1e12, 1e14] {
+        let mut request = world.request(&format!("diverges-{rate}"), Method::Full);
+        request.steps.learning_rate = rate;
+        request.steps.max_grad_norm = None;
+        request.steps.optimizer = OptimizerKind::Sgd(Sgd::default());
+        request.saving = Saving { every: Some(1), limit: Some(1), ..request.saving };
+        let error = go(&request).unwrap_err();
+        assert!(matches!(error, TrainError::NotFinite { .. }), "{error}");
+        let last = gstore_train::last_checkpoint(&request.output).unwrap().unwrap();
+        assert!(error.to_string().contains(&last.folder.display().to_string()), "{error}");
+        // Steps that change nothing can be taken from there.
+        let mut onward = world.request(&format!("onward-{rate}"), Method::Full);
+        onward.steps = StepOptions { learning_rate: 0.0, ..request.steps.clone() };
+        onward.saving.resume_from = Some(last.folder);
+        assert!(go(&onward).unwrap().finished);
     }
 }
 
