@@ -76,6 +76,16 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
             set_name(function, &name, "first_value");
             None
         }
+        // The engine would take the order for what the quantile is of.
+        "percentile_cont" | "quantile_cont" | "approx_percentile_cont" if is_ordered(function) => {
+            if let FunctionArguments::List(list) = &mut function.args
+                && list.args.len() > 1
+            {
+                list.clauses.retain(|clause| !matches!(clause, FunctionArgumentClause::OrderBy(_)));
+            }
+            set_name(function, &name, known(&lower));
+            None
+        }
         // The engine has these two in windows from the first row on only.
         "bool_or" if function.over.is_some() => {
             set_name(function, &name, "max");

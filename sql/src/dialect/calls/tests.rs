@@ -33,6 +33,10 @@ fn statements_are_put_into_the_words_of_the_engine() {
             "SELECT any_value(a ORDER BY b), any_value(a), bool_or(a) OVER (ORDER BY b), bool_and(a) FROM t",
             "SELECT first_value(a ORDER BY b) IGNORE NULLS, any_value(a), max(a) OVER (ORDER BY b), bool_and(a) FROM t",
         ),
+        (
+            "SELECT quantile_cont(a, 0.5 ORDER BY b), quantile(a, 0.5 ORDER BY b) FROM t",
+            "SELECT quantile_cont(a, 0.5), percentile_cont(a, 0.5) FROM t",
+        ),
         ("SELECT mod(a, 2) FROM t", "SELECT ((a) % (2)) FROM t"),
         ("SELECT * FROM a ANTI JOIN b USING(row)", "SELECT * FROM a LEFT ANTI JOIN b USING(row)"),
         ("SELECT * FROM a SEMI JOIN b ON a.x = b.x", "SELECT * FROM a LEFT SEMI JOIN b ON a.x = b.x"),
