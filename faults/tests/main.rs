@@ -1,5 +1,4 @@
 //! The tests of this crate's public interface in one program: linked once, run by name.
 
 mod short;
-mod soak;
 mod stale_job;

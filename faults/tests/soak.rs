@@ -1,6 +1,6 @@
 //! Promise: readers see each snapshot as it was published, whatever other processes do meanwhile.
 //!
-//! Alone in its process: a child that another test forks has this one's locks until it runs its own program,
+//! A program of its own: a child that another test forks has this one's locks until it runs its own program,
 //! and a job that is started in that moment is refused.
 
 use gstore_faults::suite::Suite;
