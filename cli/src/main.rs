@@ -38,11 +38,15 @@ use context::Context;
 use gstore_cli::origin::{self, Given};
 use gstore_cli::wording::of_files;
 use gstore_cli::{args, config, pipeline, remedy, shell};
+use gstore_core::instructions::Instructions;
 use output::say;
 
 fn main() -> ExitCode {
     gstore_core::Remedy::word_with(remedy::words);
     completing::answer();
+    if let Err(error) = Instructions::asked() {
+        return failure::usage(&error.into());
+    }
     let root = args::command();
     let mut given = Vec::new();
     let argv = match config::expand(&root, std::env::args_os().collect(), &mut given) {

@@ -13,6 +13,7 @@ pub mod correlation;
 mod digest;
 mod feature;
 pub mod fetch;
+pub mod instructions;
 mod kind;
 mod memory;
 mod mix;

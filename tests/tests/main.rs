@@ -23,6 +23,7 @@ mod full_disk;
 mod generate;
 mod golden_daunce_losses;
 mod golden_less;
+mod instructions;
 mod intents;
 mod json_keys;
 mod layers;

@@ -153,7 +153,13 @@ impl Products {
                 row.fill(0.0);
             }
         }
-        pulp::Arch::new().dispatch(Tiles { rows, models, panels: &self.panels, count: self.count, out });
+        gstore_core::instructions::arch().dispatch(Tiles {
+            rows,
+            models,
+            panels: &self.panels,
+            count: self.count,
+            out,
+        });
         self.finish(squares, out);
         for (r, row) in odd {
             let whole = !lacks(&row);

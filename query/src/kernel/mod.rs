@@ -36,6 +36,8 @@ mod signs;
 
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use gstore_core::instructions::Instructions;
 use gstore_store::Values;
 use half::f16;
 
@@ -86,13 +88,14 @@ impl Kernel {
         found.push(Self(Isa::Neon));
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2")
+            if Instructions::Avx2.may_be_used()
+                && is_x86_feature_detected!("avx2")
                 && is_x86_feature_detected!("fma")
                 && is_x86_feature_detected!("f16c")
             {
                 found.push(Self(Isa::Avx2));
             }
-            if is_x86_feature_detected!("avx512f") {
+            if Instructions::Widest.may_be_used() && is_x86_feature_detected!("avx512f") {
                 found.push(Self(Isa::Avx512));
             }
         }

@@ -22,6 +22,9 @@ mod tiles;
 
 pub use queries::CodeQueries;
 
+#[cfg(target_arch = "x86_64")]
+use gstore_core::instructions::Instructions;
+
 use super::{Isa, Kernel};
 
 /// Coordinates of one step of the kernels; vectors are padded to a multiple of it.
@@ -140,7 +143,9 @@ impl Kernel {
 /// Whether the processor multiplies bytes by the registers of AVX-512.
 #[cfg(target_arch = "x86_64")]
 fn byte_products() -> bool {
-    is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni")
+    Instructions::Widest.may_be_used()
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vnni")
 }
 
 #[cfg(not(target_arch = "x86_64"))]

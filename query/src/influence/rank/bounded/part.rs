@@ -83,7 +83,7 @@ impl Part {
         self.found.totals.bytes_read += source.estimate(scan, rows, &mut self.estimates, &mut self.memory)?;
         if of.queries() == 1 && self.limits.len() == 1 && self.estimates.are_plain(scan.weights.len()) {
             let (values, errors) = self.estimates.all();
-            if pulp::Arch::new().dispatch(AreFinite { values, errors }) {
+            if gstore_core::instructions::arch().dispatch(AreFinite { values, errors }) {
                 self.found.totals.scanned += count as u64;
                 self.found.totals.eligible += count as u64;
                 self.compare_rows(of.order.sign(), unit, rows.offsets);
@@ -139,7 +139,7 @@ impl Part {
         if is_each && !mark(sign, (values, errors), limits, marks) {
             return true;
         }
-        if !pulp::Arch::new().dispatch(AreFinite { values, errors }) {
+        if !gstore_core::instructions::arch().dispatch(AreFinite { values, errors }) {
             return false;
         }
         if !is_each {
@@ -194,7 +194,7 @@ impl Part {
 fn mark(sign: f32, (values, errors): (&[f32], &[f32]), limits: &[f32], marks: &mut Vec<bool>) -> bool {
     marks.clear();
     marks.resize(values.len().div_ceil(STRETCH), false);
-    pulp::Arch::new().dispatch(Mark { sign, values, errors, limits, marks })
+    gstore_core::instructions::arch().dispatch(Mark { sign, values, errors, limits, marks })
 }
 
 /// See [`mark`]. Without a way out in the middle, so that many are compared at a time.

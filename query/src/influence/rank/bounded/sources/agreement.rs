@@ -43,7 +43,7 @@ fn compare<const N: usize>(
     ByteFactors: CodeFactors<N>,
 {
     let (unit, count) = (0.5, records.len());
-    let arch = pulp::Arch::new();
+    let arch = gstore_core::instructions::arch();
     // In a stretch, and with places of their own.
     let all: Vec<u32> = (0..count as u32).collect();
     let stretch = Found { vectors: all.clone(), places: all.clone() };

@@ -129,7 +129,12 @@ pub(super) fn estimate(
     let (values, errors) = estimates.all();
     let variances = if certain { &mut [] } else { &mut memory.variances[..] };
     let sums = Sums { values, errors, variances, share: 0.0 };
-    pulp::Arch::new().dispatch(Finish { sums, z: reading.z, unit, checkpoints: pool.readers.len() });
+    gstore_core::instructions::arch().dispatch(Finish {
+        sums,
+        z: reading.z,
+        unit,
+        checkpoints: pool.readers.len(),
+    });
     Ok(bytes)
 }
 
@@ -167,7 +172,7 @@ impl Checkpoint<'_> {
         let codes = Codes { kind, bytes: sketch.read(block, of_codes, codes)? };
         found.dots(self.scan.kernel, codes, packed, dots);
         let factors: &[F] = sketch.records(block, of_factors, factors)?;
-        let arch = pulp::Arch::new();
+        let arch = gstore_core::instructions::arch();
         let plain = match found.stretches() {
             Some((vectors, _)) => arch.dispatch(ArePlain(&records[vectors])),
             None => found.vectors.iter().all(|vector| is_plain(&records[*vector as usize])),
