@@ -87,16 +87,14 @@ pub enum TrainError {
     },
     /// The loss or the gradient is no number any more.
     #[error(
-        "step {step}: the {what} is {value}, so training stops; {last}\n  a lower learning rate, a longer warm-up or clipping may help"
+        "{found} is {value}, so training stops; {last}\n  a lower learning rate, a longer warm-up or clipping may help"
     )]
     NotFinite {
-        /// The step, counted from 1.
-        step: u64,
-        /// Loss, norm of the gradient, weight or moment.
-        what: &'static str,
+        /// What, and of or after which step, counted from 1.
+        found: String,
         /// What it is.
         value: f64,
-        /// Which checkpoint is the last one.
+        /// Which checkpoint is the last one, and which was removed.
         last: String,
     },
     /// No space is left. What was unfinished is removed.
@@ -135,6 +133,11 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// What is not finite after `step` steps.
+    pub(crate) fn after(step: u64, what: &str, value: f64) -> Self {
+        TrainError::NotFinite { found: format!("after step {step} {what}"), value, last: String::new() }
+    }
+
     /// The same with what is there and what to do, if the disk is full.
     pub(crate) fn on_full(self, safe: impl FnOnce() -> String) -> Self {
         let is_full = |error: &io::Error| {

@@ -77,8 +77,8 @@ fn measure<B: Backend + Clone>(
     cancel: &Cancel,
 ) -> Result<Forecast, TrainError> {
     let Prepared { request, base, decoder, samples, held_out, sequences, steps, memory, .. } = prepared;
-    let identity = identity(&request, base.as_ref(), (&samples, &held_out), steps.total())?;
-    check_output(&request, &identity)?;
+    let identity = identity(&request, base.as_ref(), (&samples, &held_out), &steps)?;
+    check_output(&request, &identity, steps.total())?;
     let parameters = fresh(&request, base.as_ref(), &decoder, backend)?;
     let values = parameters.store().values().len() as u64;
     let optimizer = Optimizer::new(request.steps.optimizer, parameters.trained().len());

@@ -1,5 +1,7 @@
 //! Training jobs: start, steps, and checkpoints.
 
+mod checks;
+
 use gstore_core::Cancel;
 use gstore_core::parallel::with_workers;
 use gstore_model::candle::Candle;
@@ -8,15 +10,14 @@ use gstore_model::{Backend, Device};
 use serde_json::Value;
 
 use crate::checkpoint::{
-    Checkpoint, Evaluated, Lock, LogLine, Resumed, TrainingState, check_writable, checkpoints,
-    last_checkpoint, remove_all, remove_interim, write,
+    Checkpoint, Evaluated, Lock, LogLine, Resumed, TrainingState, check_writable, checkpoints, write,
 };
 use crate::error::TrainError;
 use crate::gradient::Sample;
 use crate::prepare::Prepared;
 use crate::request::TrainRequest;
 use crate::schedule::Schedule;
-use crate::start::{identity, start};
+use crate::start::{begin, identity, start};
 use crate::trainer::{StepReport, Trainer, TrainerOptions};
 
 /// Hears how a training goes on.
@@ -98,8 +99,8 @@ pub(crate) fn options(request: &TrainRequest) -> TrainerOptions {
 /// A training that is about to take steps.
 struct Job<'a, B: Backend> {
     prepared: Prepared,
-    /// Of the output folder.
-    _lock: Lock,
+    /// Of the output folder; none where no step is left.
+    _lock: Option<Lock>,
     observer: &'a mut dyn Observer,
     cancel: &'a Cancel,
     schedule: Schedule,
@@ -109,6 +110,8 @@ struct Job<'a, B: Backend> {
     evaluations: Vec<Evaluated>,
     /// Losses since the last entry of the log.
     pending: Vec<f64>,
+    /// Whether it was said that the gradient is zero.
+    said_zero: bool,
 }
 
 impl<'a, B: Backend + Clone> Job<'a, B> {
@@ -120,9 +123,9 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
     ) -> Result<Job<'a, B>, TrainError> {
         let prepared = Prepared::new(request, observer, cancel)?;
         let Prepared { request, base, decoder, samples, held_out, steps, .. } = &prepared;
-        let identity = identity(request, base.as_ref(), (samples, held_out), steps.total())?;
-        let lock = Lock::of(&request.output)?;
-        let start = start(request, base.as_ref(), decoder, (&identity, steps.total()), backend)?;
+        let identity = identity(request, base.as_ref(), (samples, held_out), steps)?;
+        let lock = begin(request, &identity, steps.total())?;
+        let start = start(request, base.as_ref(), decoder, backend)?;
         let Resumed { parameters, optimizer, log, evaluations, pending } = start;
         Ok(Job {
             schedule: request.schedule(steps.total()),
@@ -135,12 +138,13 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
             log,
             evaluations,
             pending,
+            said_zero: false,
         })
     }
 
     fn run(mut self) -> Result<Outcome, TrainError> {
-        let (mut taken, total) = (self.trainer.optimizer.steps(), self.prepared.steps.total());
-        let mut saved = taken;
+        let (begun, total) = (self.trainer.optimizer.steps(), self.prepared.steps.total());
+        let (mut taken, mut saved) = (begun, begun);
         if taken < total {
             check_writable(&self.prepared.request.output)?;
         }
@@ -150,7 +154,8 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
                 Ok(()) => {}
                 Err(TrainError::Stopped) => break,
                 Err(error) if saved == taken => {
-                    return Err(self.with_last(self.without_spoiled(error, taken)?));
+                    let error = self.without_unsound(error, taken)?;
+                    return Err(self.with_last(error));
                 }
                 Err(error) => return Err(self.with_last(error)),
             }
@@ -168,9 +173,10 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         }
         if saved < taken {
             self.save(taken, true).map_err(|error| self.with_last(error))?;
-        } else if taken == total {
+        } else if taken == total && begun < total {
             self.remove_replaced(taken)?;
         }
+        self.warn_of_rise();
         Ok(Outcome {
             finished: taken >= total,
             steps: taken,
@@ -183,59 +189,6 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         })
     }
 
-    /// An error if the last of `taken` steps left something that is no number: a weight, a moment, or the loss of its
-    /// own samples; behind the last step, after which none finds it, also their gradient.
-    fn check_step(&mut self, taken: u64) -> Result<(), TrainError> {
-        let refuse =
-            |what, value| Err(TrainError::NotFinite { step: taken, what, value, last: String::new() });
-        let is_spoiled = |value: &&f32| !value.is_finite();
-        if let Some(value) = self.trainer.parameters.store().values().iter().find(is_spoiled) {
-            return refuse("weight after it", f64::from(*value));
-        }
-        let mut moments =
-            self.trainer.optimizer.state().iter().flat_map(|state| [&state.first, &state.second]);
-        if let Some(value) = moments.find_map(|values| values.iter().find(is_spoiled)) {
-            return refuse("moment of the optimizer after it", f64::from(*value));
-        }
-        let batch = self.prepared.batch(taken.saturating_sub(1));
-        let samples = &self.prepared.samples;
-        let own = batch.iter().flatten().filter_map(|number| samples.get(*number));
-        let loss = match taken == self.prepared.steps.total() {
-            false => self.trainer.evaluate(&own.cloned().collect::<Vec<_>>(), &Cancel::new())?,
-            true => {
-                let (loss, gradient) = self.trainer.gradient(&[own.collect()], &Cancel::new())?;
-                if let Some(value) = gradient.iter().find_map(|values| values.iter().find(is_spoiled)) {
-                    return refuse("gradient of its own samples after it", f64::from(*value));
-                }
-                Some(loss)
-            }
-        };
-        match loss {
-            Some(loss) if !loss.is_finite() => refuse("loss of its own samples after it", loss),
-            _ => Ok(()),
-        }
-    }
-
-    /// Removes the checkpoints that the one after `taken` steps takes the place of: when what follows it was
-    /// computed, and is finite.
-    fn remove_replaced(&self, taken: u64) -> Result<(), TrainError> {
-        let request = &self.prepared.request;
-        remove_interim(&request.output, taken)?;
-        request.saving.limit.map_or(Ok(()), |limit| remove_all(&request.output, limit))
-    }
-
-    /// Removes the checkpoint after `taken` steps, with which nothing finite can be computed, if there is an older
-    /// one; gives back the error that says so.
-    fn without_spoiled(&self, error: TrainError, taken: u64) -> Result<TrainError, TrainError> {
-        if let (TrainError::NotFinite { .. }, [.., _, last]) =
-            (&error, &checkpoints(&self.prepared.request.output)?[..])
-            && last.step == taken
-        {
-            fs_err::remove_dir_all(&last.folder)?;
-        }
-        Ok(error)
-    }
-
     /// Step `taken`, counted from 0.
     fn step(&mut self, taken: u64) -> Result<(), TrainError> {
         let batch = self.prepared.batch(taken);
@@ -244,6 +197,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
             batch.iter().map(|micro| micro.iter().filter_map(|i| samples.get(*i)).collect()).collect();
         let report = self.trainer.step(&batch, self.schedule.rate(taken), self.cancel)?;
         let step = taken + 1;
+        self.warn_of_zero(step, report.grad_norm);
         self.pending.push(report.loss);
         if step.is_multiple_of(self.prepared.request.saving.log_every) || step == self.prepared.steps.total()
         {
@@ -271,8 +225,8 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         }
         let Some(loss) = self.trainer.evaluate(held_out, &Cancel::new())? else { return Ok(()) };
         if !loss.is_finite() {
-            let what = "loss of the held-out samples";
-            return Err(TrainError::NotFinite { step: taken, what, value: loss, last: String::new() });
+            let what = "the loss of the held-out samples";
+            return Err(TrainError::after(taken, what, loss));
         }
         let line = Evaluated { step: taken, epoch: steps.epoch(taken), loss };
         self.evaluations.push(line);
@@ -283,7 +237,11 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
     /// Writes a checkpoint; one in between, which only keeps what was done when the training was told to
     /// stop, goes with the next.
     fn save(&mut self, taken: u64, interim: bool) -> Result<(), TrainError> {
-        self.check_step(taken)?;
+        self.check_values(taken)?;
+        // Ctrl-C does not wait for samples to be computed: the step after it finds what is not finite.
+        if !interim {
+            self.check_samples(taken, taken == self.prepared.steps.total())?;
+        }
         let Prepared { request, steps, .. } = &self.prepared;
         let training = TrainingState {
             step: taken,
@@ -302,21 +260,5 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         let checkpoint = write(request, &self.trainer, &training)?;
         self.observer.saved(&checkpoint);
         Ok(())
-    }
-
-    /// Says of a loss that is no number, and of a full disk, which checkpoint is there.
-    fn with_last(&self, error: TrainError) -> TrainError {
-        let last = || match last_checkpoint(&self.prepared.request.output) {
-            Ok(Some(checkpoint)) => format!("the last checkpoint is {}", checkpoint.folder.display()),
-            _ => "no checkpoint was written yet".to_owned(),
-        };
-        match error {
-            TrainError::NotFinite { step, what, value, .. } => {
-                TrainError::NotFinite { step, what, value, last: last() }
-            }
-            error => {
-                error.on_full(|| format!("{}; free some space there, and the same command goes on", last()))
-            }
-        }
     }
 }

@@ -55,7 +55,7 @@ pub use job::{Observer, Outcome, Quiet, run};
 pub use lora::LoraChoice;
 pub use merge::{base_of, merge};
 pub use optimizer::{AdamW, Optimizer, OptimizerKind, Sgd, TensorState};
-pub use order::{Plan, Steps};
+pub use order::{Leftover, Plan, Steps};
 pub use parameters::Parameters;
 pub use register::register;
 pub use request::{Batching, Compute, Evaluation, Method, Saving, StepOptions, TrainRequest};

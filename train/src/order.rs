@@ -17,6 +17,15 @@ pub enum Plan {
     Given(Vec<Vec<Vec<usize>>>),
 }
 
+/// What becomes of the micro-batches that an epoch leaves over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leftover {
+    /// They are a step of their own.
+    Step,
+    /// They begin the next epoch's first step, and are left at the end: transformers before 4.46.
+    Carried,
+}
+
 /// A plan over some samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Steps {
@@ -24,8 +33,7 @@ pub struct Steps {
     samples: usize,
     micro: usize,
     accumulate: usize,
-    /// Whether the micro-batches that an epoch leaves over belong to the next one's first step.
-    carries: bool,
+    leftover: Leftover,
     total: u64,
     /// The epoch of the current order.
     cached: Option<(u64, Vec<usize>)>,
@@ -33,8 +41,7 @@ pub struct Steps {
 
 impl Steps {
     /// Steps of `accumulate` micro-batches of `micro` samples: `max_steps` of them, else as many as `epochs`
-    /// take. What an epoch leaves over is a step of its own, or begins the next epoch's first step and is left at the
-    /// end (`carries`: transformers before 4.46).
+    /// take. An epoch of no more than one step is one, whatever `leftover` says.
     ///
     /// # Errors
     /// Nothing to train on, or no step.
@@ -42,7 +49,7 @@ impl Steps {
         plan: Plan,
         samples: usize,
         (micro, accumulate): (usize, usize),
-        carries: bool,
+        leftover: Leftover,
         epochs: f64,
         max_steps: Option<u64>,
     ) -> Result<Steps, TrainError> {
@@ -52,8 +59,9 @@ impl Steps {
         if micro == 0 || accumulate == 0 {
             return Err(TrainError::Option("a step needs at least one sample and one micro-batch".into()));
         }
-        let carries = carries && !matches!(plan, Plan::Given(_)) && samples.div_ceil(micro) > accumulate;
-        let mut steps = Steps { plan, samples, micro, accumulate, carries, total: 0, cached: None };
+        let may_span = !matches!(plan, Plan::Given(_)) && samples.div_ceil(micro) > accumulate;
+        let leftover = if may_span { leftover } else { Leftover::Step };
+        let mut steps = Steps { plan, samples, micro, accumulate, leftover, total: 0, cached: None };
         let of_epochs = (epochs * steps.per_epoch() as f64).ceil();
         steps.total = match (&steps.plan, max_steps) {
             (Plan::Given(list), _) => list.len() as u64,
@@ -76,7 +84,7 @@ impl Steps {
     pub fn per_epoch(&self) -> u64 {
         match &self.plan {
             Plan::Given(list) => list.len() as u64,
-            _ if self.carries => (self.micro_batches() / self.accumulate) as u64,
+            _ if self.leftover == Leftover::Carried => (self.micro_batches() / self.accumulate) as u64,
             _ => self.micro_batches().div_ceil(self.accumulate) as u64,
         }
     }
@@ -86,11 +94,17 @@ impl Steps {
         self.total
     }
 
+    /// Whether a step has micro-batches of two epochs.
+    pub fn spans_epochs(&self) -> bool {
+        let is_whole = self.micro_batches().is_multiple_of(self.accumulate);
+        self.leftover == Leftover::Carried && !is_whole && self.total > self.per_epoch()
+    }
+
     /// Epochs that end with step `done`, with a fraction.
     pub fn epoch(&self, done: u64) -> f64 {
-        match self.carries {
-            true => (done * self.accumulate as u64) as f64 / self.micro_batches() as f64,
-            false => done as f64 / self.per_epoch() as f64,
+        match self.leftover {
+            Leftover::Carried => done as f64 * self.accumulate as f64 / self.micro_batches() as f64,
+            Leftover::Step => done as f64 / self.per_epoch() as f64,
         }
     }
 
@@ -103,11 +117,11 @@ impl Steps {
 
     /// Whether step `taken`, counted from 1, is the last one of an epoch.
     fn ends_epoch(&self, taken: u64) -> bool {
-        if !self.carries {
+        if self.leftover == Leftover::Step {
             return taken.is_multiple_of(self.per_epoch());
         }
         let (of_epoch, of_step) = (self.micro_batches() as u64, self.accumulate as u64);
-        (taken * of_step).div_ceil(of_epoch) * of_epoch / of_step == taken
+        taken.saturating_mul(of_step).div_ceil(of_epoch).saturating_mul(of_epoch) / of_step == taken
     }
 
     /// The micro-batches of step `step`, counted from 0.
@@ -116,12 +130,12 @@ impl Steps {
             return list.get(step as usize).cloned().unwrap_or_default();
         }
         let (of_epoch, of_step) = (self.micro_batches() as u64, self.accumulate as u64);
-        let numbers = match self.carries {
-            true => step * of_step..(step + 1) * of_step,
-            false => {
+        let numbers = match self.leftover {
+            Leftover::Carried => step.saturating_mul(of_step)..(step + 1).saturating_mul(of_step),
+            Leftover::Step => {
                 let (epoch, within) = (step / self.per_epoch(), step % self.per_epoch());
-                let first = epoch * of_epoch + within * of_step;
-                first..(epoch + 1).saturating_mul(of_epoch).min(first + of_step)
+                let first = epoch.saturating_mul(of_epoch).saturating_add(within * of_step);
+                first..(epoch + 1).saturating_mul(of_epoch).min(first.saturating_add(of_step))
             }
         };
         let micro = self.micro;
@@ -150,7 +164,8 @@ mod tests {
 
     #[test]
     fn an_epoch_has_every_sample_once() {
-        let mut steps = Steps::new(Plan::Shuffled { seed: 3 }, 23, (4, 2), false, 2.0, None).unwrap();
+        let mut steps =
+            Steps::new(Plan::Shuffled { seed: 3 }, 23, (4, 2), Leftover::Step, 2.0, None).unwrap();
         assert_eq!((steps.per_epoch(), steps.total()), (3, 6));
         let epoch = |steps: &mut Steps, n: u64| -> Vec<usize> {
             (3 * n..3 * n + 3).flat_map(|step| steps.batch(step)).flatten().collect()
@@ -169,32 +184,45 @@ mod tests {
     /// after these steps.
     #[test]
     fn micro_batches_that_an_epoch_leaves_over_are_carried() {
-        let mut steps = Steps::new(Plan::Shuffled { seed: 3 }, 13_533, (1, 32), true, 4.0, None).unwrap();
+        let mut steps =
+            Steps::new(Plan::Shuffled { seed: 3 }, 13_533, (1, 32), Leftover::Carried, 4.0, None).unwrap();
         assert_eq!((steps.per_epoch(), steps.total()), (422, 1688));
         let saved =
             |steps: &Steps| (1..=steps.total()).filter(|n| steps.is_due(None, *n)).collect::<Vec<_>>();
         assert_eq!(saved(&steps), [422, 845, 1268, 1688]);
         assert!((0..1688).all(|step| steps.batch(step).len() == 32));
         assert!((steps.epoch(845) - 1.998).abs() < 1e-3);
-        let short = Steps::new(Plan::InOrder, 13_533, (1, 32), false, 4.0, None).unwrap();
+        let short = Steps::new(Plan::InOrder, 13_533, (1, 32), Leftover::Step, 4.0, None).unwrap();
         assert_eq!(saved(&short), [423, 846, 1269, 1692]);
 
         // A short micro-batch stays one, and every sample of an epoch comes before the next epoch's.
-        let mut steps = Steps::new(Plan::InOrder, 7, (2, 3), true, 3.0, None).unwrap();
+        let mut steps = Steps::new(Plan::InOrder, 7, (2, 3), Leftover::Carried, 3.0, None).unwrap();
         assert_eq!((steps.per_epoch(), steps.total()), (1, 3));
         assert_eq!(steps.batch(0), [[0, 1], [2, 3], [4, 5]]);
         assert_eq!(steps.batch(1), [vec![6], vec![0, 1], vec![2, 3]]);
+        assert!(steps.spans_epochs());
+        let spans = |samples, epochs, steps| {
+            let size = (2, 3);
+            let steps = Steps::new(Plan::InOrder, samples, size, Leftover::Carried, epochs, steps).unwrap();
+            steps.spans_epochs()
+        };
+        // One epoch, one of whole steps, one that ends before what is left over.
+        assert!(!spans(7, 1.0, None) && !spans(12, 3.0, None) && !spans(7, 3.0, Some(1)));
+        assert!(spans(7, 1.0, Some(2)));
         // An epoch of fewer is one step.
-        let mut steps = Steps::new(Plan::InOrder, 3, (2, 3), true, 2.0, None).unwrap();
+        let mut steps = Steps::new(Plan::InOrder, 3, (2, 3), Leftover::Carried, 2.0, None).unwrap();
         assert_eq!((steps.total(), steps.batch(1)), (2, vec![vec![0, 1], vec![2]]));
     }
 
     #[test]
     fn what_is_no_step_is_refused() {
-        assert!(matches!(Steps::new(Plan::InOrder, 0, (1, 1), false, 1.0, None), Err(TrainError::NoSamples)));
-        assert!(Steps::new(Plan::InOrder, 5, (1, 1), false, 0.0, None).is_err());
-        assert!(Steps::new(Plan::InOrder, 5, (0, 1), false, 1.0, None).is_err());
-        assert!(Steps::new(Plan::InOrder, 5, (1, 1), false, f64::NAN, None).is_err());
-        assert_eq!(Steps::new(Plan::InOrder, 5, (2, 1), false, 9.0, Some(4)).unwrap().total(), 4);
+        assert!(matches!(
+            Steps::new(Plan::InOrder, 0, (1, 1), Leftover::Step, 1.0, None),
+            Err(TrainError::NoSamples)
+        ));
+        assert!(Steps::new(Plan::InOrder, 5, (1, 1), Leftover::Step, 0.0, None).is_err());
+        assert!(Steps::new(Plan::InOrder, 5, (0, 1), Leftover::Step, 1.0, None).is_err());
+        assert!(Steps::new(Plan::InOrder, 5, (1, 1), Leftover::Step, f64::NAN, None).is_err());
+        assert_eq!(Steps::new(Plan::InOrder, 5, (2, 1), Leftover::Step, 9.0, Some(4)).unwrap().total(), 4);
     }
 }

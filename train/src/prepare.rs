@@ -1,6 +1,6 @@
 //! Preparation of a training: model, samples and steps, checked before anything is computed.
 
-use gstore_core::{Cancel, many};
+use gstore_core::{Cancel, Remedy, many};
 use gstore_data::{Reading, SampleSource, TextEncoder, encode_each, in_blocks};
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{AdaptedWeight, Adapter, ModelFolder};
@@ -11,7 +11,7 @@ use crate::error::TrainError;
 use crate::gradient::Sample;
 use crate::job::Observer;
 use crate::memory::{MemoryPlan, Sizes, trained_values};
-use crate::order::Steps;
+use crate::order::{Leftover, Steps};
 use crate::packing::sequences;
 use crate::request::{Method, TrainRequest};
 use crate::trainer::LossMean;
@@ -46,14 +46,22 @@ impl Prepared {
         let mut request = request.clone();
         // An adapter that is gone on from keeps its configuration.
         if let Some(from) = request.saving.resume_from.clone() {
+            let full = Remedy::Option("full", "");
+            let refuse = |what: String| Err(TrainError::Checkpoint { folder: from.clone(), what });
             request.method = match (is_adapter(&from), &request.method) {
                 (true, Method::Full) => {
-                    let from = from.display();
-                    return Err(TrainError::Option(format!(
-                        "all weights are to be trained, and the checkpoint {from} to go on from is an adapter"
-                    )));
+                    return refuse(format!(
+                        "it is an adapter, and all weights are to be trained: go on from it without {full}, or merge it \
+                         and begin with the model that this gives"
+                    ));
                 }
                 (true, _) => Method::Adapter(from),
+                (false, Method::Lora(_) | Method::Adapter(_)) => {
+                    return refuse(format!(
+                        "it has all weights, and an adapter is to be trained: give {full} to go on with all weights, or \
+                         begin with it as the model"
+                    ));
+                }
                 (false, _) => Method::Full,
             };
         }
@@ -91,8 +99,11 @@ impl Prepared {
             observer.note(&format!("{samples} in {sequences}"));
         }
         let size = (batching.micro, batching.accumulate);
-        let carries = request.steps.mean == LossMean::MicroBatches;
-        let steps = Steps::new(request.plan(), units, size, carries, batching.epochs, batching.max_steps)?;
+        let leftover = match request.steps.mean {
+            LossMean::MicroBatches => Leftover::Carried,
+            LossMean::Tokens => Leftover::Step,
+        };
+        let steps = Steps::new(request.plan(), units, size, leftover, batching.epochs, batching.max_steps)?;
         let mut prepared = Prepared {
             memory: MemoryPlan { keep: request.compute.keep, threads: request.compute.threads, bytes: 0 },
             request,

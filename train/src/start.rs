@@ -2,14 +2,17 @@
 
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
-use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
+use gstore_model::weights::{Adapter, ModelFolder, TrainerState, checkpoint_id};
 use serde_json::{Value, json};
 
-use crate::checkpoint::{Resumed, checkpoints, identity_of, remove_all, remove_unfinished, resume};
+use crate::checkpoint::{
+    Lock, Resumed, checkpoints, identity_of, last_checkpoint, remove_all, remove_unfinished, resume,
+};
 use crate::difference::difference;
 use crate::error::TrainError;
 use crate::gradient::Sample;
 use crate::optimizer::Optimizer;
+use crate::order::Steps;
 use crate::parameters::Parameters;
 use crate::request::{Method, TrainRequest};
 
@@ -18,7 +21,7 @@ pub(crate) fn identity(
     request: &TrainRequest,
     base: Option<&ModelFolder>,
     (samples, held_out): (&[Sample], &[Sample]),
-    total: u64,
+    steps: &Steps,
 ) -> Result<Value, TrainError> {
     let model = match base {
         Some(base) => {
@@ -30,9 +33,11 @@ pub(crate) fn identity(
         }
         None => blake3::hash(&fs_err::read(request.model.join("config.json"))?).to_hex().to_string(),
     };
-    let mut identity = request.identity(total);
+    let mut identity = request.identity(steps.total());
     identity["model"] = json!(model);
     identity["samples"] = json!(digest(samples));
+    // Null where none has, as in checkpoints that do not know of it.
+    identity["steps of two epochs"] = json!(steps.spans_epochs().then_some(true));
     // None where there are none, which is also what checkpoints say that know of no held-out samples.
     let evaluation = request.evaluation.as_ref();
     identity["held-out samples"] = json!(evaluation.map(|_| digest(held_out)));
@@ -53,9 +58,21 @@ fn digest(samples: &[Sample]) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// An error if the output folder has checkpoints of another training that are not to be removed.
-pub(crate) fn check_output(request: &TrainRequest, identity: &Value) -> Result<(), TrainError> {
-    for checkpoint in checkpoints(&request.output)? {
+/// An error if the output folder has checkpoints of another training that are not to be removed, or the checkpoint to
+/// go on from leaves no step to take.
+pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64) -> Result<(), TrainError> {
+    let own = checkpoints(&request.output)?;
+    let from = request.saving.resume_from.as_ref().filter(|_| own.is_empty() || request.saving.overwrite);
+    if let Some((from, state)) =
+        from.map(|from| Ok::<_, TrainError>((from, TrainerState::read(from)?))).transpose()?
+        && let Some(steps) = state.map(|state| state.global_step).filter(|steps| *steps >= total)
+    {
+        let what = format!(
+            "it has taken {steps} steps, and this training has {total}: ask for more steps or epochs"
+        );
+        return Err(TrainError::Checkpoint { folder: from.clone(), what });
+    }
+    for checkpoint in own {
         let difference = match identity_of(&checkpoint.folder)? {
             None => Some("another program wrote it".to_owned()),
             Some(_) if request.saving.overwrite => None,
@@ -68,33 +85,41 @@ pub(crate) fn check_output(request: &TrainRequest, identity: &Value) -> Result<(
     Ok(())
 }
 
-/// What the training of `total` steps starts from: its own last checkpoint, else what the request says.
+/// The right to write to the output folder, without what a killed training left there and what is to be
+/// overwritten; none where the training of `total` steps is finished already, which writes nothing.
+pub(crate) fn begin(
+    request: &TrainRequest,
+    identity: &Value,
+    total: u64,
+) -> Result<Option<Lock>, TrainError> {
+    let (output, overwrite) = (&request.output, request.saving.overwrite);
+    check_output(request, identity, total)?;
+    if !overwrite && last_checkpoint(output)?.is_some_and(|last| last.step >= total) {
+        return Ok(None);
+    }
+    let lock = Lock::of(output)?;
+    // Another one may have written there before it had the lock.
+    check_output(request, identity, total)?;
+    remove_unfinished(output)?;
+    if overwrite {
+        remove_all(output, 0)?;
+    }
+    Ok(Some(lock))
+}
+
+/// What a training starts from: its own last checkpoint, else what the request says.
 pub(crate) fn start<B: Backend + Clone>(
     request: &TrainRequest,
     base: Option<&ModelFolder>,
     decoder: &Decoder,
-    (identity, total): (&Value, u64),
     backend: B,
 ) -> Result<Resumed<B>, TrainError> {
     let (output, kind) = (&request.output, request.steps.optimizer);
-    check_output(request, identity)?;
-    remove_unfinished(output)?;
-    if request.saving.overwrite {
-        remove_all(output, 0)?;
-    }
     if let Some(last) = checkpoints(output)?.pop() {
         return resume(&last.folder, base, kind, backend);
     }
     if let Some(from) = &request.saving.resume_from {
-        let resumed = resume(from, base, kind, backend)?;
-        let steps = resumed.optimizer.steps();
-        if steps >= total {
-            let what = format!(
-                "it has taken {steps} steps, and this training has {total}: ask for more steps or epochs"
-            );
-            return Err(TrainError::Checkpoint { folder: from.clone(), what });
-        }
-        return Ok(resumed);
+        return resume(from, base, kind, backend);
     }
     let parameters = fresh(request, base, decoder, backend)?;
     let optimizer = Optimizer::new(kind, parameters.trained().len());

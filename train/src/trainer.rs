@@ -150,7 +150,8 @@ impl<B: Backend + Clone> Trainer<B> {
         let norm = norm(&gradient, threads);
         for (what, value) in [("loss", loss), ("norm of the gradient", norm)] {
             if !value.is_finite() {
-                return Err(TrainError::NotFinite { step, what, value, last: String::new() });
+                let found = format!("step {step}: the {what}");
+                return Err(TrainError::NotFinite { found, value, last: String::new() });
             }
         }
         // As torch: a gradient shorter than that is multiplied by one.

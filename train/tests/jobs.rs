@@ -191,6 +191,76 @@ fn a_loss_that_is_no_number_stops_and_the_last_good_checkpoint_stays() {
     }
 }
 
+/// A copy of a model in f32 whose embedding of the token `~` is no number.
+fn with_an_unsound_token(model: &Path, to: &Path) {
+    fs_err::create_dir(to).unwrap();
+    for file in fs_err::read_dir(model).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
+        fs_err::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+    let token =
+        crate::common::support::json(&to.join("tokenizer.json"))["model"]["vocab"]["~"].as_u64().unwrap();
+    let mut bytes = fs_err::read(to.join("model.safetensors")).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let tensors: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let embedding = &tensors["model.embed_tokens.weight"];
+    assert_eq!(embedding["dtype"], "F32");
+    let [start, width] = [&embedding["data_offsets"][0], &embedding["shape"][1]].map(|n| n.as_u64().unwrap());
+    let at = 8 + header + (start + 4 * token * width) as usize;
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs_err::write(to.join("model.safetensors"), bytes).unwrap();
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn a_step_whose_own_samples_are_at_fault_removes_no_checkpoint() {
+    let Some(world) = World::new() else { return };
+    let model = world.path("unsound");
+    with_an_unsound_token(&world.model, &model);
+    let line = |n: usize| {
+        let text = if n == 4 { "one ~ two three".to_owned() } else { format!("Line {n} of some others.") };
+        serde_json::json!({ "text": text }).to_string()
+    };
+    fs_err::write(&world.data, (0..7).map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    let mut request = TrainRequest { model, ..world.request("fault", lora()) };
+    request.batching = Batching { micro: 1, accumulate: 1, shuffle: false, ..request.batching };
+    request.saving.every = Some(1);
+    let error = go(&request).unwrap_err().to_string();
+    let last = request.output.join("checkpoint-4");
+    let says =
+        format!("step 5: the loss is NaN, so training stops; the last checkpoint is {}\n", last.display());
+    assert!(error.contains(&says), "{error}");
+    assert!(last.exists() && request.output.join("checkpoint-3").exists());
+}
+
+/// Keeps what it is told.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Observer for Notes {
+    fn note(&mut self, message: &str) {
+        self.0.push(message.to_owned());
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn a_rate_that_is_too_high_is_told_where_numbers_stay_finite() {
+    let Some(world) = World::new() else { return };
+    let told = |output: &str, rate: f64| {
+        let mut request = world.request(output, Method::Full);
+        request.steps.learning_rate = rate;
+        request.saving.log_every = 1;
+        let mut notes = Notes::default();
+        assert!(run(&request, &mut notes, &Cancel::new()).unwrap().finished);
+        notes.0.join("\n")
+    };
+    assert_eq!(told("usual", 1e-4), "");
+    let high = told("high", 0.1);
+    assert!(high.contains("the loss rose from "), "{high}");
+    let higher = told("higher", 1e3);
+    assert!(higher.contains("is zero, so nothing is learned from it"), "{higher}");
+}
+
 /// Begins the same training once more while it runs.
 struct Twice<'a> {
     request: &'a TrainRequest,
@@ -239,6 +309,12 @@ fn what_cannot_be_trained_is_refused() {
     both.batching.accumulate += 1;
     refused(&both, "gradient_accumulation_steps=");
     refused(&both, "learning_rate=0.002, was 0.001");
+    // A finished training writes nothing when it is asked for again, whatever is to be kept.
+    let before = files(&request.output);
+    let mut few = request.clone();
+    few.saving.limit = Some(1);
+    assert!(go(&few).unwrap().finished);
+    assert!(files(&request.output) == before);
     other.saving.overwrite = true;
     assert!(go(&other).unwrap().finished);
 
@@ -265,8 +341,15 @@ fn what_cannot_be_trained_is_refused() {
         let mut behind = world.request("behind", method);
         behind.saving.resume_from = Some(request.output.join("checkpoint-7"));
         refused(&behind, says);
-        assert!(gstore_train::last_checkpoint(&behind.output).unwrap().is_none());
+        assert!(!behind.output.exists());
+        assert!(gstore_train::forecast(&behind, &mut Quiet, &Cancel::new()).is_err());
     }
+    // Nor is a model an adapter.
+    let whole = world.request("whole", Method::Full);
+    go(&whole).unwrap();
+    let mut adapter = world.request("adapter", lora());
+    adapter.saving.resume_from = Some(whole.output.join("checkpoint-3"));
+    refused(&adapter, "it has all weights, and an adapter is to be trained");
     // A tokenizer with more tokens than the model.
     let small = world.path("small");
     fs_err::create_dir(&small).unwrap();

@@ -82,7 +82,7 @@ impl<B: Backend + Clone> Ensemble<B> {
         request.training = training.request.clone();
         let (size, steps) = request.steps(training.samples.len())?;
         let base = training.base.as_ref();
-        let mut asked = identity(&request.training, base, (&training.samples, &[]), steps.total())?;
+        let mut asked = identity(&request.training, base, (&training.samples, &[]), &steps)?;
         let more = request.identity(size, &training.rows);
         for (key, value) in more.as_object().into_iter().flatten() {
             asked[key] = value.clone();
@@ -264,8 +264,8 @@ impl<B: Backend + Clone> Ensemble<B> {
                     asked: self.asked.clone(),
                 })
             }
-            Err(TrainError::NotFinite { step, what, value, .. }) => {
-                Trained::Refused(Refused { model, reason: format!("the {what} of step {step} is {value}") })
+            Err(TrainError::NotFinite { found, value, .. }) => {
+                Trained::Refused(Refused { model, reason: format!("{found} is {value}") })
             }
             Err(error) => return Err(error),
         };
@@ -325,8 +325,7 @@ impl<B: Backend + Clone> Ensemble<B> {
         let parameters = trainer.parameters;
         let values = parameters.store().values();
         if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-            let (step, value) = (steps.total(), f64::from(*value));
-            return Err(TrainError::NotFinite { step, what: "weights", value, last: String::new() });
+            return Err(TrainError::after(steps.total(), "a weight", f64::from(*value)));
         }
         if parameters.store() == &begun {
             return Err(TrainError::Option(format!(

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::objective::Perturbation;
 use crate::error::TrainError;
-use crate::order::{Plan, Steps};
+use crate::order::{Leftover, Plan, Steps};
 use crate::request::{Method, TrainRequest};
 use crate::schedule::Schedule;
 
@@ -152,7 +152,8 @@ impl EnsembleRequest {
         };
         super::noise::check_size(size, rows)?;
         let per_step = (batching.micro, batching.accumulate);
-        let steps = Steps::new(Plan::InOrder, size, per_step, false, batching.epochs, batching.max_steps)?;
+        let steps =
+            Steps::new(Plan::InOrder, size, per_step, Leftover::Step, batching.epochs, batching.max_steps)?;
         Ok((size, steps))
     }
 

@@ -1,0 +1,118 @@
+//! Soundness of a training's weights and losses, before a checkpoint is written and when a step fails.
+
+use gstore_core::Cancel;
+use gstore_model::Backend;
+
+use super::Job;
+use crate::checkpoint::{checkpoints, last_checkpoint, remove_all, remove_interim};
+use crate::error::TrainError;
+
+impl<B: Backend + Clone> Job<'_, B> {
+    /// An error if the last of `taken` steps left a weight or a moment that is not finite.
+    pub(super) fn check_values(&self, taken: u64) -> Result<(), TrainError> {
+        let is_unsound = |value: &&f32| !value.is_finite();
+        let mut weights = self.trainer.parameters.store().values().iter();
+        if let Some(value) = weights.find(is_unsound) {
+            return Err(TrainError::after(taken, "a weight", f64::from(*value)));
+        }
+        let mut moments =
+            self.trainer.optimizer.state().iter().flat_map(|state| [&state.first, &state.second]);
+        match moments.find_map(|values| values.iter().find(is_unsound)) {
+            Some(value) => Err(TrainError::after(taken, "a moment of the optimizer", f64::from(*value))),
+            None => Ok(()),
+        }
+    }
+
+    /// An error if the loss of the last step's own samples is not finite after it, or their gradient.
+    pub(super) fn check_samples(&mut self, taken: u64, with_gradient: bool) -> Result<(), TrainError> {
+        let batch = self.prepared.batch(taken.saturating_sub(1));
+        let samples = &self.prepared.samples;
+        let own = batch.iter().flatten().filter_map(|number| samples.get(*number));
+        let loss = if with_gradient {
+            let (loss, gradient) = self.trainer.gradient(&[own.collect()], &Cancel::new())?;
+            let is_unsound = |value: &&f32| !value.is_finite();
+            if let Some(value) = gradient.iter().find_map(|values| values.iter().find(is_unsound)) {
+                return Err(TrainError::after(taken, "the gradient of its samples", f64::from(*value)));
+            }
+            Some(loss)
+        } else {
+            self.trainer.evaluate(&own.cloned().collect::<Vec<_>>(), &Cancel::new())?
+        };
+        match loss {
+            Some(loss) if !loss.is_finite() => Err(TrainError::after(taken, "the loss of its samples", loss)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the checkpoints that the one after `taken` steps takes the place of: when what follows it was
+    /// computed, and is finite.
+    pub(super) fn remove_replaced(&self, taken: u64) -> Result<(), TrainError> {
+        let request = &self.prepared.request;
+        remove_interim(&request.output, taken)?;
+        request.saving.limit.map_or(Ok(()), |limit| remove_all(&request.output, limit))
+    }
+
+    /// After a step that was not finite: removes the checkpoint before it, which is of `taken` steps, if there is an
+    /// older one and the samples that it has learned from are not finite with it either. Else the step's own samples
+    /// are at fault, and the checkpoint stays. Gives back the error, which says what was removed.
+    pub(super) fn without_unsound(
+        &mut self,
+        error: TrainError,
+        taken: u64,
+    ) -> Result<TrainError, TrainError> {
+        let TrainError::NotFinite { found, value, .. } = error else { return Ok(error) };
+        let folder = match &checkpoints(&self.prepared.request.output)?[..] {
+            [.., _, last] if last.step == taken => last.folder.clone(),
+            _ => return Ok(TrainError::NotFinite { found, value, last: String::new() }),
+        };
+        let last = match self.check_samples(taken, true) {
+            Ok(()) => String::new(),
+            Err(TrainError::NotFinite { found, value, .. }) => {
+                fs_err::remove_dir_all(&folder)?;
+                format!("{} was removed, since {found} is {value}; ", folder.display())
+            }
+            Err(other) => return Err(other),
+        };
+        Ok(TrainError::NotFinite { found, value, last })
+    }
+
+    /// Says of a loss that is no number, and of a full disk, which checkpoint is there.
+    pub(super) fn with_last(&self, error: TrainError) -> TrainError {
+        let now = || match last_checkpoint(&self.prepared.request.output) {
+            Ok(Some(checkpoint)) => format!("the last checkpoint is {}", checkpoint.folder.display()),
+            _ => "no checkpoint was written yet".to_owned(),
+        };
+        match error {
+            TrainError::NotFinite { found, value, last } => {
+                TrainError::NotFinite { found, value, last: last + &now() }
+            }
+            error => {
+                error.on_full(|| format!("{}; free some space there, and the same command goes on", now()))
+            }
+        }
+    }
+
+    /// Tells once of a gradient that is zero: weights so large that every unit is saturated have none, and their loss
+    /// is finite.
+    pub(super) fn warn_of_zero(&mut self, step: u64, grad_norm: f64) {
+        if grad_norm == 0.0 && !self.said_zero {
+            self.said_zero = true;
+            self.observer.note(&format!(
+                "the gradient of step {step} is zero, so nothing is learned from it: after a rate that was too high no \
+                 unit of the model reacts any more"
+            ));
+        }
+    }
+
+    /// Tells of a loss that rose to more than twice what it was at the first entry of the log, and by more than 1.
+    pub(super) fn warn_of_rise(&mut self) {
+        let (Some(first), Some(last)) = (self.log.first(), self.log.last()) else { return };
+        if last.loss > 2.0 * first.loss && last.loss - first.loss > 1.0 {
+            let note = format!(
+                "the loss rose from {:.3} at step {} to {:.3} at step {}: the learning rate may be too high",
+                first.loss, first.step, last.loss, last.step
+            );
+            self.observer.note(&note);
+        }
+    }
+}
