@@ -99,12 +99,17 @@ pub(crate) fn matching(
     Ok(RowSet::from_rows(rows))
 }
 
+/// What rows are drawn by: those with the smallest keys.
+pub(crate) fn draw_key(seed: u64, row: u64) -> u64 {
+    mix(mix(seed.wrapping_add(MIX_STEP)) ^ row.wrapping_add(1).wrapping_mul(MIX_STEP))
+}
+
 /// So many rows at random: which they are follows from the seed and their numbers alone. Memory: 16 bytes for
 /// each.
 pub(crate) fn drawn(rows: &RowSet, count: u64, seed: u64) -> RowSet {
     let mut least = Least::new(count);
     for row in rows.iter() {
-        least.push(mix(mix(seed.wrapping_add(MIX_STEP)) ^ row.wrapping_add(1).wrapping_mul(MIX_STEP)), row);
+        least.push(draw_key(seed, row), row);
     }
     least.rows()
 }

@@ -24,7 +24,8 @@ pub struct Labelled {
     pub y: Matrix,
     /// Rows that were left out because a feature or a score of theirs is missing or not finite.
     pub left_out: usize,
-    /// Rows of the pool of which these are a random sample, where those of the true top count as found.
+    /// Rows of the pool of which these are a random sample, so that those of the true top count as found in a bound; none
+    /// where nothing is known of how they were drawn.
     pub pool: Option<usize>,
 }
 

@@ -1,10 +1,12 @@
 //! Promise: a prefilter keeps rows of which it knows that they are wanted, or cannot say that they are not: labelled
 //! rows of the true top, and rows of which a value is missing.
 
+use gstore_store::Store;
+use gstore_tests::made::{Numbers, gradients};
 use gstore_tests::place::Place;
 use serde_json::{Value, json};
 
-use super::prefilter::{ROWS, fit, line, place_of, signal};
+use super::prefilter::{DIM, ROWS, fit, line, place_of, signal, vector};
 
 /// Applies the prefilter `cheap`; gives what it says, and the lines that it keeps.
 fn applied(place: &Place) -> (String, String) {
@@ -30,7 +32,7 @@ fn labelled_rows_of_the_top_are_kept_whatever_is_predicted_of_them() {
         line["hint"] = json!(if mistaken.contains(&row) { -1.0 } else { signal(row) });
         line
     });
-    let report = place.json(&fit("cheap", &["--inputs", "hint", "--json"]));
+    let report = place.json(&fit("cheap", &["--inputs", "hint", "--random-labels", "--json"]));
     // 70 rows of the top are labelled, of 100: four of them may be predicted to be lower than a cut.
     let choice = &report["report"]["choice"];
     assert!(number(&choice["bound"]) >= 0.95 && number(&choice["recall"]) < 1.0, "{report:#}");
@@ -47,6 +49,33 @@ fn labelled_rows_of_the_top_are_kept_whatever_is_predicted_of_them() {
     assert_eq!(said("count(*)", "kept"), kept.lines().count().to_string());
     let cost = number(&report["report"]["cost"]["kept"]) * ROWS as f64;
     assert!((cost - kept.lines().count() as f64).abs() < 60.0, "{cost} and {}", kept.lines().count());
+}
+
+#[test]
+fn labelled_rows_count_as_found_only_where_they_were_drawn_at_random() {
+    let place = place_of(ROWS, line);
+    let bound = |more: &[&str]| {
+        let all = [&["--inputs", "x", "--budget", "30%", "--force", "--json"][..], more].concat();
+        let report = place.json(&fit("cheap", &all));
+        let told = report["report"]["notes"].to_string().contains("drawn at random from all rows of `pool`");
+        let noted = place.value("SELECT provenance FROM gstore.artifacts");
+        (number(&report["report"]["choice"]["bound"]), told, noted)
+    };
+    // All rows have gradients, and the seed draws 1,000 of them.
+    let (of_draw, told, noted) = bound(&["--labels", "1000"]);
+    assert!(!told && noted.contains("by_seed"), "{noted}");
+    // Half of them in another dataset, of which gstore does not know that they are any half.
+    place.ok(&["add", "--dataset", "few", "--data", "pool.jsonl"]);
+    let store = Store::open(place.path("store")).expect("a store");
+    let mut numbers = Numbers(5);
+    gradients(&store, "few", ROWS, DIM, |row| vector(&mut numbers, row));
+    place.ok(&["delete", "--dataset", "few", "--where", "hash(id, 7) % 2 <> 0"]);
+    let (alone, told, noted) = bound(&["--labels-of", "few"]);
+    assert!(told && noted.contains("unknown"), "{noted}");
+    let (stated, told, noted) = bound(&["--labels-of", "few", "--random-labels"]);
+    assert!(!told && noted.contains("as_stated"), "{noted}");
+    // Fifty rows of the top that all pass a cut bound its recall by 0.05^(1/50); half of the top is found besides.
+    assert!(alone < 0.955 && stated > alone && of_draw > alone, "{alone}, {stated}, {of_draw}");
 }
 
 #[test]

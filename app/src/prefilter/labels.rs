@@ -6,17 +6,30 @@ use std::sync::Arc;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use gstore_core::{MIX_STEP, mix};
 use gstore_learn::Matrix;
 use gstore_learn::judge::Reliability;
 use gstore_query::influence::{InfluenceSpec, Missing, Prepared, Scored, TargetRef};
-use gstore_store::Snapshot;
+use gstore_store::{RowSet, Snapshot};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::scored::scored;
 use crate::answer::{AnswerError, CHUNK, tell_notes};
 use crate::ceiling::noise_of;
+use crate::rows::draw_key;
 use crate::work::Work;
+
+/// How the labelled rows of a pool were drawn: what a bound may count on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Drawn {
+    /// At random from all rows of the pool: they are those that the seed gives.
+    BySeed,
+    /// At random from all rows of the pool, as the caller says.
+    AsStated,
+    /// In a way that nothing is known of: the first rows, those of another dataset, those that were kept before.
+    Unknown,
+}
 
 /// Where labels come from.
 #[derive(Debug, Clone)]
@@ -32,6 +45,15 @@ pub struct LabelRequest {
     pub most: u64,
     /// Seed of the draw.
     pub seed: u64,
+    /// What the caller says of how the rows with gradients were drawn.
+    pub drawn: Drawn,
+}
+
+impl LabelRequest {
+    /// How the labels were drawn from a pool.
+    pub(super) fn drawn_from(&self, pool: &str, found: &Labels) -> Drawn {
+        if found.is_seeded && self.dataset == pool { Drawn::BySeed } else { self.drawn }
+    }
 }
 
 /// Scores by id.
@@ -44,6 +66,8 @@ pub(super) struct Labels {
     pub(super) scored: Vec<Map<String, Value>>,
     /// Checkpoints of the gradients.
     pub(super) checkpoints: usize,
+    /// Whether they are rows of their dataset that the seed gives, for each target.
+    pub(super) is_seeded: bool,
 }
 
 /// Scores the rows of the dataset for each target.
@@ -62,6 +86,8 @@ pub(super) fn labels(
     let mut noise = Vec::with_capacity(request.targets.len());
     let mut questions = Vec::with_capacity(request.targets.len());
     let mut checkpoints = 1;
+    let live = snapshot.live_rows(snapshot.dataset(&request.dataset)?)?;
+    let mut is_seeded = true;
     for (number, target) in request.targets.iter().enumerate() {
         let spec = InfluenceSpec {
             pools: vec![request.dataset.clone()],
@@ -77,10 +103,14 @@ pub(super) fn labels(
         checkpoints = prepared.checkpoints().len().max(1);
         let share = request.most as f64 / prepared.live().max(1) as f64;
         let mut own: Vec<Scored> = Vec::new();
+        let (mut count, mut last) = (0, None::<u64>);
         prepared.scores(None, work.threads, work.cancel, |rows| {
+            count += rows.len();
+            last = last.max(rows.iter().map(|scored| draw_key(request.seed, scored.row)).max());
             own.extend(rows.iter().filter(|scored| drawn(request.seed, scored.row, share)));
             ControlFlow::Continue(())
         })?;
+        is_seeded &= is_draw(&live, request.seed, (count, last));
         for scored in &own {
             let scores = by_row.entry(scored.row).or_insert_with(|| vec![f64::NAN; request.targets.len()]);
             scores[number] = f64::from(scored.score);
@@ -96,13 +126,18 @@ pub(super) fn labels(
         ids.extend((0..texts.len()).map(|i| texts.value(i).to_owned()));
     }
     let scores = Matrix::new(request.targets.len(), by_row.into_values().flatten().collect());
-    Ok(Labels { ids, scores, reliability: noise, scored: questions, checkpoints })
+    Ok(Labels { ids, scores, reliability: noise, scored: questions, checkpoints, is_seeded })
 }
 
 /// Whether a row is among those taken: the same for every target.
 fn drawn(seed: u64, row: u64, share: f64) -> bool {
-    let bits = mix(mix(seed.wrapping_add(MIX_STEP)) ^ row.wrapping_add(1).wrapping_mul(MIX_STEP));
-    share >= 1.0 || ((bits >> 11) as f64) < share * (1u64 << 53) as f64
+    share >= 1.0 || ((draw_key(seed, row) >> 11) as f64) < share * (1u64 << 53) as f64
+}
+
+/// Whether so many rows with gradients are the first of all rows in the order of a seed, as in the sample of a cascade;
+/// all rows are as well. `last`: the largest key of them.
+fn is_draw(live: &RowSet, seed: u64, (count, last): (usize, Option<u64>)) -> bool {
+    last.is_some_and(|last| live.iter().filter(|row| draw_key(seed, *row) <= last).count() == count)
 }
 
 /// The rows of a pool with the labelled ids, ascending, each with the place of its id.
@@ -137,5 +172,20 @@ mod tests {
         let count = (0..10_000).filter(|row| drawn(3, *row, 0.2)).count();
         assert!((1800..2200).contains(&count), "{count}");
         assert!((0..100).all(|row| drawn(3, row, 1.0)));
+    }
+
+    #[test]
+    fn a_draw_is_known_by_its_rows() {
+        let live = RowSet::from_ranges([0..500, 700..1200]);
+        let is_seeded = |rows: &RowSet, seed: u64| {
+            let last = rows.iter().map(|row| draw_key(seed, row)).max();
+            is_draw(&live, seed, (rows.len() as usize, last))
+        };
+        let sample = crate::rows::drawn(&live, 200, 7);
+        assert!(is_seeded(&sample, 7) && is_seeded(&live, 7) && !is_seeded(&sample, 8));
+        assert!(!is_seeded(&RowSet::from_range(0..200), 7) && !is_seeded(&RowSet::new(), 7));
+        // One row that was added to it afterwards.
+        let other = live.difference(&sample).iter().last().unwrap();
+        assert!(!is_seeded(&sample.union(&RowSet::from_range(other..other + 1)), 7));
     }
 }

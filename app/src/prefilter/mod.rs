@@ -10,6 +10,7 @@ mod scored;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use gstore_core::Remedy;
 use gstore_learn::judge::{Budget, Cost, Report};
 use gstore_learn::learners::Means;
 use gstore_learn::{FeatureSet, FitOptions, KIND, Labelled, LearnError, Matrix, Prediction, Prefilter};
@@ -18,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 pub use apply::{Applied, PredictionTable, apply_prefilter};
 pub use evaluate::evaluate_prefilter;
-pub use labels::LabelRequest;
+pub use labels::{Drawn, LabelRequest};
 pub use list::{PrefilterNote, list_prefilters};
 pub use picture::recall_picture;
 
@@ -78,11 +79,21 @@ pub fn fit_prefilter(
     let x = features.read(&numbers)?;
     let (data, missing) = joined(&found, &x, &rows, features.set(), &request.labels, least)?;
     let live = snapshot.dataset(&request.pool)?.rows;
-    let data = data.of_pool(live as usize);
+    let drawn = request.labels.drawn_from(&request.pool, &found);
+    let data = if drawn == Drawn::Unknown { data } else { data.of_pool(live as usize) };
     let means = Means { seed: request.options.seed, threads: work.threads, cancel: work.cancel };
     let (mut prefilter, mut report, held_out) =
         Prefilter::fit(features.set().clone(), &data, &request.options, &found.reliability, &means)?;
     report.notes.extend(missing);
+    if drawn == Drawn::Unknown {
+        report.notes.push(format!(
+            "nothing says that the labelled rows were drawn at random from all rows of `{}`: the bound of the recall counts \
+             none of them as found, and holds as far as they are like the others; {}, where they were drawn so, gives a \
+             higher one",
+            request.pool,
+            Remedy::Option("random_labels", "")
+        ));
+    }
     if let Budget::Share(share) = request.options.budget {
         let predictions = predictions(snapshot, request, &prefilter, work)?;
         report.choice = prefilter.cut_at(share, &predictions, (&held_out, &data));
@@ -151,6 +162,7 @@ fn provenance(
         "pool": request.pool,
         "features": request.features,
         "labels_of": request.labels.dataset,
+        "labels_drawn": request.labels.drawn_from(&request.pool, found),
         "targets": request.labels.targets,
         "scored": found.scored,
         "top": request.options.top,

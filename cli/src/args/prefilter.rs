@@ -99,6 +99,10 @@ pub struct PrefilterFitArgs {
     /// Labels
     #[command(flatten)]
     pub labels: LabelArgs,
+    /// The rows with gradients were drawn at random from all rows of the pool, so the bound of the recall may count those
+    /// of the top as found [default: where gstore drew them]
+    #[arg(long, help_heading = "Labels")]
+    pub random_labels: bool,
     /// What is known of each row: tokens, scored_tokens, prompt_tokens, perplexity, labels or kinds of
     /// features, metadata columns; feature:NAME and column:NAME where both have the name
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]

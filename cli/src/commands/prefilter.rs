@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
-use gstore::{LabelRequest, PredictionTable, PrefilterNote, PrefilterRequest};
+use gstore::{Drawn, LabelRequest, PredictionTable, PrefilterNote, PrefilterRequest};
 use gstore_core::many;
 use gstore_learn::FitOptions;
 use gstore_learn::judge::{Budget, Report, percent};
@@ -54,7 +54,10 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     let request = PrefilterRequest {
         pool: args.labels.pool.clone(),
         features: args.inputs.clone(),
-        labels: labels(&args.labels)?,
+        labels: LabelRequest {
+            drawn: if args.random_labels { Drawn::AsStated } else { Drawn::Unknown },
+            ..labels(&args.labels)?
+        },
         options: options(args)?,
         seconds: args.feature_seconds.zip(args.gradient_seconds),
     };
@@ -178,6 +181,7 @@ fn labels(args: &LabelArgs) -> Result<LabelRequest> {
         targets: args.target.clone(),
         most: args.labels,
         seed: args.seed,
+        drawn: Drawn::Unknown,
     })
 }
 

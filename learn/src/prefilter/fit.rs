@@ -68,10 +68,6 @@ impl Prefilter {
         let line = |t: usize| Line::of(&found.predictions.column(t), &data.y.column(t));
         let mean = |t: usize| data.y.column(t).iter().sum::<f64>() / data.y.rows().max(1) as f64;
         let every = vec![true; data.ids.len()];
-        let found_ids = match data.pool {
-            Some(_) => digests(&data.ids, &in_top(data, options.top)),
-            None => Vec::new(),
-        };
         Ok(Prefilter {
             version: VERSION,
             features,
@@ -82,7 +78,7 @@ impl Prefilter {
             top: options.top,
             cuts,
             learned_from: digests(&data.ids, &every),
-            found: found_ids,
+            found: digests(&data.ids, &in_top(data, options.top)),
             provenance: Map::new(),
             fitted,
         })

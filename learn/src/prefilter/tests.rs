@@ -89,6 +89,11 @@ fn labelled_rows_of_the_top_are_kept_and_counted() {
     let mut none = fitted.clone();
     none.cuts[0].from = Some(f64::INFINITY);
     assert_eq!(none.kept_below(&held_out, &data), 50);
+    // Rows of which nothing is known are kept as well, and are too few by themselves.
+    let unknown = Labelled { pool: None, ..data.clone() };
+    let (alone, told, _) =
+        Prefilter::fit(FeatureSet::default(), &unknown, &options, &[None], &means).unwrap();
+    assert_eq!((alone.found.len(), told.choice.kept, told.choice.cuts[0].from), (50, 1.0, None));
     // Other rows say nothing of labelled ones.
     let judged = fitted.evaluate(&data, &options, &[None], &RUN).unwrap();
     let cut = judged.choice.cuts[0];
