@@ -47,6 +47,11 @@ fn labelled_rows_of_the_top_are_kept_whatever_is_predicted_of_them() {
         assert_eq!(has(&kept, row), is_kept, "{row}");
     }
     assert_eq!(said("count(*)", "kept"), kept.lines().count().to_string());
+    // The same ids in another dataset are other rows: none is kept for a label.
+    place.ok(&["add", "--dataset", "other", "--data", "pool.jsonl"]);
+    let other =
+        "SELECT count(*) FROM predicted('other', 'cheap') WHERE kept AND row IN (321, 642, 963, 1605)";
+    assert_eq!(place.value(other), "0");
     let cost = number(&report["report"]["cost"]["kept"]) * ROWS as f64;
     assert!((cost - kept.lines().count() as f64).abs() < 60.0, "{cost} and {}", kept.lines().count());
 }

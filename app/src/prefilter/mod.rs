@@ -107,6 +107,7 @@ pub fn fit_prefilter(
     let (labelled, measured) = (found.ids.len() as u64, request.seconds.is_some());
     let cost = Cost { rows: live, labelled, kept, feature, gradient, measured };
     report.cost = Some(cost);
+    prefilter.pool = Some(request.pool.clone());
     prefilter.provenance = provenance(snapshot, request, (&prefilter, &report), &found, cost);
     Ok((prefilter, report))
 }

@@ -15,6 +15,7 @@ use crate::matrix::Matrix;
 
 /// The features of a set in one dataset.
 pub struct OpenFeatures {
+    dataset: String,
     set: FeatureSet,
     samples: SampleReader,
     counts: Option<EncodingReader>,
@@ -64,7 +65,13 @@ impl OpenFeatures {
                 Some(snapshot.encoding(of_vectors.or(only).ok_or_else(refused)?)?)
             }
         };
-        Ok(Self { set: set.clone(), samples: snapshot.samples(part)?, counts, readers })
+        let samples = snapshot.samples(part)?;
+        Ok(Self { dataset: dataset.to_owned(), set: set.clone(), samples, counts, readers })
+    }
+
+    /// The name of the dataset.
+    pub fn dataset(&self) -> &str {
+        &self.dataset
     }
 
     /// The features.

@@ -30,27 +30,27 @@ impl Prefilter {
     ) -> Result<(Prefilter, Report, Matrix), LearnError> {
         options.check()?;
         let of_rows = folds(&data.ids, options.folds, options.seed);
-        let found = out_of_fold(data, &options.learner, &of_rows, means)?;
-        let (calibrated, constant) = calibrated(&found.predictions, &data.y, &of_rows);
-        let choice = Choice::of(&found.predictions, &data.y, (options.top, data.pool), &options.budget);
+        let held_out = out_of_fold(data, &options.learner, &of_rows, means)?;
+        let (calibrated, constant) = calibrated(&held_out.predictions, &data.y, &of_rows);
+        let choice = Choice::of(&held_out.predictions, &data.y, (options.top, data.pool), &options.budget);
         let targets = judge(&JudgeRequest {
             targets: &data.targets,
             scores: &data.y,
-            predictions: &found.predictions,
+            predictions: &held_out.predictions,
             calibrated: &calibrated,
             constant: &constant,
-            levels: found.levels.as_deref(),
+            levels: held_out.levels.as_deref(),
             top: options.top,
             budgets: &options.budgets,
             bootstrap: options.bootstrap(),
             reliability,
             cancel: means.cancel,
         })?;
-        let mut report = report(&found.learner, data, options.top, targets, choice);
-        let held_out = found.predictions.clone();
-        let prefilter = Self::of(features, data, options, found, report.choice.cuts.clone(), means)?;
+        let mut report = report(&held_out.learner, data, options.top, targets, choice);
+        let predictions = held_out.predictions.clone();
+        let prefilter = Self::of(features, data, options, held_out, report.choice.cuts.clone(), means)?;
         report.notes.extend(prefilter.fitted.note());
-        Ok((prefilter, report, held_out))
+        Ok((prefilter, report, predictions))
     }
 
     /// The learner over all rows, with what was found out of fold.
@@ -58,14 +58,14 @@ impl Prefilter {
         features: FeatureSet,
         data: &Labelled,
         options: &FitOptions,
-        found: OutOfFold,
+        held_out: OutOfFold,
         cuts: Vec<Cut>,
         means: &Means<'_>,
     ) -> Result<Prefilter, LearnError> {
-        let fitted = fit(&found.learner, &data.x, &data.y, None, means)?.into_iter().next();
+        let fitted = fit(&held_out.learner, &data.x, &data.y, None, means)?.into_iter().next();
         let Some(fitted) = fitted else { return Err(LearnError::Invalid("no penalty was given".to_owned())) };
         let targets = 0..data.targets.len();
-        let line = |t: usize| Line::of(&found.predictions.column(t), &data.y.column(t));
+        let line = |t: usize| Line::of(&held_out.predictions.column(t), &data.y.column(t));
         let mean = |t: usize| data.y.column(t).iter().sum::<f64>() / data.y.rows().max(1) as f64;
         let every = vec![true; data.ids.len()];
         Ok(Prefilter {
@@ -74,11 +74,12 @@ impl Prefilter {
             targets: data.targets.clone(),
             lines: targets.clone().map(line).collect(),
             means: targets.map(mean).collect(),
-            learner: found.learner,
+            learner: held_out.learner,
             top: options.top,
             cuts,
             learned_from: digests(&data.ids, &every),
-            found: digests(&data.ids, &in_top(data, options.top)),
+            pool: None,
+            labelled_top: digests(&data.ids, &in_top(data, options.top)),
             provenance: Map::new(),
             fitted,
         })

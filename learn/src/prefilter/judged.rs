@@ -15,7 +15,7 @@ impl Prefilter {
     /// How many labelled rows are kept though no cut keeps what `held_out` predicts of them.
     pub fn kept_below(&self, held_out: &Matrix, data: &Labelled) -> usize {
         let is_below = |row: &usize| !keeps(&self.cuts, held_out.row(*row));
-        (0..data.ids.len()).filter(is_below).filter(|row| self.is_found(&data.ids[*row])).count()
+        (0..data.ids.len()).filter(is_below).filter(|row| self.is_labelled_top(&data.ids[*row])).count()
     }
 
     /// Cuts at a rank: for each target so that this share of the predicted rows is kept, whatever the

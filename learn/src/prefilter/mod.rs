@@ -41,10 +41,14 @@ pub struct Prefilter {
     means: Vec<f64>,
     /// Digests of the ids that it has learned from.
     learned_from: Vec<u64>,
-    /// Digests of those of them whose labels are in the true top of a target: they are kept whatever is predicted of
-    /// them. None of the first form, whose cuts leave out such rows as well.
+    /// Digests of those of them whose labels are in the true top of a target: as rows of `pool` they are kept whatever is
+    /// predicted of them. None of the first form, whose cuts leave out such rows as well.
+    #[serde(default, alias = "found")]
+    labelled_top: Vec<u64>,
+    /// The dataset whose rows were labelled: in another one the same ids may be those of other rows. Where it is not
+    /// known, no row is kept for its label.
     #[serde(default)]
-    found: Vec<u64>,
+    pub pool: Option<String>,
     /// Where labels and features come from.
     pub provenance: Map<String, Value>,
     fitted: Fitted,
@@ -77,12 +81,13 @@ impl Prefilter {
         self.learned_from.binary_search(&digest(id)).is_ok()
     }
 
-    /// Whether the row with this id is kept whatever is predicted of it: it was labelled, and is in the true top.
-    fn is_found(&self, id: &str) -> bool {
-        self.found.binary_search(&digest(id)).is_ok()
+    /// Whether the row of the pool with this id was labelled, and is in the true top: then it is kept whatever is
+    /// predicted of it.
+    fn is_labelled_top(&self, id: &str) -> bool {
+        self.labelled_top.binary_search(&digest(id)).is_ok()
     }
 
-    /// Predictions of rows of a dataset, which ascend. Labelled rows of the true top are kept.
+    /// Predictions of rows of a dataset, which ascend. If it is the pool, labelled rows of the true top are kept.
     ///
     /// # Errors
     /// Damage.
@@ -92,10 +97,10 @@ impl Prefilter {
         rows: &[u64],
     ) -> Result<Vec<Option<Prediction>>, LearnError> {
         let mut predictions = self.predict(&features.read(rows)?);
-        if !self.found.is_empty() {
+        if self.pool.as_deref() == Some(features.dataset()) {
             for (prediction, id) in predictions.iter_mut().zip(features.ids(rows)?) {
                 if let Some(prediction) = prediction {
-                    prediction.kept |= self.is_found(&id);
+                    prediction.kept |= self.is_labelled_top(&id);
                 }
             }
         }
@@ -107,15 +112,15 @@ impl Prefilter {
     pub fn predict(&self, x: &Matrix) -> Vec<Option<Prediction>> {
         let whole: Vec<usize> = (0..x.rows()).filter(|row| x.is_finite(*row)).collect();
         let values = self.fitted.predict(&x.select(&whole));
-        let mut found = vec![None; x.rows()];
+        let mut predictions = vec![None; x.rows()];
         for (i, row) in whole.into_iter().enumerate() {
             let values = values.row(i);
             // Columns may overflow: such a row has no prediction either.
             if values.iter().all(|value| value.is_finite()) {
-                found[row] = Some(self.prediction(values));
+                predictions[row] = Some(self.prediction(values));
             }
         }
-        found
+        predictions
     }
 
     fn prediction(&self, values: &[f64]) -> Prediction {

@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::Prefilter;
 use crate::error::LearnError;
 
-/// The form of the stored value: with 2 labelled rows count as found.
-pub(super) const VERSION: u32 = 2;
+/// The form of the stored value: with 2 labelled rows of the top are kept, with 3 in the pool alone.
+pub(super) const VERSION: u32 = 3;
 
 /// The oldest form that is read.
 const OLDEST: u32 = 1;
@@ -30,7 +30,10 @@ impl Prefilter {
                 "the stored prefilter has version {found}, and this program reads {OLDEST} to {VERSION}"
             )));
         }
-        serde_json::from_value(value)
-            .map_err(|error| LearnError::Invalid(format!("the stored prefilter cannot be read: {error}")))
+        let mut stored: Prefilter = serde_json::from_value(value)
+            .map_err(|error| LearnError::Invalid(format!("the stored prefilter cannot be read: {error}")))?;
+        // Before the third form the provenance alone says which dataset was labelled.
+        stored.pool = stored.pool.or_else(|| Some(stored.provenance.get("pool")?.as_str()?.to_owned()));
+        Ok(stored)
     }
 }

@@ -81,10 +81,10 @@ fn labelled_rows_of_the_top_are_kept_and_counted() {
         Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
     // 50 labelled rows of the top are too few by themselves, and enough where they are half of the pool's.
     assert!(report.choice.bound >= 0.95 && report.choice.kept < 0.5, "{:?}", report.choice);
-    assert_eq!(fitted.found.len(), 50);
+    assert_eq!(fitted.labelled_top.len(), 50);
     let best = (0..1000).max_by(|a, b| data.y.row(*a)[0].total_cmp(&data.y.row(*b)[0])).unwrap();
     let worst = (0..1000).min_by(|a, b| data.y.row(*a)[0].total_cmp(&data.y.row(*b)[0])).unwrap();
-    assert!(fitted.is_found(&data.ids[best]) && !fitted.is_found(&data.ids[worst]));
+    assert!(fitted.is_labelled_top(&data.ids[best]) && !fitted.is_labelled_top(&data.ids[worst]));
     assert_eq!(fitted.kept_below(&held_out, &data), 0, "a cut at the lowest of them keeps all");
     let mut none = fitted.clone();
     none.cuts[0].from = Some(f64::INFINITY);
@@ -93,7 +93,7 @@ fn labelled_rows_of_the_top_are_kept_and_counted() {
     let unknown = Labelled { pool: None, ..data.clone() };
     let (alone, told, _) =
         Prefilter::fit(FeatureSet::default(), &unknown, &options, &[None], &means).unwrap();
-    assert_eq!((alone.found.len(), told.choice.kept, told.choice.cuts[0].from), (50, 1.0, None));
+    assert_eq!((alone.labelled_top.len(), told.choice.kept, told.choice.cuts[0].from), (50, 1.0, None));
     // Other rows say nothing of labelled ones.
     let judged = fitted.evaluate(&data, &options, &[None], &RUN).unwrap();
     let cut = judged.choice.cuts[0];
@@ -108,10 +108,17 @@ fn the_first_version_keeps_no_labelled_row_and_a_later_one_is_refused() {
     let (fitted, ..) = Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
     let mut value = fitted.to_value();
     value["version"] = serde_json::json!(1);
-    value.as_object_mut().unwrap().remove("found");
+    let labelled = value.as_object_mut().unwrap().remove("labelled_top").unwrap();
+    // The second one called them otherwise, and has their dataset in its provenance.
+    let mut second = value.clone();
+    (second["version"], second["found"]) = (2.into(), labelled);
+    second.as_object_mut().unwrap().remove("pool");
+    second["provenance"]["pool"] = "pool".into();
+    let second = Prefilter::from_value(second).unwrap();
+    assert_eq!((second.labelled_top.len(), second.pool.as_deref()), (10, Some("pool")));
     let first = Prefilter::from_value(value).unwrap();
-    assert_eq!(fitted.found.len(), 10);
-    assert!(first.found.is_empty() && first.learned_from("row3"));
+    assert_eq!(fitted.labelled_top.len(), 10);
+    assert!(first.labelled_top.is_empty() && first.learned_from("row3"));
     let error = Prefilter::from_value(serde_json::json!({"version": 7})).unwrap_err().to_string();
-    assert!(error.contains("version 7, and this program reads 1 to 2"), "{error}");
+    assert!(error.contains("version 7, and this program reads 1 to 3"), "{error}");
 }
