@@ -59,7 +59,7 @@ pub enum AnswerError {
     /// Something that was asked for and cannot be had.
     #[error("{0}")]
     Refused(String),
-    /// A cascade whose numbers leave nothing to save, or bound nothing.
+    /// A cascade whose numbers leave nothing to save.
     #[error("{0}")]
     Cascade(String),
 }

@@ -48,6 +48,8 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     ] {
         let refused = run(more);
         assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        // What would save nothing is refused with a code of its own; too few labels are a mistake as any other.
+        assert_eq!(refused.code == 4, says.contains("nothing was"), "{more:?}: {}", refused.stderr);
     }
     assert_eq!(features("grad-adam@checkpoint-104"), "0");
     // The reason is in the report.

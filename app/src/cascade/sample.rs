@@ -68,8 +68,9 @@ pub(super) fn draw(
     // With a miss for each stage cuts are worth more, where that is no large part of the pool.
     let usual = labels(stages.len(), SPARE).min(all / 4).max(labels(0, SPARE));
     let count = request.labels.unwrap_or(usual);
+    // Without a number of labels there are enough of them. One that is too small is no cascade that saves nothing.
     if count < least {
-        return Err(AnswerError::Cascade(format!(
+        return Err(AnswerError::Refused(format!(
             "{} have about {:.0} of the top {}: a recall of {} over {} takes {least}; fewer stages, a lower recall, or a larger \
              selection take fewer",
             many(count, "labelled row"),
