@@ -195,6 +195,7 @@ fn a_refused_cascade_holds_up_no_other() {
     assert!(run.stderr.contains("stage few refused: nothing was computed"), "{}", run.stderr);
     let summary: Value = serde_json::from_str(&run.stdout).expect("JSON");
     assert_eq!(summary["finished"], false);
+    assert!(run.stderr.contains("1 run, 0 up to date, 1 refused, 1 not run; "), "{}", run.stderr);
     let stages = summary["stages"].as_array().expect("stages");
     let outcome = |name: &str| {
         let stage = stages.iter().find(|stage| stage["name"] == name).expect("there");

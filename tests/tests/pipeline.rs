@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A training whose run gives features of two datasets, a selection, and its perplexity.
 const FILE: &str = r#"
@@ -321,7 +321,9 @@ fn a_failure_ends_the_run_and_the_same_command_goes_on() {
     fs_err::write(place.path("target.jsonl"), "{\"id\": \"a\"\n").expect("written");
     let failed = place.run(&["run", "p.toml"]);
     assert_eq!(failed.code, 1, "{}", failed.stderr);
-    assert!(failed.stderr.contains("stage add-target failed: exit code"), "{}", failed.stderr);
+    for part in ["stage add-target failed: exit code ", ", error: ", " up to date, 1 failed, "] {
+        assert!(failed.stderr.contains(part), "{part}: {}", failed.stderr);
+    }
     assert!(!place.path("out").exists());
 
     // What does not need it can go on.
@@ -335,6 +337,11 @@ fn a_failure_ends_the_run_and_the_same_command_goes_on() {
     assert_eq!(outcome("add-pool"), "up to date");
     assert_eq!(outcome("features-pool"), "done");
     assert_eq!(outcome("best"), "not run, since it needs add-target");
+    // A stage that needs one that was not run for a failure is not run either.
+    let left = ["features-target", "best", "score"];
+    assert!(left.iter().all(|name| outcome(name).to_string().contains("not run, ")), "{summary:#}");
+    assert_eq!((&summary["failed"], &summary["not_run"]), (&json!(1), &json!(left.len())));
+    assert_eq!((&summary["refused"], &summary["finished"]), (&json!(0), &json!(false)));
 
     write_target(&place, 5);
     assert_eq!(ran(&go(&place, &[])), ["add-target", "best", "features-target", "score"]);

@@ -86,7 +86,7 @@ pub struct Ran {
     pub code: Option<i32>,
     /// What it printed, if that is JSON.
     pub summary: Option<Value>,
-    /// The last line that it said.
+    /// Its error with what to do about it, else the last line that it said.
     pub said: Option<String>,
 }
 

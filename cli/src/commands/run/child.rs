@@ -12,9 +12,13 @@ use anyhow::Result;
 use gstore_core::Cancel;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Bytes that are looked at for the last line that a stage said, and of a summary: the journal has them all.
+/// Bytes that are looked at for what a stage said last, and of a summary: the journal has them all.
 const LAST: u64 = 1 << 16;
 const SUMMARY: u64 = 1 << 16;
+
+/// Lines of an error and of what to do about it, and characters of each.
+const LINES: usize = 4;
+const CHARS: usize = 300;
 
 /// A command line and where it runs.
 pub struct Task<'a> {
@@ -92,17 +96,22 @@ impl Task<'_> {
         Ok(serde_json::from_reader(std::io::BufReader::new(file)).ok())
     }
 
-    /// The last line that it said.
-    pub fn last_line(&self) -> Result<Option<String>> {
+    /// Its error, with what to do about it, if it told one; else the last line that it said.
+    pub fn said(&self) -> Result<Option<String>> {
         let mut file = fs_err::File::open(self.log)?;
         let len = file.metadata()?.len();
         file.seek(SeekFrom::Start(len.saturating_sub(LAST).max(self.said_before)))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let mut lines =
-            text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("# gstore "));
-        Ok(lines.next_back().map(|line| line.chars().take(300).collect()))
+        let is_said = |line: &&str| !line.trim().is_empty() && !line.starts_with("# gstore ");
+        let lines: Vec<&str> = text.lines().filter(is_said).collect();
+        let error = lines.iter().rposition(|line| line.starts_with("error: "));
+        let Some(from) = error.or(lines.len().checked_sub(1)) else { return Ok(None) };
+        // What follows on a wrong command line is no hint.
+        let lines = lines[from..].iter().take_while(|line| !line.starts_with("Usage:")).take(LINES);
+        let lines: Vec<String> = lines.map(|line| line.trim().chars().take(CHARS).collect()).collect();
+        Ok(Some(lines.join("; ")))
     }
 }
 
@@ -111,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_is_one_of_this_run() {
+    fn what_it_said_is_of_this_run_and_begins_with_its_error() {
         let dir = tempfile::tempdir().expect("a folder");
         let (log, printed) = (dir.path().join("log"), dir.path().join("out"));
         fs_err::write(&log, "of the run before\n# gstore ls\n").expect("written");
@@ -126,9 +135,18 @@ mod tests {
             lock: &lock,
             quiet: true,
         };
-        assert_eq!(task.last_line().expect("readable"), None);
+        assert_eq!(task.said().expect("readable"), None);
         fs_err::write(&log, "of the run before\n# gstore ls\nnow\n\n").expect("written");
-        assert_eq!(task.last_line().expect("readable").as_deref(), Some("now"));
+        let said = || task.said().expect("readable");
+        assert_eq!(said().as_deref(), Some("now"));
+        for (text, expected) in [
+            ("error: no\n  try another\n", "error: no; try another"),
+            ("error: no\n\n  tip: --a\n\nUsage: gstore a\n\nFor more information\n", "error: no; tip: --a"),
+            ("error: one\nerror: two\nthe same command goes on\n", "error: two; the same command goes on"),
+        ] {
+            fs_err::write(&log, format!("of the run before\n# gstore ls\nnow\n{text}")).expect("written");
+            assert_eq!(said().as_deref(), Some(expected));
+        }
         fs_err::write(&printed, format!("\"{}\"", "x".repeat(1 << 16))).expect("written");
         assert_eq!(task.summary().expect("readable"), None);
     }

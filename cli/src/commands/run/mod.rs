@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::failure::{Refused, STOPPED, UsageError};
 use crate::output::out;
 use crate::pipeline::{Journal, PipelineFile, Plan, Variables, Versions};
-use outcome::Outcome;
+use outcome::{Cause, Outcome};
 use runner::Runner;
 use state::StateFolder;
 
@@ -64,14 +64,14 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
     let outcomes = runner.run(&chosen, args.keep_going)?;
     let title = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let report = runner.report(&title, &outcomes)?;
-    end(context, args, &plan, &outcomes, &report)
+    end(context, args, (&plan, &chosen), &outcomes, &report)
 }
 
 /// Says how it went.
 fn end(
     context: &Context,
     args: &RunArgs,
-    plan: &Plan,
+    (plan, chosen): (&Plan, &BTreeSet<usize>),
     outcomes: &[Outcome],
     report: &Path,
 ) -> Result<ExitCode> {
@@ -80,14 +80,26 @@ fn end(
     let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
     let refused = count(|outcome| matches!(outcome, Outcome::Refused(_)));
     let stopped = outcomes.contains(&Outcome::Stopped);
+    let is_left = |place: &&usize| matches!(outcomes[**place], Outcome::Left | Outcome::Blocked(..));
+    let not_run = chosen.iter().filter(is_left).count();
+    let is = |cause: Cause| outcomes.iter().any(|outcome| outcome.cause() == Some(cause));
     if args.json {
         let stages = plan.stages.iter().zip(outcomes);
         let stages = stages.map(|(stage, o)| json!({ "name": stage.name(), "outcome": o.to_string() }));
-        let finished = failed + refused == 0 && !stopped;
-        let summary = json!({ "finished": finished, "stages": stages.collect::<Vec<_>>(), "report": report });
+        let summary = json!({
+            "finished": failed + refused == 0 && !stopped,
+            "stages": stages.collect::<Vec<_>>(),
+            "failed": failed,
+            "refused": refused,
+            "not_run": not_run,
+            "report": report,
+        });
         out!("{}", serde_json::to_string_pretty(&summary)?);
     }
-    context.say(&format!("{done} run, {skipped} up to date; report: {}", report.display()));
+    let others = [(failed, "failed"), (refused, "refused"), (not_run, "not run")];
+    let others = others.iter().filter(|(number, _)| *number > 0);
+    let others: String = others.map(|(number, what)| format!(", {number} {what}")).collect();
+    context.say(&format!("{done} run, {skipped} up to date{others}; report: {}", report.display()));
     if stopped {
         context.say("stopped; what was done is kept, and the same command goes on from there");
         return Ok(ExitCode::from(STOPPED));
@@ -95,9 +107,9 @@ fn end(
     let of_stages = plan.stages.iter().zip(outcomes);
     let bad = of_stages.filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_) | Outcome::Refused(_)));
     let lines: Vec<String> = bad.map(|(stage, o)| format!("stage {} {o}", stage.name())).collect();
-    match (failed, refused) {
-        (0, 0) => Ok(ExitCode::SUCCESS),
-        (0, _) => bail!(Refused(lines.join("\n"))),
+    match (is(Cause::Failed), is(Cause::Refused)) {
+        (false, false) => Ok(ExitCode::SUCCESS),
+        (false, true) => bail!(Refused(lines.join("\n"))),
         _ => bail!("{}\nthe same command goes on from there", lines.join("\n")),
     }
 }

@@ -1,6 +1,15 @@
 //! Endings of the stages of a run.
 
-use crate::pipeline::PlannedStage;
+use crate::pipeline::{Plan, PlannedStage};
+
+/// Why a stage was not done that others need. The worse one comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// It failed, or needs one that did.
+    Failed,
+    /// It was refused with its numbers, or reads what one would have written that was.
+    Refused,
+}
 
 /// How a stage stands at the end of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +26,8 @@ pub enum Outcome {
     Stopped,
     /// It was refused with its numbers, since it would save nothing.
     Refused(String),
-    /// It needs a stage that was not done.
-    Blocked(String),
+    /// It needs a stage that was not done: why not, and which.
+    Blocked(Cause, String),
 }
 
 impl Outcome {
@@ -27,18 +36,37 @@ impl Outcome {
         *self == Self::Done
     }
 
-    /// Whether a stage that comes after the one at `place` cannot run: that one failed, or it was not done and makes
-    /// what the stage reads. A stage that only writes what a refused one would have written as well is not held up.
-    pub fn blocks(&self, (place, ended): (usize, &PlannedStage), stage: &PlannedStage) -> bool {
+    /// Why it was not done, if that is nobody's wish.
+    pub fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Failed(_) => Some(Cause::Failed),
+            Self::Refused(_) => Some(Cause::Refused),
+            Self::Blocked(cause, _) => Some(*cause),
+            Self::Left | Self::UpToDate | Self::Done | Self::Stopped => None,
+        }
+    }
+
+    /// The outcome of the stage at `place` if it cannot run for one that it needs; of several for the worst, and of those
+    /// for the first.
+    pub fn blocked(outcomes: &[Self], plan: &Plan, place: usize) -> Option<Self> {
+        let stage = &plan.stages[place];
+        let by = |need: &usize| {
+            let cause = outcomes[*need].blocks((*need, &plan.stages[*need]), stage)?;
+            Some((cause, *need))
+        };
+        let (cause, need) = stage.needs.iter().filter_map(by).min()?;
+        Some(Self::Blocked(cause, plan.stages[need].name().to_owned()))
+    }
+
+    /// Why a stage that comes after the one at `place` cannot run: that one failed or needs one that did, or it was
+    /// refused and makes what the stage reads. A stage that only writes what a refused one would have written as well is
+    /// not held up.
+    fn blocks(&self, (place, ended): (usize, &PlannedStage), stage: &PlannedStage) -> Option<Cause> {
         let is_read = || {
             let reads = |written: &_| stage.reads.iter().any(|read| read.overlaps(written));
             stage.after.contains(&place) || ended.writes.iter().any(reads)
         };
-        match self {
-            Self::Failed(_) => true,
-            Self::Refused(_) | Self::Blocked(_) => is_read(),
-            Self::Left | Self::UpToDate | Self::Done | Self::Stopped => false,
-        }
+        self.cause().filter(|cause| *cause == Cause::Failed || is_read())
     }
 }
 
@@ -51,7 +79,7 @@ impl std::fmt::Display for Outcome {
             Self::Failed(why) => write!(f, "failed: {why}"),
             Self::Stopped => f.write_str("stopped"),
             Self::Refused(why) => write!(f, "refused: {why}"),
-            Self::Blocked(stage) => write!(f, "not run, since it needs {stage}"),
+            Self::Blocked(_, stage) => write!(f, "not run, since it needs {stage}"),
         }
     }
 }

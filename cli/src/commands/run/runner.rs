@@ -40,9 +40,8 @@ impl Runner<'_> {
         let mut outcomes = vec![Outcome::Left; self.plan.stages.len()];
         for (number, &place) in chosen.iter().enumerate() {
             let stage = &self.plan.stages[place];
-            let bad = |need: &&usize| outcomes[**need].blocks((**need, &self.plan.stages[**need]), stage);
-            if let Some(need) = stage.needs.iter().find(bad) {
-                outcomes[place] = Outcome::Blocked(self.plan.stages[*need].name().to_owned());
+            if let Some(blocked) = Outcome::blocked(&outcomes, self.plan, place) {
+                outcomes[place] = blocked;
                 continue;
             }
             if self.cancel.is_raised() {
@@ -143,7 +142,7 @@ impl Runner<'_> {
             }
             journal.write(&self.state.journal())
         })?;
-        let said = task.last_line()?;
+        let said = task.said()?;
         let ran = Ran {
             began,
             seconds: begun.elapsed().as_secs_f64(),
