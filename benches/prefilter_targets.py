@@ -68,7 +68,7 @@ class Bench:
         began = time.monotonic()
         done = subprocess.run(list(map(str, [self.options.gstore.resolve(), *words, "--quiet", *more])), capture_output=True, text=True)
         seconds = time.monotonic() - began
-        if done.returncode not in (0, 1, 4):
+        if done.returncode not in (0, 4):
             raise SystemExit(done.stderr)
         return done.stderr.strip()[-2000:] if done.returncode else None, seconds
 
@@ -159,8 +159,8 @@ def prefilter(bench):
     shares = ["--budgets", SHARES, "--resamples", 200, "--json"]
     for name, inputs in SETS.items():
         learn = ["prefilter", "fit", name, *labels, "--inputs", ",".join(inputs), "--learner", bench.options.learner]
-        # Labels of all rows save nothing, which a fit says with exit code 1 after its report.
-        whole, seconds, _ = bench.command(*learn, "--labels", 1_000_000, "--dry-run", *shares, codes=(0, 1, 4))
+        # Labels of all rows save nothing, which a fit says with exit code 4 after its report.
+        whole, seconds, _ = bench.command(*learn, "--labels", 1_000_000, "--dry-run", *shares, codes=(0, 4))
         reports = {"all": json.loads(whole)["report"]}
         # A prefilter is kept only if its budget saves something. The report on other rows has every share, whatever it is.
         bench.command(*learn, "--labels", bench.options.labels, "--budget", "5%", "--force")
@@ -190,7 +190,7 @@ def applied(bench):
         store, kept, chosen = (bench.folder / part for part in parts)
         bench.add(name, store, target)
         loss = ["--model", bench.model, "--max-length", 512, "--run", "base", "--features", "loss"]
-        learn = ["--pool", "pool", "--labels-of", "sample", "--target", target, "--run", "warm", "--inputs", ",".join(SETS["loss"][:-1])]
+        learn = ["--pool", "pool", "--labels-of", "sample", "--random-labels", "--target", target, "--run", "warm", "--inputs", ",".join(SETS["loss"][:-1])]
         gradients = bench.gradients("grad-adam", options.dim)
         select = ["--pool", "kept", "--target", target, "--run", "warm", "--top", len(whole_of), "-o", chosen, "--force"]
         steps = {
@@ -228,10 +228,9 @@ def cascade(bench):
         if not refused:
             found_of, whole_of = (set(bench.selected(path)) for path in (chosen, bench.folder / f"full-{target}.jsonl"))
             line |= {"ratio": round(whole / seconds, 2), "overlap": round(len(found_of & whole_of) / len(whole_of), 4)}
-        # What is refused before anything is computed has no report.
-        if report.exists():
-            said = json.loads(report.read_text(encoding="utf-8"))
-            of = said["report"]
+        said = json.loads(report.read_text(encoding="utf-8"))
+        # What is refused before anything is computed has nothing but the reason.
+        if of := said["report"]:
             line |= {"done": of["done"], "bound": of["bound"], "labelled": of["labelled"], "saving": said["saving"],
                      "stages": [{key: stage[key] for key in ("stage", "rows_in", "rows_out", "spearman", "recall")} for stage in of["stages"]]}
         found[target] = line
