@@ -66,6 +66,11 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     assert!(told.stderr.contains("of the variance of the scores is not noise ("), "{}", told.stderr);
     assert!(!place.path("out.jsonl").exists());
     assert_eq!(features("grad-adam@checkpoint-104"), "60");
+    // Its rows are known to be a draw from all rows.
+    let fit = ["prefilter", "fit", "cheap", "--pool", "pool", "--target", "q", "--inputs", "loss"];
+    let fitted = place.run(&[&fit[..], &["--budget", "50%", "--dry-run"]].concat());
+    assert!(fitted.stdout.contains("all targets together: "), "{}{}", fitted.stdout, fitted.stderr);
+    assert!(!fitted.stdout.contains("drawn at random"), "{}", fitted.stdout);
     let rows_of = |label: &str| {
         let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
         let part = snapshot.feature(&format!("pool/{label}")).expect("computed");

@@ -26,7 +26,7 @@ pub fn evaluate_prefilter(
     work: &mut Work<'_>,
 ) -> Result<Report, AnswerError> {
     let request = &in_order(prefilter, request);
-    let found = labels(snapshot, request, work)?;
+    let found = labels(snapshot, (request, None), work)?;
     check_scored(prefilter, request, &found)?;
     let features = prefilter.open(snapshot, pool)?;
     let mut rows = rows_of(snapshot, pool, (&found.ids, &request.dataset))?;

@@ -50,9 +50,9 @@ pub struct LabelRequest {
 }
 
 impl LabelRequest {
-    /// How the labels were drawn from a pool.
-    pub(super) fn drawn_from(&self, pool: &str, found: &Labels) -> Drawn {
-        if found.is_seeded && self.dataset == pool { Drawn::BySeed } else { self.drawn }
+    /// How the labels were drawn from the pool.
+    pub(super) fn drawn_of(&self, found: &Labels) -> Drawn {
+        if found.is_seeded { Drawn::BySeed } else { self.drawn }
     }
 }
 
@@ -66,14 +66,14 @@ pub(super) struct Labels {
     pub(super) scored: Vec<Map<String, Value>>,
     /// Checkpoints of the gradients.
     pub(super) checkpoints: usize,
-    /// Whether they are rows of their dataset that the seed gives, for each target.
+    /// Whether they are rows of the pool that the seed gives, for each target.
     pub(super) is_seeded: bool,
 }
 
-/// Scores the rows of the dataset for each target.
+/// Scores the rows of the dataset for each target. `pool`: where it matters how they were drawn.
 pub(super) fn labels(
     snapshot: &Arc<Snapshot>,
-    request: &LabelRequest,
+    (request, pool): (&LabelRequest, Option<&str>),
     work: &mut Work<'_>,
 ) -> Result<Labels, AnswerError> {
     if request.targets.is_empty() {
@@ -86,8 +86,7 @@ pub(super) fn labels(
     let mut noise = Vec::with_capacity(request.targets.len());
     let mut questions = Vec::with_capacity(request.targets.len());
     let mut checkpoints = 1;
-    let live = snapshot.live_rows(snapshot.dataset(&request.dataset)?)?;
-    let mut is_seeded = true;
+    let mut is_seeded = pool == Some(request.dataset.as_str());
     for (number, target) in request.targets.iter().enumerate() {
         let spec = InfluenceSpec {
             pools: vec![request.dataset.clone()],
@@ -99,18 +98,18 @@ pub(super) fn labels(
         };
         let prepared = Prepared::new(snapshot, &spec)?;
         tell_notes(&prepared, work);
+        if is_seeded {
+            let live = snapshot.live_rows(snapshot.dataset(&request.dataset)?)?;
+            is_seeded = is_draw(&live, request.seed, &with_vectors(snapshot, &prepared)?);
+        }
         questions.push(scored(&prepared));
         checkpoints = prepared.checkpoints().len().max(1);
         let share = request.most as f64 / prepared.live().max(1) as f64;
         let mut own: Vec<Scored> = Vec::new();
-        let (mut count, mut last) = (0, None::<u64>);
         prepared.scores(None, work.threads, work.cancel, |rows| {
-            count += rows.len();
-            last = last.max(rows.iter().map(|scored| draw_key(request.seed, scored.row)).max());
             own.extend(rows.iter().filter(|scored| drawn(request.seed, scored.row, share)));
             ControlFlow::Continue(())
         })?;
-        is_seeded &= is_draw(&live, request.seed, (count, last));
         for scored in &own {
             let scores = by_row.entry(scored.row).or_insert_with(|| vec![f64::NAN; request.targets.len()]);
             scores[number] = f64::from(scored.score);
@@ -134,10 +133,22 @@ fn drawn(seed: u64, row: u64, share: f64) -> bool {
     share >= 1.0 || ((draw_key(seed, row) >> 11) as f64) < share * (1u64 << 53) as f64
 }
 
-/// Whether so many rows with gradients are the first of all rows in the order of a seed, as in the sample of a cascade;
-/// all rows are as well. `last`: the largest key of them.
-fn is_draw(live: &RowSet, seed: u64, (count, last): (usize, Option<u64>)) -> bool {
-    last.is_some_and(|last| live.iter().filter(|row| draw_key(seed, *row) <= last).count() == count)
+/// The rows of the pool of a question that have a vector at each checkpoint, those without a scored token among them.
+fn with_vectors(snapshot: &Snapshot, prepared: &Prepared) -> Result<RowSet, AnswerError> {
+    let mut rows: Option<RowSet> = None;
+    for feature in prepared.pools().iter().flat_map(|pool| &pool.features) {
+        let own = snapshot.open_feature(feature)?.row_set()?;
+        rows = Some(rows.map_or_else(|| own.clone(), |rows| rows.intersection(&own)));
+    }
+    Ok(rows.unwrap_or_default())
+}
+
+/// Whether some rows are the first of all live ones in the order of a seed, as those of a cascade's sample are. So are all
+/// rows.
+fn is_draw(live: &RowSet, seed: u64, rows: &RowSet) -> bool {
+    let last = rows.iter().map(|row| draw_key(seed, row)).max();
+    let until = |last: u64| live.iter().filter(|row| draw_key(seed, *row) <= last).count() as u64;
+    last.is_some_and(|last| until(last) == rows.len())
 }
 
 /// The rows of a pool with the labelled ids, ascending, each with the place of its id.
@@ -177,10 +188,7 @@ mod tests {
     #[test]
     fn a_draw_is_known_by_its_rows() {
         let live = RowSet::from_ranges([0..500, 700..1200]);
-        let is_seeded = |rows: &RowSet, seed: u64| {
-            let last = rows.iter().map(|row| draw_key(seed, row)).max();
-            is_draw(&live, seed, (rows.len() as usize, last))
-        };
+        let is_seeded = |rows: &RowSet, seed: u64| is_draw(&live, seed, rows);
         let sample = crate::rows::drawn(&live, 200, 7);
         assert!(is_seeded(&sample, 7) && is_seeded(&live, 7) && !is_seeded(&sample, 8));
         assert!(!is_seeded(&RowSet::from_range(0..200), 7) && !is_seeded(&RowSet::new(), 7));

@@ -61,7 +61,7 @@ pub fn fit_prefilter(
 ) -> Result<(Prefilter, Report), AnswerError> {
     request.options.check()?;
     let set = FeatureSet::resolve(snapshot, &request.pool, &request.features)?;
-    let found = labels(snapshot, &request.labels, work)?;
+    let found = labels(snapshot, (&request.labels, Some(request.pool.as_str())), work)?;
     for (target, noise) in request.labels.targets.iter().zip(&found.reliability) {
         tell_ceiling(target, *noise, (request.options.top, &request.options.budgets), work);
     }
@@ -79,7 +79,7 @@ pub fn fit_prefilter(
     let x = features.read(&numbers)?;
     let (data, missing) = joined(&found, &x, &rows, features.set(), &request.labels, least)?;
     let live = snapshot.dataset(&request.pool)?.rows;
-    let drawn = request.labels.drawn_from(&request.pool, &found);
+    let drawn = request.labels.drawn_of(&found);
     let data = if drawn == Drawn::Unknown { data } else { data.of_pool(live as usize) };
     let means = Means { seed: request.options.seed, threads: work.threads, cancel: work.cancel };
     let (mut prefilter, mut report, held_out) =
@@ -163,7 +163,7 @@ fn provenance(
         "pool": request.pool,
         "features": request.features,
         "labels_of": request.labels.dataset,
-        "labels_drawn": request.labels.drawn_from(&request.pool, found),
+        "labels_drawn": request.labels.drawn_of(found),
         "targets": request.labels.targets,
         "scored": found.scored,
         "top": request.options.top,
