@@ -213,7 +213,8 @@ fn golden_prefilter_ridge_of_few_labels() {
     let fitted =
         fit(&learner, &data.x.select(&labelled), &data.y.select(&labelled), None, &means()).expect("a fit");
     let scores = data.y.select(&others);
-    let k = (others.len() as f64 * 0.05) as usize;
+    let share = golden.manifest["top"].as_f64().expect("a number") / data.x.rows() as f64;
+    let k = (others.len() as f64 * share) as usize;
     let budgets = golden.numbers(&golden.manifest["budgets"]);
     for (alpha, fitted) in alphas.iter().zip(&fitted) {
         let table = &golden.manifest["labelled_tenth"][format!("ridge {alpha:.1}")];

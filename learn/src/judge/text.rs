@@ -51,36 +51,17 @@ impl Report {
     }
 
     fn recalls(&self, text: &mut String) -> std::fmt::Result {
-        write!(text, "\n{:<20}", "recall when keeping")?;
-        if let Some(first) = self.targets.first() {
-            for at in &first.budgets {
-                write!(text, " {:>15}", percent(at.budget))?;
-            }
-        }
+        let within = |value: f64, interval| with(&format!("{value:.2}"), interval, |x| format!("{x:.2}"));
+        let shares = self.targets.first().into_iter().flat_map(|target| &target.budgets);
         writeln!(text)?;
+        line(text, "recall when keeping", shares.map(|at| percent(at.budget)))?;
         for target in &self.targets {
-            write!(text, "{:<20}", target.target)?;
-            for at in &target.budgets {
-                write!(
-                    text,
-                    " {:>15}",
-                    with(&format!("{:.2}", at.recall), at.interval, |x| format!("{x:.2}"))
-                )?;
-            }
-            writeln!(text)?;
-            for (name, of) in [("mass", 0), ("lift", 1)] {
-                write!(text, "  {name:<18}")?;
-                for at in &target.budgets {
-                    write!(text, " {:>15.2}", if of == 0 { at.mass } else { at.lift })?;
-                }
-                writeln!(text)?;
-            }
+            let budgets = target.budgets.iter();
+            line(text, &target.target, budgets.clone().map(|at| within(at.recall, at.interval)))?;
+            line(text, "  mass", budgets.clone().map(|at| within(at.mass, at.mass_interval)))?;
+            line(text, "  lift", budgets.map(|at| format!("{:.2}", at.lift)))?;
             if let Some(ceiling) = &target.ceiling {
-                write!(text, "  {:<18}", "perfect, expected")?;
-                for at in ceiling {
-                    write!(text, " {at:>15.2}")?;
-                }
-                writeln!(text)?;
+                line(text, "  perfect, expected", ceiling.iter().map(|recall| format!("{recall:.2}")))?;
             }
         }
         Ok(())
@@ -134,6 +115,13 @@ impl Report {
         }
         self.notes.iter().try_for_each(|note| writeln!(text, "note: {note}"))
     }
+}
+
+/// A name and its cells, which are as wide as a number with its interval.
+fn line(text: &mut String, name: &str, mut cells: impl Iterator<Item = String>) -> std::fmt::Result {
+    write!(text, "{name:<20}")?;
+    cells.try_for_each(|cell| write!(text, " {cell:>17}"))?;
+    writeln!(text)
 }
 
 /// Names with those of one vector's coordinates as one.
