@@ -21,10 +21,10 @@ pub(crate) fn noise_of(
     let step = (scored.len() / NOISE_ROWS).max(1);
     let rows: Vec<Scored> = scored.iter().step_by(step).copied().collect();
     let explained = prepared.explain_rows(&rows, work.cancel)?;
-    let errors: Option<Vec<f64>> = explained.iter().map(|row| row.stderr.map(f64::from)).collect();
+    let deviations: Option<Vec<_>> = explained.iter().map(|row| row.deviations).collect();
     let scores: Vec<f64> = rows.iter().map(|row| f64::from(row.score)).collect();
     let bootstrap = Bootstrap { seed, ..Bootstrap::default() };
-    Ok(errors.and_then(|errors| reliability(&scores, &errors, &bootstrap)))
+    Ok(deviations.and_then(|deviations| reliability(&scores, &deviations, &bootstrap)))
 }
 
 /// Tells what a perfect prediction of a target's labels is expected to have of the top share at each budget,

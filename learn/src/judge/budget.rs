@@ -9,10 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cascade::cascade;
 use super::order::kept_rows;
-use super::pool_top::PoolTop;
-
-/// Rows of the top of a pool whose size is not known: labels are no part of it.
-const ENDLESS: usize = 1 << 40;
+use super::pool_top::{ENDLESS, PoolTop};
 
 /// Confidence of the bound.
 pub(super) const CONFIDENCE: f64 = 0.95;
@@ -55,7 +52,7 @@ impl Cut {
             share: kept as f64 / predictions.len().max(1) as f64,
             recall: hits as f64 / k.max(1) as f64,
             bound: match of_pool {
-                Some(rows) => PoolTop { rows, labelled: k }.bound(k - hits),
+                Some(rows) => PoolTop::new(rows, k).bound(k - hits),
                 None => lower_bound(hits, k),
             },
         }

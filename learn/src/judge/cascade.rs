@@ -28,7 +28,7 @@ pub struct StageCut {
 /// leave out `misses` of them.
 pub fn least_top(recall: f64, stages: usize, misses: usize, top: usize) -> usize {
     let misses = misses + stages.saturating_sub(1);
-    first(top, |labelled| PoolTop { rows: top, labelled }.keeps(recall, misses))
+    first(top, |labelled| PoolTop::new(top, labelled).keeps(recall, misses))
 }
 
 /// How many labelled rows of the top each stage may leave out; none where they are too few to bound the recall.
@@ -44,7 +44,7 @@ fn allowed(recall: f64, pool: PoolTop, stages: usize) -> Option<Vec<usize>> {
 /// of the true top, `of_pool` how many rows of the pool are.
 pub fn cascade(predictions: &[Vec<f64>], top: &[bool], recall: f64, of_pool: usize) -> Vec<StageCut> {
     let (n, k) = (top.len(), top.iter().filter(|top| **top).count());
-    let pool = PoolTop { rows: of_pool, labelled: k };
+    let pool = PoolTop::new(of_pool, k);
     let allowed = allowed(recall, pool, predictions.len());
     let mut left = vec![true; n];
     let mut cuts = 0usize;

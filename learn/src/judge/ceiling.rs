@@ -16,28 +16,57 @@ pub struct Reliability {
     pub rows: usize,
 }
 
-/// One less the mean square of the labels' standard errors over their variance. The errors are those of
-/// balanced halves of a projection's coordinates. None for fewer than two rows, or labels that are all equal.
-pub fn reliability(scores: &[f64], errors: &[f64], bootstrap: &Bootstrap) -> Option<Reliability> {
-    let of = |rows: &mut dyn Iterator<Item = usize>| {
-        let (mut n, mut sum, mut squares, mut noise) = (0.0f64, 0.0, 0.0, 0.0);
-        rows.for_each(|row| {
-            n += 1.0;
-            sum += scores[row];
-            squares += scores[row] * scores[row];
-            noise += errors[row] * errors[row];
-        });
-        let variance = (squares - sum * sum / n) / (n - 1.0);
-        (1.0 - noise / n / variance).clamp(0.0, 1.0)
-    };
+/// Cronbach's alpha (1951) of scores that are means of `CLASSES` estimates: one less the variance of their errors over
+/// theirs, which is the mean of the split-half reliabilities of Flanagan and Rulon over all ways to halve the classes.
+/// `deviations` says how far the estimates of a row are from its score. What the errors of all rows have in common
+/// changes no order and is no noise. None for fewer than two rows, or labels that are all equal.
+pub fn reliability<const CLASSES: usize>(
+    scores: &[f64],
+    deviations: &[[f64; CLASSES]],
+    bootstrap: &Bootstrap,
+) -> Option<Reliability> {
     if scores.len() < 2 || scores.iter().all(|score| *score == scores[0]) {
         return None;
     }
+    // Scores that are far from 0 lose no digits.
+    let centre = scores.iter().sum::<f64>() / scores.len() as f64;
+    let of = |rows: &mut dyn Iterator<Item = usize>| {
+        let mut n = 0.0f64;
+        let mut score = Moments::default();
+        let mut classes = [Moments::default(); CLASSES];
+        rows.for_each(|row| {
+            n += 1.0;
+            score.add(scores[row] - centre);
+            classes.iter_mut().zip(&deviations[row]).for_each(|(class, deviation)| class.add(*deviation));
+        });
+        let noise: f64 = classes.iter().map(|class| class.scatter(n)).sum();
+        let of_mean = noise / (CLASSES * CLASSES.saturating_sub(1)) as f64;
+        (1.0 - of_mean / score.scatter(n)).clamp(0.0, 1.0)
+    };
     let value = of(&mut (0..scores.len()));
     // Errors are measured on few rows.
     let never = Cancel::new();
     let interval = bootstrap.interval(scores.len(), &never, |rows| of(&mut rows.iter().copied())).ok()??;
     Some(Reliability { value, interval, rows: scores.len() })
+}
+
+/// Sums of values and their squares.
+#[derive(Debug, Default, Clone, Copy)]
+struct Moments {
+    sum: f64,
+    squares: f64,
+}
+
+impl Moments {
+    fn add(&mut self, value: f64) {
+        self.sum += value;
+        self.squares += value * value;
+    }
+
+    /// Squares of the distances from the mean of `n` values.
+    fn scatter(self, n: f64) -> f64 {
+        self.squares - self.sum * self.sum / n
+    }
 }
 
 /// The recall of the top share of noisy labels that the noiseless score would reach when a share of rows is
@@ -101,12 +130,25 @@ mod tests {
 
     #[test]
     fn noise_is_told_from_signal() {
-        // Sums of uniform numbers: variance 1 of the signal, 0.5 of the noise.
+        // Sums of uniform numbers. A score is the mean of four estimates, whose errors have a variance of 2: 1 of the
+        // signal, 0.5 of the noise. Errors that all rows have in common are none, and change nothing.
         let normal = |of: u64, row: u64| (0..12).map(|i| random::uniform(of, row, i)).sum::<f64>() - 6.0;
-        let scores: Vec<f64> = (0..2000).map(|row| normal(1, row) + 0.5f64.sqrt() * normal(2, row)).collect();
-        let found = reliability(&scores, &[0.5f64.sqrt(); 2000], &Bootstrap::default()).unwrap();
+        let of = |common: f64| {
+            let row = |row: u64| {
+                let signal = normal(1, row);
+                let error = |class: u64| 2.0f64.sqrt() * normal(2 + class, row) + common * class as f64;
+                let estimates = [0, 1, 2, 3].map(|class| signal + error(class));
+                let score = estimates.iter().sum::<f64>() / 4.0;
+                (score, estimates.map(|estimate| estimate - score))
+            };
+            let (scores, deviations): (Vec<_>, Vec<_>) = (0..2000).map(row).unzip();
+            reliability(&scores, &deviations, &Bootstrap::default()).unwrap()
+        };
+        let found = of(0.0);
         assert!((found.value - 2.0 / 3.0).abs() < 0.04, "{found:?}");
         assert!(found.interval.low < found.value && found.value < found.interval.high);
-        assert!(reliability(&[1.0; 5], &[0.1; 5], &Bootstrap::default()).is_none());
+        let shifted = of(10.0);
+        assert!((shifted.value - found.value).abs() < 1e-9, "{shifted:?}");
+        assert!(reliability(&[1.0; 5], &[[0.1, -0.1]; 5], &Bootstrap::default()).is_none());
     }
 }

@@ -7,7 +7,7 @@
 //! distribution of how many of a second sample lie below an order statistic of a first one (Wilks 1942). Labelled
 //! rows count as found, so the recall of the whole top is at least 1 - L/K with 95 % confidence where that has a
 //! probability of at most 5 %. For a pool that is large against its labels this is the bound of Clopper and
-//! Pearson of k - c hits.
+//! Pearson of k - c hits, and so it is where k is below ten.
 
 use super::budget::{CONFIDENCE, first, ln_sum};
 use super::order::kept_rows;
@@ -21,7 +21,19 @@ pub(super) struct PoolTop {
     pub labelled: usize,
 }
 
+/// Labelled rows of the top with which it is taken for the pool's: the lowest of a few may well not be of that.
+const LEAST: usize = 10;
+
+/// Rows of the top of a pool whose size is not known: labels are no part of it.
+pub(super) const ENDLESS: usize = 1 << 40;
+
 impl PoolTop {
+    /// The top of a pool with so many rows of it, some of them labelled. No row counts as found where these are too
+    /// few to tell which rows are of the top.
+    pub fn new(rows: usize, labelled: usize) -> PoolTop {
+        PoolTop { rows: if labelled < LEAST { ENDLESS } else { rows }, labelled }
+    }
+
     /// Rows that are not labelled.
     fn others(self) -> usize {
         self.rows.saturating_sub(self.labelled)
@@ -103,6 +115,14 @@ mod tests {
         assert_eq!(PoolTop { rows: 20, labelled: 20 }.most_misses(0.95), Some(19));
         assert_eq!(PoolTop { rows: 20, labelled: 0 }.most_misses(0.95), None);
         assert_eq!(PoolTop { rows: 0, labelled: 0 }.bound(0), 0.0);
+    }
+
+    #[test]
+    fn a_few_labelled_rows_do_not_say_which_rows_are_of_the_top() {
+        // One labelled row is not known to be the one row of the top, and nothing is certain of it.
+        assert!((PoolTop::new(1, 1).bound(0) - 0.05).abs() < 1e-9);
+        assert_eq!(PoolTop::new(9, 9).most_misses(0.95), None);
+        assert_eq!(PoolTop::new(20, 16), PoolTop { rows: 20, labelled: 16 });
     }
 
     #[test]

@@ -18,6 +18,7 @@ use gstore_core::Cancel;
 use serde::Serialize;
 
 pub use self::names::TargetNames;
+pub use self::noise::CLASSES;
 use self::noise::Noise;
 use self::pattern::{Pattern, patterns};
 use self::rows::{Line, coordinate_weights, lines};
@@ -51,6 +52,9 @@ pub struct RowExplanation {
     /// split halves of the coordinates (docs/methods.md). `None` where nothing was projected, or with
     /// fewer than 32 coordinates.
     pub stderr: Option<f32>,
+    /// How far the score as each class of coordinates estimates it is from their mean. `None` as `stderr`.
+    #[serde(skip)]
+    pub deviations: Option<[f64; CLASSES]>,
     /// Standard deviation of the same score for a row whose true similarity with the target is zero. `None`
     /// where nothing was projected.
     pub noise_floor: Option<f32>,
@@ -123,11 +127,13 @@ fn explain_chunk(
     for (i, line) in lines.iter().enumerate() {
         let (pattern, vectors) = (&patterns[of_row[i]], &sums[of_row[i]]);
         let (nearest, nearest_score) = nearest(line, &pairs, i);
+        let deviations = noise.deviations(line, i, pattern, vectors);
         explained.push(RowExplanation {
             checkpoint_scores: parts(line, values, i, pattern),
             nearest: targets[nearest],
             nearest_score: nearest_score as f32,
-            stderr: noise.stderr(line, i, pattern, vectors).map(|x| x as f32),
+            stderr: deviations.as_ref().map(|deviations| noise::stderr(deviations) as f32),
+            deviations,
             noise_floor: noise.floor(line, vectors).map(|x| x as f32),
         });
     }

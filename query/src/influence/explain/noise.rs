@@ -15,7 +15,7 @@ use crate::influence::spec::Sim;
 use crate::values::groups;
 
 /// Classes of coordinates. Their spread is the mean over the 15 balanced ways to split them into halves.
-pub(super) const CLASSES: usize = 16;
+pub const CLASSES: usize = 16;
 
 /// Products are summed in f32 for this many steps of a class, then in f64.
 const STEPS: usize = 32;
@@ -51,6 +51,12 @@ pub(super) fn weighted_squares(vector: &[f32], weights: &[f64]) -> [f64; CLASSES
     sums
 }
 
+/// The standard error of a score, from how far the estimates of the classes are from it.
+pub(super) fn stderr(deviations: &[f64; CLASSES]) -> f64 {
+    let spread: f64 = deviations.iter().map(|deviation| deviation * deviation).sum();
+    (spread / (CLASSES * (CLASSES - 1)) as f64).sqrt()
+}
+
 /// What the noise of some rows is computed from.
 pub(super) struct Noise<'a> {
     pub(super) prepared: &'a Prepared,
@@ -72,14 +78,14 @@ impl Noise<'_> {
         space.family == Family::Gradient && space.projection != "none" && !chosen
     }
 
-    /// The standard error of a row's score.
-    pub(super) fn stderr(
+    /// How far the estimate of each class of coordinates is from the row's score.
+    pub(super) fn deviations(
         &self,
         line: &Line,
         i: usize,
         pattern: &Pattern,
         vectors: &[Vec<f64>],
-    ) -> Option<f64> {
+    ) -> Option<[f64; CLASSES]> {
         let mut estimates = [0.0f64; CLASSES];
         for (c, share) in line.shares() {
             let x = line.vectors[c].as_deref()?;
@@ -93,8 +99,7 @@ impl Noise<'_> {
             }
         }
         let mean = estimates.iter().sum::<f64>() / CLASSES as f64;
-        let spread: f64 = estimates.iter().map(|e| (e - mean) * (e - mean)).sum();
-        Some((spread / (CLASSES * (CLASSES - 1)) as f64).sqrt())
+        Some(estimates.map(|estimate| estimate - mean))
     }
 
     /// The estimate of each class for a checkpoint's part; of a cosine to first order, with the lengths
