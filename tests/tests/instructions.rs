@@ -25,7 +25,7 @@ fn rankings_have_the_same_bits_with_narrower_instructions() {
     for dataset in ["pool", "asked"] {
         let mut command = binary::gstore(&store);
         command
-            .args(["ingest", "--dataset", dataset, "--features", "grad-sgd", "--dim", "512", "--data"])
+            .args(["ingest", "--dataset", dataset, "--features", "grad-sgd", "--module-dim", "64", "--data"])
             .arg(&data);
         binary::ok(command.arg("--model").arg(world::demo().join("model")));
     }

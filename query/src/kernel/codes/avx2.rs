@@ -1,6 +1,7 @@
 //! AVX2: half a step of 32 coordinates is one register of values.
 //!
-//! It is multiplied with the query's as signed 16-bit numbers.
+//! It is multiplied with the query's as signed 16-bit numbers, of which some are added before they are widened where
+//! these hold their sum.
 
 use std::arch::x86_64::*;
 
@@ -36,16 +37,24 @@ unsafe fn load(kind: CodeKind, p: *const u8) -> __m256i {
     }
 }
 
-/// Sums of pairs of neighbouring products as 32-bit numbers. For bytes the sign goes over to the query, since
+/// Sums of pairs of neighbouring products as 16-bit numbers. For bytes the sign goes over to the query, since
 /// the instruction takes unsigned times signed: pairs reach 2 x 128 x 127, which 16 bits hold.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn products(kind: CodeKind, x: __m256i, query: __m256i) -> __m256i {
-    let pairs = match kind {
+    match kind {
         CodeKind::Sign | CodeKind::Nibble => _mm256_maddubs_epi16(x, query),
         CodeKind::Int8 => _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(query, x)),
-    };
-    _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
+    }
+}
+
+/// Steps, of two pairs for each 16-bit number, whose sum 16 bits hold: pairs of bits reach 2 x 127 and those of
+/// nibbles 2 x 15 x 127.
+const fn narrow_steps(kind: CodeKind) -> usize {
+    match kind {
+        CodeKind::Sign | CodeKind::Nibble => 4,
+        CodeKind::Int8 => 1,
+    }
 }
 
 /// The instructions, where they were found.
@@ -58,16 +67,29 @@ impl Tile for Avx2 {
         let kind = kind::<KIND>();
         let half = kind.row_bytes(CODE_STEP) / 2;
         let mut acc = [_mm256_setzero_si256(); Q];
-        for (step, packed) in codes.chunks_exact(2 * half).zip(packed.chunks_exact(Q)) {
-            for side in 0..2 {
-                // SAFETY: a step has two halves of codes and of each query.
-                unsafe {
-                    let x = load(kind, step.as_ptr().add(side * half));
-                    for q in 0..Q {
-                        let query = _mm256_loadu_si256(packed[q].as_ptr().add(side * CODE_STEP / 2).cast());
-                        acc[q] = _mm256_add_epi32(acc[q], products(kind, x, query));
+        let widened = |sum, pairs| _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+        let steps = narrow_steps(kind);
+        for (codes, packed) in codes.chunks(2 * half * steps).zip(packed.chunks(Q * steps)) {
+            let mut narrow = [_mm256_setzero_si256(); Q];
+            for (step, packed) in codes.chunks_exact(2 * half).zip(packed.chunks_exact(Q)) {
+                for side in 0..2 {
+                    // SAFETY: a step has two halves of codes and of each query.
+                    unsafe {
+                        let x = load(kind, step.as_ptr().add(side * half));
+                        for q in 0..Q {
+                            let query =
+                                _mm256_loadu_si256(packed[q].as_ptr().add(side * CODE_STEP / 2).cast());
+                            let pairs = products(kind, x, query);
+                            match kind {
+                                CodeKind::Int8 => acc[q] = widened(acc[q], pairs),
+                                _ => narrow[q] = _mm256_add_epi16(narrow[q], pairs),
+                            }
+                        }
                     }
                 }
+            }
+            if kind != CodeKind::Int8 {
+                acc.iter_mut().zip(narrow).for_each(|(sum, pairs)| *sum = widened(*sum, pairs));
             }
         }
         for q in 0..Q {

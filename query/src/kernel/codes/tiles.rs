@@ -3,6 +3,10 @@
 use super::super::packing::MAX_TILE;
 use super::{CODE_STEP, CodeKind, CodeQueries, Rows, finish};
 
+/// Rows that a tile of queries is multiplied with before the next one: it comes from far once for all of them, and the
+/// rows stay near.
+const BLOCK: usize = 16;
+
 /// How an instruction set multiplies a row with a tile of queries.
 pub(super) trait Tile {
     /// The sums over the unsigned codes (bits, nibbles) or values (bytes) times each query's.
@@ -38,11 +42,13 @@ pub(super) unsafe fn rows<T: Tile>(rows: Rows<'_>, queries: &CodeQueries, out: &
 /// # Safety
 /// As `rows`.
 unsafe fn of_kind<T: Tile, const KIND: u8>(rows: Rows<'_>, queries: &CodeQueries, out: &mut [i32]) {
-    for i in 0..rows.len() {
-        for tile in 0..queries.tiles() {
+    let blocks = (0..rows.len()).step_by(BLOCK);
+    let tiles = blocks.flat_map(|first| (0..queries.tiles()).map(move |tile| (first, tile)));
+    for (first, tile) in tiles {
+        let packed = queries.tile(tile);
+        for i in first..rows.len().min(first + BLOCK) {
             let range = queries.tile_queries(tile);
             let out = &mut out[i * queries.len()..][range.clone()];
-            let packed = queries.tile(tile);
             // SAFETY: the width is the tile's.
             unsafe {
                 match range.len() {
