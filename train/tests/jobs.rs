@@ -254,7 +254,8 @@ fn a_rate_that_is_too_high_is_told_where_numbers_stay_finite() {
         assert!(run(&request, &mut notes, &Cancel::new()).unwrap().finished);
         notes.0.join("\n")
     };
-    assert_eq!(told("usual", 1e-4), "");
+    let usual = told("usual", 1e-4);
+    assert!(!usual.contains("the loss rose") && !usual.contains("is zero"), "{usual}");
     let high = told("high", 0.1);
     assert!(high.contains("the loss rose from "), "{high}");
     let higher = told("higher", 1e3);
