@@ -5,7 +5,7 @@ use std::path::Path;
 
 use gstore_tests::{binary, world};
 
-const QUESTION: &str = "SELECT id, score FROM influence('pool', 'asked', k => 60) ORDER BY rank";
+const QUESTION: &str = "SELECT id, score FROM influence('pool', 'asked', k => 60) ORDER BY score DESC, id";
 
 fn ranking(store: &Path, instructions: Option<&str>, output: &Path) -> Vec<u8> {
     let mut command = binary::gstore(store);

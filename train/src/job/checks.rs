@@ -104,12 +104,15 @@ impl<B: Backend + Clone> Job<'_, B> {
         }
     }
 
-    /// Tells of a loss that rose to more than twice what it was at the first entry of the log, and by more than 1.
+    /// Tells of a loss that rose above that of a guess among all tokens, ln of their number, which no model has that
+    /// was trained at all.
     pub(super) fn warn_of_rise(&mut self) {
         let (Some(first), Some(last)) = (self.log.first(), self.log.last()) else { return };
-        if last.loss > 2.0 * first.loss && last.loss - first.loss > 1.0 {
+        let of_guess = (self.prepared.decoder.vocab_size as f64).ln();
+        if last.loss > of_guess && last.loss > first.loss + 0.5 {
             let note = format!(
-                "the loss rose from {:.3} at step {} to {:.3} at step {}: the learning rate may be too high",
+                "the loss rose from {:.2} at step {} to {:.2} at step {}, above the {of_guess:.2} of a guess among all \
+                 tokens: the learning rate is too high",
                 first.loss, first.step, last.loss, last.step
             );
             self.observer.note(&note);
