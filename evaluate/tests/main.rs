@@ -7,6 +7,7 @@ mod harness;
 mod ladder;
 mod likelihoods;
 mod metrics;
+mod own_tasks;
 mod pairs;
 mod stored;
 mod tasks;

@@ -151,7 +151,7 @@ pub struct TaskArgs {
     /// Name of the benchmark in the report [default: the layout, of own the first file's name]
     #[arg(long, value_name = "NAME")]
     pub benchmark: Option<String>,
-    /// Files of examples for questions in our own layout
+    /// Files of examples for questions in our own layout; a question is never among its own examples
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub shots: Vec<PathBuf>,
     /// Examples before each question [default: mmlu 5, bbh 3, tydiqa 1; own 5 with --shots]

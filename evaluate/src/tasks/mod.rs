@@ -164,10 +164,14 @@ pub fn too_few_examples(source: &TasksSource, questions: &[Question]) -> Option<
         Layout::Tydiqa => source.few_shot.unwrap_or(tydiqa::SHOTS),
         Layout::Own | Layout::Harness | Layout::Bbh => source.few_shot.unwrap_or(0),
     };
-    let tasks = questions.chunk_by(|a, b| a.task == b.task).filter_map(|questions| questions.first());
-    let short = tasks.filter(|question| question.shots.len() < asked);
-    let short: Vec<String> =
-        short.map(|question| format!("{} ({})", question.task, question.shots.len())).collect();
+    // A question that is one of the examples has one less than others.
+    let fewest = |questions: &[Question]| {
+        let fewest = questions.iter().map(|question| question.shots.len()).min().unwrap_or(asked);
+        questions.first().map(|question| (Arc::clone(&question.task), fewest))
+    };
+    let tasks = questions.chunk_by(|a, b| a.task == b.task).filter_map(fewest);
+    let short = tasks.filter(|(_, shots)| *shots < asked);
+    let short: Vec<String> = short.map(|(task, shots)| format!("{task} ({shots})")).collect();
     (!short.is_empty()).then(|| format!("there are fewer than {asked} examples for {}", short.join(", ")))
 }
 

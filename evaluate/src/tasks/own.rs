@@ -10,12 +10,14 @@
 //! | `instruction` | what stands before all examples |
 //! | `id` | |
 
-use std::collections::HashMap;
+mod shots;
+
 use std::sync::Arc;
 
 use gstore_core::Cancel;
 use serde_json::Value;
 
+use self::shots::Shots;
 use super::mmlu::{BEGUN, LETTERS, lettered};
 use super::{Ask, Choices, Question, Rule, TasksSource};
 use crate::error::EvaluateError;
@@ -62,6 +64,9 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
         let entry = entry(&at, &record)?;
         let text = text(&entry, letters);
         let choose = matches!(entry.right, Right::Choice { .. });
+        let Some(shots) = shots.of(&entry) else {
+            return Err(at.error(&format!("there are no examples of its task, {}", entry.task)));
+        };
         let ask = match entry.right {
             Right::Choice { choices, answer } => {
                 let letter = |(number, _): (usize, &String)| format!(" {}", LETTERS[number]);
@@ -72,9 +77,6 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
                 Ask::Choose { options, answer }
             }
             Right::Texts(expected) => Ask::Answer { expected, rule: Arc::clone(&rule) },
-        };
-        let Some(shots) = shots.of(&entry.task) else {
-            return Err(at.error(&format!("there are no examples of its task, {}", entry.task)));
         };
         questions.push(Question {
             id: entry.id.unwrap_or_else(|| at.number.to_string()),
@@ -94,47 +96,6 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
 
 /// Examples before a question where no number is asked for.
 pub(super) const SHOTS: usize = 5;
-
-/// The examples of each task.
-struct Shots {
-    by_task: HashMap<String, Arc<[String]>>,
-    /// What a task without its own has.
-    any: Option<Arc<[String]>>,
-}
-
-impl Shots {
-    fn read(
-        source: &TasksSource,
-        few_shot: usize,
-        letters: bool,
-        cancel: &Cancel,
-    ) -> Result<Shots, EvaluateError> {
-        if few_shot == 0 {
-            return Ok(Shots { by_task: HashMap::new(), any: Some(Arc::from(Vec::new())) });
-        }
-        let mut shots: HashMap<String, Vec<String>> = HashMap::new();
-        let mut named = false;
-        each_record(&PairSource::Files(source.shots.clone()), cancel, &mut |at, record| {
-            let entry = entry(&at, &record)?;
-            named |= entry.names_task;
-            let shots = shots.entry(entry.task.clone()).or_default();
-            if shots.len() < few_shot {
-                shots.push(format!("{}{}\n\n", text(&entry, letters), answered(&entry, letters)));
-            }
-            Ok(())
-        })?;
-        let by_task: HashMap<String, Arc<[String]>> =
-            shots.into_iter().map(|(task, shots)| (task, Arc::from(shots))).collect();
-        // A single file of examples without tasks need not have the name of the file of questions.
-        let single = by_task.len() == 1 && !named;
-        let any = by_task.values().next().filter(|_| single).cloned();
-        Ok(Shots { by_task, any })
-    }
-
-    fn of(&self, task: &str) -> Option<Arc<[String]>> {
-        self.by_task.get(task).or(self.any.as_ref()).cloned()
-    }
-}
 
 /// A question up to where its answer stands.
 fn text(entry: &Entry, letters: bool) -> String {

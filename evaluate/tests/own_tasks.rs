@@ -1,0 +1,59 @@
+//! Promise: what records of our own layout say is what is asked: no question is shown its own answer.
+
+use std::path::Path;
+
+use crate::common::folder;
+use gstore_core::Cancel;
+use gstore_evaluate::tasks::{Layout, Question, TasksSource, read, too_few_examples};
+
+fn questions(source: &TasksSource) -> Vec<Question> {
+    read(source, &Cancel::new()).expect("questions")
+}
+
+fn with_shots(folder: &Path, shots: &str, few_shot: usize) -> TasksSource {
+    TasksSource {
+        shots: vec![folder.join(shots)],
+        few_shot: Some(few_shot),
+        ..TasksSource::new(Layout::Own, vec![folder.join("questions.jsonl")])
+    }
+}
+
+#[test]
+fn no_question_is_among_its_own_examples() {
+    let questions_file = r#"{"id": "a", "task": "t", "question": "1+1?", "answers": ["2"]}
+{"id": "b", "task": "t", "question": "2+2?", "answers": ["4"]}
+{"id": "c", "task": "t", "question": "Which?", "choices": ["x", "y"], "answer": 0}
+{"id": "d", "task": "t", "question": "3+3?", "answers": ["6"]}
+"#;
+    // The same questions elsewhere in the file, under other ids, one twice and one with its choices turned round.
+    let shots = r#"{"id": "z", "task": "t", "question": "Which?", "choices": ["y", "x"], "answer": 1}
+{"id": "b", "task": "t", "question": " 1+1? ", "answers": ["two", "2"]}
+{"id": "a", "task": "t", "question": "1+1?", "answers": ["2"]}
+{"id": "d", "task": "t", "question": "Which?", "choices": ["v", "w"], "answer": 1}
+{"id": "e", "task": "t", "question": "2+2?", "answers": ["4"]}
+"#;
+    let folder = folder(&[("questions.jsonl", questions_file), ("shots.jsonl", shots)]);
+    let shown = |source: &TasksSource| -> Vec<Vec<String>> {
+        questions(source).iter().map(|question| question.shots.to_vec()).collect()
+    };
+    let which = |answer: &str| format!("Question: Which?\nAnswer: {answer}\n\n");
+    let sum = |question: &str, answer: &str| format!("Question: {question}\nAnswer: {answer}\n\n");
+    let two = shown(&with_shots(folder.path(), "shots.jsonl", 2));
+    assert_eq!(two[0], [which("x"), which("w")]);
+    assert_eq!(two[1], [which("x"), sum(" 1+1? ", "two")]);
+    assert_eq!(two[2], [sum(" 1+1? ", "two"), sum("1+1?", "2")]);
+    assert_eq!(two[3], two[1]);
+
+    // A file of questions that gives the examples too.
+    let own = with_shots(folder.path(), "questions.jsonl", 3);
+    let all = questions(&own);
+    assert!(all.iter().all(|question| question.shots.len() == 3));
+    for question in &all {
+        let asked = format!("{} ", question.text);
+        assert!(!question.shots.iter().any(|shot| shot.starts_with(&asked)), "{question:?}");
+    }
+    assert_eq!(too_few_examples(&own, &all), None);
+    let four = with_shots(folder.path(), "shots.jsonl", 4);
+    let note = too_few_examples(&four, &questions(&four)).expect("one has three");
+    assert!(note.contains("fewer than 4 examples for t (3)"), "{note}");
+}
