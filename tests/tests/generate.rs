@@ -244,6 +244,18 @@ fn perplexities_become_features() {
 }
 
 #[test]
+fn a_condition_is_on_rows_of_a_dataset() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 2);
+    for prompts in [&["--data", "pool.jsonl"][..], &["--prompt", "a"], &["--text", "a", "--perplexity"]] {
+        let ask = [prompts, &["--where", "source = 'a'", "-o", "out.jsonl"]].concat();
+        let refused = binary::run(&mut generate(&place, &ask));
+        assert!(refused.code == 2 && refused.stderr.contains("--where"), "{}", refused.stderr);
+        assert!(!place.path("out.jsonl").exists());
+    }
+}
+
+#[test]
 fn what_says_how_answers_are_made_is_refused_of_perplexities() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 2);

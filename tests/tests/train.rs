@@ -143,6 +143,8 @@ fn options_that_say_nothing_together_are_refused() {
         (&["--save-strategy", "epoch", "--save-steps", "5"], "--save-strategy steps"),
         (&["--save-strategy", "no", "--save-steps", "5"], "--save-strategy steps"),
         (&["--save-strategy", "steps"], "--save-steps N"),
+        // The samples are those of --data.
+        (&["--where", "source = 'a'"], "--where <SQL>"),
     ] {
         let refused = binary::run(&mut train(&place, options));
         assert!(refused.code == 2 && refused.stderr.contains(says), "{options:?}: {}", refused.stderr);

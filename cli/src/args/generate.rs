@@ -74,6 +74,9 @@ const NOT_OF_PERPLEXITY: [&str; 11] = [
     "batch_size",
 ];
 
+/// Other prompts than samples of a dataset.
+const NOT_OF_DATASET: [&str; 3] = ["data", "prompt", "text"];
+
 /// The model.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Model")]
@@ -117,8 +120,10 @@ pub struct PromptArgs {
     /// repeated)
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',', requires = "data")]
     pub fields: Vec<String>,
-    /// Only the rows of the dataset for which an SQL condition is true
-    #[arg(long = "where", value_name = "SQL", requires = "dataset")]
+    /// Only the rows of the --dataset for which an SQL condition is true
+    // clap asks for nothing that another argument excludes: without the conflicts it would pass beside --data,
+    // which excludes --dataset.
+    #[arg(long = "where", value_name = "SQL", requires = "dataset", conflicts_with_all = NOT_OF_DATASET)]
     pub filter: Option<String>,
 }
 

@@ -93,8 +93,10 @@ pub struct TrainRowsArgs {
     /// `gstore select` writes them
     #[arg(long, value_name = "FILE")]
     pub rows: Option<PathBuf>,
-    /// Only the rows of the dataset for which an SQL condition is true
-    #[arg(long = "where", value_name = "SQL", requires = "dataset")]
+    /// Only the rows of the --dataset for which an SQL condition is true
+    // clap asks for nothing that another argument excludes: with --data, which excludes --dataset, `requires`
+    // alone would let it pass.
+    #[arg(long = "where", value_name = "SQL", requires = "dataset", conflicts_with = "data")]
     pub filter: Option<String>,
 }
 
