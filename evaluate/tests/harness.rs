@@ -51,3 +51,40 @@ fn a_target_of_the_harness_that_is_a_number_may_be_the_text_of_a_choice() {
         assert!(error.contains("line 1") && error.contains(words), "{error}");
     }
 }
+
+#[test]
+fn a_target_that_its_record_leaves_open_is_what_the_others_of_its_task_are() {
+    let line = |id: u32, target: &str, choices: [u32; 3]| {
+        let choices = choices.map(|choice| format!("[\"2+2=\", \" {choice}\"]")).join(", ");
+        format!("{{\"doc_id\": {id}, \"target\": \"{target}\", \"arguments\": [{choices}]}}\n")
+    };
+    let answers = |files: &[(&str, &str)]| -> Result<Vec<usize>, String> {
+        let folder = folder(files);
+        let source = TasksSource::new(Layout::Harness, vec![folder.path().to_owned()]);
+        let all = read(&source, &Cancel::new()).map_err(|error| error.to_string())?;
+        let answer = |ask: &Ask| match ask {
+            Ask::Choose { answer, .. } => *answer,
+            Ask::Answer { .. } => panic!("no choices"),
+        };
+        Ok(all.iter().map(|question| answer(&question.ask)).collect())
+    };
+    // Of the first "2" may be both; the second can be a number alone, or a text alone; "1" of the third is both.
+    let open = line(0, "2", [2, 4, 6]);
+    let (number, text) = (line(1, "1", [4, 6, 8]), line(1, "6", [4, 6, 8]));
+    let same = line(2, "1", [0, 1, 2]);
+    let of = |lines: &[&String]| lines.iter().map(|line| line.as_str()).collect::<String>();
+    assert_eq!(answers(&[("samples_sums.jsonl", &of(&[&open, &number, &same]))]), Ok(vec![2, 1, 1]));
+    assert_eq!(answers(&[("samples_sums.jsonl", &of(&[&open, &text, &same]))]), Ok(vec![0, 1, 1]));
+    // Nothing decides: no other record does, two say different things, or it is another task that says it.
+    let both = of(&[&open, &number, &line(3, "6", [4, 6, 8])]);
+    for files in [
+        &[("samples_sums.jsonl", of(&[&open, &same]))][..],
+        &[("samples_sums.jsonl", both)],
+        &[("samples_other.jsonl", number.clone()), ("samples_sums.jsonl", open.clone())],
+    ] {
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let error = answers(&files).expect_err("nothing decides");
+        let words = "does not say which, nor do the other records of task sums";
+        assert!(error.contains("line 1") && error.contains(words), "{error}");
+    }
+}

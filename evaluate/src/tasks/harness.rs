@@ -4,6 +4,8 @@
 //! a generation; and `target`, the number or the text of the right choice, or the answer. The harness writes a record for
 //! each filter of a task, which differ in what it reads of the answers of its own model: they are one question.
 
+mod target;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use gstore_core::Cancel;
 use regex::Regex;
 use serde_json::Value;
 
+use self::target::{Target, Targets};
 use super::{Ask, Question, Rule, TasksSource};
 use crate::error::EvaluateError;
 use crate::metrics::Normal;
@@ -34,7 +37,7 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
             "the samples of lm-evaluation-harness have their examples in them already".to_owned(),
         ));
     }
-    let mut questions = Vec::new();
+    let (mut questions, mut targets) = (Vec::new(), Targets::default());
     let empty: Arc<str> = Arc::from("");
     let concluded = Regex::new(CONCLUDED).ok();
     let mut arguments: HashMap<(String, String), Value> = HashMap::new();
@@ -48,12 +51,19 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
         if requests.iter().any(|(other, _)| other != context) {
             return Err(at.error("its choices have different contexts; such tasks cannot be evaluated here"));
         }
-        let ask = match &requests[0].1 {
-            Value::String(_) => choose(&at, &record, &requests)?,
-            settings => answer(&at, &record, settings, (source, concluded.as_ref()))?,
+        let (ask, target) = match &requests[0].1 {
+            Value::String(_) => {
+                let options = options(&at, &requests)?;
+                let target = Target::of(&at, &record, &options)?;
+                (Ask::Choose { options, answer: target.choice() }, Some(target))
+            }
+            settings => (answer(&at, &record, settings, (source, concluded.as_ref()))?, None),
         };
         let name = at.name();
         let task = task(&name);
+        if let Some(target) = &target {
+            targets.hear(task, target);
+        }
         let own = record.get("doc_id").map(Value::to_string);
         if let Some(id) = &own {
             let asked = record.get_mut("arguments").map(Value::take).unwrap_or_default();
@@ -66,6 +76,9 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
                 }
                 Entry::Vacant(place) => place.insert(asked),
             };
+        }
+        if let Some(target) = &target {
+            targets.wait(questions.len(), target, &at, (task, &ask));
         }
         questions.push(Question {
             id: own.unwrap_or_else(|| at.number.to_string()),
@@ -80,6 +93,7 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
         });
         Ok(())
     })?;
+    targets.settle(&mut questions)?;
     Ok(questions)
 }
 
@@ -95,61 +109,11 @@ fn requests(record: &Value) -> Option<Vec<(String, Value)>> {
     }
 }
 
-fn choose(at: &At<'_>, record: &Value, requests: &[(String, Value)]) -> Result<Ask, EvaluateError> {
+/// The continuations of the choices.
+fn options(at: &At<'_>, requests: &[(String, Value)]) -> Result<Vec<String>, EvaluateError> {
     let options: Option<Vec<String>> =
         requests.iter().map(|(_, option)| option.as_str().map(str::to_owned)).collect();
-    let options = options.ok_or_else(|| at.error("a continuation is not text"))?;
-    let answer = right(at, record, &options)?;
-    Ok(Ask::Choose { options, answer })
-}
-
-/// The number of the right choice.
-///
-/// The harness writes `target` as text, be it a number or a choice. Where "2" is both, of two choices, what the
-/// record says of the answer of the harness's own model tells which of them was meant.
-fn right(at: &At<'_>, record: &Value, options: &[String]) -> Result<usize, EvaluateError> {
-    let in_range =
-        |number: u64| usize::try_from(number).ok().filter(|number: &usize| *number < options.len());
-    let (by_number, by_text) = match record.get("target") {
-        Some(Value::Number(number)) => (number.as_u64().and_then(in_range), None),
-        Some(Value::String(text)) => {
-            let text = text.trim();
-            let number = text.parse::<u64>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
-            (number.and_then(in_range), options.iter().position(|option| option.trim() == text))
-        }
-        _ => (None, None),
-    };
-    match (by_number, by_text) {
-        (Some(number), Some(text)) if number != text => judged(record, [number, text], options.len())
-            .ok_or_else(|| {
-                at.error(&format!(
-                    "`target` may be the number of choice {:?} or the text of choice {:?}, and `acc` with `filtered_resps` does not say which",
-                    options[number], options[text]
-                ))
-            }),
-        (number, text) => number.or(text).ok_or_else(|| at.error("`target` is none of its choices")),
-    }
-}
-
-/// Of two choices the only one that makes `acc` follow from the log-likelihoods of `filtered_resps`.
-fn judged(record: &Value, readings: [usize; 2], choices: usize) -> Option<usize> {
-    let was_right = number(record.get("acc")?)? > 0.5;
-    let answers = record.get("filtered_resps")?.as_array()?;
-    let values: Option<Vec<f64>> = answers.iter().map(|answer| number(answer.get(0)?)).collect();
-    let values = values.filter(|values| values.len() == choices)?;
-    // Of equal ones the first, as numpy's argmax.
-    let chosen = (0..choices).reduce(|best, at| if values[at] > values[best] { at } else { best })?;
-    let mut fitting = readings.into_iter().filter(|reading| (*reading == chosen) == was_right);
-    let first = fitting.next()?;
-    fitting.next().is_none().then_some(first)
-}
-
-/// A number, which the harness also writes as text.
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::String(text) => text.trim().parse().ok(),
-        other => other.as_f64(),
-    }
+    options.ok_or_else(|| at.error("a continuation is not text"))
 }
 
 fn answer(

@@ -1,0 +1,145 @@
+//! Which choice the `target` of a record means: the harness writes it as text, be it the number of a choice or its
+//! text.
+//!
+//! Where "2" is both, of two choices, what the record says of the answer of the harness's own model tells which of
+//! them was meant; where that says nothing, the other records of the task do, whose targets are all numbers or all
+//! texts.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::error::EvaluateError;
+use crate::records::At;
+use crate::tasks::{Ask, Question};
+
+/// The right choice of a record.
+pub(super) enum Target {
+    /// Its number, and what the target is if it is not both.
+    Known(usize, Option<Form>),
+    /// One of two choices.
+    Open { by_number: usize, by_text: usize },
+}
+
+/// What a target is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Number,
+    Text,
+}
+
+impl Target {
+    /// As far as the record tells.
+    pub(super) fn of(at: &At<'_>, record: &Value, options: &[String]) -> Result<Target, EvaluateError> {
+        let in_range =
+            |number: u64| usize::try_from(number).ok().filter(|number: &usize| *number < options.len());
+        let (by_number, by_text) = match record.get("target") {
+            Some(Value::Number(number)) => (number.as_u64().and_then(in_range), None),
+            Some(Value::String(text)) => {
+                let text = text.trim();
+                let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+                let number = text.parse::<u64>().ok().filter(|_| digits);
+                (number.and_then(in_range), options.iter().position(|option| option.trim() == text))
+            }
+            _ => (None, None),
+        };
+        match (by_number, by_text) {
+            (Some(number), Some(text)) if number == text => Ok(Target::Known(number, None)),
+            (Some(by_number), Some(by_text)) => {
+                Ok(match judged(record, [by_number, by_text], options.len()) {
+                    Some(choice) if choice == by_number => Target::Known(choice, Some(Form::Number)),
+                    Some(choice) => Target::Known(choice, Some(Form::Text)),
+                    None => Target::Open { by_number, by_text },
+                })
+            }
+            (Some(number), None) => Ok(Target::Known(number, Some(Form::Number))),
+            (None, Some(text)) => Ok(Target::Known(text, Some(Form::Text))),
+            (None, None) => Err(at.error("`target` is none of its choices")),
+        }
+    }
+
+    /// The choice, or the first of two.
+    pub(super) fn choice(&self) -> usize {
+        match self {
+            Target::Known(choice, _) | Target::Open { by_number: choice, .. } => *choice,
+        }
+    }
+}
+
+/// What the targets of each task are, and the questions whose records do not tell.
+#[derive(Default)]
+pub(super) struct Targets {
+    /// Whether a target of the task is a number for certain, and whether one is a text.
+    forms: HashMap<String, (bool, bool)>,
+    open: Vec<Open>,
+}
+
+/// A question of which two choices may be right.
+struct Open {
+    question: usize,
+    by_number: usize,
+    by_text: usize,
+    /// What is said if nothing decides.
+    refusal: EvaluateError,
+}
+
+impl Targets {
+    /// Takes note of what a target of a task is.
+    pub(super) fn hear(&mut self, task: &str, target: &Target) {
+        if let Target::Known(_, Some(form)) = target {
+            let (number, text) = self.forms.entry(task.to_owned()).or_default();
+            *number |= *form == Form::Number;
+            *text |= *form == Form::Text;
+        }
+    }
+
+    /// Keeps the question of that number for [`Targets::settle`] if its target is open.
+    pub(super) fn wait(&mut self, question: usize, target: &Target, at: &At<'_>, (task, ask): (&str, &Ask)) {
+        let (Target::Open { by_number, by_text }, Ask::Choose { options, .. }) = (target, ask) else {
+            return;
+        };
+        let (by_number, by_text) = (*by_number, *by_text);
+        let refusal = at.error(&format!(
+            "`target` may be the number of choice {:?} or the text of choice {:?}, and `acc` with `filtered_resps` does not say which, nor do the other records of task {task}",
+            options[by_number], options[by_text]
+        ));
+        self.open.push(Open { question, by_number, by_text, refusal });
+    }
+
+    /// Gives the open questions their right choices, by what the other targets of their tasks are.
+    pub(super) fn settle(self, questions: &mut [Question]) -> Result<(), EvaluateError> {
+        for open in self.open {
+            let Some(question) = questions.get_mut(open.question) else { continue };
+            let right = match self.forms.get(&*question.task) {
+                Some((true, false)) => open.by_number,
+                Some((false, true)) => open.by_text,
+                _ => return Err(open.refusal),
+            };
+            if let Ask::Choose { answer, .. } = &mut question.ask {
+                *answer = right;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Of two choices the only one that makes `acc` follow from the log-likelihoods of `filtered_resps`.
+fn judged(record: &Value, readings: [usize; 2], choices: usize) -> Option<usize> {
+    let was_right = number(record.get("acc")?)? > 0.5;
+    let answers = record.get("filtered_resps")?.as_array()?;
+    let values: Option<Vec<f64>> = answers.iter().map(|answer| number(answer.get(0)?)).collect();
+    let values = values.filter(|values| values.len() == choices)?;
+    // Of equal ones the first, as numpy's argmax.
+    let chosen = (0..choices).reduce(|best, at| if values[at] > values[best] { at } else { best })?;
+    let mut fitting = readings.into_iter().filter(|reading| (*reading == chosen) == was_right);
+    let first = fitting.next()?;
+    fitting.next().is_none().then_some(first)
+}
+
+/// A number, which the harness also writes as text.
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::String(text) => text.trim().parse().ok(),
+        other => other.as_f64(),
+    }
+}
