@@ -15,6 +15,7 @@
 
 pub mod attribution;
 mod error;
+mod file_names;
 pub mod ladder;
 pub mod metrics;
 mod pairs;

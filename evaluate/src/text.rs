@@ -7,6 +7,7 @@ use gstore_core::{Cancel, Cancelled, Progress, Unit};
 use serde_json::{Map, Value, json};
 
 use crate::error::EvaluateError;
+use crate::file_names::{each_once, in_file_names};
 use crate::metrics::{BleuCounts, Metric, TextScores, text_scores};
 use crate::pairs::{COMPLETION, Pair, Pairs};
 use crate::report::{Column, Comparing, Csv, File, Report, SystemInfo};
@@ -99,6 +100,9 @@ fn of_row(pair: &Pair) -> Vec<TextScores> {
     pair.predictions.iter().map(|prediction| text_scores(prediction, &references)).collect()
 }
 
+/// What stands in the place of a system's name where the right answers are.
+const EXPECTED: &str = "expected";
+
 /// Metrics of the tables that Kronfluence pipelines write.
 const OF_COMPARISON: usize = 5;
 
@@ -132,12 +136,13 @@ impl TextOutcome {
             file("rows.csv", self.rows()?),
             file("model_comparison.csv", self.comparison()?),
         ];
-        let others: Vec<&String> =
-            self.pairs.systems.iter().filter(|system| **system != self.report.base).collect();
-        for system in &others {
-            let name = match others.len() {
-                1 => "model_comparison_summary.csv".to_owned(),
-                _ => format!("model_comparison_summary_{}.csv", in_file_names(system)),
+        let systems = &self.pairs.systems;
+        let names = each_once(systems.iter().map(|system| in_file_names(system)), &[]);
+        let others = systems.iter().zip(names).filter(|(system, _)| **system != self.report.base);
+        for (system, name) in others {
+            let name = match systems.len() {
+                2 => "model_comparison_summary.csv".to_owned(),
+                _ => format!("model_comparison_summary_{name}.csv"),
             };
             files.push(file(&name, self.summary(system)?));
         }
@@ -146,7 +151,8 @@ impl TextOutcome {
     }
 
     /// The predictions in the files from which Kronfluence pipelines go on: those of all systems, and those of each
-    /// but the base with their prompts. Two systems have their names there, `base` and `finetuned`.
+    /// but the base with their prompts. Two systems have their names there, `base` and `finetuned`; what is right has
+    /// the name `expected`.
     fn answers(&self) -> Vec<File> {
         let Pairs { systems, rows } = &self.pairs;
         let name = |system: &String| match (systems.len(), *system == self.report.base) {
@@ -154,6 +160,8 @@ impl TextOutcome {
             (2, false) => "finetuned".to_owned(),
             _ => system.clone(),
         };
+        let names = each_once(systems.iter().map(name), &[EXPECTED]);
+        let file_names = each_once(names.iter().map(|name| in_file_names(name)), &[]);
         let file = |path: String, records: Vec<Value>| File {
             path,
             content: format!("{:#}\n", Value::Array(records)).into_bytes(),
@@ -166,16 +174,16 @@ impl TextOutcome {
                 [one] => json!(one),
                 several => json!(several),
             };
-            record.insert(format!("expected{COMPLETION}"), expected);
-            for (system, said) in systems.iter().zip(&pair.predictions) {
-                record.insert(format!("{}{COMPLETION}", name(system)), json!(said));
+            record.insert(format!("{EXPECTED}{COMPLETION}"), expected);
+            for (name, said) in names.iter().zip(&pair.predictions) {
+                record.insert(format!("{name}{COMPLETION}"), json!(said));
             }
             Value::Object(record)
         };
         let mut files = vec![file("generated_answers.json".to_owned(), rows.iter().map(of_all).collect())];
         for (at, system) in systems.iter().enumerate().filter(|(_, system)| **system != self.report.base) {
             let own = |pair: &Pair| json!({ "prompt": prompt(pair), "completion": pair.predictions[at] });
-            let path = format!("{}_generated_answers.json", in_file_names(&name(system)));
+            let path = format!("{}_generated_answers.json", file_names[at]);
             files.push(file(path, rows.iter().map(own).collect()));
         }
         files
@@ -223,9 +231,4 @@ impl TextOutcome {
         }
         table.finish()
     }
-}
-
-/// A name as a part of names of files.
-pub(crate) fn in_file_names(name: &str) -> String {
-    name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
 }

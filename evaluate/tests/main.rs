@@ -9,5 +9,6 @@ mod likelihoods;
 mod metrics;
 mod own_tasks;
 mod pairs;
+mod report_names;
 mod stored;
 mod tasks;

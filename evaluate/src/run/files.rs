@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Answered, TaskOutcome};
 use crate::error::EvaluateError;
+use crate::file_names::{each_once, in_file_names};
 use crate::report::{Csv, File};
 use crate::tasks::{Ask, Question};
-use crate::text::in_file_names;
 
 impl TaskOutcome {
     /// The answers of every model to every question, as CSV.
@@ -52,15 +52,16 @@ impl TaskOutcome {
         ];
         let (mut scores, mut overall) = (Vec::new(), Map::new());
         let benchmark = in_file_names(&self.benchmark);
-        for number in 0..self.answers.len() {
-            let model = self.model_id(number);
+        let models = self.model_ids();
+        let file_names = each_once(models.iter().map(|model| in_file_names(model)), &[]);
+        for (number, (model, file_name)) in models.iter().zip(&file_names).enumerate() {
             let tasks = self.tasks(number);
             for (task, score) in &tasks {
                 scores.push(json!({ "task_name": task, "model_id": model, "score": score }));
             }
             let score = share(&self.answers[number]);
             overall.insert(model.clone(), json!(score));
-            let path = |end: &str| format!("deepeval/{benchmark}/{}_{end}", in_file_names(&model));
+            let path = |end: &str| format!("deepeval/{benchmark}/{file_name}_{end}");
             let value = json!({ "benchmark": self.benchmark, "model_id": model, "overall_score": score });
             files.push(file(path("overall_score.json"), pretty(&value)));
             let mut table = Csv::new(["Task", "Score"])?;
@@ -77,13 +78,18 @@ impl TaskOutcome {
         Ok(files)
     }
 
-    /// The name of a model in these files.
-    fn model_id(&self, number: usize) -> String {
-        match (number == self.base, self.report.systems.len()) {
-            (true, _) => "base_model".to_owned(),
-            (false, 2) => "finetuned_model".to_owned(),
-            _ => self.report.systems[number].name.clone(),
-        }
+    /// The names of the models in these files.
+    fn model_ids(&self) -> Vec<String> {
+        const BASE: &str = "base_model";
+        let systems = &self.report.systems;
+        let others = systems.iter().enumerate().filter(|(number, _)| *number != self.base);
+        let others = others.map(|(_, system)| match systems.len() {
+            2 => "finetuned_model".to_owned(),
+            _ => system.name.clone(),
+        });
+        let mut names = each_once(others, &[BASE]);
+        names.insert(self.base, BASE.to_owned());
+        names
     }
 
     /// Each task's share of right answers.

@@ -1,0 +1,61 @@
+//! Promise: no system's answers take the place of another's, or of the right ones, in the files of a report.
+
+use crate::common::folder;
+use gstore_core::{Cancel, Silent};
+use gstore_evaluate::statistics::Bootstrap;
+use gstore_evaluate::{PairSource, PairsRequest, SystemSource, evaluate_texts, read_pairs};
+use serde_json::{Value, json};
+
+/// The files of a report of systems that answer a question with their own names; the right answer is `right`.
+fn files(names: &[&str], base: usize) -> Vec<(String, Value)> {
+    let record = |name: &str| json!({ "id": "a", "prompt": "p?", "prediction": name, "expected": "right" });
+    let texts: Vec<String> = names.iter().map(|name| format!("{}\n", record(name))).collect();
+    let paths: Vec<String> = (0..names.len()).map(|number| format!("{number}.jsonl")).collect();
+    let all: Vec<(&str, &str)> =
+        paths.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect();
+    let folder = folder(&all);
+    let system = |(name, path): (&&str, &String)| SystemSource {
+        name: Some((*name).to_owned()),
+        source: PairSource::Files(vec![folder.path().join(path)]),
+    };
+    let request = PairsRequest {
+        systems: names.iter().zip(&paths).map(system).collect(),
+        references: None,
+        predictions: Vec::new(),
+        reference: None,
+    };
+    let pairs = read_pairs(&request, &Cancel::new()).expect("joined");
+    let bootstrap = Bootstrap { resamples: 100, seed: 1 };
+    let found = evaluate_texts(pairs, base, bootstrap, &mut Silent, (1, &Cancel::new())).expect("compared");
+    let files = found.files().expect("files").into_iter();
+    files.map(|file| (file.path, serde_json::from_slice(&file.content).unwrap_or_default())).collect()
+}
+
+#[test]
+fn systems_whose_names_are_alike_have_files_of_their_own() {
+    let files = files(&["base", "a/b", "a_b", "expected"], 0);
+    let mut paths: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
+    for path in ["a_b", "a_b_2", "expected"] {
+        assert!(paths.contains(&format!("model_comparison_summary_{path}.csv").as_str()), "{paths:?}");
+    }
+    let of = |name: &str| {
+        let found = files.iter().find(|(path, _)| path == name);
+        found.unwrap_or_else(|| panic!("{name} of {paths:?}")).1.clone()
+    };
+    for (path, said) in [("a_b", "a/b"), ("a_b_2", "a_b"), ("expected_2", "expected")] {
+        assert_eq!(of(&format!("{path}_generated_answers.json"))[0]["completion"], said);
+    }
+    let all = json!([{
+        "prompt": "p?",
+        "expected_completion": "right",
+        "base_completion": "base",
+        "a/b_completion": "a/b",
+        "a_b_completion": "a_b",
+        "expected_2_completion": "expected",
+    }]);
+    assert_eq!(of("generated_answers.json"), all);
+    let number = paths.len();
+    paths.sort_unstable();
+    paths.dedup();
+    assert_eq!(paths.len(), number);
+}
