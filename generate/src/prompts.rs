@@ -126,7 +126,7 @@ pub(crate) fn prompts(
     prompts.collect()
 }
 
-/// The samples of a source, long texts in blocks; at least one.
+/// The samples of a source, long texts in blocks; at least one, and one that is a text where there are blocks.
 pub(crate) fn read(
     source: &SampleSource,
     reading: Reading,
@@ -134,8 +134,12 @@ pub(crate) fn read(
     (threads, cancel): (usize, &Cancel),
 ) -> Result<Vec<TextSample>, GenerateError> {
     let (samples, _) = source.read(reading, &|_, _| true, cancel)?;
-    match samples.is_empty() {
-        true => Err(GenerateError::NoSamples),
-        false => Ok(in_blocks(samples, encoder, threads, cancel)?),
+    if samples.is_empty() {
+        return Err(GenerateError::NoSamples);
     }
+    let is_text = |sample: &TextSample| matches!(sample.content, Content::Text(_));
+    if encoder.block().is_some() && !samples.iter().any(is_text) {
+        return Err(GenerateError::NothingToCut);
+    }
+    Ok(in_blocks(samples, encoder, threads, cancel)?)
 }

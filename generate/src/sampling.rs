@@ -36,12 +36,15 @@ impl Default for Sampling {
             top_p: None,
             repetition_penalty: 1.0,
             no_repeat_ngram: 0,
-            seed: 42,
+            seed: Self::SEED,
         }
     }
 }
 
 impl Sampling {
+    /// Seed of the uniform numbers, unless another is asked for.
+    pub const SEED: u64 = 42;
+
     /// An error unless the numbers can be used.
     ///
     /// # Errors

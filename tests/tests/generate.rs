@@ -191,6 +191,12 @@ fn long_texts_are_cut_into_blocks() {
     let refused = binary::run(&mut generate(&place, &blocks));
     assert!(refused.code == 2 && refused.stderr.contains("--perplexity"), "{}", refused.stderr);
 
+    world::write_samples(&place.path("pool.jsonl"), 2);
+    let talks = ["--data", "pool.jsonl", "--block", "32", "--perplexity", "-o", "talks.jsonl"];
+    let refused = binary::run(&mut generate(&place, &talks));
+    assert!(refused.code == 2 && refused.stderr.contains("--block cuts long texts"), "{}", refused.stderr);
+    assert!(!place.path("talks.jsonl").exists());
+
     // An ingest registers the same samples.
     let mut ingest = place.gstore(&["ingest", "--dataset", "texts", "--features", "loss"]);
     binary::ok(ingest.args(blocks).arg("--model").arg(world::demo().join("model")));
@@ -241,6 +247,33 @@ fn perplexities_become_features() {
     // The rows of the dataset are no blocks.
     let blocks = ["--dataset", "pool", "--perplexity", "--as-features", "--block", "32"];
     assert_eq!(binary::run(&mut generate(&place, &blocks)).code, 2);
+}
+
+#[test]
+fn options_that_would_say_nothing_are_refused() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 2);
+    // Next to the model and the options of an answer that `generate` gives.
+    for ask in [
+        &["--data", "pool.jsonl", "--per-token"][..],
+        &["--data", "pool.jsonl", "--format", "csv"],
+        &["--dataset", "pool", "--as-features"],
+        &["--data", "pool.jsonl", "--checkpoint", "base"],
+        &["--data", "pool.jsonl", "--seed", "7"],
+        &["--data", "pool.jsonl", "--seed", "7", "--temperature", "0"],
+        &["--data", "pool.jsonl", "--perplexity", "--if-changed", "keep"],
+        &["--data", "pool.jsonl", "--chat"],
+        &["--dataset", "pool", "--field", "prompt=question"],
+    ] {
+        let refused = binary::run(&mut generate(&place, &[ask, &["-o", "out.jsonl"]].concat()));
+        let flag = ask.iter().rev().find(|word| word.starts_with("--") && **word != "--temperature");
+        let flag = flag.expect("a flag");
+        assert!(refused.code == 2 && refused.stderr.contains(flag), "{ask:?}: {}", refused.stderr);
+        assert!(!place.path("out.jsonl").exists() && !place.path("out.jsonl.part").exists());
+    }
+    let drawn = ["--prompt", "a", "--seed", "7", "--top-k", "5", "-o", "out.jsonl"];
+    binary::ok(&mut generate(&place, &drawn));
+    assert_eq!(lines(&place, "out.jsonl")[0]["generation"]["seed"], 7);
 }
 
 #[test]

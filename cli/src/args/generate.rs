@@ -39,11 +39,13 @@ pub struct GenerateArgs {
     #[arg(long, help_heading = "Perplexity", conflicts_with_all = NOT_OF_PERPLEXITY)]
     pub perplexity: bool,
     /// With --perplexity: one row for each token, with its log-probability
-    #[arg(long, help_heading = "Perplexity", requires = "perplexity")]
+    // What --perplexity excludes is named again: clap does not ask for an argument that another one excludes.
+    #[arg(long, help_heading = "Perplexity", requires = "perplexity", conflicts_with_all = NOT_OF_PERPLEXITY)]
     pub per_token: bool,
     /// With --perplexity of a --dataset: also store the feature `loss` of its rows, and with --per-token the
     /// loss of each scored token
-    #[arg(long, help_heading = "Perplexity", requires_all = ["perplexity", "dataset"], conflicts_with_all = ["filter", "block", "data", "prompt", "text"])]
+    #[arg(long, help_heading = "Perplexity", requires_all = ["perplexity", "dataset"], conflicts_with_all = ["filter", "block"],
+        conflicts_with_all = NOT_OF_DATASET, conflicts_with_all = NOT_OF_PERPLEXITY)]
     pub as_features: bool,
     /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
     #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
@@ -92,7 +94,7 @@ pub struct GenerateWeightArgs {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "adapter"])]
     pub run: Option<String>,
     /// Which checkpoint of the run, by its name [default: the last]
-    #[arg(long, value_name = "NAME", requires = "run")]
+    #[arg(long, value_name = "NAME", requires = "run", conflicts_with_all = ["model", "adapter"])]
     pub checkpoint: Option<String>,
 }
 
@@ -104,7 +106,7 @@ pub struct PromptArgs {
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["data", "dataset", "text"])]
     pub prompt: Vec<String>,
     /// Give each --prompt as a user's message
-    #[arg(long, requires = "prompt")]
+    #[arg(long, requires = "prompt", conflicts_with_all = ["data", "dataset", "text"])]
     pub chat: bool,
     /// Files, folders or patterns, as in `gstore add`; a prompt needs no completion, and one that is there is
     /// not shown to the model
@@ -118,7 +120,7 @@ pub struct PromptArgs {
     pub text: Vec<String>,
     /// Key that holds what gstore calls text, prompt, completion, messages, role, content or id (may be
     /// repeated)
-    #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',', requires = "data")]
+    #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',', requires = "data", conflicts_with_all = ["dataset", "prompt", "text"])]
     pub fields: Vec<String>,
     /// Only the rows of the --dataset for which an SQL condition is true
     // clap asks for nothing that another argument excludes: without the conflicts it would pass beside --data,
@@ -147,9 +149,9 @@ pub struct SamplingArgs {
     /// Let no sequence of N tokens come twice, those of the prompt counted; 0: any may
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub no_repeat_ngram_size: usize,
-    /// Seed of the draws
-    #[arg(long, value_name = "N", default_value_t = 42)]
-    pub seed: u64,
+    /// Seed of the draws; refused where the most likely token is taken [default: 42]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// Tokens of an answer at most
     #[arg(long, value_name = "N", default_value_t = Stopping::MAX_NEW_TOKENS, value_parser = at_least::<usize>(1))]
     pub max_new_tokens: usize,
@@ -171,7 +173,7 @@ pub struct AnswerArgs {
     pub output: Option<PathBuf>,
     /// With --perplexity: format of the table [default: by the file's ending; without a file a table on a
     /// terminal, else csv]
-    #[arg(long, value_enum, requires = "perplexity")]
+    #[arg(long, value_enum, requires = "perplexity", conflicts_with_all = NOT_OF_PERPLEXITY)]
     pub format: Option<Format>,
     /// Replace the file if it exists, and unfinished answers to another request beside it
     #[arg(long)]
@@ -180,6 +182,6 @@ pub struct AnswerArgs {
     #[arg(long = "as", id = "as", value_name = "NAME")]
     pub dataset_as: Option<String>,
     /// What to do with an answer that differs from the dataset's sample of the same id
-    #[arg(long, value_enum, default_value = "refuse", requires = "as")]
+    #[arg(long, value_enum, default_value = "refuse", requires = "as", conflicts_with = "perplexity")]
     pub if_changed: IfChanged,
 }

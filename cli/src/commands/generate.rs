@@ -80,8 +80,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
             path.display()
         )));
     }
-    let sampling = sampling(&args.sampling);
-    sampling.check()?;
+    let sampling = sampling(&args.sampling)?;
     let journal = journal(context, args)?;
     let request = GenerateRequest {
         weights,
@@ -205,16 +204,24 @@ fn journal(context: &Context, args: &GenerateArgs) -> Result<Option<PathBuf>> {
     Ok(Some(beside(&store, &format!(".{dataset}.part"))))
 }
 
-fn sampling(args: &SamplingArgs) -> Sampling {
+fn sampling(args: &SamplingArgs) -> Result<Sampling> {
     let draws = args.top_k.is_some() || args.top_p.is_some();
-    Sampling {
+    let sampling = Sampling {
         temperature: args.temperature.unwrap_or(if draws { 1.0 } else { 0.0 }),
         top_k: args.top_k,
         top_p: args.top_p,
         repetition_penalty: args.repetition_penalty,
         no_repeat_ngram: args.no_repeat_ngram_size,
-        seed: args.seed,
+        seed: args.seed.unwrap_or(Sampling::SEED),
+    };
+    sampling.check()?;
+    if args.seed.is_some() && !sampling.draws() {
+        bail!(UsageError(
+            "--seed is that of draws, and without --temperature, --top-k or --top-p the most likely token is taken"
+                .to_owned()
+        ));
     }
+    Ok(sampling)
 }
 
 /// The model that was named.
