@@ -176,6 +176,25 @@ fn templates_come_by_name_or_from_a_file() {
 }
 
 #[test]
+fn a_prompt_is_a_message_where_the_template_writes_prompts_so() {
+    let place = Place::new();
+    let said = |more: &[&str]| {
+        let ask = [&["--prompt", "Is 7 odd?", "--temperature", "1"], more].concat();
+        let line: Value = serde_json::from_str(&binary::ok(&mut generate(&place, &ask))).expect("JSON");
+        match more.contains(&"--chat") {
+            true => line["messages"][1]["content"].clone(),
+            false => line["completion"].clone(),
+        }
+    };
+    for template in ["llama3", "chatml"] {
+        let with = ["--template", template];
+        assert!(said(&with).is_string());
+        assert_eq!(said(&with), said(&[&with[..], &["--chat"]].concat()), "{template}");
+    }
+    assert_ne!(said(&[]), said(&["--chat"]));
+}
+
+#[test]
 fn long_texts_are_cut_into_blocks() {
     let place = Place::new();
     let long = "The river runs to the sea. ".repeat(40);

@@ -102,10 +102,11 @@ pub struct GenerateWeightArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Prompts")]
 pub struct PromptArgs {
-    /// Prompt as text without roles; may be repeated
+    /// Prompt; may be repeated. With --template tulu or plain it is text without roles, with any other template a
+    /// user's message
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["data", "dataset", "text"])]
     pub prompt: Vec<String>,
-    /// Give each --prompt as a user's message
+    /// Give each --prompt as a user's message with any template, and its answer as a conversation
     #[arg(long, requires = "prompt", conflicts_with_all = ["data", "dataset", "text"])]
     pub chat: bool,
     /// Files, folders or patterns, as in `gstore add`; a prompt needs no completion, and one that is there is
