@@ -127,6 +127,8 @@ fn samples_of_the_harness_keep_their_prompts() {
     let tasks: Vec<&str> = all.iter().map(|question| &*question.task).collect();
     assert_eq!(tasks, ["one", "one", "two"]);
     assert_eq!(prompt(&all[1], 0, true), ("R:".to_owned(), String::new()));
+    // No template writes a text as a message.
+    assert!(all.iter().all(|question| matches!(question.prompt(0, true).0, Content::Text(_))));
     assert!(matches!(&all[0].ask, Ask::Choose { answer: 1, .. }));
     assert!(matches!(&all[2].ask, Ask::Answer { rule, .. } if rule.max_new_tokens == 9));
 }

@@ -115,6 +115,10 @@ impl Question {
             return (Content::Messages(vec![message]), self.begun.to_string());
         }
         text.push_str(&self.plain_end);
+        if self.verbatim {
+            // A template in Jinja would write a prompt as a user's message.
+            return (Content::Text(text), String::new());
+        }
         (Content::PromptCompletion { prompt: text, completion: String::new() }, String::new())
     }
 }
