@@ -1,19 +1,85 @@
 //! Answers of a model as a dataset, and perplexities as a table.
 
+use std::collections::HashMap;
 use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
+};
 use arrow_schema::ArrowError;
+use gstore_data::SampleError;
 use gstore_generate::{
-    GenerateError, Journal, Perplexity, PerplexityRequest, TextScore, TokenScore, perplexity,
+    GenerateError, Journal, Perplexity, PerplexityRequest, Prompt, TextScore, TokenScore, perplexity,
 };
 use gstore_ingest::pipeline::{self, AddReport, AddRequest, IngestError};
 use gstore_sql::SqlError;
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
-use gstore_store::Store;
+use gstore_store::{AppendError, ReadError, Snapshot, Store, record_columns};
+use serde_json::Value;
 
 use crate::work::Work;
+
+/// Refuses prompts whose ids a dataset has, unless what it has under them are answers of the same model to the same
+/// prompts with the same options: registering the answers would be refused after all of them were made.
+///
+/// `begun` gives the record of a prompt's answer without the answer, see [`gstore_generate::Observer::check`].
+///
+/// # Errors
+/// The first such row; samples that cannot be read.
+pub fn check_answers(
+    snapshot: &Snapshot,
+    dataset: &str,
+    prompts: &[Prompt],
+    begun: &dyn Fn(&Prompt) -> Value,
+) -> Result<(), GenerateError> {
+    let Ok(part) = snapshot.dataset(dataset) else { return Ok(()) };
+    let by_id: HashMap<&str, &Prompt> = prompts.iter().map(|prompt| (prompt.id.as_str(), prompt)).collect();
+    let failed = |error: ReadError| GenerateError::from(SampleError::from(error));
+    for batch in snapshot.samples(part).map_err(failed)?.scan(&["row", "id", "record"], None) {
+        let batch = batch.map_err(failed)?;
+        // What is stored in another form is left to the registration.
+        let Some((rows, ids, records)) = record_columns(&batch) else { continue };
+        for at in 0..batch.num_rows() {
+            let Some(prompt) = by_id.get(ids.value(at)) else { continue };
+            let stored = if records.is_valid(at) { records.value(at) } else { b"null".as_slice() };
+            if !is_answer_to(stored, &begun(prompt)) {
+                let (dataset, id) = (dataset.to_owned(), prompt.id.clone());
+                let changed = AppendError::Changed { dataset, id, row: rows.value(at) };
+                return Err(GenerateError::Taken(Box::new(changed)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a stored record can be the answer that a record begins.
+fn is_answer_to(stored: &[u8], begun: &Value) -> bool {
+    let parsed = |json: &[u8]| serde_json::from_slice::<Value>(json).unwrap_or_default();
+    // Numbers that were read are compared with numbers that were read.
+    let (stored, begun) = (parsed(stored), parsed(begun.to_string().as_bytes()));
+    let asked = |record: &Value| {
+        let turns = record.get("messages").and_then(Value::as_array);
+        turns.and_then(|turns| turns.split_last()).map(|(_, before)| before.to_vec())
+    };
+    let same = |key: &&str| stored.get(*key) == begun.get(*key);
+    asked(&stored) == asked(&begun) && ["prompt", "expected", "model", "generation"].iter().all(same)
+}
+
+/// An error in registering answers, with their dataset in place of the file that they were read from.
+fn of_answers(mut error: IngestError, dataset: &str, path: &Path) -> IngestError {
+    let name = format!("the answers for {dataset}");
+    match &mut error {
+        IngestError::Append { place, .. }
+        | IngestError::RepeatedId { place, .. }
+        | IngestError::Record { place, .. } => place.file = Arc::from(Path::new(&name)),
+        IngestError::Schema { path, .. } => *path = PathBuf::from(name),
+        IngestError::BadRecords { list, .. } => *list = list.replace(&path.display().to_string(), &name),
+        _ => {}
+    }
+    error
+}
 
 /// Registers answers as samples, by the same code as those of files; `request` names the dataset and what
 /// happens to an answer whose id is there already, its files are not looked at.
@@ -35,7 +101,8 @@ pub fn add_answers(
     };
     write(answers).map_err(IngestError::File)?;
     let request = AddRequest { data: vec![path.clone()], fields: Vec::new(), ..request.clone() };
-    pipeline::add_until(store, &request, None, work.progress, work.cancel)
+    let added = pipeline::add_until(store, &request, None, work.progress, work.cancel);
+    added.map_err(|error| of_answers(error, &request.dataset, &path))
 }
 
 /// What a row of a table of perplexities is about.

@@ -5,7 +5,7 @@
 //!   done and what stops it
 //! - [`select()`]: the rows that influence a target most, as their original lines; [`ask()`]: those that
 //!   influence the loss of samples that are given with the question
-//! - [`generate()`], [`add_answers`]: answers of a model to prompts, and a dataset of them;
+//! - [`generate()`], [`check_answers`], [`add_answers`]: answers of a model to prompts, and a dataset of them;
 //!   [`perplexity_table`]: how likely a model finds texts
 //! - [`Prepared`]: rankings without SQL
 //! - [`VectorPut`]: vectors and losses that were computed elsewhere
@@ -84,7 +84,7 @@ pub use ask::{Asked, ExplainedRow, ask};
 pub use cascade::{Cascade, CascadeReport, CascadeRequest, StageReport, prepare_cascade};
 pub use factors::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 pub use folders::{FolderError, Folders};
-pub use generate::{PerplexityRows, add_answers, perplexity_table};
+pub use generate::{PerplexityRows, add_answers, check_answers, perplexity_table};
 pub use jobs::{add, add_of, ingest, pretty, query};
 pub use models::Models;
 pub use prefilter::{

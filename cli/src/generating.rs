@@ -1,11 +1,14 @@
 //! A generation as it goes on: a bar on a terminal, a plain line every few seconds elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::output::say;
-use gstore_generate::Observer;
+use gstore::{GenerateError, Snapshot, check_answers};
+use gstore_generate::{Observer, Prompt};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use serde_json::Value;
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -21,13 +24,21 @@ pub struct Live {
     answered: u64,
     total: u64,
     tokens: u64,
+    /// Where the answers are to be added to, if none of their ids may be there with something else.
+    dataset: Option<(Arc<Snapshot>, String)>,
 }
 
 impl Live {
     /// On standard error.
     pub fn new(quiet: bool) -> Self {
         let now = Instant::now();
-        Self { quiet, bar: None, begun: now, last_line: now, first: 0, answered: 0, total: 0, tokens: 0 }
+        let (bar, dataset) = (None, None);
+        Self { quiet, bar, begun: now, last_line: now, first: 0, answered: 0, total: 0, tokens: 0, dataset }
+    }
+
+    /// Refuses prompts whose ids this dataset has with something else than answers to the same request.
+    pub fn for_dataset(&mut self, snapshot: Arc<Snapshot>, dataset: &str) {
+        self.dataset = Some((snapshot, dataset.to_owned()));
     }
 
     /// The bar goes.
@@ -61,6 +72,13 @@ impl Live {
 }
 
 impl Observer for Live {
+    fn check(&mut self, prompts: &[Prompt], begun: &dyn Fn(&Prompt) -> Value) -> Result<(), GenerateError> {
+        match &self.dataset {
+            Some((snapshot, dataset)) => check_answers(snapshot, dataset, prompts, begun),
+            None => Ok(()),
+        }
+    }
+
     fn begin(&mut self, answered: u64, total: u64) {
         (self.first, self.answered, self.total) = (answered, answered, total);
         (self.begun, self.last_line) = (Instant::now(), Instant::now());

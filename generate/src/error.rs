@@ -6,6 +6,7 @@ use gstore_core::{Cancelled, Remedy};
 use gstore_data::{EncodeError, SampleError};
 use gstore_model::weights::ModelError;
 use gstore_model::{BackendError, LoadError};
+use gstore_store::AppendError;
 
 /// Why answers or scores could not be computed.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,9 @@ pub enum GenerateError {
     /// Answers that another process writes.
     #[error("{0} is being written by another process")]
     Busy(PathBuf),
+    /// An id that the place for the answers has with something else.
+    #[error("{0}")]
+    Taken(Box<AppendError>),
     /// Told to stop.
     #[error("stopped")]
     Stopped,

@@ -17,6 +17,14 @@ use crate::request::GenerateRequest;
 
 /// Hears how a generation goes on.
 pub trait Observer {
+    /// The prompts are read and none is answered: an error ends the generation, and nothing is left of it. `begun` gives
+    /// the record of a prompt's answer with what is known before it: without the answer, `finish` and `new_tokens`.
+    ///
+    /// # Errors
+    /// What keeps the answers from being of use.
+    fn check(&mut self, _prompts: &[Prompt], _begun: &dyn Fn(&Prompt) -> Value) -> Result<(), GenerateError> {
+        Ok(())
+    }
     /// Prompts are about to be answered; `answered` of `total` were before.
     fn begin(&mut self, _answered: u64, _total: u64) {}
     /// So many tokens were chosen, and so many answers are done, since the last call.
@@ -92,6 +100,8 @@ fn run<B: Backend>(
         "template_digest": encoding.template_digest,
         "prompts": digest(&prompts, &ends),
     });
+    let begun = |prompt: &Prompt| prompt.answered("", &more((Value::Null, Value::Null), &model, &options));
+    observer.check(&prompts, &begun)?;
     let mut answers = Journal::open(request.journal.as_deref(), prompts.len(), &identity, request.overwrite)?;
     let left: Vec<usize> = (0..prompts.len()).filter(|prompt| !answers.has(*prompt)).collect();
     observer.begin(answers.answered() as u64, prompts.len() as u64);
@@ -129,13 +139,22 @@ fn run<B: Backend>(
 
 /// An answer's record.
 fn record(prompts: &[Prompt], answer: &Answer, model: &CheckpointId, options: &Value) -> Value {
-    let more = [
-        ("finish", json!(answer.finish.name())),
-        ("new_tokens", json!(answer.ids.len())),
+    let more = more((json!(answer.finish.name()), json!(answer.ids.len())), model, options);
+    prompts.get(answer.prompt).map_or(Value::Null, |prompt| prompt.answered(&answer.text, &more))
+}
+
+/// What a record says of its answer.
+fn more(
+    (finish, new_tokens): (Value, Value),
+    model: &CheckpointId,
+    options: &Value,
+) -> [(&'static str, Value); 4] {
+    [
+        ("finish", finish),
+        ("new_tokens", new_tokens),
         ("model", json!(model.to_string())),
         ("generation", options.clone()),
-    ];
-    prompts.get(answer.prompt).map_or(Value::Null, |prompt| prompt.answered(&answer.text, &more))
+    ]
 }
 
 /// What is asked, in a digest.

@@ -65,8 +65,16 @@ fn answers_become_a_target() {
     assert!(again.code == 0 && again.stderr.contains("7 there already"), "{}", again.stderr);
     let other = [&ask[..], &["--seed", "7"]].concat();
     let refused = binary::run(&mut generate(&place, &other));
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
-    // Its answers were kept: nothing is computed again.
+    // Before anything is answered, which leaves nothing behind.
+    let says = "is in dataset \"answers\" already";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("answers.jsonl"), "{}", refused.stderr);
+    assert!(!place.path("store.answers.part").exists());
+    let own = ["--dataset", "pool", "--as", "pool"];
+    let refused = binary::run(&mut generate(&place, &own));
+    let says = "is in dataset \"pool\" already";
+    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    assert!(!place.path("store.pool.part").exists());
     let kept = [&other[..], &["--if-changed", "keep"]].concat();
     let kept = binary::run(&mut generate(&place, &kept));
     assert!(kept.code == 0 && kept.stderr.contains("7 there already"), "{}", kept.stderr);

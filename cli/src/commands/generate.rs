@@ -96,6 +96,12 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         overwrite: args.answers.force,
     };
     let mut live = Live::new(context.quiet);
+    if let Some(dataset) = &args.answers.dataset_as
+        && args.answers.if_changed == IfChanged::Refuse
+        && let Some(store) = context.open_if_there()?
+    {
+        live.for_dataset(store.snapshot()?, dataset);
+    }
     let generated = gstore::generate(&request, &mut live, &cancel);
     live.finish();
     finish(context, args, generated?, request.journal.is_some(), &cancel)
