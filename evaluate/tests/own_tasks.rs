@@ -1,10 +1,11 @@
-//! Promise: what records of our own layout say is what is asked: no question is shown its own answer.
+//! Promise: what records of our own layout say is what is asked: no question is shown its own answer, and which answer
+//! is right is never guessed.
 
 use std::path::Path;
 
 use crate::common::folder;
 use gstore_core::Cancel;
-use gstore_evaluate::tasks::{Layout, Question, TasksSource, read, too_few_examples};
+use gstore_evaluate::tasks::{Ask, Layout, Question, TasksSource, read, too_few_examples};
 
 fn questions(source: &TasksSource) -> Vec<Question> {
     read(source, &Cancel::new()).expect("questions")
@@ -56,4 +57,40 @@ fn no_question_is_among_its_own_examples() {
     let four = with_shots(folder.path(), "shots.jsonl", 4);
     let note = too_few_examples(&four, &questions(&four)).expect("one has three");
     assert!(note.contains("fewer than 4 examples for t (3)"), "{note}");
+}
+
+#[test]
+fn which_choice_is_right_is_never_guessed() {
+    let right = |choices: &str, answer: &str| {
+        let line = format!("\n{{\"question\": \"q\", \"choices\": {choices}, {answer}}}\n");
+        let folder = folder(&[("questions.jsonl", &line)]);
+        let all = read(&TasksSource::new(Layout::Own, vec![folder.path().to_owned()]), &Cancel::new());
+        all.map_err(|error| error.to_string()).map(|all| match &all[0].ask {
+            Ask::Choose { answer, .. } => *answer,
+            Ask::Answer { .. } => panic!("no choices"),
+        })
+    };
+    let labels = r#"{"text": ["2", "1"], "label": ["1", "2"]}"#;
+    for (choices, answer, expected) in [
+        (r#"["x", "y"]"#, r#""answer": "B""#, 1),
+        (r#"["x", "y"]"#, r#""answerKey": " y ""#, 1),
+        (r#"["A", "B"]"#, r#""answer": "B""#, 1),
+        (r#"["B", "A"]"#, r#""answer": 0"#, 0),
+        (r#"["x", "C"]"#, r#""answer": "C""#, 1),
+        // Labels go first.
+        (labels, r#""answerKey": "1""#, 0),
+    ] {
+        assert_eq!(right(choices, answer), Ok(expected), "{choices} {answer}");
+    }
+    for (choices, answer, words) in [
+        (r#"["B", "A"]"#, r#""answer": "A""#, "is the text of choice 1 and the letter of choice 0"),
+        (r#"["x", "y", " x"]"#, r#""answer": 1"#, "choices 0 and 2 (from 0) are the same: \"x\""),
+        (r#"["x", " "]"#, r#""answer": 0"#, "choice 1 (from 0) is empty"),
+        (r#"{"text": ["x", "y"], "label": ["1"]}"#, r#""answer": "1""#, "as many labels as texts"),
+        (r#"["x", "y"]"#, r#""target": "A""#, "there is no `answer`"),
+        (r#"["x", "y"]"#, r#""answer": "C""#, "none of its choices"),
+    ] {
+        let error = right(choices, answer).expect_err(words);
+        assert!(error.contains("line 2") && error.contains(words), "{error}");
+    }
 }

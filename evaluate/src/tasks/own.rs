@@ -3,15 +3,18 @@
 //! | key | value |
 //! |---|---|
 //! | `question` or `input` | what is asked |
-//! | `choices` | a list of texts, or ARC's `text` and `label` lists |
-//! | `answer` or `answerKey` | of choices the number of the right one from 0, its letter, label or text |
+//! | `choices` | two to ten texts, none of them empty and no two the same, or ARC's `text` and `label` lists |
+//! | `answer` or `answerKey` | of choices the number of the right one from 0, or as text its label, letter or text |
 //! | `answers`, `answer` or `target` | without choices: a text or a list of texts, any of which is right |
 //! | `task` or `subject` | the task [default: the file's name] |
 //! | `instruction` | what stands before all examples |
 //! | `id` | |
+//!
+//! A label goes before a letter or a text; a text that is one choice and the letter of another is refused.
 
 mod shots;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
@@ -121,7 +124,7 @@ fn entry(at: &At<'_>, record: &Value) -> Result<Entry, EvaluateError> {
     let question =
         text(&["question", "input"]).ok_or_else(|| at.error("there is no text under `question`"))?;
     let right = match record.get("choices").filter(|choices| !choices.is_null()) {
-        Some(choices) => choice(record, choices).map_err(|what| at.error(what))?,
+        Some(choices) => choice(record, choices).map_err(|what| at.error(&what))?,
         None => {
             let texts = ["answers", "answer", "target"].iter().find_map(|key| texts(record.get(*key)?));
             let texts = texts.filter(|texts| !texts.is_empty());
@@ -141,30 +144,62 @@ fn entry(at: &At<'_>, record: &Value) -> Result<Entry, EvaluateError> {
 }
 
 /// Choices, and which of them is right.
-fn choice(record: &Value, choices: &Value) -> Result<Right, &'static str> {
+fn choice(record: &Value, choices: &Value) -> Result<Right, String> {
     let labels = choices.get("label").and_then(texts);
     let list = texts(choices.get("text").unwrap_or(choices)).filter(|list| list.len() > 1);
     let list = list.ok_or("`choices` is not a list of at least two texts")?;
     if list.len() > LETTERS.len() {
-        return Err("there are more than ten choices");
+        return Err("there are more than ten choices".to_owned());
     }
-    let answer = record.get("answer").or_else(|| record.get("answerKey"));
-    let by_text = |text: &str| {
-        let labels = labels.as_deref().unwrap_or(&[]);
-        let by_label = labels.iter().position(|label| label == text);
-        let by_choice = || list.iter().position(|choice| choice == text);
-        let by_letter = || LETTERS.iter().position(|letter| *letter == text);
-        by_label.or_else(by_choice).or_else(by_letter)
-    };
+    check_distinct(&list)?;
+    let labels = labels.unwrap_or_default();
+    if !labels.is_empty() && labels.len() != list.len() {
+        return Err("`choices` has not as many labels as texts".to_owned());
+    }
+    let given = |key: &&str| record.get(*key).filter(|answer| !answer.is_null());
+    let answer = ["answer", "answerKey"].iter().find_map(given);
+    let answer = answer.ok_or("there is no `answer` that says which of the `choices` is right")?;
     let number = match answer {
-        Some(Value::Number(number)) => number.as_u64().and_then(|number| usize::try_from(number).ok()),
-        Some(Value::String(text)) => by_text(text.trim()),
+        Value::Number(number) => number.as_u64().and_then(|number| usize::try_from(number).ok()),
+        Value::String(text) => named(text.trim(), &list, &labels)?,
         _ => None,
     };
     match number.filter(|number| *number < list.len()) {
         Some(answer) => Ok(Right::Choice { choices: list, answer }),
-        None => Err("`answer` is none of its choices: give the number from 0, the letter or the text"),
+        None => {
+            Err("`answer` is none of its choices: give the number from 0, the letter or the text".to_owned())
+        }
     }
+}
+
+/// The number of the choice that an answer in words is.
+fn named(text: &str, choices: &[String], labels: &[String]) -> Result<Option<usize>, String> {
+    if let Some(number) = labels.iter().position(|label| label.trim() == text) {
+        return Ok(Some(number));
+    }
+    let by_text = choices.iter().position(|choice| choice.trim() == text);
+    let by_letter = LETTERS.iter().take(choices.len()).position(|letter| *letter == text);
+    match (by_text, by_letter) {
+        (Some(own), Some(letter)) if own != letter => Err(format!(
+            "`answer` {text:?} is the text of choice {own} and the letter of choice {letter} (from 0): give the number"
+        )),
+        (own, letter) => Ok(own.or(letter)),
+    }
+}
+
+/// Refuses choices that are empty or equal, of which none can be told to be the right one.
+fn check_distinct(choices: &[String]) -> Result<(), String> {
+    let mut seen = HashMap::new();
+    for (number, choice) in choices.iter().enumerate() {
+        let text = choice.trim();
+        if text.is_empty() {
+            return Err(format!("choice {number} (from 0) is empty"));
+        }
+        if let Some(other) = seen.insert(text, number) {
+            return Err(format!("choices {other} and {number} (from 0) are the same: {text:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// A text or a number, or a list of them.
