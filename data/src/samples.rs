@@ -86,7 +86,7 @@ pub enum SampleError {
     #[error(transparent)]
     Fields(#[from] FieldError),
     /// A record of a data file.
-    #[error("{place}: {source}")]
+    #[error("{}, {place}: {source}", place.file.display())]
     Record {
         /// Where it stands.
         place: Place,

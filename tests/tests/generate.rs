@@ -277,6 +277,25 @@ fn perplexities_become_features() {
 }
 
 #[test]
+fn a_line_that_is_no_sample_is_named_with_its_file() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 2);
+    let good = r#"{"id": "a", "text": "b"}"#;
+    fs_err::write(place.path("bad.jsonl"), format!("{good}\n{{\"id\": \"c\", \"what\": 1}}\n"))
+        .expect("written");
+    let files = ["--data", "pool.jsonl", "bad.jsonl"];
+    let train = ["train", "--output", "tuned", "--max-steps", "1", "--model"];
+    let mut trained = place.gstore(&train);
+    trained.arg(world::demo().join("model")).args(files);
+    let scored = [&files[..], &["--perplexity"]].concat();
+    for mut command in [generate(&place, &files), generate(&place, &scored), trained] {
+        let refused = binary::run(&mut command);
+        let says = "bad.jsonl, line 2: ";
+        assert!(refused.code == 1 && refused.stderr.contains(says), "{command:?}: {}", refused.stderr);
+    }
+}
+
+#[test]
 fn options_that_would_say_nothing_are_refused() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 2);
