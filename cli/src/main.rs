@@ -6,6 +6,7 @@
 
 mod commands;
 mod completing;
+mod condition;
 mod context;
 mod copies;
 mod datasets;

@@ -6,7 +6,7 @@ mod files;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use gstore_core::{Cancel, Progress};
+use gstore_core::{Cancel, Progress, many_of};
 use gstore_data::TemplateKind;
 use gstore_generate::{Compute, Weights};
 
@@ -99,7 +99,8 @@ pub fn evaluate_tasks(
     let prompts = fit(&request.questions, &encoder, form, (threads, cancel))?;
     let left_out = prompts.iter().filter(|prompt| prompt.left_out > 0).count();
     if left_out > 0 {
-        progress.note(&format!("{left_out} questions have fewer examples than asked for, as many as fit"));
+        let have = many_of(left_out as u64, "question has", "questions have");
+        progress.note(&format!("{have} fewer examples than asked for, as many as fit"));
     }
     let (mut answers, mut systems) = (Vec::new(), Vec::new());
     for (number, system) in request.systems.iter().enumerate() {

@@ -3,11 +3,11 @@
 use crate::common::folder;
 use gstore_core::{Cancel, Silent};
 use gstore_evaluate::statistics::Bootstrap;
-use gstore_evaluate::{PairSource, PairsRequest, SystemSource, evaluate_texts, read_pairs};
+use gstore_evaluate::{PairSource, PairsRequest, SystemSource, TextOutcome, evaluate_texts, read_pairs};
 use serde_json::{Value, json};
 
-/// The files of a report of systems that answer a question with their own names; the right answer is `right`.
-fn files(names: &[&str], base: usize) -> Vec<(String, Value)> {
+/// A report of systems that answer a question with their own names; the right answer is `right`.
+fn compared(names: &[&str]) -> TextOutcome {
     let record = |name: &str| json!({ "id": "a", "prompt": "p?", "prediction": name, "expected": "right" });
     let texts: Vec<String> = names.iter().map(|name| format!("{}\n", record(name))).collect();
     let paths: Vec<String> = (0..names.len()).map(|number| format!("{number}.jsonl")).collect();
@@ -26,14 +26,24 @@ fn files(names: &[&str], base: usize) -> Vec<(String, Value)> {
     };
     let pairs = read_pairs(&request, &Cancel::new()).expect("joined");
     let bootstrap = Bootstrap { resamples: 100, seed: 1 };
-    let found = evaluate_texts(pairs, base, bootstrap, &mut Silent, (1, &Cancel::new())).expect("compared");
+    evaluate_texts(pairs, 0, bootstrap, &mut Silent, (1, &Cancel::new())).expect("compared")
+}
+
+/// Its files, those that are JSON as that.
+fn files(found: &TextOutcome) -> Vec<(String, Value)> {
     let files = found.files().expect("files").into_iter();
     files.map(|file| (file.path, serde_json::from_slice(&file.content).unwrap_or_default())).collect()
 }
 
 #[test]
+fn a_report_of_one_row_says_so() {
+    let said = compared(&["base", "tuned"]).report.text();
+    assert!(said.contains(" 1 row; differences"), "{said}");
+}
+
+#[test]
 fn systems_whose_names_are_alike_have_files_of_their_own() {
-    let files = files(&["base", "a/b", "a_b", "expected"], 0);
+    let files = files(&compared(&["base", "a/b", "a_b", "expected"]));
     let mut paths: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
     for path in ["a_b", "a_b_2", "expected"] {
         assert!(paths.contains(&format!("model_comparison_summary_{path}.csv").as_str()), "{paths:?}");

@@ -46,6 +46,14 @@ fn answers_become_a_file() {
     assert!(text.code == 2 && text.stderr.contains("is given as --prompt"), "{}", text.stderr);
     let csv = binary::run(&mut generate(&place, &["--prompt", "a", "-o", "answers.csv"]));
     assert!(csv.code == 2 && csv.stderr.contains(".jsonl"), "{}", csv.stderr);
+    // Before anything is read.
+    for ask in [&["--data", "missing.jsonl"][..], &["--data", "missing.jsonl", "--perplexity"]] {
+        for name in ["answers.foo", "answers.foo.gz"] {
+            let unknown = binary::run(&mut generate(&place, &[ask, &["-o", name]].concat()));
+            let says = unknown.stderr.contains(name) && unknown.stderr.contains(" .jsonl");
+            assert!(unknown.code == 2 && says, "{}", unknown.stderr);
+        }
+    }
     let cold = ["--prompt", "a", "--temperature", "0", "--top-k", "5"];
     let cold = binary::run(&mut generate(&place, &cold));
     assert!(cold.code == 2 && cold.stderr.contains("top-k"), "{}", cold.stderr);
@@ -326,6 +334,15 @@ fn options_that_would_say_nothing_are_refused() {
 fn a_condition_is_on_rows_of_a_dataset() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 2);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let none = ["--dataset", "pool", "--where", "source = 'z'"];
+    let mut trained = place.gstore(&["train", "--output", "tuned", "--max-steps", "1", "--model"]);
+    trained.arg(world::demo().join("model")).args(none);
+    for mut command in [generate(&place, &none), trained] {
+        let refused = binary::run(&mut command);
+        let says = "--where: the condition is true for none of 2 rows";
+        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    }
     for prompts in [&["--data", "pool.jsonl"][..], &["--prompt", "a"], &["--text", "a", "--perplexity"]] {
         let ask = [prompts, &["--where", "source = 'a'", "-o", "out.jsonl"]].concat();
         let refused = binary::run(&mut generate(&place, &ask));

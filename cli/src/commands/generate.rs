@@ -1,32 +1,30 @@
 //! `gstore generate`: answers prompts, into a file or as a dataset; or scores given texts.
 
-use std::collections::{BTreeMap, HashSet};
+mod model;
+mod prompts;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use gstore::{
-    AddReport, AddRequest, Folders, GenerateRequest, Generated, PerplexityRequest, PromptSource, RowNames,
-    Sampling, StopStrings, add_answers, find_rows,
+    AddReport, AddRequest, GenerateRequest, Generated, PerplexityRequest, Sampling, StopStrings, add_answers,
 };
 use gstore_core::{Cancel, many};
-use gstore_data::{Content, Message, Role};
-use gstore_generate::{Compute, Stopping, Weights};
-use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
+use gstore_generate::{Compute, Stopping};
+use gstore_ingest::pipeline::IngestRequest;
 use serde_json::json;
 
-use super::ingest::{of_run, with_run};
+use self::model::{Chosen, chosen};
+use self::prompts::{source, wanted};
 use super::{gradients, perplexity};
-use crate::args::{GenerateArgs, IfChanged, PromptArgs, SamplingArgs};
+use crate::args::{Format, GenerateArgs, IfChanged, SamplingArgs};
 use crate::context::{Context, command_line};
-use crate::ending::format_of_name;
-use crate::failure::{STOPPED, UsageError, of_condition};
+use crate::ending::{check_ending, format_of_name};
+use crate::failure::{STOPPED, UsageError};
 use crate::generating::Live;
-use crate::models::folder_error;
 use crate::output::{self, Output, Place, out};
-use crate::texts;
 
 /// Answers the prompts, or scores the texts.
 pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
@@ -41,6 +39,11 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     }
     if args.text.block.is_some() && !args.perplexity {
         bail!(UsageError("--block cuts texts that are scored: it goes with --perplexity".to_owned()));
+    }
+    if args.perplexity {
+        perplexity::format(args)?;
+    } else if let Some(path) = path {
+        check_name(path)?;
     }
     if args.json && path.is_none() && args.answers.dataset_as.is_none() {
         bail!(UsageError(
@@ -72,14 +75,6 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         let scored = PerplexityRequest { weights, texts: prompts, compute };
         return perplexity::run(context, args, scored, stored, &cancel);
     }
-    if let Some(path) =
-        path.filter(|path| !matches!(format_of_name(path), Ok(None | Some(crate::args::Format::Json))))
-    {
-        bail!(UsageError(format!(
-            "{}: answers are JSON lines; a name ends in .jsonl, also with .gz or .zst",
-            path.display()
-        )));
-    }
     let sampling = sampling(&args.sampling)?;
     let journal = journal(context, args)?;
     let request = GenerateRequest {
@@ -107,19 +102,19 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     finish(context, args, generated?, request.journal.is_some(), &cancel)
 }
 
-/// What a command line names.
-enum Wanted {
-    Given,
-    Files,
-    Dataset,
-}
-
-fn wanted(args: &PromptArgs) -> Option<Wanted> {
-    match args {
-        PromptArgs { dataset: Some(_), .. } => Some(Wanted::Dataset),
-        _ if !args.data.is_empty() => Some(Wanted::Files),
-        _ if !args.prompt.is_empty() || !args.text.is_empty() => Some(Wanted::Given),
-        _ => None,
+/// Refuses a name that says another format than that of answers, or none that there is.
+fn check_name(path: &Path) -> Result<()> {
+    let is_of_answers = match format_of_name(path) {
+        Ok(Some(format)) => format == Format::Json,
+        Ok(None) => check_ending(path).is_ok(),
+        Err(_) => false,
+    };
+    match is_of_answers {
+        true => Ok(()),
+        false => bail!(UsageError(format!(
+            "{}: answers are JSON lines; a name ends in .jsonl, .ndjson or .json, also with .gz or .zst",
+            path.display()
+        ))),
     }
 }
 
@@ -228,93 +223,4 @@ fn sampling(args: &SamplingArgs) -> Result<Sampling> {
         ));
     }
     Ok(sampling)
-}
-
-/// The model that was named.
-struct Chosen {
-    weights: Weights,
-    base: PathBuf,
-    checkpoint: CheckpointArg,
-    /// The run that its features belong to.
-    run: String,
-    origins: BTreeMap<PathBuf, String>,
-}
-
-/// The folders of the model, its adapter and its tokenizer.
-fn chosen(context: &Context, args: &GenerateArgs) -> Result<Chosen> {
-    let (text, args) = (&args.text, &args.weights);
-    let mut reporter = context.reporter();
-    let mut folders = Folders::new(&mut reporter, false);
-    let (base, checkpoint) = match (&args.model, &args.run) {
-        (Some(model), _) => {
-            let base = folders.model(model).map_err(|error| folder_error("--model", error))?;
-            let given: Vec<String> = args.adapter.iter().cloned().collect();
-            let mut found = folders.checkpoints(&given).map_err(|error| folder_error("--adapter", error))?;
-            match (found.pop(), found.is_empty()) {
-                (Some(only), true) => (base, only),
-                _ => bail!(UsageError("--adapter names several folders; one model answers".to_owned())),
-            }
-        }
-        (None, Some(run)) => {
-            let (base, checkpoints) = of_run(context, run, &[])?;
-            (base, checkpoint_of(run, checkpoints, args.checkpoint.as_deref())?)
-        }
-        (None, None) => {
-            bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
-        }
-    };
-    let model = checkpoint.model(&base).to_owned();
-    let text = texts::options(&mut folders, text)?;
-    let mut text = with_run(context, text, (args.model.as_ref(), args.run.as_ref()), &base)?;
-    if text.tokenizer.is_none() && !model.join("tokenizer.json").exists() {
-        text.tokenizer = Some(base.clone());
-    }
-    let weights = Weights { adapter: checkpoint.adapter().map(Path::to_owned), text, model };
-    let named = std::slice::from_ref(&checkpoint);
-    let run = args.run.clone().unwrap_or_else(|| folders.run_name(&base, named));
-    Ok(Chosen { weights, run, origins: folders.origins(), base, checkpoint })
-}
-
-/// The checkpoint of a run that is named, else its last.
-fn checkpoint_of(
-    run: &str,
-    mut checkpoints: Vec<CheckpointArg>,
-    name: Option<&str>,
-) -> Result<CheckpointArg> {
-    let names: Vec<String> = checkpoints.iter().map(|checkpoint| checkpoint.name.clone()).collect();
-    let found = match name {
-        None => checkpoints.pop(),
-        Some(name) => checkpoints.into_iter().find(|checkpoint| checkpoint.name == name),
-    };
-    Ok(found.ok_or_else(|| {
-        UsageError(format!("run {run} has no such checkpoint; it has {}", names.join(", ")))
-    })?)
-}
-
-/// Prompts, or texts.
-fn source(context: &Context, args: &PromptArgs, what: Wanted, cancel: &Cancel) -> Result<PromptSource> {
-    Ok(match what {
-        Wanted::Files => PromptSource::Files { paths: args.data.clone(), fields: args.fields.clone() },
-        Wanted::Given => {
-            let prompt = |text: &String| match args.chat {
-                true => Content::Messages(vec![Message { role: Role::User, content: text.clone() }]),
-                false => Content::PromptCompletion { prompt: text.clone(), completion: String::new() },
-            };
-            let texts = args.text.iter().cloned().map(Content::Text);
-            PromptSource::Given(args.prompt.iter().map(prompt).chain(texts).collect())
-        }
-        Wanted::Dataset => {
-            let snapshot = context.open()?.snapshot()?;
-            let part = Arc::clone(snapshot.dataset(args.dataset.as_deref().unwrap_or_default())?);
-            let rows = match &args.filter {
-                None => None,
-                Some(condition) => {
-                    let names = RowNames { ids: HashSet::new(), condition: Some(condition.clone()) };
-                    let found = find_rows(&snapshot, &part, &names, context.threads, cancel);
-                    Some(found.map_err(of_condition)?.rows)
-                }
-            };
-            PromptSource::Dataset { snapshot, part, rows }
-        }
-    })
 }

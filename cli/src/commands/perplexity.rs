@@ -11,11 +11,20 @@ use gstore_model::Reduction;
 use gstore_store::Granularity;
 use serde_json::json;
 
-use crate::args::{GenerateArgs, OutputArgs};
+use crate::args::{AnswerArgs, Format, GenerateArgs, OutputArgs};
 use crate::context::{Context, command_line};
 use crate::ending::format_of;
 use crate::failure::{STOPPED, UsageError};
 use crate::output::{Output, out};
+
+/// The format of the table.
+///
+/// # Errors
+/// A name that says none, or another than is asked for.
+pub fn format(args: &GenerateArgs) -> Result<Format> {
+    let AnswerArgs { format, output, force, .. } = args.answers.clone();
+    format_of(&OutputArgs { format, output, force })
+}
 
 /// Scores the texts and says how likely all of them are. `stored` is the ingest that makes features of them.
 pub fn run(
@@ -42,9 +51,7 @@ pub fn run(
             return Ok(ExitCode::from(STOPPED));
         }
     }
-    let answers = &args.answers;
-    let output = OutputArgs { format: answers.format, output: answers.output.clone(), force: answers.force };
-    let format = format_of(&output)?;
+    let (format, output) = (format(args)?, &args.answers);
     let rows = if args.per_token { PerplexityRows::Tokens } else { PerplexityRows::Texts };
     let mut file = Output::create(output.output.as_deref(), output.force)?;
     let (command, mut reporter) = (command_line(), context.reporter());

@@ -5,6 +5,7 @@
 //! mean over queries. Source: Park et al. 2023, section 2.
 
 use gstore_core::correlation::{is_constant, spearman};
+use gstore_core::many_of;
 
 use super::outcome::{AttributionOutcome, Comparison, check, correlate, sorted_lines};
 use super::scores::Scores;
@@ -62,11 +63,11 @@ pub fn lds(
     let mut outcome = AttributionOutcome::new("lds", names, &[column], (header, lines), comparison)?;
     outcome.draw("lds_by_query", "LDS of each query, sorted, over % of queries", labels, series);
     outcome.say(format!(
-        "{} of {} random subsets with outputs, {} of {} queries.",
+        "{} of {} random subsets with outputs, {} of {}.",
         subsets.len(),
         truth.subsets.iter().filter(|subset| subset.kind == SubsetKind::Random).count(),
         found.queries.len(),
-        truth.queries.len()
+        many_of(truth.queries.len() as u64, "query", "queries")
     ));
     if let Some(agreement) = truth.agreement(&subsets) {
         outcome.say(format!(

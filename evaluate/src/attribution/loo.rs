@@ -1,6 +1,7 @@
 //! Leave-one-out and leave-group-out: scores against what a model loses without a row or a group of rows.
 
 use gstore_core::correlation::{is_constant, pearson, spearman};
+use gstore_core::many_of;
 
 use super::outcome::{AttributionOutcome, Comparison, check, correlate, sorted_lines};
 use super::scores::Scores;
@@ -69,12 +70,12 @@ pub fn leave_out(
     outcome.draw("leave_out_by_query", "Spearman of each query, sorted, over % of queries", labels, series);
     let largest = left_out.iter().map(Vec::len).max().unwrap_or_default();
     outcome.say(format!(
-        "{} subsets of the pool, each without {} of {} rows; {} of {} queries.",
+        "{} subsets of the pool, each without {} of {} rows; {} of {}.",
         subsets.len(),
         if largest == 1 { "one".to_owned() } else { format!("up to {largest}") },
         truth.pool.len(),
         found.queries.len(),
-        truth.queries.len()
+        many_of(truth.queries.len() as u64, "query", "queries")
     ));
     found.notes.into_iter().for_each(|note| outcome.say(note));
     Ok(outcome)

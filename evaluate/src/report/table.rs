@@ -1,5 +1,7 @@
 //! Reports for reading: a table for a terminal, and Markdown.
 
+use gstore_core::many;
+
 use super::{Difference, Measure, Report};
 
 impl Report {
@@ -64,11 +66,11 @@ impl Report {
         let intervals = self.intervals;
         format!(
             "In brackets: {:.0} % intervals; of shares Wilson's, else and of differences by a paired bootstrap ({} resamples, seed {}). \
-             {} rows; differences are from {}.",
+             {}; differences are from {}.",
             100.0 * intervals.confidence,
             intervals.resamples,
             intervals.seed,
-            self.rows,
+            many(self.rows as u64, "row"),
             self.base
         )
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gstore_core::{Cancel, Progress, Unit};
+use gstore_core::{Cancel, Progress, Unit, many};
 use gstore_generate::{
     Begun, Choice, ChoiceRequest, GenerateError, GenerateRequest, Journal, Observer, PromptSource, Sampling,
     StopStrings, Stopping, choices, generate,
@@ -40,11 +40,13 @@ impl Running<'_> {
         let choosing: Vec<usize> =
             (0..questions.len()).filter(|row| matches!(questions[*row].ask, Ask::Choose { .. })).collect();
         if !choosing.is_empty() {
-            progress.note(&format!("{}: {} questions with choices", self.system.name, choosing.len()));
+            let questions = many(choosing.len() as u64, "question");
+            progress.note(&format!("{}: {questions} with choices", self.system.name));
             model = self.choose(&choosing, &mut found, progress, cancel)?;
         }
         for (number, (rule, rows)) in by_rule(questions).into_iter().enumerate() {
-            progress.note(&format!("{}: {} answers to generate", self.system.name, rows.len()));
+            let answers = many(rows.len() as u64, "answer");
+            progress.note(&format!("{}: {answers} to generate", self.system.name));
             model = self.generate(number, rule, &rows, &mut found, progress, cancel)?;
         }
         let found: Option<Vec<Answered>> = found.into_iter().collect();

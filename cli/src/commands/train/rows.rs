@@ -6,15 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use gstore::{RowNames, find_rows};
 use gstore_core::Cancel;
 use gstore_store::Store;
 use gstore_train::{DataSource, Subset};
 use serde_json::Value;
 
 use crate::args::TrainRowsArgs;
+use crate::condition::rows_where;
 use crate::context::Context;
-use crate::failure::of_condition;
 
 /// Where the samples are.
 pub fn source(args: &TrainRowsArgs, store: Option<&Store>) -> Result<DataSource> {
@@ -37,10 +36,7 @@ pub fn subset(
     let rows = match (store, &args.dataset, &args.filter) {
         (Some(store), Some(name), Some(condition)) => {
             let snapshot = store.snapshot()?;
-            let names = RowNames { ids: HashSet::new(), condition: Some(condition.clone()) };
-            let part = Arc::clone(snapshot.dataset(name)?);
-            let found = find_rows(&snapshot, &part, &names, context.threads, cancel);
-            Some(found.map_err(of_condition)?.rows)
+            Some(rows_where(context, &snapshot, snapshot.dataset(name)?, condition, cancel)?)
         }
         _ => None,
     };

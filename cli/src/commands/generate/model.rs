@@ -1,0 +1,77 @@
+//! The model that a command line names.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use gstore::Folders;
+use gstore_generate::Weights;
+use gstore_ingest::pipeline::CheckpointArg;
+
+use crate::args::GenerateArgs;
+use crate::commands::ingest::{of_run, with_run};
+use crate::context::Context;
+use crate::failure::UsageError;
+use crate::models::folder_error;
+use crate::texts;
+
+/// The model that was named.
+pub struct Chosen {
+    pub weights: Weights,
+    pub base: PathBuf,
+    pub checkpoint: CheckpointArg,
+    /// The run that its features belong to.
+    pub run: String,
+    pub origins: BTreeMap<PathBuf, String>,
+}
+
+/// The folders of the model, its adapter and its tokenizer.
+pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<Chosen> {
+    let (text, args) = (&args.text, &args.weights);
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, false);
+    let (base, checkpoint) = match (&args.model, &args.run) {
+        (Some(model), _) => {
+            let base = folders.model(model).map_err(|error| folder_error("--model", error))?;
+            let given: Vec<String> = args.adapter.iter().cloned().collect();
+            let mut found = folders.checkpoints(&given).map_err(|error| folder_error("--adapter", error))?;
+            match (found.pop(), found.is_empty()) {
+                (Some(only), true) => (base, only),
+                _ => bail!(UsageError("--adapter names several folders; one model answers".to_owned())),
+            }
+        }
+        (None, Some(run)) => {
+            let (base, checkpoints) = of_run(context, run, &[])?;
+            (base, checkpoint_of(run, checkpoints, args.checkpoint.as_deref())?)
+        }
+        (None, None) => {
+            bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
+        }
+    };
+    let model = checkpoint.model(&base).to_owned();
+    let text = texts::options(&mut folders, text)?;
+    let mut text = with_run(context, text, (args.model.as_ref(), args.run.as_ref()), &base)?;
+    if text.tokenizer.is_none() && !model.join("tokenizer.json").exists() {
+        text.tokenizer = Some(base.clone());
+    }
+    let weights = Weights { adapter: checkpoint.adapter().map(Path::to_owned), text, model };
+    let named = std::slice::from_ref(&checkpoint);
+    let run = args.run.clone().unwrap_or_else(|| folders.run_name(&base, named));
+    Ok(Chosen { weights, run, origins: folders.origins(), base, checkpoint })
+}
+
+/// The checkpoint of a run that is named, else its last.
+fn checkpoint_of(
+    run: &str,
+    mut checkpoints: Vec<CheckpointArg>,
+    name: Option<&str>,
+) -> Result<CheckpointArg> {
+    let names: Vec<String> = checkpoints.iter().map(|checkpoint| checkpoint.name.clone()).collect();
+    let found = match name {
+        None => checkpoints.pop(),
+        Some(name) => checkpoints.into_iter().find(|checkpoint| checkpoint.name == name),
+    };
+    Ok(found.ok_or_else(|| {
+        UsageError(format!("run {run} has no such checkpoint; it has {}", names.join(", ")))
+    })?)
+}

@@ -1,0 +1,55 @@
+//! The prompts, or the texts, that a command line names.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use gstore::PromptSource;
+use gstore_core::Cancel;
+use gstore_data::{Content, Message, Role};
+
+use crate::args::PromptArgs;
+use crate::condition::rows_where;
+use crate::context::Context;
+
+/// What a command line names.
+pub enum Wanted {
+    /// Texts on the command line.
+    Given,
+    /// Data files.
+    Files,
+    /// A dataset.
+    Dataset,
+}
+
+/// The prompts of a command line; none if it has none.
+pub fn wanted(args: &PromptArgs) -> Option<Wanted> {
+    match args {
+        PromptArgs { dataset: Some(_), .. } => Some(Wanted::Dataset),
+        _ if !args.data.is_empty() => Some(Wanted::Files),
+        _ if !args.prompt.is_empty() || !args.text.is_empty() => Some(Wanted::Given),
+        _ => None,
+    }
+}
+
+/// Prompts, or texts.
+pub fn source(context: &Context, args: &PromptArgs, what: Wanted, cancel: &Cancel) -> Result<PromptSource> {
+    Ok(match what {
+        Wanted::Files => PromptSource::Files { paths: args.data.clone(), fields: args.fields.clone() },
+        Wanted::Given => {
+            let prompt = |text: &String| match args.chat {
+                true => Content::Messages(vec![Message { role: Role::User, content: text.clone() }]),
+                false => Content::PromptCompletion { prompt: text.clone(), completion: String::new() },
+            };
+            let texts = args.text.iter().cloned().map(Content::Text);
+            PromptSource::Given(args.prompt.iter().map(prompt).chain(texts).collect())
+        }
+        Wanted::Dataset => {
+            let snapshot = context.open()?.snapshot()?;
+            let part = Arc::clone(snapshot.dataset(args.dataset.as_deref().unwrap_or_default())?);
+            let condition = args.filter.as_ref();
+            let rows = condition.map(|condition| rows_where(context, &snapshot, &part, condition, cancel));
+            let rows = rows.transpose()?;
+            PromptSource::Dataset { snapshot, part, rows }
+        }
+    })
+}
