@@ -21,6 +21,7 @@ mod findings_sql;
 mod forecast;
 mod full_disk;
 mod generate;
+mod generate_refused;
 mod golden_daunce_losses;
 mod golden_less;
 mod instructions;

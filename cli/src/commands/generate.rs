@@ -45,6 +45,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     } else if let Some(path) = path {
         check_name(path)?;
     }
+    let sampling = sampling(&args.sampling)?;
     if args.json && path.is_none() && args.answers.dataset_as.is_none() {
         bail!(UsageError(
             "--json prints what was done, where the answers would be: give --output or --as".to_owned()
@@ -75,7 +76,6 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         let scored = PerplexityRequest { weights, texts: prompts, compute };
         return perplexity::run(context, args, scored, stored, &cancel);
     }
-    let sampling = sampling(&args.sampling)?;
     let journal = journal(context, args)?;
     let request = GenerateRequest {
         weights,
