@@ -21,10 +21,10 @@ use serde_json::Value;
 
 use crate::work::Work;
 
-/// Refuses prompts whose ids a dataset has, unless what it has under them are answers of the same model to the same
-/// prompts with the same options: registering the answers would be refused after all of them were made.
+/// Refuses prompts whose ids a dataset has, unless what it has under them are answers of the same model to the
+/// same prompts with the same options: registering the answers would be refused after all of them were made.
 ///
-/// `begun` gives the record of a prompt's answer without the answer, see [`gstore_generate::Observer::check`].
+/// `begun` gives the record of a prompt's answer without the answer: [`gstore_generate::Observer::check`].
 ///
 /// # Errors
 /// The first such row; samples that cannot be read.

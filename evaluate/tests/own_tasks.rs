@@ -1,5 +1,5 @@
-//! Promise: what records of our own layout say is what is asked: no question is shown its own answer, and which answer
-//! is right is never guessed.
+//! Promise: what records of our own layout say is what is asked: no question is shown its own answer, and which
+//! answer is right is never guessed.
 
 use std::path::Path;
 

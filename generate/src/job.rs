@@ -17,8 +17,9 @@ use crate::request::GenerateRequest;
 
 /// Hears how a generation goes on.
 pub trait Observer {
-    /// The prompts are read and none is answered: an error ends the generation, and nothing is left of it. `begun` gives
-    /// the record of a prompt's answer with what is known before it: without the answer, `finish` and `new_tokens`.
+    /// The prompts are read and none is answered: an error ends the generation, and nothing is left of it.
+    /// `begun` gives the record of a prompt's answer with what is known before it: without the answer,
+    /// `finish` and `new_tokens`.
     ///
     /// # Errors
     /// What keeps the answers from being of use.

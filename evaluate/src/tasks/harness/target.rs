@@ -1,9 +1,8 @@
-//! Which choice the `target` of a record means: the harness writes it as text, be it the number of a choice or its
-//! text.
+//! Right choice of a record: the harness writes `target` as text, be it the number of a choice or its text.
 //!
-//! Where "2" is both, of two choices, what the record says of the answer of the harness's own model tells which of
-//! them was meant; where that says nothing, the other records of the task do, whose targets are all numbers or all
-//! texts.
+//! Where "2" is both, of two choices, what the record says of the answer of the harness's own model tells
+//! which of them was meant; where that says nothing, the other records of the task do, whose targets are all
+//! numbers or all texts.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,7 @@
 //! The examples of each task, from files of records in the same layout as the questions.
 //!
-//! Invariant: no example of a question asks the same with the same choices, whatever its id, its place and the
-//! order of its choices.
+//! Invariant: no example of a question asks the same with the same choices, whatever its id, its place and
+//! the order of its choices.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
