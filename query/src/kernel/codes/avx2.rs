@@ -63,56 +63,40 @@ pub(super) struct Avx2;
 impl Tile for Avx2 {
     #[target_feature(enable = "avx2")]
     #[inline]
-    unsafe fn sums<const KIND: u8, const R: usize, const Q: usize>(
-        rows: [&[u8]; R],
-        packed: &[[i8; CODE_STEP]],
-        width: usize,
-    ) -> [[i32; Q]; R] {
+    unsafe fn row<const KIND: u8, const Q: usize>(codes: &[u8], packed: &[[i8; CODE_STEP]], out: &mut [i32]) {
         let kind = kind::<KIND>();
-        let bytes = kind.row_bytes(CODE_STEP);
-        let steps = rows[0].len() / bytes;
+        let half = kind.row_bytes(CODE_STEP) / 2;
+        let mut acc = [_mm256_setzero_si256(); Q];
         let widened = |sum, pairs| _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-        let mut sums = [[_mm256_setzero_si256(); Q]; R];
-        for from in (0..steps).step_by(narrow_steps(kind)) {
-            let mut narrow = [[_mm256_setzero_si256(); Q]; R];
-            for half in 2 * from..2 * steps.min(from + narrow_steps(kind)) {
-                let (at, side) = (half * bytes / 2, half % 2 * CODE_STEP / 2);
-                let queries = &packed[half / 2 * width..][..Q];
-                // SAFETY: half of a step of each row and of each query.
-                unsafe {
-                    let mut codes = [_mm256_setzero_si256(); R];
-                    for r in 0..R {
-                        codes[r] = load(kind, rows[r].as_ptr().add(at));
-                    }
-                    for q in 0..Q {
-                        let query = _mm256_loadu_si256(queries[q].as_ptr().add(side).cast());
-                        for r in 0..R {
-                            let pairs = products(kind, codes[r], query);
+        let steps = narrow_steps(kind);
+        for (codes, packed) in codes.chunks(2 * half * steps).zip(packed.chunks(Q * steps)) {
+            let mut narrow = [_mm256_setzero_si256(); Q];
+            for (step, packed) in codes.chunks_exact(2 * half).zip(packed.chunks_exact(Q)) {
+                for side in 0..2 {
+                    // SAFETY: a step has two halves of codes and of each query.
+                    unsafe {
+                        let x = load(kind, step.as_ptr().add(side * half));
+                        for q in 0..Q {
+                            let query =
+                                _mm256_loadu_si256(packed[q].as_ptr().add(side * CODE_STEP / 2).cast());
+                            let pairs = products(kind, x, query);
                             match kind {
-                                CodeKind::Int8 => sums[r][q] = widened(sums[r][q], pairs),
-                                _ => narrow[r][q] = _mm256_add_epi16(narrow[r][q], pairs),
+                                CodeKind::Int8 => acc[q] = widened(acc[q], pairs),
+                                _ => narrow[q] = _mm256_add_epi16(narrow[q], pairs),
                             }
                         }
                     }
                 }
             }
             if kind != CodeKind::Int8 {
-                for r in 0..R {
-                    for q in 0..Q {
-                        sums[r][q] = widened(sums[r][q], narrow[r][q]);
-                    }
-                }
+                acc.iter_mut().zip(narrow).for_each(|(sum, pairs)| *sum = widened(*sum, pairs));
             }
         }
-        let mut found = [[0; Q]; R];
-        for r in 0..R {
-            for q in 0..Q {
-                let mut lanes = [0i32; 8];
-                // SAFETY: eight numbers.
-                unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sums[r][q]) };
-                found[r][q] = lanes.iter().fold(0i32, |sum, lane| sum.wrapping_add(*lane));
-            }
+        for q in 0..Q {
+            let mut lanes = [0i32; 8];
+            // SAFETY: eight numbers.
+            unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), acc[q]) };
+            out[q] = lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane));
         }
-        found
     }
 }

@@ -49,39 +49,23 @@ pub(super) struct Neon;
 impl Tile for Neon {
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn sums<const KIND: u8, const R: usize, const Q: usize>(
-        rows: [&[u8]; R],
-        packed: &[[i8; CODE_STEP]],
-        width: usize,
-    ) -> [[i32; Q]; R] {
+    unsafe fn row<const KIND: u8, const Q: usize>(codes: &[u8], packed: &[[i8; CODE_STEP]], out: &mut [i32]) {
         let kind = kind::<KIND>();
-        let bytes = kind.row_bytes(CODE_STEP);
-        let mut sums = [[vdupq_n_s32(0); Q]; R];
-        for step in 0..rows[0].len() / bytes {
-            let queries = &packed[step * width..][..Q];
+        let bytes = kind.row_bytes(CODE_STEP) / (CODE_STEP / WIDTH);
+        let mut sums = [vdupq_n_s32(0); Q];
+        for (step, packed) in codes.chunks_exact(bytes * CODE_STEP / WIDTH).zip(packed.chunks_exact(Q)) {
             for part in 0..CODE_STEP / WIDTH {
-                let at = step * bytes + part * bytes * WIDTH / CODE_STEP;
-                // SAFETY: a step has four parts of each row and of each query.
+                // SAFETY: a step has four parts of codes and of each query.
                 unsafe {
-                    let mut codes = [vdupq_n_s8(0); R];
-                    for r in 0..R {
-                        codes[r] = load(kind, rows[r].as_ptr().add(at));
-                    }
+                    let x = load(kind, step.as_ptr().add(part * bytes));
                     for q in 0..Q {
-                        let query = vld1q_s8(queries[q].as_ptr().add(part * WIDTH));
-                        for r in 0..R {
-                            sums[r][q] = add(sums[r][q], codes[r], query);
-                        }
+                        sums[q] = add(sums[q], x, vld1q_s8(packed[q].as_ptr().add(part * WIDTH)));
                     }
                 }
             }
         }
-        let mut found = [[0; Q]; R];
-        for r in 0..R {
-            for q in 0..Q {
-                found[r][q] = vaddvq_s32(sums[r][q]);
-            }
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = vaddvq_s32(sum);
         }
-        found
     }
 }

@@ -1,27 +1,19 @@
-//! Queries tile by tile, for instruction sets that multiply one or two rows with up to four of them.
+//! Queries tile by tile, for instruction sets that multiply one row with up to eight of them.
 
+use super::super::packing::MAX_TILE;
 use super::{CODE_STEP, CodeKind, CodeQueries, Rows, finish};
 
 /// Rows that a tile of queries is multiplied with before the next one: it comes from far once for all of them, and the
 /// rows stay near.
 const BLOCK: usize = 16;
 
-/// Most queries at a time: with two rows their sums fill half of sixteen registers.
-const QUERIES: usize = 4;
-
-/// How an instruction set multiplies rows with queries.
+/// How an instruction set multiplies a row with a tile of queries.
 pub(super) trait Tile {
-    /// The sums over the unsigned codes (bits, nibbles) or values (bytes) of each row times each query's. `packed`
-    /// begins at the first of the queries, in a tile of `width`.
+    /// The sums over the unsigned codes (bits, nibbles) or values (bytes) times each query's.
     ///
     /// # Safety
-    /// The processor has the instructions; the rows are of one length, and `packed` has `Q` queries for each of their
-    /// steps.
-    unsafe fn sums<const KIND: u8, const R: usize, const Q: usize>(
-        rows: [&[u8]; R],
-        packed: &[[i8; CODE_STEP]],
-        width: usize,
-    ) -> [[i32; Q]; R];
+    /// The processor has the instructions; `packed` is a tile of `Q` queries.
+    unsafe fn row<const KIND: u8, const Q: usize>(codes: &[u8], packed: &[[i8; CODE_STEP]], out: &mut [i32]);
 }
 
 /// The kind that a constant stands for, so that the choices between them are made at compile time.
@@ -50,80 +42,30 @@ pub(super) unsafe fn rows<T: Tile>(rows: Rows<'_>, queries: &CodeQueries, out: &
 /// # Safety
 /// As `rows`.
 unsafe fn of_kind<T: Tile, const KIND: u8>(rows: Rows<'_>, queries: &CodeQueries, out: &mut [i32]) {
-    for first in (0..rows.len()).step_by(BLOCK) {
-        let last = rows.len().min(first + BLOCK);
-        for tile in 0..queries.tiles() {
-            let (range, packed) = (queries.tile_queries(tile), queries.tile(tile));
-            for at in (0..range.len()).step_by(QUERIES) {
-                let count = QUERIES.min(range.len() - at);
-                let part = Part {
-                    rows,
-                    queries,
-                    first: range.start + at,
-                    packed: &packed[at..],
-                    width: range.len(),
-                };
-                let pairs = first + (last - first) / 2 * 2;
-                // SAFETY: the caller's promise; the tile has as many queries.
-                unsafe {
-                    (first..pairs).step_by(2).for_each(|row| part.of_width::<T, KIND, 2>(row, count, out));
-                    (pairs..last).for_each(|row| part.of_width::<T, KIND, 1>(row, count, out));
+    let blocks = (0..rows.len()).step_by(BLOCK);
+    let tiles = blocks.flat_map(|first| (0..queries.tiles()).map(move |tile| (first, tile)));
+    for (first, tile) in tiles {
+        let packed = queries.tile(tile);
+        for i in first..rows.len().min(first + BLOCK) {
+            let range = queries.tile_queries(tile);
+            let out = &mut out[i * queries.len()..][range.clone()];
+            // SAFETY: the width is the tile's.
+            unsafe {
+                match range.len() {
+                    1 => T::row::<KIND, 1>(rows.row(i), packed, out),
+                    2 => T::row::<KIND, 2>(rows.row(i), packed, out),
+                    3 => T::row::<KIND, 3>(rows.row(i), packed, out),
+                    4 => T::row::<KIND, 4>(rows.row(i), packed, out),
+                    5 => T::row::<KIND, 5>(rows.row(i), packed, out),
+                    6 => T::row::<KIND, 6>(rows.row(i), packed, out),
+                    7 => T::row::<KIND, 7>(rows.row(i), packed, out),
+                    _ => T::row::<KIND, MAX_TILE>(rows.row(i), packed, out),
                 }
             }
-        }
-    }
-}
-
-/// Some queries of a tile, and the rows that they are multiplied with.
-struct Part<'a> {
-    rows: Rows<'a>,
-    queries: &'a CodeQueries,
-    /// The first of the queries,
-    first: usize,
-    /// from which on the tile's are given,
-    packed: &'a [[i8; CODE_STEP]],
-    /// and how many the tile has.
-    width: usize,
-}
-
-impl Part<'_> {
-    /// # Safety
-    /// As `rows`; `count` queries are left in the tile, at most `QUERIES`, and `R` rows from `row` on.
-    #[inline(always)]
-    unsafe fn of_width<T: Tile, const KIND: u8, const R: usize>(
-        &self,
-        row: usize,
-        count: usize,
-        out: &mut [i32],
-    ) {
-        // SAFETY: the caller's promise, passed on.
-        unsafe {
-            match count {
-                1 => self.put::<T, KIND, R, 1>(row, out),
-                2 => self.put::<T, KIND, R, 2>(row, out),
-                3 => self.put::<T, KIND, R, 3>(row, out),
-                _ => self.put::<T, KIND, R, QUERIES>(row, out),
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`Part::of_width`], of `Q` queries.
-    #[inline(always)]
-    unsafe fn put<T: Tile, const KIND: u8, const R: usize, const Q: usize>(
-        &self,
-        row: usize,
-        out: &mut [i32],
-    ) {
-        let codes = std::array::from_fn(|r| self.rows.row(row + r));
-        // SAFETY: the caller's promise, passed on.
-        let sums = unsafe { T::sums::<KIND, R, Q>(codes, self.packed, self.width) };
-        for (r, sums) in sums.into_iter().enumerate() {
-            let out = &mut out[(row + r) * self.queries.len() + self.first..][..Q];
-            for (q, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
-                *out = match kind::<KIND>() {
-                    CodeKind::Int8 => sum,
-                    kind => finish(kind, sum, self.queries.sum(self.first + q)),
+            for (out, query) in out.iter_mut().zip(range) {
+                *out = match rows.codes.kind {
+                    CodeKind::Int8 => *out,
+                    kind => finish(kind, *out, queries.sum(query)),
                 };
             }
         }
