@@ -181,7 +181,7 @@ impl TextOutcome {
             Value::Object(record)
         };
         let mut files = vec![file("generated_answers.json".to_owned(), rows.iter().map(of_all).collect())];
-        for (at, system) in systems.iter().enumerate().filter(|(_, system)| **system != self.report.base) {
+        for (at, _) in systems.iter().enumerate().filter(|(_, system)| **system != self.report.base) {
             let own = |pair: &Pair| json!({ "prompt": prompt(pair), "completion": pair.predictions[at] });
             let path = format!("{}_generated_answers.json", file_names[at]);
             files.push(file(path, rows.iter().map(own).collect()));

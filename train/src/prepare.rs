@@ -198,14 +198,12 @@ fn samples(
         sample.check(number, decoder)?;
     }
     if loaded.without_scored > 0 {
-        observer.note(&format!(
-            "{} without a scored token are left out",
-            many(loaded.without_scored as u64, "sample")
-        ));
+        let samples = many(loaded.without_scored as u64, "sample");
+        observer.note(&format!("{samples} without a scored token left out"));
     }
     if loaded.truncated > 0 {
         let most = request.batching.text.max_length;
-        observer.note(&format!("{} are cut to {most} tokens", many(loaded.truncated as u64, "sample")));
+        observer.note(&format!("{} cut to {most} tokens", many(loaded.truncated as u64, "sample")));
     }
     Ok((loaded.samples, loaded.rows))
 }
