@@ -31,7 +31,7 @@ pub const DAMAGED: u8 = 3;
 /// 4: what was asked for was refused with its numbers, since it would save nothing.
 pub const REFUSED: u8 = 4;
 
-/// 130: Ctrl-C ended the command, as shells report it.
+/// 130: Ctrl-C ended the command, as shells report it, or SIGTERM, which is handled alike.
 pub const STOPPED: u8 = 130;
 
 /// A mistake on the command line that only shows when the command runs.

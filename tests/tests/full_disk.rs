@@ -117,7 +117,7 @@ fn a_training_goes_on_from_its_last_checkpoint_and_a_merge_begins_again() {
         command
     };
     let failed = binary::run(&mut train());
-    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    assert!(failed.code == 1 && !failed.stderr.contains("ZipWriter"), "{}", failed.stderr);
     for part in ["No space left", "the last checkpoint is", "checkpoint-1", "free some space", "goes on"] {
         assert!(failed.stderr.contains(part), "no {part} in {}", failed.stderr);
     }

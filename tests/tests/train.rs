@@ -53,6 +53,14 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     assert_eq!(weights(), first);
     let left = fs_err::read_dir(place.path("")).expect("listed").flatten();
     assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("merge-")));
+    // A model that somebody else has put there stays.
+    let foreign = place.path("foreign");
+    fs_err::create_dir(&foreign).expect("made");
+    for name in ["config.json", "model.safetensors"] {
+        fs_err::copy(place.path("merged").join(name), foreign.join(name)).expect("copied");
+    }
+    let refused = place.run(&["merge", checkpoint, "-o", "foreign", "--force"]);
+    assert!(refused.code == 2 && refused.stderr.contains("no merge has written it"), "{}", refused.stderr);
     let other = place.run(&["merge", checkpoint, "-o", ".", "--force"]);
     assert!(other.code == 2 && other.stderr.contains("does not replace it"), "{}", other.stderr);
 

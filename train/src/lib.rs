@@ -53,7 +53,7 @@ pub use gradient::Sample;
 pub use gstore_data::SampleSource as DataSource;
 pub use job::{Observer, Outcome, Quiet, run};
 pub use lora::LoraChoice;
-pub use merge::{base_of, merge};
+pub use merge::{base_of, is_merged, merge};
 pub use optimizer::{AdamW, Optimizer, OptimizerKind, Sgd, TensorState};
 pub use order::{Leftover, Plan, Steps};
 pub use parameters::Parameters;

@@ -7,11 +7,19 @@ use gstore_core::Remedy;
 use gstore_model::LinearWeights;
 use gstore_model::architectures::Role;
 use gstore_model::gradients::HostFactors;
-use gstore_model::weights::{Adapter, ModelFolder, Trained, write_tensors};
-use serde_json::Value;
+use gstore_model::weights::{Adapter, ModelFolder, Trained, checkpoint_id, write_tensors};
+use serde_json::{Value, json};
 
-use crate::checkpoint::{copy_model_files, make};
+use crate::checkpoint::{copy_model_files, make, write_json};
 use crate::error::TrainError;
+
+/// Says in a model's folder what was merged into it.
+const MERGED: &str = "gstore_merged.json";
+
+/// Whether a folder is a model that [`merge`] has written.
+pub fn is_merged(folder: &Path) -> bool {
+    folder.join(MERGED).is_file()
+}
 
 /// Writes `W + scaling B A` of every adapted weight, and all others as they are, in f32 under the names of
 /// transformers, with the base's configuration and tokenizer. The folder appears when it is complete.
@@ -30,6 +38,7 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
     }
     let base = ModelFolder::open(model)?;
     let adapter = Adapter::open(adapter)?;
+    let checkpoint = checkpoint_id(&base, Some(&adapter))?;
     let factors = HostFactors::read(&adapter, &base)?;
     let decoder = base.decoder();
     let mut tensors = Vec::with_capacity(decoder.params.len());
@@ -50,6 +59,7 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
         .ok_or_else(|| TrainError::Option(format!("{} cannot be the name of a folder", output.display())))?;
     make(folder.unwrap_or(Path::new(".")), name, |folder| {
         copy_model_files(model, model, folder)?;
+        write_json(&folder.join(MERGED), &json!({ "merged": checkpoint.to_string() }))?;
         Ok(write_tensors(&folder.join("model.safetensors"), tensors)?)
     })
     .map_err(|error| {

@@ -1,5 +1,7 @@
 //! Starting point of a training: settings that decide its bits, and its last checkpoint.
 
+use std::path::Path;
+
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{Adapter, ModelFolder, TrainerState, checkpoint_id};
@@ -58,9 +60,30 @@ fn digest(samples: &[Sample]) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
+/// An error unless the output can be a folder of its own.
+fn check_folder(request: &TrainRequest) -> Result<(), TrainError> {
+    let output = &request.output;
+    if output.is_file() {
+        return Err(TrainError::Option(format!("{} is a file: give a folder", output.display())));
+    }
+    // What is not there is nobody's.
+    let same = |folder: &Path| match (fs_err::canonicalize(folder), fs_err::canonicalize(output)) {
+        (Ok(folder), Ok(output)) => folder == output,
+        _ => false,
+    };
+    match same(&request.model) {
+        true => Err(TrainError::Option(format!(
+            "{} holds the model to train: give a folder of its own for what is trained",
+            output.display()
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// An error if the output folder has checkpoints of another training that are not to be removed, or the checkpoint to
 /// go on from leaves no step to take.
 pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64) -> Result<(), TrainError> {
+    check_folder(request)?;
     let own = checkpoints(&request.output)?;
     let from = request.saving.resume_from.as_ref().filter(|_| own.is_empty() || request.saving.overwrite);
     if let Some((from, state)) =
@@ -74,7 +97,10 @@ pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64)
     }
     for checkpoint in own {
         let difference = match identity_of(&checkpoint.folder)? {
-            None => Some("another program wrote it".to_owned()),
+            None => {
+                let what = "another program wrote it, and nothing of that is removed: give another folder";
+                return Err(TrainError::Checkpoint { folder: checkpoint.folder, what: what.to_owned() });
+            }
             Some(_) if request.saving.overwrite => None,
             Some(stored) => difference(&stored, identity, &[]),
         };

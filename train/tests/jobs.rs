@@ -345,6 +345,10 @@ fn what_cannot_be_trained_is_refused() {
         assert!(!behind.output.exists());
         assert!(gstore_train::forecast(&behind, &mut Quiet, &Cancel::new()).is_err());
     }
+    let file = world.path("file");
+    fs_err::write(&file, "").unwrap();
+    refused(&TrainRequest { output: file, ..request.clone() }, "is a file: give a folder");
+    refused(&TrainRequest { output: world.model.clone(), ..request.clone() }, "holds the model to train");
     // Nor is a model an adapter.
     let whole = world.request("whole", Method::Full);
     go(&whole).unwrap();

@@ -99,7 +99,7 @@ use clap::{Args, Parser, Subcommand};
                   checkpoint, and answers in SQL which training examples influenced a target.\n\nStart with `gstore demo`.",
     after_help = "The usual order: `gstore ingest` the training set, `gstore ingest` a few target samples, `gstore select` or `gstore query`.\n\
                   Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the store is damaged, \
-                  4 refused because it would save nothing, 130 stopped by Ctrl-C.",
+                  4 refused because it would save nothing, 130 stopped by Ctrl-C or SIGTERM.",
     subcommand_required = true,
     arg_required_else_help = true
 )]

@@ -81,7 +81,7 @@ fn replace(base: &Path, adapter: &Path, output: &Path) -> Result<()> {
     Ok(place.close()?)
 }
 
-/// The folder that is replaced: one with the files of a model and nothing else, and not one that is read.
+/// The folder that is replaced: one that a merge has written, without folders in it, and not one that is read.
 fn check_replaced(base: &Path, adapter: &Path, output: &Path) -> Result<PathBuf> {
     let refused = |why: &str| UsageError(format!("{}: {why}; --force does not replace it", output.display()));
     let old = fs_err::canonicalize(output)?;
@@ -90,8 +90,8 @@ fn check_replaced(base: &Path, adapter: &Path, output: &Path) -> Result<PathBuf>
             return Err(refused("the model or the adapter is in it").into());
         }
     }
-    if !["config.json", "model.safetensors"].iter().all(|name| old.join(name).is_file()) {
-        return Err(refused("it has no merged model").into());
+    if !gstore_train::is_merged(&old) {
+        return Err(refused("no merge has written it").into());
     }
     for entry in fs_err::read_dir(&old)? {
         if entry?.file_type()?.is_dir() {

@@ -1,6 +1,6 @@
 //! Archives as `torch.save` writes them: a ZIP of a protocol 2 pickle and raw tensor storages.
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use zip::write::SimpleFileOptions;
@@ -45,7 +45,8 @@ pub fn write_torch(path: &Path, name: &str, root: &Object<'_>) -> std::io::Resul
     let mut pickle = Pickle { bytes: vec![PROTO, 2], storages: Vec::new() };
     pickle.push(root);
     pickle.bytes.push(STOP);
-    let mut zip = ZipWriter::new(BufWriter::new(fs_err::File::create(path)?));
+    let mut zip =
+        ZipWriter::new(UntilError { inner: BufWriter::new(fs_err::File::create(path)?), failed: false });
     let mut entry = |entry: &str, write: &mut dyn FnMut(&mut dyn Write) -> std::io::Result<()>, big: bool| {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
@@ -61,8 +62,40 @@ pub fn write_torch(path: &Path, name: &str, root: &Object<'_>) -> std::io::Resul
         entry(&format!("data/{number}"), &mut |out| write_values(out, values), big)?;
     }
     entry("version", &mut |out| out.write_all(b"3\n"), false)?;
-    let file = zip.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+    let file = zip.finish()?.inner.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     file.sync_all()
+}
+
+/// A file that takes what it is given in silence after an error. A `ZipWriter` ends its archive when it is dropped, and
+/// prints the second error of a full disk in its own words.
+struct UntilError<W> {
+    inner: W,
+    failed: bool,
+}
+
+impl<W: Write> Write for UntilError<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.failed {
+            return Ok(bytes.len());
+        }
+        self.inner.write(bytes).inspect_err(|_| self.failed = true)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        if self.failed {
+            return Ok(());
+        }
+        self.inner.flush().inspect_err(|_| self.failed = true)
+    }
+}
+
+impl<W: Seek> Seek for UntilError<W> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        if self.failed {
+            return Ok(0);
+        }
+        self.inner.seek(to).inspect_err(|_| self.failed = true)
+    }
 }
 
 /// Where torch lets storages begin.

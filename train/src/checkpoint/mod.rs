@@ -22,7 +22,7 @@ pub(crate) use folder::{
 };
 pub(crate) use read::{Resumed, identity_of, resume};
 pub(crate) use state::TrainingState;
-pub(crate) use write::{write, write_weights};
+pub(crate) use write::{json as write_json, write, write_weights};
 
 use crate::error::TrainError;
 

@@ -93,7 +93,7 @@ fn weights<B: Backend + Clone>(
 }
 
 /// Writes JSON and flushes it.
-pub(super) fn json(path: &Path, value: &Value) -> Result<(), TrainError> {
+pub(crate) fn json(path: &Path, value: &Value) -> Result<(), TrainError> {
     let mut file = fs_err::File::create(path)?;
     let mut text = serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?;
     text.push(b'\n');
