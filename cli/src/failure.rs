@@ -102,7 +102,19 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
         false if is_refused(error) => REFUSED,
         false => FAILED,
     };
-    (Some(format!("error: {}", origin::noted(text(error)))), code)
+    (Some(format!("error: {}", origin::noted(on_full(error, text(error))))), code)
+}
+
+/// What to do about a full disk, unless the message says it.
+fn on_full(error: &anyhow::Error, mut text: String) -> String {
+    let is_full = |error: &std::io::Error| {
+        matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+    };
+    let is_full = error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(is_full));
+    if is_full && !["free some space", "disk is full"].iter().any(|hint| text.contains(hint)) {
+        text.push_str("\n  the disk is full: free some space, and run the same command again");
+    }
+    text
 }
 
 fn print(error: &anyhow::Error) {
@@ -217,6 +229,18 @@ mod tests {
         assert_eq!((line.as_deref(), code), (Some("error: which?"), USAGE));
         let (line, code) = ending(&Refused("it would save -3.0 %".into()).into());
         assert_eq!((line.as_deref(), code), (Some("error: it would save -3.0 %"), REFUSED));
+    }
+
+    #[test]
+    fn a_full_disk_says_what_to_do_once() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let said = |error: anyhow::Error| ending(&error).0.expect("a line");
+        let hint = "the disk is full: free some space, and run the same command again";
+        assert_eq!(said(full().into()).matches(hint).count(), 1);
+        assert!(said(anyhow::Error::from(full()).context("answers.jsonl")).ends_with(hint));
+        let told = anyhow::Error::from(full()).context("the disk is full; free some space there");
+        assert!(!said(told).contains(hint));
+        assert!(!said(std::io::Error::from(std::io::ErrorKind::NotFound).into()).contains(hint));
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Prepared {
         // An adapter that is gone on from keeps its configuration.
         if let Some(from) = request.saving.resume_from.clone() {
             let full = Remedy::Option("full", "");
-            let refuse = |what: String| Err(TrainError::Checkpoint { folder: from.clone(), what });
+            let refuse = |what: String| Err(TrainError::Option(format!("{}: {what}", from.display())));
             request.method = match (is_adapter(&from), &request.method) {
                 (true, Method::Full) => {
                     return refuse(format!(
