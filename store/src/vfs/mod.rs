@@ -194,6 +194,14 @@ impl VfsLock for OsLock {
     }
 }
 
+impl Drop for OsLock {
+    /// A child that this process has just forked holds the file until it runs its program, and with it a lock that is
+    /// not given back in so many words.
+    fn drop(&mut self) {
+        let _ = self.0.file().unlock();
+    }
+}
+
 impl Vfs for OsVfs {
     fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
         let file = fs_err::OpenOptions::new().write(true).create_new(true).open(path)?;
@@ -267,7 +275,10 @@ impl Vfs for OsVfs {
         };
         // Shared, so that two who look do not see each other.
         match file.file().try_lock_shared() {
-            Ok(()) => Ok(false),
+            Ok(()) => {
+                file.file().unlock()?;
+                Ok(false)
+            }
             Err(std::fs::TryLockError::WouldBlock) => Ok(true),
             Err(std::fs::TryLockError::Error(e)) => Err(e),
         }
@@ -281,4 +292,25 @@ pub fn free_space(path: &Path) -> Option<u64> {
     let place = path.ancestors().find(|place| fs_err::metadata(place).is_ok())?;
     let disk = rustix::fs::statvfs(place).ok().filter(|disk| disk.f_blocks > 0)?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_owner_whoever_else_has_the_file_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let file = fs_err::File::create(&path).unwrap();
+        file.file().lock().unwrap();
+        // As a forked child has it.
+        let inherited = file.file().try_clone().unwrap();
+        let lock = OsLock(file);
+        assert!(OsVfs.is_locked(&path).unwrap());
+        drop(lock);
+        assert!(!OsVfs.is_locked(&path).unwrap());
+        assert!(OsVfs.lock(&path, false).unwrap().is_some());
+        drop(inherited);
+    }
 }

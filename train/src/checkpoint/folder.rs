@@ -15,7 +15,15 @@ const UNFINISHED: &str = ".unfinished-";
 /// The right to write to an output folder, which one process has at a time. The system gives it back where that ends,
 /// however it does; the file stays, since a process that waits for it may have it open.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "is locked as long as it is open")] fs_err::File);
+pub(crate) struct Lock(fs_err::File);
+
+impl Drop for Lock {
+    /// A child that this process has just forked holds the file until it runs its program, and with it a lock that is
+    /// not given back in so many words.
+    fn drop(&mut self) {
+        let _ = self.0.file().unlock();
+    }
+}
 
 impl Lock {
     /// The lock of a folder, which is made if it is not there.
