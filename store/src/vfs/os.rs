@@ -1,0 +1,192 @@
+//! The operating system's files and locks.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::{Vfs, VfsFile, VfsLock, VfsRandom, VfsRead, direct};
+use crate::map::FileMap;
+
+/// The operating system's file system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsVfs;
+
+struct OsFile(fs_err::File);
+
+impl Write for OsFile {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.write(buf)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl VfsFile for OsFile {
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}
+
+#[derive(Debug)]
+struct OsRead(fs_err::File);
+
+impl VfsRead for OsRead {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.0.file().read_exact_at(buf, offset)
+    }
+    #[cfg(target_os = "linux")]
+    fn forget(&self, offset: u64, len: u64) {
+        use rustix::fs::{Advice, fadvise};
+        // It is as well if the system does not listen.
+        let _ = fadvise(self.0.file(), offset, std::num::NonZeroU64::new(len), Advice::DontNeed);
+    }
+}
+
+impl VfsRandom for OsRead {
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.0.file().write_all_at(data, offset)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+#[derive(Debug)]
+struct OsLock(fs_err::File);
+
+impl VfsLock for OsLock {
+    fn fill(&self, content: &[u8]) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.0.set_len(0)?;
+        self.0.file().write_all_at(content, 0)
+    }
+}
+
+impl Drop for OsLock {
+    /// A child that this process has just forked holds the file until it runs its program, and with it a lock that is
+    /// not given back in so many words.
+    fn drop(&mut self) {
+        let _ = self.0.file().unlock();
+    }
+}
+
+impl Vfs for OsVfs {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
+        let file = fs_err::OpenOptions::new().write(true).create_new(true).open(path)?;
+        Ok(Box::new(OsFile(file)))
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
+        Ok(Box::new(OsRead(fs_err::File::open(path)?)))
+    }
+    fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
+        direct::open(path)
+    }
+    fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
+        let file =
+            fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        Ok(Box::new(OsRead(file)))
+    }
+    fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
+        FileMap::open(fs_err::File::open(path)?.file(), len)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs_err::rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs_err::remove_file(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs_err::create_dir_all(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs_err::remove_dir(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs_err::read_dir(path)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        fs_err::File::open(path)?.sync_all()
+    }
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        match fs_err::symlink_metadata(path) {
+            Ok(_) => Ok(true),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
+        let file =
+            fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        if wait {
+            file.file().lock()?;
+        } else {
+            match file.file().try_lock() {
+                Ok(()) => {}
+                Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
+                Err(std::fs::TryLockError::Error(e)) => return Err(e),
+            }
+        }
+        Ok(Some(Box::new(OsLock(file))))
+    }
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        let file = match fs_err::File::open(path) {
+            Ok(file) => file,
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(false);
+            }
+            Err(e) => return Err(e),
+        };
+        // Shared, so that two who look do not see each other.
+        match file.file().try_lock_shared() {
+            Ok(()) => {
+                file.file().unlock()?;
+                Ok(false)
+            }
+            Err(std::fs::TryLockError::WouldBlock) => Ok(true),
+            Err(std::fs::TryLockError::Error(e)) => Err(e),
+        }
+    }
+}
+
+/// Bytes that may be written on the disk of a path, or of the nearest folder above it that is there; `None`
+/// where the system does not say.
+pub fn free_space(path: &Path) -> Option<u64> {
+    let path = std::path::absolute(path).ok()?;
+    let place = path.ancestors().find(|place| fs_err::metadata(place).is_ok())?;
+    let disk = rustix::fs::statvfs(place).ok().filter(|disk| disk.f_blocks > 0)?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_owner_whoever_else_has_the_file_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let file = fs_err::File::create(&path).unwrap();
+        file.file().lock().unwrap();
+        // As a forked child has it.
+        let inherited = file.file().try_clone().unwrap();
+        let lock = OsLock(file);
+        assert!(OsVfs.is_locked(&path).unwrap());
+        drop(lock);
+        assert!(!OsVfs.is_locked(&path).unwrap());
+        assert!(OsVfs.lock(&path, false).unwrap().is_some());
+        drop(inherited);
+    }
+}
