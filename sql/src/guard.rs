@@ -49,12 +49,13 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
         .build()
         .and_then(|mut p| p.parse_statements())
         .map_err(|e| SqlError::from_datafusion(e, &[]))?;
-    let statement = match (statements.pop_front(), statements.is_empty()) {
+    let mut statement = match (statements.pop_front(), statements.is_empty()) {
         (Some(one), true) => one,
         (None, _) => return Err(SqlError::new(SqlErrorKind::Syntax, "there is no statement".into())),
         (Some(_), false) => return Err(SqlError::refused("only one statement is allowed here".into())),
     };
     check(&statement)?;
+    dialect::put_comparisons(&mut statement);
     Ok(statement)
 }
 

@@ -11,8 +11,7 @@ pub(super) fn tighten(expr: &mut Expr) {
     };
     let op = op.clone();
     // The operator that binds least goes around the others.
-    let left_first =
-        last_of(left).is_some() && (!is_operation(right) || (is_comparison(left) && !is_comparison(right)));
+    let left_first = last_of(left).is_some() && (!is_operation(right) || binds(left) < binds(right));
     if left_first {
         let Some(document) = last_of(left) else { return };
         let part = Expr::BinaryOp { left: Box::new(taken(document)), op, right: Box::new(taken(right)) };
@@ -62,12 +61,15 @@ fn last_of(expr: &mut Expr) -> Option<&mut Expr> {
     }
 }
 
-/// Whether an operation is a comparison, as opposed to one that gives what is compared.
-fn is_comparison(expr: &Expr) -> bool {
+/// How much an operation binds: least those that compare what others give, more comparisons, most what is compared.
+fn binds(expr: &Expr) -> u8 {
     use BinaryOperator as Op;
     match expr {
-        Expr::BinaryOp { op, .. } => matches!(op, Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq),
-        expr => is_operation(expr),
+        Expr::IsDistinctFrom(..) | Expr::IsNotDistinctFrom(..) => 0,
+        Expr::BinaryOp { op: Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq, .. } => 1,
+        Expr::BinaryOp { .. } => 2,
+        expr if is_operation(expr) => 1,
+        _ => 2,
     }
 }
 

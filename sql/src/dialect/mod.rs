@@ -12,6 +12,7 @@ mod casts;
 mod chained;
 mod columns;
 mod compared;
+mod differs;
 mod first;
 mod forms;
 mod given;
@@ -33,6 +34,7 @@ mod types;
 
 pub(crate) use calls::{known, resolve};
 pub(crate) use columns::expand as expand_columns;
+pub(crate) use differs::put as put_comparisons;
 pub(crate) use forms::full_time;
 pub(crate) use given::names_itself;
 pub(crate) use headings::{Headings, renamed};
@@ -50,5 +52,6 @@ use super::error::SqlError;
 /// The tokens of a statement as the parser understands them.
 pub(crate) fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     refused::check(&tokens)?;
-    Ok(summarize::tokens(sample::tokens(first::tokens(tokens::usual(tokens::plain(tokens))))?))
+    let tokens = tokens::usual(tokens::plain(differs::tokens(tokens)));
+    Ok(summarize::tokens(sample::tokens(first::tokens(tokens))?))
 }

@@ -1,0 +1,135 @@
+//! `IS [NOT] DISTINCT FROM` with the precedence of a comparison.
+//!
+//! The parser reads all that follows as the right side: of `a IS DISTINCT FROM b AND c` it would compare `a` with
+//! `b AND c`. So the words are one operator for the parser, which binds more than NOT, AND and OR, and become the
+//! comparison again in the statement that it reads.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::tokens::{is, next};
+use crate::parameters::inner;
+use crate::walk::visit_expressions_mut;
+
+const DISTINCT: &str = "IS DISTINCT FROM";
+const NOT_DISTINCT: &str = "IS NOT DISTINCT FROM";
+
+/// The tokens with one operator in the place of the words. No operator of a text has such a name: those are signs.
+pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut all = Vec::with_capacity(tokens.len());
+    // Where the tokens behind the last operator begin.
+    let mut behind = 0;
+    for (i, token) in tokens.iter().enumerate() {
+        if i < behind {
+            continue;
+        }
+        match operator(&tokens, i) {
+            Some((name, last)) => {
+                let operator = Token::CustomBinaryOperator(name.to_owned());
+                all.push(TokenWithSpan { token: operator, span: token.span });
+                behind = last + 1;
+            }
+            None => all.push(token.clone()),
+        }
+    }
+    all
+}
+
+/// The operator whose first word stands at a place, and the place of its last.
+fn operator(tokens: &[TokenWithSpan], at: usize) -> Option<(&'static str, usize)> {
+    tokens.get(at).filter(|token| is(token, Keyword::IS))?;
+    let (mut place, mut word) = next(tokens, at + 1)?;
+    let negated = is(word, Keyword::NOT);
+    if negated {
+        (place, word) = next(tokens, place + 1)?;
+    }
+    if !is(word, Keyword::DISTINCT) {
+        return None;
+    }
+    let (last, _) = next(tokens, place + 1).filter(|(_, word)| is(word, Keyword::FROM))?;
+    Some((if negated { NOT_DISTINCT } else { DISTINCT }, last))
+}
+
+/// Puts comparisons in the place of the operators in a statement.
+pub(crate) fn put(statement: &mut Statement) {
+    let Some(sql) = inner(statement) else { return };
+    let _ = visit_expressions_mut(sql, |expr| {
+        compare(expr);
+        ControlFlow::<()>::Continue(())
+    });
+}
+
+fn compare(expr: &mut Expr) {
+    let Expr::BinaryOp { left, op: BinaryOperator::Custom(name), right } = expr else { return };
+    let compared: fn(Box<Expr>, Box<Expr>) -> Expr = match name.as_str() {
+        DISTINCT => Expr::IsDistinctFrom,
+        NOT_DISTINCT => Expr::IsNotDistinctFrom,
+        _ => return,
+    };
+    let taken = |side: &mut Expr| Box::new(std::mem::replace(side, Expr::value(Value::Null)));
+    let (left, right) = (taken(left), taken(right));
+    *expr = compared(left, right);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::calls::{nested, resolve};
+
+    /// The condition of a statement with each operation in parentheses.
+    fn read(condition: &str) -> String {
+        let mut statement = crate::guard::parse(&format!("SELECT 1 FROM t WHERE {condition}")).unwrap();
+        resolve(&mut statement).unwrap();
+        let _ = visit_expressions_mut(inner(&mut statement).unwrap(), |expr| {
+            if let Expr::BinaryOp { .. }
+            | Expr::UnaryOp { .. }
+            | Expr::IsDistinctFrom(..)
+            | Expr::IsNotDistinctFrom(..) = expr
+            {
+                *expr = *nested(std::mem::replace(expr, Expr::value(Value::Null)));
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        statement.to_string().split_once(" WHERE ").unwrap().1.to_owned()
+    }
+
+    #[test]
+    fn what_follows_a_comparison_is_no_part_of_it() {
+        for (condition, expected) in [
+            ("a IS DISTINCT FROM b AND c", "((a IS DISTINCT FROM b) AND c)"),
+            ("a IS DISTINCT FROM b AND c OR d", "(((a IS DISTINCT FROM b) AND c) OR d)"),
+            ("a OR b IS NOT DISTINCT FROM c AND d", "(a OR ((b IS NOT DISTINCT FROM c) AND d))"),
+            ("NOT a IS DISTINCT FROM b OR c", "((NOT (a IS DISTINCT FROM b)) OR c)"),
+            (
+                "a IS DISTINCT FROM b AND c IS NOT DISTINCT FROM d OR e",
+                "(((a IS DISTINCT FROM b) AND (c IS NOT DISTINCT FROM d)) OR e)",
+            ),
+            ("a IS DISTINCT FROM (b AND c) OR d", "((a IS DISTINCT FROM ((b AND c))) OR d)"),
+            ("a + 1 is not distinct\nfrom b = c AND d", "(((a + 1) IS NOT DISTINCT FROM (b = c)) AND d)"),
+            (
+                "CASE WHEN a IS DISTINCT FROM b AND c THEN 1 END = 1",
+                "(CASE WHEN ((a IS DISTINCT FROM b) AND c) THEN 1 END = 1)",
+            ),
+            (
+                "r->>'x' IS DISTINCT FROM s->>'y' AND c",
+                "((json_extract_string(r, 'x') IS DISTINCT FROM json_extract_string(s, 'y')) AND c)",
+            ),
+            ("a IS DISTINCT FROM s->>'y' = 'z'", "(a IS DISTINCT FROM (json_extract_string(s, 'y') = 'z'))"),
+        ] {
+            assert_eq!(read(condition), expected, "{condition}");
+        }
+    }
+
+    #[test]
+    fn statements_are_shown_as_they_were_written() {
+        for sql in
+            ["SELECT a IS DISTINCT FROM b AND c FROM t", "SELECT DISTINCT a FROM t WHERE a IS NOT NULL"]
+        {
+            assert_eq!(crate::guard::parse(sql).unwrap().to_string(), sql);
+        }
+    }
+}
