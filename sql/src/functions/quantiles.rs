@@ -1,7 +1,9 @@
-//! `median` and `percentile_cont` of times and dates, as timestamps in microseconds; of numbers they are the engine's
-//! own.
+//! `median` and `percentile_cont` of times and dates, as timestamps in microseconds; of numbers `median` is the
+//! engine's own, and `percentile_cont` is exact in doubles.
 //!
 //! Doubles hold the microseconds of the years 1685 to 2255 exactly; beyond them a result is off by some microseconds.
+
+mod between;
 
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use self::between::{Between, Groups, share};
 use crate::error::SqlError;
 
 /// The functions.
@@ -50,6 +53,24 @@ fn with_times(engine: &AggregateUDF) -> Signature {
 struct Quantile {
     engine: Arc<AggregateUDF>,
     signature: Signature,
+}
+
+impl Quantile {
+    /// Whether the quantile may lie anywhere between two values. Of nothing but NULLs there are none.
+    fn is_between(&self, fields: &[FieldRef]) -> bool {
+        let is_null = fields.first().is_none_or(|field| field.data_type().is_null());
+        self.engine.name() == "percentile_cont" && !is_null
+    }
+
+    fn numbers(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        if !self.is_between(args.expr_fields) {
+            return self.engine.accumulator(args);
+        }
+        // The engine looks at the share first.
+        let (found, is_distinct) = (share(&args), args.is_distinct);
+        let values = self.engine.accumulator(args)?;
+        Ok(Box::new(Between { values, share: found?, is_distinct }))
+    }
 }
 
 /// The type of a quantile of times.
@@ -96,10 +117,10 @@ impl AggregateUDFImpl for Quantile {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
-        let Some(to) = of_times(args.expr_fields) else { return self.engine.accumulator(args) };
+        let Some(to) = of_times(args.expr_fields) else { return self.numbers(args) };
         let fields = of_numbers(args.expr_fields);
         let args = AccumulatorArgs { return_field: number(), expr_fields: &fields, ..args };
-        Ok(Box::new(Times { numbers: self.engine.accumulator(args)?, to }))
+        Ok(Box::new(Times { numbers: self.numbers(args)?, to }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
@@ -115,7 +136,12 @@ impl AggregateUDFImpl for Quantile {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
-        self.engine.create_groups_accumulator(args)
+        if !self.is_between(args.expr_fields) {
+            return self.engine.create_groups_accumulator(args);
+        }
+        let found = share(&args);
+        let values = self.engine.create_groups_accumulator(args)?;
+        Ok(Box::new(Groups { values, share: found? }))
     }
 
     fn supports_within_group_clause(&self) -> bool {
