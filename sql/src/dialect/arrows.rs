@@ -61,15 +61,18 @@ fn last_of(expr: &mut Expr) -> Option<&mut Expr> {
     }
 }
 
-/// How much an operation binds: least those that compare what others give, more comparisons, most what is compared.
+/// How much an operation binds: least what knows NULL, then other comparisons, most what is compared.
 fn binds(expr: &Expr) -> u8 {
     use BinaryOperator as Op;
     match expr {
         Expr::IsDistinctFrom(..) | Expr::IsNotDistinctFrom(..) => 0,
         Expr::BinaryOp { op: Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq, .. } => 1,
+        Expr::BinaryOp { op: Op::Plus | Op::Minus, .. } => 3,
+        Expr::BinaryOp { op: Op::Multiply | Op::Divide | Op::Modulo | Op::DuckIntegerDivide, .. } => 4,
+        Expr::BinaryOp { op: Op::BitwiseXor, .. } => 5,
         Expr::BinaryOp { .. } => 2,
         expr if is_operation(expr) => 1,
-        _ => 2,
+        _ => 5,
     }
 }
 

@@ -23,7 +23,7 @@ use super::chained;
 use super::compared;
 use super::forms;
 use super::lists;
-use super::powers::raise;
+use super::operators::regroup;
 use super::twice;
 use super::types;
 use crate::error::SqlError;
@@ -54,7 +54,7 @@ impl VisitorMut for Words {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         chained::apart(expr);
         tighten(expr);
-        raise(expr);
+        regroup(expr);
         ControlFlow::Continue(())
     }
 

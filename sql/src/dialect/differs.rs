@@ -76,12 +76,12 @@ fn compare(expr: &mut Expr) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::dialect::calls::{nested, resolve};
 
     /// The condition of a statement with each operation in parentheses.
-    fn read(condition: &str) -> String {
+    pub(in crate::dialect) fn read(condition: &str) -> String {
         let mut statement = crate::guard::parse(&format!("SELECT 1 FROM t WHERE {condition}")).unwrap();
         resolve(&mut statement).unwrap();
         let _ = visit_expressions_mut(inner(&mut statement).unwrap(), |expr| {
