@@ -20,6 +20,7 @@ mod headings;
 mod hidden;
 mod lists;
 mod merged;
+mod nulls;
 mod operators;
 mod ordered;
 mod otherwise;
@@ -52,6 +53,6 @@ use super::error::SqlError;
 /// The tokens of a statement as the parser understands them.
 pub(crate) fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     refused::check(&tokens)?;
-    let tokens = tokens::usual(tokens::plain(differs::tokens(tokens)));
+    let tokens = tokens::usual(tokens::plain(nulls::tokens(differs::tokens(tokens))));
     Ok(summarize::tokens(sample::tokens(first::tokens(tokens))?))
 }

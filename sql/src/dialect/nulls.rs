@@ -1,0 +1,103 @@
+//! `x ISNULL` and `x NOTNULL` as `x IS NULL` and `x IS NOT NULL`: the parser would take the word for a heading.
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::tokens::{is_word, made, next};
+
+/// Words behind which a value begins, so that none ends with them.
+const BEFORE_VALUES: [&str; 34] = [
+    "ALL",
+    "AND",
+    "AS",
+    "BETWEEN",
+    "BY",
+    "CASE",
+    "DISTINCT",
+    "ELSE",
+    "EXCEPT",
+    "EXCLUDE",
+    "FILTER",
+    "FROM",
+    "HAVING",
+    "ILIKE",
+    "IN",
+    "INTERSECT",
+    "INTERVAL",
+    "INTO",
+    "JOIN",
+    "LIKE",
+    "LIMIT",
+    "NOT",
+    "OFFSET",
+    "ON",
+    "OR",
+    "OVER",
+    "QUALIFY",
+    "REPLACE",
+    "SELECT",
+    "THEN",
+    "UNION",
+    "USING",
+    "WHEN",
+    "WHERE",
+];
+
+/// The tokens with these words as those of the usual form, where they stand behind a value.
+pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut all: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut ends_value = false;
+    for (i, token) in tokens.iter().enumerate() {
+        match usual(token).filter(|_| ends_value && !is_name(&tokens, i)) {
+            Some(words) => all.extend(made(words, token.span)),
+            None => all.push(token.clone()),
+        }
+        if !matches!(token.token, Token::Whitespace(_)) {
+            ends_value = is_end(&token.token) && !BEFORE_VALUES.iter().any(|word| is_word(token, word));
+        }
+    }
+    all
+}
+
+fn usual(token: &TokenWithSpan) -> Option<&'static [&'static str]> {
+    if is_word(token, "ISNULL") {
+        return Some(&["IS", "NULL"]);
+    }
+    is_word(token, "NOTNULL").then_some(&["IS", "NOT", "NULL"])
+}
+
+/// Whether a word is the name of a function or a table.
+fn is_name(tokens: &[TokenWithSpan], at: usize) -> bool {
+    next(tokens, at + 1).is_some_and(|(_, after)| matches!(after.token, Token::LParen | Token::Period))
+}
+
+/// Whether a value may end with a token.
+fn is_end(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::Word(_)
+            | Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::Placeholder(_)
+            | Token::RParen
+            | Token::RBracket
+            | Token::RBrace
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_words_are_operators_behind_values_alone() {
+        for (sql, expected) in [
+            ("SELECT a ISNULL FROM t", "SELECT a IS NULL FROM t"),
+            ("SELECT a + 1 notnull AS b FROM t", "SELECT a + 1 IS NOT NULL AS b FROM t"),
+            ("SELECT f(a) ISNULL AND b NOTNULL FROM t", "SELECT f(a) IS NULL AND b IS NOT NULL FROM t"),
+            ("SELECT isnull, notnull FROM t", "SELECT isnull, notnull FROM t"),
+            ("SELECT a AS isnull, t.isnull FROM t", "SELECT a AS isnull, t.isnull FROM t"),
+            ("SELECT a \"isnull\" FROM t", "SELECT a AS \"isnull\" FROM t"),
+            ("SELECT a FROM t WHERE NOT isnull", "SELECT a FROM t WHERE NOT isnull"),
+        ] {
+            assert_eq!(crate::guard::parse(sql).unwrap().to_string(), expected);
+        }
+    }
+}
