@@ -119,6 +119,12 @@ impl VisitorMut for Words {
                 return ControlFlow::Break(Box::new(forms::complement(of)));
             }
             Expr::AnyOp { .. } | Expr::AllOp { .. } => compared::name(expr),
+            Expr::Like { pattern, escape_char, any: false, .. }
+            | Expr::ILike { pattern, escape_char, any: false, .. } => {
+                if let Err(error) = forms::escape(pattern, escape_char) {
+                    return ControlFlow::Break(Box::new(error));
+                }
+            }
             Expr::SimilarTo { negated, expr: of, pattern, escape_char } => {
                 match forms::similar(of, pattern, *negated).filter(|_| escape_char.is_none()) {
                     Some(other) => *expr = other,

@@ -1,6 +1,7 @@
 //! Expressions of DuckDB in the form that they have here: parts of times, intervals of so many days, slices with
 //! an open end, the elements of a JSON list.
 
+mod likes;
 mod patterns;
 mod times;
 
@@ -8,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, DataType, Expr, LimitClause, Query, Spanned, Subscript, UnaryOperator, Value,
 };
 
+pub(super) use self::likes::{escape, replacement};
 use self::patterns::full_match;
 pub(super) use self::patterns::{not_similar, similar};
 use self::times::PARTS;

@@ -86,6 +86,13 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
             set_name(function, &name, known(&lower));
             None
         }
+        "regexp_replace" => {
+            let mut args = plain_args(function)?;
+            let by = args.get_mut(2)?;
+            *by = forms::replacement(by)?;
+            set_args(function, args);
+            None
+        }
         // The engine has these two in windows from the first row on only.
         "bool_or" if function.over.is_some() => {
             set_name(function, &name, "max");
