@@ -248,7 +248,9 @@ fn a_rate_that_is_too_high_is_told_where_numbers_stay_finite() {
     let Some(world) = World::new() else { return };
     let told = |output: &str, rate: f64| {
         let mut request = world.request(output, Method::Full);
-        request.steps = StepOptions { learning_rate: rate, warmup_ratio: 0.0, ..request.steps };
+        // Decay at such a rate would make weights larger.
+        let optimizer = OptimizerKind::AdamW(AdamW { weight_decay: 0.0, ..AdamW::default() });
+        request.steps = StepOptions { learning_rate: rate, warmup_ratio: 0.0, optimizer, ..request.steps };
         request.saving.log_every = 1;
         let mut notes = Notes::default();
         assert!(run(&request, &mut notes, &Cancel::new()).unwrap().finished);
