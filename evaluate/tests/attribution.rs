@@ -109,6 +109,28 @@ fn a_query_without_a_correlation_is_left_out_and_counted() {
 }
 
 #[test]
+fn sums_that_are_equal_but_for_rounding_predict_nothing() {
+    // Each subset has 15 rows of each class, at other places: 12 in all, whatever the order.
+    let class = |row: usize| if row < 30 { 0.1 } else { 0.7 };
+    let rows = |subset: usize| -> Vec<u32> {
+        let mut rows: Vec<u32> =
+            (0..30).map(|at| ((at * 7 + subset * 11) % 30 + at % 2 * 30) as u32).collect();
+        rows.sort_by_key(|row| (row % 30 * 17 + subset as u32) % 31);
+        rows
+    };
+    let subsets: Vec<Subset> =
+        (0..12).map(|subset| Subset { kind: SubsetKind::Random, rows: rows(subset) }).collect();
+    let in_order = |subset: &Subset| subset.rows.iter().map(|row| class(*row as usize)).sum::<f64>();
+    assert!(subsets.iter().any(|subset| in_order(subset) != in_order(&subsets[0])), "rounding shows");
+    let outputs = (0..12).map(|subset| vec![vec![f64::from(subset * 5 % 12)]]).collect();
+    let truth = truth(subsets, outputs, 60, 1);
+    let classes = Scores::new("classes", 60, (0..60).map(class).collect()).expect("a matrix");
+    let cancel = Cancel::new();
+    let error = lds(&truth, &[classes], &comparison(&cancel)).unwrap_err().to_string();
+    assert!(error.contains("classes") && error.contains("the same for all subsets"), "{error}");
+}
+
+#[test]
 fn what_is_lost_without_a_row_is_compared_with_its_score() {
     let without = |row: u32| Subset {
         kind: SubsetKind::Without { group: row.to_string() },

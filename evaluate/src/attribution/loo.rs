@@ -38,7 +38,7 @@ pub fn leave_out(
         subsets.iter().filter_map(|subset| Some(whole? - truth.output(*subset, query)?)).collect()
     };
     let predicted = |method: usize, query: usize| -> Vec<f64> {
-        left_out.iter().map(|rows| methods[method].sum(query, rows)).collect()
+        methods[method].sums(query, left_out.iter().map(Vec::as_slice))
     };
     let found = correlate(
         &names,

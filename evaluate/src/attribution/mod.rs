@@ -16,6 +16,7 @@ mod removal;
 mod roc;
 mod scores;
 mod subsets;
+mod sums;
 mod table;
 mod truth;
 

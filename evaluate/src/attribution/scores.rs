@@ -2,12 +2,13 @@
 //!
 //! Invariants
 //! - a score is finite; a higher one says that training on the row lowers the query's loss more
-//! - sums over rows go in the order of the pool: bits do not depend on the order in which scores were read
+//! - bits of sums do not depend on the order in which scores were read, or rows are listed
 
 use gstore_core::many;
 use gstore_generate::uniform;
 
 use super::ids::Ids;
+use super::sums::{Sum, sums};
 use crate::error::EvaluateError;
 
 /// What a row without a score means.
@@ -77,8 +78,12 @@ impl Scores {
 
     /// The sum over some rows: what the method predicts of them as a group.
     pub fn sum(&self, query: usize, rows: &[u32]) -> f64 {
-        let values = self.of_query(query);
-        rows.iter().map(|row| values.get(*row as usize).copied().unwrap_or(0.0)).sum()
+        Sum::of(self.of_query(query), rows).total
+    }
+
+    /// The sums over several groups, for ranks: those that differ by no more than rounding are the same.
+    pub fn sums<'a>(&self, query: usize, groups: impl Iterator<Item = &'a [u32]>) -> Vec<f64> {
+        sums(self.of_query(query), groups)
     }
 
     /// The same with the other sign, for methods whose low scores are the good ones.

@@ -1,0 +1,91 @@
+//! Sums of scores over sets of rows, in which rounding alone makes no difference.
+//!
+//! Invariants
+//! - sets of the same scores have the same sum to the bit, in whatever order their rows come
+//! - sums that differ by less than the rounding of their scores can explain are one number, so that ranks
+//!   give them a tie
+
+/// What each score may be off, as a part of its size: half an epsilon of two sums from the scores as they
+/// were rounded to f64, as much from the sums, and twice that to be safe.
+const ROUNDING: f64 = 4.0 * f64::EPSILON;
+
+/// A sum, and how far rounding may have moved it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sum {
+    pub total: f64,
+    slack: f64,
+}
+
+impl Sum {
+    /// Adds the scores at some places in ascending order of the scores, and what each addition loses at the
+    /// end (Neumaier 1974). A place beyond the last adds nothing.
+    pub fn of(scores: &[f64], places: &[u32]) -> Sum {
+        let score = |place: &u32| scores.get(*place as usize).copied();
+        let mut values: Vec<f64> = places.iter().filter_map(score).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        let (mut total, mut lost, mut slack) = (0.0f64, 0.0, 0.0);
+        for value in values {
+            let next = total + value;
+            lost += if total.abs() >= value.abs() { (total - next) + value } else { (value - next) + total };
+            total = next;
+            slack += ROUNDING * value.abs();
+        }
+        Sum { total: total + lost, slack }
+    }
+
+    /// Whether rounding explains what a sum that is no smaller has more.
+    fn ties(&self, above: &Sum) -> bool {
+        above.total - self.total <= self.slack.min(above.slack)
+    }
+}
+
+/// The sum of each set of places. Sums from the smallest up that lie within rounding of the first of them
+/// become that one.
+pub(super) fn sums<'a>(scores: &[f64], sets: impl Iterator<Item = &'a [u32]>) -> Vec<f64> {
+    let found: Vec<Sum> = sets.map(|places| Sum::of(scores, places)).collect();
+    let mut order: Vec<usize> = (0..found.len()).collect();
+    let by_sum = |a: &Sum, b: &Sum| a.total.total_cmp(&b.total).then(a.slack.total_cmp(&b.slack));
+    order.sort_by(|a, b| by_sum(&found[*a], &found[*b]));
+    let mut tied = vec![0.0; found.len()];
+    let mut first: Option<Sum> = None;
+    for place in order {
+        let own = found[place];
+        let of_tie = first.filter(|first| first.ties(&own)).unwrap_or(own);
+        tied[place] = of_tie.total;
+        first = Some(of_tie);
+    }
+    tied
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(scores: &[f64], sets: &[&[u32]]) -> Vec<f64> {
+        sums(scores, sets.iter().copied())
+    }
+
+    #[test]
+    fn the_order_of_rows_does_not_move_a_sum() {
+        // Row by row 0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ in their last bit.
+        let scores = [0.1, 0.2, 0.3, 0.3, 0.2, 0.1];
+        assert_ne!(0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1);
+        let found = of(&scores, &[&[0, 1, 2], &[3, 4, 5]]);
+        assert_eq!(found[0].to_bits(), found[1].to_bits());
+        // What cancels leaves the rest: row by row it would be 0.
+        assert_eq!(of(&[1e20, 1.0, -1e20], &[&[0, 1, 2]]), [1.0]);
+    }
+
+    #[test]
+    fn sums_that_rounding_tells_apart_are_one_and_others_stay() {
+        // As f64 both sides of 0.1 + 0.2 = 0.3 differ.
+        let found = of(&[0.1, 0.2, 0.3], &[&[2], &[0, 1], &[0]]);
+        assert!(found[0] == found[1] && found[2] == 0.1, "{found:?}");
+        let close = 1.0 + 1e-14;
+        assert_eq!(of(&[1.0, close], &[&[0], &[1]]), [1.0, close]);
+        // A large score that another one cancels makes no tie of what is small.
+        let found = of(&[1e20, -1e20, 1.0, 2.0], &[&[2], &[0, 1, 2], &[3]]);
+        assert_eq!(found, [1.0, 1.0, 2.0]);
+        assert_eq!(of(&[f64::MAX, -f64::MAX, 1.0, 2.0], &[&[0, 1, 2], &[0, 1, 3], &[3]])[2], 2.0);
+    }
+}
