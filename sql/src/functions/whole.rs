@@ -9,6 +9,7 @@
 //! The engine's own operators keep the width of their operands: a difference of unsigned numbers would have
 //! no sign.
 
+mod chain;
 mod operation;
 
 use std::sync::Arc;
@@ -20,12 +21,10 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::utils::take_function_args;
 use datafusion::error::{DataFusionError, Result as DfResult};
-use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::type_coercion::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-    cast,
+    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDFImpl, Signature, cast,
 };
 use datafusion::physical_expr_common::datum;
 use datafusion::scalar::ScalarValue;
@@ -60,9 +59,9 @@ impl ExprPlanner for Arithmetic {
         let is_exact = |side: &Expr| type_of(side, schema).is_some_and(|of| scale(&of).is_some());
         let RawBinaryExpr { op, left, right } = expr;
         let planned = match operation {
-            Some(operation) if are_whole || operation == Operation::Divide => Expr::ScalarFunction(
-                ScalarFunction::new_udf(Arc::new(operation.function()), vec![left, right]),
-            ),
+            Some(operation) if are_whole || operation == Operation::Divide => {
+                chain::applied(operation, left, right)
+            }
             // The engine's quotients of decimals are cut off behind a few digits.
             None if is_exact(&left) && is_exact(&right) => {
                 cast(left, DataType::Float64) / cast(right, DataType::Float64)
@@ -101,33 +100,44 @@ pub(super) fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
 }
 
 impl Operation {
-    fn function(self) -> ScalarUDF {
-        ScalarUDF::from(Whole { operation: self, signature: Signature::user_defined(Volatility::Immutable) })
+    /// The types of two operands that it takes in the place of these.
+    fn coerced(self, left: &DataType, right: &DataType) -> DfResult<(DataType, DataType)> {
+        match (wide(left), wide(right)) {
+            (Some(left), Some(right)) => Ok((left, right)),
+            _ => BinaryTypeCoercer::new(left, &self.operator(), right).get_input_types(),
+        }
+    }
+
+    fn result(self, left: &DataType, right: &DataType) -> DfResult<DataType> {
+        if self == Operation::Divide || (left.is_integer() && right.is_integer()) {
+            return Ok(DataType::Int64);
+        }
+        BinaryTypeCoercer::new(left, &self.operator(), right).get_result_type()
     }
 }
 
-/// An operator on whole numbers of 64 bits, or on what such became once all types are known.
+/// Operators on whole numbers of 64 bits, or on what such became once all types are known: the first between the first
+/// two operands, each other between what those before it gave and the next operand.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Whole {
-    operation: Operation,
+    operations: Vec<Operation>,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for Whole {
     fn name(&self) -> &str {
-        match self.operation {
-            Operation::Add => "add",
-            Operation::Subtract => "subtract",
-            Operation::Multiply => "multiply",
-            Operation::Divide => "divide",
+        match self.operations.as_slice() {
+            [Operation::Add] => "add",
+            [Operation::Subtract] => "subtract",
+            [Operation::Multiply] => "multiply",
+            [Operation::Divide] => "divide",
+            _ => "arithmetic",
         }
     }
 
     // Of the operands' names alone: the engine puts another expression of the same name in an operand's place.
     fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
-        let [left, right] = take_function_args(self.name(), args)?;
-        let [left, right] = [left, right].map(|side| enclosed(side.schema_name().to_string()));
-        Ok(format!("{left} {} {right}", self.operation.sign()))
+        chain::name(self, args)
     }
 
     fn signature(&self) -> &Signature {
@@ -135,21 +145,19 @@ impl ScalarUDFImpl for Whole {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let [left, right] = take_function_args(self.name(), types)?;
-        if let (Some(left), Some(right)) = (wide(left), wide(right)) {
-            return Ok(vec![left, right]);
+        match (types, self.operations.as_slice()) {
+            ([left, right], [operation]) => {
+                operation.coerced(left, right).map(|(left, right)| vec![left, right])
+            }
+            // The others depend on what those before them give.
+            _ => Ok(types.iter().map(|of| wide(of).unwrap_or_else(|| of.clone())).collect()),
         }
-        let operator = self.operation.operator();
-        let (left, right) = BinaryTypeCoercer::new(left, &operator, right).get_input_types()?;
-        Ok(vec![left, right])
     }
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        let [left, right] = take_function_args(self.name(), types)?;
-        if self.operation == Operation::Divide || (left.is_integer() && right.is_integer()) {
-            return Ok(DataType::Int64);
-        }
-        BinaryTypeCoercer::new(left, &self.operation.operator(), right).get_result_type()
+        let (first, rest) = types.split_first().ok_or_else(|| SqlError::internal("types of operands"))?;
+        let mut each = self.operations.iter().zip(rest);
+        each.try_fold(first.clone(), |left, (operation, right)| operation.result(&left, right))
     }
 
     fn is_strict(&self) -> bool {
@@ -157,34 +165,39 @@ impl ScalarUDFImpl for Whole {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let [left, right] = take_function_args(self.name(), args.args)?;
-        let types = [left.data_type(), right.data_type()];
-        let computed = match types {
-            [DataType::Int64, DataType::Int64] => {
-                datum::apply(&left, &right, |left, right| self.operation.compute(left, right))
-            }
-            [left_of, right_of] if left_of.is_integer() && right_of.is_integer() => {
-                self.each(&left, &right, DataType::Decimal128(20, 0), unsigned)
-            }
-            [left_of, right_of] if self.operation == Operation::Divide => {
-                match scale(&left_of).zip(scale(&right_of)) {
-                    Some((first, second)) => {
-                        let of = DataType::Decimal256(DECIMAL256_MAX_PRECISION, first.max(second));
-                        self.each(&left, &right, of, exact)
-                    }
-                    None => self.each(&left, &right, DataType::Float64, quotients),
-                }
-            }
-            _ => return datum::apply(&left, &right, |left, right| self.operation.compute(left, right)),
-        };
-        computed.map_err(|error| self.explain(error))
+        let mut values = args.args.into_iter();
+        let first = values.next().ok_or_else(|| SqlError::internal("operands of an operation"))?;
+        let mut each = self.operations.iter().zip(values);
+        each.try_fold(first, |left, (operation, right)| operation.apply(left, right))
     }
 }
 
-impl Whole {
+impl Operation {
+    fn apply(self, left: ColumnarValue, right: ColumnarValue) -> DfResult<ColumnarValue> {
+        let (left_of, right_of) = self.coerced(&left.data_type(), &right.data_type())?;
+        let (left, right) = (taken_as(left, &left_of)?, taken_as(right, &right_of)?);
+        let computed = match (&left_of, &right_of) {
+            (DataType::Int64, DataType::Int64) => {
+                datum::apply(&left, &right, |left, right| self.compute(left, right))
+            }
+            (left_of, right_of) if left_of.is_integer() && right_of.is_integer() => {
+                self.each(&left, &right, DataType::Decimal128(20, 0), unsigned)
+            }
+            (left_of, right_of) if self == Operation::Divide => match scale(left_of).zip(scale(right_of)) {
+                Some((first, second)) => {
+                    let of = DataType::Decimal256(DECIMAL256_MAX_PRECISION, first.max(second));
+                    self.each(&left, &right, of, exact)
+                }
+                None => self.each(&left, &right, DataType::Float64, quotients),
+            },
+            _ => return datum::apply(&left, &right, |left, right| self.compute(left, right)),
+        };
+        computed.map_err(|error| self.explain(error))
+    }
+
     /// Computes with operands of another type.
     fn each(
-        &self,
+        self,
         left: &ColumnarValue,
         right: &ColumnarValue,
         of: DataType,
@@ -196,23 +209,23 @@ impl Whole {
         let options = CastOptions { safe: false, ..CastOptions::default() };
         let cast = |side: &ArrayRef| arrow_cast::cast_with_options(side, &of, &options);
         let sides: Vec<ArrayRef> = sides.iter().map(cast).collect::<Result<_, _>>()?;
-        let [left, right] = take_function_args(self.name(), &sides)?;
-        let found = compute(self.operation, left, right)?;
+        let [left, right] = take_function_args(self.sign(), &sides)?;
+        let found = compute(self, left, right)?;
         Ok(match is_scalar {
             true => ColumnarValue::Scalar(ScalarValue::try_from_array(&found, 0)?),
             false => ColumnarValue::Array(Arc::new(found)),
         })
     }
 
-    fn explain(&self, error: DataFusionError) -> DataFusionError {
+    fn explain(self, error: DataFusionError) -> DataFusionError {
         let too_large = matches!(&error, DataFusionError::ArrowError(inner, _)
             if matches!(**inner, ArrowError::ArithmeticOverflow(_)));
         if !too_large {
             return error;
         }
-        let sign = self.operation.sign();
+        let sign = self.sign();
         let error = SqlError::invalid(format!("a result of a {sign} b does not fit into 64 bits"));
-        let hint = match self.operation {
+        let hint = match self {
             Operation::Divide => "a / b is a floating-point number".to_owned(),
             _ => format!(
                 "CAST(a AS DECIMAL(38)) {sign} b has all digits, CAST(a AS DOUBLE) {sign} b the first fifteen"
@@ -222,18 +235,8 @@ impl Whole {
     }
 }
 
-/// The name of an operand, in parentheses where it has an operator.
-fn enclosed(name: String) -> String {
-    let mut open = 0usize;
-    let has_operator = name.bytes().any(|byte| {
-        match byte {
-            b'(' | b'[' | b'{' => open += 1,
-            b')' | b']' | b'}' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        byte == b' ' && open == 0
-    });
-    if has_operator { format!("({name})") } else { name }
+fn taken_as(value: ColumnarValue, of: &DataType) -> DfResult<ColumnarValue> {
+    if value.data_type() == *of { Ok(value) } else { value.cast_to(of, None) }
 }
 
 /// The type that a whole number is taken as: signed, but for what may not fit.

@@ -95,6 +95,22 @@ async fn functions_with_limits_give_what_they_gave() {
     assert_eq!(rows.len(), 3);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn long_sums_are_what_short_ones_are() {
+    let (_store, session) = session(1);
+    let sum = |terms: usize, term: &str, rest: &str| {
+        format!("SELECT {}{rest} AS s FROM pool WHERE row = 2", vec![term; terms].join(" + "))
+    };
+    let (_, rows) = slt::run(&session, &sum(500, "row", " - 7 * row")).await.unwrap();
+    assert_eq!(rows, ["986"]);
+    let (_, rows) = slt::run(&session, &sum(100, "row", " + 0.5")).await.unwrap();
+    assert_eq!(rows, ["200.5"]);
+    let (_, rows) = slt::run(&session, &sum(200, "CASE WHEN row > 2 THEN 1 ELSE 0.5 END", "")).await.unwrap();
+    assert_eq!(rows, ["100"]);
+    let error = slt::run(&session, &sum(200, "row", " + 9223372036854775807")).await.unwrap_err();
+    assert!(error.to_string().contains("does not fit into 64 bits"), "{error}");
+}
+
 fn plain(text: &str) -> String {
     text.replace([' ', '|'], "")
 }
