@@ -121,6 +121,7 @@ fn no_operation(text: &str) -> Option<SqlError> {
         ("Cannot infer common argument type for logical boolean operation ", ""),
         ("Cannot infer common argument type for regex operation ", ""),
         ("Cannot infer common type for bitwise operation ", ""),
+        ("Cannot infer common string type for string concat operation ", ""),
         ("Cannot get result type for temporal operation ", ": "),
         ("Can not find compatible types to compare ", ""),
         ("There isn't a common type to coerce ", " expression"),
@@ -132,6 +133,7 @@ fn no_operation(text: &str) -> Option<SqlError> {
     })?;
     let error = SqlError::invalid(format!("these types do not go together: {types}"));
     Some(error.hint(match is_time {
+        _ if types.contains(" || ") => "|| joins texts, and concat(a, b) any values: write a::VARCHAR || b",
         true => "so many days are INTERVAL (n) DAY, and between two times date_diff('day', a, b)",
         false if types.contains("Interval(") && types.contains("Utf8") => {
             "a text is no time: write x::DATE or x::TIMESTAMP, as in x::DATE + INTERVAL 1 DAY"
@@ -221,6 +223,10 @@ mod tests {
             ),
             ("Cannot coerce arithmetic expression Utf8 + Int64 to valid types", "together: Utf8 + Int64\n"),
             ("Cannot coerce arithmetic expression Boolean + Int64 to valid types", "x::INT makes 1"),
+            (
+                "Cannot infer common string type for string concat operation Int64 || Int64",
+                "Int64 || Int64\n  || joins texts",
+            ),
             (
                 "Cannot coerce arithmetic expression Utf8 + Interval(MonthDayNano) to valid types",
                 "x::DATE + INTERVAL 1 DAY",

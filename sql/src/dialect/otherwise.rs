@@ -13,6 +13,7 @@ const FORMS: &[(&str, &str)] = &[
     ("array_to_json", "to_json(x)"),
     ("average", "avg(x)"),
     ("base64", BASE64),
+    ("bit_count", "(x & 1) + (x >> 1 & 1) + .., a term for each bit"),
     ("count_star", "count(*)"),
     ("damerau_levenshtein", "levenshtein(a, b), to which two letters that change places are two changes"),
     ("date_add", "time + INTERVAL (n) DAY"),

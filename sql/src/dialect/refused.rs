@@ -1,5 +1,6 @@
 //! Forms of other databases that have no meaning here, refused in one line that says how to write them.
 
+mod signs;
 mod types;
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -79,6 +80,9 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
         {
             return Err(error(says, token));
         }
+        if let Some(says) = signs::refused(tokens, i, before) {
+            return Err(error(says, token));
+        }
         if let Some(part) = no_part(tokens, i) {
             return Err(wording::no_part(part).at(token.span.start.line, token.span.start.column));
         }
@@ -102,7 +106,10 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
 /// The part of a time that a token asks for by its call, where there is no such part.
 fn no_part(tokens: &[TokenWithSpan], call: usize) -> Option<&str> {
     let name = tokens.get(call)?;
-    if !["EXTRACT", "DATE_PART", "DATEPART"].iter().any(|known| is_word(name, known)) {
+    if !["EXTRACT", "DATE_PART", "DATEPART", "DATE_TRUNC", "DATETRUNC"]
+        .iter()
+        .any(|known| is_word(name, known))
+    {
         return None;
     }
     let (open, _) = next(tokens, call + 1).filter(|(_, token)| token.token == Token::LParen)?;

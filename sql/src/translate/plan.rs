@@ -48,6 +48,7 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
                 .hint(format!("write {name}(..) OVER (ORDER BY row)"));
         }
         let guess = between(help, "Did you mean '", "'?").filter(|guess| is_slip(name, guess));
+        let guess = exchanged(name).or(guess);
         let how = dialect::written_otherwise(name)
             .or_else(|| guess.map(|guess| format!("did you mean `{guess}`?")))
             .or_else(|| dialect::nearly_written_otherwise(name));
@@ -59,6 +60,18 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
             .hint("order by an expression of each column, such as coalesce(name, '')");
     }
     SqlError::invalid(text.to_string())
+}
+
+/// The function of those that are written most that has the letters of a name in another order.
+fn exchanged(name: &str) -> Option<&'static str> {
+    let letters = |name: &str| {
+        let mut letters: Vec<char> = name.to_lowercase().chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    let often = ["avg", "count", "length", "lower", "max", "median", "min", "round", "sum", "upper"];
+    let begins = |known: &str| known.chars().next() == name.to_lowercase().chars().next();
+    often.into_iter().find(|known| begins(known) && letters(known) == letters(name))
 }
 
 /// Whether a name is another one mistyped: at most two slips, and at most one in a short name.

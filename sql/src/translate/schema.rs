@@ -37,6 +37,20 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
                     ));
                 }
             }
+            if valid_fields
+                .iter()
+                .filter_map(|c| c.relation.as_ref())
+                .any(|table| table.table() == field.name)
+            {
+                let table = &field.name;
+                return unknown.hint(format!(
+                    "`{table}` is a table here: {table}.* are all its columns, {table}.{} is one",
+                    names.first().unwrap_or(&"name")
+                ));
+            }
+            if names.contains(&"value") && ["generate_series", "range"].contains(&field.name.as_str()) {
+                return unknown.hint("its column is called `value`");
+            }
             let guess = nearest(&field.name, names.iter().copied());
             if let Some(hint) = computed(&field.name) {
                 return unknown.hint(hint);

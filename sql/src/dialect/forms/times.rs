@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, CastKind, DataType, Expr, Interval, Value};
 
-use super::text;
+use super::{text, text_of};
 use crate::dialect::calls::call;
 
 /// Functions of a time, and the parts of it that they give.
@@ -37,6 +37,10 @@ pub(in crate::dialect) fn part_of(name: &str, time: &Expr) -> Option<Expr> {
 /// `INTERVAL (n) DAY` of what is no constant, which the engine reads from a text, and `INTERVAL 3 DAY` with
 /// the number as one, which is all that it knows in the frame of a window.
 pub(in crate::dialect) fn interval(interval: &Interval) -> Option<Expr> {
+    if let Some(written) = text_of(&interval.value).filter(|_| interval.leading_field.is_none()) {
+        let value = Box::new(text(&without_clock(written)?));
+        return Some(Expr::Interval(Interval { value, ..interval.clone() }));
+    }
     let unit = interval.leading_field.as_ref().filter(|_| interval.last_field.is_none())?;
     if let Expr::Value(value) = &*interval.value
         && let Value::Number(number, _) = &value.value
@@ -59,6 +63,28 @@ pub(in crate::dialect) fn interval(interval: &Interval) -> Option<Expr> {
     let op = BinaryOperator::StringConcat;
     let written = Expr::BinaryOp { left: Box::new(number), op, right: Box::new(text(&format!(" {unit}"))) };
     Some(cast(written, DataType::Interval { fields: None, precision: None }))
+}
+
+/// The text of an interval whose hours, minutes and seconds are written like those of a clock, with their units:
+/// `1 day 01:30` as `1 day 01 hours 30 minutes`.
+fn without_clock(interval: &str) -> Option<String> {
+    let (before, clock) = match interval.trim().rsplit_once(' ') {
+        Some((before, clock)) => (format!("{before} "), clock),
+        None => (String::new(), interval.trim()),
+    };
+    let (sign, clock) = match clock.strip_prefix('-') {
+        Some(clock) => ("-", clock),
+        None => ("", clock),
+    };
+    let parts: Vec<&str> = clock.split(':').collect();
+    let is_number =
+        |part: &&str| part.starts_with(|c: char| c.is_ascii_digit()) && part.parse::<f64>().is_ok();
+    if !(2..=3).contains(&parts.len()) || !parts.iter().all(is_number) {
+        return None;
+    }
+    let units = ["hours", "minutes", "seconds"];
+    let each = parts.iter().zip(units).map(|(part, unit)| format!("{sign}{part} {unit}"));
+    Some(before + &each.collect::<Vec<_>>().join(" "))
 }
 
 /// A written time as [`full_time`] has it.
@@ -109,6 +135,21 @@ fn cast(expr: Expr, data_type: DataType) -> Expr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_in_intervals_have_units() {
+        for (written, expected) in [
+            ("1 day 01:00:00", Some("1 day 01 hours 00 minutes 00 seconds")),
+            ("-1:30", Some("-1 hours -30 minutes")),
+            ("2 days 3:4:5.25", Some("2 days 3 hours 4 minutes 5.25 seconds")),
+            ("3 days", None),
+            ("1 day 5", None),
+            ("1:2:3:4", None),
+            ("a:b", None),
+        ] {
+            assert_eq!(without_clock(written).as_deref(), expected);
+        }
+    }
 
     #[test]
     fn times_have_two_digits_and_seconds() {
