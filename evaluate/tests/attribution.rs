@@ -76,7 +76,11 @@ fn the_example_of_the_covariances_has_its_predictions_and_its_score() {
     assert!((value(0) - 0.9).abs() < 1e-12 && (value(2) - 0.7).abs() < 1e-12, "{lines:?}");
     let measure = &found.report.measures[0];
     assert!((measure.values[0].mean - 0.8).abs() < 1e-12, "{measure:?}");
-    assert!(measure.values[0].low <= 0.8 && measure.values[0].high >= 0.8, "{measure:?}");
+    // Two queries say nothing of what chance could have done.
+    assert_eq!((measure.values[0].low, measure.values[0].high, measure.differences[0].p), (None, None, None));
+    let printed = found.report.text();
+    assert!(printed.contains("Fewer than 5 rows") && !printed.contains("improved:"), "{printed}");
+    assert!(found.report.json()["measures"][0]["differences"][0]["p"].is_null(), "{printed}");
     assert_eq!((measure.rows, measure.differences.len()), (2, 1));
     assert!(found.report.markdown().contains("Linear datamodeling score"));
 }
@@ -90,9 +94,8 @@ fn a_query_without_a_correlation_is_left_out_and_counted() {
     assert_eq!(found.report.rows, 1);
     let said = found.report.findings.join("\n");
     assert!(said.contains("1 query is left out: the outputs are the same"), "{said}");
-    // With one query the interval is that query.
     let value = &found.report.measures[0].values[0];
-    assert!((value.low - 0.9).abs() < 1e-12 && (value.high - 0.9).abs() < 1e-12, "{value:?}");
+    assert!((value.mean - 0.9).abs() < 1e-12 && value.low.is_none() && value.high.is_none(), "{value:?}");
 
     truth.outputs.iter_mut().for_each(|runs| runs[0][0] = -1.0);
     let error = lds(&truth, &[covariances()], &comparison(&cancel)).unwrap_err().to_string();
@@ -198,6 +201,42 @@ fn removal_of_the_best_rows_is_compared_with_random_rows() {
 }
 
 #[test]
+fn a_query_is_drawn_with_all_of_its_shares() {
+    // Six queries, of which every share says the same: three shares know no more than one.
+    let lost = [0.5, 0.1, 0.9, -0.4, 0.2, 0.6];
+    let (mut subsets, mut outputs) = (vec![SubsetKind::Full], vec![vec![0.5; 6]]);
+    for share in [0.1, 0.2, 0.3] {
+        subsets.push(SubsetKind::RemovedAtRandom { share });
+        outputs.push(vec![0.5; 6]);
+        for query in 0..6 {
+            let (method, query) = ("less".to_owned(), query.to_string());
+            subsets.push(SubsetKind::Removed { method, query, share });
+            outputs.push(lost.map(|lost| 0.5 - lost).to_vec());
+        }
+    }
+    let subsets = subsets.into_iter().map(|kind| Subset { kind, rows: vec![0] }).collect();
+    let outputs = outputs.into_iter().map(|output| vec![output]).collect();
+    let mut truth = truth(subsets, outputs, 10, 6);
+    truth.signal = Signal::Margin;
+    let cancel = Cancel::new();
+    let found = removal_curves(&truth, &comparison(&cancel)).expect("compared");
+    for metric in ["removal", "flipped"] {
+        let of = |group: &str| {
+            let fits = |m: &&gstore_evaluate::Measure| m.group == group && m.metric.name() == metric;
+            found.report.measures.iter().find(fits).expect("a measure").clone()
+        };
+        let (first, all) = (of("top 10 %"), of("all"));
+        assert_eq!((first.rows, all.rows), (6, 6));
+        let ends = |m: &gstore_evaluate::Measure| [m.values[1].low, m.values[1].high].map(Option::unwrap);
+        for (one, every) in ends(&first).into_iter().zip(ends(&all)) {
+            assert!((one - every).abs() < 1e-12, "{metric}: {first:?} {all:?}");
+        }
+        assert!((first.values[1].mean - all.values[1].mean).abs() < 1e-12, "{metric}");
+    }
+    assert_eq!(found.report.rows, 6);
+}
+
+#[test]
 fn wrong_labels_are_told_from_others() {
     let around = folder(&[("labels.csv", "id,flipped\na,1\nb,0\nc,1\nd,0\ne,0\n")]);
     let cancel = Cancel::new();
@@ -208,7 +247,7 @@ fn wrong_labels_are_told_from_others() {
         found.expect("compared").report.measures[0].values[0].clone()
     };
     let value = found(Suspicious::Highest);
-    assert!((value.mean - 0.75).abs() < 1e-12 && value.high <= 1.0, "{value:?}");
+    assert!((value.mean - 0.75).abs() < 1e-12 && value.high.is_some_and(|high| high <= 1.0), "{value:?}");
     assert!((found(Suspicious::Lowest).mean - 0.25).abs() < 1e-12);
     for (text, words) in [
         ("id,flipped\na,1\nb,1\n", "all flipped or all right"),

@@ -100,9 +100,10 @@ pub fn flip_detection(
     let header = ["id", "flipped", "method", "score"].map(str::to_owned).to_vec();
     let groups = vec![(Report::ALL.to_owned(), 0..flips.flipped.len())];
     let column = Column { metric: Metric::FlipAuc, values, groups, corpus: None };
-    let mut outcome = AttributionOutcome::new("flips", names, &[column], (header, lines), comparison)?;
+    let mut outcome = AttributionOutcome::new("flips", names, (&[column], &[]), (header, lines), comparison)?;
     for value in outcome.report.measures.iter_mut().flat_map(|measure| &mut measure.values) {
-        (value.low, value.high) = (value.low.max(0.0), value.high.min(1.0));
+        value.low = value.low.map(|low| low.max(0.0));
+        value.high = value.high.map(|high| high.min(1.0));
     }
     let wrong = flips.flipped.iter().filter(|flipped| **flipped).count();
     outcome.say(format!("{wrong} of {} labels are flipped.", flips.flipped.len()));

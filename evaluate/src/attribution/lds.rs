@@ -60,7 +60,7 @@ pub fn lds(
     let (labels, series) = sorted_lines(&names, &values);
     let groups = vec![(Report::ALL.to_owned(), 0..found.queries.len())];
     let column = Column { metric: Metric::Lds, values, groups, corpus: None };
-    let mut outcome = AttributionOutcome::new("lds", names, &[column], (header, lines), comparison)?;
+    let mut outcome = AttributionOutcome::new("lds", names, (&[column], &[]), (header, lines), comparison)?;
     outcome.draw("lds_by_query", "LDS of each query, sorted, over % of queries", labels, series);
     outcome.say(format!(
         "{} of {} random subsets with outputs, {} of {}.",

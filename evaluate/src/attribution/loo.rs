@@ -66,7 +66,7 @@ pub fn leave_out(
     }
     let header = ["query", "method", "spearman", "pearson"].map(str::to_owned).to_vec();
     let (labels, series) = sorted_lines(&names, &columns[0].values);
-    let mut outcome = AttributionOutcome::new("loo", names, &columns, (header, lines), comparison)?;
+    let mut outcome = AttributionOutcome::new("loo", names, (&columns, &[]), (header, lines), comparison)?;
     outcome.draw("leave_out_by_query", "Spearman of each query, sorted, over % of queries", labels, series);
     let largest = left_out.iter().map(Vec::len).max().unwrap_or_default();
     outcome.say(format!(

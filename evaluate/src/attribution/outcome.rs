@@ -30,11 +30,12 @@ pub struct AttributionOutcome {
 }
 
 impl AttributionOutcome {
-    /// Compares methods by some columns; `header` and `lines` are the table of single values.
+    /// Compares methods by some columns, with the units of their rows where these are not single draws;
+    /// `header` and `lines` are the table of single values.
     pub(super) fn new(
         kind: &'static str,
         methods: Vec<String>,
-        columns: &[Column],
+        (columns, units): (&[Column], &[Vec<usize>]),
         (header, lines): (Vec<String>, Vec<Vec<String>>),
         comparison: &Comparison<'_>,
     ) -> Result<AttributionOutcome, EvaluateError> {
@@ -45,12 +46,15 @@ impl AttributionOutcome {
             kind,
             systems: methods.into_iter().map(|name| SystemInfo { name, model: None }).collect(),
             base: comparison.base,
-            rows: columns.first().and_then(|column| column.values.first()).map_or(0, Vec::len),
+            rows: match units.first() {
+                Some(units) => units.iter().max().map_or(0, |last| last + 1),
+                None => columns.first().and_then(|column| column.values.first()).map_or(0, Vec::len),
+            },
             bootstrap: comparison.bootstrap,
             threads: comparison.threads,
             cancel: comparison.cancel,
         };
-        Ok(AttributionOutcome { report: Report::new(&comparing, columns)?, header, lines })
+        Ok(AttributionOutcome { report: Report::of_units(&comparing, columns, units)?, header, lines })
     }
 
     /// One more sentence for those who read the report.
@@ -183,7 +187,7 @@ pub(super) fn sorted_lines(names: &[String], values: &[Vec<f64>]) -> (Vec<String
     let line = |(name, values): (&String, &Vec<f64>)| {
         let mut values = values.clone();
         values.sort_by(f64::total_cmp);
-        Series { name: name.clone(), low: values.clone(), high: values.clone(), values }
+        Series { name: name.clone(), low: vec![None; values.len()], high: vec![None; values.len()], values }
     };
     ((0..count).map(label).collect(), names.iter().zip(values).map(line).collect())
 }

@@ -119,7 +119,7 @@ pub fn removal_curves(
     };
     let mut groups: Vec<(String, Range<usize>)> = Vec::new();
     let mut values: Vec<Vec<f64>> = vec![Vec::new(); of.names.len()];
-    let mut lines = Vec::new();
+    let (mut lines, mut units) = (Vec::new(), Units::default());
     for share in &of.shares {
         let queries = of.whole(*share);
         if queries.is_empty() {
@@ -135,6 +135,7 @@ pub fn removal_curves(
             }
         }
         groups.push((label(*share), begin..begin + queries.len()));
+        units.extend(&queries);
     }
     if groups.is_empty() {
         let what = "no share has outputs of random removals and of every method for one query";
@@ -145,16 +146,38 @@ pub fn removal_curves(
     let mut columns = vec![Column { metric: Metric::Removal, values, groups, corpus: None }];
     let brittle = (truth.signal == Signal::Margin).then(|| flips(&of)).flatten();
     let mut sentences = Vec::new();
-    if let Some((column, found)) = brittle {
+    let mut units = vec![units.of_rows];
+    if let Some((column, own, found)) = brittle {
         columns.push(column);
+        units.push(own);
         sentences = found;
     }
     let header = ["share", "query", "method", "lost"].map(str::to_owned).to_vec();
     let names = of.names.clone();
-    let mut outcome = AttributionOutcome::new("brittleness", names, &columns, (header, lines), comparison)?;
+    let of_units = (columns.as_slice(), units.as_slice());
+    let mut outcome = AttributionOutcome::new("brittleness", names, of_units, (header, lines), comparison)?;
     outcome.draw("removal_curves", "What outputs lose, over % of the pool that is removed", labels, curves);
     sentences.into_iter().for_each(|sentence| outcome.say(sentence));
     Ok(outcome)
+}
+
+/// The queries of rows, numbered as they come: a query is in all shares, and counts once.
+#[derive(Default)]
+struct Units {
+    known: Vec<usize>,
+    of_rows: Vec<usize>,
+}
+
+impl Units {
+    fn extend(&mut self, queries: &[usize]) {
+        for query in queries {
+            let place = self.known.iter().position(|known| known == query).unwrap_or(self.known.len());
+            if place == self.known.len() {
+                self.known.push(*query);
+            }
+            self.of_rows.push(place);
+        }
+    }
 }
 
 /// A share as a group is called.
@@ -169,19 +192,19 @@ fn curves(names: &[String], values: &[Vec<f64>], groups: &[(String, Range<usize>
             values[rows.clone()].iter().sum::<f64>() / rows.len().max(1) as f64
         };
         let values: Vec<f64> = groups.iter().map(mean).collect();
-        Series { name: name.clone(), low: values.clone(), high: values.clone(), values }
+        Series { name: name.clone(), low: vec![None; values.len()], high: vec![None; values.len()], values }
     };
     names.iter().zip(values).map(line).collect()
 }
 
 /// Of queries that the whole pool answers right: whether a removal makes the answer wrong, and of each method
-/// how many it does and the median of the smallest removals that do.
-fn flips(of: &Removals<'_>) -> Option<(Column, Vec<String>)> {
+/// how many it does and the median of the smallest removals that do. With the query of each row.
+fn flips(of: &Removals<'_>) -> Option<(Column, Vec<usize>, Vec<String>)> {
     let right = |query: &usize| of.truth.output(of.full, *query).is_some_and(|margin| margin > 0.0);
     let mut groups: Vec<(String, Range<usize>)> = Vec::new();
     let mut values: Vec<Vec<f64>> = vec![Vec::new(); of.names.len()];
     let mut smallest: Vec<HashMap<usize, f64>> = vec![HashMap::new(); of.names.len()];
-    let mut all: Vec<usize> = Vec::new();
+    let mut units = Units::default();
     for share in &of.shares {
         let queries: Vec<usize> = of.whole(*share).into_iter().filter(right).collect();
         let begin = values[0].len();
@@ -197,7 +220,7 @@ fn flips(of: &Removals<'_>) -> Option<(Column, Vec<String>)> {
         if !queries.is_empty() {
             groups.push((label(*share), begin..begin + queries.len()));
         }
-        all.extend(queries.iter().filter(|query| !all.contains(query)).copied().collect::<Vec<usize>>());
+        units.extend(&queries);
     }
     if groups.is_empty() {
         return None;
@@ -208,8 +231,8 @@ fn flips(of: &Removals<'_>) -> Option<(Column, Vec<String>)> {
         let median = shares.get(shares.len().saturating_sub(1) / 2);
         let median =
             median.map_or_else(String::new, |share| format!(", the median of them at {}", label(*share)));
-        format!("{name}: {} of {} right answers become wrong{median}.", shares.len(), all.len())
+        format!("{name}: {} of {} right answers become wrong{median}.", shares.len(), units.known.len())
     };
     let sentences = of.names.iter().zip(&smallest).map(sentence).collect();
-    Some((Column { metric: Metric::Flipped, values, groups, corpus: None }, sentences))
+    Some((Column { metric: Metric::Flipped, values, groups, corpus: None }, units.of_rows, sentences))
 }

@@ -34,10 +34,10 @@ pub struct Series {
     pub name: String,
     /// Heights.
     pub values: Vec<f64>,
-    /// Lower ends of the intervals.
-    pub low: Vec<f64>,
+    /// Lower ends of the intervals; none of a value that has no interval.
+    pub low: Vec<Option<f64>>,
     /// Upper ends.
-    pub high: Vec<f64>,
+    pub high: Vec<Option<f64>>,
 }
 
 /// The chart of differences.

@@ -7,7 +7,7 @@ use gstore_core::Cancel;
 use super::{Difference, Measure, Report, SystemInfo, Value};
 use crate::error::EvaluateError;
 use crate::metrics::Metric;
-use crate::statistics::{Bootstrap, Interval, Means, resample, wilson};
+use crate::statistics::{Bootstrap, Interval, LEAST_ROWS, Means, resample, wilson};
 
 /// Values of a metric, by system and row, over groups of adjacent rows.
 pub(crate) struct Column {
@@ -35,8 +35,14 @@ impl Comparing<'_> {
         self.systems.get(system).map(|system| system.name.clone()).unwrap_or_default()
     }
 
-    /// The measures of a column: those of its groups if the report has `several`, then of all rows.
-    pub fn measures(&self, column: &Column, several: bool) -> Result<Vec<Measure>, EvaluateError> {
+    /// The measures of a column: those of its groups if the report has `several`, then of all rows. With
+    /// `units` that of all is the mean over units of the means of their rows, and units are drawn.
+    pub fn measures(
+        &self,
+        column: &Column,
+        units: Option<&[usize]>,
+        several: bool,
+    ) -> Result<Vec<Measure>, EvaluateError> {
         let ranges: Vec<Range<usize>> = column.groups.iter().map(|(_, rows)| rows.clone()).collect();
         let run = (self.threads, self.cancel);
         let found = resample(&column.values, &ranges, self.base, &self.bootstrap, run)?;
@@ -46,7 +52,15 @@ impl Comparing<'_> {
                 measures.push(self.measure(column, name, means, true));
             }
         }
-        measures.push(self.measure(column, Report::ALL, &found.all, true));
+        let all = match units {
+            None => found.all,
+            Some(units) => {
+                let means: Vec<Vec<f64>> = column.values.iter().map(|own| means_of(own, units)).collect();
+                let count = means.first().map_or(0, Vec::len);
+                resample(&means, std::slice::from_ref(&(0..count)), self.base, &self.bootstrap, run)?.all
+            }
+        };
+        measures.push(self.measure(column, Report::ALL, &all, true));
         // The mean of groups weighs tasks alike; of shares of a pool it is that of all rows.
         if column.groups.len() > 1 && self.kind == Report::TASKS {
             measures.push(self.measure(column, Report::OF_GROUPS, &found.of_groups, false));
@@ -57,15 +71,17 @@ impl Comparing<'_> {
     /// `of_rows`: the mean is that of rows, and of 0 and 1 the share of 1.
     fn measure(&self, column: &Column, group: &str, means: &Means, of_rows: bool) -> Measure {
         let by_wilson = of_rows && column.metric.is_share();
+        let enough = means.rows >= LEAST_ROWS;
+        let drawn = |interval: Interval| enough.then_some(interval);
         let value = |(system, (mean, interval)): (usize, &(f64, Interval))| {
             let share = || wilson(mean * means.rows as f64, means.rows);
-            let interval = if by_wilson { share() } else { *interval };
+            let interval = if by_wilson { Some(share()) } else { drawn(*interval) };
             let corpus = column.corpus.as_ref().filter(|_| group == Report::ALL);
             Value {
                 system: self.name(system),
                 mean: *mean,
-                low: interval.low,
-                high: interval.high,
+                low: interval.map(|interval| interval.low),
+                high: interval.map(|interval| interval.high),
                 interval: if by_wilson { "wilson" } else { "bootstrap" },
                 corpus: corpus.and_then(|corpus| corpus.get(system).copied()),
             }
@@ -79,9 +95,9 @@ impl Comparing<'_> {
             against: self.name(self.base),
             difference: paired.difference,
             relative_percent: base.map(|(base, _)| 100.0 * paired.difference / base),
-            low: paired.interval.low,
-            high: paired.interval.high,
-            p: paired.p,
+            low: drawn(paired.interval).map(|interval| interval.low),
+            high: drawn(paired.interval).map(|interval| interval.high),
+            p: enough.then_some(paired.p),
         });
         Measure {
             group: group.to_owned(),
@@ -91,4 +107,15 @@ impl Comparing<'_> {
             differences: differences.collect(),
         }
     }
+}
+
+/// The mean of each unit's values.
+fn means_of(values: &[f64], units: &[usize]) -> Vec<f64> {
+    let count = units.iter().max().map_or(0, |last| last + 1);
+    let mut sums = vec![(0.0, 0u32); count];
+    for (value, unit) in values.iter().zip(units) {
+        let (sum, rows) = &mut sums[*unit];
+        (*sum, *rows) = (*sum + value, *rows + 1);
+    }
+    sums.into_iter().map(|(sum, rows)| sum / f64::from(rows)).collect()
 }

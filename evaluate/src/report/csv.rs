@@ -58,23 +58,22 @@ impl Report {
         for measure in &self.measures {
             for value in &measure.values {
                 let compared = measure.differences.iter().find(|d| d.system == value.system);
-                let number = |of: fn(&super::Difference) -> f64| optional(compared.map(of));
                 table.line([
                     measure.group.clone(),
                     measure.metric.name().to_owned(),
                     value.system.clone(),
                     measure.rows.to_string(),
                     value.mean.to_string(),
-                    value.low.to_string(),
-                    value.high.to_string(),
+                    optional(value.low),
+                    optional(value.high),
                     value.interval.to_owned(),
                     optional(value.corpus),
                     compared.map(|difference| difference.against.clone()).unwrap_or_default(),
-                    number(|difference| difference.difference),
+                    optional(compared.map(|difference| difference.difference)),
                     optional(compared.and_then(|difference| difference.relative_percent)),
-                    number(|difference| difference.low),
-                    number(|difference| difference.high),
-                    number(|difference| difference.p),
+                    optional(compared.and_then(|difference| difference.low)),
+                    optional(compared.and_then(|difference| difference.high)),
+                    optional(compared.and_then(|difference| difference.p)),
                 ])?;
             }
         }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::error::EvaluateError;
 use crate::metrics::Metric;
-use crate::statistics::{Bootstrap, CONFIDENCE};
+use crate::statistics::{Bootstrap, CONFIDENCE, LEAST_ROWS};
 
 pub(crate) use self::comparing::{Column, Comparing};
 pub(crate) use self::csv::Csv;
@@ -55,6 +55,8 @@ pub struct Intervals {
     pub resamples: usize,
     /// Seed of its draws.
     pub seed: u64,
+    /// Rows below which it says nothing.
+    pub least_rows: usize,
 }
 
 /// A metric over a group of rows.
@@ -64,7 +66,7 @@ pub struct Measure {
     pub group: String,
     /// The metric.
     pub metric: Metric,
-    /// Rows; of the mean of groups the groups' rows.
+    /// Rows; of the mean of groups the groups' rows. Of removals queries, which come with all of their shares.
     pub rows: usize,
     /// One for each system.
     pub values: Vec<Value>,
@@ -79,10 +81,10 @@ pub struct Value {
     pub system: String,
     /// The mean over the rows.
     pub mean: f64,
-    /// Lower end of its interval.
-    pub low: f64,
+    /// Lower end of its interval; none where there are too few rows for a bootstrap.
+    pub low: Option<f64>,
     /// Upper end.
-    pub high: f64,
+    pub high: Option<f64>,
     /// `wilson` or `bootstrap`.
     pub interval: &'static str,
     /// Of BLEU, the value of all texts as one corpus.
@@ -100,12 +102,12 @@ pub struct Difference {
     pub difference: f64,
     /// The same as a percentage of the base's mean; none if that is 0, or its interval has both signs.
     pub relative_percent: Option<f64>,
-    /// Lower end of its interval, by the paired bootstrap.
-    pub low: f64,
+    /// Lower end of its interval, by the paired bootstrap; none of too few rows.
+    pub low: Option<f64>,
     /// Upper end.
-    pub high: f64,
+    pub high: Option<f64>,
     /// Two-sided.
-    pub p: f64,
+    pub p: Option<f64>,
 }
 
 /// A file of a report's folder.
@@ -129,21 +131,32 @@ impl Report {
 
     /// Compares the systems by every column.
     pub(crate) fn new(comparing: &Comparing<'_>, columns: &[Column]) -> Result<Report, EvaluateError> {
+        Self::of_units(comparing, columns, &[])
+    }
+
+    /// The same where rows are no single draws: `units` are by column and row the number of the unit, counted
+    /// from 0, that the row comes and goes with. A column without any has its rows as units.
+    pub(crate) fn of_units(
+        comparing: &Comparing<'_>,
+        columns: &[Column],
+        units: &[Vec<usize>],
+    ) -> Result<Report, EvaluateError> {
         let Bootstrap { resamples, seed } = comparing.bootstrap;
         // Where there are several, a metric that only one has is that one's too.
         let mut groups = columns.iter().flat_map(|column| &column.groups).map(|(name, _)| name);
         let first = groups.next();
         let several = groups.any(|name| Some(name) != first);
         let mut measures = Vec::new();
-        for column in columns {
-            measures.extend(comparing.measures(column, several)?);
+        for (at, column) in columns.iter().enumerate() {
+            let units = units.get(at).map(Vec::as_slice);
+            measures.extend(comparing.measures(column, units, several)?);
         }
         let mut report = Report {
             kind: comparing.kind,
             systems: comparing.systems.clone(),
             base: comparing.name(comparing.base),
             rows: comparing.rows,
-            intervals: Intervals { confidence: CONFIDENCE, resamples, seed },
+            intervals: Intervals { confidence: CONFIDENCE, resamples, seed, least_rows: LEAST_ROWS },
             measures,
             findings: Vec::new(),
             charts: Vec::new(),
@@ -171,12 +184,14 @@ impl Report {
 
     fn finding(&self, system: &str) -> String {
         let (mut better, mut worse, mut higher) = (Vec::new(), Vec::new(), Vec::new());
+        let mut known = false;
         for measure in self.overall() {
             let metric = measure.metric.label();
             for found in measure.differences.iter().filter(|found| found.system == system) {
+                known |= found.p.is_some();
                 for (list, fits) in [
-                    (&mut better, found.low > 0.0),
-                    (&mut worse, found.high < 0.0),
+                    (&mut better, found.low.is_some_and(|low| low > 0.0)),
+                    (&mut worse, found.high.is_some_and(|high| high < 0.0)),
                     (&mut higher, found.difference > 0.0),
                 ] {
                     list.extend(fits.then_some(metric));
@@ -186,6 +201,10 @@ impl Report {
         let against = format!("{system} against {}", self.base);
         let mut said = match (better.is_empty(), higher.is_empty()) {
             (true, true) => format!("{against}: No metric improved."),
+            (true, false) if !known => format!(
+                "{against}: fewer than {LEAST_ROWS} rows do not tell an improvement from chance (higher: {}).",
+                higher.join(", ")
+            ),
             (true, false) => format!(
                 "{against}: No metric improved by more than chance: the interval of each difference reaches down to 0 (higher: {}).",
                 higher.join(", ")

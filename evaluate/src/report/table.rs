@@ -64,9 +64,17 @@ impl Report {
 
     fn note(&self) -> String {
         let intervals = self.intervals;
+        let too_few = |measure: &Measure| measure.values.iter().any(|value| value.low.is_none());
+        let lacks = |measure: &Measure| too_few(measure) || measure.differences.iter().any(|d| d.p.is_none());
+        let few = match self.measures.iter().any(lacks) {
+            true => {
+                format!(" Fewer than {} rows have neither a bootstrap's interval nor p.", intervals.least_rows)
+            }
+            false => String::new(),
+        };
         format!(
             "In brackets: {:.0} % intervals; of shares Wilson's, else and of differences by a paired bootstrap ({} resamples, seed {}). \
-             {}; differences are from {}.",
+             {}; differences are from {}.{few}",
             100.0 * intervals.confidence,
             intervals.resamples,
             intervals.seed,
@@ -97,7 +105,11 @@ impl Report {
             line.extend(grouped.then(|| measure.group.clone()));
             line.extend([measure.metric.label().to_owned(), measure.rows.to_string()]);
             for value in &measure.values {
-                line.push(format!("{:.4} [{:.4}, {:.4}]", value.mean, value.low, value.high));
+                line.push(format!(
+                    "{:.4}{}",
+                    value.mean,
+                    interval(value.low, value.high, |end| format!("{end:.4}"))
+                ));
                 line.extend(corpus.then(|| value.corpus.map_or_else(String::new, |c| format!("{c:.4}"))));
             }
             line.extend(measure.differences.iter().flat_map(difference));
@@ -110,5 +122,13 @@ impl Report {
 fn difference(of: &Difference) -> [String; 3] {
     let relative = of.relative_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:+.2} %"));
     let relative = if of.difference == 0.0 { "0".to_owned() } else { relative };
-    [format!("{:+.4} [{:+.4}, {:+.4}]", of.difference, of.low, of.high), relative, format!("{:.4}", of.p)]
+    let ends = interval(of.low, of.high, |end| format!("{end:+.4}"));
+    let p = of.p.map_or_else(String::new, |p| format!("{p:.4}"));
+    [format!("{:+.4}{ends}", of.difference), relative, p]
+}
+
+/// An interval in brackets, and nothing where there is none.
+fn interval(low: Option<f64>, high: Option<f64>, number: impl Fn(f64) -> String) -> String {
+    let ends = low.zip(high);
+    ends.map_or_else(String::new, |(low, high)| format!(" [{}, {}]", number(low), number(high)))
 }

@@ -112,8 +112,8 @@ mod tests {
         let series = |name: &str, values: &[f64]| gstore_evaluate::Series {
             name: name.to_owned(),
             values: values.to_vec(),
-            low: values.to_vec(),
-            high: values.to_vec(),
+            low: vec![None; values.len()],
+            high: vec![None; values.len()],
         };
         let panel = gstore_evaluate::Panel {
             title: "Text metrics".to_owned(),
