@@ -355,6 +355,21 @@ fn results_of_retraining_are_read_as_tables() {
         (TABLE, "subset,query,loss\na,q,1\na,r,1\nb,q,1\n", "lacks outputs"),
         ("{\"subset\": \"a\"}\n", "subset,query,loss\na,q,1\n", "needs one of `rows`"),
         ("{\"subset\": \"a\", \"rows\": []}\n", "subset,query,loss\na,q,1\n", "nothing to evaluate"),
+        (
+            "{\"subset\": \"a\", \"rows\": [\"x\", \"y\", \"x\"]}\n",
+            "subset,query,loss\na,q,1\n",
+            "subsets.jsonl: subset \"a\" lists row \"x\" twice",
+        ),
+        (
+            "{\"subset\": \"a\", \"id\": \"x\"}\n{\"subset\": \"a\", \"id\": \"x\"}\n",
+            "subset,query,loss\na,q,1\n",
+            "subset \"a\" lists row \"x\" twice",
+        ),
+        (
+            "{\"subset\": \"a\", \"without\": [\"x\", \"x\"]}\n",
+            "subset,query,loss\na,q,1\n",
+            "subset \"a\" lists row \"x\" twice",
+        ),
     ] {
         let error = tables(subsets, outputs).unwrap_err().to_string();
         assert!(error.contains(words), "{words}: {error}");

@@ -61,6 +61,10 @@ impl Subset {
     }
 }
 
+/// Why a row that a subset lists twice is refused.
+pub(super) const NO_MULTISET: &str =
+    "a subset has a row or has it not, and models that were trained on a row twice are not compared";
+
 /// Places below `pool` that are not in an ascending list.
 pub(super) fn complement(rows: &[u32], pool: usize) -> Vec<u32> {
     let mut rows = rows.iter().peekable();

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::ids::Ids;
 use super::read::{number, text_of};
-use super::subsets::{Subset, SubsetKind, complement};
+use super::subsets::{NO_MULTISET, Subset, SubsetKind, complement};
 use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
 use crate::pairs::PairSource;
@@ -28,11 +28,22 @@ struct Named {
     is_rest: bool,
 }
 
+impl Named {
+    /// Fails at the first row that is listed a second time.
+    fn check(&self, path: &Path) -> Result<(), EvaluateError> {
+        let mut seen = HashSet::with_capacity(self.ids.len());
+        let Some(id) = self.ids.iter().find(|id| !seen.insert(id.as_str())) else { return Ok(()) };
+        let what = format!("subset {:?} lists row {id:?} twice: {NO_MULTISET}", self.name);
+        Err(EvaluateError::File { path: path.to_owned(), what })
+    }
+}
+
 /// Reads a truth from tables. A record of `subsets` has the name of a `subset`, and `rows` or `without`,
 /// lists of ids, or as `id` one row of many records; its `kind`, `group`, `method`, `query` and `share` are
 /// those of [`SubsetKind`]. The pool is every row that is named. A record of `outputs` has `subset`, `query`,
 /// and `loss`, `margin` or `output`, which are better the larger they are but for the loss; several of one
-/// subset and query are several runs.
+/// subset and query are several runs. A subset has a row or has it not: one that lists a row twice is refused,
+/// since scores would count it once.
 ///
 /// # Errors
 /// Files that cannot be read, names that do not fit together, an output that is not finite or missing.
@@ -45,7 +56,6 @@ pub fn read_tables(subsets: &Path, outputs: &Path, cancel: &Cancel) -> Result<Tr
         let mut rows: Vec<u32> =
             named.ids.iter().filter_map(|id| pool.place(id)).map(|place| place as u32).collect();
         rows.sort_unstable();
-        rows.dedup();
         let rows = if named.is_rest { complement(&rows, pool.len()) } else { rows };
         Subset { kind: named.kind.clone(), rows }
     };
@@ -73,6 +83,7 @@ fn read_subsets(path: &Path, cancel: &Cancel) -> Result<Vec<Named>, EvaluateErro
         }
         Ok(())
     })?;
+    named.iter().try_for_each(|subset| subset.check(path))?;
     Ok(named)
 }
 

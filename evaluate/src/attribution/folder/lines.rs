@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::ids::Ids;
 use super::super::read::text_of;
-use super::super::subsets::{Subset, SubsetKind, complement};
+use super::super::subsets::{NO_MULTISET, Subset, SubsetKind, complement};
 use crate::error::EvaluateError;
 
 /// A subset as a line of `subsets.jsonl`.
@@ -38,7 +38,10 @@ impl Line {
             rows.push(place as u32);
         }
         rows.sort_unstable();
-        rows.dedup();
+        if let Some(twice) = rows.windows(2).find(|pair| pair[0] == pair[1]) {
+            let id = pool.id(twice[0] as usize);
+            return Err(format!("subset {} lists row {id:?} twice: {NO_MULTISET}", self.subset));
+        }
         let rows = if is_rest { complement(&rows, pool.len()) } else { rows };
         match digest(&rows, pool) == self.digest {
             true => Ok(Subset { kind: self.kind, rows }),
