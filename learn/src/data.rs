@@ -5,6 +5,7 @@ use gstore_core::many_of;
 
 use crate::error::LearnError;
 use crate::matrix::Matrix;
+use crate::standard::{Standard, constant_columns};
 
 /// Names in a message.
 const MOST_NAMES: usize = 5;
@@ -51,7 +52,7 @@ impl Labelled {
         if let Some(target) = (0..y.cols()).find(|target| is_constant(&y.column(*target))) {
             return Err(LearnError::ConstantTarget(targets[target].clone()));
         }
-        if (0..x.cols()).all(|feature| is_constant(&x.column(feature))) {
+        if constant_columns(&x).len() == x.cols() {
             return Err(LearnError::ConstantFeatures(named(&features)));
         }
         let ids = whole.iter().map(|row| ids[*row].clone()).collect();
@@ -74,17 +75,20 @@ impl Labelled {
             );
             notes.push(format!("{left_out} is missing or not finite"));
         }
-        let constant: Vec<&str> = (0..self.x.cols())
-            .filter(|col| is_constant(&self.x.column(*col)))
-            .map(|col| self.features[col].as_str())
-            .collect();
-        if !constant.is_empty() {
-            let shown = constant.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ");
-            let more = if constant.len() > MOST_NAMES { ", ..." } else { "" };
-            notes.push(format!(
-                "{} of the columns are constant and say nothing: {shown}{more}",
-                constant.len()
-            ));
+        let standard = Standard::of(&self.x);
+        for (columns, what) in [
+            (
+                standard.coarse(),
+                "differ in the last digits of f64 alone, and little is left of what they say",
+            ),
+            (standard.constant, "are constant and say nothing"),
+        ] {
+            if !columns.is_empty() {
+                let shown = columns.iter().take(MOST_NAMES).map(|col| self.features[*col].as_str());
+                let shown = shown.collect::<Vec<_>>().join(", ");
+                let more = if columns.len() > MOST_NAMES { ", ..." } else { "" };
+                notes.push(format!("{} of the columns {what}: {shown}{more}", columns.len()));
+            }
         }
         for (target, name) in self.targets.iter().enumerate() {
             let scores = self.y.column(target);
@@ -151,6 +155,19 @@ mod tests {
         assert!(matches!(&error, LearnError::ConstantTarget(name) if name == "t"), "{error}");
         let few = labelled(vec![1.0, 2.0], vec![1.0, 2.0], 10).unwrap_err();
         assert!(matches!(few, LearnError::TooFewRows { rows: 2, needed: 10, .. }));
+    }
+
+    #[test]
+    fn a_column_on_an_extreme_scale_is_told_from_a_constant_one() {
+        let scores: Vec<f64> = (0..6).map(f64::from).collect();
+        let huge = labelled(scores.iter().map(|x| x * 1e300).collect(), scores.clone(), 2).unwrap();
+        assert!(huge.notes(0.5).is_empty(), "{:?}", huge.notes(0.5));
+        let far = scores.iter().map(|x| 2f64.powi(60) + 256.0 * x).collect();
+        let notes = labelled(far, scores, 2).unwrap().notes(0.5).join("\n");
+        assert!(
+            notes.contains("1 of the columns differ in the last digits") && !notes.contains("constant"),
+            "{notes}"
+        );
     }
 
     #[test]
