@@ -306,6 +306,22 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
     assert_eq!((truth.output(0, 0), truth.output(1, 0), truth.output(2, 1)), (Some(-0.5), None, Some(-0.25)));
     assert_eq!(truth.done(|_| true), [0, 2]);
 
+    // A file that was damaged is named with its run, which is done again.
+    let damaged = place.join("outputs/00004.parquet");
+    let whole = fs_err::read(&damaged).expect("its bytes");
+    fs_err::write(&damaged, &whole[..whole.len() / 2]).expect("cut off");
+    assert_eq!((made.remaining(0..6), made.undone(0..9, &cancel).expect("read")), (vec![3], vec![3, 4]));
+    let error = made.read(&cancel).unwrap_err().to_string();
+    assert!(
+        error.contains("00004.parquet: what run 4 said") && error.contains("retrain it again"),
+        "{error}"
+    );
+    made.record(4, &losses(&[4.0, 0.25])).expect("again");
+    assert_eq!(
+        (made.undone(0..6, &cancel).expect("read"), made.read(&cancel).expect("read")),
+        (vec![3], truth)
+    );
+
     for (wrong, words) in [(losses(&[1.0]), "every query"), (losses(&[1.0, f64::NAN]), "no finite loss")] {
         let error = made.record(3, &wrong).unwrap_err().to_string();
         assert!(error.contains(words), "{words}: {error}");

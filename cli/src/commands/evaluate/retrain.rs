@@ -37,8 +37,12 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
             fs_err::remove_dir_all(&left)?;
         }
     }
-    let remaining = truth.remaining(runs);
-    let (done, count) = (all.end - truth.remaining(all.clone()).len(), all.end);
+    let undone = truth.undone(all.clone(), &cancel)?;
+    for run in undone.iter().filter(|run| !truth.remaining(**run..**run + 1).contains(run)) {
+        context.say(&format!("note: the outputs of run {run} cannot be read; it counts as not done"));
+    }
+    let (done, count) = (all.end - undone.len(), all.end);
+    let remaining: Vec<usize> = undone.into_iter().filter(|run| runs.contains(run)).collect();
     context.say(&format!("{done} of {} done, {} to do here", many(count as u64, "run"), remaining.len()));
     let Some(model) = args.model.as_ref().filter(|_| !args.draw_only) else {
         return stored::keep(context, args, &truth, &cancel);

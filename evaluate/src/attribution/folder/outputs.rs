@@ -1,5 +1,6 @@
 //! Outputs of the runs of a ground truth, a file each.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
@@ -58,8 +59,36 @@ impl TruthFolder {
         place(&self.folder.join("outputs"), &format!("{run:05}.parquet"), &bytes)
     }
 
-    /// The outputs of a run for all queries.
+    /// Those of some runs that are to be done: without a file, or with one that cannot be read.
+    ///
+    /// # Errors
+    /// Being told to stop.
+    pub fn undone(&self, runs: Range<usize>, cancel: &Cancel) -> Result<Vec<usize>, EvaluateError> {
+        let mut undone = self.remaining(runs.clone());
+        for run in runs.start..runs.end.min(self.runs()) {
+            if !undone.contains(&run) && self.read_outputs(run, cancel).is_err() {
+                cancel.check()?;
+                undone.push(run);
+            }
+        }
+        undone.sort_unstable();
+        Ok(undone)
+    }
+
+    /// The outputs of a run for all queries; of a file that cannot be read the error says what mends it.
     pub(super) fn outputs_of(&self, run: usize, cancel: &Cancel) -> Result<Vec<f64>, EvaluateError> {
+        self.read_outputs(run, cancel).map_err(|error| match error {
+            EvaluateError::Stopped => error,
+            error => EvaluateError::File {
+                path: self.output_file(run),
+                what: format!(
+                    "what run {run} said of the queries cannot be read ({error}): retrain it again, with the command that filled the folder, or remove the file to go without its subset"
+                ),
+            },
+        })
+    }
+
+    fn read_outputs(&self, run: usize, cancel: &Cancel) -> Result<Vec<f64>, EvaluateError> {
         let path = self.output_file(run);
         let mut outputs = vec![f64::NAN; self.queries.len()];
         each_record(&PairSource::Files(vec![path.clone()]), cancel, &mut |at, value| {
