@@ -11,8 +11,8 @@ full      gradients of the whole pool at all checkpoints, timed, and the selecti
 prefilter for each set of inputs a ridge is fitted, to a sample of --labels rows and judged on all others (`prefilter evaluate`),
           and to all rows, judged out of fold; of each target the smallest share of rows, in steps of 1 %, of which 90 % and
           95 % of the true top 5 % are part, and that a perfect prediction would take with labels of this noise
-applied   on a store without features of the pool: one forward pass of it, gradients of --labels rows, a ridge fitted to counts
-          and losses, gradients of the share --budget that it predicts to be best, and the selection among these; timed
+applied   on a store without features of the pool: one forward pass of it, gradients of --labels rows, a ridge fitted to counts,
+          losses and entropy, gradients of the share --budget that it predicts to be best, and the selection among these; timed
 cascade   `gstore select --cascade` on a store without features of the pool, timed, beside the full computation and its
           selection; a cascade that is refused has the reason in its line
 
@@ -20,7 +20,6 @@ Prints lines of JSON, then tables. Seconds are those of the whole process, with 
 """
 
 import argparse
-import csv
 import json
 import os
 import random
@@ -123,17 +122,11 @@ def full(bench):
 
 
 def cheap(bench):
-    """A dataset with the ids of the pool, with cheap features and the entropy as a column."""
-    store, table = bench.folder / "full.gstore", bench.folder / "perplexity.csv"
+    """A dataset with the ids of the pool, with cheap features."""
+    store = bench.folder / "full.gstore"
     encoding = ["--model", bench.model, "--max-length", 512]
-    bench.step("cheap: entropy", "generate", "--perplexity", *encoding, "--data", bench.folder / "pool.jsonl", "-o", table, "--force")
-    with table.open(encoding="utf-8") as lines:
-        entropy = {row["id"]: float(row["entropy"]) for row in csv.DictReader(lines)}
-    records = [json.loads(line) for line in bench.pool()]
-    lines = (json.dumps({**record, "entropy": entropy[str(record["id"])]}) + "\n" for record in records)
-    (bench.folder / "cheap.jsonl").write_text("".join(lines), encoding="utf-8")
-    bench.step("cheap: add", "add", "--dataset", "cheap", "--data", bench.folder / "cheap.jsonl", "--column", "entropy:float", store=store)
-    bench.step("cheap: pass", "ingest", "--dataset", "cheap", *encoding, "--run", "base", "--features", "loss,embed-mean", store=store)
+    bench.step("cheap: add", "add", "--dataset", "cheap", "--data", bench.folder / "pool.jsonl", store=store)
+    bench.step("cheap: pass", "ingest", "--dataset", "cheap", *encoding, "--run", "base", "--features", "loss,entropy,embed-mean", store=store)
     first = sorted(Path("/").glob(bench.options.checkpoints.lstrip("/")), key=lambda path: int(path.name.rpartition("-")[2]))[0]
     small = bench.gradients("grad-adam", bench.options.small_dim)
     small[small.index(bench.options.checkpoints)] = first
@@ -189,8 +182,8 @@ def applied(bench):
         parts = (f"applied-{options.labels}-{options.budget.rstrip('%')}-{target}{end}" for end in (".gstore", "-kept.jsonl", ".jsonl"))
         store, kept, chosen = (bench.folder / part for part in parts)
         bench.add(name, store, target)
-        loss = ["--model", bench.model, "--max-length", 512, "--run", "base", "--features", "loss"]
-        learn = ["--pool", "pool", "--labels-of", "sample", "--random-labels", "--target", target, "--run", "warm", "--inputs", ",".join(SETS["loss"][:-1])]
+        loss = ["--model", bench.model, "--max-length", 512, "--run", "base", "--features", "loss,entropy"]
+        learn = ["--pool", "pool", "--labels-of", "sample", "--random-labels", "--target", target, "--run", "warm", "--inputs", ",".join(SETS["loss"])]
         gradients = bench.gradients("grad-adam", options.dim)
         select = ["--pool", "kept", "--target", target, "--run", "warm", "--top", len(whole_of), "-o", chosen, "--force"]
         steps = {
