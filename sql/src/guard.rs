@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::ast::{Query, SetExpr, ShowStatementOptions, Statement as Sql};
+use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement as Sql};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -243,12 +243,6 @@ const CHANGES: [&str; 13] = [
     "DROP VIEW",
     "VACUUM",
 ];
-
-/// Whether the statement is a plain `SHOW TABLES`, which is answered with the store's own tables only.
-pub(crate) fn is_show_tables(statement: &Statement) -> bool {
-    matches!(statement, Statement::Statement(s) if matches!(&**s,
-        Sql::ShowTables { show_options: ShowStatementOptions { filter_position: None, show_in: None, .. }, .. }))
-}
 
 /// Whether a plan reads the engine's settings, by their table or by SHOW. One of them is the folder of
 /// temporary files.

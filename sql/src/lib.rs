@@ -57,6 +57,7 @@ mod samples;
 mod scan;
 mod session;
 mod shown;
+mod shows;
 mod system;
 mod tokens;
 mod translate;

@@ -12,7 +12,7 @@ use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement;
 
 use super::bounds::{self, Asking, Budget};
-use super::catalog::{self, Tables};
+use super::catalog::Tables;
 use super::cooperative::cooperative;
 use super::copies;
 use super::correlated::Correlated;
@@ -27,6 +27,7 @@ use super::ordinals;
 use super::parameters::inner;
 use super::quotes::Names;
 use super::session::Limits;
+use super::shows;
 use super::types;
 use super::views;
 use super::virtuals::Asked;
@@ -110,8 +111,8 @@ pub(super) async fn logical(
     tables: &[String],
 ) -> Result<LogicalPlan, SqlError> {
     let translate = |e| SqlError::from_datafusion(e, tables);
-    if guard::is_show_tables(&statement) {
-        statement = guard::parse(catalog::SHOW_TABLES)?;
+    if let Some(query) = shows::query_of(&statement) {
+        statement = guard::parse(&query)?;
     }
     // Before anything is put into other words.
     let names = Names::of(&mut statement);
