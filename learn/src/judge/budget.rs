@@ -35,22 +35,32 @@ pub struct Cut {
     pub recall: f64,
     /// Its one-sided 95 % lower bound.
     pub bound: f64,
+    /// Where the bound counts the labelled rows of a pool's top as found, the recall that does so too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with_labelled: Option<f64>,
 }
 
 impl Cut {
     /// What a cut keeps of some labelled rows. `of_pool`: how many rows of a pool are of the true top, where the
     /// labelled ones of them count as found.
     pub fn on(from: Option<f64>, predictions: &[f64], top: &[bool], of_pool: Option<usize>) -> Cut {
-        let Some(least) = from else { return Cut { from, share: 1.0, recall: 1.0, bound: 1.0 } };
+        let Some(least) = from else {
+            return Cut { from, share: 1.0, recall: 1.0, bound: 1.0, with_labelled: None };
+        };
         let is_kept = |prediction: &f64| *prediction >= least;
         let kept = predictions.iter().filter(|prediction| is_kept(prediction)).count();
         let hits =
             predictions.iter().zip(top).filter(|(prediction, top)| **top && is_kept(prediction)).count();
         let k = top.iter().filter(|top| **top).count();
+        let recall = hits as f64 / k.max(1) as f64;
+        // The labelled rows of the top are all kept, the others as often as the cut keeps labelled ones.
+        let with_labelled =
+            |rows: usize| (k as f64 + rows.saturating_sub(k) as f64 * recall) / rows.max(1) as f64;
         Cut {
             from,
             share: kept as f64 / predictions.len().max(1) as f64,
-            recall: hits as f64 / k.max(1) as f64,
+            recall,
+            with_labelled: of_pool.map(with_labelled),
             bound: match of_pool {
                 Some(rows) => PoolTop::new(rows, k).bound(k - hits),
                 None => lower_bound(hits, k),
@@ -157,6 +167,18 @@ mod tests {
         // Each of all numbers of hits would take minutes.
         let many = needed_hits(0.9, 200_000).expect("many rows");
         assert!((180_000..181_000).contains(&many), "{many}");
+    }
+
+    #[test]
+    fn a_recall_that_counts_labelled_rows_stands_next_to_a_bound_that_does() {
+        // One of the five labelled rows of a top of 15 passes the cut.
+        let top: Vec<bool> = (0..10).map(|row| row < 5).collect();
+        let predictions: Vec<f64> = (0..10).map(|row| if row == 0 { 1.0 } else { 0.0 }).collect();
+        let cut = Cut::on(Some(0.5), &predictions, &top, Some(15));
+        let with_labelled = cut.with_labelled.expect("of a pool");
+        assert!((cut.recall - 0.2).abs() < 1e-12 && (with_labelled - 7.0 / 15.0).abs() < 1e-12, "{cut:?}");
+        assert!(cut.bound > cut.recall && cut.bound <= with_labelled, "{cut:?}");
+        assert_eq!(Cut::on(Some(0.5), &predictions, &top, None).with_labelled, None);
     }
 
     #[test]

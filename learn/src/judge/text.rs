@@ -79,14 +79,18 @@ impl Report {
                 )?;
             }
             match cut.from {
-                Some(_) => writeln!(
-                    text,
-                    "{}: keeping {} has recall {:.3}, with 95 % confidence at least {:.3}",
-                    target.target,
-                    percent(cut.share),
-                    cut.recall,
-                    cut.bound
-                )?,
+                Some(_) => {
+                    let (name, share) = (&target.target, percent(cut.share));
+                    match cut.with_labelled {
+                        None => write!(text, "{name}: keeping {share} has recall {:.3}", cut.recall)?,
+                        Some(recall) => write!(
+                            text,
+                            "{name}: keeping {share} and all labelled rows of the top has recall {recall:.3} (the cut alone {:.3})",
+                            cut.recall
+                        )?,
+                    }
+                    writeln!(text, ", with 95 % confidence at least {:.3}", cut.bound)?;
+                }
                 None => writeln!(
                     text,
                     "{}: every row is kept; {} rows of the true top bound no smaller budget",
@@ -96,7 +100,7 @@ impl Report {
         }
         writeln!(
             text,
-            "all targets together: {} of rows are kept; lowest recall {:.3}, lowest bound {:.3}, each with 95 % confidence",
+            "all targets together: {} of rows are kept; lowest recall of the cuts alone {:.3}, lowest bound {:.3}, each with 95 % confidence",
             percent(self.choice.kept),
             self.choice.recall,
             self.choice.bound

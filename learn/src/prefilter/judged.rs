@@ -37,7 +37,7 @@ impl Prefilter {
         }
         let mut choice = Choice::with(&self.cuts, held_out, &data.y, (self.top, data.pool));
         for (own, told) in self.cuts.iter_mut().zip(&mut choice.cuts) {
-            (own.recall, own.bound) = (told.recall, told.bound);
+            (own.recall, own.bound, own.with_labelled) = (told.recall, told.bound, told.with_labelled);
             told.share = own.share;
         }
         let kept = predictions.iter().filter(|row| keeps(&self.cuts, &row.values)).count();
