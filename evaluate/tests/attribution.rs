@@ -198,6 +198,8 @@ fn removal_of_the_best_rows_is_compared_with_random_rows() {
     assert_eq!((curves.name, curves.form), ("removal_curves", "lines"));
     let error = removal_curves(&example(), &comparison(&cancel)).unwrap_err().to_string();
     assert!(error.contains("the whole pool"), "{error}");
+    let error = leave_out(&example(), &[covariances()], &comparison(&cancel)).unwrap_err().to_string();
+    assert!(error.contains("\"kind\": \"full\""), "{error}");
 }
 
 #[test]

@@ -269,6 +269,7 @@ fn what_cannot_be_learned_from_is_named() {
         (&["--inputs", "same"][..], "same value in every labelled row"),
         (&["--inputs", "sourc"], "did you mean `source`"),
         (&["--inputs", "x,x"], "named twice"),
+        (&["--inputs", "x,column:x"], "is the same as x"),
         (&["--inputs", "tokens"], "no token counts"),
         (&["--inputs", "x", "--folds", "200"], "400 are needed"),
         (&["--inputs", "x", "--alpha", "0"], "positive"),

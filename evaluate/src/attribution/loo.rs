@@ -23,9 +23,7 @@ pub fn leave_out(
     comparison: &Comparison<'_>,
 ) -> Result<AttributionOutcome, EvaluateError> {
     let names = check(truth, methods)?;
-    let full = truth.full().ok_or_else(|| {
-        EvaluateError::Truth("there is no output of models that were trained on the whole pool".to_owned())
-    })?;
+    let full = truth.full()?;
     let subsets = truth.done(|kind| matches!(kind, SubsetKind::Without { .. }));
     if subsets.len() < 2 {
         let what = format!("{} rows or groups were left out, and at least two are needed", subsets.len());

@@ -28,9 +28,7 @@ struct Removals<'a> {
 impl<'a> Removals<'a> {
     fn of(truth: &'a Truth) -> Result<Removals<'a>, EvaluateError> {
         let bad = |what: &str| EvaluateError::Truth(what.to_owned());
-        let full = truth
-            .full()
-            .ok_or_else(|| bad("there is no output of models that were trained on the whole pool"))?;
+        let full = truth.full()?;
         let mut of = Removals {
             names: vec![RANDOM.to_owned()],
             queries: Vec::new(),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::Ids;
 use super::subsets::{Subset, SubsetKind};
+use crate::error::EvaluateError;
 
 /// What an output is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,9 +60,17 @@ impl Truth {
         (0..self.subsets.len()).filter(wanted).filter(done).collect()
     }
 
-    /// The number of the subset that is the whole pool, if it was retrained.
-    pub fn full(&self) -> Option<usize> {
-        self.done(|kind| *kind == SubsetKind::Full).first().copied()
+    /// The number of the subset that is the whole pool.
+    ///
+    /// # Errors
+    /// None that was retrained.
+    pub fn full(&self) -> Result<usize, EvaluateError> {
+        self.done(|kind| *kind == SubsetKind::Full).first().copied().ok_or_else(|| {
+            EvaluateError::Truth(
+                "there is no output of models that were trained on the whole pool (of tables: of a subset with \"kind\": \"full\")"
+                    .to_owned(),
+            )
+        })
     }
 
     /// How far two halves of each subset's runs order the subsets alike: the mean over queries of Spearman's

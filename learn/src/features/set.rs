@@ -82,6 +82,10 @@ impl FeatureSet {
                 return Err(LearnError::Feature { name: name.clone(), why: "is named twice".to_owned() });
             }
             let source = of_name(part, &own, name)?;
+            if let Some(same) = features.iter().find(|other| is_same(dataset, &own, &other.source, &source)) {
+                let why = format!("is the same as {}, and would count twice", same.name);
+                return Err(LearnError::Feature { name: name.clone(), why });
+            }
             features.push(Feature { name: name.clone(), source });
         }
         if features.is_empty() {
@@ -148,6 +152,20 @@ impl FeatureSource {
             Self::Text { values, .. } => values.len(),
             _ => 1,
         }
+    }
+}
+
+/// Whether two names mean one thing: a label and a kind can both be those of one stored feature.
+fn is_same(dataset: &str, own: &[&FeaturePart], a: &FeatureSource, b: &FeatureSource) -> bool {
+    match (a, b) {
+        (
+            FeatureSource::Stored { name: a, exp: of_a, .. },
+            FeatureSource::Stored { name: b, exp: of_b, .. },
+        ) => {
+            let part = |name: &str| find(dataset, own, name).map(|part| part.attrs.label.as_str());
+            of_a == of_b && matches!((part(a), part(b)), (Ok(a), Ok(b)) if a == b)
+        }
+        _ => a == b,
     }
 }
 
