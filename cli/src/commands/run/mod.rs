@@ -139,9 +139,25 @@ fn set(given: &[String]) -> Result<Variables> {
     let pair = |text: &String| -> Result<(String, String)> {
         let (name, value) =
             text.split_once('=').ok_or_else(|| UsageError(format!("--set {text}: NAME=VALUE is wanted")))?;
-        Ok((name.trim().to_owned(), value.to_owned()))
+        Ok((name.trim().to_owned(), listed(value).unwrap_or_else(|| value.to_owned())))
     };
     given.iter().map(pair).collect()
+}
+
+/// A list as TOML writes it, with commas between its values as the file's variables have them; none of anything
+/// else, as of a pattern that begins with a bracket.
+fn listed(value: &str) -> Option<String> {
+    if !value.trim_start().starts_with('[') {
+        return None;
+    }
+    let table: toml::Table = toml::from_str(&format!("list = {value}")).ok()?;
+    let text = |value: &toml::Value| match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => Some(value.to_string()),
+        _ => None,
+    };
+    let values: Option<Vec<String>> = table.get("list")?.as_array()?.iter().map(text).collect();
+    Some(values?.join(","))
 }
 
 fn places(plan: &Plan, names: &[String]) -> Result<BTreeSet<usize>> {
@@ -169,4 +185,19 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(ending);
     path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_taken_as_toml_writes_it() {
+        let of = |text: &str| set(&[format!("targets={text}")]).expect("a pair")["targets"].clone();
+        assert_eq!(of(r#"["a", "b"]"#), "a,b");
+        assert_eq!(of("[1, 0.5, true]"), "1,0.5,true");
+        assert_eq!(of("a,b"), "a,b");
+        // A pattern of names of files is no list.
+        assert_eq!(of("[a-z]*.jsonl"), "[a-z]*.jsonl");
+    }
 }
