@@ -41,6 +41,10 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
             &["--top", "50%", "--cascade", stages, "--labels", "10"],
             "fewer stages, a lower recall, or a larger",
         ),
+        (
+            &["--top", "50%", "--recall", "80%", "--cascade", stages, "--labels", "99999"],
+            "299 are the most that leave one",
+        ),
         (&["--top", "50%", "--cascade", "los -> all"], "did you mean `loss`"),
         (&["--top", "50%", "--cascade", "tokens -> all"], "300 rows of `pool` were not counted yet"),
         (&["--top", "50%", "--cascade", "4 checkpoints -> all"], "no cheaper than all"),

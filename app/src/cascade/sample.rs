@@ -80,12 +80,22 @@ pub(super) fn draw(
             many(stages.len() as u64, "stage")
         )));
     }
+    if let Some(asked) = request.labels.filter(|asked| *asked >= all && least < all) {
+        return Err(AnswerError::Refused(format!(
+            "{} leave none of the {all} of the pool to choose among: a recall of {} takes {least} at least, and {} are the \
+             most that leave one",
+            many(asked, "labelled row"),
+            percent(request.recall),
+            all - 1
+        )));
+    }
     if count >= all {
         return Err(AnswerError::Cascade(format!(
-            "nothing was computed, because nothing can be saved: a recall of {} of the top {} takes {count} labelled \
+            "nothing was computed, because nothing can be saved: a recall of {} of the top {} takes {} labelled \
              rows, and the pool has {all}; fewer stages, a lower recall, or a larger selection take fewer",
             percent(request.recall),
-            percent(top)
+            percent(top),
+            if request.labels.is_some() { least } else { count }
         )));
     }
     let rest = (all - count) as f64;
