@@ -4,6 +4,7 @@ use gstore_core::correlation::{descending, is_constant};
 use gstore_core::many_of;
 
 use crate::error::LearnError;
+use crate::features::MOST_VALUES;
 use crate::matrix::Matrix;
 use crate::standard::{Standard, constant_columns};
 
@@ -90,6 +91,15 @@ impl Labelled {
                 notes.push(format!("{} of the columns {what}: {shown}{more}", columns.len()));
             }
         }
+        let of_texts: Vec<&str> =
+            self.features.iter().filter_map(|name| Some(name.split_once('=')?.0)).collect();
+        for same in of_texts.chunk_by(|a, b| a == b).filter(|same| same.len() >= MOST_VALUES) {
+            notes.push(format!(
+                "{} is taken as text, of which the {MOST_VALUES} most frequent values count and others say nothing: a time or an id \
+                 should be a number, or be left out",
+                same[0]
+            ));
+        }
         for (target, name) in self.targets.iter().enumerate() {
             let scores = self.y.column(target);
             let order = descending(&scores);
@@ -168,6 +178,19 @@ mod tests {
             notes.contains("1 of the columns differ in the last digits") && !notes.contains("constant"),
             "{notes}"
         );
+    }
+
+    #[test]
+    fn a_text_of_many_values_is_told() {
+        let of = |values: usize| {
+            let x = Matrix::new(values, (0..3 * values).map(|at| at as f64).collect());
+            let names: Vec<String> =
+                (0..values).map(|value| format!("added=2026-01-01T00:{value}")).collect();
+            let y = Matrix::new(1, vec![1.0, 2.0, 3.0]);
+            let found = Labelled::new(ids(3), (names, &x), (vec!["t".to_owned()], &y), 2).unwrap();
+            found.notes(0.5).join("\n")
+        };
+        assert!(of(64).contains("added is taken as text") && of(63).is_empty(), "{} {}", of(64), of(63));
     }
 
     #[test]

@@ -12,3 +12,4 @@ mod vectors;
 
 pub use open::OpenFeatures;
 pub use set::FeatureSet;
+pub(crate) use set::MOST_VALUES;

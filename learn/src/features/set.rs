@@ -9,7 +9,7 @@ use super::open::OpenFeatures;
 use crate::error::LearnError;
 
 /// Values of a text column that have a column of their own.
-pub(super) const MOST_VALUES: usize = 64;
+pub(crate) const MOST_VALUES: usize = 64;
 
 /// The features of a prefilter.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
