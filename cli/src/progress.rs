@@ -47,6 +47,16 @@ impl Reporter {
 }
 
 impl Stage {
+    /// Counts what is done. A total that is passed was an estimate, as of tokens of some rows by the mean of
+    /// all: from there on none is known.
+    fn add(&mut self, done: u64) {
+        self.done += done;
+        if self.done > self.total {
+            self.total = 0;
+            self.bar.iter().for_each(|bar| bar.set_length(self.done));
+        }
+    }
+
     fn rate(&self) -> f64 {
         self.done as f64 / self.begun.elapsed().as_secs_f64().max(1e-9)
     }
@@ -79,7 +89,7 @@ impl Progress for Reporter {
 
     fn advance(&mut self, done: u64) {
         let Some(stage) = &mut self.stage else { return };
-        stage.done += done;
+        stage.add(done);
         match &stage.bar {
             Some(bar) => bar.inc(done),
             None if stage.last_line.elapsed() >= LINE_EVERY => {
@@ -208,6 +218,18 @@ mod tests {
     #[test]
     fn a_rate_has_no_digits_that_nobody_reads() {
         assert_eq!([0.04, 9.87, 13_946.212_7].map(rate), ["2.4/min", "9.9/s", "13,946/s"]);
+    }
+
+    #[test]
+    fn a_total_that_is_passed_is_no_longer_told() {
+        let now = Instant::now();
+        let (name, unit) = ("ingest".to_owned(), Unit::Tokens);
+        let mut stage = Stage { name, unit, total: 100, done: 0, begun: now, last_line: now, bar: None };
+        stage.add(60);
+        assert!(stage.plain().starts_with("ingest: 60/100 tokens ("), "{}", stage.plain());
+        stage.add(60);
+        let told = stage.plain();
+        assert!(told.starts_with("ingest: 120 tokens (") && !told.contains("left"), "{told}");
     }
 
     #[test]
