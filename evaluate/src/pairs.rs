@@ -211,14 +211,18 @@ fn reference(record: &Value, key: Option<&str>) -> Option<Vec<String>> {
     }
 }
 
-/// A text, or a list of them; of SQuAD's lists the texts of the answers.
+/// A text or a number, or a list of them; of SQuAD's lists the texts of the answers.
 fn texts(value: &Value) -> Option<Vec<String>> {
+    let one = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
     match value {
-        Value::String(text) => Some(vec![text.clone()]),
-        Value::Array(items) => items
-            .iter()
-            .map(|item| item.as_str().or_else(|| item.get("text")?.as_str()).map(str::to_owned))
-            .collect(),
+        Value::String(_) | Value::Number(_) => Some(vec![one(value)?]),
+        Value::Array(items) => {
+            items.iter().map(|item| one(item).or_else(|| one(item.get("text")?))).collect()
+        }
         Value::Object(_) => texts(value.get("text")?),
         _ => None,
     }

@@ -68,7 +68,10 @@ impl Report {
         let lacks = |measure: &Measure| too_few(measure) || measure.differences.iter().any(|d| d.p.is_none());
         let few = match self.measures.iter().any(lacks) {
             true => {
-                format!(" Fewer than {} rows have neither a bootstrap's interval nor p.", intervals.least_rows)
+                format!(
+                    " Fewer than {} rows have neither a bootstrap's interval nor p.",
+                    intervals.least_rows
+                )
             }
             false => String::new(),
         };

@@ -61,7 +61,7 @@ pub(crate) fn make(
         return Err(error);
     }
     if finished.exists() {
-        fs_err::remove_dir_all(&finished)?;
+        remove(&finished)?;
     }
     fs_err::rename(&unfinished, &finished)?;
     Ok(sync(output)?)
@@ -89,6 +89,18 @@ pub(crate) fn check_writable(output: &Path) -> std::io::Result<()> {
     fs_err::remove_dir(&tried)
 }
 
+/// Removes a folder, first its name: a process that is killed meanwhile leaves no part of it that looks whole, and
+/// [`remove_unfinished`] takes the rest.
+pub(crate) fn remove(folder: &Path) -> Result<(), TrainError> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let gone = folder.with_file_name(format!("{UNFINISHED}removed-{name}"));
+    if gone.exists() {
+        fs_err::remove_dir_all(&gone)?;
+    }
+    fs_err::rename(folder, &gone)?;
+    Ok(fs_err::remove_dir_all(&gone)?)
+}
+
 /// Removes what a killed training left unfinished: folders and files.
 pub(crate) fn remove_unfinished(output: &Path) -> Result<(), TrainError> {
     if !output.is_dir() {
@@ -111,7 +123,7 @@ pub(crate) fn remove_unfinished(output: &Path) -> Result<(), TrainError> {
 pub(crate) fn remove_interim(output: &Path, taken: u64) -> Result<(), TrainError> {
     for checkpoint in checkpoints(output)? {
         if checkpoint.step < taken && is_interim(&checkpoint.folder)? {
-            fs_err::remove_dir_all(&checkpoint.folder)?;
+            remove(&checkpoint.folder)?;
         }
     }
     Ok(())
@@ -121,7 +133,7 @@ pub(crate) fn remove_interim(output: &Path, taken: u64) -> Result<(), TrainError
 pub(crate) fn remove_all(output: &Path, kept: usize) -> Result<(), TrainError> {
     let found = checkpoints(output)?;
     for checkpoint in found.iter().take(found.len().saturating_sub(kept)) {
-        fs_err::remove_dir_all(&checkpoint.folder)?;
+        remove(&checkpoint.folder)?;
     }
     Ok(())
 }

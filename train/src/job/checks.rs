@@ -4,7 +4,7 @@ use gstore_core::Cancel;
 use gstore_model::Backend;
 
 use super::Job;
-use crate::checkpoint::{checkpoints, last_checkpoint, remove_all, remove_interim};
+use crate::checkpoint::{checkpoints, last_checkpoint, remove, remove_all, remove_interim};
 use crate::error::TrainError;
 
 impl<B: Backend + Clone> Job<'_, B> {
@@ -68,7 +68,7 @@ impl<B: Backend + Clone> Job<'_, B> {
         let last = match self.check_samples(taken, true) {
             Ok(()) => String::new(),
             Err(TrainError::NotFinite { found, value, .. }) => {
-                fs_err::remove_dir_all(&folder)?;
+                remove(&folder)?;
                 format!("{} was removed, since {found} is {value}; ", folder.display())
             }
             Err(other) => return Err(other),
