@@ -11,6 +11,7 @@ use std::error::Error;
 use std::path::Path;
 
 use gstore_core::Cancel;
+use gstore_evaluate::Value;
 use gstore_evaluate::attribution::{
     AttributionOutcome, Comparison, Flips, Ids, Scores, Suspicious, flip_detection, lds, leave_one_out,
     leave_out, random_subsets,
@@ -90,5 +91,9 @@ fn climb(
 /// The first measure of each method, with its interval.
 fn column(outcome: &AttributionOutcome) -> Vec<String> {
     let values = outcome.report.measures.iter().take(1).flat_map(|measure| &measure.values);
-    values.map(|value| format!("{:.3} [{:.3}, {:.3}]", value.mean, value.low, value.high)).collect()
+    let of = |value: &Value| match (value.low, value.high) {
+        (Some(low), Some(high)) => format!("{:.3} [{low:.3}, {high:.3}]", value.mean),
+        _ => format!("{:.3}", value.mean),
+    };
+    values.map(of).collect()
 }
