@@ -137,7 +137,7 @@ pub fn text_scores(text: &str, references: &[&str]) -> TextScores {
         nearest(&|reference| words.rouge_n(reference, 2)),
         nearest(&|reference| words.rouge_l(reference)),
         Normal::Squad.exact_match(text, references),
-        f1(text, references),
+        f1(Normal::Squad, text, references),
     ];
     TextScores { values, bleu }
 }

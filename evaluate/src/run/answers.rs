@@ -203,7 +203,7 @@ fn chosen(ask: &Ask, log_likelihoods: &[f64]) -> Option<Answered> {
 fn answered(text: &str, expected: &[String], rule: &Arc<Rule>) -> Answered {
     let prediction = rule.read(text);
     let right: Vec<&str> = expected.iter().map(String::as_str).collect();
-    let values = [rule.normal.exact_match(&prediction, &right), f1(&prediction, &right)];
+    let values = [rule.normal.exact_match(&prediction, &right), f1(rule.normal, &prediction, &right)];
     Answered { prediction, raw: text.to_owned(), values }
 }
 
