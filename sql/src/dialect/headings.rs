@@ -12,7 +12,6 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Expr, Query, Select, SelectItem, SetExpr, Statement as Sql,
 };
-use datafusion::sql::utils::UNNEST_PLACEHOLDER;
 
 use crate::expanded::name;
 
@@ -117,18 +116,12 @@ fn is_many(expr: &Expr) -> bool {
     text.contains("columns(") || text.contains("unnest(")
 }
 
-/// The field of a struct that a column is, where `unnest()` made it: the engine's name for it is the whole call.
-fn field_of(column: &str) -> Option<&str> {
-    column.strip_prefix(UNNEST_PLACEHOLDER)?.rsplit_once(").").map(|(_, field)| field)
-}
-
 /// The plan with these headings.
 pub(crate) fn renamed(plan: Arc<dyn ExecutionPlan>, headings: &Headings) -> DfResult<Arc<dyn ExecutionPlan>> {
     let schema = plan.schema();
     let n = schema.fields().len();
     let name = |(i, field): (usize, &Arc<arrow_schema::Field>)| {
-        let called = field_of(field.name()).or_else(|| headings.get(i, n));
-        called.unwrap_or(field.name()).to_owned()
+        headings.get(i, n).map_or_else(|| field.name().clone(), str::to_owned)
     };
     let names: Vec<String> = schema.fields().iter().enumerate().map(name).collect();
     if names.iter().zip(schema.fields()).all(|(name, field)| name == field.name()) {
@@ -147,12 +140,6 @@ mod tests {
     fn headings(sql: &str, n: usize) -> Vec<Option<String>> {
         let headings = Headings::of(&crate::guard::parse(sql).unwrap());
         (0..n).map(|i| headings.get(i, n).map(str::to_owned)).collect()
-    }
-
-    #[test]
-    fn fields_of_a_struct_have_their_names() {
-        assert_eq!(field_of("__unnest_placeholder(named_struct(Utf8(\"a\"),Int64(1))).a"), Some("a"));
-        assert_eq!(field_of("f(x).a"), None);
     }
 
     #[test]
