@@ -53,16 +53,17 @@ impl Cut {
             predictions.iter().zip(top).filter(|(prediction, top)| **top && is_kept(prediction)).count();
         let k = top.iter().filter(|top| **top).count();
         let recall = hits as f64 / k.max(1) as f64;
+        let pool = of_pool.map(|rows| PoolTop::new(rows, k)).filter(|pool| pool.rows != ENDLESS);
         // The labelled rows of the top are all kept, the others as often as the cut keeps labelled ones.
         let with_labelled =
-            |rows: usize| (k as f64 + rows.saturating_sub(k) as f64 * recall) / rows.max(1) as f64;
+            |PoolTop { rows, .. }| (k as f64 + rows.saturating_sub(k) as f64 * recall) / rows.max(1) as f64;
         Cut {
             from,
             share: kept as f64 / predictions.len().max(1) as f64,
             recall,
-            with_labelled: of_pool.map(with_labelled),
-            bound: match of_pool {
-                Some(rows) => PoolTop::new(rows, k).bound(k - hits),
+            with_labelled: pool.map(with_labelled),
+            bound: match pool {
+                Some(pool) => pool.bound(k - hits),
                 None => lower_bound(hits, k),
             },
         }
@@ -171,12 +172,12 @@ mod tests {
 
     #[test]
     fn a_recall_that_counts_labelled_rows_stands_next_to_a_bound_that_does() {
-        // One of the five labelled rows of a top of 15 passes the cut.
-        let top: Vec<bool> = (0..10).map(|row| row < 5).collect();
-        let predictions: Vec<f64> = (0..10).map(|row| if row == 0 { 1.0 } else { 0.0 }).collect();
-        let cut = Cut::on(Some(0.5), &predictions, &top, Some(15));
+        // Two of the ten labelled rows of a top of 30 pass the cut.
+        let top: Vec<bool> = (0..20).map(|row| row < 10).collect();
+        let predictions: Vec<f64> = (0..20).map(|row| if row < 2 { 1.0 } else { 0.0 }).collect();
+        let cut = Cut::on(Some(0.5), &predictions, &top, Some(30));
         let with_labelled = cut.with_labelled.expect("of a pool");
-        assert!((cut.recall - 0.2).abs() < 1e-12 && (with_labelled - 7.0 / 15.0).abs() < 1e-12, "{cut:?}");
+        assert!((cut.recall - 0.2).abs() < 1e-12 && (with_labelled - 14.0 / 30.0).abs() < 1e-12, "{cut:?}");
         assert!(cut.bound > cut.recall && cut.bound <= with_labelled, "{cut:?}");
         assert_eq!(Cut::on(Some(0.5), &predictions, &top, None).with_labelled, None);
     }

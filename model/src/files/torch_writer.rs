@@ -45,8 +45,11 @@ pub fn write_torch(path: &Path, name: &str, root: &Object<'_>) -> std::io::Resul
     let mut pickle = Pickle { bytes: vec![PROTO, 2], storages: Vec::new() };
     pickle.push(root);
     pickle.bytes.push(STOP);
-    let mut zip =
-        ZipWriter::new(UntilError { inner: BufWriter::new(fs_err::File::create(path)?), failed: false });
+    let mut zip = ZipWriter::new(UntilError {
+        inner: BufWriter::new(fs_err::File::create(path)?),
+        failed: false,
+        at: 0,
+    });
     let mut entry = |entry: &str, write: &mut dyn FnMut(&mut dyn Write) -> std::io::Result<()>, big: bool| {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
@@ -71,14 +74,18 @@ pub fn write_torch(path: &Path, name: &str, root: &Object<'_>) -> std::io::Resul
 struct UntilError<W> {
     inner: W,
     failed: bool,
+    /// Where the next byte goes, or would go.
+    at: u64,
 }
 
 impl<W: Write> Write for UntilError<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.failed {
-            return Ok(bytes.len());
-        }
-        self.inner.write(bytes).inspect_err(|_| self.failed = true)
+        let written = match self.failed {
+            true => bytes.len(),
+            false => self.inner.write(bytes).inspect_err(|_| self.failed = true)?,
+        };
+        self.at += written as u64;
+        Ok(written)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -91,10 +98,12 @@ impl<W: Write> Write for UntilError<W> {
 
 impl<W: Seek> Seek for UntilError<W> {
     fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
-        if self.failed {
-            return Ok(0);
-        }
-        self.inner.seek(to).inspect_err(|_| self.failed = true)
+        self.at = match (self.failed, to) {
+            (false, to) => self.inner.seek(to).inspect_err(|_| self.failed = true)?,
+            (true, SeekFrom::Start(at)) => at,
+            (true, SeekFrom::Current(by) | SeekFrom::End(by)) => self.at.saturating_add_signed(by),
+        };
+        Ok(self.at)
     }
 }
 
