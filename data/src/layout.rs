@@ -128,12 +128,14 @@ impl Layout {
         object: &Map<String, Value>,
         text: &str,
     ) -> Result<(String, Map<String, Value>), LayoutError> {
+        let texts = self.texts(object, text);
+        let texts = texts.as_ref().unwrap_or(object);
         let Made { from, mut keys } = match self {
-            Self::OpenAi => messages(object),
-            Self::ShareGpt => conversation(object),
-            Self::Alpaca => instruction(object),
-            Self::Preference => preference(object),
-            Self::Flan => task(object),
+            Self::OpenAi => messages(texts),
+            Self::ShareGpt => conversation(texts),
+            Self::Alpaca => instruction(texts),
+            Self::Preference => preference(texts),
+            Self::Flan => task(texts),
         }?;
         let mut renamed = Map::new();
         let mut line = String::with_capacity(text.len());
@@ -161,6 +163,31 @@ impl Layout {
         }
         line.push('}');
         Ok((line, renamed))
+    }
+}
+
+impl Layout {
+    /// Keys whose texts are trained on as they stand; a number there is what its digits say.
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::OpenAi | Self::ShareGpt => &[],
+            Self::Alpaca => &["instruction", "input", "context", "output", "response"],
+            Self::Preference => &["prompt", "chosen"],
+            Self::Flan => &["inputs", "targets"],
+        }
+    }
+
+    /// A record with the digits of numbers to train on as text; none where there are no such numbers.
+    fn texts(self, object: &Map<String, Value>, text: &str) -> Option<Map<String, Value>> {
+        let is_number = |key: &&str| object.get(*key).is_some_and(Value::is_number);
+        if !self.keys().iter().any(is_number) {
+            return None;
+        }
+        let of = |((key, value), text): ((&String, &Value), &str)| {
+            let is_text = value.is_number() && self.keys().contains(&key.as_str());
+            (key.clone(), if is_text { text.trim().into() } else { value.clone() })
+        };
+        Some(object.iter().zip(parts(text)).map(of).collect())
     }
 }
 
@@ -220,14 +247,15 @@ fn instruction(object: &Map<String, Value>) -> Result<Made, LayoutError> {
     let answer = answer.ok_or_else(|| wrong(layout, "a text `output` or `response`"))?;
     let mut from = vec![asked.0, answer.0];
     let mut question = asked.1.to_owned();
-    let is_text = |key: &str| object.get(key).is_some_and(|value| value.is_null() || value.is_string());
-    if let Some(key) = ["input", "context"].into_iter().find(|key| is_text(key)) {
+    let more = || ["input", "context"].into_iter().filter_map(|key| Some((key, object.get(key)?)));
+    let is_empty =
+        |value: &Value| value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
+    from.extend(more().filter(|(_, value)| is_empty(value)).map(|(key, _)| key));
+    if let Some((key, value)) = more().find(|(_, value)| !is_empty(value)) {
+        let value = value.as_str().ok_or_else(|| wrong(layout, "a text `input` or `context`"))?;
         from.push(key);
-        let more = text(key).map_or("", |(_, text)| text);
-        if !more.trim().is_empty() {
-            question.push_str("\n\n");
-            question.push_str(more);
-        }
+        question.push_str("\n\n");
+        question.push_str(value);
     }
     let mut all = vec![turn("user", &question), turn("assistant", answer.1)];
     if let Some(system) = system(object) {

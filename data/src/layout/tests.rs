@@ -52,6 +52,24 @@ fn text_stands_in_the_place_of_its_keys_and_numbers_keep_their_digits() {
 }
 
 #[test]
+fn numbers_are_the_text_of_their_digits_and_other_values_are_refused() {
+    let said = |json: &str| {
+        let (_, record) = read(json, None).unwrap();
+        let pairs = turns(&record.content).into_iter();
+        pairs.map(|(_, text)| text.to_owned()).collect::<Vec<_>>()
+    };
+    let prime = r#"{"instruction":"Is this number prime?","input":7,"output":"yes"}"#;
+    assert_eq!(said(prime), ["Is this number prime?\n\n7", "yes"]);
+    assert_eq!(said(r#"{"instruction":"Add","input":"","output": 1.50 }"#), ["Add", "1.50"]);
+    assert_eq!(said(r#"{"instruction":"q","input":"","context":"ctx","output":"a"}"#), ["q\n\nctx", "a"]);
+    assert_eq!(said(r#"{"instruction":"q","input":null,"context":"","output":"a"}"#), ["q", "a"]);
+    let long = read(r#"{"inputs":"n?","targets":123456789012345678901}"#, None).unwrap().1;
+    assert!(format!("{:?}", long.content).contains("\"123456789012345678901\""), "{:?}", long.content);
+    let list = read(r#"{"instruction":"q","input":[1,2],"output":"a"}"#, None).unwrap_err();
+    assert!(list.contains("a text `input` or `context`"), "{list}");
+}
+
+#[test]
 fn conversations_have_systems_and_tools() {
     let json = r#"{"system":"brief","conversations":[{"from":"human","value":"q"},{"from":"function_call","value":"f()"},
         {"from":"observation","value":"3"},{"from":"gpt","value":"a"}],"id":"c1"}"#;
@@ -87,7 +105,7 @@ fn what_was_chosen_is_trained_on() {
     assert_eq!(read(&split.to_string(), None).unwrap().1.content, record.content);
     let dialogue = read(r#"{"chosen":"Human: q Assistant: a","rejected":"b"}"#, None).unwrap().1;
     assert_eq!(dialogue.content, Content::Text("Human: q Assistant: a".to_owned()));
-    let odd = read(&json!({ "chosen": 3, "rejected": Value::Null }).to_string(), None).unwrap_err();
+    let odd = read(&json!({ "chosen": true, "rejected": Value::Null }).to_string(), None).unwrap_err();
     assert!(odd.contains("preference records have `chosen`"), "{odd}");
 }
 
