@@ -7,6 +7,7 @@ use gstore::factors::FactorJobError;
 use gstore::{AnswerError, FindError};
 use gstore_cli::origin;
 use gstore_cli::wording::{in_flags, of_files};
+use gstore_core::is_of_full_disk;
 use gstore_data::{CutError, SampleError};
 use gstore_evaluate::EvaluateError;
 use gstore_generate::GenerateError;
@@ -107,11 +108,9 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
 
 /// What to do about a full disk, unless the message says it.
 fn on_full(error: &anyhow::Error, mut text: String) -> String {
-    let is_full = |error: &std::io::Error| {
-        matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-    };
-    let is_full = error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(is_full));
-    if is_full && !["free some space", "disk is full"].iter().any(|hint| text.contains(hint)) {
+    if is_of_full_disk(error.as_ref())
+        && !["free some space", "disk is full"].iter().any(|hint| text.contains(hint))
+    {
         text.push_str("\n  the disk is full: free some space, and run the same command again");
     }
     text

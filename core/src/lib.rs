@@ -13,6 +13,7 @@ pub mod correlation;
 mod digest;
 mod feature;
 pub mod fetch;
+mod full;
 pub mod instructions;
 mod kind;
 mod memory;
@@ -35,6 +36,7 @@ pub use feature::{
     DType, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup,
     Preconditioned, SIGNS, Space,
 };
+pub use full::{is_full, is_of_full_disk};
 pub use kind::{GradientForm, Kind, KindSource, Pooling, UnknownKind};
 pub use memory::{available_memory, keep_freed_memory, total_memory};
 pub use mix::{MIX_STEP, mix};

@@ -1,10 +1,9 @@
 //! Errors of training.
 
-use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-use gstore_core::{Cancelled, Remedy};
+use gstore_core::{Cancelled, Remedy, is_of_full_disk};
 use gstore_data::{EncodeError, SampleError};
 use gstore_model::weights::{ModelError, MomentsError, TorchError, TrainerError};
 use gstore_model::{BackendError, LoadError};
@@ -140,12 +139,7 @@ impl TrainError {
 
     /// The same with what is there and what to do, if the disk is full.
     pub(crate) fn on_full(self, safe: impl FnOnce() -> String) -> Self {
-        let is_full = |error: &io::Error| {
-            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        };
-        let mut causes =
-            std::iter::successors(Some(&self as &(dyn Error + 'static)), |error| (*error).source());
-        match causes.any(|error| error.downcast_ref::<io::Error>().is_some_and(is_full)) {
+        match is_of_full_disk(&self) {
             true => TrainError::Full { safe: safe(), source: Box::new(self) },
             false => self,
         }

@@ -17,7 +17,7 @@ use super::cache::{Cache, Remote, is_hex};
 use super::files::Want;
 use super::http::{Client, Trouble, retried};
 use super::{HubConfig, HubError, HubOrigin, HubRef, Resolved, environment};
-use gstore_core::{Progress, Unit};
+use gstore_core::{Progress, Unit, is_full};
 
 /// The longest listing that is read.
 const LISTING: u64 = 64 << 20;
@@ -186,9 +186,7 @@ impl Fetch<'_> {
             Trouble::Refused(message) => HubError::Refused { reference, message },
             Trouble::Unfit(message) => HubError::Data { reference: reference.to_string(), message },
             Trouble::Damaged { file, message } => HubError::Damaged { reference, file, message },
-            Trouble::Disk(error)
-                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
-            {
+            Trouble::Disk(error) if is_full(&error) => {
                 HubError::DiskFull { reference, cache: self.cache.root.clone() }
             }
             Trouble::Disk(error) => HubError::Failed { reference, message: error.to_string() },

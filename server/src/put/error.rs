@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use gstore::{IngestError, PutError};
+use gstore_core::is_full;
 use gstore_store::{AppendError, CommitError, JobError, KeyError, StoreError};
 use tonic::{Code, Status};
 
@@ -88,10 +89,6 @@ pub(crate) fn full_disk(error: &(dyn Error + 'static)) -> Option<Status> {
 fn full(error: &dyn std::fmt::Display) -> Status {
     tracing::error!(%error, "no space is left for what a client sent");
     Status::resource_exhausted("no space is left on the server's disk; nothing was stored")
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The error of the operating system behind another one.

@@ -1,6 +1,6 @@
 //! Damage of a file, and what else can go wrong with any file.
 
-use gstore_core::Remedy;
+use gstore_core::{Remedy, is_full};
 use serde::Serialize;
 use std::fmt;
 use std::io;
@@ -121,10 +121,6 @@ impl StorageError {
 /// Whether a file that should be there is gone, short, or longer than allowed: damage, not a failure to read.
 pub(crate) fn is_not_whole(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
-}
-
-fn is_full(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// What to do about an error of the operating system, where that is always the same.
