@@ -1,8 +1,8 @@
 //! Atomically written folders: written under another name, flushed, then renamed, by one process at a time.
 
-use std::fs::TryLockError;
 use std::path::Path;
 
+use gstore_store::vfs::{OsVfs, Vfs, VfsLock};
 use serde_json::Value;
 
 use super::checkpoints;
@@ -15,15 +15,7 @@ const UNFINISHED: &str = ".unfinished-";
 /// The right to write to an output folder, which one process has at a time. The system gives it back where that ends,
 /// however it does; the file stays, since a process that waits for it may have it open.
 #[derive(Debug)]
-pub(crate) struct Lock(fs_err::File);
-
-impl Drop for Lock {
-    /// A child that this process has just forked holds the file until it runs its program, and with it a lock that is
-    /// not given back in so many words.
-    fn drop(&mut self) {
-        let _ = self.0.file().unlock();
-    }
-}
+pub(crate) struct Lock(#[expect(dead_code, reason = "is locked as long as it is there")] Box<dyn VfsLock>);
 
 impl Lock {
     /// The lock of a folder, which is made if it is not there.
@@ -32,13 +24,8 @@ impl Lock {
     /// Another process has it; a folder that cannot be written to.
     pub fn of(output: &Path) -> Result<Lock, TrainError> {
         fs_err::create_dir_all(output)?;
-        let path = output.join(".lock");
-        let file = fs_err::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        match file.file().try_lock() {
-            Ok(()) => Ok(Lock(file)),
-            Err(TryLockError::WouldBlock) => Err(TrainError::Busy(output.to_owned())),
-            Err(TryLockError::Error(error)) => Err(error.into()),
-        }
+        let lock = OsVfs.lock(&output.join(".lock"), false)?;
+        lock.map(Lock).ok_or_else(|| TrainError::Busy(output.to_owned()))
     }
 }
 
