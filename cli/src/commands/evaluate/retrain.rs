@@ -37,12 +37,14 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
             fs_err::remove_dir_all(&left)?;
         }
     }
-    let undone = truth.undone(all.clone(), &cancel)?;
-    for run in undone.iter().filter(|run| !truth.remaining(**run..**run + 1).contains(run)) {
+    // Of the runs of other tasks only whether there are outputs: a job of many would read them all as often.
+    let missing = truth.remaining(all.clone());
+    let remaining = truth.undone(runs, &cancel)?;
+    let damaged: Vec<&usize> = remaining.iter().filter(|run| !missing.contains(run)).collect();
+    for run in &damaged {
         context.say(&format!("note: the outputs of run {run} cannot be read; it counts as not done"));
     }
-    let (done, count) = (all.end - undone.len(), all.end);
-    let remaining: Vec<usize> = undone.into_iter().filter(|run| runs.contains(run)).collect();
+    let (done, count) = (all.end - missing.len() - damaged.len(), all.end);
     context.say(&format!("{done} of {} done, {} to do here", many(count as u64, "run"), remaining.len()));
     let Some(model) = args.model.as_ref().filter(|_| !args.draw_only) else {
         return stored::keep(context, args, &truth, &cancel);

@@ -64,14 +64,13 @@ impl TruthFolder {
     /// # Errors
     /// Being told to stop.
     pub fn undone(&self, runs: Range<usize>, cancel: &Cancel) -> Result<Vec<usize>, EvaluateError> {
-        let mut undone = self.remaining(runs.clone());
+        let mut undone = Vec::new();
         for run in runs.start..runs.end.min(self.runs()) {
-            if !undone.contains(&run) && self.read_outputs(run, cancel).is_err() {
+            if !self.output_file(run).exists() || self.read_outputs(run, cancel).is_err() {
                 cancel.check()?;
                 undone.push(run);
             }
         }
-        undone.sort_unstable();
         Ok(undone)
     }
 
