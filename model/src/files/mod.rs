@@ -13,6 +13,7 @@ mod tensor_writer;
 mod tensors;
 mod torch;
 mod torch_writer;
+mod until_error;
 
 pub use error::ModelError;
 pub use names::canonical;

@@ -1,10 +1,12 @@
 //! Archives as `torch.save` writes them: a ZIP of a protocol 2 pickle and raw tensor storages.
 
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
+
+use super::until_error::UntilError;
 
 /// A value of the saved object.
 #[derive(Debug, Clone)]
@@ -45,11 +47,7 @@ pub fn write_torch(path: &Path, name: &str, root: &Object<'_>) -> std::io::Resul
     let mut pickle = Pickle { bytes: vec![PROTO, 2], storages: Vec::new() };
     pickle.push(root);
     pickle.bytes.push(STOP);
-    let mut zip = ZipWriter::new(UntilError {
-        inner: BufWriter::new(fs_err::File::create(path)?),
-        failed: false,
-        at: 0,
-    });
+    let mut zip = ZipWriter::new(UntilError::new(BufWriter::new(fs_err::File::create(path)?)));
     let mut entry = |entry: &str, write: &mut dyn FnMut(&mut dyn Write) -> std::io::Result<()>, big: bool| {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
@@ -65,46 +63,8 @@ pub fn write_torch(path: &Path, name: &str, root: &Object<'_>) -> std::io::Resul
         entry(&format!("data/{number}"), &mut |out| write_values(out, values), big)?;
     }
     entry("version", &mut |out| out.write_all(b"3\n"), false)?;
-    let file = zip.finish()?.inner.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+    let file = zip.finish()?.into_inner().into_inner().map_err(std::io::IntoInnerError::into_error)?;
     file.sync_all()
-}
-
-/// A file that takes what it is given in silence after an error. A `ZipWriter` ends its archive when it is dropped, and
-/// prints the second error of a full disk in its own words.
-struct UntilError<W> {
-    inner: W,
-    failed: bool,
-    /// Where the next byte goes, or would go.
-    at: u64,
-}
-
-impl<W: Write> Write for UntilError<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = match self.failed {
-            true => bytes.len(),
-            false => self.inner.write(bytes).inspect_err(|_| self.failed = true)?,
-        };
-        self.at += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        if self.failed {
-            return Ok(());
-        }
-        self.inner.flush().inspect_err(|_| self.failed = true)
-    }
-}
-
-impl<W: Seek> Seek for UntilError<W> {
-    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
-        self.at = match (self.failed, to) {
-            (false, to) => self.inner.seek(to).inspect_err(|_| self.failed = true)?,
-            (true, SeekFrom::Start(at)) => at,
-            (true, SeekFrom::Current(by) | SeekFrom::End(by)) => self.at.saturating_add_signed(by),
-        };
-        Ok(self.at)
-    }
 }
 
 /// Where torch lets storages begin.
