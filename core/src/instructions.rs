@@ -1,7 +1,7 @@
 //! Widest vector instructions that computations may use.
 //!
-//! Every kernel looks at it before it asks the processor, so that one machine can measure and reproduce what another
-//! one does. Results have the same bits at every level where docs/methods.md says so.
+//! Kernels of the engine and of queries look at it before they ask the processor, so that one machine can measure and
+//! reproduce what another one does (docs/config.md says what does not). Rankings have the same bits at every level.
 
 use std::ffi::OsString;
 use std::sync::OnceLock;

@@ -144,7 +144,7 @@ fn record(prompts: &[Prompt], answer: &Answer, model: &CheckpointId, options: &V
     prompts.get(answer.prompt).map_or(Value::Null, |prompt| prompt.answered(&answer.text, &more))
 }
 
-/// What a record says of its answer.
+/// The fields of a record that describe its answer.
 fn more(
     (finish, new_tokens): (Value, Value),
     model: &CheckpointId,

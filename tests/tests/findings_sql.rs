@@ -176,7 +176,7 @@ fn conditions_choose_the_candidates_of_a_selection() {
         let done = place.run(&["delete", "--dataset", "pool", "--where", condition, "--dry-run"]);
         assert!(done.code != 0 && done.stderr.contains(says), "{condition}: {}", done.stderr);
     }
-    // What follows a comparison that knows NULL is no part of it.
+    // AND and OR end a comparison by IS DISTINCT FROM.
     let condition = "row > 20 IS DISTINCT FROM true AND row < 2";
     let args = ["delete", "--dataset", "pool", "--where", condition, "--dry-run", "--json"];
     assert_eq!(place.json(&args)["deleted"], 2);

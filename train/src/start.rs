@@ -66,7 +66,7 @@ fn check_folder(request: &TrainRequest) -> Result<(), TrainError> {
     if output.is_file() {
         return Err(TrainError::Option(format!("{} is a file: give a folder", output.display())));
     }
-    // What is not there is nobody's.
+    // A folder that is not there yet holds no model.
     let same = |folder: &Path| match (fs_err::canonicalize(folder), fs_err::canonicalize(output)) {
         (Ok(folder), Ok(output)) => folder == output,
         _ => false,
@@ -85,10 +85,10 @@ fn check_folder(request: &TrainRequest) -> Result<(), TrainError> {
 pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64) -> Result<(), TrainError> {
     check_folder(request)?;
     let own = checkpoints(&request.output)?;
-    let from = request.saving.resume_from.as_ref().filter(|_| own.is_empty() || request.saving.overwrite);
-    if let Some((from, state)) =
-        from.map(|from| Ok::<_, TrainError>((from, TrainerState::read(from)?))).transpose()?
-        && let Some(steps) = state.map(|state| state.global_step).filter(|steps| *steps >= total)
+    if let Some(from) = &request.saving.resume_from
+        && (own.is_empty() || request.saving.overwrite)
+        && let Some(TrainerState { global_step: steps, .. }) = TrainerState::read(from)?
+        && steps >= total
     {
         let what = format!(
             "it has taken {steps} steps, and this training has {total}: ask for more steps or epochs"

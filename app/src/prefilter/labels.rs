@@ -45,7 +45,7 @@ pub struct LabelRequest {
     pub most: u64,
     /// Seed of the draw.
     pub seed: u64,
-    /// What the caller says of how the rows with gradients were drawn.
+    /// How the rows with gradients were drawn, as the caller states it.
     pub drawn: Drawn,
 }
 

@@ -151,7 +151,7 @@ pub struct PrefilterFitArgs {
     gstore prefilter apply cheap --store s --pool pool -o kept.jsonl\n  \
     gstore prefilter apply cheap --store s --pool pool --predictions predictions.parquet\n\n\
     Kept rows are written as their original lines, in the order of the pool; then `gstore ingest` computes their gradients. A row without\n\
-    a prediction, because a feature is missing or not finite, is kept; so is a labelled row of the true top, in the dataset that was labelled.\n\nMemory: the features of 4,096 rows.")]
+    a prediction, because a feature is missing or not finite, is kept; so is a labelled row of the true top, in the pool that the prefilter was fitted for.\n\nMemory: the features of 4,096 rows.")]
 pub struct PrefilterApplyArgs {
     /// Name of the prefilter
     #[arg(value_name = "NAME")]

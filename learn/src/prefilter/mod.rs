@@ -45,7 +45,7 @@ pub struct Prefilter {
     /// predicted of them. None of the first form, whose cuts leave out such rows as well.
     #[serde(default, alias = "found")]
     labelled_top: Vec<u64>,
-    /// The dataset whose rows were labelled: in another one the same ids may be those of other rows. Where it is not
+    /// The pool that it was fitted for: in another dataset the same ids may be those of other rows. Where it is not
     /// known, no row is kept for its label.
     #[serde(default)]
     pub pool: Option<String>,

@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_ends_with_its_owner_whoever_else_has_the_file_open() {
+    fn a_dropped_lock_is_free_while_another_descriptor_is_open() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let file = fs_err::File::create(&path).unwrap();

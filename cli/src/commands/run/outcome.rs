@@ -36,7 +36,7 @@ impl Outcome {
         *self == Self::Done
     }
 
-    /// Why it was not done, if that is nobody's wish.
+    /// Why it was not done, unless it was not asked for or was stopped.
     pub fn cause(&self) -> Option<Cause> {
         match self {
             Self::Failed(_) => Some(Cause::Failed),

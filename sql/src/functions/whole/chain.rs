@@ -1,5 +1,5 @@
-//! Long chains of operators as few calls: the engine asks for the types and names of all operands of an operand, for
-//! each operand anew.
+//! Long chains of operators as few calls: for each operand the engine asks again for the types and names of all that
+//! are below it, so that a chain of nested calls takes time that grows with the square of its length or more.
 
 use std::sync::Arc;
 
