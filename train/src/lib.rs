@@ -37,6 +37,7 @@ mod prepare;
 mod random;
 mod register;
 mod request;
+mod resumption;
 mod schedule;
 mod start;
 mod sums;

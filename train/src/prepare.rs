@@ -1,11 +1,11 @@
 //! Preparation of a training: model, samples and steps, checked before anything is computed.
 
-use gstore_core::{Cancel, Remedy, many};
+use gstore_core::{Cancel, many};
 use gstore_data::{Reading, SampleSource, TextEncoder, encode_each, in_blocks};
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{AdaptedWeight, Adapter, ModelFolder};
 
-use crate::checkpoint::{is_adapter, lora_dropout, model_config};
+use crate::checkpoint::{lora_dropout, model_config};
 use crate::data::load;
 use crate::error::TrainError;
 use crate::gradient::Sample;
@@ -14,6 +14,7 @@ use crate::memory::{MemoryPlan, Sizes, trained_values};
 use crate::order::{Leftover, Steps};
 use crate::packing::sequences;
 use crate::request::{Method, TrainRequest};
+use crate::resumption::resumed_method;
 use crate::trainer::LossMean;
 
 /// A training before its weights are read.
@@ -44,26 +45,8 @@ impl Prepared {
     ) -> Result<Prepared, TrainError> {
         request.check()?;
         let mut request = request.clone();
-        // An adapter that is gone on from keeps its configuration.
-        if let Some(from) = request.saving.resume_from.clone() {
-            let full = Remedy::Option("full", "");
-            let refuse = |what: String| Err(TrainError::Option(format!("{}: {what}", from.display())));
-            request.method = match (is_adapter(&from), &request.method) {
-                (true, Method::Full) => {
-                    return refuse(format!(
-                        "it is an adapter, and all weights are to be trained: go on from it without {full}, or merge it \
-                         and begin with the model that this gives"
-                    ));
-                }
-                (true, _) => Method::Adapter(from),
-                (false, Method::Lora(_) | Method::Adapter(_)) => {
-                    return refuse(format!(
-                        "it has all weights, and an adapter is to be trained: give {full} to go on with all weights, or \
-                         begin with it as the model"
-                    ));
-                }
-                (false, _) => Method::Full,
-            };
+        if let Some(from) = &request.saving.resume_from {
+            request.method = resumed_method(from, &request.method)?;
         }
         let base = match request.method {
             Method::FromScratch => None,

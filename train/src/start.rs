@@ -1,14 +1,13 @@
 //! Starting point of a training: settings that decide its bits, and its last checkpoint.
 
-use std::path::Path;
-
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
-use gstore_model::weights::{Adapter, ModelFolder, TrainerState, checkpoint_id};
+use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{
-    Lock, Resumed, checkpoints, identity_of, last_checkpoint, remove_all, remove_unfinished, resume,
+    Checkpoint, Lock, Resumed, checkpoints, identity_of, last_checkpoint, remove_all, remove_replaced,
+    remove_unfinished, replaced, resume, unfinished,
 };
 use crate::difference::difference;
 use crate::error::TrainError;
@@ -17,6 +16,7 @@ use crate::optimizer::Optimizer;
 use crate::order::Steps;
 use crate::parameters::Parameters;
 use crate::request::{Method, TrainRequest};
+use crate::resumption::check_steps_left;
 
 /// What decides the bits of the checkpoints.
 pub(crate) fn identity(
@@ -67,33 +67,47 @@ fn check_folder(request: &TrainRequest) -> Result<(), TrainError> {
         return Err(TrainError::Option(format!("{} is a file: give a folder", output.display())));
     }
     // A folder that is not there yet holds no model.
-    let same = |folder: &Path| match (fs_err::canonicalize(folder), fs_err::canonicalize(output)) {
-        (Ok(folder), Ok(output)) => folder == output,
+    let same = match (fs_err::canonicalize(&request.model), fs_err::canonicalize(output)) {
+        (Ok(model), Ok(output)) => model == output,
         _ => false,
     };
-    match same(&request.model) {
-        true => Err(TrainError::Option(format!(
-            "{} holds the model to train: give a folder of its own for what is trained",
-            output.display()
-        ))),
-        false => Ok(()),
+    if same {
+        let what = "holds the model to train: give a folder of its own for what is trained";
+        return Err(TrainError::Option(format!("{} {what}", output.display())));
     }
+    Ok(())
+}
+
+/// An error if the training reads one of the checkpoints that it is to overwrite.
+fn check_overwritten(request: &TrainRequest, own: &[Checkpoint]) -> Result<(), TrainError> {
+    let adapter = match &request.method {
+        Method::Adapter(folder) => Some(folder),
+        _ => None,
+    };
+    let (from, tokenizer) = (request.saving.resume_from.as_ref(), request.batching.text.tokenizer.as_ref());
+    for read in [Some(&request.model), adapter, from, tokenizer].into_iter().flatten() {
+        // What is not there is told where it is opened.
+        let Ok(read) = fs_err::canonicalize(read) else { continue };
+        for Checkpoint { folder, .. } in own {
+            if read.starts_with(fs_err::canonicalize(folder)?) {
+                let what = "this training starts from it, and is to overwrite it: give another output folder";
+                return Err(TrainError::Checkpoint { folder: folder.clone(), what: what.to_owned() });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// An error if the output folder has checkpoints of another training that are not to be removed, or the checkpoint to
-/// go on from leaves no step to take.
+/// go on from is to be removed or leaves no step to take.
 pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64) -> Result<(), TrainError> {
     check_folder(request)?;
-    let own = checkpoints(&request.output)?;
-    if let Some(from) = &request.saving.resume_from
-        && (own.is_empty() || request.saving.overwrite)
-        && let Some(TrainerState { global_step: steps, .. }) = TrainerState::read(from)?
-        && steps >= total
-    {
-        let what = format!(
-            "it has taken {steps} steps, and this training has {total}: ask for more steps or epochs"
-        );
-        return Err(TrainError::Checkpoint { folder: from.clone(), what });
+    let (own, overwrite) = (checkpoints(&request.output)?, request.saving.overwrite);
+    if overwrite {
+        check_overwritten(request, &own)?;
+    }
+    if let Some(from) = request.saving.resume_from.as_ref().filter(|_| own.is_empty() || overwrite) {
+        check_steps_left(from, total)?;
     }
     for checkpoint in own {
         let difference = match identity_of(&checkpoint.folder)? {
@@ -101,7 +115,7 @@ pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64)
                 let what = "another program wrote it, and nothing of that is removed: give another folder";
                 return Err(TrainError::Checkpoint { folder: checkpoint.folder, what: what.to_owned() });
             }
-            Some(_) if request.saving.overwrite => None,
+            Some(_) if overwrite => None,
             Some(stored) => difference(&stored, identity, &[]),
         };
         if let Some(what) = difference {
@@ -112,23 +126,30 @@ pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64)
 }
 
 /// The right to write to the output folder, without what a killed training left there and what is to be
-/// overwritten; none where the training of `total` steps is finished already, which writes nothing.
+/// overwritten; none where the training of `total` steps is finished and left nothing to remove.
 pub(crate) fn begin(
     request: &TrainRequest,
     identity: &Value,
     total: u64,
 ) -> Result<Option<Lock>, TrainError> {
-    let (output, overwrite) = (&request.output, request.saving.overwrite);
+    let (output, saving) = (&request.output, &request.saving);
+    let is_finished = || -> Result<bool, TrainError> {
+        Ok(!saving.overwrite && last_checkpoint(output)?.is_some_and(|last| last.step >= total))
+    };
     check_output(request, identity, total)?;
-    if !overwrite && last_checkpoint(output)?.is_some_and(|last| last.step >= total) {
+    if is_finished()? && unfinished(output)?.is_empty() && replaced(output, total, saving.limit)?.is_empty() {
         return Ok(None);
     }
     let lock = Lock::of(output)?;
     // Another one may have written there before it had the lock.
     check_output(request, identity, total)?;
     remove_unfinished(output)?;
-    if overwrite {
-        remove_all(output, 0)?;
+    if is_finished()? {
+        // It was killed between its last checkpoint and this.
+        remove_replaced(output, total, saving.limit)?;
+    }
+    if saving.overwrite {
+        remove_all(output)?;
     }
     Ok(Some(lock))
 }

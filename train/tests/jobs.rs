@@ -264,6 +264,34 @@ fn a_rate_that_is_too_high_is_told_where_numbers_stay_finite() {
     assert!(higher.contains("is zero, so nothing is learned from it"), "{higher}");
 }
 
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn a_finished_training_only_removes_what_a_kill_kept_it_from() {
+    let Some(world) = World::new() else { return };
+    let request = world.request("finished", lora());
+    go(&request).unwrap();
+    let before = files(&request.output);
+    assert!(go(&request).unwrap().finished);
+    assert!(files(&request.output) == before);
+
+    // A kill behind the last checkpoint, before those in between and beyond the limit are removed.
+    let [third, interim] = ["checkpoint-3", "checkpoint-4"].map(|name| request.output.join(name));
+    fs_err::create_dir(&interim).unwrap();
+    for file in fs_err::read_dir(&third).unwrap().map(Result::unwrap) {
+        fs_err::copy(file.path(), interim.join(file.file_name())).unwrap();
+    }
+    let state = fs_err::read_to_string(interim.join("gstore_state.json")).unwrap();
+    let mut state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    state["interim"] = true.into();
+    fs_err::write(interim.join("gstore_state.json"), state.to_string()).unwrap();
+    let steps = |outcome: Outcome| outcome.checkpoints.iter().map(|c| c.step).collect::<Vec<_>>();
+    assert_eq!(steps(go(&request).unwrap()), [3, 6, 7]);
+    assert!(files(&request.output) == before);
+    let mut limited = request.clone();
+    limited.saving.limit = Some(2);
+    assert_eq!(steps(go(&limited).unwrap()), [6, 7]);
+}
+
 /// Begins the same training once more while it runs.
 struct Twice<'a> {
     request: &'a TrainRequest,
@@ -319,13 +347,15 @@ fn what_cannot_be_trained_is_refused() {
     fs_err::write(removed.join("trainer_state.json"), "{}").unwrap();
     assert!(go(&killed).unwrap().finished);
     assert!(!removed.exists());
-    // A finished training writes nothing when it is asked for again, whatever is to be kept.
-    let before = files(&request.output);
-    let mut few = request.clone();
-    few.saving.limit = Some(1);
-    assert!(go(&few).unwrap().finished);
-    assert!(files(&request.output) == before);
+    // What a training begins with is not overwritten by it.
     other.saving.overwrite = true;
+    let before = files(&request.output);
+    let begun = request.output.join("checkpoint-3");
+    let mut onward = other.clone();
+    onward.saving.resume_from = Some(begun.clone());
+    refused(&onward, "is to overwrite it");
+    refused(&TrainRequest { method: Method::Adapter(begun), ..other.clone() }, "is to overwrite it");
+    assert!(files(&request.output) == before);
     assert!(go(&other).unwrap().finished);
 
     let strange = LoraChoice { rank: 4, alpha: 8.0, targets: vec!["c_attn".into()] };
@@ -344,6 +374,16 @@ fn what_cannot_be_trained_is_refused() {
     let mut warm = world.request("warm", lora());
     warm.steps.schedule = ScheduleKind::Constant;
     refused(&warm, "constant_with_warmup");
+    // What is no checkpoint is none of all weights.
+    for (from, says) in [
+        (world.path("nowhere"), "there is no such folder"),
+        (world.model.clone(), "it has no trainer_state.json"),
+        (request.output.clone(), "has some in it: name one, such as"),
+    ] {
+        let mut nowhere = world.request("nowhere", lora());
+        nowhere.saving.resume_from = Some(from);
+        refused(&nowhere, says);
+    }
     // Nothing is left to do behind a checkpoint, and an adapter is not all weights.
     for (method, says) in
         [(lora(), "has taken 7 steps, and this training has 7"), (Method::Full, "is an adapter")]
@@ -359,8 +399,13 @@ fn what_cannot_be_trained_is_refused() {
     refused(&TrainRequest { output: file, ..request.clone() }, "is a file: give a folder");
     refused(&TrainRequest { output: world.model.clone(), ..request.clone() }, "holds the model to train");
     // Nor is a model an adapter.
-    let whole = world.request("whole", Method::Full);
+    let mut whole = world.request("whole", Method::Full);
     go(&whole).unwrap();
+    whole.saving.overwrite = true;
+    refused(
+        &TrainRequest { model: whole.output.join("checkpoint-3"), ..whole.clone() },
+        "is to overwrite it",
+    );
     let mut adapter = world.request("adapter", lora());
     adapter.saving.resume_from = Some(whole.output.join("checkpoint-3"));
     refused(&adapter, "it has all weights, and an adapter is to be trained");

@@ -1,12 +1,12 @@
 //! Atomically written folders: written under another name, flushed, then renamed, by one process at a time.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gstore_store::vfs::{OsVfs, Vfs, VfsLock};
 use serde_json::Value;
 
-use super::checkpoints;
 use super::read::is_interim;
+use super::{Checkpoint, checkpoints};
 use crate::error::TrainError;
 
 /// The beginning of the name of a folder that is not finished.
@@ -88,41 +88,58 @@ pub(crate) fn remove(folder: &Path) -> Result<(), TrainError> {
     Ok(fs_err::remove_dir_all(&gone)?)
 }
 
-/// Removes what a killed training left unfinished: folders and files.
-pub(crate) fn remove_unfinished(output: &Path) -> Result<(), TrainError> {
+/// Folders and files that a killed training left unfinished.
+pub(crate) fn unfinished(output: &Path) -> Result<Vec<PathBuf>, TrainError> {
     if !output.is_dir() {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let mut found = Vec::new();
     for entry in fs_err::read_dir(output)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str());
         if name.is_some_and(|name| name.starts_with(UNFINISHED)) {
-            match path.is_dir() {
-                true => fs_err::remove_dir_all(&path)?,
-                false => fs_err::remove_file(&path)?,
-            }
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// Removes what a killed training left unfinished.
+pub(crate) fn remove_unfinished(output: &Path) -> Result<(), TrainError> {
+    for path in unfinished(output)? {
+        match path.is_dir() {
+            true => fs_err::remove_dir_all(&path)?,
+            false => fs_err::remove_file(&path)?,
         }
     }
     Ok(())
 }
 
-/// Removes checkpoints before step `taken` that only kept what was done when a training was told to stop.
-pub(crate) fn remove_interim(output: &Path, taken: u64) -> Result<(), TrainError> {
+/// Checkpoints that the one after `taken` steps takes the place of: those that only kept what was done when a training
+/// was told to stop, and of the others all but the newest `limit`.
+pub(crate) fn replaced(
+    output: &Path,
+    taken: u64,
+    limit: Option<usize>,
+) -> Result<Vec<Checkpoint>, TrainError> {
+    let (mut replaced, mut kept) = (Vec::new(), Vec::new());
     for checkpoint in checkpoints(output)? {
-        if checkpoint.step < taken && is_interim(&checkpoint.folder)? {
-            remove(&checkpoint.folder)?;
-        }
+        let is_replaced = checkpoint.step < taken && is_interim(&checkpoint.folder)?;
+        if is_replaced { &mut replaced } else { &mut kept }.push(checkpoint);
     }
-    Ok(())
+    let beyond = limit.map_or(0, |limit| kept.len().saturating_sub(limit));
+    replaced.extend(kept.drain(..beyond));
+    Ok(replaced)
 }
 
-/// Removes all checkpoints but the newest `kept`.
-pub(crate) fn remove_all(output: &Path, kept: usize) -> Result<(), TrainError> {
-    let found = checkpoints(output)?;
-    for checkpoint in found.iter().take(found.len().saturating_sub(kept)) {
-        remove(&checkpoint.folder)?;
-    }
-    Ok(())
+/// Removes what the checkpoint after `taken` steps takes the place of.
+pub(crate) fn remove_replaced(output: &Path, taken: u64, limit: Option<usize>) -> Result<(), TrainError> {
+    replaced(output, taken, limit)?.iter().try_for_each(|checkpoint| remove(&checkpoint.folder))
+}
+
+/// Removes all checkpoints.
+pub(crate) fn remove_all(output: &Path) -> Result<(), TrainError> {
+    checkpoints(output)?.iter().try_for_each(|checkpoint| remove(&checkpoint.folder))
 }
 
 #[cfg(test)]

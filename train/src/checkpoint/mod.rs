@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use config::{copy_model_files, lora_dropout, model_config};
 pub(crate) use folder::{
-    Lock, check_writable, make, make_json, remove, remove_all, remove_interim, remove_unfinished,
+    Lock, check_writable, make, make_json, remove, remove_all, remove_replaced, remove_unfinished, replaced,
+    unfinished,
 };
 pub(crate) use read::{Resumed, identity_of, resume};
 pub(crate) use state::TrainingState;

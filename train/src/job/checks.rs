@@ -4,7 +4,7 @@ use gstore_core::Cancel;
 use gstore_model::Backend;
 
 use super::Job;
-use crate::checkpoint::{checkpoints, last_checkpoint, remove, remove_all, remove_interim};
+use crate::checkpoint::{checkpoints, last_checkpoint, remove, remove_replaced};
 use crate::error::TrainError;
 
 impl<B: Backend + Clone> Job<'_, B> {
@@ -48,8 +48,7 @@ impl<B: Backend + Clone> Job<'_, B> {
     /// computed, and is finite.
     pub(super) fn remove_replaced(&self, taken: u64) -> Result<(), TrainError> {
         let request = &self.prepared.request;
-        remove_interim(&request.output, taken)?;
-        request.saving.limit.map_or(Ok(()), |limit| remove_all(&request.output, limit))
+        remove_replaced(&request.output, taken, request.saving.limit)
     }
 
     /// After a step that was not finite: removes the checkpoint before it, which is of `taken` steps, if there is an

@@ -1,0 +1,67 @@
+//! The checkpoint that a training is told to go on from.
+
+use std::path::Path;
+
+use gstore_core::Remedy;
+use gstore_model::weights::TrainerState;
+
+use crate::checkpoint::{is_adapter, last_checkpoint};
+use crate::error::TrainError;
+use crate::request::Method;
+
+/// The weights that a training goes on with: an adapter keeps its configuration.
+///
+/// # Errors
+/// A folder that is no checkpoint, and one of other weights than are to be trained.
+pub(crate) fn resumed_method(from: &Path, asked: &Method) -> Result<Method, TrainError> {
+    steps_of(from)?;
+    let full = Remedy::Option("full", "");
+    match (is_adapter(from), asked) {
+        (true, Method::Full) => Err(refused(
+            from,
+            format!(
+                "it is an adapter, and all weights are to be trained: go on from it without {full}, or merge it and begin \
+                 with the model that this gives"
+            ),
+        )),
+        (true, _) => Ok(Method::Adapter(from.to_owned())),
+        (false, Method::Lora(_) | Method::Adapter(_)) => Err(refused(
+            from,
+            format!(
+                "it has all weights, and an adapter is to be trained: give {full} to go on with all weights, or begin with \
+                 it as the model"
+            ),
+        )),
+        (false, _) => Ok(Method::Full),
+    }
+}
+
+/// An error if the checkpoint leaves a training of `total` steps nothing to do.
+pub(crate) fn check_steps_left(from: &Path, total: u64) -> Result<(), TrainError> {
+    let steps = steps_of(from)?;
+    if steps < total {
+        return Ok(());
+    }
+    let what =
+        format!("it has taken {steps} steps, and this training has {total}: ask for more steps or epochs");
+    Err(refused(from, what))
+}
+
+/// The steps that a checkpoint has taken.
+fn steps_of(from: &Path) -> Result<u64, TrainError> {
+    if let Some(state) = TrainerState::read(from)? {
+        return Ok(state.global_step);
+    }
+    let what = match (from.is_dir(), last_checkpoint(from)) {
+        (true, Ok(Some(last))) => {
+            format!("it is no checkpoint, but has some in it: name one, such as {}", last.folder.display())
+        }
+        (true, _) => "it is no checkpoint: it has no trainer_state.json".to_owned(),
+        (false, _) => "there is no such folder".to_owned(),
+    };
+    Err(refused(from, what))
+}
+
+fn refused(from: &Path, what: String) -> TrainError {
+    TrainError::Checkpoint { folder: from.to_owned(), what }
+}
