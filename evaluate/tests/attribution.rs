@@ -5,8 +5,8 @@ use gstore_core::Cancel;
 use gstore_data::{Content, TextSample};
 use gstore_evaluate::attribution::{
     AttributionOutcome, Comparison, Flips, Ids, Missing, QueryLoss, Scores, ScoresBuilder, Signal, Subset,
-    SubsetKind, Suspicious, Truth, TruthFolder, TruthPlan, flip_detection, lds, lds_of_query, leave_out,
-    random_subsets, read_tables, removal_curves,
+    SubsetKind, Suspicious, Truth, TruthFolder, TruthPlan, Undone, flip_detection, lds, lds_of_query,
+    leave_out, random_subsets, read_tables, removal_curves,
 };
 use gstore_evaluate::statistics::Bootstrap;
 
@@ -312,17 +312,25 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
     let damaged = place.join("outputs/00004.parquet");
     let whole = fs_err::read(&damaged).expect("its bytes");
     fs_err::write(&damaged, &whole[..whole.len() / 2]).expect("cut off");
-    assert_eq!((made.remaining(0..6), made.undone(0..9, &cancel).expect("read")), (vec![3], vec![3, 4]));
+    let undone = made.undone(0..9, &cancel).expect("read");
+    assert_eq!(
+        (made.remaining(0..6), undone.iter().map(|of| of.run).collect::<Vec<_>>()),
+        (vec![3], vec![3, 4])
+    );
+    assert!(undone[0].damage.is_none());
+    assert!(undone[1].damage.as_ref().is_some_and(|damage| damage.contains("00004.parquet")), "{undone:?}");
     let error = made.read(&cancel).unwrap_err().to_string();
     assert!(
         error.contains("00004.parquet: what run 4 said") && error.contains("retrain it again"),
         "{error}"
     );
     made.record(4, &losses(&[4.0, 0.25])).expect("again");
-    assert_eq!(
-        (made.undone(0..6, &cancel).expect("read"), made.read(&cancel).expect("read")),
-        (vec![3], truth)
-    );
+    assert_eq!(made.undone(0..6, &cancel).expect("read"), [Undone { run: 3, damage: None }]);
+    assert_eq!(made.read(&cancel).expect("read"), truth);
+    // What is not damage is not mended by doing the run again.
+    fs_err::remove_file(&damaged).expect("removed");
+    fs_err::create_dir(&damaged).expect("in its place");
+    assert!(matches!(made.undone(0..6, &cancel), Err(gstore_evaluate::EvaluateError::Io(_))));
 
     for (wrong, words) in [(losses(&[1.0]), "every query"), (losses(&[1.0, f64::NAN]), "no finite loss")] {
         let error = made.record(3, &wrong).unwrap_err().to_string();

@@ -36,7 +36,7 @@ use super::subsets::Subset;
 use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
 
-pub use self::outputs::QueryLoss;
+pub use self::outputs::{QueryLoss, Undone};
 
 /// Version of the layout.
 const VERSION: u32 = 1;

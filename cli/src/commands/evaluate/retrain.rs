@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore_core::{Cancel, Silent, many, sha256_hex};
 use gstore_data::{SampleSource, TextOptions};
-use gstore_evaluate::attribution::{QueryLoss, TruthFolder};
+use gstore_evaluate::attribution::{QueryLoss, TruthFolder, Undone};
 use gstore_generate::{PerplexityRequest, Weights, perplexity};
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_train::{Batching, Method, Quiet, Saving, StepOptions, TrainRequest};
@@ -40,11 +40,15 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     // Of the runs of other tasks only whether there are outputs: a job of many would read them all as often.
     let missing = truth.remaining(all.clone());
     let remaining = truth.undone(runs, &cancel)?;
-    let damaged: Vec<&usize> = remaining.iter().filter(|run| !missing.contains(run)).collect();
-    for run in &damaged {
-        context.say(&format!("note: the outputs of run {run} cannot be read; it counts as not done"));
+    let mut damaged = 0;
+    for Undone { run, damage } in &remaining {
+        if let Some(damage) = damage {
+            damaged += 1;
+            context
+                .say(&format!("note: run {run} is done once more, since its outputs are damaged: {damage}"));
+        }
     }
-    let (done, count) = (all.end - missing.len() - damaged.len(), all.end);
+    let (done, count) = (all.end - missing.len() - damaged, all.end);
     context.say(&format!("{done} of {} done, {} to do here", many(count as u64, "run"), remaining.len()));
     let Some(model) = args.model.as_ref().filter(|_| !args.draw_only) else {
         return stored::keep(context, args, &truth, &cancel);
@@ -59,7 +63,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     truth.agree_on_recipe(&recipe(&request)?)?;
     // Before hours of work that the store would not take.
     stored::check(context, args, &truth, &cancel)?;
-    for run in remaining {
+    for Undone { run, .. } in remaining {
         if !retrain(context, args, &truth, &request, run, &cancel)? {
             context.say("stopped; the runs that are done are kept, and the same command goes on from there");
             return Ok(ExitCode::from(STOPPED));

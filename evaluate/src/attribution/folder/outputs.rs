@@ -25,6 +25,15 @@ pub struct QueryLoss {
     pub tokens: u64,
 }
 
+/// A run that is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undone {
+    /// Its number.
+    pub run: usize,
+    /// What is wrong with the outputs that it has.
+    pub damage: Option<String>,
+}
+
 impl TruthFolder {
     /// Keeps what the model of a run says.
     ///
@@ -59,16 +68,24 @@ impl TruthFolder {
         place(&self.folder.join("outputs"), &format!("{run:05}.parquet"), &bytes)
     }
 
-    /// Those of some runs that are to be done: without a file, or with one that cannot be read.
+    /// Those of some runs that are to be done: without outputs, or with damaged ones.
     ///
     /// # Errors
-    /// Being told to stop.
-    pub fn undone(&self, runs: Range<usize>, cancel: &Cancel) -> Result<Vec<usize>, EvaluateError> {
+    /// A file that the system does not let be read; being told to stop.
+    pub fn undone(&self, runs: Range<usize>, cancel: &Cancel) -> Result<Vec<Undone>, EvaluateError> {
         let mut undone = Vec::new();
         for run in runs.start..runs.end.min(self.runs()) {
-            if !self.output_file(run).exists() || self.read_outputs(run, cancel).is_err() {
-                cancel.check()?;
-                undone.push(run);
+            let path = self.output_file(run);
+            if !path.exists() {
+                undone.push(Undone { run, damage: None });
+                continue;
+            }
+            // What the system refuses would be refused again after the run is done once more.
+            drop(fs_err::read(path)?);
+            match self.read_outputs(run, cancel) {
+                Ok(_) => {}
+                Err(EvaluateError::Stopped) => return Err(EvaluateError::Stopped),
+                Err(damage) => undone.push(Undone { run, damage: Some(damage.to_string()) }),
             }
         }
         Ok(undone)
