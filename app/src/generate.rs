@@ -21,6 +21,9 @@ use serde_json::Value;
 
 use crate::work::Work;
 
+/// Stored records that are compared at a time.
+const RECORDS_AT_ONCE: usize = 1024;
+
 /// Refuses prompts whose ids a dataset has, unless what it has under them are answers of the same model to the
 /// same prompts with the same options: registering the answers would be refused after all of them were made.
 ///
@@ -37,16 +40,25 @@ pub fn check_answers(
     let Ok(part) = snapshot.dataset(dataset) else { return Ok(()) };
     let by_id: HashMap<&str, &Prompt> = prompts.iter().map(|prompt| (prompt.id.as_str(), prompt)).collect();
     let failed = |error: ReadError| GenerateError::from(SampleError::from(error));
-    for batch in snapshot.samples(part).map_err(failed)?.scan(&["row", "id", "record"], None) {
-        let batch = batch.map_err(failed)?;
+    let samples = snapshot.samples(part).map_err(failed)?;
+    // Ids first: of many records hardly one may be asked about.
+    let mut taken = Vec::new();
+    let visit = |row, id: &str| {
+        if let Some(prompt) = by_id.get(id) {
+            taken.push((row, *prompt));
+        }
+    };
+    samples.each_id(visit).map_err(failed)?;
+    for some in taken.chunks(RECORDS_AT_ONCE) {
+        let rows: Vec<u64> = some.iter().map(|(row, _)| *row).collect();
+        let batch = samples.get(&rows, &["row", "id", "record"]).map_err(failed)?;
         // What is stored in another form is left to the registration.
-        let Some((rows, ids, records)) = record_columns(&batch) else { continue };
-        for at in 0..batch.num_rows() {
-            let Some(prompt) = by_id.get(ids.value(at)) else { continue };
+        let Some((_, _, records)) = record_columns(&batch) else { continue };
+        for (at, (row, prompt)) in some.iter().enumerate() {
             let stored = if records.is_valid(at) { records.value(at) } else { b"null".as_slice() };
             if !is_answer_to(stored, &begun(prompt)) {
                 let (dataset, id) = (dataset.to_owned(), prompt.id.clone());
-                let changed = AppendError::Changed { dataset, id, row: rows.value(at) };
+                let changed = AppendError::Changed { dataset, id, row: *row };
                 return Err(GenerateError::Taken(Box::new(changed)));
             }
         }

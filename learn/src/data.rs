@@ -95,7 +95,7 @@ impl Labelled {
             self.features.iter().filter_map(|name| Some(name.split_once('=')?.0)).collect();
         for same in of_texts.chunk_by(|a, b| a == b).filter(|same| same.len() >= MOST_VALUES) {
             notes.push(format!(
-                "{} is taken as text, of which the {MOST_VALUES} most frequent values count and others say nothing: a time or an id \
+                "{} is taken as text: its {MOST_VALUES} most frequent values count, and any others say nothing; a time or an id \
                  should be a number, or be left out",
                 same[0]
             ));
