@@ -2,7 +2,10 @@
 //! that it knows.
 
 use std::path::Path;
+use std::process::Command;
 
+use gstore_model::cpu::Level;
+use gstore_query::kernel::Kernel;
 use gstore_tests::{binary, world};
 
 const QUESTION: &str = "SELECT id, score FROM influence('pool', 'asked', k => 60) ORDER BY score DESC, id";
@@ -34,6 +37,42 @@ fn rankings_have_the_same_bits_with_narrower_instructions() {
     assert!(widest.len() > 60 * 10);
     for narrower in ["scalar", "avx2", "widest", ""] {
         assert!(ranking(&store, Some(narrower), &output) == widest, "{narrower}");
+    }
+}
+
+#[test]
+fn narrower_instructions_leave_fewer_kernels() {
+    const MARK: &str = "kernels: ";
+    let names = || {
+        let of_queries = Kernel::available().into_iter().map(|kernel| kernel.name().to_owned());
+        of_queries
+            .chain(Level::available().iter().map(|level| format!("{level:?}")))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    if std::env::var_os("GSTORE_MAX_ISA").is_some_and(|name| !name.is_empty()) {
+        println!("{MARK}{}", names());
+        return;
+    }
+    // This program once more, with this test alone.
+    let of = |instructions: &str| {
+        let program = std::env::current_exe().expect("its own path");
+        let test = "instructions::narrower_instructions_leave_fewer_kernels";
+        let done = Command::new(program)
+            .args([test, "--exact", "--nocapture"])
+            .env("GSTORE_MAX_ISA", instructions)
+            .output()
+            .expect("ran");
+        let told = String::from_utf8_lossy(&done.stdout).into_owned();
+        let at = told.find(MARK).expect("names of kernels") + MARK.len();
+        told[at..].lines().next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(of("widest"), names());
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(of("scalar"), "portable Scalar");
+        let without_avx512 = |name: &&str| !name.eq_ignore_ascii_case("avx512");
+        let expected = names().split(' ').filter(without_avx512).collect::<Vec<_>>().join(" ");
+        assert_eq!(of("avx2"), expected);
     }
 }
 
