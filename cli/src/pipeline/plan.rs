@@ -181,8 +181,16 @@ fn check_there(stages: &[Stage], uses: &[Uses], base: &Path) -> Result<()> {
                 return error(read, format!("{read} {are} not there, and no stage makes {them}"));
             }
         }
-        for written in used.writes.iter().filter(|written| written.as_path().is_some()) {
-            if let Some(j) = (0..i).find(|j| uses[*j].writes.contains(written)) {
+        let trains = |at: usize| stages[at].says.command == "train";
+        for written in &used.writes {
+            // One training after another cannot have one run; features are added to one by many stages.
+            let is_whole = |j: &usize| match written {
+                Resource::Path(_) => true,
+                Resource::Run { .. } => trains(i) && trains(*j),
+                _ => false,
+            };
+            let same = (0..i).filter(is_whole).find(|j| uses[*j].writes.contains(written));
+            if let Some(j) = same {
                 return error(written, format!("{written} is written by stage {} as well", stages[j].name));
             }
         }

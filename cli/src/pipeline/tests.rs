@@ -176,10 +176,17 @@ fn plans_that_cannot_run_are_refused_with_a_line() {
     let unknown = FILE.replace("name = \"other\"", "name = \"other\"\nafter = \"scroe\"");
     let no_store = FILE.replace("data = \"texts.jsonl\"", "dataset = \"pool\"");
     let no_pool = no_store.replacen('\n', "store = \"st\"\n", 1);
+    let training = |name: &str| {
+        format!(
+            "[[stage]]\nname = \"{name}\"\ncommand = \"train\"\nmodel = \"model\"\ndata = \"texts.jsonl\"\nrun = \"r\"\noutput = \"{name}\"\n"
+        )
+    };
+    let one_run = format!("store = \"st\"\n{}{}", training("one"), training("two"));
     for (text, line, says) in [
         (missing, 21, "text.jsonl is not there, and no stage makes it"),
         (circle, 2, "circle: score, answer"),
         (twice, 23, "written by stage score as well"),
+        (one_run, 14, "run r in st is written by stage one as well"),
         (unknown, 17, "did you mean `score`"),
         (no_store, 17, "which store?"),
         (no_pool, 21, "samples of pool in st are not there, and no stage makes them"),

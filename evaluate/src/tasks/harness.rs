@@ -62,7 +62,7 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
         let name = at.name();
         let task = task(&name);
         if let Some(target) = &target {
-            targets.hear(task, target);
+            targets.note(task, target);
         }
         let own = record.get("doc_id").map(Value::to_string);
         if let Some(id) = &own {
@@ -78,7 +78,7 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
             };
         }
         if let Some(target) = &target {
-            targets.wait(questions.len(), target, &at, (task, &ask));
+            targets.postpone(questions.len(), target, &at, (task, &ask));
         }
         questions.push(Question {
             id: own.unwrap_or_else(|| at.number.to_string()),
@@ -93,7 +93,7 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
         });
         Ok(())
     })?;
-    targets.settle(&mut questions)?;
+    targets.decide(&mut questions)?;
     Ok(questions)
 }
 

@@ -84,7 +84,7 @@ struct Open {
 
 impl Targets {
     /// Takes note of what a target of a task is.
-    pub(super) fn hear(&mut self, task: &str, target: &Target) {
+    pub(super) fn note(&mut self, task: &str, target: &Target) {
         if let Target::Known(_, Some(form)) = target {
             let (number, text) = self.forms.entry(task.to_owned()).or_default();
             *number |= *form == Form::Number;
@@ -92,8 +92,14 @@ impl Targets {
         }
     }
 
-    /// Keeps the question of that number for [`Targets::settle`] if its target is open.
-    pub(super) fn wait(&mut self, question: usize, target: &Target, at: &At<'_>, (task, ask): (&str, &Ask)) {
+    /// Keeps the question of that number for [`Targets::decide`] if its target is open.
+    pub(super) fn postpone(
+        &mut self,
+        question: usize,
+        target: &Target,
+        at: &At<'_>,
+        (task, ask): (&str, &Ask),
+    ) {
         let (Target::Open { by_number, by_text }, Ask::Choose { options, .. }) = (target, ask) else {
             return;
         };
@@ -106,7 +112,7 @@ impl Targets {
     }
 
     /// Gives the open questions their right choices, by what the other targets of their tasks are.
-    pub(super) fn settle(self, questions: &mut [Question]) -> Result<(), EvaluateError> {
+    pub(super) fn decide(self, questions: &mut [Question]) -> Result<(), EvaluateError> {
         for open in self.open {
             let Some(question) = questions.get_mut(open.question) else { continue };
             let right = match self.forms.get(&*question.task) {
