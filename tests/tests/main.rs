@@ -23,6 +23,7 @@ mod full_disk;
 mod generate;
 mod generate_refused;
 mod golden_daunce_losses;
+mod golden_ekfac;
 mod golden_less;
 mod instructions;
 mod intents;

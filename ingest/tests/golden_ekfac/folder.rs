@@ -1,5 +1,6 @@
 //! The reference folder of curvature: its cases, tensors and rows, and how far results may lie from them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use gstore_ingest::curvature::TargetSample;
@@ -43,8 +44,8 @@ impl Tensors {
 
 /// A tokenised row and its labels.
 pub struct Row {
-    ids: Vec<u32>,
-    targets: Vec<Option<u32>>,
+    pub ids: Vec<u32>,
+    pub targets: Vec<Option<u32>>,
 }
 
 pub fn samples(rows: &[Row]) -> Vec<TargetSample<'_>> {
@@ -61,6 +62,18 @@ pub fn rows(file: &Tensors, side: &str, labels: &str) -> (Vec<Row>, Vec<usize>) 
         targets: labels[span[0]..span[1]].iter().map(|id| (*id >= 0.0).then_some(*id as u32)).collect(),
     };
     (offsets.windows(2).map(row).collect(), offsets)
+}
+
+/// The cases of a manifest, by group: those of one have the same rows and model, and differ in their modules
+/// alone.
+pub fn groups(manifest: &Value, folder: &Path) -> Vec<Vec<Case>> {
+    let mut groups: BTreeMap<(String, String, usize), Vec<Case>> = BTreeMap::new();
+    for (name, value) in manifest["cases"].as_object().unwrap() {
+        let case = Case::new(name, value, folder);
+        let key = (case.rows().to_owned(), case.model().to_owned(), case.count("train_rows"));
+        groups.entry(key).or_default().push(case);
+    }
+    groups.into_values().collect()
 }
 
 /// A case of the manifest.
@@ -84,6 +97,16 @@ impl Case {
             scores: file("scores").unwrap(),
             value: value.clone(),
         }
+    }
+
+    /// The file of its rows.
+    pub fn rows(&self) -> &str {
+        self.value["files"]["rows"].as_str().unwrap()
+    }
+
+    /// The folder of its model.
+    pub fn model(&self) -> &str {
+        self.value["model"].as_str().unwrap()
     }
 
     pub fn count(&self, key: &str) -> usize {

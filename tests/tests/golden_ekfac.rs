@@ -1,0 +1,238 @@
+//! Promise: the scores of the program are Kronfluence's, as far as its own f32 lets one tell (`golden/ekfac`):
+//! with factors that it fits, and, where the labels of the fit are given, with a folder that it takes in.
+
+#[path = "../../ingest/tests/golden_ekfac/fit.rs"]
+mod fit;
+#[allow(dead_code, reason = "what the test of factors uses alone")]
+#[path = "../../ingest/tests/golden_ekfac/folder.rs"]
+mod folder;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use gstore::factors::{FactorArguments, FactorFolder, Strategy};
+use gstore_curvature::Module;
+use gstore_ingest::curvature::CurvatureEngine;
+use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
+use gstore_model::cpu::Cpu;
+use gstore_model::{Compute, Keep};
+use gstore_tests::place::Place;
+use gstore_tests::shared;
+use serde_json::{Map, Value, json};
+
+use folder::{Case, Checks, Row, Tensors, groups, rows};
+
+/// Cost of the decompositions that one command may make, in products: queries beyond are not cut to a rank.
+const DECOMPOSED: usize = 600_000_000;
+
+/// Writes the contents of a conversation one after the other.
+const JOINED: &str = "{% for message in messages %}{{ message.content ~ ' ' }}{% endfor %}";
+
+/// How the numbers of tokens become these tokens.
+const TEXT: [&str; 4] = ["--template", "joined.jinja", "--tokenizer", "numbers"];
+
+/// The rows of a group in a store, and its factors.
+struct Scored {
+    place: Place,
+    /// Where each training row begins among the tokens of all.
+    offsets: Vec<usize>,
+    queries: usize,
+    /// How texts become tokens, where the factors do not say.
+    text: &'static [&'static str],
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_ekfac_scores() {
+    let Some(shared) = shared::folder("golden_ekfac_scores") else { return };
+    let golden = shared.join("golden/ekfac");
+    let manifest = fs_err::read(golden.join("manifest.json")).expect("readable");
+    let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+    let mut checks = Checks::default();
+    for cases in groups(&manifest, &golden) {
+        let started = std::time::Instant::now();
+        let file = Tensors::open(&golden.join(cases[0].rows()));
+        let scored = scored(&file, &cases, &shared.join(cases[0].model()));
+        cases.iter().for_each(|case| scored.check(case, &mut checks));
+        println!("{}: {:.1} s", cases[0].rows(), started.elapsed().as_secs_f64());
+    }
+    assert!(checks.failed.is_empty(), "of {}:\n{}", checks.compared, checks.failed.join("\n"));
+    assert!(checks.compared > 0);
+}
+
+/// Registers the rows and fits the factors.
+fn scored(file: &Tensors, cases: &[Case], model: &Path) -> Scored {
+    let place = Place::new();
+    let ((train, offsets), (queries, _)) =
+        (rows(file, "train", "train.labels"), rows(file, "query", "query.labels"));
+    write_tokenizer(&place, train.iter().chain(&queries).flat_map(|row| &row.ids).copied().max());
+    fs_err::write(place.path("joined.jinja"), JOINED).expect("written");
+    for (name, rows) in [("pool", &train), ("queries", &queries)] {
+        let lines: Vec<String> = rows.iter().enumerate().map(|(at, row)| record(at, row)).collect();
+        let data = format!("{name}.jsonl");
+        fs_err::write(place.path(&data), lines.join("\n")).expect("written");
+        place.ok(&["add", "--dataset", name, "--data", &data]);
+    }
+    let modules: BTreeSet<&str> = cases.iter().flat_map(|case| &case.modules).map(String::as_str).collect();
+    let modules = Vec::from_iter(modules);
+    let model_name = model.display().to_string();
+    let has_labels = file.names().iter().any(|name| name == "sampled_covariance.labels");
+    if has_labels {
+        write_factors(&place.path("factors_ekfac"), file, cases, (model, &modules));
+        place.ok(&["factors", "import", "factors_ekfac", "ekfac", "--model", &model_name]);
+    } else {
+        let is_diagonal = cases.iter().any(|case| case.listed("strategies").contains(&"diagonal"));
+        let names = ["ekfac", "diagonal"];
+        for name in names.into_iter().filter(|name| *name == "ekfac" || is_diagonal) {
+            let mut args = vec!["factors", "fit", name, "--strategy", name, "--dataset", "pool"];
+            let modules = modules.join(",");
+            args.extend(["--fisher", "empirical", "--model", &model_name, "--modules", &modules]);
+            place.ok(&[&args[..], &TEXT[..]].concat());
+        }
+    }
+    let text: &[&str] = if has_labels { &TEXT } else { &[] };
+    Scored { place, offsets, queries: queries.len(), text }
+}
+
+/// A tokenizer whose words are the numbers of its tokens.
+fn write_tokenizer(place: &Place, last: Option<u32>) {
+    let vocabulary: Map<String, Value> =
+        (0..=last.expect("tokens")).map(|id| (id.to_string(), json!(id))).collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null, "decoder": null,
+        "model": { "type": "WordLevel", "vocab": vocabulary, "unk_token": "0" },
+    });
+    fs_err::create_dir(place.path("numbers")).expect("made");
+    fs_err::write(place.path("numbers/tokenizer.json"), tokenizer.to_string()).expect("written");
+}
+
+/// A conversation whose words are numbers of tokens: the assistant says what is scored.
+fn record(at: usize, row: &Row) -> String {
+    let tokens: Vec<(u32, bool)> =
+        row.ids.iter().copied().zip(row.targets.iter().map(Option::is_some)).collect();
+    let turns = tokens.chunk_by(|(_, a), (_, b)| a == b).map(|turn| {
+        let words: Vec<String> = turn.iter().map(|(id, _)| id.to_string()).collect();
+        json!({ "role": if turn[0].1 { "assistant" } else { "user" }, "content": words.join(" ") })
+    });
+    json!({ "id": at.to_string(), "messages": turns.collect::<Vec<Value>>() }).to_string()
+}
+
+/// Factors of the labels that the reference has, as a folder of Kronfluence's.
+fn write_factors(to: &Path, file: &Tensors, cases: &[Case], (model, modules): (&Path, &[&str])) {
+    let source = CheckpointSource { model: model.to_owned(), adapter: None, tracked: Vec::new() };
+    let patterns = modules.iter().map(|name| (*name).to_owned()).collect();
+    let selection = ModuleSelection { patterns, biases: false };
+    let mut engine =
+        CurvatureEngine::load(&source, Cpu::new(Compute::F32), &selection, Keep::All).expect("a model");
+    let (factors, _) = fit::fit(&mut engine, file, cases, false);
+    let modules: &[Module] = engine.modules();
+    let folder = FactorFolder::create(to, &FactorArguments::new(Strategy::Ekfac).in_f64()).expect("made");
+    let (mut sums, mut bases, mut squares) = (Vec::new(), Vec::new(), Vec::new());
+    for of in factors {
+        sums.push((of.activation.expect("inputs"), of.gradient.expect("gradients")));
+        bases.push((of.activation_eigen.expect("a basis"), of.gradient_eigen.expect("a basis")));
+        squares.push(of.lambda.expect("squares"));
+    }
+    folder.write_covariances(None, modules, &sums).expect("written");
+    folder.write_eigen(modules, &bases).expect("written");
+    folder.write_lambda(None, modules, &squares).expect("written");
+}
+
+impl Scored {
+    /// Compares all scores that the reference has of a case.
+    fn check(&self, case: &Case, checks: &mut Checks) {
+        let names = case.scores.names();
+        let mut names: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("float64/")).collect();
+        names.sort_unstable();
+        assert!(!names.is_empty(), "{} has no scores", case.name);
+        for name in names {
+            let key = format!("float64/{name}");
+            let (mut expected, shape) = (case.scores.get(&key).expect("there"), case.scores.shape(&key));
+            let found = self.scores(case, name, &shape);
+            if name.starts_with("lowrank") {
+                expected.truncate(found.len());
+            }
+            checks.compare(&format!("{}: {name}", case.name), &found, &expected, case.of_scores(name));
+        }
+    }
+
+    /// The scores of a name such as `per_module.ekfac.1e-3`, in the order that the reference has them in.
+    fn scores(&self, case: &Case, name: &str, shape: &[usize]) -> Vec<f64> {
+        let (kind, method) = name.split_once('.').expect("a kind and a method");
+        let (strategy, damping) = method.split_once('.').unwrap_or((method, ""));
+        let mut queries = self.queries;
+        let mut rows = case.count("train_rows");
+        let mut parts = 1;
+        let mut more: Vec<String> = Vec::new();
+        match kind {
+            "pairwise" => {}
+            "self" => more.push("--self".to_owned()),
+            "per_module" => {
+                parts = case.modules.len();
+                more.push("--per-module".to_owned());
+            }
+            "per_token" => {
+                let tokens = |at: &usize| *at == shape[1];
+                (queries, rows) = (shape[0], self.offsets.iter().position(tokens).expect("whole rows"));
+                more.push("--per-token".to_owned());
+            }
+            kind => {
+                let rank = kind.strip_prefix("lowrank").expect("a kind that is known");
+                queries = affordable(case).min(queries);
+                more.extend(["--rank".to_owned(), rank.to_owned()]);
+            }
+        }
+        if kind != "self" {
+            more.extend(["--target".to_owned(), "queries".to_owned()]);
+            more.extend(["--queries".to_owned(), queries.to_string()]);
+        }
+        more.extend(["--limit".to_owned(), rows.to_string()]);
+        match damping {
+            "" => {}
+            "null" => more.extend(["--damping".to_owned(), "auto".to_owned()]),
+            value => more.extend(["--damping".to_owned(), value.to_owned()]),
+        }
+        let factors = if strategy == "diagonal" { "diagonal" } else { "ekfac" };
+        let modules = case.modules.join(",");
+        let fixed = ["score", "--factors", factors, "--strategy", strategy, "--pool", "pool"];
+        let mut args = [&fixed[..], &["--modules", &modules, "--format", "csv"], self.text].concat();
+        args.extend(more.iter().map(String::as_str));
+        let text = self.place.ok(&args);
+        let token_count = self.offsets[rows];
+        let (queries, len) = match kind {
+            "self" => (1, rows),
+            "per_token" => (queries, queries * token_count),
+            _ => (queries, parts * queries * rows),
+        };
+        let mut scores = vec![f64::NAN; len];
+        let mut lines = text.lines();
+        let names: Vec<&str> = lines.next().expect("a header").split(',').collect();
+        for line in lines {
+            let values: Vec<&str> = line.split(',').collect();
+            let value = |column: &str| names.iter().position(|name| *name == column).map(|at| values[at]);
+            let number =
+                |column: &str| value(column).map_or(0, |text| text.parse::<usize>().expect("a number"));
+            let module = value("module")
+                .map_or(0, |name| case.modules.iter().position(|known| known == name).expect("a module"));
+            let (query, row) = (number("query"), number("row"));
+            let at = match kind {
+                "per_token" => query * token_count + self.offsets[row] + number("token"),
+                _ => (module * queries + query) * rows + row,
+            };
+            scores[at] = value("score").expect("a score").parse().expect("a number");
+        }
+        assert!(scores.iter().all(|score| score.is_finite()), "{}: {name}: {text}", case.name);
+        scores
+    }
+}
+
+/// How many queries can be cut to a rank.
+fn affordable(case: &Case) -> usize {
+    let sizes = case.value["modules"].as_array().expect("modules").iter();
+    let cost = sizes.map(|module| {
+        let [out, input] = ["out", "in_plus_bias"].map(|key| module[key].as_u64().expect("a size") as usize);
+        out * input * out.min(input)
+    });
+    (DECOMPOSED / cost.sum::<usize>().max(1)).max(1)
+}
