@@ -7,7 +7,7 @@
 
 use std::io::{self, Write};
 
-use gstore_store::{ArtifactPart, FeaturePart, ModuleGroup};
+use gstore_store::{ArtifactPart, CheckpointId, FeaturePart, ModuleGroup};
 use serde::{Deserialize, Serialize};
 
 use crate::error::QueryError;
@@ -31,6 +31,12 @@ pub struct EigenSpace {
     pub factors: String,
     /// Its number.
     pub number: u32,
+    /// The dataset that they were fitted on, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+    /// Id of the checkpoint that they are of, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
     /// The blocks: one for each module that has factors.
     pub blocks: Vec<EigenSpaceBlock>,
 }
@@ -63,6 +69,25 @@ impl EigenSpace {
             return Err(bad(format!("is of the kind {}, not {KIND}", part.kind)));
         }
         serde_json::from_value(part.content.clone()).map_err(|error| bad(format!("cannot be read: {error}")))
+    }
+
+    /// Why the factors are not those of pools of these names with rows at these checkpoints, if they are not.
+    /// What is not known of them is not compared.
+    pub(crate) fn stale<'a>(
+        &self,
+        mut pools: impl Iterator<Item = &'a str>,
+        mut checkpoints: impl Iterator<Item = &'a CheckpointId>,
+    ) -> Option<String> {
+        let Self { factors, dataset, checkpoint, .. } = self;
+        if let Some(fitted) = dataset
+            && let Some(pool) = pools.find(|pool| *pool != fitted.as_str())
+        {
+            return Some(format!("`{factors}` was fitted on dataset `{fitted}`, not on `{pool}`"));
+        }
+        let fitted = checkpoint.as_deref()?;
+        let other = checkpoints.find(|id| ***id != *fitted)?;
+        let (fitted, other) = (fitted.get(..8).unwrap_or(fitted), other.short());
+        Some(format!("`{factors}` was fitted at checkpoint {fitted}, and rows are at {other}"))
     }
 
     /// Eigenvalues of a module group and the damping of its rows, from the bytes of the file.
@@ -106,11 +131,41 @@ pub fn write<'a>(out: &mut dyn Write, blocks: impl IntoIterator<Item = &'a [f64]
 mod tests {
     use super::*;
 
+    fn space() -> EigenSpace {
+        EigenSpace {
+            projection: "p".into(),
+            factors: "f".into(),
+            number: 3,
+            dataset: None,
+            checkpoint: None,
+            blocks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn factors_of_other_data_and_of_another_checkpoint_are_stale() {
+        let [here, there] = [1, 2].map(|byte| CheckpointId::of_hash(&[byte; 32]));
+        let known =
+            EigenSpace { dataset: Some("pool".into()), checkpoint: Some(here.to_string()), ..space() };
+        let why = |space: &EigenSpace, pools: &[&'static str], ids: &[&CheckpointId]| {
+            space.stale(pools.iter().copied(), ids.iter().copied())
+        };
+        assert_eq!(why(&known, &["pool"], &[&here]), None);
+        assert_eq!(why(&space(), &["other"], &[&there]), None);
+        let data = why(&known, &["pool", "other"], &[&here]);
+        assert_eq!(data.as_deref(), Some("`f` was fitted on dataset `pool`, not on `other`"));
+        let checkpoint = why(&known, &["pool"], &[&here, &there]);
+        assert_eq!(
+            checkpoint.as_deref(),
+            Some("`f` was fitted at checkpoint 01010101, and rows are at 02020202")
+        );
+    }
+
     #[test]
     fn eigenvalues_are_read_by_module() {
         let block = |module: &str, len, damping| EigenSpaceBlock { module: module.into(), len, damping };
         let blocks = vec![block("a", 2, 0.5), block("b.c", 1, 0.25)];
-        let space = EigenSpace { projection: "p".into(), factors: "f".into(), number: 3, blocks };
+        let space = EigenSpace { blocks, ..space() };
         let mut file = Vec::new();
         write(&mut file, [&[1.0, 2.0][..], &[4.0]]).unwrap();
         let group = |name: &str, len| ModuleGroup { name: name.into(), start: 7, len };

@@ -23,6 +23,10 @@ pub struct EigenProjection {
     number: u32,
     /// The datasets that they say something of.
     datasets: Vec<String>,
+    /// The dataset that they were fitted on, where it is known.
+    dataset: Option<String>,
+    /// Id of the checkpoint that they are of.
+    checkpoint: String,
 }
 
 impl EigenProjection {
@@ -57,6 +61,8 @@ impl EigenProjection {
         }
         let basis = EigenBasis::new(blocks, stamp.checkpoint.clone(), stale);
         Ok(Self {
+            dataset: stamp.dataset.clone(),
+            checkpoint: stamp.checkpoint.clone(),
             spec: ProjectionSpec::of_basis(Arc::new(basis), module_dim),
             factors: factors.to_owned(),
             number: found.part.number,
@@ -83,7 +89,14 @@ impl EigenProjection {
             damping: block.damping(),
         };
         let blocks = basis.blocks().iter().map(described).collect();
-        let space = EigenSpace { projection, factors: self.factors.clone(), number: self.number, blocks };
+        let space = EigenSpace {
+            projection,
+            factors: self.factors.clone(),
+            number: self.number,
+            dataset: self.dataset.clone(),
+            checkpoint: Some(self.checkpoint.clone()),
+            blocks,
+        };
         let content = serde_json::to_value(&space).map_err(std::io::Error::other)?;
         let known = |dataset: &&String| snapshot.dataset(dataset).is_ok();
         let datasets = self.datasets.iter().filter(known).cloned().collect();

@@ -1,5 +1,5 @@
 //! Promise: rows in the eigenbasis of factors give the scores of their gradients, with any damping and no
-//! other ingest, and factors of another checkpoint are refused.
+//! other ingest, and factors of another checkpoint and of other data are refused.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -109,7 +109,7 @@ fn publish(
         checkpoint: checkpoint.to_owned(),
         averaged: Vec::new(),
         compute: "f32".to_owned(),
-        dataset: None,
+        dataset: Some("pool".to_owned()),
         rows: vec![[0, 8]],
         rows_digest: String::new(),
         encoding: None,
@@ -217,4 +217,14 @@ fn rows_in_the_eigenbasis_of_factors_give_the_scores_of_their_gradients_with_any
         assert_close(&found, &expected(Damping::Value(damping)));
     }
     assert!(ask(", precondition => 'old'").unwrap_err().contains("in the eigenbasis of `fit`"));
+
+    // Rows of other data than the factors were fitted on.
+    let ask = |options: &str| scores(&store, &format!("influence('val', 'pool', sim => 'dot'{options})"));
+    let plain = ask("").unwrap();
+    for options in [", precondition => 'fit'", ", damping => 1"] {
+        let refused = ask(options).unwrap_err();
+        assert!(refused.contains("`fit` was fitted on dataset `pool`, not on `val`"), "{refused}");
+        assert!(refused.contains("`precondition => 'fit', stale => true`"), "{refused}");
+    }
+    assert_close(&ask(", precondition => 'fit', stale => true").unwrap(), &plain);
 }

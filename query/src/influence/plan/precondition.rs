@@ -1,16 +1,17 @@
 //! Resolution of a preconditioner: the artifact of Gram matrices, and whose of its checkpoints fit; or that
 //! of the eigenvalues of the coordinates.
 
+mod eigenbasis;
+
 use std::sync::Arc;
 
 use gstore_core::many;
-use gstore_curvature::Inversion;
 use gstore_store::{ArtifactPart, DatasetPart, FeaturePart, Preconditioned, Snapshot, Space};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoints::PlanCheckpoint;
 use super::fitting::describe;
-use crate::eigen::{EigenSpace, FACTORS, KIND as EIGEN, is_space_of};
+use crate::eigen::{FACTORS, KIND as EIGEN};
 use crate::error::QueryError;
 use crate::gram::{GramCheckpoint, GramContent};
 use crate::influence::spec::InfluenceSpec;
@@ -39,10 +40,11 @@ type Asked<'a> = (&'a [Arc<DatasetPart>], &'a [PlanCheckpoint], &'a [Vec<Arc<Fea
 pub(super) fn resolve(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
-    (pools, checkpoints, sides): Asked<'_>,
+    asked: Asked<'_>,
 ) -> Result<(Option<PlanPrecondition>, Vec<String>), QueryError> {
+    let (pools, checkpoints, sides) = asked;
     if !spec.preconditions() {
-        return Ok((None, Vec::new()));
+        return Ok((None, eigenbasis::note(snapshot, asked)?));
     }
     let touched = |part: &&Arc<FeaturePart>| matches!(part.attrs.preconditioned, Preconditioned::Artifact(_));
     if let Some(part) = sides.iter().flatten().find(touched) {
@@ -51,11 +53,12 @@ pub(super) fn resolve(
             describe(part)
         )));
     }
-    let features = sides.first().map_or(&[][..], Vec::as_slice);
-    let Some(name) = spec.precondition.as_deref() else { return eigenbasis(snapshot, spec, None, features) };
+    let Some(name) = spec.precondition.as_deref() else {
+        return eigenbasis::resolve(snapshot, spec, None, asked);
+    };
     let part = snapshot.artifact(name)?;
     if part.kind == FACTORS || part.kind == EIGEN {
-        return eigenbasis(snapshot, spec, Some(&part), features);
+        return eigenbasis::resolve(snapshot, spec, Some(&part), asked);
     }
     let content = GramContent::of(&part)?;
     let mut notes = fitted_on(&content, spec, name, pools)?;
@@ -131,67 +134,6 @@ fn stale(name: &str, pools: &[Arc<DatasetPart>], why: &str) -> QueryError {
         "artifact `{name}` is stale for pool {}: {why}. Fit it on the pool, or take it as it is with `stale => true`",
         pools.join(", ")
     ))
-}
-
-/// The eigenvalues of the coordinates of features that are in the eigenbasis of factors: of those that are
-/// `named`, if any.
-fn eigenbasis(
-    snapshot: &Snapshot,
-    spec: &InfluenceSpec,
-    named: Option<&ArtifactPart>,
-    features: &[Arc<FeaturePart>],
-) -> Result<(Option<PlanPrecondition>, Vec<String>), QueryError> {
-    let refuse = |why: String| Err(QueryError::Spec(why));
-    let Some(first) = features.first() else { return Ok((None, Vec::new())) };
-    let projection = &first.desc.space.projection;
-    if let Some(other) = features.iter().find(|feature| feature.desc.space.projection != *projection) {
-        let (first, other) = (describe(first), describe(other));
-        return refuse(format!("{first} and {other} are in different eigenbases, and a damping is for one"));
-    }
-    if spec.inversion != Inversion::default() {
-        return refuse(
-            "`inversion` is about Gram matrices; rows in an eigenbasis have a damping alone".into(),
-        );
-    }
-    let artifact = EigenSpace::artifact(projection);
-    if !snapshot.artifacts()?.contains(&artifact) {
-        let (is_space, first) = (is_space_of(first), describe(first));
-        return refuse(match named {
-            Some(ArtifactPart { name, .. }) => format!(
-                "artifact `{name}` preconditions rows in the eigenbasis of factors, and no eigenvalues are known of the coordinates of \
-                 {first}"
-            ),
-            None if is_space => format!(
-                "`damping` needs the eigenvalues of the coordinates of {first}: their artifact is not in the store, or is of datasets that \
-                 are not to be seen"
-            ),
-            None => format!(
-                "`damping` says how a preconditioner is used, and none is named with `precondition`; {first} has none of its own, as it \
-                 is not in the eigenbasis of factors"
-            ),
-        });
-    }
-    let part = snapshot.artifact(&artifact)?;
-    let space = EigenSpace::of(&part)?;
-    let mut notes = Vec::new();
-    let is_it = |named: &ArtifactPart| match named.kind == FACTORS {
-        true => named.name == space.factors && named.number == space.number,
-        false => named.name == part.name,
-    };
-    if let Some(named) = named.filter(|named| !is_it(named)) {
-        let why = format!(
-            "{} is in the eigenbasis of `{}` as it was in snapshot {}",
-            describe(first),
-            space.factors,
-            space.number
-        );
-        if !spec.stale {
-            return refuse(format!("{why}, not of `{}`: leave `precondition` out", named.name));
-        }
-        notes.push(format!("{why}; its eigenvalues are used, not those of `{}`", named.name));
-    }
-    let checkpoints = vec![0; features.len()];
-    Ok((Some(PlanPrecondition { artifact, number: part.number, checkpoints }), notes))
 }
 
 /// Refuses matrices of other datasets than the pools, unless that is accepted.

@@ -1,0 +1,115 @@
+//! Rows in the eigenbasis of factors: the eigenvalues of their coordinates, and whether the factors are of the
+//! pools.
+
+use std::sync::Arc;
+
+use gstore_curvature::Inversion;
+use gstore_store::{ArtifactPart, FeaturePart, Snapshot};
+
+use super::{Asked, PlanPrecondition};
+use crate::eigen::{EigenSpace, FACTORS, is_space_of};
+use crate::error::QueryError;
+use crate::influence::plan::fitting::describe;
+use crate::influence::spec::InfluenceSpec;
+
+/// The eigenvalues of the coordinates of features that are in the eigenbasis of factors: of those that are
+/// `named`, if any.
+///
+/// # Errors
+/// There are no eigenvalues of these features, they are of other factors than those that are named, or these
+/// are stale and that is not accepted.
+pub(super) fn resolve(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    named: Option<&ArtifactPart>,
+    asked: Asked<'_>,
+) -> Result<(Option<PlanPrecondition>, Vec<String>), QueryError> {
+    let refuse = |why: String| Err(QueryError::Spec(why));
+    let features = of_first_pool(asked);
+    let Some(first) = features.first() else { return Ok((None, Vec::new())) };
+    let projection = &first.desc.space.projection;
+    if let Some(other) = features.iter().find(|feature| feature.desc.space.projection != *projection) {
+        let (first, other) = (describe(first), describe(other));
+        return refuse(format!("{first} and {other} are in different eigenbases, and a damping is for one"));
+    }
+    if spec.inversion != Inversion::default() {
+        return refuse(
+            "`inversion` is about Gram matrices; rows in an eigenbasis have a damping alone".into(),
+        );
+    }
+    let artifact = EigenSpace::artifact(projection);
+    if !snapshot.artifacts()?.contains(&artifact) {
+        let (is_space, first) = (is_space_of(first), describe(first));
+        return refuse(match named {
+            Some(ArtifactPart { name, .. }) => format!(
+                "artifact `{name}` preconditions rows in the eigenbasis of factors, and no eigenvalues are known of the coordinates of \
+                 {first}"
+            ),
+            None if is_space => format!(
+                "`damping` needs the eigenvalues of the coordinates of {first}: their artifact is not in the store, or is of datasets that \
+                 are not to be seen"
+            ),
+            None => format!(
+                "`damping` says how a preconditioner is used, and none is named with `precondition`; {first} has none of its own, as it \
+                 is not in the eigenbasis of factors"
+            ),
+        });
+    }
+    let part = snapshot.artifact(&artifact)?;
+    let space = EigenSpace::of(&part)?;
+    let mut notes = Vec::new();
+    let is_it = |named: &ArtifactPart| match named.kind == FACTORS {
+        true => named.name == space.factors && named.number == space.number,
+        false => named.name == part.name,
+    };
+    if let Some(named) = named.filter(|named| !is_it(named)) {
+        let why = format!(
+            "{} is in the eigenbasis of `{}` as it was in snapshot {}",
+            describe(first),
+            space.factors,
+            space.number
+        );
+        if !spec.stale {
+            return refuse(format!("{why}, not of `{}`: leave `precondition` out", named.name));
+        }
+        notes.push(format!("{why}; its eigenvalues are used, not those of `{}`", named.name));
+    }
+    if let Some(why) = stale(&space, asked) {
+        if !spec.stale {
+            return refuse(format!(
+                "{} is in the eigenbasis of factors that are stale: {why}. Fit factors there and project rows with them, or \
+                 take these as they are with `precondition => '{}', stale => true`",
+                describe(first),
+                space.factors
+            ));
+        }
+        notes.push(format!("the factors of the eigenbasis are stale: {why}"));
+    }
+    let checkpoints = vec![0; features.len()];
+    Ok((Some(PlanPrecondition { artifact, number: part.number, checkpoints }), notes))
+}
+
+/// What a user should know of the factors in whose eigenbasis rows are that are compared as they are stored.
+pub(super) fn note(snapshot: &Snapshot, asked: Asked<'_>) -> Result<Vec<String>, QueryError> {
+    let Some(first) = of_first_pool(asked).first().filter(|feature| is_space_of(feature)) else {
+        return Ok(Vec::new());
+    };
+    let artifact = EigenSpace::artifact(&first.desc.space.projection);
+    if !snapshot.artifacts()?.contains(&artifact) {
+        return Ok(Vec::new());
+    }
+    let space = EigenSpace::of(&snapshot.artifact(&artifact)?)?;
+    let note = |why| format!("{} is in the eigenbasis of factors that are stale: {why}", describe(first));
+    Ok(stale(&space, asked).map(note).into_iter().collect())
+}
+
+/// The features of the first pool, one for each checkpoint.
+fn of_first_pool((.., sides): Asked<'_>) -> &[Arc<FeaturePart>] {
+    sides.first().map_or(&[][..], Vec::as_slice)
+}
+
+/// Why factors are not those of the pools at the checkpoints that are used, if they are not.
+fn stale(space: &EigenSpace, (pools, checkpoints, _): Asked<'_>) -> Option<String> {
+    let pools = pools.iter().map(|pool| pool.name.as_str());
+    space.stale(pools, checkpoints.iter().map(|checkpoint| &checkpoint.id))
+}
