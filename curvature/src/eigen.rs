@@ -12,13 +12,13 @@ use crate::covariance::Covariance;
 use crate::error::CurvatureError;
 use crate::matrix::{product, transposed};
 
-/// A residual of more than this part of the largest eigenvalue, for each row, is an error.
+/// A residual of more than this for each row of the matrix is an error.
 const TOLERANCE: f64 = 1e-11;
 
 /// Eigenvalues, ascending in each block, and the vectors that belong to them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Eigen {
-    /// The values; those that rounding made negative are 0.
+    /// The values; those below 0, from rounding or sums in low precision, are 0.
     pub values: Vec<f64>,
     /// `[size, size]`, or as [`Blocks`] are stored: column j is the vector of value j.
     pub vectors: Vec<f64>,
@@ -69,11 +69,11 @@ impl Eigen {
         Self { values: parts.into_iter().flat_map(|part| part.values).collect(), vectors }
     }
 
-    /// Decomposes a symmetric matrix without negative eigenvalues, on one thread. `module` and `what` name it
-    /// in errors. Memory: about five matrices.
+    /// Decomposes a symmetric matrix, on one thread; eigenvalues below 0 become 0 once they are checked. `module`
+    /// and `what` name it in errors. Memory: about five matrices.
     ///
     /// # Errors
-    /// Values that are not finite, and a result whose residual `A Q - Q L` or whose `Q^T Q - I` is too large.
+    /// Values that are not finite, and a result whose residual is more than 1e-11 times the rows.
     pub fn of(matrix: &[f64], size: usize, module: &str, what: &'static str) -> Result<Self, CurvatureError> {
         if matrix.len() != size * size {
             let (module, found, expected) = (module.to_owned(), matrix.len(), size * size);
@@ -99,10 +99,9 @@ impl Eigen {
         )
         .map_err(|_| failed(None))?;
         let values: Vec<f64> = values.column_vector().iter().copied().collect();
-        let vectors: Vec<f64> =
-            (0..size * size).map(|at| vectors[(at / size.max(1), at % size.max(1))]).collect();
+        let vectors: Vec<f64> = (0..size * size).map(|at| vectors[(at / size, at % size)]).collect();
         let residual = residual(matrix, &values, &vectors);
-        if !residual.is_finite() || residual > TOLERANCE * size.max(1) as f64 || !values.is_sorted() {
+        if !residual.is_finite() || residual > TOLERANCE * size as f64 || !values.is_sorted() {
             return Err(failed(Some(residual)));
         }
         Ok(Self { values: values.into_iter().map(|value| value.max(0.0)).collect(), vectors })
@@ -112,7 +111,7 @@ impl Eigen {
 /// Vectors that residuals are multiplied with.
 const PROBES: usize = 16;
 
-/// Largest value of `(A Q - Q L) z`, relative to the largest eigenvalue, and of `(Q^T Q - I) z`, over random vectors z
+/// Largest value of `(A Q - Q L) z`, relative to the largest magnitude of an eigenvalue, and of `(Q^T Q - I) z`, over random vectors z
 /// of signs: where a row of either has a value of `e`, one probe in two at least is `e` or more away from zero, so that
 /// all miss it with a probability of `2^-16`. All values would take two products of whole matrices, a good part of the
 /// decomposition's own time.
@@ -174,6 +173,16 @@ mod tests {
         let scaled: Vec<f64> = (0..n * n).map(|at| eigen.vectors[at] * eigen.values[at % n]).collect();
         let back = product(&scaled, &transposed(&eigen.vectors, n, n), (n, n, n));
         a.iter().zip(back).for_each(|(a, back)| assert!((a - back).abs() < 1e-10, "{a} {back}"));
+    }
+
+    #[test]
+    fn eigenvalues_below_zero_count_as_zero() {
+        let found = Eigen::of(&[1.0, 2.0, 2.0, 1.0], 2, "m", "matrix").unwrap();
+        assert_eq!(found.values[0], 0.0);
+        assert!((found.values[1] - 3.0).abs() < 1e-14, "{:?}", found.values);
+        // The vectors are those of -1 and 3.
+        let [first, last] = [0, 1].map(|at| found.vector(at));
+        assert!((first[0] + first[1]).abs() < 1e-14 && (last[0] - last[1]).abs() < 1e-14, "{found:?}");
     }
 
     #[test]
