@@ -1,0 +1,128 @@
+//! `gstore factors fit`.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use gstore::Folders;
+use gstore::factors::{
+    FactorJobError, Fisher, FitForecast, FitReport, FitRequest, fit_factors, forecast_factors,
+};
+use gstore_core::many;
+use gstore_ingest::pipeline::IngestRequest;
+use indicatif::HumanBytes;
+
+use super::{STOPPING, place, strategy, unscored, with_engine};
+use crate::args::{self, FactorsFitArgs};
+use crate::context::{Context, command_line};
+use crate::failure::UsageError;
+use crate::models::folder_error;
+use crate::output::{check_outside, out};
+use crate::texts;
+
+/// Fits factors, or says what that takes.
+pub(super) fn fit(context: &Context, args: &FactorsFitArgs) -> Result<ExitCode> {
+    let request = request(context, args)?;
+    let store = context.open()?;
+    store.snapshot()?.dataset(&args.dataset)?;
+    texts::tell_cut(context, &args.text, &request.ingest.text);
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let mut work = context.work(&command, &mut reporter, &cancel);
+    if args.dry_run {
+        let forecast = forecast_factors(&store, &request, &mut work)?;
+        return print_forecast(&forecast, args.json);
+    }
+    let report = fit_factors(&store, &request, &mut work).inspect_err(|error| {
+        if matches!(error, FactorJobError::Stopped) {
+            context.say("finished partitions are kept, and the same command goes on from there");
+        }
+    })?;
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    context.say(&told(&report));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was done, in a line.
+fn told(report: &FitReport) -> String {
+    let what = format!(
+        "factors {} ({}): {} fitted on {} of {}{}",
+        report.name,
+        report.strategy,
+        many(report.modules as u64, "module"),
+        many(report.rows, "row"),
+        report.dataset,
+        unscored(report.no_scored)
+    );
+    match (&report.waiting, report.snapshot) {
+        (Some(waiting), _) => format!("{what}; not finished: {waiting}"),
+        (None, Some(snapshot)) => format!("snapshot {snapshot}: {what}"),
+        (None, None) => what,
+    }
+}
+
+fn print_forecast(forecast: &FitForecast, as_json: bool) -> Result<ExitCode> {
+    if as_json {
+        out!("{}", serde_json::to_string_pretty(forecast)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let [data, modules] = forecast.partitions;
+    out!("rows         {} in {}", forecast.rows, many(data as u64, "partition"));
+    out!("modules      {} in {}", forecast.modules, many(modules as u64, "partition"));
+    out!("covariances  {}", HumanBytes(forecast.covariances));
+    out!("eigenvectors {}", HumanBytes(forecast.eigenvectors));
+    out!("lambda       {}", HumanBytes(forecast.lambda));
+    out!("disk         {}", HumanBytes(forecast.disk));
+    let threads = many(forecast.threads as u64, "thread");
+    out!(
+        "memory       {} with {threads}, {} of it the model (about)",
+        HumanBytes(forecast.memory),
+        HumanBytes(forecast.model)
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The plain values of the flags.
+fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
+    if args.text.block.is_some() {
+        bail!(UsageError("--block cuts texts before they are registered: give it to gstore add".to_owned()));
+    }
+    if let Some(folder) = &args.folder {
+        check_outside(context, folder)?;
+    }
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, false);
+    let Some((model, mut checkpoints)) = place(&mut folders, &args.model)? else {
+        bail!(UsageError("which model? give --model".to_owned()))
+    };
+    if !args.average.is_empty() {
+        let found = folders.checkpoints(&args.average).map_err(|error| folder_error("--average", error))?;
+        checkpoints.extend(found);
+    }
+    let text = texts::options(&mut folders, &args.text)?;
+    let text = texts::within_positions(&model, text)?;
+    let ingest = IngestRequest {
+        dataset: args.dataset.clone(),
+        checkpoints,
+        text,
+        limit: args.limit,
+        ..IngestRequest::new("", model)
+    };
+    let parts = args.partition.map_or(args.data_partitions, |part| part.count() as usize);
+    Ok(FitRequest {
+        name: args.name.clone(),
+        ingest: with_engine(ingest, &args.engine),
+        strategy: strategy(args.strategy),
+        fisher: match args.fisher {
+            args::Fisher::True => Fisher::True { seed: args.seed },
+            args::Fisher::Empirical => Fisher::Empirical,
+        },
+        partitions: [parts, args.module_partitions],
+        max_block: args.max_block.map(|most| most as usize),
+        only: args.partition.map(|part| part.index().saturating_sub(1) as usize),
+        folder: args.folder.clone(),
+        extend: args.extend.clone(),
+        replace: args.force,
+    })
+}
