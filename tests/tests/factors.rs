@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 const MODULES: &str = "model.layers.1.self_attn.k_proj,model.layers.2.self_attn.v_proj";
 
 /// A pool of 12 samples and 3 queries.
-fn place() -> Place {
+pub fn place() -> Place {
     let place = Place::new();
     for (name, rows) in [("pool", 12), ("q", 3)] {
         let file = format!("{name}.jsonl");
@@ -25,16 +25,16 @@ fn place() -> Place {
 }
 
 /// A fit of the pool with the demo's model at its first checkpoint.
-fn fit(place: &Place, name: &str, more: &[&str]) -> Value {
+pub fn fit(place: &Place, name: &str, more: &[&str]) -> Value {
     let args = fit_args(name, more);
     place.json(&args.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-fn demo(part: &str) -> String {
+pub fn demo(part: &str) -> String {
     world::demo().join(part).display().to_string()
 }
 
-fn fit_args(name: &str, more: &[&str]) -> Vec<String> {
+pub fn fit_args(name: &str, more: &[&str]) -> Vec<String> {
     let mut args: Vec<String> = ["factors", "fit", name, "--dataset", "pool", "--modules", MODULES, "--json"]
         .iter()
         .map(|word| (*word).to_owned())
@@ -46,7 +46,7 @@ fn fit_args(name: &str, more: &[&str]) -> Vec<String> {
 }
 
 /// A table of scores: of each line the last value, by the others.
-fn scores(place: &Place, more: &[&str]) -> BTreeMap<Vec<String>, f64> {
+pub fn scores(place: &Place, more: &[&str]) -> BTreeMap<Vec<String>, f64> {
     let args = [&["score", "--pool", "pool", "--format", "csv"][..], more].concat();
     let text = place.ok(&args);
     let line = |line: &str| {

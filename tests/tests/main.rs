@@ -15,6 +15,7 @@ mod daunce_train;
 mod entropy;
 mod evaluate;
 mod factors;
+mod factors_fit;
 mod findings_data;
 mod findings_shell;
 mod findings_sql;

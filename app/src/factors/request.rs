@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gstore_core::Remedy;
 use gstore_curvature::Strategy;
 use gstore_ingest::pipeline::IngestRequest;
 
@@ -67,6 +68,18 @@ pub(super) fn check(request: &FitRequest) -> Result<(), FactorJobError> {
     }
     if request.max_block == Some(0) {
         return refuse("a block has at least one row".to_owned());
+    }
+    if request.max_block.is_some() && !request.strategy.rotates() {
+        return refuse(format!(
+            "{} cuts covariances, and the strategy {} has none: leave it out",
+            Remedy::Option("max_block", ""),
+            request.strategy.name()
+        ));
+    }
+    if request.strategy == Strategy::Identity && (data > 1 || modules > 1) {
+        let text =
+            "partitions divide the passes over the data, and the strategy identity has none: leave them out";
+        return refuse(text.to_owned());
     }
     if let Some(only) = request.only.filter(|only| *only >= data) {
         return refuse(format!("there is no partition {} of {data}", only + 1));

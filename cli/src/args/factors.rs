@@ -101,12 +101,12 @@ pub struct FactorsFitArgs {
     /// How curvature is approximated
     #[arg(long, value_enum, default_value = "ekfac")]
     pub strategy: FactorStrategy,
-    /// Whose labels the loss has
-    #[arg(long, value_enum, default_value = "true")]
-    pub fisher: Fisher,
-    /// Seed of drawn labels
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
+    /// Whose labels the loss has [default: true]
+    #[arg(long, value_enum)]
+    pub fisher: Option<Fisher>,
+    /// Seed of drawn labels [default: 0]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// Only the first N rows
     #[arg(long, value_name = "N", value_parser = at_least::<u64>(1))]
     pub limit: Option<u64>,

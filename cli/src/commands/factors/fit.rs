@@ -12,7 +12,7 @@ use gstore_ingest::pipeline::IngestRequest;
 use indicatif::HumanBytes;
 
 use super::{STOPPING, place, strategy, unscored, with_engine};
-use crate::args::{self, FactorsFitArgs};
+use crate::args::{self, FactorStrategy, FactorsFitArgs};
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
 use crate::models::folder_error;
@@ -88,6 +88,7 @@ fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
     if args.text.block.is_some() {
         bail!(UsageError("--block cuts texts before they are registered: give it to gstore add".to_owned()));
     }
+    let fisher = fisher(args)?;
     if let Some(folder) = &args.folder {
         check_outside(context, folder)?;
     }
@@ -114,15 +115,32 @@ fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
         name: args.name.clone(),
         ingest: with_engine(ingest, &args.engine),
         strategy: strategy(args.strategy),
-        fisher: match args.fisher {
-            args::Fisher::True => Fisher::True { seed: args.seed },
-            args::Fisher::Empirical => Fisher::Empirical,
-        },
+        fisher,
         partitions: [parts, args.module_partitions],
         max_block: args.max_block.map(|most| most as usize),
         only: args.partition.map(|part| part.index().saturating_sub(1) as usize),
         folder: args.folder.clone(),
         extend: args.extend.clone(),
         replace: args.force,
+    })
+}
+
+/// Whose labels the loss has; an option that says nothing of them is refused.
+fn fisher(args: &FactorsFitArgs) -> Result<Fisher> {
+    let has_loss = args.strategy != FactorStrategy::Identity;
+    let is_empirical = args.fisher == Some(args::Fisher::Empirical);
+    if args.fisher.is_some() && !has_loss {
+        bail!(UsageError(
+            "--fisher says whose labels a loss has, and --strategy identity has none: leave it out"
+                .to_owned()
+        ));
+    }
+    if args.seed.is_some() && (is_empirical || !has_loss) {
+        let by = if has_loss { "--fisher empirical" } else { "--strategy identity" };
+        bail!(UsageError(format!("--seed is that of drawn labels, and {by} draws none: leave it out")));
+    }
+    Ok(match is_empirical {
+        true => Fisher::Empirical,
+        false => Fisher::True { seed: args.seed.unwrap_or(0) },
     })
 }
