@@ -77,6 +77,9 @@ pub enum CurvatureError {
         /// Its learning rate.
         rate: f64,
     },
+    /// A filter that is none.
+    #[error("a filter is inverse, identity or source:STEPS*RATE, not `{0}`")]
+    Filter(String),
     /// Conjugate gradients that cannot go on.
     #[error(
         "query `{query}`: conjugate gradients broke down after {iteration} iterations: {what} is {value}; a larger \

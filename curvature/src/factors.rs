@@ -4,7 +4,7 @@ use crate::blocks::Blocks;
 use crate::covariance::{Covariance, Squares};
 use crate::eigen::Eigen;
 use crate::error::CurvatureError;
-use crate::filter::{Damping, Filter, unrolled};
+use crate::filter::{Damping, Filter};
 use crate::module::Module;
 use crate::rotation::{Rotation, Stored};
 
@@ -158,20 +158,15 @@ impl ModuleFactors {
                     let (module, all) = (module.name.clone(), eigenvalues.len());
                     return Err(CurvatureError::Singular { module, zeros, all });
                 }
-                let scale: Vec<f64> = eigenvalues.iter().map(|value| 1.0 / (value + damping)).collect();
+                let scale: Vec<f64> = eigenvalues.iter().map(|value| filter.of(*value, damping)).collect();
                 if scale.iter().any(|scale| !scale.is_finite()) {
                     let (module, what) = (module.name.clone(), "the inverse of the curvature");
                     return Err(CurvatureError::NotFinite { module, what });
                 }
                 (Some(scale), damping)
             }
-            Filter::Source { steps, rate } => {
-                let time = steps as f64 * rate;
-                (Some(eigenvalues.iter().map(|value| unrolled(*value, time)).collect()), 0.0)
-            }
-            Filter::Decay { steps, rate } => {
-                let time = steps as f64 * rate;
-                (Some(eigenvalues.iter().map(|value| (-time * value).exp()).collect()), 0.0)
+            Filter::Source { .. } | Filter::Decay { .. } => {
+                (Some(eigenvalues.iter().map(|value| filter.of(*value, 0.0)).collect()), 0.0)
             }
         };
         let bases = match strategy.rotates() && scale.is_some() {

@@ -1,6 +1,7 @@
 //! Spectral filters: what a coordinate of a gradient in the eigenbasis is multiplied with, by its eigenvalue.
 
 use std::fmt;
+use std::str::FromStr;
 
 use crate::error::CurvatureError;
 
@@ -75,6 +76,25 @@ impl Filter {
         }
     }
 
+    /// SOURCE's filter of `STEPS*RATE`; none of another text.
+    ///
+    /// # Errors
+    /// Those of [`Filter::source`].
+    pub fn of_steps(text: &str) -> Option<Result<Self, CurvatureError>> {
+        let (steps, rate) = text.split_once('*')?;
+        Some(Self::source(steps.parse().ok()?, rate.parse().ok()?))
+    }
+
+    /// What it makes of an eigenvalue that is not negative; an inverse adds this damping.
+    pub(crate) fn of(self, eigenvalue: f64, damping: f64) -> f64 {
+        match self {
+            Filter::Inverse(_) => 1.0 / (eigenvalue + damping),
+            Filter::Identity => 1.0,
+            Filter::Source { steps, rate } => unrolled(eigenvalue, steps as f64 * rate),
+            Filter::Decay { steps, rate } => (-(steps as f64 * rate) * eigenvalue).exp(),
+        }
+    }
+
     /// The damping of an inverse; none of others.
     pub fn damping(self) -> Option<Damping> {
         match self {
@@ -92,6 +112,21 @@ impl Filter {
     }
 }
 
+/// As options have it: an inverse has the usual damping.
+impl FromStr for Filter {
+    type Err = CurvatureError;
+
+    fn from_str(text: &str) -> Result<Self, CurvatureError> {
+        match text {
+            "inverse" => return Ok(Filter::Inverse(Damping::default())),
+            "identity" => return Ok(Filter::Identity),
+            _ => {}
+        }
+        let none = || CurvatureError::Filter(text.to_owned());
+        text.strip_prefix("source:").and_then(Self::of_steps).ok_or_else(none)?
+    }
+}
+
 /// As options have it, without the damping.
 impl fmt::Display for Filter {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,7 +140,7 @@ impl fmt::Display for Filter {
 }
 
 /// `(1 - exp(-time L)) / L` of an eigenvalue that is not negative; between 0 and `time`.
-pub(crate) fn unrolled(eigenvalue: f64, time: f64) -> f64 {
+fn unrolled(eigenvalue: f64, time: f64) -> f64 {
     let decay = time * eigenvalue;
     // Numbers below the normal ones have lost digits.
     if decay < f64::MIN_POSITIVE { time } else { (-(-decay).exp_m1() / eigenvalue).min(time) }
@@ -130,9 +165,13 @@ mod tests {
         let found = unrolled(eigenvalue, f64::from(steps) * rate);
         assert!((found - one_by_one).abs() < 1e-3 * found, "{found} {one_by_one}");
         assert!(Filter::source(0, 1.0).is_err() && Filter::source(1, f64::NAN).is_err());
-        assert_eq!(
-            Filter::source(100, 1e-3).map(|filter| filter.to_string()),
-            Ok("source:100*0.001".to_owned())
-        );
+        let source = Filter::Source { steps: 100, rate: 1e-3 };
+        assert_eq!(source.to_string(), "source:100*0.001");
+        for filter in [source, Filter::Identity, Filter::Inverse(Damping::OfMean)] {
+            assert_eq!(filter.to_string().parse::<Filter>(), Ok(filter));
+        }
+        for none in ["source:0*1", "source:1*-1", "source:1", "decay:1*1", "x"] {
+            assert!(none.parse::<Filter>().is_err(), "{none}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use faer::{Mat, MatMut, Par};
 
 use crate::error::CurvatureError;
 use crate::factors::ROUNDING;
+use crate::filter::{Damping, Filter};
 use crate::gram::Gram;
 use crate::inversion::{BlockInverse, Inversion, rounding};
 
@@ -54,16 +55,25 @@ impl Solver {
     }
 
     /// For vectors in an eigenbasis that were divided by `sqrt(l + fitted)` of the eigenvalues l of their
-    /// coordinates: with it their products are those under `1 / (l + damping)`.
+    /// coordinates: with it their products are those under the filter of l. The usual damping of an inverse is
+    /// the one that is fitted.
     ///
     /// # Errors
     /// A damping that is none, and one of 0 where an eigenvalue is 0 but for rounding.
     pub fn rescaling(
         eigenvalues: &[f64],
         fitted: f64,
-        damping: f64,
+        filter: Filter,
         name: &str,
     ) -> Result<Self, CurvatureError> {
+        let damping = match filter {
+            Filter::Inverse(Damping::OfMean) => fitted,
+            Filter::Inverse(Damping::Value(damping)) => damping,
+            _ => {
+                let scale = eigenvalues.iter().map(|value| filter.of(*value, 0.0) * (value + fitted));
+                return Ok(Self(Form::Scale(scale.collect())));
+            }
+        };
         if !damping.is_finite() || damping < 0.0 {
             return Err(CurvatureError::Damping(damping));
         }
@@ -201,7 +211,8 @@ mod tests {
 
     #[test]
     fn whitened_vectors_are_asked_with_another_damping() {
-        let of = |damping| Solver::rescaling(&[0.0, 1.0, 3.0], 3.0, damping, "b");
+        let through = |filter| Solver::rescaling(&[0.0, 1.0, 3.0], 3.0, filter, "b");
+        let of = |damping| through(Filter::Inverse(Damping::Value(damping)));
         for (damping, expected) in [(1.0, [3.0, 6.0, 3.0]), (3.0, [1.0, 3.0, 2.0])] {
             let mut vector = [1.0, 3.0, 2.0];
             of(damping).unwrap().apply(&mut vector);
@@ -209,6 +220,15 @@ mod tests {
         }
         // 3, 2 and 1.5 times the squares.
         assert_eq!(of(1.0).unwrap().energies(&mut [1.0, 3.0, 2.0, 0.0, 1.0, 0.0]), [27.0, 2.0]);
+        let one = |filter| {
+            let mut vector = [1.0; 3];
+            through(filter).unwrap().apply(&mut vector);
+            vector
+        };
+        assert_eq!(one(Filter::Inverse(Damping::OfMean)), [1.0; 3]);
+        assert_eq!(one(Filter::Identity), [3.0, 4.0, 6.0]);
+        let flat = one(Filter::Source { steps: 10, rate: 0.2 });
+        assert_eq!((flat[0], flat[1]), (2.0 * 3.0, -(-2.0_f64).exp_m1() * 4.0));
         assert!(matches!(of(0.0), Err(CurvatureError::Singular { zeros: 1, all: 3, .. })));
         assert!(matches!(of(-1.0), Err(CurvatureError::Damping(_))));
     }

@@ -1,6 +1,7 @@
 //! Flags of `gstore score`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use gstore::factors::{Damping, Filter};
@@ -178,26 +179,13 @@ fn segment(text: &str) -> Result<ScoreSegmentArg, String> {
     if checkpoints.iter().any(String::is_empty) {
         return Err(wanted());
     }
-    let filter = of_steps(steps).ok_or_else(wanted)??;
+    let filter = Filter::of_steps(steps).ok_or_else(wanted)?.map_err(|error| error.to_string())?;
     Ok(ScoreSegmentArg { factors: factors.to_owned(), filter, checkpoints })
-}
-
-/// The filter of `STEPS*RATE`; none of another text.
-fn of_steps(text: &str) -> Option<Result<Filter, String>> {
-    let (steps, rate) = text.split_once('*')?;
-    let (steps, rate) = (steps.parse().ok()?, rate.parse().ok()?);
-    Some(Filter::source(steps, rate).map_err(|error| error.to_string()))
 }
 
 /// A filter; that of inverses without its damping.
 fn filter(text: &str) -> Result<Filter, String> {
-    match text {
-        "inverse" => return Ok(Filter::Inverse(Damping::default())),
-        "identity" => return Ok(Filter::Identity),
-        _ => {}
-    }
-    let wanted = || "inverse, identity or source:STEPS*RATE is wanted".to_owned();
-    text.strip_prefix("source:").and_then(of_steps).ok_or_else(wanted)?
+    Filter::from_str(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

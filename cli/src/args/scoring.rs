@@ -21,6 +21,7 @@ pub(super) const PAIRS: &[&str] = &[
     "precondition",
     "damping",
     "inversion",
+    "filter",
     "stale",
     "partial",
     "exclude_target",
@@ -67,6 +68,7 @@ fn flag(option: &'static OptionInfo) -> Arg {
     match option.takes {
         Takes::Flag => arg.action(ArgAction::SetTrue),
         Takes::Word(_) => arg.value_name("HOW"),
+        Takes::Text if option.name == "filter" => arg.value_name("HOW"),
         Takes::Text => arg.value_name("NAME"),
         Takes::Number | Takes::Count => arg.value_name("N"),
         Takes::Texts => arg.value_name("NAME").value_delimiter(',').num_args(1..),

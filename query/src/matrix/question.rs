@@ -80,6 +80,9 @@ pub struct MatrixPrecondition {
     pub inversion: String,
     /// The damping that was given.
     pub damping: Option<f64>,
+    /// The filter that was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
 }
 
 /// Samples whose scores are in one list.
@@ -146,6 +149,7 @@ impl MatrixQuestion {
                 artifact: plan.artifact.clone(),
                 inversion: spec.inversion.name().to_owned(),
                 damping: spec.damping,
+                filter: spec.filter.map(|filter| filter.to_string()),
             }),
             by: spec.by.to_string(),
             exclude_target: spec.exclude_target,

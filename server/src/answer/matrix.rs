@@ -33,6 +33,7 @@ const OPTIONS: &[&str] = &[
     "precondition",
     "damping",
     "inversion",
+    "filter",
     "stale",
     "missing",
     "partial",

@@ -182,9 +182,10 @@ impl DisplayAs for InfluenceExec {
             (None, Some(damping)) => format!(", damping={damping}"),
             (None, None) => String::new(),
         };
+        let filter = spec.filter.map_or_else(String::new, |filter| format!(", filter={filter}"));
         write!(
             f,
-            "InfluenceExec: pool=[{}], target=[{}], mode={}, checkpoints=[{}], sim={}, fold={}, within={}, across={}{modules}{under}{per_token}{excluded}, columns=[{}]",
+            "InfluenceExec: pool=[{}], target=[{}], mode={}, checkpoints=[{}], sim={}, fold={}, within={}, across={}{modules}{under}{filter}{per_token}{excluded}, columns=[{}]",
             spec.pools.join(", "),
             targets.join(", "),
             spec.mode,

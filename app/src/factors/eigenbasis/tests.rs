@@ -1,11 +1,13 @@
-//! Promise: rows in the eigenbasis of factors give the scores of their gradients, with any damping and no
-//! other ingest, and factors of another checkpoint and of other data are refused.
+//! Promise: rows in the eigenbasis of factors give the scores of their gradients, with any damping or filter and
+//! no other ingest, and factors of another checkpoint and of other data are refused.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gstore_core::{Cancel, DType, Kind};
-use gstore_curvature::{Covariance, Damping, Eigen, Inverse, Module, ModuleFactors, Squares, Strategy, dot};
+use gstore_curvature::{
+    Covariance, Damping, Eigen, Filter, Inverse, Module, ModuleFactors, Squares, Strategy, dot,
+};
 use gstore_ingest::curvature::{CurvatureEngine, Labels, TargetSample};
 use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
 use gstore_ingest::pipeline::{AddRequest, IngestError, IngestPlan, IngestRequest, Silent, add, ingest};
@@ -191,9 +193,9 @@ fn rows_in_the_eigenbasis_of_factors_give_the_scores_of_their_gradients_with_any
     basis.publish(&store, "test").unwrap();
 
     let [pool, val] = ROWS.map(|(dataset, rows)| gradients(&other, dataset, rows, &modules));
-    let expected = |damping: Damping| {
+    let filtered = |filter: Filter| {
         let inverse = |(module, factors): (&Module, &ModuleFactors)| -> Inverse {
-            factors.inverse(module, Strategy::Ekfac, damping).unwrap()
+            factors.filtered(module, Strategy::Ekfac, filter).unwrap()
         };
         let inverses: Vec<Inverse> = modules.iter().zip(&factors).map(inverse).collect();
         let mut scores = BTreeMap::new();
@@ -208,6 +210,7 @@ fn rows_in_the_eigenbasis_of_factors_give_the_scores_of_their_gradients_with_any
         }
         scores
     };
+    let expected = |damping: Damping| filtered(Filter::Inverse(damping));
     let usual = ask("").unwrap();
     assert_close(&usual, &expected(Damping::OfMean));
     assert_close(&ask(", precondition => 'fit'").unwrap(), &usual);
@@ -215,6 +218,10 @@ fn rows_in_the_eigenbasis_of_factors_give_the_scores_of_their_gradients_with_any
     for damping in [0.5 * fitted, 20.0 * fitted] {
         let found = ask(&format!(", damping => {damping:e}")).unwrap();
         assert_close(&found, &expected(Damping::Value(damping)));
+    }
+    // Of the segment some directions are finished and others hardly begun.
+    for filter in [Filter::Identity, Filter::Source { steps: 7, rate: 1.0 / fitted }] {
+        assert_close(&ask(&format!(", filter => '{filter}'")).unwrap(), &filtered(filter));
     }
     assert!(ask(", precondition => 'old'").unwrap_err().contains("in the eigenbasis of `fit`"));
 

@@ -269,6 +269,14 @@ fn preconditioned_scores_are_those_of_a_direct_solution() {
         let relation = format!("influence('pool', 'val', precondition => 'gram', modules => '{modules}')");
         assert_close(&scores(&store, &relation).unwrap(), &cosines(20, weights));
     }
+    // Filters are of eigenvalues that are known, which these are not.
+    for (options, says) in [
+        (", precondition => 'gram', filter => 'identity'", "`inversion` is for"),
+        (", filter => 'identity'", "`filter` says how a preconditioner is used"),
+    ] {
+        let error = ask(options).unwrap_err();
+        assert!(error.contains(says), "{error}");
+    }
     // A ranking of few rows has the same scores.
     let top = ask(", precondition => 'gram', k => 5").unwrap();
     assert!(top.iter().all(|(id, score)| usual[id] == *score), "{top:?}");
@@ -414,13 +422,14 @@ fn rows_in_an_eigenbasis_are_asked_with_any_damping() {
     store.put_artifact_with(part, files, None, "test").unwrap();
 
     // Rows are as they were stored; the mean of the target's is scaled.
-    let expected = |damping: Option<f64>| {
+    let filtered = |filter: &dyn Fn(f64, f64) -> f64| {
         let mut scores = BTreeMap::new();
         for (checkpoint, weight) in WEIGHTS.into_iter().enumerate() {
             let targets: Vec<Vec<f32>> = (0..3).map(|row| vector("val", checkpoint, row)).collect();
-            let of = lambda.iter().zip(fitted).flat_map(|(lambda, fitted)| {
-                lambda.iter().map(move |l| (l + fitted) / (l + damping.unwrap_or(fitted)))
-            });
+            let of = lambda
+                .iter()
+                .zip(fitted)
+                .flat_map(|(lambda, fitted)| lambda.iter().map(move |l| (l + fitted) * filter(*l, fitted)));
             let query: Vec<f64> = of
                 .enumerate()
                 .map(|(i, scale)| scale * targets.iter().map(|q| f64::from(q[i])).sum::<f64>() / 3.0)
@@ -432,7 +441,12 @@ fn rows_in_an_eigenbasis_are_asked_with_any_damping() {
         }
         scores
     };
+    let expected = |damping: Option<f64>| filtered(&|l, fitted| 1.0 / (l + damping.unwrap_or(fitted)));
     assert_close(&ask("").unwrap(), &expected(None));
+    assert_close(&ask(", filter => 'inverse', damping => 2.5").unwrap(), &expected(Some(2.5)));
+    assert_close(&ask(", filter => 'identity'").unwrap(), &filtered(&|_, _| 1.0));
+    let unrolled = |l: f64, _: f64| if l > 0.0 { (1.0 - (-2.0 * l).exp()) / l } else { 2.0 };
+    assert_close(&ask(", precondition => 'f', filter => 'source:10*0.2'").unwrap(), &filtered(&unrolled));
     assert_close(&ask(", damping => 2.5").unwrap(), &expected(Some(2.5)));
     assert_close(&ask(", precondition => 'f', damping => 1e-2").unwrap(), &expected(Some(1e-2)));
     assert_close(&ask(", precondition => 'f', damping => 'auto'").unwrap(), &expected(None));

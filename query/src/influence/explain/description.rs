@@ -75,9 +75,11 @@ impl Prepared {
             Some(modules) => format!(" of modules {}", modules.text()),
             None => String::new(),
         };
-        let under = match &spec.precondition {
-            Some(name) => format!(" under the {} inverse of `{name}`", spec.inversion.name()),
-            None => spec.damping.map_or_else(String::new, |damping| format!(" with a damping of {damping}")),
+        let under = match (spec.filter, &spec.precondition, spec.damping) {
+            (Some(filter), ..) => format!(" with the filter {filter}"),
+            (None, Some(name), _) => format!(" under the {} inverse of `{name}`", spec.inversion.name()),
+            (None, None, Some(damping)) => format!(" with a damping of {damping}"),
+            (None, None, None) => String::new(),
         };
         Explain {
             form: format!(

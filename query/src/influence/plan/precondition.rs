@@ -61,6 +61,12 @@ pub(super) fn resolve(
         return eigenbasis::resolve(snapshot, spec, Some(&part), asked);
     }
     let content = GramContent::of(&part)?;
+    if let Some(filter) = spec.filter {
+        return Err(QueryError::Spec(format!(
+            "the filter {filter} is for rows in the eigenbasis of factors, and artifact `{name}` has Gram matrices, which \
+             `inversion` is for"
+        )));
+    }
     let mut notes = fitted_on(&content, spec, name, pools)?;
     let mut used: Vec<usize> = Vec::with_capacity(checkpoints.len());
     for (checkpoint, feature) in checkpoints.iter().zip(sides.first().into_iter().flatten()) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gstore_core::{Cancel, parallel};
-use gstore_curvature::{Inversion, Preconditioner, Solver};
+use gstore_curvature::{Damping, Filter, Inversion, Preconditioner, Solver};
 use gstore_store::{ArtifactPart, FeaturePart, Snapshot};
 
 use super::Prepared;
@@ -127,7 +127,7 @@ fn load(
     Ok(found.into_iter().map(Preconditioner::new).collect())
 }
 
-/// For the features of each checkpoint what makes of the damping of their rows that of the question.
+/// For the features of each checkpoint what makes of the damped inverse of their rows the filter of the question.
 fn rescaling(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
@@ -136,12 +136,13 @@ fn rescaling(
 ) -> Result<Vec<Preconditioner>, QueryError> {
     let space = EigenSpace::of(part)?;
     let map = snapshot.artifact_file(part, eigen::FILE)?;
+    let inverse = || Filter::Inverse(spec.damping.map_or(Damping::OfMean, Damping::Value));
+    let filter = spec.filter.unwrap_or_else(inverse);
     let of_feature = |feature: &Arc<FeaturePart>| -> Result<Preconditioner, QueryError> {
         let blocks = feature.attrs.groups.iter().map(|group| -> Result<_, QueryError> {
             let (eigenvalues, fitted) = space.group(map.as_bytes(), group)?;
-            let damping = spec.damping.unwrap_or(fitted);
             let start = group.start as usize;
-            let solver = Solver::rescaling(&eigenvalues, fitted, damping, &group.name)?;
+            let solver = Solver::rescaling(&eigenvalues, fitted, filter, &group.name)?;
             Ok((start..start + group.len as usize, solver))
         });
         Ok(Preconditioner::new(blocks.collect::<Result<_, _>>()?))

@@ -11,7 +11,7 @@ use crate::daunce::{Covariance, How};
 const OWN: [&str; 7] = ["ensemble", "signal", "score", "center", "ddof", "groups", "min_models"];
 
 /// Options that say how vectors are compared, and so nothing of losses.
-const OF_VECTORS: [&str; 23] = [
+const OF_VECTORS: [&str; 24] = [
     "checkpoints",
     "weights",
     "run",
@@ -26,6 +26,7 @@ const OF_VECTORS: [&str; 23] = [
     "precondition",
     "damping",
     "inversion",
+    "filter",
     "stale",
     "per_token",
     "raw",

@@ -16,7 +16,7 @@ pub(super) mod values;
 
 use std::fmt;
 
-use gstore_curvature::Inversion;
+use gstore_curvature::{Filter, Inversion};
 use gstore_store::Granularity;
 
 use self::mode::Mode;
@@ -233,6 +233,8 @@ pub struct InfluenceSpec {
     pub damping: Option<f64>,
     /// How eigenvalues are inverted.
     pub inversion: Inversion,
+    /// What is made of the eigenvalues of vectors in the eigenbasis of factors; by default the damped inverse.
+    pub filter: Option<Filter>,
     /// Accepts matrices of other datasets, or of another checkpoint.
     pub stale: bool,
     /// Scores every scored token of the pools by itself, from features of granularity
@@ -269,6 +271,7 @@ impl Default for InfluenceSpec {
             precondition: None,
             damping: None,
             inversion: Inversion::default(),
+            filter: None,
             stale: false,
             per_token: false,
             mode: Mode::Exact,
@@ -280,7 +283,7 @@ impl Default for InfluenceSpec {
 impl InfluenceSpec {
     /// Whether the target's vectors are preconditioned.
     pub fn preconditions(&self) -> bool {
-        self.precondition.is_some() || self.damping.is_some()
+        self.precondition.is_some() || self.damping.is_some() || self.filter.is_some()
     }
 
     /// What the pools' vectors belong to.

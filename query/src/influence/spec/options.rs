@@ -138,6 +138,8 @@ pub const OPTIONS: &[OptionInfo] = &[
         "With precondition: what is added to eigenvalues, as a part of their mean in each module; auto: 0.1. Of rows in the eigenbasis of factors: the number itself; auto: as they are"),
     option("inversion", Word(&Inversion::NAMES), TARGET | SELF, "damped",
         "With precondition: how eigenvalues are inverted: damped, absolute (damping is no part of the mean), tikhonov or pseudoinverse"),
+    option("filter", Text, TARGET | SELF, "inverse",
+        "Of rows in the eigenbasis of factors: what is made of eigenvalues: inverse (with damping), identity or source:STEPS*RATE"),
     option("stale", Flag, TARGET | SELF, "",
         "With precondition: accept matrices of other datasets, or of another checkpoint"),
     option("per_token", Flag, TARGET, "", "Score every token of the pools by itself"),

@@ -25,16 +25,17 @@ pub(super) fn resolve(
     asked: Asked<'_>,
 ) -> Result<(Option<PlanPrecondition>, Vec<String>), QueryError> {
     let refuse = |why: String| Err(QueryError::Spec(why));
+    let option = if spec.filter.is_some() { "filter" } else { "damping" };
     let features = of_first_pool(asked);
     let Some(first) = features.first() else { return Ok((None, Vec::new())) };
     let projection = &first.desc.space.projection;
     if let Some(other) = features.iter().find(|feature| feature.desc.space.projection != *projection) {
         let (first, other) = (describe(first), describe(other));
-        return refuse(format!("{first} and {other} are in different eigenbases, and a damping is for one"));
+        return refuse(format!("{first} and {other} are in different eigenbases, and `{option}` is for one"));
     }
     if spec.inversion != Inversion::default() {
         return refuse(
-            "`inversion` is about Gram matrices; rows in an eigenbasis have a damping alone".into(),
+            "`inversion` is about Gram matrices; rows in an eigenbasis have `damping` and `filter`".into(),
         );
     }
     let artifact = EigenSpace::artifact(projection);
@@ -46,11 +47,11 @@ pub(super) fn resolve(
                  {first}"
             ),
             None if is_space => format!(
-                "`damping` needs the eigenvalues of the coordinates of {first}: their artifact is not in the store, or is of datasets that \
+                "`{option}` needs the eigenvalues of the coordinates of {first}: their artifact is not in the store, or is of datasets that \
                  are not to be seen"
             ),
             None => format!(
-                "`damping` says how a preconditioner is used, and none is named with `precondition`; {first} has none of its own, as it \
+                "`{option}` says how a preconditioner is used, and none is named with `precondition`; {first} has none of its own, as it \
                  is not in the eigenbasis of factors"
             ),
         });

@@ -6,7 +6,7 @@ mod text;
 
 pub use text::records;
 
-use gstore_curvature::Inversion;
+use gstore_curvature::{Filter, Inversion};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value, json};
 
@@ -45,7 +45,7 @@ impl InfluenceSpec {
         let modules = modules.transpose().map_err(|error| OptionError::of("modules", &error))?;
         let default = Self::default();
         let covariance = covariance::read(options)?;
-        let Preconditioner { precondition, damping, inversion, stale } = preconditioner(options)?;
+        let Preconditioner { precondition, damping, inversion, filter, stale } = preconditioner(options)?;
         // The word is one of the losses there.
         let missing = if covariance.is_some() { None } else { options.word("missing")? };
         Ok(Self {
@@ -71,6 +71,7 @@ impl InfluenceSpec {
             precondition,
             damping,
             inversion,
+            filter,
             stale,
             per_token: options.flag("per_token")?.unwrap_or(default.per_token),
             mode: mode(options)?,
@@ -82,8 +83,8 @@ impl InfluenceSpec {
     fn to_options(&self) -> Map<String, Value> {
         let Self { pools, targets, given, raw, exclude_target, run, checkpoints, weights, .. } = self;
         let Self { within, across, fold, sim, pool_kind, target_kind, features, missing, .. } = self;
-        let Self { partial, by, modules, per_token, mode, precondition, damping, inversion, stale, .. } =
-            self;
+        let Self { partial, by, modules, per_token, mode, .. } = self;
+        let Self { precondition, damping, inversion, filter, stale, .. } = self;
         let default = Self::default();
         let mut all = Map::new();
         let mut put = |name: &str, value: Value, is_default: bool| {
@@ -114,6 +115,7 @@ impl InfluenceSpec {
         put("precondition", json!(precondition), precondition.is_none());
         put("damping", json!(damping), damping.is_none());
         put("inversion", json!(inversion.name()), *inversion == default.inversion);
+        put("filter", json!(filter.map(|filter| filter.to_string())), filter.is_none());
         put("stale", json!(stale), !stale);
         put("per_token", json!(per_token), !per_token);
         if let Mode::Sketch(sketch) = mode {
@@ -152,6 +154,7 @@ struct Preconditioner {
     precondition: Option<String>,
     damping: Option<f64>,
     inversion: Inversion,
+    filter: Option<Filter>,
     stale: bool,
 }
 
@@ -181,8 +184,19 @@ fn preconditioner(options: &Options) -> Result<Preconditioner, OptionError> {
             OptionError::of("inversion", &QueryError::option("inversion", &word, &Inversion::NAMES))
         })?,
     };
+    let filter = match options.text("filter")? {
+        None => None,
+        Some(word) => Some(word.parse::<Filter>().map_err(|e| OptionError::new("filter", e.to_string()))?),
+    };
+    let filter = filter.filter(|filter| filter.damping().is_none());
+    if let (Some(filter), Some(_)) = (filter, damping) {
+        let why = format!(
+            "`damping` is added to eigenvalues that are inverted, and the filter {filter} inverts none"
+        );
+        return Err(OptionError::new("damping", why));
+    }
     let stale = options.flag("stale")?.unwrap_or(false);
-    Ok(Preconditioner { precondition, damping, inversion, stale })
+    Ok(Preconditioner { precondition, damping, inversion, filter, stale })
 }
 
 /// Whether a sketch may serve the ranking, and what it may leave open.

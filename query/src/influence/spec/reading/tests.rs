@@ -48,6 +48,11 @@ fn a_question_reads_back_from_its_json() {
         mode: Mode::Sketch(SketchMode { certified: true, ..SketchMode::default() }),
         ..InfluenceSpec::default()
     };
+    let filtered = InfluenceSpec {
+        precondition: Some("factors".into()),
+        filter: Some(Filter::Source { steps: 500, rate: 1e-4 }),
+        ..InfluenceSpec::default()
+    };
     let daunce = InfluenceSpec {
         pools: vec!["pool".into()],
         targets: vec![TargetRef::parse("gsm8k")],
@@ -63,7 +68,7 @@ fn a_question_reads_back_from_its_json() {
         ..InfluenceSpec::default()
     };
     let plain = InfluenceSpec { covariance: Some(Covariance::default()), ..InfluenceSpec::default() };
-    for spec in [whole, given, daunce, plain, InfluenceSpec::default()] {
+    for spec in [whole, given, filtered, daunce, plain, InfluenceSpec::default()] {
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(read(&text).unwrap(), spec, "{text}");
     }
@@ -80,6 +85,8 @@ fn json_is_read_as_options_of_sql_are() {
         let spec = read(&format!(r#"{{"precondition":"g","damping":{damping}}}"#)).unwrap();
         assert_eq!((spec.damping, spec.inversion), (None, Inversion::Damped));
     }
+    let inverse = read(r#"{"filter":"inverse","damping":0.5}"#).unwrap();
+    assert_eq!((inverse.filter, inverse.damping), (None, Some(0.5)));
     for (text, named) in [
         (r#"{"witin":"max"}"#, "did you mean `within`?"),
         (r#"{"within":"median"}"#, "within cannot be `median`: it is one of mean, max, min, sum"),
@@ -97,6 +104,8 @@ fn json_is_read_as_options_of_sql_are() {
         (r#"{"precondition":"g","damping":"much"}"#, "not negative, or `auto`, not `much`"),
         (r#"{"precondition":"g","damping":-1}"#, "not negative, or `auto`, not `-1`"),
         (r#"{"precondition":"g","inversion":"sharp"}"#, "damped, absolute, tikhonov, pseudoinverse"),
+        (r#"{"filter":"source:5"}"#, "inverse, identity or source:STEPS*RATE, not `source:5`"),
+        (r#"{"filter":"identity","damping":1}"#, "the filter identity inverts none"),
         (r#"{"score":"corr"}"#, "`score` is an option of the method daunce"),
         (r#"{"method":"daunce","sim":"dot"}"#, "`sim` is about vectors"),
         (r#"{"ensemble":"e","ddof":2}"#, "`ddof` is 0 or 1"),
