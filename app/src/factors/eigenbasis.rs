@@ -70,6 +70,17 @@ impl EigenProjection {
         })
     }
 
+    /// What the coordinates that are kept have of the squared lengths of rows, as a part: of all modules, and of the
+    /// module with the least, by its name. The rest counts nothing in scores. Parts are of the sums of
+    /// [`EigenBlock::lengths`].
+    pub fn kept(&self) -> Option<(f64, (&str, f64))> {
+        let blocks = self.spec.basis.as_ref()?.blocks();
+        let part = |[kept, whole]: [f64; 2]| kept / whole;
+        let sum = blocks.iter().map(EigenBlock::lengths).fold([0.0; 2], |[a, b], [x, y]| [a + x, b + y]);
+        let parts = blocks.iter().map(|block| (block.module().name.as_str(), part(block.lengths())));
+        Some((part(sum), parts.min_by(|a, b| a.1.total_cmp(&b.1))?))
+    }
+
     /// Publishes the eigenvalues of the coordinates, with which rows can be asked with any damping, unless the
     /// store has them: 8 bytes a coordinate.
     ///

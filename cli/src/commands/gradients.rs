@@ -130,7 +130,15 @@ pub fn eigenbasis(context: &Context, args: &GradientArgs) -> Result<Option<Eigen
     }
     let snapshot = context.open()?.snapshot()?;
     let module_dim = args.module_dim.unwrap_or(DEFAULT_MODULE_DIM);
-    Ok(Some(EigenProjection::of(&snapshot, factors, module_dim, args.stale)?))
+    let found = EigenProjection::of(&snapshot, factors, module_dim, args.stale)?;
+    if let Some((all, (module, least))) = found.kept().filter(|(all, _)| *all < 1.0) {
+        context.say(&format!(
+            "note: the blocks keep {:.1} % of the squared lengths of rows, and of module {module} {:.1} %; a larger --module-dim keeps more",
+            100.0 * all,
+            100.0 * least
+        ));
+    }
+    Ok(Some(found))
 }
 
 /// The projection of gradients at these checkpoints.

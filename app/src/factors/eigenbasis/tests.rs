@@ -182,6 +182,13 @@ fn rows_in_the_eigenbasis_of_factors_give_the_scores_of_their_gradients_with_any
     let refused = run(&store, request("pool", projection("old", false).spec)).unwrap_err().to_string();
     assert!(refused.contains("the factors are stale"), "{refused}");
     let basis = projection("fit", false);
+    assert_eq!(basis.kept().map(|(all, (_, least))| (all, least)), Some((1.0, 1.0)));
+    let few = EigenProjection::of(&snapshot, "fit", 64, false).unwrap();
+    let (all, (module, least)) = few.kept().unwrap();
+    assert!(
+        MODULES.contains(&module) && 0.0 < least && least <= all && all < 1.0,
+        "{module}: {least}, {all}"
+    );
     assert_eq!(basis.spec.fingerprint(), projection("old", true).spec.fingerprint());
     for (dataset, _) in ROWS {
         run(&store, request(dataset, basis.spec.clone())).unwrap();

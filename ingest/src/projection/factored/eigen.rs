@@ -30,7 +30,7 @@ pub struct EigenBlock {
     input: Vec<f32>,
     lambda: Vec<f64>,
     damping: f64,
-    share: f64,
+    lengths: [f64; 2],
 }
 
 impl EigenBlock {
@@ -60,11 +60,12 @@ impl EigenBlock {
         };
         let at = |row: usize| kept_columns.iter().map(move |column| row * columns + column);
         let kept: Vec<f64> = kept_rows.iter().flat_map(|row| at(*row)).map(|at| lambda[at]).collect();
+        let length = |values: &[f64]| values.iter().map(|value| value / (value + damping)).sum::<f64>();
         Ok(Self {
             module: module.clone(),
             out: directions(of_out, &kept_rows),
             input: directions(of_input, &kept_columns),
-            share: kept.iter().sum::<f64>() / lambda.iter().sum::<f64>(),
+            lengths: [length(&kept), length(&lambda)],
             lambda: kept,
             damping,
         })
@@ -85,9 +86,10 @@ impl EigenBlock {
         self.damping
     }
 
-    /// Their part of the sum over the whole module.
-    pub fn share(&self) -> f64 {
-        self.share
+    /// Squared length of a row, `sum of L / (L + d)`: in its coordinates, and in all of the module's. With the
+    /// eigenvalues of EK-FAC it is the mean over the samples of the fit.
+    pub fn lengths(&self) -> [f64; 2] {
+        self.lengths
     }
 
     /// Rows that are kept, and columns.
@@ -302,7 +304,28 @@ impl fmt::Debug for EigenBasis {
 
 #[cfg(test)]
 mod tests {
+    use gstore_curvature::Squares;
+
     use super::*;
+
+    #[test]
+    fn what_a_block_keeps_of_the_length_is_known() {
+        let module = Module { name: "m".into(), out: 1, input: 4, bias: false };
+        let axes = |n: usize| Eigen {
+            values: vec![1.0; n],
+            vectors: (0..n * n).map(|at| if at % (n + 1) == 0 { 1.0 } else { 0.0 }).collect(),
+        };
+        let factors = ModuleFactors {
+            activation_eigen: Some(axes(4)),
+            gradient_eigen: Some(axes(1)),
+            lambda: Some(Squares { sums: vec![0.0, 3.0, 0.0, 1.0], count: 1 }),
+            ..ModuleFactors::default()
+        };
+        let of = |most| EigenBlock::new(&module, &factors, Strategy::Ekfac, most).unwrap().lengths();
+        // A tenth of the mean is 0.1.
+        let whole = 3.0 / 3.1 + 1.0 / 1.1;
+        assert_eq!((of(1), of(4)), ([3.0 / 3.1, whole], [whole, whole]));
+    }
 
     #[test]
     fn a_block_has_most_of_the_sum() {
