@@ -35,6 +35,6 @@ pub use record::{Record, RecordError, parse_record};
 pub use samples::{
     Begun, Reading, SampleError, SampleSource, TextSample, each_record, encode_each, in_blocks,
 };
-pub use schema::{ColumnOverride, FixedBy, Schema, SchemaBuilder, SchemaError};
+pub use schema::{ColumnOverride, FixedBy, Held, Schema, SchemaBuilder, SchemaError};
 pub use source::{DataError, DataFile, Place, RawRecord, RecordSource, Unit, find};
 pub use template::TemplateKind;

@@ -2,32 +2,24 @@
 //!
 //! Invariants
 //! - columns stand in the order in which their keys first appear
-//! - a column has the type of its values; integers among floats are floats; any other mixture is refused
-//!   and names both places
+//! - a column has the type of its values; integers among floats are floats, if a float is exactly that integer;
+//!   any other mixture is refused and names both places
 //! - a column of nulls only is left out until a value appears, since nothing says its type
 //!
 //! Names are the store's affair (a key that clashes with a built-in column gets a `_`), as is turning a value
 //! into its column's type.
 
+mod error;
+
 use std::collections::HashMap;
-use std::fmt;
 use std::str::FromStr;
 
-use gstore_core::Remedy;
 use gstore_store::{ColumnDef, ColumnSpec, ColumnType, MetaValue, nearest};
 
 use super::record::Record;
 use super::source::Place;
-
-/// What the command line calls a type.
-fn type_text(ty: ColumnType) -> &'static str {
-    match ty {
-        ColumnType::Bool => "bool",
-        ColumnType::Int => "int",
-        ColumnType::Float => "float",
-        ColumnType::Text => "utf8",
-    }
-}
+use error::type_text;
+pub use error::{FixedBy, Held, SchemaError};
 
 /// The user's word on a column: `key:type`, where type is one of `bool`, `int`, `float`, `utf8`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,93 +42,11 @@ impl FromStr for ColumnOverride {
     }
 }
 
-/// Why records have no common columns.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SchemaError {
-    /// Not `key:type`.
-    #[error("{0:?} is not a column and its type: write name:type, where type is bool, int, float or utf8")]
-    BadOverride(String),
-    /// An override of a key that no record has.
-    #[error("no record has a key {key:?} to give a type to{}", did_you_mean(nearest))]
-    UnknownOverride {
-        /// The key given.
-        key: String,
-        /// The closest one.
-        nearest: Option<String>,
-    },
-    /// Values of two types.
-    #[error(
-        "column {column:?} holds {} in {} and {} in {place}; \
-         say what it is, for example {}", type_text(*first), first_place.after(place), type_text(*found),
-        Remedy::Option("column", &format!("{column}:utf8"))
-    )]
-    Mixed {
-        /// Key in the records.
-        column: String,
-        /// Type so far.
-        first: ColumnType,
-        /// A place of that type.
-        first_place: Place,
-        /// The other type.
-        found: ColumnType,
-        /// Its place.
-        place: Place,
-    },
-    /// A value that does not fit the type that the user or the dataset gives the column.
-    #[error(
-        "column {column:?} is {} {by}, but {place} holds {}; use {} if it may hold anything",
-        type_text(*ty), type_text(*found), Remedy::Option("column", &format!("{column}:utf8"))
-    )]
-    Unfit {
-        /// Key in the records.
-        column: String,
-        /// Type it has to have.
-        ty: ColumnType,
-        /// Who says so.
-        by: FixedBy,
-        /// Type of the value.
-        found: ColumnType,
-        /// Place of the value.
-        place: Place,
-    },
-    /// The second reading found something that the first had not seen.
-    #[error("{place} has a value of {column:?} that it had not before: the file changed while it was read")]
-    FileChanged {
-        /// Key in the records.
-        column: String,
-        /// The place.
-        place: Place,
-    },
-}
-
-fn did_you_mean(nearest: &Option<String>) -> String {
-    nearest.as_ref().map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
-}
-
-/// Who decides a column's type before its values do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FixedBy {
-    /// An override.
-    User,
-    /// The dataset, which has the column already.
-    Dataset,
-}
-
-impl fmt::Display for FixedBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            FixedBy::User => "as asked",
-            FixedBy::Dataset => "in the dataset",
-        })
-    }
-}
-
 #[derive(Debug)]
 struct Candidate {
     key: String,
-    /// Type and the place that gave it; none while all values are null.
-    seen: Option<(ColumnType, Place)>,
+    /// What the values are and the place that says so; none while all are null.
+    seen: Option<(Held, Place)>,
     fixed: Option<(ColumnType, FixedBy)>,
 }
 
@@ -164,8 +74,8 @@ impl SchemaBuilder {
                 Some(index) => *index,
                 None => self.add(key),
             };
-            if let (Some(candidate), Some(ty)) = (self.candidates.get_mut(index), value.column_type()) {
-                candidate.see(ty, &place)?;
+            if let (Some(candidate), Some(held)) = (self.candidates.get_mut(index), Held::of(value)) {
+                candidate.see(held, &place)?;
             }
         }
         Ok(())
@@ -194,7 +104,7 @@ impl SchemaBuilder {
             }
         }
         let column = |candidate: Candidate| {
-            let ty = candidate.fixed.map(|f| f.0).or(candidate.seen.map(|s| s.0))?;
+            let ty = candidate.fixed.map(|f| f.0).or(candidate.seen.map(|s| s.0.ty()))?;
             let declared = matches!(candidate.fixed, Some((_, FixedBy::User)));
             Some(ColumnSpec { key: candidate.key, ty, declared })
         };
@@ -210,23 +120,34 @@ fn fits(ty: ColumnType, found: ColumnType) -> bool {
 }
 
 impl Candidate {
-    fn see(&mut self, found: ColumnType, place: &Place) -> Result<(), SchemaError> {
+    fn see(&mut self, found: Held, place: &Place) -> Result<(), SchemaError> {
         if let Some((ty, by)) = self.fixed {
-            let unfit =
-                || SchemaError::Unfit { column: self.key.clone(), ty, by, found, place: place.clone() };
-            return if fits(ty, found) { Ok(()) } else { Err(unfit()) };
+            // Whoever asks for floats has them, rounded or not.
+            let rounded = by == FixedBy::Dataset && ty == ColumnType::Float && found.is_inexact();
+            return if fits(ty, found.ty()) && !rounded {
+                Ok(())
+            } else {
+                Err(SchemaError::Unfit { column: self.key.clone(), ty, by, found, place: place.clone() })
+            };
         }
-        match &self.seen {
-            None => self.seen = Some((found, place.clone())),
-            Some((ty, _)) if *ty == found => {}
-            Some((ColumnType::Float, _)) if found == ColumnType::Int => {}
-            Some((ColumnType::Int, _)) if found == ColumnType::Float => {
-                self.seen = Some((found, place.clone()))
+        let Some((first, first_place)) = &self.seen else {
+            self.seen = Some((found, place.clone()));
+            return Ok(());
+        };
+        match (first.ty(), found.ty()) {
+            // The integer by which floats after it are refused.
+            (ColumnType::Int, ColumnType::Int) if found.is_inexact() && !first.is_inexact() => {
+                self.seen = Some((found, place.clone()));
             }
-            Some((first, first_place)) => {
+            (before, ty) if before == ty => {}
+            (ColumnType::Float, ColumnType::Int) if !found.is_inexact() => {}
+            (ColumnType::Int, ColumnType::Float) if !first.is_inexact() => {
+                self.seen = Some((found, place.clone()));
+            }
+            _ => {
                 return Err(SchemaError::Mixed {
                     column: self.key.clone(),
-                    first: *first,
+                    first: first.clone(),
                     first_place: first_place.clone(),
                     found,
                     place: place.clone(),

@@ -17,6 +17,7 @@ mod evaluate;
 mod factors;
 mod factors_fit;
 mod findings_data;
+mod findings_import;
 mod findings_shell;
 mod findings_sql;
 mod forecast;

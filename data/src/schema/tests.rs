@@ -45,7 +45,37 @@ fn mixtures_are_refused_with_both_lines() {
         "column \"x\" holds int in line 1 and utf8 in line 3; say what it is, for example column=x:utf8";
     assert_eq!(error.to_string(), want);
     assert!(build(overrides(&[]), &[r#""x": true"#, r#""x": 1"#]).is_err());
-    assert!(build(overrides(&[]), &[r#""x": 1"#, r#""x": 18446744073709551615"#]).is_err());
+    let long = "an integer of 20 digits (64 bits do not hold it, so it is text)";
+    let lines = [r#""x": 1"#, r#""x": 18446744073709551615"#];
+    let error = build(overrides(&[]), &lines).unwrap_err().to_string();
+    assert!(error.contains(&format!("holds int in line 1 and {long} in line 2; say")), "{error}");
+    let error = build(overrides(&["x:int"]), &lines).unwrap_err().to_string();
+    assert!(error.contains(&format!("is int as asked, but line 2 holds {long}; use")), "{error}");
+}
+
+#[test]
+fn an_integer_that_a_float_would_round_is_no_float() {
+    let (int, float) = (r#""x": 9007199254740993"#, r#""x": 0.5"#);
+    let named = "9007199254740993 (a float would round it)";
+    let refused = |builder, lines: &[&str]| build(builder, lines).unwrap_err().to_string();
+    let error = refused(overrides(&[]), &[r#""x": 1"#, int, r#""x": 2"#, float]);
+    assert!(error.contains(&format!("holds {named} in line 2 and float in line 4; say")), "{error}");
+    let error = refused(overrides(&[]), &[r#""x": 1"#, float, int]);
+    assert!(error.contains(&format!("holds float in line 2 and {named} in line 3; say")), "{error}");
+    let error = refused(overrides(&[]), &[int, r#""x": "one""#]);
+    assert!(error.contains("holds int in line 1 and utf8 in line 2"), "{error}");
+    let existing = [ColumnDef { name: "x".into(), key: "x".into(), ty: ColumnType::Float }];
+    let error = refused(SchemaBuilder::new(vec![], &existing), &[r#""x": 1"#, int]);
+    assert!(error.contains(&format!("is float in the dataset, but line 2 holds {named}; use")), "{error}");
+    // Exact, asked for, or among integers alone.
+    for (builder, lines) in [
+        (overrides(&[]), [r#""x": 18014398509481984"#, float]),
+        (overrides(&["x:float"]), [int, float]),
+        (overrides(&["x:utf8"]), [int, float]),
+        (overrides(&[]), [int, r#""x": 1"#]),
+    ] {
+        build(builder, &lines).unwrap();
+    }
 }
 
 #[test]

@@ -1,0 +1,150 @@
+//! Why records have no common columns.
+
+use std::fmt;
+
+use gstore_core::Remedy;
+use gstore_store::{ColumnType, MetaValue};
+
+use super::super::source::Place;
+
+/// What the command line calls a type.
+pub(super) fn type_text(ty: ColumnType) -> &'static str {
+    match ty {
+        ColumnType::Bool => "bool",
+        ColumnType::Int => "int",
+        ColumnType::Float => "float",
+        ColumnType::Text => "utf8",
+    }
+}
+
+/// Why records have no common columns.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SchemaError {
+    /// Not `key:type`.
+    #[error("{0:?} is not a column and its type: write name:type, where type is bool, int, float or utf8")]
+    BadOverride(String),
+    /// An override of a key that no record has.
+    #[error("no record has a key {key:?} to give a type to{}", did_you_mean(nearest))]
+    UnknownOverride {
+        /// The key given.
+        key: String,
+        /// The closest one.
+        nearest: Option<String>,
+    },
+    /// Values of two types.
+    #[error(
+        "column {column:?} holds {} in {} and {} in {place}; \
+         say what it is, for example {}", first.beside(found.ty()), first_place.after(place), found.beside(first.ty()),
+        Remedy::Option("column", &format!("{column}:utf8"))
+    )]
+    Mixed {
+        /// Key in the records.
+        column: String,
+        /// What it held so far.
+        first: Held,
+        /// A place of it.
+        first_place: Place,
+        /// The other value.
+        found: Held,
+        /// Its place.
+        place: Place,
+    },
+    /// A value that does not fit the type that the user or the dataset gives the column.
+    #[error(
+        "column {column:?} is {} {by}, but {place} holds {}; use {} if it may hold anything",
+        type_text(*ty), found.beside(*ty), Remedy::Option("column", &format!("{column}:utf8"))
+    )]
+    Unfit {
+        /// Key in the records.
+        column: String,
+        /// Type it has to have.
+        ty: ColumnType,
+        /// Who says so.
+        by: FixedBy,
+        /// The value.
+        found: Held,
+        /// Place of the value.
+        place: Place,
+    },
+    /// The second reading found something that the first had not seen.
+    #[error("{place} has a value of {column:?} that it had not before: the file changed while it was read")]
+    FileChanged {
+        /// Key in the records.
+        column: String,
+        /// The place.
+        place: Place,
+    },
+}
+
+fn did_you_mean(nearest: &Option<String>) -> String {
+    nearest.as_ref().map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
+}
+
+/// Who decides a column's type before its values do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FixedBy {
+    /// An override.
+    User,
+    /// The dataset, which has the column already.
+    Dataset,
+}
+
+impl fmt::Display for FixedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FixedBy::User => "as asked",
+            FixedBy::Dataset => "in the dataset",
+        })
+    }
+}
+
+/// What a value is for the type of its column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// One of a type, and nothing more to say of it.
+    Type(ColumnType),
+    /// An integer that a float would round.
+    Inexact(i64),
+    /// An integer that 64 signed bits do not hold, so that it is text: how many digits it has.
+    Long(usize),
+}
+
+impl Held {
+    /// `None` for a null, which fits every column.
+    pub(super) fn of(value: &MetaValue) -> Option<Self> {
+        Some(match value {
+            MetaValue::Int(int) if (*int as f64) as i128 != i128::from(*int) => Self::Inexact(*int),
+            MetaValue::Text(text) if is_long(text) => Self::Long(text.trim_start_matches('-').len()),
+            other => Self::Type(other.column_type()?),
+        })
+    }
+
+    pub(super) fn ty(&self) -> ColumnType {
+        match self {
+            Self::Type(ty) => *ty,
+            Self::Inexact(_) => ColumnType::Int,
+            Self::Long(_) => ColumnType::Text,
+        }
+    }
+
+    pub(super) fn is_inexact(&self) -> bool {
+        matches!(self, Self::Inexact(_))
+    }
+
+    /// How it is named where it does not fit what is of another type.
+    fn beside(&self, other: ColumnType) -> String {
+        match self {
+            Self::Inexact(int) if other == ColumnType::Float => format!("{int} (a float would round it)"),
+            Self::Long(digits) => {
+                format!("an integer of {digits} digits (64 bits do not hold it, so it is text)")
+            }
+            held => type_text(held.ty()).to_owned(),
+        }
+    }
+}
+
+fn is_long(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && text.parse::<i64>().is_err()
+}

@@ -1,0 +1,48 @@
+//! Promise: what a new user tripped over in files of data, and in what is written of them, stays mended.
+
+use gstore_tests::binary::Finished;
+use gstore_tests::place::Place;
+
+fn write(place: &Place, name: &str, text: &str) {
+    fs_err::write(place.path(name), text).expect("written");
+}
+
+fn add(place: &Place, file: &str, more: &[&str]) -> Finished {
+    place.run(&[&["add", "--dataset", "pool", "--data", file], more].concat())
+}
+
+#[track_caller]
+fn said(finished: &Finished, code: i32, words: &[&str]) {
+    let all = format!("{}{}", finished.stdout, finished.stderr);
+    assert_eq!(finished.code, code, "{all}");
+    for word in words {
+        assert!(all.contains(word), "no {word:?} in: {all}");
+    }
+}
+
+#[test]
+fn integers_are_never_rounded_in_silence() {
+    let place = Place::new();
+    let lines = |values: &[&str]| -> String {
+        values.iter().map(|value| format!("{{\"text\":\"t{value}\",\"n\":{value}}}\n")).collect()
+    };
+    write(&place, "a.jsonl", &lines(&["1", "9007199254740993", "0.5"]));
+    let refused = add(&place, "a.jsonl", &[]);
+    let says = "a.jsonl: column \"n\" holds 9007199254740993 (a float would round it) in line 2 and float in line 3; \
+                say what it is, for example --column n:utf8";
+    said(&refused, 1, &[says]);
+    said(&add(&place, "a.jsonl", &["--column", "n:utf8"]), 0, &["3 samples added"]);
+    assert_eq!(place.value("SELECT n FROM pool WHERE row = 1"), "9007199254740993");
+    write(&place, "b.jsonl", &lines(&["1", "18446744073709551615"]));
+    let says =
+        "holds int in line 1 and an integer of 20 digits (64 bits do not hold it, so it is text) in line 2";
+    said(
+        &place.run(&["add", "--dataset", "b", "--data", "b.jsonl"]),
+        1,
+        &["b.jsonl", says, "--column n:utf8"],
+    );
+    // A column of a table is text in all of its rows.
+    write(&place, "c.csv", "text,n\na,9007199254740993\nb,0.5\n");
+    said(&place.run(&["add", "--dataset", "c", "--data", "c.csv"]), 0, &["2 samples added"]);
+    assert_eq!(place.value("SELECT min(n) FROM c"), "0.5");
+}
