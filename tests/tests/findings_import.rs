@@ -34,13 +34,20 @@ fn integers_are_never_rounded_in_silence() {
     said(&add(&place, "a.jsonl", &["--column", "n:utf8"]), 0, &["3 samples added"]);
     assert_eq!(place.value("SELECT n FROM pool WHERE row = 1"), "9007199254740993");
     write(&place, "b.jsonl", &lines(&["1", "18446744073709551615"]));
-    let says =
-        "holds int in line 1 and an integer of 20 digits (64 bits do not hold it, so it is text) in line 2";
+    let says = "holds int in line 1 and an integer of 20 digits (64 bits with a sign do not hold it, so it is text) in line 2";
     said(
         &place.run(&["add", "--dataset", "b", "--data", "b.jsonl"]),
         1,
         &["b.jsonl", says, "--column n:utf8"],
     );
+    // Unsigned numbers of a Parquet file, as hashes are.
+    let hashes = "SELECT a AS text, h::UBIGINT AS h FROM (VALUES ('a', '1'), ('b', '18446744073709551615')) AS v(a, h)";
+    place.ok(&["query", hashes, "-o", "h.parquet"]);
+    let refused = place.run(&["add", "--dataset", "h", "--data", "h.parquet"]);
+    let says = "h.parquet: column \"h\" holds int in row 1 and an integer of 20 digits";
+    said(&refused, 1, &[says, "64 bits with a sign", "in row 2", "--column h:utf8"]);
+    place.ok(&["add", "--dataset", "h", "--data", "h.parquet", "--column", "h:utf8"]);
+    assert_eq!(place.value("SELECT max(h) FROM h"), "18446744073709551615");
     // A column of a table is text in all of its rows.
     write(&place, "c.csv", "text,n\na,9007199254740993\nb,0.5\n");
     said(&place.run(&["add", "--dataset", "c", "--data", "c.csv"]), 0, &["2 samples added"]);

@@ -137,7 +137,7 @@ impl Held {
         match self {
             Self::Inexact(int) if other == ColumnType::Float => format!("{int} (a float would round it)"),
             Self::Long(digits) => {
-                format!("an integer of {digits} digits (64 bits do not hold it, so it is text)")
+                format!("an integer of {digits} digits (64 bits with a sign do not hold it, so it is text)")
             }
             held => type_text(held.ty()).to_owned(),
         }

@@ -45,7 +45,7 @@ fn mixtures_are_refused_with_both_lines() {
         "column \"x\" holds int in line 1 and utf8 in line 3; say what it is, for example column=x:utf8";
     assert_eq!(error.to_string(), want);
     assert!(build(overrides(&[]), &[r#""x": true"#, r#""x": 1"#]).is_err());
-    let long = "an integer of 20 digits (64 bits do not hold it, so it is text)";
+    let long = "an integer of 20 digits (64 bits with a sign do not hold it, so it is text)";
     let lines = [r#""x": 1"#, r#""x": 18446744073709551615"#];
     let error = build(overrides(&[]), &lines).unwrap_err().to_string();
     assert!(error.contains(&format!("holds int in line 1 and {long} in line 2; say")), "{error}");
