@@ -14,6 +14,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
 
 use ::csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 use gstore_core::{many, separator};
@@ -131,18 +132,22 @@ struct Text {
     path: Arc<Path>,
     reader: Reader<Quotes<Box<dyn Read + Send>>>,
     since: Arc<AtomicUsize>,
+    /// Lines of the records that the reader gives.
+    lines: Receiver<u64>,
     header: Vec<String>,
     record: ByteRecord,
 }
 
 impl Text {
     fn open(path: &Arc<Path>, bytes: Box<dyn Read + Send>, delimiter: u8) -> Result<Self, DataError> {
-        let quotes = Quotes::new(bytes, delimiter, LINE_LIMIT);
+        let (quotes, lines) = Quotes::new(bytes, delimiter, LINE_LIMIT);
         let since = quotes.since();
         let reader = ReaderBuilder::new().delimiter(delimiter).buffer_capacity(256 << 10).from_reader(quotes);
         let path = Arc::clone(path);
-        let mut text = Self { path, reader, since, header: Vec::new(), record: ByteRecord::new() };
-        let header = text.reader.byte_headers().cloned().map_err(|error| text.error(&error))?;
+        let mut text = Self { path, reader, since, lines, header: Vec::new(), record: ByteRecord::new() };
+        let header = text.reader.byte_headers().cloned();
+        let line = text.line();
+        let header = header.map_err(|error| text.error(&error, line))?;
         for (i, name) in header.iter().enumerate() {
             let name = std::str::from_utf8(name)
                 .map_err(|_| text.damaged("the header line is not UTF-8; convert the file first"))?;
@@ -169,10 +174,16 @@ impl Text {
     fn next(&mut self) -> Result<Option<Place>, DataError> {
         self.since.store(0, Ordering::Relaxed);
         let mut record = std::mem::take(&mut self.record);
-        let more = self.reader.read_byte_record(&mut record).map_err(|error| self.error(&error))?;
-        let line = record.position().map_or(0, ::csv::Position::line);
+        let more = self.reader.read_byte_record(&mut record);
+        let line = self.line();
+        let more = more.map_err(|error| self.error(&error, line))?;
         self.record = record;
         Ok(more.then(|| self.place(line)))
+    }
+
+    /// The line of the record that was read.
+    fn line(&self) -> u64 {
+        self.lines.try_recv().unwrap_or_else(|_| self.reader.position().line())
     }
 
     /// What the columns hold: one pass over the file.
@@ -194,23 +205,20 @@ impl Text {
         DataError::Damaged { path: self.path.to_path_buf(), place: None, message: message.into() }
     }
 
-    fn error(&self, error: &::csv::Error) -> DataError {
+    fn error(&self, error: &::csv::Error, line: u64) -> DataError {
         let (line, message) = match error.kind() {
-            ErrorKind::UnequalLengths { pos, expected_len, len } => (
-                pos.as_ref().map(::csv::Position::line),
-                format!(
-                    "{}, and the header has {expected_len}; is a quote or a line missing?",
-                    many(*len, "field")
-                ),
-            ),
+            ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                let fields = many(*len, "field");
+                let why =
+                    format!("{fields}, and the header has {expected_len}; is a quote or a line missing?");
+                (line, why)
+            }
             ErrorKind::Io(error) => {
                 let unclosed = error.get_ref().and_then(|inner| inner.downcast_ref::<Unclosed>());
-                let line = unclosed.map_or_else(|| self.reader.position().line(), |unclosed| unclosed.line);
-                (Some(line), error.to_string())
+                (unclosed.map_or(line, |unclosed| unclosed.line), error.to_string())
             }
-            _ => (error.position().map(::csv::Position::line), error.to_string()),
+            _ => (line, error.to_string()),
         };
-        let place = line.map(|line| self.place(line));
-        DataError::Damaged { path: self.path.to_path_buf(), place, message }
+        DataError::Damaged { path: self.path.to_path_buf(), place: Some(self.place(line)), message }
     }
 }

@@ -1,15 +1,16 @@
-//! Unclosed quotes in delimited text.
+//! Unclosed quotes in delimited text, and the lines of its records.
 //!
-//! The parser takes everything up to the next quote, or to the end of the file, for one field. So
-//! the bytes are watched on their way to it, by its own rule: a quote opens where a field begins,
-//! and a doubled one is text.
+//! The parser takes everything up to the next quote, or to the end of the file, for one field, and its own lines
+//! of records are those before the second byte of a CRLF and before blank lines. So the bytes are watched on
+//! their way to it, by its own rule: a quote opens where a field begins, and a doubled one is text.
 
 use std::fmt;
 use std::io::{Error, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memchr2_iter};
 
 /// Why the bytes are not read on.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(super) struct Quotes<R> {
     state: State,
     line: u64,
     started: bool,
+    /// Lines on which records begin.
+    begins: Sender<u64>,
     /// Bytes read since the parser began the record, which sets it to zero.
     since: Arc<AtomicUsize>,
     /// The most bytes of a record.
@@ -51,9 +54,12 @@ pub(super) struct Quotes<R> {
 }
 
 impl<R: Read> Quotes<R> {
-    pub(super) fn new(inner: R, delimiter: u8, limit: usize) -> Self {
+    /// The reader, and the line of each record that it gives, in their order and from 1.
+    pub(super) fn new(inner: R, delimiter: u8, limit: usize) -> (Self, Receiver<u64>) {
         let state = State::Outside { before: b'\n' };
-        Self { inner, delimiter, state, line: 1, started: false, since: Arc::default(), limit }
+        let (begins, lines) = channel();
+        let since = Arc::default();
+        (Self { inner, delimiter, state, line: 1, started: false, begins, since, limit }, lines)
     }
 
     pub(super) fn since(&self) -> Arc<AtomicUsize> {
@@ -61,7 +67,28 @@ impl<R: Read> Quotes<R> {
     }
 
     fn ends_field(&self, byte: u8) -> bool {
-        byte == self.delimiter || matches!(byte, b'\n' | b'\r')
+        byte == self.delimiter || is_break(byte)
+    }
+
+    /// A byte after `before`, neither in quotes: a record begins with it if it is the first that is no line break.
+    fn pass(&self, before: u8, byte: u8) {
+        if is_break(before) && !is_break(byte) {
+            // Whoever does not ask for lines gets none.
+            let _ = self.begins.send(self.line);
+        }
+    }
+
+    /// Text without a quote, after `before` and not in quotes. The last byte before what follows it.
+    fn pass_text(&mut self, before: u8, text: &[u8]) -> u8 {
+        let (Some(first), Some(last)) = (text.first(), text.last()) else { return before };
+        self.pass(before, *first);
+        for at in memchr2_iter(b'\n', b'\r', text) {
+            self.line += u64::from(text[at] == b'\n');
+            if let Some(next) = text.get(at + 1) {
+                self.pass(text[at], *next);
+            }
+        }
+        *last
     }
 
     fn watch(&mut self, bytes: &[u8]) -> Result<(), Unclosed> {
@@ -88,23 +115,31 @@ impl<R: Read> Quotes<R> {
             }
             let quote = memchr(b'"', rest);
             let text = &rest[..quote.unwrap_or(rest.len())];
-            self.line += memchr_iter(b'\n', text).count() as u64;
             rest = quote.map_or(&[][..], |at| &rest[at + 1..]);
             self.state = match self.state {
                 State::Outside { before } => {
-                    let before = text.last().copied().unwrap_or(before);
+                    let before = self.pass_text(before, text);
+                    if quote.is_some() {
+                        self.pass(before, b'"');
+                    }
                     match quote {
                         Some(_) if self.ends_field(before) => State::Inside { opened: self.line },
                         Some(_) => State::Outside { before: b'"' },
                         None => State::Outside { before },
                     }
                 }
-                State::Inside { opened } if quote.is_some() => State::Quote { opened },
-                other => other,
+                State::Inside { opened } | State::Quote { opened } => {
+                    self.line += memchr_iter(b'\n', text).count() as u64;
+                    if quote.is_some() { State::Quote { opened } } else { State::Inside { opened } }
+                }
             };
         }
         Ok(())
     }
+}
+
+fn is_break(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
 }
 
 impl<R: Read> Read for Quotes<R> {
@@ -141,7 +176,7 @@ mod tests {
 
     /// The line that an error names, and where the bytes come in pieces.
     fn refused(text: &[u8], piece: usize) -> Option<u64> {
-        let mut quotes = Quotes::new(text, b',', 1 << 20);
+        let (mut quotes, _) = Quotes::new(text, b',', 1 << 20);
         let mut buf = vec![0; piece];
         loop {
             match quotes.read(&mut buf) {
@@ -164,7 +199,7 @@ mod tests {
         #[test]
         fn quotes_are_open_where_the_parser_says_so(text in "[a,\"\n\r]{0,14}", piece in 1_usize..5) {
             let open = last(text.as_bytes()) != last(format!("{text}\n").as_bytes());
-            let mut quotes = Quotes::new(text.as_bytes(), b',', 1 << 20);
+            let (mut quotes, _) = Quotes::new(text.as_bytes(), b',', 1 << 20);
             let mut buf = vec![0; piece];
             let mut watched = Ok(0);
             for _ in 0..=text.len() {
@@ -175,6 +210,22 @@ mod tests {
             }
             let within = watched.as_ref().is_err_and(|error| error.to_string().contains("within a field"));
             prop_assert!(within || watched.is_err() == open, "{text:?}: {watched:?}");
+        }
+
+        /// Each record of the parser has a line, on which its first byte stands.
+        #[test]
+        fn records_begin_where_the_parser_says_so(text in "[a,\"\n\r]{0,14}", piece in 1_usize..5) {
+            let (mut quotes, lines) = Quotes::new(text.as_bytes(), b',', 1 << 20);
+            let mut buf = vec![0; piece];
+            let whole = (0..=text.len()).all(|_| quotes.read(&mut buf).is_ok());
+            let mut reader = ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+            let records = reader.byte_records().count();
+            let lines: Vec<u64> = lines.try_iter().collect();
+            prop_assert!(!whole || lines.len() == records, "{text:?}: {lines:?}");
+            for line in lines {
+                let line = text.split('\n').nth(usize::try_from(line).unwrap() - 1);
+                prop_assert!(line.is_some_and(|line| line.bytes().any(|byte| byte != b'\r')), "{text:?}");
+            }
         }
     }
 

@@ -53,6 +53,30 @@ fn refusals_name_the_line() {
     assert!(message.contains("b.csv, line 2: the quote that opens here is not closed within"), "{message}");
 }
 
+/// The lines that an editor shows, whatever they end with.
+#[test]
+fn lines_end_as_they_like() {
+    let dir = Dir::new();
+    for end in ["\n", "\r\n"] {
+        let text = "text,n|\"a|b\",1|||\"c\",2|d,\"3\"|".replace('|', end);
+        for text in [text.as_str(), text.trim_end()] {
+            let records = read(&dir.put("a.csv", text), &[]).unwrap();
+            let places: Vec<String> = records.into_iter().map(|(place, _)| place).collect();
+            assert_eq!(places, ["line 2", "line 6", "line 7"], "{text:?}");
+        }
+        for (more, want) in [
+            ("e", "line 8: 1 field, and the header has 2"),
+            ("|\"e|f\"", "line 9: 1 field, and the header has 2"),
+            ("\"e|f\",1|\"g", "line 10: the quote that opens here is never closed"),
+        ] {
+            let message = refusal(&dir.put("b.csv", text.clone() + &more.replace('|', end)));
+            assert!(message.contains(want), "{message}");
+        }
+        let message = refusal(&dir.put("c.csv", [text.as_bytes(), b"\xff,1"].concat()));
+        assert!(message.contains("line 8, column \"text\": not UTF-8"), "{message}");
+    }
+}
+
 /// A quote that is not closed takes the rows after it for its text, and the file still
 /// reads without an error.
 #[test]
