@@ -5,6 +5,7 @@
 //! - nothing but a batch is in memory: a table is read from its file each time that a statement reads it
 
 mod digits;
+mod lines;
 mod types;
 
 use std::io::{BufRead, BufReader, Read};

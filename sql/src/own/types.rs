@@ -3,17 +3,22 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, Field, FieldRef, Schema};
-use gstore_core::separator;
+use gstore_core::{separator, shortened};
 
 use super::OwnTable;
 use super::digits::{Numbers, as_exact, as_text, is_cut, is_padded};
+use super::lines::line_of;
 use crate::error::SqlError;
+
+/// Most characters of a value that is named.
+const VALUE: usize = 60;
 
 impl OwnTable {
     /// The columns of a table of text, with the types that all their fields have. Numbers may have `Inf` or
     /// `NAN` among them. A column with `007` is text, as in a dataset, and one of fractions with an integer
-    /// beyond their digits: a number would not read back.
+    /// beyond their digits: a number would not read back. Dates are told by their form, so each is read.
     pub(super) fn columns(&self, delimiter: u8) -> Result<Schema, SqlError> {
         let begin = self.begin()?;
         let header = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -27,28 +32,58 @@ impl OwnTable {
         let format = arrow_csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
         let found = format.infer_schema(self.text()?, None).map_err(|e| self.failed(e))?.0;
         let found = self.with_infinite(found, delimiter)?;
-        let is_number = |ty: &DataType| matches!(ty, DataType::Int64 | DataType::Float64);
+        let is_open = |ty: &DataType| matches!(ty, DataType::Int64 | DataType::Float64) || ty.is_temporal();
         let fields = found.fields();
-        let numbers: Vec<usize> =
-            (0..fields.len()).filter(|i| fields.get(*i).is_some_and(|f| is_number(f.data_type()))).collect();
-        if numbers.is_empty() {
+        let open: Vec<usize> =
+            (0..fields.len()).filter(|i| fields.get(*i).is_some_and(|f| is_open(f.data_type()))).collect();
+        if open.is_empty() {
             return Ok(found);
         }
         let text = |field: &Field| Field::new(field.name(), DataType::Utf8, true);
         let texts: Vec<Field> = fields.iter().map(|field| text(field)).collect();
         let mut typed: Vec<Field> = fields.iter().map(|field| field.as_ref().clone()).collect();
-        for batch in self.separated(&Arc::new(Schema::new(texts)), delimiter, &numbers)? {
+        let mut rows = 0;
+        for batch in self.separated(&Arc::new(Schema::new(texts)), delimiter, &open)? {
             let batch = batch.map_err(|e| self.failed(e))?;
-            for (values, column) in batch.columns().iter().zip(&numbers) {
+            for (values, column) in batch.columns().iter().zip(&open) {
                 let Some(field) = typed.get_mut(*column) else { continue };
+                if field.data_type().is_temporal() {
+                    self.check_times(field, values, rows, delimiter)?;
+                    continue;
+                }
                 let is_float = field.data_type() == &DataType::Float64;
                 let is_lossy = |text: &str| is_padded(text) || is_float && is_cut(text);
                 if values.as_string_opt::<i32>().is_some_and(|values| values.iter().flatten().any(is_lossy)) {
                     *field = text(field);
                 }
             }
+            rows += batch.num_rows();
         }
         Ok(Schema::new(typed))
+    }
+
+    /// Refuses a value that has the form of a date or time and is none. `before` is how many rows precede the
+    /// values.
+    fn check_times(
+        &self,
+        field: &Field,
+        values: &ArrayRef,
+        before: usize,
+        delimiter: u8,
+    ) -> Result<(), SqlError> {
+        let read = arrow_cast::cast(values, field.data_type()).map_err(|e| self.failed(e))?;
+        let Some(row) = (0..values.len()).find(|row| values.is_valid(*row) && read.is_null(*row)) else {
+            return Ok(());
+        };
+        let value = values.as_string_opt::<i32>().map_or("", |values| values.value(row));
+        // The header is a record too.
+        let line = line_of(self.text()?, delimiter, before + row + 1).map_err(|e| self.failed(e))?;
+        let noun = if field.data_type() == &DataType::Date32 { "date" } else { "time" };
+        Err(self.failed(format!(
+            "line {line}, column {:?}: {:?} is no {noun}; correct it, or leave it empty",
+            field.name(),
+            shortened(value, VALUE)
+        )))
     }
 
     /// The columns with floats in place of texts that are all numbers, infinite or none.

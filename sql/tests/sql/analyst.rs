@@ -148,6 +148,7 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
         ),
         ("odd", "odd.csv", "x,y,z\n.5,1,nan\nNAN,Inf,inf\n-Infinity,2,x\n"),
         ("marks", "marks.jsonl", "{\"id\": \"p2\", \"tags\": [\"x\"]}\n{\"id\": \"p9\", \"tags\": []}\n"),
+        ("days", "days.csv", "day,at\n2024-02-29,2024-02-29T10:00:00\n,2024-03-01\n"),
     ])
     .unwrap();
     for (sql, expected) in [
@@ -169,6 +170,7 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
         ("SELECT typeof(x), typeof(y), typeof(z) FROM odd LIMIT 1", "DOUBLE | DOUBLE | VARCHAR"),
         ("SELECT x, y FROM odd WHERE x < 1 ORDER BY x", "-inf | 2\n0.5 | 1"),
         ("SELECT tags[1] FROM marks WHERE id = 'p2'", "x"),
+        ("SELECT typeof(day), typeof(at) FROM days WHERE at > '2024-02-29 12:00:00'", "DATE | TIMESTAMP"),
         ("SELECT count(*) FROM pool ANTI JOIN labels USING (id)", "10"),
     ] {
         let (_, rows) = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
@@ -191,6 +193,18 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
         ("labels", "a.tsv", "a,b\n1,2,3\n", "separated by commas"),
         ("labels", "a.csv", "a,b,a\n1,2,3\n", "two columns are called \"a\""),
         ("labels", "a.jsonl", long.as_str(), "found Array"),
+        (
+            "labels",
+            "a.csv",
+            "id,day\r\n\"a\r\nb\",2024-02-29\r\nc,\r\nd,2023-02-29\r\n",
+            "a.csv cannot be read as a table: line 5, column \"day\": \"2023-02-29\" is no date; correct it",
+        ),
+        (
+            "labels",
+            "a.tsv",
+            "n\tat\n1\t2024-02-29 10:00:00\n2\t2024-02-29 25:00:00.5\n",
+            "line 3, column \"at\": \"2024-02-29 25:00:00.5\" is no time; correct it, or leave it empty",
+        ),
     ] {
         let Err(error) = with_files(&[(name, file, text)]) else { panic!("{name} {file}") };
         let error = error.to_string();
