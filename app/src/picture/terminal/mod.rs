@@ -2,16 +2,14 @@
 //!
 //! Without colours, lines are told apart by their signs and tokens have bars.
 
+mod bars;
 mod plot;
 
 use super::font::{cells, cut};
-use super::layout::{largest, named, value_of_bar, visible};
+use super::layout::{largest, named, visible};
 use super::scale::{Scale, number};
 use super::scene::Role;
 use super::{Body, Heat, Picture, TerminalStyle, Token};
-
-/// What is drawn in a cell for each eighth of its width.
-const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
 /// Colours of the series.
 const COLOURS: [u8; 6] = [34, 33, 32, 35, 31, 36];
@@ -21,9 +19,6 @@ const MUTED: u8 = 90;
 
 /// Signs of the series where there are no colours.
 const SIGNS: [char; 6] = ['*', 'o', '+', 'x', '#', '@'];
-
-/// Fillings of bars there.
-const FILLS: [char; 3] = ['█', '▒', '░'];
 
 /// Fewest columns that anything is drawn in.
 const NARROW: usize = 20;
@@ -46,11 +41,11 @@ pub(super) fn text(picture: &Picture, style: TerminalStyle) -> String {
             Body::Histogram(histogram) => plot::histogram(&mut out, histogram, style),
             Body::Bars { rows, series, shares } => {
                 let entries = named(series.iter().enumerate().map(|(i, s)| (s.as_str(), i)));
-                legend(&mut out, entries, &FILLS, style);
-                bars(&mut out, rows, *shares, style);
+                legend(&mut out, entries, &bars::FILLS, style);
+                bars::bars(&mut out, rows, *shares, style);
             }
             Body::Tokens(tokens) if style.colour => heat(&mut out, tokens, style.width),
-            Body::Tokens(tokens) => listed(&mut out, tokens, style),
+            Body::Tokens(tokens) => bars::listed(&mut out, tokens, style),
             Body::Heat(matrix) => shaded(&mut out, matrix, style),
         }
         for note in &panel.notes {
@@ -106,38 +101,6 @@ fn legend(out: &mut String, entries: Vec<(String, Role)>, signs: &[char], style:
     }
 }
 
-/// A bar of a length in cells, to an eighth of one.
-fn bar(length: f64) -> String {
-    let eighths = (length.max(0.0) * 8.0).round() as usize;
-    let mut out = "█".repeat(eighths / 8);
-    if !eighths.is_multiple_of(8) {
-        out.push(EIGHTHS[eighths % 8]);
-    }
-    out
-}
-
-fn bars(out: &mut String, rows: &[(String, Vec<f64>)], shares: bool, style: TerminalStyle) {
-    // Labels are values of the data, which may hold what a terminal obeys.
-    let labels: Vec<String> = rows.iter().map(|(label, _)| visible(label)).collect();
-    let most = labels.iter().map(|label| cells(label)).max().unwrap_or(0).min(style.width / 3);
-    let values = rows.iter().flat_map(|(_, values)| values.iter().copied());
-    let longest = values.clone().map(|v| cells(&value_of_bar(v, shares))).max().unwrap_or(0);
-    let room = style.width.saturating_sub(most + longest + 2).max(1);
-    let largest = values.filter(|v| v.is_finite()).fold(0.0, |most: f64, v| most.max(v.abs()));
-    for ((_, values), label) in rows.iter().zip(&labels) {
-        for (i, v) in values.iter().enumerate() {
-            let label = if i == 0 { cut(label, most) } else { String::new() };
-            let length = if largest > 0.0 && v.is_finite() { v.abs() / largest * room as f64 } else { 0.0 };
-            let drawn = match style.colour {
-                true => painted(&bar(length), COLOURS[i % COLOURS.len()], style),
-                false => bar(length).replace('█', &FILLS[i % FILLS.len()].to_string()),
-            };
-            let space = " ".repeat(most - cells(&label));
-            *out += &format!("{space}{label} {drawn} {}\n", value_of_bar(*v, shares));
-        }
-    }
-}
-
 /// Tokens on coloured ground: five shades of blue above zero, of orange below.
 fn heat(out: &mut String, tokens: &[Token], width: usize) {
     // Light grounds have black letters, dark ones white.
@@ -188,23 +151,6 @@ fn shaded(out: &mut String, heat: &Heat, style: TerminalStyle) {
     }
     let key = format!("{} {} to {} {}; {}", SHADES[0], number(low), SHADES[4], number(high), heat.axes());
     wrap(out, &key, style.width, |line| painted(line, MUTED, style));
-}
-
-/// Tokens below each other, with bars.
-fn listed(out: &mut String, tokens: &[Token], style: TerminalStyle) {
-    let valued: Vec<(String, f64)> =
-        tokens.iter().filter_map(|t| Some((visible(&t.text), t.value.filter(|v| v.is_finite())?))).collect();
-    let most = valued.iter().map(|(text, _)| cells(text)).max().unwrap_or(0).min(style.width / 3);
-    let longest = valued.iter().map(|(_, v)| cells(&number(*v))).max().unwrap_or(0);
-    let room = style.width.saturating_sub(most + longest + 2).max(1);
-    let scale = largest(tokens);
-    for (text, v) in &valued {
-        let (text, shown) = (cut(text, most), number(*v));
-        let length = if scale > 0.0 { v.abs() / scale * room as f64 } else { 0.0 };
-        let (left, right) = (" ".repeat(most - cells(&text)), " ".repeat(longest - cells(&shown)));
-        *out += format!("{text}{left} {right}{shown} {}", bar(length)).trim_end();
-        out.push('\n');
-    }
 }
 
 /// Labels of an axis from left to right in `width` cells, each in the middle below its place, without those
