@@ -27,7 +27,7 @@ pub struct SelectArgs {
     /// subtask with a comma can be named in SQL only)
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub target: Vec<String>,
-    /// How many rows: a number, or a share of the live rows such as 5%
+    /// How many rows: a number, or a share of the live rows such as 5%, which is at least one row
     #[arg(long, value_name = "N|P%")]
     pub top: String,
     /// The dataset that a percentage of --top is taken of, such as the one that a prefilter kept rows of

@@ -1,11 +1,13 @@
 //! How many rows `5%` or `500` asks for.
 
+use gstore_core::many;
+
 use crate::error::QueryError;
 
 /// The k of `"5%"` (of the live rows) or `"500"`.
 ///
 /// A percentage is divided by 100 and then multiplied in float64 and truncated, as LESS does: 5 % of 270,679 is 13,533 and 29 % of
-/// 100 is 28.
+/// 100 is 28. One that is less than a row is refused, unless there is no row at all.
 pub fn resolve_top(spec: &str, live: u64) -> Result<usize, QueryError> {
     let wrong = |why: &str| QueryError::Top { given: spec.to_owned(), why: why.to_owned() };
     let text = spec.trim();
@@ -14,7 +16,11 @@ pub fn resolve_top(spec: &str, live: u64) -> Result<usize, QueryError> {
         if !(percent > 0.0 && percent <= 100.0) {
             return Err(wrong("a percentage lies above 0 and at most at 100"));
         }
-        return Ok((percent / 100.0 * live as f64) as usize);
+        let k = (percent / 100.0 * live as f64) as usize;
+        return match (k, live) {
+            (0, 1..) => Err(wrong(&format!("of {} that is less than one", many(live, "row")))),
+            _ => Ok(k),
+        };
     }
     let k: usize = text.parse().map_err(|_| wrong("it is neither a number of rows nor a percentage"))?;
     if k == 0 { Err(wrong("it asks for no rows")) } else { Ok(k) }
@@ -50,7 +56,8 @@ mod tests {
         assert_eq!(resolve_top("29%", 100).unwrap(), 28);
         assert_eq!(resolve_top("67 %", 3).unwrap(), 2);
         assert_eq!(resolve_top("100%", 7).unwrap(), 7);
-        assert_eq!(resolve_top("1%", 50).unwrap(), 0);
+        assert_eq!(resolve_top("2%", 50).unwrap(), 1);
+        assert_eq!(resolve_top("1%", 0).unwrap(), 0);
         assert_eq!(resolve_top(" 500 ", 3).unwrap(), 500);
     }
 
@@ -59,5 +66,7 @@ mod tests {
         for wrong in ["", "%", "0", "0%", "-1", "-5%", "101%", "nan%", "inf%", "five", "5.5", "5 percent"] {
             assert!(resolve_top(wrong, 100).is_err(), "{wrong}");
         }
+        let less = resolve_top("0.1%", 40).unwrap_err().to_string();
+        assert_eq!(less, "cannot take the top `0.1%`: of 40 rows that is less than one (say `500` or `5%`)");
     }
 }
