@@ -636,6 +636,31 @@ fn factors_of_something_else_are_refused() {
 }
 
 #[test]
+fn factors_that_do_not_say_how_texts_became_tokens_take_the_flags() {
+    let place = place();
+    fit(&place, "f", &["--strategy", "diagonal", "--template", "plain"]);
+    let of = |more: &[&str]| scores(&place, &[&["--target", "q"][..], more].concat());
+    let (own, plain) = (of(&["--factors", "f"]), ["--template", "plain"]);
+    // One that is what it would be without the flag is a flag, too.
+    for more in [plain, ["--template", "tulu"], ["--max-length", "2048"]] {
+        let args = ["score", "--pool", "pool", "--factors", "f", "--target", "q"];
+        let refused = place.run(&[&args[..], &more[..]].concat());
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+        assert!(refused.stderr.contains("factors f say how texts become tokens"), "{}", refused.stderr);
+    }
+    // As Kronfluence leaves them.
+    place.ok(&["factors", "export", "f", "out"]);
+    fs_err::remove_file(place.path("out/gstore.json")).expect("removed");
+    let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
+    place.ok(&["factors", "import", "out", "g", "--model", &model, "--checkpoint", &checkpoint]);
+    assert_eq!(of(&["--factors", "g", "--template", "plain"]), own);
+    let tulu = of(&["--factors", "g"]);
+    assert!(tulu != own && tulu == of(&["--factors", "g", "--template", "tulu"]));
+    let said = place.run(&["score", "--pool", "pool", "--factors", "g", "--target", "q", "-o", "s.csv"]);
+    assert!(said.stderr.contains("the template tulu, at most "), "{}", said.stderr);
+}
+
+#[test]
 fn clients_are_not_told_where_a_model_is() {
     let place = place();
     fit(&place, "f", &[]);

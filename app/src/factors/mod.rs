@@ -43,7 +43,7 @@ pub use report::{PromptScores, score_report};
 pub use request::FitRequest;
 pub use score::{
     ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreSolve, ScoreTarget,
-    SolvedQuery, TableOutput, forecast_scores, like_factors, like_segment, score_rows,
+    SolvedQuery, TableOutput, forecast_scores, like_factors, like_segment, score_rows, states_encoding,
 };
 pub use spectra::{SpectraRequest, factor_differences, factor_spectra};
 pub use stamp::FactorStamp;

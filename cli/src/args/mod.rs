@@ -83,7 +83,7 @@ pub use select::{EachSelection, RuleArgs, ScoresOf, SelectArgs};
 #[cfg(feature = "serve")]
 pub use serve::{LogForm, RemoteArgs, ServeArgs, TokenArgs, TokenScope, TokenWhat};
 pub use show::{InfoArgs, ListArgs, SnapshotsArgs, VerifyArgs};
-pub use text::TextArgs;
+pub use text::{GivenTextArgs, TextArgs};
 pub use train::*;
 pub use view::{ViewArgs, ViewWhat};
 

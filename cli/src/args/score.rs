@@ -8,7 +8,7 @@ use gstore::factors::{Damping, Filter};
 use gstore_store::SnapshotName;
 
 use super::factors::damping;
-use super::{EngineArgs, FactorStrategy, FactorsModelArgs, OutputArgs, TextArgs, at_least};
+use super::{EngineArgs, FactorStrategy, FactorsModelArgs, GivenTextArgs, OutputArgs, at_least};
 
 /// `gstore score`
 #[derive(Args, Debug)]
@@ -125,7 +125,7 @@ pub struct ScoreArgs {
     pub engine: EngineArgs,
     /// How records become tokens, where the factors do not say
     #[command(flatten)]
-    pub text: TextArgs,
+    pub text: GivenTextArgs,
     /// Where and how to write the scores
     #[command(flatten)]
     pub output: OutputArgs,

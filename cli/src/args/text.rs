@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use clap::Args;
+use clap::error::Error;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 use gstore_data::{TemplateKind, TextOptions};
 
 /// How records become tokens.
@@ -31,6 +33,40 @@ pub struct TextArgs {
     pub block: Option<u32>,
 }
 
+/// How records become tokens, and whether that was asked for.
+#[derive(Debug, Clone)]
+pub struct GivenTextArgs {
+    /// The flags.
+    pub text: TextArgs,
+    /// Whether one of them stands on the command line or in the config file, with its default or not.
+    pub is_given: bool,
+}
+
+impl Args for GivenTextArgs {
+    fn augment_args(command: Command) -> Command {
+        TextArgs::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        TextArgs::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for GivenTextArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let flags = TextArgs::augment_args(Command::new(""));
+        let is_given = flags
+            .get_arguments()
+            .any(|arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine));
+        Ok(Self { text: TextArgs::from_arg_matches(matches)?, is_given })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 /// A template by its name, or a file.
 fn template(text: &str) -> Result<TemplateKind, String> {
     let path = Path::new(text);
@@ -45,6 +81,17 @@ fn template(text: &str) -> Result<TemplateKind, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flag_with_its_default_is_given() {
+        let is_given = |words: &[&str]| {
+            let matches = GivenTextArgs::augment_args(Command::new("t")).get_matches_from(words);
+            GivenTextArgs::from_arg_matches(&matches).unwrap().is_given
+        };
+        assert!(!is_given(&["t"]));
+        assert!(is_given(&["t", "--template", TemplateKind::default().name()]));
+        assert!(is_given(&["t", "--max-length", &TextOptions::MAX_LENGTH.to_string()]));
+    }
 
     #[test]
     fn a_template_is_a_name_or_a_file() {

@@ -10,17 +10,17 @@ use gstore::Folders;
 use gstore::factors::{
     Filter, Measurement, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment,
     ScoreSolve, ScoreTarget, SolveLimits, SolvedQuery, TableOutput, forecast_scores, like_factors,
-    like_segment, score_rows,
+    like_segment, score_rows, states_encoding,
 };
 use gstore_core::{many, many_of};
-use gstore_data::{SampleSource, TemplateKind, TextOptions};
+use gstore_data::{SampleSource, TextOptions};
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::Snapshot;
 use indicatif::HumanBytes;
 
 use super::factors::{place, strategy, with_engine};
 use super::query;
-use crate::args::{FactorStrategy, ScoreArgs, ScoreMeasurement, ScoreSegmentArg, ScoreSolver, TextArgs};
+use crate::args::{FactorStrategy, ScoreArgs, ScoreMeasurement, ScoreSegmentArg, ScoreSolver};
 use crate::context::{Context, command_line};
 use crate::ending::format_of;
 use crate::failure::UsageError;
@@ -146,11 +146,6 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
     let mut folders = Folders::new(&mut reporter, false);
     let given = place(&mut folders, &args.model)?;
     let segments = segments(&mut folders, args, (snapshot, given.as_ref().map(|(model, _)| model)))?;
-    if (args.factors.is_some() || !segments.is_empty()) && says_text(&args.text) {
-        bail!(UsageError(
-            "the factors say how texts become tokens: leave --template, --system, --tokenizer and --max-length out".to_owned()
-        ));
-    }
     // Queries are those of the last checkpoint.
     let last = segments.last().map(|last| {
         let checkpoint = last.checkpoints.last().cloned().into_iter().collect();
@@ -158,12 +153,25 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
     });
     let of_factors = last.or_else(|| args.factors.clone().map(|name| (name, given.clone())));
     let ingest = match (of_factors, given) {
-        (Some((name, given)), _) => like_factors(snapshot, &name, given)?,
+        (Some((name, given)), _) if states_encoding(snapshot, &name)? => {
+            if args.text.is_given {
+                bail!(UsageError(format!(
+                    "factors {name} say how texts become tokens: leave --template, --system, --tokenizer, --max-length and --block out"
+                )));
+            }
+            like_factors(snapshot, &name, given)?
+        }
+        (Some((name, given)), _) => {
+            let like = like_factors(snapshot, &name, given)?;
+            let text = text(context, &mut folders, args, (snapshot, &like.model))?;
+            context.say(&format!(
+                "factors {name} do not say how texts became tokens: they become those of the template {}, at most {} a sample",
+                text.template, text.max_length
+            ));
+            IngestRequest { text, ..like }
+        }
         (None, Some((model, checkpoints))) => {
-            let text = texts::options(&mut folders, &args.text)?;
-            let text = texts::within_positions(&model, text)?;
-            snapshot.dataset(&args.pool)?;
-            texts::tell_cut(context, &args.text, &text);
+            let text = text(context, &mut folders, args, (snapshot, &model))?;
             IngestRequest { checkpoints, text, ..IngestRequest::new("", model) }
         }
         (None, None) => bail!(UsageError("which model? give --factors or --model".to_owned())),
@@ -234,13 +242,18 @@ fn filters(args: &ScoreArgs) -> Vec<Filter> {
     args.filter.iter().flat_map(of).collect()
 }
 
-/// Whether a flag says how texts become tokens.
-fn says_text(args: &TextArgs) -> bool {
-    args.template != TemplateKind::default()
-        || args.system.is_some()
-        || args.tokenizer.is_some()
-        || args.max_length != TextOptions::MAX_LENGTH
-        || args.block.is_some()
+/// How texts become tokens, by the flags.
+fn text(
+    context: &Context,
+    folders: &mut Folders<'_>,
+    args: &ScoreArgs,
+    (snapshot, model): (&Snapshot, &Path),
+) -> Result<TextOptions> {
+    let flags = &args.text.text;
+    let text = texts::within_positions(model, texts::options(folders, flags)?)?;
+    snapshot.dataset(&args.pool)?;
+    texts::tell_cut(context, flags, &text);
+    Ok(text)
 }
 
 fn target(args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Result<ScoreTarget> {

@@ -8,6 +8,7 @@
 
 mod checks;
 mod forms;
+mod like;
 mod lines;
 mod markdown;
 mod memory;
@@ -25,9 +26,10 @@ use std::sync::Arc;
 use gstore_curvature::Spectrum;
 use gstore_store::Snapshot;
 
+pub use like::{like_factors, like_segment, states_encoding};
 pub use request::{
     ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreSolve, ScoreTarget,
-    SolvedQuery, TableOutput, like_factors, like_segment,
+    SolvedQuery, TableOutput,
 };
 
 use self::lines::{Layout, Lines, number};

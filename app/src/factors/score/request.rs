@@ -4,18 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use gstore_curvature::{Filter, SolveLimits, Strategy};
-use gstore_data::{SampleSource, TextOptions};
+use gstore_data::SampleSource;
 use gstore_ingest::curvature::Measurement;
-use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
-use gstore_model::Compute;
 use gstore_sql::output::{Format, TableStyle};
-use gstore_store::{ArtifactPart, Snapshot};
 use serde::Serialize;
-
-use crate::factors::begun::AVERAGED;
-use crate::factors::error::FactorJobError;
-use crate::factors::publish::of_artifact;
 
 /// Scores that are to be computed.
 #[derive(Clone)]
@@ -24,7 +17,8 @@ pub struct ScoreRequest {
     pub factors: Option<String>,
     /// How curvature is approximated; none: as the factors were fitted.
     pub strategy: Option<Strategy>,
-    /// The pool, its model and checkpoint, text options, modules, limits; as [`like_factors`] finds them.
+    /// The pool, its model and checkpoint, text options, modules, limits; as [`like_factors`](super::like_factors)
+    /// finds them.
     pub ingest: IngestRequest,
     /// What rows are scored for.
     pub target: ScoreTarget,
@@ -84,50 +78,6 @@ pub struct ScoreSegment {
     pub model: PathBuf,
     /// Checkpoints over which the gradients of the pool's rows are averaged, at least one.
     pub checkpoints: Vec<CheckpointArg>,
-}
-
-/// A segment: its factors and filter, and the checkpoints of its rows; without any, those at which the
-/// factors were fitted. `model` is that of the checkpoints, if not that of the fit, and itself the checkpoint
-/// where the factors do not say at which they were fitted.
-///
-/// # Errors
-/// No factors of this name, and factors that do not say where their model is, where none is given.
-pub fn like_segment(
-    snapshot: &Snapshot,
-    (factors, filter): (&str, Filter),
-    model: Option<PathBuf>,
-    checkpoints: Vec<CheckpointArg>,
-) -> Result<ScoreSegment, FactorJobError> {
-    let part = snapshot.artifact(factors)?;
-    let is_noted = part.provenance.contains_key("model");
-    let given = match (model.clone(), checkpoints.is_empty()) {
-        (Some(model), false) => Some((model, checkpoints.clone())),
-        (Some(model), true) if !is_noted => Some((model, vec![CheckpointArg::base()])),
-        _ => None,
-    };
-    // Queries are measured at the last one, which the factors are said to be of.
-    let mut all = if given.is_none() { averaged(&part) } else { Vec::new() };
-    let like = like_factors(snapshot, factors, given)?;
-    all.extend(like.checkpoints);
-    Ok(ScoreSegment {
-        factors: factors.to_owned(),
-        filter,
-        model: model.unwrap_or(like.model),
-        checkpoints: if checkpoints.is_empty() { all } else { checkpoints },
-    })
-}
-
-/// Further checkpoints over which the sums of factors are.
-fn averaged(part: &ArtifactPart) -> Vec<CheckpointArg> {
-    let noted = part.provenance.get(AVERAGED).and_then(|all| all.as_array());
-    let of = |noted: &serde_json::Value| {
-        let text = |key: &str| noted.get(key).and_then(|value| value.as_str());
-        match text("weights") {
-            Some(folder) => CheckpointArg::of_folder(text("checkpoint").unwrap_or_default(), folder.into()),
-            None => CheckpointArg::base(),
-        }
-    };
-    noted.into_iter().flatten().map(of).collect()
 }
 
 /// What rows are scored for.
@@ -243,43 +193,4 @@ pub struct SolvedQuery {
     pub start: f64,
     /// Why it could not be solved for; it then has no scores.
     pub failed: Option<String>,
-}
-
-/// The request of a pool's tokens at the checkpoint that factors are of: model, weights, tokenizer and text
-/// options as they were fitted with. What is not known of them is as it is by default.
-///
-/// # Errors
-/// No factors of this name, and factors that do not say where their model is, where none is `given`.
-pub fn like_factors(
-    snapshot: &Snapshot,
-    name: &str,
-    given: Option<(PathBuf, Vec<CheckpointArg>)>,
-) -> Result<IngestRequest, FactorJobError> {
-    let part = snapshot.artifact(name)?;
-    let stamp = of_artifact(&part)?.stamp;
-    let noted = |key: &str| part.provenance.get(key).and_then(|value| value.as_str()).map(str::to_owned);
-    let (model, checkpoints) = match given {
-        Some(given) => given,
-        None => {
-            let model = noted("model").ok_or_else(|| {
-                FactorJobError::Option(format!("factors `{name}` do not say where their model is: name it"))
-            })?;
-            let checkpoint = match noted("weights") {
-                Some(folder) => {
-                    CheckpointArg::of_folder(noted("checkpoint").unwrap_or_default(), folder.into())
-                }
-                None => CheckpointArg::base(),
-            };
-            (model.into(), vec![checkpoint])
-        }
-    };
-    let text = stamp.encoding.as_ref().and_then(TextOptions::of_spec).unwrap_or_default();
-    let patterns = stamp.modules.iter().map(|module| module.name.clone()).collect();
-    Ok(IngestRequest {
-        checkpoints,
-        modules: ModuleSelection { patterns, biases: false },
-        text: TextOptions { tokenizer: noted("tokenizer").map(PathBuf::from), ..text },
-        compute: Compute::parse(&stamp.compute).unwrap_or_default(),
-        ..IngestRequest::new("", model)
-    })
 }
