@@ -574,6 +574,14 @@ fn factors_of_something_else_are_refused() {
     assert!(place.path("scores_f/pairwise_scores.safetensors").exists());
     let report = fs_err::read_to_string(place.path("f.md")).expect("written");
     assert!(report.contains("## Prompt 3: Is 2 odd?") && report.contains("Is 11 odd?"), "{report}");
+    // The files say how the curvature was taken, not how it was fitted.
+    let score = ["score", "--factors", "f", "--pool", "pool", "--target", "q", "--strategy", "identity"];
+    place.ok(&[&score[..], &["--kronfluence", "scores_i"]].concat());
+    for (folder, strategy) in [("scores_f", "diagonal"), ("scores_i", "identity")] {
+        let arguments = fs_err::read(place.path(folder).join("factor_arguments.json")).expect("written");
+        let arguments: Value = serde_json::from_slice(&arguments).expect("JSON");
+        assert_eq!(arguments["strategy"], strategy);
+    }
     // The inputs of one sample's tokens do not span those of a module.
     fit(&place, "thin", &["--strategy", "kfac", "--limit", "1"]);
     let thin = ["score", "--factors", "thin", "--pool", "pool", "--target", "q", "--damping", "0"];

@@ -67,6 +67,12 @@ impl FactorArguments {
         self.with("use_empirical_fisher", json!(empirical))
     }
 
+    /// The same fit, with its curvature taken as another strategy has it.
+    #[must_use]
+    pub fn taken_as(self, strategy: Strategy) -> Self {
+        Self { strategy, ..self.with("strategy", json!(strategy.name())) }
+    }
+
     /// How many of the first samples are fitted on; none: all.
     #[must_use]
     pub fn max_examples(self, stage: FactorStage, most: Option<u64>) -> Self {
@@ -333,6 +339,8 @@ mod tests {
         settle(&path, arguments.values()).unwrap();
         assert_eq!(FactorArguments::read(&path).unwrap().as_ref(), Some(&arguments));
         assert_eq!(arguments.partitions_of(FactorStage::Lambda), (4, 2));
+        let taken = arguments.clone().taken_as(Strategy::Identity);
+        assert_eq!(taken, FactorArguments::new(Strategy::Identity).partitions(FactorStage::Lambda, (4, 2)));
         let other = arguments.clone().empirical_fisher(true);
         let refused = settle(&path, other.values()).unwrap_err().to_string();
         assert!(refused.contains("use_empirical_fisher false where true"), "{refused}");

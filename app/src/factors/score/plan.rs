@@ -200,10 +200,10 @@ impl ScorePlan {
         self.segments.iter().filter_map(|segment| segment.widest).max().unwrap_or(usize::MAX)
     }
 
-    /// The arguments of the fit, as Kronfluence has them.
+    /// The arguments of the fit, as Kronfluence has them, with the strategy that scores are made with.
     pub fn arguments(&self) -> FactorArguments {
         match self.segments.last().and_then(|segment| segment.factors.as_ref()) {
-            Some(factors) => factors.arguments().clone(),
+            Some(factors) => factors.arguments().clone().taken_as(self.how.strategy),
             None => FactorArguments::new(self.how.strategy),
         }
     }
