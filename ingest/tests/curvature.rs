@@ -510,7 +510,8 @@ fn rows_are_rotated_gradients(most: usize) {
         assert!(kept.len() == projector.dim() && kept.iter().all(among) && norm(kept) <= norm(all) * 1.00001);
     }
     for block in cut.basis.as_ref().unwrap().blocks() {
-        assert!((0.0..=1.0).contains(&block.share()) && block.lambda().len() <= 64);
+        let [kept, whole] = block.lengths();
+        assert!((0.0..=whole).contains(&kept) && block.lambda().len() <= 64);
     }
     // Modules that the factors lack are named, and those of another size.
     let refused = |modules: &[ModuleShape]| match FactoredProjector::new(&whole, modules, None) {

@@ -6,7 +6,7 @@ mod eigenbasis;
 use std::sync::Arc;
 
 use gstore_core::many;
-use gstore_store::{ArtifactPart, DatasetPart, FeaturePart, Preconditioned, Snapshot, Space};
+use gstore_store::{DatasetPart, FeaturePart, Preconditioned, Snapshot, Space};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoints::PlanCheckpoint;
