@@ -644,6 +644,32 @@ fn factors_of_something_else_are_refused() {
 }
 
 #[test]
+fn files_that_were_changed_since_they_were_exported_are_refused() {
+    let place = place();
+    fit(&place, "f", &["--strategy", "diagonal", "--folder", "fitted"]);
+    place.ok(&["factors", "export", "f", "out"]);
+    let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
+    for (folder, name) in [("out", "a"), ("fitted/factors_f", "b")] {
+        place.ok(&["factors", "import", folder, name, "--model", &model, "--checkpoint", &checkpoint]);
+        let of = |factors: &str| scores(&place, &["--factors", factors, "--target", "q"]);
+        assert_eq!(of(name), of("f"));
+        // The model itself is not the checkpoint that they are of.
+        let refused = place.run(&["factors", "import", folder, "c", "--model", &model]);
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        assert!(refused.stderr.contains("its factors are of checkpoint"), "{}", refused.stderr);
+
+        let path = place.path(folder).join("lambda_matrix.safetensors");
+        let mut bytes = fs_err::read(&path).expect("readable");
+        let end = bytes.len();
+        bytes[end - 4] ^= 1;
+        fs_err::write(&path, bytes).expect("written");
+        let refused = place.run(&["factors", "import", folder, "c"]);
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        assert!(refused.stderr.contains("lambda_matrix.safetensors changed"), "{}", refused.stderr);
+    }
+}
+
+#[test]
 fn factors_that_do_not_say_how_texts_became_tokens_take_the_flags() {
     let place = place();
     fit(&place, "f", &["--strategy", "diagonal", "--template", "plain"]);

@@ -49,6 +49,18 @@ fn source(request: &IngestRequest) -> CheckpointSource {
 }
 
 /// Identity of the request's first checkpoint, whose weights are read and not kept.
+pub(super) fn checkpoint(request: &IngestRequest) -> Result<CheckpointId, FactorJobError> {
+    let source = source(request);
+    let folder = ModelFolder::open(&source.model).map_err(FactorJobError::other)?;
+    id(&source, &folder)
+}
+
+fn id(source: &CheckpointSource, folder: &ModelFolder) -> Result<CheckpointId, FactorJobError> {
+    let adapter = source.adapter.as_deref().map(Adapter::open).transpose().map_err(FactorJobError::other)?;
+    checkpoint_id(folder, adapter.as_ref()).map_err(FactorJobError::other)
+}
+
+/// The same, of a checkpoint next to that of an engine.
 ///
 /// # Errors
 /// A checkpoint whose modules have other sizes than those of the engine.
@@ -65,8 +77,7 @@ pub(super) fn identity(
             engine.checkpoint_id().short()
         )));
     }
-    let adapter = source.adapter.as_deref().map(Adapter::open).transpose().map_err(FactorJobError::other)?;
-    checkpoint_id(&folder, adapter.as_ref()).map_err(FactorJobError::other)
+    id(&source, &folder)
 }
 
 /// Loads a checkpoint of this identity and of these modules.

@@ -24,6 +24,7 @@ use super::passes::{Covariances, Sums, covariances, squares};
 use super::plan::FitPlan;
 use super::publish::publish;
 use super::request::{FitRequest, own_folder};
+use super::sealed::seal;
 use crate::work::Work;
 
 /// What a fit did.
@@ -114,6 +115,9 @@ pub fn fit_factors(
     fit.report.no_scored = fit.plan.seen.unscored(rows, fit.plan.checkpoints() as u64);
     if fit.report.waiting.is_none() {
         work.cancel.check()?;
+        if request.folder.is_some() {
+            seal(&fit.path, &fit.plan.stamp)?;
+        }
         let mut provenance = places(&request.ingest);
         provenance.insert("command".to_owned(), json!(work.command));
         let of = (&fit.plan.stamp, provenance);

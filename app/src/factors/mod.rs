@@ -11,6 +11,7 @@ mod fit;
 mod folder;
 mod forecast;
 mod gram;
+mod import;
 mod inspect;
 mod parts;
 mod passes;
@@ -19,6 +20,7 @@ mod publish;
 mod report;
 mod request;
 mod score;
+mod sealed;
 mod spectra;
 mod stamp;
 mod stored;
@@ -35,10 +37,11 @@ pub use forecast::FitForecast;
 pub use gram::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 pub use gstore_curvature::{Damping, Filter, SolveLimits, Strategy};
 pub use gstore_ingest::curvature::Measurement;
+pub use import::import_factors;
 pub use inspect::{
     ModuleSpectrum, SpectrumDifference, difference_table, spectra, spectrum_files, spectrum_table,
 };
-pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, import_factors, list_factors};
+pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, list_factors};
 pub use report::{PromptScores, score_report};
 pub use request::FitRequest;
 pub use score::{

@@ -168,10 +168,10 @@ fn add(hash: &mut Xxh3, batch: &arrow_array::RecordBatch) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn stamp() -> FactorStamp {
+    pub(in crate::factors) fn stamp() -> FactorStamp {
         let encoding = EncodingSpec {
             tokenizer: "t".into(),
             template: "plain".into(),

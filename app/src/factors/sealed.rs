@@ -1,0 +1,115 @@
+//! Digests of the files of finished factors, next to the stamp that says what they are of: a stamp says nothing
+//! of files that were changed after it.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use gstore_core::Digest;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::error::FactorJobError;
+use super::folder::write_document;
+use super::publish::finished;
+use super::stamp::{FactorStamp, STAMP};
+
+/// The file of the stamp, once the factors are finished.
+#[derive(Serialize)]
+struct Sealed<'a> {
+    #[serde(flatten)]
+    stamp: &'a FactorStamp,
+    #[serde(flatten)]
+    files: Files,
+}
+
+/// What it has besides the stamp.
+#[derive(Serialize, Deserialize)]
+struct Files {
+    /// Digests of the other files, by their names.
+    #[serde(default)]
+    files: BTreeMap<String, Digest>,
+}
+
+/// Writes the stamp of a folder of finished factors, with the digests of its files.
+pub(super) fn seal(folder: &Path, stamp: &FactorStamp) -> Result<(), FactorJobError> {
+    let sealed = Sealed { stamp, files: Files { files: digests(folder)? } };
+    write_document(&folder.join(STAMP), &sealed).map_err(FactorJobError::other)
+}
+
+/// Refuses a folder whose files are not those of its stamp.
+pub(super) fn check_seal(folder: &Path) -> Result<(), FactorJobError> {
+    let path = folder.join(STAMP);
+    let refuse = |what: String| {
+        FactorJobError::Refused(format!(
+            "{}: {what}; take the folder as it was written, or remove {STAMP} and name the model that the factors are of",
+            folder.display()
+        ))
+    };
+    let Files { files } = serde_json::from_slice(&fs_err::read(&path)?)
+        .map_err(|error| FactorJobError::Refused(format!("{}: {error}", path.display())))?;
+    if files.is_empty() {
+        return Err(refuse(format!(
+            "{STAMP} does not say which files its factors are, as those of a fit that is not finished"
+        )));
+    }
+    let found = digests(folder)?;
+    let names = files.keys().chain(found.keys().filter(|name| !files.contains_key(*name)));
+    let other: Vec<&str> =
+        names.filter(|name| files.get(*name) != found.get(*name)).map(String::as_str).collect();
+    match other.is_empty() {
+        true => Ok(()),
+        false => Err(refuse(format!("{} changed, came or went since {STAMP} was written", other.join(", ")))),
+    }
+}
+
+/// Digests of the files of finished factors, by their names, but for that of the stamp.
+fn digests(folder: &Path) -> Result<BTreeMap<String, Digest>, FactorJobError> {
+    let mut digests = BTreeMap::new();
+    for name in finished(folder)?.into_iter().filter(|name| name != STAMP) {
+        let digest = digest(&folder.join(&name))?;
+        digests.insert(name, digest);
+    }
+    Ok(digests)
+}
+
+fn digest(path: &Path) -> Result<Digest, FactorJobError> {
+    let mut hash = Xxh3::new();
+    let mut file = fs_err::File::open(path)?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(Digest::of_hashed(&hash)),
+            read => hash.update(&buffer[..read]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stamp::tests::stamp;
+    use super::*;
+
+    #[test]
+    fn files_that_are_not_those_of_the_stamp_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for (name, text) in [("lambda_matrix.safetensors", "ab"), ("factor_arguments.json", "{}")] {
+            fs_err::write(path(name), text).unwrap();
+        }
+        stamp().settle(&path("begun")).unwrap();
+        let refused = |folder: &Path| check_seal(folder).unwrap_err().to_string();
+        assert!(refused(&path("begun")).contains("a fit that is not finished"));
+        seal(folder.path(), &stamp()).unwrap();
+        assert_eq!(FactorStamp::read(folder.path()).unwrap(), Some(stamp()));
+        stamp().settle(folder.path()).unwrap();
+        check_seal(folder.path()).unwrap();
+
+        fs_err::write(path("lambda_matrix.safetensors"), "ac").unwrap();
+        assert!(refused(folder.path()).contains(": lambda_matrix.safetensors changed"));
+        fs_err::write(path("lambda_matrix.safetensors"), "ab").unwrap();
+        fs_err::write(path("more.json"), "{}").unwrap();
+        fs_err::remove_file(path("factor_arguments.json")).unwrap();
+        assert!(refused(folder.path()).contains("factor_arguments.json, more.json changed, came or went"));
+    }
+}
