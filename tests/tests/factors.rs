@@ -11,7 +11,7 @@ use gstore_tests::world;
 use serde_json::{Value, json};
 
 /// Two small ones: decompositions are most of the time of a test.
-const MODULES: &str = "model.layers.1.self_attn.k_proj,model.layers.2.self_attn.v_proj";
+pub const MODULES: &str = "model.layers.1.self_attn.k_proj,model.layers.2.self_attn.v_proj";
 
 /// A pool of 12 samples and 3 queries.
 pub fn place() -> Place {
@@ -45,10 +45,14 @@ pub fn fit_args(name: &str, more: &[&str]) -> Vec<String> {
     args
 }
 
-/// A table of scores: of each line the last value, by the others.
+/// A table of scores.
 pub fn scores(place: &Place, more: &[&str]) -> BTreeMap<Vec<String>, f64> {
     let args = [&["score", "--pool", "pool", "--format", "csv"][..], more].concat();
-    let text = place.ok(&args);
+    table(&place.ok(&args))
+}
+
+/// Of each line of a table the last value, by the others.
+pub fn table(text: &str) -> BTreeMap<Vec<String>, f64> {
     let line = |line: &str| {
         let mut values: Vec<String> = line.split(',').map(str::to_owned).collect();
         let score: f64 = values.pop().expect("a score").parse().expect("a number");
@@ -60,7 +64,7 @@ pub fn scores(place: &Place, more: &[&str]) -> BTreeMap<Vec<String>, f64> {
 }
 
 /// Sums over a column of the table.
-fn summed(scores: &BTreeMap<Vec<String>, f64>, column: usize) -> BTreeMap<Vec<String>, f64> {
+pub fn summed(scores: &BTreeMap<Vec<String>, f64>, column: usize) -> BTreeMap<Vec<String>, f64> {
     let mut sums = BTreeMap::new();
     for (key, score) in scores {
         let mut key = key.clone();
@@ -70,7 +74,11 @@ fn summed(scores: &BTreeMap<Vec<String>, f64>, column: usize) -> BTreeMap<Vec<St
     sums
 }
 
-fn assert_near(found: &BTreeMap<Vec<String>, f64>, expected: &BTreeMap<Vec<String>, f64>, tolerance: f64) {
+pub fn assert_near(
+    found: &BTreeMap<Vec<String>, f64>,
+    expected: &BTreeMap<Vec<String>, f64>,
+    tolerance: f64,
+) {
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     let largest = expected.values().fold(0.0_f64, |most, value| most.max(value.abs()));
     for (key, value) in found {
@@ -299,7 +307,7 @@ fn an_iterative_solve_goes_on_where_factors_end() {
 }
 
 /// A copy of the demo's model in which the first value of an embedding is 0, but for the one token `~`.
-fn with_a_value_for_one_token(to: &Path) {
+pub fn with_a_value_for_one_token(to: &Path) {
     fs_err::create_dir(to).expect("made");
     for file in fs_err::read_dir(world::demo().join("model")).expect("a folder") {
         let file = file.expect("a file");

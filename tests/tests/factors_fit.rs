@@ -1,8 +1,16 @@
-//! Promise: a fit does all that it is asked for, or refuses it.
+//! Promise: a fit does all that it is asked for, or refuses it; a killed one loses nothing that was finished; what is
+//! left out is said.
 
-use crate::factors::{fit_args, place};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::factors::{MODULES, demo, fit, fit_args, place, with_a_value_for_one_token};
 use gstore_tests::binary::Finished;
 use gstore_tests::place::Place;
+use gstore_tests::world;
+use serde_json::Value;
 
 /// A fit that is refused.
 fn refused(place: &Place, more: &[&str]) -> Finished {
@@ -28,4 +36,113 @@ fn options_that_a_fit_would_not_use_are_refused() {
         assert!(refused.code == 2 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
     }
     assert!(!place.path("shared").exists());
+}
+
+/// Tensors that a fit has written.
+fn tensors(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs_err::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
+    let named = entries.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()));
+    let kept = named.filter(|(name, _)| name.ends_with(".safetensors"));
+    kept.map(|(name, path)| (name, fs_err::read(path).expect("read"))).collect()
+}
+
+#[test]
+fn a_killed_fit_ends_as_one_that_was_not() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 60);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let parts = ["--data-partitions", "30"];
+    fit(&place, "whole", &parts);
+
+    let args = fit_args("killed", &parts);
+    let mut command = place.gstore(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    let folder = place.path("store.factors/factors_killed");
+    let begun = Instant::now();
+    // A partition has four files of covariances.
+    let written = || {
+        let entries = fs_err::read_dir(&folder).into_iter().flatten().filter_map(Result::ok);
+        entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "safetensors")).count()
+    };
+    while written() < 8 {
+        assert!(begun.elapsed() < Duration::from_secs(300), "no partition");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    assert!(folder.exists(), "it had ended");
+    let rest = fit(&place, "killed", &parts);
+    let [found, computed] = ["found", "computed"].map(|key| rest[key].as_u64().expect("a number"));
+    assert!(found > 0 && computed > 0, "{rest}");
+
+    let [whole, killed] = ["whole", "killed"].map(|name| {
+        place.ok(&["factors", "export", name, name]);
+        tensors(&place.path(name))
+    });
+    assert_eq!(whole.keys().collect::<Vec<_>>(), killed.keys().collect::<Vec<_>>());
+    assert!(whole.len() >= 10, "{:?}", whole.keys());
+    for (name, bytes) in &whole {
+        assert!(killed[name] == *bytes, "{name} differs");
+    }
+}
+
+#[test]
+fn the_head_is_left_out_unless_it_is_named() {
+    let place = place();
+    let model = demo("model");
+    let fit = ["factors", "fit", "f", "--dataset", "pool", "--model", &model, "--dry-run", "--json"];
+    let planned = |more: &[&str]| {
+        let planned = place.run(&[&fit[..], more].concat());
+        assert_eq!(planned.code, 0, "{}", planned.stderr);
+        let report: Value = serde_json::from_str(&planned.stdout).expect("JSON");
+        (report["modules"].as_u64().expect("a number"), planned.stderr)
+    };
+    let says =
+        "the head is left out unless --modules names it (the covariance of its 768 outputs takes 4.7 MB)";
+    let (blocks, told) = planned(&[]);
+    assert!(blocks == 21 && told.contains(says), "{blocks}: {told}");
+    // Of a square of 768 rows in blocks of 256.
+    let (_, told) = planned(&["--max-block", "256"]);
+    assert!(told.contains("its 768 outputs takes 1.6 MB"), "{told}");
+    let (all, told) = planned(&["--modules", "*_proj,lm_head"]);
+    assert!(all == 22 && !told.contains("the head is left out"), "{all}: {told}");
+}
+
+#[test]
+fn fits_of_two_seeds_differ_by_the_labels_that_they_drew() {
+    let place = place();
+    fit(&place, "zero", &[]);
+    fit(&place, "one", &["--seed", "1"]);
+    let text = place.ok(&["factors", "inspect", "zero", "--against", "one,zero", "--format", "csv"]);
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    let names = &lines[0];
+    let at = |name: &str| names.iter().position(|known| *known == name).expect("a column");
+    let number = |line: &[&str], name: &str| line[at(name)].parse::<f64>().expect("a number");
+    assert_eq!(lines.len(), 1 + 2 * 2, "{text}");
+    for line in &lines[1..] {
+        let [lambda, gradient] = ["lambda_difference", "gradient_difference"].map(|name| number(line, name));
+        match line[at("against")] {
+            "one" => assert!(lambda > 0.0 && gradient > 0.0 && lambda.is_finite(), "{text}"),
+            _ => assert_eq!((line[at("against")], lambda, gradient), ("zero", 0.0, 0.0), "{text}"),
+        }
+        // Inputs do not depend on labels.
+        assert_eq!(number(line, "activation_difference"), 0.0, "{text}");
+    }
+}
+
+#[test]
+fn factors_of_another_model_are_refused() {
+    let place = place();
+    with_a_value_for_one_token(&place.path("other"));
+    let model = demo("model");
+    place.ok(&["factors", "fit", "f", "--dataset", "pool", "--modules", MODULES, "--model", &model]);
+    let score =
+        ["score", "--factors", "f", "--pool", "pool", "--target", "q", "--model", "other", "--dry-run"];
+    let refused = place.run(&score);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    for says in ["factors `f` are stale: they were fitted at checkpoint", "--stale"] {
+        assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    }
+    let stale = place.json(&[&score[..], &["--stale", "--json"]].concat());
+    assert!(stale["stale"].as_str().is_some_and(|why| why.contains("fitted at checkpoint")), "{stale}");
 }

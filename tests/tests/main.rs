@@ -16,6 +16,7 @@ mod entropy;
 mod evaluate;
 mod factors;
 mod factors_fit;
+mod factors_rows;
 mod findings_data;
 mod findings_import;
 mod findings_shell;
