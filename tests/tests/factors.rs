@@ -700,6 +700,17 @@ fn factors_that_do_not_say_how_texts_became_tokens_take_the_flags() {
     assert!(tulu != own && tulu == of(&["--factors", "g", "--template", "tulu"]));
     let said = place.run(&["score", "--pool", "pool", "--factors", "g", "--target", "q", "-o", "s.csv"]);
     assert!(said.stderr.contains("the template tulu, at most "), "{}", said.stderr);
+
+    // Nor do they say over which rows a product with the curvature is a mean.
+    let solve = ["score", "--pool", "q", "--factors", "g", "--target", "q", "--solver", "cg"];
+    let refused = place.run(&solve);
+    assert!(refused.code == 2 && refused.stderr.contains("--solver-data"), "{}", refused.stderr);
+    let named = ["--solver-data", "pool", "--dry-run", "--json"];
+    let report = place.json(&[&solve[..], &named].concat());
+    assert!(report["solver_data"] == "pool" && report["solver_rows"] == 12, "{report}");
+    let other = ["score", "--pool", "pool", "--factors", "f", "--target", "q", "--solver", "cg"];
+    let refused = place.run(&[&other[..], &["--solver-data", "q"]].concat());
+    assert!(refused.code == 2 && refused.stderr.contains("not of `q`"), "{}", refused.stderr);
 }
 
 #[test]

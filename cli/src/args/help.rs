@@ -89,7 +89,7 @@ fn grouped(root: Command) -> Command {
                 &["target", "target_data", "of_self", "queries", "measurement", "sum_queries"],
             );
             let how = ["segment", "strategy", "filter", "damping", "rank", "stale"];
-            let solver = ["solver", "iterations", "tolerance", "solver_rows", "keep_going"];
+            let solver = ["solver", "iterations", "tolerance", "solver_data", "solver_rows", "keep_going"];
             let how = named("How scores are made", &[&how[..], &solver[..]].concat());
             let which = named("Which scores", &["per_module", "per_token", "sum_pool", "top", "limit"]);
             let place = named("Output", &["kronfluence", "report"]);

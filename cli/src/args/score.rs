@@ -80,6 +80,9 @@ pub struct ScoreArgs {
     /// Residual at which a query is solved for, as a part of the length of its gradient [default: 1e-3]
     #[arg(long, value_name = "T", requires = "solver", value_parser = part_of_one)]
     pub tolerance: Option<f64>,
+    /// Dataset of the rows of the solver's passes, where the factors do not say on which they were fitted
+    #[arg(long, value_name = "NAME", requires = "solver")]
+    pub solver_data: Option<String>,
     /// Rows of the solver's passes, drawn from those that were fitted on [default: all]
     #[arg(long, value_name = "N", requires = "solver", value_parser = at_least::<u64>(1))]
     pub solver_rows: Option<u64>,

@@ -203,7 +203,7 @@ fn solve(args: &ScoreArgs) -> Option<ScoreSolve> {
     let ScoreSolver::Cg = args.solver?;
     let limits =
         SolveLimits { tolerance: args.tolerance.unwrap_or(1e-3), iterations: args.iterations.unwrap_or(50) };
-    Some(ScoreSolve { limits, rows: args.solver_rows })
+    Some(ScoreSolve { limits, rows: args.solver_rows, dataset: args.solver_data.clone() })
 }
 
 /// Where temporary files go: next to an output, or where programs have them.
@@ -288,8 +288,8 @@ fn preview(report: &ScoreReport, as_json: bool) -> Result<ExitCode> {
     }
     out!("modules      {}", report.modules);
     out!("passes       {}", report.passes);
-    if let Some(rows) = report.solver_rows {
-        out!("solver       cg over {}, a pass for each iteration", many(rows, "row"));
+    if let Some(rows) = solver_rows(report) {
+        out!("solver       cg over {rows}, a pass for each iteration");
     }
     out!("memory       {} (about)", HumanBytes(report.memory));
     if report.disk > 0 {
@@ -301,14 +301,21 @@ fn preview(report: &ScoreReport, as_json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The rows that an iterative solve passes over, if there is one.
+fn solver_rows(report: &ScoreReport) -> Option<String> {
+    let (rows, data) = report.solver_rows.zip(report.solver_data.as_ref())?;
+    Some(format!("{} of {data}", many(rows, "row")))
+}
+
 /// How queries were solved for, where they were.
-fn solved(queries: &[SolvedQuery]) -> String {
-    let ended = || queries.iter().filter(|query| query.failed.is_none());
+fn solved(report: &ScoreReport) -> String {
+    let ended = || report.solved.iter().filter(|query| query.failed.is_none());
     let largest = |of: fn(&SolvedQuery) -> f64| ended().map(of).fold(0.0, f64::max);
     match ended().map(|query| query.iterations).max() {
         Some(most) => format!(
-            "; {} of cg leave a residual of at most {:.1e} (the factors alone: {:.1e})",
+            "; {} of cg over {} leave a residual of at most {:.1e} (the factors alone: {:.1e})",
             many(most as u64, "iteration"),
+            solver_rows(report).unwrap_or_default(),
             largest(|query| query.residual),
             largest(|query| query.start)
         ),
@@ -330,7 +337,7 @@ fn told(report: &ScoreReport) -> String {
         ),
         None => String::new(),
     };
-    let solved = solved(&report.solved);
+    let solved = solved(report);
     let unscored = super::factors::unscored(report.no_scored);
     format!(
         "{} of {} scored{of} over {} ({}){kept}{solved}{unscored}",

@@ -172,6 +172,7 @@ fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {
         dampings: plan.how.filters.iter().filter_map(|filter| filter.damping()).map(number).collect(),
         kept_min: None,
         kept_median: None,
+        solver_data: plan.solve.as_ref().map(|data| data.dataset.clone()),
         solver_rows: plan.solve.as_ref().map(|data| data.rows.len()),
         solved: Vec::new(),
         passes: plan.passes(),

@@ -104,7 +104,7 @@ impl ScorePlan {
         let batches = RowBatches::new(snapshot, &dataset, &ingest, 2 * widest)?;
         let places = places(request, &ingest, &engine)?;
         let stale = check_stale((request, &stored), &places, (&engine, &batches), work.cancel)?;
-        let solve = match (request.solve, stamp) {
+        let solve = match (&request.solve, stamp) {
             (Some(solve), Some(stamp)) => Some(SolveData::new(snapshot, solve, stamp, &ingest, 2 * widest)?),
             _ => None,
         };

@@ -43,12 +43,14 @@ pub struct ScoreRequest {
 }
 
 /// An iterative solve on top of the factors.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ScoreSolve {
     /// When it ends.
     pub limits: SolveLimits,
     /// Products pass over so many of the rows that were fitted on, drawn by the fit's seed; none: all.
     pub rows: Option<u64>,
+    /// The dataset of these rows, where the factors do not say which they were fitted on: all that it has.
+    pub dataset: Option<String>,
 }
 
 impl ScoreRequest {
@@ -164,7 +166,9 @@ pub struct ScoreReport {
     pub kept_min: Option<f64>,
     /// The middle one of these shares.
     pub kept_median: Option<f64>,
-    /// Rows that each product of an iterative solve passes over; none without a solve.
+    /// Dataset of the rows that an iterative solve passes over; none without a solve.
+    pub solver_data: Option<String>,
+    /// Rows that each of its products passes over; none without a solve.
     pub solver_rows: Option<u64>,
     /// How each query was solved for, in their order; empty without a solve, and in a forecast.
     pub solved: Vec<SolvedQuery>,

@@ -7,7 +7,7 @@
 use std::collections::BinaryHeap;
 use std::ops::{ControlFlow, Range};
 
-use gstore_core::{MIX_STEP, RowSet, mix, parallel};
+use gstore_core::{MIX_STEP, Remedy, RowSet, mix, parallel};
 use gstore_curvature::{Filter, Module, Product, SampleGradient, SolveLimits, System, conjugate_gradients};
 use gstore_ingest::curvature::{PassError, TargetSample};
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
@@ -26,20 +26,21 @@ use crate::work::Work;
 pub(super) struct SolveData {
     limits: SolveLimits,
     batches: RowBatches,
-    /// Rows that products pass over.
+    /// Rows that products pass over, and their dataset.
     pub rows: RowSet,
+    pub dataset: String,
 }
 
 impl SolveData {
     /// `values` of a row are held at once.
     pub fn new(
         snapshot: &Snapshot,
-        solve: ScoreSolve,
+        solve: &ScoreSolve,
         stamp: &FactorStamp,
         ingest: &IngestRequest,
         values: usize,
     ) -> Result<Self, FactorJobError> {
-        let dataset = snapshot.dataset(stamp.dataset.as_deref().unwrap_or(&ingest.dataset))?;
+        let dataset = snapshot.dataset(&dataset(solve, stamp)?)?;
         let (live, fitted) = (snapshot.live_rows(dataset)?, stamp.row_set());
         // Files of other programs do not say which rows there were.
         let rows = if fitted.is_empty() { RowSet::clone(&live) } else { live.intersection(&fitted) };
@@ -53,7 +54,25 @@ impl SolveData {
             None => rows,
         };
         let batches = RowBatches::new(snapshot, dataset, ingest, values)?;
-        Ok(Self { limits: solve.limits, batches, rows })
+        Ok(Self { limits: solve.limits, batches, rows, dataset: dataset.name.clone() })
+    }
+}
+
+/// The dataset whose rows products pass over.
+///
+/// # Errors
+/// Factors that do not say what they were fitted on where no dataset is named, and those of another one.
+fn dataset(solve: &ScoreSolve, stamp: &FactorStamp) -> Result<String, FactorJobError> {
+    const OVER: &str = "an iterative solve passes over the rows that the factors were fitted on";
+    match (&stamp.dataset, &solve.dataset) {
+        (Some(fitted), Some(named)) if fitted != named => {
+            Err(FactorJobError::Option(format!("{OVER}, and these are of `{fitted}`, not of `{named}`")))
+        }
+        (Some(name), _) | (None, Some(name)) => Ok(name.clone()),
+        (None, None) => Err(FactorJobError::Option(format!(
+            "{OVER}, and these do not say which: name the dataset, all of whose rows are then taken, with {}",
+            Remedy::Option("solver_data", "")
+        ))),
     }
 }
 
