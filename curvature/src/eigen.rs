@@ -40,6 +40,19 @@ impl Eigen {
         self.blocks().map_or_else(Vec::new, |blocks| blocks.column(&self.vectors, at))
     }
 
+    /// How far the vectors are from orthogonal ones of length 1: the largest value of `(Q^T Q - I) z` over random
+    /// vectors z of signs, which is that of `Q^T Q - I` or more, but for a probability of `2^-16`. One that is no
+    /// number where the vectors do not fit to the values.
+    pub fn departure(&self) -> f64 {
+        let Some(blocks) = self.blocks() else { return f64::NAN };
+        let of = |block: Range<usize>| {
+            let (vectors, n) = (blocks.of(&self.vectors, &block), block.len());
+            let z = probes(n);
+            departure(&vectors, (&z, &product(&vectors, &z, (n, n, PROBES))), n)
+        };
+        blocks.ranges().map(of).fold(0.0, larger)
+    }
+
     /// Decomposes the mean of a covariance, block by block.
     ///
     /// # Errors
@@ -116,7 +129,35 @@ const PROBES: usize = 16;
 /// all miss it with a probability of `2^-16`. All values would take two products of whole matrices, a good part of the
 /// decomposition's own time.
 fn residual(matrix: &[f64], values: &[f64], vectors: &[f64]) -> f64 {
-    let (n, probes) = (values.len(), PROBES);
+    let n = values.len();
+    let z = probes(n);
+    let scaled: Vec<f64> = z.iter().enumerate().map(|(at, z)| z * values[at / PROBES]).collect();
+    let rotated = product(vectors, &z, (n, n, PROBES));
+    let mapped = product(matrix, &rotated, (n, n, PROBES));
+    let expected = product(vectors, &scaled, (n, n, PROBES));
+    let largest = values.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
+    let of_values = difference(&mapped, &expected) / if largest > 0.0 { largest } else { 1.0 };
+    larger(of_values, departure(vectors, (&z, &rotated), n))
+}
+
+/// Largest value of `(Q^T Q - I) z`, where `rotated` is `Q z`.
+fn departure(vectors: &[f64], (z, rotated): (&[f64], &[f64]), n: usize) -> f64 {
+    let back = product(&transposed(rotated, n, PROBES), vectors, (PROBES, n, n));
+    difference(&back, &transposed(z, n, PROBES))
+}
+
+/// Largest difference of their values.
+fn difference(found: &[f64], expected: &[f64]) -> f64 {
+    found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, larger)
+}
+
+/// The larger one; one that is no number stays.
+fn larger(most: f64, other: f64) -> f64 {
+    if other > most || other.is_nan() { other } else { most }
+}
+
+/// Random vectors of signs, `[n, PROBES]`.
+fn probes(n: usize) -> Vec<f64> {
     let mut draw = 0x9e37_79b9_7f4a_7c15_u64;
     let mut sign = || {
         // xorshift, by Marsaglia.
@@ -125,20 +166,7 @@ fn residual(matrix: &[f64], values: &[f64], vectors: &[f64]) -> f64 {
         draw ^= draw << 17;
         if draw >> 63 == 0 { 1.0 } else { -1.0 }
     };
-    let z: Vec<f64> = (0..n * probes).map(|_| sign()).collect();
-    let scaled: Vec<f64> = z.iter().enumerate().map(|(at, z)| z * values[at / probes]).collect();
-    let rotated = product(vectors, &z, (n, n, probes));
-    let mapped = product(matrix, &rotated, (n, n, probes));
-    let expected = product(vectors, &scaled, (n, n, probes));
-    let far = |most: f64, (found, expected): (&f64, &f64)| {
-        let off = (found - expected).abs();
-        // One that is no number stays.
-        if off > most || off.is_nan() { off } else { most }
-    };
-    let largest = values.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
-    let of_values = mapped.iter().zip(&expected).fold(0.0, far) / if largest > 0.0 { largest } else { 1.0 };
-    let back = product(&transposed(&rotated, n, probes), vectors, (probes, n, n));
-    back.iter().zip(&transposed(&z, n, probes)).fold(of_values, far)
+    (0..n * PROBES).map(|_| sign()).collect()
 }
 
 #[cfg(test)]
@@ -155,6 +183,9 @@ mod tests {
         let mut off = vectors.clone();
         off[7 * n + 11] += 1e-6;
         assert!(residual(&a, &values, &off) >= 0.9e-6);
+        let of = |vectors: &[f64]| Eigen { values: values.clone(), vectors: vectors.to_vec() }.departure();
+        assert!(of(&vectors) < 1e-13 && of(&off) > 1e-7);
+        assert!(of(&vectors[1..]).is_nan());
         let mut off = values.clone();
         off[n - 1] *= 1.0 + 1e-6;
         assert!(residual(&a, &off, &vectors) > 1e-7);

@@ -46,18 +46,9 @@ pub fn import_factors(
         }
     };
     // Missing or torn files show now, not when the factors are used.
-    let names: Vec<String> = stamp.modules.iter().map(|module| module.name.clone()).collect();
-    let strategy = opened.arguments().strategy();
-    let mut checked = 0;
-    if strategy != Strategy::Identity {
-        let check = &mut |module: Module, factors: ModuleFactors| -> Result<(), FactorError> {
-            check_blocks(folder, &module.name, &factors, stamp.max_block)?;
-            factors.inverse(&module, strategy, Damping::OfMean)?;
-            checked += 1;
-            Ok(())
-        };
-        opened.each_factors(Some(&names), check).map_err(FactorJobError::other)?;
-        if checked != names.len() {
+    if opened.arguments().strategy() != Strategy::Identity {
+        let checked = check(&opened, &stamp).map_err(FactorJobError::other)?;
+        if checked != stamp.modules.len() {
             return Err(FactorJobError::Refused(format!(
                 "{} has factors of {checked} modules",
                 folder.display()
@@ -71,6 +62,21 @@ pub fn import_factors(
     provenance.insert("command".to_owned(), json!(command));
     provenance.insert("folder".to_owned(), json!(folder.display().to_string()));
     publish(store, name, folder, (&stamp, provenance), (replace.then_some(&*seen), command))
+}
+
+/// Refuses factors of modules that cannot be used; how many modules there are.
+fn check(folder: &FactorFolder, stamp: &FactorStamp) -> Result<usize, FactorError> {
+    let strategy = folder.arguments().strategy();
+    let names: Vec<String> = stamp.modules.iter().map(|module| module.name.clone()).collect();
+    let reader = folder.reader()?;
+    let chosen = reader.chosen(Some(&names))?;
+    for name in &chosen {
+        let (module, factors) = reader.module(name)?;
+        check_blocks(folder.path(), name, &factors, stamp.max_block)?;
+        reader.check_bases(name, &factors)?;
+        factors.inverse(&module, strategy, Damping::OfMean)?;
+    }
+    Ok(chosen.len())
 }
 
 /// Refuses a model at another checkpoint than factors are of.

@@ -2,6 +2,8 @@
 //!
 //! Only the quantities that are wanted are opened: covariances are as large as eigenvectors, and scores need none.
 
+mod bases;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

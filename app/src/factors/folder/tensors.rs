@@ -202,6 +202,16 @@ impl Tensors {
         Ok(())
     }
 
+    /// By how much of itself a value of a tensor may be off, from the type that it is stored in; at least that of
+    /// F32, in which most are computed.
+    pub(super) fn rounding(&self, name: &str) -> Result<f64, FactorError> {
+        Ok(match format!("{:?}", self.entry(name)?.dtype).as_str() {
+            "BF16" => 2.0_f64.powi(-8),
+            "F16" => 2.0_f64.powi(-11),
+            _ => 2.0_f64.powi(-24),
+        })
+    }
+
     /// Values of a tensor of F32, F64, BF16 or F16.
     pub(super) fn numbers(&self, name: &str) -> Result<Vec<f64>, FactorError> {
         let entry = self.entry(name)?;

@@ -116,6 +116,29 @@ fn maps_of_the_files_that_are_wanted_are_enough() {
 }
 
 #[test]
+fn eigenvectors_that_are_not_orthogonal_are_refused() {
+    // Those of Kronfluence are in f32.
+    let reader = FactorFolder::open(&given("factors_mlp")).unwrap().reader().unwrap();
+    for name in reader.chosen(None).unwrap() {
+        reader.check_bases(&name, &reader.module(&name).unwrap().1).unwrap();
+    }
+    let place = tempfile::tempdir().unwrap();
+    let folder = FactorFolder::create(place.path(), &FactorArguments::new(Strategy::Kfac).in_f64()).unwrap();
+    let module = Module { name: "m".to_owned(), out: 1, input: 2, bias: false };
+    let check = |off: f64| {
+        let activation = Eigen { values: vec![1.0, 2.0], vectors: vec![1.0, off, 0.0, 1.0] };
+        let gradient = Eigen { values: vec![1.0], vectors: vec![1.0] };
+        folder.write_eigen(std::slice::from_ref(&module), &[(activation, gradient)]).unwrap();
+        let reader = folder.reader().unwrap();
+        reader.check_bases("m", &reader.module("m").unwrap().1)
+    };
+    check(5e-5).unwrap();
+    let refused = check(1e-3).unwrap_err().to_string();
+    assert!(refused.contains("activation_eigenvectors.safetensors: module `m`: "), "{refused}");
+    assert!(refused.contains("values of 1.0e-3"), "{refused}");
+}
+
+#[test]
 fn scores_of_kronfluence_come_out_again() {
     let scores = ScoreFolder::open(&given("scores_mlp")).unwrap();
     assert_eq!((scores.arguments().damping_of(), scores.arguments().partitions_of()), (None, (2, 1)));
