@@ -42,7 +42,7 @@ pub struct SelectArgs {
     #[arg(long)]
     pub worst: bool,
     /// Only rows for which this SQL condition on the pools' columns is true
-    #[arg(long = "where", value_name = "SQL")]
+    #[arg(long = "where", id = "where", value_name = "SQL")]
     pub filter: Option<String>,
     /// Rules of the selection
     #[command(flatten)]

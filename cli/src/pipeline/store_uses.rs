@@ -150,7 +150,7 @@ impl OfStore<'_> {
         uses.reads.extend(call.value("of").map(|dataset| self.samples(dataset)));
         uses.reads.extend(run.map(|run| self.run(run)));
         // A condition may look into any table.
-        if call.values("filter").iter().any(|condition| condition.to_lowercase().contains("select")) {
+        if call.values("where").iter().any(|condition| condition.to_lowercase().contains("select")) {
             uses.reads.push(self.whole());
         }
     }
