@@ -54,6 +54,12 @@ fn one(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
         return dry_run(context, args, request, shard.as_ref());
     }
     if let Some(shard) = shard {
+        if eigenbasis.is_some() {
+            context.say(
+                "note: shards hold no eigenvalues; once they are attached, the same ingest without --shard computes nothing and \
+                 keeps those in the store, which --damping and --filter need",
+            );
+        }
         return run_shard(context, args, request, &shard);
     }
     // A model that does not load must not leave its samples behind.
