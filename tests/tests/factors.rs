@@ -617,10 +617,15 @@ fn factors_of_something_else_are_refused() {
     let fit_of_nan = ["factors", "fit", "bad", "--dataset", "pool", "--modules", MODULES, "--model", "bad"];
     let refused = place.run(&fit_of_nan);
     assert_eq!(refused.code, 1, "{}", refused.stderr);
-    for says in ["rows 0 to ", "module `model.layers.2.self_attn.v_proj`", "of sample 0 of the batch is NaN"]
+    for says in ["row 0 (id \"s0\") of dataset `pool`: module `model.layers.2.self_attn.v_proj`: ", " is NaN"]
     {
         assert!(refused.stderr.contains(says), "{}", refused.stderr);
     }
+    // One of a query is told apart from one of the pool.
+    let score = ["score", "--model", "bad", "--modules", MODULES, "--pool", "pool", "--target", "q"];
+    let refused = place.run(&score);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("row 0 (id \"s0\") of the queries: "), "{}", refused.stderr);
 
     let little = fit_args("g", &["--max-memory", "1MB"]);
     let refused = place.run(&little.iter().map(String::as_str).collect::<Vec<_>>());

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use gstore_core::CheckpointId;
 use gstore_curvature::Module;
 use gstore_data::Encoded;
-use gstore_ingest::curvature::{CurvatureEngine, Labels, PassError, TargetSample};
+use gstore_ingest::curvature::{CurvatureEngine, Labels, TargetSample};
 use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EncodedRow, IngestRequest};
 use gstore_model::architectures::{Decoder, Role};
@@ -245,13 +245,6 @@ impl Fisher {
             Fisher::Empirical => Labels::Data,
         }
     }
-}
-
-/// An error of a batch, with the rows that it is of.
-pub(super) fn of_batch(batch: &[Tokens], error: PassError) -> FactorJobError {
-    let rows = batch.iter().map(|sample| sample.row);
-    let (first, last) = (rows.clone().min().unwrap_or(0), rows.max().unwrap_or(0));
-    FactorJobError::Batch { first, last, source: Box::new(error) }
 }
 
 #[cfg(test)]

@@ -28,18 +28,18 @@ pub enum FactorJobError {
     #[error(transparent)]
     Curvature(#[from] CurvatureError),
     /// A batch that could not be computed.
-    #[error("rows {first} to {last}: {source}")]
+    #[error("{place}: {}", source.detail())]
     Batch {
-        /// First of its rows.
-        first: u64,
-        /// Last of its rows.
-        last: u64,
+        /// The sample that it is of, or all of them.
+        place: String,
+        /// First and last of the batch's rows.
+        rows: [u64; 2],
         /// Why.
         source: Box<PassError>,
     },
     /// A score that is no number.
     #[error(
-        "row {row} (id {id:?}): module `{module}`: its score is {value}: a larger damping, or another filter, is needed"
+        "row {row} (id {id:?}) of the pool: module `{module}`: its score is {value}: a larger damping, or another filter, is needed"
     )]
     Score {
         /// The row.

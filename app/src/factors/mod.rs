@@ -2,6 +2,7 @@
 //! scores with them.
 
 mod begun;
+mod blame;
 mod cut;
 mod eigenbasis;
 mod engine;

@@ -12,7 +12,8 @@ use gstore_curvature::{Covariance, Module, Squares};
 use gstore_ingest::curvature::{PassError, TargetSample};
 use gstore_ingest::pipeline::RowBatches;
 
-use super::engine::{Fisher, Seen, Tokens, of_batch, tokens};
+use super::blame::{Side, of_batch};
+use super::engine::{Fisher, Seen, Tokens, tokens};
 use super::error::FactorJobError;
 use super::forecast::ahead;
 use super::plan::FitPlan;
@@ -185,7 +186,8 @@ pub(super) fn sum<S: Sums>(
             cancel.check()?;
             let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
             let numbers: Vec<u64> = batch.iter().map(|sample| sample.row).collect();
-            add(&samples, &numbers, &mut sums).map_err(|error| of_batch(batch, error))?;
+            add(&samples, &numbers, &mut sums)
+                .map_err(|error| of_batch(Side::Rows(batches), batch, error))?;
             if let Some(seen) = seen {
                 seen.add(batch);
             }

@@ -88,6 +88,25 @@ pub enum PassError {
     Backend(#[from] BackendError),
 }
 
+impl PassError {
+    /// Place in the batch of the sample that it is of, if it is of one.
+    pub fn sample(&self) -> Option<usize> {
+        match self {
+            Self::NotFinite { sample, .. } | Self::Loss { sample, .. } => Some(*sample),
+            _ => None,
+        }
+    }
+
+    /// What is wrong, for who says himself which sample it is of.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::NotFinite { module, what, value, .. } => format!("module `{module}`: {what} is {value}"),
+            Self::Loss { value, .. } => format!("the loss is {value}"),
+            error => error.to_string(),
+        }
+    }
+}
+
 /// The first value that is not finite.
 pub(super) fn not_finite(values: &[f32]) -> Option<f32> {
     // A maximum is taken in lanes, the search for one value is not.

@@ -28,6 +28,7 @@ pub struct EncodedRow {
 /// Batches are cut over the rows that are asked for, cell by cell: the same rows give the same batches,
 /// whatever the threads.
 pub struct RowBatches {
+    dataset: String,
     samples: SampleReader,
     encoder: TextEncoder,
     limits: BatchLimits,
@@ -53,7 +54,8 @@ impl RowBatches {
             return Err(IngestError::TooLong { max_length, positions: most as usize });
         }
         let limits = BatchLimits::new(request.batch_tokens, values);
-        Ok(Self { samples: snapshot.samples(dataset)?, encoder, limits, threads: request.threads })
+        let (samples, dataset) = (snapshot.samples(dataset)?, dataset.name.clone());
+        Ok(Self { dataset, samples, encoder, limits, threads: request.threads })
     }
 
     /// Description of the encoding.
@@ -64,6 +66,11 @@ impl RowBatches {
     /// Tokenizer and template.
     pub fn encoder(&self) -> &TextEncoder {
         &self.encoder
+    }
+
+    /// Name of the dataset.
+    pub fn dataset(&self) -> &str {
+        &self.dataset
     }
 
     /// Where the samples are.

@@ -2,8 +2,6 @@
 
 use std::ops::ControlFlow;
 
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
 use gstore_core::Unit;
 use gstore_core::parallel::{self, Give};
 use gstore_curvature::{Module, ModuleFactors};
@@ -14,7 +12,8 @@ use super::forms::{ModuleColumns, products, token_products};
 use super::plan::ScorePlan;
 use super::queries::Scaling;
 use super::request::ScorePer;
-use crate::factors::engine::{Tokens, of_batch, tokens};
+use crate::factors::blame::{Side, id_of, of_batch};
+use crate::factors::engine::{Tokens, tokens};
 use crate::factors::error::FactorJobError;
 use crate::work::Work;
 
@@ -77,17 +76,12 @@ const SCORE: &str = "the score";
 /// An error of a batch; a score that is not finite with its row.
 fn of_row(plan: &ScorePlan, batch: &[Tokens], error: PassError) -> FactorJobError {
     let PassError::NotFinite { module, what: SCORE, sample, value } = error else {
-        return of_batch(batch, error);
+        return of_batch(Side::Rows(&plan.batches), batch, error);
     };
     let row = batch.get(sample).map_or(0, |sample| sample.row);
-    match plan.batches.samples().get(&[row], &["id"]) {
-        Ok(found) => {
-            let ids = found.column(0).as_string_opt::<i32>();
-            let id =
-                ids.filter(|ids| !ids.is_empty()).map_or_else(String::new, |ids| ids.value(0).to_owned());
-            FactorJobError::Score { row, id, module, value }
-        }
-        Err(error) => error.into(),
+    match id_of(&plan.batches, row) {
+        Ok(id) => FactorJobError::Score { row, id, module, value },
+        Err(error) => error,
     }
 }
 

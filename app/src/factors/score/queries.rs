@@ -50,15 +50,15 @@ pub(super) fn columns(
     // For each module, segment and filter, the queries in their order.
     let count: usize = plan.segments.iter().map(|segment| segment.filters.len()).sum();
     let mut collected = vec![vec![Collected::default(); count]; modules.len()];
-    let queries = &plan.queries[group.clone()];
-    work.progress.start("queries", queries.len() as u64, Unit::Rows);
+    work.progress.start("queries", group.len() as u64, Unit::Rows);
     // What is to be done with all of the group at once.
     let whole = match (plan.how.sum_queries, &plan.solve) {
-        (true, _) => summed(plan, queries, work).map(Some),
-        (false, Some(_)) => gradients(plan, queries, work).map(Some),
+        (true, _) => summed(plan, group.clone(), work).map(Some),
+        (false, Some(_)) => gradients(plan, group.clone(), work).map(Some),
         (false, None) => {
-            let mut parts = queries.chunks(plan.extent.queries_at_once.max(1));
-            let done = parts.try_for_each(|part| {
+            let most = plan.extent.queries_at_once.max(1);
+            let done = group.clone().step_by(most).try_for_each(|start| {
+                let part = start..group.end.min(start + most);
                 let gradients = gradients(plan, part, work)?;
                 precondition(plan, &gradients, &mut collected, work)
             });

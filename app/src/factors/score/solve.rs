@@ -195,9 +195,9 @@ impl Curvature<'_, '_> {
 
 /// The rows of the batch that has numbers that are not finite, if those are what is wrong.
 fn not_finite_in(error: &FactorJobError) -> Option<[u64; 2]> {
-    let FactorJobError::Batch { first, last, source } = error else { return None };
+    let FactorJobError::Batch { rows, source, .. } = error else { return None };
     let is_of_values = matches!(**source, PassError::NotFinite { .. } | PassError::Overflow { .. });
-    is_of_values.then_some([*first, *last])
+    is_of_values.then_some(*rows)
 }
 
 /// The products of vectors, each alone; those that have none say why, which is that of the vector.
@@ -270,11 +270,12 @@ mod tests {
         let failed = |first: u64| -> Result<Vec<f64>, FactorJobError> {
             let source =
                 PassError::Overflow { module: "m".to_owned(), what: "gradients", value: f32::INFINITY };
-            Err(FactorJobError::Batch { first, last: first + 7, source: Box::new(source) })
+            let (rows, source) = ([first, first + 7], Box::new(source));
+            Err(FactorJobError::Batch { place: format!("rows {first} on"), rows, source })
         };
         let of = |all: Vec<Result<Vec<f64>, FactorJobError>>| alone(all.into_iter());
         let error = of(vec![failed(8), failed(8), failed(8)]).unwrap_err().to_string();
-        assert!(error.contains("rows 8 to 15: module `m`"), "{error}");
+        assert!(error.contains("rows 8 on: module `m`"), "{error}");
         let lost = |all: Vec<Result<Vec<f64>, FactorJobError>>| -> Vec<bool> {
             of(all).unwrap().iter().map(Result::is_err).collect()
         };

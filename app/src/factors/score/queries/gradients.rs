@@ -1,23 +1,24 @@
 //! Gradients of queries, batch by batch.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use gstore_core::parallel;
 use gstore_curvature::{Module, SampleGradient};
 use gstore_ingest::curvature::TargetSample;
 
 use super::super::plan::ScorePlan;
-use crate::factors::engine::{Tokens, of_batch};
+use crate::factors::blame::{Side, of_batch};
+use crate::factors::engine::Tokens;
 use crate::factors::error::FactorJobError;
 use crate::work::Work;
 
 /// Gradients of some queries, for each module and query.
 pub(in crate::factors::score) type Gradients = Vec<Vec<SampleGradient>>;
 
-/// Gradients of queries, whichever thread computes which.
+/// Gradients of the queries at some places, whichever thread computes which.
 pub(super) fn gradients(
     plan: &ScorePlan,
-    queries: &[Tokens],
+    queries: Range<usize>,
     work: &mut Work<'_>,
 ) -> Result<Gradients, FactorJobError> {
     let modules = plan.engine.modules();
@@ -31,7 +32,7 @@ pub(super) fn gradients(
 /// Their sum.
 pub(super) fn summed(
     plan: &ScorePlan,
-    queries: &[Tokens],
+    queries: Range<usize>,
     work: &mut Work<'_>,
 ) -> Result<Gradients, FactorJobError> {
     let modules = plan.engine.modules();
@@ -53,13 +54,13 @@ pub(super) fn summed(
 /// Hands on the gradients of batches of queries, in their order.
 fn each_batch(
     plan: &ScorePlan,
-    queries: &[Tokens],
+    queries: Range<usize>,
     work: &mut Work<'_>,
     take: &mut dyn FnMut(Gradients),
 ) -> Result<(), FactorJobError> {
-    let cuts = plan.batches.cut(queries.iter().map(Tokens::len));
+    let cuts = plan.batches.cut(plan.queries[queries.clone()].iter().map(Tokens::len));
     let compute = |_: &mut (), at: usize| -> Result<(usize, Gradients), FactorJobError> {
-        let batch = &queries[cuts[at].clone()];
+        let batch = queries.start + cuts[at].start..queries.start + cuts[at].end;
         Ok((batch.len(), of_samples(plan, batch)?))
     };
     let progress = &mut *work.progress;
@@ -71,7 +72,8 @@ fn each_batch(
     parallel::ordered(cuts.len(), plan.extent.threads, work.cancel, || (), compute, take)
 }
 
-fn of_samples(plan: &ScorePlan, batch: &[Tokens]) -> Result<Gradients, FactorJobError> {
+fn of_samples(plan: &ScorePlan, batch: Range<usize>) -> Result<Gradients, FactorJobError> {
+    let (batch, ids) = (&plan.queries[batch.clone()], &plan.names.ids[batch]);
     let (modules, measurement) = (plan.engine.modules(), plan.how.measurement);
     let samples: Vec<TargetSample<'_>> = batch.iter().map(Tokens::sample).collect();
     let wanted: Vec<usize> = (0..modules.len()).collect();
@@ -95,6 +97,6 @@ fn of_samples(plan: &ScorePlan, batch: &[Tokens]) -> Result<Gradients, FactorJob
             Ok(())
         }),
     };
-    done.map_err(|error| of_batch(batch, error))?;
+    done.map_err(|error| of_batch(Side::Queries(ids), batch, error))?;
     Ok(all)
 }
