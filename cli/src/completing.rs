@@ -39,7 +39,7 @@ fn completed(command: &str, arg: Arg) -> Arg {
             return arg.add(ArgValueCompleter::new(move |typed: &OsStr| begun(kinds.split(", "), typed)));
         }
         ("ingest" | "train" | "generate" | "evaluate" | "serve", "checkpoints" | "run") => return arg,
-        (_, "pool" | "target" | "dataset") => DATASETS,
+        (_, "pool" | "target" | "dataset" | "solver_data") => DATASETS,
         (_, "features" | "feature") => LABELS,
         ("score" | "ingest", "factors") | ("fit", "extend") | ("export" | "inspect", "name" | "against") => {
             "SELECT name FROM gstore.artifacts WHERE kind = 'ekfac' ORDER BY 1"

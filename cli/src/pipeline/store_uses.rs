@@ -89,7 +89,7 @@ impl OfStore<'_> {
             "prefilter" => self.prefilter(call, uses),
             "factors" => self.factors(call, uses),
             "score" => {
-                let datasets = call.values("pool").iter().chain(call.values("target"));
+                let datasets = ["pool", "target", "solver_data"].into_iter().flat_map(|id| call.values(id));
                 uses.reads.extend(datasets.map(|dataset| self.samples(dataset)));
                 let segments = call.values("segment").iter().filter_map(|segment| segment.split('=').next());
                 let factors = call.value("factors").into_iter().chain(segments);
