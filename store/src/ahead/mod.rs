@@ -15,6 +15,8 @@ pub use wants::Wants;
 
 pub(crate) use wants::{Scanned, Source};
 
+use wants::Open;
+
 use crate::vfs::AlignedBuffer;
 use std::ops::Range;
 
@@ -53,7 +55,9 @@ impl ReadAhead {
         let mut spare: u64 = self.spare.iter().map(|bytes| bytes.capacity() as u64).sum();
         wants.ask();
         let (mut read, mut held) = (0, 0);
+        let mut open: Option<Open<'_>> = None;
         for (source, span) in wants.into_spans() {
+            let file = open.take().filter(|file| file.is_of(source)).unwrap_or_else(|| Open::new(source));
             let wanted = span.end - span.start;
             let mut bytes = self.spare.pop().unwrap_or_default();
             spare -= bytes.capacity() as u64;
@@ -63,15 +67,16 @@ impl ReadAhead {
             {
                 spare -= unused.capacity() as u64;
             }
-            if held + wanted > MOST_BYTES || !source.read(&mut bytes, &span) {
+            if held + wanted <= MOST_BYTES && file.read(&mut bytes, &span) {
+                read += wanted;
+                held += bytes.capacity() as u64;
+                self.behind.add(source, &span);
+                self.parts.push(Part { file: source.name.to_owned(), span, bytes });
+            } else {
                 spare += bytes.capacity() as u64;
                 self.spare.push(bytes);
-                continue;
             }
-            read += wanted;
-            held += bytes.capacity() as u64;
-            self.behind.add(source, &span);
-            self.parts.push(Part { file: source.name.to_owned(), span, bytes });
+            open = Some(file);
         }
         read
     }

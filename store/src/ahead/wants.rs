@@ -27,14 +27,31 @@ pub(crate) trait Scanned: Sync {
 }
 
 impl Source<'_> {
-    /// Reads a span past the system's memory; false where that is not possible.
-    pub(super) fn read(&self, bytes: &mut AlignedBuffer, span: &Range<u64>) -> bool {
-        let Ok(Some(file)) = self.vfs.open_direct(self.path) else { return false };
-        !self.file.is_other(&*file) && file.read_span(bytes, span.clone()).is_ok()
-    }
-
     fn is_in_memory(&self, span: &Range<u64>) -> bool {
         places(span).is_none_or(|range| self.map.is_in_memory(&range))
+    }
+}
+
+/// A file that spans are read from past the system's memory, opened once for those that follow one another.
+pub(super) struct Open<'a> {
+    map: &'a Arc<FileMap>,
+    /// `None` where such reads are not possible.
+    file: Option<Box<dyn VfsRead>>,
+}
+
+impl<'a> Open<'a> {
+    pub(super) fn new(source: Source<'a>) -> Self {
+        let file = source.vfs.open_direct(source.path).ok().flatten();
+        Open { map: source.map, file: file.filter(|file| !source.file.is_other(&**file)) }
+    }
+
+    pub(super) fn is_of(&self, source: Source<'_>) -> bool {
+        Arc::ptr_eq(self.map, source.map)
+    }
+
+    /// Reads a span; false where that is not possible.
+    pub(super) fn read(&self, bytes: &mut AlignedBuffer, span: &Range<u64>) -> bool {
+        self.file.as_ref().is_some_and(|file| file.read_span(bytes, span.clone()).is_ok())
     }
 }
 
