@@ -159,9 +159,10 @@ impl Checks {
             norm(&mut apart()) / norm(&mut expected.iter().copied()),
         ];
         let within = |at: usize| differs[at] <= (10.0 * measured[at]).max(1e-5);
+        let ([largest, norm], [of_largest, of_norm]) = (differs, measured);
+        let apart = format!("{largest:.1e} {norm:.1e}, the library {of_largest:.1e} {of_norm:.1e}");
+        println!("{what}: {apart}");
         if found.len() != expected.len() || !(within(0) && within(1)) {
-            let ([largest, norm], [of_largest, of_norm]) = (differs, measured);
-            let apart = format!("{largest:.1e} {norm:.1e}, the library {of_largest:.1e} {of_norm:.1e}");
             self.failed.push(format!("{what}: {apart} ({} of {} values)", found.len(), expected.len()));
         }
     }
