@@ -1,5 +1,6 @@
 //! Promise: the scores of the program are Kronfluence's, as far as its own f32 lets one tell (`golden/ekfac`):
-//! with factors that it fits, and, where the labels of the fit are given, with a folder that it takes in.
+//! with factors that it fits, and with a folder that it takes in where these depend on more than the rows: on labels
+//! that were drawn, or, of EK-FAC, on the eigenvectors that stand for eigenvalues which are all but equal.
 
 #[path = "../../ingest/tests/golden_ekfac/fit.rs"]
 mod fit;
@@ -37,8 +38,8 @@ struct Scored {
     /// Where each training row begins among the tokens of all.
     offsets: Vec<usize>,
     queries: usize,
-    /// How texts become tokens, where the factors do not say.
-    text: &'static [&'static str],
+    /// Whether all factors are those of the folder.
+    is_given: bool,
 }
 
 #[test]
@@ -60,7 +61,7 @@ fn golden_ekfac_scores() {
     assert!(checks.compared > 0);
 }
 
-/// Registers the rows and fits the factors.
+/// Registers the rows, and fits and takes in the factors.
 fn scored(file: &Tensors, cases: &[Case], model: &Path) -> Scored {
     let place = Place::new();
     let ((train, offsets), (queries, _)) =
@@ -77,21 +78,21 @@ fn scored(file: &Tensors, cases: &[Case], model: &Path) -> Scored {
     let modules = Vec::from_iter(modules);
     let model_name = model.display().to_string();
     let has_labels = file.names().iter().any(|name| name == "sampled_covariance.labels");
-    if has_labels {
-        write_factors(&place.path("factors_ekfac"), file, cases, (model, &modules));
-        place.ok(&["factors", "import", "factors_ekfac", "ekfac", "--model", &model_name]);
-    } else {
-        let is_diagonal = cases.iter().any(|case| case.listed("strategies").contains(&"diagonal"));
-        let names = ["ekfac", "diagonal"];
-        for name in names.into_iter().filter(|name| *name == "ekfac" || is_diagonal) {
-            let mut args = vec!["factors", "fit", name, "--strategy", name, "--dataset", "pool"];
-            let modules = modules.join(",");
-            args.extend(["--fisher", "empirical", "--model", &model_name, "--modules", &modules]);
-            place.ok(&[&args[..], &TEXT[..]].concat());
+    write_factors(&place.path("factors_ekfac"), file, cases, (model, &modules));
+    place.ok(&["factors", "import", "factors_ekfac", "given", "--model", &model_name]);
+    let asked = |strategies: &[&str]| {
+        cases.iter().flat_map(|case| case.listed("strategies")).any(|asked| strategies.contains(&asked))
+    };
+    for (name, wanted) in [("ekfac", asked(&["kfac", "identity"])), ("diagonal", asked(&["diagonal"]))] {
+        if has_labels || !wanted {
+            continue;
         }
+        let mut args = vec!["factors", "fit", name, "--strategy", name, "--dataset", "pool"];
+        let modules = modules.join(",");
+        args.extend(["--fisher", "empirical", "--model", &model_name, "--modules", &modules]);
+        place.ok(&[&args[..], &TEXT[..]].concat());
     }
-    let text: &[&str] = if has_labels { &TEXT } else { &[] };
-    Scored { place, offsets, queries: queries.len(), text }
+    Scored { place, offsets, queries: queries.len(), is_given: has_labels }
 }
 
 /// A tokenizer whose words are the numbers of its tokens.
@@ -118,7 +119,7 @@ fn record(at: usize, row: &Row) -> String {
     json!({ "id": at.to_string(), "messages": turns.collect::<Vec<Value>>() }).to_string()
 }
 
-/// Factors of the labels that the reference has, as a folder of Kronfluence's.
+/// Factors of the labels and eigenvectors that the reference has, as a folder of Kronfluence's.
 fn write_factors(to: &Path, file: &Tensors, cases: &[Case], (model, modules): (&Path, &[&str])) {
     let source = CheckpointSource { model: model.to_owned(), adapter: None, tracked: Vec::new() };
     let patterns = modules.iter().map(|name| (*name).to_owned()).collect();
@@ -193,10 +194,15 @@ impl Scored {
             "null" => more.extend(["--damping".to_owned(), "auto".to_owned()]),
             value => more.extend(["--damping".to_owned(), value.to_owned()]),
         }
-        let factors = if strategy == "diagonal" { "diagonal" } else { "ekfac" };
+        let (factors, text): (&str, &[&str]) = match strategy {
+            _ if self.is_given => ("given", &TEXT[..]),
+            "ekfac" => ("given", &TEXT[..]),
+            "diagonal" => ("diagonal", &[]),
+            _ => ("ekfac", &[]),
+        };
         let modules = case.modules.join(",");
         let fixed = ["score", "--factors", factors, "--strategy", strategy, "--pool", "pool"];
-        let mut args = [&fixed[..], &["--modules", &modules, "--format", "csv"], self.text].concat();
+        let mut args = [&fixed[..], &["--modules", &modules, "--format", "csv"], text].concat();
         args.extend(more.iter().map(String::as_str));
         let text = self.place.ok(&args);
         let token_count = self.offsets[rows];
