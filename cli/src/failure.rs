@@ -19,9 +19,9 @@ use gstore_sql::{SqlError, SqlErrorKind};
 use gstore_store::{BackupError, ChangeError, VerifyError};
 use gstore_train::TrainError;
 
-use crate::new_store::by_its_place;
 use crate::output;
 use crate::output::say;
+use crate::stand_ins::by_their_names;
 
 /// 1: the command failed.
 const FAILED: u8 = 1;
@@ -147,7 +147,7 @@ pub fn text(error: &anyhow::Error) -> String {
     if error.downcast_ref::<IngestError>().is_some_and(IngestError::is_of_text) {
         text.push_str("\n  --skip-bad 1 leaves it out");
     }
-    let text = by_its_place(of_files(&text));
+    let text = by_their_names(of_files(&text));
     match error.downcast_ref::<SqlError>() {
         Some(_) => text,
         None => in_flags(&text),

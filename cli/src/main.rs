@@ -22,6 +22,7 @@ mod output;
 mod progress;
 mod question;
 mod sketches;
+mod stand_ins;
 mod summary;
 mod terminal;
 mod texts;

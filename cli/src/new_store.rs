@@ -2,22 +2,12 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use anyhow::{Error, Result, bail};
 use gstore_store::Store;
 use tempfile::TempDir;
 
-/// Where a new store is made, and where it will be.
-static MADE: OnceLock<[String; 2]> = OnceLock::new();
-
-/// A message that names the store by its place, also while it is made elsewhere.
-pub fn by_its_place(text: String) -> String {
-    match MADE.get() {
-        Some([own, place]) => text.replace(own, place),
-        None => text,
-    }
-}
+use crate::stand_ins::stands_for;
 
 /// A store that is to be at a place. Where nothing was there and it is dropped, nothing is left.
 pub struct NewStore {
@@ -45,8 +35,7 @@ impl NewStore {
         fs_err::create_dir_all(parent)?;
         let folder = tempfile::Builder::new().prefix(".gstore-new-").tempdir_in(parent)?;
         let own = folder.path().join("store");
-        // A process makes one store.
-        let _ = MADE.set([&own, &place].map(|path| path.display().to_string()));
+        stands_for(&own, place.display().to_string());
         let store = Store::create(own)?;
         Ok(Self { store, folder: Some(folder), place })
     }

@@ -8,6 +8,7 @@ use gstore_core::{Progress, Unit};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::output::say;
+use crate::stand_ins::by_their_names;
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -121,7 +122,7 @@ impl Progress for Reporter {
 
     fn note(&mut self, message: &str) {
         if !self.quiet {
-            self.line(&in_flags(message));
+            self.line(&by_their_names(in_flags(message)));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Promise: what a new user tripped over in files of data, and in what is written of them, stays mended.
 
-use gstore_tests::binary::Finished;
+use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
 
 fn write(place: &Place, name: &str, text: &str) {
@@ -52,4 +52,31 @@ fn integers_are_never_rounded_in_silence() {
     write(&place, "c.csv", "text,n\na,9007199254740993\nb,0.5\n");
     said(&place.run(&["add", "--dataset", "c", "--data", "c.csv"]), 0, &["2 samples added"]);
     assert_eq!(place.value("SELECT min(n) FROM c"), "0.5");
+}
+
+#[test]
+fn standard_input_is_called_so() {
+    let place = Place::new();
+    let piped = |text: &str, more: &[&str]| {
+        write(&place, "piped", text);
+        let mut command = place.gstore(&[&["add", "--dataset", "pool", "--data", "-"], more].concat());
+        let input = fs_err::File::open(place.path("piped")).expect("opens");
+        let finished = binary::run(command.stdin(input.into_file()));
+        assert!(!finished.stderr.contains("gstore-input"), "{}", finished.stderr);
+        finished
+    };
+    let cut = "{\"text\":\"a\"}\n{\"text\":\n";
+    said(&piped(cut, &[]), 1, &["error: standard input, line 2: malformed JSON"]);
+    let mixed = "{\"text\":\"a\",\"n\":1}\n{\"text\":\"b\",\"n\":\"x\"}\n";
+    said(
+        &piped(mixed, &[]),
+        1,
+        &["error: standard input: column \"n\" holds int in line 1 and utf8 in line 2"],
+    );
+    said(&piped("", &[]), 1, &["standard input has no samples"]);
+    said(
+        &piped(cut, &["--skip-bad", "1"]),
+        0,
+        &["1 sample added", "\n  standard input, line 2: malformed JSON"],
+    );
 }

@@ -12,6 +12,8 @@ use gstore_store::vfs::free_space;
 use indicatif::HumanBytes;
 use tempfile::NamedTempFile;
 
+use crate::stand_ins::stands_for;
+
 /// Refuses, before hours of work, a folder without room for the texts of files.
 pub(super) fn check_room(folder: &Path, data: &[PathBuf]) -> Result<()> {
     let size = |path: &PathBuf| fs_err::metadata(path).ok().filter(|found| found.is_file()).map(|m| m.len());
@@ -27,6 +29,11 @@ pub(super) fn check_room(folder: &Path, data: &[PathBuf]) -> Result<()> {
     }
 }
 
+/// What data is called in messages and in the history.
+pub(super) fn called(data: &Path) -> String {
+    if data == Path::new("-") { "standard input".to_owned() } else { data.display().to_string() }
+}
+
 /// A pipe can be read once and registration reads twice, so what is no regular file is copied first.
 pub(super) fn spool(data: &Path, cancel: &Cancel) -> Result<Option<NamedTempFile>> {
     let mut source: Box<dyn Read + Send> = if data == Path::new("-") {
@@ -37,6 +44,7 @@ pub(super) fn spool(data: &Path, cancel: &Cancel) -> Result<Option<NamedTempFile
         return Ok(None);
     };
     let copy = tempfile::Builder::new().prefix("gstore-input-").suffix(".jsonl").tempfile()?;
+    stands_for(copy.path(), called(data));
     let mut file = copy.reopen()?;
     // A read may wait forever, so it has its own thread, which ends with the process.
     let (done, copied) = channel();
@@ -44,9 +52,9 @@ pub(super) fn spool(data: &Path, cancel: &Cancel) -> Result<Option<NamedTempFile
     loop {
         match copied.recv_timeout(Duration::from_millis(50)) {
             // The copy's name is used nowhere else.
-            Ok(Ok(0)) => bail!("{} has no samples", data.display()),
+            Ok(Ok(0)) => bail!("{} has no samples", called(data)),
             Ok(copied) => return copied.map(|_| Some(copy)).map_err(Into::into),
-            Err(RecvTimeoutError::Disconnected) => bail!("{} could not be read to its end", data.display()),
+            Err(RecvTimeoutError::Disconnected) => bail!("{} could not be read to its end", called(data)),
             Err(RecvTimeoutError::Timeout) if cancel.is_raised() => bail!(IngestError::Stopped),
             Err(RecvTimeoutError::Timeout) => {}
         }

@@ -15,11 +15,12 @@ use gstore_store::{IfDeleted, Store};
 use rustix::fs::{Access, access};
 use tempfile::NamedTempFile;
 
-use super::input::{check_room, spool};
+use super::input::{called, check_room, spool};
 use super::told::told;
 use crate::args::{Duplicates, IfChanged, SampleArgs};
 use crate::context::{Context, command_line};
 use crate::new_store::NewStore;
+use crate::stand_ins::{by_their_names, stands_for};
 
 /// The samples that a command line names.
 pub struct Samples {
@@ -28,8 +29,6 @@ pub struct Samples {
     cancel: Arc<Cancel>,
     /// Copies of what can be read only once; they go with this.
     copies: Vec<NamedTempFile>,
-    /// The files whose texts were cut, where the request names a copy.
-    cut: Option<String>,
 }
 
 impl Samples {
@@ -73,8 +72,9 @@ impl Samples {
             },
             existing: samples.existing,
             command: command_line(),
+            source: (!copies.is_empty()).then(|| in_history(data)),
         };
-        Ok(Self { request, cancel, copies, cut: None })
+        Ok(Self { request, cancel, copies })
     }
 
     /// The same with each long text cut into samples of its own, in a copy of the files.
@@ -95,7 +95,9 @@ impl Samples {
         out.flush()?;
         context.say(&format!("{} cut into {}", many(read, "record"), many(written, "sample")));
         let files: Vec<String> = data.iter().map(|path| path.display().to_string()).collect();
-        self.cut = Some(files.join(", "));
+        stands_for(copy.path(), by_their_names(format!("{}, its long texts cut", files.join(", "))));
+        let source = in_history(data);
+        self.request.source.get_or_insert(source);
         (self.request.data, self.request.fields) = (vec![copy.path().to_owned()], Vec::new());
         self.request.layout = None;
         self.copies.push(copy);
@@ -114,24 +116,12 @@ impl Samples {
 
     /// Checks that the models of an ingest read their texts alike.
     pub fn check_texts(&self, context: &Context, request: &IngestRequest) -> Result<()> {
-        let checked = check_texts(&self.request, request, &mut context.reporter(), &self.cancel);
-        checked.map_err(|error| self.named(error))
+        Ok(check_texts(&self.request, request, &mut context.reporter(), &self.cancel)?)
     }
 
     /// Registers them in a store, if the ingest that follows fits on the disk with them.
     pub fn read(&self, context: &Context, store: &Store, then: Option<&IngestRequest>) -> Result<AddReport> {
-        let added = add_until(store, &self.request, then, &mut context.reporter(), &self.cancel);
-        added.map_err(|error| self.named(error))
-    }
-
-    /// An error that may name a line of a copy, with the files that it is a copy of.
-    fn named(&self, error: IngestError) -> anyhow::Error {
-        match &self.cut {
-            Some(files) if !matches!(error, IngestError::Stopped) => {
-                anyhow::Error::from(error).context(format!("{files}, its long texts cut"))
-            }
-            _ => error.into(),
-        }
+        Ok(add_until(store, &self.request, then, &mut context.reporter(), &self.cancel)?)
     }
 
     /// Registers them in the store of the command line. Where there is none yet, one is made at the first
@@ -141,7 +131,7 @@ impl Samples {
             let report = self.read(context, &store, then)?;
             return Ok((store, report));
         }
-        check_data(&self.request).map_err(|error| self.named(error))?;
+        check_data(&self.request)?;
         let new = NewStore::at(context.store_path()?)?;
         let report = self.read(context, &new.store, then)?;
         let store = new.keep()?;
@@ -158,5 +148,15 @@ impl Samples {
                 "note: SQL has a name that begins with a digit in double quotes: \"{dataset}\""
             ));
         }
+    }
+}
+
+/// What the history calls data of which there are copies: by the last part of the first name.
+fn in_history(data: &[PathBuf]) -> String {
+    let first = data.first().map(|path| Path::new(&called(path)).file_name().unwrap_or_default().to_owned());
+    let first = first.unwrap_or_default().to_string_lossy().into_owned();
+    match data.len() {
+        0 | 1 => first,
+        n => format!("{first} and {} more", n - 1),
     }
 }

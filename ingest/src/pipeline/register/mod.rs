@@ -98,7 +98,10 @@ fn add_named(
         command: request.command.clone(),
         if_changed: request.if_changed,
         if_deleted: request.if_deleted,
-        source: client.map(|client| client.source.clone()).or_else(|| input.name()),
+        source: client
+            .map(|client| client.source.clone())
+            .or_else(|| request.source.clone())
+            .or_else(|| input.name()),
     };
     let mut append = store.append(&name, schema.columns().to_vec(), options)?;
     if let Some(write) = write {

@@ -32,6 +32,8 @@ pub struct AddRequest {
     pub existing: Existing,
     /// The command as the history shows it.
     pub command: String,
+    /// Where the samples come from, as the history shows it; without it the names of the files.
+    pub source: Option<String>,
 }
 
 /// What happens to a record whose id an earlier one of the same registration has.
@@ -69,6 +71,7 @@ impl AddRequest {
             if_deleted: IfDeleted::default(),
             existing: Existing::default(),
             command: String::new(),
+            source: None,
         }
     }
 }
