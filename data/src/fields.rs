@@ -202,6 +202,12 @@ impl FieldNames {
         self.named.iter().find(|(named, _)| *named == field).map(|(_, key)| key.as_str())
     }
 
+    /// The layout of records with some keys, of which only lists count as `conversations`.
+    pub(super) fn layout_of(&self, has: impl Fn(&str) -> bool) -> Option<Layout> {
+        // Where text has a name, the keys of a layout are keys like others.
+        self.layout.or_else(|| Layout::of(has).filter(|_| self.of_text().is_none()))
+    }
+
     /// The field that a key of a record is.
     pub(super) fn field_of(&self, key: &str) -> Option<Field> {
         let of_record = |field: &Field| !field.is_of_message();
@@ -246,9 +252,8 @@ impl FieldNames {
     fn under_own_names<'a>(&self, json: &'a [u8]) -> Result<Renamed<'a>, RecordError> {
         let mut object = parse_object(json)?;
         let mut text = Cow::Borrowed(json);
-        // Where text has a name, the keys of a layout are keys like others.
-        let found = || Layout::of(&object).filter(|_| self.of_text().is_none());
-        let layout = self.layout.or_else(found);
+        let counts = |key: &str, value: &Value| key != "conversations" || value.is_array();
+        let layout = self.layout_of(|key| object.get(key).is_some_and(|value| counts(key, value)));
         if let Some(layout) = layout {
             let (line, renamed) = layout.convert(&object, &String::from_utf8_lossy(json))?;
             (text, object) = (Cow::Owned(line.into_bytes()), renamed);

@@ -106,15 +106,15 @@ impl Layout {
         }
     }
 
-    /// The layout of a record that has none of gstore's own shapes.
-    pub(crate) fn of(object: &Map<String, Value>) -> Option<Self> {
-        let has = |key: &str| object.contains_key(key);
+    /// The layout of records with some keys, where that is none of gstore's own shapes. Only lists count as
+    /// `conversations`.
+    pub(crate) fn of(has: impl Fn(&str) -> bool) -> Option<Self> {
         if has("messages") || has("text") || (has("prompt") && has("completion")) {
             return None;
         }
         Self::ALL.into_iter().skip(1).find(|layout| match layout {
             Self::OpenAi => false,
-            Self::ShareGpt => object.get("conversations").is_some_and(Value::is_array),
+            Self::ShareGpt => has("conversations"),
             Self::Alpaca => has("instruction") && (has("output") || has("response")),
             Self::Preference => has("chosen") && has("rejected"),
             Self::Flan => has("inputs") && has("targets"),
@@ -168,7 +168,7 @@ impl Layout {
 
 impl Layout {
     /// Keys whose texts are trained on as they stand; a number there is what its digits say.
-    fn keys(self) -> &'static [&'static str] {
+    pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
             Self::OpenAi | Self::ShareGpt => &[],
             Self::Alpaca => &["instruction", "input", "context", "output", "response"],

@@ -80,3 +80,17 @@ fn standard_input_is_called_so() {
         &["1 sample added", "\n  standard input, line 2: malformed JSON"],
     );
 }
+
+#[test]
+fn an_empty_answer_is_the_same_in_every_format() {
+    let place = Place::new();
+    write(&place, "csv.csv", "instruction,input,output\nAdd,1 2,3\nWait,,\n");
+    let lines = "{\"instruction\":\"Add\",\"input\":\"1 2\",\"output\":\"3\"}\n\
+                 {\"instruction\":\"Wait\",\"input\":\"\",\"output\":\"\"}\n";
+    write(&place, "jsonl.jsonl", lines);
+    for file in ["csv.csv", "jsonl.jsonl"] {
+        said(&place.run(&["add", "--data", file]), 0, &["2 samples added", "--layout alpaca"]);
+    }
+    let same = "SELECT count(*) FROM csv AS a JOIN jsonl AS b ON a.row = b.row AND a.record = b.record";
+    assert_eq!(place.value(same), "2");
+}

@@ -3,9 +3,9 @@
 //! Rules
 //! - fields may be quoted with `"` and then hold delimiters, line breaks and doubled quotes
 //! - an empty field is null, but the empty text in a column of text to train on
-//! - columns of text to train on and of ids are text whatever they look like; `messages` is JSON; any other
-//!   column is `int`, `float` or `bool` if every field in it that is not empty is, found by reading the file
-//!   once beforehand, else text
+//! - columns of text to train on, also those of a layout, and of ids are text whatever they look like;
+//!   `messages` is JSON; any other column is `int`, `float` or `bool` if every field in it that is not empty
+//!   is, found by reading the file once beforehand, else text
 //! - a quote that is not closed where its field ends is an error: it would take the rows
 //!   after it for its text
 //! - `007`, and integers too long for their type, are text: turned into numbers they would not read back
@@ -64,10 +64,14 @@ impl CsvSource {
             }
         };
         let text = Text::open(&path, input.bytes, delimiter)?;
+        // A cell is no list.
+        let has = |key: &str| key != "conversations" && text.header.iter().any(|name| name == key);
+        let layout = fields.layout_of(has);
         let uses = |name: &str, cells: Cells| match fields.field_of(name) {
             Some(Field::Text | Field::Prompt | Field::Completion) => Use::Content,
             Some(Field::Messages) => Use::Messages,
             Some(Field::Id) => Use::Id,
+            _ if layout.is_some_and(|layout| layout.keys().contains(&name)) => Use::Content,
             _ => Use::Metadata(cells),
         };
         let cells = cells.iter().copied().chain(std::iter::repeat(Cells::default()));

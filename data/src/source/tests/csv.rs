@@ -21,6 +21,23 @@ fn columns_get_their_types() {
     assert_eq!(marked, [r#"{"text":"t","x":1}"#]);
 }
 
+/// What a cell of a layout's text says, empty or a number, is what the same text in JSON says.
+#[test]
+fn columns_of_a_layout_are_text() {
+    let dir = Dir::new();
+    let alpaca = dir.put("a.csv", "instruction,input,output,n\nq,,,1\nr,2,2.50,\n");
+    let want = [
+        r#"{"instruction":"q","input":"","output":"","n":1}"#,
+        r#"{"instruction":"r","input":"2","output":"2.50"}"#,
+    ];
+    assert_eq!(texts(&alpaca, &[]), want);
+    // Names of text go before.
+    let named = texts(&dir.put("b.csv", "instruction,output\nq,\nr,2\n"), &["text=instruction"]);
+    assert_eq!(named, [r#"{"instruction":"q"}"#, r#"{"instruction":"r","output":2}"#]);
+    let other = texts(&dir.put("c.csv", "text,instruction,output\nt,1,\n"), &[]);
+    assert_eq!(other, [r#"{"text":"t","instruction":1}"#]);
+}
+
 #[test]
 fn conversations_are_json() {
     let dir = Dir::new();
