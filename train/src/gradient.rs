@@ -158,7 +158,7 @@ impl<B: Backend + Clone> Parameters<B> {
             Form::Lora { factors, .. } => {
                 let width = self.store().values().len();
                 let mut rows = model.backend().rows(1, width, scratch.layer.take())?;
-                let mut sink = Summed(LoraSink { factors, out: Some(&mut rows) });
+                let mut sink = Summed(LoraSink { factors, out: Some(&mut rows), entropies: None });
                 let losses = run(model, layout, keep, head.as_mut(), &mut sink)?;
                 sums.add(0, piece, model.backend().host_rows(&mut rows)?)?;
                 scratch.layer = Some(rows);

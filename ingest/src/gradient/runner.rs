@@ -122,7 +122,7 @@ impl<B: GradientBackend> BatchRunner<B> {
         let samples = layout.spans.len();
         let embeds = wants_embeddings(want);
         let scores = !layout.scored_rows.is_empty();
-        let mut gradients = GradientPass { runner: self, samples, want: want.grad, peaks, results };
+        let mut gradients = GradientPass { runner: self, samples, want, peaks, results };
         if layout.rows() == 0 || !(embeds || scores && (want.loss || want.entropy || want.grad)) {
             return gradients.without_scores();
         }
@@ -155,17 +155,19 @@ impl<B: GradientBackend> BatchRunner<B> {
         if !scores {
             return gradients.without_scores();
         }
-        if want.entropy {
-            gradients.results.entropies = self.model.losses(&forward, Objective::Entropy)?;
-        }
         if want.grad {
-            gradients.backward(forward, objective)
+            return gradients.backward(forward, objective);
+        }
+        if want.entropy {
+            let (losses, entropies) = self.model.losses_and_entropies(&forward, objective)?;
+            results.entropies = entropies;
+            if want.loss {
+                results.losses = losses;
+            }
         } else if want.loss {
             results.losses = self.model.losses(&forward, objective)?;
-            Ok(())
-        } else {
-            Ok(())
         }
+        Ok(())
     }
 
     fn embed(&self, forward: &Forward<B>, want: Want, results: &mut Results) -> Result<(), BackendError> {
@@ -221,7 +223,7 @@ fn normalise(vector: &mut [f32]) {
 struct GradientPass<'a, B: GradientBackend> {
     runner: &'a BatchRunner<B>,
     samples: usize,
-    want: bool,
+    want: Want,
     peaks: Option<&'a Peaks>,
     results: &'a mut Results,
 }
@@ -229,12 +231,14 @@ struct GradientPass<'a, B: GradientBackend> {
 impl<'a, B: GradientBackend> GradientPass<'a, B> {
     /// The lowest layer that must be kept.
     fn lowest(&self) -> Result<Option<usize>, BackendError> {
-        if !self.want {
+        if !self.want.grad {
             return Ok(None);
         }
         let model = &self.runner.model;
         Ok(match &self.runner.gradients {
-            Gradients::Adapter(factors) => model.lowest_wanted(&LoraSink { factors, out: None }),
+            Gradients::Adapter(factors) => {
+                model.lowest_wanted(&LoraSink { factors, out: None, entropies: None })
+            }
             Gradients::Weights(weights) => {
                 self.runner.features.as_ref().and_then(|features| weights.lowest_wanted(model, features))
             }
@@ -243,7 +247,7 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
 
     /// Features of gradients of zero.
     fn without_scores(&mut self) -> Result<(), BackendError> {
-        let (true, Some(features)) = (self.want, &self.runner.features) else { return Ok(()) };
+        let (true, Some(features)) = (self.want.grad, &self.runner.features) else { return Ok(()) };
         let width = total_len(&self.runner.tensors);
         match &self.runner.gradients {
             Gradients::Adapter(_) => self.project_whole(features, &vec![0.0; self.samples * width], width),
@@ -267,15 +271,18 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
             Gradients::Adapter(factors) => {
                 let width = total_len(&self.runner.tensors);
                 let mut rows = model.backend().rows(self.samples, width, None)?;
-                let mut sink = LoraSink { factors, out: Some(&mut rows) };
+                let entropies = self.want.entropy.then_some(&mut self.results.entropies);
+                let mut sink = LoraSink { factors, out: Some(&mut rows), entropies };
                 self.results.losses = model.backward(forward, objective, &mut sink)?;
                 let grads = model.backend().whole(&mut rows, width, &factors.orders)?;
                 self.project_whole(features, grads, width);
             }
             Gradients::Weights(weights) => {
                 let mut sums = self.accumulator(features);
+                let entropies = self.want.entropy.then_some(&mut self.results.entropies);
+                let into = (&mut sums, entropies);
                 self.results.losses =
-                    weights.backward(model, forward, objective, features, self.peaks, &mut sums)?;
+                    weights.backward(model, forward, objective, features, self.peaks, into)?;
                 self.finish(features, &sums);
             }
         }

@@ -61,11 +61,15 @@ impl<B: GradientBackend> WeightGradients<B> {
     /// The lowest layer that must be kept.
     pub fn lowest_wanted(&self, model: &Model<B>, features: &GradFeatures) -> Option<usize> {
         let formed = FormedSink::new(&self.formed, 0, None);
-        model.lowest_wanted(&WeightSink { formed, factors: self.factor_sink(features, None, None) })
+        model.lowest_wanted(&WeightSink {
+            formed,
+            factors: self.factor_sink(features, None, None),
+            entropies: None,
+        })
     }
 
     /// Runs the backward pass and adds the features of every sample's gradient to `sums`. Returns the
-    /// losses of the scored rows.
+    /// losses of the scored rows; their entropies go where they are wanted.
     pub fn backward(
         &self,
         model: &Model<B>,
@@ -73,7 +77,7 @@ impl<B: GradientBackend> WeightGradients<B> {
         objective: Objective<'_, B::Tensor>,
         features: &GradFeatures,
         peaks: Option<&Peaks>,
-        sums: &mut Accumulator<'_>,
+        (sums, entropies): (&mut Accumulator<'_>, Option<&mut Vec<f32>>),
     ) -> Result<Vec<f32>, BackendError> {
         let samples = forward.layout.spans.len();
         let width = self.factors.as_ref().map_or(0, |(_, maps)| maps.width);
@@ -81,7 +85,7 @@ impl<B: GradientBackend> WeightGradients<B> {
         let mut accumulated = backend.rows(samples, width, None)?;
         let formed = FormedSink::new(&self.formed, samples, Some(&mut *sums));
         let factors = self.factor_sink(features, peaks, Some(&mut accumulated));
-        let losses = model.backward(forward, objective, &mut WeightSink { formed, factors })?;
+        let losses = model.backward(forward, objective, &mut WeightSink { formed, factors, entropies })?;
         if let (Some((plain, maps)), Some(projector)) = (&self.factors, factored(features)) {
             backend.add_factored(&mut accumulated, maps, projector, *plain, sums)?;
         }
@@ -136,11 +140,16 @@ pub fn module_shapes(decoder: &Decoder, tracked: &[usize], tensors: &[TensorSpec
 struct WeightSink<'a, 'f, B: GradientBackend> {
     formed: FormedSink<'a, 'f, B>,
     factors: Option<FactorSink<'a, B>>,
+    entropies: Option<&'a mut Vec<f32>>,
 }
 
 impl<B: GradientBackend> Sink<B> for WeightSink<'_, '_, B> {
     fn wants(&self, slot: Slot) -> bool {
         self.formed.wants(slot) || self.factors.as_ref().is_some_and(|sink| sink.wants(slot))
+    }
+
+    fn entropies(&mut self) -> Option<&mut Vec<f32>> {
+        self.entropies.as_deref_mut()
     }
 
     fn linear(

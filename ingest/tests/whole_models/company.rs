@@ -19,6 +19,7 @@ type Make<'a> = &'a dyn Fn(&[GradForm]) -> GradFeatures;
 struct Bits {
     loss: u32,
     embeddings: Vec<u32>,
+    entropies: Vec<u32>,
     grads: Vec<u32>,
     sound: Vec<bool>,
 }
@@ -32,6 +33,7 @@ fn bits(engine: &Engine, batch: &[PackedSample<'_>], want: Want) -> Vec<Bits> {
             all.push(Bits {
                 loss: o.loss.to_bits(),
                 embeddings,
+                entropies: of(o.token_entropies),
                 grads: of(o.grads),
                 sound: o.sound.to_vec(),
             });
@@ -70,7 +72,11 @@ fn same(found: &[Bits], expected: &[Bits], what: &str) {
     for (i, (f, e)) in found.iter().zip(expected).enumerate() {
         assert_eq!(f32::from_bits(f.loss), f32::from_bits(e.loss), "{what}: loss of sample {i}");
         assert_eq!(f.sound, e.sound, "{what}: sample {i}");
-        for (f, e, name) in [(&f.embeddings, &e.embeddings, "embeddings"), (&f.grads, &e.grads, "gradient")] {
+        for (f, e, name) in [
+            (&f.embeddings, &e.embeddings, "embeddings"),
+            (&f.entropies, &e.entropies, "entropies"),
+            (&f.grads, &e.grads, "gradient"),
+        ] {
             assert_eq!(f.len(), e.len(), "{what}: {name} of sample {i}");
             let differ = f.iter().zip(e).filter(|(f, e)| f != e).count();
             let first = f.iter().zip(e).position(|(f, e)| f != e);
@@ -80,11 +86,15 @@ fn same(found: &[Bits], expected: &[Bits], what: &str) {
     }
 }
 
-/// The embeddings alone, and all but them.
+/// Embeddings and entropies alone, and all but them.
 fn parts(of: &[Bits]) -> (Vec<Bits>, Vec<Bits>) {
-    let embeddings = of.iter().map(|b| Bits { embeddings: b.embeddings.clone(), ..Bits::default() });
-    let rest = of.iter().map(|b| Bits { embeddings: Vec::new(), ..b.clone() });
-    (embeddings.collect(), rest.collect())
+    let forward = of.iter().map(|b| Bits {
+        embeddings: b.embeddings.clone(),
+        entropies: b.entropies.clone(),
+        ..Bits::default()
+    });
+    let rest = of.iter().map(|b| Bits { embeddings: Vec::new(), entropies: Vec::new(), ..b.clone() });
+    (forward.collect(), rest.collect())
 }
 
 fn check_bits(

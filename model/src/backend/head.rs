@@ -29,8 +29,6 @@ pub enum Objective<'a, T> {
         /// `change` and `linear` of each row.
         factors: &'a [[f32; 2]],
     },
-    /// The entropy of the model's distribution, in nats; there are no targets in it.
-    Entropy,
     /// Half the curvature of the cross-entropy along a tangent t of the logits, `t' (diag p - p p') t / 2`
     /// with the model's distribution p held fixed. The gradient is that of t: the product of the Gauss-Newton
     /// matrix of the logits, which is their Fisher matrix, with the tangent.
@@ -46,7 +44,6 @@ impl<T> Objective<'_, T> {
         match self {
             Objective::CrossEntropy { smoothing } => Objective::CrossEntropy { smoothing: *smoothing },
             Objective::Margin => Objective::Margin,
-            Objective::Entropy => Objective::Entropy,
             Objective::Kl { reference } => Objective::Kl { reference },
             Objective::Perturbed { start, factors } => Objective::Perturbed { start, factors },
             Objective::GaussNewton { tangent } => Objective::GaussNewton { tangent },
@@ -64,6 +61,8 @@ pub struct HeadTask<'a, T> {
     pub softcap: Option<f32>,
     /// What a loss is.
     pub objective: Objective<'a, T>,
+    /// Whether the entropy of each row's distribution is wanted beside its loss.
+    pub entropies: bool,
 }
 
 impl<T> HeadTask<'_, T> {
@@ -86,7 +85,6 @@ impl<T> HeadTask<'_, T> {
         };
         match &self.objective {
             Objective::CrossEntropy { .. } => targets(),
-            Objective::Entropy => Ok(()),
             Objective::Margin => {
                 targets()?;
                 check(vocab > 1, || "a margin needs two logits, there is one".to_owned())
@@ -119,6 +117,8 @@ pub const HEAD_ROWS: usize = 128;
 pub struct HeadOutput<T> {
     /// Loss of each row.
     pub losses: Vec<f32>,
+    /// Entropy of the distribution of each row, in nats, if asked for; else empty.
+    pub entropies: Vec<f32>,
     /// Gradient of the head's inputs, if asked for.
     pub grad: Option<T>,
 }

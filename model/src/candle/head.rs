@@ -15,12 +15,18 @@ impl Candle {
     ) -> Result<HeadOutput<Tensor>> {
         let (rows, width) = size(x);
         task.check((rows, width), size(&layer.weight).0, size)?;
-        let (mut losses, mut grads) = (Vec::with_capacity(rows), Vec::new());
+        let (mut losses, mut entropies, mut grads) = (Vec::with_capacity(rows), Vec::new(), Vec::new());
         for start in (0..rows).step_by(HEAD_ROWS) {
             let end = (start + HEAD_ROWS).min(rows);
             let chunk = x.narrow(0, start, end - start)?.contiguous()?;
             let (logits, slopes) = self.logits(layer, &chunk, task.softcap)?;
-            let (loss, dlogits) = self.objective(layer, (&logits, slopes.as_ref()), task, start..end)?;
+            let log_p = log_softmax(&logits)?;
+            if task.entropies {
+                let mean = (log_p.exp()? * &log_p)?.sum_keepdim(1)?;
+                entropies.extend(self.to_host(&mean.affine(-1.0, 0.0)?)?);
+            }
+            let (loss, dlogits) =
+                self.objective(layer, (&logits, &log_p, slopes.as_ref()), task, start..end)?;
             losses.extend(self.to_host(&loss)?);
             let Some(weights) = task.weights else { continue };
             let mut dlogits = dlogits.broadcast_mul(&self.column(&weights[start..end])?)?;
@@ -37,7 +43,7 @@ impl Candle {
             Some(_) if grads.is_empty() => Some(self.zeros(0, width)?),
             Some(_) => Some(Tensor::cat(&grads, 0)?),
         };
-        Ok(HeadOutput { losses, grad })
+        Ok(HeadOutput { losses, entropies, grad })
     }
 
     fn logits(
@@ -52,16 +58,15 @@ impl Candle {
         Ok((logits, Some(slopes)))
     }
 
-    /// The losses of some rows, one column, and the gradient of each with respect to its logits. The slopes
-    /// are those of a cap.
+    /// The losses of some rows, one column, and the gradient of each with respect to its logits, which come
+    /// with the logarithms of their softmax and the slopes of a cap.
     fn objective(
         &self,
         layer: &CandleLinear,
-        (logits, slopes): (&Tensor, Option<&Tensor>),
+        (logits, log_p, slopes): (&Tensor, &Tensor, Option<&Tensor>),
         task: &HeadTask<'_, Tensor>,
         rows: std::ops::Range<usize>,
     ) -> Result<(Tensor, Tensor)> {
-        let log_p = log_softmax(logits)?;
         let p = log_p.exp()?;
         match task.objective {
             Objective::CrossEntropy { smoothing } => {
@@ -88,11 +93,6 @@ impl Candle {
                 let total = (total + largest)?;
                 let loss = (&total - logits.gather(&targets, 1)?)?;
                 Ok((loss, (others.broadcast_sub(&total)?.exp()? - wanted)?))
-            }
-            Objective::Entropy => {
-                let mean = (&p * &log_p)?.sum_keepdim(1)?;
-                let grad = (p * log_p.broadcast_sub(&mean)?.affine(-1.0, 0.0)?)?;
-                Ok((mean.affine(-1.0, 0.0)?, grad))
             }
             Objective::Perturbed { start, factors } => {
                 let targets = self.indices(&task.targets[rows.clone()])?.unsqueeze(1)?;
@@ -123,7 +123,7 @@ impl Candle {
             }
             Objective::Kl { reference } => {
                 let others = reference.narrow(0, rows.start, rows.len())?.contiguous()?;
-                let ratio = (&log_p - log_softmax(&self.logits(layer, &others, task.softcap)?.0)?)?;
+                let ratio = (log_p - log_softmax(&self.logits(layer, &others, task.softcap)?.0)?)?;
                 let loss = (&p * &ratio)?.sum_keepdim(1)?;
                 let grad = (p * ratio.broadcast_sub(&loss)?)?;
                 Ok((loss, grad))

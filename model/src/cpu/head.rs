@@ -26,7 +26,7 @@ impl Cpu {
         self.check_head(layer)?;
         x.expect(rows, width, "inputs of the head")?;
         task.check(x.size(), vocab, CpuTensor::size)?;
-        let mut losses = vec![0.0; rows];
+        let (mut losses, mut entropies) = (vec![0.0; rows], Vec::new());
         let mut grad = task.weights.map(|_| CpuTensor::unspecified(rows, width));
         for start in (0..rows).step_by(HEAD_ROWS) {
             let chunk = start..rows.min(start + HEAD_ROWS);
@@ -35,6 +35,10 @@ impl Cpu {
             let mut logits = CpuTensor::unspecified(n, vocab);
             let z = logits.values_mut();
             self.logits(layer, inputs, task.softcap, z);
+            if task.entropies {
+                // Before the losses, which leave other values in place of the logits.
+                entropies.extend(z.chunks_exact(vocab).map(|z| self.entropy(z)));
+            }
             let weights = task.weights.map(|weights| &weights[chunk.clone()]);
             let losses = &mut losses[chunk.clone()];
             match &task.objective {
@@ -51,11 +55,6 @@ impl Cpu {
                     let rows = z.chunks_exact_mut(vocab).zip(targets).zip(losses).enumerate();
                     for (i, ((z, target), loss)) in rows {
                         *loss = self.margin(z, *target as usize, weights.map(|w| w[i]), task.softcap);
-                    }
-                }
-                Objective::Entropy => {
-                    for (i, (z, loss)) in z.chunks_exact_mut(vocab).zip(losses).enumerate() {
-                        *loss = self.entropy(z, weights.map(|w| w[i]), task.softcap);
                     }
                 }
                 Objective::Kl { reference } => {
@@ -95,7 +94,7 @@ impl Cpu {
                 }
             }
         }
-        Ok(HeadOutput { losses, grad })
+        Ok(HeadOutput { losses, entropies, grad })
     }
 
     /// Logits of rows whose sizes have been checked.
@@ -174,27 +173,15 @@ impl Cpu {
         )
     }
 
-    /// Entropy of the distribution of a row of logits; turns them into the gradient of the uncapped ones if a
-    /// weight is given.
-    fn entropy(&self, z: &mut [f32], weight: Option<f32>, cap: Option<f32>) -> f32 {
+    /// Entropy of the distribution of a row of logits.
+    fn entropy(&self, z: &[f32]) -> f32 {
         self.kernels.simd.run(
             #[inline(always)]
             || {
                 let largest = max(z);
                 let total = sum3(z, z, z, |z, _, _| exp(z - largest));
-                let inverse = 1.0 / total;
                 // Of the logits below the largest: the log-sum less this is the entropy.
-                let mean = inverse * sum3(z, z, z, |z, _, _| exp(z - largest) * (z - largest));
-                if let Some(weight) = weight {
-                    let kept = cap.map(|_| Buffer::copy_of(z));
-                    for z in z.iter_mut() {
-                        let below = *z - largest;
-                        *z = weight * (exp(below) * inverse) * (mean - below);
-                    }
-                    if let (Some(kept), Some(cap)) = (&kept, cap) {
-                        uncap(z, kept, cap);
-                    }
-                }
+                let mean = (1.0 / total) * sum3(z, z, z, |z, _, _| exp(z - largest) * (z - largest));
                 total.ln() - mean
             },
         )

@@ -128,11 +128,17 @@ pub struct LoraSink<'a, B: Backend> {
     pub factors: &'a LoraFactors<B>,
     /// The vectors.
     pub out: Option<&'a mut B::Rows>,
+    /// The entropies of the scored rows, if they are wanted.
+    pub entropies: Option<&'a mut Vec<f32>>,
 }
 
 impl<B: Backend> Sink<B> for LoraSink<'_, B> {
     fn wants(&self, slot: Slot) -> bool {
         matches!(slot, Slot::Linear(id) if self.factors.maps.contains_key(&id))
+    }
+
+    fn entropies(&mut self) -> Option<&mut Vec<f32>> {
+        self.entropies.as_deref_mut()
     }
 
     fn linear(

@@ -80,12 +80,12 @@ fn a_batch_takes_the_products_of_the_table_and_no_others() {
     assert_eq!((layout.rows(), layout.scored_rows.len()), (6, 3));
 
     let mut rows = model.backend().rows(2, values, None).unwrap();
-    let keep_from = model.lowest_wanted(&LoraSink { factors: &factors, out: None });
+    let keep_from = model.lowest_wanted(&LoraSink { factors: &factors, out: None, entropies: None });
     assert_eq!(keep_from, Some(0));
     let pass = Pass { last_rows: LastRows::Scored, keep_from, keep: Keep::All, tap: None };
     let before = counted::so_far();
     let forward = model.forward(layout, pass).unwrap();
-    let mut sink = LoraSink { factors: &factors, out: Some(&mut rows) };
+    let mut sink = LoraSink { factors: &factors, out: Some(&mut rows), entropies: None };
     model.backward(forward, Objective::CrossEntropy { smoothing: 0.0 }, &mut sink).unwrap();
     let counted = counted::so_far() - before;
 

@@ -25,9 +25,28 @@ impl<B: Backend> Model<B> {
         forward: &Forward<B>,
         objective: Objective<'_, B::Tensor>,
     ) -> Result<Vec<f32>, BackendError> {
+        Ok(self.scores(forward, objective, false)?.losses)
+    }
+
+    /// Losses as [`Model::losses`], and the entropy of each row's distribution in nats, of the same logits.
+    pub fn losses_and_entropies(
+        &self,
+        forward: &Forward<B>,
+        objective: Objective<'_, B::Tensor>,
+    ) -> Result<(Vec<f32>, Vec<f32>), BackendError> {
+        let HeadOutput { losses, entropies, .. } = self.scores(forward, objective, true)?;
+        Ok((losses, entropies))
+    }
+
+    fn scores(
+        &self,
+        forward: &Forward<B>,
+        objective: Objective<'_, B::Tensor>,
+        entropies: bool,
+    ) -> Result<HeadOutput<B::Tensor>, BackendError> {
         let hidden = self.scored_hidden(forward)?;
-        let task = self.task(&forward.layout, None, objective);
-        Ok(self.backend.head(&self.head, &hidden, &task, None)?.losses)
+        let task = self.task(&forward.layout, None, objective, entropies);
+        self.backend.head(&self.head, &hidden, &task, None)
     }
 
     /// Losses as [`Model::losses`], and the factors of every wanted slot to the sink. The forward pass must
@@ -49,7 +68,7 @@ impl<B: Backend> Model<B> {
     ) -> Result<Vec<f32>, BackendError> {
         let b = &self.backend;
         let hidden = self.scored_hidden(&forward)?;
-        let HeadOutput { losses, grad } = self.head_backward(&forward.layout, &hidden, loss, sink)?;
+        let HeadOutput { losses, grad, .. } = self.head_backward(&forward.layout, &hidden, loss, sink)?;
         let lowest = self.lowest_wanted(sink);
         let wants_norm = sink.wants(Slot::Norm(NormId::Final));
         let Some(grad) = grad.filter(|_| lowest.is_some() || wants_norm) else {

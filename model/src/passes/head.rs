@@ -34,8 +34,10 @@ impl<B: Backend> Model<B> {
         layout: &'a Layout,
         weights: Option<&'a [f32]>,
         objective: Objective<'a, B::Tensor>,
+        entropies: bool,
     ) -> HeadTask<'a, B::Tensor> {
-        HeadTask { targets: &layout.targets, weights, softcap: self.decoder.logit_softcap, objective }
+        let softcap = self.decoder.logit_softcap;
+        HeadTask { targets: &layout.targets, weights, softcap, objective, entropies }
     }
 
     pub(super) fn head_backward(
@@ -45,29 +47,36 @@ impl<B: Backend> Model<B> {
         loss: &HeadLoss<'_, B>,
         sink: &mut dyn Sink<B>,
     ) -> Result<HeadOutput<B::Tensor>, BackendError> {
-        let weights = Some(&layout.weights[..]);
-        match (loss, sink.wants(Slot::Linear(LinearId::Head))) {
+        let (weights, entropies) = (Some(&layout.weights[..]), sink.entropies().is_some());
+        let mut output = match (loss, sink.wants(Slot::Linear(LinearId::Head))) {
             (HeadLoss::Of(objective), false) => {
-                let task = self.task(layout, weights, objective.reborrow());
-                self.backend.head(&self.head, hidden, &task, None)
+                let task = self.task(layout, weights, objective.reborrow(), entropies);
+                self.backend.head(&self.head, hidden, &task, None)?
             }
-            (loss, true) => self.head_by_pieces(layout, hidden, loss, weights, Some(sink)),
-            (loss, false) => self.head_by_pieces(layout, hidden, loss, weights, None),
+            (loss, true) => {
+                self.head_by_pieces(layout, hidden, loss, (weights, entropies), Some(&mut *sink))?
+            }
+            (loss, false) => self.head_by_pieces(layout, hidden, loss, (weights, entropies), None)?,
+        };
+        if let Some(to) = sink.entropies() {
+            *to = std::mem::take(&mut output.entropies);
         }
+        Ok(output)
     }
 
-    /// The head over pieces of the batch; a sink gets the factors of the head's own gradient.
+    /// The head over pieces of the batch, with entropies if they are wanted; a sink gets the factors of the
+    /// head's own gradient.
     pub(super) fn head_by_pieces(
         &self,
         layout: &Layout,
         hidden: &B::Tensor,
         loss: &HeadLoss<'_, B>,
-        weights: Option<&[f32]>,
+        (weights, wants_entropies): (Option<&[f32]>, bool),
         mut sink: Option<&mut dyn Sink<B>>,
     ) -> Result<HeadOutput<B::Tensor>, BackendError> {
         let b = &self.backend;
         let (rows, width) = b.size(hidden);
-        let mut losses = Vec::with_capacity(rows);
+        let (mut losses, mut entropies) = (Vec::with_capacity(rows), Vec::new());
         let mut grad = match weights {
             Some(_) => Some(b.tensor(vec![0.0; rows * width], rows, width)?),
             None => None,
@@ -81,7 +90,6 @@ impl<B: Backend> Model<B> {
                     Objective::CrossEntropy { smoothing: *smoothing }
                 }
                 HeadLoss::Of(Objective::Margin) => Objective::Margin,
-                HeadLoss::Of(Objective::Entropy) => Objective::Entropy,
                 HeadLoss::Of(Objective::Kl { reference }) => {
                     other = b.gather(reference, &rows)?;
                     Objective::Kl { reference: &other }
@@ -119,15 +127,17 @@ impl<B: Backend> Model<B> {
                 weights: weights.map(|weights| &weights[piece.clone()]),
                 softcap: self.decoder.logit_softcap,
                 objective,
+                entropies: wants_entropies,
             };
             let output = b.head(&self.head, &x, &task, tap)?;
             losses.extend(output.losses);
+            entropies.extend(output.entropies);
             grad = match (grad, output.grad) {
                 (Some(grad), Some(part)) => Some(b.scatter_add(grad, &rows, &part)?),
                 (grad, _) => grad,
             };
         }
-        Ok(HeadOutput { losses, grad })
+        Ok(HeadOutput { losses, entropies, grad })
     }
 }
 

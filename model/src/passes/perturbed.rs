@@ -52,7 +52,8 @@ impl<B: Backend> Model<B> {
     ) -> Result<Vec<f32>, BackendError> {
         let hidden = self.scored_hidden(forward)?;
         from.check(forward)?;
-        let output = self.head_by_pieces(&forward.layout, &hidden, &HeadLoss::Perturbed(from), None, None)?;
+        let loss = HeadLoss::Perturbed(from);
+        let output = self.head_by_pieces(&forward.layout, &hidden, &loss, (None, false), None)?;
         Ok(output.losses)
     }
 

@@ -43,6 +43,12 @@ pub trait Sink<B: Backend> {
         false
     }
 
+    /// Where the entropy of each scored row's distribution goes, in nats; none: it is not wanted. It is of the
+    /// logits that the losses are of, which exist for a chunk of rows at a time only.
+    fn entropies(&mut self) -> Option<&mut Vec<f32>> {
+        None
+    }
+
     /// Linear maps that share their inputs `x`: the weight gradient of sample i is the sum over its rows of
     /// output gradient times input.
     fn linear(

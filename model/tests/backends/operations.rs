@@ -301,12 +301,12 @@ impl<B: Backend> Run<'_, B> {
             ("perturbed loss", "gradient of a perturbed loss", perturbed),
             ("cross-entropy", "gradient of cross-entropy", Objective::CrossEntropy { smoothing }),
             ("margin", "gradient of a margin", Objective::Margin),
-            ("entropy", "gradient of the entropy", Objective::Entropy),
             ("divergence", "gradient of divergence", Objective::Kl { reference: &reference }),
         ];
         for (name, gradient, objective) in objectives {
             let softcap = self.shape.head_cap;
-            let task = HeadTask { targets: &targets, weights: Some(&weights), softcap, objective };
+            let entropies = true;
+            let task = HeadTask { targets: &targets, weights: Some(&weights), softcap, objective, entropies };
             let (mut inputs, mut dlogits) = (Vec::new(), Vec::new());
             let mut tap = |_: Range<usize>, x: &B::Tensor, grad: &B::Tensor| {
                 inputs.extend(self.b.to_host(x)?);
@@ -318,8 +318,10 @@ impl<B: Backend> Run<'_, B> {
             let without = self.b.head(&layer, &x, &task, None).unwrap();
             assert!(without.grad.is_none());
             let rows = self.batch.scored_rows().len();
-            for (name, losses) in [(name, found.losses), ("losses alone", without.losses)] {
-                self.note_scored(name, &self.b.tensor(losses, rows, 1).unwrap());
+            let of_rows =
+                [(name, found.losses), ("losses alone", without.losses), ("entropies", found.entropies)];
+            for (name, values) in of_rows {
+                self.note_scored(name, &self.b.tensor(values, rows, 1).unwrap());
             }
             self.note_scored(gradient, &found.grad.unwrap());
             self.note_scored("inputs of the tap", &self.b.tensor(inputs, rows, width).unwrap());

@@ -91,7 +91,7 @@ pub fn all<B: Backend>(b: &B) {
 
     let head = |targets: &[u32], weights: Option<&[f32]>| {
         let objective = Objective::CrossEntropy { smoothing: 0.0 };
-        let task = HeadTask { targets, weights, softcap: None, objective };
+        let task = HeadTask { targets, weights, softcap: None, objective, entropies: false };
         b.head(&layer(5, 3), &t(2, 3), &task, None).is_err()
     };
     assert!(!head(&[0, 4], None));
@@ -104,6 +104,7 @@ pub fn all<B: Backend>(b: &B) {
         weights: None,
         softcap: None,
         objective: Objective::Kl { reference: &reference },
+        entropies: false,
     };
     refused("a reference of another width", b.head(&layer(5, 3), &t(2, 3), &task, None).is_err());
 

@@ -37,7 +37,6 @@ impl Head {
 enum Goal {
     Smoothed(f32),
     Margin,
-    Entropy,
     Kl(Vec<f32>),
     /// Logits of the starting point, and factors of each row.
     Perturbed(Vec<f32>, Vec<[f32; 2]>),
@@ -55,7 +54,6 @@ impl Goal {
                 let others = log_q.iter().enumerate().filter(|(i, _)| *i != target);
                 others.map(|(_, z)| z.exp()).sum::<f64>().ln() - log_q[target]
             }
-            Goal::Entropy => -log_q.iter().map(|z| z.exp() * z).sum::<f64>(),
             Goal::Kl(reference) => {
                 let other = head.log_probabilities(&wide(&reference[row * HIDDEN..][..HIDDEN]));
                 log_q.iter().zip(other).map(|(p, q)| p.exp() * (p - q)).sum()
@@ -81,7 +79,6 @@ pub fn losses_and_gradients_agree<B: Backend>(on: &B) {
             Goal::Smoothed(0.0),
             Goal::Smoothed(0.15),
             Goal::Margin,
-            Goal::Entropy,
             Goal::Kl(noise(9, ROWS * HIDDEN)),
             Goal::Perturbed(noise(10, ROWS * VOCAB), factors()),
         ]
@@ -107,7 +104,7 @@ fn check_goal<B: Backend>(on: &B, softcap: Option<f32>, goal: &Goal) {
     let (x, weights) = (noise(3, ROWS * HIDDEN), noise(4, ROWS));
     let targets: Vec<u32> = (0..ROWS as u32).map(|i| i * 7 % VOCAB as u32).collect();
     let reference = match goal {
-        Goal::Smoothed(_) | Goal::Margin | Goal::Entropy => None,
+        Goal::Smoothed(_) | Goal::Margin => None,
         Goal::Kl(reference) => Some(matrix(on, reference, ROWS, HIDDEN)),
         Goal::Perturbed(start, _) => Some(matrix(on, start, ROWS, VOCAB)),
     };
@@ -115,11 +112,11 @@ fn check_goal<B: Backend>(on: &B, softcap: Option<f32>, goal: &Goal) {
         (Goal::Kl(_), Some(reference)) => Objective::Kl { reference },
         (Goal::Perturbed(_, factors), Some(start)) => Objective::Perturbed { start, factors },
         (Goal::Margin, _) => Objective::Margin,
-        (Goal::Entropy, _) => Objective::Entropy,
         (Goal::Smoothed(smoothing), _) => Objective::CrossEntropy { smoothing: *smoothing },
         _ => unreachable!(),
     };
-    let mut task = HeadTask { targets: &targets, weights: Some(&weights), softcap, objective };
+    let mut task =
+        HeadTask { targets: &targets, weights: Some(&weights), softcap, objective, entropies: true };
     let tx = matrix(on, &x, ROWS, HIDDEN);
     let mut tapped = Vec::new();
     let mut tap = |rows: Range<usize>, inputs: &B::Tensor, grad: &B::Tensor| -> Result<(), BackendError> {
@@ -128,10 +125,12 @@ fn check_goal<B: Backend>(on: &B, softcap: Option<f32>, goal: &Goal) {
         Ok(())
     };
     let output = on.head(&layer, &tx, &task, Some(&mut tap)).unwrap();
-    let (mut losses, mut dx, mut dlogits) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut losses, mut entropies, mut dx, mut dlogits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (row, x) in x.chunks(HIDDEN).enumerate() {
         let loss = |log_q: &[f64]| goal.loss(&head, row, log_q, targets[row] as usize);
-        losses.push(loss(&head.log_probabilities(&wide(x))));
+        let log_q = head.log_probabilities(&wide(x));
+        losses.push(loss(&log_q));
+        entropies.push(-log_q.iter().map(|z| z.exp() * z).sum::<f64>());
         let weight = f64::from(weights[row]);
         dx.extend(all_slopes(x, |x| weight * loss(&head.log_probabilities(x))));
         let logits = head.logits(&wide(x));
@@ -145,6 +144,7 @@ fn check_goal<B: Backend>(on: &B, softcap: Option<f32>, goal: &Goal) {
         }
     }
     assert_close(&output.losses, &losses, 2e-6);
+    assert_close(&output.entropies, &entropies, 2e-6);
     assert_close(&host(on, &output.grad.unwrap()), &dx, 5e-6);
     assert_close(&tapped, &dlogits, 2e-6);
 
@@ -152,6 +152,10 @@ fn check_goal<B: Backend>(on: &B, softcap: Option<f32>, goal: &Goal) {
     let output = on.head(&layer, &tx, &task, None).unwrap();
     assert_close(&output.losses, &losses, 2e-6);
     assert!(output.grad.is_none());
+    task.entropies = false;
+    let alone = on.head(&layer, &tx, &task, None).unwrap();
+    assert_eq!(alone.losses, output.losses, "entropies change no loss");
+    assert!(alone.entropies.is_empty());
 }
 
 pub fn a_model_does_not_diverge_from_itself<B: Backend>(on: &B) {
@@ -160,7 +164,7 @@ pub fn a_model_does_not_diverge_from_itself<B: Backend>(on: &B) {
     let x = matrix(on, &noise(2, ROWS * HIDDEN), ROWS, HIDDEN);
     let weights = vec![1.0; ROWS];
     let objective = Objective::Kl { reference: &x };
-    let task = HeadTask { targets: &[], weights: Some(&weights), softcap: None, objective };
+    let task = HeadTask { targets: &[], weights: Some(&weights), softcap: None, objective, entropies: false };
     let output = on.head(&layer, &x, &task, None).unwrap();
     assert!(output.losses.iter().chain(&host(on, &output.grad.unwrap())).all(|v| v.abs() < 1e-7));
 }
@@ -174,7 +178,8 @@ pub fn a_perturbed_loss_begins_at_zero<B: Backend>(on: &B) {
     let (weights, factors) = (vec![1.0; ROWS], vec![[1.0, 1.0]; ROWS]);
     let targets: Vec<u32> = (0..ROWS as u32).map(|i| i * 7 % VOCAB as u32).collect();
     let objective = Objective::Perturbed { start: &start, factors: &factors };
-    let task = HeadTask { targets: &targets, weights: Some(&weights), softcap: None, objective };
+    let task =
+        HeadTask { targets: &targets, weights: Some(&weights), softcap: None, objective, entropies: false };
     let output = on.head(&layer, &x, &task, None).unwrap();
     let largest = |values: &[f32]| values.iter().fold(0f32, |most, v| most.max(v.abs()));
     assert!(largest(&output.losses) < 1e-6, "{}", largest(&output.losses));
@@ -193,7 +198,7 @@ pub fn curvature_along_a_tangent_agrees<B: Backend>(on: &B) {
     for softcap in [None, Some(2.0f32)] {
         let head = Head { weight: weight.clone(), bias: bias.clone(), softcap };
         let objective = Objective::GaussNewton { tangent: &tangent };
-        let task = HeadTask { targets: &[], weights: Some(&weights), softcap, objective };
+        let task = HeadTask { targets: &[], weights: Some(&weights), softcap, objective, entropies: false };
         let mut tapped = Vec::new();
         let mut tap = |_: Range<usize>, _: &B::Tensor, grad: &B::Tensor| -> Result<(), BackendError> {
             tapped.extend(host(on, grad));
@@ -221,7 +226,7 @@ pub fn curvature_along_a_tangent_agrees<B: Backend>(on: &B) {
         assert_close(&tapped, &products, 2e-6);
         assert_close(&host(on, &output.grad.unwrap()), &dx, 5e-6);
         let few = Objective::GaussNewton { tangent: &tx };
-        let task = HeadTask { targets: &[], weights: None, softcap, objective: few };
+        let task = HeadTask { targets: &[], weights: None, softcap, objective: few, entropies: false };
         assert!(on.head(&layer, &tx, &task, None).is_err());
     }
 

@@ -61,7 +61,13 @@ pub fn forms_that_make_no_sense_are_errors<B: Backend>(on: &B) {
 
     let layer = on.pack(LinearWeights { weight: vec![1.0; 20], out: 5, input: 4, bias: None }).unwrap();
     let plain = || Objective::CrossEntropy { smoothing: 0.0 };
-    let task = |targets, softcap, objective| HeadTask { targets, weights: None, softcap, objective };
+    let task = |targets, softcap, objective| HeadTask {
+        targets,
+        weights: None,
+        softcap,
+        objective,
+        entropies: false,
+    };
     assert!(on.head(&layer, &q, &task(&[0, 1, 4], None, plain()), None).is_ok());
     assert!(on.head(&layer, &q, &task(&[0, 1], None, plain()), None).is_err());
     assert!(on.head(&layer, &q, &task(&[0, 1, 5], None, plain()), None).is_err());
@@ -79,8 +85,9 @@ pub fn no_rows_give_no_rows<B: Backend>(on: &B) {
     assert_eq!(on.span_sums(&x, &[], &[0..0]).unwrap(), [0.0; 4]);
     let layer = on.pack(LinearWeights { weight: vec![1.0; 20], out: 5, input: 4, bias: None }).unwrap();
     let objective = Objective::CrossEntropy { smoothing: 0.0 };
-    let task = HeadTask { targets: &[], weights: Some(&[]), softcap: None, objective };
-    assert!(on.head(&layer, &x, &task, None).unwrap().losses.is_empty());
+    let task = HeadTask { targets: &[], weights: Some(&[]), softcap: None, objective, entropies: true };
+    let output = on.head(&layer, &x, &task, None).unwrap();
+    assert!(output.losses.is_empty() && output.entropies.is_empty());
     let (a, up) = (matrix(on, &[1.0; 8], 2, 4), matrix(on, &[1.0; 8], 4, 2));
     let part = || LoraPart { grad: &x, a: &a, b: &up, scaling: 1.0, a_offset: 0, b_offset: 8 };
     let mut out = on.rows(1, 16, None).unwrap();
