@@ -2,7 +2,7 @@
 //! is not possible it is left to be read there, and damage is found there.
 
 use crate::common::cold::{ColdVfs, Direct};
-use crate::common::indexes::{KIND, build_all, build_one, expected};
+use crate::common::indexes::{KIND, build_all, build_one, expected, index_files};
 use crate::common::*;
 use gstore_store::*;
 use std::path::Path;
@@ -130,5 +130,60 @@ fn an_index_is_read_ahead_unless_another_one_took_its_place() {
             let read = section.read(range.clone(), &mut scratch).unwrap();
             assert_eq!(read, &values[range.start as usize..range.end as usize]);
         }
+    }
+}
+
+#[test]
+fn parts_of_a_section_are_read_without_what_is_between_them_unless_that_is_little() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = filled(&path, 3_000, &feature("grad-sgd", 64, DType::F16), 3_000);
+    build_all(&store, KIND).unwrap();
+    // Chunks have 192 bytes; the second part is near the first.
+    let parts = [100..110, 50_000..50_200, 300_000..300_010];
+    for direct in [Direct::Works, Direct::MostlyFails, Direct::Missing] {
+        let vfs = ColdVfs::new(direct);
+        let reader = open(&Store::open_on(vfs.clone(), &path).unwrap());
+        let segment = &reader.segments()[0];
+        let [_, values, _] = expected(&reader, segment);
+        let index = reader.index(segment, KIND).unwrap().unwrap();
+        let section = index.section("values").unwrap();
+        let (mut wants, mut ahead) = (Wants::new(), ReadAhead::default());
+        parts.iter().for_each(|part| section.want(part, true, &mut wants).unwrap());
+        assert_eq!(wants.bytes(), 50_304 + 192);
+        ahead.read(wants);
+        if direct == Direct::Works {
+            assert_eq!((vfs.reads(), vfs.bytes()), (2, 50_304 + 192));
+        }
+        let ahead = Arc::new(ahead);
+        let mut scratch = BlockBuffer::new();
+        // The second time they are verified.
+        for ahead in [Some(&ahead), None] {
+            scratch.see(ahead);
+            let got = section.read_parts(&(0..section.len()), &parts, &mut scratch).unwrap();
+            assert_eq!(got.len() as u64, section.len());
+            for part in &parts {
+                let part = part.start as usize..part.end as usize;
+                assert_eq!(got[part.clone()], values[part], "{direct:?}");
+            }
+        }
+        assert!(section.read_parts(&(0..100), &parts, &mut scratch).is_err(), "parts outside of the range");
+    }
+
+    let file = path.join(&index_files(&path)[0]);
+    let sound = fs_err::read(&file).unwrap();
+    let start = 64 + 8 * 3_000;
+    for (at, is_wanted) in [(30_000, false), (200_000, false), (300_005, true)] {
+        let mut bytes = sound.clone();
+        bytes[start + at] ^= 1;
+        fs_err::remove_file(&file).unwrap();
+        fs_err::write(&file, bytes).unwrap();
+        let reader = open(&store);
+        let index = reader.index(&reader.segments()[0], KIND).unwrap().unwrap();
+        let section = index.section("values").unwrap();
+        let mut scratch = BlockBuffer::new();
+        let read = section.read_parts(&(0..section.len()), &parts, &mut scratch);
+        let said = read.map_or_else(|error| error.to_string(), |_| String::new());
+        assert_eq!(said.contains("chunk 1562 of section values"), is_wanted, "{at}: {said}");
     }
 }

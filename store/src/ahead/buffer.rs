@@ -34,6 +34,11 @@ impl BlockBuffer {
         self.own.as_bytes()
     }
 
+    /// The same memory, and what was read ahead.
+    pub(crate) fn resize_beside(&mut self, len: usize) -> (&mut [u8], Option<&ReadAhead>) {
+        (self.own.resize(len), self.ahead.as_deref())
+    }
+
     /// Where a span of a file is, if it was read ahead.
     pub(crate) fn find(&self, file: &str, span: &Range<u64>) -> Option<Place> {
         self.ahead.as_ref()?.find(file, span)

@@ -13,7 +13,7 @@ pub use behind::{Behind, Busy, fill_behind, is_busy};
 pub use buffer::BlockBuffer;
 pub use wants::Wants;
 
-pub(crate) use wants::{Scanned, Source};
+pub(crate) use wants::{NEAR, Scanned, Source};
 
 use wants::Open;
 
@@ -84,6 +84,11 @@ impl ReadAhead {
     /// Takes out what was read past the system's memory and fits into it.
     pub fn take_behind(&mut self) -> Behind {
         std::mem::take(&mut self.behind)
+    }
+
+    /// The bytes of a span of a file, if it was read.
+    pub(crate) fn get(&self, file: &str, span: &Range<u64>) -> Option<&[u8]> {
+        Some(self.at(self.find(file, span)?))
     }
 
     fn find(&self, file: &str, span: &Range<u64>) -> Option<Place> {

@@ -60,8 +60,11 @@ pub(super) fn places(span: &Range<u64>) -> Option<Range<usize>> {
     Some(usize::try_from(span.start).ok()?..usize::try_from(span.end).ok()?)
 }
 
+/// Spans that are so near are read together: a disk takes as long to begin another read.
+pub(crate) const NEAR: u64 = 64 << 10;
+
 /// Small spans that are so near are asked for together.
-const NEAR: usize = 4096;
+const NEAR_SMALL: usize = 4096;
 
 /// Spans of files that are not in memory and will be read. Large ones are read at once, past the system's
 /// memory; for small ones it is asked to read them.
@@ -87,14 +90,15 @@ impl<'a> Wants<'a> {
         self.spans.iter().map(|(_, span)| span.end - span.start).sum()
     }
 
-    /// Adds a span. One that goes on where the last one of its file ended is read together with it.
+    /// Adds a span. One that begins where the last one of its file ended, or near that, is read together with
+    /// it.
     pub(crate) fn add(&mut self, source: Source<'a>, span: Range<u64>) {
         if span.is_empty() || source.is_in_memory(&span) {
             return;
         }
         if let Some((last, before)) = self.spans.last_mut()
             && Arc::ptr_eq(last.map, source.map)
-            && (before.start..=before.end).contains(&span.start)
+            && (before.start..=before.end.saturating_add(NEAR)).contains(&span.start)
             && span.end.saturating_sub(before.start) <= MOST_BYTES
         {
             before.end = before.end.max(span.end);
@@ -107,7 +111,7 @@ impl<'a> Wants<'a> {
     pub(crate) fn add_small(&mut self, map: &'a FileMap, span: &Range<u64>) {
         // Of columns of single bytes many rows are in one page.
         let is_near = |last: &(&FileMap, Range<usize>), range: &Range<usize>| {
-            std::ptr::eq(last.0, map) && (last.1.start..last.1.end + NEAR).contains(&range.start)
+            std::ptr::eq(last.0, map) && (last.1.start..last.1.end + NEAR_SMALL).contains(&range.start)
         };
         let Some(range) = places(span) else { return };
         if let Some(last) = self.small.last_mut().filter(|last| is_near(last, &range)) {

@@ -139,30 +139,29 @@ impl IndexFile {
         self.map.as_bytes().get(at(span.start)..at(span.end)).unwrap_or_default()
     }
 
-    /// Reads chunks of a section into a buffer of their length and compares their digests. False: another file has the name by now;
-    /// they were compared in the map, and the buffer holds nothing.
-    pub(super) fn check(
-        &self,
-        section: &OpenSection,
-        chunks: Range<usize>,
-        buffer: &mut [u8],
-    ) -> Result<bool, StorageError> {
-        let file = match self.vfs.open(&self.path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => return self.check_mapped(section, chunks),
-            Err(e) => return Err(self.io(e)),
-        };
-        if self.is_replaced(&*file) {
-            return self.check_mapped(section, chunks);
+    /// The file, if its name still leads to it.
+    pub(super) fn open_again(&self) -> Result<Option<Box<dyn VfsRead>>, StorageError> {
+        match self.open_file() {
+            Ok(file) => Ok((!self.is_replaced(&*file)).then_some(file)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(self.io(e)),
         }
-        file.read_at(buffer, section.info.span(&chunks).start).map_err(|e| self.io(e))?;
-        self.compare(section, chunks, buffer)?;
-        Ok(true)
     }
 
-    fn check_mapped(&self, section: &OpenSection, chunks: Range<usize>) -> Result<bool, StorageError> {
-        let bytes = self.mapped(section.info.span(&chunks));
-        self.compare(section, chunks, bytes).map(|()| false)
+    /// Fills a buffer with a span of the file, from the map where the name leads elsewhere by now.
+    pub(super) fn fill(
+        &self,
+        file: Option<&dyn VfsRead>,
+        span: &Range<u64>,
+        buffer: &mut [u8],
+    ) -> Result<(), StorageError> {
+        match file {
+            Some(file) => file.read_at(buffer, span.start).map_err(|e| self.io(e)),
+            None => {
+                copy(self.mapped(span.clone()), buffer);
+                Ok(())
+            }
+        }
     }
 
     /// Whether this is another whole index than the one that is mapped.
@@ -237,4 +236,9 @@ impl Scanned for IndexFile {
     fn is_other(&self, file: &dyn VfsRead) -> bool {
         self.is_replaced(file)
     }
+}
+
+/// Copies bytes, as many as there are.
+pub(super) fn copy(from: &[u8], to: &mut [u8]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
 }

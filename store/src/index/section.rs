@@ -1,8 +1,8 @@
 //! A section of an index: a run of bytes that is verified chunk by chunk, when it is first touched.
 
-use super::file::{IndexFile, OpenSection};
+use super::file::{IndexFile, OpenSection, copy};
 use super::footer::SectionInfo;
-use crate::ahead::Wants;
+use crate::ahead::{NEAR, ReadAhead, Wants};
 use crate::error::ReadError;
 use crate::segment::BlockBuffer;
 use std::ops::Range;
@@ -42,7 +42,7 @@ impl<'a> Section<'a> {
     }
 
     /// Some bytes of the section. Those of chunks that were all touched before come from the map. Otherwise
-    /// the chunks are read into `scratch` in one ordinary read, so that a failing disk is an error and not a
+    /// the chunks are read into `scratch` in ordinary reads, so that a failing disk is an error and not a
     /// signal, or were read ahead, and are compared with their digests.
     ///
     /// # Errors
@@ -51,21 +51,82 @@ impl<'a> Section<'a> {
     where
         'a: 'b,
     {
-        let chunks = self.chunks(&range)?;
-        let span = self.info.span(&chunks);
-        if let Some(place) = scratch.find(self.file.file(), &span) {
+        self.read_parts(&range, std::slice::from_ref(&range), scratch)
+    }
+
+    /// The bytes of a range of which only `parts` are wanted: chunks that have none of them are neither read
+    /// nor compared, and their bytes may be any.
+    ///
+    /// Memory: the whole range, where not all of its parts come from the map.
+    ///
+    /// # Errors
+    /// Those of [`Section::read`].
+    pub fn read_parts<'b>(
+        &self,
+        range: &Range<u64>,
+        parts: &[Range<u64>],
+        scratch: &'b mut BlockBuffer,
+    ) -> Result<&'b [u8], ReadError>
+    where
+        'a: 'b,
+    {
+        let whole = self.info.span(&self.chunks(range)?);
+        let wanted = self.chunks_of(range, parts)?;
+        let name = self.file.file();
+        if let Some(place) = scratch.find(name, &whole) {
             let bytes = scratch.at(place);
-            self.file.compare(self.own, chunks, bytes)?;
-            return Ok(self.part(bytes, &range, span.start));
+            for c in wanted {
+                let own = bytes.get(inside(&self.info.span(&(c..c + 1)), &whole));
+                self.file.compare(self.own, c..c + 1, own.unwrap_or_default())?;
+            }
+            return Ok(self.part(bytes, range, whole.start));
         }
-        if self.own.is_verified(chunks.clone()) {
-            return Ok(self.mapped(&range));
+        let is_mapped = |c: &usize| {
+            let chunks = *c..*c + 1;
+            scratch.find(name, &self.info.span(&chunks)).is_none() && self.own.is_verified(chunks)
+        };
+        if wanted.iter().all(is_mapped) {
+            return Ok(self.mapped(range));
         }
-        let buffer = scratch.resize(self.size(span.end - span.start, &range)?);
-        if !self.file.check(self.own, chunks, buffer)? {
-            return Ok(self.mapped(&range));
+        self.gather(&whole, &wanted, scratch.resize_beside(self.size(whole.end - whole.start, range)?))?;
+        Ok(self.part(scratch.as_bytes(), range, whole.start))
+    }
+
+    /// Copies or reads chunks into a buffer of the span `whole`.
+    fn gather(
+        &self,
+        whole: &Range<u64>,
+        wanted: &[usize],
+        (buffer, ahead): (&mut [u8], Option<&ReadAhead>),
+    ) -> Result<(), ReadError> {
+        let mut missing = Vec::new();
+        for c in wanted.iter().copied() {
+            let span = self.info.span(&(c..c + 1));
+            let into = buffer.get_mut(inside(&span, whole)).unwrap_or_default();
+            match ahead.and_then(|ahead| ahead.get(self.file.file(), &span)) {
+                Some(bytes) => {
+                    copy(bytes, into);
+                    self.file.compare(self.own, c..c + 1, into)?;
+                }
+                None if self.own.is_verified(c..c + 1) => copy(self.file.mapped(span), into),
+                None => missing.push(c),
+            }
         }
-        Ok(self.part(scratch.as_bytes(), &range, span.start))
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let file = self.file.open_again()?;
+        for run in missing.chunk_by(|a, b| (b - a - 1) as u64 * self.info.chunk <= NEAR) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            let span = self.info.span(&(*first..last + 1));
+            let into = buffer.get_mut(inside(&span, whole)).unwrap_or_default();
+            self.file.fill(file.as_deref(), &span, into)?;
+            for c in run.iter().copied() {
+                let own = buffer.get(inside(&self.info.span(&(c..c + 1)), whole));
+                self.file.compare(self.own, c..c + 1, own.unwrap_or_default())?;
+            }
+        }
+        Ok(())
     }
 
     /// A range of chunks that begin at `start` in the file, and that have all of it.
@@ -101,7 +162,8 @@ impl<'a> Section<'a> {
             if !self.own.is_verified(c..c + 1) {
                 let span = self.info.span(&(c..c + 1));
                 let buffer = buffer.resize(self.size(span.end - span.start, &range)?);
-                self.file.check(self.own, c..c + 1, buffer)?;
+                self.file.fill(self.file.open_again()?.as_deref(), &span, buffer)?;
+                self.file.compare(self.own, c..c + 1, buffer)?;
             }
         }
         Ok(self.mapped(&range))
@@ -125,6 +187,20 @@ impl<'a> Section<'a> {
         Ok(at(range.start / self.info.chunk)..at(range.end.div_ceil(self.info.chunk)))
     }
 
+    /// The chunks that parts of a range lie in, ascending.
+    fn chunks_of(&self, range: &Range<u64>, parts: &[Range<u64>]) -> Result<Vec<usize>, ReadError> {
+        let mut wanted = Vec::new();
+        for part in parts {
+            if part.start < range.start || part.end > range.end {
+                return Err(self.no_range(part));
+            }
+            wanted.extend(self.chunks(part)?);
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        Ok(wanted)
+    }
+
     fn size(&self, bytes: u64, range: &Range<u64>) -> Result<usize, ReadError> {
         usize::try_from(bytes).map_err(|_| self.no_range(range))
     }
@@ -137,4 +213,10 @@ impl<'a> Section<'a> {
             len: self.info.len,
         }
     }
+}
+
+/// Where a span lies in `whole`, which has it.
+fn inside(span: &Range<u64>, whole: &Range<u64>) -> Range<usize> {
+    let at = |place: u64| place.saturating_sub(whole.start) as usize;
+    at(span.start)..at(span.end)
 }

@@ -54,7 +54,7 @@ impl IndexFile {
     ) -> Result<(), StorageError> {
         let span = section.info.span(&(chunk..chunk + 1));
         let buffer = scratch.resize(usize::try_from(span.end - span.start).unwrap_or(0));
-        file.read_at(buffer, span.start).map_err(|e| self.io(e))?;
+        self.fill(Some(file), &span, buffer)?;
         self.compare(section, chunk..chunk + 1, buffer)
     }
 

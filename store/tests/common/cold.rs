@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use gstore_store::FileMap;
 use gstore_store::vfs::*;
@@ -27,16 +27,22 @@ pub enum Direct {
 pub struct ColdVfs {
     direct: Direct,
     reads: Arc<AtomicUsize>,
+    bytes: Arc<AtomicU64>,
 }
 
 impl ColdVfs {
     pub fn new(direct: Direct) -> Arc<Self> {
-        Arc::new(Self { direct, reads: Arc::default() })
+        Arc::new(Self { direct, reads: Arc::default(), bytes: Arc::default() })
     }
 
     /// Reads past the system's memory so far, those that failed among them.
     pub fn reads(&self) -> usize {
         self.reads.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that were asked for in them.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::SeqCst)
     }
 }
 
@@ -45,6 +51,7 @@ struct Counted {
     direct: Direct,
     flips: bool,
     reads: Arc<AtomicUsize>,
+    bytes: Arc<AtomicU64>,
 }
 
 impl VfsRead for Counted {
@@ -56,6 +63,7 @@ impl VfsRead for Counted {
     }
     fn read_span(&self, buffer: &mut AlignedBuffer, span: Range<u64>) -> io::Result<()> {
         let before = self.reads.fetch_add(1, Ordering::SeqCst);
+        self.bytes.fetch_add(span.end - span.start, Ordering::SeqCst);
         if self.direct == Direct::MostlyFails && !before.is_multiple_of(3) {
             return Err(io::Error::other("on purpose"));
         }
@@ -80,9 +88,9 @@ impl Vfs for ColdVfs {
             Some(file) => file,
             None => OsVfs.open(path)?,
         };
-        let (direct, reads) = (self.direct, Arc::clone(&self.reads));
+        let (direct, reads, bytes) = (self.direct, Arc::clone(&self.reads), Arc::clone(&self.bytes));
         let flips = path.iter().any(|part| matches!(direct, Direct::Flips(folder) if part == folder));
-        Ok(Some(Box::new(Counted { file, direct, flips, reads })))
+        Ok(Some(Box::new(Counted { file, direct, flips, reads, bytes })))
     }
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
         Ok(OsVfs.map(path, len)?.out_of_memory())
