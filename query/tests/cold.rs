@@ -128,6 +128,32 @@ fn answers_do_not_depend_on_where_bytes_come_from() {
 }
 
 #[test]
+fn codes_of_few_rows_are_read_without_those_between_them() {
+    let (rows, dim) = (1_000, 2_048);
+    let mut numbers = Numbers(22);
+    let store = TestStore::new();
+    store.dataset("pool", rows).dataset("val", 1);
+    let pool = Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(rows, dim)));
+    let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(1, dim)));
+    store.features(&[pool, val], None);
+    let snapshot = store.snapshot();
+    let reader = snapshot.open_feature(snapshot.features_of("pool")[0]).unwrap();
+    sketch::build(&store.store, &reader, &SketchOptions::default(), |_| {}, &GO).unwrap();
+    let mut few = RowMask::new();
+    [3, 4, 500, 990].into_iter().for_each(|row| few.insert(row));
+    let few = RowFilter::single(few);
+    let exact = ask("pool", "val");
+    let want = plan(&store, &exact).top_k(Order::Best, 2, Some(&few), 1, &GO).unwrap();
+    let mode = Mode::Sketch(SketchMode { planes: Some(vec![Plane::Int8]), ..SketchMode::default() });
+    let vfs = ColdVfs::new(Direct::Works);
+    let plan = prepared(vfs.clone(), &store, &InfluenceSpec { mode, ..exact });
+    let got = plan.top_k(Order::Best, 2, Some(&few), 2, &GO).unwrap();
+    assert_eq!(bits(&got.rows), bits(&want.rows));
+    // A chunk of 64 KiB for each of three places, of 2 MB; also where they are asked for twice.
+    assert!((1..=2 * 3 * 65_536).contains(&vfs.bytes()), "{} bytes", vfs.bytes());
+}
+
+#[test]
 fn damage_is_found_in_what_was_read_ahead() {
     let store = store(DType::F16);
     let of_pool = files(&store.path()).into_iter().find(|file| {

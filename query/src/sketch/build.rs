@@ -7,9 +7,10 @@ use gstore_store::{Block, BlockBuffer, BlockRef, FeatureReader, Granularity, Row
 
 use super::encode::{Encoder, RowCodes};
 use super::format::{ByteFactors, Class, RowRecord, Section, SketchHeader, can_sketch};
+use super::memory::MemorySections;
 use super::planes::Planes;
 use super::rotation::Rotation;
-use super::source::{MemorySections, Sketch};
+use super::source::Sketch;
 use crate::error::QueryError;
 use crate::values::{groups, norm};
 

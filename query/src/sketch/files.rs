@@ -115,9 +115,11 @@ impl Sections for FileSections {
         &'a self,
         section: Section,
         range: Range<u64>,
+        parts: &[Range<u64>],
         scratch: &'a mut BlockBuffer,
     ) -> Result<&'a [u8], QueryError> {
-        let read = self.file.section(section.name()).and_then(|section| section.read(range, scratch));
+        let section = self.file.section(section.name());
+        let read = section.and_then(|section| section.read_parts(&range, parts, scratch));
         read.map_err(|error| QueryError::Sketch(unusable(&error, &self.feature)))
     }
 

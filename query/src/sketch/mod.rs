@@ -14,6 +14,7 @@ mod encode;
 mod files;
 mod format;
 mod making;
+mod memory;
 mod planes;
 mod query;
 mod random;
@@ -25,9 +26,10 @@ pub use build::{BlockCodes, check, encode_block, in_memory};
 pub use files::{FileSections, KIND, found, kept, most_kept, open};
 pub use format::{Section, SketchHeader, can_sketch};
 pub use making::{Again, SketchOptions, SketchProgress, build};
+pub use memory::MemorySections;
 pub use planes::Planes;
 pub use rotation::{Rotation, padded_dim};
-pub use source::{MemorySections, Sections, Sketch};
+pub use source::{Sections, Sketch};
 
 #[cfg(test)]
 pub(crate) use encode::Encoder;

@@ -13,11 +13,13 @@ use crate::error::QueryError;
 
 /// The sections of one part of a sketch.
 pub trait Sections: Debug + Send + Sync {
-    /// Verified bytes of a section, on a 4-byte boundary; `scratch` is memory that they may be read into.
+    /// The bytes of a range of a section, on a 4-byte boundary. Those of `parts` are verified, the others may be
+    /// any; `scratch` is memory that they may be read into.
     fn read<'a>(
         &'a self,
         section: Section,
         range: Range<u64>,
+        parts: &[Range<u64>],
         scratch: &'a mut BlockBuffer,
     ) -> Result<&'a [u8], QueryError>;
 
@@ -120,7 +122,7 @@ impl Sketch {
 
     /// Which of the rotations a block's codes are in; `None` if the block is not in the sketch.
     pub fn rotation_of(&self, block: BlockRef) -> Option<usize> {
-        Some(self.parts.get(self.blocks.get(&block)?.part)?.rotation)
+        Some(self.place(block)?.1.rotation)
     }
 
     /// A section of a block: its bytes for every vector of the block.
@@ -130,13 +132,34 @@ impl Sketch {
         section: Section,
         scratch: &'a mut BlockBuffer,
     ) -> Result<&'a [u8], QueryError> {
-        let place = self.blocks.get(&block).and_then(|place| Some((place, self.parts.get(place.part)?)));
-        let Some((place, part)) = place else {
+        self.read_of(block, section, None, scratch)
+    }
+
+    /// The same where only those of some vectors, which ascend, are wanted; the others may be any.
+    pub fn read_some<'a>(
+        &'a self,
+        block: BlockRef,
+        section: Section,
+        vectors: &[u32],
+        scratch: &'a mut BlockBuffer,
+    ) -> Result<&'a [u8], QueryError> {
+        self.read_of(block, section, Some(vectors), scratch)
+    }
+
+    fn read_of<'a>(
+        &'a self,
+        block: BlockRef,
+        section: Section,
+        vectors: Option<&[u32]>,
+        scratch: &'a mut BlockBuffer,
+    ) -> Result<&'a [u8], QueryError> {
+        let Some((place, part)) = self.place(block) else {
             return Err(QueryError::Sketch("a block of the feature is not in its sketch".into()));
         };
         let range = self.range(place, section);
         let len = range.end - range.start;
-        let bytes = part.sections.read(section, range, scratch)?;
+        let parts = vectors.map_or_else(|| vec![range.clone()], |some| self.bytes_of(place, section, some));
+        let bytes = part.sections.read(section, range, &parts, scratch)?;
         if bytes.len() as u64 != len {
             return Err(QueryError::Sketch(format!("section `{}` is too short", section.name())));
         }
@@ -145,17 +168,49 @@ impl Sketch {
 
     /// Adds what reading a section of a block takes from disk.
     pub fn want<'a>(&'a self, block: BlockRef, section: Section, is_large: bool, wants: &mut Wants<'a>) {
-        if let Some(place) = self.blocks.get(&block)
-            && let Some(part) = self.parts.get(place.part)
-        {
+        if let Some((place, part)) = self.place(block) {
             part.sections.want(section, self.range(place, section), is_large, wants);
         }
+    }
+
+    /// Adds what [`Sketch::read_some`] takes from disk.
+    pub fn want_some<'a>(
+        &'a self,
+        block: BlockRef,
+        section: Section,
+        vectors: &[u32],
+        wants: &mut Wants<'a>,
+    ) {
+        if let Some((place, part)) = self.place(block) {
+            for range in self.bytes_of(place, section, vectors) {
+                part.sections.want(section, range, true, wants);
+            }
+        }
+    }
+
+    fn place(&self, block: BlockRef) -> Option<(&Place, &Part)> {
+        let place = self.blocks.get(&block)?;
+        Some((place, self.parts.get(place.part)?))
     }
 
     /// The bytes of a section of a block.
     fn range(&self, place: &Place, section: Section) -> Range<u64> {
         let each = section.vector_bytes(self.padded()) as u64;
         place.first * each..(place.first + place.vectors as u64) * each
+    }
+
+    /// The bytes of a section of some vectors of a block, those of vectors that follow one another together.
+    fn bytes_of(&self, place: &Place, section: Section, vectors: &[u32]) -> Vec<Range<u64>> {
+        let each = section.vector_bytes(self.padded()) as u64;
+        let bytes = |run: &[u32]| {
+            let (first, last) = (u64::from(*run.first()?), u64::from(*run.last()?));
+            Some((place.first + first) * each..(place.first + last + 1) * each)
+        };
+        let ends = vectors.first().zip(vectors.last());
+        match ends.is_some_and(|(first, last)| *last as usize + 1 == *first as usize + vectors.len()) {
+            true => bytes(vectors).into_iter().collect(),
+            false => vectors.chunk_by(|a, b| a + 1 == *b).filter_map(bytes).collect(),
+        }
     }
 
     /// The records of a section of a block.
@@ -168,37 +223,5 @@ impl Sketch {
         bytemuck::try_cast_slice(self.read(block, section, scratch)?).map_err(|error| {
             QueryError::Sketch(format!("section `{}` cannot be read as records: {error}", section.name()))
         })
-    }
-}
-
-/// Sections in memory.
-#[derive(Debug, Default)]
-pub struct MemorySections {
-    sections: HashMap<Section, (Vec<u64>, usize)>,
-}
-
-impl MemorySections {
-    /// Adds to the end of a section.
-    pub fn append(&mut self, section: Section, bytes: &[u8]) {
-        let (words, len) = self.sections.entry(section).or_default();
-        words.resize((*len + bytes.len()).div_ceil(8), 0);
-        let all: &mut [u8] = bytemuck::cast_slice_mut(words);
-        all[*len..*len + bytes.len()].copy_from_slice(bytes);
-        *len += bytes.len();
-    }
-}
-
-impl Sections for MemorySections {
-    fn read<'a>(
-        &'a self,
-        section: Section,
-        range: Range<u64>,
-        _: &'a mut BlockBuffer,
-    ) -> Result<&'a [u8], QueryError> {
-        let bytes =
-            self.sections.get(&section).map_or(&[][..], |(words, len)| &bytemuck::cast_slice(words)[..*len]);
-        bytes
-            .get(range.start as usize..range.end as usize)
-            .ok_or_else(|| QueryError::Sketch(format!("section `{}` is too short", section.name())))
     }
 }

@@ -17,7 +17,7 @@ impl<'a> Scan<'a> {
             return;
         }
         let mut wanted = Vec::new();
-        self.each_block(windows, |(pool, _), reader, (block, rows)| {
+        self.each_block(windows, |(_, pool, _), reader, (block, rows)| {
             match self.filter.and_then(|filter| filter.pool(pool)) {
                 None => reader.want(block, wants),
                 Some(mask) => {
@@ -49,16 +49,16 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Hands out (pool, checkpoint), reader, and block with the rows of a window in it, of every block in
-    /// which a wanted row of windows may lie: checkpoint by checkpoint, so that blocks that follow one
-    /// another do so here.
+    /// Hands out (place of the window, pool, checkpoint), reader, and block with the rows of the window in it, of
+    /// every block in which a wanted row of windows may lie: checkpoint by checkpoint, so that blocks that
+    /// follow one another do so here.
     pub(in crate::influence) fn each_block(
         &self,
         windows: &[&Window],
-        mut take: impl FnMut((usize, usize), &'a FeatureReader, (BlockRef, Range<u64>)),
+        mut take: impl FnMut((usize, usize, usize), &'a FeatureReader, (BlockRef, Range<u64>)),
     ) {
         for c in 0..self.weights.len() {
-            for window in windows {
+            for (at, window) in windows.iter().enumerate() {
                 let pool = &self.pools[window.pool as usize];
                 let mask = self.filter.and_then(|filter| filter.pool(window.pool as usize));
                 let Some(reader) = pool.readers.get(c) else { continue };
@@ -71,7 +71,7 @@ impl<'a> Scan<'a> {
                             Some(mask) => mask.rows_in(rows.clone()).next().is_some(),
                         };
                     if is_wanted {
-                        take((window.pool as usize, c), reader, (block, rows));
+                        take((at, window.pool as usize, c), reader, (block, rows));
                     }
                 }
             }

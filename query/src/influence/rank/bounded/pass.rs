@@ -81,8 +81,12 @@ impl Search<'_> {
             || sources.iter().map(|_| Part::new(self.k, cuts)).collect::<Vec<_>>(),
             |parts, ahead| parts.iter_mut().for_each(|part| part.see(ahead)),
             |units, wants| {
+                let picked = match asked {
+                    Asked::Every(_) => None,
+                    Asked::Picked(picked) => Some(&picked[units.clone()]),
+                };
                 let read: Vec<&Window> = units.map(|unit| &windows[window(unit)]).collect();
-                sources.iter().for_each(|source| source.want(&self.scan, &read, wants));
+                sources.iter().for_each(|source| source.want(&self.scan, (&read, picked), wants));
             },
             |parts, unit| {
                 let window = window(unit);

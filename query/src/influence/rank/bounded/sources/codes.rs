@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use gstore_store::{BlockBuffer, BlockRef, CELL_ROWS, FeatureReader, ReadAhead, RowFlags, Wants};
+use gstore_store::{BlockBuffer, BlockRef, CELL_ROWS, FeatureReader, ReadAhead, RowFlags};
 
 use super::bounds::{CodeFactors, Coefficients, Measure};
 use super::found::Found;
@@ -11,7 +11,6 @@ use super::sums::{AddMany, AddOne, Finish, LEAST_VARIANCE, OneQuery, QueryParts,
 use super::{Estimates, Rows, SketchSide};
 use crate::error::QueryError;
 use crate::influence::scan::Scan;
-use crate::influence::scan::windows::Window;
 use crate::influence::spec::Sim;
 use crate::influence::spec::mode::Plane;
 use crate::kernel::{CodeKind, Codes};
@@ -56,18 +55,6 @@ impl Memory {
     /// What codes are taken from before they are read.
     pub(super) fn see(&mut self, ahead: Option<&Arc<ReadAhead>>) {
         [&mut self.records, &mut self.factors, &mut self.codes].into_iter().for_each(|own| own.see(ahead));
-    }
-}
-
-/// Adds what estimates of windows read, checkpoint by checkpoint, so that codes of neighbours are read together.
-pub(super) fn want<'a>(scan: &Scan<'a>, reading: Reading<'a>, windows: &[&Window], wants: &mut Wants<'a>) {
-    let (_, codes, factors) = sections(reading.plane);
-    for section in [codes, Section::Rows, factors] {
-        scan.each_block(windows, |(pool, c), _, (block, _)| {
-            if let Some(side) = reading.sides.get(pool).and_then(|sides| sides.get(c)) {
-                side.sketch.want(block, section, section == codes, wants);
-            }
-        });
     }
 }
 
@@ -169,7 +156,7 @@ impl Checkpoint<'_> {
         };
         let packed = if N == 2 { queries.fine() } else { queries.coarse() };
         let (kind, of_codes, of_factors) = sections(self.plane);
-        let codes = Codes { kind, bytes: sketch.read(block, of_codes, codes)? };
+        let codes = Codes { kind, bytes: sketch.read_some(block, of_codes, &found.vectors, codes)? };
         found.dots(self.scan.kernel, codes, packed, dots);
         let factors: &[F] = sketch.records(block, of_factors, factors)?;
         let arch = gstore_core::instructions::arch();

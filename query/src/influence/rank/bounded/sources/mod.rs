@@ -14,6 +14,7 @@ mod estimates;
 mod found;
 mod sides;
 mod sums;
+mod wants;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub(super) use self::bf16::{Bf16Sides, bf16_sides};
 pub(super) use self::codes::{Reading, sections};
 pub(super) use self::estimates::Estimates;
 pub(crate) use self::sides::{Sides, SketchSide, all_have, sides};
+use super::pass::Picked;
 use crate::error::QueryError;
 use crate::influence::scan::Scan;
 use crate::influence::scan::windows::Window;
@@ -68,11 +70,16 @@ impl<'a> Source<'a> {
         self.plane().is_none_or(|plane| plane == Plane::Certified)
     }
 
-    /// Adds what estimates of windows read.
-    pub(super) fn want(&self, scan: &Scan<'a>, windows: &[&Window], wants: &mut Wants<'a>) {
+    /// Adds what estimates of windows read: of their rows that are picked, or of all that count.
+    pub(super) fn want(
+        &self,
+        scan: &Scan<'a>,
+        (windows, picked): (&[&Window], Option<&[Picked]>),
+        wants: &mut Wants<'a>,
+    ) {
         match self {
             Self::Bf16(..) => scan.want(windows, wants),
-            Self::Codes(reading) => codes::want(scan, *reading, windows, wants),
+            Self::Codes(reading) => wants::want(scan, *reading, (windows, picked), wants),
         }
     }
 
