@@ -152,11 +152,12 @@ fn group<'a>(units: usize, wants: &impl Fn(Range<usize>, &mut Wants<'a>)) -> Opt
         out += u64::from(!wanted.is_empty());
         bytes += wanted.bytes();
     }
-    match (out, bytes.checked_div(out)) {
-        (_, None) => None,
-        (_, Some(0)) => Some(SMALL_UNITS),
-        (_, Some(each)) => Some(usize::try_from(GROUP / each).unwrap_or(MOST_UNITS).clamp(1, MOST_UNITS)),
-    }
+    let group = match bytes.checked_div(out)? {
+        0 => SMALL_UNITS,
+        each => usize::try_from(GROUP / each).unwrap_or(MOST_UNITS).clamp(1, MOST_UNITS),
+    };
+    // Where there is little to read, every reader gets a part of it.
+    Some(group.min(units.div_ceil(2 * READERS)))
 }
 
 #[cfg(test)]
