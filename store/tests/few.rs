@@ -1,10 +1,12 @@
 //! Promise: a few rows of a block, each verified by its own check, are those of the whole block; a flipped
 //! bit in one of them is damage that names the row, and the others can still be read.
 
+use crate::common::count::CountVfs;
 use crate::common::tokens::{filled_with_tokens, token_feature};
 use crate::common::*;
 use gstore_store::*;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const ROWS: u64 = 64;
 /// Rows that are read singly: at most one in eight of the block.
@@ -69,6 +71,25 @@ fn a_few_rows_are_those_of_the_whole_block() {
         let off = open(&path, Checks::Off);
         assert_eq!(off.read_rows(block, &[1], &mut scratch).unwrap().rows.len(), 64, "{dtype}");
         assert_eq!(reader.read_rows(block, &[1, ROWS], &mut scratch).unwrap().rows.len(), 64, "{dtype}");
+    }
+}
+
+#[test]
+fn what_is_near_of_a_few_rows_is_read_together() {
+    // Header, and six columns: number, values, scale, norm, flags, check.
+    let cases = [(6, &PICKED[..], 1 + 6), (3_000, &[0, 5, 6, 60][..], 1 + 5 + 3)];
+    for (dim, rows, reads) in cases {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("s");
+        filled(&path, ROWS, &feature("grad-sgd", dim, DType::F16), ROWS);
+        let vfs = CountVfs::default();
+        let snapshot = Store::open_on(Arc::new(vfs.clone()), &path).unwrap().snapshot().unwrap();
+        let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
+        vfs.take();
+        let few = reader.read_rows(reader.blocks()[0], rows, &mut BlockBuffer::new()).unwrap().rows.to_vec();
+        let counts = vfs.take();
+        assert_eq!((few, counts.opened.len(), counts.reads), (rows.to_vec(), 1, reads), "{dim}");
+        assert!(counts.read < 4096 + 6 * 4096 + u64::from(dim) * 2 * rows.len() as u64, "{}", counts.read);
     }
 }
 

@@ -13,7 +13,7 @@ pub use behind::{Behind, Busy, fill_behind, is_busy};
 pub use buffer::BlockBuffer;
 pub use wants::Wants;
 
-pub(crate) use wants::{NEAR, Scanned, Source};
+pub(crate) use wants::{NEAR, NEAR_SMALL, Scanned, Source};
 
 use wants::Open;
 

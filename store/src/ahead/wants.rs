@@ -63,8 +63,8 @@ pub(super) fn places(span: &Range<u64>) -> Option<Range<usize>> {
 /// Spans that are so near are read together: a disk takes as long to begin another read.
 pub(crate) const NEAR: u64 = 64 << 10;
 
-/// Small spans that are so near are asked for together.
-const NEAR_SMALL: usize = 4096;
+/// Small spans that are so near are asked for together, and read together.
+pub(crate) const NEAR_SMALL: usize = 4096;
 
 /// Spans of files that are not in memory and will be read. Large ones are read at once, past the system's
 /// memory; for small ones it is asked to read them.

@@ -5,8 +5,9 @@ use super::block::Block;
 use super::feature::{BlockRef, Checks, FeatureReader};
 use super::file::{SegmentBlock, SegmentFile, lost};
 use super::layout::BlockLayout;
-use crate::ahead::Wants;
+use crate::ahead::{NEAR_SMALL, Wants};
 use crate::error::{Damage, ReadError, StorageError};
+use crate::vfs::VfsRead;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use xxhash_rust::xxh3::Xxh3;
@@ -134,13 +135,8 @@ impl SegmentFile {
             (&from.check, &to.check),
         ];
         for (from, to) in columns {
-            let each = from.len() / block.vectors.max(1);
-            let column = buffer.split_at_mut(to.start).1;
-            for (row, into) in rows.iter().zip(column.chunks_exact_mut(each.max(1))) {
-                let place = row.saturating_sub(block.first) as usize;
-                let offset = block.offset + (from.start + place * each) as u64;
-                file.read_at(into, offset).map_err(|e| self.io(e))?;
-            }
+            let column = buffer.get_mut(to.clone()).unwrap_or_default();
+            self.gather(&*file, block, from, rows, column)?;
         }
         let view = self.view(block, buffer, &to)?;
         let mut hash = Xxh3::new();
@@ -153,5 +149,42 @@ impl SegmentFile {
             }
         }
         Ok(view)
+    }
+
+    /// Reads what rows have of a column, one after the other; what is near is read together.
+    fn gather(
+        &self,
+        file: &dyn VfsRead,
+        block: &SegmentBlock,
+        column: &Range<usize>,
+        rows: &[u64],
+        mut to: &mut [u8],
+    ) -> Result<(), StorageError> {
+        let each = column.len() / block.vectors.max(1);
+        if each == 0 {
+            return Ok(());
+        }
+        let at = |row: &u64| row.saturating_sub(block.first) as usize * each;
+        let mut near: Vec<u8> = Vec::new();
+        for run in rows.chunk_by(|a, b| at(b).saturating_sub(at(a)) <= each + NEAR_SMALL) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            let Some((own, rest)) = to.split_at_mut_checked(run.len() * each) else { continue };
+            to = rest;
+            let start = at(first);
+            let offset = block.offset + (column.start + start) as u64;
+            if run.is_sorted_by(|a, b| *a + 1 == *b) {
+                file.read_at(own, offset).map_err(|e| self.io(e))?;
+                continue;
+            }
+            near.resize(at(last).saturating_sub(start) + each, 0);
+            file.read_at(&mut near, offset).map_err(|e| self.io(e))?;
+            for (row, into) in run.iter().zip(own.chunks_exact_mut(each)) {
+                let from = at(row).saturating_sub(start);
+                if let Some(bytes) = near.get(from..from + each) {
+                    into.copy_from_slice(bytes);
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 pub struct Counts {
     /// Files opened for reading.
     pub opened: Vec<PathBuf>,
+    /// Reads of them, and the bytes.
+    pub reads: u64,
+    pub read: u64,
     /// Bytes written, by file.
     pub written: Vec<(PathBuf, u64)>,
     pub syncs: u64,
@@ -88,6 +91,24 @@ impl VfsFile for File {
     }
 }
 
+struct Reading(Box<dyn VfsRead>, CountVfs);
+
+impl VfsRead for Reading {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.1.count(|c| {
+            c.reads += 1;
+            c.read += buf.len() as u64;
+        });
+        self.0.read_at(buf, offset)
+    }
+    fn forget(&self, offset: u64, len: u64) {
+        self.0.forget(offset, len);
+    }
+}
+
 #[derive(Debug)]
 struct Random(Box<dyn VfsRandom>, CountVfs);
 
@@ -118,7 +139,7 @@ impl Vfs for CountVfs {
     }
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
         self.count(|c| c.opened.push(path.to_owned()));
-        self.os.open(path)
+        Ok(Box::new(Reading(self.os.open(path)?, self.clone())))
     }
     fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
         Ok(Box::new(Random(self.os.open_random(path)?, self.clone())))
