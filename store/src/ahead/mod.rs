@@ -49,7 +49,8 @@ pub(crate) struct Place {
 }
 
 impl ReadAhead {
-    /// Reads what is wanted, in place of what it had; returns the bytes read past the system's memory.
+    /// Reads what is wanted, in place of what it had, past the system's memory where that is possible; returns
+    /// the bytes read.
     pub fn read(&mut self, wants: Wants<'_>) -> u64 {
         self.spare.extend(self.parts.drain(..).map(|part| part.bytes));
         let mut spare: u64 = self.spare.iter().map(|bytes| bytes.capacity() as u64).sum();
@@ -70,7 +71,9 @@ impl ReadAhead {
             if held + wanted <= MOST_BYTES && file.read(&mut bytes, &span) {
                 read += wanted;
                 held += bytes.capacity() as u64;
-                self.behind.add(source, &span);
+                if file.is_direct {
+                    self.behind.add(source, &span);
+                }
                 self.parts.push(Part { file: source.name.to_owned(), span, bytes });
             } else {
                 spare += bytes.capacity() as u64;

@@ -32,26 +32,38 @@ impl Source<'_> {
     }
 }
 
-/// A file that spans are read from past the system's memory, opened once for those that follow one another.
+/// A file that spans are read from, opened once for those that follow one another.
 pub(super) struct Open<'a> {
-    map: &'a Arc<FileMap>,
-    /// `None` where such reads are not possible.
+    source: Source<'a>,
+    /// `None` where it cannot be opened, or is another one.
     file: Option<Box<dyn VfsRead>>,
+    /// Whether it is read past the system's memory.
+    pub is_direct: bool,
 }
 
 impl<'a> Open<'a> {
     pub(super) fn new(source: Source<'a>) -> Self {
-        let file = source.vfs.open_direct(source.path).ok().flatten();
-        Open { map: source.map, file: file.filter(|file| !source.file.is_other(&**file)) }
+        let (file, is_direct) = match source.vfs.open_direct(source.path) {
+            Ok(Some(file)) => (Some(file), true),
+            // The threads that read are several also where bytes come through the system's memory.
+            Ok(None) => (source.vfs.open(source.path).ok(), false),
+            Err(_) => (None, false),
+        };
+        Open { source, file: file.filter(|file| !source.file.is_other(&**file)), is_direct }
     }
 
     pub(super) fn is_of(&self, source: Source<'_>) -> bool {
-        Arc::ptr_eq(self.map, source.map)
+        Arc::ptr_eq(self.source.map, source.map)
     }
 
     /// Reads a span; false where that is not possible.
     pub(super) fn read(&self, bytes: &mut AlignedBuffer, span: &Range<u64>) -> bool {
-        self.file.as_ref().is_some_and(|file| file.read_span(bytes, span.clone()).is_ok())
+        let Some(file) = &self.file else { return false };
+        let is_read = file.read_span(bytes, span.clone()).is_ok();
+        if !self.is_direct && !self.source.is_kept {
+            file.forget(span.start, span.end - span.start);
+        }
+        is_read
     }
 }
 

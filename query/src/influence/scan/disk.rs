@@ -1,4 +1,5 @@
-//! Scans of what is not in memory: some threads read ahead, past the system's memory, of those that compute.
+//! Scans of what is not in memory: some threads read ahead of those that compute, past the system's memory
+//! where that is possible.
 //!
 //! Invariants
 //! - what is found does not depend on where bytes come from
@@ -6,7 +7,7 @@
 //!   most [`MOST_READ_AHEAD`]: 64 MiB, and 256 MiB where the rows of one window are long or many
 //! - of the rankings of a process at most [`MOST`] read ahead at a time; the others take pages as the system
 //!   brings them
-//! - what was read so is read into the system's memory behind the answer, where it fits
+//! - what was read past the system's memory is read into it behind the answer, where it fits
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -62,7 +63,7 @@ impl Drop for Turn {
 /// What takes less time is not worth a note.
 const LONG: Duration = Duration::from_secs(2);
 
-/// What questions read past the system's memory.
+/// What questions read ahead.
 #[derive(Default)]
 pub(crate) struct Disk {
     bytes: AtomicU64,
